@@ -1,0 +1,85 @@
+# Every target sets up what it needs; a fresh machine has Python 3.11 or newer, make and git.
+#   make setup · run · test [ARGS=...] · check · bench NAME=... · chaos [SEED=1] [SECONDS=30] · lock · clean
+
+PYTHON ?= python3
+VENV ?= .venv
+ARGS ?=
+NAME ?=
+SEED ?= 1
+SECONDS ?= 30
+
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
+PARTS := jobs server worker dev tests bench
+# A part that is missing must not hide the faults of the others.
+PRESENT = $(wildcard $(PARTS))
+TSC := tests/web/node_modules/.bin/tsc
+
+.PHONY: help setup run test check check-python check-web bench chaos lock clean
+
+help:
+	@sed -n '2p' Makefile | cut -c4-
+
+setup: $(VENV)/.installed
+
+run: $(VENV)/.installed
+	@exec $(BIN)/python -m dev $(ARGS)
+
+test: $(VENV)/.installed-dev
+	@$(BIN)/python -X dev -m pytest $(ARGS)
+
+check: check-python check-web
+
+check-python: $(VENV)/.installed-dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy $(PRESENT)
+	$(BIN)/lint-imports
+
+# Without Node the page's code is served all the same; only its types go unchecked, and CI has Node.
+check-web:
+	@if command -v npm >/dev/null; then $(MAKE) --no-print-directory $(TSC) && $(TSC) --project tests/web; \
+	elif [ -n "$$CI" ]; then echo "CI is set and npm is missing: install Node.js" >&2; exit 1; \
+	else echo "npm is missing: the types of web/ are not checked"; fi
+
+bench: $(VENV)/.installed-dev
+	@$(BIN)/python -m bench $(NAME) $(ARGS)
+
+chaos: $(VENV)/.installed-dev
+	@PYTHONPATH=. $(BIN)/python tests/chaos --seed $(SEED) --seconds $(SECONDS) $(ARGS)
+
+# Where pip asks is the machine's business: --no-emit-index-url keeps it out of the locks.
+COMPILE = $(BIN)/uv pip compile --quiet --universal --generate-hashes --no-emit-index-url \
+	--python-version 3.11 --custom-compile-command "make lock" --upgrade
+
+lock: $(BIN)/python
+	@[ -x $(BIN)/uv ] || $(PIP) install uv
+	$(COMPILE) --output-file requirements.txt requirements.in
+	$(COMPILE) --constraint requirements.txt --output-file requirements-dev.txt requirements-dev.in
+	cd tests/web && npm install --package-lock-only --omit-lockfile-registry-resolved --no-audit --no-fund
+
+clean:
+	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache tests/web/node_modules
+
+$(BIN)/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || { \
+	echo "Holdline needs Python 3.11 or newer, and $(PYTHON) is $$($(PYTHON) --version 2>&1);" \
+	"name another: make setup PYTHON=python3.12" >&2; exit 2; }
+	@echo "making $(VENV) with $$($(PYTHON) --version)"
+	@$(PYTHON) -m venv $(VENV) || { \
+	echo "$(PYTHON) cannot make a virtual environment; on Debian: apt install python3-venv" >&2; \
+	rm -rf $(VENV); exit 2; }
+
+$(VENV)/.installed: requirements.txt | $(BIN)/python
+	@echo "installing requirements.txt"
+	@$(PIP) install --require-hashes -r requirements.txt
+	@touch $@
+
+$(VENV)/.installed-dev: requirements-dev.txt $(VENV)/.installed
+	@echo "installing requirements-dev.txt"
+	@$(PIP) install --require-hashes -r requirements-dev.txt
+	@touch $@
+
+$(TSC): tests/web/package-lock.json
+	@cd tests/web && npm ci --no-audit --no-fund --silent
+	@touch $@
