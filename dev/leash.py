@@ -1,0 +1,67 @@
+"""A child dies with its parent, even when the parent is killed hard.
+
+Linux tells the child itself (`PR_SET_PDEATHSIG`). Elsewhere a second process, this file run as a
+program, stands between the two and watches who its own parent is.
+"""
+
+import ctypes
+import os
+import platform
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Sequence
+from types import FrameType
+
+PR_SET_PDEATHSIG = 1  # linux/prctl.h
+WATCH_SECONDS = 0.1
+
+
+def leashed(
+    argv: Sequence[str], parting: signal.Signals
+) -> tuple[list[str], Callable[[], None] | None]:
+    """What to start, and what to run between fork and exec, so that the child gets `parting`
+    when this process is gone.
+
+    Start it from the main thread: the kernel means the *thread* that forked, and the main thread
+    is the one that lives as long as the process.
+    """
+    if platform.system() == "Linux":
+        return list(argv), die_with_parent(parting)
+    return [sys.executable, __file__, str(parting.value), str(os.getpid()), *argv], None
+
+
+def die_with_parent(parting: signal.Signals) -> Callable[[], None]:
+    """A function for the child to call first; it ties the child to the process that called us."""
+    parent = os.getpid()
+    prctl = ctypes.CDLL(None, use_errno=True).prctl
+
+    def tie() -> None:
+        prctl(PR_SET_PDEATHSIG, parting.value)
+        if os.getppid() != parent:  # It died before the line above could mean anything.
+            os._exit(1)
+
+    return tie
+
+
+def watch(argv: Sequence[str], parting: signal.Signals, parent: int) -> int:
+    """Runs `argv` until it ends or `parent` is gone; signals to us are passed on."""
+    child = subprocess.Popen(argv, close_fds=False)
+
+    def pass_on(number: int, _frame: FrameType | None) -> None:
+        child.send_signal(number)
+
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+        signal.signal(number, pass_on)
+    while (status := child.poll()) is None:
+        if os.getppid() != parent:
+            child.send_signal(parting)
+            return child.wait()
+        time.sleep(WATCH_SECONDS)
+    # Shells say 128 + n for a death by signal n, and an exit status cannot be negative.
+    return status if status >= 0 else 128 - status
+
+
+if __name__ == "__main__":
+    sys.exit(watch(sys.argv[3:], signal.Signals(int(sys.argv[1])), int(sys.argv[2])))
