@@ -1,0 +1,233 @@
+// @ts-check
+/**
+ * One ask, from the prompt to the proven answer, across any number of sockets.
+ *
+ * Until the server has named the response, the request is what is sent after a loss, with the key that makes the second
+ * sending attach to the first. From then on it is a resume after the last sequence number. Neither ever costs a second
+ * call of a model.
+ */
+
+import { Answer, verify } from "./answer.js";
+import { delay } from "./backoff.js";
+import { cancel, create, resume } from "./protocol.js";
+
+/** @typedef {import("./protocol.js").Request} Request */
+/** @typedef {import("./protocol.js").ServerEvent} ServerEvent */
+/** @typedef {import("./answer.js").Failure} Failure */
+
+/**
+ * What a handle needs of its client.
+ * @typedef {{
+ *   send: (message: object) => boolean,
+ *   settled: (handle: AnswerHandle) => void,
+ *   world: import("./connection.js").World,
+ * }} Line
+ */
+
+/** Milliseconds that a sent request may go unanswered before it is sent again, and how often that is done. */
+export const ACCEPT_DEADLINE_MS = 30_000;
+const ACCEPT_TRIES = 3;
+
+/**
+ * How long after the first sending a request may be sent again. The server forgets a key with its response, after an
+ * hour unless configured otherwise; a resend past that would be a second call of the model.
+ */
+export const RESEND_WINDOW_MS = 30 * 60_000;
+
+/** A prompt that never left this device is given up after a day. */
+export const UNSENT_WINDOW_MS = 24 * 3_600_000;
+
+/** How often a refusal that is about the moment (429, 5xx) is met with another try. */
+const BUSY_TRIES = 6;
+
+/** A `change` event after each change of `answer`, `stopping` or `verified`. */
+export class AnswerHandle extends EventTarget {
+  /** The user wants it stopped; the terminal event will say whether that came in time. */
+  stopping = false;
+  /** Whether the text is the one of the proof: null as long as that is not known, or cannot be. */
+  verified = /** @type {boolean | null} */ (null);
+  /** The server is too busy for it just now, and it will be tried again. */
+  busy = false;
+
+  /** @type {Line} */ #line;
+  /** @type {(answer: Answer) => void} */ #resolve = () => {};
+  #settled = false;
+  /** When the request was first sent; null as long as it never left. @type {number | null} */ #sentAt = null;
+  #sendings = 0;
+  #refusals = 0;
+  /** The sequence number after which the present socket was asked to go on. @type {number | null} */ #askedAfter = null;
+  /** An answer whose proof did not match, kept while it is fetched again. @type {Answer | null} */ #doubted = null;
+  /** @type {any} */ #timer = 0;
+
+  /**
+   * @param {Line} line
+   * @param {{streamId: string, idempotencyKey: string, request: Request | null, answer: Answer}} of a request that is
+   *   to be sent, or an answer whose response id is known
+   */
+  constructor(line, { streamId, idempotencyKey, request, answer }) {
+    super();
+    this.#line = line;
+    this.streamId = streamId;
+    this.idempotencyKey = idempotencyKey;
+    this.request = request;
+    this.answer = answer;
+    /** Resolves when the answer has ended and its proof has been looked at, or when the client is closed; never rejects.
+     * @type {Promise<Answer>} */
+    this.done = new Promise((resolve) => (this.#resolve = resolve));
+    if (request) this.#after(UNSENT_WINDOW_MS, () => this.fail("never_sent", "It could not be sent within a day."));
+  }
+
+  /** Whether the server still has to confirm that it knows of this. */
+  get waiting() {
+    return !this.#settled && this.answer.responseId === null;
+  }
+
+  /** Asks for the end. What has not left this device is withdrawn at once. */
+  stop() {
+    if (this.answer.ended || this.stopping) return;
+    this.stopping = true;
+    if (this.answer.responseId !== null) this.#line.send(cancel(this.answer.responseId));
+    else if (this.#sentAt === null) {
+      this.answer.withdraw();
+      this.settle();
+    }
+    this.#changed();
+  }
+
+  /** A socket is open: says on it what is still to be said. */
+  opened() {
+    if (this.#settled || this.answer.ended) return;
+    if (this.answer.responseId !== null) {
+      this.#resume();
+      if (this.stopping) this.#line.send(cancel(this.answer.responseId));
+      return;
+    }
+    if (this.request) this.#create(this.request);
+  }
+
+  /** The socket is gone, and with it whatever was asked on it. */
+  lost() {
+    if (this.#settled) return;
+    this.#askedAfter = null;
+    this.#sendings = 0;
+    if (this.#sentAt === null || this.answer.responseId !== null) return;
+    const left = this.#sentAt + RESEND_WINDOW_MS - this.#line.world.now();
+    this.#after(Math.max(left, 0), () => this.#outcomeUnknown());
+  }
+
+  /** Takes an event of this lane or of this response.
+   * @param {ServerEvent} event
+   */
+  receive(event) {
+    if (this.#settled || (this.answer.ended && event.type !== "error")) return;
+    if (event.type === "error") return this.#refused(event);
+    const wasWaiting = this.waiting;
+    const outcome = this.answer.apply(event);
+    if (wasWaiting && this.answer.responseId !== null) this.#accepted(this.answer.responseId);
+    if (outcome === "gap" && this.#askedAfter !== this.answer.lastSequenceNumber) this.#resume();
+    if (outcome !== "applied") return;
+    this.busy = false;
+    this.#refusals = 0;
+    if (this.answer.ended) void this.#prove();
+    this.#changed();
+  }
+
+  /** Compares with what a pong says is the last event of this response; undefined if the server does not follow it.
+   * @param {number | undefined} last
+   */
+  heard(last) {
+    if (this.#settled || this.answer.ended || this.answer.responseId === null || this.busy) return;
+    if (last === undefined || last > this.answer.lastSequenceNumber) this.#resume();
+  }
+
+  /** Ends it for a reason that its log does not know.
+   * @param {string} code @param {string} message @param {Partial<Failure>} [more]
+   */
+  fail(code, message, more = {}) {
+    if (this.#settled) return;
+    if (this.#doubted !== null) {
+      this.answer = this.#doubted; // better the doubted text, marked as such, than none
+      this.verified = false;
+    } else this.answer.fail({ ...more, code, message });
+    this.settle();
+    this.#changed();
+  }
+
+  /** Nothing more will come: lets go of the timer and of whoever waits. */
+  settle() {
+    if (this.#settled) return;
+    this.#settled = true;
+    this.#line.world.clearTimer(this.#timer);
+    this.#resolve(this.answer);
+    this.#line.settled(this);
+  }
+
+  /** @param {Request} request */
+  #create(request) {
+    const now = this.#line.world.now();
+    if (this.#sentAt !== null && now - this.#sentAt >= RESEND_WINDOW_MS) return this.#outcomeUnknown();
+    if (this.#sendings === ACCEPT_TRIES) return this.fail("not_accepted", "The server does not take the request.");
+    if (!this.#line.send(create(request, this.streamId, this.idempotencyKey))) return;
+    this.#sentAt ??= now;
+    this.#sendings += 1;
+    this.#after(ACCEPT_DEADLINE_MS, () => this.#create(request));
+  }
+
+  #resume() {
+    const { responseId, lastSequenceNumber } = this.answer;
+    if (responseId === null) return;
+    if (this.#line.send(resume(responseId, lastSequenceNumber, this.streamId))) this.#askedAfter = lastSequenceNumber;
+  }
+
+  /** @param {string} responseId */
+  #accepted(responseId) {
+    this.#line.world.clearTimer(this.#timer);
+    this.#refusals = 0;
+    if (this.stopping) this.#line.send(cancel(responseId));
+    this.#changed();
+  }
+
+  #outcomeUnknown() {
+    this.fail("outcome_unknown", "It was sent, but the connection was gone too long to learn what became of it.");
+  }
+
+  /** @param {ServerEvent} event */
+  #refused(event) {
+    const { code = "unknown", message = "The server refused it.", type, param } = event.error ?? {};
+    const status = event.status ?? 0;
+    // The stop came too late to be one; the terminal event is under way.
+    if (this.stopping && status === 409 && this.answer.responseId !== null) return;
+    const momentary = status === 429 || status >= 500;
+    if (!momentary || this.#refusals >= BUSY_TRIES) return this.fail(code, message, { type, param, status });
+    this.#refusals += 1;
+    this.busy = true;
+    this.#sendings = 0;
+    const stated = event.error?.retry_after_ms ?? event.retry_after_ms ?? 0;
+    this.#after(delay(this.#refusals, this.#line.world.random(), stated), () => this.opened());
+    this.#changed();
+  }
+
+  /** Looks at the proof; a text that is not the proven one is fetched again, once. */
+  async #prove() {
+    const answer = this.answer;
+    const verified = answer.status === "failed" ? null : await verify(answer.text, answer.proof);
+    if (this.#settled) return;
+    this.verified = verified;
+    if (verified === false && this.#doubted === null && answer.responseId !== null) {
+      this.#doubted = answer;
+      this.answer = new Answer(answer.responseId);
+      this.#resume();
+    } else this.settle();
+    this.#changed();
+  }
+
+  /** @param {number} ms @param {() => void} run */
+  #after(ms, run) {
+    this.#line.world.clearTimer(this.#timer);
+    this.#timer = this.#line.world.setTimer(run, ms);
+  }
+
+  #changed() {
+    this.dispatchEvent(new Event("change"));
+  }
+}

@@ -1,0 +1,216 @@
+// @ts-check
+/**
+ * One answer, folded from its events. Pure but for `verify`, which asks WebCrypto for a digest.
+ *
+ * The state is at every moment the fold of a prefix of the response's log: an event that was seen is dropped, an event
+ * beyond the next one is not applied but reported, so a hole can neither be hidden nor filled with later text.
+ */
+
+/** @typedef {import("./protocol.js").ServerEvent} ServerEvent */
+/** @typedef {import("./protocol.js").Json} Json */
+
+/**
+ * `sending` until the server has shown that it knows the request; the last four are the ends.
+ * @typedef {"sending" | "queued" | "in_progress" | "completed" | "incomplete" | "failed" | "cancelled"} Status
+ */
+
+/**
+ * What became of an event: `applied`; `seen` before, or after the end; `gap`, events before it are missing and the
+ * caller must resume after `lastSequenceNumber`; `ignored`, not an event of the log and of no interest here.
+ * @typedef {"applied" | "seen" | "gap" | "ignored"} Outcome
+ */
+
+/** The digest, the length and the way of an answer, as its terminal event states them.
+ * @typedef {{attempts?: number, sha256?: string, bytes?: number, timing?: {[hop: string]: number}}} Proof
+ */
+
+/** @typedef {{code: string, message: string, type?: string, param?: string | null, status?: number}} Failure */
+
+/** @typedef {{id: string, texts: string[]}} Item the text parts of one message, by content index */
+
+/** @type {ReadonlySet<string>} */
+const ENDS = new Set(["completed", "incomplete", "failed", "cancelled"]);
+
+const TERMINAL = new Set(["response.completed", "response.incomplete", "response.failed"]);
+
+/** @param {Status} status */
+export const isEnd = (status) => ENDS.has(status);
+
+export class Answer {
+  /**
+   * @param {string | null} [responseId] null until the server has named it
+   * @param {number} [startingAfter] the last sequence number that need not be sent again
+   */
+  constructor(responseId = null, startingAfter = -1) {
+    this.responseId = responseId;
+    this.lastSequenceNumber = startingAfter;
+    /** @type {Status} */
+    this.status = "sending";
+    /** How often a worker has begun it. Above 1, what an earlier attempt wrote is gone. */
+    this.attempts = 0;
+    /** @type {string | null} */
+    this.model = null;
+    /** While it waits. @type {{position: number | null, etaSeconds: number | null, reason: string | null} | null} */
+    this.queue = null;
+    /** Why the text began anew, as far as the server said it. @type {string | null} */
+    this.restartReason = null;
+    /** @type {Failure | null} */
+    this.error = null;
+    /** Why it is incomplete, for example `max_output_tokens`. @type {string | null} */
+    this.incompleteReason = null;
+    /** From the terminal event. @type {Proof | null} */
+    this.proof = null;
+    /** @type {Map<number, Item>} */
+    this.items = new Map();
+  }
+
+  get ended() {
+    return isEnd(this.status);
+  }
+
+  /** All output text, in order, of the present attempt alone. */
+  get text() {
+    const items = [...this.items.entries()].sort(([a], [b]) => a - b);
+    return items.map(([, item]) => item.texts.join("")).join("");
+  }
+
+  /**
+   * Takes one event; the caller resumes after `lastSequenceNumber` when the outcome is `gap`.
+   * @param {ServerEvent} event
+   * @returns {Outcome}
+   */
+  apply(event) {
+    const number = event.sequence_number;
+    if (event.type === "holdline:queued") return this.#queued(event);
+    if (typeof number !== "number") return "ignored";
+    if (this.ended || number <= this.lastSequenceNumber) return "seen";
+    this.responseId ??= event.response?.id ?? event.response_id ?? null;
+    if (number > this.lastSequenceNumber + 1) return "gap";
+    this.lastSequenceNumber = number;
+    this.#fold(event);
+    return "applied";
+  }
+
+  /**
+   * Ends it here, for a reason that is not in its log: refused, given up, unreachable.
+   * @param {Failure} error
+   */
+  fail(error) {
+    if (this.ended) return;
+    this.status = "failed";
+    this.error = error;
+  }
+
+  /** Ends it here, before anybody has heard of it. */
+  withdraw() {
+    if (!this.ended) this.status = "cancelled";
+  }
+
+  /** @param {ServerEvent} event @returns {Outcome} */
+  #queued(event) {
+    this.responseId ??= event.response_id ?? null;
+    if (this.ended || this.items.size > 0) return "seen";
+    if (this.status === "sending") this.status = "queued";
+    this.queue = {
+      position: event.position ?? null, etaSeconds: event.eta_seconds ?? null, reason: event.reason ?? null,
+    };
+    return "applied";
+  }
+
+  /** @param {ServerEvent} event */
+  #fold(event) {
+    if (event.response?.model) this.model = event.response.model;
+    if (TERMINAL.has(event.type)) return this.#end(event.response ?? {});
+    switch (event.type) {
+      case "response.created":
+      case "response.queued":
+        // A worker may have begun before the log says so; a status never goes back.
+        if (this.status === "sending") this.status = event.response?.status === "in_progress" ? "in_progress" : "queued";
+        return;
+      case "holdline:restarted":
+        this.items.clear(); // the next attempt starts from nothing: text of two is never mixed
+        this.attempts = event.attempt ?? this.attempts + 1;
+        this.restartReason = event.reason ?? "";
+        return this.#begun();
+      case "response.in_progress":
+        return this.#begun();
+      case "response.output_item.added":
+        this.#begun();
+        this.items.set(event.output_index, { id: event.item?.id ?? "", texts: [] });
+        return;
+      case "response.output_text.delta": {
+        this.#begun();
+        const texts = this.#texts(event);
+        texts[event.content_index] = (texts[event.content_index] ?? "") + event.delta;
+        return;
+      }
+      case "response.output_text.done":
+        this.#texts(event)[event.content_index] = event.text;
+    }
+  }
+
+  #begun() {
+    this.status = "in_progress";
+    this.queue = null;
+    this.attempts = Math.max(this.attempts, 1);
+  }
+
+  /** The text parts of an event's item. An item of another id at the same index takes its place.
+   * @param {ServerEvent} event
+   */
+  #texts(event) {
+    let item = this.items.get(event.output_index);
+    if (item === undefined || (event.item_id !== undefined && item.id !== event.item_id)) {
+      item = { id: event.item_id ?? "", texts: [] };
+      this.items.set(event.output_index, item);
+    }
+    return item.texts;
+  }
+
+  /** @param {Json} response */
+  #end(response) {
+    this.status = isEnd(response.status) ? response.status : "failed";
+    this.queue = null;
+    this.proof = response.holdline ?? null;
+    this.attempts = this.proof?.attempts ?? this.attempts;
+    this.incompleteReason = response.incomplete_details?.reason ?? null;
+    if (this.status === "failed") {
+      this.error = { code: "server_error", message: "The answer failed.", ...response.error };
+    }
+    // The output is the whole of the last attempt; only a failure may come without it, and then the partial text stays.
+    if (!Array.isArray(response.output)) return;
+    if (response.output.length > 0 || this.status !== "failed") this.items = itemsOf(response.output);
+  }
+}
+
+/** @param {Json[]} output @returns {Map<number, Item>} */
+function itemsOf(output) {
+  /** @type {Map<number, Item>} */
+  const items = new Map();
+  for (const [index, item] of output.entries()) {
+    if (item.type !== "message") continue;
+    /** @type {Json[]} */
+    const parts = item.content ?? [];
+    const texts = parts.map((part) => (part.type === "output_text" ? part.text : ""));
+    items.set(index, { id: item.id, texts });
+  }
+  return items;
+}
+
+/**
+ * Whether a text is the one that the proof was made of: true, false, or null where it cannot be told (no proof, or
+ * no WebCrypto, which browsers give to secure origins alone; then the length still speaks).
+ * @param {string} text
+ * @param {Proof | null} proof
+ * @returns {Promise<boolean | null>}
+ */
+export async function verify(text, proof) {
+  if (!proof) return null;
+  const bytes = new TextEncoder().encode(text);
+  if (typeof proof.bytes === "number" && proof.bytes !== bytes.length) return false;
+  const subtle = globalThis.crypto?.subtle;
+  if (typeof proof.sha256 !== "string" || subtle === undefined) return null;
+  const digest = new Uint8Array(await subtle.digest("SHA-256", bytes));
+  const hex = Array.from(digest, (byte) => byte.toString(16).padStart(2, "0")).join("");
+  return hex === proof.sha256.toLowerCase();
+}
