@@ -1,0 +1,157 @@
+"""The bell: one subscribed connection that says so when it was deaf.
+
+Pub/sub loses whatever is published while nobody listens, and nothing in Redis tells. So every
+subscription has a `ring` for messages and a `gap` for "anything may have been missed": it is called
+each time Redis has confirmed the subscription, at first and after every reconnect. The one who
+listens reads the log then, and never needs to know why.
+
+A connection can be deaf while it looks alive: a stopped process, a half-open link, a replica that
+lost its master. Two checks find that: a PING that must be answered, and a probe that is
+published over another connection and must come back over this one.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import random
+import secrets
+import time
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING
+
+import hiredis
+
+from .errors import RedisAway, RedisTrouble
+from .pipe import READ_BYTES, RETRY_SECONDS
+
+if TYPE_CHECKING:
+    from .connect import Redis, Wire
+
+Ring = Callable[[bytes], None]
+Gap = Callable[[], None]
+Publish = Callable[[str, str], Awaitable[object]]
+
+PROBE_SECONDS = 2.0
+DEAF_SECONDS = 5.0
+
+
+class Bell:
+    """Listens to many channels on one connection; use it as an async context manager.
+
+    `publish(channel, message)` is how the probe is sent; `probe` is the channel it is sent to.
+    Callbacks must not block and must not raise.
+    """
+
+    def __init__(self, redis: Redis, *, probe: str, publish: Publish) -> None:
+        self._redis = redis
+        self._probe = probe
+        self._publish = publish
+        self._wire: Wire | None = None
+        self._listeners: dict[str, tuple[Ring, Gap]] = {}
+        self._confirmed: set[str] = set()
+        self._heard = time.monotonic()
+        self._owner: asyncio.Task[None] | None = None
+
+    @property
+    def hears(self) -> bool:
+        """True while what is published reaches us, as far as the last probe could tell."""
+        fresh = time.monotonic() - self._heard < DEAF_SECONDS
+        return self._wire is not None and self._probe in self._confirmed and fresh
+
+    async def __aenter__(self) -> Bell:
+        self._owner = asyncio.create_task(self._stay_connected(), name="bell")
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        if self._owner is not None:
+            self._owner.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await self._owner
+
+    def listen(self, channel: str, ring: Ring, gap: Gap) -> None:
+        """From now on `ring` has every message of the channel, and `gap` what may be missing.
+
+        Nothing is certain before the first `gap`: read only then.
+        """
+        self._listeners[channel] = (ring, gap)
+        self._write("SUBSCRIBE", channel)
+
+    def leave(self, channel: str) -> None:
+        """No callback of this channel is called again."""
+        self._listeners.pop(channel, None)
+        self._confirmed.discard(channel)
+        self._write("UNSUBSCRIBE", channel)
+
+    def _write(self, *command: str) -> None:
+        if self._wire is not None:
+            self._wire.writer.write(hiredis.pack_command(command))
+
+    async def _stay_connected(self) -> None:
+        failures = 0
+        while True:
+            try:
+                wire = await self._redis.open()
+            except RedisAway:
+                failures += 1
+                least, most = RETRY_SECONDS
+                pause = min(most, least * 2 ** min(failures, 10))
+                await asyncio.sleep(pause * random.uniform(0.5, 1.0))  # noqa: S311 - jitter
+                continue
+            failures = 0
+            await self._serve(wire)
+
+    async def _serve(self, wire: Wire) -> None:
+        self._wire = wire
+        self._heard = time.monotonic()
+        self._write("SUBSCRIBE", self._probe, *self._listeners)
+        watch = asyncio.create_task(self._watch(wire), name="bell probe")
+        try:
+            await self._receive(wire)
+        finally:
+            watch.cancel()
+            self._wire = None
+            self._confirmed.clear()
+            wire.close()
+            with contextlib.suppress(asyncio.CancelledError):
+                await watch
+
+    async def _receive(self, wire: Wire) -> None:
+        messages = hiredis.Reader()
+        while True:
+            try:
+                data = await wire.reader.read(READ_BYTES)
+            except OSError:
+                return
+            if not data:
+                return
+            messages.feed(data)
+            while (message := messages.gets()) is not False:
+                self._dispatch(message)
+
+    def _dispatch(self, message: object) -> None:
+        match message:
+            case [b"message", bytes(channel), bytes(payload)]:
+                name = channel.decode()
+                if name == self._probe:
+                    self._heard = time.monotonic()
+                elif name in self._confirmed:
+                    self._listeners[name][0](payload)
+            case [b"subscribe", bytes(channel), _]:
+                name = channel.decode()
+                # A confirmation that comes after `leave` finds no listener: its own reply follows.
+                if name == self._probe:
+                    self._confirmed.add(name)
+                elif name in self._listeners:
+                    self._confirmed.add(name)
+                    self._listeners[name][1]()
+
+    async def _watch(self, wire: Wire) -> None:
+        while True:
+            # One probe checks both ways: it cannot come back over a connection that is deaf.
+            with contextlib.suppress(RedisTrouble, TimeoutError):
+                async with asyncio.timeout(PROBE_SECONDS):
+                    await self._publish(self._probe, secrets.token_hex(4))
+            await asyncio.sleep(PROBE_SECONDS)
+            if time.monotonic() - self._heard > DEAF_SECONDS:
+                wire.close()

@@ -1,0 +1,116 @@
+"""Bytes in Redis <-> jobs and log entries.
+
+An entry is one Responses event without its `sequence_number`, which is its index. The events of a
+streamed text are positional arrays headed by a small code, because a log holds hundreds of them;
+any other event is `[type, fields]`. Codes are never reused or changed: that is the version.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+import msgpack
+
+from .errors import Undecodable
+from .record import Job
+
+Event = dict[str, Any]
+
+JOB_VERSION: Final = 1
+
+# code -> (event type, fields that travel, fields that are always the same)
+_POSITIONAL: Final[dict[int, tuple[str, tuple[str, ...], dict[str, Any]]]] = {
+    1: (
+        "response.output_text.delta",
+        ("item_id", "output_index", "content_index", "delta"),
+        {"logprobs": []},
+    ),
+    2: (
+        "response.output_text.done",
+        ("item_id", "output_index", "content_index", "text"),
+        {"logprobs": []},
+    ),
+    3: ("response.content_part.added", ("item_id", "output_index", "content_index", "part"), {}),
+    4: ("response.content_part.done", ("item_id", "output_index", "content_index", "part"), {}),
+    5: ("response.output_item.added", ("output_index", "item"), {}),
+    6: ("response.output_item.done", ("output_index", "item"), {}),
+}
+_CODES: Final = {kind: code for code, (kind, _, _) in _POSITIONAL.items()}
+_TRAVELLING: Final = {
+    code: (frozenset(fields) | frozenset(constant) | {"type"}, fields, constant)
+    for code, (_, fields, constant) in _POSITIONAL.items()
+}
+
+
+def encode_event(event: Event) -> bytes:
+    """The entry for an event that has a `type` and no `sequence_number`."""
+    code = _CODES.get(event["type"])
+    if code is not None:
+        names, fields, constant = _TRAVELLING[code]
+        if event.keys() == names and all(event[name] == constant[name] for name in constant):
+            return _pack([code, *(event[name] for name in fields)])
+    return _pack([event["type"], {k: v for k, v in event.items() if k != "type"}])
+
+
+def decode_event(entry: bytes) -> Event:
+    """The event of an entry.
+
+    Raises: Undecodable.
+    """
+    match _unpack(entry):
+        case [int(code), *values] if code in _POSITIONAL:
+            kind, fields, constant = _POSITIONAL[code]
+            if len(values) != len(fields):
+                raise Undecodable(f"entry code {code} with {len(values)} fields")
+            return {"type": kind, **dict(zip(fields, values, strict=True)), **constant}
+        case [str(kind), dict(rest)]:
+            return {"type": kind, **rest}
+        case _:
+            raise Undecodable("a log entry of no known shape")
+
+
+def encode_job(job: Job) -> bytes:
+    """The bytes of a job, headed by their version."""
+    return _pack([JOB_VERSION, job.id, job.owner, job.created_at, job.params, job.context])
+
+
+def decode_job(data: bytes) -> Job:
+    """The job of some bytes.
+
+    Raises: Undecodable, also for a version that a newer program wrote.
+    """
+    match _unpack(data):
+        case [1, str(id_), str(owner), int(created_at), dict(params), list(context)]:
+            return Job(id_, owner, created_at, params, context)
+        case [int(version), *_] if version != JOB_VERSION:
+            raise Undecodable(f"a job of version {version}; this program knows {JOB_VERSION}")
+        case _:
+            raise Undecodable("a job of no known shape")
+
+
+def decode_bell(payload: bytes) -> tuple[int, list[bytes] | int]:
+    """`(first index, frames)`, or `(first index, count)` where the frames were too large to carry.
+
+    Raises: Undecodable.
+    """
+    match _unpack(payload, raw=True):
+        case [int(first), list(frames)] if all(isinstance(frame, bytes) for frame in frames):
+            return first, frames
+        case [int(first), int(count)]:
+            return first, count
+        case _:
+            raise Undecodable("a bell of no known shape")
+
+
+def _pack(value: Any) -> bytes:
+    packed: bytes = msgpack.packb(value, use_bin_type=True)
+    return packed
+
+
+def _unpack(data: bytes, *, raw: bool = False) -> Any:
+    # One unpackb a frame and never a long-lived Unpacker: a reused one crashed after an error
+    # (CVE-2026-57585). The C and the Python version raise different errors, hence the wide net.
+    try:
+        return msgpack.unpackb(data, raw=raw, strict_map_key=False)
+    except Exception as error:
+        raise Undecodable(f"not MessagePack: {type(error).__name__}") from error

@@ -1,0 +1,115 @@
+"""The one way to a Redis, and the check that it can keep the promises.
+
+redis-py makes the connection: address, TLS, authentication, database. What then travels over it is
+written and read by `pipe` and `bell`, because redis-py's pool repeats commands, swallows
+cancellations on Python 3.11 when it has a socket timeout, and its pub/sub loses messages silently.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
+
+from redis.asyncio import Connection, ConnectionPool
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
+from redis.exceptions import RedisError
+from redis.maint_notifications import MaintNotificationsConfig
+
+from .errors import RedisAway, RedisUnsuitable
+
+if TYPE_CHECKING:
+    from .pipe import Pipe
+
+CONNECT_SECONDS = 3.0
+OLDEST_VERSION = (7, 0)
+
+# What a connection raises when its peer goes away in an unlucky moment: redis-py on Python 3.12
+# and newer lets AttributeError and TypeError out of a reset connection.
+CONNECTION_ERRORS = (RedisError, OSError, EOFError, AttributeError, TypeError, TimeoutError)
+
+
+class Writer(Protocol):
+    """The part of asyncio's StreamWriter that we use."""
+
+    def write(self, data: bytes) -> None: ...
+
+    def close(self) -> None: ...
+
+    @property
+    def transport(self) -> asyncio.WriteTransport: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Wire:
+    """An open, authenticated RESP2 connection. `close` is idempotent and does not wait."""
+
+    reader: asyncio.StreamReader
+    writer: Writer
+
+    def close(self) -> None:
+        """Drops the connection and what was not yet written."""
+        self.writer.transport.abort()
+
+
+class Redis:
+    """Where Redis is; opens connections to it."""
+
+    def __init__(self, url: str) -> None:
+        self._pool = ConnectionPool.from_url(
+            url,
+            protocol=2,
+            socket_timeout=None,
+            socket_connect_timeout=CONNECT_SECONDS,
+            retry=Retry(NoBackoff(), 0),
+            maint_notifications_config=MaintNotificationsConfig(enabled=False),
+        )
+
+    async def open(self) -> Wire:
+        """A new connection.
+
+        Raises: RedisAway after `CONNECT_SECONDS` at the latest.
+        """
+        connection = self._pool.make_connection()
+        if not isinstance(connection, Connection):
+            raise RedisUnsuitable(f"unknown kind of connection {type(connection).__name__}")
+        try:
+            async with asyncio.timeout(CONNECT_SECONDS):
+                await connection.connect()
+        except CONNECTION_ERRORS as error:
+            raise RedisAway(f"cannot connect to Redis: {type(error).__name__}") from error
+        reader, writer = connection._reader, connection._writer  # noqa: SLF001 - see the docstring
+        if reader is None or writer is None:
+            raise RedisAway("cannot connect to Redis: closed at once")
+        connection._reader = connection._writer = None  # noqa: SLF001 - the streams are ours now
+        return Wire(reader, writer)
+
+
+async def check(pipe: Pipe) -> str:
+    """One line about this Redis, once it is known to be fit.
+
+    Raises: RedisAway; RedisUnsuitable, whose message names the setting to change.
+    """
+    info = _fields(await pipe.call("INFO", "server"))
+    name = "Valkey" if "valkey_version" in info else "Redis"
+    version = info.get("valkey_version") or info.get("redis_version", "0.0")
+    if tuple(int(part) for part in version.split(".")[:2]) < OLDEST_VERSION:
+        oldest = ".".join(map(str, OLDEST_VERSION))
+        raise RedisUnsuitable(f"{name} {version} is too old: use Redis {oldest}, Valkey 7.2 or newer")
+    memory = _fields(await pipe.call("INFO", "memory"))
+    policy = memory.get("maxmemory_policy", "noeviction")
+    if policy != "noeviction":
+        raise RedisUnsuitable(
+            f"maxmemory-policy is {policy}, which silently deletes answers: "
+            "run CONFIG SET maxmemory-policy noeviction"
+        )
+    persistence = _fields(await pipe.call("INFO", "persistence"))
+    kept = "AOF" if persistence.get("aof_enabled") == "1" else "no AOF: a restart loses answers"
+    return f"{name} {version}, {kept}"
+
+
+def _fields(info: object) -> dict[str, str]:
+    text = info.decode() if isinstance(info, bytes) else str(info)
+    pairs = (line.partition(":") for line in text.splitlines() if ":" in line)
+    return {name: value for name, _, value in pairs}

@@ -1,0 +1,129 @@
+"""The environment variables of all processes: their names, and how to read one.
+
+Server and worker run from one environment, so both know all names. Reading is all that happens
+here: each process keeps its own frozen configuration.
+"""
+
+from __future__ import annotations
+
+import difflib
+from typing import TYPE_CHECKING, Final
+from urllib.parse import urlsplit, urlunsplit
+
+from .errors import HoldlineError
+from .keys import MAX_PARTITIONS
+from .record import Terms
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+PREFIX: Final = "HOLDLINE_"
+
+KNOWN: Final[dict[str, str]] = {
+    "REDIS_URL": "where Redis is: redis://, rediss:// or unix://",
+    "OPENAI_API_KEY": "the key for the model's endpoint",
+    "OPENAI_BASE_URL": "the model's OpenAI-compatible endpoint",
+    "HOLDLINE_HOST": "the address that the server binds",
+    "HOLDLINE_PORT": "the port that the server binds",
+    "HOLDLINE_MODEL": "the model when a request names none",
+    "HOLDLINE_CONCURRENCY": "answers that one worker process runs at once",
+    "HOLDLINE_LEASE_SECONDS": "how long a silent worker keeps its answers",
+    "HOLDLINE_MAX_ATTEMPTS": "how often an answer is tried at most",
+    "HOLDLINE_RETENTION_SECONDS": "how long an answer is kept after its end",
+    "HOLDLINE_PARTITIONS": "into how many partitions the keys are divided",
+    "HOLDLINE_MAX_WAIT_SECONDS": "how long a prompt may wait for a worker",
+    "HOLDLINE_MAX_WAITING": "how many prompts may wait in a partition",
+    "HOLDLINE_TOTAL_SECONDS": "how long one call of the model may take",
+    "HOLDLINE_FIRST_TOKEN_SECONDS": "how long the model may say nothing at first",
+    "HOLDLINE_SILENCE_SECONDS": "how long the model may pause in mid-answer",
+    "HOLDLINE_MAX_OUTPUT_BYTES": "how long an answer may be",
+    "HOLDLINE_GRACE_SECONDS": "how long a process that is to stop finishes its work",
+    "HOLDLINE_ON_WORKER_DEATH": "restart or fail: what becomes of a dead worker's answers",
+    "HOLDLINE_PING_SECONDS": "the interval of pings on a socket",
+    "HOLDLINE_MAX_BODY_BYTES": "the largest request or message",
+}
+
+
+class ConfigError(HoldlineError):
+    """A setting is wrong; the message names it and says what would be right."""
+
+
+def check_names(environ: Mapping[str, str]) -> None:
+    """Raises ConfigError for a HOLDLINE_ name that nobody knows, naming the nearest."""
+    for name in sorted(environ):
+        if name.startswith(PREFIX) and name not in KNOWN:
+            near = difflib.get_close_matches(name, KNOWN, n=1, cutoff=0.0)[0]
+            raise ConfigError(f"{name} is not a setting; did you mean {near} ({KNOWN[near]})?")
+
+
+def text(environ: Mapping[str, str], name: str, default: str) -> str:
+    """The value of a name; an empty one counts as not set."""
+    return environ.get(name, "").strip() or default
+
+
+def number(
+    environ: Mapping[str, str], name: str, default: float, least: float, most: float
+) -> float:
+    """The number of a name, from `least` to `most`.
+
+    Raises: ConfigError.
+    """
+    written = text(environ, name, str(default))
+    try:
+        value = float(written)
+    except ValueError:
+        raise ConfigError(f"{name} must be a number, not {written!r}") from None
+    if not least <= value <= most:
+        raise ConfigError(f"{name} must be between {least:g} and {most:g}, not {written}")
+    return value
+
+
+def choice(environ: Mapping[str, str], name: str, *choices: str) -> str:
+    """The value of a name that allows a few words; the first is the default.
+
+    Raises: ConfigError.
+    """
+    value = text(environ, name, choices[0])
+    if value not in choices:
+        raise ConfigError(f"{name} must be {' or '.join(choices)}, not {value!r}")
+    return value
+
+
+def redis_url(environ: Mapping[str, str]) -> str:
+    """Where Redis is.
+
+    Raises: ConfigError.
+    """
+    url = text(environ, "REDIS_URL", "redis://127.0.0.1:6379/0")
+    if urlsplit(url).scheme not in ("redis", "rediss", "unix"):
+        raise ConfigError("REDIS_URL must begin with redis://, rediss:// or unix://")
+    return url
+
+
+def hide(url: str) -> str:
+    """The URL without its password and query, to be shown."""
+    parts = urlsplit(url)
+    place = parts.netloc.rpartition("@")[2]
+    return urlunsplit((parts.scheme, f"…@{place}" if "@" in parts.netloc else place, parts.path, "", ""))
+
+
+def terms(environ: Mapping[str, str]) -> Terms:
+    """The numbers that all processes on one Redis share.
+
+    Raises: ConfigError.
+    """
+
+    def milliseconds(name: str, default: float, least: float, most: float) -> int:
+        return round(1000 * number(environ, name, default, least, most))
+
+    day = 86_400
+    return Terms(
+        lease_ms=milliseconds("HOLDLINE_LEASE_SECONDS", 15, 0.1, 600),
+        retention_ms=milliseconds("HOLDLINE_RETENTION_SECONDS", 3600, 0.1, 30 * day),
+        max_wait_ms=milliseconds("HOLDLINE_MAX_WAIT_SECONDS", 3600, 0.1, 7 * day),
+        max_run_ms=milliseconds("HOLDLINE_TOTAL_SECONDS", 900, 0.1, day),
+        max_attempts=int(number(environ, "HOLDLINE_MAX_ATTEMPTS", 3, 1, 100)),
+        max_waiting=int(number(environ, "HOLDLINE_MAX_WAITING", 10_000, 1, 1_000_000)),
+        fail_on_worker_death=choice(environ, "HOLDLINE_ON_WORKER_DEATH", "restart", "fail") == "fail",
+        partitions=int(number(environ, "HOLDLINE_PARTITIONS", 1, 1, MAX_PARTITIONS)),
+    )

@@ -1,0 +1,97 @@
+"""Every error that `jobs` raises.
+
+    HoldlineError
+    ├── UnknownResponse      no such response, or not yours: the same answer on purpose
+    ├── QueueFull            too many responses wait; come back later
+    ├── KeyReused            the idempotency key belongs to a request with another body
+    ├── NotWritable          the log takes nothing from this writer
+    │   ├── Fenced           another attempt owns the response, or it has ended
+    │   ├── Gone             the response was deleted, expired or lost by Redis
+    │   └── Diverged         the log's length is not what its only writer wrote
+    ├── Undecodable          bytes in Redis that no version of this program wrote
+    └── RedisTrouble
+        ├── RedisAway        no connection, or no reply in time; repeating is right
+        ├── RedisFull        `maxmemory` is reached; nothing was written
+        ├── RedisRefused     Redis answered with an error; repeating is useless
+        └── RedisUnsuitable  version or settings on which the promises cannot be kept
+"""
+
+from __future__ import annotations
+
+
+class HoldlineError(Exception):
+    """The root of all errors of this package."""
+
+
+class UnknownResponse(HoldlineError):
+    """No response with this id can be seen by this owner."""
+
+    def __init__(self, response_id: str) -> None:
+        super().__init__("response not found")
+        self.response_id = response_id
+
+
+class QueueFull(HoldlineError):
+    """The queue holds as many waiting responses as it may."""
+
+    def __init__(self, waiting: int, limit: int) -> None:
+        super().__init__(f"{waiting} responses wait already; the limit is {limit}")
+        self.waiting = waiting
+        self.limit = limit
+
+
+class KeyReused(HoldlineError):
+    """The idempotency key was used for a request with another body."""
+
+    def __init__(self, response_id: str) -> None:
+        super().__init__("idempotency key was used with another body")
+        self.response_id = response_id
+
+
+class NotWritable(HoldlineError):
+    """The log takes nothing more from this writer, which must stop its model call."""
+
+    def __init__(self, response_id: str) -> None:
+        super().__init__(f"{response_id}: {type(self).__name__.lower()}")
+        self.response_id = response_id
+
+
+class Fenced(NotWritable):
+    """Another attempt owns the response now, or it has ended."""
+
+
+class Gone(NotWritable):
+    """The response is no longer in Redis."""
+
+
+class Diverged(NotWritable):
+    """The log has `found` entries where its writer had written `expected`."""
+
+    def __init__(self, response_id: str, expected: int, found: int) -> None:
+        super().__init__(response_id)
+        self.expected = expected
+        self.found = found
+
+
+class Undecodable(HoldlineError):
+    """Bytes in Redis that no version of this program wrote."""
+
+
+class RedisTrouble(HoldlineError):
+    """Redis could not do what was asked."""
+
+
+class RedisAway(RedisTrouble):
+    """No connection to Redis, or no reply in time."""
+
+
+class RedisFull(RedisTrouble):
+    """Redis has reached `maxmemory`; the script that met it wrote nothing."""
+
+
+class RedisRefused(RedisTrouble):
+    """Redis answered with an error that repeating will not change."""
+
+
+class RedisUnsuitable(RedisTrouble):
+    """This Redis cannot keep the promises; the message says which setting to change."""

@@ -1,0 +1,135 @@
+"""Every key and channel name, and the partition that an id carries.
+
+All keys of one response and of its queue share the hash tag `{p}`, so that each script touches one
+slot of a cluster. The partition is part of the response id: an id alone finds its keys.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import secrets
+from dataclasses import dataclass
+
+from .errors import UnknownResponse
+
+MAX_PARTITIONS = 4096
+_ID = re.compile(r"resp_([0-9a-f]{3})[0-9a-f]{32}", re.ASCII)
+
+
+def new_response_id(partition: int) -> str:
+    """A fresh id: `resp_`, three hex digits of partition, 128 random bits."""
+    return f"resp_{partition:03x}{secrets.token_hex(16)}"
+
+
+def partition_of(response_id: str) -> int:
+    """The partition inside an id.
+
+    Raises: UnknownResponse for anything that `new_response_id` cannot have made, so that no text
+        from outside ever becomes part of a key.
+    """
+    match = _ID.fullmatch(response_id)
+    if match is None:
+        raise UnknownResponse(response_id)
+    return int(match[1], 16)
+
+
+def pick_partition(partitions: int, owner: str, idempotency_key: str | None) -> int:
+    """The partition for a new response.
+
+    A key always picks the same one for its owner: only there can one script see that the key was
+    used before. Without a key any partition will do.
+    """
+    if idempotency_key is None:
+        return secrets.randbelow(partitions)
+    return int.from_bytes(_digest(owner, idempotency_key)[:4], "big") % partitions
+
+
+def item_id(prefix: str, response_id: str, attempt: int, index: int) -> str:
+    """The id of an output item: the same for the same attempt, never shared by two attempts."""
+    return f"{prefix}_{response_id[8:24]}{attempt:02x}{index:02x}"
+
+
+def _digest(owner: str, idempotency_key: str) -> bytes:
+    return hashlib.sha256(f"{owner}\0{idempotency_key}".encode()).digest()
+
+
+@dataclass(frozen=True, slots=True)
+class Partition:
+    """The names inside one partition."""
+
+    number: int
+
+    @property
+    def prefix(self) -> str:
+        """What every key of the partition starts with; scripts build the rest from it."""
+        return f"holdline:{{{self.number}}}:"
+
+    def job(self, response_id: str) -> str:
+        """Hash: the authority on the state of one job."""
+        return f"{self.prefix}job:{response_id}"
+
+    def log(self, response_id: str) -> str:
+        """List: the events; an entry's index is its `sequence_number`."""
+        return f"{self.prefix}log:{response_id}"
+
+    def bell(self, response_id: str) -> str:
+        """Channel: `(first index, frames)` of what was just appended."""
+        return f"{self.prefix}bell:{response_id}"
+
+    def idempotency(self, owner: str, idempotency_key: str) -> str:
+        """String: the response that this owner's key made."""
+        return f"{self.prefix}key:{_digest(owner, idempotency_key).hex()}"
+
+    @property
+    def ring(self) -> str:
+        """List: the owners who have something waiting; the next one to be served is first."""
+        return f"{self.prefix}ring"
+
+    @property
+    def ready_prefix(self) -> str:
+        """Lists, one an owner: the ids that wait."""
+        return f"{self.prefix}ready:"
+
+    @property
+    def wake(self) -> str:
+        """List: a few markers on which idle workers block. Losing one costs a second."""
+        return f"{self.prefix}wake"
+
+    @property
+    def leases(self) -> str:
+        """Sorted set: running ids by the end of their lease, Redis time in ms."""
+        return f"{self.prefix}leases"
+
+    @property
+    def delayed(self) -> str:
+        """Sorted set: ids that wait for a retry, by due time, Redis time in ms."""
+        return f"{self.prefix}delayed"
+
+    @property
+    def open(self) -> str:
+        """Sorted set: every id that has not ended, by the time of its next inspection."""
+        return f"{self.prefix}open"
+
+    @property
+    def dead(self) -> str:
+        """List, bounded: what no worker should touch again without a human."""
+        return f"{self.prefix}dead"
+
+    @property
+    def numbers(self) -> str:
+        """Hash: per owner, the first and last number of the ready list; places come from it."""
+        return f"{self.prefix}numbers"
+
+    @property
+    def cancels(self) -> str:
+        """Channel: ids of running responses that are to be cancelled."""
+        return f"{self.prefix}cancels"
+
+    def claimed(self, token: str) -> str:
+        """String: what a claim handed out, so that a repeated claim hands out the same."""
+        return f"{self.prefix}claimed:{token}"
+
+    def probe(self, process: str) -> str:
+        """Channel: a process's own voice; a bell that does not carry it is deaf."""
+        return f"{self.prefix}probe:{process}"

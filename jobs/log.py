@@ -1,0 +1,158 @@
+"""The log: append, finish, read. The log is the truth; the bell only says that it has grown."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from .errors import Diverged, Fenced, Gone, RedisRefused, UnknownResponse
+from .keys import Partition, partition_of
+from .record import Status
+
+if TYPE_CHECKING:
+    from .pipe import Pipe
+
+# A bell that carries its entries saves each follower a read; above this the read is cheaper than
+# sending the bytes to every server, also to those on which nobody needs them any more.
+BELL_BYTES = 32_768
+READ_ENTRIES = 2_000
+READ_BYTES = 262_144
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """One consistent look at a response.
+
+    `entries` start at the index that was asked for. `number` and `reason` say where and why it
+    waits; they mean something only while it is queued.
+    """
+
+    status: Status
+    owner: str
+    attempt: int
+    number: int
+    reason: str
+    length: int
+    entries: list[bytes]
+
+
+async def read(
+    pipe: Pipe,
+    response_id: str,
+    start: int,
+    *,
+    entries: int = READ_ENTRIES,
+    octets: int = READ_BYTES,
+) -> View:
+    """The response as it stands and its log from index `start` on, bounded in entries and bytes.
+
+    Raises: UnknownResponse, RedisTrouble.
+    """
+    names = Partition(partition_of(response_id))
+    reply = await pipe.run(
+        "read", [names.job(response_id), names.log(response_id)], [start, entries, octets]
+    )
+    if not reply:
+        raise UnknownResponse(response_id)
+    status, owner, attempt, number, reason, length, found = reply
+    return View(
+        Status(status.decode()), owner.decode(), attempt, number, reason.decode(), length, found
+    )
+
+
+async def read_all(pipe: Pipe, response_id: str) -> View:
+    """The response with its whole log, read in several steps where it is long."""
+    view = await read(pipe, response_id, 0)
+    entries = view.entries
+    while len(entries) < view.length:
+        view = await read(pipe, response_id, len(entries))
+        if not view.entries:
+            break
+        entries = entries + view.entries
+    return View(
+        view.status,
+        view.owner,
+        view.attempt,
+        view.number,
+        view.reason,
+        len(entries),
+        entries,
+    )
+
+
+class LogWriter:
+    """The one writer of a response's log, for as long as it holds the claim.
+
+    `length` is what the log has according to its writer; every append states it. After any error
+    but a `RedisTrouble`, stop: the response is somebody else's or nobody's.
+    """
+
+    def __init__(self, pipe: Pipe, response_id: str, claim: str, length: int) -> None:
+        self._pipe = pipe
+        self._names = Partition(partition_of(response_id))
+        self._claim = claim
+        self.response_id = response_id
+        self.length = length
+
+    async def append(self, entries: list[bytes]) -> bool:
+        """Appends and rings. True if the response is to be cancelled.
+
+        Raises: Fenced, Gone, Diverged; RedisTrouble, after which it may be called again with the
+            same entries.
+        """
+        reply = await self._pipe.run(
+            "append",
+            [
+                self._names.job(self.response_id),
+                self._names.log(self.response_id),
+                self._names.bell(self.response_id),
+            ],
+            [self._claim, self.length, BELL_BYTES, *entries],
+        )
+        match reply:
+            case [b"ok", int(length), int(cancel)]:
+                self.length = length
+                return bool(cancel)
+        raise self._refusal(reply)
+
+    async def finish(
+        self, status: Status, entries: list[bytes], *, retention_ms: int, bury: bool = False
+    ) -> None:
+        """Appends the last entries and ends the response.
+
+        Raises: as `append`.
+        """
+        reply = await self._pipe.run(
+            "finish",
+            [
+                self._names.job(self.response_id),
+                self._names.log(self.response_id),
+                self._names.bell(self.response_id),
+            ],
+            [
+                self._names.prefix,
+                self.response_id,
+                self._claim,
+                self.length,
+                BELL_BYTES,
+                status,
+                retention_ms,
+                int(bury),
+                *entries,
+            ],
+        )
+        match reply:
+            case [b"ok", int(length)]:
+                self.length = length
+                return
+        raise self._refusal(reply)
+
+    def _refusal(self, reply: object) -> Fenced | Gone | Diverged | RedisRefused:
+        match reply:
+            case [b"gone"]:
+                return Gone(self.response_id)
+            case [b"fenced"]:
+                return Fenced(self.response_id)
+            case [b"diverged", int(found)]:
+                return Diverged(self.response_id, self.length, found)
+        return RedisRefused("append: unexpected reply")

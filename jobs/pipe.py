@@ -1,0 +1,196 @@
+"""One connection to Redis; the commands of one turn of the event loop travel as one write.
+
+Replies come back in order, so a command is a future in a queue. That gives without more machinery:
+
+- batching: whatever was issued in one turn is one write and mostly one read;
+- cancellation: a cancelled caller's reply is read and dropped, never given to somebody else;
+- one deadline: the oldest command waits the longest. When it is over, the connection is dead,
+  and so is every command in it. A stopped or half-open Redis is found in this way.
+
+A lost connection fails what was under way, because nobody can know whether it was executed.
+`run` repeats scripts until the deadline: each of them says in its header why that is right.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import random
+import time
+from collections import deque
+from typing import TYPE_CHECKING, Any
+
+import hiredis
+
+from .errors import RedisAway, RedisFull, RedisRefused
+from .scripts import SCRIPTS
+
+if TYPE_CHECKING:
+    from .connect import Redis, Wire
+
+Argument = str | bytes | int | float
+
+READ_BYTES = 65_536
+MOST_UNDER_WAY = 20_000
+WATCH_SECONDS = 0.25
+RETRY_SECONDS = (0.05, 1.0)
+
+
+class Pipe:
+    """A connection that comes back by itself; use it as an async context manager.
+
+    `deadline` is in seconds: how long a command may take, the wait for a connection included.
+    """
+
+    def __init__(self, redis: Redis, *, deadline: float = 5.0) -> None:
+        self._redis = redis
+        self._deadline = deadline
+        self._wire: Wire | None = None
+        self._connected = asyncio.Event()
+        self._outgoing: list[bytes] = []
+        self._under_way: deque[tuple[float, asyncio.Future[Any]]] = deque()
+        self._owner: asyncio.Task[None] | None = None
+
+    @property
+    def connected(self) -> bool:
+        """True while there is a connection that has not yet been found dead."""
+        return self._wire is not None
+
+    async def __aenter__(self) -> Pipe:
+        self._owner = asyncio.create_task(self._stay_connected(), name="redis pipe")
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        if self._owner is not None:
+            self._owner.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await self._owner
+
+    async def run(self, script: str, keys: list[str], args: list[Argument]) -> Any:
+        """The reply of a script, which is repeated over lost connections until the deadline.
+
+        Raises: RedisAway, RedisFull, RedisRefused.
+        """
+        code = SCRIPTS[script]
+        until = time.monotonic() + self._deadline
+        while True:
+            try:
+                return await self.call("EVALSHA", code.sha, len(keys), *keys, *args, until=until)
+            except RedisAway:
+                if time.monotonic() + WATCH_SECONDS >= until:
+                    raise
+                await asyncio.sleep(RETRY_SECONDS[0])
+            except RedisRefused as error:
+                if not str(error).startswith("NOSCRIPT"):
+                    raise
+                # Redis was restarted, failed over or told to flush: the source loads it again.
+                return await self.call("EVAL", code.source, len(keys), *keys, *args, until=until)
+
+    async def call(self, *command: Argument, until: float | None = None) -> Any:
+        """The reply of one command, issued once.
+
+        Raises: RedisAway when it is unknown whether the command was executed, or it surely was
+            not; RedisFull; RedisRefused.
+        """
+        until = time.monotonic() + self._deadline if until is None else until
+        await self._connection(until)
+        if len(self._under_way) >= MOST_UNDER_WAY:
+            raise RedisAway(f"{MOST_UNDER_WAY} commands wait for Redis already")
+        reply: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+        self._send(hiredis.pack_command(command), until, reply)
+        answer = await reply
+        if isinstance(answer, hiredis.ReplyError):
+            raise _error(str(answer))
+        return answer
+
+    def _send(self, packed: bytes, until: float, reply: asyncio.Future[Any]) -> None:
+        if not self._outgoing:
+            asyncio.get_running_loop().call_soon(self._flush)
+        self._outgoing.append(packed)
+        self._under_way.append((until, reply))
+
+    def _flush(self) -> None:
+        outgoing, self._outgoing = self._outgoing, []
+        if self._wire is not None and outgoing:
+            self._wire.writer.write(b"".join(outgoing))
+
+    async def _connection(self, until: float) -> None:
+        if self._wire is None:
+            try:
+                async with asyncio.timeout(max(until - time.monotonic(), 0)):
+                    await self._connected.wait()
+            except TimeoutError:
+                raise RedisAway("no connection to Redis") from None
+
+    async def _stay_connected(self) -> None:
+        failures = 0
+        try:
+            while True:
+                try:
+                    wire = await self._redis.open()
+                except RedisAway:
+                    failures += 1
+                    least, most = RETRY_SECONDS
+                    pause = min(most, least * 2 ** min(failures, 10))
+                    await asyncio.sleep(pause * random.uniform(0.5, 1.0))  # noqa: S311 - jitter
+                    continue
+                failures = 0
+                await self._serve(wire)
+        finally:
+            self._fail_all("closed")
+
+    async def _serve(self, wire: Wire) -> None:
+        self._wire = wire
+        for script in SCRIPTS.values():  # before any caller can send: replies stay in order
+            ignored: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+            load = hiredis.pack_command(("SCRIPT", "LOAD", script.source))
+            self._send(load, time.monotonic() + self._deadline, ignored)
+        self._connected.set()
+        watch = asyncio.create_task(self._watch(wire), name="redis deadline")
+        try:
+            await self._receive(wire)
+        finally:
+            watch.cancel()
+            self._connected.clear()
+            self._wire = None
+            wire.close()
+            self._fail_all("the connection to Redis was lost")
+            with contextlib.suppress(asyncio.CancelledError):
+                await watch
+
+    async def _receive(self, wire: Wire) -> None:
+        replies = hiredis.Reader()
+        while True:
+            try:
+                data = await wire.reader.read(READ_BYTES)
+            except OSError:
+                return
+            if not data:
+                return
+            replies.feed(data)
+            while (reply := replies.gets()) is not False:
+                _, future = self._under_way.popleft()
+                if not future.done():
+                    future.set_result(reply)
+
+    async def _watch(self, wire: Wire) -> None:
+        while True:
+            await asyncio.sleep(WATCH_SECONDS)
+            if self._under_way and self._under_way[0][0] < time.monotonic():
+                wire.close()
+
+    def _fail_all(self, why: str) -> None:
+        self._outgoing.clear()
+        while self._under_way:
+            _, future = self._under_way.popleft()
+            if not future.done():
+                future.set_exception(RedisAway(why))
+                future.exception()  # a caller that was cancelled will not ask for it
+
+
+def _error(message: str) -> RedisFull | RedisRefused | RedisAway:
+    if message.startswith("OOM") or "OOM allow" in message or "-OOM" in message:
+        return RedisFull("Redis has reached maxmemory")
+    if message.startswith(("LOADING", "MASTERDOWN", "READONLY", "CLUSTERDOWN", "TRYAGAIN")):
+        return RedisAway(f"Redis is not ready: {message.split(' ', 1)[0]}")
+    return RedisRefused(message)

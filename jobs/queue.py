@@ -1,0 +1,245 @@
+"""The queue: submit, claim, extend, retry, give back, cancel, rescue, delete. Each is one script."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from .codec import encode_event, encode_job
+from .errors import Diverged, Fenced, Gone, KeyReused, QueueFull, RedisRefused, UnknownResponse
+from .keys import Partition, partition_of
+from .log import BELL_BYTES
+
+if TYPE_CHECKING:
+    from .codec import Event
+    from .pipe import Pipe
+    from .record import Job, Terms
+
+RESCUE_LIMIT = 100
+
+
+@dataclass(frozen=True, slots=True)
+class Accepted:
+    """A submitted response. `fresh` is False where the idempotency key had made it before."""
+
+    response_id: str
+    number: int
+    fresh: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Grant:
+    """A job that a worker holds under `claim` until its lease runs out.
+
+    `job` is undecoded: bytes that cannot be decoded are the worker's to bury. `reason` says why it
+    waited again or must be ended: "" at first, else `worker_lost`, `cancelled`, `expired`, or the
+    reason that a retry gave. `length` is the log's. `waited_ms` is since submit.
+    """
+
+    response_id: str
+    claim: str
+    job: bytes
+    attempt: int
+    strikes: int
+    cancelled: bool
+    reason: str
+    waited_ms: int
+    length: int
+
+
+class Queue:
+    """The queue of all partitions."""
+
+    def __init__(self, pipe: Pipe, terms: Terms) -> None:
+        self._pipe = pipe
+        self._terms = terms
+
+    async def submit(
+        self,
+        job: Job,
+        events: list[Event],
+        *,
+        idempotency_key: str | None = None,
+        fingerprint: str = "",
+        fail_on_worker_death: bool | None = None,
+    ) -> Accepted:
+        """The response that now waits, or the one that this key made before.
+
+        `fingerprint` identifies the request's body, without spaces.
+        Raises: QueueFull, KeyReused, RedisTrouble.
+        """
+        names, terms = _names(job.id), self._terms
+        key = (
+            names.job(job.id)
+            if idempotency_key is None
+            else names.idempotency(job.owner, idempotency_key)
+        )
+        fails = terms.fail_on_worker_death if fail_on_worker_death is None else fail_on_worker_death
+        reply = await self._pipe.run(
+            "submit",
+            [names.job(job.id), names.log(job.id), key],
+            [
+                names.prefix,
+                job.id,
+                job.owner,
+                encode_job(job),
+                fingerprint if idempotency_key is not None else "",
+                terms.job_ttl_ms,
+                terms.inspect_ms,
+                terms.max_wait_ms,
+                terms.max_waiting,
+                int(fails),
+                *map(encode_event, events),
+            ],
+        )
+        match reply:
+            case [b"accepted", _, int(number)]:
+                return Accepted(job.id, number, fresh=True)
+            case [b"same", bytes(first)]:
+                return Accepted(first.decode(), 0, fresh=False)
+            case [b"reused", bytes(first)]:
+                raise KeyReused(first.decode())
+            case [b"full", int(waiting)]:
+                raise QueueFull(waiting, terms.max_waiting)
+        raise RedisRefused("submit: unexpected reply")
+
+    async def claim(self, partition: int, token: str, count: int) -> list[Grant]:
+        """Up to `count` jobs, held under `token`; the same ones if the token was used before."""
+        names = Partition(partition)
+        reply = await self._pipe.run(
+            "claim",
+            [names.ring, names.claimed(token)],
+            [names.prefix, token, count, self._terms.lease_ms],
+        )
+        return [_grant(token, row) for row in reply]
+
+    async def extend(self, partition: int, held: list[tuple[str, str]]) -> list[str]:
+        """For each `(response id, claim)`: "held", "cancel" or "lost"."""
+        names = Partition(partition)
+        flat = [part for pair in held for part in pair]
+        reply = await self._pipe.run(
+            "extend", [names.leases], [names.prefix, self._terms.lease_ms, *flat]
+        )
+        return [answer.decode() for answer in reply]
+
+    async def retry(self, response_id: str, claim: str, delay_ms: int, reason: str) -> None:
+        """The job waits `delay_ms` for another attempt. Raises: Fenced, Gone."""
+        names = _names(response_id)
+        reply = await self._pipe.run(
+            "retry",
+            [names.job(response_id), names.bell(response_id)],
+            [names.prefix, response_id, claim, delay_ms, reason],
+        )
+        _held(response_id, reply)
+
+    async def give_back(self, response_id: str, claim: str, reason: str) -> None:
+        """The job is the next one to be claimed by anybody. Raises: Fenced, Gone."""
+        names = _names(response_id)
+        reply = await self._pipe.run(
+            "give_back",
+            [names.job(response_id), names.bell(response_id)],
+            [names.prefix, response_id, claim, reason],
+        )
+        _held(response_id, reply)
+
+    async def cancel(self, response_id: str, length: int, events: list[Event]) -> bool:
+        """True if the response has ended, False if its worker was asked to end it.
+
+        `events` end a response that no worker holds and whose log has `length` entries.
+        Raises: UnknownResponse; Diverged when the log has moved: read it and call again.
+        """
+        names = _names(response_id)
+        reply = await self._pipe.run(
+            "cancel",
+            [
+                names.job(response_id),
+                names.log(response_id),
+                names.bell(response_id),
+                names.cancels,
+            ],
+            [
+                names.prefix,
+                response_id,
+                length,
+                BELL_BYTES,
+                self._terms.retention_ms,
+                *map(encode_event, events),
+            ],
+        )
+        match reply:
+            case [b"cancelled"] | [b"ended"]:
+                return True
+            case [b"asked"]:
+                return False
+            case [b"gone"]:
+                raise UnknownResponse(response_id)
+            case [b"diverged", int(found)]:
+                raise Diverged(response_id, length, found)
+        raise RedisRefused("cancel: unexpected reply")
+
+    async def rescue(self, partition: int, token: str) -> tuple[int, list[Grant]]:
+        """How many lost jobs wait again, and those that the caller must end now."""
+        names, terms = Partition(partition), self._terms
+        requeued, rows = await self._pipe.run(
+            "rescue",
+            [names.leases, names.delayed, names.open],
+            [
+                names.prefix,
+                token,
+                terms.lease_ms,
+                terms.max_attempts,
+                terms.inspect_ms,
+                RESCUE_LIMIT,
+            ],
+        )
+        return requeued, [_grant(token, row) for row in rows]
+
+    async def delete(self, response_id: str) -> bool:
+        """True if there was such a response. Who may delete it is for the caller to know."""
+        names = _names(response_id)
+        keys = [
+            names.job(response_id),
+            names.log(response_id),
+            names.bell(response_id),
+            names.cancels,
+        ]
+        return bool(await self._pipe.run("delete", keys, [names.prefix, response_id]))
+
+    async def places(
+        self, partition: int, owners: list[str]
+    ) -> tuple[float | None, dict[str, int]]:
+        """Seconds between claims while the queue is busy, and each owner's head number."""
+        names = Partition(partition)
+        pace, *heads = await self._pipe.run("places", [names.numbers], [names.prefix, *owners])
+        seconds = float(pace) / 1000 if pace else None
+        return seconds, dict(zip(owners, heads, strict=True))
+
+
+def _names(response_id: str) -> Partition:
+    return Partition(partition_of(response_id))
+
+
+def _grant(claim: str, row: list[Any]) -> Grant:
+    id_, job, attempt, strikes, cancelled, reason, waited, length = row
+    return Grant(
+        id_.decode(),
+        claim,
+        job,
+        attempt,
+        strikes,
+        bool(cancelled),
+        reason.decode(),
+        waited,
+        length,
+    )
+
+
+def _held(response_id: str, reply: object) -> None:
+    match reply:
+        case [b"ok"]:
+            return
+        case [b"gone"]:
+            raise Gone(response_id)
+        case [b"fenced"]:
+            raise Fenced(response_id)
+    raise RedisRefused("unexpected reply")

@@ -1,0 +1,91 @@
+"""The job, its states, and the only transitions between them.
+
+    from       submit   claim     retry    give_back  rescue   finish            cancel
+    (nothing)  queued
+    queued              running                                                  cancelled
+    running                       queued   queued     queued   its own status    (asked for)
+    completed, incomplete, failed, cancelled: nothing leads out
+
+Each transition is one script in `jobs/scripts/`, which holds this table for Redis.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any
+
+
+class Status(StrEnum):
+    """The states of a job; the names are the standard's, `running` is its `in_progress`."""
+
+    QUEUED = "queued"
+    RUNNING = "running"
+    COMPLETED = "completed"
+    INCOMPLETE = "incomplete"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+
+    @property
+    def ended(self) -> bool:
+        """True for the four states that nothing leads out of."""
+        return self not in (Status.QUEUED, Status.RUNNING)
+
+
+TRANSITIONS: dict[str, dict[Status | None, tuple[Status, ...]]] = {
+    "submit": {None: (Status.QUEUED,)},
+    "claim": {Status.QUEUED: (Status.RUNNING,)},
+    "retry": {Status.RUNNING: (Status.QUEUED,)},
+    "give_back": {Status.RUNNING: (Status.QUEUED,)},
+    "rescue": {Status.RUNNING: (Status.QUEUED,)},
+    "finish": {
+        Status.RUNNING: (
+            Status.COMPLETED,
+            Status.INCOMPLETE,
+            Status.FAILED,
+            Status.CANCELLED,
+        )
+    },
+    "cancel": {Status.QUEUED: (Status.CANCELLED,)},
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """What a client asked for; written once at submit and never changed.
+
+    `params` is the standard's request body as validated, with nothing filled in that the client
+    did not say. `context` holds the input and output items of earlier turns, oldest first, so that
+    an accepted job needs no other response to still exist. `created_at` is in Unix seconds and
+    only ever shown.
+    """
+
+    id: str
+    owner: str
+    created_at: int
+    params: dict[str, Any]
+    context: list[dict[str, Any]] = field(default_factory=list)
+
+
+@dataclass(frozen=True, slots=True)
+class Terms:
+    """The numbers that server and worker must agree on. Times in ms."""
+
+    lease_ms: int = 15_000
+    retention_ms: int = 3_600_000
+    max_wait_ms: int = 3_600_000
+    max_run_ms: int = 900_000
+    max_attempts: int = 3
+    max_waiting: int = 10_000
+    fail_on_worker_death: bool = False
+    partitions: int = 1
+
+    @property
+    def job_ttl_ms(self) -> int:
+        """How long an unfinished job is kept: longer than it can possibly take."""
+        return self.max_wait_ms + self.max_attempts * 2 * self.max_run_ms + self.retention_ms
+
+    @property
+    def inspect_ms(self) -> int:
+        """How often a waiting or running job is inspected for having been lost."""
+        return max(2 * self.lease_ms, 1_000)

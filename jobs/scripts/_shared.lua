@@ -1,0 +1,105 @@
+-- Put in front of every script by jobs/scripts.py, after the script's first line.
+-- `prefix` is "holdline:{p}:"; each key below shares the slot of the script's KEYS.
+
+local STRUCTURE_TTL = 30 * 24 * 3600 * 1000 -- of what is shared by jobs: no key lives for ever
+local WAKE_BOUND = 64
+local DEAD_BOUND = 1000
+
+-- Redis's own clock, in ms: no host clock decides anything.
+local function now()
+  local time = redis.call('TIME')
+  return time[1] * 1000 + math.floor(time[2] / 1000)
+end
+
+-- Puts an id into its owner's ready list, and the owner into the ring when the list was empty.
+-- Numbers in a list ascend, so a place is a difference and a lost id is one that was overtaken.
+local function enqueue(prefix, owner, id, front)
+  local ready, numbers = prefix .. 'ready:' .. owner, prefix .. 'numbers'
+  local waiting = redis.call('LLEN', ready)
+  local number
+  if front and waiting > 0 then
+    local head = redis.call('HGET', prefix .. 'job:' .. redis.call('LINDEX', ready, 0), 'number')
+    local last = tonumber(redis.call('HGET', numbers, owner) or 0)
+    number = (tonumber(head) or (last - waiting + 1)) - 1
+    redis.call('LPUSH', ready, id)
+  else
+    number = redis.call('HINCRBY', numbers, owner, 1)
+    redis.call('RPUSH', ready, id)
+  end
+  redis.call('HSET', prefix .. 'job:' .. id, 'number', number)
+  redis.call('PEXPIRE', ready, STRUCTURE_TTL)
+  redis.call('PEXPIRE', numbers, STRUCTURE_TTL)
+  if not redis.call('LPOS', prefix .. 'ring', owner) then
+    redis.call('RPUSH', prefix .. 'ring', owner)
+    redis.call('PEXPIRE', prefix .. 'ring', STRUCTURE_TTL)
+  end
+  if redis.call('LLEN', prefix .. 'wake') < WAKE_BOUND then
+    redis.call('RPUSH', prefix .. 'wake', '1')
+    redis.call('PEXPIRE', prefix .. 'wake', STRUCTURE_TTL)
+  end
+  return number
+end
+
+local function lease(prefix, id, till)
+  redis.call('ZADD', prefix .. 'leases', till, id)
+  redis.call('PEXPIRE', prefix .. 'leases', STRUCTURE_TTL)
+end
+
+-- Forgets an id that no longer waits or runs.
+local function close(prefix, id)
+  redis.call('ZREM', prefix .. 'leases', id)
+  redis.call('ZREM', prefix .. 'delayed', id)
+  redis.call('ZREM', prefix .. 'open', id)
+end
+
+local function bury(prefix, what)
+  redis.call('RPUSH', prefix .. 'dead', what)
+  redis.call('LTRIM', prefix .. 'dead', -DEAD_BOUND, -1)
+  redis.call('PEXPIRE', prefix .. 'dead', STRUCTURE_TTL)
+end
+
+-- What a worker is told about a job that is now its own.
+local function grant(prefix, id, time)
+  local job = prefix .. 'job:' .. id
+  local f = redis.call('HMGET', job, 'job', 'attempt', 'strikes', 'cancel', 'reason', 'submitted')
+  return { id, f[1] or '', tonumber(f[2] or 0), tonumber(f[3] or 0), tonumber(f[4] or 0),
+    f[5] or '', time - tonumber(f[6] or time), redis.call('LLEN', prefix .. 'log:' .. id) }
+end
+
+-- Rings the bell with entries, or with their number alone where carrying them costs more than a read.
+local function ring(bell, first, frames, most)
+  local bytes = 0
+  for _, frame in ipairs(frames) do bytes = bytes + #frame end
+  redis.call('PUBLISH', bell, cmsgpack.pack({ first, bytes <= most and frames or #frames }))
+end
+
+-- Tells live followers that the response waits again; one who comes later reads it from the job.
+local function ring_queued(bell, number, delay, reason)
+  redis.call('PUBLISH', bell, cmsgpack.pack({ 'queued', number, delay, reason }))
+end
+
+-- Pushes entries if the log has `expected` of them. Answers the new length, or nil and the length found.
+-- The same entries at the tail are a repeat of this very append, whose reply was lost.
+local function push(log, expected, frames)
+  local length = redis.call('LLEN', log)
+  if length == expected then
+    for from = 1, #frames, 1000 do
+      length = redis.call('RPUSH', log, unpack(frames, from, math.min(from + 999, #frames)))
+    end
+    return length, false
+  end
+  if length == expected + #frames then
+    local tail = redis.call('LRANGE', log, expected, -1)
+    for index, frame in ipairs(frames) do
+      if tail[index] ~= frame then return nil, length end
+    end
+    return length, true
+  end
+  return nil, length
+end
+
+local function rest(from)
+  local frames = {}
+  for index = from, #ARGV do frames[#frames + 1] = ARGV[index] end
+  return frames
+end

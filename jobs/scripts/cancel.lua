@@ -1,0 +1,24 @@
+#!lua
+-- Cancels a job: at once where it waits, by asking its worker where it runs.
+-- KEYS  job, log, bell, cancels
+-- ARGV  prefix, id, expected length, most bytes a bell carries, retention ms, entry...
+-- Returns {"cancelled"} · {"asked"} · {"ended"} · {"gone"} · {"diverged", length}: read it again
+-- May be repeated: what has ended stays as it is, and asking twice is asking.
+local prefix, id, expected, frames = ARGV[1], ARGV[2], tonumber(ARGV[3]), rest(6)
+local status = redis.call('HGET', KEYS[1], 'status')
+if not status then return { 'gone' } end
+if status == 'running' then
+  redis.call('HSET', KEYS[1], 'cancel', 1)
+  redis.call('PUBLISH', KEYS[4], id)
+  return { 'asked' }
+end
+if status ~= 'queued' then return { 'ended' } end
+
+local length, found = push(KEYS[2], expected, frames)
+if not length then return { 'diverged', found } end
+redis.call('HSET', KEYS[1], 'status', 'cancelled', 'ended', now())
+redis.call('PEXPIRE', KEYS[1], ARGV[5])
+redis.call('PEXPIRE', KEYS[2], ARGV[5])
+close(prefix, id) -- its entry in the ready list goes when a claim meets it
+ring(KEYS[3], expected, frames, tonumber(ARGV[4]))
+return { 'cancelled' }

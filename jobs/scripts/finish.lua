@@ -1,0 +1,22 @@
+#!lua
+-- Appends the last entries and ends the job in the same breath: one terminal event, and it is last.
+-- KEYS  job, log, bell
+-- ARGV  prefix, id, claim, expected length, most bytes a bell carries, status, retention ms,
+--       bury (0/1), entry...
+-- Returns {"ok", length} · {"gone"} · {"fenced"} · {"diverged", length}
+-- May be repeated: the claim that finished and the same tail mean that this was it.
+local prefix, id, claim, expected, frames = ARGV[1], ARGV[2], ARGV[3], tonumber(ARGV[4]), rest(9)
+local f = redis.call('HMGET', KEYS[1], 'status', 'claim')
+if not f[1] then return { 'gone' } end
+if f[2] ~= claim or (f[1] ~= 'running' and f[1] ~= ARGV[6]) then return { 'fenced' } end
+
+local length, found = push(KEYS[2], expected, frames)
+if not length then return { 'diverged', found } end
+if found then return { 'ok', length } end
+redis.call('HSET', KEYS[1], 'status', ARGV[6], 'ended', now())
+redis.call('PEXPIRE', KEYS[1], ARGV[7])
+redis.call('PEXPIRE', KEYS[2], ARGV[7])
+close(prefix, id)
+if ARGV[8] == '1' then bury(prefix, id) end
+ring(KEYS[3], expected, frames, tonumber(ARGV[5]))
+return { 'ok', length }

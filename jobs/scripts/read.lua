@@ -1,0 +1,16 @@
+#!lua flags=no-writes
+-- A consistent look at one response: who owns it, how it stands, and its log from an index on.
+-- KEYS  job, log
+-- ARGV  from, most entries, most bytes (at least one entry is given)
+-- Returns {} · {status, owner, attempt, number, reason, length, {entry...}}
+local f = redis.call('HMGET', KEYS[1], 'status', 'owner', 'attempt', 'number', 'reason')
+if not f[1] then return {} end
+local from, most, bytes = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3])
+local entries = most > 0 and redis.call('LRANGE', KEYS[2], from, from + most - 1) or {}
+local kept = {}
+for index, entry in ipairs(entries) do
+  bytes = bytes - #entry
+  if bytes < 0 and index > 1 then break end
+  kept[index] = entry
+end
+return { f[1], f[2], tonumber(f[3] or 0), tonumber(f[4] or 0), f[5] or '', redis.call('LLEN', KEYS[2]), kept }

@@ -1,0 +1,69 @@
+#!lua
+-- Looks for what time or death has left behind, a bounded number of each:
+--   retries that are due, leases that ran out, ids that fell out of the queue.
+-- A job that may not be tried again is handed to the caller, who must write its last event.
+-- KEYS  leases, delayed, open
+-- ARGV  prefix, token, lease ms, max attempts, inspect ms, limit
+-- Returns {requeued, {grant...}}; a grant as in claim, its reason one of the words below
+-- May be repeated: each step is a no-op once done. Grants of a lost reply run out like any lease.
+local prefix, token, lease_ms, limit = ARGV[1], ARGV[2], tonumber(ARGV[3]), tonumber(ARGV[6])
+local time, requeued, grants = now(), 0, {}
+
+local function due(key) return redis.call('ZRANGEBYSCORE', key, '-inf', time, 'LIMIT', 0, limit) end
+
+local function take(id, reason)
+  redis.call('HSET', prefix .. 'job:' .. id, 'status', 'running', 'claim', token, 'reason', reason)
+  redis.call('ZREM', KEYS[2], id)
+  lease(prefix, id, time + lease_ms)
+  grants[#grants + 1] = grant(prefix, id, time)
+end
+
+local function requeue(id, owner, front)
+  requeued = requeued + 1
+  return enqueue(prefix, owner, id, front)
+end
+
+for _, id in ipairs(due(KEYS[2])) do
+  redis.call('ZREM', KEYS[2], id)
+  local f = redis.call('HMGET', prefix .. 'job:' .. id, 'status', 'owner')
+  if f[1] == 'queued' then requeue(id, f[2], true) end
+end
+
+for _, id in ipairs(due(KEYS[1])) do
+  local job = prefix .. 'job:' .. id
+  local f = redis.call('HMGET', job, 'status', 'owner', 'cancel', 'fail_on_death')
+  if f[1] ~= 'running' then
+    redis.call('ZREM', KEYS[1], id)
+  elseif f[3] then
+    take(id, 'cancelled')
+  elseif redis.call('HINCRBY', job, 'strikes', 1) >= tonumber(ARGV[4]) or f[4] == '1' then
+    take(id, 'worker_lost')
+  else
+    redis.call('HSET', job, 'status', 'queued', 'claim', '', 'reason', 'worker_lost')
+    redis.call('ZREM', KEYS[1], id)
+    ring_queued(prefix .. 'bell:' .. id, requeue(id, f[2], true), 0, 'worker_lost')
+  end
+end
+
+for _, id in ipairs(due(KEYS[3])) do
+  local f = redis.call('HMGET', prefix .. 'job:' .. id, 'status', 'owner', 'until', 'number')
+  local ready = prefix .. 'ready:' .. (f[2] or '')
+  redis.call('ZADD', KEYS[3], time + ARGV[5], id)
+  if not f[1] or (f[1] ~= 'queued' and f[1] ~= 'running') then
+    redis.call('ZREM', KEYS[3], id)
+  elseif f[1] == 'running' then
+    if not redis.call('ZSCORE', KEYS[1], id) then lease(prefix, id, time) end
+  elseif time > tonumber(f[3] or 0) then
+    take(id, 'expired')
+  elseif not redis.call('ZSCORE', KEYS[2], id) then
+    -- Numbers in a list ascend: one that is behind the head is no longer in it.
+    local head = redis.call('LINDEX', ready, 0)
+    local first = head and tonumber(redis.call('HGET', prefix .. 'job:' .. head, 'number') or 0)
+    if not first or tonumber(f[4] or 0) < first then
+      requeue(id, f[2], true)
+    elseif not redis.call('LPOS', prefix .. 'ring', f[2]) then
+      redis.call('RPUSH', prefix .. 'ring', f[2])
+    end
+  end
+end
+return { requeued, grants }

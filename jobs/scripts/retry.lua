@@ -1,0 +1,19 @@
+#!lua
+-- Lets a running job wait for another attempt, and counts a strike against it.
+-- KEYS  job, bell
+-- ARGV  prefix, id, claim, delay ms, reason
+-- Returns {"ok"} · {"gone"} · {"fenced"}
+-- May be repeated: the claim is remembered, so the second call sees that the first one worked.
+local prefix, id, claim = ARGV[1], ARGV[2], ARGV[3]
+local f = redis.call('HMGET', KEYS[1], 'status', 'claim', 'owner')
+if not f[1] then return { 'gone' } end
+if f[1] == 'queued' and f[2] == 'was ' .. claim then return { 'ok' } end
+if f[1] ~= 'running' or f[2] ~= claim then return { 'fenced' } end
+
+redis.call('HSET', KEYS[1], 'status', 'queued', 'claim', 'was ' .. claim, 'reason', ARGV[5])
+redis.call('HINCRBY', KEYS[1], 'strikes', 1)
+redis.call('ZREM', prefix .. 'leases', id)
+redis.call('ZADD', prefix .. 'delayed', now() + ARGV[4], id)
+redis.call('PEXPIRE', prefix .. 'delayed', STRUCTURE_TTL)
+ring_queued(KEYS[2], 0, tonumber(ARGV[4]), ARGV[5])
+return { 'ok' }

@@ -1,0 +1,32 @@
+#!lua
+-- Accepts a job: its record, its first log entries and its place in the queue, all or nothing.
+-- KEYS  job, log, idempotency key (the job again where there is none)
+-- ARGV  prefix, id, owner, job, fingerprint ("" where there is no key), ttl ms, inspect ms,
+--       max wait ms, max waiting, fail on worker death (0/1), entry...
+-- Returns {"accepted", id, number} · {"same", id} · {"reused", id} · {"full", waiting}
+-- May be repeated: the id is the caller's own, and a job that exists is not written again.
+local prefix, id, owner, fingerprint, ttl = ARGV[1], ARGV[2], ARGV[3], ARGV[5], ARGV[6]
+
+local number = redis.call('HGET', KEYS[1], 'number')
+if number then return { 'accepted', id, tonumber(number) } end
+
+if fingerprint ~= '' then
+  local first, print = string.match(redis.call('GET', KEYS[3]) or '', '^(%S+) (%S+)$')
+  if first and redis.call('EXISTS', prefix .. 'job:' .. first) == 1 then
+    return { print == fingerprint and 'same' or 'reused', first }
+  end
+end
+
+local waiting = redis.call('ZCARD', prefix .. 'open') - redis.call('ZCARD', prefix .. 'leases')
+if waiting >= tonumber(ARGV[9]) then return { 'full', waiting } end
+
+local time = now()
+redis.call('HSET', KEYS[1], 'status', 'queued', 'owner', owner, 'job', ARGV[4], 'attempt', 0,
+  'strikes', 0, 'submitted', time, 'until', time + ARGV[8], 'fail_on_death', ARGV[10])
+redis.call('PEXPIRE', KEYS[1], ttl)
+push(KEYS[2], 0, rest(11))
+redis.call('PEXPIRE', KEYS[2], ttl)
+if fingerprint ~= '' then redis.call('SET', KEYS[3], id .. ' ' .. fingerprint, 'PX', ttl) end
+redis.call('ZADD', prefix .. 'open', time + ARGV[7], id)
+redis.call('PEXPIRE', prefix .. 'open', STRUCTURE_TTL)
+return { 'accepted', id, enqueue(prefix, owner, id, false) }
