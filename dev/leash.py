@@ -28,13 +28,12 @@ def leashed(
     is the one that lives as long as the process.
     """
     if platform.system() == "Linux":
-        return list(argv), die_with_parent(parting)
+        return list(argv), die_with_parent(parting, os.getpid())
     return [sys.executable, __file__, str(parting.value), str(os.getpid()), *argv], None
 
 
-def die_with_parent(parting: signal.Signals) -> Callable[[], None]:
-    """A function for the child to call first; it ties the child to the process that called us."""
-    parent = os.getpid()
+def die_with_parent(parting: signal.Signals, parent: int) -> Callable[[], None]:
+    """A function for a child of `parent` to call first: it ties the child to it."""
     prctl = ctypes.CDLL(None, use_errno=True).prctl
 
     def tie() -> None:

@@ -1,0 +1,129 @@
+"""Everything on this machine with one command: Redis, the demo model, a server, a worker."""
+
+import argparse
+import asyncio
+import contextlib
+import errno
+import os
+import socket
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from .children import demo_model, redis_server, server, worker
+from .foreground import alone_in_front
+from .given import examine, without_secrets
+from .redis import DataDirInUseError, Given, NoRedisError, choose, prepared
+from .supervise import ROOT, Child, say, supervise
+
+ENVIRONMENT = """environment:
+  HOLDLINE_HOST, HOLDLINE_PORT   where the server listens (127.0.0.1, 8080)
+  HOLDLINE_DATA_DIR              where the embedded Redis keeps its data (.data in the checkout)
+  REDIS_URL                      a Redis of yours instead of the embedded one
+  OPENAI_API_KEY                 the key of the model's endpoint
+  OPENAI_BASE_URL                the model's endpoint, anything that speaks the OpenAI API
+  HOLDLINE_MODEL                 the model when a request names none
+With neither OPENAI_ name set a simulated model answers; `python -m dev.model --help` tells more.
+The server and the worker read further HOLDLINE_ names: `python -m server --check`.
+"""
+
+
+class CannotStartError(Exception):
+    """Something that only the caller can change is in the way; the message says what to do."""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(
+        prog="python -m dev",
+        description=f"{__doc__} Ctrl-C stops it all.",
+        epilog=ENVIRONMENT,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.parse_args(arguments)
+    try:
+        with alone_in_front():
+            return asyncio.run(run(os.environ))
+    except (CannotStartError, NoRedisError, DataDirInUseError) as error:
+        print(f"holdline: {error}", file=sys.stderr)
+        return 2
+
+
+async def run(environ: Mapping[str, str]) -> int:
+    """Starts it all and keeps it until it is to stop; returns the exit status."""
+    host, port = address(environ)
+    # The name is ours alone; to the server and the worker it would be an unknown one.
+    inner = {name: value for name, value in environ.items() if name != "HOLDLINE_DATA_DIR"}
+    children: list[Child] = []
+    with contextlib.ExitStack() as stack:
+        match choose(environ):
+            case Given(url):
+                redis = f"{await examine(url)} at {without_secrets(url)}"
+            case program:
+                data_dir = Path(environ.get("HOLDLINE_DATA_DIR") or ROOT / ".data")
+                embedded = stack.enter_context(prepared(program, data_dir))
+                children.append(redis_server(embedded))
+                inner["REDIS_URL"] = embedded.url
+                redis = f"{program.version} from {program.origin}, data in {embedded.data_dir}"
+        if environ.get("OPENAI_API_KEY") or environ.get("OPENAI_BASE_URL"):
+            model = environ.get("OPENAI_BASE_URL") or "OpenAI"
+        else:
+            child, inner = demo_model(inner)
+            children.append(child)
+            model = f"a simulation at {inner['OPENAI_BASE_URL']}"
+        children += [server(inner, host, port), worker(inner)]
+        shown = f"[{host}]" if ":" in host else host
+        return await supervise(
+            children, lambda: say(banner(f"http://{shown}:{port}", redis, without_secrets(model)))
+        )
+
+
+def address(environ: Mapping[str, str]) -> tuple[str, int]:
+    """Where the server will listen, which is free at this moment.
+
+    Raises:
+        CannotStartError: it is taken, or is no address of this machine.
+    """
+    host = environ.get("HOLDLINE_HOST") or "127.0.0.1"
+    given = environ.get("HOLDLINE_PORT") or "8080"
+    if not given.isdecimal() or not 0 < int(given) < 65536:
+        raise CannotStartError(f"HOLDLINE_PORT={given} is no port; HOLDLINE_PORT=8081 would be one")
+    port = int(given)
+    try:
+        if _is_free(host, port):
+            return host, port
+    except OSError as error:
+        raise CannotStartError(f"HOLDLINE_HOST={host} cannot be listened on: {error}") from None
+    other = next((free for free in range(port + 1, 65536) if _is_free(host, free)), 8081)
+    raise CannotStartError(
+        f"port {port} on {host} is taken; HOLDLINE_PORT={other} make run chooses another"
+    )
+
+
+def _is_free(host: str, port: int) -> bool:
+    family, kind, protocol, _, place = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+    with socket.socket(family, kind, protocol) as probe:
+        # As the server does: a port whose last connections are fading away is free.
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(place)
+        except OSError as error:
+            if error.errno in {errno.EADDRINUSE, errno.EACCES}:
+                return False
+            raise
+    return True
+
+
+def banner(page: str, redis: str, model: str) -> str:
+    return f"""ready
+
+  page    {page}
+  redis   {redis}
+          (another: REDIS_URL=redis://...)
+  model   {model}
+          (another: OPENAI_API_KEY=... or OPENAI_BASE_URL=..., with HOLDLINE_MODEL=...)
+
+Ctrl-C stops everything."""
+
+
+if __name__ == "__main__":
+    sys.exit(main())

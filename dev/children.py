@@ -1,0 +1,77 @@
+"""The processes that `python -m dev` keeps: how each starts, how each shows that it is ready."""
+
+import asyncio
+import os
+import signal
+import socket
+import sys
+import time
+from collections.abc import Awaitable, Callable, Mapping
+
+from .redis import Embedded
+from .supervise import Child, Running
+
+WORKER_SECONDS = 0.3
+
+
+def redis_server(embedded: Embedded) -> Child:
+    async def ready(_running: Running) -> bool:
+        return await asyncio.to_thread(embedded.answers)
+
+    return Child(
+        "redis",
+        embedded.argv,
+        ready,
+        os.environ,
+        outlives=True,
+        parting=signal.SIGTERM,  # It has a file to finish, and needs nobody for that.
+        pass_fds=[embedded.lock],
+        last_words=embedded.last_words,
+    )
+
+
+def demo_model(environ: Mapping[str, str]) -> tuple[Child, dict[str, str]]:
+    """The simulated model, and the environment in which the others find it."""
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        port = probe.getsockname()[1]
+    inner = {
+        **environ,
+        "OPENAI_BASE_URL": f"http://127.0.0.1:{port}/v1",
+        "OPENAI_API_KEY": "demo",
+        "HOLDLINE_MODEL": environ.get("HOLDLINE_MODEL") or "holdline-demo",
+    }
+    argv = [sys.executable, "-m", "dev.model", "--port", str(port)]
+    ready = answers_200("127.0.0.1", port, "/v1/models")
+    return Child("model", argv, ready, environ, outlives=True), inner
+
+
+def server(environ: Mapping[str, str], host: str, port: int) -> Child:
+    reached = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104
+    ready = answers_200(reached, port, "/readyz")
+    return Child("server", [sys.executable, "-m", "server"], ready, environ)
+
+
+def worker(environ: Mapping[str, str]) -> Child:
+    async def ready(running: Running) -> bool:
+        # It listens nowhere, so its own word is what there is; a short life would belie it.
+        lived = time.monotonic() - running.since
+        return lived > WORKER_SECONDS and any("worker ready" in line for line in running.heard)
+
+    return Child("worker", [sys.executable, "-m", "worker"], ready, environ)
+
+
+def answers_200(host: str, port: int, path: str) -> Callable[[Running], Awaitable[bool]]:
+    async def ready(_running: Running) -> bool:
+        request = f"GET {path} HTTP/1.1\r\nHost: {host}:{port}\r\nConnection: close\r\n\r\n"
+        try:
+            async with asyncio.timeout(2.0):
+                reader, writer = await asyncio.open_connection(host, port)
+                try:
+                    writer.write(request.encode())
+                    return b" 200 " in await reader.readline()
+                finally:
+                    writer.close()
+        except OSError:  # TimeoutError is one.
+            return False
+
+    return ready

@@ -1,0 +1,51 @@
+"""What a Redis that somebody else runs says of itself."""
+
+import asyncio
+from urllib.parse import urlsplit, urlunsplit
+
+import redis.asyncio
+from redis.exceptions import RedisError
+from redis.maint_notifications import MaintNotificationsConfig
+
+from .redis import FLOOR, WAYS_OUT, NoRedisError
+
+ASK_SECONDS = 5.0
+
+
+async def examine(url: str) -> str:
+    """The name and version of the Redis at `url`, such as "redis 7.2.4".
+
+    Raises:
+        NoRedisError: it does not answer, refuses us, or is too old.
+    """
+    shown = without_secrets(url)
+    try:
+        client = redis.asyncio.Redis.from_url(
+            url,
+            socket_timeout=None,
+            maint_notifications_config=MaintNotificationsConfig(enabled=False),
+        )
+    except ValueError as error:
+        raise NoRedisError(f"REDIS_URL={shown} is not a Redis URL: {error}") from None
+    try:
+        async with asyncio.timeout(ASK_SECONDS):
+            info = await client.info("server")
+    except (RedisError, OSError) as error:
+        why = str(error) or "no answer"
+        raise NoRedisError(f"REDIS_URL={shown} does not serve: {why}\n{WAYS_OUT}") from None
+    finally:
+        await client.aclose()
+    version = str(info["redis_version"])
+    if tuple(int(part) for part in version.split(".")[:2]) < FLOOR:
+        raise NoRedisError(f"REDIS_URL={shown} is version {version}; 7.0 is the oldest that serves")
+    valkey = info.get("valkey_version")
+    return f"valkey {valkey}" if valkey else f"redis {version}"
+
+
+def without_secrets(url: str) -> str:
+    """The URL as it may be shown: the password is starred, the query (which may hold one) gone."""
+    parts = urlsplit(url)
+    place = parts.netloc
+    if "@" in place:
+        place = f"***@{place.rpartition('@')[2]}"
+    return urlunsplit((parts.scheme, place, parts.path, "", ""))

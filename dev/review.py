@@ -1,0 +1,185 @@
+"""Simple observations about a piece of code, each of which is true of it.
+
+Python is parsed; of other languages only lines, braces and a few words are looked at, and what
+cannot be told from those is not said.
+"""
+
+import ast
+import re
+import warnings
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+LONG_LINE = 100
+LONG_FUNCTION = 30
+DEEP = 4
+
+NESTING = (
+    ast.If,
+    ast.For,
+    ast.AsyncFor,
+    ast.While,
+    ast.With,
+    ast.AsyncWith,
+    ast.Try,
+    ast.TryStar,
+    ast.Match,
+)
+FENCE = re.compile(r"```([\w+#-]*)[^\n]*\n(.*?)(?:```|\Z)", re.DOTALL)
+MARKS = re.compile(r"\b(TODO|FIXME|XXX|HACK)\b")
+NOISE = re.compile(r"//[^\n]*|/\*.*?\*/|\"(?:\\.|[^\"\\\n])*\"|'(?:\\.|[^'\\\n])*'", re.DOTALL)
+HEAD = re.compile(
+    r"\b(?:function|func|fn)\s+(\w+)[^{};]{0,500}\{"
+    r"|\b(?:const|let|var)\s+(\w+)\s*=\s*(?:async\s*)?(?:\([^{};]{0,500}\)|\w+)\s*=>\s*\{"
+)
+LOOKS_LIKE_CODE = re.compile(
+    r"^\s*(?:def |class |import |from \w+ import|async def |@\w+|function |const |let |fn |func "
+    r"|#include|package |public |if .*[:{]$|for .*[:{]$|return\b)",
+    re.MULTILINE,
+)
+
+
+@dataclass(frozen=True)
+class Function:
+    name: str
+    line: int
+    length: int
+
+
+@dataclass(frozen=True)
+class Observations:
+    """What can be said of the code; line numbers count from 1."""
+
+    language: str
+    lines: int
+    functions: tuple[Function, ...]
+    depth: int
+    marks: tuple[tuple[int, str], ...]
+    long_lines: tuple[int, ...]
+    faults: tuple[tuple[int, str], ...]
+
+    @property
+    def longest(self) -> Function | None:
+        return max(self.functions, key=lambda function: function.length, default=None)
+
+
+def split(text: str) -> tuple[str, list[tuple[str, str]]]:
+    """The prose of a message and its pieces of code, as (language or "", code).
+
+    Code stands in fences; a message without any, of at least three lines that begin as code does,
+    is code as a whole.
+    """
+    blocks = [(match[1].lower(), match[2]) for match in FENCE.finditer(text)]
+    if blocks:
+        return FENCE.sub(" ", text), blocks
+    if text.count("\n") >= 2 and len(LOOKS_LIKE_CODE.findall(text)) >= 2:
+        first = LOOKS_LIKE_CODE.search(text)
+        start = first.start() if first else 0
+        return text[:start], [("", text[start:].strip("\n"))]
+    return text, []
+
+
+def observe(code: str, language: str = "") -> Observations:
+    code = code.rstrip("\n")
+    tree, fault = _parse(code) if language in {"", "py", "python", "python3"} else (None, None)
+    lines = code.split("\n") if code else []
+    functions: tuple[Function, ...]
+    if tree is not None:
+        language, functions, depth = "Python", tuple(_functions(tree)), _depth(tree)
+        faults = tuple(sorted(_faults(tree)))
+    elif language and fault:
+        language, functions, depth, faults = "Python", (), 0, (fault,)
+    else:
+        plain = NOISE.sub(lambda match: "\n" * match[0].count("\n"), code)
+        pairs, depth = _braces(plain)
+        functions, faults = tuple(_braced(plain, pairs)), ()
+    return Observations(
+        language=language or "an unnamed language",
+        lines=len(lines),
+        functions=functions,
+        depth=depth,
+        marks=tuple(
+            (number, match[1])
+            for number, line in enumerate(lines, 1)
+            for match in MARKS.finditer(line)
+        ),
+        long_lines=tuple(n for n, line in enumerate(lines, 1) if len(line) > LONG_LINE),
+        faults=faults,
+    )
+
+
+def _parse(code: str) -> tuple[ast.Module | None, tuple[int, str] | None]:
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            return ast.parse(code), None
+    except SyntaxError as error:
+        return None, (error.lineno or 1, f"Python cannot parse it: {error.msg}")
+    except (ValueError, RecursionError, MemoryError):
+        return None, (1, "Python cannot parse it")
+
+
+def _functions(tree: ast.Module) -> Iterator[Function]:
+    for node in ast.walk(tree):
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            length = (node.end_lineno or node.lineno) - node.lineno + 1
+            yield Function(node.name, node.lineno, length)
+
+
+def _depth(tree: ast.Module) -> int:
+    """How many blocks stand inside each other at the deepest place. An elif is not deeper."""
+    deepest = 0
+    nodes: list[tuple[ast.AST, int]] = [(tree, 0)]
+    while nodes:
+        node, outer = nodes.pop()
+        depth = outer + isinstance(node, NESTING)
+        deepest = max(deepest, depth)
+        nodes += [
+            (child, outer if _is_elif(node, child) else depth)
+            for child in ast.iter_child_nodes(node)
+        ]
+    return deepest
+
+
+def _is_elif(node: ast.AST, child: ast.AST) -> bool:
+    return isinstance(node, ast.If) and isinstance(child, ast.If) and node.orelse == [child]
+
+
+def _faults(tree: ast.Module) -> Iterator[tuple[int, str]]:
+    for node in ast.walk(tree):
+        match node:
+            case ast.ExceptHandler(type=None):
+                yield node.lineno, "a bare `except:` also catches Ctrl-C and SystemExit"
+            case ast.FunctionDef() | ast.AsyncFunctionDef():
+                for default in [*node.args.defaults, *node.args.kw_defaults]:
+                    if isinstance(default, ast.List | ast.Dict | ast.Set):
+                        said = f"`{node.name}` shares one default value between all its calls"
+                        yield default.lineno, said
+            case ast.Compare(ops=[ast.Eq() | ast.NotEq()], comparators=[ast.Constant(value=None)]):
+                yield node.lineno, "`None` is compared with `==` or `!=` instead of `is`"
+            case ast.Call(func=ast.Name(id="eval" | "exec" as name)):
+                yield node.lineno, f"`{name}` runs whatever text it is given"
+            case ast.Assert(test=ast.Tuple(elts=[_, *_])):
+                yield node.lineno, "this assert holds a tuple and can never fail"
+            case _:
+                pass
+
+
+def _braces(plain: str) -> tuple[dict[int, int], int]:
+    """Where each brace that opens is closed, and how deep they stand at most."""
+    pairs, opened, deepest = {}, [], 0
+    for place, character in enumerate(plain):
+        if character == "{":
+            opened.append(place)
+            deepest = max(deepest, len(opened))
+        elif character == "}" and opened:
+            pairs[opened.pop()] = place
+    return pairs, deepest
+
+
+def _braced(plain: str, pairs: Mapping[int, int]) -> Iterator[Function]:
+    """Named functions with braces; `plain` has neither strings nor comments."""
+    for match in HEAD.finditer(plain):
+        if (end := pairs.get(match.end() - 1)) is not None:
+            line = plain.count("\n", 0, match.start()) + 1
+            yield Function(match[1] or match[2], line, plain.count("\n", match.start(), end) + 1)

@@ -1,0 +1,195 @@
+"""What the demo model answers: text made from what it was asked, by rule. Nothing here thinks."""
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from .review import DEEP, LONG_FUNCTION, LONG_LINE, Observations, observe, split
+
+NOTICE = (
+    "*This is Holdline's demo model: a simulation, not an AI. "
+    "It writes by rule, at the pace of a real model.*"
+)
+WORDS = """Words in the last message that change what the demo model does:
+  slowly        it writes at an eighth of its pace
+  fail          it answers HTTP 500
+  rate limit    it answers HTTP 429 with Retry-After: 1
+  be cut        its stream breaks off in the middle
+  ... once      after one of the three before ("fail once"): only the first time it is asked
+  call a tool   it calls the first tool that the request offers ("call the tool" does too)
+Pasted code is reviewed, and the words inside code do not count."""
+
+TOKEN = re.compile(r"\s*\w{1,6}|\s*[^\w\s]|\s+")
+QUOTED = 400
+REMEMBERED = 5
+
+
+@dataclass(frozen=True)
+class Wish:
+    """What the words of the prompt ask of the demo model, besides an answer."""
+
+    slowly: bool = False
+    fail: bool = False
+    rate_limit: bool = False
+    be_cut: bool = False
+    once: bool = False
+    call_tool: bool = False
+
+
+def wish(prompt: str) -> Wish:
+    prose, _code = split(prompt)
+    prose = prose.lower()
+
+    def has(words: str) -> bool:
+        return re.search(rf"\b{words}\b", prose) is not None
+
+    return Wish(
+        slowly=has("slowly"),
+        fail=has("fail"),
+        rate_limit=has("rate limit"),
+        be_cut=has("be cut"),
+        once=has("(?:fail|rate limit|be cut) once"),
+        call_tool=has("call (?:a|the) tool"),
+    )
+
+
+def tokens(text: str) -> list[str]:
+    """The text in pieces about as long as a model's; joined they are the text again."""
+    return TOKEN.findall(text)
+
+
+def text_of(message: Mapping[str, Any]) -> str:
+    """The text of a chat message, whose content is a string or a list of parts."""
+    content = message.get("content")
+    if isinstance(content, str):
+        return content
+    parts = content if isinstance(content, list) else []
+    return "\n".join(
+        str(part.get("text", f"[{part.get('type')}]")) for part in parts if isinstance(part, dict)
+    )
+
+
+def asked(messages: Sequence[Mapping[str, Any]]) -> list[str]:
+    """What the user said, turn by turn."""
+    return [text_of(message) for message in messages if message.get("role") == "user"]
+
+
+def answer(messages: Sequence[Mapping[str, Any]]) -> str:
+    """The whole answer in Markdown."""
+    turns = asked(messages) or [""]
+    prompt = turns[-1]
+    prose, code = split(prompt)
+    sections = [
+        f"# {'A review of your code' if code else 'An answer, at a human pace'}",
+        NOTICE,
+        f"You asked:\n\n{_quote(prose.strip() or '(code, and no question)')}",
+        _tool_results(messages),
+        _memory(turns[:-1]),
+        *(_review(observe(text, language)) for language, text in code),
+    ]
+    if not code:
+        sections += [_journey(), _numbers(prompt, messages), _example()]
+    return "\n\n".join(section for section in sections if section) + "\n"
+
+
+def _quote(text: str) -> str:
+    short = text if len(text) <= QUOTED else f"{text[:QUOTED]} …"
+    return "\n".join(f"> {line}" for line in short.splitlines())
+
+
+def _memory(earlier: Sequence[str]) -> str:
+    if not earlier:
+        return ""
+    said = [split(turn)[0].split() for turn in earlier[-REMEMBERED:]]
+    short = [" ".join(words[:20]) + (" …" if len(words) > 20 else "") for words in said]
+    count = "once" if len(earlier) == 1 else f"{len(earlier)} times"
+    listed = "\n".join(f"- “{text or '(code)'}”" for text in short)
+    return f"## What you asked before\n\nYou have asked {count} before this, lately:\n\n{listed}"
+
+
+def _tool_results(messages: Sequence[Mapping[str, Any]]) -> str:
+    results = []
+    for message in reversed(messages):
+        if message.get("role") != "tool":
+            break
+        results.append(f"The tool answered:\n\n{_quote(text_of(message) or '(nothing)')}")
+    return "\n\n".join(reversed(results))
+
+
+def _journey() -> str:
+    return """## What happens while you read this
+
+1. Your prompt was accepted and given an id **before** anything was asked of a model.
+2. It waited in a list in Redis until a worker claimed it.
+3. The worker reads this stream and appends every piece to a log.
+4. A server follows the log and pushes each piece to you.
+
+Reload the page, or cut the connection: the text goes on where it stopped."""
+
+
+def _numbers(prompt: str, messages: Sequence[Mapping[str, Any]]) -> str:
+    return f"""## In numbers
+
+| what | how much |
+|---|---:|
+| words in your question | {len(prompt.split())} |
+| characters in your question | {len(prompt)} |
+| messages that came with it | {len(messages)} |"""
+
+
+def _example() -> str:
+    return """## And some code
+
+```python
+from openai import OpenAI
+
+client = OpenAI(base_url="http://127.0.0.1:8080/v1", api_key="any")
+stream = client.responses.create(input="Why is the sky blue?", stream=True)
+for event in stream:
+    if event.type == "response.output_text.delta":
+        print(event.delta, end="", flush=True)
+```
+
+Ask me to answer slowly, to fail once or to be cut once, and watch what reaches you."""
+
+
+def _review(seen: Observations) -> str:
+    facts = f"**{seen.lines} lines** of {seen.language}, {_count(len(seen.functions), 'function')}."
+    return "\n\n".join(
+        [
+            facts,
+            f"## Improvements\n\n{_listed(_improvements(seen))}",
+            f"## Complexity\n\n{_complexity(seen)}",
+            f"## Bugs\n\n{_listed([f'line {line}: {fault}' for line, fault in seen.faults])}",
+        ]
+    )
+
+
+def _improvements(seen: Observations) -> list[str]:
+    found = [f"line {line}: a {mark} is waiting" for line, mark in seen.marks]
+    if seen.long_lines:
+        lines = ", ".join(str(line) for line in seen.long_lines[:10])
+        found.append(f"longer than {LONG_LINE} characters: line {lines}")
+    if seen.longest and seen.longest.length > LONG_FUNCTION:
+        found.append(f"`{seen.longest.name}` is longer than {LONG_FUNCTION} lines: split it")
+    if seen.depth >= DEEP:
+        found.append(f"{seen.depth} blocks inside each other: return early, or name the inner part")
+    return found
+
+
+def _complexity(seen: Observations) -> str:
+    rows = [f"| lines | {seen.lines} |", f"| functions | {len(seen.functions)} |"]
+    if longest := seen.longest:
+        where = f"`{longest.name}`, {_count(longest.length, 'line')}, from line {longest.line}"
+        rows.append(f"| longest function | {where} |")
+    rows.append(f"| deepest nesting | {seen.depth} |")
+    return "\n".join(["| what | value |", "|---|---|", *rows])
+
+
+def _listed(found: Sequence[str]) -> str:
+    return "\n".join(f"- {item}" for item in found) or "Nothing that simple rules can see."
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
