@@ -11,9 +11,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from .children import demo_model, redis_server, server, worker
+from .embedded import DataDirInUseError, prepared
 from .foreground import alone_in_front
 from .given import examine, without_secrets
-from .redis import DataDirInUseError, Given, NoRedisError, choose, prepared
+from .redis import Given, NoRedisError, choose
 from .supervise import ROOT, Child, say, supervise
 
 ENVIRONMENT = """environment:
@@ -60,10 +61,11 @@ async def run(environ: Mapping[str, str]) -> int:
                 redis = f"{await examine(url)} at {without_secrets(url)}"
             case program:
                 data_dir = Path(environ.get("HOLDLINE_DATA_DIR") or ROOT / ".data")
-                embedded = stack.enter_context(prepared(program, data_dir))
+                embedded = stack.enter_context(prepared(program.path, data_dir))
                 children.append(redis_server(embedded))
                 inner["REDIS_URL"] = embedded.url
-                redis = f"{program.version} from {program.origin}, data in {embedded.data_dir}"
+                name = program.path.name.removesuffix("-server")
+                redis = f"{name} {program.version} from {program.origin}, data in {data_dir}"
         if environ.get("OPENAI_API_KEY") or environ.get("OPENAI_BASE_URL"):
             model = environ.get("OPENAI_BASE_URL") or "OpenAI"
         else:

@@ -8,7 +8,7 @@ import sys
 import time
 from collections.abc import Awaitable, Callable, Mapping
 
-from .redis import Embedded
+from .embedded import Embedded
 from .supervise import Child, Running
 
 WORKER_SECONDS = 0.3

@@ -11,20 +11,17 @@ import json
 import os
 import sys
 import time
-import uuid
 from collections import OrderedDict
 from collections.abc import Sequence
 from typing import Any
 
 from aiohttp import web
 
-from .say import WORDS, answer, asked, text_of, tokens, wish
+from .reply import NAME, Reply
+from .say import WORDS, answer, asked, wish
 from .tool import called_tool
 
-NAME = "holdline-demo"
 TOKENS_PER_SECOND = 40.0
-# The first token takes as long as this many of the others: 0.6 s at the usual pace.
-FIRST_TOKENS = 24
 SLOWER = 8
 REMEMBERED = 1000
 ABOUT = f"""Holdline's demo model: a simulation of an OpenAI-compatible endpoint.
@@ -91,108 +88,6 @@ class DemoModel:
         if len(self._failed) > REMEMBERED:
             self._failed.popitem(last=False)
         return True
-
-
-class Reply:
-    """One answer on its way: its tokens, and the objects around them."""
-
-    def __init__(self, request: web.Request, body: dict[str, Any], text: str) -> None:
-        self.request = request
-        self.body = body
-        self.tool: dict[str, Any] | None = None
-        self.tokens = tokens(text)
-        self.finish = "stop"
-        limit = body.get("max_completion_tokens") or body.get("max_tokens")
-        if isinstance(limit, int) and 0 < limit < len(self.tokens):
-            self.tokens, self.finish = self.tokens[:limit], "length"
-        self.head = {
-            "id": f"chatcmpl-{uuid.uuid4().hex}",
-            "created": int(time.time()),
-            "model": str(body.get("model") or NAME),
-            "system_fingerprint": "simulation",
-        }
-
-    def call(self, tool: dict[str, Any] | None) -> None:
-        """Turns the answer into the call of a tool, if there is one to call."""
-        if tool is not None:
-            self.tool, self.finish = tool, "tool_calls"
-            self.tokens = tokens(tool["function"]["arguments"])
-
-    async def send(self, pace: float, *, cut: bool) -> web.StreamResponse:
-        """Writes the answer; with `cut` the connection ends in the middle."""
-        if self.body.get("stream"):
-            return await self._stream(pace, cut=cut)
-        await asyncio.sleep((FIRST_TOKENS + len(self.tokens)) / pace)
-        if cut and self.request.transport is not None:
-            self.request.transport.abort()
-        return web.json_response(self._whole())
-
-    def _whole(self) -> dict[str, Any]:
-        message: dict[str, Any] = {"role": "assistant", "content": "".join(self.tokens)}
-        if self.tool is not None:
-            message = {"role": "assistant", "content": None, "tool_calls": [self.tool]}
-        choice = {"index": 0, "message": message, "logprobs": None, "finish_reason": self.finish}
-        return {
-            **self.head,
-            "object": "chat.completion",
-            "choices": [choice],
-            "usage": self._usage(),
-        }
-
-    async def _stream(self, pace: float, *, cut: bool) -> web.StreamResponse:
-        response = web.StreamResponse(
-            headers={"Content-Type": "text/event-stream", "Cache-Control": "no-cache"}
-        )
-        await response.prepare(self.request)
-        wants_usage = (self.body.get("stream_options") or {}).get("include_usage")
-        rest: dict[str, Any] = {"usage": None} if wants_usage else {}
-
-        async def chunk(delta: dict[str, Any], finish: str | None = None) -> None:
-            choice = {"index": 0, "delta": delta, "logprobs": None, "finish_reason": finish}
-            await event({"choices": [choice], **rest})
-
-        async def event(part: dict[str, Any]) -> None:
-            data = json.dumps({**self.head, "object": "chat.completion.chunk", **part})
-            await response.write(f"data: {data}\n\n".encode())
-
-        # Each token has its time from the start on: a late one does not delay the others.
-        began = time.monotonic()
-        try:
-            await chunk(self._opening())
-            for number, token in enumerate(self.tokens):
-                await asyncio.sleep(began + (FIRST_TOKENS + number) / pace - time.monotonic())
-                if cut and number >= len(self.tokens) // 2 and self.request.transport is not None:
-                    self.request.transport.abort()
-                    return response
-                await chunk(self._delta(token))
-            await chunk({}, self.finish)
-            if wants_usage:
-                await event({"choices": [], "usage": self._usage()})
-            await response.write(b"data: [DONE]\n\n")
-        except ConnectionResetError:
-            print("the caller went away", flush=True)
-        return response
-
-    def _opening(self) -> dict[str, Any]:
-        if self.tool is None:
-            return {"role": "assistant", "content": ""}
-        function = {"name": self.tool["function"]["name"], "arguments": ""}
-        opened = {"index": 0, "id": self.tool["id"], "type": "function", "function": function}
-        return {"role": "assistant", "content": None, "tool_calls": [opened]}
-
-    def _delta(self, token: str) -> dict[str, Any]:
-        if self.tool is None:
-            return {"content": token}
-        return {"tool_calls": [{"index": 0, "function": {"arguments": token}}]}
-
-    def _usage(self) -> dict[str, int]:
-        prompt = sum(len(tokens(text_of(message))) for message in self.body["messages"])
-        written = len(self.tokens)
-        return {
-            "prompt_tokens": prompt,
-            "completion_tokens": written,
-            "total_tokens": prompt + written,
-        }
 
 
 def error(

@@ -4,34 +4,28 @@ The tests take theirs from here as well:
 
     async with embedded_redis() as url: ...
 
-A server that we start ourselves listens on a unix socket in a private folder and nowhere else,
-and does not outlive us.
+A server that we start ourselves does not outlive us.
 """
 
 import asyncio
 import contextlib
-import fcntl
 import importlib.util
 import os
 import re
 import shutil
 import signal
-import socket
 import subprocess
-import tempfile
 import time
 from collections.abc import AsyncIterator, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from .embedded import prepared
 from .leash import leashed
 
 FLOOR = (7, 0)
 START_SECONDS = 30.0  # A large append-only file is read before the first PONG.
 STOP_SECONDS = 5.0
-# The server before us may still be writing its last lines after its parent was killed.
-LOCK_SECONDS = 2.0
-SOCKET = "redis.sock"
 
 WAYS_OUT = """three ways out:
   REDIS_URL=redis://127.0.0.1:6379 make run    a Redis that you have
@@ -41,17 +35,6 @@ WAYS_OUT = """three ways out:
 
 class NoRedisError(Exception):
     """No usable Redis was found; the message says what was tried and what helps."""
-
-
-class DataDirInUseError(Exception):
-    """Another Redis is at work in this data folder."""
-
-    def __init__(self, data_dir: Path) -> None:
-        super().__init__(
-            f"{data_dir} is in use by another Holdline; "
-            "stop that one, or choose a folder with HOLDLINE_DATA_DIR=..."
-        )
-        self.data_dir = data_dir
 
 
 @dataclass(frozen=True)
@@ -122,103 +105,6 @@ def _version(path: Path) -> str | None:
     return None
 
 
-@dataclass(frozen=True)
-class Embedded:
-    """A server of our own that is ready to be started: the folders are there and locked.
-
-    Whoever starts `argv` passes `lock` on to it, so that the data stays locked for as long as
-    either of the two processes lives.
-    """
-
-    program: Program
-    data_dir: Path
-    socket: Path
-    lock: int
-    options: tuple[str, ...]
-
-    @property
-    def url(self) -> str:
-        return f"unix://{self.socket}"
-
-    @property
-    def log(self) -> Path:
-        return self.data_dir / "redis.log"
-
-    @property
-    def argv(self) -> list[str]:
-        return [
-            *(str(self.program.path), "--port", "0"),
-            *("--unixsocket", str(self.socket), "--unixsocketperm", "700"),
-            *("--dir", str(self.data_dir), "--logfile", str(self.log)),
-            *("--daemonize", "no", "--maxmemory-policy", "noeviction"),
-            *self.options,
-        ]
-
-    def answers(self) -> bool:
-        """Whether PING gets its PONG: a server that still reads its file accepts and refuses."""
-        with contextlib.suppress(OSError), socket.socket(socket.AF_UNIX) as line:
-            line.settimeout(1.0)
-            line.connect(str(self.socket))
-            line.sendall(b"PING\r\n")
-            return line.recv(64).startswith(b"+PONG")
-        return False
-
-    def last_words(self) -> str:
-        """The end of the server's log, for the message about its death."""
-        with contextlib.suppress(OSError):
-            return "\n".join(self.log.read_text(errors="replace").splitlines()[-5:])
-        return "(it left no log)"
-
-
-@contextlib.contextmanager
-def prepared(
-    program: Program, data_dir: Path | None = None, *options: str, persist: bool = True
-) -> Iterator[Embedded]:
-    """The folders of an embedded server, made, locked, and cleared away afterwards.
-
-    Without a data folder there is a throw-away one. `options` are further arguments of the
-    server, such as `"--maxmemory", "4mb"`.
-
-    Raises:
-        DataDirInUseError: another one holds the folder.
-    """
-    keep = ("--appendonly", "yes", "--appendfsync", "everysec") if persist else ()
-    with contextlib.ExitStack() as stack:
-        # Short, because a socket's path may have 104 bytes on macOS; mkdtemp makes it 0700.
-        private = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="holdline-")))
-        data = private if data_dir is None else data_dir.absolute()
-        data.mkdir(mode=0o700, parents=True, exist_ok=True)
-        lock = os.open(data / "lock", os.O_RDWR | os.O_CREAT, 0o600)
-        stack.callback(os.close, lock)
-        _lock(lock, data)
-        _clear_away(lock, private)
-        options = ("--save", "", *keep, *options)
-        yield Embedded(program, data, private / SOCKET, lock, options)
-
-
-def _lock(lock: int, data: Path) -> None:
-    deadline = time.monotonic() + LOCK_SECONDS
-    while True:
-        try:
-            return fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            if time.monotonic() > deadline:
-                raise DataDirInUseError(data) from None
-            time.sleep(0.05)
-
-
-def _clear_away(lock: int, private: Path) -> None:
-    """The lock file names the private folder of its last holder, who may have been killed before
-    it could remove it; ours takes the place.
-    """
-    if before := os.pread(lock, 4096, 0).decode():
-        with contextlib.suppress(OSError):
-            (Path(before) / SOCKET).unlink(missing_ok=True)
-            Path(before).rmdir()
-    os.truncate(lock, 0)
-    os.pwrite(lock, str(private).encode(), 0)
-
-
 @contextlib.contextmanager
 def embedded_redis_sync(
     data_dir: Path | None = None, *options: str, persist: bool = False
@@ -229,7 +115,7 @@ def embedded_redis_sync(
         NoRedisError: neither the wheel nor the PATH has one, or it did not start.
     """
     program = installed(os.environ.get("PATH"))
-    with prepared(program, data_dir, *options, persist=persist) as embedded:
+    with prepared(program.path, data_dir, *options, persist=persist) as embedded:
         argv, tie = leashed(embedded.argv, signal.SIGTERM)
         process = subprocess.Popen(
             argv,

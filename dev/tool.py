@@ -1,4 +1,4 @@
-"""The demo model's tool call: the first tool that is offered, with arguments that fit its schema."""
+"""The demo model's tool call: the first tool offered, with arguments that fit its schema."""
 
 import json
 import uuid
