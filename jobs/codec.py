@@ -7,7 +7,7 @@ any other event is `[type, fields]`. Codes are never reused or changed: that is 
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import msgpack
 
@@ -17,6 +17,33 @@ from .record import Job
 Event = dict[str, Any]
 
 JOB_VERSION: Final = 1
+
+
+class Appended(NamedTuple):
+    """These entries were appended, the first of them at index `first`."""
+
+    first: int
+    frames: list[bytes]
+
+
+class Grown(NamedTuple):
+    """`count` entries, too large to carry, were appended from index `first` on."""
+
+    first: int
+    count: int
+
+
+class Waits(NamedTuple):
+    """The response waits again, at `number` of its owner's list or for `delay_ms`."""
+
+    number: int
+    delay_ms: int
+    reason: str
+
+
+class Deleted(NamedTuple):
+    """The response was deleted."""
+
 
 # code -> (event type, fields that travel, fields that are always the same)
 _POSITIONAL: Final[dict[int, tuple[str, tuple[str, ...], dict[str, Any]]]] = {
@@ -88,16 +115,20 @@ def decode_job(data: bytes) -> Job:
             raise Undecodable("a job of no known shape")
 
 
-def decode_bell(payload: bytes) -> tuple[int, list[bytes] | int]:
-    """`(first index, frames)`, or `(first index, count)` where the frames were too large to carry.
+def decode_bell(payload: bytes) -> Appended | Grown | Waits | Deleted:
+    """What a bell says.
 
     Raises: Undecodable.
     """
     match _unpack(payload, raw=True):
         case [int(first), list(frames)] if all(isinstance(frame, bytes) for frame in frames):
-            return first, frames
+            return Appended(first, frames)
         case [int(first), int(count)]:
-            return first, count
+            return Grown(first, count)
+        case [b"queued", int(number), int(delay_ms), bytes(reason)]:
+            return Waits(number, delay_ms, reason.decode(errors="replace"))
+        case [b"gone"]:
+            return Deleted()
         case _:
             raise Undecodable("a bell of no known shape")
 

@@ -11,7 +11,8 @@ import asyncio
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
-from redis.asyncio import Connection, ConnectionPool
+from redis.asyncio import ConnectionPool
+from redis.asyncio.connection import AbstractConnection
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
@@ -72,7 +73,7 @@ class Redis:
         Raises: RedisAway after `CONNECT_SECONDS` at the latest.
         """
         connection = self._pool.make_connection()
-        if not isinstance(connection, Connection):
+        if not isinstance(connection, AbstractConnection):
             raise RedisUnsuitable(f"unknown kind of connection {type(connection).__name__}")
         try:
             async with asyncio.timeout(CONNECT_SECONDS):
