@@ -13,7 +13,7 @@ import { bannerWords, SIMULATION, STATE_WORDS, statusWords } from "./words.js";
 
 /** Milliseconds without a connection before the page speaks of it: most losses are over by then. */
 const DOUBT_MS = 1_500;
-/** The first connection may take a little longer before anybody needs to know. */
+/** Who has scrolled up further than this reads, and is not carried along. */
 const FOLLOW_END_PX = 96;
 const TALLEST_PROMPT_PX = 220;
 
@@ -135,8 +135,8 @@ function drawNow() {
     const { status, responseId, text, model } = handle?.answer ?? turn;
     view.show({
       status, responseId, text, simulated: model === SIMULATION,
-      note: handle ? statusWords(handle, client.state) : turn.note,
-      again: handle === null && (status === "failed" || status === "cancelled") && !running(),
+      note: handle ? statusWords(handle, spokenState()) : turn.note,
+      again: turn === shown.at(-1)?.turn && handle === null && (status === "failed" || status === "cancelled"),
     });
     if (model === SIMULATION) page.simulation.hidden = false;
   }
@@ -149,6 +149,11 @@ function drawNow() {
   page.send.disabled = page.prompt.value.trim() === "";
   if (followsEnd) page.log.scrollTop = page.log.scrollHeight;
   page.latest.hidden = followsEnd;
+}
+
+/** A loss that nobody has had time to notice is not spoken of. */
+function spokenState() {
+  return page.banner.hidden ? "open" : client.state;
 }
 
 /** The dot tells at once; the banner waits until there is something to worry about. */
@@ -168,6 +173,7 @@ function tellState() {
   page.banner.textContent = bannerWords(client.state, client.closed);
   page.banner.dataset.state = client.state;
   page.banner.hidden = client.state === "open";
+  draw();
 }
 
 function submit() {
@@ -230,6 +236,7 @@ for (const suggestion of page.start.querySelectorAll("button")) {
   suggestion.addEventListener("click", () => ask(suggestion.dataset.prompt ?? suggestion.textContent ?? ""));
 }
 client.addEventListener("state", drawState);
+new ResizeObserver(draw).observe(page.log); // the banner or a phone's keyboard takes room from the end
 
 for (const turn of conversation.turns) takeUp(turn);
 drawState();

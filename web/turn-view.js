@@ -34,7 +34,7 @@ export class TurnView {
     this.#again.textContent = "Ask again";
     this.#again.addEventListener("click", askAgain);
     const line = element("div", "line");
-    line.append(element("span", "dot"), this.#tag, this.#note, this.#again);
+    line.append(element("span", "dot"), this.#note, this.#tag, this.#again);
     this.#answer.append(this.#body, line);
     this.elements = [this.#prompt, this.#answer];
   }

@@ -11,7 +11,7 @@ export const SIMULATION = "holdline-demo";
 /**
  * The line under an answer: what it is waiting for, or how it ended.
  * @param {{answer: Answer, stopping: boolean, busy: boolean, verified: boolean | null, request: object | null}} handle
- * @param {State} state of the connection
+ * @param {State} state of the connection, as far as it is worth a word
  */
 export function statusWords(handle, state) {
   const { answer, verified } = handle;
@@ -29,6 +29,7 @@ export function statusWords(handle, state) {
   if (handle.stopping) return "Stopping…";
   if (handle.busy) return "The service is busy. Trying again…";
   if (answer.status === "sending") return sendingWords(handle.request !== null, state);
+  if (state !== "open") return "Waiting for the connection. The rest follows.";
   if (answer.status === "queued") return queueWords(answer.queue);
   if (answer.attempts > 1) return restartWords(answer);
   return answer.text === "" ? "Thinking…" : "Writing…";
@@ -44,12 +45,14 @@ function sendingWords(asked, state) {
 function queueWords(queue) {
   if (queue?.position == null) return "Accepted. Waiting for a free worker…";
   const ahead = queue.position <= 1 ? "Accepted. Next in line" : `Accepted. Number ${queue.position} in line`;
-  return queue.etaSeconds == null ? `${ahead}…` : `${ahead}, about ${duration(queue.etaSeconds * 1000)}…`;
+  return queue.etaSeconds == null ? `${ahead}…` : `${ahead}, about ${duration(Math.max(1, Math.round(queue.etaSeconds)) * 1000)}…`;
 }
 
 /** @param {Answer} answer */
 function restartWords(answer) {
-  const why = answer.restartReason || "The worker that was writing it was lost";
+  const reason = answer.restartReason ?? "";
+  // A reason of the server is a code or a sentence; a code that is not known here is left unsaid.
+  const why = /^[a-z_.:\d]*$/.test(reason) ? "The worker or the model broke off" : reason;
   return `${why.replace(/\.$/, "")}. Attempt ${answer.attempts} begins anew…`;
 }
 
@@ -117,7 +120,7 @@ export function bannerWords(state, closed) {
     case "connecting":
       return "Connecting…";
     case "reconnecting":
-      return "Connection lost, reconnecting. Nothing is lost: answers go on being written and arrive here whole.";
+      return "Reconnecting. Answers go on being written, and arrive here whole.";
     case "closed":
       if (closed?.code === 4401) return "The server asks for credentials.";
       if (closed?.code === 4403) return "The server does not let this page in.";

@@ -1,0 +1,81 @@
+import assert from "node:assert/strict";
+import { test } from "node:test";
+
+import { Conversation, TURN_LIMIT } from "../../web/conversation.js";
+
+/** A storage of so many characters. */
+function storage(room = Infinity) {
+  const kept = new Map();
+  return {
+    getItem: (key) => kept.get(key) ?? null,
+    setItem(key, value) {
+      if (value.length > room) throw new Error("full");
+      kept.set(key, value);
+    },
+    removeItem: (key) => void kept.delete(key),
+  };
+}
+
+const end = (turn, id, status = "completed", text = "An answer.") =>
+  Object.assign(turn, { responseId: id, status, text });
+
+test("a reload finds each turn as it was stored", () => {
+  const place = storage();
+  const before = new Conversation(place);
+  end(before.add("one", "k1"), "resp_1");
+  before.add("two", "k2");
+  assert.deepEqual(new Conversation(place).turns, before.turns);
+  assert.equal(new Conversation(place).turns[1].key, "k2");
+});
+
+test("a prompt continues the last answer that can be continued", () => {
+  const conversation = new Conversation(storage());
+  assert.deepEqual(conversation.add("one", "k1").request, { input: "one" });
+  end(conversation.turns[0], "resp_1");
+  end(conversation.add("two", "k2"), "resp_2", "failed");
+  end(conversation.add("three", "k3"), null, "cancelled");
+  assert.deepEqual(conversation.add("four", "k4").request, { input: "four", previous_response_id: "resp_1" });
+});
+
+test("a server that has forgotten is told everything", () => {
+  const conversation = new Conversation(storage());
+  end(conversation.add("one", "k1"), "resp_1", "completed", "First.");
+  end(conversation.add("two", "k2"), "resp_2", "failed", "Half");
+  assert.deepEqual(conversation.add("three", "k3", { whole: true }).request, {
+    input: [
+      { type: "message", role: "user", content: "one" },
+      { type: "message", role: "assistant", content: "First." },
+      { type: "message", role: "user", content: "three" },
+    ],
+  });
+});
+
+test("only so many turns are kept, and fewer where there is no room", () => {
+  const conversation = new Conversation(storage());
+  for (let turn = 0; turn <= TURN_LIMIT; turn++) conversation.add(String(turn), "k");
+  assert.equal(conversation.turns.length, TURN_LIMIT);
+  assert.equal(conversation.turns[0].prompt, "1");
+
+  const small = storage(1_000);
+  const tight = new Conversation(small);
+  for (let turn = 0; turn < 20; turn++) tight.add(`prompt ${turn}`, "k");
+  const kept = new Conversation(small).turns;
+  assert.ok(kept.length > 0 && kept.length < 20);
+  assert.equal(kept.at(-1).prompt, "prompt 19");
+});
+
+test("what is not a conversation is taken for an empty one", () => {
+  for (const remains of ["{", "1", "null", '[{"other":1}]', '{"a":1}', "[null]"]) {
+    const place = storage();
+    place.setItem("holdline.conversation", remains);
+    assert.deepEqual(new Conversation(place).turns, []);
+  }
+});
+
+test("a new conversation leaves nothing behind", () => {
+  const place = storage();
+  const conversation = new Conversation(place);
+  conversation.add("one", "k1");
+  conversation.clear();
+  assert.deepEqual(new Conversation(place).turns, []);
+});

@@ -1,0 +1,82 @@
+import assert from "node:assert/strict";
+import { test } from "node:test";
+
+import { Answer } from "../../web/answer.js";
+import { bannerWords, statusWords } from "../../web/words.js";
+
+/** The words for an answer after some changes to it and to its handle. */
+function words(answerChanges, handleChanges = {}, state = "open") {
+  const answer = Object.assign(new Answer("resp_1"), answerChanges);
+  return statusWords({ answer, stopping: false, busy: false, verified: null, request: {}, ...handleChanges }, state);
+}
+
+const item = new Map([[0, { id: "m", texts: ["text"] }]]);
+
+test("each stage of waiting has its own words", () => {
+  const stages = [
+    words({ status: "sending" }, {}, "reconnecting"),
+    words({ status: "sending" }),
+    words({ status: "sending" }, { request: null }),
+    words({ status: "queued" }),
+    words({ status: "queued", queue: { position: 3, etaSeconds: 7.6, reason: null } }),
+    words({ status: "queued", queue: { position: 1, etaSeconds: null, reason: null } }),
+    words({ status: "in_progress", attempts: 1 }),
+    words({ status: "in_progress", attempts: 1, items: item }),
+    words({ status: "in_progress", attempts: 2, restartReason: "worker_lost" }),
+    words({ status: "in_progress", attempts: 1, items: item }, { stopping: true }),
+    words({ status: "sending" }, { busy: true }),
+    words({ status: "in_progress", attempts: 1 }, {}, "reconnecting"),
+  ];
+  assert.deepEqual(stages, [
+    "Not sent yet. It goes out once, as soon as there is a connection.",
+    "Sending…",
+    "Fetching the answer…",
+    "Accepted. Waiting for a free worker…",
+    "Accepted. Number 3 in line, about 8 s…",
+    "Accepted. Next in line…",
+    "Thinking…",
+    "Writing…",
+    "The worker or the model broke off. Attempt 2 begins anew…",
+    "Stopping…",
+    "The service is busy. Trying again…",
+    "Waiting for the connection. The rest follows.",
+  ]);
+});
+
+test("a reason in words is told as it is", () => {
+  const told = words({ status: "in_progress", attempts: 3, restartReason: "The model was silent for 60 s." });
+  assert.equal(told, "The model was silent for 60 s. Attempt 3 begins anew…");
+});
+
+test("an end tells the time, the attempts and whether the text is whole", () => {
+  const proof = { attempts: 2, timing: { total_ms: 6_420 } };
+  assert.equal(
+    words({ status: "completed", attempts: 2, proof }, { verified: true }),
+    "Done in 6.4 s · attempt 2 · whole: the checksum matches",
+  );
+  assert.equal(words({ status: "completed" }), "");
+  assert.match(words({ status: "completed" }, { verified: false }), /damaged/);
+  assert.match(words({ status: "incomplete", incompleteReason: "max_output_tokens" }), /limit of its length/);
+  assert.match(words({ status: "cancelled", items: item }), /^Stopped\. This/);
+  assert.equal(words({ status: "cancelled" }), "Stopped before it began.");
+});
+
+test("every failure says what to do", () => {
+  const failures = [
+    { code: "outbox_full", message: "x" }, { code: "connection_closed", message: "Closed (4401)." },
+    { code: "outcome_unknown", message: "x." }, { code: "never_sent", message: "x." },
+    { code: "not_accepted", message: "x." }, { code: "gone", message: "x", status: 404 },
+    { code: "large", message: "x", status: 413 }, { code: "many", message: "x", status: 429 },
+    { code: "server_error", message: "The model went away." }, null,
+  ];
+  for (const error of failures) {
+    assert.match(words({ status: "failed", error }), /[Aa]sk again|[Rr]eload|Stop some/, error?.code);
+  }
+});
+
+test("the banner has a word for each state but open", () => {
+  assert.equal(bannerWords("open", null), "");
+  assert.match(bannerWords("reconnecting", null), /^Reconnecting/);
+  assert.match(bannerWords("closed", { code: 4401, reason: "" }), /credentials/);
+  assert.match(bannerWords("closed", { code: 4413, reason: "too large" }), /4413: too large/);
+});
