@@ -18,12 +18,12 @@ import random
 import secrets
 import time
 from collections.abc import Awaitable, Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Self
 
 import hiredis
 
 from .errors import RedisAway, RedisTrouble
-from .pipe import READ_BYTES, RETRY_SECONDS
+from .pipe import READ_BYTES, RETRY_SECONDS, pack
 
 if TYPE_CHECKING:
     from .connect import Redis, Wire
@@ -59,7 +59,7 @@ class Bell:
         fresh = time.monotonic() - self._heard < DEAF_SECONDS
         return self._wire is not None and self._probe in self._confirmed and fresh
 
-    async def __aenter__(self) -> Bell:
+    async def __aenter__(self) -> Self:
         self._owner = asyncio.create_task(self._stay_connected(), name="bell")
         return self
 
@@ -85,7 +85,7 @@ class Bell:
 
     def _write(self, *command: str) -> None:
         if self._wire is not None:
-            self._wire.writer.write(hiredis.pack_command(command))
+            self._wire.writer.write(pack(*command))
 
     async def _stay_connected(self) -> None:
         failures = 0
@@ -145,6 +145,8 @@ class Bell:
                 elif name in self._listeners:
                     self._confirmed.add(name)
                     self._listeners[name][1]()
+            case _:
+                pass  # the answer to UNSUBSCRIBE
 
     async def _watch(self, wire: Wire) -> None:
         while True:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import Any, Final, NamedTuple
 
-import msgpack
+import msgpack  # type: ignore[import-untyped]
 
 from .errors import Undecodable
 from .record import Job
@@ -27,10 +27,9 @@ class Appended(NamedTuple):
 
 
 class Grown(NamedTuple):
-    """`count` entries, too large to carry, were appended from index `first` on."""
+    """Entries too large to carry were appended; the log now has `length`."""
 
-    first: int
-    count: int
+    length: int
 
 
 class Waits(NamedTuple):
@@ -124,7 +123,7 @@ def decode_bell(payload: bytes) -> Appended | Grown | Waits | Deleted:
         case [int(first), list(frames)] if all(isinstance(frame, bytes) for frame in frames):
             return Appended(first, frames)
         case [int(first), int(count)]:
-            return Grown(first, count)
+            return Grown(first + count)
         case [b"queued", int(number), int(delay_ms), bytes(reason)]:
             return Waits(number, delay_ms, reason.decode(errors="replace"))
         case [b"gone"]:

@@ -72,12 +72,12 @@ class Redis:
 
         Raises: RedisAway after `CONNECT_SECONDS` at the latest.
         """
-        connection = self._pool.make_connection()
+        connection = self._pool.make_connection()  # type: ignore[no-untyped-call]
         if not isinstance(connection, AbstractConnection):
             raise RedisUnsuitable(f"unknown kind of connection {type(connection).__name__}")
         try:
             async with asyncio.timeout(CONNECT_SECONDS):
-                await connection.connect()
+                await connection.connect()  # type: ignore[no-untyped-call]
         except CONNECTION_ERRORS as error:
             raise RedisAway(f"cannot connect to Redis: {type(error).__name__}") from error
         reader, writer = connection._reader, connection._writer  # noqa: SLF001 - see the docstring
@@ -97,7 +97,9 @@ async def check(pipe: Pipe) -> str:
     version = info.get("valkey_version") or info.get("redis_version", "0.0")
     if tuple(int(part) for part in version.split(".")[:2]) < OLDEST_VERSION:
         oldest = ".".join(map(str, OLDEST_VERSION))
-        raise RedisUnsuitable(f"{name} {version} is too old: use Redis {oldest}, Valkey 7.2 or newer")
+        raise RedisUnsuitable(
+            f"{name} {version} is too old: use Redis {oldest}, Valkey 7.2 or newer"
+        )
     memory = _fields(await pipe.call("INFO", "memory"))
     policy = memory.get("maxmemory_policy", "noeviction")
     if policy != "noeviction":

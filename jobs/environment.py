@@ -104,7 +104,9 @@ def hide(url: str) -> str:
     """The URL without its password and query, to be shown."""
     parts = urlsplit(url)
     place = parts.netloc.rpartition("@")[2]
-    return urlunsplit((parts.scheme, f"…@{place}" if "@" in parts.netloc else place, parts.path, "", ""))
+    return urlunsplit(
+        (parts.scheme, f"…@{place}" if "@" in parts.netloc else place, parts.path, "", "")
+    )
 
 
 def terms(environ: Mapping[str, str]) -> Terms:
@@ -124,6 +126,7 @@ def terms(environ: Mapping[str, str]) -> Terms:
         max_run_ms=milliseconds("HOLDLINE_TOTAL_SECONDS", 900, 0.1, day),
         max_attempts=int(number(environ, "HOLDLINE_MAX_ATTEMPTS", 3, 1, 100)),
         max_waiting=int(number(environ, "HOLDLINE_MAX_WAITING", 10_000, 1, 1_000_000)),
-        fail_on_worker_death=choice(environ, "HOLDLINE_ON_WORKER_DEATH", "restart", "fail") == "fail",
+        fail_on_worker_death=choice(environ, "HOLDLINE_ON_WORKER_DEATH", "restart", "fail")
+        == "fail",
         partitions=int(number(environ, "HOLDLINE_PARTITIONS", 1, 1, MAX_PARTITIONS)),
     )

@@ -1,19 +1,19 @@
 """Every error that `jobs` raises.
 
-    HoldlineError
-    ├── UnknownResponse      no such response, or not yours: the same answer on purpose
-    ├── QueueFull            too many responses wait; come back later
-    ├── KeyReused            the idempotency key belongs to a request with another body
-    ├── NotWritable          the log takes nothing from this writer
-    │   ├── Fenced           another attempt owns the response, or it has ended
-    │   ├── Gone             the response was deleted, expired or lost by Redis
-    │   └── Diverged         the log's length is not what its only writer wrote
-    ├── Undecodable          bytes in Redis that no version of this program wrote
-    └── RedisTrouble
-        ├── RedisAway        no connection, or no reply in time; repeating is right
-        ├── RedisFull        `maxmemory` is reached; nothing was written
-        ├── RedisRefused     Redis answered with an error; repeating is useless
-        └── RedisUnsuitable  version or settings on which the promises cannot be kept
+HoldlineError
+├── UnknownResponse      no such response, or not yours: the same answer on purpose
+├── QueueFull            too many responses wait; come back later
+├── KeyReused            the idempotency key belongs to a request with another body
+├── NotWritable          the log takes nothing from this writer
+│   ├── Fenced           another attempt owns the response, or it has ended
+│   ├── Gone             the response was deleted, expired or lost by Redis
+│   └── Diverged         the log's length is not what its only writer wrote
+├── Undecodable          bytes in Redis that no version of this program wrote
+└── RedisTrouble
+    ├── RedisAway        no connection, or no reply in time; repeating is right
+    ├── RedisFull        `maxmemory` is reached; nothing was written
+    ├── RedisRefused     Redis answered with an error; repeating is useless
+    └── RedisUnsuitable  version or settings on which the promises cannot be kept
 """
 
 from __future__ import annotations

@@ -176,6 +176,8 @@ class Transcript:
                 self.last = event["response"]
                 if kind in TERMINAL_TYPES:
                     self.end = event
+            case _:
+                pass  # what a done event says, the deltas have said
 
     def close(self) -> list[Event]:
         """The events that end the items that were left open, as incomplete.
@@ -189,7 +191,9 @@ class Transcript:
             item["status"] = "incomplete"
             for content_index, part in enumerate(item.get("content", [])):
                 events.extend(part_done(item["id"], index, content_index, part))
-            events.append({"type": "response.output_item.done", "output_index": index, "item": item})
+            events.append(
+                {"type": "response.output_item.done", "output_index": index, "item": item}
+            )
         for event in events:
             self.add(event)
         return events
@@ -254,7 +258,11 @@ def text_part(text: str) -> dict[str, Any]:
 
 
 def _copy(item: Item) -> Item:
-    return {**item, "content": [dict(part) for part in item["content"]]} if "content" in item else dict(item)
+    return (
+        {**item, "content": [dict(part) for part in item["content"]]}
+        if "content" in item
+        else dict(item)
+    )
 
 
 def _or(value: Any, default: Any) -> Any:

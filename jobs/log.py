@@ -113,7 +113,8 @@ class LogWriter:
             case [b"ok", int(length), int(cancel)]:
                 self.length = length
                 return bool(cancel)
-        raise self._refusal(reply)
+            case _:
+                raise self._refusal(reply)
 
     async def finish(
         self, status: Status, entries: list[bytes], *, retention_ms: int, bury: bool = False
@@ -144,8 +145,8 @@ class LogWriter:
         match reply:
             case [b"ok", int(length)]:
                 self.length = length
-                return
-        raise self._refusal(reply)
+            case _:
+                raise self._refusal(reply)
 
     def _refusal(self, reply: object) -> Fenced | Gone | Diverged | RedisRefused:
         match reply:
@@ -155,4 +156,5 @@ class LogWriter:
                 return Fenced(self.response_id)
             case [b"diverged", int(found)]:
                 return Diverged(self.response_id, self.length, found)
-        return RedisRefused("append: unexpected reply")
+            case _:
+                return RedisRefused("append: unexpected reply")

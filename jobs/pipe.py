@@ -18,7 +18,7 @@ import contextlib
 import random
 import time
 from collections import deque
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 import hiredis
 
@@ -56,7 +56,7 @@ class Pipe:
         """True while there is a connection that has not yet been found dead."""
         return self._wire is not None
 
-    async def __aenter__(self) -> Pipe:
+    async def __aenter__(self) -> Self:
         self._owner = asyncio.create_task(self._stay_connected(), name="redis pipe")
         return self
 
@@ -97,7 +97,7 @@ class Pipe:
         if len(self._under_way) >= MOST_UNDER_WAY:
             raise RedisAway(f"{MOST_UNDER_WAY} commands wait for Redis already")
         reply: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
-        self._send(hiredis.pack_command(command), until, reply)
+        self._send(pack(*command), until, reply)
         answer = await reply
         if isinstance(answer, hiredis.ReplyError):
             raise _error(str(answer))
@@ -143,7 +143,7 @@ class Pipe:
         self._wire = wire
         for script in SCRIPTS.values():  # before any caller can send: replies stay in order
             ignored: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
-            load = hiredis.pack_command(("SCRIPT", "LOAD", script.source))
+            load = pack("SCRIPT", "LOAD", script.source)
             self._send(load, time.monotonic() + self._deadline, ignored)
         self._connected.set()
         watch = asyncio.create_task(self._watch(wire), name="redis deadline")
@@ -186,6 +186,12 @@ class Pipe:
             if not future.done():
                 future.set_exception(RedisAway(why))
                 future.exception()  # a caller that was cancelled will not ask for it
+
+
+def pack(*command: Argument) -> bytes:
+    """The bytes of one command."""
+    packed: bytes = hiredis.pack_command(command)  # type: ignore[arg-type]  # its stub means tuple[..., ...]
+    return packed
 
 
 def _error(message: str) -> RedisFull | RedisRefused | RedisAway:

@@ -1,4 +1,4 @@
-"""The queue: submit, claim, extend, retry, give back, cancel, rescue, delete. Each is one script."""
+"""The queue: submit, claim, extend, retry, give back, cancel, rescue, delete: a script each."""
 
 from __future__ import annotations
 
@@ -101,7 +101,8 @@ class Queue:
                 raise KeyReused(first.decode())
             case [b"full", int(waiting)]:
                 raise QueueFull(waiting, terms.max_waiting)
-        raise RedisRefused("submit: unexpected reply")
+            case _:
+                raise RedisRefused("submit: unexpected reply")
 
     async def claim(self, partition: int, token: str, count: int) -> list[Grant]:
         """Up to `count` jobs, held under `token`; the same ones if the token was used before."""
@@ -175,7 +176,8 @@ class Queue:
                 raise UnknownResponse(response_id)
             case [b"diverged", int(found)]:
                 raise Diverged(response_id, length, found)
-        raise RedisRefused("cancel: unexpected reply")
+            case _:
+                raise RedisRefused("cancel: unexpected reply")
 
     async def rescue(self, partition: int, token: str) -> tuple[int, list[Grant]]:
         """How many lost jobs wait again, and those that the caller must end now."""
@@ -242,4 +244,5 @@ def _held(response_id: str, reply: object) -> None:
             raise Gone(response_id)
         case [b"fenced"]:
             raise Fenced(response_id)
-    raise RedisRefused("unexpected reply")
+        case _:
+            raise RedisRefused("unexpected reply")

@@ -1,0 +1,203 @@
+"""The application: what is built at the start, in which order it ends, and every route."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+import structlog
+from aiohttp import web
+from prometheus_client import generate_latest
+
+from jobs.connect import Redis, check
+from jobs.errors import HoldlineError, RedisTrouble
+from jobs.pipe import Pipe
+from jobs.queue import Queue
+
+from .auth import owner_of
+from .http import Routes
+from .metrics import Metrics
+from .problem import Problem, from_error, invalid
+from .relay import Relay
+from .responses import Responses
+from .socket import Socket
+from .stream import Streams
+from .wire import encode
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from .config import Config
+
+WEB: Final = Path(__file__).parent.parent / "web"
+BACKLOG: Final = 4096
+HEADERS: Final = {
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "no-referrer",
+    "Content-Security-Policy": (
+        "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; "
+        "connect-src 'self' ws: wss:; base-uri 'none'; form-action 'none'; "
+        "frame-ancestors 'none'; require-trusted-types-for 'script'"
+    ),
+}
+RETRY_AFTER_MS: Final = 500
+
+log = structlog.get_logger()
+
+
+class Server:
+    """What the routes share."""
+
+    def __init__(self, config: Config) -> None:
+        self.config = config
+        self.metrics = Metrics()
+        self.redis = Redis(config.redis_url)
+        self.pipe = Pipe(self.redis)
+        self.queue = Queue(self.pipe, config.terms)
+        self.relay = Relay(self.redis, self.pipe, self.queue, self.metrics)
+        self.responses = Responses(
+            self.pipe,
+            self.queue,
+            self.metrics,
+            model=config.model,
+            partitions=config.terms.partitions,
+        )
+        self.streams = Streams()
+        self.sockets: set[Socket] = set()
+        self.draining = False
+
+    async def run(self, app: web.Application) -> AsyncIterator[None]:
+        """Everything that lives as long as the application; a `cleanup_ctx`."""
+        del app
+        async with self.pipe:
+            log.info("redis", found=await check(self.pipe))
+            async with self.relay:
+                yield
+
+    async def drain(self, app: web.Application | None = None) -> None:
+        """Takes nothing more, and sends everybody elsewhere: nothing is lost, all can resume."""
+        del app
+        if self.draining:
+            return
+        self.draining = True
+        log.info("draining", sockets=len(self.sockets))
+        self.streams.stop()
+        await asyncio.gather(*(socket.restart(RETRY_AFTER_MS) for socket in list(self.sockets)))
+
+    async def socket(self, request: web.Request) -> web.StreamResponse:
+        """`/v1/responses` as a WebSocket."""
+        if request.headers.get("Upgrade", "").lower() != "websocket":
+            raise Problem(
+                426, "upgrade_required", "Connect with a WebSocket, or POST a request here."
+            )
+        if self.draining:
+            raise Problem(503, "server_restarting", "This server restarts.", retry_after=1)
+        if offered := request.headers.get("Sec-WebSocket-Protocol"):
+            del offered  # never echoed: a client may carry a token there
+            raise invalid(
+                "Sec-WebSocket-Protocol",
+                "No subprotocol is known here; offer none.",
+                "unknown_subprotocol",
+            )
+        socket = Socket(owner_of(request), self.config, self.relay, self.responses, self.metrics)
+        self.sockets.add(socket)
+        try:
+            return await socket.serve(request)
+        finally:
+            self.sockets.discard(socket)
+
+    async def livez(self, request: web.Request) -> web.StreamResponse:
+        """The process answers."""
+        del request
+        return web.json_response({"status": "ok"})
+
+    async def readyz(self, request: web.Request) -> web.StreamResponse:
+        """Redis answers, the bell is heard, and the server is not about to go."""
+        del request
+        try:
+            redis = await self.pipe.call("PING") is not None
+        except RedisTrouble:
+            redis = False
+        found = {"redis": redis, "bell": self.relay.bell.hears, "draining": self.draining}
+        ready = redis and self.relay.bell.hears and not self.draining
+        return web.json_response(
+            {"status": "ready" if ready else "not ready", **found}, status=200 if ready else 503
+        )
+
+    async def metrics_page(self, request: web.Request) -> web.StreamResponse:
+        """The counters, for Prometheus."""
+        del request
+        body = generate_latest(self.metrics.registry)
+        return web.Response(body=body, headers={"Content-Type": "text/plain; version=0.0.4"})
+
+
+async def index(request: web.Request) -> web.StreamResponse:
+    """The page."""
+    del request
+    return web.FileResponse(WEB / "index.html", headers={"Cache-Control": "no-cache"})
+
+
+@web.middleware
+async def problems(request: web.Request, handler: Any) -> web.StreamResponse:
+    """The edge of a request: every refusal in the standard's shape, and nothing of ours in it."""
+    try:
+        response: web.StreamResponse = await handler(request)
+    except Problem as problem:
+        return _refusal(problem)
+    except HoldlineError as error:
+        return _refusal(from_error(error))
+    except web.HTTPRequestEntityTooLarge:
+        most = request.app[SERVER].config.max_body_bytes
+        return _refusal(Problem(413, "body_too_large", f"At most {most} bytes are accepted."))
+    except web.HTTPException as error:
+        if error.status < 400:
+            raise
+        return _refusal(Problem(error.status, _code(error), f"{error.reason}: {request.path}"))
+    except Exception:  # the edge of a request; the traceback stays here
+        log.exception("a request failed", path=request.path)
+        return _refusal(Problem(500, "internal_error", "Something went wrong here. Try again."))
+    return response
+
+
+async def add_headers(request: web.Request, response: web.StreamResponse) -> None:
+    """What every response carries."""
+    del request
+    for name, value in HEADERS.items():
+        response.headers.setdefault(name, value)
+
+
+def _code(error: web.HTTPException) -> str:
+    return {404: "not_found", 405: "method_not_allowed"}.get(error.status, "http_error")
+
+
+def _refusal(problem: Problem) -> web.Response:
+    return web.Response(
+        status=problem.status,
+        headers=problem.headers,
+        body=encode({"error": problem.error}),
+        content_type="application/json",
+    )
+
+
+SERVER: Final = web.AppKey("server", Server)
+
+
+def create_app(config: Config) -> web.Application:
+    """The application, which has not yet opened anything."""
+    server = Server(config)
+    app = web.Application(middlewares=[problems], client_max_size=config.max_body_bytes)
+    app[SERVER] = server
+    app.cleanup_ctx.append(server.run)
+    app.on_shutdown.append(server.drain)
+    app.on_response_prepare.append(add_headers)
+    app.router.add_get("/v1/responses", server.socket, allow_head=False)
+    Routes(server).add_to(app)
+    app.router.add_get("/livez", server.livez)
+    app.router.add_get("/readyz", server.readyz)
+    app.router.add_get("/metrics", server.metrics_page)
+    app.router.add_get("/", index)
+    with contextlib.suppress(ValueError):  # a server installed without its pages
+        app.router.add_static("/web", WEB)
+    return app

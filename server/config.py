@@ -1,0 +1,64 @@
+"""The server's configuration: frozen, from the environment, wrong before anything starts."""
+
+from __future__ import annotations
+
+import ipaddress
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from jobs import environment as env
+from jobs.environment import ConfigError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from jobs.record import Terms
+
+
+@dataclass(frozen=True, slots=True)
+class Config:
+    """Everything that the server can be told. Times in seconds, sizes in bytes."""
+
+    redis_url: str
+    host: str
+    port: int
+    model: str
+    ping_seconds: float
+    grace_seconds: float
+    max_body_bytes: int
+    terms: Terms
+
+    @classmethod
+    def from_environ(cls, environ: Mapping[str, str]) -> Config:
+        """The configuration of some environment variables.
+
+        Raises: ConfigError, which names the variable and says what would be right.
+        """
+        env.check_names(environ)
+        host = env.text(environ, "HOLDLINE_HOST", "127.0.0.1")
+        if not _is_loopback(host):
+            raise ConfigError(
+                f"HOLDLINE_HOST={host} can be reached by others, and without keys anyone may come "
+                "in: set HOLDLINE_HOST=127.0.0.1 and put a proxy that authenticates in front"
+            )
+        return cls(
+            redis_url=env.redis_url(environ),
+            host=host,
+            port=int(env.number(environ, "HOLDLINE_PORT", 8080, 0, 65535)),
+            model=env.text(environ, "HOLDLINE_MODEL", ""),
+            ping_seconds=env.number(environ, "HOLDLINE_PING_SECONDS", 25, 0.05, 300),
+            grace_seconds=env.number(environ, "HOLDLINE_GRACE_SECONDS", 20, 0, 3600),
+            max_body_bytes=int(
+                env.number(environ, "HOLDLINE_MAX_BODY_BYTES", 1_048_576, 1024, 67_108_864)
+            ),
+            terms=env.terms(environ),
+        )
+
+
+def _is_loopback(host: str) -> bool:
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False

@@ -1,0 +1,180 @@
+"""One cursor on one log: the only way an event reaches a client.
+
+Live stream, resume, second device, gap and slow socket are the same three steps: the bell is
+confirmed, the log is read from the cursor, and from then on entries that fit the cursor are sent as
+they ring. Anything else is answered by reading the log from the cursor. A sink that is not writable
+is left alone; when it is again, the log is read from the cursor: the log is the buffer.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from typing import TYPE_CHECKING, Protocol
+
+from jobs.cursor import Cursor, Place
+from jobs.errors import RedisTrouble, Undecodable, UnknownResponse
+
+from .problem import Problem, unknown
+
+if TYPE_CHECKING:
+    from jobs.log import View
+
+    from .relay import Feed
+    from .wire import Frame
+
+RETRY_SECONDS = (0.1, 2.0)
+
+
+class Sink(Protocol):
+    """Where a follower's events go. Nothing here waits."""
+
+    @property
+    def writable(self) -> bool:
+        """False while more would only pile up in memory; then call `Follower.catch_up` later."""
+
+    def deliver(self, follower: Follower, frames: list[Frame]) -> None:
+        """Takes events, in order and without a gap."""
+
+    def queued(self, follower: Follower, place: int | None, eta: float | None, reason: str) -> None:
+        """Takes news about the wait: a place from 1, or None while a retry is not due; seconds."""
+
+    def ended(self, follower: Follower, problem: Problem | None) -> None:
+        """The follower is done: after the last event, or because of a problem."""
+
+
+class Follower:
+    """Brings the entries of a log after `starting_after` to a sink, each once and in order."""
+
+    def __init__(self, feed: Feed, owner: str, starting_after: int, sink: Sink) -> None:
+        self.feed = feed
+        self._owner = owner
+        self._resumed_at = starting_after + 1
+        self._cursor = Cursor(starting_after + 1)
+        self._sink = sink
+        self._heard = 0
+        self._live = False
+        self._reading: asyncio.Task[None] | None = None
+        self.done = False
+
+    @property
+    def response_id(self) -> str:
+        """The response that is followed."""
+        return self.feed.response_id
+
+    @property
+    def last(self) -> int:
+        """The last sequence number that was handed to the sink, or -1."""
+        return self._cursor.next - 1
+
+    def ring(self, first: int, frames: list[Frame]) -> None:
+        """Entries were appended from index `first` on."""
+        self._heard = max(self._heard, first + len(frames))
+        if not self._live or self.done:
+            return  # a read is due or under way, and goes on until it has what was heard
+        match self._cursor.place(first, len(frames)):
+            case Place.SEEN:
+                pass
+            case Place.FITS if self._sink.writable:
+                self._send(frames[self._cursor.next - first :])
+            case _:
+                self.catch_up()
+
+    def grown(self, length: int) -> None:
+        """The log has at least `length` entries, which the bell did not carry."""
+        self._heard = max(self._heard, length)
+        if self._live and self._cursor.next < length:
+            self.catch_up()
+
+    def waits(self, place: int | None, eta: float | None, reason: str) -> None:
+        """The response waits; `place` from 1, `eta` in seconds."""
+        if not self.done and self._sink.writable:
+            self._sink.queued(self, place, eta, reason)
+
+    def catch_up(self) -> None:
+        """Reads the log from the cursor until nothing is missing. Right at any time of doubt."""
+        self._live = False
+        if self._reading is None and not self.done:
+            self._reading = self.feed.spawn(self._read())
+
+    def catch_up_if_behind(self) -> None:
+        """The sink is writable again: reads what it missed, if it missed anything."""
+        if not self._live and self.feed.confirmed:
+            self.catch_up()
+
+    def leave(self) -> None:
+        """Nothing reaches the sink any more."""
+        if not self.done:
+            self.done = True
+            if self._reading is not None:
+                self._reading.cancel()
+            self.feed.drop(self)
+
+    def _end(self, problem: Problem | None) -> None:
+        if not self.done:
+            self.done = True
+            self.feed.drop(self)
+            self._sink.ended(self, problem)
+
+    def _send(self, frames: list[Frame]) -> None:
+        self._cursor.next += len(frames)
+        self._sink.deliver(self, frames)
+        if frames and frames[-1].last:
+            self._end(None)
+
+    async def _read(self) -> None:
+        failures = 0
+        try:
+            while self._sink.writable and not self.done:
+                heard = self._heard
+                try:
+                    view = await self.feed.read(self._cursor.next)
+                    frames = self.feed.frames(self._cursor.next, view.entries)
+                except RedisTrouble:
+                    failures += 1
+                    least, most = RETRY_SECONDS
+                    pause = min(most, least * 2 ** min(failures, 10))
+                    await asyncio.sleep(pause * random.uniform(0.5, 1))  # noqa: S311 - jitter
+                    continue
+                except UnknownResponse:
+                    self._end(unknown(self.response_id))
+                    return
+                except Undecodable:
+                    self._end(_undecodable())
+                    return
+                if problem := self._doubt(view):
+                    self._end(problem)
+                    return
+                self._send(frames)
+                if self._cursor.next >= max(view.length, heard, self._heard):
+                    if view.status.ended:
+                        self._end(None)
+                    self._live = True
+                    return
+        finally:
+            self._reading = None
+
+    def _doubt(self, view: View) -> Problem | None:
+        """Why this view cannot be the continuation of what the client has, if it cannot."""
+        if view.owner != self._owner:
+            return unknown(self.response_id)
+        if view.length >= self._cursor.next:
+            return None
+        if self._cursor.next == self._resumed_at:
+            return Problem(
+                400,
+                "starting_after_beyond_end",
+                f"starting_after is {self._resumed_at - 1}, but the response has only "
+                f"{view.length} events. Follow it from the beginning.",
+                param="starting_after",
+            )
+        return Problem(
+            410,
+            "response_rolled_back",
+            f"The storage lost events of this response after {view.length - 1}. "
+            "Drop what you have and follow it from the beginning.",
+        )
+
+
+def _undecodable() -> Problem:
+    return Problem(500, "response_damaged", "An event of this response cannot be read.")

@@ -1,0 +1,173 @@
+"""The HTTP routes of the Responses API, over the same log as the sockets."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Any, Final
+
+from aiohttp import web
+
+from .auth import owner_of
+from .problem import Problem, invalid
+from .request import parse_create, parse_json
+from .stream import Stream, Waiter
+from .wire import encode
+
+if TYPE_CHECKING:
+    from .app import Server
+
+DEFAULT_PAGE: Final = 20
+LARGEST_PAGE: Final = 100
+KEY_HEADER: Final = "Idempotency-Key"
+
+
+class Routes:
+    """The handlers; each names the owner and leaves the rest to `Responses` and a follower."""
+
+    def __init__(self, server: Server) -> None:
+        self._server = server
+
+    def add_to(self, app: web.Application) -> None:
+        """Adds the routes."""
+        one = "/v1/responses/{id}"
+        app.router.add_post("/v1/responses", self.create)
+        app.router.add_get(one, self.retrieve, allow_head=False)
+        app.router.add_delete(one, self.delete)
+        app.router.add_post(f"{one}/cancel", self.cancel)
+        app.router.add_get(f"{one}/input_items", self.input_items, allow_head=False)
+        app.router.add_get("/v1/models", self.models, allow_head=False)
+
+    async def create(self, request: web.Request) -> web.StreamResponse:
+        """Accepts a prompt; waits for the answer, streams it, or leaves it in the background."""
+        owner = owner_of(request)
+        body = parse_json(await request.read())
+        if (key := request.headers.get(KEY_HEADER)) is not None:
+            body = {**body, "idempotency_key": key}
+        create = parse_create(body)
+        accepted = await self._server.responses.submit(owner, create, body)
+        if create.stream:
+            return await self._stream(request, owner, accepted.response_id, -1)
+        if not create.background:
+            await self._wait(request, owner, accepted.response_id)
+        return _json(await self._server.responses.retrieve(owner, accepted.response_id))
+
+    async def retrieve(self, request: web.Request) -> web.StreamResponse:
+        """The response as it stands, or its events after a sequence number and then live."""
+        owner, id_ = owner_of(request), request.match_info["id"]
+        if _flag(request, "stream"):
+            after = _integer(request, "starting_after", -1, -1, 2**53)
+            await self._server.responses.owned(owner, id_)
+            return await self._stream(request, owner, id_, after)
+        return _json(await self._server.responses.retrieve(owner, id_))
+
+    async def cancel(self, request: web.Request) -> web.StreamResponse:
+        """Cancels, and answers with the response once it has ended."""
+        owner, id_ = owner_of(request), request.match_info["id"]
+        await self._server.responses.cancel(owner, id_)
+        await self._wait(request, owner, id_)
+        return _json(await self._server.responses.retrieve(owner, id_))
+
+    async def delete(self, request: web.Request) -> web.StreamResponse:
+        """Deletes a response and its log."""
+        id_ = request.match_info["id"]
+        await self._server.responses.delete(owner_of(request), id_)
+        return _json({"id": id_, "object": "response", "deleted": True})
+
+    async def input_items(self, request: web.Request) -> web.StreamResponse:
+        """A page of the input items, newest first unless `order=asc`."""
+        id_ = request.match_info["id"]
+        items = await self._server.responses.input_items(owner_of(request), id_)
+        order = request.query.get("order", "desc")
+        if order not in ("asc", "desc"):
+            raise invalid("order", "'order' is asc or desc.")
+        if order == "desc":
+            items = items[::-1]
+        if after := request.query.get("after"):
+            places = [index for index, item in enumerate(items) if item["id"] == after]
+            if not places:
+                raise invalid("after", "No input item has this id.")
+            items = items[places[0] + 1 :]
+        page = items[: _integer(request, "limit", DEFAULT_PAGE, 1, LARGEST_PAGE)]
+        return _json(
+            {
+                "object": "list",
+                "data": page,
+                "first_id": page[0]["id"] if page else None,
+                "last_id": page[-1]["id"] if page else None,
+                "has_more": len(page) < len(items),
+            }
+        )
+
+    async def models(self, request: web.Request) -> web.StreamResponse:
+        """The models that a request may name; any other name is passed on as it is."""
+        del request
+        names = [self._server.config.model] if self._server.config.model else []
+        data = [{"id": n, "object": "model", "created": 0, "owned_by": "holdline"} for n in names]
+        return _json({"object": "list", "data": data})
+
+    async def _stream(
+        self, request: web.Request, owner: str, response_id: str, after: int
+    ) -> web.StreamResponse:
+        stream = Stream(self._server.config.ping_seconds)
+        follower = self._server.relay.follow(response_id, owner, after, stream)
+        try:
+            with self._server.streams.open(stream):
+                return await stream.serve(request, follower, response_id)
+        finally:
+            follower.leave()
+
+    async def _wait(self, request: web.Request, owner: str, response_id: str) -> None:
+        """Returns when the response has ended, or nobody is there any more to be told."""
+        waiter = Waiter()
+        follower = self._server.relay.follow(response_id, owner, -1, waiter)
+        try:
+            while not waiter.done.is_set():
+                if request.transport is None or request.transport.is_closing():
+                    raise asyncio.CancelledError
+                if self._server.draining:
+                    raise _draining(response_id)
+                try:
+                    async with asyncio.timeout(1):
+                        await waiter.done.wait()
+                except TimeoutError:
+                    continue
+        finally:
+            follower.leave()
+        if waiter.problem is not None:
+            raise waiter.problem
+
+
+def _draining(response_id: str) -> Problem:
+    return Problem(
+        503,
+        "server_restarting",
+        f"This server restarts; the answer goes on. Get it with GET /v1/responses/{response_id}.",
+        retry_after=1,
+    )
+
+
+def _json(value: dict[str, Any], status: int = 200) -> web.Response:
+    return web.Response(body=encode(value), status=status, content_type="application/json")
+
+
+def _flag(request: web.Request, name: str) -> bool:
+    match request.query.get(name, "false").lower():
+        case "true" | "1":
+            return True
+        case "false" | "0" | "":
+            return False
+        case _:
+            raise invalid(name, f"'{name}' is true or false.")
+
+
+def _integer(request: web.Request, name: str, default: int, least: int, most: int) -> int:
+    written = request.query.get(name)
+    if written is None:
+        return default
+    try:
+        value = int(written) if len(written) < 20 else most + 1
+    except ValueError:
+        raise invalid(name, f"'{name}' must be a whole number.") from None
+    if not least <= value <= most:
+        raise invalid(name, f"'{name}' must be from {least} to {most}.")
+    return value

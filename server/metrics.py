@@ -1,0 +1,38 @@
+"""What the server counts, for Prometheus."""
+
+from __future__ import annotations
+
+from prometheus_client import CollectorRegistry, Counter, Gauge
+
+
+class Metrics:
+    """The counters of one server process."""
+
+    def __init__(self) -> None:
+        self.registry = CollectorRegistry()
+        self.sockets = Gauge("holdline_sockets", "Open WebSockets.", registry=self.registry)
+        self.followers = Gauge(
+            "holdline_followers", "Logs followed for clients.", registry=self.registry
+        )
+        self.behind = Gauge(
+            "holdline_slow_sockets", "Sockets that are not writable now.", registry=self.registry
+        )
+        self.submitted = Counter(
+            "holdline_submitted", "Responses accepted.", ["fresh"], registry=self.registry
+        )
+        self.delivered = Counter(
+            "holdline_events_delivered", "Events handed to clients.", registry=self.registry
+        )
+        self.reads = Counter(
+            "holdline_log_reads",
+            "Reads of a log by followers: at the start and after every gap.",
+            registry=self.registry,
+        )
+        self.refused = Counter(
+            "holdline_refused", "Requests refused, by code.", ["code"], registry=self.registry
+        )
+        self.closed_slow = Counter(
+            "holdline_sockets_closed_slow",
+            "Sockets closed because nothing could be written for too long.",
+            registry=self.registry,
+        )

@@ -1,0 +1,114 @@
+"""What can be wrong with a request, in the standard's error shape.
+
+Every refusal is a `Problem`: HTTP sends its status and body, a WebSocket the same as an
+`error` event.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from jobs.errors import (
+    HoldlineError,
+    KeyReused,
+    QueueFull,
+    RedisTrouble,
+    UnknownResponse,
+)
+
+AWAY_RETRY_SECONDS = 2
+FULL_RETRY_SECONDS = 5
+
+
+class Problem(Exception):
+    """A refusal: HTTP status, the standard's `type` and `code`, one line that tells what to do."""
+
+    def __init__(
+        self,
+        status: int,
+        code: str,
+        message: str,
+        *,
+        param: str | None = None,
+        retry_after: int | None = None,
+    ) -> None:
+        super().__init__(message)
+        self.status = status
+        self.code = code
+        self.message = message
+        self.param = param
+        self.retry_after = retry_after
+
+    @property
+    def type(self) -> str:
+        """The standard's error type for this status."""
+        if self.status == 429:
+            return "rate_limit_error"
+        return "server_error" if self.status >= 500 else "invalid_request_error"
+
+    @property
+    def error(self) -> dict[str, Any]:
+        """The standard's error object."""
+        return {
+            "type": self.type,
+            "code": self.code,
+            "message": self.message,
+            "param": self.param,
+        }
+
+    @property
+    def headers(self) -> dict[str, str]:
+        """The headers that go with it over HTTP."""
+        return {} if self.retry_after is None else {"Retry-After": str(self.retry_after)}
+
+    def event(self, **about: str | None) -> dict[str, Any]:
+        """The `error` event; `about` names the lane or the response, where there is one."""
+        event: dict[str, Any] = {"type": "error", "status": self.status, "error": self.error}
+        if self.headers:
+            event["error"] = {**self.error, "headers": self.headers}
+        return event | {name: value for name, value in about.items() if value is not None}
+
+
+def invalid(param: str | None, message: str, code: str = "invalid_value") -> Problem:
+    """A field that is wrong."""
+    return Problem(400, code, message, param=param)
+
+
+def unknown(response_id: str) -> Problem:
+    """No such response, or not yours: the same words for both."""
+    return Problem(
+        404,
+        "response_not_found",
+        f"Response with id '{response_id[:64]}' not found. It may have expired.",
+        param="response_id",
+    )
+
+
+def from_error(error: HoldlineError) -> Problem:
+    """The refusal for what went wrong underneath. It never carries Redis's own words."""
+    match error:
+        case UnknownResponse(response_id=response_id):
+            return unknown(response_id)
+        case KeyReused():
+            return Problem(
+                422,
+                "idempotency_key_reused",
+                "This idempotency key was used with another request body. Use a new key.",
+                param="idempotency_key",
+            )
+        case QueueFull(limit=limit):
+            return Problem(
+                429,
+                "queue_full",
+                f"The queue is full ({limit} prompts wait). Try again later.",
+                retry_after=FULL_RETRY_SECONDS,
+            )
+        case RedisTrouble():
+            return Problem(
+                503,
+                "service_unavailable",
+                "The service cannot reach its storage. Try again in a moment.",
+                retry_after=AWAY_RETRY_SECONDS,
+            )
+        case _:
+            return Problem(500, "internal_error", "Something went wrong here. Try again.")

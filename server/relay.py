@@ -1,0 +1,201 @@
+"""Who follows what: one bell for the process, one feed a followed response.
+
+A feed turns each ringing entry into bytes once, however many follow it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import secrets
+from typing import TYPE_CHECKING, Any, Self
+
+import structlog
+
+from jobs.bell import Bell
+from jobs.codec import Appended, Deleted, Grown, Waits, decode_bell
+from jobs.errors import RedisTrouble, Undecodable
+from jobs.keys import Partition, partition_of
+from jobs.log import View, read
+
+from .follower import Follower, Sink
+from .wire import Frame, frame
+
+if TYPE_CHECKING:
+    from collections.abc import Coroutine
+
+    from jobs.connect import Redis
+    from jobs.pipe import Pipe
+    from jobs.queue import Queue
+
+    from .metrics import Metrics
+
+MOST_READS = 64
+PLACES_SECONDS = 1.0
+
+log = structlog.get_logger()
+
+
+class Feed:
+    """The followers of one response."""
+
+    def __init__(self, relay: Relay, response_id: str) -> None:
+        self._relay = relay
+        self.response_id = response_id
+        self.owner = ""
+        self.channel = Partition(partition_of(response_id)).bell(response_id)
+        self.followers: set[Follower] = set()
+        self.confirmed = False
+        self.number = 0
+        self.reason = ""
+        self.told: tuple[int | None, float | None] | None = None
+
+    def ring(self, payload: bytes) -> None:
+        """Something was published about the response."""
+        try:
+            match decode_bell(payload):
+                case Appended(first, entries):
+                    self.number = 0
+                    ready = self.frames(first, entries)
+                    for follower in list(self.followers):
+                        follower.ring(first, ready)
+                case Grown(length):
+                    for follower in list(self.followers):
+                        follower.grown(length)
+                case Waits(number, delay_ms, reason):
+                    self._wait(number, delay_ms, reason)
+                case Deleted():
+                    self.gap()
+        except Undecodable:
+            log.warning("bell not understood", response_id=self.response_id)
+            self.gap()
+
+    def gap(self) -> None:
+        """The bell is confirmed, and anything may have been missed until now."""
+        self.confirmed = True
+        for follower in list(self.followers):
+            follower.catch_up()
+
+    def frames(self, first: int, entries: list[bytes]) -> list[Frame]:
+        """The events of entries. Raises: Undecodable."""
+        return [frame(first + index, entry) for index, entry in enumerate(entries)]
+
+    def spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        """Runs a follower's read as a task that the relay awaits at its end."""
+        return self._relay.spawn(work)
+
+    async def read(self, start: int) -> View:
+        """The response from index `start` on; at most `MOST_READS` at once in a process."""
+        view = await self._relay.read(self.response_id, start)
+        self.owner = view.owner
+        if view.status == "queued":
+            self.number, self.reason = view.number, view.reason
+        return view
+
+    def drop(self, follower: Follower) -> None:
+        """This follower is done."""
+        if follower in self.followers:
+            self.followers.discard(follower)
+            self._relay.dropped(self)
+
+    def _wait(self, number: int, delay_ms: int, reason: str) -> None:
+        self.number, self.reason, self.told = number, reason, None
+        if delay_ms:
+            for follower in list(self.followers):
+                follower.waits(None, delay_ms / 1000, reason)
+
+    def tell_place(self, head: int, pace: float | None) -> None:
+        """Tells the followers where the response waits, if that has changed."""
+        place = max(self.number - head + 1, 1)
+        eta = None if pace is None else round(place * pace, 1)
+        if self.told == (place, eta):
+            return
+        self.told = (place, eta)
+        for follower in list(self.followers):
+            follower.waits(place, eta, self.reason or "workers_busy")
+
+
+class Relay:
+    """All feeds of the process; use it as an async context manager."""
+
+    def __init__(self, redis: Redis, pipe: Pipe, queue: Queue, metrics: Metrics) -> None:
+        self._pipe = pipe
+        self._queue = queue
+        self._metrics = metrics
+        self._feeds: dict[str, Feed] = {}
+        self._reads = asyncio.Semaphore(MOST_READS)
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._places: asyncio.Task[None] | None = None
+        self.bell = Bell(
+            redis,
+            probe=Partition(0).probe(secrets.token_hex(8)),
+            publish=lambda channel, message: pipe.call("PUBLISH", channel, message),
+        )
+
+    async def __aenter__(self) -> Self:
+        await self.bell.__aenter__()
+        self._places = asyncio.create_task(self._tell_places(), name="places")
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        tasks = [*self._tasks, *([self._places] if self._places else [])]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        await self.bell.__aexit__()
+
+    def follow(self, response_id: str, owner: str, starting_after: int, sink: Sink) -> Follower:
+        """A follower that is on its way: the bell first, then the log.
+
+        Raises: UnknownResponse for an id that cannot exist.
+        """
+        feed = self._feeds.get(response_id)
+        if feed is None:
+            feed = self._feeds[response_id] = Feed(self, response_id)
+            self.bell.listen(feed.channel, feed.ring, feed.gap)
+        follower = Follower(feed, owner, starting_after, sink)
+        feed.followers.add(follower)
+        self._metrics.followers.inc()
+        if feed.confirmed:
+            follower.catch_up()
+        return follower
+
+    def spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        """A task that the relay owns."""
+        task = asyncio.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._done)
+        return task
+
+    async def read(self, response_id: str, start: int) -> View:
+        """A bounded read of a log. Raises: UnknownResponse, RedisTrouble."""
+        async with self._reads:
+            self._metrics.reads.inc()
+            return await read(self._pipe, response_id, start)
+
+    def dropped(self, feed: Feed) -> None:
+        """A follower has left the feed."""
+        self._metrics.followers.dec()
+        if not feed.followers:
+            del self._feeds[feed.response_id]
+            self.bell.leave(feed.channel)
+
+    def _done(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and (error := task.exception()):
+            log.error("a read failed", error=type(error).__name__, exc_info=error)
+
+    async def _tell_places(self) -> None:
+        while True:
+            await asyncio.sleep(PLACES_SECONDS)
+            waiting: dict[int, dict[str, list[Feed]]] = {}
+            for feed in self._feeds.values():
+                if feed.number and feed.owner:
+                    owners = waiting.setdefault(partition_of(feed.response_id), {})
+                    owners.setdefault(feed.owner, []).append(feed)
+            for partition, owners in waiting.items():
+                with contextlib.suppress(RedisTrouble):
+                    pace, heads = await self._queue.places(partition, list(owners))
+                    for owner, feeds in owners.items():
+                        for feed in feeds:
+                            feed.tell_place(heads[owner] or feed.number, pace)

@@ -1,0 +1,168 @@
+"""What can be done with a response, whoever asks over whatever transport."""
+
+from __future__ import annotations
+
+import time
+from functools import partial
+from typing import TYPE_CHECKING, Any, Final
+
+from jobs.codec import decode_event, decode_job
+from jobs.errors import Diverged, QueueFull, UnknownResponse
+from jobs.events import Transcript, lifecycle, terminal
+from jobs.keys import Partition, item_id, new_response_id, partition_of, pick_partition
+from jobs.log import View, read, read_all
+from jobs.record import Job, Status
+
+from .problem import Problem
+from .request import input_items, params_of
+from .wire import fingerprint, response_of
+
+if TYPE_CHECKING:
+    from jobs.pipe import Pipe
+    from jobs.queue import Accepted, Queue
+
+    from .metrics import Metrics
+    from .request import Create
+
+CANCEL_TRIES: Final = 5
+ON_DEATH: Final = {"fail": True, "restart": False}
+
+
+class Responses:
+    """The responses of all owners; every call names the owner, and sees nobody else's.
+
+    Raises everywhere: Problem, UnknownResponse, RedisTrouble.
+    """
+
+    def __init__(
+        self, pipe: Pipe, queue: Queue, metrics: Metrics, *, model: str, partitions: int
+    ) -> None:
+        self._pipe = pipe
+        self._queue = queue
+        self._metrics = metrics
+        self._model = model
+        self._partitions = partitions
+
+    async def submit(self, owner: str, create: Create, body: dict[str, Any]) -> Accepted:
+        """Accepts a request, or finds the response that its idempotency key made before."""
+        params = params_of(create, self._model)
+        partition = pick_partition(self._partitions, owner, create.idempotency_key)
+        id_ = new_response_id(partition)
+        items = input_items(create, partial(item_id, "msg", id_, 0))
+        job = Job(
+            id=id_,
+            owner=owner,
+            created_at=int(time.time()),
+            params={**params, "input": items},
+            context=await self._context(owner, create.previous_response_id),
+        )
+        events = [lifecycle(job, f"response.{kind}", "queued") for kind in ("created", "queued")]
+        on_death = (create.metadata or {}).get("holdline_on_worker_death")
+        try:
+            accepted = await self._queue.submit(
+                job,
+                events,
+                idempotency_key=create.idempotency_key,
+                fingerprint=fingerprint(body),
+                fail_on_worker_death=ON_DEATH.get(on_death or ""),
+            )
+        except QueueFull:
+            self._metrics.refused.labels("queue_full").inc()
+            raise
+        self._metrics.submitted.labels(str(accepted.fresh).lower()).inc()
+        return accepted
+
+    async def retrieve(self, owner: str, response_id: str) -> dict[str, Any]:
+        """The response object as it stands."""
+        return response_of(await self._view(owner, response_id))
+
+    async def input_items(self, owner: str, response_id: str) -> list[dict[str, Any]]:
+        """The input items of a response, oldest first."""
+        job = await self._job(owner, response_id)
+        items: list[dict[str, Any]] = job.params["input"]
+        return items
+
+    async def cancel(self, owner: str, response_id: str) -> None:
+        """Ends a response that waits, asks the worker of one that runs; one that ended stays."""
+        for _ in range(CANCEL_TRIES):
+            view = await self._view(owner, response_id)
+            job = await self._job(owner, response_id)
+            try:
+                await self._queue.cancel(response_id, view.length, _cancelled(job, view))
+            except Diverged:
+                continue
+            return
+        raise Problem(503, "busy", "The response changes too quickly. Try again.", retry_after=1)
+
+    async def delete(self, owner: str, response_id: str) -> None:
+        """Deletes a response; one that runs is stopped."""
+        await self.owned(owner, response_id)
+        await self._queue.delete(response_id)
+
+    async def owned(self, owner: str, response_id: str) -> View:
+        """A look at a response without its log."""
+        view = await read(self._pipe, response_id, 0, entries=0)
+        if view.owner != owner:
+            raise UnknownResponse(response_id)
+        return view
+
+    async def _view(self, owner: str, response_id: str) -> View:
+        view = await read_all(self._pipe, response_id)
+        if view.owner != owner:
+            raise UnknownResponse(response_id)
+        return view
+
+    async def _job(self, owner: str, response_id: str) -> Job:
+        names = Partition(partition_of(response_id))
+        data = await self._pipe.call("HGET", names.job(response_id), "job")
+        if data is None:
+            raise UnknownResponse(response_id)
+        job = decode_job(data)
+        if job.owner != owner:
+            raise UnknownResponse(response_id)
+        return job
+
+    async def _context(self, owner: str, previous_id: str | None) -> list[dict[str, Any]]:
+        """What was said in the turns before, oldest first."""
+        if previous_id is None:
+            return []
+        try:
+            view = await self._view(owner, previous_id)
+            job = await self._job(owner, previous_id)
+        except UnknownResponse:
+            raise _previous_not_found(previous_id) from None
+        if job.params.get("store") is False:
+            raise _previous_not_found(previous_id)
+        if not view.status.ended:
+            raise Problem(
+                409,
+                "previous_response_not_ended",
+                "The previous response has not ended yet. Wait for its last event.",
+                param="previous_response_id",
+            )
+        return [*job.context, *job.params["input"], *response_of(view)["output"]]
+
+
+def _cancelled(job: Job, view: View) -> list[dict[str, Any]]:
+    transcript = Transcript(decode_event(entry) for entry in view.entries)
+    if transcript.end is not None:
+        return []
+    closing = transcript.close()
+    end = terminal(
+        job,
+        Status.CANCELLED,
+        output=transcript.output,
+        attempts=view.attempt,
+        timing={},
+        completed_at=0,
+    )
+    return [*closing, end]
+
+
+def _previous_not_found(previous_id: str) -> Problem:
+    return Problem(
+        400,
+        "previous_response_not_found",
+        f"Previous response with id '{previous_id[:64]}' not found. Send the whole conversation.",
+        param="previous_response_id",
+    )

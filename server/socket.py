@@ -1,0 +1,294 @@
+"""One WebSocket: reads messages, does what the session says, writes events.
+
+Events are written straight to the transport, with no task and no queue per event. Once the
+transport holds more than `MOST_BUFFERED`, nothing is added: the followers keep their cursors, and
+read what they missed from the log when the buffer is empty. If nothing at all can be written for
+`STUCK_SECONDS`, the connection is dropped; a half-open one is found in this way too.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import socket as sockets
+import struct
+import time
+from typing import TYPE_CHECKING, Any, Final
+
+import structlog
+from aiohttp import WSMsgType, web
+
+from jobs.errors import HoldlineError
+
+from .closing import CloseCode
+from .problem import Problem, from_error
+from .request import parse_json
+from .session import (
+    MOST_FOLLOWED,
+    MOST_WAITING,
+    Action,
+    Cancel,
+    Follow,
+    Pong,
+    Say,
+    Session,
+    Submit,
+)
+from .wire import encode, lane_suffix
+
+if TYPE_CHECKING:
+    from collections.abc import Coroutine
+
+    from .config import Config
+    from .follower import Follower
+    from .metrics import Metrics
+    from .relay import Relay
+    from .responses import Responses
+    from .wire import Frame
+
+MOST_BUFFERED: Final = 65_536
+KERNEL_BUFFER: Final = 131_072
+STUCK_SECONDS: Final = 30.0
+DRAIN_STEP_SECONDS: Final = 0.05
+MOST_TASKS: Final = 64
+CLOSE_SECONDS: Final = 2.0
+
+log = structlog.get_logger()
+
+
+def text_frame(payload: bytes) -> bytes:
+    """An unmasked, unfragmented text frame (RFC 6455, section 5.2)."""
+    length = len(payload)
+    if length < 126:
+        return struct.pack("!BB", 0x81, length) + payload
+    if length < 65_536:
+        return struct.pack("!BBH", 0x81, 126, length) + payload
+    return struct.pack("!BBQ", 0x81, 127, length) + payload
+
+
+class Socket:
+    """The connection of one client, from the upgrade to the end. A `Sink` for its followers."""
+
+    def __init__(
+        self, owner: str, config: Config, relay: Relay, responses: Responses, metrics: Metrics
+    ) -> None:
+        self._owner = owner
+        self._config = config
+        self._relay = relay
+        self._responses = responses
+        self._metrics = metrics
+        self._session = Session()
+        self._ws = web.WebSocketResponse(
+            timeout=CLOSE_SECONDS,
+            heartbeat=config.ping_seconds,
+            compress=False,
+            max_msg_size=config.max_body_bytes,
+        )
+        self._transport: asyncio.Transport | None = None
+        self._followers: dict[Follower, tuple[str | None, bytes]] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._draining: asyncio.Task[None] | None = None
+
+    async def serve(self, request: web.Request) -> web.WebSocketResponse:
+        """Upgrades, and returns when the connection is over and has left nothing behind."""
+        await self._ws.prepare(request)
+        transport = request.transport
+        if transport is None:
+            return self._ws
+        assert isinstance(transport, asyncio.Transport)  # noqa: S101 - narrows for the type checker
+        self._transport = transport
+        if (raw := transport.get_extra_info("socket")) is not None:
+            # Without a bound the kernel takes megabytes for a client that never reads.
+            raw.setsockopt(sockets.SOL_SOCKET, sockets.SO_SNDBUF, KERNEL_BUFFER)
+        self._metrics.sockets.inc()
+        try:
+            self._say(self._welcome())
+            await self._receive()
+        finally:
+            self._metrics.sockets.dec()
+            await self._leave()
+        return self._ws
+
+    async def restart(self, retry_after_ms: int) -> None:
+        """Asks the client to come back elsewhere, and closes."""
+        self._say({"type": "holdline:draining", "retry_after_ms": retry_after_ms})
+        with contextlib.suppress(TimeoutError, ConnectionError):
+            async with asyncio.timeout(CLOSE_SECONDS + 1):
+                await self._ws.close(code=CloseCode.RESTARTING, message=b"server restarts")
+        if self._transport is not None:
+            self._transport.abort()
+
+    # What a Sink does.
+
+    @property
+    def writable(self) -> bool:
+        """False while the transport's buffer is full, and from then until it is empty."""
+        transport = self._transport
+        if transport is None or transport.is_closing() or self._draining is not None:
+            return False
+        if transport.get_write_buffer_size() <= MOST_BUFFERED:
+            return True
+        self._draining = asyncio.create_task(self._drain(), name="drain")
+        return False
+
+    def deliver(self, follower: Follower, frames: list[Frame]) -> None:
+        """Writes the events as one write."""
+        if follower in self._followers:
+            _, suffix = self._followers[follower]
+            self._metrics.delivered.inc(len(frames))
+            self._write(b"".join(text_frame(frame.on_lane(suffix)) for frame in frames))
+
+    def queued(self, follower: Follower, place: int | None, eta: float | None, reason: str) -> None:
+        """Tells where the response waits."""
+        lane, _ = self._followers.get(follower, (None, b""))
+        message = {
+            "type": "holdline:queued",
+            "response_id": follower.response_id,
+            "position": place,
+            "eta_seconds": eta,
+            "reason": reason,
+        }
+        self._say(message if lane is None else message | {"stream_id": lane})
+
+    def ended(self, follower: Follower, problem: Problem | None) -> None:
+        """Frees the lane for its next request."""
+        lane, _ = self._followers.pop(follower, (None, b""))
+        if problem is not None:
+            self._say(problem.event(stream_id=lane, response_id=follower.response_id))
+        self._do(self._session.ended(lane, follower.response_id))
+
+    # The rest is our own.
+
+    async def _receive(self) -> None:
+        async for message in self._ws:
+            if message.type is WSMsgType.TEXT:
+                await self._received(message.data)
+            elif message.type is WSMsgType.BINARY:
+                problem = Problem(400, "bad_message", "Send JSON as text frames.")
+                self._say(problem.event())
+
+    async def _received(self, data: str) -> None:
+        try:
+            body = parse_json(data)
+        except Problem as problem:
+            self._say(problem.event())
+            return
+        self._do(self._session.received(body))
+        # A client that asks and does not read waits here, and so do its further messages.
+        while self._draining is not None:
+            await asyncio.wait([self._draining])
+        while len(self._tasks) >= MOST_TASKS:
+            await asyncio.wait(self._tasks, return_when=asyncio.FIRST_COMPLETED)
+
+    def _do(self, actions: list[Action]) -> None:
+        for action in actions:
+            match action:
+                case Say(message):
+                    self._say(message)
+                case Pong(id_):
+                    self._say(self._pong(id_))
+                case Follow():
+                    self._follow(action)
+                case Submit():
+                    self._spawn(self._submit(action))
+                case Cancel():
+                    self._spawn(self._cancel(action))
+
+    def _follow(self, action: Follow) -> None:
+        try:
+            follower = self._relay.follow(
+                action.response_id, self._owner, action.starting_after, self
+            )
+        except HoldlineError as error:
+            problem = from_error(error)
+            self._say(problem.event(stream_id=action.lane, response_id=action.response_id))
+            self._do(self._session.ended(action.lane, action.response_id))
+        else:
+            self._followers[follower] = (action.lane, lane_suffix(action.lane))
+
+    async def _submit(self, action: Submit) -> None:
+        lane = action.create.stream_id
+        try:
+            accepted = await self._responses.submit(self._owner, action.create, action.body)
+        except (Problem, HoldlineError) as error:
+            self._do(self._session.refused(lane, _problem(error)))
+        else:
+            self._do(self._session.submitted(lane, accepted.response_id))
+
+    async def _cancel(self, action: Cancel) -> None:
+        try:
+            await self._responses.cancel(self._owner, action.response_id)
+        except (Problem, HoldlineError) as error:
+            about = {"stream_id": action.lane, "response_id": action.response_id}
+            self._say(_problem(error).event(**about))
+
+    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._worked)
+
+    def _worked(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and (error := task.exception()):
+            log.error("a message failed", error=type(error).__name__, exc_info=error)
+            if self._transport is not None:
+                self._transport.abort()
+
+    def _welcome(self) -> dict[str, Any]:
+        return {
+            "type": "holdline:welcome",
+            "ping_interval_ms": round(self._config.ping_seconds * 1000),
+            "server_time": int(time.time()),
+            "limits": {
+                "message_bytes": self._config.max_body_bytes,
+                "responses": MOST_FOLLOWED,
+                "waiting_in_lanes": MOST_WAITING,
+                "retention_seconds": self._config.terms.retention_ms / 1000,
+            },
+        }
+
+    def _pong(self, id_: str | int | None) -> dict[str, Any]:
+        known = {follower.response_id: follower.last for follower in self._followers}
+        return {"type": "holdline:pong", "id": id_, "responses": known}
+
+    def _say(self, message: dict[str, Any]) -> None:
+        self._write(text_frame(encode(message)))
+
+    def _write(self, data: bytes) -> None:
+        if self._transport is not None and not self._transport.is_closing():
+            self._transport.write(data)
+
+    async def _drain(self) -> None:
+        """Waits for the buffer to empty, then lets the followers read; drops a stuck connection."""
+        transport = self._transport
+        if transport is None:
+            return
+        self._metrics.behind.inc()
+        try:
+            left, since = transport.get_write_buffer_size(), time.monotonic()
+            while left and not transport.is_closing():
+                await asyncio.sleep(DRAIN_STEP_SECONDS)
+                size = transport.get_write_buffer_size()
+                if size != left:
+                    left, since = size, time.monotonic()
+                elif time.monotonic() - since > STUCK_SECONDS:
+                    self._metrics.closed_slow.inc()
+                    transport.abort()
+        finally:
+            self._metrics.behind.dec()
+            self._draining = None
+        for follower in list(self._followers):
+            follower.catch_up_if_behind()
+
+    async def _leave(self) -> None:
+        for follower in list(self._followers):
+            follower.leave()
+        self._followers.clear()
+        tasks = [*self._tasks, *([self._draining] if self._draining else [])]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+
+def _problem(error: Problem | HoldlineError) -> Problem:
+    return error if isinstance(error, Problem) else from_error(error)

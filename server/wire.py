@@ -1,0 +1,86 @@
+"""Log entries <-> the standard's events, as bytes of a dialect.
+
+An event is turned into bytes once for a process. What differs between followers, the lane, is
+spliced into the finished bytes.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import msgspec
+
+from jobs.codec import decode_event
+from jobs.events import TERMINAL_TYPES, Transcript
+
+if TYPE_CHECKING:
+    from jobs.log import View
+
+_encode = msgspec.json.Encoder().encode
+_canonical = msgspec.json.Encoder(order="deterministic").encode
+
+
+class Frame(NamedTuple):
+    """One event, ready to be sent. `last` is True for the event that ends its response."""
+
+    sequence_number: int
+    type: str
+    json: bytes
+    last: bool
+
+    def on_lane(self, lane: bytes) -> bytes:
+        """The JSON with `stream_id`; `lane` comes from `lane_suffix`."""
+        return self.json[:-1] + lane
+
+
+def lane_suffix(stream_id: str | None) -> bytes:
+    """What ends the JSON of an event on a lane."""
+    return b"}" if stream_id is None else b',"stream_id":%b}' % _encode(stream_id)
+
+
+def frame(sequence_number: int, entry: bytes) -> Frame:
+    """The event of a log entry.
+
+    Raises: Undecodable.
+    """
+    event = decode_event(entry)
+    kind: str = event["type"]
+    numbered = {"type": kind, "sequence_number": sequence_number, **event}
+    return Frame(sequence_number, kind, _encode(numbered), kind in TERMINAL_TYPES)
+
+
+def encode(message: dict[str, Any]) -> bytes:
+    """The JSON of a message that is in no log."""
+    return _encode(message)
+
+
+def sse(frame: Frame) -> bytes:
+    """The server-sent event of a frame."""
+    return b"event: %b\nid: %d\ndata: %b\n\n" % (
+        frame.type.encode(),
+        frame.sequence_number,
+        frame.json,
+    )
+
+
+def fingerprint(body: dict[str, Any]) -> str:
+    """Identifies a request's body: the same for the same JSON in any order of its keys."""
+    meaningful = {
+        k: v for k, v in body.items() if k not in ("idempotency_key", "stream_id", "type")
+    }
+    return hashlib.sha256(_canonical(meaningful)).hexdigest()[:32]
+
+
+def response_of(view: View) -> dict[str, Any]:
+    """The response object that a whole log adds up to, ended or not."""
+    transcript = Transcript(decode_event(entry) for entry in view.entries)
+    if transcript.last is None:
+        return {}
+    if transcript.end is not None:
+        return transcript.last
+    return transcript.last | {"status": _shown(view), "output": transcript.output}
+
+
+def _shown(view: View) -> str:
+    return "queued" if view.status == "queued" else "in_progress"
