@@ -1,0 +1,91 @@
+"""Ctrl-C in a real terminal, with make between the terminal and us."""
+
+import contextlib
+import os
+import pty
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="setsid and /proc are Linux's")
+
+PROGRAM = """
+import asyncio, os, sys
+from dev.foreground import alone_in_front
+from dev.supervise import Child, supervise
+
+async def ready(running):
+    return bool(running.heard)
+
+steady = [sys.executable, "-c", "import time; print('up'); time.sleep(60)"]
+with alone_in_front():
+    print("supervisor", os.getpid(), flush=True)
+    child = Child("one", steady, ready, os.environ)
+    status = asyncio.run(supervise([child], lambda: print("all ready", flush=True)))
+sys.exit(status)
+"""
+
+
+class Terminal:
+    """`make run` as the session of a terminal of its own."""
+
+    def __init__(self, folder: Path) -> None:
+        (folder / "program.py").write_text(PROGRAM)
+        (folder / "Makefile").write_text(
+            f"run:\n\t@PYTHONPATH={Path.cwd()} exec {sys.executable} {folder}/program.py\n"
+        )
+        self.ours, theirs = pty.openpty()
+        os.set_blocking(self.ours, False)
+        self.said = b""
+        self.process = subprocess.Popen(
+            # A shell would do the same: a session, and this terminal to control it.
+            ["setsid", "--ctty", "--wait", "make", "-C", folder, "run"],
+            stdin=theirs,
+            stdout=theirs,
+            stderr=theirs,
+        )
+        os.close(theirs)
+
+    def shows(self, text: bytes) -> bool:
+        with contextlib.suppress(OSError):  # Nothing yet, or everyone has gone.
+            self.said += os.read(self.ours, 65536)
+        return text in self.said
+
+    def supervisor(self) -> int:
+        return int(self.said.split(b"supervisor ")[1].split()[0])
+
+
+@pytest.fixture
+def terminal(tmp_path: Path) -> Iterator[Terminal]:
+    terminal = Terminal(tmp_path)
+    yield terminal
+    terminal.process.kill()
+    terminal.process.wait()
+    os.close(terminal.ours)
+
+
+def test_ctrl_c_ends_make_with_status_0(
+    terminal: Terminal, wait_until: Callable[..., None]
+) -> None:
+    wait_until(lambda: terminal.shows(b"all ready"))
+
+    os.write(terminal.ours, b"\x03")
+
+    assert 0 == terminal.process.wait(6)
+    wait_until(lambda: terminal.shows(b"stopping"))
+
+
+def test_when_make_is_killed_hard_everything_stops(
+    terminal: Terminal, wait_until: Callable[..., None], is_alive: Callable[[int], bool]
+) -> None:
+    wait_until(lambda: terminal.shows(b"all ready"))
+    supervisor = terminal.supervisor()
+    make = int(Path(f"/proc/{supervisor}/stat").read_text().rpartition(")")[2].split()[1])
+
+    os.kill(make, signal.SIGKILL)
+
+    wait_until(lambda: not is_alive(supervisor))
