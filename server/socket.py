@@ -13,7 +13,7 @@ import contextlib
 import socket as sockets
 import struct
 import time
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, cast
 
 import structlog
 from aiohttp import WSMsgType, web
@@ -95,8 +95,7 @@ class Socket:
         transport = request.transport
         if transport is None:
             return self._ws
-        assert isinstance(transport, asyncio.Transport)  # noqa: S101 - narrows for the type checker
-        self._transport = transport
+        self._transport = cast("asyncio.Transport", transport)
         if (raw := transport.get_extra_info("socket")) is not None:
             # Without a bound the kernel takes megabytes for a client that never reads.
             raw.setsockopt(sockets.SOL_SOCKET, sockets.SO_SNDBUF, KERNEL_BUFFER)
@@ -104,6 +103,9 @@ class Socket:
         try:
             self._say(self._welcome())
             await self._receive()
+        except Exception:  # the edge of a connection: after the upgrade no response can tell of it
+            log.exception("a socket failed")
+            self._transport.abort()
         finally:
             self._metrics.sockets.dec()
             await self._leave()

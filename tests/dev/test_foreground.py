@@ -3,7 +3,6 @@
 import contextlib
 import os
 import pty
-import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -30,20 +29,24 @@ sys.exit(status)
 """
 
 
-class Terminal:
-    """`make run` as the session of a terminal of its own."""
+def make_run(folder: Path) -> list[str]:
+    """`make run` of a Makefile whose recipe is as ours, with the stand-in program."""
+    (folder / "program.py").write_text(PROGRAM)
+    recipe = f"@PYTHONPATH={Path.cwd()} exec {sys.executable} {folder}/program.py"
+    (folder / "Makefile").write_text(f"run:\n\t{recipe}\n")
+    return ["make", "-C", str(folder), "run"]
 
-    def __init__(self, folder: Path) -> None:
-        (folder / "program.py").write_text(PROGRAM)
-        (folder / "Makefile").write_text(
-            f"run:\n\t@PYTHONPATH={Path.cwd()} exec {sys.executable} {folder}/program.py\n"
-        )
+
+class Terminal:
+    """A command as the session of a terminal of its own."""
+
+    def __init__(self, command: list[str]) -> None:
         self.ours, theirs = pty.openpty()
         os.set_blocking(self.ours, False)
         self.said = b""
         self.process = subprocess.Popen(
             # A shell would do the same: a session, and this terminal to control it.
-            ["setsid", "--ctty", "--wait", "make", "-C", folder, "run"],
+            ["setsid", "--ctty", "--wait", *command],
             stdin=theirs,
             stdout=theirs,
             stderr=theirs,
@@ -55,13 +58,10 @@ class Terminal:
             self.said += os.read(self.ours, 65536)
         return text in self.said
 
-    def supervisor(self) -> int:
-        return int(self.said.split(b"supervisor ")[1].split()[0])
-
 
 @pytest.fixture
 def terminal(tmp_path: Path) -> Iterator[Terminal]:
-    terminal = Terminal(tmp_path)
+    terminal = Terminal(make_run(tmp_path))
     yield terminal
     terminal.process.kill()
     terminal.process.wait()
@@ -80,12 +80,17 @@ def test_ctrl_c_ends_make_with_status_0(
 
 
 def test_when_make_is_killed_hard_everything_stops(
-    terminal: Terminal, wait_until: Callable[..., None], is_alive: Callable[[int], bool]
+    tmp_path: Path, wait_until: Callable[..., None], is_alive: Callable[[int], bool]
 ) -> None:
-    wait_until(lambda: terminal.shows(b"all ready"))
-    supervisor = terminal.supervisor()
-    make = int(Path(f"/proc/{supervisor}/stat").read_text().rpartition(")")[2].split()[1])
+    said = tmp_path / "said"
+    # No terminal, whose end would be another reason to stop.
+    with said.open("wb") as output:
+        make = subprocess.Popen(make_run(tmp_path), stdin=subprocess.DEVNULL, stdout=output)
+    wait_until(lambda: "all ready" in said.read_text())
 
-    os.kill(make, signal.SIGKILL)
+    make.kill()
 
+    make.wait()
+    supervisor = int(said.read_text().split("supervisor ")[1].split()[0])
     wait_until(lambda: not is_alive(supervisor))
+    assert "stopping" in said.read_text()
