@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from .leash import leashed
+from .lines import readable
 
 READY_SECONDS = 30.0
 ASK_SECONDS = 0.02
@@ -214,7 +215,8 @@ def _print_line(running: Running, mark: str, line: bytes) -> None:
     text = line.decode(errors="replace").rstrip()
     running.heard.append(text)
     with contextlib.suppress(OSError):
-        print(f"{mark}{text}", flush=True)
+        for part in readable(text).split("\n"):
+            print(f"{mark}{part}", flush=True)
 
 
 async def _drain_output(gone: Sequence[Running]) -> None:
