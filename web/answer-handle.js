@@ -19,9 +19,11 @@ import { cancel, create, resume } from "./protocol.js";
  * What a handle needs of its client.
  * @typedef {{
  *   send: (message: object) => boolean,
+ *   renew: () => void,
+ *   limits: () => {[name: string]: any},
  *   settled: (handle: AnswerHandle) => void,
  *   world: import("./connection.js").World,
- * }} Line
+ * }} Line `renew` replaces the socket; `limits` are those of the server's welcome
  */
 
 /** Milliseconds that a sent request may go unanswered before it is sent again, and how often that is done. */
@@ -37,8 +39,12 @@ export const RESEND_WINDOW_MS = 30 * 60_000;
 /** A prompt that never left this device is given up after a day. */
 export const UNSENT_WINDOW_MS = 24 * 3_600_000;
 
-/** How often a refusal that is about the moment (429, 5xx) is met with another try. */
+/**
+ * How often in a row a refusal that is about the moment (429, 5xx) is met with another try. A prompt that is not
+ * accepted may be given back to its author soon; an accepted answer is being written and is worth a long wait.
+ */
 const BUSY_TRIES = 6;
+const BUSY_TRIES_ACCEPTED = 200;
 
 /** A `change` event after each change of `answer`, `stopping` or `verified`. */
 export class AnswerHandle extends EventTarget {
@@ -56,6 +62,7 @@ export class AnswerHandle extends EventTarget {
   #sendings = 0;
   #refusals = 0;
   /** The sequence number after which the present socket was asked to go on. @type {number | null} */ #askedAfter = null;
+  /** Events are missing on this very socket. */ #holed = false;
   /** An answer whose proof did not match, kept while it is fetched again. @type {Answer | null} */ #doubted = null;
   /** @type {any} */ #timer = 0;
 
@@ -109,6 +116,7 @@ export class AnswerHandle extends EventTarget {
   lost() {
     if (this.#settled) return;
     this.#askedAfter = null;
+    this.#holed = false;
     this.#sendings = 0;
     if (this.#sentAt === null || this.answer.responseId !== null) return;
     const left = this.#sentAt + RESEND_WINDOW_MS - this.#line.world.now();
@@ -124,8 +132,9 @@ export class AnswerHandle extends EventTarget {
     const wasWaiting = this.waiting;
     const outcome = this.answer.apply(event);
     if (wasWaiting && this.answer.responseId !== null) this.#accepted(this.answer.responseId);
-    if (outcome === "gap" && this.#askedAfter !== this.answer.lastSequenceNumber) this.#resume();
+    if (outcome === "gap") return this.#missed();
     if (outcome !== "applied") return;
+    this.#holed = false;
     this.busy = false;
     this.#refusals = 0;
     if (this.answer.ended) void this.#prove();
@@ -137,7 +146,15 @@ export class AnswerHandle extends EventTarget {
    */
   heard(last) {
     if (this.#settled || this.answer.ended || this.answer.responseId === null || this.busy) return;
-    if (last === undefined || last > this.answer.lastSequenceNumber) this.#resume();
+    if (last !== undefined && last <= this.answer.lastSequenceNumber) return;
+    // Asked for since the last ping and still not here: this socket does not bring it.
+    if (this.#askedAfter === this.answer.lastSequenceNumber) this.#line.renew();
+    else this.#resume();
+  }
+
+  #missed() {
+    this.#holed = true;
+    if (this.#askedAfter !== this.answer.lastSequenceNumber) this.#resume();
   }
 
   /** Ends it for a reason that its log does not know.
@@ -167,7 +184,13 @@ export class AnswerHandle extends EventTarget {
     const now = this.#line.world.now();
     if (this.#sentAt !== null && now - this.#sentAt >= RESEND_WINDOW_MS) return this.#outcomeUnknown();
     if (this.#sendings === ACCEPT_TRIES) return this.fail("not_accepted", "The server does not take the request.");
-    if (!this.#line.send(create(request, this.streamId, this.idempotencyKey))) return;
+    const message = create(request, this.streamId, this.idempotencyKey);
+    // A server closes the socket on a message that is too long, and every other answer would lose it too.
+    const most = this.#line.limits().message_bytes;
+    if (typeof most === "number" && new TextEncoder().encode(JSON.stringify(message)).length > most) {
+      return this.fail("too_large", `It is longer than ${most} bytes.`, { status: 413 });
+    }
+    if (!this.#line.send(message)) return;
     this.#sentAt ??= now;
     this.#sendings += 1;
     this.#after(ACCEPT_DEADLINE_MS, () => this.#create(request));
@@ -195,14 +218,20 @@ export class AnswerHandle extends EventTarget {
   #refused(event) {
     const { code = "unknown", message = "The server refused it.", type, param } = event.error ?? {};
     const status = event.status ?? 0;
-    // The stop came too late to be one; the terminal event is under way.
-    if (this.stopping && status === 409 && this.answer.responseId !== null) return;
+    const accepted = this.answer.responseId !== null;
+    if (accepted && status === 409) {
+      // Nothing to do: it is followed already, or it has ended before it could be stopped. But if this socket has
+      // left out events, the server will not say them twice on it.
+      if (this.#holed) this.#line.renew();
+      return;
+    }
     const momentary = status === 429 || status >= 500;
-    if (!momentary || this.#refusals >= BUSY_TRIES) return this.fail(code, message, { type, param, status });
+    const tries = accepted ? BUSY_TRIES_ACCEPTED : BUSY_TRIES;
+    if (!momentary || this.#refusals >= tries) return this.fail(code, message, { type, param, status });
     this.#refusals += 1;
     this.busy = true;
     this.#sendings = 0;
-    const stated = event.error?.retry_after_ms ?? event.retry_after_ms ?? 0;
+    const stated = 1_000 * Number(event.error?.headers?.["Retry-After"] ?? 0) || 0;
     this.#after(delay(this.#refusals, this.#line.world.random(), stated), () => this.opened());
     this.#changed();
   }

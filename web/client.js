@@ -144,6 +144,8 @@ export class HoldlineClient extends EventTarget {
     const line = {
       world: this.#world,
       send: (/** @type {object} */ message) => this.#connection.send(message),
+      renew: () => this.#connection.renew(),
+      limits: () => this.limits,
       settled: (/** @type {AnswerHandle} */ handle) => void this.#lanes.delete(handle.streamId),
     };
     const handle = new AnswerHandle(line, { streamId: randomId(), idempotencyKey, request, answer });

@@ -35,14 +35,12 @@ export class Conversation {
    * A new turn, stored. The model sees what came before by the id of the last response that can be continued.
    * @param {string} prompt
    * @param {string} key
-   * @param {{whole?: boolean}} [how] `whole`: send all earlier turns along, for a server that has forgotten them
+   * @param {{whole?: boolean, like?: Turn}} [how] `whole`: send all earlier turns along, for a server that has forgotten
+   *   them; `like`: with the request of another turn, to have it answered once more
    * @returns {Turn}
    */
-  add(prompt, key, { whole = false } = {}) {
-    /** @type {Request} */
-    const request = { input: whole ? this.#history(prompt) : prompt };
-    const previous = this.turns.findLast((turn) => continuable(turn));
-    if (previous?.responseId && !whole) request.previous_response_id = previous.responseId;
+  add(prompt, key, { whole = false, like } = {}) {
+    const request = like?.request ?? this.#request(prompt, whole);
     /** @type {Turn} */
     const turn = {
       prompt, request, key, responseId: null, status: "sending", text: "", note: "", model: null,
@@ -75,6 +73,13 @@ export class Conversation {
     }
   }
 
+  /** @param {string} prompt @param {boolean} whole @returns {Request} */
+  #request(prompt, whole) {
+    if (whole) return { input: this.#history(prompt) };
+    const previous = this.turns.findLast((turn) => continuable(turn));
+    return previous?.responseId ? { input: prompt, previous_response_id: previous.responseId } : { input: prompt };
+  }
+
   /** @param {string} prompt */
   #history(prompt) {
     const told = this.turns.filter((turn) => continuable(turn)).flatMap((turn) => [
@@ -85,9 +90,10 @@ export class Conversation {
   }
 }
 
-/** @param {Turn} turn */
+/** What was said counts, also if it was stopped half way; what failed is asked again. @param {Turn} turn */
 function continuable(turn) {
-  return turn.responseId !== null && (turn.status === "completed" || turn.status === "incomplete");
+  if (turn.responseId === null || turn.text === "") return false;
+  return turn.status === "completed" || turn.status === "incomplete" || turn.status === "cancelled";
 }
 
 /** What a storage holds, or nothing: another version's remains are no reason to fail.

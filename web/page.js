@@ -56,7 +56,7 @@ const running = () => shown.findLast(({ handle }) => handle !== null);
 /** @param {Turn} turn @returns {Shown} */
 function show(turn) {
   /** @type {Shown} */
-  const entry = { turn, handle: null, view: new TurnView(turn.prompt, () => ask(turn.prompt)) };
+  const entry = { turn, handle: null, view: new TurnView(turn.prompt, () => ask(turn.prompt, { like: turn })) };
   page.turns.append(...entry.view.elements);
   shown.push(entry);
   return entry;
@@ -76,7 +76,7 @@ function takeUp(turn) {
   void handle.done.then(() => ended(entry));
 }
 
-/** @param {string} prompt @param {{whole?: boolean}} [how] */
+/** @param {string} prompt @param {{whole?: boolean, like?: Turn}} [how] */
 function ask(prompt, how) {
   if (running()) return;
   const key = Array.from(crypto.getRandomValues(new Uint8Array(16)), (byte) => byte.toString(16).padStart(2, "0"));

@@ -222,6 +222,64 @@ test("a gap is asked for once and filled", async () => {
   assert.equal((await handle.done).text, "abc");
 });
 
+test("a server that follows already says so, and nothing is taken amiss", async () => {
+  const { client, clock, sockets } = connect();
+  const handle = client.ask({ input: "hi" });
+  const events = log(handle, "resp_1", ["a", "b"]);
+  sockets.last.push(...events.slice(0, 4));
+  clock.advance(25_000);
+  const pong = () => ({ type: "holdline:pong", id: sockets.last.of("holdline:ping").at(-1).id, responses: { resp_1: 5 } });
+  sockets.last.push(pong(), refusal(handle, 409, "already_followed"));
+  assert.equal(handle.answer.status, "in_progress");
+  assert.equal(client.state, "open");
+
+  clock.advance(25_000); // a whole ping later it is still not here: another socket will bring it
+  sockets.last.push(pong());
+  assert.equal(client.state, "reconnecting");
+  clock.advance(0);
+  sockets.last.welcome();
+  sockets.last.push(...events.slice(4));
+  assert.equal((await handle.done).text, "ab");
+});
+
+test("a gap that this socket will not fill is filled on another", async () => {
+  const { client, clock, sockets } = connect();
+  const handle = client.ask({ input: "hi" });
+  const events = log(handle, "resp_1", ["a", "b", "c"]);
+  sockets.last.push(...events.slice(0, 3), events[4]);
+  sockets.last.push(refusal(handle, 409, "already_followed"));
+  assert.equal(client.state, "reconnecting");
+  clock.advance(0);
+  sockets.last.welcome();
+  assert.deepEqual(sockets.last.of("holdline:resume").map((message) => message.starting_after), [2]);
+  sockets.last.push(...events.slice(3));
+  assert.equal((await handle.done).text, "abc");
+});
+
+test("a prompt that is too long fails here and does not cost the socket", async () => {
+  const { client, sockets } = connect({ open: false });
+  sockets.last.welcome({ limits: { message_bytes: 1_000 } });
+  const handle = client.ask({ input: "ü".repeat(500) });
+  assert.equal((await handle.done).error?.code, "too_large");
+  assert.deepEqual(sockets.last.sent, []);
+});
+
+test("an accepted answer outlasts a long trouble of the server", async () => {
+  const { client, clock, sockets } = connect();
+  const handle = client.ask({ input: "hi" });
+  const events = log(handle, "resp_1", ["a"]);
+  sockets.last.push(events[0]);
+  for (let again = 0; again < 50; again++) {
+    sockets.last.push(refusal(handle, 503, "service_unavailable"));
+    clock.advance(1_000);
+    const asked = sockets.last.of("holdline:ping").at(-1);
+    if (asked) sockets.last.push({ type: "holdline:pong", id: asked.id, responses: {} });
+  }
+  assert.equal(handle.busy, true);
+  sockets.last.push(...events.slice(1));
+  assert.equal((await handle.done).text, "a");
+});
+
 test("draining: stay for the stated time, then go elsewhere and resume", () => {
   const { client, clock, sockets } = connect();
   const handle = client.ask({ input: "hi" });
@@ -402,7 +460,7 @@ test("an error without an answer is told to whoever listens", () => {
 test("a refusal about the moment is tried again with the same key, a bounded number of times", async () => {
   const { client, clock, sockets } = connect();
   const handle = client.ask({ input: "hi" });
-  sockets.last.push(refusal(handle, 503, "redis_unavailable", { retry_after_ms: 2_000 }));
+  sockets.last.push(refusal(handle, 503, "redis_unavailable", { headers: { "Retry-After": "2" } }));
   assert.equal(handle.busy, true);
   assert.equal(handle.answer.status, "sending");
   clock.advance(2_000);

@@ -33,8 +33,19 @@ test("a prompt continues the last answer that can be continued", () => {
   assert.deepEqual(conversation.add("one", "k1").request, { input: "one" });
   end(conversation.turns[0], "resp_1");
   end(conversation.add("two", "k2"), "resp_2", "failed");
-  end(conversation.add("three", "k3"), null, "cancelled");
+  end(conversation.add("three", "k3"), null, "cancelled", "");
   assert.deepEqual(conversation.add("four", "k4").request, { input: "four", previous_response_id: "resp_1" });
+  end(conversation.turns[3], "resp_4", "cancelled", "What had been");
+  assert.equal(conversation.add("five", "k5").request.previous_response_id, "resp_4");
+});
+
+test("to have it answered once more is the same request under another key", () => {
+  const conversation = new Conversation(storage());
+  end(conversation.add("one", "k1"), "resp_1");
+  const stopped = end(conversation.add("two", "k2"), "resp_2", "cancelled");
+  const again = conversation.add("two", "k3", { like: stopped });
+  assert.deepEqual(again.request, stopped.request);
+  assert.equal(again.key, "k3");
 });
 
 test("a server that has forgotten is told everything", () => {
