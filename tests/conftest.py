@@ -1,0 +1,71 @@
+"""What every test stands on: a real Redis, emptied before each test, checked for leaks after it."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import AsyncIterator, Generator, Iterator
+
+import pytest
+
+from dev.redis import embedded_redis_sync
+from jobs.connect import Redis
+from jobs.pipe import Pipe
+from tests.keys_without_ttl import keys_without_ttl
+from tests.system import System
+
+
+@pytest.fixture(scope="session")
+def _server_url() -> Iterator[str]:
+    with embedded_redis_sync() as url:
+        yield url
+
+
+@pytest.fixture
+async def redis_url(_server_url: str) -> AsyncIterator[str]:
+    """An empty Redis. Whatever a test leaves in it must have a time to live."""
+    async with Pipe(Redis(_server_url)) as pipe:
+        await pipe.call("FLUSHALL")
+    yield _server_url
+    async with Pipe(Redis(_server_url)) as pipe:
+        assert [] == await keys_without_ttl(pipe)
+
+
+@pytest.fixture
+def redis(redis_url: str) -> Redis:
+    return Redis(redis_url)
+
+
+@pytest.fixture
+async def pipe(redis: Redis) -> AsyncIterator[Pipe]:
+    async with Pipe(redis) as pipe:
+        yield pipe
+
+
+@pytest.fixture
+async def system(redis_url: str, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[System]:
+    """Real server and worker processes on the test's Redis, ended when the test ends."""
+    async with System(redis_url, tmp_path_factory.mktemp("system")) as system:
+        yield system
+
+
+@pytest.fixture(autouse=True)
+async def _no_leaked_tasks() -> AsyncIterator[None]:
+    before = asyncio.all_tasks()
+    yield
+    await asyncio.sleep(0)
+    leaked = {task for task in asyncio.all_tasks() - before if not task.done()}
+    leaked.discard(asyncio.current_task())
+    assert set() == leaked
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(
+    item: pytest.Item,
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """In CI nothing is skipped: what cannot run there is a failure."""
+    report = yield
+    if report.skipped and os.environ.get("CI") and not hasattr(report, "wasxfail"):
+        report.outcome = "failed"
+        report.longrepr = f"skipped in CI: {report.longrepr}"
+    return report

@@ -1,0 +1,144 @@
+"""Real server and worker processes, for the tests of whole journeys."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Self, TypeVar
+
+import aiohttp
+
+from dev.leash import leashed
+
+ROOT = Path(__file__).parent.parent
+START_SECONDS = 15.0
+
+
+async def wait_until(predicate: Callable[[], object], seconds: float = 8.0) -> None:
+    """Returns when the predicate is true; fails when it is not in time."""
+    deadline = time.monotonic() + seconds
+    while not predicate():
+        assert time.monotonic() < deadline, "it did not come true in time"
+        await asyncio.sleep(0.01)
+
+
+class Process:
+    """One process of ours, its output in a file."""
+
+    def __init__(self, name: str, popen: subprocess.Popen[bytes], output: Path) -> None:
+        self.name = name
+        self.popen = popen
+        self._output = output
+
+    @property
+    def said(self) -> str:
+        """What the process has printed so far."""
+        return self._output.read_text(errors="replace")
+
+    def signal(self, number: signal.Signals) -> None:
+        """Sends a signal."""
+        self.popen.send_signal(number)
+
+    async def wait(self, seconds: float = 10.0) -> int:
+        """The exit status, once it has ended."""
+        await wait_until(lambda: self.popen.poll() is not None, seconds)
+        return self.popen.returncode
+
+    async def kill(self) -> None:
+        """SIGKILL, and gone."""
+        self.popen.kill()
+        await self.wait()
+
+
+_P = TypeVar("_P", bound="Process")
+
+
+class Server(Process):
+    """A server process and where it listens."""
+
+    url = ""
+
+    @property
+    def ws_url(self) -> str:
+        """The address of its WebSocket."""
+        return self.url.replace("http", "ws", 1) + "/v1/responses"
+
+
+class System:
+    """Starts processes against one Redis, and ends them all."""
+
+    def __init__(self, redis_url: str, folder: Path) -> None:
+        self.redis_url = redis_url
+        self._folder = folder
+        self._processes: list[Process] = []
+        self.environ = {
+            "REDIS_URL": redis_url,
+            "OPENAI_API_KEY": "test",
+            "HOLDLINE_MODEL": "simulation",
+            "HOLDLINE_LEASE_SECONDS": "1",
+        }
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        for process in self._processes:
+            process.popen.kill()
+        for process in self._processes:
+            await process.wait()
+
+    async def server(self, **environ: str) -> Server:
+        """A server that is ready."""
+        port = free_port()
+        server = self._start(Server, "server", {"HOLDLINE_PORT": str(port), **environ})
+        server.url = f"http://127.0.0.1:{port}"
+        async with aiohttp.ClientSession() as http:
+            deadline = time.monotonic() + START_SECONDS
+            while True:
+                assert server.popen.poll() is None, server.said
+                assert time.monotonic() < deadline, server.said
+                with contextlib.suppress(aiohttp.ClientError):
+                    async with http.get(f"{server.url}/readyz") as response:
+                        if response.status == 200:
+                            return server
+                await asyncio.sleep(0.02)
+
+    async def worker(self, model_url: str, **environ: str) -> Process:
+        """A worker that is ready; its model is at `model_url`."""
+        worker = self._start(Process, "worker", {"OPENAI_BASE_URL": model_url, **environ})
+        await wait_until(lambda: "worker ready" in worker.said, START_SECONDS)
+        return worker
+
+    def _start(self, kind: type[_P], name: str, environ: dict[str, str]) -> _P:
+        output = self._folder / f"{len(self._processes)}-{name}.log"
+        argv, tie = leashed([sys.executable, "-m", name], signal.SIGKILL)
+        clean = {k: v for k, v in os.environ.items() if not k.startswith(("HOLDLINE_", "OPENAI_"))}
+        with output.open("wb") as sink:
+            popen = subprocess.Popen(
+                argv,
+                cwd=ROOT,
+                env=clean | self.environ | environ,
+                stdin=subprocess.DEVNULL,
+                stdout=sink,
+                stderr=sink,
+                preexec_fn=tie,  # noqa: PLW1509 - ties the child's life to ours
+            )
+        process = kind(name, popen, output)
+        self._processes.append(process)
+        return process
+
+
+def free_port() -> int:
+    """A port of loopback that nobody has right now."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
