@@ -9,6 +9,10 @@
 export const SHORTEST_MS = 500;
 export const LONGEST_MS = 20_000;
 
+/** The range grows slowly: a server that restarts is back within seconds, and so are its clients. */
+const FIRST_CEILING_MS = 1_000;
+const GROWTH = 1.5;
+
 /** A connection that lived shorter than this did not prove that the server is well: the tries go on counting. */
 export const STABLE_MS = 5_000;
 
@@ -22,7 +26,7 @@ export const LONGEST_STATED_MS = 300_000;
  * @param {number} [retryAfterMs] what the server asked for; never undercut, and spread a little past it
  */
 export function delay(tries, random, retryAfterMs = 0) {
-  const ceiling = Math.min(LONGEST_MS, 2 * SHORTEST_MS * 2 ** Math.min(tries - 1, 10));
+  const ceiling = Math.min(LONGEST_MS, FIRST_CEILING_MS * GROWTH ** Math.min(tries - 1, 20));
   const drawn = tries === 0 ? 0 : SHORTEST_MS + random * (ceiling - SHORTEST_MS);
   const stated = Math.min(Math.max(retryAfterMs, 0), LONGEST_STATED_MS);
   return stated === 0 ? drawn : Math.max(drawn, stated + random * SHORTEST_MS);

@@ -29,6 +29,7 @@ export class TurnView {
     this.#prompt.append(who, prompt);
     this.#answer.setAttribute("aria-label", "Answer");
     this.#body.append(this.#text);
+    this.#body.hidden = true;
     this.#tag.textContent = "simulation";
     this.#again.type = "button";
     this.#again.textContent = "Ask again";

@@ -10,9 +10,9 @@ test("the first retry is immediate", () => {
   assert.equal(delay(0, ALMOST_ONE), 0);
 });
 
-test("later ones are drawn from a range that doubles up to 20 s", () => {
-  const ceilings = [1, 2, 3, 4, 5, 6, 7, 100].map((tries) => Math.round(delay(tries, ALMOST_ONE)));
-  assert.deepEqual(ceilings, [1_000, 2_000, 4_000, 8_000, 16_000, 20_000, 20_000, 20_000]);
+test("later ones are drawn from a range that grows by half up to 20 s", () => {
+  const ceilings = [1, 2, 3, 4, 5, 8, 9, 100].map((tries) => Math.round(delay(tries, ALMOST_ONE)));
+  assert.deepEqual(ceilings, [1_000, 1_500, 2_250, 3_375, 5_063, 17_086, 20_000, 20_000]);
   for (const tries of [1, 5, 100]) assert.equal(delay(tries, 0), SHORTEST_MS);
   assert.equal(delay(100, 0.5), (SHORTEST_MS + LONGEST_MS) / 2);
 });
