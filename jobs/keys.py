@@ -126,6 +126,11 @@ class Partition:
         """Channel: ids of running responses that are to be cancelled."""
         return f"{self.prefix}cancels"
 
+    @property
+    def epoch(self) -> str:
+        """String: random; another value, or none, means that Redis lost what it held."""
+        return f"{self.prefix}epoch"
+
     def claimed(self, token: str) -> str:
         """String: what a claim handed out, so that a repeated claim hands out the same."""
         return f"{self.prefix}claimed:{token}"

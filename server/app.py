@@ -56,7 +56,10 @@ class Server:
         self.redis = Redis(config.redis_url)
         self.pipe = Pipe(self.redis)
         self.queue = Queue(self.pipe, config.terms)
-        self.relay = Relay(self.redis, self.pipe, self.queue, self.metrics)
+        self.relay = Relay(
+            self.redis, self.pipe, self.queue, self.metrics, doubt_seconds=config.ping_seconds
+        )
+        self.relay.on_health(self.tell_health)
         self.responses = Responses(
             self.pipe,
             self.queue,
@@ -85,6 +88,11 @@ class Server:
         log.info("draining", sockets=len(self.sockets))
         self.streams.stop()
         await asyncio.gather(*(socket.restart(RETRY_AFTER_MS) for socket in list(self.sockets)))
+
+    def tell_health(self, healthy: bool) -> None:
+        """Tells all sockets that Redis went away, or is back; they stay open."""
+        for socket in list(self.sockets):
+            socket.tell_health(healthy=healthy)
 
     async def socket(self, request: web.Request) -> web.StreamResponse:
         """`/v1/responses` as a WebSocket."""

@@ -53,6 +53,7 @@ class Follower:
         self._cursor = Cursor(starting_after + 1)
         self._sink = sink
         self._heard = 0
+        self._sent_last: int | None = None  # hash of the last event sent, to know the log again
         self._live = False
         self._reading: asyncio.Task[None] | None = None
         self.done = False
@@ -117,9 +118,12 @@ class Follower:
             self._sink.ended(self, problem)
 
     def _send(self, frames: list[Frame]) -> None:
+        if not frames:
+            return
         self._cursor.next += len(frames)
+        self._sent_last = hash(frames[-1].json)
         self._sink.deliver(self, frames)
-        if frames and frames[-1].last:
+        if frames[-1].last:
             self._end(None)
 
     async def _read(self) -> None:
@@ -128,8 +132,11 @@ class Follower:
             while self._sink.writable and not self.done:
                 heard = self._heard
                 try:
-                    view = await self.feed.read(self._cursor.next)
-                    frames = self.feed.frames(self._cursor.next, view.entries)
+                    # One entry more than is needed, to see that it is still the one we sent.
+                    known = self._sent_last is not None
+                    start = self._cursor.next - known
+                    view = await self.feed.read(start)
+                    frames = self.feed.frames(start, view.entries)
                 except RedisTrouble:
                     failures += 1
                     least, most = RETRY_SECONDS
@@ -137,15 +144,16 @@ class Follower:
                     await asyncio.sleep(pause * random.uniform(0.5, 1))  # noqa: S311 - jitter
                     continue
                 except UnknownResponse:
-                    self._end(unknown(self.response_id))
+                    seen = self.feed.owner == self._owner
+                    self._end(_gone() if seen else unknown(self.response_id))
                     return
                 except Undecodable:
                     self._end(_undecodable())
                     return
-                if problem := self._doubt(view):
+                if problem := self._doubt(view, frames[0] if known and frames else None):
                     self._end(problem)
                     return
-                self._send(frames)
+                self._send(frames[known:])
                 if self._cursor.next >= max(view.length, heard, self._heard):
                     if view.status.ended:
                         self._end(None)
@@ -154,11 +162,12 @@ class Follower:
         finally:
             self._reading = None
 
-    def _doubt(self, view: View) -> Problem | None:
+    def _doubt(self, view: View, again: Frame | None) -> Problem | None:
         """Why this view cannot be the continuation of what the client has, if it cannot."""
         if view.owner != self._owner:
             return unknown(self.response_id)
-        if view.length >= self._cursor.next:
+        same = again is None or hash(again.json) == self._sent_last
+        if same and view.length >= self._cursor.next:
             return None
         if self._cursor.next == self._resumed_at:
             return Problem(
@@ -171,9 +180,17 @@ class Follower:
         return Problem(
             410,
             "response_rolled_back",
-            f"The storage lost events of this response after {view.length - 1}. "
+            "The storage lost events of this response that you have seen. "
             "Drop what you have and follow it from the beginning.",
         )
+
+
+def _gone() -> Problem:
+    return Problem(
+        410,
+        "response_gone",
+        "This response was deleted, has expired, or was lost by the storage. Ask again.",
+    )
 
 
 def _undecodable() -> Problem:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import secrets
+import time
 from typing import TYPE_CHECKING, Any, Self
 
 import structlog
@@ -22,7 +23,7 @@ from .follower import Follower, Sink
 from .wire import Frame, frame
 
 if TYPE_CHECKING:
-    from collections.abc import Coroutine
+    from collections.abc import Callable, Coroutine
 
     from jobs.connect import Redis
     from jobs.pipe import Pipe
@@ -31,7 +32,8 @@ if TYPE_CHECKING:
     from .metrics import Metrics
 
 MOST_READS = 64
-PLACES_SECONDS = 1.0
+TICK_SECONDS = 1.0
+EPOCH_TTL_MS = 30 * 24 * 3600 * 1000
 
 log = structlog.get_logger()
 
@@ -49,9 +51,11 @@ class Feed:
         self.number = 0
         self.reason = ""
         self.told: tuple[int | None, float | None] | None = None
+        self.rang = time.monotonic()
 
     def ring(self, payload: bytes) -> None:
         """Something was published about the response."""
+        self.rang = time.monotonic()
         try:
             match decode_bell(payload):
                 case Appended(first, entries):
@@ -73,6 +77,7 @@ class Feed:
     def gap(self) -> None:
         """The bell is confirmed, and anything may have been missed until now."""
         self.confirmed = True
+        self.rang = time.monotonic()
         for follower in list(self.followers):
             follower.catch_up()
 
@@ -118,14 +123,20 @@ class Feed:
 class Relay:
     """All feeds of the process; use it as an async context manager."""
 
-    def __init__(self, redis: Redis, pipe: Pipe, queue: Queue, metrics: Metrics) -> None:
+    def __init__(
+        self, redis: Redis, pipe: Pipe, queue: Queue, metrics: Metrics, *, doubt_seconds: float
+    ) -> None:
         self._pipe = pipe
         self._queue = queue
         self._metrics = metrics
         self._feeds: dict[str, Feed] = {}
         self._reads = asyncio.Semaphore(MOST_READS)
         self._tasks: set[asyncio.Task[None]] = set()
-        self._places: asyncio.Task[None] | None = None
+        self._ticker: asyncio.Task[None] | None = None
+        self._doubt_seconds = doubt_seconds
+        self._epoch: bytes | None = None
+        self._on_health: list[Callable[[bool], None]] = []
+        self._was_healthy = True
         self.bell = Bell(
             redis,
             probe=Partition(0).probe(secrets.token_hex(8)),
@@ -134,11 +145,11 @@ class Relay:
 
     async def __aenter__(self) -> Self:
         await self.bell.__aenter__()
-        self._places = asyncio.create_task(self._tell_places(), name="places")
+        self._ticker = asyncio.create_task(self._tick(), name="relay")
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        tasks = [*self._tasks, *([self._places] if self._places else [])]
+        tasks = [*self._tasks, *([self._ticker] if self._ticker else [])]
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
@@ -185,17 +196,48 @@ class Relay:
         if not task.cancelled() and (error := task.exception()):
             log.error("a read failed", error=type(error).__name__, exc_info=error)
 
-    async def _tell_places(self) -> None:
+    @property
+    def healthy(self) -> bool:
+        """True while Redis answers and the bell is heard."""
+        return self._pipe.connected and self.bell.hears
+
+    def on_health(self, tell: Callable[[bool], None]) -> None:
+        """`tell` is called when `healthy` has changed."""
+        self._on_health.append(tell)
+
+    async def _tick(self) -> None:
         while True:
-            await asyncio.sleep(PLACES_SECONDS)
-            waiting: dict[int, dict[str, list[Feed]]] = {}
-            for feed in self._feeds.values():
-                if feed.number and feed.owner:
-                    owners = waiting.setdefault(partition_of(feed.response_id), {})
-                    owners.setdefault(feed.owner, []).append(feed)
-            for partition, owners in waiting.items():
-                with contextlib.suppress(RedisTrouble):
-                    pace, heads = await self._queue.places(partition, list(owners))
-                    for owner, feeds in owners.items():
-                        for feed in feeds:
-                            feed.tell_place(heads[owner] or feed.number, pace)
+            await asyncio.sleep(TICK_SECONDS)
+            if self.healthy is not self._was_healthy:
+                self._was_healthy = self.healthy
+                log.warning("redis", healthy=self._was_healthy)
+                for tell in self._on_health:
+                    tell(self._was_healthy)
+            with contextlib.suppress(RedisTrouble):
+                await self._look_for_loss()
+                await self._tell_places()
+
+    async def _look_for_loss(self) -> None:
+        """Lets followers read whose Redis was emptied, and those who heard nothing for long."""
+        key = Partition(0).epoch
+        fresh = secrets.token_hex(8)
+        epoch = await self._pipe.call("SET", key, fresh, "PX", EPOCH_TTL_MS, "NX", "GET")
+        epoch = epoch or fresh.encode()
+        lost = self._epoch is not None and epoch != self._epoch
+        self._epoch = epoch
+        quiet = time.monotonic() - self._doubt_seconds
+        for feed in list(self._feeds.values()):
+            if feed.confirmed and (lost or feed.rang < quiet):
+                feed.gap()
+
+    async def _tell_places(self) -> None:
+        waiting: dict[int, dict[str, list[Feed]]] = {}
+        for feed in self._feeds.values():
+            if feed.number and feed.owner:
+                owners = waiting.setdefault(partition_of(feed.response_id), {})
+                owners.setdefault(feed.owner, []).append(feed)
+        for partition, owners in waiting.items():
+            pace, heads = await self._queue.places(partition, list(owners))
+            for owner, feeds in owners.items():
+                for feed in feeds:
+                    feed.tell_place(heads[owner] or feed.number, pace)

@@ -13,7 +13,7 @@ import contextlib
 import socket as sockets
 import struct
 import time
-from typing import TYPE_CHECKING, Any, Final, cast
+from typing import TYPE_CHECKING, Any, Final
 
 import structlog
 from aiohttp import WSMsgType, web
@@ -95,7 +95,7 @@ class Socket:
         transport = request.transport
         if transport is None:
             return self._ws
-        self._transport = cast("asyncio.Transport", transport)
+        self._transport = transport
         if (raw := transport.get_extra_info("socket")) is not None:
             # Without a bound the kernel takes megabytes for a client that never reads.
             raw.setsockopt(sockets.SOL_SOCKET, sockets.SO_SNDBUF, KERNEL_BUFFER)
@@ -119,6 +119,10 @@ class Socket:
                 await self._ws.close(code=CloseCode.RESTARTING, message=b"server restarts")
         if self._transport is not None:
             self._transport.abort()
+
+    def tell_health(self, *, healthy: bool) -> None:
+        """Tells that answers may be late, or that they no longer are."""
+        self._say({"type": "holdline:degraded", "degraded": not healthy})
 
     # What a Sink does.
 

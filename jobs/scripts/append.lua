@@ -6,7 +6,10 @@
 -- May be repeated: entries that are already the tail are not pushed twice.
 local expected, frames = tonumber(ARGV[2]), rest(4)
 local f = redis.call('HMGET', KEYS[1], 'status', 'claim', 'cancel')
-if not f[1] then return { 'gone' } end
+if not f[1] then
+  redis.call('PUBLISH', KEYS[3], cmsgpack.pack({ 'gone' }))
+  return { 'gone' }
+end
 if f[1] ~= 'running' or f[2] ~= ARGV[1] then return { 'fenced' } end
 
 local length, found = push(KEYS[2], expected, frames)
