@@ -56,12 +56,12 @@ def encode(message: dict[str, Any]) -> bytes:
 
 
 def sse(frame: Frame) -> bytes:
-    """The server-sent event of a frame."""
-    return b"event: %b\nid: %d\ndata: %b\n\n" % (
-        frame.type.encode(),
-        frame.sequence_number,
-        frame.json,
-    )
+    """The server-sent event of a frame.
+
+    Without an `id` line: after one, the official Python SDK takes every heartbeat comment for an
+    event with empty data, and fails on it.
+    """
+    return b"event: %b\ndata: %b\n\n" % (frame.type.encode(), frame.json)
 
 
 def fingerprint(body: dict[str, Any]) -> str:

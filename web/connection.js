@@ -169,6 +169,10 @@ export class Connection {
     this.#socket = socket;
     socket.onmessage = (message) => this.#receive(message.data);
     socket.onclose = (close) => this.#closed(close.code, close.reason);
+    // In a browser a close follows each error. Node 20 leaves it out when the upgrade is refused.
+    socket.onerror = () => {
+      if (this.state !== "open") this.#lose(0);
+    };
     this.#set("socket", () => this.#lose(0), WELCOME_DEADLINE_MS);
   }
 
@@ -288,6 +292,7 @@ export class Connection {
     this.#socket = null;
     socket.onmessage = null;
     socket.onclose = null;
+    socket.onerror = null;
     socket.close();
   }
 

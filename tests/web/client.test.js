@@ -144,6 +144,21 @@ test("a server that never says welcome is given up after ten seconds", () => {
   assert.equal(sockets.made[0].readyState, 3);
 });
 
+test("a refused upgrade is one loss, whether a close is reported or not", () => {
+  for (const close of [true, false]) {
+    const { client, clock, sockets } = connect({ open: false });
+    sockets.last.refuse({ close });
+    clock.advance(0);
+    assert.equal(sockets.made.length, 2);
+    sockets.last.refuse({ close });
+    clock.advance(499);
+    assert.equal(sockets.made.length, 2);
+    clock.advance(1);
+    assert.equal(sockets.made.length, 3);
+    client.close();
+  }
+});
+
 test("a ping in every interval, and a pong keeps the socket", () => {
   const { client, clock, sockets } = connect();
   for (let round = 1; round <= 4; round++) {

@@ -48,6 +48,7 @@ export function fakeSockets() {
     sent = [];
     onmessage = null;
     onclose = null;
+    onerror = null;
 
     constructor(url) {
       this.url = url;
@@ -78,6 +79,13 @@ export function fakeSockets() {
     drop(code = 1006, reason = "") {
       this.readyState = 3;
       this.onclose?.({ code, reason });
+    }
+
+    /** The upgrade is refused; not every platform reports a close as well. */
+    refuse({ close = true } = {}) {
+      this.readyState = 3;
+      this.onerror?.({});
+      if (close) this.onclose?.({ code: 1006, reason: "" });
     }
 
     /** What was sent of one type. */
