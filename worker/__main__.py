@@ -1,0 +1,128 @@
+"""`python -m worker`: one worker process. `--check` says whether it could start, and stops."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import contextlib
+import os
+import secrets
+import signal
+import sys
+from typing import TYPE_CHECKING
+
+import structlog
+
+from jobs.bell import Bell
+from jobs.connect import Redis, check
+from jobs.environment import ConfigError, hide
+from jobs.errors import RedisAway, RedisTrouble
+from jobs.keys import Partition
+from jobs.pipe import Pipe
+from jobs.queue import Queue
+
+from .config import Config, load
+from .execute import Means
+from .logs import configure
+from .model import Model
+from .outcome import Policy
+from .rescue import Rescue
+from .worker import Worker
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable
+
+log = structlog.get_logger()
+
+# A blocking pop of one second has its reply well within this; a stopped Redis is found by it.
+BLOCKING_SECONDS = 4.0
+
+
+async def _check(config: Config) -> str:
+    async with Pipe(Redis(config.redis_url), deadline=BLOCKING_SECONDS) as pipe:
+        return await check(pipe)
+
+
+async def _fit(pipe: Pipe) -> str:
+    """What Redis this is, as soon as there is one. Raises: RedisUnsuitable, RedisRefused."""
+    while True:
+        try:
+            return await check(pipe)
+        except RedisAway as error:
+            log.warning("waiting for Redis", why=str(error))
+
+
+async def _serve(config: Config) -> None:
+    redis = Redis(config.redis_url)
+    quiet, stop = asyncio.Event(), asyncio.Event()
+
+    def on_signal() -> None:
+        (stop if quiet.is_set() else quiet).set()
+
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, on_signal)
+    async with (
+        Pipe(redis) as pipe,
+        Pipe(redis, deadline=BLOCKING_SECONDS) as waiting,
+        Model(config) as model,
+    ):
+        found = await _unless(quiet, _fit(pipe))
+        if found is None:
+            return
+        queue = Queue(pipe, config.terms)
+        policy = Policy(max_attempts=config.terms.max_attempts)
+        means = Means(config, pipe, queue, model, policy)
+        bell = Bell(
+            redis,
+            probe=Partition(0).probe(secrets.token_hex(8)),
+            publish=lambda channel, message: pipe.call("PUBLISH", channel, message),
+        )
+        async with bell, Rescue(means) as rescue:
+            worker = Worker(means, waiting, bell, rescue, quiet, stop)
+            log.info("worker ready", redis=found, concurrency=config.concurrency)
+            await worker.run()
+            log.info("worker stopped")
+
+
+async def _unless(event: asyncio.Event, awaitable: Awaitable[str]) -> str | None:
+    """What the awaitable gives, or None if the event comes first."""
+    asked, told = asyncio.ensure_future(awaitable), asyncio.create_task(event.wait())
+    try:
+        await asyncio.wait({asked, told}, return_when=asyncio.FIRST_COMPLETED)
+        return asked.result() if asked.done() else None
+    finally:
+        for task in (asked, told):
+            task.cancel()
+            with contextlib.suppress(asyncio.CancelledError, RedisTrouble):
+                await task
+
+
+def main() -> int:
+    """Runs the worker; 0 after a signal, 1 when it cannot start."""
+    parser = argparse.ArgumentParser(prog="python -m worker", description=__doc__)
+    parser.add_argument("--check", action="store_true", help="check configuration and Redis")
+    arguments = parser.parse_args()
+    configure()
+    try:
+        config = load(os.environ)
+        if arguments.check:
+            print(f"Redis at {hide(config.redis_url)}: {asyncio.run(_check(config))}")
+            endpoint = hide(config.base_url) if config.base_url else "OpenAI's endpoint"
+            print(f"model at {endpoint}; configuration is fine")
+            return 0
+        with contextlib.suppress(ImportError):
+            import uvloop
+
+            with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+                runner.run(_serve(config))
+            return 0
+        asyncio.run(_serve(config))
+    except (ConfigError, RedisTrouble) as error:
+        print(f"worker: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

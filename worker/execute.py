@@ -1,0 +1,460 @@
+"""One claimed job, from started to finished.
+
+    decode -> announce -> call the model -> decide -> apply
+
+A job is stopped from outside in one of three ways, and each has one place where it is obeyed:
+
+    CANCEL      the model call is closed, what was said is kept, the response ends as cancelled
+    GIVE_BACK   the model call is closed, the job goes to the front of the queue
+    LOST        everything is dropped at once and not one byte more is written
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import random
+import time
+from dataclasses import dataclass, field
+from enum import Enum
+from typing import TYPE_CHECKING, Any, assert_never
+
+import structlog
+
+from jobs.codec import decode_event, decode_job
+from jobs.errors import Fenced, Gone, Undecodable, UnknownResponse
+from jobs.events import (
+    Transcript,
+    lifecycle,
+    message_added,
+    message_done,
+    restarted,
+    terminal,
+)
+from jobs.keys import item_id
+from jobs.log import LogWriter, View, read_all
+from jobs.record import Job, Status
+
+from . import prompt, usage
+from .chunks import Stopped, Text, Thinking, Usage
+from .flusher import Flusher, LogLost
+from .model import ModelError
+from .outcome import CAUSES, Finished, Policy, RetryAfter, Then, decide
+from .patience import PATIENCE_SECONDS, patiently
+
+if TYPE_CHECKING:
+    from jobs.codec import Event
+    from jobs.events import Item
+    from jobs.pipe import Pipe
+    from jobs.queue import Grant, Queue
+
+    from .config import Config
+    from .model import Model
+
+log = structlog.get_logger()
+
+
+class Stop(Enum):
+    """Why a job is stopped from outside."""
+
+    CANCEL = "cancel"
+    GIVE_BACK = "give back"
+    LOST = "lost"
+
+
+@dataclass(frozen=True, slots=True)
+class Means:
+    """What every job of a worker works with."""
+
+    config: Config
+    pipe: Pipe
+    queue: Queue
+    model: Model
+    policy: Policy
+    patience: float = PATIENCE_SECONDS
+
+
+@dataclass(slots=True)
+class _Message:
+    """The answer so far: one item of text, which exists from its first piece on."""
+
+    item_id: str
+    index: int
+    pieces: list[str] = field(default_factory=list)
+    size: int = 0
+
+    @property
+    def text(self) -> str:
+        return "".join(self.pieces)
+
+    def fit(self, text: str, most: int) -> str:
+        """As much of the text as keeps the answer within `most` bytes; it is part of it now."""
+        size = len(text) if text.isascii() else len(text.encode())
+        if self.size + size > most:
+            text = text.encode()[: most - self.size].decode(errors="ignore")
+            size = len(text.encode())
+        self.pieces.append(text)
+        self.size += size
+        return text
+
+
+@dataclass(slots=True)
+class _Call:
+    """What came of one call of the model; `cause` is a row of `outcome.CAUSES`."""
+
+    cause: str = "cancelled"  # until something else has happened
+    seen: str = ""
+    retry_after: float | None = None
+    counts: dict[str, Any] | None = None
+    began: float = 0.0
+    first: float | None = None
+    ended: float = 0.0
+
+
+class Execution:
+    """One job that this worker holds. `run` once; `stop` at any time, as often as one likes."""
+
+    def __init__(self, means: Means, partition: int, grant: Grant) -> None:
+        self._means = means
+        self.partition = partition
+        self.grant = grant
+        self._claimed = time.monotonic()
+        self._stopped: Stop | None = None
+        self._task: asyncio.Task[Any] | None = None
+        self._calling: asyncio.Task[None] | None = None
+        self._log = log.bind(response=grant.response_id, attempt=grant.attempt)
+
+    def stop(self, why: Stop) -> None:
+        """Ends the job for this reason; a lost one is past any other, a cancelled one is not
+        given back.
+        """
+        if why is Stop.LOST or self._stopped in (None, Stop.GIVE_BACK):
+            self._stopped = why
+        if why is Stop.LOST and self._task is not None:
+            self._task.cancel()
+        elif self._calling is not None:
+            self._calling.cancel()
+
+    async def run(self) -> None:
+        """Returns when the job has ended, waits for another attempt or is no longer ours.
+
+        Raises: RedisTrouble when Redis was away too long: the lease runs out, and a rescue
+            takes the job.
+        """
+        self._task = asyncio.current_task()
+        assert self._task is not None  # noqa: S101 - a coroutine runs in a task
+        try:
+            await self._run()
+        except (Fenced, Gone, UnknownResponse) as error:
+            self._log.info("no longer ours", why=type(error).__name__)
+        except asyncio.CancelledError:
+            if self._stopped is not Stop.LOST:
+                raise
+            self._task.uncancel()  # It was ours, and it has done what it was for.
+            self._log.info("no longer ours", why="lease lost")
+        finally:
+            self._task = None
+
+    async def _run(self) -> None:
+        grant = self.grant
+        try:
+            job = decode_job(grant.job)
+        except Undecodable:
+            await close(self._means, grant, "undecodable")
+            return
+        if grant.cancelled:
+            await close(self._means, grant, "cancelled")
+            return
+        try:
+            await self._attempt(job)
+        except LogLost as error:
+            self._log.warning("log lost", why=str(error))
+            await self._again("log_lost")
+        except Undecodable:
+            await close(self._means, grant, "undecodable")
+
+    async def _attempt(self, job: Job) -> None:
+        grant, means = self.grant, self._means
+        opening, transcript, length = await self._opening(job)
+        writer = LogWriter(means.pipe, grant.response_id, grant.claim, length)
+        index = transcript.next_index
+        message = _Message(item_id("msg", grant.response_id, grant.attempt, index), index)
+        async with Flusher(
+            writer,
+            on_cancel=lambda: self.stop(Stop.CANCEL),
+            on_loss=self._hang_up,
+            patience=means.patience,
+        ) as flusher:
+            if transcript.end is not None:
+                # Redis kept the last event and lost that the job had ended: it still has.
+                await self._end_again(writer, transcript.end)
+                return
+            flusher.add(*opening)
+            # Only a call that the log knows of is made: attempts in the log are calls of the model.
+            await flusher.drain()
+            call = _Call(began=time.monotonic())
+            await self._ask(job, message, flusher, call)
+            call.ended = time.monotonic()
+            flusher.check()
+            if self._stopped is Stop.GIVE_BACK and call.cause == "cancelled":
+                await self._give_back()
+            else:
+                await self._apply(self._verdict(call, message), job, message, flusher, call)
+
+    def _verdict(self, call: _Call, message: _Message) -> Finished | RetryAfter:
+        if self._stopped is Stop.CANCEL and CAUSES[call.cause].then is Then.RETRY:
+            # It broke while it was being cancelled: nobody waits for another attempt.
+            call.cause = "cancelled"
+        verdict = decide(
+            call.cause,
+            strikes=self.grant.strikes,
+            policy=self._means.policy,
+            dice=random.random(),  # noqa: S311 - jitter
+            retry_after=call.retry_after,
+        )
+        self._log.log(
+            logging.WARNING if CAUSES[call.cause].message else logging.INFO,
+            "attempt ended",
+            cause=call.cause,
+            seen=call.seen,
+            bytes=message.size,
+            retry_ms=verdict.delay_ms if isinstance(verdict, RetryAfter) else None,
+            **self._timing(call),
+        )
+        return verdict
+
+    async def _apply(
+        self,
+        verdict: Finished | RetryAfter,
+        job: Job,
+        message: _Message,
+        flusher: Flusher,
+        call: _Call,
+    ) -> None:
+        match verdict:
+            case RetryAfter():
+                await flusher.drain()
+                await self._retry(verdict)
+            case Finished():
+                last = terminal(
+                    job,
+                    verdict.status,
+                    output=_ending(message, flusher, verdict),
+                    attempts=self.grant.attempt,
+                    timing=self._timing(call),
+                    completed_at=int(time.time()),  # only ever shown
+                    usage=self._usage(job, call, message),
+                    error=_error(verdict),
+                    incomplete=verdict.reason,
+                )
+                retention_ms = self._means.config.terms.retention_ms
+                await flusher.finish(verdict.status, last, retention_ms=retention_ms)
+            case _:
+                assert_never(verdict)
+
+    async def _opening(self, job: Job) -> tuple[list[Event], Transcript, int]:
+        """What this attempt says before it calls the model, what was said before, and where."""
+        grant = self.grant
+        started = lifecycle(job, "response.in_progress", "in_progress")
+        if grant.attempt == 1:
+            return [started], Transcript(), grant.length
+        view, transcript = await _look(self._means, grant)
+        opening: list[Event] = []
+        if view.length == 0:
+            opening += [
+                lifecycle(job, "response.created", "queued"),
+                lifecycle(job, "response.queued", "queued"),
+            ]
+        opening += transcript.close()
+        opening.append(restarted(job, grant.attempt, grant.reason))
+        if transcript.last is None or transcript.last["status"] != "in_progress":
+            opening.append(started)
+        return opening, transcript, view.length
+
+    async def _ask(self, job: Job, message: _Message, flusher: Flusher, call: _Call) -> None:
+        """Calls the model; what came of it is in `call`, also when the call was cancelled."""
+        if self._stopped is not None:
+            return
+        calling = self._calling = asyncio.create_task(
+            self._call(job, message, flusher, call), name="model call"
+        )
+        try:
+            await asyncio.wait({calling})
+        finally:
+            self._calling = None
+            calling.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await calling
+
+    async def _call(self, job: Job, message: _Message, flusher: Flusher, call: _Call) -> None:
+        config = self._means.config
+        try:
+            arguments = prompt.completion(job, default_model=config.model, limit=config.limit_name)
+            async with self._means.model.answer(arguments) as answer:
+                while pieces := await answer.next():
+                    for piece in pieces:
+                        match piece:
+                            case Text(text):
+                                if call.first is None:
+                                    call.first = time.monotonic()
+                                    flusher.add(*message_added(message.item_id, message.index))
+                                fits = message.fit(text, config.max_output_bytes)
+                                if fits:
+                                    flusher.say(message.item_id, message.index, fits)
+                                if len(fits) < len(text):
+                                    call.cause = "output_too_long"
+                                    return
+                            case Usage(counts):
+                                call.counts = counts
+                            case Stopped(reason):
+                                call.cause = _cause(reason)
+                                call.seen = "finish_reason"
+                            case Thinking():
+                                pass
+                    if flusher.full:
+                        await flusher.room()
+        except prompt.UnsupportedInput:
+            call.cause = "unsupported_input"
+        except ModelError as error:
+            call.cause, call.seen, call.retry_after = error.code, error.seen, error.retry_after
+
+    def _hang_up(self) -> None:
+        if self._calling is not None:
+            self._calling.cancel()
+
+    async def _give_back(self) -> None:
+        self._log.info("given back")
+        grant = self.grant
+        await self._means.queue.give_back(grant.response_id, grant.claim, "draining")
+
+    async def _retry(self, verdict: RetryAfter) -> None:
+        grant, queue = self.grant, self._means.queue
+        await patiently(
+            lambda: queue.retry(grant.response_id, grant.claim, verdict.delay_ms, verdict.reason),
+            seconds=self._means.patience,
+        )
+
+    async def _again(self, cause: str) -> None:
+        """Tries again later, or ends the response from what its log holds."""
+        verdict = decide(
+            cause,
+            strikes=self.grant.strikes,
+            policy=self._means.policy,
+            dice=random.random(),  # noqa: S311 - jitter
+        )
+        if isinstance(verdict, RetryAfter):
+            await self._retry(verdict)
+        else:
+            await close(self._means, self.grant, cause)
+
+    async def fail(self) -> None:
+        """After an error that nobody foresaw: another attempt, or the end. Raises: as `run`."""
+        with contextlib.suppress(Fenced, Gone, UnknownResponse):
+            await self._again("worker_error")
+
+    async def _end_again(self, writer: LogWriter, end: Event) -> None:
+        status = Status(end["response"]["status"])
+        await patiently(
+            lambda: writer.finish(status, [], retention_ms=self._means.config.terms.retention_ms),
+            seconds=self._means.patience,
+        )
+
+    def _usage(self, job: Job, call: _Call, message: _Message) -> dict[str, Any] | None:
+        if call.counts is not None:
+            return usage.counted(call.counts)
+        if call.seen == "finish_reason" or not message.pieces:
+            return None
+        # The call ended before its provider could count; what it cost so far can be told roughly.
+        arguments = prompt.completion(job, default_model=self._means.config.model)
+        return usage.estimated(prompt.characters(arguments), len(message.text))
+
+    def _timing(self, call: _Call) -> dict[str, int]:
+        """The receipt, in ms; `first_token_ms` is there if there was a first token."""
+        timing = {"queued_ms": self.grant.waited_ms}
+        if call.first is not None:
+            timing["first_token_ms"] = round(1000 * (call.first - call.began))
+        timing["model_ms"] = round(1000 * (call.ended - call.began))
+        here = time.monotonic() - self._claimed
+        timing["total_ms"] = self.grant.waited_ms + round(1000 * here)
+        return timing
+
+
+async def close(means: Means, grant: Grant, cause: str) -> None:
+    """Ends a response from what its log holds, without a call of the model.
+
+    Raises: Fenced, Gone, UnknownResponse: it is no longer ours to end; RedisTrouble.
+    """
+    started = time.monotonic()
+    verdict = decide(cause, strikes=grant.strikes, policy=Policy(max_attempts=0), dice=0.0)
+    if not isinstance(verdict, Finished):
+        raise TypeError(f"{cause} does not end a response")
+    bury = cause == "undecodable"
+    try:
+        view, transcript = await _look(means, grant)
+    except Undecodable:
+        bury = True
+        view, transcript = await _view(means, grant), Transcript()
+    try:
+        job = decode_job(grant.job)
+    except Undecodable:
+        # A snapshot holds each of the request's fields that another snapshot shows.
+        params = transcript.last or {"model": "unknown", "created_at": 0}
+        job = Job(grant.response_id, view.owner, params["created_at"], params)
+    writer = LogWriter(means.pipe, grant.response_id, grant.claim, view.length)
+    flusher = Flusher(writer, on_cancel=_ignored, on_loss=_ignored, patience=means.patience)
+    flusher.add(*transcript.close())
+    spent = round(1000 * (time.monotonic() - started))
+    last = terminal(
+        job,
+        verdict.status,
+        output=transcript.output,
+        attempts=grant.attempt,
+        timing={"queued_ms": grant.waited_ms, "total_ms": grant.waited_ms + spent},
+        completed_at=int(time.time()),
+        error=_error(verdict),
+    )
+    await flusher.finish(
+        verdict.status, last, retention_ms=means.config.terms.retention_ms, bury=bury
+    )
+    log.info("ended without a call", response=grant.response_id, cause=cause, buried=bury)
+
+
+def _ignored() -> None:
+    """Nothing is under way that could be stopped."""
+
+
+async def _view(means: Means, grant: Grant) -> View:
+    return await patiently(lambda: read_all(means.pipe, grant.response_id), seconds=means.patience)
+
+
+async def _look(means: Means, grant: Grant) -> tuple[View, Transcript]:
+    """The response's log, and what it adds up to. Raises: Undecodable."""
+    view = await _view(means, grant)
+    try:
+        return view, Transcript(map(decode_event, view.entries))
+    except (LookupError, TypeError) as error:
+        # Each entry can be read, and together they make no sense: an alien wrote here.
+        raise Undecodable("a log whose events do not add up") from error
+
+
+def _ending(message: _Message, flusher: Flusher, verdict: Finished) -> list[Item]:
+    """Ends the message in the log; the response's output."""
+    completed = verdict.status is Status.COMPLETED
+    if not message.pieces:
+        if not completed:
+            return []
+        # An answer without a word is an answer: clients expect one message.
+        flusher.add(*message_added(message.item_id, message.index))
+    status = "completed" if completed else "incomplete"
+    done = message_done(message.item_id, message.index, message.text, status)
+    flusher.add(*done)
+    return [done[-1]["item"]]
+
+
+def _error(verdict: Finished) -> dict[str, Any] | None:
+    return None if verdict.code is None else {"code": verdict.code, "message": verdict.message}
+
+
+def _cause(reason: str) -> str:
+    return reason if reason in ("stop", "length", "content_filter") else "upstream_stopped"

@@ -1,0 +1,246 @@
+"""What an attempt says -> its log; reading the model never waits for Redis.
+
+Pieces gather while an append is under way, and the next append takes whatever has gathered. So the
+first piece goes at once, a slow model costs one append a piece, and a fast one is batched by the
+speed of Redis itself, without a timer.
+
+Every entry of the attempt stays in memory until its end. The log has only this one writer, so its
+length alone says how much of the attempt it holds: where Redis lost a tail, the same entries are
+written again under the same numbers, and no reader sees that anything happened.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING, Final, Self
+
+from jobs.codec import encode_event
+from jobs.errors import Diverged, Fenced, HoldlineError
+from jobs.events import text_delta
+
+from .patience import PATIENCE_SECONDS, patiently
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from jobs.codec import Event
+    from jobs.log import LogWriter
+    from jobs.record import Status
+
+# At most four bytes a character: no delta is larger than 16 KB.
+DELTA_CHARACTERS: Final = 4096
+# One script that holds up the others for a few ms at most.
+BATCH_BYTES: Final = 262_144
+# A minute without Redis at a usual model's pace is a tenth of it.
+UNSENT_BYTES: Final = 1_000_000
+# Redis loses a tail once in a failover; one that loses it again and again is not getting anywhere.
+MOST_REPAIRS: Final = 10
+
+
+class LogLost(HoldlineError):
+    """Redis lost entries that are older than this attempt, which cannot write them again."""
+
+
+@dataclass(slots=True)
+class _Run:
+    """Text of one item that has gathered."""
+
+    item_id: str
+    index: int
+    pieces: list[str]
+
+
+class Flusher:
+    """Appends what one attempt says; use it as an async context manager.
+
+    `on_cancel` is called when the log's owner asks for the end, `on_loss` when nothing can be
+    appended any more; the error is raised again by whatever is called next.
+    """
+
+    def __init__(
+        self,
+        writer: LogWriter,
+        *,
+        on_cancel: Callable[[], None],
+        on_loss: Callable[[], None],
+        patience: float = PATIENCE_SECONDS,
+    ) -> None:
+        self._writer = writer
+        self._begin = writer.length
+        self._entries: list[bytes] = []
+        self._sent = 0
+        self._repairs = 0
+        self._gathered: list[Event | _Run] = []
+        self._gathered_size = 0  # in characters, which is near enough for a bound
+        self._unsent = 0
+        self._something = asyncio.Event()
+        self._room = asyncio.Event()
+        self._room.set()
+        # Held while the log is written: one append at a time, in order.
+        self._writing = asyncio.Lock()
+        self._on_cancel = on_cancel
+        self._on_loss = on_loss
+        self._patience = patience
+        self._lost: HoldlineError | None = None
+        self._owner: asyncio.Task[None] | None = None
+
+    async def __aenter__(self) -> Self:
+        self._owner = asyncio.create_task(self._flush(), name="flusher")
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        if self._owner is not None:
+            self._owner.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await self._owner
+
+    @property
+    def full(self) -> bool:
+        """True while so much waits for Redis that the model must wait as well; see `room`."""
+        return not self._room.is_set()
+
+    async def room(self) -> None:
+        """Returns when there is room for more."""
+        await self._room.wait()
+
+    def add(self, *events: Event) -> None:
+        """Appends these events soon."""
+        self._gathered.extend(events)
+        self._something.set()
+
+    def say(self, item_id: str, index: int, text: str) -> None:
+        """Appends text to an item soon; several pieces may become one delta."""
+        last = self._gathered[-1] if self._gathered else None
+        if isinstance(last, _Run) and last.index == index:
+            last.pieces.append(text)
+        else:
+            self._gathered.append(_Run(item_id, index, [text]))
+        self._gathered_size += len(text)
+        self._unsent += len(text)
+        if self._unsent > UNSENT_BYTES:
+            self._room.clear()
+        self._something.set()
+
+    def check(self) -> None:
+        """Raises what was the loss, if there was one: Fenced, Gone, LogLost, RedisTrouble."""
+        if self._lost is not None:
+            raise self._lost
+
+    async def drain(self) -> None:
+        """Returns when all that was added is in the log.
+
+        Raises: Fenced, Gone, LogLost, RedisTrouble: this attempt can write nothing more.
+        """
+        async with self._writing:
+            self.check()
+            await self._append_all()
+
+    async def finish(
+        self, status: Status, last: Event, *, retention_ms: int, bury: bool = False
+    ) -> None:
+        """All that was added is in the log, then `last`, and the response has ended.
+
+        Raises: as `drain`.
+        """
+        async with self._writing:
+            self.check()
+            self._gathered.append(last)
+            self._encode()
+
+            async def end() -> bool:
+                rest = self._entries[self._sent :]
+                await self._writer.finish(status, rest, retention_ms=retention_ms, bury=bury)
+                return True
+
+            ended = None
+            while ended is None:
+                if self._unsent > BATCH_BYTES:
+                    # The last event stays back: it ends the log in the same breath as the job.
+                    await self._append_up_to(len(self._entries) - 1)
+                ended = await self._written(end)
+
+    async def _flush(self) -> None:
+        while True:
+            await self._something.wait()
+            async with self._writing:
+                try:
+                    await self._append_all()
+                except HoldlineError as error:
+                    self._lost = error
+                    self._room.set()
+                    self._on_loss()
+                    return
+
+    def _measure(self) -> None:
+        self._unsent = self._gathered_size + sum(map(len, self._entries[self._sent :]))
+        if self._unsent > UNSENT_BYTES:
+            self._room.clear()
+        else:
+            self._room.set()
+
+    def _encode(self) -> None:
+        """Turns what has gathered into entries."""
+        self._something.clear()
+        gathered, self._gathered, self._gathered_size = self._gathered, [], 0
+        for what in gathered:
+            if isinstance(what, _Run):
+                text = "".join(what.pieces)
+                self._entries += [
+                    encode_event(
+                        text_delta(what.item_id, what.index, text[at : at + DELTA_CHARACTERS])
+                    )
+                    for at in range(0, len(text), DELTA_CHARACTERS)
+                ]
+            else:
+                self._entries.append(encode_event(what))
+        self._measure()
+
+    def _batch(self, stop: int) -> list[bytes]:
+        """The next entries before `stop`: at least one if there is one, then within the bound."""
+        batch: list[bytes] = []
+        size = 0
+        for entry in self._entries[self._sent : stop]:
+            size += len(entry)
+            if batch and size > BATCH_BYTES:
+                break
+            batch.append(entry)
+        return batch
+
+    async def _append_all(self) -> None:
+        self._encode()
+        await self._append_up_to(len(self._entries))
+
+    async def _append_up_to(self, stop: int) -> None:
+        while self._sent < stop:
+            if await self._written(partial(self._writer.append, self._batch(stop))):
+                self._on_cancel()
+
+    async def _written(self, write: Callable[[], Awaitable[bool]]) -> bool | None:
+        """What `write` returns, or None where the log had another length than we believed: then
+        what is to be written has changed.
+        """
+        try:
+            answer = await patiently(write, seconds=self._patience)
+        except Diverged as error:
+            self._repair(error)
+            return None
+        self._repairs = 0
+        self._at(self._writer.length)
+        return answer
+
+    def _repair(self, error: Diverged) -> None:
+        """Goes back to where the log is. It is a prefix of ours: nobody else holds the claim."""
+        self._repairs += 1
+        if error.found < self._begin or self._repairs > MOST_REPAIRS:
+            raise LogLost(f"{error.found} entries left of {error.expected}") from error
+        if error.found > self._begin + len(self._entries):
+            raise Fenced(error.response_id) from error
+        self._writer.length = error.found
+        self._at(error.found)
+
+    def _at(self, length: int) -> None:
+        self._sent = length - self._begin
+        self._measure()

@@ -1,0 +1,74 @@
+"""Server-sent events: bytes as they arrive -> the payload of each whole event.
+
+The rules are those of the HTML standard, section "Interpreting an event stream", as far as a
+model's endpoint uses them: lines end in CRLF, LF or CR; a line that begins with a colon is a
+comment; `data` lines of one event are joined by a newline; an empty line ends the event; an event
+that the end of the stream cuts short does not count.
+"""
+
+from __future__ import annotations
+
+_BYTE_ORDER_MARK = b"\xef\xbb\xbf"
+
+
+class EventTooLarge(Exception):
+    """An event that has not ended yet is larger than allowed."""
+
+    def __init__(self, most: int) -> None:
+        super().__init__(f"an event of more than {most} bytes")
+        self.most = most
+
+
+class Splitter:
+    """Cuts a stream of bytes into payloads; `most` is the size of an event in bytes.
+
+    Nothing is decoded here, so a chunk may end anywhere, also inside a character.
+    """
+
+    def __init__(self, most: int) -> None:
+        self._most = most
+        self._line = bytearray()
+        self._data: list[bytes] = []
+        self._size = 0
+        self._after_cr = False
+        self._begun = False
+
+    def feed(self, chunk: bytes) -> list[bytes]:
+        """The payloads of the events that end in this chunk.
+
+        Raises: EventTooLarge, after which the stream is of no use.
+        """
+        if self._after_cr and chunk:
+            # The CR at the end of the last chunk has ended its line; its LF must not end another.
+            self._after_cr = False
+            chunk = chunk.removeprefix(b"\n")
+        if b"\r" in chunk:
+            self._after_cr = chunk.endswith(b"\r")
+            chunk = chunk.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
+        head, *lines = chunk.split(b"\n")
+        self._line += head
+        payloads: list[bytes] = []
+        for following in lines:
+            self._end_line(bytes(self._line), payloads)
+            self._line = bytearray(following)
+        if self._size + len(self._line) > self._most:
+            raise EventTooLarge(self._most)
+        return payloads
+
+    def _end_line(self, line: bytes, payloads: list[bytes]) -> None:
+        if not self._begun:
+            self._begun = True
+            line = line.removeprefix(_BYTE_ORDER_MARK)
+        if not line:
+            if self._data:
+                payloads.append(b"\n".join(self._data))
+                self._data.clear()
+                self._size = 0
+            return
+        name, _, value = line.partition(b":")
+        if name == b"data":
+            value = value.removeprefix(b" ")
+            self._size += len(value)
+            if self._size > self._most:
+                raise EventTooLarge(self._most)
+            self._data.append(value)

@@ -1,0 +1,247 @@
+"""The worker: claims as much as it has room for, keeps its leases, stops in two steps.
+
+    quiet   nothing new is claimed; what runs may finish within the grace
+    stop    what still runs is given back at once: nobody waits for a lease to run out
+
+A claim is made by a script and by nothing else. What an idle worker blocks on is only a marker that
+says "look now": losing one costs a second.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import random
+import secrets
+from typing import TYPE_CHECKING, Final
+
+import structlog
+
+from jobs.errors import HoldlineError, RedisTrouble
+from jobs.keys import Partition
+
+from .execute import Execution, Stop
+from .logs import described
+
+if TYPE_CHECKING:
+    from jobs.bell import Bell
+    from jobs.pipe import Pipe
+    from jobs.queue import Grant
+
+    from .execute import Means
+    from .rescue import Rescue
+
+log = structlog.get_logger()
+
+# A claim takes a few at a time, so that several idle workers share what comes in.
+CLAIM_AT_ONCE: Final = 10
+WAKE_SECONDS: Final = 1
+# How long giving back may take; Redis may be away just now.
+STOP_SECONDS: Final = 3.0
+LEAST_BEAT_SECONDS: Final = 0.05
+TROUBLE_SECONDS: Final = (0.2, 1.0)
+
+
+class Worker:
+    """One worker process. `run` once; the events `quiet` and then `stop` are set from outside.
+
+    `waiting` is a connection of its own: a blocking command holds up whatever comes after it.
+    """
+
+    def __init__(
+        self,
+        means: Means,
+        waiting: Pipe,
+        bell: Bell,
+        rescue: Rescue,
+        quiet: asyncio.Event,
+        stop: asyncio.Event,
+    ) -> None:
+        self._means = means
+        self._waiting = waiting
+        self._bell = bell
+        self._rescue = rescue
+        self._partitions = range(means.config.terms.partitions)
+        self._wakes = {Partition(number).wake: number for number in self._partitions}
+        self._tokens = {number: secrets.token_hex(8) for number in self._partitions}
+        self._held: dict[Execution, asyncio.Task[None]] = {}
+        self._freed = asyncio.Event()
+        self._hurry = asyncio.Event()
+        self._trouble = False
+        self._quiet = quiet
+        self._stop = stop
+
+    @property
+    def running(self) -> int:
+        """How many jobs this worker holds."""
+        return len(self._held)
+
+    async def run(self) -> None:
+        """Works until `quiet`, then finishes or gives back what it holds."""
+        for number in self._partitions:
+            # A cancel that is asked for while nobody listens is found at the next beat.
+            self._bell.listen(Partition(number).cancels, self._on_cancels, self._hurry.set)
+        try:
+            async with asyncio.TaskGroup() as group:
+                claiming = group.create_task(self._claim_for_ever(), name="claim")
+                beating = group.create_task(self._beat_for_ever(), name="beat")
+                await self._quiet.wait()
+                claiming.cancel()
+                await self._drain()
+                beating.cancel()
+        finally:
+            await self._give_back()
+
+    # Claiming
+
+    async def _claim_for_ever(self) -> None:
+        woken: list[int] = list(self._partitions)
+        while True:
+            await self._room()
+            try:
+                if not await self._claim(woken):
+                    woken = await self._woken()
+                self._well()
+            except RedisTrouble as error:
+                self._unwell(error)
+                await asyncio.sleep(random.uniform(*TROUBLE_SECONDS))  # noqa: S311 - jitter
+
+    async def _room(self) -> None:
+        while len(self._held) >= self._means.config.concurrency:
+            self._freed.clear()
+            await self._freed.wait()
+
+    async def _claim(self, partitions: list[int]) -> bool:
+        """Starts what waits in these partitions; False if nothing did."""
+        found = False
+        for number in partitions:
+            free = self._means.config.concurrency - len(self._held)
+            if free <= 0:
+                return True
+            # A token is used until its claim was answered: where only the reply was lost, the
+            # same token is handed the same jobs.
+            token = self._tokens[number]
+            grants = await self._means.queue.claim(number, token, min(free, CLAIM_AT_ONCE))
+            self._tokens[number] = secrets.token_hex(8)
+            for grant in grants:
+                self._start(number, grant)
+            found = found or bool(grants)
+        return found
+
+    async def _woken(self) -> list[int]:
+        """Waits for a marker; the partitions in which to look."""
+        reply = await self._waiting.call("BLPOP", *self._wakes, WAKE_SECONDS)
+        # Without a marker look everywhere: one may have been lost.
+        return list(self._partitions) if reply is None else [self._wakes[reply[0].decode()]]
+
+    def _start(self, partition: int, grant: Grant) -> None:
+        execution = Execution(self._means, partition, grant)
+        self._held[execution] = asyncio.create_task(self._work(execution), name="job")
+
+    async def _work(self, execution: Execution) -> None:
+        response_id = execution.grant.response_id
+        try:
+            await execution.run()
+        except RedisTrouble as error:
+            # Its lease runs out, and whoever finds Redis again first takes it.
+            log.warning("given up", response=response_id, why=type(error).__name__)
+        except Exception as error:  # noqa: BLE001 - the edge of a job: the others go on
+            log.error("job failed", response=response_id, error=described(error))
+            with contextlib.suppress(HoldlineError):
+                await execution.fail()
+        finally:
+            del self._held[execution]
+            self._freed.set()
+
+    # Keeping leases
+
+    async def _beat_for_ever(self) -> None:
+        loop = asyncio.get_running_loop()
+        lease = self._means.config.terms.lease_ms / 1000
+        period = max(lease / 3, LEAST_BEAT_SECONDS)
+        due = loop.time() + period
+        rescue_at = loop.time()
+        while True:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout_at(due):
+                    await self._hurry.wait()
+            self._hurry.clear()
+            now = loop.time()
+            if now - due > period:
+                # Something held the loop, or the process was stopped: leases may be lost.
+                log.warning("beat was late", seconds=round(now - due, 3), holding=len(self._held))
+            try:
+                await self._extend()
+                # Own leases first: after a pause of this process or of Redis they have run out,
+                # and a rescue must not take them from a worker that is alive.
+                if now >= due and now >= rescue_at and not self._quiet.is_set():
+                    for number in self._partitions:
+                        await self._rescue.look(number)
+            except RedisTrouble as error:
+                self._unwell(error)
+                # The other workers' leases have run out as well: they get the time to say so.
+                rescue_at = loop.time() + lease
+                due = loop.time() + min(period, random.uniform(*TROUBLE_SECONDS))  # noqa: S311 - jitter
+            else:
+                if now >= due:
+                    due = loop.time() + period
+
+    async def _extend(self) -> None:
+        held: dict[int, list[Execution]] = {}
+        for execution in self._held:
+            held.setdefault(execution.partition, []).append(execution)
+        for number, executions in held.items():
+            pairs = [(one.grant.response_id, one.grant.claim) for one in executions]
+            answers = await self._means.queue.extend(number, pairs)
+            for execution, answer in zip(executions, answers, strict=True):
+                if execution not in self._held:
+                    continue  # It ended meanwhile, and what has ended has no lease.
+                if answer == "lost":
+                    execution.stop(Stop.LOST)
+                elif answer == "cancel":
+                    execution.stop(Stop.CANCEL)
+
+    def _on_cancels(self, payload: bytes) -> None:
+        # The bell is only a hint: the next `extend` says what it means, and it comes at once.
+        response_id = payload.decode(errors="replace")
+        if any(execution.grant.response_id == response_id for execution in self._held):
+            self._hurry.set()
+
+    # Stopping
+
+    async def _drain(self) -> None:
+        log.info("draining", running=len(self._held), grace=self._means.config.grace)
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(self._means.config.grace):
+                stopping = asyncio.create_task(self._stop.wait(), name="stop")
+                try:
+                    while self._held and not stopping.done():
+                        await asyncio.wait(
+                            {stopping, *self._held.values()}, return_when=asyncio.FIRST_COMPLETED
+                        )
+                finally:
+                    stopping.cancel()
+        await self._give_back()
+
+    async def _give_back(self) -> None:
+        tasks = set(self._held.values())
+        if not tasks:
+            return
+        for execution in self._held:
+            execution.stop(Stop.GIVE_BACK)
+        _, late = await asyncio.wait(tasks, timeout=STOP_SECONDS)
+        for task in late:
+            task.cancel()  # Redis is away: the leases run out.
+        await asyncio.gather(*late, return_exceptions=True)
+
+    # Saying that Redis is away, once
+
+    def _unwell(self, error: RedisTrouble) -> None:
+        if not self._trouble:
+            self._trouble = True
+            log.warning("Redis trouble", why=type(error).__name__, detail=str(error))
+
+    def _well(self) -> None:
+        if self._trouble:
+            self._trouble = False
+            log.info("Redis is well again")
