@@ -50,7 +50,7 @@ export class Answer {
     this.attempts = 0;
     /** @type {string | null} */
     this.model = null;
-    /** While it waits. @type {{position: number | null, etaSeconds: number | null, reason: string | null} | null} */
+    /** While it waits for a worker: the first, or after an attempt that broke off the next. @type {{position: number | null, etaSeconds: number | null, reason: string | null} | null} */
     this.queue = null;
     /** Why the text began anew, as far as the server said it. @type {string | null} */
     this.restartReason = null;
@@ -109,7 +109,7 @@ export class Answer {
   /** @param {ServerEvent} event @returns {Outcome} */
   #queued(event) {
     this.responseId ??= event.response_id ?? null;
-    if (this.ended || this.items.size > 0) return "seen";
+    if (this.ended) return "seen";
     if (this.status === "sending") this.status = "queued";
     this.queue = {
       position: event.position ?? null, etaSeconds: event.eta_seconds ?? null, reason: event.reason ?? null,

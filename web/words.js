@@ -31,6 +31,7 @@ export function statusWords(handle, state) {
   if (answer.status === "sending") return sendingWords(handle.request !== null, state);
   if (state !== "open") return "Waiting for the connection. The rest follows.";
   if (answer.status === "queued") return queueWords(answer.queue);
+  if (answer.queue !== null) return "It broke off. Another attempt begins soon…";
   if (answer.attempts > 1) return restartWords(answer);
   return answer.text === "" ? "Thinking…" : "Writing…";
 }

@@ -55,6 +55,11 @@ test("the position in the queue is known until the work begins", () => {
   assert.equal(answer.queue?.position, 4);
   answer.apply({ type: "response.in_progress", sequence_number: 1, response: { id: "r", status: "in_progress" } });
   assert.equal(answer.queue, null);
+  answer.apply({ type: "holdline:queued", response_id: "r", position: null, eta_seconds: 0.4, reason: "retry" });
+  assert.equal(answer.status, "in_progress", "between two attempts it waits again, and its text stays until the next");
+  assert.equal(answer.queue?.reason, "retry");
+  answer.apply({ type: "holdline:restarted", sequence_number: 2, response_id: "r", attempt: 2 });
+  assert.equal(answer.queue, null);
 });
 
 test("a failure carries its code and its message", () => {
