@@ -89,7 +89,7 @@ def decode_event(entry: bytes) -> Event:
             if len(values) != len(fields):
                 raise Undecodable(f"entry code {code} with {len(values)} fields")
             return {"type": kind, **dict(zip(fields, values, strict=True)), **constant}
-        case [str(kind), dict(rest)]:
+        case [str(kind), dict(rest)] if "type" not in rest:
             return {"type": kind, **rest}
         case _:
             raise Undecodable("a log entry of no known shape")

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import difflib
 from typing import TYPE_CHECKING, Final
-from urllib.parse import urlsplit, urlunsplit
+from urllib.parse import urlsplit
 
 from .errors import HoldlineError
 from .keys import MAX_PARTITIONS
@@ -104,9 +104,8 @@ def hide(url: str) -> str:
     """The URL without its password and query, to be shown."""
     parts = urlsplit(url)
     place = parts.netloc.rpartition("@")[2]
-    return urlunsplit(
-        (parts.scheme, f"…@{place}" if "@" in parts.netloc else place, parts.path, "", "")
-    )
+    hidden = "…@" if "@" in parts.netloc else ""
+    return f"{parts.scheme}://{hidden}{place}{parts.path}"
 
 
 def terms(environ: Mapping[str, str]) -> Terms:

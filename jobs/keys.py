@@ -51,7 +51,8 @@ def item_id(prefix: str, response_id: str, attempt: int, index: int) -> str:
 
 
 def _digest(owner: str, idempotency_key: str) -> bytes:
-    return hashlib.sha256(f"{owner}\0{idempotency_key}".encode()).digest()
+    # A header may hold bytes that are no UTF-8; they come as lone surrogates.
+    return hashlib.sha256(f"{owner}\0{idempotency_key}".encode("utf-8", "surrogatepass")).digest()
 
 
 @dataclass(frozen=True, slots=True)
