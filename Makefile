@@ -38,7 +38,8 @@ check-python: $(VENV)/.installed-dev
 
 # Without Node the page's code is served all the same; only its types go unchecked, and CI has Node.
 check-web:
-	@if command -v npm >/dev/null; then $(MAKE) --no-print-directory $(TSC) && $(TSC) --project tests/web; \
+	@if command -v npm >/dev/null; then \
+	$(MAKE) --no-print-directory --silent $(TSC) && echo "tsc --project tests/web" && $(TSC) --project tests/web; \
 	elif [ -n "$$CI" ]; then echo "CI is set and npm is missing: install Node.js" >&2; exit 1; \
 	else echo "npm is missing: the types of web/ are not checked"; fi
 

@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from .children import demo_model, redis_server, server, worker
-from .embedded import DataDirInUseError, prepared
+from .embedded import DataDirError, prepared
 from .foreground import alone_in_front
 from .given import examine, without_secrets
 from .redis import Given, NoRedisError, choose
@@ -44,7 +44,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         with alone_in_front():
             return asyncio.run(run(os.environ))
-    except (CannotStartError, NoRedisError, DataDirInUseError) as error:
+    except (CannotStartError, NoRedisError, DataDirError) as error:
         print(f"holdline: {error}", file=sys.stderr)
         return 2
 

@@ -15,14 +15,11 @@ LOCK_SECONDS = 2.0
 SOCKET = "redis.sock"
 
 
-class DataDirInUseError(Exception):
-    """Another Redis is at work in this data folder."""
+class DataDirError(Exception):
+    """This folder cannot hold the data; the message says why and what to do."""
 
-    def __init__(self, data_dir: Path) -> None:
-        super().__init__(
-            f"{data_dir} is in use by another Holdline; "
-            "stop that one, or choose a folder with HOLDLINE_DATA_DIR=..."
-        )
+    def __init__(self, data_dir: Path, why: str) -> None:
+        super().__init__(f"{data_dir} {why} with HOLDLINE_DATA_DIR=...")
         self.data_dir = data_dir
 
 
@@ -84,15 +81,18 @@ def prepared(
     server, such as `"--maxmemory", "4mb"`.
 
     Raises:
-        DataDirInUseError: another one holds the folder.
+        DataDirError: another one holds the folder, or it cannot be written.
     """
     keep = ("--appendonly", "yes", "--appendfsync", "everysec") if persist else ()
     with contextlib.ExitStack() as stack:
         # Short, because a socket's path may have 104 bytes on macOS; mkdtemp makes it 0700.
         private = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="holdline-")))
         data = private if data_dir is None else data_dir.absolute()
-        data.mkdir(mode=0o700, parents=True, exist_ok=True)
-        lock = os.open(data / "lock", os.O_RDWR | os.O_CREAT, 0o600)
+        try:
+            data.mkdir(mode=0o700, parents=True, exist_ok=True)
+            lock = os.open(data / "lock", os.O_RDWR | os.O_CREAT, 0o600)
+        except OSError as error:
+            raise DataDirError(data, f"cannot be used ({error.strerror}); choose another") from None
         stack.callback(os.close, lock)
         _lock(lock, data)
         _clear_away(lock, private)
@@ -107,7 +107,8 @@ def _lock(lock: int, data: Path) -> None:
             return fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             if time.monotonic() > deadline:
-                raise DataDirInUseError(data) from None
+                why = "is in use by another Holdline; stop that one, or choose another folder"
+                raise DataDirError(data, why) from None
             time.sleep(0.05)
 
 

@@ -69,6 +69,16 @@ def test_a_second_one_on_the_same_data_is_refused(tmp_path: Path, free_port: int
     assert f"holdline: {tmp_path} is in use by another Holdline" in done.stderr
 
 
+def test_a_data_folder_that_cannot_be_is_named(tmp_path: Path, free_port: int) -> None:
+    (tmp_path / "file").touch()
+    folder = tmp_path / "file" / "data"
+
+    done = run_dev(HOLDLINE_DATA_DIR=str(folder), HOLDLINE_PORT=str(free_port))
+
+    assert 2 == done.returncode
+    assert f"holdline: {folder} cannot be used" in done.stderr
+
+
 def test_a_redis_url_that_does_not_serve_is_named_without_its_password(free_port: int) -> None:
     url = f"redis://:secret@127.0.0.1:{free_port}/0"
 

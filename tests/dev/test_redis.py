@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import redis as client
 
-from dev.embedded import DataDirInUseError, prepared
+from dev.embedded import DataDirError, prepared
 from dev.redis import (
     Given,
     NoRedisError,
@@ -131,7 +131,7 @@ def test_two_cannot_share_a_data_folder(tmp_path: Path, monkeypatch: pytest.Monk
     monkeypatch.setattr("dev.embedded.LOCK_SECONDS", 0.0)
     with (
         prepared(Path("any"), tmp_path),
-        pytest.raises(DataDirInUseError, match="HOLDLINE_DATA_DIR") as caught,
+        pytest.raises(DataDirError, match="HOLDLINE_DATA_DIR") as caught,
         prepared(Path("any"), tmp_path),
     ):
         pass

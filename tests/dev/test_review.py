@@ -3,7 +3,7 @@
 import textwrap
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dev.review import Function, observe, split
@@ -112,6 +112,7 @@ def test_prose_and_code_are_told_apart(
     assert pieces == code
 
 
+@settings(deadline=None)
 @given(st.text(alphabet="{}()'\"/*\n \\`fn=>axif:d", max_size=200), st.sampled_from(["", "js"]))
 def test_any_text_can_be_observed(text: str, language: str) -> None:
     seen = observe(text, language)

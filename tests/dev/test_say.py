@@ -3,7 +3,7 @@
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dev.say import Wish, answer, tokens, wish
@@ -75,6 +75,7 @@ def test_a_tools_result_is_quoted() -> None:
     assert "The tool answered:\n\n> 18 degrees" in text
 
 
+@settings(deadline=None)
 @given(st.text())
 def test_tokens_joined_are_the_text(text: str) -> None:
     assert text == "".join(tokens(text))
