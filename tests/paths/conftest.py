@@ -1,0 +1,98 @@
+"""A running system that the journeys share: two servers, a worker, a model and a Redis of its own.
+
+It lives in a thread with a loop of its own, because starting processes for each test would cost
+more than all of the tests. A journey that breaks something starts its own `system`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import threading
+from collections.abc import AsyncIterator, Iterator
+from dataclasses import dataclass
+
+import pytest
+from openai import AsyncOpenAI
+
+from dev.redis import embedded_redis_sync
+from tests.fake_model import Call, FakeModel
+from tests.system import Server, System
+
+_COUNT = itertools.count()
+
+
+@dataclass
+class Shared:
+    """What runs for all journeys."""
+
+    server: Server
+    other: Server
+    model: FakeModel
+    redis_url: str
+
+    def prompt(self, script: str = "") -> str:
+        """A prompt that no other test has: `script` is obeyed by the model."""
+        return f"journey={next(_COUNT)} {script}".strip()
+
+    def calls(self, prompt: str) -> list[Call]:
+        """The model's calls for a prompt."""
+        return [call for call in list(self.model.calls) if call.prompt == prompt]
+
+
+async def _run(
+    url: str,
+    folder: pytest.TempPathFactory,
+    ready: list[Shared],
+    started: threading.Event,
+    stop: asyncio.Event,
+) -> None:
+    async with FakeModel() as model, System(url, folder.mktemp("shared")) as system:
+        server, other, _ = await asyncio.gather(
+            system.server(), system.server(), system.worker(model.url)
+        )
+        ready.append(Shared(server, other, model, url))
+        started.set()
+        await stop.wait()
+
+
+@pytest.fixture(scope="session")
+def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shared]:
+    started, ready = threading.Event(), list[Shared]()
+    loop = asyncio.new_event_loop()
+    stop = asyncio.Event()
+
+    def run(url: str) -> None:
+        try:
+            loop.run_until_complete(_run(url, tmp_path_factory, ready, started, stop))
+        finally:
+            started.set()
+            loop.close()
+
+    with embedded_redis_sync() as url:
+        thread = threading.Thread(target=run, args=(url,))
+        thread.start()
+        started.wait(30)
+        try:
+            yield ready[0]
+        finally:
+            loop.call_soon_threadsafe(stop.set)
+            thread.join(30)
+
+
+@pytest.fixture
+async def client(shared: Shared) -> AsyncIterator[AsyncOpenAI]:
+    async with sdk(shared.server) as client:
+        yield client
+
+
+@pytest.fixture
+async def elsewhere(shared: Shared) -> AsyncIterator[AsyncOpenAI]:
+    """The same system through its other server."""
+    async with sdk(shared.other) as client:
+        yield client
+
+
+def sdk(server: Server) -> AsyncOpenAI:
+    """The official client, pointed at a server by nothing but its base URL."""
+    return AsyncOpenAI(base_url=f"{server.url}/v1", api_key="any", max_retries=0, timeout=20)
