@@ -13,6 +13,8 @@ from typing import Any
 
 import pytest
 
+from dev.embedded import prepared
+
 pytestmark = [
     pytest.mark.skipif(sys.platform != "linux", reason="it looks for children in /proc"),
     pytest.mark.timeout(40),
@@ -74,8 +76,10 @@ def run_dev(tmp_path: Path) -> Iterator[Callable[[], Dev]]:
 
     yield run
     for dev in started:
-        dev.process.kill()
-        dev.process.wait()
+        dev.process.terminate()
+        dev.process.wait(6)
+    with prepared(Path("any"), tmp_path / "data"):
+        pass  # Clears away what one that was killed hard could not.
 
 
 def text_of(response: dict[str, Any]) -> str:
