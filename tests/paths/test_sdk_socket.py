@@ -1,0 +1,211 @@
+"""The official SDK over the WebSocket, and what no other WebSocket mode has: resuming."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import aiohttp
+import pytest
+from openai import AsyncOpenAI
+from openai.lib.responses_websocket import AsyncResponsesWebSocketSession, ResponsesWebSocketLimits
+
+from tests.paths.conftest import Shared
+from tests.system import Server
+
+SLOW = "mode=slow tokens=40"
+TERMINAL = {"response.completed", "response.failed", "response.incomplete", "error"}
+LIMITS = ResponsesWebSocketLimits(
+    max_lanes=8,
+    max_events_per_lane=2_000,
+    max_events=10_000,
+    max_bytes_per_lane=10_000_000,
+    max_bytes=50_000_000,
+)
+
+
+@asynccontextmanager
+async def socket(server: Server) -> AsyncIterator[aiohttp.ClientWebSocketResponse]:
+    """A bare socket that has been welcomed."""
+    async with aiohttp.ClientSession() as http, http.ws_connect(server.ws_url) as ws:
+        welcome = await ws.receive_json(timeout=5)
+        assert "holdline:welcome" == welcome["type"]
+        yield ws
+
+
+async def until(ws: aiohttp.ClientWebSocketResponse, *kinds: str) -> list[dict[str, Any]]:
+    """The events up to the first of these kinds."""
+    events: list[dict[str, Any]] = []
+    while not events or events[-1]["type"] not in kinds:
+        events.append(await ws.receive_json(timeout=8))
+    return events
+
+
+def numbered(events: list[dict[str, Any]]) -> list[int]:
+    return [event["sequence_number"] for event in events if "sequence_number" in event]
+
+
+async def test_the_sdks_socket_streams_an_answer(shared: Shared, client: AsyncOpenAI) -> None:
+    async with client.responses.connect() as connection:
+        await connection.response.create(input=shared.prompt(), model="m")
+        kinds: list[str] = []
+        async for event in connection:
+            kinds.append(event.type)
+            if event.type in TERMINAL:
+                break
+    assert "response.completed" == kinds[-1]
+    assert "response.created" == next(kind for kind in kinds if not kind.startswith("holdline:"))
+
+
+async def test_the_sdks_lanes_run_side_by_side_and_each_in_order(
+    shared: Shared, client: AsyncOpenAI
+) -> None:
+    slow = [shared.prompt(SLOW) for _ in range(2)]
+    quick = shared.prompt()
+    async with (
+        client.responses.connect() as connection,
+        AsyncResponsesWebSocketSession(connection, limits=LIMITS) as session,
+    ):
+        first, second = session.lane("first"), session.lane("second")
+        await first.send({"type": "response.create", "input": slow[0], "model": "m"})
+        await second.send({"type": "response.create", "input": quick, "model": "m"})
+        done = await second.get_final_response()
+        assert shared.calls(slow[0])[0].ended is None  # side by side
+        before = await first.get_final_response()
+        await first.send(
+            {
+                "type": "response.create",
+                "input": slow[1],
+                "model": "m",
+                "previous_response_id": before.id,
+            }
+        )
+        after = await first.get_final_response()
+    assert ["completed"] * 3 == [done.status, before.status, after.status]
+    assert 3 == len(shared.calls(slow[1])[0].body["messages"])
+
+
+async def test_a_lane_runs_its_requests_first_in_first_out(shared: Shared) -> None:
+    prompts = [shared.prompt("tokens=3") for _ in range(5)]
+    async with socket(shared.server) as ws:
+        for prompt in prompts:
+            await ws.send_json({"type": "response.create", "input": prompt, "model": "m"})
+        ends = 0
+        created: list[str] = []
+        running: set[str] = set()
+        while ends < 5:
+            event = await ws.receive_json(timeout=8)
+            if event["type"] == "response.created":
+                created.append(event["response"]["id"])
+                running.add(event["response"]["id"])
+                assert 1 == len(running)  # never two of a lane at once
+            elif event["type"] == "response.completed":
+                running.remove(event["response"]["id"])
+                ends += 1
+    order = [shared.calls(prompt)[0].number for prompt in prompts]
+    assert sorted(order) == order
+
+
+async def test_a_cut_socket_is_resumed_elsewhere_with_exactly_the_rest(shared: Shared) -> None:
+    prompt = shared.prompt(SLOW)
+    create = {"type": "response.create", "input": prompt, "model": "m", "stream_id": "a"}
+    async with socket(shared.server) as ws:
+        await ws.send_json(create)
+        had = [await ws.receive_json(timeout=8) for _ in range(12)]
+    had = [event for event in had if "sequence_number" in event]
+    servers = [shared.other, shared.server]
+    for turn in range(6):  # cut again and again, on one server and the other
+        async with socket(servers[turn % 2]) as ws:
+            await ws.send_json(
+                {
+                    "type": "holdline:resume",
+                    "response_id": had[0]["response"]["id"],
+                    "starting_after": had[-1]["sequence_number"],
+                    "stream_id": "a",
+                }
+            )
+            stop = TERMINAL if turn == 5 else {"response.output_text.delta", *TERMINAL}
+            had += [event for event in await until(ws, *stop) if "sequence_number" in event]
+    assert list(range(len(had))) == numbered(had)
+    assert {"a"} == {event["stream_id"] for event in had}
+    said = "".join(e["delta"] for e in had if e["type"] == "response.output_text.delta")
+    assert said == had[-1]["response"]["output"][0]["content"][0]["text"]
+    assert 40 == len(said.split())
+    assert 1 == len(shared.calls(prompt))
+
+
+async def test_a_resend_with_the_same_key_attaches_to_the_same_answer(shared: Shared) -> None:
+    prompt = shared.prompt(SLOW)
+    create = {
+        "type": "response.create",
+        "input": prompt,
+        "model": "m",
+        "idempotency_key": prompt,
+    }
+    async with socket(shared.server) as ws:
+        await ws.send_json(create)  # and the socket is gone before anything was heard of it
+    async with socket(shared.other) as one, socket(shared.server) as two:
+        await one.send_json(create)
+        await two.send_json(create)
+        first, second = await asyncio.gather(until(one, *TERMINAL), until(two, *TERMINAL))
+    events = [[e for e in each if "sequence_number" in e] for each in (first, second)]
+    assert events[0] == events[1]
+    assert list(range(len(events[0]))) == numbered(events[0])
+    assert 1 == len(shared.calls(prompt))
+
+
+async def test_a_cancel_is_confirmed_by_the_terminal_event(shared: Shared) -> None:
+    prompt = shared.prompt("mode=silent")
+    async with socket(shared.server) as ws:
+        await ws.send_json({"type": "response.create", "input": prompt, "model": "m"})
+        id_ = (await until(ws, "response.in_progress"))[-1]["response"]["id"]
+        await ws.send_json({"type": "response.cancel", "response_id": id_})
+        end = (await until(ws, *TERMINAL))[-1]
+    assert ("response.incomplete", "cancelled") == (end["type"], end["response"]["status"])
+
+
+async def test_a_pong_tells_the_last_sequence_numbers(shared: Shared) -> None:
+    async with socket(shared.server) as ws:
+        await ws.send_json(
+            {"type": "response.create", "input": shared.prompt("mode=hang tokens=4"), "model": "m"}
+        )
+        events = await until(ws, "response.output_text.delta")
+        await ws.send_json({"type": "holdline:ping", "id": 7})
+        pong = (await until(ws, "holdline:pong"))[-1]
+        assert 7 == pong["id"]
+        id_ = events[0]["response"]["id"]
+        assert pong["responses"][id_] >= events[-1]["sequence_number"]
+        await ws.send_json({"type": "response.cancel", "response_id": id_})
+        await until(ws, *TERMINAL)
+
+
+@pytest.mark.parametrize(
+    ("message", "code"),
+    [
+        ("{", "invalid_json"),
+        ("[]", "invalid_json"),
+        ("{}", "missing_required_parameter"),
+        ('{"type":"response.start"}', "unknown_type"),
+        ('{"type":"response.create","input":5}', "invalid_value"),
+        ('{"type":"response.create","nonsense":1}', "unknown_parameter"),
+        ('{"type":"response.create","tools":[{"type":"function"}]}', "unsupported_parameter"),
+        ('{"type":"response.create","stream_id":"a b"}', "invalid_value"),
+        ('{"type":"holdline:resume","response_id":"resp_x","stream_id":"q"}', "response_not_found"),
+        ('{"type":"response.cancel","response_id":"resp_x"}', "response_not_found"),
+        ('{"type":"holdline:resume","response_id":"r","starting_after":-2}', "invalid_value"),
+        ('{"type":"holdline:resume","response_id":"r","starting_after":"1"}', "invalid_value"),
+        ('{"type":"response.create","previous_response_id":"x"}', "previous_response_not_found"),
+    ],
+)
+async def test_an_error_leaves_the_socket_open(shared: Shared, message: str, code: str) -> None:
+    async with socket(shared.server) as ws:
+        await ws.send_str(message)
+        error = await ws.receive_json(timeout=5)
+        assert ("error", code) == (error["type"], error["error"]["code"])
+        lane = json.loads(message).get("stream_id") if message[:2] == '{"' else None
+        assert lane == error.get("stream_id")
+        await ws.send_json({"type": "holdline:ping"})
+        assert "holdline:pong" == (await ws.receive_json(timeout=5))["type"]
