@@ -11,6 +11,12 @@ local function now()
   return time[1] * 1000 + math.floor(time[2] / 1000)
 end
 
+-- Makes an owner the last one to be served. A list that was emptied is a new one: its TTL is set again.
+local function join_ring(prefix, owner)
+  redis.call('RPUSH', prefix .. 'ring', owner)
+  redis.call('PEXPIRE', prefix .. 'ring', STRUCTURE_TTL)
+end
+
 -- Puts an id into its owner's ready list, and the owner into the ring when the list was empty.
 -- Numbers in a list ascend, so a place is a difference and a lost id is one that was overtaken.
 local function enqueue(prefix, owner, id, front)
@@ -29,10 +35,7 @@ local function enqueue(prefix, owner, id, front)
   redis.call('HSET', prefix .. 'job:' .. id, 'number', number)
   redis.call('PEXPIRE', ready, STRUCTURE_TTL)
   redis.call('PEXPIRE', numbers, STRUCTURE_TTL)
-  if not redis.call('LPOS', prefix .. 'ring', owner) then
-    redis.call('RPUSH', prefix .. 'ring', owner)
-    redis.call('PEXPIRE', prefix .. 'ring', STRUCTURE_TTL)
-  end
+  if not redis.call('LPOS', prefix .. 'ring', owner) then join_ring(prefix, owner) end
   if redis.call('LLEN', prefix .. 'wake') < WAKE_BOUND then
     redis.call('RPUSH', prefix .. 'wake', '1')
     redis.call('PEXPIRE', prefix .. 'wake', STRUCTURE_TTL)
@@ -50,6 +53,17 @@ local function close(prefix, id)
   redis.call('ZREM', prefix .. 'leases', id)
   redis.call('ZREM', prefix .. 'delayed', id)
   redis.call('ZREM', prefix .. 'open', id)
+end
+
+-- Moves up to `limit` retries that are due to the front of their owners' lists; answers how many.
+local function promote(prefix, time, limit)
+  local due = redis.call('ZRANGEBYSCORE', prefix .. 'delayed', '-inf', time, 'LIMIT', 0, limit)
+  for _, id in ipairs(due) do
+    redis.call('ZREM', prefix .. 'delayed', id)
+    local f = redis.call('HMGET', prefix .. 'job:' .. id, 'status', 'owner')
+    if f[1] == 'queued' then enqueue(prefix, f[2], id, true) end
+  end
+  return #due
 end
 
 local function bury(prefix, what)

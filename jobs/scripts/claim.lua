@@ -11,12 +11,16 @@ local before = redis.call('GET', KEYS[2])
 if before then
   local again = {}
   for id in string.gmatch(before, '%S+') do
-    if redis.call('HGET', prefix .. 'job:' .. id, 'claim') == token then
+    local f = redis.call('HMGET', prefix .. 'job:' .. id, 'status', 'claim')
+    if f[1] == 'running' and f[2] == token then
       again[#again + 1] = grant(prefix, id, time)
     end
   end
   return again
 end
+
+-- Retries that are due wait again; looking here makes them as punctual as claims are.
+promote(prefix, time, count)
 
 local grants, ids = {}, {}
 for _ = 1, count + 100 do -- a bound on stale entries looked at in one call
@@ -25,7 +29,7 @@ for _ = 1, count + 100 do -- a bound on stale entries looked at in one call
   if not owner then break end
   local ready = prefix .. 'ready:' .. owner
   local id = redis.call('LPOP', ready)
-  if redis.call('LLEN', ready) > 0 then redis.call('RPUSH', KEYS[1], owner) end
+  if redis.call('LLEN', ready) > 0 then join_ring(prefix, owner) end
   if id then
     local job = prefix .. 'job:' .. id
     if not string.find(id, '^resp_%x+$') or (redis.call('EXISTS', job) == 1 and redis.call('TYPE', job).ok ~= 'hash') then
@@ -49,5 +53,6 @@ if #ids > 0 then
     redis.call('HSET', numbers, '~pace', f[2] and f[2] * 0.8 + step * 0.2 or step)
   end
   redis.call('HSET', numbers, '~last', time, '~busy', redis.call('LLEN', KEYS[1]) > 0 and 1 or 0)
+  redis.call('PEXPIRE', numbers, STRUCTURE_TTL)
 end
 return grants

@@ -15,4 +15,5 @@ for index = 3, #ARGV, 2 do
     answers[#answers + 1] = 'lost'
   end
 end
+redis.call('PEXPIRE', KEYS[1], STRUCTURE_TTL)
 return answers

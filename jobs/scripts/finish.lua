@@ -9,10 +9,13 @@ local prefix, id, claim, expected, frames = ARGV[1], ARGV[2], ARGV[3], tonumber(
 local f = redis.call('HMGET', KEYS[1], 'status', 'claim')
 if not f[1] then return { 'gone' } end
 if f[2] ~= claim or (f[1] ~= 'running' and f[1] ~= ARGV[6]) then return { 'fenced' } end
+-- Nothing follows the last event: what has ended can only be found to have ended in this very way.
+local ended = f[1] ~= 'running'
+if ended and redis.call('LLEN', KEYS[2]) ~= expected + #frames then return { 'fenced' } end
 
 local length, found = push(KEYS[2], expected, frames)
 if not length then return { 'diverged', found } end
-if found then return { 'ok', length } end
+if found or ended then return { 'ok', length } end
 redis.call('HSET', KEYS[1], 'status', ARGV[6], 'ended', now())
 redis.call('PEXPIRE', KEYS[1], ARGV[7])
 redis.call('PEXPIRE', KEYS[2], ARGV[7])

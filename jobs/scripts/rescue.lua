@@ -23,11 +23,7 @@ local function requeue(id, owner, front)
   return enqueue(prefix, owner, id, front)
 end
 
-for _, id in ipairs(due(KEYS[2])) do
-  redis.call('ZREM', KEYS[2], id)
-  local f = redis.call('HMGET', prefix .. 'job:' .. id, 'status', 'owner')
-  if f[1] == 'queued' then requeue(id, f[2], true) end
-end
+requeued = promote(prefix, time, limit)
 
 for _, id in ipairs(due(KEYS[1])) do
   local job = prefix .. 'job:' .. id
@@ -62,7 +58,7 @@ for _, id in ipairs(due(KEYS[3])) do
     if not first or tonumber(f[4] or 0) < first then
       requeue(id, f[2], true)
     elseif not redis.call('LPOS', prefix .. 'ring', f[2]) then
-      redis.call('RPUSH', prefix .. 'ring', f[2])
+      join_ring(prefix, f[2])
     end
   end
 end
