@@ -1,0 +1,145 @@
+"""The table of transitions against the scripts that hold it for Redis."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+
+import pytest
+
+from jobs.errors import HoldlineError
+from jobs.log import LogWriter
+from jobs.pipe import Pipe
+from jobs.queue import Queue
+from jobs.record import TRANSITIONS, Job, Status, Terms
+from tests.jobs.given import (
+    NAMES,
+    TERMS,
+    a_job,
+    end_entry,
+    ending,
+    opening,
+    run_out,
+    status_of,
+    submitted,
+    token,
+)
+
+ENDS = [status for status in Status if status.ended]
+
+
+async def brought_to(pipe: Pipe, queue: Queue, status: Status | None) -> tuple[Job, str]:
+    """A job in this state, and the claim that holds it or held it last."""
+    claim = token()
+    if status is None:
+        return a_job(), claim
+    job = await submitted(queue)
+    if status is not Status.QUEUED:
+        await queue.claim(0, claim, 1)
+    if status.ended:
+        writer = LogWriter(pipe, job.id, claim, 2)
+        await writer.finish(status, [end_entry(job, status)], retention_ms=60_000)
+    assert status == await status_of(pipe, job.id)
+    return job, claim
+
+
+async def submit(pipe: Pipe, queue: Queue, job: Job, claim: str) -> None:
+    await queue.submit(job, opening(job))
+
+
+async def claim_(pipe: Pipe, queue: Queue, job: Job, claim: str) -> None:
+    await queue.claim(0, token(), 1)
+
+
+async def retry(pipe: Pipe, queue: Queue, job: Job, claim: str) -> None:
+    await queue.retry(job.id, claim, 1000, "busy")
+
+
+async def give_back(pipe: Pipe, queue: Queue, job: Job, claim: str) -> None:
+    await queue.give_back(job.id, claim, "stopping")
+
+
+async def rescue(pipe: Pipe, queue: Queue, job: Job, claim: str) -> None:
+    await run_out(pipe, job.id)
+    await queue.rescue(0, token())
+
+
+async def cancel(pipe: Pipe, queue: Queue, job: Job, claim: str) -> None:
+    await queue.cancel(job.id, 2, [ending(job, Status.CANCELLED)])
+
+
+async def extend(pipe: Pipe, queue: Queue, job: Job, claim: str) -> None:
+    await queue.extend(0, [(job.id, claim)])
+
+
+async def append(pipe: Pipe, queue: Queue, job: Job, claim: str) -> None:
+    length = await pipe.call("LLEN", NAMES.log(job.id))
+    await LogWriter(pipe, job.id, claim, length).append([b"\x92\xa1x\x80"])
+
+
+def finish(end: Status) -> Callable[[Pipe, Queue, Job, str], Awaitable[None]]:
+    async def finish_as(pipe: Pipe, queue: Queue, job: Job, claim: str) -> None:
+        length = await pipe.call("LLEN", NAMES.log(job.id))
+        writer = LogWriter(pipe, job.id, claim, length)
+        await writer.finish(end, [end_entry(job, end)], retention_ms=60_000)
+
+    return finish_as
+
+
+Step = Callable[[Pipe, Queue, Job, str], Awaitable[None]]
+SCRIPTS: dict[str, list[Step]] = {
+    "submit": [submit],
+    "claim": [claim_],
+    "retry": [retry],
+    "give_back": [give_back],
+    "rescue": [rescue],
+    "cancel": [cancel],
+    "extend": [extend],
+    "append": [append],
+    "finish": [finish(end) for end in ENDS],
+}
+
+
+@pytest.mark.parametrize("status", [None, *Status])
+@pytest.mark.parametrize("script", sorted(SCRIPTS))
+async def test_a_script_leads_where_the_table_says_and_nowhere_else(
+    pipe: Pipe, script: str, status: Status | None
+) -> None:
+    queue = Queue(pipe, TERMS)
+    reached = []
+    for do in SCRIPTS[script]:
+        job, claim = await brought_to(pipe, queue, status)
+        with suppress(HoldlineError):
+            await do(pipe, queue, job, claim)
+        after = await status_of(pipe, job.id)
+        if after != status:
+            reached.append(after)
+        await pipe.call("FLUSHALL")
+
+    assert [*TRANSITIONS.get(script, {}).get(status, ())] == reached
+
+
+async def test_a_job_that_has_ended_is_never_written_again(pipe: Pipe) -> None:
+    queue = Queue(pipe, TERMS)
+    for status in ENDS:
+        job, claim = await brought_to(pipe, queue, status)
+        before = await pipe.call("LRANGE", NAMES.log(job.id), 0, -1)
+        for ways in SCRIPTS.values():
+            for do in ways:
+                with suppress(HoldlineError):
+                    await do(pipe, queue, job, claim)
+
+        assert before == await pipe.call("LRANGE", NAMES.log(job.id), 0, -1)
+        assert status == await status_of(pipe, job.id)
+
+
+def test_nothing_leads_out_of_an_end() -> None:
+    froms = {status for table in TRANSITIONS.values() for status in table}
+
+    assert {None, Status.QUEUED, Status.RUNNING} == froms
+    assert [False, False, True, True, True, True] == [status.ended for status in Status]
+
+
+def test_a_lost_job_is_looked_for_less_often_than_leases_run_out() -> None:
+    assert 30_000 == Terms(lease_ms=15_000).inspect_ms
+    assert 1_000 == Terms(lease_ms=100).inspect_ms
