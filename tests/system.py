@@ -97,8 +97,8 @@ class System:
 
     async def server(self, **environ: str) -> Server:
         """A server that is ready."""
-        port = free_port()
-        server = self._start(Server, "server", {"HOLDLINE_PORT": str(port), **environ})
+        port = environ.get("HOLDLINE_PORT") or str(free_port())
+        server = self._start(Server, "server", {**environ, "HOLDLINE_PORT": port})
         server.url = f"http://127.0.0.1:{port}"
         async with aiohttp.ClientSession() as http:
             deadline = time.monotonic() + START_SECONDS
