@@ -1,5 +1,5 @@
 # Every target sets up what it needs; a fresh machine has Python 3.11 or newer, make and git.
-#   make setup · run · test [ARGS=...] · check · bench NAME=... · chaos [SEED=1] [SECONDS=30] · lock · clean
+#   make setup · run · test [ARGS=...] · check · bench NAME=... · chaos [SEED=1] [SECONDS=30] · screenshots · lock · clean
 
 PYTHON ?= python3
 VENV ?= .venv
@@ -15,7 +15,7 @@ PARTS := jobs server worker dev tests bench
 PRESENT = $(wildcard $(PARTS))
 TSC := tests/web/node_modules/.bin/tsc
 
-.PHONY: help setup run test check check-python check-web bench chaos lock clean
+.PHONY: help setup run test check check-python check-web bench chaos screenshots lock clean
 
 help:
 	@sed -n '2p' Makefile | cut -c4-
@@ -48,6 +48,9 @@ bench: $(VENV)/.installed-dev
 
 chaos: $(VENV)/.installed-dev
 	@PYTHONPATH=. $(BIN)/python tests/chaos --seed $(SEED) --seconds $(SECONDS) $(ARGS)
+
+screenshots: $(VENV)/.installed-dev
+	@PYTHONPATH=. $(BIN)/python tests/screenshots.py
 
 # Where pip asks is the machine's business: --no-emit-index-url keeps it out of the locks.
 COMPILE = $(BIN)/uv pip compile --quiet --universal --generate-hashes --no-emit-index-url \
