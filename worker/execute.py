@@ -389,7 +389,9 @@ async def close(means: Means, grant: Grant, cause: str) -> None:
     verdict = decide(cause, strikes=grant.strikes, policy=Policy(max_attempts=0), dice=0.0)
     if not isinstance(verdict, Finished):
         raise TypeError(f"{cause} does not end a response")
-    bury = cause == "undecodable"
+    # A job that takes its workers with it is for a human to look at, as is one that cannot be read.
+    poison = cause == "worker_lost" and grant.strikes >= means.policy.max_attempts
+    bury = poison or cause == "undecodable"
     try:
         view, transcript = await _look(means, grant)
     except Undecodable:

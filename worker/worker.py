@@ -104,6 +104,7 @@ class Worker:
                 self._well()
             except RedisTrouble as error:
                 self._unwell(error)
+                woken = list(self._partitions)
                 await asyncio.sleep(random.uniform(*TROUBLE_SECONDS))  # noqa: S311 - jitter
 
     async def _room(self) -> None:

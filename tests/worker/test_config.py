@@ -1,0 +1,101 @@
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+from jobs.environment import ConfigError
+from tests.system import ROOT
+from worker.config import load
+from worker.prompt import LIMIT, OPENAI_LIMIT
+
+MODEL = {"OPENAI_API_KEY": "sk-secret"}
+
+
+def test_the_defaults() -> None:
+    config = load(MODEL)
+    assert ("redis://127.0.0.1:6379/0", None, 100, 20.0) == (
+        config.redis_url,
+        config.base_url,
+        config.concurrency,
+        config.grace,
+    )
+    assert (15_000, 3) == (config.terms.lease_ms, config.terms.max_attempts)
+
+
+def test_the_servers_names_are_no_error() -> None:
+    assert load(MODEL) == load({**MODEL, "HOLDLINE_HOST": "0.0.0.0", "HOLDLINE_PORT": "80"})
+
+
+def test_without_a_model_it_says_what_to_set() -> None:
+    with pytest.raises(ConfigError, match=r"OPENAI_API_KEY.*OPENAI_BASE_URL"):
+        load({})
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "says"),
+    [
+        ("HOLDLINE_CONCURENCY", "7", "HOLDLINE_CONCURRENCY"),
+        ("HOLDLINE_CONCURRENCY", "0", "between 1 and 1000"),
+        ("HOLDLINE_CONCURRENCY", "many", "number"),
+        ("HOLDLINE_GRACE_SECONDS", "-1", "between"),
+        ("HOLDLINE_ON_WORKER_DEATH", "shrug", "restart or fail"),
+        ("OPENAI_BASE_URL", "localhost:8000", "http://"),
+        ("REDIS_URL", "localhost", "redis://"),
+    ],
+)
+def test_a_wrong_setting_is_named(name: str, value: str, says: str) -> None:
+    with pytest.raises(ConfigError, match=name) as caught:
+        load({**MODEL, name: value})
+    assert says in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("base_url", "name"),
+    [
+        ("", OPENAI_LIMIT),
+        ("https://api.openai.com/v1", OPENAI_LIMIT),
+        ("http://127.0.0.1:8000/v1", LIMIT),
+    ],
+)
+def test_the_name_of_the_limit_is_the_endpoints(base_url: str, name: str) -> None:
+    assert name == load({**MODEL, "OPENAI_BASE_URL": base_url}).limit_name
+
+
+def test_a_key_is_not_shown() -> None:
+    url = {"REDIS_URL": "redis://:hush@localhost", "OPENAI_BASE_URL": "http://hush@localhost"}
+    shown = repr(load({**MODEL, **url}))
+    assert "sk-secret" not in shown
+    assert "hush" not in shown
+
+
+def checked(**environ: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "worker", "--check"],
+        cwd=ROOT,
+        env={**MODEL, **environ},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+def test_a_check_says_what_it_found(redis_url: str) -> None:
+    done = checked(REDIS_URL=redis_url, OPENAI_BASE_URL="http://me:hush@localhost/v1")
+    assert 0 == done.returncode, done.stderr
+    assert "Valkey" in done.stdout or "Redis 7" in done.stdout
+    assert "hush" not in done.stdout
+    assert "sk-secret" not in done.stdout
+
+
+def test_a_check_fails_without_redis() -> None:
+    done = checked(REDIS_URL="redis://:hush@127.0.0.1:9/0")
+    assert 1 == done.returncode
+    assert "worker: " in done.stderr
+    assert "hush" not in done.stderr
+
+
+def test_a_check_fails_on_a_wrong_name() -> None:
+    done = checked(HOLDLINE_CONCURENCY="7")
+    assert (1, "worker: HOLDLINE_CONCURENCY") == (done.returncode, done.stderr[:27])

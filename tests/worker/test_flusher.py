@@ -1,0 +1,162 @@
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator
+
+import pytest
+
+from jobs.codec import decode_event
+from jobs.connect import Redis
+from jobs.errors import Fenced, RedisAway
+from jobs.events import message_added
+from jobs.keys import Partition
+from jobs.log import LogWriter
+from jobs.pipe import Pipe
+from jobs.record import Status
+from tests.system import wait_until
+from tests.worker.desk import Desk, said
+from worker.flusher import BATCH_BYTES, DELTA_CHARACTERS, UNSENT_BYTES, Flusher
+
+ITEM = "msg_1"
+END = {"type": "response.completed", "response": {}}
+
+
+class Log:
+    """A flusher on a log of its own, and what it reported."""
+
+    def __init__(self, desk: Desk, response_id: str, writer: LogWriter) -> None:
+        self.desk = desk
+        self.id = response_id
+        self.reported: list[str] = []
+        self.flusher = Flusher(
+            writer,
+            on_cancel=lambda: self.reported.append("cancel"),
+            on_loss=lambda: self.reported.append("loss"),
+            patience=2.0,
+        )
+
+    async def text(self) -> str:
+        return said(await self.desk.events(self.id))
+
+    async def deltas(self) -> list[str]:
+        return [e["delta"] for e in await self.desk.events(self.id) if "delta" in e]
+
+
+@pytest.fixture
+async def other(redis: Redis) -> AsyncIterator[Pipe]:
+    """A connection of the flusher's own, to be cut and paused."""
+    async with Pipe(redis, deadline=1.0) as other:
+        yield other
+
+
+@pytest.fixture
+async def log(desk: Desk, other: Pipe) -> AsyncIterator[Log]:
+    response_id = await desk.submit()
+    grant = await desk.claim()
+    log = Log(desk, response_id, LogWriter(other, response_id, grant.claim, grant.length))
+    async with log.flusher:
+        log.flusher.add(*message_added(ITEM, 0))
+        yield log
+
+
+async def test_what_gathers_while_redis_is_busy_is_one_delta(log: Log) -> None:
+    log.flusher.say(ITEM, 0, "first ")
+    await asyncio.sleep(0)
+    for index in range(100):
+        log.flusher.say(ITEM, 0, f"{index} ")
+    await log.flusher.drain()
+    assert len(await log.deltas()) <= 2
+    assert "first " + "".join(f"{index} " for index in range(100)) == await log.text()
+
+
+async def test_no_delta_is_larger_than_its_bound_and_no_character_is_cut(log: Log) -> None:
+    text = "😀" * (2 * DELTA_CHARACTERS + 1)
+    log.flusher.say(ITEM, 0, text)
+    await log.flusher.drain()
+    assert [DELTA_CHARACTERS, DELTA_CHARACTERS, 1] == [len(d) for d in await log.deltas()]
+    assert text == await log.text()
+
+
+async def test_an_answer_larger_than_a_batch_ends_with_its_last_event(log: Log) -> None:
+    text = "x" * (3 * BATCH_BYTES)
+    log.flusher.say(ITEM, 0, text)
+    await log.flusher.finish(Status.COMPLETED, END, retention_ms=1000)
+    events = await log.desk.events(log.id)
+    assert "response.completed" == events[-1]["type"]
+    assert text == said(events)
+
+
+async def test_a_reader_waits_when_redis_does_and_no_longer(log: Log, pipe: Pipe) -> None:
+    await log.flusher.drain()
+    await pipe.call("CLIENT", "PAUSE", "600", "WRITE")
+    for _ in range(11):
+        log.flusher.say(ITEM, 0, "x" * (UNSENT_BYTES // 10))
+    assert log.flusher.full
+    await log.flusher.room()
+    await log.flusher.drain()
+    assert 11 * (UNSENT_BYTES // 10) == len(await log.text())
+
+
+async def test_lost_connections_neither_lose_nor_repeat(log: Log, pipe: Pipe) -> None:
+    async def cut() -> None:
+        while True:
+            await pipe.call("CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes")
+            await asyncio.sleep(0.005)
+
+    cutting = asyncio.create_task(cut())
+    for index in range(300):
+        log.flusher.say(ITEM, 0, f"{index} ")
+        await asyncio.sleep(0.001)
+    cutting.cancel()
+    with contextlib.suppress(asyncio.CancelledError):
+        await cutting
+    await log.flusher.finish(Status.COMPLETED, END, retention_ms=1000)
+    assert "".join(f"{index} " for index in range(300)) == await log.text()
+    assert [] == log.reported
+
+
+async def test_a_silent_redis_is_waited_for_and_then_given_up(log: Log, pipe: Pipe) -> None:
+    await log.flusher.drain()
+    await pipe.call("CLIENT", "PAUSE", "4000", "WRITE")
+    try:
+        log.flusher.say(ITEM, 0, "x")
+        await wait_until(lambda: log.reported)
+        assert ["loss"] == log.reported
+        with pytest.raises(RedisAway):
+            await log.flusher.drain()
+    finally:
+        await pipe.call("CLIENT", "UNPAUSE")
+
+
+async def test_a_fence_is_reported_and_lets_a_waiting_reader_go(log: Log, pipe: Pipe) -> None:
+    await log.flusher.drain()
+    await pipe.call("HSET", Partition(0).job(log.id), "claim", "another")
+    log.flusher.say(ITEM, 0, "x" * (UNSENT_BYTES + 1))
+    await log.flusher.room()
+    await wait_until(lambda: log.reported)
+    with pytest.raises(Fenced):
+        log.flusher.check()
+    with pytest.raises(Fenced):
+        await log.flusher.finish(Status.COMPLETED, END, retention_ms=1000)
+    assert "" == await log.text()
+
+
+async def test_a_cancel_is_reported_with_the_next_append(log: Log) -> None:
+    await log.flusher.drain()
+    await log.desk.means.queue.cancel(log.id, 0, [])
+    log.flusher.say(ITEM, 0, "x")
+    await wait_until(lambda: log.reported)
+    assert ["cancel"] == log.reported
+
+
+async def test_a_finish_whose_reply_was_lost_is_one_finish(
+    log: Log, other: Pipe, pipe: Pipe
+) -> None:
+    await log.flusher.finish(Status.COMPLETED, END, retention_ms=1000)
+    before = await log.desk.view(log.id)
+    writer = log.flusher._writer
+    writer.length -= 1
+    await writer.finish(Status.COMPLETED, before.entries[-1:], retention_ms=1000)
+    assert before == await log.desk.view(log.id)
+    assert "response.completed" == decode_event(before.entries[-1])["type"]

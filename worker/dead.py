@@ -1,0 +1,107 @@
+"""`python -m worker.dead`: what no worker will touch again, and what to do about it.
+
+list           every entry of the dead list: an id with its end, or bytes that are no id
+again ID       submits the same request as a new response, and takes the entry off the list
+drop ID        takes the entry off the list
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import os
+import sys
+import time
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from jobs.codec import decode_job
+from jobs.connect import Redis
+from jobs.environment import ConfigError
+from jobs.errors import HoldlineError, UnknownResponse
+from jobs.events import lifecycle
+from jobs.keys import Partition, new_response_id, partition_of
+from jobs.pipe import Pipe
+from jobs.queue import Queue
+
+from .config import load
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from .config import Config
+
+
+async def _state(pipe: Pipe, entry: bytes) -> str:
+    try:
+        name = entry.decode("ascii")
+        names = Partition(partition_of(name))
+    except (UnicodeDecodeError, UnknownResponse):
+        return f"{entry[:80]!r}  not an id of ours: drop it"
+    status, strikes = await pipe.call("HMGET", names.job(name), "status", "strikes")
+    if status is None:
+        return f"{name}  expired: drop it"
+    return f"{name}  {status.decode()} after {int(strikes or 0)} lost attempts"
+
+
+async def _list(pipe: Pipe, queue: Queue, partitions: int) -> None:
+    total = 0
+    for partition in range(partitions):
+        for entry in await queue.dead(partition):
+            total += 1
+            print(await _state(pipe, entry))
+    print(f"{total} in the dead list")
+
+
+async def _again(pipe: Pipe, queue: Queue, response_id: str) -> None:
+    partition = partition_of(response_id)
+    data = await pipe.call("HGET", Partition(partition).job(response_id), "job")
+    if data is None:
+        raise UnknownResponse(response_id)
+    old = decode_job(data)
+    job = replace(old, id=new_response_id(partition), created_at=int(time.time()))
+    events = [lifecycle(job, f"response.{kind}", "queued") for kind in ("created", "queued")]
+    accepted = await queue.submit(job, events)
+    await queue.unbury(partition, response_id.encode())
+    print(f"{response_id} is asked again as {accepted.response_id}")
+
+
+async def _drop(queue: Queue, partitions: int, entry: str) -> None:
+    dropped = [await queue.unbury(number, entry.encode()) for number in range(partitions)]
+    print("dropped" if any(dropped) else "it is not in the dead list")
+
+
+async def _run(config: Config, arguments: argparse.Namespace) -> None:
+    async with Pipe(Redis(config.redis_url)) as pipe:
+        queue = Queue(pipe, config.terms)
+        match arguments.action:
+            case "list":
+                await _list(pipe, queue, config.terms.partitions)
+            case "again":
+                await _again(pipe, queue, arguments.id)
+            case _:
+                await _drop(queue, config.terms.partitions, arguments.id)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Does one of the three; 0, or 1 when it could not."""
+    parser = argparse.ArgumentParser(
+        prog="python -m worker.dead",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    actions = parser.add_subparsers(dest="action", required=True)
+    actions.add_parser("list")
+    for name in ("again", "drop"):
+        actions.add_parser(name).add_argument("id")
+    arguments = parser.parse_args(argv)
+    try:
+        asyncio.run(_run(load(os.environ), arguments))
+    except (ConfigError, HoldlineError) as error:
+        print(f"dead: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
