@@ -39,6 +39,7 @@ KNOWN: Final[dict[str, str]] = {
     "HOLDLINE_MAX_OUTPUT_BYTES": "how long an answer may be",
     "HOLDLINE_GRACE_SECONDS": "how long a process that is to stop finishes its work",
     "HOLDLINE_ON_WORKER_DEATH": "restart or fail: what becomes of a dead worker's answers",
+    "HOLDLINE_WAIT_REPLICAS": "how many replicas must have a prompt before it counts as accepted",
     "HOLDLINE_PING_SECONDS": "the interval of pings on a socket",
     "HOLDLINE_MAX_BODY_BYTES": "the largest request or message",
 }

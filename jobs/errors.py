@@ -3,6 +3,7 @@
 HoldlineError
 ├── UnknownResponse      no such response, or not yours: the same answer on purpose
 ├── QueueFull            too many responses wait; come back later
+├── NotReplicated        accepted, but too few replicas have it to call it kept
 ├── KeyReused            the idempotency key belongs to a request with another body
 ├── NotWritable          the log takes nothing from this writer
 │   ├── Fenced           another attempt owns the response, or it has ended
@@ -38,6 +39,15 @@ class QueueFull(HoldlineError):
         super().__init__(f"{waiting} responses wait already; the limit is {limit}")
         self.waiting = waiting
         self.limit = limit
+
+
+class NotReplicated(HoldlineError):
+    """The response is queued, but fewer replicas than asked for have confirmed that they have it."""
+
+    def __init__(self, response_id: str, replicas: int) -> None:
+        super().__init__(f"{replicas} replicas have {response_id}")
+        self.response_id = response_id
+        self.replicas = replicas
 
 
 class KeyReused(HoldlineError):

@@ -6,7 +6,16 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from .codec import encode_event, encode_job
-from .errors import Diverged, Fenced, Gone, KeyReused, QueueFull, RedisRefused, UnknownResponse
+from .errors import (
+    Diverged,
+    Fenced,
+    Gone,
+    KeyReused,
+    NotReplicated,
+    QueueFull,
+    RedisRefused,
+    UnknownResponse,
+)
 from .keys import Partition, partition_of
 from .log import BELL_BYTES
 
@@ -16,6 +25,7 @@ if TYPE_CHECKING:
     from .record import Job, Terms
 
 RESCUE_LIMIT = 100
+WAIT_MS = 1_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,9 +60,10 @@ class Grant:
 class Queue:
     """The queue of all partitions."""
 
-    def __init__(self, pipe: Pipe, terms: Terms) -> None:
+    def __init__(self, pipe: Pipe, terms: Terms, *, wait_replicas: int = 0) -> None:
         self._pipe = pipe
         self._terms = terms
+        self._wait_replicas = wait_replicas
 
     async def submit(
         self,
@@ -66,7 +77,8 @@ class Queue:
         """The response that now waits, or the one that this key made before.
 
         `fingerprint` identifies the request's body, without spaces.
-        Raises: QueueFull, KeyReused, RedisTrouble.
+        Raises: QueueFull, KeyReused, RedisTrouble; NotReplicated, after which the response is
+            queued all the same: submitting it again under its key finds it.
         """
         names, terms = _names(job.id), self._terms
         key = (
@@ -94,8 +106,10 @@ class Queue:
         )
         match reply:
             case [b"accepted", _, int(number)]:
+                await self._replicated(job.id)
                 return Accepted(job.id, number, fresh=True)
             case [b"same", bytes(first)]:
+                await self._replicated(first.decode())
                 return Accepted(first.decode(), 0, fresh=False)
             case [b"reused", bytes(first)]:
                 raise KeyReused(first.decode())
@@ -103,6 +117,12 @@ class Queue:
                 raise QueueFull(waiting, terms.max_waiting)
             case _:
                 raise RedisRefused("submit: unexpected reply")
+
+    async def _replicated(self, response_id: str) -> None:
+        if self._wait_replicas:
+            have = await self._pipe.call("WAIT", self._wait_replicas, WAIT_MS)
+            if have < self._wait_replicas:
+                raise NotReplicated(response_id, have)
 
     async def claim(self, partition: int, token: str, count: int) -> list[Grant]:
         """Up to `count` jobs, held under `token`; the same ones if the token was used before."""
@@ -206,6 +226,15 @@ class Queue:
             names.cancels,
         ]
         return bool(await self._pipe.run("delete", keys, [names.prefix, response_id]))
+
+    async def dead(self, partition: int) -> list[bytes]:
+        """What lies in the dead list, oldest first: response ids, or whatever was no id."""
+        found: list[bytes] = await self._pipe.call("LRANGE", Partition(partition).dead, 0, -1)
+        return found
+
+    async def unbury(self, partition: int, entry: bytes) -> bool:
+        """Takes an entry off the dead list; True if it was there."""
+        return bool(await self._pipe.call("LREM", Partition(partition).dead, 1, entry))
 
     async def places(
         self, partition: int, owners: list[str]

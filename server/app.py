@@ -55,7 +55,9 @@ class Server:
         self.metrics = Metrics()
         self.redis = Redis(config.redis_url)
         self.pipe = Pipe(self.redis)
-        self.queue = Queue(self.pipe, config.terms)
+        # WAIT holds up what comes after it, so prompts that wait for replicas travel apart.
+        self.submits = Pipe(self.redis) if config.wait_replicas else self.pipe
+        self.queue = Queue(self.submits, config.terms, wait_replicas=config.wait_replicas)
         self.relay = Relay(
             self.redis, self.pipe, self.queue, self.metrics, doubt_seconds=config.ping_seconds
         )
@@ -74,10 +76,12 @@ class Server:
     async def run(self, app: web.Application) -> AsyncIterator[None]:
         """Everything that lives as long as the application; a `cleanup_ctx`."""
         del app
-        async with self.pipe:
+        async with contextlib.AsyncExitStack() as stack:
+            for pipe in {self.pipe, self.submits}:
+                await stack.enter_async_context(pipe)
             log.info("redis", found=await check(self.pipe))
-            async with self.relay:
-                yield
+            await stack.enter_async_context(self.relay)
+            yield
 
     async def drain(self, app: web.Application | None = None) -> None:
         """Takes nothing more, and sends everybody elsewhere: nothing is lost, all can resume."""

@@ -26,6 +26,7 @@ class Config:
     ping_seconds: float
     grace_seconds: float
     max_body_bytes: int
+    wait_replicas: int
     terms: Terms
 
     @classmethod
@@ -51,6 +52,7 @@ class Config:
             max_body_bytes=int(
                 env.number(environ, "HOLDLINE_MAX_BODY_BYTES", 1_048_576, 1024, 67_108_864)
             ),
+            wait_replicas=int(env.number(environ, "HOLDLINE_WAIT_REPLICAS", 0, 0, 10)),
             terms=env.terms(environ),
         )
 

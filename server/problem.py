@@ -11,6 +11,7 @@ from typing import Any
 from jobs.errors import (
     HoldlineError,
     KeyReused,
+    NotReplicated,
     QueueFull,
     RedisTrouble,
     UnknownResponse,
@@ -102,6 +103,14 @@ def from_error(error: HoldlineError) -> Problem:
                 "queue_full",
                 f"The queue is full ({limit} prompts wait). Try again later.",
                 retry_after=FULL_RETRY_SECONDS,
+            )
+        case NotReplicated():
+            return Problem(
+                503,
+                "not_replicated",
+                "The prompt is queued, but too few replicas of the storage have it. "
+                "Send it again with the same idempotency key.",
+                retry_after=AWAY_RETRY_SECONDS,
             )
         case RedisTrouble():
             return Problem(
