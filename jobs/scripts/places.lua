@@ -3,6 +3,7 @@
 -- KEYS  numbers
 -- ARGV  prefix, owner...
 -- Returns {pace in ms ("" where unknown), head number (or 0)...}
+-- May be repeated: it writes nothing.
 local prefix, answer = ARGV[1], { redis.call('HGET', KEYS[1], '~pace') or '' }
 for index = 2, #ARGV do
   local head = redis.call('LINDEX', prefix .. 'ready:' .. ARGV[index], 0)

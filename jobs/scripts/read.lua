@@ -3,6 +3,7 @@
 -- KEYS  job, log
 -- ARGV  from, most entries, most bytes (at least one entry is given)
 -- Returns {} · {status, owner, attempt, number, reason, length, {entry...}}
+-- May be repeated: it writes nothing.
 local f = redis.call('HMGET', KEYS[1], 'status', 'owner', 'attempt', 'number', 'reason')
 if not f[1] then return {} end
 local from, most, bytes = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3])
