@@ -1,0 +1,30 @@
+"""All that is in Redis, to compare what two ways have led to."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from jobs.pipe import Pipe
+
+Dump = dict[bytes, Any]
+
+# Redis's own clock has gone on between two runs; what it wrote is no difference.
+TIMES = {b"submitted", b"until", b"ended", b"~last", b"~pace"}
+
+
+async def dump(pipe: Pipe) -> Dump:
+    """Key -> value, without times."""
+    found: Dump = {}
+    for key in sorted(await pipe.call("KEYS", "*")):
+        match await pipe.call("TYPE", key):
+            case b"hash":
+                flat = await pipe.call("HGETALL", key)
+                pairs = zip(flat[::2], flat[1::2], strict=True)
+                found[key] = {name: value for name, value in pairs if name not in TIMES}
+            case b"list":
+                found[key] = await pipe.call("LRANGE", key, 0, -1)
+            case b"zset":
+                found[key] = set(await pipe.call("ZRANGE", key, 0, -1))
+            case _:
+                found[key] = await pipe.call("GET", key)
+    return found
