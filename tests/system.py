@@ -117,15 +117,33 @@ class System:
         await wait_until(lambda: "worker ready" in worker.said, START_SECONDS)
         return worker
 
+    async def run(self, module: str, *arguments: str) -> str:
+        """What a command of ours prints; it must succeed."""
+        process = await asyncio.create_subprocess_exec(
+            sys.executable,
+            "-m",
+            module,
+            *arguments,
+            cwd=ROOT,
+            env=self._clean() | self.environ,
+            stdout=subprocess.PIPE,
+        )
+        said, _ = await process.communicate()
+        assert process.returncode == 0, said
+        return said.decode()
+
+    @staticmethod
+    def _clean() -> dict[str, str]:
+        return {k: v for k, v in os.environ.items() if not k.startswith(("HOLDLINE_", "OPENAI_"))}
+
     def _start(self, kind: type[_P], name: str, environ: dict[str, str]) -> _P:
         output = self._folder / f"{len(self._processes)}-{name}.log"
         argv, tie = leashed([sys.executable, "-m", name], signal.SIGKILL)
-        clean = {k: v for k, v in os.environ.items() if not k.startswith(("HOLDLINE_", "OPENAI_"))}
         with output.open("wb") as sink:
             popen = subprocess.Popen(
                 argv,
                 cwd=ROOT,
-                env=clean | self.environ | environ,
+                env=self._clean() | self.environ | environ,
                 stdin=subprocess.DEVNULL,
                 stdout=sink,
                 stderr=sink,

@@ -1,0 +1,240 @@
+"""Workers that die, pause, hang and stop: the answer arrives once, whole, and by one writer."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import signal
+import time
+from collections.abc import AsyncIterator
+from typing import Any
+
+import msgpack  # type: ignore[import-untyped]
+import pytest
+from openai import AsyncOpenAI
+
+from jobs.codec import decode_event
+from jobs.keys import Partition, new_response_id
+from jobs.log import read_all
+from jobs.pipe import Pipe
+from tests.fake_model import FakeModel
+from tests.paths.conftest import sdk
+from tests.system import System, wait_until
+
+pytestmark = pytest.mark.timeout(40)
+RESTARTED = "holdline:restarted"
+SLOW = "mode=slow tokens=60 pace=0.03"
+
+
+@pytest.fixture
+async def model() -> AsyncIterator[FakeModel]:
+    async with FakeModel() as model:
+        yield model
+
+
+@pytest.fixture
+async def ask(system: System) -> AsyncIterator[AsyncOpenAI]:
+    async with sdk(await system.server()) as client:
+        yield client
+
+
+async def finished(client: AsyncOpenAI, response_id: str) -> list[Any]:
+    """All events of a response, to its end."""
+    return [event async for event in await client.responses.retrieve(response_id, stream=True)]
+
+
+def kinds(events: list[Any], *wanted: str) -> list[str]:
+    return [event.type for event in events if event.type in wanted]
+
+
+def calls_in(text: str) -> set[str]:
+    """The numbers of the model calls whose tokens a text holds."""
+    return set(re.findall(r"c(\d+)t\d+", text))
+
+
+def spoken_since_restart(events: list[Any]) -> str:
+    last = max(i for i, e in enumerate(events) if e.type in ("response.created", RESTARTED))
+    said: list[str] = [e.delta for e in events[last:] if e.type == "response.output_text.delta"]
+    return "".join(said)
+
+
+async def start(
+    client: AsyncOpenAI, model: FakeModel, prompt: str = SLOW, tokens: int = 5, **more: Any
+) -> str:
+    """A response of which the model has said some tokens."""
+    response = await client.responses.create(input=prompt, model="m", background=True, **more)
+    await wait_until(lambda: model.calls and len(model.calls[-1].sent.split()) >= tokens)
+    return response.id
+
+
+async def test_a_worker_killed_before_the_first_token_costs_only_time(
+    system: System, model: FakeModel, ask: AsyncOpenAI
+) -> None:
+    worker = await system.worker(model.url)
+    response = await ask.responses.create(input="mode=silent times=1", model="m", background=True)
+    await wait_until(lambda: model.calls)
+    await worker.kill()
+    await system.worker(model.url)
+    events = await finished(ask, response.id)
+    assert [RESTARTED] == kinds(events, RESTARTED)
+    assert "response.completed" == events[-1].type
+    assert 2 == len(model.calls)
+
+
+async def test_a_worker_killed_in_mid_answer_is_announced_and_never_spliced(
+    system: System, model: FakeModel, ask: AsyncOpenAI
+) -> None:
+    worker = await system.worker(model.url)
+    id_ = await start(ask, model)
+    await worker.kill()
+    await system.worker(model.url)
+    events = await finished(ask, id_)
+    assert "response.completed" == events[-1].type
+    assert list(range(len(events))) == [event.sequence_number for event in events]
+    assert [RESTARTED] == kinds(events, RESTARTED)
+    assert {"2"} == calls_in(events[-1].response.output_text)
+    assert events[-1].response.output_text == spoken_since_restart(events)
+    assert 2 == len(model.calls)
+
+
+async def test_a_paused_worker_that_wakes_writes_not_one_byte_and_closes_its_call(
+    system: System, model: FakeModel, ask: AsyncOpenAI
+) -> None:
+    paused = await system.worker(model.url)
+    id_ = await start(ask, model, "mode=slow tokens=150 pace=0.03")
+    paused.signal(signal.SIGSTOP)
+    await system.worker(model.url)
+    await wait_until(lambda: len(model.calls) == 2 and len(model.calls[1].sent.split()) > 5)
+    paused.signal(signal.SIGCONT)
+    await wait_until(lambda: model.calls[0].closed_by_client is not None)
+    events = await finished(ask, id_)
+    after = [e.type for e in events].index(RESTARTED)
+    late = "".join(e.delta for e in events[after:] if e.type == "response.output_text.delta")
+    assert {"2"} == calls_in(late)
+    assert {"2"} == calls_in(events[-1].response.output_text)
+    assert 2 == len(model.calls)
+
+
+async def test_a_job_far_longer_than_its_lease_is_never_run_twice(
+    system: System, model: FakeModel, ask: AsyncOpenAI
+) -> None:
+    lease = {"HOLDLINE_LEASE_SECONDS": "0.3"}
+    await asyncio.gather(system.worker(model.url, **lease), system.worker(model.url, **lease))
+    id_ = await start(ask, model, "mode=slow tokens=100 pace=0.04")  # 13 leases long
+    events = await finished(ask, id_)
+    assert "response.completed" == events[-1].type
+    assert [] == kinds(events, RESTARTED)
+    assert 1 == len(model.calls)
+
+
+async def test_a_death_may_end_the_answer_instead_and_keeps_what_was_said(
+    system: System, model: FakeModel, ask: AsyncOpenAI
+) -> None:
+    worker = await system.worker(model.url)
+    id_ = await start(ask, model, metadata={"holdline_on_worker_death": "fail"})
+    await worker.kill()
+    await system.worker(model.url)
+    events = await finished(ask, id_)
+    end = events[-1].response
+    assert ("response.failed", "failed") == (events[-1].type, end.status)
+    assert "worker_lost" == end.error.code
+    assert {"1"} == calls_in(end.output_text)
+    assert 1 == len(model.calls)
+
+
+async def test_a_job_that_kills_its_workers_is_ended_and_buried(
+    system: System, model: FakeModel, ask: AsyncOpenAI, pipe: Pipe
+) -> None:
+    system.environ |= {"HOLDLINE_LEASE_SECONDS": "0.3", "HOLDLINE_MAX_ATTEMPTS": "2"}
+    response = await ask.responses.create(input="mode=hang tokens=8", model="m", background=True)
+    for turn in (1, 2):
+        worker = await system.worker(model.url)
+        await wait_until(lambda turn=turn: len(model.calls) == turn)  # type: ignore[misc]
+        await worker.kill()
+    await system.worker(model.url)
+    other = await ask.responses.create(input="tokens=2", model="m")
+    assert "completed" == other.status
+    events = await finished(ask, response.id)
+    assert "worker_lost" == events[-1].response.error.code
+    assert 2 == len([call for call in model.calls if "hang" in call.prompt])
+    assert [response.id.encode()] == await pipe.call("LRANGE", Partition(0).dead, 0, -1)
+
+    asked = system.run("worker.dead", "again", response.id)
+    again = re.findall(r"resp_\w+", await asked)[-1]
+    assert response.id != again
+    assert "0 in the dead list" in await system.run("worker.dead", "list")
+    assert "cancelled" == (await ask.responses.cancel(again)).status
+
+
+async def test_what_cannot_be_decoded_is_buried_and_the_worker_lives(
+    system: System, model: FakeModel, ask: AsyncOpenAI, pipe: Pipe
+) -> None:
+    names = Partition(0)
+    stranger = new_response_id(0)
+    waiting = await ask.responses.create(input="tokens=2", model="m", background=True)
+    await pipe.call("HSET", names.job(waiting.id), "job", msgpack.packb([99, "from the future"]))
+    await pipe.call("LPUSH", names.ready_prefix + "public", b"\x00garbage", stranger)
+    await system.worker(model.url)
+    events = await finished(ask, waiting.id)
+    assert "undecodable" == events[-1].response.error.code
+    assert "completed" == (await ask.responses.create(input="tokens=2", model="m")).status
+    dead = await pipe.call("LRANGE", names.dead, 0, -1)
+    assert {b"\x00garbage", waiting.id.encode()} == set(dead)
+    assert 1 == len(model.calls)
+
+
+async def test_sigterm_finishes_what_it_can(
+    system: System, model: FakeModel, ask: AsyncOpenAI
+) -> None:
+    worker = await system.worker(model.url)
+    id_ = await start(ask, model, "mode=slow tokens=40 pace=0.02")
+    worker.signal(signal.SIGTERM)
+    assert 0 == await worker.wait()
+    events = await finished(ask, id_)
+    assert "response.completed" == events[-1].type
+    assert 1 == len(model.calls)
+
+
+async def test_sigterm_gives_the_rest_back_at_once(
+    system: System, model: FakeModel, ask: AsyncOpenAI
+) -> None:
+    system.environ |= {"HOLDLINE_GRACE_SECONDS": "0.2", "HOLDLINE_LEASE_SECONDS": "30"}
+    worker = await system.worker(model.url)
+    id_ = await start(ask, model, "mode=slow tokens=100 pace=0.05")
+    await system.worker(model.url)
+    asked = time.monotonic()
+    worker.signal(signal.SIGTERM)
+    await wait_until(lambda: len(model.calls) == 2)
+    assert time.monotonic() - asked < 3  # the takeover did not wait for a lease of 30 s
+    assert 0 == await worker.wait()
+    events = await finished(ask, id_)
+    assert "response.completed" == events[-1].type
+    assert {"2"} == calls_in(events[-1].response.output_text)
+
+
+async def test_a_cancel_closes_a_silent_models_connection_within_a_quarter_second(
+    system: System, model: FakeModel, ask: AsyncOpenAI
+) -> None:
+    await system.worker(model.url, HOLDLINE_LEASE_SECONDS="30")
+    response = await ask.responses.create(input="mode=silent", model="m", background=True)
+    await wait_until(lambda: model.calls)
+    asked = time.monotonic()
+    assert "cancelled" == (await ask.responses.cancel(response.id)).status
+    await wait_until(lambda: model.calls[0].closed_by_client is not None)
+    closed = model.calls[0].closed_by_client
+    assert closed is not None
+    assert closed - asked < 0.25
+
+
+async def test_the_log_tells_as_many_attempts_as_there_were_calls(
+    system: System, model: FakeModel, ask: AsyncOpenAI, pipe: Pipe
+) -> None:
+    await system.worker(model.url)
+    response = await ask.responses.create(
+        input="mode=eof times=2", model="m", extra_body={"idempotency_key": "k"}
+    )
+    view = await read_all(pipe, response.id)
+    told = [decode_event(entry)["type"] for entry in view.entries]
+    attempts = told.count("response.in_progress") + told.count(RESTARTED)
+    assert (3, 3) == (attempts, len(model.calls))
+    assert 1 == sum(kind in ("response.completed", "response.failed") for kind in told)
