@@ -1,0 +1,59 @@
+"""`make chaos SEED=n SECONDS=s`: real processes, random faults, one checker. 1 on any violation."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import random
+import sys
+from pathlib import Path
+
+HERE = Path(__file__).parent
+# Python puts the folder of a program first; a module of ours must not hide another's.
+sys.path[:] = [place for place in sys.path if Path(place or ".").resolve() != HERE.resolve()]
+
+REPORTS = HERE.parent.parent / "chaos-report"
+
+
+def main() -> int:
+    """The exit status."""
+    from tests.chaos.checker import check
+    from tests.chaos.faults import PROFILES
+    from tests.chaos.report import keep, lines
+    from tests.chaos.run import run, workplace
+    from tests.chaos.sabotage import SABOTAGES
+
+    parser = argparse.ArgumentParser(prog="make chaos", description=__doc__)
+    parser.add_argument("--seed", type=int, default=random.randrange(1_000_000))
+    parser.add_argument("--seconds", type=float, default=30)
+    parser.add_argument("--loss", action="store_true", help="Redis loses what it acknowledged")
+    parser.add_argument("--profile", choices=sorted(PROFILES), default="usual")
+    parser.add_argument("--sabotage", choices=sorted(SABOTAGES), default="")
+    parser.add_argument("--keep", action="store_true", help="keep everything, also when all is well")
+    chosen = parser.parse_args()
+    profile = "loss" if chosen.loss else chosen.profile
+    if chosen.sabotage:
+        profile = SABOTAGES[chosen.sabotage][1]
+    print(f"seed {chosen.seed}, {chosen.seconds:g} s, {profile}", flush=True)
+    with workplace() as work:
+        going = run(
+            chosen.seed,
+            chosen.seconds,
+            profile=profile,
+            sabotage=chosen.sabotage,
+            folder=Path(work),
+        )
+        ran = asyncio.run(going)
+        verdict = check(ran.story)
+        report = lines(chosen.seed, chosen.seconds, profile, ran, verdict)
+        print("\n".join(report[1:]), flush=True)
+        wrong = bool(verdict.violations or ran.oddities)
+        if (wrong and not chosen.sabotage) or chosen.keep:
+            folder = REPORTS / f"{profile.replace(' ', '-')}-{chosen.seed}"
+            keep(folder, Path(work), report, ran)
+            print(f"everything is in {folder.parent.name}/{folder.name}")
+    return int(wrong)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

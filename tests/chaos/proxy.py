@@ -1,0 +1,224 @@
+"""A TCP proxy that misbehaves when told.
+
+Each connection is a link between its near end, where it was accepted, and its far end. A half-open
+link takes whatever it is sent and passes on nothing, not even the end: the peers must find out.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import socket
+import struct
+from collections import deque
+from socket import SO_LINGER, SO_RCVBUF, SOL_SOCKET
+from typing import Self, cast
+
+CONNECT_SECONDS = 2.0
+# So small that a link which is throttled is soon felt by the one who writes into it.
+RECEIVE_BUFFER = 16_384
+
+
+class _End(asyncio.Protocol):
+    """One of the two ends of a link."""
+
+    def __init__(self, link: Link) -> None:
+        self.link = link
+        self.transport: asyncio.Transport | None = None
+        self.pending: deque[bytes] = deque()
+        self._holds = 0
+
+    @property
+    def peer(self) -> _End:
+        return self.link.far if self is self.link.near else self.link.near
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self.transport = cast("asyncio.Transport", transport)
+        if self is self.link.near:
+            self.link.accepted()
+
+    def data_received(self, data: bytes) -> None:
+        self.link.passes(self, data)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self.transport = None
+        self.link.lost(self, reset=exc is not None)
+
+    def pause_writing(self) -> None:
+        self.peer.hold()
+
+    def resume_writing(self) -> None:
+        self.peer.release()
+
+    def hold(self) -> None:
+        """Reads no more until `release` was called as often."""
+        self._holds += 1
+        if self._holds == 1 and self.transport is not None:
+            self.transport.pause_reading()
+
+    def release(self) -> None:
+        self._holds -= 1
+        if self._holds == 0 and self.transport is not None and not self.transport.is_closing():
+            self.transport.resume_reading()
+
+    def write(self, data: bytes) -> None:
+        if self.transport is not None and not self.transport.is_closing():
+            self.transport.write(data)
+
+    def deliver(self) -> None:
+        """Passes on the oldest piece that was delayed."""
+        if self.pending and not self.link.deaf:
+            self.peer.write(self.pending.popleft())
+
+    def close(self, *, reset: bool) -> None:
+        if self.transport is None:
+            return
+        if reset:
+            with contextlib.suppress(OSError):
+                raw = self.transport.get_extra_info("socket")
+                raw.setsockopt(SOL_SOCKET, SO_LINGER, struct.pack("ii", 1, 0))
+            self.transport.abort()
+        else:
+            self.transport.close()
+
+
+class Link:
+    """One connection through the proxy, and what is wrong with it."""
+
+    def __init__(self, proxy: Proxy) -> None:
+        self.proxy = proxy
+        self.near = _End(self)
+        self.far = _End(self)
+        self.deaf = False
+        self.delay = 0.0
+        self.rate = 0.0
+        self.swallows = False
+        self.opened = False
+        self._opening: asyncio.Task[None] | None = None
+
+    def accepted(self) -> None:
+        self.proxy.links.append(self)
+        self._opening = asyncio.create_task(self._open())
+
+    async def _open(self) -> None:
+        loop = asyncio.get_running_loop()
+        raw = socket.socket()
+        raw.setblocking(False)
+        raw.setsockopt(SOL_SOCKET, SO_RCVBUF, RECEIVE_BUFFER)
+        try:
+            async with asyncio.timeout(CONNECT_SECONDS):
+                await loop.sock_connect(raw, ("127.0.0.1", self.proxy.target))
+                await loop.create_connection(lambda: self.far, sock=raw)
+        except OSError:
+            raw.close()
+            self.near.close(reset=True)
+            self.proxy.links.remove(self)
+            return
+        self.opened = True
+        while self.near.pending:
+            self.near.deliver()
+        if self.near.transport is None:
+            self.far.close(reset=True)
+
+    def passes(self, end: _End, data: bytes) -> None:
+        if self.deaf:
+            return
+        if end is self.far and self.swallows:
+            self.proxy.swallowed += 1
+            self.reset()
+            return
+        if end is self.near and self.proxy.needle and self.proxy.needle in data:
+            self.proxy.needle = b""
+            self.swallows = True
+        if not self.opened:
+            end.pending.append(data)
+            return
+        loop = asyncio.get_running_loop()
+        if self.delay or end.pending:
+            end.pending.append(data)
+            loop.call_later(self.delay, end.deliver)
+            return
+        end.peer.write(data)
+        if self.rate:
+            end.hold()
+            loop.call_later(len(data) / self.rate, end.release)
+
+    def lost(self, end: _End, *, reset: bool) -> None:
+        if not self.opened and end is self.near:
+            return  # the far end is closed when it is there, or was not to be had
+        if end.peer.transport is None:
+            if self in self.proxy.links:
+                self.proxy.links.remove(self)
+        elif not self.deaf:
+            peer = end.peer
+            asyncio.get_running_loop().call_later(
+                self.delay if end.pending else 0, lambda: peer.close(reset=reset)
+            )
+
+    def reset(self) -> None:
+        """Both peers have their connection reset."""
+        self.near.close(reset=True)
+        self.far.close(reset=True)
+
+    def close(self) -> None:
+        """Both peers see a clean end."""
+        self.near.close(reset=False)
+        self.far.close(reset=False)
+
+    def stall(self, seconds: float) -> None:
+        """Nothing passes for a while, and nothing is lost."""
+        loop = asyncio.get_running_loop()
+        for end in (self.near, self.far):
+            end.hold()
+            loop.call_later(seconds, end.release)
+
+    def swallow(self) -> None:
+        """The next thing that the far end says is lost, and the connection with it."""
+        self.swallows = True
+
+
+class Proxy:
+    """Listens on `port` and passes on to `target`; use it as an async context manager."""
+
+    def __init__(self, port: int, target: int) -> None:
+        self.port = port
+        self.target = target
+        self.links: list[Link] = []
+        # The reply to the next command that contains this is swallowed.
+        self.needle = b""
+        self.swallowed = 0
+        self.delay = 0.0
+        self._server: asyncio.Server | None = None
+
+    async def __aenter__(self) -> Self:
+        loop = asyncio.get_running_loop()
+        self._server = await loop.create_server(self._link, "127.0.0.1", self.port, backlog=512)
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        assert self._server is not None
+        self._server.close()
+        for link in list(self.links):
+            link.deaf = False
+            link.reset()
+
+    def _link(self) -> _End:
+        link = Link(self)
+        link.delay = self.delay
+        return link.near
+
+    def slow_down(self, delay: float) -> None:
+        """Every link, also of those to come, delays what it passes on by so many seconds."""
+        self.delay = delay
+        for link in self.links:
+            link.delay = delay
+
+    def heal(self) -> None:
+        """Nothing is wrong any more; what was half-open is reset."""
+        self.needle = b""
+        self.slow_down(0.0)
+        for link in list(self.links):
+            link.rate, link.swallows = 0.0, False
+            if link.deaf:
+                link.deaf = False
+                link.reset()

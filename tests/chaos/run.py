@@ -1,0 +1,247 @@
+"""One run: a system, a swarm and faults for some seconds; then calm, and everything is collected."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import random
+import re
+import tempfile
+import time
+from collections import Counter
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import aiohttp
+
+from jobs.codec import decode_event, decode_job
+from jobs.connect import Redis
+from jobs.errors import HoldlineError
+from jobs.pipe import Pipe
+from tests.chaos.faults import LEASE_SECONDS, PROFILES, Faults
+from tests.chaos.fleet import Fleet, Member, Storage, free_port
+from tests.chaos.proxy import Proxy
+from tests.chaos.story import Call, Event, Job, Story
+from tests.chaos.swarm import Client, Joiner, SocketClient, StreamClient, Town
+from tests.fake_model import FakeModel
+
+SERVERS, WORKERS = 3, 3
+CALM_SECONDS = 10.0
+BASELINE_SECONDS = 10.0
+# New answers stop so long before the faults do: a retry waits for seconds at the most.
+LAST_SECONDS = 1.5
+MARKER = re.compile(r"marker=(\S+)")
+
+
+@dataclass
+class Ran:
+    """What is left of a run."""
+
+    story: Story
+    faults: Faults
+    # What is wrong besides the promises that the checker knows.
+    oddities: list[str] = field(default_factory=list)
+    settled_after: float = 0.0
+    baseline_after: float = 0.0
+    swallowed: Counter[str] = field(default_factory=Counter)
+
+
+async def run(
+    seed: int, seconds: float, *, profile: str = "usual", sabotage: str = "", folder: Path
+) -> Ran:
+    """Runs for so many seconds, and some more until everything has ended."""
+    chosen = PROFILES[profile]
+    dice = random.Random(f"{seed} set-up")
+    data = folder / "redis"
+    data.mkdir(parents=True)
+    storage = Storage(data, free_port(dice))
+    await storage.start()
+    async with contextlib.AsyncExitStack() as stack:
+        stack.push_async_callback(storage.kill)
+        wire = await stack.enter_async_context(Proxy(free_port(dice), storage.port))
+        model = await stack.enter_async_context(FakeModel())
+        fleet = await stack.enter_async_context(
+            Fleet(folder, environ(wire.port), sabotage=sabotage)
+        )
+        for _ in range(SERVERS):
+            fleet.add_server(free_port(dice))
+        for _ in range(WORKERS):
+            fleet.add_worker(model.url)
+        assert await fleet.ready(), "\n".join(member.tail for member in fleet.members)
+        doors = [
+            await stack.enter_async_context(Proxy(free_port(dice), port)) for port in fleet.ports
+        ]
+        baseline = {member.pid: open_files(member) for member in fleet.servers}
+        http = await stack.enter_async_context(
+            aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0))
+        )
+        town = Town([f"http://127.0.0.1:{door.port}" for door in doors], http)
+        town.plain, town.model_pace = chosen.plain, chosen.model_pace
+        clients = swarm(town, seed)
+        faults = Faults(
+            chosen, random.Random(f"{seed} faults"), fleet, storage, wire, doors
+        )
+        tasks = [asyncio.create_task(client.run()) for client in clients]
+        stack.push_async_callback(end, tasks)
+        await asyncio.sleep(0.5)
+        asyncio.get_running_loop().call_later(seconds - LAST_SECONDS, setattr, town, "open", False)
+        await faults.run(seconds)
+        await faults.heal()
+        town.open, town.closing = False, True
+        calm = time.monotonic()
+        ran = Ran(Story([], {}, {}, [], calm, CALM_SECONDS, loss=profile == "loss"), faults)
+        if not await fleet.ready():
+            ran.oddities.append("somebody did not come back after the faults")
+        ran.settled_after = await until(lambda: all(c.idle for c in clients), calm + CALM_SECONDS)
+        await end(tasks)
+        async with Pipe(Redis(f"redis://127.0.0.1:{storage.port}")) as pipe:
+            await look_for_rest(ran, fleet, pipe, model, http, baseline)
+            await collect(ran.story, pipe)
+        ran.story.transcripts = town.transcripts
+        ran.story.calls = [
+            Call(call.number, marker, town.tokens.get(marker, 0))
+            for call in model.calls
+            if (marker := _marker(call.prompt))
+        ]
+        for member in fleet.members:
+            ran.oddities += member.oddities
+            ran.oddities += member.errors()
+    return ran
+
+
+def environ(redis_port: int) -> dict[str, str]:
+    """The settings of all processes: everything that waits waits shortly."""
+    return {
+        "REDIS_URL": f"redis://127.0.0.1:{redis_port}",
+        "OPENAI_API_KEY": "test",
+        "HOLDLINE_MODEL": "simulation",
+        "HOLDLINE_LEASE_SECONDS": str(LEASE_SECONDS),
+        "HOLDLINE_MAX_ATTEMPTS": "5",
+        "HOLDLINE_GRACE_SECONDS": "0.3",
+        "HOLDLINE_PING_SECONDS": "1",
+        "HOLDLINE_FIRST_TOKEN_SECONDS": "1",
+        "HOLDLINE_SILENCE_SECONDS": "1",
+        "HOLDLINE_TOTAL_SECONDS": "20",
+        "HOLDLINE_RETENTION_SECONDS": "600",
+    }
+
+
+def swarm(town: Town, seed: int) -> list[Client]:
+    """The clients, each with dice of its own."""
+    clients: list[Client] = []
+
+    def dice(name: str) -> random.Random:
+        return random.Random(f"{seed} {name}")
+
+    kinds: list[tuple[str, type[Client], int, int]] = [
+        ("lanes", SocketClient, 12, 4),
+        ("single", SocketClient, 8, 1),
+        ("stream", StreamClient, 8, 1),
+        ("joiner", Joiner, 6, 3),
+    ]
+    for name, kind, number, most in kinds:
+        names = [f"{name}-{index}" for index in range(number)]
+        clients += [kind(name, town, dice(name), most) for name in names]
+    return clients
+
+
+async def end(tasks: list[asyncio.Task[None]]) -> None:
+    """Cancels them, and raises what one of them has died of."""
+    for task in tasks:
+        task.cancel()
+    for result in await asyncio.gather(*tasks, return_exceptions=True):
+        if isinstance(result, Exception):
+            raise result
+
+
+async def until(true: object, deadline: float) -> float:
+    """Waits for it to be true, not longer than the deadline; how long that took."""
+    assert callable(true)
+    began = time.monotonic()
+    while not true() and time.monotonic() < deadline:
+        await asyncio.sleep(0.02)
+    return time.monotonic() - began
+
+
+def open_files(member: Member) -> int:
+    """How many files and sockets the process holds, where the system tells."""
+    with contextlib.suppress(OSError):
+        return len(list(Path(f"/proc/{member.pid}/fd").iterdir()))
+    return 0
+
+
+async def look_for_rest(
+    ran: Ran,
+    fleet: Fleet,
+    pipe: Pipe,
+    model: FakeModel,
+    http: aiohttp.ClientSession,
+    baseline: dict[int, int],
+) -> None:
+    """After the last client has gone nothing may be left but what retention keeps."""
+    most = max(baseline.values()) + 4
+    rest: list[str] = []
+    began = time.monotonic()
+    while time.monotonic() - began < BASELINE_SECONDS:
+        rest = await in_redis(pipe)
+        rest += [f"the model still answers call {call.number}" for call in model.open_calls]
+        for server, port in zip(fleet.servers, fleet.ports, strict=True):
+            if (number := open_files(server)) > most:
+                rest.append(f"{server.name} holds {number} files, {most} at most at its start")
+            rest += await in_server(http, server.name, port)
+        if not rest:
+            break
+        await asyncio.sleep(0.2)
+    ran.baseline_after = time.monotonic() - began
+    ran.oddities += [f"left behind: {what}" for what in rest]
+
+
+async def in_redis(pipe: Pipe) -> list[str]:
+    """What is left of a queue in which nothing waits and nothing runs."""
+    rest: list[str] = []
+    for key in sorted(await pipe.call("KEYS", "holdline:*")):
+        name = key.decode().partition("}:")[2]
+        if await pipe.call("PTTL", key) == -1:
+            rest.append(f"key {name} would live for ever")
+        if name.startswith(("leases", "delayed", "open", "ready:", "ring")):
+            kind = await pipe.call("TYPE", key)
+            how_many = {b"zset": "ZCARD", b"list": "LLEN"}.get(kind)
+            number = await pipe.call(how_many, key) if how_many else "?"
+            rest.append(f"key {name} with {number} entries")
+    return rest
+
+
+async def in_server(http: aiohttp.ClientSession, name: str, port: int) -> list[str]:
+    """Followers and sockets that nobody holds any more."""
+    async with http.get(f"http://127.0.0.1:{port}/metrics") as response:
+        page = await response.text()
+    found = dict(re.findall(r"^(holdline_\w+) (\S+)$", page, re.MULTILINE))
+    gauges = ("holdline_followers", "holdline_sockets", "holdline_slow_sockets")
+    return [f"{name} {gauge} {found[gauge]}" for gauge in gauges if float(found[gauge])]
+
+
+async def collect(story: Story, pipe: Pipe) -> None:
+    """All jobs and logs, as Redis has them."""
+    for key in await pipe.call("KEYS", "holdline:*}:job:*"):
+        id_ = key.decode().rpartition(":")[2]
+        status, attempt, packed = await pipe.call("HMGET", key, "status", "attempt", "job")
+        marker = ""
+        with contextlib.suppress(HoldlineError, TypeError):
+            marker = (decode_job(packed).params.get("metadata") or {}).get("marker", "")
+        story.jobs[id_] = Job((status or b"?").decode(), int(attempt or 0), marker)
+        entries = await pipe.call("LRANGE", key.replace(b":job:", b":log:"), 0, -1)
+        events: list[Event] = [decode_event(entry) for entry in entries]
+        story.logs[id_] = events
+
+
+def _marker(prompt: str) -> str:
+    found = MARKER.search(prompt)
+    return found[1] if found else ""
+
+
+def workplace() -> tempfile.TemporaryDirectory[str]:
+    """A folder for the run, in memory where that is possible: Redis writes to it all the time."""
+    memory = Path("/dev/shm")  # noqa: S108 - a folder of our own is made in it
+    return tempfile.TemporaryDirectory(
+        prefix="holdline-chaos-", dir=memory if memory.is_dir() else None
+    )

@@ -1,0 +1,94 @@
+"""Starts a server or a worker with one of its lines of defence switched off.
+
+    python -m tests.chaos.sabotage WHAT server|worker
+
+The checker must see each of these; they are nowhere but here.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import sys
+from collections.abc import Callable
+
+from jobs.cursor import Place
+from jobs.scripts import SCRIPTS, Script
+
+
+def change(script: str, before: str, after: str) -> None:
+    """A script without one of its conditions."""
+    old = SCRIPTS[script]
+    source = old.source.replace(before.encode(), after.encode())
+    assert source != old.source, f"{script} has changed: {before}"
+    sha = hashlib.sha1(source, usedforsecurity=False).hexdigest()
+    SCRIPTS[script] = Script(script, source, sha.encode())
+
+
+def fence() -> None:
+    """An append does not ask whose the response is."""
+    change(
+        "append",
+        "if f[1] ~= 'running' or f[2] ~= ARGV[1] then return { 'fenced' } end",
+        "",
+    )
+
+
+def compare() -> None:
+    """An append does not compare the log's length with its writer's."""
+    change("append", "if length == expected then", "if true then")
+
+
+def seen() -> None:
+    """A follower passes on entries that it has sent before."""
+    from server.follower import Follower
+    from server.wire import Frame
+
+    def ring(self: Follower, first: int, frames: list[Frame]) -> None:
+        self._heard = max(self._heard, first + len(frames))
+        if not self._live or self.done:
+            return
+        if self._cursor.place(first, len(frames)) is Place.BEHIND or not self._sink.writable:
+            self.catch_up()
+        else:
+            self._send(frames)
+
+    Follower.ring = ring  # type: ignore[method-assign]
+
+
+def gap() -> None:
+    """Nothing is read again after the bell was deaf."""
+    from server.relay import Feed
+
+    original = Feed.gap
+
+    def once(self: Feed) -> None:
+        if not self.confirmed:
+            original(self)
+
+    Feed.gap = once  # type: ignore[method-assign]
+
+
+SABOTAGES: dict[str, tuple[Callable[[], None], str]] = {
+    "fence": (fence, "zombies"),
+    "seen": (seen, "late bells"),
+    "gap": (gap, "deaf bells"),
+    "compare": (compare, "lost replies"),
+}
+
+
+def main() -> int:
+    """Runs the process."""
+    _, what, kind = sys.argv
+    SABOTAGES[what][0]()
+    sys.argv = [kind]
+    if kind == "server":
+        from server.__main__ import main as serve
+
+        return serve()
+    from worker.__main__ import main as work
+
+    return work()
+
+
+if __name__ == "__main__":
+    sys.exit(main())
