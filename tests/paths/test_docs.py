@@ -1,0 +1,346 @@
+"""What the documents say is true: tables against the code, examples against a system."""
+
+from __future__ import annotations
+
+import ast
+import asyncio
+import json
+import os
+import re
+import shutil
+import sys
+from collections.abc import AsyncIterator, Iterator
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import pytest
+from aiohttp import web
+
+import worker.config
+from dev.__main__ import ENVIRONMENT
+from dev.model import DemoModel
+from jobs.environment import KNOWN, ConfigError
+from jobs.keys import Partition
+from jobs.scripts import SCRIPTS
+from server import request as requests
+from server.closing import CloseCode
+from server.config import Config
+from server.metrics import Metrics
+from server.problem import Problem
+from tests.system import Server, System
+from worker.outcome import CAUSES, Then
+
+ROOT = Path(__file__).parent.parent.parent
+README = (ROOT / "README.md").read_text()
+PROTOCOL = (ROOT / "docs/protocol.md").read_text()
+REDIS = (ROOT / "docs/redis.md").read_text()
+OPERATING = (ROOT / "docs/operating.md").read_text()
+DOCUMENTS = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
+ADDRESS = "http://127.0.0.1:8080"
+
+
+def section(document: str, heading: str) -> str:
+    """What stands under a heading."""
+    return document.split(f"\n## {heading}\n")[1].split("\n## ", maxsplit=1)[0]
+
+
+def rows_of(text: str) -> list[list[str]]:
+    """The rows of the tables in a text, without their heads."""
+    lines = text.splitlines()
+    rows = [
+        [cell.strip() for cell in line.split("|")[1:-1]]
+        for line, following in pairwise([*lines, ""])
+        if line.startswith("| ") and not following.startswith("|---")
+    ]
+    assert rows, "no table"
+    return rows
+
+
+def table(document: str, heading: str) -> list[list[str]]:
+    return rows_of(section(document, heading))
+
+
+def words(cell: str) -> list[str]:
+    """What is quoted as code in a cell."""
+    found: list[str] = re.findall(r"`([^`]+)`", cell)
+    return found
+
+
+def first_words(rows: list[list[str]]) -> list[str]:
+    """What the first column names."""
+    return [word for row in rows for word in words(row[0])]
+
+
+def blocks(document: str, language: str) -> list[str]:
+    """The fenced blocks of a language; "" is that of those which name none."""
+    fenced = re.split(r"^```(.*)\n", document, flags=re.MULTILINE)
+    # Text, opening, block, closing, text, opening, ...
+    return [
+        block for name, block in zip(fenced[1::4], fenced[2::4], strict=True) if name == language
+    ]
+
+
+def calls(folder: str) -> Iterator[ast.Call]:
+    for path in sorted((ROOT / folder).glob("*.py")):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Call):
+                yield node
+
+
+def constant(call: ast.Call, place: int) -> Any:
+    argument = call.args[place] if place < len(call.args) else None
+    return argument.value if isinstance(argument, ast.Constant) else None
+
+
+# Tables
+
+
+def test_every_setting_is_documented_and_every_documented_one_exists() -> None:
+    dev = set(re.findall(r"HOLDLINE_[A-Z_]+", ENVIRONMENT))
+    named = {n for d in DOCUMENTS for n in re.findall(r"\bHOLDLINE_[A-Z_]+", d.read_text())}
+    assert set() == named - KNOWN.keys() - dev
+    assert sorted(KNOWN) == sorted(first_words(table(OPERATING, "Settings")))
+
+
+GIVEN = {"OPENAI_API_KEY": "any"}
+NUMBERS = [row for row in table(OPERATING, "Settings") if row[2]]
+
+
+@pytest.mark.parametrize(("name", "default", "limits"), [(*row[:3],) for row in NUMBERS])
+def test_the_documented_default_and_limits_are_those_of_the_code(
+    name: str, default: str, limits: str
+) -> None:
+    name = name.strip("`")
+    least, most = limits.split(", ")
+
+    def read(**environ: str) -> tuple[Config, worker.config.Config]:
+        return Config.from_environ(environ), worker.config.load(GIVEN | environ)
+
+    assert read() == read(**{name: default})
+    for bound in {least, most} - {default}:
+        assert read() != read(**{name: bound})
+    for beyond in (str(float(least) - 1), str(float(most) + 1)):
+        with pytest.raises(ConfigError, match=name):
+            read(**{name: beyond})
+
+
+def test_every_code_of_a_refusal_is_documented_with_its_status() -> None:
+    coded: set[tuple[str, str]] = set()
+    for call in calls("server"):
+        match call.func:
+            case ast.Name("Problem") if constant(call, 1):
+                coded.add((constant(call, 1), str(constant(call, 0))))
+            case ast.Name("invalid"):
+                coded.add((constant(call, 2) or "invalid_value", "400"))
+            case _:
+                pass
+    coded |= {("not_found", "404"), ("method_not_allowed", "405")}  # server.app, of aiohttp's own
+    documented = [(words(row[0])[0], row[1]) for row in table(PROTOCOL, "Errors")]
+    assert sorted(coded) == sorted(documented)
+
+
+def test_every_cause_is_documented_with_what_follows() -> None:
+    rows = table(PROTOCOL, "Why a response failed or waits")
+    assert {name: cause.then for name, cause in CAUSES.items()} == {
+        words(row[0])[0]: Then(row[1]) for row in rows
+    }
+
+
+def test_every_close_code_is_documented_with_its_band() -> None:
+    rows = table(PROTOCOL, "Close codes")
+    advice = {int(code): row[1] for row in rows for code in row[0].split(", ")}
+    assert {code: code.come_back for code in CloseCode} == {
+        code: advice[code].startswith("yes") for code in CloseCode
+    }
+    assert {int(code) for code in CloseCode} >= {code for code in advice if code >= 4000}
+
+
+def test_every_message_is_documented() -> None:
+    sent = set(first_words(table(PROTOCOL, "Messages of the server")))
+    received = set(first_words(table(PROTOCOL, "Messages of the client")))
+    assert set(requests._KINDS) == received
+    written: set[str] = set()
+    for folder in ("jobs", "server"):
+        for path in (ROOT / folder).glob("*.py"):
+            written |= set(re.findall(r'"(holdline:[a-z]+)"', path.read_text()))
+    assert written - received == sent - {"error"}
+    lines = "".join(blocks(PROTOCOL, "json")).splitlines()
+    shown = {event["type"] for event in map(json.loads, lines) if "type" in event}
+    assert sent | received <= shown
+
+
+def test_every_parameter_is_documented_with_the_values_that_are_accepted() -> None:
+    parts = section(PROTOCOL, "Parameters").split("\nNeutral: ")
+    supported, neutral_rows = map(rows_of, parts)
+    assert set(requests.Create.__struct_fields__) == set(first_words(supported))
+    neutral = {words(row[0])[0]: row[1] for row in neutral_rows}
+    assert set(requests._NEUTRAL) == set(neutral)
+    for name, cell in neutral.items():
+        documented = [json.loads(value) for value in words(cell)]
+        assert list(requests._NEUTRAL[name]) == documented, name
+        for value in [None, *documented]:
+            requests.parse_create({"input": "x", name: value})
+        with pytest.raises(Problem, match=name):
+            requests.parse_create({"input": "x", name: "no such value"})
+
+
+def test_every_script_and_every_key_is_documented() -> None:
+    assert sorted(SCRIPTS) == sorted(first_words(table(REDIS, "Scripts")))
+    keys = rows_of(section(REDIS, "Keys").split("The fields of a job")[0])
+    names = Partition(0)
+    made = [
+        *(names.job("x"), names.log("x"), names.bell("x"), names.idempotency("x", "y")),
+        *(names.ready_prefix, names.ring, names.wake, names.leases, names.delayed, names.open),
+        *(names.dead, names.numbers, names.cancels, names.epoch, names.claimed("x")),
+        names.probe("x"),
+    ]
+    public = [name for name in dir(names) if not name.startswith("_")]
+    assert len(public) == len(made) + len(("number", "prefix")), "a key that this test misses"
+    kinds = {name.removeprefix(names.prefix).partition(":")[0] for name in made}
+    assert kinds == {name.partition(":")[0] for name in first_words(keys)}
+
+
+def test_every_metric_is_documented() -> None:
+    exposed = {
+        metric.name + ("_total" if metric.type == "counter" else "")
+        for metric in Metrics().registry.collect()
+    }
+    assert exposed == set(first_words(table(OPERATING, "Metrics")))
+
+
+@pytest.mark.parametrize(("folder", "nth"), [("server", 0), ("worker", 1)])
+def test_every_log_line_is_documented(folder: str, nth: int) -> None:
+    said: set[str] = set()
+    for call in calls(folder):
+        match call.func:
+            case ast.Attribute(ast.Name("log") | ast.Attribute(attr="_log"), level):
+                said.add(constant(call, 1 if level == "log" else 0))
+            case _:
+                pass
+    said -= {None}
+    half = section(OPERATING, "Log lines").split("Of a worker:")[nth]
+    assert said == {words(row[0])[0] for row in rows_of(half)}
+
+
+# Links and blocks
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
+def test_links_lead_somewhere(document: Path) -> None:
+    for target in re.findall(r"\]\(([^)\s]+)\)", document.read_text()):
+        if "://" in target:
+            continue
+        path, _, anchor = target.partition("#")
+        place = (document.parent / path).resolve() if path else document
+        assert place.exists(), target
+        if anchor:
+            headings = re.findall(r"^#+ (.+)$", place.read_text(), re.MULTILINE)
+            anchors = [re.sub(r"[^\w\- ]", "", h.lower()).replace(" ", "-") for h in headings]
+            assert anchor in anchors, target
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
+def test_examples_parse(document: Path) -> None:
+    text = document.read_text()
+    for block in blocks(text, "python"):
+        ast.parse(block)
+    for block in blocks(text, "json"):
+        for line in block.splitlines():
+            json.loads(line)
+
+
+# What is run
+
+
+@pytest.fixture
+async def server(system: System) -> AsyncIterator[Server]:
+    """A system whose model is the demo model, at a pace of machines."""
+    runner = web.AppRunner(DemoModel(tokens_per_second=500).app(), shutdown_timeout=0.1)
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", 0).start()
+    try:
+        server = await system.server(HOLDLINE_MODEL="holdline-demo")
+        await system.worker(f"http://127.0.0.1:{runner.addresses[0][1]}/v1")
+        yield server
+    finally:
+        await runner.cleanup()
+
+
+async def run(*command: str) -> str:
+    """What a command prints; it must succeed."""
+    clean = {k: v for k, v in os.environ.items() if not k.lower().endswith("_proxy")}
+    process = await asyncio.create_subprocess_exec(
+        *command, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE, env=clean
+    )
+    output, errors = await process.communicate()
+    assert 0 == process.returncode, errors.decode()
+    return output.decode()
+
+
+async def test_the_readmes_curl_streams_an_answer(server: Server) -> None:
+    if shutil.which("curl") is None:
+        pytest.skip("curl is missing")
+    (script,) = (block for block in blocks(README, "sh") if block.startswith("curl"))
+    output = await run("bash", "-c", script.replace(ADDRESS, server.url))
+    kinds = re.findall(r"^event: (.+)$", output, re.MULTILINE)
+    assert ("response.created", "response.completed") == (kinds[0], kinds[-1])
+    assert output.endswith("data: [DONE]\n\n")
+
+
+async def test_the_readmes_sdk_example_prints_the_answer(server: Server) -> None:
+    (program,) = blocks(README, "python")
+    # "Later" is when the answer has begun; a cursor beyond the end of a log is refused.
+    begun = "while not client.responses.retrieve(answer.id).output: pass\n# Later"
+    program = program.replace("# Later", begun)
+    output = await run(sys.executable, "-c", program.replace(ADDRESS, server.url))
+    assert "Why is the sky blue?" in output
+    assert output.endswith("\n")
+
+
+async def test_the_proof_is_checked_as_the_protocol_says(server: Server) -> None:
+    (program,) = blocks(PROTOCOL, "python")
+    async with (
+        aiohttp.ClientSession() as http,
+        http.post(f"{server.url}/v1/responses", json={"input": "Grüße"}) as answer,
+    ):
+        response = await answer.json()
+    exec(program, {"response": response})
+    response["output"][0]["content"][0]["text"] += " "
+    with pytest.raises(AssertionError):
+        exec(program, {"response": response})
+
+
+async def test_the_readmes_socket_session_goes_as_written(server: Server) -> None:
+    (session,) = (block for block in blocks(README, "") if block.startswith("< "))
+    response_id = ""
+    async with aiohttp.ClientSession() as http:
+        ws = await http.ws_connect(server.ws_url)
+        for line in session.splitlines():
+            match line[:2]:
+                case "> ":
+                    await ws.send_json(json.loads(line[2:].replace("resp_...", response_id)))
+                case "< ":
+                    event = await matching(ws, line)
+                    response_id = event.get("response", {}).get("id", response_id)
+                case _:
+                    assert "connect again" in line
+                    await ws.close()
+                    ws = await http.ws_connect(server.ws_url)
+        await ws.close()
+
+
+async def matching(ws: aiohttp.ClientWebSocketResponse, line: str) -> dict[str, Any]:
+    """The next event, which is what the line says. Deltas may be many, and news of the wait come
+    in between; nothing else is passed over, except before the end.
+    """
+    (kind,) = re.findall(r'"type":"([^"]+)"', line)
+    number = re.findall(r'"sequence_number":(\d+)', line)
+    while True:
+        event: dict[str, Any] = await ws.receive_json(timeout=8)
+        if event["type"] == kind:
+            assert not number or int(number[0]) == event["sequence_number"]
+            return event
+        passed = event["type"] == "holdline:queued" or kind == "response.completed"
+        assert passed, f"{event['type']} where {kind} is written"
