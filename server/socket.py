@@ -272,14 +272,19 @@ class Socket:
         self._metrics.behind.inc()
         try:
             left, since = transport.get_write_buffer_size(), time.monotonic()
-            while left and not transport.is_closing():
+            while left:
                 await asyncio.sleep(DRAIN_STEP_SECONDS)
+                if transport.is_closing():
+                    # It would stay open until a dead peer has read the rest.
+                    transport.abort()
+                    return
                 size = transport.get_write_buffer_size()
                 if size != left:
                     left, since = size, time.monotonic()
                 elif time.monotonic() - since > STUCK_SECONDS:
                     self._metrics.closed_slow.inc()
                     transport.abort()
+                    return
         finally:
             self._metrics.behind.dec()
             self._draining = None
@@ -294,6 +299,8 @@ class Socket:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+        if self._transport is not None and self._transport.get_write_buffer_size():
+            self._transport.abort()  # nobody will read the rest
 
 
 def _problem(error: Problem | HoldlineError) -> Problem:
