@@ -5,6 +5,7 @@ from __future__ import annotations
 import ipaddress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
 
 from jobs import environment as env
 from jobs.environment import ConfigError
@@ -27,6 +28,7 @@ class Config:
     grace_seconds: float
     max_body_bytes: int
     wait_replicas: int
+    origins: tuple[str, ...]
     terms: Terms
 
     @classmethod
@@ -53,8 +55,25 @@ class Config:
                 env.number(environ, "HOLDLINE_MAX_BODY_BYTES", 1_048_576, 1024, 67_108_864)
             ),
             wait_replicas=int(env.number(environ, "HOLDLINE_WAIT_REPLICAS", 0, 0, 10)),
+            origins=_origins(env.text(environ, "HOLDLINE_ORIGINS", "")),
             terms=env.terms(environ),
         )
+
+
+def _origins(written: str) -> tuple[str, ...]:
+    """The sites of a list with commas, as browsers name them.
+
+    Raises: ConfigError.
+    """
+    origins = tuple(part.strip() for part in written.split(",") if part.strip())
+    for origin in origins:
+        parts = urlsplit(origin)
+        if parts.scheme not in ("http", "https") or origin != f"{parts.scheme}://{parts.netloc}":
+            raise ConfigError(
+                f"HOLDLINE_ORIGINS holds {origin!r}, which no browser sends; an origin is "
+                "scheme://host[:port] with no path, such as https://shop.example"
+            )
+    return origins
 
 
 def _is_loopback(host: str) -> bool:
