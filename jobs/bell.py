@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Self
 import hiredis
 
 from .errors import RedisAway, RedisTrouble
-from .pipe import READ_BYTES, RETRY_SECONDS, pack
+from .pipe import READ_BYTES, RETRY_SECONDS, ended, pack
 
 if TYPE_CHECKING:
     from .connect import Redis, Wire
@@ -65,9 +65,7 @@ class Bell:
 
     async def __aexit__(self, *_: object) -> None:
         if self._owner is not None:
-            self._owner.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await self._owner
+            await ended(self._owner)
 
     def listen(self, channel: str, ring: Ring, gap: Gap) -> None:
         """From now on `ring` has every message of the channel, and `gap` what may be missing.
@@ -109,12 +107,10 @@ class Bell:
         try:
             await self._receive(wire)
         finally:
-            watch.cancel()
             self._wire = None
             self._confirmed.clear()
             wire.close()
-            with contextlib.suppress(asyncio.CancelledError):
-                await watch
+            await ended(watch)
 
     async def _receive(self, wire: Wire) -> None:
         messages = hiredis.Reader()
@@ -125,9 +121,12 @@ class Bell:
                 return
             if not data:
                 return
-            messages.feed(data)
-            while (message := messages.gets()) is not False:
-                self._dispatch(message)
+            try:
+                messages.feed(data)
+                while (message := messages.gets()) is not False:
+                    self._dispatch(message)
+            except hiredis.ProtocolError:
+                return
 
     def _dispatch(self, message: object) -> None:
         match message:

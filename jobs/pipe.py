@@ -14,7 +14,6 @@ A lost connection fails what was under way, because nobody can know whether it w
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import random
 import time
 from collections import deque
@@ -62,9 +61,7 @@ class Pipe:
 
     async def __aexit__(self, *_: object) -> None:
         if self._owner is not None:
-            self._owner.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await self._owner
+            await ended(self._owner)
 
     async def run(self, script: str, keys: list[str], args: list[Argument]) -> Any:
         """The reply of a script, which is repeated over lost connections until the deadline.
@@ -72,10 +69,11 @@ class Pipe:
         Raises: RedisAway, RedisFull, RedisRefused.
         """
         code = SCRIPTS[script]
+        how = ("EVALSHA", code.sha)
         until = time.monotonic() + self._deadline
         while True:
             try:
-                return await self.call("EVALSHA", code.sha, len(keys), *keys, *args, until=until)
+                return await self.call(*how, len(keys), *keys, *args, until=until)
             except RedisAway:
                 if time.monotonic() + WATCH_SECONDS >= until:
                     raise
@@ -84,7 +82,7 @@ class Pipe:
                 if not str(error).startswith("NOSCRIPT"):
                     raise
                 # Redis was restarted, failed over or told to flush: the source loads it again.
-                return await self.call("EVAL", code.source, len(keys), *keys, *args, until=until)
+                how = ("EVAL", code.source)
 
     async def call(self, *command: Argument, until: float | None = None) -> Any:
         """The reply of one command, issued once.
@@ -115,7 +113,9 @@ class Pipe:
             self._wire.writer.write(b"".join(outgoing))
 
     async def _connection(self, until: float) -> None:
-        if self._wire is None:
+        # Looked at again after the wait: a connection may be gone before its waiters have run, and
+        # a command issued between two connections would shift all replies of the second one.
+        while self._wire is None:
             try:
                 async with asyncio.timeout(max(until - time.monotonic(), 0)):
                     await self._connected.wait()
@@ -150,13 +150,11 @@ class Pipe:
         try:
             await self._receive(wire)
         finally:
-            watch.cancel()
             self._connected.clear()
             self._wire = None
             wire.close()
             self._fail_all("the connection to Redis was lost")
-            with contextlib.suppress(asyncio.CancelledError):
-                await watch
+            await ended(watch)
 
     async def _receive(self, wire: Wire) -> None:
         replies = hiredis.Reader()
@@ -167,11 +165,14 @@ class Pipe:
                 return
             if not data:
                 return
-            replies.feed(data)
-            while (reply := replies.gets()) is not False:
-                _, future = self._under_way.popleft()
-                if not future.done():
-                    future.set_result(reply)
+            try:
+                replies.feed(data)
+                while (reply := replies.gets()) is not False:
+                    _, future = self._under_way.popleft()
+                    if not future.done():
+                        future.set_result(reply)
+            except (hiredis.ProtocolError, IndexError):
+                return  # no reply, or one that nobody asked for: what follows means nothing
 
     async def _watch(self, wire: Wire) -> None:
         while True:
@@ -186,6 +187,14 @@ class Pipe:
             if not future.done():
                 future.set_exception(RedisAway(why))
                 future.exception()  # a caller that was cancelled will not ask for it
+
+
+async def ended(task: asyncio.Task[None]) -> None:
+    """Cancels a task and waits for its end, and swallows no cancellation of the one who waits."""
+    task.cancel()
+    await asyncio.wait([task])
+    if not task.cancelled():
+        task.result()
 
 
 def pack(*command: Argument) -> bytes:
