@@ -83,7 +83,7 @@ class Bell:
 
     def _write(self, *command: str) -> None:
         if self._wire is not None:
-            self._wire.writer.write(pack(*command))
+            self._wire.send(pack(*command))
 
     async def _stay_connected(self) -> None:
         failures = 0

@@ -49,6 +49,13 @@ class Wire:
     reader: asyncio.StreamReader
     writer: Writer
 
+    def send(self, data: bytes) -> None:
+        """Writes, or drops what a connection that is already closing would not carry: uvloop
+        raises there, and what was under way is failed by whoever reads.
+        """
+        if not self.writer.transport.is_closing():
+            self.writer.write(data)
+
     def close(self) -> None:
         """Drops the connection and what was not yet written."""
         self.writer.transport.abort()

@@ -110,7 +110,7 @@ class Pipe:
     def _flush(self) -> None:
         outgoing, self._outgoing = self._outgoing, []
         if self._wire is not None and outgoing:
-            self._wire.writer.write(b"".join(outgoing))
+            self._wire.send(b"".join(outgoing))
 
     async def _connection(self, until: float) -> None:
         # Looked at again after the wait: a connection may be gone before its waiters have run, and
