@@ -1,14 +1,14 @@
 """Reads a run that is over, and says everything that is not as it was promised. No I/O.
 
-    I1   a log only grows, entry after entry
-    I2   no attempt writes after a newer one has begun
-    I3   exactly one event ends a log, and it is the last
-    I4   what was acknowledged ends, within the bound after the faults have ended
-    I5   what a client has is the beginning of the log: no gap, no repeat, in order
-    I6   no call of the model that is not an attempt in the log; one key, one response
-    I7   nobody sees what is another's
-    I10  what was lost is said with a code
-    G7   completed means whole
+I1   a log only grows, entry after entry
+I2   no attempt writes after a newer one has begun
+I3   exactly one event ends a log, and it is the last
+I4   what was acknowledged ends, within the bound after the faults have ended
+I5   what a client has is the beginning of the log: no gap, no repeat, in order
+I6   no call of the model that is not an attempt in the log; one key, one response
+I7   nobody sees what is another's
+I10  what was lost is said with a code
+G7   completed means whole
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 from functools import partial
 
 from tests.chaos.grammar import TERMINAL, Fold
-from tests.chaos.legs import Leg, Read, Reader
+from tests.chaos.legs import Leg, Reader
 from tests.chaos.story import Event, Story
 
 # Refusals after which asking again is right, and none of which loses anything.
@@ -245,7 +245,7 @@ def _short(event: Event | None) -> str:
     word = event.get("delta") or event.get("attempt") or event.get("text")
     if "response" in event:
         word = event["response"]["status"]
-    return event["type"] + ("" if word is None else f" {str(word)[-60:]!r}")
+    return str(event["type"]) + ("" if word is None else f" {str(word)[-60:]!r}")
 
 
 def _excerpt(numbered: list[tuple[int, Event]], around: int | None) -> list[str]:
@@ -255,5 +255,3 @@ def _excerpt(numbered: list[tuple[int, Event]], around: int | None) -> list[str]
         *([f"... {left_out} before"] if left_out > 0 else []),
         *(f"{number:4} {_short(event)}" for number, event in shown[-12:]),
     ]
-
-

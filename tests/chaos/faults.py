@@ -40,7 +40,7 @@ FAULTS: dict[str, Fault] = {}
 
 
 def fault(kind: Fault) -> Fault:
-    FAULTS[kind.__name__.replace("_", ".", 1)] = kind  # type: ignore[attr-defined]
+    FAULTS[kind.__name__.replace("_", ".", 1)] = kind
     return kind
 
 
@@ -52,7 +52,7 @@ class Profile:
     pause: tuple[float, float] = (0.05, 0.35)
     wire_delay: float = 0.0
     plain: bool = False
-    model_pace: tuple[float, float] = (0.002, 0.03)
+    model_pace: tuple[float, float] = (0.005, 0.04)
 
 
 USUAL = {

@@ -1,4 +1,4 @@
-"""The processes of a run: one Redis, some servers, some workers; each comes back after its death."""
+"""The processes of a run: one Redis, some servers, some workers; each comes back from death."""
 
 from __future__ import annotations
 

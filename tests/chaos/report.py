@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections import Counter
 from pathlib import Path
 
 from tests.chaos.checker import Verdict
@@ -22,23 +23,26 @@ def lines(seed: int, seconds: float, profile: str, ran: Ran, verdict: Verdict) -
         for status in ("completed", "incomplete", "failed", "cancelled")
         if counts[status]
     )
+    deleted, cancels = counts["deleted"], counts["cancels asked"]
+    sockets, legs, resumes = counts["sockets"], counts["legs"], counts["resumes"]
+    events, entries = counts["events received"], counts["entries"]
+    settled, baseline = ran.settled_after, ran.baseline_after
+    violations = [(violation.invariant, str(violation)) for violation in verdict.violations]
+    violations += [("I9", f"I9 -: {oddity}") for oddity in ran.oddities]
+    sums = Counter(invariant for invariant, _ in violations)
+    summed = ", ".join(f"{invariant} {number}" for invariant, number in sorted(sums.items()))
     found = [
         f"seed {seed}, {seconds:g} s, {profile}",
         f"faults        {ran.faults.done.total()}: {kinds}",
         f"lost replies  {lost or 'none'}",
-        f"answers       {counts['answers']}: {ends}, {counts['deleted']} deleted, "
-        f"{counts['cancels asked']} asked to be cancelled",
+        f"answers       {counts['answers']}: {ends}; {deleted} deleted, {cancels} to be cancelled",
         f"model         {counts['calls']} calls, {counts['restarts']} restarts",
-        f"clients       {len(ran.story.transcripts)}, {counts['sockets']} sockets, "
-        f"{counts['legs']} legs, {counts['resumes']} resumes, "
-        f"{counts['events received']} events for {counts['entries']} log entries",
-        f"afterwards    all ended {ran.settled_after:.1f} s after the faults, "
-        f"nothing left {ran.baseline_after:.1f} s later",
+        f"clients       {len(ran.story.transcripts)}, {sockets} sockets, {legs} legs",
+        f"events        {events} of {entries} log entries, {resumes} resumes",
+        f"afterwards    all ended in {settled:.1f} s, and {baseline:.1f} s later nothing was left",
+        f"violations    {len(violations)}" + (f": {summed}" if summed else ""),
     ]
-    violations = [str(violation) for violation in verdict.violations]
-    violations += [f"I9 -: {oddity}" for oddity in ran.oddities]
-    found.append(f"violations    {len(violations)}")
-    found += [f"  {violation}" for violation in violations[:SHOWN]]
+    found += [f"  {text}" for _, text in violations[:SHOWN]]
     if len(violations) > SHOWN:
         found.append(f"  and {len(violations) - SHOWN} more")
     return found

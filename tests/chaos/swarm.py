@@ -1,4 +1,4 @@
-"""The clients: each asks, follows, loses its socket, comes back elsewhere, and writes all of it down.
+"""The clients: each asks, follows, loses its socket, comes back elsewhere, and writes it down.
 
 A client is as simple as a right one can be. It counts what it has, and after a loss it asks any
 server for what follows. It throws nothing away and repairs nothing: what it is told is its line.
@@ -76,7 +76,7 @@ class Town:
     open: bool = True
     closing: bool = False
     pace: float = 1.0
-    model_pace: tuple[float, float] = (0.002, 0.03)
+    model_pace: tuple[float, float] = (0.005, 0.04)
     made: int = 0
     plain: bool = False
 
@@ -152,7 +152,7 @@ class Client:
         if dice.random() < 0.03 and not town.plain:
             tokens, how = 3000, "mode=fast"
         else:
-            tokens = dice.randint(3, 60)
+            tokens = dice.randint(3, 40)
             how = dice.choices([m for _, m in MODES], [w for w, _ in MODES])[0]
             if town.plain:
                 how = ""
@@ -340,7 +340,7 @@ class StreamClient(Client):
     """One answer at a time over HTTP, as server-sent events."""
 
     async def connect(self) -> None:
-        while not (want := self.wants[0] if self.wants else self.new_want()):
+        while not (want := self.wants[0] if self.wants else self.new_want()):  # noqa: ASYNC110
             await asyncio.sleep(TICK_SECONDS)
         await asyncio.sleep(max(want.again_at - time.monotonic(), 0))
         self.note("open", {"server": "http"})
