@@ -43,6 +43,7 @@ class Proxy:
         self._server: asyncio.Server | None = None
         self._tasks: set[asyncio.Task[None]] = set()
         self._drops = 0
+        self._after: bytes | None = None
         self._flows = asyncio.Event()
         self._flows.set()
         self.url = ""
@@ -81,6 +82,14 @@ class Proxy:
     def drop_next_reply(self, count: int = 1) -> None:
         """The next thing that Redis says is lost, and the connection with it."""
         self._drops = count
+
+    def drop_reply_after(self, words: bytes) -> None:
+        """As `drop_next_reply`, but first a reply with these words is let through."""
+        self._after = words
+
+    def move(self, redis_url: str) -> None:
+        """From now on connections lead to another Redis."""
+        self._to = urlsplit(redis_url)
 
     @property
     def dropped(self) -> bool:
@@ -139,6 +148,8 @@ class Proxy:
                 if self._drops:
                     self._drops -= 1
                     break
+                if self._after is not None and self._after in data:
+                    self._after, self._drops = None, 1
                 if self.instead is not None:
                     data, self.instead = self.instead, None
                 await self._pass(data, link.near)

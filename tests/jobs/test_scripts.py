@@ -316,7 +316,7 @@ class Both:
                 0,
                 *frames,
             ]
-            reply = await self.pipe.run("finish", names, args)
+            reply = await self.pipe.run("finish", names, [*args, *frames])
             assert self.model.finish(id_, claim, expected, status, frames) == reply
 
         return call
