@@ -42,6 +42,7 @@ KNOWN: Final[dict[str, str]] = {
     "HOLDLINE_WAIT_REPLICAS": "how many replicas must have a prompt before it counts as accepted",
     "HOLDLINE_PING_SECONDS": "the interval of pings on a socket",
     "HOLDLINE_MAX_BODY_BYTES": "the largest request or message",
+    "HOLDLINE_ORIGINS": "the other sites whose pages may use the server",
 }
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import structlog
@@ -19,6 +18,8 @@ from jobs.queue import Queue
 from .auth import owner_of
 from .http import Routes
 from .metrics import Metrics
+from .origins import Origins
+from .pages import pages
 from .problem import Problem, from_error, invalid
 from .relay import Relay
 from .responses import Responses
@@ -31,15 +32,14 @@ if TYPE_CHECKING:
 
     from .config import Config
 
-WEB: Final = Path(__file__).parent.parent / "web"
 BACKLOG: Final = 4096
 HEADERS: Final = {
     "X-Content-Type-Options": "nosniff",
     "Referrer-Policy": "no-referrer",
     "Content-Security-Policy": (
         "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; "
-        "connect-src 'self' ws: wss:; base-uri 'none'; form-action 'none'; "
-        "frame-ancestors 'none'; require-trusted-types-for 'script'"
+        "connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'; "
+        "require-trusted-types-for 'script'; trusted-types 'none'"
     ),
 }
 RETRY_AFTER_MS: Final = 500
@@ -145,12 +145,6 @@ class Server:
         return web.Response(body=body, headers={"Content-Type": "text/plain; version=0.0.4"})
 
 
-async def index(request: web.Request) -> web.StreamResponse:
-    """The page."""
-    del request
-    return web.FileResponse(WEB / "index.html", headers={"Cache-Control": "no-cache"})
-
-
 @web.middleware
 async def problems(request: web.Request, handler: Any) -> web.StreamResponse:
     """The edge of a request: every refusal in the standard's shape, and nothing of ours in it."""
@@ -209,7 +203,6 @@ def create_app(config: Config) -> web.Application:
     app.router.add_get("/livez", server.livez)
     app.router.add_get("/readyz", server.readyz)
     app.router.add_get("/metrics", server.metrics_page)
-    app.router.add_get("/", index)
-    with contextlib.suppress(ValueError):  # a server installed without its pages
-        app.router.add_static("/web", WEB)
+    Origins(config.origins).add_to(app)
+    pages().add_to(app)
     return app
