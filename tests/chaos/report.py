@@ -39,7 +39,7 @@ def lines(seed: int, seconds: float, profile: str, ran: Ran, verdict: Verdict) -
         f"model         {counts['calls']} calls, {counts['restarts']} restarts",
         f"clients       {len(ran.story.transcripts)}, {sockets} sockets, {legs} legs",
         f"events        {events} of {entries} log entries, {resumes} resumes",
-        f"afterwards    all ended in {settled:.1f} s, and {baseline:.1f} s later nothing was left",
+        f"afterwards    all ended in {settled:.1f} s, at the baseline {baseline:.1f} s later",
         f"violations    {len(violations)}" + (f": {summed}" if summed else ""),
     ]
     found += [f"  {text}" for _, text in violations[:SHOWN]]
