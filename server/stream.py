@@ -80,8 +80,8 @@ class Stream:
                 "X-Response-Id": response_id,
             }
         )
-        await response.prepare(request)
-        with contextlib.suppress(ConnectionError):
+        with contextlib.suppress(ConnectionError):  # also one that was lost before the first byte
+            await response.prepare(request)
             while await self._write_next(request, response):
                 follower.catch_up_if_behind()
         return response
