@@ -43,14 +43,17 @@ async def read(
     *,
     entries: int = READ_ENTRIES,
     octets: int = READ_BYTES,
+    least: int = 1,
 ) -> View:
     """The response as it stands and its log from index `start` on, bounded in entries and bytes.
+
+    `least` entries are given however large they are, so that a reader always gets on.
 
     Raises: UnknownResponse, RedisTrouble.
     """
     names = Partition(partition_of(response_id))
     reply = await pipe.run(
-        "read", [names.job(response_id), names.log(response_id)], [start, entries, octets]
+        "read", [names.job(response_id), names.log(response_id)], [start, entries, octets, least]
     )
     if not reply:
         raise UnknownResponse(response_id)

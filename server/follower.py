@@ -135,7 +135,7 @@ class Follower:
                     # One entry more than is needed, to see that it is still the one we sent.
                     known = self._sent_last is not None
                     start = self._cursor.next - known
-                    view = await self.feed.read(start)
+                    view = await self.feed.read(start, least=1 + known)
                     frames = self.feed.frames(start, view.entries)
                 except RedisTrouble:
                     failures += 1

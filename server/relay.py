@@ -89,9 +89,9 @@ class Feed:
         """Runs a follower's read as a task that the relay awaits at its end."""
         return self._relay.spawn(work)
 
-    async def read(self, start: int) -> View:
+    async def read(self, start: int, *, least: int) -> View:
         """The response from index `start` on; at most `MOST_READS` at once in a process."""
-        view = await self._relay.read(self.response_id, start)
+        view = await self._relay.read(self.response_id, start, least)
         self.owner = view.owner
         if view.status == "queued":
             self.number, self.reason = view.number, view.reason
@@ -178,11 +178,11 @@ class Relay:
         task.add_done_callback(self._done)
         return task
 
-    async def read(self, response_id: str, start: int) -> View:
+    async def read(self, response_id: str, start: int, least: int) -> View:
         """A bounded read of a log. Raises: UnknownResponse, RedisTrouble."""
         async with self._reads:
             self._metrics.reads.inc()
-            return await read(self._pipe, response_id, start)
+            return await read(self._pipe, response_id, start, least=least)
 
     def dropped(self, feed: Feed) -> None:
         """A follower has left the feed."""

@@ -1,7 +1,7 @@
 #!lua flags=no-writes
 -- A consistent look at one response: who owns it, how it stands, and its log from an index on.
 -- KEYS  job, log
--- ARGV  from, most entries, most bytes (at least one entry is given)
+-- ARGV  from, most entries, most bytes, entries that are given however large they are
 -- Returns {} · {status, owner, attempt, number, reason, length, {entry...}}
 -- May be repeated: it writes nothing.
 local f = redis.call('HMGET', KEYS[1], 'status', 'owner', 'attempt', 'number', 'reason')
@@ -11,7 +11,7 @@ local entries = most > 0 and redis.call('LRANGE', KEYS[2], from, from + most - 1
 local kept = {}
 for index, entry in ipairs(entries) do
   bytes = bytes - #entry
-  if bytes < 0 and index > 1 then break end
+  if bytes < 0 and index > tonumber(ARGV[4]) then break end
   kept[index] = entry
 end
 return { f[1], f[2], tonumber(f[3] or 0), tonumber(f[4] or 0), f[5] or '', redis.call('LLEN', KEYS[2]), kept }

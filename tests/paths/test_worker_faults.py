@@ -64,7 +64,7 @@ async def start(
     """A response of which the model has said some tokens."""
     response = await client.responses.create(input=prompt, model="m", background=True, **more)
     await wait_until(lambda: model.calls and len(model.calls[-1].sent.split()) >= tokens)
-    return response.id
+    return str(response.id)
 
 
 async def test_a_worker_killed_before_the_first_token_costs_only_time(

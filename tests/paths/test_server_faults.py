@@ -1,0 +1,316 @@
+"""Servers that die, restart and are stormed; sockets that are cut, half-open or never read."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import random
+import re
+import signal
+import socket as sockets
+import time
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import pytest
+
+from jobs.events import lifecycle
+from jobs.keys import new_response_id
+from jobs.log import LogWriter
+from jobs.pipe import Pipe
+from jobs.queue import Queue
+from jobs.record import Job, Status, Terms
+from tests.fake_model import FakeModel
+from tests.system import Server, System, wait_until
+
+pytestmark = pytest.mark.timeout(60)
+TERMINAL = ("response.completed", "response.failed", "response.incomplete", "error")
+
+
+@pytest.fixture
+async def model() -> AsyncIterator[FakeModel]:
+    async with FakeModel() as model:
+        yield model
+
+
+@pytest.fixture(autouse=True)
+async def _no_debugging() -> None:
+    """The load comes from this process: a loop that watches itself could not make it."""
+    asyncio.get_running_loop().set_debug(False)
+
+
+@pytest.fixture
+async def http() -> AsyncIterator[aiohttp.ClientSession]:
+    connector = aiohttp.TCPConnector(limit=0)
+    async with aiohttp.ClientSession(connector=connector) as session:
+        yield session
+
+
+class Client:
+    """One client as it should be: it resumes on any server until it has the whole answer."""
+
+    def __init__(self, http: aiohttp.ClientSession, prompt: str, servers: list[str]) -> None:
+        self.http = http
+        self.prompt = prompt
+        self.servers = servers
+        self.events: list[dict[str, Any]] = []
+        self.connections = 0
+        self.draining = 0
+        self._key = f"{prompt} {random.random()}"
+
+    @property
+    def text(self) -> str:
+        return "".join(
+            event["delta"] for event in self.events if event["type"].endswith("text.delta")
+        )
+
+    @property
+    def whole(self) -> bool:
+        """Everything, once, in order, and as the terminal event tells it."""
+        numbers = [event["sequence_number"] for event in self.events]
+        said = self.events[-1]["response"]["output"][0]["content"][0]["text"]
+        return numbers == list(range(len(numbers))) and said == self.text
+
+    async def run(self) -> None:
+        while not self.events or self.events[-1]["type"] not in TERMINAL:
+            try:
+                await self._once(random.choice(self.servers))
+            except (aiohttp.ClientError, TimeoutError, ConnectionError):
+                await asyncio.sleep(random.uniform(0.02, 0.2))
+
+    async def _once(self, url: str) -> None:
+        async with self.http.ws_connect(url, timeout=aiohttp.ClientWSTimeout(ws_close=1)) as ws:
+            self.connections += 1
+            await ws.send_json(self._ask())
+            async for message in ws:
+                event = json.loads(message.data)
+                self.draining += event["type"] == "holdline:draining"
+                if "sequence_number" in event:
+                    self.events.append(event)
+                if event["type"] in TERMINAL:
+                    assert event["type"] != "error", event
+                    return
+
+    def _ask(self) -> dict[str, Any]:
+        if self.events:
+            return {
+                "type": "holdline:resume",
+                "response_id": self.events[0]["response"]["id"],
+                "starting_after": self.events[-1]["sequence_number"],
+            }
+        return {
+            "type": "response.create",
+            "input": self.prompt,
+            "model": "m",
+            "idempotency_key": self._key,
+        }
+
+
+async def test_a_server_killed_under_200_sockets_costs_no_event_and_no_call(
+    system: System, model: FakeModel, http: aiohttp.ClientSession
+) -> None:
+    doomed, other = await asyncio.gather(system.server(), system.server())
+    await system.worker(model.url, HOLDLINE_CONCURRENCY="200")
+    servers = [doomed.ws_url, other.ws_url]
+    prompt = "mode=slow tokens=30 pace=0.1"
+    clients = [Client(http, prompt, servers) for _ in range(200)]
+    running = [asyncio.create_task(client.run()) for client in clients]
+    await wait_until(lambda: all(client.text for client in clients), 20)
+    await doomed.kill()
+    servers.remove(doomed.ws_url)
+    await asyncio.gather(*running)
+    assert [True] * 200 == [client.whole for client in clients]
+    assert sum(client.connections for client in clients) > 200
+    assert 200 == len(model.calls)
+
+
+async def test_a_rolling_restart_of_two_servers_under_load_loses_nothing(
+    system: System, model: FakeModel, http: aiohttp.ClientSession
+) -> None:
+    old = await asyncio.gather(system.server(), system.server())
+    await system.worker(model.url)
+    servers = [server.ws_url for server in old]
+    clients = [Client(http, "mode=slow tokens=60 pace=0.1", servers) for _ in range(50)]
+    running = [asyncio.create_task(client.run()) for client in clients]
+    await wait_until(lambda: all(client.text for client in clients), 20)
+    for server in old:
+        server.signal(signal.SIGTERM)
+        assert 0 == await server.wait()
+        servers.remove(server.ws_url)
+        servers.append((await system.server()).ws_url)
+    await asyncio.gather(*running)
+    assert [True] * 50 == [client.whole for client in clients]
+    assert 50 <= sum(client.draining for client in clients)
+    assert 50 == len(model.calls)
+
+
+async def finished_response(pipe: Pipe, tokens: int) -> str:
+    """A finished response in Redis, made without any process."""
+    from jobs.codec import encode_event
+    from jobs.events import message_added, message_done, terminal, text_delta
+
+    queue = Queue(pipe, Terms())
+    job = Job(new_response_id(0), "public", 0, {"model": "m", "input": []})
+    await queue.submit(job, [lifecycle(job, "response.created", "queued")])
+    (grant,) = await queue.claim(0, job.id, 1)
+    writer = LogWriter(pipe, job.id, grant.claim, grant.length)
+    words = [f"w{index} " for index in range(tokens)]
+    done = message_done("msg_1", 0, "".join(words), "completed")
+    end = terminal(
+        job,
+        Status.COMPLETED,
+        output=[done[-1]["item"]],
+        attempts=1,
+        timing={},
+        completed_at=0,
+    )
+    events = [*message_added("msg_1", 0), *(text_delta("msg_1", 0, word) for word in words)]
+    await writer.finish(
+        Status.COMPLETED,
+        [encode_event(event) for event in [*events, *done, end]],
+        retention_ms=60_000,
+    )
+    return job.id
+
+
+async def test_3000_clients_that_come_back_at_once_all_have_the_whole_answer(
+    system: System, pipe: Pipe, http: aiohttp.ClientSession
+) -> None:
+    server = await system.server()
+    ids = [await finished_response(pipe, 50) for _ in range(20)]
+    missed = 40
+
+    async def come_back(index: int) -> list[int]:
+        while True:
+            try:
+                async with http.ws_connect(server.ws_url) as ws:
+                    await ws.send_json(
+                        {
+                            "type": "holdline:resume",
+                            "response_id": ids[index % len(ids)],
+                            "starting_after": missed,
+                        }
+                    )
+                    numbers: list[int] = []
+                    async for message in ws:
+                        event = json.loads(message.data)
+                        if "sequence_number" in event:
+                            numbers.append(event["sequence_number"])
+                        if event["type"] in TERMINAL:
+                            return numbers
+            except aiohttp.ClientError:
+                await asyncio.sleep(random.uniform(0.1, 1))
+
+    started = time.monotonic()
+    got = await asyncio.gather(*(come_back(index) for index in range(3000)))
+    print(f"3000 clients whole after {time.monotonic() - started:.1f} s")
+    assert [list(range(missed + 1, 57))] * 3000 == got
+
+
+async def reads(http: aiohttp.ClientSession, server: Server, metric: str, expected: float) -> None:
+    """Returns when one of the server's metrics has this value."""
+    deadline = time.monotonic() + 12
+    found = -1.0
+    while found != expected:
+        assert time.monotonic() < deadline, f"{metric} is {found}, not {expected}"
+        async with http.get(f"{server.url}/metrics") as response:
+            text = await response.text()
+        value = re.search(rf"^{metric} (\S+)$", text, re.MULTILINE)
+        found = float(value[1]) if value else 0.0
+        await asyncio.sleep(0.02)
+
+
+def rss(server: Server) -> int:
+    """Resident memory in bytes."""
+    return int(Path(f"/proc/{server.popen.pid}/statm").read_text().split()[1]) * 4096
+
+
+async def upgraded(server: Server) -> sockets.socket:
+    """A raw socket after the upgrade, with a small receive buffer, of which nobody reads."""
+    raw = sockets.socket()
+    raw.setsockopt(sockets.SOL_SOCKET, sockets.SO_RCVBUF, 4096)
+    raw.setblocking(False)
+    loop = asyncio.get_running_loop()
+    await loop.sock_connect(raw, ("127.0.0.1", int(server.url.rpartition(":")[2])))
+    await loop.sock_sendall(
+        raw,
+        b"GET /v1/responses HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\n"
+        b"Connection: Upgrade\r\nSec-WebSocket-Version: 13\r\n"
+        b"Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n\r\n",
+    )
+    head = b""
+    while b"holdline:welcome" not in head:
+        head += await loop.sock_recv(raw, 65536)
+    return raw
+
+
+def masked(message: dict[str, Any]) -> bytes:
+    """A client's text frame."""
+    data = json.dumps(message).encode()
+    assert len(data) < 126
+    return bytes([0x81, 0x80 | len(data), 0, 0, 0, 0]) + data
+
+
+async def test_a_client_that_never_reads_costs_a_cursor_and_is_dropped(
+    system: System, pipe: Pipe, http: aiohttp.ClientSession
+) -> None:
+    server = await system.server(HOLDLINE_PING_SECONDS="4")
+    id_ = await finished_response(pipe, 40_000)  # some megabytes on the wire
+    loop = asyncio.get_running_loop()
+    before = rss(server)
+    raws = [await upgraded(server) for _ in range(20)]
+    try:
+        for raw in raws:
+            await loop.sock_sendall(
+                raw, masked({"type": "holdline:resume", "response_id": id_, "starting_after": -1})
+            )
+        await reads(http, server, "holdline_slow_sockets", 20)
+        assert rss(server) - before < 60_000_000
+        # A reader beside them is served as if they were not there.
+        resume = {"type": "holdline:resume", "response_id": id_, "starting_after": 39_990}
+        async with http.ws_connect(server.ws_url) as ws:
+            await ws.send_json(resume)
+            async for message in ws:
+                if json.loads(message.data)["type"] in TERMINAL:
+                    break
+        # No pong comes from them: they are dropped, and leave nothing.
+        await reads(http, server, "holdline_sockets", 0)
+        await reads(http, server, "holdline_followers", 0)
+        await reads(http, server, "holdline_slow_sockets", 0)
+    finally:
+        for raw in raws:
+            raw.close()
+
+
+@pytest.mark.parametrize(
+    ("after", "status", "code"),
+    [
+        ("999", 200, "starting_after_beyond_end"),
+        ("-2", 400, "invalid_value"),
+        ("x", 400, "invalid_value"),
+        ("18446744073709551616", 400, "invalid_value"),
+    ],
+)
+async def test_a_sequence_number_that_cannot_be_is_refused_by_name(
+    system: System, pipe: Pipe, http: aiohttp.ClientSession, after: str, status: int, code: str
+) -> None:
+    server = await system.server()
+    id_ = await finished_response(pipe, 3)
+    url = f"{server.url}/v1/responses/{id_}?stream=true&starting_after={after}"
+    async with http.get(url) as response:
+        assert status == response.status
+        assert code in await response.text()
+
+
+async def test_what_has_expired_is_said_to_be_gone(
+    system: System, pipe: Pipe, http: aiohttp.ClientSession
+) -> None:
+    server = await system.server()
+    id_ = await finished_response(pipe, 3)
+    await pipe.call("PEXPIRE", f"holdline:{{0}}:job:{id_}", 0)
+    await pipe.call("PEXPIRE", f"holdline:{{0}}:log:{id_}", 0)
+    async with http.get(f"{server.url}/v1/responses/{id_}") as response:
+        assert 404 == response.status
+        assert "response_not_found" == (await response.json())["error"]["code"]
