@@ -1,0 +1,129 @@
+"""The processes as their operator meets them: checks, refusals, logs, one without the other."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import openai
+import pytest
+
+from dev.redis import embedded_redis
+from tests.fake_model import FakeModel
+from tests.paths.conftest import sdk
+from tests.system import ROOT, System
+
+pytestmark = pytest.mark.timeout(60)
+PROCESSES = ["server", "worker"]
+
+
+@pytest.fixture
+async def model() -> AsyncIterator[FakeModel]:
+    async with FakeModel() as model:
+        yield model
+
+
+def run(module: str, *arguments: str, **environ: str) -> subprocess.CompletedProcess[str]:
+    clean = {k: v for k, v in os.environ.items() if not k.startswith(("HOLDLINE_", "OPENAI_"))}
+    return subprocess.run(
+        [sys.executable, "-m", module, *arguments],
+        cwd=ROOT,
+        env=clean | environ,
+        capture_output=True,
+        text=True,
+        timeout=30,
+        check=False,
+    )
+
+
+@pytest.mark.parametrize("process", PROCESSES)
+def test_check_tells_what_it_found_and_hides_secrets(process: str, redis_url: str) -> None:
+    said = run(process, "--check", REDIS_URL=redis_url, OPENAI_API_KEY="sk-canary")
+    assert 0 == said.returncode, said.stderr
+    assert "Valkey" in said.stdout or "Redis" in said.stdout
+    assert "canary" not in said.stdout + said.stderr
+
+
+@pytest.mark.parametrize("process", PROCESSES)
+def test_check_fails_where_redis_cannot_be_reached(process: str) -> None:
+    said = run(process, "--check", REDIS_URL="redis://:canary@127.0.0.1:1/0", OPENAI_API_KEY="x")
+    assert 1 == said.returncode
+    assert "Redis" in said.stderr
+    assert "canary" not in said.stdout + said.stderr
+    assert "Traceback" not in said.stderr
+
+
+@pytest.mark.parametrize("process", PROCESSES)
+def test_an_unknown_setting_is_an_error_that_names_the_nearest(process: str) -> None:
+    said = run(process, "--check", HOLDLINE_CONCURENCY="5", OPENAI_API_KEY="x")
+    assert 1 == said.returncode
+    assert "HOLDLINE_CONCURENCY" in said.stderr
+    assert "HOLDLINE_CONCURRENCY" in said.stderr
+
+
+@pytest.mark.parametrize("process", PROCESSES)
+async def test_a_redis_that_evicts_is_refused_with_the_setting_to_change(process: str) -> None:
+    async with embedded_redis(
+        None, "--maxmemory", "50mb", "--maxmemory-policy", "allkeys-lru"
+    ) as url:
+        said = await asyncio.to_thread(run, process, REDIS_URL=url, OPENAI_API_KEY="x")
+    assert 1 == said.returncode
+    assert "maxmemory-policy" in said.stderr
+
+
+def test_without_keys_only_loopback_may_be_bound(redis_url: str) -> None:
+    said = run("server", REDIS_URL=redis_url, HOLDLINE_HOST="0.0.0.0")
+    assert 1 == said.returncode
+    assert "HOLDLINE_HOST" in said.stderr
+
+
+@pytest.mark.parametrize("process", PROCESSES)
+async def test_neither_process_needs_the_other_ones_code(
+    process: str, tmp_path: Path, redis_url: str
+) -> None:
+    for part in ("jobs", process, "web"):
+        shutil.copytree(ROOT / part, tmp_path / part)
+    said = await asyncio.to_thread(
+        subprocess.run,
+        [sys.executable, "-m", process, "--check"],
+        cwd=tmp_path,
+        env={"PATH": os.environ["PATH"], "REDIS_URL": redis_url, "OPENAI_API_KEY": "x"},
+        capture_output=True,
+        text=True,
+        timeout=30,
+        check=False,
+    )
+    assert 0 == said.returncode, said.stderr
+
+
+async def test_no_prompt_answer_or_key_is_ever_logged_or_told(
+    system: System, model: FakeModel
+) -> None:
+    system.environ |= {"OPENAI_API_KEY": "sk-canary-key", "HOLDLINE_MAX_ATTEMPTS": "1"}
+    server = await system.server()
+    worker = await system.worker(model.url)
+    told: list[str] = []
+    async with sdk(server) as client:
+        for script in ("", "mode=badjson", "mode=errorobject", "mode=400", "mode=401", "mode=html"):
+            response = await client.responses.create(
+                input=f"canary-prompt {script}",
+                model="m",
+                instructions="canary-instructions",
+                metadata={"canary": "canary-metadata"},
+            )
+            told.append(str(response.error))
+        with pytest.raises(openai.BadRequestError):
+            await client.responses.create(input="canary-refused", model="m", temperature=99)
+    for process in (server, worker):
+        process.signal(signal.SIGTERM)
+        assert 0 == await process.wait()
+    for said in (server.said, worker.said, *told):
+        assert "canary" not in said
+    # What the model said cannot be told from the logs either: its tokens carry its call's number.
+    assert "c1t" not in server.said + worker.said
