@@ -15,7 +15,7 @@ import asyncio
 import contextlib
 import math
 from collections import deque
-from typing import TYPE_CHECKING, Any, Final, Protocol, Self
+from typing import TYPE_CHECKING, Any, Final, NoReturn, Protocol, Self, cast
 
 import openai
 
@@ -83,6 +83,7 @@ class Model:
         )
 
     async def __aenter__(self) -> Self:
+        await _warm_up()
         return self
 
     async def __aexit__(self, *_: object) -> None:
@@ -109,6 +110,33 @@ class Model:
             if kind != "text/event-stream":
                 raise Broken("upstream_malformed", "content type is not text/event-stream")
             yield _Stream(response.iter_bytes(), self._config, first_at, total_at)
+
+
+class _Nowhere:
+    """A transport on which no request leaves."""
+
+    async def handle_async_request(self, _request: object) -> NoReturn:
+        raise OSError
+
+    async def aclose(self) -> None:
+        """There is nothing to close."""
+
+
+async def _warm_up() -> None:
+    """Makes the SDK load and build what it puts off until its first call.
+
+    Under load that takes up to a second, in which the loop stands still: too long for a worker
+    that has claimed something and must renew its leases.
+    """
+    http = openai.DefaultAsyncHttpxClient(transport=cast("Any", _Nowhere()), trust_env=False)
+    client = openai.AsyncOpenAI(
+        api_key="none", base_url="http://localhost", http_client=http, max_retries=0
+    )
+    create = client.chat.completions.with_streaming_response.create
+    with contextlib.suppress(OSError):
+        async with create(model="none", messages=[], stream=True):
+            pass
+    await client.close()
 
 
 class _Stream:

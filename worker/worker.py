@@ -68,6 +68,7 @@ class Worker:
         self._freed = asyncio.Event()
         self._hurry = asyncio.Event()
         self._trouble = False
+        self._claim_at = 0.0
         self._quiet = quiet
         self._stop = stop
 
@@ -108,9 +109,16 @@ class Worker:
                 await asyncio.sleep(random.uniform(*TROUBLE_SECONDS))  # noqa: S311 - jitter
 
     async def _room(self) -> None:
-        while len(self._held) >= self._means.config.concurrency:
-            self._freed.clear()
-            await self._freed.wait()
+        """Returns when one more job can be held, and kept."""
+        loop = asyncio.get_running_loop()
+        while True:
+            if len(self._held) >= self._means.config.concurrency:
+                self._freed.clear()
+                await self._freed.wait()
+            elif (pause := self._claim_at - loop.time()) > 0:
+                await asyncio.sleep(pause)
+            else:
+                return
 
     async def _claim(self, partitions: list[int]) -> bool:
         """Starts what waits in these partitions; False if nothing did."""
@@ -169,8 +177,11 @@ class Worker:
             self._hurry.clear()
             now = loop.time()
             if now - due > period:
-                # Something held the loop, or the process was stopped: leases may be lost.
+                # Something held the loop, or the process was stopped: leases may be lost. Who
+                # cannot keep what it holds takes nothing more for a while: several that take from
+                # each other what each of them loses again would never finish anything.
                 log.warning("beat was late", seconds=round(now - due, 3), holding=len(self._held))
+                self._claim_at = now + lease
             try:
                 await self._extend()
                 # Own leases first: after a pause of this process or of Redis they have run out,
