@@ -53,6 +53,7 @@ class Follower:
         self._cursor = Cursor(starting_after + 1)
         self._sink = sink
         self._heard = 0
+        self._doubted = False  # since the read that is under way began
         self._sent_last: int | None = None  # hash of the last event sent, to know the log again
         self._live = False
         self._reading: asyncio.Task[None] | None = None
@@ -95,6 +96,7 @@ class Follower:
     def catch_up(self) -> None:
         """Reads the log from the cursor until nothing is missing. Right at any time of doubt."""
         self._live = False
+        self._doubted = True
         if self._reading is None and not self.done:
             self._reading = self.feed.spawn(self._read())
 
@@ -130,7 +132,9 @@ class Follower:
         failures = 0
         try:
             while self._sink.writable and not self.done:
-                heard = self._heard
+                # What was heard before a read is in what it finds, or lost: waiting for it would
+                # have no end. What is doubted during a read may be missing from what it finds.
+                self._heard, self._doubted = 0, False
                 try:
                     # One entry more than is needed, to see that it is still the one we sent.
                     known = self._sent_last is not None
@@ -154,11 +158,12 @@ class Follower:
                     self._end(problem)
                     return
                 self._send(frames[known:])
-                if self._cursor.next >= max(view.length, heard, self._heard):
+                if self._cursor.next >= max(view.length, self._heard):
                     if view.status.ended:
                         self._end(None)
-                    self._live = True
-                    return
+                    if not self._doubted:
+                        self._live = True
+                        return
         finally:
             self._reading = None
 
