@@ -1,0 +1,123 @@
+"""A log that a test writes by hand, a sink that keeps what it is given, a worker to order."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Coroutine
+from dataclasses import dataclass, field
+from typing import Any, cast
+
+import msgspec
+
+from jobs.errors import RedisTrouble
+from jobs.log import View
+from jobs.record import Status
+from server.follower import Follower
+from server.problem import Problem
+from server.relay import Feed
+from server.wire import Frame, frame
+
+RESPONSE = "resp_000" + "a" * 32
+
+
+@dataclass
+class Book:
+    """A sink that is as writable as the test wants, and keeps everything."""
+
+    writable: bool = True
+    frames: list[Frame] = field(default_factory=list)
+    places: list[tuple[int | None, float | None, str]] = field(default_factory=list)
+    problem: Problem | None = None
+    ended_times: int = 0
+
+    def deliver(self, follower: Follower, frames: list[Frame]) -> None:
+        assert not self.ended_times
+        self.frames += frames
+
+    def queued(self, follower: Follower, place: int | None, eta: float | None, reason: str) -> None:
+        self.places.append((place, eta, reason))
+
+    def ended(self, follower: Follower, problem: Problem | None) -> None:
+        self.problem = problem
+        self.ended_times += 1
+
+    @property
+    def numbers(self) -> list[int]:
+        return [each.sequence_number for each in self.frames]
+
+    @property
+    def events(self) -> list[dict[str, Any]]:
+        return [msgspec.json.decode(each.json) for each in self.frames]
+
+
+class ScriptedFeed:
+    """A feed on a log in memory. What a read finds is fixed when it begins; the test says when it
+    comes back.
+    """
+
+    def __init__(self, entries: list[bytes]) -> None:
+        self.response_id = RESPONSE
+        self.owner = "public"
+        self.status = Status.RUNNING
+        self.confirmed = True
+        self.log = entries
+        self.followers: set[Follower] = set()
+        self.reads = 0
+        self.page = 1000
+        self.fails: list[Exception] = []
+        self.back = asyncio.Event()
+        self.back.set()
+        self.tasks: list[asyncio.Task[None]] = []
+
+    def follow(self, sink: Book, starting_after: int = -1, owner: str = "public") -> Follower:
+        follower = Follower(cast("Feed", self), owner, starting_after, sink)
+        self.followers.add(follower)
+        return follower
+
+    def append(self, *entries: bytes, heard: bool = True) -> None:
+        """Writes entries; the bell is heard, or it is not."""
+        first = len(self.log)
+        self.log += entries
+        if heard:
+            for follower in list(self.followers):
+                follower.ring(first, self.frames(first, list(entries)))
+
+    async def read(self, start: int, *, least: int) -> View:
+        self.reads += 1
+        if self.fails:
+            raise self.fails.pop()
+        view = View(
+            self.status,
+            self.owner,
+            1,
+            0,
+            "",
+            len(self.log),
+            self.log[start : start + max(self.page, least)],
+        )
+        await asyncio.sleep(0)
+        await self.back.wait()
+        return view
+
+    def frames(self, first: int, entries: list[bytes]) -> list[Frame]:
+        return [frame(first + index, entry) for index, entry in enumerate(entries)]
+
+    def spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        task = asyncio.create_task(work)
+        self.tasks.append(task)
+        return task
+
+    def drop(self, follower: Follower) -> None:
+        self.followers.discard(follower)
+
+    async def settle(self) -> None:
+        """Returns when every read that was begun is over."""
+        while pending := [task for task in self.tasks if not task.done()]:
+            await asyncio.wait(pending)
+        for task in self.tasks:
+            if not task.cancelled():
+                task.result()
+
+
+class Away(RedisTrouble):
+    """Redis, for the length of one read."""
