@@ -14,7 +14,7 @@ from msgspec import Meta
 
 from .problem import Problem, invalid
 
-LANE_PATTERN: Final = r"^[A-Za-z0-9_.-]{1,256}$"
+LANE_PATTERN: Final = r"^[A-Za-z0-9_.-]{1,256}\Z"
 Lane = Annotated[str, Meta(pattern=LANE_PATTERN)]
 Key = Annotated[str, Meta(min_length=1, max_length=255)]
 ResponseId = Annotated[str, Meta(max_length=128)]
@@ -138,7 +138,7 @@ _NEUTRAL: Final[dict[str, tuple[Any, ...]]] = {
     "truncation": ("disabled",),
 }
 
-_PATH = re.compile(r"^(?P<what>.*?)(?: - at `(?P<path>(?:key in )?\$.*)`)?$", re.DOTALL)
+_PATH = re.compile(r"^(?P<what>.*?)(?: - at `(?:key` in `)?(?P<path>\$.*)`)?$", re.DOTALL)
 
 
 def parse_json(data: bytes | str) -> dict[str, Any]:
@@ -266,7 +266,7 @@ def _convert(body: dict[str, Any], kind: type[_T]) -> _T:
 def _from_validation(text: str) -> Problem:
     match = _PATH.match(text)
     what, path = (match["what"], match["path"]) if match else (text, None)
-    param = (path or "").removeprefix("key in ").removeprefix("$").lstrip(".") or None
+    param = (path or "").removeprefix("$").lstrip(".") or None
     if missing := re.search(r"missing required field `(\w+)`", what):
         param = f"{param}.{missing[1]}" if param else missing[1]
         return invalid(param, f"'{param}' is required.", "missing_required_parameter")
