@@ -1,0 +1,99 @@
+"""The server's configuration: wrong before anything starts, and said by name."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import pytest
+
+from jobs.environment import ConfigError
+from jobs.record import Terms
+from server.config import Config
+
+
+def test_nothing_needs_to_be_set() -> None:
+    config = Config.from_environ({})
+
+    assert ("127.0.0.1", 8080, "", Terms()) == (
+        config.host,
+        config.port,
+        config.model,
+        config.terms,
+    )
+
+
+def test_what_is_set_is_taken() -> None:
+    config = Config.from_environ(
+        {
+            "HOLDLINE_HOST": "::1",
+            "HOLDLINE_PORT": "0",
+            "HOLDLINE_MODEL": "simulation",
+            "HOLDLINE_PING_SECONDS": "0.5",
+            "HOLDLINE_GRACE_SECONDS": "0",
+            "HOLDLINE_MAX_BODY_BYTES": "2048",
+            "HOLDLINE_LEASE_SECONDS": "1",
+            "PATH": "/bin",
+        }
+    )
+
+    assert ("::1", 0, "simulation", 0.5, 0.0, 2048, 1000) == (
+        config.host,
+        config.port,
+        config.model,
+        config.ping_seconds,
+        config.grace_seconds,
+        config.max_body_bytes,
+        config.terms.lease_ms,
+    )
+
+
+def test_it_never_changes() -> None:
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        Config.from_environ({}).port = 1  # type: ignore[misc]
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "127.9.9.9", "::1", "localhost"])
+def test_an_address_that_only_this_machine_can_reach_needs_no_keys(host: str) -> None:
+    assert host == Config.from_environ({"HOLDLINE_HOST": host}).host
+
+
+@pytest.mark.parametrize("host", ["0.0.0.0", "::", "10.0.0.1", "example.com", "localhost.x", "1"])
+def test_an_address_that_others_can_reach_is_refused_with_what_to_set(host: str) -> None:
+    with pytest.raises(ConfigError, match=r"HOLDLINE_HOST=.* set HOLDLINE_HOST=127\.0\.0\.1"):
+        Config.from_environ({"HOLDLINE_HOST": host})
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("HOLDLINE_PORT", "65536"),
+        ("HOLDLINE_PORT", "-1"),
+        ("HOLDLINE_PORT", "http"),
+        ("HOLDLINE_PING_SECONDS", "0"),
+        ("HOLDLINE_GRACE_SECONDS", "-1"),
+        ("HOLDLINE_MAX_BODY_BYTES", "10"),
+        ("HOLDLINE_LEASE_SECONDS", "never"),
+        ("REDIS_URL", "http://redis"),
+    ],
+)
+def test_a_value_that_is_wrong_is_refused_by_name(name: str, value: str) -> None:
+    with pytest.raises(ConfigError, match=name):
+        Config.from_environ({name: value})
+
+
+def test_an_unknown_name_is_answered_with_the_nearest() -> None:
+    with pytest.raises(ConfigError, match=r"HOLDLINE_PORTS is not a setting.*HOLDLINE_PORT "):
+        Config.from_environ({"HOLDLINE_PORTS": "1"})
+
+
+@pytest.mark.parametrize(
+    "origin", ["https://shop.example", "http://localhost:3000", "https://a.b:1, https://c"]
+)
+def test_origins_are_taken_as_browsers_write_them(origin: str) -> None:
+    assert origin.count(",") + 1 == len(Config.from_environ({"HOLDLINE_ORIGINS": origin}).origins)
+
+
+@pytest.mark.parametrize("origin", ["*", "shop.example", "https://shop.example/", "null", "ws://a"])
+def test_an_origin_that_no_browser_sends_is_refused(origin: str) -> None:
+    with pytest.raises(ConfigError, match="HOLDLINE_ORIGINS"):
+        Config.from_environ({"HOLDLINE_ORIGINS": origin})
