@@ -39,6 +39,9 @@ WAKE_SECONDS: Final = 1
 # How long giving back may take; Redis may be away just now.
 STOP_SECONDS: Final = 3.0
 LEAST_BEAT_SECONDS: Final = 0.05
+# The part of a lease after which a renewal is late; two beats are due in it.
+LATE: Final = 0.75
+UNPACED: Final = 1_000_000
 TROUBLE_SECONDS: Final = (0.2, 1.0)
 
 
@@ -68,7 +71,10 @@ class Worker:
         self._freed = asyncio.Event()
         self._hurry = asyncio.Event()
         self._trouble = False
-        self._claim_at = 0.0
+        # How many jobs may be taken between two beats, and have been.
+        self._pace = UNPACED
+        self._taken = 0
+        self._on_time = asyncio.Event()
         self._quiet = quiet
         self._stop = stop
 
@@ -110,13 +116,12 @@ class Worker:
 
     async def _room(self) -> None:
         """Returns when one more job can be held, and kept."""
-        loop = asyncio.get_running_loop()
         while True:
             if len(self._held) >= self._means.config.concurrency:
                 self._freed.clear()
                 await self._freed.wait()
-            elif (pause := self._claim_at - loop.time()) > 0:
-                await asyncio.sleep(pause)
+            elif self._taken >= self._pace:
+                await self._on_time.wait()
             else:
                 return
 
@@ -124,7 +129,7 @@ class Worker:
         """Starts what waits in these partitions; False if nothing did."""
         found = False
         for number in partitions:
-            free = self._means.config.concurrency - len(self._held)
+            free = min(self._means.config.concurrency - len(self._held), self._pace - self._taken)
             if free <= 0:
                 return True
             # A token is used until its claim was answered: where only the reply was lost, the
@@ -132,6 +137,7 @@ class Worker:
             token = self._tokens[number]
             grants = await self._means.queue.claim(number, token, min(free, CLAIM_AT_ONCE))
             self._tokens[number] = secrets.token_hex(8)
+            self._taken += len(grants)
             for grant in grants:
                 self._start(number, grant)
             found = found or bool(grants)
@@ -169,21 +175,17 @@ class Worker:
         lease = self._means.config.terms.lease_ms / 1000
         period = max(lease / 3, LEAST_BEAT_SECONDS)
         due = loop.time() + period
-        rescue_at = loop.time()
+        rescue_at = extended = loop.time()
         while True:
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout_at(due):
                     await self._hurry.wait()
             self._hurry.clear()
             now = loop.time()
-            if now - due > period:
-                # Something held the loop, or the process was stopped: leases may be lost. Who
-                # cannot keep what it holds takes nothing more for a while: several that take from
-                # each other what each of them loses again would never finish anything.
-                log.warning("beat was late", seconds=round(now - due, 3), holding=len(self._held))
-                self._claim_at = now + lease
             try:
                 await self._extend()
+                self._kept(loop.time() - extended, lease)
+                extended = now
                 # Own leases first: after a pause of this process or of Redis they have run out,
                 # and a rescue must not take them from a worker that is alive.
                 if now >= due and now >= rescue_at and not self._quiet.is_set():
@@ -197,6 +199,22 @@ class Worker:
             else:
                 if now >= due:
                     due = loop.time() + period
+
+    def _kept(self, gap: float, lease: float) -> None:
+        """Takes less after a gap in which leases may have run out, and more after each good beat.
+
+        Something held the loop, or the process was stopped, or the machine has too much to do.
+        Several workers that take from each other what each of them loses again would never
+        finish anything; who takes little keeps it.
+        """
+        self._taken = 0
+        if gap > lease * LATE:
+            log.warning("leases renewed late", seconds=round(gap, 3), holding=len(self._held))
+            self._pace = 1
+        else:
+            self._pace = min(self._pace * 2, UNPACED)
+            self._on_time.set()
+            self._on_time.clear()
 
     async def _extend(self) -> None:
         held: dict[int, list[Execution]] = {}
