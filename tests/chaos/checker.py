@@ -51,6 +51,7 @@ class Verdict:
 
     violations: list[Violation] = field(default_factory=list)
     counts: Counter[str] = field(default_factory=Counter)
+    codes: Counter[str] = field(default_factory=Counter)
 
 
 def check(story: Story) -> Verdict:
@@ -223,6 +224,7 @@ class _Checker:
 
     def count(self) -> None:
         counts = self.verdict.counts
+        self.verdict.codes.update(code for leg in self.legs for code in leg.codes)
         for log in self.story.logs.values():
             kinds = Counter(event["type"] for event in log)
             counts["restarts"] += kinds["holdline:restarted"]

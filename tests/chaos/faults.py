@@ -163,8 +163,8 @@ class Faults:
         await self.control("CONFIG", "SET", name, value)
 
     def member(self, members: Sequence[Member]) -> Member | None:
-        """One of them that runs; never the last one that does."""
-        living = [member for member in members if member.alive and not member.paused]
+        """One of them that works; never the last one that does."""
+        living = [one for one in members if one.alive and one.ready and not one.paused]
         return self.dice.choice(living) if len(living) > 1 else None
 
     def some(self, proxies: Sequence[Proxy], share: float) -> list[Link]:
@@ -285,14 +285,15 @@ async def client_stall(f: Faults) -> str:
 
 
 async def _lose(f: Faults, name: str) -> str:
-    before = f.wire.swallowed
-    f.wire.needle = SCRIPTS[name].sha
-    for _ in range(20):
+    needle = SCRIPTS[name].sha
+    before = f.wire.swallowed[needle]
+    f.wire.needles.add(needle)
+    for _ in range(100):
         await asyncio.sleep(0.02)
-        if f.wire.swallowed > before:
+        if f.wire.swallowed[needle] > before:
             f.lost_replies[name] += 1
             return name
-    f.wire.needle = b""
+    f.wire.needles.discard(needle)
     return ""
 
 

@@ -10,7 +10,7 @@ import asyncio
 import contextlib
 import socket
 import struct
-from collections import deque
+from collections import Counter, deque
 from socket import SO_LINGER, SO_RCVBUF, SOL_SOCKET
 from typing import Self, cast
 
@@ -92,7 +92,8 @@ class Link:
         self.deaf = False
         self.delay = 0.0
         self.rate = 0.0
-        self.swallows = False
+        # The command whose reply will be lost, and the connection with it.
+        self.swallows = b""
         self.opened = False
         self._opening: asyncio.Task[None] | None = None
 
@@ -124,12 +125,15 @@ class Link:
         if self.deaf:
             return
         if end is self.far and self.swallows:
-            self.proxy.swallowed += 1
+            self.proxy.swallowed[self.swallows] += 1
             self.reset()
             return
-        if end is self.near and self.proxy.needle and self.proxy.needle in data:
-            self.proxy.needle = b""
-            self.swallows = True
+        if end is self.near:
+            for needle in self.proxy.needles:
+                if needle in data:
+                    self.proxy.needles.discard(needle)
+                    self.swallows = needle
+                    break
         if not self.opened:
             end.pending.append(data)
             return
@@ -172,10 +176,6 @@ class Link:
             end.hold()
             loop.call_later(seconds, end.release)
 
-    def swallow(self) -> None:
-        """The next thing that the far end says is lost, and the connection with it."""
-        self.swallows = True
-
 
 class Proxy:
     """Listens on `port` and passes on to `target`; use it as an async context manager."""
@@ -184,9 +184,9 @@ class Proxy:
         self.port = port
         self.target = target
         self.links: list[Link] = []
-        # The reply to the next command that contains this is swallowed.
-        self.needle = b""
-        self.swallowed = 0
+        # The reply to the next command that contains one of these is swallowed.
+        self.needles: set[bytes] = set()
+        self.swallowed: Counter[bytes] = Counter()
         self.delay = 0.0
         self._server: asyncio.Server | None = None
 
@@ -215,10 +215,10 @@ class Proxy:
 
     def heal(self) -> None:
         """Nothing is wrong any more; what was half-open is reset."""
-        self.needle = b""
+        self.needles.clear()
         self.slow_down(0.0)
         for link in list(self.links):
-            link.rate, link.swallows = 0.0, False
+            link.rate, link.swallows = 0.0, b""
             if link.deaf:
                 link.deaf = False
                 link.reset()

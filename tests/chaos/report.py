@@ -16,8 +16,7 @@ SHOWN = 15
 def lines(seed: int, seconds: float, profile: str, ran: Ran, verdict: Verdict) -> list[str]:
     """The report."""
     counts = verdict.counts
-    kinds = ", ".join(f"{kind} {number}" for kind, number in sorted(ran.faults.done.items()))
-    lost = ", ".join(f"{name} {number}" for name, number in sorted(ran.faults.lost_replies.items()))
+    kinds, lost = _told(ran.faults.done), _told(ran.faults.lost_replies)
     ends = ", ".join(
         f"{counts[status]} {status}"
         for status in ("completed", "incomplete", "failed", "cancelled")
@@ -30,7 +29,6 @@ def lines(seed: int, seconds: float, profile: str, ran: Ran, verdict: Verdict) -
     violations = [(violation.invariant, str(violation)) for violation in verdict.violations]
     violations += [("I9", f"I9 -: {oddity}") for oddity in ran.oddities]
     sums = Counter(invariant for invariant, _ in violations)
-    summed = ", ".join(f"{invariant} {number}" for invariant, number in sorted(sums.items()))
     found = [
         f"seed {seed}, {seconds:g} s, {profile}",
         f"faults        {ran.faults.done.total()}: {kinds}",
@@ -39,13 +37,18 @@ def lines(seed: int, seconds: float, profile: str, ran: Ran, verdict: Verdict) -
         f"model         {counts['calls']} calls, {counts['restarts']} restarts",
         f"clients       {len(ran.story.transcripts)}, {sockets} sockets, {legs} legs",
         f"events        {events} of {entries} log entries, {resumes} resumes",
+        f"errors told   {_told(verdict.codes) or 'none'}",
         f"afterwards    all ended in {settled:.1f} s, at the baseline {baseline:.1f} s later",
-        f"violations    {len(violations)}" + (f": {summed}" if summed else ""),
+        f"violations    {len(violations)}" + (f": {_told(sums)}" if sums else ""),
     ]
     found += [f"  {text}" for _, text in violations[:SHOWN]]
     if len(violations) > SHOWN:
         found.append(f"  and {len(violations) - SHOWN} more")
     return found
+
+
+def _told(counts: Counter[str]) -> str:
+    return ", ".join(f"{what} {number}" for what, number in sorted(counts.items()))
 
 
 def keep(folder: Path, work: Path, report: list[str], ran: Ran) -> None:

@@ -85,9 +85,10 @@ async def run(
         await faults.run(seconds)
         await faults.heal()
         town.open, town.closing = False, True
+        came_back = await fleet.ready()  # a fault has ended when whom it killed is back
         calm = time.monotonic()
         ran = Ran(Story([], {}, {}, [], calm, CALM_SECONDS, loss=profile == "loss"), faults)
-        if not await fleet.ready(CALM_SECONDS):
+        if not came_back:
             ran.oddities.append("somebody did not come back after the faults")
         await until(lambda: all(client.idle for client in clients), calm + CALM_SECONDS)
         ran.settled_after = time.monotonic() - calm
@@ -203,6 +204,10 @@ async def in_redis(pipe: Pipe) -> list[str]:
             how_many = {b"zset": "ZCARD", b"list": "LLEN"}.get(kind)
             number = await pipe.call(how_many, key) if how_many else "?"
             rest.append(f"key {name} with {number} entries")
+    connections = len((await pipe.call("CLIENT", "LIST")).splitlines())
+    # A server has a pipe and a bell, a worker one more pipe to wait on, and this is ours.
+    if connections > (most := 2 * SERVERS + 3 * WORKERS + 1):
+        rest.append(f"Redis has {connections} connections, {most} would do")
     return rest
 
 

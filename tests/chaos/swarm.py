@@ -332,7 +332,9 @@ class Joiner(SocketClient):
         if other.response_id in self._joined:
             return None
         self._joined.add(other.response_id)
-        last = -1 if self.dice.random() < 0.6 else self.dice.randint(-1, other.last)
+        # Whoever has the last event has no reason to ask, and is told nothing.
+        most = other.last - 1 if other.done else other.last
+        last = -1 if self.dice.random() < 0.6 else self.dice.randint(-1, most)
         return Want(other.marker, {}, other.response_id, last, lane=other.marker)
 
 
