@@ -90,6 +90,11 @@ class Session:
         """How many responses the socket follows."""
         return sum(len(lane.busy) for lane in self._lanes.values())
 
+    @property
+    def _open(self) -> int:
+        """What is followed, or will be as soon as it is accepted."""
+        return self.followed + sum(lane.submitting for lane in self._lanes.values())
+
     def received(self, body: dict[str, Any]) -> list[Action]:
         """What to do about a message. What is wrong with it is said, and closes nothing."""
         lane = body.get("stream_id")
@@ -136,7 +141,7 @@ class Session:
                 return []
 
     def _create(self, lane: str | None, submit: Submit) -> list[Action]:
-        if self.followed + self._waiting >= MOST_FOLLOWED:
+        if self._open + self._waiting >= MOST_FOLLOWED:
             raise _too_many("responses on one socket", MOST_FOLLOWED)
         state = self._lanes.setdefault(lane, _Lane())
         if state.idle:
@@ -156,7 +161,7 @@ class Session:
                 "This socket follows that response already; its events are on their way.",
                 param="response_id",
             )
-        if self.followed >= MOST_FOLLOWED:
+        if self._open >= MOST_FOLLOWED:
             raise _too_many("responses on one socket", MOST_FOLLOWED)
         if not response_id.isascii():
             raise unknown(response_id)

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import msgspec
 
 from jobs.codec import decode_event
+from jobs.errors import Undecodable
 from jobs.events import TERMINAL_TYPES, Transcript
 
 if TYPE_CHECKING:
@@ -46,8 +47,15 @@ def frame(sequence_number: int, entry: bytes) -> Frame:
     """
     event = decode_event(entry)
     kind: str = event["type"]
+    if "sequence_number" in event:
+        raise Undecodable("an entry with a number of its own")
     numbered = {"type": kind, "sequence_number": sequence_number, **event}
-    return Frame(sequence_number, kind, _encode(numbered), kind in TERMINAL_TYPES)
+    try:
+        json = _encode(numbered)
+    except (TypeError, ValueError, RecursionError) as error:
+        # MessagePack can say more than JSON; nobody of ours does.
+        raise Undecodable(f"an entry that is no JSON: {type(error).__name__}") from error
+    return Frame(sequence_number, kind, json, kind in TERMINAL_TYPES)
 
 
 def encode(message: dict[str, Any]) -> bytes:
