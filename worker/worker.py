@@ -19,6 +19,7 @@ import structlog
 
 from jobs.errors import HoldlineError, RedisTrouble
 from jobs.keys import Partition
+from jobs.pipe import RETRY_SECONDS
 
 from .execute import Execution, Stop
 from .logs import described
@@ -176,6 +177,7 @@ class Worker:
         period = max(lease / 3, LEAST_BEAT_SECONDS)
         due = loop.time() + period
         rescue_at = extended = loop.time()
+        late = False
         while True:
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout_at(due):
@@ -184,8 +186,13 @@ class Worker:
             now = loop.time()
             try:
                 await self._extend()
-                self._kept(loop.time() - extended, lease)
-                extended = now
+                gap, extended = loop.time() - extended, now
+                self._kept(gap, lease)
+                if gap > lease * LATE and not late:
+                    # If Redis was away, the others' leases have run out as well: they get the time
+                    # to find it again. Only once: who is always late must rescue all the same.
+                    rescue_at = loop.time() + lease + RETRY_SECONDS[1]
+                late = gap > lease * LATE
                 # Own leases first: after a pause of this process or of Redis they have run out,
                 # and a rescue must not take them from a worker that is alive.
                 if now >= due and now >= rescue_at and not self._quiet.is_set():
@@ -193,8 +200,7 @@ class Worker:
                         await self._rescue.look(number)
             except RedisTrouble as error:
                 self._unwell(error)
-                # The other workers' leases have run out as well: they get the time to say so.
-                rescue_at = loop.time() + lease
+                late = False
                 due = loop.time() + min(period, random.uniform(*TROUBLE_SECONDS))  # noqa: S311 - jitter
             else:
                 if now >= due:
@@ -217,9 +223,11 @@ class Worker:
             self._on_time.clear()
 
     async def _extend(self) -> None:
-        held: dict[int, list[Execution]] = {}
+        # Who holds nothing asks as well: a rescue must not be the first that a Redis which was away
+        # is asked for.
+        held: dict[int, list[Execution]] = {number: [] for number in self._partitions}
         for execution in self._held:
-            held.setdefault(execution.partition, []).append(execution)
+            held[execution.partition].append(execution)
         for number, executions in held.items():
             pairs = [(one.grant.response_id, one.grant.claim) for one in executions]
             answers = await self._means.queue.extend(number, pairs)
