@@ -132,7 +132,7 @@ class Relay:
         self._feeds: dict[str, Feed] = {}
         self._reads = asyncio.Semaphore(MOST_READS)
         self._tasks: set[asyncio.Task[None]] = set()
-        self._ticker: asyncio.Task[None] | None = None
+        self._tickers: list[asyncio.Task[None]] = []
         self._doubt_seconds = doubt_seconds
         self._epoch: bytes | None = None
         self._on_health: list[Callable[[bool], None]] = []
@@ -145,11 +145,14 @@ class Relay:
 
     async def __aenter__(self) -> Self:
         await self.bell.__aenter__()
-        self._ticker = asyncio.create_task(self._tick(), name="relay")
+        self._tickers = [
+            asyncio.create_task(self._watch_health(), name="relay health"),
+            asyncio.create_task(self._tick(), name="relay"),
+        ]
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        tasks = [*self._tasks, *([self._ticker] if self._ticker else [])]
+        tasks = [*self._tasks, *self._tickers]
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
@@ -205,7 +208,8 @@ class Relay:
         """`tell` is called when `healthy` has changed."""
         self._on_health.append(tell)
 
-    async def _tick(self) -> None:
+    async def _watch_health(self) -> None:
+        """Asks Redis nothing: one that is stopped would keep the news waiting."""
         while True:
             await asyncio.sleep(TICK_SECONDS)
             if self.healthy is not self._was_healthy:
@@ -213,6 +217,10 @@ class Relay:
                 log.warning("redis", healthy=self._was_healthy)
                 for tell in self._on_health:
                     tell(self._was_healthy)
+
+    async def _tick(self) -> None:
+        while True:
+            await asyncio.sleep(TICK_SECONDS)
             with contextlib.suppress(RedisTrouble):
                 await self._look_for_loss()
                 await self._tell_places()
