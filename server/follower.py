@@ -10,10 +10,12 @@ from __future__ import annotations
 
 import asyncio
 import random
+import time
 from typing import TYPE_CHECKING, Protocol
 
 from jobs.cursor import Cursor, Place
 from jobs.errors import RedisTrouble, Undecodable, UnknownResponse
+from jobs.record import Status
 
 from .problem import Problem, unknown
 
@@ -24,6 +26,8 @@ if TYPE_CHECKING:
     from .wire import Frame
 
 RETRY_SECONDS = (0.1, 2.0)
+# A worker finds Redis again a second or two after the server at the latest.
+REWRITE_SECONDS = 5.0
 
 
 class Sink(Protocol):
@@ -130,6 +134,7 @@ class Follower:
 
     async def _read(self) -> None:
         failures = 0
+        rewritten_by: float | None = None
         try:
             while self._sink.writable and not self.done:
                 # What was heard before a read is in what it finds, or lost: waiting for it would
@@ -154,6 +159,12 @@ class Follower:
                 except Undecodable:
                     self._end(_undecodable())
                     return
+                if known and view.length < self._cursor.next and view.status is Status.RUNNING:
+                    # Redis lost a tail; its worker still has it in memory and writes it again.
+                    rewritten_by = rewritten_by or time.monotonic() + REWRITE_SECONDS
+                    if time.monotonic() < rewritten_by:
+                        await asyncio.sleep(RETRY_SECONDS[0])
+                        continue
                 if problem := self._doubt(view, frames[0] if known and frames else None):
                     self._end(problem)
                     return
