@@ -3,19 +3,26 @@
 from __future__ import annotations
 
 import asyncio
+import secrets
 from collections.abc import Coroutine
 from dataclasses import dataclass, field
 from typing import Any, cast
 
 import msgspec
 
+from jobs.codec import Event, decode_job, encode_event
 from jobs.errors import RedisTrouble
-from jobs.log import View
+from jobs.events import text_delta
+from jobs.keys import item_id
+from jobs.log import LogWriter, View
+from jobs.pipe import Pipe
+from jobs.queue import Grant, Queue
 from jobs.record import Status
 from server.follower import Follower
 from server.problem import Problem
 from server.relay import Feed
 from server.wire import Frame, frame
+from tests.jobs.given import NAMES, TERMS, ending, said, saying
 
 RESPONSE = "resp_000" + "a" * 32
 
@@ -121,3 +128,61 @@ class ScriptedFeed:
 
 class Away(RedisTrouble):
     """Redis, for the length of one read."""
+
+
+class Worker:
+    """A worker that does what a test says, when it says so."""
+
+    def __init__(self, pipe: Pipe) -> None:
+        self._pipe = pipe
+        self._queue = Queue(pipe, TERMS)
+
+    async def take(self) -> Answer:
+        """The next job that waits, as soon as there is one."""
+        while True:
+            for grant in await self._queue.claim(0, secrets.token_hex(8), 1):
+                return Answer(self._pipe, grant)
+            await self._pipe.call("BLPOP", NAMES.wake, "0.02")
+
+    async def answer(self, *pieces: str) -> Answer:
+        """The next job that waits, answered from its first to its last event."""
+        answer = await self.take()
+        await answer.say(*pieces)
+        await answer.complete()
+        return answer
+
+
+class Answer:
+    """One claimed job and its log."""
+
+    def __init__(self, pipe: Pipe, grant: Grant) -> None:
+        self.job = decode_job(grant.job)
+        self.grant = grant
+        self.writer = LogWriter(pipe, self.job.id, grant.claim, grant.length)
+        self._text = ""
+        self._begun = False
+
+    async def say(self, *pieces: str) -> None:
+        """Appends each piece on its own."""
+        if not self._begun:
+            self._begun = True
+            await self._append(*saying(self.job, 1, 0, []))
+        for piece in pieces:
+            self._text += piece
+            await self._append(text_delta(item_id("msg", self.job.id, 1, 0), 0, piece))
+
+    async def asked_to_stop(self) -> None:
+        """Returns when somebody has asked for the response to be cancelled."""
+        async with asyncio.timeout(5):
+            while not await self.writer.append([]):
+                pass
+
+    async def complete(self, status: Status = Status.COMPLETED) -> None:
+        """Appends the end of the message and of the response."""
+        events = said(self.job, 1, 0, self._text) if self._begun else []
+        end = ending(self.job, status, self._text if self._begun else "")
+        entries = [encode_event(event) for event in [*events, end]]
+        await self.writer.finish(status, entries, retention_ms=60_000)
+
+    async def _append(self, *events: Event) -> None:
+        await self.writer.append([encode_event(event) for event in events])

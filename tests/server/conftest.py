@@ -1,0 +1,49 @@
+"""A server in the test's own process, and a worker to order."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Awaitable, Callable
+
+import pytest
+from aiohttp.test_utils import TestClient
+from aiohttp.web import Application, Request
+
+from jobs.connect import Redis
+from jobs.pipe import Pipe
+from server.app import SERVER, Server, create_app
+from server.config import Config
+from tests.server.given import Worker
+from tests.system import wait_until
+
+Client = TestClient[Request, Application]
+Serve = Callable[..., Awaitable[Client]]
+
+
+@pytest.fixture
+def serve(redis_url: str, aiohttp_client: Serve) -> Serve:
+    """Starts a server; settings by name, in lower case and without HOLDLINE_."""
+
+    async def start(url: str = redis_url, **settings: str) -> Client:
+        environ = {f"HOLDLINE_{name.upper()}": value for name, value in settings.items()}
+        environ = {"REDIS_URL": url, "HOLDLINE_MODEL": "simulation", **environ}
+        client = await aiohttp_client(create_app(Config.from_environ(environ)))
+        await wait_until(lambda: client.app[SERVER].relay.bell.hears)
+        return client
+
+    return start
+
+
+@pytest.fixture
+async def client(serve: Serve) -> Client:
+    return await serve()
+
+
+@pytest.fixture
+def server(client: Client) -> Server:
+    return client.app[SERVER]
+
+
+@pytest.fixture
+async def worker(redis: Redis) -> AsyncIterator[Worker]:
+    async with Pipe(redis) as pipe:
+        yield Worker(pipe)
