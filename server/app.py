@@ -161,6 +161,8 @@ async def problems(request: web.Request, handler: Any) -> web.StreamResponse:
         if error.status < 400:
             raise
         return _refusal(Problem(error.status, _code(error), f"{error.reason}: {request.path}"))
+    except ConnectionError:
+        return web.Response(status=400)  # nobody is there any more to read it
     except Exception:  # the edge of a request; the traceback stays here
         log.exception("a request failed", path=request.path)
         return _refusal(Problem(500, "internal_error", "Something went wrong here. Try again."))
