@@ -1,0 +1,157 @@
+"""What a client was told: over one socket that stays open, or as server-sent events."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import itertools
+import json
+import time
+from collections.abc import AsyncIterator
+from typing import Any
+
+import aiohttp
+
+from tests.system import Server, wait_until
+
+Event = dict[str, Any]
+TERMINAL = {"response.completed", "response.failed", "response.incomplete"}
+
+
+class Answer:
+    """Everything that one client was told about one response, as it came."""
+
+    def __init__(self, prompt: str) -> None:
+        self.prompt = prompt
+        self.events: list[Event] = []
+        self.problem: Event | None = None
+        self.over = False
+
+    def take(self, event: Event) -> None:
+        if event["type"] == "error":
+            self.problem = event
+        elif "sequence_number" in event:
+            self.events.append(event)
+
+    def forget(self) -> None:
+        """Drops what came so far, to follow the response from its beginning."""
+        self.events, self.problem = [], None
+
+    @property
+    def id(self) -> str:
+        id_: str = self.events[0]["response"]["id"]
+        return id_
+
+    @property
+    def ended(self) -> bool:
+        return bool(self.events) and self.events[-1]["type"] in TERMINAL
+
+    @property
+    def code(self) -> str | None:
+        """The code of the problem that ended the following of it."""
+        if self.problem is None:
+            return None
+        code: str = self.problem["error"]["code"]
+        return code
+
+    @property
+    def text(self) -> str:
+        """What has been said since the last restart."""
+        said = ""
+        for event in self.events:
+            if event["type"] == "holdline:restarted":
+                said = ""
+            elif event["type"] == "response.output_text.delta":
+                said += event["delta"]
+        return said
+
+    async def says(self, tokens: int, seconds: float = 8.0) -> None:
+        """Returns when so many tokens have come."""
+        await wait_until(lambda: self.text.count(" ") >= tokens, seconds)
+
+    async def ends(self, seconds: float = 10.0) -> None:
+        """Returns at the last event, or at a problem."""
+        await wait_until(lambda: self.ended or self.problem, seconds)
+
+
+class Screen:
+    """A client on one socket: each prompt on a lane of its own, and what was said to all."""
+
+    def __init__(self, ws: aiohttp.ClientWebSocketResponse) -> None:
+        self._ws = ws
+        self._lanes: dict[str, Answer] = {}
+        self._count = itertools.count()
+        self.degraded: list[tuple[float, bool]] = []
+
+    @property
+    def open(self) -> bool:
+        return not self._ws.closed
+
+    async def ask(self, prompt: str) -> Answer:
+        """Sends a prompt; its answer fills while it comes."""
+        lane = f"lane{next(self._count)}"
+        answer = self._lanes[lane] = Answer(prompt)
+        await self._ws.send_json(
+            {"type": "response.create", "input": prompt, "model": "m", "stream_id": lane}
+        )
+        return answer
+
+    async def follow_again(self, answer: Answer) -> None:
+        """Drops what it has of an answer and follows it from its beginning, as a code advises."""
+        id_ = answer.id
+        answer.forget()
+        lane = f"lane{next(self._count)}"
+        self._lanes[lane] = answer
+        resume = {"type": "holdline:resume", "response_id": id_, "starting_after": -1}
+        await self._ws.send_json({**resume, "stream_id": lane})
+
+    async def told_degraded(self, degraded: bool, seconds: float = 8.0) -> float:
+        """When it was told so last, on the monotonic clock."""
+        await wait_until(lambda: self.degraded and self.degraded[-1][1] is degraded, seconds)
+        return self.degraded[-1][0]
+
+    async def read(self) -> None:
+        """Takes whatever comes, until the socket is closed."""
+        async for message in self._ws:
+            event = json.loads(message.data)
+            if event["type"] == "holdline:degraded":
+                self.degraded.append((time.monotonic(), event["degraded"]))
+            elif event.get("stream_id") in self._lanes:
+                self._lanes[event["stream_id"]].take(event)
+
+
+@contextlib.asynccontextmanager
+async def screen(server: Server) -> AsyncIterator[Screen]:
+    """A socket that must stay open until the block ends."""
+    async with aiohttp.ClientSession() as http, http.ws_connect(server.ws_url) as ws:
+        shown = Screen(ws)
+        reading = asyncio.create_task(shown.read())
+        try:
+            yield shown
+            assert shown.open, "the server closed the socket"
+        finally:
+            reading.cancel()
+            await asyncio.gather(reading, return_exceptions=True)
+
+
+@contextlib.asynccontextmanager
+async def streamed(server: Server, prompt: str) -> AsyncIterator[Answer]:
+    """The answer to a prompt as server-sent events, which fill it while the block runs."""
+    answer = Answer(prompt)
+    async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=None)) as http:
+        reading = asyncio.create_task(_stream(http, server, answer))
+        try:
+            yield answer
+        finally:
+            reading.cancel()
+            await asyncio.gather(reading, return_exceptions=True)
+
+
+async def _stream(http: aiohttp.ClientSession, server: Server, answer: Answer) -> None:
+    body = {"input": answer.prompt, "model": "m", "stream": True}
+    async with http.post(f"{server.url}/v1/responses", json=body) as response:
+        async for line in response.content:
+            if line == b"data: [DONE]\n":
+                answer.over = True
+            elif line.startswith(b"data: "):
+                answer.take(json.loads(line[6:]))

@@ -1,0 +1,141 @@
+"""A server, workers and a model on a Redis that may be harmed; and whether all is well again."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import re
+import time
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+
+from tests.fake_model import FakeModel
+from tests.paths.redis_faults.screen import streamed
+from tests.paths.redis_faults.store import Store
+from tests.system import Process, Server, System
+
+RECOVERY_SECONDS = 10.0
+# The pool of a client library may hold one connection more or less.
+SLACK = 3
+
+
+@dataclass
+class Footprint:
+    """What a process holds of the system."""
+
+    fds: int
+    threads: int
+
+    def fits(self, before: Footprint) -> bool:
+        """It has not grown."""
+        return self.fds <= before.fds + SLACK and self.threads <= before.threads + SLACK
+
+
+@dataclass
+class Site:
+    """What runs; `before` is the largest footprint of each kind of process before the fault."""
+
+    store: Store
+    model: FakeModel
+    system: System
+    server: Server
+    workers: list[Process]
+    before: dict[str, Footprint]
+
+    @property
+    def processes(self) -> list[Process]:
+        return [self.server, *self.workers]
+
+    def footprints(self) -> list[tuple[str, Footprint]]:
+        """Of every process that lives."""
+        return [
+            (process.name, _footprint(process, self.model))
+            for process in self.processes
+            if process.popen.poll() is None
+        ]
+
+
+@contextlib.asynccontextmanager
+async def site(
+    store: Store, folder: Path, *, workers: int = 1, redis_url: str = "", **environ: str
+) -> AsyncIterator[Site]:
+    """A site that has answered once, so that what is opened at the first use is open."""
+    async with (
+        FakeModel() as model,
+        System(redis_url or store.url, folder) as system,
+    ):
+        system.environ |= environ
+        server, them = await asyncio.gather(
+            system.server(),
+            asyncio.gather(*(system.worker(model.url) for _ in range(workers))),
+        )
+        found = Site(store, model, system, server, them, {})
+        async with streamed(server, "warm up") as answer:
+            await answer.ends()
+        for name, now in found.footprints():
+            most = found.before.setdefault(name, now)
+            found.before[name] = Footprint(max(most.fds, now.fds), max(most.threads, now.threads))
+        yield found
+
+
+async def back_to_baseline(site: Site, seconds: float = RECOVERY_SECONDS) -> None:
+    """Returns when nothing is left of what was running; fails when that takes too long.
+
+    Nothing waits or is leased in Redis and each key has a TTL, nobody follows, and every process
+    has as many files and threads as before.
+    """
+    deadline = time.monotonic() + seconds
+    while found := await _out_of_place(site):
+        assert time.monotonic() < deadline, found
+        await asyncio.sleep(0.1)
+
+
+async def _out_of_place(site: Site) -> dict[str, Any]:
+    found = await site.store.leftovers()
+    if followers := await _metric(site.server, "holdline_followers"):
+        found["followers"] = followers
+    if not await _ready(site.server):
+        found["server"] = "not ready"
+    for name, now in site.footprints():
+        if not now.fits(site.before[name]):
+            found[name] = now, site.before[name]
+    return found
+
+
+async def _metric(server: Server, name: str) -> float:
+    async with aiohttp.ClientSession() as http, http.get(f"{server.url}/metrics") as response:
+        found = re.search(rf"^{name} (\S+)$", await response.text(), re.MULTILINE)
+        assert found is not None
+        return float(found[1])
+
+
+async def _ready(server: Server) -> bool:
+    async with aiohttp.ClientSession() as http, http.get(f"{server.url}/readyz") as response:
+        return response.status == 200
+
+
+def _footprint(process: Process, model: FakeModel) -> Footprint:
+    """Idle connections to the model are not counted: they wait for their next use, and expire."""
+    own = Path(f"/proc/{process.popen.pid}")
+    pooled = _sockets_to(own, int(model.url.rsplit(":", 1)[1].partition("/")[0]))
+    fds = 0
+    for fd in (own / "fd").iterdir():
+        with contextlib.suppress(OSError):
+            fds += str(fd.readlink()) not in pooled
+    return Footprint(fds, len(list((own / "task").iterdir())))
+
+
+def _sockets_to(own: Path, port: int) -> set[str]:
+    rows = [line.split() for line in (own / "net/tcp").read_text().splitlines()[1:]]
+    return {f"socket:[{row[9]}]" for row in rows if row[2].endswith(f":{port:04X}")}
+
+
+def cpu_seconds(process: Process) -> float:
+    """What a process has used so far, in the kernel and outside."""
+    fields = Path(f"/proc/{process.popen.pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
