@@ -1,13 +1,15 @@
 """Our ES modules as one file: what a page loads is one request, and one integrity value covers it.
 
-Nothing is compiled. Comments and indentation go, `import` and `export` go, and what is left stands
-in the order in which the modules would run. That works because the modules keep to a few forms,
-and what keeps to no form is refused:
+Nothing is compiled. Comments, space that means nothing and long `#private` names go, `import` and
+`export` go, and what is left stands in the order in which the modules would run. That works because
+the modules keep to a few forms, and what keeps to no form is refused:
 
     import { a, b } from "./other.js";
     import sheet from "./look.css" with { type: "css" };
     export const | class | function | async function NAME
-    export { a } from "./other.js";            counts in the entry alone
+    export { a } from "./other.js";
+
+The exports of the entry are those of the whole.
 
 A name at the top of a module is taken once among all of them. A vendored module is put into a
 function of its own, so its names are its own business.
@@ -19,6 +21,7 @@ import json
 import re
 from collections.abc import Callable
 from posixpath import dirname, join, normpath
+from string import ascii_letters
 from typing import Final
 
 Read = Callable[[str], str]
@@ -30,6 +33,11 @@ _TOKEN: Final = re.compile(
     |(?P<comment>/\*.*?\*/|//[^\n]*)""",
     re.DOTALL | re.VERBOSE,
 )
+_SPACE: Final = re.compile(r" ?([=*<>!&|?:,;{}()\[\]]+) ?")
+# Where it is declared, and where it is used; not what a string holds.
+_PRIVATE: Final = re.compile(
+    r"(?:(?<=\.)|(?<=^)|(?<=^get )|(?<=^set )|(?<=^async ))#(\w+)", re.MULTILINE
+)
 _IMPORT: Final = re.compile(
     r'^import (?:\{(?P<names>[^}]*)\}|(?P<sheet>\w+)) from "(?P<place>[^"]+)"'
     r'(?: with \{ type: "css" \})?;\n?',
@@ -39,6 +47,9 @@ _REEXPORT: Final = re.compile(
     r'^export \{(?P<names>[^}]*)\} from "(?P<place>[^"]+)";\n?', re.MULTILINE
 )
 _EXPORT: Final = re.compile(r"^export (?=(?:const|class|function|async function) )", re.MULTILINE)
+_EXPORTED: Final = re.compile(
+    r"^export (?:const|class|function|async function) (\w+)", re.MULTILINE
+)
 _TOP: Final = re.compile(r"^(?:const|let|class|function|async function)\*? (\w+)", re.MULTILINE)
 _LEFT: Final = re.compile(r"^(?:import|export)\b(?!\().*", re.MULTILINE)
 _VENDOR_EXPORT: Final = re.compile(r"export\s*\{([^}]*)\};?\s*(?://[^\n]*\s*)?$")
@@ -49,9 +60,23 @@ class PackError(Exception):
 
 
 def strip(source: str) -> str:
-    """The source without comments and indentation; strings, templates and patterns stay."""
-    bare = _without_comments(source)
-    return "".join(f"{line.strip()}\n" for line in bare.splitlines() if line.strip())
+    """The source without comments and without the space that means nothing.
+
+    Strings, templates and patterns stay. Lines stay lines, so a semicolon that was left out is
+    still where it was; space beside `+`, `-` and `/` stays, because two of them are something else.
+    """
+    bare = "".join(f"{line.strip()}\n" for line in _without_comments(source).splitlines())
+    out, end = [], 0
+    for match in _TOKEN.finditer(bare):
+        out += [_SPACE.sub(r"\1", bare[end : match.start()]), match[0]]
+        end = match.end()
+    out.append(_SPACE.sub(r"\1", bare[end:]))
+    return re.sub(r"\n{2,}", "\n", "".join(out)).lstrip("\n")
+
+
+def _letters(place: int) -> str:
+    rest, last = divmod(place, len(ascii_letters))
+    return (_letters(rest - 1) if rest else "") + ascii_letters[last]
 
 
 def _without_comments(source: str) -> str:
@@ -77,6 +102,7 @@ class _Pack:
         self._read = read
         self._done: set[str] = set()
         self._owners: dict[str, str] = {}
+        self._short: dict[str, str] = {}
         self.parts: list[str] = []
         self.exported: list[str] = []
 
@@ -85,27 +111,38 @@ class _Pack:
         if place in self._done:
             return
         self._done.add(place)
-        source = self._read(place)
-        for name in _TOP.findall(_EXPORT.sub("", _without_comments(source))):
+        code = _without_comments(self._read(place))
+        for name in _TOP.findall(_EXPORT.sub("", code)):
             if (other := self._owners.setdefault(name, place)) != place:
                 raise PackError(f"{name} is at the top of both {other} and {place}")
-        code = strip(source)
         code = _IMPORT.sub(lambda match: self._import(place, match), code)
         code = _REEXPORT.sub(lambda match: self._reexport(place, match, entry), code)
+        if entry:
+            self.exported += _EXPORTED.findall(code)
         code = _EXPORT.sub("", code)
         if left := _LEFT.search(code):
             raise PackError(f"{place}: {left[0]!r} cannot be packed")
-        self.parts.append(code)
+        self.parts.append(self._shorten(strip(code)))
+
+    def _shorten(self, code: str) -> str:
+        """Short names in place of `#private` ones: nobody outside a class can see them.
+
+        One name is the same in all classes, which are apart anyway.
+        """
+        for name in _PRIVATE.findall(code):
+            self._short.setdefault(name, _letters(len(self._short)))
+        return _PRIVATE.sub(lambda match: f"#{self._short[match[1]]}", code)
 
     def _import(self, place: str, match: re.Match[str]) -> str:
         wanted = normpath(join(dirname(place), match["place"]))
         if match["sheet"]:
             rules = json.dumps(squeeze(self._read(wanted)), ensure_ascii=False)
             name = match["sheet"]
-            return f"const {name} = new CSSStyleSheet();\n{name}.replaceSync({rules});\n"
-        if "/vendor/" in f"/{wanted}":
-            return self._vendored(wanted, match["names"])
-        self.add(wanted)
+            self.parts.append(f"const {name}=new CSSStyleSheet();{name}.replaceSync({rules});\n")
+        elif "/vendor/" in f"/{wanted}":
+            self.parts.append(self._vendored(wanted, match["names"]))
+        else:
+            self.add(wanted)
         return ""
 
     def _reexport(self, place: str, match: re.Match[str], entry: bool) -> str:

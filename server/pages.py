@@ -13,6 +13,7 @@ import base64
 import functools
 import gzip
 import hashlib
+import json
 import mimetypes
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
@@ -27,6 +28,9 @@ WEB: Final = Path(__file__).parent.parent / "web"
 DOCS: Final = Path(__file__).parent.parent / "docs"
 PAGES: Final = {"/": "index.html", "/review": "review.html", "/docs/{name:[a-z-]+}": "docs.html"}
 ENTRY: Final = "define.js"
+# What is loaded later, each packed with what it needs. The widget knows their integrity values.
+LATER: Final = ("turn-view.js", "refusal.js", "words/ar.js", "words/de.js")
+INTEGRITY: Final = "const INTEGRITY = {};"
 # In the address of the packed file the place of the sources can be read, under any prefix.
 HOME: Final = (
     'new URL("./web/{version}/x.js", '
@@ -105,22 +109,33 @@ class Pages:
         self._docs = {path.stem: _asset(path.name, path.read_bytes()) for path in docs.glob("*.md")}
 
     @functools.cached_property
-    def widget(self) -> Asset:
-        """The widget and all that it needs at once."""
-        home = HOME.format(version=self.version)
-        code = pack(lambda name: self._sources[name].decode(), ENTRY, home)
+    def packed(self) -> dict[str, Asset]:
+        """The widget, and what it loads later, by name."""
+        later = {
+            name: self._pack(name, "import.meta.url") for name in LATER if name in self._sources
+        }
+        known = {name: integrity(asset.content) for name, asset in later.items()}
+        widget = self._pack(ENTRY, HOME.format(version=self.version)).content.decode()
+        widget = widget.replace(INTEGRITY, f"const INTEGRITY = {json.dumps(known)};")
+        return {**later, "widget.js": Asset(widget.encode(), TYPES[".js"])}
+
+    def _pack(self, entry: str, home: str) -> Asset:
+        code = pack(lambda name: self._sources[name].decode(), entry, home)
         return Asset(code.encode(), TYPES[".js"])
 
-    @functools.cached_property
+    @property
+    def widget(self) -> Asset:
+        """The widget, all of it that is needed to show it."""
+        return self.packed["widget.js"]
+
+    @property
     def integrity(self) -> str:
         """What a page that pins the widget compares it with."""
-        digest = hashlib.sha384(self.widget.content).digest()
-        return f"sha384-{base64.b64encode(digest).decode()}"
+        return integrity(self.widget.content)
 
     @functools.cached_property
     def _assets(self) -> dict[str, Asset]:
-        assets = {name: _asset(name, content) for name, content in self._sources.items()}
-        return {**assets, "widget.js": self.widget}
+        return {name: _asset(name, content) for name, content in self._sources.items()}
 
     def page(self, name: str) -> Asset:
         """A page whose references to `web/` are versioned."""
@@ -155,7 +170,9 @@ class Pages:
         return self.widget.answer(request, ASK_AGAIN)
 
     async def _versioned(self, request: web.Request) -> web.StreamResponse:
-        return _found(self._assets.get(request.match_info["name"])).answer(request, FOR_EVER)
+        name = request.match_info["name"]
+        asset = self.packed.get(name) or self._assets.get(name)
+        return _found(asset).answer(request, FOR_EVER)
 
     async def _source(self, request: web.Request) -> web.StreamResponse:
         return _found(self._assets.get(request.match_info["name"])).answer(request, ASK_AGAIN)
@@ -165,6 +182,11 @@ class Pages:
 def pages() -> Pages:
     """The pages of this installation, read once in a process."""
     return Pages()
+
+
+def integrity(content: bytes) -> str:
+    """The value that a browser compares a file with."""
+    return f"sha384-{base64.b64encode(hashlib.sha384(content).digest()).decode()}"
 
 
 def _asset(name: str, content: bytes) -> Asset:

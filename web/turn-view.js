@@ -1,80 +1,94 @@
 // @ts-check
-/** One prompt and its answer on the page. Text is only ever set as text. */
+/** One prompt and its answer, as they are shown. Loaded when there is time, or something to show. */
+
+import sheet from "./answer.css" with { type: "css" };
+import { button, icon, make, name } from "./dom.js";
+import { Markdown } from "./markdown.js";
+import { COPIED_MS, copy, SIGNS } from "./signs.js";
+import { STATUS, statusWords } from "./status.js";
 
 /** @typedef {import("./answer.js").Status} Status */
+/** @typedef {import("./answer-handle.js").AnswerHandle} AnswerHandle */
+/** @typedef {import("./connection.js").State} State */
 
 /**
  * What an answer shows.
- * @typedef {{responseId: string | null, status: Status, text: string, note: string, simulated: boolean, again: boolean}}
- *   Shown `note` is the line under the text; `again` offers to ask once more
+ * @typedef {{
+ *   responseId: string | null, status: Status, text: string, note: string, simulated: boolean, last: boolean, idle: boolean,
+ * }} Shown `note` is the line under the text; `last` and `idle`: it may be asked anew
  */
 
-export class TurnView {
-  #prompt = element("div", "prompt");
-  #answer = element("article", "answer");
-  #body = element("div", "text");
-  #text = document.createTextNode("");
-  #tag = element("span", "tag");
-  #note = element("span", "note");
-  #again = /** @type {HTMLButtonElement} */ (element("button", "again"));
-  #shownStatus = "";
+/** @typedef {{regenerate: () => void, edit: () => void}} Actions */
 
-  /**
-   * @param {string} prompt
-   * @param {() => void} askAgain
-   */
-  constructor(prompt, askAgain) {
-    const who = element("span", "hidden-words");
-    who.textContent = "You asked: ";
-    this.#prompt.append(who, prompt);
-    this.#answer.setAttribute("aria-label", "Answer");
-    this.#body.append(this.#text);
-    this.#body.hidden = true;
-    this.#tag.textContent = "simulation";
-    this.#again.type = "button";
-    this.#again.textContent = "Ask again";
-    this.#again.addEventListener("click", askAgain);
-    const line = element("div", "line");
-    line.append(element("span", "dot"), this.#note, this.#tag, this.#again);
-    this.#answer.append(this.#body, line);
-    this.elements = [this.#prompt, this.#answer];
+/** What the root in which answers are shown adopts. */
+export const answerSheet = sheet;
+
+/** What is said under an answer. @param {AnswerHandle} handle @param {State} state @param {object} words */
+export function noteOf(handle, state, words) {
+  return statusWords(handle, state, { ...STATUS, ...words });
+}
+
+export class TurnView {
+  element = make("div", "turn");
+  #answer = make("article", "answer");
+  #text = make("div", "text");
+  #tag;
+  #note = make("span", "note");
+  #actions = make("div", "actions");
+  /** Asks once more after a failure, in words; beside an answer, as a sign. */
+  #again;
+  #regenerate;
+  #edit;
+  #copy;
+  #status = "";
+  #written = "";
+  #markdown;
+
+  /** @param {string} prompt @param {object} own words in place of the English ones @param {Actions} actions */
+  constructor(prompt, own, { regenerate, edit }) {
+    const words = { ...STATUS, ...own };
+    this.#markdown = new Markdown(this.#text, words);
+    this.#tag = make("span", "tag", words.simulation);
+    this.#again = button("again", words.again, regenerate, words.again);
+    this.#copy = button("action copy", words.copyAnswer, () => void this.#copyText(), icon(SIGNS.copy));
+    this.#regenerate = button("action regenerate", words.regenerate, regenerate, icon(SIGNS.again));
+    this.#edit = button("action edit", words.edit, edit, icon(SIGNS.edit));
+    this.#actions.append(this.#copy, this.#regenerate, this.#edit);
+    name(this.#answer, words.answer);
+    const line = make("div", "line", make("span", "dot"), this.#note, this.#tag, this.#again, this.#actions);
+    this.#answer.append(this.#text, line);
+    this.element.append(make("div", "prompt", make("span", "unseen", words.you), prompt), this.#answer);
+  }
+
+  /** The answer's text as it is read. */
+  get spoken() {
+    return this.#text.innerText;
   }
 
   /** @param {Shown} shown */
-  show({ responseId, status, text, note, simulated, again }) {
-    const data = this.#answer.dataset;
-    if (responseId !== null) data.responseId = responseId;
-    this.#showText(text);
-    if (this.#note.textContent !== note) this.#note.textContent = note;
-    this.#note.hidden = note === "";
-    this.#tag.hidden = !simulated;
-    this.#again.hidden = !again;
-    if (status === this.#shownStatus) return;
-    this.#shownStatus = status;
-    data.status = status;
+  show({ responseId, status, text, note, simulated, last, idle }) {
     const running = status === "sending" || status === "queued" || status === "in_progress";
+    this.#written = text;
+    this.#markdown.show(text, !running);
+    this.#text.hidden = text === "";
+    if (this.#note.textContent !== note) this.#note.textContent = note;
+    const asked = last && idle && !running;
+    this.#tag.hidden = !simulated;
+    this.#again.hidden = !(asked && (status === "failed" || status === "cancelled"));
+    this.#copy.hidden = running || text === "";
+    this.#regenerate.hidden = !(asked && this.#again.hidden);
+    this.#edit.hidden = !asked;
+    this.#actions.hidden = this.#copy.hidden && this.#edit.hidden;
+    if (responseId !== null) this.#answer.dataset.responseId = responseId;
+    if (status === this.#status) return;
+    this.#status = status;
+    this.#answer.dataset.status = status;
     this.#answer.setAttribute("aria-busy", String(running)); // a screen reader hears it once, when it is whole
   }
 
-  remove() {
-    for (const node of this.elements) node.remove();
+  async #copyText() {
+    await copy(this.#written);
+    this.#copy.replaceChildren(icon(SIGNS.done));
+    setTimeout(() => this.#copy.replaceChildren(icon(SIGNS.copy)), COPIED_MS);
   }
-
-  /** What is there already stays: a long answer is not laid out anew, a selection in it survives.
-   * @param {string} text
-   */
-  #showText(text) {
-    const there = this.#text.data;
-    if (text === there) return;
-    if (text.startsWith(there)) this.#text.appendData(text.slice(there.length));
-    else this.#text.data = text;
-    this.#body.hidden = text === "";
-  }
-}
-
-/** @param {string} name @param {string} className */
-function element(name, className) {
-  const made = document.createElement(name);
-  made.className = className;
-  return made;
 }

@@ -38,9 +38,7 @@ def test_a_module_comes_after_those_that_it_needs_and_once() -> None:
         a='import { b } from "./b.js";\nexport const a = b + 1;\n',
         b="export const b = 1;\n",
     )
-    assert (
-        'const home = "home";\nconst b = 1;\nconst a = b + 1;\nrun(a, b);\nexport { b };\n' == code
-    )
+    assert 'const home = "home";\nconst b=1;\nconst a=b + 1;\nrun(a,b);\nexport { b };\n' == code
 
 
 def test_a_vendored_module_keeps_its_names_to_itself() -> None:
@@ -77,18 +75,35 @@ def test_what_cannot_be_packed_is_refused(wrong: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "kept",
+    ("written", "packed"),
     [
-        'const a = "// not a comment";',
-        "const a = '/* nor this */';",
-        "const a = `https://${host}/ // ${path}`;",
-        "const a = /[/]\\/\\/x/u;",
-        "const a = b / c / d;",
-        'if (/^https?:\\/\\//.test(a)) b("\\"//");',
+        ('const a = "// not a  comment";', 'const a="// not a  comment";'),
+        ("const a = '/* nor  this */';", "const a='/* nor  this */';"),
+        (
+            "const a = `https://${host}/ // ${ path }`;",
+            "const a=`https://${host}/ // ${ path }`;",
+        ),
+        ("const a = /[/ ]\\/ = \\/x/u;", "const a=/[/ ]\\/ = \\/x/u;"),
+        ("const a = b / c / d;", "const a=b / c / d;"),
+        ("const a = b + +c - -d;", "const a=b + +c - -d;"),
+        (
+            'if (/^https?:\\/\\//.test(a)) b("\\"//  ");',
+            'if(/^https?:\\/\\//.test(a))b("\\"//  ");',
+        ),
+        ("return [a, b].map((c) => ({ c }))", "return[a,b].map((c)=>({c}))"),
     ],
 )
-def test_what_looks_like_a_comment_stays(kept: str) -> None:
-    assert f"{kept}\n" == strip(f"  {kept} // gone\n/** gone\n * too */\n")
+def test_only_comments_and_space_that_means_nothing_go(written: str, packed: str) -> None:
+    assert f"{packed}\n" == strip(f"  {written} // gone\n/** gone\n * too */\n")
+
+
+def test_private_names_become_short_and_strings_do_not() -> None:
+    code = packed(
+        entry="class A {\n  #first = 1;\n  get #other() { return this.#first; }\n"
+        '  run() { return `${this.#other}#first` + "#other"; }\n}\n'
+    )
+    assert "#a=1;\nget #b(){return this.#a;}" in code
+    assert 'return `${this.#b}#first` + "#other";' in code
 
 
 def test_a_squeezed_stylesheet_says_the_same() -> None:

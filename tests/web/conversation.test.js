@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 
-import { Conversation, TURN_LIMIT } from "../../web/conversation.js";
+import { Conversation, storageOf, TURN_LIMIT } from "../../web/conversation.js";
 
 /** A storage of so many characters. */
 function storage(room = Infinity) {
@@ -22,7 +22,7 @@ const end = (turn, id, status = "completed", text = "An answer.") =>
 test("a reload finds each turn as it was stored", () => {
   const place = storage();
   const before = new Conversation(place);
-  end(before.add("one", "k1"), "resp_1");
+  before.save(end(before.add("one", "k1"), "resp_1"));
   before.add("two", "k2");
   assert.deepEqual(new Conversation(place).turns, before.turns);
   assert.equal(new Conversation(place).turns[1].key, "k2");
@@ -63,13 +63,13 @@ test("a server that has forgotten is told everything", () => {
 
 test("only so many turns are kept, and fewer where there is no room", () => {
   const conversation = new Conversation(storage());
-  for (let turn = 0; turn <= TURN_LIMIT; turn++) conversation.add(String(turn), "k");
+  for (let turn = 0; turn <= TURN_LIMIT; turn++) conversation.add(String(turn), `k${turn}`);
   assert.equal(conversation.turns.length, TURN_LIMIT);
   assert.equal(conversation.turns[0].prompt, "1");
 
   const small = storage(1_000);
   const tight = new Conversation(small);
-  for (let turn = 0; turn < 20; turn++) tight.add(`prompt ${turn}`, "k");
+  for (let turn = 0; turn < 20; turn++) tight.add(`prompt ${turn}`, `k${turn}`);
   const kept = new Conversation(small).turns;
   assert.ok(kept.length > 0 && kept.length < 20);
   assert.equal(kept.at(-1).prompt, "prompt 19");
@@ -89,4 +89,38 @@ test("a new conversation leaves nothing behind", () => {
   conversation.add("one", "k1");
   conversation.clear();
   assert.deepEqual(new Conversation(place).turns, []);
+});
+
+test("two tabs write beside each other, and a turn that is here stays the same object", () => {
+  const place = storage();
+  const here = new Conversation(place);
+  const there = new Conversation(place);
+  const mine = here.add("one", "k1");
+  there.sync();
+  const theirs = there.add("two", "k2");
+  here.save(end(mine, "resp_1"));
+  here.sync();
+  assert.deepEqual(here.turns.map(({ key }) => key), ["k1", "k2"]);
+  assert.equal(here.turns[0], mine);
+  there.sync();
+  assert.equal(there.turns[1], theirs);
+  assert.equal(there.turns[0].responseId, "resp_1");
+  there.remove(theirs);
+  here.sync();
+  assert.deepEqual(here.turns, [mine]);
+  here.clear();
+  there.sync();
+  assert.deepEqual(there.turns, []);
+});
+
+test("conversations of other names are apart", () => {
+  const place = storage();
+  new Conversation(place, "a").add("one", "k1");
+  assert.deepEqual(new Conversation(place, "b").turns, []);
+});
+
+test("a page without storage has a conversation all the same", () => {
+  const place = storageOf("none");
+  new Conversation(place).add("one", "k1");
+  assert.equal(new Conversation(place).turns.length, 1);
 });

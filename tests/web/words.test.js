@@ -2,7 +2,8 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 
 import { Answer } from "../../web/answer.js";
-import { bannerWords, statusWords } from "../../web/words.js";
+import { statusWords } from "../../web/status.js";
+import { bannerWords } from "../../web/words.js";
 
 /** The words for an answer after some changes to it and to its handle. */
 function words(answerChanges, handleChanges = {}, state = "open") {

@@ -1,0 +1,310 @@
+// @ts-check
+/**
+ * `<holdline-chat>`: an assistant on any page, in the text or floating with a launcher. `docs/widget.md` is its reference.
+ *
+ * The element is the shell: it reads attributes, opens and closes, and tells the page. The thinking is in `thread.js`, the
+ * drawing in `panel.js`.
+ */
+
+import sheet from "./chat-widget.css" with { type: "css" };
+import { Conversation, storageOf } from "./conversation.js";
+import { button, icon, ICONS, make, name } from "./dom.js";
+import { Panel } from "./panel.js";
+import { HOME, load } from "./place.js";
+import { Thread } from "./thread.js";
+import { ENGLISH, fill } from "./words.js";
+
+/** @typedef {import("./conversation.js").Turn} Turn */
+/** @typedef {import("./words.js").Words} Words */
+
+/** Of these each is a property too, and a change builds the widget anew; the conversation goes on. */
+const BUILT = ["heading", "greeting", "suggestions", "placeholder", "server", "conversation", "storage", "lang", "mode"];
+const PLAIN = ["model", "instructions", "prompt", "theme", "font"];
+
+/** After so long without a connection the server is asked whether it lets this site in. */
+const REFUSED_AFTER_MS = 1_500;
+/** After so long it is tried again to load what is missing. */
+const RELOAD_MS = 2_000;
+
+export class HoldlineChat extends HTMLElement {
+  static observedAttributes = [...BUILT, "open"];
+
+  /** Fetches a fresh token, whenever one is needed. @type {null | (() => Promise<string> | string)} */
+  tokenProvider = null;
+  /** Goes into each request, for example `{temperature: 0}`. @type {object} */
+  request = {};
+  /** Words in place of the widget's own. @type {Partial<Words>} */
+  words = {};
+
+  /** @type {Thread | null} */ #thread = null;
+  /** @type {Panel | null} */ #panel = null;
+  #launcher = make("button", "launcher");
+  #badge = make("span", "badge");
+  #root = this.attachShadow({ mode: "open" });
+  /** @type {Words} */ #words = ENGLISH;
+  /** Draws turns; loaded when there is time. @type {typeof import("./turn-view.js") | null} */ #drawer = null;
+  #loading = false;
+  #unread = 0;
+  #built = 0;
+  /** Ends what listens to the page. */ #leave = new AbortController();
+
+  constructor() {
+    super();
+    this.#root.adoptedStyleSheets = [sheet];
+    this.#launcher.type = "button";
+    this.#launcher.append(icon(ICONS.chat), this.#badge);
+    this.#launcher.addEventListener("click", () => this.open());
+  }
+
+  connectedCallback() {
+    this.#leave = new AbortController();
+    const { signal } = this.#leave;
+    addEventListener("storage", (event) => event.key === this.#place && this.#thread?.sync(), { signal });
+    addEventListener("pageshow", (event) => event.persisted && this.#thread?.sync(), { signal });
+    window.visualViewport?.addEventListener("resize", () => this.#fit(), { signal });
+    this.addEventListener("keydown", (event) => {
+      if (event.key !== "Escape" || event.isComposing || !this.#floats || !this.isOpen) return;
+      event.stopPropagation();
+      this.close();
+    }, { signal });
+    this.#build();
+  }
+
+  disconnectedCallback() {
+    this.#leave.abort();
+    this.#built += 1;
+    this.#thread?.end();
+    this.#thread = null;
+  }
+
+  /** @param {string} attribute @param {string | null} before @param {string | null} now */
+  attributeChangedCallback(attribute, before, now) {
+    if (before === now || !this.isConnected) return;
+    if (attribute === "open") this.#showOpen();
+    else if (this.#built > 0) this.#build();
+  }
+
+  // What a page may call.
+
+  open() {
+    if (this.isOpen) return this.#panel?.composer.field.focus();
+    this.toggleAttribute("open", true);
+    this.#panel?.composer.field.focus();
+    this.#tell("open");
+  }
+
+  close() {
+    if (!this.isOpen) return;
+    this.toggleAttribute("open", false);
+    this.#launcher.focus();
+    this.#tell("close");
+  }
+
+  /** Asks; what is asked while an answer is under way is not taken. @param {string} text @returns {boolean} */
+  send(text) {
+    return text.trim() !== "" && (this.#thread?.ask(text.trim()) ?? null) !== null;
+  }
+
+  stop() {
+    this.#thread?.stop();
+  }
+
+  clear() {
+    this.#thread?.clear();
+  }
+
+  get isOpen() {
+    return !this.#floats || this.hasAttribute("open");
+  }
+
+  /** `connecting`, `open`, `reconnecting` or `closed`. */
+  get state() {
+    return this.#thread?.state ?? "connecting";
+  }
+
+  /** The conversation so far, oldest first. */
+  get turns() {
+    return (this.#thread?.conversation.turns ?? []).map(({ prompt, text, status, responseId }) => (
+      { prompt, text, status, responseId }));
+  }
+
+  // The rest is its own.
+
+  get #floats() {
+    return this.getAttribute("mode") === "floating";
+  }
+
+  /** Where the server is. */
+  get #server() {
+    return new URL(this.getAttribute("server") ?? HOME, location.href);
+  }
+
+  get #place() {
+    return `holdline.${this.#server.host}.${this.getAttribute("conversation") ?? "conversation"}`;
+  }
+
+  get #language() {
+    return this.getAttribute("lang") ?? this.closest("[lang]")?.getAttribute("lang") ?? "en";
+  }
+
+  async #build() {
+    const build = ++this.#built;
+    const words = { ...ENGLISH, ...await wordsOf(this.#language), ...this.words };
+    if (build !== this.#built) return; // an attribute has changed meanwhile, or the element is gone
+    this.#words = words;
+    this.#thread?.end();
+    const thread = this.#thread = new Thread({
+      url: new URL("v1/responses", this.#server).href,
+      conversation: new Conversation(storageOf(this.getAttribute("storage") ?? "local"), this.#place),
+      note: (handle, state) => this.#drawer?.noteOf(handle, state, this.#words) ?? "", more: () => this.#more(), token: () => this.tokenProvider?.() ?? null, page: window,
+    });
+    this.#panel = new Panel(thread, words, () => this.#drawer ?? this.#loadDrawer(), {
+      title: this.getAttribute("heading") ?? words.title,
+      greeting: this.getAttribute("greeting") ?? words.greeting,
+      placeholder: this.getAttribute("placeholder") ?? words.placeholder,
+      suggestions: suggestionsOf(this.getAttribute("suggestions")),
+      close: () => this.close(),
+    });
+    thread.addEventListener("message", (event) => this.#tell("message", outline(event)));
+    thread.addEventListener("answer", (event) => this.#answered(outline(event)));
+    thread.addEventListener("state", () => this.#stateChanged(thread));
+    if (!this.hasAttribute("dir") && words.direction === "rtl") this.#panel.element.dir = "rtl";
+    this.#panel.element.setAttribute("role", this.#floats ? "dialog" : "region");
+    this.#root.replaceChildren(this.#panel.element, this.#launcher);
+    this.#showOpen();
+    if (thread.unfinished) thread.start();
+  }
+
+  /** Loads what draws turns, as often as it takes. @returns {null} */
+  #loadDrawer() {
+    if (this.#loading) return null;
+    this.#loading = true;
+    load("turn-view.js").then((drawer) => {
+      this.#drawer = drawer;
+      this.#root.adoptedStyleSheets.push(drawer.answerSheet);
+      this.#panel?.draw();
+    }).catch(() => setTimeout(() => {
+      this.#loading = false;
+      this.#panel?.draw();
+    }, RELOAD_MS));
+    return null;
+  }
+
+  /** What each request carries besides the prompt. */
+  #more() {
+    const [model, instructions, prompt] = ["model", "instructions", "prompt"].map((name) => this.getAttribute(name));
+    return {
+      ...(model && { model }), ...(instructions && { instructions }), ...(prompt && { prompt: { id: prompt } }),
+      ...this.request,
+    };
+  }
+
+  /** Nobody who does not open it costs the server a socket. */
+  #showOpen() {
+    const open = this.isOpen;
+    if (this.#panel) this.#panel.element.hidden = !open;
+    this.#launcher.hidden = open || !this.#floats;
+    if (open) {
+      this.#unread = 0;
+      this.#thread?.start();
+      this.#panel?.draw();
+      idle(() => this.#drawer ?? this.#loadDrawer());
+    }
+    this.#badge.textContent = this.#unread > 0 ? String(this.#unread) : "";
+    this.#badge.hidden = this.#unread === 0;
+    name(this.#launcher, fill(this.#unread > 0 ? this.#words.unread : this.#words.openChat, { count: this.#unread }));
+    this.#fit();
+  }
+
+  /** A phone's keyboard covers the page without making it smaller; the panel keeps to what is seen. */
+  #fit() {
+    const seen = window.visualViewport;
+    const style = this.#panel?.element.style;
+    if (!seen || !style) return;
+    const covered = this.#floats && this.isOpen && innerHeight - seen.height > 120;
+    style.setProperty("--seen", covered ? `${seen.height}px` : "");
+  }
+
+  /** @param {{status: string}} turn */
+  #answered(turn) {
+    if (!this.isOpen) {
+      this.#unread += 1;
+      this.#showOpen();
+    }
+    this.#tell("answer", turn);
+    if (turn.status === "failed") this.#tell("error", turn);
+  }
+
+  /** @param {Thread} thread */
+  #stateChanged(thread) {
+    if (thread !== this.#thread) return;
+    this.#tell("state", { state: thread.state });
+    if (thread.state === "closed") this.#tell("error", { status: "closed", ...thread.closed });
+    if (thread.state !== "connecting" || this.#server.origin === location.origin) return;
+    setTimeout(async () => {
+      if (thread !== this.#thread || thread.state !== "connecting") return;
+      const reason = await (await load("refusal.js")).refusal(this.#server);
+      if (reason === null || thread !== this.#thread) return;
+      console.error(`Holdline: ${reason}`);
+      thread.end();
+      this.#panel?.refuse(this.#words.bannerForbidden);
+      this.#tell("error", { status: "refused", reason });
+    }, REFUSED_AFTER_MS);
+  }
+
+  /** @param {string} name @param {object} [detail] */
+  #tell(name, detail) {
+    this.dispatchEvent(new CustomEvent(name, { detail }));
+  }
+}
+
+for (const attribute of [...BUILT.filter((name) => name !== "lang"), ...PLAIN]) {
+  Object.defineProperty(HoldlineChat.prototype, attribute, {
+    configurable: true,
+    get() {
+      const value = this.getAttribute(attribute);
+      return attribute === "suggestions" ? suggestionsOf(value) : value;
+    },
+    set(value) {
+      if (value === null || value === undefined) this.removeAttribute(attribute);
+      else this.setAttribute(attribute, Array.isArray(value) ? JSON.stringify(value) : String(value));
+    },
+  });
+}
+
+/** What is told of a turn. @param {Event} event */
+function outline(event) {
+  const { prompt, text, status, responseId } = /** @type {CustomEvent<Turn>} */ (event).detail;
+  return { prompt, text, status, responseId };
+}
+
+/** A JSON list, or one suggestion a line. @param {string | null} written @returns {string[]} */
+function suggestionsOf(written) {
+  if (!written) return [];
+  try {
+    const list = JSON.parse(written);
+    if (Array.isArray(list)) return list.map(String);
+  } catch {
+    // Not JSON, so it is lines.
+  }
+  return written.split("\n").map((line) => line.trim()).filter((line) => line !== "");
+}
+
+const TRANSLATED = ["ar", "de"];
+
+/** When the page has drawn itself. @param {() => void} run */
+function idle(run) {
+  if ("requestIdleCallback" in globalThis) requestIdleCallback(run, { timeout: 1_000 });
+  else setTimeout(run, 50);
+}
+
+/** The words of a language, as far as there are any. @param {string} language @returns {Promise<Partial<Words>>} */
+async function wordsOf(language) {
+  const short = language.toLowerCase().split("-")[0] ?? "";
+  if (!TRANSLATED.includes(short)) return {};
+  try {
+    return (await load(`words/${short}.js`)).WORDS;
+  } catch {
+    return {}; // English is better than nothing
+  }
+}

@@ -1,0 +1,71 @@
+// @ts-check
+/** Where a prompt is written, and sent or stopped. */
+
+import { button, icon, ICONS, make } from "./dom.js";
+
+/** @typedef {import("./words.js").Words} Words */
+
+const TALLEST_PX = 200;
+
+export class Composer {
+  element = make("form", "composer");
+  field = make("textarea", "field");
+  #send;
+  #stop;
+
+  /**
+   * @param {Words} words
+   * @param {{send: (prompt: string) => boolean, stop: () => void}} does `send` says whether it took the prompt
+   */
+  constructor(words, { send, stop }) {
+    this.send = send;
+    const label = make("label", "unseen", words.prompt);
+    label.htmlFor = this.field.id = "prompt";
+    this.field.rows = 1;
+    this.field.enterKeyHint = "send";
+    this.field.autocomplete = "off";
+    this.#send = button("send", words.send, () => this.submit(), icon(ICONS.send));
+    this.#stop = button("stop", words.stop, () => {
+      stop();
+      this.field.focus();
+    }, icon(ICONS.stop));
+    this.#send.id = "send";
+    this.#stop.id = "stop";
+    this.element.append(label, this.field, this.#send, this.#stop);
+    this.element.addEventListener("submit", (event) => event.preventDefault());
+    this.field.addEventListener("input", () => this.fit());
+    this.field.addEventListener("keydown", (event) => {
+      // The Enter that ends a composition (IME) chooses a word; Safari reports it as key 229 after the composition.
+      if (event.key !== "Enter" || event.shiftKey || event.isComposing || event.keyCode === 229) return;
+      event.preventDefault();
+      this.submit();
+    });
+    this.show(false, false);
+  }
+
+  submit() {
+    const prompt = this.field.value.trim();
+    if (prompt === "" || !this.send(prompt)) return;
+    this.write("");
+  }
+
+  /** @param {string} text */
+  write(text) {
+    this.field.value = text;
+    this.fit();
+  }
+
+  fit() {
+    this.field.style.height = "auto";
+    this.field.style.height = `${Math.min(this.field.scrollHeight, TALLEST_PX)}px`;
+    this.#send.disabled = this.field.value.trim() === "";
+  }
+
+  /** @param {boolean} running @param {boolean} stopping */
+  show(running, stopping) {
+    this.#send.hidden = running;
+    this.#stop.hidden = !running;
+    this.#stop.disabled = stopping;
+    this.#send.disabled = this.field.value.trim() === "";
+  }
+}

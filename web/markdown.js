@@ -1,0 +1,298 @@
+// @ts-check
+/**
+ * Markdown that grows, as nodes. `marked` finds the tokens; nodes are made by name and filled with text, so whatever an
+ * answer holds, it can be nothing but what is built here.
+ *
+ * A block is final once another one has begun after it: it is frozen, never read or touched again. What is left is
+ * compared token by token with what is shown, and only the difference touches the page.
+ */
+
+import { codeBlock } from "./code.js";
+import { make } from "./dom.js";
+import { address, decoded, destination } from "./links.js";
+import { Lexer } from "./vendor/marked/marked.esm.js";
+
+/** @typedef {import("./vendor/marked/marked.esm.js").Token} Token */
+
+/**
+ * A token that is shown: its node, where its children stand, and they. `grow` takes another token of the same key;
+ * `close` is called when nothing will be added to it.
+ * @typedef {{
+ *   key: string, raw: string, node: Node, body: Node, children: Shown[], grow?: (token: Token) => void, close?: () => void,
+ * }} Shown
+ */
+
+/** @typedef {{copy: string, copied: string, code: string, image: string, table: string, done: string, todo: string}} Words */
+
+/** Further in, an answer is shown as it was written. */
+const DEEPEST = 40;
+
+export class Markdown {
+  /** Where the text begins that is not frozen. */ #frozen = "";
+  /** What is shown of it. @type {Shown[]} */ #live = [];
+  /** Named targets of links in what is frozen. @type {{[name: string]: {href: string, title: string | null}}} */
+  #targets = {};
+  #named = false;
+  #shown = "";
+  #whole = false;
+
+  /**
+   * @param {Element} element holds the answer and nothing else
+   * @param {Words} words
+   * @param {{[name: string]: any}} [extensions] as `marked`'s lexer takes them, and under `make` by type what is shown
+   */
+  constructor(element, words, extensions) {
+    this.element = element;
+    this.words = words;
+    this.extensions = extensions;
+  }
+
+  /**
+   * Shows a text; one that does not go on from what is frozen begins anew.
+   * @param {string} written
+   * @param {boolean} whole nothing will follow
+   */
+  show(written, whole) {
+    const text = written.includes("\r") ? written.replace(/\r\n?/g, "\n") : written;
+    if (text === this.#shown && whole === this.#whole) return;
+    // A name may have been used long before its target was given: that is seen at the end.
+    if (!text.startsWith(this.#frozen) || (whole && this.#named)) this.#clear();
+    this.#shown = text;
+    this.#whole = whole;
+    const tokens = this.#tokens(text.slice(this.#frozen.length));
+    const shown = tokens.filter(isShown);
+    this.#patch(this.element, this.#live, shown, 0);
+    this.#freeze(tokens, whole ? tokens.length : tokens.findLastIndex(isBlock));
+  }
+
+  #clear() {
+    this.element.replaceChildren();
+    this.#live = [];
+    this.#frozen = "";
+    this.#targets = {};
+    this.#named = false;
+  }
+
+  /** What cannot be read, such as a thousand quotes inside each other, is text. @param {string} text @returns {Token[]} */
+  #tokens(text) {
+    try {
+      const lexer = new Lexer({ gfm: true, breaks: true, extensions: this.extensions });
+      Object.assign(lexer.tokens.links, this.#targets);
+      const tokens = lexer.lex(text);
+      this.#named ||= Object.keys(lexer.tokens.links).length > 0;
+      return tokens;
+    } catch {
+      return [{ type: "html", raw: text, text }];
+    }
+  }
+
+  /** @param {Token[]} tokens @param {number} count how many of them are final */
+  #freeze(tokens, count) {
+    const final = tokens.slice(0, Math.max(count, 0));
+    let end = this.#frozen.length;
+    for (const token of final) {
+      end += token.raw.length;
+      if (token.type === "def") this.#targets[token.tag] ??= { href: token.href, title: token.title };
+    }
+    for (const entry of this.#live.splice(0, final.filter(isShown).length)) close(entry);
+    this.#frozen = this.#shown.slice(0, end);
+  }
+
+  /**
+   * Makes the last nodes of a parent those of the tokens.
+   * @param {Node} parent @param {Shown[]} shown @param {Token[]} tokens @param {number} depth
+   */
+  #patch(parent, shown, tokens, depth) {
+    for (const [index, token] of tokens.entries()) {
+      const there = shown[index];
+      if (there === undefined) {
+        const made = this.#make(token, depth);
+        shown.push(made);
+        parent.appendChild(made.node);
+      } else if (there.raw !== token.raw || there.key !== keyOf(token)) this.#change(parent, shown, index, token, depth);
+    }
+    for (const { node } of shown.splice(tokens.length)) parent.removeChild(node);
+  }
+
+  /** @param {Node} parent @param {Shown[]} shown @param {number} index @param {Token} token @param {number} depth */
+  #change(parent, shown, index, token, depth) {
+    const there = /** @type {Shown} */ (shown[index]);
+    if (there.key !== keyOf(token)) {
+      const made = this.#make(token, depth);
+      parent.replaceChild(made.node, there.node);
+      shown[index] = made;
+      return;
+    }
+    there.raw = token.raw;
+    if (there.grow) there.grow(token);
+    else this.#patch(there.body, there.children, childrenOf(token), depth + 1);
+  }
+
+  /** @param {Token} token @param {number} depth @returns {Shown} */
+  #make(token, depth) {
+    const key = keyOf(token);
+    if (depth > DEEPEST) return { key, ...leaf(token.raw, (grown) => grown.raw) };
+    const own = this.extensions?.make?.[token.type]?.(token);
+    const made = own ?? this.#known(token);
+    /** @type {Shown} */
+    const shown = { key, raw: token.raw, children: [], body: made.node, ...made };
+    if (!shown.grow) this.#patch(shown.body, shown.children, childrenOf(token), depth + 1);
+    return shown;
+  }
+
+  /** @param {Token} token @returns {Partial<Shown> & {node: Node}} */
+  #known(token) {
+    switch (token.type) {
+      case "code": {
+        const block = codeBlock(token.lang?.split(/\s/)[0] ?? "", this.words);
+        const grow = (/** @type {Token} */ grown) => setText(block.text, grown.text);
+        grow(token);
+        return { node: block.node, grow, close: () => void block.close() };
+      }
+      case "link":
+        return this.#link(token.href, token.text);
+      case "image":
+        return this.#image(token);
+      case "table": {
+        const table = make("table");
+        const scroll = make("div", "table", table);
+        scroll.tabIndex = 0;
+        scroll.setAttribute("role", "group");
+        scroll.setAttribute("aria-label", this.words.table);
+        return { node: scroll, body: table };
+      }
+      case "cell": {
+        const cell = make(token.header ? "th" : "td");
+        if (token.header) cell.scope = "col";
+        if (token.align) cell.style.textAlign = token.align;
+        return { node: cell };
+      }
+      case "checkbox": {
+        const box = make("span", "checkbox", token.checked ? "☑ " : "☐ ");
+        box.setAttribute("role", "img");
+        box.setAttribute("aria-label", token.checked ? this.words.done : this.words.todo);
+        return { node: box, grow: () => {} };
+      }
+      case "list": {
+        const list = make(token.ordered ? "ol" : "ul");
+        if (token.ordered && Number(token.start) > 1) list.setAttribute("start", String(token.start));
+        return { node: list };
+      }
+      case "codespan":
+        return leaf(token.text, (grown) => grown.text, make("code"));
+      case "escape":
+        return leaf(token.text, (grown) => grown.text);
+      case "text":
+        if (!token.tokens) return leaf(decoded(token.text), (grown) => decoded(grown.text));
+    }
+    const name = NAMES[token.type] ?? (token.type === "heading" ? HEADINGS[token.depth] : undefined);
+    return name ? { node: make(name) } : leaf(token.raw, (grown) => grown.raw);
+  }
+
+  /** @param {string} href @param {string} text @returns {Partial<Shown> & {node: Node}} */
+  #link(href, text) {
+    const url = address(href);
+    if (url === null) return { node: make("span", "no-link") };
+    const link = make("a", "link");
+    link.href = url.href;
+    link.target = "_blank";
+    link.rel = "noopener noreferrer nofollow";
+    link.referrerPolicy = "no-referrer";
+    const place = destination(url, text);
+    if (place === "") return { node: link };
+    const said = make("span", "link-text");
+    link.append(said, make("span", "link-host", ` (${place})`));
+    return { node: link, body: said };
+  }
+
+  /** Loading it would tell its host that, and what, somebody reads. It is offered as a link. @param {Token} token */
+  #image(token) {
+    const text = `${this.words.image}${token.text ? `: ${token.text}` : ""}`;
+    const { node, body = node } = this.#link(token.href, "");
+    body.appendChild(document.createTextNode(decoded(text)));
+    return { node, grow: () => {} };
+  }
+}
+
+/** @type {Readonly<Record<string, keyof HTMLElementTagNameMap>>} */
+const NAMES = {
+  paragraph: "p", text: "span", blockquote: "blockquote", list_item: "li", strong: "strong", em: "em", del: "del",
+  br: "br", hr: "hr", row: "tr",
+};
+
+/** An answer stands below the headings of its page. @type {Readonly<Record<number, keyof HTMLElementTagNameMap>>} */
+const HEADINGS = { 1: "h3", 2: "h4", 3: "h5", 4: "h6", 5: "h6", 6: "h6" };
+
+/** What takes no room has no node. @param {Token} token */
+const isShown = ({ type }) => type !== "space" && type !== "def";
+
+/** @param {Token} token */
+const isBlock = ({ type }) => type !== "space";
+
+/** What of a token cannot change without another element. @param {Token} token */
+function keyOf(token) {
+  switch (token.type) {
+    case "heading":
+      return `heading ${token.depth}`;
+    case "list":
+      return `list ${token.ordered} ${token.start}`;
+    case "code":
+      return `code ${token.lang}`;
+    case "link":
+    case "image":
+      return `${token.type} ${token.href} ${token.text}`;
+    case "cell":
+      return `cell ${token.header} ${token.align}`;
+    case "checkbox":
+      return `checkbox ${token.checked}`;
+    case "text":
+      return token.tokens ? "text block" : "text";
+  }
+  return token.type;
+}
+
+/** @param {Token} token @returns {Token[]} */
+function childrenOf(token) {
+  switch (token.type) {
+    case "list":
+      return token.items;
+    case "table":
+      return [token.header, ...token.rows].map((cells) => ({ type: "row", raw: rawOf(cells), cells }));
+    case "row":
+      return token.cells.map((/** @type {Token} */ cell) => ({ ...cell, type: "cell", raw: cell.text }));
+    case "list_item":
+      // The lines of a loose list are paragraphs.
+      return (token.tokens ?? []).filter(isShown)
+        .map((child) => (token.loose && child.type === "text" ? { ...child, type: "paragraph" } : child));
+  }
+  return (token.tokens ?? []).filter(isShown);
+}
+
+/** @param {Token[]} cells */
+const rawOf = (cells) => cells.map((cell) => cell.text).join("\u0000");
+
+/** Text in a node of its own, or in an element around it.
+ * @param {string} text @param {(token: Token) => string} read @param {Element} [around]
+ */
+function leaf(text, read, around) {
+  const node = document.createTextNode(text);
+  around?.append(node);
+  return {
+    raw: text, node: around ?? node, body: node, children: [],
+    grow: (/** @type {Token} */ token) => setText(node, read(token)),
+  };
+}
+
+/** What is there already stays: a selection in it survives. @param {Text} node @param {string} text */
+function setText(node, text) {
+  const there = node.data;
+  if (text === there) return;
+  if (text.startsWith(there)) node.appendData(text.slice(there.length));
+  else node.data = text;
+}
+
+/** @param {Shown} entry */
+function close(entry) {
+  entry.close?.();
+  for (const child of entry.children) close(child);
+}

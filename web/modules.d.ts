@@ -1,0 +1,5 @@
+/** A stylesheet is imported as one that can be adopted. */
+declare module "*.css" {
+  const sheet: CSSStyleSheet;
+  export default sheet;
+}

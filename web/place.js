@@ -1,0 +1,32 @@
+// @ts-check
+/** Where this code was loaded from, and how more of it is. */
+
+/** The root of the server that served this: without `web/…`, the version in it, and `widget.js`. */
+export const HOME = import.meta.url.replace(/\/web\/(?:[\da-f]{16}\/)?[\w-]+\.js$/, "/");
+
+/** Hashes of what is loaded later, where the server has put them in. @type {{[name: string]: string}} */
+const INTEGRITY = {};
+
+let loads = 0;
+
+/**
+ * A module that is not needed at once. Where its hash is known, nothing else will do: the preload takes the module in
+ * with its integrity value, and the import finds it there.
+ * @param {string} name
+ * @returns {Promise<any>}
+ */
+export async function load(name) {
+  const url = new URL(name, import.meta.url);
+  if (loads++ > 0) url.hash = String(loads); // what has failed once is remembered by its address
+  const integrity = INTEGRITY[name];
+  if (integrity) {
+    const link = Object.assign(document.createElement("link"), { rel: "modulepreload", href: url.href, integrity });
+    link.crossOrigin = "anonymous";
+    await new Promise((resolve, reject) => {
+      link.onload = resolve;
+      link.onerror = reject;
+      document.head.append(link);
+    }).finally(() => link.remove());
+  }
+  return import(url.href);
+}

@@ -1,0 +1,160 @@
+// @ts-check
+/** What is said of an answer: what it waits for, how it ended, what to do. Pure. */
+
+import { fill } from "./words.js";
+
+/** @typedef {import("./answer.js").Answer} Answer */
+/** @typedef {import("./answer.js").Failure} Failure */
+/** @typedef {import("./connection.js").State} State */
+/** @typedef {Readonly<Record<keyof typeof STATUS, string>>} StatusWords */
+
+export const STATUS = {
+  you: "You asked: ",
+  answer: "Answer",
+  again: "Ask again",
+  regenerate: "Regenerate",
+  edit: "Edit and ask again",
+  copyAnswer: "Copy the answer",
+  copy: "Copy",
+  copied: "Copied",
+  code: "Code",
+  table: "Table",
+  image: "Image",
+  done: "done:",
+  todo: "to do:",
+  simulation: "simulation",
+
+  notConnected: "Not connected.",
+  stopping: "Stopping…",
+  busy: "The service is busy. Trying again…",
+  fetching: "Fetching the answer…",
+  sending: "Sending…",
+  unsent: "Not sent yet. It goes out once, as soon as there is a connection.",
+  offline: "Waiting for the connection. The rest follows.",
+  queued: "Accepted. Waiting for a free worker…",
+  place: "Accepted. Number {place} in line…",
+  placeAbout: "Accepted. Number {place} in line, about {time}…",
+  next: "Accepted. Next in line…",
+  nextAbout: "Accepted. Next in line, about {time}…",
+  brokeOff: "It broke off. Another attempt begins soon…",
+  thinking: "Thinking…",
+  writing: "Writing…",
+  someBrokeOff: "The worker or the model broke off",
+  restarted: "{why}. Attempt {attempt} begins anew…",
+  stopped: "Stopped. This is what had been written.",
+  stoppedBefore: "Stopped before it began.",
+  cutByLength: "Cut off at the limit of its length",
+  cutByFilter: "Cut off by the model's filter",
+  incomplete: "Incomplete",
+  doneIn: "Done in {time}",
+  attempt: "attempt {attempt}",
+  proven: "whole: the checksum matches",
+  damaged: "damaged: the checksum does not match, reload the page",
+  seconds: "{n} s",
+  minutes: "{n} min",
+
+  tooManyWaiting: "Too many prompts are waiting already. Stop some of them, or wait.",
+  closedFor: "{why} Reload the page to try again.",
+  askAgain: "{why} Ask again.",
+  forgotten: "The server no longer keeps this answer. Ask again.",
+  tooLong: "This is too long for the server. Shorten it and ask again.",
+  tooMany: "Too many requests just now. Wait a little and ask again.",
+  failed: "Failed: {why} You can ask again.",
+  noReason: "no reason was given.",
+};
+
+/**
+ * The line under an answer: what it is waiting for, or how it ended.
+ * @param {{answer: Answer, stopping: boolean, busy: boolean, verified: boolean | null, request: object | null}} handle
+ * @param {State} state of the connection, as far as it is worth a word
+ * @param {StatusWords} [words]
+ */
+export function statusWords(handle, state, words = STATUS) {
+  const { answer, verified } = handle;
+  switch (answer.status) {
+    case "completed":
+      return [...receipt(answer, words), ...proofWords(verified, words)].join(" · ");
+    case "incomplete":
+      return [cutWords(answer.incompleteReason, words), ...receipt(answer, words), ...proofWords(verified, words)]
+        .join(" · ");
+    case "cancelled":
+      return answer.text === "" ? words.stoppedBefore : words.stopped;
+    case "failed":
+      return failureWords(answer.error, words);
+  }
+  if (state === "closed") return words.notConnected;
+  if (handle.stopping) return words.stopping;
+  if (handle.busy) return words.busy;
+  if (answer.status === "sending") {
+    if (handle.request === null) return words.fetching;
+    return state === "open" ? words.sending : words.unsent;
+  }
+  if (state !== "open") return words.offline;
+  if (answer.status === "queued") return queueWords(answer.queue, words);
+  if (answer.queue !== null) return words.brokeOff;
+  if (answer.attempts > 1) return restartWords(answer, words);
+  return answer.text === "" ? words.thinking : words.writing;
+}
+
+/** @param {Answer["queue"]} queue @param {StatusWords} words */
+function queueWords(queue, words) {
+  if (queue?.position == null) return words.queued;
+  const next = queue.position <= 1;
+  if (queue.etaSeconds == null) return next ? words.next : fill(words.place, { place: queue.position });
+  const time = duration(Math.max(1, Math.round(queue.etaSeconds)) * 1000, words);
+  return fill(next ? words.nextAbout : words.placeAbout, { place: queue.position, time });
+}
+
+/** @param {Answer} answer @param {StatusWords} words */
+function restartWords(answer, words) {
+  const reason = answer.restartReason ?? "";
+  // A reason of the server is a code or a sentence; a code that is not known here is left unsaid.
+  const why = /^[a-z_.:\d]*$/.test(reason) ? words.someBrokeOff : reason;
+  return fill(words.restarted, { why: why.replace(/\.$/, ""), attempt: answer.attempts });
+}
+
+/** @param {string | null} reason @param {StatusWords} words */
+function cutWords(reason, words) {
+  if (reason === "max_output_tokens") return words.cutByLength;
+  return reason === "content_filter" ? words.cutByFilter : words.incomplete;
+}
+
+/** What went wrong and what to do about it. @param {Failure | null} error @param {StatusWords} words */
+function failureWords(error, words) {
+  const why = error?.message ?? words.noReason;
+  switch (error?.code) {
+    case "outbox_full":
+      return words.tooManyWaiting;
+    case "connection_closed":
+      return fill(words.closedFor, { why });
+    case "outcome_unknown":
+    case "never_sent":
+    case "not_accepted":
+      return fill(words.askAgain, { why });
+  }
+  if (error?.status === 404) return words.forgotten;
+  if (error?.status === 413) return words.tooLong;
+  return error?.status === 429 ? words.tooMany : fill(words.failed, { why });
+}
+
+/** @param {Answer} answer @param {StatusWords} words */
+function receipt({ attempts, proof }, words) {
+  const said = [];
+  const total = proof?.timing?.total_ms;
+  if (typeof total === "number") said.push(fill(words.doneIn, { time: duration(total, words) }));
+  if (attempts > 1) said.push(fill(words.attempt, { attempt: attempts }));
+  return said;
+}
+
+/** @param {boolean | null} verified @param {StatusWords} words */
+function proofWords(verified, words) {
+  if (verified === null) return [];
+  return [verified ? words.proven : words.damaged];
+}
+
+/** @param {number} ms @param {StatusWords} words */
+function duration(ms, words) {
+  if (ms < 9_950) return fill(words.seconds, { n: Math.max(1, Math.round(ms / 100)) / 10 });
+  if (ms < 90_000) return fill(words.seconds, { n: Math.round(ms / 1000) });
+  return fill(words.minutes, { n: Math.round(ms / 60_000) });
+}

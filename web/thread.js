@@ -1,0 +1,228 @@
+// @ts-check
+/**
+ * A conversation under way: each turn with the handle of its answer, over one client. It shows nothing.
+ *
+ * Events: `change` when something is to be drawn, `message` and `answer` with the turn as `detail` when a prompt was taken
+ * and when its answer has ended, `state` after each change of the connection.
+ */
+
+import { isEnd } from "./answer.js";
+import { HoldlineClient } from "./client.js";
+import { attachPage } from "./page-life.js";
+
+/** @typedef {import("./conversation.js").Turn} Turn */
+/** @typedef {import("./answer-handle.js").AnswerHandle} AnswerHandle */
+/** @typedef {{turn: Turn, handle: AnswerHandle | null}} Entry */
+
+/**
+ * What a thread is told by whoever has it.
+ * @typedef {{
+ *   url: string, conversation: import("./conversation.js").Conversation, note: (handle: AnswerHandle, state: import("./connection.js").State) => string,
+ *   more: () => object, token: () => (Promise<string> | string | null), page: Window | null,
+ *   world?: Partial<import("./connection.js").World>,
+ * }} Setting `more` is put into each request; `note` is kept with an answer that has ended
+ */
+
+/** A token that was refused is fetched anew, but not more often than this. */
+const TOKEN_PAUSE_MS = 10_000;
+
+export class Thread extends EventTarget {
+  /** @type {Entry[]} */
+  entries = [];
+  /** The server says that its answers may be late. */
+  degraded = false;
+
+  /** @type {HoldlineClient | null} */ #client = null;
+  /** @type {() => void} */ #detach = () => {};
+  #begun = false;
+  #tokenAt = -TOKEN_PAUSE_MS;
+
+  /** @param {Setting} setting */
+  constructor(setting) {
+    super();
+    this.setting = setting;
+    this.conversation = setting.conversation;
+    this.entries = this.conversation.turns.map((turn) => ({ turn, handle: null }));
+  }
+
+  /** Whether something was asked whose answer is not here. */
+  get unfinished() {
+    return this.conversation.turns.some((turn) => !isEnd(turn.status));
+  }
+
+  /** The entry whose answer is under way. */
+  get active() {
+    return this.entries.findLast(({ turn, handle }) => handle !== null || !isEnd(turn.status));
+  }
+
+  get state() {
+    return this.#client?.state ?? "connecting";
+  }
+
+  get closed() {
+    return this.#client?.closed ?? null;
+  }
+
+  /** Connects, and takes up what is unfinished. Once is enough. */
+  start() {
+    if (this.#begun) return;
+    this.#begun = true;
+    void this.#connect();
+  }
+
+  /** Ends the connection; answers go on at the server. */
+  end() {
+    this.#begun = false;
+    this.#detach();
+    for (const entry of this.entries) entry.handle = null;
+    this.#client?.close();
+    this.#client = null;
+  }
+
+  async #connect() {
+    this.#tokenAt = Date.now();
+    const token = await this.#token();
+    if (!this.#begun) return;
+    this.#detach();
+    const client = new HoldlineClient(this.setting.url, this.setting.world);
+    this.#client = client;
+    if (token) client.authenticate(token);
+    if (this.setting.page) this.#detach = attachPage(client, this.setting.page);
+    client.addEventListener("state", () => this.#stateChanged(client));
+    client.addEventListener("degraded", (event) => {
+      this.degraded = /** @type {CustomEvent} */ (event).detail.degraded === true;
+      this.#tell("change");
+    });
+    this.entries.forEach((entry) => this.#takeUp(entry));
+    this.#stateChanged(client);
+  }
+
+  /** @param {HoldlineClient} client */
+  #stateChanged(client) {
+    if (client !== this.#client) return;
+    if (client.state === "open") this.degraded = false;
+    this.#tell("state");
+    this.#tell("change");
+    if (client.closed?.code === 4401 && Date.now() - this.#tokenAt > TOKEN_PAUSE_MS) void this.#connect();
+    // Tokens grow old: the next loss finds a fresh one.
+    if (client.state === "reconnecting") void this.#token().then((token) => token && client.authenticate(token));
+  }
+
+  async #token() {
+    try {
+      return await this.setting.token();
+    } catch (error) {
+      console.error("Holdline: the token provider failed", error);
+      return null;
+    }
+  }
+
+  /**
+   * Asks, unless an answer is under way.
+   * @param {string} prompt
+   * @param {{whole?: boolean, instead?: Turn, like?: Turn}} [how] `instead` of a turn and its answer
+   * @returns {Turn | null}
+   */
+  ask(prompt, { instead, ...how } = {}) {
+    if (this.active && this.active.turn !== instead) return null;
+    if (instead) this.#drop(instead);
+    const turn = this.conversation.add(prompt, randomKey(), { ...how, more: this.setting.more() });
+    const entry = { turn, handle: null };
+    this.entries = [...this.entries, entry];
+    if (this.#client) this.#takeUp(entry);
+    else this.start();
+    this.#tell("message", turn);
+    this.#tell("change");
+    return turn;
+  }
+
+  /** Has the last prompt answered once more, in place of the answer that it has. */
+  regenerate() {
+    const last = this.entries.at(-1)?.turn;
+    if (last) this.ask(last.prompt, { instead: last, like: last });
+  }
+
+  stop() {
+    this.active?.handle?.stop();
+  }
+
+  /** Stops what is under way, and forgets everything. */
+  clear() {
+    this.stop();
+    this.entries = [];
+    this.conversation.clear();
+    this.#tell("change");
+  }
+
+  /** Takes over what another tab has asked, or taken back. */
+  sync() {
+    this.conversation.sync();
+    const here = new Map(this.entries.map((entry) => [entry.turn, entry]));
+    this.entries = this.conversation.turns.map((turn) => here.get(turn) ?? { turn, handle: null });
+    if (this.#client) this.entries.forEach((entry) => this.#takeUp(entry));
+    else if (this.unfinished) this.start();
+    this.#tell("change");
+  }
+
+  /** @param {Turn} turn */
+  #drop(turn) {
+    this.entries = this.entries.filter((entry) => entry.turn !== turn);
+    this.conversation.remove(turn);
+  }
+
+  /** An ended turn is there; any other is followed, or asked with its own key. @param {Entry} entry */
+  #takeUp(entry) {
+    const { turn, handle } = entry;
+    const client = this.#client;
+    if (handle || isEnd(turn.status) || !client) return;
+    const taken = turn.responseId !== null
+      ? client.follow(turn.responseId)
+      : client.ask({ ...turn.request, idempotency_key: turn.key });
+    entry.handle = taken;
+    taken.addEventListener("change", () => this.#changed(entry));
+    void taken.done.then(() => this.#ended(entry, taken));
+  }
+
+  /** @param {Entry} entry */
+  #changed({ turn, handle }) {
+    if (handle?.answer.responseId && turn.responseId === null) {
+      turn.responseId = handle.answer.responseId;
+      this.conversation.save(turn); // from here on a reload follows
+    }
+    this.#tell("change");
+  }
+
+  /** @param {Entry} entry @param {AnswerHandle} handle */
+  #ended(entry, handle) {
+    const { turn } = entry;
+    if (entry.handle !== handle) return;
+    const { answer } = handle;
+    entry.handle = null;
+    // Closed is the connection, not the answer: what the server still has is followed by the next client.
+    if (!answer.ended || answer.error?.code === "connection_closed" || !this.entries.includes(entry)) return;
+    if (answer.error?.code === "previous_response_not_found" && typeof turn.request.input === "string") {
+      // The server has forgotten what came before; this page has not, and tells it all.
+      this.#drop(turn);
+      this.ask(turn.prompt, { whole: true });
+      return;
+    }
+    turn.text = answer.text;
+    turn.model = answer.model;
+    turn.status = answer.status;
+    turn.note = this.setting.note(handle, this.state);
+    this.conversation.save(turn);
+    this.#tell("answer", turn);
+    this.#tell("change");
+  }
+
+  /** @param {string} name @param {Turn} [detail] */
+  #tell(name, detail) {
+    this.dispatchEvent(new CustomEvent(name, { detail }));
+  }
+}
+
+/** A name for a request that nobody else has. */
+export function randomKey() {
+  const bytes = crypto.getRandomValues(new Uint8Array(16));
+  return Array.from(bytes, (byte) => byte.toString(16).padStart(2, "0")).join("");
+}

@@ -1,0 +1,9 @@
+/** Of marked, what we use; this file is ours. */
+
+export type Token = { type: string; raw: string; tokens?: Token[]; [name: string]: any };
+
+export class Lexer {
+  constructor(options?: object);
+  tokens: Token[] & { links: { [name: string]: any } };
+  lex(text: string): Token[];
+}
