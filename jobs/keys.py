@@ -45,9 +45,14 @@ def pick_partition(partitions: int, owner: str, idempotency_key: str | None) -> 
     return int.from_bytes(_digest(owner, idempotency_key)[:4], "big") % partitions
 
 
-def item_id(prefix: str, response_id: str, attempt: int, index: int) -> str:
-    """The id of an output item: the same for the same attempt, never shared by two attempts."""
-    return f"{prefix}_{response_id[8:24]}{attempt:02x}{index:02x}"
+def item_id(prefix: str, response_id: str, attempt: int, index: int, claim: str = "") -> str:
+    """The id of an output item: the same for the same attempt, never shared by two attempts.
+
+    Where Redis loses a claim, the next one gets the same attempt number. So `claim` is part of the
+    id, and a follower can tell from any entry of an item which of the two has said it.
+    """
+    mark = claim[:4]
+    return f"{prefix}_{response_id[8 : 24 - len(mark)]}{mark}{attempt:02x}{index:02x}"
 
 
 def _digest(owner: str, idempotency_key: str) -> bytes:

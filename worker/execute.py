@@ -179,7 +179,8 @@ class Execution:
         opening, transcript, length = await self._opening(job)
         writer = LogWriter(means.pipe, grant.response_id, grant.claim, length)
         index = transcript.next_index
-        message = _Message(item_id("msg", grant.response_id, grant.attempt, index), index)
+        item = item_id("msg", grant.response_id, grant.attempt, index, grant.claim)
+        message = _Message(item, index)
         async with Flusher(
             writer,
             on_cancel=lambda: self.stop(Stop.CANCEL),

@@ -14,7 +14,8 @@ import pytest
 
 from jobs.connect import Redis
 from jobs.pipe import Pipe
-from tests.fake_model import Call, FakeModel
+from tests.fake_model import Call, FakeModel, Script, mode, ok
+from tests.fake_model import _Wire as Wire
 from tests.paths.redis_faults import store as stores
 from tests.paths.redis_faults.detour import Detour
 from tests.paths.redis_faults.screen import TERMINAL, Answer, Screen, screen, streamed
@@ -241,6 +242,53 @@ async def test_a_replica_that_lacks_the_tail_takes_over_and_is_told_the_rest(
                 assert_whole(answer, here.model)
             await can_answer(shown, here.model)
         await back_to_baseline(here)
+
+
+@mode
+async def mumble(wire: Wire, script: Script, call: Call) -> None:
+    """After its first token every answer says the same."""
+    script.say = f"{call.number}_" + "x" * script.tokens
+    await ok(wire, script, call)
+
+
+async def test_an_answer_whose_claim_was_lost_is_begun_anew_and_never_spliced(
+    tmp_path: Path,
+) -> None:
+    async with (
+        stores.running(tcp=True) as master,
+        stores.running(tcp=True) as replica,
+        Detour(master.url) as lag,
+        Detour(master.url) as road,
+        site(replica, tmp_path, redis_url=road.url) as here,
+    ):
+        await replica.call("REPLICAOF", "127.0.0.1", lag.url.rpartition(":")[2])
+        await in_step(replica)
+        async with screen(here.server) as shown:
+            here.workers[0].signal(signal.SIGSTOP)
+            try:
+                answer = await shown.ask("mode=mumble tokens=50 pace=0.05")
+                await wait_until(lambda: answer.events)
+                await has_job(replica, answer.id)
+                lag.stop_forwarding()
+            finally:
+                here.workers[0].signal(signal.SIGCONT)
+            await wait_until(lambda: len(answer.text) > 15)
+            await master.kill()
+            await replica.call("REPLICAOF", "NO", "ONE")
+            road.lead_to(replica.url)
+            await answer.ends()
+            assert "response_rolled_back" == answer.code
+            await shown.follow_again(answer)
+            await answer.ends()
+            assert_whole(answer, here.model, calls=2)
+        await back_to_baseline(here)
+
+
+async def has_job(replica: stores.Store, response_id: str) -> None:
+    """Returns when the replica knows a job."""
+    async with asyncio.timeout(10), Pipe(Redis(replica.url)) as pipe:
+        while not await pipe.call("EXISTS", stores.NAMES.job(response_id)):  # noqa: ASYNC110 - only asking tells
+            await asyncio.sleep(0.02)
 
 
 async def in_step(replica: stores.Store) -> None:
