@@ -86,9 +86,10 @@ class Store:
 async def running(*options: str, tcp: bool = False) -> AsyncIterator[Store]:
     """A Redis that keeps a file, started; `tcp` puts it on a port of loopback."""
     port = free_port() if tcp else 0
-    listen = ("--port", str(port), "--bind", "127.0.0.1") if tcp else ()
-    listen += ("--repl-diskless-sync-delay", "0")  # a replica need not wait for others
-    with prepared(installed(os.environ.get("PATH")).path, None, *listen, *options) as embedded:
+    # A replica need not wait for others.
+    own = ["--repl-diskless-sync-delay", "0"]
+    own += ["--port", str(port), "--bind", "127.0.0.1"] if tcp else []
+    with prepared(installed(os.environ.get("PATH")).path, None, *own, *options) as embedded:
         store = Store(embedded, port)
         try:
             await store.start()
