@@ -1,6 +1,6 @@
 """The faults: each a short coroutine that does harm, and undoes it where it would last.
 
-    worker    killed · paused past its lease · told to end
+    worker    killed · paused past its lease, for long or just so · told to end
     server    killed · told to end · paused
     client    connections reset · closed · half-open · delayed · throttled · stalled
     wire      the same between our processes and Redis, and a reply lost after its command
@@ -33,8 +33,6 @@ from tests.chaos.proxy import Link, Proxy
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-LEASE_SECONDS = 0.3
-
 Fault = Callable[["Faults"], Awaitable[str]]
 FAULTS: dict[str, Fault] = {}
 
@@ -51,6 +49,7 @@ class Profile:
     weights: dict[str, float]
     pause: tuple[float, float] = (0.05, 0.35)
     wire_delay: float = 0.0
+    lease: float = 0.3
     plain: bool = False
     model_pace: tuple[float, float] = (0.005, 0.04)
 
@@ -90,7 +89,13 @@ PROFILES = {
     ),
     # Each shows one line of defence at work: with that line switched off, the checker is red.
     "zombies": Profile(
-        {"worker.pause": 1}, (0.2, 0.3), wire_delay=0.04, plain=True, model_pace=(0.02, 0.05)
+        {"worker.doze": 1},
+        pause=(0.8, 1.2),
+        # A zombie does harm only until its successor has said its first word: this makes that long.
+        wire_delay=0.05,
+        lease=0.7,
+        plain=True,
+        model_pace=(0.05, 0.1),
     ),
     "late bells": Profile({"wire.delay": 2, "redis.kill_pubsub": 1, "client.close": 2}, plain=True),
     "deaf bells": Profile({"redis.kill_pubsub": 1}, (0.03, 0.12), plain=True),
@@ -187,7 +192,20 @@ async def worker_pause(f: Faults) -> str:
     worker = f.member(f.fleet.workers)
     if worker is None:
         return ""
-    seconds = f.dice.uniform(0.6, 3.0) * LEASE_SECONDS
+    seconds = f.dice.uniform(0.6, 3.0) * f.profile.lease
+    worker.pause()
+    await asyncio.sleep(seconds)
+    worker.go_on()
+    return f"{worker.name} {seconds:.2f} s"
+
+
+@fault
+async def worker_doze(f: Faults) -> str:
+    """Wakes just when another worker takes over: that is when it could spoil something."""
+    worker = f.member(f.fleet.workers)
+    if worker is None:
+        return ""
+    seconds = f.dice.uniform(1.0, 1.5) * f.profile.lease
     worker.pause()
     await asyncio.sleep(seconds)
     worker.go_on()

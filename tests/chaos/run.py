@@ -18,7 +18,7 @@ from jobs.codec import decode_event, decode_job
 from jobs.connect import Redis
 from jobs.errors import HoldlineError
 from jobs.pipe import Pipe
-from tests.chaos.faults import LEASE_SECONDS, PROFILES, Faults
+from tests.chaos.faults import PROFILES, Faults
 from tests.chaos.fleet import Fleet, Member, Storage, free_port
 from tests.chaos.proxy import Proxy
 from tests.chaos.story import Call, Event, Job, Story
@@ -60,7 +60,7 @@ async def run(
         wire = await stack.enter_async_context(Proxy(free_port(dice), storage.port))
         model = await stack.enter_async_context(FakeModel())
         fleet = await stack.enter_async_context(
-            Fleet(folder, environ(wire.port), sabotage=sabotage)
+            Fleet(folder, environ(wire.port, chosen.lease), sabotage=sabotage)
         )
         for _ in range(SERVERS):
             fleet.add_server(free_port(dice))
@@ -108,13 +108,13 @@ async def run(
     return ran
 
 
-def environ(redis_port: int) -> dict[str, str]:
+def environ(redis_port: int, lease: float) -> dict[str, str]:
     """The settings of all processes: everything that waits waits shortly."""
     return {
         "REDIS_URL": f"redis://127.0.0.1:{redis_port}",
         "OPENAI_API_KEY": "test",
         "HOLDLINE_MODEL": "simulation",
-        "HOLDLINE_LEASE_SECONDS": str(LEASE_SECONDS),
+        "HOLDLINE_LEASE_SECONDS": str(lease),
         "HOLDLINE_MAX_ATTEMPTS": "5",
         "HOLDLINE_GRACE_SECONDS": "0.3",
         "HOLDLINE_PING_SECONDS": "1",

@@ -25,12 +25,13 @@ def change(script: str, before: str, after: str) -> None:
 
 
 def fence() -> None:
-    """An append does not ask whose the response is."""
-    change(
-        "append",
-        "if f[1] ~= 'running' or f[2] ~= ARGV[1] then return { 'fenced' } end",
-        "",
-    )
+    """An append does not ask whose the response is.
+
+    Nor does a worker hear from its beat that it has lost a response: mostly that comes before the
+    first append of a zombie, and the fence is for when it does not.
+    """
+    change("append", "if f[1] ~= 'running' or f[2] ~= ARGV[1] then return { 'fenced' } end", "")
+    change("extend", "if f[1] == 'running' and f[2] == ARGV[index + 1] then", "if true then")
 
 
 def compare() -> None:

@@ -152,7 +152,7 @@ class Client:
         if dice.random() < 0.03 and not town.plain:
             tokens, how = 3000, "mode=fast"
         else:
-            tokens = dice.randint(3, 40)
+            tokens = dice.randint(20, 60) if town.plain else dice.randint(3, 40)
             how = dice.choices([m for _, m in MODES], [w for w, _ in MODES])[0]
             if town.plain:
                 how = ""

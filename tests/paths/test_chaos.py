@@ -45,14 +45,19 @@ def test_every_promise_is_kept_under_random_faults(seed: int) -> None:
 
 @pytest.mark.timeout(120)
 @pytest.mark.parametrize(
-    ("what", "invariant"),
-    [("fence", "I2"), ("seen", "I5"), ("gap", "I4"), ("compare", "I1")],
+    ("what", "broken"),
+    [
+        ("fence", {"I1", "I2", "I3", "I5"}),  # what a zombie spoils depends on when it wakes
+        ("seen", {"I5"}),
+        ("gap", {"I4"}),
+        ("compare", {"I1"}),
+    ],
 )
 def test_the_checker_is_red_when_a_line_of_defence_is_switched_off(
-    what: str, invariant: str
+    what: str, broken: set[str]
 ) -> None:
-    status, report = chaos("--seed", "1", "--seconds", "10", "--sabotage", what)
+    status, report = chaos("--seed", "1", "--seconds", "14", "--sabotage", what)
     found = VIOLATIONS.search(report)
     assert found is not None, report
-    assert invariant in re.findall(r"I\d+", found[1]), report
+    assert broken & set(re.findall(r"I\d+", found[1])), report
     assert 1 == status, report
