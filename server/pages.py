@@ -26,7 +26,8 @@ from .pack import pack
 
 WEB: Final = Path(__file__).parent.parent / "web"
 DOCS: Final = Path(__file__).parent.parent / "docs"
-PAGES: Final = {"/": "index.html", "/review": "review.html", "/docs/{name:[a-z-]+}": "docs.html"}
+DOCUMENT: Final = "{name:[a-z/-]+}"
+PAGES: Final = {"/": "index.html", "/review": "review.html", f"/docs/{DOCUMENT}": "docs.html"}
 ENTRY: Final = "define.js"
 # What is loaded later, each packed with what it needs. The widget knows their integrity values.
 LATER: Final = ("turn-view.js", "refusal.js", "words/ar.js", "words/de.js")
@@ -106,7 +107,10 @@ class Pages:
         for name, content in self._sources.items():
             digest.update(f"{name} {len(content)}\n".encode() + content)
         self.version = digest.hexdigest()[:16]
-        self._docs = {path.stem: _asset(path.name, path.read_bytes()) for path in docs.glob("*.md")}
+        self._docs = {
+            path.relative_to(docs).with_suffix("").as_posix(): _asset(path.name, path.read_bytes())
+            for path in docs.rglob("*.md")
+        }
 
     @functools.cached_property
     def packed(self) -> dict[str, Asset]:
@@ -150,7 +154,7 @@ class Pages:
         for route, name in PAGES.items():
             if name in self._sources:
                 get(route, self._serves(name))
-        get("/docs/{name:[a-z-]+}.md", self._doc)
+        get(f"/docs/{DOCUMENT}.md", self._doc)
         get("/widget.js", self._widget)
         get(f"/web/{self.version}/{{name:.+}}", self._versioned)
         get("/web/{name:.+}", self._source)

@@ -31,7 +31,7 @@ export class Markdown {
   /** Where the text begins that is not frozen. */ #frozen = "";
   /** What is shown of it. @type {Shown[]} */ #live = [];
   /** Named targets of links in what is frozen. @type {{[name: string]: {href: string, title: string | null}}} */
-  #targets = {};
+  #targets = Object.create(null);
   #named = false;
   #shown = "";
   #whole = false;
@@ -69,7 +69,7 @@ export class Markdown {
     this.element.replaceChildren();
     this.#live = [];
     this.#frozen = "";
-    this.#targets = {};
+    this.#targets = Object.create(null);
     this.#named = false;
   }
 

@@ -1,0 +1,30 @@
+import assert from "node:assert/strict";
+import { readFileSync } from "node:fs";
+import { test } from "node:test";
+
+import { address, decoded, destination } from "../../web/links.js";
+
+const { links } = JSON.parse(readFileSync(new URL("../vectors/hostile.json", import.meta.url)));
+
+test("a link leads to a web page, a mailbox or a telephone, and nowhere else", () => {
+  for (const good of ["https://a.example/b?c#d", "http://a.example", "mailto:a@b.example", "tel:+1234", "HTTPS://A.example"]) {
+    assert.notEqual(address(good), null, good);
+  }
+  for (const bad of links) assert.equal(address(bad), null, bad);
+});
+
+test("where it leads is said, unless the text says it", () => {
+  const said = (href, text) => destination(address(href), text);
+  assert.equal(said("https://a.example/x", "https://a.example/x"), "");
+  assert.equal(said("https://a.example/x", "a.example"), "");
+  assert.equal(said("https://evil.example/x", "click here"), "evil.example");
+  assert.equal(said("https://evil.example/a.example", "https://a.example"), "evil.example");
+  assert.equal(said("https://evil.example", "good.example or evil.example"), "evil.example");
+  assert.equal(said("https://аpple.example", "аpple.example"), "xn--pple-43d.example");
+  assert.equal(said("mailto:a@b.example", "write"), "a@b.example");
+});
+
+test("entities are characters, and unknown ones stay as they are", () => {
+  assert.equal(decoded("a &lt;b&gt; &amp;amp; &#65;&#x42; &hellip;"), "a <b> &amp; AB …");
+  assert.equal(decoded("&nosuch; & &; &#xd800; &#0; &toString;"), "&nosuch; & &; \ufffd \ufffd &toString;");
+});

@@ -1,0 +1,36 @@
+// @ts-check
+/** A document of the house, drawn by what draws answers. It is our own, so its links may lead to other documents. */
+
+import { make } from "./dom.js";
+import { Markdown } from "./markdown.js";
+import { STATUS } from "./status.js";
+
+const place = /** @type {HTMLElement} */ (document.getElementById("document"));
+
+/** What a heading is called in an address. @param {string} text */
+const anchor = (text) => text.toLowerCase().replace(/[^\p{L}\p{N}\s_-]/gu, "").trim().replace(/\s/g, "-");
+
+const extensions = {
+  make: {
+    link: (/** @type {any} */ { href }) => {
+      const link = make("a");
+      const url = new URL(href, location.href);
+      if (url.origin === location.origin) url.pathname = url.pathname.replace(/\.md$/, "");
+      link.href = url.href;
+      return { node: link };
+    },
+    heading: (/** @type {any} */ { depth, text }) => {
+      const heading = make(/** @type {"h1"} */ (`h${depth}`));
+      heading.id = anchor(text);
+      return { node: heading };
+    },
+  },
+};
+
+const response = await fetch(`${location.pathname}.md`);
+if (response.ok) {
+  new Markdown(place, STATUS, extensions).show(await response.text(), true);
+  document.title = `${place.querySelector("h1")?.textContent ?? "Docs"} · Holdline`;
+} else place.append(make("p", "", "There is no such document."));
+place.removeAttribute("aria-busy");
+if (location.hash) document.getElementById(decodeURIComponent(location.hash.slice(1)))?.scrollIntoView();

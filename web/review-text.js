@@ -1,0 +1,134 @@
+// @ts-check
+/** The texts of a review: the request, the sections of the answer, the lines that it names. Pure but for a digest. */
+
+/** @typedef {import("./protocol.js").Request} Request */
+/** @typedef {"improvements" | "complexity" | "bugs"} Section */
+
+/** @type {readonly Section[]} */
+export const SECTIONS = ["improvements", "complexity", "bugs"];
+
+const INSTRUCTIONS = `You review one piece of code. Answer in Markdown with exactly these three sections, in this order:
+
+## Improvements
+## Complexity
+## Bugs
+
+Each point is one item of a list and begins with the line that it is about, written L12, or L12-15 for several lines.
+Lines are counted from 1, from the first line inside the fence. Under "Complexity" say how time and memory grow, and what is
+hard to follow. Where a section has nothing to say, say so in one sentence. Say only what the code shows.`;
+
+/**
+ * The request for a review. It is the same for everybody who asks for the same, byte by byte.
+ * @param {string} code @param {string} language
+ * @returns {Request}
+ */
+export function requestFor(code, language) {
+  return { input: fenced(code, language), instructions: INSTRUCTIONS, metadata: { kind: "review", language } };
+}
+
+/**
+ * The key of a review: whoever asks for the same review while it runs, or is kept, joins it.
+ * @param {Request} request @param {string} model @param {number} again how often it was asked for anew
+ * @returns {Promise<string | null>} null where the page has no WebCrypto; then there is nothing to join
+ */
+export async function keyFor(request, model, again) {
+  if (!globalThis.crypto?.subtle) return null;
+  const bytes = new TextEncoder().encode(JSON.stringify([model, request, again]));
+  const digest = new Uint8Array(await crypto.subtle.digest("SHA-256", bytes));
+  return `review-${Array.from(digest, (byte) => byte.toString(16).padStart(2, "0")).join("")}`;
+}
+
+/** @param {string} code @param {string} language */
+export function fenced(code, language) {
+  const longest = Math.max(2, ...Array.from(code.matchAll(/^ {0,3}(`{3,})/gm), (fence) => fence[1]?.length ?? 0));
+  const fence = "`".repeat(longest + 1);
+  return `${fence}${language}\n${code}\n${fence}`;
+}
+
+/** What `fenced` was given; a text without a fence is code as a whole. @param {string} text */
+export function unfenced(text) {
+  const found = /^(`{3,})([\w+#-]*)\n([^]*)\n\1$/.exec(text);
+  return found ? { code: found[3] ?? "", language: found[2] ?? "" } : { code: text, language: "" };
+}
+
+/**
+ * An answer by sections; what comes before the first of them is its preface. A heading inside a piece of code is none.
+ * @param {string} text
+ * @returns {{preface: string} & Record<Section, string>}
+ */
+export function sectionsOf(text) {
+  const sections = { preface: "", improvements: "", complexity: "", bugs: "" };
+  /** @type {keyof typeof sections} */
+  let current = "preface";
+  let fence = "";
+  for (const line of text.split(/(?<=\n)/)) {
+    const mark = /^ {0,3}(`{3,}|~{3,})/.exec(line)?.[1] ?? "";
+    if (fence === "") fence = mark;
+    else if (mark.startsWith(fence)) fence = "";
+    if (fence === "" && isHeadingToBe(line)) continue;
+    const heading = fence === "" ? /^#{1,3}\s+(improvements|complexity|bugs)\b/i.exec(line)?.[1] : undefined;
+    if (heading) current = /** @type {Section} */ (heading.toLowerCase());
+    else sections[current] += line;
+  }
+  return sections;
+}
+
+/** The beginning of a section's heading, whose rest is still on its way. @param {string} line */
+function isHeadingToBe(line) {
+  const begun = /^#{1,3}(?:\s+(\w*))?$/.exec(line);
+  return begun !== null && !line.endsWith("\n") && SECTIONS.some((section) => section.startsWith((begun[1] ?? "").toLowerCase()));
+}
+
+/** A line or some lines that an answer names, at the beginning of a text: L12, L12-15, line 12, lines 3 to 7. */
+const LINES = /^(?:L|lines?\s)(\d{1,6})(?:\s?(?:[-–]|to)\s?L?(\d{1,6}))?(?!\w)/i;
+
+/** @param {string} text @returns {{raw: string, first: number, last: number} | null} */
+export function linesAt(text) {
+  const found = LINES.exec(text);
+  if (!found) return null;
+  const first = Number(found[1]);
+  return first > 0 ? { raw: found[0], first, last: Math.max(first, Number(found[2] ?? first)) } : null;
+}
+
+/** Where the next of them may begin, or undefined. @param {string} text */
+export function nextLines(text) {
+  const place = /(?<!\w)(?:L\d|lines?\s\d)/i.exec(text)?.index;
+  return place;
+}
+
+/** Signs of a language, the surest first. @type {readonly [string, RegExp][]} */
+const SIGNS_OF = [
+  ["bash", /^#!.*\b(?:ba|z|da)?sh\b|^\s*(?:fi|done|esac)$|\$\{?\w+\}?.*\|\s*\w+/m],
+  ["python", /^#!.*python|^\s*(?:def \w+\(.*\).*:|from \w[\w.]* import |elif .*:|except.*:|if __name__)/m],
+  ["php", /<\?php/],
+  ["go", /^package \w+$|\bfunc \(?\w.*\{$|:=/m],
+  ["rust", /\bfn \w+.*\{|\blet mut |impl(?:<.*>)? \w+|println!\(/],
+  ["java", /\bpublic (?:static |final )*(?:class|void|int|String)\b|System\.out\./],
+  ["csharp", /^using System|\bnamespace \w+|Console\.Write/m],
+  ["kotlin", /\bfun \w+\(.*\).*[{=]|\bval \w+ =/],
+  ["cpp", /#include <(?:iostream|vector|string|memory)>|std::|\btemplate ?</],
+  ["c", /#include [<"]\w+\.h[>"]/],
+  ["typescript", /\binterface \w+ \{|: (?:string|number|boolean)\b[^"]*[=;,)]|\bas const\b/],
+  ["javascript", /\b(?:const|let|var) \w+ =|=>|\bfunction\b.*\{|require\(|console\.log/],
+  ["ruby", /^\s*(?:def \w+[?!]?(?:\(.*\))?$|end$|puts |require ')/m],
+  ["sql", /\b(?:select\b[^;]*\bfrom|insert into|create table|update \w+ set)\b/i],
+  ["xml", /^\s*<(?:!doctype|html|\?xml|svg|\w+[ >])/i],
+  ["css", /^[.#]?[\w-]+[^{;]*\{\s*[\w-]+\s*:/m],
+  ["json", /^\s*[[{][^]*[\]}]\s*$/],
+  ["yaml", /^[\w-]+:(?: |$)/m],
+];
+
+/** @type {Readonly<Record<string, string>>} */
+const ENDINGS = {
+  py: "python", js: "javascript", mjs: "javascript", jsx: "javascript", ts: "typescript", tsx: "typescript", sh: "bash",
+  rs: "rust", go: "go", rb: "ruby", java: "java", kt: "kotlin", cs: "csharp", cpp: "cpp", cc: "cpp", hpp: "cpp", c: "c",
+  h: "c", php: "php", sql: "sql", html: "xml", xml: "xml", svg: "xml", css: "css", scss: "css", json: "json", yml: "yaml",
+  yaml: "yaml", toml: "ini", ini: "ini", md: "markdown", lua: "lua", swift: "swift", scala: "scala", graphql: "graphql",
+};
+
+/** The language of a piece of code as far as it shows, or "". @param {string} code @param {string} [file] its name */
+export function guess(code, file = "") {
+  const ending = file.toLowerCase().split(".").at(-1) ?? "";
+  if (Object.hasOwn(ENDINGS, ending)) return ENDINGS[ending] ?? "";
+  return SIGNS_OF.find(([, sign]) => sign.test(code))?.[0] ?? "";
+}

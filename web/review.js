@@ -1,0 +1,201 @@
+// @ts-check
+/** The code reviewer: a snippet goes in, a review that can be shared comes out. */
+
+import { attachPage, HoldlineClient } from "./client.js";
+import { LANGUAGES } from "./code.js";
+import { guess, keyFor, requestFor, unfenced } from "./review-text.js";
+import { ReviewView } from "./review-view.js";
+import { COPIED_MS, copy } from "./signs.js";
+import { SnippetView } from "./snippet-view.js";
+
+/** @typedef {import("./answer-handle.js").AnswerHandle} AnswerHandle */
+/** @typedef {{request: import("./protocol.js").Request, key: string | null}} Asked */
+
+const PENDING = "holdline.review";
+const LARGEST_FILE = 200_000;
+const DOUBT_MS = 1_500;
+
+/** @template {HTMLElement} T @param {string} id @param {new () => T} kind @returns {T} */
+function byId(id, kind) {
+  const found = document.getElementById(id);
+  if (!(found instanceof kind)) throw new Error(`the page has no #${id}`);
+  return found;
+}
+
+const form = byId("form", HTMLFormElement);
+const code = byId("code", HTMLTextAreaElement);
+const language = byId("language", HTMLSelectElement);
+const file = byId("file", HTMLInputElement);
+const problem = byId("problem", HTMLElement);
+const result = byId("result", HTMLElement);
+const listing = byId("listing", HTMLElement);
+const review = byId("review", HTMLElement);
+const stop = byId("stop", HTMLButtonElement);
+const again = byId("again", HTMLButtonElement);
+const share = byId("share", HTMLButtonElement);
+const other = byId("other", HTMLButtonElement);
+
+const client = new HoldlineClient("/v1/responses");
+attachPage(client, window);
+client.addEventListener("state", () => setTimeout(draw, client.state === "open" ? 0 : DOUBT_MS));
+
+/** @type {{handle: AnswerHandle, view: ReviewView, again: number, code: string, language: string, saidLost: number} | null} */
+let shown = null;
+let drawing = 0;
+let dropped = "";
+
+for (const known of LANGUAGES) language.append(new Option(known, known));
+
+/** The model that answers by default; a part of what makes two reviews the same. */
+const model = fetch("/v1/models", { signal: AbortSignal.timeout(5_000) })
+  .then(async (response) => String((await response.json()).data[0]?.id ?? ""))
+  .catch(() => "");
+
+/** @param {string} text @param {string} named @param {number} repeated */
+async function ask(text, named, repeated = 0) {
+  const request = requestFor(text, named);
+  const key = await keyFor(request, await model, repeated);
+  start({ request, key }, repeated);
+}
+
+/** @param {Asked} asked @param {number} [repeated] */
+function start(asked, repeated = 0) {
+  sessionStorage.setItem(PENDING, JSON.stringify(asked));
+  const { code: text, language: named } = unfenced(String(asked.request.input));
+  const handle = client.ask({ ...asked.request, ...(asked.key ? { idempotency_key: asked.key } : {}) });
+  show(handle, text, named, repeated);
+}
+
+/** @param {AnswerHandle} handle @param {string} text @param {string} named @param {number} repeated */
+function show(handle, text, named, repeated) {
+  const view = new ReviewView((first, last) => snippet?.mark(first, last));
+  const snippet = text === "" ? null : new SnippetView(text, named);
+  shown = { handle, view, again: repeated, code: text, language: named, saidLost: 0 };
+  form.hidden = true;
+  result.hidden = false;
+  listing.replaceChildren(...(snippet ? [snippet.element] : []));
+  review.replaceChildren(view.element);
+  handle.addEventListener("change", () => {
+    const id = handle.answer.responseId;
+    if (id && location.hash !== `#${id}`) {
+      sessionStorage.removeItem(PENDING);
+      history.replaceState(null, "", `#${id}`);
+    }
+    draw();
+  });
+  void handle.done.then(draw);
+  draw();
+}
+
+function draw() {
+  drawing ||= requestAnimationFrame(() => {
+    drawing = 0;
+    if (!shown) return;
+    const { handle, view } = shown;
+    view.show(handle, client.state);
+    const running = !handle.answer.ended;
+    stop.hidden = !running || handle.request === null;
+    stop.disabled = handle.stopping;
+    again.hidden = running || shown.code === "";
+    share.hidden = handle.answer.responseId === null;
+  });
+}
+
+/** A link that somebody shared: the snippet comes from the server, too. @param {string} id */
+async function follow(id) {
+  const handle = client.follow(id);
+  show(handle, "", "", 0);
+  try {
+    const response = await fetch(`/v1/responses/${id}/input_items?order=asc`);
+    const { data } = await response.json();
+    const content = data[0].content;
+    const text = typeof content === "string" ? content : content[0].text;
+    const { code: snippet, language: named } = unfenced(text);
+    if (shown?.handle === handle) {
+      const viewed = new SnippetView(snippet, named);
+      listing.replaceChildren(viewed.element);
+      shown = { ...shown, code: snippet, language: named, view: new ReviewView((first, last) => viewed.mark(first, last)) };
+      review.replaceChildren(shown.view.element);
+      draw();
+    }
+  } catch {
+    // The review says by itself that the server does not keep it any more.
+  }
+}
+
+/** @param {File} taken */
+async function take(taken) {
+  problem.textContent = "";
+  if (taken.size > LARGEST_FILE) {
+    problem.textContent = `${taken.name} is larger than ${LARGEST_FILE / 1000} KB. Take a part of it.`;
+    return;
+  }
+  const text = await taken.text();
+  if (text.includes("\u0000")) {
+    problem.textContent = `${taken.name} is not a text.`;
+    return;
+  }
+  dropped = taken.name;
+  code.value = text;
+  code.focus();
+}
+
+form.addEventListener("submit", (event) => {
+  event.preventDefault();
+  const text = code.value.replace(/\r\n?/g, "\n").replace(/^\n+|\s+$/g, "");
+  if (text === "") {
+    problem.textContent = "There is no code yet. Paste some, or choose a file.";
+    code.focus();
+    return;
+  }
+  problem.textContent = "";
+  void ask(text, language.value || guess(text, dropped));
+});
+code.addEventListener("input", () => (dropped = ""));
+code.addEventListener("keydown", (event) => {
+  if (event.key === "Enter" && (event.ctrlKey || event.metaKey) && !event.isComposing) form.requestSubmit();
+});
+file.addEventListener("change", () => {
+  if (file.files?.[0]) void take(file.files[0]);
+  file.value = "";
+});
+for (const name of ["dragenter", "dragover", "dragleave", "drop"]) {
+  form.addEventListener(name, (event) => {
+    const { dataTransfer } = /** @type {DragEvent} */ (event);
+    if (!dataTransfer?.types.includes("Files")) return;
+    event.preventDefault();
+    form.toggleAttribute("data-over", name === "dragenter" || name === "dragover");
+    if (name === "drop" && dataTransfer.files[0]) void take(dataTransfer.files[0]);
+  });
+}
+stop.addEventListener("click", () => shown?.handle.stop());
+again.addEventListener("click", () => {
+  if (shown) void ask(shown.code, shown.language, shown.again + 1);
+});
+share.addEventListener("click", async () => {
+  await copy(location.href);
+  share.textContent = "Link copied";
+  setTimeout(() => (share.textContent = "Copy the link"), COPIED_MS);
+});
+other.addEventListener("click", () => {
+  sessionStorage.removeItem(PENDING);
+  history.pushState(null, "", location.pathname);
+  begin();
+  code.focus();
+});
+window.addEventListener("popstate", begin);
+window.addEventListener("hashchange", begin);
+
+function begin() {
+  const id = location.hash.slice(1);
+  if (shown && id !== "" && shown.handle.answer.responseId === id) return;
+  shown = null;
+  if (/^resp_\w+$/.test(id)) return void follow(id);
+  /** @type {Asked | null} */
+  const pending = JSON.parse(sessionStorage.getItem(PENDING) ?? "null");
+  if (pending) return start(pending);
+  form.hidden = false;
+  result.hidden = true;
+}
+
+begin();

@@ -1,0 +1,38 @@
+// @ts-check
+/** A piece of code with its lines numbered, some of them marked. */
+
+import { colour } from "./code.js";
+import { make } from "./dom.js";
+
+export class SnippetView {
+  element = make("div", "listing");
+  #mark = make("div", "mark");
+  #scroll = make("div", "listing-code");
+
+  /** @param {string} code @param {string} language */
+  constructor(code, language) {
+    this.lines = code.split("\n").length;
+    const numbers = Array.from({ length: this.lines }, (_, line) => line + 1).join("\n");
+    const gutter = make("pre", "gutter", numbers);
+    gutter.setAttribute("aria-hidden", "true");
+    const text = make("code", "", code);
+    this.#scroll.tabIndex = 0;
+    this.#scroll.setAttribute("role", "group");
+    this.#scroll.setAttribute("aria-label", "The code under review");
+    this.#mark.hidden = true;
+    this.#scroll.append(this.#mark, make("pre", "", text));
+    this.element.append(gutter, this.#scroll);
+    void colour(text, language);
+  }
+
+  /** Marks some lines and shows them. @param {number} first @param {number} last */
+  mark(first, last) {
+    const [from, to] = [Math.min(first, this.lines), Math.min(last, this.lines)];
+    this.#mark.hidden = false;
+    this.#mark.style.setProperty("--from", String(from - 1));
+    this.#mark.style.setProperty("--lines", String(to - from + 1));
+    this.element.dataset.marked = from === to ? `${from}` : `${from}-${to}`;
+    // The listing scrolls and the page does not: who reads the review stays where he reads.
+    this.element.scrollTop = this.#mark.offsetTop - this.element.clientHeight / 2;
+  }
+}
