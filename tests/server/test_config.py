@@ -29,19 +29,17 @@ def test_what_is_set_is_taken() -> None:
             "HOLDLINE_PORT": "0",
             "HOLDLINE_MODEL": "simulation",
             "HOLDLINE_PING_SECONDS": "0.5",
-            "HOLDLINE_GRACE_SECONDS": "0",
             "HOLDLINE_MAX_BODY_BYTES": "2048",
             "HOLDLINE_LEASE_SECONDS": "1",
             "PATH": "/bin",
         }
     )
 
-    assert ("::1", 0, "simulation", 0.5, 0.0, 2048, 1000) == (
+    assert ("::1", 0, "simulation", 0.5, 2048, 1000) == (
         config.host,
         config.port,
         config.model,
         config.ping_seconds,
-        config.grace_seconds,
         config.max_body_bytes,
         config.terms.lease_ms,
     )
@@ -70,7 +68,6 @@ def test_an_address_that_others_can_reach_is_refused_with_what_to_set(host: str)
         ("HOLDLINE_PORT", "-1"),
         ("HOLDLINE_PORT", "http"),
         ("HOLDLINE_PING_SECONDS", "0"),
-        ("HOLDLINE_GRACE_SECONDS", "-1"),
         ("HOLDLINE_MAX_BODY_BYTES", "10"),
         ("HOLDLINE_LEASE_SECONDS", "never"),
         ("REDIS_URL", "http://redis"),

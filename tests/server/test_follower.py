@@ -33,6 +33,7 @@ END = b"\x92\xb2response.completed\x81\xa8response\x80"
 @pytest.fixture(autouse=True)
 def _soon(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(follower_module, "RETRY_SECONDS", (0.001, 0.002))
+    monkeypatch.setattr(follower_module, "REWRITE_SECONDS", 0.1)
 
 
 # On a log in memory.
@@ -196,6 +197,23 @@ async def test_a_log_that_was_rolled_back_behind_the_cursor_is_said_out_loud() -
 
     assert book.problem is not None
     assert (410, "response_rolled_back") == (book.problem.status, book.problem.code)
+
+
+async def test_a_tail_that_its_worker_writes_again_is_waited_for_and_not_repeated() -> None:
+    feed, book = ScriptedFeed(DELTAS[:5]), Book()
+    follower = feed.follow(book)
+    follower.catch_up()
+    await feed.settle()
+    del feed.log[3:]
+    follower.catch_up()
+    before = feed.reads
+    await wait_until(lambda: feed.reads > before + 1)
+    feed.append(*DELTAS[3:5])
+    feed.append(DELTAS[5])
+    await feed.settle()
+
+    assert [0, 1, 2, 3, 4, 5] == book.numbers
+    assert book.problem is None
 
 
 async def test_a_log_that_was_rolled_back_and_written_anew_is_said_out_loud() -> None:

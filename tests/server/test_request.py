@@ -237,9 +237,9 @@ def test_only_what_was_said_is_stored() -> None:
 
 
 def test_a_model_must_be_named_somewhere() -> None:
-    assert "mine" == params_of(Create(model="mine"), "default")["model"]
+    assert "mine" == params_of(Create(input="x", model="mine"), "default")["model"]
     with pytest.raises(Problem) as refused:
-        params_of(Create(), "")
+        params_of(Create(input="x"), "")
 
     assert ("model", "missing_required_parameter") == (refused.value.param, refused.value.code)
 
