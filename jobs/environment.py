@@ -37,7 +37,7 @@ KNOWN: Final[dict[str, str]] = {
     "HOLDLINE_FIRST_TOKEN_SECONDS": "how long the model may say nothing at first",
     "HOLDLINE_SILENCE_SECONDS": "how long the model may pause in mid-answer",
     "HOLDLINE_MAX_OUTPUT_BYTES": "how long an answer may be",
-    "HOLDLINE_GRACE_SECONDS": "how long a process that is to stop finishes its work",
+    "HOLDLINE_GRACE_SECONDS": "how long a worker that is to stop goes on with its answers",
     "HOLDLINE_ON_WORKER_DEATH": "restart or fail: what becomes of a dead worker's answers",
     "HOLDLINE_WAIT_REPLICAS": "how many replicas must have a prompt before it counts as accepted",
     "HOLDLINE_PING_SECONDS": "the interval of pings on a socket",

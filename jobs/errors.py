@@ -42,7 +42,7 @@ class QueueFull(HoldlineError):
 
 
 class NotReplicated(HoldlineError):
-    """The response is queued, but fewer replicas than asked for have confirmed that they have it."""
+    """The response is queued, but fewer replicas than asked for say that they have it."""
 
     def __init__(self, response_id: str, replicas: int) -> None:
         super().__init__(f"{replicas} replicas have {response_id}")

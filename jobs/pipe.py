@@ -98,6 +98,8 @@ class Pipe:
         self._send(pack(*command), until, reply)
         answer = await reply
         if isinstance(answer, hiredis.ReplyError):
+            if str(answer).startswith("READONLY") and self._wire is not None:
+                self._wire.close()  # the master is a replica now: who is the master must be asked
             raise _error(str(answer))
         return answer
 

@@ -232,6 +232,10 @@ class Queue:
         found: list[bytes] = await self._pipe.call("LRANGE", Partition(partition).dead, 0, -1)
         return found
 
+    async def count_dead(self, partition: int) -> int:
+        """How many entries the dead list has."""
+        return int(await self._pipe.call("LLEN", Partition(partition).dead))
+
     async def unbury(self, partition: int, entry: bytes) -> bool:
         """Takes an entry off the dead list; True if it was there."""
         return bool(await self._pipe.call("LREM", Partition(partition).dead, 1, entry))

@@ -11,7 +11,7 @@ from aiohttp import web
 from prometheus_client import generate_latest
 
 from jobs.connect import Redis, check
-from jobs.errors import HoldlineError, RedisTrouble
+from jobs.errors import HoldlineError, RedisAway, RedisTrouble
 from jobs.pipe import Pipe
 from jobs.queue import Queue
 
@@ -43,6 +43,7 @@ HEADERS: Final = {
     ),
 }
 RETRY_AFTER_MS: Final = 500
+READY_SECONDS: Final = 1.0
 
 log = structlog.get_logger()
 
@@ -79,9 +80,17 @@ class Server:
         async with contextlib.AsyncExitStack() as stack:
             for pipe in {self.pipe, self.submits}:
                 await stack.enter_async_context(pipe)
-            log.info("redis", found=await check(self.pipe))
+            log.info("redis", found=await self._fit())
             await stack.enter_async_context(self.relay)
             yield
+
+    async def _fit(self) -> str:
+        """What Redis this is, as soon as there is one. Raises: RedisUnsuitable, RedisRefused."""
+        while True:
+            try:
+                return await check(self.pipe)
+            except RedisAway as error:
+                log.warning("waiting for Redis", why=str(error))
 
     async def drain(self, app: web.Application | None = None) -> None:
         """Takes nothing more, and sends everybody elsewhere: nothing is lost, all can resume."""
@@ -129,8 +138,9 @@ class Server:
         """Redis answers, the bell is heard, and the server is not about to go."""
         del request
         try:
-            redis = await self.pipe.call("PING") is not None
-        except RedisTrouble:
+            async with asyncio.timeout(READY_SECONDS):
+                redis = await self.pipe.call("PING") is not None
+        except (RedisTrouble, TimeoutError):
             redis = False
         found = {"redis": redis, "bell": self.relay.bell.hears, "draining": self.draining}
         ready = redis and self.relay.bell.hears and not self.draining
@@ -151,21 +161,27 @@ async def problems(request: web.Request, handler: Any) -> web.StreamResponse:
     try:
         response: web.StreamResponse = await handler(request)
     except Problem as problem:
-        return _refusal(problem)
+        return _refusal(request, problem)
     except HoldlineError as error:
-        return _refusal(from_error(error))
+        return _refusal(request, from_error(error))
     except web.HTTPRequestEntityTooLarge:
         most = request.app[SERVER].config.max_body_bytes
-        return _refusal(Problem(413, "body_too_large", f"At most {most} bytes are accepted."))
+        return _refusal(
+            request, Problem(413, "body_too_large", f"At most {most} bytes are accepted.")
+        )
     except web.HTTPException as error:
         if error.status < 400:
             raise
-        return _refusal(Problem(error.status, _code(error), f"{error.reason}: {request.path}"))
+        return _refusal(
+            request, Problem(error.status, _code(error), f"{error.reason}: {request.path}")
+        )
     except ConnectionError:
         return web.Response(status=400)  # nobody is there any more to read it
     except Exception:  # the edge of a request; the traceback stays here
         log.exception("a request failed", path=request.path)
-        return _refusal(Problem(500, "internal_error", "Something went wrong here. Try again."))
+        return _refusal(
+            request, Problem(500, "internal_error", "Something went wrong here. Try again.")
+        )
     return response
 
 
@@ -180,7 +196,8 @@ def _code(error: web.HTTPException) -> str:
     return {404: "not_found", 405: "method_not_allowed"}.get(error.status, "http_error")
 
 
-def _refusal(problem: Problem) -> web.Response:
+def _refusal(request: web.Request, problem: Problem) -> web.Response:
+    request.app[SERVER].metrics.refused.labels(problem.code).inc()
     return web.Response(
         status=problem.status,
         headers=problem.headers,

@@ -25,7 +25,6 @@ class Config:
     port: int
     model: str
     ping_seconds: float
-    grace_seconds: float
     max_body_bytes: int
     wait_replicas: int
     origins: tuple[str, ...]
@@ -50,7 +49,6 @@ class Config:
             port=int(env.number(environ, "HOLDLINE_PORT", 8080, 0, 65535)),
             model=env.text(environ, "HOLDLINE_MODEL", ""),
             ping_seconds=env.number(environ, "HOLDLINE_PING_SECONDS", 25, 0.05, 300),
-            grace_seconds=env.number(environ, "HOLDLINE_GRACE_SECONDS", 20, 0, 3600),
             max_body_bytes=int(
                 env.number(environ, "HOLDLINE_MAX_BODY_BYTES", 1_048_576, 1024, 67_108_864)
             ),

@@ -109,6 +109,11 @@ class Follower:
         if not self._live and self.feed.confirmed:
             self.catch_up()
 
+    def doubt(self) -> None:
+        """Reads the log if nothing has rung for a while: the last bell may have been lost."""
+        if self._live and self.feed.quiet:
+            self.catch_up()
+
     def leave(self) -> None:
         """Nothing reaches the sink any more."""
         if not self.done:

@@ -13,6 +13,7 @@ from jobs.errors import (
     KeyReused,
     NotReplicated,
     QueueFull,
+    RedisFull,
     RedisTrouble,
     UnknownResponse,
 )
@@ -111,6 +112,13 @@ def from_error(error: HoldlineError) -> Problem:
                 "The prompt is queued, but too few replicas of the storage have it. "
                 "Send it again with the same idempotency key.",
                 retry_after=AWAY_RETRY_SECONDS,
+            )
+        case RedisFull():
+            return Problem(
+                503,
+                "storage_full",
+                "The service's storage is full. Try again later.",
+                retry_after=FULL_RETRY_SECONDS,
             )
         case RedisTrouble():
             return Problem(

@@ -53,6 +53,11 @@ class Feed:
         self.told: tuple[int | None, float | None] | None = None
         self.rang = time.monotonic()
 
+    @property
+    def quiet(self) -> bool:
+        """True when nothing has rung for a while."""
+        return time.monotonic() - self.rang > TICK_SECONDS
+
     def ring(self, payload: bytes) -> None:
         """Something was published about the response."""
         self.rang = time.monotonic()

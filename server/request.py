@@ -47,7 +47,7 @@ class Message(msgspec.Struct):
 class Create(msgspec.Struct, kw_only=True):
     """The body of `POST /v1/responses` and of `response.create`."""
 
-    input: str | list[Message] = ""
+    input: str | list[Message]
     model: Annotated[str, Meta(min_length=1, max_length=256)] | None = None
     instructions: str | None = None
     previous_response_id: ResponseId | None = None

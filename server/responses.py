@@ -7,13 +7,13 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 from jobs.codec import decode_event, decode_job
-from jobs.errors import Diverged, QueueFull, UnknownResponse
+from jobs.errors import Diverged, UnknownResponse
 from jobs.events import Transcript, lifecycle, terminal
 from jobs.keys import Partition, item_id, new_response_id, partition_of, pick_partition
 from jobs.log import View, read, read_all
 from jobs.record import Job, Status
 
-from .problem import Problem
+from .problem import Problem, invalid
 from .request import input_items, params_of
 from .wire import fingerprint, response_of
 
@@ -57,18 +57,13 @@ class Responses:
             context=await self._context(owner, create.previous_response_id),
         )
         events = [lifecycle(job, f"response.{kind}", "queued") for kind in ("created", "queued")]
-        on_death = (create.metadata or {}).get("holdline_on_worker_death")
-        try:
-            accepted = await self._queue.submit(
-                job,
-                events,
-                idempotency_key=create.idempotency_key,
-                fingerprint=fingerprint(body),
-                fail_on_worker_death=ON_DEATH.get(on_death or ""),
-            )
-        except QueueFull:
-            self._metrics.refused.labels("queue_full").inc()
-            raise
+        accepted = await self._queue.submit(
+            job,
+            events,
+            idempotency_key=create.idempotency_key,
+            fingerprint=fingerprint(body),
+            fail_on_worker_death=_fails_on_death(create.metadata or {}),
+        )
         self._metrics.submitted.labels(str(accepted.fresh).lower()).inc()
         return accepted
 
@@ -141,6 +136,17 @@ class Responses:
                 param="previous_response_id",
             )
         return [*job.context, *job.params["input"], *response_of(view)["output"]]
+
+
+def _fails_on_death(metadata: dict[str, str]) -> bool | None:
+    word = metadata.get("holdline_on_worker_death")
+    if word is None:
+        return None
+    if word not in ON_DEATH:
+        raise invalid(
+            "metadata.holdline_on_worker_death", "'holdline_on_worker_death' is restart or fail."
+        )
+    return ON_DEATH[word]
 
 
 def _cancelled(job: Job, view: View) -> list[dict[str, Any]]:

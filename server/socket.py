@@ -102,6 +102,8 @@ class Socket:
         self._metrics.sockets.inc()
         try:
             self._say(self._welcome())
+            if not self._relay.healthy:
+                self.tell_health(healthy=False)
             await self._receive()
         except Exception:  # the edge of a connection: after the upgrade no response can tell of it
             log.exception("a socket failed")
@@ -254,10 +256,15 @@ class Socket:
         }
 
     def _pong(self, id_: str | int | None) -> dict[str, Any]:
-        known = {follower.response_id: follower.last for follower in self._followers}
+        known = {}
+        for follower in self._followers:
+            known[follower.response_id] = follower.last
+            follower.doubt()  # so that a lost last event is found at the next ping
         return {"type": "holdline:pong", "id": id_, "responses": known}
 
     def _say(self, message: dict[str, Any]) -> None:
+        if message["type"] == "error":
+            self._metrics.refused.labels(message["error"]["code"]).inc()
         self._write(text_frame(encode(message)))
 
     def _write(self, data: bytes) -> None:

@@ -45,7 +45,7 @@ class Stream:
         self._put(b"".join(map(sse, frames)))
 
     def queued(self, follower: Follower, place: int | None, eta: float | None, reason: str) -> None:
-        """Tells where the response waits, as an event that the standard's clients pass over."""
+        """Tells where the response waits, in a comment, which the standard's clients pass over."""
         message = {
             "type": "holdline:queued",
             "response_id": follower.response_id,

@@ -75,7 +75,7 @@ def sse(frame: Frame) -> bytes:
 def fingerprint(body: dict[str, Any]) -> str:
     """Identifies a request's body: the same for the same JSON in any order of its keys."""
     meaningful = {
-        k: v for k, v in body.items() if k not in ("idempotency_key", "stream_id", "type")
+        k: v for k, v in body.items() if k not in ("idempotency_key", "stream", "stream_id", "type")
     }
     return hashlib.sha256(_canonical(meaningful)).hexdigest()[:32]
 

@@ -35,6 +35,7 @@ class Rescue:
     def __init__(self, means: Means) -> None:
         self._means = means
         self._ending: set[asyncio.Task[None]] = set()
+        self._dead: dict[int, int] = {}
 
     async def __aenter__(self) -> Self:
         return self
@@ -54,6 +55,12 @@ class Rescue:
         requeued, grants = await self._means.queue.rescue(partition, secrets.token_hex(8))
         if requeued or grants:
             log.warning("rescued", partition=partition, requeued=requeued, to_end=len(grants))
+        dead = await self._means.queue.count_dead(partition)
+        if dead > self._dead.get(partition, 0):
+            log.warning(
+                "dead list", partition=partition, entries=dead, look="python -m worker.dead list"
+            )
+        self._dead[partition] = dead
         for grant in grants:
             task = asyncio.create_task(self._end(grant), name="rescue")
             self._ending.add(task)

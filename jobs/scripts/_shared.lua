@@ -4,6 +4,8 @@
 local STRUCTURE_TTL = 30 * 24 * 3600 * 1000 -- of what is shared by jobs: no key lives for ever
 local WAKE_BOUND = 64
 local DEAD_BOUND = 1000
+local PROMOTE_BOUND = 100 -- retries that become due in one claim
+local ID_LENGTH = 40 -- of every id that jobs/keys.py makes
 
 -- Redis's own clock, in ms: no host clock decides anything.
 local function now()
@@ -21,12 +23,16 @@ end
 -- Numbers in a list ascend, so a place is a difference and a lost id is one that was overtaken.
 local function enqueue(prefix, owner, id, front)
   local ready, numbers = prefix .. 'ready:' .. owner, prefix .. 'numbers'
-  local waiting = redis.call('LLEN', ready)
+  local head = front and redis.call('LINDEX', ready, 0)
+  local first = head and redis.call('HGET', prefix .. 'job:' .. head, 'number')
+  while head and not first do -- deleted meanwhile: without a number it would break the order
+    redis.call('LPOP', ready)
+    head = redis.call('LINDEX', ready, 0)
+    first = head and redis.call('HGET', prefix .. 'job:' .. head, 'number')
+  end
   local number
-  if front and waiting > 0 then
-    local head = redis.call('HGET', prefix .. 'job:' .. redis.call('LINDEX', ready, 0), 'number')
-    local last = tonumber(redis.call('HGET', numbers, owner) or 0)
-    number = (tonumber(head) or (last - waiting + 1)) - 1
+  if first then
+    number = first - 1
     redis.call('LPUSH', ready, id)
   else
     number = redis.call('HINCRBY', numbers, owner, 1)

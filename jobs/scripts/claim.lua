@@ -20,7 +20,7 @@ if before then
 end
 
 -- Retries that are due wait again; looking here makes them as punctual as claims are.
-promote(prefix, time, count)
+promote(prefix, time, PROMOTE_BOUND)
 
 local grants, ids = {}, {}
 for _ = 1, count + 100 do -- a bound on stale entries looked at in one call
@@ -32,7 +32,7 @@ for _ = 1, count + 100 do -- a bound on stale entries looked at in one call
   if redis.call('LLEN', ready) > 0 then join_ring(prefix, owner) end
   if id then
     local job = prefix .. 'job:' .. id
-    if not string.find(id, '^resp_%x+$') or (redis.call('EXISTS', job) == 1 and redis.call('TYPE', job).ok ~= 'hash') then
+    if #id ~= ID_LENGTH or not string.find(id, '^resp_%x+$') or (redis.call('EXISTS', job) == 1 and redis.call('TYPE', job).ok ~= 'hash') then
       bury(prefix, id) -- nobody of ours wrote this
     elseif redis.call('HGET', job, 'status') == 'queued' and not redis.call('ZSCORE', prefix .. 'delayed', id) then
       redis.call('HSET', job, 'status', 'running', 'claim', token)

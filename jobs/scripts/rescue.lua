@@ -12,7 +12,9 @@ local time, requeued, grants = now(), 0, {}
 local function due(key) return redis.call('ZRANGEBYSCORE', key, '-inf', time, 'LIMIT', 0, limit) end
 
 local function take(id, reason)
-  redis.call('HSET', prefix .. 'job:' .. id, 'status', 'running', 'claim', token, 'reason', reason)
+  -- `ending` outlives this rescuer: whoever finds its lease run out ends the job, and never runs it.
+  redis.call('HSET', prefix .. 'job:' .. id, 'status', 'running', 'claim', token, 'reason', reason,
+    'ending', reason)
   redis.call('ZREM', KEYS[2], id)
   lease(prefix, id, time + lease_ms)
   grants[#grants + 1] = grant(prefix, id, time)
@@ -27,9 +29,11 @@ requeued = promote(prefix, time, limit)
 
 for _, id in ipairs(due(KEYS[1])) do
   local job = prefix .. 'job:' .. id
-  local f = redis.call('HMGET', job, 'status', 'owner', 'cancel', 'fail_on_death')
+  local f = redis.call('HMGET', job, 'status', 'owner', 'cancel', 'fail_on_death', 'ending')
   if f[1] ~= 'running' then
     redis.call('ZREM', KEYS[1], id)
+  elseif f[5] then
+    take(id, f[5])
   elseif f[3] then
     take(id, 'cancelled')
   elseif redis.call('HINCRBY', job, 'strikes', 1) >= tonumber(ARGV[4]) or f[4] == '1' then

@@ -5,7 +5,7 @@
 -- Returns {"ok"} · {"gone"} · {"fenced"}
 -- May be repeated: the claim is remembered, so the second call sees that the first one worked.
 local prefix, id, claim = ARGV[1], ARGV[2], ARGV[3]
-local f = redis.call('HMGET', KEYS[1], 'status', 'claim', 'owner')
+local f = redis.call('HMGET', KEYS[1], 'status', 'claim', 'cancel')
 if not f[1] then return { 'gone' } end
 if f[1] == 'queued' and f[2] == 'was ' .. claim then return { 'ok' } end
 if f[1] ~= 'running' or f[2] ~= claim then return { 'fenced' } end
@@ -13,7 +13,9 @@ if f[1] ~= 'running' or f[2] ~= claim then return { 'fenced' } end
 redis.call('HSET', KEYS[1], 'status', 'queued', 'claim', 'was ' .. claim, 'reason', ARGV[5])
 redis.call('HINCRBY', KEYS[1], 'strikes', 1)
 redis.call('ZREM', prefix .. 'leases', id)
-redis.call('ZADD', prefix .. 'delayed', now() + ARGV[4], id)
+-- One that is to be cancelled is claimed at once, to be ended.
+local delay = f[3] and 0 or tonumber(ARGV[4])
+redis.call('ZADD', prefix .. 'delayed', now() + delay, id)
 redis.call('PEXPIRE', prefix .. 'delayed', STRUCTURE_TTL)
-ring_queued(KEYS[2], 0, tonumber(ARGV[4]), ARGV[5])
+ring_queued(KEYS[2], 0, delay, ARGV[5])
 return { 'ok' }

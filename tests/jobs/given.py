@@ -5,7 +5,7 @@ from __future__ import annotations
 import secrets
 from typing import Any
 
-from hypothesis import HealthCheck, settings
+from hypothesis import HealthCheck, Phase, settings
 
 from jobs.codec import Event, encode_event
 from jobs.events import lifecycle, message_added, message_done, terminal, text_delta, text_part
@@ -23,6 +23,8 @@ def on_redis(max_examples: int) -> settings:
     return settings(
         max_examples=max_examples,
         deadline=None,
+        # No shrinking: on a real Redis it takes minutes, and the first example found says enough.
+        phases=[Phase.explicit, Phase.reuse, Phase.generate],
         suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
     )
 

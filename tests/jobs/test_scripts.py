@@ -60,6 +60,7 @@ class Response:
     fails: bool = False
     ran_out: bool = False
     due: bool = False
+    ending: bool = False
 
     def push(self, expected: int, frames: list[bytes]) -> bool | None:
         """True if pushed, False if found, None if neither."""
@@ -102,6 +103,9 @@ class Model:
             held = [id_ for id_ in self.tokens[token] if self._holds(id_, token)]
             assert held == granted
             return
+        for one in self.all.values():
+            if one.status == QUEUED and one.delayed and one.due:
+                one.delayed = one.due = False
         free = [id_ for id_, one in self.all.items() if one.status == QUEUED and not one.delayed]
         assert len(granted) == len(set(granted)) == min(count, len(free))
         assert set(granted) <= set(free)
@@ -146,7 +150,7 @@ class Model:
             return [b"fenced"]
         one.wait(f"was {claim}")
         one.strikes += 1
-        one.delayed, one.due = True, False
+        one.delayed, one.due = True, one.cancel
         return [b"ok"]
 
     def give_back(self, id_: str, claim: str) -> list[Any]:
@@ -194,8 +198,9 @@ class Model:
                 one.delayed = one.due = False
                 requeued += 1
             elif one.status == RUNNING and one.ran_out:
-                one.strikes += not one.cancel
-                if one.cancel or one.fails or one.strikes >= MAX_ATTEMPTS:
+                one.strikes += not (one.cancel or one.ending)
+                if one.ending or one.cancel or one.fails or one.strikes >= MAX_ATTEMPTS:
+                    one.ending = True
                     one.run(token)
                     granted.add(id_)
                 else:
