@@ -56,10 +56,11 @@ for _, id in ipairs(due(KEYS[3])) do
   elseif time > tonumber(f[3] or 0) then
     take(id, 'expired')
   elseif not redis.call('ZSCORE', KEYS[2], id) then
-    -- Numbers in a list ascend: one that is behind the head is no longer in it.
+    -- Numbers in a list ascend: only one that was overtaken is worth a search.
     local head = redis.call('LINDEX', ready, 0)
     local first = head and tonumber(redis.call('HGET', prefix .. 'job:' .. head, 'number') or 0)
-    if not first or tonumber(f[4] or 0) < first then
+    local overtaken = not first or tonumber(f[4] or 0) < first
+    if overtaken and not redis.call('LPOS', ready, id) then
       requeue(id, f[2], true)
     elseif not redis.call('LPOS', prefix .. 'ring', f[2]) then
       join_ring(prefix, f[2])
