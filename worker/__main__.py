@@ -22,8 +22,8 @@ from jobs.pipe import Pipe
 from jobs.queue import Queue
 
 from .config import Config, load
-from .execute import Means
 from .logs import configure
+from .means import Means
 from .model import Model
 from .outcome import Policy
 from .rescue import Rescue

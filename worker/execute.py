@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any, assert_never
 
 import structlog
 
-from jobs.codec import decode_event, decode_job
+from jobs.codec import decode_job
 from jobs.errors import Fenced, Gone, Undecodable, UnknownResponse
 from jobs.events import (
     Transcript,
@@ -33,24 +33,23 @@ from jobs.events import (
     terminal,
 )
 from jobs.keys import item_id
-from jobs.log import LogWriter, View, read_all
+from jobs.log import LogWriter
 from jobs.record import Job, Status
 
 from . import prompt, usage
 from .chunks import Stopped, Text, Thinking, Usage
+from .ending import close, error_of, look
 from .flusher import Flusher, LogLost
 from .model import ModelError
-from .outcome import CAUSES, Finished, Policy, RetryAfter, Then, decide
-from .patience import PATIENCE_SECONDS, patiently
+from .outcome import CAUSES, Finished, RetryAfter, Then, decide
+from .patience import patiently
 
 if TYPE_CHECKING:
     from jobs.codec import Event
     from jobs.events import Item
-    from jobs.pipe import Pipe
-    from jobs.queue import Grant, Queue
+    from jobs.queue import Grant
 
-    from .config import Config
-    from .model import Model
+    from .means import Means
 
 log = structlog.get_logger()
 
@@ -61,18 +60,6 @@ class Stop(Enum):
     CANCEL = "cancel"
     GIVE_BACK = "give back"
     LOST = "lost"
-
-
-@dataclass(frozen=True, slots=True)
-class Means:
-    """What every job of a worker works with."""
-
-    config: Config
-    pipe: Pipe
-    queue: Queue
-    model: Model
-    policy: Policy
-    patience: float = PATIENCE_SECONDS
 
 
 @dataclass(slots=True)
@@ -246,7 +233,7 @@ class Execution:
                     timing=self._timing(call),
                     completed_at=int(time.time()),  # only ever shown
                     usage=self._usage(job, call, message),
-                    error=_error(verdict),
+                    error=error_of(verdict),
                     incomplete=verdict.reason,
                 )
                 retention_ms = self._means.config.terms.retention_ms
@@ -260,7 +247,7 @@ class Execution:
         started = lifecycle(job, "response.in_progress", "in_progress")
         if grant.attempt == 1:
             return [started], Transcript(), grant.length
-        view, transcript = await _look(self._means, grant)
+        view, transcript = await look(self._means, grant)
         opening: list[Event] = []
         if view.length == 0:
             opening += [
@@ -381,66 +368,6 @@ class Execution:
         return timing
 
 
-async def close(means: Means, grant: Grant, cause: str) -> None:
-    """Ends a response from what its log holds, without a call of the model.
-
-    Raises: Fenced, Gone, UnknownResponse: it is no longer ours to end; RedisTrouble.
-    """
-    started = time.monotonic()
-    verdict = decide(cause, strikes=grant.strikes, policy=Policy(max_attempts=0), dice=0.0)
-    if not isinstance(verdict, Finished):
-        raise TypeError(f"{cause} does not end a response")
-    # A job that takes its workers with it is for a human to look at, as is one that cannot be read.
-    poison = cause == "worker_lost" and grant.strikes >= means.policy.max_attempts
-    bury = poison or cause == "undecodable"
-    try:
-        view, transcript = await _look(means, grant)
-    except Undecodable:
-        bury = True
-        view, transcript = await _view(means, grant), Transcript()
-    try:
-        job = decode_job(grant.job)
-    except Undecodable:
-        # A snapshot holds each of the request's fields that another snapshot shows.
-        params = transcript.last or {"model": "unknown", "created_at": 0}
-        job = Job(grant.response_id, view.owner, params["created_at"], params)
-    writer = LogWriter(means.pipe, grant.response_id, grant.claim, view.length)
-    flusher = Flusher(writer, on_cancel=_ignored, on_loss=_ignored, patience=means.patience)
-    flusher.add(*transcript.close())
-    spent = round(1000 * (time.monotonic() - started))
-    last = terminal(
-        job,
-        verdict.status,
-        output=transcript.output,
-        attempts=grant.attempt,
-        timing={"queued_ms": grant.waited_ms, "total_ms": grant.waited_ms + spent},
-        completed_at=int(time.time()),
-        error=_error(verdict),
-    )
-    await flusher.finish(
-        verdict.status, last, retention_ms=means.config.terms.retention_ms, bury=bury
-    )
-    log.info("ended without a call", response=grant.response_id, cause=cause, buried=bury)
-
-
-def _ignored() -> None:
-    """Nothing is under way that could be stopped."""
-
-
-async def _view(means: Means, grant: Grant) -> View:
-    return await patiently(lambda: read_all(means.pipe, grant.response_id), seconds=means.patience)
-
-
-async def _look(means: Means, grant: Grant) -> tuple[View, Transcript]:
-    """The response's log, and what it adds up to. Raises: Undecodable."""
-    view = await _view(means, grant)
-    try:
-        return view, Transcript(map(decode_event, view.entries))
-    except (LookupError, TypeError) as error:
-        # Each entry can be read, and together they make no sense: an alien wrote here.
-        raise Undecodable("a log whose events do not add up") from error
-
-
 def _ending(message: _Message, flusher: Flusher, verdict: Finished) -> list[Item]:
     """Ends the message in the log; the response's output."""
     completed = verdict.status is Status.COMPLETED
@@ -453,10 +380,6 @@ def _ending(message: _Message, flusher: Flusher, verdict: Finished) -> list[Item
     done = message_done(message.item_id, message.index, message.text, status)
     flusher.add(*done)
     return [done[-1]["item"]]
-
-
-def _error(verdict: Finished) -> dict[str, Any] | None:
-    return None if verdict.code is None else {"code": verdict.code, "message": verdict.message}
 
 
 def _cause(reason: str) -> str:

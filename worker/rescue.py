@@ -15,13 +15,13 @@ import structlog
 
 from jobs.errors import Fenced, Gone, RedisTrouble, UnknownResponse
 
-from .execute import close
+from .ending import close
 from .logs import described
 
 if TYPE_CHECKING:
     from jobs.queue import Grant
 
-    from .execute import Means
+    from .means import Means
 
 log = structlog.get_logger()
 

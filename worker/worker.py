@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from jobs.pipe import Pipe
     from jobs.queue import Grant
 
-    from .execute import Means
+    from .means import Means
     from .rescue import Rescue
 
 log = structlog.get_logger()

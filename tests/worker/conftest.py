@@ -12,7 +12,7 @@ from jobs.pipe import Pipe
 from jobs.queue import Queue
 from tests.fake_model import FakeModel
 from tests.worker.desk import Desk, configured
-from worker.execute import Means
+from worker.means import Means
 from worker.model import Model
 from worker.outcome import Policy
 

@@ -15,7 +15,8 @@ from jobs.queue import Grant
 from jobs.record import Job
 from tests.fake_model import FakeModel
 from worker.config import Config, load
-from worker.execute import Execution, Means
+from worker.execute import Execution
+from worker.means import Means
 
 QUICK = {
     "HOLDLINE_LEASE_SECONDS": "0.6",

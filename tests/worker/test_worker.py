@@ -22,7 +22,7 @@ from tests.fake_model import FakeModel
 from tests.system import System, wait_until
 from tests.worker.conftest import MakeDesk
 from tests.worker.desk import Desk, response, said
-from worker.execute import Means
+from worker.means import Means
 from worker.rescue import Rescue
 from worker.worker import Worker
 

@@ -1,0 +1,89 @@
+"""Ending a response from what its log holds, without a call of the model."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Any
+
+import structlog
+
+from jobs.codec import decode_event, decode_job
+from jobs.errors import Undecodable
+from jobs.events import Transcript, terminal
+from jobs.log import LogWriter, View, read_all
+from jobs.record import Job
+
+from .flusher import Flusher
+from .outcome import Finished, Policy, decide
+from .patience import patiently
+
+if TYPE_CHECKING:
+    from jobs.queue import Grant
+
+    from .means import Means
+
+log = structlog.get_logger()
+
+
+async def close(means: Means, grant: Grant, cause: str) -> None:
+    """Ends a response from what its log holds, without a call of the model.
+
+    Raises: Fenced, Gone, UnknownResponse: it is no longer ours to end; RedisTrouble.
+    """
+    started = time.monotonic()
+    verdict = decide(cause, strikes=grant.strikes, policy=Policy(max_attempts=0), dice=0.0)
+    if not isinstance(verdict, Finished):
+        raise TypeError(f"{cause} does not end a response")
+    # A job that takes its workers with it is for a human to look at, as is one that cannot be read.
+    poison = cause == "worker_lost" and grant.strikes >= means.policy.max_attempts
+    bury = poison or cause == "undecodable"
+    try:
+        view, transcript = await look(means, grant)
+    except Undecodable:
+        bury = True
+        view, transcript = await _view(means, grant), Transcript()
+    try:
+        job = decode_job(grant.job)
+    except Undecodable:
+        # A snapshot holds each of the request's fields that another snapshot shows.
+        params = transcript.last or {"model": "unknown", "created_at": 0}
+        job = Job(grant.response_id, view.owner, params["created_at"], params)
+    writer = LogWriter(means.pipe, grant.response_id, grant.claim, view.length)
+    flusher = Flusher(writer, on_cancel=_ignored, on_loss=_ignored, patience=means.patience)
+    flusher.add(*transcript.close())
+    spent = round(1000 * (time.monotonic() - started))
+    last = terminal(
+        job,
+        verdict.status,
+        output=transcript.output,
+        attempts=grant.attempt,
+        timing={"queued_ms": grant.waited_ms, "total_ms": grant.waited_ms + spent},
+        completed_at=int(time.time()),
+        error=error_of(verdict),
+    )
+    await flusher.finish(
+        verdict.status, last, retention_ms=means.config.terms.retention_ms, bury=bury
+    )
+    log.info("ended without a call", response=grant.response_id, cause=cause, buried=bury)
+
+
+async def look(means: Means, grant: Grant) -> tuple[View, Transcript]:
+    """The response's log, and what it adds up to. Raises: Undecodable."""
+    view = await _view(means, grant)
+    try:
+        return view, Transcript(map(decode_event, view.entries))
+    except (LookupError, TypeError) as error:
+        # Each entry can be read, and together they make no sense: an alien wrote here.
+        raise Undecodable("a log whose events do not add up") from error
+
+
+def error_of(verdict: Finished) -> dict[str, Any] | None:
+    return None if verdict.code is None else {"code": verdict.code, "message": verdict.message}
+
+
+async def _view(means: Means, grant: Grant) -> View:
+    return await patiently(lambda: read_all(means.pipe, grant.response_id), seconds=means.patience)
+
+
+def _ignored() -> None:
+    """Nothing is under way that could be stopped."""
