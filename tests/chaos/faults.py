@@ -205,7 +205,7 @@ async def worker_doze(f: Faults) -> str:
     worker = f.member(f.fleet.workers)
     if worker is None:
         return ""
-    seconds = f.dice.uniform(1.0, 1.5) * f.profile.lease
+    seconds = f.dice.uniform(1.2, 2.0) * f.profile.lease
     worker.pause()
     await asyncio.sleep(seconds)
     worker.go_on()

@@ -7,12 +7,18 @@ The checker must see each of these; they are nowhere but here.
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import sys
 from collections.abc import Callable
 
+from jobs.codec import Event
 from jobs.cursor import Place
+from jobs.events import Transcript
+from jobs.record import Job
 from jobs.scripts import SCRIPTS, Script
+
+HESITATES_SECONDS = 0.8
 
 
 def change(script: str, before: str, after: str) -> None:
@@ -24,12 +30,28 @@ def change(script: str, before: str, after: str) -> None:
     SCRIPTS[script] = Script(script, source, sha.encode())
 
 
+def successor() -> None:
+    """Who takes over hesitates before its first word: harmless, while there is a fence."""
+    from worker.execute import Execution
+
+    original = Execution._opening
+
+    async def slowly(self: Execution, job: Job) -> tuple[list[Event], Transcript, int]:
+        opening = await original(self, job)
+        if self.grant.attempt > 1:
+            await asyncio.sleep(HESITATES_SECONDS)
+        return opening
+
+    Execution._opening = slowly  # type: ignore[method-assign]
+
+
 def fence() -> None:
     """An append does not ask whose the response is.
 
     Nor does a worker hear from its beat that it has lost a response: mostly that comes before the
     first append of a zombie, and the fence is for when it does not.
     """
+    successor()
     change("append", "if f[1] ~= 'running' or f[2] ~= ARGV[1] then return { 'fenced' } end", "")
     change("extend", "if f[1] == 'running' and f[2] == ARGV[index + 1] then", "if true then")
 
@@ -69,8 +91,10 @@ def gap() -> None:
     Feed.gap = once  # type: ignore[method-assign]
 
 
+# `successor` takes nothing away: under the same faults the checker must be silent about it.
 SABOTAGES: dict[str, tuple[Callable[[], None], str]] = {
     "fence": (fence, "zombies"),
+    "successor": (successor, "zombies"),
     "seen": (seen, "late bells"),
     "gap": (gap, "deaf bells"),
     "compare": (compare, "lost replies"),
