@@ -23,8 +23,15 @@ from tests.chaos.story import Event, Story
 
 # Refusals after which asking again is right, and none of which loses anything.
 PASSING = frozenset(
-    {"service_unavailable", "server_restarting", "already_followed", "too_many", "queue_full"}
-    | {"busy"}
+    {
+        "already_followed",
+        "busy",
+        "queue_full",
+        "server_restarting",
+        "service_unavailable",
+        "storage_full",
+        "too_many",
+    }
 )
 DELETED = frozenset({"response_gone", "response_not_found"})
 LOST = DELETED | {"response_rolled_back", "starting_after_beyond_end"}
