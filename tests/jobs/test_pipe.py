@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 
 from dev.redis import embedded_redis_sync
-from jobs.connect import Redis, Wire, check
-from jobs.errors import RedisAway, RedisFull, RedisRefused, RedisUnsuitable
+from jobs.connect import Redis, Wire
+from jobs.errors import RedisAway, RedisFull, RedisRefused
 from jobs.pipe import WATCH_SECONDS, Pipe, _error
 from jobs.scripts import SCRIPTS
 from tests.jobs.given import NAMES
@@ -365,34 +365,3 @@ async def test_what_is_under_way_when_a_pipe_is_left_fails(proxy: Proxy) -> None
 
     with pytest.raises(RedisAway):
         await asked
-
-
-# Whether a Redis will do.
-
-
-async def test_a_redis_that_will_do_is_described_in_one_line(pipe: Pipe) -> None:
-    found = await check(pipe)
-
-    assert "\n" not in found
-    assert found.startswith(("Redis ", "Valkey "))
-
-
-async def test_a_redis_that_evicts_is_refused_with_what_to_set(pipe: Pipe) -> None:
-    await pipe.call("CONFIG", "SET", "maxmemory-policy", "allkeys-lru")
-    try:
-        with pytest.raises(RedisUnsuitable, match="CONFIG SET maxmemory-policy noeviction"):
-            await check(pipe)
-    finally:
-        await pipe.call("CONFIG", "SET", "maxmemory-policy", "noeviction")
-
-
-async def test_a_redis_that_is_too_old_is_refused(
-    pipe: Pipe, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    async def old(*command: str) -> bytes:
-        return b"# Server\r\nredis_version:6.2.14\r\n"
-
-    monkeypatch.setattr(pipe, "call", old)
-
-    with pytest.raises(RedisUnsuitable, match=r"Redis 6\.2\.14 is too old"):
-        await check(pipe)

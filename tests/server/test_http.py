@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import socket
 from collections.abc import Awaitable, Callable
@@ -561,21 +562,20 @@ async def test_a_reader_of_a_stream_who_does_not_read_is_dropped_and_holds_no_ba
     id_ = await background(client)
     answer = await worker.take()
     await answer.say(*["x" * 100_000] * 100)
-    reader = socket.socket()
-    reader.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
-    reader.connect(("127.0.0.1", client.port))
-    reader.sendall(f"GET {ALL}/{id_}?stream=true HTTP/1.1\r\nHost: x\r\n\r\n".encode())
-    await wait_until(lambda: server.streams._open)
-    [stream] = server.streams._open
     largest = 0
+    with contextlib.closing(socket.socket()) as reader:
+        reader.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        reader.connect(("127.0.0.1", client.port))
+        reader.sendall(f"GET {ALL}/{id_}?stream=true HTTP/1.1\r\nHost: x\r\n\r\n".encode())
+        await wait_until(lambda: server.streams._open)
+        [stream] = server.streams._open
 
-    def dropped() -> bool:
-        nonlocal largest
-        largest = max(largest, stream._size)
-        return at_rest(server) and not server.streams._open
+        def dropped() -> bool:
+            nonlocal largest
+            largest = max(largest, stream._size)
+            return at_rest(server) and not server.streams._open
 
-    await wait_until(dropped)
-    reader.close()
+        await wait_until(dropped)
 
     assert largest < 1_000_000
     await answer.complete()
