@@ -19,6 +19,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections import Counter
 from collections.abc import Callable
 from posixpath import dirname, join, normpath
 from string import ascii_letters
@@ -34,6 +35,8 @@ _TOKEN: Final = re.compile(
     re.DOTALL | re.VERBOSE,
 )
 _SPACE: Final = re.compile(r" ?([=*<>!&|?:,;{}()\[\]]+) ?")
+# The end of a line after which, or before which, no semicolon can be missing.
+_END: Final = re.compile(r"(?<=[{,;])\n|[;,]?\n(?=[})\]])")
 # Where it is declared, and where it is used; not what a string holds.
 _PRIVATE: Final = re.compile(
     r"(?:(?<=\.)|(?<=^)|(?<=^get )|(?<=^set )|(?<=^async ))#(\w+)", re.MULTILINE
@@ -62,8 +65,8 @@ class PackError(Exception):
 def strip(source: str) -> str:
     """The source without comments and without the space that means nothing.
 
-    Strings, templates and patterns stay. Lines stay lines, so a semicolon that was left out is
-    still where it was; space beside `+`, `-` and `/` stays, because two of them are something else.
+    Strings, templates and patterns stay. Lines stay lines; space beside `+`, `-` and `/` stays,
+    because two of them are something else.
     """
     bare = "".join(f"{line.strip()}\n" for line in _without_comments(source).splitlines())
     out, end = [], 0
@@ -74,13 +77,27 @@ def strip(source: str) -> str:
     return re.sub(r"\n{2,}", "\n", "".join(out)).lstrip("\n")
 
 
+def shorten(code: str) -> str:
+    """One module's code with short names in place of `#private` ones, which nobody else can see."""
+    counts = Counter(_PRIVATE.findall(code))
+    short = {name: _letters(place) for place, (name, _) in enumerate(counts.most_common())}
+    return _PRIVATE.sub(lambda match: f"#{short[match[1]]}", code)
+
+
 def _letters(place: int) -> str:
     rest, last = divmod(place, len(ascii_letters))
     return (_letters(rest - 1) if rest else "") + ascii_letters[last]
 
 
 def _without_comments(source: str) -> str:
-    return _TOKEN.sub(lambda match: match["kept"] or "", source)
+    return _TOKEN.sub(_kept, source)
+
+
+def _kept(match: re.Match[str]) -> str:
+    kept: str = match["kept"] or ""
+    if kept.startswith("`") and ("\n" in kept or kept.count("${") > kept.count("}")):
+        raise PackError(f"a template over lines, or with another inside: {kept}")
+    return kept
 
 
 def pack(read: Read, entry: str, home: str) -> str:
@@ -102,7 +119,6 @@ class _Pack:
         self._read = read
         self._done: set[str] = set()
         self._owners: dict[str, str] = {}
-        self._short: dict[str, str] = {}
         self.parts: list[str] = []
         self.exported: list[str] = []
 
@@ -122,16 +138,7 @@ class _Pack:
         code = _EXPORT.sub("", code)
         if left := _LEFT.search(code):
             raise PackError(f"{place}: {left[0]!r} cannot be packed")
-        self.parts.append(self._shorten(strip(code)))
-
-    def _shorten(self, code: str) -> str:
-        """Short names in place of `#private` ones: nobody outside a class can see them.
-
-        One name is the same in all classes, which are apart anyway.
-        """
-        for name in _PRIVATE.findall(code):
-            self._short.setdefault(name, _letters(len(self._short)))
-        return _PRIVATE.sub(lambda match: f"#{self._short[match[1]]}", code)
+        self.parts.append(_END.sub("", shorten(strip(code))))
 
     def _import(self, place: str, match: re.Match[str]) -> str:
         wanted = normpath(join(dirname(place), match["place"]))

@@ -30,7 +30,7 @@ DOCUMENT: Final = "{name:[a-z/-]+}"
 PAGES: Final = {"/": "index.html", "/review": "review.html", f"/docs/{DOCUMENT}": "docs.html"}
 ENTRY: Final = "define.js"
 # What is loaded later, each packed with what it needs. The widget knows their integrity values.
-LATER: Final = ("turn-view.js", "refusal.js", "words/ar.js", "words/de.js")
+LATER: Final = ("turn-view.js", "words/ar.js", "words/de.js")
 INTEGRITY: Final = "const INTEGRITY = {};"
 # In the address of the packed file the place of the sources can be read, under any prefix.
 HOME: Final = (

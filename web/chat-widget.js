@@ -243,11 +243,11 @@ export class HoldlineChat extends HTMLElement {
     if (thread.state !== "connecting" || this.#server.origin === location.origin) return;
     setTimeout(async () => {
       if (thread !== this.#thread || thread.state !== "connecting") return;
-      const reason = await (await load("refusal.js")).refusal(this.#server);
+      const reason = await (this.#drawer ?? await load("turn-view.js")).refusal(this.#server);
       if (reason === null || thread !== this.#thread) return;
       console.error(`Holdline: ${reason}`);
       thread.end();
-      this.#panel?.refuse(this.#words.bannerForbidden);
+      this.#panel?.refuse();
       this.#tell("error", { status: "refused", reason });
     }, REFUSED_AFTER_MS);
   }

@@ -207,7 +207,7 @@ export class Markdown {
 
   /** Loading it would tell its host that, and what, somebody reads. It is offered as a link. @param {Token} token */
   #image(token) {
-    const text = `${this.words.image}${token.text ? `: ${token.text}` : ""}`;
+    const text = this.words.image + (token.text ? `: ${token.text}` : "");
     const { node, body = node } = this.#link(token.href, "");
     body.appendChild(document.createTextNode(decoded(text)));
     return { node, grow: () => {} };
@@ -241,6 +241,10 @@ function keyOf(token) {
     case "link":
     case "image":
       return `${token.type} ${token.href} ${token.text}`;
+    case "list_item":
+      return `item ${token.loose}`;
+    case "row":
+      return `row ${token.cells.map((/** @type {Token} */ { align }) => align)}`;
     case "cell":
       return `cell ${token.header} ${token.align}`;
     case "checkbox":

@@ -3,7 +3,7 @@
 
 import { Composer } from "./composer.js";
 import { button, icon, ICONS, make, name } from "./dom.js";
-import { bannerWords, SIMULATION } from "./words.js";
+import { SIMULATION } from "./words.js";
 
 /** @typedef {import("./words.js").Words} Words */
 /** @typedef {import("./thread.js").Thread} Thread */
@@ -29,7 +29,7 @@ export class Panel {
   #start = make("div", "start");
   #state = make("p", "state");
   #stateWord = make("span", "state-word");
-  #simulation;
+  #simulation = make("p", "simulation");
   #banner = make("p", "banner");
   #said = make("p", "unseen");
   #latest;
@@ -40,7 +40,7 @@ export class Panel {
   #drawMs = 0;
   #followsEnd = true;
   #doubt = 0;
-  /** A reason that the connection itself does not know. */ #refusal = "";
+  /** The server does not let this site in, which the connection cannot know. */ #refused = false;
 
   /**
    * @param {Thread} thread @param {Words} words
@@ -62,7 +62,6 @@ export class Panel {
     this.#state.id = "state";
     this.#banner.id = "banner";
     this.#state.append(make("span", "dot"), this.#stateWord);
-    this.#simulation = make("p", "simulation", words.simulated);
     this.#simulation.id = "simulation";
     this.#said.setAttribute("role", "status");
     this.#banner.setAttribute("role", "status");
@@ -115,9 +114,8 @@ export class Panel {
     this.composer.field.focus();
   }
 
-  /** Says why there is no connection, in place of what the connection knows. @param {string} reason */
-  refuse(reason) {
-    this.#refusal = reason;
+  refuse() {
+    this.#refused = true;
     this.#tellState();
   }
 
@@ -166,7 +164,10 @@ export class Panel {
     }
     const { status, responseId, text, model } = handle?.answer ?? turn;
     const simulated = model === SIMULATION;
-    if (simulated) this.#simulation.hidden = false;
+    if (simulated && this.#simulation.hidden) {
+      this.#simulation.textContent = TurnView.words(this.words).simulated;
+      this.#simulation.hidden = false;
+    }
     const note = handle ? noteOf(handle, this.#spokenState, this.words) : turn.note;
     view.show({ status, responseId, text, note, simulated, last, idle });
   }
@@ -187,7 +188,8 @@ export class Panel {
   #say(turn) {
     this.#draw();
     const spoken = (this.#views.get(turn)?.spoken ?? "").slice(0, SPOKEN_CHARACTERS);
-    this.#said.textContent = turn.status === "completed" ? `${this.words.complete} ${spoken}` : turn.note;
+    const complete = this.drawer()?.TurnView.words(this.words).complete;
+    this.#said.textContent = turn.status === "completed" ? `${complete} ${spoken}` : turn.note;
   }
 
   /** A loss that nobody has had time to notice is not spoken of. */
@@ -205,16 +207,17 @@ export class Panel {
     if (state === "open") {
       clearTimeout(this.#doubt);
       this.#doubt = 0;
-      this.#refusal = "";
+      this.#refused = false;
       this.#tellState();
     } else if (state === "closed") this.#tellState();
     else this.#doubt ||= setTimeout(() => this.#tellState(), DOUBT_MS);
   }
 
   #tellState() {
-    const { state, closed, degraded } = this.thread;
-    const words = this.#refusal || bannerWords(state, closed, this.words) || (degraded ? this.words.bannerDegraded : "");
-    this.#banner.dataset.state = this.#refusal ? "closed" : state;
+    const { state } = this.thread;
+    const fallback = state === "open" ? "" : this.words[state];
+    const words = this.drawer()?.bannerOf(this.thread, this.#refused, this.words) ?? fallback;
+    this.#banner.dataset.state = this.#refused ? "closed" : state;
     this.#banner.hidden = words === "";
     this.#banner.textContent = words;
     this.draw();

@@ -1,5 +1,5 @@
 // @ts-check
-/** What is said of an answer: what it waits for, how it ended, what to do. Pure. */
+/** What is said of an answer and of the connection: what it waits for, how it ended, what to do. Pure. */
 
 import { fill } from "./words.js";
 
@@ -23,6 +23,15 @@ export const STATUS = {
   done: "done:",
   todo: "to do:",
   simulation: "simulation",
+
+  simulated: "These answers are simulated by Holdline’s demo, not written by a language model.",
+  complete: "The answer is complete:",
+  bannerConnecting: "Connecting…",
+  bannerReconnecting: "Reconnecting. Answers go on being written, and arrive here whole.",
+  bannerUnauthenticated: "The server asks for credentials.",
+  bannerForbidden: "The server does not let this page in.",
+  bannerClosed: "The server ended the connection ({why}). Reload the page.",
+  bannerDegraded: "The service has lost its storage for a moment. Answers may be late.",
 
   notConnected: "Not connected.",
   stopping: "Stopping…",
@@ -157,4 +166,26 @@ function duration(ms, words) {
   if (ms < 9_950) return fill(words.seconds, { n: Math.max(1, Math.round(ms / 100)) / 10 });
   if (ms < 90_000) return fill(words.seconds, { n: Math.round(ms / 1000) });
   return fill(words.minutes, { n: Math.round(ms / 60_000) });
+}
+
+/**
+ * What the banner says when a connection is missing for longer than a moment.
+ * @param {State} state
+ * @param {{code: number, reason: string} | null} closed
+ * @param {StatusWords} [words]
+ * @param {boolean} [degraded] the server says that answers may be late
+ */
+export function bannerWords(state, closed, words = STATUS, degraded = false) {
+  switch (state) {
+    case "open":
+      return degraded ? words.bannerDegraded : "";
+    case "connecting":
+      return words.bannerConnecting;
+    case "reconnecting":
+      return words.bannerReconnecting;
+    case "closed":
+      if (closed?.code === 4401) return words.bannerUnauthenticated;
+      if (closed?.code === 4403) return words.bannerForbidden;
+      return fill(words.bannerClosed, { why: [closed?.code, closed?.reason].filter(Boolean).join(": ") });
+  }
 }

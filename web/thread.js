@@ -91,7 +91,7 @@ export class Thread extends EventTarget {
     client.addEventListener("state", () => this.#stateChanged(client));
     client.addEventListener("degraded", (event) => {
       this.degraded = /** @type {CustomEvent} */ (event).detail.degraded === true;
-      this.#tell("change");
+      this.#tell("state");
     });
     this.entries.forEach((entry) => this.#takeUp(entry));
     this.#stateChanged(client);

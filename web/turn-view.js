@@ -5,11 +5,14 @@ import sheet from "./answer.css" with { type: "css" };
 import { button, icon, make, name } from "./dom.js";
 import { Markdown } from "./markdown.js";
 import { COPIED_MS, copy, SIGNS } from "./signs.js";
-import { STATUS, statusWords } from "./status.js";
+import { bannerWords, STATUS, statusWords } from "./status.js";
+
+export { refusal } from "./refusal.js";
 
 /** @typedef {import("./answer.js").Status} Status */
 /** @typedef {import("./answer-handle.js").AnswerHandle} AnswerHandle */
 /** @typedef {import("./connection.js").State} State */
+/** @typedef {import("./thread.js").Thread} Thread */
 
 /**
  * What an answer shows.
@@ -28,7 +31,15 @@ export function noteOf(handle, state, words) {
   return statusWords(handle, state, { ...STATUS, ...words });
 }
 
+/** What the banner says, or "". @param {Thread} thread @param {boolean} refused @param {object} words */
+export function bannerOf({ state, closed, degraded }, refused, words) {
+  const said = { ...STATUS, ...words };
+  return refused ? bannerWords("closed", { code: 4403, reason: "" }, said) : bannerWords(state, closed, said, degraded);
+}
+
 export class TurnView {
+  /** Words about answers in general. */ static words = (/** @type {object} */ own) => ({ ...STATUS, ...own });
+
   element = make("div", "turn");
   #answer = make("article", "answer");
   #text = make("div", "text");
@@ -46,7 +57,7 @@ export class TurnView {
 
   /** @param {string} prompt @param {object} own words in place of the English ones @param {Actions} actions */
   constructor(prompt, own, { regenerate, edit }) {
-    const words = { ...STATUS, ...own };
+    const words = TurnView.words(own);
     this.#markdown = new Markdown(this.#text, words);
     this.#tag = make("span", "tag", words.simulation);
     this.#again = button("again", words.again, regenerate, words.again);

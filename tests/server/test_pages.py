@@ -38,7 +38,7 @@ def test_a_module_comes_after_those_that_it_needs_and_once() -> None:
         a='import { b } from "./b.js";\nexport const a = b + 1;\n',
         b="export const b = 1;\n",
     )
-    assert 'const home = "home";\nconst b=1;\nconst a=b + 1;\nrun(a,b);\nexport { b };\n' == code
+    assert 'const home = "home";\nconst b=1;const a=b + 1;run(a,b);export { b };\n' == code
 
 
 def test_a_vendored_module_keeps_its_names_to_itself() -> None:
@@ -67,6 +67,8 @@ def test_a_stylesheet_becomes_one_that_is_constructed() -> None:
         'import * as all from "./a.js";',
         'import { a as b } from "./a.js";\nexport { a };',
         'import { a } from "./a.js";\nconst a = 2;',
+        "const a = `${b ? `: ${b}` : ``}`;",
+        "const a = `b\nc`;",
     ],
 )
 def test_what_cannot_be_packed_is_refused(wrong: str) -> None:
@@ -102,7 +104,7 @@ def test_private_names_become_short_and_strings_do_not() -> None:
         entry="class A {\n  #first = 1;\n  get #other() { return this.#first; }\n"
         '  run() { return `${this.#other}#first` + "#other"; }\n}\n'
     )
-    assert "#a=1;\nget #b(){return this.#a;}" in code
+    assert "#a=1;get #b(){return this.#a;}" in code
     assert 'return `${this.#b}#first` + "#other";' in code
 
 

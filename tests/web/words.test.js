@@ -2,8 +2,7 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 
 import { Answer } from "../../web/answer.js";
-import { statusWords } from "../../web/status.js";
-import { bannerWords } from "../../web/words.js";
+import { bannerWords, statusWords } from "../../web/status.js";
 
 /** The words for an answer after some changes to it and to its handle. */
 function words(answerChanges, handleChanges = {}, state = "open") {
@@ -79,6 +78,7 @@ test("every failure says what to do", () => {
 
 test("the banner has a word for each state but open", () => {
   assert.equal(bannerWords("open", null), "");
+  assert.match(bannerWords("open", null, undefined, true), /late/);
   assert.match(bannerWords("reconnecting", null), /^Reconnecting/);
   assert.match(bannerWords("closed", { code: 4401, reason: "" }), /credentials/);
   assert.match(bannerWords("closed", { code: 4413, reason: "too large" }), /4413: too large/);
