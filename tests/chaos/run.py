@@ -146,11 +146,14 @@ def swarm(town: Town, seed: int) -> list[Client]:
 
 async def end(tasks: list[asyncio.Task[None]]) -> None:
     """Cancels them, and raises what one of them has died of."""
+    # Again and again: a cancellation that meets a timeout inside of a library can get lost.
+    while pending := [task for task in tasks if not task.done()]:
+        for task in pending:
+            task.cancel()
+        await asyncio.wait(pending, timeout=1)
     for task in tasks:
-        task.cancel()
-    for result in await asyncio.gather(*tasks, return_exceptions=True):
-        if isinstance(result, Exception):
-            raise result
+        if not task.cancelled():
+            task.result()
 
 
 async def until(true: Callable[[], bool], deadline: float) -> None:
