@@ -7,12 +7,18 @@ import os
 from collections.abc import AsyncIterator, Generator, Iterator
 
 import pytest
+from hypothesis import settings
 
 from dev.redis import embedded_redis_sync
 from jobs.connect import Redis
 from jobs.pipe import Pipe
 from tests.keys_without_ttl import keys_without_ttl
 from tests.system import System
+
+
+# How long an example takes depends on who else is on the machine; a test has its own deadline.
+settings.register_profile("house", deadline=None)
+settings.load_profile("house")
 
 
 @pytest.fixture(scope="session")

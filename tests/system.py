@@ -19,7 +19,7 @@ import aiohttp
 from dev.leash import leashed
 
 ROOT = Path(__file__).parent.parent
-START_SECONDS = 15.0
+START_SECONDS = 25.0
 
 
 async def wait_until(predicate: Callable[[], object], seconds: float = 8.0) -> None:

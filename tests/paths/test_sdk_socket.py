@@ -197,7 +197,10 @@ async def test_a_pong_tells_the_last_sequence_numbers(shared: Shared) -> None:
         ('{"type":"response.cancel","response_id":"resp_x"}', "response_not_found"),
         ('{"type":"holdline:resume","response_id":"r","starting_after":-2}', "invalid_value"),
         ('{"type":"holdline:resume","response_id":"r","starting_after":"1"}', "invalid_value"),
-        ('{"type":"response.create","previous_response_id":"x"}', "previous_response_not_found"),
+        (
+            '{"type":"response.create","input":"a","previous_response_id":"x"}',
+            "previous_response_not_found",
+        ),
     ],
 )
 async def test_an_error_leaves_the_socket_open(shared: Shared, message: str, code: str) -> None:
