@@ -15,7 +15,6 @@ from jobs.pipe import Pipe
 from tests.keys_without_ttl import keys_without_ttl
 from tests.system import System
 
-
 # How long an example takes depends on who else is on the machine; a test has its own deadline.
 settings.register_profile("house", deadline=None)
 settings.load_profile("house")
