@@ -73,6 +73,11 @@ class Follower:
         """The last sequence number that was handed to the sink, or -1."""
         return self._cursor.next - 1
 
+    @property
+    def told_nothing(self) -> bool:
+        """True while the sink has been handed no event at all."""
+        return self._sent_last is None
+
     def ring(self, first: int, frames: list[Frame]) -> None:
         """Entries were appended from index `first` on."""
         self._heard = max(self._heard, first + len(frames))

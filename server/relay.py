@@ -154,6 +154,8 @@ class Relay:
             asyncio.create_task(self._watch_health(), name="relay health"),
             asyncio.create_task(self._tick(), name="relay"),
         ]
+        for ticker in self._tickers:
+            ticker.add_done_callback(self._done)  # never ends by itself: it would be told
         return self
 
     async def __aexit__(self, *_: object) -> None:

@@ -163,6 +163,11 @@ class Socket:
         lane, _ = self._followers.pop(follower, (None, b""))
         if problem is not None:
             self._say(problem.event(stream_id=lane, response_id=follower.response_id))
+        elif follower.told_nothing:
+            # Resumed at the very end: without a word the client would wait for ever.
+            about = {"response_id": follower.response_id, "sequence_number": follower.last}
+            lane_of = {} if lane is None else {"stream_id": lane}
+            self._say({"type": "holdline:ended", **about, **lane_of})
         self._do(self._session.ended(lane, follower.response_id))
 
     # The rest is our own.

@@ -61,13 +61,20 @@ local function close(prefix, id)
   redis.call('ZREM', prefix .. 'open', id)
 end
 
+-- Tells live followers that the response waits again; one who comes later reads it from the job.
+local function ring_queued(bell, number, delay, reason)
+  redis.call('PUBLISH', bell, cmsgpack.pack({ 'queued', number, delay, reason }))
+end
+
 -- Moves up to `limit` retries that are due to the front of their owners' lists; answers how many.
 local function promote(prefix, time, limit)
   local due = redis.call('ZRANGEBYSCORE', prefix .. 'delayed', '-inf', time, 'LIMIT', 0, limit)
   for _, id in ipairs(due) do
     redis.call('ZREM', prefix .. 'delayed', id)
-    local f = redis.call('HMGET', prefix .. 'job:' .. id, 'status', 'owner')
-    if f[1] == 'queued' then enqueue(prefix, f[2], id, true) end
+    local f = redis.call('HMGET', prefix .. 'job:' .. id, 'status', 'owner', 'reason')
+    if f[1] == 'queued' then
+      ring_queued(prefix .. 'bell:' .. id, enqueue(prefix, f[2], id, true), 0, f[3] or '')
+    end
   end
   return #due
 end
@@ -91,11 +98,6 @@ local function ring(bell, first, frames, most)
   local bytes = 0
   for _, frame in ipairs(frames) do bytes = bytes + #frame end
   redis.call('PUBLISH', bell, cmsgpack.pack({ first, bytes <= most and frames or #frames }))
-end
-
--- Tells live followers that the response waits again; one who comes later reads it from the job.
-local function ring_queued(bell, number, delay, reason)
-  redis.call('PUBLISH', bell, cmsgpack.pack({ 'queued', number, delay, reason }))
 end
 
 -- Pushes entries if the log has `expected` of them. Answers the new length, or nil and the length found.

@@ -187,10 +187,10 @@ async def test_answers_go_on_by_themselves_when_a_full_redis_has_room_again(
             await asyncio.gather(*(answer.says(10) for answer in answers))
             await store.call("CONFIG", "SET", "maxmemory", 1)
             full = asyncio.create_task(asyncio.sleep(2))
-            assert (503, "2") == await refused(here.server)
+            assert (503, "5") == await refused(here.server)
             meanwhile = await shown.ask("meanwhile")
             await meanwhile.ends()
-            assert "service_unavailable" == meanwhile.code
+            assert "storage_full" == meanwhile.code
             await full
             said = [answer.text for answer in answers]
             await store.call("CONFIG", "SET", "maxmemory", 0)

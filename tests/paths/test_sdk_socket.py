@@ -157,6 +157,30 @@ async def test_a_resend_with_the_same_key_attaches_to_the_same_answer(shared: Sh
     assert 1 == len(shared.calls(prompt))
 
 
+async def test_a_resume_at_the_very_end_is_told_so(shared: Shared) -> None:
+    async with socket(shared.server) as ws:
+        await ws.send_json({"type": "response.create", "input": shared.prompt(), "model": "m"})
+        events = await until(ws, *TERMINAL)
+    last = events[-1]
+    about = {
+        "response_id": last["response"]["id"],
+        "stream_id": "a",
+    }
+    async with socket(shared.other) as ws:
+        await ws.send_json(
+            {
+                "type": "holdline:resume",
+                "starting_after": last["sequence_number"],
+                **about,
+            }
+        )
+        assert {
+            "type": "holdline:ended",
+            "sequence_number": last["sequence_number"],
+            **about,
+        } == await ws.receive_json(timeout=5)
+
+
 async def test_a_cancel_is_confirmed_by_the_terminal_event(shared: Shared) -> None:
     prompt = shared.prompt("mode=silent")
     async with socket(shared.server) as ws:
