@@ -115,7 +115,7 @@ class Pages:
     @functools.cached_property
     def packed(self) -> dict[str, Asset]:
         """The widget, and what it loads later, by name."""
-        later = {
+        later: dict[str, Asset] = {
             name: self._pack(name, "import.meta.url") for name in LATER if name in self._sources
         }
         known = {name: integrity(asset.content) for name, asset in later.items()}

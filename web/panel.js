@@ -18,7 +18,7 @@ const FOLLOW_END_PX = 96;
 /** Drawing takes at most a part of the time: after a draw, the next waits this many times as long as it took. */
 const REST = 12;
 const LONGEST_REST_MS = 300;
-const SHORTEST_REST_MS = 40;
+const SHORTEST_REST_MS = 80;
 /** More than this of an answer is not read out by itself. */
 const SPOKEN_CHARACTERS = 4_000;
 
@@ -83,7 +83,7 @@ export class Panel {
       make("footer", "foot", this.#latest, this.composer.element), this.#said,
     );
     this.#log.addEventListener("scroll", () => this.#scrolled(), { passive: true });
-    thread.addEventListener("change", () => this.draw());
+    thread.changed = () => this.draw();
     thread.addEventListener("state", () => this.#drawState());
     thread.addEventListener("answer", (event) => this.#say(/** @type {CustomEvent<Turn>} */ (event).detail));
     new ResizeObserver(() => this.#keepEnd()).observe(this.#log);

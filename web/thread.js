@@ -2,8 +2,8 @@
 /**
  * A conversation under way: each turn with the handle of its answer, over one client. It shows nothing.
  *
- * Events: `change` when something is to be drawn, `message` and `answer` with the turn as `detail` when a prompt was taken
- * and when its answer has ended, `state` after each change of the connection.
+ * Events: `message` and `answer` with the turn as `detail`, when a prompt was taken and when its answer has ended; `state`
+ * after each change of the connection.
  */
 
 import { isEnd } from "./answer.js";
@@ -29,6 +29,8 @@ const TOKEN_PAUSE_MS = 10_000;
 export class Thread extends EventTarget {
   /** @type {Entry[]} */
   entries = [];
+  /** Called when something is to be drawn; no event, because there is one with each piece of an answer. */
+  changed = () => {};
   /** The server says that its answers may be late. */
   degraded = false;
 
@@ -102,7 +104,7 @@ export class Thread extends EventTarget {
     if (client !== this.#client) return;
     if (client.state === "open") this.degraded = false;
     this.#tell("state");
-    this.#tell("change");
+    this.changed();
     if (client.closed?.code === 4401 && Date.now() - this.#tokenAt > TOKEN_PAUSE_MS) void this.#connect();
     // Tokens grow old: the next loss finds a fresh one.
     if (client.state === "reconnecting") void this.#token().then((token) => token && client.authenticate(token));
@@ -132,7 +134,7 @@ export class Thread extends EventTarget {
     if (this.#client) this.#takeUp(entry);
     else this.start();
     this.#tell("message", turn);
-    this.#tell("change");
+    this.changed();
     return turn;
   }
 
@@ -151,7 +153,7 @@ export class Thread extends EventTarget {
     this.stop();
     this.entries = [];
     this.conversation.clear();
-    this.#tell("change");
+    this.changed();
   }
 
   /** Takes over what another tab has asked, or taken back. */
@@ -161,7 +163,7 @@ export class Thread extends EventTarget {
     this.entries = this.conversation.turns.map((turn) => here.get(turn) ?? { turn, handle: null });
     if (this.#client) this.entries.forEach((entry) => this.#takeUp(entry));
     else if (this.unfinished) this.start();
-    this.#tell("change");
+    this.changed();
   }
 
   /** @param {Turn} turn */
@@ -189,7 +191,7 @@ export class Thread extends EventTarget {
       turn.responseId = handle.answer.responseId;
       this.conversation.save(turn); // from here on a reload follows
     }
-    this.#tell("change");
+    this.changed();
   }
 
   /** @param {Entry} entry @param {AnswerHandle} handle */
@@ -212,7 +214,7 @@ export class Thread extends EventTarget {
     turn.note = this.setting.note(handle, this.state);
     this.conversation.save(turn);
     this.#tell("answer", turn);
-    this.#tell("change");
+    this.changed();
   }
 
   /** @param {string} name @param {Turn} [detail] */

@@ -33,6 +33,7 @@ from tests.paths.conftest import Shared
 from tests.system import Server, System, free_port
 
 ROOT = Path(__file__).parent.parent.parent
+IN_PAGE = ROOT / "tests" / "web" / "in-page"
 AXE = ROOT / "tests" / "web" / "node_modules" / "axe-core" / "axe.min.js"
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 FLAGS = [
@@ -99,7 +100,7 @@ class Watch:
 
 @pytest.fixture
 async def open_page(browser: Browser) -> AsyncIterator[NewPage]:
-    """Opens a page in a context of its own or in a given one; anything that is wrong on it fails."""
+    """Opens a page in a context of its own or in a given one; what is wrong on it fails."""
     watched: list[Watch] = []
 
     async def open_page(
@@ -289,7 +290,8 @@ async def test_a_short_loss_is_not_spoken_of(
     await page.evaluate(
         """() => {
           window.spoken = false;
-          const banner = document.querySelector("holdline-chat").shadowRoot.querySelector("#banner");
+          const root = document.querySelector("holdline-chat").shadowRoot;
+          const banner = root.querySelector("#banner");
           new MutationObserver(() => { if (!banner.hidden) window.spoken = true })
             .observe(banner, { attributes: true });
           window.WebSocket = class extends WebSocket {};
@@ -513,7 +515,8 @@ async def test_methods_events_and_the_launcher(shared: Shared, open_page: NewPag
           window.told = [];
           const chat = document.querySelector("holdline-chat");
           for (const name of ["open", "close", "message", "answer", "error", "state"]) {
-            chat.addEventListener(name, event => told.push([name, event.detail?.status ?? event.detail?.state ?? null]));
+            chat.addEventListener(name, ({ detail }) =>
+              told.push([name, detail?.status ?? detail?.state ?? null]));
           }
           chat.mode = "floating";
         }"""
@@ -595,8 +598,10 @@ async def test_the_token_provider_is_asked_and_its_token_sent(
     await page.add_init_script(
         """window.sent = [];
         const send = WebSocket.prototype.send;
-        WebSocket.prototype.send = function (data) { sent.push(JSON.parse(data)); send.call(this, data); };
-        customElements.whenDefined("holdline-chat");
+        WebSocket.prototype.send = function (data) {
+          sent.push(JSON.parse(data));
+          send.call(this, data);
+        };
         document.addEventListener("DOMContentLoaded", () => {
           let tokens = 0;
           document.querySelector("holdline-chat").tokenProvider = async () => `token-${++tokens}`;
@@ -634,7 +639,8 @@ async def test_an_answer_is_announced_once(shared: Shared, open_page: NewPage) -
         """() => {
           const root = document.querySelector("holdline-chat").shadowRoot;
           window.heard = [];
-          for (const region of root.querySelectorAll("[role=status], [role=alert], [aria-live=polite]")) {
+          const regions = "[role=status], [role=alert], [aria-live=polite]";
+          for (const region of root.querySelectorAll(regions)) {
             new MutationObserver(() => heard.push(region.textContent))
               .observe(region, { childList: true, characterData: true, subtree: true });
           }
@@ -701,18 +707,12 @@ async def test_axe_finds_nothing_in_any_state(
 
     await expect(page.locator("#state")).to_have_attribute("data-state", "open")
     await examine("the beginning")
-    answer = (
-        "#_Head\\n\\nA_[link](https://a.example)_and_`code`.\\n\\n```python\\nx_=_1\\n```\\n\\n"
-        "|_a_|_b_|\\n|---|---|\\n|_1_|_2_|\\n\\n-_[x]_done\\n-_[_]_open\\n\\n![i](https://b.example/i.png)\\n\\n>_q\\n"
-    ).replace("\\n", "&#10;")
     await ask(page, shared.prompt("mode=slow tokens=900 pace=0.02"))
     await writing(page)
     await examine("writing")
     await page.click("#stop")
     await ended(page, "cancelled")
     await examine("stopped")
-    await page.evaluate("document.title = document.title")
-    del answer
     await ask(page, shared.prompt("mode=400"))
     await ended(page, "failed")
     await examine("failed")
@@ -725,6 +725,26 @@ async def test_axe_finds_nothing_in_any_state(
     await element(page, "chat.open()")
     await expect(page.locator(".panel")).to_be_visible()
     await examine("floating")
+    turn = {
+        "prompt": "Everything",
+        "request": {"input": "Everything"},
+        "key": "k",
+        "at": 0,
+        "responseId": "resp_1",
+        "status": "completed",
+        "text": "\n\n".join(SAMPLES),
+        "note": "Done in 3 s",
+        "model": "holdline-demo",
+    }
+    await page.evaluate(
+        "turn => localStorage.setItem("
+        "`holdline.${location.host}.conversation`, JSON.stringify([turn]))",
+        turn,
+    )
+    await page.reload()
+    await expect(page.locator("article.answer table")).to_be_visible()
+    await page.evaluate(AXE.read_text())
+    await examine("every kind of block")
 
 
 async def test_targets_are_large_enough_for_a_thumb(shared: Shared, open_page: NewPage) -> None:
@@ -783,31 +803,9 @@ async def test_who_wants_less_motion_gets_none(shared: Shared, open_page: NewPag
 
 HOSTILE = json.loads((ROOT / "tests" / "vectors" / "hostile.json").read_text())["answers"]
 
-DRAW = """async ([answers, chunk]) => {
-  const { Markdown } = await import("/web/markdown.js");
-  const { STATUS } = await import("/web/status.js");
-  const place = document.createElement("div");
-  document.body.append(place);
-  return answers.map((answer) => {
-    const text = document.createElement("div");
-    place.append(text);
-    const markdown = new Markdown(text, STATUS);
-    if (chunk > 0) {
-      for (let end = 0; end < answer.length; end += chunk) markdown.show(answer.slice(0, end), false);
-    }
-    markdown.show(answer, true);
-    return text.innerHTML;
-  });
-}"""
+DRAW = (IN_PAGE / "draw.js").read_text()
 
-FOUND = """() => [...document.body.lastElementChild.querySelectorAll("*")].flatMap(node => [
-  ...(["A", "P", "DIV", "SPAN", "PRE", "CODE", "UL", "OL", "LI", "TABLE", "TR", "TH", "TD", "BLOCKQUOTE",
-    "STRONG", "EM", "DEL", "BR", "HR", "H3", "H4", "H5", "H6", "BUTTON"].includes(node.tagName) ? [] : [node.tagName]),
-  ...node.getAttributeNames().filter(name => name.startsWith("on") || name === "src" || name === "srcdoc"
-    || (name === "style" && !/^text-align: (left|right|center);$/.test(node.getAttribute("style")))),
-  ...(node.tagName === "A" && !/^(https?|mailto|tel):/.test(node.href) ? [node.href] : []),
-  ...(node.tagName === "A" && node.rel !== "noopener noreferrer nofollow" ? [node.rel] : []),
-])"""
+FOUND = (IN_PAGE / "found.js").read_text()
 
 
 @pytest.mark.parametrize("chunk", [0, 1, 7])
@@ -854,14 +852,8 @@ async def test_an_answer_nested_without_end_stops_nothing(
 
 
 DOCUMENT = (ROOT / "docs" / "protocol.md").read_text()
-SAMPLES = [
-    "# Title\n\ntext *em* **strong** `code` ~~gone~~\n\n- a\n- b\n  - c\n\n    deep\n- d\n\n1. one\n2. two\n",
-    "para\nwith [a name][n] and [another]\n\n> quote\nlazy\n\n[n]: https://a.example\n[another]: https://b.example\n",
-    "| a | b |\n|:--|--:|\n| 1 | `2` |\n| 3 | [x](https://a.example) |\n\nafter\n\n---\n\nSetext\n===\n",
-    "```python\nx = 1\n\ny = 2\n```\n\n~~~\n```\n~~~\n\n    indented\n\nend",
-    "- [x] done\n- [ ] open\n\n\n- loose\n\n- list\n\n\nhttps://a.example/x?y=z and <https://b.example>\n",
-    "a\r\nb\r\n\r\nc &amp; &lt;d&gt; &copy; \\* <b>bold</b> <!-- x -->\r\n",
-]
+MARKDOWN = json.loads((ROOT / "tests" / "vectors" / "markdown.json").read_text())
+SAMPLES: list[str] = MARKDOWN["samples"]
 
 
 @pytest.mark.parametrize("chunk", [1, 3, 50])
@@ -923,56 +915,23 @@ def test_the_widget_is_small() -> None:
     assert with_marked <= 30 * 1024
 
 
-# A server inside the page: it says welcome, and answers with so many tokens a second.
-STREAM = """([text, seconds]) => {
-  const tokens = text.match(/\\s*\\w{1,4}|\\s*[^\\w\\s]|\\s+/g).slice(0, 10000);
-  window.WebSocket = class {
-    readyState = 0;
-    constructor() {
-      setTimeout(() => { this.readyState = 1; this.say({ type: "holdline:welcome", limits: {} }); });
-    }
-    say(event) { this.onmessage?.({ data: JSON.stringify(event) }); }
-    close() {}
-    send(data) {
-      const { type, stream_id } = JSON.parse(data);
-      if (type !== "response.create") return;
-      let number = 0;
-      const event = (type, more) => this.say({ type, sequence_number: number++, stream_id, ...more });
-      const response = { id: "resp_1", status: "in_progress", model: "m" };
-      event("response.created", { response });
-      event("response.output_item.added", { output_index: 0, item: { id: "i" } });
-      let sent = 0;
-      const began = performance.now();
-      const timer = setInterval(() => {
-        const due = Math.min(tokens.length, tokens.length * (performance.now() - began) / 1000 / seconds);
-        while (sent < due) {
-          event("response.output_text.delta", { output_index: 0, content_index: 0, item_id: "i", delta: tokens[sent++] });
-        }
-        if (sent < tokens.length) return;
-        clearInterval(timer);
-        const content = [{ type: "output_text", text: tokens.join("") }];
-        event("response.completed", { response: {
-          ...response, status: "completed", output: [{ type: "message", id: "i", content }] } });
-      }, 10);
-    }
-  };
-  return tokens.length;
-}"""
+STREAM = (IN_PAGE / "stream.js").read_text()
 
 
-@pytest.mark.parametrize("seconds", [2, 20])
-async def test_ten_thousand_tokens_cost_little(
-    shared: Shared, open_page: NewPage, seconds: int
-) -> None:
-    """The budget is 150 ms in all and 50 ms a frame on a quiet machine; a busy one gets more."""
+async def test_ten_thousand_tokens_cost_little(shared: Shared, open_page: NewPage) -> None:
+    """The budget is 150 ms in all and 50 ms a frame on a quiet machine; a busy one gets more.
+
+    Counted is the thread's own time, with that of the server inside the page.
+    """
+    seconds = 2
     page = await open_page(shared.server.url)
     await page.wait_for_timeout(500)
-    text = (DOCUMENT * 2)[:60_000]
+    text = (MARKDOWN["chat"] * 200)[:60_000]
     assert 10_000 == await page.evaluate(STREAM, [text, seconds])
     await element(page, "chat.conversation = 'measured'")
     await expect(page.locator("#state")).to_have_attribute("data-state", "open")
     devtools = await page.context.new_cdp_session(page)
-    await devtools.send("Performance.enable")
+    await devtools.send("Performance.enable", {"timeDomain": "threadTicks"})
 
     async def spent() -> dict[str, float]:
         metrics = (await devtools.send("Performance.getMetrics"))["metrics"]
@@ -993,5 +952,5 @@ async def test_ten_thousand_tokens_cost_little(
     cost = {name: round(after[name] - before[name]) for name in before}
     longest = max(await page.evaluate("long"), default=0)
     print(f"10,000 tokens in {seconds} s: {cost}, longest task {longest:.0f} ms")
-    assert cost["TaskDuration"] < 10 * 150
+    assert cost["TaskDuration"] < 5 * 150
     assert longest < 5 * 50

@@ -1,0 +1,181 @@
+"""The code reviewer in a real Chromium: sections that stream, lines that are marked, one review."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections.abc import AsyncIterator
+
+import pytest
+from playwright.async_api import Browser, Page, async_playwright, expect
+
+from tests.paths.conftest import Shared
+from tests.paths.test_widget import AXE, AXE_RUN, CHROMIUM, FLAGS, IN_PAGE, Watch
+
+pytestmark = [
+    pytest.mark.browser,
+    pytest.mark.timeout(120),
+    pytest.mark.skipif(CHROMIUM is None, reason="no chromium here: apt install chromium"),
+]
+
+# The fake model obeys the words in the snippet.
+SNIPPET = "def f(x):\n    # {script}\n    return x\n"
+
+
+@pytest.fixture
+async def browser() -> AsyncIterator[Browser]:
+    async with async_playwright() as playwright:
+        browser = await playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
+        yield browser
+        await browser.close()
+
+
+async def visitor(browser: Browser, url: str) -> tuple[Page, Watch]:
+    page = await (await browser.new_context()).new_page()
+    watch = Watch(page, url.split("/")[2])
+    await page.goto(url)
+    return page, watch
+
+
+async def submit(page: Page, code: str) -> None:
+    await page.fill("#code", code)
+    await page.click(".go")
+
+
+async def ended(page: Page, status: str = "completed") -> None:
+    sections = page.locator(".sections")
+    await expect(sections).to_have_attribute("data-status", status, timeout=30_000)
+
+
+def calls(shared: Shared, mark: str) -> int:
+    return sum(mark in call.prompt for call in list(shared.model.calls))
+
+
+async def test_sections_lines_and_a_link_that_others_follow_live(
+    shared: Shared, browser: Browser
+) -> None:
+    mark = shared.prompt()
+    one, watch = await visitor(browser, f"{shared.server.url}/review")
+    script = f"{mark} mode=slow pace=0.03 tokens=200"
+    await submit(one, SNIPPET.format(script=script))
+    await one.wait_for_url(re.compile("#resp_"))
+    other, other_watch = await visitor(browser, one.url)
+    await expect(other.locator(".listing code")).to_contain_text("def f(x):")
+    text = ".preface"
+    await expect(other.locator(text)).to_contain_text("t9 ", timeout=20_000)
+    await expect(other.locator(".sections")).to_have_attribute("data-status", "in_progress")
+    await expect(other.locator("#stop")).to_be_hidden()
+    await ended(one)
+    await ended(other)
+    assert await one.inner_text(text) == await other.inner_text(text)
+    assert 1 == calls(shared, mark)
+    assert [] == watch.wrong + other_watch.wrong
+
+
+async def test_the_same_snippet_joins_the_running_review_and_is_not_paid_twice(
+    shared: Shared, browser: Browser
+) -> None:
+    mark = shared.prompt()
+    snippet = SNIPPET.format(script=f"{mark} mode=slow pace=0.03 tokens=100")
+    pages = [(await visitor(browser, f"{shared.server.url}/review"))[0] for _ in range(3)]
+    await asyncio.gather(*(submit(page, snippet) for page in pages))
+    for page in pages:
+        await ended(page)
+    assert 1 == len({page.url for page in pages})
+    assert 1 == calls(shared, mark)
+    late, _ = await visitor(browser, f"{shared.server.url}/review")
+    await submit(late, snippet)
+    await ended(late)
+    assert 1 == calls(shared, mark)
+    await late.click("#again")
+    await expect(late.locator(".sections")).to_have_attribute("data-status", "in_progress")
+    await ended(late)
+    assert 2 == calls(shared, mark)
+
+
+async def test_a_reload_in_mid_review_loses_nothing(shared: Shared, browser: Browser) -> None:
+    mark = shared.prompt()
+    page, watch = await visitor(browser, f"{shared.server.url}/review")
+    await submit(page, SNIPPET.format(script=f"{mark} mode=slow pace=0.03 tokens=120"))
+    for wait in (0.0, 0.4, 0.9):
+        await asyncio.sleep(wait)
+        await page.reload()
+    await ended(page)
+    await expect(page.locator(".preface")).to_contain_text("t119")
+    assert 1 == calls(shared, mark)
+    assert [] == watch.wrong
+
+
+async def test_stop_failure_and_a_review_that_is_gone(shared: Shared, browser: Browser) -> None:
+    page, _ = await visitor(browser, f"{shared.server.url}/review")
+    await submit(page, SNIPPET.format(script=f"{shared.prompt()} mode=slow pace=0.05 tokens=900"))
+    await expect(page.locator(".preface")).to_contain_text("t3 ", timeout=20_000)
+    await page.click("#stop")
+    await ended(page, "cancelled")
+    await expect(page.locator(".review-note")).to_have_text(
+        "Stopped. This is what had been written."
+    )
+    await page.click("#other")
+    await expect(page.locator("#code")).to_be_focused()
+    await submit(page, SNIPPET.format(script=f"{shared.prompt()} mode=400"))
+    await ended(page, "failed")
+    await expect(page.locator(".review-note")).to_contain_text("You can ask again.")
+    gone, _ = await visitor(browser, f"{shared.server.url}/review#resp_0000aaaa")
+    await ended(gone, "failed")
+    await expect(gone.locator(".review-note")).to_contain_text("no longer keeps")
+
+
+SECTIONS = (IN_PAGE / "sections.js").read_text()
+
+
+async def test_sections_fill_one_after_the_other_and_name_lines(
+    shared: Shared, browser: Browser
+) -> None:
+    page, watch = await visitor(browser, f"{shared.server.url}/review")
+    await page.evaluate(SECTIONS)
+    states = list(dict.fromkeys(await page.evaluate("states")))
+    assert ["www", "dww", "ddw"] == states
+    await expect(page.locator(".card.improvements li")).to_have_text(["L1: name it"])
+    await expect(page.locator(".line-link")).to_have_text(["L1", "lines 2 to 3", "L4", "L99"])
+    await page.click("text=lines 2 to 3")
+    await expect(page.locator(".listing")).to_have_attribute("data-marked", "2-3")
+    await page.click("text=L99")  # a line that the snippet does not have
+    await expect(page.locator(".listing")).to_have_attribute("data-marked", "4")
+    assert 0 == await page.locator(".card b").count()
+    assert [] == watch.wrong
+
+
+async def test_a_file_is_dropped_and_its_language_known(shared: Shared, browser: Browser) -> None:
+    page, _ = await visitor(browser, f"{shared.server.url}/review")
+    mark = shared.prompt("tokens=3")
+    await page.evaluate(
+        """([name, text]) => {
+          const transfer = new DataTransfer();
+          transfer.items.add(new File([text], name));
+          document.querySelector("#form").dispatchEvent(
+            new DragEvent("drop", { dataTransfer: transfer, bubbles: true, cancelable: true }));
+        }""",
+        ["a.rs", f"// {mark}"],
+    )
+    await expect(page.locator("#code")).to_have_value(f"// {mark}")
+    await page.click(".go")
+    await ended(page)
+    prompts = [call.prompt for call in shared.model.calls if mark in call.prompt]
+    assert [f"```rust\n// {mark}\n```"] == prompts
+
+
+@pytest.mark.skipif(not AXE.exists(), reason="no axe-core here: make check installs it")
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+async def test_axe_finds_nothing(shared: Shared, browser: Browser, scheme: str) -> None:
+    context = await browser.new_context(color_scheme=scheme)  # type: ignore[arg-type]
+    page = await context.new_page()
+    for path in ("/review", "/docs/protocol"):
+        await page.goto(f"{shared.server.url}{path}")
+        await expect(page.locator("h1")).to_be_visible()
+        await page.evaluate(AXE.read_text())
+        assert [] == await page.evaluate(AXE_RUN), path
+    await page.goto(f"{shared.server.url}/review")
+    await submit(page, SNIPPET.format(script=shared.prompt("tokens=20")))
+    await ended(page)
+    await page.evaluate(AXE.read_text())
+    assert [] == await page.evaluate(AXE_RUN), "a review"

@@ -1,0 +1,17 @@
+/* Run inside a page: draws answers, whole or as they grow, and gives back what became of them. */
+async ([answers, chunk]) => {
+  const { Markdown } = await import("/web/markdown.js");
+  const { STATUS } = await import("/web/status.js");
+  const place = document.createElement("div");
+  document.body.append(place);
+  return answers.map((answer) => {
+    const text = document.createElement("div");
+    place.append(text);
+    const markdown = new Markdown(text, STATUS);
+    if (chunk > 0) {
+      for (let end = 0; end < answer.length; end += chunk) markdown.show(answer.slice(0, end), false);
+    }
+    markdown.show(answer, true);
+    return text.innerHTML;
+  });
+}
