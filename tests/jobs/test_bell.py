@@ -11,7 +11,7 @@ import pytest
 
 from jobs import bell as bell_module
 from jobs.bell import Bell
-from jobs.connect import Redis
+from jobs.connect import Redis, Wire
 from jobs.pipe import Pipe
 from tests.jobs.given import NAMES
 from tests.jobs.proxy import Proxy
@@ -108,14 +108,22 @@ async def test_after_a_lost_connection_every_listener_is_told_of_a_gap(
 
 
 async def test_a_listener_that_came_while_there_was_no_connection_is_told_as_well(
-    bell: Bell, pipe: Pipe
+    bell: Bell, pipe: Pipe, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     first = Ear(bell)
     await wait_until(lambda: first.gaps)
+    may_open, opens = asyncio.Event(), bell._redis.open
+
+    async def open_later() -> Wire:
+        await may_open.wait()
+        return await opens()
+
+    monkeypatch.setattr(bell._redis, "open", open_later)
     await kill_pubsub(pipe)
     await wait_until(lambda: not bell.hears)
 
     late = Ear(bell, OTHER)
+    may_open.set()
 
     await wait_until(lambda: late.gaps and first.gaps == 2)
 
