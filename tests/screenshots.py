@@ -1,4 +1,7 @@
-"""`make screenshots`: the pictures in the documents, taken of the real thing in a real Chromium."""
+"""`make screenshots`: the pictures in the documents, taken of the real thing in a real Chromium.
+
+Each state that one can see, in both modes, light and dark, on a desk and in a hand.
+"""
 
 from __future__ import annotations
 
@@ -6,62 +9,220 @@ import asyncio
 import shutil
 import sys
 import tempfile
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 
-from playwright.async_api import Page, async_playwright, expect
+from playwright.async_api import Browser, Page, async_playwright, expect
 
 from dev.redis import embedded_redis
-from tests.system import System, free_port
+from tests.system import Process, System, free_port
 
-IMAGES = Path(__file__).parent.parent / "docs" / "images"
-PROMPT = "How does a long answer survive a lost connection? Show me some code."
+ROOT = Path(__file__).parent.parent
+IMAGES = ROOT / "docs" / "images"
 FLAGS = ["--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking"]
+SHOP = """<style>
+  body { margin: 0; font: 1rem/1.6 Georgia, serif; color-scheme: light dark;
+    background: light-dark(#fdf8f1, #1d1916); color: light-dark(#33281d, #e9dfd2) }
+  main { max-width: 44rem; margin: 0 auto; padding: 3rem 1.5rem }
+  h1 { font-size: 2.5rem; margin: 0 0 0.5rem } p { margin: 0 0 1rem; opacity: 0.85 }
+</style><main><h1>Bread and Butter</h1><p>We bake at night, so that it is warm when you come.</p>
+<p>Rye with caraway, white with poppy seed, and on Saturdays the plait.</p></main>"""
+SNIPPET = """import json
+
+CACHE = {}
 
 
-async def _take(page: Page, name: str) -> None:
+def load(path, seen=[]):
+    # TODO: close the file
+    if path in CACHE:
+        return CACHE[path]
+    try:
+        if path == None:
+            return None
+        for name in open(path).read().split():
+            for other in seen:
+                if other == name:
+                    while name in seen:
+                        seen.remove(name)
+        return eval(open(path).read())
+    except:
+        return None
+
+
+def store(path, value):
+    assert (path, "a path is needed")
+    with open(path, "w") as file:
+        json.dump(value, file)
+"""
+
+
+async def take(page: Page, name: str) -> None:
     IMAGES.mkdir(parents=True, exist_ok=True)
-    await page.screenshot(path=IMAGES / name)
-    print(IMAGES.name, name)
+    await page.evaluate(
+        "document.querySelector('.live holdline-chat')?.scrollIntoView({ block: 'center' })"
+    )
+    await page.wait_for_timeout(150)
+    await page.screenshot(path=IMAGES / f"{name}.png")
+    print(f"{IMAGES.name}/{name}.png")
+
+
+async def status(page: Page, wanted: str) -> None:
+    answer = page.locator("article.answer").last
+    await expect(answer).to_have_attribute("data-status", wanted, timeout=60_000)
+
+
+async def ask(page: Page, prompt: str) -> None:
+    await page.fill("#prompt", prompt)
+    await page.click("#send")
+
+
+async def waiting(page: Page, look: str, system: System, model: str) -> Process:
+    """Before there is a worker: the beginning, and the line."""
+    await expect(page.locator("#state")).to_have_attribute("data-state", "open")
+    await take(page, f"begin-{look}")
+    await ask(page, "How does a long answer survive a lost connection? Show me some code.")
+    await expect(page.locator("article.answer .note")).to_contain_text("Next in line")
+    await take(page, f"queued-{look}")
+    return await system.worker(model)
+
+
+async def answering(page: Page, look: str) -> None:
+    """An answer from its first words to its end, with the line lost on the way."""
+    text = page.locator("article.answer .text").last
+    await expect(text).to_contain_text("pushes each piece", timeout=30_000)
+    await take(page, f"writing-{look}")
+    await page.click("#plug")
+    await expect(page.locator("#banner")).to_be_visible()
+    await take(page, f"reconnecting-{look}")
+    await status(page, "completed")
+    await take(page, f"done-{look}")
+
+
+async def ending(page: Page, look: str) -> None:
+    """A restart, a stop, a failure."""
+    await ask(page, f"Be cut once ({look})")
+    note = page.locator("article.answer .note").last
+    await expect(note).to_contain_text("Attempt 2", timeout=60_000)
+    await take(page, f"restarted-{look}")
+    await page.click("#stop")
+    await status(page, "cancelled")
+    await take(page, f"stopped-{look}")
+    await ask(page, "Please fail")
+    await status(page, "failed")
+    await take(page, f"failed-{look}")
+
+
+async def floating(page: Page, look: str, url: str, *, language: str = "en") -> None:
+    """On somebody's page: closed, with something unread, and open."""
+    await page.goto(f"{url}/docs/shop")
+    await page.evaluate(
+        """([html, language]) => {
+          document.documentElement.lang = language;
+          document.body.replaceChildren();
+          const sheet = new CSSStyleSheet();
+          sheet.replaceSync(html.match(/<style>([^]*)<.style>/)[1]);
+          document.adoptedStyleSheets = [sheet];
+          for (const link of document.querySelectorAll("link[rel=stylesheet]")) link.remove();
+          const main = document.createElement("main");
+          for (const [, tag, text] of html.matchAll(/<(h1|p)>([^<]*)/g)) {
+            main.append(Object.assign(document.createElement(tag), { textContent: text }));
+          }
+          const chat = document.createElement("holdline-chat");
+          chat.setAttribute("mode", "floating");
+          chat.setAttribute("conversation", "shop");
+          document.body.append(main, chat);
+          return import("/widget.js");
+        }""",
+        [SHOP, language],
+    )
+    await page.click(".launcher")
+    await expect(page.locator("#state")).to_have_attribute("data-state", "open")
+    await take(page, f"floating-open-{look}")
+    if language != "en":
+        return
+    await ask(page, "Write a table")
+    await page.click(".close")
+    await expect(page.locator(".launcher .badge")).to_be_visible(timeout=40_000)
+    await take(page, f"floating-unread-{look}")
+
+
+async def reviewing(page: Page, look: str, url: str) -> None:
+    await page.goto(f"{url}/review")
+    await page.fill("#code", f"{SNIPPET}\n# {look}\n")  # one that nobody has asked for
+    await take(page, f"review-begin-{look}")
+    await page.click(".go")
+    await expect(page.locator(".card.complexity")).to_have_attribute(
+        "data-state", "writing", timeout=30_000
+    )
+    await take(page, f"review-writing-{look}")
+    await status_of_review(page)
+    await page.locator(".card.bugs .line-link").first.click()
+    await take(page, f"review-done-{look}")
+
+
+async def status_of_review(page: Page) -> None:
+    sections = page.locator(".sections")
+    await expect(sections).to_have_attribute("data-status", "completed", timeout=60_000)
+
+
+@asynccontextmanager
+async def opened(browser: Browser, scheme: str, *, phone: bool) -> AsyncIterator[Page]:
+    context = await browser.new_context(
+        color_scheme=scheme,  # type: ignore[arg-type]
+        viewport={"width": 390, "height": 780} if phone else {"width": 1200, "height": 800},
+        device_scale_factor=2 if phone else 1,
+        has_touch=phone,
+    )
+    try:
+        yield await context.new_page()
+    finally:
+        await context.close()
 
 
 async def main() -> None:
-    """Starts everything, asks, and takes the pictures in mid-answer."""
-    folder = Path(tempfile.mkdtemp())
+    """Starts everything but a worker, and lets one visitor after the other see every state."""
     port = free_port()
+    model = f"http://127.0.0.1:{port}/v1"
     demo = await asyncio.create_subprocess_exec(
         sys.executable, "-m", "dev.model", "--port", str(port)
     )
     try:
-        async with embedded_redis() as url, System(url, folder) as system:
+        async with (
+            embedded_redis() as url,
+            System(url, Path(tempfile.mkdtemp())) as system,
+            async_playwright() as playwright,
+        ):
             system.environ["HOLDLINE_MODEL"] = "holdline-demo"
             server = await system.server()
-            await system.worker(f"http://127.0.0.1:{port}/v1")
-            async with async_playwright() as playwright:
-                browser = await playwright.chromium.launch(
-                    executable_path=shutil.which("chromium"), args=FLAGS
-                )
-                for scheme, width, height, name in (
-                    ("light", 1100, 760, "page.png"),
-                    ("dark", 390, 780, "page-phone-dark.png"),
-                ):
-                    context = await browser.new_context(
-                        color_scheme=scheme,  # type: ignore[arg-type]
-                        viewport={"width": width, "height": height},
-                        device_scale_factor=2 if width < 500 else 1,
-                    )
-                    page = await context.new_page()
+            browser = await playwright.chromium.launch(
+                executable_path=shutil.which("chromium"), args=FLAGS
+            )
+            for scheme, phone in (
+                ("light", False),
+                ("dark", True),
+                ("dark", False),
+                ("light", True),
+            ):
+                look = f"{'phone' if phone else 'desk'}-{scheme}"
+                async with opened(browser, scheme, phone=phone) as page:
                     await page.goto(server.url)
-                    await page.fill("#prompt", PROMPT)
-                    await page.click("#send")
-                    answer = page.locator("article.answer").last
-                    await expect(answer).to_have_attribute("data-status", "in_progress")
-                    text = answer.locator(".text")
-                    await expect(text).to_contain_text("```", timeout=30_000)
-                    await _take(page, name)
-                await browser.close()
+                    if phone:
+                        await page.locator("holdline-chat").scroll_into_view_if_needed()
+                    worker = await waiting(page, look, system, model)
+                    await answering(page, look)
+                    await ending(page, look)
+                    await floating(page, look, server.url)
+                    await reviewing(page, look, server.url)
+                    await worker.kill()
+            async with opened(browser, "light", phone=False) as page:
+                await floating(page, "desk-arabic", server.url, language="ar")
+            await browser.close()
     finally:
         demo.terminate()
         await demo.wait()
+    shutil.copy(IMAGES / "writing-desk-light.png", IMAGES / "page.png")
+    shutil.copy(IMAGES / "writing-phone-dark.png", IMAGES / "page-phone-dark.png")
 
 
 if __name__ == "__main__":

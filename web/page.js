@@ -35,11 +35,13 @@ plug.addEventListener("click", () => {
   if (unplugged) return;
   unplugged = true;
   plug.setAttribute("aria-disabled", "true");
+  plug.textContent = "The plug is out";
   for (const socket of sockets) socket.close();
   plugged.textContent = "Unplugged. The answer goes on being written, and comes when the plug is in again.";
   setTimeout(() => {
     unplugged = false;
     plug.removeAttribute("aria-disabled");
+    plug.textContent = "Pull the plug";
     plugged.textContent = "Plugged in again. What was missed has come, and nothing came twice.";
     window.dispatchEvent(new Event("online"));
   }, UNPLUGGED_MS);

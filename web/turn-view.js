@@ -64,10 +64,10 @@ export class TurnView {
     this.#copy = button("action copy", words.copyAnswer, () => void this.#copyText(), icon(SIGNS.copy));
     this.#regenerate = button("action regenerate", words.regenerate, regenerate, icon(SIGNS.again));
     this.#edit = button("action edit", words.edit, edit, icon(SIGNS.edit));
-    this.#actions.append(this.#copy, this.#regenerate, this.#edit);
+    this.#actions.append(this.#again, this.#copy, this.#regenerate, this.#edit);
     name(this.#answer, words.answer);
-    const line = make("div", "line", make("span", "dot"), this.#note, this.#tag, this.#again, this.#actions);
-    this.#answer.append(this.#text, line);
+    const line = make("div", "line", make("span", "dot"), this.#note, this.#tag);
+    this.#answer.append(this.#text, line, this.#actions);
     this.element.append(make("div", "prompt", make("span", "unseen", words.you), prompt), this.#answer);
   }
 
@@ -89,7 +89,7 @@ export class TurnView {
     this.#copy.hidden = running || text === "";
     this.#regenerate.hidden = !(asked && this.#again.hidden);
     this.#edit.hidden = !asked;
-    this.#actions.hidden = this.#copy.hidden && this.#edit.hidden;
+    this.#actions.hidden = this.#copy.hidden && this.#edit.hidden && this.#again.hidden;
     if (responseId !== null) this.#answer.dataset.responseId = responseId;
     if (status === this.#status) return;
     this.#status = status;

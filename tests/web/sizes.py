@@ -1,0 +1,78 @@
+"""`python tests/web/sizes.py`: what a page loads for a chat widget, ours and others', in gzip -9.
+
+Ours is measured on what the server sends. Of the others it is the browser bundle that they publish,
+packed by npm into a temporary folder; `--ours` leaves them out. Chainlit's copilot is not on npm.
+"""
+
+from __future__ import annotations
+
+import gzip
+import re
+import subprocess
+import sys
+import tarfile
+import tempfile
+from pathlib import Path
+
+ROOT = Path(__file__).parent.parent.parent
+sys.path.insert(0, str(ROOT))
+
+from server.pages import Pages  # noqa: E402 - the checkout is what runs
+
+PEERS = {
+    "deep-chat": ["dist/deepChat.bundle.js"],
+    "@botpress/webchat": ["dist/index.js", "dist/style.css"],
+    "flowise-embed": ["dist/web.js"],
+    "@n8n/chat": ["dist/chat.bundle.es.js", "dist/style.css"],
+}
+
+
+def packed(content: bytes) -> int:
+    return len(gzip.compress(content, 9, mtime=0))
+
+
+def ours() -> dict[str, int]:
+    """By what a visitor has waited for, in the order in which it comes."""
+    pages = Pages()
+    marked = packed((ROOT / "web/vendor/marked/marked.esm.js").read_bytes())
+    core = packed((ROOT / "web/vendor/highlight/core.min.js").read_bytes())
+    python = packed((ROOT / "web/vendor/highlight/languages/python.min.js").read_bytes())
+    first, later = len(pages.widget.packed), len(pages.packed["turn-view.js"].packed)
+    return {
+        "first paint, with the client": first,
+        "first paint, with the client and marked": first + marked,
+        "an answer on the screen": first + later,
+        "and its first Python in colours": first + later + core + python,
+    }
+
+
+def theirs(name: str, files: list[str], folder: Path) -> tuple[str, int]:
+    """The version and the size of a package's bundle."""
+    ran = subprocess.run(
+        ["npm", "pack", "--silent", name], cwd=folder, capture_output=True, text=True, check=True
+    )
+    archive = ran.stdout.split()[-1]
+    found = re.search(r"-(\d[\w.-]*)\.tgz$", archive)
+    size = 0
+    with tarfile.open(folder / archive) as tar:
+        names = set(tar.getnames())
+        for file in files:
+            member = f"package/{file}"
+            opened = tar.extractfile(member) if member in names else None
+            size += packed(opened.read()) if opened else 0
+    return found[1] if found else "?", size
+
+
+def main() -> None:
+    for what, size in ours().items():
+        print(f"{size:>9,}  Holdline: {what}")
+    if "--ours" in sys.argv:
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        for name, files in PEERS.items():
+            version, size = theirs(name, files, Path(folder))
+            print(f"{size:>9,}  {name} {version}")
+
+
+if __name__ == "__main__":
+    main()
