@@ -63,7 +63,7 @@ async def test_the_sdks_socket_streams_an_answer(shared: Shared, client: AsyncOp
 async def test_the_sdks_lanes_run_side_by_side_and_each_in_order(
     shared: Shared, client: AsyncOpenAI
 ) -> None:
-    slow = [shared.prompt(SLOW) for _ in range(2)]
+    slow = [shared.prompt("mode=slow tokens=80 pace=0.05"), shared.prompt(SLOW)]
     quick = shared.prompt()
     async with (
         client.responses.connect() as connection,
