@@ -26,7 +26,7 @@ run: $(VENV)/.installed
 	@exec $(BIN)/python -m dev $(ARGS)
 
 test: $(VENV)/.installed-dev
-	@$(BIN)/python -X dev -m pytest -n 2 --dist loadgroup $(ARGS)
+	@$(BIN)/python -X dev -m pytest -n 2 --dist loadfile $(ARGS)
 
 check: check-python check-web
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import AsyncIterator, Generator, Iterator
-from pathlib import Path
 
 import pytest
 from hypothesis import settings
@@ -63,17 +62,6 @@ async def _no_leaked_tasks() -> AsyncIterator[None]:
     leaked = {task for task in asyncio.all_tasks() - before if not task.done()}
     leaked.discard(asyncio.current_task())
     assert set() == leaked
-
-
-HEAVY = ("paths/", "dev/", "chaos/", "worker/test_worker.py")
-
-
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Tests that start processes run one after the other: two at once on two cores starve both."""
-    here = Path(__file__).parent
-    for item in items:
-        if item.path.relative_to(here).as_posix().startswith(HEAVY):
-            item.add_marker(pytest.mark.xdist_group("processes"))
 
 
 @pytest.hookimpl(wrapper=True)
