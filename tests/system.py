@@ -22,7 +22,7 @@ ROOT = Path(__file__).parent.parent
 START_SECONDS = 25.0
 
 
-async def wait_until(predicate: Callable[[], object], seconds: float = 8.0) -> None:
+async def wait_until(predicate: Callable[[], object], seconds: float = 20.0) -> None:
     """Returns when the predicate is true; fails when it is not in time."""
     deadline = time.monotonic() + seconds
     while not predicate():

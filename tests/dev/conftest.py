@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 
-def _wait_until(predicate: Callable[[], object], seconds: float = 8.0) -> None:
+def _wait_until(predicate: Callable[[], object], seconds: float = 20.0) -> None:
     """Returns when the predicate is true; fails when it is not in time."""
     deadline = time.monotonic() + seconds
     while not predicate():

@@ -72,7 +72,7 @@ def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shared]:
     with embedded_redis_sync() as url:
         thread = threading.Thread(target=run, args=(url,))
         thread.start()
-        started.wait(30)
+        started.wait(60)
         try:
             yield ready[0]
         finally:
