@@ -80,7 +80,7 @@ class Desk:
     async def events(self, response_id: str) -> list[Event]:
         return [decode_event(entry) for entry in (await self.view(response_id)).entries]
 
-    async def ended(self, response_id: str, seconds: float = 8.0) -> View:
+    async def ended(self, response_id: str, seconds: float = 20.0) -> View:
         """The response, once it has ended."""
         deadline = time.monotonic() + seconds
         while not (view := await self.view(response_id)).status.ended:
