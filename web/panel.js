@@ -187,7 +187,7 @@ export class Panel {
   /** What is said of an answer to who does not see it, once. @param {Turn} turn */
   #say(turn) {
     this.#draw();
-    const spoken = (this.#views.get(turn)?.spoken ?? "").slice(0, SPOKEN_CHARACTERS);
+    const spoken = this.#views.get(turn)?.spoken(SPOKEN_CHARACTERS) ?? "";
     const complete = this.drawer()?.TurnView.words(this.words).complete;
     this.#said.textContent = turn.status === "completed" ? `${complete} ${spoken}` : turn.note;
   }

@@ -71,9 +71,13 @@ export class TurnView {
     this.element.append(make("div", "prompt", make("span", "unseen", words.you), prompt), this.#answer);
   }
 
-  /** The answer's text as it is read. */
-  get spoken() {
-    return this.#text.innerText;
+  /** The beginning of the answer as it is read out, block by block. @param {number} most characters */
+  spoken(most) {
+    let said = "";
+    for (const block of this.#text.children) {
+      if (said.length < most) said += `${block.textContent} `;
+    }
+    return said.slice(0, most).trim();
   }
 
   /** @param {Shown} shown */

@@ -68,7 +68,7 @@ async def ended(page: Page, status: str = "completed") -> str:
     """The text of the last answer, once it has ended with this status."""
     answer = page.locator("article.answer").last
     await expect(answer).to_have_attribute("data-status", status, timeout=20_000)
-    return await answer.locator(".text").inner_text()
+    return await answer.locator(".text").text_content() or ""
 
 
 async def test_the_page_streams_an_answer_as_it_is_written(shared: Shared, page: Page) -> None:
