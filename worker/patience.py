@@ -13,7 +13,7 @@ from jobs.errors import RedisAway, RedisFull
 T = TypeVar("T")
 
 # A Redis that restarts with its file, fails over or is given memory is back within this time.
-PATIENCE_SECONDS: Final = 60.0
+PATIENCE_SECONDS: Final = 120.0
 _PAUSES: Final = (0.05, 1.0)
 
 
