@@ -266,6 +266,7 @@ async def test_two_tabs_of_one_conversation_are_both_live(
     assert await ended(other) == said(shared, back)
     await expect(one.locator("article.answer")).to_have_count(2)
     assert await ended(one) == said(shared, back)
+    await one.bring_to_front()
     await one.click("#new")
     await expect(other.locator("article.answer")).to_have_count(0)
 
