@@ -133,7 +133,6 @@ async def ended(page: Page, status: str = "completed") -> str:
     """The text of the last answer, once it has ended with this status."""
     answer = page.locator("article.answer").last
     await expect(answer).to_have_attribute("data-status", status, timeout=40_000)
-    # What is scrolled out of sight is not laid out, and has no innerText.
     return (await answer.locator(".text").text_content() or "").strip()
 
 
