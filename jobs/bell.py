@@ -6,24 +6,21 @@ each time Redis has confirmed the subscription, at first and after every reconne
 listens reads the log then, and never needs to know why.
 
 A connection can be deaf while it looks alive: a stopped process, a half-open link, a replica that
-lost its master. Two checks find that: a PING that must be answered, and a probe that is
-published over another connection and must come back over this one.
+lost its master. A probe finds that: it is published over another connection and must come back over
+this one.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-import random
 import secrets
 import time
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Self
 
-import hiredis
-
-from .errors import RedisAway, RedisTrouble
-from .pipe import READ_BYTES, RETRY_SECONDS, ended, pack
+from .errors import RedisTrouble
+from .pipe import ended, pack
 
 if TYPE_CHECKING:
     from .connect import Redis, Wire
@@ -60,7 +57,7 @@ class Bell:
         return self._wire is not None and self._probe in self._confirmed and fresh
 
     async def __aenter__(self) -> Self:
-        self._owner = asyncio.create_task(self._stay_connected(), name="bell")
+        self._owner = asyncio.create_task(self._redis.stay_connected(self._serve), name="bell")
         return self
 
     async def __aexit__(self, *_: object) -> None:
@@ -85,48 +82,18 @@ class Bell:
         if self._wire is not None:
             self._wire.send(pack(*command))
 
-    async def _stay_connected(self) -> None:
-        failures = 0
-        while True:
-            try:
-                wire = await self._redis.open()
-            except RedisAway:
-                failures += 1
-                least, most = RETRY_SECONDS
-                pause = min(most, least * 2 ** min(failures, 10))
-                await asyncio.sleep(pause * random.uniform(0.5, 1.0))  # noqa: S311 - jitter
-                continue
-            failures = 0
-            await self._serve(wire)
-
     async def _serve(self, wire: Wire) -> None:
         self._wire = wire
         self._heard = time.monotonic()
         self._write("SUBSCRIBE", self._probe, *self._listeners)
         watch = asyncio.create_task(self._watch(wire), name="bell probe")
         try:
-            await self._receive(wire)
+            await wire.receive(self._dispatch)
         finally:
             self._wire = None
             self._confirmed.clear()
             wire.close()
             await ended(watch)
-
-    async def _receive(self, wire: Wire) -> None:
-        messages = hiredis.Reader()
-        while True:
-            try:
-                data = await wire.reader.read(READ_BYTES)
-            except OSError:
-                return
-            if not data:
-                return
-            try:
-                messages.feed(data)
-                while (message := messages.gets()) is not False:
-                    self._dispatch(message)
-            except hiredis.ProtocolError:
-                return
 
     def _dispatch(self, message: object) -> None:
         match message:

@@ -8,9 +8,11 @@ cancellations on Python 3.11 when it has a socket timeout, and its pub/sub loses
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, NoReturn, Protocol
 
+import hiredis
 from redis.asyncio import ConnectionPool
 from redis.asyncio.connection import AbstractConnection
 from redis.asyncio.retry import Retry
@@ -18,12 +20,15 @@ from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
 from redis.maint_notifications import MaintNotificationsConfig
 
+from .backoff import backoff
 from .errors import RedisAway, RedisUnsuitable
 
 if TYPE_CHECKING:
     from .pipe import Pipe
 
 CONNECT_SECONDS = 3.0
+RETRY_SECONDS = (0.05, 1.0)
+READ_BYTES = 65_536
 OLDEST_VERSION = (7, 0)
 
 # What a connection raises when its peer goes away in an unlucky moment: redis-py on Python 3.12
@@ -35,8 +40,6 @@ class Writer(Protocol):
     """The part of asyncio's StreamWriter that we use."""
 
     def write(self, data: bytes) -> None: ...
-
-    def close(self) -> None: ...
 
     @property
     def transport(self) -> asyncio.WriteTransport: ...
@@ -55,6 +58,26 @@ class Wire:
         """
         if not self.writer.transport.is_closing():
             self.writer.write(data)
+
+    async def receive(self, take: Callable[[object], None]) -> None:
+        """Hands every message to `take`; returns when the connection is over.
+
+        So it is when what comes is no message; `take` says that too, by a hiredis.ProtocolError.
+        """
+        messages = hiredis.Reader()
+        while True:
+            try:
+                data = await self.reader.read(READ_BYTES)
+            except OSError:
+                return
+            if not data:
+                return
+            try:
+                messages.feed(data)
+                while (message := messages.gets()) is not False:
+                    take(message)
+            except hiredis.ProtocolError:
+                return
 
     def close(self) -> None:
         """Drops the connection and what was not yet written."""
@@ -93,6 +116,19 @@ class Redis:
         connection._reader = connection._writer = None  # noqa: SLF001 - the streams are ours now
         return Wire(reader, writer)
 
+    async def stay_connected(self, serve: Callable[[Wire], Awaitable[None]]) -> NoReturn:
+        """Opens a connection, and another one whenever `serve` has returned from the last."""
+        failures = 0
+        while True:
+            try:
+                wire = await self.open()
+            except RedisAway:
+                failures += 1
+                await asyncio.sleep(backoff(failures, *RETRY_SECONDS))
+                continue
+            failures = 0
+            await serve(wire)
+
 
 async def check(pipe: Pipe) -> str:
     """One line about this Redis, once it is known to be fit.
@@ -117,6 +153,18 @@ async def check(pipe: Pipe) -> str:
     persistence = _fields(await pipe.call("INFO", "persistence"))
     kept = "AOF" if persistence.get("aof_enabled") == "1" else "no AOF: a restart loses answers"
     return f"{name} {version}, {kept}"
+
+
+async def check_patiently(pipe: Pipe, tell: Callable[[RedisAway], None]) -> str:
+    """As `check`, as soon as there is a Redis; `tell` is called each time there is none.
+
+    Raises: RedisUnsuitable, RedisRefused.
+    """
+    while True:
+        try:
+            return await check(pipe)
+        except RedisAway as error:
+            tell(error)
 
 
 def _fields(info: object) -> dict[str, str]:

@@ -13,6 +13,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import Enum
+from typing import TypeVar
+
+T = TypeVar("T")
 
 
 class Place(Enum):
@@ -35,7 +38,7 @@ class Cursor:
             return Place.SEEN
         return Place.FITS if first <= self.next else Place.BEHIND
 
-    def take(self, first: int, entries: list[bytes]) -> list[tuple[int, bytes]]:
+    def take(self, first: int, entries: list[T]) -> list[tuple[int, T]]:
         """The `(sequence number, entry)` pairs that the client lacks; they count as sent.
 
         Call it only for a place that fits: a gap here would be a gap at the client.

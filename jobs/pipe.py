@@ -14,7 +14,6 @@ A lost connection fails what was under way, because nobody can know whether it w
 from __future__ import annotations
 
 import asyncio
-import random
 import time
 from collections import deque
 from typing import TYPE_CHECKING, Any, Self
@@ -29,10 +28,9 @@ if TYPE_CHECKING:
 
 Argument = str | bytes | int | float
 
-READ_BYTES = 65_536
 MOST_UNDER_WAY = 20_000
 WATCH_SECONDS = 0.25
-RETRY_SECONDS = (0.05, 1.0)
+AGAIN_SECONDS = 0.05
 
 
 class Pipe:
@@ -77,7 +75,7 @@ class Pipe:
             except RedisAway:
                 if time.monotonic() + WATCH_SECONDS >= until:
                     raise
-                await asyncio.sleep(RETRY_SECONDS[0])
+                await asyncio.sleep(AGAIN_SECONDS)
             except RedisRefused as error:
                 if not str(error).startswith("NOSCRIPT"):
                     raise
@@ -125,19 +123,8 @@ class Pipe:
                 raise RedisAway("no connection to Redis") from None
 
     async def _stay_connected(self) -> None:
-        failures = 0
         try:
-            while True:
-                try:
-                    wire = await self._redis.open()
-                except RedisAway:
-                    failures += 1
-                    least, most = RETRY_SECONDS
-                    pause = min(most, least * 2 ** min(failures, 10))
-                    await asyncio.sleep(pause * random.uniform(0.5, 1.0))  # noqa: S311 - jitter
-                    continue
-                failures = 0
-                await self._serve(wire)
+            await self._redis.stay_connected(self._serve)
         finally:
             self._fail_all("closed")
 
@@ -150,7 +137,7 @@ class Pipe:
         self._connected.set()
         watch = asyncio.create_task(self._watch(wire), name="redis deadline")
         try:
-            await self._receive(wire)
+            await wire.receive(self._replied)
         finally:
             self._connected.clear()
             self._wire = None
@@ -158,23 +145,12 @@ class Pipe:
             self._fail_all("the connection to Redis was lost")
             await ended(watch)
 
-    async def _receive(self, wire: Wire) -> None:
-        replies = hiredis.Reader()
-        while True:
-            try:
-                data = await wire.reader.read(READ_BYTES)
-            except OSError:
-                return
-            if not data:
-                return
-            try:
-                replies.feed(data)
-                while (reply := replies.gets()) is not False:
-                    _, future = self._under_way.popleft()
-                    if not future.done():
-                        future.set_result(reply)
-            except (hiredis.ProtocolError, IndexError):
-                return  # no reply, or one that nobody asked for: what follows means nothing
+    def _replied(self, reply: object) -> None:
+        if not self._under_way:
+            raise hiredis.ProtocolError("a reply that nobody asked for: what follows means nothing")
+        _, future = self._under_way.popleft()
+        if not future.done():
+            future.set_result(reply)
 
     async def _watch(self, wire: Wire) -> None:
         while True:

@@ -10,7 +10,7 @@ import structlog
 from aiohttp import web
 from prometheus_client import generate_latest
 
-from jobs.connect import Redis, check
+from jobs.connect import Redis, check_patiently
 from jobs.errors import HoldlineError, RedisAway, RedisTrouble
 from jobs.pipe import Pipe
 from jobs.queue import Queue
@@ -80,17 +80,10 @@ class Server:
         async with contextlib.AsyncExitStack() as stack:
             for pipe in {self.pipe, self.submits}:
                 await stack.enter_async_context(pipe)
-            log.info("redis", found=await self._fit())
+            found = await check_patiently(self.pipe, _tell_of_absence)
+            log.info("redis", found=found)
             await stack.enter_async_context(self.relay)
             yield
-
-    async def _fit(self) -> str:
-        """What Redis this is, as soon as there is one. Raises: RedisUnsuitable, RedisRefused."""
-        while True:
-            try:
-                return await check(self.pipe)
-            except RedisAway as error:
-                log.warning("waiting for Redis", why=str(error))
 
     async def drain(self, app: web.Application | None = None) -> None:
         """Takes nothing more, and sends everybody elsewhere: nothing is lost, all can resume."""
@@ -190,6 +183,10 @@ async def add_headers(request: web.Request, response: web.StreamResponse) -> Non
     del request
     for name, value in HEADERS.items():
         response.headers.setdefault(name, value)
+
+
+def _tell_of_absence(error: RedisAway) -> None:
+    log.warning("waiting for Redis", why=str(error))
 
 
 def _code(error: web.HTTPException) -> str:

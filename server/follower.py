@@ -9,10 +9,10 @@ is left alone; when it is again, the log is read from the cursor: the log is the
 from __future__ import annotations
 
 import asyncio
-import random
 import time
 from typing import TYPE_CHECKING, Protocol
 
+from jobs.backoff import backoff
 from jobs.cursor import Cursor, Place
 from jobs.errors import RedisTrouble, Undecodable, UnknownResponse
 from jobs.record import Status
@@ -87,7 +87,7 @@ class Follower:
             case Place.SEEN:
                 pass
             case Place.FITS if self._sink.writable:
-                self._send(frames[self._cursor.next - first :])
+                self._send(first, frames)
             case _:
                 self.catch_up()
 
@@ -133,10 +133,11 @@ class Follower:
             self.feed.drop(self)
             self._sink.ended(self, problem)
 
-    def _send(self, frames: list[Frame]) -> None:
-        if not frames:
-            return
-        self._cursor.next += len(frames)
+    def _send(self, first: int, frames: list[Frame]) -> None:
+        if fresh := [frame for _, frame in self._cursor.take(first, frames)]:
+            self._deliver(fresh)
+
+    def _deliver(self, frames: list[Frame]) -> None:
         self._sent_last = hash(frames[-1].json)
         self._sink.deliver(self, frames)
         if frames[-1].last:
@@ -158,9 +159,7 @@ class Follower:
                     frames = self.feed.frames(start, view.entries)
                 except RedisTrouble:
                     failures += 1
-                    least, most = RETRY_SECONDS
-                    pause = min(most, least * 2 ** min(failures, 10))
-                    await asyncio.sleep(pause * random.uniform(0.5, 1))  # noqa: S311 - jitter
+                    await asyncio.sleep(backoff(failures, *RETRY_SECONDS))
                     continue
                 except UnknownResponse:
                     seen = self.feed.owner == self._owner
@@ -178,7 +177,7 @@ class Follower:
                 if problem := self._doubt(view, frames[0] if known and frames else None):
                     self._end(problem)
                     return
-                self._send(frames[known:])
+                self._send(start, frames)
                 if self._cursor.next >= max(view.length, self._heard):
                     if view.status.ended:
                         self._end(None)

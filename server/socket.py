@@ -34,7 +34,7 @@ from .session import (
     Session,
     Submit,
 )
-from .wire import encode, lane_suffix
+from .wire import encode, lane_suffix, queued
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine
@@ -149,13 +149,7 @@ class Socket:
     def queued(self, follower: Follower, place: int | None, eta: float | None, reason: str) -> None:
         """Tells where the response waits."""
         lane, _ = self._followers.get(follower, (None, b""))
-        message = {
-            "type": "holdline:queued",
-            "response_id": follower.response_id,
-            "position": place,
-            "eta_seconds": eta,
-            "reason": reason,
-        }
+        message = queued(follower.response_id, place, eta, reason)
         self._say(message if lane is None else message | {"stream_id": lane})
 
     def ended(self, follower: Follower, problem: Problem | None) -> None:

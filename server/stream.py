@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 
 from aiohttp import web
 
-from .wire import encode, sse
+from .wire import encode, queued, sse
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -46,13 +46,7 @@ class Stream:
 
     def queued(self, follower: Follower, place: int | None, eta: float | None, reason: str) -> None:
         """Tells where the response waits, in a comment, which the standard's clients pass over."""
-        message = {
-            "type": "holdline:queued",
-            "response_id": follower.response_id,
-            "position": place,
-            "eta_seconds": eta,
-            "reason": reason,
-        }
+        message = queued(follower.response_id, place, eta, reason)
         self._put(b": %b\n\n" % encode(message))
 
     def ended(self, follower: Follower, problem: Problem | None) -> None:

@@ -63,6 +63,17 @@ def encode(message: dict[str, Any]) -> bytes:
     return _encode(message)
 
 
+def queued(response_id: str, place: int | None, eta: float | None, reason: str) -> dict[str, Any]:
+    """The message that tells where a response waits; `eta` in seconds."""
+    return {
+        "type": "holdline:queued",
+        "response_id": response_id,
+        "position": place,
+        "eta_seconds": eta,
+        "reason": reason,
+    }
+
+
 def sse(frame: Frame) -> bytes:
     """The server-sent event of a frame.
 

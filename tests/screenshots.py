@@ -16,11 +16,11 @@ from pathlib import Path
 from playwright.async_api import Browser, Page, async_playwright, expect
 
 from dev.redis import embedded_redis
+from tests.browser import CHROMIUM, FLAGS
 from tests.system import Process, System, free_port
 
 ROOT = Path(__file__).parent.parent
 IMAGES = ROOT / "docs" / "images"
-FLAGS = ["--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking"]
 SHOP = """<style>
   body { margin: 0; font: 1rem/1.6 Georgia, serif; color-scheme: light dark;
     background: light-dark(#fdf8f1, #1d1916); color: light-dark(#33281d, #e9dfd2) }
@@ -195,9 +195,7 @@ async def main() -> None:
         ):
             system.environ["HOLDLINE_MODEL"] = "holdline-demo"
             server = await system.server()
-            browser = await playwright.chromium.launch(
-                executable_path=shutil.which("chromium"), args=FLAGS
-            )
+            browser = await playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
             for scheme, phone in (
                 ("light", False),
                 ("dark", True),

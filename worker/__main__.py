@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import structlog
 
 from jobs.bell import Bell
-from jobs.connect import Redis, check
+from jobs.connect import Redis, check, check_patiently
 from jobs.environment import ConfigError, hide
 from jobs.errors import RedisAway, RedisTrouble
 from jobs.keys import Partition
@@ -43,13 +43,8 @@ async def _check(config: Config) -> str:
         return await check(pipe)
 
 
-async def _fit(pipe: Pipe) -> str:
-    """What Redis this is, as soon as there is one. Raises: RedisUnsuitable, RedisRefused."""
-    while True:
-        try:
-            return await check(pipe)
-        except RedisAway as error:
-            log.warning("waiting for Redis", why=str(error))
+def _tell_of_absence(error: RedisAway) -> None:
+    log.warning("waiting for Redis", why=str(error))
 
 
 async def _serve(config: Config) -> None:
@@ -67,7 +62,7 @@ async def _serve(config: Config) -> None:
         Pipe(redis, deadline=BLOCKING_SECONDS) as waiting,
         Model(config) as model,
     ):
-        found = await _unless(quiet, _fit(pipe))
+        found = await _unless(quiet, check_patiently(pipe, _tell_of_absence))
         if found is None:
             return
         queue = Queue(pipe, config.terms)

@@ -17,9 +17,9 @@ from typing import TYPE_CHECKING, Final
 
 import structlog
 
+from jobs.connect import RETRY_SECONDS
 from jobs.errors import HoldlineError, RedisTrouble
 from jobs.keys import Partition
-from jobs.pipe import RETRY_SECONDS
 
 from .execute import Execution, Stop
 from .logs import described

@@ -73,7 +73,8 @@ def seen() -> None:
         if self._cursor.place(first, len(frames)) is Place.BEHIND or not self._sink.writable:
             self.catch_up()
         else:
-            self._send(frames)
+            self._cursor.next += len(frames)
+            self._deliver(frames)
 
     Follower.ring = ring  # type: ignore[method-assign]
 

@@ -9,13 +9,14 @@ from collections.abc import AsyncIterator
 import pytest
 from playwright.async_api import Browser, Page, async_playwright, expect
 
+from tests.browser import CHROMIUM, FLAGS, needs_chromium
 from tests.paths.conftest import Shared
-from tests.paths.test_widget import AXE, AXE_RUN, CHROMIUM, FLAGS, IN_PAGE, Watch
+from tests.paths.test_widget import AXE, AXE_RUN, IN_PAGE, Watch
 
 pytestmark = [
     pytest.mark.browser,
     pytest.mark.timeout(120),
-    pytest.mark.skipif(CHROMIUM is None, reason="no chromium here: apt install chromium"),
+    needs_chromium,
 ]
 
 # The fake model obeys the words in the snippet.

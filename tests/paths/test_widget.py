@@ -9,7 +9,6 @@ import asyncio
 import json
 import random
 import re
-import shutil
 from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 from typing import Any
@@ -29,26 +28,17 @@ from playwright.async_api import (
 )
 
 from server.pages import Pages
+from tests.browser import CHROMIUM, FLAGS, needs_chromium
 from tests.paths.conftest import Shared
 from tests.system import Server, System, free_port
 
 ROOT = Path(__file__).parent.parent.parent
 IN_PAGE = ROOT / "tests" / "web" / "in-page"
 AXE = ROOT / "tests" / "web" / "node_modules" / "axe-core" / "axe.min.js"
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
-FLAGS = [
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-]
 pytestmark = [
     pytest.mark.browser,
     pytest.mark.timeout(120),
-    pytest.mark.skipif(CHROMIUM is None, reason="no chromium here: apt install chromium"),
+    needs_chromium,
 ]
 
 STRICT = (
