@@ -187,9 +187,8 @@ class Member:
         status, now = self._process.popen.poll(), time.monotonic()
         if status is None:
             if self._asked is not None and now - self._asked_at > HANG_SECONDS:
-                self.oddities.append(f"{self.name} did not end {HANG_SECONDS:.0f} s after SIGTERM")
-                self._asked_at = now
-                self._process.signal(signal.SIGKILL)
+                self._tell_of_hang()
+                self._asked_at, self._asked = now, signal.SIGKILL
             return
         if self._asked is None:
             # A server refuses to start without Redis, and whoever keeps it starts it again.
@@ -206,6 +205,22 @@ class Member:
         elif now + 1e6 >= self._back_at:
             self.start()
 
+    def _tell_of_hang(self) -> None:
+        """Has it write its stack, and ends it; a stopped process is told as such."""
+        assert self._process is not None
+        state = [
+            line.replace("\t", " ")
+            for line in Path(f"/proc/{self.pid}/status").read_text().splitlines()
+            if line.startswith(("State", "SigPnd", "ShdPnd", "SigBlk", "SigCgt"))
+        ]
+        asked = (self._asked or signal.SIGTERM).name
+        self._process.signal(signal.SIGABRT)
+        self._process.signal(signal.SIGCONT)
+        time.sleep(0.5)
+        self._process.signal(signal.SIGKILL)
+        what = f"did not end {HANG_SECONDS:.0f} s after {asked}"
+        self.oddities.append("\n".join([f"{self.name} {what}", ", ".join(state), self.tail]))
+
     @property
     def kind(self) -> str:
         """`server` or `worker`."""
@@ -219,7 +234,7 @@ class Member:
     @property
     def tail(self) -> str:
         """Its last words."""
-        return "\n".join(self.said.splitlines()[-8:])
+        return "\n".join(self.said.splitlines()[-16:])
 
     def errors(self) -> list[str]:
         """What it and those before it have logged as errors, each once, and tracebacks."""
@@ -290,9 +305,9 @@ class Fleet:
         self.workers.append(self._member("worker", len(self.workers), OPENAI_BASE_URL=model_url))
 
     def _member(self, kind: str, number: int, **environ: str) -> Member:
-        argv = [sys.executable, "-m", kind]
+        argv = [sys.executable, "-X", "faulthandler", "-m", kind]
         if self._sabotage:
-            argv = [sys.executable, "-m", "tests.chaos.sabotage", self._sabotage, kind]
+            argv[-1:] = ["tests.chaos.sabotage", self._sabotage, kind]
         member = Member(f"{kind}-{number}", argv, self._folder, self._environ | environ)
         member.start()
         return member
