@@ -34,6 +34,7 @@ from jobs.events import (
 )
 from jobs.keys import item_id
 from jobs.log import LogWriter
+from jobs.pipe import ended
 from jobs.record import Job, Status
 
 from . import prompt, usage
@@ -271,9 +272,7 @@ class Execution:
             await asyncio.wait({calling})
         finally:
             self._calling = None
-            calling.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await calling
+            await ended(calling)
 
     async def _call(self, job: Job, message: _Message, flusher: Flusher, call: _Call) -> None:
         config = self._means.config

@@ -12,7 +12,6 @@ written again under the same numbers, and no reader sees that anything happened.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Final, Self
@@ -20,6 +19,7 @@ from typing import TYPE_CHECKING, Final, Self
 from jobs.codec import encode_event
 from jobs.errors import Diverged, Fenced, HoldlineError
 from jobs.events import text_delta
+from jobs.pipe import ended
 
 from .patience import PATIENCE_SECONDS, patiently
 
@@ -93,9 +93,7 @@ class Flusher:
 
     async def __aexit__(self, *_: object) -> None:
         if self._owner is not None:
-            self._owner.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await self._owner
+            await ended(self._owner)
 
     @property
     def full(self) -> bool:
