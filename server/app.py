@@ -20,7 +20,7 @@ from .http import Routes
 from .metrics import Metrics
 from .origins import Origins
 from .pages import pages
-from .problem import Problem, from_error, invalid
+from .problem import Problem, from_error
 from .relay import Relay
 from .responses import Responses
 from .socket import Socket
@@ -108,14 +108,10 @@ class Server:
             )
         if self.draining:
             raise Problem(503, "server_restarting", "This server restarts.", retry_after=1)
-        if offered := request.headers.get("Sec-WebSocket-Protocol"):
-            del offered  # never echoed: a client may carry a token there
-            raise invalid(
-                "Sec-WebSocket-Protocol",
-                "No subprotocol is known here; offer none.",
-                "unknown_subprotocol",
-            )
-        socket = Socket(owner_of(request), self.config, self.relay, self.responses, self.metrics)
+        offers = request.headers.getall("Sec-WebSocket-Protocol", [])
+        socket = Socket(
+            owner_of(request), self.config, self.relay, self.responses, self.metrics, offers
+        )
         self.sockets.add(socket)
         try:
             return await socket.serve(request)

@@ -38,7 +38,7 @@ class Sink(Protocol):
         """False while more would only pile up in memory; then call `Follower.catch_up` later."""
 
     def deliver(self, follower: Follower, frames: list[Frame]) -> None:
-        """Takes events, in order and without a gap."""
+        """Takes events, in order and without a gap. Raises: Undecodable."""
 
     def queued(self, follower: Follower, place: int | None, eta: float | None, reason: str) -> None:
         """Takes news about the wait: a place from 1, or None while a retry is not due; seconds."""
@@ -138,8 +138,12 @@ class Follower:
             self._deliver(fresh)
 
     def _deliver(self, frames: list[Frame]) -> None:
-        self._sent_last = hash(frames[-1].json)
-        self._sink.deliver(self, frames)
+        self._sent_last = hash(frames[-1].entry)
+        try:
+            self._sink.deliver(self, frames)
+        except Undecodable:
+            self._end(_undecodable())
+            return
         if frames[-1].last:
             self._end(None)
 
@@ -191,7 +195,7 @@ class Follower:
         """Why this view cannot be the continuation of what the client has, if it cannot."""
         if view.owner != self._owner:
             return unknown(self.response_id)
-        same = again is None or hash(again.json) == self._sent_last
+        same = again is None or hash(again.entry) == self._sent_last
         if same and view.length >= self._cursor.next:
             return None
         if self._cursor.next == self._resumed_at:

@@ -27,3 +27,5 @@ def configure() -> None:
         logger_factory=structlog.PrintLoggerFactory(sys.stderr),
     )
     logging.basicConfig(level=logging.WARNING, stream=sys.stderr)
+    # It repeats the subprotocols that a client offers, and a browser's token is one of them.
+    logging.getLogger("aiohttp.websocket").setLevel(logging.ERROR)

@@ -21,8 +21,8 @@ from aiohttp import WSMsgType, web
 from jobs.errors import HoldlineError
 
 from .closing import CloseCode
+from .dialect import choose
 from .problem import Problem, from_error
-from .request import parse_json
 from .session import (
     MOST_FOLLOWED,
     MOST_WAITING,
@@ -34,7 +34,7 @@ from .session import (
     Session,
     Submit,
 )
-from .wire import encode, lane_suffix, queued
+from .wire import queued
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine
@@ -56,23 +56,31 @@ CLOSE_SECONDS: Final = 2.0
 log = structlog.get_logger()
 
 
-def text_frame(payload: bytes) -> bytes:
-    """An unmasked, unfragmented text frame (RFC 6455, section 5.2)."""
-    length = len(payload)
+def websocket_frame(payload: bytes, *, binary: bool) -> bytes:
+    """An unmasked, unfragmented frame of text or bytes (RFC 6455, section 5.2)."""
+    length, first = len(payload), 0x82 if binary else 0x81
     if length < 126:
-        return struct.pack("!BB", 0x81, length) + payload
+        return struct.pack("!BB", first, length) + payload
     if length < 65_536:
-        return struct.pack("!BBH", 0x81, 126, length) + payload
-    return struct.pack("!BBQ", 0x81, 127, length) + payload
+        return struct.pack("!BBH", first, 126, length) + payload
+    return struct.pack("!BBQ", first, 127, length) + payload
 
 
 class Socket:
     """The connection of one client, from the upgrade to the end. A `Sink` for its followers."""
 
     def __init__(
-        self, owner: str, config: Config, relay: Relay, responses: Responses, metrics: Metrics
+        self,
+        owner: str,
+        config: Config,
+        relay: Relay,
+        responses: Responses,
+        metrics: Metrics,
+        offers: list[str],
     ) -> None:
+        """`offers` are the subprotocols that the client names. Raises: Problem."""
         self._owner = owner
+        self._dialect, name = choose(offers)
         self._config = config
         self._relay = relay
         self._responses = responses
@@ -83,7 +91,10 @@ class Socket:
             heartbeat=config.ping_seconds,
             compress=False,
             max_msg_size=config.max_body_bytes,
+            protocols=(self._dialect.subprotocol,),
         )
+        if name is not None:
+            self._ws.headers["Sec-WebSocket-Protocol"] = name
         self._transport: asyncio.Transport | None = None
         self._followers: dict[Follower, tuple[str | None, bytes]] = {}
         self._tasks: set[asyncio.Task[None]] = set()
@@ -143,8 +154,8 @@ class Socket:
         """Writes the events as one write."""
         if follower in self._followers:
             _, suffix = self._followers[follower]
+            self._write(b"".join(self._frame(self._dialect.event(f, suffix)) for f in frames))
             self._metrics.delivered.inc(len(frames))
-            self._write(b"".join(text_frame(frame.on_lane(suffix)) for frame in frames))
 
     def queued(self, follower: Follower, place: int | None, eta: float | None, reason: str) -> None:
         """Tells where the response waits."""
@@ -168,15 +179,14 @@ class Socket:
 
     async def _receive(self) -> None:
         async for message in self._ws:
-            if message.type is WSMsgType.TEXT:
+            if message.type is (WSMsgType.BINARY if self._dialect.binary else WSMsgType.TEXT):
                 await self._received(message.data)
-            elif message.type is WSMsgType.BINARY:
-                problem = Problem(400, "bad_message", "Send JSON as text frames.")
-                self._say(problem.event())
+            elif message.type in (WSMsgType.TEXT, WSMsgType.BINARY):
+                self._say(Problem(400, "bad_message", self._dialect.expected).event())
 
-    async def _received(self, data: str) -> None:
+    async def _received(self, data: str | bytes) -> None:
         try:
-            body = parse_json(data)
+            body = self._dialect.decode(data)
         except Problem as problem:
             self._say(problem.event())
             return
@@ -211,7 +221,7 @@ class Socket:
             self._say(problem.event(stream_id=action.lane, response_id=action.response_id))
             self._do(self._session.ended(action.lane, action.response_id))
         else:
-            self._followers[follower] = (action.lane, lane_suffix(action.lane))
+            self._followers[follower] = (action.lane, self._dialect.lane(action.lane))
 
     async def _submit(self, action: Submit) -> None:
         lane = action.create.stream_id
@@ -264,7 +274,10 @@ class Socket:
     def _say(self, message: dict[str, Any]) -> None:
         if message["type"] == "error":
             self._metrics.refused.labels(message["error"]["code"]).inc()
-        self._write(text_frame(encode(message)))
+        self._write(self._frame(self._dialect.encode(message)))
+
+    def _frame(self, payload: bytes) -> bytes:
+        return websocket_frame(payload, binary=self._dialect.binary)
 
     def _write(self, data: bytes) -> None:
         if self._transport is not None and not self._transport.is_closing():

@@ -1,13 +1,13 @@
 """Log entries <-> the standard's events, as bytes of a dialect.
 
-An event is turned into bytes once for a process. What differs between followers, the lane, is
-spliced into the finished bytes.
+An event is turned into bytes once for a process and dialect, and only where somebody follows in
+that dialect. What differs between followers, the lane, is spliced into the finished bytes.
 """
 
 from __future__ import annotations
 
 import hashlib
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
@@ -16,23 +16,64 @@ from jobs.errors import Undecodable
 from jobs.events import TERMINAL_TYPES, Transcript
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from jobs.log import View
 
 _encode = msgspec.json.Encoder().encode
+_pack = msgspec.msgpack.Encoder().encode
 _canonical = msgspec.json.Encoder(order="deterministic").encode
 
 
-class Frame(NamedTuple):
-    """One event, ready to be sent. `last` is True for the event that ends its response."""
+class Frame:
+    """One event, which becomes bytes of a dialect when somebody first needs them.
 
-    sequence_number: int
-    type: str
-    json: bytes
-    last: bool
+    `entry` are the bytes of the log; `last` is True for the event that ends its response. Nobody
+    may alter `event`: all followers share it.
+    """
+
+    __slots__ = ("_json", "_packed", "entry", "event", "last", "sequence_number", "type")
+
+    def __init__(self, sequence_number: int, entry: bytes, event: dict[str, Any]) -> None:
+        self.sequence_number = sequence_number
+        self.entry = entry
+        self.event = event
+        self.type: str = event["type"]
+        self.last = self.type in TERMINAL_TYPES
+        self._json: bytes | None = None
+        self._packed: bytes | None = None
+
+    @property
+    def json(self) -> bytes:
+        """The event in JSON. Raises: Undecodable."""
+        if self._json is None:
+            self._json = self._encoded(_encode)
+        return self._json
 
     def on_lane(self, lane: bytes) -> bytes:
-        """The JSON with `stream_id`; `lane` comes from `lane_suffix`."""
+        """The JSON with `stream_id`; `lane` comes from `lane_suffix`. Raises: Undecodable."""
         return self.json[:-1] + lane
+
+    def packed_on_lane(self, lane: bytes) -> bytes:
+        """The event in MessagePack, with the name and value in `lane`, if it is not empty.
+
+        Raises: Undecodable.
+        """
+        count = len(self.event)
+        if self._packed is None:
+            self._packed = self._encoded(_pack)[len(_map_header(count)) :]
+        return _map_header(count + bool(lane)) + self._packed + lane
+
+    def _encoded(self, how: Callable[[Any], bytes]) -> bytes:
+        try:
+            return how(self.event)
+        except (TypeError, ValueError, RecursionError) as error:
+            # MessagePack can say more than JSON; nobody of ours does.
+            raise Undecodable(f"an entry that is no JSON: {type(error).__name__}") from error
+
+
+def _map_header(count: int) -> bytes:
+    return bytes([0x80 | count]) if count < 16 else b"\xde" + count.to_bytes(2, "big")
 
 
 def lane_suffix(stream_id: str | None) -> bytes:
@@ -46,16 +87,10 @@ def frame(sequence_number: int, entry: bytes) -> Frame:
     Raises: Undecodable.
     """
     event = decode_event(entry)
-    kind: str = event["type"]
     if "sequence_number" in event:
         raise Undecodable("an entry with a number of its own")
-    numbered = {"type": kind, "sequence_number": sequence_number, **event}
-    try:
-        json = _encode(numbered)
-    except (TypeError, ValueError, RecursionError) as error:
-        # MessagePack can say more than JSON; nobody of ours does.
-        raise Undecodable(f"an entry that is no JSON: {type(error).__name__}") from error
-    return Frame(sequence_number, kind, json, kind in TERMINAL_TYPES)
+    numbered = {"type": event["type"], "sequence_number": sequence_number, **event}
+    return Frame(sequence_number, entry, numbered)
 
 
 def encode(message: dict[str, Any]) -> bytes:

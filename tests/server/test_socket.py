@@ -23,7 +23,7 @@ from server import socket as socket_module
 from server.app import SERVER, Server
 from server.closing import CloseCode
 from server.session import MOST_FOLLOWED, MOST_WAITING
-from server.socket import MOST_BUFFERED, text_frame
+from server.socket import MOST_BUFFERED, websocket_frame
 from tests.server.given import RESPONSE, Answer, Worker
 from tests.system import wait_until
 
@@ -505,7 +505,7 @@ async def test_a_client_that_never_reads_costs_a_cursor_and_is_closed_by_a_deadl
 @pytest.mark.parametrize("length", [0, 1, 125, 126, 127, 65_535, 65_536, 1_000_000])
 def test_a_frame_is_as_rfc_6455_has_it(length: int) -> None:
     payload = b"x" * length
-    data = text_frame(payload)
+    data = websocket_frame(payload, binary=False)
     size, start = data[1], 2
     if size == 126:
         size, start = int.from_bytes(data[2:4], "big"), 4
