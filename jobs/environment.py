@@ -1,18 +1,22 @@
 """The environment variables of all processes: their names, and how to read one.
 
-Server and worker run from one environment, so both know all names. Reading is all that happens
-here: each process keeps its own frozen configuration.
+Server and worker run from one environment, so both know all names, and read the same models file.
+Reading is all that happens here: each process keeps its own frozen configuration.
 """
 
 from __future__ import annotations
 
 import difflib
+from pathlib import Path
 from typing import TYPE_CHECKING, Final
 from urllib.parse import urlsplit
 
 from .errors import HoldlineError
 from .keys import MAX_PARTITIONS
+from .models import Catalog
+from .models import catalog as _catalog
 from .record import Terms
+from .tables import WrongTable
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -26,6 +30,7 @@ KNOWN: Final[dict[str, str]] = {
     "HOLDLINE_HOST": "the address that the server binds",
     "HOLDLINE_PORT": "the port that the server binds",
     "HOLDLINE_MODEL": "the model when a request names none",
+    "HOLDLINE_MODELS": "the file that lists models and prompt templates",
     "HOLDLINE_CONCURRENCY": "answers that one worker process runs at once",
     "HOLDLINE_LEASE_SECONDS": "how long a silent worker keeps its answers",
     "HOLDLINE_MAX_ATTEMPTS": "how often an answer is tried at most",
@@ -100,6 +105,28 @@ def redis_url(environ: Mapping[str, str]) -> str:
     if urlsplit(url).scheme not in ("redis", "rediss", "unix"):
         raise ConfigError("REDIS_URL must begin with redis://, rediss:// or unix://")
     return url
+
+
+def catalog(environ: Mapping[str, str]) -> Catalog:
+    """What the models file says; without one, nothing. `HOLDLINE_MODEL` is the default of both.
+
+    Raises: ConfigError, which names the file and the place in it.
+    """
+    path = text(environ, "HOLDLINE_MODELS", "")
+    model = text(environ, "HOLDLINE_MODEL", "")
+    if not path:
+        return Catalog(default=model)
+    try:
+        found = _catalog(Path(path).read_text(encoding="utf-8"))
+    except (OSError, UnicodeError) as error:
+        why = type(error).__name__
+        raise ConfigError(f"HOLDLINE_MODELS={path} cannot be read: {why}") from None
+    except WrongTable as error:
+        raise ConfigError(f"HOLDLINE_MODELS={path}: {error}") from None
+    if model and not found.knows(model):
+        known = ", ".join(sorted(found.models))
+        raise ConfigError(f"HOLDLINE_MODEL={model} is not in HOLDLINE_MODELS; known: {known}")
+    return Catalog(found.models, model or found.default, found.prompts)
 
 
 def hide(url: str) -> str:

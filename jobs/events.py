@@ -100,10 +100,12 @@ def terminal(
     usage: dict[str, Any] | None = None,
     error: dict[str, Any] | None = None,
     incomplete: str | None = None,
+    model: str | None = None,
 ) -> Event:
     """The event that ends a log, with the proof of its text and the receipt of its time.
 
-    `timing` is in ms. Only a completed response has a `completed_at`.
+    `timing` is in ms. Only a completed response has a `completed_at`. `model` is the one that
+    answered; None if none did.
     """
     response = snapshot(
         job,
@@ -121,6 +123,8 @@ def terminal(
         "bytes": len(text),
         "timing": timing,
     }
+    if model is not None:
+        response["holdline"]["model"] = model
     return {"type": _TERMINAL[status], "response": response}
 
 

@@ -67,7 +67,7 @@ class Server:
             self.pipe,
             self.queue,
             self.metrics,
-            model=config.model,
+            catalog=config.catalog,
             partitions=config.terms.partitions,
         )
         self.streams = Streams()

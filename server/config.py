@@ -13,6 +13,7 @@ from jobs.environment import ConfigError
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from jobs.models import Catalog
     from jobs.record import Terms
 
 
@@ -23,7 +24,7 @@ class Config:
     redis_url: str
     host: str
     port: int
-    model: str
+    catalog: Catalog
     ping_seconds: float
     max_body_bytes: int
     wait_replicas: int
@@ -47,7 +48,7 @@ class Config:
             redis_url=env.redis_url(environ),
             host=host,
             port=int(env.number(environ, "HOLDLINE_PORT", 8080, 0, 65535)),
-            model=env.text(environ, "HOLDLINE_MODEL", ""),
+            catalog=env.catalog(environ),
             ping_seconds=env.number(environ, "HOLDLINE_PING_SECONDS", 25, 0.05, 300),
             max_body_bytes=int(
                 env.number(environ, "HOLDLINE_MAX_BODY_BYTES", 1_048_576, 1024, 67_108_864)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from aiohttp import web
 
+from . import models
 from .auth import owner_of
 from .problem import Problem, invalid
 from .request import parse_create, parse_json
@@ -36,6 +37,7 @@ class Routes:
         app.router.add_post(f"{one}/cancel", self.cancel)
         app.router.add_get(f"{one}/input_items", self.input_items, allow_head=False)
         app.router.add_get("/v1/models", self.models, allow_head=False)
+        app.router.add_get("/v1/models/{id:.+}", self.model, allow_head=False)
 
     async def create(self, request: web.Request) -> web.StreamResponse:
         """Accepts a prompt; waits for the answer, streams it, or leaves it in the background."""
@@ -99,11 +101,13 @@ class Routes:
         )
 
     async def models(self, request: web.Request) -> web.StreamResponse:
-        """The models that a request may name; any other name is passed on as it is."""
+        """The models that a request may name; without a models file other names are passed on."""
         del request
-        names = [self._server.config.model] if self._server.config.model else []
-        data = [{"id": n, "object": "model", "created": 0, "owned_by": "holdline"} for n in names]
-        return _json({"object": "list", "data": data})
+        return _json({"object": "list", "data": models.listed(self._server.config.catalog)})
+
+    async def model(self, request: web.Request) -> web.StreamResponse:
+        """One of these models."""
+        return _json(models.found(self._server.config.catalog, request.match_info["id"]))
 
     async def _stream(
         self, request: web.Request, owner: str, response_id: str, after: int

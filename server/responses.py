@@ -13,11 +13,13 @@ from jobs.keys import Partition, item_id, new_response_id, partition_of, pick_pa
 from jobs.log import View, read, read_all
 from jobs.record import Job, Status
 
+from . import models
 from .problem import Problem, invalid
 from .request import input_items, params_of
 from .wire import fingerprint, response_of
 
 if TYPE_CHECKING:
+    from jobs.models import Catalog
     from jobs.pipe import Pipe
     from jobs.queue import Accepted, Queue
 
@@ -35,17 +37,18 @@ class Responses:
     """
 
     def __init__(
-        self, pipe: Pipe, queue: Queue, metrics: Metrics, *, model: str, partitions: int
+        self, pipe: Pipe, queue: Queue, metrics: Metrics, *, catalog: Catalog, partitions: int
     ) -> None:
         self._pipe = pipe
         self._queue = queue
         self._metrics = metrics
-        self._model = model
+        self._catalog = catalog
         self._partitions = partitions
 
     async def submit(self, owner: str, create: Create, body: dict[str, Any]) -> Accepted:
         """Accepts a request, or finds the response that its idempotency key made before."""
-        params = params_of(create, self._model)
+        params = params_of(create, self._catalog.default)
+        models.check(self._catalog, params["model"])
         partition = pick_partition(self._partitions, owner, create.idempotency_key)
         id_ = new_response_id(partition)
         items = input_items(create, partial(item_id, "msg", id_, 0))

@@ -24,7 +24,7 @@ from jobs.queue import Queue
 from .config import Config, load
 from .logs import configure
 from .means import Means
-from .model import Model
+from .models import Models
 from .outcome import Policy
 from .rescue import Rescue
 from .worker import Worker
@@ -60,14 +60,14 @@ async def _serve(config: Config) -> None:
     async with (
         Pipe(redis) as pipe,
         Pipe(redis, deadline=BLOCKING_SECONDS) as waiting,
-        Model(config) as model,
+        Models(config) as models,
     ):
         found = await _unless(quiet, check_patiently(pipe, _tell_of_absence))
         if found is None:
             return
         queue = Queue(pipe, config.terms)
         policy = Policy(max_attempts=config.terms.max_attempts)
-        means = Means(config, pipe, queue, model, policy)
+        means = Means(config, pipe, queue, models, policy)
         bell = Bell(
             redis,
             probe=Partition(0).probe(secrets.token_hex(8)),
@@ -103,8 +103,10 @@ def main() -> int:
         config = load(os.environ)
         if arguments.check:
             print(f"Redis at {hide(config.redis_url)}: {asyncio.run(_check(config))}")
-            endpoint = hide(config.base_url) if config.base_url else "OpenAI's endpoint"
-            print(f"model at {endpoint}; configuration is fine")
+            for endpoint in [config.single] if config.single else config.endpoints.values():
+                at = hide(endpoint.base_url) if endpoint.base_url else "OpenAI's endpoint"
+                print(f"{endpoint.name or 'model'} at {at}")
+            print("configuration is fine")
             return 0
         with contextlib.suppress(ImportError):
             import uvloop

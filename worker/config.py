@@ -2,41 +2,44 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from jobs import environment
 from jobs.environment import ConfigError, number, text
+from jobs.models import CHAT, MOST_CONCURRENCY
 
 from . import prompt
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from jobs.models import Model
     from jobs.record import Terms
 
-# The SDK's own pool holds so many connections; a job beyond them would wait for one unseen.
-MOST_CONCURRENCY = 1000
 # An endpoint of one's own often wants no key, and the SDK insists on one.
 NO_KEY = "none"
 
 
 @dataclass(frozen=True, slots=True)
-class Config:
-    """All settings of one worker process. Times in seconds."""
+class Endpoint:
+    """One model as a worker calls it. Times in seconds.
 
-    redis_url: str = field(repr=False)
-    api_key: str = field(repr=False)
+    `upstream` is what the endpoint calls the model; None where a name is passed on as it is. At
+    most `concurrency` calls are made at once. `fallbacks` are names of other endpoints.
+    """
+
+    name: str
+    upstream: str | None
     base_url: str | None = field(repr=False)
-    model: str
+    api_key: str = field(repr=False)
+    dialect: str
     concurrency: int
-    total: float
     first_token: float
     silence: float
-    grace: float
-    max_output_bytes: int
-    terms: Terms
+    total: float
+    fallbacks: tuple[str, ...] = ()
 
     @property
     def limit_name(self) -> str:
@@ -45,33 +48,102 @@ class Config:
         return prompt.OPENAI_LIMIT if host == "api.openai.com" else prompt.LIMIT
 
 
+@dataclass(frozen=True, slots=True)
+class Config:
+    """All settings of one worker process. Times in seconds.
+
+    `endpoints` has every model of the models file; without one, `single` takes any name.
+    """
+
+    redis_url: str = field(repr=False)
+    model: str
+    endpoints: Mapping[str, Endpoint]
+    single: Endpoint | None
+    concurrency: int
+    total: float
+    grace: float
+    max_output_bytes: int
+    terms: Terms
+
+    def routes(self, model: str | None) -> list[Endpoint]:
+        """The endpoint for this model and its fallbacks; none if there is no such model."""
+        if self.single is not None:
+            return [self.single]
+        endpoint = self.endpoints.get(model or self.model)
+        if endpoint is None:
+            return []
+        return [endpoint, *(self.endpoints[name] for name in endpoint.fallbacks)]
+
+
 def load(environ: Mapping[str, str]) -> Config:
     """The settings of an environment.
 
     Raises: ConfigError.
     """
     environment.check_names(environ)
-    base_url = text(environ, "OPENAI_BASE_URL", "")
-    key = text(environ, "OPENAI_API_KEY", "")
-    if not base_url and not key:
-        raise ConfigError(
-            "no model: set OPENAI_API_KEY for OpenAI's endpoint, "
-            "or OPENAI_BASE_URL for any compatible one"
-        )
-    if base_url and urlsplit(base_url).scheme not in ("http", "https"):
-        raise ConfigError("OPENAI_BASE_URL must begin with http:// or https://")
-    return Config(
-        redis_url=environment.redis_url(environ),
-        api_key=key or NO_KEY,
-        base_url=base_url or None,
-        model=text(environ, "HOLDLINE_MODEL", "default"),
-        concurrency=int(number(environ, "HOLDLINE_CONCURRENCY", 100, 1, MOST_CONCURRENCY)),
-        total=number(environ, "HOLDLINE_TOTAL_SECONDS", 900, 0.1, 86_400),
+    catalog = environment.catalog(environ)
+    concurrency = int(number(environ, "HOLDLINE_CONCURRENCY", 100, 1, MOST_CONCURRENCY))
+    usual = Endpoint(
+        name="",
+        upstream=None,
+        base_url=None,
+        api_key=NO_KEY,
+        dialect=CHAT,
+        concurrency=concurrency,
         first_token=number(environ, "HOLDLINE_FIRST_TOKEN_SECONDS", 120, 0.05, 86_400),
         silence=number(environ, "HOLDLINE_SILENCE_SECONDS", 60, 0.05, 86_400),
+        total=number(environ, "HOLDLINE_TOTAL_SECONDS", 900, 0.1, 86_400),
+    )
+    return Config(
+        redis_url=environment.redis_url(environ),
+        model=catalog.default or "default",
+        endpoints={m.name: _endpoint(m, usual, environ) for m in catalog.models.values()},
+        single=None if catalog.models else _single(usual, environ),
+        concurrency=concurrency,
+        total=usual.total,
         grace=number(environ, "HOLDLINE_GRACE_SECONDS", 20, 0, 3600),
         max_output_bytes=int(
             number(environ, "HOLDLINE_MAX_OUTPUT_BYTES", 4_000_000, 1, 100_000_000)
         ),
         terms=environment.terms(environ),
+    )
+
+
+def _single(usual: Endpoint, environ: Mapping[str, str]) -> Endpoint:
+    """The one endpoint of a worker without a models file."""
+    base_url = text(environ, "OPENAI_BASE_URL", "")
+    key = text(environ, "OPENAI_API_KEY", "")
+    if not base_url and not key:
+        raise ConfigError(
+            "no model: set OPENAI_API_KEY for OpenAI's endpoint, "
+            "or OPENAI_BASE_URL for any compatible one, or HOLDLINE_MODELS for several"
+        )
+    if base_url and urlsplit(base_url).scheme not in ("http", "https"):
+        raise ConfigError("OPENAI_BASE_URL must begin with http:// or https://")
+    return replace(usual, base_url=base_url or None, api_key=key or NO_KEY)
+
+
+def _endpoint(model: Model, usual: Endpoint, environ: Mapping[str, str]) -> Endpoint:
+    """A model of the models file."""
+    key = text(environ, model.key_variable, "") if model.key_variable else NO_KEY
+    if not key:
+        raise ConfigError(
+            f"[models.{model.name}] api_key_env names {model.key_variable}, which is not set"
+        )
+    if model.total is not None and model.total > usual.total:
+        raise ConfigError(
+            f"[models.{model.name}] total_seconds is {model.total:g}, more than "
+            f"HOLDLINE_TOTAL_SECONDS={usual.total:g}: raise that for all processes first"
+        )
+    return Endpoint(
+        name=model.name,
+        upstream=model.upstream,
+        base_url=model.base_url,
+        api_key=key,
+        dialect=model.dialect,
+        concurrency=min(model.concurrency or usual.concurrency, usual.concurrency),
+        first_token=model.first_token or usual.first_token,
+        silence=model.silence or usual.silence,
+        total=model.total or usual.total,
+        fallbacks=model.fallbacks,
     )

@@ -95,6 +95,7 @@ class _Call:
     seen: str = ""
     retry_after: float | None = None
     counts: dict[str, Any] | None = None
+    model: str | None = None
     began: float = 0.0
     first: float | None = None
     ended: float = 0.0
@@ -236,6 +237,7 @@ class Execution:
                     usage=self._usage(job, call, message),
                     error=error_of(verdict),
                     incomplete=verdict.reason,
+                    model=call.model,
                 )
                 retention_ms = self._means.config.terms.retention_ms
                 await flusher.finish(verdict.status, last, retention_ms=retention_ms)
@@ -277,8 +279,8 @@ class Execution:
     async def _call(self, job: Job, message: _Message, flusher: Flusher, call: _Call) -> None:
         config = self._means.config
         try:
-            arguments = prompt.completion(job, default_model=config.model, limit=config.limit_name)
-            async with self._means.model.answer(arguments) as answer:
+            async with self._means.models.answer(job) as answer:
+                call.model = answer.model
                 while pieces := await answer.next():
                     for piece in pieces:
                         match piece:

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from jobs.queue import Queue
 
     from .config import Config
-    from .model import Model
+    from .models import Models
     from .outcome import Policy
 
 
@@ -23,6 +23,6 @@ class Means:
     config: Config
     pipe: Pipe
     queue: Queue
-    model: Model
+    models: Models
     policy: Policy
     patience: float = PATIENCE_SECONDS

@@ -1,4 +1,4 @@
-"""The model's endpoint, and the only import of openai.
+"""A model at its endpoint, and the only import of openai.
 
 The SDK brings the client, the authentication, the transport and its errors. Its stream is taken as
 bytes: its event objects cost sixteen times as much, and they hide what must be seen. With them a
@@ -25,7 +25,7 @@ from .sse import EventTooLarge, Splitter
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-    from .config import Config
+    from .config import Endpoint
 
 CONNECT_SECONDS: Final = 10.0
 # After its reason for stopping a provider still sends its usage. It is not worth a long wait.
@@ -68,13 +68,14 @@ class Answer(Protocol):
 
 
 class Model:
-    """The endpoint. Use it as an async context manager, in the loop that uses it."""
+    """One model at its endpoint. Use it as an async context manager, in the loop that uses it."""
 
-    def __init__(self, config: Config) -> None:
-        self._config = config
+    def __init__(self, endpoint: Endpoint, max_output_bytes: int) -> None:
+        self._endpoint = endpoint
+        self._max_output_bytes = max_output_bytes
         self._client = openai.AsyncOpenAI(
-            api_key=config.api_key,
-            base_url=config.base_url,
+            api_key=endpoint.api_key,
+            base_url=endpoint.base_url,
             http_client=openai.DefaultAioHttpClient(),
             # Retries are ours: the SDK's are hidden, and each of them may be billed.
             max_retries=0,
@@ -83,21 +84,21 @@ class Model:
         )
 
     async def __aenter__(self) -> Self:
-        await _warm_up()
         return self
 
     async def __aexit__(self, *_: object) -> None:
         await self._client.close()
 
     @contextlib.asynccontextmanager
-    async def answer(self, arguments: dict[str, Any]) -> AsyncIterator[Answer]:
-        """The answer to these arguments; the connection is closed on the way out.
+    async def answer(self, arguments: dict[str, Any], until: float) -> AsyncIterator[Answer]:
+        """The answer to these arguments; the connection is closed on the way out. `until` is the
+        loop's time at which the attempt is over, whatever this model is allowed.
 
         Raises: ModelError, also from within.
         """
         loop = asyncio.get_running_loop()
-        total_at = loop.time() + self._config.total
-        first_at = min(loop.time() + self._config.first_token, total_at)
+        total_at = min(loop.time() + self._endpoint.total, until)
+        first_at = min(loop.time() + self._endpoint.first_token, total_at)
         async with contextlib.AsyncExitStack() as stack:
             try:
                 async with asyncio.timeout_at(first_at):
@@ -109,7 +110,9 @@ class Model:
             kind = response.headers.get("content-type", "").partition(";")[0].strip().lower()
             if kind != "text/event-stream":
                 raise Broken("upstream_malformed", "content type is not text/event-stream")
-            yield _Stream(response.iter_bytes(), self._config, first_at, total_at)
+            splitter = Splitter(self._max_output_bytes * _ESCAPED + _ENVELOPE)
+            silence = self._endpoint.silence
+            yield _Stream(response.iter_bytes(), splitter, silence, first_at, total_at)
 
 
 class _Nowhere:
@@ -122,7 +125,7 @@ class _Nowhere:
         """There is nothing to close."""
 
 
-async def _warm_up() -> None:
+async def warm_up() -> None:
     """Makes the SDK load and build what it puts off until its first call.
 
     Under load that takes up to a second, in which the loop stands still: too long for a worker
@@ -147,11 +150,16 @@ class _Stream:
     """
 
     def __init__(
-        self, raw: AsyncIterator[bytes], config: Config, first_at: float, total_at: float
+        self,
+        raw: AsyncIterator[bytes],
+        splitter: Splitter,
+        silence: float,
+        first_at: float,
+        total_at: float,
     ) -> None:
         self._raw = raw
-        self._silence = config.silence
-        self._splitter = Splitter(config.max_output_bytes * _ESCAPED + _ENVELOPE)
+        self._silence = silence
+        self._splitter = splitter
         self._chunks = Chunks()
         self._ready: deque[bytes] = deque()
         self._first_at: float | None = first_at

@@ -250,6 +250,16 @@ def test_examples_parse(document: Path) -> None:
             json.loads(line)
 
 
+def test_the_models_file_that_is_shown_can_be_used(tmp_path: Path) -> None:
+    path = tmp_path / "models.toml"
+    path.write_text("".join(blocks(OPERATING, "toml")))
+    environ = {"HOLDLINE_MODELS": str(path), "OPENAI_API_KEY": "a", "LARGE_KEY": "b"}
+    config = worker.config.load(environ)
+    assert ["fast", "large", "gpt-4.1-mini"] == list(config.endpoints)
+    assert ["fast", "large", "gpt-4.1-mini"] == [each.name for each in config.routes(None)]
+    assert "fast" == Config.from_environ(environ).catalog.default
+
+
 # What is run
 
 # The first one starts the system, and the SDK takes seconds to be imported on a busy machine.

@@ -17,7 +17,7 @@ def test_nothing_needs_to_be_set() -> None:
     assert ("127.0.0.1", 8080, "", Terms()) == (
         config.host,
         config.port,
-        config.model,
+        config.catalog.default,
         config.terms,
     )
 
@@ -38,7 +38,7 @@ def test_what_is_set_is_taken() -> None:
     assert ("::1", 0, "simulation", 0.5, 2048, 1000) == (
         config.host,
         config.port,
-        config.model,
+        config.catalog.default,
         config.ping_seconds,
         config.max_body_bytes,
         config.terms.lease_ms,

@@ -13,7 +13,7 @@ from jobs.queue import Queue
 from tests.fake_model import FakeModel
 from tests.worker.desk import Desk, configured
 from worker.means import Means
-from worker.model import Model
+from worker.models import Models
 from worker.outcome import Policy
 
 MakeDesk: TypeAlias = Callable[..., contextlib.AbstractAsyncContextManager[Desk]]
@@ -30,10 +30,10 @@ def make_desk(pipe: Pipe, redis_url: str, model: FakeModel) -> MakeDesk:
     @contextlib.asynccontextmanager
     async def make(**environ: str) -> AsyncIterator[Desk]:
         config = configured(redis_url, model, **environ)
-        async with Model(config) as endpoint:
+        async with Models(config) as models:
             policy = Policy(config.terms.max_attempts, first_ms=20)
             queue = Queue(pipe, config.terms)
-            means = Means(config, pipe, queue, endpoint, policy, patience=2.0)
+            means = Means(config, pipe, queue, models, policy, patience=2.0)
             yield Desk(means, model)
 
     return make

@@ -17,7 +17,7 @@ def test_the_defaults() -> None:
     config = load(MODEL)
     assert ("redis://127.0.0.1:6379/0", None, 100, 20.0) == (
         config.redis_url,
-        config.base_url,
+        config.routes(None)[0].base_url,
         config.concurrency,
         config.grace,
     )
@@ -60,7 +60,7 @@ def test_a_wrong_setting_is_named(name: str, value: str, says: str) -> None:
     ],
 )
 def test_the_name_of_the_limit_is_the_endpoints(base_url: str, name: str) -> None:
-    assert name == load({**MODEL, "OPENAI_BASE_URL": base_url}).limit_name
+    assert name == load({**MODEL, "OPENAI_BASE_URL": base_url}).routes(None)[0].limit_name
 
 
 def test_a_key_is_not_shown() -> None:

@@ -1,0 +1,121 @@
+"""A models file is read as it is meant, or refused with the place that is wrong."""
+
+from __future__ import annotations
+
+import contextlib
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from jobs.environment import ConfigError, catalog
+from jobs.models import Price
+from jobs.models import catalog as parsed
+from jobs.tables import WrongTable
+
+WHOLE = """
+default = "fast"
+[models.fast]
+base_url = "http://me:hush@localhost:1/v1"
+model = "llama3.2"
+dialect = "responses"
+concurrency = 8
+first_token_seconds = 20
+silence_seconds = 2.5
+total_seconds = 300
+fallbacks = ["gpt-4.1-mini"]
+price = { input = 1, output = 2.5 }
+[models."gpt-4.1-mini"]
+api_key_env = "OPENAI_API_KEY"
+[prompts.greet]
+instructions = "Greet."
+"""
+
+
+def test_a_whole_file() -> None:
+    found = parsed(WHOLE)
+    fast, mini = found.models["fast"], found.models["gpt-4.1-mini"]
+    assert "fast" == found.default
+    assert ("llama3.2", "responses", 8, 20, 2.5, 300) == (
+        fast.upstream,
+        fast.dialect,
+        fast.concurrency,
+        fast.first_token,
+        fast.silence,
+        fast.total,
+    )
+    assert (("gpt-4.1-mini",), Price(1, 2.5)) == (fast.fallbacks, fast.price)
+    assert ("gpt-4.1-mini", None, "OPENAI_API_KEY", "chat") == (
+        mini.upstream,
+        mini.base_url,
+        mini.key_variable,
+        mini.dialect,
+    )
+    assert found.knows("fast")
+    assert not found.knows("faster")
+    assert "hush" not in repr(found)
+
+
+def test_without_models_every_name_is_known() -> None:
+    assert parsed("").knows("anything")
+    assert parsed("[prompts.a]\n").knows("anything")
+    assert catalog({"HOLDLINE_MODEL": "m"}).knows("anything")
+
+
+ONE = '[models.m]\nbase_url = "http://h"\n'
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("[models.m\n", r"not TOML.*line 1"),
+        ("[modells.m]\n", r"modells is not known"),
+        ("models = 1", "models must be a table"),
+        ("[models]\nm = 1", r"\[models\] m must be a table"),
+        ("[models.m]\n", r"\[models.m\] base_url is missing"),
+        ("[models.gpt-4.1-mini]\napi_key_env = 'K'\n", r"\[models.gpt-4\].*"),
+        (ONE + "[models.gpt-4]\napi_key_env = 'K'\n[models.gpt-4.1]\n", r"must be quoted"),
+        ("[models.'a|b']\n", "not a name for a model"),
+        (ONE + "bas_url = 'x'", r"\[models.m\] bas_url is not known here; did you mean base_url"),
+        ("[models.m]\nbase_url = 'localhost'", "must begin with http"),
+        ("[models.m]\nbase_url = ''", "not empty"),
+        (ONE + "api_key_env = 'sk-1234'", "api_key_env must be the name"),
+        (ONE + "dialect = 'latin'", "dialect must be chat or responses"),
+        (ONE + "concurrency = 0", "between 1 and 1000"),
+        (ONE + "concurrency = 1.5", "whole number"),
+        (ONE + "concurrency = true", "must be a number"),
+        (ONE + "silence_seconds = nan", "between"),
+        (ONE + "fallbacks = 'm'", "list of strings"),
+        (ONE + "fallbacks = ['n']", r"\[models.m\] fallbacks names 'n'.*known: m"),
+        (ONE + "fallbacks = ['m']", "twice"),
+        (ONE + "price = { input = 1 }", r"\[models.m.price\] output is missing"),
+        (ONE + "price = { input = 1, output = 2, tokens = 3 }", "tokens is not known"),
+        ("default = 'n'\n" + ONE, "default is 'n'.*known: m"),
+    ],
+)
+def test_what_is_wrong_is_named(text: str, says: str) -> None:
+    with pytest.raises(WrongTable, match=says) as caught:
+        parsed(text)
+    assert "sk-1234" not in str(caught.value)
+
+
+@given(st.text())
+def test_any_text_is_read_or_refused(text: str) -> None:
+    with contextlib.suppress(WrongTable):
+        parsed(text)
+
+
+def test_the_environment_names_file_and_place(tmp_path: Path) -> None:
+    path = tmp_path / "models.toml"
+    environ = {"HOLDLINE_MODELS": str(path)}
+    with pytest.raises(ConfigError, match=r"HOLDLINE_MODELS=.*models.toml cannot be read"):
+        catalog(environ)
+    path.write_text("default = 3")
+    with pytest.raises(ConfigError, match=r"models.toml: default must be a string"):
+        catalog(environ)
+    path.write_text(WHOLE)
+    assert "fast" == catalog(environ).default
+    assert "gpt-4.1-mini" == catalog({**environ, "HOLDLINE_MODEL": "gpt-4.1-mini"}).default
+    with pytest.raises(ConfigError, match=r"HOLDLINE_MODEL=other is not in .*known: fast"):
+        catalog({**environ, "HOLDLINE_MODEL": "other"})
