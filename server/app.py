@@ -15,6 +15,7 @@ from jobs.errors import HoldlineError, RedisAway, RedisTrouble
 from jobs.pipe import Pipe
 from jobs.queue import Queue
 
+from . import documents
 from .auth import owner_of
 from .http import Routes
 from .metrics import Metrics
@@ -216,5 +217,6 @@ def create_app(config: Config) -> web.Application:
     app.router.add_get("/readyz", server.readyz)
     app.router.add_get("/metrics", server.metrics_page)
     Origins(config.origins).add_to(app)
+    documents.add_to(app)
     pages().add_to(app)
     return app

@@ -1,0 +1,203 @@
+"""The OpenAPI and the AsyncAPI document: valid, complete, and true of what a server really says."""
+
+from __future__ import annotations
+
+import ast
+import json
+import re
+import tomllib
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import pytest
+from jsonschema import Draft7Validator, Draft202012Validator
+from openapi_spec_validator import OpenAPIV31SpecValidator
+
+from jobs import events
+from server import documents, shapes
+from server import request as requests
+from server.app import create_app
+from server.closing import CloseCode
+from server.config import Config
+from server.pages import pages
+from tests.paths.compliance.calls import TRANSPORTS
+from tests.paths.conftest import Shared
+
+ROOT = Path(__file__).parent.parent.parent
+PROTOCOL = (ROOT / "docs/protocol.md").read_text()
+ASYNCAPI = ROOT / "tests/web/node_modules/@asyncapi/specs/schemas/3.1.0.json"
+OPEN, ASYNC = documents.openapi(), documents.asyncapi()
+
+
+def fits(value: Any, name: str) -> None:
+    """Fails unless a value is as a component of one of the documents says."""
+    document = OPEN if name in OPEN["components"]["schemas"] else ASYNC
+    schema = {"$ref": f"#/components/schemas/{name}", "components": document["components"]}
+    Draft202012Validator(schema).validate(value)
+
+
+def name_of(kind: str) -> str:
+    """The component of a message that is sent."""
+    return (shapes.EVENTS | shapes.MESSAGES)[kind].__name__
+
+
+def test_the_openapi_document_is_one() -> None:
+    OpenAPIV31SpecValidator(OPEN).validate()
+
+
+@pytest.mark.skipif(not ASYNCAPI.exists(), reason="no AsyncAPI schema here: make check installs it")
+def test_the_asyncapi_document_is_one() -> None:
+    Draft7Validator(json.loads(ASYNCAPI.read_text())).validate(ASYNC)
+    channel = ASYNC["channels"]["responses"]
+    for operation in ASYNC["operations"].values():
+        for message in operation["messages"]:
+            name = message["$ref"].rpartition("/")[2]
+            assert {"$ref": f"#/components/messages/{name}"} == channel["messages"][name]
+            assert name in ASYNC["components"]["messages"]
+
+
+def test_they_have_the_version_of_the_project() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    assert project["version"] == OPEN["info"]["version"] == ASYNC["info"]["version"]
+
+
+def test_every_route_is_in_the_document_and_every_documented_one_exists() -> None:
+    app = create_app(Config.from_environ({}))
+    versioned = f"/web/{pages().version}/"
+    served = {
+        (route.method.lower(), route.resource.canonical.replace(versioned, "/web/{version}/"))
+        for route in app.router.routes()
+        if route.resource is not None and route.method != "HEAD"
+    }
+    documented = {(m, path) for path, methods in OPEN["paths"].items() for m in methods}
+    assert served == documented
+
+
+def test_every_message_and_every_event_is_in_the_document() -> None:
+    written = {
+        text
+        for folder in ("jobs", "server", "worker")
+        for path in (ROOT / folder).glob("*.py")
+        if path.name not in ("shapes.py", "request.py")
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.Constant) and isinstance(text := node.value, str)
+        if re.fullmatch(r"response\.[a-z_.]+[a-z]|holdline:[a-z]+", text)
+    }
+    # The first two are written as one: f"response.{kind}".
+    written |= {"response.created", "response.queued", "error"}
+    assert written == shapes.EVENTS.keys() | shapes.MESSAGES.keys()
+    assert events.TERMINAL_TYPES <= shapes.EVENTS.keys()
+    assert shapes.EVENTS.keys() | shapes.MESSAGES.keys() <= {e["type"] for e in EXAMPLES}
+    named = {m["name"] for m in ASYNC["components"]["messages"].values()}
+    assert named == requests._KINDS.keys() | shapes.EVENTS.keys() | shapes.MESSAGES.keys()
+
+
+def test_every_close_code_is_in_the_document() -> None:
+    codes = ASYNC["channels"]["responses"]["x-close-codes"]
+    assert {str(int(code)): code.come_back for code in CloseCode} == {
+        code: about["come_back"] for code, about in codes.items()
+    }
+
+
+def test_every_parameter_is_in_the_document() -> None:
+    known = {*requests.Create.__struct_fields__, *requests._NEUTRAL}
+    assert known == OPEN["components"]["schemas"]["Create"]["properties"].keys()
+
+
+def test_a_response_has_exactly_the_fields_that_are_written() -> None:
+    (keys,) = (
+        {key.value for key in node.value.keys if isinstance(key, ast.Constant)}
+        for function in ast.walk(ast.parse((ROOT / "jobs/events.py").read_text()))
+        if isinstance(function, ast.FunctionDef) and function.name == "snapshot"
+        for node in ast.walk(function)
+        if isinstance(node, ast.Return) and isinstance(node.value, ast.Dict)
+    )
+    assert keys | {"holdline"} == set(shapes.Response.__struct_fields__)
+
+
+EXAMPLES = [
+    json.loads(line)
+    for block in re.findall(r"^```json\n(.*?)^```", PROTOCOL, re.MULTILINE | re.DOTALL)
+    for line in block.splitlines()
+    if '"type"' in line.partition(",")[0]
+]
+
+
+@pytest.mark.parametrize("example", EXAMPLES, ids=lambda example: example["type"])
+def test_an_example_has_only_what_its_type_has(example: dict[str, Any]) -> None:
+    """Examples are shortened, so nothing is required of them."""
+    (message,) = (
+        name for name, m in ASYNC["components"]["messages"].items() if m["name"] == example["type"]
+    )
+    strict = json.loads(json.dumps(ASYNC["components"]))
+    for schema in strict["schemas"].values():
+        schema.pop("required", None)
+        schema.setdefault("additionalProperties", False)
+    reference = {"$ref": f"#/components/schemas/{message}", "components": strict}
+    Draft202012Validator(reference).validate(example)
+
+
+async def test_the_documents_are_served(shared: Shared) -> None:
+    async with aiohttp.ClientSession() as http:
+        for path, document in (("/openapi.json", OPEN), ("/asyncapi.json", ASYNC)):
+            async with http.get(shared.server.url + path) as answer:
+                assert document == await answer.json()
+
+
+@pytest.mark.parametrize(
+    ("path", "status", "name"),
+    [
+        ("/livez", 200, "Live"),
+        ("/readyz", 200, "Ready"),
+        ("/origin", 200, "Standing"),
+        ("/v1/models", 200, "Models"),
+        ("/v1/responses/resp_unknown", 404, "Refusal"),
+        ("/v1/responses", 426, "Refusal"),
+        ("/nowhere", 404, "Refusal"),
+    ],
+)
+async def test_what_is_got_is_as_documented(
+    shared: Shared, path: str, status: int, name: str
+) -> None:
+    async with aiohttp.ClientSession() as http, http.get(shared.server.url + path) as answer:
+        assert status == answer.status
+        fits(await answer.json(), name)
+
+
+async def test_a_whole_life_over_http_is_as_documented(shared: Shared) -> None:
+    async with aiohttp.ClientSession(shared.server.url) as http:
+        ask = {"input": shared.prompt(), "model": "m"}
+        fits(ask, "Create")
+        async with http.post("/v1/responses", json=ask) as answer:
+            response = await answer.json()
+        fits(response, "Response")
+        one = f"/v1/responses/{response['id']}"
+        for path, name in ((one, "Response"), (f"{one}/input_items", "InputItems")):
+            async with http.get(path) as answer:
+                fits(await answer.json(), name)
+        async with http.post(f"{one}/cancel") as answer:
+            fits(await answer.json(), "Response")
+        async with http.delete(one) as answer:
+            fits(await answer.json(), "Deleted")
+
+
+@pytest.mark.parametrize("transport", ["streamed", "socket"])
+@pytest.mark.parametrize("script", ["", "mode=eof times=1", "mode=length", "mode=status400"])
+async def test_every_event_is_as_documented(shared: Shared, transport: str, script: str) -> None:
+    async with TRANSPORTS[transport](shared.server) as ask:
+        turn = await ask({"input": shared.prompt(script), "model": "m"})
+    for event in turn.events:
+        fits(event, name_of(event["type"]))
+
+
+async def test_what_a_socket_says_is_as_documented(shared: Shared) -> None:
+    async with aiohttp.ClientSession() as http, http.ws_connect(shared.server.ws_url) as ws:
+        fits(await ws.receive_json(timeout=8), "HoldlineWelcome")
+        for said, name in (
+            ({"type": "holdline:ping", "id": 1}, "HoldlinePong"),
+            ({"type": "response.cancel", "response_id": "resp_x"}, "ErrorEvent"),
+            ({"type": "holdline:resume", "response_id": "resp_x", "stream_id": "a"}, "ErrorEvent"),
+        ):
+            await ws.send_json(said)
+            fits(await ws.receive_json(timeout=8), name)
