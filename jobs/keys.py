@@ -15,6 +15,7 @@ from .errors import UnknownResponse
 
 MAX_PARTITIONS = 4096
 _ID = re.compile(r"resp_([0-9a-f]{3})[0-9a-f]{32}", re.ASCII)
+_ITEM = re.compile(r"[a-z]{1,8}_([0-9a-f]{35})[0-9a-f]{4,12}", re.ASCII)
 
 
 def new_response_id(partition: int) -> str:
@@ -49,10 +50,21 @@ def item_id(prefix: str, response_id: str, attempt: int, index: int, claim: str 
     """The id of an output item: the same for the same attempt, never shared by two attempts.
 
     Where Redis loses a claim, the next one gets the same attempt number. So `claim` is part of the
-    id, and a follower can tell from any entry of an item which of the two has said it.
+    id, and a follower can tell from any entry of an item which of the two has said it. The response
+    is part of it as well, so that an item is found by its id alone.
     """
-    mark = claim[:4]
-    return f"{prefix}_{response_id[8 : 24 - len(mark)]}{mark}{attempt:02x}{index:02x}"
+    return f"{prefix}_{response_id.removeprefix('resp_')}{claim[:4]}{attempt:02x}{index:02x}"
+
+
+def response_of(item: str) -> str:
+    """The response that an item's id names.
+
+    Raises: UnknownResponse for an id that `item_id` cannot have made.
+    """
+    match = _ITEM.fullmatch(item)
+    if match is None:
+        raise UnknownResponse(item)
+    return f"resp_{match[1]}"
 
 
 def _digest(owner: str, idempotency_key: str) -> bytes:

@@ -12,6 +12,7 @@ from typing import Annotated, Any, Final, Literal, TypeVar
 import msgspec
 from msgspec import Meta
 
+from .items import FunctionName, Item, typed
 from .problem import Problem, invalid
 
 LANE_PATTERN: Final = r"^[A-Za-z0-9_.-]{1,256}\Z"
@@ -19,40 +20,97 @@ Lane = Annotated[str, Meta(pattern=LANE_PATTERN)]
 Key = Annotated[str, Meta(min_length=1, max_length=255)]
 ResponseId = Annotated[str, Meta(max_length=128)]
 SequenceNumber = Annotated[int, Meta(ge=-1, le=2**53)]
-Role = Literal["user", "assistant", "system", "developer"]
+MOST_TOOLS: Final = 128
+Penalty = Annotated[float, Meta(ge=-2, le=2)]
+SchemaName = Annotated[str, Meta(pattern=r"^[A-Za-z0-9_-]{1,64}\Z")]
+Effort = Literal["none", "minimal", "low", "medium", "high", "xhigh"]
+Summary = Literal["auto", "concise", "detailed"]
+Included = Literal[
+    "message.output_text.logprobs",
+    "reasoning.encrypted_content",
+    # About tools that nobody offers here: there is never any of it.
+    "file_search_call.results",
+    "web_search_call.results",
+    "web_search_call.action.sources",
+    "message.input_image.image_url",
+    "computer_call_output.output.image_url",
+    "code_interpreter_call.outputs",
+]
 
 
-class InputText(msgspec.Struct, tag_field="type", tag="input_text", forbid_unknown_fields=True):
-    """Text that the caller says."""
+class FunctionTool(msgspec.Struct, tag_field="type", tag="function"):
+    """A function that the model may ask to be called; `parameters` is a JSON schema."""
 
-    text: str
-
-
-class OutputText(msgspec.Struct, tag_field="type", tag="output_text"):
-    """Text that a model said earlier; its annotations are not read back."""
-
-    text: str
+    name: FunctionName
+    description: str | None = None
+    parameters: dict[str, Any] | None = None
+    strict: bool | None = None
 
 
-class Message(msgspec.Struct):
-    """One message of the input. What a client keeps of our own output items fits too."""
+class FunctionChoice(msgspec.Struct, tag_field="type", tag="function"):
+    """The function that the model must call, or one of those that it may."""
 
-    role: Role
-    content: str | list[InputText | OutputText]
-    type: Literal["message"] = "message"
-    id: str | None = None
-    status: str | None = None
+    name: FunctionName
+
+
+class AllowedTools(msgspec.Struct, tag_field="type", tag="allowed_tools"):
+    """Those of the tools that count for this request."""
+
+    tools: Annotated[list[FunctionChoice], Meta(min_length=1, max_length=MOST_TOOLS)]
+    mode: Literal["auto", "required"] = "auto"
+
+
+class TextFormat(msgspec.Struct, frozen=True, tag_field="type", tag="text"):
+    """Plain text."""
+
+
+class JsonObject(msgspec.Struct, tag_field="type", tag="json_object"):
+    """Some JSON object."""
+
+
+class JsonSchema(msgspec.Struct, tag_field="type", tag="json_schema"):
+    """JSON that fits a schema."""
+
+    name: SchemaName
+    schema: dict[str, Any]
+    description: str | None = None
+    strict: bool | None = None
+
+
+class Text(msgspec.Struct, forbid_unknown_fields=True):
+    """How the answer's text is to look."""
+
+    format: TextFormat | JsonObject | JsonSchema = TextFormat()
+    verbosity: Literal["low", "medium", "high"] | None = None
+
+
+class ReasoningEffort(msgspec.Struct, forbid_unknown_fields=True):
+    """How much the model is to think, and what it is to tell of it."""
+
+    effort: Effort | None = None
+    summary: Summary | None = None
 
 
 class Create(msgspec.Struct, kw_only=True):
     """The body of `POST /v1/responses` and of `response.create`."""
 
-    input: str | list[Message]
+    input: str | list[Item]
     model: Annotated[str, Meta(min_length=1, max_length=256)] | None = None
     instructions: str | None = None
     previous_response_id: ResponseId | None = None
     temperature: Annotated[float, Meta(ge=0, le=2)] | None = None
     top_p: Annotated[float, Meta(ge=0, le=1)] | None = None
+    presence_penalty: Penalty | None = None
+    frequency_penalty: Penalty | None = None
+    top_logprobs: Annotated[int, Meta(ge=0, le=20)] | None = None
+    tools: Annotated[list[FunctionTool], Meta(max_length=MOST_TOOLS)] | None = None
+    tool_choice: Literal["auto", "none", "required"] | FunctionChoice | AllowedTools | None = None
+    parallel_tool_calls: bool | None = None
+    max_tool_calls: Annotated[int, Meta(ge=1)] | None = None
+    text: Text | None = None
+    reasoning: ReasoningEffort | None = None
+    include: list[Included] | None = None
+    truncation: Literal["auto", "disabled"] | None = None
     max_output_tokens: Annotated[int, Meta(ge=1, le=10_000_000)] | None = None
     metadata: (
         Annotated[
@@ -69,6 +127,7 @@ class Create(msgspec.Struct, kw_only=True):
     background: bool | None = None
     user: Annotated[str, Meta(max_length=512)] | None = None
     safety_identifier: Annotated[str, Meta(max_length=512)] | None = None
+    prompt_cache_key: Annotated[str, Meta(max_length=512)] | None = None
     idempotency_key: Key | None = None
 
 
@@ -117,25 +176,13 @@ _NEUTRAL: Final[dict[str, tuple[Any, ...]]] = {
     "access_programs": (),
     "context_management": ([],),
     "conversation": (),
-    "frequency_penalty": (0,),
     "image": (),
-    "include": ([],),
-    "max_tool_calls": (),
     "moderation": (),
-    "parallel_tool_calls": (True, False),
-    "presence_penalty": (0,),
     "prompt": (),
-    "prompt_cache_key": (),
     "prompt_cache_options": (),
     "prompt_cache_retention": (),
-    "reasoning": ({},),
     "service_tier": ("auto", "default"),
     "stream_options": ({}, {"include_obfuscation": False}),
-    "text": ({}, {"format": {"type": "text"}}),
-    "tool_choice": ("auto", "none"),
-    "tools": ([],),
-    "top_logprobs": (0,),
-    "truncation": ("disabled",),
 }
 
 _PATH = re.compile(r"^(?P<what>.*?)(?: - at `(?:key` in `)?(?P<path>\$.*)`)?$", re.DOTALL)
@@ -161,7 +208,9 @@ def parse_create(body: dict[str, Any]) -> Create:
 
     Raises: Problem, which names the field.
     """
-    return _convert(_without_neutral(body, _CREATE_FIELDS), Create)
+    create = _convert(_without_neutral(body, _CREATE_FIELDS), Create)
+    check_tools(create)
+    return create
 
 
 def parse_message(message: dict[str, Any]) -> ClientMessage:
@@ -179,7 +228,27 @@ def parse_message(message: dict[str, Any]) -> ClientMessage:
         message = _without_neutral(message, _CREATE_FIELDS | _ENVELOPE)
         if message.get("background"):
             raise _unsupported("background", " over WebSocket: every response survives its socket")
-    return _convert(message, _KINDS[kind])
+    converted = _convert(message, _KINDS[kind])
+    if isinstance(converted, ResponseCreate):
+        check_tools(converted)
+    return converted
+
+
+def check_tools(create: Create) -> None:
+    """Raises: Problem where `tool_choice` asks for a tool that the request does not bring."""
+    names = {tool.name for tool in create.tools or ()}
+    match create.tool_choice:
+        case "required" if not names:
+            raise invalid("tool_choice", "'tool_choice' is required, but 'tools' is empty.")
+        case FunctionChoice(name=name) if name not in names:
+            raise invalid("tool_choice.name", f"'{name}' is none of the 'tools'.")
+        case AllowedTools(tools=tools):
+            for index, tool in enumerate(tools):
+                if tool.name not in names:
+                    where = f"tool_choice.tools[{index}].name"
+                    raise invalid(where, f"'{tool.name}' is none of the 'tools'.")
+        case _:
+            pass
 
 
 _KINDS: Final[dict[str, type[ClientMessage]]] = {
@@ -189,38 +258,6 @@ _KINDS: Final[dict[str, type[ClientMessage]]] = {
     "holdline:ping": Ping,
     "holdline:auth": Auth,
 }
-
-
-def input_items(create: Create, make_id: Any) -> list[dict[str, Any]]:
-    """The input as the standard's message items, each with an id from `make_id(index)`."""
-    messages = create.input
-    if isinstance(messages, str):
-        messages = [Message(role="user", content=messages)]
-    return [
-        {
-            "id": make_id(index),
-            "type": "message",
-            "status": "completed",
-            "role": message.role,
-            "content": _parts(message),
-        }
-        for index, message in enumerate(messages)
-    ]
-
-
-def _parts(message: Message) -> list[dict[str, Any]]:
-    if isinstance(message.content, str):
-        kind = "output_text" if message.role == "assistant" else "input_text"
-        return [_part(kind, message.content)]
-    return [
-        _part("input_text" if isinstance(part, InputText) else "output_text", part.text)
-        for part in message.content
-    ]
-
-
-def _part(kind: str, text: str) -> dict[str, Any]:
-    part: dict[str, Any] = {"type": kind, "text": text}
-    return part | {"annotations": [], "logprobs": []} if kind == "output_text" else part
 
 
 def params_of(create: Create, default_model: str) -> dict[str, Any]:
@@ -233,8 +270,8 @@ def params_of(create: Create, default_model: str) -> dict[str, Any]:
         raise invalid(
             "model", "Name a `model`; this server has no default.", "missing_required_parameter"
         )
-    given = msgspec.structs.asdict(create)
-    left_out = {"input", "stream", "idempotency_key", "stream_id"}
+    given = msgspec.to_builtins(create)
+    left_out = {"type", "input", "stream", "idempotency_key", "stream_id"}
     params = {k: v for k, v in given.items() if v is not None and k not in left_out}
     return params | {"model": model}
 
@@ -243,7 +280,7 @@ def _without_neutral(body: dict[str, Any], supported: frozenset[str]) -> dict[st
     kept: dict[str, Any] = {}
     for name, value in body.items():
         if name in supported:
-            kept[name] = value
+            kept[name] = typed(value) if name == "input" else value
         elif name not in _NEUTRAL:
             raise invalid(name, f"Unknown parameter: '{name[:64]}'.", "unknown_parameter")
         elif value is not None and value not in _NEUTRAL[name]:

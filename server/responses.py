@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import time
-from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 from jobs.codec import decode_event, decode_job
 from jobs.errors import Diverged, UnknownResponse
 from jobs.events import Transcript, lifecycle, terminal
 from jobs.keys import Partition, item_id, new_response_id, partition_of, pick_partition
+from jobs.keys import response_of as response_of_item
 from jobs.log import View, read, read_all
 from jobs.record import Job, Status
 
 from . import models
+from .items import stored
 from .problem import Problem, invalid
-from .request import input_items, params_of
+from .request import params_of
 from .wire import fingerprint, response_of
 
 if TYPE_CHECKING:
@@ -26,7 +27,11 @@ if TYPE_CHECKING:
     from .metrics import Metrics
     from .request import Create
 
+Item = dict[str, Any]
+
 CANCEL_TRIES: Final = 5
+# References may lead to so many responses; all items of one of them are found at once.
+MOST_REFERRED: Final = 32
 ON_DEATH: Final = {"fail": True, "restart": False}
 
 
@@ -51,13 +56,14 @@ class Responses:
         models.check(self._catalog, params["model"])
         partition = pick_partition(self._partitions, owner, create.idempotency_key)
         id_ = new_response_id(partition)
-        items = input_items(create, partial(item_id, "msg", id_, 0))
+        items = stored(create.input, lambda prefix, index: item_id(prefix, id_, 0, index))
+        context = await self._context(owner, create.previous_response_id)
         job = Job(
             id=id_,
             owner=owner,
             created_at=int(time.time()),
-            params={**params, "input": items},
-            context=await self._context(owner, create.previous_response_id),
+            params={**params, "input": await self._dereferenced(owner, items, context)},
+            context=context,
         )
         events = [lifecycle(job, f"response.{kind}", "queued") for kind in ("created", "queued")]
         accepted = await self._queue.submit(
@@ -74,10 +80,10 @@ class Responses:
         """The response object as it stands."""
         return response_of(await self._view(owner, response_id))
 
-    async def input_items(self, owner: str, response_id: str) -> list[dict[str, Any]]:
+    async def input_items(self, owner: str, response_id: str) -> list[Item]:
         """The input items of a response, oldest first."""
         job = await self._job(owner, response_id)
-        items: list[dict[str, Any]] = job.params["input"]
+        items: list[Item] = job.params["input"]
         return items
 
     async def cancel(self, owner: str, response_id: str) -> None:
@@ -120,7 +126,32 @@ class Responses:
             raise UnknownResponse(response_id)
         return job
 
-    async def _context(self, owner: str, previous_id: str | None) -> list[dict[str, Any]]:
+    async def _dereferenced(self, owner: str, items: list[Item], context: list[Item]) -> list[Item]:
+        """The input with the items themselves in the place of references to them."""
+        wanted = [item["id"] for item in items if item["type"] == "item_reference"]
+        if not wanted:
+            return items
+        found = {item["id"]: item for item in context}
+        looked = 0
+        for id_ in wanted:
+            if id_ not in found and looked < MOST_REFERRED:
+                looked += 1
+                found |= {item["id"]: item for item in await self._items_beside(owner, id_)}
+            if id_ not in found:
+                raise _no_such_item(id_)
+        return [found[i["id"]] if i["type"] == "item_reference" else i for i in items]
+
+    async def _items_beside(self, owner: str, id_: str) -> list[Item]:
+        """All items of the response that this item is part of."""
+        try:
+            response_id = response_of_item(id_)
+            job = await self._job(owner, response_id)
+            view = await self._view(owner, response_id)
+        except UnknownResponse:
+            raise _no_such_item(id_) from None
+        return [*job.params["input"], *response_of(view)["output"]]
+
+    async def _context(self, owner: str, previous_id: str | None) -> list[Item]:
         """What was said in the turns before, oldest first."""
         if previous_id is None:
             return []
@@ -166,6 +197,15 @@ def _cancelled(job: Job, view: View) -> list[dict[str, Any]]:
         completed_at=0,
     )
     return [*closing, end]
+
+
+def _no_such_item(id_: str) -> Problem:
+    return Problem(
+        404,
+        "item_not_found",
+        f"Item with id '{id_[:64]}' not found. Send the item itself in its place.",
+        param="input",
+    )
 
 
 def _previous_not_found(previous_id: str) -> Problem:

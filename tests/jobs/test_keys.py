@@ -16,6 +16,7 @@ from jobs.keys import (
     new_response_id,
     partition_of,
     pick_partition,
+    response_of,
 )
 
 GOOD = "resp_" + "0" * 3 + "a" * 32
@@ -132,3 +133,11 @@ def test_two_attempts_never_share_the_id_of_an_item() -> None:
 
     assert len(ids) == len(set(ids))
     assert ids[0] == item_id("msg", GOOD, 1, 0)
+
+
+def test_an_item_leads_to_its_response() -> None:
+    assert GOOD == response_of(item_id("fc", GOOD, 3, 300, "c0ffee"))
+    assert GOOD == response_of(item_id("msg", GOOD, 0, 0))
+    for alien in ("", "msg_1", GOOD, item_id("msg", GOOD, 0, 0) + ":", "msg_" + "g" * 39):
+        with pytest.raises(UnknownResponse):
+            response_of(alien)

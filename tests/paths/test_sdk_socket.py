@@ -215,7 +215,7 @@ async def test_a_pong_tells_the_last_sequence_numbers(shared: Shared) -> None:
         ('{"type":"response.start"}', "unknown_type"),
         ('{"type":"response.create","input":5}', "invalid_value"),
         ('{"type":"response.create","nonsense":1}', "unknown_parameter"),
-        ('{"type":"response.create","tools":[{"type":"function"}]}', "unsupported_parameter"),
+        ('{"type":"response.create","image":{}}', "unsupported_parameter"),
         ('{"type":"response.create","stream_id":"a b"}', "invalid_value"),
         ('{"type":"holdline:resume","response_id":"resp_x","stream_id":"q"}', "response_not_found"),
         ('{"type":"response.cancel","response_id":"resp_x"}', "response_not_found"),

@@ -456,7 +456,7 @@ async def test_a_page_that_there_is_not_is_refused(client: Client, query: str, p
         (b"[" * 100_000, "invalid_json", None),
         (b'{"input": 5}', "invalid_value", "input"),
         (b'{"input": "x", "temperature": 9}', "invalid_value", "temperature"),
-        (b'{"input": "x", "tools": [{}]}', "unsupported_parameter", "tools"),
+        (b'{"input": "x", "tools": [{}]}', "missing_required_parameter", "tools[0].name"),
         (b'{"input": "x", "nonsense": 1}', "unknown_parameter", "nonsense"),
     ],
 )

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from functools import partial
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from server.items import stored
 from server.problem import Problem
 from server.request import (
     _KINDS,
@@ -19,7 +19,6 @@ from server.request import (
     Ping,
     ResponseCreate,
     Resume,
-    input_items,
     params_of,
     parse_create,
     parse_json,
@@ -27,6 +26,8 @@ from server.request import (
 )
 
 DEEP = "[" * 5000 + "]" * 5000
+TOOLS = [{"type": "function", "name": "f"}]
+OTHER = {"type": "function", "name": "g"}
 AFTER, WRONG = "starting_after", "invalid_value"
 HOSTILE_NUMBERS: list[Any] = [-2, "5", 1.5, 2**53 + 1, 2**64, None, [], True]
 anything = st.recursive(
@@ -48,15 +49,41 @@ fields = st.sampled_from([*Create.__struct_fields__, *_NEUTRAL, "response_id", "
         ({"input": [{"role": "user", "content": 5}]}, "input[0].content", "invalid_value"),
         (
             {"input": [{"role": "user", "content": [{"type": "input_image"}]}]},
+            "input[0].content[0].image_url",
+            "missing_required_parameter",
+        ),
+        (
+            {"input": [{"role": "user", "content": [{"type": "input_audio"}]}]},
             "input[0].content[0].type",
             "invalid_value",
+        ),
+        (
+            {
+                "input": [
+                    {"role": "user", "content": [{"type": "input_image", "image_url": "ftp://x"}]}
+                ]
+            },
+            "input[0].content[0].image_url",
+            "invalid_value",
+        ),
+        (
+            {"input": [{"role": "user", "content": [{"type": "input_file", "file_id": "f"}]}]},
+            "input[0].content[0].file_data",
+            "missing_required_parameter",
         ),
         (
             {"input": [{"role": "user", "content": [{"type": "input_text"}]}]},
             "input[0].content[0].text",
             "missing_required_parameter",
         ),
-        ({"input": [{"type": "function_call"}]}, "input[0].type", "invalid_value"),
+        ({"input": [{"type": "computer_call"}]}, "input[0].type", "invalid_value"),
+        ({"input": [{"type": "function_call"}]}, "input[0].call_id", "missing_required_parameter"),
+        (
+            {"input": [{"type": "function_call_output", "call_id": "c", "output": 5}]},
+            "input[0].output",
+            "invalid_value",
+        ),
+        ({"input": [{"type": "item_reference"}]}, "input[0].id", "missing_required_parameter"),
         ({"model": 5}, "model", "invalid_value"),
         ({"model": ""}, "model", "invalid_value"),
         ({"instructions": []}, "instructions", "invalid_value"),
@@ -81,14 +108,40 @@ fields = st.sampled_from([*Create.__struct_fields__, *_NEUTRAL, "response_id", "
         ({"idempotency_key": "k" * 256}, "idempotency_key", "invalid_value"),
         ({"temprature": 1}, "temprature", "unknown_parameter"),
         ({"stream_id": "lane"}, "stream_id", "unknown_parameter"),
-        ({"tools": [{"type": "web_search"}]}, "tools", "unsupported_parameter"),
-        ({"tool_choice": "required"}, "tool_choice", "unsupported_parameter"),
-        ({"reasoning": {"effort": "high"}}, "reasoning", "unsupported_parameter"),
-        ({"text": {"format": {"type": "json_object"}}}, "text", "unsupported_parameter"),
-        ({"truncation": "auto"}, "truncation", "unsupported_parameter"),
+        ({"tools": [{"type": "web_search"}]}, "tools[0].type", "invalid_value"),
+        ({"tools": [{"type": "function"}]}, "tools[0].name", "missing_required_parameter"),
+        ({"tools": [{"type": "function", "name": "a b"}]}, "tools[0].name", "invalid_value"),
+        ({"tools": TOOLS * 129}, "tools", "invalid_value"),
+        ({"tool_choice": "perhaps"}, "tool_choice", "invalid_value"),
+        ({"input": "x", "tool_choice": "required"}, "tool_choice", "invalid_value"),
+        (
+            {"input": "x", "tools": TOOLS, "tool_choice": {"type": "function", "name": "g"}},
+            "tool_choice.name",
+            "invalid_value",
+        ),
+        (
+            {
+                "input": "x",
+                "tools": TOOLS,
+                "tool_choice": {"type": "allowed_tools", "tools": [*TOOLS, OTHER]},
+            },
+            "tool_choice.tools[1].name",
+            "invalid_value",
+        ),
+        ({"reasoning": {"effort": "huge"}}, "reasoning.effort", "invalid_value"),
+        ({"reasoning": {"mode": "pro"}}, "reasoning", "invalid_value"),
+        ({"text": {"format": {"type": "xml"}}}, "text.format.type", "invalid_value"),
+        (
+            {"text": {"format": {"type": "json_schema", "name": "n"}}},
+            "text.format.schema",
+            "missing_required_parameter",
+        ),
+        ({"truncation": "always"}, "truncation", "invalid_value"),
         ({"conversation": "conv_1"}, "conversation", "unsupported_parameter"),
-        ({"top_logprobs": 5}, "top_logprobs", "unsupported_parameter"),
-        ({"include": ["usage"]}, "include", "unsupported_parameter"),
+        ({"top_logprobs": 21}, "top_logprobs", "invalid_value"),
+        ({"presence_penalty": 3}, "presence_penalty", "invalid_value"),
+        ({"max_tool_calls": 0}, "max_tool_calls", "invalid_value"),
+        ({"include": ["usage"]}, "include[0]", "invalid_value"),
         ({"service_tier": "flex"}, "service_tier", "unsupported_parameter"),
         ({"prompt": {"id": "p"}}, "prompt", "unsupported_parameter"),
     ],
@@ -199,7 +252,7 @@ def test_bytes_are_an_object_or_a_problem_and_nothing_else(data: bytes | str) ->
 
 
 def test_a_text_is_one_message_of_the_user() -> None:
-    items = input_items(Create(input="Why?"), partial("msg_{}".format))
+    items = stored(Create(input="Why?").input, "{}_{}".format)
 
     assert [
         {
@@ -222,10 +275,51 @@ def test_what_a_client_keeps_of_our_output_fits_as_input() -> None:
     }
 
     create = parse_create({"input": [ours, {"role": "user", "content": "And?"}]})
-    items = input_items(create, partial("msg_{}".format))
+    items = stored(create.input, "{}_{}".format)
 
     assert ["output_text", "input_text"] == [item["content"][0]["type"] for item in items]
     assert ["So.", "And?"] == [item["content"][0]["text"] for item in items]
+
+
+def test_items_of_every_kind_are_stored_with_ids_of_ours() -> None:
+    call = {"type": "function_call", "call_id": "c", "name": "f", "arguments": "{}", "id": "fc_x"}
+    came = {"type": "function_call_output", "call_id": "c", "output": "5"}
+    image = {"type": "input_image", "image_url": "data:image/png;base64,AA=="}
+    file = {"type": "input_file", "file_data": "AA==", "filename": "a.pdf"}
+    thought = {"type": "reasoning", "summary": [{"type": "summary_text", "text": "Hm."}]}
+    asked = {"role": "user", "content": [image, file]}
+    reference = {"type": "item_reference", "id": "msg_1"}
+
+    create = parse_create({"input": [thought, call, came, asked, reference, {"id": "fc_2"}]})
+    items = stored(create.input, "{}_{}".format)
+
+    assert ["rs_0", "fc_1", "fco_2", "msg_3", "msg_1", "fc_2"] == [item["id"] for item in items]
+    assert {**call, "id": "fc_1", "status": "completed"} == items[1]
+    assert {**came, "id": "fco_2", "status": "completed"} == items[2]
+    assert [{**image, "detail": "auto"}, file] == items[3]["content"]
+    assert 2 * ["item_reference"] == [item["type"] for item in items[4:]]
+
+
+def test_parameters_are_stored_as_plain_json() -> None:
+    create = parse_create(
+        {
+            "input": "x",
+            "tools": TOOLS,
+            "tool_choice": {"type": "allowed_tools", "tools": TOOLS},
+            "text": {"format": {"type": "json_schema", "name": "n", "schema": {}}},
+            "reasoning": {"effort": "low"},
+        }
+    )
+
+    params = params_of(create, "default")
+
+    tool = {"type": "function", "name": "f", "description": None, "parameters": None}
+    assert [{**tool, "strict": None}] == params["tools"]
+    assert {"type": "allowed_tools", "mode": "auto", "tools": TOOLS} == params["tool_choice"]
+    schema = {"type": "json_schema", "name": "n", "schema": {}}
+    shown = {**schema, "description": None, "strict": None}
+    assert {"format": shown, "verbosity": None} == params["text"]
+    assert {"effort": "low", "summary": None} == params["reasoning"]
 
 
 def test_only_what_was_said_is_stored() -> None:

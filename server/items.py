@@ -1,0 +1,170 @@
+"""The items of a request's input, as types, and as what is stored of them.
+
+An item of the input is a message, or something that an earlier answer said and the client kept:
+calls of functions and what came of them, reasoning, a reference to an item that is stored here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Annotated, Any, Final, Literal
+
+import msgspec
+from msgspec import Meta
+
+Role = Literal["user", "assistant", "system", "developer"]
+ItemId = Annotated[str, Meta(min_length=1, max_length=128)]
+CallId = Annotated[str, Meta(min_length=1, max_length=256)]
+FunctionName = Annotated[str, Meta(pattern=r"^[A-Za-z0-9_.-]{1,128}\Z")]
+ImageUrl = Annotated[str, Meta(pattern=r"^(https?://|data:image/)")]
+FileData = Annotated[str, Meta(min_length=1)]
+
+
+class InputText(msgspec.Struct, tag_field="type", tag="input_text", omit_defaults=True):
+    """Text that the caller says."""
+
+    text: str
+
+
+class OutputText(msgspec.Struct, tag_field="type", tag="output_text"):
+    """Text that a model said earlier; annotations and logprobs are not read back."""
+
+    text: str
+
+
+class Refusal(msgspec.Struct, tag_field="type", tag="refusal"):
+    """A refusal that a model gave earlier."""
+
+    refusal: str
+
+
+class InputImage(msgspec.Struct, tag_field="type", tag="input_image"):
+    """An image, by its address or as a data URL."""
+
+    image_url: ImageUrl
+    detail: Literal["low", "high", "auto", "original"] = "auto"
+
+
+class InputFile(msgspec.Struct, tag_field="type", tag="input_file", omit_defaults=True):
+    """A file: base64 data, or a data URL."""
+
+    file_data: FileData
+    filename: Annotated[str, Meta(max_length=255)] | None = None
+
+
+class Message(msgspec.Struct, tag_field="type", tag="message"):
+    """One message. What a client keeps of our own output items fits too."""
+
+    role: Role
+    content: str | list[InputText | OutputText | Refusal | InputImage | InputFile]
+    id: ItemId | None = None
+    status: str | None = None
+
+
+class FunctionCall(msgspec.Struct, tag_field="type", tag="function_call"):
+    """A call that a model asked for earlier; `arguments` is JSON, as the model wrote it."""
+
+    call_id: CallId
+    name: FunctionName
+    arguments: str
+    id: ItemId | None = None
+    status: str | None = None
+
+
+class FunctionCallOutput(msgspec.Struct, tag_field="type", tag="function_call_output"):
+    """What the call gave."""
+
+    call_id: CallId
+    output: str | list[InputText | InputImage | InputFile]
+    id: ItemId | None = None
+    status: str | None = None
+
+
+class SummaryText(msgspec.Struct, tag_field="type", tag="summary_text"):
+    """One part of a summary of reasoning."""
+
+    text: str
+
+
+class ReasoningText(msgspec.Struct, tag_field="type", tag="reasoning_text"):
+    """One part of reasoning."""
+
+    text: str
+
+
+class Reasoning(msgspec.Struct, tag_field="type", tag="reasoning", omit_defaults=True):
+    """Reasoning of an earlier answer; an upstream that wants it back is given it."""
+
+    summary: list[SummaryText]
+    content: list[ReasoningText] | None = None
+    encrypted_content: str | None = None
+    id: ItemId | None = None
+    status: str | None = None
+
+
+class ItemReference(msgspec.Struct, tag_field="type", tag="item_reference"):
+    """Stands for an item that is stored here."""
+
+    id: ItemId
+
+
+Item = Message | FunctionCall | FunctionCallOutput | Reasoning | ItemReference
+
+_PREFIXES: Final = {
+    "message": "msg",
+    "function_call": "fc",
+    "function_call_output": "fco",
+    "reasoning": "rs",
+}
+
+
+def typed(items: Any) -> Any:
+    """The input with `type` filled in where the standard lets it be left out: messages, and
+    references that are nothing but an id.
+    """
+    if not isinstance(items, list):
+        return items
+    return [_typed(item) for item in items]
+
+
+def _typed(item: Any) -> Any:
+    if not isinstance(item, dict) or item.get("type") is not None:
+        return item
+    reference = "id" in item and item.keys() <= {"id", "type"}
+    return {**item, "type": "item_reference" if reference else "message"}
+
+
+def stored(items: str | list[Item], make_id: Callable[[str, int], str]) -> list[dict[str, Any]]:
+    """The input as the standard's items, each with an id from `make_id(prefix, index)`.
+
+    References stay as they are: what they stand for has an id of its own.
+    """
+    if isinstance(items, str):
+        items = [Message(role="user", content=items)]
+    return [_stored(item, index, make_id) for index, item in enumerate(items)]
+
+
+def _stored(item: Item, index: int, make_id: Callable[[str, int], str]) -> dict[str, Any]:
+    fields: dict[str, Any] = msgspec.to_builtins(item)
+    kind = fields["type"]
+    if kind == "item_reference":
+        return fields
+    fields["id"] = make_id(_PREFIXES[kind], index)
+    fields["status"] = "completed"
+    if isinstance(item, Message):
+        fields["content"] = _parts(item)
+    return fields
+
+
+def _parts(message: Message) -> list[dict[str, Any]]:
+    if isinstance(message.content, str):
+        part = OutputText if message.role == "assistant" else InputText
+        return [_part(part(message.content))]
+    return [_part(part) for part in message.content]
+
+
+def _part(part: InputText | OutputText | Refusal | InputImage | InputFile) -> dict[str, Any]:
+    fields: dict[str, Any] = msgspec.to_builtins(part)
+    if isinstance(part, OutputText):
+        return fields | {"annotations": [], "logprobs": []}
+    return fields
