@@ -53,6 +53,8 @@ ROUTES: Final[tuple[Route, ...]] = (
     ("get", "/web/{version}/{name}", "A source that never changes", None, "text/javascript"),
     ("get", "/web/{name}", "A source", None, "text/javascript"),
 )
+# Items of the input whose `type` may be left out: see `items.typed`.
+UNTYPED: Final = {"Message", "ItemReference"}
 STREAMED: Final = {("post", RESPONSES), ("get", f"{RESPONSES}/{{id}}")}
 STATUS: Final = {("get", RESPONSES): "101", ("get", "/readyz"): "200"}
 
@@ -77,7 +79,7 @@ PARAMETERS: Final[dict[tuple[str, str], tuple[tuple[str, str, Any], ...]]] = {
 def openapi() -> Document:
     """The OpenAPI document."""
     bodies = [kind for *_, body, answer in ROUTES for kind in (body, answer) if _is_type(kind)]
-    schemas, components = _schemas([*bodies, shapes.Refusal, *shapes.EVENTS.values()])
+    schemas, components = _schemas([*bodies, shapes.ErrorBody, *shapes.EVENTS.values()])
     events = [schemas[kind] for kind in shapes.EVENTS.values()]
     components["Create"]["properties"] |= {
         name: {"description": "Accepted where it changes nothing.", "enum": [None, *values]}
@@ -94,7 +96,7 @@ def openapi() -> Document:
                 ),
                 "default": {
                     "description": "Refused; the codes are in docs/protocol.md, Errors.",
-                    "content": {JSON: {"schema": schemas[shapes.Refusal]}},
+                    "content": {JSON: {"schema": schemas[shapes.ErrorBody]}},
                 },
             },
         }
@@ -185,7 +187,10 @@ def _schemas(kinds: Iterable[Any]) -> tuple[dict[Any, Document], Document]:
     """The schema of each type, and what they refer to."""
     kinds = list(dict.fromkeys(kinds))
     found, components = msgspec.json.schema_components(kinds, ref_template=REF)
-    return dict(zip(kinds, found, strict=True)), _portable(components)
+    components = _portable(components)
+    for item in UNTYPED & components.keys():
+        components[item]["required"].remove("type")
+    return dict(zip(kinds, found, strict=True)), components
 
 
 def _portable(schema: Any) -> Any:

@@ -362,7 +362,7 @@ MESSAGES: Final[dict[str, type[Struct]]] = {
 # Answers over HTTP
 
 
-class Refusal(Struct):
+class ErrorBody(Struct):
     """The body of every status from 400 on."""
 
     error: Problem

@@ -152,9 +152,9 @@ async def test_the_documents_are_served(shared: Shared) -> None:
         ("/readyz", 200, "Ready"),
         ("/origin", 200, "Standing"),
         ("/v1/models", 200, "Models"),
-        ("/v1/responses/resp_unknown", 404, "Refusal"),
-        ("/v1/responses", 426, "Refusal"),
-        ("/nowhere", 404, "Refusal"),
+        ("/v1/responses/resp_unknown", 404, "ErrorBody"),
+        ("/v1/responses", 426, "ErrorBody"),
+        ("/nowhere", 404, "ErrorBody"),
     ],
 )
 async def test_what_is_got_is_as_documented(
@@ -167,7 +167,7 @@ async def test_what_is_got_is_as_documented(
 
 async def test_a_whole_life_over_http_is_as_documented(shared: Shared) -> None:
     async with aiohttp.ClientSession(shared.server.url) as http:
-        ask = {"input": shared.prompt(), "model": "m"}
+        ask = {"input": [{"role": "user", "content": shared.prompt()}], "model": "m"}
         fits(ask, "Create")
         async with http.post("/v1/responses", json=ask) as answer:
             response = await answer.json()
