@@ -14,6 +14,8 @@ from dataclasses import dataclass
 from .errors import UnknownResponse
 
 MAX_PARTITIONS = 4096
+# The standard's words for how urgent a request is, highest first.
+_TIERS = {"priority": "p", "default": "d", "auto": "d", "flex": "f"}
 _ID = re.compile(r"resp_([0-9a-f]{3})[0-9a-f]{32}", re.ASCII)
 _ITEM = re.compile(r"[a-z]{1,8}_([0-9a-f]{35})[0-9a-f]{4,12}", re.ASCII)
 
@@ -44,6 +46,21 @@ def pick_partition(partitions: int, owner: str, idempotency_key: str | None) -> 
     if idempotency_key is None:
         return secrets.randbelow(partitions)
     return int.from_bytes(_digest(owner, idempotency_key)[:4], "big") % partitions
+
+
+def lane_of(tier: str | None, model: str) -> str:
+    """The lane of the queue in which a job waits: its tier, and its model or "".
+
+    Models are told apart only where they are a list: a lane for every word that a client may say
+    would be a key for every word. "" is what there was before there were lanes.
+    """
+    letter = _TIERS.get(tier or "default", "d")
+    return f"{letter}:{model}" if model or letter != "d" else ""
+
+
+def model_of(lane: str) -> str:
+    """The model of a lane; "" where models are not told apart."""
+    return lane[2:]
 
 
 def item_id(prefix: str, response_id: str, attempt: int, index: int, claim: str = "") -> str:
@@ -101,13 +118,23 @@ class Partition:
 
     @property
     def ring(self) -> str:
-        """List: the owners who have something waiting; the next one to be served is first."""
+        """List: the owners who have something waiting; the next one to be served is first.
+
+        This is the ring of the lane ""; that of another one has `|` and the lane behind it.
+        """
         return f"{self.prefix}ring"
 
     @property
     def ready_prefix(self) -> str:
-        """Lists, one an owner: the ids that wait."""
+        """Lists, one an owner: the ids that wait in the lane "". In another lane they are at
+        `ready|<lane>|<owner>`.
+        """
         return f"{self.prefix}ready:"
+
+    @property
+    def lanes(self) -> str:
+        """List: the lanes in which something waits, in the order of their turns."""
+        return f"{self.prefix}lanes"
 
     @property
     def wake(self) -> str:

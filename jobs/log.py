@@ -23,8 +23,8 @@ READ_BYTES = 262_144
 class View:
     """One consistent look at a response.
 
-    `entries` start at the index that was asked for. `number` and `reason` say where and why it
-    waits; they mean something only while it is queued.
+    `entries` start at the index that was asked for. `number`, `lane` and `reason` say where and why
+    it waits; they mean something only while it is queued.
     """
 
     status: Status
@@ -34,6 +34,7 @@ class View:
     reason: str
     length: int
     entries: list[bytes]
+    lane: str = ""
 
 
 async def read(
@@ -57,9 +58,16 @@ async def read(
     )
     if not reply:
         raise UnknownResponse(response_id)
-    status, owner, attempt, number, reason, length, found = reply
+    status, owner, attempt, number, reason, length, found, lane = reply
     return View(
-        Status(status.decode()), owner.decode(), attempt, number, reason.decode(), length, found
+        Status(status.decode()),
+        owner.decode(),
+        attempt,
+        number,
+        reason.decode(),
+        length,
+        found,
+        lane.decode(),
     )
 
 
@@ -80,6 +88,7 @@ async def read_all(pipe: Pipe, response_id: str) -> View:
         view.reason,
         len(entries),
         entries,
+        view.lane,
     )
 
 

@@ -75,6 +75,10 @@ class Catalog:
         """True for a name that a request may use."""
         return not self.models or name in self.models
 
+    def model_lane(self, name: str) -> str:
+        """The model as the queue tells it apart: "" where any name may be used."""
+        return name if name in self.models else ""
+
 
 def catalog(text: str) -> Catalog:
     """What the text of a models file says.

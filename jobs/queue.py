@@ -16,10 +16,12 @@ from .errors import (
     RedisRefused,
     UnknownResponse,
 )
-from .keys import Partition, partition_of
+from .keys import Partition, model_of, partition_of
 from .log import BELL_BYTES
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from .codec import Event
     from .pipe import Pipe
     from .record import Job, Terms
@@ -55,6 +57,12 @@ class Grant:
     reason: str
     waited_ms: int
     length: int
+    lane: str = ""
+
+    @property
+    def model(self) -> str:
+        """The model for which it waited; "" where the queue does not tell them apart."""
+        return model_of(self.lane)
 
 
 class Queue:
@@ -73,10 +81,11 @@ class Queue:
         idempotency_key: str | None = None,
         fingerprint: str = "",
         fail_on_worker_death: bool | None = None,
+        lane: str = "",
     ) -> Accepted:
         """The response that now waits, or the one that this key made before.
 
-        `fingerprint` identifies the request's body, without spaces.
+        `fingerprint` identifies the request's body, without spaces. `lane` is of `keys.lane_of`.
         Raises: QueueFull, KeyReused, RedisTrouble; NotReplicated, after which the response is
             queued all the same: submitting it again under its key finds it.
         """
@@ -101,6 +110,7 @@ class Queue:
                 terms.max_wait_ms,
                 terms.max_waiting,
                 int(fails),
+                lane,
                 *map(encode_event, events),
             ],
         )
@@ -124,13 +134,19 @@ class Queue:
             if have < self._wait_replicas:
                 raise NotReplicated(response_id, have)
 
-    async def claim(self, partition: int, token: str, count: int) -> list[Grant]:
-        """Up to `count` jobs, held under `token`; the same ones if the token was used before."""
+    async def claim(
+        self, partition: int, token: str, count: int, room: Mapping[str, int] | None = None
+    ) -> list[Grant]:
+        """Up to `count` jobs, held under `token`; the same ones if the token was used before.
+
+        `room` says how many there may be of a model; of one that it lacks, as many as wait.
+        """
         names = Partition(partition)
+        rooms = [part for pair in (room or {}).items() for part in pair]
         reply = await self._pipe.run(
             "claim",
-            [names.ring, names.claimed(token)],
-            [names.prefix, token, count, self._terms.lease_ms],
+            [names.lanes, names.claimed(token)],
+            [names.prefix, token, count, self._terms.lease_ms, *rooms],
         )
         return [_grant(token, row) for row in reply]
 
@@ -241,13 +257,17 @@ class Queue:
         return bool(await self._pipe.call("LREM", Partition(partition).dead, 1, entry))
 
     async def places(
-        self, partition: int, owners: list[str]
-    ) -> tuple[float | None, dict[str, int]]:
-        """Seconds between claims while the queue is busy, and each owner's head number."""
+        self, partition: int, waiting: list[tuple[str, str]]
+    ) -> tuple[float | None, dict[tuple[str, str], tuple[int, int]]]:
+        """Seconds between claims while the queue is busy; and for each `(lane, owner)` the head's
+        number (0 where nothing waits) and how many of the owner's come before it in higher tiers.
+        """
         names = Partition(partition)
-        pace, *heads = await self._pipe.run("places", [names.numbers], [names.prefix, *owners])
+        flat = [part for pair in waiting for part in pair]
+        pace, *found = await self._pipe.run("places", [names.numbers], [names.prefix, *flat])
         seconds = float(pace) / 1000 if pace else None
-        return seconds, dict(zip(owners, heads, strict=True))
+        heads = zip(found[::2], found[1::2], strict=True)
+        return seconds, dict(zip(waiting, heads, strict=True))
 
 
 def _names(response_id: str) -> Partition:
@@ -255,7 +275,7 @@ def _names(response_id: str) -> Partition:
 
 
 def _grant(claim: str, row: list[Any]) -> Grant:
-    id_, job, attempt, strikes, cancelled, reason, waited, length = row
+    id_, job, attempt, strikes, cancelled, reason, waited, length, lane = row
     return Grant(
         id_.decode(),
         claim,
@@ -266,6 +286,7 @@ def _grant(claim: str, row: list[Any]) -> Grant:
         reason.decode(),
         waited,
         length,
+        lane.decode(),
     )
 
 

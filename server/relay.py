@@ -49,6 +49,7 @@ class Feed:
         self.followers: set[Follower] = set()
         self.confirmed = False
         self.number = 0
+        self.lane = ""
         self.reason = ""
         self.told: tuple[int | None, float | None] | None = None
         self.rang = time.monotonic()
@@ -99,7 +100,7 @@ class Feed:
         view = await self._relay.read(self.response_id, start, least)
         self.owner = view.owner
         if view.status == "queued":
-            self.number, self.reason = view.number, view.reason
+            self.number, self.lane, self.reason = view.number, view.lane, view.reason
         return view
 
     def drop(self, follower: Follower) -> None:
@@ -114,9 +115,9 @@ class Feed:
             for follower in list(self.followers):
                 follower.waits(None, delay_ms / 1000, reason)
 
-    def tell_place(self, head: int, pace: float | None) -> None:
+    def tell_place(self, head: int, above: int, pace: float | None) -> None:
         """Tells the followers where the response waits, if that has changed."""
-        place = max(self.number - head + 1, 1)
+        place = max(self.number - (head or self.number) + 1, 1) + above
         eta = None if pace is None else round(place * pace, 1)
         if self.told == (place, eta):
             return
@@ -246,13 +247,13 @@ class Relay:
                 feed.gap()
 
     async def _tell_places(self) -> None:
-        waiting: dict[int, dict[str, list[Feed]]] = {}
+        waiting: dict[int, dict[tuple[str, str], list[Feed]]] = {}
         for feed in self._feeds.values():
             if feed.number and feed.owner:
-                owners = waiting.setdefault(partition_of(feed.response_id), {})
-                owners.setdefault(feed.owner, []).append(feed)
-        for partition, owners in waiting.items():
-            pace, heads = await self._queue.places(partition, list(owners))
-            for owner, feeds in owners.items():
+                queues = waiting.setdefault(partition_of(feed.response_id), {})
+                queues.setdefault((feed.lane, feed.owner), []).append(feed)
+        for partition, queues in waiting.items():
+            pace, heads = await self._queue.places(partition, list(queues))
+            for queue, feeds in queues.items():
                 for feed in feeds:
-                    feed.tell_place(heads[owner] or feed.number, pace)
+                    feed.tell_place(*heads[queue], pace)

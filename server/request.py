@@ -125,6 +125,7 @@ class Create(msgspec.Struct, kw_only=True):
     store: bool | None = None
     stream: bool | None = None
     background: bool | None = None
+    service_tier: Literal["auto", "default", "flex", "priority"] | None = None
     user: Annotated[str, Meta(max_length=512)] | None = None
     safety_identifier: Annotated[str, Meta(max_length=512)] | None = None
     prompt_cache_key: Annotated[str, Meta(max_length=512)] | None = None
@@ -181,7 +182,6 @@ _NEUTRAL: Final[dict[str, tuple[Any, ...]]] = {
     "prompt": (),
     "prompt_cache_options": (),
     "prompt_cache_retention": (),
-    "service_tier": ("auto", "default"),
     "stream_options": ({}, {"include_obfuscation": False}),
 }
 
@@ -273,6 +273,8 @@ def params_of(create: Create, default_model: str) -> dict[str, Any]:
     given = msgspec.to_builtins(create)
     left_out = {"type", "input", "stream", "idempotency_key", "stream_id"}
     params = {k: v for k, v in given.items() if v is not None and k not in left_out}
+    if params.get("service_tier") == "auto":
+        params["service_tier"] = "default"  # What is shown is the tier that was used.
     return params | {"model": model}
 
 

@@ -8,7 +8,14 @@ from typing import TYPE_CHECKING, Any, Final
 from jobs.codec import decode_event, decode_job
 from jobs.errors import Diverged, UnknownResponse
 from jobs.events import Transcript, lifecycle, terminal
-from jobs.keys import Partition, item_id, new_response_id, partition_of, pick_partition
+from jobs.keys import (
+    Partition,
+    item_id,
+    lane_of,
+    new_response_id,
+    partition_of,
+    pick_partition,
+)
 from jobs.keys import response_of as response_of_item
 from jobs.log import View, read, read_all
 from jobs.record import Job, Status
@@ -72,6 +79,7 @@ class Responses:
             idempotency_key=create.idempotency_key,
             fingerprint=fingerprint(body),
             fail_on_worker_death=_fails_on_death(create.metadata or {}),
+            lane=lane_of(params.get("service_tier"), self._catalog.model_lane(params["model"])),
         )
         self._metrics.submitted.labels(str(accepted.fresh).lower()).inc()
         return accepted

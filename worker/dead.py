@@ -59,9 +59,10 @@ async def _again(pipe: Pipe, queue: Queue, response_id: str) -> None:
     if data is None:
         raise UnknownResponse(response_id)
     old = decode_job(data)
+    lane = await pipe.call("HGET", Partition(partition).job(response_id), "lane")
     job = replace(old, id=new_response_id(partition), created_at=int(time.time()))
     events = [lifecycle(job, f"response.{kind}", "queued") for kind in ("created", "queued")]
-    accepted = await queue.submit(job, events)
+    accepted = await queue.submit(job, events, lane=(lane or b"").decode())
     await queue.unbury(partition, response_id.encode())
     print(f"{response_id} is asked again as {accepted.response_id}")
 

@@ -13,7 +13,8 @@ import asyncio
 import contextlib
 import random
 import secrets
-from typing import TYPE_CHECKING, Final
+from collections import Counter
+from typing import TYPE_CHECKING, Any, Final
 
 import structlog
 
@@ -71,6 +72,8 @@ class Worker:
         self._held: dict[Execution, asyncio.Task[None]] = {}
         self._freed = asyncio.Event()
         self._hurry = asyncio.Event()
+        # A pop that waits for a marker; it outlives a look that something else was the reason for.
+        self._blocked: asyncio.Future[Any] | None = None
         self._trouble = False
         # How many jobs may be taken between two beats, and have been.
         self._pace = UNPACED
@@ -104,16 +107,22 @@ class Worker:
 
     async def _claim_for_ever(self) -> None:
         woken: list[int] = list(self._partitions)
-        while True:
-            await self._room()
-            try:
-                if not await self._claim(woken):
-                    woken = await self._woken()
-                self._well()
-            except RedisTrouble as error:
-                self._unwell(error)
-                woken = list(self._partitions)
-                await asyncio.sleep(random.uniform(*TROUBLE_SECONDS))  # noqa: S311 - jitter
+        try:
+            while True:
+                await self._room()
+                self._freed.clear()
+                try:
+                    if not await self._claim(woken):
+                        woken = await self._woken()
+                    self._well()
+                except RedisTrouble as error:
+                    self._unwell(error)
+                    woken = list(self._partitions)
+                    await asyncio.sleep(random.uniform(*TROUBLE_SECONDS))  # noqa: S311 - jitter
+        finally:
+            if self._blocked is not None:
+                self._blocked.cancel()
+                await asyncio.wait({self._blocked})
 
     async def _room(self) -> None:
         """Returns when one more job can be held, and kept."""
@@ -136,7 +145,8 @@ class Worker:
             # A token is used until its claim was answered: where only the reply was lost, the
             # same token is handed the same jobs.
             token = self._tokens[number]
-            grants = await self._means.queue.claim(number, token, min(free, CLAIM_AT_ONCE))
+            most = min(free, CLAIM_AT_ONCE)
+            grants = await self._means.queue.claim(number, token, most, self._rooms())
             self._tokens[number] = secrets.token_hex(8)
             self._taken += len(grants)
             for grant in grants:
@@ -144,9 +154,34 @@ class Worker:
             found = found or bool(grants)
         return found
 
+    def _rooms(self) -> dict[str, int]:
+        """How many more there may be of each model that has a limit of its own.
+
+        What waits for a model without room stays in the queue, where it holds up nobody.
+        """
+        config, models = self._means.config, self._means.models
+        held = Counter(execution.grant.model for execution in self._held)
+        return {
+            name: max(endpoint.concurrency - held[name] - models.lent(name), 0)
+            for name, endpoint in config.endpoints.items()
+            if endpoint.concurrency < config.concurrency
+        }
+
     async def _woken(self) -> list[int]:
-        """Waits for a marker; the partitions in which to look."""
-        reply = await self._waiting.call("BLPOP", *self._wakes, WAKE_SECONDS)
+        """Waits for a marker, or for room that may be what was missing; where to look."""
+        if self._blocked is None:
+            pop = self._waiting.call("BLPOP", *self._wakes, WAKE_SECONDS)
+            self._blocked = asyncio.ensure_future(pop)
+        if self._rooms():
+            freed = asyncio.create_task(self._freed.wait(), name="freed")
+            try:
+                await asyncio.wait({self._blocked, freed}, return_when=asyncio.FIRST_COMPLETED)
+            finally:
+                freed.cancel()
+            if not self._blocked.done():
+                return list(self._partitions)  # The pop goes on: its marker is for the next time.
+        popped, self._blocked = self._blocked, None
+        reply = await popped
         # Without a marker look everywhere: one may have been lost.
         return list(self._partitions) if reply is None else [self._wakes[reply[0].decode()]]
 

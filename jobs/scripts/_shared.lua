@@ -5,6 +5,8 @@ local STRUCTURE_TTL = 30 * 24 * 3600 * 1000 -- of what is shared by jobs: no key
 local WAKE_BOUND = 64
 local DEAD_BOUND = 1000
 local PROMOTE_BOUND = 100 -- retries that become due in one claim
+local LONG_WAIT = 60 * 1000 -- after which a lower tier is overtaken so often only:
+local OVERTAKEN_BOUND = 3
 local ID_LENGTH = 40 -- of every id that jobs/keys.py makes
 
 -- Redis's own clock, in ms: no host clock decides anything.
@@ -13,16 +15,30 @@ local function now()
   return time[1] * 1000 + math.floor(time[2] / 1000)
 end
 
--- Makes an owner the last one to be served. A list that was emptied is a new one: its TTL is set again.
-local function join_ring(prefix, owner)
-  redis.call('RPUSH', prefix .. 'ring', owner)
-  redis.call('PEXPIRE', prefix .. 'ring', STRUCTURE_TTL)
+-- A lane is a tier and a model: "p:", "d:" or "f:" (priority, default, flex) and the model's name.
+-- "" is the default tier where models are not told apart, and all that an older program knows.
+-- Each lane has a ring of the owners who wait in it, and a list for each of them.
+local function ring_of(prefix, lane) return prefix .. (lane == '' and 'ring' or 'ring|' .. lane) end
+local function ready_of(prefix, lane, owner)
+  return prefix .. (lane == '' and 'ready:' or 'ready|' .. lane .. '|') .. owner
+end
+local function rank_of(lane) return ({ p = 1, f = 3 })[string.sub(lane, 1, 1)] or 2 end
+local function model_of(lane) return string.sub(lane, 3) end
+
+-- Makes an owner the last one to be served in a lane. A list that was emptied is a new one: its TTL is set again.
+local function join_ring(prefix, lane, owner)
+  local ring, lanes = ring_of(prefix, lane), prefix .. 'lanes'
+  redis.call('RPUSH', ring, owner)
+  redis.call('PEXPIRE', ring, STRUCTURE_TTL)
+  if not redis.call('LPOS', lanes, lane) then redis.call('RPUSH', lanes, lane) end
+  redis.call('PEXPIRE', lanes, STRUCTURE_TTL)
 end
 
 -- Puts an id into its owner's ready list, and the owner into the ring when the list was empty.
 -- Numbers in a list ascend, so a place is a difference and a lost id is one that was overtaken.
 local function enqueue(prefix, owner, id, front)
-  local ready, numbers = prefix .. 'ready:' .. owner, prefix .. 'numbers'
+  local lane, numbers = redis.call('HGET', prefix .. 'job:' .. id, 'lane') or '', prefix .. 'numbers'
+  local ready = ready_of(prefix, lane, owner)
   local head = front and redis.call('LINDEX', ready, 0)
   local first = head and redis.call('HGET', prefix .. 'job:' .. head, 'number')
   while head and not first do -- deleted meanwhile: without a number it would break the order
@@ -35,13 +51,13 @@ local function enqueue(prefix, owner, id, front)
     number = first - 1
     redis.call('LPUSH', ready, id)
   else
-    number = redis.call('HINCRBY', numbers, owner, 1)
+    number = redis.call('HINCRBY', numbers, lane == '' and owner or lane .. '|' .. owner, 1)
     redis.call('RPUSH', ready, id)
   end
   redis.call('HSET', prefix .. 'job:' .. id, 'number', number)
   redis.call('PEXPIRE', ready, STRUCTURE_TTL)
   redis.call('PEXPIRE', numbers, STRUCTURE_TTL)
-  if not redis.call('LPOS', prefix .. 'ring', owner) then join_ring(prefix, owner) end
+  if not redis.call('LPOS', ring_of(prefix, lane), owner) then join_ring(prefix, lane, owner) end
   if redis.call('LLEN', prefix .. 'wake') < WAKE_BOUND then
     redis.call('RPUSH', prefix .. 'wake', '1')
     redis.call('PEXPIRE', prefix .. 'wake', STRUCTURE_TTL)
@@ -88,9 +104,9 @@ end
 -- What a worker is told about a job that is now its own.
 local function grant(prefix, id, time)
   local job = prefix .. 'job:' .. id
-  local f = redis.call('HMGET', job, 'job', 'attempt', 'strikes', 'cancel', 'reason', 'submitted')
-  return { id, f[1] or '', tonumber(f[2] or 0), tonumber(f[3] or 0), tonumber(f[4] or 0),
-    f[5] or '', time - tonumber(f[6] or time), redis.call('LLEN', prefix .. 'log:' .. id) }
+  local f = redis.call('HMGET', job, 'job', 'attempt', 'strikes', 'cancel', 'reason', 'submitted', 'lane')
+  return { id, f[1] or '', tonumber(f[2] or 0), tonumber(f[3] or 0), tonumber(f[4] or 0), f[5] or '',
+    time - tonumber(f[6] or time), redis.call('LLEN', prefix .. 'log:' .. id), f[7] or '' }
 end
 
 -- Rings the bell with entries, or with their number alone where carrying them costs more than a read.

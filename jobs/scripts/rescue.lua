@@ -46,8 +46,9 @@ for _, id in ipairs(due(KEYS[1])) do
 end
 
 for _, id in ipairs(due(KEYS[3])) do
-  local f = redis.call('HMGET', prefix .. 'job:' .. id, 'status', 'owner', 'until', 'number')
-  local ready = prefix .. 'ready:' .. (f[2] or '')
+  local f = redis.call('HMGET', prefix .. 'job:' .. id, 'status', 'owner', 'until', 'number', 'lane')
+  local lane = f[5] or ''
+  local ready = ready_of(prefix, lane, f[2] or '')
   redis.call('ZADD', KEYS[3], time + ARGV[5], id)
   if not f[1] or (f[1] ~= 'queued' and f[1] ~= 'running') then
     redis.call('ZREM', KEYS[3], id)
@@ -62,8 +63,9 @@ for _, id in ipairs(due(KEYS[3])) do
     local overtaken = not first or tonumber(f[4] or 0) < first
     if overtaken and not redis.call('LPOS', ready, id) then
       requeue(id, f[2], true)
-    elseif not redis.call('LPOS', prefix .. 'ring', f[2]) then
-      join_ring(prefix, f[2])
+    elseif not redis.call('LPOS', ring_of(prefix, lane), f[2]) or not redis.call('LPOS', prefix .. 'lanes', lane) then
+      redis.call('LREM', ring_of(prefix, lane), 0, f[2])
+      join_ring(prefix, lane, f[2])
     end
   end
 end

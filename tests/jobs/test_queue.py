@@ -571,7 +571,7 @@ async def test_a_job_that_waits_is_not_queued_twice_by_being_inspected(
     assert 3 == await pipe.call("LLEN", NAMES.ready_prefix + "public")
 
 
-@pytest.mark.parametrize("key", [NAMES.ring, NAMES.leases, NAMES.wake, NAMES.numbers])
+@pytest.mark.parametrize("key", [NAMES.ring, NAMES.lanes, NAMES.leases, NAMES.wake, NAMES.numbers])
 async def test_a_lost_key_of_the_queue_loses_no_job_and_comes_back_with_a_ttl(
     pipe: Pipe, queue: Queue, key: str
 ) -> None:
@@ -741,11 +741,11 @@ async def test_a_deleted_response_is_gone_in_every_state(pipe: Pipe, queue: Queu
 async def test_a_place_is_a_jobs_number_less_the_heads_plus_one(pipe: Pipe, queue: Queue) -> None:
     jobs = [await submitted(queue, "a") for _ in range(5)]
     await claim_ids(queue, 2)
-    _, heads = await queue.places(0, ["a", "nobody"])
+    _, heads = await queue.places(0, [("", "a"), ("", "nobody")])
     number = (await read(pipe, jobs[4].id, 0, entries=0)).number
 
-    assert {"a": 3, "nobody": 0} == heads
-    assert 3 == number - heads["a"] + 1
+    assert {("", "a"): (3, 0), ("", "nobody"): (0, 0)} == heads
+    assert 3 == number - heads["", "a"][0] + 1
 
 
 async def test_the_pace_is_known_once_jobs_have_been_claimed_while_others_waited(

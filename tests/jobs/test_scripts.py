@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 import jobs.scripts as scripts_module
 from jobs.connect import Redis
 from jobs.errors import RedisFull
-from jobs.keys import new_response_id
+from jobs.keys import model_of, new_response_id
 from jobs.log import LogWriter, read
 from jobs.pipe import Argument, Pipe
 from jobs.queue import Queue
@@ -51,6 +51,7 @@ class Response:
 
     owner: str
     log: list[bytes]
+    lane: str = ""
     status: str = QUEUED
     claim: str = ""
     attempt: int = 0
@@ -86,19 +87,23 @@ class Model:
     keys: dict[str, tuple[str, str]] = field(default_factory=dict)
     tokens: dict[str, list[str]] = field(default_factory=dict)
 
-    def submit(self, id_: str, owner: str, key: str, body: str, fails: bool) -> list[Any]:
+    def submit(
+        self, id_: str, owner: str, key: str, body: str, fails: bool, lane: str
+    ) -> list[Any]:
         if id_ in self.all:
             return [b"accepted"]
         if key and key in self.keys and self.keys[key][0] in self.all:
             first, first_body = self.keys[key]
             return [b"same" if first_body == body else b"reused", first.encode()]
-        self.all[id_] = Response(owner, [b"created " + id_.encode()], fails=fails)
+        self.all[id_] = Response(owner, [b"created " + id_.encode()], lane, fails=fails)
         if key:
             self.keys[key] = (id_, body)
         return [b"accepted"]
 
-    def claim(self, token: str, count: int, granted: list[str]) -> None:
-        """Checks what was granted; which owner comes first is not the model's business."""
+    def claim(self, token: str, count: int, room: dict[str, int], granted: list[str]) -> None:
+        """Checks what was granted: the higher tier first, and no more of a model than there is
+        room for. Which owner comes first is not the model's business.
+        """
         if token in self.tokens:
             held = [id_ for id_ in self.tokens[token] if self._holds(id_, token)]
             assert held == granted
@@ -107,8 +112,16 @@ class Model:
             if one.status == QUEUED and one.delayed and one.due:
                 one.delayed = one.due = False
         free = [id_ for id_, one in self.all.items() if one.status == QUEUED and not one.delayed]
-        assert len(granted) == len(set(granted)) == min(count, len(free))
-        assert set(granted) <= set(free)
+        room = dict(room)
+        for id_ in granted:
+            fit = [one for one in free if room.get(model_of(self.all[one].lane), 1) > 0]
+            assert id_ in fit
+            assert rank(self.all[id_].lane) == min(rank(self.all[one].lane) for one in fit)
+            free.remove(id_)
+            if (model := model_of(self.all[id_].lane)) in room:
+                room[model] -= 1
+        left = [one for one in free if room.get(model_of(self.all[one].lane), 1) > 0]
+        assert len(granted) == count or (len(granted) < count and not left)
         for id_ in granted:
             self.all[id_].run(token)
             self.all[id_].attempt += 1
@@ -213,6 +226,11 @@ class Model:
         return one is not None and one.status == RUNNING and one.claim == claim
 
 
+def rank(lane: str) -> int:
+    """How far back a tier stands."""
+    return {"p": 1, "f": 3}.get(lane[:1], 2)
+
+
 Call = Callable[[], Awaitable[None]]
 
 LOOK = b"""
@@ -259,7 +277,7 @@ class Both:
         await call()
         await self.compare()
 
-    def submit(self, owner: str, key: str, body: str, fails: bool) -> Call:
+    def submit(self, owner: str, key: str, body: str, fails: bool, lane: str) -> Call:
         id_ = new_response_id(0)
         self.ids.append(id_)
 
@@ -267,28 +285,28 @@ class Both:
             names = [NAMES.job(id_), NAMES.log(id_)]
             names.append(NAMES.idempotency("all", key) if key else names[0])
             before = id_ in self.model.all
-            terms = [HOUR, HOUR, HOUR, 1000, int(fails)]
+            terms: list[Argument] = [HOUR, HOUR, HOUR, 1000, int(fails), lane]
             args: list[Argument] = [NAMES.prefix, id_, owner, b"job", body if key else "", *terms]
             reply = await self.pipe.run("submit", names, [*args, b"created " + id_.encode()])
-            expected = self.model.submit(id_, owner, key, body, fails)
+            expected = self.model.submit(id_, owner, key, body, fails, lane)
             assert expected == (reply[:1] if expected == [b"accepted"] else reply)
             if not before:
                 self._before.pop(id_, None)
 
         return call
 
-    def claim(self, token: str, count: int) -> Call:
+    def claim(self, token: str, count: int, **room: int) -> Call:
         async def call() -> None:
-            rows = await self.pipe.run(
-                "claim", [NAMES.ring, NAMES.claimed(token)], [NAMES.prefix, token, count, HOUR]
-            )
+            flat = [part for pair in room.items() for part in pair]
+            args: list[Argument] = [NAMES.prefix, token, count, HOUR, *flat]
+            rows = await self.pipe.run("claim", [NAMES.lanes, NAMES.claimed(token)], args)
             granted = [row[0].decode() for row in rows]
-            self.model.claim(token, count, granted)
+            self.model.claim(token, count, room, granted)
             self._hold(token, granted)
             for row in rows:
                 one = self.model.all[row[0].decode()]
                 assert (one.attempt, one.strikes, int(one.cancel)) == tuple(row[2:5])
-                assert len(one.log) == row[7]
+                assert (len(one.log), one.lane) == (row[7], row[8].decode())
 
         return call
 
@@ -425,6 +443,7 @@ class Both:
         assert {one.status for one in self.model.all.values()} <= set(ENDS)
 
 
+LANES = ["", "", "", "p:", "f:", "d:m", "f:m", "p:n"]
 STEPS = [
     *["submit", "submit", "claim", "claim", "append", "append", "append", "finish", "retry"],
     *[
@@ -452,10 +471,12 @@ async def step(both: Both, draw: Callable[..., Any]) -> None:
     if what == "submit":
         key = draw(st.sampled_from(["", "", "key"]))
         owner, body = draw(st.sampled_from("ab")), draw(st.sampled_from(["one", "one", "two"]))
-        await both.make(both.submit(owner, key, body, draw(st.booleans())))
+        lane = draw(st.sampled_from(LANES))
+        await both.make(both.submit(owner, key, body, draw(st.booleans()), lane))
         return
     if what == "claim":
-        await both.make(both.claim(f"c{len(both.calls)}", draw(st.integers(1, 3))))
+        room = {"m": draw(st.integers(0, 2))} if draw(st.booleans()) else {}
+        await both.make(both.claim(f"c{len(both.calls)}", draw(st.integers(1, 3)), **room))
         return
     if what == "rescue":
         await both.make(both.rescue(f"r{len(both.calls)}"))
@@ -567,7 +588,7 @@ def situations() -> list[Situation]:
         Situation("rescue", with_time, lambda pipe: Queue(pipe, TERMS).rescue(0, "rescuer")),
         Situation("delete", waiting, lambda pipe: Queue(pipe, TERMS).delete(job.id)),
         Situation("read", waiting, lambda pipe: read(pipe, job.id, 0)),
-        Situation("places", waiting, lambda pipe: Queue(pipe, TERMS).places(0, ["public"])),
+        Situation("places", waiting, lambda pipe: Queue(pipe, TERMS).places(0, [("", "public")])),
     ]
 
 

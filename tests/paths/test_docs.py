@@ -191,7 +191,15 @@ def test_every_script_and_every_key_is_documented() -> None:
     names = Partition(0)
     made = [
         *(names.job("x"), names.log("x"), names.bell("x"), names.idempotency("x", "y")),
-        *(names.ready_prefix, names.ring, names.wake, names.leases, names.delayed, names.open),
+        *(
+            names.ready_prefix,
+            names.ring,
+            names.lanes,
+            names.wake,
+            names.leases,
+            names.delayed,
+            names.open,
+        ),
         *(names.dead, names.numbers, names.cancels, names.epoch, names.claimed("x")),
         names.probe("x"),
     ]

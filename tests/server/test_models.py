@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from jobs.log import read
+from jobs.pipe import Pipe
 from tests.server.conftest import Client, Serve
 
 
@@ -47,3 +49,30 @@ async def test_without_a_file_any_name_is_passed_on(client: Client) -> None:
     assert "any" == (await (await client.post("/v1/responses", json=body)).json())["model"]
     assert 200 == (await client.get("/v1/models/simulation")).status
     assert 404 == (await client.get("/v1/models/any")).status
+
+
+@pytest.mark.parametrize(
+    ("asked", "used"),
+    [(None, "default"), ("auto", "default"), ("flex", "flex"), ("priority", "priority")],
+)
+async def test_a_tier_is_shown_and_is_the_lane(
+    listing: Client, pipe: Pipe, asked: str | None, used: str
+) -> None:
+    body = {"input": "x", "background": True, "service_tier": asked}
+    response = await (await listing.post("/v1/responses", json=body)).json()
+    assert used == response["service_tier"]
+    view = await read(pipe, response["id"], 0, entries=0)
+    assert f"{used[0]}:a/b" == view.lane
+
+
+async def test_a_place_is_told_with_what_comes_before_it(serve: Serve) -> None:
+    client = await serve()
+    async with client.ws_connect("/v1/responses") as ws:
+        for lane, tier in (("a", "priority"), ("b", "priority"), ("c", "flex"), ("d", "default")):
+            create = {"type": "response.create", "input": "x", "stream_id": lane}
+            await ws.send_json({**create, "service_tier": tier})
+        places: dict[str, int] = {}
+        while {"a": 1, "b": 2, "d": 3, "c": 4} != places:
+            event = await ws.receive_json(timeout=20)
+            if event["type"] == "holdline:queued":
+                places[event["stream_id"]] = event["position"]

@@ -142,7 +142,7 @@ fields = st.sampled_from([*Create.__struct_fields__, *_NEUTRAL, "response_id", "
         ({"presence_penalty": 3}, "presence_penalty", "invalid_value"),
         ({"max_tool_calls": 0}, "max_tool_calls", "invalid_value"),
         ({"include": ["usage"]}, "include[0]", "invalid_value"),
-        ({"service_tier": "flex"}, "service_tier", "unsupported_parameter"),
+        ({"service_tier": "scale"}, "service_tier", "invalid_value"),
         ({"prompt": {"id": "p"}}, "prompt", "unsupported_parameter"),
     ],
 )

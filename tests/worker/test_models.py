@@ -10,8 +10,14 @@ from pathlib import Path
 import pytest
 
 from jobs.environment import ConfigError
-from jobs.record import Status
+from jobs.keys import lane_of
+from jobs.log import read
+from jobs.pipe import Pipe
+from jobs.queue import Queue
+from jobs.record import Status, Terms
 from tests.fake_model import FakeModel
+from tests.jobs.given import a_job, opening
+from tests.system import System, wait_until
 from tests.worker.conftest import MakeDesk
 from tests.worker.desk import Desk, response, said
 from worker.config import load
@@ -127,3 +133,42 @@ def test_what_the_environment_lacks_is_named(tmp_path: Path) -> None:
     assert "sk-secret" == config.routes("m")[0].api_key
     assert "sk-secret" not in repr(config)
     assert [] == config.routes("other")
+
+
+async def ask(queue: Queue, model: str) -> str:
+    job = a_job(model=model)
+    await queue.submit(job, opening(job), lane=lane_of(None, model))
+    return job.id
+
+
+async def ended(pipe: Pipe, id_: str) -> None:
+    for _ in range(1000):
+        if (await read(pipe, id_, 0, entries=0)).status.ended:
+            return
+        await asyncio.sleep(0.02)
+    raise AssertionError("it did not end")
+
+
+async def test_a_model_at_its_limit_holds_up_nobody(
+    system: System, pipe: Pipe, tmp_path: Path
+) -> None:
+    """Three for one that takes one at a time, and one for another: that one need not wait."""
+    async with FakeModel(mode="headers") as one, FakeModel() as two:
+        path = file(tmp_path, one, two, "concurrency = 1")
+        queue = Queue(pipe, Terms())
+        slow = [await ask(queue, "one") for _ in range(3)]
+        await system.worker("", HOLDLINE_MODELS=path, HOLDLINE_MODEL="", HOLDLINE_CONCURRENCY="2")
+        await wait_until(lambda: one.calls)
+        quick = [await ask(queue, "two") for _ in range(3)]
+        for id_ in quick:
+            await ended(pipe, id_)
+        assert (1, 3) == (len(one.calls), len(two.calls))
+        states = [(await read(pipe, id_, 0, entries=0)).status for id_ in slow]
+        assert [Status.QUEUED, Status.QUEUED, Status.RUNNING] == sorted(states)
+        # Room is used the moment that it is there, not at the next look.
+        one.script["mode"] = "ok"
+        [running] = [id_ for id_, state in zip(slow, states, strict=True) if state == "running"]
+        await queue.cancel(running, 0, [])
+        for id_ in slow:
+            await ended(pipe, id_)
+        assert 3 == len(one.calls)

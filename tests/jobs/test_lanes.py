@@ -1,0 +1,164 @@
+"""Tiers and models in the queue: who comes first, who is never forgotten, who holds up nobody."""
+
+from __future__ import annotations
+
+import pytest
+
+from jobs.keys import lane_of
+from jobs.log import read
+from jobs.pipe import Pipe
+from jobs.queue import Queue
+from jobs.record import Status
+from tests.jobs.given import NAMES, TERMS, a_job, ending, inspect_now, opening, run_out, token
+
+
+@pytest.fixture
+def queue(pipe: Pipe) -> Queue:
+    return Queue(pipe, TERMS)
+
+
+async def waits(queue: Queue, tier: str = "default", model: str = "", owner: str = "a") -> str:
+    """The id of a job that waits."""
+    job = a_job(owner)
+    await queue.submit(job, opening(job), lane=lane_of(tier, model))
+    return job.id
+
+
+async def next_ids(queue: Queue, count: int = 1, **room: int) -> list[str]:
+    return [grant.response_id for grant in await queue.claim(0, token(), count, room)]
+
+
+async def has_waited(pipe: Pipe, *ids: str, minutes: int = 2) -> None:
+    """So long that it is overtaken a few times only."""
+    for id_ in ids:
+        await pipe.call("HINCRBY", NAMES.job(id_), "submitted", -60_000 * minutes)
+
+
+@pytest.mark.parametrize(
+    ("tier", "model", "lane"),
+    [
+        (None, "", ""),
+        ("auto", "", ""),
+        ("default", "m", "d:m"),
+        ("flex", "", "f:"),
+        ("priority", "a:b", "p:a:b"),
+    ],
+)
+def test_a_lane_is_a_tier_and_a_model(tier: str | None, model: str, lane: str) -> None:
+    assert lane == lane_of(tier, model)
+
+
+async def test_priority_comes_first_and_flex_last(queue: Queue) -> None:
+    tiers = ["flex", "default", "priority", "flex", "default", "priority"]
+    ids = [await waits(queue, tier) for tier in tiers]
+    assert [ids[i] for i in (2, 5, 1, 4, 0, 3)] == await next_ids(queue, 9)
+
+
+async def test_in_a_tier_owners_take_turns(queue: Queue) -> None:
+    for tier in ("flex", "priority"):
+        flood = [await waits(queue, tier, owner="flood") for _ in range(4)]
+        quiet = [await waits(queue, tier, owner="quiet") for _ in range(2)]
+        wanted = [flood[0], quiet[0], flood[1], quiet[1], flood[2], flood[3]]
+        assert wanted == await next_ids(queue, 9)
+
+
+async def test_models_of_a_tier_take_turns(queue: Queue) -> None:
+    one = [await waits(queue, model="one") for _ in range(3)]
+    two = [await waits(queue, model="two") for _ in range(3)]
+    assert [x for pair in zip(one, two, strict=True) for x in pair] == await next_ids(queue, 9)
+
+
+async def test_who_waits_for_a_full_model_holds_up_nobody(queue: Queue) -> None:
+    full = [await waits(queue, tier, "full") for tier in ("priority", "default", "default")]
+    free = [await waits(queue, tier, "free") for tier in ("default", "flex")]
+    plain = await waits(queue)
+    assert {*free, plain} == set(await next_ids(queue, 9, full=0))
+    assert [] == await next_ids(queue, 9, full=0)
+    assert full[:2] == await next_ids(queue, 9, full=2)
+    assert full[2:] == await next_ids(queue, 9)
+
+
+@pytest.mark.parametrize("tier", ["default", "flex"])
+async def test_who_has_waited_long_is_overtaken_three_times(
+    pipe: Pipe, queue: Queue, tier: str
+) -> None:
+    old = [await waits(queue, tier) for _ in range(2)]
+    fast = [await waits(queue, "priority") for _ in range(8)]
+    await has_waited(pipe, *old)
+    found = [id_ for _ in range(10) for id_ in await next_ids(queue)]
+    assert [*fast[:3], old[0], *fast[3:6], old[1], *fast[6:]] == found
+
+
+async def test_flex_is_not_starved_by_default(pipe: Pipe, queue: Queue) -> None:
+    flex = await waits(queue, "flex")
+    await has_waited(pipe, flex)
+    order: list[str] = []
+    while flex not in order:
+        assert len(order) < 5
+        await waits(queue)
+        await waits(queue)
+        order += await next_ids(queue)
+
+
+async def test_a_place_counts_what_comes_before_it(pipe: Pipe, queue: Queue) -> None:
+    """The tiers of one owner and model; what others wait for is not in it."""
+    for tier in ("default", "default", "flex", "priority"):
+        await waits(queue, tier, "m")
+    await waits(queue, "priority", "n")
+    await waits(queue, "priority", "m", owner="b")
+    last = await waits(queue, "flex", "m")
+    view = await read(pipe, last, 0, entries=0)
+    assert "f:m" == view.lane
+    _, heads = await queue.places(0, [("f:m", "a"), ("d:m", "a"), ("p:m", "a"), ("", "a")])
+    assert [(1, 3), (1, 1), (1, 0), (0, 0)] == list(heads.values())
+    assert 2 == view.number
+
+
+async def test_a_place_in_a_queue_that_tells_no_models_apart(queue: Queue) -> None:
+    for tier in ("priority", "default", "flex"):
+        await waits(queue, tier)
+    _, heads = await queue.places(0, [("f:", "a"), ("", "a"), ("p:", "a")])
+    assert [(1, 2), (1, 1), (1, 0)] == list(heads.values())
+
+
+async def test_what_comes_back_waits_in_its_lane(pipe: Pipe, queue: Queue) -> None:
+    """After a retry, a worker that stops, one that died, and an id that fell out of the queue."""
+    ids = [await waits(queue, "flex", "m") for _ in range(4)]
+    claims = {g.response_id: g for g in await queue.claim(0, token(), 9)}
+    assert {"m"} == {grant.model for grant in claims.values()}
+    await queue.retry(ids[0], claims[ids[0]].claim, 0, "why")
+    await queue.give_back(ids[1], claims[ids[1]].claim, "draining")
+    await run_out(pipe, ids[2])
+    await queue.rescue(0, token())
+    assert [] == await next_ids(queue, 9, m=0)
+    assert set(ids[:3]) == set(await next_ids(queue, 9))
+    lost = await waits(queue, "flex", "m")
+    await pipe.call("DEL", "holdline:{0}:ready|f:m|a", "holdline:{0}:ring|f:m", NAMES.lanes)
+    await inspect_now(pipe, lost)
+    await queue.rescue(0, token())
+    assert [lost] == await next_ids(queue, 9)
+    assert [] == await pipe.call("KEYS", "holdline:*ready*")
+
+
+async def test_a_lost_list_of_lanes_is_mended(pipe: Pipe, queue: Queue) -> None:
+    waiting = await waits(queue, "priority")
+    await pipe.call("DEL", NAMES.lanes)
+    assert [] == await next_ids(queue)
+    await inspect_now(pipe, waiting)
+    await queue.rescue(0, token())
+    assert [waiting] == await next_ids(queue)
+
+
+async def test_what_an_older_program_has_queued_is_claimed(pipe: Pipe, queue: Queue) -> None:
+    """It knows one lane, and does not say that something waits in it."""
+    old = await waits(queue)
+    await pipe.call("DEL", NAMES.lanes)
+    fast = await waits(queue, "priority")
+    assert [fast, old] == await next_ids(queue, 9)
+
+
+async def test_cancelled_in_its_lane(queue: Queue) -> None:
+    job = a_job("a")
+    await queue.submit(job, opening(job), lane="f:m")
+    assert await queue.cancel(job.id, 2, [ending(job, Status.CANCELLED)])
+    assert [] == await next_ids(queue, 9)
