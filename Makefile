@@ -10,7 +10,7 @@ SECONDS ?= 30
 
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
-PARTS := jobs server worker dev tests bench
+PARTS := holdline jobs server worker dev tests bench
 # A part that is missing must not hide the faults of the others.
 PRESENT = $(wildcard $(PARTS))
 TSC := tests/web/node_modules/.bin/tsc

@@ -48,6 +48,8 @@ KNOWN: Final[dict[str, str]] = {
     "HOLDLINE_PING_SECONDS": "the interval of pings on a socket",
     "HOLDLINE_MAX_BODY_BYTES": "the largest request or message",
     "HOLDLINE_ORIGINS": "the other sites whose pages may use the server",
+    "HOLDLINE_URL": "the server that the command holdline asks",
+    "HOLDLINE_TOKEN": "the token that the command holdline shows to the server",
 }
 
 
@@ -59,7 +61,7 @@ def check_names(environ: Mapping[str, str]) -> None:
     """Raises ConfigError for a HOLDLINE_ name that nobody knows, naming the nearest."""
     for name in sorted(environ):
         if name.startswith(PREFIX) and name not in KNOWN:
-            near = difflib.get_close_matches(name, KNOWN, n=1, cutoff=0.0)[0]
+            near = difflib.get_close_matches(name.upper(), KNOWN, n=1, cutoff=0.0)[0]
             raise ConfigError(f"{name} is not a setting; did you mean {near} ({KNOWN[near]})?")
 
 

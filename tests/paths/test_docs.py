@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from itertools import pairwise
 from math import inf, nextafter
 from pathlib import Path
+from textwrap import indent
 from typing import Any
 
 import aiohttp
@@ -35,6 +36,7 @@ ROOT = Path(__file__).parent.parent.parent
 README = (ROOT / "README.md").read_text()
 PROTOCOL = (ROOT / "docs/protocol.md").read_text()
 REDIS = (ROOT / "docs/redis.md").read_text()
+CLIENT = (ROOT / "docs/client.md").read_text()
 OPERATING = (ROOT / "docs/operating.md").read_text()
 DOCUMENTS = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
 ADDRESS = "http://127.0.0.1:8080"
@@ -303,12 +305,36 @@ async def test_the_readmes_curl_streams_an_answer(shared: Shared) -> None:
 
 @to_be_run
 async def test_the_readmes_sdk_example_prints_the_answer(shared: Shared) -> None:
-    (program,) = blocks(README, "python")
+    program, _ = blocks(README, "python")
     # "Later" is when the answer has begun; a cursor beyond the end of a log is refused.
     begun = "while not client.responses.retrieve(answer.id).output: pass\n# Later"
     program = program.replace("# Later", begun)
     output = await run(sys.executable, "-c", program.replace(ADDRESS, shared.server.url))
     assert re.fullmatch(r"(c\d+t\d+ ){20}", output)
+
+
+@to_be_run
+async def test_the_readmes_client_example_prints_the_answer(shared: Shared) -> None:
+    _, program = blocks(README, "python")
+    output = await run(sys.executable, "-c", program.replace(ADDRESS, shared.server.url))
+    assert re.fullmatch(r"(c\d+t\d+ ){20}", output)
+
+
+@to_be_run
+async def test_the_clients_examples_run_as_written(shared: Shared) -> None:
+    head, *examples = blocks(CLIENT, "python")
+    for example in examples:
+        body = indent(example, " " * 8)
+        using = f"    async with holdline.connect({shared.server.url!r}) as client:\n{body}"
+        program = f"{head}\nasync def main():\n{using}\nasyncio.run(main())"
+        await run(sys.executable, "-c", program)
+
+
+def test_every_exit_code_of_the_command_is_documented() -> None:
+    from holdline import __main__ as command
+
+    documented = {int(row[0]) for row in table(CLIENT, "The command")}
+    assert documented == {*range(7), command.INTERRUPTED, command.BROKEN_PIPE}
 
 
 @to_be_run

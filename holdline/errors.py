@@ -1,0 +1,70 @@
+"""What can go wrong, by who can do something about it.
+
+Error                 `code` is the server's where the server said it, see docs/protocol.md
+├── Refused           the request was not taken: mend it, or come back later
+├── Failed            the answer was begun and failed; what there is of it is in `answer.text`
+├── Restarted         text that an iteration has handed out does not count any more
+├── OutcomeUnknown    the line broke for too long to learn whether the request was accepted
+├── Unproven          the text is not the one of which the server keeps the proof
+└── Closed            there is no connection, and there will be none
+    └── Unreachable   nobody answered in time
+"""
+
+from __future__ import annotations
+
+
+class Error(Exception):
+    """The root. `status` is the HTTP status that belongs to `code`, 0 where there is none."""
+
+    def __init__(
+        self, code: str, message: str, *, status: int = 0, param: str | None = None
+    ) -> None:
+        super().__init__(message)
+        self.code = code
+        self.message = message
+        self.status = status
+        self.param = param
+
+    def __str__(self) -> str:
+        return f"{self.message} ({self.code})"
+
+
+class Refused(Error):
+    """The server, or this client before it, did not take the request; no model was called."""
+
+
+class Failed(Error):
+    """`response.failed`, or its loss: the answer will not be finished."""
+
+
+class Restarted(Error):
+    """The attempt whose text was being handed out is dead, and another one writes a new text.
+
+    Iterate over the same answer again: it begins with the first piece of the new text. `attempt`
+    counts from 1.
+    """
+
+    def __init__(self, attempt: int, reason: str) -> None:
+        super().__init__("restarted", "The text so far was taken back; the answer begins anew.")
+        self.attempt = attempt
+        self.reason = reason
+
+
+class OutcomeUnknown(Error):
+    """Ask again with the same idempotency key: it attaches to the answer, if there is one."""
+
+
+class Unproven(Error):
+    """The text was fetched twice and does not match its SHA-256; it is in `answer.text`."""
+
+
+class Closed(Error):
+    """The connection is closed for good; `close_code` is the WebSocket's, 1000 for `close`."""
+
+    def __init__(self, code: str, message: str, *, close_code: int = 1000, status: int = 0) -> None:
+        super().__init__(code, message, status=status)
+        self.close_code = close_code
+
+
+class Unreachable(Closed):
+    """No server has said welcome in time."""

@@ -1,0 +1,257 @@
+"""One answer, folded from its events.
+
+The state is at every moment the fold of a prefix of the response's log: an event that was seen is
+dropped, an event beyond the next one is not applied but reported, so a hole can neither be hidden
+nor filled with later text. `web/answer.js` is the same fold; both pass tests/vectors/answer.json.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass, field
+from enum import Enum
+from typing import Any, Final, Literal
+
+Status = Literal[
+    "sending", "queued", "in_progress", "completed", "incomplete", "failed", "cancelled"
+]
+
+ENDS: Final = frozenset({"completed", "incomplete", "failed", "cancelled"})
+_TERMINAL: Final = frozenset({"response.completed", "response.incomplete", "response.failed"})
+
+
+class Outcome(Enum):
+    """What became of an event."""
+
+    APPLIED = "applied"
+    SEEN = "seen"  # before, or after the end
+    GAP = "gap"  # events before it are missing: resume after `last`
+    IGNORED = "ignored"  # not of the log, and of no interest here
+
+
+@dataclass(frozen=True, slots=True)
+class Wait:
+    """Where the answer waits. `position` counts from 1; None while a retry is not yet due."""
+
+    position: int | None
+    eta_seconds: float | None
+    reason: str | None
+
+
+@dataclass(slots=True)
+class _Item:
+    id: str
+    texts: dict[int, str] = field(default_factory=dict)
+
+    @property
+    def text(self) -> str:
+        return "".join(text for _, text in sorted(self.texts.items()))
+
+
+class Fold:
+    """The answer so far. `last` is the last sequence number that need not be sent again.
+
+    `text` is all output text of the present attempt. `pieces` is that text in the order in which it
+    came, for those who hand it on: it only ever grows, until `generation` changes; then whatever
+    was handed on is void. Who begins in the middle has in `pieces` what came after, and has the
+    whole `text` only at the end.
+    """
+
+    def __init__(self, response_id: str | None = None, after: int = -1) -> None:
+        self.response_id = response_id
+        self.last = after
+        self.status: Status = "sending"
+        self.attempts = 0
+        self.model: str | None = None
+        self.wait: Wait | None = None
+        self.restart_reason = ""
+        self.response: dict[str, Any] | None = None
+        self.done_items: list[dict[str, Any]] = []
+        self.pieces: list[str] = []
+        self.generation = 0
+        self._items: dict[int, _Item] = {}
+        self._whole = after < 0
+        self._tip = (-1, -1)  # the part that grows: text behind it is not at the end of the text
+
+    @property
+    def ended(self) -> bool:
+        """True after the last event."""
+        return self.status in ENDS
+
+    @property
+    def text(self) -> str:
+        """All output text, in order, of the present attempt alone."""
+        return "".join(item.text for _, item in sorted(self._items.items()))
+
+    @property
+    def proof(self) -> dict[str, Any]:
+        """The `holdline` object of the last event."""
+        found = (self.response or {}).get("holdline")
+        return found if isinstance(found, dict) else {}
+
+    def apply(self, event: dict[str, Any]) -> Outcome:
+        """Takes one event; the caller resumes after `last` when the outcome is a gap."""
+        if event["type"] == "holdline:queued":
+            return self._queued(event)
+        number = event.get("sequence_number")
+        if not isinstance(number, int) or event["type"] == "holdline:ended":
+            return Outcome.IGNORED
+        if self.ended or number <= self.last:
+            return Outcome.SEEN
+        self.response_id = self.response_id or _id_in(event)
+        if number > self.last + 1:
+            return Outcome.GAP
+        self.last = number
+        self._fold(event)
+        return Outcome.APPLIED
+
+    def take_over(self, other: Fold) -> None:
+        """Hands on where another fold of the same log has stopped."""
+        self.pieces, self.generation = list(other.pieces), other.generation
+        self._settle(self.text)
+
+    def withdraw(self) -> None:
+        """Ends it here, before anybody has heard of it."""
+        if not self.ended:
+            self.status = "cancelled"
+
+    def fail(self) -> None:
+        """Ends it here, for a reason that is not in its log."""
+        if not self.ended:
+            self.status = "failed"
+
+    def verified(self) -> bool | None:
+        """Whether the text is the one that the proof was made of; None without a proof."""
+        text = self.text.encode("utf-8", "surrogatepass")
+        size, digest = self.proof.get("bytes"), self.proof.get("sha256")
+        if isinstance(size, int) and size != len(text):
+            return False
+        if not isinstance(digest, str):
+            return None
+        return hashlib.sha256(text).hexdigest() == digest.lower()
+
+    def _queued(self, event: dict[str, Any]) -> Outcome:
+        self.response_id = self.response_id or event.get("response_id")
+        if self.ended:
+            return Outcome.SEEN
+        if self.status == "sending":
+            self.status = "queued"
+        self.wait = Wait(event.get("position"), event.get("eta_seconds"), event.get("reason"))
+        return Outcome.APPLIED
+
+    def _fold(self, event: dict[str, Any]) -> None:
+        response = event.get("response") or {}
+        self.model = response.get("model") or self.model
+        match event["type"]:
+            case kind if kind in _TERMINAL:
+                self._end(response)
+            case "response.created" | "response.queued":
+                # A worker may have begun before the log says so; a status never goes back.
+                if self.status == "sending":
+                    running = response.get("status") == "in_progress"
+                    self.status = "in_progress" if running else "queued"
+            case "holdline:restarted":
+                self._restart(event.get("attempt"), event.get("reason") or "")
+            case "response.in_progress":
+                self._begun()
+            case "response.output_item.added":
+                self._begun()
+                self._put(event["output_index"], _Item((event.get("item") or {}).get("id") or ""))
+            case "response.output_item.done":
+                self.done_items.append(event.get("item") or {})
+            case "response.output_text.delta":
+                self._begun()
+                self._say(event, event.get("delta") or "")
+            case "response.output_text.done":
+                self._item(event).texts[event["content_index"]] = event.get("text") or ""
+                self._settle(self.text)
+            case _:
+                pass  # Counted all the same: it has a sequence number.
+
+    def _begun(self) -> None:
+        self.status = "in_progress"
+        self.wait = None
+        self.attempts = max(self.attempts, 1)
+
+    def _restart(self, attempt: int | None, reason: str) -> None:
+        # The next attempt starts from nothing: text of two is never mixed.
+        self._items.clear()
+        self.done_items.clear()
+        self.attempts = attempt or self.attempts + 1
+        self.restart_reason = reason
+        self._whole = True
+        self._tip = (-1, -1)
+        self._anew()
+        self._begun()
+
+    def _anew(self) -> None:
+        self.pieces = []
+        self.generation += 1
+
+    def _put(self, index: int, item: _Item) -> None:
+        before = self._items.get(index)
+        self._items[index] = item
+        if before is not None and before.text:
+            self._settle(self.text)
+
+    def _item(self, event: dict[str, Any]) -> _Item:
+        """The item of an event. One of another id at the same index takes its place."""
+        index, id_ = event["output_index"], event.get("item_id")
+        item = self._items.get(index)
+        if item is None or (id_ is not None and item.id != id_):
+            item = _Item(id_ or "")
+            self._put(index, item)
+        return item
+
+    def _say(self, event: dict[str, Any], delta: str) -> None:
+        texts, part = self._item(event).texts, event["content_index"]
+        texts[part] = texts.get(part, "") + delta
+        if (place := (event["output_index"], part)) >= self._tip:
+            self._tip = place
+            if delta:
+                self.pieces.append(delta)
+        else:
+            self._settle(self.text)
+
+    def _settle(self, text: str) -> None:
+        """Makes `pieces` add up to `text`, by growing if that is possible."""
+        said = "".join(self.pieces)
+        if not self._whole:
+            return  # What came before is unknown until the end.
+        if not text.startswith(said):
+            self._anew()
+            said = ""
+        if len(text) > len(said):
+            self.pieces.append(text[len(said) :])
+
+    def _end(self, response: dict[str, Any]) -> None:
+        status = response.get("status")
+        self.status = status if status in ENDS else "failed"
+        self.wait = None
+        self.response = response
+        self.attempts = self.proof.get("attempts", self.attempts)
+        # The output is the whole of the last attempt; only a failure may come without it, and then
+        # the partial text stays.
+        output = response.get("output")
+        if isinstance(output, list) and (output or self.status != "failed"):
+            self._items = _items_of(output)
+        text = self.text
+        if not self._whole and text.endswith("".join(self.pieces)):
+            return
+        self._whole = True
+        self._settle(text)
+
+
+def _id_in(event: dict[str, Any]) -> str | None:
+    found = (event.get("response") or {}).get("id") or event.get("response_id")
+    return found if isinstance(found, str) else None
+
+
+def _items_of(output: list[dict[str, Any]]) -> dict[int, _Item]:
+    items = {}
+    for index, item in enumerate(output):
+        if item.get("type") == "message":
+            parts = enumerate(item.get("content") or [])
+            texts = {at: p["text"] for at, p in parts if p.get("type") == "output_text"}
+            items[index] = _Item(item.get("id") or "", texts)
+    return items

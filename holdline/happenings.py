@@ -1,0 +1,62 @@
+"""What `Answer.events` tells, each as a type of its own."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+
+@dataclass(frozen=True, slots=True)
+class Accepted:
+    """The server keeps the request; from now on the answer is made, whoever is connected."""
+
+    id: str
+
+
+@dataclass(frozen=True, slots=True)
+class Queued:
+    """It waits. `position` counts from 1; None while a retry is not due, after `eta_seconds`."""
+
+    position: int | None
+    eta_seconds: float | None
+    reason: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """The next piece of the text."""
+
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Restarted:
+    """Drop all pieces so far: another attempt, counted from 1, writes a new text."""
+
+    attempt: int
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Item:
+    """An output item of the present attempt is done, as the standard shapes it."""
+
+    item: dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Connection:
+    """The line: `connecting`, `open`, `reconnecting` or `closed`. The answer goes on meanwhile."""
+
+    state: str
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """The last one. `status` is `completed`, `incomplete`, `failed` or `cancelled`."""
+
+    status: str
+    response: dict[str, Any] | None
+
+
+Happening = Accepted | Queued | Piece | Restarted | Item | Connection | Ended

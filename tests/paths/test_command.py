@@ -1,0 +1,273 @@
+"""`python -m holdline ask` as people use it: on a terminal, through a pipe, stopped and gone on."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import pty
+import signal
+import sys
+import zipfile
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from tests.fake_model import FakeModel
+from tests.jobs.proxy import Proxy
+from tests.paths.conftest import Shared
+from tests.system import ROOT, System, free_port, wait_until
+
+pytestmark = pytest.mark.timeout(60)
+
+
+@pytest.fixture
+async def model() -> AsyncIterator[FakeModel]:
+    async with FakeModel() as model:
+        yield model
+
+
+class Command:
+    """One run of the command; `shown` is what its terminal or its pipe has got."""
+
+    def __init__(self, process: asyncio.subprocess.Process, master: int | None) -> None:
+        self.process = process
+        self.shown = ""
+        self.errors = ""
+        self._master = master
+        self._reading: asyncio.Task[None] | None = None
+
+    @classmethod
+    async def start(cls, *arguments: str, url: str, tty: bool = False, stdin: str = "") -> Command:
+        environ = {k: v for k, v in os.environ.items() if not k.startswith("HOLDLINE_")}
+        master, slave = pty.openpty() if tty else (None, asyncio.subprocess.PIPE)
+        process = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-m", "holdline", "ask", *arguments),
+            cwd=ROOT,
+            env={**environ, "HOLDLINE_URL": url, "PYTHONUNBUFFERED": "1"},
+            stdin=asyncio.subprocess.PIPE,
+            stdout=slave,
+            stderr=slave if tty else asyncio.subprocess.PIPE,
+        )
+        assert process.stdin is not None
+        process.stdin.write(stdin.encode())
+        process.stdin.close()
+        if tty:
+            os.close(slave)
+        command = cls(process, master)
+        command._reading = asyncio.create_task(command._read())
+        return command
+
+    async def _read(self) -> None:
+        if self._master is None:
+            assert self.process.stdout is not None
+            assert self.process.stderr is not None
+            while data := await self.process.stdout.read(4096):
+                self.shown += data.decode()
+            self.errors = (await self.process.stderr.read()).decode()
+            return
+        loop, news = asyncio.get_running_loop(), asyncio.Event()
+        os.set_blocking(self._master, False)
+        loop.add_reader(self._master, news.set)
+        try:
+            with contextlib.suppress(OSError):  # the other end of the terminal is closed
+                while True:
+                    await news.wait()
+                    news.clear()
+                    with contextlib.suppress(BlockingIOError):
+                        self.shown += os.read(self._master, 4096).decode(errors="replace")
+        finally:
+            loop.remove_reader(self._master)
+            os.close(self._master)
+
+    async def end(self) -> int:
+        """The exit code, once all that it has written was read."""
+        assert self._reading is not None
+        await asyncio.wait_for(self._reading, 40)
+        return await asyncio.wait_for(self.process.wait(), 20)
+
+
+def tokens(text: str) -> list[int]:
+    """The numbers of the tokens in a text."""
+    return [int(word.partition("t")[2]) for word in text.split() if word.startswith("c")]
+
+
+async def test_a_pipe_gets_the_whole_text_and_nothing_else(shared: Shared) -> None:
+    command = await Command.start("-", url=shared.server.url, stdin=shared.prompt())
+    assert 0 == await command.end()
+    assert list(range(20)) == tokens(command.shown)
+    assert "" == command.errors
+
+
+async def test_a_terminal_is_shown_the_stream_and_the_id(shared: Shared) -> None:
+    command = await Command.start(
+        shared.prompt("mode=slow tokens=40 pace=0.05"), url=shared.server.url, tty=True
+    )
+    await wait_until(lambda: 3 < len(tokens(command.shown)) < 40)
+    assert 0 == await command.end()
+    assert "resp_" in command.shown
+    assert "40 tokens" in command.shown
+
+
+async def test_what_a_model_says_does_not_command_the_terminal(shared: Shared) -> None:
+    prompt = shared.prompt("say=a\x1b]0;owned\x07b")
+    command = await Command.start(prompt, url=shared.server.url, tty=True)
+    assert 0 == await command.end()
+    assert "a␛]0;owned␇b" in command.shown
+
+
+async def test_ctrl_c_says_how_to_go_on_and_so_it_does(shared: Shared) -> None:
+    prompt = shared.prompt("mode=slow tokens=60 pace=0.05")
+    command = await Command.start(prompt, "--stream", url=shared.server.url)
+    await wait_until(lambda: len(tokens(command.shown)) > 3)
+    command.process.send_signal(signal.SIGINT)
+    assert 130 == await command.end()
+    _, _, advice = command.errors.strip().partition("holdline ask ")
+    words = advice.split()
+    assert "--id" in words
+    assert "--after" in words
+    rest = await Command.start(*words, "--stream", url=shared.other.url)
+    assert 0 == await rest.end()
+    assert list(range(60)) == tokens(command.shown + rest.shown)
+    assert 1 == len(shared.calls(prompt))
+
+
+class Once(Proxy):
+    """Lets one connection through."""
+
+    async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.refuse = min(self.accepted, 1)
+        await super()._accept(reader, writer)
+
+
+async def test_ctrl_c_before_anything_was_accepted_says_the_key(shared: Shared) -> None:
+    command = await Command.start("x", url=f"http://127.0.0.1:{free_port()}", tty=True)
+    await wait_until(lambda: "connecting" in command.shown)
+    command.process.send_signal(signal.SIGINT)
+    assert 130 == await command.end()
+    async with Once(shared.server.url) as proxy:
+        proxy.drop_reply_after(b"holdline:welcome")
+        url = proxy.url.replace("redis", "http")
+        command = await Command.start(shared.prompt(), url=url, tty=True)
+        await wait_until(lambda: "reconnecting" in command.shown)
+        command.process.send_signal(signal.SIGINT)
+        assert 130 == await command.end()
+    assert "--key" in command.shown
+
+
+async def test_a_stopped_command_goes_on_although_its_socket_has_died(shared: Shared) -> None:
+    prompt = shared.prompt("mode=slow tokens=60 pace=0.05")
+    async with Proxy(shared.server.url) as proxy:
+        url = proxy.url.replace("redis", "http")
+        command = await Command.start(prompt, "--stream", url=url)
+        await wait_until(lambda: len(tokens(command.shown)) > 3)
+        command.process.send_signal(signal.SIGSTOP)
+        proxy.stop_forwarding()  # what a router does to a connection that it has forgotten
+        accepted = proxy.accepted
+        command.process.send_signal(signal.SIGCONT)
+        await wait_until(lambda: proxy.accepted > accepted)
+        proxy.forward_again()
+        assert 0 == await command.end()
+    assert list(range(60)) == tokens(command.shown)
+    assert 1 == len(shared.calls(prompt))
+
+
+async def test_a_server_killed_under_the_command_shows_on_the_status_line_only(
+    system: System, model: FakeModel
+) -> None:
+    port = str(free_port())
+    server = await system.server(HOLDLINE_PORT=port)
+    await system.worker(model.url)
+    command = await Command.start("mode=slow tokens=60 pace=0.05", "--stream", url=server.url)
+    await wait_until(lambda: len(tokens(command.shown)) > 3)
+    await server.kill()
+    await system.server(HOLDLINE_PORT=port)
+    assert 0 == await command.end()
+    assert (list(range(60)), "") == (tokens(command.shown), command.errors)
+    assert 1 == len(model.calls)
+
+
+async def test_a_restart_is_marked_in_a_stream_and_unseen_in_a_pipe(
+    system: System, model: FakeModel
+) -> None:
+    server = await system.server()
+    worker = await system.worker(model.url)
+    prompt = "mode=slow tokens=60 pace=0.05"
+    stream = await Command.start(prompt, "--stream", url=server.url)
+    plain = await Command.start(prompt, url=server.url)
+    await wait_until(lambda: len(tokens(stream.shown)) > 3 and len(model.open_calls) == 2)
+    await worker.kill()
+    await system.worker(model.url)
+    assert 0 == await stream.end()
+    assert 0 == await plain.end()
+    assert "worker_lost: the answer begins anew (attempt 2)" in stream.errors
+    assert list(range(60)) == tokens(stream.shown)[-60:]
+    assert list(range(60)) == tokens(plain.shown)
+
+
+@pytest.mark.parametrize(
+    ("script", "code", "word"),
+    [
+        ("mode=400", 1, "upstream_rejected"),
+        ("mode=length", 3, "max_output_tokens"),
+        ("mode=filtered", 3, "content_filter"),
+    ],
+)
+async def test_exit_codes(shared: Shared, script: str, code: int, word: str) -> None:
+    command = await Command.start(shared.prompt(script), url=shared.server.url)
+    assert code == await command.end()
+    assert word in command.errors
+
+
+async def test_wrong_usage_is_said_and_nothing_is_asked(shared: Shared) -> None:
+    for arguments, url in [
+        ((), shared.server.url),
+        (("x", "--id", "resp_1"), shared.server.url),
+        (("x",), "nowhere"),
+    ]:
+        command = await Command.start(*arguments, url=url)
+        assert 2 == await command.end()
+        assert "usage:" in command.errors
+
+
+async def test_the_wheel_holds_the_client_alone_and_runs_in_a_fresh_environment(
+    tmp_path: Path,
+) -> None:
+    async def run(*command: str) -> str:
+        process = await asyncio.create_subprocess_exec(
+            *command, cwd=tmp_path, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT
+        )
+        output, _ = await process.communicate()
+        assert 0 == process.returncode, output.decode()
+        return output.decode()
+
+    pip = ("-m", "pip", "--disable-pip-version-check", "--no-input")
+    await run(
+        *(sys.executable, *pip, "wheel", "--quiet", "--no-build-isolation", "--no-deps"),
+        *("--wheel-dir", ".", str(ROOT)),
+    )
+    (wheel,) = tmp_path.glob("holdline-*.whl")
+    with zipfile.ZipFile(wheel) as archive:
+        tops = {name.split("/")[0] for name in archive.namelist()}
+        (metadata,) = [name for name in archive.namelist() if name.endswith("METADATA")]
+        wants = [
+            line
+            for line in archive.read(metadata).decode().splitlines()
+            if line.startswith("Requires-Dist")
+        ]
+    assert {"holdline", metadata.split("/")[0]} == tops
+    assert ["aiohttp"] == [want.split()[1].split(">")[0] for want in wants]
+    await run(sys.executable, "-m", "venv", "--without-pip", "fresh")
+    python = str(tmp_path / "fresh/bin/python")
+    await run(sys.executable, *pip, "--python", python, "install", "--no-deps", str(wheel))
+    (site,) = (tmp_path / "fresh/lib").glob("python*/site-packages")
+    # aiohttp is there already: a test needs no network.
+    for place in sys.path:
+        if place.endswith("site-packages"):
+            (site / "rest.pth").write_text(place)
+    assert "holdline ask" in await run(python, "-m", "holdline", "--help")
+    said = await run(str(tmp_path / "fresh/bin/holdline"), "ask", "--help")
+    assert "--after" in said
+    where = await run(python, "-c", "import holdline; print(holdline.__file__, holdline.__all__)")
+    assert str(site) in where

@@ -1,0 +1,283 @@
+"""The Python client against real servers, workers and Redis: whatever dies, the answer comes."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import signal
+from collections.abc import AsyncIterator
+from functools import partial
+
+import pytest
+
+import holdline
+from holdline import errors, happenings
+from tests.fake_model import FakeModel
+from tests.jobs.proxy import Proxy
+from tests.paths.conftest import Shared
+from tests.system import System, free_port, wait_until
+
+pytestmark = pytest.mark.timeout(60)
+
+
+@pytest.fixture
+async def model() -> AsyncIterator[FakeModel]:
+    async with FakeModel() as model:
+        yield model
+
+
+def whole(text: str, tokens: int = 20) -> bool:
+    """All tokens of one call, in order."""
+    words = text.split()
+    calls = {word.partition("t")[0] for word in words}
+    return len(calls) == 1 and [w.partition("t")[2] for w in words] == [*map(str, range(tokens))]
+
+
+async def test_an_answer_streams_and_is_proven(shared: Shared) -> None:
+    async with holdline.connect(shared.server.url) as client:
+        answer = client.ask(shared.prompt("mode=slow"))
+        pieces = [piece async for piece in answer]
+    assert len(pieces) > 3
+    assert whole("".join(pieces))
+    assert ("".join(pieces), "completed", True) == (answer.text, answer.status, answer.verified)
+    assert answer.usage is not None
+    assert 20 == answer.usage["output_tokens"]
+    assert answer.response is not None
+    assert answer.id == answer.response["id"]
+
+
+async def test_twenty_asks_share_one_socket_and_each_has_its_own_answer(shared: Shared) -> None:
+    prompts = [shared.prompt("mode=slow") for _ in range(20)]
+    async with holdline.connect(shared.server.url) as client:
+        texts = await asyncio.gather(*map(client.ask, prompts))
+    assert [True] * 20 == [whole(text) for text in texts]
+    assert 20 == len(set(texts))
+    assert [1] * 20 == [len(shared.calls(prompt)) for prompt in prompts]
+
+
+async def test_a_conversation_goes_on_and_an_answer_is_followed_by_its_id(shared: Shared) -> None:
+    async with holdline.connect(shared.server.url) as client:
+        first = client.ask(shared.prompt())
+        await first
+        prompt = shared.prompt()
+        second = client.ask(prompt, previous_response_id=first.id)
+        await second
+        assert second.id is not None
+        async with holdline.connect(shared.other.url) as elsewhere:
+            again = elsewhere.follow(second.id)
+            assert second.text == "".join([piece async for piece in again])
+            rest = elsewhere.follow(second.id, after=second.last - 6)
+            pieces = "".join([piece async for piece in rest])
+            assert second.text == rest.text
+            assert second.text.endswith(pieces)
+            assert second.text == await elsewhere.follow(second.id, after=second.last)
+    (call,) = shared.calls(prompt)
+    assert ["user", "assistant", "user"] == [m["role"] for m in call.body["messages"]]
+
+
+async def test_refusals_and_failures_have_the_servers_code(shared: Shared) -> None:
+    async with holdline.connect(shared.server.url) as client:
+        with pytest.raises(errors.Refused) as refused:
+            await client.ask("x", temperature=9)
+        assert ("invalid_value", "temperature") == (refused.value.code, refused.value.param)
+        with pytest.raises(errors.Failed) as failed:
+            await client.ask(shared.prompt("mode=400"))
+        assert "upstream_rejected" == failed.value.code
+        with pytest.raises(errors.Failed) as unknown:
+            await client.follow("resp_000" + "0" * 32)
+        assert "response_not_found" == unknown.value.code
+        cut = client.ask(shared.prompt("mode=length"))
+        await cut
+        assert ("incomplete", "max_output_tokens") == (cut.status, cut.incomplete_reason)
+
+
+async def test_a_cancel_ends_it_and_keeps_what_there_is(shared: Shared) -> None:
+    async with holdline.connect(shared.server.url) as client:
+        answer = client.ask(shared.prompt("mode=slow tokens=2000"))
+        async for _ in answer:
+            answer.cancel()
+            break
+        await answer
+    assert "cancelled" == answer.status
+    assert answer.text.startswith("c")
+
+
+async def test_a_server_killed_in_mid_answer_costs_no_piece_and_no_call(
+    system: System, model: FakeModel
+) -> None:
+    port = str(free_port())
+    server = await system.server(HOLDLINE_PORT=port)
+    await system.worker(model.url)
+    async with holdline.connect(server.url) as client:
+        answer = client.ask("mode=slow tokens=60 pace=0.05")
+        pieces = []
+        async for piece in answer:
+            pieces.append(piece)
+            if len(pieces) == 5:
+                await server.kill()
+                await system.server(HOLDLINE_PORT=port)
+    assert whole("".join(pieces), 60)
+    assert 1 == len(model.calls)
+    assert answer.verified
+
+
+async def test_a_restarting_server_says_so_and_the_client_comes_back(
+    system: System, model: FakeModel
+) -> None:
+    port = str(free_port())
+    server = await system.server(HOLDLINE_PORT=port)
+    await system.worker(model.url)
+    async with holdline.connect(server.url) as client:
+        answer = client.ask("mode=slow tokens=40 pace=0.05")
+        told: list[happenings.Happening] = []
+        async for happening in answer.events():
+            told.append(happening)
+            if isinstance(happening, happenings.Piece) and server.popen.poll() is None:
+                server.signal(signal.SIGTERM)
+                await server.wait()
+                server = await system.server(HOLDLINE_PORT=port)
+                break
+        text = await answer
+    assert whole(text, 40)
+    assert 1 == len(model.calls)
+
+
+async def test_a_line_that_is_cut_again_and_again_brings_every_piece_once(shared: Shared) -> None:
+    async with Proxy(shared.server.url) as proxy:
+        async with holdline.connect(proxy.url.replace("redis", "http")) as client:
+            answers = [client.ask(shared.prompt("mode=slow tokens=80")) for _ in range(5)]
+            for cut in range(1, 5):
+                await wait_until(partial(said, cut * 30, answers))
+                proxy.reset()
+            await asyncio.gather(*answers)
+        assert [True] * 5 == [whole(answer.text, 80) for answer in answers]
+        assert [True] * 5 == [answer.verified for answer in answers]
+        assert proxy.accepted > 2
+
+
+async def test_a_lost_acceptance_makes_no_second_answer(shared: Shared) -> None:
+    prompt = shared.prompt("mode=slow")
+    async with Proxy(shared.server.url) as proxy:
+        async with holdline.connect(proxy.url.replace("redis", "http")) as client:
+            proxy.drop_next_reply()
+            text = await client.ask(prompt)
+        assert 2 == proxy.accepted
+    assert whole(text)
+    assert 1 == len(shared.calls(prompt))
+
+
+async def test_a_line_that_says_nothing_any_more_is_found_dead_and_replaced(
+    shared: Shared,
+) -> None:
+    async with Proxy(shared.server.url) as proxy:
+        url = proxy.url.replace("redis", "http")
+        async with holdline.connect(url, ping_seconds=0.2) as client:
+            answer = client.ask(shared.prompt("mode=slow tokens=60"))
+            async for _ in answer:
+                break
+            proxy.stop_forwarding()
+            client.probe()
+            await wait_until(lambda: client.state == "reconnecting")
+            proxy.forward_again()
+            assert whole(await answer, 60)
+
+
+async def test_a_dead_attempt_is_taken_back_and_never_spliced(
+    system: System, model: FakeModel
+) -> None:
+    server = await system.server()
+    doomed = await system.worker(model.url)
+    async with holdline.connect(server.url) as client:
+        answer = client.ask("mode=slow tokens=100 pace=0.05")
+        told = asyncio.create_task(_all(answer))
+        with pytest.raises(errors.Restarted) as restarted:
+            async for _ in answer:
+                if doomed.popen.poll() is None:
+                    await doomed.kill()
+                    await system.worker(model.url)
+                    model.script = {"pace": 0}
+        assert (2, "worker_lost") == (restarted.value.attempt, restarted.value.reason)
+        again = "".join([piece async for piece in answer])
+        happened = await told
+    assert whole(again, 100)
+    assert again == answer.text
+    (at,) = [i for i, h in enumerate(happened) if isinstance(h, happenings.Restarted)]
+    assert again == "".join(h.text for h in happened[at:] if isinstance(h, happenings.Piece))
+    assert isinstance(happened[-1], happenings.Ended)
+
+
+def said(least: int, answers: list[holdline.Answer]) -> bool:
+    return all(len(answer.text) > least for answer in answers)
+
+
+async def _all(answer: holdline.Answer) -> list[happenings.Happening]:
+    return [happening async for happening in answer.events()]
+
+
+async def test_who_waits_is_told_where(system: System, model: FakeModel) -> None:
+    server = await system.server()
+    async with holdline.connect(server.url) as client:
+        first, second = client.ask("one"), client.ask("two")
+        telling = asyncio.create_task(_all(second))
+        await wait_until(lambda: second.queue is not None and second.queue.position == 2)
+        await system.worker(model.url)
+        happened = await telling
+        await first
+    assert isinstance(happened[0], happenings.Connection)
+    assert happenings.Queued in map(type, happened)
+    assert isinstance(happened[-1], happenings.Ended)
+    assert "completed" == happened[-1].status
+
+
+class Liar(Proxy):
+    """Says a wrong proof, so many times."""
+
+    lies = 0
+
+    async def _pass(self, data: bytes, writer: asyncio.StreamWriter) -> None:
+        if self.lies and b'"sha256":"' in data:
+            self.lies -= 1
+            data = re.sub(rb'"sha256":"....', b'"sha256":"0000', data)
+        await super()._pass(data, writer)
+
+
+async def test_what_does_not_match_its_proof_is_fetched_again_and_then_said(
+    shared: Shared,
+) -> None:
+    async with (
+        Liar(shared.server.url) as proxy,
+        holdline.connect(proxy.url.replace("redis", "http")) as client,
+    ):
+        proxy.lies = 1
+        answer = client.ask(shared.prompt())
+        text = "".join([piece async for piece in answer])
+        assert (True, text) == (answer.verified, answer.text)
+        proxy.lies = 2
+        doubted = client.follow(answer.id or "")
+        with pytest.raises(errors.Unproven):
+            await doubted
+        assert (False, text, "completed") == (doubted.verified, doubted.text, doubted.status)
+
+
+async def test_nobody_waits_for_ever() -> None:
+    with pytest.raises(errors.Unreachable):
+        async with holdline.connect(f"http://127.0.0.1:{free_port()}", timeout=0.3):
+            pass
+
+
+async def test_a_refused_upgrade_is_final(shared: Shared) -> None:
+    with pytest.raises(errors.Closed) as closed:
+        async with holdline.connect(f"{shared.server.url}/nowhere/v1/responses", timeout=20):
+            pass
+    assert 404 == closed.value.status
+
+
+async def test_a_closed_client_leaves_nobody_waiting(shared: Shared) -> None:
+    async with holdline.connect(shared.server.url) as client:
+        answer = client.ask(shared.prompt("mode=slow tokens=500"))
+        async for _ in answer:
+            break
+    with pytest.raises(errors.Closed):
+        await answer
+    with pytest.raises(errors.Closed):
+        await client.ask("too late")
