@@ -60,6 +60,13 @@ _POSITIONAL: Final[dict[int, tuple[str, tuple[str, ...], dict[str, Any]]]] = {
     4: ("response.content_part.done", ("item_id", "output_index", "content_index", "part"), {}),
     5: ("response.output_item.added", ("output_index", "item"), {}),
     6: ("response.output_item.done", ("output_index", "item"), {}),
+    7: ("response.function_call_arguments.delta", ("item_id", "output_index", "delta"), {}),
+    8: (
+        "response.reasoning_text.delta",
+        ("item_id", "output_index", "content_index", "delta"),
+        {},
+    ),
+    9: ("response.refusal.delta", ("item_id", "output_index", "content_index", "delta"), {}),
 }
 _CODES: Final = {kind: code for code, (kind, _, _) in _POSITIONAL.items()}
 _TRAVELLING: Final = {

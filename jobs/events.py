@@ -1,8 +1,6 @@
-"""The standard's events and the response object; what a log adds up to.
+"""The response object, and the events that hold one; what they hold of output is in `items`.
 
 An event here is what a log entry holds: the standard's fields without `sequence_number`.
-`Transcript` folds events back into output items. Server, worker and rescue use the same fold, so
-what a client is told of a response never depends on who tells it.
 """
 
 from __future__ import annotations
@@ -13,12 +11,9 @@ from typing import TYPE_CHECKING, Any, Final
 from .record import Status
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
-
     from .codec import Event
+    from .items import Item
     from .record import Job
-
-Item = dict[str, Any]
 
 _TERMINAL: Final = {
     Status.COMPLETED: "response.completed",
@@ -136,136 +131,6 @@ def output_text(output: list[Item]) -> str:
         if item.get("type") == "message"
         for part in item.get("content", [])
         if part.get("type") == "output_text"
-    )
-
-
-class Transcript:
-    """The output items that the events so far add up to.
-
-    `output` holds the items of the last attempt alone. `next_index` is the first output index that
-    no attempt has used: an index is never used twice, because the official accumulators refuse it.
-    """
-
-    def __init__(self, events: Iterable[Event] = ()) -> None:
-        self._items: dict[int, Item] = {}
-        self._open: set[int] = set()
-        self.next_index = 0
-        self.end: Event | None = None
-        self.last: dict[str, Any] | None = None
-        for event in events:
-            self.add(event)
-
-    @property
-    def output(self) -> list[Item]:
-        """The items of the last attempt, in the order of their indexes."""
-        return [self._items[index] for index in sorted(self._items)]
-
-    def add(self, event: Event) -> None:
-        """Takes the next event of the log."""
-        match event["type"]:
-            case "response.output_item.added" | "response.output_item.done" as kind:
-                index = event["output_index"]
-                self._items[index] = _copy(event["item"])
-                self.next_index = max(self.next_index, index + 1)
-                (self._open.add if kind.endswith("added") else self._open.discard)(index)
-            case "response.content_part.added":
-                self._items[event["output_index"]]["content"].append(dict(event["part"]))
-            case "response.output_text.delta":
-                part = self._items[event["output_index"]]["content"][event["content_index"]]
-                part["text"] += event["delta"]
-            case "holdline:restarted":
-                self._items.clear()
-                self._open.clear()
-            case kind if "response" in event:
-                self.last = event["response"]
-                if kind in TERMINAL_TYPES:
-                    self.end = event
-            case _:
-                pass  # what a done event says, the deltas have said
-
-    def close(self) -> list[Event]:
-        """The events that end the items that were left open, as incomplete.
-
-        Append them before a restart or an end: an item that was added and never done makes the
-        official accumulators refuse the whole response.
-        """
-        events: list[Event] = []
-        for index in sorted(self._open):
-            item = _copy(self._items[index])
-            item["status"] = "incomplete"
-            for content_index, part in enumerate(item.get("content", [])):
-                events.extend(part_done(item["id"], index, content_index, part))
-            events.append(
-                {"type": "response.output_item.done", "output_index": index, "item": item}
-            )
-        for event in events:
-            self.add(event)
-        return events
-
-
-def part_done(item_id: str, index: int, content_index: int, part: dict[str, Any]) -> list[Event]:
-    """The two events that end a part of text."""
-    place = {"item_id": item_id, "output_index": index, "content_index": content_index}
-    return [
-        {"type": "response.output_text.done", **place, "text": part["text"], "logprobs": []},
-        {"type": "response.content_part.done", **place, "part": part},
-    ]
-
-
-def message_added(item_id: str, index: int) -> list[Event]:
-    """The two events that begin a message of one part of text."""
-    item = {
-        "id": item_id,
-        "type": "message",
-        "status": "in_progress",
-        "role": "assistant",
-        "content": [],
-    }
-    place = {"item_id": item_id, "output_index": index, "content_index": 0}
-    return [
-        {"type": "response.output_item.added", "output_index": index, "item": item},
-        {"type": "response.content_part.added", **place, "part": text_part("")},
-    ]
-
-
-def text_delta(item_id: str, index: int, delta: str) -> Event:
-    """One more piece of text."""
-    return {
-        "type": "response.output_text.delta",
-        "item_id": item_id,
-        "output_index": index,
-        "content_index": 0,
-        "delta": delta,
-        "logprobs": [],
-    }
-
-
-def message_done(item_id: str, index: int, text: str, status: str) -> list[Event]:
-    """The three events that end a message; `status` is `completed` or `incomplete`."""
-    part = text_part(text)
-    item = {
-        "id": item_id,
-        "type": "message",
-        "status": status,
-        "role": "assistant",
-        "content": [part],
-    }
-    return [
-        *part_done(item_id, index, 0, part),
-        {"type": "response.output_item.done", "output_index": index, "item": item},
-    ]
-
-
-def text_part(text: str) -> dict[str, Any]:
-    """A part of output text."""
-    return {"type": "output_text", "text": text, "annotations": [], "logprobs": []}
-
-
-def _copy(item: Item) -> Item:
-    return (
-        {**item, "content": [dict(part) for part in item["content"]]}
-        if "content" in item
-        else dict(item)
     )
 
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from jobs.codec import decode_event, decode_job
 from jobs.errors import Diverged, UnknownResponse
-from jobs.events import Transcript, lifecycle, terminal
+from jobs.events import lifecycle, terminal
 from jobs.keys import (
     Partition,
     item_id,
@@ -19,6 +19,7 @@ from jobs.keys import (
 from jobs.keys import response_of as response_of_item
 from jobs.log import View, read, read_all
 from jobs.record import Job, Status
+from jobs.transcript import Transcript
 
 from . import models
 from .items import stored

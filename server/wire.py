@@ -13,7 +13,8 @@ import msgspec
 
 from jobs.codec import decode_event
 from jobs.errors import Undecodable
-from jobs.events import TERMINAL_TYPES, Transcript
+from jobs.events import TERMINAL_TYPES
+from jobs.transcript import Transcript
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -2,12 +2,16 @@
 
 A payload may hold several things at once: a piece of text and the reason for stopping, or the
 usage alone. What has no meaning for an answer (roles, ids, empty deltas) yields nothing.
+
+Servers differ where the format's documents are silent. Reasoning has three names and, at one of
+them, a shape of its own inside `content`; calls come without an index, without an id, with all
+their arguments at once, or with arguments that are no string.
 """
 
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Final
 
 import jiter
@@ -20,11 +24,46 @@ class Text:
     """A piece of the answer. It can be encoded: no half of a surrogate pair is in it."""
 
     text: str
+    logprobs: list[dict[str, Any]] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """A piece of the model's refusal to answer."""
+
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Reasoning:
+    """A piece of what the model thinks before it answers."""
+
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """A piece of a call of a function.
+
+    `key` tells the calls of a stream apart; what is "" is not told by this piece.
+    """
+
+    key: int
+    call_id: str
+    name: str
+    arguments: str
+
+
+@dataclass(frozen=True, slots=True)
+class Annotation:
+    """Something about the text so far, in the standard's words: the source of a statement."""
+
+    fields: dict[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
 class Thinking:
-    """The model is at work on something that is not the answer's text."""
+    """The model is at work on something that cannot be shown."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +80,8 @@ class Stopped:
     reason: str
 
 
-Piece = Text | Thinking | Usage | Stopped
+Said = Text | Refusal | Reasoning | Call | Annotation | Thinking
+Piece = Said | Usage | Stopped
 
 
 class Malformed(Exception):
@@ -56,7 +96,9 @@ class Chunks:
     """Reads the payloads of one stream, in order."""
 
     def __init__(self) -> None:
-        self._high = ""
+        self._text = _Halves()
+        self._thought = _Halves()
+        self._calls = _Calls()
 
     def read(self, payload: bytes) -> list[Piece]:
         """The pieces of a payload that is not `DONE`.
@@ -74,8 +116,7 @@ class Chunks:
         pieces: list[Piece] = []
         if choices:
             self._choice(choices[0], pieces)
-        usage = chunk.get("usage")
-        if isinstance(usage, dict):
+        if isinstance(usage := chunk.get("usage"), dict):
             pieces.append(Usage(usage))
         return pieces
 
@@ -86,28 +127,159 @@ class Chunks:
         if not isinstance(delta, dict):
             raise Malformed("a delta that is not an object")
         reason = choice.get("finish_reason")
-        # A refusal is what the model answers: for whom it is written, it is text.
-        text = delta.get("content") or delta.get("refusal") or ""
-        if not isinstance(text, str) or not isinstance(reason, str | None):
-            raise Malformed("text or reason that is not a string")
-        text = self._encodable(text, last=reason is not None)
-        if text:
-            pieces.append(Text(text))
-        elif delta.get("reasoning_content") or delta.get("reasoning") or delta.get("tool_calls"):
+        if not isinstance(reason, str | None):
+            raise Malformed("a reason that is not a string")
+        last = reason is not None
+        text, thought = _content(delta)
+        if thought := self._thought.joined(thought, last=last):
+            pieces.append(Reasoning(thought))
+        if text := self._text.joined(text, last=last):
+            pieces.append(Text(text, _logprobs(choice.get("logprobs"))))
+        if refusal := _string(delta, "refusal"):
+            pieces.append(Refusal(_encodable(refusal)))
+        pieces += self._calls.read(delta)
+        pieces += _annotations(delta.get("annotations"))
+        if not pieces and delta.get("reasoning_details"):
             pieces.append(Thinking())
         if reason:
             pieces.append(Stopped(reason))
 
-    def _encodable(self, text: str, *, last: bool) -> str:
-        """The text with each pair of surrogates joined, also across two chunks, and each lone one
-        replaced: JSON can escape half a character, UTF-8 cannot write one.
-        """
+
+@dataclass(slots=True)
+class _Halves:
+    """Joins each pair of surrogates, also across two pieces, and replaces each lone one: JSON can
+    escape half a character, UTF-8 cannot write one.
+    """
+
+    _high: str = ""
+
+    def joined(self, text: str, *, last: bool) -> str:
+        """The text, with the half that the piece before it has left."""
         if not self._high and text.isascii():
             return text
         text, self._high = self._high + text, ""
         if text and "\ud800" <= text[-1] <= "\udbff" and not last:
             text, self._high = text[:-1], text[-1]
-        return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
+        return _encodable(text)
+
+
+@dataclass(slots=True)
+class _Calls:
+    """Tells the calls of a stream apart, whatever the server says of them."""
+
+    _number: int = -1
+    _by_index: dict[int, int] = field(default_factory=dict)
+    _ids: dict[int, str] = field(default_factory=dict)
+    _halves: dict[int, _Halves] = field(default_factory=dict)
+
+    def read(self, delta: dict[str, Any]) -> list[Piece]:
+        calls = delta.get("tool_calls") or []
+        if not isinstance(calls, list):
+            raise Malformed("calls that are not a list")
+        return [self._call(call) for call in calls]
+
+    def _call(self, call: Any) -> Call:
+        if not isinstance(call, dict):
+            raise Malformed("a call that is not an object")
+        function = call.get("function") or {}
+        if not isinstance(function, dict):
+            raise Malformed("a function that is not an object")
+        call_id, name = _string(call, "id"), _string(function, "name")
+        arguments = function.get("arguments") or ""
+        if isinstance(arguments, dict):
+            arguments = json.dumps(arguments)  # one family sends the object itself
+        if not isinstance(arguments, str):
+            raise Malformed("arguments that are not a string")
+        key = self._key(call.get("index"), call_id, name)
+        arguments = self._halves.setdefault(key, _Halves()).joined(arguments, last=False)
+        return Call(key, _encodable(call_id), _encodable(name), arguments)
+
+    def _key(self, index: Any, call_id: str, name: str) -> int:
+        """A new number for a new call: one of an index, or an id, that was not there before."""
+        known = self._by_index.get(index) if isinstance(index, int) else None
+        if known is None and not isinstance(index, int) and self._number >= 0:
+            known = next((key for key, id_ in self._ids.items() if call_id == id_), None)
+            if known is None and not call_id and not name:
+                known = self._number
+        another = known is not None and call_id and self._ids.get(known, "") not in ("", call_id)
+        if known is None or another:
+            self._number += 1
+            known = self._number
+        if isinstance(index, int):
+            self._by_index[index] = known
+        if call_id:
+            self._ids[known] = call_id
+        return known
+
+
+def _content(delta: dict[str, Any]) -> tuple[str, str]:
+    """The text and the reasoning of a delta."""
+    content = delta.get("content") or ""
+    # The same reasoning may be there under two names.
+    thought = _string(delta, "reasoning_content") or _string(delta, "reasoning")
+    if isinstance(content, str):
+        return content, thought
+    if not isinstance(content, list):
+        raise Malformed("content that is neither a string nor a list")
+    text = ""
+    for part in content:
+        if not isinstance(part, dict):
+            raise Malformed("a part that is not an object")
+        if isinstance(inner := part.get("thinking"), list):
+            thought += "".join(_string(one, "text") for one in inner if isinstance(one, dict))
+        else:
+            text += _string(part, "text")
+    return text, thought
+
+
+def _string(holder: dict[str, Any], name: str) -> str:
+    value = holder.get(name) or ""
+    if not isinstance(value, str):
+        raise Malformed(f"{name} that is not a string")
+    return value
+
+
+def _encodable(text: str) -> str:
+    if text.isascii():
+        return text
+    return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
+
+
+def _logprobs(given: Any) -> list[dict[str, Any]] | None:
+    content = given.get("content") if isinstance(given, dict) else None
+    if not isinstance(content, list) or not all(isinstance(one, dict) for one in content):
+        return None
+    return [
+        _logprob(one) | {"top_logprobs": [_logprob(top) for top in one.get("top_logprobs") or ()]}
+        for one in content
+    ] or None
+
+
+def _logprob(given: dict[str, Any]) -> dict[str, Any]:
+    value = given.get("logprob")
+    encoded = given.get("bytes")
+    return {
+        "token": _encodable(str(given.get("token", ""))),
+        "logprob": float(value) if isinstance(value, int | float) else 0.0,
+        "bytes": encoded if isinstance(encoded, list) else [],
+    }
+
+
+def _annotations(given: Any) -> list[Piece]:
+    """Sources on the web; the standard has them flat, chat completions nested."""
+    pieces: list[Piece] = []
+    for one in given if isinstance(given, list) else ():
+        cited = one.get("url_citation") if isinstance(one, dict) else None
+        if isinstance(cited, dict) and isinstance(cited.get("url"), str):
+            where = {name: _index(cited.get(name)) for name in ("start_index", "end_index")}
+            title = _encodable(str(cited.get("title") or ""))
+            url = _encodable(cited["url"])
+            pieces.append(Annotation({"type": "url_citation", **where, "url": url, "title": title}))
+    return pieces
+
+
+def _index(value: Any) -> int:
+    return value if isinstance(value, int) and value >= 0 else 0
 
 
 def _parse(payload: bytes) -> Any:

@@ -9,9 +9,10 @@ import structlog
 
 from jobs.codec import decode_event, decode_job
 from jobs.errors import Undecodable
-from jobs.events import Transcript, terminal
+from jobs.events import terminal
 from jobs.log import LogWriter, View, read_all
 from jobs.record import Job
+from jobs.transcript import Transcript
 
 from .flusher import Flusher
 from .outcome import Finished, Policy, decide

@@ -16,7 +16,7 @@ import contextlib
 import logging
 import random
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from enum import Enum
 from typing import TYPE_CHECKING, Any, assert_never
 
@@ -24,30 +24,25 @@ import structlog
 
 from jobs.codec import decode_job
 from jobs.errors import Fenced, Gone, Undecodable, UnknownResponse
-from jobs.events import (
-    Transcript,
-    lifecycle,
-    message_added,
-    message_done,
-    restarted,
-    terminal,
-)
+from jobs.events import lifecycle, restarted, terminal
 from jobs.keys import item_id
 from jobs.log import LogWriter
 from jobs.pipe import ended
 from jobs.record import Job, Status
+from jobs.transcript import Transcript
 
 from . import prompt, usage
-from .chunks import Stopped, Text, Thinking, Usage
+from .chunks import Stopped, Usage
 from .ending import close, error_of, look
 from .flusher import Flusher, LogLost
+from .messages import UnsupportedInput
 from .model import ModelError
-from .outcome import CAUSES, Finished, RetryAfter, Then, decide
+from .outcome import CAUSES, Finished, RetryAfter, Then, cause_of, decide
+from .output import NotAllowed, Output, TooLong
 from .patience import patiently
 
 if TYPE_CHECKING:
     from jobs.codec import Event
-    from jobs.events import Item
     from jobs.queue import Grant
 
     from .means import Means
@@ -61,30 +56,6 @@ class Stop(Enum):
     CANCEL = "cancel"
     GIVE_BACK = "give back"
     LOST = "lost"
-
-
-@dataclass(slots=True)
-class _Message:
-    """The answer so far: one item of text, which exists from its first piece on."""
-
-    item_id: str
-    index: int
-    pieces: list[str] = field(default_factory=list)
-    size: int = 0
-
-    @property
-    def text(self) -> str:
-        return "".join(self.pieces)
-
-    def fit(self, text: str, most: int) -> str:
-        """As much of the text as keeps the answer within `most` bytes; it is part of it now."""
-        size = len(text) if text.isascii() else len(text.encode())
-        if self.size + size > most:
-            text = text.encode()[: most - self.size].decode(errors="ignore")
-            size = len(text.encode())
-        self.pieces.append(text)
-        self.size += size
-        return text
 
 
 @dataclass(slots=True)
@@ -167,9 +138,6 @@ class Execution:
         grant, means = self.grant, self._means
         opening, transcript, length = await self._opening(job)
         writer = LogWriter(means.pipe, grant.response_id, grant.claim, length)
-        index = transcript.next_index
-        item = item_id("msg", grant.response_id, grant.attempt, index, grant.claim)
-        message = _Message(item, index)
         async with Flusher(
             writer,
             on_cancel=lambda: self.stop(Stop.CANCEL),
@@ -183,16 +151,23 @@ class Execution:
             flusher.add(*opening)
             # Only a call that the log knows of is made: attempts in the log are calls of the model.
             await flusher.drain()
+            output = Output(
+                flusher,
+                self._item_id,
+                index=transcript.next_index,
+                most=means.config.max_output_bytes,
+                functions=prompt.functions(job.params),
+            )
             call = _Call(began=time.monotonic())
-            await self._ask(job, message, flusher, call)
+            await self._ask(job, output, flusher, call)
             call.ended = time.monotonic()
             flusher.check()
             if self._stopped is Stop.GIVE_BACK and call.cause == "cancelled":
                 await self._give_back()
             else:
-                await self._apply(self._verdict(call, message), job, message, flusher, call)
+                await self._apply(self._verdict(call, output), job, output, flusher, call)
 
-    def _verdict(self, call: _Call, message: _Message) -> Finished | RetryAfter:
+    def _verdict(self, call: _Call, output: Output) -> Finished | RetryAfter:
         if self._stopped is Stop.CANCEL and CAUSES[call.cause].then is Then.RETRY:
             # It broke while it was being cancelled: nobody waits for another attempt.
             call.cause = "cancelled"
@@ -208,7 +183,7 @@ class Execution:
             "attempt ended",
             cause=call.cause,
             seen=call.seen,
-            bytes=message.size,
+            bytes=output.size,
             retry_ms=verdict.delay_ms if isinstance(verdict, RetryAfter) else None,
             **self._timing(call),
         )
@@ -218,7 +193,7 @@ class Execution:
         self,
         verdict: Finished | RetryAfter,
         job: Job,
-        message: _Message,
+        output: Output,
         flusher: Flusher,
         call: _Call,
     ) -> None:
@@ -230,11 +205,11 @@ class Execution:
                 last = terminal(
                     job,
                     verdict.status,
-                    output=_ending(message, flusher, verdict),
+                    output=output.end(completed=verdict.status is Status.COMPLETED),
                     attempts=self.grant.attempt,
                     timing=self._timing(call),
                     completed_at=int(time.time()),  # only ever shown
-                    usage=self._usage(job, call, message),
+                    usage=self._usage(job, call, output.size),
                     error=error_of(verdict),
                     incomplete=verdict.reason,
                     model=call.model,
@@ -263,12 +238,12 @@ class Execution:
             opening.append(started)
         return opening, transcript, view.length
 
-    async def _ask(self, job: Job, message: _Message, flusher: Flusher, call: _Call) -> None:
+    async def _ask(self, job: Job, output: Output, flusher: Flusher, call: _Call) -> None:
         """Calls the model; what came of it is in `call`, also when the call was cancelled."""
         if self._stopped is not None:
             return
         calling = self._calling = asyncio.create_task(
-            self._call(job, message, flusher, call), name="model call"
+            self._call(job, output, flusher, call), name="model call"
         )
         try:
             await asyncio.wait({calling})
@@ -276,35 +251,29 @@ class Execution:
             self._calling = None
             await ended(calling)
 
-    async def _call(self, job: Job, message: _Message, flusher: Flusher, call: _Call) -> None:
-        config = self._means.config
+    async def _call(self, job: Job, output: Output, flusher: Flusher, call: _Call) -> None:
         try:
             async with self._means.models.answer(job) as answer:
                 call.model = answer.model
                 while pieces := await answer.next():
                     for piece in pieces:
                         match piece:
-                            case Text(text):
-                                if call.first is None:
-                                    call.first = time.monotonic()
-                                    flusher.add(*message_added(message.item_id, message.index))
-                                fits = message.fit(text, config.max_output_bytes)
-                                if fits:
-                                    flusher.say(message.item_id, message.index, fits)
-                                if len(fits) < len(text):
-                                    call.cause = "output_too_long"
-                                    return
                             case Usage(counts):
                                 call.counts = counts
                             case Stopped(reason):
-                                call.cause = _cause(reason)
+                                call.cause = cause_of(reason)
                                 call.seen = "finish_reason"
-                            case Thinking():
-                                pass
+                            case _:
+                                call.first = call.first or time.monotonic()
+                                output.take(piece)
                     if flusher.full:
                         await flusher.room()
-        except prompt.UnsupportedInput:
+        except UnsupportedInput:
             call.cause = "unsupported_input"
+        except TooLong:
+            call.cause = "output_too_long"
+        except NotAllowed:
+            call.cause, call.seen = "tool_not_allowed", ""
         except ModelError as error:
             call.cause, call.seen, call.retry_after = error.code, error.seen, error.retry_after
 
@@ -349,14 +318,18 @@ class Execution:
             seconds=self._means.patience,
         )
 
-    def _usage(self, job: Job, call: _Call, message: _Message) -> dict[str, Any] | None:
+    def _usage(self, job: Job, call: _Call, size: int) -> dict[str, Any] | None:
         if call.counts is not None:
             return usage.counted(call.counts)
-        if call.seen == "finish_reason" or not message.pieces:
+        if call.seen == "finish_reason" or not size:
             return None
         # The call ended before its provider could count; what it cost so far can be told roughly.
         arguments = prompt.completion(job, default_model=self._means.config.model)
-        return usage.estimated(prompt.characters(arguments), len(message.text))
+        return usage.estimated(prompt.characters(arguments), size)
+
+    def _item_id(self, prefix: str, index: int) -> str:
+        grant = self.grant
+        return item_id(prefix, grant.response_id, grant.attempt, index, grant.claim)
 
     def _timing(self, call: _Call) -> dict[str, int]:
         """The receipt, in ms; `first_token_ms` is there if there was a first token."""
@@ -367,21 +340,3 @@ class Execution:
         here = time.monotonic() - self._claimed
         timing["total_ms"] = self.grant.waited_ms + round(1000 * here)
         return timing
-
-
-def _ending(message: _Message, flusher: Flusher, verdict: Finished) -> list[Item]:
-    """Ends the message in the log; the response's output."""
-    completed = verdict.status is Status.COMPLETED
-    if not message.pieces:
-        if not completed:
-            return []
-        # An answer without a word is an answer: clients expect one message.
-        flusher.add(*message_added(message.item_id, message.index))
-    status = "completed" if completed else "incomplete"
-    done = message_done(message.item_id, message.index, message.text, status)
-    flusher.add(*done)
-    return [done[-1]["item"]]
-
-
-def _cause(reason: str) -> str:
-    return reason if reason in ("stop", "length", "content_filter") else "upstream_stopped"

@@ -14,11 +14,11 @@ from __future__ import annotations
 import asyncio
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Final, Self
+from typing import TYPE_CHECKING, Any, Final, Self
 
 from jobs.codec import encode_event
 from jobs.errors import Diverged, Fenced, HoldlineError
-from jobs.events import text_delta
+from jobs.items import delta
 from jobs.pipe import ended
 
 from .patience import PATIENCE_SECONDS, patiently
@@ -27,11 +27,15 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
     from jobs.codec import Event
+    from jobs.items import Place
     from jobs.log import LogWriter
     from jobs.record import Status
 
 # At most four bytes a character: no delta is larger than 16 KB.
 DELTA_CHARACTERS: Final = 4096
+# Log probabilities are many times the size of what they are about.
+MOST_LOGPROBS: Final = 64
+LOGPROB_BYTES: Final = 40
 # One script that holds up the others for a few ms at most.
 BATCH_BYTES: Final = 262_144
 # A minute without Redis at a usual model's pace is a tenth of it.
@@ -46,11 +50,21 @@ class LogLost(HoldlineError):
 
 @dataclass(slots=True)
 class _Run:
-    """Text of one item that has gathered."""
+    """Text of one place that has gathered."""
 
-    item_id: str
-    index: int
+    place: Place
     pieces: list[str]
+    logprobs: list[Any]
+
+    def deltas(self) -> list[Event]:
+        """The events that say it."""
+        text = "".join(self.pieces)
+        cuts = range(0, len(text), DELTA_CHARACTERS)
+        said = [text[at : at + DELTA_CHARACTERS] for at in cuts]
+        return [
+            delta(self.place, piece, None if number else self.logprobs)
+            for number, piece in enumerate(said)
+        ]
 
 
 class Flusher:
@@ -109,15 +123,19 @@ class Flusher:
         self._gathered.extend(events)
         self._something.set()
 
-    def say(self, item_id: str, index: int, text: str) -> None:
-        """Appends text to an item soon; several pieces may become one delta."""
+    def say(self, place: Place, text: str, logprobs: list[Any] | None = None) -> None:
+        """Appends text to a place soon; several pieces may become one delta."""
         last = self._gathered[-1] if self._gathered else None
-        if isinstance(last, _Run) and last.index == index:
+        if isinstance(last, _Run) and last.place == place and len(last.logprobs) < MOST_LOGPROBS:
             last.pieces.append(text)
         else:
-            self._gathered.append(_Run(item_id, index, [text]))
-        self._gathered_size += len(text)
-        self._unsent += len(text)
+            self._gathered.append(last := _Run(place, [text], []))
+        size = len(text)
+        if logprobs:
+            last.logprobs += logprobs
+            size += LOGPROB_BYTES * sum(1 + len(token["top_logprobs"]) for token in logprobs)
+        self._gathered_size += size
+        self._unsent += size
         if self._unsent > UNSENT_BYTES:
             self._room.clear()
         self._something.set()
@@ -185,13 +203,7 @@ class Flusher:
         gathered, self._gathered, self._gathered_size = self._gathered, [], 0
         for what in gathered:
             if isinstance(what, _Run):
-                text = "".join(what.pieces)
-                self._entries += [
-                    encode_event(
-                        text_delta(what.item_id, what.index, text[at : at + DELTA_CHARACTERS])
-                    )
-                    for at in range(0, len(text), DELTA_CHARACTERS)
-                ]
+                self._entries += map(encode_event, what.deltas())
             else:
                 self._entries.append(encode_event(what))
         self._measure()

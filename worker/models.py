@@ -90,7 +90,7 @@ class Models:
     async def answer(self, job: Job) -> AsyncIterator[Begun]:
         """The answer of the job's model, or of its first fallback that begins one.
 
-        Raises: ModelError, also from within; prompt.UnsupportedInput.
+        Raises: ModelError, also from within; UnsupportedInput.
         """
         asked = self._config.routes(job.params.get("model"))
         if not asked:

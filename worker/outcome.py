@@ -102,6 +102,11 @@ CAUSES: Final[dict[str, Cause]] = {
     "upstream_stopped": Cause(
         Then.RETRY, f"The model stopped for a reason that is not known here. {_TRY_LATER}"
     ),
+    "tool_not_allowed": Cause(
+        Then.RETRY,
+        "The model called a function that the request does not allow. "
+        "Allow it, or describe better when to call which.",
+    ),
     "log_lost": Cause(Then.RETRY, f"Redis lost a part of this response. {_TRY_LATER}"),
     "worker_error": Cause(
         Then.RETRY, "The worker met an error of its own. Try again; if it lasts, tell the operator."
@@ -119,7 +124,20 @@ CAUSES: Final[dict[str, Cause]] = {
     ),
 }
 
+# Calls of functions end an answer as its last word does: what follows is the client's turn.
+_REASONS: Final = {
+    "stop": "stop",
+    "tool_calls": "stop",
+    "function_call": "stop",
+    "length": "length",
+    "content_filter": "content_filter",
+}
 _INCOMPLETE_REASON: Final = {"length": "max_output_tokens", "content_filter": "content_filter"}
+
+
+def cause_of(finish_reason: str) -> str:
+    """The row for a provider's reason for stopping."""
+    return _REASONS.get(finish_reason, "upstream_stopped")
 
 
 @dataclass(frozen=True, slots=True)

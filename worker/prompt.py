@@ -1,47 +1,31 @@
 """The standard's request -> the arguments of a chat completion.
 
-    instructions              -> a system message, first
-    context, oldest first     -> what was said in earlier turns
-    input                     -> what is asked now: a string, or messages
-    temperature, top_p, ...   -> the same names
-    max_output_tokens         -> max_tokens; see `LIMIT`
-
-One function a kind of item: tools, images and formats will be further ones.
+instructions              -> a system message, first
+context, oldest first     -> what was said in earlier turns
+input                     -> what is asked now: a string, or items
+temperature, top_p, ...   -> the same names
+max_output_tokens         -> max_tokens; see `LIMIT`
+tools, tool_choice        -> the same, as chat completions nest them
+text.format               -> response_format
+reasoning.effort          -> reasoning_effort
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
+from .messages import messages
+
 if TYPE_CHECKING:
     from jobs.record import Job
-
-Message = dict[str, Any]
 
 # Every compatible server knows the old name, and few know the new one. OpenAI's own endpoint knows
 # both, but its reasoning models refuse the old one.
 LIMIT: Final = "max_tokens"
 OPENAI_LIMIT: Final = "max_completion_tokens"
+LOGPROBS: Final = "message.output_text.logprobs"
 
-_ROLES: Final = {
-    "system": "system",
-    # `developer` is the newer word for the same rank; most compatible servers refuse it.
-    "developer": "system",
-    "user": "user",
-    "assistant": "assistant",
-}
 _SAME_NAME: Final = ("temperature", "top_p", "presence_penalty", "frequency_penalty")
-# type of a part -> the field that holds its text
-_TEXT_PARTS: Final = {
-    "input_text": "text",
-    "output_text": "text",
-    "text": "text",
-    "refusal": "refusal",
-}
-
-
-class UnsupportedInput(Exception):
-    """An item that this version cannot show to a model; the message names its type only."""
 
 
 def completion(job: Job, *, default_model: str, limit: str = LIMIT) -> dict[str, Any]:
@@ -52,7 +36,7 @@ def completion(job: Job, *, default_model: str, limit: str = LIMIT) -> dict[str,
     params = job.params
     arguments: dict[str, Any] = {
         "model": params.get("model") or default_model,
-        "messages": _messages(job),
+        "messages": messages(_items(job)),
         "stream": True,
         "stream_options": {"include_usage": True},
     }
@@ -61,41 +45,91 @@ def completion(job: Job, *, default_model: str, limit: str = LIMIT) -> dict[str,
             arguments[name] = params[name]
     if params.get("max_output_tokens") is not None:
         arguments[limit] = params["max_output_tokens"]
-    return arguments
+    if LOGPROBS in (params.get("include") or ()):
+        arguments |= {"logprobs": True, "top_logprobs": params.get("top_logprobs") or 0}
+    if effort := (params.get("reasoning") or {}).get("effort"):
+        arguments["reasoning_effort"] = effort
+    return arguments | _tools(params) | _text(params.get("text") or {})
+
+
+def functions(params: dict[str, Any]) -> frozenset[str]:
+    """The names of the functions that the model may call."""
+    return frozenset(tool["name"] for tool in _allowed(params))
 
 
 def characters(arguments: dict[str, Any]) -> int:
     """How many characters of text these arguments show to the model."""
-    return sum(len(message["content"]) for message in arguments["messages"])
+    return sum(len(_text_of(message["content"])) for message in arguments["messages"])
 
 
-def _messages(job: Job) -> list[Message]:
-    messages: list[Message] = []
-    if job.params.get("instructions"):
-        messages.append({"role": "system", "content": job.params["instructions"]})
-    asked = job.params.get("input", "")
+def _text_of(content: str | list[dict[str, Any]] | None) -> str:
+    if isinstance(content, list):
+        return "".join(part.get("text", "") for part in content)
+    return content or ""
+
+
+def _items(job: Job) -> list[dict[str, Any]]:
+    params = job.params
+    asked = params.get("input", "")
     items = [{"role": "user", "content": asked}] if isinstance(asked, str) else asked
-    for item in [*job.context, *items]:
-        message = _message(item)
-        # What was cut before its first word says nothing, and some servers refuse it.
-        if message["content"] or message["role"] != "assistant":
-            messages.append(message)
-    return messages
+    rules = params.get("instructions")
+    first = [{"role": "system", "content": rules}] if rules else []
+    return [*first, *job.context, *items]
 
 
-def _message(item: dict[str, Any]) -> Message:
-    kind = item.get("type", "message")
-    if kind != "message" or item.get("role") not in _ROLES:
-        raise UnsupportedInput(f"item of type {kind}")
-    content = item.get("content") or ""
-    # One string and not a list of parts: the form that every compatible server takes.
-    text = content if isinstance(content, str) else "".join(map(_part, content))
-    return {"role": _ROLES[item["role"]], "content": text}
+def _allowed(params: dict[str, Any]) -> list[dict[str, Any]]:
+    """The tools that count: some servers know no `allowed_tools`, so the others are not shown."""
+    tools: list[dict[str, Any]] = params.get("tools") or []
+    choice = params.get("tool_choice")
+    if choice == "none":
+        return []
+    if isinstance(choice, dict):
+        named = choice["tools"] if choice["type"] == "allowed_tools" else [choice]
+        names = {one["name"] for one in named}
+        return [tool for tool in tools if tool["name"] in names]
+    return tools
 
 
-def _part(part: dict[str, Any]) -> str:
-    kind = part.get("type")
-    if kind not in _TEXT_PARTS:
-        raise UnsupportedInput(f"content of type {kind}")
-    text: str = part[_TEXT_PARTS[kind]]
-    return text
+def _tools(params: dict[str, Any]) -> dict[str, Any]:
+    choice = params.get("tool_choice")
+    # With `none` the model is shown all of them: an earlier turn may have called one.
+    shown = params.get("tools") if choice == "none" else _allowed(params)
+    if not shown:
+        return {}
+    arguments: dict[str, Any] = {"tools": [_tool(tool) for tool in shown]}
+    match choice:
+        case str():
+            arguments["tool_choice"] = choice
+        case {"type": "allowed_tools", "mode": mode}:
+            arguments["tool_choice"] = mode
+        case {"type": "function", "name": name}:
+            arguments["tool_choice"] = {"type": "function", "function": {"name": name}}
+        case _:
+            pass
+    if params.get("parallel_tool_calls") is not None:
+        arguments["parallel_tool_calls"] = params["parallel_tool_calls"]
+    return arguments
+
+
+def _tool(tool: dict[str, Any]) -> dict[str, Any]:
+    return {"type": "function", "function": _given(tool)}
+
+
+def _text(text: dict[str, Any]) -> dict[str, Any]:
+    arguments: dict[str, Any] = {}
+    wanted = text.get("format") or {"type": "text"}
+    match wanted["type"]:
+        case "json_schema":
+            arguments["response_format"] = {"type": "json_schema", "json_schema": _given(wanted)}
+        case "json_object":
+            arguments["response_format"] = {"type": "json_object"}
+        case _:
+            pass
+    if text.get("verbosity"):
+        arguments["verbosity"] = text["verbosity"]
+    return arguments
+
+
+def _given(fields: dict[str, Any]) -> dict[str, Any]:
+    """The fields but for the type, and those that say nothing."""
+    return {name: value for name, value in fields.items() if name != "type" and value is not None}

@@ -14,9 +14,9 @@ from collections.abc import Callable
 
 from jobs.codec import Event
 from jobs.cursor import Place
-from jobs.events import Transcript
 from jobs.record import Job
 from jobs.scripts import SCRIPTS, Script
+from jobs.transcript import Transcript
 
 HESITATES_SECONDS = 0.8
 

@@ -8,7 +8,8 @@ from typing import Any
 from hypothesis import HealthCheck, Phase, settings
 
 from jobs.codec import Event, encode_event
-from jobs.events import lifecycle, message_added, message_done, terminal, text_delta, text_part
+from jobs.events import lifecycle, terminal
+from jobs.items import message_added, message_done, text_delta, text_part
 from jobs.keys import Partition, item_id, new_response_id
 from jobs.pipe import Pipe
 from jobs.queue import Grant, Queue

@@ -27,7 +27,7 @@ from jobs.codec import (
     encode_job,
 )
 from jobs.errors import Undecodable
-from jobs.events import message_added, message_done, text_delta
+from jobs.items import message_added, message_done, text_delta
 from jobs.record import Job
 
 ROOT = Path(__file__).parent.parent.parent

@@ -14,16 +14,10 @@ from openai.types.responses import Response, ResponseStreamEvent
 from pydantic import BaseModel, TypeAdapter
 
 from jobs.codec import Event, decode_event, encode_event
-from jobs.events import (
-    RESTARTED,
-    TERMINAL_TYPES,
-    Transcript,
-    output_text,
-    restarted,
-    terminal,
-    text_part,
-)
+from jobs.events import RESTARTED, TERMINAL_TYPES, output_text, restarted, terminal
+from jobs.items import text_part
 from jobs.record import Job, Status
+from jobs.transcript import Transcript
 from tests.jobs.given import a_job, ending, opening, said, saying
 
 SDK_EVENTS: dict[str, type[BaseModel]] = {

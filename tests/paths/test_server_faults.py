@@ -149,7 +149,8 @@ async def test_a_rolling_restart_of_two_servers_under_load_loses_nothing(
 async def finished_response(pipe: Pipe, tokens: int) -> str:
     """A finished response in Redis, made without any process."""
     from jobs.codec import encode_event
-    from jobs.events import message_added, message_done, terminal, text_delta
+    from jobs.events import terminal
+    from jobs.items import message_added, message_done, text_delta
 
     queue = Queue(pipe, Terms())
     job = Job(new_response_id(0), "public", 0, {"model": "m", "input": []})

@@ -12,7 +12,7 @@ import msgspec
 
 from jobs.codec import Event, decode_job, encode_event
 from jobs.errors import RedisTrouble
-from jobs.events import text_delta
+from jobs.items import text_delta
 from jobs.keys import item_id
 from jobs.log import LogWriter, View
 from jobs.pipe import Pipe

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from jobs.codec import encode_event
 from jobs.connect import Redis
 from jobs.errors import UnknownResponse
-from jobs.events import text_delta
+from jobs.items import text_delta
 from jobs.keys import new_response_id
 from jobs.log import LogWriter, View
 from jobs.pipe import Pipe

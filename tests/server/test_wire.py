@@ -15,7 +15,8 @@ from pydantic import TypeAdapter
 
 from jobs.codec import Event, encode_event
 from jobs.errors import Undecodable
-from jobs.events import lifecycle, text_delta
+from jobs.events import lifecycle
+from jobs.items import text_delta
 from jobs.log import View
 from jobs.record import Status
 from server.wire import (

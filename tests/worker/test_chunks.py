@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from worker.chunks import Chunks, ErrorInStream, Malformed, Stopped, Text, Thinking, Usage
+from worker.chunks import Chunks, ErrorInStream, Malformed, Reasoning, Stopped, Text, Usage
 
 
 def chunk(delta: dict[str, Any] | None = None, reason: str | None = None, **more: Any) -> bytes:
@@ -46,7 +46,7 @@ def test_what_means_nothing_is_no_piece(payload: bytes) -> None:
 
 
 def test_reasoning_is_a_sign_of_life() -> None:
-    assert [Thinking()] == Chunks().read(chunk({"reasoning_content": "hm"}))
+    assert [Reasoning("hm")] == Chunks().read(chunk({"reasoning_content": "hm"}))
 
 
 @pytest.mark.parametrize(

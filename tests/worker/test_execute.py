@@ -10,10 +10,11 @@ from typing import Any
 
 import pytest
 
-from jobs.events import RESTARTED, Transcript
+from jobs.events import RESTARTED
 from jobs.keys import Partition
 from jobs.pipe import Pipe
 from jobs.record import Status
+from jobs.transcript import Transcript
 from tests.system import wait_until
 from tests.worker.conftest import MakeDesk
 from tests.worker.desk import Desk, response, said
@@ -416,8 +417,8 @@ async def test_a_log_that_cannot_be_read_is_buried_too(desk: Desk, pipe: Pipe) -
 
 
 async def test_input_that_cannot_be_shown_to_a_model_is_refused(desk: Desk) -> None:
-    image: dict[str, Any] = {"role": "user", "content": [{"type": "input_image"}]}
-    response_id = await desk.submit("", input=[image])
+    audio: dict[str, Any] = {"role": "user", "content": [{"type": "input_audio"}]}
+    response_id = await desk.submit("", input=[audio])
     await desk.execution(await desk.claim()).run()
     ended = response(await desk.events(response_id))
     assert "unsupported_input" == ended["error"]["code"]

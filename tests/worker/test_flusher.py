@@ -9,7 +9,7 @@ import pytest
 from jobs.codec import decode_event
 from jobs.connect import Redis
 from jobs.errors import Fenced, RedisAway
-from jobs.events import message_added
+from jobs.items import Place, message_added
 from jobs.keys import Partition
 from jobs.log import LogWriter
 from jobs.pipe import Pipe
@@ -19,6 +19,7 @@ from tests.worker.desk import Desk, said
 from worker.flusher import BATCH_BYTES, DELTA_CHARACTERS, UNSENT_BYTES, Flusher
 
 ITEM = "msg_1"
+PLACE = Place("output_text", ITEM, 0)
 END = {"type": "response.completed", "response": {}}
 
 
@@ -61,10 +62,10 @@ async def log(desk: Desk, other: Pipe) -> AsyncIterator[Log]:
 
 
 async def test_what_gathers_while_redis_is_busy_is_one_delta(log: Log) -> None:
-    log.flusher.say(ITEM, 0, "first ")
+    log.flusher.say(PLACE, "first ")
     await asyncio.sleep(0)
     for index in range(100):
-        log.flusher.say(ITEM, 0, f"{index} ")
+        log.flusher.say(PLACE, f"{index} ")
     await log.flusher.drain()
     assert len(await log.deltas()) <= 2
     assert "first " + "".join(f"{index} " for index in range(100)) == await log.text()
@@ -72,7 +73,7 @@ async def test_what_gathers_while_redis_is_busy_is_one_delta(log: Log) -> None:
 
 async def test_no_delta_is_larger_than_its_bound_and_no_character_is_cut(log: Log) -> None:
     text = "😀" * (2 * DELTA_CHARACTERS + 1)
-    log.flusher.say(ITEM, 0, text)
+    log.flusher.say(PLACE, text)
     await log.flusher.drain()
     assert [DELTA_CHARACTERS, DELTA_CHARACTERS, 1] == [len(d) for d in await log.deltas()]
     assert text == await log.text()
@@ -80,7 +81,7 @@ async def test_no_delta_is_larger_than_its_bound_and_no_character_is_cut(log: Lo
 
 async def test_an_answer_larger_than_a_batch_ends_with_its_last_event(log: Log) -> None:
     text = "x" * (3 * BATCH_BYTES)
-    log.flusher.say(ITEM, 0, text)
+    log.flusher.say(PLACE, text)
     await log.flusher.finish(Status.COMPLETED, END, retention_ms=1000)
     events = await log.desk.events(log.id)
     assert "response.completed" == events[-1]["type"]
@@ -91,7 +92,7 @@ async def test_a_reader_waits_when_redis_does_and_no_longer(log: Log, pipe: Pipe
     await log.flusher.drain()
     await pipe.call("CLIENT", "PAUSE", "600", "WRITE")
     for _ in range(11):
-        log.flusher.say(ITEM, 0, "x" * (UNSENT_BYTES // 10))
+        log.flusher.say(PLACE, "x" * (UNSENT_BYTES // 10))
     assert log.flusher.full
     await log.flusher.room()
     await log.flusher.drain()
@@ -106,7 +107,7 @@ async def test_lost_connections_neither_lose_nor_repeat(log: Log, pipe: Pipe) ->
 
     cutting = asyncio.create_task(cut())
     for index in range(300):
-        log.flusher.say(ITEM, 0, f"{index} ")
+        log.flusher.say(PLACE, f"{index} ")
         await asyncio.sleep(0.001)
     cutting.cancel()
     with contextlib.suppress(asyncio.CancelledError):
@@ -120,7 +121,7 @@ async def test_a_silent_redis_is_waited_for_and_then_given_up(log: Log, pipe: Pi
     await log.flusher.drain()
     await pipe.call("CLIENT", "PAUSE", "4000", "WRITE")
     try:
-        log.flusher.say(ITEM, 0, "x")
+        log.flusher.say(PLACE, "x")
         await wait_until(lambda: log.reported)
         assert ["loss"] == log.reported
         with pytest.raises(RedisAway):
@@ -132,7 +133,7 @@ async def test_a_silent_redis_is_waited_for_and_then_given_up(log: Log, pipe: Pi
 async def test_a_fence_is_reported_and_lets_a_waiting_reader_go(log: Log, pipe: Pipe) -> None:
     await log.flusher.drain()
     await pipe.call("HSET", Partition(0).job(log.id), "claim", "another")
-    log.flusher.say(ITEM, 0, "x" * (UNSENT_BYTES + 1))
+    log.flusher.say(PLACE, "x" * (UNSENT_BYTES + 1))
     await log.flusher.room()
     await wait_until(lambda: log.reported)
     with pytest.raises(Fenced):
@@ -145,7 +146,7 @@ async def test_a_fence_is_reported_and_lets_a_waiting_reader_go(log: Log, pipe: 
 async def test_a_cancel_is_reported_with_the_next_append(log: Log) -> None:
     await log.flusher.drain()
     await log.desk.means.queue.cancel(log.id, 0, [])
-    log.flusher.say(ITEM, 0, "x")
+    log.flusher.say(PLACE, "x")
     await wait_until(lambda: log.reported)
     assert ["cancel"] == log.reported
 

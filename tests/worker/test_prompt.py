@@ -4,9 +4,10 @@ from typing import Any
 
 import pytest
 
-from jobs.events import message_done
+from jobs.items import message_done
 from jobs.record import Job
-from worker.prompt import OPENAI_LIMIT, UnsupportedInput, characters, completion
+from worker.messages import UnsupportedInput
+from worker.prompt import OPENAI_LIMIT, characters, completion
 from worker.usage import counted, estimated
 
 
@@ -60,9 +61,9 @@ def test_an_assistant_who_said_nothing_is_left_out() -> None:
 @pytest.mark.parametrize(
     "item",
     [
-        {"type": "function_call_output", "output": "secret"},
+        {"type": "computer_call", "output": "secret"},
         {"type": "message", "role": "tool", "content": "secret"},
-        {"role": "user", "content": [{"type": "input_image", "image_url": "secret"}]},
+        {"role": "user", "content": [{"type": "input_audio", "data": "secret"}]},
     ],
 )
 def test_what_cannot_be_shown_is_refused_without_its_content(item: dict[str, Any]) -> None:

@@ -1,0 +1,203 @@
+"""Output items, their parts, and the events that build them up; the standard's shapes.
+
+    message         parts of output text and refusals
+    reasoning       parts of reasoning text; a summary, where an upstream writes one
+    function_call   arguments
+
+An item is added empty, grows by deltas, and is done as a whole. What grows is told by a `Place`.
+"""
+
+from __future__ import annotations
+
+from copy import deepcopy
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
+
+if TYPE_CHECKING:
+    from .codec import Event
+
+Item = dict[str, Any]
+Part = dict[str, Any]
+
+# type of a part -> the field that holds its text
+TEXT_OF: Final = {
+    "output_text": "text",
+    "refusal": "refusal",
+    "reasoning_text": "text",
+    "summary_text": "text",
+}
+ARGUMENTS: Final = "function_call_arguments"
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a piece of text belongs: to a part of an item, or to the arguments of a call.
+
+    `kind` is the type of the part, or `ARGUMENTS`.
+    """
+
+    kind: str
+    item_id: str
+    index: int
+    part: int = 0
+
+    @property
+    def fields(self) -> dict[str, Any]:
+        """The fields by which an event names the place."""
+        where: dict[str, Any] = {"item_id": self.item_id, "output_index": self.index}
+        if self.kind == "summary_text":
+            where["summary_index"] = self.part
+        elif self.kind != ARGUMENTS:
+            where["content_index"] = self.part
+        return where
+
+    @property
+    def event(self) -> str:
+        """What the type of its events starts with."""
+        kind = "reasoning_summary_text" if self.kind == "summary_text" else self.kind
+        return f"response.{kind}"
+
+
+def message(item_id: str, status: str, content: list[Part]) -> Item:
+    """A message of the model."""
+    return {
+        "id": item_id,
+        "type": "message",
+        "status": status,
+        "role": "assistant",
+        "content": content,
+    }
+
+
+def reasoning(item_id: str, status: str, content: list[Part]) -> Item:
+    """What the model thought before it answered."""
+    return {
+        "id": item_id,
+        "type": "reasoning",
+        "status": status,
+        "summary": [],
+        "content": content,
+    }
+
+
+def function_call(item_id: str, status: str, call_id: str, name: str, arguments: str) -> Item:
+    """A call that the model asks for; `arguments` is JSON as the model wrote it."""
+    return {
+        "id": item_id,
+        "type": "function_call",
+        "status": status,
+        "call_id": call_id,
+        "name": name,
+        "arguments": arguments,
+    }
+
+
+def text_part(text: str) -> Part:
+    """A part of output text."""
+    return {"type": "output_text", "text": text, "annotations": [], "logprobs": []}
+
+
+def part_of(kind: str, text: str = "") -> Part:
+    """A part of this kind."""
+    return text_part(text) if kind == "output_text" else {"type": kind, TEXT_OF[kind]: text}
+
+
+def added(index: int, item: Item) -> Event:
+    """An item begins."""
+    return {"type": "response.output_item.added", "output_index": index, "item": item}
+
+
+def part_added(place: Place) -> Event:
+    """A part begins."""
+    begun = {**place.fields, "part": part_of(place.kind)}
+    return {"type": "response.content_part.added", **begun}
+
+
+def delta(place: Place, text: str, logprobs: list[Any] | None = None) -> Event:
+    """One more piece of text; `logprobs` are of output text alone."""
+    event = {"type": f"{place.event}.delta", **place.fields, "delta": text}
+    return event | {"logprobs": logprobs or []} if place.kind == "output_text" else event
+
+
+def annotated(place: Place, number: int, annotation: dict[str, Any]) -> Event:
+    """One more annotation of a part of output text."""
+    return {
+        "type": "response.output_text.annotation.added",
+        **place.fields,
+        "annotation_index": number,
+        "annotation": annotation,
+    }
+
+
+def done(index: int, item: Item) -> list[Event]:
+    """The events that end an item as it is: each of its parts, and then the item."""
+    events: list[Event] = []
+    if item["type"] == "function_call":
+        place = Place(ARGUMENTS, item["id"], index)
+        named = {"name": item["name"], "arguments": item["arguments"]}
+        events.append({"type": f"{place.event}.done", **place.fields, **named})
+    for number, part in enumerate(item.get("summary") or ()):
+        events += _part_done(Place("summary_text", item["id"], index, number), part)
+    for number, part in enumerate(item.get("content") or ()):
+        if part.get("type") in TEXT_OF:
+            events += _part_done(Place(part["type"], item["id"], index, number), part)
+    return [*events, {"type": "response.output_item.done", "output_index": index, "item": item}]
+
+
+def _part_done(place: Place, part: Part) -> list[Event]:
+    field = TEXT_OF[place.kind]
+    whole = {"type": f"{place.event}.done", **place.fields, field: part[field]}
+    if place.kind == "output_text":
+        whole["logprobs"] = part.get("logprobs") or []
+    stem = "reasoning_summary" if place.kind == "summary_text" else "content"
+    return [whole, {"type": f"response.{stem}_part.done", **place.fields, "part": part}]
+
+
+def grow(item: Item, event: Event) -> None:
+    """Adds to the item what an event of one of its parts says; other events change nothing."""
+    match event["type"]:
+        case "response.content_part.added":
+            item.setdefault("content", []).append(deepcopy(event["part"]))
+        case "response.reasoning_summary_part.added":
+            item.setdefault("summary", []).append(deepcopy(event["part"]))
+        case "response.function_call_arguments.delta":
+            item["arguments"] += event["delta"]
+        case "response.output_text.annotation.added":
+            _part(item, event)["annotations"].append(event["annotation"])
+        case "response.output_text.delta":
+            part = _part(item, event)
+            part["text"] += event["delta"]
+            if event.get("logprobs"):
+                part["logprobs"].extend(event["logprobs"])
+        case "response.reasoning_text.delta":
+            _part(item, event)["text"] += event["delta"]
+        case "response.reasoning_summary_text.delta":
+            item["summary"][event["summary_index"]]["text"] += event["delta"]
+        case "response.refusal.delta":
+            _part(item, event)["refusal"] += event["delta"]
+        case _:
+            pass  # what a done event says, the deltas have said
+
+
+def _part(item: Item, event: Event) -> Part:
+    part: Part = item["content"][event["content_index"]]
+    return part
+
+
+# The events of a message of one part of text, which most answers are.
+
+
+def message_added(item_id: str, index: int) -> list[Event]:
+    """The two events that begin the message."""
+    place = Place("output_text", item_id, index)
+    return [added(index, message(item_id, "in_progress", [])), part_added(place)]
+
+
+def text_delta(item_id: str, index: int, text: str) -> Event:
+    """One more piece of the message."""
+    return delta(Place("output_text", item_id, index), text)
+
+
+def message_done(item_id: str, index: int, text: str, status: str) -> list[Event]:
+    """The three events that end the message."""
+    return done(index, message(item_id, status, [text_part(text)]))

@@ -1,0 +1,74 @@
+"""A log -> what it adds up to.
+
+Server, worker and rescue use the same fold, so what a client is told of a response never depends on
+who tells it.
+"""
+
+from __future__ import annotations
+
+from copy import deepcopy
+from typing import TYPE_CHECKING, Any
+
+from . import items
+from .events import RESTARTED, TERMINAL_TYPES
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from .codec import Event
+    from .items import Item
+
+
+class Transcript:
+    """The output items that the events so far add up to.
+
+    `output` holds the items of the last attempt alone. `next_index` is the first output index that
+    no attempt has used: an index is never used twice, because the official accumulators refuse it.
+    """
+
+    def __init__(self, events: Iterable[Event] = ()) -> None:
+        self._items: dict[int, Item] = {}
+        self._open: set[int] = set()
+        self.next_index = 0
+        self.end: Event | None = None
+        self.last: dict[str, Any] | None = None
+        for event in events:
+            self.add(event)
+
+    @property
+    def output(self) -> list[Item]:
+        """The items of the last attempt, in the order of their indexes."""
+        return [self._items[index] for index in sorted(self._items)]
+
+    def add(self, event: Event) -> None:
+        """Takes the next event of the log."""
+        match event["type"]:
+            case "response.output_item.added" | "response.output_item.done" as kind:
+                index = event["output_index"]
+                self._items[index] = deepcopy(event["item"])
+                self.next_index = max(self.next_index, index + 1)
+                (self._open.add if kind.endswith("added") else self._open.discard)(index)
+            case _ if "output_index" in event:
+                items.grow(self._items[event["output_index"]], event)
+            case kind if kind == RESTARTED:
+                self._items.clear()
+                self._open.clear()
+            case kind if "response" in event:
+                self.last = event["response"]
+                if kind in TERMINAL_TYPES:
+                    self.end = event
+            case _:
+                pass
+
+    def close(self) -> list[Event]:
+        """The events that end the items that were left open, as incomplete.
+
+        Append them before a restart or an end: an item that was added and never done makes the
+        official accumulators refuse the whole response.
+        """
+        events: list[Event] = []
+        for index in sorted(self._open):
+            events += items.done(index, deepcopy(self._items[index]) | {"status": "incomplete"})
+        for event in events:
+            self.add(event)
+        return events

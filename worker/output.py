@@ -1,0 +1,211 @@
+"""What one attempt says -> output items, event by event.
+
+Text, refusals and reasoning follow each other: where another kind begins, the item before it is
+done. Calls may be told in turns, so they stay open until the end.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Protocol, assert_never
+
+from jobs import items
+from jobs.items import ARGUMENTS, Place
+
+from .chunks import Annotation, Call, Reasoning, Refusal, Text, Thinking
+
+if TYPE_CHECKING:
+    from jobs.codec import Event
+    from jobs.items import Item, Part
+
+    from .chunks import Said
+
+# An item id from a prefix and an output index.
+Name = Callable[[str, int], str]
+
+
+class Sink(Protocol):
+    """Where the events go."""
+
+    def add(self, *events: Event) -> None:
+        """Takes these events."""
+
+    def say(self, place: Place, text: str, logprobs: list[Any] | None = None) -> None:
+        """Takes a piece of text; several pieces may become one delta."""
+
+
+class TooLong(Exception):
+    """The answer reached its limit; what fits has been said."""
+
+
+class NotAllowed(Exception):
+    """The model called a function that the request does not allow it to call."""
+
+
+@dataclass(slots=True)
+class _Part:
+    place: Place
+    pieces: list[str] = field(default_factory=list)
+    logprobs: list[Any] = field(default_factory=list)
+    annotations: list[dict[str, Any]] = field(default_factory=list)
+
+    def whole(self) -> Part:
+        part = items.part_of(self.place.kind, "".join(self.pieces))
+        if self.place.kind == "output_text":
+            part |= {"annotations": self.annotations, "logprobs": self.logprobs}
+        return part
+
+
+@dataclass(slots=True)
+class _Open:
+    """An item that grows: a message, or reasoning."""
+
+    type: str
+    item_id: str
+    index: int
+    parts: list[_Part] = field(default_factory=list)
+
+    def whole(self, status: str) -> Item:
+        make = items.message if self.type == "message" else items.reasoning
+        return make(self.item_id, status, [part.whole() for part in self.parts])
+
+
+@dataclass(slots=True)
+class _OpenCall:
+    """A call that grows. Until its name is known it is not there for anybody."""
+
+    call_id: str = ""
+    name: str = ""
+    place: Place | None = None
+    pieces: list[str] = field(default_factory=list)
+
+
+_KINDS = {Text: "output_text", Refusal: "refusal", Reasoning: "reasoning_text"}
+
+
+class Output:
+    """The items of one attempt. `index` is the first output index; `most` is in bytes of all text.
+
+    `functions` may be called.
+    """
+
+    def __init__(
+        self, sink: Sink, name: Name, *, index: int, most: int, functions: frozenset[str]
+    ) -> None:
+        self._sink = sink
+        self._name = name
+        self._next = index
+        self._most = most
+        self._functions = functions
+        self._open: _Open | None = None
+        self._calls: dict[int, _OpenCall] = {}
+        self._done: dict[int, Item] = {}
+        self.size = 0
+
+    def take(self, piece: Said) -> None:
+        """Says the piece. Raises: TooLong, NotAllowed."""
+        match piece:
+            case Text() | Refusal() | Reasoning():
+                part = self._part(_KINDS[type(piece)])
+                logprobs = piece.logprobs if isinstance(piece, Text) else None
+                self._say(part.place, part.pieces, piece.text, logprobs)
+                part.logprobs += logprobs or ()
+            case Call():
+                self._call(piece)
+            case Annotation(fields):
+                part = self._part("output_text")
+                self._sink.add(items.annotated(part.place, len(part.annotations), fields))
+                part.annotations.append(fields)
+            case Thinking():
+                pass
+            case _:
+                assert_never(piece)
+
+    def end(self, *, completed: bool) -> list[Item]:
+        """Ends what is open; the response's output."""
+        status = "completed" if completed else "incomplete"
+        self._close(status)
+        for call in self._calls.values():
+            if call.place is not None:
+                self._finish(call.place.index, _called(call, call.place, status))
+        self._calls.clear()
+        if completed and not self._done:
+            # An answer without a word is an answer: clients expect one message.
+            self._part("output_text")
+            self._close(status)
+        return [self._done[index] for index in sorted(self._done)]
+
+    def _part(self, kind: str) -> _Part:
+        """The part that grows by text of this kind; it begins where there is none."""
+        wanted = "reasoning" if kind == "reasoning_text" else "message"
+        if self._open is not None and self._open.type != wanted:
+            self._close("completed")
+        if self._open is None:
+            index = self._take_index()
+            item_id = self._name("rs" if wanted == "reasoning" else "msg", index)
+            self._open = _Open(wanted, item_id, index)
+            self._sink.add(items.added(index, self._open.whole("in_progress")))
+        parts = self._open.parts
+        if not parts or parts[-1].place.kind != kind:
+            place = Place(kind, self._open.item_id, self._open.index, len(parts))
+            parts.append(_Part(place))
+            self._sink.add(items.part_added(place))
+        return parts[-1]
+
+    def _call(self, piece: Call) -> None:
+        call = self._calls.setdefault(piece.key, _OpenCall())
+        call.call_id = call.call_id or piece.call_id
+        held = ""
+        if call.place is None:
+            call.name = call.name or piece.name
+            held, call.pieces = "".join(call.pieces), []
+            if not call.name:
+                call.pieces.append(held + piece.arguments)
+                return
+            if call.name not in self._functions:
+                raise NotAllowed
+            self._close("completed")
+            index = self._take_index()
+            call.place = Place(ARGUMENTS, self._name("fc", index), index)
+            # Some servers give a call no id; the client needs one to answer it.
+            call.call_id = call.call_id or call.place.item_id.replace("fc_", "call_", 1)
+            self._sink.add(items.added(index, _called(call, call.place, "in_progress")))
+        self._say(call.place, call.pieces, held + piece.arguments)
+
+    def _say(
+        self, place: Place, pieces: list[str], text: str, logprobs: list[Any] | None = None
+    ) -> None:
+        fits = self._fitting(text)
+        if fits:
+            pieces.append(fits)
+            self._sink.say(place, fits, logprobs)
+        if len(fits) < len(text):
+            raise TooLong
+
+    def _fitting(self, text: str) -> str:
+        """As much of the text as there is room for; it counts from now on."""
+        size = len(text) if text.isascii() else len(text.encode())
+        if self.size + size > self._most:
+            text = text.encode()[: self._most - self.size].decode(errors="ignore")
+            size = len(text.encode())
+        self.size += size
+        return text
+
+    def _take_index(self) -> int:
+        index, self._next = self._next, self._next + 1
+        return index
+
+    def _close(self, status: str) -> None:
+        if self._open is not None:
+            self._finish(self._open.index, self._open.whole(status))
+            self._open = None
+
+    def _finish(self, index: int, item: Item) -> None:
+        self._done[index] = item
+        self._sink.add(*items.done(index, item))
+
+
+def _called(call: _OpenCall, place: Place, status: str) -> Item:
+    arguments = "".join(call.pieces)
+    return items.function_call(place.item_id, status, call.call_id, call.name, arguments)
