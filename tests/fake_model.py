@@ -14,6 +14,8 @@ the last user message, so one prompt is a whole script:
     times     how often the mode applies before the answer is `ok` (always); counted per prompt
     after     the Retry-After of a refusal, in seconds
     say       what to say in place of numbered tokens, `_` for a space
+    name      the function to call, and
+    args      with which arguments; see `tests/fake_standard.py`
 
 `model.script = {...}` says the same for every prompt that does not. Every call is recorded in
 `model.calls`. A token carries the number of its call (`c3t17 `), so a text that was spliced from
@@ -63,6 +65,8 @@ class Script:
     times: int = -1
     after: str = ""
     say: str = ""
+    name: str = ""
+    args: str = "{}"
 
     @property
     def turn(self) -> int:
@@ -129,7 +133,7 @@ class FakeModel:
             await wire.plain(200, json.dumps({"object": "list", "data": []}))
             return b""
         body = json.loads(content)
-        prompt = next(m["content"] for m in reversed(body["messages"]) if m["role"] == "user")
+        prompt = next(text_of(m) for m in reversed(body["messages"]) if m["role"] == "user")
         script = self._read(prompt)
         call = Call(len(self.calls) + 1, prompt, script.mode, body, headers)
         self.calls.append(call)
@@ -224,6 +228,14 @@ MODES: dict[str, Mode] = {}
 def mode(run: Mode) -> Mode:
     MODES[run.__name__] = run
     return run
+
+
+def text_of(message: dict[str, Any]) -> str:
+    """The text of a message, whatever else it shows."""
+    content = message["content"] or ""
+    if isinstance(content, str):
+        return content
+    return "".join(part.get("text", "") for part in content)
 
 
 async def _answer(wire: _Wire, script: Script, call: Call) -> None:

@@ -14,6 +14,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import math
+import re
 from collections import deque
 from typing import TYPE_CHECKING, Any, Final, NoReturn, Protocol, Self, cast
 
@@ -32,6 +33,10 @@ CONNECT_SECONDS: Final = 10.0
 USAGE_SECONDS: Final = 5.0
 # Mostly the end of the body comes with the last event.
 DRAIN_SECONDS: Final = 0.1
+# How servers say that the input exceeds the context: a code, a type, or only words.
+_TOO_LONG: Final = re.compile(
+    r"context_length_exceeded|exceed_context_size|context length|too many tokens", re.IGNORECASE
+)
 # JSON may write one byte of text as six, and one event may hold a whole answer.
 _ESCAPED: Final = 6
 _ENVELOPE: Final = 65_536
@@ -237,6 +242,8 @@ def _translated(error: Exception, *, late: str) -> ModelError:
             return Broken("upstream_error", seen)
         case EventTooLarge():
             return Refused("output_too_long", seen)
+        case openai.BadRequestError() if _TOO_LONG.search(str(error.body)):
+            return Refused("upstream_input_too_long", seen)
         case openai.APIStatusError(status_code=status, response=response):
             return _refusal(status, f"{seen} {status}", response.headers.get("retry-after"))
         case _:

@@ -145,8 +145,13 @@ class Models:
         except TimeoutError:
             raise Busy("upstream_busy", "no room") from None
         model = self._models[endpoint.name]
-        answer = await trial.enter_async_context(model.answer(arguments, until))
-        return Begun(answer, await answer.next(), endpoint.name or arguments["model"])
+        while True:
+            try:
+                answer = await trial.enter_async_context(model.answer(arguments, until))
+                return Begun(answer, await answer.next(), endpoint.name or arguments["model"])
+            except Refused as error:
+                if error.code != "upstream_input_too_long" or not prompt.shorten(job, arguments):
+                    raise
 
     def _rests(self, endpoint: Endpoint) -> bool:
         return self._resting.get(endpoint.name, 0.0) > asyncio.get_running_loop().time()

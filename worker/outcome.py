@@ -54,6 +54,10 @@ CAUSES: Final[dict[str, Cause]] = {
         "The model's endpoint refused the request. "
         "Check its parameters and the length of its input.",
     ),
+    "upstream_input_too_long": Cause(
+        Then.FAILED,
+        "The input is longer than the model takes. Shorten it, or ask with truncation auto.",
+    ),
     "upstream_unauthorized": Cause(
         Then.FAILED,
         "The model's endpoint refused this server's credentials. The operator must check them.",

@@ -1,0 +1,110 @@
+"""More modes of the fake model: whatever else the standard lets a model say.
+
+call      calls the first tool it is shown with `args` as JSON, or the one of `name`; once it has
+          the result of a call, it says that
+calls     two calls at a time, told in turns
+think     reasoning, and then the answer
+refuse    a refusal in the place of an answer
+cite      an answer with a source
+probs     an answer with log probabilities, if it was asked for them
+narrow    400 for an input of more than `at` characters, as too long for its context
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from tests.fake_model import Call, Script, _Wire, chunk, mode, say, stop, text_of, tokens
+
+
+def told(index: int, **fields: Any) -> dict[str, Any]:
+    """A delta of one call."""
+    call_id = {"id": fields.pop("id"), "type": "function"} if "id" in fields else {}
+    return {"tool_calls": [{"index": index, **call_id, "function": fields}]}
+
+
+@mode
+async def call(wire: _Wire, script: Script, call: Call) -> None:
+    """A call; then an answer of what it gave."""
+    await wire.begin()
+    last = call.body["messages"][-1]
+    if last["role"] == "tool":
+        script.say = last["content"].replace(" ", "_")
+        await say(wire, script, call)
+        await stop(wire, script, call)
+        return
+    name = script.name or call.body["tools"][0]["function"]["name"]
+    await wire.event(chunk(told(0, id=f"call_{call.number}", name=name, arguments="")))
+    for letter in script.args:
+        await wire.event(chunk(told(0, arguments=letter)))
+    await stop(wire, script, call, "tool_calls")
+
+
+@mode
+async def calls(wire: _Wire, script: Script, call: Call) -> None:
+    """Two calls, in turns."""
+    await wire.begin()
+    names = [tool["function"]["name"] for tool in call.body["tools"]]
+    for index in (0, 1):
+        name = names[index % len(names)]
+        await wire.event(chunk(told(index, id=f"call_{call.number}_{index}", name=name)))
+    for letter in script.args:
+        for index in (0, 1):
+            await wire.event(chunk(told(index, arguments=letter)))
+    await stop(wire, script, call, "tool_calls")
+
+
+@mode
+async def think(wire: _Wire, script: Script, call: Call) -> None:
+    """Reasoning first."""
+    await wire.begin()
+    for word in ("First ", "this."):
+        await wire.event(chunk({"reasoning_content": word}))
+    await say(wire, script, call)
+    await stop(wire, script, call)
+
+
+@mode
+async def refuse(wire: _Wire, script: Script, call: Call) -> None:
+    """No."""
+    await wire.begin()
+    for word in ("I will ", "not."):
+        await wire.event(chunk({"refusal": word}))
+    await stop(wire, script, call)
+
+
+@mode
+async def cite(wire: _Wire, script: Script, call: Call) -> None:
+    """An answer with a source."""
+    await wire.begin()
+    await say(wire, script, call)
+    cited = {"url": "https://example.org/a", "title": "A", "start_index": 0, "end_index": 2}
+    await wire.event(chunk({"annotations": [{"type": "url_citation", "url_citation": cited}]}))
+    await stop(wire, script, call)
+
+
+@mode
+async def probs(wire: _Wire, script: Script, call: Call) -> None:
+    """Each token with its probability and that of others."""
+    await wire.begin()
+    for token in tokens(script, call):
+        event = chunk({"content": token})
+        if call.body.get("logprobs"):
+            one = {"token": token, "logprob": -0.5, "bytes": list(token.encode())}
+            others = [one] * call.body["top_logprobs"]
+            event["choices"][0]["logprobs"] = {"content": [one | {"top_logprobs": others}]}
+        await wire.event(event)
+    await stop(wire, script, call)
+
+
+@mode
+async def narrow(wire: _Wire, script: Script, call: Call) -> None:
+    """Takes only a short input."""
+    if sum(len(text_of(message)) for message in call.body["messages"]) > script.at:
+        refused = {"code": "context_length_exceeded", "message": "too long", "type": "fake"}
+        await wire.plain(400, json.dumps({"error": refused}))
+        return
+    await wire.begin()
+    await say(wire, script, call)
+    await stop(wire, script, call)

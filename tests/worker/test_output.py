@@ -1,0 +1,186 @@
+"""Pieces -> items and events: what the events add up to is what the response holds."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from openai.types.responses import ResponseStreamEvent
+from pydantic import TypeAdapter
+
+from jobs.codec import Event, decode_event, encode_event
+from jobs.items import Place, delta
+from jobs.transcript import Transcript
+from worker.chunks import Annotation, Call, Reasoning, Refusal, Text, Thinking
+from worker.output import NotAllowed, Output, TooLong
+
+EVENT: TypeAdapter[ResponseStreamEvent] = TypeAdapter(ResponseStreamEvent)
+SOURCE = {
+    "type": "url_citation",
+    "url": "https://example.org",
+    "title": "A",
+    "start_index": 0,
+    "end_index": 1,
+}
+PROBABLE = {"token": "a", "logprob": -0.5, "bytes": [97], "top_logprobs": []}
+
+said = st.text(min_size=1, max_size=5)
+pieces = st.lists(
+    st.builds(Text, said, st.none() | st.just([PROBABLE]))
+    | st.builds(Refusal, said)
+    | st.builds(Reasoning, said)
+    | st.builds(
+        Call,
+        st.integers(0, 2),
+        st.sampled_from(["", "call_1"]),
+        st.sampled_from(["", "f", "g"]),
+        st.text(max_size=5),
+    )
+    | st.just(Annotation(SOURCE))
+    | st.just(Thinking()),
+    max_size=20,
+)
+
+
+class Log:
+    """Keeps the events, as a log does."""
+
+    def __init__(self) -> None:
+        self.events: list[Event] = []
+
+    def add(self, *events: Event) -> None:
+        self.events += [decode_event(encode_event(event)) for event in events]
+
+    def say(self, place: Place, text: str, logprobs: list[Any] | None = None) -> None:
+        self.add(delta(place, text, logprobs))
+
+
+def output(log: Log, most: int = 10_000, index: int = 0) -> Output:
+    return Output(log, "{}_{}".format, index=index, most=most, functions=frozenset("fg"))
+
+
+def kinds(log: Log) -> list[str]:
+    return [event["type"].removeprefix("response.") for event in log.events]
+
+
+@given(pieces, st.booleans(), st.integers(0, 3))
+def test_events_add_up_to_the_items_that_the_response_holds(
+    said: list[Any], completed: bool, index: int
+) -> None:
+    log = Log()
+    growing = output(log, index=index)
+    for piece in said:
+        growing.take(piece)
+    items = growing.end(completed=completed)
+
+    transcript = Transcript(log.events)
+    assert items == transcript.output
+    assert [] == transcript.close()
+    assert not items or index + len(items) == transcript.next_index
+
+
+@given(pieces, st.data())
+def test_wherever_an_attempt_breaks_off_its_items_can_be_ended(
+    said: list[Any], data: st.DataObject
+) -> None:
+    log = Log()
+    growing = output(log)
+    for piece in said:
+        growing.take(piece)
+    growing.end(completed=True)
+    cut = data.draw(st.integers(0, len(log.events)))
+
+    transcript = Transcript(log.events[:cut])
+    rest = transcript.close()
+
+    whole = Transcript([*log.events[:cut], *rest])
+    assert transcript.output == whole.output
+    assert [] == whole.close()
+
+
+@given(pieces)
+def test_every_event_is_one_that_the_official_types_know(said: list[Any]) -> None:
+    log = Log()
+    growing = output(log)
+    for piece in said:
+        growing.take(piece)
+    growing.end(completed=True)
+
+    for number, event in enumerate(log.events):
+        EVENT.validate_python({**event, "sequence_number": number})
+
+
+def test_another_kind_ends_what_was_said_before() -> None:
+    log = Log()
+    growing = output(log)
+    for piece in (Reasoning("Hm."), Text("So."), Call(0, "call_1", "f", "{}")):
+        growing.take(piece)
+
+    assert [
+        "output_item.added",
+        "content_part.added",
+        "reasoning_text.delta",
+        "reasoning_text.done",
+        "content_part.done",
+        "output_item.done",
+        "output_item.added",
+        "content_part.added",
+        "output_text.delta",
+        "output_text.done",
+        "content_part.done",
+        "output_item.done",
+        "output_item.added",
+        "function_call_arguments.delta",
+    ] == kinds(log)
+
+
+def test_calls_told_in_turns_are_told_apart() -> None:
+    log = Log()
+    growing = output(log)
+    for key in (0, 1):
+        growing.take(Call(key, f"call_{key}", "f", ""))
+    for letter in "12":
+        for key in (0, 1):
+            growing.take(Call(key, "", "", letter))
+
+    assert ["12", "12"] == [item["arguments"] for item in growing.end(completed=True)]
+
+
+def test_arguments_wait_for_the_name_of_their_function() -> None:
+    log = Log()
+    growing = output(log)
+    growing.take(Call(0, "", "", '{"a":'))
+    assert [] == log.events
+    growing.take(Call(0, "", "f", "1}"))
+
+    (item,) = growing.end(completed=True)
+    assert '{"a":1}' == item["arguments"]
+    assert "call_0" == item["call_id"]
+
+
+def test_a_function_that_is_not_allowed_is_not_called() -> None:
+    log = Log()
+    with pytest.raises(NotAllowed):
+        output(log).take(Call(0, "call_1", "delete_all", "{}"))
+    assert [] == log.events
+
+
+def test_what_does_not_fit_is_cut_between_characters() -> None:
+    log = Log()
+    growing = output(log, most=10)
+    growing.take(Reasoning("12345678"))
+    with pytest.raises(TooLong):
+        growing.take(Text("é€"))
+
+    thought, text = growing.end(completed=False)
+    assert "12345678" == thought["content"][0]["text"]
+    assert ("é", "incomplete") == (text["content"][0]["text"], text["status"])
+    assert 10 == growing.size
+
+
+def test_an_answer_without_a_word_is_a_message_if_it_is_whole() -> None:
+    (message,) = output(Log()).end(completed=True)
+    assert ("message", "") == (message["type"], message["content"][0]["text"])
+    assert [] == output(Log()).end(completed=False)
