@@ -47,6 +47,8 @@ KNOWN: Final[dict[str, str]] = {
     "HOLDLINE_WAIT_REPLICAS": "how many replicas must have a prompt before it counts as accepted",
     "HOLDLINE_PING_SECONDS": "the interval of pings on a socket",
     "HOLDLINE_MAX_BODY_BYTES": "the largest request or message",
+    "HOLDLINE_MAX_SOCKETS": "how many sockets one server holds; 0 is as many as come",
+    "HOLDLINE_UNSTORED_SECONDS": "how long a delivered answer with store: false is kept",
     "HOLDLINE_ORIGINS": "the other sites whose pages may use the server",
     "HOLDLINE_URL": "the server that the command holdline asks",
     "HOLDLINE_TOKEN": "the token that the command holdline shows to the server",

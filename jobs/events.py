@@ -79,6 +79,30 @@ def lifecycle(job: Job, kind: str, status: str) -> Event:
     return {"type": kind, "response": snapshot(job, status)}
 
 
+def prepared(job: Job) -> list[Event]:
+    """The whole log of a request that asks for no answer: it has ended as soon as it is kept."""
+    none = {
+        "input_tokens": 0,
+        "input_tokens_details": {"cached_tokens": 0},
+        "output_tokens": 0,
+        "output_tokens_details": {"reasoning_tokens": 0},
+        "total_tokens": 0,
+    }
+    return [
+        lifecycle(job, "response.created", "in_progress"),
+        lifecycle(job, "response.in_progress", "in_progress"),
+        terminal(
+            job,
+            Status.COMPLETED,
+            output=[],
+            attempts=0,
+            timing={},
+            completed_at=job.created_at,
+            usage=none,
+        ),
+    ]
+
+
 def restarted(job: Job, attempt: int, reason: str) -> Event:
     """Announces that what the attempts before have said does not count."""
     return {"type": RESTARTED, "response_id": job.id, "attempt": attempt, "reason": reason}

@@ -111,9 +111,65 @@ class Queue:
                 terms.max_waiting,
                 int(fails),
                 lane,
+                _unstored(job),
                 *map(encode_event, events),
             ],
         )
+        return await self._accepted(job, reply)
+
+    async def prepare(
+        self,
+        job: Job,
+        events: list[Event],
+        *,
+        idempotency_key: str | None = None,
+        fingerprint: str = "",
+    ) -> Accepted:
+        """The response that asked for no answer and has ended, or the one that this key made.
+
+        `events` are its whole log. Raises: KeyReused, RedisTrouble, NotReplicated.
+        """
+        names = _names(job.id)
+        key = (
+            names.job(job.id)
+            if idempotency_key is None
+            else names.idempotency(job.owner, idempotency_key)
+        )
+        reply = await self._pipe.run(
+            "prepare",
+            [names.job(job.id), names.log(job.id), key],
+            [
+                names.prefix,
+                job.id,
+                job.owner,
+                encode_job(job),
+                fingerprint if idempotency_key is not None else "",
+                self._terms.retention_ms,
+                _unstored(job),
+                *map(encode_event, events),
+            ],
+        )
+        return await self._accepted(job, reply)
+
+    async def made(self, partition: int, owner: str, key: str, fingerprint: str) -> str | None:
+        """The response that this key made of a body with this fingerprint, if it still exists."""
+        names = Partition(partition)
+        found = (await self._pipe.call("GET", names.idempotency(owner, key)) or b"").split()
+        if len(found) != 2 or found[1] != fingerprint.encode():
+            return None
+        response_id: str = found[0].decode()
+        return response_id if await self._pipe.call("EXISTS", names.job(response_id)) else None
+
+    async def seen(self, response_id: str, grace_ms: int) -> bool:
+        """Notes that a client has the whole of a response; False if it has not ended.
+
+        One that is not to be stored is kept for `grace_ms` more.
+        """
+        names = _names(response_id)
+        keys = [names.job(response_id), names.log(response_id)]
+        return bool(await self._pipe.run("seen", keys, [grace_ms]))
+
+    async def _accepted(self, job: Job, reply: object) -> Accepted:
         match reply:
             case [b"accepted", _, int(number)]:
                 await self._replicated(job.id)
@@ -124,7 +180,7 @@ class Queue:
             case [b"reused", bytes(first)]:
                 raise KeyReused(first.decode())
             case [b"full", int(waiting)]:
-                raise QueueFull(waiting, terms.max_waiting)
+                raise QueueFull(waiting, self._terms.max_waiting)
             case _:
                 raise RedisRefused("submit: unexpected reply")
 
@@ -272,6 +328,10 @@ class Queue:
 
 def _names(response_id: str) -> Partition:
     return Partition(partition_of(response_id))
+
+
+def _unstored(job: Job) -> int:
+    return int(job.params.get("store") is False)
 
 
 def _grant(claim: str, row: list[Any]) -> Grant:

@@ -21,7 +21,7 @@ from .http import Routes
 from .metrics import Metrics
 from .origins import Origins
 from .pages import pages
-from .problem import Problem, from_error
+from .problem import FULL_RETRY_SECONDS, Problem, from_error
 from .relay import Relay
 from .responses import Responses
 from .socket import Socket
@@ -70,6 +70,7 @@ class Server:
             self.metrics,
             catalog=config.catalog,
             partitions=config.terms.partitions,
+            unstored_ms=round(1000 * config.unstored_seconds),
         )
         self.streams = Streams()
         self.sockets: set[Socket] = set()
@@ -109,6 +110,14 @@ class Server:
             )
         if self.draining:
             raise Problem(503, "server_restarting", "This server restarts.", retry_after=1)
+        if 0 < self.config.max_sockets <= len(self.sockets):
+            raise Problem(
+                429,
+                "websocket_connection_limit_reached",
+                f"This server holds {self.config.max_sockets} sockets, and no more. "
+                "Come back later, or connect to another one.",
+                retry_after=FULL_RETRY_SECONDS,
+            )
         offers = request.headers.getall("Sec-WebSocket-Protocol", [])
         socket = Socket(
             owner_of(request), self.config, self.relay, self.responses, self.metrics, offers

@@ -28,6 +28,8 @@ class Config:
     ping_seconds: float
     max_body_bytes: int
     wait_replicas: int
+    max_sockets: int
+    unstored_seconds: float
     origins: tuple[str, ...]
     terms: Terms
 
@@ -53,6 +55,8 @@ class Config:
             max_body_bytes=int(
                 env.number(environ, "HOLDLINE_MAX_BODY_BYTES", 1_048_576, 1024, 67_108_864)
             ),
+            max_sockets=int(env.number(environ, "HOLDLINE_MAX_SOCKETS", 0, 0, 1_000_000)),
+            unstored_seconds=env.number(environ, "HOLDLINE_UNSTORED_SECONDS", 60, 0, 86_400),
             wait_replicas=int(env.number(environ, "HOLDLINE_WAIT_REPLICAS", 0, 0, 10)),
             origins=_origins(env.text(environ, "HOLDLINE_ORIGINS", "")),
             terms=env.terms(environ),

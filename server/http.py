@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from typing import TYPE_CHECKING, Any, Final
 
 from aiohttp import web
+
+from jobs.errors import RedisTrouble
 
 from . import models
 from .auth import owner_of
@@ -51,7 +54,7 @@ class Routes:
             return await self._stream(request, owner, accepted.response_id, -1)
         if not create.background:
             await self._wait(request, owner, accepted.response_id)
-        return _json(await self._server.responses.retrieve(owner, accepted.response_id))
+        return await self._hand_over(request, owner, accepted.response_id)
 
     async def retrieve(self, request: web.Request) -> web.StreamResponse:
         """The response as it stands, or its events after a sequence number and then live."""
@@ -60,14 +63,14 @@ class Routes:
             after = _integer(request, "starting_after", -1, -1, 2**53)
             await self._server.responses.owned(owner, id_)
             return await self._stream(request, owner, id_, after)
-        return _json(await self._server.responses.retrieve(owner, id_))
+        return await self._hand_over(request, owner, id_)
 
     async def cancel(self, request: web.Request) -> web.StreamResponse:
         """Cancels, and answers with the response once it has ended."""
         owner, id_ = owner_of(request), request.match_info["id"]
         await self._server.responses.cancel(owner, id_)
         await self._wait(request, owner, id_)
-        return _json(await self._server.responses.retrieve(owner, id_))
+        return await self._hand_over(request, owner, id_)
 
     async def delete(self, request: web.Request) -> web.StreamResponse:
         """Deletes a response and its log."""
@@ -116,9 +119,28 @@ class Routes:
         follower = self._server.relay.follow(response_id, owner, after, stream)
         try:
             with self._server.streams.open(stream):
-                return await stream.serve(request, follower, response_id)
+                response = await stream.serve(request, follower, response_id)
         finally:
             follower.leave()
+        if stream.handed_over:
+            await self._seen(response_id)
+        return response
+
+    async def _hand_over(
+        self, request: web.Request, owner: str, response_id: str
+    ) -> web.StreamResponse:
+        """The response as it stands; one that is not stored is let go once it is written."""
+        found = await self._server.responses.retrieve(owner, response_id)
+        answer = _json(found)
+        if found.get("store") is False and "holdline" in found:
+            await answer.prepare(request)
+            await answer.write_eof()
+            await self._seen(response_id)
+        return answer
+
+    async def _seen(self, response_id: str) -> None:
+        with contextlib.suppress(RedisTrouble):  # then it is kept for the retention
+            await self._server.responses.seen(response_id)
 
     async def _wait(self, request: web.Request, owner: str, response_id: str) -> None:
         """Returns when the response has ended, or nobody is there any more to be told."""

@@ -136,6 +136,7 @@ class ResponseCreate(Create, tag_field="type", tag="response.create", kw_only=Tr
     """A `Create` on a lane of a socket."""
 
     stream_id: Lane | None = None
+    generate: bool | None = None
 
 
 class ResponseCancel(msgspec.Struct, tag_field="type", tag="response.cancel"):
@@ -169,7 +170,7 @@ _T = TypeVar("_T")
 ClientMessage = ResponseCreate | ResponseCancel | Resume | Ping | Auth
 
 _CREATE_FIELDS: Final = frozenset(Create.__struct_fields__)
-_ENVELOPE: Final = frozenset({"type", "stream_id"})
+_ENVELOPE: Final = frozenset({"type", "stream_id", "generate"})
 
 # The standard's parameters that are not supported yet, each with the values that change nothing.
 _NEUTRAL: Final[dict[str, tuple[Any, ...]]] = {
@@ -228,7 +229,13 @@ def parse_message(message: dict[str, Any]) -> ClientMessage:
         message = _without_neutral(message, _CREATE_FIELDS | _ENVELOPE)
         if message.get("background"):
             raise _unsupported("background", " over WebSocket: every response survives its socket")
-    converted = _convert(message, _KINDS[kind])
+    try:
+        converted = _convert(message, _KINDS[kind])
+    except Problem as problem:
+        if problem.param != "stream_id":
+            raise
+        words = "1 to 256 letters, digits, underscores, hyphens and periods"
+        raise invalid("stream_id", f"A 'stream_id' is {words}.", "invalid_stream_id") from None
     if isinstance(converted, ResponseCreate):
         check_tools(converted)
     return converted
@@ -271,7 +278,7 @@ def params_of(create: Create, default_model: str) -> dict[str, Any]:
             "model", "Name a `model`; this server has no default.", "missing_required_parameter"
         )
     given = msgspec.to_builtins(create)
-    left_out = {"type", "input", "stream", "idempotency_key", "stream_id"}
+    left_out = {"type", "input", "stream", "idempotency_key", "stream_id", "generate"}
     params = {k: v for k, v in given.items() if v is not None and k not in left_out}
     if params.get("service_tier") == "auto":
         params["service_tier"] = "default"  # What is shown is the tier that was used.

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from jobs.codec import decode_event, decode_job
 from jobs.errors import Diverged, UnknownResponse
-from jobs.events import lifecycle, terminal
+from jobs.events import lifecycle, prepared, terminal
 from jobs.keys import (
     Partition,
     item_id,
@@ -18,6 +18,7 @@ from jobs.keys import (
 )
 from jobs.keys import response_of as response_of_item
 from jobs.log import View, read, read_all
+from jobs.queue import Accepted
 from jobs.record import Job, Status
 from jobs.transcript import Transcript
 
@@ -30,7 +31,7 @@ from .wire import fingerprint, response_of
 if TYPE_CHECKING:
     from jobs.models import Catalog
     from jobs.pipe import Pipe
-    from jobs.queue import Accepted, Queue
+    from jobs.queue import Queue
 
     from .metrics import Metrics
     from .request import Create
@@ -40,6 +41,7 @@ Item = dict[str, Any]
 CANCEL_TRIES: Final = 5
 # References may lead to so many responses; all items of one of them are found at once.
 MOST_REFERRED: Final = 32
+OPENING: Final = ("created", "queued")
 ON_DEATH: Final = {"fail": True, "restart": False}
 
 
@@ -50,40 +52,83 @@ class Responses:
     """
 
     def __init__(
-        self, pipe: Pipe, queue: Queue, metrics: Metrics, *, catalog: Catalog, partitions: int
+        self,
+        pipe: Pipe,
+        queue: Queue,
+        metrics: Metrics,
+        *,
+        catalog: Catalog,
+        partitions: int,
+        unstored_ms: int,
     ) -> None:
         self._pipe = pipe
         self._queue = queue
         self._metrics = metrics
         self._catalog = catalog
         self._partitions = partitions
+        self._unstored_ms = unstored_ms
 
-    async def submit(self, owner: str, create: Create, body: dict[str, Any]) -> Accepted:
-        """Accepts a request, or finds the response that its idempotency key made before."""
+    async def submit(
+        self,
+        owner: str,
+        create: Create,
+        body: dict[str, Any],
+        *,
+        before: list[dict[str, Any]] | None = None,
+        generate: bool = True,
+    ) -> Accepted:
+        """Accepts a request, or finds the response that its idempotency key made before.
+
+        `before` is what was said up to the previous response, where the caller remembers it. With
+        `generate` False no model is asked: the response ends at once, to be gone on from.
+        """
         params = params_of(create, self._catalog.default)
         models.check(self._catalog, params["model"])
-        partition = pick_partition(self._partitions, owner, create.idempotency_key)
+        key, print_ = create.idempotency_key, fingerprint(body)
+        partition = pick_partition(self._partitions, owner, key)
         id_ = new_response_id(partition)
         items = stored(create.input, lambda prefix, index: item_id(prefix, id_, 0, index))
-        context = await self._context(owner, create.previous_response_id)
+        if before is None:
+            try:
+                before = await self._context(owner, create.previous_response_id)
+            except Problem:
+                # What it went on from may be gone by the time that it is sent again.
+                made = key and await self._queue.made(partition, owner, key, print_)
+                if not made:
+                    raise
+                return Accepted(made, 0, fresh=False)
         job = Job(
             id=id_,
             owner=owner,
             created_at=int(time.time()),
-            params={**params, "input": await self._dereferenced(owner, items, context)},
-            context=context,
+            params={**params, "input": await self._dereferenced(owner, items, before)},
+            context=before,
         )
-        events = [lifecycle(job, f"response.{kind}", "queued") for kind in ("created", "queued")]
-        accepted = await self._queue.submit(
-            job,
-            events,
-            idempotency_key=create.idempotency_key,
-            fingerprint=fingerprint(body),
-            fail_on_worker_death=_fails_on_death(create.metadata or {}),
-            lane=lane_of(params.get("service_tier"), self._catalog.model_lane(params["model"])),
-        )
+        if generate:
+            events = [lifecycle(job, f"response.{kind}", "queued") for kind in OPENING]
+            accepted = await self._queue.submit(
+                job,
+                events,
+                idempotency_key=key,
+                fingerprint=print_,
+                fail_on_worker_death=_fails_on_death(create.metadata or {}),
+                lane=lane_of(params.get("service_tier"), self._catalog.model_lane(params["model"])),
+            )
+        else:
+            accepted = await self._queue.prepare(
+                job, prepared(job), idempotency_key=key, fingerprint=print_
+            )
         self._metrics.submitted.labels(str(accepted.fresh).lower()).inc()
         return accepted
+
+    async def seen(self, response_id: str) -> None:
+        """Takes note that a client has all of a response, which the caller knows to be its own."""
+        await self._queue.seen(response_id, self._unstored_ms)
+
+    async def asked(self, owner: str, response_id: str) -> list[dict[str, Any]]:
+        """What was said before the answer of a response, oldest first."""
+        job = await self._job(owner, response_id)
+        return [*job.context, *job.params["input"]]
 
     async def retrieve(self, owner: str, response_id: str) -> dict[str, Any]:
         """The response object as it stands."""
@@ -158,6 +203,8 @@ class Responses:
             view = await self._view(owner, response_id)
         except UnknownResponse:
             raise _no_such_item(id_) from None
+        if job.params.get("store") is False:
+            raise _no_such_item(id_)
         return [*job.params["input"], *response_of(view)["output"]]
 
     async def _context(self, owner: str, previous_id: str | None) -> list[Item]:

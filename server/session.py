@@ -51,6 +51,14 @@ class Cancel:
 
 
 @dataclass(frozen=True, slots=True)
+class Forget:
+    """A turn that went on from this response was refused on its lane."""
+
+    lane: str | None
+    response_id: str
+
+
+@dataclass(frozen=True, slots=True)
 class Say:
     """Send this message."""
 
@@ -64,7 +72,7 @@ class Pong:
     id: str | int | None
 
 
-Action = Submit | Follow | Cancel | Say | Pong
+Action = Submit | Follow | Cancel | Forget | Say | Pong
 
 
 @dataclass(slots=True)
@@ -105,7 +113,10 @@ class Session:
             about = {"stream_id": lane} if isinstance(lane, str) else {}
             if isinstance(response_id := body.get("response_id"), str):
                 about["response_id"] = response_id[:128]
-            return [Say(problem.event(**about))]
+            said: list[Action] = [Say(problem.event(**about))]
+            if isinstance(previous := body.get("previous_response_id"), str):
+                said.append(Forget(about.get("stream_id"), previous))
+            return said
 
     def submitted(self, lane: str | None, response_id: str) -> list[Action]:
         """The lane's request was accepted as this response, which is now followed."""

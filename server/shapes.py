@@ -271,6 +271,8 @@ class Limits(Struct):
     responses: int
     waiting_in_lanes: int
     retention_seconds: float
+    unstored_seconds: float
+    connection_seconds: float | None
 
 
 class Welcome(Struct):

@@ -22,6 +22,7 @@ from jobs.errors import HoldlineError
 
 from .closing import CloseCode
 from .dialect import choose
+from .memory import Memory, Receipts
 from .problem import Problem, from_error
 from .session import (
     MOST_FOLLOWED,
@@ -29,6 +30,7 @@ from .session import (
     Action,
     Cancel,
     Follow,
+    Forget,
     Pong,
     Say,
     Session,
@@ -56,9 +58,9 @@ CLOSE_SECONDS: Final = 2.0
 log = structlog.get_logger()
 
 
-def websocket_frame(payload: bytes, *, binary: bool) -> bytes:
-    """An unmasked, unfragmented frame of text or bytes (RFC 6455, section 5.2)."""
-    length, first = len(payload), 0x82 if binary else 0x81
+def websocket_frame(payload: bytes, kind: WSMsgType) -> bytes:
+    """An unmasked, unfragmented frame (RFC 6455, section 5.2)."""
+    length, first = len(payload), 0x80 | kind
     if length < 126:
         return struct.pack("!BB", first, length) + payload
     if length < 65_536:
@@ -86,9 +88,11 @@ class Socket:
         self._responses = responses
         self._metrics = metrics
         self._session = Session()
+        self._kind = WSMsgType.BINARY if self._dialect.binary else WSMsgType.TEXT
         self._ws = web.WebSocketResponse(
             timeout=CLOSE_SECONDS,
             heartbeat=config.ping_seconds,
+            autoping=False,  # our own pings are answered too, and their pongs mean something
             compress=False,
             max_msg_size=config.max_body_bytes,
             protocols=(self._dialect.subprotocol,),
@@ -99,6 +103,10 @@ class Socket:
         self._followers: dict[Follower, tuple[str | None, bytes]] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._draining: asyncio.Task[None] | None = None
+        self._memory = Memory()
+        self._receipts = Receipts()
+        self._unstored: dict[Follower, dict[str, Any]] = {}
+        self._keeping: dict[str, asyncio.Event] = {}
 
     async def serve(self, request: web.Request) -> web.WebSocketResponse:
         """Upgrades, and returns when the connection is over and has left nothing behind."""
@@ -156,6 +164,8 @@ class Socket:
             _, suffix = self._followers[follower]
             self._write(b"".join(self._frame(self._dialect.event(f, suffix)) for f in frames))
             self._metrics.delivered.inc(len(frames))
+            if frames[-1].last and frames[-1].event["response"].get("store") is False:
+                self._unstored[follower] = frames[-1].event["response"]
 
     def queued(self, follower: Follower, place: int | None, eta: float | None, reason: str) -> None:
         """Tells where the response waits."""
@@ -166,6 +176,7 @@ class Socket:
     def ended(self, follower: Follower, problem: Problem | None) -> None:
         """Frees the lane for its next request."""
         lane, _ = self._followers.pop(follower, (None, b""))
+        unstored = self._unstored.pop(follower, None)
         if problem is not None:
             self._say(problem.event(stream_id=lane, response_id=follower.response_id))
         elif follower.told_nothing:
@@ -173,26 +184,42 @@ class Socket:
             about = {"response_id": follower.response_id, "sequence_number": follower.last}
             lane_of = {} if lane is None else {"stream_id": lane}
             self._say({"type": "holdline:ended", **about, **lane_of})
-        self._do(self._session.ended(lane, follower.response_id))
+            self._ask(follower.response_id)
+        if unstored is None:
+            self._do(self._session.ended(lane, follower.response_id))
+        else:
+            self._keeping[follower.response_id] = asyncio.Event()
+            self._spawn(self._keep(lane, unstored))
 
     # The rest is our own.
 
     async def _receive(self) -> None:
         async for message in self._ws:
-            if message.type is (WSMsgType.BINARY if self._dialect.binary else WSMsgType.TEXT):
-                await self._received(message.data)
-            elif message.type in (WSMsgType.TEXT, WSMsgType.BINARY):
-                self._say(Problem(400, "bad_message", self._dialect.expected).event())
+            match message.type:
+                case self._kind:
+                    await self._received(message.data)
+                case WSMsgType.TEXT | WSMsgType.BINARY:
+                    self._say(Problem(400, "bad_message", self._dialect.expected).event())
+                case WSMsgType.PING:
+                    self._write(websocket_frame(bytes(message.data), WSMsgType.PONG))
+                case WSMsgType.PONG:
+                    for response_id in self._receipts.pong(bytes(message.data)):
+                        self._spawn(self._seen(response_id))
+                case _:
+                    continue
+            await self._room()
 
     async def _received(self, data: str | bytes) -> None:
         try:
             body = self._dialect.decode(data)
         except Problem as problem:
             self._say(problem.event())
-            return
-        self._do(self._session.received(body))
-        # A client that asks and does not read waits here, and so do its further messages.
-        while self._draining is not None:
+        else:
+            self._do(self._session.received(body))
+
+    async def _room(self) -> None:
+        """A client that asks and does not read waits here, and so do its further messages."""
+        while not self.writable and self._draining is not None:
             await asyncio.wait([self._draining])
         while len(self._tasks) >= MOST_TASKS:
             await asyncio.wait(self._tasks, return_when=asyncio.FIRST_COMPLETED)
@@ -210,6 +237,8 @@ class Socket:
                     self._spawn(self._submit(action))
                 case Cancel():
                     self._spawn(self._cancel(action))
+                case Forget(lane, response_id):
+                    self._memory.forget(lane, response_id)
 
     def _follow(self, action: Follow) -> None:
         try:
@@ -224,10 +253,19 @@ class Socket:
             self._followers[follower] = (action.lane, self._dialect.lane(action.lane))
 
     async def _submit(self, action: Submit) -> None:
-        lane = action.create.stream_id
+        lane, previous = action.create.stream_id, action.create.previous_response_id
+        if previous is not None and (keeping := self._keeping.get(previous)) is not None:
+            await keeping.wait()
         try:
-            accepted = await self._responses.submit(self._owner, action.create, action.body)
+            accepted = await self._responses.submit(
+                self._owner,
+                action.create,
+                action.body,
+                before=self._memory.recall(previous),
+                generate=action.create.generate is not False,
+            )
         except (Problem, HoldlineError) as error:
+            self._memory.forget(lane, previous)
             self._do(self._session.refused(lane, _problem(error)))
         else:
             self._do(self._session.submitted(lane, accepted.response_id))
@@ -238,6 +276,28 @@ class Socket:
         except (Problem, HoldlineError) as error:
             about = {"stream_id": action.lane, "response_id": action.response_id}
             self._say(_problem(error).event(**about))
+
+    async def _keep(self, lane: str | None, response: dict[str, Any]) -> None:
+        """Remembers an answer that is not stored, and asks whether the client has it."""
+        id_: str = response["id"]
+        try:
+            if response["status"] == "failed":
+                self._memory.forget(lane, response["previous_response_id"])
+            before = await self._responses.asked(self._owner, id_)
+            self._memory.keep(lane, id_, [*before, *response["output"]])
+        except HoldlineError:
+            pass  # whoever goes on from it is told that it is not to be found
+        finally:
+            self._keeping.pop(id_).set()
+        self._ask(id_)
+        self._do(self._session.ended(lane, id_))
+
+    def _ask(self, response_id: str) -> None:
+        self._write(websocket_frame(self._receipts.ask(response_id), WSMsgType.PING))
+
+    async def _seen(self, response_id: str) -> None:
+        with contextlib.suppress(HoldlineError):
+            await self._responses.seen(response_id)
 
     def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
         task = asyncio.create_task(work)
@@ -261,6 +321,8 @@ class Socket:
                 "responses": MOST_FOLLOWED,
                 "waiting_in_lanes": MOST_WAITING,
                 "retention_seconds": self._config.terms.retention_ms / 1000,
+                "unstored_seconds": self._config.unstored_seconds,
+                "connection_seconds": None,
             },
         }
 
@@ -277,7 +339,7 @@ class Socket:
         self._write(self._frame(self._dialect.encode(message)))
 
     def _frame(self, payload: bytes) -> bytes:
-        return websocket_frame(payload, binary=self._dialect.binary)
+        return websocket_frame(payload, self._kind)
 
     def _write(self, data: bytes) -> None:
         if self._transport is not None and not self._transport.is_closing():
@@ -314,6 +376,7 @@ class Socket:
         for follower in list(self._followers):
             follower.leave()
         self._followers.clear()
+        self._unstored.clear()
         tasks = [*self._tasks, *([self._draining] if self._draining else [])]
         for task in tasks:
             task.cancel()

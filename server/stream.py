@@ -33,6 +33,8 @@ class Stream:
         self._news = asyncio.Event()
         self._over = False
         self._complete = False
+        self._unstored = False
+        self.handed_over = False
 
     @property
     def writable(self) -> bool:
@@ -43,6 +45,8 @@ class Stream:
         """Takes events."""
         del follower
         self._put(b"".join(map(sse, frames)))
+        if frames[-1].last:
+            self._unstored = frames[-1].event["response"].get("store") is False
 
     def queued(self, follower: Follower, place: int | None, eta: float | None, reason: str) -> None:
         """Tells where the response waits, in a comment, which the standard's clients pass over."""
@@ -78,6 +82,8 @@ class Stream:
             await response.prepare(request)
             while await self._write_next(request, response):
                 follower.catch_up_if_behind()
+            await response.write_eof()
+            self.handed_over = self._complete and self._unstored
         return response
 
     async def _write_next(self, request: web.Request, response: web.StreamResponse) -> bool:

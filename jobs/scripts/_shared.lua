@@ -141,3 +141,24 @@ local function rest(from)
   for index = from, #ARGV do frames[#frames + 1] = ARGV[index] end
   return frames
 end
+
+-- What an idempotency key made before: its id, and `same` or `reused`. Nothing if it is unused.
+local function known(prefix, key, fingerprint)
+  if fingerprint == '' then return nil end
+  local first, print = string.match(redis.call('GET', key) or '', '^(%S+) (%S+)$')
+  if not first or redis.call('EXISTS', prefix .. 'job:' .. first) == 0 then return nil end
+  return first, print == fingerprint and 'same' or 'reused'
+end
+
+-- Remembers of a response that is not to be stored which idempotency key has to go with it.
+local function mark_unstored(job, key, unstored)
+  if unstored == '1' then redis.call('HSET', job, 'unstored', key ~= job and key or '') end
+end
+
+-- Keeps what has ended for so many ms more; nothing outlives an answer that is not to be stored.
+local function keep(job, log, ms, ...)
+  local key = redis.call('HGET', job, 'unstored')
+  if key and key ~= '' then redis.call('PEXPIRE', key, ms, ...) end
+  redis.call('PEXPIRE', log, ms, ...)
+  redis.call('PEXPIRE', job, ms, ...)
+end

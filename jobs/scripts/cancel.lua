@@ -17,8 +17,7 @@ if status ~= 'queued' then return { 'ended' } end
 local length, found = push(KEYS[2], expected, frames)
 if not length then return { 'diverged', found } end
 redis.call('HSET', KEYS[1], 'status', 'cancelled', 'ended', now())
-redis.call('PEXPIRE', KEYS[1], ARGV[5])
-redis.call('PEXPIRE', KEYS[2], ARGV[5])
+keep(KEYS[1], KEYS[2], ARGV[5])
 close(prefix, id) -- its entry in the ready list goes when a claim meets it
 ring(KEYS[3], expected, frames, tonumber(ARGV[4]))
 return { 'cancelled' }

@@ -17,8 +17,7 @@ local length, found = push(KEYS[2], expected, frames)
 if not length then return { 'diverged', found } end
 if found or ended then return { 'ok', length } end
 redis.call('HSET', KEYS[1], 'status', ARGV[6], 'ended', now())
-redis.call('PEXPIRE', KEYS[1], ARGV[7])
-redis.call('PEXPIRE', KEYS[2], ARGV[7])
+keep(KEYS[1], KEYS[2], ARGV[7])
 close(prefix, id)
 if ARGV[8] == '1' then bury(prefix, id) end
 ring(KEYS[3], expected, frames, tonumber(ARGV[5]))

@@ -2,7 +2,8 @@
 -- Accepts a job: its record, its first log entries and its place in the queue, all or nothing.
 -- KEYS  job, log, idempotency key (the job again where there is none)
 -- ARGV  prefix, id, owner, job, fingerprint ("" where there is no key), ttl ms, inspect ms,
---       max wait ms, max waiting, fail on worker death (0/1), lane, entry...
+--       max wait ms, max waiting, fail on worker death (0/1), lane, not to be stored (0/1),
+--       entry...
 -- Returns {"accepted", id, number} · {"same", id} · {"reused", id} · {"full", waiting}
 -- May be repeated: the id is the caller's own, and a job that exists is not written again.
 local prefix, id, owner, fingerprint, ttl = ARGV[1], ARGV[2], ARGV[3], ARGV[5], ARGV[6]
@@ -10,12 +11,8 @@ local prefix, id, owner, fingerprint, ttl = ARGV[1], ARGV[2], ARGV[3], ARGV[5], 
 local number = redis.call('HGET', KEYS[1], 'number')
 if number then return { 'accepted', id, tonumber(number) } end
 
-if fingerprint ~= '' then
-  local first, print = string.match(redis.call('GET', KEYS[3]) or '', '^(%S+) (%S+)$')
-  if first and redis.call('EXISTS', prefix .. 'job:' .. first) == 1 then
-    return { print == fingerprint and 'same' or 'reused', first }
-  end
-end
+local first, word = known(prefix, KEYS[3], fingerprint)
+if first then return { word, first } end
 
 local waiting = redis.call('ZCARD', prefix .. 'open') - redis.call('ZCARD', prefix .. 'leases')
 if waiting >= tonumber(ARGV[9]) then return { 'full', waiting } end
@@ -25,7 +22,8 @@ redis.call('HSET', KEYS[1], 'status', 'queued', 'owner', owner, 'job', ARGV[4], 
   'strikes', 0, 'submitted', time, 'until', time + ARGV[8], 'fail_on_death', ARGV[10])
 if ARGV[11] ~= '' then redis.call('HSET', KEYS[1], 'lane', ARGV[11]) end
 redis.call('PEXPIRE', KEYS[1], ttl)
-push(KEYS[2], 0, rest(12))
+mark_unstored(KEYS[1], KEYS[3], ARGV[12])
+push(KEYS[2], 0, rest(13))
 redis.call('PEXPIRE', KEYS[2], ttl)
 if fingerprint ~= '' then redis.call('SET', KEYS[3], id .. ' ' .. fingerprint, 'PX', ttl) end
 redis.call('ZADD', prefix .. 'open', time + ARGV[7], id)

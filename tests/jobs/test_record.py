@@ -47,6 +47,14 @@ async def submit(pipe: Pipe, queue: Queue, job: Job, claim: str) -> None:
     await queue.submit(job, opening(job))
 
 
+async def prepare(pipe: Pipe, queue: Queue, job: Job, claim: str) -> None:
+    await queue.prepare(job, [ending(job)])
+
+
+async def seen(pipe: Pipe, queue: Queue, job: Job, claim: str) -> None:
+    await queue.seen(job.id, 1000)
+
+
 async def claim_(pipe: Pipe, queue: Queue, job: Job, claim: str) -> None:
     await queue.claim(0, token(), 1)
 
@@ -89,6 +97,8 @@ def finish(end: Status) -> Callable[[Pipe, Queue, Job, str], Awaitable[None]]:
 Step = Callable[[Pipe, Queue, Job, str], Awaitable[None]]
 SCRIPTS: dict[str, list[Step]] = {
     "submit": [submit],
+    "prepare": [prepare],
+    "seen": [seen],
     "claim": [claim_],
     "retry": [retry],
     "give_back": [give_back],

@@ -285,7 +285,7 @@ class Both:
             names = [NAMES.job(id_), NAMES.log(id_)]
             names.append(NAMES.idempotency("all", key) if key else names[0])
             before = id_ in self.model.all
-            terms: list[Argument] = [HOUR, HOUR, HOUR, 1000, int(fails), lane]
+            terms: list[Argument] = [HOUR, HOUR, HOUR, 1000, int(fails), lane, 0]
             args: list[Argument] = [NAMES.prefix, id_, owner, b"job", body if key else "", *terms]
             reply = await self.pipe.run("submit", names, [*args, b"created " + id_.encode()])
             expected = self.model.submit(id_, owner, key, body, fails, lane)
@@ -551,11 +551,16 @@ def situations() -> list[Situation]:
         await run_out(pipe, running.id)
         await inspect_now(pipe, job.id)
 
+    async def seen(pipe: Pipe) -> None:
+        await Queue(pipe, TERMS).prepare(
+            new, [ending(new)], idempotency_key="key", fingerprint="body"
+        )
+
     def writer(pipe: Pipe) -> LogWriter:
         return LogWriter(pipe, running.id, "mine", 2)
 
     end = [end_entry(running)]
-    new = a_job("new")
+    new = a_job("new", store=False)
     return [
         Situation(
             "submit",
@@ -564,6 +569,14 @@ def situations() -> list[Situation]:
                 new, opening(new), idempotency_key="key", fingerprint="body"
             ),
         ),
+        Situation(
+            "prepare",
+            waiting,
+            lambda pipe: Queue(pipe, TERMS).prepare(
+                new, [ending(new)], idempotency_key="key", fingerprint="body"
+            ),
+        ),
+        Situation("seen", seen, lambda pipe: Queue(pipe, TERMS).seen(new.id, 9000)),
         Situation("claim", waiting, lambda pipe: Queue(pipe, TERMS).claim(0, "next", 5)),
         Situation(
             "extend", waiting, lambda pipe: Queue(pipe, TERMS).extend(0, [(running.id, "mine")])
@@ -638,7 +651,7 @@ async def test_a_script_whose_reply_was_lost_is_repeated_and_leaves_what_one_run
 
 
 # These may write while memory is full: they keep what there is, or make room.
-MAY_WRITE = {"extend", "give_back", "delete"}
+MAY_WRITE = {"extend", "give_back", "delete", "seen"}
 READS = {"read", "places"}
 
 

@@ -216,7 +216,7 @@ async def test_a_pong_tells_the_last_sequence_numbers(shared: Shared) -> None:
         ('{"type":"response.create","input":5}', "invalid_value"),
         ('{"type":"response.create","nonsense":1}', "unknown_parameter"),
         ('{"type":"response.create","image":{}}', "unsupported_parameter"),
-        ('{"type":"response.create","stream_id":"a b"}', "invalid_value"),
+        ('{"type":"response.create","stream_id":"a b"}', "invalid_stream_id"),
         ('{"type":"holdline:resume","response_id":"resp_x","stream_id":"q"}', "response_not_found"),
         ('{"type":"response.cancel","response_id":"resp_x"}', "response_not_found"),
         ('{"type":"holdline:resume","response_id":"r","starting_after":-2}', "invalid_value"),
@@ -236,3 +236,23 @@ async def test_an_error_leaves_the_socket_open(shared: Shared, message: str, cod
         assert lane == error.get("stream_id")
         await ws.send_json({"type": "holdline:ping"})
         assert "holdline:pong" == (await ws.receive_json(timeout=5))["type"]
+
+
+async def test_the_sdk_warms_up_and_goes_on_unstored(shared: Shared, client: AsyncOpenAI) -> None:
+    first, second = shared.prompt("say=OK"), shared.prompt("say=papaya")
+    async with (
+        client.responses.connect() as connection,
+        AsyncResponsesWebSocketSession(connection, limits=LIMITS) as session,
+    ):
+        lane = session.lane("main")
+        asked: Any = {"type": "response.create", "model": "m", "store": False}
+        await lane.send(asked | {"input": "You are warm.", "generate": False})
+        warm = await lane.get_final_response()
+        await lane.send(asked | {"input": first, "previous_response_id": warm.id})
+        before = await lane.get_final_response()
+        await lane.send(asked | {"input": second, "previous_response_id": before.id})
+        after = await lane.get_final_response()
+    assert ("", "OK", "papaya") == (warm.output_text, before.output_text, after.output_text)
+    said = [message["content"] for message in shared.calls(second)[0].body["messages"]]
+    assert ["You are warm.", first, "OK", second] == said
+    assert [] == shared.calls("You are warm.")

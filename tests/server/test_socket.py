@@ -505,7 +505,7 @@ async def test_a_client_that_never_reads_costs_a_cursor_and_is_closed_by_a_deadl
 @pytest.mark.parametrize("length", [0, 1, 125, 126, 127, 65_535, 65_536, 1_000_000])
 def test_a_frame_is_as_rfc_6455_has_it(length: int) -> None:
     payload = b"x" * length
-    data = websocket_frame(payload, binary=False)
+    data = websocket_frame(payload, WSMsgType.TEXT)
     size, start = data[1], 2
     if size == 126:
         size, start = int.from_bytes(data[2:4], "big"), 4

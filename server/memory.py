@@ -1,0 +1,92 @@
+"""What one socket remembers: answers that are not stored, and which of them its client has.
+
+The standard lets a client go on from an answer with `store: false` on the socket that brought it.
+Such an answer is in Redis only until it is delivered, so each lane keeps its latest one here.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import Any, Final, NamedTuple
+
+import msgspec
+
+MOST_LANES: Final = 32
+MOST_BYTES: Final = 4 * 1_048_576
+MOST_ASKED: Final = 256
+
+Items = list[dict[str, Any]]
+
+_pack = msgspec.msgpack.Encoder().encode
+_unpack = msgspec.msgpack.Decoder(Items).decode
+
+
+class _Turn(NamedTuple):
+    response_id: str
+    items: bytes
+
+
+class Memory:
+    """The latest answer of each lane that is not stored, with all that was said before it.
+
+    Beyond `MOST_LANES` lanes or `MOST_BYTES` the oldest one is forgotten. One that is larger by
+    itself is not kept.
+    """
+
+    def __init__(self) -> None:
+        self._turns: dict[str | None, _Turn] = {}
+
+    def keep(self, lane: str | None, response_id: str, items: Items) -> None:
+        """Takes the place of what the lane remembered."""
+        self._turns.pop(lane, None)
+        turn = _Turn(response_id, _pack(items))
+        if len(turn.items) <= MOST_BYTES:
+            self._turns[lane] = turn
+        while len(self._turns) > MOST_LANES or self._size > MOST_BYTES:
+            del self._turns[next(iter(self._turns))]
+
+    def recall(self, response_id: str | None) -> Items | None:
+        """What was said up to the end of this response, oldest first, or None."""
+        for turn in self._turns.values():
+            if turn.response_id == response_id:
+                return _unpack(turn.items)
+        return None
+
+    def forget(self, lane: str | None, response_id: str | None) -> None:
+        """A turn that went on from this response failed: its own lane must begin anew.
+
+        A turn on another lane, a fork, takes nothing from the lane that it left.
+        """
+        if lane in self._turns and self._turns[lane].response_id == response_id:
+            del self._turns[lane]
+
+    @property
+    def _size(self) -> int:
+        return sum(len(turn.items) for turn in self._turns.values())
+
+
+class Receipts:
+    """Which answers a client is known to have.
+
+    Frames arrive in order, so the pong to a ping says that all before the ping has arrived.
+    """
+
+    def __init__(self) -> None:
+        self._asked: deque[tuple[int, str]] = deque(maxlen=MOST_ASKED)
+        self._number = 0
+
+    def ask(self, response_id: str) -> bytes:
+        """The payload of the ping to send after the last event of this response."""
+        self._number += 1
+        self._asked.append((self._number, response_id))
+        return str(self._number).encode()
+
+    def pong(self, payload: bytes) -> list[str]:
+        """The responses that this pong confirms; a pong that was not asked for confirms none."""
+        number = int(payload) if payload.isdigit() and len(payload) < 16 else 0
+        if number > self._number:
+            return []
+        confirmed = []
+        while self._asked and self._asked[0][0] <= number:
+            confirmed.append(self._asked.popleft()[1])
+        return confirmed
