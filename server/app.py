@@ -69,6 +69,7 @@ class Server:
             self.queue,
             self.metrics,
             catalog=config.catalog,
+            templates=config.templates,
             partitions=config.terms.partitions,
             unstored_ms=round(1000 * config.unstored_seconds),
         )

@@ -9,6 +9,9 @@ from urllib.parse import urlsplit
 
 from jobs import environment as env
 from jobs.environment import ConfigError
+from jobs.tables import WrongTable
+
+from .templates import Templates, templates
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -25,6 +28,7 @@ class Config:
     host: str
     port: int
     catalog: Catalog
+    templates: Templates
     ping_seconds: float
     max_body_bytes: int
     wait_replicas: int
@@ -46,11 +50,17 @@ class Config:
                 f"HOLDLINE_HOST={host} can be reached by others, and without keys anyone may come "
                 "in: set HOLDLINE_HOST=127.0.0.1 and put a proxy that authenticates in front"
             )
+        catalog = env.catalog(environ)
+        try:
+            prompts = templates(catalog.prompts, catalog.knows)
+        except WrongTable as error:
+            raise ConfigError(f"HOLDLINE_MODELS={environ['HOLDLINE_MODELS']}: {error}") from None
         return cls(
             redis_url=env.redis_url(environ),
             host=host,
             port=int(env.number(environ, "HOLDLINE_PORT", 8080, 0, 65535)),
-            catalog=env.catalog(environ),
+            catalog=catalog,
+            templates=prompts,
             ping_seconds=env.number(environ, "HOLDLINE_PING_SECONDS", 25, 0.05, 300),
             max_body_bytes=int(
                 env.number(environ, "HOLDLINE_MAX_BODY_BYTES", 1_048_576, 1024, 67_108_864)

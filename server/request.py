@@ -12,7 +12,7 @@ from typing import Annotated, Any, Final, Literal, TypeVar
 import msgspec
 from msgspec import Meta
 
-from .items import FunctionName, Item, typed
+from .items import FunctionName, InputFile, InputImage, InputText, Item, typed
 from .problem import Problem, invalid
 
 LANE_PATTERN: Final = r"^[A-Za-z0-9_.-]{1,256}\Z"
@@ -91,10 +91,23 @@ class ReasoningEffort(msgspec.Struct, forbid_unknown_fields=True):
     summary: Summary | None = None
 
 
+Variable = str | InputText | InputImage | InputFile
+
+
+class Prompt(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True):
+    """A template of this server, and what stands in its places."""
+
+    id: Annotated[str, Meta(min_length=1, max_length=128)]
+    variables: Annotated[dict[str, Variable], Meta(max_length=64)] | None = None
+    version: Annotated[str, Meta(max_length=64)] | None = None
+
+
 class Create(msgspec.Struct, kw_only=True):
     """The body of `POST /v1/responses` and of `response.create`."""
 
-    input: str | list[Item]
+    # A prompt may bring all that is asked.
+    input: str | list[Item] = ""
+    prompt: Prompt | None = None
     model: Annotated[str, Meta(min_length=1, max_length=256)] | None = None
     instructions: str | None = None
     previous_response_id: ResponseId | None = None
@@ -180,7 +193,6 @@ _NEUTRAL: Final[dict[str, tuple[Any, ...]]] = {
     "conversation": (),
     "image": (),
     "moderation": (),
-    "prompt": (),
     "prompt_cache_options": (),
     "prompt_cache_retention": (),
     "stream_options": ({}, {"include_obfuscation": False}),
@@ -210,6 +222,7 @@ def parse_create(body: dict[str, Any]) -> Create:
     Raises: Problem, which names the field.
     """
     create = _convert(_without_neutral(body, _CREATE_FIELDS), Create)
+    check_input(create, body)
     check_tools(create)
     return create
 
@@ -237,8 +250,15 @@ def parse_message(message: dict[str, Any]) -> ClientMessage:
         words = "1 to 256 letters, digits, underscores, hyphens and periods"
         raise invalid("stream_id", f"A 'stream_id' is {words}.", "invalid_stream_id") from None
     if isinstance(converted, ResponseCreate):
+        check_input(converted, message)
         check_tools(converted)
     return converted
+
+
+def check_input(create: Create, body: dict[str, Any]) -> None:
+    """Raises: Problem where nothing is asked: only a prompt may do without an `input`."""
+    if "input" not in body and create.prompt is None:
+        raise invalid("input", "'input' is required.", "missing_required_parameter")
 
 
 def check_tools(create: Create) -> None:

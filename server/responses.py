@@ -26,6 +26,7 @@ from . import models
 from .items import stored
 from .problem import Problem, invalid
 from .request import params_of
+from .templates import expanded
 from .wire import fingerprint, response_of
 
 if TYPE_CHECKING:
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
 
     from .metrics import Metrics
     from .request import Create
+    from .templates import Templates
 
 Item = dict[str, Any]
 
@@ -58,6 +60,7 @@ class Responses:
         metrics: Metrics,
         *,
         catalog: Catalog,
+        templates: Templates,
         partitions: int,
         unstored_ms: int,
     ) -> None:
@@ -65,6 +68,7 @@ class Responses:
         self._queue = queue
         self._metrics = metrics
         self._catalog = catalog
+        self._templates = templates
         self._partitions = partitions
         self._unstored_ms = unstored_ms
 
@@ -82,6 +86,7 @@ class Responses:
         `before` is what was said up to the previous response, where the caller remembers it. With
         `generate` False no model is asked: the response ends at once, to be gone on from.
         """
+        create = expanded(create, self._templates)
         params = params_of(create, self._catalog.default)
         models.check(self._catalog, params["model"])
         key, print_ = create.idempotency_key, fingerprint(body)

@@ -126,6 +126,7 @@ class Proof(Struct):
     sha256: str
     bytes: int
     timing: Timing
+    model: str | UnsetType = UNSET
 
 
 class Response(Struct, kw_only=True):
@@ -163,6 +164,7 @@ class Response(Struct, kw_only=True):
     safety_identifier: str | None
     prompt_cache_key: str | None
     usage: Usage | None
+    prompt: dict[str, Any] | UnsetType = UNSET
     holdline: Proof | UnsetType = UNSET
 
 

@@ -18,7 +18,7 @@
 /**
  * What a caller may put in a request; the rest of the standard's body passes through untouched.
  * @typedef {Json & {
- *   input: string | Json[], previous_response_id?: string, instructions?: string, model?: string,
+ *   input?: string | Json[], previous_response_id?: string, instructions?: string, model?: string,
  *   idempotency_key?: string,
  * }} Request
  */

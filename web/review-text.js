@@ -7,23 +7,14 @@
 /** @type {readonly Section[]} */
 export const SECTIONS = ["improvements", "complexity", "bugs"];
 
-const INSTRUCTIONS = `You review one piece of code. Answer in Markdown with exactly these three sections, in this order:
-
-## Improvements
-## Complexity
-## Bugs
-
-Each point is one item of a list and begins with the line that it is about, written L12, or L12-15 for several lines.
-Lines are counted from 1, from the first line inside the fence. Under "Complexity" say how time and memory grow, and what is
-hard to follow. Where a section has nothing to say, say so in one sentence. Say only what the code shows.`;
-
 /**
  * The request for a review. It is the same for everybody who asks for the same, byte by byte.
  * @param {string} code @param {string} language
  * @returns {Request}
  */
 export function requestFor(code, language) {
-  return { input: fenced(code, language), instructions: INSTRUCTIONS, metadata: { kind: "review", language } };
+  const prompt = { id: "code-review", variables: { code: fenced(code, language) } };
+  return { prompt, metadata: { kind: "review", language } };
 }
 
 /**

@@ -61,7 +61,7 @@ async function ask(text, named, repeated = 0) {
 /** @param {Asked} asked @param {number} [repeated] */
 function start(asked, repeated = 0) {
   sessionStorage.setItem(PENDING, JSON.stringify(asked));
-  const { code: text, language: named } = unfenced(String(asked.request.input));
+  const { code: text, language: named } = unfenced(String(asked.request.prompt.variables.code));
   const handle = client.ask({ ...asked.request, ...(asked.key ? { idempotency_key: asked.key } : {}) });
   show(handle, text, named, repeated);
 }

@@ -113,7 +113,7 @@ def test_a_response_has_exactly_the_fields_that_are_written() -> None:
         for node in ast.walk(function)
         if isinstance(node, ast.Return) and isinstance(node.value, ast.Dict)
     )
-    assert keys | {"holdline"} == set(shapes.Response.__struct_fields__)
+    assert keys | {"holdline", "prompt"} == set(shapes.Response.__struct_fields__)
 
 
 EXAMPLES = [

@@ -143,7 +143,8 @@ fields = st.sampled_from([*Create.__struct_fields__, *_NEUTRAL, "response_id", "
         ({"max_tool_calls": 0}, "max_tool_calls", "invalid_value"),
         ({"include": ["usage"]}, "include[0]", "invalid_value"),
         ({"service_tier": "scale"}, "service_tier", "invalid_value"),
-        ({"prompt": {"id": "p"}}, "prompt", "unsupported_parameter"),
+        ({"prompt": {}}, "prompt.id", "missing_required_parameter"),
+        ({"prompt": {"id": "p", "variables": {"v": 5}}}, "prompt.variables[...]", "invalid_value"),
     ],
 )
 def test_a_body_that_is_wrong_is_refused_by_field_and_code(

@@ -1,0 +1,185 @@
+"""A prompt stands for a request, and no variable can be more than it is."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from jobs.environment import ConfigError
+from jobs.tables import WrongTable, parse
+from server.config import Config
+from server.problem import Problem
+from server.request import JsonObject, parse_create
+from server.templates import expanded, templates
+from tests.server.conftest import Client, Serve
+
+FILE = """
+[prompts.both]
+version = "2"
+instructions = "Speak {{ language }}."
+messages = [
+  { role = "user", content = "Look at {{what}}." },
+  { role = "assistant", content = "At {{what}}?" },
+]
+model = "m"
+temperature = 0.5
+text = { format = { type = "json_object" } }
+[prompts.told]
+instructions = "Be brief."
+[prompts.shown]
+messages = [{ role = "user", content = "Before {{it}} after {{it}}" }]
+"""
+TEMPLATES = templates(parse(FILE).table("prompts"))
+
+
+def request(id_: str, variables: dict[str, Any] | None = None, **more: Any) -> Any:
+    return expanded(
+        parse_create({"prompt": {"id": id_, "variables": variables}, **more}), TEMPLATES
+    )
+
+
+def test_a_template_stands_for_all_of_a_request() -> None:
+    create = request("both", {"language": "Greek", "what": "this"})
+    assert ("Speak Greek.", "m", 0.5) == (create.instructions, create.model, create.temperature)
+    said = [(message.role, message.content) for message in create.input]
+    assert [("user", "Look at this."), ("assistant", "At this?")] == said
+    assert isinstance(create.text.format, JsonObject)
+
+
+def test_what_the_request_says_comes_first_and_its_input_last() -> None:
+    create = request(
+        "both",
+        {"language": "Greek", "what": "this"},
+        input="And?",
+        instructions="Speak.",
+        model="n",
+        temperature=0,
+        text={},
+    )
+    assert ("Speak.", "n", 0) == (create.instructions, create.model, create.temperature)
+    assert "And?" == create.input[-1].content
+    assert not isinstance(create.text.format, JsonObject)
+    items = [{"role": "user", "content": "a"}]
+    assert 3 == len(request("both", {"language": "", "what": ""}, input=items).input)
+    assert "Hi" == request("told", input="Hi").input
+
+
+def test_an_image_is_a_part_where_it_stands() -> None:
+    image = {"type": "input_image", "image_url": "https://h/i.png"}
+    parts = request("shown", {"it": image}).input[0].content
+    assert ["InputText", "InputImage", "InputText", "InputImage"] == [
+        type(part).__name__ for part in parts
+    ]
+    text = {"type": "input_text", "text": "{{it}}"}
+    assert "Before {{it}} after {{it}}" == request("shown", {"it": text}).input[0].content
+
+
+@given(st.text(), st.text())
+def test_a_variable_is_never_read_as_a_template(one: str, two: str) -> None:
+    one, two = one + "{{what}}{{language}}", two + "{{ language }}{{"
+    create = request("both", {"language": one, "what": two})
+    assert f"Speak {one}." == create.instructions
+    assert [f"Look at {two}.", f"At {two}?"] == [message.content for message in create.input]
+
+
+IMAGE = {"type": "input_image", "image_url": "https://h/i.png"}
+
+
+@pytest.mark.parametrize(
+    ("prompt", "status", "code", "param"),
+    [
+        ({"id": "none"}, 404, "prompt_not_found", "prompt.id"),
+        ({"id": "told", "version": "1"}, 404, "prompt_not_found", "prompt.version"),
+        ({"id": "both", "version": "1"}, 404, "prompt_not_found", "prompt.version"),
+        ({"id": "shown"}, 400, "missing_required_parameter", "prompt.variables.it"),
+        (
+            {"id": "shown", "variables": {"it": "", "that": ""}},
+            400,
+            "unknown_parameter",
+            "prompt.variables.that",
+        ),
+        ({"id": "told"}, 400, "missing_required_parameter", "input"),
+        (
+            {"id": "both", "variables": {"language": IMAGE, "what": ""}},
+            400,
+            "invalid_value",
+            "prompt.variables.language",
+        ),
+        (
+            {"id": "both", "variables": {"language": "", "what": IMAGE}},
+            400,
+            "invalid_value",
+            "prompt.variables.what",
+        ),
+    ],
+)
+def test_what_is_wrong_is_named(prompt: Any, status: int, code: str, param: str) -> None:
+    with pytest.raises(Problem) as refused:
+        expanded(parse_create({"prompt": prompt}), TEMPLATES)
+    problem = refused.value
+    assert (status, code, param) == (problem.status, problem.code, problem.param)
+    if code == "prompt_not_found" and param == "prompt.id":
+        assert "Known: both, code-review, shown, told." in problem.message
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("[prompts.a]", r"\[prompts.a\] instructions is missing"),
+        ("[prompts]\na = 1", r"\[prompts\] a must be a table"),
+        ("[prompts.'a b']\ninstructions = 'x'", "not an id"),
+        ("[prompts.a]\ninstruction = 'x'\nmessages = [{ content = 'x' }]", "mean instructions"),
+        ("[prompts.a]\nmessages = [{ role = 'king', content = 'x' }]", "role must be user or"),
+        ("[prompts.a]\nmessages = [{ role = 'user' }]", r"\[prompts.a.messages\] content"),
+        ("[prompts.a]\nmessages = [5]", "content is missing"),
+        ("[prompts.a]\nmessages = 5", "messages must be a list"),
+        ("[prompts.a]\ninstructions = 'x'\ntemperature = 3", "between 0 and 2"),
+        ("[prompts.a]\ninstructions = 'x'\ntext = { format = 'x' }", "text is not the standard's"),
+    ],
+)
+def test_a_table_that_is_wrong_is_named(text: str, says: str) -> None:
+    with pytest.raises(WrongTable, match=says):
+        templates(parse(text).table("prompts"))
+
+
+def test_a_server_with_a_wrong_file_does_not_start(tmp_path: Path) -> None:
+    path = tmp_path / "models.toml"
+    path.write_text(
+        '[models.m]\nbase_url = "http://h"\n[prompts.a]\ninstructions = "x"\nmodel = "n"'
+    )
+    with pytest.raises(ConfigError, match=r"HOLDLINE_MODELS=.*\[prompts.a\] model is 'n'"):
+        Config.from_environ({"HOLDLINE_MODELS": str(path)})
+
+
+async def test_a_prompt_is_kept_expanded_and_shown_as_it_was_given(
+    serve: Serve, tmp_path: Path
+) -> None:
+    path = tmp_path / "models.toml"
+    path.write_text(FILE)
+    client = await serve(models=str(path))
+    prompt = {"id": "both", "variables": {"language": "Greek", "what": "this"}, "version": "2"}
+    body = {"prompt": prompt, "background": True}
+    response = await (await client.post("/v1/responses", json=body)).json()
+    assert (prompt, "Speak Greek.", "m") == (
+        response["prompt"],
+        response["instructions"],
+        response["model"],
+    )
+    items = await (await client.get(f"/v1/responses/{response['id']}/input_items?order=asc")).json()
+    assert ["Look at this.", "At this?"] == [i["content"][0]["text"] for i in items["data"]]
+
+
+async def test_the_code_reviewer_is_a_prompt_of_every_server(client: Client) -> None:
+    prompt = {"id": "code-review", "variables": {"code": "```py\nx\n```"}}
+    body = {"prompt": prompt, "background": True}
+    response = await (await client.post("/v1/responses", json=body)).json()
+    assert "## Improvements\n## Complexity\n## Bugs" in response["instructions"]
+    async with client.ws_connect("/v1/responses") as ws:
+        await ws.send_json({"type": "response.create", "prompt": {"id": "none"}})
+        while (event := await ws.receive_json(timeout=20))["type"] != "error":
+            pass
+        assert "prompt_not_found" == event["error"]["code"]
