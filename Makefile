@@ -1,8 +1,10 @@
 # Every target sets up what it needs; a fresh machine has Python 3.11 or newer, make and git.
-#   make setup · run · test [ARGS=...] · check · bench NAME=... · chaos [SEED=1] [SECONDS=30] · screenshots · lock · clean
+#   make setup · run · test [ARGS=...] · programs · check · bench NAME=... · chaos [SEED=1] [SECONDS=30] · screenshots · lock · clean
 
 PYTHON ?= python3
 VENV ?= .venv
+# The programs of others need versions of their own.
+PROGRAMS ?= .venv-programs
 ARGS ?=
 NAME ?=
 SEED ?= 1
@@ -15,7 +17,7 @@ PARTS := holdline jobs server worker dev tests bench
 PRESENT = $(wildcard $(PARTS))
 TSC := tests/web/node_modules/.bin/tsc
 
-.PHONY: help setup run test check check-python check-web bench chaos screenshots lock clean
+.PHONY: help setup run test programs check check-python check-web bench chaos screenshots lock clean
 
 help:
 	@sed -n '2p' Makefile | cut -c4-
@@ -27,6 +29,10 @@ run: $(VENV)/.installed
 
 test: $(VENV)/.installed-dev
 	@$(BIN)/python -X dev -m pytest -n 2 --dist loadfile $(ARGS)
+
+# Programs that nobody here wrote, against a server of ours, and one as its model.
+programs: $(VENV)/.installed-dev $(PROGRAMS)/.installed tests/programs/node_modules/.installed
+	@PROGRAMS=$(abspath $(PROGRAMS)) $(BIN)/python -X dev -m pytest -n 0 tests/programs $(ARGS)
 
 check: check-python check-web
 
@@ -60,10 +66,12 @@ lock: $(BIN)/python
 	@[ -x $(BIN)/uv ] || $(PIP) install uv
 	$(COMPILE) --output-file requirements.txt requirements.in
 	$(COMPILE) --constraint requirements.txt --output-file requirements-dev.txt requirements-dev.in
-	cd tests/web && npm install --package-lock-only --omit-lockfile-registry-resolved --no-audit --no-fund
+	$(COMPILE) --output-file tests/programs/requirements.txt tests/programs/requirements.in
+	for folder in tests/web tests/programs; do (cd $$folder && \
+	npm install --package-lock-only --omit-lockfile-registry-resolved --no-audit --no-fund); done
 
 clean:
-	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache tests/web/node_modules
+	rm -rf $(VENV) $(PROGRAMS) tests/programs/node_modules .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache tests/web/node_modules
 
 $(BIN)/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || { \
@@ -86,4 +94,16 @@ $(VENV)/.installed-dev: requirements-dev.txt $(VENV)/.installed
 
 $(TSC): tests/web/package-lock.json
 	@cd tests/web && npm ci --no-audit --no-fund --silent
+	@touch $@
+
+# Half a gigabyte: uv takes seconds for it, and pip minutes.
+$(PROGRAMS)/.installed: tests/programs/requirements.txt | $(BIN)/python
+	@echo "installing tests/programs/requirements.txt"
+	@[ -x $(BIN)/uv ] || $(PIP) install uv
+	@$(BIN)/uv venv --quiet --clear --python $(BIN)/python $(PROGRAMS)
+	@$(BIN)/uv pip install --quiet --python $(PROGRAMS)/bin/python --require-hashes -r $<
+	@touch $@
+
+tests/programs/node_modules/.installed: tests/programs/package-lock.json
+	@cd tests/programs && npm ci --no-audit --no-fund --silent
 	@touch $@

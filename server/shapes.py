@@ -221,7 +221,7 @@ class ReasoningDone(InPart):
     text: str
 
 
-class Annotated(InPart):
+class AnnotationAdded(InPart):
     annotation_index: int
     annotation: dict[str, Any]
 
@@ -350,6 +350,16 @@ EVENTS: Final[dict[str, type[Struct]]] = {
     **_of(OfPart, "response.content_part.added", "response.content_part.done"),
     **_of(TextDelta, "response.output_text.delta"),
     **_of(TextDone, "response.output_text.done"),
+    **_of(AnnotationAdded, "response.output_text.annotation.added"),
+    **_of(PartDelta, "response.refusal.delta", "response.reasoning_text.delta"),
+    **_of(RefusalDone, "response.refusal.done"),
+    **_of(ReasoningDone, "response.reasoning_text.done"),
+    **_of(OfSummary, "response.reasoning_summary_part.added"),
+    **_of(OfSummary, "response.reasoning_summary_part.done"),
+    **_of(SummaryDelta, "response.reasoning_summary_text.delta"),
+    **_of(SummaryDone, "response.reasoning_summary_text.done"),
+    **_of(ArgumentsDelta, "response.function_call_arguments.delta"),
+    **_of(ArgumentsDone, "response.function_call_arguments.done"),
     **_of(Restarted, "holdline:restarted"),
 }
 MESSAGES: Final[dict[str, type[Struct]]] = {

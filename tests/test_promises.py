@@ -1,4 +1,4 @@
-"""The README promises nothing for which it does not name a test that exists."""
+"""The README promises nothing, and names no program, without a test that exists."""
 
 from __future__ import annotations
 
@@ -12,7 +12,10 @@ README = (TESTS.parent / "README.md").read_text()
 def test_every_promise_names_tests_that_exist() -> None:
     promises = re.findall(r"^\| (G\d+) \|.*$", README, re.MULTILINE)
     assert len(promises) >= 14
-    for row in re.findall(r"^\| G\d+ \|.*$", README, re.MULTILINE):
+    works_with = README.split("\n## Works with\n")[1].split("\n## ")[0]
+    rows = re.findall(r"^\| .*$", works_with, re.MULTILINE)[1:]
+    assert len(rows) >= 8
+    for row in [*re.findall(r"^\| G\d+ \|.*$", README, re.MULTILINE), *rows]:
         named = re.findall(r"`([\w/]+\.py)::(\w+)`", row)
         assert named, row
         for file, test in named:

@@ -116,7 +116,7 @@ class Chunks:
         pieces: list[Piece] = []
         if choices:
             self._choice(choices[0], pieces)
-        if isinstance(usage := chunk.get("usage"), dict):
+        if isinstance(usage := chunk.get("usage") or _groq(chunk), dict):
             pieces.append(Usage(usage))
         return pieces
 
@@ -230,6 +230,12 @@ def _content(delta: dict[str, Any]) -> tuple[str, str]:
         else:
             text += _string(part, "text")
     return text, thought
+
+
+def _groq(chunk: dict[str, Any]) -> Any:
+    """The usage where Groq has it."""
+    own = chunk.get("x_groq")
+    return own.get("usage") if isinstance(own, dict) else None
 
 
 def _string(holder: dict[str, Any], name: str) -> str:

@@ -15,6 +15,7 @@ from jsonschema import Draft7Validator, Draft202012Validator
 from openapi_spec_validator import OpenAPIV31SpecValidator
 
 from jobs import events
+from jobs.items import ARGUMENTS, TEXT_OF, Place
 from server import documents, shapes
 from server import request as requests
 from server.app import create_app
@@ -84,8 +85,14 @@ def test_every_message_and_every_event_is_in_the_document() -> None:
         if isinstance(node, ast.Constant) and isinstance(text := node.value, str)
         if re.fullmatch(r"response\.[a-z_.]+[a-z]|holdline:[a-z]+", text)
     }
-    # The first two are written as one: f"response.{kind}".
+    # What is put together where it is written: f"response.{kind}".
     written |= {"response.created", "response.queued", "error"}
+    written |= {f"response.{stem}_part.done" for stem in ("content", "reasoning_summary")}
+    written |= {
+        f"{Place(kind, '', 0).event}.{end}"
+        for kind in (*TEXT_OF, ARGUMENTS)
+        for end in ("delta", "done")
+    }
     assert written == shapes.EVENTS.keys() | shapes.MESSAGES.keys()
     assert events.TERMINAL_TYPES <= shapes.EVENTS.keys()
     assert shapes.EVENTS.keys() | shapes.MESSAGES.keys() <= {e["type"] for e in EXAMPLES}

@@ -1,0 +1,43 @@
+// The official Node SDK, pointed at the server by its base URL alone. Prints what it saw as JSON.
+import OpenAI from "openai";
+import { ResponsesWS } from "openai/resources/responses/ws";
+
+const client = new OpenAI({ baseURL: process.env.BASE_URL, apiKey: "any", maxRetries: 0 });
+const [asked, streamed, over] = process.argv.slice(2);
+const model = "m";
+
+const plain = await client.responses.create({ model, input: asked });
+const again = await client.responses.retrieve(plain.id);
+
+const stream = client.responses.stream({ model, input: streamed });
+let text = "";
+stream.on("response.output_text.delta", (event) => (text += event.delta));
+const final = await stream.finalResponse();
+
+const later = await client.responses.create({ model, input: streamed, background: true });
+const kinds = [];
+for await (const event of await client.responses.retrieve(later.id, { stream: true, starting_after: 1 })) {
+  kinds.push(event.type);
+}
+
+const socket = new ResponsesWS(client);
+let heard = "";
+const ended = await new Promise((resolve, reject) => {
+  socket.on("error", reject);
+  socket.on("response.output_text.delta", (event) => (heard += event.delta));
+  socket.on("response.completed", (event) => resolve(event.response));
+  socket.send({ type: "response.create", model, input: over });
+});
+socket.close();
+
+console.log(
+  JSON.stringify({
+    plain: plain.output_text,
+    again: again.output_text,
+    streamed: text,
+    final: final.output_text,
+    kinds,
+    heard,
+    ended: ended.status,
+  }),
+);

@@ -1,0 +1,78 @@
+"""A real LiteLLM proxy in the place of the model: an upstream that nobody here wrote."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import secrets
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import aiohttp
+import pytest
+
+from tests.paths.conftest import sdk
+from tests.system import System, free_port
+
+CONFIG = Path(__file__).parent / "litellm.yaml"
+KEY = f"sk-{secrets.token_hex(32)}"
+SAID = "The sky is blue because short waves scatter more, 👋🏽."
+START_SECONDS = 120
+
+pytestmark = pytest.mark.timeout(2 * START_SECONDS)
+
+
+@pytest.fixture
+async def proxy(tmp_path: Path) -> AsyncIterator[str]:
+    """The base URL of a proxy that has started."""
+    port = free_port()
+    program = Path(os.environ["PROGRAMS"]) / "bin" / "litellm"
+    clean = {k: v for k, v in os.environ.items() if not k.startswith(("HOLDLINE_", "OPENAI_"))}
+    output = tmp_path / "litellm.log"
+    with output.open("wb") as sink:
+        process = await asyncio.create_subprocess_exec(
+            *(program, "--config", CONFIG, "--host", "127.0.0.1", "--port", str(port)),
+            env={
+                **clean,
+                "LITELLM_MASTER_KEY": KEY,
+                "LITELLM_LOCAL_MODEL_COST_MAP": "True",  # or it asks the internet for one
+                "NO_PROXY": "127.0.0.1",
+            },
+            stdin=asyncio.subprocess.DEVNULL,
+            stdout=sink,
+            stderr=sink,
+        )
+    url = f"http://127.0.0.1:{port}"
+    try:
+        async with asyncio.timeout(START_SECONDS), aiohttp.ClientSession() as http:
+            while True:
+                assert process.returncode is None, output.read_text()
+                with contextlib.suppress(aiohttp.ClientError):
+                    async with http.get(f"{url}/health/liveliness") as answer:
+                        if answer.status == 200:
+                            break
+                await asyncio.sleep(0.2)
+        yield f"{url}/v1"
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            process.kill()
+        await process.wait()
+
+
+async def test_a_litellm_proxy_is_an_upstream(system: System, proxy: str) -> None:
+    await system.worker(proxy, HOLDLINE_MAX_ATTEMPTS="1", OPENAI_API_KEY=KEY)
+    async with sdk(await system.server(HOLDLINE_MAX_ATTEMPTS="1")) as client:
+        plain = await client.responses.create(model="mocked", input="Why is the sky blue?")
+        assert ("completed", SAID) == (plain.status, plain.output_text)
+        assert plain.usage is not None
+        assert plain.usage.output_tokens > 0
+        stream = await client.responses.create(model="mocked", input="Why?", stream=True)
+        deltas = [e.delta async for e in stream if e.type == "response.output_text.delta"]
+        assert SAID == "".join(deltas)
+        limited = await client.responses.create(model="limited", input="Why?")
+        assert limited.error is not None
+        assert ("failed", "upstream_busy") == (limited.status, limited.error.code)
+        unknown = await client.responses.create(model="nobody", input="Why?")
+        assert unknown.error is not None
+        assert unknown.error.code in ("upstream_rejected", "upstream_model_not_found")
