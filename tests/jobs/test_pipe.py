@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import signal
 import time
@@ -283,16 +284,25 @@ async def test_a_stopped_redis_is_found_within_the_deadline_and_is_back_when_it_
         assert b"after" == await pipe.call("ECHO", "after")
 
 
+async def answers(pipe: Pipe) -> None:
+    """Returns once Redis answers: on a busy machine that may take more than a short deadline."""
+    async with asyncio.timeout(20):
+        while True:
+            with contextlib.suppress(RedisAway):
+                await pipe.call("PING")
+                return
+
+
 async def test_a_half_open_connection_is_found_and_another_is_made(proxy: Proxy) -> None:
     async with Pipe(Redis(proxy.url), deadline=0.6) as pipe:
-        await pipe.call("PING")
+        await answers(pipe)
         proxy.stop_forwarding()
         with pytest.raises(RedisAway):
             await pipe.call("PING")
         proxy.forward_again()
 
-        await wait_until(lambda: pipe.connected)
-        assert b"after" == await pipe.call("ECHO", "after")
+        await answers(pipe)
+        assert 1 < proxy.accepted
 
 
 async def test_a_slow_network_is_not_a_dead_one(proxy: Proxy, through: Pipe) -> None:
@@ -320,14 +330,13 @@ async def test_a_killed_redis_that_comes_back_is_found_again(
 ) -> None:
     url, pid = own
     async with Proxy(url, tmp_path) as proxy, Pipe(Redis(proxy.url), deadline=0.5) as pipe:
-        await pipe.call("PING")
+        await answers(pipe)
         os.kill(pid, signal.SIGKILL)
         with pytest.raises(RedisAway):
             await pipe.call("PING")
         with embedded_redis_sync() as another:
             proxy.move(another)
-            await wait_until(lambda: pipe.connected)
-            assert b"after" == await pipe.call("ECHO", "after")
+            await answers(pipe)
 
 
 async def test_a_connection_that_redis_closes_while_idle_is_no_error_for_anybody(

@@ -127,7 +127,7 @@ async def test_a_flush_is_said_to_have_lost_what_ran_and_what_waited(tmp_path: P
             async with streamed(here.server, "a third") as stream:
                 await wait_until(lambda: stream.events)
                 await store.call("FLUSHALL")
-                await asyncio.gather(runs.ends(3), waits.ends(3), stream.ends(3))
+                await asyncio.gather(runs.ends(6), waits.ends(6), stream.ends(6))
             assert ["response_gone"] * 3 == [runs.code, waits.code, stream.code]
             assert not stream.over
             [call] = calls_of(here.model, one)
@@ -325,12 +325,13 @@ async def test_a_redis_that_stops_for_12_seconds_costs_only_time(tmp_path: Path)
         await back_to_baseline(here)
 
 
-async def test_while_redis_is_gone_for_20_seconds_nobody_spins_and_nobody_is_dropped(
+@pytest.mark.timeout(180)
+async def test_while_redis_is_gone_for_a_minute_nobody_spins_and_nobody_is_dropped(
     tmp_path: Path,
 ) -> None:
-    away = 20.0
+    away = 60.0
     async with stores.running() as store, site(store, tmp_path, workers=2) as here:
-        [prompt] = prompts(1, "mode=slow tokens=46 pace=0.5")
+        [prompt] = prompts(1, "mode=slow tokens=130 pace=0.5")
         async with screen(here.server) as shown:
             answer = await shown.ask(prompt)
             await answer.says(3)

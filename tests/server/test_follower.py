@@ -199,7 +199,10 @@ async def test_a_log_that_was_rolled_back_behind_the_cursor_is_said_out_loud() -
     assert (410, "response_rolled_back") == (book.problem.status, book.problem.code)
 
 
-async def test_a_tail_that_its_worker_writes_again_is_waited_for_and_not_repeated() -> None:
+async def test_a_tail_that_its_worker_writes_again_is_waited_for_and_not_repeated(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(follower_module, "REWRITE_SECONDS", 60)
     feed, book = ScriptedFeed(DELTAS[:5]), Book()
     follower = feed.follow(book)
     follower.catch_up()
