@@ -1,10 +1,28 @@
-"""The Chromium that the tests and the screenshots drive."""
+"""The Chromium that the tests and the screenshots drive, and what the tests do with a page."""
 
 from __future__ import annotations
 
+import json
+import re
 import shutil
+from collections.abc import AsyncIterator, Awaitable, Callable
+from pathlib import Path
+from typing import Any
 
 import pytest
+from aiohttp import web
+from playwright.async_api import (
+    Browser,
+    BrowserContext,
+    ConsoleMessage,
+    Error,
+    Page,
+    Request,
+    async_playwright,
+    expect,
+)
+
+from tests.system import free_port
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 FLAGS = [
@@ -19,3 +37,142 @@ FLAGS = [
 needs_chromium = pytest.mark.skipif(
     CHROMIUM is None, reason="no chromium here: apt install chromium"
 )
+in_chromium = [pytest.mark.browser, pytest.mark.timeout(120), needs_chromium]
+
+ROOT = Path(__file__).parent.parent
+IN_PAGE = ROOT / "tests" / "web" / "in-page"
+AXE = ROOT / "tests" / "web" / "node_modules" / "axe-core" / "axe.min.js"
+AXE_RUN = """async () => {
+  const { violations } = await axe.run(document, { resultTypes: ["violations"] });
+  return violations.map(v => `${v.id}: ${v.nodes.map(n => n.target.join(" ")).join(" | ")}`);
+}"""
+MARKDOWN = json.loads((ROOT / "tests" / "vectors" / "markdown.json").read_text())
+SAMPLES: list[str] = MARKDOWN["samples"]
+HOSTILE: list[str] = json.loads((ROOT / "tests" / "vectors" / "hostile.json").read_text())[
+    "answers"
+]
+
+NewPage = Callable[..., Awaitable[Page]]
+ServeSite = Callable[..., Awaitable[str]]
+
+
+@pytest.fixture
+async def browser() -> AsyncIterator[Browser]:
+    async with async_playwright() as playwright:
+        browser = await playwright.chromium.launch(
+            executable_path=CHROMIUM,
+            args=FLAGS,
+            # Playwright turns the back-forward cache off, which browsers do not.
+            ignore_default_args=["--disable-back-forward-cache"],
+        )
+        yield browser
+        await browser.close()
+
+
+class Watch:
+    """What went wrong on a page: errors, violations of its CSP, requests to other hosts."""
+
+    def __init__(self, page: Page, *hosts: str) -> None:
+        self.wrong: list[str] = []
+        self.console: list[str] = []
+        self._hosts = hosts
+        page.on("pageerror", self._on_error)
+        page.on("console", self._on_console)
+        page.on("request", self._on_request)
+
+    def _on_error(self, error: Error) -> None:
+        self.wrong.append(str(error))
+
+    def _on_console(self, message: ConsoleMessage) -> None:
+        self.console.append(message.text)
+        # A socket or a file that could not be had is reported by the browser, whatever we do.
+        if message.type == "error" and not re.search(
+            r"WebSocket connection|Failed to load resource", message.text
+        ):
+            self.wrong.append(message.text)
+
+    def _on_request(self, request: Request) -> None:
+        if not any(request.url.startswith((f"http://{h}/", f"ws://{h}/")) for h in self._hosts):
+            self.wrong.append(f"a request to {request.url}")
+
+
+@pytest.fixture
+async def open_page(browser: Browser) -> AsyncIterator[NewPage]:
+    """Opens a page in a context of its own or in a given one; what is wrong on it fails."""
+    watched: list[Watch] = []
+
+    async def open_page(
+        url: str, context: BrowserContext | None = None, *hosts: str, **options: Any
+    ) -> Page:
+        page = await (context or await browser.new_context(**options)).new_page()
+        watch = Watch(page, url.split("/")[2], *hosts)
+        watched.append(watch)
+        page.set_default_timeout(20_000)
+        page.watch = watch  # type: ignore[attr-defined]
+        await page.goto(url)
+        return page
+
+    yield open_page
+    assert [] == [text for watch in watched for text in watch.wrong]
+
+
+async def ask(page: Page, prompt: str) -> None:
+    await page.fill("#prompt", prompt)
+    await page.click("#send")
+
+
+async def writing(page: Page, token: str = "t3 ") -> None:
+    """The answer is being written, and has come as far as a token."""
+    text = page.locator("article.answer .text").last
+    await expect(text).to_have_text(re.compile(token), timeout=20_000)
+
+
+async def ended(page: Page, status: str = "completed") -> str:
+    """The text of the last answer, once it has ended with this status."""
+    answer = page.locator("article.answer").last
+    await expect(answer).to_have_attribute("data-status", status, timeout=40_000)
+    return (await answer.locator(".text").text_content() or "").strip()
+
+
+async def element(page: Page, script: str) -> Any:
+    """The value of a script in which `chat` is the element."""
+    return await page.evaluate(f"(chat => {script})(document.querySelector('holdline-chat'))")
+
+
+@pytest.fixture
+async def serve_app() -> AsyncIterator[Callable[..., Awaitable[str]]]:
+    """Serves an application on a port of its own; its origin."""
+    runners: list[web.AppRunner] = []
+
+    async def serve(app: web.Application, port: int | None = None) -> str:
+        runner = web.AppRunner(app)
+        await runner.setup()
+        runners.append(runner)
+        port = port or free_port()
+        await web.TCPSite(runner, "127.0.0.1", port).start()
+        return f"http://127.0.0.1:{port}"
+
+    yield serve
+    for runner in runners:
+        await runner.cleanup()
+
+
+@pytest.fixture
+async def serve_site(serve_app: Callable[..., Awaitable[str]]) -> ServeSite:
+    """Serves another site, with a page of its own; its origin."""
+
+    async def serve(html: str, port: int | None = None, csp: str | None = None) -> str:
+        headers = {} if csp is None else {"Content-Security-Policy": csp}
+
+        async def page(request: web.Request) -> web.Response:
+            return web.Response(text=html, content_type="text/html", headers=headers)
+
+        async def icon(request: web.Request) -> web.Response:
+            return web.Response(status=204)
+
+        app = web.Application()
+        app.router.add_get("/", page)
+        app.router.add_get("/favicon.ico", icon)
+        return await serve_app(app, port)
+
+    return serve

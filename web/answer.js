@@ -68,6 +68,13 @@ export class Answer {
     return isEnd(this.status);
   }
 
+  /** Characters of it so far. */
+  get length() {
+    let length = 0;
+    for (const { texts } of this.items.values()) for (const text of texts) length += text?.length ?? 0;
+    return length;
+  }
+
   /** All output text, in order, of the present attempt alone. */
   get text() {
     const items = [...this.items.entries()].sort(([a], [b]) => a - b);
@@ -119,6 +126,12 @@ export class Answer {
 
   /** @param {ServerEvent} event */
   #fold(event) {
+    if (event.type === "response.output_text.delta") { // nearly all of them
+      this.#begun();
+      const texts = this.#texts(event);
+      texts[event.content_index] = (texts[event.content_index] ?? "") + event.delta;
+      return;
+    }
     if (event.response?.model) this.model = event.response.model;
     if (TERMINAL.has(event.type)) return this.#end(event.response ?? {});
     switch (event.type) {
@@ -138,12 +151,6 @@ export class Answer {
         this.#begun();
         this.items.set(event.output_index, { id: event.item?.id ?? "", texts: [] });
         return;
-      case "response.output_text.delta": {
-        this.#begun();
-        const texts = this.#texts(event);
-        texts[event.content_index] = (texts[event.content_index] ?? "") + event.delta;
-        return;
-      }
       case "response.output_text.done":
         this.#texts(event)[event.content_index] = event.text;
     }

@@ -7,19 +7,16 @@
  */
 
 import sheet from "./chat-widget.css" with { type: "css" };
+import { addProperties, BUILT, suggestionsOf } from "./attributes.js";
 import { Conversation, storageOf } from "./conversation.js";
 import { button, icon, ICONS, make, name } from "./dom.js";
 import { Panel } from "./panel.js";
-import { HOME, load } from "./place.js";
+import { HOME, load, wordsOf } from "./place.js";
 import { Thread } from "./thread.js";
 import { ENGLISH, fill } from "./words.js";
 
 /** @typedef {import("./conversation.js").Turn} Turn */
 /** @typedef {import("./words.js").Words} Words */
-
-/** Of these each is a property too, and a change builds the widget anew; the conversation goes on. */
-const BUILT = ["heading", "greeting", "suggestions", "placeholder", "server", "conversation", "storage", "lang", "mode"];
-const PLAIN = ["model", "instructions", "prompt", "theme", "font"];
 
 /** After so long without a connection the server is asked whether it lets this site in. */
 const REFUSED_AFTER_MS = 1_500;
@@ -42,7 +39,7 @@ export class HoldlineChat extends HTMLElement {
   #badge = make("span", "badge");
   #root = this.attachShadow({ mode: "open" });
   /** @type {Words} */ #words = ENGLISH;
-  /** Draws turns; loaded when there is time. @type {typeof import("./turn-view.js") | null} */ #drawer = null;
+  /** Draws turns; loaded when there is time. @type {typeof import("./turns.js") | null} */ #drawer = null;
   #loading = false;
   #unread = 0;
   #built = 0;
@@ -156,7 +153,10 @@ export class HoldlineChat extends HTMLElement {
     const thread = this.#thread = new Thread({
       url: new URL("v1/responses", this.#server).href,
       conversation: new Conversation(storageOf(this.getAttribute("storage") ?? "local"), this.#place),
-      note: (handle, state) => this.#drawer?.noteOf(handle, state, this.#words) ?? "", more: () => this.#more(), token: () => this.tokenProvider?.() ?? null, page: window,
+      note: (handle, state) => this.#drawer?.noteOf(handle, state, this.#words) ?? "",
+      more: () => this.#more(),
+      token: () => this.tokenProvider?.() ?? null,
+      page: window,
     });
     this.#panel = new Panel(thread, words, () => this.#drawer ?? this.#loadDrawer(), {
       title: this.getAttribute("heading") ?? words.title,
@@ -179,10 +179,11 @@ export class HoldlineChat extends HTMLElement {
   #loadDrawer() {
     if (this.#loading) return null;
     this.#loading = true;
-    load("turn-view.js").then((drawer) => {
+    load("turns.js").then((drawer) => {
       this.#drawer = drawer;
       this.#root.adoptedStyleSheets.push(drawer.answerSheet);
       this.#panel?.draw();
+      idle(drawer.rehearse);
     }).catch(() => setTimeout(() => {
       this.#loading = false;
       this.#panel?.draw();
@@ -243,7 +244,7 @@ export class HoldlineChat extends HTMLElement {
     if (thread.state !== "connecting" || this.#server.origin === location.origin) return;
     setTimeout(async () => {
       if (thread !== this.#thread || thread.state !== "connecting") return;
-      const reason = await (this.#drawer ?? await load("turn-view.js")).refusal(this.#server);
+      const reason = await (this.#drawer ?? await load("turns.js")).refusal(this.#server);
       if (reason === null || thread !== this.#thread) return;
       console.error(`Holdline: ${reason}`);
       thread.end();
@@ -258,19 +259,7 @@ export class HoldlineChat extends HTMLElement {
   }
 }
 
-for (const attribute of [...BUILT.filter((name) => name !== "lang"), ...PLAIN]) {
-  Object.defineProperty(HoldlineChat.prototype, attribute, {
-    configurable: true,
-    get() {
-      const value = this.getAttribute(attribute);
-      return attribute === "suggestions" ? suggestionsOf(value) : value;
-    },
-    set(value) {
-      if (value === null || value === undefined) this.removeAttribute(attribute);
-      else this.setAttribute(attribute, Array.isArray(value) ? JSON.stringify(value) : String(value));
-    },
-  });
-}
+addProperties(HoldlineChat.prototype);
 
 /** What is told of a turn. @param {Event} event */
 function outline(event) {
@@ -278,33 +267,8 @@ function outline(event) {
   return { prompt, text, status, responseId };
 }
 
-/** A JSON list, or one suggestion a line. @param {string | null} written @returns {string[]} */
-function suggestionsOf(written) {
-  if (!written) return [];
-  try {
-    const list = JSON.parse(written);
-    if (Array.isArray(list)) return list.map(String);
-  } catch {
-    // Not JSON, so it is lines.
-  }
-  return written.split("\n").map((line) => line.trim()).filter((line) => line !== "");
-}
-
-const TRANSLATED = ["ar", "de"];
-
 /** When the page has drawn itself. @param {() => void} run */
 function idle(run) {
   if ("requestIdleCallback" in globalThis) requestIdleCallback(run, { timeout: 1_000 });
   else setTimeout(run, 50);
-}
-
-/** The words of a language, as far as there are any. @param {string} language @returns {Promise<Partial<Words>>} */
-async function wordsOf(language) {
-  const short = language.toLowerCase().split("-")[0] ?? "";
-  if (!TRANSLATED.includes(short)) return {};
-  try {
-    return (await load(`words/${short}.js`)).WORDS;
-  } catch {
-    return {}; // English is better than nothing
-  }
 }

@@ -14,7 +14,7 @@
 import { Answer } from "./answer.js";
 import { AnswerHandle } from "./answer-handle.js";
 import { Connection } from "./connection.js";
-import { auth, socketUrl } from "./protocol.js";
+import { auth, randomId, socketUrl } from "./protocol.js";
 
 export { AnswerHandle } from "./answer-handle.js";
 export { attachPage } from "./page-life.js";
@@ -211,10 +211,4 @@ export class HoldlineClient extends EventTarget {
   #each(run) {
     for (const handle of [...this.#lanes.values()]) run(handle);
   }
-}
-
-/** 128 random bits. Not `randomUUID`, which browsers give to secure origins alone. */
-function randomId() {
-  const bytes = globalThis.crypto.getRandomValues(new Uint8Array(16));
-  return Array.from(bytes, (byte) => byte.toString(16).padStart(2, "0")).join("");
 }

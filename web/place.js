@@ -30,3 +30,16 @@ export async function load(name) {
   }
   return import(url.href);
 }
+
+const TRANSLATED = ["ar", "de"];
+
+/** The words of a language, as far as there are any. @param {string} language @returns {Promise<object>} */
+export async function wordsOf(language) {
+  const short = language.toLowerCase().split("-")[0] ?? "";
+  if (!TRANSLATED.includes(short)) return {};
+  try {
+    return (await load(`words/${short}.js`)).WORDS;
+  } catch {
+    return {}; // English is better than nothing
+  }
+}

@@ -82,6 +82,12 @@ export function auth(token) {
   return { type: "holdline:auth", token };
 }
 
+/** 128 random bits. Not `randomUUID`, which browsers give to secure origins alone. */
+export function randomId() {
+  const bytes = globalThis.crypto.getRandomValues(new Uint8Array(16));
+  return Array.from(bytes, (byte) => byte.toString(16).padStart(2, "0")).join("");
+}
+
 /** @param {string} streamId */
 function lane(streamId) {
   if (!STREAM_ID.test(streamId)) throw new RangeError(`not a lane's name: ${JSON.stringify(streamId)}`);

@@ -75,14 +75,14 @@ function show(handle, text, named, repeated) {
   result.hidden = false;
   listing.replaceChildren(...(snippet ? [snippet.element] : []));
   review.replaceChildren(view.element);
-  handle.addEventListener("change", () => {
+  handle.onchange = () => {
     const id = handle.answer.responseId;
     if (id && location.hash !== `#${id}`) {
       sessionStorage.removeItem(PENDING);
       history.replaceState(null, "", `#${id}`);
     }
     draw();
-  });
+  };
   void handle.done.then(draw);
   draw();
 }

@@ -9,6 +9,7 @@
 import { isEnd } from "./answer.js";
 import { HoldlineClient } from "./client.js";
 import { attachPage } from "./page-life.js";
+import { randomId } from "./protocol.js";
 
 /** @typedef {import("./conversation.js").Turn} Turn */
 /** @typedef {import("./answer-handle.js").AnswerHandle} AnswerHandle */
@@ -128,7 +129,7 @@ export class Thread extends EventTarget {
   ask(prompt, { instead, ...how } = {}) {
     if (this.active && this.active.turn !== instead) return null;
     if (instead) this.#drop(instead);
-    const turn = this.conversation.add(prompt, randomKey(), { ...how, more: this.setting.more() });
+    const turn = this.conversation.add(prompt, randomId(), { ...how, more: this.setting.more() });
     const entry = { turn, handle: null };
     this.entries = [...this.entries, entry];
     if (this.#client) this.#takeUp(entry);
@@ -181,7 +182,7 @@ export class Thread extends EventTarget {
       ? client.follow(turn.responseId)
       : client.ask({ ...turn.request, idempotency_key: turn.key });
     entry.handle = taken;
-    taken.addEventListener("change", () => this.#changed(entry));
+    taken.onchange = () => this.#changed(entry);
     void taken.done.then(() => this.#ended(entry, taken));
   }
 
@@ -221,10 +222,4 @@ export class Thread extends EventTarget {
   #tell(name, detail) {
     this.dispatchEvent(new CustomEvent(name, { detail }));
   }
-}
-
-/** A name for a request that nobody else has. */
-export function randomKey() {
-  const bytes = crypto.getRandomValues(new Uint8Array(16));
-  return Array.from(bytes, (byte) => byte.toString(16).padStart(2, "0")).join("");
 }

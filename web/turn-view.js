@@ -1,18 +1,11 @@
 // @ts-check
-/** One prompt and its answer, as they are shown. Loaded when there is time, or something to show. */
+/** One prompt and its answer, as they are shown. */
 
-import sheet from "./answer.css" with { type: "css" };
 import { button, icon, make, name } from "./dom.js";
 import { Markdown } from "./markdown.js";
 import { COPIED_MS, copy, SIGNS } from "./signs.js";
-import { bannerWords, STATUS, statusWords } from "./status.js";
-
-export { refusal } from "./refusal.js";
 
 /** @typedef {import("./answer.js").Status} Status */
-/** @typedef {import("./answer-handle.js").AnswerHandle} AnswerHandle */
-/** @typedef {import("./connection.js").State} State */
-/** @typedef {import("./thread.js").Thread} Thread */
 
 /**
  * What an answer shows.
@@ -23,23 +16,7 @@ export { refusal } from "./refusal.js";
 
 /** @typedef {{regenerate: () => void, edit: () => void}} Actions */
 
-/** What the root in which answers are shown adopts. */
-export const answerSheet = sheet;
-
-/** What is said under an answer. @param {AnswerHandle} handle @param {State} state @param {object} words */
-export function noteOf(handle, state, words) {
-  return statusWords(handle, state, { ...STATUS, ...words });
-}
-
-/** What the banner says, or "". @param {Thread} thread @param {boolean} refused @param {object} words */
-export function bannerOf({ state, closed, degraded }, refused, words) {
-  const said = { ...STATUS, ...words };
-  return refused ? bannerWords("closed", { code: 4403, reason: "" }, said) : bannerWords(state, closed, said, degraded);
-}
-
 export class TurnView {
-  /** Words about answers in general. */ static words = (/** @type {object} */ own) => ({ ...STATUS, ...own });
-
   element = make("div", "turn");
   #answer = make("article", "answer");
   #text = make("div", "text");
@@ -52,12 +29,12 @@ export class TurnView {
   #edit;
   #copy;
   #status = "";
+  /** @type {Element | null} */ #growing = null;
   #written = "";
   #markdown;
 
-  /** @param {string} prompt @param {object} own words in place of the English ones @param {Actions} actions */
-  constructor(prompt, own, { regenerate, edit }) {
-    const words = TurnView.words(own);
+  /** @param {string} prompt @param {import("./status.js").StatusWords} words @param {Actions} actions */
+  constructor(prompt, words, { regenerate, edit }) {
     this.#markdown = new Markdown(this.#text, words);
     this.#tag = make("span", "tag", words.simulation);
     this.#again = button("again", words.again, regenerate, words.again);
@@ -85,6 +62,7 @@ export class TurnView {
     const running = status === "sending" || status === "queued" || status === "in_progress";
     this.#written = text;
     this.#markdown.show(text, !running);
+    this.#mark(running ? this.#text.lastElementChild : null);
     this.#text.hidden = text === "";
     if (this.#note.textContent !== note) this.#note.textContent = note;
     const asked = last && idle && !running;
@@ -99,6 +77,16 @@ export class TurnView {
     this.#status = status;
     this.#answer.dataset.status = status;
     this.#answer.setAttribute("aria-busy", String(running)); // a screen reader hears it once, when it is whole
+  }
+
+  /** Marks the block that grows. A rule that looks for the last one would have all of them looked at again.
+   * @param {Element | null} block
+   */
+  #mark(block) {
+    if (block === this.#growing) return;
+    this.#growing?.classList.remove("growing");
+    block?.classList.add("growing");
+    this.#growing = block;
   }
 
   async #copyText() {

@@ -16,6 +16,7 @@ import pytest
 from openai import AsyncOpenAI
 
 from dev.redis import embedded_redis_sync
+from tests.browser import browser, open_page, serve_app, serve_site  # noqa: F401 - fixtures
 from tests.fake_model import Call, FakeModel
 from tests.system import Server, System
 
@@ -38,6 +39,12 @@ class Shared:
     def calls(self, prompt: str) -> list[Call]:
         """The model's calls for a prompt."""
         return [call for call in list(self.model.calls) if call.prompt == prompt]
+
+    def said(self, prompt: str) -> str:
+        """What the model said to a prompt, which it was asked once."""
+        calls = self.calls(prompt)
+        assert 1 == len(calls)
+        return calls[0].sent.strip()
 
 
 async def _run(

@@ -9,9 +9,8 @@ from collections.abc import AsyncIterator
 import pytest
 from playwright.async_api import Browser, Page, async_playwright, expect
 
-from tests.browser import CHROMIUM, FLAGS, needs_chromium
+from tests.browser import AXE, AXE_RUN, CHROMIUM, FLAGS, IN_PAGE, Watch, needs_chromium
 from tests.paths.conftest import Shared
-from tests.paths.test_widget import AXE, AXE_RUN, IN_PAGE, Watch
 
 pytestmark = [
     pytest.mark.browser,

@@ -34,10 +34,15 @@ def packed(content: bytes) -> int:
 def ours() -> dict[str, int]:
     """By what a visitor has waited for, in the order in which it comes."""
     pages = Pages()
-    marked = packed((ROOT / "web/vendor/marked/marked.esm.js").read_bytes())
-    core = packed((ROOT / "web/vendor/highlight/core.min.js").read_bytes())
-    python = packed((ROOT / "web/vendor/highlight/languages/python.min.js").read_bytes())
-    first, later = len(pages.widget.packed), len(pages.packed["turn-view.js"].packed)
+    marked, core, python = (
+        len(pages._assets[f"vendor/{name}"].packed)
+        for name in (
+            "marked/marked.esm.js",
+            "highlight/core.min.js",
+            "highlight/languages/python.min.js",
+        )
+    )
+    first, later = len(pages.widget.packed), len(pages.packed["turns.js"].packed)
     return {
         "first paint, with the client": first,
         "first paint, with the client and marked": first + marked,

@@ -1,0 +1,216 @@
+"""The widget for everybody: by ear, by keyboard, by thumb, enlarged, and in axe's eyes."""
+
+from __future__ import annotations
+
+import pytest
+from playwright.async_api import expect
+
+from tests.browser import (
+    AXE,
+    AXE_RUN,
+    IN_PAGE,
+    MARKDOWN,
+    SAMPLES,
+    NewPage,
+    ask,
+    element,
+    ended,
+    in_chromium,
+    writing,
+)
+from tests.paths.conftest import Shared
+
+pytestmark = in_chromium
+
+STREAM = (IN_PAGE / "stream.js").read_text()
+
+
+async def test_an_answer_is_announced_once(shared: Shared, open_page: NewPage) -> None:
+    page = await open_page(shared.server.url)
+    await page.evaluate(
+        """() => {
+          const root = document.querySelector("holdline-chat").shadowRoot;
+          window.heard = [];
+          const regions = "[role=status], [role=alert], [aria-live=polite]";
+          for (const region of root.querySelectorAll(regions)) {
+            new MutationObserver(() => heard.push(region.textContent))
+              .observe(region, { childList: true, characterData: true, subtree: true });
+          }
+        }"""
+    )
+    prompt = shared.prompt("mode=slow tokens=60 pace=0.02")
+    await ask(page, prompt)
+    text = await ended(page)
+    await page.wait_for_timeout(300)
+    heard = [words for words in await page.evaluate("heard") if words]
+    assert [f"The answer is complete: {text}"] == [words.strip() for words in heard]
+    assert "off" == await page.locator("#turns, .log").first.get_attribute("aria-live")
+
+
+async def test_the_keyboard_alone(shared: Shared, open_page: NewPage) -> None:
+    page = await open_page(shared.server.url)
+    field = page.locator("#prompt")
+    await field.focus()
+    await page.keyboard.type("one")
+    await page.keyboard.press("Shift+Enter")
+    await page.keyboard.type("two")
+    await expect(field).to_have_value("one\ntwo")
+    await field.evaluate(
+        "e => e.dispatchEvent(new KeyboardEvent('keydown',"
+        " { key: 'Enter', isComposing: true, bubbles: true, cancelable: true }))"
+    )
+    await expect(field).to_have_value("one\ntwo")  # the Enter that ends a composition sends nothing
+    prompt = shared.prompt("tokens=5")
+    await field.fill(prompt)
+    await page.keyboard.press("Enter")
+    assert await ended(page) == shared.said(prompt)
+    await expect(field).to_be_focused()
+    await page.keyboard.press("Shift+Tab")
+    reached = set()
+    for _ in range(12):
+        reached.add(
+            await page.evaluate(
+                "document.activeElement.shadowRoot?.activeElement?.className ?? 'out'"
+            )
+        )
+        await page.keyboard.press("Shift+Tab")
+    assert {"action edit", "action regenerate", "action copy", "log", "fresh"} <= reached
+
+
+@pytest.mark.skipif(not AXE.exists(), reason="no axe-core here: make check installs it")
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("width", [1280, 360])
+async def test_axe_finds_nothing_in_any_state(
+    shared: Shared, open_page: NewPage, scheme: str, width: int
+) -> None:
+    page = await open_page(
+        shared.server.url, color_scheme=scheme, viewport={"width": width, "height": 800}
+    )
+    await page.evaluate(AXE.read_text())
+
+    async def examine(state: str) -> None:
+        assert [] == await page.evaluate(AXE_RUN), state
+
+    await expect(page.locator("#state")).to_have_attribute("data-state", "open")
+    await examine("the beginning")
+    await ask(page, shared.prompt("mode=slow tokens=900 pace=0.02"))
+    await writing(page)
+    await examine("writing")
+    await page.click("#stop")
+    await ended(page, "cancelled")
+    await examine("stopped")
+    await ask(page, shared.prompt("mode=400"))
+    await ended(page, "failed")
+    await examine("failed")
+    await page.click("#plug")
+    await expect(page.locator("#banner")).to_be_visible()
+    await examine("without a connection")
+    await element(page, "chat.mode = 'floating'")
+    await expect(page.locator(".launcher")).to_be_visible()
+    await examine("closed")
+    await element(page, "chat.open()")
+    await expect(page.locator(".panel")).to_be_visible()
+    await examine("floating")
+    turn = {
+        "prompt": "Everything",
+        "request": {"input": "Everything"},
+        "key": "k",
+        "at": 0,
+        "responseId": "resp_1",
+        "status": "completed",
+        "text": "\n\n".join(SAMPLES),
+        "note": "Done in 3 s",
+        "model": "holdline-demo",
+    }
+    await page.evaluate(
+        "turn => localStorage.setItem("
+        "`holdline.${location.host}.conversation`, JSON.stringify([turn]))",
+        turn,
+    )
+    await page.reload()
+    await expect(page.locator("article.answer table")).to_be_visible()
+    await page.evaluate(AXE.read_text())
+    await examine("every kind of block")
+
+
+async def test_targets_are_large_enough_for_a_thumb(shared: Shared, open_page: NewPage) -> None:
+    page = await open_page(
+        shared.server.url, viewport={"width": 360, "height": 740}, has_touch=True
+    )
+    await ask(page, shared.prompt("tokens=5"))
+    await ended(page)
+    small = await page.evaluate(
+        """() => [...document.querySelector("holdline-chat").shadowRoot.querySelectorAll("button")]
+          .map(b => [b.className, b.getBoundingClientRect()])
+          .filter(([, box]) => box.width > 0 && (box.width < 44 || box.height < 44))
+          .map(([name, box]) => `${name} ${box.width}x${box.height}`)"""
+    )
+    assert [] == small
+
+
+async def test_on_a_phone_it_is_the_whole_screen_and_does_not_zoom(
+    shared: Shared, open_page: NewPage
+) -> None:
+    page = await open_page(shared.server.url, viewport={"width": 360, "height": 740})
+    await element(page, "chat.mode = 'floating'")
+    await page.click(".launcher")
+    box = await page.locator(".panel").bounding_box()
+    assert {"x": 0, "y": 0, "width": 360, "height": 740} == box
+    size = await page.locator("#prompt").evaluate("e => parseFloat(getComputedStyle(e).fontSize)")
+    assert size >= 16  # below that, iOS zooms into the field
+
+
+async def test_zoomed_to_200_percent_nothing_is_cut_off(shared: Shared, open_page: NewPage) -> None:
+    page = await open_page(shared.server.url, viewport={"width": 640, "height": 400})
+    await ask(page, shared.prompt("tokens=20"))
+    await ended(page)
+    assert await page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+    panel = await page.locator(".panel").bounding_box()
+    for part in ("#prompt", "#send", "#title"):
+        box = await page.locator(part).bounding_box()
+        assert panel is not None
+        assert box is not None
+        assert panel["x"] <= box["x"]
+        assert box["x"] + box["width"] <= panel["x"] + panel["width"]
+
+
+async def test_who_wants_less_motion_gets_none(shared: Shared, open_page: NewPage) -> None:
+    page = await open_page(shared.server.url, reduced_motion="reduce")
+    await ask(page, shared.prompt("mode=slow tokens=600 pace=0.02"))
+    await writing(page)
+    running = "document.querySelector('holdline-chat').shadowRoot.getAnimations().length"
+    assert 0 == await page.evaluate(running)
+    await page.click("#stop")
+    await ended(page, "cancelled")
+
+
+async def test_what_is_scrolled_out_of_sight_takes_no_click(
+    shared: Shared, open_page: NewPage
+) -> None:
+    """Blocks that are not laid out until they are near have boxes that lie under other things."""
+    page = await open_page(shared.server.url)
+    await expect(page.locator("#state")).to_have_attribute("data-state", "open")
+    await page.evaluate(STREAM, [MARKDOWN["chat"] * 40, 0.3])
+    await element(page, "chat.conversation = 'long'")
+    await expect(page.locator("#state")).to_have_attribute("data-state", "open")
+    await element(page, "chat.send('go')")
+    await ended(page)
+    for share in (0, 0.5, 1):
+        taken = await page.evaluate(
+            """async share => {
+              const chat = document.querySelector("holdline-chat");
+              const log = chat.shadowRoot.querySelector(".log");
+              log.scrollTop = share * (log.scrollHeight - log.clientHeight);
+              await new Promise(done => requestAnimationFrame(() => requestAnimationFrame(done)));
+              const { left, top, right, bottom } = log.getBoundingClientRect();
+              const taken = [];
+              for (let x = 4; x < innerWidth; x += 24) for (let y = 4; y < innerHeight; y += 12) {
+                if (x > left && x < right && y > top && y < bottom) continue;
+                const inside = chat.shadowRoot.elementFromPoint(x, y);
+                if (inside && log.contains(inside)) taken.push([x, y, inside.tagName]);
+              }
+              return taken;
+            }""",
+            share,
+        )
+        assert [] == taken

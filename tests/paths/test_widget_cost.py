@@ -1,0 +1,124 @@
+"""How much the widget costs: bytes until it is seen, and the main thread's time while it streams.
+
+Counted is the processor's time of the page's main thread: scripts, style, layout, paint, garbage.
+The frames are made inside the page, because a browser's own work to receive 10,000 of them from a
+real socket (0.5 s) is no widget's doing; making them is measured beforehand and subtracted.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+from playwright.async_api import CDPSession, Page, expect
+
+from server.pages import Pages
+from tests.browser import IN_PAGE, MARKDOWN, NewPage, element, in_chromium
+from tests.paths.conftest import Shared
+
+pytestmark = in_chromium
+
+SECONDS = 2.0
+TOKENS = 10_000
+BUDGET_MS = 150
+FRAME_MS = 50
+# The simplest page costs 430 ms on a quiet machine of the kind that the budget was set on.
+SHARE_OF_SIMPLEST = 0.35
+# What others do on the machine adds to a measurement and never takes away: the least is the truth.
+ROUNDS = 5
+STREAM, IDLE, BARE = ((IN_PAGE / f"{name}.js").read_text() for name in ("stream", "idle", "bare"))
+GO = "() => document.querySelector('holdline-chat').send('go')"
+
+
+def test_the_widget_is_small() -> None:
+    """To first paint, with the client, and with marked, which comes right after it."""
+    pages = Pages()
+    marked = pages._assets["vendor/marked/marked.esm.js"]
+    first, with_marked = len(pages.widget.packed), len(pages.widget.packed) + len(marked.packed)
+    whole = first + len(pages.packed["turns.js"].packed)
+    print(f"first paint {first}, with marked {with_marked}, with all that draws {whole} bytes gzip")
+    assert with_marked <= 30 * 1024
+
+
+async def prepared(shared: Shared, open_page: NewPage) -> tuple[Page, CDPSession]:
+    """The front page, its widget connected to a server in the page."""
+    page = await open_page(shared.server.url)
+    text = (MARKDOWN["chat"] * 200)[:60_000]
+    assert TOKENS == await page.evaluate(STREAM, [text, SECONDS])
+    await element(page, "chat.conversation = 'measured'")
+    await expect(page.locator("#state")).to_have_attribute("data-state", "open")
+    await page.wait_for_timeout(800)  # what it does when it is idle
+    return page, await page.context.new_cdp_session(page)
+
+
+async def spent(page: Page, devtools: CDPSession, script: str) -> float:
+    """Milliseconds of the main thread from a script's start until all has come and is drawn."""
+
+    async def now() -> float:
+        metrics = (await devtools.send("Performance.getMetrics"))["metrics"]
+        found: float = next(m["value"] for m in metrics if m["name"] == "TaskDuration")
+        return 1000 * found
+
+    before = await now()
+    await page.evaluate(script)
+    await asyncio.sleep(SECONDS + 0.6)
+    return await now() - before
+
+
+async def test_ten_thousand_tokens_cost_less_than_the_budget(
+    shared: Shared, open_page: NewPage
+) -> None:
+    """And far less than the simplest page, which is measured beside it: that holds on any machine.
+
+    On a machine that others keep busy, the budget grows with what the simplest page costs there.
+    """
+    best, simplest = 1e9, 1e9
+    for _ in range(ROUNDS):
+        page, devtools = await prepared(shared, open_page)
+        await devtools.send("Performance.enable", {"timeDomain": "threadTicks"})
+        frames = await spent(page, devtools, IDLE)
+        simplest = min(simplest, await spent(page, devtools, BARE) - frames)
+        best = min(best, await spent(page, devtools, GO) - frames)
+        assert "completed" == (await element(page, "chat.turns"))[0]["status"]
+        await page.context.close()
+        print(f"frames {frames:.0f}, simplest {simplest:.0f}, widget {best:.0f} ms")
+        if best < BUDGET_MS:
+            break
+    assert best < max(BUDGET_MS, SHARE_OF_SIMPLEST * simplest)
+
+
+async def test_no_frame_of_ten_thousand_tokens_is_long(shared: Shared, open_page: NewPage) -> None:
+    longest = 1e9
+    for _ in range(ROUNDS):
+        page, devtools = await prepared(shared, open_page)
+        longest = min(longest, await longest_task(page, devtools))
+        await page.context.close()
+        print(f"longest task {longest:.1f} ms")
+        if longest < FRAME_MS:
+            break
+    assert longest < FRAME_MS
+
+
+async def longest_task(page: Page, devtools: CDPSession) -> float:
+    """The processor's time in milliseconds of the longest task while an answer streams."""
+    events: list[dict[str, Any]] = []
+    complete = asyncio.Event()
+    devtools.on("Tracing.dataCollected", lambda data: events.extend(data["value"]))
+    devtools.on("Tracing.tracingComplete", lambda _: complete.set())
+    await devtools.send("Tracing.start", {"categories": "toplevel", "transferMode": "ReportEvents"})
+    await page.evaluate(GO)
+    await asyncio.sleep(SECONDS + 0.6)
+    await devtools.send("Tracing.end")
+    await asyncio.wait_for(complete.wait(), 20)
+    threads = {
+        (event["pid"], event["tid"])
+        for event in events
+        if event["name"] == "thread_name" and event["args"]["name"] == "CrRendererMain"
+    }
+    tasks = [
+        event["tdur"] / 1000
+        for event in events
+        if event["ph"] == "X" and (event["pid"], event["tid"]) in threads and "tdur" in event
+    ]
+    assert len(tasks) > 100
+    return float(max(tasks))

@@ -1,0 +1,197 @@
+"""The widget in a real Chromium, through the real server, worker and Redis.
+
+Whatever happens to the page and to its connection: the text at the end is the log's text, once.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+
+from playwright.async_api import Browser, Page, expect
+
+from tests.browser import NewPage, ask, ended, in_chromium, writing
+from tests.paths.conftest import Shared
+from tests.system import System
+
+pytestmark = in_chromium
+
+
+async def test_twenty_reloads_at_random_moments(shared: Shared, open_page: NewPage) -> None:
+    dice = random.Random(5)
+    page = await open_page(shared.server.url)
+    prompt = shared.prompt("mode=slow tokens=300 pace=0.03")
+    await ask(page, prompt)
+    for _ in range(20):
+        await asyncio.sleep(dice.uniform(0.0, 0.5))  # where in the answer is what is random
+        await page.reload()
+    assert await ended(page) == shared.said(prompt)
+    assert 1 == await page.locator("article.answer").count()
+
+
+async def test_a_page_that_comes_out_of_the_back_forward_cache(
+    shared: Shared, open_page: NewPage
+) -> None:
+    page = await open_page(shared.server.url)
+    await page.evaluate(
+        "addEventListener('pageshow', e => { if (e.persisted) document.title = 'persisted' })"
+    )
+    prompt = shared.prompt("mode=slow tokens=120 pace=0.03")
+    await ask(page, prompt)
+    await writing(page)
+    await page.goto(f"{shared.server.url}/docs/protocol")
+    await asyncio.sleep(0.5)
+    await page.evaluate("history.back()")
+    await page.wait_for_url(f"{shared.server.url}/", wait_until="commit")
+    assert await ended(page) == shared.said(prompt)
+    assert "persisted" == await page.title()
+
+
+async def test_a_laptop_that_sleeps(shared: Shared, open_page: NewPage) -> None:
+    page = await open_page(shared.server.url)
+    prompt = shared.prompt("mode=slow tokens=100 pace=0.03")
+    await ask(page, prompt)
+    await writing(page)
+    devtools = await page.context.new_cdp_session(page)
+    await devtools.send("Page.setWebLifecycleState", {"state": "frozen"})
+    await asyncio.sleep(1.5)
+    await devtools.send("Page.setWebLifecycleState", {"state": "active"})
+    assert await ended(page) == shared.said(prompt)
+
+
+async def test_flight_mode(shared: Shared, open_page: NewPage) -> None:
+    page = await open_page(shared.server.url)
+    prompt = shared.prompt("mode=slow tokens=150 pace=0.05")
+    await ask(page, prompt)
+    await writing(page)
+    await page.context.set_offline(True)
+    await expect(page.locator("#banner")).to_be_visible(timeout=20_000)
+    await page.context.set_offline(False)
+    assert await ended(page) == shared.said(prompt)
+    await expect(page.locator("#banner")).to_be_hidden()
+
+
+async def test_a_prompt_of_flight_mode_is_shown_as_waiting_and_sent_once(
+    shared: Shared, open_page: NewPage
+) -> None:
+    page = await open_page(shared.server.url)
+    await expect(page.locator("#state")).to_have_attribute("data-state", "open")
+    await page.wait_for_timeout(500)
+    await page.context.set_offline(True)
+    await expect(page.locator("#banner")).to_be_visible(timeout=20_000)
+    prompt = shared.prompt("tokens=30")
+    await ask(page, prompt)
+    await expect(page.locator("article.answer .note")).to_have_text(
+        "Not sent yet. It goes out once, as soon as there is a connection."
+    )
+    assert [] == shared.calls(prompt)
+    await page.context.set_offline(False)
+    assert await ended(page) == shared.said(prompt)
+
+
+async def test_a_tab_that_was_hidden(shared: Shared, open_page: NewPage) -> None:
+    """Hidden, with its socket gone, it does not fight for another; shown, it has everything."""
+    page = await open_page(shared.server.url)
+    prompt = shared.prompt("mode=slow tokens=100 pace=0.03")
+    await ask(page, prompt)
+    await writing(page)
+    await hide(page, hidden=True)
+    await page.click("#plug")  # every socket of the page dies, for five seconds
+    await expect(page.locator("#state")).to_have_attribute("data-state", "reconnecting")
+    await asyncio.sleep(6)
+    await expect(page.locator("#state")).not_to_have_attribute("data-state", "closed")
+    await hide(page, hidden=False)
+    assert await ended(page) == shared.said(prompt)
+
+
+async def hide(page: Page, *, hidden: bool) -> None:
+    await page.evaluate(
+        """hidden => {
+          const state = hidden ? "hidden" : "visible";
+          Object.defineProperty(document, "visibilityState", { value: state, configurable: true });
+          document.dispatchEvent(new Event("visibilitychange"));
+        }""",
+        hidden,
+    )
+
+
+async def test_two_tabs_of_one_conversation_are_both_live(
+    shared: Shared, open_page: NewPage, browser: Browser
+) -> None:
+    context = await browser.new_context()
+    one = await open_page(shared.server.url, context)
+    other = await open_page(shared.server.url, context)
+    prompt = shared.prompt("mode=slow tokens=120 pace=0.03")
+    await ask(one, prompt)
+    await writing(one)
+    await writing(other, "t9 ")
+    assert await ended(one) == await ended(other) == shared.said(prompt)
+    back = shared.prompt("tokens=10")
+    await ask(other, back)
+    assert await ended(other) == shared.said(back)
+    await expect(one.locator("article.answer")).to_have_count(2)
+    assert await ended(one) == shared.said(back)
+    await one.bring_to_front()
+    await one.click("#new")
+    await expect(other.locator("article.answer")).to_have_count(0)
+
+
+async def test_a_pulled_plug_loses_nothing(shared: Shared, open_page: NewPage) -> None:
+    page = await open_page(shared.server.url)
+    prompt = shared.prompt("mode=slow tokens=150 pace=0.05")
+    await ask(page, prompt)
+    await writing(page)
+    await page.click("#plug")
+    await expect(page.locator("#banner")).to_contain_text("Reconnecting")
+    await expect(page.locator("#plugged")).to_contain_text("Plugged in again", timeout=10_000)
+    assert await ended(page) == shared.said(prompt)
+
+
+async def test_a_short_loss_is_not_spoken_of(
+    shared: Shared, system: System, open_page: NewPage
+) -> None:
+    system.environ["REDIS_URL"] = shared.redis_url
+    server = await system.server()
+    page = await open_page(server.url)
+    await expect(page.locator("#state")).to_have_attribute("data-state", "open")
+    await page.evaluate(
+        """() => {
+          window.spoken = false;
+          const root = document.querySelector("holdline-chat").shadowRoot;
+          const banner = root.querySelector("#banner");
+          new MutationObserver(() => { if (!banner.hidden) window.spoken = true })
+            .observe(banner, { attributes: true });
+          window.WebSocket = class extends WebSocket {};
+        }"""
+    )
+    await page.evaluate("dispatchEvent(new Event('pagehide'))")
+    await expect(page.locator("#state")).to_have_attribute("data-state", "reconnecting")
+    await page.evaluate("dispatchEvent(new Event('pageshow'))")
+    await expect(page.locator("#state")).to_have_attribute("data-state", "open")
+    assert not await page.evaluate("window.spoken")
+
+
+async def test_an_answer_whose_text_is_not_the_proven_one_is_fetched_again(
+    shared: Shared, open_page: NewPage
+) -> None:
+    page = await open_page(f"{shared.server.url}/livez")
+    await page.add_init_script(
+        """window.damaged = 0;
+        window.WebSocket = class extends WebSocket {
+          set onmessage(run) {
+            super.onmessage = run && (message => {
+              const event = JSON.parse(message.data);
+              if (event.type !== "response.completed" || window.damaged++) return run(message);
+              event.response.output[0].content[0].text = "not what was said";
+              run({ data: JSON.stringify(event) });
+            });
+          }
+        };"""
+    )
+    await page.goto(shared.server.url)
+    prompt = shared.prompt("tokens=30")
+    await ask(page, prompt)
+    text = await ended(page)
+    await expect(page.locator("article.answer .note")).to_contain_text("the checksum matches")
+    assert await ended(page) == text == shared.said(prompt)
+    assert 2 == await page.evaluate("window.damaged")

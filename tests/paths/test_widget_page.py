@@ -1,0 +1,189 @@
+"""What a page can do with the widget: embed it, ask it, listen to it, under any policy."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from playwright.async_api import expect
+
+from tests.browser import NewPage, ServeSite, Watch, ask, element, ended, in_chromium, writing
+from tests.paths.conftest import Shared
+from tests.system import Server, System, free_port
+
+pytestmark = in_chromium
+
+STRICT = (
+    "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; "
+    "require-trusted-types-for 'script'; trusted-types 'none'"
+)
+
+
+def embedding(server: Server, attributes: str = "", script: str = "") -> str:
+    return f"""<!doctype html><html lang="en"><title>A shop</title><main><h1>A shop</h1>
+      <script type="module" src="{server.url}/widget.js"></script>
+      <holdline-chat {attributes}></holdline-chat>{script}</main></html>"""
+
+
+async def test_on_another_site_that_is_allowed(
+    shared: Shared, system: System, open_page: NewPage, serve_site: ServeSite
+) -> None:
+    port = free_port()
+    system.environ["REDIS_URL"] = shared.redis_url
+    server = await system.server(HOLDLINE_ORIGINS=f"http://127.0.0.1:{port}")
+    origin = await serve_site(embedding(server, 'mode="floating"'), port)
+    page = await open_page(origin, None, server.url.split("/")[2])
+    await page.click(".launcher")
+    prompt = shared.prompt("tokens=30")
+    await ask(page, prompt)
+    assert await ended(page) == shared.said(prompt)
+
+
+async def test_on_another_site_that_is_not_allowed_the_console_names_the_setting(
+    shared: Shared, open_page: NewPage, serve_site: ServeSite
+) -> None:
+    origin = await serve_site(embedding(shared.server))
+    page = await open_page(origin, None, shared.server.url.split("/")[2])
+    await expect(page.locator("#banner")).to_have_text("The server does not let this page in.")
+    watch: Watch = page.watch  # type: ignore[attr-defined]
+    told = [text for text in watch.wrong if text.startswith("Holdline:")]
+    assert [f"HOLDLINE_ORIGINS={origin}"] == [text.split()[-1] for text in told]
+    watch.wrong.clear()
+
+
+async def test_under_the_strictest_policy_nothing_is_violated(
+    shared: Shared, system: System, open_page: NewPage
+) -> None:
+    """The house's own policy is that of the promise, and stricter; a violation fails every test."""
+    page = await open_page(shared.server.url)
+    policy = await page.evaluate(
+        "fetch('/').then(response => response.headers.get('content-security-policy'))"
+    )
+    directives = {part.split()[0]: part.split()[1:] for part in policy.split(";")}
+    for part in STRICT.split(";"):
+        name, *values = part.split()
+        assert set(directives[name]) <= {*values, "data:"}
+    await ask(page, shared.prompt("say=```python\\n_x_=_1\\n```"))
+    await ended(page)
+
+
+async def test_methods_events_and_the_launcher(shared: Shared, open_page: NewPage) -> None:
+    page = await open_page(shared.server.url)
+    await page.evaluate(
+        """() => {
+          window.told = [];
+          const chat = document.querySelector("holdline-chat");
+          for (const name of ["open", "close", "message", "answer", "error", "state"]) {
+            chat.addEventListener(name, ({ detail }) =>
+              told.push([name, detail?.status ?? detail?.state ?? null]));
+          }
+          chat.mode = "floating";
+        }"""
+    )
+    launcher = page.locator(".launcher")
+    await expect(launcher).to_be_visible()
+    await expect(page.locator(".panel")).to_be_hidden()
+    await element(page, "chat.open()")
+    await expect(page.locator("#prompt")).to_be_focused()
+    prompt = shared.prompt("mode=slow tokens=40 pace=0.02")
+    assert await element(page, f"chat.send({json.dumps(prompt)})")
+    assert not await element(page, "chat.send('while one is under way')")
+    await writing(page)
+    await page.keyboard.press("Escape")
+    await expect(launcher).to_be_focused()
+    await expect(launcher.locator(".badge")).to_have_text("1", timeout=10_000)
+    await expect(launcher).to_have_accessible_name("Open the chat, 1 unread")
+    await launcher.click()
+    await expect(launcher.locator(".badge")).to_be_hidden()
+    assert await ended(page) == shared.said(prompt)
+    assert [prompt] == [turn["prompt"] for turn in await element(page, "chat.turns")]
+    await element(page, f"chat.send({json.dumps(shared.prompt('mode=slow tokens=900 pace=0.02'))})")
+    await writing(page)
+    await element(page, "chat.stop()")
+    await ended(page, "cancelled")
+    await element(page, f"chat.send({json.dumps(shared.prompt('mode=400'))})")
+    await ended(page, "failed")
+    await element(page, "chat.clear()")
+    await expect(page.locator("article.answer")).to_have_count(0)
+    names = [tuple(told) for told in await page.evaluate("told")]
+    for expected in [
+        ("open", None),
+        ("close", None),
+        ("state", "open"),
+        ("message", "sending"),
+        ("answer", "completed"),
+        ("answer", "cancelled"),
+        ("error", "failed"),
+    ]:
+        assert expected in names
+
+
+async def test_attributes_are_properties_and_reach_the_request(
+    shared: Shared, open_page: NewPage
+) -> None:
+    page = await open_page(shared.server.url)
+    await page.evaluate(
+        """() => {
+          const chat = document.querySelector("holdline-chat");
+          chat.heading = "Shop help";
+          chat.greeting = "Welcome.";
+          chat.placeholder = "Say it";
+          chat.suggestions = ["One", "Two"];
+          chat.model = "other-model";
+          chat.instructions = "Be brief.";
+          chat.request = { temperature: 0.5 };
+          chat.conversation = "apart";
+        }"""
+    )
+    await expect(page.locator("#title")).to_have_text("Shop help")
+    await expect(page.locator(".greeting")).to_have_text("Welcome.")
+    await expect(page.locator(".suggestion")).to_have_text(["One", "Two"])
+    assert ["One", "Two"] == await element(page, "chat.suggestions")
+    await expect(page.locator("#prompt")).to_have_attribute("placeholder", "Say it")
+    prompt = shared.prompt("tokens=3")
+    await ask(page, prompt)
+    await ended(page)
+    body = shared.calls(prompt)[0].body
+    assert ("other-model", 0.5) == (body["model"], body["temperature"])
+    assert "Be brief." == body["messages"][0]["content"]
+    await element(page, "chat.conversation = null")
+    await expect(page.locator("article.answer")).to_have_count(0)
+
+
+async def test_the_token_provider_is_asked_and_its_token_sent(
+    shared: Shared, open_page: NewPage
+) -> None:
+    page = await open_page(f"{shared.server.url}/livez")
+    await page.add_init_script(
+        """window.sent = [];
+        const send = WebSocket.prototype.send;
+        WebSocket.prototype.send = function (data) {
+          sent.push(JSON.parse(data));
+          send.call(this, data);
+        };
+        document.addEventListener("DOMContentLoaded", () => {
+          let tokens = 0;
+          document.querySelector("holdline-chat").tokenProvider = async () => `token-${++tokens}`;
+        });"""
+    )
+    await page.goto(shared.server.url)
+    await element(page, "chat.setAttribute('conversation', 'with a token')")
+    await expect(page.locator("#state")).to_have_attribute("data-state", "open")
+    await page.wait_for_function("sent.some(({ type }) => type === 'holdline:auth')")
+    tokens = await page.evaluate("sent.filter(m => m.type === 'holdline:auth').map(m => m.token)")
+    assert tokens[-1].startswith("token-")
+
+
+@pytest.mark.parametrize(
+    ("language", "direction", "send"), [("de", "ltr", "Senden"), ("ar", "rtl", "إرسال")]
+)
+async def test_other_languages(
+    shared: Shared, open_page: NewPage, language: str, direction: str, send: str
+) -> None:
+    page = await open_page(shared.server.url)
+    await element(page, f"chat.setAttribute('lang', '{language}')")
+    await expect(page.locator("#send")).to_have_accessible_name(send)
+    assert direction == await page.locator(".panel").evaluate("e => getComputedStyle(e).direction")
+    prompt = shared.prompt("tokens=3")
+    await ask(page, prompt)
+    assert await ended(page) == shared.said(prompt)

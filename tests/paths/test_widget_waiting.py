@@ -1,0 +1,102 @@
+"""What the widget says while one waits, and what can be done with an answer."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+
+import aiohttp
+from playwright.async_api import expect
+
+from tests.browser import NewPage, ask, element, ended, in_chromium, writing
+from tests.paths.conftest import Shared
+
+pytestmark = in_chromium
+
+
+async def test_each_state_has_its_words_and_its_actions(shared: Shared, open_page: NewPage) -> None:
+    page = await open_page(shared.server.url)
+    note = page.locator("article.answer .note").last
+    prompt = shared.prompt("mode=slow tokens=400 pace=0.03")
+    await ask(page, prompt)
+    await expect(note).to_have_text("Writing…")
+    await page.click("#stop")
+    await ended(page, "cancelled")
+    await expect(note).to_have_text("Stopped. This is what had been written.")
+    await page.click(".again")
+    await writing(page)
+    await page.click("#stop")
+    await ended(page, "cancelled")
+    assert 1 == await page.locator("article.answer").count()
+    failing = shared.prompt("mode=401")
+    await ask(page, failing)
+    await ended(page, "failed")
+    await expect(note).to_contain_text("You can ask again.")
+
+
+async def test_a_restart_drops_the_dead_text_and_says_why(
+    shared: Shared, open_page: NewPage
+) -> None:
+    page = await open_page(shared.server.url)
+    prompt = shared.prompt("mode=rst tokens=40 at=20 pace=0.02 times=1")
+    await ask(page, prompt)
+    await writing(page, "c\\d+t5 ")
+    text = await ended(page)
+    calls = shared.calls(prompt)
+    assert 2 == len(calls)
+    assert calls[1].sent.strip() == text
+    assert f"c{calls[0].number}t" not in text
+    await expect(page.locator("article.answer .note")).to_contain_text("attempt 2")
+
+
+async def test_regenerate_edit_and_copy(shared: Shared, open_page: NewPage) -> None:
+    page = await open_page(shared.server.url)
+    await page.context.grant_permissions(["clipboard-read", "clipboard-write"])
+    first = shared.prompt("tokens=5")
+    await ask(page, first)
+    await ended(page)
+    await page.click(".regenerate")
+    await expect(page.locator("article.answer .text")).to_have_text(
+        re.compile(rf"^c{shared.calls(first)[0].number + 1}t|^c\d+t")
+    )
+    for _ in range(100):
+        if 2 == len(shared.calls(first)):
+            break
+        await asyncio.sleep(0.05)
+    text = await ended(page)
+    assert shared.calls(first)[1].sent.strip() == text
+    assert 1 == await page.locator("article.answer").count()
+    await page.click(".copy")
+    copied = await page.evaluate("navigator.clipboard.readText()")
+    assert shared.calls(first)[1].sent == copied
+    await page.click(".edit")
+    await expect(page.locator("#prompt")).to_have_value(first)
+    second = shared.prompt("tokens=6")
+    await ask(page, second)
+    assert await ended(page) == shared.said(second)
+    assert 1 == await page.locator("article.answer").count()
+    await expect(page.locator(".turn .prompt")).to_have_text(re.compile(re.escape(second)))
+
+
+async def test_it_remembers_and_tells_everything_to_a_server_that_has_forgotten(
+    shared: Shared, open_page: NewPage
+) -> None:
+    page = await open_page(shared.server.url)
+    first, second, third = (shared.prompt("tokens=4") for _ in range(3))
+    await ask(page, first)
+    answer = await ended(page)
+    await ask(page, second)
+    await expect(page.locator("article.answer")).to_have_count(2)
+    await ended(page)
+    told = [message["content"] for message in shared.calls(second)[0].body["messages"]]
+    assert [first, answer, second] == [text.strip() for text in told]
+    async with aiohttp.ClientSession(shared.server.url) as http:
+        for turn in await element(page, "chat.turns"):
+            async with http.delete(f"/v1/responses/{turn['responseId']}") as response:
+                assert 200 == response.status
+    await ask(page, third)
+    await expect(page.locator("article.answer")).to_have_count(3)
+    await ended(page)
+    told = [message["content"] for message in shared.calls(third)[0].body["messages"]]
+    assert [first, second, third] == [text.strip() for text in told][::2]
+    assert 5 == len(told)
