@@ -50,6 +50,10 @@ KNOWN: Final[dict[str, str]] = {
     "HOLDLINE_MAX_SOCKETS": "how many sockets one server holds; 0 is as many as come",
     "HOLDLINE_UNSTORED_SECONDS": "how long a delivered answer with store: false is kept",
     "HOLDLINE_ORIGINS": "the other sites whose pages may use the server",
+    "HOLDLINE_WEBHOOK_URL": "where it is told that an answer has ended",
+    "HOLDLINE_WEBHOOK_SECRET": "what signs webhooks; several while one is replaced",
+    "HOLDLINE_WEBHOOK_ALLOW_PRIVATE": "1 lets webhooks go to private addresses, and without TLS",
+    "HOLDLINE_WEBHOOK_ONLY_IF_UNSEEN_SECONDS": "how long a client has to have seen the end",
     "HOLDLINE_URL": "the server that the command holdline asks",
     "HOLDLINE_TOKEN": "the token that the command holdline shows to the server",
 }
@@ -160,5 +164,7 @@ def terms(environ: Mapping[str, str]) -> Terms:
         max_waiting=int(number(environ, "HOLDLINE_MAX_WAITING", 10_000, 1, 1_000_000)),
         fail_on_worker_death=choice(environ, "HOLDLINE_ON_WORKER_DEATH", "restart", "fail")
         == "fail",
+        webhooks=bool(text(environ, "HOLDLINE_WEBHOOK_URL", "")),
+        hook_wait_ms=milliseconds("HOLDLINE_WEBHOOK_ONLY_IF_UNSEEN_SECONDS", 0, 0, day),
         partitions=int(number(environ, "HOLDLINE_PARTITIONS", 1, 1, MAX_PARTITIONS)),
     )

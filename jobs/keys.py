@@ -180,6 +180,15 @@ class Partition:
         """String: what a claim handed out, so that a repeated claim hands out the same."""
         return f"{self.prefix}claimed:{token}"
 
+    @property
+    def hooks(self) -> str:
+        """Sorted set: ids whose webhook waits or is being sent, by due time, Redis time in ms."""
+        return f"{self.prefix}hooks"
+
+    def hook(self, response_id: str) -> str:
+        """Hash: one webhook: how the response ended, and the attempts so far."""
+        return f"{self.prefix}hook:{response_id}"
+
     def probe(self, process: str) -> str:
         """Channel: a process's own voice; a bell that does not carry it is deaf."""
         return f"{self.prefix}probe:{process}"

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from .codec import Event
-    from .pipe import Pipe
+    from .pipe import Argument, Pipe
     from .record import Job, Terms
 
 RESCUE_LIMIT = 100
@@ -112,6 +112,7 @@ class Queue:
                 int(fails),
                 lane,
                 _unstored(job),
+                terms.hook_wait_ms if terms.webhooks else "",
                 *map(encode_event, events),
             ],
         )
@@ -163,11 +164,13 @@ class Queue:
     async def seen(self, response_id: str, grace_ms: int) -> bool:
         """Notes that a client has the whole of a response; False if it has not ended.
 
-        One that is not to be stored is kept for `grace_ms` more.
+        One that is not to be stored is kept for `grace_ms` more; a webhook that is only for what
+        nobody has seen is dropped.
         """
         names = _names(response_id)
-        keys = [names.job(response_id), names.log(response_id)]
-        return bool(await self._pipe.run("seen", keys, [grace_ms]))
+        keys = [names.job(response_id), names.log(response_id), names.hook(response_id)]
+        args: list[Argument] = [names.prefix, response_id, grace_ms]
+        return bool(await self._pipe.run("seen", keys, args))
 
     async def _accepted(self, job: Job, reply: object) -> Accepted:
         match reply:

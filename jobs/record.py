@@ -81,11 +81,18 @@ class Terms:
     max_waiting: int = 10_000
     fail_on_worker_death: bool = False
     partitions: int = 1
+    webhooks: bool = False
+    hook_wait_ms: int = 0
 
     @property
     def job_ttl_ms(self) -> int:
         """How long an unfinished job is kept: longer than it can possibly take."""
         return self.max_wait_ms + self.max_attempts * 2 * self.max_run_ms + self.retention_ms
+
+    @property
+    def only_if_unseen(self) -> bool:
+        """Whether it matters for a webhook that a client has the whole of a response."""
+        return self.webhooks and self.hook_wait_ms > 0
 
     @property
     def inspect_ms(self) -> int:

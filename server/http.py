@@ -122,21 +122,26 @@ class Routes:
                 response = await stream.serve(request, follower, response_id)
         finally:
             follower.leave()
-        if stream.handed_over:
+        if stream.handed_over and (stream.unstored or self._watched):
             await self._seen(response_id)
         return response
 
     async def _hand_over(
         self, request: web.Request, owner: str, response_id: str
     ) -> web.StreamResponse:
-        """The response as it stands; one that is not stored is let go once it is written."""
+        """The response as it stands; noted as seen where that matters, once it is written."""
         found = await self._server.responses.retrieve(owner, response_id)
         answer = _json(found)
-        if found.get("store") is False and "holdline" in found:
+        if (found.get("store") is False or self._watched) and "holdline" in found:
             await answer.prepare(request)
             await answer.write_eof()
             await self._seen(response_id)
         return answer
+
+    @property
+    def _watched(self) -> bool:
+        """Whether it matters for all responses who has seen them."""
+        return self._server.config.terms.only_if_unseen
 
     async def _seen(self, response_id: str) -> None:
         with contextlib.suppress(RedisTrouble):  # then it is kept for the retention

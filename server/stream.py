@@ -33,7 +33,7 @@ class Stream:
         self._news = asyncio.Event()
         self._over = False
         self._complete = False
-        self._unstored = False
+        self.unstored = False
         self.handed_over = False
 
     @property
@@ -46,7 +46,7 @@ class Stream:
         del follower
         self._put(b"".join(map(sse, frames)))
         if frames[-1].last:
-            self._unstored = frames[-1].event["response"].get("store") is False
+            self.unstored = frames[-1].event["response"].get("store") is False
 
     def queued(self, follower: Follower, place: int | None, eta: float | None, reason: str) -> None:
         """Tells where the response waits, in a comment, which the standard's clients pass over."""
@@ -83,7 +83,7 @@ class Stream:
             while await self._write_next(request, response):
                 follower.catch_up_if_behind()
             await response.write_eof()
-            self.handed_over = self._complete and self._unstored
+            self.handed_over = self._complete
         return response
 
     async def _write_next(self, request: web.Request, response: web.StreamResponse) -> bool:

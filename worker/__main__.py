@@ -17,15 +17,18 @@ from jobs.bell import Bell
 from jobs.connect import Redis, check, check_patiently
 from jobs.environment import ConfigError, hide
 from jobs.errors import RedisAway, RedisTrouble
+from jobs.hooks import Hooks
 from jobs.keys import Partition
 from jobs.pipe import Pipe
 from jobs.queue import Queue
 
 from .config import Config, load
+from .courier import Courier
 from .logs import configure
 from .means import Means
 from .models import Models
 from .outcome import Policy
+from .post import Post
 from .rescue import Rescue
 from .worker import Worker
 
@@ -73,7 +76,14 @@ async def _serve(config: Config) -> None:
             probe=Partition(0).probe(secrets.token_hex(8)),
             publish=lambda channel, message: pipe.call("PUBLISH", channel, message),
         )
-        async with bell, Rescue(means) as rescue:
+        async with contextlib.AsyncExitStack() as stack:
+            await stack.enter_async_context(bell)
+            rescue = await stack.enter_async_context(Rescue(means))
+            if config.receiver is not None:
+                post = Post(allow_private=config.receiver.allow_private)
+                await stack.enter_async_context(post)
+                courier = Courier(Hooks(pipe), post, config.receiver, config.terms.partitions)
+                await stack.enter_async_context(courier)
             worker = Worker(means, waiting, bell, rescue, quiet, stop)
             log.info("worker ready", redis=found, concurrency=config.concurrency)
             await worker.run()

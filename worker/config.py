@@ -11,6 +11,7 @@ from jobs.environment import ConfigError, number, text
 from jobs.models import CHAT, MOST_CONCURRENCY
 
 from . import prompt
+from .webhook import Receiver, read_secrets
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -64,6 +65,7 @@ class Config:
     grace: float
     max_output_bytes: int
     terms: Terms
+    receiver: Receiver | None = None
 
     def routes(self, model: str | None) -> list[Endpoint]:
         """The endpoint for this model and its fallbacks; none if there is no such model."""
@@ -106,7 +108,34 @@ def load(environ: Mapping[str, str]) -> Config:
             number(environ, "HOLDLINE_MAX_OUTPUT_BYTES", 4_000_000, 1, 100_000_000)
         ),
         terms=environment.terms(environ),
+        receiver=_receiver(environ),
     )
+
+
+def _receiver(environ: Mapping[str, str]) -> Receiver | None:
+    """Where webhooks go, if anywhere."""
+    private = environment.choice(environ, "HOLDLINE_WEBHOOK_ALLOW_PRIVATE", "0", "1") == "1"
+    url = text(environ, "HOLDLINE_WEBHOOK_URL", "")
+    written = text(environ, "HOLDLINE_WEBHOOK_SECRET", "")
+    if not url:
+        return None
+    parts = urlsplit(url)
+    schemes = ("https", "http") if private else ("https",)
+    if parts.scheme not in schemes or not parts.hostname or "@" in parts.netloc:
+        raise ConfigError(
+            "HOLDLINE_WEBHOOK_URL must be an https:// address without a user and password; "
+            "http:// needs HOLDLINE_WEBHOOK_ALLOW_PRIVATE=1"
+        )
+    try:
+        keys = read_secrets(written)
+    except ValueError as error:
+        raise ConfigError(f"HOLDLINE_WEBHOOK_SECRET: {error}") from None
+    if not keys:
+        raise ConfigError(
+            "HOLDLINE_WEBHOOK_URL needs HOLDLINE_WEBHOOK_SECRET, for example "
+            "whsec_$(openssl rand -base64 32)"
+        )
+    return Receiver(url, keys, private)
 
 
 def _single(usual: Endpoint, environ: Mapping[str, str]) -> Endpoint:

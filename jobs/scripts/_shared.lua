@@ -7,6 +7,8 @@ local DEAD_BOUND = 1000
 local PROMOTE_BOUND = 100 -- retries that become due in one claim
 local LONG_WAIT = 60 * 1000 -- after which a lower tier is overtaken so often only:
 local OVERTAKEN_BOUND = 3
+local HOOKS_BOUND = 100000 -- webhooks that wait, in a partition
+local HOOK_TTL = 4 * 24 * 3600 * 1000 -- of one: the last attempt is due after three days
 local ID_LENGTH = 40 -- of every id that jobs/keys.py makes
 
 -- Redis's own clock, in ms: no host clock decides anything.
@@ -93,6 +95,30 @@ local function promote(prefix, time, limit)
     end
   end
   return #due
+end
+
+-- Counts what became of webhooks: "~sent", "~dead", "~seen", "~dropped" in `numbers`.
+local function count_hook(prefix, how)
+  redis.call('HINCRBY', prefix .. 'numbers', '~' .. how, 1)
+  redis.call('PEXPIRE', prefix .. 'numbers', STRUCTURE_TTL)
+end
+
+local function end_hook(prefix, id, how)
+  redis.call('DEL', prefix .. 'hook:' .. id)
+  redis.call('ZREM', prefix .. 'hooks', id)
+  count_hook(prefix, how)
+end
+
+-- Puts the webhook of a response in line, in the same breath as the response ends.
+local function hook(prefix, id, status, time)
+  local wait, hooks = redis.call('HGET', prefix .. 'job:' .. id, 'hook'), prefix .. 'hooks'
+  if not wait then return end
+  if redis.call('ZCARD', hooks) >= HOOKS_BOUND then return count_hook(prefix, 'dropped') end
+  local name = prefix .. 'hook:' .. id
+  redis.call('HSET', name, 'status', status, 'ended', time, 'tries', 0, 'unseen', wait == '0' and 0 or 1)
+  redis.call('PEXPIRE', name, HOOK_TTL)
+  redis.call('ZADD', hooks, time + wait, id)
+  redis.call('PEXPIRE', hooks, STRUCTURE_TTL)
 end
 
 local function bury(prefix, what)

@@ -16,8 +16,10 @@ if status ~= 'queued' then return { 'ended' } end
 
 local length, found = push(KEYS[2], expected, frames)
 if not length then return { 'diverged', found } end
-redis.call('HSET', KEYS[1], 'status', 'cancelled', 'ended', now())
+local time = now()
+redis.call('HSET', KEYS[1], 'status', 'cancelled', 'ended', time)
 keep(KEYS[1], KEYS[2], ARGV[5])
 close(prefix, id) -- its entry in the ready list goes when a claim meets it
+hook(prefix, id, 'cancelled', time)
 ring(KEYS[3], expected, frames, tonumber(ARGV[4]))
 return { 'cancelled' }

@@ -16,9 +16,11 @@ if ended and redis.call('LLEN', KEYS[2]) ~= expected + #frames then return { 'fe
 local length, found = push(KEYS[2], expected, frames)
 if not length then return { 'diverged', found } end
 if found or ended then return { 'ok', length } end
-redis.call('HSET', KEYS[1], 'status', ARGV[6], 'ended', now())
+local time = now()
+redis.call('HSET', KEYS[1], 'status', ARGV[6], 'ended', time)
 keep(KEYS[1], KEYS[2], ARGV[7])
 close(prefix, id)
+hook(prefix, id, ARGV[6], time)
 if ARGV[8] == '1' then bury(prefix, id) end
 ring(KEYS[3], expected, frames, tonumber(ARGV[5]))
 return { 'ok', length }

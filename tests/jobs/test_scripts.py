@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import AsyncIterator, Awaitable, Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 import jobs.scripts as scripts_module
 from jobs.connect import Redis
 from jobs.errors import RedisFull
+from jobs.hooks import Hooks
 from jobs.keys import model_of, new_response_id
 from jobs.log import LogWriter, read
 from jobs.pipe import Argument, Pipe
@@ -285,7 +286,7 @@ class Both:
             names = [NAMES.job(id_), NAMES.log(id_)]
             names.append(NAMES.idempotency("all", key) if key else names[0])
             before = id_ in self.model.all
-            terms: list[Argument] = [HOUR, HOUR, HOUR, 1000, int(fails), lane, 0]
+            terms: list[Argument] = [HOUR, HOUR, HOUR, 1000, int(fails), lane, 0, "0"]
             args: list[Argument] = [NAMES.prefix, id_, owner, b"job", body if key else "", *terms]
             reply = await self.pipe.run("submit", names, [*args, b"created " + id_.encode()])
             expected = self.model.submit(id_, owner, key, body, fails, lane)
@@ -524,6 +525,8 @@ async def test_scripts_do_what_the_model_does_however_they_are_repeated_and_reor
 
 # One situation for every script, in which it has something to do.
 
+HOOKED = replace(TERMS, webhooks=True, hook_wait_ms=HOUR)
+
 Do = Callable[[Pipe], Awaitable[object]]
 
 
@@ -541,10 +544,22 @@ def situations() -> list[Situation]:
     running: Job = a_job("other")
 
     async def waiting(pipe: Pipe) -> None:
-        queue = Queue(pipe, TERMS)
+        queue = Queue(pipe, HOOKED)
         await queue.submit(running, opening(running))
         await queue.claim(0, "mine", 1)
         await queue.submit(job, opening(job))
+
+    async def hooked(pipe: Pipe) -> None:
+        await waiting(pipe)
+        await writer(pipe).finish(Status.COMPLETED, end, retention_ms=60_000)
+
+    async def due(pipe: Pipe) -> None:
+        await hooked(pipe)
+        await pipe.call("ZADD", NAMES.hooks, 1, running.id)
+
+    async def sending(pipe: Pipe) -> None:
+        await due(pipe)
+        await Hooks(pipe).claim(0, "courier", 5, HOUR)
 
     async def with_time(pipe: Pipe) -> None:
         await waiting(pipe)
@@ -600,6 +615,8 @@ def situations() -> list[Situation]:
         ),
         Situation("rescue", with_time, lambda pipe: Queue(pipe, TERMS).rescue(0, "rescuer")),
         Situation("delete", waiting, lambda pipe: Queue(pipe, TERMS).delete(job.id)),
+        Situation("hook_claim", due, lambda pipe: Hooks(pipe).claim(0, "courier", 5, HOUR)),
+        Situation("hook_settle", sending, lambda pipe: Hooks(pipe).settle(running.id, "courier")),
         Situation("read", waiting, lambda pipe: read(pipe, job.id, 0)),
         Situation("places", waiting, lambda pipe: Queue(pipe, TERMS).places(0, [("", "public")])),
     ]
@@ -651,7 +668,7 @@ async def test_a_script_whose_reply_was_lost_is_repeated_and_leaves_what_one_run
 
 
 # These may write while memory is full: they keep what there is, or make room.
-MAY_WRITE = {"extend", "give_back", "delete", "seen"}
+MAY_WRITE = {"extend", "give_back", "delete", "hook_claim", "hook_settle", "seen"}
 READS = {"read", "places"}
 
 

@@ -203,6 +203,7 @@ def test_every_script_and_every_key_is_documented() -> None:
             names.open,
         ),
         *(names.dead, names.numbers, names.cancels, names.epoch, names.claimed("x")),
+        *(names.hook("x"), names.hooks),
         names.probe("x"),
     ]
     public = [name for name in dir(names) if not name.startswith("_")]

@@ -1,0 +1,171 @@
+"""Webhooks from end to end: a server, workers, a receiver and the official SDK."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import pytest
+from aiohttp import web
+from openai import AsyncOpenAI, OpenAI
+
+import holdline
+from jobs.keys import Partition
+from jobs.pipe import Pipe
+from tests.fake_model import FakeModel
+from tests.paths.conftest import sdk
+from tests.paths.redis_faults import store
+from tests.system import Server, System, wait_until
+
+pytestmark = pytest.mark.timeout(60)
+SECRET = "whsec_c2VjcmV0IHNlY3JldCBzZWNyZXQgc2VjcmV0"
+
+
+class Receiver:
+    """Believes what the SDK believes. Answers 500 to the first `refuse` messages."""
+
+    def __init__(self) -> None:
+        self.told: list[tuple[str, str]] = []
+        self.refuse = 0
+        self.environ: dict[str, str] = {}
+
+    async def post(self, request: web.Request) -> web.Response:
+        event: Any = OpenAI(api_key="any").webhooks.unwrap(
+            await request.read(), request.headers, secret=SECRET
+        )
+        if self.refuse:
+            self.refuse -= 1
+            return web.Response(status=500)
+        self.told.append((event.type, event.data.id))
+        return web.Response(status=204)
+
+
+@pytest.fixture
+async def receiver() -> AsyncIterator[Receiver]:
+    receiver = Receiver()
+    app = web.Application()
+    app.router.add_post("/hook", receiver.post)
+    runner = web.AppRunner(app)
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", 0).start()
+    receiver.environ = {
+        "HOLDLINE_WEBHOOK_URL": f"http://127.0.0.1:{runner.addresses[0][1]}/hook",
+        "HOLDLINE_WEBHOOK_SECRET": SECRET,
+        "HOLDLINE_WEBHOOK_ALLOW_PRIVATE": "1",
+    }
+    yield receiver
+    await runner.cleanup()
+
+
+@pytest.fixture
+async def model() -> AsyncIterator[FakeModel]:
+    async with FakeModel() as model:
+        yield model
+
+
+async def background(client: AsyncOpenAI, prompt: str) -> str:
+    answer = await client.responses.create(input=prompt, model="m", background=True)
+    return answer.id
+
+
+async def test_every_end_of_an_answer_is_told_and_no_secret_is_logged(
+    system: System, model: FakeModel, receiver: Receiver
+) -> None:
+    system.environ |= receiver.environ
+    server = await system.server()
+    async with sdk(server) as client:
+        waiting = await background(client, "never")
+        await client.responses.cancel(waiting)
+        worker = await system.worker(model.url)
+        prompts = {"ok": "completed", "400": "failed", "length": "incomplete"}
+        expected = [("response.cancelled", waiting)] + [
+            (f"response.{status}", await background(client, f"mode={mode}"))
+            for mode, status in prompts.items()
+        ]
+        await wait_until(lambda: len(receiver.told) == 4)
+        assert sorted(expected) == sorted(receiver.told)
+        fetched = await client.responses.retrieve(expected[1][1])
+        assert "completed" == fetched.status
+    await wait_until(lambda: worker.said.count("webhook sent") == 4)
+    assert SECRET not in worker.said + server.said
+    assert "/hook" not in worker.said + server.said
+
+
+async def test_the_end_of_a_dead_workers_answer_is_told_by_another_one(
+    system: System, model: FakeModel, receiver: Receiver
+) -> None:
+    system.environ |= receiver.environ | {"HOLDLINE_ON_WORKER_DEATH": "fail"}
+    server = await system.server()
+    doomed = await system.worker(model.url)
+    async with sdk(server) as client:
+        lost = await background(client, "mode=slow tokens=500")
+        await wait_until(lambda: model.calls)
+        await doomed.kill()
+        await system.worker(model.url)
+        await wait_until(lambda: receiver.told)
+    assert [("response.failed", lost)] == receiver.told
+
+
+async def test_only_what_nobody_has_seen_is_told(
+    system: System, model: FakeModel, receiver: Receiver, pipe: Pipe
+) -> None:
+    unseen_only = {"HOLDLINE_WEBHOOK_ONLY_IF_UNSEEN_SECONDS": "4"}
+    system.environ |= receiver.environ | unseen_only
+    server = await system.server()
+    await system.worker(model.url)
+    async with holdline.connect(server.url) as client, sdk(server) as http:
+        await client.ask("by socket")
+        await http.responses.create(input="by request", model="m")
+        async for _ in await http.responses.create(input="by stream", model="m", stream=True):
+            pass
+        unseen = await background(http, "by nobody")
+        later = await background(http, "followed")
+        async for _ in await http.responses.retrieve(later, stream=True, starting_after=-1):
+            pass
+        await wait_until(lambda: receiver.told)
+    assert [("response.completed", unseen)] == receiver.told
+    assert 4 == int(await pipe.call("HGET", Partition(0).numbers, "~seen"))
+    assert 0 == await pipe.call("ZCARD", Partition(0).hooks)
+
+
+async def test_a_socket_that_died_before_the_end_has_seen_nothing(
+    system: System, model: FakeModel, receiver: Receiver
+) -> None:
+    system.environ |= receiver.environ | {"HOLDLINE_WEBHOOK_ONLY_IF_UNSEEN_SECONDS": "1"}
+    server = await system.server()
+    await system.worker(model.url)
+    response_id = await abandoned(server)
+    await wait_until(lambda: receiver.told)
+    assert [("response.completed", response_id)] == receiver.told
+
+
+async def abandoned(server: Server) -> str:
+    """An answer of which its asker has read the beginning only."""
+    async with aiohttp.ClientSession() as http, http.ws_connect(server.ws_url) as ws:
+        ask = {"type": "response.create", "input": "mode=slow tokens=30", "model": "m"}
+        await ws.send_json(ask)
+        async for message in ws:
+            event = message.json()
+            if event["type"] == "response.created":
+                response_id: str = event["response"]["id"]
+                return response_id
+    raise AssertionError("not accepted")
+
+
+async def test_a_webhook_outlives_a_redis_that_is_killed_and_comes_back_with_its_file(
+    model: FakeModel, receiver: Receiver, tmp_path: Path
+) -> None:
+    receiver.refuse = 1
+    async with store.running() as redis, System(redis.url, tmp_path) as system:
+        system.environ |= receiver.environ
+        server = await system.server()
+        worker = await system.worker(model.url)
+        async with sdk(server) as client:
+            told_later = await background(client, "x")
+        await wait_until(lambda: "webhook failed" in worker.said)
+        await redis.kill()
+        await redis.start()
+        await wait_until(lambda: receiver.told)
+    assert [("response.completed", told_later)] == receiver.told

@@ -1,0 +1,158 @@
+"""What a webhook says, how it is signed, when it is tried again, and where it may go.
+
+The message is in the shape of OpenAI's webhooks, the signature that of Standard Webhooks 1.0: so
+`client.webhooks.unwrap` of the official SDK verifies and types it. It names the response and holds
+nothing of it: whoever receives it fetches the answer with credentials of its own.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import hashlib
+import hmac
+import ipaddress
+import json
+from dataclasses import dataclass, field
+from typing import Final
+
+# Seconds before the next attempt, after so many: what Standard Webhooks recommends, three days.
+SCHEDULE: Final = (5, 300, 1800, 7200, 18_000, 36_000, 50_400, 72_000, 86_400)
+MOST_RETRY_AFTER: Final = 86_400.0
+LATER: Final = 0.2  # a delay is lengthened by chance, by this part of it at most
+GONE: Final = 410
+
+SECRET_PREFIX: Final = "whsec_"  # noqa: S105 - the prefix, not a secret
+SECRET_BYTES: Final = (24, 64)
+
+# IPv6 prefixes whose addresses lead to the IPv4 address in their last 32 bits.
+_NAT64: Final = ipaddress.ip_network("64:ff9b::/96")
+
+Address = ipaddress.IPv4Address | ipaddress.IPv6Address
+
+
+@dataclass(frozen=True, slots=True)
+class Receiver:
+    """Where webhooks go. `keys` are those of the secrets: each signs."""
+
+    url: str = field(repr=False)
+    keys: tuple[bytes, ...] = field(repr=False)
+    allow_private: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Sent:
+    """The receiver has it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Again:
+    """To be tried again after so many ms."""
+
+    after_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class Dead:
+    """Given up."""
+
+
+Verdict = Sent | Again | Dead
+
+
+def event_id(response_id: str) -> str:
+    """The id of the one terminal event that a response has: the same at every attempt."""
+    return "evt_" + response_id.removeprefix("resp_")
+
+
+def body(response_id: str, status: str, ended_ms: int) -> bytes:
+    """The message."""
+    event = {
+        "id": event_id(response_id),
+        "object": "event",
+        "created_at": ended_ms // 1000,
+        "type": f"response.{status}",
+        "data": {"id": response_id},
+    }
+    return json.dumps(event, separators=(",", ":")).encode()
+
+
+def headers(
+    response_id: str, now_ms: int, payload: bytes, secrets: tuple[bytes, ...]
+) -> dict[str, str]:
+    """The headers of one attempt, one signature for each secret."""
+    id_, timestamp = event_id(response_id), str(now_ms // 1000)
+    signed = b".".join((id_.encode(), timestamp.encode(), payload))
+    signatures = [
+        "v1," + base64.b64encode(hmac.new(secret, signed, hashlib.sha256).digest()).decode()
+        for secret in secrets
+    ]
+    return {
+        "Content-Type": "application/json",
+        "User-Agent": "holdline-webhooks",
+        "webhook-id": id_,
+        "webhook-timestamp": timestamp,
+        "webhook-signature": " ".join(signatures),
+    }
+
+
+def judge(
+    status: int | None,
+    *,
+    tries: int,
+    dice: float,
+    retry_after: float = 0.0,
+    schedule: tuple[float, ...] = SCHEDULE,
+) -> Verdict:
+    """What follows an attempt. `status` is None where no answer came; `dice` is in [0, 1)."""
+    if status is not None and 200 <= status < 300:
+        return Sent()
+    if status == GONE or tries > len(schedule):
+        return Dead()
+    wait = max(schedule[tries - 1], min(retry_after, MOST_RETRY_AFTER))
+    return Again(round(1000 * wait * (1 + LATER * dice)))
+
+
+def read_secrets(written: str) -> tuple[bytes, ...]:
+    """The keys of one or several secrets, with spaces or commas between them; sign with each.
+
+    Raises: ValueError, whose message does not repeat them.
+    """
+    found = []
+    for word in written.replace(",", " ").split():
+        if not word.startswith(SECRET_PREFIX):
+            raise ValueError(f"a secret must begin with {SECRET_PREFIX}")
+        try:
+            key = base64.b64decode(word.removeprefix(SECRET_PREFIX), validate=True)
+        except binascii.Error:
+            raise ValueError(f"what follows {SECRET_PREFIX} must be base64") from None
+        least, most = SECRET_BYTES
+        if not least <= len(key) <= most:
+            raise ValueError(f"a secret must have {least} to {most} bytes, not {len(key)}")
+        found.append(key)
+    return tuple(found)
+
+
+def is_public(address: str) -> bool:
+    """Whether an IP address is one of the open internet.
+
+    Not so are loopback, private and link-local ones, those of clouds' metadata services, multicast,
+    and every IPv6 address that only wraps one of these.
+    """
+    try:
+        parsed = ipaddress.ip_address(address.partition("%")[0])
+    except ValueError:
+        return False
+    return all(one.is_global and not one.is_multicast for one in _meant(parsed))
+
+
+def _meant(address: Address) -> list[Address]:
+    """The address, and those that it wraps."""
+    if isinstance(address, ipaddress.IPv4Address):
+        return [address]
+    if address.ipv4_mapped is not None:
+        return [address.ipv4_mapped]
+    if address in _NAT64:
+        return [ipaddress.IPv4Address(address.packed[-4:])]
+    wrapped: list[Address] = [] if address.sixtofour is None else [address.sixtofour]
+    return [address, *wrapped, *(address.teredo or ())]
