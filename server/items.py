@@ -12,6 +12,8 @@ from typing import Annotated, Any, Final, Literal
 import msgspec
 from msgspec import Meta
 
+from .problem import invalid
+
 Role = Literal["user", "assistant", "system", "developer"]
 ItemId = Annotated[str, Meta(min_length=1, max_length=128)]
 CallId = Annotated[str, Meta(min_length=1, max_length=256)]
@@ -132,6 +134,20 @@ def _typed(item: Any) -> Any:
         return item
     reference = "id" in item and item.keys() <= {"id", "type"}
     return {**item, "type": "item_reference" if reference else "message"}
+
+
+def check_results(before: list[dict[str, Any]], items: list[dict[str, Any]]) -> None:
+    """Raises: Problem for the result of a call that nobody asked for, as no model takes it."""
+    asked = {item["call_id"] for item in before if item["type"] == "function_call"}
+    for index, item in enumerate(items):
+        if item["type"] == "function_call":
+            asked.add(item["call_id"])
+        elif item["type"] == "function_call_output" and item["call_id"] not in asked:
+            raise invalid(
+                f"input[{index}].call_id",
+                f"No function_call with call_id '{item['call_id'][:64]}' comes before its output. "
+                "Send the call as well, or go on from its response with 'previous_response_id'.",
+            )
 
 
 def stored(items: str | list[Item], make_id: Callable[[str, int], str]) -> list[dict[str, Any]]:

@@ -23,7 +23,7 @@ from jobs.record import Job, Status
 from jobs.transcript import Transcript
 
 from . import models
-from .items import stored
+from .items import check_results, stored
 from .problem import Problem, invalid
 from .request import params_of
 from .templates import expanded
@@ -102,11 +102,13 @@ class Responses:
                 if not made:
                     raise
                 return Accepted(made, 0, fresh=False)
+        items = await self._dereferenced(owner, items, before)
+        check_results(before, items)
         job = Job(
             id=id_,
             owner=owner,
             created_at=int(time.time()),
-            params={**params, "input": await self._dereferenced(owner, items, before)},
+            params={**params, "input": items},
             context=before,
         )
         if generate:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from tests.paths.compliance import schema
-from tests.paths.compliance.calls import TRANSPORTS
-from tests.paths.compliance.cases import CASES, Case
+from tests.paths.compliance.calls import TRANSPORTS, Turn
+from tests.paths.compliance.cases import ARGUMENTS, CASES, WEATHER, Case
 from tests.paths.conftest import Shared
 
 
@@ -41,6 +43,27 @@ async def test_previous_response_id(shared: Shared, transport: str) -> None:
     assert [first, "OK", second] == said
 
 
+@pytest.mark.parametrize("transport", TRANSPORTS)
+async def test_function_call_roundtrip(shared: Shared, transport: str) -> None:
+    prompt = shared.prompt(f"mode=call args={ARGUMENTS}")
+    tools = {"tools": [WEATHER], "tool_choice": {"type": "function", "name": WEATHER["name"]}}
+    async with TRANSPORTS[transport](shared.server) as ask:
+        first = await ask({"model": "m", "input": prompt, **tools})
+        (call,) = first.response["output"]
+        output = {"call_id": call["call_id"], "output": "17 degrees and clear"}
+        second = await ask(
+            {
+                "model": "m",
+                "previous_response_id": first.response["id"],
+                "input": [{"type": "function_call_output", **output}],
+            }
+        )
+    assert (WEATHER["name"], ARGUMENTS) == (call["name"], call["arguments"])
+    assert "completed" == second.response["status"]
+    (message,) = second.response["output"]
+    assert output["output"] == message["content"][0]["text"]
+
+
 async def test_websocket_sequential_responses(shared: Shared) -> None:
     async with TRANSPORTS["socket"](shared.server) as ask:
         turns = [
@@ -68,3 +91,49 @@ async def test_a_missing_previous_response_is_refused_by_its_code(
         )
     assert "previous_response_not_found" == turn.error["code"]
     assert {} == turn.response
+
+
+def unstored(text: str, previous: Turn | None = None, **more: Any) -> dict[str, Any]:
+    """A request that is not stored and may go on from an earlier turn."""
+    request = {"model": "m", "store": False, "input": text, **more}
+    return request | ({"previous_response_id": previous.response["id"]} if previous else {})
+
+
+async def test_websocket_continuation(shared: Shared) -> None:
+    prompts = [shared.prompt("say=OK"), shared.prompt("say=cobalt")]
+    async with TRANSPORTS["socket"](shared.server) as ask:
+        first = await ask(unstored(prompts[0]))
+        second = await ask(unstored(prompts[1], first))
+    assert ["completed"] * 2 == [turn.response["status"] for turn in (first, second)]
+    said = [message["content"] for message in shared.calls(prompts[1])[0].body["messages"]]
+    assert [prompts[0], "OK", prompts[1]] == said
+
+
+async def test_websocket_generate_false(shared: Shared) -> None:
+    prompts = [shared.prompt(), shared.prompt("say=warmed")]
+    async with TRANSPORTS["socket"](shared.server) as ask:
+        warm = await ask(unstored(prompts[0], generate=False))
+        answer = await ask(unstored(prompts[1], warm))
+    assert ("completed", []) == (warm.response["status"], warm.response["output"])
+    assert "completed" == answer.response["status"]
+    assert [] == shared.calls(prompts[0])
+    said = [message["content"] for message in shared.calls(prompts[1])[0].body["messages"]]
+    assert prompts == said
+
+
+async def test_websocket_failed_continuation_evicts_cache(shared: Shared) -> None:
+    async with TRANSPORTS["socket"](shared.server) as ask:
+        first = await ask(unstored(shared.prompt("say=OK")))
+        missing = {"type": "function_call_output", "call_id": "call_missing", "output": "none"}
+        failed = await ask(unstored("", first, input=[missing]))
+        again = await ask(unstored(shared.prompt(), first))
+    assert failed.error or failed.response["status"] == "failed"
+    assert "previous_response_not_found" == again.error["code"]
+
+
+async def test_what_is_not_stored_is_not_gone_on_from_on_another_socket(shared: Shared) -> None:
+    async with TRANSPORTS["socket"](shared.server) as ask:
+        first = await ask(unstored(shared.prompt()))
+    async with TRANSPORTS["socket"](shared.server) as ask:
+        second = await ask(unstored(shared.prompt(), first))
+    assert "previous_response_not_found" == second.error["code"]

@@ -53,6 +53,13 @@ TEXT_KINDS = {
     "response.content_part.done",
     "response.output_item.done",
 }
+CALL_KINDS = {
+    "response.output_item.added",
+    "response.function_call_arguments.delta",
+    "response.function_call_arguments.done",
+    "response.output_item.done",
+}
+ARGUMENTS = '{"location":"Bern"}'
 CASES = [
     Case("basic-response", "", lambda prompt: {"input": [user(prompt)]}),
     Case(
@@ -82,5 +89,104 @@ CASES = [
                 user(prompt),
             ]
         },
+    ),
+    Case(
+        "tool-calling",
+        f"mode=call args={ARGUMENTS}",
+        lambda prompt: {"input": [user(prompt)], "tools": [WEATHER]},
+        output="function_call",
+        kinds=CALL_KINDS,
+    ),
+    Case(
+        "image-input",
+        "",
+        lambda prompt: {
+            "input": [
+                user(
+                    [
+                        {"type": "input_text", "text": prompt},
+                        {"type": "input_image", "image_url": f"data:image/png;base64,{PNG}"},
+                    ]
+                )
+            ]
+        },
+    ),
+    Case(
+        "file-input",
+        "",
+        lambda prompt: {
+            "input": [
+                user(
+                    [
+                        {"type": "input_text", "text": prompt},
+                        {
+                            "type": "input_file",
+                            "filename": "empty.pdf",
+                            "file_data": f"data:application/pdf;base64,{PDF}",
+                        },
+                    ]
+                )
+            ]
+        },
+    ),
+    # What the suite has no case for, and the standard's schema describes.
+    Case(
+        "two calls at a time, of the tools that are allowed",
+        f"mode=calls args={ARGUMENTS}",
+        lambda prompt: {
+            "input": prompt,
+            "tools": [WEATHER],
+            "tool_choice": {
+                "type": "allowed_tools",
+                "mode": "required",
+                "tools": [{"type": "function", "name": WEATHER["name"]}],
+            },
+        },
+        output="function_call",
+        kinds=CALL_KINDS,
+    ),
+    Case(
+        "structured output",
+        'say={"ok":true}',
+        lambda prompt: {
+            "input": prompt,
+            "text": {
+                "format": {
+                    "type": "json_schema",
+                    "name": "outcome",
+                    "strict": True,
+                    "schema": {"type": "object", "properties": {"ok": {"type": "boolean"}}},
+                }
+            },
+        },
+    ),
+    Case(
+        "reasoning",
+        "mode=think",
+        lambda prompt: {"input": prompt, "reasoning": {"effort": "low", "summary": "auto"}},
+        output="reasoning",
+        kinds=TEXT_KINDS,
+    ),
+    Case(
+        "refusal",
+        "mode=refuse",
+        lambda prompt: {"input": prompt},
+        kinds={"response.refusal.delta", "response.refusal.done"},
+    ),
+    Case(
+        "source",
+        "mode=cite",
+        lambda prompt: {"input": prompt},
+        kinds={"response.output_text.annotation.added"},
+    ),
+    Case(
+        "log probabilities",
+        "mode=probs",
+        lambda prompt: {
+            "input": prompt,
+            "top_logprobs": 2,
+            "include": ["message.output_text.logprobs"],
+        },
+        kinds=TEXT_KINDS,
     ),
 ]
