@@ -1,14 +1,33 @@
 // The Vercel AI SDK with its OpenAI provider. Prints what it saw as JSON.
 import { createOpenAI } from "@ai-sdk/openai";
-import { generateText, streamText } from "ai";
+import { generateObject, generateText, stepCountIs, streamText, tool } from "ai";
+import { z } from "zod";
 
 const openai = createOpenAI({ baseURL: process.env.BASE_URL, apiKey: "any" });
-const [asked, streamed] = process.argv.slice(2);
+const [asked, streamed, called, shaped] = process.argv.slice(2);
+const common = { model: openai.responses("m"), maxRetries: 0 };
 
-const plain = await generateText({ model: openai.responses("m"), prompt: asked, maxRetries: 0 });
-const stream = streamText({ model: openai.responses("m"), prompt: streamed, maxRetries: 0 });
+const plain = await generateText({ ...common, prompt: asked });
+const stream = streamText({ ...common, prompt: streamed });
 let text = "";
 for await (const piece of stream.textStream) text += piece;
+
+const weather = tool({
+  description: "The weather at a place.",
+  inputSchema: z.object({ location: z.string() }),
+  execute: async ({ location }) => `Rain in ${location}.`,
+});
+const loop = await generateText({
+  ...common,
+  prompt: called,
+  tools: { weather },
+  stopWhen: stepCountIs(3),
+});
+const { object } = await generateObject({
+  ...common,
+  prompt: shaped,
+  schema: z.object({ city: z.string() }),
+});
 
 console.log(
   JSON.stringify({
@@ -16,6 +35,8 @@ console.log(
     reason: plain.finishReason,
     streamed: text,
     usage: await stream.totalUsage,
-    warnings: plain.warnings,
+    loop: loop.text,
+    steps: loop.steps.length,
+    object,
   }),
 );

@@ -3,7 +3,7 @@ import OpenAI from "openai";
 import { ResponsesWS } from "openai/resources/responses/ws";
 
 const client = new OpenAI({ baseURL: process.env.BASE_URL, apiKey: "any", maxRetries: 0 });
-const [asked, streamed, over] = process.argv.slice(2);
+const [asked, streamed, over, called] = process.argv.slice(2);
 const model = "m";
 
 const plain = await client.responses.create({ model, input: asked });
@@ -19,6 +19,20 @@ const kinds = [];
 for await (const event of await client.responses.retrieve(later.id, { stream: true, starting_after: 1 })) {
   kinds.push(event.type);
 }
+
+const weather = {
+  type: "function",
+  name: "weather",
+  parameters: { type: "object", properties: { location: { type: "string" } } },
+  strict: false,
+};
+const first = await client.responses.create({ model, input: called, tools: [weather] });
+const [call] = first.output;
+const second = await client.responses.create({
+  model,
+  previous_response_id: first.id,
+  input: [{ type: "function_call_output", call_id: call.call_id, output: `Rain: ${call.arguments}` }],
+});
 
 const socket = new ResponsesWS(client);
 let heard = "";
@@ -37,6 +51,7 @@ console.log(
     streamed: text,
     final: final.output_text,
     kinds,
+    loop: second.output_text,
     heard,
     ended: ended.status,
   }),

@@ -15,6 +15,7 @@ from tests.paths.conftest import Shared
 HERE = Path(__file__).parent
 PYTHON = Path(os.environ["PROGRAMS"]) / "bin" / "python"
 SECONDS = 90
+CALL = 'mode=call args={"location":"Bern"}'
 
 pytestmark = pytest.mark.timeout(2 * SECONDS)
 
@@ -47,13 +48,14 @@ def counted(tokens: int, text: str) -> bool:
 
 async def test_the_node_sdk(shared: Shared) -> None:
     asked, streamed, over = (shared.prompt(f"tokens={n}") for n in (3, 5, 7))
-    saw = await run(shared, "node_sdk.mjs", asked, streamed, over)
+    saw = await run(shared, "node_sdk.mjs", asked, streamed, over, shared.prompt(CALL))
     assert counted(3, saw["plain"])
     assert saw["plain"] == saw["again"]
     assert counted(5, saw["streamed"])
     assert saw["streamed"] == saw["final"]
     assert "response.in_progress" == saw["kinds"][0]
     assert "response.completed" == saw["kinds"][-1]
+    assert 'Rain: {"location":"Bern"}' == saw["loop"]
     assert counted(7, saw["heard"])
     assert "completed" == saw["ended"]
     assert 1 == len(shared.calls(over))
@@ -61,28 +63,32 @@ async def test_the_node_sdk(shared: Shared) -> None:
 
 async def test_the_vercel_ai_sdk(shared: Shared) -> None:
     asked, streamed = shared.prompt("tokens=3"), shared.prompt("tokens=5")
-    saw = await run(shared, "ai_sdk.mjs", asked, streamed)
+    shaped = shared.prompt('say={"city":"Bern"}')
+    saw = await run(shared, "ai_sdk.mjs", asked, streamed, shared.prompt(CALL), shaped)
     assert counted(3, saw["plain"])
     assert "stop" == saw["reason"]
     assert counted(5, saw["streamed"])
     assert 12 == saw["usage"]["totalTokens"]
-    assert [] == (saw["warnings"] or [])
+    assert ("Rain in Bern.", 2) == (saw["loop"], saw["steps"])
+    assert {"city": "Bern"} == saw["object"]
+    assert "json_schema" == shared.calls(shaped)[0].body["response_format"]["type"]
 
 
 async def test_the_agents_sdk_over_http_and_over_its_socket(shared: Shared) -> None:
-    prompts = shared.prompt("tokens=3"), shared.prompt("tokens=5")
+    prompts = shared.prompt(CALL), shared.prompt(CALL)
     saw = await run(shared, "agents_sdk.py", *prompts)
-    assert counted(3, saw["http"]["output"])
-    assert counted(5, saw["socket"]["output"])
-    assert ["response.completed"] * 2 == [saw[way]["last"] for way in ("http", "socket")]
-    for prompt in prompts:
-        messages = shared.calls(prompt)[0].body["messages"]
-        assert ["Be brief.", prompt] == [message["content"] for message in messages]
+    for way, prompt in zip(("http", "socket"), prompts, strict=True):
+        assert ("Rain in Bern.", 2) == (saw[way]["output"], saw[way]["turns"])
+        kinds = ["tool_call_item", "tool_call_output_item", "message_output_item"]
+        assert kinds == saw[way]["items"]
+        messages = shared.calls(prompt)[-1].body["messages"]
+        assert ["system", "user", "assistant", "tool"] == [m["role"] for m in messages]
 
 
 async def test_langchain(shared: Shared) -> None:
     asked, streamed = shared.prompt("tokens=3"), shared.prompt("tokens=5")
-    saw = await run(shared, "langchain_chat.py", asked, streamed)
+    saw = await run(shared, "langchain_chat.py", asked, streamed, shared.prompt(CALL))
     assert counted(3, saw["plain"])
     assert counted(5, saw["streamed"])
     assert (7, 3) == (saw["usage"]["input_tokens"], saw["usage"]["output_tokens"])
+    assert "Rain in Bern." == saw["loop"]
