@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import random
 import secrets
 from typing import TYPE_CHECKING, Any, Final, Self
@@ -182,12 +181,17 @@ class Client:
         """Ends the connection. Answers go on at the server and can be followed by their ids."""
         if self._connection is not None:
             self._connection.end(Closed("client_closed", "This client was closed."))
-        if self._owner is not None:
-            self._owner.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await self._owner
-        if self._http is not None:
-            await self._http.close()
+        owner, self._owner = self._owner, None
+        try:
+            if owner is not None:
+                owner.cancel()
+                # Not awaited itself: a cancellation of whoever closes is not its own.
+                await asyncio.wait([owner])
+                if not owner.cancelled():
+                    owner.result()
+        finally:
+            if self._http is not None:
+                await self._http.close()
 
     # What the connection tells
 
@@ -216,9 +220,8 @@ class Client:
             last = known if isinstance(known, dict) else {}
             for exchange, _ in self._each():
                 self._do(exchange, exchange.heard(last.get(exchange.fold.response_id)))
-        elif (found := self._answers.get(event.get("stream_id", ""))) is not None:
-            exchange, _ = found
-            self._do(exchange, exchange.received(event, now()))
+        elif (meant := self._meant(event)) is not None:
+            self._do(meant, meant.received(event, now()))
 
     def changed(self, state: State) -> None:
         """The connection's state is another one."""
@@ -259,6 +262,14 @@ class Client:
             if connection.state == "open":
                 self._do(exchange, exchange.opened(now(), self._limit))
         return answer
+
+    def _meant(self, event: Message) -> Exchange | None:
+        """Whose event it is: by its lane, or, of a refused cancel, by the response."""
+        if isinstance(lane := event.get("stream_id"), str):
+            return self._answers[lane][0] if lane in self._answers else None
+        response_id = event.get("response_id")
+        meant = (exchange for exchange, _ in self._each() if exchange.fold.response_id)
+        return next((one for one in meant if one.fold.response_id == response_id), None)
 
     def _stop(self, exchange: Exchange) -> None:
         self._do(exchange, exchange.stop())

@@ -79,7 +79,8 @@ PARAMETERS: Final[dict[tuple[str, str], tuple[tuple[str, str, Any], ...]]] = {
 def openapi() -> Document:
     """The OpenAPI document."""
     bodies = [kind for *_, body, answer in ROUTES for kind in (body, answer) if _is_type(kind)]
-    schemas, components = _schemas([*bodies, shapes.ErrorBody, *shapes.EVENTS.values()])
+    others = [shapes.ErrorBody, shapes.WebhookEvent, *shapes.EVENTS.values()]
+    schemas, components = _schemas([*bodies, *others])
     events = [schemas[kind] for kind in shapes.EVENTS.values()]
     components["Create"]["properties"] |= {
         name: {"description": "Accepted where it changes nothing.", "enum": [None, *values]}
@@ -111,7 +112,21 @@ def openapi() -> Document:
         "info": {"title": "Holdline", "version": VERSION, "summary": SUMMARY},
         "servers": [{"url": "/"}],
         "paths": paths,
+        "webhooks": {"responseEnded": {"post": _webhook(schemas[shapes.WebhookEvent])}},
         "components": {"schemas": components},
+    }
+
+
+def _webhook(event: Document) -> Document:
+    names = ("webhook-id", "webhook-timestamp", "webhook-signature")
+    return {
+        "operationId": "response_ended",
+        "summary": "A response has ended; signed as Standard Webhooks, see docs/webhooks.md",
+        "parameters": [
+            {"in": "header", "name": name, "required": True, "schema": _WORD} for name in names
+        ],
+        "requestBody": {"required": True, "content": {JSON: {"schema": event}}},
+        "responses": {"2XX": {"description": "Taken. Anything else means another attempt."}},
     }
 
 

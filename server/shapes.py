@@ -388,6 +388,24 @@ class Deleted(Struct):
     deleted: Literal[True]
 
 
+class Subject(Struct):
+    """Which response a webhook tells of."""
+
+    id: str
+
+
+class WebhookEvent(Struct):
+    """The body of a webhook: a response has ended."""
+
+    id: str
+    object: Literal["event"]
+    created_at: int
+    type: Literal[
+        "response.completed", "response.failed", "response.incomplete", "response.cancelled"
+    ]
+    data: Subject
+
+
 class InputItems(Struct):
     """A page of the input."""
 

@@ -194,3 +194,14 @@ def test_who_has_even_the_end_is_told_it_again() -> None:
     assert resumes(exchange, 8) == exchange.received(over, 0)
     exchange.received(ended(9, "abc", bytes=3), 0)
     assert (True, "abc") == (exchange.settled, exchange.fold.text)
+
+
+def test_a_cancel_that_finds_the_server_busy_is_asked_again() -> None:
+    exchange = asked()
+    exchange.opened(0)
+    exchange.received(created(), 0)
+    cancel = {"type": "response.cancel", "response_id": "resp_1"}
+    assert [cancel] == exchange.stop()
+    exchange.received(refused(503), 0)
+    assert exchange.due is not None
+    assert [*resumes(exchange, 0), cancel] == exchange.tick(exchange.due)

@@ -16,6 +16,7 @@ from openapi_spec_validator import OpenAPIV31SpecValidator
 
 from jobs import events
 from jobs.items import ARGUMENTS, TEXT_OF, Place
+from jobs.record import Status
 from server import documents, shapes
 from server import request as requests
 from server.app import create_app
@@ -24,6 +25,7 @@ from server.config import Config
 from server.pages import pages
 from tests.paths.compliance.calls import TRANSPORTS
 from tests.paths.conftest import Shared
+from worker.webhook import body, headers
 
 ROOT = Path(__file__).parent.parent.parent
 PROTOCOL = (ROOT / "docs/protocol.md").read_text()
@@ -56,6 +58,15 @@ def test_the_asyncapi_document_is_one() -> None:
             name = message["$ref"].rpartition("/")[2]
             assert {"$ref": f"#/components/messages/{name}"} == channel["messages"][name]
             assert name in ASYNC["components"]["messages"]
+
+
+@pytest.mark.parametrize("status", [each.value for each in Status if each.ended])
+def test_a_webhook_is_as_the_document_says(status: str) -> None:
+    payload = body("resp_000" + "0" * 32, status, 1_700_000_000_000)
+    fits(json.loads(payload), "WebhookEvent")
+    sent = {name for name in headers("resp_0", 1, payload, (b"k",)) if name.startswith("webhook")}
+    named = {each["name"] for each in OPEN["webhooks"]["responseEnded"]["post"]["parameters"]}
+    assert named == sent
 
 
 def test_they_have_the_version_of_the_project() -> None:
