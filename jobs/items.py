@@ -136,12 +136,21 @@ def done(index: int, item: Item) -> list[Event]:
         place = Place(ARGUMENTS, item["id"], index)
         named = {"name": item["name"], "arguments": item["arguments"]}
         events.append({"type": f"{place.event}.done", **place.fields, **named})
-    for number, part in enumerate(item.get("summary") or ()):
+    for number, part in _texts(item, "summary"):
         events += _part_done(Place("summary_text", item["id"], index, number), part)
-    for number, part in enumerate(item.get("content") or ()):
-        if part.get("type") in TEXT_OF:
-            events += _part_done(Place(part["type"], item["id"], index, number), part)
+    for number, part in _texts(item, "content"):
+        events += _part_done(Place(part["type"], item["id"], index, number), part)
     return [*events, {"type": "response.output_item.done", "output_index": index, "item": item}]
+
+
+def _texts(item: Item, name: str) -> list[tuple[int, Part]]:
+    """The parts of text of an item, numbered. An item that is not known here may hold anything."""
+    parts = item.get(name)
+    return [
+        (number, part)
+        for number, part in enumerate(parts if isinstance(parts, list) else ())
+        if isinstance(part, dict) and part.get("type") in TEXT_OF
+    ]
 
 
 def _part_done(place: Place, part: Part) -> list[Event]:

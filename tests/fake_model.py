@@ -1,5 +1,7 @@
 """The tests' model: a real HTTP server that speaks chat completions and does as it is told.
 
+It speaks the standard itself as well: see `tests.fake_responses`.
+
 A simulation, plainly: its answers are numbered tokens. It obeys words of the form `name=value` in
 the last user message, so one prompt is a whole script:
 
@@ -26,6 +28,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import importlib
 import json
 import re
 import struct
@@ -129,18 +132,21 @@ class FakeModel:
         headers = {k.lower(): v.strip() for k, _, v in (f.partition(":") for f in fields) if k}
         content = await reader.readexactly(int(headers.get("content-length", "0")))
         wire = _Wire(writer)
-        if not line.startswith("POST /v1/chat/completions "):
+        passes = line.startswith("POST /v1/responses ")
+        if not passes and not line.startswith("POST /v1/chat/completions "):
             await wire.plain(200, json.dumps({"object": "list", "data": []}))
             return b""
         body = json.loads(content)
-        prompt = next(text_of(m) for m in reversed(body["messages"]) if m["role"] == "user")
+        said = body["input"] if passes else body["messages"]
+        prompt = next(text_of(m) for m in reversed(said) if m.get("role") == "user")
         script = self._read(prompt)
         call = Call(len(self.calls) + 1, prompt, script.mode, body, headers)
         self.calls.append(call)
         # The client sends nothing while it is answered: what comes is its farewell, or, just
         # after the end, the first byte of its next request.
         farewell = asyncio.create_task(reader.read(1))
-        answer = asyncio.create_task(_answer(wire, script, call))
+        modes = MODES | fake_responses().MODES if passes else MODES
+        answer = asyncio.create_task(_answer(modes[script.mode], wire, script, call))
         try:
             await asyncio.wait({farewell, answer}, return_when=asyncio.FIRST_COMPLETED)
             if not answer.done():
@@ -238,8 +244,13 @@ def text_of(message: dict[str, Any]) -> str:
     return "".join(part.get("text", "") for part in content)
 
 
-async def _answer(wire: _Wire, script: Script, call: Call) -> None:
-    await MODES[script.mode](wire, script, call)
+async def _answer(run: Mode, wire: _Wire, script: Script, call: Call) -> None:
+    await run(wire, script, call)
+
+
+def fake_responses() -> Any:
+    """The other dialect, which is written on top of this module."""
+    return importlib.import_module("tests.fake_responses")
 
 
 def chunk(delta: dict[str, Any] | None = None, reason: str | None = None) -> dict[str, Any]:

@@ -62,6 +62,13 @@ class Annotation:
 
 
 @dataclass(frozen=True, slots=True)
+class Passed:
+    """An event of an upstream that speaks the standard itself; ids and indexes are its own."""
+
+    event: dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
 class Thinking:
     """The model is at work on something that cannot be shown."""
 
@@ -80,7 +87,7 @@ class Stopped:
     reason: str
 
 
-Said = Text | Refusal | Reasoning | Call | Annotation | Thinking
+Said = Text | Refusal | Reasoning | Call | Annotation | Passed | Thinking
 Piece = Said | Usage | Stopped
 
 
@@ -105,7 +112,7 @@ class Chunks:
 
         Raises: Malformed, ErrorInStream.
         """
-        chunk = _parse(payload)
+        chunk = parse(payload)
         if not isinstance(chunk, dict):
             raise Malformed("not an object")
         if chunk.get("error"):
@@ -136,7 +143,7 @@ class Chunks:
         if text := self._text.joined(text, last=last):
             pieces.append(Text(text, _logprobs(choice.get("logprobs"))))
         if refusal := _string(delta, "refusal"):
-            pieces.append(Refusal(_encodable(refusal)))
+            pieces.append(Refusal(encodable(refusal)))
         pieces += self._calls.read(delta)
         pieces += _annotations(delta.get("annotations"))
         if not pieces and delta.get("reasoning_details"):
@@ -160,7 +167,7 @@ class _Halves:
         text, self._high = self._high + text, ""
         if text and "\ud800" <= text[-1] <= "\udbff" and not last:
             text, self._high = text[:-1], text[-1]
-        return _encodable(text)
+        return encodable(text)
 
 
 @dataclass(slots=True)
@@ -192,7 +199,7 @@ class _Calls:
             raise Malformed("arguments that are not a string")
         key = self._key(call.get("index"), call_id, name)
         arguments = self._halves.setdefault(key, _Halves()).joined(arguments, last=False)
-        return Call(key, _encodable(call_id), _encodable(name), arguments)
+        return Call(key, encodable(call_id), encodable(name), arguments)
 
     def _key(self, index: Any, call_id: str, name: str) -> int:
         """A new number for a new call: one of an index, or an id, that was not there before."""
@@ -245,7 +252,8 @@ def _string(holder: dict[str, Any], name: str) -> str:
     return value
 
 
-def _encodable(text: str) -> str:
+def encodable(text: str) -> str:
+    """The text with each half of a character that has no other half replaced."""
     if text.isascii():
         return text
     return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
@@ -265,7 +273,7 @@ def _logprob(given: dict[str, Any]) -> dict[str, Any]:
     value = given.get("logprob")
     encoded = given.get("bytes")
     return {
-        "token": _encodable(str(given.get("token", ""))),
+        "token": encodable(str(given.get("token", ""))),
         "logprob": float(value) if isinstance(value, int | float) else 0.0,
         "bytes": encoded if isinstance(encoded, list) else [],
     }
@@ -278,8 +286,8 @@ def _annotations(given: Any) -> list[Piece]:
         cited = one.get("url_citation") if isinstance(one, dict) else None
         if isinstance(cited, dict) and isinstance(cited.get("url"), str):
             where = {name: _index(cited.get(name)) for name in ("start_index", "end_index")}
-            title = _encodable(str(cited.get("title") or ""))
-            url = _encodable(cited["url"])
+            title = encodable(str(cited.get("title") or ""))
+            url = encodable(cited["url"])
             pieces.append(Annotation({"type": "url_citation", **where, "url": url, "title": title}))
     return pieces
 
@@ -288,7 +296,8 @@ def _index(value: Any) -> int:
     return value if isinstance(value, int) and value >= 0 else 0
 
 
-def _parse(payload: bytes) -> Any:
+def parse(payload: bytes) -> Any:
+    """The JSON of a payload. Raises: Malformed."""
     try:
         return jiter.from_json(payload)
     except ValueError:

@@ -32,7 +32,7 @@ from jobs.record import Job, Status
 from jobs.transcript import Transcript
 
 from . import prompt, usage
-from .chunks import Stopped, Usage
+from .chunks import Malformed, Stopped, Usage
 from .ending import close, error_of, look
 from .flusher import Flusher, LogLost
 from .messages import UnsupportedInput
@@ -274,6 +274,8 @@ class Execution:
             call.cause = "output_too_long"
         except NotAllowed:
             call.cause, call.seen = "tool_not_allowed", ""
+        except Malformed:
+            call.cause, call.seen = "upstream_malformed", "Malformed"
         except ModelError as error:
             call.cause, call.seen, call.retry_after = error.code, error.seen, error.retry_after
 
@@ -324,7 +326,10 @@ class Execution:
         if call.seen == "finish_reason" or not size:
             return None
         # The call ended before its provider could count; what it cost so far can be told roughly.
-        arguments = prompt.completion(job, default_model=self._means.config.model)
+        try:
+            arguments = prompt.completion(job, default_model=self._means.config.model)
+        except UnsupportedInput:
+            return None
         return usage.estimated(prompt.characters(arguments), size)
 
     def _item_id(self, prefix: str, index: int) -> str:

@@ -20,7 +20,10 @@ from typing import TYPE_CHECKING, Any, Final, NoReturn, Protocol, Self, cast
 
 import openai
 
+from jobs.models import RESPONSES
+
 from .chunks import DONE, Chunks, ErrorInStream, Malformed, Piece, Stopped
+from .events import Events, Failed
 from .sse import EventTooLarge, Splitter
 
 if TYPE_CHECKING:
@@ -87,6 +90,10 @@ class Model:
             # A read that takes long is ours as well: comments would reset the SDK's timer for ever.
             timeout=openai.Timeout(None, connect=CONNECT_SECONDS),
         )
+        passes = endpoint.dialect == RESPONSES
+        speaks = self._client.responses if passes else self._client.chat.completions
+        self._create: Any = speaks.with_streaming_response.create
+        self._reader: type[Chunks | Events] = Events if passes else Chunks
 
     async def __aenter__(self) -> Self:
         return self
@@ -107,17 +114,15 @@ class Model:
         async with contextlib.AsyncExitStack() as stack:
             try:
                 async with asyncio.timeout_at(first_at):
-                    response = await stack.enter_async_context(
-                        self._client.chat.completions.with_streaming_response.create(**arguments)
-                    )
+                    response = await stack.enter_async_context(self._create(**arguments))
             except Exception as error:  # noqa: BLE001 - whatever it is, it becomes one of ours
                 raise _translated(error, late="upstream_timeout") from None
             kind = response.headers.get("content-type", "").partition(";")[0].strip().lower()
             if kind != "text/event-stream":
                 raise Broken("upstream_malformed", "content type is not text/event-stream")
             splitter = Splitter(self._max_output_bytes * _ESCAPED + _ENVELOPE)
-            silence = self._endpoint.silence
-            yield _Stream(response.iter_bytes(), splitter, silence, first_at, total_at)
+            reader, silence = self._reader(), self._endpoint.silence
+            yield _Stream(response.iter_bytes(), splitter, reader, silence, first_at, total_at)
 
 
 class _Nowhere:
@@ -140,9 +145,13 @@ async def warm_up() -> None:
     client = openai.AsyncOpenAI(
         api_key="none", base_url="http://localhost", http_client=http, max_retries=0
     )
-    create = client.chat.completions.with_streaming_response.create
+    chat = client.chat.completions.with_streaming_response.create
+    responses = client.responses.with_streaming_response.create
     with contextlib.suppress(OSError):
-        async with create(model="none", messages=[], stream=True):
+        async with chat(model="none", messages=[], stream=True):
+            pass
+    with contextlib.suppress(OSError):
+        async with responses(model="none", input=[], stream=True):
             pass
     await client.close()
 
@@ -158,6 +167,7 @@ class _Stream:
         self,
         raw: AsyncIterator[bytes],
         splitter: Splitter,
+        reader: Chunks | Events,
         silence: float,
         first_at: float,
         total_at: float,
@@ -165,7 +175,7 @@ class _Stream:
         self._raw = raw
         self._silence = silence
         self._splitter = splitter
-        self._chunks = Chunks()
+        self._reader = reader
         self._ready: deque[bytes] = deque()
         self._first_at: float | None = first_at
         self._total_at = total_at
@@ -193,7 +203,7 @@ class _Stream:
         if pieces:
             self._first_at = None
         elif not self._stopped:
-            raise Broken("upstream_truncated", "end of stream without a finish_reason")
+            raise Broken("upstream_truncated", "end of stream without a reason for stopping")
         return pieces
 
     async def _read(self) -> list[Piece]:
@@ -204,7 +214,7 @@ class _Stream:
                     if (payload := self._ready.popleft()) == DONE:
                         self._over = True
                     else:
-                        pieces += self._chunks.read(payload)
+                        pieces += self._reader.read(payload)
             except (Malformed, ErrorInStream) as error:
                 self._ready.clear()
                 self._broken = error  # What came before it is delivered first.
@@ -230,6 +240,13 @@ class _Stream:
                     pass
 
 
+_FAILED: Final[dict[str, type[ModelError]]] = {
+    "upstream_busy": Busy,
+    "upstream_rejected": Refused,
+    "upstream_model_not_found": Refused,
+}
+
+
 def _translated(error: Exception, *, late: str) -> ModelError:
     seen = type(error).__name__
     match error:
@@ -238,6 +255,8 @@ def _translated(error: Exception, *, late: str) -> ModelError:
             return kind(late, "deadline")
         case Malformed():
             return Broken("upstream_malformed", seen)
+        case Failed(cause=cause):
+            return _FAILED.get(cause, Broken)(cause, seen)
         case ErrorInStream():
             return Broken("upstream_error", seen)
         case EventTooLarge():

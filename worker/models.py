@@ -12,11 +12,13 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from typing import TYPE_CHECKING, Final, Self
+from typing import TYPE_CHECKING, Any, Final, Self
 
 import structlog
 
-from . import prompt
+from jobs.models import RESPONSES
+
+from . import prompt, upstream
 from .model import Answer, Broken, Busy, Model, ModelError, Refused, warm_up
 
 if TYPE_CHECKING:
@@ -132,11 +134,7 @@ class Models:
     async def _begin(
         self, job: Job, endpoint: Endpoint, until: float, trial: contextlib.AsyncExitStack
     ) -> Begun:
-        arguments = prompt.completion(
-            job, default_model=self._config.model, limit=endpoint.limit_name
-        )
-        if endpoint.upstream is not None:
-            arguments["model"] = endpoint.upstream
+        arguments = self._arguments(job, endpoint)
         try:
             async with asyncio.timeout_at(
                 min(asyncio.get_running_loop().time() + endpoint.first_token, until)
@@ -152,6 +150,15 @@ class Models:
             except Refused as error:
                 if error.code != "upstream_input_too_long" or not prompt.shorten(job, arguments):
                     raise
+
+    def _arguments(self, job: Job, endpoint: Endpoint) -> dict[str, Any]:
+        """The job's request in the endpoint's dialect. Raises: UnsupportedInput."""
+        model = endpoint.upstream or job.params.get("model") or self._config.model
+        if endpoint.dialect == RESPONSES:
+            return upstream.request(job, model=model)
+        return prompt.completion(job, default_model=model, limit=endpoint.limit_name) | {
+            "model": model
+        }
 
     def _rests(self, endpoint: Endpoint) -> bool:
         return self._resting.get(endpoint.name, 0.0) > asyncio.get_running_loop().time()

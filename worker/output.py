@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any, Protocol, assert_never
 from jobs import items
 from jobs.items import ARGUMENTS, Place
 
-from .chunks import Annotation, Call, Reasoning, Refusal, Text, Thinking
+from . import passage
+from .chunks import Annotation, Call, Passed, Reasoning, Refusal, Text, Thinking
 
 if TYPE_CHECKING:
     from jobs.codec import Event
@@ -100,11 +101,12 @@ class Output:
         self._functions = functions
         self._open: _Open | None = None
         self._calls: dict[int, _OpenCall] = {}
+        self._passage = passage.Passage(name, self._take_index)
         self._done: dict[int, Item] = {}
         self.size = 0
 
     def take(self, piece: Said) -> None:
-        """Says the piece. Raises: TooLong, NotAllowed."""
+        """Says the piece. Raises: TooLong, NotAllowed, Malformed."""
         match piece:
             case Text() | Refusal() | Reasoning():
                 part = self._part(_KINDS[type(piece)])
@@ -117,6 +119,8 @@ class Output:
                 part = self._part("output_text")
                 self._sink.add(items.annotated(part.place, len(part.annotations), fields))
                 part.annotations.append(fields)
+            case Passed(event):
+                self._pass(event)
             case Thinking():
                 pass
             case _:
@@ -130,6 +134,8 @@ class Output:
             if call.place is not None:
                 self._finish(call.place.index, _called(call, call.place, status))
         self._calls.clear()
+        for index, item in self._passage.open():
+            self._finish(index, {**item, "status": status})
         if completed and not self._done:
             # An answer without a word is an answer: clients expect one message.
             self._part("output_text")
@@ -172,6 +178,26 @@ class Output:
             call.call_id = call.call_id or call.place.item_id.replace("fc_", "call_", 1)
             self._sink.add(items.added(index, _called(call, call.place, "in_progress")))
         self._say(call.place, call.pieces, held + piece.arguments)
+
+    def _pass(self, event: Event) -> None:
+        """Says what an upstream that speaks the standard says, as ours."""
+        match event:
+            case {"item": {"type": "function_call", "name": name}} if name not in self._functions:
+                raise NotAllowed
+            case _:
+                pass
+        ours = self._passage.translated(event)
+        if isinstance(ours, passage.Said):
+            fits = self._fitting(ours.text)
+            self._passage.grow(ours, fits)
+            if fits:
+                self._sink.say(ours.place, fits, ours.logprobs)
+            if len(fits) < len(ours.text):
+                raise TooLong
+            return
+        if ours["type"] == "response.output_item.done":
+            self._done[ours["output_index"]] = ours["item"]
+        self._sink.add(ours)
 
     def _say(
         self, place: Place, pieces: list[str], text: str, logprobs: list[Any] | None = None

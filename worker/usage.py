@@ -8,7 +8,14 @@ CHARACTERS_A_TOKEN = 4  # of English text; other languages and code have fewer
 
 
 def counted(counts: dict[str, Any]) -> dict[str, Any]:
-    """The standard's `usage` of what a chat-completions provider counted."""
+    """The standard's `usage` of what a provider counted, in its words or the standard's own."""
+    if "input_tokens" in counts:
+        return _usage(
+            _count(counts, "input_tokens"),
+            _count(counts, "output_tokens"),
+            cached=_count(counts.get("input_tokens_details"), "cached_tokens"),
+            reasoning=_count(counts.get("output_tokens_details"), "reasoning_tokens"),
+        )
     prompt = counts.get("prompt_tokens_details")
     completion = counts.get("completion_tokens_details")
     return _usage(

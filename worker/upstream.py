@@ -1,0 +1,100 @@
+"""The standard's request -> the arguments of an upstream that speaks the standard itself.
+
+Nearly all of it goes as it came. What was said in earlier turns goes along as items, because
+nothing is stored there: an answer belongs to this side alone.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+if TYPE_CHECKING:
+    from jobs.record import Job
+
+Item = dict[str, Any]
+
+_SAME: Final = (
+    "include",
+    "instructions",
+    "max_output_tokens",
+    "max_tool_calls",
+    "parallel_tool_calls",
+    "reasoning",
+    "temperature",
+    "text",
+    "tool_choice",
+    "tools",
+    "top_logprobs",
+    "top_p",
+    "truncation",
+)
+# Of the standard, and no arguments of the SDK.
+_MORE: Final = ("presence_penalty", "frequency_penalty")
+# Their ids are of this side, and mean something else or nothing over there.
+_NAMELESS: Final = frozenset({"message", "function_call", "function_call_output", "reasoning"})
+
+
+def request(job: Job, *, model: str) -> dict[str, Any]:
+    """The arguments for `responses.create`, streamed and not stored."""
+    params = job.params
+    arguments: dict[str, Any] = {
+        "model": model,
+        "input": items(job),
+        "stream": True,
+        "store": False,
+        **{name: _given(params[name]) for name in _SAME if params.get(name) is not None},
+    }
+    more = {name: params[name] for name in _MORE if params.get(name)}
+    return arguments | ({"extra_body": more} if more else {})
+
+
+def items(job: Job) -> list[Item]:
+    """What was said in earlier turns, and what is asked now."""
+    asked = job.params.get("input", "")
+    if isinstance(asked, str):
+        asked = [{"type": "message", "role": "user", "content": asked}]
+    return [_item(item) for item in [*job.context, *asked] if _says(item)]
+
+
+def _says(item: Item) -> bool:
+    """False for what an upstream refuses: a message that was cut before its first word, and
+    reasoning that was told only in summary.
+    """
+    match item.get("type", "message"):
+        case "message":
+            return bool(item.get("content")) or item.get("role") != "assistant"
+        case "reasoning":
+            return bool(item.get("encrypted_content") or item.get("content"))
+        case _:
+            return True
+
+
+def _item(item: Item) -> Item:
+    kind = item.get("type", "message")
+    if kind not in _NAMELESS:
+        return item
+    kept = {name: value for name, value in item.items() if name not in ("id", "status")}
+    if kind == "message" and isinstance(item.get("content"), list):
+        kept["content"] = [_part(part) for part in item["content"]]
+    return kept
+
+
+def _part(part: Item) -> Item:
+    if part.get("type") != "output_text":
+        return part
+    return {
+        "type": "output_text",
+        "text": part["text"],
+        "annotations": part.get("annotations") or [],
+    }
+
+
+def _given(value: Any) -> Any:
+    """The value without what was left out in it."""
+    match value:
+        case dict():
+            return {name: _given(inner) for name, inner in value.items() if inner is not None}
+        case list():
+            return [_given(inner) for inner in value]
+        case _:
+            return value
