@@ -17,6 +17,7 @@ from jobs.queue import Queue
 
 from . import documents
 from .auth import owner_of
+from .chats import Chats
 from .http import Routes
 from .metrics import Metrics
 from .origins import Origins
@@ -222,7 +223,9 @@ def create_app(config: Config) -> web.Application:
     app.on_shutdown.append(server.drain)
     app.on_response_prepare.append(add_headers)
     app.router.add_get("/v1/responses", server.socket, allow_head=False)
-    Routes(server).add_to(app)
+    routes = Routes(server)
+    routes.add_to(app)
+    Chats(server, routes).add_to(app)
     app.router.add_get("/livez", server.livez)
     app.router.add_get("/readyz", server.readyz)
     app.router.add_get("/metrics", server.metrics_page)

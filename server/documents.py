@@ -37,6 +37,7 @@ ROUTES: Final[tuple[Route, ...]] = (
     ("delete", f"{RESPONSES}/{{id}}", "Delete a response", None, shapes.Deleted),
     ("post", f"{RESPONSES}/{{id}}/cancel", "Cancel a response", None, shapes.Response),
     ("get", f"{RESPONSES}/{{id}}/input_items", "A page of its input", None, shapes.InputItems),
+    ("post", "/v1/chat/completions", "Ask, as before responses", dict[str, Any], dict[str, Any]),
     ("get", "/v1/models", "The models that have a name here", None, shapes.Models),
     ("get", "/v1/models/{id}", "One of them", None, shapes.Model),
     ("get", "/livez", "The process answers", None, shapes.Live),
@@ -55,7 +56,11 @@ ROUTES: Final[tuple[Route, ...]] = (
 )
 # Items of the input whose `type` may be left out: see `items.typed`.
 UNTYPED: Final = {"Message", "ItemReference"}
-STREAMED: Final = {("post", RESPONSES), ("get", f"{RESPONSES}/{{id}}")}
+STREAMED: Final = {
+    ("post", RESPONSES),
+    ("post", "/v1/chat/completions"),
+    ("get", f"{RESPONSES}/{{id}}"),
+}
 STATUS: Final = {("get", RESPONSES): "101", ("get", "/readyz"): "200"}
 
 _WORD: Final = {"type": "string"}

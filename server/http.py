@@ -19,6 +19,7 @@ from .wire import encode
 
 if TYPE_CHECKING:
     from .app import Server
+    from .stream import Telling
 
 DEFAULT_PAGE: Final = 20
 LARGEST_PAGE: Final = 100
@@ -51,9 +52,9 @@ class Routes:
         create = parse_create(body)
         accepted = await self._server.responses.submit(owner, create, body)
         if create.stream:
-            return await self._stream(request, owner, accepted.response_id, -1)
+            return await self.stream(request, owner, accepted.response_id, -1)
         if not create.background:
-            await self._wait(request, owner, accepted.response_id)
+            await self.wait(request, owner, accepted.response_id)
         return await self._hand_over(request, owner, accepted.response_id)
 
     async def retrieve(self, request: web.Request) -> web.StreamResponse:
@@ -62,14 +63,14 @@ class Routes:
         if _flag(request, "stream"):
             after = _integer(request, "starting_after", -1, -1, 2**53)
             await self._server.responses.owned(owner, id_)
-            return await self._stream(request, owner, id_, after)
+            return await self.stream(request, owner, id_, after)
         return await self._hand_over(request, owner, id_)
 
     async def cancel(self, request: web.Request) -> web.StreamResponse:
         """Cancels, and answers with the response once it has ended."""
         owner, id_ = owner_of(request), request.match_info["id"]
         await self._server.responses.cancel(owner, id_)
-        await self._wait(request, owner, id_)
+        await self.wait(request, owner, id_)
         return await self._hand_over(request, owner, id_)
 
     async def delete(self, request: web.Request) -> web.StreamResponse:
@@ -112,10 +113,16 @@ class Routes:
         """One of these models."""
         return _json(models.found(self._server.config.catalog, request.match_info["id"]))
 
-    async def _stream(
-        self, request: web.Request, owner: str, response_id: str, after: int
+    async def stream(
+        self,
+        request: web.Request,
+        owner: str,
+        response_id: str,
+        after: int,
+        telling: Telling | None = None,
     ) -> web.StreamResponse:
-        stream = Stream(self._server.config.ping_seconds)
+        """Server-sent events until the response has ended."""
+        stream = Stream(self._server.config.ping_seconds, telling)
         follower = self._server.relay.follow(response_id, owner, after, stream)
         try:
             with self._server.streams.open(stream):
@@ -129,13 +136,18 @@ class Routes:
     async def _hand_over(
         self, request: web.Request, owner: str, response_id: str
     ) -> web.StreamResponse:
-        """The response as it stands; noted as seen where that matters, once it is written."""
+        """The response as it stands."""
         found = await self._server.responses.retrieve(owner, response_id)
-        answer = _json(found)
+        return await self.write(request, found, _json(found))
+
+    async def write(
+        self, request: web.Request, found: dict[str, Any], answer: web.Response
+    ) -> web.StreamResponse:
+        """The answer, written; the response is noted as seen after that, where it matters."""
         if (found.get("store") is False or self._watched) and "holdline" in found:
             await answer.prepare(request)
             await answer.write_eof()
-            await self._seen(response_id)
+            await self._seen(found["id"])
         return answer
 
     @property
@@ -147,7 +159,7 @@ class Routes:
         with contextlib.suppress(RedisTrouble):  # then it is kept for the retention
             await self._server.responses.seen(response_id)
 
-    async def _wait(self, request: web.Request, owner: str, response_id: str) -> None:
+    async def wait(self, request: web.Request, owner: str, response_id: str) -> None:
         """Returns when the response has ended, or nobody is there any more to be told."""
         waiter = Waiter()
         follower = self._server.relay.follow(response_id, owner, -1, waiter)

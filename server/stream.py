@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Protocol
 
 from aiohttp import web
 
@@ -23,16 +23,55 @@ DONE: Final = b"data: [DONE]\n\n"
 HEARTBEAT: Final = b": still here\n\n"
 
 
+class Telling(Protocol):
+    """How a stream says what there is to say, as server-sent events."""
+
+    broken: bool
+    """True once it has told why it ends before the response does, or otherwise than well."""
+    ended: bool
+    """True once it has told an end of the response that is not the usual one."""
+
+    def events(self, frames: list[Frame]) -> bytes:
+        """Events of the log. Raises: Undecodable."""
+
+    def problem(self, problem: Problem) -> bytes:
+        """Why the log cannot be followed any more."""
+
+    def cut(self) -> bytes:
+        """That the stream ends here, and the answer does not."""
+
+
+class Events:
+    """The standard's events as they are; whoever is cut off resumes."""
+
+    broken = False
+    ended = False
+
+    def events(self, frames: list[Frame]) -> bytes:
+        """Each as one server-sent event."""
+        return b"".join(map(sse, frames))
+
+    def problem(self, problem: Problem) -> bytes:
+        """The standard's `error`."""
+        return b"event: error\ndata: %b\n\n" % encode(problem.event())
+
+    def cut(self) -> bytes:
+        """Nothing: an end without `[DONE]` is no end."""
+        return b""
+
+
 class Stream:
     """A `Sink` that is read by one request. Its buffer is bounded; the log holds the rest."""
 
-    def __init__(self, heartbeat_seconds: float) -> None:
+    def __init__(self, heartbeat_seconds: float, telling: Telling | None = None) -> None:
         self._heartbeat = heartbeat_seconds
+        self._telling = telling or Events()
         self._parts: list[bytes] = []
         self._size = 0
         self._news = asyncio.Event()
         self._over = False
         self._complete = False
+        self._explained = False
         self.unstored = False
         self.handed_over = False
 
@@ -44,9 +83,11 @@ class Stream:
     def deliver(self, follower: Follower, frames: list[Frame]) -> None:
         """Takes events."""
         del follower
-        self._put(b"".join(map(sse, frames)))
+        self._put(self._telling.events(frames))
         if frames[-1].last:
             self.unstored = frames[-1].event["response"].get("store") is False
+        if self._telling.broken:
+            self.stop()
 
     def queued(self, follower: Follower, place: int | None, eta: float | None, reason: str) -> None:
         """Tells where the response waits, in a comment, which the standard's clients pass over."""
@@ -57,8 +98,9 @@ class Stream:
         """Takes the end: `[DONE]` follows only the whole of a response."""
         del follower
         if problem is not None:
-            self._put(b"event: error\ndata: %b\n\n" % encode(problem.event()))
-        self._complete = problem is None
+            self._put(self._telling.problem(problem))
+        self._explained = problem is not None
+        self._complete = problem is None and not self._telling.broken
         self.stop()
 
     def stop(self) -> None:
@@ -83,7 +125,7 @@ class Stream:
             while await self._write_next(request, response):
                 follower.catch_up_if_behind()
             await response.write_eof()
-            self.handed_over = self._complete
+            self.handed_over = self._complete or self._telling.ended
         return response
 
     async def _write_next(self, request: web.Request, response: web.StreamResponse) -> bool:
@@ -95,6 +137,8 @@ class Stream:
         self._parts, self._size = [], 0
         if over and self._complete:
             parts.append(DONE)
+        elif over and not self._explained and not self._telling.broken:
+            parts.append(self._telling.cut())
         try:
             async with asyncio.timeout(STUCK_SECONDS):
                 await response.write(b"".join(parts) or HEARTBEAT)

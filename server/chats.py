@@ -1,0 +1,61 @@
+"""`POST /v1/chat/completions`: the same queue and the same log, told as a chat completion."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from aiohttp import web
+
+from .auth import owner_of
+from .chat import Translation
+from .completion import Chunks, completion, failure
+from .http import KEY_HEADER
+from .problem import Problem
+from .request import parse_create, parse_json
+from .wire import encode
+
+if TYPE_CHECKING:
+    from .app import Server
+    from .http import Routes
+
+
+class Chats:
+    """The one route; waiting, streaming and letting go are those of `Routes`."""
+
+    def __init__(self, server: Server, routes: Routes) -> None:
+        self._server = server
+        self._routes = routes
+
+    def add_to(self, app: web.Application) -> None:
+        """Adds the route."""
+        app.router.add_post("/v1/chat/completions", self.create)
+
+    async def create(self, request: web.Request) -> web.StreamResponse:
+        """Accepts a prompt, and waits for its answer or streams it."""
+        owner = owner_of(request)
+        body = parse_json(await request.read())
+        if (key := request.headers.get(KEY_HEADER)) is not None:
+            body = {**body, "idempotency_key": key}
+        asked = Translation(body)
+        try:
+            create = parse_create(asked.body)
+            accepted = await self._server.responses.submit(owner, create, body)
+        except Problem as problem:
+            raise asked.named(problem) from None
+        id_ = accepted.response_id
+        if create.stream:
+            return await self._routes.stream(request, owner, id_, -1, Chunks(usage=asked.usage))
+        await self._routes.wait(request, owner, id_)
+        found = await self._server.responses.retrieve(owner, id_)
+        headers = {"X-Response-Id": id_}
+        failed = failure(found)
+        if failed is not None:
+            # The official SDKs would ask again by themselves; all tries were made here already.
+            headers |= {"X-Should-Retry": "false"}
+        answer = web.Response(
+            body=encode(completion(found) if failed is None else {"error": failed.error}),
+            status=200 if failed is None else failed.status,
+            headers=headers,
+            content_type="application/json",
+        )
+        return await self._routes.write(request, found, answer)
