@@ -119,7 +119,6 @@ class Connection:
                 pass
             if self.closed is not None:
                 return
-            self._become("reconnecting" if self.state == "open" else self.state)
             self._tries = tries_after_loss(self._tries, lived)
             wait = delay(self._tries, random.random(), max(after, self._not_before - now()))  # noqa: S311 - jitter
             if after > 0:
@@ -200,6 +199,9 @@ class Connection:
         self._pulse = None
         self._outgoing.clear()
         self._listener.lost()
+        if self.closed is None:
+            # At once: saying goodbye takes a moment, in which nothing must be sent any more.
+            self._become("reconnecting")
 
     async def _converse(self, ws: aiohttp.ClientWebSocketResponse) -> None:
         """Returns when the socket is over, or is to be."""

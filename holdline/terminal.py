@@ -19,7 +19,10 @@ if TYPE_CHECKING:
 
 # What a model says is text: an escape sequence in it is shown, not obeyed. Tabs and newlines stay.
 _CONTROLS: Final = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
+# The status stands on a line of its own, or behind text that goes on there later.
 _ERASE: Final = "\r\x1b[K"
+_ASIDE: Final = "\x1b7\x1b[2m [{}]\x1b[0m"
+_ERASE_ASIDE: Final = "\x1b8\x1b[J"
 
 
 def harmless(text: str) -> str:
@@ -43,7 +46,8 @@ class Terminal:
         self._stream = out.isatty() if stream is None else stream
         self._clean = out.isatty()
         self._lively = status.isatty()
-        self._shown = ""  # the status line that stands there now
+        self._shown = ""  # the status that stands there now
+        self._aside = False  # and whether it stands behind text
         self._column = 0
         self._wrote = False
         self._began = time.monotonic()
@@ -119,10 +123,15 @@ class Terminal:
         self._column = 0 if text.endswith("\n") else 1
 
     def _tell(self, status: str) -> None:
-        """Replaces the status line; only where somebody looks, and never in the middle of text."""
-        if not self._lively or status == self._shown or (status and self._column):
+        """Replaces the status; only where somebody looks."""
+        if not self._lively or status == self._shown:
             return
-        self._status.write(f"{_ERASE}\x1b[2m{harmless(status)}\x1b[0m" if status else _ERASE)
+        if self._shown:
+            self._status.write(_ERASE_ASIDE if self._aside else _ERASE)
+        self._aside = bool(self._column)
+        if status:
+            shape = _ASIDE if self._aside else "\x1b[2m{}\x1b[0m"
+            self._status.write(shape.format(harmless(status)))
         self._status.flush()
         self._shown = status
 

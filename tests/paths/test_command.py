@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import os
 import pty
+import re
 import signal
 import sys
 import zipfile
@@ -90,7 +91,7 @@ class Command:
 
 def tokens(text: str) -> list[int]:
     """The numbers of the tokens in a text."""
-    return [int(word.partition("t")[2]) for word in text.split() if word.startswith("c")]
+    return [int(number) for number in re.findall(r"c\d+t(\d+) ", text)]
 
 
 async def test_a_pipe_gets_the_whole_text_and_nothing_else(shared: Shared) -> None:
@@ -108,6 +109,22 @@ async def test_a_terminal_is_shown_the_stream_and_the_id(shared: Shared) -> None
     assert 0 == await command.end()
     assert "resp_" in command.shown
     assert "40 tokens" in command.shown
+
+
+async def test_a_terminal_is_told_of_a_broken_line_and_the_text_goes_on_behind_it(
+    shared: Shared,
+) -> None:
+    async with Proxy(shared.server.url) as proxy:
+        prompt = shared.prompt("mode=slow tokens=40 pace=0.05")
+        command = await Command.start(prompt, url=proxy.url.replace("redis", "http"), tty=True)
+        await wait_until(lambda: len(tokens(command.shown)) > 3)
+        proxy.refuse = 2
+        proxy.reset()
+        assert 0 == await command.end()
+    before, _, after = command.shown.partition("\x1b7\x1b[2m [reconnecting …]\x1b[0m")
+    gone, _, rest = after.partition("\x1b8\x1b[J")
+    assert "" == gone.strip()
+    assert list(range(40)) == tokens(before + rest)
 
 
 async def test_what_a_model_says_does_not_command_the_terminal(shared: Shared) -> None:
