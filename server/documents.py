@@ -15,6 +15,7 @@ from aiohttp import web
 from . import request as requests
 from . import shapes
 from .closing import CloseCode
+from .dialect import DIALECTS
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -62,6 +63,17 @@ STREAMED: Final = {
     ("get", f"{RESPONSES}/{{id}}"),
 }
 STATUS: Final = {("get", RESPONSES): "101", ("get", "/readyz"): "200"}
+
+# MessagePack carries the same objects as JSON.
+SUBPROTOCOLS: Final = {
+    "type": "object",
+    "properties": {
+        "Sec-WebSocket-Protocol": {
+            "type": "string",
+            "enum": list(DIALECTS),
+        }
+    },
+}
 
 _WORD: Final = {"type": "string"}
 _NUMBER: Final = {"type": "integer", "minimum": -1, "default": -1}
@@ -162,7 +174,7 @@ def asyncapi() -> Document:
             "responses": {
                 "address": RESPONSES,
                 "messages": {name: {"$ref": f"#/components/messages/{name}"} for name in messages},
-                "bindings": {"ws": {"method": "GET", "bindingVersion": "0.1.0"}},
+                "bindings": {"ws": {"method": "GET", "headers": SUBPROTOCOLS}},
                 "x-close-codes": {
                     str(int(code)): {
                         "name": code.name.lower(),

@@ -201,7 +201,7 @@ async def test_a_whole_life_over_http_is_as_documented(shared: Shared) -> None:
 
 
 @pytest.mark.parametrize("transport", ["streamed", "socket"])
-@pytest.mark.parametrize("script", ["", "mode=eof times=1", "mode=length", "mode=status400"])
+@pytest.mark.parametrize("script", ["", "mode=eof times=1", "mode=length", "mode=400"])
 async def test_every_event_is_as_documented(shared: Shared, transport: str, script: str) -> None:
     async with TRANSPORTS[transport](shared.server) as ask:
         turn = await ask({"input": shared.prompt(script), "model": "m"})

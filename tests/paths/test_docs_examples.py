@@ -1,0 +1,115 @@
+"""The examples of the protocol's document are sent, and its headers seen."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+from openai import AsyncOpenAI
+
+from tests.paths.conftest import Shared
+from tests.system import System
+
+ROOT = Path(__file__).parent.parent.parent
+PROTOCOL = (ROOT / "docs/protocol.md").read_text()
+(REFUSALS,) = re.findall(r"^```text\n(.*?)^```", PROTOCOL, re.MULTILINE | re.DOTALL)
+LINE = re.compile(r"^(GET|POST|WS)(?: (/\S+))?(?: (\{.*?))?(?: -> (\d+)(?: (\w+))?)?$")
+HEADERS = PROTOCOL.split("\n## Headers\n")[1].split("\n## ")[0]
+SITE = "https://shop.example"
+
+
+async def test_what_is_refused_is_refused_as_written(shared: Shared, client: AsyncOpenAI) -> None:
+    done = await client.responses.create(input=shared.prompt("tokens=1"), model="m")
+    slow = await client.responses.create(
+        input=shared.prompt("mode=hang tokens=2"), model="m", background=True
+    )
+    named = {"{done}": done.id, "{slow}": slow.id, "<2000000 characters>": "x" * 2_000_000}
+    json_body = {"Content-Type": "application/json"}
+    async with (
+        aiohttp.ClientSession(headers=json_body) as http,
+        http.ws_connect(shared.server.ws_url) as ws,
+    ):
+        for line in REFUSALS.splitlines():
+            match = LINE.fullmatch(line)
+            assert match is not None, line
+            method, path, body, status, code = match.groups()
+            for name, value in named.items():
+                path, body = (text and text.replace(name, value) for text in (path, body))
+            if method == "WS":
+                await ws.send_str(body)
+                if status is None:
+                    continue
+                found = await refusal(ws)
+            else:
+                found = await asked(http, method, shared.server.url + path, body)
+            assert (line, int(status), code) == (line, *found)
+    await client.responses.cancel(slow.id)
+
+
+async def refusal(ws: aiohttp.ClientWebSocketResponse) -> tuple[int, str | None]:
+    """The next error of a socket."""
+    while (event := await ws.receive_json(timeout=20))["type"] != "error":
+        pass
+    return event["status"], event["error"]["code"]
+
+
+async def asked(
+    http: aiohttp.ClientSession, method: str, url: str, body: str | None
+) -> tuple[int, str | None]:
+    """The status and the code of an answer. A stream that has begun tells of both in an event."""
+    content = None if body is None else BytesIO(body.encode())
+    async with http.request(method, url, data=content) as answer:
+        if answer.content_type == "text/event-stream":
+            (data,) = re.findall(r"^event: error\ndata: (.+)$", await answer.text(), re.MULTILINE)
+            told = json.loads(data)
+            return told["status"], told["error"]["code"]
+        told = await answer.json()
+        return answer.status, (told.get("error") or {}).get("code")
+
+
+def documented(of: str) -> set[str]:
+    """The headers of one side."""
+    rows = re.findall(r"^\| (`.+?) \| (.+?) \|", HEADERS, re.MULTILINE)
+    return {name for names, side in rows if of in side for name in re.findall(r"`(.+?)`", names)}
+
+
+def test_every_header_is_documented() -> None:
+    known = set[str]()
+    for path in (ROOT / "server").glob("*.py"):
+        if path.name not in ("documents.py", "origins.py"):
+            known |= set(re.findall(r'"([A-Z][A-Za-z]*(?:-[A-Z][A-Za-z]*)+)"', path.read_text()))
+    known |= set(re.findall(r"Access-Control-[A-Za-z-]+", (ROOT / "server/origins.py").read_text()))
+    assert known | {"Origin"} == documented("request") | documented("answer")
+
+
+async def test_every_header_of_an_answer_is_seen(system: System, shared: Shared) -> None:
+    system.environ["REDIS_URL"] = shared.redis_url
+    server = await system.server(HOLDLINE_ORIGINS=SITE, HOLDLINE_MAX_SOCKETS="1")
+    seen: set[str] = set()
+
+    @asynccontextmanager
+    async def noted(answer: Any) -> AsyncIterator[Any]:
+        async with answer as found:
+            seen.update(getattr(found, "headers", None) or found._response.headers)
+            yield found
+
+    failing = {"messages": [{"role": "user", "content": shared.prompt("mode=400")}]}
+    leave = {"Origin": SITE, "Access-Control-Request-Method": "POST"}
+    body = {"input": shared.prompt("tokens=1"), "model": "m", "stream": True}
+    async with (
+        aiohttp.ClientSession(server.url) as http,
+        noted(http.ws_connect("/v1/responses", protocols=["holdline.json"])),
+        noted(http.get("/v1/responses", headers={"Upgrade": "websocket", "Connection": "upgrade"})),
+        noted(http.options("/v1/responses", headers=leave)),
+        noted(http.post("/v1/responses", json=body, headers={"Origin": SITE})) as stream,
+        noted(http.post("/v1/chat/completions", json={"model": "m", **failing})),
+        noted(http.get("/")),
+    ):
+        await stream.read()
+    assert set() == documented("answer") - seen
