@@ -9,7 +9,7 @@ import os
 import secrets
 import signal
 import sys
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
 import structlog
 
@@ -131,5 +131,16 @@ def main() -> int:
     return 0
 
 
+def leave(status: int) -> NoReturn:
+    """Ends the process at once.
+
+    Taking apart what the SDK has built costs Python a quarter of a second of CPU, which on a busy
+    machine are seconds in which a worker that has stopped seems to hang.
+    """
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(status)
+
+
 if __name__ == "__main__":
-    sys.exit(main())
+    leave(main())
