@@ -1,0 +1,44 @@
+"""The Python client beyond text: what else the standard has passes through it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+import holdline
+from holdline import happenings
+from tests.paths.conftest import Shared
+
+pytestmark = pytest.mark.timeout(60)
+
+WEATHER: dict[str, Any] = {
+    "type": "function",
+    "name": "weather",
+    "parameters": {"type": "object", "properties": {"city": {"type": "string"}}},
+}
+
+
+async def test_a_loop_of_tools(shared: Shared) -> None:
+    async with holdline.connect(shared.server.url) as client:
+        answer = client.ask(
+            shared.prompt('mode=call args={"city":"Bern"}'), tools=[WEATHER], tool_choice="required"
+        )
+        items = [h.item async for h in answer.events() if isinstance(h, happenings.Item)]
+        (call,) = [item for item in items if item["type"] == "function_call"]
+        assert ("weather", "completed", "") == (call["name"], answer.status, answer.text)
+        assert answer.response is not None
+        assert call in answer.response["output"]
+
+        result = {"type": "function_call_output", "call_id": call["call_id"], "output": "rain"}
+        follow_up = client.ask([result], previous_response_id=answer.id, tools=[WEATHER])
+        text = await follow_up
+    assert follow_up.verified
+    assert text == follow_up.text
+
+
+async def test_an_answer_that_is_not_stored_is_whole_all_the_same(shared: Shared) -> None:
+    async with holdline.connect(shared.server.url) as client:
+        answer = client.ask(shared.prompt("mode=slow"), store=False)
+        text = await answer
+    assert ("completed", True, text) == (answer.status, answer.verified, answer.text)
