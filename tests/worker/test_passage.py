@@ -30,7 +30,10 @@ def models(tmp_path: Path, model: FakeModel) -> str:
     path = tmp_path / "models.toml"
     path.write_text(
         f'[models.m]\nbase_url = "{model.url}"\ndialect = "responses"\nmodel = "up"\n'
-        "first_token_seconds = 1\nsilence_seconds = 1\n"
+        f'[models.late]\nbase_url = "{model.url}"\ndialect = "responses"\n'
+        "first_token_seconds = 0.3\n"
+        f'[models.stalled]\nbase_url = "{model.url}"\ndialect = "responses"\n'
+        "silence_seconds = 0.3\n"
         f'[models.chat]\nbase_url = "{model.url}"\n'
         f'[models.first]\nbase_url = "{model.url}"\ndialect = "responses"\n'
         'first_token_seconds = 0.3\nfallbacks = ["chat"]\n'
@@ -112,7 +115,8 @@ async def test_all_kinds_of_items_pass_intact(make_desk: MakeDesk, models: str) 
 async def test_how_it_may_end(
     make_desk: MakeDesk, models: str, mode: str, status: Status, reason: str
 ) -> None:
-    desk, events = await run(make_desk, models, f"mode={mode}")
+    short = {"begun": "late", "hang": "stalled"}.get(mode, "m")
+    desk, events = await run(make_desk, models, f"mode={mode}", model=short)
     view = await desk.view(desk.only)
     assert status is view.status
     if status is Status.QUEUED:
