@@ -60,7 +60,7 @@ async def message(
     telling: Telling, script: Script, call: Call, *, index: int = 0, cut: bool = False
 ) -> None:
     """A message; `cut` ends it before its last half."""
-    item = {"id": "msg_up", "type": "message", "role": "assistant", "phase": "final"}
+    item = {"id": "msg_up", "type": "message", "role": "assistant", "phase": "final_answer"}
     place = {"item_id": "msg_up", "output_index": index, "content_index": 0}
     part: dict[str, Any] = {"type": "output_text", "text": "", "annotations": [], "logprobs": []}
     await telling.item(index, {**item, "status": "in_progress", "content": []})

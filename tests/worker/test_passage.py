@@ -66,7 +66,7 @@ async def test_an_answer_passes(make_desk: MakeDesk, models: str, model: FakeMod
     [item] = answer["output"]
     assert item["id"].startswith("msg_")
     assert "msg_up" != item["id"]
-    assert "final" == item["phase"], "what is not known here passes"
+    assert "final_answer" == item["phase"], "what is not known here passes"
     assert {item["id"]} == {event["item_id"] for event in events if "item_id" in event}
 
 

@@ -1,0 +1,99 @@
+"""Several models behind one address, through the official SDK."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from openai import AsyncOpenAI, NotFoundError
+
+from tests.fake_model import FakeModel
+from tests.paths.conftest import sdk
+from tests.system import System
+
+pytestmark = pytest.mark.timeout(120)
+TOOL: Any = {
+    "type": "function",
+    "name": "f",
+    "parameters": {"type": "object", "properties": {}, "additionalProperties": False},
+    "strict": True,
+}
+
+
+def file(tmp_path: Path, chat: FakeModel, passed: FakeModel, down: FakeModel) -> str:
+    path = tmp_path / "models.toml"
+    path.write_text(
+        'default = "plain"\n'
+        f'[models.plain]\nbase_url = "{chat.url}"\n'
+        f'[models.passed]\nbase_url = "{passed.url}"\ndialect = "responses"\n'
+        f'[models.down]\nbase_url = "{down.url}"\nfallbacks = ["passed"]\n'
+        '[prompts.greet]\nmessages = [{ role = "user", content = "Greet {{whom}}" }]\n'
+    )
+    return str(path)
+
+
+# What pydantic says of an item that the SDK does not know.
+@pytest.mark.filterwarnings("ignore:Pydantic serializer warnings:UserWarning")
+async def test_each_model_answers_in_its_dialect_and_one_that_is_down_is_passed_over(
+    system: System, tmp_path: Path
+) -> None:
+    async with (
+        FakeModel() as chat,
+        FakeModel() as passed,
+        FakeModel(mode="503") as down,
+    ):
+        environ = {"HOLDLINE_MODELS": file(tmp_path, chat, passed, down), "HOLDLINE_MODEL": ""}
+        server = await system.server(**environ)
+        await system.worker("", **environ)
+        async with sdk(server) as client:
+            await _look_around(client, chat)
+            await _talk(client, passed)
+            answer = await client.responses.create(input="hi", model="down", service_tier="flex")
+            assert ("down", "completed", "flex") == (
+                answer.model,
+                answer.status,
+                answer.service_tier,
+            )
+            receipt: Any = answer.model_extra
+            assert "passed" == receipt["holdline"]["model"]
+            assert 1 == len(down.calls)
+
+
+async def _look_around(client: AsyncOpenAI, chat: FakeModel) -> None:
+    assert ["down", "passed", "plain"] == [model.id async for model in client.models.list()]
+    assert "passed" == (await client.models.retrieve("passed")).id
+    with pytest.raises(NotFoundError, match=r"Known: down, passed, plain\."):
+        await client.responses.create(input="hi", model="other")
+    with pytest.raises(NotFoundError, match=r"Known: code-review, greet\."):
+        await client.responses.create(prompt={"id": "other"})
+    answer = await client.responses.create(prompt={"id": "greet", "variables": {"whom": "Ada"}})
+    assert ("plain", chat.calls[0].sent) == (answer.model, answer.output_text)
+    assert "Greet Ada" == chat.calls[0].prompt
+    assert answer.prompt is not None
+    assert "greet" == answer.prompt.id
+
+
+async def _talk(client: AsyncOpenAI, passed: FakeModel) -> None:
+    """The SDK's own accumulator takes what passes; the next turn brings it along."""
+    async with client.responses.stream(input="mode=rich", model="passed", tools=[TOOL]) as stream:
+        async for _ in stream:
+            pass
+        answer = await stream.get_final_response()
+    kinds: list[str] = [item.type for item in answer.output]
+    assert ["reasoning", "odd_call", "function_call", "message"] == kinds
+    assert passed.calls[0].sent == answer.output_text
+    again = await client.responses.create(
+        previous_response_id=answer.id,
+        input=[
+            {"type": "function_call_output", "call_id": "call_up", "output": "1"},
+            {"role": "user", "content": "And?"},
+        ],
+        model="passed",
+        tools=[TOOL],
+    )
+    assert "completed" == again.status
+    said = [item["type"] for item in passed.calls[1].body["input"]]
+    assert ["message", *kinds, "function_call_output", "message"] == said
+    assert "opaque" == passed.calls[1].body["input"][1]["encrypted_content"]
+    assert "previous_response_id" not in passed.calls[1].body
