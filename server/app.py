@@ -19,6 +19,7 @@ from . import documents
 from .auth import owner_of
 from .chats import Chats
 from .http import Routes
+from .memory import Budget
 from .metrics import Metrics
 from .origins import Origins
 from .pages import pages
@@ -76,6 +77,7 @@ class Server:
         )
         self.streams = Streams()
         self.sockets: set[Socket] = set()
+        self.budget = Budget()
         self.draining = False
 
     async def run(self, app: web.Application) -> AsyncIterator[None]:
@@ -122,7 +124,13 @@ class Server:
             )
         offers = request.headers.getall("Sec-WebSocket-Protocol", [])
         socket = Socket(
-            owner_of(request), self.config, self.relay, self.responses, self.metrics, offers
+            owner_of(request),
+            self.config,
+            self.relay,
+            self.responses,
+            self.metrics,
+            offers,
+            self.budget,
         )
         self.sockets.add(socket)
         try:

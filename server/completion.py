@@ -65,7 +65,9 @@ def completion(response: Json) -> Json:
         "role": "assistant",
         "content": output_text(response["output"]) if texts or not (calls or refusals) else None,
         "refusal": "".join(refusals) if refusals else None,
-        "annotations": [_annotation(note) for part in texts for note in part["annotations"]],
+        "annotations": [
+            _annotation(note) for part in texts for note in part.get("annotations") or ()
+        ],
     }
     if calls:
         message["tool_calls"] = [_call(call) for call in calls]

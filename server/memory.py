@@ -13,6 +13,7 @@ import msgspec
 
 MOST_LANES: Final = 32
 MOST_BYTES: Final = 4 * 1_048_576
+MOST_BYTES_OF_ALL: Final = 256 * 1_048_576
 MOST_ASKED: Final = 256
 
 Items = list[dict[str, Any]]
@@ -26,24 +27,43 @@ class _Turn(NamedTuple):
     items: bytes
 
 
+class Budget:
+    """The bytes that all sockets of a process remember together."""
+
+    def __init__(self, most: int = MOST_BYTES_OF_ALL) -> None:
+        self._most = most
+        self.used = 0
+
+    def take(self, size: int) -> bool:
+        """False if there is no room for so many bytes more; a negative size gives back."""
+        if size > 0 and self.used + size > self._most:
+            return False
+        self.used += size
+        return True
+
+
 class Memory:
     """The latest answer of each lane that is not stored, with all that was said before it.
 
     Beyond `MOST_LANES` lanes or `MOST_BYTES` the oldest one is forgotten. One that is larger by
-    itself is not kept.
+    itself, or for which the process has no room, is not kept.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, budget: Budget) -> None:
+        self._budget = budget
         self._turns: dict[str | None, _Turn] = {}
 
     def keep(self, lane: str | None, response_id: str, items: Items) -> None:
         """Takes the place of what the lane remembered."""
-        self._turns.pop(lane, None)
+        self._drop(lane)
         turn = _Turn(response_id, _pack(items))
-        if len(turn.items) <= MOST_BYTES:
+        size = len(turn.items)
+        if size > MOST_BYTES:
+            return
+        while len(self._turns) >= MOST_LANES or self._size + size > MOST_BYTES:
+            self._drop(next(iter(self._turns)))
+        if self._budget.take(size):
             self._turns[lane] = turn
-        while len(self._turns) > MOST_LANES or self._size > MOST_BYTES:
-            del self._turns[next(iter(self._turns))]
 
     def recall(self, response_id: str | None) -> Items | None:
         """What was said up to the end of this response, oldest first, or None."""
@@ -58,7 +78,17 @@ class Memory:
         A turn on another lane, a fork, takes nothing from the lane that it left.
         """
         if lane in self._turns and self._turns[lane].response_id == response_id:
-            del self._turns[lane]
+            self._drop(lane)
+
+    def clear(self) -> None:
+        """Forgets everything."""
+        for lane in list(self._turns):
+            self._drop(lane)
+
+    def _drop(self, lane: str | None) -> None:
+        turn = self._turns.pop(lane, None)
+        if turn is not None:
+            self._budget.take(-len(turn.items))
 
     @property
     def _size(self) -> int:

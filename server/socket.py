@@ -21,8 +21,8 @@ from aiohttp import WSMsgType, web
 from jobs.errors import HoldlineError
 
 from .closing import CloseCode
+from .delivery import Delivery
 from .dialect import choose
-from .memory import Memory, Receipts
 from .problem import Problem, from_error
 from .session import (
     MOST_FOLLOWED,
@@ -43,6 +43,7 @@ if TYPE_CHECKING:
 
     from .config import Config
     from .follower import Follower
+    from .memory import Budget
     from .metrics import Metrics
     from .relay import Relay
     from .responses import Responses
@@ -79,6 +80,7 @@ class Socket:
         responses: Responses,
         metrics: Metrics,
         offers: list[str],
+        budget: Budget,
     ) -> None:
         """`offers` are the subprotocols that the client names. Raises: Problem."""
         self._owner = owner
@@ -103,10 +105,13 @@ class Socket:
         self._followers: dict[Follower, tuple[str | None, bytes]] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._draining: asyncio.Task[None] | None = None
-        self._memory = Memory()
-        self._receipts = Receipts()
+        self._delivery = Delivery(
+            owner,
+            responses,
+            budget,
+            lambda payload: self._write(websocket_frame(payload, WSMsgType.PING)),
+        )
         self._unstored: dict[Follower, dict[str, Any]] = {}
-        self._keeping: dict[str, asyncio.Event] = {}
 
     async def serve(self, request: web.Request) -> web.WebSocketResponse:
         """Upgrades, and returns when the connection is over and has left nothing behind."""
@@ -184,13 +189,13 @@ class Socket:
             about = {"response_id": follower.response_id, "sequence_number": follower.last}
             lane_of = {} if lane is None else {"stream_id": lane}
             self._say({"type": "holdline:ended", **about, **lane_of})
-            self._ask(follower.response_id)
+            self._delivery.ask(follower.response_id)
         elif unstored is None and self._config.terms.only_if_unseen:
-            self._ask(follower.response_id)
+            self._delivery.ask(follower.response_id)
         if unstored is None:
             self._do(self._session.ended(lane, follower.response_id))
         else:
-            self._keeping[follower.response_id] = asyncio.Event()
+            self._delivery.announce(follower.response_id)
             self._spawn(self._keep(lane, unstored))
 
     # The rest is our own.
@@ -205,8 +210,8 @@ class Socket:
                 case WSMsgType.PING:
                     self._write(websocket_frame(bytes(message.data), WSMsgType.PONG))
                 case WSMsgType.PONG:
-                    for response_id in self._receipts.pong(bytes(message.data)):
-                        self._spawn(self._seen(response_id))
+                    for response_id in self._delivery.pong(bytes(message.data)):
+                        self._spawn(self._delivery.seen(response_id))
                 case _:
                     continue
             await self._room()
@@ -240,7 +245,7 @@ class Socket:
                 case Cancel():
                     self._spawn(self._cancel(action))
                 case Forget(lane, response_id):
-                    self._memory.forget(lane, response_id)
+                    self._delivery.refused(lane, response_id)
 
     def _follow(self, action: Follow) -> None:
         try:
@@ -256,18 +261,16 @@ class Socket:
 
     async def _submit(self, action: Submit) -> None:
         lane, previous = action.create.stream_id, action.create.previous_response_id
-        if previous is not None and (keeping := self._keeping.get(previous)) is not None:
-            await keeping.wait()
         try:
             accepted = await self._responses.submit(
                 self._owner,
                 action.create,
                 action.body,
-                before=self._memory.recall(previous),
+                before=await self._delivery.before(previous),
                 generate=action.create.generate is not False,
             )
         except (Problem, HoldlineError) as error:
-            self._memory.forget(lane, previous)
+            self._delivery.refused(lane, previous)
             self._do(self._session.refused(lane, _problem(error)))
         else:
             self._do(self._session.submitted(lane, accepted.response_id))
@@ -280,26 +283,8 @@ class Socket:
             self._say(_problem(error).event(**about))
 
     async def _keep(self, lane: str | None, response: dict[str, Any]) -> None:
-        """Remembers an answer that is not stored, and asks whether the client has it."""
-        id_: str = response["id"]
-        try:
-            if response["status"] == "failed":
-                self._memory.forget(lane, response["previous_response_id"])
-            before = await self._responses.asked(self._owner, id_)
-            self._memory.keep(lane, id_, [*before, *response["output"]])
-        except HoldlineError:
-            pass  # whoever goes on from it is told that it is not to be found
-        finally:
-            self._keeping.pop(id_).set()
-        self._ask(id_)
-        self._do(self._session.ended(lane, id_))
-
-    def _ask(self, response_id: str) -> None:
-        self._write(websocket_frame(self._receipts.ask(response_id), WSMsgType.PING))
-
-    async def _seen(self, response_id: str) -> None:
-        with contextlib.suppress(HoldlineError):
-            await self._responses.seen(response_id)
+        await self._delivery.keep(lane, response)
+        self._do(self._session.ended(lane, response["id"]))
 
     def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
         task = asyncio.create_task(work)
@@ -382,7 +367,10 @@ class Socket:
         tasks = [*self._tasks, *([self._draining] if self._draining else [])]
         for task in tasks:
             task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        try:
+            await asyncio.gather(*tasks, return_exceptions=True)
+        finally:
+            self._delivery.leave()
         if self._transport is not None and self._transport.get_write_buffer_size():
             self._transport.abort()  # nobody will read the rest
 

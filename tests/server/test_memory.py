@@ -7,7 +7,7 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from server.memory import MOST_ASKED, MOST_BYTES, MOST_LANES, Memory, Receipts
+from server.memory import MOST_ASKED, MOST_BYTES, MOST_LANES, Budget, Memory, Receipts
 
 
 def items(text: str) -> list[dict[str, Any]]:
@@ -15,7 +15,7 @@ def items(text: str) -> list[dict[str, Any]]:
 
 
 def test_a_lane_remembers_its_latest_answer_alone() -> None:
-    memory = Memory()
+    memory = Memory(Budget())
     memory.keep("a", "resp_1", items("1"))
     memory.keep(None, "resp_2", items("2"))
     memory.keep("a", "resp_3", items("3"))
@@ -27,7 +27,7 @@ def test_a_lane_remembers_its_latest_answer_alone() -> None:
 
 
 def test_a_failed_turn_takes_what_it_went_on_from_and_a_fork_does_not() -> None:
-    memory = Memory()
+    memory = Memory(Budget())
     memory.keep("a", "resp_1", items("1"))
     for lane, previous in (("b", "resp_1"), ("a", "resp_0"), (None, None)):
         memory.forget(lane, previous)
@@ -38,7 +38,7 @@ def test_a_failed_turn_takes_what_it_went_on_from_and_a_fork_does_not() -> None:
 
 
 def test_lanes_and_bytes_are_bounded_and_the_oldest_goes_first() -> None:
-    memory = Memory()
+    memory = Memory(Budget())
     for number in range(MOST_LANES + 1):
         memory.keep(f"{number}", f"resp_{number}", items("x"))
     assert memory.recall("resp_0") is None
@@ -73,3 +73,19 @@ def test_what_was_asked_is_bounded() -> None:
     last = [receipts.ask("resp_x") for _ in range(MOST_ASKED + 5)][-1]
 
     assert MOST_ASKED == len(receipts.pong(last))
+
+
+def test_a_process_remembers_no_more_than_its_budget_and_gets_it_back() -> None:
+    budget = Budget(1000)
+    one, two = Memory(budget), Memory(budget)
+    one.keep("a", "resp_1", items("x" * 600))
+    two.keep("a", "resp_2", items("x" * 600))
+    assert (True, None) == (one.recall("resp_1") is not None, two.recall("resp_2"))
+
+    one.keep("a", "resp_3", items("x" * 700))  # in the place of the first
+    assert one.recall("resp_3") is not None
+    one.clear()
+    assert 0 == budget.used
+    two.keep("a", "resp_2", items("x" * 600))
+    two.forget("a", "resp_2")
+    assert 0 == budget.used

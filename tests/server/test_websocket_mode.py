@@ -10,7 +10,7 @@ from aiohttp import WSServerHandshakeError
 from jobs.keys import new_response_id
 from jobs.pipe import Pipe
 from jobs.record import Status
-from server.app import SERVER
+from server.app import SERVER, Server
 from tests.jobs.given import NAMES
 from tests.server.conftest import Client, Serve
 from tests.server.given import Worker
@@ -105,7 +105,7 @@ async def test_a_turn_may_name_one_that_still_runs_on_its_lane(
 
 
 async def test_an_unstored_answer_is_gone_on_from_on_its_socket_alone(
-    client: Client, talk: Talk, worker: Worker
+    client: Client, server: Server, talk: Talk, worker: Worker
 ) -> None:
     await talk.say("response.create", input="One?", store=False, stream_id="a")
     first = (await worker.answer("One.")).job.id
@@ -124,6 +124,9 @@ async def test_an_unstored_answer_is_gone_on_from_on_its_socket_alone(
     third = await worker.answer("3.")
     assert ["One?", "One.", "Two?", "Two."] == said(third.job.context)
     await ended(talk)
+    assert server.budget.used > 0
+    await talk.ws.close()
+    await wait_until(lambda: server.budget.used == 0)
 
 
 @pytest.mark.parametrize(
