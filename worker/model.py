@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any, Final, NoReturn, Protocol, Self, cast
 
 import openai
 
-from jobs.models import RESPONSES
+from jobs.models import CHAT, RESPONSES
 
 from .chunks import DONE, Chunks, ErrorInStream, Malformed, Piece, Stopped
 from .events import Events, Failed
@@ -135,8 +135,8 @@ class _Nowhere:
         """There is nothing to close."""
 
 
-async def warm_up() -> None:
-    """Makes the SDK load and build what it puts off until its first call.
+async def warm_up(dialects: set[str]) -> None:
+    """Makes the SDK load and build what it puts off until its first call in each dialect.
 
     Under load that takes up to a second, in which the loop stands still: too long for a worker
     that has claimed something and must renew its leases.
@@ -145,14 +145,16 @@ async def warm_up() -> None:
     client = openai.AsyncOpenAI(
         api_key="none", base_url="http://localhost", http_client=http, max_retries=0
     )
-    chat = client.chat.completions.with_streaming_response.create
-    responses = client.responses.with_streaming_response.create
     with contextlib.suppress(OSError):
-        async with chat(model="none", messages=[], stream=True):
-            pass
+        if CHAT in dialects:
+            chat = client.chat.completions.with_streaming_response
+            async with chat.create(model="none", messages=[], stream=True):
+                pass
     with contextlib.suppress(OSError):
-        async with responses(model="none", input=[], stream=True):
-            pass
+        if RESPONSES in dialects:
+            responses = client.responses.with_streaming_response
+            async with responses.create(model="none", input=[], stream=True):
+                pass
     await client.close()
 
 
