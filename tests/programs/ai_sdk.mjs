@@ -4,7 +4,7 @@ import { generateObject, generateText, stepCountIs, streamText, tool } from "ai"
 import { z } from "zod";
 
 const openai = createOpenAI({ baseURL: process.env.BASE_URL, apiKey: "any" });
-const [asked, streamed, called, shaped] = process.argv.slice(2);
+const [asked, streamed, called, shaped, chatted] = process.argv.slice(2);
 const common = { model: openai.responses("m"), maxRetries: 0 };
 
 const plain = await generateText({ ...common, prompt: asked });
@@ -28,6 +28,13 @@ const { object } = await generateObject({
   prompt: shaped,
   schema: z.object({ city: z.string() }),
 });
+const older = await generateText({
+  ...common,
+  model: openai.chat("m"),
+  prompt: chatted,
+  tools: { weather },
+  stopWhen: stepCountIs(3),
+});
 
 console.log(
   JSON.stringify({
@@ -38,5 +45,6 @@ console.log(
     loop: loop.text,
     steps: loop.steps.length,
     object,
+    older: older.text,
   }),
 );

@@ -15,14 +15,10 @@ def weather(location: str) -> str:
     return f"Rain in {location}."
 
 
-model = ChatOpenAI(
-    model="m",
-    base_url=os.environ["BASE_URL"],
-    api_key="any",
-    use_responses_api=True,
-    max_retries=0,
-)
-asked, streamed, called = sys.argv[1:]
+common = {"model": "m", "base_url": os.environ["BASE_URL"], "api_key": "any", "max_retries": 0}
+model = ChatOpenAI(**common, use_responses_api=True)
+older = ChatOpenAI(**common, use_responses_api=False)
+asked, streamed, called, chatted = sys.argv[1:]
 answer = model.invoke([("system", "Be brief."), ("user", asked)])
 pieces = [piece.text for piece in model.stream(streamed)]
 
@@ -39,6 +35,7 @@ print(
             "usage": answer.usage_metadata,
             "streamed": "".join(pieces),
             "loop": after.text,
+            "older": "".join(piece.text for piece in older.stream(chatted)),
         }
     )
 )

@@ -3,7 +3,7 @@ import OpenAI from "openai";
 import { ResponsesWS } from "openai/resources/responses/ws";
 
 const client = new OpenAI({ baseURL: process.env.BASE_URL, apiKey: "any", maxRetries: 0 });
-const [asked, streamed, over, called] = process.argv.slice(2);
+const [asked, streamed, over, called, chatted] = process.argv.slice(2);
 const model = "m";
 
 const plain = await client.responses.create({ model, input: asked });
@@ -34,6 +34,10 @@ const second = await client.responses.create({
   input: [{ type: "function_call_output", call_id: call.call_id, output: `Rain: ${call.arguments}` }],
 });
 
+const messages = [{ role: "user", content: chatted }];
+const chat = client.chat.completions.stream({ model, messages });
+const completion = await chat.finalChatCompletion();
+
 const socket = new ResponsesWS(client);
 let heard = "";
 const ended = await new Promise((resolve, reject) => {
@@ -52,6 +56,7 @@ console.log(
     final: final.output_text,
     kinds,
     loop: second.output_text,
+    chat: completion.choices[0].message.content,
     heard,
     ended: ended.status,
   }),

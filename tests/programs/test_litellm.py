@@ -61,8 +61,9 @@ async def proxy(tmp_path: Path) -> AsyncIterator[str]:
 
 
 async def test_a_litellm_proxy_is_an_upstream(system: System, proxy: str) -> None:
-    await system.worker(proxy, HOLDLINE_MAX_ATTEMPTS="1", OPENAI_API_KEY=KEY)
-    async with sdk(await system.server(HOLDLINE_MAX_ATTEMPTS="1")) as client:
+    system.environ |= {"HOLDLINE_MAX_ATTEMPTS": "1", "OPENAI_API_KEY": KEY}
+    await system.worker(proxy)
+    async with sdk(await system.server()) as client:
         plain = await client.responses.create(model="mocked", input="Why is the sky blue?")
         assert ("completed", SAID) == (plain.status, plain.output_text)
         assert plain.usage is not None

@@ -47,8 +47,8 @@ def counted(tokens: int, text: str) -> bool:
 
 
 async def test_the_node_sdk(shared: Shared) -> None:
-    asked, streamed, over = (shared.prompt(f"tokens={n}") for n in (3, 5, 7))
-    saw = await run(shared, "node_sdk.mjs", asked, streamed, over, shared.prompt(CALL))
+    asked, streamed, over, chatted = (shared.prompt(f"tokens={n}") for n in (3, 5, 7, 9))
+    saw = await run(shared, "node_sdk.mjs", asked, streamed, over, shared.prompt(CALL), chatted)
     assert counted(3, saw["plain"])
     assert saw["plain"] == saw["again"]
     assert counted(5, saw["streamed"])
@@ -56,6 +56,7 @@ async def test_the_node_sdk(shared: Shared) -> None:
     assert "response.in_progress" == saw["kinds"][0]
     assert "response.completed" == saw["kinds"][-1]
     assert 'Rain: {"location":"Bern"}' == saw["loop"]
+    assert counted(9, saw["chat"])
     assert counted(7, saw["heard"])
     assert "completed" == saw["ended"]
     assert 1 == len(shared.calls(over))
@@ -64,13 +65,15 @@ async def test_the_node_sdk(shared: Shared) -> None:
 async def test_the_vercel_ai_sdk(shared: Shared) -> None:
     asked, streamed = shared.prompt("tokens=3"), shared.prompt("tokens=5")
     shaped = shared.prompt('say={"city":"Bern"}')
-    saw = await run(shared, "ai_sdk.mjs", asked, streamed, shared.prompt(CALL), shaped)
+    called, chatted = shared.prompt(CALL), shared.prompt(CALL)
+    saw = await run(shared, "ai_sdk.mjs", asked, streamed, called, shaped, chatted)
     assert counted(3, saw["plain"])
     assert "stop" == saw["reason"]
     assert counted(5, saw["streamed"])
     assert 12 == saw["usage"]["totalTokens"]
     assert ("Rain in Bern.", 2) == (saw["loop"], saw["steps"])
     assert {"city": "Bern"} == saw["object"]
+    assert "Rain in Bern." == saw["older"]
     assert "json_schema" == shared.calls(shaped)[0].body["response_format"]["type"]
 
 
@@ -87,8 +90,10 @@ async def test_the_agents_sdk_over_http_and_over_its_socket(shared: Shared) -> N
 
 async def test_langchain(shared: Shared) -> None:
     asked, streamed = shared.prompt("tokens=3"), shared.prompt("tokens=5")
-    saw = await run(shared, "langchain_chat.py", asked, streamed, shared.prompt(CALL))
+    chatted = shared.prompt("tokens=9")
+    saw = await run(shared, "langchain_chat.py", asked, streamed, shared.prompt(CALL), chatted)
     assert counted(3, saw["plain"])
     assert counted(5, saw["streamed"])
     assert (7, 3) == (saw["usage"]["input_tokens"], saw["usage"]["output_tokens"])
     assert "Rain in Bern." == saw["loop"]
+    assert counted(9, saw["older"])

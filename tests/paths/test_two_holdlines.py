@@ -1,0 +1,48 @@
+"""A Holdline whose model is another Holdline, by the dialect `responses`: the standard both ways."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from tests.paths.compliance.calls import TRANSPORTS
+from tests.paths.compliance.cases import ARGUMENTS, WEATHER
+from tests.paths.conftest import Shared
+from tests.system import System
+
+MODELS = """
+default = "m"
+[models.m]
+base_url = "{url}/v1"
+api_key_env = "OPENAI_API_KEY"
+dialect = "responses"
+"""
+
+
+async def test_a_holdline_is_an_upstream(system: System, shared: Shared, tmp_path: Path) -> None:
+    models = tmp_path / "models.toml"
+    models.write_text(MODELS.format(url=shared.server.url))
+    system.environ["HOLDLINE_MODELS"] = str(models)
+    del system.environ["HOLDLINE_MODEL"]
+    await system.worker(shared.server.url)
+    server = await system.server()
+    async with TRANSPORTS["socket"](server) as ask:
+        thought = await ask({"input": shared.prompt("mode=think tokens=3")})
+        prompt = shared.prompt(f"mode=call args={ARGUMENTS}")
+        first = await ask({"input": prompt, "tools": [WEATHER]})
+        (call,) = first.response["output"]
+        result = {"type": "function_call_output", "call_id": call["call_id"], "output": "It rains."}
+        second = await ask(
+            {
+                "input": [result],
+                "tools": [WEATHER],
+                "previous_response_id": first.response["id"],
+            }
+        )
+    for turn in (thought, first, second):
+        turn.is_whole()
+        assert "completed" == turn.response["status"]
+    assert ["reasoning", "message"] == [item["type"] for item in thought.response["output"]]
+    assert ARGUMENTS == call["arguments"]
+    (message,) = second.response["output"]
+    assert "It rains." == message["content"][0]["text"]
+    assert 2 == len(shared.calls(prompt))
