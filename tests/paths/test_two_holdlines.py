@@ -1,4 +1,4 @@
-"""A Holdline whose model is another Holdline, by the dialect `responses`: the standard both ways."""
+"""A Holdline whose model is another Holdline, by the dialect `responses`: the standard twice."""
 
 from __future__ import annotations
 
