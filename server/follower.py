@@ -172,7 +172,8 @@ class Follower:
                 except Undecodable:
                     self._end(_undecodable())
                     return
-                if known and view.length < self._cursor.next and view.status is Status.RUNNING:
+                behind = view.length < self._cursor.next and view.owner == self._owner
+                if behind and view.status is Status.RUNNING:
                     # Redis lost a tail; its worker still has it in memory and writes it again.
                     rewritten_by = rewritten_by or time.monotonic() + REWRITE_SECONDS
                     if time.monotonic() < rewritten_by:

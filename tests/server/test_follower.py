@@ -219,6 +219,21 @@ async def test_a_tail_that_its_worker_writes_again_is_waited_for_and_not_repeate
     assert book.problem is None
 
 
+async def test_who_comes_back_just_after_a_tail_was_lost_waits_for_it_too(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(follower_module, "REWRITE_SECONDS", 60)
+    feed, book = ScriptedFeed(DELTAS[:3]), Book()
+    follower = feed.follow(book, 4)
+    follower.catch_up()
+    await wait_until(lambda: feed.reads > 1)
+    feed.append(*DELTAS[3:6])
+    await feed.settle()
+
+    assert [5] == book.numbers
+    assert book.problem is None
+
+
 async def test_a_log_that_was_rolled_back_and_written_anew_is_said_out_loud() -> None:
     feed, book = ScriptedFeed(DELTAS[:5]), Book()
     follower = feed.follow(book)
