@@ -24,7 +24,9 @@ ENVIRONMENT = """environment:
   OPENAI_API_KEY                 the key of the model's endpoint
   OPENAI_BASE_URL                the model's endpoint, anything that speaks the OpenAI API
   HOLDLINE_MODEL                 the model when a request names none
-With neither OPENAI_ name set a simulated model answers; `python -m dev.model --help` tells more.
+  HOLDLINE_MODELS                a file of several models and prompt templates
+With neither OPENAI_ name nor HOLDLINE_MODELS set a simulated model answers;
+`python -m dev.model --help` tells more.
 The server and the worker read further HOLDLINE_ names: `python -m server --check`.
 """
 
@@ -68,7 +70,9 @@ async def run(environ: Mapping[str, str]) -> int:
                 inner["REDIS_URL"] = embedded.url
                 name = program.path.name.removesuffix("-server")
                 redis = f"{name} {program.version} from {program.origin}, data in {data_dir}"
-        if environ.get("OPENAI_API_KEY") or environ.get("OPENAI_BASE_URL"):
+        if listed := environ.get("HOLDLINE_MODELS"):
+            model = f"as {listed} says"
+        elif environ.get("OPENAI_API_KEY") or environ.get("OPENAI_BASE_URL"):
             model = environ.get("OPENAI_BASE_URL") or "OpenAI"
         else:
             child, inner = demo_model(inner)
