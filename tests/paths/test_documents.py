@@ -24,6 +24,7 @@ from server.closing import CloseCode
 from server.config import Config
 from server.pages import pages
 from tests.paths.compliance.calls import TRANSPORTS
+from tests.paths.compliance.cases import CASES, Case, text
 from tests.paths.conftest import Shared
 from worker.webhook import body, headers
 
@@ -38,6 +39,21 @@ def fits(value: Any, name: str) -> None:
     document = OPEN if name in OPEN["components"]["schemas"] else ASYNC
     schema = {"$ref": f"#/components/schemas/{name}", "components": document["components"]}
     Draft202012Validator(schema).validate(value)
+
+
+def closed(components: dict[str, Any], *, whole: bool) -> dict[str, Any]:
+    """The components without leave for fields that they do not name; if not `whole`, nothing is
+    required of what they hold.
+    """
+    copy: dict[str, Any] = json.loads(json.dumps(components))
+    for schema in copy["schemas"].values():
+        schema.setdefault("additionalProperties", False)
+        if not whole:
+            schema.pop("required", None)
+    return copy
+
+
+CLOSED = closed(ASYNC["components"], whole=True)
 
 
 def name_of(kind: str) -> str:
@@ -148,11 +164,8 @@ def test_an_example_has_only_what_its_type_has(example: dict[str, Any]) -> None:
     (message,) = (
         name for name, m in ASYNC["components"]["messages"].items() if m["name"] == example["type"]
     )
-    strict = json.loads(json.dumps(ASYNC["components"]))
-    for schema in strict["schemas"].values():
-        schema.pop("required", None)
-        schema.setdefault("additionalProperties", False)
-    reference = {"$ref": f"#/components/schemas/{message}", "components": strict}
+    shortened = closed(ASYNC["components"], whole=False)
+    reference = {"$ref": f"#/components/schemas/{message}", "components": shortened}
     Draft202012Validator(reference).validate(example)
 
 
@@ -200,13 +213,20 @@ async def test_a_whole_life_over_http_is_as_documented(shared: Shared) -> None:
             fits(await answer.json(), "Deleted")
 
 
+ENDS = [Case(script, script, text) for script in ("mode=eof times=1", "mode=length", "mode=400")]
+
+
 @pytest.mark.parametrize("transport", ["streamed", "socket"])
-@pytest.mark.parametrize("script", ["", "mode=eof times=1", "mode=length", "mode=400"])
-async def test_every_event_is_as_documented(shared: Shared, transport: str, script: str) -> None:
+@pytest.mark.parametrize("case", [*CASES, *ENDS], ids=lambda case: case.id)
+async def test_every_event_is_as_documented(shared: Shared, case: Case, transport: str) -> None:
+    request = case.request(shared.prompt(case.script))
+    fits(request, "Create")
     async with TRANSPORTS[transport](shared.server) as ask:
-        turn = await ask({"input": shared.prompt(script), "model": "m"})
+        turn = await ask(request)
+    assert turn.events
     for event in turn.events:
-        fits(event, name_of(event["type"]))
+        reference = f"#/components/schemas/{name_of(event['type'])}"
+        Draft202012Validator({"$ref": reference, "components": CLOSED}).validate(event)
 
 
 async def test_what_a_socket_says_is_as_documented(shared: Shared) -> None:

@@ -29,6 +29,10 @@ def user(content: Any) -> dict[str, Any]:
     return {"type": "message", "role": "user", "content": content}
 
 
+def text(prompt: str) -> dict[str, Any]:
+    return {"input": prompt}
+
+
 @dataclass(frozen=True)
 class Case:
     """A request, and what the suite asks of its answer."""
@@ -68,7 +72,7 @@ CASES = [
         lambda prompt: {"input": [user(prompt)]},
         kinds={"response.created", "response.in_progress", "response.completed", *TEXT_KINDS},
     ),
-    Case("string input", "", lambda prompt: {"input": prompt}),
+    Case("string input", "", text),
     Case(
         "system-prompt",
         "",
@@ -170,13 +174,13 @@ CASES = [
     Case(
         "refusal",
         "mode=refuse",
-        lambda prompt: {"input": prompt},
+        text,
         kinds={"response.refusal.delta", "response.refusal.done"},
     ),
     Case(
         "source",
         "mode=cite",
-        lambda prompt: {"input": prompt},
+        text,
         kinds={"response.output_text.annotation.added"},
     ),
     Case(
