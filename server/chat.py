@@ -6,6 +6,7 @@
     reasoning_effort         reasoning.effort; verbosity is text.verbosity
     tools, tool_choice       the same, without the nesting
     logprobs, top_logprobs   include, top_logprobs
+    stop, seed               holdline_stop, holdline_seed: the standard has none
 
 What a response has no place for is refused by name, and never ignored in silence. Only shapes are
 looked at here; values are checked by `request.parse_create`, and `named` gives what it complains
@@ -52,8 +53,6 @@ NEUTRAL: Final[dict[str, tuple[Any, ...]]] = {
     "prediction": (),
     "prompt_cache_options": (),
     "prompt_cache_retention": (),
-    "seed": (),
-    "stop": ([],),
     "web_search_options": (),
 }
 TRANSLATED: Final = frozenset(
@@ -67,6 +66,8 @@ TRANSLATED: Final = frozenset(
         "tools",
         "tool_choice",
         "logprobs",
+        "stop",
+        "seed",
         "stream_options",
     }
 )
@@ -77,6 +78,8 @@ _RENAMED: Final = (
     ("text.verbosity", "verbosity"),
     ("reasoning.effort", "reasoning_effort"),
     ("input", "messages"),
+    ("holdline_stop", "stop"),
+    ("holdline_seed", "seed"),
 )
 
 
@@ -148,6 +151,10 @@ class Translation:
             ]
         if chat.get("tool_choice") is not None:
             self.body["tool_choice"] = _choice(chat["tool_choice"])
+        if stop := chat.get("stop"):
+            self.body["holdline_stop"] = [stop] if isinstance(stop, str) else stop
+        if chat.get("seed") is not None:
+            self.body["holdline_seed"] = chat["seed"]
         if chat.get("logprobs"):
             self.body["include"] = [LOGPROBS]
         elif chat.get("top_logprobs"):

@@ -20,6 +20,7 @@ Lane = Annotated[str, Meta(pattern=LANE_PATTERN)]
 Key = Annotated[str, Meta(min_length=1, max_length=255)]
 ResponseId = Annotated[str, Meta(max_length=128)]
 SequenceNumber = Annotated[int, Meta(ge=-1, le=2**53)]
+StopWord = Annotated[str, Meta(min_length=1, max_length=256)]
 MOST_TOOLS: Final = 128
 Penalty = Annotated[float, Meta(ge=-2, le=2)]
 SchemaName = Annotated[str, Meta(pattern=r"^[A-Za-z0-9_-]{1,64}\Z")]
@@ -143,6 +144,8 @@ class Create(msgspec.Struct, kw_only=True):
     safety_identifier: Annotated[str, Meta(max_length=512)] | None = None
     prompt_cache_key: Annotated[str, Meta(max_length=512)] | None = None
     idempotency_key: Key | None = None
+    holdline_stop: Annotated[list[StopWord], Meta(max_length=16)] | None = None
+    holdline_seed: Annotated[int, Meta(ge=-(2**63), le=2**63 - 1)] | None = None
 
 
 class ResponseCreate(Create, tag_field="type", tag="response.create", kw_only=True):

@@ -25,7 +25,15 @@ LIMIT: Final = "max_tokens"
 OPENAI_LIMIT: Final = "max_completion_tokens"
 LOGPROBS: Final = "message.output_text.logprobs"
 
-_SAME_NAME: Final = ("temperature", "top_p", "presence_penalty", "frequency_penalty")
+# name of the parameter -> the argument
+_SAMPLING: Final = {
+    "temperature": "temperature",
+    "top_p": "top_p",
+    "presence_penalty": "presence_penalty",
+    "frequency_penalty": "frequency_penalty",
+    "holdline_stop": "stop",
+    "holdline_seed": "seed",
+}
 
 
 def completion(job: Job, *, default_model: str, limit: str = LIMIT) -> dict[str, Any]:
@@ -40,9 +48,9 @@ def completion(job: Job, *, default_model: str, limit: str = LIMIT) -> dict[str,
         "stream": True,
         "stream_options": {"include_usage": True},
     }
-    for name in _SAME_NAME:
+    for name, argument in _SAMPLING.items():
         if params.get(name) is not None:
-            arguments[name] = params[name]
+            arguments[argument] = params[name]
     if params.get("max_output_tokens") is not None:
         arguments[limit] = params["max_output_tokens"]
     if LOGPROBS in (params.get("include") or ()):

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
+from .messages import UnsupportedInput
+
 if TYPE_CHECKING:
     from jobs.record import Job
 
@@ -35,8 +37,13 @@ _NAMELESS: Final = frozenset({"message", "function_call", "function_call_output"
 
 
 def request(job: Job, *, model: str) -> dict[str, Any]:
-    """The arguments for `responses.create`, streamed and not stored."""
+    """The arguments for `responses.create`, streamed and not stored.
+
+    Raises: UnsupportedInput where the request asks for what the standard cannot say.
+    """
     params = job.params
+    if params.get("holdline_stop") or params.get("holdline_seed") is not None:
+        raise UnsupportedInput("stop or seed")
     arguments: dict[str, Any] = {
         "model": model,
         "input": items(job),

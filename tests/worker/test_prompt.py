@@ -8,6 +8,7 @@ from jobs.items import message_done
 from jobs.record import Job
 from worker.messages import UnsupportedInput
 from worker.prompt import OPENAI_LIMIT, characters, completion
+from worker.upstream import request
 from worker.usage import counted, estimated
 
 
@@ -117,3 +118,14 @@ def test_usage_of_another_shape_counts_nothing(counts: dict[str, Any]) -> None:
 
 def test_usage_is_estimated_by_characters() -> None:
     assert 4 == estimated(characters(arguments(input="12345")), 5)["total_tokens"]
+
+
+def test_what_a_chat_completion_alone_can_say_is_passed_on() -> None:
+    asked = arguments(input="hi", holdline_stop=["\n"], holdline_seed=0)
+    assert (["\n"], 0) == (asked["stop"], asked["seed"])
+
+
+def test_what_the_standard_cannot_say_is_refused_where_it_is_spoken() -> None:
+    job = Job("resp_x", "me", 0, {"input": "hi", "holdline_seed": 0}, [])
+    with pytest.raises(UnsupportedInput):
+        request(job, model="m")
