@@ -53,6 +53,7 @@ HOSTILE: list[str] = json.loads((ROOT / "tests" / "vectors" / "hostile.json").re
 ]
 
 NewPage = Callable[..., Awaitable[Page]]
+ServeApp = Callable[..., Awaitable[str]]
 ServeSite = Callable[..., Awaitable[str]]
 
 
@@ -140,7 +141,7 @@ async def element(page: Page, script: str) -> Any:
 
 
 @pytest.fixture
-async def serve_app() -> AsyncIterator[Callable[..., Awaitable[str]]]:
+async def serve_app() -> AsyncIterator[ServeApp]:
     """Serves an application on a port of its own; its origin."""
     runners: list[web.AppRunner] = []
 
@@ -158,7 +159,7 @@ async def serve_app() -> AsyncIterator[Callable[..., Awaitable[str]]]:
 
 
 @pytest.fixture
-async def serve_site(serve_app: Callable[..., Awaitable[str]]) -> ServeSite:
+async def serve_site(serve_app: ServeApp) -> ServeSite:
     """Serves another site, with a page of its own; its origin."""
 
     async def serve(html: str, port: int | None = None, csp: str | None = None) -> str:

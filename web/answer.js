@@ -26,7 +26,11 @@
 
 /** @typedef {{code: string, message: string, type?: string, param?: string | null, status?: number}} Failure */
 
-/** @typedef {{id: string, texts: string[]}} Item the text parts of one message, by content index */
+/**
+ * One item of the output: as the wire has it, of whatever type; the text parts of a message by content index; and what else
+ * has grown, by the name of its events. `aside.js` knows what that means.
+ * @typedef {{id: string, raw: Json, texts: string[], pieces: {[event: string]: string[]}, annotations: Json[]}} Item
+ */
 
 /** @type {ReadonlySet<string>} */
 const ENDS = new Set(["completed", "incomplete", "failed", "cancelled"]);
@@ -126,12 +130,10 @@ export class Answer {
 
   /** @param {ServerEvent} event */
   #fold(event) {
-    if (event.type === "response.output_text.delta") { // nearly all of them
-      this.#begun();
-      const texts = this.#texts(event);
-      texts[event.content_index] = (texts[event.content_index] ?? "") + event.delta;
-      return;
-    }
+    const cut = event.type.lastIndexOf(".");
+    const grows = event.type.endsWith(".delta");
+    const said = grows ? event.delta : event.text ?? event.refusal;
+    if (typeof said === "string") return this.#say(event, event.type.slice(0, cut), said, grows);
     if (event.response?.model) this.model = event.response.model;
     if (TERMINAL.has(event.type)) return this.#end(event.response ?? {});
     switch (event.type) {
@@ -149,11 +151,20 @@ export class Answer {
         return this.#begun();
       case "response.output_item.added":
         this.#begun();
-        this.items.set(event.output_index, { id: event.item?.id ?? "", texts: [] });
+        this.items.set(event.output_index, itemOf(event.item));
         return;
-      case "response.output_text.done":
-        this.#texts(event)[event.content_index] = event.text;
+      case "response.output_text.annotation.added":
+        this.#item(event).annotations.push(event.annotation);
     }
+  }
+
+  /** @param {ServerEvent} event @param {string} kind @param {string} said @param {boolean} grows */
+  #say(event, kind, said, grows) {
+    const item = this.#item(event);
+    const pieces = kind === "response.output_text" ? item.texts : (item.pieces[kind] ??= []);
+    const index = event.content_index ?? event.summary_index ?? 0;
+    this.#begun();
+    pieces[index] = grows ? (pieces[index] ?? "") + said : said;
   }
 
   #begun() {
@@ -162,16 +173,16 @@ export class Answer {
     this.attempts = Math.max(this.attempts, 1);
   }
 
-  /** The text parts of an event's item. An item of another id at the same index takes its place.
+  /** An event's item. One of another id at the same index takes its place.
    * @param {ServerEvent} event
    */
-  #texts(event) {
+  #item(event) {
     let item = this.items.get(event.output_index);
     if (item === undefined || (event.item_id !== undefined && item.id !== event.item_id)) {
-      item = { id: event.item_id ?? "", texts: [] };
+      item = itemOf({ id: event.item_id });
       this.items.set(event.output_index, item);
     }
-    return item.texts;
+    return item;
   }
 
   /** @param {Json} response */
@@ -186,22 +197,19 @@ export class Answer {
     }
     // The output is the whole of the last attempt; only a failure may come without it, and then the partial text stays.
     if (!Array.isArray(response.output)) return;
-    if (response.output.length > 0 || this.status !== "failed") this.items = itemsOf(response.output);
+    if (response.output.length > 0 || this.status !== "failed") {
+      this.items = new Map(response.output.map((/** @type {unknown} */ item) => itemOf(item)).entries());
+    }
   }
 }
 
-/** @param {Json[]} output @returns {Map<number, Item>} */
-function itemsOf(output) {
-  /** @type {Map<number, Item>} */
-  const items = new Map();
-  for (const [index, item] of output.entries()) {
-    if (item.type !== "message") continue;
-    /** @type {Json[]} */
-    const parts = item.content ?? [];
-    const texts = parts.map((part) => (part.type === "output_text" ? part.text : ""));
-    items.set(index, { id: item.id, texts });
-  }
-  return items;
+/** @param {unknown} item @returns {Item} */
+function itemOf(item) {
+  /** @type {Json} */
+  const raw = Object(item);
+  const parts = Array.isArray(raw.content) ? raw.content : [];
+  const texts = parts.map((part) => (part?.type === "output_text" ? String(part.text) : ""));
+  return { id: raw.id ?? "", raw, texts, pieces: {}, annotations: [] };
 }
 
 /**

@@ -154,6 +154,7 @@ export class HoldlineChat extends HTMLElement {
       url: new URL("v1/responses", this.#server).href,
       conversation: new Conversation(storageOf(this.getAttribute("storage") ?? "local"), this.#place),
       note: (handle, state) => this.#drawer?.noteOf(handle, state, this.#words) ?? "",
+      aside: ({ answer }) => this.#drawer?.asideOf(answer) ?? null,
       more: () => this.#more(),
       token: () => this.tokenProvider?.() ?? null,
       page: window,

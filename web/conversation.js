@@ -13,7 +13,7 @@
 /**
  * @typedef {{
  *   prompt: string, request: Request, key: string, at: number, responseId: string | null, status: Status, text: string,
- *   note: string, model: string | null,
+ *   note: string, model: string | null, aside?: import("./aside.js").Aside | null,
  * }} Turn one prompt and its answer; `at` in milliseconds; `note` is what is said under an answer that has ended
  */
 

@@ -9,7 +9,9 @@
 
 import { codeBlock } from "./code.js";
 import { make } from "./dom.js";
-import { address, decoded, destination } from "./links.js";
+import { linkTo } from "./link-node.js";
+import { decoded } from "./links.js";
+import { childrenOf, isBlock, isShown, keyOf } from "./tokens.js";
 import { Lexer } from "./vendor/marked/marked.esm.js";
 
 /** @typedef {import("./vendor/marked/marked.esm.js").Token} Token */
@@ -150,7 +152,7 @@ export class Markdown {
         return { node: block.node, grow, close: () => void block.close() };
       }
       case "link":
-        return this.#link(token.href, token.text);
+        return linkTo(token.href, token.text);
       case "image":
         return this.#image(token);
       case "table": {
@@ -189,26 +191,10 @@ export class Markdown {
     return name ? { node: make(name) } : leaf(token.raw, (grown) => grown.raw);
   }
 
-  /** @param {string} href @param {string} text @returns {Partial<Shown> & {node: Node}} */
-  #link(href, text) {
-    const url = address(href);
-    if (url === null) return { node: make("span", "no-link") };
-    const link = make("a", "link");
-    link.href = url.href;
-    link.target = "_blank";
-    link.rel = "noopener noreferrer nofollow";
-    link.referrerPolicy = "no-referrer";
-    const place = destination(url, text);
-    if (place === "") return { node: link };
-    const said = make("span", "link-text");
-    link.append(said, make("span", "link-host", ` (${place})`));
-    return { node: link, body: said };
-  }
-
   /** Loading it would tell its host that, and what, somebody reads. It is offered as a link. @param {Token} token */
   #image(token) {
     const text = this.words.image + (token.text ? `: ${token.text}` : "");
-    const { node, body = node } = this.#link(token.href, "");
+    const { node, body = node } = linkTo(token.href, "");
     body.appendChild(document.createTextNode(decoded(text)));
     return { node, grow: () => {} };
   }
@@ -222,58 +208,6 @@ const NAMES = {
 
 /** An answer stands below the headings of its page. @type {Readonly<Record<number, keyof HTMLElementTagNameMap>>} */
 const HEADINGS = { 1: "h3", 2: "h4", 3: "h5", 4: "h6", 5: "h6", 6: "h6" };
-
-/** What takes no room has no node. @param {Token} token */
-const isShown = ({ type }) => type !== "space" && type !== "def";
-
-/** @param {Token} token */
-const isBlock = ({ type }) => type !== "space";
-
-/** What of a token cannot change without another element. @param {Token} token */
-function keyOf(token) {
-  switch (token.type) {
-    case "heading":
-      return `heading ${token.depth}`;
-    case "list":
-      return `list ${token.ordered} ${token.start}`;
-    case "code":
-      return `code ${token.lang}`;
-    case "link":
-    case "image":
-      return `${token.type} ${token.href} ${token.text}`;
-    case "list_item":
-      return `item ${token.loose}`;
-    case "row":
-      return `row ${token.cells.map((/** @type {Token} */ { align }) => align)}`;
-    case "cell":
-      return `cell ${token.header} ${token.align}`;
-    case "checkbox":
-      return `checkbox ${token.checked}`;
-    case "text":
-      return token.tokens ? "text block" : "text";
-  }
-  return token.type;
-}
-
-/** @param {Token} token @returns {Token[]} */
-function childrenOf(token) {
-  switch (token.type) {
-    case "list":
-      return token.items;
-    case "table":
-      return [token.header, ...token.rows].map((cells) => ({ type: "row", raw: rawOf(cells), cells }));
-    case "row":
-      return token.cells.map((/** @type {Token} */ cell) => ({ ...cell, type: "cell", raw: cell.text }));
-    case "list_item":
-      // The lines of a loose list are paragraphs.
-      return (token.tokens ?? []).filter(isShown)
-        .map((child) => (token.loose && child.type === "text" ? { ...child, type: "paragraph" } : child));
-  }
-  return (token.tokens ?? []).filter(isShown);
-}
-
-/** @param {Token[]} cells */
-const rawOf = (cells) => cells.map((cell) => cell.text).join("\u0000");
 
 /** Text in a node of its own, or in an element around it.
  * @param {string} text @param {(token: Token) => string} read @param {Element} [around]

@@ -22,6 +22,9 @@ export const STATUS = {
   image: "Image",
   done: "done:",
   todo: "to do:",
+  thoughts: "Thinking",
+  tools: "Tools: {names}",
+  sources: "Sources",
   simulation: "simulation",
 
   simulated: "These answers are simulated by Holdline’s demo, not written by a language model.",

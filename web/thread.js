@@ -18,10 +18,12 @@ import { randomId } from "./protocol.js";
 /**
  * What a thread is told by whoever has it.
  * @typedef {{
- *   url: string, conversation: import("./conversation.js").Conversation, note: (handle: AnswerHandle, state: import("./connection.js").State) => string,
+ *   url: string, conversation: import("./conversation.js").Conversation,
+ *   note: (handle: AnswerHandle, state: import("./connection.js").State) => string,
+ *   aside: (handle: AnswerHandle) => import("./aside.js").Aside | null,
  *   more: () => object, token: () => (Promise<string> | string | null), page: Window | null,
  *   world?: Partial<import("./connection.js").World>,
- * }} Setting `more` is put into each request; `note` is kept with an answer that has ended
+ * }} Setting `more` is put into each request; `note` and `aside` are kept with an answer that has ended
  */
 
 /** A token that was refused is fetched anew, but not more often than this. */
@@ -212,6 +214,7 @@ export class Thread extends EventTarget {
     turn.text = answer.text;
     turn.model = answer.model;
     turn.status = answer.status;
+    turn.aside = this.setting.aside(handle);
     turn.note = this.setting.note(handle, this.state);
     this.conversation.save(turn);
     this.#tell("answer", turn);

@@ -1,6 +1,7 @@
 // @ts-check
 /** One prompt and its answer, as they are shown. */
 
+import { AsideView } from "./aside-view.js";
 import { button, icon, make, name } from "./dom.js";
 import { Markdown } from "./markdown.js";
 import { COPIED_MS, copy, SIGNS } from "./signs.js";
@@ -10,7 +11,7 @@ import { COPIED_MS, copy, SIGNS } from "./signs.js";
 /**
  * What an answer shows.
  * @typedef {{
- *   responseId: string | null, status: Status, text: string, note: string, simulated: boolean, last: boolean, idle: boolean,
+ *   responseId: string | null, status: Status, text: string, aside: import("./aside.js").Aside | null, note: string, simulated: boolean, last: boolean, idle: boolean,
  * }} Shown `note` is the line under the text; `last` and `idle`: it may be asked anew
  */
 
@@ -32,9 +33,11 @@ export class TurnView {
   /** @type {Element | null} */ #growing = null;
   #written = "";
   #markdown;
+  /** @type {AsideView | null} */ #aside = null;
 
   /** @param {string} prompt @param {import("./status.js").StatusWords} words @param {Actions} actions */
   constructor(prompt, words, { regenerate, edit }) {
+    this.words = words;
     this.#markdown = new Markdown(this.#text, words);
     this.#tag = make("span", "tag", words.simulation);
     this.#again = button("again", words.again, regenerate, words.again);
@@ -58,12 +61,13 @@ export class TurnView {
   }
 
   /** @param {Shown} shown */
-  show({ responseId, status, text, note, simulated, last, idle }) {
+  show({ responseId, status, text, aside, note, simulated, last, idle }) {
     const running = status === "sending" || status === "queued" || status === "in_progress";
     this.#written = text;
     this.#markdown.show(text, !running);
     this.#mark(running ? this.#text.lastElementChild : null);
     this.#text.hidden = text === "";
+    if (aside) this.#showAside(aside);
     if (this.#note.textContent !== note) this.#note.textContent = note;
     const asked = last && idle && !running;
     this.#tag.hidden = !simulated;
@@ -77,6 +81,16 @@ export class TurnView {
     this.#status = status;
     this.#answer.dataset.status = status;
     this.#answer.setAttribute("aria-busy", String(running)); // a screen reader hears it once, when it is whole
+  }
+
+  /** @param {import("./aside.js").Aside} aside */
+  #showAside(aside) {
+    if (this.#aside === null) {
+      this.#aside = new AsideView(this.words);
+      this.#text.before(this.#aside.above);
+      this.#text.after(this.#aside.below);
+    }
+    this.#aside.show(aside);
   }
 
   /** Marks the block that grows. A rule that looks for the last one would have all of them looked at again.

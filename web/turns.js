@@ -2,12 +2,14 @@
 /** What was asked and answered, as it is shown. Loaded when there is time, or something to show. */
 
 import sheet from "./answer.css" with { type: "css" };
+import { asideOf } from "./aside.js";
 import { make } from "./dom.js";
 import { Markdown } from "./markdown.js";
 import { bannerWords, STATUS, statusWords } from "./status.js";
 import { TurnView } from "./turn-view.js";
 import { SIMULATION } from "./words.js";
 
+export { asideOf } from "./aside.js";
 export { refusal } from "./refusal.js";
 
 /** @typedef {import("./answer-handle.js").AnswerHandle} AnswerHandle */
@@ -89,7 +91,8 @@ export class Turns {
     const simulated = model === SIMULATION;
     if (simulated) this.simulation.hidden = false;
     const note = handle ? statusWords(handle, state, this.#words) : turn.note;
-    view.show({ status, responseId, text, note, simulated, last, idle });
+    const aside = handle ? asideOf(handle.answer) : turn.aside ?? null;
+    view.show({ status, responseId, text, aside, note, simulated, last, idle });
   }
 
   /** The prompt goes back to where it was written; what is sent then takes its place. @param {Turn} turn */

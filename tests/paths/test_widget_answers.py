@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-import pytest
-from playwright.async_api import expect
+import json
+from typing import Any
 
-from tests.browser import HOSTILE, IN_PAGE, ROOT, SAMPLES, NewPage, ask, ended, in_chromium
+import pytest
+from playwright.async_api import Page, expect
+
+from tests.browser import HOSTILE, IN_PAGE, ROOT, SAMPLES, NewPage, ask, element, ended, in_chromium
 from tests.paths.conftest import Shared
 
 pytestmark = in_chromium
@@ -103,3 +106,51 @@ async def test_code_gets_its_colours_when_it_is_whole(shared: Shared, open_page:
     code = page.locator("body > div:last-child code.code-text")
     await expect(code.locator(".hl-keyword").first).to_have_text("def")
     assert "def f():\n    return 'x'" == await code.inner_text()
+
+
+SAY = (IN_PAGE / "say.js").read_text()
+BESIDE = json.loads((ROOT / "tests" / "vectors" / "aside.json").read_text())
+
+
+@pytest.mark.parametrize("case", BESIDE, ids=lambda case: case["name"])
+async def test_what_an_answer_has_besides_its_text(
+    shared: Shared, open_page: NewPage, case: dict[str, Any]
+) -> None:
+    """Thoughts in a line that opens, tools by name, a refusal as text, sources as links."""
+    page = await open_page(shared.server.url)
+    await page.evaluate(SAY, case["events"])
+    await element(page, "chat.conversation = 'beside'")
+    await expect(page.locator("#state")).to_have_attribute("data-state", "open")
+    await element(page, "chat.send('go')")
+    assert case["text"] == await ended(page)
+    await shows(page, case["aside"])
+    await page.reload()
+    await element(page, "chat.conversation = 'beside'")
+    await expect(page.locator("article.answer")).to_have_attribute("data-status", "completed")
+    await shows(page, case["aside"])
+
+
+async def shows(page: Page, aside: dict[str, Any] | None) -> None:
+    if aside is None:
+        await expect(page.locator(".aside")).to_have_count(0)
+        return
+    details = page.locator("details.thinking")
+    if aside["thoughts"]:
+        await expect(details.locator("summary")).to_have_text("Thinking")
+        await expect(page.locator(".thoughts")).to_be_hidden()
+        await details.locator("summary").click()
+        await expect(page.locator(".thoughts")).to_have_text(aside["thoughts"])
+    else:
+        await expect(details).to_be_hidden()
+    tools = page.locator(".tools")
+    if aside["tools"]:
+        await expect(tools).to_have_text(f"Tools: {', '.join(aside['tools'])}")
+    else:
+        await expect(tools).to_be_hidden()
+    await expect(page.locator(".refusal")).to_have_text(aside["refusal"])
+    links = page.locator(".sources a")
+    await expect(links).to_have_count(len(aside["sources"]))
+    for index, source in enumerate(aside["sources"]):
+        await expect(links.nth(index)).to_have_attribute("href", source["url"])
+        await expect(links.nth(index)).to_have_attribute("rel", "noopener noreferrer nofollow")
+        await expect(links.nth(index)).to_contain_text(source["title"])

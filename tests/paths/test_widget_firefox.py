@@ -1,0 +1,101 @@
+"""The widget's main paths in a real Firefox, under the page's own policy.
+
+The end of an answer is the log's text, once, whatever the page went through.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import random
+from collections.abc import AsyncIterator
+
+import pytest
+
+from tests.browser import HOSTILE, IN_PAGE, SAMPLES
+from tests.firefox import Firefox, needs_firefox
+from tests.paths.conftest import Shared
+
+pytestmark = [pytest.mark.browser, pytest.mark.timeout(180), needs_firefox]
+
+DRAW = (IN_PAGE / "draw.js").read_text()
+ANSWERS = """() => {
+  const root = document.querySelector("holdline-chat").shadowRoot;
+  return [...root?.querySelectorAll("article.answer") ?? []].map(answer =>
+    [answer.dataset.status, answer.querySelector(".text").textContent.trim()]);
+}"""
+
+
+@pytest.fixture
+async def firefox() -> AsyncIterator[Firefox]:
+    """What went wrong on the last page fails the test."""
+    async with Firefox() as firefox:
+        yield firefox
+        assert [] == await firefox.run("() => window.wrong")
+        # A socket that was cut is reported by the browser, whatever we do.
+        errors = [line for line in firefox.console if line.startswith("error:")]
+        assert [] == [line for line in errors if "ws://" not in line]
+
+
+async def ended(firefox: Firefox, seconds: float = 60) -> list[tuple[str, str]]:
+    """Status and text of all answers, once none is under way."""
+    async with asyncio.timeout(seconds):
+        while True:
+            answers = [(status, text) for status, text in await firefox.run(ANSWERS)]
+            if answers and answers[-1][0] in {"completed", "cancelled", "failed", "incomplete"}:
+                return answers
+            await asyncio.sleep(0.2)
+
+
+async def ask(firefox: Firefox, prompt: str) -> None:
+    """By keyboard, as a visitor does."""
+    await firefox.run(
+        """async () => {
+          const chat = document.querySelector("holdline-chat");
+          const built = () => chat.shadowRoot?.querySelector("#prompt");
+          while (!built()) await new Promise(done => setTimeout(done, 20));
+          built().focus();
+        }"""
+    )
+    await firefox.type(f"{prompt}\n")
+
+
+async def test_reloads_in_mid_answer_and_a_pulled_plug(shared: Shared, firefox: Firefox) -> None:
+    dice = random.Random(11)
+    await firefox.goto(shared.server.url)
+    prompt = shared.prompt("mode=slow tokens=200 pace=0.03")
+    await ask(firefox, prompt)
+    for _ in range(4):
+        await asyncio.sleep(dice.uniform(0.0, 0.8))  # where in the answer is what is random
+        await firefox.reload()
+    await firefox.run("() => document.querySelector('#plug').click()")
+    answers = await ended(firefox)
+    assert [("completed", shared.said(prompt))] == answers
+    again = shared.prompt("tokens=20")
+    await ask(firefox, again)
+    answers = await ended(firefox)
+    while len(answers) < 2:
+        answers = await ended(firefox)
+    assert shared.said(again) == answers[1][1]
+
+
+async def test_no_answer_runs_or_loads_anything(shared: Shared, firefox: Firefox) -> None:
+    """Under the page's own policy, with Trusted Types where Firefox has them."""
+    found = (IN_PAGE / "found.js").read_text()
+    await firefox.goto(shared.server.url)
+    for chunk in ("0", "7"):
+        await firefox.run(
+            f"async (answers, chunk) => void await ({DRAW})([JSON.parse(answers), +chunk])",
+            json.dumps(HOSTILE),
+            chunk,
+        )
+        await asyncio.sleep(0.3)
+        assert [] == await firefox.run(found)
+    assert await firefox.run("() => window.pwned === undefined")
+
+
+async def test_what_grew_is_what_is_drawn_at_once(shared: Shared, firefox: Firefox) -> None:
+    await firefox.goto(shared.server.url)
+    draw = f"(answers, chunk) => ({DRAW})([JSON.parse(answers), +chunk])"
+    whole = await firefox.run(draw, json.dumps(SAMPLES), "0")
+    assert whole == await firefox.run(draw, json.dumps(SAMPLES), "3")

@@ -1,0 +1,20 @@
+/* Run inside a page: a server in the page, which answers with these events and then completes. */
+(events) => {
+  window.WebSocket = class {
+    readyState = 0;
+    constructor() {
+      setTimeout(() => { this.readyState = 1; this.say({ type: "holdline:welcome", limits: {} }); });
+    }
+    say(event) { this.onmessage?.({ data: JSON.stringify(event) }); }
+    close() {}
+    send(data) {
+      const { type, stream_id } = JSON.parse(data);
+      if (type !== "response.create") return;
+      const response = { id: "resp_1", status: "in_progress", model: "m" };
+      const output = events.filter(({ type }) => type === "response.output_item.done").map(({ item }) => item);
+      const told = [{ type: "response.created", response }, ...events.filter(({ type }) => type !== "response.created")];
+      told.push({ type: "response.completed", response: { ...response, status: "completed", output } });
+      told.forEach((event, number) => setTimeout(() => this.say({ ...event, sequence_number: number, stream_id }), 10 * number));
+    }
+  };
+}

@@ -1,0 +1,51 @@
+// @ts-check
+/** What an answer has besides its text, as it is shown: a line that opens, a line, a sentence, links. */
+
+import { make } from "./dom.js";
+import { linkTo } from "./link-node.js";
+import { fill } from "./words.js";
+
+/** @typedef {import("./aside.js").Aside} Aside */
+
+export class AsideView {
+  /** Goes above the text, and below it. */
+  above = make("div", "aside");
+  below = make("div", "aside");
+  #thoughts = make("div", "thoughts");
+  #details;
+  #tools = make("p", "tools");
+  #refusal = make("p", "refusal");
+  #sources = make("ul", "sources");
+  #shown = 0;
+
+  /** @param {{thoughts: string, tools: string, sources: string}} words */
+  constructor(words) {
+    this.words = words;
+    this.#details = make("details", "thinking", make("summary", "thinking-head", words.thoughts), this.#thoughts);
+    this.#sources.setAttribute("aria-label", words.sources);
+    this.above.append(this.#details, this.#tools);
+    this.below.append(this.#refusal, this.#sources);
+  }
+
+  /** @param {Aside} aside */
+  show({ thoughts, tools, refusal, sources }) {
+    this.#details.hidden = thoughts === "";
+    this.#tools.hidden = tools.length === 0;
+    this.#refusal.hidden = refusal === "";
+    this.#sources.hidden = sources.length === 0;
+    setTextOf(this.#thoughts, thoughts);
+    setTextOf(this.#tools, fill(this.words.tools, { names: tools.join(", ") }));
+    setTextOf(this.#refusal, refusal);
+    for (const { url, title } of sources.slice(this.#shown)) {
+      const { node, body } = linkTo(url, title);
+      body.append(title || url);
+      this.#sources.append(make("li", "source", node));
+    }
+    this.#shown = sources.length;
+  }
+}
+
+/** @param {Element} element @param {string} text */
+function setTextOf(element, text) {
+  if (element.textContent !== text) element.textContent = text;
+}

@@ -1,0 +1,56 @@
+// @ts-check
+/** The tokens of `marked` as a tree of what is shown. Pure. */
+
+/** @typedef {import("./vendor/marked/marked.esm.js").Token} Token */
+
+/** What takes no room has no node. @param {Token} token */
+export const isShown = ({ type }) => type !== "space" && type !== "def";
+
+/** @param {Token} token */
+export const isBlock = ({ type }) => type !== "space";
+
+/** What of a token cannot change without another element. @param {Token} token */
+export function keyOf(token) {
+  switch (token.type) {
+    case "heading":
+      return `heading ${token.depth}`;
+    case "list":
+      return `list ${token.ordered} ${token.start}`;
+    case "code":
+      return `code ${token.lang}`;
+    case "link":
+    case "image":
+      return `${token.type} ${token.href} ${token.text}`;
+    case "list_item":
+      return `item ${token.loose}`;
+    case "row":
+      return `row ${token.cells.map((/** @type {Token} */ { align }) => align)}`;
+    case "cell":
+      return `cell ${token.header} ${token.align}`;
+    case "checkbox":
+      return `checkbox ${token.checked}`;
+    case "text":
+      return token.tokens ? "text block" : "text";
+  }
+  return token.type;
+}
+
+/** @param {Token} token @returns {Token[]} */
+export function childrenOf(token) {
+  switch (token.type) {
+    case "list":
+      return token.items;
+    case "table":
+      return [token.header, ...token.rows].map((cells) => ({ type: "row", raw: rawOf(cells), cells }));
+    case "row":
+      return token.cells.map((/** @type {Token} */ cell) => ({ ...cell, type: "cell", raw: cell.text }));
+    case "list_item":
+      // The lines of a loose list are paragraphs.
+      return (token.tokens ?? []).filter(isShown)
+        .map((child) => (token.loose && child.type === "text" ? { ...child, type: "paragraph" } : child));
+  }
+  return (token.tokens ?? []).filter(isShown);
+}
+
+/** @param {Token[]} cells */
+const rawOf = (cells) => cells.map((cell) => cell.text).join("\u0000");
