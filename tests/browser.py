@@ -146,7 +146,8 @@ async def serve_app() -> AsyncIterator[ServeApp]:
     runners: list[web.AppRunner] = []
 
     async def serve(app: web.Application, port: int | None = None) -> str:
-        runner = web.AppRunner(app)
+        # A page may hold a socket of it open until the browser ends.
+        runner = web.AppRunner(app, shutdown_timeout=0.5)
         await runner.setup()
         runners.append(runner)
         port = port or free_port()

@@ -7,9 +7,20 @@ export const BUILT = [
 ];
 const PLAIN = ["model", "instructions", "prompt", "theme", "font"];
 
+const PROPERTIES = [...BUILT.slice(0, -1), ...PLAIN];
+
+/** What a page has set before the element was defined becomes an attribute. @param {any} element */
+export function keepProperties(element) {
+  for (const property of PROPERTIES.filter((name) => Object.hasOwn(element, name))) {
+    const value = element[property];
+    delete element[property];
+    element[property] = value;
+  }
+}
+
 /** @param {Element} prototype */
 export function addProperties(prototype) {
-  for (const attribute of [...BUILT.slice(0, -1), ...PLAIN]) {
+  for (const attribute of PROPERTIES) {
     Object.defineProperty(prototype, attribute, {
       configurable: true,
       get() {

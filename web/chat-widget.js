@@ -7,7 +7,7 @@
  */
 
 import sheet from "./chat-widget.css" with { type: "css" };
-import { addProperties, BUILT, suggestionsOf } from "./attributes.js";
+import { addProperties, BUILT, keepProperties, suggestionsOf } from "./attributes.js";
 import { Conversation, storageOf } from "./conversation.js";
 import { button, icon, ICONS, make, name } from "./dom.js";
 import { Panel } from "./panel.js";
@@ -23,15 +23,19 @@ const REFUSED_AFTER_MS = 1_500;
 /** After so long it is tried again to load what is missing. */
 const RELOAD_MS = 2_000;
 
+/** @param {any} element */
+const own = (element) => element;
+
 export class HoldlineChat extends HTMLElement {
   static observedAttributes = [...BUILT, "open"];
 
+  // A page may have set these before this class was there.
   /** Fetches a fresh token, whenever one is needed. @type {null | (() => Promise<string> | string)} */
-  tokenProvider = null;
+  tokenProvider = own(this).tokenProvider ?? null;
   /** Goes into each request, for example `{temperature: 0}`. @type {object} */
-  request = {};
+  request = own(this).request ?? {};
   /** Words in place of the widget's own. @type {Partial<Words>} */
-  words = {};
+  words = own(this).words ?? {};
 
   /** @type {Thread | null} */ #thread = null;
   /** @type {Panel | null} */ #panel = null;
@@ -54,6 +58,7 @@ export class HoldlineChat extends HTMLElement {
   }
 
   connectedCallback() {
+    keepProperties(this);
     this.#leave = new AbortController();
     const { signal } = this.#leave;
     addEventListener("storage", (event) => event.key === this.#place && this.#thread?.sync(), { signal });
@@ -183,7 +188,7 @@ export class HoldlineChat extends HTMLElement {
     load("turns.js").then((drawer) => {
       this.#drawer = drawer;
       this.#root.adoptedStyleSheets.push(drawer.answerSheet);
-      this.#panel?.draw();
+      this.#panel?.arrived();
       idle(drawer.rehearse);
     }).catch(() => setTimeout(() => {
       this.#loading = false;

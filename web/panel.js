@@ -119,6 +119,12 @@ export class Panel {
     this.#tellState();
   }
 
+  /** What draws turns is there, and has better words for the banner. */
+  arrived() {
+    if (!this.#banner.hidden) this.#tellState();
+    this.draw();
+  }
+
   /** Draws before long, however many events come until then; while much comes, not more often than it can be read. */
   draw() {
     if (this.#drawing) return;

@@ -23,6 +23,9 @@
  * }} Request
  */
 
+/** A timer with more rings at once. */
+const LONGEST_TIMER_MS = 2 ** 31 - 1;
+
 /** The longest name of a lane, and the characters that it may have. */
 const STREAM_ID = /^[A-Za-z0-9_.-]{1,256}$/;
 
@@ -80,6 +83,20 @@ export function ping(id) {
 /** @param {string} token */
 export function auth(token) {
   return { type: "holdline:auth", token };
+}
+
+/**
+ * Milliseconds that a token is good for, if it says so as JSON Web Tokens do; 0 if not. A difference of two times of one
+ * clock: that of this device may be wrong.
+ * @param {string} token
+ */
+export function lifetimeOf(token) {
+  try {
+    const { iat, exp } = JSON.parse(atob((token.split(".")[1] ?? "").replace(/-/g, "+").replace(/_/g, "/")));
+    return Math.min(Math.max(0, 1_000 * (exp - iat)) || 0, LONGEST_TIMER_MS);
+  } catch {
+    return 0;
+  }
 }
 
 /** 128 random bits. Not `randomUUID`, which browsers give to secure origins alone. */

@@ -54,6 +54,8 @@ const model = fetch("/v1/models", { signal: AbortSignal.timeout(5_000) })
 /** @param {string} text @param {string} named @param {number} repeated */
 async function ask(text, named, repeated = 0) {
   const request = requestFor(text, named);
+  // A reload before the key is known asks again.
+  sessionStorage.setItem(PENDING, JSON.stringify({ again: [text, named, repeated] }));
   const key = await keyFor(request, await model, repeated);
   start({ request, key }, repeated);
 }
@@ -191,8 +193,9 @@ function begin() {
   if (shown && id !== "" && shown.handle.answer.responseId === id) return;
   shown = null;
   if (/^resp_\w+$/.test(id)) return void follow(id);
-  /** @type {Asked | null} */
+  /** @type {Asked & {again?: [string, string, number]} | null} */
   const pending = JSON.parse(sessionStorage.getItem(PENDING) ?? "null");
+  if (pending?.again) return void ask(...pending.again);
   if (pending) return start(pending);
   form.hidden = false;
   result.hidden = true;

@@ -9,7 +9,7 @@
 import { isEnd } from "./answer.js";
 import { HoldlineClient } from "./client.js";
 import { attachPage } from "./page-life.js";
-import { randomId } from "./protocol.js";
+import { lifetimeOf, randomId } from "./protocol.js";
 
 /** @typedef {import("./conversation.js").Turn} Turn */
 /** @typedef {import("./answer-handle.js").AnswerHandle} AnswerHandle */
@@ -28,6 +28,8 @@ import { randomId } from "./protocol.js";
 
 /** A token that was refused is fetched anew, but not more often than this. */
 const TOKEN_PAUSE_MS = 10_000;
+/** At this part of its life a token is replaced. */
+const RENEW = 0.7;
 
 export class Thread extends EventTarget {
   /** @type {Entry[]} */
@@ -41,6 +43,7 @@ export class Thread extends EventTarget {
   /** @type {() => void} */ #detach = () => {};
   #begun = false;
   #tokenAt = -TOKEN_PAUSE_MS;
+  /** Rings before the token ends. @type {any} */ #renewal = 0;
 
   /** @param {Setting} setting */
   constructor(setting) {
@@ -78,6 +81,7 @@ export class Thread extends EventTarget {
   /** Ends the connection; answers go on at the server. */
   end() {
     this.#begun = false;
+    clearTimeout(this.#renewal);
     this.#detach();
     for (const entry of this.entries) entry.handle = null;
     this.#client?.close();
@@ -91,7 +95,7 @@ export class Thread extends EventTarget {
     this.#detach();
     const client = new HoldlineClient(this.setting.url, this.setting.world);
     this.#client = client;
-    if (token) client.authenticate(token);
+    this.#give(client, token);
     if (this.setting.page) this.#detach = attachPage(client, this.setting.page);
     client.addEventListener("state", () => this.#stateChanged(client));
     client.addEventListener("degraded", (event) => {
@@ -110,7 +114,16 @@ export class Thread extends EventTarget {
     this.changed();
     if (client.closed?.code === 4401 && Date.now() - this.#tokenAt > TOKEN_PAUSE_MS) void this.#connect();
     // Tokens grow old: the next loss finds a fresh one.
-    if (client.state === "reconnecting") void this.#token().then((token) => token && client.authenticate(token));
+    if (client.state === "reconnecting") void this.#token().then((token) => this.#give(client, token));
+  }
+
+  /** Gives a token to the server, and a fresh one before it ends. @param {HoldlineClient} client @param {string | null} token */
+  #give(client, token) {
+    if (!token || client !== this.#client) return;
+    clearTimeout(this.#renewal);
+    client.authenticate(token);
+    const lifetime = lifetimeOf(token);
+    if (lifetime > 0) this.#renewal = setTimeout(async () => this.#give(client, await this.#token()), RENEW * lifetime);
   }
 
   async #token() {

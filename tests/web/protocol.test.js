@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 
-import { auth, cancel, closeAdvice, create, parseFrame, ping, resume, socketUrl } from "../../web/protocol.js";
+import { auth, cancel, closeAdvice, create, parseFrame, ping, resume, socketUrl, lifetimeOf } from "../../web/protocol.js";
 
 test("a frame is an event only if it is an object with a type", () => {
   assert.deepEqual(parseFrame('{"type":"x","sequence_number":1}'), { type: "x", sequence_number: 1 });
@@ -47,4 +47,14 @@ test("how long to stay away", () => {
   assert.equal(closeAdvice(4429).afterMs, 5_000);
   assert.equal(closeAdvice(4429, "retry_after_ms=1200").afterMs, 1_200);
   assert.equal(closeAdvice(1013, '{"retry_after_ms": 800}').afterMs, 800);
+});
+
+test("how long a token is good for, as far as it says", () => {
+  const token = (claims) => `e30.${Buffer.from(JSON.stringify(claims)).toString("base64url")}.s`;
+  assert.equal(lifetimeOf(token({ iat: 1_000, exp: 1_060 })), 60_000);
+  assert.equal(lifetimeOf(token({ iat: 1_000, exp: 1_060, name: "ÿÿ>?" })), 60_000);
+  assert.equal(lifetimeOf(token({ iat: 0, exp: 1e12 })), 2 ** 31 - 1);
+  for (const other of ["", "opaque", "a.b.c", token({ exp: 5 }), token({ iat: 9, exp: 5 }), token(null)]) {
+    assert.equal(lifetimeOf(other), 0, other);
+  }
 });

@@ -1,0 +1,137 @@
+"""The token provider against a server that demands tokens: a small one that says what is needed."""
+
+from __future__ import annotations
+
+import base64
+import json
+from dataclasses import dataclass, field
+from typing import Any
+
+from aiohttp import WSMsgType, web
+from playwright.async_api import Page, expect
+
+from server.pages import Pages
+from tests.browser import NewPage, ServeApp, ask, element, ended, in_chromium, writing
+from tests.system import wait_until
+
+pytestmark = in_chromium
+
+
+@dataclass
+class Guarded:
+    """Answers who brings a good token; closes with 4401 who brings another one, or none."""
+
+    good: set[str] = field(default_factory=set)
+    brought: list[str] = field(default_factory=list)
+    sockets: list[web.WebSocketResponse] = field(default_factory=list)
+    asked: int = 0
+    log: list[dict[str, Any]] = field(default_factory=list)
+
+    def app(self) -> web.Application:
+        app = web.Application()
+        Pages().add_to(app)
+        app.router.add_get("/v1/responses", self._socket)
+        return app
+
+    async def _socket(self, request: web.Request) -> web.WebSocketResponse:
+        socket = web.WebSocketResponse()
+        await socket.prepare(request)
+        self.sockets.append(socket)
+        await socket.send_json({"type": "holdline:welcome", "limits": {}})
+        known = False
+        async for message in socket:
+            if message.type != WSMsgType.TEXT:
+                break
+            asked = json.loads(message.data)
+            if asked["type"] == "holdline:auth":
+                self.brought.append(asked["token"])
+                known = asked["token"] in self.good
+            if asked["type"] == "holdline:ping":
+                await socket.send_json({"type": "holdline:pong", "id": asked["id"]})
+            elif not known:
+                await socket.close(code=4401, message=b"the token is not good")
+            elif asked["type"] in {"response.create", "holdline:resume"}:
+                await self._answer(socket, asked)
+        return socket
+
+    async def _answer(self, socket: web.WebSocketResponse, asked: dict[str, Any]) -> None:
+        """The whole of the log for who resumes, its beginning for who asks."""
+        response = {"id": "resp_1", "status": "in_progress", "model": "m"}
+        if asked["type"] == "response.create":
+            self.asked += 1
+            self.log = [
+                {"type": "response.created", "response": response},
+                {"type": "response.output_text.delta", "delta": "Half, ", "item_id": "m_1"},
+            ]
+        else:
+            part = {"type": "output_text", "text": "Half, and whole."}
+            output = [{"type": "message", "id": "m_1", "content": [part]}]
+            end = {**response, "status": "completed", "output": output}
+            self.log.append({"type": "response.completed", "response": end})
+        for number, event in enumerate(self.log):
+            if number > asked.get("starting_after", -1):
+                place = {"output_index": 0, "content_index": 0, "stream_id": asked["stream_id"]}
+                await socket.send_json({**place, "sequence_number": number, **event})
+
+
+def token(number: int, seconds: int) -> str:
+    """A JSON Web Token, as far as a client looks at it."""
+    claims = json.dumps({"iat": 1_000, "exp": 1_000 + seconds, "jti": f"ÿ{number}"})
+    return f"e30.{base64.urlsafe_b64encode(claims.encode()).decode().rstrip('=')}.s"
+
+
+async def visit(url: str, open_page: NewPage, tokens: list[str]) -> Page:
+    """A page whose provider gives these tokens, one after the other."""
+    page = await open_page(f"{url}/docs/empty")
+    await page.evaluate(
+        """tokens => {
+          window.fetched = 0;
+          const chat = document.createElement("holdline-chat");
+          chat.heading = "Set before";
+          chat.tokenProvider = async () => tokens[Math.min(fetched++, tokens.length - 1)];
+          document.body.replaceChildren(chat);
+          return import("/widget.js").then(() => null);
+        }""",
+        tokens,
+    )
+    await expect(page.locator("#title")).to_have_text("Set before")
+    return page
+
+
+async def test_a_token_is_renewed_in_band_before_it_ends(
+    open_page: NewPage, serve_app: ServeApp
+) -> None:
+    tokens = [token(number, 2) for number in range(4)]
+    guarded = Guarded(good=set(tokens))
+    page = await visit(await serve_app(guarded.app()), open_page, tokens)
+    await wait_until(lambda: len(guarded.brought) >= 3)
+    assert tokens[:3] == guarded.brought[:3]
+    assert 1 == len(guarded.sockets)
+    await expect(page.locator("#state")).to_have_attribute("data-state", "open")
+
+
+async def test_a_token_that_has_ended_is_replaced_and_the_answer_goes_on(
+    open_page: NewPage, serve_app: ServeApp
+) -> None:
+    guarded = Guarded(good={"old"})
+    page = await visit(await serve_app(guarded.app()), open_page, ["old", "new"])
+    await ask(page, "go")
+    await writing(page, "Half, ")
+    guarded.good = {"new"}
+    # A token that is refused at once is not fetched again for a while; this one has served.
+    await page.evaluate("() => { const now = Date.now; Date.now = () => now() + 60_000; }")
+    await guarded.sockets[0].close(code=4401, message=b"the token has ended")
+    assert "Half, and whole." == await ended(page)
+    assert ["old", "new"] == guarded.brought
+    assert 1 == guarded.asked
+
+
+async def test_a_token_that_is_no_good_is_not_fetched_over_and_over(
+    open_page: NewPage, serve_app: ServeApp
+) -> None:
+    guarded = Guarded()
+    page = await visit(await serve_app(guarded.app()), open_page, ["bad"])
+    await expect(page.locator("#banner")).to_have_text("The server asks for credentials.")
+    assert 1 == len(guarded.sockets)
+    assert 1 == await page.evaluate("fetched")
+    assert "closed" == await element(page, "chat.state")
