@@ -12,10 +12,13 @@ README = (TESTS.parent / "README.md").read_text()
 def test_every_promise_names_tests_that_exist() -> None:
     promises = re.findall(r"^\| (G\d+) \|.*$", README, re.MULTILINE)
     assert len(promises) >= 14
-    works_with = README.split("\n## Works with\n")[1].split("\n## ")[0]
-    rows = re.findall(r"^\| .*$", works_with, re.MULTILINE)[1:]
-    assert len(rows) >= 8
-    for row in [*re.findall(r"^\| G\d+ \|.*$", README, re.MULTILINE), *rows]:
+    rows = re.findall(r"^\| G\d+ \|.*$", README, re.MULTILINE)
+    for heading, least in (("On a page", 7), ("Works with", 8)):
+        section = README.split(f"\n## {heading}\n")[1].split("\n## ")[0]
+        found = re.findall(r"^\| .*$", section, re.MULTILINE)[1:]
+        assert len(found) >= least, heading
+        rows += found
+    for row in rows:
         named = re.findall(r"`([\w/]+\.py)::(\w+)`", row)
         assert named, row
         for file, test in named:
