@@ -38,6 +38,7 @@ KNOWN: Final[dict[str, str]] = {
     "HOLDLINE_PARTITIONS": "into how many partitions the keys are divided",
     "HOLDLINE_MAX_WAIT_SECONDS": "how long a prompt may wait for a worker",
     "HOLDLINE_MAX_WAITING": "how many prompts may wait in a partition",
+    "HOLDLINE_TENANT_RUNNING": "how many answers of one tenant run at once; 0 is as many as can",
     "HOLDLINE_TOTAL_SECONDS": "how long one call of the model may take",
     "HOLDLINE_FIRST_TOKEN_SECONDS": "how long the model may say nothing at first",
     "HOLDLINE_SILENCE_SECONDS": "how long the model may pause in mid-answer",
@@ -162,6 +163,7 @@ def terms(environ: Mapping[str, str]) -> Terms:
         max_run_ms=milliseconds("HOLDLINE_TOTAL_SECONDS", 900, 0.1, day),
         max_attempts=int(number(environ, "HOLDLINE_MAX_ATTEMPTS", 3, 1, 100)),
         max_waiting=int(number(environ, "HOLDLINE_MAX_WAITING", 10_000, 1, 1_000_000)),
+        tenant_running=int(number(environ, "HOLDLINE_TENANT_RUNNING", 0, 0, 1_000_000)),
         fail_on_worker_death=choice(environ, "HOLDLINE_ON_WORKER_DEATH", "restart", "fail")
         == "fail",
         webhooks=bool(text(environ, "HOLDLINE_WEBHOOK_URL", "")),

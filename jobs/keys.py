@@ -117,19 +117,36 @@ class Partition:
         return f"{self.prefix}key:{_digest(owner, idempotency_key).hex()}"
 
     @property
-    def ring(self) -> str:
-        """List: the owners who have something waiting; the next one to be served is first.
+    def turns(self) -> str:
+        """Sorted set: the tenants who have something waiting, by what they used: the next first.
 
-        This is the ring of the lane ""; that of another one has `|` and the lane behind it.
+        This is that of the lane ""; that of another one has `|` and the lane behind it.
         """
-        return f"{self.prefix}ring"
+        return f"{self.prefix}turns"
+
+    @property
+    def spent(self) -> str:
+        """Sorted set: the accounts of tenants who have nothing waiting; a lane as for `turns`."""
+        return f"{self.prefix}spent"
 
     @property
     def ready_prefix(self) -> str:
-        """Lists, one an owner: the ids that wait in the lane "". In another lane they are at
-        `ready|<lane>|<owner>`.
+        """Lists, one a tenant: the ids that wait in the lane "". In another lane they are at
+        `ready|<lane>|<tenant>`.
         """
         return f"{self.prefix}ready:"
+
+    def tenant(self, tenant: str) -> str:
+        """Hash: what is set for a tenant: its weight and its limits."""
+        return f"{self.prefix}tenant:{tenant}"
+
+    def running(self, tenant: str) -> str:
+        """Sorted set: the running ids of a tenant by the end of their lease, Redis time in ms."""
+        return f"{self.prefix}running:{tenant}"
+
+    def held(self, tenant: str) -> str:
+        """Hash: the lanes in which a tenant waits for one of its own answers to end."""
+        return f"{self.prefix}held:{tenant}"
 
     @property
     def lanes(self) -> str:

@@ -129,9 +129,15 @@ class LogWriter:
                 raise self._refusal(reply)
 
     async def finish(
-        self, status: Status, entries: list[bytes], *, retention_ms: int, bury: bool = False
+        self,
+        status: Status,
+        entries: list[bytes],
+        *,
+        retention_ms: int,
+        bury: bool = False,
+        tokens: int | None = None,
     ) -> None:
-        """Appends the last entries and ends the response.
+        """Appends the last entries and ends the response, which took so many tokens.
 
         Raises: as `append`.
         """
@@ -151,6 +157,7 @@ class LogWriter:
                 status,
                 retention_ms,
                 int(bury),
+                -1 if tokens is None else tokens,
                 *entries,
             ],
         )

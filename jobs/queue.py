@@ -18,6 +18,7 @@ from .errors import (
 )
 from .keys import Partition, model_of, partition_of
 from .log import BELL_BYTES
+from .tokens import input_tokens, output_tokens
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -113,6 +114,7 @@ class Queue:
                 lane,
                 _unstored(job),
                 terms.hook_wait_ms if terms.webhooks else "",
+                input_tokens(job) + output_tokens(job),
                 *map(encode_event, events),
             ],
         )
@@ -205,7 +207,14 @@ class Queue:
         reply = await self._pipe.run(
             "claim",
             [names.lanes, names.claimed(token)],
-            [names.prefix, token, count, self._terms.lease_ms, *rooms],
+            [
+                names.prefix,
+                token,
+                count,
+                self._terms.lease_ms,
+                self._terms.tenant_running,
+                *rooms,
+            ],
         )
         return [_grant(token, row) for row in reply]
 

@@ -71,7 +71,10 @@ class Job:
 
 @dataclass(frozen=True, slots=True)
 class Terms:
-    """The numbers that server and worker must agree on. Times in ms."""
+    """The numbers that server and worker must agree on. Times in ms.
+
+    Those of a tenant hold where its own settings say nothing; 0 is no limit.
+    """
 
     lease_ms: int = 15_000
     retention_ms: int = 3_600_000
@@ -79,6 +82,7 @@ class Terms:
     max_run_ms: int = 900_000
     max_attempts: int = 3
     max_waiting: int = 10_000
+    tenant_running: int = 0
     fail_on_worker_death: bool = False
     partitions: int = 1
     webhooks: bool = False

@@ -26,7 +26,8 @@ def _load(path: Path, shared: str) -> Script:
 
 
 def _load_all() -> dict[str, Script]:
-    shared = (_FOLDER / "_shared.lua").read_text(encoding="utf-8")
+    parts = ("_shared.lua", "_turns.lua")
+    shared = "\n".join((_FOLDER / part).read_text(encoding="utf-8") for part in parts)
     paths = sorted(path for path in _FOLDER.glob("*.lua") if not path.stem.startswith("_"))
     return {path.stem: _load(path, shared) for path in paths}
 

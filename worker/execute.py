@@ -202,6 +202,7 @@ class Execution:
                 await flusher.drain()
                 await self._retry(verdict)
             case Finished():
+                counted = self._usage(job, call, output.size)
                 last = terminal(
                     job,
                     verdict.status,
@@ -209,13 +210,18 @@ class Execution:
                     attempts=self.grant.attempt,
                     timing=self._timing(call),
                     completed_at=int(time.time()),  # only ever shown
-                    usage=self._usage(job, call, output.size),
+                    usage=counted,
                     error=error_of(verdict),
                     incomplete=verdict.reason,
                     model=call.model,
                 )
                 retention_ms = self._means.config.terms.retention_ms
-                await flusher.finish(verdict.status, last, retention_ms=retention_ms)
+                await flusher.finish(
+                    verdict.status,
+                    last,
+                    retention_ms=retention_ms,
+                    tokens=counted["total_tokens"] if counted else None,
+                )
             case _:
                 assert_never(verdict)
 

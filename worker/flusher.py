@@ -155,9 +155,17 @@ class Flusher:
             await self._append_all()
 
     async def finish(
-        self, status: Status, last: Event, *, retention_ms: int, bury: bool = False
+        self,
+        status: Status,
+        last: Event,
+        *,
+        retention_ms: int,
+        bury: bool = False,
+        tokens: int | None = None,
     ) -> None:
         """All that was added is in the log, then `last`, and the response has ended.
+
+        `tokens` is what it took, where that is known.
 
         Raises: as `drain`.
         """
@@ -168,7 +176,9 @@ class Flusher:
 
             async def end() -> bool:
                 rest = self._entries[self._sent :]
-                await self._writer.finish(status, rest, retention_ms=retention_ms, bury=bury)
+                await self._writer.finish(
+                    status, rest, retention_ms=retention_ms, bury=bury, tokens=tokens
+                )
                 return True
 
             ended = None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-CHARACTERS_A_TOKEN = 4  # of English text; other languages and code have fewer
+from jobs.tokens import CHARACTERS_A_TOKEN
 
 
 def counted(counts: dict[str, Any]) -> dict[str, Any]:

@@ -1,7 +1,8 @@
--- Put in front of every script by jobs/scripts.py, after the script's first line.
+-- Put in front of every script by jobs/scripts.py, after the script's first line; _turns.lua follows.
 -- `prefix` is "holdline:{p}:"; each key below shares the slot of the script's KEYS.
 
 local STRUCTURE_TTL = 30 * 24 * 3600 * 1000 -- of what is shared by jobs: no key lives for ever
+local TENANT_TTL = 400 * 24 * 3600 * 1000 -- of its settings, since they were last set or used
 local WAKE_BOUND = 64
 local DEAD_BOUND = 1000
 local PROMOTE_BOUND = 100 -- retries that become due in one claim
@@ -19,82 +20,17 @@ end
 
 -- A lane is a tier and a model: "p:", "d:" or "f:" (priority, default, flex) and the model's name.
 -- "" is the default tier where models are not told apart, and all that an older program knows.
--- Each lane has a ring of the owners who wait in it, and a list for each of them.
-local function ring_of(prefix, lane) return prefix .. (lane == '' and 'ring' or 'ring|' .. lane) end
-local function ready_of(prefix, lane, owner)
-  return prefix .. (lane == '' and 'ready:' or 'ready|' .. lane .. '|') .. owner
+-- Each lane has the accounts of the tenants who wait in it, and a list for each of them.
+local function of_lane(prefix, name, lane) return prefix .. (lane == '' and name or name .. '|' .. lane) end
+local function ready_of(prefix, lane, tenant)
+  return prefix .. (lane == '' and 'ready:' or 'ready|' .. lane .. '|') .. tenant
 end
 local function rank_of(lane) return ({ p = 1, f = 3 })[string.sub(lane, 1, 1)] or 2 end
 local function model_of(lane) return string.sub(lane, 3) end
 
--- Makes an owner the last one to be served in a lane. A list that was emptied is a new one: its TTL is set again.
-local function join_ring(prefix, lane, owner)
-  local ring, lanes = ring_of(prefix, lane), prefix .. 'lanes'
-  redis.call('RPUSH', ring, owner)
-  redis.call('PEXPIRE', ring, STRUCTURE_TTL)
-  if not redis.call('LPOS', lanes, lane) then redis.call('RPUSH', lanes, lane) end
-  redis.call('PEXPIRE', lanes, STRUCTURE_TTL)
-end
-
--- Puts an id into its owner's ready list, and the owner into the ring when the list was empty.
--- Numbers in a list ascend, so a place is a difference and a lost id is one that was overtaken.
-local function enqueue(prefix, owner, id, front)
-  local lane, numbers = redis.call('HGET', prefix .. 'job:' .. id, 'lane') or '', prefix .. 'numbers'
-  local ready = ready_of(prefix, lane, owner)
-  local head = front and redis.call('LINDEX', ready, 0)
-  local first = head and redis.call('HGET', prefix .. 'job:' .. head, 'number')
-  while head and not first do -- deleted meanwhile: without a number it would break the order
-    redis.call('LPOP', ready)
-    head = redis.call('LINDEX', ready, 0)
-    first = head and redis.call('HGET', prefix .. 'job:' .. head, 'number')
-  end
-  local number
-  if first then
-    number = first - 1
-    redis.call('LPUSH', ready, id)
-  else
-    number = redis.call('HINCRBY', numbers, lane == '' and owner or lane .. '|' .. owner, 1)
-    redis.call('RPUSH', ready, id)
-  end
-  redis.call('HSET', prefix .. 'job:' .. id, 'number', number)
-  redis.call('PEXPIRE', ready, STRUCTURE_TTL)
-  redis.call('PEXPIRE', numbers, STRUCTURE_TTL)
-  if not redis.call('LPOS', ring_of(prefix, lane), owner) then join_ring(prefix, lane, owner) end
-  if redis.call('LLEN', prefix .. 'wake') < WAKE_BOUND then
-    redis.call('RPUSH', prefix .. 'wake', '1')
-    redis.call('PEXPIRE', prefix .. 'wake', STRUCTURE_TTL)
-  end
-  return number
-end
-
-local function lease(prefix, id, till)
-  redis.call('ZADD', prefix .. 'leases', till, id)
-  redis.call('PEXPIRE', prefix .. 'leases', STRUCTURE_TTL)
-end
-
--- Forgets an id that no longer waits or runs.
-local function close(prefix, id)
-  redis.call('ZREM', prefix .. 'leases', id)
-  redis.call('ZREM', prefix .. 'delayed', id)
-  redis.call('ZREM', prefix .. 'open', id)
-end
-
 -- Tells live followers that the response waits again; one who comes later reads it from the job.
 local function ring_queued(bell, number, delay, reason)
   redis.call('PUBLISH', bell, cmsgpack.pack({ 'queued', number, delay, reason }))
-end
-
--- Moves up to `limit` retries that are due to the front of their owners' lists; answers how many.
-local function promote(prefix, time, limit)
-  local due = redis.call('ZRANGEBYSCORE', prefix .. 'delayed', '-inf', time, 'LIMIT', 0, limit)
-  for _, id in ipairs(due) do
-    redis.call('ZREM', prefix .. 'delayed', id)
-    local f = redis.call('HMGET', prefix .. 'job:' .. id, 'status', 'owner', 'reason')
-    if f[1] == 'queued' then
-      ring_queued(prefix .. 'bell:' .. id, enqueue(prefix, f[2], id, true), 0, f[3] or '')
-    end
-  end
-  return #due
 end
 
 -- Counts what became of webhooks: "~sent", "~dead", "~seen", "~dropped" in `numbers`.

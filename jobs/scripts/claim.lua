@@ -1,8 +1,10 @@
 #!lua
 -- Hands out up to `count` waiting jobs, each under a lease. The higher tier comes first; in a tier
--- models take turns, and for a model owners do. Who has waited long is overtaken a few times only.
+-- models take turns, and for a model the tenant that used least. Who has waited long is overtaken a few
+-- times only. A tenant of which as many run as may is taken out of the line until one of them ends.
 -- KEYS  lanes, claimed:<token>
--- ARGV  prefix, token, count, lease ms, (model, how many more of it)...; others as many as there are
+-- ARGV  prefix, token, count, lease ms, answers of a tenant that run at once where its settings say
+--       nothing (0: any number), (model, how many more of it)...; others as many as there are
 -- Returns {grant...}; a grant is {id, job, attempt, strikes, cancel, reason, waited ms, log length, lane}
 -- May be repeated: the same token is handed the same jobs while it still holds them.
 local prefix, token, count, time = ARGV[1], ARGV[2], tonumber(ARGV[3]), now()
@@ -24,18 +26,25 @@ end
 promote(prefix, time, PROMOTE_BOUND)
 
 local room = {}
-for index = 5, #ARGV, 2 do room[ARGV[index]] = tonumber(ARGV[index + 1]) end
+for index = 6, #ARGV, 2 do room[ARGV[index]] = tonumber(ARGV[index + 1]) end
 
--- Lanes in the order of their turns. An older program fills "" and does not say so.
+-- Lanes in the order of their turns.
 local lanes = redis.call('LRANGE', KEYS[1], 0, -1)
-if redis.call('EXISTS', prefix .. 'ring') == 1 and not redis.call('LPOS', KEYS[1], '') then
+if redis.call('EXISTS', turns_of(prefix, '')) + redis.call('EXISTS', prefix .. 'ring') > 0
+  and not redis.call('LPOS', KEYS[1], '') then
   lanes[#lanes + 1] = ''
+end
+-- An older program keeps who waits in a list, `ring`.
+for _, lane in ipairs(lanes) do
+  for _, tenant in ipairs(redis.call('LPOP', of_lane(prefix, 'ring', lane), 100) or {}) do
+    await_turn(prefix, lane, tenant)
+  end
 end
 
 -- When the next one of a lane was submitted.
 local function since(lane)
-  local owner = redis.call('LINDEX', ring_of(prefix, lane), 0)
-  local id = owner and redis.call('LINDEX', ready_of(prefix, lane, owner), 0)
+  local tenant = redis.call('ZRANGE', turns_of(prefix, lane), 0, 0)[1]
+  local id = tenant and redis.call('LINDEX', ready_of(prefix, lane, tenant), 0)
   local job = prefix .. 'job:' .. (id or '')
   return tonumber(redis.call('TYPE', job).ok == 'hash' and redis.call('HGET', job, 'submitted') or time)
 end
@@ -63,35 +72,48 @@ local function choose()
   return oldest
 end
 
+local most = {}
+local function full(tenant)
+  most[tenant] = most[tenant] or tonumber(redis.call('HGET', prefix .. 'tenant:' .. tenant, 'running') or ARGV[5])
+  return most[tenant] > 0 and count_running(prefix, tenant, time) >= most[tenant]
+end
+
 local grants, ids, moved = {}, {}, false
-for _ = 1, count + 100 do -- a bound on stale entries looked at in one call
+for _ = 1, count + 100 do -- a bound on stale entries and on tenants held back in one call
   local index = #grants < count and choose()
   if not index then break end
   local lane = table.remove(lanes, index)
-  local ring = ring_of(prefix, lane)
-  local owner = redis.call('LPOP', ring)
-  local ready = ready_of(prefix, lane, owner or '')
-  local id = owner and redis.call('LPOP', ready)
-  if owner and redis.call('LLEN', ready) > 0 then
-    redis.call('RPUSH', ring, owner)
-    redis.call('PEXPIRE', ring, STRUCTURE_TTL)
-  end
-  if redis.call('EXISTS', ring) == 1 then lanes[#lanes + 1] = lane end
+  local turns = turns_of(prefix, lane)
+  local next = redis.call('ZRANGE', turns, 0, 0, 'WITHSCORES')
+  local tenant, account = next[1], tonumber(next[2])
   moved = true
-  if id then
-    local job = prefix .. 'job:' .. id
-    if #id ~= ID_LENGTH or not string.find(id, '^resp_%x+$') or (redis.call('EXISTS', job) == 1 and redis.call('TYPE', job).ok ~= 'hash') then
+  if tenant and full(tenant) then
+    hold(prefix, lane, tenant, account)
+  elseif tenant then
+    local id = redis.call('LPOP', ready_of(prefix, lane, tenant))
+    local job = prefix .. 'job:' .. (id or '')
+    local kind = redis.call('TYPE', job).ok
+    local tokens = 1 -- what is not worth a grant is worth a turn: it must not hold up the others
+    local granted = false
+    if id and (#id ~= ID_LENGTH or not string.find(id, '^resp_%x+$') or (kind ~= 'none' and kind ~= 'hash')) then
       bury(prefix, id) -- nobody of ours wrote this
-    elseif redis.call('HGET', job, 'status') == 'queued' and not redis.call('ZSCORE', prefix .. 'delayed', id) then
-      redis.call('HSET', job, 'status', 'running', 'claim', token)
+    elseif id and kind == 'hash' and redis.call('HGET', job, 'status') == 'queued'
+      and not redis.call('ZSCORE', prefix .. 'delayed', id) then
+      granted = true
+      tokens = math.max(1, tonumber(redis.call('HGET', job, 'tokens') or USUAL_TOKENS))
+    end -- else a second entry of a job that runs or has ended: the hash decides, the entry goes
+    local turn = charge(prefix, lane, tenant, account, tokens)
+    if granted then
+      redis.call('HSET', job, 'status', 'running', 'claim', token, 'charged', tokens, 'turn', turn)
       redis.call('HINCRBY', job, 'attempt', 1)
       lease(prefix, id, time + ARGV[4])
       grants[#grants + 1] = grant(prefix, id, time)
       ids[#ids + 1] = id
       local model = model_of(lane)
       if room[model] then room[model] = room[model] - 1 end
-    end -- else a second entry of a job that runs or has ended: the hash decides, the entry goes
+    end
   end
+  if redis.call('EXISTS', turns) == 1 then lanes[#lanes + 1] = lane end
 end
 
 if moved then

@@ -7,8 +7,8 @@
 local existed = redis.call('EXISTS', KEYS[1])
 local key = redis.call('HGET', KEYS[1], 'unstored')
 if key and key ~= '' then redis.call('DEL', key) end
-redis.call('DEL', KEYS[1], KEYS[2])
 close(ARGV[1], ARGV[2])
+redis.call('DEL', KEYS[1], KEYS[2])
 redis.call('PUBLISH', KEYS[4], ARGV[2])
 redis.call('PUBLISH', KEYS[3], cmsgpack.pack({ 'gone' }))
 return existed

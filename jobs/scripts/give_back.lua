@@ -11,6 +11,6 @@ if f[2] == 'was ' .. claim then return { 'ok' } end
 if f[1] ~= 'running' or f[2] ~= claim then return { 'fenced' } end
 
 redis.call('HSET', KEYS[1], 'status', 'queued', 'claim', 'was ' .. claim, 'reason', ARGV[4])
-redis.call('ZREM', prefix .. 'leases', id)
+unlease(prefix, id)
 ring_queued(KEYS[2], enqueue(prefix, f[3], id, true), 0, ARGV[4])
 return { 'ok' }

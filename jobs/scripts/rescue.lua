@@ -31,7 +31,7 @@ for _, id in ipairs(due(KEYS[1])) do
   local job = prefix .. 'job:' .. id
   local f = redis.call('HMGET', job, 'status', 'owner', 'cancel', 'fail_on_death', 'ending')
   if f[1] ~= 'running' then
-    redis.call('ZREM', KEYS[1], id)
+    unlease(prefix, id)
   elseif f[5] then
     take(id, f[5])
   elseif f[3] then
@@ -40,7 +40,7 @@ for _, id in ipairs(due(KEYS[1])) do
     take(id, 'worker_lost')
   else
     redis.call('HSET', job, 'status', 'queued', 'claim', '', 'reason', 'worker_lost')
-    redis.call('ZREM', KEYS[1], id)
+    unlease(prefix, id)
     ring_queued(prefix .. 'bell:' .. id, requeue(id, f[2], true), 0, 'worker_lost')
   end
 end
@@ -48,7 +48,8 @@ end
 for _, id in ipairs(due(KEYS[3])) do
   local f = redis.call('HMGET', prefix .. 'job:' .. id, 'status', 'owner', 'until', 'number', 'lane')
   local lane = f[5] or ''
-  local ready = ready_of(prefix, lane, f[2] or '')
+  local tenant = tenant_of(f[2] or '')
+  local ready = ready_of(prefix, lane, tenant)
   redis.call('ZADD', KEYS[3], time + ARGV[5], id)
   if not f[1] or (f[1] ~= 'queued' and f[1] ~= 'running') then
     redis.call('ZREM', KEYS[3], id)
@@ -63,9 +64,10 @@ for _, id in ipairs(due(KEYS[3])) do
     local overtaken = not first or tonumber(f[4] or 0) < first
     if overtaken and not redis.call('LPOS', ready, id) then
       requeue(id, f[2], true)
-    elseif not redis.call('LPOS', ring_of(prefix, lane), f[2]) or not redis.call('LPOS', prefix .. 'lanes', lane) then
-      redis.call('LREM', ring_of(prefix, lane), 0, f[2])
-      join_ring(prefix, lane, f[2])
+    else
+      -- Held back, and nothing runs whose end would release it: that end was lost.
+      if count_running(prefix, tenant, time) == 0 then release(prefix, tenant) end
+      await_turn(prefix, lane, tenant)
     end
   end
 end

@@ -12,7 +12,7 @@ if f[1] ~= 'running' or f[2] ~= claim then return { 'fenced' } end
 
 redis.call('HSET', KEYS[1], 'status', 'queued', 'claim', 'was ' .. claim, 'reason', ARGV[5])
 redis.call('HINCRBY', KEYS[1], 'strikes', 1)
-redis.call('ZREM', prefix .. 'leases', id)
+unlease(prefix, id)
 -- One that is to be cancelled is claimed at once, to be ended.
 local delay = f[3] and 0 or tonumber(ARGV[4])
 redis.call('ZADD', prefix .. 'delayed', now() + delay, id)

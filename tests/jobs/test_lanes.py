@@ -133,7 +133,7 @@ async def test_what_comes_back_waits_in_its_lane(pipe: Pipe, queue: Queue) -> No
     assert [] == await next_ids(queue, 9, m=0)
     assert set(ids[:3]) == set(await next_ids(queue, 9))
     lost = await waits(queue, "flex", "m")
-    await pipe.call("DEL", "holdline:{0}:ready|f:m|a", "holdline:{0}:ring|f:m", NAMES.lanes)
+    await pipe.call("DEL", "holdline:{0}:ready|f:m|a", "holdline:{0}:turns|f:m", NAMES.lanes)
     await inspect_now(pipe, lost)
     await queue.rescue(0, token())
     assert [lost] == await next_ids(queue, 9)

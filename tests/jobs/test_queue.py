@@ -571,7 +571,7 @@ async def test_a_job_that_waits_is_not_queued_twice_by_being_inspected(
     assert 3 == await pipe.call("LLEN", NAMES.ready_prefix + "public")
 
 
-@pytest.mark.parametrize("key", [NAMES.ring, NAMES.lanes, NAMES.leases, NAMES.wake, NAMES.numbers])
+@pytest.mark.parametrize("key", [NAMES.turns, NAMES.lanes, NAMES.leases, NAMES.wake, NAMES.numbers])
 async def test_a_lost_key_of_the_queue_loses_no_job_and_comes_back_with_a_ttl(
     pipe: Pipe, queue: Queue, key: str
 ) -> None:

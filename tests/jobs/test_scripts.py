@@ -25,6 +25,7 @@ from jobs.pipe import Argument, Pipe
 from jobs.queue import Queue
 from jobs.record import Job, Status
 from jobs.scripts import SCRIPTS
+from jobs.tenants import Tenants
 from tests.jobs.dump import Dump, dump
 from tests.jobs.given import (
     NAMES,
@@ -41,6 +42,7 @@ from tests.jobs.given import (
 from tests.jobs.proxy import Proxy
 
 MAX_ATTEMPTS = 3
+MOST_RUNNING = 2
 HOUR = 3_600_000
 RUNNING, QUEUED = "running", "queued"
 ENDS = ["completed", "incomplete", "failed", "cancelled"]
@@ -102,8 +104,9 @@ class Model:
         return [b"accepted"]
 
     def claim(self, token: str, count: int, room: dict[str, int], granted: list[str]) -> None:
-        """Checks what was granted: the higher tier first, and no more of a model than there is
-        room for. Which owner comes first is not the model's business.
+        """Checks what was granted: the higher tier first, no more of a model than there is room
+        for, and no more of an owner than may run. Which owner comes first is not the model's
+        business.
         """
         if token in self.tokens:
             held = [id_ for id_ in self.tokens[token] if self._holds(id_, token)]
@@ -115,19 +118,23 @@ class Model:
         free = [id_ for id_, one in self.all.items() if one.status == QUEUED and not one.delayed]
         room = dict(room)
         for id_ in granted:
-            fit = [one for one in free if room.get(model_of(self.all[one].lane), 1) > 0]
+            fit = [one for one in free if self._fits(one, room)]
             assert id_ in fit
             assert rank(self.all[id_].lane) == min(rank(self.all[one].lane) for one in fit)
             free.remove(id_)
-            if (model := model_of(self.all[id_].lane)) in room:
-                room[model] -= 1
-        left = [one for one in free if room.get(model_of(self.all[one].lane), 1) > 0]
-        assert len(granted) == count or (len(granted) < count and not left)
-        for id_ in granted:
             self.all[id_].run(token)
             self.all[id_].attempt += 1
+            if (model := model_of(self.all[id_].lane)) in room:
+                room[model] -= 1
+        left = [one for one in free if self._fits(one, room)]
+        assert len(granted) == count or (len(granted) < count and not left)
         if granted:
             self.tokens[token] = granted
+
+    def _fits(self, id_: str, room: dict[str, int]) -> bool:
+        owner = self.all[id_].owner
+        running = sum(one.owner == owner and one.status == RUNNING for one in self.all.values())
+        return running < MOST_RUNNING and room.get(model_of(self.all[id_].lane), 1) > 0
 
     def append(self, id_: str, claim: str, expected: int, frames: list[bytes]) -> list[Any]:
         one = self.all.get(id_)
@@ -286,7 +293,7 @@ class Both:
             names = [NAMES.job(id_), NAMES.log(id_)]
             names.append(NAMES.idempotency("all", key) if key else names[0])
             before = id_ in self.model.all
-            terms: list[Argument] = [HOUR, HOUR, HOUR, 1000, int(fails), lane, 0, "0"]
+            terms: list[Argument] = [HOUR, HOUR, HOUR, 1000, int(fails), lane, 0, "0", 9]
             args: list[Argument] = [NAMES.prefix, id_, owner, b"job", body if key else "", *terms]
             reply = await self.pipe.run("submit", names, [*args, b"created " + id_.encode()])
             expected = self.model.submit(id_, owner, key, body, fails, lane)
@@ -299,7 +306,7 @@ class Both:
     def claim(self, token: str, count: int, **room: int) -> Call:
         async def call() -> None:
             flat = [part for pair in room.items() for part in pair]
-            args: list[Argument] = [NAMES.prefix, token, count, HOUR, *flat]
+            args: list[Argument] = [NAMES.prefix, token, count, HOUR, MOST_RUNNING, *flat]
             rows = await self.pipe.run("claim", [NAMES.lanes, NAMES.claimed(token)], args)
             granted = [row[0].decode() for row in rows]
             self.model.claim(token, count, room, granted)
@@ -338,6 +345,7 @@ class Both:
                 status,
                 HOUR,
                 0,
+                len(frames),
                 *frames,
             ]
             reply = await self.pipe.run("finish", names, args)
@@ -433,7 +441,9 @@ class Both:
 
     async def drain(self) -> None:
         """Every response that was accepted can still be brought to an end."""
-        for round_ in range(4 + MAX_ATTEMPTS):
+        for round_ in range(4 + MAX_ATTEMPTS + len(self.ids)):
+            if round_ and all(one.status in ENDS for one in self.model.all.values()):
+                break
             for id_ in self.ids:
                 await self.time_passes(id_)
             await self.again(self.rescue(f"last-rescue-{round_}"))
@@ -542,6 +552,7 @@ class Situation:
 def situations() -> list[Situation]:
     job: Job = a_job()
     running: Job = a_job("other")
+    several = [a_job("held"), a_job("held")]
 
     async def waiting(pipe: Pipe) -> None:
         queue = Queue(pipe, HOOKED)
@@ -570,6 +581,12 @@ def situations() -> list[Situation]:
         await Queue(pipe, TERMS).prepare(
             new, [ending(new)], idempotency_key="key", fingerprint="body"
         )
+
+    async def held(pipe: Pipe) -> None:
+        queue = Queue(pipe, replace(TERMS, tenant_running=1))
+        for one, claim in zip(several, ("mine", "next"), strict=True):
+            await queue.submit(one, opening(one))
+            await queue.claim(0, claim, 1)
 
     def writer(pipe: Pipe) -> LogWriter:
         return LogWriter(pipe, running.id, "mine", 2)
@@ -617,6 +634,7 @@ def situations() -> list[Situation]:
         Situation("delete", waiting, lambda pipe: Queue(pipe, TERMS).delete(job.id)),
         Situation("hook_claim", due, lambda pipe: Hooks(pipe).claim(0, "courier", 5, HOUR)),
         Situation("hook_settle", sending, lambda pipe: Hooks(pipe).settle(running.id, "courier")),
+        Situation("tenant", held, lambda pipe: Tenants(pipe, 1).set("held", {"running": "5"})),
         Situation("read", waiting, lambda pipe: read(pipe, job.id, 0)),
         Situation("places", waiting, lambda pipe: Queue(pipe, TERMS).places(0, [("", "public")])),
     ]

@@ -195,7 +195,8 @@ def test_every_script_and_every_key_is_documented() -> None:
         *(names.job("x"), names.log("x"), names.bell("x"), names.idempotency("x", "y")),
         *(
             names.ready_prefix,
-            names.ring,
+            names.turns,
+            names.spent,
             names.lanes,
             names.wake,
             names.leases,
@@ -204,6 +205,7 @@ def test_every_script_and_every_key_is_documented() -> None:
         ),
         *(names.dead, names.numbers, names.cancels, names.epoch, names.claimed("x")),
         *(names.hook("x"), names.hooks),
+        *(names.tenant("x"), names.running("x"), names.held("x")),
         names.probe("x"),
     ]
     public = [name for name in dir(names) if not name.startswith("_")]

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Callable
 from typing import TypeAlias
 
 import pytest
 
+from jobs.bell import Bell
+from jobs.connect import Redis
+from jobs.keys import Partition
 from jobs.pipe import Pipe
 from jobs.queue import Queue
 from tests.fake_model import FakeModel
@@ -15,6 +19,8 @@ from tests.worker.desk import Desk, configured
 from worker.means import Means
 from worker.models import Models
 from worker.outcome import Policy
+from worker.rescue import Rescue
+from worker.worker import Worker
 
 MakeDesk: TypeAlias = Callable[..., contextlib.AbstractAsyncContextManager[Desk]]
 
@@ -43,3 +49,40 @@ def make_desk(pipe: Pipe, redis_url: str, model: FakeModel) -> MakeDesk:
 async def desk(make_desk: MakeDesk) -> AsyncIterator[Desk]:
     async with make_desk() as desk:
         yield desk
+
+
+class Running:
+    """A worker in this process."""
+
+    def __init__(self, worker: Worker, quiet: asyncio.Event, stop: asyncio.Event) -> None:
+        self.worker = worker
+        self.quiet = quiet
+        self.stop = stop
+        self.task: asyncio.Task[None] | None = None
+
+
+Work: TypeAlias = Callable[[Desk], contextlib.AbstractAsyncContextManager[Running]]
+
+
+@pytest.fixture
+def work(redis: Redis) -> Work:
+    @contextlib.asynccontextmanager
+    async def work(desk: Desk) -> AsyncIterator[Running]:
+        means: Means = desk.means
+        quiet, stop = asyncio.Event(), asyncio.Event()
+        bell = Bell(
+            redis,
+            probe=Partition(0).probe("test"),
+            publish=lambda channel, message: means.pipe.call("PUBLISH", channel, message),
+        )
+        async with Pipe(redis, deadline=4) as waiting, bell, Rescue(means) as rescue:
+            running = Running(Worker(means, waiting, bell, rescue, quiet, stop), quiet, stop)
+            running.task = asyncio.create_task(running.worker.run())
+            try:
+                yield running
+            finally:
+                quiet.set()
+                stop.set()
+                await running.task
+
+    return work

@@ -7,61 +7,17 @@ import contextlib
 import json
 import signal
 import time
-from collections.abc import AsyncIterator, Callable
-from typing import TypeAlias
 
 import pytest
 
-from jobs.bell import Bell
-from jobs.connect import Redis
 from jobs.events import RESTARTED
 from jobs.keys import Partition
 from jobs.pipe import Pipe
 from jobs.record import Status
 from tests.fake_model import FakeModel
 from tests.system import System, wait_until
-from tests.worker.conftest import MakeDesk
+from tests.worker.conftest import MakeDesk, Work
 from tests.worker.desk import Desk, response, said
-from worker.means import Means
-from worker.rescue import Rescue
-from worker.worker import Worker
-
-
-class Running:
-    """A worker in this process."""
-
-    def __init__(self, worker: Worker, quiet: asyncio.Event, stop: asyncio.Event) -> None:
-        self.worker = worker
-        self.quiet = quiet
-        self.stop = stop
-        self.task: asyncio.Task[None] | None = None
-
-
-Work: TypeAlias = Callable[[Desk], contextlib.AbstractAsyncContextManager[Running]]
-
-
-@pytest.fixture
-def work(redis: Redis) -> Work:
-    @contextlib.asynccontextmanager
-    async def work(desk: Desk) -> AsyncIterator[Running]:
-        means: Means = desk.means
-        quiet, stop = asyncio.Event(), asyncio.Event()
-        bell = Bell(
-            redis,
-            probe=Partition(0).probe("test"),
-            publish=lambda channel, message: means.pipe.call("PUBLISH", channel, message),
-        )
-        async with Pipe(redis, deadline=4) as waiting, bell, Rescue(means) as rescue:
-            running = Running(Worker(means, waiting, bell, rescue, quiet, stop), quiet, stop)
-            running.task = asyncio.create_task(running.worker.run())
-            try:
-                yield running
-            finally:
-                quiet.set()
-                stop.set()
-                await running.task
-
-    return work
 
 
 async def test_what_is_submitted_is_answered(desk: Desk, work: Work) -> None:
@@ -195,7 +151,7 @@ async def test_a_prompt_that_waited_too_long_is_told_so(make_desk: MakeDesk, wor
 
 async def test_an_alien_entry_stops_nobody(desk: Desk, work: Work, pipe: Pipe) -> None:
     names = Partition(0)
-    await pipe.call("RPUSH", names.ring, "me")
+    await pipe.call("ZADD", names.turns, 0, "me")
     await pipe.call("RPUSH", f"{names.ready_prefix}me", "garbage")
     async with work(desk):
         assert Status.COMPLETED is (await desk.ended(await desk.submit("mode=ok"))).status

@@ -76,7 +76,7 @@ class Store:
                 "open": await pipe.call("ZRANGE", NAMES.open, 0, -1),
                 "delayed": await pipe.call("ZRANGE", NAMES.delayed, 0, -1),
                 "waiting": await pipe.call("KEYS", f"{NAMES.ready_prefix}*"),
-                "ring": await pipe.call("LRANGE", NAMES.ring, 0, -1),
+                "turns": await pipe.call("ZRANGE", NAMES.turns, 0, -1),
                 "without TTL": await keys_without_ttl(pipe),
             }
         return {name: value for name, value in found.items() if value}

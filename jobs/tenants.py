@@ -1,0 +1,105 @@
+"""What is set for a tenant: its weight and its limits, changed while everything runs.
+
+A tenant is whose answers share one account: see `docs/operating.md`. Its settings are in Redis, in
+each partition, where the scripts read them; what they do not say is the setting of the process.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+from .errors import HoldlineError
+from .keys import Partition
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from .pipe import Argument, Pipe
+
+
+class WrongSetting(HoldlineError):
+    """A setting of a tenant that does not exist, or a value that it cannot have."""
+
+
+@dataclass(frozen=True, slots=True)
+class Field:
+    """One setting: what it may be, and what it means."""
+
+    least: float
+    most: float
+    whole: bool
+    what: str
+
+
+FIELDS: Final[dict[str, Field]] = {
+    "weight": Field(0.01, 100, False, "its share of the queue; 1 if not set"),
+    "running": Field(0, 1_000_000, True, "answers that run at once; 0: as many as can"),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """How a tenant stands in one partition."""
+
+    running: int
+    held: bool
+
+
+class Tenants:
+    """The settings of all tenants. Raises everywhere: RedisTrouble."""
+
+    def __init__(self, pipe: Pipe, partitions: int) -> None:
+        self._pipe = pipe
+        self._partitions = [Partition(number) for number in range(partitions)]
+
+    async def get(self, tenant: str) -> dict[str, str]:
+        """What is set, by field."""
+        flat = await self._pipe.call("HGETALL", self._partitions[0].tenant(tenant))
+        return _pairs(flat)
+
+    async def set(self, tenant: str, values: Mapping[str, str]) -> dict[str, str]:
+        """Sets these fields, "" for the default; what is set then. Raises: WrongSetting."""
+        wanted = {name: checked(name, value) for name, value in values.items()}
+        flat: list[Argument] = [part for pair in wanted.items() for part in pair]
+        found = {}
+        for names in self._partitions:
+            args: list[Argument] = [names.prefix, tenant, *flat]
+            found = _pairs(await self._pipe.run("tenant", [names.tenant(tenant)], args))
+        return found
+
+    async def clear(self, tenant: str) -> None:
+        """Back to the defaults."""
+        await self.set(tenant, dict.fromkeys(FIELDS, ""))
+
+    async def standing(self, tenant: str) -> Standing:
+        """How many of its answers run, and whether others wait for them."""
+        running, held = 0, False
+        for names in self._partitions:
+            running += await self._pipe.call("ZCARD", names.running(tenant))
+            held = held or bool(await self._pipe.call("EXISTS", names.held(tenant)))
+        return Standing(running, held)
+
+
+def checked(name: str, value: str) -> str:
+    """The value as it is kept. Raises: WrongSetting."""
+    field = FIELDS.get(name)
+    if field is None:
+        raise WrongSetting(f"{name} is not a setting of a tenant; known: {', '.join(FIELDS)}")
+    if value == "":
+        return ""
+    try:
+        number = float(value)
+    except ValueError:
+        raise WrongSetting(f"{name} must be a number, not {value!r}") from None
+    if not field.least <= number <= field.most:
+        raise WrongSetting(f"{name} must be from {field.least:g} to {field.most:g}, not {value}")
+    if field.whole and number != int(number):
+        raise WrongSetting(f"{name} must be a whole number, not {value}")
+    return str(int(number)) if field.whole else repr(number)
+
+
+def _pairs(flat: list[bytes]) -> dict[str, str]:
+    return {
+        name.decode(): value.decode() for name, value in zip(flat[::2], flat[1::2], strict=True)
+    }

@@ -1,0 +1,64 @@
+"""An experiment: one tenant's 10 000 waiting prompts against another's one, on a real Redis.
+
+Time is discrete: a step ends one running answer and fills its slot again. What is measured is how
+many answers end between the submit of the one and its claim; it may be no more than were running.
+Run it with `-s` to read the figures.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections import deque
+
+import pytest
+
+from jobs.codec import decode_job
+from jobs.log import LogWriter
+from jobs.pipe import Pipe
+from jobs.queue import Grant, Queue
+from jobs.record import Status
+from tests.jobs.given import TERMS, end_entry, submitted, token
+
+FLOOD = 10_000
+SLOTS = 20
+ROUNDS = 25
+
+
+async def end(pipe: Pipe, grant: Grant, tokens: int) -> None:
+    writer = LogWriter(pipe, grant.response_id, grant.claim, 2)
+    last = end_entry(decode_job(grant.job))
+    await writer.finish(Status.COMPLETED, [last], retention_ms=60_000, tokens=tokens)
+
+
+@pytest.mark.timeout(120)
+async def test_ten_thousand_of_one_tenant_delay_one_of_another_by_what_runs_already(
+    pipe: Pipe,
+) -> None:
+    queue, dice = Queue(pipe, TERMS), random.Random(4)
+    for _ in range(FLOOD // 500):
+        await asyncio.gather(*(submitted(queue, "flood") for _ in range(500)))
+    running = deque(await queue.claim(0, token(), SLOTS))
+    assert SLOTS == len(running)
+    waits: list[int] = []
+    for _ in range(ROUNDS):
+        patient = await submitted(queue, "patient")
+        waited = 0
+        while patient.id not in {grant.response_id for grant in running}:
+            running.rotate(dice.randrange(SLOTS))
+            ended = running.popleft()
+            flood = decode_job(ended.job).owner == "flood"
+            await end(pipe, ended, dice.choice([20, 500, 8000]) if flood else 20)
+            running += await queue.claim(0, token(), SLOTS - len(running))
+            waited += 1
+            assert waited <= SLOTS, f"{waited} answers ended, and it still waits"
+        waits.append(waited)
+    left = await pipe.call("LLEN", "holdline:{0}:ready:flood")
+    print(
+        f"\n{FLOOD} waiting of one tenant, {SLOTS} running, {left} left at the end: "
+        f"{ROUNDS} prompts of another waited for {min(waits)} to {max(waits)} ends of running "
+        f"answers, {sum(waits) / ROUNDS:.2f} on average"
+    )
+    assert left > FLOOD - 500, "it was a flood all the time"
+    assert max(waits) <= SLOTS
+    await pipe.call("FLUSHALL")  # else every key of the flood would be looked at
