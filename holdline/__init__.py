@@ -3,9 +3,12 @@
 async with holdline.connect("http://127.0.0.1:8080") as client:
     async for piece in client.ask("Why is the sky blue?"):
         print(piece, end="", flush=True)
+
+`mint_token` is for a backend whose users' browsers ask.
 """
 
 from .answer import Answer
 from .client import Client, connect
+from .tokens import mint_token
 
-__all__ = ["Answer", "Client", "connect"]
+__all__ = ["Answer", "Client", "connect", "mint_token"]

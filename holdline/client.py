@@ -11,7 +11,8 @@ import aiohttp
 
 from . import protocol
 from .answer import Answer
-from .connection import Connection, headers_for, now
+from .connection import Connection, now
+from .credential import Credential
 from .errors import Closed, Refused, Unreachable
 from .exchange import Exchange, Renew
 from .fold import Fold
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from types import TracebackType
 
     from .connection import State
+    from .credential import Token
     from .protocol import Message
 
 # The server follows so many responses for one socket.
@@ -31,7 +33,7 @@ MESSAGE_BYTES: Final = 32 * 1024 * 1024
 def connect(
     url: str,
     *,
-    token: str | None = None,
+    token: Token | None = None,
     timeout: float = 30.0,
     patience: float = 3600.0,
     ping_seconds: float | None = None,
@@ -39,7 +41,9 @@ def connect(
 ) -> Client:
     """A client of the server at `url`, to be used as an async context manager.
 
-    `url` is `http://host:port`, or any address below it up to the WebSocket's own. `timeout`:
+    `url` is `http://host:port`, or any address below it up to the WebSocket's own. `token`: an API
+    key, a token, or a function, async or not, that fetches a fresh token whenever one is needed:
+    for each connection, and before the end of the one that a socket has shown. `timeout`:
     seconds that entering may take. `patience`: seconds for which answers wait for a line that is
     gone; after that they fail with `unreachable`, and can still be followed by their ids while the
     server keeps them. `ping_seconds`: the interval of pings, the server's own if that is shorter.
@@ -64,14 +68,14 @@ class Client:
         self,
         url: str,
         *,
-        token: str | None,
+        token: Token | None,
         timeout: float,
         patience: float,
         ping_seconds: float | None,
         message_bytes: int,
     ) -> None:
         self._url = url
-        self._token = token
+        self._credential = Credential(token)
         self._timeout = timeout
         self._patience = patience
         self._ping_seconds = ping_seconds
@@ -97,7 +101,7 @@ class Client:
             self._url,
             self._http,
             self,
-            headers=headers_for(self._token),
+            credential=self._credential,
             ping_seconds=self._ping_seconds,
             message_bytes=self._message_bytes,
         )
@@ -165,9 +169,8 @@ class Client:
 
     def authenticate(self, token: str) -> None:
         """Gives a fresh token to this socket and to each that follows it."""
-        self._token = token
+        self._credential.token = token
         if self._connection is not None:
-            self._connection.headers = headers_for(token)
             self._connection.send(protocol.auth(token))
 
     def probe(self) -> None:

@@ -11,7 +11,7 @@ import contextlib
 import random
 import time
 from collections import deque
-from typing import TYPE_CHECKING, Any, Final, Literal, Protocol
+from typing import TYPE_CHECKING, Final, Literal, Protocol
 
 import aiohttp
 
@@ -21,6 +21,7 @@ from .errors import Closed
 from .pulse import PING_SECONDS, Beat, Pulse
 
 if TYPE_CHECKING:
+    from .credential import Credential
     from .protocol import Message
 
 State = Literal["connecting", "open", "reconnecting", "closed"]
@@ -66,13 +67,13 @@ class Connection:
         http: aiohttp.ClientSession,
         listener: Listener,
         *,
-        headers: dict[str, str],
+        credential: Credential,
         ping_seconds: float | None,
         message_bytes: int,
     ) -> None:
         self.state: State = "connecting"
         self.closed: Closed | None = None
-        self.headers = headers
+        self.credential = credential
         self._url = url
         self._http = http
         self._listener = listener
@@ -82,6 +83,7 @@ class Connection:
         self._news = asyncio.Event()  # something to write
         self._stir = asyncio.Event()  # the pulse, or the wait for the next try, is to look again
         self._gone = asyncio.Event()  # the socket is to be replaced
+        self._expiring = asyncio.Event()  # the token of the socket is about to end
         self._pulse: Pulse | None = None
         self._doubted = False
         self._tries = 0
@@ -155,17 +157,18 @@ class Connection:
     async def _once(self) -> tuple[float, float]:
         """One socket; seconds that the server asked for, and seconds that it lived."""
         async with contextlib.AsyncExitStack() as stack:
+            headers = await self.credential.headers()
             async with asyncio.timeout(WELCOME_SECONDS):
                 ws = await self._http.ws_connect(
                     self._url,
-                    headers=self.headers,
+                    headers=headers,
                     timeout=aiohttp.ClientWSTimeout(ws_close=CLOSE_SECONDS),
                     max_msg_size=self._message_bytes,
                 )
                 stack.push_async_callback(_close, ws)
                 welcome = await self._welcome(ws)
             if welcome is None:
-                return self._advice(ws), 0.0
+                return self._advice(ws, welcomed=False), 0.0
             since = now()
             self._begin(welcome)
             try:
@@ -173,7 +176,7 @@ class Connection:
             finally:
                 self._forget()
             lived = now() - since
-            return (0.0 if self._gone.is_set() else self._advice(ws)), lived
+            return (0.0 if self._gone.is_set() else self._advice(ws, welcomed=True)), lived
 
     async def _welcome(self, ws: aiohttp.ClientWebSocketResponse) -> Message | None:
         while True:
@@ -190,6 +193,7 @@ class Connection:
         self._pulse = Pulse(now(), min(interval, self._ping_seconds or interval))
         self._outgoing.clear()
         self._gone.clear()
+        self._expiring.clear()
         self._doubted = False
         self._not_before = 0.0
         self._become("open")
@@ -211,6 +215,7 @@ class Connection:
                 ("read", self._read(ws)),
                 ("write", self._write(ws)),
                 ("pulse", self._beat()),
+                ("token", self._stay_known()),
                 ("gone", self._gone.wait()),
             )
         ]
@@ -248,6 +253,8 @@ class Connection:
                 seconds = stated / 1000 if isinstance(stated, int) else 0.0
                 self._not_before = now() + self._pulse.draining(now(), seconds)
                 self._stir.set()
+        if event["type"] == "holdline:expiring":
+            self._expiring.set()
         self._listener.event(event)
 
     async def _write(self, ws: aiohttp.ClientWebSocketResponse) -> None:
@@ -256,6 +263,16 @@ class Connection:
             self._news.clear()
             while self._outgoing:
                 await ws.send_str(self._outgoing.popleft())
+
+    async def _stay_known(self) -> None:
+        """Shows a fresh token before the one of this socket ends, where there is one to be had."""
+        while True:
+            await self._expiring.wait()
+            self._expiring.clear()
+            if self.credential.renewable:
+                with contextlib.suppress(OSError, aiohttp.ClientError, TimeoutError):
+                    if (token := await self.credential.fetch()) is not None:
+                        self.send(protocol.auth(token))
 
     async def _beat(self) -> None:
         """Returns when the socket is dead, or is to be left."""
@@ -277,11 +294,13 @@ class Connection:
                         async with asyncio.timeout(max(pulse.due - now(), 0.001)):
                             await self._stir.wait()
 
-    def _advice(self, ws: aiohttp.ClientWebSocketResponse) -> float:
+    def _advice(self, ws: aiohttp.ClientWebSocketResponse, *, welcomed: bool) -> float:
         """Ends it where the close code says so; else how many seconds the server asked for."""
         code = ws.close_code or 1006
         advice = protocol.close_advice(code)
-        if not advice.come_back:
+        # A token that has ended is no reason to stay away from a socket that had been welcomed.
+        renewed = welcomed and code == protocol.UNAUTHENTICATED and self.credential.renewable
+        if not advice.come_back and not renewed:
             self.end(
                 Closed("connection_closed", f"The server closed with {code}.", close_code=code)
             )
@@ -298,8 +317,3 @@ async def _close(ws: aiohttp.ClientWebSocketResponse) -> None:
     with contextlib.suppress(aiohttp.ClientError, OSError, TimeoutError):
         async with asyncio.timeout(CLOSE_SECONDS):
             await ws.close()
-
-
-def headers_for(token: str | None) -> dict[str, Any]:
-    """The headers of the upgrade."""
-    return {} if token is None else {"Authorization": f"Bearer {token}"}

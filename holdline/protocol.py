@@ -11,6 +11,7 @@ from urllib.parse import urlsplit, urlunsplit
 Message = dict[str, Any]
 
 ROUTE: Final = "/v1/responses"
+UNAUTHENTICATED: Final = 4401
 
 # Standard codes after which the same client would fail in the same way again: protocol error, a
 # kind of data that is not taken, data that is not of its kind, policy, too big, an extension.

@@ -55,6 +55,15 @@ KNOWN: Final[dict[str, str]] = {
     "HOLDLINE_WEBHOOK_SECRET": "what signs webhooks; several while one is replaced",
     "HOLDLINE_WEBHOOK_ALLOW_PRIVATE": "1 lets webhooks go to private addresses, and without TLS",
     "HOLDLINE_WEBHOOK_ONLY_IF_UNSEEN_SECONDS": "how long a client has to have seen the end",
+    "HOLDLINE_KEYS": "redis, or the file with the API keys of services",
+    "HOLDLINE_JWT_KEYS": "the file with the keys that tokens are checked with",
+    "HOLDLINE_JWKS_URL": "the address of the keys that tokens are checked with",
+    "HOLDLINE_JWT_ISSUER": "the issuer that a token must name",
+    "HOLDLINE_JWT_AUDIENCE": "the audience that a token must name",
+    "HOLDLINE_JWT_TENANT_CLAIM": "the claim of a token that names its tenant",
+    "HOLDLINE_JWT_MAX_SECONDS": "how long a token may still be good for",
+    "HOLDLINE_AUTH_SECONDS": "how long a socket may keep silent about who it is",
+    "HOLDLINE_AUTH_GRACE_SECONDS": "how long a socket stays after the end of its token",
     "HOLDLINE_URL": "the server that the command holdline asks",
     "HOLDLINE_TOKEN": "the token that the command holdline shows to the server",
 }
@@ -68,7 +77,8 @@ def check_names(environ: Mapping[str, str]) -> None:
     """Raises ConfigError for a HOLDLINE_ name that nobody knows, naming the nearest."""
     for name in sorted(environ):
         if name.startswith(PREFIX) and name not in KNOWN:
-            near = difflib.get_close_matches(name.upper(), KNOWN, n=1, cutoff=0.0)[0]
+            longer = [known for known in KNOWN if known.startswith(name.upper())]
+            near = difflib.get_close_matches(name.upper(), longer or KNOWN, n=1, cutoff=0.0)[0]
             raise ConfigError(f"{name} is not a setting; did you mean {near} ({KNOWN[near]})?")
 
 

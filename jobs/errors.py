@@ -9,6 +9,8 @@ HoldlineError
 │   ├── Fenced           another attempt owns the response, or it has ended
 │   ├── Gone             the response was deleted, expired or lost by Redis
 │   └── Diverged         the log's length is not what its only writer wrote
+├── ShelfChanged         somebody else has written the record meanwhile: read it again
+├── ShelfFull            there are as many records as there may be
 ├── Undecodable          bytes in Redis that no version of this program wrote
 └── RedisTrouble
     ├── RedisAway        no connection, or no reply in time; repeating is right
@@ -81,6 +83,22 @@ class Diverged(NotWritable):
         super().__init__(response_id)
         self.expected = expected
         self.found = found
+
+
+class ShelfChanged(HoldlineError):
+    """Somebody else has written this record since it was read."""
+
+    def __init__(self, record_id: str) -> None:
+        super().__init__(f"{record_id} was changed by somebody else just now: try again")
+        self.record_id = record_id
+
+
+class ShelfFull(HoldlineError):
+    """The shelf holds as many records as it may."""
+
+    def __init__(self, records: int) -> None:
+        super().__init__(f"there are {records} records already: remove some")
+        self.records = records
 
 
 class Undecodable(HoldlineError):

@@ -184,6 +184,11 @@ class Partition:
         return f"{self.prefix}numbers"
 
     @property
+    def api_keys(self) -> str:
+        """Hash, in partition 0 alone: the API keys of services; see `shelf`."""
+        return f"{self.prefix}api_keys"
+
+    @property
     def cancels(self) -> str:
         """Channel: ids of running responses that are to be cancelled."""
         return f"{self.prefix}cancels"

@@ -45,16 +45,20 @@ async def read(
     entries: int = READ_ENTRIES,
     octets: int = READ_BYTES,
     least: int = 1,
+    viewer: str = "",
 ) -> View:
     """The response as it stands and its log from index `start` on, bounded in entries and bytes.
 
-    `least` entries are given however large they are, so that a reader always gets on.
+    `least` entries are given however large they are, so that a reader always gets on. What `viewer`
+    may not see is unknown, and takes no longer to be that; "" sees everything.
 
     Raises: UnknownResponse, RedisTrouble.
     """
     names = Partition(partition_of(response_id))
     reply = await pipe.run(
-        "read", [names.job(response_id), names.log(response_id)], [start, entries, octets, least]
+        "read",
+        [names.job(response_id), names.log(response_id)],
+        [start, entries, octets, least, viewer],
     )
     if not reply:
         raise UnknownResponse(response_id)
@@ -71,12 +75,12 @@ async def read(
     )
 
 
-async def read_all(pipe: Pipe, response_id: str) -> View:
+async def read_all(pipe: Pipe, response_id: str, *, viewer: str = "") -> View:
     """The response with its whole log, read in several steps where it is long."""
-    view = await read(pipe, response_id, 0)
+    view = await read(pipe, response_id, 0, viewer=viewer)
     entries = view.entries
     while len(entries) < view.length:
-        view = await read(pipe, response_id, len(entries))
+        view = await read(pipe, response_id, len(entries), viewer=viewer)
         if not view.entries:
             break
         entries = entries + view.entries

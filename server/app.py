@@ -16,8 +16,10 @@ from jobs.pipe import Pipe
 from jobs.queue import Queue
 
 from . import documents
-from .auth import owner_of
+from .access import SHOWN, WHO, Access
+from .auth import from_offers
 from .chats import Chats
+from .gate import Gate
 from .http import Routes
 from .memory import Budget
 from .metrics import Metrics
@@ -45,6 +47,7 @@ HEADERS: Final = {
         "require-trusted-types-for 'script'; trusted-types 'none'"
     ),
 }
+CHALLENGE: Final = {"WWW-Authenticate": 'Bearer realm="holdline"'}
 RETRY_AFTER_MS: Final = 500
 READY_SECONDS: Final = 1.0
 
@@ -75,6 +78,7 @@ class Server:
             partitions=config.terms.partitions,
             unstored_ms=round(1000 * config.unstored_seconds),
         )
+        self.access = Access(config.access, self.pipe)
         self.streams = Streams()
         self.sockets: set[Socket] = set()
         self.budget = Budget()
@@ -123,14 +127,10 @@ class Server:
                 retry_after=FULL_RETRY_SECONDS,
             )
         offers = request.headers.getall("Sec-WebSocket-Protocol", [])
+        who, shown = request.get(WHO), request.get(SHOWN)
+        gate = Gate(self.access, self.config.access, who, shown or from_offers(offers))
         socket = Socket(
-            owner_of(request),
-            self.config,
-            self.relay,
-            self.responses,
-            self.metrics,
-            offers,
-            self.budget,
+            gate, self.config, self.relay, self.responses, self.metrics, offers, self.budget
         )
         self.sockets.add(socket)
         try:
@@ -213,7 +213,7 @@ def _refusal(request: web.Request, problem: Problem) -> web.Response:
     request.app[SERVER].metrics.refused.labels(problem.code).inc()
     return web.Response(
         status=problem.status,
-        headers=problem.headers,
+        headers={**problem.headers, **(CHALLENGE if problem.status == 401 else {})},
         body=encode({"error": problem.error}),
         content_type="application/json",
     )
@@ -238,6 +238,7 @@ def create_app(config: Config) -> web.Application:
     app.router.add_get("/readyz", server.readyz)
     app.router.add_get("/metrics", server.metrics_page)
     Origins(config.origins).add_to(app)
+    server.access.add_to(app)
     documents.add_to(app)
     pages().add_to(app)
     return app

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from aiohttp import web
 
-from .auth import owner_of
+from .access import who_of
 from .chat import Translation
 from .completion import Chunks, completion, failure
 from .http import KEY_HEADER
@@ -32,21 +32,22 @@ class Chats:
 
     async def create(self, request: web.Request) -> web.StreamResponse:
         """Accepts a prompt, and waits for its answer or streams it."""
-        owner = owner_of(request)
+        who = who_of(request)
+        viewer = who.viewer
         body = parse_json(await request.read())
         if (key := request.headers.get(KEY_HEADER)) is not None:
             body = {**body, "idempotency_key": key}
         asked = Translation(body)
         try:
             create = parse_create(asked.body)
-            accepted = await self._server.responses.submit(owner, create, body)
+            accepted = await self._server.responses.submit(who, create, body)
         except Problem as problem:
             raise asked.named(problem) from None
         id_ = accepted.response_id
         if create.stream:
-            return await self._routes.stream(request, owner, id_, -1, Chunks(usage=asked.usage))
-        await self._routes.wait(request, owner, id_)
-        found = await self._server.responses.retrieve(owner, id_)
+            return await self._routes.stream(request, viewer, id_, -1, Chunks(usage=asked.usage))
+        await self._routes.wait(request, viewer, id_)
+        found = await self._server.responses.retrieve(viewer, id_)
         headers = {"X-Response-Id": id_}
         failed = failure(found)
         if failed is not None:

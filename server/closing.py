@@ -15,6 +15,7 @@ class CloseCode(IntEnum):
     """Why a socket is closed by the server."""
 
     RESTARTING = 1012
+    TRY_AGAIN = 1013
     BAD_MESSAGE = 4400
     UNAUTHENTICATED = 4401
     FORBIDDEN = 4403
@@ -25,4 +26,9 @@ class CloseCode(IntEnum):
     @property
     def come_back(self) -> bool:
         """Whether connecting again, unchanged, can help."""
-        return self in (CloseCode.RESTARTING, CloseCode.SILENT, CloseCode.TOO_MANY)
+        return self in (
+            CloseCode.RESTARTING,
+            CloseCode.TRY_AGAIN,
+            CloseCode.SILENT,
+            CloseCode.TOO_MANY,
+        )

@@ -4,20 +4,74 @@ from __future__ import annotations
 
 import ipaddress
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 from urllib.parse import urlsplit
 
 from jobs import environment as env
 from jobs.environment import ConfigError
 from jobs.tables import WrongTable
 
+from . import keyring, tokens
+from .files import LiveFile
 from .templates import Templates, templates
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     from jobs.models import Catalog
     from jobs.record import Terms
+
+    from .keyring import Record
+
+_T = TypeVar("_T")
+
+
+@dataclass(frozen=True, slots=True)
+class Access:
+    """Who may come in. Files were read once, and are read again when they change."""
+
+    keys_in_redis: bool
+    keys_file: LiveFile[dict[str, Record]] | None
+    token_keys: LiveFile[tokens.Keys] | None
+    jwks_url: str
+    rules: tokens.Rules
+    auth_seconds: float
+    auth_grace_seconds: float
+
+    @property
+    def closed(self) -> bool:
+        """Whether one has to say who one is."""
+        return bool(self.keys_in_redis or self.keys_file or self.token_keys or self.jwks_url)
+
+    @classmethod
+    def from_environ(cls, environ: Mapping[str, str]) -> Access:
+        """Raises: ConfigError."""
+        keys = env.text(environ, "HOLDLINE_KEYS", "")
+        url = env.text(environ, "HOLDLINE_JWKS_URL", "")
+        if url and not _is_safe(url):
+            raise ConfigError(
+                "HOLDLINE_JWKS_URL must be https://, or http:// on loopback, without a password: "
+                "who can change what it answers can make tokens"
+            )
+        claim = env.text(environ, "HOLDLINE_JWT_TENANT_CLAIM", "tenant")
+        return cls(
+            keys_in_redis=keys == "redis",
+            keys_file=None
+            if keys in ("", "redis")
+            else _file("HOLDLINE_KEYS", keys, keyring.parse_file),
+            token_keys=_file("HOLDLINE_JWT_KEYS", path, tokens.parse_keys)
+            if (path := env.text(environ, "HOLDLINE_JWT_KEYS", ""))
+            else None,
+            jwks_url=url,
+            rules=tokens.Rules(
+                issuer=env.text(environ, "HOLDLINE_JWT_ISSUER", ""),
+                audience=env.text(environ, "HOLDLINE_JWT_AUDIENCE", ""),
+                tenant_claim=claim,
+                max_seconds=env.number(environ, "HOLDLINE_JWT_MAX_SECONDS", 3600, 60, 86_400),
+            ),
+            auth_seconds=env.number(environ, "HOLDLINE_AUTH_SECONDS", 10, 0.05, 300),
+            auth_grace_seconds=env.number(environ, "HOLDLINE_AUTH_GRACE_SECONDS", 10, 0, 300),
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +89,7 @@ class Config:
     max_sockets: int
     unstored_seconds: float
     origins: tuple[str, ...]
+    access: Access
     terms: Terms
 
     @classmethod
@@ -45,10 +100,12 @@ class Config:
         """
         env.check_names(environ)
         host = env.text(environ, "HOLDLINE_HOST", "127.0.0.1")
-        if not _is_loopback(host):
+        access = Access.from_environ(environ)
+        if not access.closed and not _is_loopback(host):
             raise ConfigError(
                 f"HOLDLINE_HOST={host} can be reached by others, and without keys anyone may come "
-                "in: set HOLDLINE_HOST=127.0.0.1 and put a proxy that authenticates in front"
+                "in: set HOLDLINE_HOST=127.0.0.1 and put a proxy that authenticates in front, or "
+                "let the server ask for keys or tokens with HOLDLINE_KEYS or HOLDLINE_JWT_KEYS"
             )
         catalog = env.catalog(environ)
         try:
@@ -69,6 +126,7 @@ class Config:
             unstored_seconds=env.number(environ, "HOLDLINE_UNSTORED_SECONDS", 60, 0, 86_400),
             wait_replicas=int(env.number(environ, "HOLDLINE_WAIT_REPLICAS", 0, 0, 10)),
             origins=_origins(env.text(environ, "HOLDLINE_ORIGINS", "")),
+            access=access,
             terms=env.terms(environ),
         )
 
@@ -87,6 +145,25 @@ def _origins(written: str) -> tuple[str, ...]:
                 "scheme://host[:port] with no path, such as https://shop.example"
             )
     return origins
+
+
+def _file(name: str, path: str, parse: Callable[[str], _T]) -> LiveFile[_T]:
+    """Raises: ConfigError."""
+    try:
+        return LiveFile(path, parse)
+    except ValueError as error:
+        raise ConfigError(f"{name}={path}: {error}") from None
+
+
+def _is_safe(url: str) -> bool:
+    """Whether nobody on the way can change what this address answers."""
+    try:
+        parts = urlsplit(url)
+        host = parts.hostname or ""
+    except ValueError:
+        return False
+    secure = parts.scheme == "https" or (parts.scheme == "http" and _is_loopback(host))
+    return secure and bool(host) and "@" not in parts.netloc
 
 
 def _is_loopback(host: str) -> bool:

@@ -18,10 +18,18 @@ if TYPE_CHECKING:
 
 
 class Delivery:
-    """The answers that one socket has brought to their end. `ping` sends a ping with a payload."""
+    """The answers that one socket has brought to their end.
+
+    `owner` tells whose they are that are remembered: an administrator sees those of others too, and
+    goes on from none of them. `ping` sends a ping with a payload.
+    """
 
     def __init__(
-        self, owner: str, responses: Responses, budget: Budget, ping: Callable[[bytes], None]
+        self,
+        owner: Callable[[], str],
+        responses: Responses,
+        budget: Budget,
+        ping: Callable[[bytes], None],
     ) -> None:
         self._owner = owner
         self._responses = responses
@@ -50,7 +58,7 @@ class Delivery:
         try:
             if response["status"] == "failed":
                 self._memory.forget(lane, response["previous_response_id"])
-            before = await self._responses.asked(self._owner, id_)
+            before = await self._responses.asked(self._owner(), id_)
             self._memory.keep(lane, id_, [*before, *response["output"]])
         except HoldlineError:
             pass  # whoever goes on from it is told that it is not to be found

@@ -17,6 +17,7 @@ from jobs.cursor import Cursor, Place
 from jobs.errors import RedisTrouble, Undecodable, UnknownResponse
 from jobs.record import Status
 
+from .owners import sees
 from .problem import Problem, unknown
 
 if TYPE_CHECKING:
@@ -50,9 +51,9 @@ class Sink(Protocol):
 class Follower:
     """Brings the entries of a log after `starting_after` to a sink, each once and in order."""
 
-    def __init__(self, feed: Feed, owner: str, starting_after: int, sink: Sink) -> None:
+    def __init__(self, feed: Feed, viewer: str, starting_after: int, sink: Sink) -> None:
         self.feed = feed
-        self._owner = owner
+        self._viewer = viewer
         self._resumed_at = starting_after + 1
         self._cursor = Cursor(starting_after + 1)
         self._sink = sink
@@ -159,20 +160,20 @@ class Follower:
                     # One entry more than is needed, to see that it is still the one we sent.
                     known = self._sent_last is not None
                     start = self._cursor.next - known
-                    view = await self.feed.read(start, least=1 + known)
+                    view = await self.feed.read(start, least=1 + known, viewer=self._viewer)
                     frames = self.feed.frames(start, view.entries)
                 except RedisTrouble:
                     failures += 1
                     await asyncio.sleep(backoff(failures, *RETRY_SECONDS))
                     continue
                 except UnknownResponse:
-                    seen = self.feed.owner == self._owner
+                    seen = sees(self._viewer, self.feed.owner)
                     self._end(_gone() if seen else unknown(self.response_id))
                     return
                 except Undecodable:
                     self._end(_undecodable())
                     return
-                behind = view.length < self._cursor.next and view.owner == self._owner
+                behind = view.length < self._cursor.next and sees(self._viewer, view.owner)
                 if behind and view.status is Status.RUNNING:
                     # Redis lost a tail; its worker still has it in memory and writes it again.
                     rewritten_by = rewritten_by or time.monotonic() + REWRITE_SECONDS
@@ -194,7 +195,7 @@ class Follower:
 
     def _doubt(self, view: View, again: Frame | None) -> Problem | None:
         """Why this view cannot be the continuation of what the client has, if it cannot."""
-        if view.owner != self._owner:
+        if not sees(self._viewer, view.owner):
             return unknown(self.response_id)
         same = again is None or hash(again.entry) == self._sent_last
         if same and view.length >= self._cursor.next:

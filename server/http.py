@@ -11,7 +11,7 @@ from aiohttp import web
 from jobs.errors import RedisTrouble
 
 from . import models
-from .auth import owner_of
+from .access import who_of
 from .problem import Problem, invalid
 from .request import parse_create, parse_json
 from .stream import Stream, Waiter
@@ -27,7 +27,7 @@ KEY_HEADER: Final = "Idempotency-Key"
 
 
 class Routes:
-    """The handlers; each names the owner and leaves the rest to `Responses` and a follower."""
+    """The handlers; each names who asks and leaves the rest to `Responses` and a follower."""
 
     def __init__(self, server: Server) -> None:
         self._server = server
@@ -45,44 +45,44 @@ class Routes:
 
     async def create(self, request: web.Request) -> web.StreamResponse:
         """Accepts a prompt; waits for the answer, streams it, or leaves it in the background."""
-        owner = owner_of(request)
+        who = who_of(request)
         body = parse_json(await request.read())
         if (key := request.headers.get(KEY_HEADER)) is not None:
             body = {**body, "idempotency_key": key}
         create = parse_create(body)
-        accepted = await self._server.responses.submit(owner, create, body)
+        accepted = await self._server.responses.submit(who, create, body)
         if create.stream:
-            return await self.stream(request, owner, accepted.response_id, -1)
+            return await self.stream(request, who.viewer, accepted.response_id, -1)
         if not create.background:
-            await self.wait(request, owner, accepted.response_id)
-        return await self._hand_over(request, owner, accepted.response_id)
+            await self.wait(request, who.viewer, accepted.response_id)
+        return await self._hand_over(request, who.viewer, accepted.response_id)
 
     async def retrieve(self, request: web.Request) -> web.StreamResponse:
         """The response as it stands, or its events after a sequence number and then live."""
-        owner, id_ = owner_of(request), request.match_info["id"]
+        viewer, id_ = who_of(request).viewer, request.match_info["id"]
         if _flag(request, "stream"):
             after = _integer(request, "starting_after", -1, -1, 2**53)
-            await self._server.responses.owned(owner, id_)
-            return await self.stream(request, owner, id_, after)
-        return await self._hand_over(request, owner, id_)
+            await self._server.responses.owned(viewer, id_)
+            return await self.stream(request, viewer, id_, after)
+        return await self._hand_over(request, viewer, id_)
 
     async def cancel(self, request: web.Request) -> web.StreamResponse:
         """Cancels, and answers with the response once it has ended."""
-        owner, id_ = owner_of(request), request.match_info["id"]
-        await self._server.responses.cancel(owner, id_)
-        await self.wait(request, owner, id_)
-        return await self._hand_over(request, owner, id_)
+        viewer, id_ = who_of(request).viewer, request.match_info["id"]
+        await self._server.responses.cancel(viewer, id_)
+        await self.wait(request, viewer, id_)
+        return await self._hand_over(request, viewer, id_)
 
     async def delete(self, request: web.Request) -> web.StreamResponse:
         """Deletes a response and its log."""
         id_ = request.match_info["id"]
-        await self._server.responses.delete(owner_of(request), id_)
+        await self._server.responses.delete(who_of(request).viewer, id_)
         return _json({"id": id_, "object": "response", "deleted": True})
 
     async def input_items(self, request: web.Request) -> web.StreamResponse:
         """A page of the input items, newest first unless `order=asc`."""
         id_ = request.match_info["id"]
-        items = await self._server.responses.input_items(owner_of(request), id_)
+        items = await self._server.responses.input_items(who_of(request).viewer, id_)
         order = request.query.get("order", "desc")
         if order not in ("asc", "desc"):
             raise invalid("order", "'order' is asc or desc.")
@@ -106,24 +106,25 @@ class Routes:
 
     async def models(self, request: web.Request) -> web.StreamResponse:
         """The models that a request may name; without a models file other names are passed on."""
-        del request
-        return _json({"object": "list", "data": models.listed(self._server.config.catalog)})
+        catalog = self._server.config.catalog
+        return _json({"object": "list", "data": models.listed(catalog, who_of(request))})
 
     async def model(self, request: web.Request) -> web.StreamResponse:
         """One of these models."""
-        return _json(models.found(self._server.config.catalog, request.match_info["id"]))
+        catalog, name = self._server.config.catalog, request.match_info["id"]
+        return _json(models.found(catalog, name, who_of(request)))
 
     async def stream(
         self,
         request: web.Request,
-        owner: str,
+        viewer: str,
         response_id: str,
         after: int,
         telling: Telling | None = None,
     ) -> web.StreamResponse:
         """Server-sent events until the response has ended."""
         stream = Stream(self._server.config.ping_seconds, telling)
-        follower = self._server.relay.follow(response_id, owner, after, stream)
+        follower = self._server.relay.follow(response_id, viewer, after, stream)
         try:
             with self._server.streams.open(stream):
                 response = await stream.serve(request, follower, response_id)
@@ -134,10 +135,10 @@ class Routes:
         return response
 
     async def _hand_over(
-        self, request: web.Request, owner: str, response_id: str
+        self, request: web.Request, viewer: str, response_id: str
     ) -> web.StreamResponse:
         """The response as it stands."""
-        found = await self._server.responses.retrieve(owner, response_id)
+        found = await self._server.responses.retrieve(viewer, response_id)
         return await self.write(request, found, _json(found))
 
     async def write(
@@ -159,10 +160,10 @@ class Routes:
         with contextlib.suppress(RedisTrouble):  # then it is kept for the retention
             await self._server.responses.seen(response_id)
 
-    async def wait(self, request: web.Request, owner: str, response_id: str) -> None:
+    async def wait(self, request: web.Request, viewer: str, response_id: str) -> None:
         """Returns when the response has ended, or nobody is there any more to be told."""
         waiter = Waiter()
-        follower = self._server.relay.follow(response_id, owner, -1, waiter)
+        follower = self._server.relay.follow(response_id, viewer, -1, waiter)
         try:
             while not waiter.done.is_set():
                 if request.transport is None or request.transport.is_closing():

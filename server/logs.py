@@ -29,3 +29,6 @@ def configure() -> None:
     logging.basicConfig(level=logging.WARNING, stream=sys.stderr)
     # It repeats the subprotocols that a client offers, and a browser's token is one of them.
     logging.getLogger("aiohttp.websocket").setLevel(logging.ERROR)
+    # It repeats the beginning of a header that is too long, and a token may stand in it. What goes
+    # wrong in a handler is said by `app.problems`.
+    logging.getLogger("aiohttp.server").setLevel(logging.CRITICAL)

@@ -95,9 +95,9 @@ class Feed:
         """Runs a follower's read as a task that the relay awaits at its end."""
         return self._relay.spawn(work)
 
-    async def read(self, start: int, *, least: int) -> View:
+    async def read(self, start: int, *, least: int, viewer: str) -> View:
         """The response from index `start` on; at most `MOST_READS` at once in a process."""
-        view = await self._relay.read(self.response_id, start, least)
+        view = await self._relay.read(self.response_id, start, least, viewer)
         self.owner = view.owner
         if view.status == "queued":
             self.number, self.lane, self.reason = view.number, view.lane, view.reason
@@ -166,16 +166,16 @@ class Relay:
         await asyncio.gather(*tasks, return_exceptions=True)
         await self.bell.__aexit__()
 
-    def follow(self, response_id: str, owner: str, starting_after: int, sink: Sink) -> Follower:
+    def follow(self, response_id: str, viewer: str, starting_after: int, sink: Sink) -> Follower:
         """A follower that is on its way: the bell first, then the log.
 
-        Raises: UnknownResponse for an id that cannot exist.
+        `viewer` is that of a `Principal`. Raises: UnknownResponse for an id that cannot exist.
         """
         feed = self._feeds.get(response_id)
         if feed is None:
             feed = self._feeds[response_id] = Feed(self, response_id)
             self.bell.listen(feed.channel, feed.ring, feed.gap)
-        follower = Follower(feed, owner, starting_after, sink)
+        follower = Follower(feed, viewer, starting_after, sink)
         feed.followers.add(follower)
         self._metrics.followers.inc()
         if feed.confirmed:
@@ -189,11 +189,11 @@ class Relay:
         task.add_done_callback(self._done)
         return task
 
-    async def read(self, response_id: str, start: int, least: int) -> View:
+    async def read(self, response_id: str, start: int, least: int, viewer: str) -> View:
         """A bounded read of a log. Raises: UnknownResponse, RedisTrouble."""
         async with self._reads:
             self._metrics.reads.inc()
-            return await read(self._pipe, response_id, start, least=least)
+            return await read(self._pipe, response_id, start, least=least, viewer=viewer)
 
     def dropped(self, feed: Feed) -> None:
         """A follower has left the feed."""

@@ -182,6 +182,7 @@ class Auth(msgspec.Struct, tag_field="type", tag="holdline:auth"):
     token: Annotated[str, Meta(max_length=16_384)]
 
 
+AUTH: Final = "holdline:auth"
 _T = TypeVar("_T")
 ClientMessage = ResponseCreate | ResponseCancel | Resume | Ping | Auth
 
@@ -286,7 +287,7 @@ _KINDS: Final[dict[str, type[ClientMessage]]] = {
     "response.cancel": ResponseCancel,
     "holdline:resume": Resume,
     "holdline:ping": Ping,
-    "holdline:auth": Auth,
+    AUTH: Auth,
 }
 
 

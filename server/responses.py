@@ -24,9 +24,10 @@ from jobs.transcript import Transcript
 
 from . import models
 from .items import check_results, stored
+from .owners import sees
 from .problem import Problem, invalid
 from .request import params_of
-from .templates import expanded
+from .templates import allowed, expanded
 from .wire import fingerprint, response_of
 
 if TYPE_CHECKING:
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
     from jobs.pipe import Pipe
     from jobs.queue import Queue
 
+    from .auth import Principal
     from .metrics import Metrics
     from .request import Create
     from .templates import Templates
@@ -48,7 +50,9 @@ ON_DEATH: Final = {"fail": True, "restart": False}
 
 
 class Responses:
-    """The responses of all owners; every call names the owner, and sees nobody else's.
+    """The responses of all owners; every call names who asks, and sees nobody else's.
+
+    `viewer` is that of a `Principal`: an owner, or what sees all owners of a tenant.
 
     Raises everywhere: Problem, UnknownResponse, RedisTrouble.
     """
@@ -74,7 +78,7 @@ class Responses:
 
     async def submit(
         self,
-        owner: str,
+        who: Principal,
         create: Create,
         body: dict[str, Any],
         *,
@@ -86,9 +90,10 @@ class Responses:
         `before` is what was said up to the previous response, where the caller remembers it. With
         `generate` False no model is asked: the response ends at once, to be gone on from.
         """
-        create = expanded(create, self._templates)
+        owner = who.owner  # also where more can be seen: what is gone on from is one's own
+        create = expanded(create, allowed(self._templates, who.may_use_prompt))
         params = params_of(create, self._catalog.default)
-        models.check(self._catalog, params["model"])
+        models.check(self._catalog, params["model"], who)
         key, print_ = create.idempotency_key, fingerprint(body)
         partition = pick_partition(self._partitions, owner, key)
         id_ = new_response_id(partition)
@@ -132,26 +137,26 @@ class Responses:
         """Takes note that a client has all of a response, which the caller knows to be its own."""
         await self._queue.seen(response_id, self._unstored_ms)
 
-    async def asked(self, owner: str, response_id: str) -> list[dict[str, Any]]:
+    async def asked(self, viewer: str, response_id: str) -> list[dict[str, Any]]:
         """What was said before the answer of a response, oldest first."""
-        job = await self._job(owner, response_id)
+        job = await self._job(viewer, response_id)
         return [*job.context, *job.params["input"]]
 
-    async def retrieve(self, owner: str, response_id: str) -> dict[str, Any]:
+    async def retrieve(self, viewer: str, response_id: str) -> dict[str, Any]:
         """The response object as it stands."""
-        return response_of(await self._view(owner, response_id))
+        return response_of(await self._view(viewer, response_id))
 
-    async def input_items(self, owner: str, response_id: str) -> list[Item]:
+    async def input_items(self, viewer: str, response_id: str) -> list[Item]:
         """The input items of a response, oldest first."""
-        job = await self._job(owner, response_id)
+        job = await self._job(viewer, response_id)
         items: list[Item] = job.params["input"]
         return items
 
-    async def cancel(self, owner: str, response_id: str) -> None:
+    async def cancel(self, viewer: str, response_id: str) -> None:
         """Ends a response that waits, asks the worker of one that runs; one that ended stays."""
         for _ in range(CANCEL_TRIES):
-            view = await self._view(owner, response_id)
-            job = await self._job(owner, response_id)
+            view = await self._view(viewer, response_id)
+            job = await self._stored(viewer, response_id)
             try:
                 await self._queue.cancel(response_id, view.length, _cancelled(job, view))
             except Diverged:
@@ -159,31 +164,31 @@ class Responses:
             return
         raise Problem(503, "busy", "The response changes too quickly. Try again.", retry_after=1)
 
-    async def delete(self, owner: str, response_id: str) -> None:
+    async def delete(self, viewer: str, response_id: str) -> None:
         """Deletes a response; one that runs is stopped."""
-        await self.owned(owner, response_id)
+        await self.owned(viewer, response_id)
         await self._queue.delete(response_id)
 
-    async def owned(self, owner: str, response_id: str) -> View:
+    async def owned(self, viewer: str, response_id: str) -> View:
         """A look at a response without its log."""
-        view = await read(self._pipe, response_id, 0, entries=0)
-        if view.owner != owner:
-            raise UnknownResponse(response_id)
-        return view
+        return await read(self._pipe, response_id, 0, entries=0, viewer=viewer)
 
-    async def _view(self, owner: str, response_id: str) -> View:
-        view = await read_all(self._pipe, response_id)
-        if view.owner != owner:
-            raise UnknownResponse(response_id)
-        return view
+    async def _view(self, viewer: str, response_id: str) -> View:
+        return await read_all(self._pipe, response_id, viewer=viewer)
 
-    async def _job(self, owner: str, response_id: str) -> Job:
+    async def _job(self, viewer: str, response_id: str) -> Job:
+        # What cannot be seen is found out by the same short look as what is not there.
+        await self.owned(viewer, response_id)
+        return await self._stored(viewer, response_id)
+
+    async def _stored(self, viewer: str, response_id: str) -> Job:
+        """The job of a response that was looked at before."""
         names = Partition(partition_of(response_id))
         data = await self._pipe.call("HGET", names.job(response_id), "job")
         if data is None:
             raise UnknownResponse(response_id)
         job = decode_job(data)
-        if job.owner != owner:
+        if not sees(viewer, job.owner):
             raise UnknownResponse(response_id)
         return job
 
@@ -206,8 +211,8 @@ class Responses:
         """All items of the response that this item is part of."""
         try:
             response_id = response_of_item(id_)
-            job = await self._job(owner, response_id)
             view = await self._view(owner, response_id)
+            job = await self._stored(owner, response_id)
         except UnknownResponse:
             raise _no_such_item(id_) from None
         if job.params.get("store") is False:
@@ -220,7 +225,7 @@ class Responses:
             return []
         try:
             view = await self._view(owner, previous_id)
-            job = await self._job(owner, previous_id)
+            job = await self._stored(owner, previous_id)
         except UnknownResponse:
             raise _previous_not_found(previous_id) from None
         if job.params.get("store") is False:

@@ -19,6 +19,8 @@ from .problem import Problem, unknown
 from .request import Auth, Ping, ResponseCancel, ResponseCreate, Resume, parse_message
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from .request import ClientMessage
 
 MOST_WAITING: Final = 64
@@ -89,7 +91,9 @@ class _Lane:
 class Session:
     """What one socket has asked for and has not yet been given."""
 
-    def __init__(self) -> None:
+    def __init__(self, check: Callable[[type], None] = lambda _: None) -> None:
+        """`check` raises Problem for a type of message that may not be sent."""
+        self._check = check
         self._lanes: dict[str | None, _Lane] = {}
         self._waiting = 0
 
@@ -108,6 +112,7 @@ class Session:
         lane = body.get("stream_id")
         try:
             message = parse_message(body)
+            self._check(type(message))
             return self._act(message, body)
         except Problem as problem:
             about = {"stream_id": lane} if isinstance(lane, str) else {}

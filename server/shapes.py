@@ -294,6 +294,20 @@ class Pong(Struct):
     responses: dict[str, int]
 
 
+class Authenticated(Struct):
+    """What was shown counts, for so many seconds more; null is no end."""
+
+    expires_in_seconds: float | None
+    scopes: list[Literal["create", "read", "cancel", "admin"]]
+
+
+class Expiring(Struct):
+    """The socket is closed so many seconds after the end of its token."""
+
+    expires_in_seconds: float
+    grace_seconds: float
+
+
 class Degraded(Struct):
     degraded: bool
 
@@ -366,6 +380,8 @@ MESSAGES: Final[dict[str, type[Struct]]] = {
     **_of(Welcome, "holdline:welcome"),
     **_of(Queued, "holdline:queued"),
     **_of(Pong, "holdline:pong"),
+    **_of(Authenticated, "holdline:authenticated"),
+    **_of(Expiring, "holdline:expiring"),
     **_of(Degraded, "holdline:degraded"),
     **_of(Ended, "holdline:ended"),
     **_of(Draining, "holdline:draining"),

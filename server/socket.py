@@ -20,10 +20,12 @@ from aiohttp import WSMsgType, web
 
 from jobs.errors import HoldlineError
 
+from .auth import missing
 from .closing import CloseCode
 from .delivery import Delivery
 from .dialect import choose
 from .problem import Problem, from_error
+from .request import AUTH
 from .session import (
     MOST_FOLLOWED,
     MOST_WAITING,
@@ -43,6 +45,7 @@ if TYPE_CHECKING:
 
     from .config import Config
     from .follower import Follower
+    from .gate import Gate
     from .memory import Budget
     from .metrics import Metrics
     from .relay import Relay
@@ -74,7 +77,7 @@ class Socket:
 
     def __init__(
         self,
-        owner: str,
+        gate: Gate,
         config: Config,
         relay: Relay,
         responses: Responses,
@@ -83,13 +86,13 @@ class Socket:
         budget: Budget,
     ) -> None:
         """`offers` are the subprotocols that the client names. Raises: Problem."""
-        self._owner = owner
+        self._gate = gate
         self._dialect, name = choose(offers)
         self._config = config
         self._relay = relay
         self._responses = responses
         self._metrics = metrics
-        self._session = Session()
+        self._session = Session(gate.check)
         self._kind = WSMsgType.BINARY if self._dialect.binary else WSMsgType.TEXT
         self._ws = web.WebSocketResponse(
             timeout=CLOSE_SECONDS,
@@ -105,8 +108,9 @@ class Socket:
         self._followers: dict[Follower, tuple[str | None, bytes]] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._draining: asyncio.Task[None] | None = None
+        self._closing: asyncio.Task[None] | None = None
         self._delivery = Delivery(
-            owner,
+            lambda: gate.who.owner,
             responses,
             budget,
             lambda payload: self._write(websocket_frame(payload, WSMsgType.PING)),
@@ -128,6 +132,8 @@ class Socket:
             self._say(self._welcome())
             if not self._relay.healthy:
                 self.tell_health(healthy=False)
+            await self._gate.enter(self)
+            self._spawn(self._gate.watch())
             await self._receive()
         except Exception:  # the edge of a connection: after the upgrade no response can tell of it
             log.exception("a socket failed")
@@ -149,6 +155,23 @@ class Socket:
     def tell_health(self, *, healthy: bool) -> None:
         """Tells that answers may be late, or that they no longer are."""
         self._say({"type": "holdline:degraded", "degraded": not healthy})
+
+    # What a gate needs.
+
+    def say(self, message: dict[str, Any]) -> None:
+        """Writes a message that is in no log."""
+        self._say(message)
+
+    async def close(self, code: CloseCode, why: str) -> None:
+        """Closes, and waits for the client to close too: sooner it might not be told the code."""
+        if self._closing is None:
+            self._closing = asyncio.create_task(self._close(code, why), name="close")
+        await asyncio.wait([self._closing])
+
+    async def _close(self, code: CloseCode, why: str) -> None:
+        with contextlib.suppress(TimeoutError, ConnectionError):
+            async with asyncio.timeout(CLOSE_SECONDS + 1):
+                await self._ws.close(code=code, message=why.encode())
 
     # What a Sink does.
 
@@ -219,8 +242,14 @@ class Socket:
     async def _received(self, data: str | bytes) -> None:
         try:
             body = self._dialect.decode(data)
+            if body.get("type") == AUTH:
+                await self._gate.admit(body)
+                return
         except Problem as problem:
             self._say(problem.event())
+            return
+        if self._gate.shut:
+            await self._gate.turn_away(missing())
         else:
             self._do(self._session.received(body))
 
@@ -250,7 +279,7 @@ class Socket:
     def _follow(self, action: Follow) -> None:
         try:
             follower = self._relay.follow(
-                action.response_id, self._owner, action.starting_after, self
+                action.response_id, self._gate.who.viewer, action.starting_after, self
             )
         except HoldlineError as error:
             problem = from_error(error)
@@ -263,7 +292,7 @@ class Socket:
         lane, previous = action.create.stream_id, action.create.previous_response_id
         try:
             accepted = await self._responses.submit(
-                self._owner,
+                self._gate.who,
                 action.create,
                 action.body,
                 before=await self._delivery.before(previous),
@@ -277,7 +306,7 @@ class Socket:
 
     async def _cancel(self, action: Cancel) -> None:
         try:
-            await self._responses.cancel(self._owner, action.response_id)
+            await self._responses.cancel(self._gate.who.viewer, action.response_id)
         except (Problem, HoldlineError) as error:
             about = {"stream_id": action.lane, "response_id": action.response_id}
             self._say(_problem(error).event(**about))
@@ -360,6 +389,8 @@ class Socket:
             follower.catch_up_if_behind()
 
     async def _leave(self) -> None:
+        if self._closing is not None:
+            await asyncio.wait([self._closing])
         for follower in list(self._followers):
             follower.leave()
         self._followers.clear()

@@ -116,6 +116,11 @@ def _text(table: Table) -> Text | None:
         raise table.wrong("text", f"is not the standard's: {error}") from None
 
 
+def allowed(known: Templates, may_use: Callable[[str], bool]) -> Templates:
+    """The templates that may be used."""
+    return {id_: template for id_, template in known.items() if may_use(id_)}
+
+
 def expanded(create: Create, known: Templates) -> Create:
     """The request that this one stands for; the same where it names no prompt.
 

@@ -28,7 +28,8 @@ export const OUTBOX_LIMIT = 50;
 
 /**
  * Events: `state` after each change of `state`; `degraded` when the server says that it cannot do all it should, or can
- * again; `error` for a refusal that belongs to no answer. The last two are `CustomEvent`s with the frame as `detail`.
+ * again; `expiring` when the token is about to end, and `authenticate` is to be called with a fresh one; `error` for a
+ * refusal that belongs to no answer. The last three are `CustomEvent`s with the frame as `detail`.
  */
 export class HoldlineClient extends EventTarget {
   /** @type {Connection} */ #connection;
@@ -182,6 +183,7 @@ export class HoldlineClient extends EventTarget {
   #receive(event) {
     if (event.type === "holdline:pong") return this.#pong(event.responses ?? {});
     if (event.type === "holdline:degraded") return this.#tell("degraded", event);
+    if (event.type === "holdline:expiring") return this.#tell("expiring", event);
     const handle = this.#handleOf(event);
     if (handle) handle.receive(event);
     else if (event.type === "error") this.#tell("error", event);

@@ -102,6 +102,7 @@ export class Thread extends EventTarget {
       this.degraded = /** @type {CustomEvent} */ (event).detail.degraded === true;
       this.#tell("state");
     });
+    client.addEventListener("expiring", async () => this.#give(client, await this.#token()));
     this.entries.forEach((entry) => this.#takeUp(entry));
     this.#stateChanged(client);
   }

@@ -10,7 +10,8 @@
 local USUAL_TOKENS = 500 -- of what an older program has queued without an estimate
 local ACCOUNTS_BOUND = 10000 -- of tenants that have nothing waiting, in a lane
 
-local function tenant_of(owner) return owner end
+-- An owner is `tenant/subject`, or one word where nobody has to say who they are.
+local function tenant_of(owner) return string.match(owner, '^([^/]+)/') or owner end
 
 local function turns_of(prefix, lane) return of_lane(prefix, 'turns', lane) end
 local function spent_of(prefix, lane) return of_lane(prefix, 'spent', lane) end

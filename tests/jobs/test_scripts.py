@@ -25,6 +25,7 @@ from jobs.pipe import Argument, Pipe
 from jobs.queue import Queue
 from jobs.record import Job, Status
 from jobs.scripts import SCRIPTS
+from jobs.shelf import Shelf
 from jobs.tenants import Tenants
 from tests.jobs.dump import Dump, dump
 from tests.jobs.given import (
@@ -635,6 +636,9 @@ def situations() -> list[Situation]:
         Situation("hook_claim", due, lambda pipe: Hooks(pipe).claim(0, "courier", 5, HOUR)),
         Situation("hook_settle", sending, lambda pipe: Hooks(pipe).settle(running.id, "courier")),
         Situation("tenant", held, lambda pipe: Tenants(pipe, 1).set("held", {"running": "5"})),
+        Situation(
+            "shelve", waiting, lambda pipe: Shelf(pipe, NAMES.api_keys).put("id", None, b"k")
+        ),
         Situation("read", waiting, lambda pipe: read(pipe, job.id, 0)),
         Situation("places", waiting, lambda pipe: Queue(pipe, TERMS).places(0, [("", "public")])),
     ]

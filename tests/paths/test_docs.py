@@ -204,7 +204,7 @@ def test_every_script_and_every_key_is_documented() -> None:
             names.open,
         ),
         *(names.dead, names.numbers, names.cancels, names.epoch, names.claimed("x")),
-        *(names.hook("x"), names.hooks),
+        *(names.hook("x"), names.hooks, names.api_keys),
         *(names.tenant("x"), names.running("x"), names.held("x")),
         names.probe("x"),
     ]

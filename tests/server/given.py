@@ -89,7 +89,7 @@ class ScriptedFeed:
             for follower in list(self.followers):
                 follower.ring(first, self.frames(first, list(entries)))
 
-    async def read(self, start: int, *, least: int) -> View:
+    async def read(self, start: int, *, least: int, viewer: str) -> View:
         self.reads += 1
         if self.fails:
             raise self.fails.pop()

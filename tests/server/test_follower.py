@@ -425,8 +425,8 @@ def listening_too_late(relay: Relay, monkeypatch: pytest.MonkeyPatch) -> asyncio
         later.append(lambda: listen(channel, ring, there.set))
         gap()
 
-    async def read_first(response_id: str, start: int, least: int) -> View:
-        view = await read(response_id, start, least)
+    async def read_first(response_id: str, start: int, least: int, viewer: str) -> View:
+        view = await read(response_id, start, least, viewer)
         while later:
             later.pop()()
         return view
@@ -443,8 +443,8 @@ async def test_only_who_subscribes_before_reading_has_what_is_written_in_between
     job, writer = await running(pipe)
     read = relay.read
 
-    async def written_just_after(response_id: str, start: int, least: int) -> View:
-        view = await read(response_id, start, least)
+    async def written_just_after(response_id: str, start: int, least: int, viewer: str) -> View:
+        view = await read(response_id, start, least, viewer)
         if writer.length == 2:
             await writer.append(DELTAS[:1])
         return view

@@ -1,0 +1,184 @@
+"""Who is at the other end of one socket, and until when.
+
+upgraded ---- a token in time ----> in ---- shortly before its end: told ----+
+|                                ^                                       |
+| none in time, or a bad one     +---- a fresh one of the same owner ----+
+v                                                                        v
+closed, 4408 or 4401                            closed after a grace, 4401; answers go on
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from typing import TYPE_CHECKING, Any, Final, Protocol
+
+from jobs.errors import HoldlineError
+
+from . import auth
+from .auth import EVERYBODY, OF_MESSAGES, Principal
+from .closing import CloseCode
+from .problem import Problem, from_error
+from .request import Auth, parse_message
+from .tokens import LEEWAY_SECONDS
+
+if TYPE_CHECKING:
+    from .access import Access
+    from .config import Access as Settings
+
+TELL_SECONDS: Final = 30.0  # before the end of a token
+LOOK_SECONDS: Final = 3.0  # how often a key is looked up again, for it may have been revoked
+IDLE_SECONDS: Final = 3600.0
+
+
+class Line(Protocol):
+    """What a gate needs of its socket."""
+
+    def say(self, message: dict[str, Any]) -> None:
+        """Writes a message."""
+
+    async def close(self, code: CloseCode, why: str) -> None:
+        """Closes the socket."""
+
+
+class Gate:
+    """The standing of one socket. `watch` runs as long as the socket does."""
+
+    def __init__(
+        self, access: Access, settings: Settings, who: Principal | None, credential: str | None
+    ) -> None:
+        """`who` has shown `credential` already; with no `who` the credential is still unread, or
+        there is none and the first message has to bring it.
+        """
+        self._access = access
+        self._settings = settings
+        self._who = EVERYBODY if access.open else who
+        self._credential = credential
+        self._changed = asyncio.Event()
+        self._line: Line | None = None
+
+    @property
+    def who(self) -> Principal:
+        """Who it is. Raises: Problem while nobody knows."""
+        if self._who is None:
+            raise auth.missing()
+        return self._who
+
+    @property
+    def shut(self) -> bool:
+        """Whether a first message has still to say who it is."""
+        return self._who is None
+
+    def check(self, kind: type) -> None:
+        """Raises Problem for a message that may not be sent by whoever this is, or not any more."""
+        if self.who.ended(time.time() - LEEWAY_SECONDS):
+            raise auth.refused()
+        self.who.check(OF_MESSAGES.get(kind, auth.ANYTHING))
+
+    async def enter(self, line: Line) -> None:
+        """The socket is open: judges what came with the upgrade and was not judged before."""
+        self._line = line
+        if self.shut and self._credential is not None:
+            await self._show(self._credential)
+
+    async def admit(self, body: dict[str, Any]) -> None:
+        """Takes a `holdline:auth`. Where everybody comes in, it has no effect.
+
+        Raises: Problem for one that is not formed like one.
+        """
+        message = parse_message(body)
+        if not self._access.open and isinstance(message, Auth):
+            await self._show(message.token)
+
+    async def turn_away(self, problem: Problem) -> None:
+        """Says why, and closes."""
+        assert self._line is not None  # noqa: S101 - `enter` comes first
+        self._line.say(problem.event())
+        await self._line.close(CloseCode.UNAUTHENTICATED, problem.code)
+
+    async def _show(self, credential: str) -> None:
+        assert self._line is not None  # noqa: S101 - `enter` comes first
+        try:
+            who = await self._access.authenticated(credential)
+            if self._who is not None and who.owner != self._who.owner:
+                raise auth.other_owner()
+        except (Problem, HoldlineError) as error:
+            problem = error if isinstance(error, Problem) else from_error(error)
+            if self.shut and problem.status < 500:
+                await self.turn_away(problem)
+            elif self.shut:
+                self._line.say(problem.event())
+                await self._line.close(CloseCode.TRY_AGAIN, problem.code)
+            else:
+                self._line.say(problem.event())  # what it has shown before still counts
+            return
+        self._who, self._credential = who, credential
+        self._changed.set()
+        self._line.say(
+            {
+                "type": "holdline:authenticated",
+                "expires_in_seconds": self._left(who.expires_at),
+                "scopes": sorted(who.scopes),
+            }
+        )
+
+    async def watch(self) -> None:
+        """Closes the socket when its time has come: returns after that, or never."""
+        if self._access.open:
+            return
+        if self.shut and not await self._hears(self._settings.auth_seconds):
+            assert self._line is not None  # noqa: S101 - `enter` comes first
+            await self._line.close(CloseCode.SILENT, "no holdline:auth in time")
+            return
+        told: float | None = None
+        while True:
+            self._changed.clear()
+            who, grace = self.who, self._settings.auth_grace_seconds
+            left = self._left(who.expires_at)
+            if (left is not None and left <= -grace) or not await self._still_counts(who):
+                await self.turn_away(auth.refused())
+                return
+            waits = [LOOK_SECONDS if who.key_id else IDLE_SECONDS]
+            if left is not None:
+                if left <= TELL_SECONDS and told != who.expires_at:
+                    told = who.expires_at
+                    self._tell(left)
+                waits.append(left + grace if told == who.expires_at else left - TELL_SECONDS)
+            await self._hears(max(min(waits), 0.01))
+
+    async def _hears(self, seconds: float) -> bool:
+        """Whether somebody has shown something that counts, within so many seconds."""
+        try:
+            async with asyncio.timeout(seconds):
+                await self._changed.wait()
+        except TimeoutError:
+            return False
+        return True
+
+    async def _still_counts(self, who: Principal) -> bool:
+        """Whether a key still counts, and what it may do now. A token counts until its end."""
+        if who.key_id is None:
+            return True
+        try:
+            found = await self._access.authenticated(self._credential)
+            if self._who is who:
+                self._who = found
+        except Problem:
+            return False
+        except HoldlineError:
+            return True  # Redis is away, and nobody can have revoked it there
+        return True
+
+    def _tell(self, left: float) -> None:
+        assert self._line is not None  # noqa: S101 - `enter` comes first
+        self._line.say(
+            {
+                "type": "holdline:expiring",
+                "expires_in_seconds": max(round(left, 1), 0.0),
+                "grace_seconds": self._settings.auth_grace_seconds,
+            }
+        )
+
+    @staticmethod
+    def _left(expires_at: float | None) -> float | None:
+        return None if expires_at is None else round(expires_at - time.time(), 3)

@@ -1,0 +1,141 @@
+"""Clients that show keys and tokens to real processes, and what these leave behind of them."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import shutil
+import subprocess
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import aiohttp
+import openai
+import pytest
+from openai import AsyncOpenAI
+
+import holdline
+from holdline.errors import Closed
+from tests.fake_model import FakeModel
+from tests.system import ROOT, Server, System, free_port
+
+pytestmark = pytest.mark.timeout(60)
+NO_PROXY = {k: v for k, v in os.environ.items() if not k.lower().endswith("_proxy")}
+
+
+@dataclass
+class Site:
+    """A server and a worker of which one has to know a key or a token."""
+
+    system: System
+    server: Server
+    key: str
+    signer: str
+
+    def token(self, seconds: float = 600, subject: str = "anna") -> str:
+        return holdline.mint_token(self.signer, tenant="acme", subject=subject, seconds=seconds)
+
+
+@pytest.fixture
+async def site(system: System, tmp_path: Path) -> AsyncIterator[Site]:
+    system.environ |= {"HOLDLINE_KEYS": "redis", "HOLDLINE_JWT_KEYS": str(tmp_path / "signers")}
+    key = (await system.run("server.keys", "create", "acme")).splitlines()[0]
+    signer = (await system.run("server.signers", "add", "canary-kid")).splitlines()[0]
+    async with FakeModel() as model:
+        await system.worker(model.url)
+        server = await system.server(HOLDLINE_AUTH_GRACE_SECONDS="1")
+        yield Site(system, server, key, signer)
+
+
+async def test_the_official_sdk_shows_a_key_and_is_told_what_is_wrong_with_it(site: Site) -> None:
+    def sdk(key: str) -> AsyncOpenAI:
+        return AsyncOpenAI(base_url=f"{site.server.url}/v1", api_key=key, max_retries=0)
+
+    async with sdk(site.key) as client:
+        answer = await client.responses.create(input="Why?", model="simulation")
+        assert "completed" == answer.status
+        chat = await client.chat.completions.create(
+            messages=[{"role": "user", "content": "Why?"}], model="simulation"
+        )
+        assert chat.choices[0].message.content
+    async with sdk(site.token()) as client:
+        with pytest.raises(openai.NotFoundError):
+            await client.responses.retrieve(answer.id)
+    async with sdk("hl_wrong") as client:
+        with pytest.raises(openai.AuthenticationError) as refused:
+            await client.responses.create(input="Why?", model="simulation")
+    assert "invalid_token" == refused.value.code
+
+
+async def test_the_python_client_fetches_a_token_whenever_one_is_needed(site: Site) -> None:
+    fetched = 0
+
+    async def fetch() -> str:
+        nonlocal fetched
+        fetched += 1
+        await asyncio.sleep(0)
+        return site.token(1)
+
+    async with holdline.connect(site.server.url, token=fetch) as client:
+        text = await client.ask("mode=slow tokens=60 pace=0.05")
+    assert 60 == len(text.split())
+    assert fetched > 1
+
+
+async def test_the_python_client_gives_up_where_its_token_does_not_count(site: Site) -> None:
+    with pytest.raises(Closed) as closed:
+        async with holdline.connect(site.server.url, token="wrong"):
+            pass
+    assert 401 == closed.value.status
+
+
+@pytest.mark.skipif(shutil.which("node") is None, reason="no node here: apt install nodejs")
+async def test_the_web_client_shows_a_fresh_token_before_the_old_one_ends(site: Site) -> None:
+    process = await asyncio.create_subprocess_exec(
+        # Until Node 22 its WebSocket has to be asked for.
+        *("node", "--experimental-websocket", str(ROOT / "tests/web/token.mjs")),
+        site.server.ws_url,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        env=NO_PROXY,
+    )
+    said, _ = await process.communicate(f"{site.token(2)}\n{site.token()}\n".encode())
+    assert ["state open", "expiring", "answer completed"] == said.decode().splitlines()
+
+
+async def test_no_key_and_no_token_is_in_what_the_processes_say(site: Site) -> None:
+    """Neither good ones nor bad ones, whichever way they come in."""
+    bad = "canary-" + "x" * 40
+    shown = [site.key, site.token(), f"hl_0123456789ab_{'canary0' * 6}z", f"{bad}.{bad}.{bad}"]
+    async with aiohttp.ClientSession() as http:
+        for credential in shown:
+            headers = {"Authorization": f"Bearer {credential}"}
+            await http.get(f"{site.server.url}/v1/models", headers=headers)
+            await http.get(f"{site.server.url}/v1/models", params={"token": credential})
+            await http.get(f"{site.server.url}/v1/{credential}")
+            for protocols in (
+                [f"bearer.{credential}"],
+                [f"bearer.{credential}", "holdline.json"],
+            ):
+                async with http.ws_connect(site.server.ws_url, protocols=protocols) as ws:
+                    await ws.send_json({"type": "holdline:auth", "token": credential})
+                    await ws.send_json({"type": "canary-type"})
+                    await ws.receive(timeout=8)
+        too_long = {"Authorization": f"Bearer canary-{'y' * 8100}"}
+        async with http.get(f"{site.server.url}/v1/models", headers=too_long) as response:
+            assert 400 <= response.status < 500
+        async with http.get(f"{site.server.url}/metrics") as response:
+            metrics = await response.text()
+    everything = metrics + "".join(process.said for process in site.system._processes)
+    assert "server ready" in everything
+    for secret in (*shown, "canary", json.loads(site.signer)["d"]):
+        assert secret not in everything
+
+
+async def test_with_keys_a_server_may_listen_where_others_reach_it(site: Site) -> None:
+    port = str(free_port())
+    server = await site.system.server(HOLDLINE_HOST="0.0.0.0", HOLDLINE_PORT=port)
+    async with aiohttp.ClientSession() as http, http.get(f"{server.url}/v1/models") as response:
+        assert 401 == response.status
