@@ -5,6 +5,8 @@ PYTHON ?= python3
 VENV ?= .venv
 # The programs of others need versions of their own.
 PROGRAMS ?= .venv-programs
+# So do those against which we are measured.
+PEERS ?= .venv-bench
 ARGS ?=
 NAME ?=
 SEED ?= 1
@@ -49,8 +51,12 @@ check-web:
 	elif [ -n "$$CI" ]; then echo "CI is set and npm is missing: install Node.js" >&2; exit 1; \
 	else echo "npm is missing: the types of web/ are not checked"; fi
 
+# A peer that cannot be installed is left out of the comparison, which says so.
 bench: $(VENV)/.installed-dev
-	@$(BIN)/python -m bench $(NAME) $(ARGS)
+	@$(MAKE) --no-print-directory --silent $(PEERS)/.installed || echo "the peers in Python are left out"
+	@if command -v npm >/dev/null; then \
+	$(MAKE) --no-print-directory --silent bench/peers/node_modules/.installed; fi || echo "the peers for Node.js are left out"
+	@BENCH_PYTHON=$(abspath $(PEERS))/bin/python $(BIN)/python -m bench $(NAME) $(ARGS)
 
 chaos: $(VENV)/.installed-dev
 	@PYTHONPATH=. $(BIN)/python tests/chaos --seed $(SEED) --seconds $(SECONDS) $(ARGS)
@@ -67,11 +73,12 @@ lock: $(BIN)/python
 	$(COMPILE) --output-file requirements.txt requirements.in
 	$(COMPILE) --constraint requirements.txt --output-file requirements-dev.txt requirements-dev.in
 	$(COMPILE) --output-file tests/programs/requirements.txt tests/programs/requirements.in
-	for folder in tests/web tests/programs; do (cd $$folder && \
+	$(COMPILE) --output-file bench/peers/requirements.txt bench/peers/requirements.in
+	for folder in tests/web tests/programs bench/peers; do (cd $$folder && \
 	npm install --package-lock-only --omit-lockfile-registry-resolved --no-audit --no-fund); done
 
 clean:
-	rm -rf $(VENV) $(PROGRAMS) tests/programs/node_modules .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache tests/web/node_modules
+	rm -rf $(VENV) $(PROGRAMS) $(PEERS) tests/programs/node_modules bench/peers/node_modules .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache tests/web/node_modules
 
 $(BIN)/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || { \
@@ -106,4 +113,16 @@ $(PROGRAMS)/.installed: tests/programs/requirements.txt | $(BIN)/python
 
 tests/programs/node_modules/.installed: tests/programs/package-lock.json
 	@cd tests/programs && npm ci --no-audit --no-fund --silent
+	@touch $@
+
+$(PEERS)/.installed: bench/peers/requirements.txt | $(BIN)/python
+	@echo "installing bench/peers/requirements.txt"
+	@[ -x $(BIN)/uv ] || $(PIP) install uv
+	@$(BIN)/uv venv --quiet --clear --python $(BIN)/python $(PEERS)
+	@$(BIN)/uv pip install --quiet --python $(PEERS)/bin/python --require-hashes -r $<
+	@touch $@
+
+# Not `npm ci`: it refuses a lock in which an optional package for another machine is missing.
+bench/peers/node_modules/.installed: bench/peers/package-lock.json
+	@cd bench/peers && npm install --no-save --no-audit --no-fund --silent
 	@touch $@

@@ -1,0 +1,120 @@
+"""`python -m bench [P1 ...]`: measures, prints, and keeps the result in bench/results/local."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import contextlib
+import subprocess
+import sys
+import time
+from importlib import import_module
+from pathlib import Path
+from pkgutil import iter_modules
+
+from . import measures, report
+from .figures import Measure
+from .ground import PEERS_PYTHON
+from .processes import BenchError
+from .run import run, tell_progress
+
+ROUNDS = {"full": 5, "quick": 3}
+# Twenty thousand sockets at both ends of a line.
+FILES = 65_536
+
+
+def found() -> dict[str, Measure]:
+    """All measures by name, P1 first."""
+    names = [
+        it.name
+        for it in iter_modules(measures.__path__)
+        if it.name[:1] == "p" and it.name[1:3].isdigit()
+    ]
+    modules = [import_module(f"{measures.__name__}.{name}") for name in sorted(names)]
+    return {module.MEASURE.name: module.MEASURE for module in modules}
+
+
+def chosen(names: list[str]) -> list[Measure]:
+    """The measures of these names, or all. Raises: SystemExit for a name that there is not."""
+    there = found()
+    wanted = [{"P5": "P4"}.get(name.upper(), name.upper()) for name in names] or list(there)
+    if unknown := [name for name in wanted if name not in there]:
+        raise SystemExit(f"bench: no measure {', '.join(unknown)}; there are {', '.join(there)}")
+    return [there[name] for name in dict.fromkeys(wanted)]
+
+
+def more_files() -> None:
+    """Takes as many open files as the system gives, up to what the largest measure needs."""
+    with contextlib.suppress(ImportError, ValueError, OSError):
+        import resource
+
+        _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+        wanted = FILES if most == resource.RLIM_INFINITY else min(FILES, most)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, most))
+
+
+async def measure(wanted: list[Measure], size: str, rounds: int, folder: Path) -> int:
+    """Runs them one after the other; how many could not be measured."""
+    failed = 0
+    for one in wanted:
+        began = time.monotonic()
+        try:
+            outcome = await run(one, size, rounds, tell_progress)
+        except (BenchError, OSError, TimeoutError) as error:
+            failed += 1
+            tell_progress("")
+            print(f"{one.name} could not be measured: {type(error).__name__}: {error}\n")
+            continue
+        kept = report.result(outcome) | {"seconds": round(time.monotonic() - began, 1)}
+        report.keep(kept, folder)
+        tell_progress("")
+        print(report.for_terminal(kept), end="\n\n", flush=True)
+    return failed
+
+
+def publish() -> None:
+    """Makes the tables and pictures of docs/performance.md from what bench/results holds."""
+    text = report.for_document(report.kept(report.RESULTS))
+    document = report.DOCUMENT.read_text(encoding="utf-8")
+    report.DOCUMENT.write_text(report.between_markers(document, text), encoding="utf-8")
+    if PEERS_PYTHON.exists():
+        drawing = Path(__file__).parent / "peers" / "pictures.py"
+        subprocess.run([PEERS_PYTHON, drawing], check=True, timeout=120)
+    else:
+        print("the pictures are as they were: `make bench` installs what draws them")
+
+
+def main() -> int:
+    """0 if all that was asked for was measured, whatever it gave."""
+    parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
+    parser.add_argument("names", nargs="*", metavar="NAME", help="P1 to P12; all if none is named")
+    parser.add_argument("--quick", action="store_true", help="small sizes: a look, not a figure")
+    parser.add_argument("--rounds", type=int, help="of which the median is taken (5; quick: 3)")
+    parser.add_argument(
+        "--publish",
+        action="store_true",
+        help="keep the results in bench/results and show them in docs/performance.md",
+    )
+    parser.add_argument("--draw", action="store_true", help="measure nothing, publish what is kept")
+    arguments = parser.parse_args()
+    if arguments.draw:
+        publish()
+        return 0
+    size = "quick" if arguments.quick else "full"
+    folder = report.RESULTS if arguments.publish else report.LOCAL
+    more_files()
+    factory = None
+    with contextlib.suppress(ImportError):
+        import uvloop
+
+        factory = uvloop.new_event_loop
+    with asyncio.Runner(loop_factory=factory) as runner:
+        work = measure(chosen(arguments.names), size, arguments.rounds or ROUNDS[size], folder)
+        failed = runner.run(work)
+    if arguments.publish:
+        publish()
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

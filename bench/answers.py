@@ -1,0 +1,76 @@
+"""Answers without a model: responses whose log the harness itself writes, by the real scripts."""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+from collections.abc import Coroutine, Iterable
+from typing import TYPE_CHECKING, Any
+
+from jobs.codec import encode_event
+from jobs.events import lifecycle, terminal
+from jobs.items import text_delta
+from jobs.keys import item_id, new_response_id
+from jobs.log import LogWriter
+from jobs.queue import Grant, Queue
+from jobs.record import Job, Status, Terms
+
+if TYPE_CHECKING:
+    from jobs.codec import Event
+    from jobs.pipe import Pipe
+
+# A backlog is no reason to refuse; leases outlast a measure.
+TERMS = Terms(max_waiting=1_000_000, lease_ms=600_000)
+AT_ONCE = 500
+
+
+def a_job(owner: str = "public") -> Job:
+    """A small prompt."""
+    params = {"input": "Why is the sky blue?", "model": "bench"}
+    return Job(new_response_id(0), owner, 1_700_000_000, params)
+
+
+async def submit(queue: Queue, job: Job) -> None:
+    """Puts a job into the queue with its first two events, as a server does."""
+    await queue.submit(
+        job,
+        [
+            lifecycle(job, "response.created", "queued"),
+            lifecycle(job, "response.queued", "queued"),
+        ],
+    )
+
+
+def last_event(job: Job) -> Event:
+    """The end of an answer that says nothing."""
+    return terminal(
+        job, Status.COMPLETED, output=[], attempts=1, timing={}, completed_at=job.created_at
+    )
+
+
+async def running(pipe: Pipe, count: int) -> list[LogWriter]:
+    """So many responses that this process holds the claim of; each can be appended to."""
+    queue = Queue(pipe, TERMS)
+    jobs = [a_job() for _ in range(count)]
+    await in_turns(submit(queue, job) for job in jobs)
+    grants: list[Grant] = []
+    while len(grants) < count:
+        granted = await queue.claim(0, secrets.token_hex(8), min(AT_ONCE, count - len(grants)))
+        grants += granted
+    return [LogWriter(pipe, it.response_id, it.claim, it.length) for it in grants]
+
+
+async def in_turns(work: Iterable[Coroutine[Any, Any, None]]) -> None:
+    """Awaits all of it, a few hundred at a time."""
+    batch: list[Coroutine[Any, Any, None]] = []
+    for one in work:
+        batch.append(one)
+        if len(batch) >= AT_ONCE:
+            await asyncio.gather(*batch)
+            batch = []
+    await asyncio.gather(*batch)
+
+
+def a_delta(response_id: str, text: str) -> bytes:
+    """The entry of one piece of text."""
+    return encode_event(text_delta(item_id("msg", response_id, 1, 0, "ab12"), 0, text))

@@ -1,0 +1,77 @@
+"""Clients of ours that ask and read: what arrives is told by the first bytes of each event."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Final
+
+from .client import Arrivals, Client, crowd
+from .processes import BenchError
+
+PATH: Final = "/v1/responses"
+DELTA: Final = b'{"type":"response.output_text.delta"'
+COMPLETED: Final = b'{"type":"response.completed"'
+WRONG: Final = (b'{"type":"error"', b'{"type":"response.failed"', b'{"type":"response.incomplete"')
+
+
+@dataclass(slots=True)
+class Asking:
+    """Some sockets on one server. `times` are when each whole answer came, by socket."""
+
+    whole: Arrivals = field(default_factory=Arrivals)
+    events: int = 0
+    wrong: bytes = b""
+    times: dict[int, float] = field(default_factory=dict)
+    clients: list[Client] = field(default_factory=list)
+    on_whole: Callable[[int, float], None] = lambda _number, _then: None
+
+    async def connect(self, port: int, numbers: range, *, reads: bool = True) -> None:
+        """Opens a socket for each number."""
+        self.clients += await crowd(port, PATH, numbers, self.take, reads=reads)
+
+    def take(self, client: Client, payload: bytes) -> None:
+        """One message of the server."""
+        self.events += 1
+        if payload.startswith(DELTA):
+            self.piece(client, payload)
+        elif payload.startswith(COMPLETED):
+            self.times[client.number] = now = time.monotonic()
+            self.on_whole(client.number, now)
+            self.whole.add()
+        elif payload.startswith(WRONG):
+            self.wrong = payload[:300]
+            self.whole.add()
+
+    def piece(self, client: Client, payload: bytes) -> None:
+        """One piece of text."""
+
+    async def reached(self, count: int, seconds: float = 120.0) -> None:
+        """Returns when so many answers are whole. Raises: BenchError."""
+        try:
+            await self.whole.reached(count, seconds)
+        except TimeoutError:
+            raise BenchError(f"{self.whole.count} of {count} answers came in time") from None
+        if self.wrong:
+            raise BenchError(f"an answer went wrong: {self.wrong!r}")
+
+
+def create(prompt: str) -> bytes:
+    """The message that asks."""
+    return json.dumps({"type": "response.create", "input": prompt}).encode()
+
+
+def resume(response_id: str, after: int = -1) -> bytes:
+    """The message that follows an answer from an event on."""
+    message = {"type": "holdline:resume", "response_id": response_id, "starting_after": after}
+    return json.dumps(message).encode()
+
+
+async def ask_all(asking: Asking, prompt: str) -> None:
+    """Each socket asks once; returns when all have their answer."""
+    before = asking.whole.count
+    for client in asking.clients:
+        client.say(create(prompt))
+    await asking.reached(before + len(asking.clients))

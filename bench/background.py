@@ -1,0 +1,51 @@
+"""Answers that nobody follows: asked for in the background, over HTTP, made by a real worker."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+
+import aiohttp
+
+from jobs.keys import Partition
+
+from .ground import Ground
+from .processes import BenchError
+
+AT_ONCE = 50
+UNDER_WAY = {b"queued", b"running"}
+
+
+async def in_background(port: int, answers: int, prompt: str) -> list[str]:
+    """The ids of so many answers to a prompt, all of them accepted."""
+    body = {"input": prompt, "background": True}
+    gate = asyncio.Semaphore(AT_ONCE)
+    connector = aiohttp.TCPConnector(limit=AT_ONCE)
+    async with aiohttp.ClientSession(connector=connector) as http:
+
+        async def one() -> str:
+            async with (
+                gate,
+                http.post(f"http://127.0.0.1:{port}/v1/responses", json=body) as response,
+            ):
+                response.raise_for_status()
+                return str((await response.json())["id"])
+
+        return list(await asyncio.gather(*(one() for _ in range(answers))))
+
+
+async def all_completed(ground: Ground, ids: list[str], seconds: float = 120.0) -> None:
+    """Returns when these answers have ended. Raises: BenchError when one is not whole in time."""
+    names, deadline = Partition(0), time.monotonic() + seconds
+    left = ids
+    while left:
+        states = await asyncio.gather(
+            *(ground.control.call("HGET", names.job(id_), "status") for id_ in left)
+        )
+        found = dict(zip(left, states, strict=True))
+        left = [id_ for id_, status in found.items() if status in UNDER_WAY]
+        if ended := set(found.values()) - UNDER_WAY - {b"completed"}:
+            raise BenchError(f"answers ended as {ended}")
+        if left and time.monotonic() > deadline:
+            raise BenchError(f"{len(left)} answers are not whole in time")
+        await asyncio.sleep(0.02 if left else 0)

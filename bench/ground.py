@@ -1,0 +1,172 @@
+"""The ground of a measure: one Redis, and every process that a measure asks for."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import shutil
+import socket
+import sys
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Final, Self
+
+from dev.redis import installed
+from jobs.connect import Redis
+from jobs.pipe import Pipe
+
+from .processes import ROOT, BenchError, Process
+
+PEERS = Path(__file__).parent / "peers"
+# A Python of its own: what peers need must not decide what we are measured with.
+PEERS_PYTHON = Path(os.environ.get("BENCH_PYTHON") or ROOT / ".venv-bench/bin/python")
+NODE_MODULES = PEERS / "node_modules"
+CALLS: Final = re.compile(r"cmdstat_([^|:]+)[^:]*:calls=(\d+)")
+
+
+class Ground:
+    """Use it as an async context manager: whatever was started ends with it."""
+
+    def __init__(self) -> None:
+        self.left_out: dict[str, str] = {}
+        self.redis_url = ""
+        self._processes: list[Process] = []
+        self._names: dict[str, int] = {}
+        self._stack = contextlib.AsyncExitStack()
+
+    async def __aenter__(self) -> Self:
+        self._folder = tempfile.TemporaryDirectory(prefix="holdline-bench-")
+        self.folder = Path(self._folder.name)
+        port = free_port()
+        self.redis_url = f"redis://127.0.0.1:{port}/0"
+        options = {
+            "--port": str(port),
+            "--bind": "127.0.0.1",
+            "--dir": str(self.folder),
+            "--save": "",
+            "--appendonly": "no",
+            "--maxmemory-policy": "noeviction",
+            "--maxclients": "1000",
+        }
+        binary = str(installed(os.environ.get("PATH")).path)
+        self.redis = self.start("redis", [binary, *(w for pair in options.items() for w in pair)])
+        await self.redis.until_said("Ready to accept connections")
+        # For looking and for preparing; what is measured has connections of its own.
+        self.control = Pipe(Redis(self.redis_url), deadline=30)
+        await self._stack.enter_async_context(self.control)
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self._stack.aclose()
+        for process in reversed(self._processes):
+            await process.end()
+        self._folder.cleanup()
+
+    def start(
+        self,
+        name: str,
+        argv: list[str],
+        environ: Mapping[str, str] | None = None,
+        *,
+        talks: bool = False,
+    ) -> Process:
+        """A process; a second one of a name has a number behind it."""
+        self._names[name] = number = self._names.get(name, 0) + 1
+        full = name if number == 1 else f"{name}-{number}"
+        shared = {"REDIS_URL": self.redis_url, "OPENAI_API_KEY": "bench"}
+        process = Process(full, argv, self.folder, {**shared, **(environ or {})}, talks=talks)
+        self._processes.append(process)
+        return process
+
+    async def server(self, **environ: str) -> tuple[Process, int]:
+        """A server of ours that is ready, and its port."""
+        port = free_port()
+        settings = {
+            "HOLDLINE_PORT": str(port),
+            "HOLDLINE_MODEL": "bench",
+            "HOLDLINE_MAX_WAITING": "1000000",
+        }
+        argv = [sys.executable, "-m", "server"]
+        process = self.start("server", argv, settings | environ)
+        await process.until_said("server ready")
+        return process, port
+
+    async def worker(self, model_url: str, **environ: str) -> Process:
+        """A worker of ours that is ready."""
+        settings = {
+            "OPENAI_BASE_URL": model_url,
+            "HOLDLINE_MODEL": "bench",
+            "HOLDLINE_MAX_WAITING": "1000000",
+        }
+        process = self.start("worker", [sys.executable, "-m", "worker"], settings | environ)
+        await process.until_said("worker ready")
+        return process
+
+    async def model(self) -> tuple[Process, str]:
+        """The simulated model, and its base URL."""
+        port = free_port()
+        process = self.start("model", [sys.executable, "-m", "bench.model", str(port)])
+        await process.until_said("listening")
+        return process, f"http://127.0.0.1:{port}/v1"
+
+    def ours(self, module: str, *arguments: str) -> Process:
+        """A program of `bench` that talks, in our own Python."""
+        argv = [sys.executable, "-m", f"bench.{module}", *arguments]
+        return self.start(module.rpartition(".")[2], argv, talks=True)
+
+    async def python(
+        self, name: str, *arguments: str, package: str, **environ: str
+    ) -> Process | None:
+        """A peer written in Python that talks and is ready; None, and noted, without `package`."""
+        if not _there(PEERS_PYTHON):
+            self.left_out[package] = "make bench installs it"
+            return None
+        argv = [str(PEERS_PYTHON), str(PEERS / f"{name}.py"), *arguments]
+        return await self._peer(name, argv, package, environ)
+
+    async def node(
+        self, name: str, *arguments: str, package: str, **environ: str
+    ) -> Process | None:
+        """A peer written for Node that talks and is ready; None, and noted, without `package`."""
+        node = shutil.which("node")
+        if node is None or not _there(NODE_MODULES / package):
+            self.left_out[package] = "Node.js is missing" if node is None else "npm ci has not run"
+            return None
+        argv = [node, str(PEERS / f"{name}.mjs"), *arguments]
+        return await self._peer(name, argv, package, environ)
+
+    async def _peer(
+        self, name: str, argv: list[str], package: str, environ: Mapping[str, str]
+    ) -> Process | None:
+        process = self.start(name, argv, environ, talks=True)
+        try:
+            await process.ask("ready", 30.0)
+        except (BenchError, TimeoutError):
+            self.left_out[package] = f"it did not start: {process.said[-300:]}"
+            return None
+        return process
+
+    async def forget_commands(self) -> None:
+        """Redis counts its commands from here on."""
+        await self.control.call("CONFIG", "RESETSTAT")
+
+    async def commands(self) -> int:
+        """How many commands Redis has executed since, those inside of scripts as well."""
+        said = (await self.control.call("INFO", "commandstats")).decode()
+        return sum(
+            int(count) for name, count in CALLS.findall(said) if name not in ("info", "config")
+        )
+
+
+def free_port() -> int:
+    """A port of loopback that nobody has right now."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def _there(path: Path) -> bool:
+    return path.exists()

@@ -1,0 +1,59 @@
+"""P3: submit, claim and finish through the real scripts, one worker, jobs that do nothing."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from functools import partial
+from typing import Any
+
+from bench.figures import Bound, Measure, Play, Round, Sample
+from bench.ground import Ground
+from bench.processes import Cpu, Process
+
+PYTHON = ("arq", "saq", "taskiq")
+OURS, RATE = "holdline", "jobs a worker CPU second"
+
+
+@asynccontextmanager
+async def contest(ground: Ground, size: Mapping[str, Any]) -> AsyncIterator[Mapping[str, Play]]:
+    """Each of them fills its queue, and is measured while it empties it."""
+    jobs = size["jobs"]
+    plays = {OURS: partial(_play, ground, ground.ours("noop"), jobs)}
+    if bullmq := await ground.node("bullmq_queue", package="bullmq"):
+        plays["BullMQ"] = partial(_play, ground, bullmq, jobs)
+    for name in PYTHON:
+        if peer := await ground.python(f"{name}_queue", package=name):
+            plays[name] = partial(_play, ground, peer, max(jobs // size["fewer"], 100))
+    yield plays
+
+
+async def _play(ground: Ground, worker: Process, jobs: int) -> Sample:
+    await ground.forget_commands()
+    await worker.ask(f"fill {jobs}")
+    cpu = Cpu(worker, ground.redis)
+    await worker.ask(f"drain {jobs}")
+    taken = cpu.taken()
+    return {
+        RATE: jobs / taken[worker.name],
+        "worker": taken[worker.name] / jobs * 1e6,
+        "redis": taken["redis"] / jobs * 1e6,
+        "commands": await ground.commands() / jobs,
+    }
+
+
+def _of_python(one: Round) -> float:
+    return one[OURS][RATE] / max(one[name][RATE] for name in PYTHON if name in one)
+
+
+MEASURE = Measure(
+    name="P3",
+    title="The queue: jobs that do nothing, emptied by one worker process, 100 at once",
+    sizes={"full": {"jobs": 5_000, "fewer": 10}, "quick": {"jobs": 2_000, "fewer": 10}},
+    units={RATE: "", "worker": "µs a job", "redis": "µs a job", "commands": "a job"},
+    bounds=(
+        Bound("against BullMQ", lambda one: one[OURS][RATE] / one["BullMQ"][RATE], least=6),
+        Bound("against the fastest of arq, saq, taskiq", _of_python, least=25),
+    ),
+    open=contest,
+)

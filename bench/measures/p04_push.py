@@ -1,0 +1,53 @@
+"""P4 and P5: events a second of one core of a server, through the whole path of the server."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from functools import partial
+from typing import Any
+
+from bench.figures import Bound, Measure, Play
+from bench.ground import Ground
+
+from .push import UNITS, all_of, push
+
+RATE = "events a server CPU second"
+
+
+@asynccontextmanager
+async def contest(ground: Ground, size: Mapping[str, Any]) -> AsyncIterator[Mapping[str, Play]]:
+    """All of them with the same sockets and the same bursts."""
+    sockets, events = size["sockets"], size["events"]
+    async with all_of(ground, sockets) as found:
+        yield {
+            who: partial(push, ground, pushed, sockets, sockets, events)
+            for who, pushed in found.items()
+        }
+
+
+def _against(peer: str) -> Bound:
+    least = {"ws": 0.8, "Socket.IO": 2}[peer]
+    text = {"ws": "against Node ws, bare", "Socket.IO": "against Socket.IO with its adapter"}[peer]
+    return Bound(text, lambda one: one["holdline"][RATE] / one[peer][RATE], least=least)
+
+
+MEASURE = Measure(
+    name="P4",
+    title="The push: one event for each socket, in bursts, through the whole server",
+    sizes={
+        "full": {"sockets": 1_000, "events": 25_000},
+        "quick": {"sockets": 200, "events": 5_000},
+    },
+    units=UNITS,
+    bounds=(
+        _against("ws"),
+        _against("Socket.IO"),
+        Bound(
+            "P5: as a share of aiohttp + uvloop writing a ready frame",
+            lambda one: one["holdline"][RATE] / one["floor"][RATE],
+            least=0.5,
+        ),
+    ),
+    open=contest,
+)

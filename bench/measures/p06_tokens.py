@@ -1,0 +1,125 @@
+"""P6: from the model's token to the client's socket, reading the model directly beside it."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from functools import partial
+from statistics import quantiles
+from typing import Any, Final
+
+from bench.asking import Asking, ask_all
+from bench.client import Client, dismiss
+from bench.figures import Bound, Measure, Play, Sample
+from bench.ground import Ground
+from bench.processes import Cpu, Process
+
+# Streams that all begin at once are no steady load; what is older than this is.
+BEGIN_SECONDS: Final = 1.0
+LOADS: Final = {"1 x 50": (1, 50), "100 x 50": (100, 50), "500 x 10": (500, 10)}
+TEXT: Final = b'"delta":"'
+
+
+@dataclass(slots=True)
+class Listening(Asking):
+    """Notes how old each token is when it arrives: a token is the time of its writing."""
+
+    ages: list[tuple[int, float]] = field(default_factory=list)
+
+    def piece(self, client: Client, payload: bytes) -> None:  # noqa: ARG002 - all are alike
+        """As `Asking`."""
+        now = time.monotonic_ns()
+        text = payload.partition(TEXT)[2].partition(b'"')[0]
+        self.ages += [(int(token), (now - int(token)) / 1e6) for token in text.split()]
+
+
+@asynccontextmanager
+async def contest(ground: Ground, size: Mapping[str, Any]) -> AsyncIterator[Mapping[str, Play]]:
+    """Each load, through us and directly."""
+    model, url = await ground.model()
+    server, port = await ground.server()
+    worker = await ground.worker(url, HOLDLINE_CONCURRENCY="500")
+    direct = await ground.python("sdk_typed", package="openai", OPENAI_BASE_URL=url)
+    plays: dict[str, Play] = {}
+    for name, (streams, rate) in LOADS.items():
+        tokens = int(size["seconds"] * rate)
+        load = (streams, tokens, 1 / rate)
+        plays[f"holdline, {name}"] = partial(_ours, ground, port, (server, worker, model), load)
+        # Where it is saturated already, more of the same says no more.
+        if direct and streams <= 100:
+            plays[f"SDK read directly, {name}"] = partial(_directly, direct, model, load)
+    yield plays
+
+
+async def _ours(
+    ground: Ground,
+    port: int,
+    parts: tuple[Process, ...],
+    load: tuple[int, int, float],
+) -> Sample:
+    streams, tokens, pace = load
+    listening = Listening()
+    await listening.connect(port, range(streams))
+    cpu = Cpu(ground.redis, *parts)
+    await ask_all(listening, f"tokens={tokens} pace={pace}")
+    taken = cpu.taken()
+    await dismiss(listening.clients)
+    said = streams * tokens
+    server, worker, model = (taken[process.name] / said * 1e6 for process in parts)
+    return _sample(listening.ages) | {
+        "worker": worker,
+        "redis": taken["redis"] / said * 1e6,
+        "server": server,
+        "model": model,
+        "harness": taken["self"] / said * 1e6,
+    }
+
+
+async def _directly(direct: Process, model: Process, load: tuple[int, int, float]) -> Sample:
+    streams, tokens, pace = load
+    cpu = Cpu(direct, model)
+    said = json.loads(await direct.ask(f"stream {streams} {tokens} {pace}"))
+    taken = cpu.taken()
+    return _sample(said["ages"]) | {
+        "worker": taken[direct.name] / said["tokens"] * 1e6,
+        "model": taken["model"] / said["tokens"] * 1e6,
+    }
+
+
+def _sample(ages: list[Any]) -> dict[str, float]:
+    steady = min(written for written, _ in ages) + BEGIN_SECONDS * 1e9
+    cuts = quantiles((age for written, age in ages if written > steady), n=100)
+    return {"p50": cuts[49], "p99": cuts[98]}
+
+
+def _most(load: str, cut: str, most: float) -> Bound:
+    return Bound(
+        f"{cut} at {load}, ms", lambda one: one[f"holdline, {load}"][cut], unit="ms", most=most
+    )
+
+
+MEASURE = Measure(
+    name="P6",
+    title="A token's way: from the model's write to the client's socket, streams x tokens a second",
+    sizes={"full": {"seconds": 3}, "quick": {"seconds": 2}},
+    units={
+        "p50": "ms",
+        "p99": "ms",
+        **dict.fromkeys(("worker", "redis", "server", "model", "harness"), "µs a token"),
+    },
+    bounds=(
+        _most("1 x 50", "p50", 1.2),
+        _most("100 x 50", "p99", 5),
+        Bound(
+            "p99 at 100 x 50 of the SDK read directly, against ours",
+            lambda r: r["SDK read directly, 100 x 50"]["p99"] / r["holdline, 100 x 50"]["p99"],
+            least=20,
+        ),
+        _most("500 x 10", "p99", 15),
+    ),
+    open=contest,
+    warms_up=False,
+)

@@ -1,0 +1,62 @@
+"""P7: tokens a second of one core of a worker, against the SDK's typed stream read directly."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from typing import Any
+
+from bench.background import all_completed, in_background
+from bench.figures import Bound, Measure, Play, Sample
+from bench.ground import Ground
+from bench.processes import Cpu
+
+OURS, SDK, RATE = "holdline", "openai SDK, typed, read directly", "tokens a worker CPU second"
+
+
+@asynccontextmanager
+async def contest(ground: Ground, size: Mapping[str, Any]) -> AsyncIterator[Mapping[str, Play]]:
+    """The same streams for both, everything at once."""
+    answers, tokens = size["answers"], size["tokens"]
+    model, url = await ground.model()
+    _, port = await ground.server()
+    worker = await ground.worker(url)
+    direct = await ground.python("sdk_typed", package="openai", OPENAI_BASE_URL=url)
+
+    async def ours() -> Sample:
+        cpu = Cpu(worker, ground.redis, model)
+        await all_completed(ground, await in_background(port, answers, f"tokens={tokens}"))
+        return _sample(cpu.taken(), answers * tokens, worker.name)
+
+    async def read_directly() -> Sample:
+        assert direct is not None  # noqa: S101 - else it does not play
+        cpu = Cpu(direct, model)
+        # It needs so much longer that a part of the answers tells as much.
+        streams = max(answers // size["fewer"], 1)
+        said = json.loads(await direct.ask(f"stream {streams} {tokens} 0"))
+        return _sample(cpu.taken(), said["tokens"], direct.name)
+
+    yield {OURS: ours} | ({SDK: read_directly} if direct else {})
+
+
+def _sample(taken: Mapping[str, float], tokens: int, worker: str) -> Sample:
+    sample = {RATE: tokens / taken[worker], "worker": taken[worker] / tokens * 1e6}
+    if "redis" in taken:
+        sample["redis"] = taken["redis"] / tokens * 1e6
+    return sample | {"model": taken["model"] / tokens * 1e6}
+
+
+MEASURE = Measure(
+    name="P7",
+    title="The worker: answers that the model gives at once, 100 side by side",
+    sizes={
+        "full": {"answers": 200, "tokens": 500, "fewer": 4},
+        "quick": {"answers": 40, "tokens": 500, "fewer": 4},
+    },
+    units={RATE: "", "worker": "µs a token", "redis": "µs a token", "model": "µs a token"},
+    bounds=(
+        Bound("against the SDK's typed stream", lambda r: r[OURS][RATE] / r[SDK][RATE], least=5),
+    ),
+    open=contest,
+)

@@ -1,0 +1,111 @@
+"""P8: the memory of an idle socket that has followed an answer."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from functools import partial
+from typing import Any
+
+from bench.asking import Asking, ask_all
+from bench.client import Arrivals, crowd, dismiss
+from bench.figures import Bound, Measure, Play, Sample
+from bench.ground import Ground, free_port
+from bench.processes import Process
+
+from .push import ENGINE, any_frame, engine_frame, floor, socketio
+
+MEMORY = "memory"
+SETTLE_SECONDS = 1.0
+
+
+@asynccontextmanager
+async def contest(ground: Ground, size: Mapping[str, Any]) -> AsyncIterator[Mapping[str, Play]]:
+    """Each holds the same number of sockets on top of some that were there before."""
+    sockets = size["sockets"]
+    _, url = await ground.model()
+    await ground.worker(url)
+    yield {
+        "holdline": partial(_ours, ground, sockets),
+        "aiohttp": partial(_peer, ground, "aiohttp", sockets),
+        "Socket.IO": partial(_peer, ground, "Socket.IO", sockets),
+    }
+
+
+async def _ours(ground: Ground, sockets: int) -> Sample:
+    server, port = await ground.server(HOLDLINE_PING_SECONDS="300")
+    try:
+        before, after = Asking(), Asking()
+        # A tenth comes first, so that what every server needs once is there already.
+        await before.connect(port, range(sockets // 10))
+        await ask_all(before, "tokens=20")
+        await asyncio.sleep(SETTLE_SECONDS)
+        empty = server.resident()
+        for at in range(0, sockets, 500):
+            some = Asking()
+            await some.connect(port, range(at, min(at + 500, sockets)))
+            await ask_all(some, "tokens=20")
+            after.clients += some.clients
+        await asyncio.sleep(SETTLE_SECONDS)
+        sample = _sample(server, empty, sockets)
+        await dismiss(before.clients + after.clients)
+        return sample
+    finally:
+        await server.end()
+
+
+async def _peer(ground: Ground, name: str, sockets: int) -> Sample:
+    port = free_port()
+    server = await (floor if name == "aiohttp" else socketio)(ground, port)
+    if server is None:
+        return {}
+    try:
+        arrivals = Arrivals()
+        take = any_frame if name == "aiohttp" else engine_frame
+        path = "/?n={n}" if name == "aiohttp" else ENGINE
+        clients = await crowd(
+            port, path, range(sockets // 10), lambda c, payload: take(c, payload, arrivals)
+        )
+        await arrivals.reached(len(clients))
+        await asyncio.sleep(SETTLE_SECONDS)
+        empty = server.resident()
+        clients += await crowd(
+            port,
+            path,
+            range(len(clients), len(clients) + sockets),
+            lambda c, payload: take(c, payload, arrivals),
+        )
+        await arrivals.reached(len(clients))
+        await asyncio.sleep(SETTLE_SECONDS)
+        sample = _sample(server, empty, sockets)
+        await dismiss(clients)
+        return sample
+    finally:
+        await server.end()
+
+
+def _sample(server: Process, empty: int, sockets: int) -> Sample:
+    return {MEMORY: (server.resident() - empty) / sockets / 1024, "empty": empty / 2**20}
+
+
+MEASURE = Measure(
+    name="P8",
+    title="An idle socket that has followed an answer of 20 tokens to its end",
+    sizes={"full": {"sockets": 600}, "quick": {"sockets": 200}},
+    units={MEMORY: "KiB a socket", "empty": "MiB before"},
+    bounds=(
+        Bound(
+            "against aiohttp's bare socket",
+            lambda one: one["holdline"][MEMORY] / one["aiohttp"][MEMORY],
+            most=1.25,
+        ),
+        Bound(
+            "against Socket.IO with its adapter",
+            lambda one: one["holdline"][MEMORY] / one["Socket.IO"][MEMORY],
+            most=1.3,
+        ),
+    ),
+    open=contest,
+    warms_up=False,
+)

@@ -1,0 +1,81 @@
+"""P9: a server dies, and all of its clients come to another one at once."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from functools import partial
+from typing import Any
+
+from bench.asking import PATH, Asking, resume
+from bench.background import all_completed, in_background
+from bench.client import Client, crowd, dismiss
+from bench.figures import Bound, Measure, Play, Sample
+from bench.ground import Ground
+from bench.processes import Cpu, Process
+
+HAD = 2  # the sequence number that each client got before its server died
+
+
+@asynccontextmanager
+async def contest(ground: Ground, size: Mapping[str, Any]) -> AsyncIterator[Mapping[str, Play]]:
+    """Each client has an answer of its own, which has ended by the time it comes back."""
+    model, url = await ground.model()
+    server, port = await ground.server()
+    worker = await ground.worker(url)
+    ids = await in_background(port, size["clients"], f"tokens={size['tokens']}")
+    await all_completed(ground, ids)
+    await worker.end()
+    await model.end()
+    yield {"holdline": partial(_play, ground, server, port, ids)}
+
+
+async def _play(ground: Ground, server: Process, port: int, ids: list[str]) -> Sample:
+    dying, at = await ground.server()
+    gone = await crowd(at, PATH, range(len(ids)), lambda *_: None)
+    await dying.end()
+    asking = Asking()
+
+    async def come_back(number: int) -> None:
+        client = await Client.connect(port, PATH, number, asking.take)
+        asking.clients.append(client)
+        client.say(resume(ids[number], HAD))
+
+    cpu, began = Cpu(server, ground.redis), time.monotonic()
+    await asyncio.gather(*(come_back(client.number) for client in gone))
+    connected = time.monotonic() - began
+    await asking.reached(len(ids))
+    last = max(asking.times.values()) - began
+    taken = cpu.taken()
+    await dismiss(asking.clients)
+    return {
+        "all whole": last,
+        "all connected": connected,
+        "lost": len(ids) - len(asking.times),
+        "server": taken[server.name] / len(ids) * 1e6,
+        "redis": taken["redis"] / len(ids) * 1e6,
+        "harness": taken["self"] / len(ids) * 1e6,
+    }
+
+
+MEASURE = Measure(
+    name="P9",
+    title="The clients of a server that died connect to another one at once and resume",
+    sizes={"full": {"clients": 3_000, "tokens": 50}, "quick": {"clients": 300, "tokens": 50}},
+    units={
+        "all whole": "s",
+        "all connected": "s",
+        "lost": "answers",
+        **dict.fromkeys(("server", "redis", "harness"), "µs a client"),
+    },
+    bounds=(
+        Bound("until all are whole, s", lambda one: one["holdline"]["all whole"], unit="s", most=3),
+        Bound(
+            "answers that were lost", lambda one: one["holdline"]["lost"], unit="answers", most=0
+        ),
+    ),
+    open=contest,
+    warms_up=False,
+)

@@ -1,0 +1,147 @@
+"""P10: nothing is linear in what waits: more sockets, a backlog, a longer answer."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager
+from functools import partial
+from typing import Any
+
+from bench.answers import a_delta, running
+from bench.asking import PATH, resume
+from bench.client import Arrivals, Client, crowd, dismiss
+from bench.figures import Bound, Measure, Play, Round, Sample
+from bench.ground import Ground
+from bench.processes import Cpu, Process
+from jobs.connect import Redis
+from jobs.log import LogWriter
+from jobs.pipe import Pipe
+
+from .push import WORDS, Ours, ours, push
+
+BURST = 100
+MISSED = 10
+
+
+@asynccontextmanager
+async def contest(ground: Ground, size: Mapping[str, Any]) -> AsyncIterator[Mapping[str, Play]]:
+    """Six contestants of ours: three pairs, each with much and with little of something."""
+    async with AsyncExitStack() as stack:
+        few = await stack.enter_async_context(ours(ground, BURST))
+        many = await stack.enter_async_context(ours(ground, size["sockets"]))
+        # A Redis of its own for the queue with a backlog: it must not slow down the other one.
+        behind = await stack.enter_async_context(Ground())
+        empty, full = ground.ours("noop"), behind.ours("noop")
+        await full.ask(f"fill {size['backlog']}", 600)
+        answering = await stack.enter_async_context(_answers(ground, size))
+        yield {
+            "few sockets": partial(_push, ground, few, BURST, size["events"]),
+            "many sockets": partial(_push, ground, many, size["sockets"], size["events"]),
+            "no backlog": partial(_jobs, ground, empty, size["jobs"]),
+            "backlog": partial(_jobs, behind, full, size["jobs"]),
+            **answering,
+        }
+
+
+async def _push(ground: Ground, pushed: Ours, sockets: int, events: int) -> Sample:
+    sample = await push(ground, pushed, sockets, BURST, events)
+    return {name: sample[name] for name in ("server", "redis")}
+
+
+async def _jobs(ground: Ground, worker: Process, jobs: int) -> Sample:
+    cpu = Cpu(worker, ground.redis)
+    await worker.ask(f"fill {jobs}")
+    await worker.ask(f"drain {jobs}")
+    taken = cpu.taken()
+    return {
+        "worker": taken[worker.name] / jobs * 1e6,
+        "redis": taken["redis"] / jobs * 1e6,
+    }
+
+
+@asynccontextmanager
+async def _answers(ground: Ground, size: Mapping[str, Any]) -> AsyncIterator[dict[str, Play]]:
+    """Running answers, some short and some long; each resume misses as much of either."""
+    server, port = await ground.server(HOLDLINE_PING_SECONDS="300")
+    async with Pipe(Redis(ground.redis_url), deadline=60) as pipe:
+        plays: dict[str, Play] = {}
+        for name in ("short", "long"):
+            writers = await running(pipe, BURST)
+            for writer in writers:
+                said = [a_delta(writer.response_id, WORDS)] * size[name]
+                for at in range(0, len(said), 500):
+                    await writer.append(said[at : at + 500])
+            plays[f"resume of {name}"] = partial(_resume, ground, server, port, writers, size)
+        yield plays
+
+
+async def _resume(
+    ground: Ground, server: Process, port: int, writers: list[LogWriter], size: Mapping[str, Any]
+) -> Sample:
+    """Some sockets resume all of these answers, none of which has ended."""
+    sockets, arrivals = size["resumes"] // BURST, Arrivals()
+
+    def on_frame(_: Client, payload: bytes) -> None:
+        arrivals.add(payload.count(WORDS.encode()))
+
+    clients = await crowd(port, PATH, range(sockets), on_frame)
+    cpu = Cpu(server, ground.redis)
+    for number, client in enumerate(clients):
+        for writer in writers:
+            client.say(resume(writer.response_id, writer.length - 1 - MISSED))
+        await arrivals.reached((number + 1) * BURST * MISSED)
+    taken, resumes = cpu.taken(), sockets * BURST
+    await dismiss(clients)
+    return {
+        "server": taken[server.name] / resumes * 1e6,
+        "redis": taken["redis"] / resumes * 1e6,
+    }
+
+
+def _ratio(much: str, little: str) -> Bound:
+    def of(one: Round) -> float:
+        return _cost(one[much]) / _cost(one[little])
+
+    return Bound(TEXTS[much], of, most=1.3)
+
+
+def _cost(sample: Sample) -> float:
+    return sum(sample[name] for name in ("server", "worker", "redis") if name in sample)
+
+
+TEXTS = {
+    "many sockets": "an event, with many sockets against 100",
+    "backlog": "a job, with a backlog against none",
+    "resume of long": "a resume that misses 10 events, of a long answer against a short one",
+}
+MEASURE = Measure(
+    name="P10",
+    title="Flat: CPU of server or worker and Redis, with much and with little of what waits",
+    sizes={
+        "full": {
+            "sockets": 10_000,
+            "backlog": 100_000,
+            "events": 10_000,
+            "jobs": 2_000,
+            "short": 50,
+            "long": 2_000,
+            "resumes": 2_000,
+        },
+        "quick": {
+            "sockets": 1_000,
+            "backlog": 10_000,
+            "events": 2_000,
+            "jobs": 500,
+            "short": 50,
+            "long": 500,
+            "resumes": 500,
+        },
+    },
+    units={"server": "µs", "worker": "µs", "redis": "µs"},
+    bounds=(
+        _ratio("many sockets", "few sockets"),
+        _ratio("backlog", "no backlog"),
+        _ratio("resume of long", "resume of short"),
+    ),
+    open=contest,
+)

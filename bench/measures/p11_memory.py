@@ -1,0 +1,65 @@
+"""P11: what a finished answer takes in Redis, against its text."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from functools import partial
+from typing import Any, Final
+
+from bench.background import all_completed, in_background
+from bench.figures import Bound, Measure, Play, Sample
+from bench.ground import Ground
+from jobs.codec import decode_event
+from jobs.events import output_text
+from jobs.keys import Partition
+
+ALLOWANCE: Final = 1_536
+PACES: Final = {"a delta a token": 0.002, "at once": 0.0}
+
+
+@asynccontextmanager
+async def contest(ground: Ground, size: Mapping[str, Any]) -> AsyncIterator[Mapping[str, Play]]:
+    """The same answer, said slowly, so that each token is a delta, and said at once."""
+    _, url = await ground.model()
+    _, port = await ground.server()
+    await ground.worker(url)
+    yield {
+        f"{tokens} tokens, {how}": partial(_play, ground, port, f"tokens={tokens} pace={pace}")
+        for tokens in size["tokens"]
+        for how, pace in PACES.items()
+    }
+
+
+async def _play(ground: Ground, port: int, prompt: str) -> Sample:
+    ids = await in_background(port, 1, prompt)
+    await all_completed(ground, ids)
+    names, id_, call = Partition(0), ids[0], ground.control.call
+    log, job = names.log(id_), names.job(id_)
+    last = decode_event((await call("LRANGE", log, -1, -1))[0])
+    text = len(output_text(last["response"]["output"]).encode())
+    if text != last["response"]["holdline"]["bytes"]:
+        raise ValueError("the text is not where it was")
+    taken = sum([await call("MEMORY", "USAGE", key, "SAMPLES", 0) for key in (log, job)])
+    return {
+        "redis": taken,
+        "text": text,
+        "entries": await call("LLEN", log),
+        "times the text": (taken - ALLOWANCE) / text,
+    }
+
+
+def _bound(who: str) -> Bound:
+    text = f"{who}: memory less 1.5 KB, against the text"
+    return Bound(text, lambda one: one[who]["times the text"], most=1.5)
+
+
+MEASURE = Measure(
+    name="P11",
+    title="The memory of a finished answer: MEMORY USAGE of its job and its log",
+    sizes={"full": {"tokens": (100, 500)}, "quick": {"tokens": (100, 500)}},
+    units={"redis": "bytes", "text": "bytes", "entries": "", "times the text": ""},
+    bounds=tuple(_bound(f"500 tokens, {how}") for how in PACES),
+    open=contest,
+    warms_up=False,
+)

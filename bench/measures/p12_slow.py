@@ -1,0 +1,88 @@
+"""P12: the memory that sockets hold which never read, while their answers run."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from functools import partial
+from typing import Any
+
+from bench.answers import a_delta, running
+from bench.asking import PATH, resume
+from bench.client import Arrivals, Client, crowd, dismiss
+from bench.figures import Bound, Measure, Play, Sample
+from bench.ground import Ground
+from jobs.connect import Redis
+from jobs.pipe import Pipe
+
+ANSWERS = 10  # which all of the sockets follow
+PIECE = "x" * 4_000
+SETTLE_SECONDS = 0.5
+READING, SLOW = "sockets that read", "sockets that never read"
+
+
+@asynccontextmanager
+async def contest(ground: Ground, size: Mapping[str, Any]) -> AsyncIterator[Mapping[str, Play]]:
+    """The same answers for both."""
+    yield {
+        READING: partial(_play, ground, size, reads=True),
+        SLOW: partial(_play, ground, size, reads=False),
+    }
+
+
+async def _play(ground: Ground, size: Mapping[str, Any], *, reads: bool) -> Sample:
+    server, port = await ground.server(HOLDLINE_PING_SECONDS="300")
+    sockets, pieces, arrivals = size["sockets"], size["pieces"], Arrivals()
+
+    def on_frame(_: Client, payload: bytes) -> None:
+        arrivals.add(payload.count(b"x") // len(PIECE))
+
+    try:
+        async with Pipe(Redis(ground.redis_url), deadline=60) as pipe:
+            writers = await running(pipe, ANSWERS)
+            # What every server needs once is there before anything is counted.
+            warm = await crowd(port, PATH, range(sockets // 10), on_frame)
+            await asyncio.sleep(SETTLE_SECONDS)
+            empty = peak = server.resident()
+            clients = await crowd(port, PATH, range(sockets), on_frame, reads=reads)
+            for client in clients:
+                client.say(resume(writers[client.number % ANSWERS].response_id))
+            await asyncio.sleep(SETTLE_SECONDS)
+            for number in range(pieces):
+                for writer in writers:
+                    await writer.append([a_delta(writer.response_id, PIECE)])
+                if reads:
+                    await arrivals.reached(sockets * (number + 1))
+                peak = max(peak, server.resident())
+            await asyncio.sleep(SETTLE_SECONDS)
+            held = server.resident()
+            await dismiss(warm + clients)
+    finally:
+        await server.end()
+    return {
+        "held": (max(peak, held) - empty) / sockets / 1024,
+        "at the end": (held - empty) / sockets / 1024,
+        "said to each": pieces * len(PIECE) / 1024,
+    }
+
+
+MEASURE = Measure(
+    name="P12",
+    title="A slow socket: sockets that never read while their answers run, and such as read",
+    sizes={"full": {"sockets": 1_000, "pieces": 120}, "quick": {"sockets": 200, "pieces": 100}},
+    units={
+        "held": "KiB a socket",
+        "at the end": "KiB a socket",
+        "said to each": "KiB",
+    },
+    bounds=(
+        Bound(
+            "memory of sockets that never read, against those that read",
+            lambda one: one[SLOW]["held"] / one[READING]["held"],
+            most=1.2,
+        ),
+    ),
+    open=contest,
+    warms_up=False,
+)

@@ -1,0 +1,214 @@
+"""Pushing: bursts of one event for each of some sockets; the next burst when all have arrived.
+
+Ours goes the whole way: an append by the real script to the log of a running answer, the bell, the
+follower, the wire, the socket. The peers are given a PUBLISH of as many bytes: it is all they do.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass, field
+from typing import Any, Final, Protocol
+
+import msgpack  # type: ignore[import-untyped]
+
+from bench.answers import a_delta, running
+from bench.asking import DELTA, PATH, resume
+from bench.client import Arrivals, Client, crowd, dismiss
+from bench.figures import Sample
+from bench.ground import Ground, free_port
+from bench.processes import Cpu, Process
+from jobs.connect import Redis
+from jobs.log import LogWriter
+from jobs.pipe import Pipe
+
+# With it an event of ours is as long as what the peers are given.
+WORDS: Final = "tok42 "
+EVENT_BYTES: Final = 230
+
+
+class Pushed(Protocol):
+    """A server with sockets, and a way to give each of some of them one event."""
+
+    server: Process
+    arrivals: Arrivals
+
+    async def burst(self, numbers: range) -> None:
+        """Gives one event to each of these sockets; returns when they are issued."""
+
+
+@dataclass(slots=True)
+class Ours:
+    """Sockets that each follow one running answer."""
+
+    server: Process
+    arrivals: Arrivals
+    clients: list[Client] = field(default_factory=list)
+    writers: list[LogWriter] = field(default_factory=list)
+
+    async def burst(self, numbers: range) -> None:
+        """As `Pushed`."""
+        writers = self.writers
+        await asyncio.gather(
+            *(writers[n].append([a_delta(writers[n].response_id, WORDS)]) for n in numbers)
+        )
+
+
+@dataclass(slots=True)
+class Peer:
+    """Sockets of a peer; `publication` makes a channel and a message from a socket's number."""
+
+    server: Process
+    arrivals: Arrivals
+    pipe: Pipe
+    publication: Callable[[int], tuple[str, bytes]]
+    clients: list[Client] = field(default_factory=list)
+
+    async def burst(self, numbers: range) -> None:
+        """As `Pushed`."""
+        call, publication = self.pipe.call, self.publication
+        await asyncio.gather(*(call("PUBLISH", *publication(n)) for n in numbers))
+
+
+@asynccontextmanager
+async def ours(ground: Ground, count: int) -> AsyncIterator[Ours]:
+    """Our server with so many sockets, each with an answer of its own that runs."""
+    server, port = await ground.server(HOLDLINE_PING_SECONDS="300")
+    async with Pipe(Redis(ground.redis_url), deadline=60) as pipe:
+        pushed = Ours(server, Arrivals(), writers=await running(pipe, count))
+
+        def on_frame(_: Client, payload: bytes) -> None:
+            # The second event of a job that was submitted is the sign that it is followed.
+            if payload.startswith((DELTA, b'{"type":"response.queued"')):
+                pushed.arrivals.add()
+
+        pushed.clients = await crowd(port, PATH, range(count), on_frame)
+        for client, writer in zip(pushed.clients, pushed.writers, strict=True):
+            client.say(resume(writer.response_id))
+        await pushed.arrivals.reached(count)
+        try:
+            yield pushed
+        finally:
+            await dismiss(pushed.clients)
+
+
+@asynccontextmanager
+async def peer(
+    ground: Ground,
+    server: Process,
+    port: int,
+    count: int,
+    path: str,
+    publication: Callable[[int], tuple[str, bytes]],
+    on_frame: Callable[[Client, bytes, Arrivals], None],
+) -> AsyncIterator[Peer]:
+    """A peer's server with so many sockets, each subscribed."""
+    async with Pipe(Redis(ground.redis_url), deadline=60) as pipe:
+        pushed = Peer(server, Arrivals(), pipe, publication)
+        pushed.clients = await crowd(
+            port, path, range(count), lambda c, payload: on_frame(c, payload, pushed.arrivals)
+        )
+        await pushed.arrivals.reached(count)
+        try:
+            yield pushed
+        finally:
+            await dismiss(pushed.clients)
+
+
+def bare(number: int) -> tuple[str, bytes]:
+    """What Node's ws and the floor are given."""
+    return f"push:{number}", b"x" * EVENT_BYTES
+
+
+def emitted(number: int) -> tuple[str, bytes]:
+    """What Socket.IO's emitter publishes for a room."""
+    room = f"room{number}"
+    packet = {"type": 2, "data": ["text", "x" * (EVENT_BYTES - 11)], "nsp": "/"}
+    options: dict[str, Any] = {"rooms": [room], "except": [], "flags": {}}
+    return f"socket.io#/#{room}#", msgpack.packb(["emitter", packet, options])
+
+
+def any_frame(_: Client, __: bytes, arrivals: Arrivals) -> None:
+    """Each frame counts: `subscribed` first, then the events."""
+    arrivals.add()
+
+
+def engine_frame(client: Client, payload: bytes, arrivals: Arrivals) -> None:
+    """Engine.IO: answers the opening and pings, counts events."""
+    if payload.startswith(b"42"):
+        arrivals.add()
+    elif payload.startswith(b"0"):
+        client.say(b"40")
+    elif payload == b"2":
+        client.say(b"3")
+
+
+@asynccontextmanager
+async def all_of(ground: Ground, count: int) -> AsyncIterator[dict[str, Pushed]]:
+    """Ours and each peer that is installed, all with so many sockets."""
+    async with AsyncExitStack() as stack:
+        found: dict[str, Pushed] = {
+            "holdline": await stack.enter_async_context(ours(ground, count))
+        }
+        for name, path, publication, on_frame, start in (
+            ("floor", "/?n={n}", bare, any_frame, floor),
+            ("ws", "/?n={n}", bare, any_frame, node_ws),
+            ("Socket.IO", ENGINE, emitted, engine_frame, socketio),
+        ):
+            port = free_port()
+            if server := await start(ground, port):
+                found[name] = await stack.enter_async_context(
+                    peer(ground, server, port, count, path, publication, on_frame)
+                )
+        yield found
+
+
+ENGINE: Final = "/socket.io/?EIO=4&transport=websocket&n={n}"
+
+
+async def floor(ground: Ground, port: int) -> Process | None:
+    """Aiohttp and uvloop with a ready frame."""
+    return await ground.python("floor_push", str(port), package="aiohttp")
+
+
+async def node_ws(ground: Ground, port: int) -> Process | None:
+    """Node's ws."""
+    return await ground.node("ws_push", str(port), package="ws")
+
+
+async def socketio(ground: Ground, port: int) -> Process | None:
+    """Socket.IO with its Redis adapter."""
+    return await ground.node("socketio_push", str(port), package="socket.io")
+
+
+async def push(ground: Ground, pushed: Pushed, sockets: int, each: int, events: int) -> Sample:
+    """At least so many events, `each` of a burst to as many of the `sockets`, in turns."""
+    loop = asyncio.get_running_loop()
+    began, cpu = loop.time(), Cpu(pushed.server, ground.redis)
+    sent = at = 0
+    before = pushed.arrivals.count
+    while sent < events:
+        at = 0 if at + each > sockets else at
+        await pushed.burst(range(at, at + each))
+        sent, at = sent + each, at + each
+        await pushed.arrivals.reached(before + sent)
+    taken, seconds = cpu.taken(), loop.time() - began
+    server = taken[pushed.server.name]
+    return {
+        "events a server CPU second": sent / server,
+        "server": server / sent * 1e6,
+        "redis": taken["redis"] / sent * 1e6,
+        "harness": taken["self"] / sent * 1e6,
+        "events a second": sent / seconds,
+    }
+
+
+UNITS: Final = {
+    "events a server CPU second": "",
+    "server": "µs an event",
+    "redis": "µs an event",
+    "harness": "µs an event",
+    "events a second": "",
+}

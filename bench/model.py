@@ -1,0 +1,160 @@
+"""`python -m bench.model PORT`: a model that costs next to nothing, behind chat completions.
+
+What it says is made once and written as bytes. It obeys words of the form `name=value` in the
+prompt: `tokens` (50), and `pace`, the seconds between two of them (0: everything at once, as one
+write of one HTTP chunk a token). With a pace each token is the time at which it was written, in ns
+of the machine's monotonic clock, so that whoever gets it knows how old it is.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import random
+import re
+import sys
+import time
+from functools import cache
+from typing import Final, cast
+
+WORDS: Final = re.compile(rb"\b(tokens|pace)=([0-9.]+)")
+HEAD: Final = (
+    b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n"
+)
+BASE: Final = {
+    "id": "chatcmpl-9f1c2b7d4e5a",
+    "object": "chat.completion.chunk",
+    "created": 1_700_000_000,
+    "model": "bench",
+    "system_fingerprint": "fp_44709d6fcb",
+}
+
+
+def chunk(payload: bytes) -> bytes:
+    """One server-sent event in one HTTP chunk."""
+    event = b"data: %b\n\n" % payload
+    return b"%x\r\n%b\r\n" % (len(event), event)
+
+
+def _said(delta: dict[str, str], finish: str | None = None) -> bytes:
+    choice = {"index": 0, "delta": delta, "logprobs": None, "finish_reason": finish}
+    return json.dumps(BASE | {"choices": [choice]}, separators=(",", ":")).encode()
+
+
+BEFORE, AFTER = (part for part in _said({"content": "%TOKEN%"}).split(b"%TOKEN%"))
+FIRST: Final = chunk(_said({"role": "assistant", "content": ""}))
+
+
+def token(text: bytes) -> bytes:
+    """The chunk of one token."""
+    return chunk(BEFORE + text + AFTER)
+
+
+@cache
+def ending(tokens: int) -> bytes:
+    """What comes after the last token."""
+    usage = {"prompt_tokens": 9, "completion_tokens": tokens, "total_tokens": 9 + tokens}
+    count = json.dumps(BASE | {"choices": [], "usage": usage}, separators=(",", ":")).encode()
+    return chunk(_said({}, "stop")) + chunk(count) + chunk(b"[DONE]") + b"0\r\n\r\n"
+
+
+@cache
+def at_once(tokens: int) -> bytes:
+    """A whole streamed answer."""
+    said = b"".join(token(b"tok%d " % (number % 1000)) for number in range(tokens))
+    return HEAD + FIRST + said + ending(tokens)
+
+
+@cache
+def whole(tokens: int) -> bytes:
+    """The answer to a request that does not stream."""
+    text = "".join(f"tok{number % 1000} " for number in range(tokens))
+    message = {"role": "assistant", "content": text}
+    choice = {"index": 0, "message": message, "logprobs": None, "finish_reason": "stop"}
+    usage = {"prompt_tokens": 9, "completion_tokens": tokens, "total_tokens": 9 + tokens}
+    body = json.dumps(
+        BASE | {"object": "chat.completion", "choices": [choice], "usage": usage}
+    ).encode()
+    return (
+        b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n"
+        % len(body)
+        + body
+    )
+
+
+class Line(asyncio.Protocol):
+    """One connection: a request, its answer, the next request."""
+
+    def __init__(self) -> None:
+        self._transport: asyncio.Transport | None = None
+        self._read = b""
+        self._next: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Of asyncio."""
+        self._transport = cast("asyncio.Transport", transport)
+
+    def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - of asyncio
+        """Of asyncio."""
+        if self._next is not None:
+            self._next.cancel()
+
+    def data_received(self, data: bytes) -> None:
+        """Of asyncio."""
+        self._read += data
+        head, end, rest = self._read.partition(b"\r\n\r\n")
+        if not end:
+            return
+        found = re.search(rb"(?i)content-length: *(\d+)", head)
+        size = int(found[1]) if found else 0
+        if len(rest) >= size:
+            body, self._read = rest[:size], rest[size:]
+            self._answer(body)
+
+    def _answer(self, body: bytes) -> None:
+        words = dict(WORDS.findall(body))
+        tokens, pace = int(words.get(b"tokens", 50)), float(words.get(b"pace", 0))
+        if not pace:
+            streams = re.search(rb'"stream": ?true', body)
+            self._write(at_once(tokens) if streams else whole(tokens))
+            return
+        self._write(HEAD + FIRST)
+        loop = asyncio.get_running_loop()
+        # Streams that begin together do not go on in step, as no model's do.
+        first = loop.time() + pace * random.uniform(0.5, 1.5)
+        self._next = loop.call_at(first, self._say, tokens, tokens, pace, first)
+
+    def _say(self, left: int, tokens: int, pace: float, due: float) -> None:
+        if not left:
+            self._write(ending(tokens))
+            return
+        self._write(token(b"%d " % time.monotonic_ns()))
+        loop = asyncio.get_running_loop()
+        self._next = loop.call_at(due + pace, self._say, left - 1, tokens, pace, due + pace)
+
+    def _write(self, data: bytes) -> None:
+        if self._transport is not None and not self._transport.is_closing():
+            self._transport.write(data)
+
+
+async def _serve(port: int) -> None:
+    server = await asyncio.get_running_loop().create_server(Line, "127.0.0.1", port, backlog=4096)
+    print("listening", flush=True)
+    async with server:
+        await server.serve_forever()
+
+
+def main() -> None:
+    """Serves until it is killed."""
+    factory = None
+    with contextlib.suppress(ImportError):
+        import uvloop
+
+        factory = uvloop.new_event_loop
+    with asyncio.Runner(loop_factory=factory) as runner:
+        runner.run(_serve(int(sys.argv[1])))
+
+
+if __name__ == "__main__":
+    main()

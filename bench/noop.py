@@ -1,0 +1,100 @@
+"""`python -m bench.noop`: the queue's real scripts around jobs that do nothing.
+
+It talks (see `Process.ask`): `fill N` submits, `drain N` claims and finishes, a hundred at once, as
+a worker does: as many claims as there are free places.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import secrets
+import sys
+from typing import Final
+
+from jobs.codec import encode_event
+from jobs.connect import Redis
+from jobs.events import lifecycle
+from jobs.log import LogWriter
+from jobs.pipe import Pipe
+from jobs.queue import Grant, Queue
+from jobs.record import Status
+
+from .answers import TERMS, a_job, in_turns, last_event, submit
+
+PLACES: Final = 100
+
+
+# What a job says is no part of the queue: both events are made once.
+SAID: Final = [
+    encode_event(lifecycle(a_job(), "response.in_progress", "in_progress")),
+    encode_event(last_event(a_job())),
+]
+
+
+class Drain:
+    """Empties the queue: as many claims as there are free places, each job a task."""
+
+    def __init__(self, pipe: Pipe) -> None:
+        self._pipe = pipe
+        self._queue = Queue(pipe, TERMS)
+        self._running: set[asyncio.Task[None]] = set()
+        self._freed = asyncio.Event()
+
+    async def run(self, count: int) -> None:
+        """Returns when so many jobs have been finished."""
+        left = count
+        while left:
+            while free := min(PLACES - len(self._running), left):
+                grants = await self._queue.claim(0, secrets.token_hex(8), free)
+                for grant in grants:
+                    task = asyncio.create_task(self._one(grant))
+                    self._running.add(task)
+                    task.add_done_callback(self._ended)
+                left -= len(grants)
+            await self._once_freed()
+        while self._running:
+            await self._once_freed()
+
+    async def _one(self, grant: Grant) -> None:
+        writer = LogWriter(self._pipe, grant.response_id, grant.claim, grant.length)
+        await writer.finish(Status.COMPLETED, SAID, retention_ms=TERMS.retention_ms)
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        task.result()
+        self._running.discard(task)
+        self._freed.set()
+
+    async def _once_freed(self) -> None:
+        self._freed.clear()
+        await self._freed.wait()
+
+
+async def _serve() -> None:
+    async with Pipe(Redis(os.environ["REDIS_URL"]), deadline=30) as pipe:
+        queue = Queue(pipe, TERMS)
+        while words := (await asyncio.to_thread(sys.stdin.readline)).split():
+            match words:
+                case ["fill", count]:
+                    await in_turns(submit(queue, a_job()) for _ in range(int(count)))
+                case ["drain", count]:
+                    await Drain(pipe).run(int(count))
+                case _:
+                    raise SystemExit(f"unknown: {words}")
+            print("ok", flush=True)
+
+
+def main() -> None:
+    """Obeys until standard input ends."""
+    factory = None
+    with contextlib.suppress(ImportError):
+        import uvloop
+
+        factory = uvloop.new_event_loop
+    with asyncio.Runner(loop_factory=factory) as runner:
+        runner.run(_serve())
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,27 @@
+// The design that Holdline replaces, its front: Express takes a prompt, BullMQ keeps it, and the
+// client asks once a second whether there is a result.
+import { Queue } from 'bullmq'
+import express from 'express'
+import { Redis } from 'ioredis'
+import { obey, redis } from './lines.mjs'
+
+const queue = new Queue('seed', { connection: redis() })
+const results = new Redis(redis())
+const app = express()
+app.use(express.json())
+app.post('/jobs', async (request, response) => {
+  const job = await queue.add(
+    'answer',
+    { prompt: request.body.prompt },
+    { removeOnComplete: { age: 3600 }, removeOnFail: { age: 3600 } }
+  )
+  response.json({ id: job.id })
+})
+app.get('/jobs/:id', async (request, response) => {
+  const text = await results.get(`seed:result:${request.params.id}`)
+  response.json(text === null ? { status: 'waiting' } : { status: 'done', text })
+})
+app.listen(Number(process.argv[2]), '127.0.0.1')
+
+await obey({ ready: () => queue.waitUntilReady().then(() => 'ok') })
+process.exit(0)

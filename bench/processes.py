@@ -1,0 +1,125 @@
+"""Processes that are measured: what they take of CPU and memory, from /proc."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import signal
+import subprocess
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+from dev.leash import leashed
+
+ROOT = Path(__file__).parent.parent
+TICKS = os.sysconf("SC_CLK_TCK")
+START_SECONDS = 30.0
+
+
+class BenchError(Exception):
+    """A measure cannot go on; the message says what has happened and where to look."""
+
+
+class Process:
+    """A process that dies with us; what it says is in `output`."""
+
+    def __init__(
+        self,
+        name: str,
+        argv: list[str],
+        folder: Path,
+        environ: Mapping[str, str],
+        *,
+        talks: bool = False,
+    ) -> None:
+        """`talks`: it is told what to do line by line, and answers line by line; see `ask`."""
+        self.name = name
+        self.output = folder / f"{name}.log"
+        tied, tie = leashed(argv, signal.SIGKILL)
+        clean = {
+            key: value
+            for key, value in os.environ.items()
+            if not key.startswith(("HOLDLINE_", "OPENAI_", "REDIS_"))
+        }
+        with self.output.open("ab") as sink:
+            self.popen = subprocess.Popen(
+                tied,
+                cwd=ROOT,
+                env=clean | dict(environ),
+                stdin=subprocess.PIPE if talks else subprocess.DEVNULL,
+                stdout=subprocess.PIPE if talks else sink,
+                stderr=sink,
+                preexec_fn=tie,  # noqa: PLW1509 - ties the child's life to ours
+            )
+
+    @property
+    def said(self) -> str:
+        """What it has said, on standard error too."""
+        return self.output.read_text(errors="replace")
+
+    def cpu(self) -> float:
+        """Seconds of CPU, user and system, of all its threads; in steps of `1 / TICKS`."""
+        stat = Path(f"/proc/{self.popen.pid}/stat").read_text(encoding="ascii")
+        fields = stat.rpartition(")")[2].split()
+        return (int(fields[11]) + int(fields[12])) / TICKS
+
+    def resident(self) -> int:
+        """Bytes of memory that are its own: pages of files on the disk are not counted."""
+        status = Path(f"/proc/{self.popen.pid}/status").read_text(encoding="ascii")
+        line = next(line for line in status.splitlines() if line.startswith("RssAnon"))
+        return int(line.split()[1]) * 1024
+
+    async def until_said(self, words: str) -> None:
+        """Returns when it has said these words. Raises: BenchError."""
+        await self.until(lambda: words in self.said)
+
+    async def until(self, happened: Callable[[], bool], seconds: float = START_SECONDS) -> None:
+        """Returns when a function says so. Raises: BenchError."""
+        deadline = time.monotonic() + seconds
+        while not happened():
+            if self.popen.poll() is not None or time.monotonic() > deadline:
+                raise BenchError(f"{self.name} does not do its part:\n{self.said[-2000:]}")
+            await asyncio.sleep(0.02)
+
+    async def ask(self, line: str, seconds: float = 120.0) -> str:
+        """Its answer, one line, to a line. Raises: BenchError."""
+        return await asyncio.wait_for(asyncio.to_thread(self._ask, line), seconds)
+
+    def _ask(self, line: str) -> str:
+        if self.popen.stdin is None or self.popen.stdout is None:
+            raise BenchError(f"{self.name} does not talk")
+        with contextlib.suppress(BrokenPipeError):
+            self.popen.stdin.write(line.encode() + b"\n")
+            self.popen.stdin.flush()
+        answer = self.popen.stdout.readline().decode().strip()
+        if not answer:
+            raise BenchError(f"{self.name} said nothing to {line!r}:\n{self.said[-2000:]}")
+        return answer
+
+    async def end(self) -> None:
+        """SIGKILL, and gone."""
+        self.popen.kill()
+        await asyncio.to_thread(self.popen.wait)
+        for stream in (self.popen.stdin, self.popen.stdout):
+            if stream is not None:
+                with contextlib.suppress(OSError):
+                    stream.close()
+
+
+class Cpu:
+    """Seconds of CPU that some processes take from here on, by name; `self` is this process."""
+
+    def __init__(self, *processes: Process) -> None:
+        self._processes = processes
+        self._began = {process.name: process.cpu() for process in processes}
+        self._own = time.process_time()
+
+    def taken(self) -> dict[str, float]:
+        """What they have taken so far. At least one tick, so that one can divide by it."""
+        taken = {
+            process.name: max(process.cpu() - self._began[process.name], 1 / TICKS)
+            for process in self._processes
+        }
+        return taken | {"self": time.process_time() - self._own}

@@ -1,0 +1,96 @@
+"""Runs a measure: its contestants take turns, so that all have the same weather."""
+
+from __future__ import annotations
+
+import os
+import platform
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from dev.redis import installed
+
+from .figures import Measure, Outcome
+from .ground import NODE_MODULES, Ground
+
+VERSIONS = {
+    **{name: name for name in ("aiohttp", "hiredis", "openai", "uvloop")},
+    "redis-py": "redis",
+}
+PACKAGES = ("bullmq", "ws", "socket.io")
+
+
+async def run(measure: Measure, size: str, rounds: int, tell: Callable[[str], None]) -> Outcome:
+    """What some rounds of a measure gave; before the first one they warm up.
+
+    Raises: BenchError, TimeoutError.
+    """
+    outcome = Outcome(measure, size, about=about())
+    async with Ground() as ground, measure.open(ground, measure.sizes[size]) as contestants:
+        plays = list(contestants.items())
+        for _, play in plays if measure.warms_up else ():
+            await play()
+        for number in range(rounds):
+            # Whoever plays first in one round plays last in the next.
+            turn = number % len(plays)
+            one: dict[str, dict[str, float]] = {}
+            for who, play in plays[turn:] + plays[:turn]:
+                one[who] = dict(await play())
+                tell(f"{measure.name} round {number + 1} of {rounds}: {who}")
+            outcome.rounds.append({who: one[who] for who, _ in plays})
+        outcome.left_out = dict(ground.left_out)
+    return outcome
+
+
+def about() -> dict[str, Any]:
+    """The machine, the date, the versions, and how busy the machine was before the run."""
+    redis = installed(os.environ.get("PATH"))
+    return {
+        "date": time.strftime("%Y-%m-%d", time.gmtime()),
+        "commit": _said("git", "rev-parse", "--short", "HEAD"),
+        "load_before": round(os.getloadavg()[0], 2),
+        "machine": {
+            "processor": _processor(),
+            "cores": os.cpu_count(),
+            "system": f"{platform.system()} {platform.release().split('-')[0]}",
+        },
+        "versions": {
+            "Python": platform.python_version(),
+            "Valkey" if "valkey" in redis.path.name else "Redis": redis.version,
+            **{name: version(package) for name, package in VERSIONS.items()},
+            "Node.js": _said("node", "--version").lstrip("v"),
+            **{name: _package(name) for name in PACKAGES},
+        },
+    }
+
+
+def _processor() -> str:
+    for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
+        if line.startswith("model name"):
+            return line.partition(":")[2].strip()
+    return platform.machine()
+
+
+def _package(name: str) -> str:
+    import json
+
+    manifest = NODE_MODULES / name / "package.json"
+    return str(json.loads(manifest.read_bytes())["version"]) if manifest.exists() else "missing"
+
+
+def _said(*argv: str) -> str:
+    try:
+        done = subprocess.run(argv, capture_output=True, text=True, timeout=10, check=True)
+    except (OSError, subprocess.SubprocessError):
+        return "missing"
+    return done.stdout.strip()
+
+
+def tell_progress(line: str) -> None:
+    """One line that the next one overwrites, on a terminal alone."""
+    if sys.stderr.isatty():
+        print(f"\r\033[K{line}", end="", file=sys.stderr, flush=True)

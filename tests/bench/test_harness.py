@@ -1,0 +1,66 @@
+"""The harness at work, in sizes that mean nothing: what is measured is not looked at."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from bench import report
+from bench.__main__ import chosen, found
+from bench.ground import Ground
+from bench.processes import BenchError
+from bench.run import run
+
+ROOT = Path(__file__).parent.parent.parent
+
+
+async def test_the_queue_is_measured_and_its_result_can_be_shown() -> None:
+    (measure,) = chosen(["p3"])
+    small = replace(measure, sizes={"quick": {"jobs": 50, "fewer": 1}})
+    outcome = await run(small, "quick", 1, lambda _: None)
+    found = report.result(outcome)
+    assert found["figures"]["holdline"]["commands"]["median"] > 3
+    assert "P3" in report.for_terminal(found)
+    assert "| holdline |" in report.for_document([found])
+
+
+async def test_the_memory_of_an_answer_is_measured_through_real_processes() -> None:
+    (measure,) = chosen(["P11"])
+    small = replace(measure, sizes={"quick": {"tokens": (20,)}}, bounds=())
+    outcome = await run(small, "quick", 1, lambda _: None)
+    figures = outcome.figures()["20 tokens, at once"]
+    assert len("".join(f"tok{number} " for number in range(20))) == figures["text"].median
+    assert figures["redis"].median > figures["text"].median
+
+
+async def test_a_process_that_says_nothing_is_told_with_its_last_words() -> None:
+    async with Ground() as ground:
+        noop = ground.ours("noop")
+        assert "ok" == await noop.ask("fill 1")
+        with pytest.raises(BenchError, match="unknown: \\['nonsense'\\]"):
+            await noop.ask("nonsense")
+
+
+async def test_nothing_of_a_ground_outlives_it() -> None:
+    async with Ground() as ground:
+        redis = ground.redis.popen
+    assert redis.poll() is not None
+    assert not await asyncio.to_thread(ground.folder.exists)
+
+
+def test_there_is_a_measure_for_each_of_the_twelve() -> None:
+    # P5 is a bound of P4: the same sockets, the same bursts.
+    assert [f"P{number}" for number in range(1, 13) if number != 5] == list(found())
+    assert ["P4"] == [measure.name for measure in chosen(["P5", "p4"])]
+    with pytest.raises(SystemExit, match="no measure P13"):
+        chosen(["P13"])
+
+
+def test_the_page_says_what_each_measure_does() -> None:
+    page = report.DOCUMENT.read_text(encoding="utf-8")
+    for number in range(1, 13):
+        assert re.search(rf"^\| (P\d+, )?P{number}\b", page, re.MULTILINE), number
