@@ -35,8 +35,10 @@ _TOKEN: Final = re.compile(
     re.DOTALL | re.VERBOSE,
 )
 _SPACE: Final = re.compile(r" ?([=*<>!&|?:,;{}()\[\]]+) ?")
-# The end of a line after which, or before which, no semicolon can be missing.
-_END: Final = re.compile(r"(?<=[{,;])\n|[;,]?\n(?=[})\]])")
+# Between two operands, where it cannot become another sign.
+_OPERATOR: Final = re.compile(r"(?<=[\w\])]) ([-+*%/]) (?=[\w(\[])| ([-+*%/])(?==)")
+# The end of a line after which, or before which, no semicolon is missing: no module leaves one out.
+_END: Final = re.compile(r"(?<=[{},;])\n|[;,]?\n(?=[})\]])")
 # Where it is declared, and where it is used; not what a string holds.
 _PRIVATE: Final = re.compile(
     r"(?:(?<=\.)|(?<=^)|(?<=^get )|(?<=^set )|(?<=^async ))#(\w+)", re.MULTILINE
@@ -65,16 +67,19 @@ class PackError(Exception):
 def strip(source: str) -> str:
     """The source without comments and without the space that means nothing.
 
-    Strings, templates and patterns stay. Lines stay lines; space beside `+`, `-` and `/` stays,
-    because two of them are something else.
+    Strings, templates and patterns stay, and lines stay lines.
     """
     bare = "".join(f"{line.strip()}\n" for line in _without_comments(source).splitlines())
     out, end = [], 0
     for match in _TOKEN.finditer(bare):
-        out += [_SPACE.sub(r"\1", bare[end : match.start()]), match[0]]
+        out += [_tight(bare[end : match.start()]), match[0]]
         end = match.end()
-    out.append(_SPACE.sub(r"\1", bare[end:]))
+    out.append(_tight(bare[end:]))
     return re.sub(r"\n{2,}", "\n", "".join(out)).lstrip("\n")
+
+
+def _tight(code: str) -> str:
+    return _SPACE.sub(r"\1", _OPERATOR.sub(r"\1\2", code))
 
 
 def shorten(code: str) -> str:
@@ -182,4 +187,5 @@ def squeeze(css: str) -> str:
     """A stylesheet without comments and without the white space that means nothing."""
     bare = re.sub(r"/\*.*?\*/", "", css, flags=re.DOTALL)
     bare = re.sub(r"\s+", " ", bare)
-    return re.sub(r"\s?([{};,])\s?", r"\1", bare).replace(": ", ":").replace(";}", "}").strip()
+    bare = re.sub(r"\s?([{};,])\s?", r"\1", bare).replace(": ", ":").replace(";}", "}").strip()
+    return re.sub(r"(?<=[:, (])0(?=\.\d)| (?=!)", "", bare)

@@ -14,6 +14,7 @@ import functools
 import hashlib
 import json
 import mimetypes
+import re
 import zlib
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
@@ -22,7 +23,7 @@ from typing import Final
 
 from aiohttp import web
 
-from .pack import pack
+from .pack import PackError, pack
 
 WEB: Final = Path(__file__).parent.parent / "web"
 DOCS: Final = Path(__file__).parent.parent / "docs"
@@ -31,7 +32,8 @@ PAGES: Final = {"/": "index.html", "/review": "review.html", f"/docs/{DOCUMENT}"
 ENTRY: Final = "define.js"
 # What is loaded later, each packed with what it needs. The widget knows their integrity values.
 LATER: Final = ("turns.js", "words/ar.js", "words/de.js")
-INTEGRITY: Final = "const INTEGRITY = {};"
+# In the packed file; the source of it is in place.js.
+INTEGRITY: Final = "const INTEGRITY={};"
 # In the address of the packed file the place of the sources can be read, under any prefix.
 HOME: Final = (
     'new URL("./web/{version}/x.js", '
@@ -41,6 +43,8 @@ HOME: Final = (
 # zlib's names: a gzip frame; with less memory its blocks are shorter, and fit code better.
 GZIP: Final = 31
 MEM_LEVEL: Final = 6
+# A stylesheet in a packed file: its letters are not those of code, so a block ends with it.
+SHEET: Final = re.compile(rb"\.replaceSync\(.*\n")
 
 FOR_EVER: Final = "public, max-age=31536000, immutable"
 ASK_AGAIN: Final = "no-cache"
@@ -73,7 +77,12 @@ class Asset:
     def packed(self) -> bytes:
         """The content as gzip; made once, so it may take its time."""
         packer = zlib.compressobj(9, zlib.DEFLATED, GZIP, MEM_LEVEL)
-        return packer.compress(self.content) + packer.flush()
+        packed, begin = b"", 0
+        for sheet in SHEET.finditer(self.content):
+            packed += packer.compress(self.content[begin : sheet.end()])
+            packed += packer.flush(zlib.Z_BLOCK)
+            begin = sheet.end()
+        return packed + packer.compress(self.content[begin:]) + packer.flush()
 
     @functools.cached_property
     def etag(self) -> str:
@@ -123,9 +132,13 @@ class Pages:
         later: dict[str, Asset] = {
             name: self._pack(name, "import.meta.url") for name in LATER if name in self._sources
         }
-        known = {name: integrity(asset.content) for name, asset in later.items()}
+        known = {name: integrity(asset.content, "sha256") for name, asset in later.items()}
         widget = self._pack(ENTRY, HOME.format(version=self.version)).content.decode()
-        widget = widget.replace(INTEGRITY, f"const INTEGRITY = {json.dumps(known)};")
+        before, found, after = widget.partition(INTEGRITY)
+        if not found:
+            raise PackError(f"{ENTRY} has no {INTEGRITY!r} to put the integrity values in")
+        values = json.dumps(known, separators=(",", ":"))
+        widget = f"{before}const INTEGRITY={values};{after}"
         return {**later, "widget.js": Asset(widget.encode(), TYPES[".js"])}
 
     def _pack(self, entry: str, home: str) -> Asset:
@@ -193,9 +206,10 @@ def pages() -> Pages:
     return Pages()
 
 
-def integrity(content: bytes) -> str:
+def integrity(content: bytes, algorithm: str = "sha384") -> str:
     """The value that a browser compares a file with."""
-    return f"sha384-{base64.b64encode(hashlib.sha384(content).digest()).decode()}"
+    digest = hashlib.new(algorithm, content).digest()
+    return f"{algorithm}-{base64.b64encode(digest).decode()}"
 
 
 def _asset(name: str, content: bytes) -> Asset:

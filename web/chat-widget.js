@@ -126,8 +126,7 @@ export class HoldlineChat extends HTMLElement {
 
   /** The conversation so far, oldest first. */
   get turns() {
-    return (this.#thread?.conversation.turns ?? []).map(({ prompt, text, status, responseId }) => (
-      { prompt, text, status, responseId }));
+    return (this.#thread?.conversation.turns ?? []).map(outline);
   }
 
   // The rest is its own.
@@ -171,8 +170,8 @@ export class HoldlineChat extends HTMLElement {
       suggestions: suggestionsOf(this.getAttribute("suggestions")),
       close: () => this.close(),
     });
-    thread.addEventListener("message", (event) => this.#tell("message", outline(event)));
-    thread.addEventListener("answer", (event) => this.#answered(outline(event)));
+    thread.addEventListener("message", (event) => this.#tell("message", turnOf(event)));
+    thread.addEventListener("answer", (event) => this.#answered(turnOf(event)));
     thread.addEventListener("state", () => this.#stateChanged(thread));
     if (!this.hasAttribute("dir") && words.direction === "rtl") this.#panel.element.dir = "rtl";
     this.#panel.element.setAttribute("role", this.#floats ? "dialog" : "region");
@@ -189,6 +188,7 @@ export class HoldlineChat extends HTMLElement {
       this.#drawer = drawer;
       this.#root.adoptedStyleSheets.push(drawer.answerSheet);
       this.#panel?.arrived();
+      this.#fit();
       idle(drawer.rehearse);
     }).catch(() => setTimeout(() => {
       this.#loading = false;
@@ -223,13 +223,8 @@ export class HoldlineChat extends HTMLElement {
     this.#fit();
   }
 
-  /** A phone's keyboard covers the page without making it smaller; the panel keeps to what is seen. */
   #fit() {
-    const seen = window.visualViewport;
-    const style = this.#panel?.element.style;
-    if (!seen || !style) return;
-    const covered = this.#floats && this.isOpen && innerHeight - seen.height > 120;
-    style.setProperty("--seen", covered ? `${seen.height}px` : "");
+    if (this.#panel) this.#drawer?.fit(this.#panel.element, this.#floats && this.isOpen);
   }
 
   /** @param {{status: string}} turn */
@@ -267,11 +262,11 @@ export class HoldlineChat extends HTMLElement {
 
 addProperties(HoldlineChat.prototype);
 
-/** What is told of a turn. @param {Event} event */
-function outline(event) {
-  const { prompt, text, status, responseId } = /** @type {CustomEvent<Turn>} */ (event).detail;
-  return { prompt, text, status, responseId };
-}
+/** What is told of a turn. @param {Turn} turn */
+const outline = ({ prompt, text, status, responseId }) => ({ prompt, text, status, responseId });
+
+/** @param {Event} event */
+const turnOf = (event) => outline(/** @type {CustomEvent<Turn>} */ (event).detail);
 
 /** When the page has drawn itself. @param {() => void} run */
 function idle(run) {

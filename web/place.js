@@ -7,7 +7,7 @@ export const HOME = import.meta.url.replace(/\/web\/(?:[\da-f]{16}\/)?[\w-]+\.js
 /** Hashes of what is loaded later, where the server has put them in. @type {{[name: string]: string}} */
 const INTEGRITY = {};
 
-let loads = 0;
+let failures = 0;
 
 /**
  * A module that is not needed at once. Where its hash is known, nothing else will do: the preload takes the module in
@@ -17,18 +17,24 @@ let loads = 0;
  */
 export async function load(name) {
   const url = new URL(name, import.meta.url);
-  if (loads++ > 0) url.hash = String(loads); // what has failed once is remembered by its address
+  // What has failed once is remembered by its address, and so is what a cache keeps for ever.
+  if (failures > 0) url.search = String(failures);
   const integrity = INTEGRITY[name];
-  if (integrity) {
-    const link = Object.assign(document.createElement("link"), { rel: "modulepreload", href: url.href, integrity });
-    link.crossOrigin = "anonymous";
-    await new Promise((resolve, reject) => {
-      link.onload = resolve;
-      link.onerror = reject;
-      document.head.append(link);
-    }).finally(() => link.remove());
+  try {
+    if (integrity) {
+      const link = Object.assign(document.createElement("link"), { rel: "modulepreload", href: url.href, integrity });
+      link.crossOrigin = "anonymous";
+      await new Promise((resolve, reject) => {
+        link.onload = resolve;
+        link.onerror = reject;
+        document.head.append(link);
+      }).finally(() => link.remove());
+    }
+    return await import(url.href);
+  } catch (error) {
+    failures += 1;
+    throw error;
   }
-  return import(url.href);
 }
 
 const TRANSLATED = ["ar", "de"];

@@ -4,8 +4,7 @@
 import { button, make } from "./dom.js";
 import { Markdown } from "./markdown.js";
 import { linesAt, nextLines, SECTIONS, sectionsOf } from "./review-text.js";
-import { STATUS, statusWords } from "./status.js";
-import { SIMULATION } from "./words.js";
+import { SIMULATION, STATUS, statusWords } from "./status.js";
 
 /** @typedef {import("./answer-handle.js").AnswerHandle} AnswerHandle */
 

@@ -8,6 +8,9 @@ import { fill } from "./words.js";
 /** @typedef {import("./connection.js").State} State */
 /** @typedef {Readonly<Record<keyof typeof STATUS, string>>} StatusWords */
 
+/** The name of the model that is no model. */
+export const SIMULATION = "holdline-demo";
+
 export const STATUS = {
   you: "You asked: ",
   answer: "Answer",

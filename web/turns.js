@@ -5,12 +5,12 @@ import sheet from "./answer.css" with { type: "css" };
 import { asideOf } from "./aside.js";
 import { make } from "./dom.js";
 import { Markdown } from "./markdown.js";
-import { bannerWords, STATUS, statusWords } from "./status.js";
+import { bannerWords, SIMULATION, STATUS, statusWords } from "./status.js";
 import { TurnView } from "./turn-view.js";
-import { SIMULATION } from "./words.js";
 
 export { asideOf } from "./aside.js";
 export { refusal } from "./refusal.js";
+export { fit } from "./seen.js";
 
 /** @typedef {import("./answer-handle.js").AnswerHandle} AnswerHandle */
 /** @typedef {import("./connection.js").State} State */

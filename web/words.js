@@ -3,9 +3,6 @@
 
 /** @typedef {Readonly<Record<keyof typeof ENGLISH, string>>} Words */
 
-/** The name of the model that is no model. */
-export const SIMULATION = "holdline-demo";
-
 /** `{name}` stands for a value. `status.js` has those about an answer. */
 export const ENGLISH = {
   direction: "ltr",

@@ -14,7 +14,7 @@ from jobs.environment import ConfigError
 from server.config import Config
 from server.origins import Origins
 from server.pack import PackError, pack, squeeze, strip
-from server.pages import Pages, pages
+from server.pages import LATER, Pages, pages
 from tests.system import Server, System
 
 HERE = "https://shop.example"
@@ -38,7 +38,7 @@ def test_a_module_comes_after_those_that_it_needs_and_once() -> None:
         a='import { b } from "./b.js";\nexport const a = b + 1;\n',
         b="export const b = 1;\n",
     )
-    assert 'const home = "home";\nconst b=1;const a=b + 1;run(a,b);export { b };\n' == code
+    assert 'const home = "home";\nconst b=1;const a=b+1;run(a,b);export { b };\n' == code
 
 
 def test_a_vendored_module_keeps_its_names_to_itself() -> None:
@@ -88,6 +88,8 @@ def test_what_cannot_be_packed_is_refused(wrong: str) -> None:
         ("const a = /[/ ]\\/ = \\/x/u;", "const a=/[/ ]\\/ = \\/x/u;"),
         ("const a = b / c / d;", "const a=b / c / d;"),
         ("const a = b + +c - -d;", "const a=b + +c - -d;"),
+        ("const a = b + c - (d * e) % f[0] - 1;", "const a=b+c-(d*e)%f[0]-1;"),
+        ("a += b / /c /.exec(d).length;", "a+=b / /c /.exec(d).length;"),
         (
             'if (/^https?:\\/\\//.test(a)) b("\\"//  ");',
             'if(/^https?:\\/\\//.test(a))b("\\"//  ");',
@@ -125,6 +127,14 @@ def test_the_version_is_that_of_every_byte(tmp_path_factory: pytest.TempPathFact
 def test_a_name_in_a_page_is_the_versioned_one() -> None:
     page = pages().page("index.html").content.decode()
     assert set() == set(re.findall(rf'="/web/(?!{pages().version}/)[^"]*', page))
+
+
+def test_the_widget_carries_the_integrity_values_of_what_it_loads_later() -> None:
+    widget = pages().widget.content.decode()
+    for name in LATER:
+        digest = hashlib.sha256(pages().packed[name].content).digest()
+        value = base64.b64encode(digest).decode()
+        assert f'"{name}":"sha256-{value}"' in widget
 
 
 async def test_the_packed_widget_is_what_its_integrity_value_says(server: Server) -> None:

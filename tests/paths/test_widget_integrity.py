@@ -1,0 +1,116 @@
+"""A fixed version of the widget in a real browser: the one of its integrity value, and no other."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import sys
+
+import pytest
+from playwright.async_api import Route, expect
+
+from server.pages import pages
+from tests.browser import ROOT, NewPage, ServeSite, Watch, ask, element, ended, in_chromium
+from tests.paths.conftest import Shared
+from tests.system import Server, System, free_port
+
+pytestmark = in_chromium
+
+PRINTED = re.compile(r"<script type=\"module\" crossorigin.*</holdline-chat>", re.DOTALL)
+
+
+async def printed() -> str:
+    """What the command prints to embed this version and no other."""
+    command = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "server.pages", cwd=ROOT, stdout=asyncio.subprocess.PIPE
+    )
+    told, _ = await asyncio.wait_for(command.communicate(), 30)
+    found = PRINTED.search(told.decode())
+    assert found is not None, told
+    return found[0]
+
+
+async def embedded(
+    system: System, shared: Shared, serve_site: ServeSite, lines: str
+) -> tuple[str, Server]:
+    """Another site with these lines on its page, and the server that lets it in."""
+    port = free_port()
+    system.environ["REDIS_URL"] = shared.redis_url
+    server = await system.server(HOLDLINE_ORIGINS=f"http://127.0.0.1:{port}")
+    lines = lines.replace("https://HOST", server.url)
+    html = f'<!doctype html><html lang="en"><title>A shop</title><main>{lines}</main></html>'
+    return await serve_site(html, port), server
+
+
+async def test_the_printed_lines_put_the_widget_on_another_site(
+    shared: Shared, system: System, open_page: NewPage, serve_site: ServeSite
+) -> None:
+    origin, server = await embedded(system, shared, serve_site, await printed())
+    page = await open_page(origin, None, server.url.split("/")[2])
+    prompt = shared.prompt("tokens=20")
+    await ask(page, prompt)
+    assert await ended(page) == shared.said(prompt)
+    loaded = await page.evaluate("performance.getEntriesByType('resource').map(e => e.name)")
+    fixed = f"{server.url}/web/{pages().version}/"
+    scripts = [url for url in loaded if url.partition("#")[0].endswith(".js")]
+    assert {f"{fixed}widget.js", f"{fixed}turns.js"} <= {url.partition("#")[0] for url in scripts}
+    assert [] == [url for url in scripts if not url.startswith(fixed)]
+
+
+async def test_a_wrong_value_loads_nothing(
+    shared: Shared, system: System, open_page: NewPage, serve_site: ServeSite
+) -> None:
+    right = pages().integrity
+    wrong = f"sha384-{'A' * 64}"
+    lines = (await printed()).replace(right, wrong)
+    origin, server = await embedded(system, shared, serve_site, lines)
+    page = await open_page(origin, None, server.url.split("/")[2])
+    assert await page.evaluate("customElements.get('holdline-chat') === undefined")
+    watch: Watch = page.watch  # type: ignore[attr-defined]
+    assert 1 == len(watch.wrong)
+    assert "Failed to find a valid digest in the 'integrity' attribute" in watch.wrong[0]
+    watch.wrong.clear()
+
+
+@pytest.mark.parametrize("part", ["turns.js", "words/de.js"])
+async def test_a_part_that_comes_later_and_was_changed_on_its_way_never_runs(
+    shared: Shared, open_page: NewPage, part: str
+) -> None:
+    page = await open_page(f"{shared.server.url}/livez")
+    changed = asyncio.Event()
+
+    async def change(route: Route) -> None:
+        answer = await route.fetch()
+        await route.fulfill(response=answer, body=f"window.pwned = 1; {await answer.text()}")
+        changed.set()
+
+    await page.route(f"**/{part}", change)
+    await page.goto(shared.server.url)
+    await element(page, "chat.lang = 'de'")
+    await asyncio.wait_for(changed.wait(), 20)
+    words = "Ask…" if part.startswith("words/") else "Fragen…"
+    await expect(page.locator("#prompt")).to_have_attribute("placeholder", words)
+    await page.unroute(f"**/{part}", change)
+    prompt = shared.prompt("tokens=20")
+    await ask(page, prompt)
+    assert await ended(page) == shared.said(prompt)  # what is needed is asked for again
+    assert await page.evaluate("window.pwned === undefined")
+    watch: Watch = page.watch  # type: ignore[attr-defined]
+    assert watch.wrong
+    assert [] == [text for text in watch.wrong if "valid digest" not in text]
+    watch.wrong.clear()
+
+
+async def test_the_front_page_shows_what_the_command_prints(
+    shared: Shared, open_page: NewPage
+) -> None:
+    page = await open_page(shared.server.url)
+    await page.click("details summary")
+    shown = page.locator("#pinned")
+    await expect(shown).to_be_visible()
+    lines = (await printed()).replace("https://HOST", shared.server.url)
+    assert lines.split() == (await shown.inner_text()).split()
+    await page.context.grant_permissions(["clipboard-read", "clipboard-write"])
+    await page.click("[data-copies=pinned]")
+    await expect(page.locator("[data-copies=pinned]")).to_have_text("Copied")
+    assert lines.split() == (await page.evaluate("navigator.clipboard.readText()")).split()
