@@ -1,5 +1,5 @@
 # Every target sets up what it needs; a fresh machine has Python 3.11 or newer, make and git.
-#   make setup · run · test [ARGS=...] · programs · check · bench NAME=... · chaos [SEED=1] [SECONDS=30] · screenshots · lock · clean
+#   make setup · run · test [ARGS=...] · programs · check · bench NAME=... · chaos [SEED=1] [SECONDS=30] · fuzz [SECONDS=30] · screenshots · lock · clean
 
 PYTHON ?= python3
 VENV ?= .venv
@@ -19,7 +19,7 @@ PARTS := holdline jobs server worker dev tests bench
 PRESENT = $(wildcard $(PARTS))
 TSC := tests/web/node_modules/.bin/tsc
 
-.PHONY: help setup run test programs check check-python check-web bench chaos screenshots lock clean
+.PHONY: help setup run test programs check check-python check-web bench chaos fuzz screenshots lock clean
 
 help:
 	@sed -n '2p' Makefile | cut -c4-
@@ -60,6 +60,10 @@ bench: $(VENV)/.installed-dev
 
 chaos: $(VENV)/.installed-dev
 	@PYTHONPATH=. $(BIN)/python tests/chaos --seed $(SEED) --seconds $(SECONDS) $(ARGS)
+
+# Two seeds, one of them fresh; what is found is told with its seed.
+fuzz: $(VENV)/.installed-dev
+	@FUZZ_SECONDS=$(SECONDS) $(BIN)/python -X dev -m pytest -n 0 -rP tests/attacks/test_fuzz.py $(ARGS)
 
 screenshots: $(VENV)/.installed-dev
 	@PYTHONPATH=. $(BIN)/python tests/screenshots.py

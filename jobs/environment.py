@@ -49,6 +49,7 @@ KNOWN: Final[dict[str, str]] = {
     "HOLDLINE_PING_SECONDS": "the interval of pings on a socket",
     "HOLDLINE_MAX_BODY_BYTES": "the largest request or message",
     "HOLDLINE_MAX_SOCKETS": "how many sockets one server holds; 0 is as many as come",
+    "HOLDLINE_REQUEST_SECONDS": "how long a client may take to send the head or body of a request",
     "HOLDLINE_UNSTORED_SECONDS": "how long a delivered answer with store: false is kept",
     "HOLDLINE_ORIGINS": "the other sites whose pages may use the server",
     "HOLDLINE_WEBHOOK_URL": "where it is told that an answer has ended",

@@ -19,6 +19,7 @@ from jobs.pipe import Pipe
 
 from .app import BACKLOG, SERVER, create_app
 from .config import Config
+from .doors import KEEP_ALIVE_SECONDS, LINGERING_SECONDS
 from .logs import configure
 
 log = structlog.get_logger()
@@ -31,7 +32,13 @@ async def _check(config: Config) -> str:
 
 async def _serve(config: Config) -> None:
     app = create_app(config)
-    runner = web.AppRunner(app, access_log=None, shutdown_timeout=2)
+    runner = web.AppRunner(
+        app,
+        access_log=None,
+        shutdown_timeout=2,
+        keepalive_timeout=KEEP_ALIVE_SECONDS,
+        lingering_time=LINGERING_SECONDS,
+    )
     await runner.setup()
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
@@ -42,7 +49,8 @@ async def _serve(config: Config) -> None:
         await site.start()
         host, port = runner.addresses[0][:2]
         log.info("server ready", address=f"http://{host}:{port}")
-        await stop.wait()
+        async with app[SERVER].doors.watch(runner):
+            await stop.wait()
         await site.stop()  # nobody new; those who are here are told to go elsewhere
         await app[SERVER].drain()
     finally:

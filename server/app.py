@@ -19,6 +19,7 @@ from . import documents
 from .access import SHOWN, WHO, Access
 from .auth import from_offers
 from .chats import Chats
+from .doors import Doors
 from .gate import Gate
 from .http import Routes
 from .memory import Budget
@@ -82,6 +83,7 @@ class Server:
         self.streams = Streams()
         self.sockets: set[Socket] = set()
         self.budget = Budget()
+        self.doors = Doors(config.request_seconds)
         self.draining = False
 
     async def run(self, app: web.Application) -> AsyncIterator[None]:
@@ -160,6 +162,7 @@ class Server:
     async def metrics_page(self, request: web.Request) -> web.StreamResponse:
         """The counters, for Prometheus."""
         del request
+        self.metrics.tasks.set(len(asyncio.all_tasks()))
         body = generate_latest(self.metrics.registry)
         return web.Response(body=body, headers={"Content-Type": "text/plain; version=0.0.4"})
 
@@ -225,7 +228,9 @@ SERVER: Final = web.AppKey("server", Server)
 def create_app(config: Config) -> web.Application:
     """The application, which has not yet opened anything."""
     server = Server(config)
-    app = web.Application(middlewares=[problems], client_max_size=config.max_body_bytes)
+    app = web.Application(
+        middlewares=[server.doors.middleware(), problems], client_max_size=config.max_body_bytes
+    )
     app[SERVER] = server
     app.cleanup_ctx.append(server.run)
     app.on_shutdown.append(server.drain)

@@ -9,6 +9,7 @@ from aiohttp import web
 from .access import who_of
 from .chat import Translation
 from .completion import Chunks, completion, failure
+from .doors import read_body
 from .http import KEY_HEADER
 from .problem import Problem
 from .request import parse_create, parse_json
@@ -34,7 +35,7 @@ class Chats:
         """Accepts a prompt, and waits for its answer or streams it."""
         who = who_of(request)
         viewer = who.viewer
-        body = parse_json(await request.read())
+        body = parse_json(await read_body(request, self._server.config.request_seconds))
         if (key := request.headers.get(KEY_HEADER)) is not None:
             body = {**body, "idempotency_key": key}
         asked = Translation(body)

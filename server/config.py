@@ -88,6 +88,7 @@ class Config:
     wait_replicas: int
     max_sockets: int
     unstored_seconds: float
+    request_seconds: float
     origins: tuple[str, ...]
     access: Access
     terms: Terms
@@ -124,6 +125,7 @@ class Config:
             ),
             max_sockets=int(env.number(environ, "HOLDLINE_MAX_SOCKETS", 0, 0, 1_000_000)),
             unstored_seconds=env.number(environ, "HOLDLINE_UNSTORED_SECONDS", 60, 0, 86_400),
+            request_seconds=env.number(environ, "HOLDLINE_REQUEST_SECONDS", 30, 0.1, 3600),
             wait_replicas=int(env.number(environ, "HOLDLINE_WAIT_REPLICAS", 0, 0, 10)),
             origins=_origins(env.text(environ, "HOLDLINE_ORIGINS", "")),
             access=access,

@@ -12,6 +12,7 @@ from jobs.errors import RedisTrouble
 
 from . import models
 from .access import who_of
+from .doors import read_body
 from .problem import Problem, invalid
 from .request import parse_create, parse_json
 from .stream import Stream, Waiter
@@ -46,7 +47,7 @@ class Routes:
     async def create(self, request: web.Request) -> web.StreamResponse:
         """Accepts a prompt; waits for the answer, streams it, or leaves it in the background."""
         who = who_of(request)
-        body = parse_json(await request.read())
+        body = parse_json(await read_body(request, self._server.config.request_seconds))
         if (key := request.headers.get(KEY_HEADER)) is not None:
             body = {**body, "idempotency_key": key}
         create = parse_create(body)

@@ -14,6 +14,7 @@ class Metrics:
         self.followers = Gauge(
             "holdline_followers", "Logs followed for clients.", registry=self.registry
         )
+        self.tasks = Gauge("holdline_tasks", "Tasks of the event loop.", registry=self.registry)
         self.behind = Gauge(
             "holdline_slow_sockets", "Sockets that are not writable now.", registry=self.registry
         )

@@ -272,6 +272,7 @@ class Limits(Struct):
     message_bytes: int
     responses: int
     waiting_in_lanes: int
+    messages_per_second: int
     retention_seconds: float
     unstored_seconds: float
     connection_seconds: float | None

@@ -24,6 +24,7 @@ from .auth import missing
 from .closing import CloseCode
 from .delivery import Delivery
 from .dialect import choose
+from .doors import Throttle
 from .problem import Problem, from_error
 from .request import AUTH
 from .session import (
@@ -57,6 +58,10 @@ KERNEL_BUFFER: Final = 131_072
 STUCK_SECONDS: Final = 30.0
 DRAIN_STEP_SECONDS: Final = 0.05
 MOST_TASKS: Final = 64
+# Pings and pongs are messages too. Who sends more is read later, and in the end cut off: a pong
+# that waits behind a flood is a missed one.
+MESSAGES_A_SECOND: Final = 100
+MESSAGES_AT_ONCE: Final = 1000
 CLOSE_SECONDS: Final = 2.0
 
 log = structlog.get_logger()
@@ -224,6 +229,7 @@ class Socket:
     # The rest is our own.
 
     async def _receive(self) -> None:
+        throttle = Throttle(MESSAGES_A_SECOND, MESSAGES_AT_ONCE)
         async for message in self._ws:
             match message.type:
                 case self._kind:
@@ -238,6 +244,8 @@ class Socket:
                 case _:
                     continue
             await self._room()
+            if wait := throttle.take(time.monotonic()):
+                await asyncio.sleep(wait)
 
     async def _received(self, data: str | bytes) -> None:
         try:
@@ -336,6 +344,7 @@ class Socket:
                 "message_bytes": self._config.max_body_bytes,
                 "responses": MOST_FOLLOWED,
                 "waiting_in_lanes": MOST_WAITING,
+                "messages_per_second": MESSAGES_A_SECOND,
                 "retention_seconds": self._config.terms.retention_ms / 1000,
                 "unstored_seconds": self._config.unstored_seconds,
                 "connection_seconds": None,

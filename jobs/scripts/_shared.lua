@@ -112,15 +112,17 @@ local function known(prefix, key, fingerprint)
   return first, print == fingerprint and 'same' or 'reused'
 end
 
--- Remembers of a response that is not to be stored which idempotency key has to go with it.
-local function mark_unstored(job, key, unstored)
-  if unstored == '1' then redis.call('HSET', job, 'unstored', key ~= job and key or '') end
+-- Remembers of a response which idempotency key has to go with it, and that it is not to be stored.
+local function mark(job, key, unstored)
+  if key ~= job then redis.call('HSET', job, 'key', key) end
+  if unstored == '1' then redis.call('HSET', job, 'unstored', 1) end
 end
 
--- Keeps what has ended for so many ms more; nothing outlives an answer that is not to be stored.
+-- Keeps what has ended for so many ms more; its idempotency key does not outlive it. As long as
+-- the job is there, the key is its own.
 local function keep(job, log, ms, ...)
-  local key = redis.call('HGET', job, 'unstored')
-  if key and key ~= '' then redis.call('PEXPIRE', key, ms, ...) end
+  local key = redis.call('HGET', job, 'key')
+  if key then redis.call('PEXPIRE', key, ms, ...) end
   redis.call('PEXPIRE', log, ms, ...)
   redis.call('PEXPIRE', job, ms, ...)
 end

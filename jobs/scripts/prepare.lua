@@ -12,7 +12,7 @@ if first then return { word, first } end
 
 redis.call('HSET', KEYS[1], 'status', 'completed', 'owner', ARGV[3], 'job', ARGV[4], 'attempt', 0,
   'strikes', 0, 'submitted', time, 'ended', time)
-mark_unstored(KEYS[1], KEYS[3], ARGV[7])
+mark(KEYS[1], KEYS[3], ARGV[7])
 push(KEYS[2], 0, rest(8))
 if fingerprint ~= '' then redis.call('SET', KEYS[3], id .. ' ' .. fingerprint, 'PX', ARGV[6]) end
 keep(KEYS[1], KEYS[2], ARGV[6])

@@ -23,7 +23,7 @@ redis.call('HSET', KEYS[1], 'status', 'queued', 'owner', owner, 'job', ARGV[4], 
 if ARGV[11] ~= '' then redis.call('HSET', KEYS[1], 'lane', ARGV[11]) end
 if ARGV[13] ~= '' then redis.call('HSET', KEYS[1], 'hook', ARGV[13]) end
 redis.call('PEXPIRE', KEYS[1], ttl)
-mark_unstored(KEYS[1], KEYS[3], ARGV[12])
+mark(KEYS[1], KEYS[3], ARGV[12])
 push(KEYS[2], 0, rest(15))
 redis.call('PEXPIRE', KEYS[2], ttl)
 if fingerprint ~= '' then redis.call('SET', KEYS[3], id .. ' ' .. fingerprint, 'PX', ttl) end

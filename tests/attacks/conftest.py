@@ -1,0 +1,234 @@
+"""A system under attack, a well-behaved client beside it, and what must be as it was afterwards."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import re
+import threading
+import time
+from collections.abc import AsyncIterator, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import NamedTuple, Self
+
+import aiohttp
+import pytest
+
+from dev.redis import embedded_redis_sync
+from jobs.connect import Redis
+from jobs.pipe import Pipe
+from tests.fake_model import FakeModel
+from tests.keys_without_ttl import keys_without_ttl
+from tests.system import Process, Server, System, wait_until
+
+REQUEST_SECONDS = 1.0
+# What a process keeps of a busy minute: caches, arenas, buffers. An attack that leaves more leaks.
+RSS_SLACK = 24 * 1024 * 1024
+TRACES = ("Traceback", "a request failed", "a socket failed", "a message failed", "a read failed")
+
+
+@dataclass(frozen=True)
+class Standing:
+    """What a process holds."""
+
+    rss: int
+    fds: int
+    gauges: dict[str, float]
+
+
+@dataclass
+class Target:
+    """A server, its worker and what they hold."""
+
+    server: Server
+    worker: Process
+    model: FakeModel
+    pipe: Pipe
+    before: dict[str, Standing] = field(default_factory=dict)
+
+    @property
+    def url(self) -> str:
+        return self.server.url
+
+    async def gauges(self) -> dict[str, float]:
+        """The server's gauges that say what it holds."""
+        async with (
+            aiohttp.ClientSession() as http,
+            http.get(f"{self.url}/metrics", headers={"Connection": "close"}) as answer,
+        ):
+            text = await answer.text()
+        names = ("holdline_sockets", "holdline_followers", "holdline_tasks")
+        rows = re.findall(r"^(\w+) (\S+)$", text, re.MULTILINE)
+        return {name: float(value) for name, value in rows if name in names}
+
+    async def standing(self) -> dict[str, Standing]:
+        """What both processes hold now."""
+        gauges = await self.gauges()
+        gauges["keys in Redis"] = float(await self.pipe.call("DBSIZE"))
+        return {
+            process.name: Standing(_rss(process), _fds(process), gauges)
+            for process in (self.server, self.worker)
+        }
+
+    async def ask(self, prompt: str = "tokens=3") -> str:
+        """A stranger's question, which must be answered whatever has happened."""
+        body = {"input": prompt, "model": "m"}
+        async with (
+            aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=20)) as http,
+            http.post(f"{self.url}/v1/responses", json=body) as answer,
+        ):
+            assert 200 == answer.status
+            status: str = (await answer.json())["status"]
+            return status
+
+    async def unharmed(self) -> None:
+        """Nothing crashed, nothing grew, nothing was logged, and a stranger is answered."""
+        assert "completed" == await self.ask()
+        deadline = time.monotonic() + 15
+        while grown := self._grown(await self.standing()):
+            assert time.monotonic() < deadline, grown
+            await asyncio.sleep(0.1)
+        assert [] == await keys_without_ttl(self.pipe)
+        for process in (self.server, self.worker):
+            assert process.popen.poll() is None, process.said
+            for trace in TRACES:
+                assert trace not in process.said, process.said
+
+    def _grown(self, now: dict[str, Standing]) -> list[str]:
+        grown = []
+        for name, then in self.before.items():
+            found = now[name]
+            if found.fds > then.fds + 3:
+                grown.append(f"{name}: {then.fds} -> {found.fds} fds")
+            if found.rss > then.rss + RSS_SLACK:
+                grown.append(f"{name}: {then.rss} -> {found.rss} bytes")
+            grown += [
+                f"{gauge}: {value} -> {found.gauges[gauge]}"
+                for gauge, value in then.gauges.items()
+                if found.gauges[gauge] > value + 3
+            ]
+        return grown
+
+
+def _rss(process: Process) -> int:
+    status = Path(f"/proc/{process.popen.pid}/status").read_text()
+    return 1024 * int(re.findall(r"VmRSS:\s+(\d+) kB", status)[0])
+
+
+def _fds(process: Process) -> int:
+    return len(list(Path(f"/proc/{process.popen.pid}/fd").iterdir()))
+
+
+@dataclass(frozen=True)
+class _Running:
+    server: Server
+    worker: Process
+    model: FakeModel
+    redis_url: str
+
+
+async def _run(
+    url: str, folder: Path, ready: list[_Running], started: threading.Event, stop: asyncio.Event
+) -> None:
+    async with FakeModel() as model, System(url, folder) as system:
+        system.environ["HOLDLINE_RETENTION_SECONDS"] = "1"
+        server, worker = await asyncio.gather(
+            system.server(HOLDLINE_REQUEST_SECONDS=str(REQUEST_SECONDS)), system.worker(model.url)
+        )
+        ready.append(_Running(server, worker, model, url))
+        started.set()
+        await stop.wait()
+
+
+@pytest.fixture(scope="module")
+def _running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[_Running]:
+    """In a thread with a loop of its own, as the system of `tests/paths`."""
+    started, ready = threading.Event(), list[_Running]()
+    loop = asyncio.new_event_loop()
+    stop = asyncio.Event()
+
+    def run(url: str, folder: Path) -> None:
+        try:
+            loop.run_until_complete(_run(url, folder, ready, started, stop))
+        finally:
+            started.set()
+            loop.close()
+
+    with embedded_redis_sync() as url:
+        thread = threading.Thread(target=run, args=(url, tmp_path_factory.mktemp("attacked")))
+        thread.start()
+        started.wait(60)
+        try:
+            yield ready[0]
+        finally:
+            loop.call_soon_threadsafe(stop.set)
+            thread.join(30)
+
+
+@pytest.fixture
+async def target(_running: _Running) -> AsyncIterator[Target]:
+    """A system that is warm; after the test it must be unharmed."""
+    async with Pipe(Redis(_running.redis_url)) as pipe:
+        target = Target(_running.server, _running.worker, _running.model, pipe)
+        await target.ask()
+        target.before = await target.standing()
+        yield target
+        await target.unharmed()
+
+
+class Waits(NamedTuple):
+    """What a client waits for a pong, in seconds."""
+
+    median: float
+    p99: float
+
+    def __str__(self) -> str:
+        return f"{1000 * self.median:.1f} ms (p99 {1000 * self.p99:.1f})"
+
+
+class Victim:
+    """A client that keeps asking for pongs and counts what it waits; use it as a context."""
+
+    def __init__(self, target: Target) -> None:
+        self._target = target
+        self.waits: list[float] = []
+        self._task: asyncio.Task[None] | None = None
+
+    async def __aenter__(self) -> Self:
+        self._http = aiohttp.ClientSession()
+        self._ws = await self._http.ws_connect(self._target.server.ws_url)
+        self._task = asyncio.create_task(self._ask_for_ever())
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        assert self._task is not None
+        self._task.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await self._task
+        await self._ws.close()
+        await self._http.close()
+
+    async def measured(self, count: int = 200) -> Waits:
+        """The next so many waits."""
+        self.waits.clear()
+        await wait_until(lambda: len(self.waits) >= count, 40)
+        waits = sorted(self.waits)
+        return Waits(waits[count // 2], waits[int(0.99 * count) - 1])
+
+    async def _ask_for_ever(self) -> None:
+        number = 0
+        while True:
+            number += 1
+            began = time.monotonic()
+            await self._ws.send_json({"type": "holdline:ping", "id": number})
+            while (message := await self._ws.receive_json(timeout=20)).get("id") != number:
+                assert message["type"] == "holdline:welcome"
+            self.waits.append(time.monotonic() - began)
+            await asyncio.sleep(0.012)  # a client's own pace, below the limit of a socket
+
+
+@pytest.fixture
+async def victim(target: Target) -> AsyncIterator[Victim]:
+    async with Victim(target) as victim:
+        yield victim

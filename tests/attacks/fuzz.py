@@ -1,0 +1,217 @@
+"""A fuzzer with a budget of time: the socket in both dialects, the HTTP front, and the decoders.
+
+    python -m tests.attacks.fuzz URL --seconds 30 --seed 1
+
+What it sends is made of valid messages and requests with a few things changed, so that most of it
+gets past the first check. It ends with an error as soon as a decoder lets an unforeseen error out
+or the server does not answer a bystander.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import contextlib
+import json
+import random
+import time
+from collections import Counter
+from typing import Any
+
+import msgpack  # type: ignore[import-untyped]
+
+from jobs.codec import decode_bell, decode_event, decode_job
+from jobs.errors import Undecodable
+from server.dialect import parse_packed
+from server.problem import Problem
+from server.request import parse_create, parse_json, parse_message
+from server.wire import frame as event_frame
+from tests.attacks.raw import BINARY, CLOSE, PING, TEXT, Raw, frame
+
+LEAVES: list[Any] = [
+    *(None, True, False, 0, -1, 2**53, 2**63, -(2**63), 1e308, 1.5, "", "a", "x" * 5000, "\x00"),
+    *(
+        "\u202e",
+        "{0}",
+        "resp_000" + "0" * 32,
+        "é" * 300,
+        [],
+        {},
+        [[]],
+        {"type": "message"},
+        ["a"] * 50,
+    ),
+]
+MESSAGES: list[dict[str, Any]] = [
+    {"type": "response.create", "input": "tokens=2", "model": "m", "stream_id": "a"},
+    {
+        "type": "response.create",
+        "model": "m",
+        "input": [{"role": "user", "content": [{"type": "input_text", "text": "tokens=1"}]}],
+        "metadata": {"a": "b"},
+        "tools": [{"type": "function", "name": "f", "parameters": {}}],
+        "tool_choice": {"type": "function", "name": "f"},
+        "text": {"format": {"type": "json_schema", "name": "n", "schema": {}}},
+    },
+    {"type": "response.cancel", "response_id": "resp_000" + "0" * 32},
+    {"type": "holdline:resume", "response_id": "resp_000" + "0" * 32, "starting_after": 1},
+    {"type": "holdline:ping", "id": 1},
+    {"type": "holdline:auth", "token": "t"},
+]
+ENTRIES: list[Any] = [
+    [1, "msg_1", 0, 0, "a"],
+    [5, 0, {"id": "a"}],
+    ["response.created", {"response": {"id": "a"}}],
+    [1, "resp_1", "public", 5, {}, []],
+    ["queued", 1, 2, "why"],
+    [0, [b"a"]],
+]
+REQUEST = (
+    b"POST /v1/responses HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r\n"
+    b'Content-Length: 32\r\n\r\n{"input":"tokens=1","model":"m"}'
+)
+
+
+def changed(dice: random.Random, value: Any) -> Any:
+    """The value with one thing in it replaced, removed, added or wrapped."""
+    if isinstance(value, dict) and value and dice.random() < 0.8:
+        name = dice.choice(list(value))
+        match dice.randrange(5):
+            case 0:
+                return {k: v for k, v in value.items() if k != name}
+            case 1:
+                return value | {dice.choice(["", "x", "__proto__", name * 2]): dice.choice(LEAVES)}
+            case _:
+                return value | {name: changed(dice, value[name])}
+    if isinstance(value, list) and value and dice.random() < 0.8:
+        at = dice.randrange(len(value))
+        return [*value[:at], changed(dice, value[at]), *value[at + dice.randrange(2) :]]
+    if dice.random() < 0.1:
+        for _ in range(dice.choice([3, 70, 200])):
+            value = [value]
+        return value
+    return dice.choice(LEAVES)
+
+
+def torn(dice: random.Random, data: bytes) -> bytes:
+    """The bytes with a few of them changed, cut or doubled."""
+    out = bytearray(data)
+    for _ in range(dice.randrange(4)):
+        at = dice.randrange(len(out) + 1)
+        match dice.randrange(4):
+            case 0:
+                out[at : at + 1] = bytes([dice.randrange(256)])
+            case 1:
+                del out[at : at + dice.randrange(1, 9)]
+            case 2:
+                out[at:at] = out[at : at + dice.randrange(1, 40)]
+            case _:
+                out[at:at] = dice.randbytes(dice.randrange(1, 5))
+    return bytes(out)
+
+
+def decoders(dice: random.Random) -> None:
+    """One round of the decoders: what is wrong is said in one of two ways, never in another."""
+    message = changed(dice, changed(dice, dice.choice(MESSAGES)))
+    for parse in (parse_message, parse_create):
+        if isinstance(message, dict):
+            with contextlib.suppress(Problem):
+                parse(message)
+    with contextlib.suppress(Problem):
+        parse_json(torn(dice, json.dumps(message).encode()))
+    with contextlib.suppress(Problem, ValueError, OverflowError):
+        parse_packed(torn(dice, msgpack.packb(message)))
+    packed = torn(dice, msgpack.packb(changed(dice, dice.choice(ENTRIES))))
+    for decode in (decode_event, decode_job, decode_bell, lambda data: event_frame(0, data).json):
+        with contextlib.suppress(Undecodable):
+            decode(packed)
+
+
+def frames(dice: random.Random, *, packed: bool) -> bytes:
+    """One frame, mostly of a message that is nearly right."""
+    message = dice.choice(MESSAGES)
+    for _ in range(dice.randrange(3)):
+        message = changed(dice, message)
+    try:
+        payload = msgpack.packb(message) if packed else json.dumps(message).encode()
+    except (ValueError, OverflowError):
+        payload = b""
+    if dice.random() < 0.3:
+        payload = torn(dice, payload)
+    broken = dice.random() < 0.1
+    return frame(
+        payload,
+        dice.randrange(16)
+        if broken
+        else dice.choice(
+            [TEXT, BINARY, BINARY if packed else TEXT, PING, CLOSE][
+                : 5 if dice.random() < 0.1 else 3
+            ]
+        ),
+        fin=dice.random() < 0.95,
+        rsv=dice.randrange(8) if broken else 0,
+        mask=dice.random() < 0.95,
+        length=dice.randrange(2**20) if dice.random() < 0.02 else None,
+    )
+
+
+async def socket_round(url: str, dice: random.Random, seen: Counter[str]) -> None:
+    """One connection: an upgrade, and frames until it is closed or has heard enough."""
+    packed = dice.random() < 0.5
+    offer = "holdline.msgpack" if packed else "holdline.json"
+    async with Raw(url) as raw:
+        status, _ = await raw.upgrade(f"Sec-WebSocket-Protocol: {offer}")
+        assert 101 == status
+        for _ in range(40):
+            await raw.send(frames(dice, packed=packed))
+        raw.writer.write_eof()
+        said = await raw.rest(20)
+        seen["socket: internal_error" if b"internal_error" in said else "socket"] += 1
+
+
+async def request_round(url: str, dice: random.Random, seen: Counter[str]) -> None:
+    """One connection with a request that is nearly right."""
+    async with Raw(url) as raw:
+        await raw.send(torn(dice, torn(dice, REQUEST)))
+        raw.writer.write_eof()
+        said = await raw.rest(20)
+        seen[f"HTTP {said[9:12].decode('latin-1') or 'closed'}"] += 1
+
+
+async def bystander(url: str) -> None:
+    """Raises where somebody who does nothing wrong is not answered."""
+    async with Raw(url) as raw:
+        assert 200 == (await raw.answer(b"GET /readyz HTTP/1.1\r\nHost: a\r\n\r\n"))[0]
+
+
+async def fuzz(url: str, seconds: float, seed: int) -> Counter[str]:
+    """Rounds of everything until the time is over; what was seen, counted."""
+    dice, seen = random.Random(seed), Counter[str]()
+    until = time.monotonic() + seconds
+    while time.monotonic() < until:
+        for _ in range(50):
+            decoders(dice)
+        seen["decoders"] += 50
+        await socket_round(url, dice, seen)
+        for _ in range(4):
+            await request_round(url, dice, seen)
+        await bystander(url)
+    for what in seen:
+        assert "internal_error" not in what, f"seed {seed}: {dict(seen)}"
+        assert not what.startswith("HTTP 5"), f"seed {seed}: {dict(seen)}"
+    return seen
+
+
+def main() -> None:
+    """Against a server that runs."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("url")
+    parser.add_argument("--seconds", type=float, default=30)
+    parser.add_argument("--seed", type=int, default=random.randrange(2**32))
+    arguments = parser.parse_args()
+    print(f"seed {arguments.seed}")
+    print(dict(asyncio.run(fuzz(arguments.url, arguments.seconds, arguments.seed))))
+
+
+if __name__ == "__main__":
+    main()

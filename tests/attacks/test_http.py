@@ -1,0 +1,218 @@
+"""Requests that break HTTP, and headers that want to be somewhere else."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+
+import pytest
+
+from tests.attacks.conftest import REQUEST_SECONDS, Target
+from tests.attacks.raw import Raw
+
+pytestmark = pytest.mark.timeout(60)
+BODY = b'{"input":"tokens=1","model":"m"}'
+HEAD = b"POST /v1/responses HTTP/1.1\r\nHost: a\r\n"
+SMUGGLED = b"GET /livez?smuggled HTTP/1.1\r\nHost: a\r\n\r\n"
+
+# Shapes on which two servers in a row may disagree where a request ends.
+SMUGGLING = {
+    "both lengths": b"Content-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n" + SMUGGLED,
+    "two lengths": b"Content-Length: 0\r\nContent-Length: 50\r\n\r\n" + SMUGGLED,
+    "two equal lengths": b"Content-Length: 2\r\nContent-Length: 2\r\n\r\n{}" + SMUGGLED,
+    "a length with a sign": b"Content-Length: +2\r\n\r\n{}" + SMUGGLED,
+    "a negative length": b"Content-Length: -2\r\n\r\n{}" + SMUGGLED,
+    "a length in hex": b"Content-Length: 0x2\r\n\r\n{}" + SMUGGLED,
+    "a length with an underscore": b"Content-Length: 1_0\r\n\r\n{}" + SMUGGLED,
+    "a list of lengths": b"Content-Length: 2, 2\r\n\r\n{}" + SMUGGLED,
+    "a space before the colon": b"Content-Length : 2\r\n\r\n{}" + SMUGGLED,
+    "a folded header": b"Transfer-Encoding:\r\n chunked\r\n\r\n0\r\n\r\n" + SMUGGLED,
+    "a coding of another name": b"Transfer-Encoding: xchunked\r\n\r\n0\r\n\r\n" + SMUGGLED,
+    "chunked twice": b"Transfer-Encoding: chunked, chunked\r\n\r\n0\r\n\r\n" + SMUGGLED,
+    "chunked not last": b"Transfer-Encoding: chunked, identity\r\n\r\n0\r\n\r\n" + SMUGGLED,
+    "a bare line feed": b"Content-Length: 2\n\r\n{}" + SMUGGLED,
+    "a chunk size with a sign": b"Transfer-Encoding: chunked\r\n\r\n+2\r\n{}\r\n0\r\n\r\n"
+    + SMUGGLED,
+    "a chunk size in 0x": b"Transfer-Encoding: chunked\r\n\r\n0x2\r\n{}\r\n0\r\n\r\n" + SMUGGLED,
+    "a chunk that is too long": b"Transfer-Encoding: chunked\r\n\r\n1\r\n{}\r\n0\r\n\r\n"
+    + SMUGGLED,
+    "a huge chunk size": b"Transfer-Encoding: chunked\r\n\r\nffffffffffffffffff\r\n{}" + SMUGGLED,
+}
+
+
+@pytest.mark.parametrize("shape", SMUGGLING)
+async def test_a_request_that_could_be_read_in_two_ways_hides_no_other(
+    target: Target, shape: str
+) -> None:
+    async with Raw(target.url) as raw:
+        await raw.send(HEAD + SMUGGLING[shape])
+        raw.writer.write_eof()
+        said = await raw.rest()
+    statuses = [int(part[:3]) for part in said.split(b"HTTP/1.1 ")[1:]]
+    assert all(400 <= status < 500 for status in statuses), said
+    assert b'"ok"' not in said
+
+
+MALFORMED = [
+    b"\x00\x01\x02\x03\r\n\r\n",
+    b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03",  # TLS
+    b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
+    b"GET / HTTP/9.9\r\nHost: a\r\n\r\n",
+    b"GET http://[::1 HTTP/1.1\r\nHost: a\r\n\r\n",
+    b"G\x1b[2JT / HTTP/1.1\r\nHost: a\r\n\r\n",
+    b"GET / HTTP/1.1\r\nHost: a\r\nX: a\x00b\r\n\r\n",
+    b"GET / HTTP/1.1\r\nHost: a\r\nX: a\rb\r\n\r\n",
+    b"GET / HTTP/1.1\r\nHost: a\r\nX\x1b: b\r\n\r\n",
+    b"GET / HTTP/1.1\r\nHost: a\r\n: b\r\n\r\n",
+    b"GET / HTTP/1.1\r\n" + b"A: b\r\n" * 500 + b"\r\n",
+    b"GET / HTTP/1.1\r\nA: " + b"b" * 100_000 + b"\r\n\r\n",
+    b"GET /" + b"a" * 100_000 + b" HTTP/1.1\r\n\r\n",
+]
+
+
+async def test_what_is_no_request_is_refused(target: Target) -> None:
+    for data in MALFORMED:
+        async with Raw(target.url) as raw:
+            await raw.send(data)
+            raw.writer.write_eof()
+            said = await raw.rest()
+        assert said[9:12] in (b"", b"400", b"404", b"405"), data[:60]
+        assert len(said) < 4000, "an answer that repeats what was sent"
+
+
+PATHS = [
+    "/../../etc/passwd",
+    "/docs/..%2f..%2fREADME.md",
+    "/docs/%00",
+    "/web/%2e%2e/server/app.py",
+    "/v1/responses/%0d%0aSet-Cookie:%20a=b",
+    "/v1/responses/..%2f..%2flivez",
+    "/v1/responses/resp_%7b0%7d:",
+    "/v1/responses/" + "a" * 6000,
+    "/v1/models/%1b%5b2J",
+    "/v1/responses/x?stream=true&starting_after=%0d%0a",
+    "/v1/responses/x?starting_after=" + "9" * 5000 + "&stream=true",
+    "/%ff%fe",
+    "/v1/responses/%ed%a0%80",
+    "//evil.example/v1/responses",
+]
+
+
+@pytest.mark.parametrize("method", ["GET", "POST", "DELETE", "OPTIONS", "TRACE", "CONNECT", "X"])
+async def test_a_path_that_leads_elsewhere_leads_nowhere(target: Target, method: str) -> None:
+    for path in PATHS:
+        async with Raw(target.url) as raw:
+            request = f"{method} {path} HTTP/1.1\r\nHost: a\r\nContent-Length: 0\r\n\r\n"
+            status, head = await raw.answer(request.encode())
+        assert status == 0 or 400 <= status < 500, path
+        assert b"set-cookie" not in head.lower()
+        assert b"root:" not in head
+
+
+ORIGINS = [
+    "null",
+    "http://evil.example",
+    "http://localhost.evil.example",
+    "http://127.0.0.1.evil.example:{port}",
+    "http://evil.example#127.0.0.1:{port}",
+    "http://evil.example/127.0.0.1:{port}",
+    "http://127.0.0.1:{port}@evil.example",
+    "http://evil.example@127.0.0.1:{port}",
+    "http://127.0.0.1:1",
+    "http://127.0.0.1",
+    "http://[::1]:{port}",
+    "file://",
+    "http://",
+    "//127.0.0.1:{port}/",
+    "http://127.0.0.1:{port}.",
+    "http://127.0.0.1:{port} http://evil.example",
+]
+
+
+async def test_no_trick_with_an_origin_opens_a_socket_or_asks(target: Target) -> None:
+    port = target.url.rpartition(":")[2]
+    for origin in ORIGINS:
+        said = origin.format(port=port)
+        async with Raw(target.url) as raw:
+            assert 403 == (await raw.upgrade(f"Origin: {said}"))[0], said
+        async with Raw(target.url) as raw:
+            lines = f"Host: 127.0.0.1:{port}\r\nOrigin: {said}\r\nContent-Length: {len(BODY)}"
+            head = f"POST /v1/responses HTTP/1.1\r\n{lines}\r\n\r\n"
+            assert 403 == (await raw.answer(head.encode() + BODY))[0], said
+
+
+async def test_two_origins_are_none(target: Target) -> None:
+    good = f"Origin: {target.url}"
+    async with Raw(target.url) as raw:
+        assert 101 == (await raw.upgrade(good))[0]
+    for pair in ((good, "Origin: http://evil.example"), ("Origin: http://evil.example", good)):
+        async with Raw(target.url) as raw:
+            assert (await raw.upgrade(*pair))[0] in (400, 403), pair
+
+
+async def test_a_head_that_does_not_come_is_not_waited_for(target: Target) -> None:
+    async def drip(raw: Raw) -> None:
+        for byte in b"GET /livez HTTP/1.1\r\nX-Slow: " + b"a" * 10_000:
+            await raw.send(bytes([byte]))
+            await asyncio.sleep(0.05)
+
+    async with Raw(target.url) as silent, Raw(target.url) as slow:
+        dripping = asyncio.create_task(drip(slow))
+        try:
+            assert b"" == await silent.rest(REQUEST_SECONDS + 10)
+            assert b"" == await slow.rest(REQUEST_SECONDS + 10)
+        finally:
+            dripping.cancel()
+            await asyncio.wait([dripping])
+
+
+@pytest.mark.parametrize("route", ["/v1/responses", "/v1/chat/completions"])
+@pytest.mark.parametrize(
+    "length", ["Content-Length: 1000", "Transfer-Encoding: chunked"], ids=["length", "chunked"]
+)
+async def test_a_body_that_does_not_come_is_refused_in_time(
+    target: Target, route: str, length: str
+) -> None:
+    async with Raw(target.url) as raw:
+        head = f"POST {route} HTTP/1.1\r\nHost: a\r\n{length}\r\n\r\n"
+        status, _ = await raw.answer(head.encode(), REQUEST_SECONDS + 10)
+        assert 408 == status
+        assert b"request_too_slow" in await raw.rest()
+
+
+async def test_a_chunked_body_without_end_is_cut_at_the_limit(target: Target) -> None:
+    async with Raw(target.url) as raw:
+
+        async def pour() -> None:
+            await raw.send(HEAD + b"Transfer-Encoding: chunked\r\n\r\n")
+            while not raw.writer.is_closing():
+                await raw.send(b"10000\r\n" + b"a" * 65_536 + b"\r\n")
+                await asyncio.sleep(0)
+
+        pouring = asyncio.create_task(pour())
+        try:
+            said = await raw.rest(30)
+        finally:
+            pouring.cancel()
+            await asyncio.wait([pouring])
+    assert said == b"" or said.startswith(b"HTTP/1.1 413")
+
+
+async def test_a_compressed_body_is_measured_as_it_is_unpacked(target: Target) -> None:
+    import zlib
+
+    bomb = zlib.compress(b"a" * 200_000_000, 9)
+    async with Raw(target.url) as raw:
+        head = f"Content-Encoding: deflate\r\nContent-Length: {len(bomb)}\r\n\r\n".encode()
+        status, _ = await raw.answer(HEAD + head + bomb)
+    assert 413 == status
+
+
+async def test_a_body_nested_beyond_reason_is_refused(target: Target) -> None:
+    for body in (b"[" * 500_000, b'{"input":' + b'[{"a":' * 100_000, b'{"input":"' + b"\xff" * 9):
+        async with Raw(target.url) as raw:
+            head = f"Content-Length: {len(body)}\r\n\r\n".encode()
+            status, _ = await raw.answer(HEAD + head + body)
+            assert 400 == status
+            said = await asyncio.wait_for(raw.reader.readuntil(b"}}"), 10)
+            assert "invalid_json" == json.loads(said)["error"]["code"]

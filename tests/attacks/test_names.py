@@ -1,0 +1,126 @@
+"""Words of a client that want to become a key of Redis, a line of a log or a header."""
+
+from __future__ import annotations
+
+import aiohttp
+import pytest
+
+from jobs.keys import Partition
+from tests.attacks.conftest import Target
+
+pytestmark = pytest.mark.timeout(60)
+HOSTILE = [
+    "a{0}:job:x",
+    "}{",
+    "holdline:{0}:dead",
+    "a\r\nFLUSHALL\r\n",
+    "*1\r\n$8\r\nFLUSHALL\r\n",
+    "a\x00b",
+    "\x1b[2J\x1b]0;owned\x07",
+    "a\u2028b\u202eb",
+    "d:m|public|x",
+    "~sent",
+    "' .. redis.call('FLUSHALL') .. '",
+    '{"level":"error","event":"forged"}',
+    "😀" * 60,
+    "%s%n{0.__class__}",
+]
+
+
+async def _names(target: Target) -> list[str]:
+    found, cursor = [], b"0"
+    while True:
+        cursor, some = await target.pipe.call("SCAN", cursor, "COUNT", 1000)
+        found += [name.decode("latin-1") for name in some]
+        if cursor == b"0":
+            return found
+
+
+async def test_no_word_of_a_client_becomes_a_name_or_a_command(target: Target) -> None:
+    canary = "holdline-canary"
+    await target.pipe.call("SET", canary, "there", "PX", 60_000)
+    prefix = Partition(0).prefix
+    async with aiohttp.ClientSession() as http:
+        for word in HOSTILE:
+            body = {
+                "input": "tokens=1",
+                "model": word,
+                "idempotency_key": word,
+                "user": word,
+                "safety_identifier": word,
+                "prompt_cache_key": word,
+                "metadata": {word[:64]: word},
+            }
+            async with http.post(f"{target.url}/v1/responses", json=body) as answer:
+                said = await answer.json()
+                assert 200 == answer.status, said
+                # What a client says of itself comes back as it was said.
+                assert (word, {word[:64]: word}) == (said["user"], said["metadata"])
+    names = await _names(target)
+    assert canary in names
+    await target.pipe.call("DEL", canary)
+    for name in names:
+        if name != canary:
+            assert name.startswith(prefix), name
+            assert name.isascii(), name
+            assert name.isprintable(), name
+            assert "FLUSHALL" not in name
+
+
+IDS = [
+    "resp_000" + "0" * 31 + "/",
+    "resp_000" + "0" * 32 + "\n",
+    "resp_000" + "0" * 33,
+    "resp_fff" + "0" * 32,
+    "resp_000" + "0" * 31 + "\u0660",
+    "resp_{0}" + "0" * 32,
+    "RESP_000" + "0" * 32,
+    "resp_000" + "0" * 32,
+    "holdline:{0}:epoch",
+    "*",
+    "",
+]
+
+
+@pytest.mark.parametrize("kind", ["holdline:resume", "response.cancel"])
+async def test_a_forged_id_is_as_unknown_as_any_other(target: Target, kind: str) -> None:
+    async with aiohttp.ClientSession() as http, http.ws_connect(target.server.ws_url) as ws:
+        await ws.receive_json(timeout=10)
+        for id_ in IDS:
+            await ws.send_json({"type": kind, "response_id": id_})
+            said = await ws.receive_json(timeout=10)
+            assert "response_not_found" == said["error"]["code"], id_
+            shown = said["error"]["message"].replace(id_[:64], "")
+            assert "Response with id '' not found. It may have expired." == shown
+
+
+@pytest.mark.parametrize("after", [-2, 2**53 + 1, 10**30, 1.5, "0", [], {"a": 1}, True])
+async def test_a_forged_sequence_number_is_refused_by_name(target: Target, after: object) -> None:
+    async with aiohttp.ClientSession() as http, http.ws_connect(target.server.ws_url) as ws:
+        await ws.receive_json(timeout=10)
+        message = {"type": "holdline:resume", "response_id": IDS[7], "starting_after": after}
+        await ws.send_json(message)
+        said = await ws.receive_json(timeout=10)
+        assert ("invalid_value", "starting_after") == (
+            said["error"]["code"],
+            said["error"]["param"],
+        )
+
+
+async def test_no_word_of_a_client_becomes_a_log_line_or_a_header(target: Target) -> None:
+    async with aiohttp.ClientSession() as http:
+        for word in HOSTILE:
+            clean = "".join(c for c in word if c.isprintable()).encode("utf-8", "replace")
+            headers = {
+                "User-Agent": clean.decode("latin-1"),
+                "Sec-WebSocket-Protocol": clean.decode("latin-1"),
+                "X-Request-Id": clean.decode("latin-1"),
+            }
+            async with http.get(f"{target.url}/v1/nothing", headers=headers) as answer:
+                assert 404 == answer.status
+                told = repr(answer.headers)
+            assert "forged" not in told
+            assert "FLUSHALL" not in told
+    for process in (target.server, target.worker):
+        for word in ("FLUSHALL", "forged", "owned", "\x1b"):
+            assert word not in process.said
