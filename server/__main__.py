@@ -67,6 +67,7 @@ def main() -> int:
         config = Config.from_environ(os.environ)
         if arguments.check:
             print(f"Redis at {hide(config.redis_url)}: {asyncio.run(_check(config))}")
+            print(f"may come in: {config.access.described}")
             print(f"would listen on {config.host}:{config.port}; configuration is fine")
             return 0
         with contextlib.suppress(ImportError):

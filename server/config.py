@@ -43,6 +43,14 @@ class Access:
         """Whether one has to say who one is."""
         return bool(self.keys_in_redis or self.keys_file or self.token_keys or self.jwks_url)
 
+    @property
+    def described(self) -> str:
+        """Who may come in, in a few words."""
+        keys = {"API keys in Redis": self.keys_in_redis, "API keys in a file": self.keys_file}
+        signed = {"tokens": self.token_keys or self.jwks_url}
+        asked = [words for words, there in (keys | signed).items() if there]
+        return f"who has {' or '.join(asked)}" if asked else "everybody, from this machine"
+
     @classmethod
     def from_environ(cls, environ: Mapping[str, str]) -> Access:
         """Raises: ConfigError."""

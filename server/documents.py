@@ -27,6 +27,12 @@ JSON: Final = "application/json"
 EVENT_STREAM: Final = "text/event-stream"
 RESPONSES: Final = "/v1/responses"
 
+BEARER_SCHEME: Final = {
+    "type": "http",
+    "scheme": "bearer",
+    "description": "An API key or a token: docs/protocol.md, Who may come in.",
+}
+
 Document = dict[str, Any]
 Route = tuple[str, str, str, Any, Any]
 
@@ -130,7 +136,9 @@ def openapi() -> Document:
         "servers": [{"url": "/"}],
         "paths": paths,
         "webhooks": {"responseEnded": {"post": _webhook(schemas[shapes.WebhookEvent])}},
-        "components": {"schemas": components},
+        # Where nobody has to say who they are, nothing is as good.
+        "security": [{}, {"bearer": []}],
+        "components": {"schemas": components, "securitySchemes": {"bearer": BEARER_SCHEME}},
     }
 
 

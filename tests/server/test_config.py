@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from pathlib import Path
 
 import pytest
 
@@ -94,3 +95,37 @@ def test_origins_are_taken_as_browsers_write_them(origin: str) -> None:
 def test_an_origin_that_no_browser_sends_is_refused(origin: str) -> None:
     with pytest.raises(ConfigError, match="HOLDLINE_ORIGINS"):
         Config.from_environ({"HOLDLINE_ORIGINS": origin})
+
+
+@pytest.mark.parametrize("host", ["0.0.0.0", "::", "10.0.0.1"])
+def test_where_one_has_to_say_who_one_is_others_may_reach_the_server(host: str) -> None:
+    config = Config.from_environ({"HOLDLINE_HOST": host, "HOLDLINE_KEYS": "redis"})
+    assert (host, "who has API keys in Redis") == (config.host, config.access.described)
+    assert "everybody, from this machine" == Config.from_environ({}).access.described
+
+
+@pytest.mark.parametrize(
+    "url", ["https://idp.example/jwks", "http://127.0.0.1:1/", "http://[::1]/"]
+)
+def test_keys_are_fetched_where_nobody_on_the_way_can_change_them(url: str) -> None:
+    assert Config.from_environ({"HOLDLINE_JWKS_URL": url}).access.closed
+
+
+@pytest.mark.parametrize(
+    "url", ["http://idp.example/", "ftp://x/", "idp", "https://", "https://a:b@idp/", "https://[/"]
+)
+def test_keys_are_fetched_from_nowhere_else(url: str) -> None:
+    with pytest.raises(ConfigError, match="HOLDLINE_JWKS_URL"):
+        Config.from_environ({"HOLDLINE_JWKS_URL": url})
+
+
+@pytest.mark.parametrize("name", ["HOLDLINE_KEYS", "HOLDLINE_JWT_KEYS"])
+@pytest.mark.parametrize("content", [None, "{", '{"keys": [{}]}', '{"keys": 1}', "[]", "\xff"])
+def test_a_file_of_keys_that_cannot_be_used_is_refused_by_name(
+    tmp_path: Path, name: str, content: str | None
+) -> None:
+    path = tmp_path / "keys"
+    if content is not None:
+        path.write_bytes(content.encode("latin-1"))
+    with pytest.raises(ConfigError, match=f"{name}={path}"):
+        Config.from_environ({name: str(path)})
