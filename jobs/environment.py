@@ -39,6 +39,11 @@ KNOWN: Final[dict[str, str]] = {
     "HOLDLINE_MAX_WAIT_SECONDS": "how long a prompt may wait for a worker",
     "HOLDLINE_MAX_WAITING": "how many prompts may wait in a partition",
     "HOLDLINE_TENANT_RUNNING": "how many answers of one tenant run at once; 0 is as many as can",
+    "HOLDLINE_TENANT_WAITING": "how many prompts of one tenant wait; 0 is any number",
+    "HOLDLINE_TENANT_REQUESTS_PER_MINUTE": "prompts that a tenant may send in a minute",
+    "HOLDLINE_TENANT_TOKENS_PER_DAY": "tokens that a tenant may use in a day",
+    "HOLDLINE_TENANT_MONEY_PER_DAY": "what a tenant's answers may cost in a day",
+    "HOLDLINE_MAX_INPUT_TOKENS": "how many tokens the input of a prompt may have",
     "HOLDLINE_TOTAL_SECONDS": "how long one call of the model may take",
     "HOLDLINE_FIRST_TOKEN_SECONDS": "how long the model may say nothing at first",
     "HOLDLINE_SILENCE_SECONDS": "how long the model may pause in mid-answer",
@@ -175,6 +180,13 @@ def terms(environ: Mapping[str, str]) -> Terms:
         max_attempts=int(number(environ, "HOLDLINE_MAX_ATTEMPTS", 3, 1, 100)),
         max_waiting=int(number(environ, "HOLDLINE_MAX_WAITING", 10_000, 1, 1_000_000)),
         tenant_running=int(number(environ, "HOLDLINE_TENANT_RUNNING", 0, 0, 1_000_000)),
+        tenant_waiting=int(number(environ, "HOLDLINE_TENANT_WAITING", 0, 0, 1_000_000)),
+        tenant_requests=int(
+            number(environ, "HOLDLINE_TENANT_REQUESTS_PER_MINUTE", 0, 0, 1_000_000)
+        ),
+        tenant_tokens=int(number(environ, "HOLDLINE_TENANT_TOKENS_PER_DAY", 0, 0, 1e12)),
+        tenant_money=number(environ, "HOLDLINE_TENANT_MONEY_PER_DAY", 0, 0, 1e9),
+        max_input_tokens=int(number(environ, "HOLDLINE_MAX_INPUT_TOKENS", 0, 0, 1e9)),
         fail_on_worker_death=choice(environ, "HOLDLINE_ON_WORKER_DEATH", "restart", "fail")
         == "fail",
         webhooks=bool(text(environ, "HOLDLINE_WEBHOOK_URL", "")),

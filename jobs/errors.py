@@ -3,6 +3,7 @@
 HoldlineError
 ├── UnknownResponse      no such response, or not yours: the same answer on purpose
 ├── QueueFull            too many responses wait; come back later
+├── Limited              this tenant has as much as it may; `what` says of which
 ├── NotReplicated        accepted, but too few replicas have it to call it kept
 ├── KeyReused            the idempotency key belongs to a request with another body
 ├── NotWritable          the log takes nothing from this writer
@@ -41,6 +42,16 @@ class QueueFull(HoldlineError):
         super().__init__(f"{waiting} responses wait already; the limit is {limit}")
         self.waiting = waiting
         self.limit = limit
+
+
+class Limited(HoldlineError):
+    """A tenant has as much as it may. `what` is a field of `tenants.FIELDS`; wait in seconds."""
+
+    def __init__(self, what: str, limit: float, wait: float) -> None:
+        super().__init__(f"{what}: the limit is {limit:g}")
+        self.what = what
+        self.limit = limit
+        self.wait = wait
 
 
 class NotReplicated(HoldlineError):

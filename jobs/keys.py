@@ -63,6 +63,11 @@ def model_of(lane: str) -> str:
     return lane[2:]
 
 
+def tenant_of(owner: str) -> str:
+    """Whose turn, limits and budget an owner's answers count for; as `tenant_of` in the scripts."""
+    return owner.partition("/")[0]
+
+
 def item_id(prefix: str, response_id: str, attempt: int, index: int, claim: str = "") -> str:
     """The id of an output item: the same for the same attempt, never shared by two attempts.
 
@@ -147,6 +152,18 @@ class Partition:
     def held(self, tenant: str) -> str:
         """Hash: the lanes in which a tenant waits for one of its own answers to end."""
         return f"{self.prefix}held:{tenant}"
+
+    def open_of(self, tenant: str) -> str:
+        """Sorted set: the ids of a tenant that have not ended, by when they must have."""
+        return f"{self.prefix}open:{tenant}"
+
+    def rate(self, tenant: str) -> str:
+        """Hash: the bucket of a tenant's requests, and when it was last looked at."""
+        return f"{self.prefix}rate:{tenant}"
+
+    def used(self, tenant: str, day: int) -> str:
+        """Hash: tokens and money, in millionths, of a tenant on a day since 1970, UTC."""
+        return f"{self.prefix}used:{day}:{tenant}"
 
     @property
     def lanes(self) -> str:

@@ -140,8 +140,11 @@ class LogWriter:
         retention_ms: int,
         bury: bool = False,
         tokens: int | None = None,
+        money: float | None = None,
     ) -> None:
-        """Appends the last entries and ends the response, which took so many tokens.
+        """Appends the last entries and ends the response.
+
+        `tokens` and `money`, in millionths, are what it took, where that is known.
 
         Raises: as `append`.
         """
@@ -162,6 +165,7 @@ class LogWriter:
                 retention_ms,
                 int(bury),
                 -1 if tokens is None else tokens,
+                -1 if money is None else money,
                 *entries,
             ],
         )

@@ -40,6 +40,11 @@ class Price:
     output: float
     cached_input: float | None = None
 
+    def of(self, input_: int, output: int, cached: int = 0) -> float:
+        """What so many tokens cost, in millionths; `cached` are part of `input_`."""
+        cheaper = self.input if self.cached_input is None else self.cached_input
+        return (input_ - cached) * self.input + cached * cheaper + output * self.output
+
 
 @dataclass(frozen=True, slots=True)
 class Model:
@@ -74,6 +79,11 @@ class Catalog:
     def knows(self, name: str) -> bool:
         """True for a name that a request may use."""
         return not self.models or name in self.models
+
+    def price(self, name: str) -> Price | None:
+        """What the model costs, where the file says so."""
+        model = self.models.get(name)
+        return model.price if model else None
 
     def model_lane(self, name: str) -> str:
         """The model as the queue tells it apart: "" where any name may be used."""

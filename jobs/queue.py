@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from .codec import encode_event, encode_job
@@ -11,6 +11,7 @@ from .errors import (
     Fenced,
     Gone,
     KeyReused,
+    Limited,
     NotReplicated,
     QueueFull,
     RedisRefused,
@@ -24,11 +25,22 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from .codec import Event
+    from .models import Price
     from .pipe import Argument, Pipe
     from .record import Job, Terms
 
 RESCUE_LIMIT = 100
 WAIT_MS = 1_000
+
+
+@dataclass(frozen=True, slots=True)
+class Allowance:
+    """What a tenant may in a minute and a day, and has left; a limit of 0 is none."""
+
+    requests: int
+    requests_left: int
+    tokens: int
+    tokens_left: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +50,7 @@ class Accepted:
     response_id: str
     number: int
     fresh: bool
+    allowance: Allowance | None = field(default=None, compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,12 +96,13 @@ class Queue:
         fingerprint: str = "",
         fail_on_worker_death: bool | None = None,
         lane: str = "",
+        price: Price | None = None,
     ) -> Accepted:
         """The response that now waits, or the one that this key made before.
 
         `fingerprint` identifies the request's body, without spaces. `lane` is of `keys.lane_of`.
-        Raises: QueueFull, KeyReused, RedisTrouble; NotReplicated, after which the response is
-            queued all the same: submitting it again under its key finds it.
+        Raises: QueueFull, Limited, KeyReused, RedisTrouble; NotReplicated, after which the response
+            is queued all the same: submitting it again under its key finds it.
         """
         names, terms = _names(job.id), self._terms
         key = (
@@ -97,6 +111,7 @@ class Queue:
             else names.idempotency(job.owner, idempotency_key)
         )
         fails = terms.fail_on_worker_death if fail_on_worker_death is None else fail_on_worker_death
+        shown, answered = input_tokens(job), output_tokens(job)
         reply = await self._pipe.run(
             "submit",
             [names.job(job.id), names.log(job.id), key],
@@ -114,7 +129,14 @@ class Queue:
                 lane,
                 _unstored(job),
                 terms.hook_wait_ms if terms.webhooks else "",
-                input_tokens(job) + output_tokens(job),
+                shown + answered,
+                price.of(shown, answered) if price else 0,
+                shown,
+                terms.tenant_waiting,
+                terms.tenant_requests,
+                terms.tenant_tokens,
+                terms.tenant_money,
+                terms.max_input_tokens,
                 *map(encode_event, events),
             ],
         )
@@ -176,9 +198,10 @@ class Queue:
 
     async def _accepted(self, job: Job, reply: object) -> Accepted:
         match reply:
-            case [b"accepted", _, int(number)]:
+            case [b"accepted", _, int(number), int(a), int(b), int(c), int(d)]:
                 await self._replicated(job.id)
-                return Accepted(job.id, number, fresh=True)
+                allowance = Allowance(a, b, c, d)
+                return Accepted(job.id, number, fresh=True, allowance=allowance)
             case [b"same", bytes(first)]:
                 await self._replicated(first.decode())
                 return Accepted(first.decode(), 0, fresh=False)
@@ -186,6 +209,8 @@ class Queue:
                 raise KeyReused(first.decode())
             case [b"full", int(waiting)]:
                 raise QueueFull(waiting, self._terms.max_waiting)
+            case [b"limited", bytes(what), bytes(limit), int(wait)]:
+                raise Limited(what.decode(), float(limit), wait / 1000)
             case _:
                 raise RedisRefused("submit: unexpected reply")
 

@@ -83,6 +83,11 @@ class Terms:
     max_attempts: int = 3
     max_waiting: int = 10_000
     tenant_running: int = 0
+    tenant_waiting: int = 0
+    tenant_requests: int = 0
+    tenant_tokens: int = 0
+    tenant_money: float = 0.0
+    max_input_tokens: int = 0
     fail_on_worker_death: bool = False
     partitions: int = 1
     webhooks: bool = False
@@ -97,6 +102,18 @@ class Terms:
     def only_if_unseen(self) -> bool:
         """Whether it matters for a webhook that a client has the whole of a response."""
         return self.webhooks and self.hook_wait_ms > 0
+
+    @property
+    def of_tenants(self) -> dict[str, float]:
+        """What a tenant may where its own settings say nothing, by `tenants.FIELDS`."""
+        return {
+            "running": self.tenant_running,
+            "waiting": self.tenant_waiting,
+            "requests_per_minute": self.tenant_requests,
+            "tokens_per_day": self.tenant_tokens,
+            "money_per_day": self.tenant_money,
+            "input_tokens": self.max_input_tokens,
+        }
 
     @property
     def inspect_ms(self) -> int:

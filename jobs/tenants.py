@@ -18,6 +18,9 @@ if TYPE_CHECKING:
     from .pipe import Argument, Pipe
 
 
+DAY: Final = 86_400
+
+
 class WrongSetting(HoldlineError):
     """A setting of a tenant that does not exist, or a value that it cannot have."""
 
@@ -35,15 +38,22 @@ class Field:
 FIELDS: Final[dict[str, Field]] = {
     "weight": Field(0.01, 100, False, "its share of the queue; 1 if not set"),
     "running": Field(0, 1_000_000, True, "answers that run at once; 0: as many as can"),
+    "waiting": Field(0, 1_000_000, True, "prompts that wait; 0: any number"),
+    "requests_per_minute": Field(0, 1_000_000, True, "prompts a minute; 0: any number"),
+    "tokens_per_day": Field(0, 1e12, True, "tokens a day, UTC; 0: any number"),
+    "money_per_day": Field(0, 1e9, False, "what its answers cost a day; 0: anything"),
+    "input_tokens": Field(0, 1e9, True, "tokens of one prompt; 0: any number"),
 }
 
 
 @dataclass(frozen=True, slots=True)
 class Standing:
-    """How a tenant stands in one partition."""
+    """How a tenant stands: what runs, whether others wait for that, and what was used today."""
 
     running: int
     held: bool
+    tokens: int
+    money: float
 
 
 class Tenants:
@@ -73,12 +83,25 @@ class Tenants:
         await self.set(tenant, dict.fromkeys(FIELDS, ""))
 
     async def standing(self, tenant: str) -> Standing:
-        """How many of its answers run, and whether others wait for them."""
-        running, held = 0, False
+        """How a tenant stands, over all partitions."""
+        running, held, tokens, money = 0, False, 0, 0.0
+        now = int((await self._pipe.call("TIME"))[0])
         for names in self._partitions:
+            used = names.used(tenant, now // DAY)
+            found = await self._pipe.call("HMGET", used, "tokens", "money")
+            tokens, money = tokens + int(found[0] or 0), money + float(found[1] or 0) / 1e6
             running += await self._pipe.call("ZCARD", names.running(tenant))
             held = held or bool(await self._pipe.call("EXISTS", names.held(tenant)))
-        return Standing(running, held)
+        return Standing(running, held, tokens, money)
+
+
+def numbers(values: Mapping[str, str]) -> dict[str, float]:
+    """Settings as numbers; what no version of this program has set is left out."""
+    return {
+        name: int(value) if FIELDS[name].whole else float(value)
+        for name, value in values.items()
+        if name in FIELDS
+    }
 
 
 def checked(name: str, value: str) -> str:

@@ -14,6 +14,7 @@ from jobs.connect import Redis, check_patiently
 from jobs.errors import HoldlineError, RedisAway, RedisTrouble
 from jobs.pipe import Pipe
 from jobs.queue import Queue
+from jobs.tenants import Tenants
 
 from . import documents
 from .access import SHOWN, WHO, Access
@@ -21,7 +22,7 @@ from .auth import from_offers
 from .chats import Chats
 from .doors import Doors
 from .gate import Gate
-from .http import Routes
+from .http import ALLOWANCE, Routes, allowed
 from .memory import Budget
 from .metrics import Metrics
 from .origins import Origins
@@ -80,6 +81,7 @@ class Server:
             unstored_ms=round(1000 * config.unstored_seconds),
         )
         self.access = Access(config.access, self.pipe)
+        self.tenants = Tenants(self.pipe, config.terms.partitions)
         self.streams = Streams()
         self.sockets: set[Socket] = set()
         self.budget = Budget()
@@ -132,7 +134,14 @@ class Server:
         who, shown = request.get(WHO), request.get(SHOWN)
         gate = Gate(self.access, self.config.access, who, shown or from_offers(offers))
         socket = Socket(
-            gate, self.config, self.relay, self.responses, self.metrics, offers, self.budget
+            gate,
+            self.config,
+            self.relay,
+            self.responses,
+            self.metrics,
+            offers,
+            self.budget,
+            self.tenants,
         )
         self.sockets.add(socket)
         try:
@@ -198,9 +207,8 @@ async def problems(request: web.Request, handler: Any) -> web.StreamResponse:
 
 
 async def add_headers(request: web.Request, response: web.StreamResponse) -> None:
-    """What every response carries."""
-    del request
-    for name, value in HEADERS.items():
+    """What every response carries, and what is left of the limits where a prompt was accepted."""
+    for name, value in (HEADERS | allowed(request.get(ALLOWANCE))).items():
         response.headers.setdefault(name, value)
 
 

@@ -10,7 +10,7 @@ from .access import who_of
 from .chat import Translation
 from .completion import Chunks, completion, failure
 from .doors import read_body
-from .http import KEY_HEADER
+from .http import KEY_HEADER, note
 from .problem import Problem
 from .request import parse_create, parse_json
 from .wire import encode
@@ -42,6 +42,7 @@ class Chats:
         try:
             create = parse_create(asked.body)
             accepted = await self._server.responses.submit(who, create, body)
+            note(request, accepted)
         except Problem as problem:
             raise asked.named(problem) from None
         id_ = accepted.response_id

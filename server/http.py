@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 from aiohttp import web
 
 from jobs.errors import RedisTrouble
+from jobs.queue import Allowance
 
 from . import models
 from .access import who_of
@@ -19,12 +20,16 @@ from .stream import Stream, Waiter
 from .wire import encode
 
 if TYPE_CHECKING:
+    from jobs.queue import Accepted
+
     from .app import Server
     from .stream import Telling
 
 DEFAULT_PAGE: Final = 20
 LARGEST_PAGE: Final = 100
 KEY_HEADER: Final = "Idempotency-Key"
+# What the tenant has left, of a request whose prompt was accepted.
+ALLOWANCE: Final = web.RequestKey("allowance", Allowance)
 
 
 class Routes:
@@ -52,6 +57,7 @@ class Routes:
             body = {**body, "idempotency_key": key}
         create = parse_create(body)
         accepted = await self._server.responses.submit(who, create, body)
+        note(request, accepted)
         if create.stream:
             return await self.stream(request, who.viewer, accepted.response_id, -1)
         if not create.background:
@@ -180,6 +186,24 @@ class Routes:
             follower.leave()
         if waiter.problem is not None:
             raise waiter.problem
+
+
+def note(request: web.Request, accepted: Accepted) -> None:
+    """Has the answer tell what is left."""
+    if accepted.allowance is not None:
+        request[ALLOWANCE] = accepted.allowance
+
+
+def allowed(allowance: Allowance | None) -> dict[str, str]:
+    """The headers that tell what is left of the limits that there are."""
+    headers = {}
+    if allowance and allowance.requests:
+        headers["X-RateLimit-Limit-Requests"] = str(allowance.requests)
+        headers["X-RateLimit-Remaining-Requests"] = str(allowance.requests_left)
+    if allowance and allowance.tokens:
+        headers["X-RateLimit-Limit-Tokens"] = str(allowance.tokens)
+        headers["X-RateLimit-Remaining-Tokens"] = str(allowance.tokens_left)
+    return headers
 
 
 def _draining(response_id: str) -> Problem:

@@ -21,7 +21,10 @@ GUARDED: Final = "/v1/"
 METHODS: Final = "GET, POST, DELETE, OPTIONS"
 # What a browser asks leave for; anything else it may send without.
 ALLOWED_HEADERS: Final = "Authorization, Content-Type, Idempotency-Key, Last-Event-ID"
-EXPOSED_HEADERS: Final = "Retry-After, X-Response-Id"
+EXPOSED_HEADERS: Final = (
+    "Retry-After, X-Response-Id, X-RateLimit-Limit-Requests, X-RateLimit-Remaining-Requests, "
+    "X-RateLimit-Limit-Tokens, X-RateLimit-Remaining-Tokens"
+)
 PREFLIGHT_SECONDS: Final = "600"
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]

@@ -6,11 +6,13 @@ Every refusal is a `Problem`: HTTP sends its status and body, a WebSocket the sa
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 from jobs.errors import (
     HoldlineError,
     KeyReused,
+    Limited,
     NotReplicated,
     QueueFull,
     RedisFull,
@@ -105,6 +107,8 @@ def from_error(error: HoldlineError) -> Problem:
                 f"The queue is full ({limit} prompts wait). Try again later.",
                 retry_after=FULL_RETRY_SECONDS,
             )
+        case Limited():
+            return _limited(error)
         case NotReplicated():
             return Problem(
                 503,
@@ -129,3 +133,45 @@ def from_error(error: HoldlineError) -> Problem:
             )
         case _:
             return Problem(500, "internal_error", "Something went wrong here. Try again.")
+
+
+def _limited(error: Limited) -> Problem:
+    """The refusal of what a tenant may not have."""
+    limit, wait = f"{error.limit:g}", math.ceil(error.wait)
+    match error.what:
+        case "input_tokens":
+            return Problem(
+                400,
+                "input_tokens_exceeded",
+                f"The input has more than {limit} tokens, as far as can be told. Shorten it.",
+                param="input",
+            )
+        case "waiting":
+            return Problem(
+                429,
+                "waiting_limit_exceeded",
+                f"{limit} of your prompts wait already. Wait for one to begin.",
+                retry_after=wait,
+            )
+        case "tokens_per_day":
+            return Problem(
+                429,
+                "token_budget_exceeded",
+                f"This would exceed your {limit} tokens a day. Ask again tomorrow (UTC), or less.",
+                retry_after=wait,
+            )
+        case "money_per_day":
+            return Problem(
+                429,
+                "money_budget_exceeded",
+                f"This would exceed what your answers may cost a day, {limit}. "
+                "Ask again tomorrow (UTC), or a cheaper model.",
+                retry_after=wait,
+            )
+        case _:
+            return Problem(
+                429,
+                "rate_limit_exceeded",
+                f"At most {limit} requests a minute. Wait as long as Retry-After says.",
+                retry_after=max(wait, 1),
+            )

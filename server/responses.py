@@ -125,6 +125,7 @@ class Responses:
                 fingerprint=print_,
                 fail_on_worker_death=_fails_on_death(create.metadata or {}),
                 lane=lane_of(params.get("service_tier"), self._catalog.model_lane(params["model"])),
+                price=self._catalog.price(params["model"]),
             )
         else:
             accepted = await self._queue.prepare(

@@ -266,6 +266,17 @@ class About(Struct, kw_only=True):
     stream_id: Lane | UnsetType = UNSET
 
 
+class TenantLimits(Struct):
+    """What a tenant may, null where there is no limit."""
+
+    running: int | None
+    waiting: int | None
+    requests_per_minute: int | None
+    tokens_per_day: int | None
+    money_per_day: float | None
+    input_tokens: int | None
+
+
 class Limits(Struct):
     """What a socket may do at most."""
 
@@ -276,6 +287,7 @@ class Limits(Struct):
     retention_seconds: float
     unstored_seconds: float
     connection_seconds: float | None
+    tenant: TenantLimits
 
 
 class Welcome(Struct):

@@ -18,7 +18,9 @@ from typing import TYPE_CHECKING, Any, Final
 import structlog
 from aiohttp import WSMsgType, web
 
-from jobs.errors import HoldlineError
+from jobs.errors import HoldlineError, RedisTrouble
+from jobs.keys import tenant_of
+from jobs.tenants import numbers
 
 from .auth import missing
 from .closing import CloseCode
@@ -44,6 +46,8 @@ from .wire import queued
 if TYPE_CHECKING:
     from collections.abc import Coroutine
 
+    from jobs.tenants import Tenants
+
     from .config import Config
     from .follower import Follower
     from .gate import Gate
@@ -63,6 +67,7 @@ MOST_TASKS: Final = 64
 MESSAGES_A_SECOND: Final = 100
 MESSAGES_AT_ONCE: Final = 1000
 CLOSE_SECONDS: Final = 2.0
+LIMITS_SECONDS: Final = 0.5
 
 log = structlog.get_logger()
 
@@ -89,6 +94,7 @@ class Socket:
         metrics: Metrics,
         offers: list[str],
         budget: Budget,
+        tenants: Tenants,
     ) -> None:
         """`offers` are the subprotocols that the client names. Raises: Problem."""
         self._gate = gate
@@ -98,6 +104,8 @@ class Socket:
         self._responses = responses
         self._metrics = metrics
         self._session = Session(gate.check)
+        self._tenants = tenants
+        self._session = Session()
         self._kind = WSMsgType.BINARY if self._dialect.binary else WSMsgType.TEXT
         self._ws = web.WebSocketResponse(
             timeout=CLOSE_SECONDS,
@@ -134,7 +142,7 @@ class Socket:
             raw.setsockopt(sockets.SOL_SOCKET, sockets.SO_SNDBUF, KERNEL_BUFFER)
         self._metrics.sockets.inc()
         try:
-            self._say(self._welcome())
+            self._say(self._welcome(await self._limits()))
             if not self._relay.healthy:
                 self.tell_health(healthy=False)
             await self._gate.enter(self)
@@ -335,7 +343,19 @@ class Socket:
             if self._transport is not None:
                 self._transport.abort()
 
-    def _welcome(self) -> dict[str, Any]:
+    async def _limits(self) -> dict[str, float | None]:
+        """What the tenant may, None for no limit; what holds for all where it has not yet been
+        said who that is, and where Redis does not answer at once.
+        """
+        terms = self._config.terms
+        found: dict[str, float] = dict(terms.of_tenants)
+        with contextlib.suppress(RedisTrouble, TimeoutError):
+            if self._relay.healthy and not self._gate.shut:
+                async with asyncio.timeout(LIMITS_SECONDS):
+                    found |= numbers(await self._tenants.get(tenant_of(self._gate.who.owner)))
+        return {name: found[name] or None for name in terms.of_tenants}
+
+    def _welcome(self, tenant: dict[str, float | None]) -> dict[str, Any]:
         return {
             "type": "holdline:welcome",
             "ping_interval_ms": round(self._config.ping_seconds * 1000),
@@ -348,6 +368,7 @@ class Socket:
                 "retention_seconds": self._config.terms.retention_ms / 1000,
                 "unstored_seconds": self._config.unstored_seconds,
                 "connection_seconds": None,
+                "tenant": tenant,
             },
         }
 

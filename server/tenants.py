@@ -41,6 +41,7 @@ async def _show(tenants: Tenants, tenant: str) -> None:
         print(f"{name:20} {found.get(name, 'default'):>12}  {field.what}")
     held = "; others wait for one of them to end" if standing.held else ""
     print(f"{standing.running} of its answers run{held}")
+    print(f"{standing.tokens} tokens and {standing.money:.6g} used or reserved today (UTC)")
 
 
 async def _run(config: Config, arguments: argparse.Namespace) -> None:

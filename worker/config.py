@@ -16,7 +16,7 @@ from .webhook import Receiver, read_secrets
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from jobs.models import Model
+    from jobs.models import Model, Price
     from jobs.record import Terms
 
 # An endpoint of one's own often wants no key, and the SDK insists on one.
@@ -41,6 +41,7 @@ class Endpoint:
     silence: float
     total: float
     fallbacks: tuple[str, ...] = ()
+    price: Price | None = None
 
     @property
     def limit_name(self) -> str:
@@ -175,4 +176,5 @@ def _endpoint(model: Model, usual: Endpoint, environ: Mapping[str, str]) -> Endp
         silence=model.silence or usual.silence,
         total=model.total or usual.total,
         fallbacks=model.fallbacks,
+        price=model.price,
     )

@@ -221,6 +221,7 @@ class Execution:
                     last,
                     retention_ms=retention_ms,
                     tokens=counted["total_tokens"] if counted else None,
+                    money=self._money(call, counted),
                 )
             case _:
                 assert_never(verdict)
@@ -337,6 +338,17 @@ class Execution:
         except UnsupportedInput:
             return None
         return usage.estimated(prompt.characters(arguments), size)
+
+    def _money(self, call: _Call, counted: dict[str, Any] | None) -> float | None:
+        """What the call cost, in millionths, by the price of the model that answered."""
+        endpoint = self._means.config.endpoints.get(call.model or "")
+        if counted is None or endpoint is None or endpoint.price is None:
+            return None
+        return endpoint.price.of(
+            counted["input_tokens"],
+            counted["output_tokens"],
+            counted["input_tokens_details"]["cached_tokens"],
+        )
 
     def _item_id(self, prefix: str, index: int) -> str:
         grant = self.grant

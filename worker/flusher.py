@@ -162,10 +162,11 @@ class Flusher:
         retention_ms: int,
         bury: bool = False,
         tokens: int | None = None,
+        money: float | None = None,
     ) -> None:
         """All that was added is in the log, then `last`, and the response has ended.
 
-        `tokens` is what it took, where that is known.
+        `tokens` and `money` are what it took, where that is known.
 
         Raises: as `drain`.
         """
@@ -177,7 +178,12 @@ class Flusher:
             async def end() -> bool:
                 rest = self._entries[self._sent :]
                 await self._writer.finish(
-                    status, rest, retention_ms=retention_ms, bury=bury, tokens=tokens
+                    status,
+                    rest,
+                    retention_ms=retention_ms,
+                    bury=bury,
+                    tokens=tokens,
+                    money=money,
                 )
                 return True
 

@@ -162,13 +162,6 @@ local function unlease(prefix, id)
   if redis.call('ZREM', running_of(prefix, tenant), id) == 1 then release(prefix, tenant) end
 end
 
--- Forgets an id that no longer waits or runs. Its job must still be there, to say whose it is.
-local function close(prefix, id)
-  unlease(prefix, id)
-  redis.call('ZREM', prefix .. 'delayed', id)
-  redis.call('ZREM', prefix .. 'open', id)
-end
-
 -- Moves up to `limit` retries that are due to the front of their tenants' lists; answers how many.
 local function promote(prefix, time, limit)
   local due = redis.call('ZRANGEBYSCORE', prefix .. 'delayed', '-inf', time, 'LIMIT', 0, limit)

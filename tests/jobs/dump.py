@@ -9,7 +9,7 @@ from jobs.pipe import Pipe
 Dump = dict[bytes, Any]
 
 # Redis's own clock has gone on between two runs; what it wrote is no difference.
-TIMES = {b"submitted", b"until", b"ended", b"seen", b"~last", b"~pace"}
+TIMES = {b"submitted", b"until", b"ended", b"seen", b"~last", b"~pace", b"at"}
 
 
 async def dump(pipe: Pipe) -> Dump:

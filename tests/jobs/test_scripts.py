@@ -44,6 +44,7 @@ from tests.jobs.proxy import Proxy
 
 MAX_ATTEMPTS = 3
 MOST_RUNNING = 2
+NO_LIMITS = [0, 0, 0, 0, 0]
 HOUR = 3_600_000
 RUNNING, QUEUED = "running", "queued"
 ENDS = ["completed", "incomplete", "failed", "cancelled"]
@@ -294,7 +295,20 @@ class Both:
             names = [NAMES.job(id_), NAMES.log(id_)]
             names.append(NAMES.idempotency("all", key) if key else names[0])
             before = id_ in self.model.all
-            terms: list[Argument] = [HOUR, HOUR, HOUR, 1000, int(fails), lane, 0, "0", 9]
+            terms: list[Argument] = [
+                HOUR,
+                HOUR,
+                HOUR,
+                1000,
+                int(fails),
+                lane,
+                0,
+                "0",
+                9,
+                9,
+                9,
+                *NO_LIMITS,
+            ]
             args: list[Argument] = [NAMES.prefix, id_, owner, b"job", body if key else "", *terms]
             reply = await self.pipe.run("submit", names, [*args, b"created " + id_.encode()])
             expected = self.model.submit(id_, owner, key, body, fails, lane)
@@ -347,6 +361,7 @@ class Both:
                 HOUR,
                 0,
                 len(frames),
+                0,
                 *frames,
             ]
             reply = await self.pipe.run("finish", names, args)

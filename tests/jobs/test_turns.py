@@ -9,7 +9,7 @@ from dataclasses import replace
 import pytest
 
 from jobs.codec import decode_job
-from jobs.keys import lane_of
+from jobs.keys import lane_of, tenant_of
 from jobs.log import LogWriter
 from jobs.pipe import Pipe
 from jobs.queue import Grant, Queue
@@ -231,7 +231,7 @@ async def test_a_ring_that_an_older_program_left_is_served(pipe: Pipe, queue: Qu
     old = {tenant: [await submitted(queue, tenant) for _ in range(2)] for tenant in "ab"}
     for jobs in old.values():
         for job in jobs:
-            await pipe.call("HDEL", NAMES.job(job.id), "tokens")
+            await pipe.call("HDEL", NAMES.job(job.id), "tokens", "day", "money")
     await pipe.call("DEL", NAMES.turns, NAMES.lanes)
     await pipe.call("RPUSH", NAMES.prefix + "ring", "a", "b", "nobody")
     await pipe.call("PEXPIRE", NAMES.prefix + "ring", 60_000)
@@ -273,3 +273,27 @@ async def test_a_claim_costs_the_same_however_many_wait(pipe: Pipe, narrow: Queu
     await pipe.call("FLUSHALL")
     assert abs(costs[0] - costs[1]) < 5, costs
     assert max(costs) < 150, costs
+
+
+async def test_what_an_answer_took_takes_the_place_of_its_estimate_once(
+    pipe: Pipe, queue: Queue
+) -> None:
+    await submitted(queue, "a")
+    [grant] = await claim(queue)
+    assert 500 < (await Tenants(pipe, 1).standing("a")).tokens
+    for _ in range(2):
+        await end(pipe, grant, 37)
+    await queue.delete(grant.response_id)
+    assert 37 == (await Tenants(pipe, 1).standing("a")).tokens
+
+
+async def test_the_end_users_of_a_tenant_share_its_turns_and_limits(
+    pipe: Pipe, narrow: Queue
+) -> None:
+    for subject in ("x", "y", ""):
+        await submitted(narrow, f"acme/{subject}")
+    await submitted(narrow, "other/")
+    grants = await claim(narrow, 9)
+    assert ["acme/x", "other/", "acme/y"] == [owner(grant) for grant in grants]
+    assert "acme" == tenant_of("acme/x")
+    assert 2 == (await Tenants(pipe, 1).standing("acme")).running

@@ -206,6 +206,7 @@ def test_every_script_and_every_key_is_documented() -> None:
         *(names.dead, names.numbers, names.cancels, names.epoch, names.claimed("x")),
         *(names.hook("x"), names.hooks, names.api_keys),
         *(names.tenant("x"), names.running("x"), names.held("x")),
+        *(names.open_of("x"), names.rate("x"), names.used("x", 1)),
         names.probe("x"),
     ]
     public = [name for name in dir(names) if not name.startswith("_")]

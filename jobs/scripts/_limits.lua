@@ -1,0 +1,81 @@
+-- What a tenant may: put behind _turns.lua in front of every script.
+--
+-- A budget is booked when a job is accepted, as estimated; when it ends, what it really took takes the
+-- place of the estimate. So what is on its way counts, and what came to nothing does not.
+
+local DAY = 24 * 3600 * 1000
+local MINUTE = 60 * 1000
+local USED_TTL = 3 * DAY
+
+local function used_of(prefix, tenant, day) return prefix .. 'used:' .. day .. ':' .. tenant end
+local function open_of(prefix, tenant) return prefix .. 'open:' .. tenant end
+
+-- Books a job that was accepted. `kept` is for how many ms it can be open.
+local function reserve(prefix, tenant, id, time, tokens, money, kept)
+  local day = math.floor(time / DAY)
+  local used = used_of(prefix, tenant, day)
+  redis.call('HSET', prefix .. 'job:' .. id, 'day', day, 'money', money)
+  redis.call('HINCRBY', used, 'tokens', tokens)
+  redis.call('HINCRBYFLOAT', used, 'money', money)
+  redis.call('PEXPIRE', used, USED_TTL)
+  redis.call('ZADD', open_of(prefix, tenant), time + kept, id)
+  redis.call('PEXPIRE', open_of(prefix, tenant), STRUCTURE_TTL)
+end
+
+-- What the job took, once: -1 where nobody knows, which is the estimate if a model was asked.
+local function book(prefix, id, tokens, money)
+  local job = prefix .. 'job:' .. id
+  local f = redis.call('HMGET', job, 'owner', 'day', 'tokens', 'money', 'attempt')
+  if not f[2] then return end
+  local asked, reserved, cost = f[5] ~= '0', tonumber(f[3] or 0), tonumber(f[4] or 0)
+  if tokens < 0 then tokens = asked and reserved or 0 end
+  if money < 0 then money = asked and cost or 0 end
+  local used = used_of(prefix, tenant_of(f[1]), f[2])
+  redis.call('HDEL', job, 'day')
+  redis.call('HINCRBY', used, 'tokens', tokens - reserved)
+  redis.call('HINCRBYFLOAT', used, 'money', money - cost)
+  redis.call('PEXPIRE', used, USED_TTL)
+  redis.call('ZREM', open_of(prefix, tenant_of(f[1])), id)
+end
+
+-- Whether a tenant may have one more job: nothing, or {"limited", what, limit, ms to wait}. And what it
+-- has left of requests and tokens. `most` is what holds where its settings say nothing; 0 is no limit.
+local function admit(prefix, tenant, time, tokens, money, input, most)
+  local f = redis.call('HMGET', prefix .. 'tenant:' .. tenant, 'waiting', 'requests_per_minute',
+    'tokens_per_day', 'money_per_day', 'input_tokens')
+  local limit = {}
+  for index = 1, 5 do limit[index] = tonumber(f[index] or most[index]) end
+  local function limited(what, index, wait) return { 'limited', what, tostring(limit[index]), math.ceil(wait) } end
+
+  if limit[5] > 0 and input > limit[5] then return limited('input_tokens', 5, 0) end
+  if limit[1] > 0 then
+    local open = open_of(prefix, tenant)
+    redis.call('ZREMRANGEBYSCORE', open, '-inf', time)
+    if redis.call('ZCARD', open) - count_running(prefix, tenant, time) >= limit[1] then
+      return limited('waiting', 1, 5000)
+    end
+  end
+  local used = redis.call('HMGET', used_of(prefix, tenant, math.floor(time / DAY)), 'tokens', 'money')
+  local tomorrow = DAY - time % DAY
+  if limit[3] > 0 and (used[1] or 0) + tokens > limit[3] then return limited('tokens_per_day', 3, tomorrow) end
+  if limit[4] > 0 and (used[2] or 0) + money > limit[4] * 1e6 then return limited('money_per_day', 4, tomorrow) end
+  local left = 0
+  if limit[2] > 0 then -- a bucket that holds the requests of one minute
+    local rate = prefix .. 'rate:' .. tenant
+    local b = redis.call('HMGET', rate, 'left', 'at')
+    left = math.min(limit[2], (b[1] or limit[2]) + (time - (b[2] or time)) * limit[2] / MINUTE)
+    if left < 1 then return limited('requests_per_minute', 2, (1 - left) * MINUTE / limit[2]) end
+    left = left - 1
+    redis.call('HSET', rate, 'left', left, 'at', time)
+    redis.call('PEXPIRE', rate, 2 * MINUTE)
+  end
+  return nil, { limit[2], math.floor(left), limit[3], math.max(0, limit[3] - (used[1] or 0) - tokens) }
+end
+
+-- Forgets an id that no longer waits or runs. Its job must still be there, to say whose it is.
+local function close(prefix, id)
+  unlease(prefix, id)
+  book(prefix, id, -1, -1)
+  redis.call('ZREM', prefix .. 'delayed', id)
+  redis.call('ZREM', prefix .. 'open', id)
+end

@@ -1,0 +1,127 @@
+"""What a tenant may: each limit, its refusal, and where it is stated."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from jobs.pipe import Pipe
+from jobs.tenants import Tenants
+from tests.jobs.given import NAMES
+from tests.server.conftest import Client, Serve
+
+BODY = {"input": "Why?", "background": True}
+
+
+async def ask(client: Client, **more: Any) -> tuple[int, dict[str, Any], Any]:
+    response = await client.post("/v1/responses", json=BODY | more)
+    return response.status, await response.json(), response.headers
+
+
+async def refused(client: Client, code: str, status: int = 429, **more: Any) -> int:
+    """Seconds to wait."""
+    found, body, headers = await ask(client, **more)
+    assert (status, code) == (found, body["error"]["code"]), body
+    return int(headers.get("Retry-After", 0))
+
+
+async def test_requests_a_minute(serve: Serve, pipe: Pipe) -> None:
+    client = await serve(tenant_requests_per_minute="3")
+    for left in (2, 1, 0):
+        status, _, headers = await ask(client)
+        assert (200, "3") == (status, headers["X-RateLimit-Limit-Requests"])
+        assert str(left) == headers["X-RateLimit-Remaining-Requests"]
+    assert 18 <= await refused(client, "rate_limit_exceeded") <= 20
+    # A refusal costs nothing: the bucket fills up all the same.
+    await pipe.call("HINCRBY", NAMES.rate("public"), "at", -20_000)
+    assert 200 == (await ask(client))[0]
+    await refused(client, "rate_limit_exceeded")
+
+
+async def test_a_request_that_is_known_by_its_key_costs_nothing(serve: Serve) -> None:
+    client = await serve(tenant_requests_per_minute="1")
+    ids = {(await ask(client, idempotency_key="k"))[1]["id"] for _ in range(3)}
+    assert 1 == len(ids)
+
+
+async def test_prompts_that_wait(serve: Serve, pipe: Pipe) -> None:
+    client = await serve(tenant_waiting="2")
+    first = (await ask(client))[1]["id"]
+    await ask(client)
+    assert 5 == await refused(client, "waiting_limit_exceeded")
+    await client.post(f"/v1/responses/{first}/cancel")
+    assert 200 == (await ask(client))[0]
+    await refused(client, "waiting_limit_exceeded")
+    await Tenants(pipe, 1).set("public", {"waiting": "3"})
+    assert 200 == (await ask(client))[0]
+
+
+async def test_tokens_of_an_input(serve: Serve) -> None:
+    client = await serve(max_input_tokens="100")
+    assert 200 == (await ask(client))[0]
+    await refused(client, "input_tokens_exceeded", 400, input="x" * 1000)
+
+
+async def test_tokens_a_day_count_what_is_on_its_way_and_what_was_used(
+    serve: Serve, pipe: Pipe
+) -> None:
+    client = await serve(tenant_tokens_per_day="1200")
+    first, second = [(await ask(client, max_output_tokens=500)) for _ in range(2)]
+    assert "1200" == second[2]["X-RateLimit-Limit-Tokens"]
+    left = int(second[2]["X-RateLimit-Remaining-Tokens"])
+    assert 0 < left < 200
+    assert 0 < await refused(client, "token_budget_exceeded") <= 86_400
+    # What no model was asked is given back.
+    await client.post(f"/v1/responses/{first[1]['id']}/cancel")
+    assert 200 == (await ask(client))[0]
+    await client.delete(f"/v1/responses/{second[1]['id']}")
+    standing = await Tenants(pipe, 1).standing("public")
+    assert 500 < standing.tokens < 600
+
+
+async def test_money_a_day_by_the_price_of_the_model(
+    serve: Serve, pipe: Pipe, tmp_path: Path
+) -> None:
+    path = tmp_path / "models.toml"
+    path.write_text(
+        '[models.dear]\nbase_url = "http://x/v1"\nprice = { input = 0, output = 1000 }\n'
+        '[models.free]\nbase_url = "http://x/v1"\n'
+    )
+    client = await serve(models=str(path), model="dear", tenant_money_per_day="1.2")
+    first = await ask(client)
+    await ask(client)
+    assert 0 < await refused(client, "money_budget_exceeded") <= 86_400
+    assert 200 == (await ask(client, model="free"))[0]
+    assert 1.0 == pytest.approx((await Tenants(pipe, 1).standing("public")).money)
+    await client.delete(f"/v1/responses/{first[1]['id']}")
+    assert 0.5 == pytest.approx((await Tenants(pipe, 1).standing("public")).money)
+
+
+async def test_the_welcome_states_the_limits_of_the_tenant(serve: Serve, pipe: Pipe) -> None:
+    client = await serve(tenant_requests_per_minute="60")
+    await Tenants(pipe, 1).set("public", {"running": "7", "money_per_day": "2.5"})
+    ws = await client.ws_connect("/v1/responses")
+    stated = (await ws.receive_json())["limits"]["tenant"]
+    assert {"running": 7, "requests_per_minute": 60, "money_per_day": 2.5} == {
+        name: value for name, value in stated.items() if value is not None
+    }
+    await ws.close()
+
+
+async def test_a_socket_is_refused_with_the_same_codes(serve: Serve) -> None:
+    client = await serve(tenant_requests_per_minute="1")
+    await ask(client)
+    ws = await client.ws_connect("/v1/responses")
+    await ws.receive_json()
+    await ws.send_json({"type": "response.create", "input": "Why?"})
+    error = (await ws.receive_json())["error"]
+    assert "rate_limit_exceeded" == error["code"]
+    assert 0 < int(error["headers"]["Retry-After"]) <= 60
+    await ws.close()
+
+
+async def test_without_limits_nothing_is_said_of_them(client: Client) -> None:
+    _, _, headers = await ask(client)
+    assert not [name for name in headers if name.lower().startswith("x-ratelimit")]
