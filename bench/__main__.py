@@ -100,6 +100,9 @@ def main() -> int:
     if arguments.draw:
         publish()
         return 0
+    if not Path("/proc/self/stat").exists():
+        print("bench reads what processes take from /proc, which this system lacks: use Linux")
+        return 2
     size = "quick" if arguments.quick else "full"
     folder = report.RESULTS if arguments.publish else report.LOCAL
     more_files()
