@@ -8,7 +8,8 @@ from __future__ import annotations
 import asyncio
 import random
 
-from playwright.async_api import Browser, Page, expect
+import pytest
+from playwright.async_api import Browser, Page, WebSocket, expect
 
 from tests.browser import NewPage, ask, ended, in_chromium, writing
 from tests.paths.conftest import Shared
@@ -102,6 +103,43 @@ async def test_a_tab_that_was_hidden(shared: Shared, open_page: NewPage) -> None
     await expect(page.locator("#state")).not_to_have_attribute("data-state", "closed")
     await hide(page, hidden=False)
     assert await ended(page) == shared.said(prompt)
+
+
+HOUR_MS = 3_600_000
+
+
+@pytest.mark.parametrize("timers", ["ring", "sleep"])
+async def test_a_tab_that_was_hidden_for_an_hour(
+    shared: Shared, open_page: NewPage, timers: str
+) -> None:
+    """The page's clock and all of its timers are Playwright's, from before its first script.
+
+    For a tab in the background each timer of that hour rings; for one that is put to sleep, each
+    rings once, late, as after a closed lid.
+    """
+    page = await open_page(f"{shared.server.url}/livez")
+    await page.clock.install()
+    await page.goto(shared.server.url)
+    prompt = shared.prompt("mode=slow tokens=150 pace=0.03")
+    await ask(page, prompt)
+    await writing(page)
+    began = await page.evaluate("Date.now()")
+    await hide(page, hidden=True)
+    sockets: list[WebSocket] = []
+    page.on("websocket", lambda socket: sockets.append(socket))
+    if timers == "ring":
+        await page.clock.run_for(HOUR_MS)
+    else:
+        await page.clock.fast_forward(HOUR_MS)
+    assert await page.evaluate("Date.now()") - began >= HOUR_MS
+    if timers == "ring":  # no pong came in that hour; it lets go, and does not fight
+        await expect(page.locator("#state")).to_have_attribute("data-state", "reconnecting")
+        await asyncio.sleep(1)
+        assert [] == sockets
+    await hide(page, hidden=False)
+    assert await ended(page) == shared.said(prompt)
+    assert 1 == await page.locator("article.answer").count()
+    await expect(page.locator("#state")).to_have_attribute("data-state", "open")
 
 
 async def hide(page: Page, *, hidden: bool) -> None:
