@@ -157,6 +157,14 @@ class Partition:
         """Sorted set: the ids of a tenant that have not ended, by when they must have."""
         return f"{self.prefix}open:{tenant}"
 
+    def pause(self, model: str) -> str:
+        """Hash: till when nothing of a model begins, Redis time in ms, and what has begun since."""
+        return f"{self.prefix}pause:{model}"
+
+    def pace(self, model: str) -> str:
+        """Hash: what is left of a provider's requests and tokens a minute."""
+        return f"{self.prefix}pace:{model}"
+
     def rate(self, tenant: str) -> str:
         """Hash: the bucket of a tenant's requests, and when it was last looked at."""
         return f"{self.prefix}rate:{tenant}"

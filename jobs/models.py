@@ -52,7 +52,7 @@ class Model:
 
     `upstream` is what its endpoint calls it. `key_variable` names the environment variable that
     holds the key, "" where the endpoint wants none. `fallbacks` are asked in this order when the
-    model cannot begin to answer.
+    model cannot begin to answer. The provider's limits are for all workers together, 0 for none.
     """
 
     name: str
@@ -66,6 +66,8 @@ class Model:
     total: float | None = None
     fallbacks: tuple[str, ...] = ()
     price: Price | None = None
+    requests_per_minute: int = 0
+    tokens_per_minute: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,6 +141,8 @@ def _model(name: str, table: Table) -> Model:
         total=table.number("total_seconds", 0.1, DAY),
         fallbacks=table.texts("fallbacks"),
         price=_price(table.table("price")),
+        requests_per_minute=int(table.number("requests_per_minute", 1, 1e9) or 0),
+        tokens_per_minute=int(table.number("tokens_per_minute", 1, 1e12) or 0),
     )
     table.done()
     return model

@@ -198,9 +198,12 @@ class Queue:
 
     async def _accepted(self, job: Job, reply: object) -> Accepted:
         match reply:
-            case [b"accepted", _, int(number), int(a), int(b), int(c), int(d)]:
+            case [b"accepted", _, int(number)]:
                 await self._replicated(job.id)
-                allowance = Allowance(a, b, c, d)
+                return Accepted(job.id, number, fresh=True)
+            case [b"accepted", _, int(number), int(most), int(left), int(tokens), int(tokens_left)]:
+                await self._replicated(job.id)
+                allowance = Allowance(most, left, tokens, tokens_left)
                 return Accepted(job.id, number, fresh=True, allowance=allowance)
             case [b"same", bytes(first)]:
                 await self._replicated(first.decode())
@@ -221,14 +224,23 @@ class Queue:
                 raise NotReplicated(response_id, have)
 
     async def claim(
-        self, partition: int, token: str, count: int, room: Mapping[str, int] | None = None
+        self,
+        partition: int,
+        token: str,
+        count: int,
+        room: Mapping[str, int] | None = None,
+        rates: Mapping[str, tuple[int, int]] | None = None,
     ) -> list[Grant]:
         """Up to `count` jobs, held under `token`; the same ones if the token was used before.
 
         `room` says how many there may be of a model; of one that it lacks, as many as wait.
+        `rates` says how many requests and tokens a minute its provider allows; 0 is any number.
         """
         names = Partition(partition)
-        rooms = [part for pair in (room or {}).items() for part in pair]
+        room, rates = room or {}, rates or {}
+        rooms: list[Argument] = []
+        for model in dict.fromkeys((*room, *rates)):
+            rooms += [model, room.get(model, -1), *rates.get(model, (0, 0))]
         reply = await self._pipe.run(
             "claim",
             [names.lanes, names.claimed(token)],
@@ -349,17 +361,26 @@ class Queue:
         """Takes an entry off the dead list; True if it was there."""
         return bool(await self._pipe.call("LREM", Partition(partition).dead, 1, entry))
 
+    async def pause(self, model: str, seconds: float) -> None:
+        """No worker begins anything of a model for so long; then a few, then all."""
+        for number in range(self._terms.partitions):
+            names = Partition(number)
+            args: list[Argument] = [names.prefix, round(1000 * seconds)]
+            await self._pipe.run("pause", [names.pause(model)], args)
+
     async def places(
         self, partition: int, waiting: list[tuple[str, str]]
-    ) -> tuple[float | None, dict[tuple[str, str], tuple[int, int]]]:
+    ) -> tuple[float | None, dict[tuple[str, str], tuple[int, int, str]]]:
         """Seconds between claims while the queue is busy; and for each `(lane, owner)` the head's
-        number (0 where nothing waits) and how many of the owner's come before it in higher tiers.
+        number (0 where nothing waits), how many of the tenant's come before it in higher tiers, and
+        why it waits: `own_limit`, `provider_rate`, or "" where the workers are busy.
         """
         names = Partition(partition)
         flat = [part for pair in waiting for part in pair]
         pace, *found = await self._pipe.run("places", [names.numbers], [names.prefix, *flat])
         seconds = float(pace) / 1000 if pace else None
-        heads = zip(found[::2], found[1::2], strict=True)
+        reasons = (reason.decode() for reason in found[2::3])
+        heads = zip(found[::3], found[1::3], reasons, strict=True)
         return seconds, dict(zip(waiting, heads, strict=True))
 
 

@@ -26,7 +26,7 @@ def _load(path: Path, shared: str) -> Script:
 
 
 def _load_all() -> dict[str, Script]:
-    parts = ("_shared.lua", "_turns.lua", "_limits.lua")
+    parts = ("_shared.lua", "_provider.lua", "_turns.lua", "_limits.lua")
     shared = "\n".join((_FOLDER / part).read_text(encoding="utf-8") for part in parts)
     paths = sorted(path for path in _FOLDER.glob("*.lua") if not path.stem.startswith("_"))
     return {path.stem: _load(path, shared) for path in paths}

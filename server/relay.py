@@ -16,7 +16,7 @@ import structlog
 from jobs.bell import Bell
 from jobs.codec import Appended, Deleted, Grown, Waits, decode_bell
 from jobs.errors import RedisTrouble, Undecodable
-from jobs.keys import Partition, partition_of
+from jobs.keys import Partition, partition_of, tenant_of
 from jobs.log import View, read
 
 from .follower import Follower, Sink
@@ -51,7 +51,7 @@ class Feed:
         self.number = 0
         self.lane = ""
         self.reason = ""
-        self.told: tuple[int | None, float | None] | None = None
+        self.told: tuple[int | None, float | None, str] | None = None
         self.rang = time.monotonic()
 
     @property
@@ -115,15 +115,17 @@ class Feed:
             for follower in list(self.followers):
                 follower.waits(None, delay_ms / 1000, reason)
 
-    def tell_place(self, head: int, above: int, pace: float | None) -> None:
+    def tell_place(self, head: int, above: int, why: str, pace: float | None) -> None:
         """Tells the followers where the response waits, if that has changed."""
         place = max(self.number - (head or self.number) + 1, 1) + above
         eta = None if pace is None else round(place * pace, 1)
-        if self.told == (place, eta):
+        # What holds it back now is more to the point than why it waits again.
+        reason = why or self.reason or "workers_busy"
+        if self.told == (place, eta, reason):
             return
-        self.told = (place, eta)
+        self.told = (place, eta, reason)
         for follower in list(self.followers):
-            follower.waits(place, eta, self.reason or "workers_busy")
+            follower.waits(place, eta, reason)
 
 
 class Relay:
@@ -251,7 +253,7 @@ class Relay:
         for feed in self._feeds.values():
             if feed.number and feed.owner:
                 queues = waiting.setdefault(partition_of(feed.response_id), {})
-                queues.setdefault((feed.lane, feed.owner), []).append(feed)
+                queues.setdefault((feed.lane, tenant_of(feed.owner)), []).append(feed)
         for partition, queues in waiting.items():
             pace, heads = await self._queue.places(partition, list(queues))
             for queue, feeds in queues.items():

@@ -28,7 +28,8 @@ class Endpoint:
     """One model as a worker calls it. Times in seconds.
 
     `upstream` is what the endpoint calls the model; None where a name is passed on as it is. At
-    most `concurrency` calls are made at once. `fallbacks` are names of other endpoints.
+    most `concurrency` calls are made at once; `rates` are requests and tokens a minute, of all
+    workers. `fallbacks` are names of other endpoints.
     """
 
     name: str
@@ -42,6 +43,7 @@ class Endpoint:
     total: float
     fallbacks: tuple[str, ...] = ()
     price: Price | None = None
+    rates: tuple[int, int] = (0, 0)
 
     @property
     def limit_name(self) -> str:
@@ -177,4 +179,5 @@ def _endpoint(model: Model, usual: Endpoint, environ: Mapping[str, str]) -> Endp
         total=model.total or usual.total,
         fallbacks=model.fallbacks,
         price=model.price,
+        rates=(model.requests_per_minute, model.tokens_per_minute),
     )

@@ -162,6 +162,8 @@ class Execution:
             await self._ask(job, output, flusher, call)
             call.ended = time.monotonic()
             flusher.check()
+            if call.cause == "upstream_busy" and call.retry_after:
+                await self._pause(job, call.retry_after)
             if self._stopped is Stop.GIVE_BACK and call.cause == "cancelled":
                 await self._give_back()
             else:
@@ -289,6 +291,19 @@ class Execution:
     def _hang_up(self) -> None:
         if self._calling is not None:
             self._calling.cancel()
+
+    async def _pause(self, job: Job, seconds: float) -> None:
+        """Has all workers leave the model alone as long as its provider asks.
+
+        Only where models are told apart and there is no other to ask: else one that is little used
+        would stop all.
+        """
+        routes = self._means.config.routes(job.params.get("model"))
+        if self.grant.model and len(routes) == 1:
+            policy = self._means.policy
+            pause = min(seconds, policy.most_asked_ms / 1000) * random.uniform(1.0, 1.1)  # noqa: S311 - jitter
+            await self._means.queue.pause(self.grant.model, pause)
+            self._log.warning("model paused", model=self.grant.model, seconds=round(pause, 1))
 
     async def _give_back(self) -> None:
         self._log.info("given back")

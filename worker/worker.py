@@ -79,6 +79,11 @@ class Worker:
         self._pace = UNPACED
         self._taken = 0
         self._on_time = asyncio.Event()
+        self._rates = {
+            name: endpoint.rates
+            for name, endpoint in means.config.endpoints.items()
+            if any(endpoint.rates)
+        }
         self._quiet = quiet
         self._stop = stop
 
@@ -146,7 +151,7 @@ class Worker:
             # same token is handed the same jobs.
             token = self._tokens[number]
             most = min(free, CLAIM_AT_ONCE)
-            grants = await self._means.queue.claim(number, token, most, self._rooms())
+            grants = await self._means.queue.claim(number, token, most, self._rooms(), self._rates)
             self._tokens[number] = secrets.token_hex(8)
             self._taken += len(grants)
             for grant in grants:

@@ -81,6 +81,8 @@ local function settle(prefix, id, tokens)
   local tenant, lane = tenant_of(f[1]), f[2] or ''
   local weight = weight_of(prefix, tenant)
   local more = (tokens - f[3]) / weight
+  local pace = pace_of(prefix, model_of(lane))
+  if redis.call('EXISTS', pace) == 1 then redis.call('HINCRBYFLOAT', pace, 'tokens', f[3] - tokens) end
   if redis.call('ZSCORE', turns_of(prefix, lane), tenant) then
     redis.call('ZINCRBY', turns_of(prefix, lane), more, tenant)
   elseif redis.call('HEXISTS', held_of(prefix, tenant), lane) == 1 then

@@ -4,7 +4,8 @@
 -- times only. A tenant of which as many run as may is taken out of the line until one of them ends.
 -- KEYS  lanes, claimed:<token>
 -- ARGV  prefix, token, count, lease ms, answers of a tenant that run at once where its settings say
---       nothing (0: any number), (model, how many more of it)...; others as many as there are
+--       nothing (0: any number), (model, how many more of it (-1: any number), requests and tokens a
+--       minute that its provider allows (0: any number))...
 -- Returns {grant...}; a grant is {id, job, attempt, strikes, cancel, reason, waited ms, log length, lane}
 -- May be repeated: the same token is handed the same jobs while it still holds them.
 local prefix, token, count, time = ARGV[1], ARGV[2], tonumber(ARGV[3]), now()
@@ -25,8 +26,16 @@ end
 -- Retries that are due wait again; looking here makes them as punctual as claims are.
 promote(prefix, time, PROMOTE_BOUND)
 
-local room = {}
-for index = 6, #ARGV, 2 do room[ARGV[index]] = tonumber(ARGV[index + 1]) end
+local known = {}
+for index = 6, #ARGV, 4 do
+  known[ARGV[index]] = allowance(prefix, ARGV[index], time, tonumber(ARGV[index + 1]), tonumber(ARGV[index + 2]),
+    tonumber(ARGV[index + 3]))
+end
+local function open(lane)
+  local model = model_of(lane)
+  known[model] = known[model] or allowance(prefix, model, time, -1, 0, 0)
+  return allows(known[model])
+end
 
 -- Lanes in the order of their turns.
 local lanes = redis.call('LRANGE', KEYS[1], 0, -1)
@@ -55,12 +64,12 @@ local overtaken = tonumber(redis.call('HGET', numbers, '~overtaken') or 0)
 local function choose()
   local best, oldest, at
   for index, lane in ipairs(lanes) do
-    if (room[model_of(lane)] or 1) > 0 and (not best or rank_of(lane) < rank_of(lanes[best])) then
+    if open(lane) and (not best or rank_of(lane) < rank_of(lanes[best])) then
       best = index
     end
   end
   for index, lane in ipairs(lanes) do
-    if (room[model_of(lane)] or 1) > 0 and rank_of(lane) > rank_of(lanes[best]) then
+    if open(lane) and rank_of(lane) > rank_of(lanes[best]) then
       local submitted = since(lane)
       if submitted < (at or time - LONG_WAIT) then oldest, at = index, submitted end
     end
@@ -109,8 +118,7 @@ for _ = 1, count + 100 do -- a bound on stale entries and on tenants held back i
       lease(prefix, id, time + ARGV[4])
       grants[#grants + 1] = grant(prefix, id, time)
       ids[#ids + 1] = id
-      local model = model_of(lane)
-      if room[model] then room[model] = room[model] - 1 end
+      spend(prefix, model_of(lane), time, known[model_of(lane)], tokens)
     end
   end
   if redis.call('EXISTS', turns) == 1 then lanes[#lanes + 1] = lane end

@@ -3,10 +3,12 @@
 -- tenant has waiting for the same model in the tiers above.
 -- KEYS  numbers
 -- ARGV  prefix, (lane, owner)...
--- Returns {pace in ms ("" where unknown), (head number (or 0), how many above)...}
+-- Returns {pace in ms ("" where unknown), (head number (or 0), how many above, why it waits)...}; why is
+--         "own_limit": as many of the tenant run as may, "provider_rate", or "": the workers are busy
 -- May be repeated: it writes nothing.
-local prefix, answer = ARGV[1], { redis.call('HGET', KEYS[1], '~pace') or '' }
+local prefix, time, answer = ARGV[1], now(), { redis.call('HGET', KEYS[1], '~pace') or '' }
 for index = 2, #ARGV, 2 do
+  local at = #answer
   local lane, tenant, above = ARGV[index], tenant_of(ARGV[index + 1]), 0
   local model = model_of(lane)
   for _, other in ipairs({ 'p:' .. model, model == '' and '' or 'd:' .. model }) do
@@ -15,7 +17,16 @@ for index = 2, #ARGV, 2 do
     end
   end
   local head = redis.call('LINDEX', ready_of(prefix, lane, tenant), 0)
-  answer[index] = head and tonumber(redis.call('HGET', prefix .. 'job:' .. head, 'number') or 0) or 0
-  answer[index + 1] = above
+  answer[at + 1] = head and tonumber(redis.call('HGET', prefix .. 'job:' .. head, 'number') or 0) or 0
+  answer[at + 2] = above
+  local b = redis.call('HMGET', pace_of(prefix, model), 'requests', 'tokens', 'at')
+  local dry = b[3] and time - b[3] < 1500 and (tonumber(b[1]) < 1 or tonumber(b[2]) <= 0)
+  if redis.call('HEXISTS', held_of(prefix, tenant), lane) == 1 then
+    answer[at + 3] = 'own_limit'
+  elseif dry or redis.call('EXISTS', pause_of(prefix, model)) == 1 then
+    answer[at + 3] = 'provider_rate'
+  else
+    answer[at + 3] = ''
+  end
 end
 return answer

@@ -83,6 +83,8 @@ def test_all_keys_of_a_partition_share_its_hash_tag() -> None:
         names.held("t"),
         names.open_of("t"),
         names.rate("t"),
+        names.pause("m"),
+        names.pace("m"),
         names.used("t", 20_000),
         names.ready_prefix,
         names.wake,

@@ -110,7 +110,7 @@ async def test_a_place_counts_what_comes_before_it(pipe: Pipe, queue: Queue) -> 
     view = await read(pipe, last, 0, entries=0)
     assert "f:m" == view.lane
     _, heads = await queue.places(0, [("f:m", "a"), ("d:m", "a"), ("p:m", "a"), ("", "a")])
-    assert [(1, 3), (1, 1), (1, 0), (0, 0)] == list(heads.values())
+    assert [(1, 3, ""), (1, 1, ""), (1, 0, ""), (0, 0, "")] == list(heads.values())
     assert 2 == view.number
 
 
@@ -118,7 +118,7 @@ async def test_a_place_in_a_queue_that_tells_no_models_apart(queue: Queue) -> No
     for tier in ("priority", "default", "flex"):
         await waits(queue, tier)
     _, heads = await queue.places(0, [("f:", "a"), ("", "a"), ("p:", "a")])
-    assert [(1, 2), (1, 1), (1, 0)] == list(heads.values())
+    assert [(1, 2, ""), (1, 1, ""), (1, 0, "")] == list(heads.values())
 
 
 async def test_what_comes_back_waits_in_its_lane(pipe: Pipe, queue: Queue) -> None:

@@ -744,7 +744,7 @@ async def test_a_place_is_a_jobs_number_less_the_heads_plus_one(pipe: Pipe, queu
     _, heads = await queue.places(0, [("", "a"), ("", "nobody")])
     number = (await read(pipe, jobs[4].id, 0, entries=0)).number
 
-    assert {("", "a"): (3, 0), ("", "nobody"): (0, 0)} == heads
+    assert {("", "a"): (3, 0, ""), ("", "nobody"): (0, 0, "")} == heads
     assert 3 == number - heads["", "a"][0] + 1
 
 

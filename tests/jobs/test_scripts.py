@@ -320,7 +320,7 @@ class Both:
 
     def claim(self, token: str, count: int, **room: int) -> Call:
         async def call() -> None:
-            flat = [part for pair in room.items() for part in pair]
+            flat = [part for name, most in room.items() for part in (name, most, 0, 0)]
             args: list[Argument] = [NAMES.prefix, token, count, HOUR, MOST_RUNNING, *flat]
             rows = await self.pipe.run("claim", [NAMES.lanes, NAMES.claimed(token)], args)
             granted = [row[0].decode() for row in rows]
@@ -654,6 +654,7 @@ def situations() -> list[Situation]:
         Situation(
             "shelve", waiting, lambda pipe: Shelf(pipe, NAMES.api_keys).put("id", None, b"k")
         ),
+        Situation("pause", waiting, lambda pipe: Queue(pipe, TERMS).pause("m", 60)),
         Situation("read", waiting, lambda pipe: read(pipe, job.id, 0)),
         Situation("places", waiting, lambda pipe: Queue(pipe, TERMS).places(0, [("", "public")])),
     ]

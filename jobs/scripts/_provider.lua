@@ -1,0 +1,47 @@
+-- What the provider of a model allows, for all workers together: put behind _shared.lua.
+
+local RATE_TTL = 10 * 60 * 1000
+local MOST = 1000000
+local RAMP_STEP = 500 -- ms in which twice as many may begin after a pause: 1, 2, 4, ...
+local RAMP = 20 * RAMP_STEP -- after which nothing is left of a pause
+
+local function pause_of(prefix, model) return prefix .. 'pause:' .. model end
+local function pace_of(prefix, model) return prefix .. 'pace:' .. model end
+
+-- What is in a bucket that takes in `limit` a minute and holds a sixth of that: no minute's worth at once.
+local function filled(left, limit, passed)
+  local most = math.max(1, limit / 6)
+  return math.min(most, (left or most) + passed * limit / 60000)
+end
+
+-- What a claim knows of a model: {how many more, requests and tokens a minute, what is left of both}.
+local function allowance(prefix, model, time, most, requests, tokens)
+  local known = { room = most < 0 and MOST or most, requests = requests, tokens = tokens }
+  local p = redis.call('HMGET', pause_of(prefix, model), 'until', 'begun')
+  if p[1] then
+    local over = time - p[1]
+    local ramp = over < 0 and 0 or math.floor(2 ^ (over / RAMP_STEP)) - p[2]
+    known.room, known.ramps = math.max(0, math.min(known.room, ramp)), true
+  end
+  if requests > 0 or tokens > 0 then
+    local b = redis.call('HMGET', pace_of(prefix, model), 'requests', 'tokens', 'at')
+    local passed = time - (b[3] or time)
+    known.left = { filled(b[1], requests, passed), filled(b[2], tokens, passed) }
+  end
+  return known
+end
+
+local function allows(known)
+  return known.room > 0 and (known.requests == 0 or known.left[1] >= 1) and (known.tokens == 0 or known.left[2] > 0)
+end
+
+-- One more of a model begins, and takes about so many tokens.
+local function spend(prefix, model, time, known, tokens)
+  known.room = known.room - 1
+  if known.ramps then redis.call('HINCRBY', pause_of(prefix, model), 'begun', 1) end
+  if known.left then
+    known.left = { known.left[1] - math.min(known.requests, 1), known.left[2] - math.min(known.tokens, 1) * tokens }
+    redis.call('HSET', pace_of(prefix, model), 'requests', known.left[1], 'tokens', known.left[2], 'at', time)
+    redis.call('PEXPIRE', pace_of(prefix, model), RATE_TTL)
+  end
+end

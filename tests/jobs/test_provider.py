@@ -1,0 +1,96 @@
+"""What a model's provider allows, for all workers together; and why somebody waits."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from jobs.keys import lane_of
+from jobs.pipe import Pipe
+from jobs.queue import Queue
+from tests.jobs.given import NAMES, TERMS, a_job, opening, token
+
+LANE = lane_of(None, "m")
+
+
+@pytest.fixture
+def queue(pipe: Pipe) -> Queue:
+    return Queue(pipe, TERMS)
+
+
+async def waits(queue: Queue, count: int, owner: str = "a", model: str = "m") -> None:
+    for _ in range(count):
+        job = a_job(owner)
+        await queue.submit(job, opening(job), lane=lane_of(None, model))
+
+
+async def claim(queue: Queue, count: int = 99, requests: int = 0, tokens: int = 0) -> int:
+    return len(await queue.claim(0, token(), count, {}, {"m": (requests, tokens)}))
+
+
+async def back(pipe: Pipe, key: str, field: str, ms: int) -> None:
+    """As if so much time had passed."""
+    await pipe.call("HINCRBY", key, field, -ms)
+
+
+async def why(queue: Queue, owner: str = "a") -> str:
+    return (await queue.places(0, [(LANE, owner)]))[1][LANE, owner][2]
+
+
+async def test_requests_a_minute_are_shared_by_all_who_claim(pipe: Pipe, queue: Queue) -> None:
+    await waits(queue, 30)
+    assert 10 == await claim(queue, 9, requests=60) + await claim(queue, requests=60)
+    assert "provider_rate" == await why(queue)
+    await back(pipe, NAMES.pace("m"), "at", 3000)
+    assert 3 == await claim(queue, requests=60)
+
+
+async def test_tokens_a_minute_are_booked_as_estimated(pipe: Pipe, queue: Queue) -> None:
+    await waits(queue, 30)
+    # Ten seconds' worth is 1000 tokens; one takes a little more than 500.
+    assert 2 == await claim(queue, tokens=6000)
+    assert 0 == await claim(queue, tokens=6000)
+    await back(pipe, NAMES.pace("m"), "at", 10_000)
+    assert 2 == await claim(queue, tokens=6000)
+
+
+async def test_who_waits_for_a_provider_holds_up_nobody(queue: Queue) -> None:
+    await waits(queue, 30)
+    await queue.pause("m", 60)
+    await waits(queue, 3, model="n")
+    assert 3 == await claim(queue)
+    assert "provider_rate" == await why(queue)
+
+
+async def test_after_a_pause_a_trickle_comes_first(pipe: Pipe, queue: Queue) -> None:
+    await waits(queue, 40)
+    await queue.pause("m", 600)
+    assert 0 == await claim(queue)
+    begun = []
+    await back(pipe, NAMES.pause("m"), "until", 600_000)
+    for _ in range(4):
+        begun.append(await claim(queue))
+        await back(pipe, NAMES.pause("m"), "until", 500)
+    # Real time passes as well on a busy machine: it may be more, and never all at once.
+    assert 1 <= begun[0] <= 4, begun
+    assert sum(begun) < 40, begun
+    await pipe.call("DEL", NAMES.pause("m"))
+    assert 40 - sum(begun) == await claim(queue)
+
+
+async def test_a_pause_is_never_made_shorter(pipe: Pipe, queue: Queue) -> None:
+    await queue.pause("m", 60)
+    till = await pipe.call("HGET", NAMES.pause("m"), "until")
+    await queue.pause("m", 1)
+    assert till == await pipe.call("HGET", NAMES.pause("m"), "until")
+
+
+async def test_why_somebody_waits(pipe: Pipe) -> None:
+    narrow = Queue(pipe, replace(TERMS, tenant_running=1))
+    await waits(narrow, 2)
+    assert "" == await why(narrow)
+    assert 1 == await claim(narrow)
+    assert 0 == await claim(narrow)
+    await waits(narrow, 1, "b")
+    assert ("own_limit", "") == (await why(narrow), await why(narrow, "b"))
