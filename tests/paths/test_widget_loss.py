@@ -125,8 +125,12 @@ async def test_a_tab_that_was_hidden_for_an_hour(
     await writing(page)
     began = await page.evaluate("Date.now()")
     await hide(page, hidden=True)
-    sockets: list[WebSocket] = []
-    page.on("websocket", lambda socket: sockets.append(socket))
+    sockets: list[str] = []
+
+    def begun(socket: WebSocket) -> None:
+        sockets.append(socket.url)
+
+    page.on("websocket", begun)
     if timers == "ring":
         await page.clock.run_for(HOUR_MS)
     else:
