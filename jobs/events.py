@@ -80,6 +80,11 @@ def lifecycle(job: Job, kind: str, status: str) -> Event:
     return {"type": kind, "response": snapshot(job, status)}
 
 
+def submitted(job: Job) -> list[Event]:
+    """The two events with which the log of a job begins that waits."""
+    return [lifecycle(job, f"response.{kind}", "queued") for kind in ("created", "queued")]
+
+
 def prepared(job: Job) -> list[Event]:
     """The whole log of a request that asks for no answer: it has ended as soon as it is kept."""
     none = {

@@ -1,13 +1,20 @@
-"""The log: append, finish, read. The log is the truth; the bell only says that it has grown."""
+"""The log: append, finish, read. The log is the truth; the bell only says that it has grown.
+
+A log that has ended may be sealed: the same entries in much less room, see `seal`. Who reads it
+here does not notice.
+"""
 
 from __future__ import annotations
 
+import asyncio
+import hashlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from .errors import Diverged, Fenced, Gone, RedisRefused, UnknownResponse
 from .keys import Partition, partition_of
 from .record import Status
+from .seal import BLOCK_BYTES, BLOCK_ENTRIES, seal, unseal
 
 if TYPE_CHECKING:
     from .pipe import Pipe
@@ -15,8 +22,10 @@ if TYPE_CHECKING:
 # A bell that carries its entries saves each follower a read; above this the read is cheaper than
 # sending the bytes to every server, also to those on which nobody needs them any more.
 BELL_BYTES = 32_768
-READ_ENTRIES = 2_000
-READ_BYTES = 262_144
+READ_ENTRIES = BLOCK_ENTRIES
+READ_BYTES = BLOCK_BYTES
+# Some ms of the event loop; what is larger is sealed beside it.
+SEALED_AT_ONCE_BYTES = 262_144
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,10 +58,11 @@ async def read(
 ) -> View:
     """The response as it stands and its log from index `start` on, bounded in entries and bytes.
 
-    `least` entries are given however large they are, so that a reader always gets on. What `viewer`
-    may not see is unknown, and takes no longer to be that; "" sees everything.
+    `least` entries are given however large they are, so that a reader always gets on. Of a sealed
+    log it is what the block of `start` holds. What `viewer` may not see is unknown, and takes no
+    longer to be that; "" sees everything.
 
-    Raises: UnknownResponse, RedisTrouble.
+    Raises: UnknownResponse, Undecodable, RedisTrouble.
     """
     names = Partition(partition_of(response_id))
     reply = await pipe.run(
@@ -62,7 +72,11 @@ async def read(
     )
     if not reply:
         raise UnknownResponse(response_id)
-    status, owner, attempt, number, reason, length, found, lane = reply
+    status, owner, attempt, number, reason, length, found, lane, first, blocks = reply
+    skipped = start - first
+    for block in blocks:
+        found += unseal(block, skipped)
+        skipped = 0
     return View(
         Status(status.decode()),
         owner.decode(),
@@ -70,7 +84,7 @@ async def read(
         number,
         reason.decode(),
         length,
-        found,
+        found[:entries],
         lane.decode(),
     )
 
@@ -131,6 +145,32 @@ class LogWriter:
                 return bool(cancel)
             case _:
                 raise self._refusal(reply)
+
+    async def seal(self, head: list[bytes], rest: list[bytes]) -> None:
+        """Keeps the log of a response that this writer has ended in less room.
+
+        `head` and `rest` are the whole log as its writer believes it to be. The rest is the
+        writer's own, so its length alone proves it; the head is looked at. A log that is another
+        one stays as it is: nobody but Redis's memory has a loss.
+
+        Raises: RedisTrouble.
+        """
+        log = head + rest
+        if sum(map(len, log)) > SEALED_AT_ONCE_BYTES:
+            blocks = await asyncio.to_thread(seal, log)
+        else:
+            blocks = seal(log)
+        await self._pipe.run(
+            "seal",
+            [self._names.job(self.response_id), self._names.log(self.response_id)],
+            [
+                self._claim,
+                len(head),
+                hashlib.sha1(b"".join(head), usedforsecurity=False).hexdigest(),
+                ",".join(str(block.count) for block in blocks),
+                *(block.data for block in blocks),
+            ],
+        )
 
     async def finish(
         self,

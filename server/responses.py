@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from jobs.codec import decode_event, decode_job
 from jobs.errors import Diverged, UnknownResponse
-from jobs.events import lifecycle, prepared, terminal
+from jobs.events import prepared, submitted, terminal
 from jobs.keys import (
     Partition,
     item_id,
@@ -45,7 +45,6 @@ Item = dict[str, Any]
 CANCEL_TRIES: Final = 5
 # References may lead to so many responses; all items of one of them are found at once.
 MOST_REFERRED: Final = 32
-OPENING: Final = ("created", "queued")
 ON_DEATH: Final = {"fail": True, "restart": False}
 
 
@@ -117,10 +116,9 @@ class Responses:
             context=before,
         )
         if generate:
-            events = [lifecycle(job, f"response.{kind}", "queued") for kind in OPENING]
             accepted = await self._queue.submit(
                 job,
-                events,
+                submitted(job),
                 idempotency_key=key,
                 fingerprint=print_,
                 fail_on_worker_death=_fails_on_death(create.metadata or {}),

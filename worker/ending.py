@@ -50,7 +50,13 @@ async def close(means: Means, grant: Grant, cause: str) -> None:
         params = transcript.last or {"model": "unknown", "created_at": 0}
         job = Job(grant.response_id, view.owner, params["created_at"], params)
     writer = LogWriter(means.pipe, grant.response_id, grant.claim, view.length)
-    flusher = Flusher(writer, on_cancel=_ignored, on_loss=_ignored, patience=means.patience)
+    flusher = Flusher(
+        writer,
+        on_cancel=_ignored,
+        on_loss=_ignored,
+        patience=means.patience,
+        head=view.entries,
+    )
     flusher.add(*transcript.close())
     spent = round(1000 * (time.monotonic() - started))
     last = terminal(

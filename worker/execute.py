@@ -22,9 +22,9 @@ from typing import TYPE_CHECKING, Any, assert_never
 
 import structlog
 
-from jobs.codec import decode_job
+from jobs.codec import decode_job, encode_event
 from jobs.errors import Fenced, Gone, Undecodable, UnknownResponse
-from jobs.events import lifecycle, restarted, terminal
+from jobs.events import lifecycle, restarted, submitted, terminal
 from jobs.keys import item_id
 from jobs.log import LogWriter
 from jobs.pipe import ended
@@ -136,13 +136,14 @@ class Execution:
 
     async def _attempt(self, job: Job) -> None:
         grant, means = self.grant, self._means
-        opening, transcript, length = await self._opening(job)
+        opening, transcript, length, head = await self._opening(job)
         writer = LogWriter(means.pipe, grant.response_id, grant.claim, length)
         async with Flusher(
             writer,
             on_cancel=lambda: self.stop(Stop.CANCEL),
             on_loss=self._hang_up,
             patience=means.patience,
+            head=head,
         ) as flusher:
             if transcript.end is not None:
                 # Redis kept the last event and lost that the job had ended: it still has.
@@ -228,24 +229,23 @@ class Execution:
             case _:
                 assert_never(verdict)
 
-    async def _opening(self, job: Job) -> tuple[list[Event], Transcript, int]:
-        """What this attempt says before it calls the model, what was said before, and where."""
+    async def _opening(self, job: Job) -> tuple[list[Event], Transcript, int, list[bytes]]:
+        """What this attempt says before it calls the model, what was said before, and where: as a
+        length, and as the entries that must be there.
+        """
         grant = self.grant
         started = lifecycle(job, "response.in_progress", "in_progress")
         if grant.attempt == 1:
-            return [started], Transcript(), grant.length
+            return [started], Transcript(), grant.length, list(map(encode_event, submitted(job)))
         view, transcript = await look(self._means, grant)
         opening: list[Event] = []
         if view.length == 0:
-            opening += [
-                lifecycle(job, "response.created", "queued"),
-                lifecycle(job, "response.queued", "queued"),
-            ]
+            opening += submitted(job)
         opening += transcript.close()
         opening.append(restarted(job, grant.attempt, grant.reason))
         if transcript.last is None or transcript.last["status"] != "in_progress":
             opening.append(started)
-        return opening, transcript, view.length
+        return opening, transcript, view.length, view.entries
 
     async def _ask(self, job: Job, output: Output, flusher: Flusher, call: _Call) -> None:
         """Calls the model; what came of it is in `call`, also when the call was cancelled."""

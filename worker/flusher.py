@@ -12,12 +12,13 @@ written again under the same numbers, and no reader sees that anything happened.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final, Self
 
 from jobs.codec import encode_event
-from jobs.errors import Diverged, Fenced, HoldlineError
+from jobs.errors import Diverged, Fenced, HoldlineError, RedisTrouble
 from jobs.items import delta
 from jobs.pipe import ended
 
@@ -71,7 +72,8 @@ class Flusher:
     """Appends what one attempt says; use it as an async context manager.
 
     `on_cancel` is called when the log's owner asks for the end, `on_loss` when nothing can be
-    appended any more; the error is raised again by whatever is called next.
+    appended any more; the error is raised again by whatever is called next. `head` is what the log
+    holds already; whoever says it has the log sealed when it has ended.
     """
 
     def __init__(
@@ -81,9 +83,11 @@ class Flusher:
         on_cancel: Callable[[], None],
         on_loss: Callable[[], None],
         patience: float = PATIENCE_SECONDS,
+        head: list[bytes] | None = None,
     ) -> None:
         self._writer = writer
         self._begin = writer.length
+        self._head = head
         self._entries: list[bytes] = []
         self._sent = 0
         self._repairs = 0
@@ -170,6 +174,12 @@ class Flusher:
 
         Raises: as `drain`.
         """
+        await self._finish(status, last, retention_ms=retention_ms, bury=bury)
+        if self._head is not None:
+            with contextlib.suppress(RedisTrouble):  # then it takes more room, and nothing else
+                await self._writer.seal(self._head, self._entries)
+
+    async def _finish(self, status: Status, last: Event, *, retention_ms: int, bury: bool) -> None:
         async with self._writing:
             self.check()
             self._gathered.append(last)

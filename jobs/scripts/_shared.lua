@@ -118,6 +118,13 @@ local function mark(job, key, unstored)
   if unstored == '1' then redis.call('HSET', job, 'unstored', 1) end
 end
 
+-- How many entries the blocks of a sealed log hold together: "2000,2000,17" says it of each.
+local function entries_of(sealed)
+  local entries = 0
+  for count in string.gmatch(sealed, '%d+') do entries = entries + count end
+  return entries
+end
+
 -- Keeps what has ended for so many ms more; its idempotency key does not outlive it. As long as
 -- the job is there, the key is its own.
 local function keep(job, log, ms, ...)

@@ -6,12 +6,15 @@
 -- Returns {"ok", length} · {"gone"} · {"fenced"} · {"diverged", length}
 -- May be repeated: the claim that finished and the same tail mean that this was it.
 local prefix, id, claim, expected, frames = ARGV[1], ARGV[2], ARGV[3], tonumber(ARGV[4]), rest(11)
-local f = redis.call('HMGET', KEYS[1], 'status', 'claim')
+local f = redis.call('HMGET', KEYS[1], 'status', 'claim', 'sealed')
 if not f[1] then return { 'gone' } end
 if f[2] ~= claim or (f[1] ~= 'running' and f[1] ~= ARGV[6]) then return { 'fenced' } end
 -- Nothing follows the last event: what has ended can only be found to have ended in this very way.
 local ended = f[1] ~= 'running'
-if ended and redis.call('LLEN', KEYS[2]) ~= expected + #frames then return { 'fenced' } end
+local had = f[3] and entries_of(f[3]) or redis.call('LLEN', KEYS[2])
+if ended and had ~= expected + #frames then return { 'fenced' } end
+-- Only the claim that had ended it could seal it, so this was it; there is no tail to compare.
+if f[3] then return { 'ok', had } end
 
 local length, found = push(KEYS[2], expected, frames)
 if not length then return { 'diverged', found } end

@@ -3,19 +3,43 @@
 -- KEYS  job, log
 -- ARGV  from, most entries, most bytes, entries that are given however large they are, viewer: the
 --       owner who asks, `tenant/*` for all owners of a tenant, or "" for us
--- Returns {} where there is none that the viewer may see, with no more to read · {status, owner, attempt, number, reason, length, {entry...}, lane}
+-- Returns {} where there is none that the viewer may see, with no more to read ·
+--       {status, owner, attempt, number, reason, length, {entry...}, lane, first, {block...}}
+--       Of a sealed log there are blocks in the place of entries, the first entry of them `first`.
 -- May be repeated: it writes nothing.
-local f = redis.call('HMGET', KEYS[1], 'status', 'owner', 'attempt', 'number', 'reason', 'lane')
+local f = redis.call('HMGET', KEYS[1], 'status', 'owner', 'attempt', 'number', 'reason', 'lane', 'sealed')
 if not f[1] then return {} end
 local viewer, owner = ARGV[5], f[2] or ''
 if string.sub(viewer, -2) == '/*' then owner = string.sub(owner, 1, #viewer - 1) .. '*' end
 if viewer ~= '' and owner ~= viewer then return {} end
-local from, most, bytes = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3])
-local entries = most > 0 and redis.call('LRANGE', KEYS[2], from, from + most - 1) or {}
-local kept = {}
-for index, entry in ipairs(entries) do
-  bytes = bytes - #entry
-  if bytes < 0 and index > tonumber(ARGV[4]) then break end
-  kept[index] = entry
+local from, most, bytes, least = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[4])
+
+-- The block that holds `from`, and those after it until there are enough entries.
+local function blocks_from(sealed)
+  local first, last, number, blocks = 0, 0, 0, {}
+  for count in string.gmatch(sealed, '%d+') do
+    last = last + count
+    if last <= from then
+      first = last
+    elseif #blocks == 0 or last - count - from < least then
+      blocks[#blocks + 1] = redis.call('HGET', KEYS[1], 'block' .. number)
+    end
+    number = number + 1
+  end
+  return first, blocks
 end
-return { f[1], f[2], tonumber(f[3] or 0), tonumber(f[4] or 0), f[5] or '', redis.call('LLEN', KEYS[2]), kept, f[6] or '' }
+
+local length, kept, first, blocks = 0, {}, from, {}
+if f[7] then
+  length = entries_of(f[7])
+  if most > 0 then first, blocks = blocks_from(f[7]) end
+else
+  length = redis.call('LLEN', KEYS[2])
+  local entries = most > 0 and redis.call('LRANGE', KEYS[2], from, from + most - 1) or {}
+  for index, entry in ipairs(entries) do
+    bytes = bytes - #entry
+    if bytes < 0 and index > least then break end
+    kept[index] = entry
+  end
+end
+return { f[1], f[2], tonumber(f[3] or 0), tonumber(f[4] or 0), f[5] or '', length, kept, f[6] or '', first, blocks }

@@ -17,6 +17,7 @@ import aiohttp
 from jobs.codec import decode_event, decode_job
 from jobs.connect import Redis
 from jobs.errors import HoldlineError
+from jobs.log import read_all
 from jobs.pipe import Pipe
 from tests.chaos.faults import PROFILES, Faults
 from tests.chaos.fleet import Fleet, Member, Storage, free_port
@@ -232,8 +233,8 @@ async def collect(story: Story, pipe: Pipe) -> None:
         with contextlib.suppress(HoldlineError, TypeError):
             marker = (decode_job(packed).params.get("metadata") or {}).get("marker", "")
         story.jobs[id_] = Job((status or b"?").decode(), int(attempt or 0), marker)
-        entries = await pipe.call("LRANGE", key.replace(b":job:", b":log:"), 0, -1)
-        events: list[Event] = [decode_event(entry) for entry in entries]
+        view = await read_all(pipe, id_)
+        events: list[Event] = [decode_event(entry) for entry in view.entries]
         story.logs[id_] = events
 
 

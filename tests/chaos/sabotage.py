@@ -36,7 +36,7 @@ def successor() -> None:
 
     original = Execution._opening
 
-    async def slowly(self: Execution, job: Job) -> tuple[list[Event], Transcript, int]:
+    async def slowly(self: Execution, job: Job) -> tuple[list[Event], Transcript, int, list[bytes]]:
         opening = await original(self, job)
         if self.grant.attempt > 1:
             await asyncio.sleep(HESITATES_SECONDS)

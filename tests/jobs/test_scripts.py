@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, field, replace
@@ -16,6 +17,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import jobs.scripts as scripts_module
+from jobs.codec import encode_event
 from jobs.connect import Redis
 from jobs.errors import RedisFull
 from jobs.hooks import Hooks
@@ -25,6 +27,7 @@ from jobs.pipe import Argument, Pipe
 from jobs.queue import Queue
 from jobs.record import Job, Status
 from jobs.scripts import SCRIPTS
+from jobs.seal import seal, unseal
 from jobs.shelf import Shelf
 from jobs.tenants import Tenants
 from tests.jobs.dump import Dump, dump
@@ -67,6 +70,7 @@ class Response:
     ran_out: bool = False
     due: bool = False
     ending: bool = False
+    sealed: bool = False
 
     def push(self, expected: int, frames: list[bytes]) -> bool | None:
         """True if pushed, False if found, None if neither."""
@@ -158,10 +162,17 @@ class Model:
             return [b"fenced"]
         if one.status != RUNNING and len(one.log) != expected + len(frames):
             return [b"fenced"]
-        if one.push(expected, frames) is None:
+        if not one.sealed and one.push(expected, frames) is None:
             return [b"diverged", len(one.log)]
         one.status, one.ran_out = status, False
         return [b"ok", len(one.log)]
+
+    def seal(self, id_: str, claim: str, log: list[bytes]) -> int:
+        one = self.all.get(id_)
+        if one is None or one.status not in ENDS:
+            return 0
+        one.sealed = one.sealed or (one.claim == claim and one.log == log)
+        return int(one.sealed)
 
     def retry(self, id_: str, claim: str) -> list[Any]:
         one = self.all.get(id_)
@@ -254,7 +265,8 @@ for _, id in ipairs(ARGV) do
     redis.call('LRANGE', KEYS[1] .. 'log:' .. id, 0, -1),
     redis.call('ZSCORE', KEYS[1] .. 'open', id) and 1 or 0,
     redis.call('ZSCORE', KEYS[1] .. 'leases', id) and 1 or 0,
-    redis.call('ZSCORE', KEYS[1] .. 'delayed', id) and 1 or 0 }
+    redis.call('ZSCORE', KEYS[1] .. 'delayed', id) and 1 or 0,
+    redis.call('HGET', KEYS[1] .. 'job:' .. id, 'block0') or '' }
 end
 return found
 """
@@ -369,6 +381,18 @@ class Both:
 
         return call
 
+    def seal(self, id_: str, claim: str, log: list[bytes]) -> Call:
+        async def call() -> None:
+            digest = hashlib.sha1(b"".join(log)).hexdigest()
+            blocks = seal(log)
+            counts = ",".join(str(block.count) for block in blocks)
+            args: list[Argument] = [claim, len(log), digest, counts]
+            names = [NAMES.job(id_), NAMES.log(id_)]
+            reply = await self.pipe.run("seal", names, [*args, *(block.data for block in blocks)])
+            assert self.model.seal(id_, claim, log) == reply
+
+        return call
+
     def put_back(self, script: str, id_: str, claim: str) -> Call:
         async def call() -> None:
             names = [NAMES.job(id_), NAMES.bell(id_)]
@@ -429,10 +453,14 @@ class Both:
     async def compare(self) -> None:
         """Redis is as the model, and as the promises say."""
         rows = await self.pipe.call("EVAL", LOOK, 1, NAMES.prefix, *self.ids)
-        for id_, (status, claim, attempt, strikes, log, open_, leased, delayed) in zip(
+        for id_, (status, claim, attempt, strikes, log, open_, leased, delayed, block) in zip(
             self.ids, rows, strict=True
         ):
             one = self.model.all.get(id_)
+            assert bool(block) == (one is not None and one.sealed)
+            if block:
+                assert [] == log
+                log = unseal(block)  # noqa: PLW2901 - the same log
             if one is None:
                 assert (b"", [], 0, 0, 0) == (status, log, open_, leased, delayed)
                 continue
@@ -479,6 +507,8 @@ STEPS = [
         "cancel",
         "delete",
         "rescue",
+        "seal",
+        "seal",
         "time",
         "time",
         "again",
@@ -530,6 +560,9 @@ async def step(both: Both, draw: Callable[..., Any]) -> None:
             await both.make(both.append(id_, claim, length, draw(st.integers(0, 3))))
         elif what == "finish":
             await both.make(both.finish(id_, claim, length, draw(st.sampled_from(ENDS))))
+        elif what == "seal":
+            log = both.model.all[id_].log if id_ in both.model.all else [b"gone"]
+            await both.make(both.seal(id_, claim, log[:length] or [b"none"]))
         else:
             await both.make(both.put_back(what, id_, claim))
 
@@ -607,6 +640,7 @@ def situations() -> list[Situation]:
     def writer(pipe: Pipe) -> LogWriter:
         return LogWriter(pipe, running.id, "mine", 2)
 
+    head = [encode_event(event) for event in opening(running)]
     end = [end_entry(running)]
     new = a_job("new", store=False)
     return [
@@ -635,6 +669,7 @@ def situations() -> list[Situation]:
             waiting,
             lambda pipe: writer(pipe).finish(Status.COMPLETED, end, retention_ms=60_000, bury=True),
         ),
+        Situation("seal", hooked, lambda pipe: writer(pipe).seal(head, end)),
         Situation(
             "retry", waiting, lambda pipe: Queue(pipe, TERMS).retry(running.id, "mine", 9000, "x")
         ),
@@ -706,7 +741,7 @@ async def test_a_script_whose_reply_was_lost_is_repeated_and_leaves_what_one_run
 
 
 # These may write while memory is full: they keep what there is, or make room.
-MAY_WRITE = {"extend", "give_back", "delete", "hook_claim", "hook_settle", "seen"}
+MAY_WRITE = {"extend", "give_back", "delete", "hook_claim", "hook_settle", "seal", "seen"}
 READS = {"read", "places"}
 
 
