@@ -31,6 +31,7 @@ KNOWN: Final[dict[str, str]] = {
     "HOLDLINE_PORT": "the port that the server binds",
     "HOLDLINE_MODEL": "the model when a request names none",
     "HOLDLINE_MODELS": "the file that lists models and prompt templates",
+    "HOLDLINE_PROCESSES": "of how many processes a server or worker is",
     "HOLDLINE_CONCURRENCY": "answers that one worker process runs at once",
     "HOLDLINE_LEASE_SECONDS": "how long a silent worker keeps its answers",
     "HOLDLINE_MAX_ATTEMPTS": "how often an answer is tried at most",

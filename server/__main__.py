@@ -1,13 +1,13 @@
-"""`python -m server`: one server process. `--check` says whether it could start, and stops."""
+"""`python -m server`: a server. `--check` says whether it could start, and stops."""
 
 from __future__ import annotations
 
 import argparse
 import asyncio
-import contextlib
-import os
 import signal
+import socket
 import sys
+from typing import Final
 
 import structlog
 from aiohttp import web
@@ -16,6 +16,14 @@ from jobs.connect import Redis, check
 from jobs.environment import ConfigError, hide
 from jobs.errors import RedisTrouble
 from jobs.pipe import Pipe
+from jobs.processes import (
+    CANNOT_START,
+    add_arguments,
+    environ_of,
+    run,
+    stop_with_parent,
+    supervise,
+)
 
 from .app import BACKLOG, SERVER, create_app
 from .config import Config
@@ -24,13 +32,38 @@ from .logs import configure
 
 log = structlog.get_logger()
 
+# A drain takes five seconds at most, or twice that on a busy machine.
+STOP_SECONDS: Final = 12.0
+
 
 async def _check(config: Config) -> str:
     async with Pipe(Redis(config.redis_url), deadline=4) as pipe:
         return await check(pipe)
 
 
-async def _serve(config: Config) -> None:
+def _tell_of_death(pid: int, status: int, seconds: float) -> None:
+    log.error("a process died", process=pid, status=status, again_in=round(seconds, 1))
+
+
+async def _supervise(config: Config) -> int:
+    # Found to be taken here, and not by each child; a port of 0 is chosen here for all of them.
+    with socket.create_server((config.host, config.port), family=_family(config.host)) as probe:
+        port = probe.getsockname()[1]
+    log.info("starting processes", processes=config.processes)
+    return await supervise(
+        "server",
+        config.processes,
+        environ={"HOLDLINE_PORT": str(port)},
+        stop_seconds=STOP_SECONDS,
+        tell=_tell_of_death,
+    )
+
+
+def _family(host: str) -> socket.AddressFamily:
+    return socket.AF_INET6 if ":" in host else socket.AF_INET
+
+
+async def _serve(config: Config, *, child: bool) -> None:
     app = create_app(config)
     runner = web.AppRunner(
         app,
@@ -44,8 +77,11 @@ async def _serve(config: Config) -> None:
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
+    if child:
+        stop_with_parent(stop.set)
     try:
-        site = web.TCPSite(runner, config.host, config.port, backlog=BACKLOG)
+        # Without `child` two servers on one port are a mistake, which is found here.
+        site = web.TCPSite(runner, config.host, config.port, backlog=BACKLOG, reuse_port=child)
         await site.start()
         host, port = runner.addresses[0][:2]
         log.info("server ready", address=f"http://{host}:{port}")
@@ -61,31 +97,28 @@ def main() -> int:
     """Runs the server; 0 after a signal, 1 when it cannot start."""
     parser = argparse.ArgumentParser(prog="python -m server", description=__doc__)
     parser.add_argument("--check", action="store_true", help="check configuration and Redis")
+    add_arguments(parser)
     arguments = parser.parse_args()
     configure()
     try:
-        config = Config.from_environ(os.environ)
+        config = Config.from_environ(environ_of(arguments))
         if arguments.check:
             print(f"Redis at {hide(config.redis_url)}: {asyncio.run(_check(config))}")
             print(f"may come in: {config.access.described}")
             print(f"would listen on {config.host}:{config.port}; configuration is fine")
             return 0
-        with contextlib.suppress(ImportError):
-            import uvloop
-
-            with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-                runner.run(_serve(config))
-            return 0
-        asyncio.run(_serve(config))
+        if config.processes > 1:
+            return asyncio.run(_supervise(config))
+        run(_serve(config, child=arguments.child))
     except (ConfigError, RedisTrouble) as error:
         print(f"server: {error}", file=sys.stderr)
-        return 1
+        return CANNOT_START if arguments.child else 1
     except OSError as error:
         print(
             f"server: cannot listen: {error.strerror}; HOLDLINE_PORT chooses another port",
             file=sys.stderr,
         )
-        return 1
+        return CANNOT_START if arguments.child else 1
     return 0
 
 

@@ -9,6 +9,7 @@ from urllib.parse import urlsplit
 
 from jobs import environment as env
 from jobs.environment import ConfigError
+from jobs.processes import MOST_PROCESSES, SETTING
 from jobs.tables import WrongTable
 
 from . import keyring, tokens
@@ -89,6 +90,7 @@ class Config:
     redis_url: str
     host: str
     port: int
+    processes: int
     catalog: Catalog
     templates: Templates
     ping_seconds: float
@@ -125,6 +127,7 @@ class Config:
             redis_url=env.redis_url(environ),
             host=host,
             port=int(env.number(environ, "HOLDLINE_PORT", 8080, 0, 65535)),
+            processes=int(env.number(environ, SETTING, 1, 1, MOST_PROCESSES)),
             catalog=catalog,
             templates=prompts,
             ping_seconds=env.number(environ, "HOLDLINE_PING_SECONDS", 25, 0.05, 300),

@@ -1,4 +1,4 @@
-"""`python -m worker`: one worker process. `--check` says whether it could start, and stops."""
+"""`python -m worker`: a worker. `--check` says whether it could start, and stops."""
 
 from __future__ import annotations
 
@@ -20,6 +20,14 @@ from jobs.errors import RedisAway, RedisTrouble
 from jobs.hooks import Hooks
 from jobs.keys import Partition
 from jobs.pipe import Pipe
+from jobs.processes import (
+    CANNOT_START,
+    add_arguments,
+    environ_of,
+    run,
+    stop_with_parent,
+    supervise,
+)
 from jobs.queue import Queue
 
 from .config import Config, load
@@ -39,6 +47,8 @@ log = structlog.get_logger()
 
 # A blocking pop of one second has its reply well within this; a stopped Redis is found by it.
 BLOCKING_SECONDS = 4.0
+# After the grace: giving back takes three seconds, and more on a busy machine.
+STOP_SECONDS = 8.0
 
 
 async def _check(config: Config) -> str:
@@ -50,7 +60,22 @@ def _tell_of_absence(error: RedisAway) -> None:
     log.warning("waiting for Redis", why=str(error))
 
 
-async def _serve(config: Config) -> None:
+def _tell_of_death(pid: int, status: int, seconds: float) -> None:
+    log.error("a process died", process=pid, status=status, again_in=round(seconds, 1))
+
+
+async def _supervise(config: Config) -> int:
+    log.info("starting processes", processes=config.processes)
+    return await supervise(
+        "worker",
+        config.processes,
+        environ={},
+        stop_seconds=config.grace + STOP_SECONDS,
+        tell=_tell_of_death,
+    )
+
+
+async def _serve(config: Config, *, child: bool) -> None:
     redis = Redis(config.redis_url)
     quiet, stop = asyncio.Event(), asyncio.Event()
 
@@ -60,6 +85,8 @@ async def _serve(config: Config) -> None:
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, on_signal)
+    if child:
+        stop_with_parent(quiet.set)
     async with (
         Pipe(redis) as pipe,
         Pipe(redis, deadline=BLOCKING_SECONDS) as waiting,
@@ -107,10 +134,11 @@ def main() -> int:
     """Runs the worker; 0 after a signal, 1 when it cannot start."""
     parser = argparse.ArgumentParser(prog="python -m worker", description=__doc__)
     parser.add_argument("--check", action="store_true", help="check configuration and Redis")
+    add_arguments(parser)
     arguments = parser.parse_args()
     configure()
     try:
-        config = load(os.environ)
+        config = load(environ_of(arguments))
         if arguments.check:
             print(f"Redis at {hide(config.redis_url)}: {asyncio.run(_check(config))}")
             for endpoint in [config.single] if config.single else config.endpoints.values():
@@ -118,16 +146,12 @@ def main() -> int:
                 print(f"{endpoint.name or 'model'} at {at}")
             print("configuration is fine")
             return 0
-        with contextlib.suppress(ImportError):
-            import uvloop
-
-            with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-                runner.run(_serve(config))
-            return 0
-        asyncio.run(_serve(config))
+        if config.processes > 1:
+            return asyncio.run(_supervise(config))
+        run(_serve(config, child=arguments.child))
     except (ConfigError, RedisTrouble) as error:
         print(f"worker: {error}", file=sys.stderr)
-        return 1
+        return CANNOT_START if arguments.child else 1
     return 0
 
 

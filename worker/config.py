@@ -9,6 +9,7 @@ from urllib.parse import urlsplit
 from jobs import environment
 from jobs.environment import ConfigError, number, text
 from jobs.models import CHAT, MOST_CONCURRENCY
+from jobs.processes import MOST_PROCESSES, SETTING
 
 from . import prompt
 from .webhook import Receiver, read_secrets
@@ -64,6 +65,7 @@ class Config:
     endpoints: Mapping[str, Endpoint]
     single: Endpoint | None
     concurrency: int
+    processes: int
     total: float
     grace: float
     max_output_bytes: int
@@ -105,6 +107,7 @@ def load(environ: Mapping[str, str]) -> Config:
         endpoints={m.name: _endpoint(m, usual, environ) for m in catalog.models.values()},
         single=None if catalog.models else _single(usual, environ),
         concurrency=concurrency,
+        processes=int(number(environ, SETTING, 1, 1, MOST_PROCESSES)),
         total=usual.total,
         grace=number(environ, "HOLDLINE_GRACE_SECONDS", 20, 0, 3600),
         max_output_bytes=int(

@@ -174,12 +174,6 @@ class Flusher:
 
         Raises: as `drain`.
         """
-        await self._finish(status, last, retention_ms=retention_ms, bury=bury)
-        if self._head is not None:
-            with contextlib.suppress(RedisTrouble):  # then it takes more room, and nothing else
-                await self._writer.seal(self._head, self._entries)
-
-    async def _finish(self, status: Status, last: Event, *, retention_ms: int, bury: bool) -> None:
         async with self._writing:
             self.check()
             self._gathered.append(last)
@@ -203,6 +197,9 @@ class Flusher:
                     # The last event stays back: it ends the log in the same breath as the job.
                     await self._append_up_to(len(self._entries) - 1)
                 ended = await self._written(end)
+        if self._head is not None:
+            with contextlib.suppress(RedisTrouble):  # then it takes more room, and nothing else
+                await self._writer.seal(self._head, self._entries)
 
     async def _flush(self) -> None:
         while True:
