@@ -14,7 +14,7 @@ from bench.answers import a_delta, a_job, last_event
 from bench.background import all_completed, in_background
 from bench.ground import Ground
 from jobs.codec import encode_event, encode_job
-from jobs.keys import Partition
+from jobs.log import read_all
 from server.wire import frame
 
 JOBS = 100
@@ -59,7 +59,7 @@ async def test_a_long_answer_that_is_said_at_once_is_few_entries() -> None:
         await ground.worker(url)
         (id_,) = ids = await in_background(port, 1, "tokens=500")
         await all_completed(ground, ids)
-        assert 30 > await ground.control.call("LLEN", Partition(0).log(id_))
+        assert 30 > (await read_all(ground.control, id_)).length
         assert model.popen.poll() is None
 
 
