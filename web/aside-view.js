@@ -15,27 +15,30 @@ export class AsideView {
   #details;
   #tools = make("p", "tools");
   #refusal = make("p", "refusal");
+  #others = make("p", "others");
   #sources = make("ul", "sources");
   #shown = 0;
 
-  /** @param {{thoughts: string, tools: string, sources: string}} words */
+  /** @param {{thoughts: string, tools: string, sources: string, others: string}} words */
   constructor(words) {
     this.words = words;
     this.#details = make("details", "thinking", make("summary", "thinking-head", words.thoughts), this.#thoughts);
     this.#sources.setAttribute("aria-label", words.sources);
     this.above.append(this.#details, this.#tools);
-    this.below.append(this.#refusal, this.#sources);
+    this.below.append(this.#refusal, this.#others, this.#sources);
   }
 
   /** @param {Aside} aside */
-  show({ thoughts, tools, refusal, sources }) {
+  show({ thoughts, tools, refusal, sources, others = [] }) {
     this.#details.hidden = thoughts === "";
     this.#tools.hidden = tools.length === 0;
     this.#refusal.hidden = refusal === "";
+    this.#others.hidden = others.length === 0;
     this.#sources.hidden = sources.length === 0;
     setTextOf(this.#thoughts, thoughts);
     setTextOf(this.#tools, fill(this.words.tools, { names: tools.join(", ") }));
     setTextOf(this.#refusal, refusal);
+    setTextOf(this.#others, fill(this.words.others, { names: others.join(", ") }));
     for (const { url, title } of sources.slice(this.#shown)) {
       const { node, body } = linkTo(url, title);
       body.append(title || url);

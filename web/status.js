@@ -27,6 +27,7 @@ export const STATUS = {
   todo: "to do:",
   thoughts: "Thinking",
   tools: "Tools: {names}",
+  others: "An item that is not shown here: {names}",
   sources: "Sources",
   simulation: "simulation",
 

@@ -148,6 +148,12 @@ async def shows(page: Page, aside: dict[str, Any] | None) -> None:
     else:
         await expect(tools).to_be_hidden()
     await expect(page.locator(".refusal")).to_have_text(aside["refusal"])
+    if others := aside.get("others"):
+        told = f"An item that is not shown here: {', '.join(others)}"
+        await expect(page.locator(".others")).to_have_text(told)
+    else:
+        await expect(page.locator(".others")).to_be_hidden()
+    await expect(page.locator("article.answer img")).to_have_count(0)
     links = page.locator(".sources a")
     await expect(links).to_have_count(len(aside["sources"]))
     for index, source in enumerate(aside["sources"]):

@@ -31,6 +31,7 @@ export const WORDS = {
   todo: "غير منجز:",
   thoughts: "التفكير",
   tools: "الأدوات: {names}",
+  others: "عنصر لا يُعرض هنا: {names}",
   sources: "المصادر",
   simulation: "محاكاة",
   simulated: "هذه الإجابات محاكاة من العرض التجريبي لـ Holdline، ولم يكتبها نموذج لغوي.",

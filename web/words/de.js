@@ -31,6 +31,7 @@ export const WORDS = {
   todo: "offen:",
   thoughts: "Gedanken",
   tools: "Werkzeuge: {names}",
+  others: "Ein Teil, der hier nicht gezeigt wird: {names}",
   sources: "Quellen",
   simulation: "Simulation",
   simulated: "Diese Antworten simuliert die Demo von Holdline; kein Sprachmodell hat sie geschrieben.",
