@@ -40,6 +40,8 @@ KNOWN: Final[dict[str, str]] = {
     "HOLDLINE_MAX_WAIT_SECONDS": "how long a prompt may wait for a worker",
     "HOLDLINE_MAX_WAITING": "how many prompts may wait in a partition",
     "HOLDLINE_TENANT_RUNNING": "how many answers of one tenant run at once; 0 is as many as can",
+    "HOLDLINE_ON_ORPHAN": "go_on or cancel: what becomes of an answer that nobody follows",
+    "HOLDLINE_ORPHAN_SECONDS": "how long nobody follows an answer before it is cancelled",
     "HOLDLINE_TENANT_WAITING": "how many prompts of one tenant wait; 0 is any number",
     "HOLDLINE_TENANT_REQUESTS_PER_MINUTE": "prompts that a tenant may send in a minute",
     "HOLDLINE_TENANT_TOKENS_PER_DAY": "tokens that a tenant may use in a day",
@@ -180,6 +182,8 @@ def terms(environ: Mapping[str, str]) -> Terms:
         max_run_ms=milliseconds("HOLDLINE_TOTAL_SECONDS", 900, 0.1, day),
         max_attempts=int(number(environ, "HOLDLINE_MAX_ATTEMPTS", 3, 1, 100)),
         max_waiting=int(number(environ, "HOLDLINE_MAX_WAITING", 10_000, 1, 1_000_000)),
+        orphan_ms=milliseconds("HOLDLINE_ORPHAN_SECONDS", 60, 0.1, day),
+        cancel_orphans=choice(environ, "HOLDLINE_ON_ORPHAN", "go_on", "cancel") == "cancel",
         tenant_running=int(number(environ, "HOLDLINE_TENANT_RUNNING", 0, 0, 1_000_000)),
         tenant_waiting=int(number(environ, "HOLDLINE_TENANT_WAITING", 0, 0, 1_000_000)),
         tenant_requests=int(

@@ -153,6 +153,11 @@ class Partition:
         """Hash: the lanes in which a tenant waits for one of its own answers to end."""
         return f"{self.prefix}held:{tenant}"
 
+    @property
+    def followed(self) -> str:
+        """Sorted set: ids that are cancelled when nobody follows them, by when that is."""
+        return f"{self.prefix}followed"
+
     def open_of(self, tenant: str) -> str:
         """Sorted set: the ids of a tenant that have not ended, by when they must have."""
         return f"{self.prefix}open:{tenant}"

@@ -97,10 +97,12 @@ class Queue:
         fail_on_worker_death: bool | None = None,
         lane: str = "",
         price: Price | None = None,
+        cancel_orphan: bool | None = None,
     ) -> Accepted:
         """The response that now waits, or the one that this key made before.
 
         `fingerprint` identifies the request's body, without spaces. `lane` is of `keys.lane_of`.
+        `cancel_orphan`: whether it is cancelled when nobody follows it; not with webhooks.
         Raises: QueueFull, Limited, KeyReused, RedisTrouble; NotReplicated, after which the response
             is queued all the same: submitting it again under its key finds it.
         """
@@ -111,6 +113,8 @@ class Queue:
             else names.idempotency(job.owner, idempotency_key)
         )
         fails = terms.fail_on_worker_death if fail_on_worker_death is None else fail_on_worker_death
+        cancels = terms.cancel_orphans if cancel_orphan is None else cancel_orphan
+        cancels = cancels and not terms.webhooks
         shown, answered = input_tokens(job), output_tokens(job)
         reply = await self._pipe.run(
             "submit",
@@ -137,6 +141,7 @@ class Queue:
                 terms.tenant_tokens,
                 terms.tenant_money,
                 terms.max_input_tokens,
+                terms.orphan_ms if cancels else "",
                 *map(encode_event, events),
             ],
         )
@@ -360,6 +365,14 @@ class Queue:
     async def unbury(self, partition: int, entry: bytes) -> bool:
         """Takes an entry off the dead list; True if it was there."""
         return bool(await self._pipe.call("LREM", Partition(partition).dead, 1, entry))
+
+    async def orphans(self, partition: int, followed: list[str], most: int) -> list[str]:
+        """Says what this process follows, to be said again in every third of the grace; up to
+        `most` that nobody has followed for the grace.
+        """
+        args: list[Argument] = [self._terms.orphan_ms * 4 // 3, most, *followed]
+        reply = await self._pipe.run("orphans", [Partition(partition).followed], args)
+        return [response_id.decode() for response_id in reply]
 
     async def pause(self, model: str, seconds: float) -> None:
         """No worker begins anything of a model for so long; then a few, then all."""

@@ -82,6 +82,8 @@ class Terms:
     max_run_ms: int = 900_000
     max_attempts: int = 3
     max_waiting: int = 10_000
+    orphan_ms: int = 60_000
+    cancel_orphans: bool = False
     tenant_running: int = 0
     tenant_waiting: int = 0
     tenant_requests: int = 0

@@ -12,7 +12,7 @@ from prometheus_client import generate_latest
 
 from jobs.connect import Redis, check_patiently
 from jobs.errors import HoldlineError, RedisAway, RedisTrouble
-from jobs.pipe import Pipe
+from jobs.pipe import Pipe, ended
 from jobs.queue import Queue
 from jobs.tenants import Tenants
 
@@ -26,6 +26,7 @@ from .http import ALLOWANCE, Routes, allowed
 from .memory import Budget
 from .metrics import Metrics
 from .origins import Origins
+from .orphans import Orphans
 from .pages import pages
 from .problem import FULL_RETRY_SECONDS, Problem, from_error
 from .relay import Relay
@@ -97,6 +98,9 @@ class Server:
             found = await check_patiently(self.pipe, _tell_of_absence)
             log.info("redis", found=found)
             await stack.enter_async_context(self.relay)
+            orphans = Orphans(self.pipe, self.queue, self.relay, self.responses, self.config.terms)
+            looking = asyncio.create_task(orphans.run(), name="orphans")
+            stack.push_async_callback(ended, looking)
             yield
 
     async def drain(self, app: web.Application | None = None) -> None:

@@ -210,6 +210,11 @@ class Relay:
             log.error("a read failed", error=type(error).__name__, exc_info=error)
 
     @property
+    def followed(self) -> set[str]:
+        """The responses that somebody follows here."""
+        return set(self._feeds)
+
+    @property
     def healthy(self) -> bool:
         """True while Redis answers and the bell is heard."""
         return self._pipe.connected and self.bell.hears

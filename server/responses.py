@@ -45,6 +45,7 @@ Item = dict[str, Any]
 CANCEL_TRIES: Final = 5
 # References may lead to so many responses; all items of one of them are found at once.
 MOST_REFERRED: Final = 32
+ON_ORPHAN: Final = {"cancel": True, "go_on": False}
 ON_DEATH: Final = {"fail": True, "restart": False}
 
 
@@ -121,6 +122,7 @@ class Responses:
                 submitted(job),
                 idempotency_key=key,
                 fingerprint=print_,
+                cancel_orphan=_cancels_orphan(create),
                 fail_on_worker_death=_fails_on_death(create.metadata or {}),
                 lane=lane_of(params.get("service_tier"), self._catalog.model_lane(params["model"])),
                 price=self._catalog.price(params["model"]),
@@ -248,6 +250,16 @@ def _fails_on_death(metadata: dict[str, str]) -> bool | None:
             "metadata.holdline_on_worker_death", "'holdline_on_worker_death' is restart or fail."
         )
     return ON_DEATH[word]
+
+
+def _cancels_orphan(create: Create) -> bool | None:
+    """What the request says; nobody has to follow what is in the background."""
+    word = (create.metadata or {}).get("holdline_on_orphan")
+    if word is not None and word not in ON_ORPHAN:
+        raise invalid("metadata.holdline_on_orphan", "'holdline_on_orphan' is go_on or cancel.")
+    if create.background:
+        return False
+    return None if word is None else ON_ORPHAN[word]
 
 
 def _cancelled(job: Job, view: View) -> list[dict[str, Any]]:

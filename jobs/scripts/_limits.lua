@@ -78,4 +78,5 @@ local function close(prefix, id)
   book(prefix, id, -1, -1)
   redis.call('ZREM', prefix .. 'delayed', id)
   redis.call('ZREM', prefix .. 'open', id)
+  redis.call('ZREM', prefix .. 'followed', id)
 end

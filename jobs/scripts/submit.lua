@@ -5,7 +5,8 @@
 --       max wait ms, max waiting, fail on worker death (0/1), lane, not to be stored (0/1),
 --       ms that a webhook of its end waits ("": there is none), tokens and money (millionths) that it
 --       may take, tokens of its input, what a tenant may where its settings say nothing: waiting,
---       requests a minute, tokens a day, money a day, tokens of an input (0: no limit), entry...
+--       requests a minute, tokens a day, money a day, tokens of an input (0: no limit); ms
+--       after which nobody's following it cancels it ("": it goes on), entry...
 -- Returns {"accepted", id, number, requests a minute, left, tokens a day, left} · {"same", id} ·
 --         {"reused", id} · {"full", waiting} · {"limited", what, limit, ms to wait}
 -- May be repeated: the id is the caller's own, and a job that exists is not written again.
@@ -31,11 +32,15 @@ if ARGV[11] ~= '' then redis.call('HSET', KEYS[1], 'lane', ARGV[11]) end
 if ARGV[13] ~= '' then redis.call('HSET', KEYS[1], 'hook', ARGV[13]) end
 redis.call('PEXPIRE', KEYS[1], ttl)
 mark(KEYS[1], KEYS[3], ARGV[12])
-push(KEYS[2], 0, rest(22))
+push(KEYS[2], 0, rest(23))
 redis.call('PEXPIRE', KEYS[2], ttl)
 if fingerprint ~= '' then redis.call('SET', KEYS[3], id .. ' ' .. fingerprint, 'PX', ttl) end
 redis.call('ZADD', prefix .. 'open', time + ARGV[7], id)
 redis.call('PEXPIRE', prefix .. 'open', STRUCTURE_TTL)
 redis.call('PEXPIRE', prefix .. 'tenant:' .. tenant, TENANT_TTL)
 reserve(prefix, tenant, id, time, ARGV[14], ARGV[15], ttl)
+if ARGV[22] ~= '' then
+  redis.call('ZADD', prefix .. 'followed', time + ARGV[22], id)
+  redis.call('PEXPIRE', prefix .. 'followed', STRUCTURE_TTL)
+end
 return { 'accepted', id, enqueue(prefix, owner, id, false), unpack(left) }

@@ -78,6 +78,7 @@ def test_all_keys_of_a_partition_share_its_hash_tag() -> None:
         names.idempotency("owner{1}", "key{2}"),
         names.turns,
         names.spent,
+        names.followed,
         names.tenant("t"),
         names.running("t"),
         names.held("t"),

@@ -320,6 +320,7 @@ class Both:
                 9,
                 9,
                 *NO_LIMITS,
+                "",
             ]
             args: list[Argument] = [NAMES.prefix, id_, owner, b"job", body if key else "", *terms]
             reply = await self.pipe.run("submit", names, [*args, b"created " + id_.encode()])
@@ -689,6 +690,7 @@ def situations() -> list[Situation]:
         Situation(
             "shelve", waiting, lambda pipe: Shelf(pipe, NAMES.api_keys).put("id", None, b"k")
         ),
+        Situation("orphans", waiting, lambda pipe: Queue(pipe, TERMS).orphans(0, [job.id], 9)),
         Situation("pause", waiting, lambda pipe: Queue(pipe, TERMS).pause("m", 60)),
         Situation("read", waiting, lambda pipe: read(pipe, job.id, 0)),
         Situation("places", waiting, lambda pipe: Queue(pipe, TERMS).places(0, [("", "public")])),

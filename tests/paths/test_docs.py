@@ -197,6 +197,7 @@ def test_every_script_and_every_key_is_documented() -> None:
             names.ready_prefix,
             names.turns,
             names.spent,
+            names.followed,
             names.lanes,
             names.wake,
             names.leases,

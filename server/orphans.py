@@ -1,0 +1,80 @@
+"""Cancels answers that nobody follows any more, where that was asked for.
+
+Each server says in every third of the grace which of these its clients follow; so they are counted
+over all servers. Whoever looks first cancels what nobody has named for the grace.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from typing import TYPE_CHECKING, Final
+
+import structlog
+
+from jobs.errors import HoldlineError, RedisTrouble
+from jobs.keys import partition_of
+from jobs.log import read
+
+from .problem import Problem
+
+if TYPE_CHECKING:
+    from jobs.pipe import Pipe
+    from jobs.queue import Queue
+    from jobs.record import Terms
+
+    from .relay import Relay
+    from .responses import Responses
+
+AT_ONCE: Final = 1000  # ids in one script
+MOST_FOUND: Final = 100
+LEAST_SECONDS: Final = 0.05
+
+log = structlog.get_logger()
+
+
+class Orphans:
+    """The orphans of all servers, as far as this one finds them; `run` until cancelled."""
+
+    def __init__(
+        self, pipe: Pipe, queue: Queue, relay: Relay, responses: Responses, terms: Terms
+    ) -> None:
+        self._pipe = pipe
+        self._queue = queue
+        self._relay = relay
+        self._responses = responses
+        self._terms = terms
+
+    async def run(self) -> None:
+        """Looks for ever. After a start clients get the time to come back first."""
+        period = max(self._terms.orphan_ms / 3000, LEAST_SECONDS)
+        for _ in range(3):
+            await self._say(0)
+            await asyncio.sleep(period)
+        while True:
+            try:
+                for response_id in await self._say(MOST_FOUND):
+                    await self._cancel(response_id)
+            except Exception:  # who looks must not end in silence
+                log.exception("orphans not looked at")
+            await asyncio.sleep(period)
+
+    async def _say(self, most: int) -> set[str]:
+        """Says what is followed here; up to `most` in a partition that nobody follows."""
+        found: set[str] = set()
+        followed: dict[int, list[str]] = {n: [] for n in range(self._terms.partitions)}
+        for response_id in self._relay.followed:
+            followed.setdefault(partition_of(response_id), []).append(response_id)
+        with contextlib.suppress(RedisTrouble):
+            for partition, ids in followed.items():
+                for start in range(0, max(len(ids), 1), AT_ONCE):
+                    some = ids[start : start + AT_ONCE]
+                    found |= set(await self._queue.orphans(partition, some, most))
+        return found - self._relay.followed
+
+    async def _cancel(self, response_id: str) -> None:
+        with contextlib.suppress(HoldlineError, Problem):  # else it is found again in a minute
+            view = await read(self._pipe, response_id, 0, entries=0)
+            if not view.status.ended:
+                log.info("orphan cancelled", response_id=response_id)
+                await self._responses.cancel(view.owner, response_id)

@@ -1,0 +1,76 @@
+"""What becomes of an answer that nobody follows any more, counted over all servers."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import pytest
+
+from jobs.pipe import Pipe
+from tests.jobs.given import NAMES, status_of
+from tests.server.conftest import Client, Serve
+
+CANCEL = {"holdline_on_orphan": "cancel"}
+
+
+async def asked(client: Client, **more: Any) -> tuple[Any, str]:
+    """A socket that follows a fresh response."""
+    ws = await client.ws_connect("/v1/responses")
+    await ws.send_json({"type": "response.create", "input": "Why?", **more})
+    while (event := await ws.receive_json())["type"] != "response.created":
+        assert event["type"] != "error", event
+    return ws, event["response"]["id"]
+
+
+async def ends(pipe: Pipe, response_id: str, status: str = "cancelled") -> None:
+    for _ in range(400):
+        if status == await status_of(pipe, response_id):
+            return
+        await asyncio.sleep(0.02)
+    raise AssertionError("it goes on")
+
+
+async def test_one_that_is_to_be_cancelled_is_when_its_last_follower_has_gone(
+    serve: Serve, pipe: Pipe
+) -> None:
+    """The one on the other server counts as well."""
+    one, other = await serve(orphan_seconds="1.5"), await serve(orphan_seconds="1.5")
+    ws, id_ = await asked(one, metadata=CANCEL)
+    second = await other.ws_connect("/v1/responses")
+    await second.send_json({"type": "holdline:resume", "response_id": id_, "starting_after": -1})
+    await ws.close()
+    await asyncio.sleep(2.5)
+    assert "queued" == await status_of(pipe, id_)
+    await second.close()
+    await ends(pipe, id_)
+    assert 0 == await pipe.call("ZCARD", NAMES.followed)
+
+
+@pytest.mark.parametrize(
+    ("setting", "body"),
+    [
+        ({}, {}),
+        ({"on_orphan": "cancel"}, {"metadata": {"holdline_on_orphan": "go_on"}}),
+        ({"on_orphan": "cancel", "webhook_url": "https://shop.example/"}, {"metadata": CANCEL}),
+    ],
+)
+async def test_who_goes_on_is_never_looked_at(
+    serve: Serve, pipe: Pipe, setting: dict[str, str], body: dict[str, Any]
+) -> None:
+    client = await serve(orphan_seconds="0.1", **setting)
+    await asked(client, **body)
+    assert 0 == await pipe.call("EXISTS", NAMES.followed)
+
+
+async def test_what_is_in_the_background_is_no_orphan(serve: Serve, pipe: Pipe) -> None:
+    client = await serve(orphan_seconds="0.1", on_orphan="cancel")
+    await client.post("/v1/responses", json={"input": "Why?", "background": True})
+    assert 0 == await pipe.call("EXISTS", NAMES.followed)
+
+
+async def test_another_word_is_refused(client: Client) -> None:
+    body = {"input": "Why?", "metadata": {"holdline_on_orphan": "maybe"}}
+    answer = await client.post("/v1/responses", json=body)
+    error = (await answer.json())["error"]
+    assert (400, "metadata.holdline_on_orphan") == (answer.status, error["param"])
