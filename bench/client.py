@@ -12,7 +12,7 @@ import os
 import socket as sockets
 import struct
 from collections.abc import Callable
-from typing import Any, Final, Self, cast
+from typing import Final, Self, cast
 
 TEXT: Final = 0x81
 PING: Final = 0x89
@@ -39,7 +39,6 @@ class Client(asyncio.Protocol):
     def __init__(self, number: int, on_frame: Callable[[Client, bytes], None]) -> None:
         self.number = number
         self.on_frame = on_frame
-        self.note: Any = None  # whatever a measure wants to remember
         self._read = b""
         self._open = False
         self.opened: asyncio.Future[None] = asyncio.get_running_loop().create_future()

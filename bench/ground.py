@@ -37,8 +37,21 @@ class Ground:
         self._stack = contextlib.AsyncExitStack()
 
     async def __aenter__(self) -> Self:
-        self._folder = tempfile.TemporaryDirectory(prefix="holdline-bench-")
-        self.folder = Path(self._folder.name)
+        async with contextlib.AsyncExitStack() as stack:
+            folder = tempfile.TemporaryDirectory(prefix="holdline-bench-")
+            self.folder = Path(stack.enter_context(folder))
+            stack.push_async_callback(self._end_processes)
+            await self._start_redis()
+            # For looking and for preparing; what is measured has connections of its own.
+            self.control = Pipe(Redis(self.redis_url), deadline=30)
+            await stack.enter_async_context(self.control)
+            self._stack = stack.pop_all()
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self._stack.aclose()
+
+    async def _start_redis(self) -> None:
         port = free_port()
         self.redis_url = f"redis://127.0.0.1:{port}/0"
         options = {
@@ -53,16 +66,10 @@ class Ground:
         binary = str(installed(os.environ.get("PATH")).path)
         self.redis = self.start("redis", [binary, *(w for pair in options.items() for w in pair)])
         await self.redis.until_said("Ready to accept connections")
-        # For looking and for preparing; what is measured has connections of its own.
-        self.control = Pipe(Redis(self.redis_url), deadline=30)
-        await self._stack.enter_async_context(self.control)
-        return self
 
-    async def __aexit__(self, *_: object) -> None:
-        await self._stack.aclose()
+    async def _end_processes(self) -> None:
         for process in reversed(self._processes):
             await process.end()
-        self._folder.cleanup()
 
     def start(
         self,

@@ -25,6 +25,11 @@ def figures(name: str) -> Figures | None:
     return json.loads(path.read_bytes())["figures"] if path.exists() else None
 
 
+def said(value: float) -> str:
+    """Three figures that mean something."""
+    return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
+
+
 def bars(axes: Any, found: Figures, figure: str, label: str) -> None:
     """One bar a contestant, with its minimum and maximum."""
     names = [who for who in found if figure in found[who]][::-1]
@@ -36,8 +41,9 @@ def bars(axes: Any, found: Figures, figure: str, label: str) -> None:
     ]
     colours = [OURS if who.startswith("holdline") else THEIRS for who in names]
     drawn = axes.barh(names, middle, xerr=spread, color=colours, ecolor="#374151", capsize=3)
-    axes.bar_label(drawn, labels=[f" {value:,.4g}" for value in middle], padding=6)
+    axes.bar_label(drawn, labels=[said(value) for value in middle], padding=6)
     axes.set_xlabel(label)
+    axes.xaxis.set_major_formatter("{x:,.0f}")
     axes.margins(x=0.15)
 
 
@@ -47,6 +53,8 @@ def delay() -> None:
         figure, axes = plt.subplots(figsize=(8, 2.2))
         bars(axes, found, "p50", "ms from prompt to whole answer, median, the model taking none")
         axes.set_xscale("log")
+        axes.set_xlim(1, 10_000)
+        axes.xaxis.set_major_formatter("{x:,.0f}")
         save(figure, "bench-delay")
 
 
@@ -68,7 +76,7 @@ def flat() -> None:
         axes.set_title(title)
         axes.tick_params(axis="x", labelsize=8)
     panels[0].set_ylabel("µs of CPU")
-    panels[-1].legend(fontsize=8)
+    panels[-1].legend(fontsize=8, loc="upper left", bbox_to_anchor=(1.02, 1))
     save(figure, "bench-flat")
 
 
