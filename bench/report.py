@@ -121,7 +121,19 @@ def _conditions(results: list[Result]) -> str:
         f"Measured on {machine['cores']} cores of {machine['processor']}, {machine['system']}, "
         f"{min(one['date'] for one in results)} to {max(one['date'] for one in results)}, "
         f"with {versions}. The machine's load before each was {min(loads)} to {max(loads)}."
+        + _doubts(results)
     )
+
+
+def _doubts(results: list[Result]) -> str:
+    """What speaks against the figures."""
+    said = ""
+    if small := [one["name"] for one in results if one["size"] != "full"]:
+        said += f" Of a small size, which is a look and no figure: {', '.join(small)}."
+    busy = [one["name"] for one in results if one["load_before"] > one["machine"]["cores"]]
+    if busy:
+        said += f" While others used the machine, so that delays mean little: {', '.join(busy)}."
+    return said
 
 
 def _bounds(results: list[Result]) -> str:

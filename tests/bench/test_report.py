@@ -59,6 +59,10 @@ def test_the_page_says_what_the_json_says() -> None:
     assert "| ours | 700 (500 to 800) | 11.0 (9.00 to 12.0) |" in text
     assert "2 cores of Some Processor" in text
     assert "The machine's load before each was 0.5 to 0.5." in text
+    assert "Of a small size, which is a look and no figure: P3." in text
+    assert "While others used" not in text
+    busy = report.for_document([{**CANNED, "load_before": 2.1}])
+    assert "While others used the machine, so that delays mean little: P3." in busy
 
 
 def test_what_is_kept_is_found_again_in_the_order_of_the_measures(tmp_path: Path) -> None:
