@@ -160,8 +160,7 @@ class Follower:
                     # One entry more than is needed, to see that it is still the one we sent.
                     known = self._sent_last is not None
                     start = self._cursor.next - known
-                    view = await self.feed.read(start, least=1 + known, viewer=self._viewer)
-                    frames = self.feed.frames(start, view.entries)
+                    view, frames = await self.feed.read(start, least=1 + known, viewer=self._viewer)
                 except RedisTrouble:
                     failures += 1
                     await asyncio.sleep(backoff(failures, *RETRY_SECONDS))

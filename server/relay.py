@@ -38,6 +38,12 @@ EPOCH_TTL_MS = 30 * 24 * 3600 * 1000
 log = structlog.get_logger()
 
 
+# A look at a response, and the events of its entries. All who asked share it: nobody alters it.
+Look = tuple[View, list[Frame]]
+# start, least, viewer
+_Question = tuple[int, int, str]
+
+
 class Feed:
     """The followers of one response."""
 
@@ -53,6 +59,9 @@ class Feed:
         self.reason = ""
         self.told: tuple[int | None, float | None, str] | None = None
         self.rang = time.monotonic()
+        # Reads that are not yet sent, which anybody may join, and those that are under way.
+        self._asked: dict[_Question, asyncio.Task[Look]] = {}
+        self._under_way: dict[_Question, asyncio.Task[Look]] = {}
 
     @property
     def quiet(self) -> bool:
@@ -95,13 +104,35 @@ class Feed:
         """Runs a follower's read as a task that the relay awaits at its end."""
         return self._relay.spawn(work)
 
-    async def read(self, start: int, *, least: int, viewer: str) -> View:
-        """The response from index `start` on; at most `MOST_READS` at once in a process."""
-        view = await self._relay.read(self.response_id, start, least, viewer)
+    async def read(self, start: int, *, least: int, viewer: str) -> Look:
+        """The response from index `start` on, and the events of its entries.
+
+        Many followers at one place, as after a reconnect, are one read and one decoding. A read
+        that was sent is not joined: who asks now may have heard of what it does not find. It is
+        waited for, so that there is one at a time.
+
+        Raises: UnknownResponse, Undecodable, RedisTrouble.
+        """
+        question = start, least, viewer
+        asked = self._asked.get(question)
+        if asked is None:
+            asked = self._asked[question] = self._relay.share(self._look(question))
+        return await asyncio.shield(asked)
+
+    async def _look(self, question: _Question) -> Look:
+        mine = self._asked[question]
+        while (before := self._under_way.get(question)) is not None:
+            await asyncio.wait([before])
+        self._under_way[question] = mine
+        del self._asked[question]
+        try:
+            view = await self._relay.read(self.response_id, *question)
+        finally:
+            del self._under_way[question]
         self.owner = view.owner
         if view.status == "queued":
             self.number, self.lane, self.reason = view.number, view.lane, view.reason
-        return view
+        return view, self.frames(question[0], view.entries)
 
     def drop(self, follower: Follower) -> None:
         """This follower is done."""
@@ -140,6 +171,7 @@ class Relay:
         self._feeds: dict[str, Feed] = {}
         self._reads = asyncio.Semaphore(MOST_READS)
         self._tasks: set[asyncio.Task[None]] = set()
+        self._shared: set[asyncio.Task[Look]] = set()
         self._tickers: list[asyncio.Task[None]] = []
         self._doubt_seconds = doubt_seconds
         self._epoch: bytes | None = None
@@ -162,7 +194,7 @@ class Relay:
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        tasks = [*self._tasks, *self._tickers]
+        tasks: list[asyncio.Task[Any]] = [*self._tasks, *self._tickers, *self._shared]
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
@@ -191,8 +223,23 @@ class Relay:
         task.add_done_callback(self._done)
         return task
 
+    def share(self, look: Coroutine[Any, Any, Look]) -> asyncio.Task[Look]:
+        """A read that the relay owns; its error is for those who asked, if any of them is left."""
+        task = asyncio.create_task(look)
+        self._shared.add(task)
+        task.add_done_callback(self._shared_done)
+        return task
+
+    def _shared_done(self, task: asyncio.Task[Look]) -> None:
+        self._shared.discard(task)
+        if not task.cancelled():
+            task.exception()
+
     async def read(self, response_id: str, start: int, least: int, viewer: str) -> View:
-        """A bounded read of a log. Raises: UnknownResponse, RedisTrouble."""
+        """A bounded read of a log, at most `MOST_READS` at once in a process.
+
+        Raises: UnknownResponse, Undecodable, RedisTrouble.
+        """
         async with self._reads:
             self._metrics.reads.inc()
             return await read(self._pipe, response_id, start, least=least, viewer=viewer)

@@ -20,7 +20,7 @@ from jobs.queue import Grant, Queue
 from jobs.record import Status
 from server.follower import Follower
 from server.problem import Problem
-from server.relay import Feed
+from server.relay import Feed, Look
 from server.wire import Frame, frame
 from tests.jobs.given import NAMES, TERMS, ending, said, saying
 
@@ -89,7 +89,7 @@ class ScriptedFeed:
             for follower in list(self.followers):
                 follower.ring(first, self.frames(first, list(entries)))
 
-    async def read(self, start: int, *, least: int, viewer: str) -> View:
+    async def read(self, start: int, *, least: int, viewer: str) -> Look:
         self.reads += 1
         if self.fails:
             raise self.fails.pop()
@@ -104,7 +104,7 @@ class ScriptedFeed:
         )
         await asyncio.sleep(0)
         await self.back.wait()
-        return view
+        return view, self.frames(start, view.entries)
 
     def frames(self, first: int, entries: list[bytes]) -> list[Frame]:
         return [frame(first + index, entry) for index, entry in enumerate(entries)]
