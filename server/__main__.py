@@ -13,6 +13,7 @@ import structlog
 from aiohttp import web
 
 from jobs.connect import Redis, check
+from jobs.cores import forbid_cores
 from jobs.environment import ConfigError, hide
 from jobs.errors import RedisTrouble
 from jobs.pipe import Pipe
@@ -100,6 +101,7 @@ def main() -> int:
     add_arguments(parser)
     arguments = parser.parse_args()
     configure()
+    forbid_cores()
     try:
         config = Config.from_environ(environ_of(arguments))
         if arguments.check:

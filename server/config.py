@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, TypeVar
 from urllib.parse import urlsplit
 
@@ -87,7 +87,7 @@ class Access:
 class Config:
     """Everything that the server can be told. Times in seconds, sizes in bytes."""
 
-    redis_url: str
+    redis_url: str = field(repr=False)
     host: str
     port: int
     processes: int

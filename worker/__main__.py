@@ -15,6 +15,7 @@ import structlog
 
 from jobs.bell import Bell
 from jobs.connect import Redis, check, check_patiently
+from jobs.cores import forbid_cores
 from jobs.environment import ConfigError, hide
 from jobs.errors import RedisAway, RedisTrouble
 from jobs.hooks import Hooks
@@ -137,6 +138,7 @@ def main() -> int:
     add_arguments(parser)
     arguments = parser.parse_args()
     configure()
+    forbid_cores()
     try:
         config = load(environ_of(arguments))
         if arguments.check:

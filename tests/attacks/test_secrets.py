@@ -1,0 +1,154 @@
+"""Canaries through every path: none is where it must not be. And what is deleted is nowhere."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import pytest
+
+import worker.config
+from jobs.keys import Partition
+from jobs.pipe import Pipe
+from server.config import Config
+from tests.fake_model import FakeModel
+from tests.jobs.dump import dump
+from tests.system import System, wait_until
+
+pytestmark = pytest.mark.timeout(120)
+HOOK_SECRET = "whsec_" + "Y2FuYXJ5" * 5  # base64 of canarycanary...
+SECRETS = {
+    "OPENAI_API_KEY": "sk-canary-upstream",
+    "HOLDLINE_WEBHOOK_URL": "http://127.0.0.1:9/canary-hook",
+    "HOLDLINE_WEBHOOK_SECRET": HOOK_SECRET,
+    "HOLDLINE_WEBHOOK_ALLOW_PRIVATE": "1",
+    "HOLDLINE_MAX_ATTEMPTS": "1",
+}
+SCRIPTS = ["", *(f"mode={m}" for m in ("400", "401", "503", "badjson", "errorobject", "html"))]
+# How a canary looks once it has been through JSON, base64 or a header.
+FORMS = ("canary", "Y2FuYXJ5", "Canary")
+
+
+def body(script: str) -> dict[str, Any]:
+    """A request with a canary in every place that takes one."""
+    image = {"type": "input_image", "image_url": "data:image/png;base64,Y2FuYXJ5"}
+    text = {"type": "input_text", "text": f"canary-prompt {script}"}
+    return {
+        "input": [{"role": "user", "content": [image, text]}],
+        "model": "m",
+        "instructions": "canary-instructions",
+        "metadata": {"canary-key": "canary-value"},
+        "idempotency_key": f"canary-idempotency-{script}",
+        "user": "canary-user",
+        "tools": [{"type": "function", "name": "canary", "description": "canary-tool"}],
+    }
+
+
+async def test_no_secret_is_where_it_must_not_be(system: System, pipe: Pipe) -> None:
+    system.environ |= SECRETS
+    async with FakeModel() as model, aiohttp.ClientSession() as http:
+        server, worker_ = await asyncio.gather(system.server(), system.worker(model.url))
+        responses, told = f"{server.url}/v1/responses", []
+        http.headers["Authorization"] = "Bearer canary-token"
+        http.headers["User-Agent"] = "canary-agent"
+        ids = []
+        for script in SCRIPTS:
+            async with http.post(responses, json=body(script)) as answer:
+                found = await answer.json()
+                assert 200 == answer.status, found
+                ids.append(found["id"])
+                told.append(str(found["error"]))
+        # Refusals, of what is wrong in a place that holds a secret.
+        for wrong in ({"temperature": 99}, {"tools": "x"}, {"input": 5}, {"metadata": []}):
+            async with http.post(responses, json=body("refused") | wrong) as answer:
+                assert 400 == answer.status
+                told.append(await answer.text())
+        async with http.post(responses, json=body("") | {"input": "canary-other"}) as answer:
+            assert 422 == answer.status
+            told.append(await answer.text())
+        async with http.post(responses, data=b'{"input": "canary-broken') as answer:
+            told.append(await answer.text())
+        for path in ("/metrics", "/openapi.json", "/asyncapi.json", "/readyz", "/v1/models"):
+            async with http.get(server.url + path) as answer:
+                told.append(await answer.text())
+        told += await _damaged(http, responses, pipe, ids[0])
+        # A worker that dies with an answer in its hands, and what its successor says of it.
+        asked = asyncio.create_task(_ask(http, responses, "mode=slow pace=5"))
+        await wait_until(lambda: any("pace=5" in call.prompt for call in model.calls))
+        await worker_.kill()
+        successor = await system.worker(model.url)
+        await asked
+        told.append(await system.run("worker.dead", "list"))
+        for process in (server, successor):
+            process.signal(signal.SIGTERM)
+            assert 0 == await process.wait(30)
+    for said in (server.said, worker_.said, successor.said, *told):
+        for form in FORMS:
+            assert form not in said, said
+
+
+async def _ask(http: aiohttp.ClientSession, responses: str, script: str) -> None:
+    async with http.post(responses, json=body(script)) as answer:
+        assert "worker_lost" == (await answer.json())["error"]["code"]
+
+
+async def _damaged(
+    http: aiohttp.ClientSession, responses: str, pipe: Pipe, response_id: str
+) -> list[str]:
+    """What is told of a record and a log that cannot be decoded."""
+    names, told = Partition(0), []
+    await pipe.call("HSET", names.job(response_id), "job", b"\xc1canary-record")
+    await pipe.call("LSET", names.log(response_id), 0, b"\xc1canary-entry")
+    for path in ("", "?stream=true", "/input_items"):
+        async with http.get(f"{responses}/{response_id}{path}") as answer:
+            told.append(await answer.text())
+    return told
+
+
+def test_a_configuration_that_is_shown_shows_no_secret() -> None:
+    environ = SECRETS | {"REDIS_URL": "redis://:canary-password@127.0.0.1:6379/0"}
+    for config in (worker.config.load(environ), Config.from_environ(environ)):
+        for form in FORMS:
+            assert form not in repr(config)
+            assert form not in f"{config}"
+
+
+async def test_no_process_leaves_a_core(system: System) -> None:
+    async with FakeModel() as model:
+        server, worker_ = await asyncio.gather(system.server(), system.worker(model.url))
+        for process in (server, worker_):
+            limits = Path(f"/proc/{process.popen.pid}/limits").read_text()
+            (line,) = (line for line in limits.splitlines() if "core file" in line)
+            assert ["0", "0"] == line.split()[4:6]
+
+
+async def test_what_is_deleted_is_nowhere(system: System, pipe: Pipe) -> None:
+    system.environ |= SECRETS
+    async with FakeModel() as model, aiohttp.ClientSession() as http:
+        server, _ = await asyncio.gather(system.server(), system.worker(model.url))
+        responses = f"{server.url}/v1/responses"
+        ids = []
+        for script in SCRIPTS[:2]:
+            async with http.post(responses, json=body(script)) as answer:
+                ids.append((await answer.json())["id"])
+        held = repr(await dump(pipe))
+        assert "canary" in held
+        names = Partition(0)
+        assert await pipe.call("ZCARD", names.hooks)
+        for id_ in ids:
+            assert id_ in held
+            async with http.delete(f"{responses}/{id_}") as answer:
+                assert 200 == answer.status
+        # What a claim handed out is kept for a lease: ids, and nothing else.
+        left = {k: v for k, v in (await dump(pipe)).items() if b":claimed:" not in k}
+    assert "canary" not in repr(left)
+    for id_ in ids:
+        assert id_ not in repr(left)
+    assert not any(name.startswith((names.prefix + "key:").encode()) for name in map(_bytes, left))
+
+
+def _bytes(name: object) -> bytes:
+    return name if isinstance(name, bytes) else str(name).encode()

@@ -1,0 +1,155 @@
+"""The proxies' files in `deploy/`, as they are but for ports, in front of a real server."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import io
+import shutil
+import subprocess
+import time
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import aiohttp
+import pytest
+from aiohttp import web
+
+from tests.attacks.raw import Raw
+from tests.fake_model import FakeModel
+from tests.system import ROOT, System, free_port
+
+pytestmark = pytest.mark.timeout(90)
+PROXIES = {"nginx": "nginx.conf", "caddy": "Caddyfile"}
+
+
+def command(proxy: str, folder: Path, config: Path) -> list[str]:
+    if proxy == "nginx":
+        log = folder / "nginx.log"
+        options = f"daemon off; pid {folder}/pid; error_log {log} warn;"
+        return ["nginx", "-p", str(folder), "-c", str(config), "-g", options, "-e", str(log)]
+    return ["caddy", "run", "--config", str(config), "--adapter", "caddyfile"]
+
+
+@contextlib.asynccontextmanager
+async def fronted(proxy: str, port: int, folder: Path) -> AsyncIterator[str]:
+    """The address at which the proxy serves what listens at this port."""
+    if shutil.which(proxy) is None:
+        pytest.skip(f"{proxy} is missing")
+    front = free_port()
+    text = (ROOT / "deploy" / PROXIES[proxy]).read_text()
+    assert "8443" in text
+    assert "127.0.0.1:8080" in text
+    text = text.replace("8443", str(front)).replace("127.0.0.1:8080", f"127.0.0.1:{port}")
+    if proxy == "nginx":  # its places for temporary files and logs belong to root
+        places = "".join(
+            f"{kind}_temp_path {folder}/{kind};\n"
+            for kind in ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
+        )
+        text = text.replace("http {\n", f"http {{\naccess_log off;\n{places}", 1)
+    config = folder / PROXIES[proxy]
+    config.write_text(text)
+    with (folder / "said").open("wb") as said:
+        process = subprocess.Popen(
+            command(proxy, folder, config),
+            stdout=said,
+            stderr=said,
+            env={"PATH": "/usr/sbin:/usr/bin:/bin", "HOME": str(folder)},
+        )
+    url = f"http://127.0.0.1:{front}/chat"
+    try:
+        async with aiohttp.ClientSession() as http:
+            deadline = time.monotonic() + 20
+            while True:
+                assert process.poll() is None, (folder / "said").read_text()
+                assert time.monotonic() < deadline, (folder / "said").read_text()
+                with contextlib.suppress(aiohttp.ClientError):
+                    async with http.get(f"{url}/livez") as answer:
+                        if answer.status == 200:
+                            break
+                        print(answer.status, answer.headers)
+                await asyncio.sleep(0.05)
+        yield url
+    finally:
+        process.terminate()
+        await asyncio.to_thread(process.wait, 10)
+
+
+@pytest.mark.parametrize("proxy", PROXIES)
+async def test_sockets_streams_and_subpaths_pass(
+    system: System, tmp_path: Path, proxy: str
+) -> None:
+    async with FakeModel() as model:
+        server = await system.server(HOLDLINE_PING_SECONDS="0.5")
+        await system.worker(model.url)
+        port = int(server.url.rpartition(":")[2])
+        async with fronted(proxy, port, tmp_path) as url, aiohttp.ClientSession() as http:
+            await _socket(http, url)
+            await _stream(http, url)
+            await _origins(url)
+            async with http.get(f"{url}/") as answer:
+                assert "text/html" in answer.headers["Content-Type"]
+            too_large = io.BytesIO(b"a" * 2_000_000)
+            async with http.post(f"{url}/v1/responses", data=too_large) as answer:
+                assert 413 == answer.status
+
+
+async def _socket(http: aiohttp.ClientSession, url: str) -> None:
+    """The upgrade passes, and what is idle for longer than a ping is kept."""
+    async with http.ws_connect(f"{url}/v1/responses", heartbeat=None) as ws:
+        assert "holdline:welcome" == (await ws.receive_json(timeout=10))["type"]
+        receiving = asyncio.create_task(ws.receive_json(timeout=20))  # what answers pings
+        await asyncio.sleep(1.5)
+        assert not receiving.done()
+        await ws.send_json({"type": "response.create", "input": "tokens=3", "model": "m"})
+        kinds = [(await receiving)["type"]]
+        while kinds[-1] != "response.completed":
+            kinds.append((await ws.receive_json(timeout=10))["type"])
+
+
+async def _stream(http: aiohttp.ClientSession, url: str) -> None:
+    """Events come one by one: a proxy that buffers would bring them together at the end."""
+    body = {"input": "mode=slow pace=0.3 tokens=6", "model": "m", "stream": True}
+    async with http.post(f"{url}/v1/responses", json=body) as answer:
+        assert 200 == answer.status
+        delta = b"event: response.output_text.delta"
+        arrived = [time.monotonic() async for line in answer.content if line.startswith(delta)]
+    assert len(arrived) >= 4
+    assert arrived[-1] - arrived[0] > 0.6
+
+
+async def _origins(url: str) -> None:
+    """The name that a browser used reaches the server, so a page of the same site may come in."""
+    place, path = url.removesuffix("/chat"), "/chat/v1/responses"
+    async with Raw(url) as raw:
+        assert 101 == (await raw.upgrade(f"Origin: {place}", path=path))[0]
+    async with Raw(url) as raw:
+        assert 403 == (await raw.upgrade("Origin: http://evil.example", path=path))[0]
+
+
+@pytest.mark.parametrize("proxy", PROXIES)
+async def test_the_address_of_a_client_is_the_proxys_word_alone(tmp_path: Path, proxy: str) -> None:
+    heard: list[str] = []
+
+    async def hear(request: web.Request) -> web.Response:
+        heard.append(request.headers.get("X-Forwarded-For", ""))
+        return web.Response()
+
+    app = web.Application()
+    app.router.add_get("/{tail:.*}", hear)
+    runner = web.AppRunner(app)
+    await runner.setup()
+    try:
+        await web.TCPSite(runner, "127.0.0.1", 0).start()
+        async with fronted(proxy, runner.addresses[0][1], tmp_path) as url:
+            heard.clear()
+            forged = {"X-Forwarded-For": "6.6.6.6"}
+            async with (
+                aiohttp.ClientSession() as http,
+                http.get(f"{url}/livez?mine", headers=forged) as answer,
+            ):
+                assert 200 == answer.status
+    finally:
+        await runner.cleanup()
+    assert "127.0.0.1" in heard
+    assert not any("6.6.6.6" in word for word in heard)
