@@ -212,6 +212,8 @@ async def problems(request: web.Request, handler: Any) -> web.StreamResponse:
 
 async def add_headers(request: web.Request, response: web.StreamResponse) -> None:
     """What every response carries, and what is left of the limits where a prompt was accepted."""
+    # It names versions; and where a proxy adds its own, a strict client refuses two.
+    response.headers.pop("Server", None)
     for name, value in (HEADERS | allowed(request.get(ALLOWANCE))).items():
         response.headers.setdefault(name, value)
 

@@ -63,11 +63,12 @@ async def fronted(proxy: str, port: int, folder: Path) -> AsyncIterator[str]:
             while True:
                 assert process.poll() is None, (folder / "said").read_text()
                 assert time.monotonic() < deadline, (folder / "said").read_text()
-                with contextlib.suppress(aiohttp.ClientError):
+                try:
                     async with http.get(f"{url}/livez") as answer:
                         if answer.status == 200:
                             break
-                        print(answer.status, answer.headers)
+                except aiohttp.ClientConnectorError:
+                    pass  # it does not listen yet
                 await asyncio.sleep(0.05)
         yield url
     finally:
@@ -135,7 +136,11 @@ async def test_the_address_of_a_client_is_the_proxys_word_alone(tmp_path: Path, 
         heard.append(request.headers.get("X-Forwarded-For", ""))
         return web.Response()
 
+    async def name_nothing(request: web.Request, response: web.StreamResponse) -> None:
+        response.headers.pop("Server", None)  # as our own server
+
     app = web.Application()
+    app.on_response_prepare.append(name_nothing)
     app.router.add_get("/{tail:.*}", hear)
     runner = web.AppRunner(app)
     await runner.setup()
