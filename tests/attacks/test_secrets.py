@@ -62,7 +62,9 @@ async def test_no_secret_is_where_it_must_not_be(system: System, pipe: Pipe) -> 
                 ids.append(found["id"])
                 told.append(str(found["error"]))
         # Refusals, of what is wrong in a place that holds a secret.
-        for wrong in ({"temperature": 99}, {"tools": "x"}, {"input": 5}, {"metadata": []}):
+        refused: list[dict[str, Any]]
+        refused = [{"temperature": 99}, {"tools": "x"}, {"input": 5}, {"metadata": []}]
+        for wrong in refused:
             async with http.post(responses, json=body("refused") | wrong) as answer:
                 assert 400 == answer.status
                 told.append(await answer.text())
