@@ -103,7 +103,11 @@ async def _damaged(
     """What is told of a record and a log that cannot be decoded."""
     names, told = Partition(0), []
     await pipe.call("HSET", names.job(response_id), "job", b"\xc1canary-record")
-    await pipe.call("LSET", names.log(response_id), 0, b"\xc1canary-entry")
+    # Its log is sealed soon after its end; whichever form it has by now is damaged.
+    if await pipe.call("HEXISTS", names.job(response_id), "block0"):
+        await pipe.call("HSET", names.job(response_id), "block0", b"\xc1canary-block")
+    else:
+        await pipe.call("LSET", names.log(response_id), 0, b"\xc1canary-entry")
     for path in ("", "?stream=true", "/input_items"):
         async with http.get(f"{responses}/{response_id}{path}") as answer:
             told.append(await answer.text())
