@@ -1,0 +1,36 @@
+"""A provider that asks for a pause gets it from all workers."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from jobs.keys import new_response_id
+from jobs.pipe import Pipe
+from jobs.record import Job
+from tests.fake_model import FakeModel
+from tests.jobs.given import NAMES, opening
+from tests.worker.conftest import MakeDesk
+
+
+@pytest.mark.parametrize("fallback", [False, True])
+async def test_a_429_pauses_its_model_unless_another_can_answer(
+    make_desk: MakeDesk, model: FakeModel, pipe: Pipe, tmp_path: Path, fallback: bool
+) -> None:
+    path = tmp_path / "models.toml"
+    tables = f'[models.m]\nbase_url = "{model.url}"\n'
+    if fallback:
+        tables += f'fallbacks = ["n"]\n[models.n]\nbase_url = "{model.url}"\n'
+    path.write_text(tables)
+    async with make_desk(HOLDLINE_MODELS=str(path)) as desk:
+        queue = desk.means.queue
+        for claim in ("first", "second"):
+            job = Job(new_response_id(0), "me", 1, {"model": "m", "input": "mode=busy after=30"})
+            await queue.submit(job, opening(job), lane="d:m")
+            for grant in await queue.claim(0, claim, 1):
+                await desk.execution(grant).run()
+        assert (0 if fallback else 1) == await pipe.call("EXISTS", NAMES.pause("m"))
+        if not fallback:
+            assert 1 == len(model.calls), "the second one is not even claimed"
+            assert "provider_rate" == (await queue.places(0, [("d:m", "me")]))[1]["d:m", "me"][2]
