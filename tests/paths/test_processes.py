@@ -37,7 +37,7 @@ def run(module: str, *arguments: str, **environ: str) -> subprocess.CompletedPro
         env=clean | environ,
         capture_output=True,
         text=True,
-        timeout=30,
+        timeout=50,
         check=False,
     )
 
@@ -96,7 +96,7 @@ async def test_neither_process_needs_the_other_ones_code(
         env={"PATH": os.environ["PATH"], "REDIS_URL": redis_url, "OPENAI_API_KEY": "x"},
         capture_output=True,
         text=True,
-        timeout=30,
+        timeout=50,
         check=False,
     )
     assert 0 == said.returncode, said.stderr
