@@ -105,7 +105,7 @@ class Socket:
         self._metrics = metrics
         self._session = Session(gate.check)
         self._tenants = tenants
-        self._session = Session()
+        self._session = Session(gate.check)
         self._kind = WSMsgType.BINARY if self._dialect.binary else WSMsgType.TEXT
         self._ws = web.WebSocketResponse(
             timeout=CLOSE_SECONDS,
