@@ -42,7 +42,10 @@ async def _play(ground: Ground, size: Mapping[str, Any], *, reads: bool) -> Samp
         async with Pipe(Redis(ground.redis_url), deadline=60) as pipe:
             writers = await running(pipe, ANSWERS)
             # What every server needs once is there before anything is counted.
-            warm = await crowd(port, PATH, range(sockets // 10), on_frame)
+            warm = await crowd(port, PATH, range(max(sockets // 10, ANSWERS)), on_frame)
+            # One reader an answer is the witness that the server has kept up with the log.
+            for client, writer in zip(warm, writers, strict=False):
+                client.say(resume(writer.response_id))
             await asyncio.sleep(SETTLE_SECONDS)
             empty = peak = server.resident()
             clients = await crowd(port, PATH, range(sockets), on_frame, reads=reads)
@@ -52,8 +55,8 @@ async def _play(ground: Ground, size: Mapping[str, Any], *, reads: bool) -> Samp
             for number in range(pieces):
                 for writer in writers:
                     await writer.append([a_delta(writer.response_id, PIECE)])
-                if reads:
-                    await arrivals.reached(sockets * (number + 1))
+                readers = ANSWERS + (sockets if reads else 0)
+                await arrivals.reached(readers * (number + 1))
                 peak = max(peak, server.resident())
             await asyncio.sleep(SETTLE_SECONDS)
             held = server.resident()
