@@ -32,7 +32,7 @@ run: $(VENV)/.installed
 	@exec $(BIN)/python -m dev $(ARGS)
 
 test: $(VENV)/.installed-dev
-	@$(BIN)/python $(MODE) -m pytest -n 2 --dist loadfile $(ARGS)
+	@$(BIN)/python $(MODE) -m pytest -n 2 --dist loadfile --no-loadscope-reorder $(ARGS)
 
 # Programs that nobody here wrote, against a server of ours, and one as its model.
 programs: $(VENV)/.installed-dev $(PROGRAMS)/.installed tests/programs/node_modules/.installed

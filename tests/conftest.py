@@ -21,6 +21,16 @@ settings.register_profile("house", deadline=None)
 settings.load_profile("house")
 
 
+SLOW = (
+    "test_chaos",
+    "test_redis_faults",
+    "test_worker_faults",
+    "test_server_faults",
+    "test_widget",
+    "test_review",
+)
+
+
 @pytest.fixture(scope="session")
 def _server_url() -> Iterator[str]:
     with embedded_redis_sync() as url:
@@ -63,6 +73,12 @@ async def _no_leaked_tasks() -> AsyncIterator[None]:
     leaked = {task for task in asyncio.all_tasks() - before if not task.done()}
     leaked.discard(asyncio.current_task())
     assert set() == leaked
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The slowest files come first, so that none of them is what all others wait for at the end."""
+    items.sort(key=lambda item: not item.path.name.startswith(SLOW))
 
 
 @pytest.hookimpl(wrapper=True)
