@@ -43,7 +43,11 @@ async def _play(ground: Ground, worker: Process, jobs: int) -> Sample:
 
 
 def _of_python(one: Round) -> float:
-    return one[OURS][RATE] / max(one[name][RATE] for name in PYTHON if name in one)
+    """Raises: KeyError where none of them is installed."""
+    rates = [one[name][RATE] for name in PYTHON if name in one]
+    if not rates:
+        raise KeyError(PYTHON[0])
+    return one[OURS][RATE] / max(rates)
 
 
 MEASURE = Measure(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import re
 from collections.abc import AsyncIterator
@@ -85,12 +86,16 @@ def test_every_header_is_documented() -> None:
         if path.name not in ("documents.py", "origins.py"):
             known |= set(re.findall(r'"([A-Z][A-Za-z]*(?:-[A-Z][A-Za-z]*)+)"', path.read_text()))
     known |= set(re.findall(r"Access-Control-[A-Za-z-]+", (ROOT / "server/origins.py").read_text()))
-    assert known | {"Origin"} == documented("request") | documented("answer")
+    assert known | {"Origin", "Authorization"} == documented("request") | documented("answer")
 
 
 async def test_every_header_of_an_answer_is_seen(system: System, shared: Shared) -> None:
     system.environ["REDIS_URL"] = shared.redis_url
-    server = await system.server(HOLDLINE_ORIGINS=SITE, HOLDLINE_MAX_SOCKETS="1")
+    limits = {"HOLDLINE_TENANT_REQUESTS_PER_MINUTE": "100", "HOLDLINE_TENANT_TOKENS_PER_DAY": "1e6"}
+    server, guarded = await asyncio.gather(
+        system.server(HOLDLINE_ORIGINS=SITE, HOLDLINE_MAX_SOCKETS="1", **limits),
+        system.server(HOLDLINE_KEYS="redis"),
+    )
     seen: set[str] = set()
 
     @asynccontextmanager
@@ -110,6 +115,7 @@ async def test_every_header_of_an_answer_is_seen(system: System, shared: Shared)
         noted(http.post("/v1/responses", json=body, headers={"Origin": SITE})) as stream,
         noted(http.post("/v1/chat/completions", json={"model": "m", **failing})),
         noted(http.get("/")),
+        noted(http.get(f"{guarded.url}/v1/models")),
     ):
         await stream.read()
     assert set() == documented("answer") - seen
