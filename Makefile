@@ -8,7 +8,7 @@ PROGRAMS ?= .venv-programs
 # So do those against which we are measured.
 PEERS ?= .venv-bench
 ARGS ?=
-# Finds more, and takes longer: CI has it on the oldest Python.
+# Finds more, and takes half as long again; CI goes without.
 MODE ?= -X dev
 NAME ?=
 SEED ?= 1
