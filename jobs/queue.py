@@ -107,18 +107,13 @@ class Queue:
             is queued all the same: submitting it again under its key finds it.
         """
         names, terms = _names(job.id), self._terms
-        key = (
-            names.job(job.id)
-            if idempotency_key is None
-            else names.idempotency(job.owner, idempotency_key)
-        )
         fails = terms.fail_on_worker_death if fail_on_worker_death is None else fail_on_worker_death
         cancels = terms.cancel_orphans if cancel_orphan is None else cancel_orphan
         cancels = cancels and not terms.webhooks
         shown, answered = input_tokens(job), output_tokens(job)
         reply = await self._pipe.run(
             "submit",
-            [names.job(job.id), names.log(job.id), key],
+            _made_under(job, idempotency_key),
             [
                 names.prefix,
                 job.id,
@@ -159,17 +154,11 @@ class Queue:
 
         `events` are its whole log. Raises: KeyReused, RedisTrouble, NotReplicated.
         """
-        names = _names(job.id)
-        key = (
-            names.job(job.id)
-            if idempotency_key is None
-            else names.idempotency(job.owner, idempotency_key)
-        )
         reply = await self._pipe.run(
             "prepare",
-            [names.job(job.id), names.log(job.id), key],
+            _made_under(job, idempotency_key),
             [
-                names.prefix,
+                _names(job.id).prefix,
                 job.id,
                 job.owner,
                 encode_job(job),
@@ -395,6 +384,14 @@ class Queue:
         reasons = (reason.decode() for reason in found[2::3])
         heads = zip(found[::3], found[1::3], reasons, strict=True)
         return seconds, dict(zip(waiting, heads, strict=True))
+
+
+def _made_under(job: Job, idempotency_key: str | None) -> list[str]:
+    """The keys of what is made: job, log, and the idempotency key, or the job again without one."""
+    names = _names(job.id)
+    made = names.job(job.id)
+    key = made if idempotency_key is None else names.idempotency(job.owner, idempotency_key)
+    return [made, names.log(job.id), key]
 
 
 def _names(response_id: str) -> Partition:

@@ -211,13 +211,9 @@ class Responses:
     async def _items_beside(self, owner: str, id_: str) -> list[Item]:
         """All items of the response that this item is part of."""
         try:
-            response_id = response_of_item(id_)
-            view = await self._view(owner, response_id)
-            job = await self._stored(owner, response_id)
+            view, job = await self._turn(owner, response_of_item(id_))
         except UnknownResponse:
             raise _no_such_item(id_) from None
-        if job.params.get("store") is False:
-            raise _no_such_item(id_)
         return [*job.params["input"], *response_of(view)["output"]]
 
     async def _context(self, owner: str, previous_id: str | None) -> list[Item]:
@@ -225,12 +221,9 @@ class Responses:
         if previous_id is None:
             return []
         try:
-            view = await self._view(owner, previous_id)
-            job = await self._stored(owner, previous_id)
+            view, job = await self._turn(owner, previous_id)
         except UnknownResponse:
             raise _previous_not_found(previous_id) from None
-        if job.params.get("store") is False:
-            raise _previous_not_found(previous_id)
         if not view.status.ended:
             raise Problem(
                 409,
@@ -239,6 +232,14 @@ class Responses:
                 param="previous_response_id",
             )
         return [*job.context, *job.params["input"], *response_of(view)["output"]]
+
+    async def _turn(self, owner: str, response_id: str) -> tuple[View, Job]:
+        """A response that others may build on. Raises: UnknownResponse, also where it may not."""
+        view = await self._view(owner, response_id)
+        job = await self._stored(owner, response_id)
+        if job.params.get("store") is False:
+            raise UnknownResponse(response_id)
+        return view, job
 
 
 def _fails_on_death(metadata: dict[str, str]) -> bool | None:

@@ -91,7 +91,7 @@ class _Lane:
 class Session:
     """What one socket has asked for and has not yet been given."""
 
-    def __init__(self, check: Callable[[type], None] = lambda _: None) -> None:
+    def __init__(self, check: Callable[[type], None]) -> None:
         """`check` raises Problem for a type of message that may not be sent."""
         self._check = check
         self._lanes: dict[str | None, _Lane] = {}

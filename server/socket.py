@@ -103,7 +103,6 @@ class Socket:
         self._relay = relay
         self._responses = responses
         self._metrics = metrics
-        self._session = Session(gate.check)
         self._tenants = tenants
         self._session = Session(gate.check)
         self._kind = WSMsgType.BINARY if self._dialect.binary else WSMsgType.TEXT

@@ -25,6 +25,10 @@ from server.session import (
 A, B = "resp_000" + "a" * 32, "resp_000" + "b" * 32
 
 
+def anybody(_kind: type) -> None:
+    """Lets every message be sent."""
+
+
 def create(lane: str | None = None, text: str = "Why?") -> dict[str, Any]:
     body: dict[str, Any] = {"type": "response.create", "input": text}
     return body if lane is None else {**body, "stream_id": lane}
@@ -41,7 +45,7 @@ def codes(actions: list[Action]) -> list[str]:
 
 
 def test_a_request_on_an_idle_lane_is_submitted_and_then_followed() -> None:
-    session = Session()
+    session = Session(anybody)
     [submit] = session.received(create())
 
     assert isinstance(submit, Submit)
@@ -52,7 +56,7 @@ def test_a_request_on_an_idle_lane_is_submitted_and_then_followed() -> None:
 
 
 def test_requests_of_one_lane_run_one_after_the_other() -> None:
-    session = Session()
+    session = Session(anybody)
     session.received(create("x", "1"))
     assert [] == session.received(create("x", "2"))
     assert [] == session.received(create("x", "3"))
@@ -68,7 +72,7 @@ def test_requests_of_one_lane_run_one_after_the_other() -> None:
 
 
 def test_lanes_run_side_by_side() -> None:
-    session = Session()
+    session = Session(anybody)
 
     started = [session.received(create(lane)) for lane in (None, "a", "b")]
 
@@ -76,7 +80,7 @@ def test_lanes_run_side_by_side() -> None:
 
 
 def test_a_refused_request_lets_the_next_one_of_its_lane_in() -> None:
-    session = Session()
+    session = Session(anybody)
     session.received(create("x", "1"))
     session.received(create("x", "2"))
 
@@ -89,7 +93,7 @@ def test_a_refused_request_lets_the_next_one_of_its_lane_in() -> None:
 
 
 def test_a_resume_does_not_wait_for_its_lane_and_the_lane_waits_for_it() -> None:
-    session = Session()
+    session = Session(anybody)
     session.received(create("x", "1"))
 
     assert [Follow(B, 7, "x")] == session.received(resume(B, 7, "x"))
@@ -100,7 +104,7 @@ def test_a_resume_does_not_wait_for_its_lane_and_the_lane_waits_for_it() -> None
 
 
 def test_what_is_followed_already_is_not_followed_twice() -> None:
-    session = Session()
+    session = Session(anybody)
     session.received(resume(A))
 
     assert ["already_followed"] == codes(session.received(resume(A, 5, "other")))
@@ -109,7 +113,7 @@ def test_what_is_followed_already_is_not_followed_twice() -> None:
 
 
 def test_a_ping_is_answered_and_a_cancel_is_passed_on() -> None:
-    session = Session()
+    session = Session(anybody)
 
     assert [Pong("p")] == session.received({"type": "holdline:ping", "id": "p"})
     assert [Pong(None)] == session.received({"type": "holdline:ping"})
@@ -120,7 +124,9 @@ def test_a_ping_is_answered_and_a_cancel_is_passed_on() -> None:
 
 
 def test_what_is_wrong_with_a_message_is_said_on_its_lane() -> None:
-    [said] = Session().received({"type": "response.create", "stream_id": "x", "temperature": 9})
+    [said] = Session(anybody).received(
+        {"type": "response.create", "stream_id": "x", "temperature": 9}
+    )
 
     assert isinstance(said, Say)
     assert ("error", 400, "x", "temperature") == (
@@ -132,7 +138,7 @@ def test_what_is_wrong_with_a_message_is_said_on_its_lane() -> None:
 
 
 def test_an_end_that_nobody_waits_for_changes_nothing() -> None:
-    session = Session()
+    session = Session(anybody)
 
     assert [] == session.ended("nowhere", A)
     session.received(resume(A))
@@ -142,7 +148,7 @@ def test_an_end_that_nobody_waits_for_changes_nothing() -> None:
 
 
 def test_the_waiting_requests_of_a_socket_are_bounded() -> None:
-    session = Session()
+    session = Session(anybody)
     for _ in range(MOST_WAITING + 1):
         assert [] == codes(session.received(create("x")))
 
@@ -153,7 +159,7 @@ def test_the_waiting_requests_of_a_socket_are_bounded() -> None:
 
 
 def test_the_followed_responses_of_a_socket_are_bounded() -> None:
-    session = Session()
+    session = Session(anybody)
     for number in range(MOST_FOLLOWED):
         assert [] == codes(session.received(resume(f"resp_000{number:032x}", lane=f"{number}")))
 
@@ -162,7 +168,7 @@ def test_the_followed_responses_of_a_socket_are_bounded() -> None:
 
 
 def test_requests_that_are_not_yet_accepted_count_as_well() -> None:
-    session = Session()
+    session = Session(anybody)
     for number in range(MOST_FOLLOWED):
         assert [] == codes(session.received(create(f"lane-{number}")))
 
@@ -172,7 +178,7 @@ def test_requests_that_are_not_yet_accepted_count_as_well() -> None:
 
 @pytest.mark.parametrize("hostile", ["resp_é", "\ud800", "١" * 37])
 def test_an_id_that_cannot_be_one_of_ours_is_unknown(hostile: str) -> None:
-    session = Session()
+    session = Session(anybody)
 
     assert ["response_not_found"] == codes(session.received(resume(hostile)))
     assert 0 == session.followed
@@ -208,7 +214,7 @@ class Driver:
     """Does what the session says, when the test says so, and keeps the books."""
 
     def __init__(self) -> None:
-        self.session = Session()
+        self.session = Session(anybody)
         self.asked: dict[str | None, deque[str]] = {}
         self.submitting: list[Submit] = []
         self.following: list[tuple[str | None, str]] = []
