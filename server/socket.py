@@ -253,6 +253,8 @@ class Socket:
             await self._room()
             if wait := throttle.take(time.monotonic()):
                 await asyncio.sleep(wait)
+                if self._transport is None or self._transport.is_closing():
+                    return  # the rest of a flood, of somebody who has gone
 
     async def _received(self, data: str | bytes) -> None:
         try:

@@ -26,7 +26,7 @@ REQUEST_SECONDS = 1.0
 # What a process keeps of a busy minute: caches, arenas, buffers. An attack that leaves more leaks.
 RSS_SLACK = 24 * 1024 * 1024
 # What the questions of strangers hold for a moment; an attack leaves hundreds, if it leaves any.
-GAUGE_SLACK = 8
+GAUGE_SLACK = 3
 TRACES = ("Traceback", "a request failed", "a socket failed", "a message failed", "a read failed")
 
 
