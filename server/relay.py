@@ -282,18 +282,21 @@ class Relay:
 
     async def _tick(self) -> None:
         while True:
-            await asyncio.sleep(TICK_SECONDS)
             with contextlib.suppress(RedisTrouble):
                 await self._look_for_loss()
                 await self._tell_places()
+            await asyncio.sleep(TICK_SECONDS)
 
     async def _look_for_loss(self) -> None:
-        """Lets followers read whose Redis was emptied, and those who heard nothing for long."""
+        """Lets followers read whose Redis was emptied, and those who heard nothing for long.
+
+        The first look knows no epoch to compare with: Redis may have been emptied before it.
+        """
         key = Partition(0).epoch
         fresh = secrets.token_hex(8)
         epoch = await self._pipe.call("SET", key, fresh, "PX", EPOCH_TTL_MS, "NX", "GET")
         epoch = epoch or fresh.encode()
-        lost = self._epoch is not None and epoch != self._epoch
+        lost = epoch != self._epoch
         self._epoch = epoch
         quiet = time.monotonic() - self._doubt_seconds
         for feed in list(self._feeds.values()):
