@@ -164,7 +164,7 @@ async def socket_round(url: str, dice: random.Random, seen: Counter[str]) -> Non
         assert 101 == status
         for _ in range(40):
             await raw.send(frames(dice, packed=packed))
-        raw.writer.write_eof()
+        raw.done()
         said = await raw.rest(20)
         seen["socket: internal_error" if b"internal_error" in said else "socket"] += 1
 
@@ -173,7 +173,7 @@ async def request_round(url: str, dice: random.Random, seen: Counter[str]) -> No
     """One connection with a request that is nearly right."""
     async with Raw(url) as raw:
         await raw.send(torn(dice, torn(dice, REQUEST)))
-        raw.writer.write_eof()
+        raw.done()
         said = await raw.rest(20)
         seen[f"HTTP {said[9:12].decode('latin-1') or 'closed'}"] += 1
 

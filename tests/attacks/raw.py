@@ -62,6 +62,11 @@ class Raw:
             self.writer.write(data)
             await self.writer.drain()
 
+    def done(self) -> None:
+        """Says that nothing more comes, also to one who has closed already."""
+        with contextlib.suppress(OSError):
+            self.writer.write_eof()
+
     async def rest(self, seconds: float = SECONDS) -> bytes:
         """All that comes until the server closes."""
         said = b""

@@ -107,7 +107,7 @@ async def test_garbage_in_the_place_of_frames_ends_the_socket(target: Target) ->
         async with Raw(target.url) as raw:
             await raw.upgrade()
             await raw.send(garbage)
-            raw.writer.write_eof()
+            raw.done()
             await raw.rest()
 
 

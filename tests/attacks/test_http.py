@@ -46,7 +46,7 @@ async def test_a_request_that_could_be_read_in_two_ways_hides_no_other(
 ) -> None:
     async with Raw(target.url) as raw:
         await raw.send(HEAD + SMUGGLING[shape])
-        raw.writer.write_eof()
+        raw.done()
         said = await raw.rest()
     statuses = [int(part[:3]) for part in said.split(b"HTTP/1.1 ")[1:]]
     assert all(400 <= status < 500 for status in statuses), said
@@ -74,7 +74,7 @@ async def test_what_is_no_request_is_refused(target: Target) -> None:
     for data in MALFORMED:
         async with Raw(target.url) as raw:
             await raw.send(data)
-            raw.writer.write_eof()
+            raw.done()
             said = await raw.rest()
         assert said[9:12] in (b"", b"400", b"404", b"405"), data[:60]
         assert len(said) < 4000, "an answer that repeats what was sent"
