@@ -8,6 +8,7 @@ cancellations on Python 3.11 when it has a socket timeout, and its pub/sub loses
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NoReturn, Protocol
@@ -22,14 +23,16 @@ from redis.maint_notifications import MaintNotificationsConfig
 
 from .backoff import backoff
 from .errors import RedisAway, RedisUnsuitable
+from .pipe import Pipe, pack
 
 if TYPE_CHECKING:
-    from .pipe import Pipe
+    from urllib.parse import SplitResult
 
 CONNECT_SECONDS = 3.0
 RETRY_SECONDS = (0.05, 1.0)
 READ_BYTES = 65_536
 OLDEST_VERSION = (7, 0)
+_PORT = re.compile(r"[^:]:\d+$|\]:\d+$")
 
 # What a connection raises when its peer goes away in an unlucky moment: redis-py on Python 3.12
 # and newer lets AttributeError and TypeError out of a reset connection.
@@ -85,7 +88,7 @@ class Wire:
 
 
 class Redis:
-    """Where Redis is; opens connections to it."""
+    """Where Redis is; opens connections to it. See `sentinel` and `cluster` for several."""
 
     def __init__(self, url: str) -> None:
         self._pool = ConnectionPool.from_url(
@@ -116,6 +119,34 @@ class Redis:
         connection._reader = connection._writer = None  # noqa: SLF001 - the streams are ours now
         return Wire(reader, writer)
 
+    def pipe(self, *, deadline: float = 5.0) -> Pipe:
+        """A pipe to it; `deadline` is in seconds."""
+        return Pipe(self, deadline=deadline)
+
+    async def ask(self, *command: str) -> object:
+        """The reply of one command, over a connection of its own; an error is a reply.
+
+        Raises: RedisAway after two times `CONNECT_SECONDS` at the latest.
+        """
+        wire = await self.open()
+        replies: list[object] = []
+
+        def take(reply: object) -> None:
+            replies.append(reply)
+            wire.close()
+
+        try:
+            wire.send(pack(*command))
+            async with asyncio.timeout(CONNECT_SECONDS):
+                await wire.receive(take)
+        except TimeoutError:
+            raise RedisAway("Redis does not answer") from None
+        finally:
+            wire.close()
+        if not replies:
+            raise RedisAway("Redis closed the connection")
+        return replies[0]
+
     async def stay_connected(self, serve: Callable[[Wire], Awaitable[None]]) -> NoReturn:
         """Opens a connection, and another one whenever `serve` has returned from the last."""
         failures = 0
@@ -130,11 +161,28 @@ class Redis:
             await serve(wire)
 
 
+def hosts_of(url: SplitResult, default_port: int) -> list[str]:
+    """The `host:port` of each host that the address of several names.
+
+    Raises: ValueError.
+    """
+    places = [place.strip() for place in url.netloc.rpartition("@")[2].split(",")]
+    if not all(places):
+        raise ValueError("a host is missing")
+    return [place if _PORT.search(place) else f"{place}:{default_port}" for place in places]
+
+
 async def check(pipe: Pipe) -> str:
-    """One line about this Redis, once it is known to be fit.
+    """One line about this Redis, once all of it is known to be fit.
 
     Raises: RedisAway; RedisUnsuitable, whose message names the setting to change.
     """
+    nodes = await pipe.nodes()
+    found = [await _check(node) for node in nodes]
+    return found[0] if len(found) == 1 else f"{len(found)} masters: {', '.join(sorted(set(found)))}"
+
+
+async def _check(pipe: Pipe) -> str:
     info = _fields(await pipe.call("INFO", "server"))
     name = "Valkey" if "valkey_version" in info else "Redis"
     version = info.get("valkey_version") or info.get("redis_version", "0.0")

@@ -17,6 +17,7 @@ from .models import Catalog
 from .models import catalog as _catalog
 from .record import Terms
 from .tables import WrongTable
+from .where import redis_at
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
 PREFIX: Final = "HOLDLINE_"
 
 KNOWN: Final[dict[str, str]] = {
-    "REDIS_URL": "where Redis is: redis://, rediss:// or unix://",
+    "REDIS_URL": "where Redis is: one, one behind Sentinels, or a cluster",
     "OPENAI_API_KEY": "the key for the model's endpoint",
     "OPENAI_BASE_URL": "the model's OpenAI-compatible endpoint",
     "HOLDLINE_HOST": "the address that the server binds",
@@ -130,8 +131,10 @@ def redis_url(environ: Mapping[str, str]) -> str:
     Raises: ConfigError.
     """
     url = text(environ, "REDIS_URL", "redis://127.0.0.1:6379/0")
-    if urlsplit(url).scheme not in ("redis", "rediss", "unix"):
-        raise ConfigError("REDIS_URL must begin with redis://, rediss:// or unix://")
+    try:
+        redis_at(url)
+    except ValueError as error:
+        raise ConfigError(f"REDIS_URL {error}") from None
     return url
 
 

@@ -24,6 +24,8 @@ from .errors import RedisAway, RedisFull, RedisRefused
 from .scripts import SCRIPTS
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from .connect import Redis, Wire
 
 Argument = str | bytes | int | float
@@ -82,12 +84,24 @@ class Pipe:
                 # Redis was restarted, failed over or told to flush: the source loads it again.
                 how = ("EVAL", code.source)
 
-    async def call(self, *command: Argument, until: float | None = None) -> Any:
-        """The reply of one command, issued once.
+    async def pop(self, keys: Iterable[str], seconds: int) -> list[bytes] | None:
+        """The first element that any of these lists has, or gets within so many seconds, behind
+        the list's name. It holds up all that is issued after it. Raises: as `call`.
+        """
+        popped: list[bytes] | None = await self.call("BLPOP", *keys, seconds)
+        return popped
+
+    async def nodes(self) -> list[Pipe]:
+        """A pipe to each node that is written to: here there is one. Raises: RedisAway."""
+        return [self]
+
+    async def call(self, *command: Argument, until: float | None = None, at: str = "") -> Any:
+        """The reply of one command, issued once; `at` is the key where it belongs, if it has none.
 
         Raises: RedisAway when it is unknown whether the command was executed, or it surely was
             not; RedisFull; RedisRefused.
         """
+        del at  # There is one node.
         until = time.monotonic() + self._deadline if until is None else until
         await self._connection(until)
         if len(self._under_way) >= MOST_UNDER_WAY:

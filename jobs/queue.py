@@ -213,7 +213,9 @@ class Queue:
 
     async def _replicated(self, response_id: str) -> None:
         if self._wait_replicas:
-            have = await self._pipe.call("WAIT", self._wait_replicas, WAIT_MS)
+            have = await self._pipe.call(
+                "WAIT", self._wait_replicas, WAIT_MS, at=_names(response_id).job(response_id)
+            )
             if have < self._wait_replicas:
                 raise NotReplicated(response_id, have)
 

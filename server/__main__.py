@@ -12,11 +12,10 @@ from typing import Final
 import structlog
 from aiohttp import web
 
-from jobs.connect import Redis, check
+from jobs.connect import check
 from jobs.cores import forbid_cores
 from jobs.environment import ConfigError, hide
 from jobs.errors import RedisTrouble
-from jobs.pipe import Pipe
 from jobs.processes import (
     CANNOT_START,
     add_arguments,
@@ -25,6 +24,7 @@ from jobs.processes import (
     stop_with_parent,
     supervise,
 )
+from jobs.where import redis_at
 
 from .app import BACKLOG, SERVER, create_app
 from .config import Config
@@ -38,7 +38,7 @@ STOP_SECONDS: Final = 12.0
 
 
 async def _check(config: Config) -> str:
-    async with Pipe(Redis(config.redis_url), deadline=4) as pipe:
+    async with redis_at(config.redis_url).pipe(deadline=4) as pipe:
         return await check(pipe)
 
 

@@ -10,11 +10,12 @@ import structlog
 from aiohttp import web
 from prometheus_client import generate_latest
 
-from jobs.connect import Redis, check_patiently
+from jobs.connect import check_patiently
 from jobs.errors import HoldlineError, RedisAway, RedisTrouble
-from jobs.pipe import Pipe, ended
+from jobs.pipe import ended
 from jobs.queue import Queue
 from jobs.tenants import Tenants
+from jobs.where import redis_at
 
 from . import documents
 from .access import SHOWN, WHO, Access
@@ -63,10 +64,10 @@ class Server:
     def __init__(self, config: Config) -> None:
         self.config = config
         self.metrics = Metrics()
-        self.redis = Redis(config.redis_url)
-        self.pipe = Pipe(self.redis)
+        self.redis = redis_at(config.redis_url)
+        self.pipe = self.redis.pipe()
         # WAIT holds up what comes after it, so prompts that wait for replicas travel apart.
-        self.submits = Pipe(self.redis) if config.wait_replicas else self.pipe
+        self.submits = self.redis.pipe() if config.wait_replicas else self.pipe
         self.queue = Queue(self.submits, config.terms, wait_replicas=config.wait_replicas)
         self.relay = Relay(
             self.redis, self.pipe, self.queue, self.metrics, doubt_seconds=config.ping_seconds

@@ -20,12 +20,11 @@ from typing import TYPE_CHECKING, Final, Protocol
 import msgspec
 
 from jobs import environment as env
-from jobs.connect import Redis
 from jobs.environment import ConfigError
 from jobs.errors import HoldlineError
 from jobs.keys import Partition
-from jobs.pipe import Pipe
 from jobs.shelf import Shelf
+from jobs.where import redis_at
 
 from . import keyring
 from .auth import ADMIN, SCOPES
@@ -93,7 +92,7 @@ async def store(environ: dict[str, str]) -> AsyncIterator[Store]:
     if place != "redis":
         yield FileStore(Path(place))
         return
-    async with Pipe(Redis(env.redis_url(environ)), deadline=4) as pipe:
+    async with redis_at(env.redis_url(environ)).pipe(deadline=4) as pipe:
         yield Shelf(pipe, Partition(0).api_keys)
 
 

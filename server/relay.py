@@ -51,7 +51,8 @@ class Feed:
         self._relay = relay
         self.response_id = response_id
         self.owner = ""
-        self.channel = Partition(partition_of(response_id)).bell(response_id)
+        self.partition = partition_of(response_id)
+        self.channel = Partition(self.partition).bell(response_id)
         self.followers: set[Follower] = set()
         self.confirmed = False
         self.number = 0
@@ -174,7 +175,7 @@ class Relay:
         self._shared: set[asyncio.Task[Look]] = set()
         self._tickers: list[asyncio.Task[None]] = []
         self._doubt_seconds = doubt_seconds
-        self._epoch: bytes | None = None
+        self._epochs: dict[int, bytes] = {}
         self._on_health: list[Callable[[bool], None]] = []
         self._was_healthy = True
         self.bell = Bell(
@@ -292,14 +293,16 @@ class Relay:
 
         The first look knows no epoch to compare with: Redis may have been emptied before it.
         """
-        key = Partition(0).epoch
-        fresh = secrets.token_hex(8)
-        epoch = await self._pipe.call("SET", key, fresh, "PX", EPOCH_TTL_MS, "NX", "GET")
-        epoch = epoch or fresh.encode()
-        lost = epoch != self._epoch
-        self._epoch = epoch
+        # Of a cluster one node may have been emptied: what is of another partition is on another.
+        epochs = {}
+        for number in {0} | {feed.partition for feed in self._feeds.values()}:
+            fresh = secrets.token_hex(8)
+            set_once = ("SET", Partition(number).epoch, fresh, "PX", EPOCH_TTL_MS, "NX", "GET")
+            epochs[number] = await self._pipe.call(*set_once) or fresh.encode()
+        before, self._epochs = self._epochs, epochs
         quiet = time.monotonic() - self._doubt_seconds
         for feed in list(self._feeds.values()):
+            lost = epochs.get(feed.partition) != before.get(feed.partition)
             if feed.confirmed and (lost or feed.rang < quiet):
                 feed.gap()
 
@@ -307,7 +310,7 @@ class Relay:
         waiting: dict[int, dict[tuple[str, str], list[Feed]]] = {}
         for feed in self._feeds.values():
             if feed.number and feed.owner:
-                queues = waiting.setdefault(partition_of(feed.response_id), {})
+                queues = waiting.setdefault(feed.partition, {})
                 queues.setdefault((feed.lane, tenant_of(feed.owner)), []).append(feed)
         for partition, queues in waiting.items():
             pace, heads = await self._queue.places(partition, list(queues))

@@ -13,11 +13,10 @@ import os
 import sys
 from typing import TYPE_CHECKING
 
-from jobs.connect import Redis
 from jobs.environment import ConfigError
 from jobs.errors import HoldlineError
-from jobs.pipe import Pipe
 from jobs.tenants import FIELDS, Tenants, WrongSetting
+from jobs.where import redis_at
 
 from .config import Config
 
@@ -45,7 +44,7 @@ async def _show(tenants: Tenants, tenant: str) -> None:
 
 
 async def _run(config: Config, arguments: argparse.Namespace) -> None:
-    async with Pipe(Redis(config.redis_url)) as pipe:
+    async with redis_at(config.redis_url).pipe() as pipe:
         tenants = Tenants(pipe, config.terms.partitions)
         if arguments.action == "set":
             await tenants.set(arguments.tenant, _values(arguments.values))

@@ -14,13 +14,12 @@ from typing import TYPE_CHECKING, NoReturn
 import structlog
 
 from jobs.bell import Bell
-from jobs.connect import Redis, check, check_patiently
+from jobs.connect import check, check_patiently
 from jobs.cores import forbid_cores
 from jobs.environment import ConfigError, hide
 from jobs.errors import RedisAway, RedisTrouble
 from jobs.hooks import Hooks
 from jobs.keys import Partition
-from jobs.pipe import Pipe
 from jobs.processes import (
     CANNOT_START,
     add_arguments,
@@ -30,6 +29,7 @@ from jobs.processes import (
     supervise,
 )
 from jobs.queue import Queue
+from jobs.where import redis_at
 
 from .config import Config, load
 from .courier import Courier
@@ -53,7 +53,7 @@ STOP_SECONDS = 8.0
 
 
 async def _check(config: Config) -> str:
-    async with Pipe(Redis(config.redis_url), deadline=BLOCKING_SECONDS) as pipe:
+    async with redis_at(config.redis_url).pipe(deadline=BLOCKING_SECONDS) as pipe:
         return await check(pipe)
 
 
@@ -77,7 +77,7 @@ async def _supervise(config: Config) -> int:
 
 
 async def _serve(config: Config, *, child: bool) -> None:
-    redis = Redis(config.redis_url)
+    redis = redis_at(config.redis_url)
     quiet, stop = asyncio.Event(), asyncio.Event()
 
     def on_signal() -> None:
@@ -89,8 +89,8 @@ async def _serve(config: Config, *, child: bool) -> None:
     if child:
         stop_with_parent(quiet.set)
     async with (
-        Pipe(redis) as pipe,
-        Pipe(redis, deadline=BLOCKING_SECONDS) as waiting,
+        redis.pipe() as pipe,
+        redis.pipe(deadline=BLOCKING_SECONDS) as waiting,
         Models(config) as models,
     ):
         found = await _unless(quiet, check_patiently(pipe, _tell_of_absence))

@@ -16,13 +16,13 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from jobs.codec import decode_job
-from jobs.connect import Redis
 from jobs.environment import ConfigError
 from jobs.errors import HoldlineError, UnknownResponse
 from jobs.events import lifecycle
 from jobs.keys import Partition, new_response_id, partition_of
 from jobs.pipe import Pipe
 from jobs.queue import Queue
+from jobs.where import redis_at
 
 from .config import load
 
@@ -73,7 +73,7 @@ async def _drop(queue: Queue, partitions: int, entry: str) -> None:
 
 
 async def _run(config: Config, arguments: argparse.Namespace) -> None:
-    async with Pipe(Redis(config.redis_url)) as pipe:
+    async with redis_at(config.redis_url).pipe() as pipe:
         queue = Queue(pipe, config.terms)
         match arguments.action:
             case "list":

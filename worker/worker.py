@@ -175,7 +175,7 @@ class Worker:
     async def _woken(self) -> list[int]:
         """Waits for a marker, or for room that may be what was missing; where to look."""
         if self._blocked is None:
-            pop = self._waiting.call("BLPOP", *self._wakes, WAKE_SECONDS)
+            pop = self._waiting.pop(self._wakes, WAKE_SECONDS)
             self._blocked = asyncio.ensure_future(pop)
         if self._rooms():
             freed = asyncio.create_task(self._freed.wait(), name="freed")

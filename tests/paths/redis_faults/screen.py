@@ -105,6 +105,10 @@ class Screen:
         resume = {"type": "holdline:resume", "response_id": id_, "starting_after": -1}
         await self._ws.send_json({**resume, "stream_id": lane})
 
+    async def cancel(self, answer: Answer) -> None:
+        """Asks for its end, which comes as its last event."""
+        await self._ws.send_json({"type": "response.cancel", "response_id": answer.id})
+
     async def told_degraded(self, degraded: bool, seconds: float = 8.0) -> float:
         """When it was told so last, on the monotonic clock."""
         await wait_until(lambda: self.degraded and self.degraded[-1][1] is degraded, seconds)

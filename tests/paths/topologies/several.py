@@ -1,0 +1,145 @@
+"""Several Redis processes that belong together: a cluster, and a master with Sentinels."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import signal
+import subprocess
+import time
+from collections.abc import AsyncIterator, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from dev.leash import leashed
+from dev.redis import installed
+from jobs.connect import Redis
+from jobs.errors import HoldlineError
+from tests.paths.redis_faults import store as stores
+from tests.paths.redis_faults.store import Store
+from tests.system import free_port
+
+SLOTS = 16_384
+SECONDS = 20.0
+DOWN_MS = "1000"
+MASTER = "answers"
+
+
+async def comes(store: Store, *command: str, text: str) -> None:
+    """Returns when the reply of a command has this text in it."""
+    deadline = time.monotonic() + SECONDS
+    while text.encode() not in (said := await store.call(*command)):
+        assert time.monotonic() < deadline, said
+        await asyncio.sleep(0.05)
+
+
+@dataclass
+class Nodes:
+    """A cluster: its masters and, in the same order, a replica of each, if it has any."""
+
+    masters: list[Store]
+    replicas: list[Store]
+
+    @property
+    def url(self) -> str:
+        """Where Holdline finds it, as long as one of two nodes lives."""
+        places = ",".join(f"127.0.0.1:{node.port}" for node in self.masters[:2])
+        return f"redis+cluster://{places}"
+
+    async def move(self, slot: int, giver: Store, taker: Store, *, pause: float) -> None:
+        """Brings a slot to another master, key by key with a pause, so that it is on both."""
+        ids = [(await node.call("CLUSTER", "MYID")).decode() for node in (giver, taker)]
+        await taker.call("CLUSTER", "SETSLOT", slot, "IMPORTING", ids[0])
+        await giver.call("CLUSTER", "SETSLOT", slot, "MIGRATING", ids[1])
+        while keys := await giver.call("CLUSTER", "GETKEYSINSLOT", slot, 1):
+            await giver.call("MIGRATE", "127.0.0.1", taker.port, keys[0].decode(), 0, 5000)
+            await asyncio.sleep(pause)
+        for node in (taker, giver):
+            await node.call("CLUSTER", "SETSLOT", slot, "NODE", ids[1])
+
+
+@contextlib.asynccontextmanager
+async def cluster(masters: int = 3, *, replicas: bool = False) -> AsyncIterator[Nodes]:
+    """A cluster that is well."""
+    options = ("--cluster-enabled", "yes", "--cluster-node-timeout", DOWN_MS)
+    async with contextlib.AsyncExitStack() as stack:
+        nodes: list[Store] = []
+        bus = [str(free_port()) for _ in range(masters * (1 + replicas))]
+        for port in bus:
+            running = stores.running(*options, "--cluster-port", port, tcp=True)
+            nodes.append(await stack.enter_async_context(running))
+        found = Nodes(nodes[:masters], nodes[masters:])
+        share = SLOTS // masters
+        for index, node in enumerate(found.masters):
+            end = SLOTS if index == masters - 1 else (index + 1) * share
+            await node.call("CLUSTER", "ADDSLOTSRANGE", index * share, end - 1)
+        for node, port in zip(nodes[1:], bus[1:], strict=True):
+            await nodes[0].call("CLUSTER", "MEET", "127.0.0.1", node.port, port)
+        for node in nodes:
+            await comes(node, "CLUSTER", "INFO", text=f"cluster_known_nodes:{len(nodes)}")
+        for master, replica in zip(found.masters, found.replicas, strict=replicas):
+            await replica.call(
+                "CLUSTER", "REPLICATE", (await master.call("CLUSTER", "MYID")).decode()
+            )
+            await comes(replica, "INFO", "replication", text="master_link_status:up")
+        for node in nodes:
+            await comes(node, "CLUSTER", "INFO", text="cluster_state:ok")
+        yield found
+
+
+@contextlib.contextmanager
+def sentinel(folder: Path, master: Store, quorum: int) -> Iterator[int]:
+    """One Sentinel that watches a master; gives its port."""
+    port, file = free_port(), folder / f"sentinel-{free_port()}.conf"
+    file.write_text(
+        f"port {port}\nbind 127.0.0.1\ndir {folder}\n"
+        f"sentinel monitor {MASTER} 127.0.0.1 {master.port} {quorum}\n"
+        f"sentinel down-after-milliseconds {MASTER} {DOWN_MS}\n"
+        f"sentinel failover-timeout {MASTER} 3000\n"
+    )
+    program = installed(os.environ.get("PATH")).path
+    argv, tie = leashed([str(program), str(file), "--sentinel"], signal.SIGKILL)
+    process = subprocess.Popen(
+        argv,
+        preexec_fn=tie,  # noqa: PLW1509 - ties the child's life to ours
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+    )
+    try:
+        yield port
+    finally:
+        process.kill()
+        process.wait()
+
+
+@contextlib.asynccontextmanager
+async def watched(folder: Path, *, sentinels: int = 3) -> AsyncIterator[tuple[str, Store, Store]]:
+    """The address of a master that Sentinels watch, the master, and its replica."""
+    async with stores.running(tcp=True) as master, stores.running(tcp=True) as replica:
+        await replica.call("REPLICAOF", "127.0.0.1", master.port)
+        await comes(replica, "INFO", "replication", text="master_link_status:up")
+        quorum = sentinels // 2 + 1
+        with contextlib.ExitStack() as stack:
+            ports = [
+                stack.enter_context(sentinel(folder, master, quorum)) for _ in range(sentinels)
+            ]
+            for port in ports:
+                await _knows_all(port, sentinels)
+            places = ",".join(f"127.0.0.1:{port}" for port in ports)
+            yield f"redis+sentinel://{places}/{MASTER}", master, replica
+
+
+async def _knows_all(port: int, sentinels: int) -> None:
+    """Returns when a Sentinel has found the others and the replica."""
+    deadline = time.monotonic() + SECONDS
+    while True:
+        with contextlib.suppress(HoldlineError):
+            said = await Redis(f"redis://127.0.0.1:{port}").ask("SENTINEL", "MASTER", MASTER)
+            if isinstance(said, list):
+                fields = dict(zip(said[::2], said[1::2], strict=True))
+                wanted = (str(sentinels - 1).encode(), b"1")
+                if wanted == (fields[b"num-other-sentinels"], fields[b"num-slaves"]):
+                    return
+        assert time.monotonic() < deadline, "the Sentinels do not find each other"
+        await asyncio.sleep(0.05)
