@@ -5,6 +5,7 @@ pub/sub, which a cluster brings to all its nodes: one connection to any of them 
 
 The table of who has which slot is asked for at the start, every few seconds, and whenever a node
 goes away or says that it is another's. Only a command that was surely not executed goes elsewhere.
+A slot must move as one, as Valkey 9 does it: of one that is on two nodes a script sees half.
 """
 
 from __future__ import annotations
@@ -33,7 +34,7 @@ REFRESH_SECONDS = 10.0
 # Between two questions for the table, however much is amiss.
 LEAST_SECONDS = 0.2
 AGAIN_SECONDS = 0.05
-_KEYLESS = {"ASKING", "CLUSTER", "INFO", "PING", "SCRIPT", "TIME", "WAIT"}
+_KEYLESS = {"CLUSTER", "INFO", "PING", "SCRIPT", "TIME", "WAIT"}
 
 # host:port of a master, for every range of slots
 Table = list[tuple[int, int, str]]
@@ -142,12 +143,11 @@ class ClusterPipe(Pipe):
                 self._stale.set()
                 raise
             except RedisRefused as refusal:
-                moved, _, where = str(refusal).partition(" ")
-                if moved not in {"MOVED", "ASK"} or time.monotonic() >= until:
+                moved = str(refusal).partition(" ")[0]
+                if moved == "ASK":
+                    raise RedisAway("the keys are on their way to another node") from refusal
+                if moved != "MOVED" or time.monotonic() >= until:
                     raise
-                place = where.rpartition(" ")[2]
-            if moved == "ASK":
-                return await self._asking(place, command, until)
             self._stale.set()
             await asyncio.sleep(AGAIN_SECONDS)
 
@@ -190,22 +190,6 @@ class ClusterPipe(Pipe):
             if time.monotonic() >= until:
                 raise RedisAway("no connection to the node that has this key")
             await asyncio.sleep(AGAIN_SECONDS)
-
-    async def _asking(self, place: str, command: tuple[Argument, ...], until: float) -> Any:
-        """The reply of a node that is being given the slot; nothing comes between the two."""
-        pipe = self._pipes.get(place)
-        if pipe is None or not pipe.connected:
-            self._stale.set()
-            raise RedisAway("a slot is on its way to a node without a connection")
-        asking = asyncio.ensure_future(pipe.call("ASKING", until=until))
-        reply = asyncio.ensure_future(pipe.call(*command, until=until))
-        try:
-            await asyncio.wait({asking, reply})
-            asking.result()
-            return reply.result()
-        finally:
-            asking.cancel()
-            reply.cancel()
 
     async def _keep_table(self) -> None:
         while True:

@@ -95,7 +95,7 @@ async def test_a_slot_that_moves_to_another_master_is_followed(tmp_path: Path) -
         giver = master_of(answers[0], nodes.masters)
         taker = next(node for node in nodes.masters if node is not giver)
         slot = key_slot(Partition(0).wake.encode())
-        await nodes.move(slot, giver, taker, pause=0.01)
+        await nodes.move(slot, giver, taker)
         await all_whole(answers, model)
         await all_whole(await asked(shown, 5, "tokens=5"), model)
         assert [] == await giver.call("CLUSTER", "GETKEYSINSLOT", slot, 1)
