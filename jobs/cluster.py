@@ -21,7 +21,8 @@ from redis.crc import key_slot
 
 from .connect import Redis, hosts_of
 from .errors import RedisAway, RedisRefused
-from .pipe import Pipe, ended
+from .pipe import Pipe, ended, pack
+from .scripts import SCRIPTS
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -34,6 +35,7 @@ REFRESH_SECONDS = 10.0
 # Between two questions for the table, however much is amiss.
 LEAST_SECONDS = 0.2
 AGAIN_SECONDS = 0.05
+# Any node will do.
 _KEYLESS = {"CLUSTER", "INFO", "PING", "SCRIPT", "TIME", "WAIT"}
 
 # host:port of a master, for every range of slots
@@ -131,14 +133,34 @@ class ClusterPipe(Pipe):
         await self._at(0, time.monotonic() + self._deadline)
         return [self._pipes[place] for place in sorted(self._cluster.masters & set(self._pipes))]
 
-    async def call(self, *command: Argument, until: float | None = None, at: str = "") -> Any:
+    async def run(self, script: str, keys: list[str], args: list[Argument]) -> Any:
+        """As `Pipe.run`, at the node that has the keys of the script."""
+        code = SCRIPTS[script]
+        packed = pack("EVALSHA", code.sha, len(keys), *keys, *args)
+        until = time.monotonic() + self._deadline
+        while True:
+            try:
+                return await self._sent(packed, keys[0], until)
+            except RedisAway:
+                if time.monotonic() + AGAIN_SECONDS >= until:
+                    raise
+                await asyncio.sleep(AGAIN_SECONDS)
+            except RedisRefused as error:
+                if not str(error).startswith("NOSCRIPT"):
+                    raise
+                packed = pack("EVAL", code.source, len(keys), *keys, *args)
+
+    async def call(self, *command: Argument, at: str = "") -> Any:
         """As `Pipe.call`, at the node that has the key of the command."""
-        until = time.monotonic() + self._deadline if until is None else until
-        slot = key_slot(_key_of(command, at).encode())
+        key = at if at or command[0] in _KEYLESS else str(command[1])
+        return await self._sent(pack(*command), key, time.monotonic() + self._deadline)
+
+    async def _sent(self, packed: bytes, key: str, until: float) -> Any:
+        slot = key_slot(key.encode())
         while True:
             pipe = await self._at(slot, until)
             try:
-                return await pipe.call(*command, until=until)
+                return await pipe.send(packed, until)
             except RedisAway:
                 self._stale.set()
                 raise
@@ -209,14 +231,6 @@ class ClusterPipe(Pipe):
             self._pipes[place] = await pipe.__aenter__()
         for place in set(self._pipes) - masters:
             await self._pipes.pop(place).__aexit__()
-
-
-def _key_of(command: tuple[Argument, ...], at: str) -> str:
-    """The key by which a command finds its node; "" where any node will do."""
-    name = command[0]
-    if at or name in _KEYLESS:
-        return at
-    return str(command[3] if name in {"EVAL", "EVALSHA"} else command[1])
 
 
 def _range(row: list[Any], asked: str) -> tuple[int, int, str]:

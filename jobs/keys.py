@@ -9,7 +9,8 @@ from __future__ import annotations
 import hashlib
 import re
 import secrets
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import cache
 
 from .errors import UnknownResponse
 
@@ -99,11 +100,11 @@ class Partition:
     """The names inside one partition."""
 
     number: int
+    prefix: str = field(init=False)
+    """What every key of the partition starts with; scripts build the rest from it."""
 
-    @property
-    def prefix(self) -> str:
-        """What every key of the partition starts with; scripts build the rest from it."""
-        return f"holdline:{{{self.number}}}:"
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "prefix", f"holdline:{{{self.number}}}:")
 
     def job(self, response_id: str) -> str:
         """Hash: the authority on the state of one job."""
@@ -244,3 +245,13 @@ class Partition:
     def probe(self, process: str) -> str:
         """Channel: a process's own voice; a bell that does not carry it is deaf."""
         return f"{self.prefix}probe:{process}"
+
+
+def names_of(response_id: str) -> Partition:
+    """The names of the partition that a response is in. Raises: as `partition_of`."""
+    return _names(partition_of(response_id))
+
+
+@cache  # an id has room for `MAX_PARTITIONS` of them
+def _names(partition: int) -> Partition:
+    return Partition(partition)

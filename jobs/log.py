@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from .errors import Diverged, Fenced, Gone, RedisRefused, UnknownResponse
-from .keys import Partition, partition_of
+from .keys import names_of
 from .record import Status
 from .seal import BLOCK_BYTES, BLOCK_ENTRIES, seal, unseal
 
@@ -64,7 +64,7 @@ async def read(
 
     Raises: UnknownResponse, Undecodable, RedisTrouble.
     """
-    names = Partition(partition_of(response_id))
+    names = names_of(response_id)
     reply = await pipe.run(
         "read",
         [names.job(response_id), names.log(response_id)],
@@ -119,7 +119,9 @@ class LogWriter:
 
     def __init__(self, pipe: Pipe, response_id: str, claim: str, length: int) -> None:
         self._pipe = pipe
-        self._names = Partition(partition_of(response_id))
+        names = names_of(response_id)
+        self._prefix = names.prefix
+        self._keys = [names.job(response_id), names.log(response_id), names.bell(response_id)]
         self._claim = claim
         self.response_id = response_id
         self.length = length
@@ -131,13 +133,7 @@ class LogWriter:
             same entries.
         """
         reply = await self._pipe.run(
-            "append",
-            [
-                self._names.job(self.response_id),
-                self._names.log(self.response_id),
-                self._names.bell(self.response_id),
-            ],
-            [self._claim, self.length, BELL_BYTES, *entries],
+            "append", self._keys, [self._claim, self.length, BELL_BYTES, *entries]
         )
         match reply:
             case [b"ok", int(length), int(cancel)]:
@@ -162,7 +158,7 @@ class LogWriter:
             blocks = seal(log)
         await self._pipe.run(
             "seal",
-            [self._names.job(self.response_id), self._names.log(self.response_id)],
+            self._keys[:2],
             [
                 self._claim,
                 len(head),
@@ -190,13 +186,9 @@ class LogWriter:
         """
         reply = await self._pipe.run(
             "finish",
+            self._keys,
             [
-                self._names.job(self.response_id),
-                self._names.log(self.response_id),
-                self._names.bell(self.response_id),
-            ],
-            [
-                self._names.prefix,
+                self._prefix,
                 self.response_id,
                 self._claim,
                 self.length,

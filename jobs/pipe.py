@@ -49,6 +49,7 @@ class Pipe:
         self._outgoing: list[bytes] = []
         self._under_way: deque[tuple[float, asyncio.Future[Any]]] = deque()
         self._owner: asyncio.Task[None] | None = None
+        self._loop: asyncio.AbstractEventLoop
 
     @property
     def connected(self) -> bool:
@@ -56,6 +57,7 @@ class Pipe:
         return self._wire is not None
 
     async def __aenter__(self) -> Self:
+        self._loop = asyncio.get_running_loop()
         self._owner = asyncio.create_task(self._stay_connected(), name="redis pipe")
         return self
 
@@ -69,11 +71,13 @@ class Pipe:
         Raises: RedisAway, RedisFull, RedisRefused.
         """
         code = SCRIPTS[script]
-        how = ("EVALSHA", code.sha)
+        packed = pack("EVALSHA", code.sha, len(keys), *keys, *args)
         until = time.monotonic() + self._deadline
         while True:
             try:
-                return await self.call(*how, len(keys), *keys, *args, until=until)
+                if self._wire is None:
+                    await self._connection(until)
+                return await self.send(packed, until)
             except RedisAway:
                 if time.monotonic() + WATCH_SECONDS >= until:
                     raise
@@ -82,7 +86,20 @@ class Pipe:
                 if not str(error).startswith("NOSCRIPT"):
                     raise
                 # Redis was restarted, failed over or told to flush: the source loads it again.
-                how = ("EVAL", code.source)
+                packed = pack("EVAL", code.source, len(keys), *keys, *args)
+
+    async def call(self, *command: Argument, at: str = "") -> Any:
+        """The reply of one command, issued once; `at` is the key where it belongs, if it has none.
+
+        Raises: RedisAway when it is unknown whether the command was executed, or it surely was
+            not; RedisFull; RedisRefused.
+        """
+        del at  # there is one node
+        packed = pack(*command)
+        until = time.monotonic() + self._deadline
+        if self._wire is None:
+            await self._connection(until)
+        return await self.send(packed, until)
 
     async def pop(self, keys: Iterable[str], seconds: int) -> list[bytes] | None:
         """The first element that any of these lists has, or gets within so many seconds, behind
@@ -95,31 +112,17 @@ class Pipe:
         """A pipe to each node that is written to: here there is one. Raises: RedisAway."""
         return [self]
 
-    async def call(self, *command: Argument, until: float | None = None, at: str = "") -> Any:
-        """The reply of one command, issued once; `at` is the key where it belongs, if it has none.
-
-        Raises: RedisAway when it is unknown whether the command was executed, or it surely was
-            not; RedisFull; RedisRefused.
-        """
-        del at  # There is one node.
-        until = time.monotonic() + self._deadline if until is None else until
-        await self._connection(until)
-        if len(self._under_way) >= MOST_UNDER_WAY:
+    def send(self, packed: bytes, until: float) -> asyncio.Future[Any]:
+        """The reply to come; call it while `connected`. Raises: RedisAway."""
+        under_way = self._under_way
+        if len(under_way) >= MOST_UNDER_WAY:
             raise RedisAway(f"{MOST_UNDER_WAY} commands wait for Redis already")
-        reply: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
-        self._send(pack(*command), until, reply)
-        answer = await reply
-        if isinstance(answer, hiredis.ReplyError):
-            if str(answer).startswith("READONLY") and self._wire is not None:
-                self._wire.close()  # the master is a replica now: who is the master must be asked
-            raise _error(str(answer))
-        return answer
-
-    def _send(self, packed: bytes, until: float, reply: asyncio.Future[Any]) -> None:
         if not self._outgoing:
-            asyncio.get_running_loop().call_soon(self._flush)
+            self._loop.call_soon(self._flush)
+        reply = self._loop.create_future()
         self._outgoing.append(packed)
-        self._under_way.append((until, reply))
+        under_way.append((until, reply))
+        return reply
 
     def _flush(self) -> None:
         outgoing, self._outgoing = self._outgoing, []
@@ -145,9 +148,8 @@ class Pipe:
     async def _serve(self, wire: Wire) -> None:
         self._wire = wire
         for script in SCRIPTS.values():  # before any caller can send: replies stay in order
-            ignored: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
             load = pack("SCRIPT", "LOAD", script.source)
-            self._send(load, time.monotonic() + self._deadline, ignored)
+            _ = self.send(load, time.monotonic() + self._deadline)
         self._connected.set()
         watch = asyncio.create_task(self._watch(wire), name="redis deadline")
         try:
@@ -163,8 +165,15 @@ class Pipe:
         if not self._under_way:
             raise hiredis.ProtocolError("a reply that nobody asked for: what follows means nothing")
         _, future = self._under_way.popleft()
-        if not future.done():
+        if isinstance(reply, hiredis.ReplyError):
+            self._refused(str(reply), future)
+        elif not future.done():
             future.set_result(reply)
+
+    def _refused(self, why: str, future: asyncio.Future[Any]) -> None:
+        if why.startswith("READONLY") and self._wire is not None:
+            self._wire.close()  # the master is a replica now: who is the master must be asked
+        _fail(future, _error(why))
 
     async def _watch(self, wire: Wire) -> None:
         while True:
@@ -176,9 +185,13 @@ class Pipe:
         self._outgoing.clear()
         while self._under_way:
             _, future = self._under_way.popleft()
-            if not future.done():
-                future.set_exception(RedisAway(why))
-                future.exception()  # a caller that was cancelled will not ask for it
+            _fail(future, RedisAway(why))
+
+
+def _fail(future: asyncio.Future[Any], error: Exception) -> None:
+    if not future.done():
+        future.set_exception(error)
+        future.exception()  # a caller that was cancelled will not ask for it
 
 
 async def ended(task: asyncio.Task[None]) -> None:

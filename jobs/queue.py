@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from .codec import encode_event, encode_job
 from .errors import (
@@ -17,7 +17,7 @@ from .errors import (
     RedisRefused,
     UnknownResponse,
 )
-from .keys import Partition, model_of, partition_of
+from .keys import Partition, model_of, names_of
 from .log import BELL_BYTES
 from .tokens import input_tokens, output_tokens
 
@@ -53,8 +53,7 @@ class Accepted:
     allowance: Allowance | None = field(default=None, compare=False)
 
 
-@dataclass(frozen=True, slots=True)
-class Grant:
+class Grant(NamedTuple):
     """A job that a worker holds under `claim` until its lease runs out.
 
     `job` is undecoded: bytes that cannot be decoded are the worker's to bury. `reason` says why it
@@ -106,7 +105,7 @@ class Queue:
         Raises: QueueFull, Limited, KeyReused, RedisTrouble; NotReplicated, after which the response
             is queued all the same: submitting it again under its key finds it.
         """
-        names, terms = _names(job.id), self._terms
+        names, terms = names_of(job.id), self._terms
         fails = terms.fail_on_worker_death if fail_on_worker_death is None else fail_on_worker_death
         cancels = terms.cancel_orphans if cancel_orphan is None else cancel_orphan
         cancels = cancels and not terms.webhooks
@@ -158,7 +157,7 @@ class Queue:
             "prepare",
             _made_under(job, idempotency_key),
             [
-                _names(job.id).prefix,
+                names_of(job.id).prefix,
                 job.id,
                 job.owner,
                 encode_job(job),
@@ -185,7 +184,7 @@ class Queue:
         One that is not to be stored is kept for `grace_ms` more; a webhook that is only for what
         nobody has seen is dropped.
         """
-        names = _names(response_id)
+        names = names_of(response_id)
         keys = [names.job(response_id), names.log(response_id), names.hook(response_id)]
         args: list[Argument] = [names.prefix, response_id, grace_ms]
         return bool(await self._pipe.run("seen", keys, args))
@@ -214,7 +213,7 @@ class Queue:
     async def _replicated(self, response_id: str) -> None:
         if self._wait_replicas:
             have = await self._pipe.call(
-                "WAIT", self._wait_replicas, WAIT_MS, at=_names(response_id).job(response_id)
+                "WAIT", self._wait_replicas, WAIT_MS, at=names_of(response_id).job(response_id)
             )
             if have < self._wait_replicas:
                 raise NotReplicated(response_id, have)
@@ -262,7 +261,7 @@ class Queue:
 
     async def retry(self, response_id: str, claim: str, delay_ms: int, reason: str) -> None:
         """The job waits `delay_ms` for another attempt. Raises: Fenced, Gone."""
-        names = _names(response_id)
+        names = names_of(response_id)
         reply = await self._pipe.run(
             "retry",
             [names.job(response_id), names.bell(response_id)],
@@ -272,7 +271,7 @@ class Queue:
 
     async def give_back(self, response_id: str, claim: str, reason: str) -> None:
         """The job is the next one to be claimed by anybody. Raises: Fenced, Gone."""
-        names = _names(response_id)
+        names = names_of(response_id)
         reply = await self._pipe.run(
             "give_back",
             [names.job(response_id), names.bell(response_id)],
@@ -286,7 +285,7 @@ class Queue:
         `events` end a response that no worker holds and whose log has `length` entries.
         Raises: UnknownResponse; Diverged when the log has moved: read it and call again.
         """
-        names = _names(response_id)
+        names = names_of(response_id)
         reply = await self._pipe.run(
             "cancel",
             [
@@ -335,7 +334,7 @@ class Queue:
 
     async def delete(self, response_id: str) -> bool:
         """True if there was such a response. Who may delete it is for the caller to know."""
-        names = _names(response_id)
+        names = names_of(response_id)
         keys = [
             names.job(response_id),
             names.log(response_id),
@@ -390,14 +389,10 @@ class Queue:
 
 def _made_under(job: Job, idempotency_key: str | None) -> list[str]:
     """The keys of what is made: job, log, and the idempotency key, or the job again without one."""
-    names = _names(job.id)
+    names = names_of(job.id)
     made = names.job(job.id)
     key = made if idempotency_key is None else names.idempotency(job.owner, idempotency_key)
     return [made, names.log(job.id), key]
-
-
-def _names(response_id: str) -> Partition:
-    return Partition(partition_of(response_id))
 
 
 def _unstored(job: Job) -> int:

@@ -1,4 +1,4 @@
--- What a tenant may: put behind _turns.lua in front of every script.
+-- What a tenant may; may name what is in _shared.lua, _provider.lua and _turns.lua.
 --
 -- A budget is booked when a job is accepted, as estimated; when it ends, what it really took takes the
 -- place of the estimate. So what is on its way counts, and what came to nothing does not.

@@ -1,4 +1,4 @@
--- What the provider of a model allows, for all workers together: put behind _shared.lua.
+-- What the provider of a model allows, for all workers together; may name what is in _shared.lua.
 
 local RATE_TTL = 10 * 60 * 1000
 local MOST = 1000000

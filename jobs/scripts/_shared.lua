@@ -1,4 +1,4 @@
--- Put in front of every script by jobs/scripts.py, after the script's first line; _turns.lua follows.
+-- What scripts share. jobs/scripts.py puts in front of each what it names, after its first line.
 -- `prefix` is "holdline:{p}:"; each key below shares the slot of the script's KEYS.
 
 local STRUCTURE_TTL = 30 * 24 * 3600 * 1000 -- of what is shared by jobs: no key lives for ever

@@ -1,4 +1,4 @@
--- Whose turn it is: put behind _shared.lua in front of every script.
+-- Whose turn it is; may name what is in _shared.lua and _provider.lua.
 --
 -- In each lane a tenant has an account: the tokens that it used, divided by its weight. Whoever has the
 -- lowest is served next, which is deficit round robin without its rounds: a turn costs the same however

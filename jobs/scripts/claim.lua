@@ -26,15 +26,15 @@ end
 -- Retries that are due wait again; looking here makes them as punctual as claims are.
 promote(prefix, time, PROMOTE_BOUND)
 
-local known = {}
+local models = {}
 for index = 6, #ARGV, 4 do
-  known[ARGV[index]] = allowance(prefix, ARGV[index], time, tonumber(ARGV[index + 1]), tonumber(ARGV[index + 2]),
+  models[ARGV[index]] = allowance(prefix, ARGV[index], time, tonumber(ARGV[index + 1]), tonumber(ARGV[index + 2]),
     tonumber(ARGV[index + 3]))
 end
 local function open(lane)
   local model = model_of(lane)
-  known[model] = known[model] or allowance(prefix, model, time, -1, 0, 0)
-  return allows(known[model])
+  models[model] = models[model] or allowance(prefix, model, time, -1, 0, 0)
+  return allows(models[model])
 end
 
 -- Lanes in the order of their turns.
@@ -118,7 +118,7 @@ for _ = 1, count + 100 do -- a bound on stale entries and on tenants held back i
       lease(prefix, id, time + ARGV[4])
       grants[#grants + 1] = grant(prefix, id, time)
       ids[#ids + 1] = id
-      spend(prefix, model_of(lane), time, known[model_of(lane)], tokens)
+      spend(prefix, model_of(lane), time, models[model_of(lane)], tokens)
     end
   end
   if redis.call('EXISTS', turns) == 1 then lanes[#lanes + 1] = lane end

@@ -26,7 +26,7 @@ from jobs.log import LogWriter, read
 from jobs.pipe import Argument, Pipe
 from jobs.queue import Queue
 from jobs.record import Job, Status
-from jobs.scripts import SCRIPTS
+from jobs.scripts import SCRIPTS, Script
 from jobs.seal import seal, unseal
 from jobs.shelf import Shelf
 from jobs.tenants import Tenants
@@ -787,3 +787,17 @@ def test_every_script_says_what_it_takes_and_why_it_may_be_repeated(path: Path) 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
 def test_no_script_asks_any_clock_but_that_of_redis(path: Path) -> None:
     assert not re.search(r"\bos\.|math\.random", path.read_text(encoding="utf-8"))
+
+
+@pytest.mark.parametrize("script", SCRIPTS.values(), ids=lambda script: script.name)
+def test_in_front_of_a_script_stands_only_what_is_used(script: Script) -> None:
+    source = script.source.decode()
+    declared = re.findall(r"^local (?:function )?(\w+)", source, re.MULTILINE)
+    unused = [name for name in declared if len(re.findall(rf"\b{name}\b", source)) == 1]
+    assert [] == unused
+    assert len(set(declared)) == len(declared)
+
+
+def test_what_runs_once_a_token_makes_three_functions_and_no_more() -> None:
+    source = SCRIPTS["append"].source.decode()
+    assert ["ring", "push", "rest"] == re.findall(r"function (\w+)", source)
