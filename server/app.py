@@ -63,7 +63,7 @@ class Server:
     def __init__(self, config: Config) -> None:
         self.config = config
         self.metrics = Metrics()
-        self.redis = Redis(config.redis_url)
+        self.redis = Redis(config.redis_url, config.cipher)
         self.pipe = Pipe(self.redis)
         # WAIT holds up what comes after it, so prompts that wait for replicas travel apart.
         self.submits = Pipe(self.redis) if config.wait_replicas else self.pipe
