@@ -27,6 +27,7 @@ from .scripts import SCRIPTS
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from .cipher import Cipher
     from .connect import Wire
     from .pipe import Argument
 
@@ -45,7 +46,8 @@ Table = list[tuple[int, int, str]]
 class Cluster(Redis):
     """`redis+cluster://[user:password@]host:port,host:port...`, any nodes of it."""
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, cipher: Cipher | None = None) -> None:
+        self.cipher = cipher
         parts = urlsplit(url)
         login, _, _ = parts.netloc.rpartition("@")
         self._scheme = parts.scheme.partition("+")[0]

@@ -7,16 +7,25 @@ any other event is `[type, fields]`. Codes are never reused or changed: that is 
 
 from __future__ import annotations
 
-from typing import Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import msgpack  # type: ignore[import-untyped]
 
-from .errors import Undecodable
+from .errors import KeyMissing, Undecodable
 from .record import Job
+
+if TYPE_CHECKING:
+    from .cipher import Cipher
 
 Event = dict[str, Any]
 
 JOB_VERSION: Final = 1
+# What is encrypted begins so, see `cipher`; nothing else does. It is one of three kinds.
+ENCRYPTED: Final = b"\xc1"
+LEAST_ENCRYPTED: Final = 33
+JOB: Final = b"job"
+ENTRY: Final = b"entry"
+BLOCK: Final = b"block"
 
 
 class Appended(NamedTuple):
@@ -121,6 +130,19 @@ def decode_job(data: bytes) -> Job:
             raise Undecodable("a job of no known shape")
 
 
+def kept_job(job: Job, cipher: Cipher | None) -> bytes:
+    """The bytes of a job as they are kept in Redis."""
+    data = encode_job(job)
+    return data if cipher is None else cipher.encrypted(job.id, 0, [data], JOB)[0]
+
+
+def job_of(response_id: str, kept: bytes, cipher: Cipher | None) -> Job:
+    """The job of a response, from the bytes that are kept. Raises: KeyMissing, Undecodable."""
+    if cipher is not None:
+        [kept] = cipher.decrypted(response_id, 0, [kept], JOB)
+    return decode_job(kept)
+
+
 def decode_bell(payload: bytes) -> Appended | Grown | Waits | Deleted:
     """What a bell says.
 
@@ -150,4 +172,11 @@ def _unpack(data: bytes, *, raw: bool = False) -> Any:
     try:
         return msgpack.unpackb(data, raw=raw, strict_map_key=False)
     except Exception as error:
-        raise Undecodable(f"not MessagePack: {type(error).__name__}") from error
+        raise unreadable(data, "MessagePack", error) from error
+
+
+def unreadable(data: bytes, what: str, error: Exception) -> Undecodable:
+    """Why bytes are not what they should be: they are still encrypted, or nobody knows."""
+    if data.startswith(ENCRYPTED) and len(data) >= LEAST_ENCRYPTED:
+        return KeyMissing(data[1:5].hex())
+    return Undecodable(f"not {what}: {type(error).__name__}")

@@ -23,16 +23,21 @@ from redis.maint_notifications import MaintNotificationsConfig
 
 from .backoff import backoff
 from .errors import RedisAway, RedisUnsuitable
+from .keys import Partition
 from .pipe import Pipe, pack
 
 if TYPE_CHECKING:
     from urllib.parse import SplitResult
+
+    from .cipher import Cipher
 
 CONNECT_SECONDS = 3.0
 RETRY_SECONDS = (0.05, 1.0)
 READ_BYTES = 65_536
 OLDEST_VERSION = (7, 0)
 _PORT = re.compile(r"[^:]:\d+$|\]:\d+$")
+# As long as anything that operators keep, see `shelf`.
+CIPHER_TTL_MS = 400 * 24 * 3600 * 1000
 
 # What a connection raises when its peer goes away in an unlucky moment: redis-py on Python 3.12
 # and newer lets AttributeError and TypeError out of a reset connection.
@@ -88,9 +93,13 @@ class Wire:
 
 
 class Redis:
-    """Where Redis is; opens connections to it. See `sentinel` and `cluster` for several."""
+    """Where Redis is, and how what is kept there is encrypted, if it is; opens connections.
 
-    def __init__(self, url: str) -> None:
+    See `sentinel` and `cluster` for several.
+    """
+
+    def __init__(self, url: str, cipher: Cipher | None = None) -> None:
+        self.cipher = cipher
         self._pool = ConnectionPool.from_url(
             url,
             protocol=2,
@@ -179,6 +188,7 @@ async def check(pipe: Pipe) -> str:
     """
     nodes = await pipe.nodes()
     found = [await _check(node) for node in nodes]
+    await _check_cipher(pipe)
     return found[0] if len(found) == 1 else f"{len(found)} masters: {', '.join(sorted(set(found)))}"
 
 
@@ -204,15 +214,36 @@ async def _check(pipe: Pipe) -> str:
 
 
 async def check_patiently(pipe: Pipe, tell: Callable[[RedisAway], None]) -> str:
-    """As `check`, as soon as there is a Redis; `tell` is called each time there is none.
+    """As `check`, as soon as there is a Redis; `tell` is called each time there is none. Those
+    who start later learn from Redis with which key this process writes.
 
-    Raises: RedisUnsuitable, RedisRefused.
+    Raises: RedisUnsuitable, RedisRefused, RedisFull.
     """
     while True:
         try:
-            return await check(pipe)
+            found = await check(pipe)
+            if (cipher := pipe.cipher) is not None:
+                names = Partition(0)
+                await pipe.call("SET", names.cipher, cipher.ids[0], "PX", CIPHER_TTL_MS)
         except RedisAway as error:
             tell(error)
+        else:
+            return found
+
+
+async def _check_cipher(pipe: Pipe) -> None:
+    """Raises: RedisUnsuitable where this process could not read what others write."""
+    last = (await pipe.call("GET", Partition(0).cipher) or b"").decode()
+    known = ("plain",) if pipe.cipher is None else pipe.cipher.ids
+    if last and last not in known:
+        raise RedisUnsuitable(
+            f"what is in this Redis is encrypted with the key {last}, which is not in "
+            "HOLDLINE_ENCRYPTION_KEYS; whoever starts without it cannot read it. To go on all the "
+            f"same, and lose what is there, delete {Partition(0).cipher}"
+            if last != "plain"
+            else "what is in this Redis is not encrypted: list plain in HOLDLINE_ENCRYPTION_KEYS, "
+            "behind the key, until the last of it has expired"
+        )
 
 
 def _fields(info: object) -> dict[str, str]:

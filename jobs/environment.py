@@ -22,6 +22,8 @@ from .where import redis_at
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from .cipher import Cipher
+
 PREFIX: Final = "HOLDLINE_"
 
 KNOWN: Final[dict[str, str]] = {
@@ -55,6 +57,7 @@ KNOWN: Final[dict[str, str]] = {
     "HOLDLINE_GRACE_SECONDS": "how long a worker that is to stop goes on with its answers",
     "HOLDLINE_ON_WORKER_DEATH": "restart or fail: what becomes of a dead worker's answers",
     "HOLDLINE_WAIT_REPLICAS": "how many replicas must have a prompt before it counts as accepted",
+    "HOLDLINE_ENCRYPTION_KEYS": "the file with the keys that encrypt what is in Redis",
     "HOLDLINE_PING_SECONDS": "the interval of pings on a socket",
     "HOLDLINE_MAX_BODY_BYTES": "the largest request or message",
     "HOLDLINE_MAX_SOCKETS": "how many sockets one server holds; 0 is as many as come",
@@ -158,6 +161,26 @@ def catalog(environ: Mapping[str, str]) -> Catalog:
         known = ", ".join(sorted(found.models))
         raise ConfigError(f"HOLDLINE_MODEL={model} is not in HOLDLINE_MODELS; known: {known}")
     return Catalog(found.models, model or found.default, found.prompts)
+
+
+def cipher(environ: Mapping[str, str]) -> Cipher | None:
+    """What encrypts prompts and answers in Redis; None where they are kept as they are.
+
+    Raises: ConfigError, which repeats no key.
+    """
+    path = text(environ, "HOLDLINE_ENCRYPTION_KEYS", "")
+    if not path:
+        return None
+    # Imported where it is needed: whoever does without does not pay for it.
+    from .cipher import Cipher, WrongKeys
+
+    try:
+        return Cipher(Path(path).read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError) as error:
+        why = type(error).__name__
+        raise ConfigError(f"HOLDLINE_ENCRYPTION_KEYS={path} cannot be read: {why}") from None
+    except WrongKeys as error:
+        raise ConfigError(f"HOLDLINE_ENCRYPTION_KEYS={path}: {error}") from None
 
 
 def hide(url: str) -> str:

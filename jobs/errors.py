@@ -13,6 +13,7 @@ HoldlineError
 ├── ShelfChanged         somebody else has written the record meanwhile: read it again
 ├── ShelfFull            there are as many records as there may be
 ├── Undecodable          bytes in Redis that no version of this program wrote
+│   └── KeyMissing       encrypted with a key that this process does not have
 └── RedisTrouble
     ├── RedisAway        no connection, or no reply in time; repeating is right
     ├── RedisFull        `maxmemory` is reached; nothing was written
@@ -114,6 +115,14 @@ class ShelfFull(HoldlineError):
 
 class Undecodable(HoldlineError):
     """Bytes in Redis that no version of this program wrote."""
+
+
+class KeyMissing(Undecodable):
+    """What was kept is encrypted with another key than ours, or is `plain` and should not be."""
+
+    def __init__(self, key_id: str) -> None:
+        super().__init__(f"HOLDLINE_ENCRYPTION_KEYS has no key {key_id}")
+        self.key_id = key_id
 
 
 class RedisTrouble(HoldlineError):

@@ -220,6 +220,13 @@ class Partition:
         return f"{self.prefix}api_keys"
 
     @property
+    def cipher(self) -> str:
+        """String, in partition 0 alone: the id of the key that the last process to start writes
+        with; missing where nothing was ever encrypted.
+        """
+        return f"{self.prefix}cipher"
+
+    @property
     def cancels(self) -> str:
         """Channel: ids of running responses that are to be cancelled."""
         return f"{self.prefix}cancels"

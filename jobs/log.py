@@ -9,8 +9,10 @@ from __future__ import annotations
 import asyncio
 import hashlib
 from dataclasses import dataclass
+from itertools import accumulate
 from typing import TYPE_CHECKING
 
+from .codec import BLOCK
 from .errors import Diverged, Fenced, Gone, RedisRefused, UnknownResponse
 from .keys import names_of
 from .record import Status
@@ -73,9 +75,15 @@ async def read(
     if not reply:
         raise UnknownResponse(response_id)
     status, owner, attempt, number, reason, length, found, lane, first, blocks = reply
+    if (cipher := pipe.cipher) is not None:
+        found = cipher.decrypted(response_id, start, found)
     skipped = start - first
     for block in blocks:
-        found += unseal(block, skipped)
+        data = block
+        if cipher is not None:
+            index = start + len(found) - skipped
+            [data] = cipher.decrypted(response_id, index, [block], BLOCK)
+        found += unseal(data, skipped)
         skipped = 0
     return View(
         Status(status.decode()),
@@ -133,7 +141,7 @@ class LogWriter:
             same entries.
         """
         reply = await self._pipe.run(
-            "append", self._keys, [self._claim, self.length, BELL_BYTES, *entries]
+            "append", self._keys, [self._claim, self.length, BELL_BYTES, *self._kept(entries)]
         )
         match reply:
             case [b"ok", int(length), int(cancel)]:
@@ -156,6 +164,14 @@ class LogWriter:
             blocks = await asyncio.to_thread(seal, log)
         else:
             blocks = seal(log)
+        kept = [block.data for block in blocks]
+        if (cipher := self._pipe.cipher) is not None:
+            head = cipher.encrypted(self.response_id, 0, head)
+            firsts = accumulate((block.count for block in blocks), initial=0)
+            kept = [
+                cipher.encrypted(self.response_id, first, [data], BLOCK)[0]
+                for first, data in zip(firsts, kept, strict=False)
+            ]
         await self._pipe.run(
             "seal",
             self._keys[:2],
@@ -164,7 +180,7 @@ class LogWriter:
                 len(head),
                 hashlib.sha1(b"".join(head), usedforsecurity=False).hexdigest(),
                 ",".join(str(block.count) for block in blocks),
-                *(block.data for block in blocks),
+                *kept,
             ],
         )
 
@@ -198,7 +214,7 @@ class LogWriter:
                 int(bury),
                 -1 if tokens is None else tokens,
                 -1 if money is None else money,
-                *entries,
+                *self._kept(entries),
             ],
         )
         match reply:
@@ -206,6 +222,12 @@ class LogWriter:
                 self.length = length
             case _:
                 raise self._refusal(reply)
+
+    def _kept(self, entries: list[bytes]) -> list[bytes]:
+        cipher = self._pipe.cipher
+        if cipher is None:
+            return entries
+        return cipher.encrypted(self.response_id, self.length, entries)
 
     def _refusal(self, reply: object) -> Fenced | Gone | Diverged | RedisRefused:
         match reply:

@@ -39,10 +39,12 @@ class Pipe:
     """A connection that comes back by itself; use it as an async context manager.
 
     `deadline` is in seconds: how long a command may take, the wait for a connection included.
+    `cipher` is for those who write and read records and logs; commands travel as they are.
     """
 
     def __init__(self, redis: Redis, *, deadline: float = 5.0) -> None:
         self._redis = redis
+        self.cipher = redis.cipher
         self._deadline = deadline
         self._wire: Wire | None = None
         self._connected = asyncio.Event()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from .codec import encode_event, encode_job
+from .codec import encode_event, kept_job
 from .errors import (
     Diverged,
     Fenced,
@@ -117,8 +117,8 @@ class Queue:
                 names.prefix,
                 job.id,
                 job.owner,
-                encode_job(job),
-                fingerprint if idempotency_key is not None else "",
+                kept_job(job, self._pipe.cipher),
+                self._prints(fingerprint) if idempotency_key is not None else "",
                 terms.job_ttl_ms,
                 terms.inspect_ms,
                 terms.max_wait_ms,
@@ -136,7 +136,7 @@ class Queue:
                 terms.tenant_money,
                 terms.max_input_tokens,
                 terms.orphan_ms if cancels else "",
-                *map(encode_event, events),
+                *self._kept(job.id, 0, events),
             ],
         )
         return await self._accepted(job, reply)
@@ -160,11 +160,11 @@ class Queue:
                 names_of(job.id).prefix,
                 job.id,
                 job.owner,
-                encode_job(job),
-                fingerprint if idempotency_key is not None else "",
+                kept_job(job, self._pipe.cipher),
+                self._prints(fingerprint) if idempotency_key is not None else "",
                 self._terms.retention_ms,
                 _unstored(job),
-                *map(encode_event, events),
+                *self._kept(job.id, 0, events),
             ],
         )
         return await self._accepted(job, reply)
@@ -173,7 +173,7 @@ class Queue:
         """The response that this key made of a body with this fingerprint, if it still exists."""
         names = Partition(partition)
         found = (await self._pipe.call("GET", names.idempotency(owner, key)) or b"").split()
-        if len(found) != 2 or found[1] != fingerprint.encode():
+        if len(found) != 2 or found[1].decode() not in self._prints(fingerprint).split(","):
             return None
         response_id: str = found[0].decode()
         return response_id if await self._pipe.call("EXISTS", names.job(response_id)) else None
@@ -188,6 +188,15 @@ class Queue:
         keys = [names.job(response_id), names.log(response_id), names.hook(response_id)]
         args: list[Argument] = [names.prefix, response_id, grace_ms]
         return bool(await self._pipe.run("seen", keys, args))
+
+    def _kept(self, response_id: str, first: int, events: list[Event]) -> list[bytes]:
+        """The entries of events, from index `first` on, as they are kept."""
+        entries, cipher = list(map(encode_event, events)), self._pipe.cipher
+        return entries if cipher is None else cipher.encrypted(response_id, first, entries)
+
+    def _prints(self, fingerprint: str) -> str:
+        cipher = self._pipe.cipher
+        return fingerprint if cipher is None else cipher.fingerprints(fingerprint)
 
     async def _accepted(self, job: Job, reply: object) -> Accepted:
         match reply:
@@ -300,7 +309,7 @@ class Queue:
                 length,
                 BELL_BYTES,
                 self._terms.retention_ms,
-                *map(encode_event, events),
+                *self._kept(response_id, length, events),
             ],
         )
         match reply:

@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import msgpack  # type: ignore[import-untyped]
 
+from .codec import unreadable
 from .errors import Undecodable
 
 if TYPE_CHECKING:
@@ -68,7 +69,7 @@ def unseal(data: bytes, start: int = 0) -> list[bytes]:
         version, texts, rows = msgpack.unpackb(packed)
         entries = _unsealed(texts, rows, start) if version == VERSION else None
     except Exception as error:  # as in `codec`: two packages, each with errors of several kinds
-        raise Undecodable(f"not a block: {type(error).__name__}") from error
+        raise unreadable(data, "a block", error) from error
     if entries is None or not unpacker.eof:
         raise Undecodable(f"a block that is cut short, or of another version than {VERSION}")
     return entries

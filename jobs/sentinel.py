@@ -14,6 +14,7 @@ from .connect import Redis, hosts_of
 from .errors import RedisAway
 
 if TYPE_CHECKING:
+    from .cipher import Cipher
     from .connect import Wire
 
 DEFAULT_PORT = 26_379
@@ -26,7 +27,8 @@ class Sentinels(Redis):
     is TLS to all of them.
     """
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, cipher: Cipher | None = None) -> None:
+        self.cipher = cipher
         parts = urlsplit(url)
         scheme = parts.scheme.partition("+")[0]
         login, _, _ = parts.netloc.rpartition("@")

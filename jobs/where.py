@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Final
+from typing import TYPE_CHECKING, Final
 from urllib.parse import urlsplit
 
 from .cluster import Cluster
 from .connect import Redis
 from .sentinel import Sentinels
+
+if TYPE_CHECKING:
+    from .cipher import Cipher
 
 ONE: Final = "redis://[user:password@]host:port[/db]"
 SENTINELS: Final = "redis+sentinel://[user:password@]host:port,host:port.../name[/db]"
@@ -24,8 +27,8 @@ KINDS: Final[dict[str, tuple[type[Redis], str]]] = {
 }
 
 
-def redis_at(url: str) -> Redis:
-    """What is at this address; nothing is connected yet.
+def redis_at(url: str, cipher: Cipher | None = None) -> Redis:
+    """What is at this address, and how what is kept there is encrypted; nothing is connected yet.
 
     Raises: ValueError, whose message says what an address must be, and nothing of this one.
     """
@@ -34,6 +37,6 @@ def redis_at(url: str) -> Redis:
         raise ValueError(f"must begin with {', '.join(f'{name}://' for name in KINDS)}")
     kind, form = KINDS[scheme]
     try:
-        return kind(url)
+        return kind(url, cipher)
     except ValueError:
         raise ValueError(f"must look like {form}") from None

@@ -38,7 +38,7 @@ STOP_SECONDS: Final = 12.0
 
 
 async def _check(config: Config) -> str:
-    async with redis_at(config.redis_url).pipe(deadline=4) as pipe:
+    async with redis_at(config.redis_url, config.cipher).pipe(deadline=4) as pipe:
         return await check(pipe)
 
 
@@ -106,6 +106,7 @@ def main() -> int:
         config = Config.from_environ(environ_of(arguments))
         if arguments.check:
             print(f"Redis at {hide(config.redis_url)}: {asyncio.run(_check(config))}")
+            print(f"prompts and answers: {config.cipher or 'not encrypted'}")
             print(f"may come in: {config.access.described}")
             print(f"would listen on {config.host}:{config.port}; configuration is fine")
             return 0

@@ -64,7 +64,7 @@ class Server:
     def __init__(self, config: Config) -> None:
         self.config = config
         self.metrics = Metrics()
-        self.redis = redis_at(config.redis_url)
+        self.redis = redis_at(config.redis_url, config.cipher)
         self.pipe = self.redis.pipe()
         # WAIT holds up what comes after it, so prompts that wait for replicas travel apart.
         self.submits = self.redis.pipe() if config.wait_replicas else self.pipe

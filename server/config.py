@@ -19,6 +19,7 @@ from .templates import Templates, templates
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
+    from jobs.cipher import Cipher
     from jobs.models import Catalog
     from jobs.record import Terms
 
@@ -102,6 +103,7 @@ class Config:
     origins: tuple[str, ...]
     access: Access
     terms: Terms
+    cipher: Cipher | None
 
     @classmethod
     def from_environ(cls, environ: Mapping[str, str]) -> Config:
@@ -141,6 +143,7 @@ class Config:
             origins=_origins(env.text(environ, "HOLDLINE_ORIGINS", "")),
             access=access,
             terms=env.terms(environ),
+            cipher=env.cipher(environ),
         )
 
 

@@ -14,11 +14,11 @@ from typing import TYPE_CHECKING, Protocol
 
 from jobs.backoff import backoff
 from jobs.cursor import Cursor, Place
-from jobs.errors import RedisTrouble, Undecodable, UnknownResponse
+from jobs.errors import KeyMissing, RedisTrouble, Undecodable, UnknownResponse
 from jobs.record import Status
 
 from .owners import sees
-from .problem import Problem, unknown
+from .problem import Problem, from_error, unknown
 
 if TYPE_CHECKING:
     from jobs.log import View
@@ -168,6 +168,9 @@ class Follower:
                 except UnknownResponse:
                     seen = sees(self._viewer, self.feed.owner)
                     self._end(_gone() if seen else unknown(self.response_id))
+                    return
+                except KeyMissing as error:
+                    self._end(from_error(error))
                     return
                 except Undecodable:
                     self._end(_undecodable())

@@ -11,6 +11,7 @@ from typing import Any
 
 from jobs.errors import (
     HoldlineError,
+    KeyMissing,
     KeyReused,
     Limited,
     NotReplicated,
@@ -122,6 +123,14 @@ def from_error(error: HoldlineError) -> Problem:
                 503,
                 "storage_full",
                 "The service's storage is full. Try again later.",
+                retry_after=FULL_RETRY_SECONDS,
+            )
+        case KeyMissing():
+            return Problem(
+                503,
+                "response_key_missing",
+                "This server lacks the key with which the response is encrypted. "
+                "Try again later; if it lasts, tell the operator.",
                 retry_after=FULL_RETRY_SECONDS,
             )
         case RedisTrouble():

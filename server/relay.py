@@ -76,6 +76,8 @@ class Feed:
             match decode_bell(payload):
                 case Appended(first, entries):
                     self.number = 0
+                    if (cipher := self._relay.cipher) is not None:
+                        entries = cipher.decrypted(self.response_id, first, entries)
                     ready = self.frames(first, entries)
                     for follower in list(self.followers):
                         follower.ring(first, ready)
@@ -167,6 +169,7 @@ class Relay:
         self, redis: Redis, pipe: Pipe, queue: Queue, metrics: Metrics, *, doubt_seconds: float
     ) -> None:
         self._pipe = pipe
+        self.cipher = pipe.cipher
         self._queue = queue
         self._metrics = metrics
         self._feeds: dict[str, Feed] = {}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, Any, Final
 
-from jobs.codec import decode_event, decode_job
+from jobs.codec import decode_event, job_of
 from jobs.errors import Diverged, UnknownResponse
 from jobs.events import prepared, submitted, terminal
 from jobs.keys import (
@@ -188,7 +188,7 @@ class Responses:
         data = await self._pipe.call("HGET", names.job(response_id), "job")
         if data is None:
             raise UnknownResponse(response_id)
-        job = decode_job(data)
+        job = job_of(response_id, data, self._pipe.cipher)
         if not sees(viewer, job.owner):
             raise UnknownResponse(response_id)
         return job

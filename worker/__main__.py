@@ -53,7 +53,7 @@ STOP_SECONDS = 8.0
 
 
 async def _check(config: Config) -> str:
-    async with redis_at(config.redis_url).pipe(deadline=BLOCKING_SECONDS) as pipe:
+    async with redis_at(config.redis_url, config.cipher).pipe(deadline=BLOCKING_SECONDS) as pipe:
         return await check(pipe)
 
 
@@ -77,7 +77,7 @@ async def _supervise(config: Config) -> int:
 
 
 async def _serve(config: Config, *, child: bool) -> None:
-    redis = redis_at(config.redis_url)
+    redis = redis_at(config.redis_url, config.cipher)
     quiet, stop = asyncio.Event(), asyncio.Event()
 
     def on_signal() -> None:
@@ -143,6 +143,7 @@ def main() -> int:
         config = load(environ_of(arguments))
         if arguments.check:
             print(f"Redis at {hide(config.redis_url)}: {asyncio.run(_check(config))}")
+            print(f"prompts and answers: {config.cipher or 'not encrypted'}")
             for endpoint in [config.single] if config.single else config.endpoints.values():
                 at = hide(endpoint.base_url) if endpoint.base_url else "OpenAI's endpoint"
                 print(f"{endpoint.name or 'model'} at {at}")

@@ -17,6 +17,7 @@ from .webhook import Receiver, read_secrets
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from jobs.cipher import Cipher
     from jobs.models import Model, Price
     from jobs.record import Terms
 
@@ -71,6 +72,7 @@ class Config:
     max_output_bytes: int
     terms: Terms
     receiver: Receiver | None = None
+    cipher: Cipher | None = None
 
     def routes(self, model: str | None) -> list[Endpoint]:
         """The endpoint for this model and its fallbacks; none if there is no such model."""
@@ -115,6 +117,7 @@ def load(environ: Mapping[str, str]) -> Config:
         ),
         terms=environment.terms(environ),
         receiver=_receiver(environ),
+        cipher=environment.cipher(environ),
     )
 
 

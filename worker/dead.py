@@ -15,7 +15,7 @@ import time
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from jobs.codec import decode_job
+from jobs.codec import job_of
 from jobs.environment import ConfigError
 from jobs.errors import HoldlineError, UnknownResponse
 from jobs.events import lifecycle
@@ -58,7 +58,7 @@ async def _again(pipe: Pipe, queue: Queue, response_id: str) -> None:
     data = await pipe.call("HGET", Partition(partition).job(response_id), "job")
     if data is None:
         raise UnknownResponse(response_id)
-    old = decode_job(data)
+    old = job_of(response_id, data, pipe.cipher)
     lane = await pipe.call("HGET", Partition(partition).job(response_id), "lane")
     job = replace(old, id=new_response_id(partition), created_at=int(time.time()))
     events = [lifecycle(job, f"response.{kind}", "queued") for kind in ("created", "queued")]
@@ -73,7 +73,7 @@ async def _drop(queue: Queue, partitions: int, entry: str) -> None:
 
 
 async def _run(config: Config, arguments: argparse.Namespace) -> None:
-    async with redis_at(config.redis_url).pipe() as pipe:
+    async with redis_at(config.redis_url, config.cipher).pipe() as pipe:
         queue = Queue(pipe, config.terms)
         match arguments.action:
             case "list":

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 import structlog
 
-from jobs.codec import decode_event, decode_job
-from jobs.errors import Undecodable
+from jobs.codec import decode_event, job_of
+from jobs.errors import KeyMissing, Undecodable
 from jobs.events import terminal
-from jobs.log import LogWriter, View, read_all
+from jobs.log import LogWriter, View, read, read_all
 from jobs.record import Job
 from jobs.transcript import Transcript
 
@@ -40,11 +40,12 @@ async def close(means: Means, grant: Grant, cause: str) -> None:
     bury = poison or cause == "undecodable"
     try:
         view, transcript = await look(means, grant)
-    except Undecodable:
-        bury = True
-        view, transcript = await _view(means, grant), Transcript()
+    except Undecodable as error:
+        # Who lacks a key sees nothing that a human should look at but a wrong configuration.
+        bury = bury or not isinstance(error, KeyMissing)
+        view, transcript = await _length(means, grant), Transcript()
     try:
-        job = decode_job(grant.job)
+        job = job_of(grant.response_id, grant.job, means.pipe.cipher)
     except Undecodable:
         # A snapshot holds each of the request's fields that another snapshot shows.
         params = transcript.last or {"model": "unknown", "created_at": 0}
@@ -90,6 +91,13 @@ def error_of(verdict: Finished) -> dict[str, Any] | None:
 
 async def _view(means: Means, grant: Grant) -> View:
     return await patiently(lambda: read_all(means.pipe, grant.response_id), seconds=means.patience)
+
+
+async def _length(means: Means, grant: Grant) -> View:
+    """A look at the response without its log."""
+    return await patiently(
+        lambda: read(means.pipe, grant.response_id, 0, entries=0), seconds=means.patience
+    )
 
 
 def _ignored() -> None:

@@ -18,12 +18,12 @@ import random
 import time
 from dataclasses import dataclass
 from enum import Enum
-from typing import TYPE_CHECKING, Any, assert_never
+from typing import TYPE_CHECKING, Any, Final, assert_never
 
 import structlog
 
-from jobs.codec import decode_job, encode_event
-from jobs.errors import Fenced, Gone, Undecodable, UnknownResponse
+from jobs.codec import encode_event, job_of
+from jobs.errors import Fenced, Gone, KeyMissing, Undecodable, UnknownResponse
 from jobs.events import lifecycle, restarted, submitted, terminal
 from jobs.keys import item_id
 from jobs.log import LogWriter
@@ -48,6 +48,9 @@ if TYPE_CHECKING:
     from .means import Means
 
 log = structlog.get_logger()
+
+# Another worker may have the key; who gets a new one is restarted meanwhile.
+KEY_SECONDS: Final = 15.0
 
 
 class Stop(Enum):
@@ -119,18 +122,20 @@ class Execution:
     async def _run(self) -> None:
         grant = self.grant
         try:
-            job = decode_job(grant.job)
-        except Undecodable:
-            await close(self._means, grant, "undecodable")
-            return
-        if grant.cancelled:
-            await close(self._means, grant, "cancelled")
-            return
-        try:
-            await self._attempt(job)
+            job = job_of(grant.response_id, grant.job, self._means.pipe.cipher)
+            if grant.cancelled:
+                await close(self._means, grant, "cancelled")
+            else:
+                await self._attempt(job)
         except LogLost as error:
             self._log.warning("log lost", why=str(error))
             await self._again("log_lost")
+        except KeyMissing as error:
+            self._log.error("key missing", key=error.key_id)
+            if grant.cancelled:
+                await close(self._means, grant, "cancelled")
+            else:
+                await self._again("key_missing", KEY_SECONDS)
         except Undecodable:
             await close(self._means, grant, "undecodable")
 
@@ -317,13 +322,14 @@ class Execution:
             seconds=self._means.patience,
         )
 
-    async def _again(self, cause: str) -> None:
+    async def _again(self, cause: str, after: float | None = None) -> None:
         """Tries again later, or ends the response from what its log holds."""
         verdict = decide(
             cause,
             strikes=self.grant.strikes,
             policy=self._means.policy,
             dice=random.random(),  # noqa: S311 - jitter
+            retry_after=after,
         )
         if isinstance(verdict, RetryAfter):
             await self._retry(verdict)

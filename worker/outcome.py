@@ -115,6 +115,11 @@ CAUSES: Final[dict[str, Cause]] = {
     "worker_error": Cause(
         Then.RETRY, "The worker met an error of its own. Try again; if it lasts, tell the operator."
     ),
+    "key_missing": Cause(
+        Then.RETRY,
+        "The stored request is encrypted with a key that its worker does not have. "
+        "Try again later; if it lasts, tell the operator.",
+    ),
     # What a rescue ends without a model call.
     "worker_lost": Cause(
         Then.FAILED, f"The worker was lost in mid-answer; what it had written is kept. {_TRY_LATER}"

@@ -105,11 +105,17 @@ local function rest(from)
 end
 
 -- What an idempotency key made before: its id, and `same` or `reused`. Nothing if it is unused.
+-- Of several fingerprints, parted by commas, any will do: one body has one under each key of a cipher.
 local function known(prefix, key, fingerprint)
   if fingerprint == '' then return nil end
   local first, print = string.match(redis.call('GET', key) or '', '^(%S+) (%S+)$')
   if not first or redis.call('EXISTS', prefix .. 'job:' .. first) == 0 then return nil end
-  return first, print == fingerprint and 'same' or 'reused'
+  return first, string.find(',' .. fingerprint .. ',', ',' .. print .. ',', 1, true) and 'same' or 'reused'
+end
+
+-- Remembers what an idempotency key made, under the first fingerprint.
+local function remember(key, id, fingerprint, ttl)
+  if fingerprint ~= '' then redis.call('SET', key, id .. ' ' .. string.match(fingerprint, '^[^,]+'), 'PX', ttl) end
 end
 
 -- Remembers of a response which idempotency key has to go with it, and that it is not to be stored.

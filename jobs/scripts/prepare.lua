@@ -1,7 +1,7 @@
 #!lua
 -- Keeps a request that asks for no answer: its record and its whole log, and no place in the queue.
 -- KEYS  job, log, idempotency key (the job again where there is none)
--- ARGV  prefix, id, owner, job, fingerprint ("" where there is no key), retention ms,
+-- ARGV  prefix, id, owner, job, fingerprints ("" where there is no key), retention ms,
 --       not to be stored (0/1), entry...
 -- Returns {"accepted", id, 0} · {"same", id} · {"reused", id}
 -- May be repeated: the id is the caller's own, and a job that exists is not written again.
@@ -14,6 +14,6 @@ redis.call('HSET', KEYS[1], 'status', 'completed', 'owner', ARGV[3], 'job', ARGV
   'strikes', 0, 'submitted', time, 'ended', time)
 mark(KEYS[1], KEYS[3], ARGV[7])
 push(KEYS[2], 0, rest(8))
-if fingerprint ~= '' then redis.call('SET', KEYS[3], id .. ' ' .. fingerprint, 'PX', ARGV[6]) end
+remember(KEYS[3], id, fingerprint, ARGV[6])
 keep(KEYS[1], KEYS[2], ARGV[6])
 return { 'accepted', id, 0 }

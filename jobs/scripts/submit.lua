@@ -1,7 +1,7 @@
 #!lua
 -- Accepts a job: its record, its first log entries and its place in the queue, all or nothing.
 -- KEYS  job, log, idempotency key (the job again where there is none)
--- ARGV  prefix, id, owner, job, fingerprint ("" where there is no key), ttl ms, inspect ms,
+-- ARGV  prefix, id, owner, job, fingerprints ("" where there is no key), ttl ms, inspect ms,
 --       max wait ms, max waiting, fail on worker death (0/1), lane, not to be stored (0/1),
 --       ms that a webhook of its end waits ("": there is none), tokens and money (millionths) that it
 --       may take, tokens of its input, what a tenant may where its settings say nothing: waiting,
@@ -34,7 +34,7 @@ redis.call('PEXPIRE', KEYS[1], ttl)
 mark(KEYS[1], KEYS[3], ARGV[12])
 push(KEYS[2], 0, rest(23))
 redis.call('PEXPIRE', KEYS[2], ttl)
-if fingerprint ~= '' then redis.call('SET', KEYS[3], id .. ' ' .. fingerprint, 'PX', ttl) end
+remember(KEYS[3], id, fingerprint, ttl)
 redis.call('ZADD', prefix .. 'open', time + ARGV[7], id)
 redis.call('PEXPIRE', prefix .. 'open', STRUCTURE_TTL)
 redis.call('PEXPIRE', prefix .. 'tenant:' .. tenant, TENANT_TTL)

@@ -205,7 +205,7 @@ def test_every_script_and_every_key_is_documented() -> None:
             names.open,
         ),
         *(names.dead, names.numbers, names.cancels, names.epoch, names.claimed("x")),
-        *(names.hook("x"), names.hooks, names.api_keys),
+        *(names.hook("x"), names.hooks, names.api_keys, names.cipher),
         *(names.tenant("x"), names.running("x"), names.held("x")),
         *(names.open_of("x"), names.rate("x"), names.used("x", 1)),
         *(names.pause("x"), names.pace("x")),

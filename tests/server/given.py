@@ -10,7 +10,7 @@ from typing import Any, cast
 
 import msgspec
 
-from jobs.codec import Event, decode_job, encode_event
+from jobs.codec import Event, encode_event, job_of
 from jobs.errors import RedisTrouble
 from jobs.items import text_delta
 from jobs.keys import item_id
@@ -156,7 +156,7 @@ class Answer:
     """One claimed job and its log."""
 
     def __init__(self, pipe: Pipe, grant: Grant) -> None:
-        self.job = decode_job(grant.job)
+        self.job = job_of(grant.response_id, grant.job, pipe.cipher)
         self.grant = grant
         self.writer = LogWriter(pipe, self.job.id, grant.claim, grant.length)
         self._text = ""

@@ -1,0 +1,177 @@
+"""Encrypted in Redis, from end to end: every path works, and nothing said is there in plain."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from base64 import b64encode
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any, Self
+
+import pytest
+from openai import AsyncOpenAI
+
+import holdline
+from jobs.connect import Redis
+from jobs.keys import Partition, partition_of
+from jobs.pipe import Pipe
+from tests.fake_model import FakeModel
+from tests.jobs.dump import dump
+from tests.paths.conftest import sdk
+from tests.system import System, wait_until
+
+pytestmark = pytest.mark.timeout(90)
+CANARY = "canary"
+SAYS = f"tokens=8 say={CANARY}-answer"
+
+
+class Tap:
+    """Hears every command that Redis executes, with all that is stored and published."""
+
+    def __init__(self, url: str) -> None:
+        self._redis = Redis(url)
+        self._task: asyncio.Task[None] | None = None
+        self.heard = bytearray()
+
+    async def __aenter__(self) -> Self:
+        self._wire = await self._redis.open()
+        self._wire.send(b"*1\r\n$7\r\nMONITOR\r\n")
+        assert b"+OK\r\n" == await self._wire.reader.readexactly(5)
+        self._task = asyncio.create_task(self._listen())
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        assert self._task is not None
+        self._task.cancel()
+        await asyncio.wait([self._task])
+        self._wire.close()
+
+    async def _listen(self) -> None:
+        while data := await self._wire.reader.read(65_536):
+            self.heard += data
+
+
+@pytest.fixture
+async def model() -> AsyncIterator[FakeModel]:
+    async with FakeModel() as model:
+        yield model
+
+
+@pytest.fixture
+def keys(tmp_path: Path) -> Path:
+    path = tmp_path / "keys"
+    path.write_text(a_key())
+    return path
+
+
+def a_key() -> str:
+    return b64encode(os.urandom(32)).decode()
+
+
+async def text_of(client: AsyncOpenAI, response_id: str) -> str:
+    return (await client.responses.retrieve(response_id)).output_text.strip()
+
+
+async def every_path(system: System, model: FakeModel, pipe: Pipe) -> list[str]:
+    """Prompts and answers by each way that there is; the ids of those that are kept."""
+    system.environ |= {
+        "HOLDLINE_WEBHOOK_URL": "http://127.0.0.1:9/hook",
+        "HOLDLINE_WEBHOOK_SECRET": "whsec_c2VjcmV0IHNlY3JldCBzZWNyZXQgc2VjcmV0",
+        "HOLDLINE_WEBHOOK_ALLOW_PRIVATE": "1",
+    }
+    server, other = await asyncio.gather(system.server(), system.server())
+    waiting = f"{CANARY}-prompt waits"
+    async with sdk(server) as client, sdk(other) as elsewhere:
+        cancelled = await client.responses.create(input=waiting, model="m", background=True)
+        await client.responses.cancel(cancelled.id)
+        doomed = await system.worker(model.url)
+        asked: dict[str, Any] = {"model": "m", "instructions": f"{CANARY}-instructions"}
+        first = await client.responses.create(input=f"{CANARY}-prompt {SAYS}", **asked)
+        assert f"{CANARY}-answer" in first.output_text
+        # The turn before, read by another server; streamed; sealed or not.
+        second = await elsewhere.responses.create(
+            input=f"{CANARY}-more {SAYS}", previous_response_id=first.id, **asked
+        )
+        assert f"{CANARY}-prompt" in str(model.calls[-1].body)
+        assert f"{CANARY}-answer" in str(model.calls[-1].body["messages"][:-1])
+        names = Partition(partition_of(first.id))
+        async with asyncio.timeout(20):
+            while not await pipe.call("HEXISTS", names.job(first.id), "sealed"):  # noqa: ASYNC110 - Redis tells nobody
+                await asyncio.sleep(0.01)
+        assert first.output_text.strip() == await text_of(elsewhere, first.id)
+        stream = await client.responses.create(input=f"{CANARY} {SAYS}", stream=True, **asked)
+        events = [event async for event in stream]
+        assert "response.completed" == events[-1].type
+        # A socket, whose answer outlives the worker that began it.
+        async with holdline.connect(server.url) as ours:
+            slow = f"{CANARY}-slow mode=slow pace=0.05 tokens=60 say={CANARY}-slow-answer"
+            answer = ours.ask(slow)
+            await wait_until(lambda: any("slow" in call.prompt for call in model.calls))
+            await asyncio.sleep(0.3)
+            await doomed.kill()
+            await system.worker(model.url)
+            assert f"{CANARY}-slow-answer" in await answer
+            assert answer.verified
+        assert 2 == len([call for call in model.calls if call.prompt == slow])
+        # One that runs is cancelled, and read from its middle on.
+        running = await client.responses.create(
+            input=f"{CANARY}-cut {slow}", background=True, **asked
+        )
+        await wait_until(lambda: any("cut" in call.prompt for call in model.calls))
+        await elsewhere.responses.cancel(running.id)
+        resumed = [
+            event
+            async for event in await elsewhere.responses.retrieve(
+                running.id, stream=True, starting_after=2
+            )
+        ]
+        assert 3 == resumed[0].sequence_number
+        assert "response.incomplete" == resumed[-1].type
+        return [first.id, second.id, cancelled.id, running.id]
+
+
+@pytest.mark.parametrize("encrypted", [True, False])
+async def test_nothing_that_is_said_is_in_redis_in_plain(
+    system: System, model: FakeModel, pipe: Pipe, keys: Path, redis_url: str, encrypted: bool
+) -> None:
+    if encrypted:
+        system.environ["HOLDLINE_ENCRYPTION_KEYS"] = str(keys)
+    async with Tap(redis_url) as tap:
+        ids = await every_path(system, model, pipe)
+        await wait_until(lambda: ids[-1].encode() in tap.heard)
+    held = repr(await dump(pipe))
+    assert all(id_ in held for id_ in ids)
+    for seen in (held, tap.heard.decode("latin-1")):
+        assert encrypted != (CANARY in seen)
+
+
+async def test_keys_are_rotated_while_answers_are_there(
+    system: System, model: FakeModel, keys: Path
+) -> None:
+    old, new = keys.read_text(), a_key()
+    system.environ["HOLDLINE_ENCRYPTION_KEYS"] = str(keys)
+    server, worker = await asyncio.gather(system.server(), system.worker(model.url))
+    async with sdk(server) as client:
+        before = await client.responses.create(input=SAYS, model="m")
+        for listed in (f"{old}\n{new}\n", f"{new}\n{old}\n"):
+            # A slow answer is under way, and what writes it is replaced in its middle.
+            slow = await client.responses.create(
+                input=f"mode=slow pace=0.05 tokens=60 say={CANARY} {listed[:4]}",
+                model="m",
+                background=True,
+            )
+            began = len(model.calls)
+            await wait_until(lambda began=began: len(model.calls) > began)  # type: ignore[misc]
+            keys.write_text(listed)
+            await worker.kill()
+            worker = await system.worker(model.url)
+            renewed = await system.server()
+            async with sdk(renewed) as again:
+                stream = await again.responses.retrieve(slow.id, stream=True)
+                assert "response.completed" == [event async for event in stream][-1].type
+                assert before.output_text.strip() == await text_of(again, before.id)
+    said = await system.run("server", "--check")
+    assert "prompts and answers: encrypted with the key" in said
+    assert said == said.replace(old[:8], "").replace(new[:8], "")
+    assert "prompts and answers: encrypted with the key" in await system.run("worker", "--check")

@@ -1,0 +1,112 @@
+"""A worker whose keys are others than those of the servers: a code for the client, no poison."""
+
+from __future__ import annotations
+
+import os
+from base64 import b64encode
+from collections.abc import AsyncIterator
+from dataclasses import replace
+
+import pytest
+
+from jobs.cipher import Cipher
+from jobs.codec import decode_event
+from jobs.connect import Redis
+from jobs.log import read
+from jobs.pipe import Pipe
+from jobs.queue import Queue
+from tests.jobs.given import NAMES, TERMS, a_job, fall_due, opening, status_of
+from tests.worker.desk import Desk
+from worker.ending import close
+
+CIPHER = Cipher(b64encode(os.urandom(32)).decode())
+
+
+@pytest.fixture
+async def locked(redis_url: str) -> AsyncIterator[Pipe]:
+    """As servers have it; the worker's own pipe has no keys."""
+    async with Pipe(Redis(redis_url, CIPHER)) as pipe:
+        yield pipe
+
+
+async def ask(locked: Pipe) -> str:
+    job = a_job()
+    await Queue(locked, TERMS).submit(job, opening(job))
+    return job.id
+
+
+def given_the_key(desk: Desk, locked: Pipe) -> None:
+    """From now on this is a worker that has it."""
+    desk.means = replace(desk.means, pipe=locked, queue=Queue(locked, desk.means.config.terms))
+
+
+async def last(pipe: Pipe, response_id: str) -> dict[str, object]:
+    """The response object of the last event, under whatever key the worker writes."""
+    length = (await read(pipe, response_id, 0, entries=0)).length
+    [entry] = (await read(pipe, response_id, length - 1)).entries
+    response: dict[str, object] = decode_event(entry)["response"]
+    return response
+
+
+async def test_it_waits_for_a_worker_that_has_the_key(desk: Desk, locked: Pipe, pipe: Pipe) -> None:
+    response_id = await ask(locked)
+    await desk.execution(await desk.claim()).run()
+    job = NAMES.job(response_id)
+    assert [b"queued", b"key_missing"] == await pipe.call("HMGET", job, "status", "reason")
+    assert 10_000 < await _delay(pipe, response_id)
+    assert [] == desk.model.calls
+
+    await fall_due(pipe, response_id)
+    given_the_key(desk, locked)
+    await desk.execution(await desk.claim()).run()
+    assert "completed" == (await last(locked, response_id))["status"]
+    assert 1 == len(desk.model.calls)
+
+
+async def test_in_the_end_it_fails_with_a_code_and_is_not_called_poison(
+    desk: Desk, locked: Pipe, pipe: Pipe
+) -> None:
+    response_id = await ask(locked)
+    for _ in range(desk.means.policy.max_attempts):
+        await fall_due(pipe, response_id)
+        await desk.execution(await desk.claim()).run()
+    error = (await last(pipe, response_id))["error"]
+    assert isinstance(error, dict)
+    assert "key_missing" == error["code"]
+    assert [] == await desk.means.queue.dead(0)
+    assert [] == desk.model.calls
+
+
+async def test_a_cancel_needs_no_key(desk: Desk, locked: Pipe, pipe: Pipe) -> None:
+    response_id = await ask(locked)
+    grant = await desk.claim()
+    await desk.means.queue.cancel(response_id, grant.length, [])
+    await pipe.call("ZADD", NAMES.leases, "XX", 0, response_id)
+    _, [rescued] = await desk.means.queue.rescue(0, "another")
+    await desk.execution(rescued).run()
+    assert "cancelled" == await status_of(pipe, response_id)
+
+
+async def test_a_rescue_ends_what_it_cannot_read(desk: Desk, locked: Pipe, pipe: Pipe) -> None:
+    response_id = await ask(locked)
+    await close(desk.means, await desk.claim(), "queue_timeout")
+    assert "failed" == (await last(pipe, response_id))["status"]
+    assert [] == await desk.means.queue.dead(0)
+
+
+async def test_what_was_altered_is_poison(desk: Desk, locked: Pipe, pipe: Pipe) -> None:
+    given_the_key(desk, locked)
+    response_id = await ask(locked)
+    record = await pipe.call("HGET", NAMES.job(response_id), "job")
+    await pipe.call("HSET", NAMES.job(response_id), "job", record[:-1] + bytes([record[-1] ^ 1]))
+    await desk.execution(await desk.claim()).run()
+    assert [response_id.encode()] == await desk.means.queue.dead(0)
+    error = (await last(locked, response_id))["error"]
+    assert isinstance(error, dict)
+    assert "undecodable" == error["code"]
+
+
+async def _delay(pipe: Pipe, response_id: str) -> float:
+    due = float(await pipe.call("ZSCORE", NAMES.delayed, response_id))
+    seconds, micro = await pipe.call("TIME")
+    return due - int(seconds) * 1000 - int(micro) / 1000
