@@ -17,7 +17,7 @@ import contextlib
 import secrets
 import time
 from collections.abc import Awaitable, Callable
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from .errors import RedisTrouble
 from .pipe import ended, pack
@@ -46,7 +46,8 @@ class Bell:
         self._publish = publish
         self._wire: Wire | None = None
         self._listeners: dict[str, tuple[Ring, Gap]] = {}
-        self._confirmed: set[str] = set()
+        # Those that Redis has confirmed, by the name of the channel as it comes.
+        self._rings: dict[bytes, Ring] = {}
         self._heard = time.monotonic()
         self._owner: asyncio.Task[None] | None = None
 
@@ -54,7 +55,7 @@ class Bell:
     def hears(self) -> bool:
         """True while what is published reaches us, as far as the last probe could tell."""
         fresh = time.monotonic() - self._heard < DEAF_SECONDS
-        return self._wire is not None and self._probe in self._confirmed and fresh
+        return self._wire is not None and self._probe.encode() in self._rings and fresh
 
     async def __aenter__(self) -> Self:
         self._owner = asyncio.create_task(self._redis.stay_connected(self._serve), name="bell")
@@ -75,7 +76,7 @@ class Bell:
     def leave(self, channel: str) -> None:
         """No callback of this channel is called again."""
         self._listeners.pop(channel, None)
-        self._confirmed.discard(channel)
+        self._rings.pop(channel.encode(), None)
         self._write("UNSUBSCRIBE", channel)
 
     def _write(self, *command: str) -> None:
@@ -91,28 +92,28 @@ class Bell:
             await wire.receive(self._dispatch)
         finally:
             self._wire = None
-            self._confirmed.clear()
+            self._rings.clear()
             wire.close()
             await ended(watch)
 
-    def _dispatch(self, message: object) -> None:
+    def _dispatch(self, message: Any) -> None:
         match message:
-            case [b"message", bytes(channel), bytes(payload)]:
-                name = channel.decode()
-                if name == self._probe:
-                    self._heard = time.monotonic()
-                elif name in self._confirmed:
-                    self._listeners[name][0](payload)
+            case [b"message", channel, payload]:
+                if (ring := self._rings.get(channel)) is not None:
+                    ring(payload)
             case [b"subscribe", bytes(channel), _]:
                 name = channel.decode()
                 # A confirmation that comes after `leave` finds no listener: its own reply follows.
                 if name == self._probe:
-                    self._confirmed.add(name)
+                    self._rings[channel] = self._probed
                 elif name in self._listeners:
-                    self._confirmed.add(name)
-                    self._listeners[name][1]()
+                    self._rings[channel], gap = self._listeners[name]
+                    gap()
             case _:
                 pass  # the answer to UNSUBSCRIBE
+
+    def _probed(self, _: bytes) -> None:
+        self._heard = time.monotonic()
 
     async def _watch(self, wire: Wire) -> None:
         while True:

@@ -38,6 +38,16 @@ class Cursor:
             return Place.SEEN
         return Place.FITS if first <= self.next else Place.BEHIND
 
+    def passes(self, first: int, count: int) -> bool:
+        """True for entries that come next, of which the client thus lacks all; they count as sent.
+
+        The usual bell: it fits whole, and `take` would cut nothing off. None at all are seen.
+        """
+        if first != self.next or not count:
+            return False
+        self.next += count
+        return True
+
     def take(self, first: int, entries: list[T]) -> list[tuple[int, T]]:
         """The `(sequence number, entry)` pairs that the client lacks; they count as sent.
 

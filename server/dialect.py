@@ -13,12 +13,10 @@ import msgspec
 
 from .problem import Problem, invalid
 from .request import parse_json
-from .wire import encode, lane_suffix
+from .wire import Frame, encode, lane_suffix
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
-
-    from .wire import Frame
 
 MOST_DEPTH: Final = 64
 MOST_VALUES: Final = 100_000
@@ -61,6 +59,7 @@ class Dialect(Protocol):
 class _Json:
     subprotocol = "holdline.json"
     binary = False
+    event = staticmethod(Frame.on_lane)
     expected = "Send JSON as text frames, or offer the subprotocol holdline.msgpack."
 
     def encode(self, message: dict[str, Any]) -> bytes:
@@ -69,9 +68,6 @@ class _Json:
     def lane(self, stream_id: str | None) -> bytes:
         return lane_suffix(stream_id)
 
-    def event(self, frame: Frame, lane: bytes) -> bytes:
-        return frame.on_lane(lane)
-
     def decode(self, data: str) -> dict[str, Any]:
         return parse_json(data)
 
@@ -79,6 +75,7 @@ class _Json:
 class _MessagePack:
     subprotocol = "holdline.msgpack"
     binary = True
+    event = staticmethod(Frame.packed_on_lane)
     expected = "Send MessagePack as binary frames; this socket's subprotocol is holdline.msgpack."
 
     def encode(self, message: dict[str, Any]) -> bytes:
@@ -86,9 +83,6 @@ class _MessagePack:
 
     def lane(self, stream_id: str | None) -> bytes:
         return b"" if stream_id is None else _pack("stream_id") + _pack(stream_id)
-
-    def event(self, frame: Frame, lane: bytes) -> bytes:
-        return frame.packed_on_lane(lane)
 
     def decode(self, data: bytes) -> dict[str, Any]:
         return parse_packed(data)

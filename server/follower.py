@@ -49,10 +49,29 @@ class Sink(Protocol):
 
 
 class Follower:
-    """Brings the entries of a log after `starting_after` to a sink, each once and in order."""
+    """Brings the entries of a log after `starting_after` to a sink, each once and in order.
+
+    `lane` is the sink's own: what it adds to each of the events.
+    """
+
+    __slots__ = (
+        "_cursor",
+        "_doubted",
+        "_heard",
+        "_live",
+        "_reading",
+        "_resumed_at",
+        "_sent_last",
+        "_sink",
+        "_viewer",
+        "done",
+        "feed",
+        "lane",
+    )
 
     def __init__(self, feed: Feed, viewer: str, starting_after: int, sink: Sink) -> None:
         self.feed = feed
+        self.lane = b""
         self._viewer = viewer
         self._resumed_at = starting_after + 1
         self._cursor = Cursor(starting_after + 1)
@@ -81,16 +100,13 @@ class Follower:
 
     def ring(self, first: int, frames: list[Frame]) -> None:
         """Entries were appended from index `first` on."""
-        self._heard = max(self._heard, first + len(frames))
-        if not self._live or self.done:
-            return  # a read is due or under way, and goes on until it has what was heard
-        match self._cursor.place(first, len(frames)):
-            case Place.SEEN:
-                pass
-            case Place.FITS if self._sink.writable:
-                self._send(first, frames)
-            case _:
-                self.catch_up()
+        if not self._live:
+            # A read is due or under way, and goes on until it has what was heard.
+            self._heard = max(self._heard, first + len(frames))
+        elif self._sink.writable and self._cursor.passes(first, len(frames)):
+            self._deliver(frames)
+        else:
+            self._place(first, frames)
 
     def grown(self, length: int) -> None:
         """The log has at least `length` entries, which the bell did not carry."""
@@ -102,6 +118,15 @@ class Follower:
         """The response waits; `place` from 1, `eta` in seconds."""
         if not self.done and self._sink.writable:
             self._sink.queued(self, place, eta, reason)
+
+    def _place(self, first: int, frames: list[Frame]) -> None:
+        match self._cursor.place(first, len(frames)):
+            case Place.SEEN:
+                pass
+            case Place.FITS if self._sink.writable:
+                self._send(first, frames)
+            case _:
+                self.catch_up()
 
     def catch_up(self) -> None:
         """Reads the log from the cursor until nothing is missing. Right at any time of doubt."""
@@ -123,14 +148,14 @@ class Follower:
     def leave(self) -> None:
         """Nothing reaches the sink any more."""
         if not self.done:
-            self.done = True
+            self.done, self._live = True, False
             if self._reading is not None:
                 self._reading.cancel()
             self.feed.drop(self)
 
     def _end(self, problem: Problem | None) -> None:
         if not self.done:
-            self.done = True
+            self.done, self._live = True, False
             self.feed.drop(self)
             self._sink.ended(self, problem)
 
@@ -190,7 +215,7 @@ class Follower:
                     if view.status.ended:
                         self._end(None)
                     if not self._doubted:
-                        self._live = True
+                        self._live = not self.done
                         return
         finally:
             self._reading = None

@@ -44,8 +44,30 @@ Look = tuple[View, list[Frame]]
 _Question = tuple[int, int, str]
 
 
+def framed(first: int, entries: list[bytes]) -> list[Frame]:
+    """The events of entries, the first of which is at index `first`. Raises: Undecodable."""
+    return [frame(number, entry) for number, entry in enumerate(entries, first)]
+
+
 class Feed:
     """The followers of one response."""
+
+    __slots__ = (
+        "_asked",
+        "_relay",
+        "_under_way",
+        "channel",
+        "confirmed",
+        "followers",
+        "lane",
+        "number",
+        "owner",
+        "partition",
+        "rang",
+        "reason",
+        "response_id",
+        "told",
+    )
 
     def __init__(self, relay: Relay, response_id: str) -> None:
         self._relay = relay
@@ -73,14 +95,17 @@ class Feed:
         """Something was published about the response."""
         self.rang = time.monotonic()
         try:
-            match decode_bell(payload):
-                case Appended(first, entries):
-                    self.number = 0
-                    if (cipher := self._relay.cipher) is not None:
-                        entries = cipher.decrypted(self.response_id, first, entries)
-                    ready = self.frames(first, entries)
-                    for follower in list(self.followers):
-                        follower.ring(first, ready)
+            bell = decode_bell(payload)
+            if isinstance(bell, Appended):  # each event of each answer; the rest is rare
+                self.number = 0
+                first, entries = bell
+                if (cipher := self._relay.cipher) is not None:
+                    entries = cipher.decrypted(self.response_id, first, entries)
+                frames = framed(first, entries)
+                for follower in list(self.followers):
+                    follower.ring(first, frames)
+                return
+            match bell:
                 case Grown(length):
                     for follower in list(self.followers):
                         follower.grown(length)
@@ -98,10 +123,6 @@ class Feed:
         self.rang = time.monotonic()
         for follower in list(self.followers):
             follower.catch_up()
-
-    def frames(self, first: int, entries: list[bytes]) -> list[Frame]:
-        """The events of entries. Raises: Undecodable."""
-        return [frame(first + index, entry) for index, entry in enumerate(entries)]
 
     def spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         """Runs a follower's read as a task that the relay awaits at its end."""
@@ -135,7 +156,7 @@ class Feed:
         self.owner = view.owner
         if view.status == "queued":
             self.number, self.lane, self.reason = view.number, view.lane, view.reason
-        return view, self.frames(question[0], view.entries)
+        return view, framed(question[0], view.entries)
 
     def drop(self, follower: Follower) -> None:
         """This follower is done."""

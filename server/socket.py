@@ -11,8 +11,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import socket as sockets
-import struct
 import time
+from struct import Struct
 from typing import TYPE_CHECKING, Any, Final
 
 import structlog
@@ -72,14 +72,19 @@ LIMITS_SECONDS: Final = 0.5
 log = structlog.get_logger()
 
 
-def websocket_frame(payload: bytes, kind: WSMsgType) -> bytes:
+_SMALL: Final = Struct("!BB").pack
+_MEDIUM: Final = Struct("!BBH").pack
+_LARGE: Final = Struct("!BBQ").pack
+
+
+def websocket_frame(payload: bytes, kind: int) -> bytes:
     """An unmasked, unfragmented frame (RFC 6455, section 5.2)."""
-    length, first = len(payload), 0x80 | kind
+    length = len(payload)
     if length < 126:
-        return struct.pack("!BB", first, length) + payload
+        return _SMALL(0x80 | kind, length) + payload
     if length < 65_536:
-        return struct.pack("!BBH", first, 126, length) + payload
-    return struct.pack("!BBQ", first, 127, length) + payload
+        return _MEDIUM(0x80 | kind, 126, length) + payload
+    return _LARGE(0x80 | kind, 127, length) + payload
 
 
 class Socket:
@@ -105,7 +110,8 @@ class Socket:
         self._metrics = metrics
         self._tenants = tenants
         self._session = Session(gate.check)
-        self._kind = WSMsgType.BINARY if self._dialect.binary else WSMsgType.TEXT
+        # A number: an operation on a member of an enumeration is slow.
+        self._kind = int(WSMsgType.BINARY if self._dialect.binary else WSMsgType.TEXT)
         self._ws = web.WebSocketResponse(
             timeout=CLOSE_SECONDS,
             heartbeat=config.ping_seconds,
@@ -117,7 +123,7 @@ class Socket:
         if name is not None:
             self._ws.headers["Sec-WebSocket-Protocol"] = name
         self._transport: asyncio.Transport | None = None
-        self._followers: dict[Follower, tuple[str | None, bytes]] = {}
+        self._followers: dict[Follower, str | None] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._draining: asyncio.Task[None] | None = None
         self._closing: asyncio.Task[None] | None = None
@@ -200,22 +206,21 @@ class Socket:
 
     def deliver(self, follower: Follower, frames: list[Frame]) -> None:
         """Writes the events as one write."""
-        if follower in self._followers:
-            _, suffix = self._followers[follower]
-            self._write(b"".join(self._frame(self._dialect.event(f, suffix)) for f in frames))
-            self._metrics.delivered.inc(len(frames))
-            if frames[-1].last and frames[-1].event["response"].get("store") is False:
-                self._unstored[follower] = frames[-1].event["response"]
+        event, lane, kind = self._dialect.event, follower.lane, self._kind
+        self._write(b"".join([websocket_frame(event(each, lane), kind) for each in frames]))
+        self._metrics.delivered.count += len(frames)
+        if frames[-1].last and frames[-1].event["response"].get("store") is False:
+            self._unstored[follower] = frames[-1].event["response"]
 
     def queued(self, follower: Follower, place: int | None, eta: float | None, reason: str) -> None:
         """Tells where the response waits."""
-        lane, _ = self._followers.get(follower, (None, b""))
+        lane = self._followers.get(follower)
         message = queued(follower.response_id, place, eta, reason)
         self._say(message if lane is None else message | {"stream_id": lane})
 
     def ended(self, follower: Follower, problem: Problem | None) -> None:
         """Frees the lane for its next request."""
-        lane, _ = self._followers.pop(follower, (None, b""))
+        lane = self._followers.pop(follower, None)
         unstored = self._unstored.pop(follower, None)
         if problem is not None:
             self._say(problem.event(stream_id=lane, response_id=follower.response_id))
@@ -303,7 +308,8 @@ class Socket:
             self._say(problem.event(stream_id=action.lane, response_id=action.response_id))
             self._do(self._session.ended(action.lane, action.response_id))
         else:
-            self._followers[follower] = (action.lane, self._dialect.lane(action.lane))
+            follower.lane = self._dialect.lane(action.lane)
+            self._followers[follower] = action.lane
 
     async def _submit(self, action: Submit) -> None:
         lane, previous = action.create.stream_id, action.create.previous_response_id

@@ -87,6 +87,17 @@ def test_a_bell_is_seen_or_fits_or_shows_a_gap(first: int, count: int, place: Pl
     assert place is Cursor(5).place(first, count)
 
 
+@given(st.integers(0, 9), st.integers(0, 9), st.integers(0, 9))
+def test_what_passes_is_what_fits_with_nothing_to_cut_off(
+    after: int, first: int, count: int
+) -> None:
+    cursor = Cursor(after)
+    whole = cursor.place(first, count) is Place.FITS and first == after
+
+    assert whole is cursor.passes(first, count)
+    assert (after + count if whole else after) == cursor.next
+
+
 def test_entries_that_would_leave_a_gap_are_not_taken() -> None:
     cursor = Cursor(5)
 

@@ -92,6 +92,20 @@ async def test_a_bell_that_was_heard_twice_is_passed_on_once() -> None:
     assert [0, 1, 2, 3] == book.numbers
 
 
+async def test_a_bell_of_no_entries_says_nothing() -> None:
+    # An append without entries asks whether the response is to be cancelled, and rings.
+    feed, book = ScriptedFeed([]), Book()
+    follower = feed.follow(book)
+    follower.catch_up()
+    await feed.settle()
+    follower.ring(0, [])
+    feed.append(DELTAS[0])
+    follower.ring(1, [])
+
+    assert [0] == book.numbers
+    assert 1 == feed.reads
+
+
 async def test_a_bell_that_was_missed_is_made_up_for_by_the_next() -> None:
     feed, book = ScriptedFeed([]), Book()
     feed.follow(book).catch_up()

@@ -63,6 +63,30 @@ def test_the_last_event_is_known_as_the_last(status: Status) -> None:
     assert [False] * (len(events) - 1) + [True] == lasts
 
 
+numbers = st.integers(0, 2**32)
+
+
+@given(st.text(st.characters(exclude_categories=["Cs"])), numbers, numbers, numbers)
+def test_the_short_way_of_a_text_delta_gives_what_the_way_of_all_events_gives(
+    text: str, number: int, output: int, content: int
+) -> None:
+    event = {**text_delta("msg_1", output, text), "content_index": content}
+    # Fields in a map are no positional entry, and so take the long way.
+    long = msgpack.packb([event["type"], {k: v for k, v in event.items() if k != "type"}])
+    ready, same = frame(number, encode_event(event)), frame(number, long)
+    lane = msgpack.packb("stream_id") + msgpack.packb("a")
+
+    assert (ready.json, ready.event) == (same.json, same.event)
+    assert ready.packed_on_lane(b"") == same.packed_on_lane(b"")
+    assert ready.packed_on_lane(lane) == same.packed_on_lane(lane)
+    assert (ready.type, ready.last) == (same.type, same.last)
+
+
+@pytest.mark.parametrize("values", [[1, "msg_1", 0, 0, None], [1, "msg_1", 0, "0", "a"]])
+def test_a_text_delta_with_other_types_takes_the_way_of_all_events(values: list[Any]) -> None:
+    assert values[4] == json.loads(frame(0, msgpack.packb(values)).json)["delta"]
+
+
 @given(st.text(st.characters(exclude_categories=["Cs"])), st.sampled_from([None, "a", "A_.-9"]))
 def test_a_lane_is_added_to_the_finished_bytes(text: str, lane: str | None) -> None:
     ready = frame(7, encode_event(text_delta("msg_1", 0, text)))
