@@ -209,7 +209,7 @@ def test_a_request_goes_nearly_as_it_came() -> None:
         "tools": [function],
         "tool_choice": {"type": "allowed_tools", "mode": "auto", "tools": [function]},
         "reasoning": {"effort": "low"},
-        "extra_body": {"presence_penalty": 0.5},
+        "presence_penalty": 0.5,
     } == found
 
 
