@@ -16,6 +16,7 @@ from jobs.connect import check
 from jobs.cores import forbid_cores
 from jobs.environment import ConfigError, hide
 from jobs.errors import RedisTrouble
+from jobs.garbage import settle
 from jobs.processes import (
     CANNOT_START,
     add_arguments,
@@ -85,6 +86,7 @@ async def _serve(config: Config, *, child: bool) -> None:
         site = web.TCPSite(runner, config.host, config.port, backlog=BACKLOG, reuse_port=child)
         await site.start()
         host, port = runner.addresses[0][:2]
+        settle()
         log.info("server ready", address=f"http://{host}:{port}")
         async with app[SERVER].doors.watch(runner):
             await stop.wait()

@@ -18,6 +18,7 @@ from jobs.connect import check, check_patiently
 from jobs.cores import forbid_cores
 from jobs.environment import ConfigError, hide
 from jobs.errors import RedisAway, RedisTrouble
+from jobs.garbage import settle
 from jobs.hooks import Hooks
 from jobs.keys import Partition
 from jobs.processes import (
@@ -113,6 +114,7 @@ async def _serve(config: Config, *, child: bool) -> None:
                 courier = Courier(Hooks(pipe), post, config.receiver, config.terms.partitions)
                 await stack.enter_async_context(courier)
             worker = Worker(means, waiting, bell, rescue, quiet, stop)
+            settle()
             log.info("worker ready", redis=found, concurrency=config.concurrency)
             await worker.run()
             log.info("worker stopped")

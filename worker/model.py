@@ -1,9 +1,9 @@
-"""A model at its endpoint, and the only import of openai.
+"""A model at its endpoint: the stream of its answer, and three errors.
 
-The SDK brings the client, the authentication, the transport and its errors. Its stream is taken as
-bytes: its event objects cost sixteen times as much, and they hide what must be seen. With them a
-stream that was cut looks complete, half an event is dropped in silence, and an HTML page with
-status 200 is an empty success.
+`caller` makes the call with the openai package. Its stream is taken as bytes: the package's event
+objects cost sixteen times as much, and they hide what must be seen. With them a stream that was
+cut looks complete, half an event is dropped in silence, and an HTML page with status 200 is an
+empty success.
 
 Of its many errors three are left. Each carries a code of `outcome.CAUSES`; the provider's words go
 nowhere, because they may hold a key, an address or the prompt.
@@ -16,12 +16,13 @@ import contextlib
 import math
 import re
 from collections import deque
-from typing import TYPE_CHECKING, Any, Final, NoReturn, Protocol, Self, cast
+from typing import TYPE_CHECKING, Any, Final, Protocol, Self
 
 import openai
 
-from jobs.models import CHAT, RESPONSES
+from jobs.models import RESPONSES
 
+from .caller import Caller
 from .chunks import DONE, Chunks, ErrorInStream, Malformed, Piece, Stopped
 from .events import Events, Failed
 from .sse import EventTooLarge, Splitter
@@ -31,7 +32,6 @@ if TYPE_CHECKING:
 
     from .config import Endpoint
 
-CONNECT_SECONDS: Final = 10.0
 # After its reason for stopping a provider still sends its usage. It is not worth a long wait.
 USAGE_SECONDS: Final = 5.0
 # Mostly the end of the body comes with the last event.
@@ -81,25 +81,15 @@ class Model:
     def __init__(self, endpoint: Endpoint, max_output_bytes: int) -> None:
         self._endpoint = endpoint
         self._max_output_bytes = max_output_bytes
-        self._client = openai.AsyncOpenAI(
-            api_key=endpoint.api_key,
-            base_url=endpoint.base_url,
-            http_client=openai.DefaultAioHttpClient(),
-            # Retries are ours: the SDK's are hidden, and each of them may be billed.
-            max_retries=0,
-            # A read that takes long is ours as well: comments would reset the SDK's timer for ever.
-            timeout=openai.Timeout(None, connect=CONNECT_SECONDS),
-        )
-        passes = endpoint.dialect == RESPONSES
-        speaks = self._client.responses if passes else self._client.chat.completions
-        self._create: Any = speaks.with_streaming_response.create
-        self._reader: type[Chunks | Events] = Events if passes else Chunks
+        self._caller = Caller(endpoint)
+        self._reader: type[Chunks | Events] = Events if endpoint.dialect == RESPONSES else Chunks
 
     async def __aenter__(self) -> Self:
+        await self._caller.__aenter__()
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        await self._client.close()
+        await self._caller.__aexit__()
 
     @contextlib.asynccontextmanager
     async def answer(self, arguments: dict[str, Any], until: float) -> AsyncIterator[Answer]:
@@ -114,7 +104,7 @@ class Model:
         async with contextlib.AsyncExitStack() as stack:
             try:
                 async with asyncio.timeout_at(first_at):
-                    response = await stack.enter_async_context(self._create(**arguments))
+                    response = await stack.enter_async_context(self._caller.stream(arguments))
             except Exception as error:  # noqa: BLE001 - whatever it is, it becomes one of ours
                 raise _translated(error, late="upstream_timeout") from None
             kind = response.headers.get("content-type", "").partition(";")[0].strip().lower()
@@ -122,40 +112,7 @@ class Model:
                 raise Broken("upstream_malformed", "content type is not text/event-stream")
             splitter = Splitter(self._max_output_bytes * _ESCAPED + _ENVELOPE)
             reader, silence = self._reader(), self._endpoint.silence
-            yield _Stream(response.iter_bytes(), splitter, reader, silence, first_at, total_at)
-
-
-class _Nowhere:
-    """A transport on which no request leaves."""
-
-    async def handle_async_request(self, _request: object) -> NoReturn:
-        raise OSError
-
-    async def aclose(self) -> None:
-        """There is nothing to close."""
-
-
-async def warm_up(dialects: set[str]) -> None:
-    """Makes the SDK load and build what it puts off until its first call in each dialect.
-
-    Under load that takes up to a second, in which the loop stands still: too long for a worker
-    that has claimed something and must renew its leases.
-    """
-    http = openai.DefaultAsyncHttpxClient(transport=cast("Any", _Nowhere()), trust_env=False)
-    client = openai.AsyncOpenAI(
-        api_key="none", base_url="http://localhost", http_client=http, max_retries=0
-    )
-    with contextlib.suppress(OSError):
-        if CHAT in dialects:
-            chat = client.chat.completions.with_streaming_response
-            async with chat.create(model="none", messages=[], stream=True):
-                pass
-    with contextlib.suppress(OSError):
-        if RESPONSES in dialects:
-            responses = client.responses.with_streaming_response
-            async with responses.create(model="none", input=[], stream=True):
-                pass
-    await client.close()
+            yield _Stream(response.aiter_bytes(), splitter, reader, silence, first_at, total_at)
 
 
 class _Stream:

@@ -19,7 +19,7 @@ import structlog
 from jobs.models import RESPONSES
 
 from . import prompt, upstream
-from .model import Answer, Broken, Busy, Model, ModelError, Refused, warm_up
+from .model import Answer, Broken, Busy, Model, ModelError, Refused
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
@@ -69,7 +69,6 @@ class Models:
     def __init__(self, config: Config) -> None:
         self._config = config
         endpoints = [config.single] if config.single else list(config.endpoints.values())
-        self._dialects = {one.dialect for one in endpoints}
         self._models = {one.name: Model(one, config.max_output_bytes) for one in endpoints}
         self._rooms = {one.name: asyncio.Semaphore(one.concurrency) for one in endpoints}
         self._resting: dict[str, float] = {}
@@ -77,7 +76,6 @@ class Models:
         self._stack = contextlib.AsyncExitStack()
 
     async def __aenter__(self) -> Self:
-        await warm_up(self._dialects)
         for model in self._models.values():
             await self._stack.enter_async_context(model)
         return self

@@ -102,8 +102,14 @@ class Passage:
 
     def _ours(self, item: Item, index: int) -> Item:
         """The item with an id of ours, which keeps the upstream's prefix."""
+        if item["type"] == "function_call" and not _is_call(item):
+            raise Malformed("a call without a name or arguments")
         prefix = _PREFIX.match(str(item.get("id") or "")) or _PREFIX.match(f"{item['type']}_")
         return {**item, "id": self._name(prefix[0] if prefix else "item", index)}
+
+
+def _is_call(item: Item) -> bool:
+    return all(isinstance(item.get(name), str) for name in ("name", "arguments"))
 
 
 def _place(event: Event) -> Place | None:

@@ -37,7 +37,7 @@ _SAMPLING: Final = {
 
 
 def completion(job: Job, *, default_model: str, limit: str = LIMIT) -> dict[str, Any]:
-    """The arguments for `chat.completions.create`, streamed and with usage.
+    """The arguments for `POST /chat/completions`, streamed and with usage.
 
     Raises: UnsupportedInput.
     """

@@ -30,14 +30,14 @@ _SAME: Final = (
     "top_p",
     "truncation",
 )
-# Of the standard, and no arguments of the SDK.
-_MORE: Final = ("presence_penalty", "frequency_penalty")
+# 0 is what they are without being named.
+_UNLESS_ZERO: Final = ("presence_penalty", "frequency_penalty")
 # Their ids are of this side, and mean something else or nothing over there.
 _NAMELESS: Final = frozenset({"message", "function_call", "function_call_output", "reasoning"})
 
 
 def request(job: Job, *, model: str) -> dict[str, Any]:
-    """The arguments for `responses.create`, streamed and not stored.
+    """The arguments for `POST /responses`, streamed and not stored.
 
     Raises: UnsupportedInput where the request asks for what the standard cannot say.
     """
@@ -51,8 +51,7 @@ def request(job: Job, *, model: str) -> dict[str, Any]:
         "store": False,
         **{name: _given(params[name]) for name in _SAME if params.get(name) is not None},
     }
-    more = {name: params[name] for name in _MORE if params.get(name)}
-    return arguments | ({"extra_body": more} if more else {})
+    return arguments | {name: params[name] for name in _UNLESS_ZERO if params.get(name)}
 
 
 def items(job: Job) -> list[Item]:

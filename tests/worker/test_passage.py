@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from jobs.codec import decode_event, encode_event
@@ -209,7 +209,7 @@ def test_a_request_goes_nearly_as_it_came() -> None:
         "tools": [function],
         "tool_choice": {"type": "allowed_tools", "mode": "auto", "tools": [function]},
         "reasoning": {"effort": "low"},
-        "extra_body": {"presence_penalty": 0.5},
+        "presence_penalty": 0.5,
     } == found
 
 
@@ -271,6 +271,16 @@ EVENT = st.fixed_dictionaries(
 
 
 @given(st.lists(EVENT, max_size=8))
+@example(
+    [
+        {
+            "type": "response.output_item.added",
+            "output_index": 0,
+            "item": {"type": "function_call"},
+        },
+        {"type": "response.odd", "output_index": 0},
+    ]
+)
 def test_whatever_an_upstream_sends_is_told_or_called_malformed(events: list[Any]) -> None:
     """And what is told can be folded again, and ended."""
     sink, reader = Kept(), Events()
