@@ -9,9 +9,7 @@ revoke ID       ends a key; servers notice within seconds
 from __future__ import annotations
 
 import argparse
-import asyncio
 import contextlib
-import os
 import sys
 import time
 from pathlib import Path
@@ -19,6 +17,7 @@ from typing import TYPE_CHECKING, Final, Protocol
 
 import msgspec
 
+from jobs import command
 from jobs import environment as env
 from jobs.environment import ConfigError
 from jobs.errors import HoldlineError
@@ -32,7 +31,7 @@ from .files import alone, replace
 from .owners import is_tenant
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Sequence
+    from collections.abc import AsyncIterator, Mapping, Sequence
 
     from .keyring import Record
 
@@ -80,7 +79,7 @@ class FileStore:
 
 
 @contextlib.asynccontextmanager
-async def store(environ: dict[str, str]) -> AsyncIterator[Store]:
+async def store(environ: Mapping[str, str]) -> AsyncIterator[Store]:
     """Where HOLDLINE_KEYS says that keys are.
 
     Raises: ConfigError.
@@ -185,11 +184,7 @@ def _seconds(written: str) -> float:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="python -m server.keys",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = command.parser("server.keys", __doc__)
     actions = parser.add_subparsers(dest="action", required=True)
     making = actions.add_parser("create", help="make a key")
     making.add_argument("tenant", help="letters, digits and _ . -; what its keys make is its own")
@@ -210,33 +205,20 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-async def run(environ: dict[str, str], argv: Sequence[str]) -> str:
-    """What the command prints.
-
-    Raises: ConfigError, HoldlineError, ValueError, OSError.
-    """
+async def run(environ: Mapping[str, str], argv: Sequence[str]) -> AsyncIterator[str]:
+    """A `command.Run`."""
     arguments = _parser().parse_args(argv)
     async with store(environ) as keys:
         match arguments.action:
             case "create":
-                return await create(keys, arguments)
+                yield await create(keys, arguments)
             case "rotate":
-                return await rotate(keys, arguments.id, arguments.keep)
+                yield await rotate(keys, arguments.id, arguments.keep)
             case "revoke":
-                return await revoke(keys, arguments.id)
+                yield await revoke(keys, arguments.id)
             case _:
-                return await list_all(keys)
-
-
-def main() -> int:
-    """Runs the command; 0, or 1 with a line that says why not."""
-    try:
-        print(asyncio.run(run(dict(os.environ), sys.argv[1:])))
-    except (HoldlineError, ValueError, OSError) as error:
-        print(f"server.keys: {error}", file=sys.stderr)
-        return 1
-    return 0
+                yield await list_all(keys)
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(command.main("server.keys", run))

@@ -10,15 +10,14 @@ the new one, let the backend sign with it, and remove the old one when its last 
 
 from __future__ import annotations
 
-import argparse
 import base64
 import json
-import os
 import secrets
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
+from jobs import command
 from jobs import environment as env
 from jobs.environment import ConfigError
 from jobs.errors import HoldlineError
@@ -27,7 +26,8 @@ from .files import alone, replace
 from .tokens import LEAST_SECRET, parse_keys
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    import argparse
+    from collections.abc import AsyncIterator, Mapping, Sequence
 
 KEEP: Final = {
     "EdDSA": "Keep it now, with the backend alone: it is not shown again.",
@@ -54,11 +54,8 @@ def new_pair(kid: str, algorithm: str, tenant: str | None) -> tuple[dict[str, An
     return {**public, "d": _encode(private.private_bytes_raw())}, public
 
 
-def run(environ: Mapping[str, str], argv: Sequence[str]) -> str:
-    """What the command prints.
-
-    Raises: ConfigError, HoldlineError, ValueError, OSError.
-    """
+async def run(environ: Mapping[str, str], argv: Sequence[str]) -> AsyncIterator[str]:
+    """A `command.Run`."""
     arguments = _parser().parse_args(argv)
     env.check_names(environ)
     path = env.text(environ, "HOLDLINE_JWT_KEYS", "")
@@ -71,19 +68,19 @@ def run(environ: Mapping[str, str], argv: Sequence[str]) -> str:
             case "add":
                 private, public = new_pair(arguments.kid, arguments.alg, arguments.tenant)
                 _write(file, [*listed, public])
-                return f"{json.dumps(private)}\n{KEEP[arguments.alg]}"
+                yield f"{json.dumps(private)}\n{KEEP[arguments.alg]}"
             case "remove":
                 left = [key for key in listed if key["kid"] != arguments.kid]
                 if left == listed:
                     raise HoldlineError(f"there is no key {arguments.kid} in {file}")
                 _write(file, left)
-                return f"{arguments.kid} is removed"
+                yield f"{arguments.kid} is removed"
             case _:
                 keys = parse_keys(json.dumps({"keys": listed})).values()
                 lines = [
                     f"{key.kid}  {key.algorithm}  {key.tenant or 'any tenant'}" for key in keys
                 ]
-                return "\n".join([*lines, f"{len(lines)} keys"])
+                yield "\n".join([*lines, f"{len(lines)} keys"])
 
 
 def _read(file: Path) -> list[dict[str, Any]]:
@@ -107,11 +104,7 @@ def _encode(data: bytes) -> str:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="python -m server.signers",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = command.parser("server.signers", __doc__)
     actions = parser.add_subparsers(dest="action", required=True)
     adding = actions.add_parser("add", help="make a key")
     adding.add_argument("kid", help="its name, such as 2026-11")
@@ -122,15 +115,5 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def main() -> int:
-    """Runs the command; 0, or 1 with a line that says why not."""
-    try:
-        print(run(os.environ, sys.argv[1:]))
-    except (HoldlineError, ValueError, OSError) as error:
-        print(f"server.signers: {error}", file=sys.stderr)
-        return 1
-    return 0
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(command.main("server.signers", run))

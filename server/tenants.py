@@ -7,21 +7,18 @@ clear TENANT                back to the defaults
 
 from __future__ import annotations
 
-import argparse
-import asyncio
-import os
 import sys
 from typing import TYPE_CHECKING
 
-from jobs.environment import ConfigError
-from jobs.errors import HoldlineError
+from jobs import command
 from jobs.tenants import FIELDS, Tenants, WrongSetting
 from jobs.where import redis_at
 
 from .config import Config
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    import argparse
+    from collections.abc import AsyncIterator, Mapping, Sequence
 
 
 def _values(written: list[str]) -> dict[str, str]:
@@ -34,46 +31,41 @@ def _values(written: list[str]) -> dict[str, str]:
     return values
 
 
-async def _show(tenants: Tenants, tenant: str) -> None:
+async def _shown(tenants: Tenants, tenant: str) -> str:
     found, standing = await tenants.get(tenant), await tenants.standing(tenant)
-    for name, field in FIELDS.items():
-        print(f"{name:20} {found.get(name, 'default'):>12}  {field.what}")
     held = "; others wait for one of them to end" if standing.held else ""
-    print(f"{standing.running} of its answers run{held}")
-    print(f"{standing.tokens} tokens and {standing.money:.6g} used or reserved today (UTC)")
+    lines = [
+        f"{name:20} {found.get(name, 'default'):>12}  {field.what}"
+        for name, field in FIELDS.items()
+    ]
+    lines.append(f"{standing.running} of its answers run{held}")
+    lines.append(f"{standing.tokens} tokens and {standing.money:.6g} used or reserved today (UTC)")
+    return "\n".join(lines)
 
 
-async def _run(config: Config, arguments: argparse.Namespace) -> None:
+async def run(environ: Mapping[str, str], argv: Sequence[str]) -> AsyncIterator[str]:
+    """A `command.Run`."""
+    arguments = _parser().parse_args(argv)
+    config = Config.from_environ(environ)
     async with redis_at(config.redis_url).pipe() as pipe:
         tenants = Tenants(pipe, config.terms.partitions)
         if arguments.action == "set":
             await tenants.set(arguments.tenant, _values(arguments.values))
         elif arguments.action == "clear":
             await tenants.clear(arguments.tenant)
-        await _show(tenants, arguments.tenant)
+        yield await _shown(tenants, arguments.tenant)
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Does one of the three; 0, or 1 when it could not."""
-    parser = argparse.ArgumentParser(
-        prog="python -m server.tenants",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+def _parser() -> argparse.ArgumentParser:
+    parser = command.parser("server.tenants", __doc__)
     actions = parser.add_subparsers(dest="action", required=True)
     for name in ("show", "set", "clear"):
         action = actions.add_parser(name)
         action.add_argument("tenant")
         if name == "set":
             action.add_argument("values", nargs="+", metavar="NAME=VALUE")
-    arguments = parser.parse_args(argv)
-    try:
-        asyncio.run(_run(Config.from_environ(os.environ), arguments))
-    except (ConfigError, HoldlineError) as error:
-        print(f"tenants: {error}", file=sys.stderr)
-        return 1
-    return 0
+    return parser
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(command.main("server.tenants", run))

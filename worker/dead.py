@@ -7,17 +7,14 @@ drop ID        takes the entry off the list
 
 from __future__ import annotations
 
-import argparse
-import asyncio
-import os
 import sys
 import time
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from jobs import command
 from jobs.codec import job_of
-from jobs.environment import ConfigError
-from jobs.errors import HoldlineError, UnknownResponse
+from jobs.errors import UnknownResponse
 from jobs.events import lifecycle
 from jobs.keys import Partition, new_response_id, partition_of
 from jobs.pipe import Pipe
@@ -27,9 +24,8 @@ from jobs.where import redis_at
 from .config import load
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from .config import Config
+    import argparse
+    from collections.abc import AsyncIterator, Mapping, Sequence
 
 
 async def _state(pipe: Pipe, entry: bytes) -> str:
@@ -44,16 +40,16 @@ async def _state(pipe: Pipe, entry: bytes) -> str:
     return f"{name}  {status.decode()} after {int(strikes or 0)} lost attempts"
 
 
-async def _list(pipe: Pipe, queue: Queue, partitions: int) -> None:
+async def _list(pipe: Pipe, queue: Queue, partitions: int) -> AsyncIterator[str]:
     total = 0
     for partition in range(partitions):
         for entry in await queue.dead(partition):
             total += 1
-            print(await _state(pipe, entry))
-    print(f"{total} in the dead list")
+            yield await _state(pipe, entry)
+    yield f"{total} in the dead list"
 
 
-async def _again(pipe: Pipe, queue: Queue, response_id: str) -> None:
+async def _again(pipe: Pipe, queue: Queue, response_id: str) -> str:
     partition = partition_of(response_id)
     data = await pipe.call("HGET", Partition(partition).job(response_id), "job")
     if data is None:
@@ -64,45 +60,38 @@ async def _again(pipe: Pipe, queue: Queue, response_id: str) -> None:
     events = [lifecycle(job, f"response.{kind}", "queued") for kind in ("created", "queued")]
     accepted = await queue.submit(job, events, lane=(lane or b"").decode())
     await queue.unbury(partition, response_id.encode())
-    print(f"{response_id} is asked again as {accepted.response_id}")
+    return f"{response_id} is asked again as {accepted.response_id}"
 
 
-async def _drop(queue: Queue, partitions: int, entry: str) -> None:
+async def _drop(queue: Queue, partitions: int, entry: str) -> str:
     dropped = [await queue.unbury(number, entry.encode()) for number in range(partitions)]
-    print("dropped" if any(dropped) else "it is not in the dead list")
+    return "dropped" if any(dropped) else "it is not in the dead list"
 
 
-async def _run(config: Config, arguments: argparse.Namespace) -> None:
+async def run(environ: Mapping[str, str], argv: Sequence[str]) -> AsyncIterator[str]:
+    """A `command.Run`."""
+    arguments = _parser().parse_args(argv)
+    config = load(environ)
     async with redis_at(config.redis_url, config.cipher).pipe() as pipe:
         queue = Queue(pipe, config.terms)
         match arguments.action:
             case "list":
-                await _list(pipe, queue, config.terms.partitions)
+                async for line in _list(pipe, queue, config.terms.partitions):
+                    yield line
             case "again":
-                await _again(pipe, queue, arguments.id)
+                yield await _again(pipe, queue, arguments.id)
             case _:
-                await _drop(queue, config.terms.partitions, arguments.id)
+                yield await _drop(queue, config.terms.partitions, arguments.id)
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Does one of the three; 0, or 1 when it could not."""
-    parser = argparse.ArgumentParser(
-        prog="python -m worker.dead",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+def _parser() -> argparse.ArgumentParser:
+    parser = command.parser("worker.dead", __doc__)
     actions = parser.add_subparsers(dest="action", required=True)
     actions.add_parser("list")
     for name in ("again", "drop"):
         actions.add_parser(name).add_argument("id")
-    arguments = parser.parse_args(argv)
-    try:
-        asyncio.run(_run(load(os.environ), arguments))
-    except (ConfigError, HoldlineError) as error:
-        print(f"dead: {error}", file=sys.stderr)
-        return 1
-    return 0
+    return parser
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(command.main("worker.dead", run))

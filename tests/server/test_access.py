@@ -126,7 +126,8 @@ async def test_a_file_is_read_again_and_one_that_is_broken_changes_nothing(
 
 async def command(redis_url: str, *argv: str) -> str:
     environ = {"REDIS_URL": redis_url, "HOLDLINE_KEYS": "redis"}
-    return (await keys.run(environ, argv)).splitlines()[0]
+    [said] = [line async for line in keys.run(environ, argv)]
+    return said.splitlines()[0]
 
 
 async def test_keys_are_made_rotated_and_revoked_while_a_server_runs(

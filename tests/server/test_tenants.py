@@ -7,9 +7,10 @@ from collections.abc import Callable
 
 import pytest
 
+from jobs import command
 from jobs.pipe import Pipe
 from jobs.tenants import Tenants, WrongSetting, checked
-from server import tenants as command
+from server import tenants
 
 Run = Callable[..., tuple[int, str]]
 
@@ -19,7 +20,7 @@ def run(redis_url: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureF
     monkeypatch.setenv("REDIS_URL", redis_url)
 
     def run(*arguments: str) -> tuple[int, str]:
-        code = command.main(arguments)
+        code = command.main("server.tenants", tenants.run, arguments)
         shown = capsys.readouterr()
         return code, shown.out + shown.err
 
