@@ -1,0 +1,177 @@
+"""All of one end user is exported and deleted, and of nobody else."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+from base64 import b64encode
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+from openai import AsyncOpenAI, NotFoundError
+
+import holdline
+from jobs.cipher import Cipher
+from jobs.connect import Redis
+from jobs.errors import HoldlineError
+from jobs.keys import new_response_id
+from jobs.pipe import Pipe
+from jobs.queue import Queue
+from jobs.record import Terms
+from server import subject
+from tests.fake_model import FakeModel
+from tests.jobs.dump import dump
+from tests.jobs.given import NAMES, a_job, claimed, opening
+from tests.system import Server, System, wait_until
+
+pytestmark = pytest.mark.timeout(60)
+SLOW = "mode=slow pace=0.1 tokens=600"
+# A name that is written with percent signs, one that begins like it, and the same elsewhere.
+ANNA = ("acme", "anna@x/1")
+OTHERS = [("acme", "anna"), ("acme", "ben"), ("bolt", "anna@x/1")]
+
+
+@dataclass
+class Site:
+    """A door, a server, a worker that works, and a model."""
+
+    system: System
+    server: Server
+    model: FakeModel
+    signer: str
+
+    def sdk(self, tenant: str, subject: str) -> AsyncOpenAI:
+        token = holdline.mint_token(self.signer, tenant=tenant, subject=subject)
+        return AsyncOpenAI(base_url=f"{self.server.url}/v1", api_key=token, max_retries=0)
+
+
+@pytest.fixture
+async def site(system: System, tmp_path: Path) -> AsyncIterator[Site]:
+    keys = tmp_path / "keys"
+    keys.write_text(b64encode(os.urandom(32)).decode())
+    system.environ |= {
+        "HOLDLINE_JWT_KEYS": str(tmp_path / "signers"),
+        "HOLDLINE_ENCRYPTION_KEYS": str(keys),
+        "HOLDLINE_PARTITIONS": "3",
+        "HOLDLINE_WEBHOOK_URL": "http://127.0.0.1:9/hook",
+        "HOLDLINE_WEBHOOK_SECRET": "whsec_c2VjcmV0IHNlY3JldCBzZWNyZXQgc2VjcmV0",
+        "HOLDLINE_WEBHOOK_ALLOW_PRIVATE": "1",
+    }
+    signer = (await system.run("server.signers", "add", "kid")).splitlines()[0]
+    async with FakeModel() as model:
+        server, _ = await asyncio.gather(
+            system.server(), system.worker(model.url, HOLDLINE_CONCURRENCY="5")
+        )
+        yield Site(system, server, model, signer)
+
+
+async def everything_of(site: Site, who: tuple[str, str]) -> list[str]:
+    """One that has ended, one that went on from it, one that runs, one that was cancelled."""
+    async with site.sdk(*who) as client:
+        asked: dict[str, Any] = {"model": "m", "extra_headers": {"Idempotency-Key": "k"}}
+        first = await client.responses.create(input=f"tokens=3 of={who}", **asked)
+        second = await client.responses.create(
+            input="tokens=3 say=more", model="m", previous_response_id=first.id
+        )
+        runs = await client.responses.create(input=f"{SLOW} {who}", model="m", background=True)
+        cut = await client.responses.create(input=f"{SLOW} {who}", model="m", background=True)
+        await client.responses.cancel(cut.id)
+        return [first.id, second.id, runs.id, cut.id]
+
+
+async def test_all_of_one_end_user_is_exported_and_deleted_and_of_nobody_else(
+    site: Site, pipe: Pipe
+) -> None:
+    mine = await everything_of(site, ANNA)
+    theirs = [id_ for who in OTHERS for id_ in await everything_of(site, who)]
+    exported = await site.system.run("server.subject", "export", "/".join(ANNA))
+    lines = {line["response"]["id"]: line for line in map(json.loads, exported.splitlines())}
+    assert sorted(mine) == sorted(lines)
+    first, second, runs, cut = (lines[id_] for id_ in mine)
+    assert f"of={ANNA}" in first["input"][0]["content"][0]["text"]
+    assert first["response"]["output"][0]["content"][0]["text"].split()
+    assert [*first["input"], *first["response"]["output"]] == second["before"]
+    assert ("in_progress", "cancelled") == (runs["response"]["status"], cut["response"]["status"])
+    assert {"acme/anna%40x%2F1"} == {line["owner"] for line in lines.values()}
+
+    running = [call for call in site.model.open_calls if str(ANNA) in call.prompt]
+    assert 1 == len(running)
+    said = await site.system.run("server.subject", "delete", "/".join(ANNA))
+    assert "4 responses are deleted; 1 of them had not ended and are stopped\n" == said
+    await wait_until(lambda: running[0].closed_by_client)
+    again = await site.system.run("server.subject", "delete", "/".join(ANNA))
+    assert again.startswith("0 responses are deleted")
+    assert "" == await site.system.run("server.subject", "export", "/".join(ANNA))
+
+    # What a claim handed out is kept for a lease: ids, and nothing else.
+    held = repr({k: v for k, v in (await dump(pipe)).items() if b":claimed:" not in k})
+    assert not [id_ for id_ in mine if id_ in held]
+    assert all(id_ in held for id_ in theirs)
+    async with site.sdk(*ANNA) as client:
+        for id_ in mine:
+            with pytest.raises(NotFoundError):
+                await client.responses.retrieve(id_)
+    for number, who in enumerate(OTHERS):
+        async with site.sdk(*who) as client:
+            for id_ in theirs[4 * number : 4 * number + 4]:
+                assert id_ == (await client.responses.retrieve(id_)).id
+
+
+@pytest.mark.parametrize(
+    ("written", "owner"),
+    [
+        ("public", "public"),
+        ("acme/", "acme/"),
+        ("acme/anna@x", "acme/anna%40x"),
+        ("acme/a/b~", "acme/a%2Fb%7E"),
+        ("acme/100%25", "acme/100%2525"),
+    ],
+)
+def test_an_owner_is_named_as_its_token_names_it(written: str, owner: str) -> None:
+    assert owner == subject.owner(written)
+
+
+@pytest.mark.parametrize("written", ["", "acme", "a b/c", "*/*", "acme/" + "x" * 257])
+def test_what_is_no_owner_is_refused(written: str) -> None:
+    with pytest.raises(ValueError, match=r"owner|TENANT/SUBJECT"):
+        subject.owner(written)
+
+
+async def test_more_than_one_step_finds_is_found_once_and_what_is_alien_is_passed_over(
+    pipe: Pipe,
+) -> None:
+    queue = Queue(pipe, Terms())
+    wanted = []
+    for number in range(3 * subject.AT_ONCE):
+        job = a_job(owner="acme/anna" if number % 3 else "acme/annabel")
+        await queue.submit(job, opening(job))
+        if number % 3:
+            wanted.append(job.id)
+    for alien in ("holdline:{0}:job:x", f"holdline:{{7}}:job:{new_response_id(0)}"):
+        await pipe.call("HSET", alien, "owner", "acme/anna")
+        await pipe.call("PEXPIRE", alien, 60_000)
+    found = [id_ async for id_, _ in subject.owned(pipe, "acme/anna")]
+    assert sorted(wanted) == sorted(found)
+
+
+async def test_what_cannot_be_read_is_named_after_all_that_can(pipe: Pipe, redis_url: str) -> None:
+    queue = Queue(pipe, Terms())
+    job, _ = await claimed(queue, "acme/anna")
+    async with Pipe(Redis(redis_url, Cipher(b64encode(os.urandom(32)).decode()))) as locked:
+        lost = a_job("acme/anna")
+        await Queue(locked, Terms()).submit(lost, opening(lost))
+    damaged = a_job("acme/anna")
+    await queue.submit(damaged, opening(damaged))
+    await pipe.call("HSET", NAMES.job(damaged.id), "job", b"\xc1")
+    lines = []
+    with pytest.raises(HoldlineError) as told:
+        async for line in subject.export(pipe, "acme/anna"):
+            lines.append(json.loads(line))  # noqa: PERF401 - it raises in the end
+    assert [job.id] == [line["response"]["id"] for line in lines]
+    assert lost.id in str(told.value)
+    assert damaged.id in str(told.value)
+    assert "3 responses are deleted" in await subject.delete(pipe, queue, "acme/anna")
