@@ -142,7 +142,7 @@ class ClusterPipe(Pipe):
         until = time.monotonic() + self._deadline
         while True:
             try:
-                return await self._sent(packed, keys[0], until)
+                return await self._sent(packed, keys[0].encode(), until)
             except RedisAway:
                 if time.monotonic() + AGAIN_SECONDS >= until:
                     raise
@@ -154,11 +154,12 @@ class ClusterPipe(Pipe):
 
     async def call(self, *command: Argument, at: str = "") -> Any:
         """As `Pipe.call`, at the node that has the key of the command."""
-        key = at if at or command[0] in _KEYLESS else str(command[1])
-        return await self._sent(pack(*command), key, time.monotonic() + self._deadline)
+        key = at if at or command[0] in _KEYLESS else command[1]
+        name = key if isinstance(key, bytes) else str(key).encode()
+        return await self._sent(pack(*command), name, time.monotonic() + self._deadline)
 
-    async def _sent(self, packed: bytes, key: str, until: float) -> Any:
-        slot = key_slot(key.encode())
+    async def _sent(self, packed: bytes, key: bytes, until: float) -> Any:
+        slot = key_slot(key)
         while True:
             pipe = await self._at(slot, until)
             try:

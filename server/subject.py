@@ -17,12 +17,12 @@ from typing import TYPE_CHECKING, Final
 
 from jobs import command
 from jobs.codec import job_of
-from jobs.connect import Redis
 from jobs.errors import HoldlineError, Undecodable, UnknownResponse
 from jobs.keys import Partition, partition_of
 from jobs.log import read_all
 from jobs.pipe import Pipe
 from jobs.queue import Queue
+from jobs.where import redis_at
 
 from .config import Config
 from .owners import PUBLIC, owner_of
@@ -50,17 +50,23 @@ def owner(written: str) -> str:
 async def owned(pipe: Pipe, owner: str) -> AsyncIterator[tuple[str, str]]:
     """The responses of an owner, and their states. One that is made meanwhile may be missed."""
     seen: set[str] = set()
+    for node in await pipe.nodes():
+        async for keys in _steps(node):
+            looks = (pipe.call("HMGET", key, "owner", "status") for key in keys)
+            for key, (whose, status) in zip(keys, await asyncio.gather(*looks), strict=True):
+                response_id = _id_of(key)
+                # A step may find again what another one has found.
+                if whose == owner.encode() and status and response_id not in seen:
+                    seen.add(response_id)
+                    yield response_id, status.decode()
+
+
+async def _steps(node: Pipe) -> AsyncIterator[list[bytes]]:
+    """The keys of all jobs that a node has, some at a time."""
     cursor = b"0"
     while True:
-        cursor, found = await pipe.call("SCAN", cursor, "MATCH", JOBS, "COUNT", AT_ONCE)
-        keys = [key for key in found if _is_ours(key)]
-        looks = await asyncio.gather(*(pipe.call("HMGET", key, "owner", "status") for key in keys))
-        for key, (whose, status) in zip(keys, looks, strict=True):
-            response_id = _id_of(key)
-            # A step may find again what another one has found.
-            if whose == owner.encode() and status and response_id not in seen:
-                seen.add(response_id)
-                yield response_id, status.decode()
+        cursor, found = await node.call("SCAN", cursor, "MATCH", JOBS, "COUNT", AT_ONCE)
+        yield [key for key in found if _is_ours(key)]
         if cursor == b"0":
             return
 
@@ -121,7 +127,7 @@ async def run(environ: Mapping[str, str], argv: Sequence[str]) -> AsyncIterator[
     """A `command.Run`."""
     arguments = _parser().parse_args(argv)
     config, whose = Config.from_environ(environ), owner(arguments.owner)
-    async with Pipe(Redis(config.redis_url, config.cipher)) as pipe:
+    async with redis_at(config.redis_url, config.cipher).pipe() as pipe:
         if arguments.action == "export":
             async for line in export(pipe, whose):
                 yield line

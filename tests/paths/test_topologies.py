@@ -6,7 +6,11 @@ import asyncio
 import contextlib
 import datetime as dt
 import ipaddress
+import json
+import os
 import ssl
+import subprocess
+import sys
 import time
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -23,7 +27,7 @@ from tests.paths.redis_faults import store as stores
 from tests.paths.redis_faults.screen import Answer, Screen, screen
 from tests.paths.redis_faults.store import Store
 from tests.paths.topologies.several import cluster, watched
-from tests.system import Server, System, wait_until
+from tests.system import ROOT, Server, System, wait_until
 
 pytestmark = pytest.mark.timeout(90)
 
@@ -59,6 +63,18 @@ async def all_whole(answers: list[Answer], model: FakeModel, *, calls: int = 1) 
         assert (calls, answer.text) == (len(said), said[-1])
 
 
+async def ran(url: str, *arguments: str) -> str:
+    """What a command of ours prints."""
+    command = (sys.executable, "-m", *arguments)
+    environ = {"REDIS_URL": url, "HOLDLINE_PARTITIONS": str(PARTITIONS), "HOLDLINE_MODEL": "m"}
+    process = await asyncio.create_subprocess_exec(
+        *command, cwd=ROOT, env=os.environ | environ, stdout=subprocess.PIPE
+    )
+    said, _ = await process.communicate()
+    assert 0 == process.returncode
+    return said.decode()
+
+
 def master_of(answer: Answer, nodes: list[Store]) -> Store:
     """The node that has an answer, as the slots were dealt."""
     slot = key_slot(Partition(partition_of(answer.id)).job(answer.id).encode())
@@ -77,6 +93,10 @@ async def test_a_cluster_carries_answers_on_all_its_masters(tmp_path: Path) -> N
         assert {node.port for node in nodes.masters} == used
         for node in nodes.masters:
             assert 0 < await node.call("DBSIZE")
+        said = await ran(nodes.url, "server.subject", "export", "public")
+        assert {answer.id for answer in answers} == {
+            json.loads(line)["response"]["id"] for line in said.splitlines()
+        }
         waits = await shown.ask("mode=silent")
         await wait_until(lambda: waits.events and model.open_calls)
         await shown.cancel(waits)
