@@ -12,6 +12,7 @@ from typing import Any, Self
 from urllib.parse import urlsplit
 
 SECONDS = 10.0
+CLOSE_SECONDS = 1.0
 TEXT, BINARY, CLOSE, PING, PONG = 1, 2, 8, 9, 10
 
 
@@ -53,8 +54,12 @@ class Raw:
 
     async def __aexit__(self, *_: object) -> None:
         self.writer.close()
-        with contextlib.suppress(OSError):
-            await self.writer.wait_closed()
+        try:
+            async with asyncio.timeout(CLOSE_SECONDS):
+                with contextlib.suppress(OSError):
+                    await self.writer.wait_closed()
+        except TimeoutError:
+            self.writer.transport.abort()  # the server does not take what was written
 
     async def send(self, data: bytes) -> None:
         """Writes, also to one who has closed already."""

@@ -43,7 +43,7 @@ def test_every_promise_is_kept_under_random_faults(seed: int) -> None:
     assert 0 == status, report
 
 
-@pytest.mark.timeout(120)
+@pytest.mark.timeout(350)
 @pytest.mark.parametrize(
     ("what", "broken"),
     [
@@ -56,8 +56,14 @@ def test_every_promise_is_kept_under_random_faults(seed: int) -> None:
 def test_the_checker_is_red_when_a_line_of_defence_is_switched_off(
     what: str, broken: set[str]
 ) -> None:
-    status, report = chaos("--seed", "1", "--seconds", "14", "--sabotage", what)
-    found = VIOLATIONS.search(report)
-    assert found is not None, report
-    assert broken & set(re.findall(r"I\d+", found[1])), report
-    assert 1 == status, report
+    """Faults are random: one run in three may have had none that the missing line was for."""
+    report = ""
+    for seed in ("1", "2", "3"):
+        status, report = chaos("--seed", seed, "--seconds", "14", "--sabotage", what)
+        found = VIOLATIONS.search(report)
+        assert found is not None, report
+        seen = set(re.findall(r"I\d+", found[1]))
+        assert bool(seen) == bool(status), report
+        if broken & seen:
+            return
+    pytest.fail(f"nothing of {broken} was seen without {what}:\n{report}")
