@@ -101,12 +101,12 @@ class Model:
         loop = asyncio.get_running_loop()
         total_at = min(loop.time() + self._endpoint.total, until)
         first_at = min(loop.time() + self._endpoint.first_token, total_at)
-        async with contextlib.AsyncExitStack() as stack:
-            try:
-                async with asyncio.timeout_at(first_at):
-                    response = await stack.enter_async_context(self._caller.stream(arguments))
-            except Exception as error:  # noqa: BLE001 - whatever it is, it becomes one of ours
-                raise _translated(error, late="upstream_timeout") from None
+        try:
+            async with asyncio.timeout_at(first_at):
+                response = await self._caller.send(arguments)
+        except Exception as error:  # noqa: BLE001 - whatever it is, it becomes one of ours
+            raise _translated(error, late="upstream_timeout") from None
+        async with contextlib.aclosing(response):
             kind = response.headers.get("content-type", "").partition(";")[0].strip().lower()
             if kind != "text/event-stream":
                 raise Broken("upstream_malformed", "content type is not text/event-stream")
