@@ -23,7 +23,7 @@ import openai
 from jobs.models import RESPONSES
 
 from .caller import Caller
-from .chunks import DONE, Chunks, ErrorInStream, Malformed, Piece, Stopped
+from .chunks import DONE, Chunks, ErrorInStream, Malformed, Piece, Stopped, Text
 from .events import Events, Failed
 from .sse import EventTooLarge, Splitter
 
@@ -169,11 +169,7 @@ class _Stream:
         while not self._over:
             pieces: list[Piece] = []
             try:
-                while self._ready and not self._over:
-                    if (payload := self._ready.popleft()) == DONE:
-                        self._over = True
-                    else:
-                        pieces += self._reader.read(payload)
+                self._read_ready(pieces)
             except (Malformed, ErrorInStream) as error:
                 self._ready.clear()
                 self._broken = error  # What came before it is delivered first.
@@ -190,6 +186,20 @@ class _Stream:
                 self._ready.extend(self._splitter.feed(chunk))
         await self._drain()
         return []
+
+    def _read_ready(self, pieces: list[Piece]) -> None:
+        """Adds what the payloads say that are there; plain text in a row is one piece."""
+        while self._ready and not self._over:
+            texts = []
+            while self._ready and (text := self._reader.plain(self._ready[0])):
+                texts.append(text)
+                self._ready.popleft()
+            if texts:
+                pieces.append(Text("".join(texts)))
+            elif (payload := self._ready.popleft()) == DONE:
+                self._over = True
+            else:
+                pieces += self._reader.read(payload)
 
     async def _drain(self) -> None:
         """Reads what follows the last event, so that the connection can be used again."""
