@@ -161,10 +161,16 @@ class Ground:
 
     async def commands(self) -> int:
         """How many commands Redis has executed since, those inside of scripts as well."""
+        calls = await self._calls()
+        return sum(count for name, count in calls.items() if name not in ("info", "config"))
+
+    async def scripts(self) -> int:
+        """How many scripts Redis has executed since."""
+        return (await self._calls())["evalsha"]
+
+    async def _calls(self) -> dict[str, int]:
         said = (await self.control.call("INFO", "commandstats")).decode()
-        return sum(
-            int(count) for name, count in CALLS.findall(said) if name not in ("info", "config")
-        )
+        return {name: int(count) for name, count in CALLS.findall(said)}
 
 
 def free_port() -> int:

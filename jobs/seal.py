@@ -15,6 +15,7 @@ index, and a block can be read without the others, so a reader of the end does n
 
 from __future__ import annotations
 
+import re
 import zlib
 from dataclasses import dataclass
 from itertools import accumulate, pairwise
@@ -175,6 +176,8 @@ def _run(prefix: bytes, text: bytes, lengths: list[int], skipped: int) -> list[b
 def _spliced(entry: bytes, texts: list[bytes]) -> list[Any]:
     """The entry with a number wherever a long text stands that was there before."""
     row: list[Any] = [entry]
+    if len(entry) < LONG:
+        return row
     for number, text in enumerate(texts):
         if len(text) >= LONG:
             row = _split(row, text, number)
@@ -198,9 +201,15 @@ def _split(row: list[Any], text: bytes, number: int) -> list[Any]:
     return parts
 
 
+# How a string of `LONG` bytes or more begins; in a text of some alphabets also what does not.
+_LONG_HEADER: Final = re.compile(rb"\xda[\x04-\xff]|\xdb", re.DOTALL)
+
+
 def _long_strings(entry: bytes) -> list[bytes]:
     """The long strings anywhere in an entry, longest first: one may be a part of another."""
     found: set[bytes] = set()
+    if not _LONG_HEADER.search(entry):
+        return []
     try:
         waiting = [msgpack.unpackb(entry, strict_map_key=False)]
     except Exception:  # noqa: BLE001 - then it is kept as it is

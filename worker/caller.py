@@ -17,8 +17,6 @@ import openai
 from jobs.models import CHAT, RESPONSES
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
-
     from .config import Endpoint
 
 CONNECT_SECONDS: Final = 10.0
@@ -51,18 +49,17 @@ class Caller:
     async def __aexit__(self, *_: object) -> None:
         await self._client.close()
 
-    @contextlib.asynccontextmanager
-    async def stream(self, arguments: dict[str, Any]) -> AsyncIterator[httpx2.Response]:
-        """The response to these arguments, its body unread; it is closed on the way out.
+    async def send(self, arguments: dict[str, Any]) -> httpx2.Response:
+        """The response to these arguments, its body unread; whoever asked has to close it.
 
         Raises: openai.APIStatusError, and whatever the transport raises.
         """
         response = await self._http.send(self._request(arguments), stream=True)
+        if response.is_success:
+            return response
         try:
-            if not response.is_success:
-                await response.aread()
-                raise self._client._make_status_error_from_response(response)  # noqa: SLF001
-            yield response
+            await response.aread()
+            raise self._client._make_status_error_from_response(response)  # noqa: SLF001
         finally:
             await response.aclose()
 

@@ -16,6 +16,8 @@ from typing import Any, Final
 
 import jiter
 
+from .plain import plain_text
+
 DONE: Final = b"[DONE]"
 
 
@@ -107,6 +109,10 @@ class Chunks:
         self._thought = _Halves()
         self._calls = _Calls()
 
+    def plain(self, payload: bytes) -> str | None:
+        """The text of a payload that says nothing else, as nearly all do. None: see `read`."""
+        return None if self._text.holds else plain_text(payload)
+
     def read(self, payload: bytes) -> list[Piece]:
         """The pieces of a payload that is not `DONE`.
 
@@ -159,6 +165,11 @@ class _Halves:
     """
 
     _high: str = ""
+
+    @property
+    def holds(self) -> bool:
+        """True while a half waits for the other one."""
+        return bool(self._high)
 
     def joined(self, text: str, *, last: bool) -> str:
         """The text, with the half that the piece before it has left."""

@@ -41,6 +41,10 @@ class Events:
         # What only begins says nothing yet: until there is something, another model may answer.
         self._begun: list[Piece] | None = []
 
+    def plain(self, _payload: bytes) -> str | None:
+        """As of `Chunks`: here no text comes without its place."""
+        return None
+
     def read(self, payload: bytes) -> list[Piece]:
         """The pieces of a payload.
 

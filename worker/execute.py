@@ -27,7 +27,6 @@ from jobs.errors import Fenced, Gone, KeyMissing, Undecodable, UnknownResponse
 from jobs.events import lifecycle, restarted, submitted, terminal
 from jobs.keys import item_id
 from jobs.log import LogWriter
-from jobs.pipe import ended
 from jobs.record import Job, Status
 from jobs.transcript import Transcript
 
@@ -85,7 +84,8 @@ class Execution:
         self._claimed = time.monotonic()
         self._stopped: Stop | None = None
         self._task: asyncio.Task[Any] | None = None
-        self._calling: asyncio.Task[None] | None = None
+        # The call of the model; what is stopped from outside is brought to its deadline.
+        self._calling: asyncio.Timeout | None = None
         self._log = log.bind(response=grant.response_id, attempt=grant.attempt)
 
     def stop(self, why: Stop) -> None:
@@ -96,8 +96,8 @@ class Execution:
             self._stopped = why
         if why is Stop.LOST and self._task is not None:
             self._task.cancel()
-        elif self._calling is not None:
-            self._calling.cancel()
+        else:
+            self._hang_up()
 
     async def run(self) -> None:
         """Returns when the job has ended, waits for another attempt or is no longer ours.
@@ -253,17 +253,18 @@ class Execution:
         return opening, transcript, view.length, view.entries
 
     async def _ask(self, job: Job, output: Output, flusher: Flusher, call: _Call) -> None:
-        """Calls the model; what came of it is in `call`, also when the call was cancelled."""
+        """Calls the model; what came of it is in `call`, also when it was ended from outside."""
         if self._stopped is not None:
             return
-        calling = self._calling = asyncio.create_task(
-            self._call(job, output, flusher, call), name="model call"
-        )
+        calling = self._calling = asyncio.timeout(None)
         try:
-            await asyncio.wait({calling})
+            async with calling:
+                await self._call(job, output, flusher, call)
+        except TimeoutError:
+            if not calling.expired():
+                raise
         finally:
             self._calling = None
-            await ended(calling)
 
     async def _call(self, job: Job, output: Output, flusher: Flusher, call: _Call) -> None:
         try:
@@ -294,8 +295,9 @@ class Execution:
             call.cause, call.seen, call.retry_after = error.code, error.seen, error.retry_after
 
     def _hang_up(self) -> None:
-        if self._calling is not None:
-            self._calling.cancel()
+        """Ends the call of the model, if there is one."""
+        if self._calling is not None and not self._calling.expired():
+            self._calling.reschedule(asyncio.get_running_loop().time())
 
     async def _pause(self, job: Job, seconds: float) -> None:
         """Has all workers leave the model alone as long as its provider asks.

@@ -94,7 +94,6 @@ class Flusher:
         self._gathered: list[Event | _Run] = []
         self._gathered_size = 0  # in characters, which is near enough for a bound
         self._unsent = 0
-        self._something = asyncio.Event()
         self._room = asyncio.Event()
         self._room.set()
         # Held while the log is written: one append at a time, in order.
@@ -103,15 +102,18 @@ class Flusher:
         self._on_loss = on_loss
         self._patience = patience
         self._lost: HoldlineError | None = None
-        self._owner: asyncio.Task[None] | None = None
+        # What appends next, if anybody is about to: soon, and then as a task.
+        self._soon: asyncio.Handle | None = None
+        self._flushing: asyncio.Task[None] | None = None
 
     async def __aenter__(self) -> Self:
-        self._owner = asyncio.create_task(self._flush(), name="flusher")
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        if self._owner is not None:
-            await ended(self._owner)
+        if self._soon is not None:
+            self._soon.cancel()
+        if self._flushing is not None:
+            await ended(self._flushing)
 
     @property
     def full(self) -> bool:
@@ -125,7 +127,7 @@ class Flusher:
     def add(self, *events: Event) -> None:
         """Appends these events soon."""
         self._gathered.extend(events)
-        self._something.set()
+        self._begin_soon()
 
     def say(self, place: Place, text: str, logprobs: list[Any] | None = None) -> None:
         """Appends text to a place soon; several pieces may become one delta."""
@@ -142,7 +144,7 @@ class Flusher:
         self._unsent += size
         if self._unsent > UNSENT_BYTES:
             self._room.clear()
-        self._something.set()
+        self._begin_soon()
 
     def check(self) -> None:
         """Raises what was the loss, if there was one: Fenced, Gone, LogLost, RedisTrouble."""
@@ -201,17 +203,28 @@ class Flusher:
             with contextlib.suppress(RedisTrouble):  # then it takes more room, and nothing else
                 await self._writer.seal(self._head, self._entries)
 
+    def _begin_soon(self) -> None:
+        """Has what was said in this turn of the loop appended in the next one, unless whoever said
+        it has had it written by then.
+        """
+        if self._soon is None and self._flushing is None:
+            self._soon = asyncio.get_running_loop().call_soon(self._begin_flushing)
+
+    def _begin_flushing(self) -> None:
+        self._soon = None
+        if self._gathered and self._lost is None:
+            self._flushing = asyncio.create_task(self._flush(), name="flusher")
+
     async def _flush(self) -> None:
-        while True:
-            await self._something.wait()
+        try:
             async with self._writing:
-                try:
+                while self._gathered:
                     await self._append_all()
-                except HoldlineError as error:
-                    self._lost = error
-                    self._room.set()
-                    self._on_loss()
-                    return
+        except HoldlineError as error:
+            self._lost = error
+            self._room.set()
+            self._on_loss()
+        self._flushing = None  # but not after an error that nobody foresaw: `__aexit__` raises it
 
     def _measure(self) -> None:
         self._unsent = self._gathered_size + sum(map(len, self._entries[self._sent :]))
@@ -222,7 +235,6 @@ class Flusher:
 
     def _encode(self) -> None:
         """Turns what has gathered into entries."""
-        self._something.clear()
         gathered, self._gathered, self._gathered_size = self._gathered, [], 0
         for what in gathered:
             if isinstance(what, _Run):

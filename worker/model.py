@@ -23,7 +23,7 @@ import openai
 from jobs.models import RESPONSES
 
 from .caller import Caller
-from .chunks import DONE, Chunks, ErrorInStream, Malformed, Piece, Stopped
+from .chunks import DONE, Chunks, ErrorInStream, Malformed, Piece, Stopped, Text
 from .events import Events, Failed
 from .sse import EventTooLarge, Splitter
 
@@ -101,12 +101,12 @@ class Model:
         loop = asyncio.get_running_loop()
         total_at = min(loop.time() + self._endpoint.total, until)
         first_at = min(loop.time() + self._endpoint.first_token, total_at)
-        async with contextlib.AsyncExitStack() as stack:
-            try:
-                async with asyncio.timeout_at(first_at):
-                    response = await stack.enter_async_context(self._caller.stream(arguments))
-            except Exception as error:  # noqa: BLE001 - whatever it is, it becomes one of ours
-                raise _translated(error, late="upstream_timeout") from None
+        try:
+            async with asyncio.timeout_at(first_at):
+                response = await self._caller.send(arguments)
+        except Exception as error:  # noqa: BLE001 - whatever it is, it becomes one of ours
+            raise _translated(error, late="upstream_timeout") from None
+        async with contextlib.aclosing(response):
             kind = response.headers.get("content-type", "").partition(";")[0].strip().lower()
             if kind != "text/event-stream":
                 raise Broken("upstream_malformed", "content type is not text/event-stream")
@@ -169,11 +169,7 @@ class _Stream:
         while not self._over:
             pieces: list[Piece] = []
             try:
-                while self._ready and not self._over:
-                    if (payload := self._ready.popleft()) == DONE:
-                        self._over = True
-                    else:
-                        pieces += self._reader.read(payload)
+                self._read_ready(pieces)
             except (Malformed, ErrorInStream) as error:
                 self._ready.clear()
                 self._broken = error  # What came before it is delivered first.
@@ -190,6 +186,20 @@ class _Stream:
                 self._ready.extend(self._splitter.feed(chunk))
         await self._drain()
         return []
+
+    def _read_ready(self, pieces: list[Piece]) -> None:
+        """Adds what the payloads say that are there; plain text in a row is one piece."""
+        while self._ready and not self._over:
+            texts = []
+            while self._ready and (text := self._reader.plain(self._ready[0])):
+                texts.append(text)
+                self._ready.popleft()
+            if texts:
+                pieces.append(Text("".join(texts)))
+            elif (payload := self._ready.popleft()) == DONE:
+                self._over = True
+            else:
+                pieces += self._reader.read(payload)
 
     async def _drain(self) -> None:
         """Reads what follows the last event, so that the connection can be used again."""

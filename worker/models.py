@@ -134,13 +134,17 @@ class Models:
         self, job: Job, endpoint: Endpoint, until: float, trial: contextlib.AsyncExitStack
     ) -> Begun:
         arguments = self._arguments(job, endpoint)
-        try:
-            async with asyncio.timeout_at(
-                min(asyncio.get_running_loop().time() + endpoint.first_token, until)
-            ):
-                await trial.enter_async_context(self._rooms[endpoint.name])
-        except TimeoutError:
-            raise Busy("upstream_busy", "no room") from None
+        room = self._rooms[endpoint.name]
+        if room.locked():
+            try:
+                latest = min(asyncio.get_running_loop().time() + endpoint.first_token, until)
+                async with asyncio.timeout_at(latest):
+                    await room.acquire()
+            except TimeoutError:
+                raise Busy("upstream_busy", "no room") from None
+        else:
+            await room.acquire()  # at once
+        trial.callback(room.release)
         model = self._models[endpoint.name]
         while True:
             try:

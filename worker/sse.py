@@ -48,9 +48,11 @@ class Splitter:
         head, *lines = chunk.split(b"\n")
         self._line += head
         payloads: list[bytes] = []
-        for following in lines:
+        if lines:
             self._end_line(bytes(self._line), payloads)
-            self._line = bytearray(following)
+            self._line = bytearray(lines.pop())
+        for line in lines:
+            self._end_line(line, payloads)
         if self._size + len(self._line) > self._most:
             raise EventTooLarge(self._most)
         return payloads

@@ -141,8 +141,8 @@ class Worker:
                 return
 
     async def _claim(self, partitions: list[int]) -> bool:
-        """Starts what waits in these partitions; False if nothing did."""
-        found = False
+        """Starts what waits in these partitions; False if nothing is left that could be started."""
+        more = False
         for number in partitions:
             free = min(self._means.config.concurrency - len(self._held), self._pace - self._taken)
             if free <= 0:
@@ -156,8 +156,9 @@ class Worker:
             self._taken += len(grants)
             for grant in grants:
                 self._start(number, grant)
-            found = found or bool(grants)
-        return found
+            # Who comes from now on brings a marker.
+            more = more or len(grants) == most
+        return more
 
     def _rooms(self) -> dict[str, int]:
         """How many more there may be of each model that has a limit of its own.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -30,7 +31,7 @@ async def caller(model: FakeModel) -> AsyncIterator[Caller]:
 
 
 async def test_a_call_is_sent_as_the_sdk_sends_it(model: FakeModel, caller: Caller) -> None:
-    async with caller.stream(ARGUMENTS) as response:
+    async with contextlib.aclosing(await caller.send(ARGUMENTS)) as response:
         await response.aread()
     async with openai.AsyncOpenAI(
         api_key="sk-secret",
@@ -48,8 +49,7 @@ async def test_a_call_is_sent_as_the_sdk_sends_it(model: FakeModel, caller: Call
 async def test_a_refusal_is_the_sdks_own_error(caller: Caller) -> None:
     asked = ARGUMENTS | {"messages": [{"role": "user", "content": "mode=busy after=3"}]}
     with pytest.raises(openai.RateLimitError) as caught:
-        async with caller.stream(asked):
-            pass
+        await caller.send(asked)
     assert ("3", 429) == (
         caught.value.response.headers["retry-after"],
         caught.value.status_code,

@@ -1,0 +1,46 @@
+"""The short way through nearly every payload: one that says a piece of text and nothing else.
+
+Only the fields that could say more are looked at, in one pass that builds no dictionary. What is
+not of this form, in whatever way, is for `chunks` to judge: there is nothing that is wrong here.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Final
+
+import msgspec
+from msgspec import Meta, Struct
+
+
+class _Delta(Struct):
+    content: Annotated[str, Meta(min_length=1)]
+    reasoning_content: None = None
+    reasoning: None = None
+    reasoning_details: None = None
+    refusal: None = None
+    tool_calls: None = None
+    annotations: None = None
+
+
+class _Choice(Struct):
+    delta: _Delta
+    finish_reason: None = None
+    logprobs: None = None
+
+
+class _Chunk(Struct):
+    choices: tuple[_Choice]
+    error: None = None
+    usage: None = None
+    x_groq: None = None
+
+
+_DECODER: Final = msgspec.json.Decoder(_Chunk)
+
+
+def plain_text(payload: bytes) -> str | None:
+    """The text of a payload that says nothing else, or None. It can be encoded."""
+    try:
+        return _DECODER.decode(payload).choices[0].delta.content
+    except (ValueError, RecursionError):
+        return None
