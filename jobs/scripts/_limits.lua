@@ -10,39 +10,45 @@ local USED_TTL = 3 * DAY
 local function used_of(prefix, tenant, day) return prefix .. 'used:' .. day .. ':' .. tenant end
 local function open_of(prefix, tenant) return prefix .. 'open:' .. tenant end
 
--- Books a job that was accepted. `kept` is for how many ms it can be open.
-local function reserve(prefix, tenant, id, time, tokens, money, kept)
-  local day = math.floor(time / DAY)
+-- Adds to what a tenant used on a day. A field that was not there may be that of a new key.
+local function use(prefix, tenant, day, tokens, money)
   local used = used_of(prefix, tenant, day)
-  redis.call('HSET', prefix .. 'job:' .. id, 'day', day, 'money', money)
-  redis.call('HINCRBY', used, 'tokens', tokens)
-  redis.call('HINCRBYFLOAT', used, 'money', money)
-  redis.call('PEXPIRE', used, USED_TTL)
-  redis.call('ZADD', open_of(prefix, tenant), time + kept, id)
-  redis.call('PEXPIRE', open_of(prefix, tenant), STRUCTURE_TTL)
+  if tokens ~= 0 and redis.call('HINCRBY', used, 'tokens', tokens) == tokens then
+    redis.call('PEXPIRE', used, USED_TTL)
+  end
+  if money ~= 0 then
+    redis.call('HINCRBYFLOAT', used, 'money', money)
+    redis.call('PEXPIRE', used, USED_TTL)
+  end
 end
 
--- What the job took, once: -1 where nobody knows, which is the estimate if a model was asked.
-local function book(prefix, id, tokens, money)
-  local job = prefix .. 'job:' .. id
-  local f = redis.call('HMGET', job, 'owner', 'day', 'tokens', 'money', 'attempt')
-  if not f[2] then return end
-  local asked, reserved, cost = f[5] ~= '0', tonumber(f[3] or 0), tonumber(f[4] or 0)
+-- Books a job that was accepted, and that can be open for `kept` ms; the day on which it is booked.
+local function reserve(prefix, tenant, id, time, tokens, money, kept)
+  local day, open = math.floor(time / DAY), open_of(prefix, tenant)
+  use(prefix, tenant, day, tokens, money)
+  redis.call('ZADD', open, time + kept, id)
+  redis.call('PEXPIRE', open, STRUCTURE_TTL)
+  return day
+end
+
+-- What the job took, once: -1 where nobody knows, which is the estimate if a model was asked. `job` has
+-- the fields that are named here.
+local function book(prefix, id, job, tenant, tokens, money)
+  if not job.day then return end
+  local asked, reserved, cost = job.attempt ~= '0', tonumber(job.tokens or 0), tonumber(job.money or 0)
   if tokens < 0 then tokens = asked and reserved or 0 end
   if money < 0 then money = asked and cost or 0 end
-  local used = used_of(prefix, tenant_of(f[1]), f[2])
-  redis.call('HDEL', job, 'day')
-  redis.call('HINCRBY', used, 'tokens', tokens - reserved)
-  redis.call('HINCRBYFLOAT', used, 'money', money - cost)
-  redis.call('PEXPIRE', used, USED_TTL)
-  redis.call('ZREM', open_of(prefix, tenant_of(f[1])), id)
+  redis.call('HDEL', prefix .. 'job:' .. id, 'day')
+  use(prefix, tenant, job.day, tokens - reserved, money - cost)
+  redis.call('ZREM', open_of(prefix, tenant), id)
 end
 
 -- Whether a tenant may have one more job: nothing, or {"limited", what, limit, ms to wait}. And what it
 -- has left of requests and tokens. `most` is what holds where its settings say nothing; 0 is no limit.
 local function admit(prefix, tenant, time, tokens, money, input, most)
-  local f = redis.call('HMGET', prefix .. 'tenant:' .. tenant, 'waiting', 'requests_per_minute',
-    'tokens_per_day', 'money_per_day', 'input_tokens')
+  local settings = prefix .. 'tenant:' .. tenant
+  local f = redis.call('HMGET', settings, 'waiting', 'requests_per_minute', 'tokens_per_day', 'money_per_day',
+    'input_tokens', 'weight', 'running')
   local limit = {}
   for index = 1, 5 do limit[index] = tonumber(f[index] or most[index]) end
   local function limited(what, index, wait) return { 'limited', what, tostring(limit[index]), math.ceil(wait) } end
@@ -55,10 +61,14 @@ local function admit(prefix, tenant, time, tokens, money, input, most)
       return limited('waiting', 1, 5000)
     end
   end
-  local used = redis.call('HMGET', used_of(prefix, tenant, math.floor(time / DAY)), 'tokens', 'money')
-  local tomorrow = DAY - time % DAY
-  if limit[3] > 0 and (used[1] or 0) + tokens > limit[3] then return limited('tokens_per_day', 3, tomorrow) end
-  if limit[4] > 0 and (used[2] or 0) + money > limit[4] * 1e6 then return limited('money_per_day', 4, tomorrow) end
+  local tokens_left = 0
+  if limit[3] > 0 or limit[4] > 0 then
+    local used = redis.call('HMGET', used_of(prefix, tenant, math.floor(time / DAY)), 'tokens', 'money')
+    local tomorrow = DAY - time % DAY
+    tokens_left = limit[3] - (used[1] or 0) - tokens
+    if limit[3] > 0 and tokens_left < 0 then return limited('tokens_per_day', 3, tomorrow) end
+    if limit[4] > 0 and (used[2] or 0) + money > limit[4] * 1e6 then return limited('money_per_day', 4, tomorrow) end
+  end
   local left = 0
   if limit[2] > 0 then -- a bucket that holds the requests of one minute
     local rate = prefix .. 'rate:' .. tenant
@@ -69,14 +79,18 @@ local function admit(prefix, tenant, time, tokens, money, input, most)
     redis.call('HSET', rate, 'left', left, 'at', time)
     redis.call('PEXPIRE', rate, 2 * MINUTE)
   end
-  return nil, { limit[2], math.floor(left), limit[3], math.max(0, limit[3] - (used[1] or 0) - tokens) }
+  for index = 1, 7 do
+    if f[index] then
+      redis.call('PEXPIRE', settings, TENANT_TTL)
+      break
+    end
+  end
+  return nil, { limit[2], math.floor(left), limit[3], math.max(0, tokens_left) }
 end
 
--- Forgets an id that no longer waits or runs. Its job must still be there, to say whose it is.
-local function close(prefix, id)
-  unlease(prefix, id)
-  book(prefix, id, -1, -1)
-  redis.call('ZREM', prefix .. 'delayed', id)
+-- Forgets an id that no longer waits or runs.
+local function close(prefix, id, tenant)
+  unlease(prefix, tenant, id)
   redis.call('ZREM', prefix .. 'open', id)
   redis.call('ZREM', prefix .. 'followed', id)
 end

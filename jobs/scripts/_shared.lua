@@ -6,6 +6,7 @@ local TENANT_TTL = 400 * 24 * 3600 * 1000 -- of its settings, since they were la
 local WAKE_BOUND = 64
 local DEAD_BOUND = 1000
 local PROMOTE_BOUND = 100 -- retries that become due in one claim
+local MOST_CLAIMED = 1000 -- jobs that one claim hands out
 local LONG_WAIT = 60 * 1000 -- after which a lower tier is overtaken so often only:
 local OVERTAKEN_BOUND = 3
 local HOOKS_BOUND = 100000 -- webhooks that wait, in a partition
@@ -16,6 +17,22 @@ local ID_LENGTH = 40 -- of every id that jobs/keys.py makes
 local function now()
   local time = redis.call('TIME')
   return time[1] * 1000 + math.floor(time[2] / 1000)
+end
+
+-- Some fields of a hash by their names; those that are not set are nil.
+local function fields(key, ...)
+  local values, found = redis.call('HMGET', key, ...), {}
+  for index, name in ipairs({ ... }) do found[name] = values[index] or nil end
+  return found
+end
+
+-- The names and values of a hash, less those whose value is "".
+local function given(flat)
+  local kept = {}
+  for index = 1, #flat, 2 do
+    if flat[index + 1] ~= '' then kept[#kept + 1], kept[#kept + 2] = flat[index], flat[index + 1] end
+  end
+  return kept
 end
 
 -- A lane is a tier and a model: "p:", "d:" or "f:" (priority, default, flex) and the model's name.
@@ -45,10 +62,11 @@ local function end_hook(prefix, id, how)
   count_hook(prefix, how)
 end
 
--- Puts the webhook of a response in line, in the same breath as the response ends.
-local function hook(prefix, id, status, time)
-  local wait, hooks = redis.call('HGET', prefix .. 'job:' .. id, 'hook'), prefix .. 'hooks'
+-- Puts the webhook of a response in line, in the same breath as the response ends; `wait` is nil where
+-- none is sent.
+local function hook(prefix, id, status, time, wait)
   if not wait then return end
+  local hooks = prefix .. 'hooks'
   if redis.call('ZCARD', hooks) >= HOOKS_BOUND then return count_hook(prefix, 'dropped') end
   local name = prefix .. 'hook:' .. id
   redis.call('HSET', name, 'status', status, 'ended', time, 'tries', 0, 'unseen', wait == '0' and 0 or 1)
@@ -63,12 +81,10 @@ local function bury(prefix, what)
   redis.call('PEXPIRE', prefix .. 'dead', STRUCTURE_TTL)
 end
 
--- What a worker is told about a job that is now its own.
-local function grant(prefix, id, time)
-  local job = prefix .. 'job:' .. id
-  local f = redis.call('HMGET', job, 'job', 'attempt', 'strikes', 'cancel', 'reason', 'submitted', 'lane')
-  return { id, f[1] or '', tonumber(f[2] or 0), tonumber(f[3] or 0), tonumber(f[4] or 0), f[5] or '',
-    time - tonumber(f[6] or time), redis.call('LLEN', prefix .. 'log:' .. id), f[7] or '' }
+-- What a worker is told about a job that is now its own. `job` has the fields that are named here.
+local function grant(prefix, id, job, time)
+  return { id, job.job or '', tonumber(job.attempt or 0), tonumber(job.strikes or 0), tonumber(job.cancel or 0),
+    job.reason or '', time - (job.submitted or time), redis.call('LLEN', prefix .. 'log:' .. id), job.lane or '' }
 end
 
 -- Rings the bell with entries, or with their number alone where carrying them costs more than a read.
@@ -118,12 +134,6 @@ local function remember(key, id, fingerprint, ttl)
   if fingerprint ~= '' then redis.call('SET', key, id .. ' ' .. string.match(fingerprint, '^[^,]+'), 'PX', ttl) end
 end
 
--- Remembers of a response which idempotency key has to go with it, and that it is not to be stored.
-local function mark(job, key, unstored)
-  if key ~= job then redis.call('HSET', job, 'key', key) end
-  if unstored == '1' then redis.call('HSET', job, 'unstored', 1) end
-end
-
 -- How many entries the blocks of a sealed log hold together: "2000,2000,17" says it of each.
 local function entries_of(sealed)
   local entries = 0
@@ -131,10 +141,9 @@ local function entries_of(sealed)
   return entries
 end
 
--- Keeps what has ended for so many ms more; its idempotency key does not outlive it. As long as
--- the job is there, the key is its own.
-local function keep(job, log, ms, ...)
-  local key = redis.call('HGET', job, 'key')
+-- Keeps what has ended for so many ms more; its idempotency key, if it has one, does not outlive it. As
+-- long as the job is there, the key is its own.
+local function keep(job, log, key, ms, ...)
   if key then redis.call('PEXPIRE', key, ms, ...) end
   redis.call('PEXPIRE', log, ms, ...)
   redis.call('PEXPIRE', job, ms, ...)

@@ -26,112 +26,105 @@ local function weight_of(prefix, tenant)
   return tonumber(redis.call('HGET', prefix .. 'tenant:' .. tenant, 'weight') or 1)
 end
 
-local function wake(prefix)
-  if redis.call('LLEN', prefix .. 'wake') < WAKE_BOUND then
-    redis.call('RPUSH', prefix .. 'wake', '1')
-    redis.call('PEXPIRE', prefix .. 'wake', STRUCTURE_TTL)
-  end
+-- Pushes to the end of a list. One that was empty is a new key: its TTL is set again.
+local function queue_up(list, what)
+  local length = redis.call('RPUSH', list, what)
+  if length == 1 then redis.call('PEXPIRE', list, STRUCTURE_TTL) end
+  return length
 end
 
--- Puts a tenant in line. A key that was emptied is a new one: its TTL is set again.
+local function wake(prefix)
+  if redis.call('LLEN', prefix .. 'wake') < WAKE_BOUND then queue_up(prefix .. 'wake', '1') end
+end
+
+-- Says that something waits in a lane.
+local function open_lane(prefix, lane)
+  local lanes = prefix .. 'lanes'
+  if not redis.call('LPOS', lanes, lane) then queue_up(lanes, lane) end
+end
+
+-- Puts a tenant in line.
 local function join(prefix, lane, tenant, account)
-  local turns, lanes = turns_of(prefix, lane), prefix .. 'lanes'
+  local turns = turns_of(prefix, lane)
   redis.call('ZADD', turns, math.max(account, clock_of(prefix, lane)), tenant)
   redis.call('PEXPIRE', turns, STRUCTURE_TTL)
-  if not redis.call('LPOS', lanes, lane) then redis.call('RPUSH', lanes, lane) end
-  redis.call('PEXPIRE', lanes, STRUCTURE_TTL)
+  open_lane(prefix, lane)
 end
 
 -- Puts a tenant in line where it is not yet; one that is held back stays so until one of its answers ends.
 local function await_turn(prefix, lane, tenant)
+  if redis.call('ZSCORE', turns_of(prefix, lane), tenant) then return end
   if redis.call('HEXISTS', held_of(prefix, tenant), lane) == 1 then return end
-  local account = redis.call('ZSCORE', turns_of(prefix, lane), tenant)
-  if account and redis.call('LPOS', prefix .. 'lanes', lane) then return end
   local spent = spent_of(prefix, lane)
-  account = account or redis.call('ZSCORE', spent, tenant) or 0
-  redis.call('ZREM', spent, tenant)
-  join(prefix, lane, tenant, tonumber(account))
+  local account = redis.call('ZSCORE', spent, tenant)
+  if account then redis.call('ZREM', spent, tenant) end
+  join(prefix, lane, tenant, tonumber(account or 0))
 end
 
--- Books what a tenant takes from a lane, in tokens; answers its account before.
-local function charge(prefix, lane, tenant, account, tokens)
-  local clock = clock_of(prefix, lane)
-  local from = math.max(account, clock)
-  local after = from + tokens / weight_of(prefix, tenant)
-  redis.call('HSET', prefix .. 'numbers', '~clock|' .. lane, from)
-  redis.call('PEXPIRE', prefix .. 'numbers', STRUCTURE_TTL)
-  if redis.call('LLEN', ready_of(prefix, lane, tenant)) > 0 then
-    redis.call('ZADD', turns_of(prefix, lane), after, tenant)
-  else
-    local spent = spent_of(prefix, lane)
-    redis.call('ZREM', turns_of(prefix, lane), tenant)
-    redis.call('ZADD', spent, after, tenant)
-    redis.call('PEXPIRE', spent, STRUCTURE_TTL)
-    -- What the clock has passed says nothing more.
-    redis.call('ZREMRANGEBYSCORE', spent, '-inf', from)
+-- Takes a tenant out of the line of a lane, in which it has nothing waiting any more.
+local function leave(prefix, lane, tenant, account, clock)
+  local spent = spent_of(prefix, lane)
+  redis.call('ZREM', turns_of(prefix, lane), tenant)
+  redis.call('ZADD', spent, account, tenant)
+  redis.call('PEXPIRE', spent, STRUCTURE_TTL)
+  -- What the clock has passed says nothing more. Where it has passed nothing there may be too many.
+  if redis.call('ZREMRANGEBYSCORE', spent, '-inf', clock) == 0 then
     redis.call('ZREMRANGEBYRANK', spent, 0, -ACCOUNTS_BOUND - 1)
   end
-  return from
 end
 
--- Puts right what a claim has booked for a job, now that its tokens are known.
-local function settle(prefix, id, tokens)
-  local f = redis.call('HMGET', prefix .. 'job:' .. id, 'owner', 'lane', 'charged', 'turn')
-  if not f[3] or tokens < 0 then return end
-  local tenant, lane = tenant_of(f[1]), f[2] or ''
+-- Puts right what a claim has booked for a job, now that its tokens are known. `job` has the fields that
+-- are named here, and an owner.
+local function settle(prefix, job, tenant, tokens)
+  if not job.charged or tokens < 0 then return end
+  local lane, model = job.lane or '', model_of(job.lane or '')
+  if model ~= '' and redis.call('EXISTS', pace_of(prefix, model)) == 1 then
+    redis.call('HINCRBYFLOAT', pace_of(prefix, model), 'tokens', job.charged - tokens)
+  end
+  if tokens == tonumber(job.charged) then return end
   local weight = weight_of(prefix, tenant)
-  local more = (tokens - f[3]) / weight
-  local pace = pace_of(prefix, model_of(lane))
-  if redis.call('EXISTS', pace) == 1 then redis.call('HINCRBYFLOAT', pace, 'tokens', f[3] - tokens) end
-  if redis.call('ZSCORE', turns_of(prefix, lane), tenant) then
-    redis.call('ZINCRBY', turns_of(prefix, lane), more, tenant)
-  elseif redis.call('HEXISTS', held_of(prefix, tenant), lane) == 1 then
+  local more = (tokens - job.charged) / weight
+  if redis.call('ZADD', turns_of(prefix, lane), 'XX', 'INCR', more, tenant) then return end
+  if redis.call('HEXISTS', held_of(prefix, tenant), lane) == 1 then
     redis.call('HINCRBYFLOAT', held_of(prefix, tenant), lane, more)
-  else
-    local spent = spent_of(prefix, lane)
-    local account = (redis.call('ZSCORE', spent, tenant) or f[4] + f[3] / weight) + more
+    return
+  end
+  local spent = spent_of(prefix, lane)
+  if redis.call('ZADD', spent, 'XX', 'INCR', more, tenant) then return end
+  local account = job.turn + tokens / weight
+  if account > clock_of(prefix, lane) then
     redis.call('ZADD', spent, account, tenant)
     redis.call('PEXPIRE', spent, STRUCTURE_TTL)
-    redis.call('ZREMRANGEBYSCORE', spent, '-inf', clock_of(prefix, lane))
   end
 end
 
--- Puts an id into its tenant's list, and the tenant in line.
+-- Puts an id into its tenant's list, and the tenant in line; answers the number that the job has then.
 -- Numbers in a list ascend, so a place is a difference and a lost id is one that was overtaken.
-local function enqueue(prefix, owner, id, front)
-  local lane, numbers = redis.call('HGET', prefix .. 'job:' .. id, 'lane') or '', prefix .. 'numbers'
-  local tenant = tenant_of(owner)
-  local ready = ready_of(prefix, lane, tenant)
-  local head = front and redis.call('LINDEX', ready, 0)
-  local first = head and redis.call('HGET', prefix .. 'job:' .. head, 'number')
-  while head and not first do -- deleted meanwhile: without a number it would break the order
-    redis.call('LPOP', ready)
-    head = redis.call('LINDEX', ready, 0)
-    first = head and redis.call('HGET', prefix .. 'job:' .. head, 'number')
-  end
-  local number
-  if first then
-    number = first - 1
-    redis.call('LPUSH', ready, id)
-  else
-    number = redis.call('HINCRBY', numbers, lane == '' and tenant or lane .. '|' .. tenant, 1)
-    redis.call('RPUSH', ready, id)
-  end
-  redis.call('HSET', prefix .. 'job:' .. id, 'number', number)
-  redis.call('PEXPIRE', ready, STRUCTURE_TTL)
-  redis.call('PEXPIRE', numbers, STRUCTURE_TTL)
+local function enqueue(prefix, tenant, lane, id)
+  local numbers, ready = prefix .. 'numbers', ready_of(prefix, lane, tenant)
+  local number = redis.call('HINCRBY', numbers, lane == '' and tenant or lane .. '|' .. tenant, 1)
+  if number == 1 then redis.call('PEXPIRE', numbers, STRUCTURE_TTL) end
+  queue_up(ready, id)
   await_turn(prefix, lane, tenant)
   wake(prefix)
   return number
 end
 
--- A lease is also a place among the running answers of a tenant, which ends with it at the latest.
-local function lease(prefix, id, till)
-  redis.call('ZADD', prefix .. 'leases', till, id)
-  redis.call('PEXPIRE', prefix .. 'leases', STRUCTURE_TTL)
-  local running = running_of(prefix, tenant_of(redis.call('HGET', prefix .. 'job:' .. id, 'owner') or ''))
-  redis.call('ZADD', running, till, id)
-  redis.call('PEXPIRE', running, STRUCTURE_TTL)
+-- The same, before all others in the list.
+local function enqueue_first(prefix, tenant, lane, id)
+  local ready, first = ready_of(prefix, lane, tenant), nil
+  repeat
+    local head = redis.call('LINDEX', ready, 0)
+    if not head then return enqueue(prefix, tenant, lane, id) end
+    first = redis.call('HGET', prefix .. 'job:' .. head, 'number')
+    -- Deleted meanwhile: without a number it would break the order.
+    if not first then redis.call('LPOP', ready) end
+  until first
+  redis.call('LPUSH', ready, id)
+  redis.call('PEXPIRE', ready, STRUCTURE_TTL)
+  await_turn(prefix, lane, tenant)
+  wake(prefix)
+  return first - 1
 end
 
 -- How many answers of a tenant run.
@@ -139,6 +132,17 @@ local function count_running(prefix, tenant, time)
   local running = running_of(prefix, tenant)
   redis.call('ZREMRANGEBYSCORE', running, '-inf', time)
   return redis.call('ZCARD', running)
+end
+
+-- Begins or renews leases of a tenant: the time at which one ends, and the id, of each. It never moves
+-- back. A lease is also a place among the running answers of its tenant, which ends with it at the latest.
+local function lease(prefix, tenant, leases)
+  for _, key in ipairs({ prefix .. 'leases', running_of(prefix, tenant) }) do
+    for from = 1, #leases, 1000 do
+      redis.call('ZADD', key, 'GT', unpack(leases, from, math.min(from + 999, #leases)))
+    end
+    redis.call('PEXPIRE', key, STRUCTURE_TTL)
+  end
 end
 
 -- Takes a tenant out of the line of a lane: as many of its answers run as may.
@@ -158,9 +162,8 @@ local function release(prefix, tenant)
 end
 
 -- Ends a lease: the answer runs no longer, and another one of the tenant may.
-local function unlease(prefix, id)
+local function unlease(prefix, tenant, id)
   redis.call('ZREM', prefix .. 'leases', id)
-  local tenant = tenant_of(redis.call('HGET', prefix .. 'job:' .. id, 'owner') or '')
   if redis.call('ZREM', running_of(prefix, tenant), id) == 1 then release(prefix, tenant) end
 end
 
@@ -169,9 +172,12 @@ local function promote(prefix, time, limit)
   local due = redis.call('ZRANGEBYSCORE', prefix .. 'delayed', '-inf', time, 'LIMIT', 0, limit)
   for _, id in ipairs(due) do
     redis.call('ZREM', prefix .. 'delayed', id)
-    local f = redis.call('HMGET', prefix .. 'job:' .. id, 'status', 'owner', 'reason')
-    if f[1] == 'queued' then
-      ring_queued(prefix .. 'bell:' .. id, enqueue(prefix, f[2], id, true), 0, f[3] or '')
+    local name = prefix .. 'job:' .. id
+    local job = fields(name, 'status', 'owner', 'lane', 'reason')
+    if job.status == 'queued' then
+      local number = enqueue_first(prefix, tenant_of(job.owner), job.lane or '', id)
+      redis.call('HSET', name, 'number', number)
+      ring_queued(prefix .. 'bell:' .. id, number, 0, job.reason or '')
     end
   end
   return #due

@@ -8,16 +8,27 @@
 --       minute that its provider allows (0: any number))...
 -- Returns {grant...}; a grant is {id, job, attempt, strikes, cancel, reason, waited ms, log length, lane}
 -- May be repeated: the same token is handed the same jobs while it still holds them.
-local prefix, token, count, time = ARGV[1], ARGV[2], tonumber(ARGV[3]), now()
-local numbers = prefix .. 'numbers'
+local prefix, token, time = ARGV[1], ARGV[2], now()
+local count = math.min(tonumber(ARGV[3]), MOST_CLAIMED)
+
+-- The record of an id that was found in a list; nil for what nobody of ours wrote.
+local function record(id)
+  if #id ~= ID_LENGTH or not string.find(id, '^resp_%x+$') then return nil end
+  local names = { 'status', 'claim', 'owner', 'job', 'tokens', 'attempt', 'strikes', 'cancel', 'reason', 'submitted',
+    'lane' }
+  local values, job = redis.pcall('HMGET', prefix .. 'job:' .. id, unpack(names)), {}
+  if values.err then return nil end
+  for index, name in ipairs(names) do job[name] = values[index] or nil end
+  return job
+end
 
 local before = redis.call('GET', KEYS[2])
 if before then
   local again = {}
   for id in string.gmatch(before, '%S+') do
-    local f = redis.call('HMGET', prefix .. 'job:' .. id, 'status', 'claim')
-    if f[1] == 'running' and f[2] == token then
-      again[#again + 1] = grant(prefix, id, time)
+    local job = record(id)
+    if job and job.status == 'running' and job.claim == token then
+      again[#again + 1] = grant(prefix, id, job, time)
     end
   end
   return again
@@ -25,6 +36,24 @@ end
 
 -- Retries that are due wait again; looking here makes them as punctual as claims are.
 promote(prefix, time, PROMOTE_BOUND)
+local retries = redis.call('EXISTS', prefix .. 'delayed') == 1
+
+-- Lanes in the order of their turns. An older program does not say that something waits in that of "",
+-- and keeps who waits in a list, `ring`.
+local found = redis.call('LRANGE', KEYS[1], 0, -1)
+local lanes, rings, plain = { unpack(found) }, {}, false
+for index, lane in ipairs(lanes) do
+  rings[index], plain = of_lane(prefix, 'ring', lane), plain or lane == ''
+end
+if not plain and redis.call('EXISTS', turns_of(prefix, ''), prefix .. 'ring') > 0 then
+  lanes[#lanes + 1], rings[#rings + 1] = '', prefix .. 'ring'
+end
+if #lanes == 0 then return {} end
+if redis.call('EXISTS', unpack(rings)) > 0 then
+  for index, lane in ipairs(lanes) do
+    for _, tenant in ipairs(redis.call('LPOP', rings[index], 100) or {}) do await_turn(prefix, lane, tenant) end
+  end
+end
 
 local models = {}
 for index = 6, #ARGV, 4 do
@@ -37,28 +66,45 @@ local function open(lane)
   return allows(models[model])
 end
 
--- Lanes in the order of their turns.
-local lanes = redis.call('LRANGE', KEYS[1], 0, -1)
-if redis.call('EXISTS', turns_of(prefix, '')) + redis.call('EXISTS', prefix .. 'ring') > 0
-  and not redis.call('LPOS', KEYS[1], '') then
-  lanes[#lanes + 1] = ''
-end
--- An older program keeps who waits in a list, `ring`.
-for _, lane in ipairs(lanes) do
-  for _, tenant in ipairs(redis.call('LPOP', of_lane(prefix, 'ring', lane), 100) or {}) do
-    await_turn(prefix, lane, tenant)
+-- What a claim knows of a tenant: how many of its answers run and may, and what it is handed out.
+local tenants = {}
+local function tenant_by(name)
+  if not tenants[name] then
+    local f = redis.call('HMGET', prefix .. 'tenant:' .. name, 'running', 'weight')
+    local most = tonumber(f[1] or ARGV[5])
+    tenants[name] = { most = most, weight = tonumber(f[2] or 1), waiting = {}, leases = {},
+      running = most > 0 and count_running(prefix, name, time) or 0 }
   end
+  return tenants[name]
+end
+
+-- The line of a lane: its clock, who is next with its account, and the account of the one behind. While
+-- the same tenant is next, its account is written here alone.
+local lines = {}
+local function write_account(line)
+  if line.tenant and line.moved then redis.call('ZADD', line.turns, line.account, line.tenant) end
+end
+local function line_of(lane)
+  lines[lane] = lines[lane] or { turns = turns_of(prefix, lane), clock = clock_of(prefix, lane) }
+  local line = lines[lane]
+  if not line.tenant or line.account >= line.behind then
+    write_account(line)
+    local two = redis.call('ZRANGE', line.turns, 0, 1, 'WITHSCORES')
+    line.tenant, line.account, line.behind = two[1], tonumber(two[2]), tonumber(two[4] or math.huge)
+  end
+  return line
 end
 
 -- When the next one of a lane was submitted.
 local function since(lane)
-  local tenant = redis.call('ZRANGE', turns_of(prefix, lane), 0, 0)[1]
+  local tenant = line_of(lane).tenant
   local id = tenant and redis.call('LINDEX', ready_of(prefix, lane, tenant), 0)
-  local job = prefix .. 'job:' .. (id or '')
-  return tonumber(redis.call('TYPE', job).ok == 'hash' and redis.call('HGET', job, 'submitted') or time)
+  local job = id and record(id)
+  return tonumber(job and job.submitted or time)
 end
 
-local overtaken = tonumber(redis.call('HGET', numbers, '~overtaken') or 0)
+local noted = fields(prefix .. 'numbers', '~last', '~pace', '~busy', '~overtaken')
+local overtaken = tonumber(noted['~overtaken'] or 0)
 
 -- The index of the lane that is served next, or nil.
 local function choose()
@@ -81,66 +127,92 @@ local function choose()
   return oldest
 end
 
-local most = {}
-local function full(tenant)
-  most[tenant] = most[tenant] or tonumber(redis.call('HGET', prefix .. 'tenant:' .. tenant, 'running') or ARGV[5])
-  return most[tenant] > 0 and count_running(prefix, tenant, time) >= most[tenant]
+-- Takes the next id of a tenant's list: the id, and whether there is more.
+local function take(tenant, lane, ready)
+  local id = redis.call('LPOP', ready)
+  local left = tenant.waiting[lane]
+  if not left then
+    left = redis.call('LLEN', ready)
+    if left > 0 then redis.call('PEXPIRE', ready, STRUCTURE_TTL) end
+  elseif id then
+    left = left - 1
+  end
+  tenant.waiting[lane] = left
+  return id, left > 0
 end
 
-local grants, ids, moved = {}, {}, false
+local grants, ids = {}, {}
+local function hand_out(id, job, tenant, turn, tokens)
+  job.attempt = (job.attempt or 0) + 1
+  redis.call('HSET', prefix .. 'job:' .. id, 'status', 'running', 'claim', token, 'charged', tokens, 'turn', turn,
+    'attempt', job.attempt)
+  tenant.running = tenant.running + 1
+  tenant.leases[#tenant.leases + 1], tenant.leases[#tenant.leases + 2] = time + ARGV[4], id
+  grants[#grants + 1], ids[#ids + 1] = grant(prefix, id, job, time), id
+end
+
+-- Gives a tenant its turn, which may come to nothing, and books what it takes.
+local function serve(lane, line, tenant)
+  local id, more = take(tenant, lane, ready_of(prefix, lane, line.tenant))
+  local job = id and record(id)
+  local turn, tokens = math.max(line.account, line.clock), 1
+  if job and job.status == 'queued' and not (retries and redis.call('ZSCORE', prefix .. 'delayed', id)) then
+    tokens = math.max(1, tonumber(job.tokens or USUAL_TOKENS))
+    hand_out(id, job, tenant, turn, tokens)
+    spend(prefix, model_of(lane), time, models[model_of(lane)], tokens)
+  elseif id and not job then
+    bury(prefix, id)
+  end -- else a second entry of a job that runs or has ended: the hash decides, the entry goes
+  -- What is not worth a grant is worth a turn: it must not hold up the others.
+  line.clock, line.account, line.moved = turn, turn + tokens / tenant.weight, true
+  if not more then
+    leave(prefix, lane, line.tenant, line.account, line.clock)
+    line.tenant = nil
+  end
+end
+
 for _ = 1, count + 100 do -- a bound on stale entries and on tenants held back in one call
   local index = #grants < count and choose()
   if not index then break end
   local lane = table.remove(lanes, index)
-  local turns = turns_of(prefix, lane)
-  local next = redis.call('ZRANGE', turns, 0, 0, 'WITHSCORES')
-  local tenant, account = next[1], tonumber(next[2])
-  moved = true
-  if tenant and full(tenant) then
-    hold(prefix, lane, tenant, account)
+  local line = line_of(lane)
+  local tenant = line.tenant and tenant_by(line.tenant)
+  if tenant and tenant.most > 0 and tenant.running >= tenant.most then
+    hold(prefix, lane, line.tenant, line.account)
+    line.tenant = nil
   elseif tenant then
-    local id = redis.call('LPOP', ready_of(prefix, lane, tenant))
-    local job = prefix .. 'job:' .. (id or '')
-    local kind = redis.call('TYPE', job).ok
-    local tokens = 1 -- what is not worth a grant is worth a turn: it must not hold up the others
-    local granted = false
-    if id and (#id ~= ID_LENGTH or not string.find(id, '^resp_%x+$') or (kind ~= 'none' and kind ~= 'hash')) then
-      bury(prefix, id) -- nobody of ours wrote this
-    elseif id and kind == 'hash' and redis.call('HGET', job, 'status') == 'queued'
-      and not redis.call('ZSCORE', prefix .. 'delayed', id) then
-      granted = true
-      tokens = math.max(1, tonumber(redis.call('HGET', job, 'tokens') or USUAL_TOKENS))
-    end -- else a second entry of a job that runs or has ended: the hash decides, the entry goes
-    local turn = charge(prefix, lane, tenant, account, tokens)
-    if granted then
-      redis.call('HSET', job, 'status', 'running', 'claim', token, 'charged', tokens, 'turn', turn)
-      redis.call('HINCRBY', job, 'attempt', 1)
-      lease(prefix, id, time + ARGV[4])
-      grants[#grants + 1] = grant(prefix, id, time)
-      ids[#ids + 1] = id
-      spend(prefix, model_of(lane), time, models[model_of(lane)], tokens)
-    end
+    serve(lane, line, tenant)
   end
-  if redis.call('EXISTS', turns) == 1 then lanes[#lanes + 1] = lane end
+  if line.tenant or line.behind < math.huge then lanes[#lanes + 1] = lane end
 end
 
-if moved then
+local noting = {}
+for lane, line in pairs(lines) do
+  write_account(line)
+  if line.tenant then redis.call('PEXPIRE', line.turns, STRUCTURE_TTL) end
+  if line.moved then noting[#noting + 1], noting[#noting + 2] = '~clock|' .. lane, line.clock end
+end
+for name, tenant in pairs(tenants) do
+  if #tenant.leases > 0 then lease(prefix, name, tenant.leases) end
+end
+if table.concat(lanes, '\n') ~= table.concat(found, '\n') or #lanes ~= #found then
   redis.call('DEL', KEYS[1])
-  if #lanes > 0 then
-    redis.call('RPUSH', KEYS[1], unpack(lanes))
-    redis.call('PEXPIRE', KEYS[1], STRUCTURE_TTL)
-  end
+  for _, lane in ipairs(lanes) do queue_up(KEYS[1], lane) end
 end
-
 if #ids > 0 then
   redis.call('SET', KEYS[2], table.concat(ids, ' '), 'PX', ARGV[4])
   -- The pace of a busy queue, for estimates: ms between claims while something always waited.
-  local f = redis.call('HMGET', numbers, '~last', '~pace', '~busy')
-  if f[1] and f[3] == '1' then
-    local step = math.min((time - f[1]) / #ids, 600000)
-    redis.call('HSET', numbers, '~pace', f[2] and f[2] * 0.8 + step * 0.2 or step)
+  local pace = noted['~pace']
+  if noted['~last'] and noted['~busy'] == '1' then
+    local step = math.min((time - noted['~last']) / #ids, 600000)
+    pace = pace and pace * 0.8 + step * 0.2 or step
   end
-  redis.call('HSET', numbers, '~last', time, '~busy', #lanes > 0 and 1 or 0, '~overtaken', overtaken)
-  redis.call('PEXPIRE', numbers, STRUCTURE_TTL)
+  for name, value in pairs({ last = time, pace = pace, busy = #lanes > 0 and 1 or 0, overtaken = overtaken }) do
+    noting[#noting + 1], noting[#noting + 2] = '~' .. name, value
+  end
+end
+if #noting > 0 then
+  redis.call('HSET', prefix .. 'numbers', unpack(noting))
+  redis.call('PEXPIRE', prefix .. 'numbers', STRUCTURE_TTL)
 end
 return grants

@@ -4,13 +4,16 @@
 -- ARGV  prefix, id
 -- Returns 1 if there was one
 -- May be repeated: there is nothing left to delete.
-local existed = redis.call('EXISTS', KEYS[1])
-local key = redis.call('HGET', KEYS[1], 'key')
-if key then redis.call('DEL', key) end
-redis.call('ZREM', ARGV[1] .. 'hooks', ARGV[2])
-redis.call('LREM', ARGV[1] .. 'dead', 0, ARGV[2])
-close(ARGV[1], ARGV[2]) -- its entry in the ready list goes when a claim meets it
-redis.call('DEL', KEYS[1], KEYS[2], ARGV[1] .. 'hook:' .. ARGV[2])
-redis.call('PUBLISH', KEYS[4], ARGV[2])
+local prefix, id = ARGV[1], ARGV[2]
+local job = fields(KEYS[1], 'status', 'owner', 'day', 'tokens', 'money', 'attempt', 'key')
+local tenant = tenant_of(job.owner or '')
+if job.key then redis.call('DEL', job.key) end
+book(prefix, id, job, tenant, -1, -1)
+close(prefix, id, tenant) -- its entry in the ready list goes when a claim meets it
+redis.call('ZREM', prefix .. 'delayed', id)
+redis.call('ZREM', prefix .. 'hooks', id)
+redis.call('LREM', prefix .. 'dead', 0, id)
+redis.call('DEL', KEYS[1], KEYS[2], prefix .. 'hook:' .. id)
+redis.call('PUBLISH', KEYS[4], id)
 redis.call('PUBLISH', KEYS[3], cmsgpack.pack({ 'gone' }))
-return existed
+return job.status and 1 or 0

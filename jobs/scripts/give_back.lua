@@ -5,12 +5,14 @@
 -- Returns {"ok"} · {"gone"} · {"fenced"}
 -- May be repeated: the claim is remembered, so the second call sees that the first one worked.
 local prefix, id, claim = ARGV[1], ARGV[2], ARGV[3]
-local f = redis.call('HMGET', KEYS[1], 'status', 'claim', 'owner')
-if not f[1] then return { 'gone' } end
-if f[2] == 'was ' .. claim then return { 'ok' } end
-if f[1] ~= 'running' or f[2] ~= claim then return { 'fenced' } end
+local job = fields(KEYS[1], 'status', 'claim', 'owner', 'lane')
+if not job.status then return { 'gone' } end
+if job.claim == 'was ' .. claim then return { 'ok' } end
+if job.status ~= 'running' or job.claim ~= claim then return { 'fenced' } end
 
-redis.call('HSET', KEYS[1], 'status', 'queued', 'claim', 'was ' .. claim, 'reason', ARGV[4])
-unlease(prefix, id)
-ring_queued(KEYS[2], enqueue(prefix, f[3], id, true), 0, ARGV[4])
+local tenant = tenant_of(job.owner)
+unlease(prefix, tenant, id)
+local number = enqueue_first(prefix, tenant, job.lane or '', id)
+redis.call('HSET', KEYS[1], 'status', 'queued', 'claim', 'was ' .. claim, 'reason', ARGV[4], 'number', number)
+ring_queued(KEYS[2], number, 0, ARGV[4])
 return { 'ok' }

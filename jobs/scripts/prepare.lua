@@ -10,10 +10,10 @@ if redis.call('EXISTS', KEYS[1]) == 1 then return { 'accepted', id, 0 } end
 local first, word = known(prefix, KEYS[3], fingerprint)
 if first then return { word, first } end
 
-redis.call('HSET', KEYS[1], 'status', 'completed', 'owner', ARGV[3], 'job', ARGV[4], 'attempt', 0,
-  'strikes', 0, 'submitted', time, 'ended', time)
-mark(KEYS[1], KEYS[3], ARGV[7])
+redis.call('HSET', KEYS[1], unpack(given({ 'status', 'completed', 'owner', ARGV[3], 'job', ARGV[4],
+  'attempt', 0, 'strikes', 0, 'submitted', time, 'ended', time, 'unstored', ARGV[7] == '1' and 1 or '',
+  'key', fingerprint ~= '' and KEYS[3] or '' })))
 push(KEYS[2], 0, rest(8))
 remember(KEYS[3], id, fingerprint, ARGV[6])
-keep(KEYS[1], KEYS[2], ARGV[6])
+keep(KEYS[1], KEYS[2], nil, ARGV[6])
 return { 'accepted', id, 0 }

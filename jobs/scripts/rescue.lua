@@ -11,64 +11,70 @@ local time, requeued, grants = now(), 0, {}
 
 local function due(key) return redis.call('ZRANGEBYSCORE', key, '-inf', time, 'LIMIT', 0, limit) end
 
-local function take(id, reason)
+local function take(id, owner, reason)
   -- `ending` outlives this rescuer: whoever finds its lease run out ends the job, and never runs it.
-  redis.call('HSET', prefix .. 'job:' .. id, 'status', 'running', 'claim', token, 'reason', reason,
-    'ending', reason)
+  local name = prefix .. 'job:' .. id
+  redis.call('HSET', name, 'status', 'running', 'claim', token, 'reason', reason, 'ending', reason)
   redis.call('ZREM', KEYS[2], id)
-  lease(prefix, id, time + lease_ms)
-  grants[#grants + 1] = grant(prefix, id, time)
-end
-
-local function requeue(id, owner, front)
-  requeued = requeued + 1
-  return enqueue(prefix, owner, id, front)
+  lease(prefix, tenant_of(owner), { time + lease_ms, id })
+  local job = fields(name, 'job', 'attempt', 'strikes', 'cancel', 'reason', 'submitted', 'lane')
+  grants[#grants + 1] = grant(prefix, id, job, time)
 end
 
 requeued = promote(prefix, time, limit)
 
 for _, id in ipairs(due(KEYS[1])) do
-  local job = prefix .. 'job:' .. id
-  local f = redis.call('HMGET', job, 'status', 'owner', 'cancel', 'fail_on_death', 'ending')
-  if f[1] ~= 'running' then
-    unlease(prefix, id)
-  elseif f[5] then
-    take(id, f[5])
-  elseif f[3] then
-    take(id, 'cancelled')
-  elseif redis.call('HINCRBY', job, 'strikes', 1) >= tonumber(ARGV[4]) or f[4] == '1' then
-    take(id, 'worker_lost')
+  local name = prefix .. 'job:' .. id
+  local job = fields(name, 'status', 'owner', 'lane', 'cancel', 'fail_on_death', 'ending')
+  local tenant = tenant_of(job.owner or '')
+  if job.status ~= 'running' then
+    unlease(prefix, tenant, id)
+  elseif job.ending then
+    take(id, job.owner, job.ending)
+  elseif job.cancel then
+    take(id, job.owner, 'cancelled')
+  elseif redis.call('HINCRBY', name, 'strikes', 1) >= tonumber(ARGV[4]) or job.fail_on_death == '1' then
+    take(id, job.owner, 'worker_lost')
   else
-    redis.call('HSET', job, 'status', 'queued', 'claim', '', 'reason', 'worker_lost')
-    unlease(prefix, id)
-    ring_queued(prefix .. 'bell:' .. id, requeue(id, f[2], true), 0, 'worker_lost')
+    unlease(prefix, tenant, id)
+    local number = enqueue_first(prefix, tenant, job.lane or '', id)
+    redis.call('HSET', name, 'status', 'queued', 'claim', '', 'reason', 'worker_lost', 'number', number)
+    ring_queued(prefix .. 'bell:' .. id, number, 0, 'worker_lost')
+    requeued = requeued + 1
   end
 end
 
 for _, id in ipairs(due(KEYS[3])) do
-  local f = redis.call('HMGET', prefix .. 'job:' .. id, 'status', 'owner', 'until', 'number', 'lane')
-  local lane = f[5] or ''
-  local tenant = tenant_of(f[2] or '')
-  local ready = ready_of(prefix, lane, tenant)
+  local name = prefix .. 'job:' .. id
+  local job = fields(name, 'status', 'owner', 'until', 'number', 'lane')
+  local tenant, lane = tenant_of(job.owner or ''), job.lane or ''
   redis.call('ZADD', KEYS[3], time + ARGV[5], id)
-  if not f[1] or (f[1] ~= 'queued' and f[1] ~= 'running') then
+  if job.status ~= 'queued' and job.status ~= 'running' then
     redis.call('ZREM', KEYS[3], id)
-  elseif f[1] == 'running' then
-    if not redis.call('ZSCORE', KEYS[1], id) then lease(prefix, id, time) end
-  elseif time > tonumber(f[3] or 0) then
-    take(id, 'expired')
+  elseif job.status == 'running' then
+    if not redis.call('ZSCORE', KEYS[1], id) then lease(prefix, tenant, { time, id }) end
+  elseif time > tonumber(job['until'] or 0) then
+    take(id, job.owner, 'expired')
   elseif not redis.call('ZSCORE', KEYS[2], id) then
     -- Numbers in a list ascend: only one that was overtaken is worth a search.
+    local ready = ready_of(prefix, lane, tenant)
     local head = redis.call('LINDEX', ready, 0)
     local first = head and tonumber(redis.call('HGET', prefix .. 'job:' .. head, 'number') or 0)
-    local overtaken = not first or tonumber(f[4] or 0) < first
+    local overtaken = not first or tonumber(job.number or 0) < first
     if overtaken and not redis.call('LPOS', ready, id) then
-      requeue(id, f[2], true)
+      redis.call('HSET', name, 'number', enqueue_first(prefix, tenant, lane, id))
+      requeued = requeued + 1
     else
       -- Held back, and nothing runs whose end would release it: that end was lost.
       if count_running(prefix, tenant, time) == 0 then release(prefix, tenant) end
       await_turn(prefix, lane, tenant)
+      if redis.call('EXISTS', turns_of(prefix, lane)) == 1 then open_lane(prefix, lane) end
     end
   end
+end
+
+-- What is never empty on a busy day is never made anew.
+for _, name in ipairs({ 'leases', 'open', 'lanes', 'wake', 'followed' }) do
+  redis.call('PEXPIRE', prefix .. name, STRUCTURE_TTL)
 end
 return { requeued, grants }

@@ -5,16 +5,16 @@
 -- Returns {"ok"} · {"gone"} · {"fenced"}
 -- May be repeated: the claim is remembered, so the second call sees that the first one worked.
 local prefix, id, claim = ARGV[1], ARGV[2], ARGV[3]
-local f = redis.call('HMGET', KEYS[1], 'status', 'claim', 'cancel')
-if not f[1] then return { 'gone' } end
-if f[1] == 'queued' and f[2] == 'was ' .. claim then return { 'ok' } end
-if f[1] ~= 'running' or f[2] ~= claim then return { 'fenced' } end
+local job = fields(KEYS[1], 'status', 'claim', 'cancel', 'owner', 'strikes')
+if not job.status then return { 'gone' } end
+if job.status == 'queued' and job.claim == 'was ' .. claim then return { 'ok' } end
+if job.status ~= 'running' or job.claim ~= claim then return { 'fenced' } end
 
-redis.call('HSET', KEYS[1], 'status', 'queued', 'claim', 'was ' .. claim, 'reason', ARGV[5])
-redis.call('HINCRBY', KEYS[1], 'strikes', 1)
-unlease(prefix, id)
+redis.call('HSET', KEYS[1], 'status', 'queued', 'claim', 'was ' .. claim, 'reason', ARGV[5],
+  'strikes', (job.strikes or 0) + 1)
+unlease(prefix, tenant_of(job.owner), id)
 -- One that is to be cancelled is claimed at once, to be ended.
-local delay = f[3] and 0 or tonumber(ARGV[4])
+local delay = job.cancel and 0 or tonumber(ARGV[4])
 redis.call('ZADD', prefix .. 'delayed', now() + delay, id)
 redis.call('PEXPIRE', prefix .. 'delayed', STRUCTURE_TTL)
 ring_queued(KEYS[2], 0, delay, ARGV[5])

@@ -10,7 +10,7 @@
 -- Returns {"accepted", id, number, requests a minute, left, tokens a day, left} · {"same", id} ·
 --         {"reused", id} · {"full", waiting} · {"limited", what, limit, ms to wait}
 -- May be repeated: the id is the caller's own, and a job that exists is not written again.
-local prefix, id, owner, fingerprint, ttl = ARGV[1], ARGV[2], ARGV[3], ARGV[5], ARGV[6]
+local prefix, id, owner, fingerprint, ttl, lane = ARGV[1], ARGV[2], ARGV[3], ARGV[5], ARGV[6], ARGV[11]
 
 local number = redis.call('HGET', KEYS[1], 'number')
 if number then return { 'accepted', id, tonumber(number), 0, 0, 0, 0 } end
@@ -18,29 +18,30 @@ if number then return { 'accepted', id, tonumber(number), 0, 0, 0, 0 } end
 local first, word = known(prefix, KEYS[3], fingerprint)
 if first then return { word, first } end
 
-local waiting = redis.call('ZCARD', prefix .. 'open') - redis.call('ZCARD', prefix .. 'leases')
-if waiting >= tonumber(ARGV[9]) then return { 'full', waiting } end
+local open = redis.call('ZCARD', prefix .. 'open')
+if open >= tonumber(ARGV[9]) then
+  local waiting = open - redis.call('ZCARD', prefix .. 'leases')
+  if waiting >= tonumber(ARGV[9]) then return { 'full', waiting } end
+end
 
-local time, tenant = now(), tenant_of(owner)
-local refusal, left = admit(prefix, tenant, time, tonumber(ARGV[14]), tonumber(ARGV[15]), tonumber(ARGV[16]),
+local time, tenant, tokens, money = now(), tenant_of(owner), tonumber(ARGV[14]), tonumber(ARGV[15])
+local refusal, left = admit(prefix, tenant, time, tokens, money, tonumber(ARGV[16]),
   { ARGV[17], ARGV[18], ARGV[19], ARGV[20], ARGV[21] })
 if refusal then return refusal end
 
-redis.call('HSET', KEYS[1], 'status', 'queued', 'owner', owner, 'job', ARGV[4], 'attempt', 0,
-  'strikes', 0, 'submitted', time, 'until', time + ARGV[8], 'fail_on_death', ARGV[10], 'tokens', ARGV[14])
-if ARGV[11] ~= '' then redis.call('HSET', KEYS[1], 'lane', ARGV[11]) end
-if ARGV[13] ~= '' then redis.call('HSET', KEYS[1], 'hook', ARGV[13]) end
+number = enqueue(prefix, tenant, lane, id)
+redis.call('HSET', KEYS[1], unpack(given({ 'status', 'queued', 'owner', owner, 'job', ARGV[4], 'attempt', 0,
+  'strikes', 0, 'submitted', time, 'until', time + ARGV[8], 'fail_on_death', ARGV[10], 'tokens', ARGV[14],
+  'money', ARGV[15], 'day', reserve(prefix, tenant, id, time, tokens, money, ttl), 'number', number, 'lane', lane,
+  'hook', ARGV[13], 'unstored', ARGV[12] == '1' and 1 or '', 'key', fingerprint ~= '' and KEYS[3] or '' })))
 redis.call('PEXPIRE', KEYS[1], ttl)
-mark(KEYS[1], KEYS[3], ARGV[12])
-push(KEYS[2], 0, rest(23))
+redis.call('RPUSH', KEYS[2], unpack(ARGV, 23))
 redis.call('PEXPIRE', KEYS[2], ttl)
 remember(KEYS[3], id, fingerprint, ttl)
 redis.call('ZADD', prefix .. 'open', time + ARGV[7], id)
-redis.call('PEXPIRE', prefix .. 'open', STRUCTURE_TTL)
-redis.call('PEXPIRE', prefix .. 'tenant:' .. tenant, TENANT_TTL)
-reserve(prefix, tenant, id, time, ARGV[14], ARGV[15], ttl)
+if open == 0 then redis.call('PEXPIRE', prefix .. 'open', STRUCTURE_TTL) end
 if ARGV[22] ~= '' then
   redis.call('ZADD', prefix .. 'followed', time + ARGV[22], id)
   redis.call('PEXPIRE', prefix .. 'followed', STRUCTURE_TTL)
 end
-return { 'accepted', id, enqueue(prefix, owner, id, false), unpack(left) }
+return { 'accepted', id, number, unpack(left) }

@@ -272,7 +272,7 @@ async def test_a_claim_costs_the_same_however_many_wait(pipe: Pipe, narrow: Queu
         costs.append(await commands(pipe) - before)
     await pipe.call("FLUSHALL")
     assert abs(costs[0] - costs[1]) < 5, costs
-    assert max(costs) < 150, costs
+    assert max(costs) < 80, costs
 
 
 async def test_what_an_answer_took_takes_the_place_of_its_estimate_once(
