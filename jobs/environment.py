@@ -42,6 +42,7 @@ KNOWN: Final[dict[str, str]] = {
     "HOLDLINE_PARTITIONS": "into how many partitions the keys are divided",
     "HOLDLINE_MAX_WAIT_SECONDS": "how long a prompt may wait for a worker",
     "HOLDLINE_MAX_WAITING": "how many prompts may wait in a partition",
+    "HOLDLINE_TENANT_SOCKETS": "sockets of one tenant on one server process; 0 is any number",
     "HOLDLINE_TENANT_RUNNING": "how many answers of one tenant run at once; 0 is as many as can",
     "HOLDLINE_ON_ORPHAN": "go_on or cancel: what becomes of an answer that nobody follows",
     "HOLDLINE_ORPHAN_SECONDS": "how long nobody follows an answer before it is cancelled",
@@ -128,6 +129,11 @@ def choice(environ: Mapping[str, str], name: str, *choices: str) -> str:
     return value
 
 
+def output_bytes(environ: Mapping[str, str]) -> int:
+    """How long an answer may be: kept by workers, told by servers. Raises: ConfigError."""
+    return int(number(environ, "HOLDLINE_MAX_OUTPUT_BYTES", 4_000_000, 1, 100_000_000))
+
+
 def redis_url(environ: Mapping[str, str]) -> str:
     """Where Redis is.
 
@@ -210,6 +216,7 @@ def terms(environ: Mapping[str, str]) -> Terms:
         max_waiting=int(number(environ, "HOLDLINE_MAX_WAITING", 10_000, 1, 1_000_000)),
         orphan_ms=milliseconds("HOLDLINE_ORPHAN_SECONDS", 60, 0.1, day),
         cancel_orphans=choice(environ, "HOLDLINE_ON_ORPHAN", "go_on", "cancel") == "cancel",
+        tenant_sockets=int(number(environ, "HOLDLINE_TENANT_SOCKETS", 0, 0, 1_000_000)),
         tenant_running=int(number(environ, "HOLDLINE_TENANT_RUNNING", 0, 0, 1_000_000)),
         tenant_waiting=int(number(environ, "HOLDLINE_TENANT_WAITING", 0, 0, 1_000_000)),
         tenant_requests=int(

@@ -85,6 +85,7 @@ class Terms:
     orphan_ms: int = 60_000
     cancel_orphans: bool = False
     tenant_running: int = 0
+    tenant_sockets: int = 0
     tenant_waiting: int = 0
     tenant_requests: int = 0
     tenant_tokens: int = 0
@@ -109,6 +110,7 @@ class Terms:
     def of_tenants(self) -> dict[str, float]:
         """What a tenant may where its own settings say nothing, by `tenants.FIELDS`."""
         return {
+            "sockets": self.tenant_sockets,
             "running": self.tenant_running,
             "waiting": self.tenant_waiting,
             "requests_per_minute": self.tenant_requests,

@@ -37,6 +37,7 @@ class Field:
 
 FIELDS: Final[dict[str, Field]] = {
     "weight": Field(0.01, 100, False, "its share of the queue; 1 if not set"),
+    "sockets": Field(0, 1_000_000, True, "sockets on each server process; 0: any number"),
     "running": Field(0, 1_000_000, True, "answers that run at once; 0: as many as can"),
     "waiting": Field(0, 1_000_000, True, "prompts that wait; 0: any number"),
     "requests_per_minute": Field(0, 1_000_000, True, "prompts a minute; 0: any number"),

@@ -32,6 +32,7 @@ from .pages import pages
 from .problem import FULL_RETRY_SECONDS, Problem, from_error
 from .relay import Relay
 from .responses import Responses
+from .seats import Seats
 from .socket import Socket
 from .stream import Streams
 from .wire import encode
@@ -83,7 +84,8 @@ class Server:
             unstored_ms=round(1000 * config.unstored_seconds),
         )
         self.access = Access(config.access, self.pipe)
-        self.tenants = Tenants(self.pipe, config.terms.partitions)
+        tenants = Tenants(self.pipe, config.terms.partitions)
+        self.seats = Seats(tenants, config.terms, lambda: self.relay.healthy)
         self.streams = Streams()
         self.sockets: set[Socket] = set()
         self.budget = Budget()
@@ -125,6 +127,27 @@ class Server:
             raise Problem(
                 426, "upgrade_required", "Connect with a WebSocket, or POST a request here."
             )
+        self._check_room()
+        offers = request.headers.getall("Sec-WebSocket-Protocol", [])
+        who, shown = request.get(WHO), request.get(SHOWN)
+        credential = shown or from_offers(offers)
+        gate = Gate(self.access, self.config.access, self.seats, who, credential)
+        try:
+            await gate.sit()
+            self._check_room()  # others may have come in meanwhile
+            socket = Socket(
+                gate, self.config, self.relay, self.responses, self.metrics, offers, self.budget
+            )
+            self.sockets.add(socket)
+            try:
+                return await socket.serve(request)
+            finally:
+                self.sockets.discard(socket)
+        finally:
+            gate.leave()
+
+    def _check_room(self) -> None:
+        """Raises: Problem where there is no room for one socket more."""
         if self.draining:
             raise Problem(503, "server_restarting", "This server restarts.", retry_after=1)
         if 0 < self.config.max_sockets <= len(self.sockets):
@@ -135,24 +158,6 @@ class Server:
                 "Come back later, or connect to another one.",
                 retry_after=FULL_RETRY_SECONDS,
             )
-        offers = request.headers.getall("Sec-WebSocket-Protocol", [])
-        who, shown = request.get(WHO), request.get(SHOWN)
-        gate = Gate(self.access, self.config.access, who, shown or from_offers(offers))
-        socket = Socket(
-            gate,
-            self.config,
-            self.relay,
-            self.responses,
-            self.metrics,
-            offers,
-            self.budget,
-            self.tenants,
-        )
-        self.sockets.add(socket)
-        try:
-            return await socket.serve(request)
-        finally:
-            self.sockets.discard(socket)
 
     async def livez(self, request: web.Request) -> web.StreamResponse:
         """The process answers."""

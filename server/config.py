@@ -97,6 +97,7 @@ class Config:
     ping_seconds: float
     max_body_bytes: int
     wait_replicas: int
+    max_output_bytes: int
     max_sockets: int
     unstored_seconds: float
     request_seconds: float
@@ -136,6 +137,7 @@ class Config:
             max_body_bytes=int(
                 env.number(environ, "HOLDLINE_MAX_BODY_BYTES", 1_048_576, 1024, 67_108_864)
             ),
+            max_output_bytes=env.output_bytes(environ),
             max_sockets=int(env.number(environ, "HOLDLINE_MAX_SOCKETS", 0, 0, 1_000_000)),
             unstored_seconds=env.number(environ, "HOLDLINE_UNSTORED_SECONDS", 60, 0, 86_400),
             request_seconds=env.number(environ, "HOLDLINE_REQUEST_SECONDS", 30, 0.1, 3600),

@@ -12,13 +12,12 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 import msgspec
 
 from .problem import Problem, invalid
-from .request import parse_json
+from .request import MOST_DEPTH, parse_json
 from .wire import Frame, encode, lane_suffix
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-MOST_DEPTH: Final = 64
 MOST_VALUES: Final = 100_000
 # What a browser offers beside a dialect, because it cannot send headers: a token, never answered.
 BEARER: Final = "bearer."

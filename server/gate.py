@@ -14,6 +14,7 @@ import time
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from jobs.errors import HoldlineError
+from jobs.keys import tenant_of
 
 from . import auth
 from .auth import EVERYBODY, OF_MESSAGES, Principal
@@ -25,6 +26,7 @@ from .tokens import LEEWAY_SECONDS
 if TYPE_CHECKING:
     from .access import Access
     from .config import Access as Settings
+    from .seats import Seats
 
 TELL_SECONDS: Final = 30.0  # before the end of a token
 LOOK_SECONDS: Final = 3.0  # how often a key is looked up again, for it may have been revoked
@@ -45,11 +47,19 @@ class Gate:
     """The standing of one socket. `watch` runs as long as the socket does."""
 
     def __init__(
-        self, access: Access, settings: Settings, who: Principal | None, credential: str | None
+        self,
+        access: Access,
+        settings: Settings,
+        seats: Seats,
+        who: Principal | None,
+        credential: str | None,
     ) -> None:
         """`who` has shown `credential` already; with no `who` the credential is still unread, or
         there is none and the first message has to bring it.
         """
+        self._seats = seats
+        self._seat: str | None = None
+        self.limits = seats.usual
         self._access = access
         self._settings = settings
         self._who = EVERYBODY if access.open else who
@@ -68,6 +78,21 @@ class Gate:
     def shut(self) -> bool:
         """Whether a first message has still to say who it is."""
         return self._who is None
+
+    async def sit(self) -> None:
+        """Takes a seat, if it is known for whom; `leave` gives it back. Raises: Problem."""
+        if self._who is not None:
+            await self._sit(self._who)
+
+    async def _sit(self, who: Principal) -> None:
+        tenant = tenant_of(who.owner)
+        self.limits = await self._seats.take(tenant)
+        self._seat = tenant
+
+    def leave(self) -> None:
+        """The socket is over."""
+        if self._seat is not None:
+            self._seats.leave(self._seat)
 
     def check(self, kind: type) -> None:
         """Raises Problem for a message that may not be sent by whoever this is, or not any more."""
@@ -94,7 +119,9 @@ class Gate:
         """Says why, and closes."""
         assert self._line is not None  # noqa: S101 - `enter` comes first
         self._line.say(problem.event())
-        await self._line.close(CloseCode.UNAUTHENTICATED, problem.code)
+        too_many = problem.status == 429
+        code = CloseCode.TOO_MANY if too_many else CloseCode.UNAUTHENTICATED
+        await self._line.close(code, problem.code)
 
     async def _show(self, credential: str) -> None:
         assert self._line is not None  # noqa: S101 - `enter` comes first
@@ -102,6 +129,8 @@ class Gate:
             who = await self._access.authenticated(credential)
             if self._who is not None and who.owner != self._who.owner:
                 raise auth.other_owner()
+            if self._who is None:
+                await self._sit(who)
         except (Problem, HoldlineError) as error:
             problem = error if isinstance(error, Problem) else from_error(error)
             if self.shut and problem.status < 500:
@@ -119,6 +148,7 @@ class Gate:
                 "type": "holdline:authenticated",
                 "expires_in_seconds": self._left(who.expires_at),
                 "scopes": sorted(who.scopes),
+                "tenant": self.limits,
             }
         )
 

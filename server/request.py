@@ -22,6 +22,8 @@ ResponseId = Annotated[str, Meta(max_length=128)]
 SequenceNumber = Annotated[int, Meta(ge=-1, le=2**53)]
 StopWord = Annotated[str, Meta(min_length=1, max_length=256)]
 MOST_TOOLS: Final = 128
+# Of a body or message, in JSON and in MessagePack: arrays and objects inside of each other.
+MOST_DEPTH: Final = 64
 Penalty = Annotated[float, Meta(ge=-2, le=2)]
 SchemaName = Annotated[str, Meta(pattern=r"^[A-Za-z0-9_-]{1,64}\Z")]
 Effort = Literal["none", "minimal", "low", "medium", "high", "xhigh"]
@@ -217,7 +219,27 @@ def parse_json(data: bytes | str) -> dict[str, Any]:
         raise invalid(None, f"This is not valid JSON: {why}", "invalid_json") from None
     if not isinstance(value, dict):
         raise invalid(None, "A JSON object is expected here.", "invalid_json")
+    # What has no more brackets is no deeper: most of what comes need not be looked through.
+    brackets = ("{", "[") if isinstance(data, str) else (b"{", b"[")
+    if sum(map(data.count, brackets)) > MOST_DEPTH and _is_too_deep(value):  # type: ignore[arg-type]
+        why = f"nested more than {MOST_DEPTH} deep"
+        raise invalid(None, f"This is not valid JSON: {why}", "invalid_json")
     return value
+
+
+def _is_too_deep(value: Any) -> bool:
+    """Whether there are more levels than may be, the first one being the value itself."""
+    level = [value]
+    for _ in range(MOST_DEPTH):
+        if not level:
+            return False
+        level = [
+            inner
+            for holder in level
+            for inner in (holder.values() if isinstance(holder, dict) else holder)
+            if isinstance(inner, (dict, list))
+        ]
+    return bool(level)
 
 
 def parse_create(body: dict[str, Any]) -> Create:

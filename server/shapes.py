@@ -269,6 +269,7 @@ class About(Struct, kw_only=True):
 class TenantLimits(Struct):
     """What a tenant may, null where there is no limit."""
 
+    sockets: int | None
     running: int | None
     waiting: int | None
     requests_per_minute: int | None
@@ -281,6 +282,10 @@ class Limits(Struct):
     """What a socket may do at most."""
 
     message_bytes: int
+    depth: int
+    output_bytes: int
+    sockets: int | None
+    waiting: int
     responses: int
     waiting_in_lanes: int
     messages_per_second: int
@@ -312,6 +317,7 @@ class Authenticated(Struct):
 
     expires_in_seconds: float | None
     scopes: list[Literal["create", "read", "cancel", "admin"]]
+    tenant: TenantLimits
 
 
 class Expiring(Struct):

@@ -18,9 +18,7 @@ from typing import TYPE_CHECKING, Any, Final
 import structlog
 from aiohttp import WSMsgType, web
 
-from jobs.errors import HoldlineError, RedisTrouble
-from jobs.keys import tenant_of
-from jobs.tenants import numbers
+from jobs.errors import HoldlineError
 
 from .auth import missing
 from .closing import CloseCode
@@ -28,7 +26,7 @@ from .delivery import Delivery
 from .dialect import choose
 from .doors import Throttle
 from .problem import Problem, from_error
-from .request import AUTH
+from .request import AUTH, MOST_DEPTH
 from .session import (
     MOST_FOLLOWED,
     MOST_WAITING,
@@ -45,8 +43,6 @@ from .wire import queued
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine
-
-    from jobs.tenants import Tenants
 
     from .config import Config
     from .follower import Follower
@@ -67,7 +63,6 @@ MOST_TASKS: Final = 64
 MESSAGES_A_SECOND: Final = 100
 MESSAGES_AT_ONCE: Final = 1000
 CLOSE_SECONDS: Final = 2.0
-LIMITS_SECONDS: Final = 0.5
 
 log = structlog.get_logger()
 
@@ -99,7 +94,6 @@ class Socket:
         metrics: Metrics,
         offers: list[str],
         budget: Budget,
-        tenants: Tenants,
     ) -> None:
         """`offers` are the subprotocols that the client names. Raises: Problem."""
         self._gate = gate
@@ -108,7 +102,6 @@ class Socket:
         self._relay = relay
         self._responses = responses
         self._metrics = metrics
-        self._tenants = tenants
         self._session = Session(gate.check)
         # A number: an operation on a member of an enumeration is slow.
         self._kind = int(WSMsgType.BINARY if self._dialect.binary else WSMsgType.TEXT)
@@ -147,7 +140,7 @@ class Socket:
             raw.setsockopt(sockets.SOL_SOCKET, sockets.SO_SNDBUF, KERNEL_BUFFER)
         self._metrics.sockets.inc()
         try:
-            self._say(self._welcome(await self._limits()))
+            self._say(self._welcome())
             if not self._relay.healthy:
                 self.tell_health(healthy=False)
             await self._gate.enter(self)
@@ -350,32 +343,25 @@ class Socket:
             if self._transport is not None:
                 self._transport.abort()
 
-    async def _limits(self) -> dict[str, float | None]:
-        """What the tenant may, None for no limit; what holds for all where it has not yet been
-        said who that is, and where Redis does not answer at once.
-        """
+    def _welcome(self) -> dict[str, Any]:
         terms = self._config.terms
-        found: dict[str, float] = dict(terms.of_tenants)
-        with contextlib.suppress(RedisTrouble, TimeoutError):
-            if self._relay.healthy and not self._gate.shut:
-                async with asyncio.timeout(LIMITS_SECONDS):
-                    found |= numbers(await self._tenants.get(tenant_of(self._gate.who.owner)))
-        return {name: found[name] or None for name in terms.of_tenants}
-
-    def _welcome(self, tenant: dict[str, float | None]) -> dict[str, Any]:
         return {
             "type": "holdline:welcome",
             "ping_interval_ms": round(self._config.ping_seconds * 1000),
             "server_time": int(time.time()),
             "limits": {
                 "message_bytes": self._config.max_body_bytes,
+                "depth": MOST_DEPTH,
+                "output_bytes": self._config.max_output_bytes,
+                "sockets": self._config.max_sockets or None,
+                "waiting": terms.max_waiting * terms.partitions,
                 "responses": MOST_FOLLOWED,
                 "waiting_in_lanes": MOST_WAITING,
                 "messages_per_second": MESSAGES_A_SECOND,
-                "retention_seconds": self._config.terms.retention_ms / 1000,
+                "retention_seconds": terms.retention_ms / 1000,
                 "unstored_seconds": self._config.unstored_seconds,
                 "connection_seconds": None,
-                "tenant": tenant,
+                "tenant": self._gate.limits,
             },
         }
 

@@ -112,9 +112,7 @@ def load(environ: Mapping[str, str]) -> Config:
         processes=int(number(environ, SETTING, 1, 1, MOST_PROCESSES)),
         total=usual.total,
         grace=number(environ, "HOLDLINE_GRACE_SECONDS", 20, 0, 3600),
-        max_output_bytes=int(
-            number(environ, "HOLDLINE_MAX_OUTPUT_BYTES", 4_000_000, 1, 100_000_000)
-        ),
+        max_output_bytes=environment.output_bytes(environ),
         terms=environment.terms(environ),
         receiver=_receiver(environ),
         cipher=environment.cipher(environ),

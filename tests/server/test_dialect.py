@@ -18,8 +18,9 @@ from hypothesis import strategies as st
 
 from jobs.codec import encode_event
 from server.app import Server
-from server.dialect import JSON, MESSAGE_PACK, MOST_DEPTH, MOST_VALUES, choose, parse_packed
+from server.dialect import JSON, MESSAGE_PACK, MOST_VALUES, choose, parse_packed
 from server.problem import Problem
+from server.request import MOST_DEPTH
 from server.wire import frame
 from tests.server.conftest import Client, Serve
 from tests.server.given import Worker

@@ -6,12 +6,22 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from aiohttp import ClientWebSocketResponse
 
 from jobs.pipe import Pipe
 from jobs.tenants import Tenants
+from server.app import SERVER
 from tests.jobs.given import NAMES
 from tests.server.conftest import Client, Serve
+from tests.server.doors import Door
+from tests.system import wait_until
 
+UPGRADE = {
+    "Connection": "Upgrade",
+    "Upgrade": "websocket",
+    "Sec-WebSocket-Version": "13",
+    "Sec-WebSocket-Key": "AAAAAAAAAAAAAAAAAAAAAA==",
+}
 BODY = {"input": "Why?", "background": True}
 
 
@@ -108,6 +118,78 @@ async def test_the_welcome_states_the_limits_of_the_tenant(serve: Serve, pipe: P
         name: value for name, value in stated.items() if value is not None
     }
     await ws.close()
+
+
+async def test_the_welcome_states_what_holds_for_all(serve: Serve) -> None:
+    client = await serve(
+        max_sockets="9",
+        max_waiting="50",
+        partitions="2",
+        max_output_bytes="77",
+        max_body_bytes="5000",
+    )
+    ws = await client.ws_connect("/v1/responses")
+    stated = (await ws.receive_json())["limits"]
+    assert (9, 100, 77, 5000, 64) == tuple(
+        stated[name] for name in ("sockets", "waiting", "output_bytes", "message_bytes", "depth")
+    )
+    await ws.close()
+
+
+async def test_sockets_of_a_tenant(serve: Serve, pipe: Pipe) -> None:
+    client = await serve(tenant_sockets="2")
+    open_ = [await client.ws_connect("/v1/responses") for _ in range(2)]
+    assert 2 == (await open_[0].receive_json())["limits"]["tenant"]["sockets"]
+
+    async def refused_socket() -> str:
+        async with client.get("/v1/responses", headers=UPGRADE) as answer:
+            assert (429, "5") == (answer.status, answer.headers["Retry-After"])
+            code: str = (await answer.json())["error"]["code"]
+            return code
+
+    assert "socket_limit_exceeded" == await refused_socket()
+    # HTTP is no socket; what is set counts for the next one; one that has ended makes room.
+    assert 200 == (await ask(client))[0]
+    await Tenants(pipe, 1).set("public", {"sockets": "3"})
+    open_.append(await client.ws_connect("/v1/responses"))
+    assert "socket_limit_exceeded" == await refused_socket()
+    await open_.pop().close()
+    await wait_until(lambda: 2 == len(client.app[SERVER].sockets))
+    open_.append(await client.ws_connect("/v1/responses"))
+    for ws in open_:
+        await ws.close()
+
+
+async def test_a_socket_that_says_later_who_it_is_counts_from_then_on(
+    serve: Serve, tmp_path: Path
+) -> None:
+    door = Door(tmp_path)
+    client = await serve(tenant_sockets="1", **door.settings)
+
+    async def come(tenant: str) -> tuple[ClientWebSocketResponse, dict[str, Any]]:
+        ws = await client.ws_connect("/v1/responses")
+        assert 1 == (await ws.receive_json())["limits"]["tenant"]["sockets"]
+        await ws.send_json({"type": "holdline:auth", "token": door.token(tenant=tenant)})
+        return ws, await ws.receive_json(timeout=5)
+
+    first, said = await come("acme")
+    assert ("holdline:authenticated", 1) == (said["type"], said["tenant"]["sockets"])
+    # A fresh token is of the same socket.
+    await first.send_json({"type": "holdline:auth", "token": door.token()})
+    assert "holdline:authenticated" == (await first.receive_json(timeout=5))["type"]
+    other, said = await come("bolt")
+    assert "holdline:authenticated" == said["type"]
+    second, said = await come("acme")
+    assert (429, "socket_limit_exceeded") == (said["status"], said["error"]["code"])
+    assert {"Retry-After": "5"} == said["error"]["headers"]
+    assert 4429 == (await second.receive(timeout=5)).data
+    await second.close()
+    await first.close()
+    await wait_until(lambda: 1 == len(client.app[SERVER].sockets))
+    third, said = await come("acme")
+    assert "holdline:authenticated" == said["type"]
+    for ws in (third, other):
+        await ws.close()
 
 
 async def test_a_socket_is_refused_with_the_same_codes(serve: Serve) -> None:

@@ -15,6 +15,7 @@ from server.problem import Problem
 from server.request import (
     _KINDS,
     _NEUTRAL,
+    MOST_DEPTH,
     Create,
     Ping,
     ResponseCreate,
@@ -211,6 +212,17 @@ def test_what_is_no_json_object_is_refused(data: bytes | str) -> None:
         parse_json(data)
 
     assert (400, "invalid_json") == (refused.value.status, refused.value.code)
+
+
+@pytest.mark.parametrize("kind", [str, str.encode], ids=["text", "bytes"])
+def test_json_is_as_deep_as_may_be_and_no_deeper(kind: Callable[[str], str | bytes]) -> None:
+    def nested(depth: int) -> str | bytes:
+        lists, objects = "[" * (depth - 2), "]" * (depth - 2)
+        return kind(f'{{"a": {{"wide": [{"[]," * 99}[]], "deep": {lists}{objects}}}}}')
+
+    assert {"a"} == parse_json(nested(MOST_DEPTH)).keys()
+    with pytest.raises(Problem, match="nested more than 64 deep"):
+        parse_json(nested(MOST_DEPTH + 1))
 
 
 @pytest.mark.parametrize("name", sorted(_NEUTRAL))

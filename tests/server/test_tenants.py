@@ -44,7 +44,7 @@ async def test_what_is_set_is_shown_until_it_is_cleared(run: Run, pipe: Pipe) ->
         ("weight=nan", "weight must be from"),
         ("running=1.5", "running must be a whole number, not 1.5"),
         ("running=many", "running must be a number, not 'many'"),
-        ("colour=red", "colour is not a setting of a tenant; known: weight, running"),
+        ("colour=red", "colour is not a setting of a tenant; known: weight, sockets"),
         ("running", "'running' is not NAME=VALUE"),
     ],
 )
