@@ -101,6 +101,8 @@ def test_what_it_shows_of_itself_is_no_key() -> None:
         (f"{OLD} c2hvcnQ=", "key 2 is not base64 of 32 bytes"),
         ("secret!", "key 1 is not"),
     ],
+    # Keys are of chance, and every process of a run must know a test by the same name.
+    ids=["none", "eleven", "one twice", "plain twice", "a short one", "no base64"],
 )
 def test_a_list_that_cannot_be_meant_is_refused_and_not_repeated(listed: str, why: str) -> None:
     with pytest.raises(WrongKeys, match=why) as refused:
