@@ -13,9 +13,11 @@ import msgspec
 from aiohttp import web
 
 from . import request as requests
-from . import shapes
 from .closing import CloseCode
 from .dialect import DIALECTS
+from .shapes import bodies, objects
+from .shapes.events import EVENTS
+from .shapes.messages import MESSAGES
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -38,19 +40,19 @@ Route = tuple[str, str, str, Any, Any]
 
 # Method, path, what it does, the type of the body, the type of the answer or its media type.
 ROUTES: Final[tuple[Route, ...]] = (
-    ("post", RESPONSES, "Ask", requests.Create, shapes.Response),
+    ("post", RESPONSES, "Ask", requests.Create, objects.Response),
     ("get", RESPONSES, "The WebSocket: see /asyncapi.json", None, None),
-    ("get", f"{RESPONSES}/{{id}}", "A response as it stands", None, shapes.Response),
-    ("delete", f"{RESPONSES}/{{id}}", "Delete a response", None, shapes.Deleted),
-    ("post", f"{RESPONSES}/{{id}}/cancel", "Cancel a response", None, shapes.Response),
-    ("get", f"{RESPONSES}/{{id}}/input_items", "A page of its input", None, shapes.InputItems),
+    ("get", f"{RESPONSES}/{{id}}", "A response as it stands", None, objects.Response),
+    ("delete", f"{RESPONSES}/{{id}}", "Delete a response", None, bodies.Deleted),
+    ("post", f"{RESPONSES}/{{id}}/cancel", "Cancel a response", None, objects.Response),
+    ("get", f"{RESPONSES}/{{id}}/input_items", "A page of its input", None, bodies.InputItems),
     ("post", "/v1/chat/completions", "Ask, as before responses", dict[str, Any], dict[str, Any]),
-    ("get", "/v1/models", "The models that have a name here", None, shapes.Models),
-    ("get", "/v1/models/{id}", "One of them", None, shapes.Model),
-    ("get", "/livez", "The process answers", None, shapes.Live),
-    ("get", "/readyz", "It can work", None, shapes.Ready),
+    ("get", "/v1/models", "The models that have a name here", None, bodies.Models),
+    ("get", "/v1/models/{id}", "One of them", None, bodies.Model),
+    ("get", "/livez", "The process answers", None, bodies.Live),
+    ("get", "/readyz", "It can work", None, bodies.Ready),
     ("get", "/metrics", "Counters for Prometheus", None, "text/plain"),
-    ("get", "/origin", "Whether a site may use this server", None, shapes.Standing),
+    ("get", "/origin", "Whether a site may use this server", None, bodies.Standing),
     ("get", "/openapi.json", "This document", None, dict[str, Any]),
     ("get", "/asyncapi.json", "The document of the WebSocket", None, dict[str, Any]),
     ("get", "/", "The chat page", None, "text/html"),
@@ -101,10 +103,10 @@ PARAMETERS: Final[dict[tuple[str, str], tuple[tuple[str, str, Any], ...]]] = {
 
 def openapi() -> Document:
     """The OpenAPI document."""
-    bodies = [kind for *_, body, answer in ROUTES for kind in (body, answer) if _is_type(kind)]
-    others = [shapes.ErrorBody, shapes.WebhookEvent, *shapes.EVENTS.values()]
-    schemas, components = _schemas([*bodies, *others])
-    events = [schemas[kind] for kind in shapes.EVENTS.values()]
+    routed = [kind for *_, body, answer in ROUTES for kind in (body, answer) if _is_type(kind)]
+    others = [bodies.ErrorBody, bodies.WebhookEvent, *EVENTS.values()]
+    schemas, components = _schemas([*routed, *others])
+    events = [schemas[kind] for kind in EVENTS.values()]
     components["Create"]["properties"] |= {
         name: {"description": "Accepted where it changes nothing.", "enum": [None, *values]}
         for name, values in requests._NEUTRAL.items()  # noqa: SLF001 - the other half of Create
@@ -120,7 +122,7 @@ def openapi() -> Document:
                 ),
                 "default": {
                     "description": "Refused; the codes are in docs/protocol.md, Errors.",
-                    "content": {JSON: {"schema": schemas[shapes.ErrorBody]}},
+                    "content": {JSON: {"schema": schemas[bodies.ErrorBody]}},
                 },
             },
         }
@@ -135,7 +137,7 @@ def openapi() -> Document:
         "info": {"title": "Holdline", "version": VERSION, "summary": SUMMARY},
         "servers": [{"url": "/"}],
         "paths": paths,
-        "webhooks": {"responseEnded": {"post": _webhook(schemas[shapes.WebhookEvent])}},
+        "webhooks": {"responseEnded": {"post": _webhook(schemas[bodies.WebhookEvent])}},
         # Where nobody has to say who they are, nothing is as good.
         "security": [{}, {"bearer": []}],
         "components": {"schemas": components, "securitySchemes": {"bearer": BEARER_SCHEME}},
@@ -157,7 +159,7 @@ def _webhook(event: Document) -> Document:
 
 def asyncapi() -> Document:
     """The AsyncAPI document."""
-    received, sent = dict(requests._KINDS), shapes.EVENTS | shapes.MESSAGES  # noqa: SLF001 - by type
+    received, sent = dict(requests._KINDS), EVENTS | MESSAGES  # noqa: SLF001 - by type
     schemas, components = _schemas([*received.values(), *sent.values()])
     messages = {
         kind.__name__: {"name": name, "contentType": JSON, "payload": schemas[kind]}

@@ -1,0 +1,80 @@
+"""What is answered over HTTP, apart from responses, and what a webhook says."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from msgspec import Struct
+
+from .messages import Problem
+
+
+class ErrorBody(Struct):
+    """The body of every status from 400 on."""
+
+    error: Problem
+
+
+class Deleted(Struct):
+    id: str
+    object: Literal["response"]
+    deleted: Literal[True]
+
+
+class Subject(Struct):
+    """Which response a webhook tells of."""
+
+    id: str
+
+
+class WebhookEvent(Struct):
+    """The body of a webhook: a response has ended."""
+
+    id: str
+    object: Literal["event"]
+    created_at: int
+    type: Literal[
+        "response.completed", "response.failed", "response.incomplete", "response.cancelled"
+    ]
+    data: Subject
+
+
+class InputItems(Struct):
+    """A page of the input."""
+
+    object: Literal["list"]
+    data: list[dict[str, Any]]
+    first_id: str | None
+    last_id: str | None
+    has_more: bool
+
+
+class Model(Struct):
+    id: str
+    object: Literal["model"]
+    created: int
+    owned_by: str
+
+
+class Models(Struct):
+    object: Literal["list"]
+    data: list[Model]
+
+
+class Live(Struct):
+    status: Literal["ok"]
+
+
+class Ready(Struct):
+    status: Literal["ready", "not ready"]
+    redis: bool
+    bell: bool
+    draining: bool
+
+
+class Standing(Struct):
+    """Whether a site may use the server, and the setting that says so."""
+
+    origin: str | None
+    allowed: bool
+    setting: str

@@ -1,0 +1,160 @@
+"""The objects of the standard: parts, items, the response."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from msgspec import UNSET, Struct, UnsetType
+
+ItemStatus = Literal["in_progress", "completed", "incomplete"]
+
+
+# Parts
+
+
+class TextPart(Struct, tag_field="type", tag="output_text"):
+    """Text that the model said."""
+
+    text: str
+    annotations: list[dict[str, Any]] = []
+    logprobs: list[dict[str, Any]] = []
+
+
+class RefusalPart(Struct, tag_field="type", tag="refusal"):
+    """What the model said in the place of an answer."""
+
+    refusal: str
+
+
+class ReasoningPart(Struct, tag_field="type", tag="reasoning_text"):
+    """What the model thought."""
+
+    text: str
+
+
+class SummaryPart(Struct, tag_field="type", tag="summary_text"):
+    """What the model thought, in short."""
+
+    text: str
+
+
+Part = TextPart | RefusalPart | ReasoningPart | SummaryPart
+
+
+# Items
+
+
+class MessageItem(Struct, tag_field="type", tag="message"):
+    """A message of the model."""
+
+    id: str
+    role: Literal["assistant"]
+    status: ItemStatus
+    content: list[TextPart | RefusalPart]
+
+
+class FunctionCallItem(Struct, tag_field="type", tag="function_call"):
+    """A function that the caller is asked to call; `arguments` is JSON as the model wrote it."""
+
+    id: str
+    call_id: str
+    name: str
+    arguments: str
+    status: ItemStatus
+
+
+class ReasoningItem(Struct, tag_field="type", tag="reasoning"):
+    """What the model thought before it answered."""
+
+    id: str
+    summary: list[SummaryPart]
+    content: list[ReasoningPart] | None = None
+    encrypted_content: str | None = None
+    status: ItemStatus | UnsetType = UNSET
+
+
+Item = MessageItem | FunctionCallItem | ReasoningItem
+
+
+# The response
+
+
+class ResponseError(Struct):
+    """Why a response failed."""
+
+    code: str
+    message: str
+
+
+class Incomplete(Struct):
+    """Why a response is incomplete."""
+
+    reason: str
+
+
+class Usage(Struct):
+    """What the provider counted, or an estimate."""
+
+    input_tokens: int
+    output_tokens: int
+    total_tokens: int
+    input_tokens_details: dict[str, int] | UnsetType = UNSET
+    output_tokens_details: dict[str, int] | UnsetType = UNSET
+
+
+class Timing(Struct):
+    """Milliseconds; see "The `holdline` object" in the protocol."""
+
+    queued_ms: int | UnsetType = UNSET
+    first_token_ms: int | UnsetType = UNSET
+    model_ms: int | UnsetType = UNSET
+    total_ms: int | UnsetType = UNSET
+
+
+class Proof(Struct):
+    """The proof of an ended response's text and the receipt of its time."""
+
+    attempts: int
+    sha256: str
+    bytes: int
+    timing: Timing
+    model: str | UnsetType = UNSET
+
+
+class Response(Struct, kw_only=True):
+    """The response object."""
+
+    id: str
+    object: Literal["response"]
+    created_at: int
+    completed_at: int | None
+    status: Literal["queued", "in_progress", "completed", "incomplete", "failed", "cancelled"]
+    error: ResponseError | None
+    incomplete_details: Incomplete | None
+    model: str
+    previous_response_id: str | None
+    instructions: str | None
+    output: list[Item]
+    tools: list[dict[str, Any]]
+    tool_choice: str | dict[str, Any]
+    parallel_tool_calls: bool
+    text: dict[str, Any]
+    reasoning: dict[str, Any] | None
+    temperature: float
+    top_p: float
+    presence_penalty: float
+    frequency_penalty: float
+    top_logprobs: int
+    max_output_tokens: int | None
+    max_tool_calls: int | None
+    truncation: Literal["auto", "disabled"]
+    store: bool
+    background: bool
+    service_tier: str
+    metadata: dict[str, str]
+    user: str | None
+    safety_identifier: str | None
+    prompt_cache_key: str | None
+    usage: Usage | None
+    prompt: dict[str, Any] | UnsetType = UNSET
+    holdline: Proof | UnsetType = UNSET
