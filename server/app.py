@@ -33,6 +33,7 @@ from .problem import FULL_RETRY_SECONDS, Problem, from_error
 from .relay import Relay
 from .responses import Responses
 from .seats import Seats
+from .slow import Slow
 from .socket import Socket
 from .stream import Streams
 from .wire import encode
@@ -88,6 +89,7 @@ class Server:
         self.seats = Seats(tenants, config.terms, lambda: self.relay.healthy)
         self.streams = Streams()
         self.sockets: set[Socket] = set()
+        self.slow = Slow()
         self.budget = Budget()
         self.doors = Doors(config.request_seconds)
         self.draining = False
@@ -136,7 +138,14 @@ class Server:
             await gate.sit()
             self._check_room()  # others may have come in meanwhile
             socket = Socket(
-                gate, self.config, self.relay, self.responses, self.metrics, offers, self.budget
+                gate,
+                self.config,
+                self.relay,
+                self.responses,
+                self.metrics,
+                offers,
+                self.budget,
+                self.slow,
             )
             self.sockets.add(socket)
             try:

@@ -13,7 +13,7 @@ import msgspec
 
 from .problem import Problem, invalid
 from .request import MOST_DEPTH, parse_json
-from .wire import Frame, encode, lane_suffix
+from .wire import BINARY, TEXT, Frame, encode, lane_suffix
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -35,8 +35,8 @@ class Dialect(Protocol):
         """The name by which a client asks for it."""
 
     @property
-    def binary(self) -> bool:
-        """True where messages travel as binary frames."""
+    def kind(self) -> int:
+        """The opcode of the frames in which messages travel."""
 
     def encode(self, message: dict[str, Any]) -> bytes:
         """The payload for a message that is in no log."""
@@ -46,6 +46,9 @@ class Dialect(Protocol):
 
     def event(self, frame: Frame, lane: bytes) -> bytes:
         """The payload for an event of a log. Raises: Undecodable."""
+
+    def message(self, frame: Frame, lane: bytes) -> bytes:
+        """The whole WebSocket frame for an event of a log. Raises: Undecodable."""
 
     def decode(self, data: Any) -> dict[str, Any]:
         """The object of a payload. Raises: Problem."""
@@ -57,8 +60,9 @@ class Dialect(Protocol):
 
 class _Json:
     subprotocol = "holdline.json"
-    binary = False
+    kind = TEXT
     event = staticmethod(Frame.on_lane)
+    message = staticmethod(Frame.text)
     expected = "Send JSON as text frames, or offer the subprotocol holdline.msgpack."
 
     def encode(self, message: dict[str, Any]) -> bytes:
@@ -73,8 +77,9 @@ class _Json:
 
 class _MessagePack:
     subprotocol = "holdline.msgpack"
-    binary = True
+    kind = BINARY
     event = staticmethod(Frame.packed_on_lane)
+    message = staticmethod(Frame.binary)
     expected = "Send MessagePack as binary frames; this socket's subprotocol is holdline.msgpack."
 
     def encode(self, message: dict[str, Any]) -> bytes:

@@ -4,6 +4,9 @@ Events are written straight to the transport, with no task and no queue per even
 transport holds more than `MOST_BUFFERED`, nothing is added: the followers keep their cursors, and
 read what they missed from the log when the buffer is empty. If nothing at all can be written for
 `STUCK_SECONDS`, the connection is dropped; a half-open one is found in this way too.
+
+What one turn of the loop writes travels together; beyond `MOST_BUFFERED` the transport tries at
+once. So it holds more than that only if the kernel's own buffer is full: the client is slow.
 """
 
 from __future__ import annotations
@@ -12,7 +15,6 @@ import asyncio
 import contextlib
 import socket as sockets
 import time
-from struct import Struct
 from typing import TYPE_CHECKING, Any, Final
 
 import structlog
@@ -39,7 +41,7 @@ from .session import (
     Session,
     Submit,
 )
-from .wire import queued
+from .wire import queued, websocket_frame
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine
@@ -51,12 +53,12 @@ if TYPE_CHECKING:
     from .metrics import Metrics
     from .relay import Relay
     from .responses import Responses
+    from .slow import Slow
     from .wire import Frame
 
-MOST_BUFFERED: Final = 65_536
+MOST_BUFFERED: Final = 1_024
 KERNEL_BUFFER: Final = 131_072
 STUCK_SECONDS: Final = 30.0
-DRAIN_STEP_SECONDS: Final = 0.05
 MOST_TASKS: Final = 64
 # Pings and pongs are messages too. Who sends more is read later, and in the end cut off: a pong
 # that waits behind a flood is a missed one.
@@ -65,21 +67,6 @@ MESSAGES_AT_ONCE: Final = 1000
 CLOSE_SECONDS: Final = 2.0
 
 log = structlog.get_logger()
-
-
-_SMALL: Final = Struct("!BB").pack
-_MEDIUM: Final = Struct("!BBH").pack
-_LARGE: Final = Struct("!BBQ").pack
-
-
-def websocket_frame(payload: bytes, kind: int) -> bytes:
-    """An unmasked, unfragmented frame (RFC 6455, section 5.2)."""
-    length = len(payload)
-    if length < 126:
-        return _SMALL(0x80 | kind, length) + payload
-    if length < 65_536:
-        return _MEDIUM(0x80 | kind, 126, length) + payload
-    return _LARGE(0x80 | kind, 127, length) + payload
 
 
 class Socket:
@@ -94,6 +81,7 @@ class Socket:
         metrics: Metrics,
         offers: list[str],
         budget: Budget,
+        slow: Slow,
     ) -> None:
         """`offers` are the subprotocols that the client names. Raises: Problem."""
         self._gate = gate
@@ -103,8 +91,7 @@ class Socket:
         self._responses = responses
         self._metrics = metrics
         self._session = Session(gate.check)
-        # A number: an operation on a member of an enumeration is slow.
-        self._kind = int(WSMsgType.BINARY if self._dialect.binary else WSMsgType.TEXT)
+        self._slow = slow
         self._ws = web.WebSocketResponse(
             timeout=CLOSE_SECONDS,
             heartbeat=config.ping_seconds,
@@ -118,7 +105,9 @@ class Socket:
         self._transport: asyncio.Transport | None = None
         self._followers: dict[Follower, str | None] = {}
         self._tasks: set[asyncio.Task[None]] = set()
-        self._draining: asyncio.Task[None] | None = None
+        # While not writable: the bytes that are left in the transport, and since when.
+        self._behind: tuple[int, float] | None = None
+        self._room_again: asyncio.Future[None] | None = None
         self._closing: asyncio.Task[None] | None = None
         self._delivery = Delivery(
             lambda: gate.who.owner,
@@ -135,6 +124,7 @@ class Socket:
         if transport is None:
             return self._ws
         self._transport = transport
+        transport.set_write_buffer_limits(high=MOST_BUFFERED)
         if (raw := transport.get_extra_info("socket")) is not None:
             # Without a bound the kernel takes megabytes for a client that never reads.
             raw.setsockopt(sockets.SOL_SOCKET, sockets.SO_SNDBUF, KERNEL_BUFFER)
@@ -190,17 +180,20 @@ class Socket:
     def writable(self) -> bool:
         """False while the transport's buffer is full, and from then until it is empty."""
         transport = self._transport
-        if transport is None or transport.is_closing() or self._draining is not None:
+        if transport is None or transport.is_closing() or self._behind is not None:
             return False
-        if transport.get_write_buffer_size() <= MOST_BUFFERED:
+        left = transport.get_write_buffer_size()
+        if left <= MOST_BUFFERED:
             return True
-        self._draining = asyncio.create_task(self._drain(), name="drain")
+        self._behind = left, time.monotonic()
+        self._slow.watch(self)
+        self._metrics.behind.inc()
         return False
 
     def deliver(self, follower: Follower, frames: list[Frame]) -> None:
         """Writes the events as one write."""
-        event, lane, kind = self._dialect.event, follower.lane, self._kind
-        self._write(b"".join([websocket_frame(event(each, lane), kind) for each in frames]))
+        message, lane = self._dialect.message, follower.lane
+        self._write(b"".join([message(frame, lane) for frame in frames]))
         self._metrics.delivered.count += len(frames)
         if frames[-1].last and frames[-1].event["response"].get("store") is False:
             self._unstored[follower] = frames[-1].event["response"]
@@ -237,7 +230,7 @@ class Socket:
         throttle = Throttle(MESSAGES_A_SECOND, MESSAGES_AT_ONCE)
         async for message in self._ws:
             match message.type:
-                case self._kind:
+                case self._dialect.kind:
                     await self._received(message.data)
                 case WSMsgType.TEXT | WSMsgType.BINARY:
                     self._say(Problem(400, "bad_message", self._dialect.expected).event())
@@ -270,8 +263,9 @@ class Socket:
 
     async def _room(self) -> None:
         """A client that asks and does not read waits here, and so do its further messages."""
-        while not self.writable and self._draining is not None:
-            await asyncio.wait([self._draining])
+        while not self.writable and self._behind is not None:
+            self._room_again = asyncio.get_running_loop().create_future()
+            await self._room_again
         while len(self._tasks) >= MOST_TASKS:
             await asyncio.wait(self._tasks, return_when=asyncio.FIRST_COMPLETED)
 
@@ -378,38 +372,41 @@ class Socket:
         self._write(self._frame(self._dialect.encode(message)))
 
     def _frame(self, payload: bytes) -> bytes:
-        return websocket_frame(payload, self._kind)
+        return websocket_frame(payload, self._dialect.kind)
 
     def _write(self, data: bytes) -> None:
         if self._transport is not None and not self._transport.is_closing():
             self._transport.write(data)
 
-    async def _drain(self) -> None:
-        """Waits for the buffer to empty, then lets the followers read; drops a stuck connection."""
+    def look(self, now: float) -> bool:
+        """Lets the followers read when the buffer is empty; drops a stuck connection."""
         transport = self._transport
-        if transport is None:
-            return
-        self._metrics.behind.inc()
-        try:
-            left, since = transport.get_write_buffer_size(), time.monotonic()
-            while left:
-                await asyncio.sleep(DRAIN_STEP_SECONDS)
-                if transport.is_closing():
-                    # It would stay open until a dead peer has read the rest.
-                    transport.abort()
-                    return
-                size = transport.get_write_buffer_size()
-                if size != left:
-                    left, since = size, time.monotonic()
-                elif time.monotonic() - since > STUCK_SECONDS:
-                    self._metrics.closed_slow.inc()
-                    transport.abort()
-                    return
-        finally:
-            self._metrics.behind.dec()
-            self._draining = None
+        if transport is None or self._behind is None:
+            return True
+        left, since = self._behind
+        size = transport.get_write_buffer_size()
+        stuck = size == left and now - since > STUCK_SECONDS
+        if stuck:
+            self._metrics.closed_slow.inc()
+        if stuck or transport.is_closing():
+            # It would stay open until a dead peer has read the rest.
+            transport.abort()
+            self._caught_up()
+            return True
+        if size:
+            self._behind = size, since if size == left else now
+            return False
+        self._caught_up()
         for follower in list(self._followers):
             follower.catch_up_if_behind()
+        return True
+
+    def _caught_up(self) -> None:
+        if self._behind is not None:
+            self._behind = None
+            self._metrics.behind.dec()
+            if self._room_again is not None and not self._room_again.done():
+                self._room_again.set_result(None)
 
     async def _leave(self) -> None:
         if self._closing is not None:
@@ -418,11 +415,12 @@ class Socket:
             follower.leave()
         self._followers.clear()
         self._unstored.clear()
-        tasks = [*self._tasks, *([self._draining] if self._draining else [])]
-        for task in tasks:
+        self._caught_up()
+        self._slow.leave(self)
+        for task in list(self._tasks):
             task.cancel()
         try:
-            await asyncio.gather(*tasks, return_exceptions=True)
+            await asyncio.gather(*self._tasks, return_exceptions=True)
         finally:
             self._delivery.leave()
         if self._transport is not None and self._transport.get_write_buffer_size():

@@ -18,10 +18,10 @@ from hypothesis import strategies as st
 
 from jobs.codec import encode_event
 from server.app import Server
-from server.dialect import JSON, MESSAGE_PACK, MOST_VALUES, choose, parse_packed
+from server.dialect import JSON, MESSAGE_PACK, MOST_VALUES, Dialect, choose, parse_packed
 from server.problem import Problem
 from server.request import MOST_DEPTH
-from server.wire import frame
+from server.wire import frame, websocket_frame
 from tests.server.conftest import Client, Serve
 from tests.server.given import Worker
 from tests.server.test_socket import ALL, Talk, at_rest, connected, still_open
@@ -98,6 +98,17 @@ def test_an_event_becomes_bytes_once_and_only_in_the_dialects_that_are_followed(
     MESSAGE_PACK.event(event, MESSAGE_PACK.lane("b"))
     assert packed_bytes is event._packed
     assert JSON.event(event, JSON.lane(None)) == event._json
+
+
+@pytest.mark.parametrize("dialect", [JSON, MESSAGE_PACK])
+def test_all_who_are_on_no_lane_are_written_the_same_bytes(dialect: Dialect) -> None:
+    event = frame(0, encode_event({"type": "response.future"}))
+    nowhere = dialect.lane(None)
+
+    assert dialect.message(event, nowhere) is dialect.message(event, nowhere)
+    for lane in (nowhere, dialect.lane("a")):
+        payload = dialect.event(event, lane)
+        assert websocket_frame(payload, dialect.kind) == dialect.message(event, lane)
 
 
 # One message.

@@ -23,7 +23,8 @@ from server import socket as socket_module
 from server.app import SERVER, Server
 from server.closing import CloseCode
 from server.session import MOST_FOLLOWED, MOST_WAITING
-from server.socket import MOST_BUFFERED, websocket_frame
+from server.socket import MOST_BUFFERED
+from server.wire import websocket_frame
 from tests.server.given import RESPONSE, Answer, Worker
 from tests.system import wait_until
 
