@@ -24,6 +24,7 @@ from jobs.models import RESPONSES
 
 from .caller import Caller
 from .chunks import DONE, Chunks, ErrorInStream, Malformed, Piece, Stopped, Text
+from .deadline import Deadline
 from .events import Events, Failed
 from .sse import EventTooLarge, Splitter
 
@@ -112,7 +113,11 @@ class Model:
                 raise Broken("upstream_malformed", "content type is not text/event-stream")
             splitter = Splitter(self._max_output_bytes * _ESCAPED + _ENVELOPE)
             reader, silence = self._reader(), self._endpoint.silence
-            yield _Stream(response.aiter_bytes(), splitter, reader, silence, first_at, total_at)
+            raw = response.aiter_bytes()
+            with contextlib.closing(
+                _Stream(raw, splitter, reader, silence, first_at, total_at)
+            ) as stream:
+                yield stream
 
 
 class _Stream:
@@ -141,9 +146,15 @@ class _Stream:
         self._stopped = False
         self._over = False
         self._broken: Exception | None = None
+        self._loop = asyncio.get_running_loop()
+        self._deadline = Deadline()
+
+    def close(self) -> None:
+        """Nothing more will be read."""
+        self._deadline.close()
 
     async def next(self) -> list[Piece]:
-        now = asyncio.get_running_loop().time()
+        now = self._loop.time()
         if self._stopped:
             deadline, late = now + USAGE_SECONDS, "upstream_stalled"
         elif self._first_at is not None:
@@ -153,7 +164,7 @@ class _Stream:
         if self._total_at <= deadline:
             deadline, late = self._total_at, "upstream_over_time"
         try:
-            async with asyncio.timeout_at(deadline):
+            with self._deadline.at(deadline):
                 pieces = await self._read()
         except Exception as error:  # noqa: BLE001 - as in Model.answer
             if self._stopped:
