@@ -33,7 +33,6 @@ if TYPE_CHECKING:
 
 CONNECT_SECONDS = 3.0
 RETRY_SECONDS = (0.05, 1.0)
-READ_BYTES = 65_536
 OLDEST_VERSION = (7, 0)
 _PORT = re.compile(r"[^:]:\d+$|\]:\d+$")
 # As long as anything that operators keep, see `shelf`.
@@ -45,12 +44,42 @@ CONNECTION_ERRORS = (RedisError, OSError, EOFError, AttributeError, TypeError, T
 
 
 class Writer(Protocol):
-    """The part of asyncio's StreamWriter that we use."""
-
-    def write(self, data: bytes) -> None: ...
+    """The part of asyncio's StreamWriter that we use. It is held as long as the connection."""
 
     @property
     def transport(self) -> asyncio.WriteTransport: ...
+
+
+class Messages(asyncio.Protocol):
+    """Hands on every message as soon as the last byte of it has come; `over` is done when the
+    connection is.
+
+    In the place of asyncio's StreamReader, which would copy what comes twice, and wake a task for
+    it in another turn of the loop.
+    """
+
+    def __init__(self, take: Callable[[object], None]) -> None:
+        self.over: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._take = take
+        self._reader = hiredis.Reader()
+
+    def data_received(self, data: bytes) -> None:
+        if self.over.done():
+            return
+        try:
+            self._reader.feed(data)
+            while (message := self._reader.gets()) is not False:
+                self._take(message)
+        except hiredis.ProtocolError:
+            self.over.set_result(None)
+
+    def connection_lost(self, error: Exception | None) -> None:
+        if self.over.done():
+            return
+        if error is None or isinstance(error, OSError):
+            self.over.set_result(None)
+        else:
+            self.over.set_exception(error)  # what `take` has raised
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,28 +93,24 @@ class Wire:
         """Writes, or drops what a connection that is already closing would not carry: uvloop
         raises there, and what was under way is failed by whoever reads.
         """
-        if not self.writer.transport.is_closing():
-            self.writer.write(data)
+        transport = self.writer.transport
+        if not transport.is_closing():
+            transport.write(data)
 
     async def receive(self, take: Callable[[object], None]) -> None:
         """Hands every message to `take`; returns when the connection is over.
 
         So it is when what comes is no message; `take` says that too, by a hiredis.ProtocolError.
         """
-        messages = hiredis.Reader()
-        while True:
-            try:
-                data = await self.reader.read(READ_BYTES)
-            except OSError:
-                return
-            if not data:
-                return
-            try:
-                messages.feed(data)
-                while (message := messages.gets()) is not False:
-                    take(message)
-            except hiredis.ProtocolError:
-                return
+        transport = self.writer.transport
+        if self.reader.at_eof() or self.reader.exception() or transport.is_closing():
+            return
+        messages = Messages(take)
+        transport.set_protocol(messages)
+        # What has come before goes first. The reader has its end, so this waits for nothing.
+        self.reader.feed_eof()
+        messages.data_received(await self.reader.read())
+        await messages.over
 
     def close(self) -> None:
         """Drops the connection and what was not yet written."""

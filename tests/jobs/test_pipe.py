@@ -9,13 +9,14 @@ import signal
 import time
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from dev.redis import embedded_redis_sync
 from jobs.connect import Redis, Wire
 from jobs.errors import RedisAway, RedisFull, RedisRefused
-from jobs.pipe import WATCH_SECONDS, Pipe, _error
+from jobs.pipe import WATCH_SECONDS, Pipe, _error, pack
 from jobs.scripts import SCRIPTS
 from tests.jobs.given import NAMES
 from tests.jobs.proxy import Proxy
@@ -339,6 +340,36 @@ async def test_a_killed_redis_that_comes_back_is_found_again(
             await answers(pipe)
 
 
+async def test_an_error_of_the_one_who_takes_a_message_is_not_swallowed(redis: Redis) -> None:
+    def take(message: object) -> None:
+        raise LookupError(message)
+
+    wire = await redis.open()
+    failures: list[Any] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, found: failures.append(found))
+    wire.send(pack("ECHO", "hello"))
+    with pytest.raises(LookupError, match="hello"):
+        await wire.receive(take)
+    wire.close()
+    assert 1 == len(failures)
+
+
+async def test_what_comes_before_anybody_receives_is_not_lost(redis: Redis) -> None:
+    wire = await redis.open()
+    replies: list[object] = []
+
+    def take(message: object) -> None:
+        replies.append(message)
+        if len(replies) == 2:
+            wire.close()
+
+    wire.send(pack("ECHO", "early"))
+    await wait_until(lambda: wire.reader._buffer)  # type: ignore[attr-defined]  # it has come
+    wire.send(pack("ECHO", "late"))
+    await wire.receive(take)
+    assert [b"early", b"late"] == replies
+
+
 async def test_a_connection_that_redis_closes_while_idle_is_no_error_for_anybody(
     pipe: Pipe, redis: Redis
 ) -> None:
@@ -347,8 +378,9 @@ async def test_a_connection_that_redis_closes_while_idle_is_no_error_for_anybody
         mine = await pipe.call("CLIENT", "ID")
         theirs = await idle.call("CLIENT", "ID")
         assert mine != theirs
+        first = idle._wire
         await pipe.call("CLIENT", "KILL", "ID", theirs)
-        await wait_until(lambda: not idle.connected)
+        await wait_until(lambda: idle._wire is not first)  # and it may have the next one already
 
         assert b"after" == await idle.call("ECHO", "after")
 
