@@ -104,8 +104,10 @@ async def test_what_grew_is_what_is_drawn_at_once(shared: Shared, firefox: Firef
 STREAM = (IN_PAGE / "stream.js").read_text()
 FOLLOWED = """async () => {
   const chat = document.querySelector("holdline-chat");
-  chat.conversation = "long";
-  while (chat.state !== "open") await new Promise(done => setTimeout(done, 20));
+  await new Promise(done => {
+    chat.addEventListener("state", ({ detail }) => detail.state === "open" && done());
+    chat.conversation = "long";
+  });
   const log = chat.shadowRoot.querySelector(".log");
   chat.send("go");
   const far = [];
