@@ -35,6 +35,10 @@
 /** @type {ReadonlySet<string>} */
 const ENDS = new Set(["completed", "incomplete", "failed", "cancelled"]);
 
+const TEXT = "response.output_text";
+/** Nearly every event is one of these, so it is not taken apart. */
+const TEXT_DELTA = `${TEXT}.delta`;
+
 const TERMINAL = new Set(["response.completed", "response.incomplete", "response.failed"]);
 
 /** @param {Status} status */
@@ -130,6 +134,7 @@ export class Answer {
 
   /** @param {ServerEvent} event */
   #fold(event) {
+    if (event.type === TEXT_DELTA && typeof event.delta === "string") return this.#say(event, TEXT, event.delta, true);
     const cut = event.type.lastIndexOf(".");
     const grows = event.type.endsWith(".delta");
     const said = grows ? event.delta : event.text ?? event.refusal;
@@ -161,7 +166,7 @@ export class Answer {
   /** @param {ServerEvent} event @param {string} kind @param {string} said @param {boolean} grows */
   #say(event, kind, said, grows) {
     const item = this.#item(event);
-    const pieces = kind === "response.output_text" ? item.texts : (item.pieces[kind] ??= []);
+    const pieces = kind === TEXT ? item.texts : (item.pieces[kind] ??= []);
     const index = event.content_index ?? event.summary_index ?? 0;
     this.#begun();
     pieces[index] = grows ? (pieces[index] ?? "") + said : said;

@@ -46,7 +46,28 @@ export function codeBlock(language, words) {
   scroll.setAttribute("role", "group");
   scroll.setAttribute("aria-label", `${words.code} ${language}`.trim());
   const node = make("div", "code-block", make("div", "code-head", make("span", "code-language", language), copying), scroll);
-  return { node, text, close: () => colour(code, languageOf(language)) };
+  return { node, text, close: () => colourOnceSeen(code, languageOf(language)) };
+}
+
+/** Code by its element, with the language of it. @type {WeakMap<Element, string>} */
+const unseen = new WeakMap();
+/** @type {IntersectionObserver | undefined} */
+let view;
+
+/** Colours are for eyes: code far up in a long answer waits until somebody goes there.
+ * @param {Element} code @param {string} language
+ */
+function colourOnceSeen(code, language) {
+  if (language === "") return;
+  view ??= new IntersectionObserver((entries, observer) => {
+    for (const { target, isIntersecting } of entries) {
+      if (!isIntersecting) continue;
+      observer.unobserve(target);
+      void colour(target, unseen.get(target) ?? "");
+    }
+  });
+  unseen.set(code, language);
+  view.observe(code);
 }
 
 /** Colours a piece of code, when the colours are there; until then and without them it is text.

@@ -28,6 +28,9 @@ import { Lexer } from "./vendor/marked/marked.esm.js";
 
 /** Further in, an answer is shown as it was written. */
 const DEEPEST = 40;
+/** Higher than any panel is a text of so many lines, and a line has about so many characters. */
+const NEAR_LINES = 48;
+const LINE_CHARACTERS = 64;
 
 export class Markdown {
   /** Where the text begins that is not frozen. */ #frozen = "";
@@ -35,6 +38,9 @@ export class Markdown {
   /** Named targets of links in what is frozen. @type {{[name: string]: {href: string, title: string | null}}} */
   #targets = Object.create(null);
   #named = false;
+  /** The last frozen blocks, and about how many lines they have. @type {{node: Element, lines: number}[]} */
+  #near = [];
+  #nearLines = 0;
   #shown = "";
   #whole = false;
 
@@ -70,6 +76,8 @@ export class Markdown {
   #clear() {
     this.element.replaceChildren();
     this.#live = [];
+    this.#near = [];
+    this.#nearLines = 0;
     this.#frozen = "";
     this.#targets = Object.create(null);
     this.#named = false;
@@ -96,8 +104,24 @@ export class Markdown {
       end += token.raw.length;
       if (token.type === "def") this.#targets[token.tag] ??= { href: token.href, title: token.title };
     }
-    for (const entry of this.#live.splice(0, final.filter(isShown).length)) close(entry);
+    for (const entry of this.#live.splice(0, final.filter(isShown).length)) {
+      close(entry);
+      this.#leave(entry);
+    }
     this.#frozen = this.#shown.slice(0, end);
+  }
+
+  /** Marks as past what is further from the end than anybody sees who looks at the end. @param {Shown} entry */
+  #leave({ node, raw }) {
+    if (!(node instanceof Element)) return;
+    const lines = raw.split("\n").length + raw.length / LINE_CHARACTERS;
+    this.#near.push({ node, lines });
+    this.#nearLines += lines;
+    while (this.#near[0] && this.#nearLines - this.#near[0].lines > NEAR_LINES) {
+      const left = this.#near.shift();
+      left?.node.classList.add("past");
+      this.#nearLines -= left?.lines ?? 0;
+    }
   }
 
   /**

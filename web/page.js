@@ -30,28 +30,35 @@ window.WebSocket = class extends WebSocket {
 
 const plug = byId("plug", HTMLButtonElement);
 const plugged = byId("plugged", HTMLElement);
+const chat = /** @type {import("./chat-widget.js").HoldlineChat} */ (document.querySelector("holdline-chat"));
 
 plug.addEventListener("click", () => {
   if (unplugged) return;
   unplugged = true;
   plug.setAttribute("aria-disabled", "true");
-  plug.textContent = "The plug is out";
+  plug.textContent = "Unplugged";
   for (const socket of sockets) socket.close();
-  plugged.textContent = "Unplugged. The answer goes on being written, and comes when the plug is in again.";
+  plugged.textContent = "The line is dead. The answer goes on being written, and comes when the plug is in again.";
   setTimeout(() => {
     unplugged = false;
     plug.removeAttribute("aria-disabled");
     plug.textContent = "Pull the plug";
-    plugged.textContent = "Plugged in again. What was missed has come, and nothing came twice.";
+    plugged.textContent = "Plugged in again. Reconnecting…";
+    chat.addEventListener("state", connected);
     window.dispatchEvent(new Event("online"));
   }, UNPLUGGED_MS);
 });
+
+function connected() {
+  if (chat.state !== "open") return;
+  chat.removeEventListener("state", connected);
+  plugged.textContent = "Plugged in again, and connected. What was missed comes now; nothing comes twice.";
+}
 
 byId("reload", HTMLButtonElement).addEventListener("click", () => location.reload());
 
 // The widget's suggestions, and what the demo can be asked to do.
 
-const chat = /** @type {import("./chat-widget.js").HoldlineChat} */ (document.querySelector("holdline-chat"));
 chat.setAttribute("suggestions", JSON.stringify([
   "Explain slowly how a long answer survives a lost connection",
   "Write a table and some code",

@@ -14,7 +14,7 @@ const DOUBT_MS = 1_500;
 const FOLLOW_END_PX = 96;
 /** Drawing takes at most a part of the time: after a draw, the next waits this many times as long as it took. */
 const REST = 12;
-const LONGEST_REST_MS = 300;
+const LONGEST_REST_MS = 400;
 const SHORTEST_REST_MS = 80;
 /** Nobody reads so many characters in a millisecond: where more come, they are drawn together. */
 const READ_PER_MS = 5;
@@ -37,6 +37,9 @@ export class Panel {
   #length = 0;
   #grown = 0;
   #followsEnd = true;
+  /** Where it is scrolled to. */ #top = 0;
+  /** Blocks get their true height when they come into view, and the log its own with the window's. */
+  #sizes = new ResizeObserver(() => this.#keepEnd());
   #doubt = 0;
   /** The server does not let this site in, which the connection cannot know. */ #refused = false;
 
@@ -86,7 +89,7 @@ export class Panel {
       this.#draw();
       this.#said.textContent = this.#turns?.spoken(/** @type {CustomEvent} */ (event).detail) ?? "";
     });
-    new ResizeObserver(() => this.#keepEnd()).observe(this.#log);
+    this.#sizes.observe(this.#log);
     this.#drawState();
     this.#draw();
   }
@@ -136,6 +139,7 @@ export class Panel {
       this.#draw();
       this.#drawnAt = performance.now();
       this.#drawMs = this.#drawnAt - began;
+      if (this.#log.classList.contains("rushing")) this.draw(); // nothing may follow that would tell that it is over
     }), wait);
   }
 
@@ -144,6 +148,7 @@ export class Panel {
     const length = active?.handle?.answer.length ?? 0;
     this.#grown = Math.max(0, length - this.#length);
     this.#length = length;
+    this.#rush(this.#grown > SHORTEST_REST_MS * READ_PER_MS);
     if (entries.length > 0) this.#turns ??= this.#makeTurns();
     this.#turns?.draw(this.#spokenState);
     this.#start.hidden = entries.length > 0;
@@ -152,12 +157,18 @@ export class Panel {
     this.#keepEnd();
   }
 
+  /** What rushes past at the end is not laid out above it, as long as nobody goes there. @param {boolean} rushes */
+  #rush(rushes) {
+    this.#log.classList.toggle("rushing", rushes && this.#followsEnd);
+  }
+
   #makeTurns() {
     const drawer = this.drawer();
     if (drawer === null) return null;
     const turns = new drawer.Turns(this.thread, this.words, this.composer);
     this.#banner.before(turns.simulation);
     this.#log.append(turns.element);
+    this.#sizes.observe(turns.element);
     return turns;
   }
 
@@ -194,7 +205,11 @@ export class Panel {
 
   #scrolled() {
     const { scrollHeight, scrollTop, clientHeight } = this.#log;
-    this.#followsEnd = scrollHeight - scrollTop - clientHeight < FOLLOW_END_PX;
+    const near = scrollHeight - scrollTop - clientHeight < FOLLOW_END_PX;
+    // The end may move away by itself; only a reader goes back.
+    this.#followsEnd = near || (this.#followsEnd && scrollTop >= this.#top);
+    this.#top = scrollTop;
+    if (!this.#followsEnd) this.#rush(false);
     this.#latest.hidden = this.#followsEnd;
   }
 

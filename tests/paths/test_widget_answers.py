@@ -100,10 +100,16 @@ async def test_finished_blocks_are_never_touched_again(shared: Shared, open_page
     assert removed < 0.35
 
 
-async def test_code_gets_its_colours_when_it_is_whole(shared: Shared, open_page: NewPage) -> None:
+async def test_code_gets_its_colours_when_it_is_whole_and_in_view(
+    shared: Shared, open_page: NewPage
+) -> None:
+    """Beyond the edge of the window it waits: nobody sees it, and an answer may rush past."""
     page = await open_page(shared.server.url)
     await page.evaluate(DRAW, [["```python\ndef f():\n    return 'x'\n```\n"], 1])
     code = page.locator("body > div:last-child code.code-text")
+    await page.wait_for_timeout(300)
+    await expect(code.locator(".hl-keyword")).to_have_count(0)
+    await code.scroll_into_view_if_needed()
     await expect(code.locator(".hl-keyword").first).to_have_text("def")
     assert "def f():\n    return 'x'" == await code.inner_text()
 

@@ -22,11 +22,15 @@ SECONDS = 2.0
 TOKENS = 10_000
 BUDGET_MS = 150
 FRAME_MS = 50
-# The simplest page costs 430 ms on a quiet machine of the kind that the budget was set on.
-SHARE_OF_SIMPLEST = 0.35
+# What the simplest page costs on the machine that the budget was set for, when it is quiet.
+SIMPLEST_MS = 430
 # What others do on the machine adds to a measurement and never takes away: the least is the truth.
 ROUNDS = 5
 STREAM, IDLE, BARE = ((IN_PAGE / f"{name}.js").read_text() for name in ("stream", "idle", "bare"))
+TO_END = """() => {
+  const log = document.querySelector("holdline-chat").shadowRoot.querySelector(".log");
+  return log.scrollHeight - log.scrollTop - log.clientHeight;
+}"""
 GO = "() => document.querySelector('holdline-chat').send('go')"
 
 
@@ -68,9 +72,8 @@ async def spent(page: Page, devtools: CDPSession, script: str) -> float:
 async def test_ten_thousand_tokens_cost_less_than_the_budget(
     shared: Shared, open_page: NewPage
 ) -> None:
-    """And far less than the simplest page, which is measured beside it: that holds on any machine.
-
-    On a machine that others keep busy, the budget grows with what the simplest page costs there.
+    """Where the simplest page, measured beside it, costs more than it should, the machine is slow:
+    there, and nowhere else, the budget grows as much as that page's cost has.
     """
     best, simplest = 1e9, 1e9
     for _ in range(ROUNDS):
@@ -80,11 +83,14 @@ async def test_ten_thousand_tokens_cost_less_than_the_budget(
         simplest = min(simplest, await spent(page, devtools, BARE) - frames)
         best = min(best, await spent(page, devtools, GO) - frames)
         assert "completed" == (await element(page, "chat.turns"))[0]["status"]
+        assert await page.evaluate(TO_END) <= 1  # it was drawn where somebody looks
         await page.context.close()
         print(f"frames {frames:.0f}, simplest {simplest:.0f}, widget {best:.0f} ms")
         if best < BUDGET_MS:
             break
-    assert best < max(BUDGET_MS, SHARE_OF_SIMPLEST * simplest)
+    slowness = max(1, simplest / SIMPLEST_MS)
+    print(f"the widget {best:.0f} ms of {BUDGET_MS}, on a machine {slowness:.2f} times as slow")
+    assert best < BUDGET_MS * slowness
 
 
 async def test_no_frame_of_ten_thousand_tokens_is_long(shared: Shared, open_page: NewPage) -> None:

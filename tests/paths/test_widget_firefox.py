@@ -12,7 +12,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from tests.browser import HOSTILE, IN_PAGE, SAMPLES
+from tests.browser import HOSTILE, IN_PAGE, MARKDOWN, SAMPLES
 from tests.firefox import Firefox, needs_firefox
 from tests.paths.conftest import Shared
 
@@ -99,3 +99,34 @@ async def test_what_grew_is_what_is_drawn_at_once(shared: Shared, firefox: Firef
     draw = f"(answers, chunk) => ({DRAW})([JSON.parse(answers), +chunk])"
     whole = await firefox.run(draw, json.dumps(SAMPLES), "0")
     assert whole == await firefox.run(draw, json.dumps(SAMPLES), "3")
+
+
+STREAM = (IN_PAGE / "stream.js").read_text()
+FOLLOWED = """async () => {
+  const chat = document.querySelector("holdline-chat");
+  await new Promise(done => {
+    chat.addEventListener("state", ({ detail }) => detail.state === "open" && done());
+    chat.conversation = "long";
+  });
+  const log = chat.shadowRoot.querySelector(".log");
+  chat.send("go");
+  const far = [];
+  while (chat.turns[0].status !== "completed") {
+    await new Promise(done => requestAnimationFrame(done));
+    far.push(log.scrollHeight - log.scrollTop - log.clientHeight);
+  }
+  const keyword = () => [...log.querySelectorAll(".code-text")].at(-1).querySelector(".hl-keyword");
+  while (!keyword()) await new Promise(done => setTimeout(done, 20));
+  return [far.length, Math.round(Math.max(...far)), keyword().textContent];
+}"""
+
+
+async def test_the_end_stays_in_view_and_its_code_has_colours(
+    shared: Shared, firefox: Firefox
+) -> None:
+    await firefox.goto(shared.server.url)
+    await firefox.run(f"text => ({STREAM})([text, 2])", MARKDOWN["chat"] * 20)
+    frames, far, keyword = await firefox.run(FOLLOWED)
+    assert frames > 10
+    assert far <= 1
+    assert "for" == keyword

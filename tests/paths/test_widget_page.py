@@ -7,7 +7,18 @@ import json
 import pytest
 from playwright.async_api import expect
 
-from tests.browser import NewPage, ServeSite, Watch, ask, element, ended, in_chromium, writing
+from tests.browser import (
+    IN_PAGE,
+    MARKDOWN,
+    NewPage,
+    ServeSite,
+    Watch,
+    ask,
+    element,
+    ended,
+    in_chromium,
+    writing,
+)
 from tests.paths.conftest import Shared
 from tests.system import Server, System, free_port
 
@@ -17,6 +28,7 @@ STRICT = (
     "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; "
     "require-trusted-types-for 'script'; trusted-types 'none'"
 )
+STREAM = (IN_PAGE / "stream.js").read_text()
 
 
 def embedding(server: Server, attributes: str = "", script: str = "") -> str:
@@ -116,6 +128,38 @@ async def test_methods_events_and_the_launcher(shared: Shared, open_page: NewPag
         ("error", "failed"),
     ]:
         assert expected in names
+
+
+FAR = """async () => {
+  const log = document.querySelector("holdline-chat").shadowRoot.querySelector(".log");
+  let most = 0;
+  for (let frames = 0; frames < 60; frames += 1) {
+    await new Promise(done => requestAnimationFrame(done));
+    most = Math.max(most, log.scrollHeight - log.scrollTop - log.clientHeight);
+  }
+  return Math.round(most);
+}"""
+
+
+async def test_the_end_stays_in_view_and_a_reader_where_he_reads(
+    shared: Shared, open_page: NewPage
+) -> None:
+    """Also while more comes in a moment than the panel is high."""
+    page = await open_page(shared.server.url)
+    await page.evaluate(STREAM, [MARKDOWN["chat"] * 20, 2.0])
+    await element(page, "chat.conversation = 'long'")
+    await expect(page.locator("#state")).to_have_attribute("data-state", "open")
+    await element(page, "chat.send('go')")
+    await writing(page, "A heading")
+    assert await page.evaluate(FAR) <= 1
+    await page.locator(".log").hover()
+    await page.mouse.wheel(0, -600)
+    await expect(page.locator(".latest")).to_be_visible()
+    await ended(page)
+    assert await page.evaluate(FAR) > 300
+    await page.locator(".latest").click()
+    await expect(page.locator(".latest")).to_be_hidden()
+    assert await page.evaluate(FAR) <= 1
 
 
 async def test_attributes_are_properties_and_reach_the_request(

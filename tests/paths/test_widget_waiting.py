@@ -73,6 +73,7 @@ async def test_regenerate_edit_and_copy(shared: Shared, open_page: NewPage) -> N
     await expect(page.locator("#prompt")).to_have_value(first)
     second = shared.prompt("tokens=6")
     await ask(page, second)
+    await expect(page.locator(".turn .prompt")).to_contain_text(second)
     assert await ended(page) == shared.said(second)
     assert 1 == await page.locator("article.answer").count()
     await expect(page.locator(".turn .prompt")).to_have_text(re.compile(re.escape(second)))
