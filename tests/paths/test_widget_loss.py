@@ -185,7 +185,9 @@ async def test_a_pulled_plug_loses_nothing(shared: Shared, open_page: NewPage) -
     await writing(page)
     await page.click("#plug")
     await expect(page.locator("#banner")).to_contain_text("Reconnecting")
-    await expect(page.locator("#plugged")).to_contain_text("Plugged in again, and connected", timeout=15_000)
+    await expect(page.locator("#plugged")).to_contain_text(
+        "Plugged in again, and connected", timeout=15_000
+    )
     assert await ended(page) == shared.said(prompt)
 
 
