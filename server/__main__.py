@@ -12,7 +12,7 @@ from typing import Final
 import structlog
 from aiohttp import web
 
-from jobs.connect import check
+from jobs.check import check
 from jobs.cores import forbid_cores
 from jobs.environment import ConfigError, hide
 from jobs.errors import RedisTrouble

@@ -10,7 +10,7 @@ import structlog
 from aiohttp import web
 from prometheus_client import generate_latest
 
-from jobs.connect import check_patiently
+from jobs.check import check_patiently
 from jobs.errors import HoldlineError, RedisAway, RedisTrouble
 from jobs.pipe import ended
 from jobs.queue import Queue

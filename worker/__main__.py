@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, NoReturn
 import structlog
 
 from jobs.bell import Bell
-from jobs.connect import check, check_patiently
+from jobs.check import check, check_patiently
 from jobs.cores import forbid_cores
 from jobs.environment import ConfigError, hide
 from jobs.errors import RedisAway, RedisTrouble

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from jobs.connect import Redis, check
+from jobs.check import check
+from jobs.connect import Redis
 from jobs.errors import RedisAway, RedisUnsuitable
 from jobs.pipe import Pipe
 

@@ -8,9 +8,10 @@ from typing import Any
 
 import pytest
 
+from jobs.check import check, check_patiently
 from jobs.cipher import Cipher
 from jobs.codec import encode_event, job_of
-from jobs.connect import Redis, check, check_patiently
+from jobs.connect import Redis
 from jobs.errors import Fenced, KeyMissing, KeyReused, RedisAway, RedisUnsuitable, Undecodable
 from jobs.events import submitted as opening_of
 from jobs.log import LogWriter, read, read_all
