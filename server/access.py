@@ -110,33 +110,29 @@ class Access:
     def _guard(self) -> Any:
         @web.middleware
         async def guard(request: web.Request, handler: Any) -> web.StreamResponse:
-            if not request.path.startswith(API):
-                answer: web.StreamResponse = await handler(request)
-                return answer
-            auth.check_url(request.query)
-            resource = request.match_info.route.resource
-            place = "" if resource is None else resource.canonical
-            if (request.method, place) == ("GET", auth.SOCKET):
-                return await self._socket(request, handler)
-            who = await self.authenticated(None if self.open else auth.from_header(request.headers))
-            if request.match_info.http_exception is None:
-                who.check(auth.OF_ROUTES.get((request.method, place), auth.ADMIN))
-            request[WHO] = who
-            answered: web.StreamResponse = await handler(request)
-            return answered
+            if request.path.startswith(API):
+                await self._admit(request)
+            answer: web.StreamResponse = await handler(request)
+            return answer
 
         return guard
 
-    async def _socket(self, request: web.Request, handler: Any) -> web.StreamResponse:
-        """A header is judged before the upgrade. A browser cannot send one, and is not told why an
-        upgrade was refused: its token is judged after the welcome, see `gate`.
-        """
+    async def _admit(self, request: web.Request) -> None:
+        auth.check_url(request.query)
+        resource = request.match_info.route.resource
+        place = "" if resource is None else resource.canonical
         credential = None if self.open else auth.from_header(request.headers)
-        if self.open or credential is not None:
-            request[WHO] = await self.authenticated(credential)
-            request[SHOWN] = credential
-        answer: web.StreamResponse = await handler(request)
-        return answer
+        if (request.method, place) == ("GET", auth.SOCKET):
+            # A header is judged before the upgrade. A browser cannot send one, and is not told why
+            # an upgrade was refused: its token is judged after the welcome, see `gate`.
+            if self.open or credential is not None:
+                request[WHO] = await self.authenticated(credential)
+                request[SHOWN] = credential
+            return
+        who = await self.authenticated(credential)
+        if request.match_info.http_exception is None:
+            who.check(auth.OF_ROUTES.get((request.method, place), auth.ADMIN))
+        request[WHO] = who
 
 
 SHOWN: Final = web.RequestKey("shown", object)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import structlog
 from aiohttp import web
+from multidict import istr
 from prometheus_client import generate_latest
 
 from jobs.check import check_patiently
@@ -44,10 +45,11 @@ if TYPE_CHECKING:
     from .config import Config
 
 BACKLOG: Final = 4096
+# An `istr` is what each response would make of a name, and a socket would keep.
 HEADERS: Final = {
-    "X-Content-Type-Options": "nosniff",
-    "Referrer-Policy": "no-referrer",
-    "Content-Security-Policy": (
+    istr("X-Content-Type-Options"): "nosniff",
+    istr("Referrer-Policy"): "no-referrer",
+    istr("Content-Security-Policy"): (
         "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; "
         "connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'; "
         "require-trusted-types-for 'script'; trusted-types 'none'"

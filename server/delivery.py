@@ -4,38 +4,40 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from jobs.errors import HoldlineError
 
 from .memory import Memory, Receipts
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from .memory import Budget, Items
     from .responses import Responses
 
 
+class Line(Protocol):
+    """What a delivery needs of its socket."""
+
+    @property
+    def owner(self) -> str:
+        """Whose answers are remembered: an administrator sees those of others too, and goes on
+        from none of them.
+        """
+
+    def ping(self, payload: bytes) -> None:
+        """Sends a ping."""
+
+
 class Delivery:
-    """The answers that one socket has brought to their end.
+    """The answers that one socket has brought to their end."""
 
-    `owner` tells whose they are that are remembered: an administrator sees those of others too, and
-    goes on from none of them. `ping` sends a ping with a payload.
-    """
+    __slots__ = ("_keeping", "_line", "_memory", "_receipts", "_responses")
 
-    def __init__(
-        self,
-        owner: Callable[[], str],
-        responses: Responses,
-        budget: Budget,
-        ping: Callable[[bytes], None],
-    ) -> None:
-        self._owner = owner
+    def __init__(self, line: Line, responses: Responses, budget: Budget) -> None:
+        self._line = line
         self._responses = responses
         self._memory = Memory(budget)
         self._receipts = Receipts()
-        self._ping = ping
         self._keeping: dict[str, asyncio.Event] = {}
 
     async def before(self, previous_id: str | None) -> Items | None:
@@ -58,7 +60,7 @@ class Delivery:
         try:
             if response["status"] == "failed":
                 self._memory.forget(lane, response["previous_response_id"])
-            before = await self._responses.asked(self._owner(), id_)
+            before = await self._responses.asked(self._line.owner, id_)
             self._memory.keep(lane, id_, [*before, *response["output"]])
         except HoldlineError:
             pass  # whoever goes on from it is told that it is not to be found
@@ -68,7 +70,7 @@ class Delivery:
 
     def ask(self, response_id: str) -> None:
         """Asks whether the client has all of a response that was written to it."""
-        self._ping(self._receipts.ask(response_id))
+        self._line.ping(self._receipts.ask(response_id))
 
     def pong(self, payload: bytes) -> list[str]:
         """The responses that the client is now known to have; call `seen` for each."""

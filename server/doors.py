@@ -53,9 +53,10 @@ class Doors:
         """Notes who has sent a head. It has to be the outermost."""
 
         @web.middleware
-        async def enter(request: web.Request, handler: Handler) -> web.StreamResponse:
+        def enter(request: web.Request, handler: Handler) -> Awaitable[web.StreamResponse]:
+            # No coroutine of its own, which would be kept as long as a socket is open.
             self._in.add(request.protocol)
-            return await handler(request)
+            return handler(request)
 
         return enter
 
@@ -88,6 +89,8 @@ class Doors:
 
 class Throttle:
     """A bucket of messages that fills at a steady pace; `take` says how long to wait."""
+
+    __slots__ = ("_at", "_burst", "_left", "_rate")
 
     def __init__(self, rate: float, burst: int) -> None:
         """`rate` in messages a second; `burst` may come at once."""

@@ -43,8 +43,30 @@ class Line(Protocol):
         """Closes the socket."""
 
 
+async def heard(changed: asyncio.Event, seconds: float) -> bool:
+    """Whether somebody has shown something that counts, within so many seconds."""
+    try:
+        async with asyncio.timeout(seconds):
+            await changed.wait()
+    except TimeoutError:
+        return False
+    return True
+
+
 class Gate:
     """The standing of one socket. `watch` runs as long as the socket does."""
+
+    __slots__ = (
+        "_access",
+        "_changed",
+        "_credential",
+        "_line",
+        "_seat",
+        "_seats",
+        "_settings",
+        "_who",
+        "limits",
+    )
 
     def __init__(
         self,
@@ -64,7 +86,7 @@ class Gate:
         self._settings = settings
         self._who = EVERYBODY if access.open else who
         self._credential = credential
-        self._changed = asyncio.Event()
+        self._changed: asyncio.Event | None = None  # where somebody watches
         self._line: Line | None = None
 
     @property
@@ -142,7 +164,8 @@ class Gate:
                 self._line.say(problem.event())  # what it has shown before still counts
             return
         self._who, self._credential = who, credential
-        self._changed.set()
+        if self._changed is not None:
+            self._changed.set()
         self._line.say(
             {
                 "type": "holdline:authenticated",
@@ -156,13 +179,14 @@ class Gate:
         """Closes the socket when its time has come: returns after that, or never."""
         if self._access.open:
             return
-        if self.shut and not await self._hears(self._settings.auth_seconds):
+        self._changed = changed = asyncio.Event()
+        if self.shut and not await heard(changed, self._settings.auth_seconds):
             assert self._line is not None  # noqa: S101 - `enter` comes first
             await self._line.close(CloseCode.SILENT, "no holdline:auth in time")
             return
         told: float | None = None
         while True:
-            self._changed.clear()
+            changed.clear()
             who, grace = self.who, self._settings.auth_grace_seconds
             left = self._left(who.expires_at)
             if (left is not None and left <= -grace) or not await self._still_counts(who):
@@ -174,16 +198,7 @@ class Gate:
                     told = who.expires_at
                     self._tell(left)
                 waits.append(left + grace if told == who.expires_at else left - TELL_SECONDS)
-            await self._hears(max(min(waits), 0.01))
-
-    async def _hears(self, seconds: float) -> bool:
-        """Whether somebody has shown something that counts, within so many seconds."""
-        try:
-            async with asyncio.timeout(seconds):
-                await self._changed.wait()
-        except TimeoutError:
-            return False
-        return True
+            await heard(changed, max(min(waits), 0.01))
 
     async def _still_counts(self, who: Principal) -> bool:
         """Whether a key still counts, and what it may do now. A token counts until its end."""

@@ -6,7 +6,6 @@ Such an answer is in Redis only until it is delivered, so each lane keeps its la
 
 from __future__ import annotations
 
-from collections import deque
 from typing import Any, Final, NamedTuple
 
 import msgspec
@@ -48,6 +47,8 @@ class Memory:
     Beyond `MOST_LANES` lanes or `MOST_BYTES` the oldest one is forgotten. One that is larger by
     itself, or for which the process has no room, is not kept.
     """
+
+    __slots__ = ("_budget", "_turns")
 
     def __init__(self, budget: Budget) -> None:
         self._budget = budget
@@ -101,14 +102,19 @@ class Receipts:
     Frames arrive in order, so the pong to a ping says that all before the ping has arrived.
     """
 
+    __slots__ = ("_asked", "_number")
+
     def __init__(self) -> None:
-        self._asked: deque[tuple[int, str]] = deque(maxlen=MOST_ASKED)
+        # In the order in which they were asked about. An empty deque has ten times the size.
+        self._asked: dict[int, str] = {}
         self._number = 0
 
     def ask(self, response_id: str) -> bytes:
         """The payload of the ping to send after the last event of this response."""
         self._number += 1
-        self._asked.append((self._number, response_id))
+        if len(self._asked) >= MOST_ASKED:
+            del self._asked[next(iter(self._asked))]
+        self._asked[self._number] = response_id
         return str(self._number).encode()
 
     def pong(self, payload: bytes) -> list[str]:
@@ -116,7 +122,5 @@ class Receipts:
         number = int(payload) if payload.isdigit() and len(payload) < 16 else 0
         if number > self._number:
             return []
-        confirmed = []
-        while self._asked and self._asked[0][0] <= number:
-            confirmed.append(self._asked.popleft()[1])
-        return confirmed
+        confirmed = [asked for asked in self._asked if asked <= number]
+        return [self._asked.pop(asked) for asked in confirmed]

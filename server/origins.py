@@ -51,9 +51,10 @@ class Origins:
 
     def _guard(self) -> Any:
         @web.middleware
-        async def guard(request: web.Request, handler: Handler) -> web.StreamResponse:
+        def guard(request: web.Request, handler: Handler) -> Awaitable[web.StreamResponse]:
+            # No coroutine of its own, which would be kept as long as a socket is open.
             if not request.path.startswith(GUARDED):
-                return await handler(request)
+                return handler(request)
             # A browser sends one; of several, another reader may believe another one.
             origin = ", ".join(request.headers.getall("Origin", ())) or None
             if not self.allows(origin, request.host):
@@ -64,15 +65,8 @@ class Origins:
                     f"To allow it, start the server with {SETTING}={origin}",
                 )
             if request.method == "OPTIONS" and "Access-Control-Request-Method" in request.headers:
-                return web.Response(
-                    status=204,
-                    headers={
-                        "Access-Control-Allow-Methods": METHODS,
-                        "Access-Control-Allow-Headers": ALLOWED_HEADERS,
-                        "Access-Control-Max-Age": PREFLIGHT_SECONDS,
-                    },
-                )
-            return await handler(request)
+                return _preflight()
+            return handler(request)
 
         return guard
 
@@ -96,3 +90,14 @@ class Origins:
             },
             headers={"Access-Control-Allow-Origin": "*", "Cache-Control": "no-store"},
         )
+
+
+async def _preflight() -> web.StreamResponse:
+    return web.Response(
+        status=204,
+        headers={
+            "Access-Control-Allow-Methods": METHODS,
+            "Access-Control-Allow-Headers": ALLOWED_HEADERS,
+            "Access-Control-Max-Age": PREFLIGHT_SECONDS,
+        },
+    )

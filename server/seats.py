@@ -30,7 +30,8 @@ class Seats:
     def __init__(self, tenants: Tenants, terms: Terms, healthy: Callable[[], bool]) -> None:
         """`healthy` says whether it is worth to ask Redis."""
         self._tenants = tenants
-        self._terms = terms
+        # What a tenant may of which nothing is set. All sockets of such tenants share it.
+        self.usual: Limits = {name: value or None for name, value in terms.of_tenants.items()}
         self._healthy = healthy
         self._taken: Counter[str] = Counter()
 
@@ -58,11 +59,6 @@ class Seats:
         if not self._taken[tenant]:
             del self._taken[tenant]
 
-    @property
-    def usual(self) -> Limits:
-        """What a tenant may of which nothing is set."""
-        return {name: value or None for name, value in self._terms.of_tenants.items()}
-
     async def _limits(self, tenant: str) -> Limits:
         """The usual ones also where Redis does not answer at once."""
         found: dict[str, float] = {}
@@ -70,4 +66,6 @@ class Seats:
             if self._healthy():
                 async with asyncio.timeout(LOOK_SECONDS):
                     found = numbers(await self._tenants.get(tenant))
+        if not found:
+            return self.usual
         return {name: found.get(name, value) or None for name, value in self.usual.items()}

@@ -91,6 +91,8 @@ class _Lane:
 class Session:
     """What one socket has asked for and has not yet been given."""
 
+    __slots__ = ("_check", "_lanes", "_waiting")
+
     def __init__(self, check: Callable[[type], None]) -> None:
         """`check` raises Problem for a type of message that may not be sent."""
         self._check = check
@@ -193,6 +195,8 @@ class Session:
             state.submitting = True
             return [state.waiting.popleft()]
         del self._lanes[lane]
+        if not self._lanes:
+            self._lanes = {}  # an emptied dict keeps its table
         return []
 
 
