@@ -222,7 +222,10 @@ class Socket:
     def deliver(self, follower: Follower, frames: list[Frame]) -> None:
         """Writes the events as one write."""
         message, lane = self._dialect.message, follower.lane
-        self._write(b"".join([message(frame, lane) for frame in frames]))
+        if len(frames) == 1:
+            self._write(message(frames[0], lane))
+        else:
+            self._write(b"".join([message(frame, lane) for frame in frames]))
         self._metrics.delivered.count += len(frames)
         if frames[-1].last and frames[-1].event["response"].get("store") is False:
             self._unstored[follower] = frames[-1].event["response"]
