@@ -82,7 +82,8 @@ def lifecycle(job: Job, kind: str, status: str) -> Event:
 
 def submitted(job: Job) -> list[Event]:
     """The two events with which the log of a job begins that waits."""
-    return [lifecycle(job, f"response.{kind}", "queued") for kind in ("created", "queued")]
+    response = snapshot(job, "queued")
+    return [{"type": f"response.{kind}", "response": response} for kind in ("created", "queued")]
 
 
 def prepared(job: Job) -> list[Event]:

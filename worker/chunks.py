@@ -111,7 +111,7 @@ class Chunks:
 
     def plain(self, payload: bytes) -> str | None:
         """The text of a payload that says nothing else, as nearly all do. None: see `read`."""
-        return None if self._text.holds else plain_text(payload)
+        return None if self._text.high else plain_text(payload)
 
     def read(self, payload: bytes) -> list[Piece]:
         """The pieces of a payload that is not `DONE`.
@@ -164,20 +164,15 @@ class _Halves:
     escape half a character, UTF-8 cannot write one.
     """
 
-    _high: str = ""
-
-    @property
-    def holds(self) -> bool:
-        """True while a half waits for the other one."""
-        return bool(self._high)
+    high: str = ""  # the half that waits for the other one
 
     def joined(self, text: str, *, last: bool) -> str:
         """The text, with the half that the piece before it has left."""
-        if not self._high and text.isascii():
+        if not self.high and text.isascii():
             return text
-        text, self._high = self._high + text, ""
+        text, self.high = self.high + text, ""
         if text and "\ud800" <= text[-1] <= "\udbff" and not last:
-            text, self._high = text[:-1], text[-1]
+            text, self.high = text[:-1], text[-1]
         return encodable(text)
 
 
