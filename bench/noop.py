@@ -15,7 +15,9 @@ from typing import Final
 
 from jobs.codec import encode_event
 from jobs.connect import Redis
+from jobs.errors import HoldlineError
 from jobs.events import lifecycle
+from jobs.garbage import settle
 from jobs.log import LogWriter
 from jobs.pipe import Pipe
 from jobs.queue import Grant, Queue
@@ -39,7 +41,7 @@ class Drain:
     def __init__(self, pipe: Pipe) -> None:
         self._pipe = pipe
         self._queue = Queue(pipe, TERMS)
-        self._running: set[asyncio.Task[None]] = set()
+        self._running: dict[str, asyncio.Task[None]] = {}
         self._freed = asyncio.Event()
 
     async def run(self, count: int) -> None:
@@ -49,22 +51,21 @@ class Drain:
             while free := min(PLACES - len(self._running), left):
                 grants = await self._queue.claim(0, secrets.token_hex(8), free)
                 for grant in grants:
-                    task = asyncio.create_task(self._one(grant))
-                    self._running.add(task)
-                    task.add_done_callback(self._ended)
+                    self._running[grant.response_id] = asyncio.create_task(self._one(grant))
                 left -= len(grants)
             await self._once_freed()
         while self._running:
             await self._once_freed()
 
     async def _one(self, grant: Grant) -> None:
-        writer = LogWriter(self._pipe, grant.response_id, grant.claim, grant.length)
-        await writer.finish(Status.COMPLETED, SAID, retention_ms=TERMS.retention_ms)
-
-    def _ended(self, task: asyncio.Task[None]) -> None:
-        task.result()
-        self._running.discard(task)
-        self._freed.set()
+        try:
+            writer = LogWriter(self._pipe, grant.response_id, grant.claim, grant.length)
+            await writer.finish(Status.COMPLETED, SAID, retention_ms=TERMS.retention_ms)
+        except HoldlineError as error:
+            raise SystemExit(f"a job was not finished: {error}") from error
+        finally:
+            del self._running[grant.response_id]
+            self._freed.set()
 
     async def _once_freed(self) -> None:
         self._freed.clear()
@@ -74,6 +75,7 @@ class Drain:
 async def _serve() -> None:
     async with Pipe(Redis(os.environ["REDIS_URL"]), deadline=30) as pipe:
         queue = Queue(pipe, TERMS)
+        settle()
         while words := (await asyncio.to_thread(sys.stdin.readline)).split():
             match words:
                 case ["fill", count]:

@@ -17,7 +17,7 @@ from .errors import UnknownResponse
 MAX_PARTITIONS = 4096
 # The standard's words for how urgent a request is, highest first.
 _TIERS = {"priority": "p", "default": "d", "auto": "d", "flex": "f"}
-_ID = re.compile(r"resp_([0-9a-f]{3})[0-9a-f]{32}", re.ASCII)
+_ID = re.compile(r"resp_[0-9a-f]{35}", re.ASCII)
 _ITEM = re.compile(r"[a-z]{1,8}_([0-9a-f]{35})[0-9a-f]{4,12}", re.ASCII)
 
 
@@ -32,10 +32,7 @@ def partition_of(response_id: str) -> int:
     Raises: UnknownResponse for anything that `new_response_id` cannot have made, so that no text
         from outside ever becomes part of a key.
     """
-    match = _ID.fullmatch(response_id)
-    if match is None:
-        raise UnknownResponse(response_id)
-    return int(match[1], 16)
+    return names_of(response_id).number
 
 
 def pick_partition(partitions: int, owner: str, idempotency_key: str | None) -> int:
@@ -256,9 +253,11 @@ class Partition:
 
 def names_of(response_id: str) -> Partition:
     """The names of the partition that a response is in. Raises: as `partition_of`."""
-    return _names(partition_of(response_id))
+    if _ID.fullmatch(response_id) is None:
+        raise UnknownResponse(response_id)
+    return _names(response_id[5:8])
 
 
 @cache  # an id has room for `MAX_PARTITIONS` of them
-def _names(partition: int) -> Partition:
-    return Partition(partition)
+def _names(digits: str) -> Partition:
+    return Partition(int(digits, 16))

@@ -143,12 +143,10 @@ class LogWriter:
         reply = await self._pipe.run(
             "append", self._keys, [self._claim, self.length, BELL_BYTES, *self._kept(entries)]
         )
-        match reply:
-            case [b"ok", int(length), int(cancel)]:
-                self.length = length
-                return bool(cancel)
-            case _:
-                raise self._refusal(reply)
+        if reply[0] != b"ok":
+            raise self._refusal(reply)
+        _, self.length, cancel = reply
+        return bool(cancel)
 
     async def seal(self, head: list[bytes], rest: list[bytes]) -> None:
         """Keeps the log of a response that this writer has ended in less room.
@@ -217,11 +215,9 @@ class LogWriter:
                 *self._kept(entries),
             ],
         )
-        match reply:
-            case [b"ok", int(length)]:
-                self.length = length
-            case _:
-                raise self._refusal(reply)
+        if reply[0] != b"ok":
+            raise self._refusal(reply)
+        _, self.length = reply
 
     def _kept(self, entries: list[bytes]) -> list[bytes]:
         cipher = self._pipe.cipher

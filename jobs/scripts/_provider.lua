@@ -17,8 +17,9 @@ end
 -- What a claim knows of a model: {how many more, requests and tokens a minute, what is left of both}.
 local function allowance(prefix, model, time, most, requests, tokens)
   local known = { room = most < 0 and MOST or most, requests = requests, tokens = tokens }
-  local p = redis.call('HMGET', pause_of(prefix, model), 'until', 'begun')
-  if p[1] then
+  -- Only where models are told apart is one of them paused.
+  local p = model ~= '' and redis.call('HMGET', pause_of(prefix, model), 'until', 'begun')
+  if p and p[1] then
     local over = time - p[1]
     local ramp = over < 0 and 0 or math.floor(2 ^ (over / RAMP_STEP)) - p[2]
     known.room, known.ramps = math.max(0, math.min(known.room, ramp)), true

@@ -55,17 +55,15 @@ end
 local function await_turn(prefix, lane, tenant)
   if redis.call('ZSCORE', turns_of(prefix, lane), tenant) then return end
   if redis.call('HEXISTS', held_of(prefix, tenant), lane) == 1 then return end
-  local spent = spent_of(prefix, lane)
-  local account = redis.call('ZSCORE', spent, tenant)
-  if account then redis.call('ZREM', spent, tenant) end
-  join(prefix, lane, tenant, tonumber(account or 0))
+  -- What it had spent stays there, and counts for nothing while it is in line.
+  join(prefix, lane, tenant, tonumber(redis.call('ZSCORE', spent_of(prefix, lane), tenant) or 0))
 end
 
 -- Takes a tenant out of the line of a lane, in which it has nothing waiting any more.
 local function leave(prefix, lane, tenant, account, clock)
   local spent = spent_of(prefix, lane)
   redis.call('ZREM', turns_of(prefix, lane), tenant)
-  redis.call('ZADD', spent, account, tenant)
+  if redis.call('ZADD', spent, account, tenant) == 0 then return end
   redis.call('PEXPIRE', spent, STRUCTURE_TTL)
   -- What the clock has passed says nothing more. Where it has passed nothing there may be too many.
   if redis.call('ZREMRANGEBYSCORE', spent, '-inf', clock) == 0 then

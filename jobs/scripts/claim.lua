@@ -34,26 +34,36 @@ if before then
   return again
 end
 
--- Retries that are due wait again; looking here makes them as punctual as claims are.
-promote(prefix, time, PROMOTE_BOUND)
-local retries = redis.call('EXISTS', prefix .. 'delayed') == 1
-
--- Lanes in the order of their turns. An older program does not say that something waits in that of "",
--- and keeps who waits in a list, `ring`.
-local found = redis.call('LRANGE', KEYS[1], 0, -1)
-local lanes, rings, plain = { unpack(found) }, {}, false
-for index, lane in ipairs(lanes) do
-  rings[index], plain = of_lane(prefix, 'ring', lane), plain or lane == ''
+-- Retries that are due wait again; looking here makes them as punctual as claims are. An older program
+-- keeps who waits in a list, `ring`, and does not say that something waits in the lane "".
+local function lanes_and_rings()
+  local lanes, rings = redis.call('LRANGE', KEYS[1], 0, -1), { of_lane(prefix, 'ring', '') }
+  for index, lane in ipairs(lanes) do rings[index + 1] = of_lane(prefix, 'ring', lane) end
+  return lanes, rings
 end
-if not plain and redis.call('EXISTS', turns_of(prefix, ''), prefix .. 'ring') > 0 then
-  lanes[#lanes + 1], rings[#rings + 1] = '', prefix .. 'ring'
-end
-if #lanes == 0 then return {} end
-if redis.call('EXISTS', unpack(rings)) > 0 then
-  for index, lane in ipairs(lanes) do
-    for _, tenant in ipairs(redis.call('LPOP', rings[index], 100) or {}) do await_turn(prefix, lane, tenant) end
+local found, rings = lanes_and_rings()
+local retries = redis.call('EXISTS', prefix .. 'delayed', unpack(rings)) > 0
+if retries then
+  promote(prefix, time, PROMOTE_BOUND)
+  for index, ring in ipairs(rings) do
+    for _, tenant in ipairs(redis.call('LPOP', ring, 100) or {}) do
+      await_turn(prefix, found[index - 1] or '', tenant)
+    end
   end
+  found = lanes_and_rings()
 end
+
+-- Lanes in the order of their turns.
+local lanes, plain = { unpack(found) }, false
+for _, lane in ipairs(lanes) do plain = plain or lane == '' end
+if not plain and redis.call('EXISTS', turns_of(prefix, '')) == 1 then lanes[#lanes + 1] = '' end
+if #lanes == 0 then return {} end
+
+-- The clock of each lane, and what is noted of the claims before this one.
+local clocks = {}
+for index, lane in ipairs(lanes) do clocks[index] = '~clock|' .. lane end
+local noted = fields(prefix .. 'numbers', '~last', '~pace', '~busy', '~overtaken', unpack(clocks))
+local overtaken = tonumber(noted['~overtaken'] or 0)
 
 local models = {}
 for index = 6, #ARGV, 4 do
@@ -85,7 +95,7 @@ local function write_account(line)
   if line.tenant and line.moved then redis.call('ZADD', line.turns, line.account, line.tenant) end
 end
 local function line_of(lane)
-  lines[lane] = lines[lane] or { turns = turns_of(prefix, lane), clock = clock_of(prefix, lane) }
+  lines[lane] = lines[lane] or { turns = turns_of(prefix, lane), clock = tonumber(noted['~clock|' .. lane] or 0) }
   local line = lines[lane]
   if not line.tenant or line.account >= line.behind then
     write_account(line)
@@ -102,9 +112,6 @@ local function since(lane)
   local job = id and record(id)
   return tonumber(job and job.submitted or time)
 end
-
-local noted = fields(prefix .. 'numbers', '~last', '~pace', '~busy', '~overtaken')
-local overtaken = tonumber(noted['~overtaken'] or 0)
 
 -- The index of the lane that is served next, or nil.
 local function choose()
@@ -171,6 +178,8 @@ local function serve(lane, line, tenant)
   end
 end
 
+-- A lane that was emptied stays where it is until a claim finds nothing in it: mostly something comes.
+local emptied = {}
 for _ = 1, count + 100 do -- a bound on stale entries and on tenants held back in one call
   local index = #grants < count and choose()
   if not index then break end
@@ -183,8 +192,14 @@ for _ = 1, count + 100 do -- a bound on stale entries and on tenants held back i
   elseif tenant then
     serve(lane, line, tenant)
   end
-  if line.tenant or line.behind < math.huge then lanes[#lanes + 1] = lane end
+  if line.tenant or line.behind < math.huge then
+    lanes[#lanes + 1] = lane
+  elseif tenant then
+    emptied[#emptied + 1] = lane
+  end
 end
+local busy = #lanes > 0 and 1 or 0
+for _, lane in ipairs(emptied) do lanes[#lanes + 1] = lane end
 
 local noting = {}
 for lane, line in pairs(lines) do
@@ -207,12 +222,12 @@ if #ids > 0 then
     local step = math.min((time - noted['~last']) / #ids, 600000)
     pace = pace and pace * 0.8 + step * 0.2 or step
   end
-  for name, value in pairs({ last = time, pace = pace, busy = #lanes > 0 and 1 or 0, overtaken = overtaken }) do
+  for name, value in pairs({ last = time, pace = pace, busy = busy, overtaken = overtaken }) do
     noting[#noting + 1], noting[#noting + 2] = '~' .. name, value
   end
 end
 if #noting > 0 then
   redis.call('HSET', prefix .. 'numbers', unpack(noting))
-  redis.call('PEXPIRE', prefix .. 'numbers', STRUCTURE_TTL)
+  if not noted['~last'] then redis.call('PEXPIRE', prefix .. 'numbers', STRUCTURE_TTL) end
 end
 return grants

@@ -74,7 +74,10 @@ for _, id in ipairs(due(KEYS[3])) do
 end
 
 -- What is never empty on a busy day is never made anew.
-for _, name in ipairs({ 'leases', 'open', 'lanes', 'wake', 'followed' }) do
+for _, name in ipairs({ 'leases', 'open', 'lanes', 'wake', 'followed', 'numbers' }) do
   redis.call('PEXPIRE', prefix .. name, STRUCTURE_TTL)
+end
+for _, lane in ipairs(redis.call('LRANGE', prefix .. 'lanes', 0, -1)) do
+  redis.call('PEXPIRE', spent_of(prefix, lane), STRUCTURE_TTL)
 end
 return { requeued, grants }

@@ -34,6 +34,20 @@ async def test_a_job_takes_few_commands_of_redis() -> None:
         assert 40 > await ground.commands() / JOBS
 
 
+async def test_a_job_that_comes_alone_takes_few_commands_of_redis() -> None:
+    """It finds nothing that others have made or asked: its tenant comes into the line and leaves
+    it, and what it alone had is gone with it. 25, 20 and 15 commands, and the scripts themselves.
+    """
+    async with Ground() as ground:
+        noop = ground.ours("noop")
+        for _ in range(2):
+            await ground.forget_commands()
+            for _ in range(10):
+                await noop.ask("fill 1")
+                await noop.ask("drain 1")
+        assert 66 > await ground.commands() / 10
+
+
 async def test_a_backlog_adds_no_command_to_a_job() -> None:
     """Nothing is linear in what waits. A tenth is what the turns of a claim may differ by."""
     async with Ground() as ground:
