@@ -64,6 +64,8 @@ MOST_TASKS: Final = 64
 # that waits behind a flood is a missed one.
 MESSAGES_A_SECOND: Final = 100
 MESSAGES_AT_ONCE: Final = 1000
+# What has come in is handed out without a pause; after so many it is the turn of others.
+MESSAGES_A_TURN: Final = 10
 CLOSE_SECONDS: Final = 2.0
 
 log = structlog.get_logger()
@@ -228,6 +230,7 @@ class Socket:
 
     async def _receive(self) -> None:
         throttle = Throttle(MESSAGES_A_SECOND, MESSAGES_AT_ONCE)
+        handled = 0
         async for message in self._ws:
             match message.type:
                 case self._dialect.kind:
@@ -242,6 +245,9 @@ class Socket:
                 case _:
                     continue
             await self._room()
+            handled += 1
+            if handled % MESSAGES_A_TURN == 0:
+                await asyncio.sleep(0)
             if wait := throttle.take(time.monotonic()):
                 await asyncio.sleep(wait)
                 if self._transport is None or self._transport.is_closing():

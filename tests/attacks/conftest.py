@@ -41,9 +41,10 @@ class Standing:
 
 @dataclass
 class Target:
-    """A server, its worker and what they hold."""
+    """A server, its worker and what they hold; `decoy` is another server, which nobody needs."""
 
     server: Server
+    decoy: Server
     worker: Process
     model: FakeModel
     pipe: Pipe
@@ -125,6 +126,7 @@ def _fds(process: Process) -> int:
 @dataclass(frozen=True)
 class _Running:
     server: Server
+    decoy: Server
     worker: Process
     model: FakeModel
     redis_url: str
@@ -135,10 +137,12 @@ async def _run(
 ) -> None:
     async with FakeModel() as model, System(url, folder) as system:
         system.environ["HOLDLINE_RETENTION_SECONDS"] = "1"
-        server, worker = await asyncio.gather(
-            system.server(HOLDLINE_REQUEST_SECONDS=str(REQUEST_SECONDS)), system.worker(model.url)
+        server, decoy, worker = await asyncio.gather(
+            system.server(HOLDLINE_REQUEST_SECONDS=str(REQUEST_SECONDS)),
+            system.server(HOLDLINE_REQUEST_SECONDS=str(REQUEST_SECONDS)),
+            system.worker(model.url),
         )
-        ready.append(_Running(server, worker, model, url))
+        ready.append(_Running(server, decoy, worker, model, url))
         started.set()
         await stop.wait()
 
@@ -172,7 +176,8 @@ def _running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[_Running]:
 async def target(_running: _Running) -> AsyncIterator[Target]:
     """A system that is warm; after the test it must be unharmed."""
     async with Pipe(Redis(_running.redis_url)) as pipe:
-        target = Target(_running.server, _running.worker, _running.model, pipe)
+        running = _running
+        target = Target(running.server, running.decoy, running.worker, running.model, pipe)
         await target.ask()
         target.before = await target.standing()
         yield target

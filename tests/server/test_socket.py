@@ -23,7 +23,7 @@ from server import socket as socket_module
 from server.app import SERVER, Server
 from server.closing import CloseCode
 from server.session import MOST_FOLLOWED, MOST_WAITING
-from server.socket import MOST_BUFFERED
+from server.socket import MESSAGES_A_TURN, MESSAGES_AT_ONCE, MOST_BUFFERED
 from server.wire import websocket_frame
 from tests.server.given import RESPONSE, Answer, Worker
 from tests.system import wait_until
@@ -345,6 +345,27 @@ async def test_random_messages_do_no_harm(talk: Talk) -> None:
         await talk.ws.send_str(good[:cut] + chr(dice.randrange(1, 0xD7FF)) + good[cut + 1 :])
 
     assert await still_open(talk)
+
+
+async def test_whoever_sends_much_at_once_takes_turns_with_the_others(
+    client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    answered: list[str] = []
+    pong = socket_module.Socket._pong
+
+    def noting(self: socket_module.Socket, id_: str) -> dict[str, Any]:
+        answered.append(id_)
+        return pong(self, id_)
+
+    monkeypatch.setattr(socket_module.Socket, "_pong", noting)
+    async with connected(client) as much, connected(client) as little:
+        for _ in range(MESSAGES_AT_ONCE):
+            await much.say("holdline:ping", id="much")
+        await little.say("holdline:ping", id="little")
+        await little.until("holdline:pong")
+        await wait_until(lambda: MESSAGES_AT_ONCE < len(answered))
+    # A few turns pass until it is read.
+    assert answered.index("little") <= 8 * MESSAGES_A_TURN
 
 
 async def test_a_message_that_is_too_large_closes_the_socket(serve: Serve) -> None:

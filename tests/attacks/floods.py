@@ -1,0 +1,139 @@
+"""Floods, in a process of their own: an attacker does not share the machine time of its victim.
+
+    python -m tests.attacks.floods NAME
+
+Each line of standard input is where the flood goes from then on; an empty one is nowhere.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import sys
+from collections.abc import AsyncIterator, Callable, Coroutine
+from typing import Any, Self
+
+from tests.attacks.raw import BINARY, PING, Raw, frame
+from tests.system import ROOT
+
+ATTACKERS = 2
+# What a flood may send in a second is bounded by this and by how much is sent at once: the one
+# who is attacked must have a machine to notice it on.
+PAUSE_SECONDS = 0.005
+SETTLE_SECONDS = 0.3
+
+
+async def _pour(url: str, data: bytes, *, read: bool, greeting: bytes = b"") -> None:
+    """Sends the same for ever, over a new connection whenever the server has had enough."""
+    while True:
+        with contextlib.suppress(ConnectionError):
+            async with Raw(url) as raw:
+                await raw.upgrade()
+                await raw.send(greeting)
+                reading = asyncio.create_task(raw.rest(1000)) if read else None
+                try:
+                    while not raw.reader.at_eof() and not raw.writer.is_closing():
+                        await raw.send(data)
+                        await asyncio.sleep(PAUSE_SECONDS)
+                finally:
+                    if reading is not None:
+                        reading.cancel()
+                        await asyncio.wait([reading])
+
+
+async def pings(url: str) -> None:
+    await _pour(url, frame(b"", PING) * 500, read=True)
+
+
+async def pings_unread(url: str) -> None:
+    await _pour(url, frame(b"a" * 100, PING) * 100, read=False)
+
+
+async def messages(url: str) -> None:
+    await _pour(url, frame(b'{"type":"holdline:ping","id":1}') * 100, read=True)
+
+
+async def messages_anew(url: str) -> None:
+    """As many as are read at once, over one connection after the other."""
+    while True:
+        with contextlib.suppress(ConnectionError):
+            async with Raw(url) as raw:
+                await raw.upgrade()
+                await raw.send(frame(b'{"type":"holdline:ping","id":1}') * 1000)
+                with contextlib.suppress(TimeoutError):
+                    await raw.rest(0.2)
+
+
+async def garbage(url: str) -> None:
+    await _pour(url, frame(b"\x00" * 50, BINARY) * 100, read=True)
+
+
+async def fragments(url: str) -> None:
+    begun = frame(b"{", fin=False)
+    await _pour(url, frame(b"", 0, fin=False) * 500, read=True, greeting=begun)
+
+
+async def connections(url: str) -> None:
+    while True:
+        with contextlib.suppress(ConnectionError):
+            async with Raw(url) as raw:
+                await raw.send(b"GET / HTTP/1.1\r\n")
+
+
+FLOODS: dict[str, Callable[[str], Coroutine[Any, Any, None]]] = {
+    flood.__name__: flood
+    for flood in (pings, pings_unread, messages, messages_anew, garbage, fragments, connections)
+}
+
+
+class Flood:
+    """A process that floods whomever it is told to; use it as an async context manager."""
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+
+    async def __aenter__(self) -> Self:
+        self._process = await asyncio.create_subprocess_exec(
+            sys.executable,
+            "-m",
+            "tests.attacks.floods",
+            self._name,
+            cwd=ROOT,
+            stdin=asyncio.subprocess.PIPE,
+        )
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        if self._process.returncode is None:
+            self._process.kill()
+        await self._process.wait()
+
+    async def at(self, url: str) -> None:
+        """From now on the flood goes there; "" is nowhere. Returns when it has arrived."""
+        assert self._process.stdin is not None
+        assert self._process.returncode is None
+        self._process.stdin.write(f"{url}\n".encode())
+        await self._process.stdin.drain()
+        await asyncio.sleep(SETTLE_SECONDS)
+
+
+async def _lines() -> AsyncIterator[str]:
+    reader = asyncio.StreamReader()
+    await asyncio.get_running_loop().connect_read_pipe(
+        lambda: asyncio.StreamReaderProtocol(reader), sys.stdin
+    )
+    while line := await reader.readline():
+        yield line.decode().strip()
+
+
+async def _main(name: str) -> None:
+    tasks: set[asyncio.Task[None]] = set()
+    async for url in _lines():
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        tasks = {asyncio.create_task(FLOODS[name](url)) for _ in range(ATTACKERS if url else 0)}
+
+
+if __name__ == "__main__":
+    asyncio.run(_main(sys.argv[1]))
