@@ -28,6 +28,7 @@ STATUS: Final = {
     "upstream_model_not_found": 404,
     "upstream_busy": 429,
     "queue_timeout": 503,
+    "key_missing": 503,
     "worker_error": 500,
     "worker_lost": 500,
     "upstream_timeout": 504,

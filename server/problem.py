@@ -36,13 +36,16 @@ class Problem(Exception):
         *,
         param: str | None = None,
         retry_after: int | None = None,
+        limit: tuple[str, float] | None = None,
     ) -> None:
+        """`limit` is what was exceeded, as a word of a header, and how much it is."""
         super().__init__(message)
         self.status = status
         self.code = code
         self.message = message
         self.param = param
         self.retry_after = retry_after
+        self.limit = limit
 
     @property
     def type(self) -> str:
@@ -64,7 +67,11 @@ class Problem(Exception):
     @property
     def headers(self) -> dict[str, str]:
         """The headers that go with it over HTTP."""
-        return {} if self.retry_after is None else {"Retry-After": str(self.retry_after)}
+        headers = {} if self.retry_after is None else {"Retry-After": str(self.retry_after)}
+        if self.limit is not None:
+            what, most = self.limit
+            headers[f"X-RateLimit-Limit-{what}"] = f"{most:.15g}"
+        return headers
 
     def event(self, **about: str | None) -> dict[str, Any]:
         """The `error` event; `about` names the lane or the response, where there is one."""
@@ -107,6 +114,7 @@ def from_error(error: HoldlineError) -> Problem:
                 "queue_full",
                 f"The queue is full ({limit} prompts wait). Try again later.",
                 retry_after=FULL_RETRY_SECONDS,
+                limit=("Queue", limit),
             )
         case Limited():
             return _limited(error)
@@ -154,6 +162,7 @@ def _limited(error: Limited) -> Problem:
                 "input_tokens_exceeded",
                 f"The input has more than {limit} tokens, as far as can be told. Shorten it.",
                 param="input",
+                limit=("Input-Tokens", error.limit),
             )
         case "waiting":
             return Problem(
@@ -161,6 +170,7 @@ def _limited(error: Limited) -> Problem:
                 "waiting_limit_exceeded",
                 f"{limit} of your prompts wait already. Wait for one to begin.",
                 retry_after=wait,
+                limit=("Waiting", error.limit),
             )
         case "tokens_per_day":
             return Problem(
@@ -168,6 +178,7 @@ def _limited(error: Limited) -> Problem:
                 "token_budget_exceeded",
                 f"This would exceed your {limit} tokens a day. Ask again tomorrow (UTC), or less.",
                 retry_after=wait,
+                limit=("Tokens", error.limit),
             )
         case "money_per_day":
             return Problem(
@@ -176,6 +187,7 @@ def _limited(error: Limited) -> Problem:
                 f"This would exceed what your answers may cost a day, {limit}. "
                 "Ask again tomorrow (UTC), or a cheaper model.",
                 retry_after=wait,
+                limit=("Money", error.limit),
             )
         case _:
             return Problem(
@@ -183,4 +195,5 @@ def _limited(error: Limited) -> Problem:
                 "rate_limit_exceeded",
                 f"At most {limit} requests a minute. Wait as long as Retry-After says.",
                 retry_after=max(wait, 1),
+                limit=("Requests", error.limit),
             )

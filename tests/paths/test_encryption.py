@@ -156,12 +156,12 @@ async def test_keys_are_rotated_while_answers_are_there(
         before = await client.responses.create(input=SAYS, model="m")
         for listed in (f"{old}\n{new}\n", f"{new}\n{old}\n"):
             # A slow answer is under way, and what writes it is replaced in its middle.
+            began = len(model.calls)
             slow = await client.responses.create(
                 input=f"mode=slow pace=0.05 tokens=60 say={CANARY} {listed[:4]}",
                 model="m",
                 background=True,
             )
-            began = len(model.calls)
             await wait_until(lambda began=began: len(model.calls) > began)  # type: ignore[misc]
             keys.write_text(listed)
             await worker.kill()

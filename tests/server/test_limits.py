@@ -30,10 +30,22 @@ async def ask(client: Client, **more: Any) -> tuple[int, dict[str, Any], Any]:
     return response.status, await response.json(), response.headers
 
 
-async def refused(client: Client, code: str, status: int = 429, **more: Any) -> int:
+# What a refusal says in a header, besides how long to wait: X-RateLimit-Limit-…
+STATED = {
+    "rate_limit_exceeded": "Requests",
+    "waiting_limit_exceeded": "Waiting",
+    "input_tokens_exceeded": "Input-Tokens",
+    "token_budget_exceeded": "Tokens",
+    "money_budget_exceeded": "Money",
+    "queue_full": "Queue",
+}
+
+
+async def refused(client: Client, code: str, limit: float, status: int = 429, **more: Any) -> int:
     """Seconds to wait."""
     found, body, headers = await ask(client, **more)
     assert (status, code) == (found, body["error"]["code"]), body
+    assert f"{limit:g}" == headers[f"X-RateLimit-Limit-{STATED[code]}"]
     return int(headers.get("Retry-After", 0))
 
 
@@ -43,11 +55,11 @@ async def test_requests_a_minute(serve: Serve, pipe: Pipe) -> None:
         status, _, headers = await ask(client)
         assert (200, "3") == (status, headers["X-RateLimit-Limit-Requests"])
         assert str(left) == headers["X-RateLimit-Remaining-Requests"]
-    assert 18 <= await refused(client, "rate_limit_exceeded") <= 20
+    assert 18 <= await refused(client, "rate_limit_exceeded", 3) <= 20
     # A refusal costs nothing: the bucket fills up all the same.
     await pipe.call("HINCRBY", NAMES.rate("public"), "at", -20_000)
     assert 200 == (await ask(client))[0]
-    await refused(client, "rate_limit_exceeded")
+    await refused(client, "rate_limit_exceeded", 3)
 
 
 async def test_a_request_that_is_known_by_its_key_costs_nothing(serve: Serve) -> None:
@@ -60,18 +72,25 @@ async def test_prompts_that_wait(serve: Serve, pipe: Pipe) -> None:
     client = await serve(tenant_waiting="2")
     first = (await ask(client))[1]["id"]
     await ask(client)
-    assert 5 == await refused(client, "waiting_limit_exceeded")
+    assert 5 == await refused(client, "waiting_limit_exceeded", 2)
     await client.post(f"/v1/responses/{first}/cancel")
     assert 200 == (await ask(client))[0]
-    await refused(client, "waiting_limit_exceeded")
+    await refused(client, "waiting_limit_exceeded", 2)
     await Tenants(pipe, 1).set("public", {"waiting": "3"})
     assert 200 == (await ask(client))[0]
+
+
+async def test_prompts_that_wait_in_all(serve: Serve) -> None:
+    client = await serve(max_waiting="2")
+    for _ in range(2):
+        assert 200 == (await ask(client))[0]
+    assert 5 == await refused(client, "queue_full", 2)
 
 
 async def test_tokens_of_an_input(serve: Serve) -> None:
     client = await serve(max_input_tokens="100")
     assert 200 == (await ask(client))[0]
-    await refused(client, "input_tokens_exceeded", 400, input="x" * 1000)
+    await refused(client, "input_tokens_exceeded", 100, 400, input="x" * 1000)
 
 
 async def test_tokens_a_day_count_what_is_on_its_way_and_what_was_used(
@@ -82,7 +101,7 @@ async def test_tokens_a_day_count_what_is_on_its_way_and_what_was_used(
     assert "1200" == second[2]["X-RateLimit-Limit-Tokens"]
     left = int(second[2]["X-RateLimit-Remaining-Tokens"])
     assert 0 < left < 200
-    assert 0 < await refused(client, "token_budget_exceeded") <= 86_400
+    assert 0 < await refused(client, "token_budget_exceeded", 1200) <= 86_400
     # What no model was asked is given back.
     await client.post(f"/v1/responses/{first[1]['id']}/cancel")
     assert 200 == (await ask(client))[0]
@@ -102,7 +121,7 @@ async def test_money_a_day_by_the_price_of_the_model(
     client = await serve(models=str(path), model="dear", tenant_money_per_day="1.2")
     first = await ask(client)
     await ask(client)
-    assert 0 < await refused(client, "money_budget_exceeded") <= 86_400
+    assert 0 < await refused(client, "money_budget_exceeded", 1.2) <= 86_400
     assert 200 == (await ask(client, model="free"))[0]
     assert 1.0 == pytest.approx((await Tenants(pipe, 1).standing("public")).money)
     await client.delete(f"/v1/responses/{first[1]['id']}")
@@ -141,18 +160,19 @@ async def test_sockets_of_a_tenant(serve: Serve, pipe: Pipe) -> None:
     open_ = [await client.ws_connect("/v1/responses") for _ in range(2)]
     assert 2 == (await open_[0].receive_json())["limits"]["tenant"]["sockets"]
 
-    async def refused_socket() -> str:
+    async def refused_socket(most: int) -> str:
         async with client.get("/v1/responses", headers=UPGRADE) as answer:
             assert (429, "5") == (answer.status, answer.headers["Retry-After"])
+            assert str(most) == answer.headers["X-RateLimit-Limit-Sockets"]
             code: str = (await answer.json())["error"]["code"]
             return code
 
-    assert "socket_limit_exceeded" == await refused_socket()
+    assert "socket_limit_exceeded" == await refused_socket(2)
     # HTTP is no socket; what is set counts for the next one; one that has ended makes room.
     assert 200 == (await ask(client))[0]
     await Tenants(pipe, 1).set("public", {"sockets": "3"})
     open_.append(await client.ws_connect("/v1/responses"))
-    assert "socket_limit_exceeded" == await refused_socket()
+    assert "socket_limit_exceeded" == await refused_socket(3)
     await open_.pop().close()
     await wait_until(lambda: 2 == len(client.app[SERVER].sockets))
     open_.append(await client.ws_connect("/v1/responses"))
@@ -181,7 +201,8 @@ async def test_a_socket_that_says_later_who_it_is_counts_from_then_on(
     assert "holdline:authenticated" == said["type"]
     second, said = await come("acme")
     assert (429, "socket_limit_exceeded") == (said["status"], said["error"]["code"])
-    assert {"Retry-After": "5"} == said["error"]["headers"]
+    stated = {"Retry-After": "5", "X-RateLimit-Limit-Sockets": "1"}
+    assert stated == said["error"]["headers"]
     assert 4429 == (await second.receive(timeout=5)).data
     await second.close()
     await first.close()
