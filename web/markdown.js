@@ -181,6 +181,7 @@ export class Markdown {
         return this.#image(token);
       case "table": {
         const table = make("table");
+        table.dir = "auto"; // its columns and a list's points begin where the script of its first letter does
         const scroll = make("div", "table", table);
         scroll.tabIndex = 0;
         scroll.setAttribute("role", "group");
@@ -201,6 +202,7 @@ export class Markdown {
       }
       case "list": {
         const list = make(token.ordered ? "ol" : "ul");
+        list.dir = "auto";
         if (token.ordered && Number(token.start) > 1) list.setAttribute("start", String(token.start));
         return { node: list };
       }

@@ -218,6 +218,33 @@ async def test_the_token_provider_is_asked_and_its_token_sent(
     assert tokens[-1].startswith("token-")
 
 
+@pytest.mark.parametrize(("language", "side"), [("en", "left"), ("ar", "right")])
+async def test_each_paragraph_begins_where_its_own_script_does(
+    shared: Shared, open_page: NewPage, language: str, side: str
+) -> None:
+    """An English answer on an Arabic page, and the reverse; the title is the page's."""
+    page = await open_page(shared.server.url)
+    await page.evaluate(STREAM, ["One.\n\n- two\n\nواحد.\n\n1. اثنان\n", 0.1])
+    await element(page, f"chat.setAttribute('lang', '{language}')")
+    await element(page, "chat.heading = chat.conversation = 'S'")
+    await expect(page.locator(".title")).to_have_text("S")
+    await expect(page.locator("#state")).to_have_attribute("data-state", "open")
+    await element(page, "chat.send('go')")
+    await ended(page)
+    sides = """() => {
+      const root = document.querySelector("holdline-chat").shadowRoot;
+      const sideOf = node => {
+        const range = document.createRange();
+        range.selectNodeContents(node);
+        const box = root.querySelector(".text").getBoundingClientRect();
+        const { left, right } = range.getBoundingClientRect();
+        return left - box.left < box.right - right ? "left" : "right";
+      };
+      return [...root.querySelectorAll(".text > p, .text > * > li, .title")].map(sideOf);
+    }"""
+    assert [side, "left", "left", "right", "right"] == await page.evaluate(sides)
+
+
 @pytest.mark.parametrize(
     ("language", "direction", "send"), [("de", "ltr", "Senden"), ("ar", "rtl", "إرسال")]
 )
