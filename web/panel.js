@@ -10,7 +10,7 @@ import { button, icon, ICONS, make, name } from "./dom.js";
 
 /** Milliseconds without a connection before one speaks of it: most losses are over by then. */
 const DOUBT_MS = 1_500;
-/** Who has scrolled up further than this reads, and is not carried along. */
+/** Who has scrolled up reads, and is not carried along until he is as near to the end as this again. */
 const FOLLOW_END_PX = 96;
 /** Drawing takes at most a part of the time: after a draw, the next waits this many times as long as it took. */
 const REST = 12;
@@ -205,9 +205,10 @@ export class Panel {
 
   #scrolled() {
     const { scrollHeight, scrollTop, clientHeight } = this.#log;
-    const near = scrollHeight - scrollTop - clientHeight < FOLLOW_END_PX;
-    // The end may move away by itself; only a reader goes back.
-    this.#followsEnd = near || (this.#followsEnd && scrollTop >= this.#top);
+    const left = scrollHeight - scrollTop - clientHeight;
+    // The end may move away by itself; only a reader goes back, and be it by little.
+    if (scrollTop < this.#top && left > 1) this.#followsEnd = false;
+    else if (left < FOLLOW_END_PX) this.#followsEnd = true;
     this.#top = scrollTop;
     if (!this.#followsEnd) this.#rush(false);
     this.#latest.hidden = this.#followsEnd;
@@ -219,7 +220,10 @@ export class Panel {
   }
 
   #keepEnd() {
-    if (this.#followsEnd) this.#log.scrollTop = this.#log.scrollHeight;
+    if (this.#followsEnd) {
+      this.#log.scrollTop = this.#log.scrollHeight;
+      this.#top = this.#log.scrollTop;
+    }
     this.#latest.hidden = this.#followsEnd;
   }
 }
