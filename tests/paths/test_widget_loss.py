@@ -170,6 +170,7 @@ async def test_two_tabs_of_one_conversation_are_both_live(
     assert await ended(one) == await ended(other) == shared.said(prompt)
     back = shared.prompt("tokens=10")
     await ask(other, back)
+    await expect(other.locator("article.answer")).to_have_count(2)
     assert await ended(other) == shared.said(back)
     await expect(one.locator("article.answer")).to_have_count(2)
     assert await ended(one) == shared.said(back)
