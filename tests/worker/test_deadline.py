@@ -21,16 +21,25 @@ async def test_what_takes_longer_is_over() -> None:
         began = loop.time()
         with pytest.raises(TimeoutError), deadline.at(began + 0.05):
             await asyncio.sleep(5)
-        assert 0.05 <= loop.time() - began < 1
+        assert 0.05 <= loop.time() - began < 4
         assert 0 == _cancelling()
 
 
-async def test_a_limit_is_of_one_wait_however_often_the_timer_was_set() -> None:
+async def test_a_limit_that_was_moved_is_not_over_when_the_timer_rings() -> None:
     with limits() as (deadline, loop):
-        for _ in range(4):  # each within its own limit, and all beyond the first one
-            with deadline.at(loop.time() + 0.05):
-                await asyncio.sleep(0.03)
-        await asyncio.sleep(0.1)  # rings while nothing is waited for
+        with deadline.at(loop.time() + 0.02):
+            pass  # on a busy machine even a turn of the loop may take longer
+        with deadline.at(loop.time() + 100):
+            await asyncio.sleep(0.05)  # the timer of the first wait rings
+        with pytest.raises(TimeoutError), deadline.at(loop.time() + 0.02):
+            await asyncio.sleep(5)
+
+
+async def test_a_timer_that_rings_while_nothing_is_waited_for_ends_nothing() -> None:
+    with limits() as (deadline, loop):
+        with deadline.at(loop.time() + 0.02):
+            pass  # on a busy machine even a turn of the loop may take longer
+        await asyncio.sleep(0.05)
         with pytest.raises(TimeoutError), deadline.at(loop.time() + 0.02):
             await asyncio.sleep(5)
 
@@ -42,7 +51,7 @@ async def test_a_limit_may_be_moved_forward() -> None:
         began = loop.time()
         with pytest.raises(TimeoutError), deadline.at(began + 0.02):
             await asyncio.sleep(5)
-        assert loop.time() - began < 1
+        assert loop.time() - began < 4
 
 
 async def test_a_limit_that_is_past_is_over_at_the_first_wait() -> None:
