@@ -53,7 +53,7 @@ def _of_python(one: Round) -> float:
 MEASURE = Measure(
     name="P3",
     title="The queue: jobs that do nothing, emptied by one worker process, 100 at once",
-    sizes={"full": {"jobs": 5_000, "fewer": 10}, "quick": {"jobs": 2_000, "fewer": 10}},
+    sizes={"full": {"jobs": 10_000, "fewer": 10}, "quick": {"jobs": 5_000, "fewer": 10}},
     units={RATE: "", "worker": "µs a job", "redis": "µs a job", "commands": "a job"},
     bounds=(
         Bound("against BullMQ", lambda one: one[OURS][RATE] / one["BullMQ"][RATE], least=6),
