@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Final
 
-from .errors import RedisAway, RedisUnsuitable
+from .errors import RedisAway, RedisFull, RedisUnsuitable
 from .keys import Partition
 
 if TYPE_CHECKING:
@@ -52,14 +53,15 @@ async def check_patiently(pipe: Pipe, tell: Callable[[RedisAway], None]) -> str:
     """As `check`, as soon as there is a Redis; `tell` is called each time there is none. Those
     who start later learn from Redis with which key this process writes.
 
-    Raises: RedisUnsuitable, RedisRefused, RedisFull.
+    Raises: RedisUnsuitable, RedisRefused.
     """
     while True:
         try:
             found = await check(pipe)
             if (cipher := pipe.cipher) is not None:
                 names = Partition(0)
-                await pipe.call("SET", names.cipher, cipher.ids[0], "PX", CIPHER_TTL_MS)
+                with contextlib.suppress(RedisFull):  # then there is one warning less
+                    await pipe.call("SET", names.cipher, cipher.ids[0], "PX", CIPHER_TTL_MS)
         except RedisAway as error:
             tell(error)
         else:

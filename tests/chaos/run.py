@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import contextlib
 import random
 import re
@@ -14,11 +15,12 @@ from pathlib import Path
 
 import aiohttp
 
-from jobs.codec import decode_event, decode_job
-from jobs.connect import Redis
+from jobs.cipher import Cipher
+from jobs.codec import decode_event, job_of
 from jobs.errors import HoldlineError
 from jobs.log import read_all
 from jobs.pipe import Pipe
+from jobs.where import redis_at
 from tests.chaos.faults import PROFILES, Faults
 from tests.chaos.fleet import Fleet, Member, Storage, free_port
 from tests.chaos.proxy import Proxy
@@ -49,11 +51,17 @@ class Ran:
 async def run(
     seed: int, seconds: float, *, profile: str = "usual", sabotage: str = "", folder: Path
 ) -> Ran:
-    """Runs for so many seconds, and some more until everything has ended."""
+    """Runs for so many seconds, and some more until everything has ended.
+
+    With an even seed what is in Redis is encrypted.
+    """
     chosen = PROFILES[profile]
     dice = random.Random(f"{seed} set-up")
     data = folder / "redis"
     data.mkdir(parents=True)
+    keys = folder / "keys" if seed % 2 == 0 else None
+    if keys is not None:
+        keys.write_text(base64.b64encode(dice.randbytes(32)).decode())
     storage = Storage(data, free_port(dice))
     await storage.start()
     async with contextlib.AsyncExitStack() as stack:
@@ -61,7 +69,7 @@ async def run(
         wire = await stack.enter_async_context(Proxy(free_port(dice), storage.port))
         model = await stack.enter_async_context(FakeModel())
         fleet = await stack.enter_async_context(
-            Fleet(folder, environ(wire.port, chosen.lease), sabotage=sabotage)
+            Fleet(folder, environ(wire.port, chosen.lease, keys), sabotage=sabotage)
         )
         for _ in range(SERVERS):
             fleet.add_server(free_port(dice))
@@ -94,7 +102,8 @@ async def run(
         await until(lambda: all(client.idle for client in clients), calm + CALM_SECONDS)
         ran.settled_after = time.monotonic() - calm
         await end(tasks)
-        async with Pipe(Redis(f"redis://127.0.0.1:{storage.port}")) as pipe:
+        cipher = None if keys is None else Cipher(keys.read_text())
+        async with redis_at(f"redis://127.0.0.1:{storage.port}", cipher).pipe() as pipe:
             await look_for_rest(ran, fleet, pipe, model, http, baseline)
             await collect(ran.story, pipe)
         ran.story.transcripts = town.transcripts
@@ -109,9 +118,10 @@ async def run(
     return ran
 
 
-def environ(redis_port: int, lease: float) -> dict[str, str]:
+def environ(redis_port: int, lease: float, keys: Path | None) -> dict[str, str]:
     """The settings of all processes: everything that waits waits shortly."""
     return {
+        "HOLDLINE_ENCRYPTION_KEYS": str(keys or ""),
         "REDIS_URL": f"redis://127.0.0.1:{redis_port}",
         "OPENAI_API_KEY": "test",
         "HOLDLINE_MODEL": "simulation",
@@ -231,7 +241,8 @@ async def collect(story: Story, pipe: Pipe) -> None:
         status, attempt, packed = await pipe.call("HMGET", key, "status", "attempt", "job")
         marker = ""
         with contextlib.suppress(HoldlineError, TypeError):
-            marker = (decode_job(packed).params.get("metadata") or {}).get("marker", "")
+            job = job_of(id_, packed, pipe.cipher)
+            marker = (job.params.get("metadata") or {}).get("marker", "")
         story.jobs[id_] = Job((status or b"?").decode(), int(attempt or 0), marker)
         view = await read_all(pipe, id_)
         events: list[Event] = [decode_event(entry) for entry in view.entries]

@@ -213,3 +213,11 @@ async def test_who_could_not_read_what_others_write_does_not_start(
         await check(without)
         with pytest.raises(RedisUnsuitable, match="list plain"):
             await check(on_again)
+
+
+async def test_a_full_redis_keeps_nobody_from_starting(pipe: Pipe) -> None:
+    await pipe.call("CONFIG", "SET", "maxmemory", "1")
+    try:
+        assert "no AOF" in await check_patiently(pipe, not_away)
+    finally:
+        await pipe.call("CONFIG", "SET", "maxmemory", "0")
