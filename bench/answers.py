@@ -12,8 +12,9 @@ from jobs.events import lifecycle, terminal
 from jobs.items import text_delta
 from jobs.keys import item_id, new_response_id
 from jobs.log import LogWriter
-from jobs.queue import Grant, Queue
+from jobs.queue import Queue
 from jobs.record import Job, Status, Terms
+from jobs.replies import Grant
 
 if TYPE_CHECKING:
     from jobs.codec import Event

@@ -20,8 +20,9 @@ from jobs.events import lifecycle
 from jobs.garbage import settle
 from jobs.log import LogWriter
 from jobs.pipe import Pipe
-from jobs.queue import Grant, Queue
+from jobs.queue import Queue
 from jobs.record import Status
+from jobs.replies import Grant
 
 from .answers import TERMS, a_job, in_turns, last_event, submit
 

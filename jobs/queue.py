@@ -2,23 +2,18 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING
 
 from .codec import encode_event, kept_job
 from .errors import (
     Diverged,
-    Fenced,
-    Gone,
-    KeyReused,
-    Limited,
     NotReplicated,
-    QueueFull,
     RedisRefused,
     UnknownResponse,
 )
-from .keys import Partition, model_of, names_of
+from .keys import Partition, names_of
 from .log import BELL_BYTES
+from .replies import accepted, check_held, granted
 from .tokens import input_tokens, output_tokens
 
 if TYPE_CHECKING:
@@ -28,54 +23,10 @@ if TYPE_CHECKING:
     from .models import Price
     from .pipe import Argument, Pipe
     from .record import Job, Terms
+    from .replies import Accepted, Grant
 
 RESCUE_LIMIT = 100
 WAIT_MS = 1_000
-
-
-@dataclass(frozen=True, slots=True)
-class Allowance:
-    """What a tenant may in a minute and a day, and has left; a limit of 0 is none."""
-
-    requests: int
-    requests_left: int
-    tokens: int
-    tokens_left: int
-
-
-@dataclass(frozen=True, slots=True)
-class Accepted:
-    """A submitted response. `fresh` is False where the idempotency key had made it before."""
-
-    response_id: str
-    number: int
-    fresh: bool
-    allowance: Allowance | None = field(default=None, compare=False)
-
-
-class Grant(NamedTuple):
-    """A job that a worker holds under `claim` until its lease runs out.
-
-    `job` is undecoded: bytes that cannot be decoded are the worker's to bury. `reason` says why it
-    waited again or must be ended: "" at first, else `worker_lost`, `cancelled`, `expired`, or the
-    reason that a retry gave. `length` is the log's. `waited_ms` is since submit.
-    """
-
-    response_id: str
-    claim: str
-    job: bytes
-    attempt: int
-    strikes: int
-    cancelled: bool
-    reason: str
-    waited_ms: int
-    length: int
-    lane: str = ""
-
-    @property
-    def model(self) -> str:
-        """The model for which it waited; "" where the queue does not tell them apart."""
-        return model_of(self.lane)
 
 
 class Queue:
@@ -199,25 +150,9 @@ class Queue:
         return fingerprint if cipher is None else cipher.fingerprints(fingerprint)
 
     async def _accepted(self, job: Job, reply: object) -> Accepted:
-        match reply:
-            case [b"accepted", _, int(number)]:
-                await self._replicated(job.id)
-                return Accepted(job.id, number, fresh=True)
-            case [b"accepted", _, int(number), int(most), int(left), int(tokens), int(tokens_left)]:
-                await self._replicated(job.id)
-                allowance = Allowance(most, left, tokens, tokens_left)
-                return Accepted(job.id, number, fresh=True, allowance=allowance)
-            case [b"same", bytes(first)]:
-                await self._replicated(first.decode())
-                return Accepted(first.decode(), 0, fresh=False)
-            case [b"reused", bytes(first)]:
-                raise KeyReused(first.decode())
-            case [b"full", int(waiting)]:
-                raise QueueFull(waiting, self._terms.max_waiting)
-            case [b"limited", bytes(what), bytes(limit), int(wait)]:
-                raise Limited(what.decode(), float(limit), wait / 1000)
-            case _:
-                raise RedisRefused("submit: unexpected reply")
+        found = accepted(job.id, reply, self._terms.max_waiting)
+        await self._replicated(found.response_id)
+        return found
 
     async def _replicated(self, response_id: str) -> None:
         if self._wait_replicas:
@@ -257,7 +192,7 @@ class Queue:
                 *rooms,
             ],
         )
-        return [_grant(token, row) for row in reply]
+        return [granted(token, row) for row in reply]
 
     async def extend(self, partition: int, held: list[tuple[str, str]]) -> list[str]:
         """For each `(response id, claim)`: "held", "cancel" or "lost"."""
@@ -276,7 +211,7 @@ class Queue:
             [names.job(response_id), names.bell(response_id)],
             [names.prefix, response_id, claim, delay_ms, reason],
         )
-        _held(response_id, reply)
+        check_held(response_id, reply)
 
     async def give_back(self, response_id: str, claim: str, reason: str) -> None:
         """The job is the next one to be claimed by anybody. Raises: Fenced, Gone."""
@@ -286,7 +221,7 @@ class Queue:
             [names.job(response_id), names.bell(response_id)],
             [names.prefix, response_id, claim, reason],
         )
-        _held(response_id, reply)
+        check_held(response_id, reply)
 
     async def cancel(self, response_id: str, length: int, events: list[Event]) -> bool:
         """True if the response has ended, False if its worker was asked to end it.
@@ -339,7 +274,7 @@ class Queue:
                 RESCUE_LIMIT,
             ],
         )
-        return requeued, [_grant(token, row) for row in rows]
+        return requeued, [granted(token, row) for row in rows]
 
     async def delete(self, response_id: str) -> bool:
         """True if there was such a response. Who may delete it is for the caller to know."""
@@ -406,31 +341,3 @@ def _made_under(job: Job, idempotency_key: str | None) -> list[str]:
 
 def _unstored(job: Job) -> int:
     return int(job.params.get("store") is False)
-
-
-def _grant(claim: str, row: list[Any]) -> Grant:
-    id_, job, attempt, strikes, cancelled, reason, waited, length, lane = row
-    return Grant(
-        id_.decode(),
-        claim,
-        job,
-        attempt,
-        strikes,
-        bool(cancelled),
-        reason.decode(),
-        waited,
-        length,
-        lane.decode(),
-    )
-
-
-def _held(response_id: str, reply: object) -> None:
-    match reply:
-        case [b"ok"]:
-            return
-        case [b"gone"]:
-            raise Gone(response_id)
-        case [b"fenced"]:
-            raise Fenced(response_id)
-        case _:
-            raise RedisRefused("unexpected reply")

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 from aiohttp import web
 
 from jobs.errors import RedisTrouble
-from jobs.queue import Allowance
+from jobs.replies import Allowance
 
 from . import models
 from .access import who_of
@@ -20,7 +20,7 @@ from .stream import Stream, Waiter
 from .wire import encode
 
 if TYPE_CHECKING:
-    from jobs.queue import Accepted
+    from jobs.replies import Accepted
 
     from .app import Server
     from .stream import Telling

@@ -18,8 +18,8 @@ from jobs.keys import (
 )
 from jobs.keys import response_of as response_of_item
 from jobs.log import View, read, read_all
-from jobs.queue import Accepted
 from jobs.record import Job, Status
+from jobs.replies import Accepted
 from jobs.transcript import Transcript
 
 from . import models

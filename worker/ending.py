@@ -19,7 +19,7 @@ from .outcome import Finished, Policy, decide
 from .patience import patiently
 
 if TYPE_CHECKING:
-    from jobs.queue import Grant
+    from jobs.replies import Grant
 
     from .means import Means
 

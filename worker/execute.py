@@ -42,7 +42,7 @@ from .patience import patiently
 
 if TYPE_CHECKING:
     from jobs.codec import Event
-    from jobs.queue import Grant
+    from jobs.replies import Grant
 
     from .means import Means
 

@@ -19,7 +19,7 @@ from .ending import close
 from .logs import described
 
 if TYPE_CHECKING:
-    from jobs.queue import Grant
+    from jobs.replies import Grant
 
     from .means import Means
 

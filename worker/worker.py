@@ -28,7 +28,7 @@ from .logs import described
 if TYPE_CHECKING:
     from jobs.bell import Bell
     from jobs.pipe import Pipe
-    from jobs.queue import Grant
+    from jobs.replies import Grant
 
     from .means import Means
     from .rescue import Rescue

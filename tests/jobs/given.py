@@ -12,8 +12,9 @@ from jobs.events import lifecycle, terminal
 from jobs.items import message_added, message_done, text_delta, text_part
 from jobs.keys import Partition, item_id, new_response_id
 from jobs.pipe import Pipe
-from jobs.queue import Grant, Queue
+from jobs.queue import Queue
 from jobs.record import Job, Status, Terms
+from jobs.replies import Grant
 
 NAMES = Partition(0)
 TERMS = Terms(max_waiting=1_000_000)

@@ -16,8 +16,9 @@ import pytest
 from jobs.codec import decode_job
 from jobs.log import LogWriter
 from jobs.pipe import Pipe
-from jobs.queue import Grant, Queue
+from jobs.queue import Queue
 from jobs.record import Status
+from jobs.replies import Grant
 from tests.jobs.given import TERMS, end_entry, submitted, token
 
 FLOOD = 10_000

@@ -22,8 +22,9 @@ from jobs.events import TERMINAL_TYPES
 from jobs.keys import new_response_id
 from jobs.log import LogWriter, read
 from jobs.pipe import Pipe
-from jobs.queue import Accepted, Queue
+from jobs.queue import Queue
 from jobs.record import Job, Status, Terms
+from jobs.replies import Accepted
 from tests.jobs.given import (
     NAMES,
     TERMS,

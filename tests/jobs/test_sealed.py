@@ -9,8 +9,9 @@ from jobs.errors import Fenced, Undecodable
 from jobs.events import submitted as opening_of
 from jobs.log import LogWriter, View, read, read_all
 from jobs.pipe import Pipe
-from jobs.queue import Grant, Queue
+from jobs.queue import Queue
 from jobs.record import Job, Status
+from jobs.replies import Grant
 from tests.jobs.given import NAMES, TERMS, a_job, claimed, ending, said, saying, token
 
 RETENTION = 60_000

@@ -12,8 +12,9 @@ from jobs.codec import decode_job
 from jobs.keys import lane_of, tenant_of
 from jobs.log import LogWriter
 from jobs.pipe import Pipe
-from jobs.queue import Grant, Queue
+from jobs.queue import Queue
 from jobs.record import Status
+from jobs.replies import Grant
 from jobs.tenants import Tenants
 from tests.jobs.given import (
     NAMES,

@@ -16,8 +16,9 @@ from jobs.items import text_delta
 from jobs.keys import item_id
 from jobs.log import LogWriter, View
 from jobs.pipe import Pipe
-from jobs.queue import Grant, Queue
+from jobs.queue import Queue
 from jobs.record import Status
+from jobs.replies import Grant
 from server.follower import Follower
 from server.problem import Problem
 from server.relay import Feed, Look

@@ -11,8 +11,8 @@ from jobs.codec import Event, decode_event
 from jobs.events import RESTARTED, lifecycle, output_text
 from jobs.keys import new_response_id
 from jobs.log import View, read_all
-from jobs.queue import Grant
 from jobs.record import Job
+from jobs.replies import Grant
 from tests.fake_model import FakeModel
 from worker.config import Config, load
 from worker.execute import Execution
