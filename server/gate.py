@@ -154,7 +154,7 @@ class Gate:
             if self._who is None:
                 await self._sit(who)
         except (Problem, HoldlineError) as error:
-            problem = error if isinstance(error, Problem) else from_error(error)
+            problem = from_error(error)
             if self.shut and problem.status < 500:
                 await self.turn_away(problem)
             elif self.shut:

@@ -96,9 +96,11 @@ def unknown(response_id: str) -> Problem:
     )
 
 
-def from_error(error: HoldlineError) -> Problem:
-    """The refusal for what went wrong underneath. It never carries Redis's own words."""
+def from_error(error: Problem | HoldlineError) -> Problem:
+    """The refusal for what went wrong, here or underneath. It never carries Redis's own words."""
     match error:
+        case Problem():
+            return error
         case UnknownResponse(response_id=response_id):
             return unknown(response_id)
         case KeyReused():

@@ -1,6 +1,8 @@
 """The sockets that cannot be written to now: one timer looks after all of them.
 
-A task for each would cost more than what it waits for. Where there is none, there is no timer.
+A task for each would cost more than what it waits for. Where there is none, there is no timer. If
+nothing at all can be written for `STUCK_SECONDS`, the connection is dropped; a half-open one is
+found in this way too.
 """
 
 from __future__ import annotations
@@ -10,41 +12,79 @@ import time
 from typing import Final, Protocol
 
 STEP_SECONDS: Final = 0.05
+STUCK_SECONDS: Final = 30.0
 
 
-class Behind(Protocol):
-    """A socket whose client does not read as fast as it is written to."""
+class CaughtUp(Protocol):
+    """What is called when the buffer is empty, or the connection was dropped."""
+
+    def __call__(self, *, stuck: bool) -> None: ...
+
+
+class Behind:
+    """A transport whose client does not read as fast as it is written to.
+
+    `over` is done when the buffer is empty or the connection is over.
+    """
+
+    __slots__ = ("_caught_up", "_left", "_since", "_transport", "over")
+
+    def __init__(self, transport: asyncio.WriteTransport, caught_up: CaughtUp) -> None:
+        self._transport = transport
+        self._caught_up = caught_up
+        self._left = transport.get_write_buffer_size()
+        self._since = time.monotonic()
+        self.over: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
     def look(self, now: float) -> bool:
         """True if it has gone on, or is over: then nobody looks after it any more."""
+        size = self._transport.get_write_buffer_size()
+        stuck = size == self._left and now - self._since > STUCK_SECONDS
+        if stuck or self._transport.is_closing():
+            # It would stay open until a dead peer has read the rest.
+            self._transport.abort()
+        elif size:
+            if size != self._left:
+                self._left, self._since = size, now
+            return False
+        self.end()
+        self._caught_up(stuck=stuck)
+        return True
+
+    def end(self) -> None:
+        """Whoever waits for `over` goes on; who was cancelled meanwhile has cancelled it."""
+        if not self.over.done():
+            self.over.set_result(None)
 
 
 class Slow:
     """All of a process."""
 
     def __init__(self) -> None:
-        self._sockets: set[Behind] = set()
+        self._behind: set[Behind] = set()
         self._timer: asyncio.TimerHandle | None = None
 
     def __len__(self) -> int:
-        return len(self._sockets)
+        return len(self._behind)
 
-    def watch(self, socket: Behind) -> None:
-        """From now on the socket is looked at every `STEP_SECONDS`."""
-        self._sockets.add(socket)
+    def watch(self, transport: asyncio.WriteTransport, caught_up: CaughtUp) -> Behind:
+        """From now on the transport is looked at every `STEP_SECONDS`."""
+        behind = Behind(transport, caught_up)
+        self._behind.add(behind)
         if self._timer is None:
-            loop = asyncio.get_running_loop()
-            self._timer = loop.call_later(STEP_SECONDS, self._look)
+            self._timer = asyncio.get_running_loop().call_later(STEP_SECONDS, self._look)
+        return behind
 
-    def leave(self, socket: Behind) -> None:
-        """The socket is over."""
-        self._sockets.discard(socket)
+    def leave(self, behind: Behind) -> None:
+        """Its socket is over."""
+        self._behind.discard(behind)
+        behind.end()
 
     def _look(self) -> None:
         self._timer = None
         now = time.monotonic()
-        for socket in list(self._sockets):
-            if socket.look(now):
-                self._sockets.discard(socket)
-        if self._sockets:
+        for behind in list(self._behind):
+            if behind.look(now):
+                self._behind.discard(behind)
+        if self._behind:
             self._timer = asyncio.get_running_loop().call_later(STEP_SECONDS, self._look)

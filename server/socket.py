@@ -2,8 +2,7 @@
 
 Events are written straight to the transport, with no task and no queue per event. Once the
 transport holds more than `MOST_BUFFERED`, nothing is added: the followers keep their cursors, and
-read what they missed from the log when the buffer is empty. If nothing at all can be written for
-`STUCK_SECONDS`, the connection is dropped; a half-open one is found in this way too.
+read what they missed from the log when the buffer is empty. See `slow`.
 
 What one turn of the loop writes travels together; beyond `MOST_BUFFERED` the transport tries at
 once. So it holds more than that only if the kernel's own buffer is full: the client is slow.
@@ -28,19 +27,9 @@ from .delivery import Delivery
 from .dialect import choose
 from .doors import Throttle
 from .problem import Problem, from_error
-from .request import AUTH, MOST_DEPTH
-from .session import (
-    MOST_FOLLOWED,
-    MOST_WAITING,
-    Action,
-    Cancel,
-    Follow,
-    Forget,
-    Pong,
-    Say,
-    Session,
-    Submit,
-)
+from .request import AUTH
+from .session import Action, Cancel, Follow, Forget, Pong, Say, Session, Submit
+from .welcome import MESSAGES_A_SECOND, welcome
 from .wire import queued, websocket_frame
 
 if TYPE_CHECKING:
@@ -53,16 +42,14 @@ if TYPE_CHECKING:
     from .metrics import Metrics
     from .relay import Relay
     from .responses import Responses
-    from .slow import Slow
+    from .slow import Behind, Slow
     from .wire import Frame
 
 MOST_BUFFERED: Final = 1_024
 KERNEL_BUFFER: Final = 131_072
-STUCK_SECONDS: Final = 30.0
 MOST_TASKS: Final = 64
 # Pings and pongs are messages too. Who sends more is read later, and in the end cut off: a pong
 # that waits behind a flood is a missed one.
-MESSAGES_A_SECOND: Final = 100
 MESSAGES_AT_ONCE: Final = 1000
 # What has come in is handed out without a pause; after so many it is the turn of others.
 MESSAGES_A_TURN: Final = 10
@@ -88,7 +75,6 @@ class Socket:
         "_metrics",
         "_relay",
         "_responses",
-        "_room_again",
         "_session",
         "_slow",
         "_tasks",
@@ -130,9 +116,7 @@ class Socket:
         self._transport: asyncio.Transport | None = None
         self._followers: dict[Follower, str | None] = {}
         self._tasks: dict[asyncio.Task[None], None] = {}  # an empty set takes three times as much
-        # While not writable: the bytes that are left in the transport, and since when.
-        self._behind: tuple[int, float] | None = None
-        self._room_again: asyncio.Future[None] | None = None
+        self._behind: Behind | None = None  # while not writable
         self._closing: asyncio.Task[None] | None = None
         self._delivery = Delivery(self, responses, budget)
         self._unstored: dict[Follower, dict[str, Any]] = {}
@@ -150,7 +134,7 @@ class Socket:
             raw.setsockopt(sockets.SOL_SOCKET, sockets.SO_SNDBUF, KERNEL_BUFFER)
         self._metrics.sockets.inc()
         try:
-            self._say(self._welcome())
+            self.say(welcome(self._config, self._gate.limits))
             if not self._relay.healthy:
                 self.tell_health(healthy=False)
             await self._gate.enter(self)
@@ -166,22 +150,22 @@ class Socket:
 
     async def restart(self, retry_after_ms: int) -> None:
         """Asks the client to come back elsewhere, and closes."""
-        self._say({"type": "holdline:draining", "retry_after_ms": retry_after_ms})
-        with contextlib.suppress(TimeoutError, ConnectionError):
-            async with asyncio.timeout(CLOSE_SECONDS + 1):
-                await self._ws.close(code=CloseCode.RESTARTING, message=b"server restarts")
+        self.say({"type": "holdline:draining", "retry_after_ms": retry_after_ms})
+        await self._close(CloseCode.RESTARTING, "server restarts")
         if self._transport is not None:
             self._transport.abort()
 
     def tell_health(self, *, healthy: bool) -> None:
         """Tells that answers may be late, or that they no longer are."""
-        self._say({"type": "holdline:degraded", "degraded": not healthy})
+        self.say({"type": "holdline:degraded", "degraded": not healthy})
 
     # What a gate needs.
 
     def say(self, message: dict[str, Any]) -> None:
         """Writes a message that is in no log."""
-        self._say(message)
+        if message["type"] == "error":
+            self._metrics.refused.labels(message["error"]["code"]).inc()
+        self._write(websocket_frame(self._dialect.encode(message), self._dialect.kind))
 
     async def close(self, code: CloseCode, why: str) -> None:
         """Closes, and waits for the client to close too: sooner it might not be told the code."""
@@ -211,11 +195,9 @@ class Socket:
         transport = self._transport
         if transport is None or transport.is_closing() or self._behind is not None:
             return False
-        left = transport.get_write_buffer_size()
-        if left <= MOST_BUFFERED:
+        if transport.get_write_buffer_size() <= MOST_BUFFERED:
             return True
-        self._behind = left, time.monotonic()
-        self._slow.watch(self)
+        self._behind = self._slow.watch(transport, self._caught_up)
         self._metrics.behind.inc()
         return False
 
@@ -234,7 +216,7 @@ class Socket:
         """Tells where the response waits."""
         lane = self._followers.get(follower)
         message = queued(follower.response_id, place, eta, reason)
-        self._say(message if lane is None else message | {"stream_id": lane})
+        self.say(message if lane is None else message | {"stream_id": lane})
 
     def ended(self, follower: Follower, problem: Problem | None) -> None:
         """Frees the lane for its next request."""
@@ -243,12 +225,12 @@ class Socket:
             self._followers = {}  # an emptied dict keeps its table
         unstored = self._unstored.pop(follower, None)
         if problem is not None:
-            self._say(problem.event(stream_id=lane, response_id=follower.response_id))
+            self.say(problem.event(stream_id=lane, response_id=follower.response_id))
         elif follower.told_nothing:
             # Resumed at the very end: without a word the client would wait for ever.
             about = {"response_id": follower.response_id, "sequence_number": follower.last}
             lane_of = {} if lane is None else {"stream_id": lane}
-            self._say({"type": "holdline:ended", **about, **lane_of})
+            self.say({"type": "holdline:ended", **about, **lane_of})
             self._delivery.ask(follower.response_id)
         elif unstored is None and self._config.terms.only_if_unseen:
             self._delivery.ask(follower.response_id)
@@ -268,7 +250,7 @@ class Socket:
                 case self._dialect.kind:
                     await self._received(message.data)
                 case WSMsgType.TEXT | WSMsgType.BINARY:
-                    self._say(Problem(400, "bad_message", self._dialect.expected).event())
+                    self.say(Problem(400, "bad_message", self._dialect.expected).event())
                 case WSMsgType.PING:
                     self._write(websocket_frame(bytes(message.data), WSMsgType.PONG))
                 case WSMsgType.PONG:
@@ -292,7 +274,7 @@ class Socket:
                 await self._gate.admit(body)
                 return
         except Problem as problem:
-            self._say(problem.event())
+            self.say(problem.event())
             return
         if self._gate.shut:
             await self._gate.turn_away(missing())
@@ -302,8 +284,7 @@ class Socket:
     async def _room(self) -> None:
         """A client that asks and does not read waits here, and so do its further messages."""
         while not self.writable and self._behind is not None:
-            self._room_again = asyncio.get_running_loop().create_future()
-            await self._room_again
+            await self._behind.over
         while len(self._tasks) >= MOST_TASKS:
             await asyncio.wait(self._tasks, return_when=asyncio.FIRST_COMPLETED)
 
@@ -311,9 +292,9 @@ class Socket:
         for action in actions:
             match action:
                 case Say(message):
-                    self._say(message)
+                    self.say(message)
                 case Pong(id_):
-                    self._say(self._pong(id_))
+                    self.say(self._pong(id_))
                 case Follow():
                     self._follow(action)
                 case Submit():
@@ -330,7 +311,7 @@ class Socket:
             )
         except HoldlineError as error:
             problem = from_error(error)
-            self._say(problem.event(stream_id=action.lane, response_id=action.response_id))
+            self.say(problem.event(stream_id=action.lane, response_id=action.response_id))
             self._do(self._session.ended(action.lane, action.response_id))
         else:
             follower.lane = self._dialect.lane(action.lane)
@@ -348,7 +329,7 @@ class Socket:
             )
         except (Problem, HoldlineError) as error:
             self._delivery.refused(lane, previous)
-            self._do(self._session.refused(lane, _problem(error)))
+            self._do(self._session.refused(lane, from_error(error)))
         else:
             self._do(self._session.submitted(lane, accepted.response_id))
 
@@ -357,7 +338,7 @@ class Socket:
             await self._responses.cancel(self._gate.who.viewer, action.response_id)
         except (Problem, HoldlineError) as error:
             about = {"stream_id": action.lane, "response_id": action.response_id}
-            self._say(_problem(error).event(**about))
+            self.say(from_error(error).event(**about))
 
     async def _keep(self, lane: str | None, response: dict[str, Any]) -> None:
         await self._delivery.keep(lane, response)
@@ -375,28 +356,6 @@ class Socket:
             if self._transport is not None:
                 self._transport.abort()
 
-    def _welcome(self) -> dict[str, Any]:
-        terms = self._config.terms
-        return {
-            "type": "holdline:welcome",
-            "ping_interval_ms": round(self._config.ping_seconds * 1000),
-            "server_time": int(time.time()),
-            "limits": {
-                "message_bytes": self._config.max_body_bytes,
-                "depth": MOST_DEPTH,
-                "output_bytes": self._config.max_output_bytes,
-                "sockets": self._config.max_sockets or None,
-                "waiting": terms.max_waiting * terms.partitions,
-                "responses": MOST_FOLLOWED,
-                "waiting_in_lanes": MOST_WAITING,
-                "messages_per_second": MESSAGES_A_SECOND,
-                "retention_seconds": terms.retention_ms / 1000,
-                "unstored_seconds": self._config.unstored_seconds,
-                "connection_seconds": None,
-                "tenant": self._gate.limits,
-            },
-        }
-
     def _pong(self, id_: str | int | None) -> dict[str, Any]:
         known = {}
         for follower in self._followers:
@@ -404,47 +363,19 @@ class Socket:
             follower.doubt()  # so that a lost last event is found at the next ping
         return {"type": "holdline:pong", "id": id_, "responses": known}
 
-    def _say(self, message: dict[str, Any]) -> None:
-        if message["type"] == "error":
-            self._metrics.refused.labels(message["error"]["code"]).inc()
-        self._write(self._frame(self._dialect.encode(message)))
-
-    def _frame(self, payload: bytes) -> bytes:
-        return websocket_frame(payload, self._dialect.kind)
-
     def _write(self, data: bytes) -> None:
         if self._transport is not None and not self._transport.is_closing():
             self._transport.write(data)
 
-    def look(self, now: float) -> bool:
-        """Lets the followers read when the buffer is empty; drops a stuck connection."""
-        transport = self._transport
-        if transport is None or self._behind is None:
-            return True
-        left, since = self._behind
-        size = transport.get_write_buffer_size()
-        stuck = size == left and now - since > STUCK_SECONDS
+    def _caught_up(self, *, stuck: bool) -> None:
+        """The buffer is empty, or the connection was dropped."""
+        self._behind = None
+        self._metrics.behind.dec()
         if stuck:
             self._metrics.closed_slow.inc()
-        if stuck or transport.is_closing():
-            # It would stay open until a dead peer has read the rest.
-            transport.abort()
-            self._caught_up()
-            return True
-        if size:
-            self._behind = size, since if size == left else now
-            return False
-        self._caught_up()
-        for follower in list(self._followers):
-            follower.catch_up_if_behind()
-        return True
-
-    def _caught_up(self) -> None:
-        if self._behind is not None:
-            self._behind = None
-            self._metrics.behind.dec()
-            if self._room_again is not None and not self._room_again.done():
-                self._room_again.set_result(None)
+        if self.writable:
+            for follower in list(self._followers):
+                follower.catch_up_if_behind()
 
     async def _leave(self) -> None:
         if self._closing is not None:
@@ -453,8 +384,9 @@ class Socket:
             follower.leave()
         self._followers.clear()
         self._unstored.clear()
-        self._caught_up()
-        self._slow.leave(self)
+        if self._behind is not None:
+            self._slow.leave(self._behind)
+            self._caught_up(stuck=False)
         for task in list(self._tasks):
             task.cancel()
         try:
@@ -463,7 +395,3 @@ class Socket:
             self._delivery.leave()
         if self._transport is not None and self._transport.get_write_buffer_size():
             self._transport.abort()  # nobody will read the rest
-
-
-def _problem(error: Problem | HoldlineError) -> Problem:
-    return error if isinstance(error, Problem) else from_error(error)

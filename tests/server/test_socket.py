@@ -19,6 +19,7 @@ from aiohttp.web import Application, Request
 
 from jobs.log import READ_BYTES
 from jobs.record import Status
+from server import slow as slow_module
 from server import socket as socket_module
 from server.app import SERVER, Server
 from server.closing import CloseCode
@@ -498,7 +499,7 @@ async def not_reading(client: Client, *messages: dict[str, Any]) -> socket.socke
 async def test_a_client_that_never_reads_costs_a_cursor_and_is_closed_by_a_deadline(
     client: Client, worker: Worker, server: Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(socket_module, "STUCK_SECONDS", 1.0)
+    monkeypatch.setattr(slow_module, "STUCK_SECONDS", 1.0)
     async with connected(client) as talk:
         await talk.say("response.create", input="Why?")
         answer = await worker.take()
