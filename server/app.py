@@ -168,7 +168,7 @@ class Server:
                 f"This server holds {self.config.max_sockets} sockets, and no more. "
                 "Come back later, or connect to another one.",
                 retry_after=FULL_RETRY_SECONDS,
-                limit=("Sockets", self.config.max_sockets),
+                limit=("X-RateLimit-Limit-Sockets", self.config.max_sockets),
             )
 
     async def livez(self, request: web.Request) -> web.StreamResponse:

@@ -23,7 +23,9 @@ METHODS: Final = "GET, POST, DELETE, OPTIONS"
 ALLOWED_HEADERS: Final = "Authorization, Content-Type, Idempotency-Key, Last-Event-ID"
 EXPOSED_HEADERS: Final = (
     "Retry-After, X-Response-Id, X-RateLimit-Limit-Requests, X-RateLimit-Remaining-Requests, "
-    "X-RateLimit-Limit-Tokens, X-RateLimit-Remaining-Tokens"
+    "X-RateLimit-Limit-Tokens, X-RateLimit-Remaining-Tokens, X-RateLimit-Limit-Money, "
+    "X-RateLimit-Limit-Waiting, X-RateLimit-Limit-Input-Tokens, X-RateLimit-Limit-Sockets, "
+    "X-RateLimit-Limit-Queue"
 )
 PREFLIGHT_SECONDS: Final = "600"
 

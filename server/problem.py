@@ -69,8 +69,8 @@ class Problem(Exception):
         """The headers that go with it over HTTP."""
         headers = {} if self.retry_after is None else {"Retry-After": str(self.retry_after)}
         if self.limit is not None:
-            what, most = self.limit
-            headers[f"X-RateLimit-Limit-{what}"] = f"{most:.15g}"
+            header, most = self.limit
+            headers[header] = f"{most:.15g}"
         return headers
 
     def event(self, **about: str | None) -> dict[str, Any]:
@@ -116,7 +116,7 @@ def from_error(error: Problem | HoldlineError) -> Problem:
                 "queue_full",
                 f"The queue is full ({limit} prompts wait). Try again later.",
                 retry_after=FULL_RETRY_SECONDS,
-                limit=("Queue", limit),
+                limit=("X-RateLimit-Limit-Queue", limit),
             )
         case Limited():
             return _limited(error)
@@ -164,7 +164,7 @@ def _limited(error: Limited) -> Problem:
                 "input_tokens_exceeded",
                 f"The input has more than {limit} tokens, as far as can be told. Shorten it.",
                 param="input",
-                limit=("Input-Tokens", error.limit),
+                limit=("X-RateLimit-Limit-Input-Tokens", error.limit),
             )
         case "waiting":
             return Problem(
@@ -172,7 +172,7 @@ def _limited(error: Limited) -> Problem:
                 "waiting_limit_exceeded",
                 f"{limit} of your prompts wait already. Wait for one to begin.",
                 retry_after=wait,
-                limit=("Waiting", error.limit),
+                limit=("X-RateLimit-Limit-Waiting", error.limit),
             )
         case "tokens_per_day":
             return Problem(
@@ -180,7 +180,7 @@ def _limited(error: Limited) -> Problem:
                 "token_budget_exceeded",
                 f"This would exceed your {limit} tokens a day. Ask again tomorrow (UTC), or less.",
                 retry_after=wait,
-                limit=("Tokens", error.limit),
+                limit=("X-RateLimit-Limit-Tokens", error.limit),
             )
         case "money_per_day":
             return Problem(
@@ -189,7 +189,7 @@ def _limited(error: Limited) -> Problem:
                 f"This would exceed what your answers may cost a day, {limit}. "
                 "Ask again tomorrow (UTC), or a cheaper model.",
                 retry_after=wait,
-                limit=("Money", error.limit),
+                limit=("X-RateLimit-Limit-Money", error.limit),
             )
         case _:
             return Problem(
@@ -197,5 +197,5 @@ def _limited(error: Limited) -> Problem:
                 "rate_limit_exceeded",
                 f"At most {limit} requests a minute. Wait as long as Retry-After says.",
                 retry_after=max(wait, 1),
-                limit=("Requests", error.limit),
+                limit=("X-RateLimit-Limit-Requests", error.limit),
             )

@@ -49,7 +49,7 @@ class Seats:
                 f"You have {most:g} sockets on this server already, and may have no more. "
                 "Close one, or come back later.",
                 retry_after=FULL_RETRY_SECONDS,
-                limit=("Sockets", most),
+                limit=("X-RateLimit-Limit-Sockets", most),
             )
         self._taken[tenant] += 1
         return limits

@@ -86,7 +86,8 @@ def test_every_header_is_documented() -> None:
         if path.name not in ("documents.py", "origins.py"):
             known |= set(re.findall(r'"([A-Z][A-Za-z]*(?:-[A-Z][A-Za-z]*)+)"', path.read_text()))
     known |= set(re.findall(r"Access-Control-[A-Za-z-]+", (ROOT / "server/origins.py").read_text()))
-    assert known | {"Origin", "Authorization"} == documented("request") | documented("answer")
+    sides = documented("request") | documented("answer") | documented("refusal")
+    assert known | {"Origin", "Authorization"} == sides
 
 
 async def test_every_header_of_an_answer_is_seen(system: System, shared: Shared) -> None:

@@ -30,14 +30,14 @@ async def ask(client: Client, **more: Any) -> tuple[int, dict[str, Any], Any]:
     return response.status, await response.json(), response.headers
 
 
-# What a refusal says in a header, besides how long to wait: X-RateLimit-Limit-…
+# What a refusal says in a header, besides how long to wait. That for sockets is further down.
 STATED = {
-    "rate_limit_exceeded": "Requests",
-    "waiting_limit_exceeded": "Waiting",
-    "input_tokens_exceeded": "Input-Tokens",
-    "token_budget_exceeded": "Tokens",
-    "money_budget_exceeded": "Money",
-    "queue_full": "Queue",
+    "rate_limit_exceeded": "X-RateLimit-Limit-Requests",
+    "waiting_limit_exceeded": "X-RateLimit-Limit-Waiting",
+    "input_tokens_exceeded": "X-RateLimit-Limit-Input-Tokens",
+    "token_budget_exceeded": "X-RateLimit-Limit-Tokens",
+    "money_budget_exceeded": "X-RateLimit-Limit-Money",
+    "queue_full": "X-RateLimit-Limit-Queue",
 }
 
 
@@ -45,7 +45,7 @@ async def refused(client: Client, code: str, limit: float, status: int = 429, **
     """Seconds to wait."""
     found, body, headers = await ask(client, **more)
     assert (status, code) == (found, body["error"]["code"]), body
-    assert f"{limit:g}" == headers[f"X-RateLimit-Limit-{STATED[code]}"]
+    assert f"{limit:g}" == headers[STATED[code]]
     return int(headers.get("Retry-After", 0))
 
 
