@@ -80,7 +80,6 @@ _POSITIONAL: Final[dict[int, tuple[str, tuple[str, ...], dict[str, Any]]]] = {
     9: ("response.refusal.delta", ("item_id", "output_index", "content_index", "delta"), {}),
 }
 _CODES: Final = {kind: code for code, (kind, _, _) in _POSITIONAL.items()}
-_BYTES: Final = {bytes}
 _TRAVELLING: Final = {
     code: (frozenset(fields) | frozenset(constant) | {"type"}, fields, constant)
     for code, (_, fields, constant) in _POSITIONAL.items()
@@ -151,11 +150,16 @@ def decode_bell(payload: bytes) -> Appended | Grown | Waits | Deleted:
 
     Raises: Undecodable.
     """
-    match _unpack(payload, raw=True):
-        # Each event of each answer rings once. A class in a pattern, as below, costs more than all
-        # of this, and a named tuple's own constructor as much.
-        case [first, [*frames]] if type(first) is int and _BYTES.issuperset(map(type, frames)):
-            return tuple.__new__(Appended, (first, frames))
+    said = _unpack(payload, raw=True)
+    # Each event of each answer rings once. A class in a pattern, as below, costs more than all of
+    # this, and a named tuple's own constructor as much.
+    if type(said) is list and len(said) == 2 and type(said[1]) is list and type(said[0]) is int:
+        for entry in said[1]:
+            if type(entry) is not bytes:
+                break
+        else:
+            return tuple.__new__(Appended, said)
+    match said:
         case [int(first), int(count)]:
             return Grown(first + count)
         case [b"queued", int(number), int(delay_ms), bytes(reason)]:
