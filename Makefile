@@ -74,6 +74,11 @@ screenshots: $(VENV)/.installed-dev
 COMPILE = $(BIN)/uv pip compile --quiet --universal --generate-hashes --no-emit-index-url \
 	--python-version 3.11 --custom-compile-command "make lock" --upgrade
 
+# Whom to pay is not what to install: a lock holds names, versions and hashes, and no addresses.
+WITHOUT_FUNDING = import json, sys; path = sys.argv[1]; lock = json.load(open(path)); \
+	[package.pop("funding", None) for package in lock["packages"].values()]; \
+	open(path, "w").write(json.dumps(lock, indent=2, ensure_ascii=False) + "\n")
+
 lock: $(BIN)/python
 	@[ -x $(BIN)/uv ] || $(PIP) install uv
 	$(COMPILE) --output-file requirements.txt requirements.in
@@ -81,7 +86,8 @@ lock: $(BIN)/python
 	$(COMPILE) --output-file tests/programs/requirements.txt tests/programs/requirements.in
 	$(COMPILE) --output-file bench/peers/requirements.txt bench/peers/requirements.in
 	for folder in tests/web tests/programs bench/peers; do (cd $$folder && \
-	npm install --package-lock-only --omit-lockfile-registry-resolved --no-audit --no-fund); done
+	npm install --package-lock-only --omit-lockfile-registry-resolved --no-audit --no-fund && \
+	$(PYTHON) -c '$(WITHOUT_FUNDING)' package-lock.json); done
 
 clean:
 	rm -rf $(VENV) $(PROGRAMS) $(PEERS) tests/programs/node_modules bench/peers/node_modules .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache tests/web/node_modules
