@@ -1,8 +1,8 @@
 """A Redis whose master is whichever its Sentinels name: each new connection asks them.
 
 When a replica takes over, Sentinel closes the connections to the master that was; who comes back
-asks again. What the old master had acknowledged and not passed on is lost, as DESIGN says of any
-failover: the log's length shows it, and the worker that still has the text writes it again.
+asks again. What the old master had acknowledged and not passed on is lost, as in any failover: the
+log's length shows it, and the worker that still has the text writes it again.
 """
 
 from __future__ import annotations
