@@ -19,10 +19,9 @@ from urllib.parse import urlsplit, urlunsplit
 
 from redis.crc import key_slot
 
-from .connect import Redis, hosts_of
+from .connect import Redis, hosts_of, place_of
 from .errors import RedisAway, RedisRefused
 from .pipe import Pipe, ended, pack
-from .scripts import SCRIPTS
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -135,31 +134,14 @@ class ClusterPipe(Pipe):
         await self._at(0, time.monotonic() + self._deadline)
         return [self._pipes[place] for place in sorted(self._cluster.masters & set(self._pipes))]
 
-    async def run(self, script: str, keys: list[str], args: list[Argument]) -> Any:
-        """As `Pipe.run`, at the node that has the keys of the script."""
-        code = SCRIPTS[script]
-        packed = pack("EVALSHA", code.sha, len(keys), *keys, *args)
-        until = time.monotonic() + self._deadline
-        while True:
-            try:
-                return await self._sent(packed, keys[0].encode(), until)
-            except RedisAway:
-                if time.monotonic() + AGAIN_SECONDS >= until:
-                    raise
-                await asyncio.sleep(AGAIN_SECONDS)
-            except RedisRefused as error:
-                if not str(error).startswith("NOSCRIPT"):
-                    raise
-                packed = pack("EVAL", code.source, len(keys), *keys, *args)
-
     async def call(self, *command: Argument, at: str = "") -> Any:
         """As `Pipe.call`, at the node that has the key of the command."""
         key = at if at or command[0] in _KEYLESS else command[1]
-        name = key if isinstance(key, bytes) else str(key).encode()
-        return await self._sent(pack(*command), name, time.monotonic() + self._deadline)
+        name = key if isinstance(key, bytes) else str(key)
+        return await self._reply(pack(*command), name, time.monotonic() + self._deadline)
 
-    async def _sent(self, packed: bytes, key: bytes, until: float) -> Any:
-        slot = key_slot(key)
+    async def _reply(self, packed: bytes, key: str | bytes, until: float) -> Any:
+        slot = key_slot(key if isinstance(key, bytes) else key.encode())
         while True:
             pipe = await self._at(slot, until)
             try:
@@ -239,5 +221,4 @@ class ClusterPipe(Pipe):
 def _range(row: list[Any], asked: str) -> tuple[int, int, str]:
     low, high, (host, port, *_), *_ = row
     # A node that does not know its own address leaves it out: it is where it was asked.
-    name = host.decode() if host else asked.rpartition(":")[0]
-    return low, high, f"[{name}]:{port}" if ":" in name and name[0] != "[" else f"{name}:{port}"
+    return low, high, place_of(host.decode() if host else urlsplit(f"//{asked}").hostname, port)

@@ -200,3 +200,8 @@ def hosts_of(url: SplitResult, default_port: int) -> list[str]:
     if not all(places):
         raise ValueError("a host is missing")
     return [place if _PORT.search(place) else f"{place}:{default_port}" for place in places]
+
+
+def place_of(host: str | None, port: str | int) -> str:
+    """`host:port`, as an address has it."""
+    return f"[{host}]:{port}" if host and ":" in host else f"{host}:{port}"

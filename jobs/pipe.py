@@ -24,7 +24,7 @@ from .errors import RedisAway, RedisFull, RedisRefused
 from .scripts import SCRIPTS
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Awaitable, Iterable
 
     from .connect import Redis, Wire
 
@@ -77,9 +77,7 @@ class Pipe:
         until = time.monotonic() + self._deadline
         while True:
             try:
-                if self._wire is None:
-                    await self._connection(until)
-                return await self.send(packed, until)
+                return await self._reply(packed, keys[0], until)
             except RedisAway:
                 if time.monotonic() + WATCH_SECONDS >= until:
                     raise
@@ -96,12 +94,7 @@ class Pipe:
         Raises: RedisAway when it is unknown whether the command was executed, or it surely was
             not; RedisFull; RedisRefused.
         """
-        del at  # there is one node
-        packed = pack(*command)
-        until = time.monotonic() + self._deadline
-        if self._wire is None:
-            await self._connection(until)
-        return await self.send(packed, until)
+        return await self._reply(pack(*command), at, time.monotonic() + self._deadline)
 
     async def pop(self, keys: Iterable[str], seconds: int) -> list[bytes] | None:
         """The first element that any of these lists has, or gets within so many seconds, behind
@@ -113,6 +106,15 @@ class Pipe:
     async def nodes(self) -> list[Pipe]:
         """A pipe to each node that is written to: here there is one. Raises: RedisAway."""
         return [self]
+
+    def _reply(self, packed: bytes, key: str | bytes, until: float) -> Awaitable[Any]:
+        """The reply of whoever has the key: here there is one node. Mostly a future is enough."""
+        del key
+        return self.send(packed, until) if self._wire is not None else self._sent(packed, until)
+
+    async def _sent(self, packed: bytes, until: float) -> Any:
+        await self._connection(until)
+        return await self.send(packed, until)
 
     def send(self, packed: bytes, until: float) -> asyncio.Future[Any]:
         """The reply to come; call it while `connected`. Raises: RedisAway."""

@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit, urlunsplit
 
-from .connect import Redis, hosts_of
+from .connect import Redis, hosts_of, place_of
 from .errors import RedisAway
 
 if TYPE_CHECKING:
@@ -62,5 +62,4 @@ class Sentinels(Redis):
 
     def _master(self, host: str, port: str) -> Redis:
         scheme, db, query = self._rest
-        place = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
-        return Redis(urlunsplit((scheme, self._login + place, db, query, "")))
+        return Redis(urlunsplit((scheme, self._login + place_of(host, port), db, query, "")))
