@@ -11,7 +11,7 @@ The driver does the actions in order and tells what came of them by `submitted`,
 
 from __future__ import annotations
 
-from collections import deque
+from collections import Counter, deque
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
@@ -79,7 +79,8 @@ Action = Submit | Follow | Cancel | Forget | Say | Pong
 
 @dataclass(slots=True)
 class _Lane:
-    busy: set[str] = field(default_factory=set)
+    # How often each response is followed: twice where a key that is sent again names one that is.
+    busy: Counter[str] = field(default_factory=Counter)
     submitting: bool = False
     waiting: deque[Submit] = field(default_factory=deque)
 
@@ -129,7 +130,7 @@ class Session:
         """The lane's request was accepted as this response, which is now followed."""
         state = self._lanes[lane]
         state.submitting = False
-        state.busy.add(response_id)
+        state.busy[response_id] += 1
         return [Follow(response_id, -1, lane)]
 
     def refused(self, lane: str | None, problem: Problem) -> list[Action]:
@@ -142,7 +143,9 @@ class Session:
         state = self._lanes.get(lane)
         if state is None or response_id not in state.busy:
             return []
-        state.busy.discard(response_id)
+        state.busy[response_id] -= 1
+        if not state.busy[response_id]:
+            del state.busy[response_id]
         return self._next(lane)
 
     def _act(self, message: ClientMessage, body: dict[str, Any]) -> list[Action]:
@@ -183,7 +186,7 @@ class Session:
             raise _too_many("responses on one socket", MOST_FOLLOWED)
         if not response_id.isascii():
             raise unknown(response_id)
-        self._lanes.setdefault(lane, _Lane()).busy.add(response_id)
+        self._lanes.setdefault(lane, _Lane()).busy[response_id] += 1
         return [Follow(response_id, after, lane)]
 
     def _next(self, lane: str | None) -> list[Action]:

@@ -6,7 +6,7 @@ from collections import deque
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from server.problem import Problem, invalid
@@ -271,6 +271,8 @@ class Driver:
 
 
 @given(st.lists(HAPPENINGS, max_size=60))
+@example([("create", None), ("create", None), ("resume", None, A), ("accepted", 0, True)])
+@example([("create", None), ("resume", None, A), ("accepted", 0, True)])
 def test_any_sequence_of_messages_and_happenings_keeps_the_lanes_in_order(
     happenings: list[tuple[Any, ...]],
 ) -> None:
