@@ -8,7 +8,7 @@ from collections.abc import Coroutine, Iterable
 from typing import TYPE_CHECKING, Any
 
 from jobs.codec import encode_event
-from jobs.events import lifecycle, terminal
+from jobs.events import begins, submitted, terminal
 from jobs.items import text_delta
 from jobs.keys import item_id, new_response_id
 from jobs.log import LogWriter
@@ -32,14 +32,8 @@ def a_job(owner: str = "public") -> Job:
 
 
 async def submit(queue: Queue, job: Job) -> None:
-    """Puts a job into the queue with its first two events, as a server does."""
-    await queue.submit(
-        job,
-        [
-            lifecycle(job, "response.created", "queued"),
-            lifecycle(job, "response.queued", "queued"),
-        ],
-    )
+    """Puts a job into the queue with its first events, as a server does."""
+    await queue.submit(job, submitted(job), begins=begins(job))
 
 
 def last_event(job: Job) -> Event:

@@ -16,7 +16,6 @@ from typing import Final
 from jobs.codec import encode_event
 from jobs.connect import Redis
 from jobs.errors import HoldlineError
-from jobs.events import lifecycle
 from jobs.garbage import settle
 from jobs.log import LogWriter
 from jobs.pipe import Pipe
@@ -29,11 +28,8 @@ from .answers import TERMS, a_job, in_turns, last_event, submit
 PLACES: Final = 100
 
 
-# What a job says is no part of the queue: both events are made once.
-SAID: Final = [
-    encode_event(lifecycle(a_job(), "response.in_progress", "in_progress")),
-    encode_event(last_event(a_job())),
-]
+# What a job says is no part of the queue: its end is made once.
+SAID: Final = [encode_event(last_event(a_job()))]
 
 
 class Drain:

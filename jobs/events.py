@@ -86,6 +86,11 @@ def submitted(job: Job) -> list[Event]:
     return [{"type": f"response.{kind}", "response": response} for kind in ("created", "queued")]
 
 
+def begins(job: Job) -> Event:
+    """The event with which an attempt begins."""
+    return lifecycle(job, "response.in_progress", "in_progress")
+
+
 def prepared(job: Job) -> list[Event]:
     """The whole log of a request that asks for no answer: it has ended as soon as it is kept."""
     none = {
@@ -97,7 +102,7 @@ def prepared(job: Job) -> list[Event]:
     }
     return [
         lifecycle(job, "response.created", "in_progress"),
-        lifecycle(job, "response.in_progress", "in_progress"),
+        begins(job),
         terminal(
             job,
             Status.COMPLETED,

@@ -42,6 +42,7 @@ class Queue:
         job: Job,
         events: list[Event],
         *,
+        begins: Event | None = None,
         idempotency_key: str | None = None,
         fingerprint: str = "",
         fail_on_worker_death: bool | None = None,
@@ -51,6 +52,8 @@ class Queue:
     ) -> Accepted:
         """The response that now waits, or the one that this key made before.
 
+        `begins` is appended when the job is claimed for the first time, unless it is so large that
+        its worker should say it itself.
         `fingerprint` identifies the request's body, without spaces. `lane` is of `keys.lane_of`.
         `cancel_orphan`: whether it is cancelled when nobody follows it; not with webhooks.
         Raises: QueueFull, Limited, KeyReused, RedisTrouble; NotReplicated, after which the response
@@ -61,9 +64,11 @@ class Queue:
         cancels = terms.cancel_orphans if cancel_orphan is None else cancel_orphan
         cancels = cancels and not terms.webhooks
         shown, answered = input_tokens(job), output_tokens(job)
+        entries = self._kept(job.id, 0, [*events, *([begins] if begins else [])])
+        first = entries.pop() if begins else b""
         reply = await self._pipe.run(
             "submit",
-            _made_under(job, idempotency_key),
+            [*_made_under(job, idempotency_key), names.bell(job.id)],
             [
                 names.prefix,
                 job.id,
@@ -87,7 +92,9 @@ class Queue:
                 terms.tenant_money,
                 terms.max_input_tokens,
                 terms.orphan_ms if cancels else "",
-                *self._kept(job.id, 0, events),
+                BELL_BYTES,
+                first if len(first) <= BELL_BYTES else b"",
+                *entries,
             ],
         )
         return await self._accepted(job, reply)
@@ -189,6 +196,7 @@ class Queue:
                 count,
                 self._terms.lease_ms,
                 self._terms.tenant_running,
+                BELL_BYTES,
                 *rooms,
             ],
         )

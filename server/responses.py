@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from jobs.codec import decode_event, job_of
 from jobs.errors import Diverged, UnknownResponse
-from jobs.events import prepared, submitted, terminal
+from jobs.events import begins, prepared, submitted, terminal
 from jobs.keys import (
     Partition,
     item_id,
@@ -120,6 +120,7 @@ class Responses:
             accepted = await self._queue.submit(
                 job,
                 submitted(job),
+                begins=begins(job),
                 idempotency_key=key,
                 fingerprint=print_,
                 cancel_orphan=_cancels_orphan(create),

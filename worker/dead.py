@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from jobs import command
 from jobs.codec import job_of
 from jobs.errors import UnknownResponse
-from jobs.events import lifecycle
+from jobs.events import begins, submitted
 from jobs.keys import Partition, new_response_id, partition_of
 from jobs.pipe import Pipe
 from jobs.queue import Queue
@@ -57,8 +57,9 @@ async def _again(pipe: Pipe, queue: Queue, response_id: str) -> str:
     old = job_of(response_id, data, pipe.cipher)
     lane = await pipe.call("HGET", Partition(partition).job(response_id), "lane")
     job = replace(old, id=new_response_id(partition), created_at=int(time.time()))
-    events = [lifecycle(job, f"response.{kind}", "queued") for kind in ("created", "queued")]
-    accepted = await queue.submit(job, events, lane=(lane or b"").decode())
+    accepted = await queue.submit(
+        job, submitted(job), begins=begins(job), lane=(lane or b"").decode()
+    )
     await queue.unbury(partition, response_id.encode())
     return f"{response_id} is asked again as {accepted.response_id}"
 

@@ -24,7 +24,7 @@ import structlog
 
 from jobs.codec import encode_event, job_of
 from jobs.errors import Fenced, Gone, KeyMissing, Undecodable, UnknownResponse
-from jobs.events import lifecycle, restarted, submitted, terminal
+from jobs.events import begins, restarted, submitted, terminal
 from jobs.keys import item_id
 from jobs.log import LogWriter
 from jobs.record import Job, Status
@@ -239,9 +239,11 @@ class Execution:
         length, and as the entries that must be there.
         """
         grant = self.grant
-        started = lifecycle(job, "response.in_progress", "in_progress")
+        started = begins(job)
         if grant.attempt == 1:
-            return [started], Transcript(), grant.length, list(map(encode_event, submitted(job)))
+            head = [encode_event(event) for event in (*submitted(job), started)]
+            said = grant.length == len(head)  # mostly the claim has said it
+            return [] if said else [started], Transcript(), grant.length, head[: grant.length]
         view, transcript = await look(self._means, grant)
         opening: list[Event] = []
         if view.length == 0:

@@ -11,6 +11,7 @@ local LONG_WAIT = 60 * 1000 -- after which a lower tier is overtaken so often on
 local OVERTAKEN_BOUND = 3
 local HOOKS_BOUND = 100000 -- webhooks that wait, in a partition
 local HOOK_TTL = 4 * 24 * 3600 * 1000 -- of one: the last attempt is due after three days
+local SUBMITTED = 2 -- entries with which a log begins
 local ID_LENGTH = 40 -- of every id that jobs/keys.py makes
 
 -- Redis's own clock, in ms: no host clock decides anything.
@@ -84,7 +85,7 @@ end
 -- What a worker is told about a job that is now its own. `job` has the fields that are named here.
 local function grant(prefix, id, job, time)
   return { id, job.job or '', tonumber(job.attempt or 0), tonumber(job.strikes or 0), tonumber(job.cancel or 0),
-    job.reason or '', time - (job.submitted or time), redis.call('LLEN', prefix .. 'log:' .. id), job.lane or '' }
+    job.reason or '', time - (job.submitted or time), job.length or redis.call('LLEN', prefix .. 'log:' .. id), job.lane or '' }
 end
 
 -- Rings the bell with entries, or with their number alone where carrying them costs more than a read.

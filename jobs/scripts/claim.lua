@@ -2,9 +2,10 @@
 -- Hands out up to `count` waiting jobs, each under a lease. The higher tier comes first; in a tier
 -- models take turns, and for a model the tenant that used least. Who has waited long is overtaken a few
 -- times only. A tenant of which as many run as may is taken out of the line until one of them ends.
+-- The first attempt of a job begins here: its log says so as soon as it is handed out.
 -- KEYS  lanes, claimed:<token>
 -- ARGV  prefix, token, count, lease ms, answers of a tenant that run at once where its settings say
---       nothing (0: any number), (model, how many more of it (-1: any number), requests and tokens a
+--       nothing (0: any number), most bytes a bell carries, (model, how many more of it (-1: any number), requests and tokens a
 --       minute that its provider allows (0: any number))...
 -- Returns {grant...}; a grant is {id, job, attempt, strikes, cancel, reason, waited ms, log length, lane}
 -- May be repeated: the same token is handed the same jobs while it still holds them.
@@ -15,7 +16,7 @@ local count = math.min(tonumber(ARGV[3]), MOST_CLAIMED)
 local function record(id)
   if #id ~= ID_LENGTH or not string.find(id, '^resp_%x+$') then return nil end
   local names = { 'status', 'claim', 'owner', 'job', 'tokens', 'attempt', 'strikes', 'cancel', 'reason', 'submitted',
-    'lane' }
+    'lane', 'begins' }
   local values, job = redis.pcall('HMGET', prefix .. 'job:' .. id, unpack(names)), {}
   if values.err then return nil end
   for index, name in ipairs(names) do job[name] = values[index] or nil end
@@ -66,7 +67,7 @@ local noted = fields(prefix .. 'numbers', '~last', '~pace', '~busy', '~overtaken
 local overtaken = tonumber(noted['~overtaken'] or 0)
 
 local models = {}
-for index = 6, #ARGV, 4 do
+for index = 7, #ARGV, 4 do
   models[ARGV[index]] = allowance(prefix, ARGV[index], time, tonumber(ARGV[index + 1]), tonumber(ARGV[index + 2]),
     tonumber(ARGV[index + 3]))
 end
@@ -148,8 +149,18 @@ local function take(tenant, lane, ready)
   return id, left > 0
 end
 
+-- Appends to the log of a job what its submission left for this moment, where nothing else has happened.
+local function begin(id, job)
+  local name, log = prefix .. 'job:' .. id, prefix .. 'log:' .. id
+  redis.call('HDEL', name, 'begins')
+  job.length = push(log, SUBMITTED, { job.begins })
+  if not job.length then return end
+  ring(prefix .. 'bell:' .. id, SUBMITTED, { job.begins }, tonumber(ARGV[6]))
+end
+
 local grants, ids = {}, {}
 local function hand_out(id, job, tenant, turn, tokens)
+  if job.begins then begin(id, job) end
   job.attempt = (job.attempt or 0) + 1
   redis.call('HSET', prefix .. 'job:' .. id, 'status', 'running', 'claim', token, 'charged', tokens, 'turn', turn,
     'attempt', job.attempt)

@@ -1,15 +1,17 @@
 #!lua
 -- Accepts a job: its record, its first log entries and its place in the queue, all or nothing.
--- KEYS  job, log, idempotency key (the job again where there is none)
+-- KEYS  job, log, idempotency key (the job again where there is none), bell
 -- ARGV  prefix, id, owner, job, fingerprints ("" where there is no key), ttl ms, inspect ms,
 --       max wait ms, max waiting, fail on worker death (0/1), lane, not to be stored (0/1),
 --       ms that a webhook of its end waits ("": there is none), tokens and money (millionths) that it
 --       may take, tokens of its input, what a tenant may where its settings say nothing: waiting,
 --       requests a minute, tokens a day, money a day, tokens of an input (0: no limit); ms
---       after which nobody's following it cancels it ("": it goes on), entry...
+--       after which nobody's following it cancels it ("": it goes on), most bytes a bell carries, the
+--       entry with which a claim begins the first attempt ("": its worker does), entry...
 -- Returns {"accepted", id, number, requests a minute, left, tokens a day, left} · {"same", id} ·
 --         {"reused", id} · {"full", waiting} · {"limited", what, limit, ms to wait}
 -- May be repeated: the id is the caller's own, and a job that exists is not written again.
+-- The bell rings for the caller: who hears it was listening before there was anything to miss.
 local prefix, id, owner, fingerprint, ttl, lane = ARGV[1], ARGV[2], ARGV[3], ARGV[5], ARGV[6], ARGV[11]
 
 local number = redis.call('HGET', KEYS[1], 'number')
@@ -33,9 +35,10 @@ number = enqueue(prefix, tenant, lane, id)
 redis.call('HSET', KEYS[1], unpack(given({ 'status', 'queued', 'owner', owner, 'job', ARGV[4], 'attempt', 0,
   'strikes', 0, 'submitted', time, 'until', time + ARGV[8], 'fail_on_death', ARGV[10], 'tokens', ARGV[14],
   'money', ARGV[15], 'day', reserve(prefix, tenant, id, time, tokens, money, ttl), 'number', number, 'lane', lane,
-  'hook', ARGV[13], 'unstored', ARGV[12] == '1' and 1 or '', 'key', fingerprint ~= '' and KEYS[3] or '' })))
+  'begins', ARGV[24], 'hook', ARGV[13], 'unstored', ARGV[12] == '1' and 1 or '', 'key', fingerprint ~= '' and KEYS[3] or '' })))
 redis.call('PEXPIRE', KEYS[1], ttl)
-redis.call('RPUSH', KEYS[2], unpack(ARGV, 23))
+local frames = rest(25)
+redis.call('RPUSH', KEYS[2], unpack(frames))
 redis.call('PEXPIRE', KEYS[2], ttl)
 remember(KEYS[3], id, fingerprint, ttl)
 redis.call('ZADD', prefix .. 'open', time + ARGV[7], id)
@@ -44,4 +47,5 @@ if ARGV[22] ~= '' then
   redis.call('ZADD', prefix .. 'followed', time + ARGV[22], id)
   redis.call('PEXPIRE', prefix .. 'followed', STRUCTURE_TTL)
 end
+ring(KEYS[4], 0, frames, tonumber(ARGV[23]))
 return { 'accepted', id, number, unpack(left) }

@@ -21,8 +21,9 @@ JOBS = 100
 
 
 async def test_a_job_takes_few_commands_of_redis() -> None:
-    """Submit, claim and finish: 17, 5 and 15 commands inside of three scripts, which read a record
-    once and write it once. A claim hands out a hundred here, and shares what it asks of a tenant.
+    """Submit, claim and finish: 17, 8 and 15 commands inside of three scripts, which read a record
+    once and write it once; the first event of the attempt is one of the claim's. It hands out a
+    hundred here, and shares what it asks of a tenant.
     """
     async with Ground() as ground:
         noop = ground.ours("noop")
@@ -31,12 +32,12 @@ async def test_a_job_takes_few_commands_of_redis() -> None:
         await ground.forget_commands()
         await noop.ask(f"fill {JOBS}")
         await noop.ask(f"drain {JOBS}")
-        assert 40 > await ground.commands() / JOBS
+        assert 43 > await ground.commands() / JOBS
 
 
 async def test_a_job_that_comes_alone_takes_few_commands_of_redis() -> None:
     """It finds nothing that others have made or asked: its tenant comes into the line and leaves
-    it, and what it alone had is gone with it. 25, 20 and 15 commands, and the scripts themselves.
+    it, and what it alone had is gone with it. 25, 24 and 15 commands, and the scripts themselves.
     """
     async with Ground() as ground:
         noop = ground.ours("noop")
@@ -45,7 +46,7 @@ async def test_a_job_that_comes_alone_takes_few_commands_of_redis() -> None:
             for _ in range(10):
                 await noop.ask("fill 1")
                 await noop.ask("drain 1")
-        assert 66 > await ground.commands() / 10
+        assert 70 > await ground.commands() / 10
 
 
 async def test_a_backlog_adds_no_command_to_a_job() -> None:
@@ -77,9 +78,8 @@ async def test_a_long_answer_that_is_said_at_once_is_few_entries() -> None:
 
 
 async def test_an_answer_takes_few_scripts() -> None:
-    """Submit, and the server's look at what it hands out; claim, the event that goes before the
-    call, the rest of the answer with its end, the seal. Leases and a model whose bytes come in two
-    reads add to that: measured 6.1.
+    """Submit, and the server's look at what it hands out; claim, the rest of the answer with its
+    end, the seal. Leases and a model whose bytes come in two reads add to that: measured 5.1.
     """
     answers = 20
     async with Ground() as ground:
@@ -90,7 +90,7 @@ async def test_an_answer_takes_few_scripts() -> None:
         await ground.forget_commands()
         for _ in range(answers):
             await all_completed(ground, await in_background(port, 1, "tokens=50"))
-        assert 7.5 > await ground.scripts() / answers
+        assert 6.4 > await ground.scripts() / answers
 
 
 @pytest.mark.parametrize(

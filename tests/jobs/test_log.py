@@ -9,15 +9,26 @@ from typing import Any
 import pytest
 
 from jobs.bell import Bell
-from jobs.codec import Appended, Grown, Waits, decode_bell
+from jobs.codec import Appended, Grown, Waits, decode_bell, encode_event
 from jobs.connect import Redis
 from jobs.errors import Diverged, Fenced, Gone, UnknownResponse
+from jobs.events import begins
 from jobs.keys import new_response_id
 from jobs.log import BELL_BYTES, LogWriter, read, read_all
 from jobs.pipe import Pipe
 from jobs.queue import Queue
 from jobs.record import Job, Status
-from tests.jobs.given import NAMES, TERMS, claimed, end_entry, run_out, submitted, token
+from tests.jobs.given import (
+    NAMES,
+    TERMS,
+    a_job,
+    claimed,
+    end_entry,
+    opening,
+    run_out,
+    submitted,
+    token,
+)
 from tests.system import wait_until
 
 RETENTION = 60_000
@@ -291,6 +302,38 @@ async def test_the_bell_carries_what_was_appended_once(
         await wait_until(lambda: len(ear.heard) >= 2)
 
     assert [Appended(2, [b"a", b"b"]), Appended(4, [end_entry(job)])] == ear.heard
+
+
+async def test_a_first_claim_says_that_the_attempt_begins(
+    pipe: Pipe, redis: Redis, queue: Queue
+) -> None:
+    job, ear = a_job(), Ear()
+    first = encode_event(begins(job))
+    async with await heard_of(redis, pipe, job, ear):
+        await ear.listens.wait()
+        await queue.submit(job, opening(job), begins=begins(job))
+        [grant] = await queue.claim(0, "one", 1)
+        assert [grant] == await queue.claim(0, "one", 1)
+        assert 3 == grant.length
+        await queue.give_back(job.id, "one", "draining")
+        [again] = await queue.claim(0, "two", 1)
+        assert (2, 3) == (again.attempt, again.length)
+        await wait_until(lambda: len(ear.heard) >= 3)
+
+    said = list(map(encode_event, opening(job)))
+    assert [Appended(0, said), Appended(2, [first])] == ear.heard[:2]
+    assert [*said, first] == (await read(pipe, job.id, 0)).entries
+
+
+async def test_a_first_claim_says_nothing_where_the_log_is_not_as_it_was_submitted(
+    pipe: Pipe, queue: Queue
+) -> None:
+    lost, large = a_job(), a_job(instructions="x" * BELL_BYTES)
+    for job in (lost, large):
+        await queue.submit(job, opening(job), begins=begins(job))
+    await pipe.call("RPOP", NAMES.log(lost.id))
+    grants = {grant.response_id: grant.length for grant in await queue.claim(0, "one", 2)}
+    assert {lost.id: 1, large.id: 2} == grants
 
 
 async def test_entries_too_large_to_carry_ring_with_their_number_alone(

@@ -20,6 +20,7 @@ import jobs.scripts as scripts_module
 from jobs.codec import encode_event
 from jobs.connect import Redis
 from jobs.errors import RedisFull
+from jobs.events import begins
 from jobs.hooks import Hooks
 from jobs.keys import model_of, new_response_id
 from jobs.log import LogWriter, read
@@ -60,6 +61,7 @@ class Response:
     owner: str
     log: list[bytes]
     lane: str = ""
+    begins: bytes = b""
     status: str = QUEUED
     claim: str = ""
     attempt: int = 0
@@ -81,6 +83,11 @@ class Response:
             return False
         return None
 
+    def begin(self) -> None:
+        if self.begins:
+            self.push(2, [self.begins])
+            self.begins = b""
+
     def wait(self, claim: str) -> None:
         self.status, self.claim, self.ran_out = QUEUED, claim, False
 
@@ -97,14 +104,14 @@ class Model:
     tokens: dict[str, list[str]] = field(default_factory=dict)
 
     def submit(
-        self, id_: str, owner: str, key: str, body: str, fails: bool, lane: str
+        self, id_: str, owner: str, key: str, body: str, fails: bool, lane: str, begins: bytes
     ) -> list[Any]:
         if id_ in self.all:
             return [b"accepted"]
         if key and key in self.keys and self.keys[key][0] in self.all:
             first, first_body = self.keys[key]
             return [b"same" if first_body == body else b"reused", first.encode()]
-        self.all[id_] = Response(owner, [b"created " + id_.encode()], lane, fails=fails)
+        self.all[id_] = Response(owner, logged(id_), lane, begins, fails=fails)
         if key:
             self.keys[key] = (id_, body)
         return [b"accepted"]
@@ -130,6 +137,7 @@ class Model:
             free.remove(id_)
             self.all[id_].run(token)
             self.all[id_].attempt += 1
+            self.all[id_].begin()
             if (model := model_of(self.all[id_].lane)) in room:
                 room[model] -= 1
         left = [one for one in free if self._fits(one, room)]
@@ -247,6 +255,11 @@ class Model:
         return one is not None and one.status == RUNNING and one.claim == claim
 
 
+def logged(id_: str) -> list[bytes]:
+    """The log of a job that was submitted."""
+    return [f"{kind} {id_}".encode() for kind in ("created", "queued")]
+
+
 def rank(lane: str) -> int:
     """How far back a tier stands."""
     return {"p": 1, "f": 3}.get(lane[:1], 2)
@@ -299,13 +312,16 @@ class Both:
         await call()
         await self.compare()
 
-    def submit(self, owner: str, key: str, body: str, fails: bool, lane: str) -> Call:
+    def submit(
+        self, owner: str, key: str, body: str, fails: bool, lane: str, begins: bytes
+    ) -> Call:
         id_ = new_response_id(0)
         self.ids.append(id_)
 
         async def call() -> None:
             names = [NAMES.job(id_), NAMES.log(id_)]
             names.append(NAMES.idempotency("all", key) if key else names[0])
+            names.append(NAMES.bell(id_))
             before = id_ in self.model.all
             terms: list[Argument] = [
                 HOUR,
@@ -321,10 +337,12 @@ class Both:
                 9,
                 *NO_LIMITS,
                 "",
+                100,
+                begins,
             ]
             args: list[Argument] = [NAMES.prefix, id_, owner, b"job", body if key else "", *terms]
-            reply = await self.pipe.run("submit", names, [*args, b"created " + id_.encode()])
-            expected = self.model.submit(id_, owner, key, body, fails, lane)
+            reply = await self.pipe.run("submit", names, [*args, *logged(id_)])
+            expected = self.model.submit(id_, owner, key, body, fails, lane, begins)
             assert expected == (reply[:1] if expected == [b"accepted"] else reply)
             if not before:
                 self._before.pop(id_, None)
@@ -334,7 +352,7 @@ class Both:
     def claim(self, token: str, count: int, **room: int) -> Call:
         async def call() -> None:
             flat = [part for name, most in room.items() for part in (name, most, 0, 0)]
-            args: list[Argument] = [NAMES.prefix, token, count, HOUR, MOST_RUNNING, *flat]
+            args: list[Argument] = [NAMES.prefix, token, count, HOUR, MOST_RUNNING, 100, *flat]
             rows = await self.pipe.run("claim", [NAMES.lanes, NAMES.claimed(token)], args)
             granted = [row[0].decode() for row in rows]
             self.model.claim(token, count, room, granted)
@@ -529,8 +547,8 @@ async def step(both: Both, draw: Callable[..., Any]) -> None:
     if what == "submit":
         key = draw(st.sampled_from(["", "", "key"]))
         owner, body = draw(st.sampled_from("ab")), draw(st.sampled_from(["one", "one", "two"]))
-        lane = draw(st.sampled_from(LANES))
-        await both.make(both.submit(owner, key, body, draw(st.booleans()), lane))
+        lane, first = draw(st.sampled_from(LANES)), draw(st.sampled_from([b"", b"begins"]))
+        await both.make(both.submit(owner, key, body, draw(st.booleans()), lane, first))
         return
     if what == "claim":
         room = {"m": draw(st.integers(0, 2))} if draw(st.booleans()) else {}
@@ -608,7 +626,7 @@ def situations() -> list[Situation]:
         queue = Queue(pipe, HOOKED)
         await queue.submit(running, opening(running))
         await queue.claim(0, "mine", 1)
-        await queue.submit(job, opening(job))
+        await queue.submit(job, opening(job), begins=begins(job))
 
     async def hooked(pipe: Pipe) -> None:
         await waiting(pipe)
@@ -649,7 +667,7 @@ def situations() -> list[Situation]:
             "submit",
             waiting,
             lambda pipe: Queue(pipe, TERMS).submit(
-                new, opening(new), idempotency_key="key", fingerprint="body"
+                new, opening(new), begins=begins(new), idempotency_key="key", fingerprint="body"
             ),
         ),
         Situation(

@@ -8,7 +8,7 @@ import time
 from typing import Any
 
 from jobs.codec import Event, decode_event
-from jobs.events import RESTARTED, lifecycle, output_text
+from jobs.events import RESTARTED, begins, output_text, submitted
 from jobs.keys import new_response_id
 from jobs.log import View, read_all
 from jobs.record import Job
@@ -50,8 +50,9 @@ class Desk:
         partition = more.pop("partition", 0)
         fails = more.pop("fail_on_worker_death", None)
         job = Job(new_response_id(partition), "me", 1, {"model": "m", "input": prompt} | more)
-        events = [lifecycle(job, f"response.{kind}", "queued") for kind in ("created", "queued")]
-        await self.means.queue.submit(job, events, fail_on_worker_death=fails)
+        await self.means.queue.submit(
+            job, submitted(job), begins=begins(job), fail_on_worker_death=fails
+        )
         self.ids.append(job.id)
         return job.id
 
