@@ -134,6 +134,13 @@ class ClusterPipe(Pipe):
         await self._at(0, time.monotonic() + self._deadline)
         return [self._pipes[place] for place in sorted(self._cluster.masters & set(self._pipes))]
 
+    def begin(
+        self, script: str, keys: list[str], args: list[Argument]
+    ) -> asyncio.Future[Any] | None:
+        """As `Pipe.begin`."""
+        pipe = self._pipes.get(self._cluster.owner(key_slot(keys[0].encode())) or "")
+        return None if pipe is None else pipe.begin(script, keys, args)
+
     async def call(self, *command: Argument, at: str = "") -> Any:
         """As `Pipe.call`, at the node that has the key of the command."""
         key = at if at or command[0] in _KEYLESS else command[1]

@@ -10,7 +10,7 @@ import asyncio
 import hashlib
 from dataclasses import dataclass
 from itertools import accumulate
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from .codec import BLOCK
 from .errors import Diverged, Fenced, Gone, RedisRefused, UnknownResponse
@@ -19,7 +19,7 @@ from .record import Status
 from .seal import BLOCK_BYTES, BLOCK_ENTRIES, seal, unseal
 
 if TYPE_CHECKING:
-    from .pipe import Pipe
+    from .pipe import Argument, Pipe
 
 # A bell that carries its entries saves each follower a read; above this the read is cheaper than
 # sending the bytes to every server, also to those on which nobody needs them any more.
@@ -140,13 +140,24 @@ class LogWriter:
         Raises: Fenced, Gone, Diverged; RedisTrouble, after which it may be called again with the
             same entries.
         """
-        reply = await self._pipe.run(
-            "append", self._keys, [self._claim, self.length, BELL_BYTES, *self._kept(entries)]
-        )
+        return self.appended(await self._pipe.run("append", self._keys, self._append(entries)))
+
+    def begin(self, entries: list[bytes]) -> asyncio.Future[object] | None:
+        """As `append`, sent once: `appended` takes its reply. None: it cannot be sent right now.
+
+        After an error `append` finds out what has become of it, also with more entries behind.
+        """
+        return self._pipe.begin("append", self._keys, self._append(entries))
+
+    def appended(self, reply: Any) -> bool:
+        """What the reply of an append says. Raises: as `append`."""
         if reply[0] != b"ok":
             raise self._refusal(reply)
         _, self.length, cancel = reply
         return bool(cancel)
+
+    def _append(self, entries: list[bytes]) -> list[Argument]:
+        return [self._claim, self.length, BELL_BYTES, *self._kept(entries)]
 
     async def seal(self, head: list[bytes], rest: list[bytes]) -> None:
         """Keeps the log of a response that this writer has ended in less room.

@@ -72,8 +72,7 @@ class Pipe:
 
         Raises: RedisAway, RedisFull, RedisRefused.
         """
-        code = SCRIPTS[script]
-        packed = pack("EVALSHA", code.sha, len(keys), *keys, *args)
+        packed = _packed(script, keys, args)
         until = time.monotonic() + self._deadline
         while True:
             try:
@@ -86,7 +85,19 @@ class Pipe:
                 if not str(error).startswith("NOSCRIPT"):
                     raise
                 # Redis was restarted, failed over or told to flush: the source loads it again.
-                packed = pack("EVAL", code.source, len(keys), *keys, *args)
+                packed = pack("EVAL", SCRIPTS[script].source, len(keys), *keys, *args)
+
+    def begin(
+        self, script: str, keys: list[str], args: list[Argument]
+    ) -> asyncio.Future[Any] | None:
+        """The reply to come of a script that is sent once; None where it cannot be sent right now.
+
+        Without a task, for those who have nothing else to do meanwhile. `run` does what is to be
+        done about an error.
+        """
+        if self._wire is None or len(self._under_way) >= MOST_UNDER_WAY:
+            return None
+        return self.send(_packed(script, keys, args), time.monotonic() + self._deadline)
 
     async def call(self, *command: Argument, at: str = "") -> Any:
         """The reply of one command, issued once; `at` is the key where it belongs, if it has none.
@@ -204,6 +215,10 @@ async def ended(task: asyncio.Task[None]) -> None:
     await asyncio.wait([task])
     if not task.cancelled():
         task.result()
+
+
+def _packed(script: str, keys: list[str], args: list[Argument]) -> bytes:
+    return pack("EVALSHA", SCRIPTS[script].sha, len(keys), *keys, *args)
 
 
 def pack(*command: Argument) -> bytes:

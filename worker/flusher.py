@@ -102,8 +102,10 @@ class Flusher:
         self._on_loss = on_loss
         self._patience = patience
         self._lost: HoldlineError | None = None
-        # What appends next, if anybody is about to: soon, and then as a task.
+        # What appends next, if anybody is about to: soon, then by a reply that nobody awaits, or
+        # where that is not enough as a task.
         self._soon: asyncio.Handle | None = None
+        self._appending: asyncio.Future[object] | None = None
         self._flushing: asyncio.Task[None] | None = None
 
     async def __aenter__(self) -> Self:
@@ -112,6 +114,8 @@ class Flusher:
     async def __aexit__(self, *_: object) -> None:
         if self._soon is not None:
             self._soon.cancel()
+        if self._appending is not None:
+            self._appending.remove_done_callback(self._appended)
         if self._flushing is not None:
             await ended(self._flushing)
 
@@ -157,6 +161,7 @@ class Flusher:
         Raises: Fenced, Gone, LogLost, RedisTrouble: this attempt can write nothing more.
         """
         async with self._writing:
+            await self._settled()
             self.check()
             await self._append_all()
 
@@ -177,6 +182,7 @@ class Flusher:
         Raises: as `drain`.
         """
         async with self._writing:
+            await self._settled()
             self.check()
             self._gathered.append(last)
             self._encode()
@@ -207,17 +213,50 @@ class Flusher:
         """Has what was said in this turn of the loop appended in the next one, unless whoever said
         it has had it written by then.
         """
-        if self._soon is None and self._flushing is None:
+        if self._soon is None and self._appending is None and self._flushing is None:
             self._soon = asyncio.get_running_loop().call_soon(self._begin_flushing)
 
     def _begin_flushing(self) -> None:
         self._soon = None
-        if self._gathered and self._lost is None:
+        if self._gathered and self._lost is None and not self._append_at_once():
             self._flushing = asyncio.create_task(self._flush(), name="flusher")
+
+    def _append_at_once(self) -> bool:
+        """Sends what has gathered; False where that has to wait for something."""
+        if self._writing.locked():
+            return False
+        self._encode()
+        self._appending = self._writer.begin(self._batch(len(self._entries)))
+        if self._appending is None:
+            return False
+        self._appending.add_done_callback(self._appended)
+        return True
+
+    def _appended(self, reply: asyncio.Future[object]) -> None:
+        self._appending = None
+        with contextlib.suppress(HoldlineError):  # then the same again, by whoever is patient
+            cancel = self._writer.appended(reply.result())
+            self._repairs = 0
+            self._at(self._writer.length)
+            if cancel:
+                self._on_cancel()
+        if self._writing.locked():
+            pass  # by somebody who waits for this, and goes on with the rest
+        elif self._sent < len(self._entries):
+            self._flushing = asyncio.create_task(self._flush(), name="flusher")
+        else:
+            self._begin_flushing()
+
+    async def _settled(self) -> None:
+        """Returns when no append is under way; called by whoever holds the log, so none begins."""
+        while self._appending is not None:
+            await asyncio.wait([self._appending])
 
     async def _flush(self) -> None:
         try:
             async with self._writing:
+                await self._settled()
+                await self._append_all()
                 while self._gathered:
                     await self._append_all()
         except HoldlineError as error:

@@ -312,9 +312,9 @@ async def test_a_first_claim_says_that_the_attempt_begins(
     async with await heard_of(redis, pipe, job, ear):
         await ear.listens.wait()
         await queue.submit(job, opening(job), begins=begins(job))
-        [grant] = await queue.claim(0, "one", 1)
-        assert [grant] == await queue.claim(0, "one", 1)
-        assert 3 == grant.length
+        for _ in range(2):
+            [grant] = await queue.claim(0, "one", 1)
+            assert (1, 3) == (grant.attempt, grant.length)
         await queue.give_back(job.id, "one", "draining")
         [again] = await queue.claim(0, "two", 1)
         assert (2, 3) == (again.attempt, again.length)
