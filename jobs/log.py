@@ -160,13 +160,18 @@ class LogWriter:
         return [self._claim, self.length, BELL_BYTES, *self._kept(entries)]
 
     async def seal(self, head: list[bytes], rest: list[bytes]) -> None:
-        """Keeps the log of a response that this writer has ended in less room.
+        """Keeps the log of a response that this writer has ended in less room, see `sealed`.
+
+        Raises: RedisTrouble.
+        """
+        await self.keep_sealed(await self.sealed(head, rest))
+
+    async def sealed(self, head: list[bytes], rest: list[bytes]) -> list[Argument]:
+        """A log in less room, for `keep_sealed`.
 
         `head` and `rest` are the whole log as its writer believes it to be. The rest is the
         writer's own, so its length alone proves it; the head is looked at. A log that is another
         one stays as it is: nobody but Redis's memory has a loss.
-
-        Raises: RedisTrouble.
         """
         log = head + rest
         if sum(map(len, log)) > SEALED_AT_ONCE_BYTES:
@@ -181,17 +186,17 @@ class LogWriter:
                 cipher.encrypted(self.response_id, first, [data], BLOCK)[0]
                 for first, data in zip(firsts, kept, strict=False)
             ]
-        await self._pipe.run(
-            "seal",
-            self._keys[:2],
-            [
-                self._claim,
-                len(head),
-                hashlib.sha1(b"".join(head), usedforsecurity=False).hexdigest(),
-                ",".join(str(block.count) for block in blocks),
-                *kept,
-            ],
-        )
+        return [
+            self._claim,
+            len(head),
+            hashlib.sha1(b"".join(head), usedforsecurity=False).hexdigest(),
+            ",".join(str(block.count) for block in blocks),
+            *kept,
+        ]
+
+    async def keep_sealed(self, sealed: list[Argument]) -> None:
+        """Puts what `sealed` gave in the place of the log. Raises: RedisTrouble."""
+        await self._pipe.run("seal", self._keys[:2], sealed)
 
     async def finish(
         self,

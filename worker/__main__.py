@@ -40,6 +40,7 @@ from .models import Models
 from .outcome import Policy
 from .post import Post
 from .rescue import Rescue
+from .sealer import Sealer
 from .worker import Worker
 
 if TYPE_CHECKING:
@@ -93,13 +94,14 @@ async def _serve(config: Config, *, child: bool) -> None:
         redis.pipe() as pipe,
         redis.pipe(deadline=BLOCKING_SECONDS) as waiting,
         Models(config) as models,
+        Sealer() as sealer,
     ):
         found = await _unless(quiet, check_patiently(pipe, _tell_of_absence))
         if found is None:
             return
         queue = Queue(pipe, config.terms)
         policy = Policy(max_attempts=config.terms.max_attempts)
-        means = Means(config, pipe, queue, models, policy)
+        means = Means(config, pipe, queue, models, policy, sealer)
         bell = Bell(
             redis,
             probe=Partition(0).probe(secrets.token_hex(8)),

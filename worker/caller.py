@@ -17,6 +17,8 @@ import openai
 from jobs.models import CHAT, RESPONSES
 
 if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
     from .config import Endpoint
 
 CONNECT_SECONDS: Final = 10.0
@@ -80,6 +82,18 @@ class Caller:
         assert nowhere.request is not None  # noqa: S101 - the SDK sends what it is told to
         del nowhere.request.headers["content-length"]  # that of a body which is not sent
         return nowhere.request
+
+
+def body_of(response: httpx2.Response) -> AsyncIterator[bytes]:
+    """The bytes of an unread body as they come.
+
+    Its own iterators decode, count and cut in steps of their own, all of them for each token: where
+    nothing is encoded there is nothing for them to do.
+    """
+    if "content-encoding" in response.headers:
+        return response.aiter_bytes()
+    assert isinstance(response.stream, httpx2.AsyncByteStream)  # noqa: S101 - of an async client
+    return aiter(response.stream)
 
 
 class _Nowhere(httpx2.AsyncBaseTransport):

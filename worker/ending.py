@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import structlog
@@ -56,7 +57,7 @@ async def close(means: Means, grant: Grant, cause: str) -> None:
         on_cancel=_ignored,
         on_loss=_ignored,
         patience=means.patience,
-        head=view.entries,
+        seal=partial(means.sealer.seal, writer, view.entries),
     )
     flusher.add(*transcript.close())
     spent = round(1000 * (time.monotonic() - started))

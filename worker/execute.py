@@ -18,6 +18,7 @@ import random
 import time
 from dataclasses import dataclass
 from enum import Enum
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final, assert_never
 
 import structlog
@@ -148,7 +149,7 @@ class Execution:
             on_cancel=lambda: self.stop(Stop.CANCEL),
             on_loss=self._hang_up,
             patience=means.patience,
-            head=head,
+            seal=partial(means.sealer.seal, writer, head),
         ) as flusher:
             if transcript.end is not None:
                 # Redis kept the last event and lost that the job had ended: it still has.
@@ -172,30 +173,35 @@ class Execution:
                 await self._pause(job, call.retry_after)
             if self._stopped is Stop.GIVE_BACK and call.cause == "cancelled":
                 await self._give_back()
-            else:
-                await self._apply(self._verdict(call, output), job, output, flusher, call)
+                return
+            verdict = self._verdict(call)
+            try:
+                await self._apply(verdict, job, output, flusher, call)
+            finally:  # nobody waits for a line in a log
+                self._note(verdict, call, output.size)
 
-    def _verdict(self, call: _Call, output: Output) -> Finished | RetryAfter:
+    def _verdict(self, call: _Call) -> Finished | RetryAfter:
         if self._stopped is Stop.CANCEL and CAUSES[call.cause].then is Then.RETRY:
             # It broke while it was being cancelled: nobody waits for another attempt.
             call.cause = "cancelled"
-        verdict = decide(
+        return decide(
             call.cause,
             strikes=self.grant.strikes,
             policy=self._means.policy,
             dice=random.random(),  # noqa: S311 - jitter
             retry_after=call.retry_after,
         )
+
+    def _note(self, verdict: Finished | RetryAfter, call: _Call, size: int) -> None:
         self._log.log(
             logging.WARNING if CAUSES[call.cause].message else logging.INFO,
             "attempt ended",
             cause=call.cause,
             seen=call.seen,
-            bytes=output.size,
+            bytes=size,
             retry_ms=verdict.delay_ms if isinstance(verdict, RetryAfter) else None,
             **self._timing(call),
         )
-        return verdict
 
     async def _apply(
         self,

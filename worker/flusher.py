@@ -18,7 +18,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Final, Self
 
 from jobs.codec import encode_event
-from jobs.errors import Diverged, Fenced, HoldlineError, RedisTrouble
+from jobs.errors import Diverged, Fenced, HoldlineError
 from jobs.items import delta
 from jobs.pipe import ended
 
@@ -72,8 +72,8 @@ class Flusher:
     """Appends what one attempt says; use it as an async context manager.
 
     `on_cancel` is called when the log's owner asks for the end, `on_loss` when nothing can be
-    appended any more; the error is raised again by whatever is called next. `head` is what the log
-    holds already; whoever says it has the log sealed when it has ended.
+    appended any more; the error is raised again by whatever is called next. `seal` is called with
+    all entries of the attempt when the log has ended.
     """
 
     def __init__(
@@ -83,11 +83,11 @@ class Flusher:
         on_cancel: Callable[[], None],
         on_loss: Callable[[], None],
         patience: float = PATIENCE_SECONDS,
-        head: list[bytes] | None = None,
+        seal: Callable[[list[bytes]], Awaitable[None]],
     ) -> None:
         self._writer = writer
         self._begin = writer.length
-        self._head = head
+        self._seal = seal
         self._entries: list[bytes] = []
         self._sent = 0
         self._repairs = 0
@@ -205,9 +205,7 @@ class Flusher:
                     # The last event stays back: it ends the log in the same breath as the job.
                     await self._append_up_to(len(self._entries) - 1)
                 ended = await self._written(end)
-        if self._head is not None:
-            with contextlib.suppress(RedisTrouble):  # then it takes more room, and nothing else
-                await self._writer.seal(self._head, self._entries)
+        await self._seal(self._entries)
 
     def _begin_soon(self) -> None:
         """Has what was said in this turn of the loop appended in the next one, unless whoever said

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from .config import Config
     from .models import Models
     from .outcome import Policy
+    from .sealer import Sealer
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,4 +26,5 @@ class Means:
     queue: Queue
     models: Models
     policy: Policy
+    sealer: Sealer
     patience: float = PATIENCE_SECONDS

@@ -22,7 +22,7 @@ import openai
 
 from jobs.models import RESPONSES
 
-from .caller import Caller
+from .caller import Caller, body_of
 from .chunks import DONE, Chunks, ErrorInStream, Malformed, Piece, Stopped, Text
 from .deadline import Deadline
 from .events import Events, Failed
@@ -113,7 +113,7 @@ class Model:
                 raise Broken("upstream_malformed", "content type is not text/event-stream")
             splitter = Splitter(self._max_output_bytes * _ESCAPED + _ENVELOPE)
             reader, silence = self._reader(), self._endpoint.silence
-            raw = response.aiter_bytes()
+            raw = body_of(response)
             with contextlib.closing(
                 _Stream(raw, splitter, reader, silence, first_at, total_at)
             ) as stream:

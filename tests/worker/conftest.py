@@ -20,6 +20,7 @@ from worker.means import Means
 from worker.models import Models
 from worker.outcome import Policy
 from worker.rescue import Rescue
+from worker.sealer import Sealer
 from worker.worker import Worker
 
 MakeDesk: TypeAlias = Callable[..., contextlib.AbstractAsyncContextManager[Desk]]
@@ -36,10 +37,10 @@ def make_desk(pipe: Pipe, redis_url: str, model: FakeModel) -> MakeDesk:
     @contextlib.asynccontextmanager
     async def make(**environ: str) -> AsyncIterator[Desk]:
         config = configured(redis_url, model, **environ)
-        async with Models(config) as models:
+        async with Models(config) as models, Sealer() as sealer:
             policy = Policy(config.terms.max_attempts, first_ms=20)
             queue = Queue(pipe, config.terms)
-            means = Means(config, pipe, queue, models, policy, patience=2.0)
+            means = Means(config, pipe, queue, models, policy, sealer, patience=2.0)
             yield Desk(means, model)
 
     return make

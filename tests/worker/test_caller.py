@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import contextlib
+import gzip
 from collections.abc import AsyncIterator
 from typing import Any
 
+import httpx2
 import openai
 import pytest
 
 from tests.fake_model import FakeModel
 from tests.worker.desk import configured
-from worker.caller import Caller
+from worker.caller import Caller, body_of
 
 ARGUMENTS: dict[str, Any] = {
     "model": "m",
@@ -44,6 +46,26 @@ async def test_a_call_is_sent_as_the_sdk_sends_it(model: FakeModel, caller: Call
     ours, theirs = model.calls
     assert theirs.headers == ours.headers
     assert theirs.body == ours.body
+
+
+class Sent(httpx2.AsyncByteStream):
+    """A body as it comes from the network."""
+
+    def __init__(self, *pieces: bytes) -> None:
+        self._pieces = pieces
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        for piece in self._pieces:
+            yield piece
+
+
+async def test_a_body_comes_as_it_was_sent_and_is_decoded_where_it_was_encoded() -> None:
+    plain = httpx2.Response(200, stream=Sent(b"data: a\n", b"\n"))
+    assert [b"data: a\n", b"\n"] == [piece async for piece in body_of(plain)]
+    packed = gzip.compress(b"data: a\n\n")
+    headers = {"Content-Encoding": "gzip"}
+    encoded = httpx2.Response(200, headers=headers, stream=Sent(packed[:9], packed[9:]))
+    assert b"data: a\n\n" == b"".join([piece async for piece in body_of(encoded)])
 
 
 async def test_a_refusal_is_the_sdks_own_error(caller: Caller) -> None:

@@ -30,12 +30,17 @@ class Log:
         self.desk = desk
         self.id = response_id
         self.reported: list[str] = []
+        self.sealed: list[bytes] = []
         self.flusher = Flusher(
             writer,
             on_cancel=lambda: self.reported.append("cancel"),
             on_loss=lambda: self.reported.append("loss"),
+            seal=self.seal,
             patience=2.0,
         )
+
+    async def seal(self, entries: list[bytes]) -> None:
+        self.sealed = entries
 
     async def text(self) -> str:
         return said(await self.desk.events(self.id))
@@ -85,6 +90,7 @@ async def test_an_answer_larger_than_a_batch_ends_with_its_last_event(log: Log) 
     await log.flusher.finish(Status.COMPLETED, END, retention_ms=1000)
     events = await log.desk.events(log.id)
     assert "response.completed" == events[-1]["type"]
+    assert log.sealed == (await log.desk.view(log.id)).entries[-len(log.sealed) :]
     assert text == said(events)
 
 
