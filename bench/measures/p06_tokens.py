@@ -17,8 +17,9 @@ from bench.figures import Bound, Measure, Play, Sample
 from bench.ground import Ground
 from bench.processes import Cpu, Process
 
-# Streams that all begin at once are no steady load; what is older than this is.
+# Streams that all begin at once are no steady load, nor are a hundred that all end at once.
 BEGIN_SECONDS: Final = 1.0
+END_SECONDS: Final = 0.2
 LOADS: Final = {"1 x 50": (1, 50), "100 x 50": (100, 50), "500 x 10": (500, 10)}
 TEXT: Final = b'"delta":"'
 
@@ -90,8 +91,9 @@ async def _directly(direct: Process, model: Process, load: tuple[int, int, float
 
 
 def _sample(ages: list[Any]) -> dict[str, float]:
-    steady = min(written for written, _ in ages) + BEGIN_SECONDS * 1e9
-    cuts = quantiles((age for written, age in ages if written > steady), n=100)
+    times = [written for written, _ in ages]
+    begin, end = min(times) + BEGIN_SECONDS * 1e9, max(times) - END_SECONDS * 1e9
+    cuts = quantiles((age for written, age in ages if begin < written < end), n=100)
     return {"p50": cuts[49], "p99": cuts[98]}
 
 
