@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final, Self
 
-from jobs.codec import encode_event
+from jobs.codec import encode_event, encode_text_delta
 from jobs.errors import Diverged, Fenced, HoldlineError
 from jobs.items import delta
 from jobs.pipe import ended
@@ -57,13 +57,15 @@ class _Run:
     pieces: list[str]
     logprobs: list[Any]
 
-    def deltas(self) -> list[Event]:
-        """The events that say it."""
-        text = "".join(self.pieces)
+    def entries(self) -> list[bytes]:
+        """The deltas that say it."""
+        place, text = self.place, "".join(self.pieces)
+        if place.kind == "output_text" and not self.logprobs and len(text) <= DELTA_CHARACTERS:
+            return [encode_text_delta(place.item_id, place.index, place.part, text)]  # nearly all
         cuts = range(0, len(text), DELTA_CHARACTERS)
         said = [text[at : at + DELTA_CHARACTERS] for at in cuts]
         return [
-            delta(self.place, piece, None if number else self.logprobs)
+            encode_event(delta(place, piece, None if number else self.logprobs))
             for number, piece in enumerate(said)
         ]
 
@@ -275,7 +277,7 @@ class Flusher:
         gathered, self._gathered, self._gathered_size = self._gathered, [], 0
         for what in gathered:
             if isinstance(what, _Run):
-                self._entries += map(encode_event, what.deltas())
+                self._entries += what.entries()
             else:
                 self._entries.append(encode_event(what))
         self._measure()

@@ -25,6 +25,7 @@ from jobs.codec import (
     decode_job,
     encode_event,
     encode_job,
+    encode_text_delta,
 )
 from jobs.errors import Undecodable
 from jobs.items import message_added, message_done, text_delta
@@ -82,6 +83,15 @@ def test_the_events_of_a_streamed_text_come_back_as_they_were(
     ]
 
     assert events == [decode_event(encode_event(event)) for event in events]
+
+
+@given(text, indexes, text)
+def test_the_shorter_way_of_a_piece_of_text_leads_to_the_same(
+    item_id: str, index: int, piece: str
+) -> None:
+    assert encode_text_delta(item_id, index, 0, piece) == encode_event(
+        text_delta(item_id, index, piece)
+    )
 
 
 def test_the_events_of_a_streamed_text_travel_without_their_names() -> None:
