@@ -57,7 +57,7 @@ async def close(means: Means, grant: Grant, cause: str) -> None:
         on_cancel=_ignored,
         on_loss=_ignored,
         patience=means.patience,
-        seal=partial(means.sealer.seal, writer, view.entries),
+        seal=partial(means.sealer.seal, writer, lambda: view.entries),
     )
     flusher.add(*transcript.close())
     spent = round(1000 * (time.monotonic() - started))

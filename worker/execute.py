@@ -23,20 +23,20 @@ from typing import TYPE_CHECKING, Any, Final, assert_never
 
 import structlog
 
-from jobs.codec import encode_event, job_of
+from jobs.codec import job_of
 from jobs.errors import Fenced, Gone, KeyMissing, Undecodable, UnknownResponse
-from jobs.events import begins, restarted, submitted, terminal
+from jobs.events import terminal
 from jobs.keys import item_id
 from jobs.log import LogWriter
 from jobs.record import Job, Status
-from jobs.transcript import Transcript
 
 from . import prompt, usage
 from .chunks import Malformed, Stopped, Usage
-from .ending import close, error_of, look
+from .ending import close, error_of
 from .flusher import Flusher, LogLost
 from .messages import UnsupportedInput
 from .model import ModelError
+from .opening import opened
 from .outcome import CAUSES, Finished, RetryAfter, Then, cause_of, decide
 from .output import NotAllowed, Output, TooLong
 from .patience import patiently
@@ -142,20 +142,21 @@ class Execution:
 
     async def _attempt(self, job: Job) -> None:
         grant, means = self.grant, self._means
-        opening, transcript, length, head = await self._opening(job)
-        writer = LogWriter(means.pipe, grant.response_id, grant.claim, length)
+        opening = await opened(means, grant, job)
+        transcript = opening.transcript
+        writer = LogWriter(means.pipe, grant.response_id, grant.claim, opening.length)
         async with Flusher(
             writer,
             on_cancel=lambda: self.stop(Stop.CANCEL),
             on_loss=self._hang_up,
             patience=means.patience,
-            seal=partial(means.sealer.seal, writer, head),
+            seal=partial(means.sealer.seal, writer, opening.head),
         ) as flusher:
             if transcript.end is not None:
                 # Redis kept the last event and lost that the job had ended: it still has.
                 await self._end_again(writer, transcript.end)
                 return
-            flusher.add(*opening)
+            flusher.add(*opening.events)
             # Only a call that the log knows of is made: attempts in the log are calls of the model.
             await flusher.drain()
             output = Output(
@@ -239,26 +240,6 @@ class Execution:
                 )
             case _:
                 assert_never(verdict)
-
-    async def _opening(self, job: Job) -> tuple[list[Event], Transcript, int, list[bytes]]:
-        """What this attempt says before it calls the model, what was said before, and where: as a
-        length, and as the entries that must be there.
-        """
-        grant = self.grant
-        started = begins(job)
-        if grant.attempt == 1:
-            head = [encode_event(event) for event in (*submitted(job), started)]
-            said = grant.length == len(head)  # mostly the claim has said it
-            return [] if said else [started], Transcript(), grant.length, head[: grant.length]
-        view, transcript = await look(self._means, grant)
-        opening: list[Event] = []
-        if view.length == 0:
-            opening += submitted(job)
-        opening += transcript.close()
-        opening.append(restarted(job, grant.attempt, grant.reason))
-        if transcript.last is None or transcript.last["status"] != "in_progress":
-            opening.append(started)
-        return opening, transcript, view.length, view.entries
 
     async def _ask(self, job: Job, output: Output, flusher: Flusher, call: _Call) -> None:
         """Calls the model; what came of it is in `call`, also when it was ended from outside."""

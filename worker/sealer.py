@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import random
 from typing import TYPE_CHECKING, Final, Self, TypeVar
 
 import structlog
@@ -18,11 +19,14 @@ from jobs.pipe import ended
 from .logs import described
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable
+    from collections.abc import Awaitable, Callable
 
     from jobs.log import LogWriter
 
-SECONDS: Final = 0.1
+    Head = Callable[[], list[bytes]]
+
+# Not in step with what comes at a steady pace.
+SECONDS: Final = (0.05, 0.15)
 MOST_BYTES: Final = 4_000_000
 STOP_SECONDS: Final = 1.0
 
@@ -34,7 +38,7 @@ class Sealer:
     """Of one process; use it as an async context manager. What waits at the end is sealed then."""
 
     def __init__(self) -> None:
-        self._waiting: list[tuple[LogWriter, list[bytes], list[bytes]]] = []
+        self._waiting: list[tuple[LogWriter, Head, list[bytes]]] = []
         self._size = 0
         self._news = asyncio.Event()
         self._owner: asyncio.Task[None] | None = None
@@ -50,13 +54,14 @@ class Sealer:
             async with asyncio.timeout(STOP_SECONDS):
                 await self._seal_waiting()
 
-    async def seal(self, writer: LogWriter, head: list[bytes], rest: list[bytes]) -> None:
-        """Seals a log of which these are all entries, see `LogWriter.sealed`. Mostly it returns at
-        once; where much waits already, the caller waits for its own.
+    async def seal(self, writer: LogWriter, head: Head, rest: list[bytes]) -> None:
+        """Seals a log of which these are all entries, see `LogWriter.sealed`; `head` makes those
+        that were there before. Mostly it returns at once; where much waits already, the caller
+        waits for its own.
         """
-        size = sum(map(len, head)) + sum(map(len, rest))
+        size = sum(map(len, rest))
         if self._size + size > MOST_BYTES:
-            await _tried(writer.seal(head, rest))
+            await _tried(writer.seal(head(), rest))
             return
         self._waiting.append((writer, head, rest))
         self._size += size
@@ -65,7 +70,7 @@ class Sealer:
     async def _seal_for_ever(self) -> None:
         while True:
             await self._news.wait()
-            await asyncio.sleep(SECONDS)
+            await asyncio.sleep(random.uniform(*SECONDS))  # noqa: S311 - jitter
             await self._seal_waiting()
 
     async def _seal_waiting(self) -> None:
@@ -73,7 +78,7 @@ class Sealer:
         self._news.clear()
         seals: list[Awaitable[None]] = []
         for writer, head, rest in waiting:
-            if sealed := await _tried(writer.sealed(head, rest)):
+            if sealed := await _tried(writer.sealed(head(), rest)):
                 seals.append(_tried(writer.keep_sealed(sealed)))
             await asyncio.sleep(0)  # whatever else there is to do comes first
         await asyncio.gather(*seals)

@@ -12,11 +12,10 @@ import hashlib
 import sys
 from collections.abc import Callable
 
-from jobs.codec import Event
 from jobs.cursor import Place
 from jobs.record import Job
+from jobs.replies import Grant
 from jobs.scripts import SCRIPTS, Script
-from jobs.transcript import Transcript
 
 HESITATES_SECONDS = 0.8
 
@@ -32,17 +31,17 @@ def change(script: str, before: str, after: str) -> None:
 
 def successor() -> None:
     """Who takes over hesitates before its first word: harmless, while there is a fence."""
-    from worker.execute import Execution
+    from worker import execute
+    from worker.means import Means
+    from worker.opening import Opening, opened
 
-    original = Execution._opening
-
-    async def slowly(self: Execution, job: Job) -> tuple[list[Event], Transcript, int, list[bytes]]:
-        opening = await original(self, job)
-        if self.grant.attempt > 1:
+    async def slowly(means: Means, grant: Grant, job: Job) -> Opening:
+        opening = await opened(means, grant, job)
+        if grant.attempt > 1:
             await asyncio.sleep(HESITATES_SECONDS)
         return opening
 
-    Execution._opening = slowly  # type: ignore[method-assign]
+    execute.opened = slowly  # type: ignore[attr-defined]  # what it has imported
 
 
 def fence() -> None:

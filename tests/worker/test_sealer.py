@@ -28,7 +28,7 @@ async def all_sealed(desk: Desk, pipe: Pipe) -> None:
 async def test_answers_are_sealed_soon_after_their_end(
     desk: Desk, pipe: Pipe, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(sealer, "SECONDS", 0.5)
+    monkeypatch.setattr(sealer, "SECONDS", (0.5, 0.5))
     views = [await desk.execute("mode=ok") for _ in range(3)]
     assert [False] * 3 == await sealed(desk, pipe)
     await all_sealed(desk, pipe)
@@ -38,7 +38,7 @@ async def test_answers_are_sealed_soon_after_their_end(
 async def test_what_waits_is_sealed_at_the_end(
     desk: Desk, pipe: Pipe, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(sealer, "SECONDS", 60)
+    monkeypatch.setattr(sealer, "SECONDS", (60, 60))
     await desk.execute("mode=ok")
     await desk.means.sealer.__aexit__()
     assert [True] == await sealed(desk, pipe)
@@ -47,7 +47,7 @@ async def test_what_waits_is_sealed_at_the_end(
 async def test_who_comes_when_much_waits_waits_for_its_own(
     desk: Desk, pipe: Pipe, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(sealer, "SECONDS", 60)
+    monkeypatch.setattr(sealer, "SECONDS", (60, 60))
     monkeypatch.setattr(sealer, "MOST_BYTES", 10_000)
     for _ in range(10):
         await desk.execute("mode=ok")
@@ -64,7 +64,7 @@ async def test_a_log_that_cannot_be_sealed_stops_no_other(
         async def keep_sealed(self, entries: list[bytes]) -> None:
             raise ValueError(entries)
 
-    await desk.means.sealer.seal(Broken(), [], [b"secret"])  # type: ignore[arg-type]  # broken
+    await desk.means.sealer.seal(Broken(), list, [b"secret"])  # type: ignore[arg-type]  # broken
     await desk.execute("mode=ok")
     await wait_until(lambda: "not sealed" in capfd.readouterr().out)
     await all_sealed(desk, pipe)
