@@ -19,6 +19,7 @@ from jobs.errors import RedisTrouble, Undecodable
 from jobs.keys import Partition, partition_of, tenant_of
 from jobs.log import View, read
 
+from .expected import Expected
 from .follower import Follower, Sink
 from .wire import Frame, frame
 
@@ -58,6 +59,7 @@ class Feed:
         "_under_way",
         "channel",
         "confirmed",
+        "expected",
         "followers",
         "lane",
         "number",
@@ -76,6 +78,7 @@ class Feed:
         self.partition = partition_of(response_id)
         self.channel = Partition(self.partition).bell(response_id)
         self.followers: set[Follower] = set()
+        self.expected: Expected | None = None
         self.confirmed = False
         self.number = 0
         self.lane = ""
@@ -85,6 +88,11 @@ class Feed:
         # Reads that are not yet sent, which anybody may join, and those that are under way.
         self._asked: dict[_Question, asyncio.Task[Look]] = {}
         self._under_way: dict[_Question, asyncio.Task[Look]] = {}
+
+    @property
+    def needed(self) -> bool:
+        """True while somebody follows the response, or is about to."""
+        return bool(self.followers) or (self.expected is not None and self.expected.open)
 
     @property
     def quiet(self) -> bool:
@@ -97,14 +105,19 @@ class Feed:
         try:
             bell = decode_bell(payload)
             if isinstance(bell, Appended):  # each event of each answer; the rest is rare
-                self.number = 0
                 first, entries = bell
+                if first:  # those at 0 are of its submission: it waits
+                    self.number = 0
                 if (cipher := self._relay.cipher) is not None:
                     entries = cipher.decrypted(self.response_id, first, entries)
                 frames = framed(first, entries)
+                if self.expected is not None:
+                    self.expected.ring(first, frames)
                 for follower in list(self.followers):
                     follower.ring(first, frames)
                 return
+            if self.expected is not None:
+                self.expected.doubt()
             match bell:
                 case Grown(length):
                     for follower in list(self.followers):
@@ -121,6 +134,8 @@ class Feed:
         """The bell is confirmed, and anything may have been missed until now."""
         self.confirmed = True
         self.rang = time.monotonic()
+        if self.expected is not None:
+            self.expected.gap()
         for follower in list(self.followers):
             follower.catch_up()
 
@@ -133,10 +148,16 @@ class Feed:
 
         Many followers at one place, as after a reconnect, are one read and one decoding. A read
         that was sent is not joined: who asks now may have heard of what it does not find. It is
-        waited for, so that there is one at a time.
+        waited for, so that there is one at a time. Nothing is sent where all of the log was heard.
 
         Raises: UnknownResponse, Undecodable, RedisTrouble.
         """
+        if start == 0 and (expected := self.expected) is not None:
+            look = await expected.look()
+            self.expected = None
+            if look is not None:
+                self._learn(look[0])
+                return look
         question = start, least, viewer
         asked = self._asked.get(question)
         if asked is None:
@@ -153,10 +174,13 @@ class Feed:
             view = await self._relay.read(self.response_id, *question)
         finally:
             del self._under_way[question]
+        self._learn(view)
+        return view, framed(question[0], view.entries)
+
+    def _learn(self, view: View) -> None:
         self.owner = view.owner
         if view.status == "queued":
             self.number, self.lane, self.reason = view.number, view.lane, view.reason
-        return view, framed(question[0], view.entries)
 
     def drop(self, follower: Follower) -> None:
         """This follower is done."""
@@ -230,16 +254,34 @@ class Relay:
 
         `viewer` is that of a `Principal`. Raises: UnknownResponse for an id that cannot exist.
         """
-        feed = self._feeds.get(response_id)
-        if feed is None:
-            feed = self._feeds[response_id] = Feed(self, response_id)
-            self.bell.listen(feed.channel, feed.ring, feed.gap)
+        feed = self.feed(response_id)
         follower = Follower(feed, viewer, starting_after, sink)
         feed.followers.add(follower)
         self._metrics.followers.inc()
         if feed.confirmed:
             follower.catch_up()
         return follower
+
+    def expect(self) -> Expected:
+        """Listens to what its user submits, so that following it needs no read."""
+        return Expected(self)
+
+    def feed(self, response_id: str) -> Feed:
+        """The feed of a response; the bell is subscribed for a new one.
+
+        Whoever takes it and does not follow calls `release`. Raises: UnknownResponse.
+        """
+        feed = self._feeds.get(response_id)
+        if feed is None:
+            feed = self._feeds[response_id] = Feed(self, response_id)
+            self.bell.listen(feed.channel, feed.ring, feed.gap)
+        return feed
+
+    def release(self, feed: Feed) -> None:
+        """Nothing is left of a feed that nobody needs."""
+        if not feed.needed and self._feeds.get(feed.response_id) is feed:
+            del self._feeds[feed.response_id]
+            self.bell.leave(feed.channel)
 
     def spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         """A task that the relay owns."""
@@ -272,9 +314,7 @@ class Relay:
     def dropped(self, feed: Feed) -> None:
         """A follower has left the feed."""
         self._metrics.followers.dec()
-        if not feed.followers:
-            del self._feeds[feed.response_id]
-            self.bell.leave(feed.channel)
+        self.release(feed)
 
     def _done(self, task: asyncio.Task[None]) -> None:
         self._tasks.discard(task)

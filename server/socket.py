@@ -319,19 +319,21 @@ class Socket:
 
     async def _submit(self, action: Submit) -> None:
         lane, previous = action.create.stream_id, action.create.previous_response_id
-        try:
-            accepted = await self._responses.submit(
-                self._gate.who,
-                action.create,
-                action.body,
-                before=await self._delivery.before(previous),
-                generate=action.create.generate is not False,
-            )
-        except (Problem, HoldlineError) as error:
-            self._delivery.refused(lane, previous)
-            self._do(self._session.refused(lane, from_error(error)))
-        else:
-            self._do(self._session.submitted(lane, accepted.response_id))
+        with self._relay.expect() as expected:
+            try:
+                accepted = await self._responses.submit(
+                    self._gate.who,
+                    action.create,
+                    action.body,
+                    before=await self._delivery.before(previous),
+                    generate=action.create.generate is not False,
+                    expected=expected,
+                )
+            except (Problem, HoldlineError) as error:
+                self._delivery.refused(lane, previous)
+                self._do(self._session.refused(lane, from_error(error)))
+            else:
+                self._do(self._session.submitted(lane, accepted.response_id))
 
     async def _cancel(self, action: Cancel) -> None:
         try:
