@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Self
 import structlog
 
 from jobs.bell import Bell
-from jobs.codec import Appended, Deleted, Grown, Waits, decode_bell
+from jobs.codec import Deleted, Grown, Waits, decode_bell
 from jobs.errors import RedisTrouble, Undecodable
 from jobs.keys import Partition, partition_of, tenant_of
 from jobs.log import View, read
@@ -47,6 +47,8 @@ _Question = tuple[int, int, str]
 
 def framed(first: int, entries: list[bytes]) -> list[Frame]:
     """The events of entries, the first of which is at index `first`. Raises: Undecodable."""
+    if len(entries) == 1:  # nearly always, and a comprehension is a call of its own
+        return [frame(first, entries[0])]
     return [frame(number, entry) for number, entry in enumerate(entries, first)]
 
 
@@ -63,6 +65,7 @@ class Feed:
         "followers",
         "lane",
         "number",
+        "only",
         "owner",
         "partition",
         "rang",
@@ -78,6 +81,7 @@ class Feed:
         self.partition = partition_of(response_id)
         self.channel = Partition(self.partition).bell(response_id)
         self.followers: set[Follower] = set()
+        self.only: Follower | None = None  # where there is one, as nearly always
         self.expected: Expected | None = None
         self.confirmed = False
         self.number = 0
@@ -104,7 +108,7 @@ class Feed:
         self.rang = time.monotonic()
         try:
             bell = decode_bell(payload)
-            if isinstance(bell, Appended):  # each event of each answer; the rest is rare
+            if isinstance(bell, tuple):  # each event of each answer; the rest is rare
                 first, entries = bell
                 if first:  # those at 0 are of its submission: it waits
                     self.number = 0
@@ -113,8 +117,11 @@ class Feed:
                 frames = framed(first, entries)
                 if self.expected is not None:
                     self.expected.ring(first, frames)
-                for follower in list(self.followers):
-                    follower.ring(first, frames)
+                if self.only is not None:
+                    self.only.ring(first, frames)
+                else:
+                    for follower in list(self.followers):
+                        follower.ring(first, frames)
                 return
             if self.expected is not None:
                 self.expected.doubt()
@@ -182,10 +189,16 @@ class Feed:
         if view.status == "queued":
             self.number, self.lane, self.reason = view.number, view.lane, view.reason
 
+    def add(self, follower: Follower) -> None:
+        """This follower is told what rings."""
+        self.followers.add(follower)
+        self.only = follower if len(self.followers) == 1 else None
+
     def drop(self, follower: Follower) -> None:
         """This follower is done."""
         if follower in self.followers:
             self.followers.discard(follower)
+            self.only = next(iter(self.followers)) if len(self.followers) == 1 else None
             self._relay.dropped(self)
 
     def _wait(self, number: int, delay_ms: int, reason: str) -> None:
@@ -256,7 +269,7 @@ class Relay:
         """
         feed = self.feed(response_id)
         follower = Follower(feed, viewer, starting_after, sink)
-        feed.followers.add(follower)
+        feed.add(follower)
         self._metrics.followers.inc()
         if feed.confirmed:
             follower.catch_up()

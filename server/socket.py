@@ -205,9 +205,12 @@ class Socket:
         """Writes the events as one write."""
         message, lane = self._dialect.message, follower.lane
         if len(frames) == 1:
-            self._write(message(frames[0], lane))
+            data = message(frames[0], lane)
         else:
-            self._write(b"".join([message(frame, lane) for frame in frames]))
+            data = b"".join([message(frame, lane) for frame in frames])
+        transport = self._transport
+        if transport is not None and not transport.is_closing():
+            transport.write(data)
         self._metrics.delivered.count += len(frames)
         if frames[-1].last and frames[-1].event["response"].get("store") is False:
             self._unstored[follower] = frames[-1].event["response"]
