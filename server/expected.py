@@ -17,7 +17,8 @@ from jobs.log import View
 from jobs.record import Status
 
 if TYPE_CHECKING:
-    from .relay import Feed, Look, Relay
+    from .feed import Feed, Look
+    from .relay import Relay
     from .wire import Frame
 
 MOST_BYTES: Final = 65_536

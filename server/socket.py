@@ -203,12 +203,10 @@ class Socket:
 
     def deliver(self, follower: Follower, frames: list[Frame]) -> None:
         """Writes the events as one write."""
-        message, lane = self._dialect.message, follower.lane
-        if len(frames) == 1:
-            data = message(frames[0], lane)
-        else:
-            data = b"".join([message(frame, lane) for frame in frames])
-        transport = self._transport
+        message, lane, transport = self._dialect.message, follower.lane, self._transport
+        data = message(frames[0], lane)
+        if len(frames) > 1:
+            data = b"".join([data, *(message(frame, lane) for frame in frames[1:])])
         if transport is not None and not transport.is_closing():
             transport.write(data)
         self._metrics.delivered.count += len(frames)

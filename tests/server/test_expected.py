@@ -27,8 +27,9 @@ from jobs.record import Job, Status
 from server import expected as expected_module
 from server.app import SERVER, Server
 from server.expected import EVENT_BYTES, MOST_BYTES, Expected
+from server.feed import Feed
 from server.metrics import Metrics
-from server.relay import Feed, Relay
+from server.relay import Relay
 from server.wire import Frame, frame
 from tests.jobs.given import TERMS, a_job
 from tests.server.conftest import Client, Serve
