@@ -60,7 +60,7 @@ class Expected:
         self._size = 0
         self._waits = True
         self._doubted = False
-        self._settled = asyncio.Event()  # the first entry was heard, or will not be asked for
+        self._settled: asyncio.Event | None = None  # while somebody waits for the first entry
         self.open = True
 
     def __enter__(self) -> Self:
@@ -91,7 +91,7 @@ class Expected:
         elif not self._doubted:
             self._frames += frames
             self._waits = first == 0
-            self._settled.set()
+            self._settle()
 
     def gap(self) -> None:
         """Rings may have been missed: none that counts, where the first is yet to come."""
@@ -102,12 +102,17 @@ class Expected:
         """What was heard is not the whole: it is forgotten, and the log is read."""
         self._doubted = True
         self._frames = []
-        self._settled.set()
+        self._settle()
+
+    def _settle(self) -> None:
+        if self._settled is not None:
+            self._settled.set()
 
     async def look(self) -> Look | None:
         """The log as it was heard up to now, once; None where it must be read."""
-        with contextlib.suppress(TimeoutError):
-            if not self._settled.is_set():
+        if not self._frames and not self._doubted:
+            self._settled = self._settled or asyncio.Event()
+            with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(RING_SECONDS):
                     await self._settled.wait()
         frames = self._frames

@@ -427,6 +427,17 @@ async def test_whatever_rings_it_is_the_beginning_of_the_log_or_nothing(
         assert (Status.RUNNING if begun else Status.QUEUED) == view.status
 
 
+async def test_a_first_ring_that_comes_after_the_reply_is_waited_for() -> None:
+    expected = Expected(None)  # type: ignore[arg-type]  # it subscribes nothing here
+    looks = [asyncio.create_task(expected.look()) for _ in range(2)]
+    await asyncio.sleep(0)
+    expected.ring(0, frames(0, 2))
+    found, other = await asyncio.gather(*looks)
+    assert found is not None
+    assert (2, Status.QUEUED) == (found[0].length, found[0].status)
+    assert other is None
+
+
 async def test_what_is_kept_is_bounded() -> None:
     expected = Expected(None)  # type: ignore[arg-type]  # it subscribes nothing here
     entry = encode_event(text_delta("msg_1", 0, "x" * 1000))
