@@ -10,7 +10,6 @@ that is not heard, since the script was faster than the subscription or found an
 from __future__ import annotations
 
 import asyncio
-import contextlib
 from typing import TYPE_CHECKING, Final, Self
 
 from jobs.log import View
@@ -24,8 +23,9 @@ if TYPE_CHECKING:
 MOST_BYTES: Final = 65_536
 # What an event takes in memory beside its entry.
 EVENT_BYTES: Final = 512
-# The reply of the script and its ring come over two connections, in any order.
-RING_SECONDS: Final = 0.001
+# The reply of the script and its ring leave Redis together, over two connections, and come in any
+# order: a ring that is not heard after so many turns of the event loop was missed, or comes late.
+RING_TURNS: Final = 2
 
 
 class Expected:
@@ -44,7 +44,6 @@ class Expected:
         "_number",
         "_owner",
         "_relay",
-        "_settled",
         "_size",
         "_waits",
         "open",
@@ -60,7 +59,6 @@ class Expected:
         self._size = 0
         self._waits = True
         self._doubted = False
-        self._settled: asyncio.Event | None = None  # while somebody waits for the first entry
         self.open = True
 
     def __enter__(self) -> Self:
@@ -91,7 +89,6 @@ class Expected:
         elif not self._doubted:
             self._frames += frames
             self._waits = first == 0
-            self._settle()
 
     def gap(self) -> None:
         """Rings may have been missed: none that counts, where the first is yet to come."""
@@ -102,19 +99,13 @@ class Expected:
         """What was heard is not the whole: it is forgotten, and the log is read."""
         self._doubted = True
         self._frames = []
-        self._settle()
-
-    def _settle(self) -> None:
-        if self._settled is not None:
-            self._settled.set()
 
     async def look(self) -> Look | None:
         """The log as it was heard up to now, once; None where it must be read."""
-        if not self._frames and not self._doubted:
-            self._settled = self._settled or asyncio.Event()
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(RING_SECONDS):
-                    await self._settled.wait()
+        for _ in range(RING_TURNS):
+            if self._frames or self._doubted:
+                break
+            await asyncio.sleep(0)
         frames = self._frames
         self.doubt()
         if not frames:
