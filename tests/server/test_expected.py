@@ -10,6 +10,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
+import msgpack  # type: ignore[import-untyped]
 import pytest
 from hypothesis import given
 from hypothesis import settings as examples
@@ -31,7 +32,7 @@ from server.feed import Feed
 from server.metrics import Metrics
 from server.relay import Relay
 from server.wire import Frame, frame
-from tests.jobs.given import TERMS, a_job
+from tests.jobs.given import NAMES, TERMS, a_job
 from tests.server.conftest import Client, Serve
 from tests.server.given import RESPONSE, Book, Worker
 from tests.server.test_socket import at_rest, connected
@@ -373,6 +374,18 @@ async def test_what_was_heard_is_shown_to_nobody_who_may_not_see_it(
     assert {} == relay._feeds
 
 
+@pytest.mark.parametrize("said", [[2, 1], ["queued", 7, 0, "worker_lost"], ["gone"], ["what?"]])
+async def test_a_bell_without_entries_leaves_it_to_the_log(
+    relay: Relay, pipe: Pipe, said: list[Any]
+) -> None:
+    with relay.expect() as expected:
+        job = await submit(pipe, expected)
+        await wait_until(lambda: expected._frames)
+        await pipe.call("PUBLISH", NAMES.bell(job.id), msgpack.packb(said))
+        await wait_until(lambda: expected._doubted)
+        assert await expected.look() is None
+
+
 async def test_who_leaves_at_once_leaves_nothing(relay: Relay, pipe: Pipe) -> None:
     with relay.expect() as expected:
         job = await submit(pipe, expected)
@@ -423,6 +436,9 @@ async def test_whatever_rings_it_is_the_beginning_of_the_log_or_nothing(
         view, found = look
         assert list(range(view.length)) == [each.sequence_number for each in found]
         assert DELTAS[: view.length] == view.entries
+        began = rings.index(next(ring for ring in rings if isinstance(ring, tuple) and ring[1]))
+        assert "something else" not in rings
+        assert "gap" not in rings[began:]
         begun = any(ring[0] for ring in rings if isinstance(ring, tuple))
         assert (Status.RUNNING if begun else Status.QUEUED) == view.status
 
