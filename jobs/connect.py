@@ -64,8 +64,9 @@ class Messages(asyncio.Protocol):
             return
         try:
             self._reader.feed(data)
-            while (message := self._reader.gets()) is not False:
-                self._take(message)
+            gets, take = self._reader.gets, self._take
+            while (message := gets()) is not False:
+                take(message)
         except hiredis.ProtocolError:
             self.over.set_result(None)
 

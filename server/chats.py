@@ -39,16 +39,17 @@ class Chats:
         if (key := request.headers.get(KEY_HEADER)) is not None:
             body = {**body, "idempotency_key": key}
         asked = Translation(body)
-        try:
-            create = parse_create(asked.body)
-            accepted = await self._server.responses.submit(who, create, body)
-            note(request, accepted)
-        except Problem as problem:
-            raise asked.named(problem) from None
-        id_ = accepted.response_id
-        if create.stream:
-            return await self._routes.stream(request, viewer, id_, -1, Chunks(usage=asked.usage))
-        await self._routes.wait(request, viewer, id_)
+        with self._server.relay.expect() as expected:
+            try:
+                create = parse_create(asked.body)
+                accepted = await self._server.responses.submit(who, create, body, expected=expected)
+                note(request, accepted)
+            except Problem as problem:
+                raise asked.named(problem) from None
+            id_, chunks = accepted.response_id, Chunks(usage=asked.usage)
+            if create.stream:
+                return await self._routes.stream(request, viewer, id_, -1, chunks)
+            await self._routes.wait(request, viewer, id_)
         found = await self._server.responses.retrieve(viewer, id_)
         headers = {"X-Response-Id": id_}
         failed = failure(found)

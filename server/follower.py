@@ -23,7 +23,7 @@ from .problem import Problem, from_error, unknown
 if TYPE_CHECKING:
     from jobs.log import View
 
-    from .relay import Feed
+    from .feed import Feed
     from .wire import Frame
 
 RETRY_SECONDS = (0.1, 2.0)

@@ -56,12 +56,16 @@ class Routes:
         if (key := request.headers.get(KEY_HEADER)) is not None:
             body = {**body, "idempotency_key": key}
         create = parse_create(body)
-        accepted = await self._server.responses.submit(who, create, body)
-        note(request, accepted)
-        if create.stream:
-            return await self.stream(request, who.viewer, accepted.response_id, -1)
-        if not create.background:
-            await self.wait(request, who.viewer, accepted.response_id)
+        with self._server.relay.expect() as expected:
+            follows = create.stream or not create.background
+            accepted = await self._server.responses.submit(
+                who, create, body, expected=expected if follows else None
+            )
+            note(request, accepted)
+            if create.stream:
+                return await self.stream(request, who.viewer, accepted.response_id, -1)
+            if follows:
+                await self.wait(request, who.viewer, accepted.response_id)
         return await self._hand_over(request, who.viewer, accepted.response_id)
 
     async def retrieve(self, request: web.Request) -> web.StreamResponse:

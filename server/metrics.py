@@ -46,7 +46,7 @@ class Metrics:
         )
         self.reads = Counter(
             "holdline_log_reads",
-            "Reads of a log by followers: at the start and after every gap.",
+            "Reads of a log by followers: at the start if it was not heard, and after every gap.",
             registry=self.registry,
         )
         self.refused = Counter(

@@ -1,7 +1,4 @@
-"""Who follows what: one bell for the process, one feed a followed response.
-
-A feed turns each ringing entry into bytes once, however many follow it.
-"""
+"""Who follows what: one bell for the process, one feed a followed response."""
 
 from __future__ import annotations
 
@@ -14,173 +11,30 @@ from typing import TYPE_CHECKING, Any, Self
 import structlog
 
 from jobs.bell import Bell
-from jobs.codec import Appended, Deleted, Grown, Waits, decode_bell
-from jobs.errors import RedisTrouble, Undecodable
-from jobs.keys import Partition, partition_of, tenant_of
-from jobs.log import View, read
+from jobs.errors import RedisTrouble
+from jobs.keys import Partition, tenant_of
+from jobs.log import read
 
-from .follower import Follower, Sink
-from .wire import Frame, frame
+from .expected import Expected
+from .feed import TICK_SECONDS, Feed
+from .follower import Follower
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
 
     from jobs.connect import Redis
+    from jobs.log import View
     from jobs.pipe import Pipe
     from jobs.queue import Queue
 
+    from .feed import Look
+    from .follower import Sink
     from .metrics import Metrics
 
 MOST_READS = 64
-TICK_SECONDS = 1.0
 EPOCH_TTL_MS = 30 * 24 * 3600 * 1000
 
 log = structlog.get_logger()
-
-
-# A look at a response, and the events of its entries. All who asked share it: nobody alters it.
-Look = tuple[View, list[Frame]]
-# start, least, viewer
-_Question = tuple[int, int, str]
-
-
-def framed(first: int, entries: list[bytes]) -> list[Frame]:
-    """The events of entries, the first of which is at index `first`. Raises: Undecodable."""
-    return [frame(number, entry) for number, entry in enumerate(entries, first)]
-
-
-class Feed:
-    """The followers of one response."""
-
-    __slots__ = (
-        "_asked",
-        "_relay",
-        "_under_way",
-        "channel",
-        "confirmed",
-        "followers",
-        "lane",
-        "number",
-        "owner",
-        "partition",
-        "rang",
-        "reason",
-        "response_id",
-        "told",
-    )
-
-    def __init__(self, relay: Relay, response_id: str) -> None:
-        self._relay = relay
-        self.response_id = response_id
-        self.owner = ""
-        self.partition = partition_of(response_id)
-        self.channel = Partition(self.partition).bell(response_id)
-        self.followers: set[Follower] = set()
-        self.confirmed = False
-        self.number = 0
-        self.lane = ""
-        self.reason = ""
-        self.told: tuple[int | None, float | None, str] | None = None
-        self.rang = time.monotonic()
-        # Reads that are not yet sent, which anybody may join, and those that are under way.
-        self._asked: dict[_Question, asyncio.Task[Look]] = {}
-        self._under_way: dict[_Question, asyncio.Task[Look]] = {}
-
-    @property
-    def quiet(self) -> bool:
-        """True when nothing has rung for a while."""
-        return time.monotonic() - self.rang > TICK_SECONDS
-
-    def ring(self, payload: bytes) -> None:
-        """Something was published about the response."""
-        self.rang = time.monotonic()
-        try:
-            bell = decode_bell(payload)
-            if isinstance(bell, Appended):  # each event of each answer; the rest is rare
-                self.number = 0
-                first, entries = bell
-                if (cipher := self._relay.cipher) is not None:
-                    entries = cipher.decrypted(self.response_id, first, entries)
-                frames = framed(first, entries)
-                for follower in list(self.followers):
-                    follower.ring(first, frames)
-                return
-            match bell:
-                case Grown(length):
-                    for follower in list(self.followers):
-                        follower.grown(length)
-                case Waits(number, delay_ms, reason):
-                    self._wait(number, delay_ms, reason)
-                case Deleted():
-                    self.gap()
-        except Undecodable:
-            log.warning("bell not understood", response_id=self.response_id)
-            self.gap()
-
-    def gap(self) -> None:
-        """The bell is confirmed, and anything may have been missed until now."""
-        self.confirmed = True
-        self.rang = time.monotonic()
-        for follower in list(self.followers):
-            follower.catch_up()
-
-    def spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
-        """Runs a follower's read as a task that the relay awaits at its end."""
-        return self._relay.spawn(work)
-
-    async def read(self, start: int, *, least: int, viewer: str) -> Look:
-        """The response from index `start` on, and the events of its entries.
-
-        Many followers at one place, as after a reconnect, are one read and one decoding. A read
-        that was sent is not joined: who asks now may have heard of what it does not find. It is
-        waited for, so that there is one at a time.
-
-        Raises: UnknownResponse, Undecodable, RedisTrouble.
-        """
-        question = start, least, viewer
-        asked = self._asked.get(question)
-        if asked is None:
-            asked = self._asked[question] = self._relay.share(self._look(question))
-        return await asyncio.shield(asked)
-
-    async def _look(self, question: _Question) -> Look:
-        mine = self._asked[question]
-        while (before := self._under_way.get(question)) is not None:
-            await asyncio.wait([before])
-        self._under_way[question] = mine
-        del self._asked[question]
-        try:
-            view = await self._relay.read(self.response_id, *question)
-        finally:
-            del self._under_way[question]
-        self.owner = view.owner
-        if view.status == "queued":
-            self.number, self.lane, self.reason = view.number, view.lane, view.reason
-        return view, framed(question[0], view.entries)
-
-    def drop(self, follower: Follower) -> None:
-        """This follower is done."""
-        if follower in self.followers:
-            self.followers.discard(follower)
-            self._relay.dropped(self)
-
-    def _wait(self, number: int, delay_ms: int, reason: str) -> None:
-        self.number, self.reason, self.told = number, reason, None
-        if delay_ms:
-            for follower in list(self.followers):
-                follower.waits(None, delay_ms / 1000, reason)
-
-    def tell_place(self, head: int, above: int, why: str, pace: float | None) -> None:
-        """Tells the followers where the response waits, if that has changed."""
-        place = max(self.number - (head or self.number) + 1, 1) + above
-        eta = None if pace is None else round(place * pace, 1)
-        # What holds it back now is more to the point than why it waits again.
-        reason = why or self.reason or "workers_busy"
-        if self.told == (place, eta, reason):
-            return
-        self.told = (place, eta, reason)
-        for follower in list(self.followers):
-            follower.waits(place, eta, reason)
 
 
 class Relay:
@@ -230,16 +84,34 @@ class Relay:
 
         `viewer` is that of a `Principal`. Raises: UnknownResponse for an id that cannot exist.
         """
-        feed = self._feeds.get(response_id)
-        if feed is None:
-            feed = self._feeds[response_id] = Feed(self, response_id)
-            self.bell.listen(feed.channel, feed.ring, feed.gap)
+        feed = self.feed(response_id)
         follower = Follower(feed, viewer, starting_after, sink)
-        feed.followers.add(follower)
+        feed.add(follower)
         self._metrics.followers.inc()
         if feed.confirmed:
             follower.catch_up()
         return follower
+
+    def expect(self) -> Expected:
+        """Listens to what its user submits, so that following it needs no read."""
+        return Expected(self)
+
+    def feed(self, response_id: str) -> Feed:
+        """The feed of a response; the bell is subscribed for a new one.
+
+        Whoever takes it and does not follow calls `release`. Raises: UnknownResponse.
+        """
+        feed = self._feeds.get(response_id)
+        if feed is None:
+            feed = self._feeds[response_id] = Feed(self, response_id)
+            self.bell.listen(feed.channel, feed.ring, feed.gap)
+        return feed
+
+    def release(self, feed: Feed) -> None:
+        """Nothing is left of a feed that nobody needs."""
+        if not feed.needed and self._feeds.get(feed.response_id) is feed:
+            del self._feeds[feed.response_id]
+            self.bell.leave(feed.channel)
 
     def spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         """A task that the relay owns."""
@@ -272,9 +144,7 @@ class Relay:
     def dropped(self, feed: Feed) -> None:
         """A follower has left the feed."""
         self._metrics.followers.dec()
-        if not feed.followers:
-            del self._feeds[feed.response_id]
-            self.bell.leave(feed.channel)
+        self.release(feed)
 
     def _done(self, task: asyncio.Task[None]) -> None:
         self._tasks.discard(task)

@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from jobs.queue import Queue
 
     from .auth import Principal
+    from .expected import Expected
     from .metrics import Metrics
     from .request import Create
     from .templates import Templates
@@ -84,11 +85,13 @@ class Responses:
         *,
         before: list[dict[str, Any]] | None = None,
         generate: bool = True,
+        expected: Expected | None = None,
     ) -> Accepted:
         """Accepts a request, or finds the response that its idempotency key made before.
 
         `before` is what was said up to the previous response, where the caller remembers it. With
         `generate` False no model is asked: the response ends at once, to be gone on from.
+        `expected` is of a caller who follows what is accepted.
         """
         owner = who.owner  # also where more can be seen: what is gone on from is one's own
         create = expanded(create, allowed(self._templates, who.may_use_prompt))
@@ -117,6 +120,9 @@ class Responses:
             context=before,
         )
         if generate:
+            lane = lane_of(params.get("service_tier"), self._catalog.model_lane(params["model"]))
+            if expected is not None:
+                expected.listen(id_, owner, lane)
             accepted = await self._queue.submit(
                 job,
                 submitted(job),
@@ -125,9 +131,11 @@ class Responses:
                 fingerprint=print_,
                 cancel_orphan=_cancels_orphan(create),
                 fail_on_worker_death=_fails_on_death(create.metadata or {}),
-                lane=lane_of(params.get("service_tier"), self._catalog.model_lane(params["model"])),
+                lane=lane,
                 price=self._catalog.price(params["model"]),
             )
+            if expected is not None:
+                expected.accepted(accepted.number)
         else:
             accepted = await self._queue.prepare(
                 job, prepared(job), idempotency_key=key, fingerprint=print_

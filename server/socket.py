@@ -203,11 +203,12 @@ class Socket:
 
     def deliver(self, follower: Follower, frames: list[Frame]) -> None:
         """Writes the events as one write."""
-        message, lane = self._dialect.message, follower.lane
-        if len(frames) == 1:
-            self._write(message(frames[0], lane))
-        else:
-            self._write(b"".join([message(frame, lane) for frame in frames]))
+        message, lane, transport = self._dialect.message, follower.lane, self._transport
+        data = message(frames[0], lane)
+        if len(frames) > 1:
+            data = b"".join([data, *(message(frame, lane) for frame in frames[1:])])
+        if transport is not None and not transport.is_closing():
+            transport.write(data)
         self._metrics.delivered.count += len(frames)
         if frames[-1].last and frames[-1].event["response"].get("store") is False:
             self._unstored[follower] = frames[-1].event["response"]
@@ -319,19 +320,21 @@ class Socket:
 
     async def _submit(self, action: Submit) -> None:
         lane, previous = action.create.stream_id, action.create.previous_response_id
-        try:
-            accepted = await self._responses.submit(
-                self._gate.who,
-                action.create,
-                action.body,
-                before=await self._delivery.before(previous),
-                generate=action.create.generate is not False,
-            )
-        except (Problem, HoldlineError) as error:
-            self._delivery.refused(lane, previous)
-            self._do(self._session.refused(lane, from_error(error)))
-        else:
-            self._do(self._session.submitted(lane, accepted.response_id))
+        with self._relay.expect() as expected:
+            try:
+                accepted = await self._responses.submit(
+                    self._gate.who,
+                    action.create,
+                    action.body,
+                    before=await self._delivery.before(previous),
+                    generate=action.create.generate is not False,
+                    expected=expected,
+                )
+            except (Problem, HoldlineError) as error:
+                self._delivery.refused(lane, previous)
+                self._do(self._session.refused(lane, from_error(error)))
+            else:
+                self._do(self._session.submitted(lane, accepted.response_id))
 
     async def _cancel(self, action: Cancel) -> None:
         try:

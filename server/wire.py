@@ -116,7 +116,7 @@ class Frame(msgspec.Struct, eq=False, gc=False):
         if lane != NO_LANE:
             return websocket_frame(self.on_lane(lane), TEXT)
         if self._text is None:
-            self._text = websocket_frame(self.on_lane(lane), TEXT)
+            self._text = websocket_frame(self._json or self.json, TEXT)
         return self._text
 
     def binary(self, lane: bytes) -> bytes:

@@ -80,7 +80,7 @@ def seen() -> None:
 
 def gap() -> None:
     """Nothing is read again after the bell was deaf."""
-    from server.relay import Feed
+    from server.feed import Feed
 
     original = Feed.gap
 

@@ -19,9 +19,9 @@ from jobs.pipe import Pipe
 from jobs.queue import Queue
 from jobs.record import Status
 from jobs.replies import Grant
+from server.feed import Feed, Look
 from server.follower import Follower
 from server.problem import Problem
-from server.relay import Feed, Look
 from server.wire import Frame, frame
 from tests.jobs.given import NAMES, TERMS, ending, said, saying
 

@@ -562,6 +562,20 @@ async def test_unknown_is_said_of_what_never_was(relay: Relay) -> None:
         relay.follow("resp_{0}", "public", -1, book)
 
 
+async def test_who_is_left_alone_is_told_what_rings(relay: Relay, pipe: Pipe) -> None:
+    job, writer = await running(pipe)
+    books = [Book() for _ in range(3)]
+    one, other, left = (relay.follow(job.id, "public", -1, book) for book in books)
+    await wait_until(lambda: left._live and other._live and one._live)
+    for follower in (one, other):
+        follower.leave()
+        await writer.append([DELTAS[0]])
+    await writer.finish(Status.COMPLETED, [end_entry(job)], retention_ms=60_000)
+    await wait_until(lambda: left.done)
+
+    assert list(range(writer.length)) == books[2].numbers
+
+
 async def test_a_feed_without_followers_leaves_nothing_behind(relay: Relay, pipe: Pipe) -> None:
     job, writer = await running(pipe)
     books = [Book() for _ in range(20)]

@@ -57,8 +57,8 @@ async def heard(answer: Answer, talks: list[Talk], text: str) -> None:
 async def test_an_event_passes_through_few_functions(
     client: Client, worker: Worker, server: Server, followers: int
 ) -> None:
-    """The bell, the entry, the event and its bytes: eight, however many follow. For each follower
-    its place in the log, whether its socket can be written to, and the write: seven.
+    """The bell, the entry, the event and its bytes: six, however many follow. For each follower
+    its place in the log, whether its socket can be written to, and the write: six.
     """
     async with AsyncExitStack() as stack:
         talks = [await stack.enter_async_context(connected(client)) for _ in range(followers)]
@@ -71,7 +71,7 @@ async def test_an_event_passes_through_few_functions(
         await wait_until(lambda: all(follower._live for follower in feed.followers))
         calls = Calls(server, answer.job.id)
         await heard(answer, talks, ".")
-        most = 8 + 7 * followers
+        most = 6 + 6 * followers
         assert most >= calls.of.total() > most / 2, calls.of
         # Whatever is the same for all of them is made once.
         assert 1 == calls.of["decode_bell"] == calls.of["frame"] == calls.of["websocket_frame"]
