@@ -97,7 +97,8 @@ class Responses:
         create = expanded(create, allowed(self._templates, who.may_use_prompt))
         params = params_of(create, self._catalog.default)
         models.check(self._catalog, params["model"], who)
-        key, print_ = create.idempotency_key, fingerprint(body)
+        key = create.idempotency_key
+        print_ = "" if key is None else fingerprint(body)
         partition = pick_partition(self._partitions, owner, key)
         id_ = new_response_id(partition)
         items = stored(create.input, lambda prefix, index: item_id(prefix, id_, 0, index))
