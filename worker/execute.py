@@ -156,9 +156,10 @@ class Execution:
                 # Redis kept the last event and lost that the job had ended: it still has.
                 await self._end_again(writer, transcript.end)
                 return
-            flusher.add(*opening.events)
             # Only a call that the log knows of is made: attempts in the log are calls of the model.
-            await flusher.drain()
+            if opening.events:
+                flusher.add(*opening.events)
+                await flusher.drain()
             output = Output(
                 flusher,
                 self._item_id,

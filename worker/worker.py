@@ -175,19 +175,19 @@ class Worker:
 
     async def _woken(self) -> list[int]:
         """Waits for a marker, or for room that may be what was missing; where to look."""
-        if self._blocked is None:
-            pop = self._waiting.pop(self._wakes, WAKE_SECONDS)
-            self._blocked = asyncio.ensure_future(pop)
+        pop = self._blocked or self._waiting.pop(self._wakes, WAKE_SECONDS)
+        self._blocked = None
         if self._rooms():
+            self._blocked = pop = asyncio.ensure_future(pop)
             freed = asyncio.create_task(self._freed.wait(), name="freed")
             try:
-                await asyncio.wait({self._blocked, freed}, return_when=asyncio.FIRST_COMPLETED)
+                await asyncio.wait({pop, freed}, return_when=asyncio.FIRST_COMPLETED)
             finally:
                 freed.cancel()
-            if not self._blocked.done():
+            if not pop.done():
                 return list(self._partitions)  # The pop goes on: its marker is for the next time.
-        popped, self._blocked = self._blocked, None
-        reply = await popped
+            self._blocked = None
+        reply = await pop
         # Without a marker look everywhere: one may have been lost.
         return list(self._partitions) if reply is None else [self._wakes[reply[0].decode()]]
 

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from jobs.bell import Bell
-from jobs.codec import Appended, Grown, Waits, decode_bell, encode_event
+from jobs.codec import Grown, Waits, decode_bell, encode_event
 from jobs.connect import Redis
 from jobs.errors import Diverged, Fenced, Gone, UnknownResponse
 from jobs.events import begins
@@ -301,7 +301,7 @@ async def test_the_bell_carries_what_was_appended_once(
         await writer.finish(Status.COMPLETED, [end_entry(job)], retention_ms=RETENTION)
         await wait_until(lambda: len(ear.heard) >= 2)
 
-    assert [Appended(2, [b"a", b"b"]), Appended(4, [end_entry(job)])] == ear.heard
+    assert [(2, [b"a", b"b"]), (4, [end_entry(job)])] == ear.heard
 
 
 async def test_a_first_claim_says_that_the_attempt_begins(
@@ -321,7 +321,7 @@ async def test_a_first_claim_says_that_the_attempt_begins(
         await wait_until(lambda: len(ear.heard) >= 3)
 
     said = list(map(encode_event, opening(job)))
-    assert [Appended(0, said), Appended(2, [first])] == ear.heard[:2]
+    assert [(0, said), (2, [first])] == ear.heard[:2]
     assert [*said, first] == (await read(pipe, job.id, 0)).entries
 
 
@@ -349,7 +349,7 @@ async def test_entries_too_large_to_carry_ring_with_their_number_alone(
         await writer.append([b"y" * (BELL_BYTES // 2)] * 3)
         await wait_until(lambda: len(ear.heard) >= 3)
 
-    assert [Appended(2, [b"x" * BELL_BYTES]), Grown(5), Grown(8)] == ear.heard
+    assert [(2, [b"x" * BELL_BYTES]), Grown(5), Grown(8)] == ear.heard
 
 
 async def test_the_bell_tells_of_a_wait(pipe: Pipe, redis: Redis, queue: Queue) -> None:
