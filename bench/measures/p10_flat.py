@@ -11,13 +11,13 @@ from bench.answers import a_delta, running
 from bench.asking import PATH, resume
 from bench.client import Arrivals, Client, crowd, dismiss
 from bench.figures import Bound, Measure, Play, Round, Sample
-from bench.ground import Ground
+from bench.ground import Ground, free_port
 from bench.processes import Cpu, Process
 from jobs.connect import Redis
 from jobs.log import LogWriter
 from jobs.pipe import Pipe
 
-from .push import WORDS, Ours, ours, push
+from .push import WORDS, Pushed, any_frame, bare, floor, ours, peer, push
 
 BURST = 100
 MISSED = 10
@@ -25,7 +25,7 @@ MISSED = 10
 
 @asynccontextmanager
 async def contest(ground: Ground, size: Mapping[str, Any]) -> AsyncIterator[Mapping[str, Play]]:
-    """Six contestants of ours: three pairs, each with much and with little of something."""
+    """Three pairs of ours, each with much and with little of something; the first as the floor."""
     async with AsyncExitStack() as stack:
         few = await stack.enter_async_context(ours(ground, BURST))
         many = await stack.enter_async_context(ours(ground, size["sockets"]))
@@ -40,10 +40,28 @@ async def contest(ground: Ground, size: Mapping[str, Any]) -> AsyncIterator[Mapp
             "no backlog": partial(_jobs, ground, empty, size["jobs"]),
             "backlog": partial(_jobs, behind, full, size["jobs"]),
             **answering,
+            **await _floor(stack, ground, size),
         }
 
 
-async def _push(ground: Ground, pushed: Ours, sockets: int, events: int) -> Sample:
+async def _floor(stack: AsyncExitStack, ground: Ground, size: Mapping[str, Any]) -> dict[str, Play]:
+    """The same of the floor: what the kernel and its sockets make of it. One process cannot open
+    twice ten thousand sockets everywhere.
+    """
+    plays: dict[str, Play] = {}
+    for name, sockets in (("few", BURST), ("many", size["floor"])):
+        port = free_port()
+        if server := await floor(ground, port):
+            pushed = await stack.enter_async_context(
+                peer(ground, server, port, sockets, "/?n={n}", bare, any_frame)
+            )
+            plays[f"floor, {name} sockets"] = partial(
+                _push, ground, pushed, sockets, size["events"]
+            )
+    return plays
+
+
+async def _push(ground: Ground, pushed: Pushed, sockets: int, events: int) -> Sample:
     sample = await push(ground, pushed, sockets, BURST, events)
     return {name: sample[name] for name in ("server", "redis")}
 
@@ -120,6 +138,7 @@ MEASURE = Measure(
     sizes={
         "full": {
             "sockets": 10_000,
+            "floor": 9_000,
             "backlog": 100_000,
             "events": 20_000,
             "jobs": 4_000,
@@ -129,6 +148,7 @@ MEASURE = Measure(
         },
         "quick": {
             "sockets": 1_000,
+            "floor": 1_000,
             "backlog": 10_000,
             "events": 10_000,
             "jobs": 2_000,
