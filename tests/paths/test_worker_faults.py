@@ -118,9 +118,9 @@ async def test_a_paused_worker_that_wakes_writes_not_one_byte_and_closes_its_cal
 async def test_a_job_far_longer_than_its_lease_is_never_run_twice(
     system: System, model: FakeModel, ask: AsyncOpenAI
 ) -> None:
-    lease = {"HOLDLINE_LEASE_SECONDS": "0.3"}
+    lease = {"HOLDLINE_LEASE_SECONDS": "0.6"}
     await asyncio.gather(system.worker(model.url, **lease), system.worker(model.url, **lease))
-    id_ = await start(ask, model, "mode=slow tokens=100 pace=0.04")  # 13 leases long
+    id_ = await start(ask, model, "mode=slow tokens=130 pace=0.05")  # 10 leases long
     events = await finished(ask, id_)
     assert "response.completed" == events[-1].type
     assert [] == kinds(events, RESTARTED)
