@@ -45,7 +45,6 @@ class Bell:
         self._probe = probe
         self._publish = publish
         self._wire: Wire | None = None
-        self._outgoing: list[bytes] = []
         self._listeners: dict[str, tuple[Ring, Gap]] = {}
         # Those that Redis has confirmed, by the name of the channel as it comes.
         self._rings: dict[bytes, Ring] = {}
@@ -81,22 +80,12 @@ class Bell:
         self._write("UNSUBSCRIBE", channel)
 
     def _write(self, *command: str) -> None:
-        """Sends at the end of this turn, as a pipe does: who listens first is there before what it
-        is to hear, and what many ask for in one turn is one write.
-        """
-        if not self._outgoing:
-            asyncio.get_running_loop().call_soon(self._flush)
-        self._outgoing.append(pack(*command))
-
-    def _flush(self) -> None:
-        outgoing, self._outgoing = self._outgoing, []
-        if self._wire is not None and outgoing:
-            self._wire.send(b"".join(outgoing))
+        if self._wire is not None:
+            self._wire.send(pack(*command))
 
     async def _serve(self, wire: Wire) -> None:
         self._wire = wire
         self._heard = time.monotonic()
-        self._outgoing.clear()  # of another connection; all of it is in what is listened to now
         self._write("SUBSCRIBE", self._probe, *self._listeners)
         watch = asyncio.create_task(self._watch(wire), name="bell probe")
         try:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import re
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NoReturn, Protocol
 
 import hiredis
@@ -85,11 +85,20 @@ class Wire:
 
     reader: asyncio.StreamReader
     writer: Writer
+    _outgoing: list[bytes] = field(default_factory=list)
 
     def send(self, data: bytes) -> None:
+        """Writes at the end of this turn of the loop, together with what else is sent in it."""
+        if not self._outgoing:
+            asyncio.get_running_loop().call_soon(self._flush)
+        self._outgoing.append(data)
+
+    def _flush(self) -> None:
         """Writes, or drops what a connection that is already closing would not carry: uvloop
         raises there, and what was under way is failed by whoever reads.
         """
+        data = b"".join(self._outgoing)
+        self._outgoing.clear()
         transport = self.writer.transport
         if not transport.is_closing():
             transport.write(data)

@@ -48,7 +48,6 @@ class Pipe:
         self._deadline = deadline
         self._wire: Wire | None = None
         self._connected = asyncio.Event()
-        self._outgoing: list[bytes] = []
         self._under_way: deque[tuple[float, asyncio.Future[Any]]] = deque()
         self._owner: asyncio.Task[None] | None = None
         self._loop: asyncio.AbstractEventLoop
@@ -132,17 +131,12 @@ class Pipe:
         under_way = self._under_way
         if len(under_way) >= MOST_UNDER_WAY:
             raise RedisAway(f"{MOST_UNDER_WAY} commands wait for Redis already")
-        if not self._outgoing:
-            self._loop.call_soon(self._flush)
+        if self._wire is None:
+            raise RedisAway("no connection to Redis")
         reply = self._loop.create_future()
-        self._outgoing.append(packed)
+        self._wire.send(packed)
         under_way.append((until, reply))
         return reply
-
-    def _flush(self) -> None:
-        outgoing, self._outgoing = self._outgoing, []
-        if self._wire is not None and outgoing:
-            self._wire.send(b"".join(outgoing))
 
     async def _connection(self, until: float) -> None:
         # Looked at again after the wait: a connection may be gone before its waiters have run, and
@@ -197,7 +191,6 @@ class Pipe:
                 wire.close()
 
     def _fail_all(self, why: str) -> None:
-        self._outgoing.clear()
         while self._under_way:
             _, future = self._under_way.popleft()
             _fail(future, RedisAway(why))

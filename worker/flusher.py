@@ -255,7 +255,6 @@ class Flusher:
     async def _flush(self) -> None:
         try:
             async with self._writing:
-                await self._settled()
                 await self._append_all()
                 while self._gathered:
                     await self._append_all()
