@@ -16,7 +16,7 @@ SECONDS ?= 30
 
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
-PARTS := holdline jobs server worker dev tests bench
+PARTS := admin bench dev holdline_client jobs runtime server tests worker
 # A part that is missing must not hide the faults of the others.
 PRESENT = $(wildcard $(PARTS))
 TSC := tests/web/node_modules/.bin/tsc

@@ -7,18 +7,18 @@ import secrets
 from collections.abc import Coroutine, Iterable
 from typing import TYPE_CHECKING, Any
 
-from jobs.codec import encode_event
-from jobs.events import begins, submitted, terminal
-from jobs.items import text_delta
-from jobs.keys import item_id, new_response_id
-from jobs.log import LogWriter
+from jobs.log.codec import encode_event
+from jobs.log.events import begins, submitted, terminal
+from jobs.log.items import text_delta
+from jobs.log.log import LogWriter
+from jobs.names import item_id, new_response_id
 from jobs.queue import Queue
 from jobs.record import Job, Status, Terms
 from jobs.replies import Grant
 
 if TYPE_CHECKING:
-    from jobs.codec import Event
-    from jobs.pipe import Pipe
+    from jobs.log.codec import Event
+    from jobs.redis.pipe import Pipe
 
 # A backlog is no reason to refuse; leases outlast a measure.
 TERMS = Terms(max_waiting=1_000_000, lease_ms=600_000)

@@ -7,7 +7,7 @@ import time
 
 import aiohttp
 
-from jobs.keys import Partition
+from jobs.names import Partition
 
 from .ground import Ground
 from .processes import BenchError

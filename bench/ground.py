@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import Final, Self
 
 from dev.redis import installed
-from jobs.connect import Redis
-from jobs.pipe import Pipe
+from jobs.redis.connection import Redis
+from jobs.redis.pipe import Pipe
 
 from .processes import ROOT, BenchError, Process
 

@@ -13,15 +13,15 @@ import secrets
 import sys
 from typing import Final
 
-from jobs.codec import encode_event
-from jobs.connect import Redis
 from jobs.errors import HoldlineError
-from jobs.garbage import settle
-from jobs.log import LogWriter
-from jobs.pipe import Pipe
+from jobs.log.codec import encode_event
+from jobs.log.log import LogWriter
 from jobs.queue import Queue
 from jobs.record import Status
+from jobs.redis.connection import Redis
+from jobs.redis.pipe import Pipe
 from jobs.replies import Grant
+from runtime.gc_tuning import settle
 
 from .answers import TERMS, a_job, in_turns, last_event, submit
 

@@ -12,8 +12,8 @@ from pathlib import Path
 
 from .children import demo_model, redis_server, server, worker
 from .embedded import DataDirError, prepared
+from .external_redis import examine, without_secrets
 from .foreground import alone_in_front
-from .given import examine, without_secrets
 from .redis import Given, NoRedisError, choose
 from .supervise import ROOT, Child, say, supervise
 

@@ -12,7 +12,7 @@ import signal
 import sys
 from collections.abc import Iterator
 
-from .leash import die_with_parent
+from .pdeathsig import die_with_parent
 
 
 @contextlib.contextmanager

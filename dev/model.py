@@ -17,8 +17,8 @@ from typing import Any
 
 from aiohttp import web
 
+from .demo_text import WORDS, answer, asked, wish
 from .reply import NAME, Reply
-from .say import WORDS, answer, asked, wish
 from .tool import called_tool
 
 TOKENS_PER_SECOND = 40.0

@@ -21,7 +21,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from .embedded import prepared
-from .leash import leashed
+from .pdeathsig import leashed
 
 FLOOR = (7, 0)
 START_SECONDS = 30.0  # A large append-only file is read before the first PONG.

@@ -8,7 +8,7 @@ from typing import Any
 
 from aiohttp import web
 
-from .say import text_of, tokens
+from .demo_text import text_of, tokens
 
 NAME = "holdline-demo"
 # The first token takes as long as this many of the others: 0.6 s at the usual pace.

@@ -15,8 +15,8 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from .leash import leashed
 from .lines import readable
+from .pdeathsig import leashed
 
 READY_SECONDS = 30.0
 ASK_SECONDS = 0.02

@@ -9,10 +9,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from .keys import Partition, partition_of
+from .names import Partition, partition_of
 
 if TYPE_CHECKING:
-    from .pipe import Argument, Pipe
+    from .redis.pipe import Argument, Pipe
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 from urllib.parse import urlsplit
 
-from .tables import Table, WrongTable, parse
+from .toml import Table, WrongTable, parse
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -4,25 +4,25 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from .codec import encode_event, kept_job
 from .errors import (
     Diverged,
     NotReplicated,
     RedisRefused,
     UnknownResponse,
 )
-from .keys import Partition, names_of
-from .log import BELL_BYTES
+from .log.codec import encode_event, kept_job
+from .log.log import BELL_BYTES
+from .names import Partition, names_of
 from .replies import accepted, check_held, granted
 from .tokens import input_tokens, output_tokens
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from .codec import Event
+    from .log.codec import Event
     from .models import Price
-    from .pipe import Argument, Pipe
     from .record import Job, Terms
+    from .redis.pipe import Argument, Pipe
     from .replies import Accepted, Grant
 
 RESCUE_LIMIT = 100

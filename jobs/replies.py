@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from .errors import Fenced, Gone, KeyReused, Limited, QueueFull, RedisRefused
-from .keys import model_of
+from .names import model_of
 
 
 @dataclass(frozen=True, slots=True)

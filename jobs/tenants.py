@@ -10,12 +10,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from .errors import HoldlineError
-from .keys import Partition
+from .names import Partition
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from .pipe import Argument, Pipe
+    from .redis.pipe import Argument, Pipe
 
 
 DAY: Final = 86_400

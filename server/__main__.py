@@ -12,12 +12,14 @@ from typing import Final
 import structlog
 from aiohttp import web
 
-from jobs.check import check
-from jobs.cores import forbid_cores
-from jobs.environment import ConfigError, hide
 from jobs.errors import RedisTrouble
-from jobs.garbage import settle
-from jobs.processes import (
+from jobs.redis.check import check
+from jobs.redis.url import redis_at
+from jobs.settings import ConfigError, hide
+from runtime.core_dumps import forbid_cores
+from runtime.gc_tuning import settle
+from runtime.logs import configure
+from runtime.supervisor import (
     CANNOT_START,
     add_arguments,
     environ_of,
@@ -25,12 +27,10 @@ from jobs.processes import (
     stop_with_parent,
     supervise,
 )
-from jobs.where import redis_at
 
 from .app import BACKLOG, SERVER, create_app
 from .config import Config
-from .doors import KEEP_ALIVE_SECONDS, LINGERING_SECONDS
-from .logs import configure
+from .http.timeouts import KEEP_ALIVE_SECONDS, LINGERING_SECONDS
 
 log = structlog.get_logger()
 

@@ -11,33 +11,33 @@ from aiohttp import web
 from multidict import istr
 from prometheus_client import generate_latest
 
-from jobs.check import check_patiently
 from jobs.errors import HoldlineError, RedisAway, RedisTrouble
-from jobs.pipe import ended
 from jobs.queue import Queue
+from jobs.redis.check import check_patiently
+from jobs.redis.pipe import ended
+from jobs.redis.url import redis_at
 from jobs.tenants import Tenants
-from jobs.where import redis_at
 
-from . import documents
-from .access import SHOWN, WHO, Access
-from .auth import from_offers
-from .chats import Chats
-from .doors import Doors
-from .gate import Gate
-from .http import ALLOWANCE, Routes, allowed
-from .memory import Budget
+from .access.principal import from_offers
+from .api.frames import encode
+from .api.problem import FULL_RETRY_SECONDS, Problem, from_error
+from .http import openapi
+from .http.auth_middleware import SHOWN, WHO, Access
+from .http.chat_completions import Chats
+from .http.origins import Origins
+from .http.responses import ALLOWANCE, Routes, allowed
+from .http.sse import Streams
+from .http.static import pages
+from .http.timeouts import Doors
+from .live.relay import Relay
 from .metrics import Metrics
-from .origins import Origins
 from .orphans import Orphans
-from .pages import pages
-from .problem import FULL_RETRY_SECONDS, Problem, from_error
-from .relay import Relay
 from .responses import Responses
-from .seats import Seats
-from .slow import Slow
-from .socket import Socket
-from .stream import Streams
-from .wire import encode
+from .websocket.auth import Gate
+from .websocket.backpressure import Slow
+from .websocket.limits import Seats
+from .websocket.socket import Socket
+from .websocket.unstored import Budget
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -276,6 +276,6 @@ def create_app(config: Config) -> web.Application:
     app.router.add_get("/metrics", server.metrics_page)
     Origins(config.origins).add_to(app)
     server.access.add_to(app)
-    documents.add_to(app)
+    openapi.add_to(app)
     pages().add_to(app)
     return app

@@ -7,23 +7,23 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, TypeVar
 from urllib.parse import urlsplit
 
-from jobs import environment as env
-from jobs.environment import ConfigError
-from jobs.processes import MOST_PROCESSES, SETTING
-from jobs.tables import WrongTable
+from jobs import settings as env
+from jobs.settings import ConfigError
+from jobs.toml import WrongTable
+from runtime.supervisor import MOST_PROCESSES, SETTING
 
-from . import keyring, tokens
-from .files import LiveFile
+from .access import api_keys, jwt
+from .access.watched_file import LiveFile
 from .templates import Templates, templates
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from jobs.cipher import Cipher
+    from jobs.log.cipher import Cipher
     from jobs.models import Catalog
     from jobs.record import Terms
 
-    from .keyring import Record
+    from .access.api_keys import Record
 
 _T = TypeVar("_T")
 
@@ -34,9 +34,9 @@ class Access:
 
     keys_in_redis: bool
     keys_file: LiveFile[dict[str, Record]] | None
-    token_keys: LiveFile[tokens.Keys] | None
+    token_keys: LiveFile[jwt.Keys] | None
     jwks_url: str
-    rules: tokens.Rules
+    rules: jwt.Rules
     auth_seconds: float
     auth_grace_seconds: float
 
@@ -68,12 +68,12 @@ class Access:
             keys_in_redis=keys == "redis",
             keys_file=None
             if keys in ("", "redis")
-            else _file("HOLDLINE_KEYS", keys, keyring.parse_file),
-            token_keys=_file("HOLDLINE_JWT_KEYS", path, tokens.parse_keys)
+            else _file("HOLDLINE_KEYS", keys, api_keys.parse_file),
+            token_keys=_file("HOLDLINE_JWT_KEYS", path, jwt.parse_keys)
             if (path := env.text(environ, "HOLDLINE_JWT_KEYS", ""))
             else None,
             jwks_url=url,
-            rules=tokens.Rules(
+            rules=jwt.Rules(
                 issuer=env.text(environ, "HOLDLINE_JWT_ISSUER", ""),
                 audience=env.text(environ, "HOLDLINE_JWT_AUDIENCE", ""),
                 tenant_claim=claim,

@@ -13,17 +13,17 @@ from typing import TYPE_CHECKING, Final
 import structlog
 
 from jobs.errors import HoldlineError, RedisTrouble
-from jobs.keys import partition_of
-from jobs.log import read
+from jobs.log.log import read
+from jobs.names import partition_of
 
-from .problem import Problem
+from .api.problem import Problem
 
 if TYPE_CHECKING:
-    from jobs.pipe import Pipe
     from jobs.queue import Queue
     from jobs.record import Terms
+    from jobs.redis.pipe import Pipe
 
-    from .relay import Relay
+    from .live.relay import Relay
     from .responses import Responses
 
 AT_ONCE: Final = 1000  # ids in one script

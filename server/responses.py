@@ -5,10 +5,12 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, Any, Final
 
-from jobs.codec import decode_event, job_of
 from jobs.errors import Diverged, UnknownResponse
-from jobs.events import begins, prepared, submitted, terminal
-from jobs.keys import (
+from jobs.log.codec import decode_event, job_of
+from jobs.log.events import begins, prepared, submitted, terminal
+from jobs.log.log import View, read, read_all
+from jobs.log.response_state import Transcript
+from jobs.names import (
     Partition,
     item_id,
     lane_of,
@@ -16,29 +18,27 @@ from jobs.keys import (
     partition_of,
     pick_partition,
 )
-from jobs.keys import response_of as response_of_item
-from jobs.log import View, read, read_all
+from jobs.names import response_of as response_of_item
 from jobs.record import Job, Status
 from jobs.replies import Accepted
-from jobs.transcript import Transcript
 
-from . import models
-from .items import check_results, stored
-from .owners import sees
-from .problem import Problem, invalid
-from .request import params_of
+from .access.owners import sees
+from .api import models
+from .api.frames import fingerprint, response_of
+from .api.items import check_results, stored
+from .api.problem import Problem, invalid
+from .api.request import params_of
 from .templates import allowed, expanded
-from .wire import fingerprint, response_of
 
 if TYPE_CHECKING:
     from jobs.models import Catalog
-    from jobs.pipe import Pipe
     from jobs.queue import Queue
+    from jobs.redis.pipe import Pipe
 
-    from .auth import Principal
-    from .expected import Expected
+    from .access.principal import Principal
+    from .api.request import Create
+    from .live.submission import Expected
     from .metrics import Metrics
-    from .request import Create
     from .templates import Templates
 
 Item = dict[str, Any]

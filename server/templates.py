@@ -15,15 +15,15 @@ from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
-from jobs.tables import Table, WrongTable, parse
+from jobs.toml import Table, WrongTable, parse
 
-from .items import InputFile, InputImage, InputText, Message, OutputText
-from .problem import Problem, invalid
-from .request import Text
+from .api.items import InputFile, InputImage, InputText, Message, OutputText
+from .api.problem import Problem, invalid
+from .api.request import Text
 
 if TYPE_CHECKING:
-    from .items import Item
-    from .request import Create, Variable
+    from .api.items import Item
+    from .api.request import Create, Variable
 
 BUILT_IN: Final = Path(__file__).parent / "prompts.toml"
 ROLES: Final = ("user", "assistant", "system", "developer")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from jobs.pipe import Pipe
+from jobs.redis.pipe import Pipe
 
 
 async def keys_without_ttl(pipe: Pipe) -> list[str]:

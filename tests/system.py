@@ -16,7 +16,7 @@ from typing import Self, TypeVar
 
 import aiohttp
 
-from dev.leash import leashed
+from dev.pdeathsig import leashed
 
 ROOT = Path(__file__).parent.parent
 START_SECONDS = 25.0

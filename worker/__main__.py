@@ -13,15 +13,18 @@ from typing import TYPE_CHECKING, NoReturn
 
 import structlog
 
-from jobs.bell import Bell
-from jobs.check import check, check_patiently
-from jobs.cores import forbid_cores
-from jobs.environment import ConfigError, hide
 from jobs.errors import RedisAway, RedisTrouble
-from jobs.garbage import settle
 from jobs.hooks import Hooks
-from jobs.keys import Partition
-from jobs.processes import (
+from jobs.names import Partition
+from jobs.queue import Queue
+from jobs.redis.check import check, check_patiently
+from jobs.redis.subscriber import Bell
+from jobs.redis.url import redis_at
+from jobs.settings import ConfigError, hide
+from runtime.core_dumps import forbid_cores
+from runtime.gc_tuning import settle
+from runtime.logs import configure
+from runtime.supervisor import (
     CANNOT_START,
     add_arguments,
     environ_of,
@@ -29,18 +32,15 @@ from jobs.processes import (
     stop_with_parent,
     supervise,
 )
-from jobs.queue import Queue
-from jobs.where import redis_at
 
+from .compactor import Sealer
 from .config import Config, load
-from .courier import Courier
-from .logs import configure
-from .means import Means
-from .models import Models
+from .context import Means
 from .outcome import Policy
-from .post import Post
 from .rescue import Rescue
-from .sealer import Sealer
+from .upstream.router import Models
+from .webhooks.client import Post
+from .webhooks.dispatcher import Courier
 from .worker import Worker
 
 if TYPE_CHECKING:

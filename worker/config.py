@@ -1,4 +1,4 @@
-"""The worker's settings, from environment variables; see `jobs.environment` for their names."""
+"""The worker's settings, from environment variables; see `jobs.settings` for their names."""
 
 from __future__ import annotations
 
@@ -6,18 +6,18 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
-from jobs import environment
-from jobs.environment import ConfigError, number, text
+from jobs import settings
 from jobs.models import CHAT, MOST_CONCURRENCY
-from jobs.processes import MOST_PROCESSES, SETTING
+from jobs.settings import ConfigError, number, text
+from runtime.supervisor import MOST_PROCESSES, SETTING
 
-from . import prompt
-from .webhook import Receiver, read_secrets
+from .upstream import chat_request
+from .webhooks.message import Receiver, read_secrets
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from jobs.cipher import Cipher
+    from jobs.log.cipher import Cipher
     from jobs.models import Model, Price
     from jobs.record import Terms
 
@@ -51,7 +51,7 @@ class Endpoint:
     def limit_name(self) -> str:
         """What the model's endpoint calls the limit of an answer's length."""
         host = urlsplit(self.base_url).hostname if self.base_url else "api.openai.com"
-        return prompt.OPENAI_LIMIT if host == "api.openai.com" else prompt.LIMIT
+        return chat_request.OPENAI_LIMIT if host == "api.openai.com" else chat_request.LIMIT
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,8 +89,8 @@ def load(environ: Mapping[str, str]) -> Config:
 
     Raises: ConfigError.
     """
-    environment.check_names(environ)
-    catalog = environment.catalog(environ)
+    settings.check_names(environ)
+    catalog = settings.catalog(environ)
     concurrency = int(number(environ, "HOLDLINE_CONCURRENCY", 100, 1, MOST_CONCURRENCY))
     usual = Endpoint(
         name="",
@@ -104,7 +104,7 @@ def load(environ: Mapping[str, str]) -> Config:
         total=number(environ, "HOLDLINE_TOTAL_SECONDS", 900, 0.1, 86_400),
     )
     return Config(
-        redis_url=environment.redis_url(environ),
+        redis_url=settings.redis_url(environ),
         model=catalog.default or "default",
         endpoints={m.name: _endpoint(m, usual, environ) for m in catalog.models.values()},
         single=None if catalog.models else _single(usual, environ),
@@ -112,16 +112,16 @@ def load(environ: Mapping[str, str]) -> Config:
         processes=int(number(environ, SETTING, 1, 1, MOST_PROCESSES)),
         total=usual.total,
         grace=number(environ, "HOLDLINE_GRACE_SECONDS", 20, 0, 3600),
-        max_output_bytes=environment.output_bytes(environ),
-        terms=environment.terms(environ),
+        max_output_bytes=settings.output_bytes(environ),
+        terms=settings.terms(environ),
         receiver=_receiver(environ),
-        cipher=environment.cipher(environ),
+        cipher=settings.cipher(environ),
     )
 
 
 def _receiver(environ: Mapping[str, str]) -> Receiver | None:
     """Where webhooks go, if anywhere."""
-    private = environment.choice(environ, "HOLDLINE_WEBHOOK_ALLOW_PRIVATE", "0", "1") == "1"
+    private = settings.choice(environ, "HOLDLINE_WEBHOOK_ALLOW_PRIVATE", "0", "1") == "1"
     url = text(environ, "HOLDLINE_WEBHOOK_URL", "")
     written = text(environ, "HOLDLINE_WEBHOOK_SECRET", "")
     if not url:

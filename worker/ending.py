@@ -8,21 +8,21 @@ from typing import TYPE_CHECKING, Any
 
 import structlog
 
-from jobs.codec import decode_event, job_of
 from jobs.errors import KeyMissing, Undecodable
-from jobs.events import terminal
-from jobs.log import LogWriter, View, read, read_all
+from jobs.log.codec import decode_event, job_of
+from jobs.log.events import terminal
+from jobs.log.log import LogWriter, View, read, read_all
+from jobs.log.response_state import Transcript
 from jobs.record import Job
-from jobs.transcript import Transcript
+from jobs.redis.retry import patiently
 
 from .flusher import Flusher
 from .outcome import Finished, Policy, decide
-from .patience import patiently
 
 if TYPE_CHECKING:
     from jobs.replies import Grant
 
-    from .means import Means
+    from .context import Means
 
 log = structlog.get_logger()
 

@@ -23,29 +23,29 @@ from typing import TYPE_CHECKING, Any, Final, assert_never
 
 import structlog
 
-from jobs.codec import job_of
 from jobs.errors import Fenced, Gone, KeyMissing, Undecodable, UnknownResponse
-from jobs.events import terminal
-from jobs.keys import item_id
-from jobs.log import LogWriter
+from jobs.log.codec import job_of
+from jobs.log.events import terminal
+from jobs.log.log import LogWriter
+from jobs.names import item_id
 from jobs.record import Job, Status
+from jobs.redis.retry import patiently
 
-from . import prompt, usage
-from .chunks import Malformed, Stopped, Usage
 from .ending import close, error_of
 from .flusher import Flusher, LogLost
-from .messages import UnsupportedInput
-from .model import ModelError
 from .opening import opened
 from .outcome import CAUSES, Finished, RetryAfter, Then, cause_of, decide
 from .output import NotAllowed, Output, TooLong
-from .patience import patiently
+from .upstream import chat_request, usage
+from .upstream.chat_chunks import Malformed, Stopped, Usage
+from .upstream.messages import UnsupportedInput
+from .upstream.stream import ModelError
 
 if TYPE_CHECKING:
-    from jobs.codec import Event
+    from jobs.log.codec import Event
     from jobs.replies import Grant
 
-    from .means import Means
+    from .context import Means
 
 log = structlog.get_logger()
 
@@ -165,7 +165,7 @@ class Execution:
                 self._item_id,
                 index=transcript.next_index,
                 most=means.config.max_output_bytes,
-                functions=prompt.functions(job.params),
+                functions=chat_request.functions(job.params),
             )
             call = _Call(began=time.monotonic())
             await self._ask(job, output, flusher, call)
@@ -347,10 +347,10 @@ class Execution:
             return None
         # The call ended before its provider could count; what it cost so far can be told roughly.
         try:
-            arguments = prompt.completion(job, default_model=self._means.config.model)
+            arguments = chat_request.completion(job, default_model=self._means.config.model)
         except UnsupportedInput:
             return None
-        return usage.estimated(prompt.characters(arguments), size)
+        return usage.estimated(chat_request.characters(arguments), size)
 
     def _money(self, call: _Call, counted: dict[str, Any] | None) -> float | None:
         """What the call cost, in millionths, by the price of the model that answered."""

@@ -17,19 +17,18 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final, Self
 
-from jobs.codec import encode_event, encode_text_delta
 from jobs.errors import Diverged, Fenced, HoldlineError
-from jobs.items import delta
-from jobs.pipe import ended
-
-from .patience import PATIENCE_SECONDS, patiently
+from jobs.log.codec import encode_event, encode_text_delta
+from jobs.log.items import delta
+from jobs.redis.pipe import ended
+from jobs.redis.retry import PATIENCE_SECONDS, patiently
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
-    from jobs.codec import Event
-    from jobs.items import Place
-    from jobs.log import LogWriter
+    from jobs.log.codec import Event
+    from jobs.log.items import Place
+    from jobs.log.log import LogWriter
     from jobs.record import Status
 
 # At most four bytes a character: no delta is larger than 16 KB.

@@ -5,19 +5,19 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from jobs.codec import encode_event
-from jobs.events import begins, restarted, submitted
-from jobs.transcript import Transcript
+from jobs.log.codec import encode_event
+from jobs.log.events import begins, restarted, submitted
+from jobs.log.response_state import Transcript
 
 from .ending import look
 
 if TYPE_CHECKING:
-    from jobs.codec import Event
+    from jobs.log.codec import Event
     from jobs.record import Job
     from jobs.replies import Grant
 
-    from .means import Means
-    from .sealer import Head
+    from .compactor import Head
+    from .context import Means
 
 # Entries of a log whose job nobody has claimed yet.
 SUBMITTED: Final = 2

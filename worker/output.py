@@ -10,17 +10,17 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol, assert_never
 
-from jobs import items
-from jobs.items import ARGUMENTS, Place
+from jobs.log import items
+from jobs.log.items import ARGUMENTS, Place
 
-from . import passage
-from .chunks import Annotation, Call, Passed, Reasoning, Refusal, Text, Thinking
+from .upstream import translator
+from .upstream.chat_chunks import Annotation, Call, Passed, Reasoning, Refusal, Text, Thinking
 
 if TYPE_CHECKING:
-    from jobs.codec import Event
-    from jobs.items import Item, Part
+    from jobs.log.codec import Event
+    from jobs.log.items import Item, Part
 
-    from .chunks import Said
+    from .upstream.chat_chunks import Said
 
 # An item id from a prefix and an output index.
 Name = Callable[[str, int], str]
@@ -101,7 +101,7 @@ class Output:
         self._functions = functions
         self._open: _Open | None = None
         self._calls: dict[int, _OpenCall] = {}
-        self._passage = passage.Passage(name, self._take_index)
+        self._passage = translator.Passage(name, self._take_index)
         self._done: dict[int, Item] = {}
         self.size = 0
 
@@ -187,7 +187,7 @@ class Output:
             case _:
                 pass
         ours = self._passage.translated(event)
-        if isinstance(ours, passage.Said):
+        if isinstance(ours, translator.Said):
             fits = self._fitting(ours.text)
             self._passage.grow(ours, fits)
             if fits:

@@ -14,14 +14,14 @@ from typing import TYPE_CHECKING, Final, Self
 import structlog
 
 from jobs.errors import Fenced, Gone, RedisTrouble, UnknownResponse
+from runtime.logs import described
 
 from .ending import close
-from .logs import described
 
 if TYPE_CHECKING:
     from jobs.replies import Grant
 
-    from .means import Means
+    from .context import Means
 
 log = structlog.get_logger()
 
@@ -58,7 +58,7 @@ class Rescue:
         dead = await self._means.queue.count_dead(partition)
         if dead > self._dead.get(partition, 0):
             log.warning(
-                "dead list", partition=partition, entries=dead, look="python -m worker.dead list"
+                "dead list", partition=partition, entries=dead, look="python -m admin.dead list"
             )
         self._dead[partition] = dead
         for grant in grants:

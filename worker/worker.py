@@ -18,19 +18,19 @@ from typing import TYPE_CHECKING, Any, Final
 
 import structlog
 
-from jobs.connect import RETRY_SECONDS
 from jobs.errors import HoldlineError, RedisTrouble
-from jobs.keys import Partition
+from jobs.names import Partition
+from jobs.redis.connection import RETRY_SECONDS
+from runtime.logs import described
 
 from .execute import Execution, Stop
-from .logs import described
 
 if TYPE_CHECKING:
-    from jobs.bell import Bell
-    from jobs.pipe import Pipe
+    from jobs.redis.pipe import Pipe
+    from jobs.redis.subscriber import Bell
     from jobs.replies import Grant
 
-    from .means import Means
+    from .context import Means
     from .rescue import Rescue
 
 log = structlog.get_logger()

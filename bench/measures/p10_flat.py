@@ -13,9 +13,9 @@ from bench.client import Arrivals, Client, crowd, dismiss
 from bench.figures import Bound, Measure, Play, Round, Sample
 from bench.ground import Ground, free_port
 from bench.processes import Cpu, Process
-from jobs.connect import Redis
-from jobs.log import LogWriter
-from jobs.pipe import Pipe
+from jobs.log.log import LogWriter
+from jobs.redis.connection import Redis
+from jobs.redis.pipe import Pipe
 
 from .push import WORDS, Pushed, any_frame, bare, floor, ours, peer, push
 

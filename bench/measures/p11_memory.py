@@ -11,10 +11,10 @@ from typing import Any, Final
 from bench.background import all_completed, in_background
 from bench.figures import Bound, Measure, Play, Sample
 from bench.ground import Ground
-from jobs.codec import decode_event
-from jobs.events import output_text
-from jobs.keys import Partition
-from jobs.log import read_all
+from jobs.log.codec import decode_event
+from jobs.log.events import output_text
+from jobs.log.log import read_all
+from jobs.names import Partition
 
 ALLOWANCE: Final = 1_536
 # Its worker seals it right after its last event.

@@ -13,8 +13,8 @@ from bench.asking import PATH, resume
 from bench.client import Arrivals, Client, crowd, dismiss
 from bench.figures import Bound, Measure, Play, Sample
 from bench.ground import Ground
-from jobs.connect import Redis
-from jobs.pipe import Pipe
+from jobs.redis.connection import Redis
+from jobs.redis.pipe import Pipe
 
 ANSWERS = 10  # which all of the sockets follow
 PIECE = "x" * 4_000

@@ -20,9 +20,9 @@ from bench.client import Arrivals, Client, crowd, dismiss
 from bench.figures import Sample
 from bench.ground import Ground, free_port
 from bench.processes import Cpu, Process
-from jobs.connect import Redis
-from jobs.log import LogWriter
-from jobs.pipe import Pipe
+from jobs.log.log import LogWriter
+from jobs.redis.connection import Redis
+from jobs.redis.pipe import Pipe
 
 # With it an event of ours is as long as what the peers are given.
 WORDS: Final = "tok42 "

@@ -1,4 +1,4 @@
--- What scripts share. jobs/scripts.py puts in front of each what it names, after its first line.
+-- What scripts share. jobs/scripts/__init__.py puts in front of each what it names, after its first line.
 -- `prefix` is "holdline:{p}:"; each key below shares the slot of the script's KEYS.
 
 local STRUCTURE_TTL = 30 * 24 * 3600 * 1000 -- of what is shared by jobs: no key lives for ever
@@ -12,7 +12,7 @@ local OVERTAKEN_BOUND = 3
 local HOOKS_BOUND = 100000 -- webhooks that wait, in a partition
 local HOOK_TTL = 4 * 24 * 3600 * 1000 -- of one: the last attempt is due after three days
 local SUBMITTED = 2 -- entries with which a log begins
-local ID_LENGTH = 40 -- of every id that jobs/keys.py makes
+local ID_LENGTH = 40 -- of every id that jobs/names.py makes
 
 -- Redis's own clock, in ms: no host clock decides anything.
 local function now()

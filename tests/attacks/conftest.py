@@ -16,8 +16,8 @@ import aiohttp
 import pytest
 
 from dev.redis import embedded_redis_sync
-from jobs.connect import Redis
-from jobs.pipe import Pipe
+from jobs.redis.connection import Redis
+from jobs.redis.pipe import Pipe
 from tests.fake_model import FakeModel
 from tests.keys_without_ttl import keys_without_ttl
 from tests.system import Process, Server, System, wait_until

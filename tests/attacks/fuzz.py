@@ -20,12 +20,12 @@ from typing import Any
 
 import msgpack  # type: ignore[import-untyped]
 
-from jobs.codec import decode_bell, decode_event, decode_job
 from jobs.errors import Undecodable
-from server.dialect import parse_packed
-from server.problem import Problem
-from server.request import parse_create, parse_json, parse_message
-from server.wire import frame as event_frame
+from jobs.log.codec import decode_bell, decode_event, decode_job
+from server.api.encoding import parse_packed
+from server.api.frames import frame as event_frame
+from server.api.problem import Problem
+from server.api.request import parse_create, parse_json, parse_message
 from tests.attacks.raw import BINARY, CLOSE, PING, TEXT, Raw, frame
 
 LEAVES: list[Any] = [

@@ -5,7 +5,7 @@ from __future__ import annotations
 import aiohttp
 import pytest
 
-from jobs.keys import Partition
+from jobs.names import Partition
 from tests.attacks.conftest import Target
 
 pytestmark = pytest.mark.timeout(60)

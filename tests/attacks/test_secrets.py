@@ -11,8 +11,8 @@ import aiohttp
 import pytest
 
 import worker.config
-from jobs.keys import Partition
-from jobs.pipe import Pipe
+from jobs.names import Partition
+from jobs.redis.pipe import Pipe
 from server.config import Config
 from tests.fake_model import FakeModel
 from tests.jobs.dump import dump
@@ -83,7 +83,7 @@ async def test_no_secret_is_where_it_must_not_be(system: System, pipe: Pipe) -> 
         await worker_.kill()
         successor = await system.worker(model.url)
         await asked
-        told.append(await system.run("worker.dead", "list"))
+        told.append(await system.run("admin.dead", "list"))
         for process in (server, successor):
             process.signal(signal.SIGTERM)
             assert 0 == await process.wait(30)

@@ -15,9 +15,9 @@ from bench.asking import Asking, ask_all
 from bench.background import all_completed, in_background
 from bench.client import dismiss
 from bench.ground import Ground
-from jobs.codec import encode_event, encode_job
-from jobs.log import read_all
-from server.wire import frame
+from jobs.log.codec import encode_event, encode_job
+from jobs.log.log import read_all
+from server.api.frames import frame
 
 JOBS = 100
 

@@ -18,7 +18,7 @@ from typing import Self
 
 import aiohttp
 
-from dev.leash import leashed
+from dev.pdeathsig import leashed
 from dev.redis import installed
 from tests.system import Process
 

@@ -15,12 +15,12 @@ from pathlib import Path
 
 import aiohttp
 
-from jobs.cipher import Cipher
-from jobs.codec import decode_event, job_of
 from jobs.errors import HoldlineError
-from jobs.log import read_all
-from jobs.pipe import Pipe
-from jobs.where import redis_at
+from jobs.log.cipher import Cipher
+from jobs.log.codec import decode_event, job_of
+from jobs.log.log import read_all
+from jobs.redis.pipe import Pipe
+from jobs.redis.url import redis_at
 from tests.chaos.faults import PROFILES, Faults
 from tests.chaos.fleet import Fleet, Member, Storage, free_port
 from tests.chaos.proxy import Proxy

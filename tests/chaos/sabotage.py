@@ -12,7 +12,7 @@ import hashlib
 import sys
 from collections.abc import Callable
 
-from jobs.cursor import Place
+from jobs.log.cursor import Place
 from jobs.record import Job
 from jobs.replies import Grant
 from jobs.scripts import SCRIPTS, Script
@@ -32,7 +32,7 @@ def change(script: str, before: str, after: str) -> None:
 def successor() -> None:
     """Who takes over hesitates before its first word: harmless, while there is a fence."""
     from worker import execute
-    from worker.means import Means
+    from worker.context import Means
     from worker.opening import Opening, opened
 
     async def slowly(means: Means, grant: Grant, job: Job) -> Opening:
@@ -62,8 +62,8 @@ def compare() -> None:
 
 def seen() -> None:
     """A follower passes on entries that it has sent before."""
-    from server.follower import Follower
-    from server.wire import Frame
+    from server.api.frames import Frame
+    from server.live.follower import Follower
 
     def ring(self: Follower, first: int, frames: list[Frame]) -> None:
         self._heard = max(self._heard, first + len(frames))
@@ -80,7 +80,7 @@ def seen() -> None:
 
 def gap() -> None:
     """Nothing is read again after the bell was deaf."""
-    from server.feed import Feed
+    from server.live.feed import Feed
 
     original = Feed.gap
 

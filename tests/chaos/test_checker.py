@@ -8,8 +8,8 @@ from copy import deepcopy
 
 import pytest
 
-from jobs.events import lifecycle, restarted, terminal
-from jobs.items import message_added, message_done, text_delta
+from jobs.log.events import lifecycle, restarted, terminal
+from jobs.log.items import message_added, message_done, text_delta
 from jobs.record import Job as Asked
 from jobs.record import Status
 from tests.chaos.checker import check

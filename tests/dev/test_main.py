@@ -10,7 +10,7 @@ import pytest
 
 from dev.__main__ import CannotStartError, address
 from dev.embedded import prepared
-from dev.given import without_secrets
+from dev.external_redis import without_secrets
 
 
 def run_dev(*arguments: str, **environ: str) -> subprocess.CompletedProcess[str]:

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dev.say import Wish, answer, tokens, wish
+from dev.demo_text import Wish, answer, tokens, wish
 from dev.tool import called_tool, example
 
 

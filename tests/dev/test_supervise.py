@@ -183,7 +183,7 @@ def test_the_leash_for_other_systems_holds(
     child = "import os, time; print(os.getpid(), flush=True); time.sleep(60)"
     parent = (
         "import os, subprocess, sys\n"
-        "leash = [sys.executable, 'dev/leash.py', '9', str(os.getpid())]\n"
+        "leash = [sys.executable, 'dev/pdeathsig.py', '9', str(os.getpid())]\n"
         f"subprocess.run([*leash, sys.executable, '-c', {child!r}])\n"
     )
     with (
@@ -197,7 +197,7 @@ def test_the_leash_for_other_systems_holds(
 
 
 def test_the_leash_for_other_systems_passes_the_exit_status_on() -> None:
-    leash = [sys.executable, "dev/leash.py", "15", str(os.getpid())]
+    leash = [sys.executable, "dev/pdeathsig.py", "15", str(os.getpid())]
 
     done = subprocess.run([*leash, sys.executable, "-c", "raise SystemExit(7)"], check=False)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from jobs.pipe import Pipe
+from jobs.redis.pipe import Pipe
 
 Dump = dict[bytes, Any]
 

@@ -13,13 +13,13 @@ from collections import deque
 
 import pytest
 
-from jobs.codec import decode_job
-from jobs.log import LogWriter
-from jobs.pipe import Pipe
+from jobs.log.codec import decode_job
+from jobs.log.log import LogWriter
 from jobs.queue import Queue
 from jobs.record import Status
+from jobs.redis.pipe import Pipe
 from jobs.replies import Grant
-from tests.jobs.given import TERMS, end_entry, submitted, token
+from tests.jobs.factories import TERMS, end_entry, submitted, token
 
 FLOOD = 10_000
 SLOTS = 20

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import pytest
 
-from jobs.keys import lane_of
-from jobs.log import read
-from jobs.pipe import Pipe
+from jobs.log.log import read
+from jobs.names import lane_of
 from jobs.queue import Queue
 from jobs.record import Status
-from tests.jobs.given import NAMES, TERMS, a_job, ending, inspect_now, opening, run_out, token
+from jobs.redis.pipe import Pipe
+from tests.jobs.factories import NAMES, TERMS, a_job, ending, inspect_now, opening, run_out, token
 
 
 @pytest.fixture

@@ -9,10 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jobs.environment import ConfigError, catalog
 from jobs.models import Price
 from jobs.models import catalog as parsed
-from jobs.tables import WrongTable
+from jobs.settings import ConfigError, catalog
+from jobs.toml import WrongTable
 
 WHOLE = """
 default = "fast"

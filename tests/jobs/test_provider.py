@@ -6,10 +6,10 @@ from dataclasses import replace
 
 import pytest
 
-from jobs.keys import lane_of
-from jobs.pipe import Pipe
+from jobs.names import lane_of
 from jobs.queue import Queue
-from tests.jobs.given import NAMES, TERMS, a_job, opening, token
+from jobs.redis.pipe import Pipe
+from tests.jobs.factories import NAMES, TERMS, a_job, opening, token
 
 LANE = lane_of(None, "m")
 

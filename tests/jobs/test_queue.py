@@ -7,8 +7,6 @@ from contextlib import suppress
 
 import pytest
 
-from jobs.codec import decode_event, decode_job
-from jobs.connect import Redis
 from jobs.errors import (
     Diverged,
     Fenced,
@@ -18,14 +16,16 @@ from jobs.errors import (
     QueueFull,
     UnknownResponse,
 )
-from jobs.events import TERMINAL_TYPES
-from jobs.keys import new_response_id
-from jobs.log import LogWriter, read
-from jobs.pipe import Pipe
+from jobs.log.codec import decode_event, decode_job
+from jobs.log.events import TERMINAL_TYPES
+from jobs.log.log import LogWriter, read
+from jobs.names import new_response_id
 from jobs.queue import Queue
 from jobs.record import Job, Status, Terms
+from jobs.redis.connection import Redis
+from jobs.redis.pipe import Pipe
 from jobs.replies import Accepted
-from tests.jobs.given import (
+from tests.jobs.factories import (
     NAMES,
     TERMS,
     a_job,

@@ -8,11 +8,11 @@ from contextlib import suppress
 import pytest
 
 from jobs.errors import HoldlineError
-from jobs.log import LogWriter
-from jobs.pipe import Pipe
+from jobs.log.log import LogWriter
 from jobs.queue import Queue
 from jobs.record import TRANSITIONS, Job, Status, Terms
-from tests.jobs.given import (
+from jobs.redis.pipe import Pipe
+from tests.jobs.factories import (
     NAMES,
     TERMS,
     a_job,

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from jobs.tokens import IMAGE_TOKENS, input_tokens, output_tokens
-from tests.jobs.given import a_job
+from tests.jobs.factories import a_job
 
 
 def test_an_estimate_grows_with_what_the_model_is_shown() -> None:

@@ -8,15 +8,15 @@ from dataclasses import replace
 
 import pytest
 
-from jobs.codec import decode_job
-from jobs.keys import lane_of, tenant_of
-from jobs.log import LogWriter
-from jobs.pipe import Pipe
+from jobs.log.codec import decode_job
+from jobs.log.log import LogWriter
+from jobs.names import lane_of, tenant_of
 from jobs.queue import Queue
 from jobs.record import Status
+from jobs.redis.pipe import Pipe
 from jobs.replies import Grant
 from jobs.tenants import Tenants
-from tests.jobs.given import (
+from tests.jobs.factories import (
     NAMES,
     TERMS,
     a_job,

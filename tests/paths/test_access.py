@@ -16,8 +16,8 @@ import openai
 import pytest
 from openai import AsyncOpenAI
 
-import holdline
-from holdline.errors import Closed
+import holdline_client
+from holdline_client.errors import Closed
 from tests.fake_model import FakeModel
 from tests.system import ROOT, Server, System, free_port
 
@@ -35,14 +35,16 @@ class Site:
     signer: str
 
     def token(self, seconds: float = 600, subject: str = "anna") -> str:
-        return holdline.mint_token(self.signer, tenant="acme", subject=subject, seconds=seconds)
+        return holdline_client.mint_token(
+            self.signer, tenant="acme", subject=subject, seconds=seconds
+        )
 
 
 @pytest.fixture
 async def site(system: System, tmp_path: Path) -> AsyncIterator[Site]:
     system.environ |= {"HOLDLINE_KEYS": "redis", "HOLDLINE_JWT_KEYS": str(tmp_path / "signers")}
-    key = (await system.run("server.keys", "create", "acme")).splitlines()[0]
-    signer = (await system.run("server.signers", "add", "canary-kid")).splitlines()[0]
+    key = (await system.run("admin.keys", "create", "acme")).splitlines()[0]
+    signer = (await system.run("admin.signers", "add", "canary-kid")).splitlines()[0]
     async with FakeModel() as model:
         await system.worker(model.url)
         server = await system.server(HOLDLINE_AUTH_GRACE_SECONDS="1")
@@ -78,7 +80,7 @@ async def test_the_python_client_fetches_a_token_whenever_one_is_needed(site: Si
         await asyncio.sleep(0)
         return site.token(1)
 
-    async with holdline.connect(site.server.url, token=fetch) as client:
+    async with holdline_client.connect(site.server.url, token=fetch) as client:
         text = await client.ask("mode=slow tokens=60 pace=0.05")
     assert 60 == len(text.split())
     assert fetched > 1
@@ -86,7 +88,7 @@ async def test_the_python_client_fetches_a_token_whenever_one_is_needed(site: Si
 
 async def test_the_python_client_gives_up_where_its_token_does_not_count(site: Site) -> None:
     with pytest.raises(Closed) as closed:
-        async with holdline.connect(site.server.url, token="wrong"):
+        async with holdline_client.connect(site.server.url, token="wrong"):
             pass
     assert 401 == closed.value.status
 

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from dev.leash import leashed
+from dev.pdeathsig import leashed
 
 ROOT = Path(__file__).parent.parent.parent
 VIOLATIONS = re.compile(r"^violations +\d+(.*)$", re.MULTILINE)

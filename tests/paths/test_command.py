@@ -44,7 +44,7 @@ class Command:
         environ = {k: v for k, v in os.environ.items() if not k.startswith("HOLDLINE_")}
         master, slave = pty.openpty() if tty else (None, asyncio.subprocess.PIPE)
         process = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-m", "holdline", "ask", *arguments),
+            *(sys.executable, "-m", "holdline_client", "ask", *arguments),
             cwd=ROOT,
             env={**environ, "HOLDLINE_URL": url, "PYTHONUNBUFFERED": "1"},
             stdin=asyncio.subprocess.PIPE,
@@ -283,7 +283,7 @@ async def test_the_wheel_holds_the_client_alone_and_runs_in_a_fresh_environment(
     for place in sys.path:
         if place.endswith("site-packages"):
             (site / "rest.pth").write_text(place)
-    assert "holdline ask" in await run(python, "-m", "holdline", "--help")
+    assert "holdline ask" in await run(python, "-m", "holdline_client", "--help")
     said = await run(str(tmp_path / "fresh/bin/holdline"), "ask", "--help")
     assert "--after" in said
     where = await run(python, "-c", "import holdline; print(holdline.__file__, holdline.__all__)")

@@ -21,14 +21,14 @@ import pytest
 
 import worker.config
 from dev.__main__ import ENVIRONMENT
-from jobs.environment import KNOWN, ConfigError
-from jobs.keys import Partition
+from jobs.names import Partition
 from jobs.scripts import SCRIPTS
-from server import request as requests
-from server.closing import CloseCode
+from jobs.settings import KNOWN, ConfigError
+from server.api import request as requests
+from server.api.close_codes import CloseCode
+from server.api.problem import Problem
 from server.config import Config
 from server.metrics import Metrics
-from server.problem import Problem
 from tests.paths.conftest import Shared
 from worker.outcome import CAUSES, Then
 
@@ -333,13 +333,13 @@ async def test_the_clients_examples_run_as_written(shared: Shared) -> None:
     head, *examples = blocks(CLIENT, "python")
     for example in examples:
         body = indent(example, " " * 8)
-        using = f"    async with holdline.connect({shared.server.url!r}) as client:\n{body}"
+        using = f"    async with holdline_client.connect({shared.server.url!r}) as client:\n{body}"
         program = f"{head}\nasync def main():\n{using}\nasyncio.run(main())"
         await run(sys.executable, "-c", program)
 
 
 def test_every_exit_code_of_the_command_is_documented() -> None:
-    from holdline import __main__ as command
+    from holdline_client import __main__ as command
 
     documented = {int(row[0]) for row in table(CLIENT, "The command")}
     assert documented == {*range(7), command.INTERRUPTED, command.BROKEN_PIPE}

@@ -14,27 +14,27 @@ import pytest
 from jsonschema import Draft7Validator, Draft202012Validator
 from openapi_spec_validator import OpenAPIV31SpecValidator
 
-from jobs import events
-from jobs.items import ARGUMENTS, TEXT_OF, Place
+from jobs.log import events
+from jobs.log.items import ARGUMENTS, TEXT_OF, Place
 from jobs.record import Status
-from server import documents
-from server import request as requests
+from server.api import request as requests
+from server.api.close_codes import CloseCode
+from server.api.schema.events import EVENTS
+from server.api.schema.messages import MESSAGES
+from server.api.schema.objects import Response
 from server.app import create_app
-from server.closing import CloseCode
 from server.config import Config
-from server.pages import pages
-from server.shapes.events import EVENTS
-from server.shapes.messages import MESSAGES
-from server.shapes.objects import Response
+from server.http import openapi
+from server.http.static import pages
 from tests.paths.compliance.calls import TRANSPORTS
 from tests.paths.compliance.cases import CASES, Case, text
 from tests.paths.conftest import Shared
-from worker.webhook import body, headers
+from worker.webhooks.message import body, headers
 
 ROOT = Path(__file__).parent.parent.parent
 PROTOCOL = (ROOT / "docs/protocol.md").read_text()
 ASYNCAPI = ROOT / "tests/web/node_modules/@asyncapi/specs/schemas/3.1.0.json"
-OPEN, ASYNC = documents.openapi(), documents.asyncapi()
+OPEN, ASYNC = openapi.openapi(), openapi.asyncapi()
 
 
 def fits(value: Any, name: str) -> None:
@@ -145,7 +145,7 @@ def test_every_parameter_is_in_the_document() -> None:
 def test_a_response_has_exactly_the_fields_that_are_written() -> None:
     (keys,) = (
         {key.value for key in node.value.keys if isinstance(key, ast.Constant)}
-        for function in ast.walk(ast.parse((ROOT / "jobs/events.py").read_text()))
+        for function in ast.walk(ast.parse((ROOT / "jobs/log/events.py").read_text()))
         if isinstance(function, ast.FunctionDef) and function.name == "snapshot"
         for node in ast.walk(function)
         if isinstance(node, ast.Return) and isinstance(node.value, ast.Dict)

@@ -12,10 +12,10 @@ from typing import Any, Self
 import pytest
 from openai import AsyncOpenAI
 
-import holdline
-from jobs.connect import Redis
-from jobs.keys import Partition, partition_of
-from jobs.pipe import Pipe
+import holdline_client
+from jobs.names import Partition, partition_of
+from jobs.redis.connection import Redis
+from jobs.redis.pipe import Pipe
 from tests.fake_model import FakeModel
 from tests.jobs.dump import dump
 from tests.paths.conftest import sdk
@@ -104,7 +104,7 @@ async def every_path(system: System, model: FakeModel, pipe: Pipe) -> list[str]:
         events = [event async for event in stream]
         assert "response.completed" == events[-1].type
         # A socket, whose answer outlives the worker that began it.
-        async with holdline.connect(server.url) as ours:
+        async with holdline_client.connect(server.url) as ours:
             slow = f"{CANARY}-slow mode=slow pace=0.05 tokens=60 say={CANARY}-slow-answer"
             answer = ours.ask(slow)
             await wait_until(lambda: any("slow" in call.prompt for call in model.calls))

@@ -10,8 +10,8 @@ from functools import partial
 
 import pytest
 
-import holdline
-from holdline import errors, happenings
+import holdline_client
+from holdline_client import errors, events
 from tests.fake_model import FakeModel
 from tests.jobs.proxy import Proxy
 from tests.paths.conftest import Shared
@@ -34,7 +34,7 @@ def whole(text: str, tokens: int = 20) -> bool:
 
 
 async def test_an_answer_streams_and_is_proven(shared: Shared) -> None:
-    async with holdline.connect(shared.server.url) as client:
+    async with holdline_client.connect(shared.server.url) as client:
         answer = client.ask(shared.prompt("mode=slow"))
         pieces = [piece async for piece in answer]
     assert len(pieces) > 3
@@ -48,7 +48,7 @@ async def test_an_answer_streams_and_is_proven(shared: Shared) -> None:
 
 async def test_twenty_asks_share_one_socket_and_each_has_its_own_answer(shared: Shared) -> None:
     prompts = [shared.prompt("mode=slow") for _ in range(20)]
-    async with holdline.connect(shared.server.url) as client:
+    async with holdline_client.connect(shared.server.url) as client:
         texts = await asyncio.gather(*map(client.ask, prompts))
     assert [True] * 20 == [whole(text) for text in texts]
     assert 20 == len(set(texts))
@@ -56,14 +56,14 @@ async def test_twenty_asks_share_one_socket_and_each_has_its_own_answer(shared: 
 
 
 async def test_a_conversation_goes_on_and_an_answer_is_followed_by_its_id(shared: Shared) -> None:
-    async with holdline.connect(shared.server.url) as client:
+    async with holdline_client.connect(shared.server.url) as client:
         first = client.ask(shared.prompt())
         await first
         prompt = shared.prompt()
         second = client.ask(prompt, previous_response_id=first.id)
         await second
         assert second.id is not None
-        async with holdline.connect(shared.other.url) as elsewhere:
+        async with holdline_client.connect(shared.other.url) as elsewhere:
             again = elsewhere.follow(second.id)
             assert second.text == "".join([piece async for piece in again])
             rest = elsewhere.follow(second.id, after=second.last - 6)
@@ -76,7 +76,7 @@ async def test_a_conversation_goes_on_and_an_answer_is_followed_by_its_id(shared
 
 
 async def test_refusals_and_failures_have_the_servers_code(shared: Shared) -> None:
-    async with holdline.connect(shared.server.url) as client:
+    async with holdline_client.connect(shared.server.url) as client:
         with pytest.raises(errors.Refused) as refused:
             await client.ask("x", temperature=9)
         assert ("invalid_value", "temperature") == (refused.value.code, refused.value.param)
@@ -92,7 +92,7 @@ async def test_refusals_and_failures_have_the_servers_code(shared: Shared) -> No
 
 
 async def test_a_cancel_ends_it_and_keeps_what_there_is(shared: Shared) -> None:
-    async with holdline.connect(shared.server.url) as client:
+    async with holdline_client.connect(shared.server.url) as client:
         answer = client.ask(shared.prompt("mode=slow tokens=2000"))
         async for _ in answer:
             answer.cancel()
@@ -108,7 +108,7 @@ async def test_a_server_killed_in_mid_answer_costs_no_piece_and_no_call(
     port = str(free_port())
     server = await system.server(HOLDLINE_PORT=port)
     await system.worker(model.url)
-    async with holdline.connect(server.url) as client:
+    async with holdline_client.connect(server.url) as client:
         answer = client.ask("mode=slow tokens=60 pace=0.05")
         pieces = []
         async for piece in answer:
@@ -127,12 +127,12 @@ async def test_a_restarting_server_says_so_and_the_client_comes_back(
     port = str(free_port())
     server = await system.server(HOLDLINE_PORT=port)
     await system.worker(model.url)
-    async with holdline.connect(server.url) as client:
+    async with holdline_client.connect(server.url) as client:
         answer = client.ask("mode=slow tokens=40 pace=0.05")
-        told: list[happenings.Happening] = []
+        told: list[events.Happening] = []
         async for happening in answer.events():
             told.append(happening)
-            if isinstance(happening, happenings.Piece) and server.popen.poll() is None:
+            if isinstance(happening, events.Piece) and server.popen.poll() is None:
                 server.signal(signal.SIGTERM)
                 await server.wait()
                 server = await system.server(HOLDLINE_PORT=port)
@@ -144,7 +144,7 @@ async def test_a_restarting_server_says_so_and_the_client_comes_back(
 
 async def test_a_line_that_is_cut_again_and_again_brings_every_piece_once(shared: Shared) -> None:
     async with Proxy(shared.server.url) as proxy:
-        async with holdline.connect(proxy.url.replace("redis", "http")) as client:
+        async with holdline_client.connect(proxy.url.replace("redis", "http")) as client:
             answers = [client.ask(shared.prompt("mode=slow tokens=80")) for _ in range(5)]
             for cut in range(1, 5):
                 await wait_until(partial(said, cut * 30, answers))
@@ -158,7 +158,7 @@ async def test_a_line_that_is_cut_again_and_again_brings_every_piece_once(shared
 async def test_a_lost_acceptance_makes_no_second_answer(shared: Shared) -> None:
     prompt = shared.prompt("mode=slow")
     async with Proxy(shared.server.url) as proxy:
-        async with holdline.connect(proxy.url.replace("redis", "http")) as client:
+        async with holdline_client.connect(proxy.url.replace("redis", "http")) as client:
             proxy.drop_next_reply()
             text = await client.ask(prompt)
         assert 2 == proxy.accepted
@@ -171,7 +171,7 @@ async def test_a_line_that_says_nothing_any_more_is_found_dead_and_replaced(
 ) -> None:
     async with Proxy(shared.server.url) as proxy:
         url = proxy.url.replace("redis", "http")
-        async with holdline.connect(url, ping_seconds=0.2) as client:
+        async with holdline_client.connect(url, ping_seconds=0.2) as client:
             answer = client.ask(shared.prompt("mode=slow tokens=60"))
             async for _ in answer:
                 break
@@ -187,7 +187,7 @@ async def test_a_dead_attempt_is_taken_back_and_never_spliced(
 ) -> None:
     server = await system.server()
     doomed = await system.worker(model.url)
-    async with holdline.connect(server.url) as client:
+    async with holdline_client.connect(server.url) as client:
         answer = client.ask("mode=slow tokens=100 pace=0.05")
         told = asyncio.create_task(_all(answer))
         with pytest.raises(errors.Restarted) as restarted:
@@ -201,31 +201,31 @@ async def test_a_dead_attempt_is_taken_back_and_never_spliced(
         happened = await told
     assert whole(again, 100)
     assert again == answer.text
-    (at,) = [i for i, h in enumerate(happened) if isinstance(h, happenings.Restarted)]
-    assert again == "".join(h.text for h in happened[at:] if isinstance(h, happenings.Piece))
-    assert isinstance(happened[-1], happenings.Ended)
+    (at,) = [i for i, h in enumerate(happened) if isinstance(h, events.Restarted)]
+    assert again == "".join(h.text for h in happened[at:] if isinstance(h, events.Piece))
+    assert isinstance(happened[-1], events.Ended)
 
 
-def said(least: int, answers: list[holdline.Answer]) -> bool:
+def said(least: int, answers: list[holdline_client.Answer]) -> bool:
     return all(len(answer.text) > least for answer in answers)
 
 
-async def _all(answer: holdline.Answer) -> list[happenings.Happening]:
+async def _all(answer: holdline_client.Answer) -> list[events.Happening]:
     return [happening async for happening in answer.events()]
 
 
 async def test_who_waits_is_told_where(system: System, model: FakeModel) -> None:
     server = await system.server()
-    async with holdline.connect(server.url) as client:
+    async with holdline_client.connect(server.url) as client:
         first, second = client.ask("one"), client.ask("two")
         telling = asyncio.create_task(_all(second))
         await wait_until(lambda: second.queue is not None and second.queue.position == 2)
         await system.worker(model.url)
         happened = await telling
         await first
-    assert isinstance(happened[0], happenings.Connection)
-    assert happenings.Queued in map(type, happened)
-    assert isinstance(happened[-1], happenings.Ended)
+    assert isinstance(happened[0], events.Connection)
+    assert events.Queued in map(type, happened)
+    assert isinstance(happened[-1], events.Ended)
     assert "completed" == happened[-1].status
 
 
@@ -246,7 +246,7 @@ async def test_what_does_not_match_its_proof_is_fetched_again_and_then_said(
 ) -> None:
     async with (
         Liar(shared.server.url) as proxy,
-        holdline.connect(proxy.url.replace("redis", "http")) as client,
+        holdline_client.connect(proxy.url.replace("redis", "http")) as client,
     ):
         proxy.lies = 1
         answer = client.ask(shared.prompt())
@@ -261,19 +261,19 @@ async def test_what_does_not_match_its_proof_is_fetched_again_and_then_said(
 
 async def test_nobody_waits_for_ever() -> None:
     with pytest.raises(errors.Unreachable):
-        async with holdline.connect(f"http://127.0.0.1:{free_port()}", timeout=0.3):
+        async with holdline_client.connect(f"http://127.0.0.1:{free_port()}", timeout=0.3):
             pass
 
 
 async def test_a_refused_upgrade_is_final(shared: Shared) -> None:
     with pytest.raises(errors.Closed) as closed:
-        async with holdline.connect(f"{shared.server.url}/nowhere/v1/responses", timeout=20):
+        async with holdline_client.connect(f"{shared.server.url}/nowhere/v1/responses", timeout=20):
             pass
     assert 404 == closed.value.status
 
 
 async def test_a_closed_client_leaves_nobody_waiting(shared: Shared) -> None:
-    async with holdline.connect(shared.server.url) as client:
+    async with holdline_client.connect(shared.server.url) as client:
         answer = client.ask(shared.prompt("mode=slow tokens=500"))
         async for _ in answer:
             break

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-import holdline
-from holdline import happenings
+import holdline_client
+from holdline_client import events
 from tests.paths.conftest import Shared
 
 pytestmark = pytest.mark.timeout(60)
@@ -20,11 +20,11 @@ WEATHER: dict[str, Any] = {
 
 
 async def test_a_loop_of_tools(shared: Shared) -> None:
-    async with holdline.connect(shared.server.url) as client:
+    async with holdline_client.connect(shared.server.url) as client:
         answer = client.ask(
             shared.prompt('mode=call args={"city":"Bern"}'), tools=[WEATHER], tool_choice="required"
         )
-        items = [h.item async for h in answer.events() if isinstance(h, happenings.Item)]
+        items = [h.item async for h in answer.events() if isinstance(h, events.Item)]
         (call,) = [item for item in items if item["type"] == "function_call"]
         assert ("weather", "completed", "") == (call["name"], answer.status, answer.text)
         assert answer.response is not None
@@ -38,7 +38,7 @@ async def test_a_loop_of_tools(shared: Shared) -> None:
 
 
 async def test_an_answer_that_is_not_stored_is_whole_all_the_same(shared: Shared) -> None:
-    async with holdline.connect(shared.server.url) as client:
+    async with holdline_client.connect(shared.server.url) as client:
         answer = client.ask(shared.prompt("mode=slow"), store=False)
         text = await answer
     assert ("completed", True, text) == (answer.status, answer.verified, answer.text)

@@ -12,8 +12,8 @@ from pathlib import Path
 import aiohttp
 import pytest
 
-from jobs.connect import Redis
-from jobs.pipe import Pipe
+from jobs.redis.connection import Redis
+from jobs.redis.pipe import Pipe
 from tests.fake_model import Call, FakeModel, Script, mode, ok
 from tests.fake_model import _Wire as Wire
 from tests.paths.redis_faults import store as stores

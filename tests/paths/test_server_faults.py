@@ -16,12 +16,12 @@ from typing import Any
 import aiohttp
 import pytest
 
-from jobs.events import lifecycle
-from jobs.keys import new_response_id
-from jobs.log import LogWriter
-from jobs.pipe import Pipe
+from jobs.log.events import lifecycle
+from jobs.log.log import LogWriter
+from jobs.names import new_response_id
 from jobs.queue import Queue
 from jobs.record import Job, Status, Terms
+from jobs.redis.pipe import Pipe
 from tests.fake_model import FakeModel
 from tests.system import Server, System, wait_until
 
@@ -148,9 +148,9 @@ async def test_a_rolling_restart_of_two_servers_under_load_loses_nothing(
 
 async def finished_response(pipe: Pipe, tokens: int) -> str:
     """A finished response in Redis, made without any process."""
-    from jobs.codec import encode_event
-    from jobs.events import terminal
-    from jobs.items import message_added, message_done, text_delta
+    from jobs.log.codec import encode_event
+    from jobs.log.events import terminal
+    from jobs.log.items import message_added, message_done, text_delta
 
     queue = Queue(pipe, Terms())
     job = Job(new_response_id(0), "public", 0, {"model": "m", "input": []})

@@ -11,7 +11,7 @@ from pathlib import Path
 import aiohttp
 import pytest
 
-from jobs.pipe import Pipe
+from jobs.redis.pipe import Pipe
 from tests.fake_model import FakeModel
 from tests.paths.test_processes import run
 from tests.system import Process, System, wait_until

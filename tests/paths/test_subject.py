@@ -14,18 +14,18 @@ from typing import Any
 import pytest
 from openai import AsyncOpenAI, NotFoundError
 
-import holdline
-from jobs.cipher import Cipher
-from jobs.connect import Redis
+import holdline_client
+from admin import subject
 from jobs.errors import HoldlineError
-from jobs.keys import new_response_id
-from jobs.pipe import Pipe
+from jobs.log.cipher import Cipher
+from jobs.names import new_response_id
 from jobs.queue import Queue
 from jobs.record import Terms
-from server import subject
+from jobs.redis.connection import Redis
+from jobs.redis.pipe import Pipe
 from tests.fake_model import FakeModel
 from tests.jobs.dump import dump
-from tests.jobs.given import NAMES, a_job, claimed, opening
+from tests.jobs.factories import NAMES, a_job, claimed, opening
 from tests.system import Server, System, wait_until
 
 pytestmark = pytest.mark.timeout(60)
@@ -45,7 +45,7 @@ class Site:
     signer: str
 
     def sdk(self, tenant: str, subject: str) -> AsyncOpenAI:
-        token = holdline.mint_token(self.signer, tenant=tenant, subject=subject)
+        token = holdline_client.mint_token(self.signer, tenant=tenant, subject=subject)
         return AsyncOpenAI(base_url=f"{self.server.url}/v1", api_key=token, max_retries=0)
 
 
@@ -61,7 +61,7 @@ async def site(system: System, tmp_path: Path) -> AsyncIterator[Site]:
         "HOLDLINE_WEBHOOK_SECRET": "whsec_c2VjcmV0IHNlY3JldCBzZWNyZXQgc2VjcmV0",
         "HOLDLINE_WEBHOOK_ALLOW_PRIVATE": "1",
     }
-    signer = (await system.run("server.signers", "add", "kid")).splitlines()[0]
+    signer = (await system.run("admin.signers", "add", "kid")).splitlines()[0]
     async with FakeModel() as model:
         server, _ = await asyncio.gather(
             system.server(), system.worker(model.url, HOLDLINE_CONCURRENCY="5")
@@ -88,7 +88,7 @@ async def test_all_of_one_end_user_is_exported_and_deleted_and_of_nobody_else(
 ) -> None:
     mine = await everything_of(site, ANNA)
     theirs = [id_ for who in OTHERS for id_ in await everything_of(site, who)]
-    exported = await site.system.run("server.subject", "export", "/".join(ANNA))
+    exported = await site.system.run("admin.subject", "export", "/".join(ANNA))
     lines = {line["response"]["id"]: line for line in map(json.loads, exported.splitlines())}
     assert sorted(mine) == sorted(lines)
     first, second, runs, cut = (lines[id_] for id_ in mine)
@@ -100,12 +100,12 @@ async def test_all_of_one_end_user_is_exported_and_deleted_and_of_nobody_else(
 
     running = [call for call in site.model.open_calls if str(ANNA) in call.prompt]
     assert 1 == len(running)
-    said = await site.system.run("server.subject", "delete", "/".join(ANNA))
+    said = await site.system.run("admin.subject", "delete", "/".join(ANNA))
     assert "4 responses are deleted; 1 of them had not ended and are stopped\n" == said
     await wait_until(lambda: running[0].closed_by_client)
-    again = await site.system.run("server.subject", "delete", "/".join(ANNA))
+    again = await site.system.run("admin.subject", "delete", "/".join(ANNA))
     assert again.startswith("0 responses are deleted")
-    assert "" == await site.system.run("server.subject", "export", "/".join(ANNA))
+    assert "" == await site.system.run("admin.subject", "export", "/".join(ANNA))
 
     # What a claim handed out is kept for a lease: ids, and nothing else.
     held = repr({k: v for k, v in (await dump(pipe)).items() if b":claimed:" not in k})

@@ -21,7 +21,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from redis.crc import key_slot
 
-from jobs.keys import Partition, partition_of
+from jobs.names import Partition, partition_of
 from tests.fake_model import FakeModel
 from tests.paths.redis_faults import store as stores
 from tests.paths.redis_faults.screen import Answer, Screen, screen
@@ -93,7 +93,7 @@ async def test_a_cluster_carries_answers_on_all_its_masters(tmp_path: Path) -> N
         assert {node.port for node in nodes.masters} == used
         for node in nodes.masters:
             assert 0 < await node.call("DBSIZE")
-        said = await ran(nodes.url, "server.subject", "export", "public")
+        said = await ran(nodes.url, "admin.subject", "export", "public")
         assert {answer.id for answer in answers} == {
             json.loads(line)["response"]["id"] for line in said.splitlines()
         }

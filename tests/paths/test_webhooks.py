@@ -12,9 +12,9 @@ import pytest
 from aiohttp import web
 from openai import AsyncOpenAI, OpenAI
 
-import holdline
-from jobs.keys import Partition
-from jobs.pipe import Pipe
+import holdline_client
+from jobs.names import Partition
+from jobs.redis.pipe import Pipe
 from tests.fake_model import FakeModel
 from tests.paths.conftest import sdk
 from tests.paths.redis_faults import store
@@ -116,7 +116,7 @@ async def test_only_what_nobody_has_seen_is_told(
     system.environ |= receiver.environ | unseen_only
     server = await system.server()
     await system.worker(model.url)
-    async with holdline.connect(server.url) as client, sdk(server) as http:
+    async with holdline_client.connect(server.url) as client, sdk(server) as http:
         await client.ask("by socket")
         await http.responses.create(input="by request", model="m")
         async for _ in await http.responses.create(input="by stream", model="m", stream=True):

@@ -12,7 +12,7 @@ from typing import Any
 
 from playwright.async_api import CDPSession, Page, expect
 
-from server.pages import Pages
+from server.http.static import Pages
 from tests.browser import IN_PAGE, MARKDOWN, NewPage, element, in_chromium
 from tests.paths.conftest import Shared
 

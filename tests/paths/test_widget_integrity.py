@@ -9,7 +9,7 @@ import sys
 import pytest
 from playwright.async_api import Route, expect
 
-from server.pages import pages
+from server.http.static import pages
 from tests.browser import ROOT, NewPage, ServeSite, Watch, ask, element, ended, in_chromium
 from tests.paths.conftest import Shared
 from tests.system import Server, System, free_port
@@ -22,7 +22,7 @@ PRINTED = re.compile(r"<script type=\"module\" crossorigin.*</holdline-chat>", r
 async def printed() -> str:
     """What the command prints to embed this version and no other."""
     command = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "server.pages", cwd=ROOT, stdout=asyncio.subprocess.PIPE
+        sys.executable, "-m", "server.http.static", cwd=ROOT, stdout=asyncio.subprocess.PIPE
     )
     told, _ = await asyncio.wait_for(command.communicate(), 30)
     found = PRINTED.search(told.decode())

@@ -10,7 +10,7 @@ from typing import Any
 from aiohttp import WSMsgType, web
 from playwright.async_api import Page, expect
 
-from server.pages import Pages
+from server.http.static import Pages
 from tests.browser import NewPage, ServeApp, ask, element, ended, in_chromium, writing
 from tests.system import wait_until
 

@@ -13,10 +13,10 @@ import msgpack  # type: ignore[import-untyped]
 import pytest
 from openai import AsyncOpenAI
 
-from jobs.codec import decode_event
-from jobs.keys import Partition, new_response_id
-from jobs.log import read_all
-from jobs.pipe import Pipe
+from jobs.log.codec import decode_event
+from jobs.log.log import read_all
+from jobs.names import Partition, new_response_id
+from jobs.redis.pipe import Pipe
 from tests.fake_model import FakeModel
 from tests.paths.conftest import sdk
 from tests.system import System, wait_until
@@ -159,10 +159,10 @@ async def test_a_job_that_kills_its_workers_is_ended_and_buried(
     assert 2 == len([call for call in model.calls if "hang" in call.prompt])
     assert [response.id.encode()] == await pipe.call("LRANGE", Partition(0).dead, 0, -1)
 
-    asked = system.run("worker.dead", "again", response.id)
+    asked = system.run("admin.dead", "again", response.id)
     again = re.findall(r"resp_\w+", await asked)[-1]
     assert response.id != again
-    assert "0 in the dead list" in await system.run("worker.dead", "list")
+    assert "0 in the dead list" in await system.run("admin.dead", "list")
     assert "cancelled" == (await ask.responses.cancel(again)).status
 
 

@@ -8,11 +8,11 @@ import pytest
 from aiohttp.test_utils import TestClient
 from aiohttp.web import Application, Request
 
-from jobs.connect import Redis
-from jobs.pipe import Pipe
+from jobs.redis.connection import Redis
+from jobs.redis.pipe import Pipe
 from server.app import SERVER, Server, create_app
 from server.config import Config
-from tests.server.given import Worker
+from tests.server.factories import Worker
 from tests.system import wait_until
 
 Client = TestClient[Request, Application]

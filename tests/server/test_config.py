@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from jobs.environment import ConfigError
 from jobs.record import Terms
+from jobs.settings import ConfigError
 from server.config import Config
 
 

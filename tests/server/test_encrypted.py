@@ -9,14 +9,14 @@ from typing import Any
 
 import pytest
 
-from jobs.cipher import Cipher
-from jobs.connect import Redis
-from jobs.environment import ConfigError
-from jobs.pipe import Pipe
+from jobs.log.cipher import Cipher
+from jobs.redis.connection import Redis
+from jobs.redis.pipe import Pipe
+from jobs.settings import ConfigError
 from server.app import SERVER
 from server.config import Config
 from tests.server.conftest import Client, Serve
-from tests.server.given import Worker
+from tests.server.factories import Worker
 
 
 @pytest.fixture

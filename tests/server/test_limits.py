@@ -8,12 +8,12 @@ from typing import Any
 import pytest
 from aiohttp import ClientWebSocketResponse
 
-from jobs.pipe import Pipe
+from jobs.redis.pipe import Pipe
 from jobs.tenants import Tenants
 from server.app import SERVER
-from tests.jobs.given import NAMES
+from tests.jobs.factories import NAMES
+from tests.server.auth_helpers import Door
 from tests.server.conftest import Client, Serve
-from tests.server.doors import Door
 from tests.system import wait_until
 
 UPGRADE = {

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from jobs.pipe import Pipe
-from tests.jobs.given import NAMES, status_of
+from jobs.redis.pipe import Pipe
+from tests.jobs.factories import NAMES, status_of
 from tests.server.conftest import Client, Serve
 
 CANCEL = {"holdline_on_orphan": "cancel"}

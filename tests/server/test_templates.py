@@ -9,11 +9,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jobs.environment import ConfigError
-from jobs.tables import WrongTable, parse
+from jobs.settings import ConfigError
+from jobs.toml import WrongTable, parse
+from server.api.problem import Problem
+from server.api.request import JsonObject, parse_create
 from server.config import Config
-from server.problem import Problem
-from server.request import JsonObject, parse_create
 from server.templates import expanded, templates
 from tests.server.conftest import Client, Serve
 

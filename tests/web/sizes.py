@@ -17,7 +17,7 @@ from pathlib import Path
 ROOT = Path(__file__).parent.parent.parent
 sys.path.insert(0, str(ROOT))
 
-from server.pages import Pages  # noqa: E402 - the checkout is what runs
+from server.http.static import Pages  # noqa: E402 - the checkout is what runs
 
 PEERS = {
     "deep-chat": ["dist/deepChat.bundle.js"],

@@ -9,18 +9,18 @@ from typing import TypeAlias
 
 import pytest
 
-from jobs.bell import Bell
-from jobs.connect import Redis
-from jobs.keys import Partition
-from jobs.pipe import Pipe
+from jobs.names import Partition
 from jobs.queue import Queue
+from jobs.redis.connection import Redis
+from jobs.redis.pipe import Pipe
+from jobs.redis.subscriber import Bell
 from tests.fake_model import FakeModel
-from tests.worker.desk import Desk, configured
-from worker.means import Means
-from worker.models import Models
+from tests.worker.harness import Desk, configured
+from worker.compactor import Sealer
+from worker.context import Means
 from worker.outcome import Policy
 from worker.rescue import Rescue
-from worker.sealer import Sealer
+from worker.upstream.router import Models
 from worker.worker import Worker
 
 MakeDesk: TypeAlias = Callable[..., contextlib.AbstractAsyncContextManager[Desk]]

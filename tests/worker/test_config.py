@@ -5,10 +5,10 @@ import sys
 
 import pytest
 
-from jobs.environment import ConfigError
+from jobs.settings import ConfigError
 from tests.system import ROOT
 from worker.config import load
-from worker.prompt import LIMIT, OPENAI_LIMIT
+from worker.upstream.chat_request import LIMIT, OPENAI_LIMIT
 
 MODEL = {"OPENAI_API_KEY": "sk-secret"}
 

@@ -9,14 +9,14 @@ from dataclasses import replace
 
 import pytest
 
-from jobs.cipher import Cipher
-from jobs.codec import decode_event
-from jobs.connect import Redis
-from jobs.log import read
-from jobs.pipe import Pipe
+from jobs.log.cipher import Cipher
+from jobs.log.codec import decode_event
+from jobs.log.log import read
 from jobs.queue import Queue
-from tests.jobs.given import NAMES, TERMS, a_job, fall_due, opening, status_of
-from tests.worker.desk import Desk
+from jobs.redis.connection import Redis
+from jobs.redis.pipe import Pipe
+from tests.jobs.factories import NAMES, TERMS, a_job, fall_due, opening, status_of
+from tests.worker.harness import Desk
 from worker.ending import close
 
 CIPHER = Cipher(b64encode(os.urandom(32)).decode())

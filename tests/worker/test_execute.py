@@ -10,14 +10,14 @@ from typing import Any
 
 import pytest
 
-from jobs.events import RESTARTED
-from jobs.keys import Partition
-from jobs.pipe import Pipe
+from jobs.log.events import RESTARTED
+from jobs.log.response_state import Transcript
+from jobs.names import Partition
 from jobs.record import Status
-from jobs.transcript import Transcript
+from jobs.redis.pipe import Pipe
 from tests.system import wait_until
 from tests.worker.conftest import MakeDesk
-from tests.worker.desk import Desk, response, said
+from tests.worker.harness import Desk, response, said
 from worker.execute import Stop
 
 

@@ -11,14 +11,14 @@ from statistics import median
 
 import pytest
 
-from jobs.codec import decode_event
-from jobs.keys import new_response_id
-from jobs.log import read_all
-from jobs.pipe import Pipe
+from jobs.log.codec import decode_event
+from jobs.log.log import read_all
+from jobs.names import new_response_id
 from jobs.queue import Queue
 from jobs.record import Job
+from jobs.redis.pipe import Pipe
 from tests.fake_model import FakeModel
-from tests.jobs.given import NAMES, TERMS, opening
+from tests.jobs.factories import NAMES, TERMS, opening
 from tests.system import System, wait_until
 
 FLOOD = 10_000

@@ -6,16 +6,16 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from jobs.codec import decode_event
-from jobs.connect import Redis
 from jobs.errors import Fenced, RedisAway
-from jobs.items import Place, message_added
-from jobs.keys import Partition
-from jobs.log import LogWriter
-from jobs.pipe import Pipe
+from jobs.log.codec import decode_event
+from jobs.log.items import Place, message_added
+from jobs.log.log import LogWriter
+from jobs.names import Partition
 from jobs.record import Status
+from jobs.redis.connection import Redis
+from jobs.redis.pipe import Pipe
 from tests.system import wait_until
-from tests.worker.desk import Desk, said
+from tests.worker.harness import Desk, said
 from worker.flusher import BATCH_BYTES, DELTA_CHARACTERS, UNSENT_BYTES, Flusher
 
 ITEM = "msg_1"

@@ -10,11 +10,11 @@ from hypothesis import strategies as st
 from openai.types.responses import ResponseStreamEvent
 from pydantic import TypeAdapter
 
-from jobs.codec import Event, decode_event, encode_event
-from jobs.items import Place, delta
-from jobs.transcript import Transcript
-from worker.chunks import Annotation, Call, Reasoning, Refusal, Text, Thinking
+from jobs.log.codec import Event, decode_event, encode_event
+from jobs.log.items import Place, delta
+from jobs.log.response_state import Transcript
 from worker.output import NotAllowed, Output, TooLong
+from worker.upstream.chat_chunks import Annotation, Call, Reasoning, Refusal, Text, Thinking
 
 EVENT: TypeAdapter[ResponseStreamEvent] = TypeAdapter(ResponseStreamEvent)
 SOURCE = {

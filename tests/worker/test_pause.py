@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from jobs.keys import new_response_id
-from jobs.pipe import Pipe
+from jobs.names import new_response_id
 from jobs.record import Job
+from jobs.redis.pipe import Pipe
 from tests.fake_model import FakeModel
-from tests.jobs.given import NAMES, opening
+from tests.jobs.factories import NAMES, opening
 from tests.worker.conftest import MakeDesk
 
 

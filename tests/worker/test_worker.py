@@ -10,14 +10,14 @@ import time
 
 import pytest
 
-from jobs.events import RESTARTED
-from jobs.keys import Partition
-from jobs.pipe import Pipe
+from jobs.log.events import RESTARTED
+from jobs.names import Partition
 from jobs.record import Status
+from jobs.redis.pipe import Pipe
 from tests.fake_model import FakeModel
 from tests.system import System, wait_until
 from tests.worker.conftest import MakeDesk, Work
-from tests.worker.desk import Desk, response, said
+from tests.worker.harness import Desk, response, said
 
 
 async def test_what_is_submitted_is_answered(desk: Desk, work: Work) -> None:

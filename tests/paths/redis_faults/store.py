@@ -11,11 +11,11 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 from dev.embedded import Embedded, prepared
-from dev.leash import leashed
+from dev.pdeathsig import leashed
 from dev.redis import installed
-from jobs.connect import Redis
-from jobs.keys import Partition
-from jobs.pipe import Pipe
+from jobs.names import Partition
+from jobs.redis.connection import Redis
+from jobs.redis.pipe import Pipe
 from tests.keys_without_ttl import keys_without_ttl
 from tests.system import free_port, wait_until
 

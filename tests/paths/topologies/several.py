@@ -12,10 +12,10 @@ from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from dev.leash import leashed
+from dev.pdeathsig import leashed
 from dev.redis import installed
-from jobs.connect import Redis
 from jobs.errors import HoldlineError
+from jobs.redis.connection import Redis
 from tests.paths.redis_faults import store as stores
 from tests.paths.redis_faults.store import Store
 from tests.system import free_port

@@ -1,0 +1,98 @@
+"""`python -m admin.dead`: what no worker will touch again, and what to do about it.
+
+list           every entry of the dead list: an id with its end, or bytes that are no id
+again ID       submits the same request as a new response, and takes the entry off the list
+drop ID        takes the entry off the list
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from jobs.errors import UnknownResponse
+from jobs.log.codec import job_of
+from jobs.log.events import begins, submitted
+from jobs.names import Partition, new_response_id, partition_of
+from jobs.queue import Queue
+from jobs.redis.pipe import Pipe
+from jobs.redis.url import redis_at
+from worker.config import load
+
+from . import cli
+
+if TYPE_CHECKING:
+    import argparse
+    from collections.abc import AsyncIterator, Mapping, Sequence
+
+
+async def _state(pipe: Pipe, entry: bytes) -> str:
+    try:
+        name = entry.decode("ascii")
+        names = Partition(partition_of(name))
+    except (UnicodeDecodeError, UnknownResponse):
+        return f"{entry[:80]!r}  not an id of ours: drop it"
+    status, strikes = await pipe.call("HMGET", names.job(name), "status", "strikes")
+    if status is None:
+        return f"{name}  expired: drop it"
+    return f"{name}  {status.decode()} after {int(strikes or 0)} lost attempts"
+
+
+async def _list(pipe: Pipe, queue: Queue, partitions: int) -> AsyncIterator[str]:
+    total = 0
+    for partition in range(partitions):
+        for entry in await queue.dead(partition):
+            total += 1
+            yield await _state(pipe, entry)
+    yield f"{total} in the dead list"
+
+
+async def _again(pipe: Pipe, queue: Queue, response_id: str) -> str:
+    partition = partition_of(response_id)
+    data = await pipe.call("HGET", Partition(partition).job(response_id), "job")
+    if data is None:
+        raise UnknownResponse(response_id)
+    old = job_of(response_id, data, pipe.cipher)
+    lane = await pipe.call("HGET", Partition(partition).job(response_id), "lane")
+    job = replace(old, id=new_response_id(partition), created_at=int(time.time()))
+    accepted = await queue.submit(
+        job, submitted(job), begins=begins(job), lane=(lane or b"").decode()
+    )
+    await queue.unbury(partition, response_id.encode())
+    return f"{response_id} is asked again as {accepted.response_id}"
+
+
+async def _drop(queue: Queue, partitions: int, entry: str) -> str:
+    dropped = [await queue.unbury(number, entry.encode()) for number in range(partitions)]
+    return "dropped" if any(dropped) else "it is not in the dead list"
+
+
+async def run(environ: Mapping[str, str], argv: Sequence[str]) -> AsyncIterator[str]:
+    """A `cli.Run`."""
+    arguments = _parser().parse_args(argv)
+    config = load(environ)
+    async with redis_at(config.redis_url, config.cipher).pipe() as pipe:
+        queue = Queue(pipe, config.terms)
+        match arguments.action:
+            case "list":
+                async for line in _list(pipe, queue, config.terms.partitions):
+                    yield line
+            case "again":
+                yield await _again(pipe, queue, arguments.id)
+            case _:
+                yield await _drop(queue, config.terms.partitions, arguments.id)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = cli.parser("admin.dead", __doc__)
+    actions = parser.add_subparsers(dest="action", required=True)
+    actions.add_parser("list")
+    for name in ("again", "drop"):
+        actions.add_parser(name).add_argument("id")
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(cli.main("admin.dead", run))

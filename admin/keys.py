@@ -1,0 +1,224 @@
+"""`python -m admin.keys`: the API keys of services, kept where HOLDLINE_KEYS says.
+
+create TENANT   makes a key, and shows it this once; of it only a hash is kept
+list            every key: whose, what it may do, until when
+rotate ID       makes another secret for a key; the one before counts for a while longer
+revoke ID       ends a key; servers notice within seconds
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Final, Protocol
+
+import msgspec
+
+from jobs import settings as env
+from jobs.errors import HoldlineError
+from jobs.names import Partition
+from jobs.record_store import Shelf
+from jobs.redis.url import redis_at
+from jobs.settings import ConfigError
+from server.access import api_keys
+from server.access.owners import is_tenant
+from server.access.principal import ADMIN, SCOPES
+from server.access.watched_file import alone, replace
+
+from . import cli
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Mapping, Sequence
+
+    from server.access.api_keys import Record
+
+DAY: Final = 86_400.0
+_UNITS: Final = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": DAY}
+_DEFAULT_SCOPES: Final = ",".join(scope for scope in SCOPES if scope != ADMIN)
+
+
+class Store(Protocol):
+    """Where keys are kept, for writing."""
+
+    async def all(self) -> dict[str, bytes]:
+        """All records, by id."""
+
+    async def put(self, id_: str, before: bytes | None, after: bytes | None) -> None:
+        """Writes a record where `before` was read; None is none."""
+
+
+class FileStore:
+    """A file of keys, which nobody but its owner may read, and which is never half written."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    async def all(self) -> dict[str, bytes]:
+        """All records, by id; none where there is no file yet."""
+        return {id_: api_keys.encode(record) for id_, record in self._read().items()}
+
+    async def put(self, id_: str, before: bytes | None, after: bytes | None) -> None:
+        """Writes the file anew with one record changed."""
+        with alone(self._path):
+            records = self._read()
+            found = records.pop(id_, None)
+            if (None if found is None else api_keys.encode(found)) != before:
+                raise HoldlineError(f"{id_} was changed by somebody else just now: try again")
+            if after is not None:
+                records[id_] = api_keys.decode(after)
+            replace(self._path, api_keys.format_file(records))
+
+    def _read(self) -> dict[str, Record]:
+        try:
+            return api_keys.parse_file(self._path.read_text(encoding="utf-8"))
+        except FileNotFoundError:
+            return {}
+
+
+@contextlib.asynccontextmanager
+async def store(environ: Mapping[str, str]) -> AsyncIterator[Store]:
+    """Where HOLDLINE_KEYS says that keys are.
+
+    Raises: ConfigError.
+    """
+    env.check_names(environ)
+    place = env.text(environ, "HOLDLINE_KEYS", "")
+    if not place:
+        raise ConfigError("set HOLDLINE_KEYS=redis, or to the path of a file: keys are kept there")
+    if place != "redis":
+        yield FileStore(Path(place))
+        return
+    async with redis_at(env.redis_url(environ)).pipe(deadline=4) as pipe:
+        yield Shelf(pipe, Partition(0).api_keys)
+
+
+async def create(store: Store, arguments: argparse.Namespace) -> str:
+    """What is printed: the new key."""
+    if not is_tenant(arguments.tenant):
+        raise ValueError("a tenant is named by 1 to 64 letters, digits and _ . -")
+    id_, now = api_keys.new_id(), time.time()
+    written, secret = api_keys.new_key(id_)
+    record = msgspec.convert(
+        {
+            "id": id_,
+            "tenant": arguments.tenant,
+            "scopes": arguments.scopes.split(","),
+            "secrets": [msgspec.to_builtins(secret)],
+            "models": arguments.model,
+            "prompts": arguments.prompt,
+            "created_at": round(now),
+            "expires_at": None if arguments.expires is None else round(now + arguments.expires),
+            "note": arguments.note,
+        },
+        api_keys.Record,
+    )
+    await store.put(id_, None, api_keys.encode(record))
+    return _shown_once(written)
+
+
+async def list_all(store: Store) -> str:
+    """What is printed: a line a key."""
+    now = time.time()
+    records = [api_keys.decode(record) for record in (await store.all()).values()]
+    lines = [_line(record, now) for record in sorted(records, key=lambda r: (r.tenant, r.id))]
+    return "\n".join([*lines, f"{len(lines)} keys"])
+
+
+async def rotate(store: Store, id_: str, keep_seconds: float) -> str:
+    """What is printed: the key with its new secret."""
+    before = await _found(store, id_)
+    written, secret = api_keys.new_key(id_)
+    after = api_keys.rotated(api_keys.decode(before), secret, round(time.time()), keep_seconds)
+    await store.put(id_, before, api_keys.encode(after))
+    return f"{_shown_once(written)}\nThe one before counts for {keep_seconds:g} seconds more."
+
+
+async def revoke(store: Store, id_: str) -> str:
+    """What is printed."""
+    await store.put(id_, await _found(store, id_), None)
+    return f"{id_} is revoked"
+
+
+async def _found(store: Store, id_: str) -> bytes:
+    found = (await store.all()).get(id_)
+    if found is None:
+        raise HoldlineError(f"there is no key {id_}; `python -m admin.keys list` shows all")
+    return found
+
+
+def _shown_once(written: str) -> str:
+    return f"{written}\nKeep it now: it is not shown again."
+
+
+def _line(record: Record, now: float) -> str:
+    parts = [record.id, record.tenant, ",".join(record.scopes) or "(no scope)"]
+    for name, allowed in (("models", record.models), ("prompts", record.prompts)):
+        if allowed is not None:
+            parts.append(f"{name}={','.join(allowed)}")
+    if record.expires_at is not None:
+        left = record.expires_at - now
+        parts.append("expired" if left <= 0 else f"expires in {_duration(left)}")
+    if sum(secret.until is None or secret.until > now for secret in record.secrets) > 1:
+        parts.append("two secrets count")
+    return "  ".join([*parts, record.note] if record.note else parts)
+
+
+def _duration(seconds: float) -> str:
+    for unit, length in reversed(_UNITS.items()):
+        if seconds >= length:
+            return f"{seconds / length:.0f}{unit}"
+    return "0s"
+
+
+def _seconds(written: str) -> float:
+    try:
+        seconds = float(written[:-1]) * _UNITS[written[-1:]]
+    except (ValueError, KeyError):
+        raise argparse.ArgumentTypeError("a number with s, m, h or d, such as 90d") from None
+    if not 0 <= seconds <= 3650 * DAY:
+        raise argparse.ArgumentTypeError("from 0s to 3650d")
+    return seconds
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = cli.parser("admin.keys", __doc__)
+    actions = parser.add_subparsers(dest="action", required=True)
+    making = actions.add_parser("create", help="make a key")
+    making.add_argument("tenant", help="letters, digits and _ . -; what its keys make is its own")
+    making.add_argument(
+        "--scopes", default=_DEFAULT_SCOPES, help=f"of {','.join(SCOPES)} ({_DEFAULT_SCOPES})"
+    )
+    making.add_argument("--model", action="append", help="a model that it may use; more than once")
+    making.add_argument("--prompt", action="append", help="a prompt template, likewise")
+    making.add_argument("--expires", type=_seconds, help="from now, such as 90d; without it never")
+    making.add_argument("--note", default="", help="to know it again by")
+    actions.add_parser("list", help="show all keys")
+    turning = actions.add_parser("rotate", help="make another secret for a key")
+    turning.add_argument("id")
+    turning.add_argument(
+        "--keep", type=_seconds, default=DAY, help="how long the one before still counts (1d)"
+    )
+    actions.add_parser("revoke", help="end a key").add_argument("id")
+    return parser
+
+
+async def run(environ: Mapping[str, str], argv: Sequence[str]) -> AsyncIterator[str]:
+    """A `cli.Run`."""
+    arguments = _parser().parse_args(argv)
+    async with store(environ) as keys:
+        match arguments.action:
+            case "create":
+                yield await create(keys, arguments)
+            case "rotate":
+                yield await rotate(keys, arguments.id, arguments.keep)
+            case "revoke":
+                yield await revoke(keys, arguments.id)
+            case _:
+                yield await list_all(keys)
+
+
+if __name__ == "__main__":
+    sys.exit(cli.main("admin.keys", run))

@@ -1,0 +1,119 @@
+"""`python -m admin.signers`: the keys with which backends sign tokens for their users.
+
+add KID       makes a key pair: prints the private key this once, and lists the public one
+list          every key that tokens are checked with
+remove KID    takes one away: its tokens count no more
+
+They are listed in the file of HOLDLINE_JWT_KEYS, a JSON Web Key Set (RFC 7517). To change keys, add
+the new one, let the backend sign with it, and remove the old one when its last token has ended.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import secrets
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+from jobs import settings as env
+from jobs.errors import HoldlineError
+from jobs.settings import ConfigError
+from server.access.jwt import LEAST_SECRET, parse_keys
+from server.access.watched_file import alone, replace
+
+from . import cli
+
+if TYPE_CHECKING:
+    import argparse
+    from collections.abc import AsyncIterator, Mapping, Sequence
+
+KEEP: Final = {
+    "EdDSA": "Keep it now, with the backend alone: it is not shown again.",
+    "HS256": "Keep it with the backend alone. The server has the same in its file.",
+}
+
+
+def new_pair(kid: str, algorithm: str, tenant: str | None) -> tuple[dict[str, Any], dict[str, Any]]:
+    """What a backend signs with, and what tokens are checked with: for HS256 the same."""
+    about = {"kid": kid, "alg": algorithm, "use": "sig"} | ({"tenant": tenant} if tenant else {})
+    if algorithm == "HS256":
+        shared = {"kty": "oct", **about, "k": _encode(secrets.token_bytes(LEAST_SECRET))}
+        return shared, shared
+
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+    private = Ed25519PrivateKey.generate()
+    public = {
+        "kty": "OKP",
+        "crv": "Ed25519",
+        **about,
+        "x": _encode(private.public_key().public_bytes_raw()),
+    }
+    return {**public, "d": _encode(private.private_bytes_raw())}, public
+
+
+async def run(environ: Mapping[str, str], argv: Sequence[str]) -> AsyncIterator[str]:
+    """A `cli.Run`."""
+    arguments = _parser().parse_args(argv)
+    env.check_names(environ)
+    path = env.text(environ, "HOLDLINE_JWT_KEYS", "")
+    if not path:
+        raise ConfigError("set HOLDLINE_JWT_KEYS to the path of a file: the keys are listed there")
+    file = Path(path)
+    with alone(file):
+        listed = _read(file)
+        match arguments.action:
+            case "add":
+                private, public = new_pair(arguments.kid, arguments.alg, arguments.tenant)
+                _write(file, [*listed, public])
+                yield f"{json.dumps(private)}\n{KEEP[arguments.alg]}"
+            case "remove":
+                left = [key for key in listed if key["kid"] != arguments.kid]
+                if left == listed:
+                    raise HoldlineError(f"there is no key {arguments.kid} in {file}")
+                _write(file, left)
+                yield f"{arguments.kid} is removed"
+            case _:
+                keys = parse_keys(json.dumps({"keys": listed})).values()
+                lines = [
+                    f"{key.kid}  {key.algorithm}  {key.tenant or 'any tenant'}" for key in keys
+                ]
+                yield "\n".join([*lines, f"{len(lines)} keys"])
+
+
+def _read(file: Path) -> list[dict[str, Any]]:
+    try:
+        text = file.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        return []
+    parse_keys(text)
+    listed: list[dict[str, Any]] = json.loads(text)["keys"]
+    return listed
+
+
+def _write(file: Path, listed: list[dict[str, Any]]) -> None:
+    text = json.dumps({"keys": listed}, indent=2)
+    parse_keys(text)
+    replace(file, text.encode() + b"\n")
+
+
+def _encode(data: bytes) -> str:
+    return base64.urlsafe_b64encode(data).rstrip(b"=").decode()
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = cli.parser("admin.signers", __doc__)
+    actions = parser.add_subparsers(dest="action", required=True)
+    adding = actions.add_parser("add", help="make a key")
+    adding.add_argument("kid", help="its name, such as 2026-11")
+    adding.add_argument("--alg", choices=KEEP, default="EdDSA", help="HS256 is one shared secret")
+    adding.add_argument("--tenant", help="the only tenant that its tokens may be of")
+    actions.add_parser("list", help="show all keys")
+    actions.add_parser("remove", help="take a key away").add_argument("kid")
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(cli.main("admin.signers", run))

@@ -1,0 +1,147 @@
+"""`python -m admin.subject`: all that Redis holds of one end user.
+
+export TENANT/SUBJECT   a line of JSON for each response: what was asked, said before and answered
+delete TENANT/SUBJECT   deletes every one, whatever its state, with its idempotency key and webhook
+
+TENANT/ alone are the services of a tenant, and `public` is everybody where nobody has to say who
+they are. To find them the command looks at every key of Redis, in steps that hold up nobody: that
+takes a few seconds for a hundred thousand, and costs nothing before it is asked.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import sys
+from typing import TYPE_CHECKING, Final
+
+from jobs.errors import HoldlineError, Undecodable, UnknownResponse
+from jobs.log.codec import job_of
+from jobs.log.log import read_all
+from jobs.names import Partition, partition_of
+from jobs.queue import Queue
+from jobs.redis.pipe import Pipe
+from jobs.redis.url import redis_at
+from server.access.owners import PUBLIC, owner_of
+from server.api.frames import response_of
+from server.config import Config
+
+from . import cli
+
+if TYPE_CHECKING:
+    import argparse
+    from collections.abc import AsyncIterator, Mapping, Sequence
+
+AT_ONCE: Final = 500
+# As `Partition.job` names it, in any partition.
+JOBS: Final = "holdline:{*}:job:*"
+
+
+def owner(written: str) -> str:
+    """The owner that is meant. Raises: ValueError."""
+    if written == PUBLIC:
+        return PUBLIC
+    tenant, slash, subject = written.partition("/")
+    if not slash:
+        raise ValueError(f"{written} is not TENANT/SUBJECT; TENANT/ are a tenant's services")
+    return owner_of(tenant, subject or None)
+
+
+async def owned(pipe: Pipe, owner: str) -> AsyncIterator[tuple[str, str]]:
+    """The responses of an owner, and their states. One that is made meanwhile may be missed."""
+    seen: set[str] = set()
+    for node in await pipe.nodes():
+        async for keys in _steps(node):
+            looks = (pipe.call("HMGET", key, "owner", "status") for key in keys)
+            for key, (whose, status) in zip(keys, await asyncio.gather(*looks), strict=True):
+                response_id = _id_of(key)
+                # A step may find again what another one has found.
+                if whose == owner.encode() and status and response_id not in seen:
+                    seen.add(response_id)
+                    yield response_id, status.decode()
+
+
+async def _steps(node: Pipe) -> AsyncIterator[list[bytes]]:
+    """The keys of all jobs that a node has, some at a time."""
+    cursor = b"0"
+    while True:
+        cursor, found = await node.call("SCAN", cursor, "MATCH", JOBS, "COUNT", AT_ONCE)
+        yield [key for key in found if _is_ours(key)]
+        if cursor == b"0":
+            return
+
+
+def _id_of(key: bytes) -> str:
+    return key.decode(errors="replace").rpartition(":")[2]
+
+
+def _is_ours(key: bytes) -> bool:
+    try:
+        return Partition(partition_of(_id_of(key))).job(_id_of(key)).encode() == key
+    except UnknownResponse:
+        return False
+
+
+async def export(pipe: Pipe, owner: str) -> AsyncIterator[str]:
+    """A line for each response. Raises: HoldlineError after the last one if some are missing."""
+    missing = []
+    async for response_id, _ in owned(pipe, owner):
+        try:
+            yield await _exported(pipe, owner, response_id)
+        except UnknownResponse:
+            continue  # expired meanwhile
+        except Undecodable as error:
+            missing.append(f"{response_id} ({error})")
+    if missing:
+        raise HoldlineError(f"not exported, because they cannot be read: {', '.join(missing)}")
+
+
+async def _exported(pipe: Pipe, owner: str, response_id: str) -> str:
+    view = await read_all(pipe, response_id, viewer=owner)
+    record = await pipe.call("HGET", Partition(partition_of(response_id)).job(response_id), "job")
+    if record is None:
+        raise UnknownResponse(response_id)
+    job = job_of(response_id, record, pipe.cipher)
+    return json.dumps(
+        {
+            "owner": job.owner,
+            "before": job.context,
+            "input": job.params["input"],
+            "response": response_of(view),
+        },
+        ensure_ascii=False,
+    )
+
+
+async def delete(pipe: Pipe, queue: Queue, owner: str) -> str:
+    """What was deleted, in words. Again it deletes what has come since."""
+    deleted = stopped = 0
+    async for response_id, status in owned(pipe, owner):
+        if await queue.delete(response_id):
+            deleted += 1
+            stopped += status in ("queued", "running")
+    return f"{deleted} responses are deleted; {stopped} of them had not ended and are stopped"
+
+
+async def run(environ: Mapping[str, str], argv: Sequence[str]) -> AsyncIterator[str]:
+    """A `cli.Run`."""
+    arguments = _parser().parse_args(argv)
+    config, whose = Config.from_environ(environ), owner(arguments.owner)
+    async with redis_at(config.redis_url, config.cipher).pipe() as pipe:
+        if arguments.action == "export":
+            async for line in export(pipe, whose):
+                yield line
+        else:
+            yield await delete(pipe, Queue(pipe, config.terms), whose)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = cli.parser("admin.subject", __doc__)
+    actions = parser.add_subparsers(dest="action", required=True)
+    for name in ("export", "delete"):
+        actions.add_parser(name).add_argument("owner", metavar="TENANT/SUBJECT")
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(cli.main("admin.subject", run))

@@ -1,0 +1,71 @@
+"""`python -m admin.tenants`: what holds for one tenant, changed while everything runs.
+
+show TENANT                 its settings, how many of its answers run, whether others wait for them
+set TENANT NAME=VALUE ...   sets some; the next claim goes by them
+clear TENANT                back to the defaults
+"""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING
+
+from jobs.redis.url import redis_at
+from jobs.tenants import FIELDS, Tenants, WrongSetting
+from server.config import Config
+
+from . import cli
+
+if TYPE_CHECKING:
+    import argparse
+    from collections.abc import AsyncIterator, Mapping, Sequence
+
+
+def _values(written: list[str]) -> dict[str, str]:
+    values = {}
+    for pair in written:
+        name, equals, value = pair.partition("=")
+        if not equals or not value:
+            raise WrongSetting(f"{pair!r} is not NAME=VALUE")
+        values[name] = value
+    return values
+
+
+async def _shown(tenants: Tenants, tenant: str) -> str:
+    found, standing = await tenants.get(tenant), await tenants.standing(tenant)
+    held = "; others wait for one of them to end" if standing.held else ""
+    lines = [
+        f"{name:20} {found.get(name, 'default'):>12}  {field.what}"
+        for name, field in FIELDS.items()
+    ]
+    lines.append(f"{standing.running} of its answers run{held}")
+    lines.append(f"{standing.tokens} tokens and {standing.money:.6g} used or reserved today (UTC)")
+    return "\n".join(lines)
+
+
+async def run(environ: Mapping[str, str], argv: Sequence[str]) -> AsyncIterator[str]:
+    """A `cli.Run`."""
+    arguments = _parser().parse_args(argv)
+    config = Config.from_environ(environ)
+    async with redis_at(config.redis_url).pipe() as pipe:
+        tenants = Tenants(pipe, config.terms.partitions)
+        if arguments.action == "set":
+            await tenants.set(arguments.tenant, _values(arguments.values))
+        elif arguments.action == "clear":
+            await tenants.clear(arguments.tenant)
+        yield await _shown(tenants, arguments.tenant)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = cli.parser("admin.tenants", __doc__)
+    actions = parser.add_subparsers(dest="action", required=True)
+    for name in ("show", "set", "clear"):
+        action = actions.add_parser(name)
+        action.add_argument("tenant")
+        if name == "set":
+            action.add_argument("values", nargs="+", metavar="NAME=VALUE")
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(cli.main("admin.tenants", run))

@@ -1,0 +1,209 @@
+"""Asks a Holdline server, and shows the answer as it is written.
+
+holdline ask "Why is the sky blue?"            ask
+holdline ask - < prompt.txt                    the prompt comes from standard input
+holdline ask --id resp_… [--after N]           go on with an answer that exists
+holdline ask --previous resp_… "And at dusk?"  the next turn of a conversation
+
+exit codes: 0 completed, 1 failed or refused, 2 wrong usage, 3 incomplete (cut off at a limit or
+by a filter), 4 cancelled, 5 no connection, 6 the text does not match its proof, 130 Ctrl-C
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import contextlib
+import os
+import signal
+import sys
+from typing import TYPE_CHECKING, Final
+
+from .client import connect
+from .errors import Closed, Error, OutcomeUnknown, Unproven
+from .events import Connection
+from .terminal import Terminal
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from .answer import Answer
+    from .client import Client
+
+DEFAULT_URL: Final = "http://127.0.0.1:8080"
+# Somebody looks at this line: a changed network is noticed sooner than the server asks for.
+PING_SECONDS: Final = 8.0
+MOST_PROMPT: Final = 64 * 1024 * 1024
+
+COMPLETED, FAILED, USAGE, INCOMPLETE, CANCELLED, UNREACHABLE, UNPROVEN = range(7)
+INTERRUPTED: Final = 130
+BROKEN_PIPE: Final = 141
+_ENDS: Final = {"completed": COMPLETED, "incomplete": INCOMPLETE, "cancelled": CANCELLED}
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="holdline", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    ask = parser.add_subparsers(dest="action", required=True).add_parser(
+        "ask",
+        help="ask, or go on with an answer",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    ask.add_argument("prompt", nargs="?", help="what to ask; - reads it from standard input")
+    ask.add_argument(
+        "--url",
+        default=os.environ.get("HOLDLINE_URL") or DEFAULT_URL,
+        help=f"the server ($HOLDLINE_URL, else {DEFAULT_URL})",
+    )
+    ask.add_argument("--model", help="the model; without it the server's default")
+    ask.add_argument("--instructions", help="how the model is to answer")
+    ask.add_argument("--previous", metavar="ID", help="the response before this turn")
+    ask.add_argument("--key", help="an idempotency key: the same key and prompt, the same answer")
+    ask.add_argument("--id", help="go on with this response instead of asking")
+    ask.add_argument("--after", type=int, default=-1, help="show what follows this event (-1)")
+    ask.add_argument(
+        "--stream",
+        action=argparse.BooleanOptionalAction,
+        help="write text as it comes; without it only a terminal gets it so",
+    )
+    return parser
+
+
+def _prompt(parser: argparse.ArgumentParser, arguments: argparse.Namespace) -> str:
+    if arguments.id is not None:
+        if arguments.prompt is not None:
+            parser.error("give a prompt or --id, not both")
+        return ""
+    if arguments.prompt is None:
+        parser.error("give a prompt, - for standard input, or --id")
+    if arguments.prompt != "-":
+        return str(arguments.prompt)
+    text = sys.stdin.read(MOST_PROMPT + 1)
+    if len(text) > MOST_PROMPT:
+        parser.error(f"the prompt has more than {MOST_PROMPT} characters")
+    return text
+
+
+def _begin(client: Client, arguments: argparse.Namespace, prompt: str) -> Answer:
+    if arguments.id is not None:
+        return client.follow(arguments.id, after=arguments.after)
+    return client.ask(
+        prompt,
+        model=arguments.model,
+        instructions=arguments.instructions,
+        previous_response_id=arguments.previous,
+        idempotency_key=arguments.key,
+    )
+
+
+async def _show(answer: Answer, terminal: Terminal) -> int:
+    async for happening in answer.events():
+        terminal.take(happening)
+    terminal.end(answer)
+    if answer.error is not None:
+        terminal.say(f"holdline: {answer.error}")
+        if isinstance(answer.error, OutcomeUnknown):
+            terminal.say(f"holdline: ask the same again with --key {answer.idempotency_key}")
+        elif answer.id is not None and isinstance(answer.error, Closed):
+            terminal.say(f"holdline: go on with: holdline ask --id {answer.id}")
+        return _code(answer.error)
+    if answer.status == "incomplete":
+        terminal.say(f"holdline: cut off: {answer.incomplete_reason or 'incomplete'}")
+    elif answer.status == "cancelled":
+        terminal.say("holdline: cancelled")
+    return _ENDS.get(answer.status, FAILED)
+
+
+def _code(error: Error) -> int:
+    match error:
+        case Closed():
+            return UNREACHABLE
+        case Unproven():
+            return UNPROVEN
+        case _:
+            return FAILED
+
+
+def _interrupted(answer: Answer, terminal: Terminal, arguments: argparse.Namespace) -> None:
+    server = "" if arguments.url == DEFAULT_URL else f" --url {arguments.url}"
+    if answer.id is not None:
+        after = f" --after {answer.last}" if terminal.streams and answer.last >= 0 else ""
+        terminal.say(f"The answer goes on. To see it: holdline ask{server} --id {answer.id}{after}")
+    else:
+        terminal.say(
+            "Nothing was accepted yet, as far as is known. To be sure of one answer, "
+            f"ask the same with --key {answer.idempotency_key}"
+        )
+
+
+async def _run(arguments: argparse.Namespace, prompt: str) -> int:
+    terminal = Terminal(sys.stdout, sys.stderr, stream=arguments.stream)
+    loop = asyncio.get_running_loop()
+    stop = asyncio.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, stop.set)
+    client = connect(
+        arguments.url, token=os.environ.get("HOLDLINE_TOKEN") or None, ping_seconds=PING_SECONDS
+    )
+    asked = asyncio.create_task(_ask(client, arguments, prompt, terminal), name="ask")
+    told = asyncio.create_task(stop.wait(), name="signal")
+    try:
+        await asyncio.wait({asked, told}, return_when=asyncio.FIRST_COMPLETED)
+        if asked.done():
+            return asked.result()
+    finally:
+        for task in (asked, told):
+            task.cancel()
+        await asyncio.wait({asked, told})
+    return INTERRUPTED
+
+
+async def _ask(
+    client: Client, arguments: argparse.Namespace, prompt: str, terminal: Terminal
+) -> int:
+    loop = asyncio.get_running_loop()
+
+    def continued() -> None:
+        # After Ctrl-Z and fg the socket may be dead, and the screen is another one.
+        client.probe()
+        terminal.redraw()
+
+    loop.add_signal_handler(signal.SIGCONT, continued)
+    terminal.take(Connection("connecting"))
+    try:
+        async with client:
+            answer = _begin(client, arguments, prompt)
+            try:
+                return await _show(answer, terminal)
+            except asyncio.CancelledError:
+                _interrupted(answer, terminal, arguments)
+                raise
+    except Closed as error:
+        terminal.say(f"holdline: {error}")
+        return UNREACHABLE
+    finally:
+        loop.remove_signal_handler(signal.SIGCONT)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs the command; returns its exit code."""
+    parser = _parser()
+    arguments = parser.parse_args(argv)
+    prompt = _prompt(parser, arguments)
+    try:
+        connect(arguments.url)
+    except ValueError as error:
+        parser.error(str(error))
+    try:
+        return asyncio.run(_run(arguments, prompt))
+    except BrokenPipeError:
+        # Whoever read the output has enough. Python would complain once more at the exit.
+        with contextlib.suppress(OSError):
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return BROKEN_PIPE
+
+
+if __name__ == "__main__":
+    sys.exit(main())

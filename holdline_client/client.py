@@ -1,0 +1,327 @@
+"""Many answers over one socket: each event finds its answer, each answer its lane."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import secrets
+from typing import TYPE_CHECKING, Any, Final, Self
+
+import aiohttp
+
+from . import protocol
+from .answer import Answer
+from .connection import Connection, now
+from .credential import Credential
+from .errors import Closed, Refused, Unreachable
+from .exchange import Exchange, Renew
+from .response_state import Fold
+
+if TYPE_CHECKING:
+    from types import TracebackType
+
+    from .connection import State
+    from .credential import Token
+    from .protocol import Message
+
+# The server follows so many responses for one socket.
+MOST_ANSWERS: Final = 256
+# A last event with a long answer, its text twice.
+MESSAGE_BYTES: Final = 32 * 1024 * 1024
+
+
+def connect(
+    url: str,
+    *,
+    token: Token | None = None,
+    timeout: float = 30.0,
+    patience: float = 3600.0,
+    ping_seconds: float | None = None,
+    message_bytes: int = MESSAGE_BYTES,
+) -> Client:
+    """A client of the server at `url`, to be used as an async context manager.
+
+    `url` is `http://host:port`, or any address below it up to the WebSocket's own. `token`: an API
+    key, a token, or a function, async or not, that fetches a fresh token whenever one is needed:
+    for each connection, and before the end of the one that a socket has shown. `timeout`:
+    seconds that entering may take. `patience`: seconds for which answers wait for a line that is
+    gone; after that they fail with `unreachable`, and can still be followed by their ids while the
+    server keeps them. `ping_seconds`: the interval of pings, the server's own if that is shorter.
+    `message_bytes`: the largest message that is taken.
+
+    Raises: ValueError for an address that is none.
+    """
+    return Client(
+        protocol.socket_url(url),
+        token=token,
+        timeout=timeout,
+        patience=patience,
+        ping_seconds=ping_seconds,
+        message_bytes=message_bytes,
+    )
+
+
+class Client:
+    """A connection to a server, and whatever is asked over it; made by `connect`."""
+
+    def __init__(
+        self,
+        url: str,
+        *,
+        token: Token | None,
+        timeout: float,
+        patience: float,
+        ping_seconds: float | None,
+        message_bytes: int,
+    ) -> None:
+        self._url = url
+        self._credential = Credential(token)
+        self._timeout = timeout
+        self._patience = patience
+        self._ping_seconds = ping_seconds
+        self._message_bytes = message_bytes
+        self._limit: int | None = None
+        self._answers: dict[str, tuple[Exchange, Answer]] = {}
+        self._timers: dict[str, asyncio.TimerHandle] = {}
+        self._giving_up: asyncio.TimerHandle | None = None
+        self._news = asyncio.Event()
+        self._http: aiohttp.ClientSession | None = None
+        self._connection: Connection | None = None
+        self._owner: asyncio.Task[None] | None = None
+
+    def __repr__(self) -> str:
+        return f"<holdline.Client {self.state}>"
+
+    async def __aenter__(self) -> Self:
+        """Connects. Raises: errors.Closed where the server refuses; errors.Unreachable."""
+        # No total time: a socket lives as long as it lives, and each wait on it has its own end.
+        none = aiohttp.ClientTimeout(total=None)
+        self._http = aiohttp.ClientSession(timeout=none)
+        self._connection = Connection(
+            self._url,
+            self._http,
+            self,
+            credential=self._credential,
+            ping_seconds=self._ping_seconds,
+            message_bytes=self._message_bytes,
+        )
+        self._owner = asyncio.create_task(self._run(self._connection), name="holdline client")
+        try:
+            async with asyncio.timeout(self._timeout):
+                while self.state == "connecting":
+                    self._news.clear()
+                    await self._news.wait()
+            self._connected()
+        except TimeoutError:
+            await self.close()
+            why = f"No server has answered within {self._timeout:g} seconds."
+            raise Unreachable("unreachable", why) from None
+        except BaseException:
+            await self.close()
+            raise
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        await self.close()
+
+    @property
+    def state(self) -> State:
+        """`connecting` until the first welcome, `open`, `reconnecting`, `closed` for good."""
+        return "connecting" if self._connection is None else self._connection.state
+
+    def ask(
+        self,
+        input: str | list[dict[str, Any]],  # noqa: A002 - the standard's name
+        *,
+        model: str | None = None,
+        instructions: str | None = None,
+        previous_response_id: str | None = None,
+        idempotency_key: str | None = None,
+        **parameters: Any,
+    ) -> Answer:
+        """Asks, at once, or as soon as there is a connection.
+
+        `parameters` are any others of the standard's body. The same request with the same
+        `idempotency_key` attaches to the same answer, also after a crash of this program; without
+        one a random key does that for this answer alone.
+        """
+        named = {
+            "model": model,
+            "instructions": instructions,
+            "previous_response_id": previous_response_id,
+        }
+        given = {name: value for name, value in named.items() if value is not None}
+        key = idempotency_key or secrets.token_hex(16)
+        request = {"input": input, **given, **parameters}
+        return self._add(Exchange(Fold(), request=request, key=key, dice=random.random))
+
+    def follow(self, response_id: str, *, after: int = -1) -> Answer:
+        """An answer that exists: everything after a sequence number, then live.
+
+        With `after` the pieces are those that follow, and `text` is the whole only at the end.
+        """
+        return self._add(Exchange(Fold(response_id, after), dice=random.random))
+
+    def authenticate(self, token: str) -> None:
+        """Gives a fresh token to this socket and to each that follows it."""
+        self._credential.token = token
+        if self._connection is not None:
+            self._connection.send(protocol.auth(token))
+
+    def probe(self) -> None:
+        """There is a reason to doubt the line (the network changed, the machine slept): it is
+        tried within seconds, and replaced if it is dead.
+        """
+        if self._connection is not None:
+            self._connection.probe()
+
+    async def close(self) -> None:
+        """Ends the connection. Answers go on at the server and can be followed by their ids."""
+        if self._connection is not None:
+            self._connection.end(Closed("client_closed", "This client was closed."))
+        owner, self._owner = self._owner, None
+        try:
+            if owner is not None:
+                owner.cancel()
+                # Not awaited itself: a cancellation of whoever closes is not its own.
+                await asyncio.wait([owner])
+                if not owner.cancelled():
+                    owner.result()
+        finally:
+            if self._http is not None:
+                await self._http.close()
+
+    # What the connection tells
+
+    def opened(self, welcome: Message) -> None:
+        """A socket is open: whatever is still to be said is said on it."""
+        self._patient()
+        limits = welcome.get("limits")
+        found = limits.get("message_bytes") if isinstance(limits, dict) else None
+        self._limit = found if isinstance(found, int) else None
+        for exchange, _ in self._each():
+            self._do(exchange, exchange.opened(now(), self._limit))
+
+    def lost(self) -> None:
+        """The socket is gone."""
+        if self._giving_up is None:
+            later = asyncio.get_running_loop().call_later
+            self._giving_up = later(self._patience, self._give_up)
+        for exchange, _ in self._each():
+            exchange.lost()
+            self._do(exchange, [])
+
+    def event(self, event: Message) -> None:
+        """A message has come."""
+        if event["type"] == "holdline:pong":
+            known = event.get("responses")
+            last = known if isinstance(known, dict) else {}
+            for exchange, _ in self._each():
+                self._do(exchange, exchange.heard(last.get(exchange.fold.response_id)))
+        elif (meant := self._meant(event)) is not None:
+            self._do(meant, meant.received(event, now()))
+
+    def changed(self, state: State) -> None:
+        """The connection's state is another one."""
+        self._news.set()
+        closed = None if self._connection is None else self._connection.closed
+        for exchange, answer in self._each():
+            if state == "closed" and closed is not None:
+                exchange.fail(_copy(closed))
+                self._do(exchange, [])
+            answer.tell()
+
+    # The rest is our own
+
+    async def _run(self, connection: Connection) -> None:
+        try:
+            await connection.run()
+        except Exception as error:
+            # A fault of ours must not leave anybody waiting for ever.
+            connection.end(Closed("client_error", f"The client broke: {type(error).__name__}."))
+            raise
+        finally:
+            self._patient()
+            for timer in self._timers.values():
+                timer.cancel()
+
+    def _add(self, exchange: Exchange) -> Answer:
+        answer = Answer(exchange, lambda: self.state, self._stop)
+        connection = self._connection
+        if connection is None:
+            raise RuntimeError("use the client as an async context manager: async with connect(…)")
+        if connection.closed is not None:
+            exchange.fail(_copy(connection.closed))
+        elif len(self._answers) >= MOST_ANSWERS:
+            why = f"{MOST_ANSWERS} answers are under way already; wait for one to end."
+            exchange.fail(Refused("too_many", why, status=429))
+        else:
+            self._answers[exchange.lane] = exchange, answer
+            if connection.state == "open":
+                self._do(exchange, exchange.opened(now(), self._limit))
+        return answer
+
+    def _meant(self, event: Message) -> Exchange | None:
+        """Whose event it is: by its lane, or, of a refused cancel, by the response."""
+        if isinstance(lane := event.get("stream_id"), str):
+            return self._answers[lane][0] if lane in self._answers else None
+        response_id = event.get("response_id")
+        meant = (exchange for exchange, _ in self._each() if exchange.fold.response_id)
+        return next((one for one in meant if one.fold.response_id == response_id), None)
+
+    def _stop(self, exchange: Exchange) -> None:
+        self._do(exchange, exchange.stop())
+
+    def _do(self, exchange: Exchange, actions: list[Message] | Renew) -> None:
+        """Does what an exchange says, and looks after its deadline."""
+        if self._connection is None:
+            return
+        if isinstance(actions, Renew):
+            self._connection.renew()
+        else:
+            for message in actions:
+                self._connection.send(message)
+        _, answer = self._answers.get(exchange.lane, (None, None))
+        if (timer := self._timers.pop(exchange.lane, None)) is not None:
+            timer.cancel()
+        if exchange.settled:
+            self._answers.pop(exchange.lane, None)
+        elif exchange.due is not None:
+            wait = max(exchange.due - now(), 0.0)
+            later = asyncio.get_running_loop().call_later
+            self._timers[exchange.lane] = later(wait, self._tick, exchange)
+        if answer is not None:
+            answer.tell()
+
+    def _tick(self, exchange: Exchange) -> None:
+        self._do(exchange, exchange.tick(now()))
+
+    def _patient(self) -> None:
+        if self._giving_up is not None:
+            self._giving_up.cancel()
+            self._giving_up = None
+
+    def _give_up(self) -> None:
+        for exchange, _ in self._each():
+            why = f"There was no connection for {self._patience:g} seconds."
+            exchange.fail(Unreachable("unreachable", why))
+            self._do(exchange, [])
+
+    def _connected(self) -> None:
+        closed = None if self._connection is None else self._connection.closed
+        if closed is not None:
+            raise _copy(closed)
+
+    def _each(self) -> list[tuple[Exchange, Answer]]:
+        """A copy: what settles leaves the map."""
+        return list(self._answers.values())
+
+
+def _copy(closed: Closed) -> Closed:
+    """One error a victim: each has a traceback of its own."""
+    return Closed(closed.code, closed.message, close_code=closed.close_code, status=closed.status)

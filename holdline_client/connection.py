@@ -1,0 +1,319 @@
+"""One socket that is kept open: opened, proved alive by pings, replaced when it dies.
+
+It knows nothing of answers. A socket counts as open from its welcome to its loss. Every wait has a
+deadline: for the welcome, for a pong, for the next try.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import random
+import time
+from collections import deque
+from typing import TYPE_CHECKING, Final, Literal, Protocol
+
+import aiohttp
+
+from . import protocol
+from .backoff import delay, tries_after_loss
+from .errors import Closed
+from .keepalive import PING_SECONDS, Beat, Pulse
+
+if TYPE_CHECKING:
+    from .credential import Credential
+    from .protocol import Message
+
+State = Literal["connecting", "open", "reconnecting", "closed"]
+
+# A socket that has not said welcome by then is given up.
+WELCOME_SECONDS: Final = 10.0
+CLOSE_SECONDS: Final = 1.0
+# Messages that wait to be written. Beyond this the line is stuck, and is replaced.
+MOST_OUTGOING: Final = 2048
+# Of the refusals of an upgrade, those that another try may overcome.
+_MOMENTARY: Final = frozenset({408, 425, 429})
+
+
+def now() -> float:
+    """Seconds of a clock that goes on while the machine sleeps, where there is one."""
+    with contextlib.suppress(AttributeError, OSError):
+        return time.clock_gettime(time.CLOCK_BOOTTIME)
+    return time.monotonic()
+
+
+class Listener(Protocol):
+    """Who is told. Nothing here waits."""
+
+    def opened(self, welcome: Message) -> None:
+        """A socket was welcomed; it is empty."""
+
+    def lost(self) -> None:
+        """A socket that had been welcomed is gone."""
+
+    def event(self, event: Message) -> None:
+        """A message has come."""
+
+    def changed(self, state: State) -> None:
+        """The state is another one. After `closed` nothing follows."""
+
+
+class Connection:
+    """Keeps a socket open for as long as `run` runs."""
+
+    def __init__(
+        self,
+        url: str,
+        http: aiohttp.ClientSession,
+        listener: Listener,
+        *,
+        credential: Credential,
+        ping_seconds: float | None,
+        message_bytes: int,
+    ) -> None:
+        self.state: State = "connecting"
+        self.closed: Closed | None = None
+        self.credential = credential
+        self._url = url
+        self._http = http
+        self._listener = listener
+        self._ping_seconds = ping_seconds
+        self._message_bytes = message_bytes
+        self._outgoing: deque[str] = deque()
+        self._news = asyncio.Event()  # something to write
+        self._stir = asyncio.Event()  # the pulse, or the wait for the next try, is to look again
+        self._gone = asyncio.Event()  # the socket is to be replaced
+        self._expiring = asyncio.Event()  # the token of the socket is about to end
+        self._pulse: Pulse | None = None
+        self._doubted = False
+        self._tries = 0
+        self._not_before = 0.0
+
+    def send(self, message: Message) -> None:
+        """Writes soon. Without an open socket nothing is written: ask again after `opened`."""
+        if self.state != "open":
+            return
+        if len(self._outgoing) >= MOST_OUTGOING:
+            self.renew()
+            return
+        self._outgoing.append(protocol.encode(message))
+        self._news.set()
+
+    def probe(self) -> None:
+        """There is a reason to doubt: ask for a pong within a short time, or try at once."""
+        self._doubted = True
+        self._stir.set()
+
+    def renew(self) -> None:
+        """Replaces the socket at once."""
+        self._gone.set()
+
+    async def run(self) -> None:
+        """Connects, and connects again, until the server or the caller ends it for good."""
+        while True:
+            began = now()
+            after, lived = 0.0, 0.0
+            try:
+                after, lived = await self._once()
+            except aiohttp.WSServerHandshakeError as error:
+                after = self._not_upgraded(error)
+            except (aiohttp.ClientError, OSError, TimeoutError):
+                pass
+            if self.closed is not None:
+                return
+            self._tries = tries_after_loss(self._tries, lived)
+            wait = delay(self._tries, random.random(), max(after, self._not_before - now()))  # noqa: S311 - jitter
+            if after > 0:
+                self._not_before = began + wait
+            await self._pause(wait)
+            self._tries += 1
+
+    def end(self, closed: Closed) -> None:
+        """Ends it for good, and says why; then cancel `run`."""
+        if self.closed is None:
+            self.closed = closed
+            self._become("closed")
+
+    async def _pause(self, wait: float) -> None:
+        """Waits for the next try. A reason to doubt ends it, unless the server asked for it."""
+        until = now() + wait
+        while (left := until - now()) > 0:
+            self._stir.clear()
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(left):
+                    await self._stir.wait()
+            if self._doubted and now() >= self._not_before:
+                self._doubted = False
+                return
+
+    def _not_upgraded(self, error: aiohttp.WSServerHandshakeError) -> float:
+        """Ends it where no later try can do better; else how many seconds to wait."""
+        if 400 <= error.status < 500 and error.status not in _MOMENTARY:
+            why = f"The server refused the connection with status {error.status}."
+            self.end(Closed("connection_refused", why, status=error.status))
+        stated = "0" if error.headers is None else error.headers.get("Retry-After", "0")
+        return float(stated) if stated.isdecimal() else 0.0
+
+    async def _once(self) -> tuple[float, float]:
+        """One socket; seconds that the server asked for, and seconds that it lived."""
+        async with contextlib.AsyncExitStack() as stack:
+            headers = await self.credential.headers()
+            async with asyncio.timeout(WELCOME_SECONDS):
+                ws = await self._http.ws_connect(
+                    self._url,
+                    headers=headers,
+                    timeout=aiohttp.ClientWSTimeout(ws_close=CLOSE_SECONDS),
+                    max_msg_size=self._message_bytes,
+                )
+                stack.push_async_callback(_close, ws)
+                welcome = await self._welcome(ws)
+            if welcome is None:
+                return self._advice(ws, welcomed=False), 0.0
+            since = now()
+            self._begin(welcome)
+            try:
+                await self._converse(ws)
+            finally:
+                self._forget()
+            lived = now() - since
+            return (0.0 if self._gone.is_set() else self._advice(ws, welcomed=True)), lived
+
+    async def _welcome(self, ws: aiohttp.ClientWebSocketResponse) -> Message | None:
+        while True:
+            frame = await ws.receive()
+            if frame.type is not aiohttp.WSMsgType.TEXT:
+                return None
+            event = protocol.parse_frame(frame.data)
+            if event is not None and event["type"] == "holdline:welcome":
+                return event
+
+    def _begin(self, welcome: Message) -> None:
+        stated = welcome.get("ping_interval_ms")
+        interval = stated / 1000 if isinstance(stated, int) and stated >= 1000 else PING_SECONDS
+        self._pulse = Pulse(now(), min(interval, self._ping_seconds or interval))
+        self._outgoing.clear()
+        self._gone.clear()
+        self._expiring.clear()
+        self._doubted = False
+        self._not_before = 0.0
+        self._become("open")
+        self._listener.opened(welcome)
+
+    def _forget(self) -> None:
+        self._pulse = None
+        self._outgoing.clear()
+        self._listener.lost()
+        if self.closed is None:
+            # At once: saying goodbye takes a moment, in which nothing must be sent any more.
+            self._become("reconnecting")
+
+    async def _converse(self, ws: aiohttp.ClientWebSocketResponse) -> None:
+        """Returns when the socket is over, or is to be."""
+        tasks = [
+            asyncio.create_task(work, name=f"holdline {name}")
+            for name, work in (
+                ("read", self._read(ws)),
+                ("write", self._write(ws)),
+                ("pulse", self._beat()),
+                ("token", self._stay_known()),
+                ("gone", self._gone.wait()),
+            )
+        ]
+        try:
+            await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for task in tasks:
+                task.cancel()
+            ends = await asyncio.gather(*tasks, return_exceptions=True)
+        for end in ends:
+            if isinstance(end, BaseException) and not isinstance(
+                end, aiohttp.ClientError | OSError | asyncio.CancelledError
+            ):
+                raise end
+
+    async def _read(self, ws: aiohttp.ClientWebSocketResponse) -> None:
+        while True:
+            frame = await ws.receive()
+            if frame.type in {
+                aiohttp.WSMsgType.CLOSE,
+                aiohttp.WSMsgType.CLOSING,
+                aiohttp.WSMsgType.CLOSED,
+                aiohttp.WSMsgType.ERROR,
+            }:
+                return
+            if (event := protocol.parse_frame(frame.data)) is not None:
+                self._received(event)
+
+    def _received(self, event: Message) -> None:
+        pong = event.get("id") if event["type"] == "holdline:pong" else None
+        if self._pulse is not None:
+            self._pulse.heard(now(), pong)
+            if event["type"] == "holdline:draining":
+                stated = event.get("retry_after_ms")
+                seconds = stated / 1000 if isinstance(stated, int) else 0.0
+                self._not_before = now() + self._pulse.draining(now(), seconds)
+                self._stir.set()
+        if event["type"] == "holdline:expiring":
+            self._expiring.set()
+        self._listener.event(event)
+
+    async def _write(self, ws: aiohttp.ClientWebSocketResponse) -> None:
+        while True:
+            await self._news.wait()
+            self._news.clear()
+            while self._outgoing:
+                await ws.send_str(self._outgoing.popleft())
+
+    async def _stay_known(self) -> None:
+        """Shows a fresh token before the one of this socket ends, where there is one to be had."""
+        while True:
+            await self._expiring.wait()
+            self._expiring.clear()
+            if self.credential.renewable:
+                with contextlib.suppress(OSError, aiohttp.ClientError, TimeoutError):
+                    if (token := await self.credential.fetch()) is not None:
+                        self.send(protocol.auth(token))
+
+    async def _beat(self) -> None:
+        """Returns when the socket is dead, or is to be left."""
+        pulse = self._pulse
+        assert pulse is not None  # noqa: S101 - a socket that was begun has one
+        while True:
+            beat = pulse.tick(now())
+            if self._doubted and beat is None:
+                beat = pulse.doubt(now())
+            self._doubted = False
+            match beat:
+                case Beat.PING:
+                    self.send(protocol.ping(pulse.awaited or ""))
+                case Beat.DEAD | Beat.MOVE:
+                    return
+                case None:
+                    self._stir.clear()
+                    with contextlib.suppress(TimeoutError):
+                        async with asyncio.timeout(max(pulse.due - now(), 0.001)):
+                            await self._stir.wait()
+
+    def _advice(self, ws: aiohttp.ClientWebSocketResponse, *, welcomed: bool) -> float:
+        """Ends it where the close code says so; else how many seconds the server asked for."""
+        code = ws.close_code or 1006
+        advice = protocol.close_advice(code)
+        # A token that has ended is no reason to stay away from a socket that had been welcomed.
+        renewed = welcomed and code == protocol.UNAUTHENTICATED and self.credential.renewable
+        if not advice.come_back and not renewed:
+            self.end(
+                Closed("connection_closed", f"The server closed with {code}.", close_code=code)
+            )
+        return advice.after
+
+    def _become(self, state: State) -> None:
+        if self.state != state:
+            self.state = state
+            self._listener.changed(state)
+
+
+async def _close(ws: aiohttp.ClientWebSocketResponse) -> None:
+    """Says goodbye, and does not wait long for an echo from a dead line."""
+    with contextlib.suppress(aiohttp.ClientError, OSError, TimeoutError):
+        async with asyncio.timeout(CLOSE_SECONDS):
+            await ws.close()

@@ -1,0 +1,284 @@
+"""One ask, from the prompt to the proven answer, across any number of sockets. No I/O.
+
+Until the server has named the response, the request is what is sent after a loss, with the key that
+makes the second sending attach to the first. From then on it is a resume after the last sequence
+number. Neither ever costs a second call of a model.
+
+    happening            sends                                    and waits for
+    opened, no id        the request with its key                 `ACCEPT_SECONDS`, then again
+    opened, an id        a resume after `fold.last`               events
+    a gap                a resume, once for each place            events
+    a momentary refusal  nothing                                  a delay, then as opened
+    a proof that fails   a resume after -1, once                  the whole log again
+
+Whoever drives it sends what is returned, in order, and calls `tick` at `due`. Times are seconds.
+"""
+
+from __future__ import annotations
+
+import secrets
+from typing import TYPE_CHECKING, Any, Final
+
+from . import protocol
+from .backoff import delay
+from .errors import Error, Failed, OutcomeUnknown, Refused, Unproven
+from .response_state import Fold, Outcome
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from .protocol import Message
+
+# How long a sent request may go unanswered before it is sent again, and how often that is done.
+ACCEPT_SECONDS: Final = 30.0
+ACCEPT_TRIES: Final = 3
+
+# How long after the first sending a request may be sent again. The server forgets a key with its
+# response, after an hour unless configured otherwise; a resend past that would be a second call.
+RESEND_SECONDS: Final = 1800.0
+
+# How often in a row a refusal that is about the moment (429, 5xx) is met with another try. What is
+# not accepted may be given back to its author soon; an accepted answer is worth a long wait.
+BUSY_TRIES: Final = 6
+BUSY_TRIES_ACCEPTED: Final = 200
+
+
+class Renew:
+    """In place of a message: replace the socket, it does not bring what was asked for."""
+
+
+class Exchange:
+    """What has been said and heard about one answer."""
+
+    def __init__(
+        self,
+        fold: Fold,
+        *,
+        request: Message | None = None,
+        key: str = "",
+        dice: Callable[[], float],
+    ) -> None:
+        self.lane = secrets.token_hex(16)
+        self.key = key
+        self.fold = fold
+        self.busy = False
+        self.verified: bool | None = None
+        self.error: Error | None = None
+        self.settled = False
+        self.due: float | None = None
+        self._request = request
+        self._dice = dice
+        self._open = False
+        self._stopping = False
+        self._limit: int | None = None
+        self._sent_at: float | None = None
+        self._sendings = 0
+        self._refusals = 0
+        self._asked_after: int | None = None
+        self._holed = False
+        self._again: Fold | None = None  # the log, fetched once more because of its proof
+
+    @property
+    def accepted(self) -> bool:
+        """True once the server has named the response."""
+        return self.fold.response_id is not None
+
+    @property
+    def _reading(self) -> Fold:
+        return self._again or self.fold
+
+    # What happens to it
+
+    def opened(self, now: float, message_bytes: int | None = None) -> list[Message]:
+        """A socket is open; the server takes messages of so many bytes."""
+        if self.settled:
+            return []
+        self._open, self._limit = True, message_bytes
+        if not self.accepted:
+            return self._create(now)
+        return [*self._resume(), *self._cancel_if_wanted()]
+
+    def lost(self) -> None:
+        """The socket is gone, and with it whatever was asked on it."""
+        self._open = self._holed = False
+        self._asked_after, self._sendings = None, 0
+        if self.settled:
+            return
+        waits = self._sent_at is not None and not self.accepted
+        self.due = (self._sent_at or 0.0) + RESEND_SECONDS if waits else None
+
+    def tick(self, now: float) -> list[Message]:
+        """`due` is reached: a deadline has passed."""
+        if self.settled or self.due is None or now < self.due:
+            return []
+        self.due = None
+        if self._open:
+            return self.opened(now, self._limit)
+        self._outcome_unknown()
+        return []
+
+    def stop(self) -> list[Message]:
+        """The caller wants it ended. What has not left this process is withdrawn at once."""
+        if self.settled or self._stopping:
+            return []
+        self._stopping = True
+        if not self.accepted and self._sent_at is None:
+            self.fold.withdraw()
+            self._settle()
+        return self._cancel_if_wanted() if self._open else []
+
+    def received(self, event: Message, now: float) -> list[Message] | Renew:
+        """An event of its lane."""
+        if self.settled:
+            return []
+        if event["type"] == "error":
+            return self._refused(event, now)
+        if event["type"] == "holdline:ended":
+            # The caller had even the end: from one event earlier it is said again.
+            self._reading.last -= 1
+            return self._resume()
+        known = self.accepted
+        try:
+            outcome = self._reading.apply(event)
+        except (LookupError, TypeError, AttributeError, ValueError):
+            self.fail(Failed("malformed_event", f"The server sent a broken {event['type']}."))
+            return []
+        sends = [] if known or not self.accepted else self._now_accepted()
+        if outcome is Outcome.GAP:
+            self._holed = True
+            again = self._asked_after != self._reading.last
+            return sends + (self._resume() if again else [])
+        if outcome is Outcome.APPLIED:
+            self._holed = self.busy = False
+            self._refusals = 0
+            if self._reading.ended:
+                return sends + self._prove()
+        return sends
+
+    def heard(self, last: int | None) -> list[Message] | Renew:
+        """A pong says which event of the response was sent last; None if it is not followed."""
+        if self.settled or not self.accepted or self.busy:
+            return []
+        if last is not None and last <= self._reading.last:
+            return []
+        # Asked for since the last ping and still not here: this socket does not bring it.
+        return Renew() if self._asked_after == self._reading.last else self._resume()
+
+    def fail(self, error: Error) -> None:
+        """Ends it for a reason that its log does not know."""
+        if self.settled:
+            return
+        self.fold.fail()
+        # Better the doubted text, marked as such, than none.
+        self.error = error if self._again is None else _unproven()
+        self._settle()
+
+    # What follows from it
+
+    def _create(self, now: float) -> list[Message]:
+        if self._sent_at is not None and now - self._sent_at >= RESEND_SECONDS:
+            self._outcome_unknown()
+        elif self._sendings == ACCEPT_TRIES:
+            self.fail(Refused("not_accepted", "The server does not take the request."))
+        if self.settled or self._request is None:
+            return []
+        message = protocol.create(self._request, self.lane, self.key)
+        size = len(protocol.encode(message).encode("utf-8", "surrogatepass"))
+        if self._limit is not None and size > self._limit:
+            # The server would close the socket, and every other answer would lose it too.
+            self.fail(Refused("too_large", f"It is longer than {self._limit} bytes.", status=413))
+            return []
+        self._sent_at = now if self._sent_at is None else self._sent_at
+        self._sendings += 1
+        self.due = now + ACCEPT_SECONDS
+        return [message]
+
+    def _resume(self) -> list[Message]:
+        if self.fold.response_id is None or not self._open:
+            return []
+        self._asked_after = self._reading.last
+        return [protocol.resume(self.fold.response_id, self._reading.last, self.lane)]
+
+    def _cancel_if_wanted(self) -> list[Message]:
+        if not self._stopping or self.fold.response_id is None:
+            return []
+        return [protocol.cancel(self.fold.response_id)]
+
+    def _now_accepted(self) -> list[Message]:
+        self.due = None
+        self._refusals = 0
+        return self._cancel_if_wanted()
+
+    def _outcome_unknown(self) -> None:
+        self.fail(
+            OutcomeUnknown(
+                "outcome_unknown",
+                "It was sent, and the connection was gone too long to learn what became of it.",
+            )
+        )
+
+    def _refused(self, event: Message, now: float) -> list[Message] | Renew:
+        error, status = _read_error(event)
+        if self.accepted and status == 409:
+            # It is followed already, or had ended before it could be stopped. But if this socket
+            # has left out events, the server will not say them twice on it.
+            return Renew() if self._holed else []
+        momentary = status == 429 or status >= 500
+        tries = BUSY_TRIES_ACCEPTED if self.accepted else BUSY_TRIES
+        if not momentary or self._refusals >= tries:
+            kind = Failed if self.accepted else Refused
+            code = str(error.get("code") or "unknown")
+            message = str(error.get("message") or "The server refused it.")
+            self.fail(kind(code, message, status=status, param=error.get("param")))
+            return []
+        self._refusals += 1
+        self.busy = True
+        self._sendings = 0
+        self.due = now + delay(self._refusals, self._dice(), _retry_after(error))
+        return []
+
+    def _prove(self) -> list[Message]:
+        """Looks at the proof; a text that is not the proven one is fetched again, once."""
+        failed = self._reading.status == "failed"
+        self.verified = None if failed else self._reading.verified()
+        if self.verified is False and self._again is None and self._open:
+            self._again = Fold(self.fold.response_id)
+            return self._resume()
+        if self._again is not None and self.verified is not False:
+            self._again.take_over(self.fold)
+            self.fold = self._again
+        if failed:
+            self.error = _failure(self.fold.response or {})
+        elif self.verified is False:
+            self.error = _unproven()
+        self._settle()
+        return []
+
+    def _settle(self) -> None:
+        self.settled = True
+        self.busy = False
+        self.due = None
+
+
+def _read_error(event: Message) -> tuple[dict[str, Any], int]:
+    error, status = event.get("error"), event.get("status")
+    return error if isinstance(error, dict) else {}, status if isinstance(status, int) else 0
+
+
+def _failure(response: dict[str, Any]) -> Failed:
+    error = response.get("error")
+    known = error if isinstance(error, dict) else {}
+    code = str(known.get("code") or "server_error")
+    return Failed(code, str(known.get("message") or "The answer failed."))
+
+
+def _unproven() -> Unproven:
+    return Unproven("proof_mismatch", "The text does not match the proof that the server keeps.")
+
+
+def _retry_after(error: dict[str, Any]) -> float:
+    headers = error.get("headers")
+    try:
+        return float(headers["Retry-After"]) if isinstance(headers, dict) else 0.0
+    except (LookupError, TypeError, ValueError):
+        return 0.0

@@ -1,0 +1,142 @@
+"""One answer on a terminal: text to standard output, and what happens to standard error.
+
+On a terminal the text is shown as it comes; after a restart it is shown anew, below a line that
+says so. A pipe or a file cannot take text back, so it is given the whole text once it is whole,
+unless it asks for the stream.
+"""
+
+from __future__ import annotations
+
+import re
+import time
+from typing import TYPE_CHECKING, Final, TextIO
+
+from .events import Accepted, Connection, Ended, Item, Piece, Queued, Restarted
+
+if TYPE_CHECKING:
+    from .answer import Answer
+    from .events import Happening
+
+# What a model says is text: an escape sequence in it is shown, not obeyed. Tabs and newlines stay.
+_CONTROLS: Final = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
+# The status stands on a line of its own, or behind text that goes on there later.
+_ERASE: Final = "\r\x1b[K"
+_ASIDE: Final = "\x1b7\x1b[2m [{}]\x1b[0m"
+_ERASE_ASIDE: Final = "\x1b8\x1b[J"
+
+
+def harmless(text: str) -> str:
+    """The text with its control characters made visible, so that no terminal obeys them."""
+    return _CONTROLS.sub(_visible, text)
+
+
+def _visible(match: re.Match[str]) -> str:
+    code = ord(match[0])
+    if code == 13:
+        return ""  # the end of a line as some write it
+    return chr(0x2400 + code) if code < 0x20 else "\ufffd"
+
+
+class Terminal:
+    """Where one answer is shown. `stream` decides whether text is written as it comes."""
+
+    def __init__(self, out: TextIO, status: TextIO, *, stream: bool | None = None) -> None:
+        self._out = out
+        self._status = status
+        self._stream = out.isatty() if stream is None else stream
+        self._clean = out.isatty()
+        self._lively = status.isatty()
+        self._shown = ""  # the status that stands there now
+        self._aside = False  # and whether it stands behind text
+        self._column = 0
+        self._wrote = False
+        self._began = time.monotonic()
+
+    @property
+    def streams(self) -> bool:
+        """True where text is written as it comes."""
+        return self._stream
+
+    def take(self, happening: Happening) -> None:
+        """Shows one happening."""
+        match happening:
+            case Piece(text):
+                self._say(text)
+            case Restarted(attempt, reason):
+                self._restarted(attempt, reason)
+            case Queued(position, eta, reason):
+                self._tell(_waits(position, eta, reason))
+            case Connection("open"):
+                self._tell("")
+            case Connection(state):
+                self._tell(f"{state} …")
+            case Accepted(id_):
+                self._tell(f"{id_} accepted")
+            case Item() | Ended():
+                pass
+
+    def end(self, answer: Answer) -> None:
+        """Writes what has not been written, and a last line on the terminal."""
+        self._tell("")
+        if not self._stream and answer.text:
+            self._write(answer.text)
+        if self._column and self._clean:
+            self._write("\n")
+        if self._lively and answer.status == "completed":
+            spent = time.monotonic() - self._began
+            used = (answer.usage or {}).get("output_tokens")
+            tokens = "" if used is None else f" · {used} tokens"
+            self.say(f"{answer.id} · {spent:.1f} s{tokens}")
+
+    def say(self, line: str) -> None:
+        """A line of its own on standard error, whatever that is."""
+        self._tell("")
+        if self._column and self._clean and self._lively:
+            self._write("\n")
+        self._status.write(f"{harmless(line)}\n")
+        self._status.flush()
+
+    def redraw(self) -> None:
+        """The terminal may show something else meanwhile: forgets what stood there."""
+        shown, self._shown = self._shown, ""
+        self._tell(shown)
+
+    def _say(self, text: str) -> None:
+        if self._stream:
+            self._tell("")
+            self._write(text)
+
+    def _restarted(self, attempt: int, reason: str) -> None:
+        self._tell("")
+        if self._stream and self._wrote:
+            if self._column:
+                self._write("\n")
+            if not self._lively:
+                self._write("\n")
+            self.say(f"--- {reason or 'restarted'}: the answer begins anew (attempt {attempt}) ---")
+            self._wrote = False
+
+    def _write(self, text: str) -> None:
+        self._out.write(harmless(text) if self._clean else text)
+        self._out.flush()
+        self._wrote = True
+        self._column = 0 if text.endswith("\n") else 1
+
+    def _tell(self, status: str) -> None:
+        """Replaces the status; only where somebody looks."""
+        if not self._lively or status == self._shown:
+            return
+        if self._shown:
+            self._status.write(_ERASE_ASIDE if self._aside else _ERASE)
+        self._aside = bool(self._column)
+        if status:
+            shape = _ASIDE if self._aside else "\x1b[2m{}\x1b[0m"
+            self._status.write(shape.format(harmless(status)))
+        self._status.flush()
+        self._shown = status
+
+
+def _waits(position: int | None, eta: float | None, reason: str | None) -> str:
+    place = "waiting" if position is None else f"number {position} in the queue"
+    time_left = "" if eta is None else f", about {eta:.0f} s"
+    return f"{place}{time_left} ({reason or 'busy'})"

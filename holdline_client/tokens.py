@@ -1,0 +1,124 @@
+"""Tokens for end users, made by a backend: what a browser shows to a Holdline server.
+
+A token is a JSON Web Token (RFC 7519), so any library can make one as well. With a shared secret
+this needs nothing but Python; with a private key it needs the package `cryptography`, which comes
+with `pip install 'holdline[tokens]'`.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import hmac
+import json
+import math
+import time
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, Final
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+LEAST_SECRET: Final = 32  # bytes
+PRIVATE_BYTES: Final = 32
+SECONDS: Final = 600.0
+
+
+def mint_token(
+    key: Mapping[str, Any] | str,
+    *,
+    subject: str,
+    tenant: str | None = None,
+    seconds: float = SECONDS,
+    scopes: Iterable[str] | None = None,
+    models: Iterable[str] | None = None,
+    prompts: Iterable[str] | None = None,
+    audience: str | None = None,
+    issuer: str | None = None,
+) -> str:
+    """A token with which `subject`, an end user, may use the server for so many seconds.
+
+    `key` is what `python -m admin.signers add` has printed, a JSON Web Key with its `kid`, as an
+    object or as text. `tenant` may be left out where the key belongs to one. Without `scopes` the
+    token is for `create`, `read` and `cancel`; without `models` or `prompts` it is for all of them.
+
+    Raises: ValueError for a key or a claim that makes no token.
+    """
+    jwk = _key(key)
+    now = time.time()
+    if not subject or not math.isfinite(seconds) or seconds <= 0:
+        raise ValueError("a token needs a subject, and seconds to live")
+    claims: dict[str, Any] = {
+        "sub": subject,
+        "tenant": tenant if tenant is not None else jwk.get("tenant"),
+        "iat": int(now),
+        "exp": math.ceil(now + seconds),
+        "scope": None if scopes is None else " ".join(_list(scopes)),
+        "models": None if models is None else _list(models),
+        "prompts": None if prompts is None else _list(prompts),
+        "aud": audience,
+        "iss": issuer,
+    }
+    if claims["tenant"] is None:
+        raise ValueError("name the tenant: this key belongs to none")
+    header = {"alg": _algorithm(jwk), "typ": "JWT", "kid": jwk["kid"]}
+    said = {name: value for name, value in claims.items() if value is not None}
+    signed = f"{_written(header)}.{_written(said)}"
+    return f"{signed}.{_encode(_signature(jwk, signed.encode()))}"
+
+
+def _key(key: Mapping[str, Any] | str) -> Mapping[str, Any]:
+    try:
+        found = json.loads(key) if isinstance(key, str) else key
+    except ValueError:
+        raise ValueError("the key is not JSON") from None
+    kid = found.get("kid") if isinstance(found, Mapping) else None
+    if kid is None or not str(kid):
+        raise ValueError("the key is no JSON Web Key with a 'kid'")
+    return found
+
+
+def _algorithm(jwk: Mapping[str, Any]) -> str:
+    match jwk.get("kty"), jwk.get("crv"):
+        case "oct", _:
+            return "HS256"
+        case "OKP", "Ed25519":
+            return "EdDSA"
+        case _:
+            raise ValueError("the key is for neither HS256 nor EdDSA")
+
+
+def _signature(jwk: Mapping[str, Any], signed: bytes) -> bytes:
+    if jwk["kty"] == "oct":
+        secret = _decode(jwk.get("k", ""))
+        if len(secret) < LEAST_SECRET:
+            raise ValueError(f"a shared secret has {LEAST_SECRET} bytes or more")
+        return hmac.digest(secret, signed, hashlib.sha256)
+    try:
+        from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+    except ImportError:
+        raise ValueError("an Ed25519 key needs: pip install 'holdline[tokens]'") from None
+    private = _decode(jwk.get("d", ""))
+    if len(private) != PRIVATE_BYTES:
+        raise ValueError("the key has no private part: it is the half that the server has")
+    return Ed25519PrivateKey.from_private_bytes(private).sign(signed)
+
+
+def _list(names: Iterable[str]) -> list[str]:
+    # A string is a list of letters, and never meant as one.
+    return names.split() if isinstance(names, str) else list(names)
+
+
+def _written(value: Mapping[str, Any]) -> str:
+    return _encode(json.dumps(value, separators=(",", ":")).encode())
+
+
+def _encode(data: bytes) -> str:
+    return base64.urlsafe_b64encode(data).rstrip(b"=").decode()
+
+
+def _decode(text: str) -> bytes:
+    try:
+        return base64.b64decode(text + "=" * (-len(text) % 4), altchars=b"-_", validate=True)
+    except (ValueError, TypeError):
+        raise ValueError("the key is not written in base64url") from None

@@ -1,0 +1,175 @@
+"""The response object, and the events that hold one; what they hold of output is in `items`.
+
+An event here is what a log entry holds: the standard's fields without `sequence_number`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from typing import TYPE_CHECKING, Any, Final
+
+from jobs.record import Status
+
+if TYPE_CHECKING:
+    from jobs.record import Job
+
+    from .codec import Event
+    from .items import Item
+
+_TERMINAL: Final = {
+    Status.COMPLETED: "response.completed",
+    Status.INCOMPLETE: "response.incomplete",
+    Status.FAILED: "response.failed",
+    # The standard has a status for cancelled and no event. Its clients end on this one.
+    Status.CANCELLED: "response.incomplete",
+}
+TERMINAL_TYPES: Final = frozenset(_TERMINAL.values())
+RESTARTED: Final = "holdline:restarted"
+
+
+def snapshot(
+    job: Job,
+    status: str,
+    *,
+    output: list[Item] | None = None,
+    usage: dict[str, Any] | None = None,
+    error: dict[str, Any] | None = None,
+    incomplete: str | None = None,
+    completed_at: int | None = None,
+) -> dict[str, Any]:
+    """The response object, with every field that the standard requires."""
+    params = job.params
+    return {
+        "id": job.id,
+        "object": "response",
+        "created_at": job.created_at,
+        "completed_at": completed_at,
+        "status": status,
+        "error": error,
+        "incomplete_details": None if incomplete is None else {"reason": incomplete},
+        "model": params["model"],
+        "previous_response_id": params.get("previous_response_id"),
+        "instructions": params.get("instructions"),
+        "output": [] if output is None else output,
+        "tools": params.get("tools") or [],
+        "tool_choice": params.get("tool_choice") or "auto",
+        "parallel_tool_calls": _or(params.get("parallel_tool_calls"), True),
+        "text": params.get("text") or {"format": {"type": "text"}},
+        "reasoning": params.get("reasoning"),
+        "temperature": _or(params.get("temperature"), 1.0),
+        "top_p": _or(params.get("top_p"), 1.0),
+        "presence_penalty": _or(params.get("presence_penalty"), 0.0),
+        "frequency_penalty": _or(params.get("frequency_penalty"), 0.0),
+        "top_logprobs": _or(params.get("top_logprobs"), 0),
+        "max_output_tokens": params.get("max_output_tokens"),
+        "max_tool_calls": params.get("max_tool_calls"),
+        "truncation": params.get("truncation") or "disabled",
+        "store": _or(params.get("store"), True),
+        "background": _or(params.get("background"), False),
+        "service_tier": params.get("service_tier") or "default",
+        "metadata": params.get("metadata") or {},
+        "user": params.get("user"),
+        "safety_identifier": params.get("safety_identifier"),
+        "prompt_cache_key": params.get("prompt_cache_key"),
+        "usage": usage,
+        **({"prompt": params["prompt"]} if "prompt" in params else {}),
+    }
+
+
+def lifecycle(job: Job, kind: str, status: str) -> Event:
+    """`response.created`, `response.queued` or `response.in_progress`."""
+    return {"type": kind, "response": snapshot(job, status)}
+
+
+def submitted(job: Job) -> list[Event]:
+    """The two events with which the log of a job begins that waits."""
+    response = snapshot(job, "queued")
+    return [{"type": f"response.{kind}", "response": response} for kind in ("created", "queued")]
+
+
+def begins(job: Job) -> Event:
+    """The event with which an attempt begins."""
+    return lifecycle(job, "response.in_progress", "in_progress")
+
+
+def prepared(job: Job) -> list[Event]:
+    """The whole log of a request that asks for no answer: it has ended as soon as it is kept."""
+    none = {
+        "input_tokens": 0,
+        "input_tokens_details": {"cached_tokens": 0},
+        "output_tokens": 0,
+        "output_tokens_details": {"reasoning_tokens": 0},
+        "total_tokens": 0,
+    }
+    return [
+        lifecycle(job, "response.created", "in_progress"),
+        begins(job),
+        terminal(
+            job,
+            Status.COMPLETED,
+            output=[],
+            attempts=0,
+            timing={},
+            completed_at=job.created_at,
+            usage=none,
+        ),
+    ]
+
+
+def restarted(job: Job, attempt: int, reason: str) -> Event:
+    """Announces that what the attempts before have said does not count."""
+    return {"type": RESTARTED, "response_id": job.id, "attempt": attempt, "reason": reason}
+
+
+def terminal(
+    job: Job,
+    status: Status,
+    *,
+    output: list[Item],
+    attempts: int,
+    timing: dict[str, int],
+    completed_at: int,
+    usage: dict[str, Any] | None = None,
+    error: dict[str, Any] | None = None,
+    incomplete: str | None = None,
+    model: str | None = None,
+) -> Event:
+    """The event that ends a log, with the proof of its text and the receipt of its time.
+
+    `timing` is in ms. Only a completed response has a `completed_at`. `model` is the one that
+    answered; None if none did.
+    """
+    response = snapshot(
+        job,
+        status,
+        output=output,
+        usage=usage,
+        error=error,
+        incomplete=incomplete,
+        completed_at=completed_at if status is Status.COMPLETED else None,
+    )
+    text = output_text(output).encode()
+    response["holdline"] = {
+        "attempts": attempts,
+        "sha256": hashlib.sha256(text).hexdigest(),
+        "bytes": len(text),
+        "timing": timing,
+    }
+    if model is not None:
+        response["holdline"]["model"] = model
+    return {"type": _TERMINAL[status], "response": response}
+
+
+def output_text(output: list[Item]) -> str:
+    """All the text of a response's messages, as the official SDKs join it."""
+    return "".join(
+        part["text"]
+        for item in output
+        if item.get("type") == "message"
+        for part in item.get("content", [])
+        if part.get("type") == "output_text"
+    )
+
+
+def _or(value: Any, default: Any) -> Any:
+    return default if value is None else value

@@ -1,0 +1,59 @@
+"""Records that operators keep in Redis: few, small, read by every server, written by a command.
+
+A shelf is one hash in partition 0. It is bounded, and it lives for 400 days from the last time that
+somebody wrote to it or a server renewed it, which each does once an hour: so it outlives every
+pause in which anybody still wants it, and nothing stays in Redis for ever.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from .errors import RedisRefused, ShelfChanged, ShelfFull
+
+if TYPE_CHECKING:
+    from .redis.pipe import Pipe
+
+SHELF_TTL_MS = 400 * 24 * 3600 * 1000
+MOST_RECORDS = 10_000
+
+
+class Shelf:
+    """One hash of records. Raises everywhere: RedisTrouble."""
+
+    def __init__(self, pipe: Pipe, key: str) -> None:
+        """`key` is a name of `keys.Partition`."""
+        self._pipe = pipe
+        self._key = key
+
+    async def get(self, id_: str) -> bytes | None:
+        """One record."""
+        found: bytes | None = await self._pipe.call("HGET", self._key, id_)
+        return found
+
+    async def all(self) -> dict[str, bytes]:
+        """All records, by id."""
+        flat = await self._pipe.call("HGETALL", self._key)
+        return {id_.decode(): record for id_, record in zip(flat[::2], flat[1::2], strict=True)}
+
+    async def put(self, id_: str, before: bytes | None, after: bytes | None) -> None:
+        """Writes a record where `before` was read; None is none.
+
+        Raises: ShelfChanged if somebody else wrote it meanwhile; ShelfFull.
+        """
+        reply = await self._pipe.run(
+            "shelve", [self._key], [id_, before or b"", after or b"", SHELF_TTL_MS, MOST_RECORDS]
+        )
+        match reply:
+            case [b"ok"]:
+                return
+            case [b"changed"]:
+                raise ShelfChanged(id_)
+            case [b"full", int(records)]:
+                raise ShelfFull(records)
+            case _:
+                raise RedisRefused("shelve: unexpected reply")
+
+    async def renew(self) -> None:
+        """Lets the shelf live on."""
+        await self._pipe.call("PEXPIRE", self._key, SHELF_TTL_MS)

@@ -1,0 +1,4 @@
+"""Connections to Redis: one node, Sentinel or Cluster; commands, scripts and notifications.
+
+Nothing here knows what a job is or what a script does.
+"""

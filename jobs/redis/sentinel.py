@@ -1,0 +1,67 @@
+"""A Redis whose master is whichever its Sentinels name: each new connection asks them.
+
+When a replica takes over, Sentinel closes the connections to the master that was; who comes back
+asks again. What the old master had acknowledged and not passed on is lost, as in any failover: the
+log's length shows it, and the worker that still has the text writes it again.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit, urlunsplit
+
+from jobs.errors import RedisAway
+
+from .connection import Redis, hosts_of, place_of
+
+if TYPE_CHECKING:
+    from jobs.log.cipher import Cipher
+
+    from .connection import Wire
+
+DEFAULT_PORT = 26_379
+
+
+class Sentinels(Redis):
+    """`redis+sentinel://[user:password@]host:port,host:port.../name[/db]`.
+
+    The user and password are those of the master; of the Sentinels it is none. `rediss+sentinel`
+    is TLS to all of them.
+    """
+
+    def __init__(self, url: str, cipher: Cipher | None = None) -> None:
+        self.cipher = cipher
+        parts = urlsplit(url)
+        scheme = parts.scheme.partition("+")[0]
+        login, _, _ = parts.netloc.rpartition("@")
+        name, _, db = parts.path.strip("/").partition("/")
+        if not name:
+            raise ValueError("the name of the master is missing: redis+sentinel://host:port/name")
+        self._name = name
+        self._login = f"{login}@" if login else ""
+        self._rest = scheme, f"/{db}" if db else "", parts.query
+        self._sentinels = [
+            Redis(urlunsplit((scheme, place, "", parts.query, "")))
+            for place in hosts_of(parts, DEFAULT_PORT)
+        ]
+
+    async def open(self) -> Wire:
+        """A new connection to the master. Raises: RedisAway."""
+        for sentinel in list(self._sentinels):
+            try:
+                reply = await sentinel.ask("SENTINEL", "GET-MASTER-ADDR-BY-NAME", self._name)
+            except RedisAway:
+                # The others are asked first from now on.
+                self._sentinels.remove(sentinel)
+                self._sentinels.append(sentinel)
+                continue
+            match reply:
+                case [bytes(host), bytes(port)]:
+                    return await self._master(host.decode(), port.decode()).open()
+                case _:
+                    continue
+        raise RedisAway(f"no Sentinel names a master of {self._name}")
+
+    def _master(self, host: str, port: str) -> Redis:
+        scheme, db, query = self._rest
+        return Redis(urlunsplit((scheme, self._login + place_of(host, port), db, query, "")))

@@ -1,0 +1,90 @@
+"""The public keys that an identity provider publishes: fetched when needed, kept for a while."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from typing import Final
+
+import aiohttp
+import structlog
+
+from server.api.problem import Problem
+
+from .jwt import Key, Keys, parse_keys
+
+FRESH_SECONDS: Final = 300.0
+# While the address does not answer, what it said last counts so long.
+STALE_SECONDS: Final = 6 * 3600.0
+# A token with a made-up `kid` must not make us ask as often as somebody sends one.
+PAUSE_SECONDS: Final = 10.0
+FETCH_SECONDS: Final = 5.0
+MOST_BYTES: Final = 65_536
+AWAY_RETRY_SECONDS: Final = 5
+
+log = structlog.get_logger()
+
+
+class Jwks:
+    """The key set at an address, which `config` has found to be https or loopback."""
+
+    def __init__(self, url: str) -> None:
+        self._url = url
+        self._keys: Keys | None = None
+        self._fetched_at = 0.0
+        self._tried_at = -PAUSE_SECONDS
+        self._fetching: asyncio.Task[None] | None = None
+
+    async def get(self, kid: str) -> Key | None:
+        """The key of this name, or None.
+
+        Raises: Problem while the keys are not known and cannot be fetched.
+        """
+        age = time.monotonic() - self._fetched_at
+        known = self._keys is not None and age < STALE_SECONDS
+        if not known or age > FRESH_SECONDS or kid not in (self._keys or {}):
+            if self._fetching is None and time.monotonic() - self._tried_at >= PAUSE_SECONDS:
+                self._tried_at = time.monotonic()
+                self._fetching = asyncio.create_task(self._fetch(), name="jwks")
+            # Who has a key that is known need not wait for a newer set.
+            if self._fetching is not None and not (known and kid in (self._keys or {})):
+                await asyncio.wait([self._fetching])
+        if self._keys is None or time.monotonic() - self._fetched_at > STALE_SECONDS:
+            raise Problem(
+                503,
+                "token_keys_unavailable",
+                "The keys that tokens are checked with cannot be fetched. Try again in a moment.",
+                retry_after=AWAY_RETRY_SECONDS,
+            )
+        return self._keys.get(kid)
+
+    async def close(self) -> None:
+        """Ends a fetch that is under way."""
+        if self._fetching is not None:
+            self._fetching.cancel()
+            await asyncio.wait([self._fetching])
+
+    async def _fetch(self) -> None:
+        try:
+            async with asyncio.timeout(FETCH_SECONDS), aiohttp.ClientSession() as http:
+                self._keys = parse_keys(await _body(http, self._url), public_only=True)
+            self._fetched_at = time.monotonic()
+        except (aiohttp.ClientError, OSError, TimeoutError, ValueError) as error:
+            why = str(error) if type(error) is ValueError else type(error).__name__
+            log.warning("token keys not fetched", why=why)
+        finally:
+            self._fetching = None
+
+
+async def _body(http: aiohttp.ClientSession, url: str) -> bytes:
+    """Raises: ValueError for an answer that is none, or too long."""
+    # A redirect could lead from https to anywhere.
+    async with http.get(url, allow_redirects=False) as answer:
+        if answer.status != 200:
+            raise ValueError(f"status {answer.status}")
+        body = bytearray()
+        async for part in answer.content.iter_any():
+            body += part
+            if len(body) > MOST_BYTES:
+                raise ValueError(f"more than {MOST_BYTES} bytes")
+        return bytes(body)

@@ -1,0 +1,214 @@
+"""Log entries <-> the standard's events, as bytes of a dialect.
+
+An event is turned into bytes once for a process and dialect, and only where somebody follows in
+that dialect. What differs between followers, the lane, is spliced into the finished bytes.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from struct import Struct
+from typing import TYPE_CHECKING, Any, Final
+
+import msgspec
+
+from jobs.errors import Undecodable
+from jobs.log.codec import TEXT_DELTA, decode_event
+from jobs.log.events import TERMINAL_TYPES
+from jobs.log.response_state import Transcript
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from jobs.log.codec import Event
+    from jobs.log.log import View
+
+_encode = msgspec.json.Encoder().encode
+_pack = msgspec.msgpack.Encoder().encode
+_canonical = msgspec.json.Encoder(order="deterministic").encode
+
+
+TEXT: Final = 1
+BINARY: Final = 2
+_SMALL: Final = Struct("!BB").pack
+_MEDIUM: Final = Struct("!BBH").pack
+_LARGE: Final = Struct("!BBQ").pack
+
+
+def websocket_frame(payload: bytes, kind: int) -> bytes:
+    """An unmasked, unfragmented frame (RFC 6455, section 5.2); `kind` is its opcode."""
+    length = len(payload)
+    if length < 126:
+        return _SMALL(0x80 | kind, length) + payload
+    if length < 65_536:
+        return _MEDIUM(0x80 | kind, 126, length) + payload
+    return _LARGE(0x80 | kind, 127, length) + payload
+
+
+_DELTA: Final = "response.output_text.delta"
+_text_delta = msgspec.msgpack.Decoder(tuple[int, str, int, int, str]).decode
+_A_TEXT_DELTA: Final = bytes([0x95, TEXT_DELTA])  # how its entry begins: an array of five
+
+
+class TextDelta(msgspec.Struct, tag_field="type", tag=_DELTA, gc=False):
+    """A piece of text: nine of ten events are one, and it has a way of its own that is shorter."""
+
+    sequence_number: int
+    item_id: str
+    output_index: int
+    content_index: int
+    delta: str
+    logprobs: list[Any] = []
+
+
+# What ends the JSON of an event that is on no lane.
+NO_LANE: Final = b"}"
+
+
+class Frame(msgspec.Struct, eq=False, gc=False):
+    """One event, which becomes bytes of a dialect when somebody first needs them.
+
+    `entry` are the bytes of the log; `last` is True for the event that ends its response. Nobody
+    may alter what it says: all followers share it.
+    """
+
+    sequence_number: int
+    entry: bytes
+    type: str
+    last: bool
+    _said: TextDelta | Event
+    _json: bytes | None = None
+    _packed: bytes | None = None
+    _text: bytes | None = None
+    _binary: bytes | None = None
+
+    @property
+    def event(self) -> Event:
+        """The event, its fields in the order in which they are sent."""
+        said = self._said
+        return said if isinstance(said, dict) else msgspec.to_builtins(said)
+
+    @property
+    def json(self) -> bytes:
+        """The event in JSON. Raises: Undecodable."""
+        return self.on_lane(NO_LANE)
+
+    def on_lane(self, lane: bytes) -> bytes:
+        """The JSON with `stream_id`; `lane` comes from `lane_suffix`. Raises: Undecodable."""
+        if self._json is None:
+            self._json = self._encoded(_encode)
+        return self._json if lane == NO_LANE else self._json[:-1] + lane
+
+    def packed_on_lane(self, lane: bytes) -> bytes:
+        """The event in MessagePack, with the name and value in `lane`, if it is not empty.
+
+        Raises: Undecodable.
+        """
+        if self._packed is None:
+            self._packed = self._encoded(_pack)
+        return _with_a_field(self._packed, lane) if lane else self._packed
+
+    def text(self, lane: bytes) -> bytes:
+        """The JSON as a WebSocket's frame, the same bytes for all who are on no lane.
+
+        So a thousand sockets that do not read hold an event once. Raises: Undecodable.
+        """
+        if lane != NO_LANE:
+            return websocket_frame(self.on_lane(lane), TEXT)
+        if self._text is None:
+            self._text = websocket_frame(self._json or self.json, TEXT)
+        return self._text
+
+    def binary(self, lane: bytes) -> bytes:
+        """The MessagePack as `text` has the JSON. Raises: Undecodable."""
+        if lane:
+            return websocket_frame(self.packed_on_lane(lane), BINARY)
+        if self._binary is None:
+            self._binary = websocket_frame(self.packed_on_lane(lane), BINARY)
+        return self._binary
+
+    def _encoded(self, how: Callable[[Any], bytes]) -> bytes:
+        try:
+            return how(self._said)
+        except (TypeError, ValueError, RecursionError) as error:
+            # MessagePack can say more than JSON; nobody of ours does.
+            raise Undecodable(f"an entry that is no JSON: {type(error).__name__}") from error
+
+
+def _with_a_field(packed: bytes, field: bytes) -> bytes:
+    large = packed[0] == 0xDE
+    count = 1 + (int.from_bytes(packed[1:3], "big") if large else packed[0] & 0x0F)
+    header = bytes([0x80 | count]) if count < 16 else b"\xde" + count.to_bytes(2, "big")
+    return header + packed[3 if large else 1 :] + field
+
+
+def lane_suffix(stream_id: str | None) -> bytes:
+    """What ends the JSON of an event on a lane."""
+    return NO_LANE if stream_id is None else b',"stream_id":%b}' % _encode(stream_id)
+
+
+def frame(sequence_number: int, entry: bytes) -> Frame:
+    """The event of a log entry.
+
+    Raises: Undecodable.
+    """
+    try:
+        if entry.startswith(_A_TEXT_DELTA):
+            _, item_id, output_index, content_index, delta = _text_delta(entry)
+            said = TextDelta(sequence_number, item_id, output_index, content_index, delta)
+            return Frame(sequence_number, entry, _DELTA, False, said, _encode(said))
+    except (msgspec.DecodeError, UnicodeError):
+        pass  # the way of all others finds out whether it is an event nevertheless
+    event = decode_event(entry)
+    if "sequence_number" in event:
+        raise Undecodable("an entry with a number of its own")
+    kind = event["type"]
+    numbered = {"type": kind, "sequence_number": sequence_number, **event}
+    return Frame(sequence_number, entry, kind, kind in TERMINAL_TYPES, numbered)
+
+
+def encode(message: dict[str, Any]) -> bytes:
+    """The JSON of a message that is in no log."""
+    return _encode(message)
+
+
+def queued(response_id: str, place: int | None, eta: float | None, reason: str) -> dict[str, Any]:
+    """The message that tells where a response waits; `eta` in seconds."""
+    return {
+        "type": "holdline:queued",
+        "response_id": response_id,
+        "position": place,
+        "eta_seconds": eta,
+        "reason": reason,
+    }
+
+
+def sse(frame: Frame) -> bytes:
+    """The server-sent event of a frame.
+
+    Without an `id` line: after one, the official Python SDK takes every heartbeat comment for an
+    event with empty data, and fails on it.
+    """
+    return b"event: %b\ndata: %b\n\n" % (frame.type.encode(), frame.json)
+
+
+def fingerprint(body: dict[str, Any]) -> str:
+    """Identifies a request's body: the same for the same JSON in any order of its keys."""
+    meaningful = {
+        k: v for k, v in body.items() if k not in ("idempotency_key", "stream", "stream_id", "type")
+    }
+    return hashlib.sha256(_canonical(meaningful)).hexdigest()[:32]
+
+
+def response_of(view: View) -> dict[str, Any]:
+    """The response object that a whole log adds up to, ended or not."""
+    transcript = Transcript(decode_event(entry) for entry in view.entries)
+    if transcript.last is None:
+        return {}
+    if transcript.end is not None:
+        return transcript.last
+    return transcript.last | {"status": _shown(view), "output": transcript.output}
+
+
+def _shown(view: View) -> str:
+    return "queued" if view.status == "queued" else "in_progress"

@@ -1,0 +1,55 @@
+"""The models that a request may name."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from server.access.principal import EVERYBODY
+
+from .problem import Problem
+
+if TYPE_CHECKING:
+    from jobs.models import Catalog
+    from server.access.principal import Principal
+
+MOST_NAMED = 50
+
+
+def listed(catalog: Catalog, who: Principal = EVERYBODY) -> list[dict[str, Any]]:
+    """The standard's model objects: of the models file, or the default one, what may be used."""
+    known = set(catalog.models) or ({catalog.default} if catalog.default else set())
+    if not catalog.models:
+        known |= who.models or set()
+    return [_shown(name) for name in sorted(known) if who.may_use_model(name)]
+
+
+def found(catalog: Catalog, name: str, who: Principal = EVERYBODY) -> dict[str, Any]:
+    """The model object of a name.
+
+    Raises: Problem.
+    """
+    for model in listed(catalog, who):
+        if model["id"] == name:
+            return model
+    raise _not_found(catalog, name, who)
+
+
+def check(catalog: Catalog, name: str, who: Principal = EVERYBODY) -> None:
+    """Raises Problem for a name that a request may not use: as if there were no such model."""
+    if not catalog.knows(name) or not who.may_use_model(name):
+        raise _not_found(catalog, name, who)
+
+
+def _shown(name: str) -> dict[str, Any]:
+    return {"id": name, "object": "model", "created": 0, "owned_by": "holdline"}
+
+
+def _not_found(catalog: Catalog, name: str, who: Principal) -> Problem:
+    known = [model["id"] for model in listed(catalog, who)]
+    named = ", ".join(known[:MOST_NAMED]) + (", ..." if len(known) > MOST_NAMED else "")
+    return Problem(
+        404,
+        "model_not_found",
+        f"There is no model '{name[:64]}' here. Known: {named or 'none by name'}.",
+        param="model",
+    )

@@ -1,0 +1,121 @@
+"""What a socket is told that is in no log."""
+
+from __future__ import annotations
+
+from typing import Final, Literal
+
+from msgspec import UNSET, Struct, UnsetType
+
+from server.api.request import Lane
+
+from .tagged import tagged
+
+
+class About(Struct, kw_only=True):
+    """A message about one response."""
+
+    response_id: str
+    stream_id: Lane | UnsetType = UNSET
+
+
+class TenantLimits(Struct):
+    """What a tenant may, null where there is no limit."""
+
+    sockets: int | None
+    running: int | None
+    waiting: int | None
+    requests_per_minute: int | None
+    tokens_per_day: int | None
+    money_per_day: float | None
+    input_tokens: int | None
+
+
+class Limits(Struct):
+    """What a socket may do at most."""
+
+    message_bytes: int
+    depth: int
+    output_bytes: int
+    sockets: int | None
+    waiting: int
+    responses: int
+    waiting_in_lanes: int
+    messages_per_second: int
+    retention_seconds: float
+    unstored_seconds: float
+    connection_seconds: float | None
+    tenant: TenantLimits
+
+
+class Welcome(Struct):
+    ping_interval_ms: int
+    server_time: int
+    limits: Limits
+
+
+class Queued(About):
+    position: int | None
+    eta_seconds: float | None
+    reason: str
+
+
+class Pong(Struct):
+    id: str | int | None
+    responses: dict[str, int]
+
+
+class Authenticated(Struct):
+    """What was shown counts, for so many seconds more; null is no end."""
+
+    expires_in_seconds: float | None
+    scopes: list[Literal["create", "read", "cancel", "admin"]]
+    tenant: TenantLimits
+
+
+class Expiring(Struct):
+    """The socket is closed so many seconds after the end of its token."""
+
+    expires_in_seconds: float
+    grace_seconds: float
+
+
+class Degraded(Struct):
+    degraded: bool
+
+
+class Ended(About):
+    sequence_number: int
+
+
+class Draining(Struct):
+    retry_after_ms: int
+
+
+class Problem(Struct):
+    """What was wrong, and what to do; `headers` is there in an event that has a `Retry-After`."""
+
+    type: Literal["invalid_request_error", "rate_limit_error", "server_error"]
+    code: str
+    message: str
+    param: str | None
+    headers: dict[str, str] | UnsetType = UNSET
+
+
+class Refused(Struct, kw_only=True):
+    status: int
+    error: Problem
+    stream_id: Lane | UnsetType = UNSET
+    response_id: str | UnsetType = UNSET
+
+
+MESSAGES: Final[dict[str, type[Struct]]] = {
+    **tagged(Welcome, "holdline:welcome"),
+    **tagged(Queued, "holdline:queued"),
+    **tagged(Pong, "holdline:pong"),
+    **tagged(Authenticated, "holdline:authenticated"),
+    **tagged(Expiring, "holdline:expiring"),
+    **tagged(Degraded, "holdline:degraded"),
+    **tagged(Ended, "holdline:ended"),
+    **tagged(Draining, "holdline:draining"),
+    **tagged(Refused, "error"),
+}

@@ -1,0 +1,141 @@
+"""Who comes in: keys and tokens are looked up and checked, and every request is.
+
+Without keys and tokens configured everybody comes in as `EVERYBODY`, and the configuration allows
+loopback only.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+from typing import TYPE_CHECKING, Any, Final
+
+from aiohttp import web
+
+from jobs.errors import RedisTrouble
+from server.access import api_keys, jwt, principal
+from server.access.api_key_store import FileKeys, RedisKeys
+from server.access.jwks import Jwks
+from server.access.principal import EVERYBODY, Principal
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from jobs.redis.pipe import Pipe
+    from server.config import Access as Settings
+
+API: Final = "/v1/"
+LOOK_SECONDS: Final = 1.0
+RENEW_SECONDS: Final = 3600.0
+WHO: Final = web.RequestKey("who", Principal)
+
+Handler = "Callable[[web.Request], Awaitable[web.StreamResponse]]"
+
+
+class Access:
+    """The door. Raises: Problem, RedisTrouble."""
+
+    def __init__(self, settings: Settings, pipe: Pipe) -> None:
+        self._settings = settings
+        self._keys: RedisKeys | FileKeys | None = None
+        if settings.keys_file is not None:
+            self._keys = FileKeys(settings.keys_file)
+        elif settings.keys_in_redis:
+            self._keys = RedisKeys(pipe)
+        self._signers = settings.token_keys
+        self._jwks = Jwks(settings.jwks_url) if settings.jwks_url else None
+
+    @property
+    def open(self) -> bool:
+        """Whether everybody comes in."""
+        return not self._settings.closed
+
+    async def authenticated(self, credential: str | None) -> Principal:
+        """Who shows this credential. What is wrong with one that does not count is not said."""
+        if self.open:
+            return EVERYBODY
+        if credential is None:
+            raise principal.missing()
+        if len(credential) > principal.MOST_CREDENTIAL:
+            raise principal.refused()
+        if credential.startswith(api_keys.PREFIX):
+            return await self._by_key(credential)
+        return await self._by_token(credential)
+
+    async def _by_key(self, written: str) -> Principal:
+        id_ = api_keys.id_of(written)
+        if id_ is None or self._keys is None:
+            raise principal.refused()
+        record = await self._keys.get(id_)
+        if not api_keys.matches(record, written, time.time()) or record is None:
+            raise principal.refused()
+        return record.principal()
+
+    async def _by_token(self, token: str) -> Principal:
+        kid = jwt.kid_of(token)
+        key = None if self._signers is None else self._signers.get().get(kid)
+        if key is None and self._jwks is not None:
+            key = await self._jwks.get(kid)
+        if key is None:
+            raise principal.refused()
+        return jwt.verified(token, key, self._settings.rules, time.time())
+
+    async def run(self, app: web.Application) -> AsyncIterator[None]:
+        """Renews what is kept in Redis, and closes what was opened; a `cleanup_ctx`."""
+        del app
+        keeper = asyncio.create_task(self._keep(), name="access")
+        try:
+            yield
+        finally:
+            keeper.cancel()
+            await asyncio.gather(keeper, return_exceptions=True)
+            if self._jwks is not None:
+                await self._jwks.close()
+
+    async def _keep(self) -> None:
+        while True:
+            if isinstance(self._keys, RedisKeys):
+                with contextlib.suppress(RedisTrouble):
+                    await self._keys.renew()
+            await asyncio.sleep(RENEW_SECONDS)
+
+    def add_to(self, app: web.Application) -> None:
+        """Lets nobody into the API who has not said who they are; a socket may still say it."""
+        app.middlewares.append(self._guard())
+        app.cleanup_ctx.append(self.run)
+
+    def _guard(self) -> Any:
+        @web.middleware
+        async def guard(request: web.Request, handler: Any) -> web.StreamResponse:
+            if request.path.startswith(API):
+                await self._admit(request)
+            answer: web.StreamResponse = await handler(request)
+            return answer
+
+        return guard
+
+    async def _admit(self, request: web.Request) -> None:
+        principal.check_url(request.query)
+        resource = request.match_info.route.resource
+        place = "" if resource is None else resource.canonical
+        credential = None if self.open else principal.from_header(request.headers)
+        if (request.method, place) == ("GET", principal.SOCKET):
+            # A header is judged before the upgrade. A browser cannot send one, and is not told why
+            # an upgrade was refused: its token is judged after the welcome, see `gate`.
+            if self.open or credential is not None:
+                request[WHO] = await self.authenticated(credential)
+                request[SHOWN] = credential
+            return
+        who = await self.authenticated(credential)
+        if request.match_info.http_exception is None:
+            who.check(principal.OF_ROUTES.get((request.method, place), principal.ADMIN))
+        request[WHO] = who
+
+
+SHOWN: Final = web.RequestKey("shown", object)
+
+
+def who_of(request: web.Request) -> Principal:
+    """Who sent a request of the API."""
+    return request[WHO]

@@ -1,0 +1,67 @@
+"""`POST /v1/chat/completions`: the same queue and the same log, told as a chat completion."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from aiohttp import web
+
+from server.api.frames import encode
+from server.api.problem import Problem
+from server.api.request import parse_create, parse_json
+
+from .auth_middleware import who_of
+from .chat_request import Translation
+from .chat_response import Chunks, completion, failure
+from .responses import KEY_HEADER, note
+from .timeouts import read_body
+
+if TYPE_CHECKING:
+    from server.app import Server
+
+    from .responses import Routes
+
+
+class Chats:
+    """The one route; waiting, streaming and letting go are those of `Routes`."""
+
+    def __init__(self, server: Server, routes: Routes) -> None:
+        self._server = server
+        self._routes = routes
+
+    def add_to(self, app: web.Application) -> None:
+        """Adds the route."""
+        app.router.add_post("/v1/chat/completions", self.create)
+
+    async def create(self, request: web.Request) -> web.StreamResponse:
+        """Accepts a prompt, and waits for its answer or streams it."""
+        who = who_of(request)
+        viewer = who.viewer
+        body = parse_json(await read_body(request, self._server.config.request_seconds))
+        if (key := request.headers.get(KEY_HEADER)) is not None:
+            body = {**body, "idempotency_key": key}
+        asked = Translation(body)
+        with self._server.relay.expect() as expected:
+            try:
+                create = parse_create(asked.body)
+                accepted = await self._server.responses.submit(who, create, body, expected=expected)
+                note(request, accepted)
+            except Problem as problem:
+                raise asked.named(problem) from None
+            id_, chunks = accepted.response_id, Chunks(usage=asked.usage)
+            if create.stream:
+                return await self._routes.stream(request, viewer, id_, -1, chunks)
+            await self._routes.wait(request, viewer, id_)
+        found = await self._server.responses.retrieve(viewer, id_)
+        headers = {"X-Response-Id": id_}
+        failed = failure(found)
+        if failed is not None:
+            # The official SDKs would ask again by themselves; all tries were made here already.
+            headers |= {"X-Should-Retry": "false"}
+        answer = web.Response(
+            body=encode(completion(found) if failed is None else {"error": failed.error}),
+            status=200 if failed is None else failed.status,
+            headers=headers,
+            content_type="application/json",
+        )
+        return await self._routes.write(request, found, answer)

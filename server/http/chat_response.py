@@ -1,0 +1,256 @@
+"""What a response says -> a chat completion, and its events -> the chunks of one.
+
+A chat stream can take nothing back. So if an answer begins anew after a piece of it was sent, the
+stream ends with an error that names the response, which can still be followed as one. What begins
+anew before that is told without a trace of it.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+from jobs.log.events import RESTARTED, output_text
+from server.api.frames import encode
+from server.api.problem import Problem
+
+if TYPE_CHECKING:
+    from jobs.log.codec import Event
+    from server.api.frames import Frame
+
+Json = dict[str, Any]
+
+STATUS: Final = {
+    "upstream_rejected": 400,
+    "upstream_input_too_long": 400,
+    "unsupported_input": 400,
+    "upstream_model_not_found": 404,
+    "upstream_busy": 429,
+    "queue_timeout": 503,
+    "key_missing": 503,
+    "worker_error": 500,
+    "worker_lost": 500,
+    "upstream_timeout": 504,
+    "upstream_stalled": 504,
+    "upstream_over_time": 504,
+}
+DEFAULT_STATUS: Final = 502
+_REASONS: Final = {"max_output_tokens": "length", "content_filter": "content_filter"}
+
+
+def completion_id(response_id: str) -> str:
+    """The id of a chat completion: that of its response, under another prefix."""
+    return f"chatcmpl-{response_id.removeprefix('resp_')}"
+
+
+def failure(response: Json) -> Problem | None:
+    """Why this response is no chat completion, if it is none."""
+    if response["status"] == "cancelled":
+        return Problem(409, "cancelled", "Somebody cancelled this answer.")
+    if response["status"] == "failed":
+        error = response["error"]
+        return Problem(STATUS.get(error["code"], DEFAULT_STATUS), error["code"], error["message"])
+    return None
+
+
+def completion(response: Json) -> Json:
+    """The chat completion that an ended response is. Call `failure` first."""
+    parts = [
+        part for item in response["output"] if item["type"] == "message" for part in item["content"]
+    ]
+    refusals = [part["refusal"] for part in parts if part["type"] == "refusal"]
+    texts = [part for part in parts if part["type"] == "output_text"]
+    calls = [item for item in response["output"] if item["type"] == "function_call"]
+    message: Json = {
+        "role": "assistant",
+        "content": output_text(response["output"]) if texts or not (calls or refusals) else None,
+        "refusal": "".join(refusals) if refusals else None,
+        "annotations": [
+            _annotation(note) for part in texts for note in part.get("annotations") or ()
+        ],
+    }
+    if calls:
+        message["tool_calls"] = [_call(call) for call in calls]
+    if thought := _thoughts(response["output"]):
+        message["reasoning_content"] = thought
+    logprobs = [one for part in texts for one in part.get("logprobs") or ()]
+    choice = {
+        "index": 0,
+        "message": message,
+        "logprobs": {"content": logprobs, "refusal": None} if logprobs else None,
+        "finish_reason": _finish_reason(response),
+    }
+    return {
+        **_head(response, "chat.completion"),
+        "choices": [choice],
+        "usage": _usage(response["usage"]),
+    }
+
+
+class Chunks:
+    """The chunks of one stream; a `Telling`. `usage` adds a last one that counts."""
+
+    def __init__(self, *, usage: bool) -> None:
+        self._usage = usage
+        self._head: Json = {}
+        self._said = False
+        self._calls: dict[int, int] = {}
+        self._argued: set[int] = set()
+        self.broken = False
+        self.ended = False
+
+    def events(self, frames: list[Frame]) -> bytes:
+        """The chunks of events that come together: what a restart among them undoes is not told."""
+        if not self._said:
+            last = max((n for n, f in enumerate(frames) if f.type == RESTARTED), default=0)
+            frames = [f for n, f in enumerate(frames) if n >= last or "response" in f.event]
+        told = b""
+        for frame in frames:
+            if self.broken:
+                break
+            told += b"".join(map(_data, self._chunks(frame.event)))
+        return told
+
+    def problem(self, problem: Problem) -> bytes:
+        """The chunk that ends a stream early; the official SDKs raise it as an error."""
+        return _data({"error": problem.error})
+
+    def cut(self) -> bytes:
+        """What says that the stream ends here while the answer goes on."""
+        return self.problem(
+            Problem(503, "server_restarting", f"This server restarts. {self._elsewhere}")
+        )
+
+    @property
+    def _elsewhere(self) -> str:
+        id_ = self._head.get("id", "").replace("chatcmpl-", "resp_")
+        where = f"GET /v1/responses/{id_}" if id_ else "the response that X-Response-Id names"
+        return f"The answer goes on; follow it there: {where}."
+
+    def _chunks(self, event: Event) -> list[Json]:
+        match event["type"]:
+            case "response.output_text.delta":
+                return [self._delta({"content": event["delta"]}, event.get("logprobs"))]
+            case "response.refusal.delta":
+                return [self._delta({"refusal": event["delta"]})]
+            case "response.reasoning_text.delta" | "response.reasoning_summary_text.delta":
+                return [self._delta({"reasoning_content": event["delta"]})]
+            case "response.output_item.added" if event["item"]["type"] == "function_call":
+                return [self._call(event["output_index"], event["item"])]
+            case "response.function_call_arguments.delta":
+                return [self._arguments(event["output_index"], event["delta"])]
+            case "response.function_call_arguments.done":
+                whole = event["output_index"] in self._argued or not event["arguments"]
+                return [] if whole else [self._arguments(event["output_index"], event["arguments"])]
+            case kind if kind == RESTARTED:
+                return self._restarted()
+            case kind if "response" in event:
+                return self._lifecycle(kind, event["response"])
+            case _:
+                return []
+
+    def _lifecycle(self, kind: str, response: Json) -> list[Json]:
+        chunks = []
+        if not self._head:
+            self._head = _head(response, "chat.completion.chunk")
+            chunks.append(self._chunk({"role": "assistant", "content": "", "refusal": None}))
+        if kind in ("response.created", "response.queued", "response.in_progress"):
+            return chunks
+        if problem := failure(response):
+            self.broken = self.ended = True
+            return [*chunks, {"error": problem.error}]
+        chunks.append(self._chunk({}, finish=_finish_reason(response)))
+        if self._usage:
+            chunks.append({**self._head, "choices": [], "usage": _usage(response["usage"])})
+        return chunks
+
+    def _restarted(self) -> list[Json]:
+        self._calls.clear()
+        self._argued.clear()
+        if not self._said:
+            return []
+        self.broken = True
+        problem = Problem(
+            503,
+            "answer_restarted",
+            "The answer began anew after some of it was sent, which a chat stream cannot take "
+            f"back. {self._elsewhere}",
+        )
+        return [{"error": problem.error}]
+
+    def _call(self, index: int, item: Json) -> Json:
+        number = self._calls[index] = len(self._calls)
+        begun = {**_call(item), "function": {"name": item["name"], "arguments": ""}}
+        return self._delta({"tool_calls": [{"index": number, **begun}]})
+
+    def _arguments(self, index: int, text: str) -> Json:
+        self._argued.add(index)
+        piece = {"index": self._calls.get(index, 0), "function": {"arguments": text}}
+        return self._delta({"tool_calls": [piece]})
+
+    def _delta(self, delta: Json, logprobs: list[Json] | None = None) -> Json:
+        self._said = True
+        return self._chunk(delta, logprobs=logprobs)
+
+    def _chunk(
+        self, delta: Json, *, finish: str | None = None, logprobs: list[Json] | None = None
+    ) -> Json:
+        choice = {
+            "index": 0,
+            "delta": delta,
+            "logprobs": {"content": logprobs, "refusal": None} if logprobs else None,
+            "finish_reason": finish,
+        }
+        chunk = {**self._head, "choices": [choice]}
+        return {**chunk, "usage": None} if self._usage else chunk
+
+
+def _data(chunk: Json) -> bytes:
+    return b"data: %b\n\n" % encode(chunk)
+
+
+def _head(response: Json, kind: str) -> Json:
+    return {
+        "id": completion_id(response["id"]),
+        "object": kind,
+        "created": response["created_at"],
+        "model": response["model"],
+        "service_tier": response["service_tier"],
+    }
+
+
+def _finish_reason(response: Json) -> str:
+    if response["status"] == "incomplete":
+        return _REASONS.get(response["incomplete_details"]["reason"], "length")
+    called = any(item["type"] == "function_call" for item in response["output"])
+    return "tool_calls" if called else "stop"
+
+
+def _call(item: Json) -> Json:
+    function = {"name": item["name"], "arguments": item["arguments"]}
+    return {"id": item["call_id"], "type": "function", "function": function}
+
+
+def _thoughts(output: list[Json]) -> str:
+    return "".join(
+        part["text"]
+        for item in output
+        if item["type"] == "reasoning"
+        for part in [*(item.get("summary") or ()), *(item.get("content") or ())]
+    )
+
+
+def _annotation(note: Json) -> Json:
+    kind = note["type"]
+    return {"type": kind, kind: {name: value for name, value in note.items() if name != "type"}}
+
+
+def _usage(usage: Json | None) -> Json | None:
+    if usage is None:
+        return None
+    return {
+        "prompt_tokens": usage["input_tokens"],
+        "completion_tokens": usage["output_tokens"],
+        "total_tokens": usage["total_tokens"],
+        "prompt_tokens_details": usage.get("input_tokens_details"),
+        "completion_tokens_details": usage.get("output_tokens_details"),
+    }

@@ -1,0 +1,275 @@
+"""`/openapi.json` and `/asyncapi.json`: OpenAPI 3.1 of the routes, AsyncAPI 3.1 of the socket.
+
+Both are made from the types that requests are read with (`request`) and from those of what goes
+out (`shapes`). A route, a message, an event or a close code that is missing here fails a test.
+"""
+
+from __future__ import annotations
+
+import functools
+from typing import TYPE_CHECKING, Any, Final
+
+import msgspec
+from aiohttp import web
+
+from server.api import request as requests
+from server.api.close_codes import CloseCode
+from server.api.encoding import DIALECTS
+from server.api.schema import bodies, objects
+from server.api.schema.events import EVENTS
+from server.api.schema.messages import MESSAGES
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+VERSION: Final = "0.1.0"
+SUMMARY: Final = "A push service for slow LLM answers that speaks the Responses API."
+REF: Final = "#/components/schemas/{name}"
+JSON: Final = "application/json"
+EVENT_STREAM: Final = "text/event-stream"
+RESPONSES: Final = "/v1/responses"
+
+BEARER_SCHEME: Final = {
+    "type": "http",
+    "scheme": "bearer",
+    "description": "An API key or a token: docs/protocol.md, Who may come in.",
+}
+
+Document = dict[str, Any]
+Route = tuple[str, str, str, Any, Any]
+
+# Method, path, what it does, the type of the body, the type of the answer or its media type.
+ROUTES: Final[tuple[Route, ...]] = (
+    ("post", RESPONSES, "Ask", requests.Create, objects.Response),
+    ("get", RESPONSES, "The WebSocket: see /asyncapi.json", None, None),
+    ("get", f"{RESPONSES}/{{id}}", "A response as it stands", None, objects.Response),
+    ("delete", f"{RESPONSES}/{{id}}", "Delete a response", None, bodies.Deleted),
+    ("post", f"{RESPONSES}/{{id}}/cancel", "Cancel a response", None, objects.Response),
+    ("get", f"{RESPONSES}/{{id}}/input_items", "A page of its input", None, bodies.InputItems),
+    ("post", "/v1/chat/completions", "Ask, as before responses", dict[str, Any], dict[str, Any]),
+    ("get", "/v1/models", "The models that have a name here", None, bodies.Models),
+    ("get", "/v1/models/{id}", "One of them", None, bodies.Model),
+    ("get", "/livez", "The process answers", None, bodies.Live),
+    ("get", "/readyz", "It can work", None, bodies.Ready),
+    ("get", "/metrics", "Counters for Prometheus", None, "text/plain"),
+    ("get", "/origin", "Whether a site may use this server", None, bodies.Standing),
+    ("get", "/openapi.json", "This document", None, dict[str, Any]),
+    ("get", "/asyncapi.json", "The document of the WebSocket", None, dict[str, Any]),
+    ("get", "/", "The chat page", None, "text/html"),
+    ("get", "/review", "The code reviewer", None, "text/html"),
+    ("get", "/docs/{name}", "A document, as a page", None, "text/html"),
+    ("get", "/docs/{name}.md", "A document, as it is written", None, "text/markdown"),
+    ("get", "/widget.js", "The widget, in one file", None, "text/javascript"),
+    ("get", "/web/{version}/{name}", "A source that never changes", None, "text/javascript"),
+    ("get", "/web/{name}", "A source", None, "text/javascript"),
+)
+# Items of the input whose `type` may be left out: see `items.typed`.
+UNTYPED: Final = {"Message", "ItemReference"}
+STREAMED: Final = {
+    ("post", RESPONSES),
+    ("post", "/v1/chat/completions"),
+    ("get", f"{RESPONSES}/{{id}}"),
+}
+STATUS: Final = {("get", RESPONSES): "101", ("get", "/readyz"): "200"}
+
+# MessagePack carries the same objects as JSON.
+SUBPROTOCOLS: Final = {
+    "type": "object",
+    "properties": {
+        "Sec-WebSocket-Protocol": {
+            "type": "string",
+            "enum": list(DIALECTS),
+        }
+    },
+}
+
+_WORD: Final = {"type": "string"}
+_NUMBER: Final = {"type": "integer", "minimum": -1, "default": -1}
+# What is in the address or a header; the path's own are required.
+PARAMETERS: Final[dict[tuple[str, str], tuple[tuple[str, str, Any], ...]]] = {
+    ("post", RESPONSES): (("header", "Idempotency-Key", {**_WORD, "maxLength": 255}),),
+    ("get", f"{RESPONSES}/{{id}}"): (
+        ("query", "stream", {"type": "boolean", "default": False}),
+        ("query", "starting_after", _NUMBER),
+    ),
+    ("get", f"{RESPONSES}/{{id}}/input_items"): (
+        ("query", "order", {"enum": ["asc", "desc"], "default": "desc"}),
+        ("query", "limit", {"type": "integer", "minimum": 1, "maximum": 100, "default": 20}),
+        ("query", "after", _WORD),
+    ),
+    ("get", "/origin"): (("header", "Origin", _WORD),),
+}
+
+
+def openapi() -> Document:
+    """The OpenAPI document."""
+    routed = [kind for *_, body, answer in ROUTES for kind in (body, answer) if _is_type(kind)]
+    others = [bodies.ErrorBody, bodies.WebhookEvent, *EVENTS.values()]
+    schemas, components = _schemas([*routed, *others])
+    events = [schemas[kind] for kind in EVENTS.values()]
+    components["Create"]["properties"] |= {
+        name: {"description": "Accepted where it changes nothing.", "enum": [None, *values]}
+        for name, values in requests._NEUTRAL.items()  # noqa: SLF001 - the other half of Create
+    }
+    paths: dict[str, Any] = {}
+    for method, path, does, body, answer in ROUTES:
+        operation: dict[str, Any] = {
+            "operationId": _operation_id(method, path),
+            "summary": does,
+            "responses": {
+                STATUS.get((method, path), "200"): _answer(
+                    schemas, answer, events if (method, path) in STREAMED else []
+                ),
+                "default": {
+                    "description": "Refused; the codes are in docs/protocol.md, Errors.",
+                    "content": {JSON: {"schema": schemas[bodies.ErrorBody]}},
+                },
+            },
+        }
+        if parameters := _parameters(method, path):
+            operation["parameters"] = parameters
+        if body is not None:
+            content = {JSON: {"schema": schemas[body]}}
+            operation["requestBody"] = {"required": True, "content": content}
+        paths.setdefault(path, {})[method] = operation
+    return {
+        "openapi": "3.1.1",
+        "info": {"title": "Holdline", "version": VERSION, "summary": SUMMARY},
+        "servers": [{"url": "/"}],
+        "paths": paths,
+        "webhooks": {"responseEnded": {"post": _webhook(schemas[bodies.WebhookEvent])}},
+        # Where nobody has to say who they are, nothing is as good.
+        "security": [{}, {"bearer": []}],
+        "components": {"schemas": components, "securitySchemes": {"bearer": BEARER_SCHEME}},
+    }
+
+
+def _webhook(event: Document) -> Document:
+    names = ("webhook-id", "webhook-timestamp", "webhook-signature")
+    return {
+        "operationId": "response_ended",
+        "summary": "A response has ended; signed as Standard Webhooks, see docs/webhooks.md",
+        "parameters": [
+            {"in": "header", "name": name, "required": True, "schema": _WORD} for name in names
+        ],
+        "requestBody": {"required": True, "content": {JSON: {"schema": event}}},
+        "responses": {"2XX": {"description": "Taken. Anything else means another attempt."}},
+    }
+
+
+def asyncapi() -> Document:
+    """The AsyncAPI document."""
+    received, sent = dict(requests._KINDS), EVENTS | MESSAGES  # noqa: SLF001 - by type
+    schemas, components = _schemas([*received.values(), *sent.values()])
+    messages = {
+        kind.__name__: {"name": name, "contentType": JSON, "payload": schemas[kind]}
+        for name, kind in (received | sent).items()
+    }
+    channel = "#/channels/responses"
+
+    def operation(action: str, does: str, kinds: Iterable[type]) -> Document:
+        return {
+            "action": action,
+            "summary": does,
+            "channel": {"$ref": channel},
+            "messages": [{"$ref": f"{channel}/messages/{kind.__name__}"} for kind in kinds],
+        }
+
+    return {
+        "asyncapi": "3.1.0",
+        "info": {"title": "Holdline", "version": VERSION, "description": SUMMARY},
+        "servers": {"local": {"host": "127.0.0.1:8080", "protocol": "ws"}},
+        "defaultContentType": JSON,
+        "channels": {
+            "responses": {
+                "address": RESPONSES,
+                "messages": {name: {"$ref": f"#/components/messages/{name}"} for name in messages},
+                "bindings": {"ws": {"method": "GET", "headers": SUBPROTOCOLS}},
+                "x-close-codes": {
+                    str(int(code)): {
+                        "name": code.name.lower(),
+                        "come_back": code.come_back,
+                    }
+                    for code in CloseCode
+                },
+            }
+        },
+        "operations": {
+            "ask": operation("receive", "What a client may send.", received.values()),
+            "push": operation("send", "What a server sends.", sent.values()),
+        },
+        "components": {"messages": messages, "schemas": components},
+    }
+
+
+def add_to(app: web.Application) -> None:
+    """Adds the two routes."""
+    app.router.add_get("/openapi.json", _serves(openapi), allow_head=False)
+    app.router.add_get("/asyncapi.json", _serves(asyncapi), allow_head=False)
+
+
+def _serves(document: Any) -> Any:
+    @functools.cache
+    def written() -> bytes:
+        return msgspec.json.encode(document())
+
+    async def serve(request: web.Request) -> web.StreamResponse:
+        del request
+        headers = {"Access-Control-Allow-Origin": "*", "Cache-Control": "no-cache"}
+        return web.Response(body=written(), content_type=JSON, headers=headers)
+
+    return serve
+
+
+def _is_type(kind: Any) -> bool:
+    return kind is not None and not isinstance(kind, str)
+
+
+def _schemas(kinds: Iterable[Any]) -> tuple[dict[Any, Document], Document]:
+    """The schema of each type, and what they refer to."""
+    kinds = list(dict.fromkeys(kinds))
+    found, components = msgspec.json.schema_components(kinds, ref_template=REF)
+    components = _portable(components)
+    for item in UNTYPED & components.keys():
+        components[item]["required"].remove("type")
+    return dict(zip(kinds, found, strict=True)), components
+
+
+def _portable(schema: Any) -> Any:
+    """A schema without what only Python understands, `Z` for the end of a text, and without what
+    only OpenAPI does: discriminators, which say nothing that the `type` of a member does not say.
+    """
+    match schema:
+        case dict():
+            return {k: _portable(v) for k, v in schema.items() if k != "discriminator"}
+        case list():
+            return [_portable(each) for each in schema]
+        case str() if schema.endswith(r"\Z"):
+            return schema.removesuffix(r"\Z") + "$"
+        case _:
+            return schema
+
+
+def _answer(schemas: dict[Any, Document], answer: Any, events: list[Document]) -> Document:
+    if answer is None:
+        return {"description": "Switching protocols"}
+    if isinstance(answer, str):
+        return {"description": "OK", "content": {answer: {"schema": _WORD}}}
+    content: Document = {JSON: {"schema": schemas[answer]}}
+    if events:
+        content[EVENT_STREAM] = {"schema": {"oneOf": events}}
+    return {"description": "OK", "content": content}
+
+
+def _parameters(method: str, path: str) -> list[Document]:
+    named = [part.split("}")[0] for part in path.split("{")[1:]]
+    found = [{"in": "path", "name": name, "required": True, "schema": _WORD} for name in named]
+    return found + [
+        {"in": place, "name": name, "schema": schema}
+        for place, name, schema in PARAMETERS.get((method, path), ())
+    ]
+
+
+def _operation_id(method: str, path: str) -> str:
+    words = "".join(c if c.isalnum() else " " for c in path).split() or ["page"]
+    return "_".join([method, *words])

@@ -1,0 +1,105 @@
+"""Which sites may use this server from a browser: its own pages, and those in HOLDLINE_ORIGINS.
+
+A browser names the site in `Origin`. A socket is not bound by CORS, and a plain POST is only
+partly, so the server refuses by itself; a caller without `Origin` is no browser, and passes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING, Any, Final
+
+from aiohttp import web
+
+from server.api.problem import Problem
+
+if TYPE_CHECKING:
+    from collections.abc import Collection
+
+SETTING: Final = "HOLDLINE_ORIGINS"
+GUARDED: Final = "/v1/"
+METHODS: Final = "GET, POST, DELETE, OPTIONS"
+# What a browser asks leave for; anything else it may send without.
+ALLOWED_HEADERS: Final = "Authorization, Content-Type, Idempotency-Key, Last-Event-ID"
+EXPOSED_HEADERS: Final = (
+    "Retry-After, X-Response-Id, X-RateLimit-Limit-Requests, X-RateLimit-Remaining-Requests, "
+    "X-RateLimit-Limit-Tokens, X-RateLimit-Remaining-Tokens, X-RateLimit-Limit-Money, "
+    "X-RateLimit-Limit-Waiting, X-RateLimit-Limit-Input-Tokens, X-RateLimit-Limit-Sockets, "
+    "X-RateLimit-Limit-Queue"
+)
+PREFLIGHT_SECONDS: Final = "600"
+
+Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+
+class Origins:
+    """The sites that may come in, and what they are told."""
+
+    def __init__(self, allowed: Collection[str]) -> None:
+        self._allowed = frozenset(allowed)
+
+    def allows(self, origin: str | None, host: str) -> bool:
+        """Whether a site may use the server that was called by the name `host`."""
+        if origin is None or origin in self._allowed:
+            return True
+        own = host.lower()
+        return bool(host) and origin.lower() in (f"http://{own}", f"https://{own}")
+
+    def add_to(self, app: web.Application) -> None:
+        """Guards the API, and adds the route that tells a site where it stands."""
+        app.middlewares.append(self._guard())
+        app.on_response_prepare.append(self._tell)
+        app.router.add_get("/origin", self._standing)
+
+    def _guard(self) -> Any:
+        @web.middleware
+        def guard(request: web.Request, handler: Handler) -> Awaitable[web.StreamResponse]:
+            # No coroutine of its own, which would be kept as long as a socket is open.
+            if not request.path.startswith(GUARDED):
+                return handler(request)
+            # A browser sends one; of several, another reader may believe another one.
+            origin = ", ".join(request.headers.getall("Origin", ())) or None
+            if not self.allows(origin, request.host):
+                raise Problem(
+                    403,
+                    "origin_not_allowed",
+                    f"The site {origin} may not use this server. "
+                    f"To allow it, start the server with {SETTING}={origin}",
+                )
+            if request.method == "OPTIONS" and "Access-Control-Request-Method" in request.headers:
+                return _preflight()
+            return handler(request)
+
+        return guard
+
+    async def _tell(self, request: web.Request, response: web.StreamResponse) -> None:
+        origin = request.headers.get("Origin")
+        if origin is None or not request.path.startswith(GUARDED):
+            return
+        response.headers.add("Vary", "Origin")
+        if origin in self._allowed:
+            response.headers["Access-Control-Allow-Origin"] = origin
+            response.headers["Access-Control-Expose-Headers"] = EXPOSED_HEADERS
+
+    async def _standing(self, request: web.Request) -> web.StreamResponse:
+        """A socket that was refused does not tell a page why; this does, to anyone."""
+        origin = request.headers.get("Origin")
+        return web.json_response(
+            {
+                "origin": origin,
+                "allowed": self.allows(origin, request.host),
+                "setting": SETTING,
+            },
+            headers={"Access-Control-Allow-Origin": "*", "Cache-Control": "no-store"},
+        )
+
+
+async def _preflight() -> web.StreamResponse:
+    return web.Response(
+        status=204,
+        headers={
+            "Access-Control-Allow-Methods": METHODS,
+            "Access-Control-Allow-Headers": ALLOWED_HEADERS,
+            "Access-Control-Max-Age": PREFLIGHT_SECONDS,
+        },
+    )

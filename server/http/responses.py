@@ -1,0 +1,246 @@
+"""The HTTP routes of the Responses API, over the same log as the sockets."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from typing import TYPE_CHECKING, Any, Final
+
+from aiohttp import web
+
+from jobs.errors import RedisTrouble
+from jobs.replies import Allowance
+from server.api import models
+from server.api.frames import encode
+from server.api.problem import Problem, invalid
+from server.api.request import parse_create, parse_json
+
+from .auth_middleware import who_of
+from .sse import Stream, Waiter
+from .timeouts import read_body
+
+if TYPE_CHECKING:
+    from jobs.replies import Accepted
+    from server.app import Server
+
+    from .sse import Telling
+
+DEFAULT_PAGE: Final = 20
+LARGEST_PAGE: Final = 100
+KEY_HEADER: Final = "Idempotency-Key"
+# What the tenant has left, of a request whose prompt was accepted.
+ALLOWANCE: Final = web.RequestKey("allowance", Allowance)
+
+
+class Routes:
+    """The handlers; each names who asks and leaves the rest to `Responses` and a follower."""
+
+    def __init__(self, server: Server) -> None:
+        self._server = server
+
+    def add_to(self, app: web.Application) -> None:
+        """Adds the routes."""
+        one = "/v1/responses/{id}"
+        app.router.add_post("/v1/responses", self.create)
+        app.router.add_get(one, self.retrieve, allow_head=False)
+        app.router.add_delete(one, self.delete)
+        app.router.add_post(f"{one}/cancel", self.cancel)
+        app.router.add_get(f"{one}/input_items", self.input_items, allow_head=False)
+        app.router.add_get("/v1/models", self.models, allow_head=False)
+        app.router.add_get("/v1/models/{id:.+}", self.model, allow_head=False)
+
+    async def create(self, request: web.Request) -> web.StreamResponse:
+        """Accepts a prompt; waits for the answer, streams it, or leaves it in the background."""
+        who = who_of(request)
+        body = parse_json(await read_body(request, self._server.config.request_seconds))
+        if (key := request.headers.get(KEY_HEADER)) is not None:
+            body = {**body, "idempotency_key": key}
+        create = parse_create(body)
+        with self._server.relay.expect() as expected:
+            follows = create.stream or not create.background
+            accepted = await self._server.responses.submit(
+                who, create, body, expected=expected if follows else None
+            )
+            note(request, accepted)
+            if create.stream:
+                return await self.stream(request, who.viewer, accepted.response_id, -1)
+            if follows:
+                await self.wait(request, who.viewer, accepted.response_id)
+        return await self._hand_over(request, who.viewer, accepted.response_id)
+
+    async def retrieve(self, request: web.Request) -> web.StreamResponse:
+        """The response as it stands, or its events after a sequence number and then live."""
+        viewer, id_ = who_of(request).viewer, request.match_info["id"]
+        if _flag(request, "stream"):
+            after = _integer(request, "starting_after", -1, -1, 2**53)
+            await self._server.responses.owned(viewer, id_)
+            return await self.stream(request, viewer, id_, after)
+        return await self._hand_over(request, viewer, id_)
+
+    async def cancel(self, request: web.Request) -> web.StreamResponse:
+        """Cancels, and answers with the response once it has ended."""
+        viewer, id_ = who_of(request).viewer, request.match_info["id"]
+        await self._server.responses.cancel(viewer, id_)
+        await self.wait(request, viewer, id_)
+        return await self._hand_over(request, viewer, id_)
+
+    async def delete(self, request: web.Request) -> web.StreamResponse:
+        """Deletes a response and its log."""
+        id_ = request.match_info["id"]
+        await self._server.responses.delete(who_of(request).viewer, id_)
+        return _json({"id": id_, "object": "response", "deleted": True})
+
+    async def input_items(self, request: web.Request) -> web.StreamResponse:
+        """A page of the input items, newest first unless `order=asc`."""
+        id_ = request.match_info["id"]
+        items = await self._server.responses.input_items(who_of(request).viewer, id_)
+        order = request.query.get("order", "desc")
+        if order not in ("asc", "desc"):
+            raise invalid("order", "'order' is asc or desc.")
+        if order == "desc":
+            items = items[::-1]
+        if after := request.query.get("after"):
+            places = [index for index, item in enumerate(items) if item["id"] == after]
+            if not places:
+                raise invalid("after", "No input item has this id.")
+            items = items[places[0] + 1 :]
+        page = items[: _integer(request, "limit", DEFAULT_PAGE, 1, LARGEST_PAGE)]
+        return _json(
+            {
+                "object": "list",
+                "data": page,
+                "first_id": page[0]["id"] if page else None,
+                "last_id": page[-1]["id"] if page else None,
+                "has_more": len(page) < len(items),
+            }
+        )
+
+    async def models(self, request: web.Request) -> web.StreamResponse:
+        """The models that a request may name; without a models file other names are passed on."""
+        catalog = self._server.config.catalog
+        return _json({"object": "list", "data": models.listed(catalog, who_of(request))})
+
+    async def model(self, request: web.Request) -> web.StreamResponse:
+        """One of these models."""
+        catalog, name = self._server.config.catalog, request.match_info["id"]
+        return _json(models.found(catalog, name, who_of(request)))
+
+    async def stream(
+        self,
+        request: web.Request,
+        viewer: str,
+        response_id: str,
+        after: int,
+        telling: Telling | None = None,
+    ) -> web.StreamResponse:
+        """Server-sent events until the response has ended."""
+        stream = Stream(self._server.config.ping_seconds, telling)
+        follower = self._server.relay.follow(response_id, viewer, after, stream)
+        try:
+            with self._server.streams.open(stream):
+                response = await stream.serve(request, follower, response_id)
+        finally:
+            follower.leave()
+        if stream.handed_over and (stream.unstored or self._watched):
+            await self._seen(response_id)
+        return response
+
+    async def _hand_over(
+        self, request: web.Request, viewer: str, response_id: str
+    ) -> web.StreamResponse:
+        """The response as it stands."""
+        found = await self._server.responses.retrieve(viewer, response_id)
+        return await self.write(request, found, _json(found))
+
+    async def write(
+        self, request: web.Request, found: dict[str, Any], answer: web.Response
+    ) -> web.StreamResponse:
+        """The answer, written; the response is noted as seen after that, where it matters."""
+        if (found.get("store") is False or self._watched) and "holdline" in found:
+            await answer.prepare(request)
+            await answer.write_eof()
+            await self._seen(found["id"])
+        return answer
+
+    @property
+    def _watched(self) -> bool:
+        """Whether it matters for all responses who has seen them."""
+        return self._server.config.terms.only_if_unseen
+
+    async def _seen(self, response_id: str) -> None:
+        with contextlib.suppress(RedisTrouble):  # then it is kept for the retention
+            await self._server.responses.seen(response_id)
+
+    async def wait(self, request: web.Request, viewer: str, response_id: str) -> None:
+        """Returns when the response has ended, or nobody is there any more to be told."""
+        waiter = Waiter()
+        follower = self._server.relay.follow(response_id, viewer, -1, waiter)
+        try:
+            while not waiter.done.is_set():
+                if request.transport is None or request.transport.is_closing():
+                    raise asyncio.CancelledError
+                if self._server.draining:
+                    raise _draining(response_id)
+                try:
+                    async with asyncio.timeout(1):
+                        await waiter.done.wait()
+                except TimeoutError:
+                    continue
+        finally:
+            follower.leave()
+        if waiter.problem is not None:
+            raise waiter.problem
+
+
+def note(request: web.Request, accepted: Accepted) -> None:
+    """Has the answer tell what is left."""
+    if accepted.allowance is not None:
+        request[ALLOWANCE] = accepted.allowance
+
+
+def allowed(allowance: Allowance | None) -> dict[str, str]:
+    """The headers that tell what is left of the limits that there are."""
+    headers = {}
+    if allowance and allowance.requests:
+        headers["X-RateLimit-Limit-Requests"] = str(allowance.requests)
+        headers["X-RateLimit-Remaining-Requests"] = str(allowance.requests_left)
+    if allowance and allowance.tokens:
+        headers["X-RateLimit-Limit-Tokens"] = str(allowance.tokens)
+        headers["X-RateLimit-Remaining-Tokens"] = str(allowance.tokens_left)
+    return headers
+
+
+def _draining(response_id: str) -> Problem:
+    return Problem(
+        503,
+        "server_restarting",
+        f"This server restarts; the answer goes on. Get it with GET /v1/responses/{response_id}.",
+        retry_after=1,
+    )
+
+
+def _json(value: dict[str, Any], status: int = 200) -> web.Response:
+    return web.Response(body=encode(value), status=status, content_type="application/json")
+
+
+def _flag(request: web.Request, name: str) -> bool:
+    match request.query.get(name, "false").lower():
+        case "true" | "1":
+            return True
+        case "false" | "0" | "":
+            return False
+        case _:
+            raise invalid(name, f"'{name}' is true or false.")
+
+
+def _integer(request: web.Request, name: str, default: int, least: int, most: int) -> int:
+    written = request.query.get(name)
+    if written is None:
+        return default
+    try:
+        value = int(written) if len(written) < 20 else most + 1
+    except ValueError:
+        raise invalid(name, f"'{name}' must be a whole number.") from None
+    if not least <= value <= most:
+        raise invalid(name, f"'{name}' must be from {least} to {most}.")
+    return value

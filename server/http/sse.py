@@ -1,0 +1,197 @@
+"""A follower's events as server-sent events, or awaited to their end."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from typing import TYPE_CHECKING, Final, Protocol
+
+from aiohttp import web
+
+from server.api.frames import encode, queued, sse
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from server.api.frames import Frame
+    from server.api.problem import Problem
+    from server.live.follower import Follower
+
+MOST_BUFFERED: Final = 65_536
+STUCK_SECONDS: Final = 30.0
+DONE: Final = b"data: [DONE]\n\n"
+HEARTBEAT: Final = b": still here\n\n"
+
+
+class Telling(Protocol):
+    """How a stream says what there is to say, as server-sent events."""
+
+    broken: bool
+    """True once it has told why it ends before the response does, or otherwise than well."""
+    ended: bool
+    """True once it has told an end of the response that is not the usual one."""
+
+    def events(self, frames: list[Frame]) -> bytes:
+        """Events of the log. Raises: Undecodable."""
+
+    def problem(self, problem: Problem) -> bytes:
+        """Why the log cannot be followed any more."""
+
+    def cut(self) -> bytes:
+        """That the stream ends here, and the answer does not."""
+
+
+class Events:
+    """The standard's events as they are; whoever is cut off resumes."""
+
+    broken = False
+    ended = False
+
+    def events(self, frames: list[Frame]) -> bytes:
+        """Each as one server-sent event."""
+        return b"".join(map(sse, frames))
+
+    def problem(self, problem: Problem) -> bytes:
+        """The standard's `error`."""
+        return b"event: error\ndata: %b\n\n" % encode(problem.event())
+
+    def cut(self) -> bytes:
+        """Nothing: an end without `[DONE]` is no end."""
+        return b""
+
+
+class Stream:
+    """A `Sink` that is read by one request. Its buffer is bounded; the log holds the rest."""
+
+    def __init__(self, heartbeat_seconds: float, telling: Telling | None = None) -> None:
+        self._heartbeat = heartbeat_seconds
+        self._telling = telling or Events()
+        self._parts: list[bytes] = []
+        self._size = 0
+        self._news = asyncio.Event()
+        self._over = False
+        self._complete = False
+        self._explained = False
+        self.unstored = False
+        self.handed_over = False
+
+    @property
+    def writable(self) -> bool:
+        """False while enough waits to be written."""
+        return self._size < MOST_BUFFERED and not self._over
+
+    def deliver(self, follower: Follower, frames: list[Frame]) -> None:
+        """Takes events."""
+        del follower
+        self._put(self._telling.events(frames))
+        if frames[-1].last:
+            self.unstored = frames[-1].event["response"].get("store") is False
+        if self._telling.broken:
+            self.stop()
+
+    def queued(self, follower: Follower, place: int | None, eta: float | None, reason: str) -> None:
+        """Tells where the response waits, in a comment, which the standard's clients pass over."""
+        message = queued(follower.response_id, place, eta, reason)
+        self._put(b": %b\n\n" % encode(message))
+
+    def ended(self, follower: Follower, problem: Problem | None) -> None:
+        """Takes the end: `[DONE]` follows only the whole of a response."""
+        del follower
+        if problem is not None:
+            self._put(self._telling.problem(problem))
+        self._explained = problem is not None
+        self._complete = problem is None and not self._telling.broken
+        self.stop()
+
+    def stop(self) -> None:
+        """Ends the stream where it is; the client resumes it elsewhere."""
+        self._over = True
+        self._news.set()
+
+    async def serve(
+        self, request: web.Request, follower: Follower, response_id: str
+    ) -> web.StreamResponse:
+        """Writes events until the response has ended, the client has gone or reads nothing."""
+        response = web.StreamResponse(
+            headers={
+                "Content-Type": "text/event-stream; charset=utf-8",
+                "Cache-Control": "no-store",
+                "X-Accel-Buffering": "no",
+                "X-Response-Id": response_id,
+            }
+        )
+        with contextlib.suppress(ConnectionError):  # also one that was lost before the first byte
+            await response.prepare(request)
+            while await self._write_next(request, response):
+                follower.catch_up_if_behind()
+            await response.write_eof()
+            self.handed_over = self._complete or self._telling.ended
+        return response
+
+    async def _write_next(self, request: web.Request, response: web.StreamResponse) -> bool:
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(self._heartbeat):
+                await self._news.wait()
+        self._news.clear()
+        over, parts = self._over, self._parts
+        self._parts, self._size = [], 0
+        if over and self._complete:
+            parts.append(DONE)
+        elif over and not self._explained and not self._telling.broken:
+            parts.append(self._telling.cut())
+        try:
+            async with asyncio.timeout(STUCK_SECONDS):
+                await response.write(b"".join(parts) or HEARTBEAT)
+        except TimeoutError:
+            if request.transport is not None:
+                request.transport.abort()
+            return False
+        return not over
+
+    def _put(self, data: bytes) -> None:
+        self._parts.append(data)
+        self._size += len(data)
+        self._news.set()
+
+
+class Waiter:
+    """A `Sink` for one who only wants to know when it is over."""
+
+    writable = True
+
+    def __init__(self) -> None:
+        self.done = asyncio.Event()
+        self.problem: Problem | None = None
+
+    def deliver(self, follower: Follower, frames: list[Frame]) -> None:
+        """Needs no event."""
+
+    def queued(self, follower: Follower, place: int | None, eta: float | None, reason: str) -> None:
+        """Needs no place."""
+
+    def ended(self, follower: Follower, problem: Problem | None) -> None:
+        """Takes the end."""
+        del follower
+        self.problem = problem
+        self.done.set()
+
+
+class Streams:
+    """The open streams of a server, so that a restart can end them."""
+
+    def __init__(self) -> None:
+        self._open: set[Stream] = set()
+
+    @contextlib.contextmanager
+    def open(self, stream: Stream) -> Iterator[None]:
+        """Counts a stream as open."""
+        self._open.add(stream)
+        try:
+            yield
+        finally:
+            self._open.discard(stream)
+
+    def stop(self) -> None:
+        """Ends all of them."""
+        for stream in list(self._open):
+            stream.stop()

@@ -1,0 +1,241 @@
+"""What a browser loads: `web/` as it is, the same under its version, and the widget in one file.
+
+`/web/NAME` is the source, asked for anew each time. `/web/VERSION/NAME` never changes: the version
+is the hash of all of `web/`, and another version is not there. `/widget.js` is the widget and all
+that it needs at once, and so is `/web/VERSION/widget.js`. The pages refer to versioned names.
+
+`python -m server.http.static` prints both ways to embed the widget, one with its integrity value.
+"""
+
+from __future__ import annotations
+
+import base64
+import functools
+import hashlib
+import json
+import mimetypes
+import re
+import zlib
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from aiohttp import web
+
+from .bundle import PackError, pack
+
+WEB: Final = Path(__file__).parents[2] / "web"
+DOCS: Final = Path(__file__).parents[2] / "docs"
+DOCUMENT: Final = "{name:[a-z/-]+}"
+PAGES: Final = {"/": "index.html", "/review": "review.html", f"/docs/{DOCUMENT}": "docs.html"}
+ENTRY: Final = "define.js"
+# What is loaded later, each packed with what it needs. The widget knows their integrity values.
+LATER: Final = ("turns.js", "words/ar.js", "words/de.js")
+# In the packed file; the source of it is in place.js.
+INTEGRITY: Final = "const INTEGRITY={};"
+# In the address of the packed file the place of the sources can be read, under any prefix.
+HOME: Final = (
+    'new URL("./web/{version}/x.js", '
+    'import.meta.url.replace(/web\\/[0-9a-f]{{16}}\\/widget\\.js$/, "widget.js")).href'
+)
+
+# zlib's names: a gzip frame; with less memory its blocks are shorter, and fit code better.
+GZIP: Final = 31
+MEM_LEVEL: Final = 6
+# A stylesheet in a packed file: its letters are not those of code, so a block ends with it.
+SHEET: Final = re.compile(rb"\.replaceSync\(.*\n")
+
+FOR_EVER: Final = "public, max-age=31536000, immutable"
+ASK_AGAIN: Final = "no-cache"
+TYPES: Final = {
+    ".js": "text/javascript",
+    ".css": "text/css",
+    ".svg": "image/svg+xml",
+    ".html": "text/html",
+    ".md": "text/markdown",
+    ".png": "image/png",
+}
+WORTH_PACKING: Final = frozenset({"text/javascript", "text/css", "text/html", "text/markdown"})
+# Code is public: any site may load it. What it may then do here, `origins` decides.
+ANYONE: Final = {
+    "Access-Control-Allow-Origin": "*",
+    "Cross-Origin-Resource-Policy": "cross-origin",
+}
+
+Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+
+@dataclass(frozen=True)
+class Asset:
+    """One file as it goes out."""
+
+    content: bytes
+    type: str
+
+    @functools.cached_property
+    def packed(self) -> bytes:
+        """The content as gzip; made once, so it may take its time."""
+        packer = zlib.compressobj(9, zlib.DEFLATED, GZIP, MEM_LEVEL)
+        packed, begin = b"", 0
+        for sheet in SHEET.finditer(self.content):
+            packed += packer.compress(self.content[begin : sheet.end()])
+            packed += packer.flush(zlib.Z_BLOCK)
+            begin = sheet.end()
+        return packed + packer.compress(self.content[begin:]) + packer.flush()
+
+    @functools.cached_property
+    def etag(self) -> str:
+        """The name of exactly this content."""
+        return hashlib.sha256(self.content).hexdigest()[:32]
+
+    def answer(self, request: web.Request, cache: str) -> web.Response:
+        """The file, or that the caller has it already."""
+        headers = {**ANYONE, "Cache-Control": cache, "Vary": "Accept-Encoding"}
+        known = request.if_none_match
+        if known is not None and any(tag.value == self.etag for tag in known):
+            response = web.Response(status=304, headers=headers)
+        elif self.type in WORTH_PACKING and "gzip" in request.headers.get("Accept-Encoding", ""):
+            headers["Content-Encoding"] = "gzip"
+            response = web.Response(body=self.packed, headers=headers)
+        else:
+            response = web.Response(body=self.content, headers=headers)
+        if response.status == 200:
+            response.content_type = self.type
+            if self.type.startswith("text/"):
+                response.charset = "utf-8"
+        response.etag = self.etag
+        return response
+
+
+class Pages:
+    """The files of one folder, read once, and the routes to them."""
+
+    def __init__(self, folder: Path = WEB, docs: Path = DOCS) -> None:
+        self._sources = {
+            path.relative_to(folder).as_posix(): path.read_bytes()
+            for path in sorted(folder.rglob("*"))
+            if path.is_file()
+        }
+        digest = hashlib.sha256()
+        for name, content in self._sources.items():
+            digest.update(f"{name} {len(content)}\n".encode() + content)
+        self.version = digest.hexdigest()[:16]
+        self._docs = {
+            path.relative_to(docs).with_suffix("").as_posix(): _asset(path.name, path.read_bytes())
+            for path in docs.rglob("*.md")
+        }
+
+    @functools.cached_property
+    def packed(self) -> dict[str, Asset]:
+        """The widget, and what it loads later, by name."""
+        later: dict[str, Asset] = {
+            name: self._pack(name, "import.meta.url") for name in LATER if name in self._sources
+        }
+        known = {name: integrity(asset.content, "sha256") for name, asset in later.items()}
+        widget = self._pack(ENTRY, HOME.format(version=self.version)).content.decode()
+        before, found, after = widget.partition(INTEGRITY)
+        if not found:
+            raise PackError(f"{ENTRY} has no {INTEGRITY!r} to put the integrity values in")
+        values = json.dumps(known, separators=(",", ":"))
+        widget = f"{before}const INTEGRITY={values};{after}"
+        return {**later, "widget.js": Asset(widget.encode(), TYPES[".js"])}
+
+    def _pack(self, entry: str, home: str) -> Asset:
+        code = pack(lambda name: self._sources[name].decode(), entry, home)
+        return Asset(code.encode(), TYPES[".js"])
+
+    @property
+    def widget(self) -> Asset:
+        """The widget, all of it that is needed to show it."""
+        return self.packed["widget.js"]
+
+    @property
+    def integrity(self) -> str:
+        """What a page that pins the widget compares it with."""
+        return integrity(self.widget.content)
+
+    @functools.cached_property
+    def _assets(self) -> dict[str, Asset]:
+        return {name: _asset(name, content) for name, content in self._sources.items()}
+
+    def page(self, name: str) -> Asset:
+        """A page whose references to `web/` are versioned."""
+        filled = self._sources[name].decode().replace('="/web/', f'="/web/{self.version}/')
+        for mark, value in (("{{version}}", self.version), ("{{integrity}}", self.integrity)):
+            filled = filled.replace(mark, value)
+        return Asset(filled.encode(), TYPES[".html"])
+
+    def add_to(self, app: web.Application) -> None:
+        """Adds the routes."""
+        get = functools.partial(app.router.add_get)
+        for route, name in PAGES.items():
+            if name in self._sources:
+                get(route, self._serves(name))
+        get(f"/docs/{DOCUMENT}.md", self._doc)
+        get("/widget.js", self._widget)
+        get(f"/web/{self.version}/{{name:.+}}", self._versioned)
+        get("/web/{name:.+}", self._source)
+
+    def _serves(self, name: str) -> Handler:
+        asset = self.page(name)
+
+        async def serve(request: web.Request) -> web.StreamResponse:
+            return asset.answer(request, ASK_AGAIN)
+
+        return serve
+
+    async def _doc(self, request: web.Request) -> web.StreamResponse:
+        return _found(self._docs.get(request.match_info["name"])).answer(request, ASK_AGAIN)
+
+    async def _widget(self, request: web.Request) -> web.StreamResponse:
+        return self.widget.answer(request, ASK_AGAIN)
+
+    async def _versioned(self, request: web.Request) -> web.StreamResponse:
+        name = request.match_info["name"]
+        asset = self.packed.get(name) or self._assets.get(name)
+        return _found(asset).answer(request, FOR_EVER)
+
+    async def _source(self, request: web.Request) -> web.StreamResponse:
+        return _found(self._assets.get(request.match_info["name"])).answer(request, ASK_AGAIN)
+
+
+@functools.cache
+def pages() -> Pages:
+    """The pages of this installation, read once in a process."""
+    return Pages()
+
+
+def integrity(content: bytes, algorithm: str = "sha384") -> str:
+    """The value that a browser compares a file with."""
+    digest = hashlib.new(algorithm, content).digest()
+    return f"{algorithm}-{base64.b64encode(digest).decode()}"
+
+
+def _asset(name: str, content: bytes) -> Asset:
+    suffix = Path(name).suffix
+    return Asset(content, TYPES.get(suffix) or mimetypes.guess_type(name)[0] or "text/plain")
+
+
+def _found(asset: Asset | None) -> Asset:
+    if asset is None:
+        raise web.HTTPNotFound
+    return asset
+
+
+def main() -> None:
+    """Prints how to embed the widget."""
+    found = pages()
+    print(f"""Always the newest:
+  <script type="module" src="https://HOST/widget.js"></script>
+  <holdline-chat></holdline-chat>
+
+This version and no other ({len(found.widget.packed)} bytes gzip):
+  <script type="module" crossorigin
+          src="https://HOST/web/{found.version}/widget.js"
+          integrity="{found.integrity}"></script>
+  <holdline-chat></holdline-chat>""")  # noqa: T201 - a terminal is its output
+
+
+if __name__ == "__main__":
+    main()

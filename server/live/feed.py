@@ -1,0 +1,210 @@
+"""The followers of one response, and what is known of it while it is followed.
+
+A feed turns each ringing entry into bytes once, however many follow it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from typing import TYPE_CHECKING, Any
+
+import structlog
+
+from jobs.errors import Undecodable
+from jobs.log.codec import Deleted, Grown, Waits, decode_bell
+from jobs.log.log import View
+from jobs.names import Partition, partition_of
+from server.api.frames import Frame, frame
+
+if TYPE_CHECKING:
+    from collections.abc import Coroutine
+
+    from .follower import Follower
+    from .relay import Relay
+    from .submission import Expected
+
+TICK_SECONDS = 1.0
+
+log = structlog.get_logger()
+
+
+# A look at a response, and the events of its entries. All who asked share it: nobody alters it.
+Look = tuple[View, list[Frame]]
+# start, least, viewer
+_Question = tuple[int, int, str]
+
+
+def framed(first: int, entries: list[bytes]) -> list[Frame]:
+    """The events of entries, the first of which is at index `first`. Raises: Undecodable."""
+    if len(entries) == 1:  # nearly always, and a comprehension is a call of its own
+        return [frame(first, entries[0])]
+    return [frame(number, entry) for number, entry in enumerate(entries, first)]
+
+
+class Feed:
+    """The followers of one response."""
+
+    __slots__ = (
+        "_asked",
+        "_relay",
+        "_under_way",
+        "channel",
+        "confirmed",
+        "expected",
+        "followers",
+        "lane",
+        "number",
+        "only",
+        "owner",
+        "partition",
+        "rang",
+        "reason",
+        "response_id",
+        "told",
+    )
+
+    def __init__(self, relay: Relay, response_id: str) -> None:
+        self._relay = relay
+        self.response_id = response_id
+        self.owner = ""
+        self.partition = partition_of(response_id)
+        self.channel = Partition(self.partition).bell(response_id)
+        self.followers: set[Follower] = set()
+        self.only: Follower | None = None  # where there is one, as nearly always
+        self.expected: Expected | None = None
+        self.confirmed = False
+        self.number = 0
+        self.lane = ""
+        self.reason = ""
+        self.told: tuple[int | None, float | None, str] | None = None
+        self.rang = time.monotonic()
+        # Reads that are not yet sent, which anybody may join, and those that are under way.
+        self._asked: dict[_Question, asyncio.Task[Look]] = {}
+        self._under_way: dict[_Question, asyncio.Task[Look]] = {}
+
+    @property
+    def needed(self) -> bool:
+        """True while somebody follows the response, or is about to."""
+        return bool(self.followers) or (self.expected is not None and self.expected.open)
+
+    @property
+    def quiet(self) -> bool:
+        """True when nothing has rung for a while."""
+        return time.monotonic() - self.rang > TICK_SECONDS
+
+    def ring(self, payload: bytes) -> None:
+        """Something was published about the response."""
+        self.rang = time.monotonic()
+        try:
+            bell = decode_bell(payload)
+            if isinstance(bell, tuple):  # each event of each answer; the rest is rare
+                first, entries = bell
+                if first:  # those at 0 are of its submission: it waits
+                    self.number = 0
+                if (cipher := self._relay.cipher) is not None:
+                    entries = cipher.decrypted(self.response_id, first, entries)
+                frames = framed(first, entries)
+                if self.expected is not None:
+                    self.expected.ring(first, frames)
+                if self.only is not None:
+                    self.only.ring(first, frames)
+                else:
+                    for follower in list(self.followers):
+                        follower.ring(first, frames)
+                return
+            if self.expected is not None:
+                self.expected.doubt()
+            match bell:
+                case Grown(length):
+                    for follower in list(self.followers):
+                        follower.grown(length)
+                case Waits(number, delay_ms, reason):
+                    self._wait(number, delay_ms, reason)
+                case Deleted():
+                    self.gap()
+        except Undecodable:
+            log.warning("bell not understood", response_id=self.response_id)
+            self.gap()
+
+    def gap(self) -> None:
+        """The bell is confirmed, and anything may have been missed until now."""
+        self.confirmed = True
+        self.rang = time.monotonic()
+        if self.expected is not None:
+            self.expected.gap()
+        for follower in list(self.followers):
+            follower.catch_up()
+
+    def spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        """Runs a follower's read as a task that the relay awaits at its end."""
+        return self._relay.spawn(work)
+
+    async def read(self, start: int, *, least: int, viewer: str) -> Look:
+        """The response from index `start` on, and the events of its entries.
+
+        Many followers at one place, as after a reconnect, are one read and one decoding. A read
+        that was sent is not joined: who asks now may have heard of what it does not find. It is
+        waited for, so that there is one at a time. Nothing is sent where all of the log was heard.
+
+        Raises: UnknownResponse, Undecodable, RedisTrouble.
+        """
+        if start == 0 and (expected := self.expected) is not None:
+            look = await expected.look()
+            self.expected = None
+            if look is not None:
+                self._learn(look[0])
+                return look
+        question = start, least, viewer
+        asked = self._asked.get(question)
+        if asked is None:
+            asked = self._asked[question] = self._relay.share(self._look(question))
+        return await asyncio.shield(asked)
+
+    async def _look(self, question: _Question) -> Look:
+        mine = self._asked[question]
+        while (before := self._under_way.get(question)) is not None:
+            await asyncio.wait([before])
+        self._under_way[question] = mine
+        del self._asked[question]
+        try:
+            view = await self._relay.read(self.response_id, *question)
+        finally:
+            del self._under_way[question]
+        self._learn(view)
+        return view, framed(question[0], view.entries)
+
+    def _learn(self, view: View) -> None:
+        self.owner = view.owner
+        if view.status == "queued":
+            self.number, self.lane, self.reason = view.number, view.lane, view.reason
+
+    def add(self, follower: Follower) -> None:
+        """This follower is told what rings."""
+        self.followers.add(follower)
+        self.only = follower if len(self.followers) == 1 else None
+
+    def drop(self, follower: Follower) -> None:
+        """This follower is done."""
+        if follower in self.followers:
+            self.followers.discard(follower)
+            self.only = next(iter(self.followers)) if len(self.followers) == 1 else None
+            self._relay.dropped(self)
+
+    def _wait(self, number: int, delay_ms: int, reason: str) -> None:
+        self.number, self.reason, self.told = number, reason, None
+        if delay_ms:
+            for follower in list(self.followers):
+                follower.waits(None, delay_ms / 1000, reason)
+
+    def tell_place(self, head: int, above: int, why: str, pace: float | None) -> None:
+        """Tells the followers where the response waits, if that has changed."""
+        place = max(self.number - (head or self.number) + 1, 1) + above
+        eta = None if pace is None else round(place * pace, 1)
+        # What holds it back now is more to the point than why it waits again.
+        reason = why or self.reason or "workers_busy"
+        if self.told == (place, eta, reason):
+            return
+        self.told = (place, eta, reason)
+        for follower in list(self.followers):
+            follower.waits(place, eta, reason)

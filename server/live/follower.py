@@ -1,0 +1,254 @@
+"""One cursor on one log: the only way an event reaches a client.
+
+Live stream, resume, second device, gap and slow socket are the same three steps: the bell is
+confirmed, the log is read from the cursor, and from then on entries that fit the cursor are sent as
+they ring. Anything else is answered by reading the log from the cursor. A sink that is not writable
+is left alone; when it is again, the log is read from the cursor: the log is the buffer.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from typing import TYPE_CHECKING, Protocol
+
+from jobs.errors import KeyMissing, RedisTrouble, Undecodable, UnknownResponse
+from jobs.log.cursor import Cursor, Place
+from jobs.record import Status
+from runtime.backoff import backoff
+from server.access.owners import sees
+from server.api.problem import Problem, from_error, unknown
+
+if TYPE_CHECKING:
+    from jobs.log.log import View
+    from server.api.frames import Frame
+
+    from .feed import Feed
+
+RETRY_SECONDS = (0.1, 2.0)
+# A worker finds Redis again a second or two after the server at the latest.
+REWRITE_SECONDS = 5.0
+
+
+class Sink(Protocol):
+    """Where a follower's events go. Nothing here waits."""
+
+    @property
+    def writable(self) -> bool:
+        """False while more would only pile up in memory; then call `Follower.catch_up` later."""
+
+    def deliver(self, follower: Follower, frames: list[Frame]) -> None:
+        """Takes events, in order and without a gap. Raises: Undecodable."""
+
+    def queued(self, follower: Follower, place: int | None, eta: float | None, reason: str) -> None:
+        """Takes news about the wait: a place from 1, or None while a retry is not due; seconds."""
+
+    def ended(self, follower: Follower, problem: Problem | None) -> None:
+        """The follower is done: after the last event, or because of a problem."""
+
+
+class Follower:
+    """Brings the entries of a log after `starting_after` to a sink, each once and in order.
+
+    `lane` is the sink's own: what it adds to each of the events.
+    """
+
+    __slots__ = (
+        "_cursor",
+        "_doubted",
+        "_heard",
+        "_live",
+        "_reading",
+        "_resumed_at",
+        "_sent_last",
+        "_sink",
+        "_viewer",
+        "done",
+        "feed",
+        "lane",
+    )
+
+    def __init__(self, feed: Feed, viewer: str, starting_after: int, sink: Sink) -> None:
+        self.feed = feed
+        self.lane = b""
+        self._viewer = viewer
+        self._resumed_at = starting_after + 1
+        self._cursor = Cursor(starting_after + 1)
+        self._sink = sink
+        self._heard = 0
+        self._doubted = False  # since the read that is under way began
+        self._sent_last: int | None = None  # hash of the last event sent, to know the log again
+        self._live = False
+        self._reading: asyncio.Task[None] | None = None
+        self.done = False
+
+    @property
+    def response_id(self) -> str:
+        """The response that is followed."""
+        return self.feed.response_id
+
+    @property
+    def last(self) -> int:
+        """The last sequence number that was handed to the sink, or -1."""
+        return self._cursor.next - 1
+
+    @property
+    def told_nothing(self) -> bool:
+        """True while the sink has been handed no event at all."""
+        return self._sent_last is None
+
+    def ring(self, first: int, frames: list[Frame]) -> None:
+        """Entries were appended from index `first` on."""
+        if not self._live:
+            # A read is due or under way, and goes on until it has what was heard.
+            self._heard = max(self._heard, first + len(frames))
+        elif self._sink.writable and self._cursor.passes(first, len(frames)):
+            self._deliver(frames)
+        else:
+            self._place(first, frames)
+
+    def grown(self, length: int) -> None:
+        """The log has at least `length` entries, which the bell did not carry."""
+        self._heard = max(self._heard, length)
+        if self._live and self._cursor.next < length:
+            self.catch_up()
+
+    def waits(self, place: int | None, eta: float | None, reason: str) -> None:
+        """The response waits; `place` from 1, `eta` in seconds."""
+        if not self.done and self._sink.writable:
+            self._sink.queued(self, place, eta, reason)
+
+    def _place(self, first: int, frames: list[Frame]) -> None:
+        match self._cursor.place(first, len(frames)):
+            case Place.SEEN:
+                pass
+            case Place.FITS if self._sink.writable:
+                self._send(first, frames)
+            case _:
+                self.catch_up()
+
+    def catch_up(self) -> None:
+        """Reads the log from the cursor until nothing is missing. Right at any time of doubt."""
+        self._live = False
+        self._doubted = True
+        if self._reading is None and not self.done:
+            self._reading = self.feed.spawn(self._read())
+
+    def catch_up_if_behind(self) -> None:
+        """The sink is writable again: reads what it missed, if it missed anything."""
+        if not self._live and self.feed.confirmed:
+            self.catch_up()
+
+    def doubt(self) -> None:
+        """Reads the log if nothing has rung for a while: the last bell may have been lost."""
+        if self._live and self.feed.quiet:
+            self.catch_up()
+
+    def leave(self) -> None:
+        """Nothing reaches the sink any more."""
+        if not self.done:
+            self.done, self._live = True, False
+            if self._reading is not None:
+                self._reading.cancel()
+            self.feed.drop(self)
+
+    def _end(self, problem: Problem | None) -> None:
+        if not self.done:
+            self.done, self._live = True, False
+            self.feed.drop(self)
+            self._sink.ended(self, problem)
+
+    def _send(self, first: int, frames: list[Frame]) -> None:
+        if fresh := [frame for _, frame in self._cursor.take(first, frames)]:
+            self._deliver(fresh)
+
+    def _deliver(self, frames: list[Frame]) -> None:
+        self._sent_last = hash(frames[-1].entry)
+        try:
+            self._sink.deliver(self, frames)
+        except Undecodable:
+            self._end(_undecodable())
+            return
+        if frames[-1].last:
+            self._end(None)
+
+    async def _read(self) -> None:
+        failures = 0
+        rewritten_by: float | None = None
+        try:
+            while self._sink.writable and not self.done:
+                # What was heard before a read is in what it finds, or lost: waiting for it would
+                # have no end. What is doubted during a read may be missing from what it finds.
+                self._heard, self._doubted = 0, False
+                try:
+                    # One entry more than is needed, to see that it is still the one we sent.
+                    known = self._sent_last is not None
+                    start = self._cursor.next - known
+                    view, frames = await self.feed.read(start, least=1 + known, viewer=self._viewer)
+                except RedisTrouble:
+                    failures += 1
+                    await asyncio.sleep(backoff(failures, *RETRY_SECONDS))
+                    continue
+                except UnknownResponse:
+                    seen = sees(self._viewer, self.feed.owner)
+                    self._end(_gone() if seen else unknown(self.response_id))
+                    return
+                except KeyMissing as error:
+                    self._end(from_error(error))
+                    return
+                except Undecodable:
+                    self._end(_undecodable())
+                    return
+                behind = view.length < self._cursor.next and sees(self._viewer, view.owner)
+                if behind and view.status is Status.RUNNING:
+                    # Redis lost a tail; its worker still has it in memory and writes it again.
+                    rewritten_by = rewritten_by or time.monotonic() + REWRITE_SECONDS
+                    if time.monotonic() < rewritten_by:
+                        await asyncio.sleep(RETRY_SECONDS[0])
+                        continue
+                if problem := self._doubt(view, frames[0] if known and frames else None):
+                    self._end(problem)
+                    return
+                self._send(start, frames)
+                if self._cursor.next >= max(view.length, self._heard):
+                    if view.status.ended:
+                        self._end(None)
+                    if not self._doubted:
+                        self._live = not self.done
+                        return
+        finally:
+            self._reading = None
+
+    def _doubt(self, view: View, again: Frame | None) -> Problem | None:
+        """Why this view cannot be the continuation of what the client has, if it cannot."""
+        if not sees(self._viewer, view.owner):
+            return unknown(self.response_id)
+        same = again is None or hash(again.entry) == self._sent_last
+        if same and view.length >= self._cursor.next:
+            return None
+        if self._cursor.next == self._resumed_at:
+            return Problem(
+                400,
+                "starting_after_beyond_end",
+                f"starting_after is {self._resumed_at - 1}, but the response has only "
+                f"{view.length} events. Follow it from the beginning.",
+                param="starting_after",
+            )
+        return Problem(
+            410,
+            "response_rolled_back",
+            "The storage lost events of this response that you have seen. "
+            "Drop what you have and follow it from the beginning.",
+        )
+
+
+def _gone() -> Problem:
+    return Problem(
+        410,
+        "response_gone",
+        "This response was deleted, has expired, or was lost by the storage. Ask again.",
+    )
+
+
+def _undecodable() -> Problem:
+    return Problem(500, "response_damaged", "An event of this response cannot be read.")

@@ -1,0 +1,213 @@
+"""Who follows what: one bell for the process, one feed a followed response."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import secrets
+import time
+from typing import TYPE_CHECKING, Any, Self
+
+import structlog
+
+from jobs.errors import RedisTrouble
+from jobs.log.log import read
+from jobs.names import Partition, tenant_of
+from jobs.redis.subscriber import Bell
+
+from .feed import TICK_SECONDS, Feed
+from .follower import Follower
+from .submission import Expected
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Coroutine
+
+    from jobs.log.log import View
+    from jobs.queue import Queue
+    from jobs.redis.connection import Redis
+    from jobs.redis.pipe import Pipe
+    from server.metrics import Metrics
+
+    from .feed import Look
+    from .follower import Sink
+
+MOST_READS = 64
+EPOCH_TTL_MS = 30 * 24 * 3600 * 1000
+
+log = structlog.get_logger()
+
+
+class Relay:
+    """All feeds of the process; use it as an async context manager."""
+
+    def __init__(
+        self, redis: Redis, pipe: Pipe, queue: Queue, metrics: Metrics, *, doubt_seconds: float
+    ) -> None:
+        self._pipe = pipe
+        self.cipher = pipe.cipher
+        self._queue = queue
+        self._metrics = metrics
+        self._feeds: dict[str, Feed] = {}
+        self._reads = asyncio.Semaphore(MOST_READS)
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._shared: set[asyncio.Task[Look]] = set()
+        self._tickers: list[asyncio.Task[None]] = []
+        self._doubt_seconds = doubt_seconds
+        self._epochs: dict[int, bytes] = {}
+        self._on_health: list[Callable[[bool], None]] = []
+        self._was_healthy = True
+        self.bell = Bell(
+            redis,
+            probe=Partition(0).probe(secrets.token_hex(8)),
+            publish=lambda channel, message: pipe.call("PUBLISH", channel, message),
+        )
+
+    async def __aenter__(self) -> Self:
+        await self.bell.__aenter__()
+        self._tickers = [
+            asyncio.create_task(self._watch_health(), name="relay health"),
+            asyncio.create_task(self._tick(), name="relay"),
+        ]
+        for ticker in self._tickers:
+            ticker.add_done_callback(self._done)  # never ends by itself: it would be told
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        tasks: list[asyncio.Task[Any]] = [*self._tasks, *self._tickers, *self._shared]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        await self.bell.__aexit__()
+
+    def follow(self, response_id: str, viewer: str, starting_after: int, sink: Sink) -> Follower:
+        """A follower that is on its way: the bell first, then the log.
+
+        `viewer` is that of a `Principal`. Raises: UnknownResponse for an id that cannot exist.
+        """
+        feed = self.feed(response_id)
+        follower = Follower(feed, viewer, starting_after, sink)
+        feed.add(follower)
+        self._metrics.followers.inc()
+        if feed.confirmed:
+            follower.catch_up()
+        return follower
+
+    def expect(self) -> Expected:
+        """Listens to what its user submits, so that following it needs no read."""
+        return Expected(self)
+
+    def feed(self, response_id: str) -> Feed:
+        """The feed of a response; the bell is subscribed for a new one.
+
+        Whoever takes it and does not follow calls `release`. Raises: UnknownResponse.
+        """
+        feed = self._feeds.get(response_id)
+        if feed is None:
+            feed = self._feeds[response_id] = Feed(self, response_id)
+            self.bell.listen(feed.channel, feed.ring, feed.gap)
+        return feed
+
+    def release(self, feed: Feed) -> None:
+        """Nothing is left of a feed that nobody needs."""
+        if not feed.needed and self._feeds.get(feed.response_id) is feed:
+            del self._feeds[feed.response_id]
+            self.bell.leave(feed.channel)
+
+    def spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        """A task that the relay owns."""
+        task = asyncio.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._done)
+        return task
+
+    def share(self, look: Coroutine[Any, Any, Look]) -> asyncio.Task[Look]:
+        """A read that the relay owns; its error is for those who asked, if any of them is left."""
+        task = asyncio.create_task(look)
+        self._shared.add(task)
+        task.add_done_callback(self._shared_done)
+        return task
+
+    def _shared_done(self, task: asyncio.Task[Look]) -> None:
+        self._shared.discard(task)
+        if not task.cancelled():
+            task.exception()
+
+    async def read(self, response_id: str, start: int, least: int, viewer: str) -> View:
+        """A bounded read of a log, at most `MOST_READS` at once in a process.
+
+        Raises: UnknownResponse, Undecodable, RedisTrouble.
+        """
+        async with self._reads:
+            self._metrics.reads.inc()
+            return await read(self._pipe, response_id, start, least=least, viewer=viewer)
+
+    def dropped(self, feed: Feed) -> None:
+        """A follower has left the feed."""
+        self._metrics.followers.dec()
+        self.release(feed)
+
+    def _done(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and (error := task.exception()):
+            log.error("a read failed", error=type(error).__name__, exc_info=error)
+
+    @property
+    def followed(self) -> set[str]:
+        """The responses that somebody follows here."""
+        return set(self._feeds)
+
+    @property
+    def healthy(self) -> bool:
+        """True while Redis answers and the bell is heard."""
+        return self._pipe.connected and self.bell.hears
+
+    def on_health(self, tell: Callable[[bool], None]) -> None:
+        """`tell` is called when `healthy` has changed."""
+        self._on_health.append(tell)
+
+    async def _watch_health(self) -> None:
+        """Asks Redis nothing: one that is stopped would keep the news waiting."""
+        while True:
+            await asyncio.sleep(TICK_SECONDS)
+            if self.healthy is not self._was_healthy:
+                self._was_healthy = self.healthy
+                log.warning("redis", healthy=self._was_healthy)
+                for tell in self._on_health:
+                    tell(self._was_healthy)
+
+    async def _tick(self) -> None:
+        while True:
+            with contextlib.suppress(RedisTrouble):
+                await self._look_for_loss()
+                await self._tell_places()
+            await asyncio.sleep(TICK_SECONDS)
+
+    async def _look_for_loss(self) -> None:
+        """Lets followers read whose Redis was emptied, and those who heard nothing for long.
+
+        The first look knows no epoch to compare with: Redis may have been emptied before it.
+        """
+        # Of a cluster one node may have been emptied: what is of another partition is on another.
+        epochs = {}
+        for number in {0} | {feed.partition for feed in self._feeds.values()}:
+            fresh = secrets.token_hex(8)
+            set_once = ("SET", Partition(number).epoch, fresh, "PX", EPOCH_TTL_MS, "NX", "GET")
+            epochs[number] = await self._pipe.call(*set_once) or fresh.encode()
+        before, self._epochs = self._epochs, epochs
+        quiet = time.monotonic() - self._doubt_seconds
+        for feed in list(self._feeds.values()):
+            lost = epochs.get(feed.partition) != before.get(feed.partition)
+            if feed.confirmed and (lost or feed.rang < quiet):
+                feed.gap()
+
+    async def _tell_places(self) -> None:
+        waiting: dict[int, dict[tuple[str, str], list[Feed]]] = {}
+        for feed in self._feeds.values():
+            if feed.number and feed.owner:
+                queues = waiting.setdefault(feed.partition, {})
+                queues.setdefault((feed.lane, tenant_of(feed.owner)), []).append(feed)
+        for partition, queues in waiting.items():
+            pace, heads = await self._queue.places(partition, list(queues))
+            for queue, feeds in queues.items():
+                for feed in feeds:
+                    feed.tell_place(*heads[queue], pace)

@@ -1,0 +1,117 @@
+"""What rings of a response while it is submitted: heard from its first entry on, it is the log.
+
+The script that accepts a response rings with the entries that its log begins with. Whoever hears
+that was subscribed before there was anything to miss; so entries that have rung from index 0 on
+without a gap are what a read would find, and nobody has to read. Any doubt leaves it to the log: a
+gap, a bell that says something else or carries no entries, more than is kept here, and a beginning
+that is not heard, since the script was faster than the subscription or found another response.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Final, Self
+
+from jobs.log.log import View
+from jobs.record import Status
+
+if TYPE_CHECKING:
+    from server.api.frames import Frame
+
+    from .feed import Feed, Look
+    from .relay import Relay
+
+MOST_BYTES: Final = 65_536
+# What an event takes in memory beside its entry.
+EVENT_BYTES: Final = 512
+# The reply of the script and its ring leave Redis together, over two connections, and come in any
+# order: a ring that is not heard after so many turns of the event loop was missed, or comes late.
+RING_TURNS: Final = 2
+
+
+class Expected:
+    """A response that is about to be submitted; made by `Relay.expect`, used as a context manager.
+
+    Call `listen` in the same turn as the submission and before it, `accepted` after it, and follow
+    the response before the end of the context: then the first read is of what was heard. Once the
+    context has ended nothing is left but what a follower keeps.
+    """
+
+    __slots__ = (
+        "_doubted",
+        "_feed",
+        "_frames",
+        "_lane",
+        "_number",
+        "_owner",
+        "_relay",
+        "_size",
+        "_waits",
+        "open",
+    )
+
+    def __init__(self, relay: Relay) -> None:
+        self._relay = relay
+        self._feed: Feed | None = None
+        self._owner = ""
+        self._lane = ""
+        self._number = 0
+        self._frames: list[Frame] = []
+        self._size = 0
+        self._waits = True
+        self._doubted = False
+        self.open = True
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.open = False
+        if self._feed is not None:
+            self._relay.release(self._feed)
+
+    def listen(self, response_id: str, owner: str, lane: str) -> None:
+        """Subscribes the bell of a fresh id, which is submitted for this owner into this lane."""
+        self._owner, self._lane = owner, lane
+        self._feed = self._relay.feed(response_id)
+        self._feed.expected = self
+
+    def accepted(self, number: int) -> None:
+        """It waits with this number."""
+        self._number = number
+
+    # What the bell says.
+
+    def ring(self, first: int, frames: list[Frame]) -> None:
+        """Entries were appended from index `first` on."""
+        self._size += sum(len(frame.entry) + EVENT_BYTES for frame in frames)
+        if first != len(self._frames) or self._size > MOST_BYTES:
+            self.doubt()
+        elif not self._doubted:
+            self._frames += frames
+            self._waits = first == 0
+
+    def gap(self) -> None:
+        """Rings may have been missed: none that counts, where the first is yet to come."""
+        if self._frames:
+            self.doubt()
+
+    def doubt(self) -> None:
+        """What was heard is not the whole: it is forgotten, and the log is read."""
+        self._doubted = True
+        self._frames = []
+
+    async def look(self) -> Look | None:
+        """The log as it was heard up to now, once; None where it must be read."""
+        for _ in range(RING_TURNS):
+            if self._frames or self._doubted:
+                break
+            await asyncio.sleep(0)
+        frames = self._frames
+        self.doubt()
+        if not frames:
+            return None
+        status = Status.QUEUED if self._waits else Status.RUNNING  # an end is among the events
+        entries = [frame.entry for frame in frames]
+        number, lane = self._number, self._lane
+        return View(status, self._owner, 0, number, "", len(frames), entries, lane), frames

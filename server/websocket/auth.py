@@ -1,0 +1,229 @@
+"""Who is at the other end of one socket, and until when.
+
+upgraded ---- a token in time ----> in ---- shortly before its end: told ----+
+|                                ^                                       |
+| none in time, or a bad one     +---- a fresh one of the same owner ----+
+v                                                                        v
+closed, 4408 or 4401                            closed after a grace, 4401; answers go on
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from typing import TYPE_CHECKING, Any, Final, Protocol
+
+from jobs.errors import HoldlineError
+from jobs.names import tenant_of
+from server.access import principal
+from server.access.jwt import LEEWAY_SECONDS
+from server.access.principal import EVERYBODY, OF_MESSAGES, Principal
+from server.api.close_codes import CloseCode
+from server.api.problem import Problem, from_error
+from server.api.request import Auth, parse_message
+
+if TYPE_CHECKING:
+    from server.config import Access as Settings
+    from server.http.auth_middleware import Access
+
+    from .limits import Seats
+
+TELL_SECONDS: Final = 30.0  # before the end of a token
+LOOK_SECONDS: Final = 3.0  # how often a key is looked up again, for it may have been revoked
+IDLE_SECONDS: Final = 3600.0
+
+
+class Line(Protocol):
+    """What a gate needs of its socket."""
+
+    def say(self, message: dict[str, Any]) -> None:
+        """Writes a message."""
+
+    async def close(self, code: CloseCode, why: str) -> None:
+        """Closes the socket."""
+
+
+async def heard(changed: asyncio.Event, seconds: float) -> bool:
+    """Whether somebody has shown something that counts, within so many seconds."""
+    try:
+        async with asyncio.timeout(seconds):
+            await changed.wait()
+    except TimeoutError:
+        return False
+    return True
+
+
+class Gate:
+    """The standing of one socket. `watch` runs as long as the socket does."""
+
+    __slots__ = (
+        "_access",
+        "_changed",
+        "_credential",
+        "_line",
+        "_seat",
+        "_seats",
+        "_settings",
+        "_who",
+        "limits",
+    )
+
+    def __init__(
+        self,
+        access: Access,
+        settings: Settings,
+        seats: Seats,
+        who: Principal | None,
+        credential: str | None,
+    ) -> None:
+        """`who` has shown `credential` already; with no `who` the credential is still unread, or
+        there is none and the first message has to bring it.
+        """
+        self._seats = seats
+        self._seat: str | None = None
+        self.limits = seats.usual
+        self._access = access
+        self._settings = settings
+        self._who = EVERYBODY if access.open else who
+        self._credential = credential
+        self._changed: asyncio.Event | None = None  # where somebody watches
+        self._line: Line | None = None
+
+    @property
+    def who(self) -> Principal:
+        """Who it is. Raises: Problem while nobody knows."""
+        if self._who is None:
+            raise principal.missing()
+        return self._who
+
+    @property
+    def shut(self) -> bool:
+        """Whether a first message has still to say who it is."""
+        return self._who is None
+
+    async def sit(self) -> None:
+        """Takes a seat, if it is known for whom; `leave` gives it back. Raises: Problem."""
+        if self._who is not None:
+            await self._sit(self._who)
+
+    async def _sit(self, who: Principal) -> None:
+        tenant = tenant_of(who.owner)
+        self.limits = await self._seats.take(tenant)
+        self._seat = tenant
+
+    def leave(self) -> None:
+        """The socket is over."""
+        if self._seat is not None:
+            self._seats.leave(self._seat)
+
+    def check(self, kind: type) -> None:
+        """Raises Problem for a message that may not be sent by whoever this is, or not any more."""
+        if self.who.ended(time.time() - LEEWAY_SECONDS):
+            raise principal.refused()
+        self.who.check(OF_MESSAGES.get(kind, principal.ANYTHING))
+
+    async def enter(self, line: Line) -> None:
+        """The socket is open: judges what came with the upgrade and was not judged before."""
+        self._line = line
+        if self.shut and self._credential is not None:
+            await self._show(self._credential)
+
+    async def admit(self, body: dict[str, Any]) -> None:
+        """Takes a `holdline:auth`. Where everybody comes in, it has no effect.
+
+        Raises: Problem for one that is not formed like one.
+        """
+        message = parse_message(body)
+        if not self._access.open and isinstance(message, Auth):
+            await self._show(message.token)
+
+    async def turn_away(self, problem: Problem) -> None:
+        """Says why, and closes."""
+        assert self._line is not None  # noqa: S101 - `enter` comes first
+        self._line.say(problem.event())
+        too_many = problem.status == 429
+        code = CloseCode.TOO_MANY if too_many else CloseCode.UNAUTHENTICATED
+        await self._line.close(code, problem.code)
+
+    async def _show(self, credential: str) -> None:
+        assert self._line is not None  # noqa: S101 - `enter` comes first
+        try:
+            who = await self._access.authenticated(credential)
+            if self._who is not None and who.owner != self._who.owner:
+                raise principal.other_owner()
+            if self._who is None:
+                await self._sit(who)
+        except (Problem, HoldlineError) as error:
+            problem = from_error(error)
+            if self.shut and problem.status < 500:
+                await self.turn_away(problem)
+            elif self.shut:
+                self._line.say(problem.event())
+                await self._line.close(CloseCode.TRY_AGAIN, problem.code)
+            else:
+                self._line.say(problem.event())  # what it has shown before still counts
+            return
+        self._who, self._credential = who, credential
+        if self._changed is not None:
+            self._changed.set()
+        self._line.say(
+            {
+                "type": "holdline:authenticated",
+                "expires_in_seconds": self._left(who.expires_at),
+                "scopes": sorted(who.scopes),
+                "tenant": self.limits,
+            }
+        )
+
+    async def watch(self) -> None:
+        """Closes the socket when its time has come: returns after that, or never."""
+        if self._access.open:
+            return
+        self._changed = changed = asyncio.Event()
+        if self.shut and not await heard(changed, self._settings.auth_seconds):
+            assert self._line is not None  # noqa: S101 - `enter` comes first
+            await self._line.close(CloseCode.SILENT, "no holdline:auth in time")
+            return
+        told: float | None = None
+        while True:
+            changed.clear()
+            who, grace = self.who, self._settings.auth_grace_seconds
+            left = self._left(who.expires_at)
+            if (left is not None and left <= -grace) or not await self._still_counts(who):
+                await self.turn_away(principal.refused())
+                return
+            waits = [LOOK_SECONDS if who.key_id else IDLE_SECONDS]
+            if left is not None:
+                if left <= TELL_SECONDS and told != who.expires_at:
+                    told = who.expires_at
+                    self._tell(left)
+                waits.append(left + grace if told == who.expires_at else left - TELL_SECONDS)
+            await heard(changed, max(min(waits), 0.01))
+
+    async def _still_counts(self, who: Principal) -> bool:
+        """Whether a key still counts, and what it may do now. A token counts until its end."""
+        if who.key_id is None:
+            return True
+        try:
+            found = await self._access.authenticated(self._credential)
+            if self._who is who:
+                self._who = found
+        except Problem:
+            return False
+        except HoldlineError:
+            return True  # Redis is away, and nobody can have revoked it there
+        return True
+
+    def _tell(self, left: float) -> None:
+        assert self._line is not None  # noqa: S101 - `enter` comes first
+        self._line.say(
+            {
+                "type": "holdline:expiring",
+                "expires_in_seconds": max(round(left, 1), 0.0),
+                "grace_seconds": self._settings.auth_grace_seconds,
+            }
+        )
+
+    @staticmethod
+    def _left(expires_at: float | None) -> float | None:
+        return None if expires_at is None else round(expires_at - time.time(), 3)

@@ -1,0 +1,207 @@
+"""One socket's state machine: a message or a happening in, actions out. No I/O.
+
+A lane runs its requests first in, first out; lanes run side by side:
+
+    lane      create                         its response has ended
+    idle      submit, lane is busy           -
+    busy      wait in the lane               submit the next one, or idle
+
+The driver does the actions in order and tells what came of them by `submitted`, `refused`, `ended`.
+"""
+
+from __future__ import annotations
+
+from collections import Counter, deque
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Final
+
+from server.api.problem import Problem, unknown
+from server.api.request import Auth, Ping, ResponseCancel, ResponseCreate, Resume, parse_message
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from server.api.request import ClientMessage
+
+MOST_WAITING: Final = 64
+MOST_FOLLOWED: Final = 256
+
+
+@dataclass(frozen=True, slots=True)
+class Submit:
+    """Submit this request; then call `submitted` or `refused` with its lane."""
+
+    create: ResponseCreate
+    body: dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Follow:
+    """Follow a response on a lane; call `ended` when it has ended or cannot be followed."""
+
+    response_id: str
+    starting_after: int
+    lane: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Cancel:
+    """Cancel a response."""
+
+    response_id: str
+    lane: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Forget:
+    """A turn that went on from this response was refused on its lane."""
+
+    lane: str | None
+    response_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class Say:
+    """Send this message."""
+
+    message: dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Pong:
+    """Send a pong with the last sequence number of every followed response."""
+
+    id: str | int | None
+
+
+Action = Submit | Follow | Cancel | Forget | Say | Pong
+
+
+@dataclass(slots=True)
+class _Lane:
+    # How often each response is followed: twice where a key that is sent again names one that is.
+    busy: Counter[str] = field(default_factory=Counter)
+    submitting: bool = False
+    waiting: deque[Submit] = field(default_factory=deque)
+
+    @property
+    def idle(self) -> bool:
+        return not self.busy and not self.submitting
+
+
+class Session:
+    """What one socket has asked for and has not yet been given."""
+
+    __slots__ = ("_check", "_lanes", "_waiting")
+
+    def __init__(self, check: Callable[[type], None]) -> None:
+        """`check` raises Problem for a type of message that may not be sent."""
+        self._check = check
+        self._lanes: dict[str | None, _Lane] = {}
+        self._waiting = 0
+
+    @property
+    def followed(self) -> int:
+        """How many responses the socket follows."""
+        return sum(len(lane.busy) for lane in self._lanes.values())
+
+    @property
+    def _open(self) -> int:
+        """What is followed, or will be as soon as it is accepted."""
+        return self.followed + sum(lane.submitting for lane in self._lanes.values())
+
+    def received(self, body: dict[str, Any]) -> list[Action]:
+        """What to do about a message. What is wrong with it is said, and closes nothing."""
+        lane = body.get("stream_id")
+        try:
+            message = parse_message(body)
+            self._check(type(message))
+            return self._act(message, body)
+        except Problem as problem:
+            about = {"stream_id": lane} if isinstance(lane, str) else {}
+            if isinstance(response_id := body.get("response_id"), str):
+                about["response_id"] = response_id[:128]
+            said: list[Action] = [Say(problem.event(**about))]
+            if isinstance(previous := body.get("previous_response_id"), str):
+                said.append(Forget(about.get("stream_id"), previous))
+            return said
+
+    def submitted(self, lane: str | None, response_id: str) -> list[Action]:
+        """The lane's request was accepted as this response, which is now followed."""
+        state = self._lanes[lane]
+        state.submitting = False
+        state.busy[response_id] += 1
+        return [Follow(response_id, -1, lane)]
+
+    def refused(self, lane: str | None, problem: Problem) -> list[Action]:
+        """The lane's request was not accepted."""
+        self._lanes[lane].submitting = False
+        return [Say(problem.event(stream_id=lane)), *self._next(lane)]
+
+    def ended(self, lane: str | None, response_id: str) -> list[Action]:
+        """The lane's response has ended, or can no longer be followed."""
+        state = self._lanes.get(lane)
+        if state is None or response_id not in state.busy:
+            return []
+        state.busy[response_id] -= 1
+        if not state.busy[response_id]:
+            del state.busy[response_id]
+        return self._next(lane)
+
+    def _act(self, message: ClientMessage, body: dict[str, Any]) -> list[Action]:
+        match message:
+            case ResponseCreate(stream_id=lane):
+                return self._create(lane, Submit(message, body))
+            case ResponseCancel(response_id=response_id, stream_id=lane):
+                return [Cancel(response_id, lane)]
+            case Resume(response_id=response_id, starting_after=after, stream_id=lane):
+                return self._resume(response_id, after, lane)
+            case Ping(id=id_):
+                return [Pong(id_)]
+            case Auth():
+                return []
+
+    def _create(self, lane: str | None, submit: Submit) -> list[Action]:
+        if self._open + self._waiting >= MOST_FOLLOWED:
+            raise _too_many("responses on one socket", MOST_FOLLOWED)
+        state = self._lanes.setdefault(lane, _Lane())
+        if state.idle:
+            state.submitting = True
+            return [submit]
+        if self._waiting >= MOST_WAITING:
+            raise _too_many("requests waiting in the lanes of one socket", MOST_WAITING)
+        self._waiting += 1
+        state.waiting.append(submit)
+        return []
+
+    def _resume(self, response_id: str, after: int, lane: str | None) -> list[Action]:
+        if any(response_id in state.busy for state in self._lanes.values()):
+            raise Problem(
+                409,
+                "already_followed",
+                "This socket follows that response already; its events are on their way.",
+                param="response_id",
+            )
+        if self._open >= MOST_FOLLOWED:
+            raise _too_many("responses on one socket", MOST_FOLLOWED)
+        if not response_id.isascii():
+            raise unknown(response_id)
+        self._lanes.setdefault(lane, _Lane()).busy[response_id] += 1
+        return [Follow(response_id, after, lane)]
+
+    def _next(self, lane: str | None) -> list[Action]:
+        state = self._lanes[lane]
+        if not state.idle:
+            return []
+        if state.waiting:
+            self._waiting -= 1
+            state.submitting = True
+            return [state.waiting.popleft()]
+        del self._lanes[lane]
+        if not self._lanes:
+            self._lanes = {}  # an emptied dict keeps its table
+        return []
+
+
+def _too_many(what: str, limit: int) -> Problem:
+    return Problem(429, "too_many", f"At most {limit} {what}. Wait for one to end.", retry_after=1)

@@ -1,0 +1,401 @@
+"""One WebSocket: reads messages, does what the session says, writes events.
+
+Events are written straight to the transport, with no task and no queue per event. Once the
+transport holds more than `MOST_BUFFERED`, nothing is added: the followers keep their cursors, and
+read what they missed from the log when the buffer is empty. See `slow`.
+
+What one turn of the loop writes travels together; beyond `MOST_BUFFERED` the transport tries at
+once. So it holds more than that only if the kernel's own buffer is full: the client is slow.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import socket as sockets
+import time
+from typing import TYPE_CHECKING, Any, Final
+
+import structlog
+from aiohttp import WSMsgType, web
+
+from jobs.errors import HoldlineError
+from server.access.principal import missing
+from server.api.close_codes import CloseCode
+from server.api.encoding import choose
+from server.api.frames import queued, websocket_frame
+from server.api.problem import Problem, from_error
+from server.api.request import AUTH
+from server.http.timeouts import Throttle
+
+from .acks import Delivery
+from .session import Action, Cancel, Follow, Forget, Pong, Say, Session, Submit
+from .welcome import MESSAGES_A_SECOND, welcome
+
+if TYPE_CHECKING:
+    from collections.abc import Coroutine
+
+    from server.api.frames import Frame
+    from server.config import Config
+    from server.live.follower import Follower
+    from server.live.relay import Relay
+    from server.metrics import Metrics
+    from server.responses import Responses
+
+    from .auth import Gate
+    from .backpressure import Behind, Slow
+    from .unstored import Budget
+
+MOST_BUFFERED: Final = 1_024
+KERNEL_BUFFER: Final = 131_072
+MOST_TASKS: Final = 64
+# Pings and pongs are messages too. Who sends more is read later, and in the end cut off: a pong
+# that waits behind a flood is a missed one.
+MESSAGES_AT_ONCE: Final = 1000
+# What has come in is handed out without a pause; after so many it is the turn of others.
+MESSAGES_A_TURN: Final = 10
+CLOSE_SECONDS: Final = 2.0
+
+log = structlog.get_logger()
+
+
+class Socket:
+    """The connection of one client, from the upgrade to the end. A `Sink` for its followers.
+
+    There are ten thousand of them, most of which wait: what they hold is made when it is needed.
+    """
+
+    __slots__ = (
+        "_behind",
+        "_closing",
+        "_config",
+        "_delivery",
+        "_dialect",
+        "_followers",
+        "_gate",
+        "_metrics",
+        "_relay",
+        "_responses",
+        "_session",
+        "_slow",
+        "_tasks",
+        "_transport",
+        "_unstored",
+        "_ws",
+    )
+
+    def __init__(
+        self,
+        gate: Gate,
+        config: Config,
+        relay: Relay,
+        responses: Responses,
+        metrics: Metrics,
+        offers: list[str],
+        budget: Budget,
+        slow: Slow,
+    ) -> None:
+        """`offers` are the subprotocols that the client names. Raises: Problem."""
+        self._gate = gate
+        self._dialect, name = choose(offers)
+        self._config = config
+        self._relay = relay
+        self._responses = responses
+        self._metrics = metrics
+        self._session = Session(gate.check)
+        self._slow = slow
+        self._ws = web.WebSocketResponse(
+            timeout=CLOSE_SECONDS,
+            heartbeat=config.ping_seconds,
+            autoping=False,  # our own pings are answered too, and their pongs mean something
+            compress=False,
+            max_msg_size=config.max_body_bytes,
+            protocols=(self._dialect.subprotocol,),
+        )
+        if name is not None:
+            self._ws.headers["Sec-WebSocket-Protocol"] = name
+        self._transport: asyncio.Transport | None = None
+        self._followers: dict[Follower, str | None] = {}
+        self._tasks: dict[asyncio.Task[None], None] = {}  # an empty set takes three times as much
+        self._behind: Behind | None = None  # while not writable
+        self._closing: asyncio.Task[None] | None = None
+        self._delivery = Delivery(self, responses, budget)
+        self._unstored: dict[Follower, dict[str, Any]] = {}
+
+    async def serve(self, request: web.Request) -> web.WebSocketResponse:
+        """Upgrades, and returns when the connection is over and has left nothing behind."""
+        await self._ws.prepare(request)
+        transport = request.transport
+        if transport is None:
+            return self._ws
+        self._transport = transport
+        transport.set_write_buffer_limits(high=MOST_BUFFERED)
+        if (raw := transport.get_extra_info("socket")) is not None:
+            # Without a bound the kernel takes megabytes for a client that never reads.
+            raw.setsockopt(sockets.SOL_SOCKET, sockets.SO_SNDBUF, KERNEL_BUFFER)
+        self._metrics.sockets.inc()
+        try:
+            self.say(welcome(self._config, self._gate.limits))
+            if not self._relay.healthy:
+                self.tell_health(healthy=False)
+            await self._gate.enter(self)
+            self._spawn(self._gate.watch())
+            await self._receive()
+        except Exception:  # the edge of a connection: after the upgrade no response can tell of it
+            log.exception("a socket failed")
+            self._transport.abort()
+        finally:
+            self._metrics.sockets.dec()
+            await self._leave()
+        return self._ws
+
+    async def restart(self, retry_after_ms: int) -> None:
+        """Asks the client to come back elsewhere, and closes."""
+        self.say({"type": "holdline:draining", "retry_after_ms": retry_after_ms})
+        await self._close(CloseCode.RESTARTING, "server restarts")
+        if self._transport is not None:
+            self._transport.abort()
+
+    def tell_health(self, *, healthy: bool) -> None:
+        """Tells that answers may be late, or that they no longer are."""
+        self.say({"type": "holdline:degraded", "degraded": not healthy})
+
+    # What a gate needs.
+
+    def say(self, message: dict[str, Any]) -> None:
+        """Writes a message that is in no log."""
+        if message["type"] == "error":
+            self._metrics.refused.labels(message["error"]["code"]).inc()
+        self._write(websocket_frame(self._dialect.encode(message), self._dialect.kind))
+
+    async def close(self, code: CloseCode, why: str) -> None:
+        """Closes, and waits for the client to close too: sooner it might not be told the code."""
+        if self._closing is None:
+            self._closing = asyncio.create_task(self._close(code, why), name="close")
+        await asyncio.wait([self._closing])
+
+    async def _close(self, code: CloseCode, why: str) -> None:
+        with contextlib.suppress(TimeoutError, ConnectionError):
+            async with asyncio.timeout(CLOSE_SECONDS + 1):
+                await self._ws.close(code=code, message=why.encode())
+
+    @property
+    def owner(self) -> str:
+        """Whose answers this socket goes on from."""
+        return self._gate.who.owner
+
+    def ping(self, payload: bytes) -> None:
+        """Sends a ping that a pong will answer."""
+        self._write(websocket_frame(payload, WSMsgType.PING))
+
+    # What a Sink does.
+
+    @property
+    def writable(self) -> bool:
+        """False while the transport's buffer is full, and from then until it is empty."""
+        transport = self._transport
+        if transport is None or transport.is_closing() or self._behind is not None:
+            return False
+        if transport.get_write_buffer_size() <= MOST_BUFFERED:
+            return True
+        self._behind = self._slow.watch(transport, self._caught_up)
+        self._metrics.behind.inc()
+        return False
+
+    def deliver(self, follower: Follower, frames: list[Frame]) -> None:
+        """Writes the events as one write."""
+        message, lane, transport = self._dialect.message, follower.lane, self._transport
+        data = message(frames[0], lane)
+        if len(frames) > 1:
+            data = b"".join([data, *(message(frame, lane) for frame in frames[1:])])
+        if transport is not None and not transport.is_closing():
+            transport.write(data)
+        self._metrics.delivered.count += len(frames)
+        if frames[-1].last and frames[-1].event["response"].get("store") is False:
+            self._unstored[follower] = frames[-1].event["response"]
+
+    def queued(self, follower: Follower, place: int | None, eta: float | None, reason: str) -> None:
+        """Tells where the response waits."""
+        lane = self._followers.get(follower)
+        message = queued(follower.response_id, place, eta, reason)
+        self.say(message if lane is None else message | {"stream_id": lane})
+
+    def ended(self, follower: Follower, problem: Problem | None) -> None:
+        """Frees the lane for its next request."""
+        lane = self._followers.pop(follower, None)
+        if not self._followers:
+            self._followers = {}  # an emptied dict keeps its table
+        unstored = self._unstored.pop(follower, None)
+        if problem is not None:
+            self.say(problem.event(stream_id=lane, response_id=follower.response_id))
+        elif follower.told_nothing:
+            # Resumed at the very end: without a word the client would wait for ever.
+            about = {"response_id": follower.response_id, "sequence_number": follower.last}
+            lane_of = {} if lane is None else {"stream_id": lane}
+            self.say({"type": "holdline:ended", **about, **lane_of})
+            self._delivery.ask(follower.response_id)
+        elif unstored is None and self._config.terms.only_if_unseen:
+            self._delivery.ask(follower.response_id)
+        if unstored is None:
+            self._do(self._session.ended(lane, follower.response_id))
+        else:
+            self._delivery.announce(follower.response_id)
+            self._spawn(self._keep(lane, unstored))
+
+    # The rest is our own.
+
+    async def _receive(self) -> None:
+        throttle = Throttle(MESSAGES_A_SECOND, MESSAGES_AT_ONCE)
+        handled = 0
+        async for message in self._ws:
+            match message.type:
+                case self._dialect.kind:
+                    await self._received(message.data)
+                case WSMsgType.TEXT | WSMsgType.BINARY:
+                    self.say(Problem(400, "bad_message", self._dialect.expected).event())
+                case WSMsgType.PING:
+                    self._write(websocket_frame(bytes(message.data), WSMsgType.PONG))
+                case WSMsgType.PONG:
+                    for response_id in self._delivery.pong(bytes(message.data)):
+                        self._spawn(self._delivery.seen(response_id))
+                case _:
+                    continue
+            await self._room()
+            handled += 1
+            if handled % MESSAGES_A_TURN == 0:
+                await asyncio.sleep(0)
+            if wait := throttle.take(time.monotonic()):
+                await asyncio.sleep(wait)
+                if self._transport is None or self._transport.is_closing():
+                    return  # the rest of a flood, of somebody who has gone
+
+    async def _received(self, data: str | bytes) -> None:
+        try:
+            body = self._dialect.decode(data)
+            if body.get("type") == AUTH:
+                await self._gate.admit(body)
+                return
+        except Problem as problem:
+            self.say(problem.event())
+            return
+        if self._gate.shut:
+            await self._gate.turn_away(missing())
+        else:
+            self._do(self._session.received(body))
+
+    async def _room(self) -> None:
+        """A client that asks and does not read waits here, and so do its further messages."""
+        while not self.writable and self._behind is not None:
+            await self._behind.over
+        while len(self._tasks) >= MOST_TASKS:
+            await asyncio.wait(self._tasks, return_when=asyncio.FIRST_COMPLETED)
+
+    def _do(self, actions: list[Action]) -> None:
+        for action in actions:
+            match action:
+                case Say(message):
+                    self.say(message)
+                case Pong(id_):
+                    self.say(self._pong(id_))
+                case Follow():
+                    self._follow(action)
+                case Submit():
+                    self._spawn(self._submit(action))
+                case Cancel():
+                    self._spawn(self._cancel(action))
+                case Forget(lane, response_id):
+                    self._delivery.refused(lane, response_id)
+
+    def _follow(self, action: Follow) -> None:
+        try:
+            follower = self._relay.follow(
+                action.response_id, self._gate.who.viewer, action.starting_after, self
+            )
+        except HoldlineError as error:
+            problem = from_error(error)
+            self.say(problem.event(stream_id=action.lane, response_id=action.response_id))
+            self._do(self._session.ended(action.lane, action.response_id))
+        else:
+            follower.lane = self._dialect.lane(action.lane)
+            self._followers[follower] = action.lane
+
+    async def _submit(self, action: Submit) -> None:
+        lane, previous = action.create.stream_id, action.create.previous_response_id
+        with self._relay.expect() as expected:
+            try:
+                accepted = await self._responses.submit(
+                    self._gate.who,
+                    action.create,
+                    action.body,
+                    before=await self._delivery.before(previous),
+                    generate=action.create.generate is not False,
+                    expected=expected,
+                )
+            except (Problem, HoldlineError) as error:
+                self._delivery.refused(lane, previous)
+                self._do(self._session.refused(lane, from_error(error)))
+            else:
+                self._do(self._session.submitted(lane, accepted.response_id))
+
+    async def _cancel(self, action: Cancel) -> None:
+        try:
+            await self._responses.cancel(self._gate.who.viewer, action.response_id)
+        except (Problem, HoldlineError) as error:
+            about = {"stream_id": action.lane, "response_id": action.response_id}
+            self.say(from_error(error).event(**about))
+
+    async def _keep(self, lane: str | None, response: dict[str, Any]) -> None:
+        await self._delivery.keep(lane, response)
+        self._do(self._session.ended(lane, response["id"]))
+
+    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.create_task(work)
+        self._tasks[task] = None
+        task.add_done_callback(self._worked)
+
+    def _worked(self, task: asyncio.Task[None]) -> None:
+        self._tasks.pop(task, None)
+        if not task.cancelled() and (error := task.exception()):
+            log.error("a message failed", error=type(error).__name__, exc_info=error)
+            if self._transport is not None:
+                self._transport.abort()
+
+    def _pong(self, id_: str | int | None) -> dict[str, Any]:
+        known = {}
+        for follower in self._followers:
+            known[follower.response_id] = follower.last
+            follower.doubt()  # so that a lost last event is found at the next ping
+        return {"type": "holdline:pong", "id": id_, "responses": known}
+
+    def _write(self, data: bytes) -> None:
+        if self._transport is not None and not self._transport.is_closing():
+            self._transport.write(data)
+
+    def _caught_up(self, *, stuck: bool) -> None:
+        """The buffer is empty, or the connection was dropped."""
+        self._behind = None
+        self._metrics.behind.dec()
+        if stuck:
+            self._metrics.closed_slow.inc()
+        if self.writable:
+            for follower in list(self._followers):
+                follower.catch_up_if_behind()
+
+    async def _leave(self) -> None:
+        if self._closing is not None:
+            await asyncio.wait([self._closing])
+        for follower in list(self._followers):
+            follower.leave()
+        self._followers.clear()
+        self._unstored.clear()
+        if self._behind is not None:
+            self._slow.leave(self._behind)
+            self._caught_up(stuck=False)
+        for task in list(self._tasks):
+            task.cancel()
+        try:
+            await asyncio.gather(*self._tasks, return_exceptions=True)
+        finally:
+            self._delivery.leave()
+        if self._transport is not None and self._transport.get_write_buffer_size():
+            self._transport.abort()  # nobody will read the rest

@@ -1,0 +1,41 @@
+"""The first message on a socket: how often to ping, and what may be asked for at most."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Any, Final
+
+from server.api.request import MOST_DEPTH
+
+from .session import MOST_FOLLOWED, MOST_WAITING
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from server.config import Config
+
+MESSAGES_A_SECOND: Final = 100
+
+
+def welcome(config: Config, tenant: Mapping[str, Any]) -> dict[str, Any]:
+    """The message; `tenant` are the limits of whoever is there, as far as that is known."""
+    terms = config.terms
+    return {
+        "type": "holdline:welcome",
+        "ping_interval_ms": round(config.ping_seconds * 1000),
+        "server_time": int(time.time()),
+        "limits": {
+            "message_bytes": config.max_body_bytes,
+            "depth": MOST_DEPTH,
+            "output_bytes": config.max_output_bytes,
+            "sockets": config.max_sockets or None,
+            "waiting": terms.max_waiting * terms.partitions,
+            "responses": MOST_FOLLOWED,
+            "waiting_in_lanes": MOST_WAITING,
+            "messages_per_second": MESSAGES_A_SECOND,
+            "retention_seconds": terms.retention_ms / 1000,
+            "unstored_seconds": config.unstored_seconds,
+            "connection_seconds": None,
+            "tenant": tenant,
+        },
+    }

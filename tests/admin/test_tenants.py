@@ -1,0 +1,68 @@
+"""`python -m admin.tenants`: what holds for a tenant, changed while everything runs."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+
+import pytest
+
+from admin import cli, tenants
+from jobs.redis.pipe import Pipe
+from jobs.tenants import Tenants, WrongSetting, checked
+
+Run = Callable[..., tuple[int, str]]
+
+
+@pytest.fixture
+def run(redis_url: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
+    monkeypatch.setenv("REDIS_URL", redis_url)
+
+    def run(*arguments: str) -> tuple[int, str]:
+        code = cli.main("admin.tenants", tenants.run, arguments)
+        shown = capsys.readouterr()
+        return code, shown.out + shown.err
+
+    return run
+
+
+async def test_what_is_set_is_shown_until_it_is_cleared(run: Run, pipe: Pipe) -> None:
+    code, shown = await asyncio.to_thread(run, "set", "acme", "weight=2", "running=20")
+    assert (0, ["weight", "2.0"]) == (code, shown.split()[:2])
+    assert "0 of its answers run\n" in shown
+    assert {"weight": "2.0", "running": "20"} == await Tenants(pipe, 1).get("acme")
+    _, shown = await asyncio.to_thread(run, "clear", "acme")
+    assert ["weight", "default"] == shown.split()[:2]
+    assert {} == await Tenants(pipe, 1).get("acme")
+
+
+@pytest.mark.parametrize(
+    ("written", "said"),
+    [
+        ("weight=0", "weight must be from 0.01 to 100, not 0"),
+        ("weight=nan", "weight must be from"),
+        ("running=1.5", "running must be a whole number, not 1.5"),
+        ("running=many", "running must be a number, not 'many'"),
+        ("colour=red", "colour is not a setting of a tenant; known: weight, sockets"),
+        ("running", "'running' is not NAME=VALUE"),
+    ],
+)
+async def test_what_cannot_be_meant_is_refused(
+    run: Run, pipe: Pipe, written: str, said: str
+) -> None:
+    code, shown = await asyncio.to_thread(run, "set", "acme", written)
+    assert 1 == code
+    assert said in shown
+    assert {} == await Tenants(pipe, 1).get("acme")
+
+
+async def test_every_partition_knows_the_settings(pipe: Pipe) -> None:
+    await Tenants(pipe, 3).set("acme", {"running": "7"})
+    for number in range(3):
+        assert b"7" == await pipe.call("HGET", f"holdline:{{{number}}}:tenant:acme", "running")
+
+
+def test_an_empty_value_is_the_default() -> None:
+    assert "" == checked("running", "")
+    with pytest.raises(WrongSetting):
+        checked("colour", "")

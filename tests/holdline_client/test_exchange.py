@@ -1,0 +1,207 @@
+"""One ask as a machine: messages and time in, messages out."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from holdline_client import errors
+from holdline_client.exchange import (
+    ACCEPT_SECONDS,
+    ACCEPT_TRIES,
+    BUSY_TRIES,
+    RESEND_SECONDS,
+    Exchange,
+    Renew,
+)
+from holdline_client.response_state import Fold
+
+
+def asked(**request: Any) -> Exchange:
+    return Exchange(Fold(), request={"input": "x", **request}, key="k", dice=lambda: 0.0)
+
+
+def created(number: int = 0) -> dict[str, Any]:
+    response = {"id": "resp_1", "status": "queued"}
+    return {"type": "response.created", "sequence_number": number, "response": response}
+
+
+def running(number: int) -> dict[str, Any]:
+    return {"type": "response.in_progress", "sequence_number": number, "response": {}}
+
+
+def ended(number: int, text: str = "", **proof: Any) -> dict[str, Any]:
+    item = {"type": "message", "id": "m", "content": [{"type": "output_text", "text": text}]}
+    response = {"id": "resp_1", "status": "completed", "output": [item], "holdline": proof}
+    return {"type": "response.completed", "sequence_number": number, "response": response}
+
+
+def refused(status: int, **more: Any) -> dict[str, Any]:
+    return {"type": "error", "status": status, "error": {"code": "c", "message": "m", **more}}
+
+
+def resumes(exchange: Exchange, after: int) -> list[dict[str, Any]]:
+    return [
+        {
+            "type": "holdline:resume",
+            "response_id": "resp_1",
+            "starting_after": after,
+            "stream_id": exchange.lane,
+        }
+    ]
+
+
+def test_until_it_is_accepted_the_request_is_sent_again_with_its_key_and_then_resumed() -> None:
+    exchange = asked()
+    (first,) = exchange.opened(0)
+    exchange.lost()
+    assert [first] == exchange.opened(2)
+    assert "k" == first["idempotency_key"]
+    assert [] == exchange.received(created(), 3)
+    exchange.lost()
+    assert resumes(exchange, 0) == exchange.opened(5)
+
+
+def test_a_request_that_nobody_answers_is_sent_a_few_times_and_given_up() -> None:
+    exchange = asked()
+    sent, now = len(exchange.opened(0)), 0.0
+    while not exchange.settled:
+        now += ACCEPT_SECONDS
+        sent += len(exchange.tick(now))
+    assert ACCEPT_TRIES == sent
+    assert isinstance(exchange.error, errors.Refused)
+
+
+def test_a_request_is_never_sent_again_once_its_key_may_be_forgotten() -> None:
+    late = asked()
+    late.opened(0)
+    late.lost()
+    assert RESEND_SECONDS == late.due
+    assert [] == late.opened(RESEND_SECONDS)
+    assert isinstance(late.error, errors.OutcomeUnknown)
+    away = asked()
+    away.opened(0)
+    away.lost()
+    away.tick(RESEND_SECONDS)
+    assert isinstance(away.error, errors.OutcomeUnknown)
+    never_sent = asked()
+    never_sent.lost()
+    assert never_sent.due is None
+
+
+def test_a_gap_is_asked_for_once_and_a_socket_that_cannot_fill_it_is_replaced() -> None:
+    exchange = asked()
+    exchange.opened(0)
+    exchange.received(created(), 0)
+    assert resumes(exchange, 0) == exchange.received(running(2), 0)
+    assert [] == exchange.received(running(3), 0)
+    assert isinstance(exchange.received(refused(409), 0), Renew)
+    assert [] == exchange.received(running(1), 0)
+    assert [] == exchange.received(refused(409), 0)
+
+
+def test_a_pong_tells_of_a_lost_last_event() -> None:
+    exchange = asked()
+    exchange.opened(0)
+    exchange.received(created(), 0)
+    assert [] == exchange.heard(0)
+    assert resumes(exchange, 0) == exchange.heard(4)
+    assert isinstance(exchange.heard(4), Renew)
+    exchange.lost()
+    exchange.opened(0)
+    assert isinstance(exchange.heard(None), Renew)
+
+
+def test_a_refusal_about_the_moment_is_met_with_another_try_for_a_while() -> None:
+    exchange = asked()
+    exchange.opened(0)
+    exchange.received(refused(429, headers={"Retry-After": "7"}), 0)
+    assert (True, 7.0) == (exchange.busy, exchange.due)
+    assert [] == exchange.tick(6)
+    assert 1 == len(exchange.tick(7))
+    for _ in range(BUSY_TRIES):
+        assert not exchange.settled
+        exchange.received(refused(503), 8)
+    assert exchange.error is not None
+    assert ("c", 503) == (exchange.error.code, exchange.error.status)
+
+
+@pytest.mark.parametrize("status", [400, 404, 413, 422])
+def test_a_refusal_about_the_request_is_final(status: int) -> None:
+    exchange = asked()
+    exchange.opened(0)
+    exchange.received(refused(status, param="model"), 0)
+    assert isinstance(exchange.error, errors.Refused)
+    assert "model" == exchange.error.param
+    assert [] == exchange.opened(1)
+
+
+def test_what_is_too_long_for_the_server_does_not_cost_the_others_their_socket() -> None:
+    exchange = asked(input="x" * 100)
+    assert [] == exchange.opened(0, 100)
+    assert exchange.error is not None
+    assert 413 == exchange.error.status
+
+
+def test_a_stop_withdraws_what_never_left_and_cancels_what_is_accepted_even_later() -> None:
+    unsent = asked()
+    assert [] == unsent.stop()
+    assert (True, "cancelled") == (unsent.settled, unsent.fold.status)
+    exchange = asked()
+    exchange.opened(0)
+    assert [] == exchange.stop()
+    cancel = {"type": "response.cancel", "response_id": "resp_1"}
+    assert [cancel] == exchange.received(created(), 0)
+    exchange.lost()
+    assert [*resumes(exchange, 0), cancel] == exchange.opened(0)
+
+
+def test_a_text_that_fails_its_proof_is_fetched_once_more_and_then_said_to_be_unproven() -> None:
+    exchange = asked()
+    exchange.opened(0)
+    exchange.received(created(), 0)
+    assert resumes(exchange, -1) == exchange.received(ended(1, "abc", bytes=4), 0)
+    assert not exchange.settled
+    assert "abc" == exchange.fold.text
+    exchange.received(created(), 0)
+    exchange.received(ended(1, "abcd", bytes=4), 0)
+    assert (True, None, "abcd") == (exchange.settled, exchange.error, exchange.fold.text)
+    assert (["abc", "d"], 0) == (exchange.fold.pieces, exchange.fold.generation)
+
+    wrong = asked()
+    wrong.opened(0)
+    wrong.received(created(), 0)
+    for _ in range(2):
+        wrong.received(created(), 0)
+        wrong.received(ended(1, "abc", bytes=4), 0)
+    assert isinstance(wrong.error, errors.Unproven)
+    assert "abc" == wrong.fold.text
+
+
+def test_an_event_that_makes_no_sense_fails_its_answer_alone() -> None:
+    exchange = asked()
+    exchange.opened(0)
+    exchange.received(created(), 0)
+    exchange.received({"type": "response.output_text.delta", "sequence_number": 1}, 0)
+    assert isinstance(exchange.error, errors.Failed)
+
+
+def test_who_has_even_the_end_is_told_it_again() -> None:
+    exchange = Exchange(Fold("resp_1", 9), dice=lambda: 0.0)
+    exchange.opened(0)
+    over = {"type": "holdline:ended", "response_id": "resp_1", "sequence_number": 9}
+    assert resumes(exchange, 8) == exchange.received(over, 0)
+    exchange.received(ended(9, "abc", bytes=3), 0)
+    assert (True, "abc") == (exchange.settled, exchange.fold.text)
+
+
+def test_a_cancel_that_finds_the_server_busy_is_asked_again() -> None:
+    exchange = asked()
+    exchange.opened(0)
+    exchange.received(created(), 0)
+    cancel = {"type": "response.cancel", "response_id": "resp_1"}
+    assert [cancel] == exchange.stop()
+    exchange.received(refused(503), 0)
+    assert exchange.due is not None
+    assert [*resumes(exchange, 0), cancel] == exchange.tick(exchange.due)

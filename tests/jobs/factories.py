@@ -1,0 +1,131 @@
+"""Jobs, events and a queue for the tests of `jobs` and of those who stand on it."""
+
+from __future__ import annotations
+
+import secrets
+from typing import Any
+
+from hypothesis import HealthCheck, Phase, settings
+
+from jobs.log.codec import Event, encode_event
+from jobs.log.events import lifecycle, terminal
+from jobs.log.items import message_added, message_done, text_delta, text_part
+from jobs.names import Partition, item_id, new_response_id
+from jobs.queue import Queue
+from jobs.record import Job, Status, Terms
+from jobs.redis.pipe import Pipe
+from jobs.replies import Grant
+
+NAMES = Partition(0)
+TERMS = Terms(max_waiting=1_000_000)
+
+
+def on_redis(max_examples: int) -> settings:
+    """For properties that are tried on a real Redis, which each example empties for itself."""
+    return settings(
+        max_examples=max_examples,
+        deadline=None,
+        # No shrinking: on a real Redis it takes minutes, and the first example found says enough.
+        phases=[Phase.explicit, Phase.reuse, Phase.generate],
+        suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+    )
+
+
+def a_job(owner: str = "public", text: str = "Why?", **params: Any) -> Job:
+    """A job as the server makes it."""
+    id_ = new_response_id(0)
+    item = {
+        "id": item_id("msg", id_, 0, 0),
+        "type": "message",
+        "status": "completed",
+        "role": "user",
+        "content": [{"type": "input_text", "text": text}],
+    }
+    return Job(id_, owner, 1_700_000_000, {"model": "m", "input": [item], **params})
+
+
+def opening(job: Job) -> list[Event]:
+    """The two events that a submit writes."""
+    return [lifecycle(job, f"response.{kind}", "queued") for kind in ("created", "queued")]
+
+
+def saying(job: Job, attempt: int, index: int, pieces: list[str]) -> list[Event]:
+    """One attempt's message, from in progress to its last piece, not yet done."""
+    message = item_id("msg", job.id, attempt, index)
+    return [
+        lifecycle(job, "response.in_progress", "in_progress"),
+        *message_added(message, index),
+        *(text_delta(message, index, piece) for piece in pieces),
+    ]
+
+
+def said(job: Job, attempt: int, index: int, text: str) -> list[Event]:
+    """The events that end the message that `saying` began."""
+    return message_done(item_id("msg", job.id, attempt, index), index, text, "completed")
+
+
+def ending(job: Job, status: Status = Status.COMPLETED, text: str = "", attempts: int = 1) -> Event:
+    """A terminal event."""
+    message = {
+        "id": item_id("msg", job.id, attempts, 0),
+        "type": "message",
+        "status": "completed",
+        "role": "assistant",
+        "content": [text_part(text)],
+    }
+    return terminal(
+        job,
+        status,
+        output=[message] if text else [],
+        attempts=attempts,
+        timing={},
+        completed_at=1_700_000_001,
+        incomplete="max_output_tokens" if status is Status.INCOMPLETE else None,
+        error={"code": "server_error", "message": "It broke."} if status is Status.FAILED else None,
+    )
+
+
+def end_entry(job: Job, status: Status = Status.COMPLETED) -> bytes:
+    """The entry of a terminal event."""
+    return encode_event(ending(job, status))
+
+
+async def submitted(queue: Queue, owner: str = "public") -> Job:
+    """A job that waits."""
+    job = a_job(owner)
+    await queue.submit(job, opening(job))
+    return job
+
+
+async def claimed(queue: Queue, owner: str = "public") -> tuple[Job, Grant]:
+    """A job that runs, and nothing else was waiting."""
+    job = await submitted(queue, owner)
+    [grant] = await queue.claim(0, token(), 1)
+    assert job.id == grant.response_id
+    return job, grant
+
+
+def token() -> str:
+    """A claim token that nobody has used."""
+    return secrets.token_hex(8)
+
+
+async def run_out(pipe: Pipe, response_id: str) -> None:
+    """The lease of a running job is over, as if its worker had been silent for long enough."""
+    await pipe.call("ZADD", NAMES.leases, "XX", 0, response_id)
+
+
+async def fall_due(pipe: Pipe, response_id: str) -> None:
+    """The delay of a retry is over."""
+    await pipe.call("ZADD", NAMES.delayed, "XX", 0, response_id)
+
+
+async def inspect_now(pipe: Pipe, response_id: str) -> None:
+    """The next rescue looks at this job."""
+    await pipe.call("ZADD", NAMES.open, "XX", 0, response_id)
+
+
+async def status_of(pipe: Pipe, response_id: str) -> str | None:
+    """What the job's record says."""
+    status = await pipe.call("HGET", NAMES.job(response_id), "status")
+    return None if status is None else str(status.decode())

@@ -1,0 +1,125 @@
+"""The cipher: what comes back is what was there, in its own place, under a key that is listed."""
+
+from __future__ import annotations
+
+import os
+from base64 import b64encode
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from jobs.errors import KeyMissing, Undecodable
+from jobs.log.cipher import PLAIN, Cipher, WrongKeys
+from jobs.log.codec import BLOCK, ENCRYPTED, ENTRY, JOB, encode_event, encode_job
+from jobs.log.compaction import seal
+from jobs.names import new_response_id
+from tests.jobs.factories import a_job, opening
+
+A, B = new_response_id(0), new_response_id(0)
+KINDS = st.sampled_from([JOB, ENTRY, BLOCK])
+
+
+def a_key() -> str:
+    return b64encode(os.urandom(32)).decode()
+
+
+OLD, NEW = a_key(), a_key()
+CIPHER = Cipher(OLD)
+
+
+@given(st.lists(st.binary(max_size=200), max_size=5), st.integers(0, 2**40), KINDS)
+def test_what_was_kept_comes_back(pieces: list[bytes], first: int, kind: bytes) -> None:
+    kept = CIPHER.encrypted(A, first, pieces, kind)
+    assert all(one.startswith(ENCRYPTED) for one in kept)
+    assert pieces == Cipher(OLD).decrypted(A, first, kept, kind)
+
+
+def test_the_same_piece_in_the_same_place_is_the_same_bytes_in_every_process() -> None:
+    assert CIPHER.encrypted(A, 7, [b"a", b"a"]) == Cipher(OLD).encrypted(A, 7, [b"a", b"a"])
+
+
+def test_no_two_pieces_share_a_nonce() -> None:
+    pieces = [*CIPHER.encrypted(A, 0, [b"a"] * 1000), *CIPHER.encrypted(A, 0, [b"b"] * 1000)]
+    assert 2000 == len({piece[5:17] for piece in pieces})
+
+
+@given(st.binary(min_size=1, max_size=40), st.data())
+def test_what_was_altered_is_refused(piece: bytes, data: st.DataObject) -> None:
+    [kept] = CIPHER.encrypted(A, 0, [piece])
+    at = data.draw(st.integers(0, len(kept) - 1))
+    other = bytes([kept[at] ^ data.draw(st.integers(1, 255))])
+    with pytest.raises(Undecodable):
+        CIPHER.decrypted(A, 0, [kept[:at] + other + kept[at + 1 :]])
+    with pytest.raises(Undecodable):
+        CIPHER.decrypted(A, 0, [kept[:at]])
+
+
+def test_nothing_can_be_moved() -> None:
+    kept = CIPHER.encrypted(A, 3, [b"piece"])
+    assert [b"piece"] == CIPHER.decrypted(A, 3, kept)
+    for response, index, kind in ((B, 3, ENTRY), (A, 4, ENTRY), (A, 3, BLOCK), (A, 3, JOB)):
+        with pytest.raises(Undecodable, match="not encrypted for this place"):
+            CIPHER.decrypted(response, index, kept, kind)
+
+
+def test_the_first_key_writes_and_all_of_them_read() -> None:
+    both = Cipher(f"{NEW}\n{OLD}\n")
+    assert (*Cipher(NEW).ids, *CIPHER.ids) == both.ids
+    assert [b"a"] == both.decrypted(A, 0, CIPHER.encrypted(A, 0, [b"a"]))
+    assert [b"a"] == Cipher(NEW).decrypted(A, 0, both.encrypted(A, 0, [b"a"]))
+    with pytest.raises(KeyMissing) as missing:
+        CIPHER.decrypted(A, 0, both.encrypted(A, 0, [b"a"]))
+    assert both.ids[0] == missing.value.key_id
+
+
+def test_plain_is_how_encryption_is_switched_on_and_off() -> None:
+    switching_on, switching_off = Cipher(f"{OLD} {PLAIN}"), Cipher(f"{PLAIN} {OLD}")
+    assert [b"a"] == switching_on.decrypted(A, 0, [b"a"])
+    assert [b"a"] == switching_off.encrypted(A, 0, [b"a"])
+    assert [b"a"] == switching_off.decrypted(A, 0, switching_on.encrypted(A, 0, [b"a"]))
+    with pytest.raises(KeyMissing, match="has no key plain"):
+        CIPHER.decrypted(A, 0, [b"a"])
+
+
+def test_what_it_shows_of_itself_is_no_key() -> None:
+    shown = str(Cipher(f"{NEW} {OLD} {PLAIN}"))
+    assert "encrypted with the key" in shown
+    assert shown.endswith(", plain can be read")
+    assert "not encrypted" == str(Cipher(PLAIN))
+    for key in (OLD, NEW):
+        assert key[:8] not in shown + repr(CIPHER)
+
+
+@pytest.mark.parametrize(
+    ("listed", "why"),
+    [
+        ("", "from 1 to 10 keys, not 0"),
+        (" ".join(a_key() for _ in range(11)), "not 11"),
+        (f"{OLD} {OLD}", "twice"),
+        ("plain plain", "twice"),
+        (f"{OLD} c2hvcnQ=", "key 2 is not base64 of 32 bytes"),
+        ("secret!", "key 1 is not"),
+    ],
+    # Keys are of chance, and every process of a run must know a test by the same name.
+    ids=["none", "eleven", "one twice", "plain twice", "a short one", "no base64"],
+)
+def test_a_list_that_cannot_be_meant_is_refused_and_not_repeated(listed: str, why: str) -> None:
+    with pytest.raises(WrongKeys, match=why) as refused:
+        Cipher(listed)
+    for word in listed.split():
+        assert word == PLAIN or word not in str(refused.value)
+
+
+def test_a_fingerprint_is_known_again_and_cannot_be_guessed() -> None:
+    old, both = CIPHER.fingerprints("print"), Cipher(f"{NEW} {OLD} {PLAIN}").fingerprints("print")
+    assert "print" not in old
+    assert [Cipher(NEW).fingerprints("print"), old, "print"] == both.split(",")
+    assert old != CIPHER.fingerprints("another")
+
+
+def test_nothing_else_that_is_kept_begins_like_what_is_encrypted() -> None:
+    job = a_job()
+    entries = list(map(encode_event, opening(job)))
+    for kept in (encode_job(job), *entries, seal(entries)[0].data):
+        assert not kept.startswith(ENCRYPTED)

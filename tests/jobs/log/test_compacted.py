@@ -1,0 +1,162 @@
+"""A log that was sealed in Redis: who reads it does not notice, and nobody else can seal it."""
+
+from __future__ import annotations
+
+import pytest
+
+from jobs.errors import Fenced, Undecodable
+from jobs.log.codec import encode_event
+from jobs.log.events import submitted as opening_of
+from jobs.log.log import LogWriter, View, read, read_all
+from jobs.queue import Queue
+from jobs.record import Job, Status
+from jobs.redis.pipe import Pipe
+from jobs.replies import Grant
+from tests.jobs.factories import NAMES, TERMS, a_job, claimed, ending, said, saying, token
+
+RETENTION = 60_000
+
+
+@pytest.fixture
+def queue(pipe: Pipe) -> Queue:
+    return Queue(pipe, TERMS)
+
+
+def head_of(job: Job) -> list[bytes]:
+    return list(map(encode_event, opening_of(job)))
+
+
+class Ended:
+    """An answer that has ended and is not yet sealed."""
+
+    def __init__(self, pipe: Pipe, job: Job, grant: Grant, pieces: int) -> None:
+        said_so = [f"piece {number} " for number in range(pieces)]
+        text = "".join(said_so)
+        events = [*saying(job, 1, 0, said_so), *said(job, 1, 0, text), ending(job, text=text)]
+        self.pipe = pipe
+        self.job = job
+        self.writer = LogWriter(pipe, job.id, grant.claim, grant.length)
+        self.head = head_of(job)
+        self.rest = [encode_event(event) for event in events]
+
+    async def end(self) -> Ended:
+        await self.writer.append(self.rest[:-1])
+        await self.writer.finish(Status.COMPLETED, self.rest[-1:], retention_ms=RETENTION)
+        return self
+
+    async def seal(self) -> None:
+        await self.writer.seal(self.head, self.rest)
+
+    async def is_sealed(self) -> bool:
+        return not await self.pipe.call("EXISTS", NAMES.log(self.job.id))
+
+    async def view(self, start: int = 0, least: int = 1) -> View:
+        return await read(self.pipe, self.job.id, start, least=least)
+
+
+async def ended(pipe: Pipe, queue: Queue, pieces: int = 40) -> Ended:
+    return await Ended(pipe, *await claimed(queue), pieces).end()
+
+
+async def test_a_sealed_log_reads_as_before_from_every_index(pipe: Pipe, queue: Queue) -> None:
+    answer = await ended(pipe, queue)
+    log = answer.head + answer.rest
+    before = [await answer.view(start) for start in range(len(log) + 2)]
+
+    await answer.seal()
+
+    assert await answer.is_sealed()
+    assert before == [await answer.view(start) for start in range(len(log) + 2)]
+    assert log == (await read_all(pipe, answer.job.id)).entries
+    assert [] == (await read(pipe, answer.job.id, 0, entries=0)).entries
+
+
+async def test_a_long_one_is_read_in_steps_that_all_get_on(pipe: Pipe, queue: Queue) -> None:
+    answer = await ended(pipe, queue, 4_500)
+    await answer.seal()
+    log = answer.head + answer.rest
+
+    assert log == (await read_all(pipe, answer.job.id)).entries
+    assert log[1_990:2_000] == (await answer.view(1_990)).entries
+    # The last entry of a block and one more: a follower that knows the first needs the second.
+    assert log[1_999:3_999] == (await answer.view(1_999, least=2)).entries
+    assert len(log) == (await answer.view(4_499)).length
+
+
+async def test_the_room_that_it_takes(pipe: Pipe, queue: Queue) -> None:
+    answer = await ended(pipe, queue)
+    names = [NAMES.job(answer.job.id), NAMES.log(answer.job.id)]
+    before = sum([await pipe.call("MEMORY", "USAGE", name) for name in names])
+    await answer.seal()
+    assert await pipe.call("MEMORY", "USAGE", names[0]) < before / 2
+
+
+async def test_sealing_and_ending_may_be_repeated(pipe: Pipe, queue: Queue) -> None:
+    answer = await ended(pipe, queue)
+    writer, length = answer.writer, answer.writer.length
+    for _ in range(3):
+        await answer.seal()
+        writer.length = length - 1  # as if the reply to the end had been lost
+        await writer.finish(Status.COMPLETED, answer.rest[-1:], retention_ms=RETENTION)
+    assert length == writer.length
+    assert answer.head + answer.rest == (await answer.view()).entries
+
+
+async def test_nothing_follows_what_was_sealed(pipe: Pipe, queue: Queue) -> None:
+    answer = await ended(pipe, queue)
+    await answer.seal()
+    for expected in (0, answer.writer.length):
+        answer.writer.length = expected
+        with pytest.raises(Fenced):
+            await answer.writer.append([b"more"])
+        with pytest.raises(Fenced):
+            await answer.writer.finish(Status.COMPLETED, [b"end"], retention_ms=RETENTION)
+    assert await queue.cancel(answer.job.id, 0, [])
+    assert answer.head + answer.rest == (await answer.view()).entries
+
+
+async def test_a_log_is_sealed_by_whom_has_ended_it_alone(pipe: Pipe, queue: Queue) -> None:
+    answer = await ended(pipe, queue)
+    await LogWriter(pipe, answer.job.id, "somebody", 0).seal(answer.head, answer.rest)
+    assert not await answer.is_sealed()
+
+
+async def test_a_log_that_runs_is_not_sealed(pipe: Pipe, queue: Queue) -> None:
+    job, grant = await claimed(queue)
+    writer = LogWriter(pipe, job.id, grant.claim, grant.length)
+    await writer.seal(head_of(job), [])
+    assert 2 == await pipe.call("LLEN", NAMES.log(job.id))
+
+
+async def test_another_head_or_another_length_is_left_alone(pipe: Pipe, queue: Queue) -> None:
+    answer = await ended(pipe, queue)
+    other = head_of(a_job())
+    await answer.writer.seal(other, answer.rest)
+    await answer.writer.seal(answer.head, answer.rest[1:])
+    assert not await answer.is_sealed()
+    assert answer.head + answer.rest == (await answer.view()).entries
+
+
+async def test_what_is_sealed_can_be_deleted_and_expires(pipe: Pipe, queue: Queue) -> None:
+    answer = await ended(pipe, queue)
+    await answer.seal()
+    left = await pipe.call("PTTL", NAMES.job(answer.job.id))
+    assert RETENTION - 10_000 < left <= RETENTION
+    await queue.delete(answer.job.id)
+    assert [] == await pipe.call("KEYS", f"*{answer.job.id}*")
+
+
+async def test_a_repeated_submit_finds_what_was_sealed(pipe: Pipe, queue: Queue) -> None:
+    answer = await ended(pipe, queue)
+    await answer.seal()
+    await queue.submit(answer.job, opening_of(answer.job))
+    assert await answer.is_sealed()
+    assert [] == await queue.claim(0, token(), 1)
+
+
+async def test_a_block_that_was_damaged_cannot_be_read(pipe: Pipe, queue: Queue) -> None:
+    answer = await ended(pipe, queue)
+    await answer.seal()
+    await pipe.call("HSET", NAMES.job(answer.job.id), "block0", b"garbage")
+    with pytest.raises(Undecodable):
+        await answer.view()

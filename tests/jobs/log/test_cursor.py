@@ -1,0 +1,114 @@
+"""Whatever is lost, doubled or late: a client has a prefix, and after one more read the whole."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from jobs.log.cursor import Cursor, Place
+
+Bell = tuple[int, int]
+
+
+class Client:
+    """Follows the rule of `cursor` to the letter, and nothing else."""
+
+    def __init__(self, log: list[bytes], after: int) -> None:
+        self._log = log
+        self._cursor = Cursor(after)
+        self.has: list[tuple[int, bytes]] = []
+
+    def hear(self, bell: Bell) -> None:
+        first, count = bell
+        place = self._cursor.place(first, count)
+        if place is Place.FITS:
+            self.has += self._cursor.take(first, self._log[first : first + count])
+        elif place is Place.BEHIND:
+            self.read()
+
+    def read(self, most: int | None = None) -> None:
+        start = self._cursor.next
+        end = None if most is None else start + most
+        self.has += self._cursor.take(start, self._log[start:end])
+
+
+@given(st.data())
+def test_any_interleaving_of_reads_and_bells_gives_a_prefix_and_a_last_read_the_whole(
+    data: st.DataObject,
+) -> None:
+    log: list[bytes] = []
+    started_at = data.draw(st.integers(0, 5), label="first number that the client lacks")
+    client: Client | None = None
+    on_the_way: list[Bell] = []
+    total = 0
+    for _ in range(data.draw(st.integers(0, 30), label="steps")):
+        step = data.draw(st.sampled_from(["append", "ring", "ring again", "lose", "read", "join"]))
+        if step == "append":
+            count = data.draw(st.integers(1, 4))
+            log += [b"%d" % number for number in range(total, total + count)]
+            on_the_way.append((total, count))
+            total += count
+        elif step == "join" and client is None and started_at <= total:
+            client = Client(log, started_at)
+            client.read()
+        elif step == "read" and client is not None:
+            client.read(data.draw(st.none() | st.integers(1, 3)))
+        elif on_the_way and step in ("ring", "ring again", "lose"):
+            # Late means out of turn: a bell from anywhere in the pile, the one after it first.
+            place = data.draw(st.integers(0, len(on_the_way) - 1))
+            if step != "lose" and client is not None:
+                client.hear(on_the_way[place])
+            if step != "ring again":
+                del on_the_way[place]
+        if client is not None:
+            whole = list(enumerate(log))[started_at:]
+            assert whole[: len(client.has)] == client.has
+
+    if client is not None:
+        client.read()
+        assert list(enumerate(log))[started_at:] == client.has
+
+
+@pytest.mark.parametrize(
+    ("first", "count", "place"),
+    [
+        (0, 5, Place.SEEN),
+        (4, 1, Place.SEEN),
+        (5, 0, Place.SEEN),
+        (5, 1, Place.FITS),
+        (0, 6, Place.FITS),
+        (4, 3, Place.FITS),
+        (6, 1, Place.BEHIND),
+        (9, 9, Place.BEHIND),
+    ],
+)
+def test_a_bell_is_seen_or_fits_or_shows_a_gap(first: int, count: int, place: Place) -> None:
+    assert place is Cursor(5).place(first, count)
+
+
+@given(st.integers(0, 9), st.integers(0, 9), st.integers(0, 9))
+def test_what_passes_is_what_fits_with_nothing_to_cut_off(
+    after: int, first: int, count: int
+) -> None:
+    cursor = Cursor(after)
+    whole = cursor.place(first, count) is Place.FITS and first == after
+
+    assert whole is cursor.passes(first, count)
+    assert (after + count if whole else after) == cursor.next
+
+
+def test_entries_that_would_leave_a_gap_are_not_taken() -> None:
+    cursor = Cursor(5)
+
+    with pytest.raises(ValueError, match="gap after 4"):
+        cursor.take(6, [b"six"])
+
+    assert 5 == cursor.next
+
+
+def test_only_what_the_client_lacks_is_taken() -> None:
+    cursor = Cursor(2)
+
+    assert [(2, b"two"), (3, b"three")] == cursor.take(0, [b"zero", b"one", b"two", b"three"])
+    assert [] == cursor.take(0, [b"zero", b"one", b"two", b"three"])

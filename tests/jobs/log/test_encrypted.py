@@ -1,0 +1,223 @@
+"""Records and logs that are encrypted in Redis: all works as before, and nothing is in plain."""
+
+from __future__ import annotations
+
+import os
+from base64 import b64encode
+from typing import Any
+
+import pytest
+
+from jobs.errors import Fenced, KeyMissing, KeyReused, RedisAway, RedisUnsuitable, Undecodable
+from jobs.log.cipher import Cipher
+from jobs.log.codec import encode_event, job_of
+from jobs.log.events import submitted as opening_of
+from jobs.log.log import LogWriter, read, read_all
+from jobs.queue import Queue
+from jobs.record import Job, Status
+from jobs.redis.check import check, check_patiently
+from jobs.redis.connection import Redis
+from jobs.redis.pipe import Pipe
+from tests.jobs.dump import dump
+from tests.jobs.factories import NAMES, TERMS, a_job, claimed, ending, opening, said, saying, token
+
+CANARY = "canary"
+OLD, NEW = (b64encode(os.urandom(32)).decode() for _ in range(2))
+
+
+@pytest.fixture
+def redis(redis_url: str) -> Redis:
+    return Redis(redis_url, Cipher(OLD))
+
+
+@pytest.fixture
+def queue(pipe: Pipe) -> Queue:
+    return Queue(pipe, TERMS)
+
+
+def other(redis_url: str, listed: str | None) -> Pipe:
+    """A process with other keys."""
+    return Pipe(Redis(redis_url, None if listed is None else Cipher(listed)))
+
+
+def not_away(error: RedisAway) -> None:
+    raise error
+
+
+def of(job: Job, pieces: int = 6) -> list[bytes]:
+    """All that an attempt says."""
+    parts = [f"{CANARY}-answer {number} " for number in range(pieces)]
+    text = "".join(parts)
+    events = [*saying(job, 1, 0, parts), *said(job, 1, 0, text), ending(job, text=text)]
+    return list(map(encode_event, events))
+
+
+async def answered(
+    pipe: Pipe, queue: Queue, pieces: int = 6, key: str = "k"
+) -> tuple[Job, LogWriter, list[bytes]]:
+    """An answer that has ended and is not yet sealed."""
+    job = a_job(text=f"{CANARY}-prompt", instructions=f"{CANARY}-instructions")
+    await queue.submit(job, opening(job), idempotency_key=key, fingerprint="fingerprint")
+    [grant] = await queue.claim(0, token(), 1)
+    assert job == job_of(job.id, grant.job, pipe.cipher)
+    writer, entries = LogWriter(pipe, job.id, grant.claim, grant.length), of(job, pieces)
+    await writer.append(entries[:-1])
+    await writer.finish(Status.COMPLETED, entries[-1:], retention_ms=60_000)
+    return job, writer, entries
+
+
+@pytest.mark.parametrize("sealed", [False, True])
+async def test_it_reads_as_before_from_every_index_and_is_nowhere_in_plain(
+    pipe: Pipe, queue: Queue, sealed: bool
+) -> None:
+    job, writer, entries = await answered(pipe, queue, 3000)
+    head = list(map(encode_event, opening_of(job)))
+    if sealed:
+        await writer.seal(head, entries)
+    assert sealed != await pipe.call("EXISTS", NAMES.log(job.id))
+    whole = head + entries
+    assert whole == (await read_all(pipe, job.id)).entries
+    for start in (0, 1, 1999, 2000, 2001, len(whole) - 1):
+        view = await read(pipe, job.id, start)
+        assert whole[start : start + len(view.entries)] == view.entries
+        assert view.entries
+    held = repr(await dump(pipe))
+    assert job.id in held
+    assert CANARY not in held
+    assert "fingerprint" not in held
+
+
+async def test_an_append_that_is_repeated_is_known_again(pipe: Pipe, queue: Queue) -> None:
+    job, grant = await claimed(queue)
+    entries = of(job)
+    for _ in range(2):  # the second one as by a worker that never saw the first one's reply
+        await LogWriter(pipe, job.id, grant.claim, grant.length).append(entries[:-1])
+    for _ in range(2):
+        again = LogWriter(pipe, job.id, grant.claim, grant.length + len(entries) - 1)
+        await again.finish(Status.COMPLETED, entries[-1:], retention_ms=60_000)
+    assert entries == (await read_all(pipe, job.id)).entries[2:]
+
+
+async def test_what_waits_is_cancelled_in_the_same_way(pipe: Pipe, queue: Queue) -> None:
+    job = a_job()
+    await queue.submit(job, opening(job))
+    last = ending(job, Status.CANCELLED, f"{CANARY}-answer")
+    assert await queue.cancel(job.id, 2, [last])
+    assert encode_event(last) == (await read_all(pipe, job.id)).entries[-1]
+    assert CANARY not in repr(await dump(pipe))
+
+
+async def test_nothing_moves_to_another_response_or_place(pipe: Pipe, queue: Queue) -> None:
+    (one, _, _), (two, _, _) = await answered(pipe, queue), await answered(pipe, queue, key="other")
+    for source, at in ((one.id, 3), (two.id, 4)):
+        moved = await pipe.call("LINDEX", NAMES.log(source), 3)
+        before = await pipe.call("LINDEX", NAMES.log(two.id), at)
+        await pipe.call("LSET", NAMES.log(two.id), at, moved)
+        with pytest.raises(Undecodable):
+            await read_all(pipe, two.id)
+        await pipe.call("LSET", NAMES.log(two.id), at, before)
+    await read_all(pipe, two.id)
+    record = await pipe.call("HGET", NAMES.job(one.id), "job")
+    with pytest.raises(Undecodable):
+        job_of(two.id, record, pipe.cipher)
+
+
+async def test_no_block_moves_either(pipe: Pipe, queue: Queue) -> None:
+    job, writer, entries = await answered(pipe, queue, 3000)
+    await writer.seal(list(map(encode_event, opening_of(job))), entries)
+    first, second = await pipe.call("HMGET", NAMES.job(job.id), "block0", "block1")
+    await pipe.call("HSET", NAMES.job(job.id), "block0", second, "block1", first)
+    for start in (0, 2000):
+        with pytest.raises(Undecodable):
+            await read(pipe, job.id, start)
+
+
+async def test_a_new_key_in_front_writes_and_the_old_one_still_reads(
+    pipe: Pipe, queue: Queue, redis_url: str
+) -> None:
+    job, grant = await claimed(queue)
+    entries = of(job)
+    await LogWriter(pipe, job.id, grant.claim, grant.length).append(entries[:4])
+    async with other(redis_url, f"{NEW} {OLD}") as rotated:
+        writer = LogWriter(rotated, job.id, grant.claim, grant.length + 4)
+        assert entries[:4] == (await read_all(rotated, job.id)).entries[2:]
+        await writer.append(entries[4:-1])
+        await writer.finish(Status.COMPLETED, entries[-1:], retention_ms=60_000)
+        whole = (await read_all(rotated, job.id)).entries
+        assert entries == whole[2:]
+        # The head is in Redis under the old key: what cannot be proved to be the log stays a list.
+        await writer.seal(whole[:2], entries)
+        assert whole == (await read_all(rotated, job.id)).entries
+    with pytest.raises(KeyMissing):
+        await read_all(pipe, job.id)
+    with pytest.raises(Fenced):
+        await LogWriter(pipe, job.id, grant.claim, grant.length + 4).append(entries[4:])
+
+
+async def test_a_request_is_known_again_by_its_key_after_a_rotation(
+    pipe: Pipe, queue: Queue, redis_url: str
+) -> None:
+    job, _, _ = await answered(pipe, queue)
+    async with other(redis_url, f"{NEW} {OLD}") as rotated:
+        again, later = a_job(), Queue(rotated, TERMS)
+        about: dict[str, Any] = {"idempotency_key": "k", "fingerprint": "fingerprint"}
+        assert job.id == (await later.submit(again, opening(again), **about)).response_id
+        assert job.id == (await later.prepare(again, opening(again), **about)).response_id
+        assert job.id == await later.made(0, "public", "k", "fingerprint")
+        assert await later.made(0, "public", "k", "another") is None
+        with pytest.raises(KeyReused):
+            await later.submit(again, opening(again), idempotency_key="k", fingerprint="another")
+
+
+@pytest.mark.parametrize("listed", [None, NEW], ids=["no keys", "another key"])
+async def test_who_lacks_the_key_is_told_which(
+    pipe: Pipe, queue: Queue, redis_url: str, listed: str | None
+) -> None:
+    job, writer, entries = await answered(pipe, queue)
+    record = await pipe.call("HGET", NAMES.job(job.id), "job")
+    async with other(redis_url, listed) as stranger:
+        with pytest.raises(KeyMissing) as missing:
+            job_of(job.id, record, stranger.cipher)
+        assert Cipher(OLD).ids[0] == missing.value.key_id
+        if listed is not None:  # without a cipher entries are read by whoever decodes them
+            with pytest.raises(KeyMissing):
+                await read_all(stranger, job.id)
+        await writer.seal(list(map(encode_event, opening_of(job))), entries)
+        with pytest.raises(KeyMissing):
+            await read_all(stranger, job.id)
+
+
+async def test_who_could_not_read_what_others_write_does_not_start(
+    pipe: Pipe, redis_url: str
+) -> None:
+    async with other(redis_url, None) as stranger:
+        await check(stranger)
+    await check_patiently(pipe, not_away)
+    for listed, right in (
+        (None, False),
+        (NEW, False),
+        ("plain", False),
+        (OLD, True),
+        (f"{NEW} {OLD}", True),
+        (f"plain {OLD}", True),
+    ):
+        async with other(redis_url, listed) as process:
+            if right:
+                await check(process)
+            else:
+                with pytest.raises(RedisUnsuitable, match=f"with the key {Cipher(OLD).ids[0]}"):
+                    await check(process)
+    async with other(redis_url, f"plain {OLD}") as switching_off:
+        await check_patiently(switching_off, not_away)
+    async with other(redis_url, None) as without, other(redis_url, NEW) as on_again:
+        await check(without)
+        with pytest.raises(RedisUnsuitable, match="list plain"):
+            await check(on_again)
+
+
+async def test_a_full_redis_keeps_nobody_from_starting(pipe: Pipe) -> None:
+    await pipe.call("CONFIG", "SET", "maxmemory", "1")
+    try:
+        assert "no AOF" in await check_patiently(pipe, not_away)
+    finally:
+        await pipe.call("CONFIG", "SET", "maxmemory", "0")

@@ -1,0 +1,295 @@
+"""What a log adds up to, and that the official SDK adds it up to the same."""
+
+from __future__ import annotations
+
+import hashlib
+from typing import Any, get_args
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from openai import omit
+from openai.lib.streaming.responses._responses import ResponseStreamState
+from openai.types.responses import Response, ResponseStreamEvent
+from pydantic import BaseModel, TypeAdapter
+
+from jobs.log.codec import Event, decode_event, encode_event
+from jobs.log.events import RESTARTED, TERMINAL_TYPES, output_text, restarted, terminal
+from jobs.log.items import text_part
+from jobs.log.response_state import Transcript
+from jobs.record import Job, Status
+from tests.jobs.factories import a_job, ending, opening, said, saying
+
+SDK_EVENTS: dict[str, type[BaseModel]] = {
+    get_args(kind.model_fields["type"].annotation)[0]: kind
+    for kind in get_args(get_args(ResponseStreamEvent)[0])
+}
+
+EVENT: TypeAdapter[Any] = TypeAdapter(ResponseStreamEvent)
+
+
+def end(job: Job, transcript: Transcript, status: Status, attempts: int = 1) -> Event:
+    """The terminal event over what was said so far."""
+    return terminal(
+        job,
+        status,
+        output=transcript.output,
+        attempts=attempts,
+        timing={"waited": 1},
+        completed_at=1_700_000_001,
+        usage={
+            "input_tokens": 1,
+            "input_tokens_details": {"cached_tokens": 0, "cache_write_tokens": 0},
+            "output_tokens": 2,
+            "output_tokens_details": {"reasoning_tokens": 0},
+            "total_tokens": 3,
+        },
+        error={"code": "server_error", "message": "It broke."} if status is Status.FAILED else None,
+        incomplete="max_output_tokens" if status is Status.INCOMPLETE else None,
+    )
+
+
+def a_normal_answer(job: Job) -> list[Event]:
+    events = [
+        *opening(job),
+        *saying(job, 1, 0, ["Be", "cause ", "👩‍👧"]),
+        *said(job, 1, 0, "Because 👩‍👧"),
+    ]
+    return [*events, end(job, Transcript(events), Status.COMPLETED)]
+
+
+def a_restarted_answer(job: Job) -> list[Event]:
+    events = [*opening(job), *saying(job, 1, 0, ["Be", "ca"])]
+    events += Transcript(events).close()
+    events.append(restarted(job, 2, "worker_lost"))
+    index = Transcript(events).next_index
+    events += [*saying(job, 2, index, ["Once ", "more"]), *said(job, 2, index, "Once more")]
+    return [*events, end(job, Transcript(events), Status.COMPLETED, attempts=2)]
+
+
+def a_broken_answer(job: Job, status: Status) -> list[Event]:
+    events = [*opening(job), *saying(job, 1, 0, ["Be", "ca"])]
+    events += Transcript(events).close()
+    return [*events, end(job, Transcript(events), status)]
+
+
+def an_unstarted_answer(job: Job, status: Status) -> list[Event]:
+    return [*opening(job), end(job, Transcript(opening(job)), status, attempts=0)]
+
+
+ANSWERS = [
+    pytest.param(a_normal_answer, "Because 👩‍👧", id="normal"),
+    pytest.param(a_restarted_answer, "Once more", id="restarted"),
+    pytest.param(lambda job: a_broken_answer(job, Status.INCOMPLETE), "Beca", id="incomplete"),
+    pytest.param(lambda job: a_broken_answer(job, Status.FAILED), "Beca", id="failed"),
+    pytest.param(lambda job: a_broken_answer(job, Status.CANCELLED), "Beca", id="cancelled"),
+    pytest.param(lambda job: an_unstarted_answer(job, Status.CANCELLED), "", id="never started"),
+    pytest.param(lambda job: an_unstarted_answer(job, Status.FAILED), "", id="never claimed"),
+]
+
+
+def on_the_wire(events: list[Event]) -> list[dict[str, Any]]:
+    """The events as a client has them: through the codec, numbered."""
+    through = [decode_event(encode_event(event)) for event in events]
+    return [{**event, "sequence_number": number} for number, event in enumerate(through)]
+
+
+def added_up_by_the_sdk(events: list[Event]) -> Response:
+    """The response that the SDK's own accumulator ends with."""
+    state: ResponseStreamState[Any] = ResponseStreamState(input_tools=omit, text_format=omit)
+    response = None
+    for event in on_the_wire(events):
+        if event["type"] != RESTARTED:  # the SDK passes over what it has no type for
+            for seen in state.handle_event(EVENT.validate_python(event)):
+                response = getattr(seen, "response", None)
+    assert isinstance(response, Response)
+    return response
+
+
+def missing_fields(value: object, model: BaseModel, path: str = "") -> list[str]:
+    """The fields that the SDK's type requires and its own lenient parsing let pass."""
+    assert isinstance(value, dict)
+    missing = []
+    for name, field in type(model).model_fields.items():
+        key = field.alias or name
+        if key not in value:
+            if field.is_required():
+                missing.append(f"{path}.{key}")
+            continue
+        found = getattr(model, name)
+        pairs = (
+            zip(value[key], found, strict=True)
+            if isinstance(found, list)
+            else [(value[key], found)]
+        )
+        for number, (part, inner) in enumerate(pairs):
+            if isinstance(inner, BaseModel):
+                missing += missing_fields(part, inner, f"{path}.{key}[{number}]")
+    return missing
+
+
+@pytest.mark.parametrize(("answer", "text"), ANSWERS)
+def test_every_event_of_the_standard_is_what_the_sdk_requires(answer: Any, text: str) -> None:
+    for event in on_the_wire(answer(a_job())):
+        if event["type"] == RESTARTED:
+            continue
+        model = TypeAdapter(SDK_EVENTS[event["type"]]).validate_python(event)
+        assert [] == missing_fields(event, model)
+
+
+def test_the_check_against_the_sdk_notices_a_missing_field() -> None:
+    delta = on_the_wire(a_normal_answer(a_job()))[5]
+    assert "response.output_text.delta" == delta["type"]
+    for field in sorted(delta.keys() - {"type"}):
+        cut = {name: value for name, value in delta.items() if name != field}
+        with pytest.raises(ValueError, match="Field required"):
+            TypeAdapter(SDK_EVENTS[delta["type"]]).validate_python(cut)
+
+
+@pytest.mark.parametrize(("answer", "text"), ANSWERS)
+def test_the_sdk_adds_our_events_up_to_what_we_say(answer: Any, text: str) -> None:
+    events = answer(a_job())
+
+    response = added_up_by_the_sdk(events)
+
+    assert text == response.output_text
+    assert [item["id"] for item in Transcript(events).output] == [
+        item.id for item in response.output
+    ]
+
+
+@pytest.mark.parametrize(("answer", "text"), ANSWERS)
+def test_a_transcript_holds_what_the_last_event_says(answer: Any, text: str) -> None:
+    events = answer(a_job())
+
+    transcript = Transcript(events[:-1])
+
+    assert events[-1]["response"]["output"] == transcript.output
+    assert text == output_text(transcript.output)
+    assert transcript.end is None
+    assert [] == transcript.close()
+
+
+@pytest.mark.parametrize(("answer", "text"), ANSWERS)
+def test_only_the_last_event_ends_a_log(answer: Any, text: str) -> None:
+    events = answer(a_job())
+    ends = [event for event in events if event["type"] in TERMINAL_TYPES]
+
+    assert [events[-1]] == ends
+    assert events[-1] == Transcript(events).end
+
+
+@pytest.mark.parametrize(("answer", "text"), ANSWERS)
+def test_the_terminal_event_proves_its_text(answer: Any, text: str) -> None:
+    proof = answer(a_job())[-1]["response"]["holdline"]
+
+    assert hashlib.sha256(text.encode()).hexdigest() == proof["sha256"]
+    assert len(text.encode()) == proof["bytes"]
+
+
+@pytest.mark.parametrize(("answer", "text"), ANSWERS)
+def test_an_answer_can_be_closed_after_any_event_and_the_sdk_goes_along(
+    answer: Any, text: str
+) -> None:
+    job = a_job()
+    events = answer(job)[:-1]
+    for cut in range(2, len(events) + 1):
+        transcript = Transcript(events[:cut])
+        closed = [*events[:cut], *transcript.close()]
+        closed.append(end(job, transcript, Status.INCOMPLETE))
+
+        assert output_text(transcript.output) == added_up_by_the_sdk(closed).output_text
+
+
+def test_a_restart_uses_output_indexes_and_ids_that_no_attempt_has_used() -> None:
+    events = a_restarted_answer(a_job())
+    added = [event for event in events if event["type"] == "response.output_item.added"]
+
+    assert [0, 1] == [event["output_index"] for event in added]
+    assert 2 == len({event["item"]["id"] for event in added})
+
+
+def test_after_a_restart_only_the_last_attempt_counts() -> None:
+    job = a_job()
+    events = [*opening(job), *saying(job, 1, 0, ["first"]), restarted(job, 2, "worker_lost")]
+
+    transcript = Transcript(events)
+
+    assert [] == transcript.output
+    assert 1 == transcript.next_index
+    assert [] == transcript.close()
+
+
+def test_closing_says_what_was_said_so_far_and_that_it_is_incomplete() -> None:
+    job = a_job()
+    transcript = Transcript([*opening(job), *saying(job, 1, 0, ["Be", "ca"])])
+
+    closing = transcript.close()
+
+    assert [
+        "response.output_text.done",
+        "response.content_part.done",
+        "response.output_item.done",
+    ] == [event["type"] for event in closing]
+    assert "Beca" == closing[0]["text"]
+    assert "incomplete" == closing[2]["item"]["status"]
+    assert [] == transcript.close()
+
+
+@given(st.lists(st.text(max_size=5), max_size=20), st.integers(0, 40))
+def test_a_transcript_may_be_built_in_any_two_steps(pieces: list[str], cut: int) -> None:
+    job = a_job()
+    events = [*opening(job), *saying(job, 1, 0, pieces), *said(job, 1, 0, "".join(pieces))]
+
+    halves = Transcript(events[:cut])
+    for event in events[cut:]:
+        halves.add(event)
+
+    assert Transcript(events).output == halves.output
+    assert "".join(pieces) == output_text(halves.output)
+
+
+def test_folding_events_does_not_change_them() -> None:
+    events = a_restarted_answer(a_job())
+    before = [encode_event(event) for event in events]
+
+    Transcript(events).close()
+
+    assert before == [encode_event(event) for event in events]
+
+
+@pytest.mark.parametrize("status", [status for status in Status if status.ended])
+def test_only_a_completed_response_has_a_time_of_completion(status: Status) -> None:
+    response = ending(a_job(), status)["response"]
+
+    assert status == response["status"]
+    assert (status is Status.COMPLETED) == (response["completed_at"] is not None)
+
+
+def test_a_response_has_every_field_that_the_sdk_knows_as_required() -> None:
+    response = ending(a_job(), Status.COMPLETED)["response"]
+
+    assert [] == missing_fields(response, TypeAdapter(Response).validate_python(response))
+
+
+def test_parameters_are_shown_as_they_were_given() -> None:
+    job = a_job(temperature=0.0, top_p=0.5, store=False, metadata={"a": "b"}, max_output_tokens=7)
+    response = ending(job)["response"]
+
+    assert (0.0, 0.5, False, {"a": "b"}, 7) == (
+        response["temperature"],
+        response["top_p"],
+        response["store"],
+        response["metadata"],
+        response["max_output_tokens"],
+    )
+
+
+def test_the_text_of_a_response_is_the_text_of_its_messages_alone() -> None:
+    output = [
+        {"type": "reasoning", "content": [{"type": "reasoning_text", "text": "hm"}]},
+        {"type": "message", "content": [text_part("a"), {"type": "refusal", "refusal": "no"}]},
+        {"type": "message", "content": [text_part("b")]},
+    ]
+
+    assert "ab" == output_text(output)

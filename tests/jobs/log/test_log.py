@@ -1,0 +1,367 @@
+"""The log: one writer, no gap, no repeat, one end; and a bell that says what was added."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from jobs.errors import Diverged, Fenced, Gone, UnknownResponse
+from jobs.log.codec import Grown, Waits, decode_bell, encode_event
+from jobs.log.events import begins
+from jobs.log.log import BELL_BYTES, LogWriter, read, read_all
+from jobs.names import new_response_id
+from jobs.queue import Queue
+from jobs.record import Job, Status
+from jobs.redis.connection import Redis
+from jobs.redis.pipe import Pipe
+from jobs.redis.subscriber import Bell
+from tests.jobs.factories import (
+    NAMES,
+    TERMS,
+    a_job,
+    claimed,
+    end_entry,
+    opening,
+    run_out,
+    submitted,
+    token,
+)
+from tests.system import wait_until
+
+RETENTION = 60_000
+
+
+@pytest.fixture
+def queue(pipe: Pipe) -> Queue:
+    return Queue(pipe, TERMS)
+
+
+async def entries_of(pipe: Pipe, job: Job) -> list[bytes]:
+    """What the log holds after the two events of its submit."""
+    return (await read_all(pipe, job.id)).entries[2:]
+
+
+async def ttl(pipe: Pipe, key: str) -> int:
+    left: int = await pipe.call("PTTL", key)
+    return left
+
+
+def repeated(pipe: Pipe, monkeypatch: pytest.MonkeyPatch, times: int = 3) -> None:
+    """From now on each script is run several times, and its last reply is what the caller has."""
+    run: Callable[..., Any] = pipe.run
+
+    async def run_again(*args: Any) -> Any:
+        for _ in range(times - 1):
+            await run(*args)
+        return await run(*args)
+
+    monkeypatch.setattr(pipe, "run", run_again)
+
+
+async def test_entries_are_appended_in_order(pipe: Pipe, queue: Queue) -> None:
+    job, grant = await claimed(queue)
+    writer = LogWriter(pipe, job.id, grant.claim, grant.length)
+
+    assert not await writer.append([b"a", b"b"])
+    assert not await writer.append([b"c"])
+
+    assert [b"a", b"b", b"c"] == await entries_of(pipe, job)
+    assert 5 == writer.length
+
+
+async def test_a_repeated_append_is_one_append(
+    pipe: Pipe, queue: Queue, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job, grant = await claimed(queue)
+    repeated(pipe, monkeypatch)
+    writer = LogWriter(pipe, job.id, grant.claim, grant.length)
+
+    for number in range(10):
+        await writer.append([b"%d" % number])
+
+    assert [b"%d" % number for number in range(10)] == await entries_of(pipe, job)
+
+
+async def test_a_repeated_append_of_equal_entries_is_one_append_each(
+    pipe: Pipe, queue: Queue, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job, grant = await claimed(queue)
+    repeated(pipe, monkeypatch)
+    writer = LogWriter(pipe, job.id, grant.claim, grant.length)
+
+    for _ in range(5):
+        await writer.append([b"ha", b"ha"])
+
+    assert [b"ha"] * 10 == await entries_of(pipe, job)
+
+
+async def test_a_repeated_finish_is_one_end(
+    pipe: Pipe, queue: Queue, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job, grant = await claimed(queue)
+    repeated(pipe, monkeypatch)
+    writer = LogWriter(pipe, job.id, grant.claim, grant.length)
+
+    await writer.finish(Status.FAILED, [b"end"], retention_ms=RETENTION, bury=True)
+
+    assert [b"end"] == await entries_of(pipe, job)
+    assert [job.id.encode()] == await pipe.call("LRANGE", NAMES.dead, 0, -1)
+
+
+async def test_a_repeated_finish_without_entries_buries_once(
+    pipe: Pipe, queue: Queue, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job, grant = await claimed(queue)
+    repeated(pipe, monkeypatch)
+    writer = LogWriter(pipe, job.id, grant.claim, grant.length)
+
+    await writer.finish(Status.FAILED, [], retention_ms=RETENTION, bury=True)
+
+    assert [job.id.encode()] == await pipe.call("LRANGE", NAMES.dead, 0, -1)
+
+
+async def test_other_entries_at_the_same_place_are_a_conflict(pipe: Pipe, queue: Queue) -> None:
+    job, grant = await claimed(queue)
+    await LogWriter(pipe, job.id, grant.claim, grant.length).append([b"a"])
+
+    with pytest.raises(Diverged) as refused:
+        await LogWriter(pipe, job.id, grant.claim, grant.length).append([b"b"])
+
+    assert (2, 3) == (refused.value.expected, refused.value.found)
+    assert [b"a"] == await entries_of(pipe, job)
+
+
+async def test_a_log_that_lost_its_tail_is_noticed_by_its_writer(pipe: Pipe, queue: Queue) -> None:
+    job, grant = await claimed(queue)
+    writer = LogWriter(pipe, job.id, grant.claim, grant.length)
+    await writer.append([b"a", b"b"])
+    await pipe.call("LTRIM", NAMES.log(job.id), 0, 2)
+
+    with pytest.raises(Diverged) as refused:
+        await writer.append([b"c"])
+
+    assert 3 == refused.value.found
+
+
+async def test_a_log_that_redis_lost_whole_is_written_anew_with_a_ttl(
+    pipe: Pipe, queue: Queue
+) -> None:
+    job, grant = await claimed(queue)
+    await pipe.call("DEL", NAMES.log(job.id))
+    with pytest.raises(Diverged):
+        await LogWriter(pipe, job.id, grant.claim, grant.length).append([b"a"])
+
+    await LogWriter(pipe, job.id, grant.claim, 0).append([b"a"])
+
+    assert 0 < await ttl(pipe, NAMES.log(job.id)) <= TERMS.job_ttl_ms
+
+
+@pytest.mark.parametrize("ending", [False, True])
+async def test_a_writer_that_lost_its_lease_writes_not_one_byte(
+    pipe: Pipe, queue: Queue, ending: bool
+) -> None:
+    job, grant = await claimed(queue)
+    writer = LogWriter(pipe, job.id, grant.claim, grant.length)
+    await run_out(pipe, job.id)
+    await queue.rescue(0, token())
+    for _ in range(2):  # while it waits, and when it is somebody else's
+        with pytest.raises(Fenced):
+            if ending:
+                await writer.finish(Status.COMPLETED, [b"end"], retention_ms=RETENTION)
+            else:
+                await writer.append([b"late"])
+        await queue.claim(0, token(), 1)
+
+    assert [] == await entries_of(pipe, job)
+
+
+async def test_after_the_end_nothing_is_appended(pipe: Pipe, queue: Queue) -> None:
+    job, grant = await claimed(queue)
+    writer = LogWriter(pipe, job.id, grant.claim, grant.length)
+    await writer.finish(Status.COMPLETED, [b"end"], retention_ms=RETENTION)
+
+    with pytest.raises(Fenced):
+        await writer.append([b"more"])
+    for status in (Status.COMPLETED, Status.FAILED):
+        with pytest.raises(Fenced):
+            await writer.finish(status, [b"another end"], retention_ms=RETENTION)
+
+    assert [b"end"] == await entries_of(pipe, job)
+
+
+async def test_a_response_that_is_gone_says_so(pipe: Pipe, queue: Queue) -> None:
+    job, grant = await claimed(queue)
+    writer = LogWriter(pipe, job.id, grant.claim, grant.length)
+    await queue.delete(job.id)
+
+    with pytest.raises(Gone):
+        await writer.append([b"a"])
+    with pytest.raises(Gone):
+        await writer.finish(Status.COMPLETED, [b"end"], retention_ms=RETENTION)
+    with pytest.raises(UnknownResponse):
+        await read(pipe, job.id, 0)
+    assert 0 == await pipe.call("EXISTS", NAMES.log(job.id), NAMES.job(job.id))
+
+
+async def test_an_append_says_that_the_response_is_to_be_cancelled(
+    pipe: Pipe, queue: Queue
+) -> None:
+    job, grant = await claimed(queue)
+    writer = LogWriter(pipe, job.id, grant.claim, grant.length)
+    await queue.cancel(job.id, 2, [])
+
+    assert await writer.append([b"a"])
+    assert await writer.append([])
+
+
+async def test_job_and_log_are_kept_for_as_long_as_the_response_can_take(
+    pipe: Pipe, queue: Queue
+) -> None:
+    job, grant = await claimed(queue)
+    await LogWriter(pipe, job.id, grant.claim, grant.length).append([b"a"])
+
+    for key in (NAMES.job(job.id), NAMES.log(job.id)):
+        assert TERMS.job_ttl_ms - 10_000 < await ttl(pipe, key) <= TERMS.job_ttl_ms
+
+
+async def test_after_the_end_job_and_log_are_kept_for_the_retention(
+    pipe: Pipe, queue: Queue
+) -> None:
+    job, grant = await claimed(queue)
+    writer = LogWriter(pipe, job.id, grant.claim, grant.length)
+    await writer.finish(Status.COMPLETED, [b"end"], retention_ms=RETENTION)
+
+    for key in (NAMES.job(job.id), NAMES.log(job.id)):
+        assert RETENTION - 10_000 < await ttl(pipe, key) <= RETENTION
+
+
+async def test_ten_thousand_entries_are_appended_at_once_and_read_in_steps(
+    pipe: Pipe, queue: Queue
+) -> None:
+    job, grant = await claimed(queue)
+    entries = [b"%d" % number for number in range(10_000)]
+    await LogWriter(pipe, job.id, grant.claim, grant.length).append(entries)
+
+    assert 2_000 == len((await read(pipe, job.id, 2)).entries)
+    assert entries == await entries_of(pipe, job)
+
+
+async def test_a_read_is_bounded_in_bytes_and_gives_at_least_one_entry(
+    pipe: Pipe, queue: Queue
+) -> None:
+    job, grant = await claimed(queue)
+    await LogWriter(pipe, job.id, grant.claim, grant.length).append([b"x" * 1000] * 5)
+
+    assert [b"x" * 1000] * 2 == (await read(pipe, job.id, 2, octets=2500)).entries
+    assert [b"x" * 1000] == (await read(pipe, job.id, 2, octets=1)).entries
+    assert 7 == (await read(pipe, job.id, 2, octets=1)).length
+    assert [] == (await read(pipe, job.id, 2, entries=0)).entries
+    assert [] == (await read(pipe, job.id, 99)).entries
+
+
+async def test_what_was_never_submitted_is_unknown(pipe: Pipe) -> None:
+    with pytest.raises(UnknownResponse):
+        await read(pipe, new_response_id(0), 0)
+    with pytest.raises(UnknownResponse):
+        await read(pipe, "resp_{0}:x", 0)
+
+
+class Ear:
+    """Everything that the bell of one response says."""
+
+    def __init__(self) -> None:
+        self.heard: list[object] = []
+        self.listens = asyncio.Event()
+
+    def ring(self, payload: bytes) -> None:
+        self.heard.append(decode_bell(payload))
+
+
+async def heard_of(redis: Redis, pipe: Pipe, job: Job, ear: Ear) -> Bell:
+    bell = Bell(
+        redis, probe="holdline:{0}:probe:t", publish=lambda c, m: pipe.call("PUBLISH", c, m)
+    )
+    bell.listen(NAMES.bell(job.id), ear.ring, ear.listens.set)
+    return bell
+
+
+async def test_the_bell_carries_what_was_appended_once(
+    pipe: Pipe, redis: Redis, queue: Queue, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job, grant = await claimed(queue)
+    ear = Ear()
+    async with await heard_of(redis, pipe, job, ear):
+        await ear.listens.wait()
+        repeated(pipe, monkeypatch)
+        writer = LogWriter(pipe, job.id, grant.claim, grant.length)
+        await writer.append([b"a", b"b"])
+        await writer.finish(Status.COMPLETED, [end_entry(job)], retention_ms=RETENTION)
+        await wait_until(lambda: len(ear.heard) >= 2)
+
+    assert [(2, [b"a", b"b"]), (4, [end_entry(job)])] == ear.heard
+
+
+async def test_a_first_claim_says_that_the_attempt_begins(
+    pipe: Pipe, redis: Redis, queue: Queue
+) -> None:
+    job, ear = a_job(), Ear()
+    first = encode_event(begins(job))
+    async with await heard_of(redis, pipe, job, ear):
+        await ear.listens.wait()
+        await queue.submit(job, opening(job), begins=begins(job))
+        for _ in range(2):
+            [grant] = await queue.claim(0, "one", 1)
+            assert (1, 3) == (grant.attempt, grant.length)
+        await queue.give_back(job.id, "one", "draining")
+        [again] = await queue.claim(0, "two", 1)
+        assert (2, 3) == (again.attempt, again.length)
+        await wait_until(lambda: len(ear.heard) >= 3)
+
+    said = list(map(encode_event, opening(job)))
+    assert [(0, said), (2, [first])] == ear.heard[:2]
+    assert [*said, first] == (await read(pipe, job.id, 0)).entries
+
+
+async def test_a_first_claim_says_nothing_where_the_log_is_not_as_it_was_submitted(
+    pipe: Pipe, queue: Queue
+) -> None:
+    lost, large = a_job(), a_job(instructions="x" * BELL_BYTES)
+    for job in (lost, large):
+        await queue.submit(job, opening(job), begins=begins(job))
+    await pipe.call("RPOP", NAMES.log(lost.id))
+    grants = {grant.response_id: grant.length for grant in await queue.claim(0, "one", 2)}
+    assert {lost.id: 1, large.id: 2} == grants
+
+
+async def test_entries_too_large_to_carry_ring_with_their_number_alone(
+    pipe: Pipe, redis: Redis, queue: Queue
+) -> None:
+    job, grant = await claimed(queue)
+    ear = Ear()
+    async with await heard_of(redis, pipe, job, ear):
+        await ear.listens.wait()
+        writer = LogWriter(pipe, job.id, grant.claim, grant.length)
+        await writer.append([b"x" * BELL_BYTES])
+        await writer.append([b"x" * BELL_BYTES, b"y"])
+        await writer.append([b"y" * (BELL_BYTES // 2)] * 3)
+        await wait_until(lambda: len(ear.heard) >= 3)
+
+    assert [(2, [b"x" * BELL_BYTES]), Grown(5), Grown(8)] == ear.heard
+
+
+async def test_the_bell_tells_of_a_wait(pipe: Pipe, redis: Redis, queue: Queue) -> None:
+    job, grant = await claimed(queue)
+    other = await submitted(queue)
+    ear = Ear()
+    async with await heard_of(redis, pipe, job, ear):
+        await ear.listens.wait()
+        await queue.give_back(job.id, grant.claim, "worker_stopping")
+        [grant] = await queue.claim(0, token(), 1)
+        await queue.retry(job.id, grant.claim, 1500, "provider_busy")
+        await wait_until(lambda: len(ear.heard) >= 2)
+
+    assert [Waits(1, 0, "worker_stopping"), Waits(0, 1500, "provider_busy")] == ear.heard
+    assert other.id != job.id

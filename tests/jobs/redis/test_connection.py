@@ -1,0 +1,54 @@
+"""Whether a Redis can keep the promises, and what is said where it cannot."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from jobs.errors import RedisAway, RedisUnsuitable
+from jobs.redis.check import check
+from jobs.redis.connection import Redis
+from jobs.redis.pipe import Pipe
+
+
+async def test_a_redis_that_will_do_is_described_in_one_line(pipe: Pipe) -> None:
+    found = await check(pipe)
+
+    assert "\n" not in found
+    assert found.startswith(("Redis ", "Valkey "))
+
+
+async def test_a_redis_that_evicts_is_refused_with_what_to_set(pipe: Pipe) -> None:
+    await pipe.call("CONFIG", "SET", "maxmemory-policy", "allkeys-lru")
+    try:
+        with pytest.raises(RedisUnsuitable, match="CONFIG SET maxmemory-policy noeviction"):
+            await check(pipe)
+    finally:
+        await pipe.call("CONFIG", "SET", "maxmemory-policy", "noeviction")
+
+
+async def test_a_redis_that_is_too_old_is_refused(
+    pipe: Pipe, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def old(*command: str) -> bytes:
+        return b"# Server\r\nredis_version:6.2.14\r\n"
+
+    monkeypatch.setattr(pipe, "call", old)
+
+    with pytest.raises(RedisUnsuitable, match=r"Redis 6\.2\.14 is too old"):
+        await check(pipe)
+
+
+async def test_a_redis_that_nobody_runs_is_away(tmp_path: Path) -> None:
+    for url in (f"unix://{tmp_path}/nobody.sock", "redis://127.0.0.1:1"):
+        with pytest.raises(RedisAway, match="cannot connect"):
+            await Redis(url).open()
+
+
+async def test_a_connection_that_is_closed_twice_is_closed(redis: Redis) -> None:
+    wire = await redis.open()
+    wire.close()
+    wire.close()
+
+    assert b"" == await wire.reader.read()

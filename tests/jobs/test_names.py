@@ -1,0 +1,153 @@
+"""Ids and the keys made of them: nothing from outside ever becomes part of a key."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from jobs.errors import UnknownResponse
+from jobs.names import (
+    MAX_PARTITIONS,
+    Partition,
+    item_id,
+    new_response_id,
+    partition_of,
+    pick_partition,
+    response_of,
+)
+
+GOOD = "resp_" + "0" * 3 + "a" * 32
+
+
+@given(st.integers(0, MAX_PARTITIONS - 1))
+def test_an_id_carries_its_partition(partition: int) -> None:
+    assert partition == partition_of(new_response_id(partition))
+
+
+def test_no_two_ids_are_the_same() -> None:
+    assert 1000 == len({new_response_id(0) for _ in range(1000)})
+
+
+@pytest.mark.parametrize(
+    "hostile",
+    [
+        pytest.param("", id="empty"),
+        pytest.param("resp_", id="nothing after the prefix"),
+        pytest.param(GOOD[:-1], id="one digit short"),
+        pytest.param(GOOD + "a", id="one digit long"),
+        pytest.param(GOOD + "\n", id="a line feed at the end"),
+        pytest.param("\n" + GOOD, id="a line feed in front"),
+        pytest.param(GOOD[:-1] + "{", id="an opening brace"),
+        pytest.param(GOOD[:-1] + "}", id="a closing brace"),
+        pytest.param(GOOD[:-1] + ":", id="a colon"),
+        pytest.param(GOOD[:-1] + "*", id="a star"),
+        pytest.param(GOOD[:-1] + "\0", id="a NUL"),
+        pytest.param(GOOD[:-1] + "A", id="a capital"),
+        pytest.param(GOOD[:-1] + "\u0661", id="an Arabic digit"),
+        pytest.param(GOOD[:-1] + "\uff11", id="a full-width digit"),
+        pytest.param(GOOD[:-1] + "\ud800", id="a lone surrogate"),
+        pytest.param("RESP_" + GOOD[5:], id="another prefix"),
+        pytest.param("a" * 10_240, id="ten kilobytes"),
+        pytest.param(GOOD + "a" * 10_240, id="ten kilobytes after a good id"),
+        pytest.param("resp_-01" + "a" * 32, id="a negative partition"),
+    ],
+)
+def test_an_id_that_is_not_ours_is_unknown(hostile: str) -> None:
+    with pytest.raises(UnknownResponse):
+        partition_of(hostile)
+
+
+@given(st.text())
+def test_no_text_makes_a_key_unless_it_is_an_id(text: str) -> None:
+    try:
+        partition_of(text)
+    except UnknownResponse:
+        return
+    assert re.fullmatch(r"resp_[0-9a-f]{35}", text)
+
+
+def test_all_keys_of_a_partition_share_its_hash_tag() -> None:
+    names = Partition(17)
+    keys = [
+        names.job(GOOD),
+        names.log(GOOD),
+        names.bell(GOOD),
+        names.idempotency("owner{1}", "key{2}"),
+        names.turns,
+        names.spent,
+        names.followed,
+        names.tenant("t"),
+        names.running("t"),
+        names.held("t"),
+        names.open_of("t"),
+        names.rate("t"),
+        names.pause("m"),
+        names.pace("m"),
+        names.used("t", 20_000),
+        names.ready_prefix,
+        names.wake,
+        names.leases,
+        names.delayed,
+        names.open,
+        names.dead,
+        names.numbers,
+        names.cancels,
+        names.claimed("token"),
+        names.probe("process"),
+    ]
+
+    assert {"17"} == {re.findall(r"\{([^}]*)\}", key)[0] for key in keys}
+    assert len(keys) == len(set(keys))
+
+
+@given(st.text(), st.text(min_size=1))
+def test_an_idempotency_key_is_only_ever_stored_as_a_digest(owner: str, key: str) -> None:
+    assert re.fullmatch(r"holdline:\{3\}:key:[0-9a-f]{64}", Partition(3).idempotency(owner, key))
+
+
+@pytest.mark.parametrize("key", ["\udcff", "a\0b", "é", "👩‍👧"])
+def test_an_idempotency_key_may_be_any_text(key: str) -> None:
+    assert 0 <= pick_partition(8, "public", key) < 8
+    assert Partition(0).idempotency("public", key) != Partition(0).idempotency("public", key + "!")
+
+
+@given(st.integers(1, MAX_PARTITIONS), st.text(min_size=1, max_size=20))
+def test_a_key_picks_the_same_partition_each_time(partitions: int, key: str) -> None:
+    picked = {pick_partition(partitions, "public", key) for _ in range(3)}
+
+    assert 1 == len(picked)
+    assert 0 <= picked.pop() < partitions
+
+
+def test_without_a_key_every_partition_is_picked() -> None:
+    assert {0, 1, 2, 3} == {pick_partition(4, "public", None) for _ in range(500)}
+
+
+def test_keys_of_two_owners_never_meet() -> None:
+    names = Partition(0)
+
+    assert names.idempotency("a", "key") != names.idempotency("b", "key")
+    assert names.idempotency("a", "b") != names.idempotency("a\0b", "")
+
+
+def test_two_attempts_never_share_the_id_of_an_item() -> None:
+    ids = [
+        item_id(prefix, GOOD, attempt, index)
+        for prefix in ("msg", "rs", "fc")
+        for attempt in range(1, 101)
+        for index in range(5)
+    ]
+
+    assert len(ids) == len(set(ids))
+    assert ids[0] == item_id("msg", GOOD, 1, 0)
+
+
+def test_an_item_leads_to_its_response() -> None:
+    assert GOOD == response_of(item_id("fc", GOOD, 3, 300, "c0ffee"))
+    assert GOOD == response_of(item_id("msg", GOOD, 0, 0))
+    for alien in ("", "msg_1", GOOD, item_id("msg", GOOD, 0, 0) + ":", "msg_" + "g" * 39):
+        with pytest.raises(UnknownResponse):
+            response_of(alien)

@@ -1,0 +1,109 @@
+"""Settings: what is understood, and that what is wrong is named."""
+
+from __future__ import annotations
+
+import pytest
+
+from jobs import settings as env
+from jobs.names import MAX_PARTITIONS
+from jobs.record import Terms
+from jobs.settings import KNOWN, ConfigError
+
+
+def test_nothing_needs_to_be_set() -> None:
+    assert Terms() == env.terms({})
+    assert "redis://127.0.0.1:6379/0" == env.redis_url({})
+
+
+def test_every_known_name_is_accepted() -> None:
+    env.check_names(dict.fromkeys(KNOWN, "anything"))
+
+
+def test_names_of_others_are_none_of_our_business() -> None:
+    env.check_names({"PATH": "/bin", "OPENAI_ORG": "x", "MY_HOLDLINE_PORT": "1"})
+
+
+@pytest.mark.parametrize(
+    ("wrong", "nearest"),
+    [
+        ("HOLDLINE_PROT", "HOLDLINE_PORT"),
+        ("HOLDLINE_LEASE", "HOLDLINE_LEASE_SECONDS"),
+        ("HOLDLINE_port", "HOLDLINE_PORT"),
+        ("HOLDLINE_MAX_ATTEMPT", "HOLDLINE_MAX_ATTEMPTS"),
+    ],
+)
+def test_an_unknown_name_is_answered_with_the_nearest(wrong: str, nearest: str) -> None:
+    with pytest.raises(ConfigError, match=f"{wrong} is not a setting.*{nearest} "):
+        env.check_names({wrong: "1"})
+
+
+def test_an_empty_value_counts_as_not_set() -> None:
+    assert 15_000 == env.terms({"HOLDLINE_LEASE_SECONDS": "  "}).lease_ms
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("HOLDLINE_LEASE_SECONDS", "soon"),
+        ("HOLDLINE_LEASE_SECONDS", "0"),
+        ("HOLDLINE_LEASE_SECONDS", "-1"),
+        ("HOLDLINE_LEASE_SECONDS", "nan"),
+        ("HOLDLINE_LEASE_SECONDS", "inf"),
+        ("HOLDLINE_RETENTION_SECONDS", "1e99"),
+        ("HOLDLINE_MAX_ATTEMPTS", "0"),
+        ("HOLDLINE_PARTITIONS", str(MAX_PARTITIONS + 1)),
+        ("HOLDLINE_MAX_WAITING", "0"),
+        ("HOLDLINE_ON_WORKER_DEATH", "shrug"),
+    ],
+)
+def test_a_value_out_of_range_is_refused_by_name(name: str, value: str) -> None:
+    with pytest.raises(ConfigError, match=f"^{name} must be "):
+        env.terms({name: value})
+
+
+def test_seconds_become_milliseconds() -> None:
+    terms = env.terms(
+        {
+            "HOLDLINE_LEASE_SECONDS": "0.3",
+            "HOLDLINE_RETENTION_SECONDS": "60",
+            "HOLDLINE_TOTAL_SECONDS": "1.5",
+            "HOLDLINE_MAX_WAIT_SECONDS": "2",
+        }
+    )
+
+    assert (300, 60_000, 1_500, 2_000) == (
+        terms.lease_ms,
+        terms.retention_ms,
+        terms.max_run_ms,
+        terms.max_wait_ms,
+    )
+
+
+def test_what_becomes_of_a_dead_workers_answers_is_a_choice() -> None:
+    assert not env.terms({}).fail_on_worker_death
+    assert env.terms({"HOLDLINE_ON_WORKER_DEATH": "fail"}).fail_on_worker_death
+
+
+@pytest.mark.parametrize("url", ["http://redis:6379", "redis", "localhost:6379", "://"])
+def test_a_redis_url_of_another_kind_is_refused(url: str) -> None:
+    with pytest.raises(ConfigError, match="REDIS_URL must begin with"):
+        env.redis_url({"REDIS_URL": url})
+
+
+@pytest.mark.parametrize(
+    ("url", "shown"),
+    [
+        ("redis://:secret@cache:6379/0", "redis://…@cache:6379/0"),
+        ("rediss://me:se@cret@cache:6379", "rediss://…@cache:6379"),
+        ("redis://cache:6379/0?password=secret", "redis://cache:6379/0"),
+        ("unix:///run/redis.sock?password=secret", "unix:///run/redis.sock"),
+    ],
+)
+def test_no_secret_of_a_url_is_shown(url: str, shown: str) -> None:
+    assert shown == env.hide(url)
+
+
+def test_an_unfinished_job_is_kept_for_longer_than_it_can_take() -> None:
+    terms = Terms(max_wait_ms=10, max_attempts=3, max_run_ms=100, retention_ms=1000)
+
+    assert terms.job_ttl_ms > 10 + 3 * 100 + 1000

@@ -1,0 +1,33 @@
+from __future__ import annotations
+
+import subprocess
+import sys
+
+SETTLED = """
+import gc, weakref
+from runtime.gc_tuning import THRESHOLDS, settle
+
+class Node: ...
+
+def cycle():
+    node = Node()
+    node.self = node
+    return weakref.ref(node)
+
+before = cycle()
+settle()
+assert before() is None
+assert gc.get_freeze_count() > 1000
+assert THRESHOLDS == gc.get_threshold()
+after = cycle()
+kept = [[] for _ in range(THRESHOLDS[0] + 1000)]
+assert after() is None
+"""
+
+
+def test_what_is_there_is_never_searched_again_and_what_comes_later_is() -> None:
+    """In a process of its own: it is for life."""
+    done = subprocess.run(
+        [sys.executable, "-c", SETTLED], capture_output=True, text=True, timeout=30, check=False
+    )
+    assert (0, "") == (done.returncode, done.stderr)

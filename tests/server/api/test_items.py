@@ -1,0 +1,44 @@
+"""The result of a call comes after the call, wherever that was asked for."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from server.api.items import check_results
+from server.api.problem import Problem
+
+CALL = {"type": "function_call", "call_id": "c", "name": "f", "arguments": "{}"}
+RESULT = {"type": "function_call_output", "call_id": "c", "output": "5"}
+SAID = {"type": "message", "role": "user", "content": []}
+
+
+@pytest.mark.parametrize(
+    ("before", "items"),
+    [
+        ([], []),
+        ([], [SAID, CALL, RESULT]),
+        ([SAID, CALL], [RESULT]),
+        ([CALL, RESULT], [SAID]),
+        ([CALL], [RESULT, RESULT]),
+    ],
+)
+def test_a_result_after_its_call_is_taken(before: list[Any], items: list[Any]) -> None:
+    check_results(before, items)
+
+
+@pytest.mark.parametrize(
+    ("before", "items", "param"),
+    [
+        ([], [RESULT], "input[0].call_id"),
+        ([], [RESULT, CALL], "input[0].call_id"),
+        ([SAID], [SAID, {**CALL, "call_id": "d"}, RESULT], "input[2].call_id"),
+    ],
+)
+def test_a_result_without_its_call_is_refused_by_its_place(
+    before: list[Any], items: list[Any], param: str
+) -> None:
+    with pytest.raises(Problem) as refused:
+        check_results(before, items)
+    assert (400, param) == (refused.value.status, refused.value.param)

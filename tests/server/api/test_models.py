@@ -1,0 +1,78 @@
+"""What a caller is told of the models that may be used."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from jobs.log.log import read
+from jobs.redis.pipe import Pipe
+from tests.server.conftest import Client, Serve
+
+
+@pytest.fixture
+async def listing(serve: Serve, tmp_path: Path) -> Client:
+    """A server with a models file."""
+    path = tmp_path / "models.toml"
+    path.write_text(
+        'default = "a/b"\n'
+        '[models."a/b"]\nbase_url = "http://h"\n[models.c]\nbase_url = "http://h"\n'
+    )
+    return await serve(models=str(path), model="")
+
+
+async def test_the_models_of_the_file_are_listed(listing: Client) -> None:
+    listed = await (await listing.get("/v1/models")).json()
+    assert ["a/b", "c"] == [model["id"] for model in listed["data"]]
+    for model in listed["data"]:
+        assert model == await (await listing.get(f"/v1/models/{model['id']}")).json()
+
+
+async def test_an_unknown_model_is_refused_and_the_known_ones_named(listing: Client) -> None:
+    for answer in (
+        await listing.get("/v1/models/d"),
+        await listing.post("/v1/responses", json={"input": "x", "model": "d"}),
+    ):
+        error = (await answer.json())["error"]
+        assert (404, "model_not_found", "model") == (answer.status, error["code"], error["param"])
+        assert "Known: a/b, c." in error["message"]
+
+
+async def test_the_files_default_is_used(listing: Client) -> None:
+    body = {"input": "x", "background": True}
+    assert "a/b" == (await (await listing.post("/v1/responses", json=body)).json())["model"]
+
+
+async def test_without_a_file_any_name_is_passed_on(client: Client) -> None:
+    body = {"input": "x", "background": True, "model": "any"}
+    assert "any" == (await (await client.post("/v1/responses", json=body)).json())["model"]
+    assert 200 == (await client.get("/v1/models/simulation")).status
+    assert 404 == (await client.get("/v1/models/any")).status
+
+
+@pytest.mark.parametrize(
+    ("asked", "used"),
+    [(None, "default"), ("auto", "default"), ("flex", "flex"), ("priority", "priority")],
+)
+async def test_a_tier_is_shown_and_is_the_lane(
+    listing: Client, pipe: Pipe, asked: str | None, used: str
+) -> None:
+    body = {"input": "x", "background": True, "service_tier": asked}
+    response = await (await listing.post("/v1/responses", json=body)).json()
+    assert used == response["service_tier"]
+    view = await read(pipe, response["id"], 0, entries=0)
+    assert f"{used[0]}:a/b" == view.lane
+
+
+async def test_a_place_is_told_with_what_comes_before_it(serve: Serve) -> None:
+    client = await serve()
+    async with client.ws_connect("/v1/responses") as ws:
+        for lane, tier in (("a", "priority"), ("b", "priority"), ("c", "flex"), ("d", "default")):
+            create = {"type": "response.create", "input": "x", "stream_id": lane}
+            await ws.send_json({**create, "service_tier": tier})
+        places: dict[str, int] = {}
+        while {"a": 1, "b": 2, "d": 3, "c": 4} != places:
+            event = await ws.receive_json(timeout=20)
+            if event["type"] == "holdline:queued":
+                places[event["stream_id"]] = event["position"]

@@ -1,0 +1,368 @@
+"""Bodies and messages: what is wrong is said by field and code, and nothing ever raises else."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from server.api.items import stored
+from server.api.problem import Problem
+from server.api.request import (
+    _KINDS,
+    _NEUTRAL,
+    MOST_DEPTH,
+    Create,
+    Ping,
+    ResponseCreate,
+    Resume,
+    params_of,
+    parse_create,
+    parse_json,
+    parse_message,
+)
+
+DEEP = "[" * 5000 + "]" * 5000
+TOOLS = [{"type": "function", "name": "f"}]
+OTHER = {"type": "function", "name": "g"}
+AFTER, WRONG = "starting_after", "invalid_value"
+HOSTILE_NUMBERS: list[Any] = [-2, "5", 1.5, 2**53 + 1, 2**64, None, [], True]
+anything = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=20),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=9), inner),
+    max_leaves=8,
+)
+fields = st.sampled_from([*Create.__struct_fields__, *_NEUTRAL, "response_id", "starting_after"])
+
+
+@pytest.mark.parametrize(
+    ("body", "param", "code"),
+    [
+        ({"input": 5}, "input", "invalid_value"),
+        ({"input": None}, "input", "invalid_value"),
+        ({"input": [{}]}, "input[0].role", "missing_required_parameter"),
+        ({"input": [{"role": "user"}]}, "input[0].content", "missing_required_parameter"),
+        ({"input": [{"role": "king", "content": "x"}]}, "input[0].role", "invalid_value"),
+        ({"input": [{"role": "user", "content": 5}]}, "input[0].content", "invalid_value"),
+        (
+            {"input": [{"role": "user", "content": [{"type": "input_image"}]}]},
+            "input[0].content[0].image_url",
+            "missing_required_parameter",
+        ),
+        (
+            {"input": [{"role": "user", "content": [{"type": "input_audio"}]}]},
+            "input[0].content[0].type",
+            "invalid_value",
+        ),
+        (
+            {
+                "input": [
+                    {"role": "user", "content": [{"type": "input_image", "image_url": "ftp://x"}]}
+                ]
+            },
+            "input[0].content[0].image_url",
+            "invalid_value",
+        ),
+        (
+            {"input": [{"role": "user", "content": [{"type": "input_file", "file_id": "f"}]}]},
+            "input[0].content[0].file_data",
+            "missing_required_parameter",
+        ),
+        (
+            {"input": [{"role": "user", "content": [{"type": "input_text"}]}]},
+            "input[0].content[0].text",
+            "missing_required_parameter",
+        ),
+        ({"input": [{"type": "computer_call"}]}, "input[0].type", "invalid_value"),
+        ({"input": [{"type": "function_call"}]}, "input[0].call_id", "missing_required_parameter"),
+        (
+            {"input": [{"type": "function_call_output", "call_id": "c", "output": 5}]},
+            "input[0].output",
+            "invalid_value",
+        ),
+        ({"input": [{"type": "item_reference"}]}, "input[0].id", "missing_required_parameter"),
+        ({"model": 5}, "model", "invalid_value"),
+        ({"model": ""}, "model", "invalid_value"),
+        ({"instructions": []}, "instructions", "invalid_value"),
+        ({"previous_response_id": 1}, "previous_response_id", "invalid_value"),
+        ({"previous_response_id": "x" * 129}, "previous_response_id", "invalid_value"),
+        ({"temperature": 2.1}, "temperature", "invalid_value"),
+        ({"temperature": -0.1}, "temperature", "invalid_value"),
+        ({"temperature": "hot"}, "temperature", "invalid_value"),
+        ({"top_p": 1.5}, "top_p", "invalid_value"),
+        ({"max_output_tokens": 0}, "max_output_tokens", "invalid_value"),
+        ({"max_output_tokens": 1.5}, "max_output_tokens", "invalid_value"),
+        ({"metadata": []}, "metadata", "invalid_value"),
+        ({"metadata": {"a": 1}}, "metadata[...]", "invalid_value"),
+        ({"metadata": {"a" * 65: "x"}}, "metadata", "invalid_value"),
+        ({"metadata": {"a": "x" * 513}}, "metadata[...]", "invalid_value"),
+        ({"metadata": {str(n): "" for n in range(17)}}, "metadata", "invalid_value"),
+        ({"store": "yes"}, "store", "invalid_value"),
+        ({"stream": 1}, "stream", "invalid_value"),
+        ({"background": "no"}, "background", "invalid_value"),
+        ({"user": {}}, "user", "invalid_value"),
+        ({"idempotency_key": ""}, "idempotency_key", "invalid_value"),
+        ({"idempotency_key": "k" * 256}, "idempotency_key", "invalid_value"),
+        ({"temprature": 1}, "temprature", "unknown_parameter"),
+        ({"stream_id": "lane"}, "stream_id", "unknown_parameter"),
+        ({"tools": [{"type": "web_search"}]}, "tools[0].type", "invalid_value"),
+        ({"tools": [{"type": "function"}]}, "tools[0].name", "missing_required_parameter"),
+        ({"tools": [{"type": "function", "name": "a b"}]}, "tools[0].name", "invalid_value"),
+        ({"tools": TOOLS * 129}, "tools", "invalid_value"),
+        ({"tool_choice": "perhaps"}, "tool_choice", "invalid_value"),
+        ({"input": "x", "tool_choice": "required"}, "tool_choice", "invalid_value"),
+        (
+            {"input": "x", "tools": TOOLS, "tool_choice": {"type": "function", "name": "g"}},
+            "tool_choice.name",
+            "invalid_value",
+        ),
+        (
+            {
+                "input": "x",
+                "tools": TOOLS,
+                "tool_choice": {"type": "allowed_tools", "tools": [*TOOLS, OTHER]},
+            },
+            "tool_choice.tools[1].name",
+            "invalid_value",
+        ),
+        ({"reasoning": {"effort": "huge"}}, "reasoning.effort", "invalid_value"),
+        ({"reasoning": {"mode": "pro"}}, "reasoning", "invalid_value"),
+        ({"text": {"format": {"type": "xml"}}}, "text.format.type", "invalid_value"),
+        (
+            {"text": {"format": {"type": "json_schema", "name": "n"}}},
+            "text.format.schema",
+            "missing_required_parameter",
+        ),
+        ({"truncation": "always"}, "truncation", "invalid_value"),
+        ({"conversation": "conv_1"}, "conversation", "unsupported_parameter"),
+        ({"top_logprobs": 21}, "top_logprobs", "invalid_value"),
+        ({"presence_penalty": 3}, "presence_penalty", "invalid_value"),
+        ({"max_tool_calls": 0}, "max_tool_calls", "invalid_value"),
+        ({"include": ["usage"]}, "include[0]", "invalid_value"),
+        ({"service_tier": "scale"}, "service_tier", "invalid_value"),
+        ({"prompt": {}}, "prompt.id", "missing_required_parameter"),
+        ({"prompt": {"id": "p", "variables": {"v": 5}}}, "prompt.variables[...]", "invalid_value"),
+    ],
+)
+def test_a_body_that_is_wrong_is_refused_by_field_and_code(
+    body: dict[str, Any], param: str, code: str
+) -> None:
+    with pytest.raises(Problem) as refused:
+        parse_create(body)
+
+    assert (400, param, code) == (refused.value.status, refused.value.param, refused.value.code)
+    assert "invalid_request_error" == refused.value.type
+
+
+@pytest.mark.parametrize(
+    ("message", "param", "code"),
+    [
+        ({}, "type", "missing_required_parameter"),
+        ({"type": 5}, "type", "missing_required_parameter"),
+        ({"type": "response.destroy"}, "type", "unknown_type"),
+        ({"type": "response.create", "stream_id": ""}, "stream_id", "invalid_stream_id"),
+        ({"type": "response.create", "stream_id": "a b"}, "stream_id", "invalid_stream_id"),
+        ({"type": "response.create", "stream_id": "a\n"}, "stream_id", "invalid_stream_id"),
+        ({"type": "response.create", "stream_id": "x" * 257}, "stream_id", "invalid_stream_id"),
+        ({"type": "response.create", "background": True}, "background", "unsupported_parameter"),
+        ({"type": "response.create", "response_id": "x"}, "response_id", "unknown_parameter"),
+        ({"type": "response.cancel"}, "response_id", "missing_required_parameter"),
+        ({"type": "response.cancel", "response_id": 5}, "response_id", "invalid_value"),
+        ({"type": "holdline:resume"}, "response_id", "missing_required_parameter"),
+        *(
+            ({"type": "holdline:resume", "response_id": "x", "starting_after": a}, AFTER, WRONG)
+            for a in HOSTILE_NUMBERS
+        ),
+        ({"type": "holdline:ping", "id": []}, "id", "invalid_value"),
+        ({"type": "holdline:auth"}, "token", "missing_required_parameter"),
+        ({"type": "holdline:auth", "token": "x" * 20_000}, "token", "invalid_value"),
+    ],
+)
+def test_a_message_that_is_wrong_is_refused_by_field_and_code(
+    message: dict[str, Any], param: str, code: str
+) -> None:
+    with pytest.raises(Problem) as refused:
+        parse_message(message)
+
+    assert (400, param, code) == (refused.value.status, refused.value.param, refused.value.code)
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        "",
+        "{",
+        "5",
+        "[]",
+        '"x"',
+        "null",
+        "{'a': 1}",
+        '{"a": NaN}',
+        b"\xff",
+        DEEP,
+        '{"a": "\\ud800"}',
+    ],
+)
+def test_what_is_no_json_object_is_refused(data: bytes | str) -> None:
+    with pytest.raises(Problem) as refused:
+        parse_json(data)
+
+    assert (400, "invalid_json") == (refused.value.status, refused.value.code)
+
+
+@pytest.mark.parametrize("kind", [str, str.encode], ids=["text", "bytes"])
+def test_json_is_as_deep_as_may_be_and_no_deeper(kind: Callable[[str], str | bytes]) -> None:
+    def nested(depth: int) -> str | bytes:
+        lists, objects = "[" * (depth - 2), "]" * (depth - 2)
+        return kind(f'{{"a": {{"wide": [{"[]," * 99}[]], "deep": {lists}{objects}}}}}')
+
+    assert {"a"} == parse_json(nested(MOST_DEPTH)).keys()
+    with pytest.raises(Problem, match="nested more than 64 deep"):
+        parse_json(nested(MOST_DEPTH + 1))
+
+
+@pytest.mark.parametrize("name", sorted(_NEUTRAL))
+def test_a_parameter_that_changes_nothing_is_accepted(name: str) -> None:
+    for value in (None, *_NEUTRAL[name]):
+        parse_create({"input": "x", name: value})
+        parse_message({"type": "response.create", "input": "x", name: value})
+
+
+def outcome(parse: Callable[[Any], Any], given: object) -> Any:
+    """What came of it, or the problem; whatever else is raised fails the test."""
+    try:
+        return parse(given)
+    except Problem as problem:
+        json.dumps(problem.error).encode()
+        return problem
+
+
+@given(st.dictionaries(fields, anything, max_size=4))
+def test_a_body_is_a_request_or_a_problem_and_nothing_else(body: dict[str, Any]) -> None:
+    result = outcome(parse_create, body)
+
+    assert isinstance(result, Create) or 400 == result.status
+
+
+@given(st.sampled_from(sorted(_KINDS)), st.dictionaries(fields, anything, max_size=3))
+def test_a_message_is_a_message_or_a_problem_and_nothing_else(
+    kind: str, body: dict[str, Any]
+) -> None:
+    result = outcome(parse_message, {**body, "type": kind})
+
+    assert isinstance(result, _KINDS[kind]) or 400 == result.status
+
+
+@given(st.binary(max_size=60) | st.text(max_size=60) | anything.map(json.dumps))
+def test_bytes_are_an_object_or_a_problem_and_nothing_else(data: bytes | str) -> None:
+    result = outcome(parse_json, data)
+
+    assert isinstance(result, dict) or "invalid_json" == result.code
+
+
+def test_a_text_is_one_message_of_the_user() -> None:
+    items = stored(Create(input="Why?").input, "{}_{}".format)
+
+    assert [
+        {
+            "id": "msg_0",
+            "type": "message",
+            "status": "completed",
+            "role": "user",
+            "content": [{"type": "input_text", "text": "Why?"}],
+        }
+    ] == items
+
+
+def test_what_a_client_keeps_of_our_output_fits_as_input() -> None:
+    ours = {
+        "id": "msg_9",
+        "type": "message",
+        "status": "completed",
+        "role": "assistant",
+        "content": [{"type": "output_text", "text": "So.", "annotations": [], "logprobs": []}],
+    }
+
+    create = parse_create({"input": [ours, {"role": "user", "content": "And?"}]})
+    items = stored(create.input, "{}_{}".format)
+
+    assert ["output_text", "input_text"] == [item["content"][0]["type"] for item in items]
+    assert ["So.", "And?"] == [item["content"][0]["text"] for item in items]
+
+
+def test_items_of_every_kind_are_stored_with_ids_of_ours() -> None:
+    call = {"type": "function_call", "call_id": "c", "name": "f", "arguments": "{}", "id": "fc_x"}
+    came = {"type": "function_call_output", "call_id": "c", "output": "5"}
+    image = {"type": "input_image", "image_url": "data:image/png;base64,AA=="}
+    file = {"type": "input_file", "file_data": "AA==", "filename": "a.pdf"}
+    thought = {"type": "reasoning", "summary": [{"type": "summary_text", "text": "Hm."}]}
+    asked = {"role": "user", "content": [image, file]}
+    reference = {"type": "item_reference", "id": "msg_1"}
+
+    create = parse_create({"input": [thought, call, came, asked, reference, {"id": "fc_2"}]})
+    items = stored(create.input, "{}_{}".format)
+
+    assert ["rs_0", "fc_1", "fco_2", "msg_3", "msg_1", "fc_2"] == [item["id"] for item in items]
+    assert {**call, "id": "fc_1", "status": "completed"} == items[1]
+    assert {**came, "id": "fco_2", "status": "completed"} == items[2]
+    assert [{**image, "detail": "auto"}, file] == items[3]["content"]
+    assert 2 * ["item_reference"] == [item["type"] for item in items[4:]]
+
+
+def test_parameters_are_stored_as_plain_json() -> None:
+    create = parse_create(
+        {
+            "input": "x",
+            "tools": TOOLS,
+            "tool_choice": {"type": "allowed_tools", "tools": TOOLS},
+            "text": {"format": {"type": "json_schema", "name": "n", "schema": {}}},
+            "reasoning": {"effort": "low"},
+        }
+    )
+
+    params = params_of(create, "default")
+
+    tool = {"type": "function", "name": "f", "description": None, "parameters": None}
+    assert [{**tool, "strict": None}] == params["tools"]
+    assert {"type": "allowed_tools", "mode": "auto", "tools": TOOLS} == params["tool_choice"]
+    schema = {"type": "json_schema", "name": "n", "schema": {}}
+    shown = {**schema, "description": None, "strict": None}
+    assert {"format": shown, "verbosity": None} == params["text"]
+    assert {"effort": "low", "summary": None} == params["reasoning"]
+
+
+def test_only_what_was_said_is_stored() -> None:
+    create = parse_create(
+        {"input": "x", "temperature": 0, "stream": True, "idempotency_key": "k", "store": False}
+    )
+
+    assert {"model": "default", "temperature": 0.0, "store": False} == params_of(create, "default")
+
+
+def test_a_model_must_be_named_somewhere() -> None:
+    assert "mine" == params_of(Create(input="x", model="mine"), "default")["model"]
+    with pytest.raises(Problem) as refused:
+        params_of(Create(input="x"), "")
+
+    assert ("model", "missing_required_parameter") == (refused.value.param, refused.value.code)
+
+
+@pytest.mark.parametrize("text", ["\0", "\u202e", "👩‍👩‍👧‍👦" * 1000, "\ufffe\uffff"])
+def test_any_text_that_json_can_say_is_taken_as_it_is(text: str) -> None:
+    body = parse_json(json.dumps({"input": text}))
+
+    assert text == parse_create(body).input
+
+
+def test_messages_are_told_apart_by_their_type() -> None:
+    assert ResponseCreate(input="x", stream_id="a") == parse_message(
+        {"type": "response.create", "input": "x", "stream_id": "a"}
+    )
+    assert Resume("resp_1", 7) == parse_message(
+        {"type": "holdline:resume", "response_id": "resp_1", "starting_after": 7}
+    )
+    assert Ping(5) == parse_message({"type": "holdline:ping", "id": 5})

@@ -1,0 +1,189 @@
+"""A log that a test writes by hand, a sink that keeps what it is given, a worker to order."""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+from collections.abc import Coroutine
+from dataclasses import dataclass, field
+from typing import Any, cast
+
+import msgspec
+
+from jobs.errors import RedisTrouble
+from jobs.log.codec import Event, encode_event, job_of
+from jobs.log.items import text_delta
+from jobs.log.log import LogWriter, View
+from jobs.names import item_id
+from jobs.queue import Queue
+from jobs.record import Status
+from jobs.redis.pipe import Pipe
+from jobs.replies import Grant
+from server.api.frames import Frame, frame
+from server.api.problem import Problem
+from server.live.feed import Feed, Look
+from server.live.follower import Follower
+from tests.jobs.factories import NAMES, TERMS, ending, said, saying
+
+RESPONSE = "resp_000" + "a" * 32
+
+
+@dataclass
+class Book:
+    """A sink that is as writable as the test wants, and keeps everything."""
+
+    writable: bool = True
+    frames: list[Frame] = field(default_factory=list)
+    places: list[tuple[int | None, float | None, str]] = field(default_factory=list)
+    problem: Problem | None = None
+    ended_times: int = 0
+
+    def deliver(self, follower: Follower, frames: list[Frame]) -> None:
+        assert not self.ended_times
+        self.frames += frames
+
+    def queued(self, follower: Follower, place: int | None, eta: float | None, reason: str) -> None:
+        self.places.append((place, eta, reason))
+
+    def ended(self, follower: Follower, problem: Problem | None) -> None:
+        self.problem = problem
+        self.ended_times += 1
+
+    @property
+    def numbers(self) -> list[int]:
+        return [each.sequence_number for each in self.frames]
+
+    @property
+    def events(self) -> list[dict[str, Any]]:
+        return [msgspec.json.decode(each.json) for each in self.frames]
+
+
+class ScriptedFeed:
+    """A feed on a log in memory. What a read finds is fixed when it begins; the test says when it
+    comes back.
+    """
+
+    def __init__(self, entries: list[bytes]) -> None:
+        self.response_id = RESPONSE
+        self.owner = "public"
+        self.status = Status.RUNNING
+        self.confirmed = True
+        self.log = entries
+        self.followers: set[Follower] = set()
+        self.reads = 0
+        self.page = 1000
+        self.fails: list[Exception] = []
+        self.back = asyncio.Event()
+        self.back.set()
+        self.tasks: list[asyncio.Task[None]] = []
+
+    def follow(self, sink: Book, starting_after: int = -1, owner: str = "public") -> Follower:
+        follower = Follower(cast("Feed", self), owner, starting_after, sink)
+        self.followers.add(follower)
+        return follower
+
+    def append(self, *entries: bytes, heard: bool = True) -> None:
+        """Writes entries; the bell is heard, or it is not."""
+        first = len(self.log)
+        self.log += entries
+        if heard:
+            for follower in list(self.followers):
+                follower.ring(first, self.frames(first, list(entries)))
+
+    async def read(self, start: int, *, least: int, viewer: str) -> Look:
+        self.reads += 1
+        if self.fails:
+            raise self.fails.pop()
+        view = View(
+            self.status,
+            self.owner,
+            1,
+            0,
+            "",
+            len(self.log),
+            self.log[start : start + max(self.page, least)],
+        )
+        await asyncio.sleep(0)
+        await self.back.wait()
+        return view, self.frames(start, view.entries)
+
+    def frames(self, first: int, entries: list[bytes]) -> list[Frame]:
+        return [frame(first + index, entry) for index, entry in enumerate(entries)]
+
+    def spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        task = asyncio.create_task(work)
+        self.tasks.append(task)
+        return task
+
+    def drop(self, follower: Follower) -> None:
+        self.followers.discard(follower)
+
+    async def settle(self) -> None:
+        """Returns when every read that was begun is over."""
+        while pending := [task for task in self.tasks if not task.done()]:
+            await asyncio.wait(pending)
+        for task in self.tasks:
+            if not task.cancelled():
+                task.result()
+
+
+class Away(RedisTrouble):
+    """Redis, for the length of one read."""
+
+
+class Worker:
+    """A worker that does what a test says, when it says so."""
+
+    def __init__(self, pipe: Pipe) -> None:
+        self._pipe = pipe
+        self._queue = Queue(pipe, TERMS)
+
+    async def take(self) -> Answer:
+        """The next job that waits, as soon as there is one."""
+        while True:
+            for grant in await self._queue.claim(0, secrets.token_hex(8), 1):
+                return Answer(self._pipe, grant)
+            await self._pipe.call("BLPOP", NAMES.wake, "0.02")
+
+    async def answer(self, *pieces: str) -> Answer:
+        """The next job that waits, answered from its first to its last event."""
+        answer = await self.take()
+        await answer.say(*pieces)
+        await answer.complete()
+        return answer
+
+
+class Answer:
+    """One claimed job and its log."""
+
+    def __init__(self, pipe: Pipe, grant: Grant) -> None:
+        self.job = job_of(grant.response_id, grant.job, pipe.cipher)
+        self.grant = grant
+        self.writer = LogWriter(pipe, self.job.id, grant.claim, grant.length)
+        self._text = ""
+        self._begun = False
+
+    async def say(self, *pieces: str) -> None:
+        """Appends each piece on its own."""
+        if not self._begun:
+            self._begun = True
+            await self._append(*saying(self.job, 1, 0, []))
+        for piece in pieces:
+            self._text += piece
+            await self._append(text_delta(item_id("msg", self.job.id, 1, 0), 0, piece))
+
+    async def asked_to_stop(self) -> None:
+        """Returns when somebody has asked for the response to be cancelled."""
+        async with asyncio.timeout(5):
+            while not await self.writer.append([]):
+                pass
+
+    async def complete(self, status: Status = Status.COMPLETED) -> None:
+        """Appends the end of the message and of the response."""
+        events = said(self.job, 1, 0, self._text) if self._begun else []
+        end = ending(self.job, status, self._text if self._begun else "")
+        entries = [encode_event(event) for event in [*events, end]]
+        await self.writer.finish(status, entries, retention_ms=60_000)
+
+    async def _append(self, *events: Event) -> None:
+        await self.writer.append([encode_event(event) for event in events])

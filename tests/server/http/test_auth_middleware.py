@@ -1,0 +1,255 @@
+"""The door: keys in a file and in Redis, tokens of a file and of an address, and what is said."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+from aiohttp import web
+from aiohttp.test_utils import TestClient, TestServer
+from aiohttp.web import Application, Request
+
+from admin import keys
+from admin.signers import new_pair
+from jobs.redis.pipe import Pipe
+from server.access import api_key_store, jwks
+from server.access.principal import ADMIN, OF_ROUTES
+from server.app import SERVER
+from server.config import Config
+from tests.jobs.proxy import Proxy
+from tests.server.auth_helpers import Door, bearer, unix
+
+Client = TestClient[Request, Application]
+Serve = Callable[..., Awaitable[Client]]
+ALL = "/v1/responses"
+MODELS = "/v1/models"
+
+
+@pytest.fixture
+def door(tmp_path: Path) -> Door:
+    return Door(tmp_path)
+
+
+@pytest.fixture(autouse=True)
+def _at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing is believed for longer than it takes to look again."""
+    monkeypatch.setattr("server.access.watched_file.LOOK_SECONDS", 0.0)
+    monkeypatch.setattr(api_key_store, "FRESH_SECONDS", 0.0)
+
+
+async def status(client: Client, credential: str | None, path: str = MODELS) -> int:
+    headers = {} if credential is None else bearer(credential)
+    async with client.get(path, headers=headers) as response:
+        if response.status == 401:
+            assert 'Bearer realm="holdline"' == response.headers["WWW-Authenticate"]
+            code = (await response.json())["error"]["code"]
+            assert code == ("authentication_required" if credential is None else "invalid_token")
+        return response.status
+
+
+def test_every_route_of_the_api_says_what_it_needs(serve: Serve) -> None:
+    from server.app import create_app
+
+    app = create_app(Config.from_environ({}))
+    routes = {
+        (route.method, route.resource.canonical)
+        for route in app.router.routes()
+        if route.resource is not None and route.resource.canonical.startswith("/v1/")
+    }
+    assert routes == set(OF_ROUTES), f"a route that is missing there needs {ADMIN}"
+
+
+async def test_without_keys_everybody_comes_in(serve: Serve) -> None:
+    client = await serve()
+    assert {200} == {await status(client, each) for each in (None, "any", "hl_x")}
+
+
+async def test_with_keys_nobody_else_comes_in(serve: Serve, door: Door) -> None:
+    key = door.key()
+    client = await serve(**door.settings)
+    assert (200, 200) == (await status(client, key), await status(client, door.token()))
+    assert 401 == await status(client, None)
+    for bad in ("x", key[:-1], f"{key}a", key.replace("hl_", "HL_"), "hl_", "x" * 5000, "a.b.c"):
+        assert 401 == await status(client, bad)
+    async with client.get(MODELS, headers={"authorization": f"bearer  {key} "}) as response:
+        assert 200 == response.status
+
+
+async def test_what_is_no_route_is_told_only_to_who_has_come_in(serve: Serve, door: Door) -> None:
+    key = door.key()
+    client = await serve(**door.settings)
+    assert (401, 404) == tuple([await status(client, c, "/v1/nothing") for c in (None, key)])
+    for path in ("/livez", "/readyz", "/metrics", "/origin", "/", "/openapi.json"):
+        assert 200 == await status(client, None, path)
+
+
+@pytest.mark.parametrize("name", ["token", "access_token", "api_key", "Authorization", "key"])
+@pytest.mark.parametrize("closed", [False, True])
+async def test_a_credential_in_an_address_is_refused_by_name(
+    serve: Serve, door: Door, name: str, closed: bool
+) -> None:
+    client = await serve(**(door.settings if closed else {}))
+    async with client.get(ALL, params={name: "canary"}) as response:
+        body = await response.text()
+    assert (400, "token_in_url") == (response.status, json.loads(body)["error"]["code"])
+    assert "canary" not in body
+
+
+async def test_a_key_that_has_expired_does_not_count(serve: Serve, door: Door) -> None:
+    past, soon = door.key(expires_at=unix() - 1), door.key(expires_at=unix() + 60)
+    client = await serve(**door.settings)
+    assert (401, 200) == (await status(client, past), await status(client, soon))
+
+
+async def test_a_file_is_read_again_and_one_that_is_broken_changes_nothing(
+    serve: Serve, door: Door
+) -> None:
+    key, other = door.key(), door.key()
+    client = await serve(**door.settings)
+    fresh, public = new_pair("two", "HS256", None)
+    door.revoke(key)
+    old = door.token()
+    door.list_signers(public)
+    assert (401, 200, 401) == tuple([await status(client, c) for c in (key, other, old)])
+    door.private = fresh
+    Path(door.settings["jwt_keys"]).write_text("{")
+    Path(door.settings["keys"]).unlink()
+    assert (200, 200) == (await status(client, door.token()), await status(client, other))
+
+
+# Keys in Redis
+
+
+async def command(redis_url: str, *argv: str) -> str:
+    environ = {"REDIS_URL": redis_url, "HOLDLINE_KEYS": "redis"}
+    [said] = [line async for line in keys.run(environ, argv)]
+    return said.splitlines()[0]
+
+
+async def test_keys_are_made_rotated_and_revoked_while_a_server_runs(
+    serve: Serve, redis_url: str, pipe: Pipe
+) -> None:
+    client = await serve(keys="redis")
+    first = await command(redis_url, "create", "acme", "--note", "n", "--model", "simulation")
+    id_ = first.split("_")[1]
+    assert 200 == await status(client, first)
+    second = await command(redis_url, "rotate", id_)
+    assert (200, 200) == (await status(client, first), await status(client, second))
+    third = await command(redis_url, "rotate", id_)
+    assert (401, 200, 200) == tuple([await status(client, c) for c in (first, second, third)])
+    fourth = await command(redis_url, "rotate", id_, "--keep", "0s")
+    assert (401, 200) == (await status(client, third), await status(client, fourth))
+    assert f"{id_}  acme  create,read,cancel  models=simulation  n" == await command(
+        redis_url, "list"
+    )
+    everything = await pipe.call("HGETALL", "holdline:{0}:api_keys")
+    assert all(
+        secret.split("_")[2].encode() not in b"".join(everything) for secret in (first, fourth)
+    )
+    await command(redis_url, "revoke", id_)
+    assert 401 == await status(client, fourth)
+
+
+async def test_a_known_key_counts_while_redis_is_away_and_an_unknown_one_may_come_back(
+    serve: Serve, redis_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    key = await command(redis_url, "create", "acme")
+    other = await command(redis_url, "create", "acme")
+    async with Proxy(redis_url) as proxy:
+        client = await serve(proxy.url, keys="redis")
+        client.app[SERVER].pipe._deadline = 0.3
+        assert 200 == await status(client, key)
+        proxy.stop_forwarding()
+        assert (200, 503) == (await status(client, key), await status(client, other))
+        monkeypatch.setattr(api_key_store, "STALE_SECONDS", 0.0)
+        assert 503 == await status(client, key)
+
+
+async def test_a_record_that_is_not_ours_does_not_count(
+    serve: Serve, redis_url: str, pipe: Pipe
+) -> None:
+    key = await command(redis_url, "create", "acme")
+    client = await serve(keys="redis")
+    await pipe.call("HSET", "holdline:{0}:api_keys", key.split("_")[1], b"\xc1{")
+    assert 401 == await status(client, key)
+
+
+# Keys of an address
+
+
+@asynccontextmanager
+async def provider(answer: dict[str, Any]) -> AsyncIterator[tuple[str, list[str]]]:
+    """An identity provider, and what it was asked."""
+    asked: list[str] = []
+
+    async def keyset(request: web.Request) -> web.Response:
+        asked.append(request.path)
+        if "redirect" in answer:
+            raise web.HTTPFound(answer["redirect"])
+        await asyncio.sleep(answer.get("delay", 0))
+        return web.Response(text=answer["text"], status=answer.get("status", 200))
+
+    app = web.Application()
+    app.router.add_get("/jwks", keyset)
+    server = TestServer(app)
+    await server.start_server()
+    try:
+        yield str(server.make_url("/jwks")), asked
+    finally:
+        await server.close()
+
+
+async def test_keys_are_fetched_when_needed_once_for_many_and_not_for_each_made_up_kid(
+    serve: Serve, door: Door
+) -> None:
+    answer = {"text": json.dumps({"keys": [door.public]}), "delay": 0.1}
+    async with provider(answer) as (url, asked):
+        client = await serve(jwks_url=url)
+        token = door.token()
+        assert {200} == set(await asyncio.gather(*(status(client, token) for _ in range(10))))
+        assert 1 == len(asked)
+        door.private, _ = new_pair("made up", "EdDSA", None)
+        made_up = door.token()
+        assert {401} == {await status(client, made_up) for _ in range(5)}
+        assert 1 == len(asked)  # it was asked less than ten seconds ago
+
+
+async def test_a_new_key_of_the_provider_counts_soon(
+    serve: Serve, door: Door, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(jwks, "PAUSE_SECONDS", 0.0)
+    answer = {"text": json.dumps({"keys": [door.public]})}
+    async with provider(answer) as (url, _):
+        client = await serve(jwks_url=url)
+        assert 200 == await status(client, door.token())
+        door.private, public = new_pair("next", "EdDSA", None)
+        answer["text"] = json.dumps({"keys": [door.public, public]})
+        assert 200 == await status(client, door.token())
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        {"text": "{}"},
+        {"text": "x" * 70_000},
+        {"text": "{}", "status": 500},
+        {"text": "{}", "delay": 9},
+        {"text": "{}", "redirect": "http://127.0.0.1:1/"},
+    ],
+    ids=str,
+)
+async def test_without_the_providers_keys_a_token_may_come_back(
+    serve: Serve, door: Door, answer: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(jwks, "FETCH_SECONDS", 0.3)
+    async with provider(answer) as (url, _):
+        client = await serve(jwks_url=url)
+        async with client.get(MODELS, headers=bearer(door.token())) as response:
+            code = (await response.json())["error"]["code"]
+            assert (503, "token_keys_unavailable") == (response.status, code)
+            assert int(response.headers["Retry-After"]) > 0

@@ -1,0 +1,108 @@
+"""The route of chat completions, in front of a real Redis and a worker to order."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from typing import Any
+
+import pytest
+
+from jobs.record import Status
+from jobs.redis.pipe import Pipe
+from server.app import SERVER
+from tests.server.conftest import Client, Serve
+from tests.server.factories import Worker
+from tests.server.websocket.test_unstored_turns import ANSWER, SECRET, gone
+
+CHAT = "/v1/chat/completions"
+BODY: dict[str, Any] = {"messages": [{"role": "user", "content": SECRET}]}
+
+
+def chunks(text: str) -> list[Any]:
+    lines = [line.removeprefix("data: ") for line in text.splitlines() if line[:6] == "data: "]
+    return [line if line == "[DONE]" else json.loads(line) for line in lines]
+
+
+@pytest.mark.parametrize("stream", [False, True])
+async def test_what_is_not_stored_is_let_go(
+    serve: Serve, worker: Worker, pipe: Pipe, stream: bool
+) -> None:
+    client = await serve(unstored_seconds="0.2")
+    asking = asyncio.create_task(client.post(CHAT, json={**BODY, "store": False, "stream": stream}))
+    await worker.answer(ANSWER)
+    async with await asking as answer:
+        assert ANSWER in await answer.text()
+    await gone(pipe)
+
+
+async def test_a_stream_waits_with_comments_and_ends_with_done(
+    serve: Serve, worker: Worker
+) -> None:
+    client = await serve(ping_seconds="0.05")
+    async with client.post(CHAT, json={**BODY, "stream": True}) as answer:
+        while b": still here\n" != await answer.content.readline():
+            pass
+        taken = await worker.answer("So", " it is.")
+        *told, done = chunks(await answer.text())
+    assert taken.job.id == answer.headers["X-Response-Id"]
+    assert "[DONE]" == done
+    assert "So it is." == "".join(
+        chunk["choices"][0]["delta"].get("content") or "" for chunk in told
+    )
+    assert "stop" == told[-1]["choices"][0]["finish_reason"]
+
+
+async def test_a_server_that_restarts_says_where_the_answer_goes_on(
+    client: Client, worker: Worker
+) -> None:
+    async with client.post(CHAT, json={**BODY, "stream": True}) as answer:
+        taken = await worker.take()
+        await taken.say("So")
+        while b"So" not in await answer.content.readline():
+            pass
+        await client.app[SERVER].drain()
+        *_, last = chunks(await answer.text())
+    assert "server_restarting" == last["error"]["code"]
+    assert taken.job.id in last["error"]["message"]
+    await taken.complete()
+
+
+async def test_one_that_was_deleted_ends_with_an_error(client: Client, worker: Worker) -> None:
+    async with client.post(CHAT, json={**BODY, "stream": True}) as answer:
+        taken = await worker.take()
+        await taken.say("So")
+        async with client.delete(f"/v1/responses/{taken.job.id}") as deleted:
+            assert 200 == deleted.status
+        *_, last = chunks(await answer.text())
+    assert "response_gone" == last["error"]["code"]
+
+
+@pytest.mark.parametrize("stream", [False, True])
+async def test_one_that_was_cancelled_is_no_completion(
+    client: Client, worker: Worker, stream: bool
+) -> None:
+    asking = asyncio.create_task(client.post(CHAT, json={**BODY, "stream": stream}))
+    taken = await worker.take()
+    await taken.complete(Status.CANCELLED)
+    async with await asking as answer:
+        text = await answer.text()
+    if stream:
+        assert "cancelled" == chunks(text)[-1]["error"]["code"]
+    else:
+        assert (409, "false") == (answer.status, answer.headers["X-Should-Retry"])
+        assert "cancelled" == json.loads(text)["error"]["code"]
+
+
+async def test_it_goes_through_the_same_door_as_any_request(client: Client) -> None:
+    async with client.post(CHAT, data="{") as refused:
+        assert "invalid_json" == (await refused.json())["error"]["code"]
+    async with client.post(CHAT, json={"model": "m"}) as refused:
+        error = (await refused.json())["error"]
+    assert (400, "missing_required_parameter", "messages") == (
+        refused.status,
+        error["code"],
+        error["param"],
+    )
+    async with client.get(CHAT) as refused:
+        assert 405 == refused.status

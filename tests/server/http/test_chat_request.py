@@ -1,0 +1,269 @@
+"""Chat bodies in the terms of a response."""
+
+from __future__ import annotations
+
+import contextlib
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from server.api.problem import Problem
+from server.api.request import parse_create
+from server.http.chat_request import NEUTRAL, Translation
+
+HI = [{"role": "user", "content": "Hi."}]
+FUNCTION = {"name": "f", "parameters": {"type": "object"}, "strict": True}
+
+
+def body(**chat: Any) -> dict[str, Any]:
+    """What a chat body becomes, which must be a valid request."""
+    made = Translation({"messages": HI, "model": "m", **chat}).body
+    parse_create(made)
+    return made
+
+
+def refused(chat: dict[str, Any]) -> tuple[str, str | None]:
+    """Code and field, in the terms of the chat body."""
+    with pytest.raises(Problem) as caught:
+        asked = Translation(chat)
+        try:
+            parse_create(asked.body)
+        except Problem as problem:
+            raise asked.named(problem) from None
+    wrong = caught.value
+    if wrong.param is not None:
+        assert f"'{wrong.param}'" in wrong.message, "the words name what the caller knows"
+    return wrong.code, wrong.param
+
+
+def test_a_whole_conversation_with_tools_becomes_items() -> None:
+    messages = [
+        {"role": "system", "content": "Be brief."},
+        {"role": "developer", "content": [{"type": "text", "text": "Very."}]},
+        {
+            "role": "user",
+            "content": [
+                {"type": "text", "text": "What is this?"},
+                {"type": "image_url", "image_url": {"url": "https://x.example/a.png"}},
+                {
+                    "type": "image_url",
+                    "image_url": {"url": "data:image/png;base64,AA", "detail": "low"},
+                },
+                {"type": "file", "file": {"file_data": "data:x;base64,AA", "filename": "a.pdf"}},
+            ],
+        },
+        {
+            "role": "assistant",
+            "content": None,
+            "refusal": None,
+            "annotations": [],
+            "reasoning_content": "Hm.",
+            "tool_calls": [
+                {"id": "c1", "type": "function", "function": {"name": "f", "arguments": "{}"}},
+                {"id": "c2", "type": "function", "function": {"name": "g", "arguments": "[]"}},
+            ],
+        },
+        {"role": "tool", "tool_call_id": "c1", "content": "1", "name": "f"},
+        {"role": "tool", "tool_call_id": "c2", "content": [{"type": "text", "text": "2"}]},
+        {"role": "assistant", "content": "So.", "refusal": "But no."},
+        {"role": "assistant", "content": ""},
+        {"role": "user", "content": "And?"},
+    ]
+    items = body(messages=messages)["input"]
+
+    assert [
+        ("message", "system"),
+        ("message", "developer"),
+        ("message", "user"),
+        ("reasoning", None),
+        ("function_call", None),
+        ("function_call", None),
+        ("function_call_output", None),
+        ("function_call_output", None),
+        ("message", "assistant"),
+        ("message", "assistant"),
+        ("message", "user"),
+    ] == [(item["type"], item.get("role")) for item in items]
+    assert [
+        {"type": "input_text", "text": "What is this?"},
+        {"type": "input_image", "image_url": "https://x.example/a.png"},
+        {"type": "input_image", "image_url": "data:image/png;base64,AA", "detail": "low"},
+        {"type": "input_file", "file_data": "data:x;base64,AA", "filename": "a.pdf"},
+    ] == items[2]["content"]
+    assert {"type": "function_call", "call_id": "c2", "name": "g", "arguments": "[]"} == items[5]
+    assert {"type": "function_call_output", "call_id": "c1", "output": "1"} == items[6]
+    assert ["output_text", "refusal"] == [part["type"] for part in items[8]["content"]]
+
+
+@pytest.mark.parametrize(
+    ("chat", "response"),
+    [
+        ({"max_tokens": 5}, {"max_output_tokens": 5}),
+        ({"stop": "\n", "seed": 7}, {"holdline_stop": ["\n"], "holdline_seed": 7}),
+        ({"stop": ["a", "b"]}, {"holdline_stop": ["a", "b"]}),
+        ({"stop": []}, {}),
+        ({"max_tokens": 5, "max_completion_tokens": 6}, {"max_output_tokens": 6}),
+        ({"reasoning_effort": "low"}, {"reasoning": {"effort": "low"}}),
+        ({"verbosity": "high"}, {"text": {"verbosity": "high"}}),
+        ({"response_format": {"type": "text"}}, {"text": {"format": {"type": "text"}}}),
+        (
+            {
+                "response_format": {
+                    "type": "json_schema",
+                    "json_schema": {"name": "n", "schema": {}},
+                }
+            },
+            {"text": {"format": {"type": "json_schema", "name": "n", "schema": {}}}},
+        ),
+        (
+            {"tools": [{"type": "function", "function": FUNCTION}], "tool_choice": "required"},
+            {"tools": [{"type": "function", **FUNCTION}], "tool_choice": "required"},
+        ),
+        (
+            {
+                "tools": [{"type": "function", "function": FUNCTION}],
+                "tool_choice": {"type": "function", "function": {"name": "f"}},
+            },
+            {
+                "tools": [{"type": "function", **FUNCTION}],
+                "tool_choice": {"type": "function", "name": "f"},
+            },
+        ),
+        (
+            {
+                "tools": [{"type": "function", "function": FUNCTION}],
+                "tool_choice": {
+                    "type": "allowed_tools",
+                    "allowed_tools": {
+                        "mode": "auto",
+                        "tools": [{"type": "function", "function": {"name": "f"}}],
+                    },
+                },
+            },
+            {
+                "tools": [{"type": "function", **FUNCTION}],
+                "tool_choice": {
+                    "type": "allowed_tools",
+                    "mode": "auto",
+                    "tools": [{"type": "function", "name": "f"}],
+                },
+            },
+        ),
+        (
+            {"logprobs": True, "top_logprobs": 2},
+            {"include": ["message.output_text.logprobs"], "top_logprobs": 2},
+        ),
+        ({"logprobs": False, "n": 1, "stop": None, "logit_bias": {}}, {}),
+        (
+            {"temperature": 0.5, "top_p": 1, "user": "u", "store": False, "metadata": {"a": "b"}},
+            {"temperature": 0.5, "top_p": 1, "user": "u", "store": False, "metadata": {"a": "b"}},
+        ),
+        ({"service_tier": "flex", "parallel_tool_calls": False}, None),
+        ({"stream": True, "stream_options": {"include_usage": True}}, {"stream": True}),
+    ],
+)
+def test_a_parameter_has_its_place(chat: dict[str, Any], response: dict[str, Any] | None) -> None:
+    made = body(**chat)
+    expected = chat if response is None else response
+
+    assert {"model": "m", **expected} == {k: v for k, v in made.items() if k != "input"}
+
+
+@pytest.mark.parametrize(
+    ("chat", "code", "param"),
+    [
+        ({"messages": None}, "missing_required_parameter", "messages"),
+        ({"messages": []}, "invalid_value", "messages"),
+        ({"messages": "Hi."}, "invalid_value", "messages"),
+        ({"messages": ["Hi."]}, "invalid_value", "messages[0]"),
+        ({"messages": [{}]}, "missing_required_parameter", "messages[0].role"),
+        ({"messages": [{"role": "function"}]}, "invalid_value", "messages[0].role"),
+        ({"messages": [{"role": "user"}]}, "missing_required_parameter", "messages[0].content"),
+        (
+            {"messages": [{"role": "user", "content": "x", "name": "Ann"}]},
+            "unsupported_parameter",
+            "messages[0].name",
+        ),
+        (
+            {"messages": [{"role": "user", "content": [{"type": "input_audio"}]}]},
+            "unsupported_parameter",
+            "messages[0].content[0].type",
+        ),
+        (
+            {
+                "messages": [
+                    {"role": "user", "content": [{"type": "file", "file": {"file_id": "f"}}]}
+                ]
+            },
+            "unsupported_parameter",
+            "messages[0].content[0].file.file_id",
+        ),
+        (
+            {"messages": [{"role": "tool", "content": "x"}]},
+            "missing_required_parameter",
+            "messages[0].tool_call_id",
+        ),
+        ({"n": 2}, "unsupported_parameter", "n"),
+        ({"logit_bias": {"5": 1}}, "unsupported_parameter", "logit_bias"),
+        ({"nonsense": 7}, "unknown_parameter", "nonsense"),
+        ({"input": "Hi."}, "unknown_parameter", "input"),
+        ({"temperature": 9}, "invalid_value", "temperature"),
+        ({"max_tokens": 0}, "invalid_value", "max_tokens"),
+        ({"max_completion_tokens": 0}, "invalid_value", "max_completion_tokens"),
+        ({"reasoning_effort": "x"}, "invalid_value", "reasoning_effort"),
+        ({"top_logprobs": 2}, "invalid_value", "top_logprobs"),
+        ({"tools": [{"type": "custom"}]}, "unsupported_parameter", "tools[0].type"),
+        ({"tool_choice": 5}, "invalid_value", "tool_choice"),
+        ({"stream_options": {"x": 1}}, "unsupported_parameter", "stream_options.x"),
+        (
+            {
+                "response_format": {
+                    "type": "json_schema",
+                    "json_schema": {"name": "a b", "schema": {}},
+                }
+            },
+            "invalid_value",
+            "response_format.name",
+        ),
+    ],
+)
+def test_what_is_wrong_is_named_as_the_caller_knows_it(
+    chat: dict[str, Any], code: str, param: str
+) -> None:
+    assert (code, param) == refused({"messages": HI, **chat})
+
+
+def test_a_message_is_named_by_its_place_in_the_chat() -> None:
+    calls = [{"id": "c", "function": {"name": "f", "arguments": "{}"}}] * 2
+    messages = [
+        {"role": "assistant", "tool_calls": calls},
+        {"role": "user", "content": [{"type": "image_url", "image_url": {"url": "ftp://x"}}]},
+    ]
+
+    code, param = refused({"messages": messages})
+    assert ("invalid_value", True) == (code, (param or "").startswith("messages[1].content[0]"))
+
+
+hostile = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.text(max_size=5),
+    lambda inner: (
+        st.lists(inner, max_size=3)
+        | st.dictionaries(
+            st.sampled_from(["role", "content", "type", "text", "function", "tool_calls", "name"]),
+            inner | st.sampled_from(["user", "assistant", "tool", "function", "image_url"]),
+            max_size=4,
+        )
+    ),
+    max_leaves=10,
+)
+names = st.sampled_from(
+    ["messages", "tools", "tool_choice", "response_format", "stream_options", *NEUTRAL]
+)
+
+
+@given(st.dictionaries(names, hostile, max_size=4))
+def test_whatever_comes_is_a_request_or_refused(chat: dict[str, Any]) -> None:
+    with contextlib.suppress(Problem):
+        parse_create(Translation(chat).body)

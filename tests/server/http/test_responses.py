@@ -1,0 +1,593 @@
+"""The HTTP routes, in front of a real Redis and a worker to order."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import socket
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import pytest
+from aiohttp import ClientResponse
+from aiohttp.test_utils import TestClient
+from aiohttp.web import Application, Request
+from yarl import URL
+
+from jobs.record import Status
+from server.app import SERVER, Server
+from server.http import sse as sse_module
+from tests.jobs.proxy import Proxy
+from tests.server.factories import RESPONSE, Worker
+from tests.system import wait_until
+
+Client = TestClient[Request, Application]
+Serve = Callable[..., Awaitable[Client]]
+ALL = "/v1/responses"
+
+
+async def background(client: Client, **body: Any) -> str:
+    """The id of a response that was accepted and not waited for."""
+    async with client.post(ALL, json={"input": "Why?", "background": True, **body}) as response:
+        assert response.status == 200, await response.text()
+        id_: str = (await response.json())["id"]
+        return id_
+
+
+async def answered(client: Client, worker: Worker, *pieces: str) -> str:
+    """The id of a response that has ended."""
+    id_ = await background(client)
+    await worker.answer(*pieces)
+    return id_
+
+
+async def events_of(response: ClientResponse) -> tuple[list[dict[str, Any]], bool]:
+    """The events of a stream, and whether it said that it was done."""
+    events, done = [], False
+    async for line in response.content:
+        if line == b"data: [DONE]\n":
+            done = True
+        elif line.startswith(b"data: "):
+            events.append(json.loads(line[6:]))
+    return events, done
+
+
+async def refusal(response: ClientResponse) -> tuple[int, str, str | None]:
+    """Status, code and field of a refusal in the standard's shape."""
+    body = await response.json()
+    assert {"error"} == body.keys()
+    assert {"type", "code", "message", "param"} == body["error"].keys()
+    assert "nosniff" == response.headers["X-Content-Type-Options"]
+    return response.status, body["error"]["code"], body["error"]["param"]
+
+
+def at_rest(server: Server) -> bool:
+    """True while nobody follows anything."""
+    return not server.relay._feeds and not server.relay.bell._listeners and not server.sockets
+
+
+# To create.
+
+
+async def test_a_plain_request_is_answered_when_the_answer_is_whole(
+    client: Client, worker: Worker, server: Server
+) -> None:
+    asked = asyncio.create_task(client.post(ALL, json={"input": "Why?"}))
+    answer = await worker.take()
+    await answer.say("Because", ".")
+    assert not asked.done()
+    await answer.complete()
+    async with await asked as response:
+        body = await response.json()
+
+    assert (200, answer.job.id, "completed") == (response.status, body["id"], body["status"])
+    assert "Because." == body["output"][0]["content"][0]["text"]
+    await wait_until(lambda: at_rest(server))
+
+
+async def test_a_streamed_request_has_every_event_and_says_that_it_is_done(
+    client: Client, worker: Worker
+) -> None:
+    working = asyncio.create_task(worker.answer("Be", "cause", "."))
+    async with client.post(ALL, json={"input": "Why?", "stream": True}) as response:
+        events, done = await events_of(response)
+    answer = await working
+
+    assert done
+    assert list(range(len(events))) == [event["sequence_number"] for event in events]
+    assert ["response.created", "response.queued", "response.in_progress"] == [
+        event["type"] for event in events[:3]
+    ]
+    assert "response.completed" == events[-1]["type"]
+    assert answer.job.id == response.headers["X-Response-Id"]
+    assert response.headers["Content-Type"].startswith("text/event-stream")
+
+
+async def test_a_request_in_the_background_is_accepted_at_once(
+    client: Client, worker: Worker
+) -> None:
+    async with client.post(ALL, json={"input": "Why?", "background": True}) as response:
+        body = await response.json()
+
+    assert ("queued", True, []) == (body["status"], body["background"], body["output"])
+    answer = await worker.take()
+    assert body["id"] == answer.job.id
+
+
+async def test_the_worker_is_handed_what_was_asked(client: Client, worker: Worker) -> None:
+    await background(
+        client, input=[{"role": "user", "content": "Why? \0 👩‍👧 \u202e"}], temperature=0, user="u"
+    )
+
+    params = (await worker.take()).job.params
+
+    assert "Why? \0 👩‍👧 \u202e" == params["input"][0]["content"][0]["text"]
+    assert (0, "u", "simulation") == (params["temperature"], params["user"], params["model"])
+
+
+async def test_a_caller_who_goes_away_stops_nothing(
+    client: Client, worker: Worker, server: Server
+) -> None:
+    for stream in (False, True):
+        asked = asyncio.create_task(client.post(ALL, json={"input": "Why?", "stream": stream}))
+        answer = await worker.take()
+        await answer.say("Be")
+        if stream:
+            (await asked).close()
+        else:
+            asked.cancel()
+            await asyncio.wait([asked])
+        await answer.say("cause.")
+        await answer.complete()
+        await wait_until(lambda: at_rest(server))
+
+        async with client.get(f"{ALL}/{answer.job.id}") as response:
+            body = await response.json()
+        assert "Because." == body["output"][0]["content"][0]["text"]
+
+
+async def test_an_answer_builds_on_those_before_it(client: Client, worker: Worker) -> None:
+    first = await answered(client, worker, "One.")
+    second = await background(client, input="And?", previous_response_id=first)
+    await worker.answer("Two.")
+    await background(client, input="Then?", previous_response_id=second)
+
+    job = (await worker.take()).job
+    texts = [part["text"] for item in job.context for part in item["content"]]
+
+    assert ["Why?", "One.", "And?", "Two."] == texts
+    assert ["user", "assistant"] * 2 == [item["role"] for item in job.context]
+
+
+@pytest.mark.parametrize("previous", ["resp_x", RESPONSE, "x" * 128])
+async def test_an_unknown_answer_cannot_be_built_on(client: Client, previous: str) -> None:
+    body = {"input": "And?", "previous_response_id": previous}
+    async with client.post(ALL, json=body) as response:
+        assert (400, "previous_response_not_found", "previous_response_id") == await refusal(
+            response
+        )
+
+
+async def test_an_answer_that_has_not_ended_or_was_not_to_be_stored_cannot_be_built_on(
+    client: Client, worker: Worker
+) -> None:
+    unstored = await background(client, store=False)
+    await worker.answer("Secret.")
+    unended = await background(client)
+    for previous, status in ((unended, 409), (unstored, 400)):
+        body = {"input": "And?", "previous_response_id": previous}
+        async with client.post(ALL, json=body) as response:
+            assert status == (await refusal(response))[0]
+
+
+# Idempotency.
+
+
+async def test_the_same_key_leads_to_the_same_response(client: Client, worker: Worker) -> None:
+    headers = {"Idempotency-Key": "k1"}
+    ids = set()
+    for _ in range(3):
+        async with client.post(
+            ALL, json={"input": "Why?", "background": True}, headers=headers
+        ) as response:
+            ids.add((await response.json())["id"])
+    answer = await worker.answer("Because.")
+    async with client.post(
+        ALL, json={"input": "Why?", "background": True, "idempotency_key": "k1"}
+    ) as response:
+        body = await response.json()
+
+    assert {answer.job.id} == ids
+    assert (answer.job.id, "completed") == (body["id"], body["status"])
+
+
+async def test_the_same_key_from_thirty_callers_at_once_costs_one_answer(
+    client: Client, worker: Worker
+) -> None:
+    asked = [
+        asyncio.create_task(
+            client.post(ALL, json={"input": "Why?"}, headers={"Idempotency-Key": "k"})
+        )
+        for _ in range(30)
+    ]
+    answer = await worker.answer("Because.")
+    bodies = [await (await each).json() for each in asked]
+
+    assert {answer.job.id} == {body["id"] for body in bodies}
+    assert 1 == len(
+        [key for key in await worker._pipe.call("KEYS", "*job:*") if key.startswith(b"holdline:")]
+    )
+
+
+async def test_a_key_with_another_body_is_refused(client: Client) -> None:
+    await background(client, idempotency_key="k")
+    async with client.post(ALL, json={"input": "Other?", "idempotency_key": "k"}) as response:
+        assert (422, "idempotency_key_reused", "idempotency_key") == await refusal(response)
+
+
+@pytest.mark.parametrize("key", [b"", b"k" * 256])
+async def test_a_key_that_is_too_short_or_too_long_is_refused(client: Client, key: bytes) -> None:
+    head, body = await raw(client, b'{"input":"Why?","background":true}', key)
+
+    assert b" 400 " in head
+    assert "idempotency_key" == json.loads(body)["error"]["param"]
+
+
+async def test_a_key_of_bytes_that_are_no_text_is_a_key(client: Client) -> None:
+    ids = set()
+    for key in (b"\xff\xfe", b"\xff\xfe", "ключ".encode()):
+        head, body = await raw(client, b'{"input":"Why?","background":true}', key)
+        assert b" 200 " in head
+        ids.add(json.loads(body)["id"])
+
+    assert 2 == len(ids)
+
+
+async def raw(client: Client, body: bytes, key: bytes) -> tuple[bytes, bytes]:
+    """A POST in bytes of our own; status line and body of its reply."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", client.port)
+    writer.write(
+        b"POST /v1/responses HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n"
+        b"Content-Length: %d\r\nIdempotency-Key: %b\r\n\r\n%b" % (len(body), key, body)
+    )
+    head, _, answer = (await reader.read()).partition(b"\r\n\r\n")
+    writer.close()
+    await writer.wait_closed()
+    return head.split(b"\r\n")[0], answer
+
+
+# To come back.
+
+
+async def test_a_resume_at_every_number_has_exactly_the_rest(
+    client: Client, worker: Worker
+) -> None:
+    id_ = await answered(client, worker, "a", "b", "c")
+    async with client.get(f"{ALL}/{id_}?stream=true") as response:
+        whole, done = await events_of(response)
+    assert done
+
+    for after in range(-1, len(whole)):
+        url = f"{ALL}/{id_}?stream=true&starting_after={after}"
+        async with client.get(url) as response:
+            assert (whole[after + 1 :], True) == await events_of(response)
+
+
+async def test_a_resume_of_a_running_answer_goes_on_live(client: Client, worker: Worker) -> None:
+    id_ = await background(client)
+    answer = await worker.take()
+    await answer.say("a", "b")
+    async with client.get(f"{ALL}/{id_}?stream=true&starting_after=4") as response:
+        await answer.say("c")
+        await answer.complete()
+        events, done = await events_of(response)
+
+    assert done
+    assert ["a", "b", "c"] == [event["delta"] for event in events if "delta" in event]
+    assert list(range(5, 5 + len(events))) == [event["sequence_number"] for event in events]
+
+
+async def test_a_running_answer_can_be_looked_at(client: Client, worker: Worker) -> None:
+    id_ = await background(client)
+    answer = await worker.take()
+    await answer.say("So far")
+    async with client.get(f"{ALL}/{id_}") as response:
+        body = await response.json()
+
+    assert ("in_progress", "So far") == (body["status"], body["output"][0]["content"][0]["text"])
+
+
+async def test_a_resume_beyond_the_end_is_said_in_the_stream(
+    client: Client, worker: Worker
+) -> None:
+    id_ = await answered(client, worker, "a")
+    async with client.get(f"{ALL}/{id_}?stream=true&starting_after=999") as response:
+        events, done = await events_of(response)
+
+    assert not done
+    assert [("error", "starting_after_beyond_end")] == [
+        (event["type"], event["error"]["code"]) for event in events
+    ]
+
+
+@pytest.mark.parametrize("after", ["-2", "x", "1.5", "9" * 30, "9007199254740993", "0x1", "", " "])
+async def test_a_number_that_is_none_is_refused(client: Client, worker: Worker, after: str) -> None:
+    id_ = await background(client)
+    url = f"{ALL}/{id_}?stream=true&starting_after={after}"
+    async with client.get(url) as response:
+        assert (400, "invalid_value", "starting_after") == await refusal(response)
+
+
+HOSTILE_IDS = [
+    RESPONSE,
+    "resp_x",
+    "x" * 5000,
+    "%7Bx%7D",
+    "a:b",
+    "%0A",
+    "%00",
+    "%FF%FE",
+    "%F0%9F%91%A9",
+    "%D9%A1",
+    "%ED%A0%80",
+]
+
+
+@pytest.mark.parametrize("id_", HOSTILE_IDS)
+async def test_an_unknown_id_is_not_found_whatever_is_asked_of_it(client: Client, id_: str) -> None:
+    one = URL(f"{ALL}/{id_}", encoded=True)
+    for method, url in [
+        ("GET", one),
+        ("GET", one.with_query("stream=true")),
+        ("DELETE", one),
+        ("POST", one / "cancel"),
+        ("GET", one / "input_items"),
+    ]:
+        async with client.request(method, url) as response:
+            assert 404 == (await refusal(response))[0]
+
+
+async def test_a_deleted_response_is_not_found(client: Client, worker: Worker) -> None:
+    id_ = await answered(client, worker, "a")
+    async with client.delete(f"{ALL}/{id_}") as response:
+        assert {"id": id_, "object": "response", "deleted": True} == await response.json()
+    async with client.get(f"{ALL}/{id_}") as response:
+        assert 404 == response.status
+    async with client.delete(f"{ALL}/{id_}") as response:
+        assert 404 == response.status
+
+
+# To cancel.
+
+
+async def test_a_waiting_response_is_cancelled_at_once(client: Client) -> None:
+    id_ = await background(client)
+    async with client.post(f"{ALL}/{id_}/cancel") as response:
+        body = await response.json()
+    async with client.post(f"{ALL}/{id_}/cancel") as response:
+        again = await response.json()
+
+    assert "cancelled" == body["status"]
+    assert body == again
+
+
+async def test_a_running_response_is_cancelled_by_its_worker(
+    client: Client, worker: Worker
+) -> None:
+    id_ = await background(client)
+    answer = await worker.take()
+    cancelling = asyncio.create_task(client.post(f"{ALL}/{id_}/cancel"))
+    await answer.asked_to_stop()
+    await answer.complete(Status.CANCELLED)
+    async with await cancelling as response:
+        assert "cancelled" == (await response.json())["status"]
+
+
+async def test_what_has_ended_cannot_be_cancelled_any_more(client: Client, worker: Worker) -> None:
+    id_ = await answered(client, worker, "a")
+    async with client.post(f"{ALL}/{id_}/cancel") as response:
+        assert "completed" == (await response.json())["status"]
+
+
+# Input items.
+
+
+async def test_input_items_come_in_pages(client: Client) -> None:
+    messages = [{"role": "user", "content": str(number)} for number in range(25)]
+    id_ = await background(client, input=messages)
+    url = f"{ALL}/{id_}/input_items"
+
+    async def page(query: str = "") -> dict[str, Any]:
+        async with client.get(url + query) as response:
+            body: dict[str, Any] = await response.json()
+            assert response.status == 200
+            return body
+
+    def texts(body: dict[str, Any]) -> list[str]:
+        return [item["content"][0]["text"] for item in body["data"]]
+
+    newest = await page()
+    assert [str(number) for number in range(24, 4, -1)] == texts(newest)
+    assert newest["has_more"]
+    rest = await page(f"?after={newest['last_id']}")
+    assert ([str(number) for number in range(4, -1, -1)], False) == (texts(rest), rest["has_more"])
+
+    seen: list[str] = []
+    after = ""
+    while True:
+        body = await page(f"?order=asc&limit=7{after}")
+        seen += texts(body)
+        after = f"&after={body['last_id']}"
+        if not body["has_more"]:
+            break
+    assert [str(number) for number in range(25)] == seen
+    body = await page(f"?order=asc{after}")
+    assert ([], None, False) == (body["data"], body["first_id"], body["has_more"])
+
+
+@pytest.mark.parametrize(
+    ("query", "param"),
+    [
+        ("limit=0", "limit"),
+        ("limit=101", "limit"),
+        ("limit=x", "limit"),
+        ("order=up", "order"),
+        ("after=msg_nothing", "after"),
+    ],
+)
+async def test_a_page_that_there_is_not_is_refused(client: Client, query: str, param: str) -> None:
+    id_ = await background(client)
+    async with client.get(f"{ALL}/{id_}/input_items?{query}") as response:
+        assert (400, "invalid_value", param) == await refusal(response)
+
+
+# Refusals.
+
+
+@pytest.mark.parametrize(
+    ("body", "code", "param"),
+    [
+        (b"", "invalid_json", None),
+        (b"{", "invalid_json", None),
+        (b"[]", "invalid_json", None),
+        (b"\xff", "invalid_json", None),
+        (b'{"input": "\\ud800"}', "invalid_json", None),
+        (b"[" * 100_000, "invalid_json", None),
+        (b'{"input": 5}', "invalid_value", "input"),
+        (b'{"input": "x", "temperature": 9}', "invalid_value", "temperature"),
+        (b'{"input": "x", "tools": [{}]}', "missing_required_parameter", "tools[0].name"),
+        (b'{"input": "x", "nonsense": 1}', "unknown_parameter", "nonsense"),
+    ],
+)
+async def test_a_body_that_is_wrong_is_refused_by_field(
+    client: Client, body: bytes, code: str, param: str | None
+) -> None:
+    async with client.post(ALL, data=body) as response:
+        assert (400, code, param) == await refusal(response)
+
+
+async def test_a_body_that_is_too_large_is_refused(serve: Serve) -> None:
+    client = await serve(max_body_bytes="2048")
+    async with client.post(ALL, json={"input": "x" * 3000}) as response:
+        assert (413, "body_too_large", None) == await refusal(response)
+
+
+async def test_a_full_queue_says_when_to_come_again(serve: Serve) -> None:
+    client = await serve(max_waiting="1")
+    await background(client)
+    async with client.post(ALL, json={"input": "x", "background": True}) as response:
+        assert (429, "queue_full", None) == await refusal(response)
+        assert int(response.headers["Retry-After"]) > 0
+
+
+async def test_redis_away_says_when_to_come_again_and_is_over_when_redis_is_back(
+    serve: Serve, redis_url: str
+) -> None:
+    async with Proxy(redis_url) as proxy:
+        client = await serve(url=proxy.url)
+        server = client.app[SERVER]
+        server.pipe._deadline = 0.4
+        id_ = await background(client)
+        proxy.stop_forwarding()
+        for method, url in [("POST", ALL), ("GET", f"{ALL}/{id_}"), ("DELETE", f"{ALL}/{id_}")]:
+            body = {"input": "x"} if url == ALL else None
+            async with client.request(method, url, json=body) as response:
+                assert (503, "service_unavailable", None) == await refusal(response)
+                assert int(response.headers["Retry-After"]) > 0
+        async with client.get("/livez") as response:
+            assert 200 == response.status
+        async with client.get("/readyz") as response:
+            assert 503 == response.status
+        proxy.forward_again()
+        await wait_until(lambda: server.pipe.connected)
+
+        async with client.get(f"{ALL}/{id_}") as response:
+            assert 200 == response.status
+        await client.close()
+
+
+@pytest.mark.parametrize(
+    ("method", "url", "status"),
+    [
+        ("GET", "/v1/nothing", 404),
+        ("GET", "/v2/responses", 404),
+        ("PUT", ALL, 405),
+        ("PATCH", f"{ALL}/{RESPONSE}", 405),
+        ("GET", ALL, 426),
+    ],
+)
+async def test_what_is_not_served_is_refused_in_the_same_shape(
+    client: Client, method: str, url: str, status: int
+) -> None:
+    async with client.request(method, url) as response:
+        assert status == (await refusal(response))[0]
+
+
+async def test_the_model_that_is_served_is_listed(client: Client) -> None:
+    async with client.get("/v1/models") as response:
+        body = await response.json()
+
+    assert ("list", ["simulation"]) == (body["object"], [model["id"] for model in body["data"]])
+
+
+# To go.
+
+
+async def test_a_server_that_goes_sends_waiting_callers_elsewhere(
+    client: Client, worker: Worker, server: Server
+) -> None:
+    plain = asyncio.create_task(client.post(ALL, json={"input": "Why?"}))
+    first = await worker.take()
+    async with client.post(ALL, json={"input": "Why?", "stream": True}) as streamed:
+        answer = await worker.take()
+        await answer.say("a")
+        await server.drain()
+        events, done = await events_of(streamed)
+    async with await plain as response:
+        assert (503, "server_restarting", None) == await refusal(response)
+        assert "1" == response.headers["Retry-After"]
+        assert first.job.id in (await response.json())["error"]["message"]
+    async with client.get("/readyz") as response:
+        assert (503, True) == (response.status, (await response.json())["draining"])
+
+    assert not done
+    assert list(range(len(events))) == [event["sequence_number"] for event in events]
+
+
+async def test_a_reader_of_a_stream_who_does_not_read_is_dropped_and_holds_no_backlog(
+    client: Client, worker: Worker, server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sse_module, "STUCK_SECONDS", 0.5)
+    id_ = await background(client)
+    answer = await worker.take()
+    await answer.say(*["x" * 100_000] * 100)
+    largest = 0
+    with contextlib.closing(socket.socket()) as reader:
+        reader.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        reader.connect(("127.0.0.1", client.port))
+        reader.sendall(f"GET {ALL}/{id_}?stream=true HTTP/1.1\r\nHost: x\r\n\r\n".encode())
+        await wait_until(lambda: server.streams._open)
+        [stream] = server.streams._open
+
+        def dropped() -> bool:
+            nonlocal largest
+            largest = max(largest, stream._size)
+            return at_rest(server) and not server.streams._open
+
+        await wait_until(dropped)
+
+    assert largest < 1_000_000
+    await answer.complete()
+
+
+async def test_a_quiet_stream_says_that_it_is_still_here(serve: Serve, worker: Worker) -> None:
+    client = await serve(ping_seconds="0.1")
+    async with client.post(ALL, json={"input": "Why?", "stream": True}) as response:
+        answer = await worker.take()
+        lines = []
+        while b": still here\n" not in lines:
+            lines.append(await response.content.readline())
+        await answer.say("a")
+        await answer.complete()
+        assert (await events_of(response))[1]

@@ -1,0 +1,82 @@
+"""What each event of each answer passes through is held by counting, not by a clock.
+
+A bound that breaks says that an event became dearer for every client. Raise it where that is worth
+what it buys, and say so; lower it when a count has fallen.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections import Counter
+from contextlib import AsyncExitStack
+from pathlib import Path
+from types import FrameType
+
+import pytest
+
+from jobs.names import Partition, partition_of
+from server.app import Server
+from tests.server.factories import Answer, Worker
+from tests.server.websocket.test_socket import Client, Talk, connected
+from tests.system import wait_until
+
+ROOT = Path(__file__).parents[3]
+OURS = tuple(f"{ROOT / name}{os.sep}" for name in ("jobs", "server"))
+
+
+class Calls:
+    """The functions of ours that a ring of the bell calls, down to the transport."""
+
+    def __init__(self, server: Server, response_id: str) -> None:
+        self.of: Counter[str] = Counter()
+        rings = server.relay.bell._rings
+        channel = Partition(partition_of(response_id)).bell(response_id).encode()
+        self._ring, rings[channel] = rings[channel], self.ring
+
+    def ring(self, payload: bytes) -> None:
+        before = sys.getprofile()
+        sys.setprofile(self._called)
+        try:
+            self._ring(payload)
+        finally:
+            sys.setprofile(before)
+
+    def _called(self, frame: FrameType, event: str, _: object) -> None:
+        code = frame.f_code
+        if event == "call" and code.co_filename.startswith(OURS):
+            self.of[code.co_name] += 1
+
+
+async def heard(answer: Answer, talks: list[Talk], text: str) -> None:
+    await answer.say(text)
+    for talk in talks:
+        while (await talk.until("response.output_text.delta"))["delta"] != text:
+            pass
+
+
+@pytest.mark.parametrize("followers", [1, 20])
+async def test_an_event_passes_through_few_functions(
+    client: Client, worker: Worker, server: Server, followers: int
+) -> None:
+    """The bell, the entry, the event and its bytes: six, however many follow. For each follower
+    its place in the log, whether its socket can be written to, and the write: six.
+    """
+    async with AsyncExitStack() as stack:
+        talks = [await stack.enter_async_context(connected(client)) for _ in range(followers)]
+        await talks[0].say("response.create", input="Why?")
+        answer = await worker.take()
+        for talk in talks[1:]:
+            await talk.say("holdline:resume", response_id=answer.job.id)
+        await heard(answer, talks, "So")
+        feed = server.relay._feeds[answer.job.id]
+        await wait_until(lambda: all(follower._live for follower in feed.followers))
+        calls = Calls(server, answer.job.id)
+        await heard(answer, talks, ".")
+        most = 6 + 6 * followers
+        assert most >= calls.of.total() > most / 2, calls.of
+        # Whatever is the same for all of them is made once.
+        assert 1 == calls.of["decode_bell"] == calls.of["frame"] == calls.of["websocket_frame"]
+        await answer.complete()
+        for talk in talks:
+            await talk.until("response.completed")

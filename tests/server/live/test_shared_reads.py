@@ -1,0 +1,118 @@
+"""Many followers at one place of a log are one read and one decoding, and none of them misses."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from collections.abc import AsyncIterator
+
+import pytest
+
+from jobs.log.codec import encode_event
+from jobs.log.items import text_delta
+from jobs.log.log import LogWriter, View
+from jobs.names import item_id
+from jobs.queue import Queue
+from jobs.record import Job, Status
+from jobs.redis.connection import Redis
+from jobs.redis.pipe import Pipe
+from server.live.relay import Relay
+from server.metrics import Metrics
+from tests.jobs.factories import TERMS, claimed, end_entry, saying
+from tests.server.factories import Book
+from tests.system import wait_until
+
+FOLLOWERS = 50
+
+
+@pytest.fixture
+async def relay(redis: Redis, pipe: Pipe) -> AsyncIterator[Relay]:
+    async with Relay(redis, pipe, Queue(pipe, TERMS), Metrics(), doubt_seconds=60) as relay:
+        yield relay
+
+
+class Reads:
+    """The reads of a relay, each of which the test lets come back."""
+
+    def __init__(self, relay: Relay, monkeypatch: pytest.MonkeyPatch) -> None:
+        self._read = relay.read
+        self.sent = 0
+        self.under_way: Counter[tuple[int, int]] = Counter()
+        self.most_at_once = 0
+        self.back = asyncio.Event()
+        self.back.set()
+        monkeypatch.setattr(relay, "read", self.read)
+
+    async def read(self, response_id: str, start: int, least: int, viewer: str) -> View:
+        self.sent += 1
+        self.under_way[start, least] += 1
+        self.most_at_once = max(self.most_at_once, self.under_way[start, least])
+        view = await self._read(response_id, start, least, viewer)
+        await self.back.wait()
+        self.under_way[start, least] -= 1
+        return view
+
+
+async def begun(pipe: Pipe, pieces: int) -> tuple[Job, LogWriter]:
+    job, grant = await claimed(Queue(pipe, TERMS))
+    writer = LogWriter(pipe, job.id, grant.claim, grant.length)
+    events = saying(job, 1, 0, [f"{number} " for number in range(pieces)])
+    await writer.append([encode_event(event) for event in events])
+    return job, writer
+
+
+def followed(relay: Relay, job: Job) -> list[Book]:
+    books = [Book() for _ in range(FOLLOWERS)]
+    for book in books:
+        relay.follow(job.id, "public", -1, book)
+    return books
+
+
+async def test_who_resumes_at_once_shares_one_read_and_its_events(
+    relay: Relay, pipe: Pipe, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job, writer = await begun(pipe, 100)
+    reads = Reads(relay, monkeypatch)
+    books = followed(relay, job)
+    await wait_until(lambda: all(book.numbers == list(range(writer.length)) for book in books))
+    assert 1 == reads.sent
+    # The very same frames: what one of them made bytes of, the others have.
+    assert all(book.frames[7] is books[0].frames[7] for book in books)
+    await writer.finish(Status.COMPLETED, [end_entry(job)], retention_ms=60_000)
+    await wait_until(lambda: all(book.ended_times for book in books))
+
+
+async def test_a_read_that_was_sent_is_not_joined_by_who_knows_of_more(
+    relay: Relay, pipe: Pipe, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job, writer = await begun(pipe, 3)
+    reads = Reads(relay, monkeypatch)
+    reads.back.clear()
+    first = followed(relay, job)
+    await wait_until(lambda: reads.sent == 1)
+    delta = text_delta(item_id("msg", job.id, 1, 0), 0, "more")
+    await writer.append([encode_event(delta)])
+    late = followed(relay, job)
+    for _ in range(5):
+        await asyncio.sleep(0)
+    assert 1 == reads.sent
+    reads.back.set()
+    await wait_until(
+        lambda: all(book.numbers == list(range(writer.length)) for book in first + late)
+    )
+    assert 1 == reads.most_at_once
+    assert reads.sent <= 4
+    await writer.finish(Status.COMPLETED, [end_entry(job)], retention_ms=60_000)
+    await wait_until(lambda: all(book.ended_times == 1 for book in first + late))
+
+
+async def test_one_who_leaves_takes_the_read_from_nobody(relay: Relay, pipe: Pipe) -> None:
+    job, writer = await begun(pipe, 3)
+    one, other = Book(), Book()
+    leaving = relay.follow(job.id, "public", -1, one)
+    relay.follow(job.id, "public", -1, other)
+    await wait_until(lambda: leaving.feed.confirmed)
+    leaving.leave()
+    await wait_until(lambda: other.numbers == list(range(writer.length)))
+    await writer.finish(Status.COMPLETED, [end_entry(job)], retention_ms=60_000)
+    await wait_until(lambda: other.ended_times)

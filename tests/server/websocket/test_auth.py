@@ -1,0 +1,227 @@
+"""Who is at the other end of a socket, and until when."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from aiohttp import ClientWebSocketResponse, WSMsgType, WSServerHandshakeError
+from aiohttp.test_utils import TestClient
+from aiohttp.web import Application, Request
+
+from server.access import api_key_store
+from server.api.close_codes import CloseCode
+from server.app import SERVER
+from server.websocket import auth as auth_module
+from tests.server.auth_helpers import Door, bearer
+from tests.server.factories import Worker
+from tests.system import wait_until
+
+Client = TestClient[Request, Application]
+Serve = Callable[..., Awaitable[Client]]
+ALL = "/v1/responses"
+
+
+@pytest.fixture
+def door(tmp_path: Path) -> Door:
+    return Door(tmp_path)
+
+
+class Talk:
+    """One socket."""
+
+    def __init__(self, ws: ClientWebSocketResponse) -> None:
+        self.ws = ws
+
+    async def say(self, kind: str, **fields: Any) -> None:
+        await self.ws.send_json({"type": kind, **fields})
+
+    async def until(self, kind: str) -> dict[str, Any]:
+        while True:
+            message = await self.ws.receive(timeout=8)
+            assert message.type is WSMsgType.TEXT, (message, self.ws.close_code)
+            event: dict[str, Any] = json.loads(message.data)
+            if event["type"] == kind:
+                return event
+
+    async def refused(self) -> str:
+        code: str = (await self.until("error"))["error"]["code"]
+        return code
+
+    async def closed(self) -> int | None:
+        while (message := await self.ws.receive(timeout=8)).type is WSMsgType.TEXT:
+            pass
+        # The frame itself: the client of the test calls it 1006 if its own reply comes too late.
+        return message.data if message.type is WSMsgType.CLOSE else self.ws.close_code
+
+
+async def connect(client: Client, **how: Any) -> Talk:
+    talk = Talk(await client.ws_connect(ALL, **how))
+    await talk.until("holdline:welcome")
+    return talk
+
+
+async def works(talk: Talk) -> bool:
+    await talk.say("response.create", input="Why?")
+    created = await talk.until("response.created")
+    return "queued" == str(created["response"]["status"])
+
+
+async def test_a_first_message_says_who_it_is(serve: Serve, door: Door) -> None:
+    talk = await connect(await serve(**door.settings))
+    await talk.say("holdline:auth", token=door.token(scopes=["create", "read"], seconds=600))
+
+    said = await talk.until("holdline:authenticated")
+    assert ["create", "read"] == said["scopes"]
+    assert 590 < said["expires_in_seconds"] <= 601
+    assert await works(talk)
+
+
+async def test_what_follows_a_first_message_is_already_somebodys(serve: Serve, door: Door) -> None:
+    talk = await connect(await serve(**door.settings))
+    await talk.say("holdline:auth", token=door.token())
+    await talk.say("response.create", input="Why?")
+    assert await talk.until("response.created")
+
+
+@pytest.mark.parametrize("offers", [["{}"], ["holdline.json", "{}"], ["{}", "holdline.json"]])
+async def test_a_subprotocol_says_who_it_is_and_is_never_answered(
+    serve: Serve, door: Door, offers: list[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    client = await serve(**door.settings)
+    token = door.token()
+    with (
+        caplog.at_level(logging.INFO, "aiohttp"),
+        caplog.at_level(logging.ERROR, "aiohttp.websocket"),
+    ):
+        talk = await connect(client, protocols=[o.format(f"bearer.{token}") for o in offers])
+        await talk.until("holdline:authenticated")
+        assert await works(talk)
+    expected = "holdline.json" if "holdline.json" in offers else None
+    assert expected == talk.ws.protocol
+    assert token not in caplog.text
+
+
+async def test_a_header_says_who_it_is(serve: Serve, door: Door) -> None:
+    key = door.key()
+    client = await serve(**door.settings)
+    for credential in (key, door.token()):
+        assert await works(await connect(client, headers=bearer(credential)))
+
+
+@pytest.mark.parametrize("header", ["Bearer x", "Bearer hl_x", "Basic YTpi", "Bearer", "x", ""])
+async def test_a_bad_header_is_refused_before_the_upgrade(
+    serve: Serve, door: Door, header: str
+) -> None:
+    client = await serve(**door.settings)
+    with pytest.raises(WSServerHandshakeError) as refused:
+        await client.ws_connect(ALL, headers={"Authorization": header})
+    assert 401 == refused.value.status
+
+
+@pytest.mark.parametrize("way", ["message", "subprotocol"])
+async def test_a_bad_token_of_a_browser_is_said_and_closes(
+    serve: Serve, door: Door, way: str
+) -> None:
+    client = await serve(**door.settings)
+    bad = door.token()[:-6]
+    talk = await connect(client, protocols=[f"bearer.{bad}"] if way == "subprotocol" else [])
+    if way == "message":
+        await talk.say("holdline:auth", token=bad)
+    assert "invalid_token" == await talk.refused()
+    assert CloseCode.UNAUTHENTICATED == await talk.closed()
+    await wait_until(lambda: not client.app[SERVER].sockets)
+
+
+@pytest.mark.parametrize("kind", ["response.create", "holdline:ping", "holdline:resume", "what"])
+async def test_nothing_else_may_come_first(serve: Serve, door: Door, kind: str) -> None:
+    talk = await connect(await serve(**door.settings))
+    await talk.say(kind, input="Why?")
+    assert "authentication_required" == await talk.refused()
+    assert CloseCode.UNAUTHENTICATED == await talk.closed()
+
+
+async def test_who_says_nothing_is_closed(serve: Serve, door: Door) -> None:
+    client = await serve(auth_seconds="0.2", **door.settings)
+    silent = [await connect(client) for _ in range(20)]
+    assert {CloseCode.SILENT} == set(await asyncio.gather(*(talk.closed() for talk in silent)))
+    await wait_until(lambda: not client.app[SERVER].sockets)
+
+
+async def test_pings_and_garbage_do_not_make_the_deadline_longer(serve: Serve, door: Door) -> None:
+    talk = await connect(await serve(auth_seconds="0.3", **door.settings))
+    for _ in range(5):
+        await talk.ws.ping()
+        await talk.ws.send_str("{")
+    assert CloseCode.SILENT == await talk.closed()
+
+
+async def test_a_socket_is_told_before_its_token_ends_and_closed_after_a_grace(
+    serve: Serve, door: Door, worker: Worker
+) -> None:
+    client = await serve(auth_grace_seconds="0.2", **door.settings)
+    talk = await connect(client, headers=bearer(door.token(seconds=1)))
+    told = await talk.until("holdline:expiring")
+    assert await works(talk)
+    assert 0 < told["expires_in_seconds"] <= 2
+    assert 0.2 == told["grace_seconds"]
+    assert CloseCode.UNAUTHENTICATED == await talk.closed()
+    # Its answer goes on, and is there for who comes with a fresh token.
+    answer = await worker.answer("Because.")
+    path = f"{ALL}/{answer.job.id}"
+    async with client.get(path, headers=bearer(door.token())) as response:
+        assert "completed" == (await response.json())["status"]
+
+
+async def test_a_fresh_token_keeps_the_socket(
+    serve: Serve, door: Door, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    client = await serve(auth_grace_seconds="0", **door.settings)
+    talk = await connect(client)
+    await talk.say("holdline:auth", token=door.token(seconds=1))
+    for seconds in (2, 600):
+        await talk.until("holdline:expiring")
+        await talk.say("holdline:auth", token=door.token(seconds=seconds))
+        await talk.until("holdline:authenticated")
+    await asyncio.sleep(3.1)  # longer than any token before the last one
+    assert await works(talk)
+
+
+@pytest.mark.parametrize("who", [("bert", "acme"), ("anna", "other")])
+async def test_a_fresh_token_of_somebody_else_is_refused(
+    serve: Serve, door: Door, who: tuple[str, str]
+) -> None:
+    talk = await connect(await serve(**door.settings), headers=bearer(door.token()))
+    await talk.say("holdline:auth", token=door.token(*who))
+    assert "token_of_another" == await talk.refused()
+    await talk.say("holdline:auth", token="x")
+    assert "invalid_token" == await talk.refused()
+    await talk.say("holdline:auth")
+    assert "missing_required_parameter" == await talk.refused()
+    assert await works(talk)
+
+
+async def test_a_socket_whose_key_is_revoked_is_closed(
+    serve: Serve, door: Door, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(auth_module, "LOOK_SECONDS", 0.1)
+    monkeypatch.setattr("server.access.watched_file.LOOK_SECONDS", 0.0)
+    monkeypatch.setattr(api_key_store, "FRESH_SECONDS", 0.0)
+    key, other = door.key(), door.key()
+    client = await serve(**door.settings)
+    talk, stays = [await connect(client, headers=bearer(each)) for each in (key, other)]
+    assert await works(talk)
+    door.revoke(key)
+    assert CloseCode.UNAUTHENTICATED == await talk.closed()
+    assert await works(stays)
+
+
+async def test_where_everybody_comes_in_a_token_has_no_effect(serve: Serve) -> None:
+    talk = await connect(await serve(), headers=bearer("any"))
+    await talk.say("holdline:auth", token="any")
+    assert await works(talk)

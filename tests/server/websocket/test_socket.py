@@ -1,0 +1,541 @@
+"""The WebSocket, in front of a real Redis and a worker to order."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import os
+import random
+import socket
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from typing import Any
+
+import pytest
+from aiohttp import ClientWebSocketResponse, WSMsgType, WSServerHandshakeError
+from aiohttp.test_utils import TestClient
+from aiohttp.web import Application, Request
+
+from jobs.log.log import READ_BYTES
+from jobs.record import Status
+from server.api.close_codes import CloseCode
+from server.api.frames import websocket_frame
+from server.app import SERVER, Server
+from server.websocket import backpressure as backpressure_module
+from server.websocket import socket as socket_module
+from server.websocket.session import MOST_FOLLOWED, MOST_WAITING
+from server.websocket.socket import MESSAGES_A_TURN, MESSAGES_AT_ONCE, MOST_BUFFERED
+from tests.server.factories import RESPONSE, Answer, Worker
+from tests.system import wait_until
+
+Client = TestClient[Request, Application]
+Serve = Callable[..., Awaitable[Client]]
+ALL = "/v1/responses"
+
+
+class Talk:
+    """One socket, and what came over it."""
+
+    def __init__(self, ws: ClientWebSocketResponse) -> None:
+        self.ws = ws
+        self.events: list[dict[str, Any]] = []
+
+    async def say(self, kind: str, **fields: Any) -> None:
+        await self.ws.send_json({"type": kind, **fields})
+
+    async def next(self) -> dict[str, Any]:
+        message = await self.ws.receive(timeout=8)
+        assert message.type is WSMsgType.TEXT, message
+        event: dict[str, Any] = json.loads(message.data)
+        self.events.append(event)
+        return event
+
+    async def until(self, *kinds: str) -> dict[str, Any]:
+        """The next event of one of these kinds."""
+        while True:
+            event = await self.next()
+            if event["type"] in kinds:
+                return event
+
+    async def error(self) -> tuple[int, str, str | None]:
+        """Status, code and field of the next error."""
+        event = await self.until("error")
+        assert {"type", "code", "message", "param"} <= event["error"].keys()
+        return event["status"], event["error"]["code"], event["error"]["param"]
+
+    async def closed(self) -> int | None:
+        """The code that the server closes with."""
+        while (message := await self.ws.receive(timeout=8)).type is WSMsgType.TEXT:
+            self.events.append(json.loads(message.data))
+        return self.ws.close_code
+
+    def logged(self, lane: str | None = None) -> list[dict[str, Any]]:
+        """The events that are in a log, of one lane."""
+        return [
+            event
+            for event in self.events
+            if "sequence_number" in event and event.get("stream_id") == lane
+        ]
+
+
+@asynccontextmanager
+async def connected(client: Client) -> AsyncIterator[Talk]:
+    async with client.ws_connect(ALL) as ws:
+        talk = Talk(ws)
+        assert "holdline:welcome" == (await talk.next())["type"]
+        yield talk
+
+
+@pytest.fixture
+async def talk(client: Client) -> AsyncIterator[Talk]:
+    async with connected(client) as talk:
+        yield talk
+
+
+def at_rest(server: Server) -> bool:
+    """True while there is no socket and nobody follows anything."""
+    return not server.relay._feeds and not server.relay.bell._listeners and not server.sockets
+
+
+async def still_open(talk: Talk) -> bool:
+    await talk.say("holdline:ping", id="still open?")
+    pong = await talk.until("holdline:pong")
+    return "still open?" == str(pong["id"])
+
+
+# The answer.
+
+
+async def test_the_first_frame_says_what_holds_here(client: Client, server: Server) -> None:
+    async with client.ws_connect(ALL) as ws:
+        welcome = await ws.receive_json()
+
+    assert "holdline:welcome" == welcome["type"]
+    assert 25_000 == welcome["ping_interval_ms"]
+    assert (server.config.max_body_bytes, MOST_FOLLOWED, MOST_WAITING) == (
+        welcome["limits"]["message_bytes"],
+        welcome["limits"]["responses"],
+        welcome["limits"]["waiting_in_lanes"],
+    )
+
+
+async def test_an_answer_arrives_as_it_is_written(talk: Talk, worker: Worker) -> None:
+    await talk.say("response.create", input="Why?")
+    answer = await worker.take()
+    for piece in "abc":
+        await answer.say(piece)
+        assert piece == (await talk.until("response.output_text.delta"))["delta"]
+    await answer.complete()
+    end = await talk.until("response.completed")
+
+    assert "abc" == end["response"]["output"][0]["content"][0]["text"]
+    numbers = [event["sequence_number"] for event in talk.logged()]
+    assert list(range(len(numbers))) == numbers
+
+
+async def test_lanes_run_side_by_side_and_each_in_its_order(talk: Talk, worker: Worker) -> None:
+    for lane, text in (("x", "1"), ("x", "2"), ("y", "3")):
+        await talk.say("response.create", input=text, stream_id=lane)
+    first, third = sorted([await worker.take(), await worker.take()], key=asked)
+    assert ["1", "3"] == [asked(first), asked(third)]
+    await third.say("third")
+    await third.complete()
+    # Seen before the first ends: between lanes no order is promised, and one may still be read.
+    ends = [await talk.until("response.completed")]
+    await first.complete()
+    second = await worker.take()
+    assert "2" == asked(second)
+    await second.complete()
+    ends += [await talk.until("response.completed") for _ in range(2)]
+
+    assert [(third.job.id, "y"), (first.job.id, "x"), (second.job.id, "x")] == [
+        (end["response"]["id"], end["stream_id"]) for end in ends
+    ]
+    for lane, lasts in (("x", 2), ("y", 1)):
+        numbers = [event["sequence_number"] for event in talk.logged(lane)]
+        assert lasts == numbers.count(0)
+
+
+def asked(answer: Answer) -> str:
+    text: str = answer.job.params["input"][0]["content"][0]["text"]
+    return text
+
+
+async def test_a_waiting_answer_is_told_its_place(talk: Talk, worker: Worker) -> None:
+    for lane in "xyz":
+        await talk.say("response.create", input="Why?", stream_id=lane)
+    places: dict[str, int] = {}
+    while len(places) < 3:
+        queued = await talk.until("holdline:queued")
+        places[queued["stream_id"]] = queued["position"]
+
+    assert {1, 2, 3} == set(places.values())
+
+
+# To come back.
+
+
+async def test_a_resume_at_every_number_has_exactly_the_rest(
+    client: Client, worker: Worker
+) -> None:
+    async with connected(client) as first:
+        await first.say("response.create", input="Why?")
+        answer = await worker.answer("a", "b", "c")
+        await first.until("response.completed")
+    whole = first.logged()
+
+    for after in range(-1, len(whole) - 1):
+        async with connected(client) as talk:
+            await talk.say("holdline:resume", response_id=answer.job.id, starting_after=after)
+            await talk.until("response.completed")
+            assert whole[after + 1 :] == talk.logged()
+
+
+async def test_a_socket_that_is_cut_at_every_number_loses_nothing(
+    client: Client, worker: Worker, server: Server
+) -> None:
+    async with connected(client) as talk:
+        await talk.say("response.create", input="Why?")
+        answer = await worker.take()
+        has = [await talk.until("response.created")]
+    for number in range(20):
+        async with connected(client) as talk:
+            last = has[-1]["sequence_number"]
+            await talk.say("holdline:resume", response_id=answer.job.id, starting_after=last)
+            await answer.say(str(number))
+            await talk.until("response.output_text.delta")
+            has += talk.logged()
+            assert talk.ws._response.connection is not None
+            assert talk.ws._response.connection.transport is not None
+            talk.ws._response.connection.transport.abort()
+    await answer.complete()
+    async with connected(client) as talk:
+        last = has[-1]["sequence_number"]
+        await talk.say("holdline:resume", response_id=answer.job.id, starting_after=last)
+        await talk.until("response.completed")
+        has += talk.logged()
+
+    assert list(range(len(has))) == [event["sequence_number"] for event in has]
+    deltas = [event["delta"] for event in has if "delta" in event]
+    assert [str(number) for number in range(20)] == deltas
+    await wait_until(lambda: at_rest(server))
+
+
+async def test_two_tabs_have_the_same(client: Client, worker: Worker) -> None:
+    async with connected(client) as one, connected(client) as other:
+        await one.say("response.create", input="Why?")
+        answer = await worker.take()
+        await other.say("holdline:resume", response_id=answer.job.id, stream_id="tab")
+        await answer.say("a", "b")
+        await answer.complete()
+        for talk in (one, other):
+            await talk.until("response.completed")
+
+        bare = [{k: v for k, v in e.items() if k != "stream_id"} for e in other.logged("tab")]
+        assert one.logged() == bare
+
+
+async def test_a_resend_with_the_same_key_costs_no_second_answer(
+    client: Client, worker: Worker
+) -> None:
+    async with connected(client) as talk:
+        await talk.say("response.create", input="Why?", idempotency_key="k")
+        first = (await talk.until("response.created"))["response"]["id"]
+    async with connected(client) as talk:
+        await talk.say("response.create", input="Why?", idempotency_key="k")
+        answer = await worker.answer("Because.")
+        end = await talk.until("response.completed")
+
+    assert {first} == {answer.job.id, end["response"]["id"]}
+    assert [] == await worker._queue.claim(0, "nothing more", 5)
+
+
+@pytest.mark.parametrize("id_", [RESPONSE, "resp_x", "{}", "é", "x\n", "a" * 128])
+async def test_what_cannot_be_resumed_or_cancelled_is_unknown_and_the_socket_stays(
+    talk: Talk, id_: str
+) -> None:
+    await talk.say("holdline:resume", response_id=id_, stream_id="x")
+    assert (404, "response_not_found", "response_id") == await talk.error()
+    assert "x" == talk.events[-1]["stream_id"]
+    await talk.say("response.cancel", response_id=id_)
+    assert (404, "response_not_found", "response_id") == await talk.error()
+
+    assert await still_open(talk)
+
+
+async def test_a_resume_beyond_the_end_is_refused_and_the_socket_stays(
+    talk: Talk, worker: Worker
+) -> None:
+    await talk.say("response.create", input="Why?")
+    answer = await worker.answer("a")
+    await talk.until("response.completed")
+    await talk.say("holdline:resume", response_id=answer.job.id, starting_after=99)
+
+    assert (400, "starting_after_beyond_end", "starting_after") == await talk.error()
+    assert await still_open(talk)
+
+
+# To cancel.
+
+
+async def test_a_waiting_response_is_cancelled_at_once(talk: Talk) -> None:
+    await talk.say("response.create", input="Why?")
+    created = await talk.until("response.created")
+    await talk.say("response.cancel", response_id=created["response"]["id"])
+    end = await talk.until("response.incomplete")
+
+    assert "cancelled" == end["response"]["status"]
+
+
+async def test_a_running_response_is_ended_by_its_worker(talk: Talk, worker: Worker) -> None:
+    await talk.say("response.create", input="Why?")
+    answer = await worker.take()
+    await answer.say("Be")
+    await talk.say("response.cancel", response_id=answer.job.id)
+    await answer.asked_to_stop()
+    await answer.complete(Status.CANCELLED)
+
+    assert "cancelled" == (await talk.until("response.incomplete"))["response"]["status"]
+
+
+# What is wrong.
+
+
+@pytest.mark.parametrize(
+    ("text", "code"),
+    [
+        ("", "invalid_json"),
+        ("{", "invalid_json"),
+        ("[]", "invalid_json"),
+        ('"hello"', "invalid_json"),
+        ("[" * 50_000, "invalid_json"),
+        ('{"type": "response.create", "input": "\\ud800"}', "invalid_json"),
+        ("{}", "missing_required_parameter"),
+        ('{"type": "response.destroy"}', "unknown_type"),
+        ('{"type": "response.create", "input": 5}', "invalid_value"),
+        ('{"type": "response.create", "nonsense": 5}', "unknown_parameter"),
+        ('{"type": "response.create", "conversation": {}}', "unsupported_parameter"),
+        (
+            '{"type": "response.create", "input": "", "previous_response_id": "x"}',
+            "previous_response_not_found",
+        ),
+        ('{"type": "holdline:resume", "response_id": "x", "starting_after": -9}', "invalid_value"),
+        ('{"type": "holdline:resume", "response_id": 7}', "invalid_value"),
+    ],
+)
+async def test_a_message_that_is_wrong_is_answered_and_the_socket_stays(
+    talk: Talk, text: str, code: str
+) -> None:
+    await talk.ws.send_str(text)
+
+    assert code == (await talk.error())[1]
+    assert await still_open(talk)
+
+
+async def test_a_binary_frame_is_refused_and_the_socket_stays(talk: Talk) -> None:
+    await talk.ws.send_bytes(b"\x81\xa4type\xadholdline:ping")
+
+    assert (400, "bad_message", None) == await talk.error()
+    assert await still_open(talk)
+
+
+async def test_random_messages_do_no_harm(talk: Talk) -> None:
+    dice = random.Random(5)
+    good = json.dumps({"type": "holdline:resume", "response_id": RESPONSE, "starting_after": 1})
+    for _ in range(200):
+        cut = dice.randrange(len(good))
+        await talk.ws.send_str(good[:cut] + chr(dice.randrange(1, 0xD7FF)) + good[cut + 1 :])
+
+    assert await still_open(talk)
+
+
+async def test_whoever_sends_much_at_once_takes_turns_with_the_others(
+    client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    answered: list[str] = []
+    pong = socket_module.Socket._pong
+
+    def noting(self: socket_module.Socket, id_: str) -> dict[str, Any]:
+        answered.append(id_)
+        return pong(self, id_)
+
+    monkeypatch.setattr(socket_module.Socket, "_pong", noting)
+    async with connected(client) as much, connected(client) as little:
+        for _ in range(MESSAGES_AT_ONCE):
+            await much.say("holdline:ping", id="much")
+        await little.say("holdline:ping", id="little")
+        await little.until("holdline:pong")
+        await wait_until(lambda: MESSAGES_AT_ONCE < len(answered))
+    # A few turns pass until it is read.
+    assert answered.index("little") <= 8 * MESSAGES_A_TURN
+
+
+async def test_a_message_that_is_too_large_closes_the_socket(serve: Serve) -> None:
+    client = await serve(max_body_bytes="2048")
+    async with connected(client) as talk:
+        await talk.ws.send_str("x" * 3000)
+        assert 1009 == await talk.closed()
+
+
+async def test_a_subprotocol_is_refused_and_not_repeated(client: Client) -> None:
+    with pytest.raises(WSServerHandshakeError) as refused:
+        await client.ws_connect(ALL, protocols=["token.s3cret"])
+
+    assert 400 == refused.value.status
+    async with client.get(
+        ALL, headers={"Upgrade": "websocket", "Sec-WebSocket-Protocol": "token.s3cret"}
+    ) as response:
+        assert "unknown_subprotocol" == (await response.json())["error"]["code"]
+        assert "s3cret" not in await response.text()
+
+
+async def test_too_many_in_the_lanes_are_refused_and_the_rest_runs(
+    talk: Talk, worker: Worker
+) -> None:
+    for number in range(MOST_WAITING + 2):
+        await talk.say("response.create", input=str(number))
+    assert (429, "too_many", None) == await talk.error()
+    for number in range(3):
+        answer = await worker.answer()
+        assert str(number) == asked(answer)
+        await talk.until("response.completed")
+
+
+# Alive.
+
+
+async def test_a_pong_carries_the_last_number_of_each_response_that_is_followed(
+    talk: Talk, worker: Worker
+) -> None:
+    await talk.say("holdline:ping", id=1)
+    assert {} == (await talk.until("holdline:pong"))["responses"]
+    await talk.say("response.create", input="Why?")
+    answer = await worker.take()
+    await answer.say("a")
+    last = (await talk.until("response.output_text.delta"))["sequence_number"]
+    await talk.say("holdline:ping", id="two")
+    pong = await talk.until("holdline:pong")
+    assert ("two", {answer.job.id: last}) == (pong["id"], pong["responses"])
+    await answer.complete()
+    await talk.until("response.completed")
+    await talk.say("holdline:ping")
+    pong = await talk.until("holdline:pong")
+
+    assert (None, {}) == (pong["id"], pong["responses"])
+
+
+async def test_a_socket_that_is_abandoned_frees_everything(
+    client: Client, worker: Worker, server: Server
+) -> None:
+    before = len(asyncio.all_tasks())
+    for _ in range(5):
+        async with connected(client) as talk:
+            for lane in "abc":
+                await talk.say("response.create", input="Why?", stream_id=lane)
+                await talk.say("response.create", input="And?", stream_id=lane)
+            await talk.until("response.created")
+    await wait_until(lambda: at_rest(server))
+
+    assert len(asyncio.all_tasks()) <= before + 2
+    assert 0 == server.metrics.followers._value.get()
+    assert 0 == server.metrics.sockets._value.get()
+
+
+async def test_a_client_that_answers_no_ping_is_dropped(serve: Serve) -> None:
+    client = await serve(ping_seconds="0.2")
+    server = client.app[SERVER]
+    async with client.ws_connect(ALL, autoping=False) as ws:
+        assert "holdline:welcome" == (await ws.receive_json())["type"]
+        await wait_until(lambda: at_rest(server))
+
+
+async def test_a_server_that_goes_says_so_and_closes_with_a_code_to_come_back(
+    talk: Talk, worker: Worker, server: Server, client: Client
+) -> None:
+    await talk.say("response.create", input="Why?")
+    answer = await worker.take()
+    await answer.say("a")
+    await talk.until("response.output_text.delta")
+    going = asyncio.create_task(server.drain())
+    draining = await talk.until("holdline:draining")
+
+    assert draining["retry_after_ms"] > 0
+    assert CloseCode.RESTARTING == await talk.closed()
+    await going
+    with pytest.raises(WSServerHandshakeError) as refused:
+        await client.ws_connect(ALL)
+    assert refused.value.headers is not None
+    assert (503, "1") == (refused.value.status, refused.value.headers["Retry-After"])
+    await answer.complete()
+
+
+# A client that does not read.
+
+
+async def not_reading(client: Client, *messages: dict[str, Any]) -> socket.socket:
+    """A connected client that has asked and will never read."""
+    raw = socket.socket()
+    raw.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+    raw.setblocking(False)
+    loop = asyncio.get_running_loop()
+    await loop.sock_connect(raw, ("127.0.0.1", client.port))
+    await loop.sock_sendall(
+        raw,
+        b"GET /v1/responses HTTP/1.1\r\nHost: localhost\r\nUpgrade: websocket\r\n"
+        b"Connection: Upgrade\r\nSec-WebSocket-Version: 13\r\n"
+        b"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n",
+    )
+    for message in messages:
+        payload = json.dumps(message).encode()
+        mask = os.urandom(4)
+        masked = bytes(byte ^ mask[index % 4] for index, byte in enumerate(payload))
+        length = bytes([0x80 | len(payload)])
+        assert len(payload) < 126
+        await loop.sock_sendall(raw, b"\x81" + length + mask + masked)
+    return raw
+
+
+async def test_a_client_that_never_reads_costs_a_cursor_and_is_closed_by_a_deadline(
+    client: Client, worker: Worker, server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(backpressure_module, "STUCK_SECONDS", 1.0)
+    async with connected(client) as talk:
+        await talk.say("response.create", input="Why?")
+        answer = await worker.take()
+        [reads] = server.sockets
+        reading = asyncio.create_task(talk.until("response.completed"))
+        resume = {"type": "holdline:resume", "response_id": answer.job.id}
+        with contextlib.closing(await not_reading(client, resume)):
+            await wait_until(lambda: len(server.sockets) == 2)
+            [stuck] = server.sockets - {reads}
+            transport = stuck._transport
+            assert transport is not None
+            largest = 0
+            for _ in range(40):
+                await answer.say("x" * 50_000)
+                largest = max(largest, transport.get_write_buffer_size())
+            await answer.complete()
+            end = await reading  # others are not kept waiting
+            await wait_until(lambda: stuck not in server.sockets)
+            largest = max(largest, transport.get_write_buffer_size())
+
+        assert 2_000_000 == len(end["response"]["output"][0]["content"][0]["text"])
+        assert MOST_BUFFERED < largest < MOST_BUFFERED + READ_BYTES + 200_000
+        assert 1 == server.metrics.closed_slow._value.get()
+        assert {reads} == server.sockets
+    await wait_until(lambda: at_rest(server))
+
+
+@pytest.mark.parametrize("length", [0, 1, 125, 126, 127, 65_535, 65_536, 1_000_000])
+def test_a_frame_is_as_rfc_6455_has_it(length: int) -> None:
+    payload = b"x" * length
+    data = websocket_frame(payload, WSMsgType.TEXT)
+    size, start = data[1], 2
+    if size == 126:
+        size, start = int.from_bytes(data[2:4], "big"), 4
+    elif size == 127:
+        size, start = int.from_bytes(data[2:10], "big"), 10
+
+    assert (0x81, length, payload) == (data[0], size, data[start:])
+    assert data[1] < 126 or length >= 126

@@ -1,0 +1,91 @@
+"""What a socket remembers of answers that are not stored."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from server.websocket.unstored import MOST_ASKED, MOST_BYTES, MOST_LANES, Budget, Memory, Receipts
+
+
+def items(text: str) -> list[dict[str, Any]]:
+    return [{"type": "message", "content": [{"type": "input_text", "text": text}]}]
+
+
+def test_a_lane_remembers_its_latest_answer_alone() -> None:
+    memory = Memory(Budget())
+    memory.keep("a", "resp_1", items("1"))
+    memory.keep(None, "resp_2", items("2"))
+    memory.keep("a", "resp_3", items("3"))
+
+    assert (None, items("2"), items("3")) == tuple(
+        map(memory.recall, ("resp_1", "resp_2", "resp_3"))
+    )
+    assert memory.recall(None) is None
+
+
+def test_a_failed_turn_takes_what_it_went_on_from_and_a_fork_does_not() -> None:
+    memory = Memory(Budget())
+    memory.keep("a", "resp_1", items("1"))
+    for lane, previous in (("b", "resp_1"), ("a", "resp_0"), (None, None)):
+        memory.forget(lane, previous)
+        assert items("1") == memory.recall("resp_1")
+
+    memory.forget("a", "resp_1")
+    assert memory.recall("resp_1") is None
+
+
+def test_lanes_and_bytes_are_bounded_and_the_oldest_goes_first() -> None:
+    memory = Memory(Budget())
+    for number in range(MOST_LANES + 1):
+        memory.keep(f"{number}", f"resp_{number}", items("x"))
+    assert memory.recall("resp_0") is None
+    assert items("x") == memory.recall("resp_1")
+
+    memory.keep("1", "resp_large", items("x" * (MOST_BYTES - 500)))
+    assert memory.recall("resp_2") is None
+    memory.keep("2", "resp_too_large", items("x" * MOST_BYTES))
+    assert memory.recall("resp_too_large") is None
+    assert memory.recall("resp_large") is not None
+
+
+@given(st.lists(st.integers(0, 20)))
+def test_a_pong_confirms_all_that_was_asked_before_its_ping(pongs: list[int]) -> None:
+    receipts, confirmed = Receipts(), list[str]()
+    pings = [receipts.ask(f"resp_{number}") for number in range(10)]
+    for pong in pongs:
+        payload = pings[pong] if pong < len(pings) else str(pong * 1000).encode()
+        confirmed += receipts.pong(payload)
+
+    last = max((pong for pong in pongs if pong < len(pings)), default=-1)
+    assert [f"resp_{number}" for number in range(last + 1)] == confirmed
+
+
+@given(st.binary())
+def test_a_pong_that_nobody_asked_for_confirms_nothing(payload: bytes) -> None:
+    assert [] == Receipts().pong(payload)
+
+
+def test_what_was_asked_is_bounded() -> None:
+    receipts = Receipts()
+    last = [receipts.ask("resp_x") for _ in range(MOST_ASKED + 5)][-1]
+
+    assert MOST_ASKED == len(receipts.pong(last))
+
+
+def test_a_process_remembers_no_more_than_its_budget_and_gets_it_back() -> None:
+    budget = Budget(1000)
+    one, two = Memory(budget), Memory(budget)
+    one.keep("a", "resp_1", items("x" * 600))
+    two.keep("a", "resp_2", items("x" * 600))
+    assert (True, None) == (one.recall("resp_1") is not None, two.recall("resp_2"))
+
+    one.keep("a", "resp_3", items("x" * 700))  # in the place of the first
+    assert one.recall("resp_3") is not None
+    one.clear()
+    assert 0 == budget.used
+    two.keep("a", "resp_2", items("x" * 600))
+    two.forget("a", "resp_2")
+    assert 0 == budget.used

@@ -1,0 +1,210 @@
+"""`store: false`: kept until delivered and a little longer, and then nothing of it is left."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import aiohttp
+import msgpack  # type: ignore[import-untyped]
+import pytest
+
+from jobs.record import Status
+from jobs.redis.pipe import Pipe
+from tests.jobs.dump import dump
+from tests.jobs.factories import NAMES
+from tests.server.conftest import Client, Serve
+from tests.server.factories import Worker
+from tests.server.websocket.test_socket import ALL, Talk, connected
+
+SECRET, ANSWER, KEY = "what nobody may keep", "what was said", "a-key-of-mine"
+BODY: dict[str, Any] = {"input": SECRET, "store": False, "idempotency_key": KEY}
+
+
+async def ttl(pipe: Pipe, response_id: str) -> list[int]:
+    """Seconds that job, log and key still have."""
+    names = [NAMES.job(response_id), NAMES.log(response_id), NAMES.idempotency("public", KEY)]
+    return [await pipe.call("PTTL", name) / 1000 for name in names]
+
+
+async def let_go(pipe: Pipe, response_id: str) -> None:
+    """Returns when the response has the grace left to live."""
+    async with asyncio.timeout(5):
+        while not all(0 < left <= 60 for left in await ttl(pipe, response_id)):
+            pass
+
+
+async def gone(pipe: Pipe) -> None:
+    """Returns when nothing in Redis holds a word of it, nor a key that leads to it."""
+    async with asyncio.timeout(5):
+        left = str(await dump(pipe))
+        while any(word in left for word in (SECRET, ANSWER, ":key:", ":job:", ":log:")):
+            left = str(await dump(pipe))
+
+
+@asynccontextmanager
+async def reading(ws: aiohttp.ClientWebSocketResponse) -> AsyncIterator[None]:
+    """A client that goes on reading, and so answers pings."""
+
+    async def read() -> None:
+        async for _ in ws:
+            pass
+
+    task = asyncio.create_task(read())
+    try:
+        yield
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+
+async def ask(talk: Talk, worker: Worker, **more: Any) -> str:
+    await talk.say("response.create", **BODY, **more)
+    return (await worker.answer(ANSWER)).job.id
+
+
+@pytest.fixture
+async def brief(serve: Serve) -> Client:
+    """A server whose grace is short."""
+    return await serve(unstored_seconds="0.2")
+
+
+async def test_a_socket_that_has_it_lets_it_go(client: Client, worker: Worker, pipe: Pipe) -> None:
+    async with connected(client) as talk:
+        id_ = await ask(talk, worker)
+        await talk.until("response.completed")
+        async with reading(talk.ws):
+            await let_go(pipe, id_)
+        async with client.get(f"{ALL}/{id_}") as again:
+            assert 200 == again.status, "for the length of the grace"
+
+
+@pytest.mark.parametrize("way", ["socket", "packed", "resume", "streamed", "plain", "background"])
+async def test_delivered_in_any_way_nothing_of_it_is_left(
+    brief: Client, worker: Worker, pipe: Pipe, way: str
+) -> None:
+    match way:
+        case "socket":
+            async with connected(brief) as talk:
+                id_ = await ask(talk, worker)
+                await talk.until("response.completed")
+                async with reading(talk.ws):
+                    await gone(pipe)
+        case "packed":
+            async with brief.ws_connect(ALL, protocols=["holdline.msgpack"]) as ws:
+                await ws.send_bytes(msgpack.packb({"type": "response.create", **BODY}))
+                answering = asyncio.create_task(worker.answer(ANSWER))
+                while msgpack.unpackb(await ws.receive_bytes())["type"] != "response.completed":
+                    pass
+                id_ = (await answering).job.id
+                async with reading(ws):
+                    await gone(pipe)
+        case "resume":
+            async with connected(brief) as talk:
+                await talk.say("response.create", **BODY)
+                taken = await worker.take()
+            await taken.say(ANSWER)
+            await taken.complete()
+            id_ = taken.job.id
+            async with connected(brief) as talk:
+                await talk.say("holdline:resume", response_id=id_, starting_after=2)
+                await talk.until("response.completed")
+                async with reading(talk.ws):
+                    await gone(pipe)
+        case "background":
+            async with brief.post(ALL, json={**BODY, "background": True}) as accepted:
+                id_ = (await accepted.json())["id"]
+            await worker.answer(ANSWER)
+            assert (await ttl(pipe, id_))[0] > 50, "nobody has it yet"
+            async with brief.get(f"{ALL}/{id_}") as answer:
+                assert ANSWER in await answer.text()
+        case _:
+            asking = asyncio.create_task(
+                brief.post(ALL, json={**BODY, "stream": way == "streamed"})
+            )
+            id_ = (await worker.answer(ANSWER)).job.id
+            async with await asking as answer:
+                assert ANSWER in await answer.text()
+    await gone(pipe)
+    async with brief.get(f"{ALL}/{id_}") as missing:
+        assert (404, "response_not_found") == (
+            missing.status,
+            (await missing.json())["error"]["code"],
+        )
+
+
+async def test_what_nobody_has_is_kept_for_the_retention(
+    client: Client, worker: Worker, pipe: Pipe
+) -> None:
+    async with aiohttp.ClientSession() as http:
+        # A client that reads no further than the welcome, so that it answers no ping.
+        ws = await http.ws_connect(client.make_url(ALL), autoping=False)
+        await ws.send_json({"type": "response.create", **BODY})
+        id_ = (await worker.answer(ANSWER)).job.id
+        while (await ws.receive_json(timeout=8))["type"] != "response.completed":
+            pass
+        ping = await ws.receive(timeout=8)
+        assert (aiohttp.WSMsgType.PING, b"1") == (ping.type, bytes(ping.data))
+        await ws.pong(b"99")  # a lie
+        await ws.close()
+    left = await ttl(pipe, id_)
+    assert all(59 < each <= 60 for each in left)  # what the test's worker gives it
+    async with client.get(f"{ALL}/{id_}") as again:
+        assert ANSWER in await again.text()
+
+
+async def test_what_was_cancelled_or_deleted_goes_too(
+    brief: Client, worker: Worker, pipe: Pipe
+) -> None:
+    async with brief.post(ALL, json={**BODY, "background": True}) as accepted:
+        id_ = (await accepted.json())["id"]
+    async with brief.post(f"{ALL}/{id_}/cancel") as cancelled:
+        assert "cancelled" == (await cancelled.json())["status"]
+    await gone(pipe)
+    async with brief.post(ALL, json={**BODY, "background": True}) as accepted:
+        id_ = (await accepted.json())["id"]
+    async with brief.delete(f"{ALL}/{id_}") as deleted:
+        assert 200 == deleted.status
+    await gone(pipe)
+
+
+async def test_one_that_is_stored_stays(client: Client, worker: Worker, pipe: Pipe) -> None:
+    async with connected(client) as talk:
+        await talk.say("response.create", input=SECRET)
+        id_ = (await worker.answer(ANSWER)).job.id
+        await talk.until("response.completed")
+        await talk.say("holdline:ping")
+        await talk.until("holdline:pong")
+    names = [NAMES.job(id_), NAMES.log(id_)]
+    assert all([await pipe.call("PTTL", name) > 59_000 for name in names])
+
+
+async def test_a_resend_of_a_turn_whose_memory_is_gone_finds_what_it_made(
+    client: Client, worker: Worker
+) -> None:
+    async with connected(client) as talk:
+        await talk.say("response.create", input="One?", store=False)
+        first = (await worker.answer("One.")).job.id
+        await talk.until("response.completed")
+        await talk.say("response.create", **BODY, previous_response_id=first)
+        second = await worker.take()
+    async with connected(client) as talk:
+        await talk.say("response.create", **BODY, previous_response_id=first)
+        assert second.job.id == (await talk.until("response.created"))["response"]["id"]
+        await second.complete(Status.COMPLETED)
+        await talk.until("response.completed")
+        await talk.say("response.create", input="?", previous_response_id=first)
+        assert "previous_response_not_found" == (await talk.error())[1]
+
+
+async def test_an_unstored_seen_while_it_runs_stays(
+    client: Client, worker: Worker, pipe: Pipe
+) -> None:
+    async with client.post(ALL, json={**BODY, "background": True}) as accepted:
+        id_ = (await accepted.json())["id"]
+    async with client.get(f"{ALL}/{id_}") as waiting:
+        assert "queued" == (await waiting.json())["status"]
+    assert (await ttl(pipe, id_))[0] > 3600
+    await worker.answer(ANSWER)

@@ -1,0 +1,199 @@
+"""The standard's WebSocket mode: warming up, going on from a turn, and its own errors."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from aiohttp import WSServerHandshakeError
+
+from jobs.record import Status
+from jobs.redis.pipe import Pipe
+from server.app import SERVER, Server
+from tests.jobs.factories import NAMES
+from tests.server.conftest import Client, Serve
+from tests.server.factories import Worker
+from tests.server.websocket.test_socket import ALL, Talk, asked, connected, still_open, talk
+from tests.system import wait_until
+
+__all__ = ["talk"]  # a fixture
+
+MISSING = (400, "previous_response_not_found", "previous_response_id")
+
+
+async def ended(talk: Talk) -> dict[str, Any]:
+    response: dict[str, Any] = (await talk.until("response.completed"))["response"]
+    return response
+
+
+def said(items: list[dict[str, Any]]) -> list[str]:
+    return [item["content"][0]["text"] for item in items]
+
+
+# Warming up
+
+
+@pytest.mark.parametrize("store", [True, False])
+async def test_a_warm_up_ends_at_once_asks_nobody_and_is_gone_on_from(
+    talk: Talk, worker: Worker, pipe: Pipe, store: bool
+) -> None:
+    await talk.say("response.create", input="You are warm.", generate=False, store=store)
+    warm = await ended(talk)
+
+    kinds = [event["type"] for event in talk.logged()]
+    assert ["response.created", "response.in_progress", "response.completed"] == kinds
+    assert ([], 0) == (warm["output"], warm["usage"]["total_tokens"])
+    assert warm["id"] == talk.logged()[0]["response"]["id"]
+    for key in (NAMES.turns, NAMES.open, NAMES.wake):
+        assert 0 == await pipe.call("EXISTS", key), "nobody is to answer it"
+
+    for text in ("First.", "Second."):  # on later turns too
+        await talk.say(
+            "response.create", input=text, previous_response_id=warm["id"], stream_id=text
+        )
+        answer = await worker.answer("Yes.")
+        assert ["You are warm."] == said(answer.job.context)
+        assert text == asked(answer)
+        await ended(talk)
+
+
+async def test_a_warm_up_can_be_sent_again_and_resumed(client: Client, talk: Talk) -> None:
+    create = {"input": "Warm.", "generate": False, "idempotency_key": "k"}
+    await talk.say("response.create", **create)
+    first = await ended(talk)
+    await talk.say("response.create", **create)
+    assert first == await ended(talk)
+    await talk.say("response.create", **create | {"generate": True})
+    assert (422, "idempotency_key_reused", "idempotency_key") == await talk.error()
+    async with connected(client) as other:
+        await other.say("holdline:resume", response_id=first["id"], starting_after=1)
+        assert first == await ended(other)
+
+
+async def test_a_warm_up_is_of_the_socket_alone(client: Client) -> None:
+    async with client.post(ALL, json={"input": "x", "generate": False}) as refused:
+        error = (await refused.json())["error"]
+    assert (400, "unknown_parameter", "generate") == (refused.status, error["code"], error["param"])
+
+
+# Going on
+
+
+@pytest.mark.parametrize("store", [True, False])
+async def test_a_turn_may_name_one_that_still_runs_on_its_lane(
+    talk: Talk, worker: Worker, store: bool
+) -> None:
+    await talk.say("response.create", input="One?", store=store)
+    first = await worker.take()
+    created = await talk.until("response.created")
+    await talk.say(
+        "response.create",
+        input="Two?",
+        store=store,
+        previous_response_id=created["response"]["id"],
+    )
+    assert await still_open(talk)  # it waits for its turn
+    await first.say("One.")
+    await first.complete()
+    second = await worker.take()
+
+    assert ["One?", "One."] == said(second.job.context)
+    await second.complete()
+    await ended(talk)
+    assert first.job.id == (await ended(talk))["previous_response_id"]
+
+
+async def test_an_unstored_answer_is_gone_on_from_on_its_socket_alone(
+    client: Client, server: Server, talk: Talk, worker: Worker
+) -> None:
+    await talk.say("response.create", input="One?", store=False, stream_id="a")
+    first = (await worker.answer("One.")).job.id
+    await ended(talk)
+    async with connected(client) as other:
+        await other.say("response.create", input="Two?", previous_response_id=first)
+        assert MISSING == await other.error()
+    # At once, also on another lane: it is remembered before anything else is done.
+    await talk.say(
+        "response.create", input="Two?", store=False, previous_response_id=first, stream_id="b"
+    )
+    second = await worker.answer("Two.")
+    assert ["One?", "One."] == said(second.job.context)
+    await ended(talk)
+    await talk.say("response.create", input="3?", store=False, previous_response_id=second.job.id)
+    third = await worker.answer("3.")
+    assert ["One?", "One.", "Two?", "Two."] == said(third.job.context)
+    await ended(talk)
+    assert server.budget.used > 0
+    await talk.ws.close()
+    await wait_until(lambda: server.budget.used == 0)
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"temperature": 9}, {"model": ""}, {"metadata": {"holdline_on_worker_death": "x"}}]
+)
+async def test_a_refused_turn_evicts_what_it_went_on_from_on_its_lane(
+    talk: Talk, worker: Worker, wrong: dict[str, Any]
+) -> None:
+    await talk.say("response.create", input="One?", store=False, stream_id="a")
+    first = (await worker.answer("One.")).job.id
+    await ended(talk)
+    on = {"input": "Two?", "store": False, "previous_response_id": first}
+    await talk.say("response.create", **on, **wrong, stream_id="fork")
+    assert 400 == (await talk.error())[0]
+    await talk.say("response.create", **on, stream_id="fork")
+    fork = await worker.answer("Two.")
+    assert ["One?", "One."] == said(fork.job.context), "a fork that failed takes nothing away"
+    await ended(talk)
+
+    await talk.say("response.create", **on, **wrong, stream_id="a")
+    assert 400 == (await talk.error())[0]
+    await talk.say("response.create", **on, stream_id="a")
+    assert MISSING == await talk.error()
+
+
+async def test_a_failed_turn_evicts_what_it_went_on_from(talk: Talk, worker: Worker) -> None:
+    await talk.say("response.create", input="One?", store=False)
+    first = (await worker.answer("One.")).job.id
+    await ended(talk)
+    on = {"input": "Two?", "store": False, "previous_response_id": first}
+    await talk.say("response.create", **on)
+    await (await worker.take()).complete(Status.FAILED)
+    await talk.until("response.failed")
+    await talk.say("response.create", **on)
+    assert MISSING == await talk.error()
+
+
+@pytest.mark.parametrize("id_", ["resp_missing", "resp_" + "0" * 35, "", "é"])
+async def test_a_response_that_never_was_is_missing(talk: Talk, id_: str) -> None:
+    await talk.say("response.create", input="x", previous_response_id=id_, stream_id="a")
+    assert MISSING == await talk.error()
+    assert "a" == talk.events[-1]["stream_id"]
+    assert await still_open(talk)
+
+
+# Limits
+
+
+async def test_a_server_holds_as_many_sockets_as_it_is_told(serve: Serve) -> None:
+    client = await serve(max_sockets="2")
+    async with connected(client) as one:
+        async with connected(client):
+            with pytest.raises(WSServerHandshakeError) as refused:
+                await client.ws_connect(ALL)
+            assert 429 == refused.value.status
+            async with client.get(ALL, headers={"Upgrade": "websocket"}) as answer:
+                assert "5" == answer.headers["Retry-After"]
+                assert (
+                    "websocket_connection_limit_reached" == (await answer.json())["error"]["code"]
+                )
+            assert await still_open(one)
+        await wait_until(lambda: len(client.app[SERVER].sockets) == 1)
+        async with connected(client) as another:
+            assert await still_open(another)
+
+
+async def test_the_welcome_says_that_no_age_ends_a_socket(serve: Serve) -> None:
+    client = await serve(unstored_seconds="7")
+    async with connected(client) as talk:
+        limits = talk.events[0]["limits"]
+    assert (None, 7) == (limits["connection_seconds"], limits["unstored_seconds"])

@@ -1,0 +1,111 @@
+"""A client of the queue in the test's own process: submits, claims, executes, reads the log."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import time
+from typing import Any
+
+from jobs.log.codec import Event, decode_event
+from jobs.log.events import RESTARTED, begins, output_text, submitted
+from jobs.log.log import View, read_all
+from jobs.names import new_response_id
+from jobs.record import Job
+from jobs.replies import Grant
+from tests.fake_model import FakeModel
+from worker.config import Config, load
+from worker.context import Means
+from worker.execute import Execution
+
+QUICK = {
+    "HOLDLINE_LEASE_SECONDS": "0.6",
+    "HOLDLINE_FIRST_TOKEN_SECONDS": "8",
+    "HOLDLINE_SILENCE_SECONDS": "8",
+    "HOLDLINE_TOTAL_SECONDS": "8",
+    "HOLDLINE_GRACE_SECONDS": "0.2",
+    "HOLDLINE_MAX_OUTPUT_BYTES": "1000000",
+    "OPENAI_API_KEY": "sk-secret",
+}
+
+
+TOKENS = itertools.count()
+
+
+class Desk:
+    """Submits prompts, claims them, executes them, and reads what is in the log."""
+
+    def __init__(self, means: Means, model: FakeModel) -> None:
+        self.means = means
+        self.model = model
+        self.ids: list[str] = []
+
+    @property
+    def only(self) -> str:
+        """The one response that was submitted."""
+        (response_id,) = self.ids
+        return response_id
+
+    async def submit(self, prompt: str = "hi", **more: Any) -> str:
+        partition = more.pop("partition", 0)
+        fails = more.pop("fail_on_worker_death", None)
+        job = Job(new_response_id(partition), "me", 1, {"model": "m", "input": prompt} | more)
+        await self.means.queue.submit(
+            job, submitted(job), begins=begins(job), fail_on_worker_death=fails
+        )
+        self.ids.append(job.id)
+        return job.id
+
+    async def claim(self) -> Grant:
+        """The next job, once its time has come."""
+        for _ in range(300):
+            if grants := await self.means.queue.claim(0, f"token{next(TOKENS)}", 1):
+                return grants[0]
+            await asyncio.sleep(0.01)
+            await self.means.queue.rescue(0, f"rescue{next(TOKENS)}")
+        raise AssertionError("nothing to claim")
+
+    def execution(self, grant: Grant) -> Execution:
+        return Execution(self.means, 0, grant)
+
+    async def execute(self, prompt: str, attempts: int = 1, **more: Any) -> View:
+        """Runs so many attempts of a prompt."""
+        response_id = await self.submit(prompt, **more)
+        for _ in range(attempts):
+            await self.execution(await self.claim()).run()
+        return await self.view(response_id)
+
+    async def view(self, response_id: str) -> View:
+        return await read_all(self.means.pipe, response_id)
+
+    async def events(self, response_id: str) -> list[Event]:
+        return [decode_event(entry) for entry in (await self.view(response_id)).entries]
+
+    async def ended(self, response_id: str, seconds: float = 20.0) -> View:
+        """The response, once it has ended."""
+        deadline = time.monotonic() + seconds
+        while not (view := await self.view(response_id)).status.ended:
+            assert time.monotonic() < deadline, view
+            await asyncio.sleep(0.01)
+        return view
+
+
+def said(events: list[Event]) -> str:
+    """The deltas after the last restart, joined: what a client shows."""
+    text = ""
+    for event in events:
+        if event["type"] == RESTARTED:
+            text = ""
+        text += event.get("delta", "")
+    return text
+
+
+def response(events: list[Event]) -> dict[str, Any]:
+    """The response object of the last event."""
+    found: dict[str, Any] = events[-1]["response"]
+    assert said(events) == output_text(found["output"])
+    return found
+
+
+def configured(redis_url: str, model: FakeModel, **environ: str) -> Config:
+    return load({**QUICK, "REDIS_URL": redis_url, "OPENAI_BASE_URL": model.url, **environ})

@@ -1,0 +1,131 @@
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from jobs.log.items import message_done
+from jobs.record import Job
+from worker.upstream.chat_request import OPENAI_LIMIT, characters, completion
+from worker.upstream.messages import UnsupportedInput
+from worker.upstream.responses_request import request
+from worker.upstream.usage import counted, estimated
+
+
+def arguments(context: list[dict[str, Any]] | None = None, **params: Any) -> dict[str, Any]:
+    job = Job("resp_x", "me", 0, {"model": "m", **params}, context or [])
+    return completion(job, default_model="default")
+
+
+def messages(context: list[dict[str, Any]] | None = None, **params: Any) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = arguments(context, **params)["messages"]
+    return found
+
+
+def test_a_string_is_what_the_user_says() -> None:
+    assert [{"role": "user", "content": "hi"}] == messages(input="hi")
+
+
+def test_instructions_context_and_input_come_in_this_order() -> None:
+    context = [
+        {"role": "user", "content": "one"},
+        message_done("msg_1", 0, "two", "completed")[-1]["item"],
+    ]
+    assert [
+        {"role": "system", "content": "be kind"},
+        {"role": "user", "content": "one"},
+        {"role": "assistant", "content": "two"},
+        {"role": "user", "content": "three"},
+    ] == messages(context, instructions="be kind", input="three")
+
+
+def test_items_of_input_may_have_parts_and_any_role() -> None:
+    parts = [{"type": "input_text", "text": "a"}, {"type": "input_text", "text": "b"}]
+    assert [
+        {"role": "system", "content": "ab"},
+        {"role": "system", "content": "c"},
+        {"role": "user", "content": "d"},
+    ] == messages(
+        input=[
+            {"type": "message", "role": "developer", "content": parts},
+            {"role": "system", "content": "c"},
+            {"role": "user", "content": "d"},
+        ]
+    )
+
+
+def test_an_assistant_who_said_nothing_is_left_out() -> None:
+    nothing = message_done("msg_1", 0, "", "incomplete")[-1]["item"]
+    assert [{"role": "user", "content": "hi"}] == messages([nothing], input="hi")
+
+
+@pytest.mark.parametrize(
+    "item",
+    [
+        {"type": "computer_call", "output": "secret"},
+        {"type": "message", "role": "tool", "content": "secret"},
+        {"role": "user", "content": [{"type": "input_audio", "data": "secret"}]},
+    ],
+)
+def test_what_cannot_be_shown_is_refused_without_its_content(item: dict[str, Any]) -> None:
+    with pytest.raises(UnsupportedInput) as caught:
+        messages(input=[item])
+    assert "secret" not in str(caught.value)
+
+
+def test_only_what_was_asked_for_is_sent() -> None:
+    assert {"model", "messages", "stream", "stream_options"} == set(arguments(input="hi"))
+    assert {"temperature": 0, "top_p": 0.5, "max_tokens": 9} == {
+        name: value
+        for name, value in arguments(
+            input="hi",
+            temperature=0,
+            top_p=0.5,
+            max_output_tokens=9,
+            metadata={"a": "b"},
+            store=True,
+        ).items()
+        if name not in ("model", "messages", "stream", "stream_options")
+    }
+
+
+def test_openais_own_endpoint_has_another_name_for_the_limit() -> None:
+    job = Job("resp_x", "me", 0, {"input": "hi", "max_output_tokens": 9})
+    sent = completion(job, default_model="default", limit=OPENAI_LIMIT)
+    assert ("default", 9) == (sent["model"], sent["max_completion_tokens"])
+
+
+def test_usage_is_told_in_the_standards_words() -> None:
+    counts = {
+        "prompt_tokens": 10,
+        "completion_tokens": 5,
+        "prompt_tokens_details": {"cached_tokens": 4},
+        "completion_tokens_details": {"reasoning_tokens": 2},
+    }
+    assert {
+        "input_tokens": 10,
+        "input_tokens_details": {"cached_tokens": 4, "cache_write_tokens": 0},
+        "output_tokens": 5,
+        "output_tokens_details": {"reasoning_tokens": 2},
+        "total_tokens": 15,
+    } == counted(counts)
+
+
+@pytest.mark.parametrize("counts", [{}, {"prompt_tokens": "7"}, {"prompt_tokens_details": 7}])
+def test_usage_of_another_shape_counts_nothing(counts: dict[str, Any]) -> None:
+    assert 0 == counted(counts)["total_tokens"]
+
+
+def test_usage_is_estimated_by_characters() -> None:
+    assert 4 == estimated(characters(arguments(input="12345")), 5)["total_tokens"]
+
+
+def test_what_a_chat_completion_alone_can_say_is_passed_on() -> None:
+    asked = arguments(input="hi", holdline_stop=["\n"], holdline_seed=0)
+    assert (["\n"], 0) == (asked["stop"], asked["seed"])
+
+
+def test_what_the_standard_cannot_say_is_refused_where_it_is_spoken() -> None:
+    job = Job("resp_x", "me", 0, {"input": "hi", "holdline_seed": 0}, [])
+    with pytest.raises(UnsupportedInput):
+        request(job, model="m")

@@ -1,0 +1,94 @@
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Iterator
+
+import pytest
+
+from worker.upstream.deadline import Deadline
+
+
+@contextlib.contextmanager
+def limits() -> Iterator[tuple[Deadline, asyncio.AbstractEventLoop]]:
+    deadline = Deadline()
+    with contextlib.closing(deadline):
+        yield deadline, asyncio.get_running_loop()
+
+
+async def test_what_takes_longer_is_over() -> None:
+    with limits() as (deadline, loop):
+        began = loop.time()
+        with pytest.raises(TimeoutError), deadline.at(began + 0.05):
+            await asyncio.sleep(5)
+        assert 0.05 <= loop.time() - began < 4
+        assert 0 == _cancelling()
+
+
+async def test_a_limit_that_was_moved_is_not_over_when_the_timer_rings() -> None:
+    with limits() as (deadline, loop):
+        with deadline.at(loop.time() + 0.02):
+            pass  # on a busy machine even a turn of the loop may take longer
+        with deadline.at(loop.time() + 100):
+            await asyncio.sleep(0.05)  # the timer of the first wait rings
+        with pytest.raises(TimeoutError), deadline.at(loop.time() + 0.02):
+            await asyncio.sleep(5)
+
+
+async def test_a_timer_that_rings_while_nothing_is_waited_for_ends_nothing() -> None:
+    with limits() as (deadline, loop):
+        with deadline.at(loop.time() + 0.02):
+            pass  # on a busy machine even a turn of the loop may take longer
+        await asyncio.sleep(0.05)
+        with pytest.raises(TimeoutError), deadline.at(loop.time() + 0.02):
+            await asyncio.sleep(5)
+
+
+async def test_a_limit_may_be_moved_forward() -> None:
+    with limits() as (deadline, loop):
+        with deadline.at(loop.time() + 100):
+            await asyncio.sleep(0)
+        began = loop.time()
+        with pytest.raises(TimeoutError), deadline.at(began + 0.02):
+            await asyncio.sleep(5)
+        assert loop.time() - began < 4
+
+
+async def test_a_limit_that_is_past_is_over_at_the_first_wait() -> None:
+    with limits() as (deadline, loop), pytest.raises(TimeoutError), deadline.at(loop.time() - 1):
+        await asyncio.sleep(5)
+
+
+async def test_a_cancellation_by_somebody_else_stays_one() -> None:
+    async def wait() -> None:
+        with limits() as (deadline, loop), deadline.at(loop.time() + 0.01):
+            try:
+                await asyncio.sleep(5)
+            finally:
+                task.cancel()  # in the same turn as the limit
+
+    task = asyncio.create_task(wait())
+    with pytest.raises(asyncio.CancelledError):
+        await task
+
+
+async def test_another_error_is_not_hidden() -> None:
+    with limits() as (deadline, loop):
+        with pytest.raises(LookupError), deadline.at(loop.time() + 1):
+            raise LookupError
+        assert 0 == _cancelling()
+
+
+async def test_nothing_is_left_behind() -> None:
+    with limits() as (deadline, loop):
+        with deadline.at(loop.time() + 100):
+            await asyncio.sleep(0)
+        timer = deadline._timer
+    assert timer is not None
+    assert timer.cancelled()
+
+
+def _cancelling() -> int:
+    task = asyncio.current_task()
+    assert task is not None
+    return task.cancelling()

@@ -1,0 +1,84 @@
+"""The short way says what the long one would have said, or nothing."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from worker.upstream.chat_chunks import Chunks, Text
+from worker.upstream.fast_text import plain_text
+
+LEAF: st.SearchStrategy[Any] = (
+    st.none() | st.booleans() | st.integers() | st.text(max_size=4) | st.just([]) | st.just({})
+)
+FIELDS = [
+    "role",
+    "reasoning_content",
+    "reasoning",
+    "reasoning_details",
+    "refusal",
+    "tool_calls",
+    "annotations",
+    "odd",
+]
+DELTA = st.fixed_dictionaries(
+    {"content": st.text(min_size=1, max_size=8) | LEAF},
+    optional=dict.fromkeys(FIELDS, LEAF),
+)
+CHOICE = st.fixed_dictionaries(
+    {"delta": DELTA},
+    optional={"index": LEAF, "finish_reason": st.none() | st.just("stop"), "logprobs": LEAF},
+)
+CHUNK = st.fixed_dictionaries(
+    {"choices": st.lists(CHOICE, min_size=1, max_size=2)},
+    optional={"error": LEAF, "usage": LEAF, "x_groq": LEAF, "id": LEAF},
+)
+
+
+@given(CHUNK, st.booleans())
+def test_what_is_plain_means_the_same_to_the_long_way(chunk: Any, ascii_only: bool) -> None:
+    payload = json.dumps(chunk, ensure_ascii=ascii_only).encode(errors="replace")
+    if text := plain_text(payload):
+        assert [Text(text)] == Chunks().read(payload)
+
+
+PLAIN = {
+    "openai": '{"id":"c","choices":[{"index":0,"delta":{"content":"a"},"finish_reason":null}]}',
+    "azure": '{"choices":[{"content_filter_results":{"hate":{"filtered":false}},'
+    '"delta":{"content":"a","refusal":null},"logprobs":null}],"usage":null}',
+    "vllm": '{"choices":[{"delta":{"content":"a","reasoning_content":null}}]}',
+    "ollama": '{"choices":[{"delta":{"role":"assistant","content":"a"},"finish_reason":null}]}',
+}
+
+
+@pytest.mark.parametrize("payload", PLAIN.values(), ids=PLAIN)
+def test_what_servers_send_for_a_token_is_plain(payload: str) -> None:
+    assert "a" == plain_text(payload.encode())
+
+
+@pytest.mark.parametrize(
+    "payload",
+    [
+        b"[DONE]",
+        b"[" * 100_000,
+        b'{"choices":[{"delta":{"content":"\xff"}}]}',
+        b'{"choices":[{"delta":{"content":"\\ud83d"}}]}',
+        b'{"choices":[{"delta":{"content":""}}]}',
+        b'{"choices":[]}',
+    ],
+)
+def test_what_is_not_plain_is_left_to_others(payload: bytes) -> None:
+    assert plain_text(payload) is None
+
+
+def test_text_that_follows_half_a_character_is_not_plain() -> None:
+    chunks = Chunks()
+    assert [] == chunks.read(b'{"choices":[{"delta":{"content":"\\ud83d"}}]}')
+    rest = b'{"choices":[{"delta":{"content":"a"}}]}'
+    assert chunks.plain(rest) is None
+    assert [Text("\ufffda")] == chunks.read(rest)
+    assert "a" == chunks.plain(rest)

@@ -1,0 +1,55 @@
+"""What each token of each answer passes through is held by counting, not by a clock.
+
+A bound that breaks says that a token became dearer for every answer. Raise it where that is worth
+what it buys, and say so; lower it when a count has fallen.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sys
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from types import FrameType
+
+from tests.worker.harness import Desk
+
+ROOT = Path(__file__).parents[3]
+OURS = tuple(f"{ROOT / name}{os.sep}" for name in ("jobs", "worker"))
+FEW, MANY = 50, 450
+
+
+@contextlib.contextmanager
+def counted() -> Iterator[Counter[str]]:
+    """The functions of ours that are called, by name."""
+    calls: Counter[str] = Counter()
+
+    def called(frame: FrameType, event: str, _: object) -> None:
+        code = frame.f_code
+        if event == "call" and code.co_filename.startswith(OURS):
+            calls[code.co_name] += 1
+
+    before = sys.getprofile()
+    sys.setprofile(called)
+    try:
+        yield calls
+    finally:
+        sys.setprofile(before)
+
+
+async def test_a_token_that_comes_with_others_passes_through_few_functions(desk: Desk) -> None:
+    """Two lines of an event, and the two that look for plain text: four. What is said once for all
+    tokens of a read, and for each append, is a fraction of one for a token.
+    """
+    await desk.execute(f"mode=fast tokens={FEW}")
+    found = []
+    for tokens in (FEW, MANY):
+        with counted() as calls:
+            await desk.execute(f"mode=fast tokens={tokens}")
+        found.append(calls)
+    few, many = found
+    a_token = (many.total() - few.total()) / (MANY - FEW)
+    assert 5.5 > a_token > 3, (many - few).most_common(12)
+    assert MANY - FEW + 10 > many["plain"] - few["plain"]

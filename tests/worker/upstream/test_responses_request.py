@@ -1,0 +1,94 @@
+"""Streams of the servers that people run, with their quirks, through the reader to what it says.
+
+`tests/vectors/upstream/NAME.sse` is what a server sends, made by hand from its documents and from
+reports of what it really does; `NAME.json` says what that means.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from jobs.log.codec import Event
+from jobs.log.items import Place
+from worker.output import Output
+from worker.upstream.chat_chunks import DONE, Call, Chunks, Stopped, Usage
+from worker.upstream.sse import Splitter
+from worker.upstream.usage import counted
+
+VECTORS = sorted((Path(__file__).parents[2] / "vectors" / "upstream").glob("*.sse"))
+MOST = 100_000
+
+
+def pieces(stream: bytes, size: int) -> list[Any]:
+    """What the stream says if it comes in chunks of `size` bytes."""
+    splitter, chunks = Splitter(MOST), Chunks()
+    found: list[Any] = []
+    for at in range(0, len(stream), size):
+        for payload in splitter.feed(stream[at : at + size]):
+            if payload != DONE:
+                found += chunks.read(payload)
+    return found
+
+
+class Nowhere:
+    """Where events go that nobody looks at."""
+
+    def add(self, *events: Event) -> None:
+        """Nothing."""
+
+    def say(self, place: Place, text: str, logprobs: list[Any] | None = None) -> None:
+        """Nothing."""
+
+
+def output(found: list[Any]) -> list[dict[str, Any]]:
+    """The items that the pieces add up to, as the vectors tell them."""
+    items = Output(
+        Nowhere(),
+        "{}_{}".format,
+        index=0,
+        most=MOST,
+        functions=frozenset(piece.name for piece in found if isinstance(piece, Call)),
+    )
+    for piece in found:
+        if not isinstance(piece, Usage | Stopped):
+            items.take(piece)
+    return [told(item) for item in items.end(completed=True)]
+
+
+def told(item: dict[str, Any]) -> dict[str, Any]:
+    """The item without what is ours: ids, and what is empty."""
+    if item["type"] == "function_call":
+        made = item["call_id"] == item["id"].replace("fc_", "call_")
+        call_id = None if made else item["call_id"]
+        return {**{name: item[name] for name in ("type", "name", "arguments")}, "call_id": call_id}
+    parts = [{name: v for name, v in part.items() if v not in ([], "")} for part in item["content"]]
+    return {"type": item["type"], "content": parts}
+
+
+@pytest.mark.parametrize("size", [1, 7, 4096])
+@pytest.mark.parametrize("vector", VECTORS, ids=lambda path: path.stem)
+def test_a_stream_means(vector: Path, size: int) -> None:
+    expected = json.loads(vector.with_suffix(".json").read_text())
+    found = pieces(vector.read_bytes(), size)
+    assert expected["output"] == output(found)
+    assert [expected["reason"]] == [piece.reason for piece in found if isinstance(piece, Stopped)]
+    usage = [piece.counts for piece in found if isinstance(piece, Usage)]
+    if expected["usage"] is None:
+        assert [] == usage
+    else:
+        assert expected["usage"] == flat(counted(usage[-1]))
+
+
+def flat(usage: dict[str, Any]) -> dict[str, int]:
+    """The standard's usage without its nesting."""
+    return {
+        "input_tokens": usage["input_tokens"],
+        "output_tokens": usage["output_tokens"],
+        "total_tokens": usage["total_tokens"],
+        "cached_tokens": usage["input_tokens_details"]["cached_tokens"],
+        "reasoning_tokens": usage["output_tokens_details"]["reasoning_tokens"],
+    }

@@ -1,0 +1,174 @@
+"""Several models: who is asked, who answers, and what an attempt costs."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from jobs.log.log import read
+from jobs.names import lane_of
+from jobs.queue import Queue
+from jobs.record import Status, Terms
+from jobs.redis.pipe import Pipe
+from jobs.settings import ConfigError
+from tests.fake_model import FakeModel
+from tests.jobs.factories import a_job, opening
+from tests.system import System, wait_until
+from tests.worker.conftest import MakeDesk
+from tests.worker.harness import Desk, response, said
+from worker.config import load
+
+
+def file(tmp_path: Path, one: FakeModel, two: FakeModel, more: str = "", last: str = "") -> str:
+    """A models file: `one` falls back to `two`."""
+    path = tmp_path / "models.toml"
+    path.write_text(
+        f'[models.one]\nbase_url = "{one.url}"\nmodel = "first"\nfallbacks = ["two"]\n{more}\n'
+        f'[models.two]\nbase_url = "{two.url}"\nmodel = "second"\n{last}\n'
+    )
+    return str(path)
+
+
+@contextlib.asynccontextmanager
+async def pair(
+    make_desk: MakeDesk, tmp_path: Path, first: str, second: str = "ok", more: str = ""
+) -> AsyncIterator[tuple[Desk, FakeModel, FakeModel]]:
+    async with (
+        FakeModel(mode=first) as one,
+        FakeModel(mode=second) as two,
+        make_desk(HOLDLINE_MODELS=file(tmp_path, one, two, more)) as desk,
+    ):
+        yield desk, one, two
+
+
+@pytest.mark.parametrize(
+    "mode", ["503", "500", "busy", "401", "404", "drop", "html", "headers", "silent"]
+)
+async def test_the_next_model_answers_when_the_first_cannot_begin(
+    make_desk: MakeDesk, tmp_path: Path, mode: str
+) -> None:
+    async with pair(make_desk, tmp_path, mode, more="first_token_seconds = 0.3") as made:
+        desk, one, two = made
+        view = await desk.execute("hi", model="one")
+        assert Status.COMPLETED is view.status
+        answer = response(await desk.events(desk.only))
+        assert ("two", 1) == (answer["holdline"]["model"], answer["holdline"]["attempts"])
+        assert "one" == answer["model"]
+        assert ["first"] == [call.body["model"] for call in one.calls]
+        assert ["second"] == [call.body["model"] for call in two.calls]
+        assert said(await desk.events(desk.only)) == two.calls[0].sent
+        await desk.execute("again", model="one")
+        assert (1, 2) == (len(one.calls), len(two.calls)), "it is not waited for a second time"
+
+
+async def test_the_first_one_answers_while_it_can(make_desk: MakeDesk, tmp_path: Path) -> None:
+    async with pair(make_desk, tmp_path, "ok") as (desk, one, two):
+        await desk.execute("hi", model="one")
+        assert "one" == response(await desk.events(desk.only))["holdline"]["model"]
+        assert (1, 0) == (len(one.calls), len(two.calls))
+
+
+@pytest.mark.parametrize("mode", ["400", "eof", "rst"])
+async def test_what_another_model_must_not_mend_is_left(
+    make_desk: MakeDesk, tmp_path: Path, mode: str
+) -> None:
+    """A refusal of the request, and whatever happens after the first piece."""
+    async with pair(make_desk, tmp_path, mode) as (desk, _, two):
+        await desk.execute("hi", model="one")
+        assert 0 == len(two.calls)
+
+
+async def test_when_none_can_begin_what_may_pass_is_tried_again(
+    make_desk: MakeDesk, tmp_path: Path
+) -> None:
+    async with pair(make_desk, tmp_path, "401", "503") as (desk, one, two):
+        view = await desk.execute("hi", model="one", attempts=3)
+        assert Status.FAILED is view.status
+        assert "upstream_busy" == response(await desk.events(desk.only))["error"]["code"]
+        assert (3, 3) == (len(one.calls), len(two.calls))
+
+
+async def test_a_model_that_is_not_in_the_file_is_not_called(
+    make_desk: MakeDesk, tmp_path: Path
+) -> None:
+    async with pair(make_desk, tmp_path, "ok") as (desk, one, two):
+        await desk.execute("hi", model="three")
+        found = response(await desk.events(desk.only))
+        assert "upstream_model_not_found" == found["error"]["code"]
+        assert "model" not in found["holdline"]
+        assert (0, 0) == (len(one.calls), len(two.calls))
+
+
+async def test_a_fallback_takes_no_more_than_it_has_room_for(
+    make_desk: MakeDesk, tmp_path: Path
+) -> None:
+    async with (
+        FakeModel(mode="503") as one,
+        FakeModel(mode="slow", tokens=10) as two,
+        make_desk(HOLDLINE_MODELS=file(tmp_path, one, two, last="concurrency = 1")) as desk,
+    ):
+        ids = [await desk.submit(f"hi {n}", model="one") for n in range(3)]
+        works = [desk.execution(await desk.claim()) for _ in ids]
+        await asyncio.gather(*(work.run() for work in works))
+        for id_ in ids:
+            assert Status.COMPLETED is (await desk.view(id_)).status
+        most = max(sum(a.began <= b.began < (a.ended or 0) for a in two.calls) for b in two.calls)
+        assert (3, 1) == (len(two.calls), most)
+
+
+def test_what_the_environment_lacks_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "models.toml"
+    path.write_text('[models.m]\napi_key_env = "SOME_KEY"\ntotal_seconds = 1000\n')
+    environ = {"HOLDLINE_MODELS": str(path)}
+    with pytest.raises(ConfigError, match=r"\[models.m\] api_key_env names SOME_KEY"):
+        load(environ)
+    environ["SOME_KEY"] = "sk-secret"
+    with pytest.raises(ConfigError, match=r"\[models.m\] total_seconds.*HOLDLINE_TOTAL_SECONDS"):
+        load(environ)
+    config = load({**environ, "HOLDLINE_TOTAL_SECONDS": "1000"})
+    assert "sk-secret" == config.routes("m")[0].api_key
+    assert "sk-secret" not in repr(config)
+    assert [] == config.routes("other")
+
+
+async def ask(queue: Queue, model: str) -> str:
+    job = a_job(model=model)
+    await queue.submit(job, opening(job), lane=lane_of(None, model))
+    return job.id
+
+
+async def ended(pipe: Pipe, id_: str) -> None:
+    for _ in range(1000):
+        if (await read(pipe, id_, 0, entries=0)).status.ended:
+            return
+        await asyncio.sleep(0.02)
+    raise AssertionError("it did not end")
+
+
+async def test_a_model_at_its_limit_holds_up_nobody(
+    system: System, pipe: Pipe, tmp_path: Path
+) -> None:
+    """Three for one that takes one at a time, and one for another: that one need not wait."""
+    async with FakeModel(mode="headers") as one, FakeModel() as two:
+        path = file(tmp_path, one, two, "concurrency = 1")
+        queue = Queue(pipe, Terms())
+        slow = [await ask(queue, "one") for _ in range(3)]
+        await system.worker("", HOLDLINE_MODELS=path, HOLDLINE_MODEL="", HOLDLINE_CONCURRENCY="2")
+        await wait_until(lambda: one.calls)
+        quick = [await ask(queue, "two") for _ in range(3)]
+        for id_ in quick:
+            await ended(pipe, id_)
+        assert (1, 3) == (len(one.calls), len(two.calls))
+        states = [(await read(pipe, id_, 0, entries=0)).status for id_ in slow]
+        assert [Status.QUEUED, Status.QUEUED, Status.RUNNING] == sorted(states)
+        # Room is used the moment that it is there, not at the next look.
+        one.script["mode"] = "ok"
+        [running] = [id_ for id_, state in zip(slow, states, strict=True) if state == "running"]
+        await queue.cancel(running, 0, [])
+        for id_ in slow:
+            await ended(pipe, id_)
+        assert 3 == len(one.calls)

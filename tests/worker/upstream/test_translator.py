@@ -1,0 +1,296 @@
+"""An upstream that speaks the standard: its items pass, its ids, numbers and words do not."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from jobs.log.codec import decode_event, encode_event
+from jobs.log.response_state import Transcript
+from jobs.record import Job, Status
+from tests.fake_model import FakeModel
+from tests.fake_responses import SECRET
+from tests.worker.conftest import MakeDesk
+from tests.worker.harness import Desk, response, said
+from worker.output import NotAllowed, Output, TooLong
+from worker.upstream.chat_chunks import ErrorInStream, Malformed, Passed
+from worker.upstream.responses_events import Events
+from worker.upstream.responses_request import request
+
+F: dict[str, Any] = {"type": "function", "name": "f", "parameters": {}, "strict": None}
+
+
+@pytest.fixture
+def models(tmp_path: Path, model: FakeModel) -> str:
+    path = tmp_path / "models.toml"
+    path.write_text(
+        f'[models.m]\nbase_url = "{model.url}"\ndialect = "responses"\nmodel = "up"\n'
+        f'[models.late]\nbase_url = "{model.url}"\ndialect = "responses"\n'
+        "first_token_seconds = 0.3\n"
+        f'[models.stalled]\nbase_url = "{model.url}"\ndialect = "responses"\n'
+        "silence_seconds = 0.3\n"
+        f'[models.chat]\nbase_url = "{model.url}"\n'
+        f'[models.first]\nbase_url = "{model.url}"\ndialect = "responses"\n'
+        'first_token_seconds = 0.3\nfallbacks = ["chat"]\n'
+    )
+    return str(path)
+
+
+async def run(make_desk: MakeDesk, models: str, prompt: str, **more: Any) -> tuple[Desk, Any]:
+    async with make_desk(HOLDLINE_MODELS=models) as desk:
+        view = await desk.execute(prompt, **more)
+        assert "resp_upstream" not in str(view.entries)
+        assert SECRET not in str(view.entries)
+        return desk, await desk.events(desk.only)
+
+
+async def test_an_answer_passes(make_desk: MakeDesk, models: str, model: FakeModel) -> None:
+    _, events = await run(make_desk, models, "hi")
+    answer = response(events)
+    assert "completed" == answer["status"]
+    assert model.calls[0].sent == said(events)
+    assert (7, 9, 16, 2, 3) == (
+        answer["usage"]["input_tokens"],
+        answer["usage"]["output_tokens"],
+        answer["usage"]["total_tokens"],
+        answer["usage"]["input_tokens_details"]["cached_tokens"],
+        answer["usage"]["output_tokens_details"]["reasoning_tokens"],
+    )
+    body = model.calls[0].body
+    assert ("up", True, False) == (body["model"], body["stream"], body["store"])
+    [item] = answer["output"]
+    assert item["id"].startswith("msg_")
+    assert "msg_up" != item["id"]
+    assert "final_answer" == item["phase"], "what is not known here passes"
+    assert {item["id"]} == {event["item_id"] for event in events if "item_id" in event}
+
+
+async def test_all_kinds_of_items_pass_intact(make_desk: MakeDesk, models: str) -> None:
+    _, events = await run(make_desk, models, "mode=rich", tools=[F])
+    answer = events[-1]["response"]
+    thought, odd, call, message = answer["output"]
+    assert ("Hm.", "opaque") == (thought["summary"][0]["text"], thought["encrypted_content"])
+    assert ("odd_call", {"query": "q"}, "none") == (odd["type"], odd["action"], odd["content"])
+    assert ("call_up", "f", '{"a": 1}') == (call["call_id"], call["name"], call["arguments"])
+    assert ["rs", "odd", "fc", "msg"] == [item["id"].split("_")[0] for item in answer["output"]]
+    [searching] = [e for e in events if e["type"] == "response.odd_call.searching"]
+    assert (odd["id"], 1, {"a": [1]}) == (
+        searching["item_id"],
+        searching["output_index"],
+        searching["what"],
+    )
+    assert not {"sequence_number", "obfuscation"} & {name for event in events for name in event}
+    assert "_up" not in json.dumps(events).replace("call_up", "")
+    assert answer["output"] == Transcript(events[:-1]).output
+    spoken = [e["delta"] for e in events if e["type"] == "response.output_text.delta"]
+    assert message["content"][0]["text"] == "".join(spoken)
+
+
+@pytest.mark.parametrize(
+    ("mode", "status", "reason"),
+    [
+        ("length", Status.INCOMPLETE, "max_output_tokens"),
+        ("filtered", Status.INCOMPLETE, "content_filter"),
+        ("invalid", Status.FAILED, "upstream_rejected"),
+        ("400", Status.FAILED, "upstream_rejected"),
+        ("401", Status.FAILED, "upstream_unauthorized"),
+        ("404", Status.FAILED, "upstream_model_not_found"),
+        ("failed", Status.QUEUED, "upstream_error"),
+        ("limited", Status.QUEUED, "upstream_busy"),
+        ("errorevent", Status.QUEUED, "upstream_error"),
+        ("eof", Status.QUEUED, "upstream_truncated"),
+        ("503", Status.QUEUED, "upstream_busy"),
+        ("begun", Status.QUEUED, "upstream_timeout"),
+        ("hang", Status.QUEUED, "upstream_stalled"),
+        ("stranger", Status.QUEUED, "upstream_malformed"),
+        ("chat", Status.QUEUED, "upstream_malformed"),
+        ("html", Status.QUEUED, "upstream_malformed"),
+    ],
+)
+async def test_how_it_may_end(
+    make_desk: MakeDesk, models: str, mode: str, status: Status, reason: str
+) -> None:
+    short = {"begun": "late", "hang": "stalled"}.get(mode, "m")
+    desk, events = await run(make_desk, models, f"mode={mode}", model=short)
+    view = await desk.view(desk.only)
+    assert status is view.status
+    if status is Status.QUEUED:
+        assert reason == view.reason
+        return
+    answer = response(events)
+    found = answer["error"] or answer["incomplete_details"]
+    assert reason == found.get("code", found.get("reason"))
+    assert ["incomplete"] * len(answer["output"]) == [i["status"] for i in answer["output"]]
+
+
+async def test_a_stream_that_broke_is_begun_anew_and_never_spliced(
+    make_desk: MakeDesk, models: str, model: FakeModel
+) -> None:
+    _, events = await run(make_desk, models, "mode=eof times=1", attempts=2)
+    answer = response(events)
+    assert model.calls[1].sent == said(events)
+    assert (2, "completed") == (answer["holdline"]["attempts"], answer["status"])
+    added = [e for e in events if e["type"] == "response.output_item.added"]
+    assert [0, 1] == [event["output_index"] for event in added]
+    assert 2 == len({event["item"]["id"] for event in added})
+
+
+async def test_another_model_answers_where_an_item_only_began(
+    make_desk: MakeDesk, models: str, model: FakeModel
+) -> None:
+    _, events = await run(make_desk, models, "mode=begun times=1", model="first")
+    answer = response(events)
+    assert ("chat", "completed") == (answer["holdline"]["model"], answer["status"])
+    assert ["message"] == [item["type"] for item in answer["output"]]
+    assert "messages" in model.calls[1].body
+
+
+async def test_what_is_too_long_is_cut(make_desk: MakeDesk, models: str) -> None:
+    async with make_desk(HOLDLINE_MODELS=models, HOLDLINE_MAX_OUTPUT_BYTES="10") as desk:
+        await desk.execute("hi")
+        answer = response(await desk.events(desk.only))
+        assert ("output_too_long", 10) == (answer["error"]["code"], answer["holdline"]["bytes"])
+
+
+async def test_a_function_that_is_not_allowed_is_not_told(make_desk: MakeDesk, models: str) -> None:
+    desk, events = await run(make_desk, models, "mode=rich")
+    assert "tool_not_allowed" == (await desk.view(desk.only)).reason
+    assert "function_call" not in [event.get("item", {}).get("type") for event in events]
+
+
+def test_a_request_goes_nearly_as_it_came() -> None:
+    user = {"id": "msg_1", "type": "message", "status": "completed", "role": "user"}
+    text = {"type": "input_text", "text": "x"}
+    image = {"type": "input_image", "image_url": "https://h/i.png", "detail": "auto"}
+    answer = {"type": "output_text", "text": "y", "annotations": [], "logprobs": []}
+    context: list[dict[str, Any]] = [
+        {**user, "content": [text]},
+        {"id": "rs_1", "type": "reasoning", "status": "completed", "summary": []},
+        {"id": "rs_2", "type": "reasoning", "summary": [], "encrypted_content": "opaque"},
+        {**user, "role": "assistant", "content": [answer]},
+        {**user, "role": "assistant", "content": []},
+        {"id": "odd_1", "type": "odd_call", "status": "completed"},
+    ]
+    call = {"type": "function_call_output", "call_id": "c", "output": "z"}
+    params = {
+        "model": "m",
+        "input": [{**call, "id": "fco_1", "status": "completed"}, {**user, "content": [image]}],
+        "tools": [F],
+        "tool_choice": {"type": "allowed_tools", "mode": "auto", "tools": [F]},
+        "reasoning": {"effort": "low", "summary": None},
+        "metadata": {"a": "b"},
+        "store": True,
+        "service_tier": "flex",
+        "presence_penalty": 0.5,
+    }
+    found = request(Job("resp_1", "me", 1, params, context), model="up")
+    assert [
+        {"type": "message", "role": "user", "content": [text]},
+        {"type": "reasoning", "summary": [], "encrypted_content": "opaque"},
+        {
+            "type": "message",
+            "role": "assistant",
+            "content": [{"type": "output_text", "text": "y", "annotations": []}],
+        },
+        {"id": "odd_1", "type": "odd_call", "status": "completed"},
+        call,
+        {"type": "message", "role": "user", "content": [image]},
+    ] == found.pop("input")
+    function = {"type": "function", "name": "f", "parameters": {}}
+    assert {
+        "model": "up",
+        "stream": True,
+        "store": False,
+        "tools": [function],
+        "tool_choice": {"type": "allowed_tools", "mode": "auto", "tools": [function]},
+        "reasoning": {"effort": "low"},
+        "presence_penalty": 0.5,
+    } == found
+
+
+class Kept:
+    """A sink that keeps what a log could hold of it."""
+
+    def __init__(self) -> None:
+        self.events: list[Any] = []
+
+    def add(self, *events: Any) -> None:
+        self.events += [decode_event(encode_event(event)) for event in events]
+
+    def say(self, place: Any, text: str, logprobs: Any = None) -> None:
+        self.add({"type": f"{place.event}.delta", **place.fields, "delta": text})
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.text(), lambda inner: st.lists(inner, max_size=2)
+)
+KINDS = st.sampled_from(
+    [
+        "output_item.added",
+        "output_item.done",
+        "content_part.added",
+        "output_text.delta",
+        "function_call_arguments.delta",
+        "reasoning_summary_part.added",
+        "odd",
+        "completed",
+        "failed",
+        "output_text.annotation.added",
+        "reasoning_summary_text.delta",
+    ]
+)
+ITEM = st.fixed_dictionaries(
+    {"type": st.sampled_from(["message", "reasoning", "function_call", "odd"])},
+    optional={
+        "id": JSON,
+        "content": JSON,
+        "summary": JSON,
+        "name": st.just("f"),
+        "arguments": JSON,
+    },
+)
+EVENT = st.fixed_dictionaries(
+    {"type": KINDS.map(lambda kind: f"response.{kind}")},
+    optional={
+        "output_index": st.integers(0, 1),
+        "item": ITEM | JSON,
+        "item_id": JSON,
+        "content_index": st.integers(0, 1),
+        "summary_index": JSON,
+        "delta": JSON,
+        "part": JSON | st.just({"type": "output_text", "text": "", "annotations": []}),
+        "annotation": JSON,
+        "response": JSON,
+    },
+)
+
+
+@given(st.lists(EVENT, max_size=8))
+@example(
+    [
+        {
+            "type": "response.output_item.added",
+            "output_index": 0,
+            "item": {"type": "function_call"},
+        },
+        {"type": "response.odd", "output_index": 0},
+    ]
+)
+def test_whatever_an_upstream_sends_is_told_or_called_malformed(events: list[Any]) -> None:
+    """And what is told can be folded again, and ended."""
+    sink, reader = Kept(), Events()
+    output = Output(sink, "{}_{}".format, index=0, most=1000, functions=frozenset("f"))
+    try:
+        for event in events:
+            for piece in reader.read(json.dumps(event).encode()):
+                if isinstance(piece, Passed):
+                    output.take(piece)
+    except (Malformed, ErrorInStream, TooLong, NotAllowed):
+        pass
+    ended = output.end(completed=False)
+    assert ended == Transcript(sink.events).output

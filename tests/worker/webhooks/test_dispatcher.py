@@ -1,0 +1,273 @@
+"""Webhooks on their way: a real receiver, a real Redis, and whatever goes wrong in between."""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+import socket
+import time
+from collections.abc import AsyncIterator
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from aiohttp import web
+from aiohttp.abc import ResolveResult
+from aiohttp.resolver import ThreadedResolver
+from openai import OpenAI
+
+from jobs.hooks import Hooks
+from jobs.log.log import LogWriter
+from jobs.names import Partition
+from jobs.queue import Queue
+from jobs.record import Job, Status, Terms
+from jobs.redis.pipe import Pipe
+from tests.jobs.factories import a_job, end_entry, ending, opening
+from tests.system import wait_until
+from worker.webhooks.client import Post
+from worker.webhooks.dispatcher import Courier
+from worker.webhooks.message import Receiver, read_secrets
+
+SECRET = "whsec_c2VjcmV0IHNlY3JldCBzZWNyZXQgc2VjcmV0"
+NAMES = Partition(0)
+TERMS = Terms(webhooks=True)
+QUICK = (0.0,) * 5
+
+
+class Inbox:
+    """A receiver. Answers with the next of `answers`, then with 200."""
+
+    def __init__(self) -> None:
+        self.answers: list[int] = []
+        self.events: list[Any] = []
+        self.hold = asyncio.Event()
+        self.hold.set()
+        self.url = ""
+        self.wrong: list[str] = []
+
+    async def post(self, request: web.Request) -> web.Response:
+        payload = await request.read()
+        try:
+            event = OpenAI(api_key="any").webhooks.unwrap(payload, request.headers, secret=SECRET)
+        except Exception as error:  # noqa: BLE001 - whatever it is, the test is to show it
+            self.wrong.append(repr(error))
+            return web.Response(status=400)
+        self.events.append(event)
+        await self.hold.wait()
+        status = self.answers.pop(0) if self.answers else 200
+        return web.Response(status=status, headers={"Location": "/elsewhere"})
+
+    @property
+    def told(self) -> list[tuple[str, str]]:
+        return [(event.type, event.data.id) for event in self.events]
+
+
+@pytest.fixture
+async def inbox() -> AsyncIterator[Inbox]:
+    inbox = Inbox()
+    app = web.Application()
+    app.router.add_post("/hook", inbox.post)
+    runner = web.AppRunner(app)
+    await runner.setup()
+    site = web.TCPSite(runner, "127.0.0.1", 0)
+    await site.start()
+    inbox.url = f"http://127.0.0.1:{runner.addresses[0][1]}/hook"
+    yield inbox
+    inbox.hold.set()
+    await runner.cleanup()
+    assert [] == inbox.wrong
+
+
+def courier(pipe: Pipe, post: Post, url: str, **more: Any) -> Courier:
+    receiver = Receiver(url, read_secrets(SECRET), allow_private=True)
+    return Courier(Hooks(pipe), post, receiver, 1, **{"schedule": QUICK, **more})
+
+
+@pytest.fixture
+async def post() -> AsyncIterator[Post]:
+    async with Post(allow_private=True) as post:
+        yield post
+
+
+async def ended(pipe: Pipe, status: Status = Status.COMPLETED, terms: Terms = TERMS) -> Job:
+    """A response that a worker has ended, or that was cancelled while it waited."""
+    job, queue = a_job(secrets.token_hex(4)), Queue(pipe, terms)
+    await queue.submit(job, opening(job))
+    if status is Status.CANCELLED:
+        await queue.cancel(job.id, 2, [ending(job, status)])
+        return job
+    (grant,) = await queue.claim(0, secrets.token_hex(4), 1)
+    writer = LogWriter(pipe, job.id, grant.claim, grant.length)
+    await writer.finish(status, [end_entry(job)], retention_ms=60_000)
+    return job
+
+
+async def count(pipe: Pipe, what: str) -> int:
+    return int(await pipe.call("HGET", NAMES.numbers, f"~{what}") or 0)
+
+
+async def settled(pipe: Pipe) -> None:
+    """Returns when no webhook waits any more."""
+    deadline = time.monotonic() + 20
+    while await pipe.call("ZCARD", NAMES.hooks):
+        assert time.monotonic() < deadline
+        await asyncio.sleep(0.02)
+
+
+async def test_every_end_is_told_once_and_the_sdk_types_it(
+    pipe: Pipe, post: Post, inbox: Inbox
+) -> None:
+    ends = [Status.COMPLETED, Status.FAILED, Status.INCOMPLETE, Status.CANCELLED]
+    jobs = [await ended(pipe, status) for status in ends]
+    async with courier(pipe, post, inbox.url), courier(pipe, post, inbox.url):
+        await settled(pipe)
+    expected = [(f"response.{end}", job.id) for end, job in zip(ends, jobs, strict=True)]
+    assert sorted(expected) == sorted(inbox.told)
+    assert 4 == await count(pipe, "sent")
+
+
+async def test_nothing_is_told_where_nobody_asked_for_it(pipe: Pipe) -> None:
+    await ended(pipe, terms=Terms())
+    assert 0 == await pipe.call("ZCARD", NAMES.hooks)
+
+
+async def test_an_end_that_is_repeated_is_told_once(pipe: Pipe, post: Post, inbox: Inbox) -> None:
+    job, queue = a_job(), Queue(pipe, TERMS)
+    await queue.submit(job, opening(job))
+    (grant,) = await queue.claim(0, "t", 1)
+    for _ in range(2):
+        writer = LogWriter(pipe, job.id, grant.claim, grant.length)
+        await writer.finish(Status.COMPLETED, [end_entry(job)], retention_ms=60_000)
+        async with courier(pipe, post, inbox.url):
+            await settled(pipe)
+    assert 1 == len(inbox.told)
+
+
+async def test_a_refusal_is_tried_again_under_the_same_id_and_no_redirect_is_followed(
+    pipe: Pipe, post: Post, inbox: Inbox
+) -> None:
+    await ended(pipe)
+    inbox.answers = [500, 307, 404]
+    async with courier(pipe, post, inbox.url):
+        await settled(pipe)
+    assert 4 == len(inbox.told)
+    assert 1 == len({event.id for event in inbox.events})
+
+
+@pytest.mark.parametrize(("answers", "calls"), [([410], 1), ([500] * 9, len(QUICK) + 1)])
+async def test_what_is_refused_for_good_or_too_often_is_given_up_and_counted(
+    pipe: Pipe, post: Post, inbox: Inbox, answers: list[int], calls: int
+) -> None:
+    await ended(pipe)
+    inbox.answers = answers
+    async with courier(pipe, post, inbox.url):
+        await settled(pipe)
+    assert (calls, 1, 0) == (
+        len(inbox.told),
+        await count(pipe, "dead"),
+        await count(pipe, "sent"),
+    )
+
+
+async def test_a_courier_that_dies_between_sending_and_confirming_is_followed_by_another(
+    pipe: Pipe, post: Post, inbox: Inbox
+) -> None:
+    await ended(pipe)
+    inbox.hold.clear()
+    doomed = courier(pipe, post, inbox.url, lease_ms=500)
+    async with doomed:
+        await wait_until(lambda: inbox.told)
+        for task in doomed._sending:
+            task.cancel()
+    inbox.hold.set()
+    async with courier(pipe, post, inbox.url):
+        await settled(pipe)
+    assert 2 == len(inbox.told)
+    assert 1 == len({event.id for event in inbox.events})
+
+
+async def test_two_couriers_never_hold_the_same_one(pipe: Pipe) -> None:
+    for _ in range(30):
+        await ended(pipe)
+    hooks = Hooks(pipe)
+    claims = await asyncio.gather(*(hooks.claim(0, f"t{n}", 7, 60_000) for n in range(10)))
+    held = [hook.response_id for claim in claims for hook in claim]
+    assert (30, 30) == (len(held), len(set(held)))
+    assert not await hooks.settle(held[0], "t9")
+    assert await hooks.settle(held[0], "t0")
+
+
+async def test_who_was_paused_past_its_lease_settles_nothing(pipe: Pipe) -> None:
+    job, hooks = await ended(pipe), Hooks(pipe)
+    assert 1 == len(await hooks.claim(0, "paused", 1, 1))
+    deadline = time.monotonic() + 10
+    while not (taken := await hooks.claim(0, secrets.token_hex(4), 1, 60_000)):
+        assert time.monotonic() < deadline
+    assert 2 == taken[0].tries
+    assert not await hooks.settle(job.id, "paused")
+
+
+async def test_what_was_seen_in_time_is_told_to_nobody(
+    pipe: Pipe, post: Post, inbox: Inbox
+) -> None:
+    patient = replace(TERMS, hook_wait_ms=700)
+    seen, unseen = await ended(pipe, terms=patient), await ended(pipe, terms=patient)
+    assert await Queue(pipe, patient).seen(seen.id, 1000)
+    async with courier(pipe, post, inbox.url):
+        await settled(pipe)
+    assert [("response.completed", unseen.id)] == inbox.told
+    assert 1 == await count(pipe, "seen")
+
+
+async def test_without_a_wait_it_does_not_matter_who_saw_it(pipe: Pipe) -> None:
+    job = await ended(pipe)
+    assert await Queue(pipe, TERMS).seen(job.id, 1000)
+    assert 1 == await pipe.call("ZCARD", NAMES.hooks)
+
+
+# Where a webhook may not go
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "localhost", "[::1]", "169.254.169.254", "0"])
+async def test_a_private_address_is_refused_before_a_byte_is_sent(inbox: Inbox, host: str) -> None:
+    async with Post(allow_private=False) as post:
+        receipt = await post.send(inbox.url.replace("127.0.0.1", host), b"{}", {})
+    assert receipt.status is None
+    assert [] == inbox.told
+
+
+async def test_a_name_that_leads_elsewhere_at_the_second_look_is_refused(
+    inbox: Inbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looks: list[str] = []
+
+    async def resolve(
+        self: object, host: str, port: int = 0, family: int = socket.AF_INET
+    ) -> list[ResolveResult]:
+        looks.append(host)
+        address = "127.0.0.1" if len(looks) > 1 else "192.0.2.1"
+        return [
+            ResolveResult(hostname=host, host=address, port=port, family=family, proto=0, flags=0)
+        ]
+
+    monkeypatch.setattr(ThreadedResolver, "resolve", resolve)
+    async with Post(allow_private=False) as post:
+        for _ in range(2):
+            receipt = await post.send(inbox.url.replace("127.0.0.1", "rebound.test"), b"{}", {})
+            assert "address not public" == receipt.why
+    assert 2 == len(looks)
+    assert [] == inbox.told
+
+
+async def test_a_receiver_that_says_nothing_costs_one_deadline() -> None:
+    async def silent(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while await reader.read(1000):
+            pass
+        writer.close()
+
+    server = await asyncio.start_server(silent, "127.0.0.1", 0)
+    async with server, Post(allow_private=True, total=0.2) as post:
+        port = server.sockets[0].getsockname()[1]
+        receipt = await post.send(f"http://127.0.0.1:{port}/", b"{}", {})
+    assert receipt.status is None
+    assert "Timeout" in receipt.why

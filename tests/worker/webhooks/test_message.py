@@ -1,0 +1,110 @@
+"""What a webhook says, when it is tried again, and where it may not go."""
+
+from __future__ import annotations
+
+import base64
+import time
+
+import pytest
+from openai import InvalidWebhookSignatureError, OpenAI
+
+from jobs.settings import ConfigError
+from worker.config import load
+from worker.webhooks.message import (
+    SCHEDULE,
+    Again,
+    Dead,
+    Sent,
+    body,
+    headers,
+    is_public,
+    judge,
+    read_secrets,
+)
+
+ID = "resp_000" + "ab" * 16
+OLD = "whsec_" + base64.b64encode(b"o" * 24).decode()
+NEW = "whsec_" + base64.b64encode(b"n" * 32).decode()
+
+
+@pytest.mark.parametrize("status", ["completed", "failed", "incomplete", "cancelled"])
+def test_the_sdk_verifies_and_types_it_with_the_old_and_the_new_secret(status: str) -> None:
+    payload = body(ID, status, 1_700_000_000_123)
+    now = round(1000 * time.time())
+    signed = headers(ID, now, payload, read_secrets(f"{NEW} {OLD}"))
+    webhooks = OpenAI(api_key="any").webhooks
+    for secret in (OLD, NEW):
+        event = webhooks.unwrap(payload, signed, secret=secret)
+        assert (f"response.{status}", 1_700_000_000) == (event.type, event.created_at)
+        assert {"id": ID} == event.data.model_dump()
+        assert signed["webhook-id"] == event.id
+    other = "whsec_" + base64.b64encode(b"x" * 24).decode()
+    with pytest.raises(InvalidWebhookSignatureError):
+        webhooks.unwrap(payload, signed, secret=other)
+    with pytest.raises(InvalidWebhookSignatureError):
+        webhooks.unwrap(payload + b" ", signed, secret=NEW)
+
+
+def test_what_was_taken_is_over_and_anything_else_is_tried_again_ever_later() -> None:
+    assert [Sent()] * 3 == [judge(status, tries=1, dice=0) for status in (200, 204, 299)]
+    for status in (None, 100, 301, 400, 404, 429, 500):
+        assert Again(5_000) == judge(status, tries=1, dice=0)
+    waits = [judge(500, tries=tries, dice=0) for tries in range(1, 10)]
+    assert [Again(round(1000 * wait)) for wait in SCHEDULE] == waits
+    assert Dead() == judge(500, tries=10, dice=0)
+    assert Dead() == judge(410, tries=1, dice=0)
+    assert Sent() == judge(200, tries=10, dice=0)
+    assert Again(6_000) == judge(500, tries=1, dice=1)
+    assert Again(60_000) == judge(429, tries=1, dice=0, retry_after=60)
+    assert Again(86_400_000) == judge(429, tries=1, dice=0, retry_after=1e9)
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        *("127.0.0.1", "127.9.9.9", "0.0.0.0", "10.0.0.1", "172.16.0.1", "192.168.1.1"),
+        *("169.254.169.254", "100.64.0.1", "224.0.0.1", "255.255.255.255", "198.18.0.1"),
+        *("::1", "::", "fe80::1", "fe80::1%eth0", "fc00::1", "fd00:ec2::254", "ff0e::1"),
+        *("::ffff:127.0.0.1", "::ffff:10.0.0.1", "64:ff9b::7f00:1", "64:ff9b::a9fe:a9fe"),
+        *("2002:7f00:1::", "2001:0:7f00:1::", "localhost", ""),
+    ],
+)
+def test_addresses_that_are_not_of_the_open_internet(address: str) -> None:
+    assert not is_public(address)
+
+
+@pytest.mark.parametrize("address", ["1.1.1.1", "2606:4700:4700::1111", "::ffff:1.1.1.1"])
+def test_addresses_of_the_open_internet(address: str) -> None:
+    assert is_public(address)
+
+
+GIVEN = {"OPENAI_API_KEY": "any"}
+URL = {"HOLDLINE_WEBHOOK_URL": "https://example.com/hook"}
+
+
+def test_secrets_and_address_are_read_and_never_shown() -> None:
+    config = load(GIVEN | URL | {"HOLDLINE_WEBHOOK_SECRET": f"{OLD},{NEW}"})
+    assert config.receiver is not None
+    assert (b"o" * 24, b"n" * 32) == config.receiver.keys
+    assert "hook" not in repr(config.receiver)
+    assert "ooo" not in repr(config)
+    assert config.terms.webhooks
+    assert load(GIVEN).receiver is None
+
+
+@pytest.mark.parametrize(
+    ("environ", "word"),
+    [
+        (URL, "needs HOLDLINE_WEBHOOK_SECRET"),
+        (URL | {"HOLDLINE_WEBHOOK_SECRET": "secret"}, "whsec_"),
+        (URL | {"HOLDLINE_WEBHOOK_SECRET": "whsec_%%"}, "base64"),
+        (URL | {"HOLDLINE_WEBHOOK_SECRET": "whsec_c2hvcnQ="}, "24 to 64 bytes"),
+        ({"HOLDLINE_WEBHOOK_URL": "http://example.com"}, "https://"),
+        ({"HOLDLINE_WEBHOOK_URL": "https://u:p@example.com"}, "password"),
+        ({"HOLDLINE_WEBHOOK_ALLOW_PRIVATE": "yes"}, "0 or 1"),
+    ],
+)
+def test_a_wrong_setting_is_said_and_not_repeated(environ: dict[str, str], word: str) -> None:
+    with pytest.raises(ConfigError, match=word) as error:
+        load(GIVEN | environ)
+    assert "c2hvcnQ" not in str(error.value)

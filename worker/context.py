@@ -1,0 +1,30 @@
+"""What every job of a worker works with."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from jobs.redis.retry import PATIENCE_SECONDS
+
+if TYPE_CHECKING:
+    from jobs.queue import Queue
+    from jobs.redis.pipe import Pipe
+
+    from .compactor import Sealer
+    from .config import Config
+    from .outcome import Policy
+    from .upstream.router import Models
+
+
+@dataclass(frozen=True, slots=True)
+class Means:
+    """The parts that all jobs of a process share."""
+
+    config: Config
+    pipe: Pipe
+    queue: Queue
+    models: Models
+    policy: Policy
+    sealer: Sealer
+    patience: float = PATIENCE_SECONDS

@@ -1,0 +1,275 @@
+"""A model at its endpoint: the stream of its answer, and three errors.
+
+`caller` makes the call with the openai package. Its stream is taken as bytes: the package's event
+objects cost sixteen times as much, and they hide what must be seen. With them a stream that was
+cut looks complete, half an event is dropped in silence, and an HTML page with status 200 is an
+empty success.
+
+Of its many errors three are left. Each carries a code of `outcome.CAUSES`; the provider's words go
+nowhere, because they may hold a key, an address or the prompt.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import math
+import re
+from collections import deque
+from typing import TYPE_CHECKING, Any, Final, Protocol, Self
+
+import openai
+
+from jobs.models import RESPONSES
+
+from .chat_chunks import DONE, Chunks, ErrorInStream, Malformed, Piece, Stopped, Text
+from .client import Caller, body_of
+from .deadline import Deadline
+from .responses_events import Events, Failed
+from .sse import EventTooLarge, Splitter
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from worker.config import Endpoint
+
+# After its reason for stopping a provider still sends its usage. It is not worth a long wait.
+USAGE_SECONDS: Final = 5.0
+# Mostly the end of the body comes with the last event.
+DRAIN_SECONDS: Final = 0.1
+# How servers say that the input exceeds the context: a code, a type, or only words.
+_TOO_LONG: Final = re.compile(
+    r"context_length_exceeded|exceed_context_size|context length|too many tokens", re.IGNORECASE
+)
+# JSON may write one byte of text as six, and one event may hold a whole answer.
+_ESCAPED: Final = 6
+_ENVELOPE: Final = 65_536
+
+
+class ModelError(Exception):
+    """No answer, or no more of it. `code` is a row of `outcome.CAUSES`; `seen` is for the log."""
+
+    def __init__(self, code: str, seen: str, retry_after: float | None = None) -> None:
+        super().__init__(f"{code}: {seen}")
+        self.code = code
+        self.seen = seen
+        self.retry_after = retry_after
+
+
+class Refused(ModelError):
+    """The provider will not answer this request, however often it is asked."""
+
+
+class Busy(ModelError):
+    """The provider asks to come back, after `retry_after` seconds if it said so."""
+
+
+class Broken(ModelError):
+    """The call went wrong: unreachable, too slow, cut, or not the stream of an answer."""
+
+
+class Answer(Protocol):
+    """An answer that is being given."""
+
+    async def next(self) -> list[Piece]:
+        """One or more pieces, or none when the answer is over; raises ModelError."""
+        ...
+
+
+class Model:
+    """One model at its endpoint. Use it as an async context manager, in the loop that uses it."""
+
+    def __init__(self, endpoint: Endpoint, max_output_bytes: int) -> None:
+        self._endpoint = endpoint
+        self._max_output_bytes = max_output_bytes
+        self._caller = Caller(endpoint)
+        self._reader: type[Chunks | Events] = Events if endpoint.dialect == RESPONSES else Chunks
+
+    async def __aenter__(self) -> Self:
+        await self._caller.__aenter__()
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self._caller.__aexit__()
+
+    @contextlib.asynccontextmanager
+    async def answer(self, arguments: dict[str, Any], until: float) -> AsyncIterator[Answer]:
+        """The answer to these arguments; the connection is closed on the way out. `until` is the
+        loop's time at which the attempt is over, whatever this model is allowed.
+
+        Raises: ModelError, also from within.
+        """
+        loop = asyncio.get_running_loop()
+        total_at = min(loop.time() + self._endpoint.total, until)
+        first_at = min(loop.time() + self._endpoint.first_token, total_at)
+        try:
+            async with asyncio.timeout_at(first_at):
+                response = await self._caller.send(arguments)
+        except Exception as error:  # noqa: BLE001 - whatever it is, it becomes one of ours
+            raise _translated(error, late="upstream_timeout") from None
+        async with contextlib.aclosing(response):
+            kind = response.headers.get("content-type", "").partition(";")[0].strip().lower()
+            if kind != "text/event-stream":
+                raise Broken("upstream_malformed", "content type is not text/event-stream")
+            splitter = Splitter(self._max_output_bytes * _ESCAPED + _ENVELOPE)
+            reader, silence = self._reader(), self._endpoint.silence
+            raw = body_of(response)
+            with contextlib.closing(
+                _Stream(raw, splitter, reader, silence, first_at, total_at)
+            ) as stream:
+                yield stream
+
+
+class _Stream:
+    """Bytes -> pieces, under three deadlines: first piece, silence, total.
+
+    Only a piece ends a silence: not bytes, not comments, not empty deltas. A reader that pauses
+    between two calls of `next` is not the provider's silence.
+    """
+
+    def __init__(
+        self,
+        raw: AsyncIterator[bytes],
+        splitter: Splitter,
+        reader: Chunks | Events,
+        silence: float,
+        first_at: float,
+        total_at: float,
+    ) -> None:
+        self._raw = raw
+        self._silence = silence
+        self._splitter = splitter
+        self._reader = reader
+        self._ready: deque[bytes] = deque()
+        self._first_at: float | None = first_at
+        self._total_at = total_at
+        self._stopped = False
+        self._over = False
+        self._broken: Exception | None = None
+        self._loop = asyncio.get_running_loop()
+        self._deadline = Deadline()
+
+    def close(self) -> None:
+        """Nothing more will be read."""
+        self._deadline.close()
+
+    async def next(self) -> list[Piece]:
+        now = self._loop.time()
+        if self._stopped:
+            deadline, late = now + USAGE_SECONDS, "upstream_stalled"
+        elif self._first_at is not None:
+            deadline, late = self._first_at, "upstream_timeout"
+        else:
+            deadline, late = now + self._silence, "upstream_stalled"
+        if self._total_at <= deadline:
+            deadline, late = self._total_at, "upstream_over_time"
+        try:
+            with self._deadline.at(deadline):
+                pieces = await self._read()
+        except Exception as error:  # noqa: BLE001 - as in Model.answer
+            if self._stopped:
+                return []  # The answer is whole; only its usage is missing.
+            raise _translated(error, late=late) from None
+        if pieces:
+            self._first_at = None
+        elif not self._stopped:
+            raise Broken("upstream_truncated", "end of stream without a reason for stopping")
+        return pieces
+
+    async def _read(self) -> list[Piece]:
+        while not self._over:
+            pieces: list[Piece] = []
+            try:
+                self._read_ready(pieces)
+            except (Malformed, ErrorInStream) as error:
+                self._ready.clear()
+                self._broken = error  # What came before it is delivered first.
+            self._stopped = self._stopped or any(isinstance(piece, Stopped) for piece in pieces)
+            if pieces:
+                return pieces
+            if self._broken is not None:
+                raise self._broken
+            if not self._over:
+                chunk = await anext(self._raw, None)
+                if chunk is None:
+                    self._over = True
+                    return []
+                self._ready.extend(self._splitter.feed(chunk))
+        await self._drain()
+        return []
+
+    def _read_ready(self, pieces: list[Piece]) -> None:
+        """Adds what the payloads say that are there; plain text in a row is one piece."""
+        while self._ready and not self._over:
+            texts = []
+            while self._ready and (text := self._reader.plain(self._ready[0])):
+                texts.append(text)
+                self._ready.popleft()
+            if texts:
+                pieces.append(Text("".join(texts)))
+            elif (payload := self._ready.popleft()) == DONE:
+                self._over = True
+            else:
+                pieces += self._reader.read(payload)
+
+    async def _drain(self) -> None:
+        """Reads what follows the last event, so that the connection can be used again."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(DRAIN_SECONDS):
+                while await anext(self._raw, None) is not None:
+                    pass
+
+
+_FAILED: Final[dict[str, type[ModelError]]] = {
+    "upstream_busy": Busy,
+    "upstream_rejected": Refused,
+    "upstream_model_not_found": Refused,
+}
+
+
+def _translated(error: Exception, *, late: str) -> ModelError:
+    seen = type(error).__name__
+    match error:
+        case TimeoutError():
+            kind = Refused if late == "upstream_over_time" else Broken
+            return kind(late, "deadline")
+        case Malformed():
+            return Broken("upstream_malformed", seen)
+        case Failed(cause=cause):
+            return _FAILED.get(cause, Broken)(cause, seen)
+        case ErrorInStream():
+            return Broken("upstream_error", seen)
+        case EventTooLarge():
+            return Refused("output_too_long", seen)
+        case openai.BadRequestError() if _TOO_LONG.search(str(error.body)):
+            return Refused("upstream_input_too_long", seen)
+        case openai.APIStatusError(status_code=status, response=response):
+            return _refusal(status, f"{seen} {status}", response.headers.get("retry-after"))
+        case _:
+            # Transport errors, before the first byte and in mid-stream, and what the SDK lets out.
+            return Broken("upstream_unavailable", seen)
+
+
+def _refusal(status: int, seen: str, retry_after: str | None) -> ModelError:
+    match status:
+        case 429 | 503:
+            return Busy("upstream_busy", seen, _seconds(retry_after))
+        case 401 | 403:
+            return Refused("upstream_unauthorized", seen)
+        case 404:
+            return Refused("upstream_model_not_found", seen)
+        case 408 | 409 | 425:
+            return Broken("upstream_unavailable", seen)
+        case _ if status < 500:
+            return Refused("upstream_rejected", seen)
+        case _:
+            return Broken("upstream_unavailable", seen)
+
+
+def _seconds(retry_after: str | None) -> float | None:
+    # The form with a date would need a clock that agrees with the provider's: a backoff serves.
+    try:
+        seconds = float(retry_after or "")
+    except ValueError:
+        return None
+    return max(seconds, 0.0) if math.isfinite(seconds) else None

@@ -1,0 +1,87 @@
+"""One POST to somewhere outside, which is not trusted: not to be where it says, nor to answer.
+
+The address is looked at when the connection is made, after all resolving, so a name that leads
+elsewhere at the second look is of no use to anybody. Redirects are not followed.
+"""
+
+from __future__ import annotations
+
+import socket
+from dataclasses import dataclass
+from typing import Any, Final, Self
+
+import aiohttp
+
+from .message import is_public
+
+# Standard Webhooks: 15 to 30 seconds.
+TOTAL_SECONDS: Final = 15.0
+CONNECT_SECONDS: Final = 5.0
+
+
+@dataclass(frozen=True, slots=True)
+class Receipt:
+    """What the receiver said. `status` is None where it said nothing, for the reason in `why`."""
+
+    status: int | None
+    why: str = ""
+    retry_after: float = 0.0
+
+
+class NotPublic(OSError):
+    """The address is not one of the open internet."""
+
+
+class Post:
+    """Sends; use it as an async context manager."""
+
+    def __init__(self, *, allow_private: bool, total: float = TOTAL_SECONDS) -> None:
+        self._allow_private = allow_private
+        self._total = total
+        self._http: aiohttp.ClientSession | None = None
+
+    async def __aenter__(self) -> Self:
+        self._http = aiohttp.ClientSession(
+            connector=aiohttp.TCPConnector(
+                # Every attempt resolves and connects anew: each one is looked at.
+                force_close=True,
+                use_dns_cache=False,
+                socket_factory=self._socket,
+            ),
+            timeout=aiohttp.ClientTimeout(total=self._total, connect=CONNECT_SECONDS),
+            cookie_jar=aiohttp.DummyCookieJar(),
+            trust_env=False,
+        )
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        if self._http is not None:
+            await self._http.close()
+
+    async def send(self, url: str, payload: bytes, headers: dict[str, str]) -> Receipt:
+        """What came of one attempt; the answer's body is not read."""
+        if self._http is None:
+            raise RuntimeError("use it as an async context manager")
+        try:
+            async with self._http.post(
+                url, data=payload, headers=headers, allow_redirects=False
+            ) as response:
+                return Receipt(response.status, "", _seconds(response.headers.get("Retry-After")))
+        except aiohttp.ClientConnectorError as error:
+            refused = isinstance(error.os_error, NotPublic)
+            return Receipt(None, "address not public" if refused else type(error).__name__)
+        except (TimeoutError, aiohttp.ClientError, OSError, ValueError) as error:
+            return Receipt(None, type(error).__name__)
+
+    def _socket(self, info: tuple[Any, Any, int, str, tuple[Any, ...]]) -> socket.socket:
+        """A socket for an address that is about to be connected to."""
+        family, kind, protocol, _, address = info
+        if not self._allow_private and not is_public(str(address[0])):
+            raise NotPublic("the address is not one of the open internet")
+        made = socket.socket(family, kind, protocol)
+        made.setblocking(False)
+        return made
+
+
+def _seconds(written: str | None) -> float:
+    return float(written) if written is not None and written.isdecimal() else 0.0
