@@ -20,7 +20,7 @@ import msgspec
 from jobs import settings as env
 from jobs.errors import HoldlineError
 from jobs.names import Partition
-from jobs.record_store import Shelf
+from jobs.record_store import RecordStore
 from jobs.redis.url import redis_at
 from jobs.settings import ConfigError
 from server.access import api_keys
@@ -92,7 +92,7 @@ async def store(environ: Mapping[str, str]) -> AsyncIterator[Store]:
         yield FileStore(Path(place))
         return
     async with redis_at(env.redis_url(environ)).pipe(deadline=4) as pipe:
-        yield Shelf(pipe, Partition(0).api_keys)
+        yield RecordStore(pipe, Partition(0).api_keys)
 
 
 async def create(store: Store, arguments: argparse.Namespace) -> str:

@@ -13,7 +13,7 @@ from jobs.log.items import text_delta
 from jobs.log.log import LogWriter
 from jobs.names import item_id, new_response_id
 from jobs.queue import Queue
-from jobs.record import Job, Status, Terms
+from jobs.record import Job, SharedSettings, Status
 from jobs.replies import Grant
 
 if TYPE_CHECKING:
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from jobs.redis.pipe import Pipe
 
 # A backlog is no reason to refuse; leases outlast a measure.
-TERMS = Terms(max_waiting=1_000_000, lease_ms=600_000)
+TERMS = SharedSettings(max_waiting=1_000_000, lease_ms=600_000)
 AT_ONCE = 500
 
 

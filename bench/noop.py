@@ -21,7 +21,7 @@ from jobs.record import Status
 from jobs.redis.connection import Redis
 from jobs.redis.pipe import Pipe
 from jobs.replies import Grant
-from runtime.gc_tuning import settle
+from runtime.gc_tuning import freeze_and_tune_gc
 
 from .answers import TERMS, a_job, in_turns, last_event, submit
 
@@ -72,7 +72,7 @@ class Drain:
 async def _serve() -> None:
     async with Pipe(Redis(os.environ["REDIS_URL"]), deadline=30) as pipe:
         queue = Queue(pipe, TERMS)
-        settle()
+        freeze_and_tune_gc()
         while words := (await asyncio.to_thread(sys.stdin.readline)).split():
             match words:
                 case ["fill", count]:

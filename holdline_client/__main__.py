@@ -20,7 +20,7 @@ import sys
 from typing import TYPE_CHECKING, Final
 
 from .client import connect
-from .errors import Closed, Error, OutcomeUnknown, Unproven
+from .errors import ChecksumMismatch, Closed, Error, OutcomeUnknown
 from .events import Connection
 from .terminal import Terminal
 
@@ -120,7 +120,7 @@ def _code(error: Error) -> int:
     match error:
         case Closed():
             return UNREACHABLE
-        case Unproven():
+        case ChecksumMismatch():
             return UNPROVEN
         case _:
             return FAILED

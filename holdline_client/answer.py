@@ -160,7 +160,7 @@ class Answer:
                     yield events.Queued(queue.position, queue.eta_seconds, queue.reason)
             while at < len(fold.pieces) and fold.generation == generation:
                 at, text = len(fold.pieces), "".join(fold.pieces[at:])
-                yield events.Piece(text)
+                yield events.TextDelta(text)
             while items < len(fold.done_items) and fold.generation == generation:
                 items += 1
                 yield events.Item(fold.done_items[items - 1])

@@ -18,7 +18,7 @@ import aiohttp
 from . import protocol
 from .backoff import delay, tries_after_loss
 from .errors import Closed
-from .keepalive import PING_SECONDS, Beat, Pulse
+from .keepalive import PING_SECONDS, Action, Keepalive
 
 if TYPE_CHECKING:
     from .credential import Credential
@@ -84,7 +84,7 @@ class Connection:
         self._stir = asyncio.Event()  # the pulse, or the wait for the next try, is to look again
         self._gone = asyncio.Event()  # the socket is to be replaced
         self._expiring = asyncio.Event()  # the token of the socket is about to end
-        self._pulse: Pulse | None = None
+        self._pulse: Keepalive | None = None
         self._doubted = False
         self._tries = 0
         self._not_before = 0.0
@@ -190,7 +190,7 @@ class Connection:
     def _begin(self, welcome: Message) -> None:
         stated = welcome.get("ping_interval_ms")
         interval = stated / 1000 if isinstance(stated, int) and stated >= 1000 else PING_SECONDS
-        self._pulse = Pulse(now(), min(interval, self._ping_seconds or interval))
+        self._pulse = Keepalive(now(), min(interval, self._ping_seconds or interval))
         self._outgoing.clear()
         self._gone.clear()
         self._expiring.clear()
@@ -284,9 +284,9 @@ class Connection:
                 beat = pulse.doubt(now())
             self._doubted = False
             match beat:
-                case Beat.PING:
+                case Action.PING:
                     self.send(protocol.ping(pulse.awaited or ""))
-                case Beat.DEAD | Beat.MOVE:
+                case Action.DEAD | Action.MOVE:
                     return
                 case None:
                     self._stir.clear()

@@ -54,7 +54,7 @@ class OutcomeUnknown(Error):
     """Ask again with the same idempotency key: it attaches to the answer, if there is one."""
 
 
-class Unproven(Error):
+class ChecksumMismatch(Error):
     """The text was fetched twice and does not match its SHA-256; it is in `answer.text`."""
 
 

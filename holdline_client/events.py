@@ -23,7 +23,7 @@ class Queued:
 
 
 @dataclass(frozen=True, slots=True)
-class Piece:
+class TextDelta:
     """The next piece of the text."""
 
     text: str
@@ -59,4 +59,4 @@ class Ended:
     response: dict[str, Any] | None
 
 
-Happening = Accepted | Queued | Piece | Restarted | Item | Connection | Ended
+Happening = Accepted | Queued | TextDelta | Restarted | Item | Connection | Ended

@@ -21,8 +21,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 from . import protocol
 from .backoff import delay
-from .errors import Error, Failed, OutcomeUnknown, Refused, Unproven
-from .response_state import Fold, Outcome
+from .errors import ChecksumMismatch, Error, Failed, OutcomeUnknown, Refused
+from .response_state import Outcome, ResponseState
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -52,7 +52,7 @@ class Exchange:
 
     def __init__(
         self,
-        fold: Fold,
+        fold: ResponseState,
         *,
         request: Message | None = None,
         key: str = "",
@@ -76,7 +76,7 @@ class Exchange:
         self._refusals = 0
         self._asked_after: int | None = None
         self._holed = False
-        self._again: Fold | None = None  # the log, fetched once more because of its proof
+        self._again: ResponseState | None = None  # the log, fetched once more because of its proof
 
     @property
     def accepted(self) -> bool:
@@ -84,7 +84,7 @@ class Exchange:
         return self.fold.response_id is not None
 
     @property
-    def _reading(self) -> Fold:
+    def _reading(self) -> ResponseState:
         return self._again or self.fold
 
     # What happens to it
@@ -242,7 +242,7 @@ class Exchange:
         failed = self._reading.status == "failed"
         self.verified = None if failed else self._reading.verified()
         if self.verified is False and self._again is None and self._open:
-            self._again = Fold(self.fold.response_id)
+            self._again = ResponseState(self.fold.response_id)
             return self._resume()
         if self._again is not None and self.verified is not False:
             self._again.take_over(self.fold)
@@ -272,8 +272,10 @@ def _failure(response: dict[str, Any]) -> Failed:
     return Failed(code, str(known.get("message") or "The answer failed."))
 
 
-def _unproven() -> Unproven:
-    return Unproven("proof_mismatch", "The text does not match the proof that the server keeps.")
+def _unproven() -> ChecksumMismatch:
+    return ChecksumMismatch(
+        "proof_mismatch", "The text does not match the proof that the server keeps."
+    )
 
 
 def _retry_after(error: dict[str, Any]) -> float:

@@ -22,15 +22,15 @@ PATIENCE: Final = 3
 OVERSLEPT: Final = 5.0
 
 
-class Beat(Enum):
+class Action(Enum):
     """What is due."""
 
-    PING = "ping"  # send a ping with `Pulse.awaited`
+    PING = "ping"  # send a ping with `Keepalive.awaited`
     DEAD = "dead"  # drop the socket and connect again
     MOVE = "move"  # the server goes: the same, and it is not the line's fault
 
 
-class Pulse:
+class Keepalive:
     """The timers of one socket. Call `tick` at `due`, and `heard` for each frame."""
 
     def __init__(self, now: float, interval: float) -> None:
@@ -49,22 +49,22 @@ class Pulse:
         nearest = self._ping_at if self._dead_at is None else self._dead_at
         return nearest if self._move_at is None else min(nearest, self._move_at)
 
-    def tick(self, now: float) -> Beat | None:
+    def tick(self, now: float) -> Action | None:
         """What is due now."""
         if self._move_at is not None and now >= self._move_at:
-            return Beat.MOVE
+            return Action.MOVE
         if self._dead_at is not None:
             late = now - self._dead_at
             if late < 0:
                 return None
             # Asleep while it waited: the pong may lie unread in this very process.
-            return Beat.DEAD if late <= OVERSLEPT else self._ping(now, PROBE_DEADLINE)
+            return Action.DEAD if late <= OVERSLEPT else self._ping(now, PROBE_DEADLINE)
         if now < self._ping_at:
             return None
         overslept = now - self._ping_at > OVERSLEPT
         return self._ping(now, PROBE_DEADLINE if overslept else PONG_DEADLINE)
 
-    def doubt(self, now: float) -> Beat:
+    def doubt(self, now: float) -> Action:
         """There is a reason to doubt: the network changed, the process was stopped."""
         return self._ping(now, PROBE_DEADLINE)
 
@@ -84,10 +84,10 @@ class Pulse:
         self._move_at = now + wait
         return wait
 
-    def _ping(self, now: float, deadline: float) -> Beat:
+    def _ping(self, now: float, deadline: float) -> Action:
         self._pings += 1
         self.awaited = str(self._pings)
         self._deadline = deadline
         self._dead_at = now + deadline
         self._patience_ends = now + PATIENCE * deadline
-        return Beat.PING
+        return Action.PING

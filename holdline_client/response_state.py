@@ -48,7 +48,7 @@ class _Item:
         return "".join(text for _, text in sorted(self.texts.items()))
 
 
-class Fold:
+class ResponseState:
     """The answer so far. `last` is the last sequence number that need not be sent again.
 
     `text` is all output text of the present attempt. `pieces` is that text in the order in which it
@@ -105,7 +105,7 @@ class Fold:
         self._fold(event)
         return Outcome.APPLIED
 
-    def take_over(self, other: Fold) -> None:
+    def take_over(self, other: ResponseState) -> None:
         """Hands on where another fold of the same log has stopped."""
         self.pieces, self.generation = list(other.pieces), other.generation
         self._settle(self.text)

@@ -11,7 +11,7 @@ import re
 import time
 from typing import TYPE_CHECKING, Final, TextIO
 
-from .events import Accepted, Connection, Ended, Item, Piece, Queued, Restarted
+from .events import Accepted, Connection, Ended, Item, Queued, Restarted, TextDelta
 
 if TYPE_CHECKING:
     from .answer import Answer
@@ -60,7 +60,7 @@ class Terminal:
     def take(self, happening: Happening) -> None:
         """Shows one happening."""
         match happening:
-            case Piece(text):
+            case TextDelta(text):
                 self._say(text)
             case Restarted(attempt, reason):
                 self._restarted(attempt, reason)

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from .log.codec import Event
     from .models import Price
-    from .record import Job, Terms
+    from .record import Job, SharedSettings
     from .redis.pipe import Argument, Pipe
     from .replies import Accepted, Grant
 
@@ -32,7 +32,7 @@ WAIT_MS = 1_000
 class Queue:
     """The queue of all partitions."""
 
-    def __init__(self, pipe: Pipe, terms: Terms, *, wait_replicas: int = 0) -> None:
+    def __init__(self, pipe: Pipe, terms: SharedSettings, *, wait_replicas: int = 0) -> None:
         self._pipe = pipe
         self._terms = terms
         self._wait_replicas = wait_replicas

@@ -70,7 +70,7 @@ class Job:
 
 
 @dataclass(frozen=True, slots=True)
-class Terms:
+class SharedSettings:
     """The numbers that server and worker must agree on. Times in ms.
 
     Those of a tenant hold where its own settings say nothing; 0 is no limit.

@@ -18,7 +18,7 @@ SHELF_TTL_MS = 400 * 24 * 3600 * 1000
 MOST_RECORDS = 10_000
 
 
-class Shelf:
+class RecordStore:
     """One hash of records. Raises everywhere: RedisTrouble."""
 
     def __init__(self, pipe: Pipe, key: str) -> None:

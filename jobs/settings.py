@@ -15,7 +15,7 @@ from .errors import HoldlineError
 from .models import Catalog
 from .models import catalog as _catalog
 from .names import MAX_PARTITIONS
-from .record import Terms
+from .record import SharedSettings
 from .redis.url import redis_at
 from .toml import WrongTable
 
@@ -197,7 +197,7 @@ def hide(url: str) -> str:
     return f"{parts.scheme}://{hidden}{place}{parts.path}"
 
 
-def terms(environ: Mapping[str, str]) -> Terms:
+def terms(environ: Mapping[str, str]) -> SharedSettings:
     """The numbers that all processes on one Redis share.
 
     Raises: ConfigError.
@@ -207,7 +207,7 @@ def terms(environ: Mapping[str, str]) -> Terms:
         return round(1000 * number(environ, name, default, least, most))
 
     day = 86_400
-    return Terms(
+    return SharedSettings(
         lease_ms=milliseconds("HOLDLINE_LEASE_SECONDS", 15, 0.1, 600),
         retention_ms=milliseconds("HOLDLINE_RETENTION_SECONDS", 3600, 0.1, 30 * day),
         max_wait_ms=milliseconds("HOLDLINE_MAX_WAIT_SECONDS", 3600, 0.1, 7 * day),

@@ -48,7 +48,7 @@ FIELDS: Final[dict[str, Field]] = {
 
 
 @dataclass(frozen=True, slots=True)
-class Standing:
+class TenantUsage:
     """How a tenant stands: what runs, whether others wait for that, and what was used today."""
 
     running: int
@@ -83,7 +83,7 @@ class Tenants:
         """Back to the defaults."""
         await self.set(tenant, dict.fromkeys(FIELDS, ""))
 
-    async def standing(self, tenant: str) -> Standing:
+    async def standing(self, tenant: str) -> TenantUsage:
         """How a tenant stands, over all partitions."""
         running, held, tokens, money = 0, False, 0, 0.0
         now = int((await self._pipe.call("TIME"))[0])
@@ -93,7 +93,7 @@ class Tenants:
             tokens, money = tokens + int(found[0] or 0), money + float(found[1] or 0) / 1e6
             running += await self._pipe.call("ZCARD", names.running(tenant))
             held = held or bool(await self._pipe.call("EXISTS", names.held(tenant)))
-        return Standing(running, held, tokens, money)
+        return TenantUsage(running, held, tokens, money)
 
 
 def numbers(values: Mapping[str, str]) -> dict[str, float]:

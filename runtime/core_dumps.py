@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 
 
-def forbid_cores() -> None:
+def disable_core_dumps() -> None:
     """Sees to it that this process and its children write no core, where the system knows them."""
     with contextlib.suppress(ImportError, OSError, ValueError):
         import resource

@@ -12,7 +12,7 @@ from typing import Final
 THRESHOLDS: Final = (20_000, 20, 20)
 
 
-def settle() -> None:
+def freeze_and_tune_gc() -> None:
     """To be called when a process is ready: what there is by now is never searched again.
 
     Modules, types and functions live as long as the process. A full search through the hundred

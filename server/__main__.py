@@ -16,8 +16,8 @@ from jobs.errors import RedisTrouble
 from jobs.redis.check import check
 from jobs.redis.url import redis_at
 from jobs.settings import ConfigError, hide
-from runtime.core_dumps import forbid_cores
-from runtime.gc_tuning import settle
+from runtime.core_dumps import disable_core_dumps
+from runtime.gc_tuning import freeze_and_tune_gc
 from runtime.logs import configure
 from runtime.supervisor import (
     CANNOT_START,
@@ -86,7 +86,7 @@ async def _serve(config: Config, *, child: bool) -> None:
         site = web.TCPSite(runner, config.host, config.port, backlog=BACKLOG, reuse_port=child)
         await site.start()
         host, port = runner.addresses[0][:2]
-        settle()
+        freeze_and_tune_gc()
         log.info("server ready", address=f"http://{host}:{port}")
         async with app[SERVER].doors.watch(runner):
             await stop.wait()
@@ -103,7 +103,7 @@ def main() -> int:
     add_arguments(parser)
     arguments = parser.parse_args()
     configure()
-    forbid_cores()
+    disable_core_dumps()
     try:
         config = Config.from_environ(environ_of(arguments))
         if arguments.check:

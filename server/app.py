@@ -13,10 +13,10 @@ from prometheus_client import generate_latest
 
 from jobs.errors import HoldlineError, RedisAway, RedisTrouble
 from jobs.queue import Queue
-from jobs.redis.check import check_patiently
-from jobs.redis.pipe import ended
+from jobs.redis.check import check_until_available
 from jobs.redis.url import redis_at
 from jobs.tenants import Tenants
+from runtime.loop import cancel_and_wait
 
 from .access.principal import from_offers
 from .api.frames import encode
@@ -28,14 +28,14 @@ from .http.origins import Origins
 from .http.responses import ALLOWANCE, Routes, allowed
 from .http.sse import Streams
 from .http.static import pages
-from .http.timeouts import Doors
+from .http.timeouts import HeaderTimeout
 from .live.relay import Relay
 from .metrics import Metrics
 from .orphans import Orphans
 from .responses import Responses
 from .websocket.auth import Gate
-from .websocket.backpressure import Slow
-from .websocket.limits import Seats
+from .websocket.backpressure import SlowConsumers
+from .websocket.limits import SocketLimiter
 from .websocket.socket import Socket
 from .websocket.unstored import Budget
 
@@ -88,12 +88,12 @@ class Server:
         )
         self.access = Access(config.access, self.pipe)
         tenants = Tenants(self.pipe, config.terms.partitions)
-        self.seats = Seats(tenants, config.terms, lambda: self.relay.healthy)
+        self.seats = SocketLimiter(tenants, config.terms, lambda: self.relay.healthy)
         self.streams = Streams()
         self.sockets: set[Socket] = set()
-        self.slow = Slow()
+        self.slow = SlowConsumers()
         self.budget = Budget()
-        self.doors = Doors(config.request_seconds)
+        self.doors = HeaderTimeout(config.request_seconds)
         self.draining = False
 
     async def run(self, app: web.Application) -> AsyncIterator[None]:
@@ -102,12 +102,12 @@ class Server:
         async with contextlib.AsyncExitStack() as stack:
             for pipe in {self.pipe, self.submits}:
                 await stack.enter_async_context(pipe)
-            found = await check_patiently(self.pipe, _tell_of_absence)
+            found = await check_until_available(self.pipe, _tell_of_absence)
             log.info("redis", found=found)
             await stack.enter_async_context(self.relay)
             orphans = Orphans(self.pipe, self.queue, self.relay, self.responses, self.config.terms)
             looking = asyncio.create_task(orphans.run(), name="orphans")
-            stack.push_async_callback(ended, looking)
+            stack.push_async_callback(cancel_and_wait, looking)
             yield
 
     async def drain(self, app: web.Application | None = None) -> None:

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from jobs.log.cipher import Cipher
     from jobs.models import Catalog
-    from jobs.record import Terms
+    from jobs.record import SharedSettings
 
     from .access.api_keys import Record
 
@@ -103,7 +103,7 @@ class Config:
     request_seconds: float
     origins: tuple[str, ...]
     access: Access
-    terms: Terms
+    terms: SharedSettings
     cipher: Cipher | None
 
     @classmethod

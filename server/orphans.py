@@ -20,7 +20,7 @@ from .api.problem import Problem
 
 if TYPE_CHECKING:
     from jobs.queue import Queue
-    from jobs.record import Terms
+    from jobs.record import SharedSettings
     from jobs.redis.pipe import Pipe
 
     from .live.relay import Relay
@@ -37,7 +37,7 @@ class Orphans:
     """The orphans of all servers, as far as this one finds them; `run` until cancelled."""
 
     def __init__(
-        self, pipe: Pipe, queue: Queue, relay: Relay, responses: Responses, terms: Terms
+        self, pipe: Pipe, queue: Queue, relay: Relay, responses: Responses, terms: SharedSettings
     ) -> None:
         self._pipe = pipe
         self._queue = queue

@@ -9,7 +9,7 @@ from jobs.errors import Diverged, UnknownResponse
 from jobs.log.codec import decode_event, job_of
 from jobs.log.events import begins, prepared, submitted, terminal
 from jobs.log.log import View, read, read_all
-from jobs.log.response_state import Transcript
+from jobs.log.response_state import ResponseState
 from jobs.names import (
     Partition,
     item_id,
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 
     from .access.principal import Principal
     from .api.request import Create
-    from .live.submission import Expected
+    from .live.submission import SubmissionListener
     from .metrics import Metrics
     from .templates import Templates
 
@@ -85,7 +85,7 @@ class Responses:
         *,
         before: list[dict[str, Any]] | None = None,
         generate: bool = True,
-        expected: Expected | None = None,
+        expected: SubmissionListener | None = None,
     ) -> Accepted:
         """Accepts a request, or finds the response that its idempotency key made before.
 
@@ -274,7 +274,7 @@ def _cancels_orphan(create: Create) -> bool | None:
 
 
 def _cancelled(job: Job, view: View) -> list[dict[str, Any]]:
-    transcript = Transcript(decode_event(entry) for entry in view.entries)
+    transcript = ResponseState(decode_event(entry) for entry in view.entries)
     if transcript.end is not None:
         return []
     closing = transcript.close()

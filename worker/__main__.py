@@ -17,12 +17,12 @@ from jobs.errors import RedisAway, RedisTrouble
 from jobs.hooks import Hooks
 from jobs.names import Partition
 from jobs.queue import Queue
-from jobs.redis.check import check, check_patiently
-from jobs.redis.subscriber import Bell
+from jobs.redis.check import check, check_until_available
+from jobs.redis.subscriber import Subscriber
 from jobs.redis.url import redis_at
 from jobs.settings import ConfigError, hide
-from runtime.core_dumps import forbid_cores
-from runtime.gc_tuning import settle
+from runtime.core_dumps import disable_core_dumps
+from runtime.gc_tuning import freeze_and_tune_gc
 from runtime.logs import configure
 from runtime.supervisor import (
     CANNOT_START,
@@ -33,14 +33,14 @@ from runtime.supervisor import (
     supervise,
 )
 
-from .compactor import Sealer
+from .compactor import Compactor
 from .config import Config, load
-from .context import Means
+from .context import WorkerContext
 from .outcome import Policy
 from .rescue import Rescue
 from .upstream.router import Models
-from .webhooks.client import Post
-from .webhooks.dispatcher import Courier
+from .webhooks.client import WebhookClient
+from .webhooks.dispatcher import WebhookDispatcher
 from .worker import Worker
 
 if TYPE_CHECKING:
@@ -94,15 +94,15 @@ async def _serve(config: Config, *, child: bool) -> None:
         redis.pipe() as pipe,
         redis.pipe(deadline=BLOCKING_SECONDS) as waiting,
         Models(config) as models,
-        Sealer() as sealer,
+        Compactor() as sealer,
     ):
-        found = await _unless(quiet, check_patiently(pipe, _tell_of_absence))
+        found = await _unless(quiet, check_until_available(pipe, _tell_of_absence))
         if found is None:
             return
         queue = Queue(pipe, config.terms)
         policy = Policy(max_attempts=config.terms.max_attempts)
-        means = Means(config, pipe, queue, models, policy, sealer)
-        bell = Bell(
+        means = WorkerContext(config, pipe, queue, models, policy, sealer)
+        bell = Subscriber(
             redis,
             probe=Partition(0).probe(secrets.token_hex(8)),
             publish=lambda channel, message: pipe.call("PUBLISH", channel, message),
@@ -111,12 +111,14 @@ async def _serve(config: Config, *, child: bool) -> None:
             await stack.enter_async_context(bell)
             rescue = await stack.enter_async_context(Rescue(means))
             if config.receiver is not None:
-                post = Post(allow_private=config.receiver.allow_private)
+                post = WebhookClient(allow_private=config.receiver.allow_private)
                 await stack.enter_async_context(post)
-                courier = Courier(Hooks(pipe), post, config.receiver, config.terms.partitions)
+                courier = WebhookDispatcher(
+                    Hooks(pipe), post, config.receiver, config.terms.partitions
+                )
                 await stack.enter_async_context(courier)
             worker = Worker(means, waiting, bell, rescue, quiet, stop)
-            settle()
+            freeze_and_tune_gc()
             log.info("worker ready", redis=found, concurrency=config.concurrency)
             await worker.run()
             log.info("worker stopped")
@@ -142,7 +144,7 @@ def main() -> int:
     add_arguments(parser)
     arguments = parser.parse_args()
     configure()
-    forbid_cores()
+    disable_core_dumps()
     try:
         config = load(environ_of(arguments))
         if arguments.check:

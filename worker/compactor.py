@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Final, Self, TypeVar
 import structlog
 
 from jobs.errors import RedisTrouble
-from jobs.redis.pipe import ended
 from runtime.logs import described
+from runtime.loop import cancel_and_wait
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -33,7 +33,7 @@ log = structlog.get_logger()
 T = TypeVar("T")
 
 
-class Sealer:
+class Compactor:
     """Of one process; use it as an async context manager. What waits at the end is sealed then."""
 
     def __init__(self) -> None:
@@ -48,7 +48,7 @@ class Sealer:
 
     async def __aexit__(self, *_: object) -> None:
         if self._owner is not None:
-            await ended(self._owner)
+            await cancel_and_wait(self._owner)
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(STOP_SECONDS):
                 await self._seal_waiting()

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from jobs.log.cipher import Cipher
     from jobs.models import Model, Price
-    from jobs.record import Terms
+    from jobs.record import SharedSettings
 
 # An endpoint of one's own often wants no key, and the SDK insists on one.
 NO_KEY = "none"
@@ -70,7 +70,7 @@ class Config:
     total: float
     grace: float
     max_output_bytes: int
-    terms: Terms
+    terms: SharedSettings
     receiver: Receiver | None = None
     cipher: Cipher | None = None
 

@@ -5,20 +5,20 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from jobs.redis.retry import PATIENCE_SECONDS
+from jobs.redis.retry import RETRY_SECONDS
 
 if TYPE_CHECKING:
     from jobs.queue import Queue
     from jobs.redis.pipe import Pipe
 
-    from .compactor import Sealer
+    from .compactor import Compactor
     from .config import Config
     from .outcome import Policy
     from .upstream.router import Models
 
 
 @dataclass(frozen=True, slots=True)
-class Means:
+class WorkerContext:
     """The parts that all jobs of a process share."""
 
     config: Config
@@ -26,5 +26,5 @@ class Means:
     queue: Queue
     models: Models
     policy: Policy
-    sealer: Sealer
-    patience: float = PATIENCE_SECONDS
+    sealer: Compactor
+    patience: float = RETRY_SECONDS

@@ -12,9 +12,9 @@ from jobs.errors import KeyMissing, Undecodable
 from jobs.log.codec import decode_event, job_of
 from jobs.log.events import terminal
 from jobs.log.log import LogWriter, View, read, read_all
-from jobs.log.response_state import Transcript
+from jobs.log.response_state import ResponseState
 from jobs.record import Job
-from jobs.redis.retry import patiently
+from jobs.redis.retry import retry
 
 from .flusher import Flusher
 from .outcome import Finished, Policy, decide
@@ -22,12 +22,12 @@ from .outcome import Finished, Policy, decide
 if TYPE_CHECKING:
     from jobs.replies import Grant
 
-    from .context import Means
+    from .context import WorkerContext
 
 log = structlog.get_logger()
 
 
-async def close(means: Means, grant: Grant, cause: str) -> None:
+async def close(means: WorkerContext, grant: Grant, cause: str) -> None:
     """Ends a response from what its log holds, without a call of the model.
 
     Raises: Fenced, Gone, UnknownResponse: it is no longer ours to end; RedisTrouble.
@@ -44,7 +44,7 @@ async def close(means: Means, grant: Grant, cause: str) -> None:
     except Undecodable as error:
         # Who lacks a key sees nothing that a human should look at but a wrong configuration.
         bury = bury or not isinstance(error, KeyMissing)
-        view, transcript = await _length(means, grant), Transcript()
+        view, transcript = await _length(means, grant), ResponseState()
     try:
         job = job_of(grant.response_id, grant.job, means.pipe.cipher)
     except Undecodable:
@@ -76,11 +76,11 @@ async def close(means: Means, grant: Grant, cause: str) -> None:
     log.info("ended without a call", response=grant.response_id, cause=cause, buried=bury)
 
 
-async def look(means: Means, grant: Grant) -> tuple[View, Transcript]:
+async def look(means: WorkerContext, grant: Grant) -> tuple[View, ResponseState]:
     """The response's log, and what it adds up to. Raises: Undecodable."""
     view = await _view(means, grant)
     try:
-        return view, Transcript(map(decode_event, view.entries))
+        return view, ResponseState(map(decode_event, view.entries))
     except (LookupError, TypeError) as error:
         # Each entry can be read, and together they make no sense: an alien wrote here.
         raise Undecodable("a log whose events do not add up") from error
@@ -90,13 +90,13 @@ def error_of(verdict: Finished) -> dict[str, Any] | None:
     return None if verdict.code is None else {"code": verdict.code, "message": verdict.message}
 
 
-async def _view(means: Means, grant: Grant) -> View:
-    return await patiently(lambda: read_all(means.pipe, grant.response_id), seconds=means.patience)
+async def _view(means: WorkerContext, grant: Grant) -> View:
+    return await retry(lambda: read_all(means.pipe, grant.response_id), seconds=means.patience)
 
 
-async def _length(means: Means, grant: Grant) -> View:
+async def _length(means: WorkerContext, grant: Grant) -> View:
     """A look at the response without its log."""
-    return await patiently(
+    return await retry(
         lambda: read(means.pipe, grant.response_id, 0, entries=0), seconds=means.patience
     )
 

@@ -29,7 +29,7 @@ from jobs.log.events import terminal
 from jobs.log.log import LogWriter
 from jobs.names import item_id
 from jobs.record import Job, Status
-from jobs.redis.retry import patiently
+from jobs.redis.retry import retry
 
 from .ending import close, error_of
 from .flusher import Flusher, LogLost
@@ -45,7 +45,7 @@ if TYPE_CHECKING:
     from jobs.log.codec import Event
     from jobs.replies import Grant
 
-    from .context import Means
+    from .context import WorkerContext
 
 log = structlog.get_logger()
 
@@ -78,7 +78,7 @@ class _Call:
 class Execution:
     """One job that this worker holds. `run` once; `stop` at any time, as often as one likes."""
 
-    def __init__(self, means: Means, partition: int, grant: Grant) -> None:
+    def __init__(self, means: WorkerContext, partition: int, grant: Grant) -> None:
         self._means = means
         self.partition = partition
         self.grant = grant
@@ -309,7 +309,7 @@ class Execution:
 
     async def _retry(self, verdict: RetryAfter) -> None:
         grant, queue = self.grant, self._means.queue
-        await patiently(
+        await retry(
             lambda: queue.retry(grant.response_id, grant.claim, verdict.delay_ms, verdict.reason),
             seconds=self._means.patience,
         )
@@ -335,7 +335,7 @@ class Execution:
 
     async def _end_again(self, writer: LogWriter, end: Event) -> None:
         status = Status(end["response"]["status"])
-        await patiently(
+        await retry(
             lambda: writer.finish(status, [], retention_ms=self._means.config.terms.retention_ms),
             seconds=self._means.patience,
         )

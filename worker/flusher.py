@@ -20,8 +20,8 @@ from typing import TYPE_CHECKING, Any, Final, Self
 from jobs.errors import Diverged, Fenced, HoldlineError
 from jobs.log.codec import encode_event, encode_text_delta
 from jobs.log.items import delta
-from jobs.redis.pipe import ended
-from jobs.redis.retry import PATIENCE_SECONDS, patiently
+from jobs.redis.retry import RETRY_SECONDS, retry
+from runtime.loop import cancel_and_wait
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -83,7 +83,7 @@ class Flusher:
         *,
         on_cancel: Callable[[], None],
         on_loss: Callable[[], None],
-        patience: float = PATIENCE_SECONDS,
+        patience: float = RETRY_SECONDS,
         seal: Callable[[list[bytes]], Awaitable[None]],
     ) -> None:
         self._writer = writer
@@ -118,7 +118,7 @@ class Flusher:
         if self._appending is not None:
             self._appending.remove_done_callback(self._appended)
         if self._flushing is not None:
-            await ended(self._flushing)
+            await cancel_and_wait(self._flushing)
 
     @property
     def full(self) -> bool:
@@ -305,7 +305,7 @@ class Flusher:
         what is to be written has changed.
         """
         try:
-            answer = await patiently(write, seconds=self._patience)
+            answer = await retry(write, seconds=self._patience)
         except Diverged as error:
             self._repair(error)
             return None

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 from jobs.log.codec import encode_event
 from jobs.log.events import begins, restarted, submitted
-from jobs.log.response_state import Transcript
+from jobs.log.response_state import ResponseState
 
 from .ending import look
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from jobs.replies import Grant
 
     from .compactor import Head
-    from .context import Means
+    from .context import WorkerContext
 
 # Entries of a log whose job nobody has claimed yet.
 SUBMITTED: Final = 2
@@ -30,17 +30,17 @@ class Opening(NamedTuple):
     """
 
     events: list[Event]
-    transcript: Transcript
+    transcript: ResponseState
     length: int
     head: Head
 
 
-async def opened(means: Means, grant: Grant, job: Job) -> Opening:
+async def opened(means: WorkerContext, grant: Grant, job: Job) -> Opening:
     """How this attempt begins. Raises: Undecodable, UnknownResponse, RedisTrouble."""
     if grant.attempt == 1:
         # Mostly the claim has said that it begins.
         first = [] if grant.length > SUBMITTED else [begins(job)]
-        return Opening(first, Transcript(), grant.length, partial(_said, job, grant.length))
+        return Opening(first, ResponseState(), grant.length, partial(_said, job, grant.length))
     view, transcript = await look(means, grant)
     events: list[Event] = []
     if view.length == 0:

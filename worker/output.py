@@ -101,7 +101,7 @@ class Output:
         self._functions = functions
         self._open: _Open | None = None
         self._calls: dict[int, _OpenCall] = {}
-        self._passage = translator.Passage(name, self._take_index)
+        self._passage = translator.ItemTranslator(name, self._take_index)
         self._done: dict[int, Item] = {}
         self.size = 0
 

@@ -21,7 +21,7 @@ from .ending import close
 if TYPE_CHECKING:
     from jobs.replies import Grant
 
-    from .context import Means
+    from .context import WorkerContext
 
 log = structlog.get_logger()
 
@@ -32,7 +32,7 @@ _CAUSES: Final = {"cancelled": "cancelled", "expired": "queue_timeout"}
 class Rescue:
     """Looks after one Redis; use it as an async context manager, and `look` in every beat."""
 
-    def __init__(self, means: Means) -> None:
+    def __init__(self, means: WorkerContext) -> None:
         self._means = means
         self._ending: set[asyncio.Task[None]] = set()
         self._dead: dict[int, int] = {}

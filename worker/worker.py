@@ -27,10 +27,10 @@ from .execute import Execution, Stop
 
 if TYPE_CHECKING:
     from jobs.redis.pipe import Pipe
-    from jobs.redis.subscriber import Bell
+    from jobs.redis.subscriber import Subscriber
     from jobs.replies import Grant
 
-    from .context import Means
+    from .context import WorkerContext
     from .rescue import Rescue
 
 log = structlog.get_logger()
@@ -55,9 +55,9 @@ class Worker:
 
     def __init__(
         self,
-        means: Means,
+        means: WorkerContext,
         waiting: Pipe,
-        bell: Bell,
+        bell: Subscriber,
         rescue: Rescue,
         quiet: asyncio.Event,
         stop: asyncio.Event,

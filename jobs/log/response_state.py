@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from .items import Item
 
 
-class Transcript:
+class ResponseState:
     """The output items that the events so far add up to.
 
     `output` holds the items of the last attempt alone. `next_index` is the first output index that

@@ -49,7 +49,7 @@ async def _check(pipe: Pipe) -> str:
     return f"{name} {version}, {kept}"
 
 
-async def check_patiently(pipe: Pipe, tell: Callable[[RedisAway], None]) -> str:
+async def check_until_available(pipe: Pipe, tell: Callable[[RedisAway], None]) -> str:
     """As `check`, as soon as there is a Redis; `tell` is called each time there is none. Those
     who start later learn from Redis with which key this process writes.
 

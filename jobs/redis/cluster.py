@@ -20,9 +20,10 @@ from urllib.parse import urlsplit, urlunsplit
 from redis.crc import key_slot
 
 from jobs.errors import RedisAway, RedisRefused
+from runtime.loop import cancel_and_wait
 
 from .connection import Redis, hosts_of, place_of
-from .pipe import Pipe, ended, pack
+from .pipe import Pipe, pack
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -124,7 +125,7 @@ class ClusterPipe(Pipe):
 
     async def __aexit__(self, *_: object) -> None:
         if self._owner is not None:
-            await ended(self._owner)
+            await cancel_and_wait(self._owner)
         for task in self._popping.values():
             task.cancel()
         await asyncio.gather(*self._popping.values(), return_exceptions=True)

@@ -22,6 +22,7 @@ import hiredis
 
 from jobs.errors import RedisAway, RedisFull, RedisRefused
 from jobs.scripts import SCRIPTS
+from runtime.loop import cancel_and_wait
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Iterable
@@ -64,7 +65,7 @@ class Pipe:
 
     async def __aexit__(self, *_: object) -> None:
         if self._owner is not None:
-            await ended(self._owner)
+            await cancel_and_wait(self._owner)
 
     async def run(self, script: str, keys: list[str], args: list[Argument]) -> Any:
         """The reply of a script, which is repeated over lost connections until the deadline.
@@ -168,7 +169,7 @@ class Pipe:
             self._wire = None
             wire.close()
             self._fail_all("the connection to Redis was lost")
-            await ended(watch)
+            await cancel_and_wait(watch)
 
     def _replied(self, reply: object) -> None:
         if not self._under_way:
@@ -200,14 +201,6 @@ def _fail(future: asyncio.Future[Any], error: Exception) -> None:
     if not future.done():
         future.set_exception(error)
         future.exception()  # a caller that was cancelled will not ask for it
-
-
-async def ended(task: asyncio.Task[None]) -> None:
-    """Cancels a task and waits for its end, and swallows no cancellation of the one who waits."""
-    task.cancel()
-    await asyncio.wait([task])
-    if not task.cancelled():
-        task.result()
 
 
 def _packed(script: str, keys: list[str], args: list[Argument]) -> bytes:

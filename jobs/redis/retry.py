@@ -13,11 +13,11 @@ from jobs.errors import RedisAway, RedisFull
 T = TypeVar("T")
 
 # A Redis that restarts with its file, fails over or is given memory is back within this time.
-PATIENCE_SECONDS: Final = 120.0
+RETRY_SECONDS: Final = 120.0
 _PAUSES: Final = (0.05, 1.0)
 
 
-async def patiently(action: Callable[[], Awaitable[T]], *, seconds: float = PATIENCE_SECONDS) -> T:
+async def retry(action: Callable[[], Awaitable[T]], *, seconds: float = RETRY_SECONDS) -> T:
     """What the action returns, once Redis is there and has room; it must be one to be repeated.
 
     Raises: the last RedisAway or RedisFull when `seconds` are over; other errors at once.

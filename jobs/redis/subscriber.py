@@ -20,8 +20,9 @@ from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any, Self
 
 from jobs.errors import RedisTrouble
+from runtime.loop import cancel_and_wait
 
-from .pipe import ended, pack
+from .pipe import pack
 
 if TYPE_CHECKING:
     from .connection import Redis, Wire
@@ -34,7 +35,7 @@ PROBE_SECONDS = 2.0
 DEAF_SECONDS = 5.0
 
 
-class Bell:
+class Subscriber:
     """Listens to many channels on one connection; use it as an async context manager.
 
     `publish(channel, message)` is how the probe is sent; `probe` is the channel it is sent to.
@@ -64,7 +65,7 @@ class Bell:
 
     async def __aexit__(self, *_: object) -> None:
         if self._owner is not None:
-            await ended(self._owner)
+            await cancel_and_wait(self._owner)
 
     def listen(self, channel: str, ring: Ring, gap: Gap) -> None:
         """From now on `ring` has every message of the channel, and `gap` what may be missing.
@@ -95,7 +96,7 @@ class Bell:
             self._wire = None
             self._rings.clear()
             wire.close()
-            await ended(watch)
+            await cancel_and_wait(watch)
 
     def _dispatch(self, message: Any) -> None:
         match message:

@@ -11,7 +11,7 @@ import structlog
 
 from jobs.errors import RedisTrouble
 from jobs.names import Partition
-from jobs.record_store import Shelf
+from jobs.record_store import RecordStore
 
 from . import api_keys
 
@@ -44,7 +44,7 @@ class RedisKeys:
     """The keys in Redis. Those that were used lately are known while Redis is away."""
 
     def __init__(self, pipe: Pipe) -> None:
-        self._shelf = Shelf(pipe, Partition(0).api_keys)
+        self._shelf = RecordStore(pipe, Partition(0).api_keys)
         # Only what exists: ids that somebody makes up must not push out the others.
         self._known: OrderedDict[str, tuple[float, Record]] = OrderedDict()
 

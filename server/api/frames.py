@@ -15,7 +15,7 @@ import msgspec
 from jobs.errors import Undecodable
 from jobs.log.codec import TEXT_DELTA, decode_event
 from jobs.log.events import TERMINAL_TYPES
-from jobs.log.response_state import Transcript
+from jobs.log.response_state import ResponseState
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -202,7 +202,7 @@ def fingerprint(body: dict[str, Any]) -> str:
 
 def response_of(view: View) -> dict[str, Any]:
     """The response object that a whole log adds up to, ended or not."""
-    transcript = Transcript(decode_event(entry) for entry in view.entries)
+    transcript = ResponseState(decode_event(entry) for entry in view.entries)
     if transcript.last is None:
         return {}
     if transcript.end is not None:

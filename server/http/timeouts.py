@@ -41,7 +41,7 @@ async def read_body(request: web.Request, seconds: float) -> bytes:
         ) from None
 
 
-class Doors:
+class HeaderTimeout:
     """Closes connections whose first request does not come; who has sent a head is let in."""
 
     def __init__(self, seconds: float) -> None:
@@ -87,7 +87,7 @@ class Doors:
                 connection.transport.abort()
 
 
-class Throttle:
+class TokenBucket:
     """A bucket of messages that fills at a steady pace; `take` says how long to wait."""
 
     __slots__ = ("_at", "_burst", "_left", "_rate")

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from .follower import Follower
     from .relay import Relay
-    from .submission import Expected
+    from .submission import SubmissionListener
 
 TICK_SECONDS = 1.0
 
@@ -72,7 +72,7 @@ class Feed:
         self.channel = Partition(self.partition).bell(response_id)
         self.followers: set[Follower] = set()
         self.only: Follower | None = None  # where there is one, as nearly always
-        self.expected: Expected | None = None
+        self.expected: SubmissionListener | None = None
         self.confirmed = False
         self.number = 0
         self.lane = ""

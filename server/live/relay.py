@@ -13,11 +13,11 @@ import structlog
 from jobs.errors import RedisTrouble
 from jobs.log.log import read
 from jobs.names import Partition, tenant_of
-from jobs.redis.subscriber import Bell
+from jobs.redis.subscriber import Subscriber
 
 from .feed import TICK_SECONDS, Feed
 from .follower import Follower
-from .submission import Expected
+from .submission import SubmissionListener
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
@@ -56,7 +56,7 @@ class Relay:
         self._epochs: dict[int, bytes] = {}
         self._on_health: list[Callable[[bool], None]] = []
         self._was_healthy = True
-        self.bell = Bell(
+        self.bell = Subscriber(
             redis,
             probe=Partition(0).probe(secrets.token_hex(8)),
             publish=lambda channel, message: pipe.call("PUBLISH", channel, message),
@@ -92,9 +92,9 @@ class Relay:
             follower.catch_up()
         return follower
 
-    def expect(self) -> Expected:
+    def expect(self) -> SubmissionListener:
         """Listens to what its user submits, so that following it needs no read."""
-        return Expected(self)
+        return SubmissionListener(self)
 
     def feed(self, response_id: str) -> Feed:
         """The feed of a response; the bell is subscribed for a new one.

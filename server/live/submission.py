@@ -29,7 +29,7 @@ EVENT_BYTES: Final = 512
 RING_TURNS: Final = 2
 
 
-class Expected:
+class SubmissionListener:
     """A response that is about to be submitted; made by `Relay.expect`, used as a context manager.
 
     Call `listen` in the same turn as the submission and before it, `accepted` after it, and follow

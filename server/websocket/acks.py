@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from jobs.errors import HoldlineError
 
-from .unstored import Memory, Receipts
+from .unstored import Receipts, UnstoredTurns
 
 if TYPE_CHECKING:
     from server.responses import Responses
@@ -37,7 +37,7 @@ class Delivery:
     def __init__(self, line: Line, responses: Responses, budget: Budget) -> None:
         self._line = line
         self._responses = responses
-        self._memory = Memory(budget)
+        self._memory = UnstoredTurns(budget)
         self._receipts = Receipts()
         self._keeping: dict[str, asyncio.Event] = {}
 

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from server.config import Access as Settings
     from server.http.auth_middleware import Access
 
-    from .limits import Seats
+    from .limits import SocketLimiter
 
 TELL_SECONDS: Final = 30.0  # before the end of a token
 LOOK_SECONDS: Final = 3.0  # how often a key is looked up again, for it may have been revoked
@@ -72,7 +72,7 @@ class Gate:
         self,
         access: Access,
         settings: Settings,
-        seats: Seats,
+        seats: SocketLimiter,
         who: Principal | None,
         credential: str | None,
     ) -> None:

@@ -21,7 +21,7 @@ class CaughtUp(Protocol):
     def __call__(self, *, stuck: bool) -> None: ...
 
 
-class Behind:
+class SlowConsumer:
     """A transport whose client does not read as fast as it is written to.
 
     `over` is done when the buffer is empty or the connection is over.
@@ -57,25 +57,25 @@ class Behind:
             self.over.set_result(None)
 
 
-class Slow:
+class SlowConsumers:
     """All of a process."""
 
     def __init__(self) -> None:
-        self._behind: set[Behind] = set()
+        self._behind: set[SlowConsumer] = set()
         self._timer: asyncio.TimerHandle | None = None
 
     def __len__(self) -> int:
         return len(self._behind)
 
-    def watch(self, transport: asyncio.WriteTransport, caught_up: CaughtUp) -> Behind:
+    def watch(self, transport: asyncio.WriteTransport, caught_up: CaughtUp) -> SlowConsumer:
         """From now on the transport is looked at every `STEP_SECONDS`."""
-        behind = Behind(transport, caught_up)
+        behind = SlowConsumer(transport, caught_up)
         self._behind.add(behind)
         if self._timer is None:
             self._timer = asyncio.get_running_loop().call_later(STEP_SECONDS, self._look)
         return behind
 
-    def leave(self, behind: Behind) -> None:
+    def leave(self, behind: SlowConsumer) -> None:
         """Its socket is over."""
         self._behind.discard(behind)
         behind.end()

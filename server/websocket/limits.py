@@ -14,7 +14,7 @@ from server.api.problem import FULL_RETRY_SECONDS, Problem
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from jobs.record import Terms
+    from jobs.record import SharedSettings
     from jobs.tenants import Tenants
 
 LOOK_SECONDS: Final = 0.5
@@ -23,10 +23,12 @@ LOOK_SECONDS: Final = 0.5
 Limits = dict[str, float | None]
 
 
-class Seats:
+class SocketLimiter:
     """The sockets of all tenants here. Who has taken a seat must leave it."""
 
-    def __init__(self, tenants: Tenants, terms: Terms, healthy: Callable[[], bool]) -> None:
+    def __init__(
+        self, tenants: Tenants, terms: SharedSettings, healthy: Callable[[], bool]
+    ) -> None:
         """`healthy` says whether it is worth to ask Redis."""
         self._tenants = tenants
         # What a tenant may of which nothing is set. All sockets of such tenants share it.

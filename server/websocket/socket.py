@@ -26,7 +26,7 @@ from server.api.encoding import choose
 from server.api.frames import queued, websocket_frame
 from server.api.problem import Problem, from_error
 from server.api.request import AUTH
-from server.http.timeouts import Throttle
+from server.http.timeouts import TokenBucket
 
 from .acks import Delivery
 from .session import Action, Cancel, Follow, Forget, Pong, Say, Session, Submit
@@ -43,7 +43,7 @@ if TYPE_CHECKING:
     from server.responses import Responses
 
     from .auth import Gate
-    from .backpressure import Behind, Slow
+    from .backpressure import SlowConsumer, SlowConsumers
     from .unstored import Budget
 
 MOST_BUFFERED: Final = 1_024
@@ -93,7 +93,7 @@ class Socket:
         metrics: Metrics,
         offers: list[str],
         budget: Budget,
-        slow: Slow,
+        slow: SlowConsumers,
     ) -> None:
         """`offers` are the subprotocols that the client names. Raises: Problem."""
         self._gate = gate
@@ -117,7 +117,7 @@ class Socket:
         self._transport: asyncio.Transport | None = None
         self._followers: dict[Follower, str | None] = {}
         self._tasks: dict[asyncio.Task[None], None] = {}  # an empty set takes three times as much
-        self._behind: Behind | None = None  # while not writable
+        self._behind: SlowConsumer | None = None  # while not writable
         self._closing: asyncio.Task[None] | None = None
         self._delivery = Delivery(self, responses, budget)
         self._unstored: dict[Follower, dict[str, Any]] = {}
@@ -245,7 +245,7 @@ class Socket:
     # The rest is our own.
 
     async def _receive(self) -> None:
-        throttle = Throttle(MESSAGES_A_SECOND, MESSAGES_AT_ONCE)
+        throttle = TokenBucket(MESSAGES_A_SECOND, MESSAGES_AT_ONCE)
         handled = 0
         async for message in self._ws:
             match message.type:

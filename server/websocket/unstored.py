@@ -41,7 +41,7 @@ class Budget:
         return True
 
 
-class Memory:
+class UnstoredTurns:
     """The latest answer of each lane that is not stored, with all that was said before it.
 
     Beyond `MOST_LANES` lanes or `MOST_BYTES` the oldest one is forgotten. One that is larger by

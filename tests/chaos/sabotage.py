@@ -32,10 +32,10 @@ def change(script: str, before: str, after: str) -> None:
 def successor() -> None:
     """Who takes over hesitates before its first word: harmless, while there is a fence."""
     from worker import execute
-    from worker.context import Means
+    from worker.context import WorkerContext
     from worker.opening import Opening, opened
 
-    async def slowly(means: Means, grant: Grant, job: Job) -> Opening:
+    async def slowly(means: WorkerContext, grant: Grant, job: Job) -> Opening:
         opening = await opened(means, grant, job)
         if grant.attempt > 1:
             await asyncio.sleep(HESITATES_SECONDS)

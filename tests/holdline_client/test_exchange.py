@@ -15,11 +15,11 @@ from holdline_client.exchange import (
     Exchange,
     Renew,
 )
-from holdline_client.response_state import Fold
+from holdline_client.response_state import ResponseState
 
 
 def asked(**request: Any) -> Exchange:
-    return Exchange(Fold(), request={"input": "x", **request}, key="k", dice=lambda: 0.0)
+    return Exchange(ResponseState(), request={"input": "x", **request}, key="k", dice=lambda: 0.0)
 
 
 def created(number: int = 0) -> dict[str, Any]:
@@ -175,7 +175,7 @@ def test_a_text_that_fails_its_proof_is_fetched_once_more_and_then_said_to_be_un
     for _ in range(2):
         wrong.received(created(), 0)
         wrong.received(ended(1, "abc", bytes=4), 0)
-    assert isinstance(wrong.error, errors.Unproven)
+    assert isinstance(wrong.error, errors.ChecksumMismatch)
     assert "abc" == wrong.fold.text
 
 
@@ -188,7 +188,7 @@ def test_an_event_that_makes_no_sense_fails_its_answer_alone() -> None:
 
 
 def test_who_has_even_the_end_is_told_it_again() -> None:
-    exchange = Exchange(Fold("resp_1", 9), dice=lambda: 0.0)
+    exchange = Exchange(ResponseState("resp_1", 9), dice=lambda: 0.0)
     exchange.opened(0)
     over = {"type": "holdline:ended", "response_id": "resp_1", "sequence_number": 9}
     assert resumes(exchange, 8) == exchange.received(over, 0)

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from holdline_client.response_state import Fold, Outcome
+from holdline_client.response_state import Outcome, ResponseState
 
 VECTORS = json.loads((Path(__file__).parent.parent / "vectors" / "answer.json").read_text())
 by_name = pytest.mark.parametrize("vector", VECTORS, ids=[v["name"] for v in VECTORS])
@@ -27,7 +27,7 @@ def delta(number: int, text: str, part: int = 0) -> dict[str, Any]:
 
 @by_name
 def test_the_fold(vector: dict[str, Any]) -> None:
-    fold = Fold()
+    fold = ResponseState()
     outcomes = [fold.apply(event) for event in vector["events"]]
     found = {
         "text": fold.text,
@@ -43,7 +43,7 @@ def test_the_fold(vector: dict[str, Any]) -> None:
 def test_the_pieces_since_the_last_change_of_generation_are_the_text(
     vector: dict[str, Any],
 ) -> None:
-    fold = Fold()
+    fold = ResponseState()
     generation, said = 0, ""
     for event in vector["events"]:
         fold.apply(event)
@@ -56,7 +56,7 @@ def test_the_pieces_since_the_last_change_of_generation_are_the_text(
 
 @by_name
 def test_the_proof_is_that_of_the_text(vector: dict[str, Any]) -> None:
-    fold = Fold()
+    fold = ResponseState()
     for event in vector["events"]:
         fold.apply(event)
     if fold.proof and fold.status != "failed":
@@ -72,14 +72,14 @@ def test_any_prefix_and_then_the_whole_log_gives_the_same_answer(vector: dict[st
         return
     events = vector["events"]
     for cut in range(len(events) + 1):
-        fold = Fold()
+        fold = ResponseState()
         for event in [*events[:cut], *events]:
             fold.apply(event)
         assert (vector["expect"]["text"], vector["expect"]["status"]) == (fold.text, fold.status)
 
 
 def test_who_begins_in_the_middle_is_handed_the_rest_and_has_the_whole_at_the_end() -> None:
-    fold = Fold("resp_1", 4)
+    fold = ResponseState("resp_1", 4)
     assert Outcome.SEEN is fold.apply(delta(4, "no"))
     assert Outcome.GAP is fold.apply(delta(6, "no"))
     fold.apply(delta(5, "wor"))
@@ -93,7 +93,7 @@ def test_who_begins_in_the_middle_is_handed_the_rest_and_has_the_whole_at_the_en
 
 
 def test_text_that_does_not_stand_at_the_end_begins_a_new_generation() -> None:
-    fold = Fold()
+    fold = ResponseState()
     fold.apply({"type": "response.in_progress", "sequence_number": 0, "response": {"id": "r"}})
     fold.apply(delta(1, "a", part=0))
     fold.apply(delta(2, "c", part=1))

@@ -12,12 +12,12 @@ from jobs.log.events import lifecycle, terminal
 from jobs.log.items import message_added, message_done, text_delta, text_part
 from jobs.names import Partition, item_id, new_response_id
 from jobs.queue import Queue
-from jobs.record import Job, Status, Terms
+from jobs.record import Job, SharedSettings, Status
 from jobs.redis.pipe import Pipe
 from jobs.replies import Grant
 
 NAMES = Partition(0)
-TERMS = Terms(max_waiting=1_000_000)
+TERMS = SharedSettings(max_waiting=1_000_000)
 
 
 def on_redis(max_examples: int) -> settings:

@@ -21,7 +21,7 @@ from jobs.log.events import TERMINAL_TYPES
 from jobs.log.log import LogWriter, read
 from jobs.names import new_response_id
 from jobs.queue import Queue
-from jobs.record import Job, Status, Terms
+from jobs.record import Job, SharedSettings, Status
 from jobs.redis.connection import Redis
 from jobs.redis.pipe import Pipe
 from jobs.replies import Accepted
@@ -139,7 +139,7 @@ async def test_without_a_key_the_same_body_is_another_response(queue: Queue) -> 
 
 
 async def test_a_full_queue_refuses_and_says_how_full_it_is(pipe: Pipe) -> None:
-    queue = Queue(pipe, Terms(max_waiting=3))
+    queue = Queue(pipe, SharedSettings(max_waiting=3))
     jobs = [await submitted(queue) for _ in range(3)]
 
     with pytest.raises(QueueFull) as refused:
@@ -150,13 +150,13 @@ async def test_a_full_queue_refuses_and_says_how_full_it_is(pipe: Pipe) -> None:
 
 
 async def test_what_runs_does_not_fill_the_queue(pipe: Pipe) -> None:
-    queue = Queue(pipe, Terms(max_waiting=1))
+    queue = Queue(pipe, SharedSettings(max_waiting=1))
     for _ in range(5):
         await claimed(queue)
 
 
 async def test_what_waits_for_a_retry_fills_the_queue(pipe: Pipe) -> None:
-    queue = Queue(pipe, Terms(max_waiting=1))
+    queue = Queue(pipe, SharedSettings(max_waiting=1))
     job, grant = await claimed(queue)
     await queue.retry(job.id, grant.claim, 60_000, "busy")
 
@@ -165,7 +165,7 @@ async def test_what_waits_for_a_retry_fills_the_queue(pipe: Pipe) -> None:
 
 
 async def test_a_key_that_is_known_is_answered_by_a_full_queue(pipe: Pipe) -> None:
-    queue = Queue(pipe, Terms(max_waiting=1))
+    queue = Queue(pipe, SharedSettings(max_waiting=1))
     job = a_job()
     await submit(queue, job, "key")
 
@@ -448,7 +448,7 @@ async def test_two_rescuers_at_once_put_a_job_back_once(
 
 
 async def test_a_job_that_kills_every_worker_is_handed_to_the_rescuer_to_end(pipe: Pipe) -> None:
-    queue = Queue(pipe, Terms(max_attempts=3))
+    queue = Queue(pipe, SharedSettings(max_attempts=3))
     job = await submitted(queue)
     for _ in range(2):
         await claim_ids(queue)
@@ -474,7 +474,7 @@ async def test_a_job_that_kills_every_worker_is_handed_to_the_rescuer_to_end(pip
 
 
 async def test_a_rescuer_that_dies_leaves_its_job_to_the_next_one(pipe: Pipe) -> None:
-    queue = Queue(pipe, Terms(max_attempts=1))
+    queue = Queue(pipe, SharedSettings(max_attempts=1))
     job, _ = await claimed(queue)
     await run_out(pipe, job.id)
     await queue.rescue(0, "first")
@@ -503,7 +503,7 @@ async def test_a_job_that_shall_not_be_tried_again_is_handed_over_at_the_first_d
 async def test_a_request_may_ask_for_another_attempt_where_the_default_is_to_fail(
     pipe: Pipe,
 ) -> None:
-    queue = Queue(pipe, Terms(fail_on_worker_death=True))
+    queue = Queue(pipe, SharedSettings(fail_on_worker_death=True))
     job = a_job()
     await queue.submit(job, opening(job), fail_on_worker_death=False)
     await claim_ids(queue)
@@ -525,7 +525,7 @@ async def test_a_dead_workers_job_that_was_to_be_cancelled_is_handed_over_to_be_
 
 
 async def test_a_job_that_waited_for_too_long_is_handed_over_to_be_ended(pipe: Pipe) -> None:
-    queue = Queue(pipe, Terms(max_wait_ms=-1))
+    queue = Queue(pipe, SharedSettings(max_wait_ms=-1))
     job = await submitted(queue)
     await inspect_now(pipe, job.id)
 

@@ -10,7 +10,7 @@ import pytest
 from jobs.errors import HoldlineError
 from jobs.log.log import LogWriter
 from jobs.queue import Queue
-from jobs.record import TRANSITIONS, Job, Status, Terms
+from jobs.record import TRANSITIONS, Job, SharedSettings, Status
 from jobs.redis.pipe import Pipe
 from tests.jobs.factories import (
     NAMES,
@@ -151,5 +151,5 @@ def test_nothing_leads_out_of_an_end() -> None:
 
 
 def test_a_lost_job_is_looked_for_less_often_than_leases_run_out() -> None:
-    assert 30_000 == Terms(lease_ms=15_000).inspect_ms
-    assert 1_000 == Terms(lease_ms=100).inspect_ms
+    assert 30_000 == SharedSettings(lease_ms=15_000).inspect_ms
+    assert 1_000 == SharedSettings(lease_ms=100).inspect_ms

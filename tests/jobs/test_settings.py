@@ -6,12 +6,12 @@ import pytest
 
 from jobs import settings as env
 from jobs.names import MAX_PARTITIONS
-from jobs.record import Terms
+from jobs.record import SharedSettings
 from jobs.settings import KNOWN, ConfigError
 
 
 def test_nothing_needs_to_be_set() -> None:
-    assert Terms() == env.terms({})
+    assert SharedSettings() == env.terms({})
     assert "redis://127.0.0.1:6379/0" == env.redis_url({})
 
 
@@ -104,6 +104,6 @@ def test_no_secret_of_a_url_is_shown(url: str, shown: str) -> None:
 
 
 def test_an_unfinished_job_is_kept_for_longer_than_it_can_take() -> None:
-    terms = Terms(max_wait_ms=10, max_attempts=3, max_run_ms=100, retention_ms=1000)
+    terms = SharedSettings(max_wait_ms=10, max_attempts=3, max_run_ms=100, retention_ms=1000)
 
     assert terms.job_ttl_ms > 10 + 3 * 100 + 1000

@@ -132,7 +132,7 @@ async def test_a_restarting_server_says_so_and_the_client_comes_back(
         told: list[events.Happening] = []
         async for happening in answer.events():
             told.append(happening)
-            if isinstance(happening, events.Piece) and server.popen.poll() is None:
+            if isinstance(happening, events.TextDelta) and server.popen.poll() is None:
                 server.signal(signal.SIGTERM)
                 await server.wait()
                 server = await system.server(HOLDLINE_PORT=port)
@@ -202,7 +202,7 @@ async def test_a_dead_attempt_is_taken_back_and_never_spliced(
     assert whole(again, 100)
     assert again == answer.text
     (at,) = [i for i, h in enumerate(happened) if isinstance(h, events.Restarted)]
-    assert again == "".join(h.text for h in happened[at:] if isinstance(h, events.Piece))
+    assert again == "".join(h.text for h in happened[at:] if isinstance(h, events.TextDelta))
     assert isinstance(happened[-1], events.Ended)
 
 
@@ -254,7 +254,7 @@ async def test_what_does_not_match_its_proof_is_fetched_again_and_then_said(
         assert (True, text) == (answer.verified, answer.text)
         proxy.lies = 2
         doubted = client.follow(answer.id or "")
-        with pytest.raises(errors.Unproven):
+        with pytest.raises(errors.ChecksumMismatch):
             await doubted
         assert (False, text, "completed") == (doubted.verified, doubted.text, doubted.status)
 

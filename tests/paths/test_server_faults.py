@@ -20,7 +20,7 @@ from jobs.log.events import lifecycle
 from jobs.log.log import LogWriter
 from jobs.names import new_response_id
 from jobs.queue import Queue
-from jobs.record import Job, Status, Terms
+from jobs.record import Job, SharedSettings, Status
 from jobs.redis.pipe import Pipe
 from tests.fake_model import FakeModel
 from tests.system import Server, System, wait_until
@@ -152,7 +152,7 @@ async def finished_response(pipe: Pipe, tokens: int) -> str:
     from jobs.log.events import terminal
     from jobs.log.items import message_added, message_done, text_delta
 
-    queue = Queue(pipe, Terms())
+    queue = Queue(pipe, SharedSettings())
     job = Job(new_response_id(0), "public", 0, {"model": "m", "input": []})
     await queue.submit(job, [lifecycle(job, "response.created", "queued")])
     (grant,) = await queue.claim(0, job.id, 1)

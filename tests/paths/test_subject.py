@@ -20,7 +20,7 @@ from jobs.errors import HoldlineError
 from jobs.log.cipher import Cipher
 from jobs.names import new_response_id
 from jobs.queue import Queue
-from jobs.record import Terms
+from jobs.record import SharedSettings
 from jobs.redis.connection import Redis
 from jobs.redis.pipe import Pipe
 from tests.fake_model import FakeModel
@@ -144,7 +144,7 @@ def test_what_is_no_owner_is_refused(written: str) -> None:
 async def test_more_than_one_step_finds_is_found_once_and_what_is_alien_is_passed_over(
     pipe: Pipe,
 ) -> None:
-    queue = Queue(pipe, Terms())
+    queue = Queue(pipe, SharedSettings())
     wanted = []
     for number in range(3 * subject.AT_ONCE):
         job = a_job(owner="acme/anna" if number % 3 else "acme/annabel")
@@ -159,11 +159,11 @@ async def test_more_than_one_step_finds_is_found_once_and_what_is_alien_is_passe
 
 
 async def test_what_cannot_be_read_is_named_after_all_that_can(pipe: Pipe, redis_url: str) -> None:
-    queue = Queue(pipe, Terms())
+    queue = Queue(pipe, SharedSettings())
     job, _ = await claimed(queue, "acme/anna")
     async with Pipe(Redis(redis_url, Cipher(b64encode(os.urandom(32)).decode()))) as locked:
         lost = a_job("acme/anna")
-        await Queue(locked, Terms()).submit(lost, opening(lost))
+        await Queue(locked, SharedSettings()).submit(lost, opening(lost))
     damaged = a_job("acme/anna")
     await queue.submit(damaged, opening(damaged))
     await pipe.call("HSET", NAMES.job(damaged.id), "job", b"\xc1")

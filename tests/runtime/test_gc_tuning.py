@@ -5,7 +5,7 @@ import sys
 
 SETTLED = """
 import gc, weakref
-from runtime.gc_tuning import THRESHOLDS, settle
+from runtime.gc_tuning import THRESHOLDS, freeze_and_tune_gc
 
 class Node: ...
 
@@ -15,7 +15,7 @@ def cycle():
     return weakref.ref(node)
 
 before = cycle()
-settle()
+freeze_and_tune_gc()
 assert before() is None
 assert gc.get_freeze_count() > 1000
 assert THRESHOLDS == gc.get_threshold()

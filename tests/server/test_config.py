@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from jobs.record import Terms
+from jobs.record import SharedSettings
 from jobs.settings import ConfigError
 from server.config import Config
 
@@ -15,7 +15,7 @@ from server.config import Config
 def test_nothing_needs_to_be_set() -> None:
     config = Config.from_environ({})
 
-    assert ("127.0.0.1", 8080, "", Terms()) == (
+    assert ("127.0.0.1", 8080, "", SharedSettings()) == (
         config.host,
         config.port,
         config.catalog.default,

@@ -13,11 +13,11 @@ from jobs.names import Partition
 from jobs.queue import Queue
 from jobs.redis.connection import Redis
 from jobs.redis.pipe import Pipe
-from jobs.redis.subscriber import Bell
+from jobs.redis.subscriber import Subscriber
 from tests.fake_model import FakeModel
 from tests.worker.harness import Desk, configured
-from worker.compactor import Sealer
-from worker.context import Means
+from worker.compactor import Compactor
+from worker.context import WorkerContext
 from worker.outcome import Policy
 from worker.rescue import Rescue
 from worker.upstream.router import Models
@@ -37,10 +37,10 @@ def make_desk(pipe: Pipe, redis_url: str, model: FakeModel) -> MakeDesk:
     @contextlib.asynccontextmanager
     async def make(**environ: str) -> AsyncIterator[Desk]:
         config = configured(redis_url, model, **environ)
-        async with Models(config) as models, Sealer() as sealer:
+        async with Models(config) as models, Compactor() as sealer:
             policy = Policy(config.terms.max_attempts, first_ms=20)
             queue = Queue(pipe, config.terms)
-            means = Means(config, pipe, queue, models, policy, sealer, patience=2.0)
+            means = WorkerContext(config, pipe, queue, models, policy, sealer, patience=2.0)
             yield Desk(means, model)
 
     return make
@@ -69,9 +69,9 @@ Work: TypeAlias = Callable[[Desk], contextlib.AbstractAsyncContextManager[Runnin
 def work(redis: Redis) -> Work:
     @contextlib.asynccontextmanager
     async def work(desk: Desk) -> AsyncIterator[Running]:
-        means: Means = desk.means
+        means: WorkerContext = desk.means
         quiet, stop = asyncio.Event(), asyncio.Event()
-        bell = Bell(
+        bell = Subscriber(
             redis,
             probe=Partition(0).probe("test"),
             publish=lambda channel, message: means.pipe.call("PUBLISH", channel, message),

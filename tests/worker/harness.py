@@ -15,7 +15,7 @@ from jobs.record import Job
 from jobs.replies import Grant
 from tests.fake_model import FakeModel
 from worker.config import Config, load
-from worker.context import Means
+from worker.context import WorkerContext
 from worker.execute import Execution
 
 QUICK = {
@@ -35,7 +35,7 @@ TOKENS = itertools.count()
 class Desk:
     """Submits prompts, claims them, executes them, and reads what is in the log."""
 
-    def __init__(self, means: Means, model: FakeModel) -> None:
+    def __init__(self, means: WorkerContext, model: FakeModel) -> None:
         self.means = means
         self.model = model
         self.ids: list[str] = []

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from jobs.log.events import RESTARTED
-from jobs.log.response_state import Transcript
+from jobs.log.response_state import ResponseState
 from jobs.names import Partition
 from jobs.record import Status
 from jobs.redis.pipe import Pipe
@@ -429,7 +429,7 @@ async def test_the_first_piece_does_not_wait_for_the_second(desk: Desk) -> None:
     response_id = await desk.submit("mode=hang at=1")
     running = await begun(desk)
     await asyncio.sleep(0.05)
-    transcript = Transcript(await desk.events(response_id))
+    transcript = ResponseState(await desk.events(response_id))
     assert "c1t0 " == transcript.output[0]["content"][0]["text"]
     running.cancel()
     with pytest.raises(asyncio.CancelledError):

@@ -12,7 +12,7 @@ from pydantic import TypeAdapter
 
 from jobs.log.codec import Event, decode_event, encode_event
 from jobs.log.items import Place, delta
-from jobs.log.response_state import Transcript
+from jobs.log.response_state import ResponseState
 from worker.output import NotAllowed, Output, TooLong
 from worker.upstream.chat_chunks import Annotation, Call, Reasoning, Refusal, Text, Thinking
 
@@ -75,7 +75,7 @@ def test_events_add_up_to_the_items_that_the_response_holds(
         growing.take(piece)
     items = growing.end(completed=completed)
 
-    transcript = Transcript(log.events)
+    transcript = ResponseState(log.events)
     assert items == transcript.output
     assert [] == transcript.close()
     assert not items or index + len(items) == transcript.next_index
@@ -92,10 +92,10 @@ def test_wherever_an_attempt_breaks_off_its_items_can_be_ended(
     growing.end(completed=True)
     cut = data.draw(st.integers(0, len(log.events)))
 
-    transcript = Transcript(log.events[:cut])
+    transcript = ResponseState(log.events[:cut])
     rest = transcript.close()
 
-    whole = Transcript([*log.events[:cut], *rest])
+    whole = ResponseState([*log.events[:cut], *rest])
     assert transcript.output == whole.output
     assert [] == whole.close()
 

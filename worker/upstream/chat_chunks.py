@@ -90,7 +90,7 @@ class Stopped:
 
 
 Said = Text | Refusal | Reasoning | Call | Annotation | Passed | Thinking
-Piece = Said | Usage | Stopped
+TextDelta = Said | Usage | Stopped
 
 
 class Malformed(Exception):
@@ -113,7 +113,7 @@ class Chunks:
         """The text of a payload that says nothing else, as nearly all do. None: see `read`."""
         return None if self._text.high else plain_text(payload)
 
-    def read(self, payload: bytes) -> list[Piece]:
+    def read(self, payload: bytes) -> list[TextDelta]:
         """The pieces of a payload that is not `DONE`.
 
         Raises: Malformed, ErrorInStream.
@@ -126,14 +126,14 @@ class Chunks:
         choices = chunk.get("choices")
         if not isinstance(choices, list):
             raise Malformed("no choices")
-        pieces: list[Piece] = []
+        pieces: list[TextDelta] = []
         if choices:
             self._choice(choices[0], pieces)
         if isinstance(usage := chunk.get("usage") or _groq(chunk), dict):
             pieces.append(Usage(usage))
         return pieces
 
-    def _choice(self, choice: Any, pieces: list[Piece]) -> None:
+    def _choice(self, choice: Any, pieces: list[TextDelta]) -> None:
         if not isinstance(choice, dict):
             raise Malformed("a choice that is not an object")
         delta = choice.get("delta") or {}
@@ -185,7 +185,7 @@ class _Calls:
     _ids: dict[int, str] = field(default_factory=dict)
     _halves: dict[int, _Halves] = field(default_factory=dict)
 
-    def read(self, delta: dict[str, Any]) -> list[Piece]:
+    def read(self, delta: dict[str, Any]) -> list[TextDelta]:
         calls = delta.get("tool_calls") or []
         if not isinstance(calls, list):
             raise Malformed("calls that are not a list")
@@ -285,9 +285,9 @@ def _logprob(given: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def _annotations(given: Any) -> list[Piece]:
+def _annotations(given: Any) -> list[TextDelta]:
     """Sources on the web; the standard has them flat, chat completions nested."""
-    pieces: list[Piece] = []
+    pieces: list[TextDelta] = []
     for one in given if isinstance(given, list) else ():
         cited = one.get("url_citation") if isinstance(one, dict) else None
         if isinstance(cited, dict) and isinstance(cited.get("url"), str):

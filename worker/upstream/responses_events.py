@@ -9,7 +9,16 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from .chat_chunks import ErrorInStream, Malformed, Passed, Piece, Stopped, Usage, encodable, parse
+from .chat_chunks import (
+    ErrorInStream,
+    Malformed,
+    Passed,
+    Stopped,
+    TextDelta,
+    Usage,
+    encodable,
+    parse,
+)
 
 # What a response ended as incomplete for -> a provider's reason for stopping.
 _INCOMPLETE: Final = {"max_output_tokens": "length", "content_filter": "content_filter"}
@@ -39,13 +48,13 @@ class Events:
 
     def __init__(self) -> None:
         # What only begins says nothing yet: until there is something, another model may answer.
-        self._begun: list[Piece] | None = []
+        self._begun: list[TextDelta] | None = []
 
     def plain(self, _payload: bytes) -> str | None:
         """As of `Chunks`: here no text comes without its place."""
         return None
 
-    def read(self, payload: bytes) -> list[Piece]:
+    def read(self, payload: bytes) -> list[TextDelta]:
         """The pieces of a payload.
 
         Raises: Malformed, ErrorInStream.
@@ -73,12 +82,12 @@ class Events:
             case _:
                 return []  # of its own response, a heartbeat, or not known
 
-    def _flushed(self) -> list[Piece]:
+    def _flushed(self) -> list[TextDelta]:
         begun, self._begun = self._begun, None
         return begun or []
 
 
-def _usage(event: dict[str, Any]) -> list[Piece]:
+def _usage(event: dict[str, Any]) -> list[TextDelta]:
     counts = _at(event, "response", "usage")
     return [Usage(counts)] if isinstance(counts, dict) else []
 

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from jobs.record import Job
     from worker.config import Config, Endpoint
 
-    from .chat_chunks import Piece
+    from .chat_chunks import TextDelta
 
 log = structlog.get_logger()
 
@@ -50,12 +50,12 @@ REST_SECONDS: Final = 10.0
 class Begun:
     """An answer whose first pieces are there. `model` is the name of the one that gives it."""
 
-    def __init__(self, answer: Answer, first: list[Piece], model: str) -> None:
+    def __init__(self, answer: Answer, first: list[TextDelta], model: str) -> None:
         self._answer = answer
         self._first = first
         self.model = model
 
-    async def next(self) -> list[Piece]:
+    async def next(self) -> list[TextDelta]:
         """As `Answer.next`."""
         if self._first:
             first, self._first = self._first, []

@@ -22,7 +22,7 @@ import openai
 
 from jobs.models import RESPONSES
 
-from .chat_chunks import DONE, Chunks, ErrorInStream, Malformed, Piece, Stopped, Text
+from .chat_chunks import DONE, Chunks, ErrorInStream, Malformed, Stopped, Text, TextDelta
 from .client import Caller, body_of
 from .deadline import Deadline
 from .responses_events import Events, Failed
@@ -71,7 +71,7 @@ class Broken(ModelError):
 class Answer(Protocol):
     """An answer that is being given."""
 
-    async def next(self) -> list[Piece]:
+    async def next(self) -> list[TextDelta]:
         """One or more pieces, or none when the answer is over; raises ModelError."""
         ...
 
@@ -153,7 +153,7 @@ class _Stream:
         """Nothing more will be read."""
         self._deadline.close()
 
-    async def next(self) -> list[Piece]:
+    async def next(self) -> list[TextDelta]:
         now = self._loop.time()
         if self._stopped:
             deadline, late = now + USAGE_SECONDS, "upstream_stalled"
@@ -176,9 +176,9 @@ class _Stream:
             raise Broken("upstream_truncated", "end of stream without a reason for stopping")
         return pieces
 
-    async def _read(self) -> list[Piece]:
+    async def _read(self) -> list[TextDelta]:
         while not self._over:
-            pieces: list[Piece] = []
+            pieces: list[TextDelta] = []
             try:
                 self._read_ready(pieces)
             except (Malformed, ErrorInStream) as error:
@@ -198,7 +198,7 @@ class _Stream:
         await self._drain()
         return []
 
-    def _read_ready(self, pieces: list[Piece]) -> None:
+    def _read_ready(self, pieces: list[TextDelta]) -> None:
         """Adds what the payloads say that are there; plain text in a row is one piece."""
         while self._ready and not self._over:
             texts = []

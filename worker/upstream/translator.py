@@ -35,7 +35,7 @@ _DROPPED: Final = ("sequence_number", "obfuscation", "response_id")
 
 @dataclass(frozen=True, slots=True)
 class Said:
-    """A piece of text at its place. `Passage.grow` is to be told how much of it was said."""
+    """A piece of text at its place. `ItemTranslator.grow` is to be told how much of it was said."""
 
     place: Place
     text: str
@@ -51,7 +51,7 @@ class _Item:
     done: bool = False
 
 
-class Passage:
+class ItemTranslator:
     """`name` gives an item its id from a prefix and an index, `take_index` the next index."""
 
     def __init__(self, name: Callable[[str, int], str], take_index: Callable[[], int]) -> None:

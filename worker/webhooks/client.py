@@ -20,7 +20,7 @@ CONNECT_SECONDS: Final = 5.0
 
 
 @dataclass(frozen=True, slots=True)
-class Receipt:
+class DeliveryResult:
     """What the receiver said. `status` is None where it said nothing, for the reason in `why`."""
 
     status: int | None
@@ -32,7 +32,7 @@ class NotPublic(OSError):
     """The address is not one of the open internet."""
 
 
-class Post:
+class WebhookClient:
     """Sends; use it as an async context manager."""
 
     def __init__(self, *, allow_private: bool, total: float = TOTAL_SECONDS) -> None:
@@ -58,7 +58,7 @@ class Post:
         if self._http is not None:
             await self._http.close()
 
-    async def send(self, url: str, payload: bytes, headers: dict[str, str]) -> Receipt:
+    async def send(self, url: str, payload: bytes, headers: dict[str, str]) -> DeliveryResult:
         """What came of one attempt; the answer's body is not read."""
         if self._http is None:
             raise RuntimeError("use it as an async context manager")
@@ -66,12 +66,14 @@ class Post:
             async with self._http.post(
                 url, data=payload, headers=headers, allow_redirects=False
             ) as response:
-                return Receipt(response.status, "", _seconds(response.headers.get("Retry-After")))
+                return DeliveryResult(
+                    response.status, "", _seconds(response.headers.get("Retry-After"))
+                )
         except aiohttp.ClientConnectorError as error:
             refused = isinstance(error.os_error, NotPublic)
-            return Receipt(None, "address not public" if refused else type(error).__name__)
+            return DeliveryResult(None, "address not public" if refused else type(error).__name__)
         except (TimeoutError, aiohttp.ClientError, OSError, ValueError) as error:
-            return Receipt(None, type(error).__name__)
+            return DeliveryResult(None, type(error).__name__)
 
     def _socket(self, info: tuple[Any, Any, int, str, tuple[Any, ...]]) -> socket.socket:
         """A socket for an address that is about to be connected to."""

@@ -22,7 +22,7 @@ from .message import SCHEDULE, Again, Dead, Sent, Verdict, body, headers, judge
 if TYPE_CHECKING:
     from jobs.hooks import Hook, Hooks
 
-    from .client import Post
+    from .client import WebhookClient
     from .message import Receiver
 
 log = structlog.get_logger()
@@ -33,13 +33,13 @@ LEASE_MS: Final = 60_000
 STOP_SECONDS: Final = 3.0
 
 
-class Courier:
+class WebhookDispatcher:
     """Looks for what is due; use it as an async context manager."""
 
     def __init__(
         self,
         hooks: Hooks,
-        post: Post,
+        post: WebhookClient,
         receiver: Receiver,
         partitions: int,
         *,

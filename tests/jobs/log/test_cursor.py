@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from jobs.log.cursor import Cursor, Place
 
-Bell = tuple[int, int]
+Subscriber = tuple[int, int]
 
 
 class Client:
@@ -19,7 +19,7 @@ class Client:
         self._cursor = Cursor(after)
         self.has: list[tuple[int, bytes]] = []
 
-    def hear(self, bell: Bell) -> None:
+    def hear(self, bell: Subscriber) -> None:
         first, count = bell
         place = self._cursor.place(first, count)
         if place is Place.FITS:
@@ -40,7 +40,7 @@ def test_any_interleaving_of_reads_and_bells_gives_a_prefix_and_a_last_read_the_
     log: list[bytes] = []
     started_at = data.draw(st.integers(0, 5), label="first number that the client lacks")
     client: Client | None = None
-    on_the_way: list[Bell] = []
+    on_the_way: list[Subscriber] = []
     total = 0
     for _ in range(data.draw(st.integers(0, 30), label="steps")):
         step = data.draw(st.sampled_from(["append", "ring", "ring again", "lose", "read", "join"]))

@@ -15,7 +15,7 @@ from jobs.log.events import submitted as opening_of
 from jobs.log.log import LogWriter, read, read_all
 from jobs.queue import Queue
 from jobs.record import Job, Status
-from jobs.redis.check import check, check_patiently
+from jobs.redis.check import check, check_until_available
 from jobs.redis.connection import Redis
 from jobs.redis.pipe import Pipe
 from tests.jobs.dump import dump
@@ -192,7 +192,7 @@ async def test_who_could_not_read_what_others_write_does_not_start(
 ) -> None:
     async with other(redis_url, None) as stranger:
         await check(stranger)
-    await check_patiently(pipe, not_away)
+    await check_until_available(pipe, not_away)
     for listed, right in (
         (None, False),
         (NEW, False),
@@ -208,7 +208,7 @@ async def test_who_could_not_read_what_others_write_does_not_start(
                 with pytest.raises(RedisUnsuitable, match=f"with the key {Cipher(OLD).ids[0]}"):
                     await check(process)
     async with other(redis_url, f"plain {OLD}") as switching_off:
-        await check_patiently(switching_off, not_away)
+        await check_until_available(switching_off, not_away)
     async with other(redis_url, None) as without, other(redis_url, NEW) as on_again:
         await check(without)
         with pytest.raises(RedisUnsuitable, match="list plain"):
@@ -218,6 +218,6 @@ async def test_who_could_not_read_what_others_write_does_not_start(
 async def test_a_full_redis_keeps_nobody_from_starting(pipe: Pipe) -> None:
     await pipe.call("CONFIG", "SET", "maxmemory", "1")
     try:
-        assert "no AOF" in await check_patiently(pipe, not_away)
+        assert "no AOF" in await check_until_available(pipe, not_away)
     finally:
         await pipe.call("CONFIG", "SET", "maxmemory", "0")

@@ -16,7 +16,7 @@ from pydantic import BaseModel, TypeAdapter
 from jobs.log.codec import Event, decode_event, encode_event
 from jobs.log.events import RESTARTED, TERMINAL_TYPES, output_text, restarted, terminal
 from jobs.log.items import text_part
-from jobs.log.response_state import Transcript
+from jobs.log.response_state import ResponseState
 from jobs.record import Job, Status
 from tests.jobs.factories import a_job, ending, opening, said, saying
 
@@ -28,7 +28,7 @@ SDK_EVENTS: dict[str, type[BaseModel]] = {
 EVENT: TypeAdapter[Any] = TypeAdapter(ResponseStreamEvent)
 
 
-def end(job: Job, transcript: Transcript, status: Status, attempts: int = 1) -> Event:
+def end(job: Job, transcript: ResponseState, status: Status, attempts: int = 1) -> Event:
     """The terminal event over what was said so far."""
     return terminal(
         job,
@@ -55,26 +55,26 @@ def a_normal_answer(job: Job) -> list[Event]:
         *saying(job, 1, 0, ["Be", "cause ", "👩‍👧"]),
         *said(job, 1, 0, "Because 👩‍👧"),
     ]
-    return [*events, end(job, Transcript(events), Status.COMPLETED)]
+    return [*events, end(job, ResponseState(events), Status.COMPLETED)]
 
 
 def a_restarted_answer(job: Job) -> list[Event]:
     events = [*opening(job), *saying(job, 1, 0, ["Be", "ca"])]
-    events += Transcript(events).close()
+    events += ResponseState(events).close()
     events.append(restarted(job, 2, "worker_lost"))
-    index = Transcript(events).next_index
+    index = ResponseState(events).next_index
     events += [*saying(job, 2, index, ["Once ", "more"]), *said(job, 2, index, "Once more")]
-    return [*events, end(job, Transcript(events), Status.COMPLETED, attempts=2)]
+    return [*events, end(job, ResponseState(events), Status.COMPLETED, attempts=2)]
 
 
 def a_broken_answer(job: Job, status: Status) -> list[Event]:
     events = [*opening(job), *saying(job, 1, 0, ["Be", "ca"])]
-    events += Transcript(events).close()
-    return [*events, end(job, Transcript(events), status)]
+    events += ResponseState(events).close()
+    return [*events, end(job, ResponseState(events), status)]
 
 
 def an_unstarted_answer(job: Job, status: Status) -> list[Event]:
-    return [*opening(job), end(job, Transcript(opening(job)), status, attempts=0)]
+    return [*opening(job), end(job, ResponseState(opening(job)), status, attempts=0)]
 
 
 ANSWERS = [
@@ -153,7 +153,7 @@ def test_the_sdk_adds_our_events_up_to_what_we_say(answer: Any, text: str) -> No
     response = added_up_by_the_sdk(events)
 
     assert text == response.output_text
-    assert [item["id"] for item in Transcript(events).output] == [
+    assert [item["id"] for item in ResponseState(events).output] == [
         item.id for item in response.output
     ]
 
@@ -162,7 +162,7 @@ def test_the_sdk_adds_our_events_up_to_what_we_say(answer: Any, text: str) -> No
 def test_a_transcript_holds_what_the_last_event_says(answer: Any, text: str) -> None:
     events = answer(a_job())
 
-    transcript = Transcript(events[:-1])
+    transcript = ResponseState(events[:-1])
 
     assert events[-1]["response"]["output"] == transcript.output
     assert text == output_text(transcript.output)
@@ -176,7 +176,7 @@ def test_only_the_last_event_ends_a_log(answer: Any, text: str) -> None:
     ends = [event for event in events if event["type"] in TERMINAL_TYPES]
 
     assert [events[-1]] == ends
-    assert events[-1] == Transcript(events).end
+    assert events[-1] == ResponseState(events).end
 
 
 @pytest.mark.parametrize(("answer", "text"), ANSWERS)
@@ -194,7 +194,7 @@ def test_an_answer_can_be_closed_after_any_event_and_the_sdk_goes_along(
     job = a_job()
     events = answer(job)[:-1]
     for cut in range(2, len(events) + 1):
-        transcript = Transcript(events[:cut])
+        transcript = ResponseState(events[:cut])
         closed = [*events[:cut], *transcript.close()]
         closed.append(end(job, transcript, Status.INCOMPLETE))
 
@@ -213,7 +213,7 @@ def test_after_a_restart_only_the_last_attempt_counts() -> None:
     job = a_job()
     events = [*opening(job), *saying(job, 1, 0, ["first"]), restarted(job, 2, "worker_lost")]
 
-    transcript = Transcript(events)
+    transcript = ResponseState(events)
 
     assert [] == transcript.output
     assert 1 == transcript.next_index
@@ -222,7 +222,7 @@ def test_after_a_restart_only_the_last_attempt_counts() -> None:
 
 def test_closing_says_what_was_said_so_far_and_that_it_is_incomplete() -> None:
     job = a_job()
-    transcript = Transcript([*opening(job), *saying(job, 1, 0, ["Be", "ca"])])
+    transcript = ResponseState([*opening(job), *saying(job, 1, 0, ["Be", "ca"])])
 
     closing = transcript.close()
 
@@ -241,11 +241,11 @@ def test_a_transcript_may_be_built_in_any_two_steps(pieces: list[str], cut: int)
     job = a_job()
     events = [*opening(job), *saying(job, 1, 0, pieces), *said(job, 1, 0, "".join(pieces))]
 
-    halves = Transcript(events[:cut])
+    halves = ResponseState(events[:cut])
     for event in events[cut:]:
         halves.add(event)
 
-    assert Transcript(events).output == halves.output
+    assert ResponseState(events).output == halves.output
     assert "".join(pieces) == output_text(halves.output)
 
 
@@ -253,7 +253,7 @@ def test_folding_events_does_not_change_them() -> None:
     events = a_restarted_answer(a_job())
     before = [encode_event(event) for event in events]
 
-    Transcript(events).close()
+    ResponseState(events).close()
 
     assert before == [encode_event(event) for event in events]
 

@@ -17,7 +17,7 @@ from jobs.queue import Queue
 from jobs.record import Job, Status
 from jobs.redis.connection import Redis
 from jobs.redis.pipe import Pipe
-from jobs.redis.subscriber import Bell
+from jobs.redis.subscriber import Subscriber
 from tests.jobs.factories import (
     NAMES,
     TERMS,
@@ -280,8 +280,8 @@ class Ear:
         self.heard.append(decode_bell(payload))
 
 
-async def heard_of(redis: Redis, pipe: Pipe, job: Job, ear: Ear) -> Bell:
-    bell = Bell(
+async def heard_of(redis: Redis, pipe: Pipe, job: Job, ear: Ear) -> Subscriber:
+    bell = Subscriber(
         redis, probe="holdline:{0}:probe:t", publish=lambda c, m: pipe.call("PUBLISH", c, m)
     )
     bell.listen(NAMES.bell(job.id), ear.ring, ear.listens.set)

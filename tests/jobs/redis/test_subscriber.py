@@ -12,7 +12,7 @@ import pytest
 from jobs.redis import subscriber as subscriber_module
 from jobs.redis.connection import Redis, Wire
 from jobs.redis.pipe import Pipe
-from jobs.redis.subscriber import Bell
+from jobs.redis.subscriber import Subscriber
 from tests.jobs.factories import NAMES
 from tests.jobs.proxy import Proxy
 from tests.system import wait_until
@@ -25,7 +25,7 @@ PROBE = NAMES.probe("test")
 class Ear:
     """What one listener was told, in order; a gap is None."""
 
-    def __init__(self, bell: Bell, channel: str = CHANNEL) -> None:
+    def __init__(self, bell: Subscriber, channel: str = CHANNEL) -> None:
         self.told: list[bytes | None] = []
         bell.listen(channel, self.told.append, lambda: self.told.append(None))
 
@@ -46,12 +46,12 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(subscriber_module, "DEAF_SECONDS", 0.4)
 
 
-def bell_of(redis: Redis, pipe: Pipe) -> Bell:
-    return Bell(redis, probe=PROBE, publish=functools.partial(pipe.call, "PUBLISH"))
+def bell_of(redis: Redis, pipe: Pipe) -> Subscriber:
+    return Subscriber(redis, probe=PROBE, publish=functools.partial(pipe.call, "PUBLISH"))
 
 
 @pytest.fixture
-async def bell(redis: Redis, pipe: Pipe) -> AsyncIterator[Bell]:
+async def bell(redis: Redis, pipe: Pipe) -> AsyncIterator[Subscriber]:
     async with bell_of(redis, pipe) as bell:
         yield bell
 
@@ -60,7 +60,7 @@ async def kill_pubsub(pipe: Pipe) -> None:
     await pipe.call("CLIENT", "KILL", "TYPE", "pubsub")
 
 
-async def test_a_gap_comes_first_and_then_what_is_published(bell: Bell, pipe: Pipe) -> None:
+async def test_a_gap_comes_first_and_then_what_is_published(bell: Subscriber, pipe: Pipe) -> None:
     ear = Ear(bell)
     await wait_until(lambda: ear.gaps)
 
@@ -71,7 +71,7 @@ async def test_a_gap_comes_first_and_then_what_is_published(bell: Bell, pipe: Pi
     assert [None, b"a\x00\xff", b"b"] == ear.told
 
 
-async def test_whatever_is_published_after_the_gap_is_heard(bell: Bell, pipe: Pipe) -> None:
+async def test_whatever_is_published_after_the_gap_is_heard(bell: Subscriber, pipe: Pipe) -> None:
     # Redis has confirmed by then: nothing is certain before, and everything after.
     for number in range(50):
         channel = f"{CHANNEL}{number}"
@@ -82,7 +82,7 @@ async def test_whatever_is_published_after_the_gap_is_heard(bell: Bell, pipe: Pi
         bell.leave(channel)
 
 
-async def test_each_channel_has_its_own_listener(bell: Bell, pipe: Pipe) -> None:
+async def test_each_channel_has_its_own_listener(bell: Subscriber, pipe: Pipe) -> None:
     one, other = Ear(bell), Ear(bell, OTHER)
     await wait_until(lambda: one.gaps and other.gaps)
 
@@ -95,7 +95,7 @@ async def test_each_channel_has_its_own_listener(bell: Bell, pipe: Pipe) -> None
 
 
 async def test_after_a_lost_connection_every_listener_is_told_of_a_gap(
-    bell: Bell, pipe: Pipe
+    bell: Subscriber, pipe: Pipe
 ) -> None:
     ears = [Ear(bell, f"{CHANNEL}{number}") for number in range(20)]
     await wait_until(lambda: all(ear.gaps == 1 for ear in ears))
@@ -108,7 +108,7 @@ async def test_after_a_lost_connection_every_listener_is_told_of_a_gap(
 
 
 async def test_a_listener_that_came_while_there_was_no_connection_is_told_as_well(
-    bell: Bell, pipe: Pipe, monkeypatch: pytest.MonkeyPatch
+    bell: Subscriber, pipe: Pipe, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     first = Ear(bell)
     await wait_until(lambda: first.gaps)
@@ -129,7 +129,7 @@ async def test_a_listener_that_came_while_there_was_no_connection_is_told_as_wel
 
 
 async def test_a_bell_that_is_killed_again_and_again_keeps_coming_back(
-    bell: Bell, pipe: Pipe
+    bell: Subscriber, pipe: Pipe
 ) -> None:
     ear = Ear(bell)
     for times in range(1, 10):
@@ -140,7 +140,7 @@ async def test_a_bell_that_is_killed_again_and_again_keeps_coming_back(
     assert bell.hears
 
 
-async def test_nobody_is_told_anything_after_leaving(bell: Bell, pipe: Pipe) -> None:
+async def test_nobody_is_told_anything_after_leaving(bell: Subscriber, pipe: Pipe) -> None:
     ear, stays = Ear(bell), Ear(bell, OTHER)
     await wait_until(lambda: ear.gaps and stays.gaps)
     bell.leave(CHANNEL)
@@ -152,7 +152,7 @@ async def test_nobody_is_told_anything_after_leaving(bell: Bell, pipe: Pipe) -> 
 
 
 async def test_leaving_before_redis_has_confirmed_leaves_nothing_behind(
-    bell: Bell, pipe: Pipe
+    bell: Subscriber, pipe: Pipe
 ) -> None:
     await wait_until(lambda: bell.hears)
     for _ in range(20):
@@ -166,7 +166,7 @@ async def test_leaving_before_redis_has_confirmed_leaves_nothing_behind(
 
 
 async def test_whoever_leaves_and_listens_again_at_once_misses_nothing_unknowingly(
-    bell: Bell, pipe: Pipe
+    bell: Subscriber, pipe: Pipe
 ) -> None:
     await wait_until(lambda: bell.hears)
     for number in range(30):
@@ -210,7 +210,9 @@ async def test_a_connection_that_is_deaf_while_it_looks_alive_is_replaced(
 
 
 @pytest.mark.usefixtures("quick")
-async def test_a_connection_that_lost_its_subscriptions_is_replaced(bell: Bell, pipe: Pipe) -> None:
+async def test_a_connection_that_lost_its_subscriptions_is_replaced(
+    bell: Subscriber, pipe: Pipe
+) -> None:
     ear = Ear(bell)
     await wait_until(lambda: ear.gaps == 1 and bell.hears)
     bell._write("UNSUBSCRIBE")  # as after a failover that nobody told us of
@@ -219,7 +221,7 @@ async def test_a_connection_that_lost_its_subscriptions_is_replaced(bell: Bell, 
 
 
 @pytest.mark.usefixtures("quick")
-async def test_a_bell_that_is_only_quiet_is_left_alone(bell: Bell, pipe: Pipe) -> None:
+async def test_a_bell_that_is_only_quiet_is_left_alone(bell: Subscriber, pipe: Pipe) -> None:
     ear = Ear(bell)
     await wait_until(lambda: ear.gaps == 1)
     first = await pipe.call("CLIENT", "LIST", "TYPE", "pubsub")

@@ -26,7 +26,7 @@ from jobs.log.log import LogWriter, read
 from jobs.names import model_of, new_response_id
 from jobs.queue import Queue
 from jobs.record import Job, Status
-from jobs.record_store import Shelf
+from jobs.record_store import RecordStore
 from jobs.redis.connection import Redis
 from jobs.redis.pipe import Argument, Pipe
 from jobs.scripts import SCRIPTS, Script
@@ -706,7 +706,7 @@ def situations() -> list[Situation]:
         Situation("hook_settle", sending, lambda pipe: Hooks(pipe).settle(running.id, "courier")),
         Situation("tenant", held, lambda pipe: Tenants(pipe, 1).set("held", {"running": "5"})),
         Situation(
-            "shelve", waiting, lambda pipe: Shelf(pipe, NAMES.api_keys).put("id", None, b"k")
+            "shelve", waiting, lambda pipe: RecordStore(pipe, NAMES.api_keys).put("id", None, b"k")
         ),
         Situation("orphans", waiting, lambda pipe: Queue(pipe, TERMS).orphans(0, [job.id], 9)),
         Situation("pause", waiting, lambda pipe: Queue(pipe, TERMS).pause("m", 60)),

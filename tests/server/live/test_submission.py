@@ -31,7 +31,7 @@ from server.app import SERVER, Server
 from server.live import submission as submission_module
 from server.live.feed import Feed
 from server.live.relay import Relay
-from server.live.submission import EVENT_BYTES, MOST_BYTES, Expected
+from server.live.submission import EVENT_BYTES, MOST_BYTES, SubmissionListener
 from server.metrics import Metrics
 from tests.jobs.factories import NAMES, TERMS, a_job
 from tests.server.conftest import Client, Serve
@@ -366,7 +366,7 @@ async def relay(redis: Redis, pipe: Pipe) -> AsyncIterator[Relay]:
         yield relay
 
 
-async def submit(pipe: Pipe, expected: Expected) -> Job:
+async def submit(pipe: Pipe, expected: SubmissionListener) -> Job:
     job = a_job("acme/ann")
     expected.listen(job.id, job.owner, "")
     accepted = await Queue(pipe, TERMS).submit(job, submitted(job))
@@ -436,7 +436,7 @@ async def test_whatever_rings_it_is_the_beginning_of_the_log_or_nothing(
 ) -> None:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(submission_module, "RING_TURNS", 0)
-        expected = Expected(None)  # type: ignore[arg-type]  # it subscribes nothing here
+        expected = SubmissionListener(None)  # type: ignore[arg-type]  # it subscribes nothing here
         for ring in rings:
             match ring:
                 case (int(first), int(count)):
@@ -459,7 +459,7 @@ async def test_whatever_rings_it_is_the_beginning_of_the_log_or_nothing(
 
 
 async def test_a_first_ring_that_comes_after_the_reply_is_waited_for() -> None:
-    expected = Expected(None)  # type: ignore[arg-type]  # it subscribes nothing here
+    expected = SubmissionListener(None)  # type: ignore[arg-type]  # it subscribes nothing here
     looks = [asyncio.create_task(expected.look()) for _ in range(2)]
     await asyncio.sleep(0)
     expected.ring(0, frames(0, 2))
@@ -470,7 +470,7 @@ async def test_a_first_ring_that_comes_after_the_reply_is_waited_for() -> None:
 
 
 async def test_what_is_kept_is_bounded() -> None:
-    expected = Expected(None)  # type: ignore[arg-type]  # it subscribes nothing here
+    expected = SubmissionListener(None)  # type: ignore[arg-type]  # it subscribes nothing here
     entry = encode_event(text_delta("msg_1", 0, "x" * 1000))
     for number in range(MOST_BYTES // (len(entry) + EVENT_BYTES) + 1):
         assert not expected._doubted

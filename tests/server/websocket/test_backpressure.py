@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from server.websocket import backpressure as backpressure_module
-from server.websocket.backpressure import Slow
+from server.websocket.backpressure import SlowConsumers
 from tests.system import wait_until
 
 
@@ -49,7 +49,7 @@ def told(said: list[bool]) -> Any:
 
 
 async def test_each_is_looked_at_until_it_goes_on_and_then_no_more() -> None:
-    slow, said = Slow(), list[bool]()
+    slow, said = SlowConsumers(), list[bool]()
     transports = [Full(2), Full(4), Full(3)]
     behind = [slow.watch(transport, told(said)) for transport in transports]
     await wait_until(lambda: not len(slow))
@@ -61,7 +61,7 @@ async def test_each_is_looked_at_until_it_goes_on_and_then_no_more() -> None:
 
 
 async def test_there_is_one_timer_for_all_and_it_comes_back_with_the_next() -> None:
-    slow, said = Slow(), list[bool]()
+    slow, said = SlowConsumers(), list[bool]()
     slow.watch(Full(2), told(said))
     timer = slow._timer
     slow.watch(Full(2), told(said))
@@ -75,7 +75,7 @@ async def test_there_is_one_timer_for_all_and_it_comes_back_with_the_next() -> N
 
 async def test_one_that_takes_nothing_is_dropped(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(backpressure_module, "STUCK_SECONDS", 0.05)
-    slow, said, stuck = Slow(), list[bool](), Full(9, takes=0)
+    slow, said, stuck = SlowConsumers(), list[bool](), Full(9, takes=0)
     slow.watch(stuck, told(said))
     await wait_until(lambda: said)
 
@@ -83,7 +83,7 @@ async def test_one_that_takes_nothing_is_dropped(monkeypatch: pytest.MonkeyPatch
 
 
 async def test_one_that_is_over_is_looked_at_no_more() -> None:
-    slow, said, over = Slow(), list[bool](), Full(9)
+    slow, said, over = SlowConsumers(), list[bool](), Full(9)
     behind = slow.watch(over, told(said))
     slow.leave(behind)
     await wait_until(lambda: slow._timer is None)
@@ -92,7 +92,7 @@ async def test_one_that_is_over_is_looked_at_no_more() -> None:
 
 
 async def test_who_was_cancelled_while_waiting_for_it_harms_nobody() -> None:
-    slow, said = Slow(), list[bool]()
+    slow, said = SlowConsumers(), list[bool]()
     behind = slow.watch(Full(3), told(said))
     behind.over.cancel()
     await wait_until(lambda: said)

@@ -7,7 +7,14 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from server.websocket.unstored import MOST_ASKED, MOST_BYTES, MOST_LANES, Budget, Memory, Receipts
+from server.websocket.unstored import (
+    MOST_ASKED,
+    MOST_BYTES,
+    MOST_LANES,
+    Budget,
+    Receipts,
+    UnstoredTurns,
+)
 
 
 def items(text: str) -> list[dict[str, Any]]:
@@ -15,7 +22,7 @@ def items(text: str) -> list[dict[str, Any]]:
 
 
 def test_a_lane_remembers_its_latest_answer_alone() -> None:
-    memory = Memory(Budget())
+    memory = UnstoredTurns(Budget())
     memory.keep("a", "resp_1", items("1"))
     memory.keep(None, "resp_2", items("2"))
     memory.keep("a", "resp_3", items("3"))
@@ -27,7 +34,7 @@ def test_a_lane_remembers_its_latest_answer_alone() -> None:
 
 
 def test_a_failed_turn_takes_what_it_went_on_from_and_a_fork_does_not() -> None:
-    memory = Memory(Budget())
+    memory = UnstoredTurns(Budget())
     memory.keep("a", "resp_1", items("1"))
     for lane, previous in (("b", "resp_1"), ("a", "resp_0"), (None, None)):
         memory.forget(lane, previous)
@@ -38,7 +45,7 @@ def test_a_failed_turn_takes_what_it_went_on_from_and_a_fork_does_not() -> None:
 
 
 def test_lanes_and_bytes_are_bounded_and_the_oldest_goes_first() -> None:
-    memory = Memory(Budget())
+    memory = UnstoredTurns(Budget())
     for number in range(MOST_LANES + 1):
         memory.keep(f"{number}", f"resp_{number}", items("x"))
     assert memory.recall("resp_0") is None
@@ -77,7 +84,7 @@ def test_what_was_asked_is_bounded() -> None:
 
 def test_a_process_remembers_no_more_than_its_budget_and_gets_it_back() -> None:
     budget = Budget(1000)
-    one, two = Memory(budget), Memory(budget)
+    one, two = UnstoredTurns(budget), UnstoredTurns(budget)
     one.keep("a", "resp_1", items("x" * 600))
     two.keep("a", "resp_2", items("x" * 600))
     assert (True, None) == (one.recall("resp_1") is not None, two.recall("resp_2"))

@@ -12,7 +12,7 @@ import pytest
 from jobs.log.log import read
 from jobs.names import lane_of
 from jobs.queue import Queue
-from jobs.record import Status, Terms
+from jobs.record import SharedSettings, Status
 from jobs.redis.pipe import Pipe
 from jobs.settings import ConfigError
 from tests.fake_model import FakeModel
@@ -155,7 +155,7 @@ async def test_a_model_at_its_limit_holds_up_nobody(
     """Three for one that takes one at a time, and one for another: that one need not wait."""
     async with FakeModel(mode="headers") as one, FakeModel() as two:
         path = file(tmp_path, one, two, "concurrency = 1")
-        queue = Queue(pipe, Terms())
+        queue = Queue(pipe, SharedSettings())
         slow = [await ask(queue, "one") for _ in range(3)]
         await system.worker("", HOLDLINE_MODELS=path, HOLDLINE_MODEL="", HOLDLINE_CONCURRENCY="2")
         await wait_until(lambda: one.calls)

@@ -11,7 +11,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from jobs.log.codec import decode_event, encode_event
-from jobs.log.response_state import Transcript
+from jobs.log.response_state import ResponseState
 from jobs.record import Job, Status
 from tests.fake_model import FakeModel
 from tests.fake_responses import SECRET
@@ -86,7 +86,7 @@ async def test_all_kinds_of_items_pass_intact(make_desk: MakeDesk, models: str) 
     )
     assert not {"sequence_number", "obfuscation"} & {name for event in events for name in event}
     assert "_up" not in json.dumps(events).replace("call_up", "")
-    assert answer["output"] == Transcript(events[:-1]).output
+    assert answer["output"] == ResponseState(events[:-1]).output
     spoken = [e["delta"] for e in events if e["type"] == "response.output_text.delta"]
     assert message["content"][0]["text"] == "".join(spoken)
 
@@ -293,4 +293,4 @@ def test_whatever_an_upstream_sends_is_told_or_called_malformed(events: list[Any
     except (Malformed, ErrorInStream, TooLong, NotAllowed):
         pass
     ended = output.end(completed=False)
-    assert ended == Transcript(sink.events).output
+    assert ended == ResponseState(sink.events).output

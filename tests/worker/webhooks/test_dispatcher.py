@@ -20,17 +20,17 @@ from jobs.hooks import Hooks
 from jobs.log.log import LogWriter
 from jobs.names import Partition
 from jobs.queue import Queue
-from jobs.record import Job, Status, Terms
+from jobs.record import Job, SharedSettings, Status
 from jobs.redis.pipe import Pipe
 from tests.jobs.factories import a_job, end_entry, ending, opening
 from tests.system import wait_until
-from worker.webhooks.client import Post
-from worker.webhooks.dispatcher import Courier
+from worker.webhooks.client import WebhookClient
+from worker.webhooks.dispatcher import WebhookDispatcher
 from worker.webhooks.message import Receiver, read_secrets
 
 SECRET = "whsec_c2VjcmV0IHNlY3JldCBzZWNyZXQgc2VjcmV0"
 NAMES = Partition(0)
-TERMS = Terms(webhooks=True)
+TERMS = SharedSettings(webhooks=True)
 QUICK = (0.0,) * 5
 
 
@@ -78,18 +78,20 @@ async def inbox() -> AsyncIterator[Inbox]:
     assert [] == inbox.wrong
 
 
-def courier(pipe: Pipe, post: Post, url: str, **more: Any) -> Courier:
+def courier(pipe: Pipe, post: WebhookClient, url: str, **more: Any) -> WebhookDispatcher:
     receiver = Receiver(url, read_secrets(SECRET), allow_private=True)
-    return Courier(Hooks(pipe), post, receiver, 1, **{"schedule": QUICK, **more})
+    return WebhookDispatcher(Hooks(pipe), post, receiver, 1, **{"schedule": QUICK, **more})
 
 
 @pytest.fixture
-async def post() -> AsyncIterator[Post]:
-    async with Post(allow_private=True) as post:
+async def post() -> AsyncIterator[WebhookClient]:
+    async with WebhookClient(allow_private=True) as post:
         yield post
 
 
-async def ended(pipe: Pipe, status: Status = Status.COMPLETED, terms: Terms = TERMS) -> Job:
+async def ended(
+    pipe: Pipe, status: Status = Status.COMPLETED, terms: SharedSettings = TERMS
+) -> Job:
     """A response that a worker has ended, or that was cancelled while it waited."""
     job, queue = a_job(secrets.token_hex(4)), Queue(pipe, terms)
     await queue.submit(job, opening(job))
@@ -115,7 +117,7 @@ async def settled(pipe: Pipe) -> None:
 
 
 async def test_every_end_is_told_once_and_the_sdk_types_it(
-    pipe: Pipe, post: Post, inbox: Inbox
+    pipe: Pipe, post: WebhookClient, inbox: Inbox
 ) -> None:
     ends = [Status.COMPLETED, Status.FAILED, Status.INCOMPLETE, Status.CANCELLED]
     jobs = [await ended(pipe, status) for status in ends]
@@ -127,11 +129,13 @@ async def test_every_end_is_told_once_and_the_sdk_types_it(
 
 
 async def test_nothing_is_told_where_nobody_asked_for_it(pipe: Pipe) -> None:
-    await ended(pipe, terms=Terms())
+    await ended(pipe, terms=SharedSettings())
     assert 0 == await pipe.call("ZCARD", NAMES.hooks)
 
 
-async def test_an_end_that_is_repeated_is_told_once(pipe: Pipe, post: Post, inbox: Inbox) -> None:
+async def test_an_end_that_is_repeated_is_told_once(
+    pipe: Pipe, post: WebhookClient, inbox: Inbox
+) -> None:
     job, queue = a_job(), Queue(pipe, TERMS)
     await queue.submit(job, opening(job))
     (grant,) = await queue.claim(0, "t", 1)
@@ -144,7 +148,7 @@ async def test_an_end_that_is_repeated_is_told_once(pipe: Pipe, post: Post, inbo
 
 
 async def test_a_refusal_is_tried_again_under_the_same_id_and_no_redirect_is_followed(
-    pipe: Pipe, post: Post, inbox: Inbox
+    pipe: Pipe, post: WebhookClient, inbox: Inbox
 ) -> None:
     await ended(pipe)
     inbox.answers = [500, 307, 404]
@@ -156,7 +160,7 @@ async def test_a_refusal_is_tried_again_under_the_same_id_and_no_redirect_is_fol
 
 @pytest.mark.parametrize(("answers", "calls"), [([410], 1), ([500] * 9, len(QUICK) + 1)])
 async def test_what_is_refused_for_good_or_too_often_is_given_up_and_counted(
-    pipe: Pipe, post: Post, inbox: Inbox, answers: list[int], calls: int
+    pipe: Pipe, post: WebhookClient, inbox: Inbox, answers: list[int], calls: int
 ) -> None:
     await ended(pipe)
     inbox.answers = answers
@@ -170,7 +174,7 @@ async def test_what_is_refused_for_good_or_too_often_is_given_up_and_counted(
 
 
 async def test_a_courier_that_dies_between_sending_and_confirming_is_followed_by_another(
-    pipe: Pipe, post: Post, inbox: Inbox
+    pipe: Pipe, post: WebhookClient, inbox: Inbox
 ) -> None:
     await ended(pipe)
     inbox.hold.clear()
@@ -208,7 +212,7 @@ async def test_who_was_paused_past_its_lease_settles_nothing(pipe: Pipe) -> None
 
 
 async def test_what_was_seen_in_time_is_told_to_nobody(
-    pipe: Pipe, post: Post, inbox: Inbox
+    pipe: Pipe, post: WebhookClient, inbox: Inbox
 ) -> None:
     patient = replace(TERMS, hook_wait_ms=700)
     seen, unseen = await ended(pipe, terms=patient), await ended(pipe, terms=patient)
@@ -230,7 +234,7 @@ async def test_without_a_wait_it_does_not_matter_who_saw_it(pipe: Pipe) -> None:
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "localhost", "[::1]", "169.254.169.254", "0"])
 async def test_a_private_address_is_refused_before_a_byte_is_sent(inbox: Inbox, host: str) -> None:
-    async with Post(allow_private=False) as post:
+    async with WebhookClient(allow_private=False) as post:
         receipt = await post.send(inbox.url.replace("127.0.0.1", host), b"{}", {})
     assert receipt.status is None
     assert [] == inbox.told
@@ -251,7 +255,7 @@ async def test_a_name_that_leads_elsewhere_at_the_second_look_is_refused(
         ]
 
     monkeypatch.setattr(ThreadedResolver, "resolve", resolve)
-    async with Post(allow_private=False) as post:
+    async with WebhookClient(allow_private=False) as post:
         for _ in range(2):
             receipt = await post.send(inbox.url.replace("127.0.0.1", "rebound.test"), b"{}", {})
             assert "address not public" == receipt.why
@@ -266,7 +270,7 @@ async def test_a_receiver_that_says_nothing_costs_one_deadline() -> None:
         writer.close()
 
     server = await asyncio.start_server(silent, "127.0.0.1", 0)
-    async with server, Post(allow_private=True, total=0.2) as post:
+    async with server, WebhookClient(allow_private=True, total=0.2) as post:
         port = server.sockets[0].getsockname()[1]
         receipt = await post.send(f"http://127.0.0.1:{port}/", b"{}", {})
     assert receipt.status is None
