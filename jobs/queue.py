@@ -11,7 +11,7 @@ from .errors import (
     UnknownResponse,
 )
 from .log.codec import encode_event, kept_job
-from .log.log import BELL_BYTES
+from .log.log import MAX_NOTIFICATION_BYTES
 from .names import Partition, names_of
 from .replies import accepted, check_held, granted
 from .tokens import input_tokens, output_tokens
@@ -92,8 +92,8 @@ class Queue:
                 terms.tenant_money,
                 terms.max_input_tokens,
                 terms.orphan_ms if cancels else "",
-                BELL_BYTES,
-                first if len(first) <= BELL_BYTES else b"",
+                MAX_NOTIFICATION_BYTES,
+                first if len(first) <= MAX_NOTIFICATION_BYTES else b"",
                 *entries,
             ],
         )
@@ -196,7 +196,7 @@ class Queue:
                 count,
                 self._terms.lease_ms,
                 self._terms.tenant_running,
-                BELL_BYTES,
+                MAX_NOTIFICATION_BYTES,
                 *rooms,
             ],
         )
@@ -250,7 +250,7 @@ class Queue:
                 names.prefix,
                 response_id,
                 length,
-                BELL_BYTES,
+                MAX_NOTIFICATION_BYTES,
                 self._terms.retention_ms,
                 *self._kept(response_id, length, events),
             ],

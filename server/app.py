@@ -184,8 +184,8 @@ class Server:
                 redis = await self.pipe.call("PING") is not None
         except (RedisTrouble, TimeoutError):
             redis = False
-        found = {"redis": redis, "bell": self.relay.bell.hears, "draining": self.draining}
-        ready = redis and self.relay.bell.hears and not self.draining
+        found = {"redis": redis, "bell": self.relay.bell.healthy, "draining": self.draining}
+        ready = redis and self.relay.bell.healthy and not self.draining
         return web.json_response(
             {"status": "ready" if ready else "not ready", **found}, status=200 if ready else 503
         )

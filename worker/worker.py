@@ -96,7 +96,7 @@ class Worker:
         """Works until `quiet`, then finishes or gives back what it holds."""
         for number in self._partitions:
             # A cancel that is asked for while nobody listens is found at the next beat.
-            self._bell.listen(Partition(number).cancels, self._on_cancels, self._hurry.set)
+            self._bell.subscribe(Partition(number).cancels, self._on_cancels, self._hurry.set)
         try:
             async with asyncio.TaskGroup() as group:
                 claiming = group.create_task(self._claim_for_ever(), name="claim")

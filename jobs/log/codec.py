@@ -152,7 +152,7 @@ def job_of(response_id: str, kept: bytes, cipher: Cipher | None) -> Job:
     return decode_job(kept)
 
 
-def decode_bell(payload: bytes) -> Appended | Grown | Waits | Deleted:
+def decode_notification(payload: bytes) -> Appended | Grown | Waits | Deleted:
     """What a bell says.
 
     Raises: Undecodable.

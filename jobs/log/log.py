@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 # A bell that carries its entries saves each follower a read; above this the read is cheaper than
 # sending the bytes to every server, also to those on which nobody needs them any more.
-BELL_BYTES = 32_768
+MAX_NOTIFICATION_BYTES = 32_768
 READ_ENTRIES = BLOCK_ENTRIES
 READ_BYTES = BLOCK_BYTES
 # Some ms of the event loop; what is larger is sealed beside it.
@@ -158,7 +158,7 @@ class LogWriter:
         return bool(cancel)
 
     def _append(self, entries: list[bytes]) -> list[Argument]:
-        return [self._claim, self.length, BELL_BYTES, *self._kept(entries)]
+        return [self._claim, self.length, MAX_NOTIFICATION_BYTES, *self._kept(entries)]
 
     async def seal(self, head: list[bytes], rest: list[bytes]) -> None:
         """Keeps the log of a response that this writer has ended in less room, see `sealed`.
@@ -223,7 +223,7 @@ class LogWriter:
                 self.response_id,
                 self._claim,
                 self.length,
-                BELL_BYTES,
+                MAX_NOTIFICATION_BYTES,
                 status,
                 retention_ms,
                 int(bury),

@@ -1,13 +1,13 @@
-"""The bell: one subscribed connection that says so when it was deaf.
+"""Subscriptions to pub/sub channels over one connection, with a report of every possible loss.
 
-Pub/sub loses whatever is published while nobody listens, and nothing in Redis tells. So every
-subscription has a `ring` for messages and a `gap` for "anything may have been missed": it is called
-each time Redis has confirmed the subscription, at first and after every reconnect. The one who
-listens reads the log then, and never needs to know why.
+Pub/sub drops messages while a subscriber is disconnected, and Redis does not report it. Therefore
+each subscription has two callbacks: `notify` receives the messages; `gap` is called whenever Redis
+confirms the subscription, at first and after each reconnect, because messages may have been missed
+before. The owner of the subscription then reads the log.
 
-A connection can be deaf while it looks alive: a stopped process, a half-open link, a replica that
-lost its master. A probe finds that: it is published over another connection and must come back over
-this one.
+A connection may look alive and deliver nothing: a stopped process, a half-open link, a replica that
+lost its master. A probe detects this: it is published over another connection and has to arrive
+over this one.
 """
 
 from __future__ import annotations
@@ -27,19 +27,19 @@ from .pipe import pack
 if TYPE_CHECKING:
     from .connection import Redis, Wire
 
-Ring = Callable[[bytes], None]
+Notify = Callable[[bytes], None]
 Gap = Callable[[], None]
 Publish = Callable[[str, str], Awaitable[object]]
 
 PROBE_SECONDS = 2.0
-DEAF_SECONDS = 5.0
+MAX_SILENCE_SECONDS = 5.0
 
 
 class Subscriber:
-    """Listens to many channels on one connection; use it as an async context manager.
+    """Subscribes to many channels on one connection; use it as an async context manager.
 
-    `publish(channel, message)` is how the probe is sent; `probe` is the channel it is sent to.
-    Callbacks must not block and must not raise.
+    `publish(channel, message)` sends the probes to the channel `probe`. Callbacks must not block
+    and must not raise.
     """
 
     def __init__(self, redis: Redis, *, probe: str, publish: Publish) -> None:
@@ -47,38 +47,39 @@ class Subscriber:
         self._probe = probe
         self._publish = publish
         self._wire: Wire | None = None
-        self._listeners: dict[str, tuple[Ring, Gap]] = {}
-        # Those that Redis has confirmed, by the name of the channel as it comes.
-        self._rings: dict[bytes, Ring] = {}
-        self._heard = time.monotonic()
+        self._subscriptions: dict[str, tuple[Notify, Gap]] = {}
+        # The callbacks of the confirmed subscriptions, by the channel's name in a message.
+        self._confirmed: dict[bytes, Notify] = {}
+        self._last_probe = time.monotonic()
         self._owner: asyncio.Task[None] | None = None
 
     @property
-    def hears(self) -> bool:
-        """True while what is published reaches us, as far as the last probe could tell."""
-        fresh = time.monotonic() - self._heard < DEAF_SECONDS
-        return self._wire is not None and self._probe.encode() in self._rings and fresh
+    def healthy(self) -> bool:
+        """True while published messages arrive, as far as the last probe could tell."""
+        fresh = time.monotonic() - self._last_probe < MAX_SILENCE_SECONDS
+        return self._wire is not None and self._probe.encode() in self._confirmed and fresh
 
     async def __aenter__(self) -> Self:
-        self._owner = asyncio.create_task(self._redis.stay_connected(self._serve), name="bell")
+        serving = self._redis.stay_connected(self._serve)
+        self._owner = asyncio.create_task(serving, name="subscriber")
         return self
 
     async def __aexit__(self, *_: object) -> None:
         if self._owner is not None:
             await cancel_and_wait(self._owner)
 
-    def listen(self, channel: str, ring: Ring, gap: Gap) -> None:
-        """From now on `ring` has every message of the channel, and `gap` what may be missing.
+    def subscribe(self, channel: str, notify: Notify, gap: Gap) -> None:
+        """Calls `notify` for each message of the channel, and `gap` when some may be missing.
 
-        Nothing is certain before the first `gap`: read only then.
+        Messages are complete from the first `gap` on: read the log after it, not before.
         """
-        self._listeners[channel] = (ring, gap)
+        self._subscriptions[channel] = (notify, gap)
         self._write("SUBSCRIBE", channel)
 
-    def leave(self, channel: str) -> None:
-        """No callback of this channel is called again."""
-        self._listeners.pop(channel, None)
-        self._rings.pop(channel.encode(), None)
+    def unsubscribe(self, channel: str) -> None:
+        """Ends a subscription: none of its callbacks is called again."""
+        self._subscriptions.pop(channel, None)
+        self._confirmed.pop(channel.encode(), None)
         self._write("UNSUBSCRIBE", channel)
 
     def _write(self, *command: str) -> None:
@@ -87,42 +88,42 @@ class Subscriber:
 
     async def _serve(self, wire: Wire) -> None:
         self._wire = wire
-        self._heard = time.monotonic()
-        self._write("SUBSCRIBE", self._probe, *self._listeners)
-        watch = asyncio.create_task(self._watch(wire), name="bell probe")
+        self._last_probe = time.monotonic()
+        self._write("SUBSCRIBE", self._probe, *self._subscriptions)
+        watch = asyncio.create_task(self._watch(wire), name="subscriber probe")
         try:
             await wire.receive(self._dispatch)
         finally:
             self._wire = None
-            self._rings.clear()
+            self._confirmed.clear()
             wire.close()
             await cancel_and_wait(watch)
 
     def _dispatch(self, message: Any) -> None:
         match message:
             case [b"message", channel, payload]:
-                if (ring := self._rings.get(channel)) is not None:
-                    ring(payload)
+                if (notify := self._confirmed.get(channel)) is not None:
+                    notify(payload)
             case [b"subscribe", bytes(channel), _]:
                 name = channel.decode()
-                # A confirmation that comes after `leave` finds no listener: its own reply follows.
+                # A confirmation that arrives after `unsubscribe` finds no subscription here; the
+                # reply to UNSUBSCRIBE follows it.
                 if name == self._probe:
-                    self._rings[channel] = self._probed
-                elif name in self._listeners:
-                    self._rings[channel], gap = self._listeners[name]
+                    self._confirmed[channel] = self._probed
+                elif name in self._subscriptions:
+                    self._confirmed[channel], gap = self._subscriptions[name]
                     gap()
             case _:
-                pass  # the answer to UNSUBSCRIBE
+                pass  # the reply to UNSUBSCRIBE
 
     def _probed(self, _: bytes) -> None:
-        self._heard = time.monotonic()
+        self._last_probe = time.monotonic()
 
     async def _watch(self, wire: Wire) -> None:
         while True:
-            # One probe checks both ways: it cannot come back over a connection that is deaf.
             with contextlib.suppress(RedisTrouble, TimeoutError):
                 async with asyncio.timeout(PROBE_SECONDS):
                     await self._publish(self._probe, secrets.token_hex(4))
             await asyncio.sleep(PROBE_SECONDS)
-            if time.monotonic() - self._heard > DEAF_SECONDS:
+            if time.monotonic() - self._last_probe > MAX_SILENCE_SECONDS:
                 wire.close()

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import structlog
 
 from jobs.errors import Undecodable
-from jobs.log.codec import Deleted, Grown, Waits, decode_bell
+from jobs.log.codec import Deleted, Grown, Waits, decode_notification
 from jobs.log.log import View
 from jobs.names import Partition, partition_of
 from server.api.frames import Frame, frame
@@ -97,7 +97,7 @@ class Feed:
         """Something was published about the response."""
         self.rang = time.monotonic()
         try:
-            bell = decode_bell(payload)
+            bell = decode_notification(payload)
             if isinstance(bell, tuple):  # each event of each answer; the rest is rare
                 first, entries = bell
                 if first:  # those at 0 are of its submission: it waits

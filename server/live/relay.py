@@ -104,14 +104,14 @@ class Relay:
         feed = self._feeds.get(response_id)
         if feed is None:
             feed = self._feeds[response_id] = Feed(self, response_id)
-            self.bell.listen(feed.channel, feed.ring, feed.gap)
+            self.bell.subscribe(feed.channel, feed.ring, feed.gap)
         return feed
 
     def release(self, feed: Feed) -> None:
         """Nothing is left of a feed that nobody needs."""
         if not feed.needed and self._feeds.get(feed.response_id) is feed:
             del self._feeds[feed.response_id]
-            self.bell.leave(feed.channel)
+            self.bell.unsubscribe(feed.channel)
 
     def spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         """A task that the relay owns."""
@@ -159,7 +159,7 @@ class Relay:
     @property
     def healthy(self) -> bool:
         """True while Redis answers and the bell is heard."""
-        return self._pipe.connected and self.bell.hears
+        return self._pipe.connected and self.bell.healthy
 
     def on_health(self, tell: Callable[[bool], None]) -> None:
         """`tell` is called when `healthy` has changed."""

@@ -21,7 +21,7 @@ from typing import Any
 import msgpack  # type: ignore[import-untyped]
 
 from jobs.errors import Undecodable
-from jobs.log.codec import decode_bell, decode_event, decode_job
+from jobs.log.codec import decode_event, decode_job, decode_notification
 from server.api.encoding import parse_packed
 from server.api.frames import frame as event_frame
 from server.api.problem import Problem
@@ -122,7 +122,12 @@ def decoders(dice: random.Random) -> None:
     with contextlib.suppress(Problem, ValueError, OverflowError):
         parse_packed(torn(dice, msgpack.packb(message)))
     packed = torn(dice, msgpack.packb(changed(dice, dice.choice(ENTRIES))))
-    for decode in (decode_event, decode_job, decode_bell, lambda data: event_frame(0, data).json):
+    for decode in (
+        decode_event,
+        decode_job,
+        decode_notification,
+        lambda data: event_frame(0, data).json,
+    ):
         with contextlib.suppress(Undecodable):
             decode(packed)
 

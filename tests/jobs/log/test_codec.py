@@ -20,9 +20,9 @@ from jobs.log.codec import (
     Event,
     Grown,
     Waits,
-    decode_bell,
     decode_event,
     decode_job,
+    decode_notification,
     encode_event,
     encode_job,
     encode_text_delta,
@@ -141,12 +141,12 @@ def test_a_job_of_a_newer_version_says_so() -> None:
     ],
 )
 def test_each_kind_of_bell_is_understood(payload: list[Any], bell: object) -> None:
-    assert bell == decode_bell(msgpack.packb(payload, use_bin_type=False))
+    assert bell == decode_notification(msgpack.packb(payload, use_bin_type=False))
 
 
 @given(hostile)
 def test_hostile_bytes_decode_or_are_undecodable_and_nothing_else(data: bytes) -> None:
-    for decode in (decode_event, decode_job, decode_bell):
+    for decode in (decode_event, decode_job, decode_notification):
         with contextlib.suppress(Undecodable):
             decode(data)
 

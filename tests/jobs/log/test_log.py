@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 
 from jobs.errors import Diverged, Fenced, Gone, UnknownResponse
-from jobs.log.codec import Grown, Waits, decode_bell, encode_event
+from jobs.log.codec import Grown, Waits, decode_notification, encode_event
 from jobs.log.events import begins
-from jobs.log.log import BELL_BYTES, LogWriter, read, read_all
+from jobs.log.log import MAX_NOTIFICATION_BYTES, LogWriter, read, read_all
 from jobs.names import new_response_id
 from jobs.queue import Queue
 from jobs.record import Job, Status
@@ -277,14 +277,14 @@ class Ear:
         self.listens = asyncio.Event()
 
     def ring(self, payload: bytes) -> None:
-        self.heard.append(decode_bell(payload))
+        self.heard.append(decode_notification(payload))
 
 
 async def heard_of(redis: Redis, pipe: Pipe, job: Job, ear: Ear) -> Subscriber:
     bell = Subscriber(
         redis, probe="holdline:{0}:probe:t", publish=lambda c, m: pipe.call("PUBLISH", c, m)
     )
-    bell.listen(NAMES.bell(job.id), ear.ring, ear.listens.set)
+    bell.subscribe(NAMES.bell(job.id), ear.ring, ear.listens.set)
     return bell
 
 
@@ -328,7 +328,7 @@ async def test_a_first_claim_says_that_the_attempt_begins(
 async def test_a_first_claim_says_nothing_where_the_log_is_not_as_it_was_submitted(
     pipe: Pipe, queue: Queue
 ) -> None:
-    lost, large = a_job(), a_job(instructions="x" * BELL_BYTES)
+    lost, large = a_job(), a_job(instructions="x" * MAX_NOTIFICATION_BYTES)
     for job in (lost, large):
         await queue.submit(job, opening(job), begins=begins(job))
     await pipe.call("RPOP", NAMES.log(lost.id))
@@ -344,12 +344,12 @@ async def test_entries_too_large_to_carry_ring_with_their_number_alone(
     async with await heard_of(redis, pipe, job, ear):
         await ear.listens.wait()
         writer = LogWriter(pipe, job.id, grant.claim, grant.length)
-        await writer.append([b"x" * BELL_BYTES])
-        await writer.append([b"x" * BELL_BYTES, b"y"])
-        await writer.append([b"y" * (BELL_BYTES // 2)] * 3)
+        await writer.append([b"x" * MAX_NOTIFICATION_BYTES])
+        await writer.append([b"x" * MAX_NOTIFICATION_BYTES, b"y"])
+        await writer.append([b"y" * (MAX_NOTIFICATION_BYTES // 2)] * 3)
         await wait_until(lambda: len(ear.heard) >= 3)
 
-    assert [(2, [b"x" * BELL_BYTES]), Grown(5), Grown(8)] == ear.heard
+    assert [(2, [b"x" * MAX_NOTIFICATION_BYTES]), Grown(5), Grown(8)] == ear.heard
 
 
 async def test_the_bell_tells_of_a_wait(pipe: Pipe, redis: Redis, queue: Queue) -> None:

@@ -27,7 +27,7 @@ class Ear:
 
     def __init__(self, bell: Subscriber, channel: str = CHANNEL) -> None:
         self.told: list[bytes | None] = []
-        bell.listen(channel, self.told.append, lambda: self.told.append(None))
+        bell.subscribe(channel, self.told.append, lambda: self.told.append(None))
 
     @property
     def gaps(self) -> int:
@@ -43,7 +43,7 @@ async def proxy(redis_url: str) -> AsyncIterator[Proxy]:
 @pytest.fixture
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(subscriber_module, "PROBE_SECONDS", 0.1)
-    monkeypatch.setattr(subscriber_module, "DEAF_SECONDS", 0.4)
+    monkeypatch.setattr(subscriber_module, "MAX_SILENCE_SECONDS", 0.4)
 
 
 def bell_of(redis: Redis, pipe: Pipe) -> Subscriber:
@@ -79,7 +79,7 @@ async def test_whatever_is_published_after_the_gap_is_heard(bell: Subscriber, pi
         await wait_until(lambda ear=ear: ear.gaps)  # type: ignore[misc]
         assert 1 == await pipe.call("PUBLISH", channel, "now")
         await wait_until(lambda ear=ear: len(ear.told) == 2)  # type: ignore[misc]
-        bell.leave(channel)
+        bell.unsubscribe(channel)
 
 
 async def test_each_channel_has_its_own_listener(bell: Subscriber, pipe: Pipe) -> None:
@@ -120,7 +120,7 @@ async def test_a_listener_that_came_while_there_was_no_connection_is_told_as_wel
 
     monkeypatch.setattr(bell._redis, "open", open_later)
     await kill_pubsub(pipe)
-    await wait_until(lambda: not bell.hears)
+    await wait_until(lambda: not bell.healthy)
 
     late = Ear(bell, OTHER)
     may_open.set()
@@ -137,13 +137,13 @@ async def test_a_bell_that_is_killed_again_and_again_keeps_coming_back(
         await kill_pubsub(pipe)
     await wait_until(lambda: ear.gaps >= 10)
 
-    assert bell.hears
+    assert bell.healthy
 
 
 async def test_nobody_is_told_anything_after_leaving(bell: Subscriber, pipe: Pipe) -> None:
     ear, stays = Ear(bell), Ear(bell, OTHER)
     await wait_until(lambda: ear.gaps and stays.gaps)
-    bell.leave(CHANNEL)
+    bell.unsubscribe(CHANNEL)
     await pipe.call("PUBLISH", CHANNEL, "late")
     await kill_pubsub(pipe)
     await wait_until(lambda: stays.gaps == 2)
@@ -154,10 +154,10 @@ async def test_nobody_is_told_anything_after_leaving(bell: Subscriber, pipe: Pip
 async def test_leaving_before_redis_has_confirmed_leaves_nothing_behind(
     bell: Subscriber, pipe: Pipe
 ) -> None:
-    await wait_until(lambda: bell.hears)
+    await wait_until(lambda: bell.healthy)
     for _ in range(20):
         ear = Ear(bell)
-        bell.leave(CHANNEL)
+        bell.unsubscribe(CHANNEL)
         assert [] == ear.told
     stays = Ear(bell, OTHER)
     await wait_until(lambda: stays.gaps)
@@ -168,12 +168,12 @@ async def test_leaving_before_redis_has_confirmed_leaves_nothing_behind(
 async def test_whoever_leaves_and_listens_again_at_once_misses_nothing_unknowingly(
     bell: Subscriber, pipe: Pipe
 ) -> None:
-    await wait_until(lambda: bell.hears)
+    await wait_until(lambda: bell.healthy)
     for number in range(30):
         Ear(bell)
         if number % 2:
             await asyncio.sleep(0)
-        bell.leave(CHANNEL)
+        bell.unsubscribe(CHANNEL)
         ear = Ear(bell)
         said = b"%d" % number
         await pipe.call("PUBLISH", CHANNEL, said)
@@ -183,15 +183,15 @@ async def test_whoever_leaves_and_listens_again_at_once_misses_nothing_unknowing
         heard = 1 == await pipe.call("PUBLISH", CHANNEL, b"after")
         await wait_until(lambda ear=ear, heard=heard: not heard or b"after" in ear.told)  # type: ignore[misc]
         assert heard
-        bell.leave(CHANNEL)
+        bell.unsubscribe(CHANNEL)
 
 
 async def test_a_bell_hears_once_its_own_voice_can_come_back(redis: Redis, pipe: Pipe) -> None:
     bell = bell_of(redis, pipe)
-    assert not bell.hears
+    assert not bell.healthy
     async with bell:
-        await wait_until(lambda: bell.hears)
-    assert not bell.hears
+        await wait_until(lambda: bell.healthy)
+    assert not bell.healthy
 
 
 @pytest.mark.usefixtures("quick")
@@ -200,13 +200,13 @@ async def test_a_connection_that_is_deaf_while_it_looks_alive_is_replaced(
 ) -> None:
     async with bell_of(Redis(proxy.url), pipe) as bell:
         ear = Ear(bell)
-        await wait_until(lambda: ear.gaps == 1 and bell.hears)
+        await wait_until(lambda: ear.gaps == 1 and bell.healthy)
         proxy.stop_forwarding()
         await wait_until(lambda: proxy.accepted >= 2)
-        assert not bell.hears
+        assert not bell.healthy
         proxy.forward_again()
 
-        await wait_until(lambda: ear.gaps >= 2 and bell.hears)
+        await wait_until(lambda: ear.gaps >= 2 and bell.healthy)
 
 
 @pytest.mark.usefixtures("quick")
@@ -214,7 +214,7 @@ async def test_a_connection_that_lost_its_subscriptions_is_replaced(
     bell: Subscriber, pipe: Pipe
 ) -> None:
     ear = Ear(bell)
-    await wait_until(lambda: ear.gaps == 1 and bell.hears)
+    await wait_until(lambda: ear.gaps == 1 and bell.healthy)
     bell._write("UNSUBSCRIBE")  # as after a failover that nobody told us of
 
     await wait_until(lambda: ear.gaps == 2)
@@ -258,7 +258,7 @@ async def test_a_bell_can_be_left_at_any_turn_of_losing_its_connection(
 ) -> None:
     began = time.monotonic()
     async with asyncio.timeout(3), bell_of(redis, pipe) as bell:
-        await wait_until(lambda: bell.hears)
+        await wait_until(lambda: bell.healthy)
         assert bell._wire is not None
         bell._wire.close()
         for _ in range(turns):

@@ -431,7 +431,7 @@ async def running(pipe: Pipe) -> tuple[Job, LogWriter]:
 
 def listening_too_late(relay: Relay, monkeypatch: pytest.MonkeyPatch) -> asyncio.Event:
     """Swaps the order: the log is read as if the bell were there, and only then it is."""
-    listen, read = relay.bell.listen, relay.read
+    listen, read = relay.bell.subscribe, relay.read
     there = asyncio.Event()
     later: list[Callable[[], None]] = []
 
@@ -445,7 +445,7 @@ def listening_too_late(relay: Relay, monkeypatch: pytest.MonkeyPatch) -> asyncio
             later.pop()()
         return view
 
-    monkeypatch.setattr(relay.bell, "listen", listen_later)
+    monkeypatch.setattr(relay.bell, "subscribe", listen_later)
     monkeypatch.setattr(relay, "read", read_first)
     return there
 
@@ -587,6 +587,6 @@ async def test_a_feed_without_followers_leaves_nothing_behind(relay: Relay, pipe
     await wait_until(lambda: all(book.ended_times for book in books[10:]))
 
     assert {} == relay._feeds
-    assert {} == relay.bell._listeners
+    assert {} == relay.bell._subscriptions
     channels = await pipe.call("PUBSUB", "CHANNELS", "holdline:*bell*")
     assert [] == channels

@@ -30,7 +30,7 @@ class Calls:
 
     def __init__(self, server: Server, response_id: str) -> None:
         self.of: Counter[str] = Counter()
-        rings = server.relay.bell._rings
+        rings = server.relay.bell._confirmed
         channel = Partition(partition_of(response_id)).bell(response_id).encode()
         self._ring, rings[channel] = rings[channel], self.ring
 
@@ -76,7 +76,9 @@ async def test_an_event_passes_through_few_functions(
         most = 6 + 6 * followers
         assert most >= calls.of.total() > most / 2, calls.of
         # Whatever is the same for all of them is made once.
-        assert 1 == calls.of["decode_bell"] == calls.of["frame"] == calls.of["websocket_frame"]
+        assert (
+            1 == calls.of["decode_notification"] == calls.of["frame"] == calls.of["websocket_frame"]
+        )
         await answer.complete()
         for talk in talks:
             await talk.until("response.completed")

@@ -20,7 +20,7 @@ from jobs.log.cipher import Cipher
 from jobs.log.codec import encode_event
 from jobs.log.events import submitted
 from jobs.log.items import text_delta
-from jobs.log.log import BELL_BYTES
+from jobs.log.log import MAX_NOTIFICATION_BYTES
 from jobs.queue import Queue
 from jobs.record import Job, Status
 from jobs.redis.connection import Redis
@@ -184,7 +184,7 @@ async def answered_and_cut(pipe: Pipe, worker: Worker) -> None:
 
 async def answered_at_length(pipe: Pipe, worker: Worker) -> None:
     del pipe
-    await worker.answer("Because" + " of this" * (BELL_BYTES // 5), ".")
+    await worker.answer("Because" + " of this" * (MAX_NOTIFICATION_BYTES // 5), ".")
 
 
 async def answered_in_many_pieces(pipe: Pipe, worker: Worker) -> None:
@@ -282,7 +282,7 @@ async def test_a_request_that_is_too_large_for_a_bell_is_read(
     client: Client, worker: Worker, server: Server
 ) -> None:
     async with connected(client) as talk:
-        await talk.say("response.create", input="Why?", instructions="x" * BELL_BYTES)
+        await talk.say("response.create", input="Why?", instructions="x" * MAX_NOTIFICATION_BYTES)
         await worker.answer("Because", ".")
         await talk.until("response.completed")
         numbers = [event["sequence_number"] for event in talk.logged()]
@@ -316,7 +316,7 @@ async def test_a_submission_that_is_refused_leaves_no_feed_and_no_subscription(
             async with client.post(path, json=body | {"stream": "?" in path}) as refused:
                 assert code == (await refused.json())["error"]["code"]
         assert not server.relay._feeds
-        assert not server.relay.bell._listeners
+        assert not server.relay.bell._subscriptions
     assert await no_bell(server)
     assert server.relay.healthy
 
@@ -406,7 +406,7 @@ async def test_who_leaves_at_once_leaves_nothing(relay: Relay, pipe: Pipe) -> No
         job = await submit(pipe, expected)
         relay.follow(job.id, job.owner, -1, Book()).leave()
         assert job.id in relay.followed
-    assert ({}, {}) == (relay._feeds, relay.bell._listeners)
+    assert ({}, {}) == (relay._feeds, relay.bell._subscriptions)
 
 
 async def test_what_was_heard_serves_one_read(relay: Relay, pipe: Pipe) -> None:
@@ -418,7 +418,7 @@ async def test_what_was_heard_serves_one_read(relay: Relay, pipe: Pipe) -> None:
     assert all([0, 1] == book.numbers for book in books)
     for follower in followers:
         follower.leave()
-    assert ({}, {}) == (relay._feeds, relay.bell._listeners)
+    assert ({}, {}) == (relay._feeds, relay.bell._subscriptions)
 
 
 RINGS = st.lists(
@@ -484,4 +484,4 @@ async def test_a_feed_that_nobody_follows_is_let_go(relay: Relay) -> None:
     feed = relay.feed(RESPONSE)
     assert relay.feed(RESPONSE) is feed
     relay.release(feed)
-    assert ({}, {}) == (relay._feeds, relay.bell._listeners)
+    assert ({}, {}) == (relay._feeds, relay.bell._subscriptions)
