@@ -38,7 +38,7 @@ from .config import Config, load
 from .context import WorkerContext
 from .outcome import Policy
 from .rescue import Rescue
-from .upstream.router import Models
+from .upstream.router import Router
 from .webhooks.client import WebhookClient
 from .webhooks.dispatcher import WebhookDispatcher
 from .worker import Worker
@@ -93,7 +93,7 @@ async def _serve(config: Config, *, child: bool) -> None:
     async with (
         redis.pipe() as pipe,
         redis.pipe(deadline=BLOCKING_SECONDS) as waiting,
-        Models(config) as models,
+        Router(config) as models,
         Compactor() as sealer,
     ):
         found = await _unless(quiet, check_until_available(pipe, _tell_of_absence))

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from .compactor import Compactor
     from .config import Config
     from .outcome import Policy
-    from .upstream.router import Models
+    from .upstream.router import Router
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,7 +24,7 @@ class WorkerContext:
     config: Config
     pipe: Pipe
     queue: Queue
-    models: Models
+    models: Router
     policy: Policy
     sealer: Compactor
     patience: float = RETRY_SECONDS

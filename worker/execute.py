@@ -282,7 +282,7 @@ class Execution:
         except Malformed:
             call.cause, call.seen = "upstream_malformed", "Malformed"
         except ModelError as error:
-            call.cause, call.seen, call.retry_after = error.code, error.seen, error.retry_after
+            call.cause, call.seen, call.retry_after = error.code, error.detail, error.retry_after
 
     def _hang_up(self) -> None:
         """Ends the call of the model, if there is one."""

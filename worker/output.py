@@ -14,13 +14,21 @@ from jobs.log import items
 from jobs.log.items import ARGUMENTS, Place
 
 from .upstream import translator
-from .upstream.chat_chunks import Annotation, Call, Passed, Reasoning, Refusal, Text, Thinking
+from .upstream.chat_chunks import (
+    Annotation,
+    Call,
+    Reasoning,
+    Refusal,
+    Text,
+    Thinking,
+    UpstreamEvent,
+)
 
 if TYPE_CHECKING:
     from jobs.log.codec import Event
     from jobs.log.items import Item, Part
 
-    from .upstream.chat_chunks import Said
+    from .upstream.chat_chunks import OutputDelta
 
 # An item id from a prefix and an output index.
 Name = Callable[[str, int], str]
@@ -101,11 +109,11 @@ class Output:
         self._functions = functions
         self._open: _Open | None = None
         self._calls: dict[int, _OpenCall] = {}
-        self._passage = translator.ItemTranslator(name, self._take_index)
+        self._translator = translator.ItemTranslator(name, self._take_index)
         self._done: dict[int, Item] = {}
         self.size = 0
 
-    def take(self, piece: Said) -> None:
+    def take(self, piece: OutputDelta) -> None:
         """Says the piece. Raises: TooLong, NotAllowed, Malformed."""
         match piece:
             case Text() | Refusal() | Reasoning():
@@ -119,7 +127,7 @@ class Output:
                 part = self._part("output_text")
                 self._sink.add(items.annotated(part.place, len(part.annotations), fields))
                 part.annotations.append(fields)
-            case Passed(event):
+            case UpstreamEvent(event):
                 self._pass(event)
             case Thinking():
                 pass
@@ -134,7 +142,7 @@ class Output:
             if call.place is not None:
                 self._finish(call.place.index, _called(call, call.place, status))
         self._calls.clear()
-        for index, item in self._passage.open():
+        for index, item in self._translator.open():
             self._finish(index, {**item, "status": status})
         if completed and not self._done:
             # An answer without a word is an answer: clients expect one message.
@@ -180,24 +188,24 @@ class Output:
         self._say(call.place, call.pieces, held + piece.arguments)
 
     def _pass(self, event: Event) -> None:
-        """Says what an upstream that speaks the standard says, as ours."""
+        """Says what an upstream that speaks the standard says, under our ids."""
         match event:
             case {"item": {"type": "function_call", "name": name}} if name not in self._functions:
                 raise NotAllowed
             case _:
                 pass
-        ours = self._passage.translated(event)
-        if isinstance(ours, translator.Said):
-            fits = self._fitting(ours.text)
-            self._passage.grow(ours, fits)
+        translated = self._translator.translate(event)
+        if isinstance(translated, translator.PlacedText):
+            fits = self._fitting(translated.text)
+            self._translator.grow(translated, fits)
             if fits:
-                self._sink.say(ours.place, fits, ours.logprobs)
-            if len(fits) < len(ours.text):
+                self._sink.say(translated.place, fits, translated.logprobs)
+            if len(fits) < len(translated.text):
                 raise TooLong
             return
-        if ours["type"] == "response.output_item.done":
-            self._done[ours["output_index"]] = ours["item"]
-        self._sink.add(ours)
+        if translated["type"] == "response.output_item.done":
+            self._done[translated["output_index"]] = translated["item"]
+        self._sink.add(translated)
 
     def _say(
         self, place: Place, pieces: list[str], text: str, logprobs: list[Any] | None = None

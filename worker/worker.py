@@ -168,7 +168,7 @@ class Worker:
         config, models = self._means.config, self._means.models
         held = Counter(execution.grant.model for execution in self._held)
         return {
-            name: max(endpoint.concurrency - held[name] - models.lent(name), 0)
+            name: max(endpoint.concurrency - held[name] - models.borrowed(name), 0)
             for name, endpoint in config.endpoints.items()
             if endpoint.concurrency < config.concurrency
         }

@@ -20,7 +20,7 @@ from worker.compactor import Compactor
 from worker.context import WorkerContext
 from worker.outcome import Policy
 from worker.rescue import Rescue
-from worker.upstream.router import Models
+from worker.upstream.router import Router
 from worker.worker import Worker
 
 MakeDesk: TypeAlias = Callable[..., contextlib.AbstractAsyncContextManager[Desk]]
@@ -37,7 +37,7 @@ def make_desk(pipe: Pipe, redis_url: str, model: FakeModel) -> MakeDesk:
     @contextlib.asynccontextmanager
     async def make(**environ: str) -> AsyncIterator[Desk]:
         config = configured(redis_url, model, **environ)
-        async with Models(config) as models, Compactor() as sealer:
+        async with Router(config) as models, Compactor() as sealer:
             policy = Policy(config.terms.max_attempts, first_ms=20)
             queue = Queue(pipe, config.terms)
             means = WorkerContext(config, pipe, queue, models, policy, sealer, patience=2.0)

@@ -16,7 +16,7 @@ from typing import Any, Final
 
 import jiter
 
-from .fast_text import plain_text
+from .fast_text import decode_text
 
 DONE: Final = b"[DONE]"
 
@@ -64,7 +64,7 @@ class Annotation:
 
 
 @dataclass(frozen=True, slots=True)
-class Passed:
+class UpstreamEvent:
     """An event of an upstream that speaks the standard itself; ids and indexes are its own."""
 
     event: dict[str, Any]
@@ -89,8 +89,8 @@ class Stopped:
     reason: str
 
 
-Said = Text | Refusal | Reasoning | Call | Annotation | Passed | Thinking
-TextDelta = Said | Usage | Stopped
+OutputDelta = Text | Refusal | Reasoning | Call | Annotation | UpstreamEvent | Thinking
+Delta = OutputDelta | Usage | Stopped
 
 
 class Malformed(Exception):
@@ -101,19 +101,19 @@ class ErrorInStream(Exception):
     """The provider sent an error in the place of a chunk; its words are not kept."""
 
 
-class Chunks:
+class ChatChunkReader:
     """Reads the payloads of one stream, in order."""
 
     def __init__(self) -> None:
-        self._text = _Halves()
-        self._thought = _Halves()
+        self._text = _SurrogateJoiner()
+        self._thought = _SurrogateJoiner()
         self._calls = _Calls()
 
-    def plain(self, payload: bytes) -> str | None:
+    def fast_text(self, payload: bytes) -> str | None:
         """The text of a payload that says nothing else, as nearly all do. None: see `read`."""
-        return None if self._text.high else plain_text(payload)
+        return None if self._text.high else decode_text(payload)
 
-    def read(self, payload: bytes) -> list[TextDelta]:
+    def read(self, payload: bytes) -> list[Delta]:
         """The pieces of a payload that is not `DONE`.
 
         Raises: Malformed, ErrorInStream.
@@ -126,14 +126,14 @@ class Chunks:
         choices = chunk.get("choices")
         if not isinstance(choices, list):
             raise Malformed("no choices")
-        pieces: list[TextDelta] = []
+        pieces: list[Delta] = []
         if choices:
             self._choice(choices[0], pieces)
         if isinstance(usage := chunk.get("usage") or _groq(chunk), dict):
             pieces.append(Usage(usage))
         return pieces
 
-    def _choice(self, choice: Any, pieces: list[TextDelta]) -> None:
+    def _choice(self, choice: Any, pieces: list[Delta]) -> None:
         if not isinstance(choice, dict):
             raise Malformed("a choice that is not an object")
         delta = choice.get("delta") or {}
@@ -159,7 +159,7 @@ class Chunks:
 
 
 @dataclass(slots=True)
-class _Halves:
+class _SurrogateJoiner:
     """Joins each pair of surrogates, also across two pieces, and replaces each lone one: JSON can
     escape half a character, UTF-8 cannot write one.
     """
@@ -183,9 +183,9 @@ class _Calls:
     _number: int = -1
     _by_index: dict[int, int] = field(default_factory=dict)
     _ids: dict[int, str] = field(default_factory=dict)
-    _halves: dict[int, _Halves] = field(default_factory=dict)
+    _joiners: dict[int, _SurrogateJoiner] = field(default_factory=dict)
 
-    def read(self, delta: dict[str, Any]) -> list[TextDelta]:
+    def read(self, delta: dict[str, Any]) -> list[Delta]:
         calls = delta.get("tool_calls") or []
         if not isinstance(calls, list):
             raise Malformed("calls that are not a list")
@@ -204,7 +204,7 @@ class _Calls:
         if not isinstance(arguments, str):
             raise Malformed("arguments that are not a string")
         key = self._key(call.get("index"), call_id, name)
-        arguments = self._halves.setdefault(key, _Halves()).joined(arguments, last=False)
+        arguments = self._joiners.setdefault(key, _SurrogateJoiner()).joined(arguments, last=False)
         return Call(key, encodable(call_id), encodable(name), arguments)
 
     def _key(self, index: Any, call_id: str, name: str) -> int:
@@ -285,9 +285,9 @@ def _logprob(given: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def _annotations(given: Any) -> list[TextDelta]:
+def _annotations(given: Any) -> list[Delta]:
     """Sources on the web; the standard has them flat, chat completions nested."""
-    pieces: list[TextDelta] = []
+    pieces: list[Delta] = []
     for one in given if isinstance(given, list) else ():
         cited = one.get("url_citation") if isinstance(one, dict) else None
         if isinstance(cited, dict) and isinstance(cited.get("url"), str):

@@ -27,7 +27,7 @@ _PATHS: Final = {CHAT: "/chat/completions", RESPONSES: "/responses"}
 _ENCODER: Final = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), allow_nan=False)
 
 
-class Caller:
+class ModelClient:
     """One endpoint. Use it as an async context manager, in the loop that uses it."""
 
     def __init__(self, endpoint: Endpoint) -> None:
@@ -42,10 +42,10 @@ class Caller:
         }
         self._http = openai.DefaultAioHttpClient()
         self._client = openai.AsyncOpenAI(http_client=self._http, **self._options)
-        self._like: httpx2.Request | None = None
+        self._template: httpx2.Request | None = None
 
     async def __aenter__(self) -> Self:
-        self._like = await self._recorded()
+        self._template = await self._record_template()
         return self
 
     async def __aexit__(self, *_: object) -> None:
@@ -66,25 +66,29 @@ class Caller:
             await response.aclose()
 
     def _request(self, arguments: dict[str, Any]) -> httpx2.Request:
-        assert self._like is not None  # noqa: S101 - it is a context manager
-        like, body = self._like, _ENCODER.encode(arguments).encode()
+        assert self._template is not None  # noqa: S101 - it is a context manager
+        template, body = self._template, _ENCODER.encode(arguments).encode()
         return httpx2.Request(
-            like.method, like.url, headers=like.headers, content=body, extensions=like.extensions
+            template.method,
+            template.url,
+            headers=template.headers,
+            content=body,
+            extensions=template.extensions,
         )
 
-    async def _recorded(self) -> httpx2.Request:
+    async def _record_template(self) -> httpx2.Request:
         """The request that the SDK would send."""
-        nowhere = _Nowhere()
-        http = openai.DefaultAsyncHttpxClient(transport=nowhere, trust_env=False)
+        recorder = _RecordingTransport()
+        http = openai.DefaultAsyncHttpxClient(transport=recorder, trust_env=False)
         async with openai.AsyncOpenAI(http_client=http, **self._options) as client:
             with contextlib.suppress(openai.APIConnectionError):
                 await client.post(self._path, body={}, cast_to=httpx2.Response)
-        assert nowhere.request is not None  # noqa: S101 - the SDK sends what it is told to
-        del nowhere.request.headers["content-length"]  # that of a body which is not sent
-        return nowhere.request
+        assert recorder.request is not None  # noqa: S101 - the SDK sends what it is told to
+        del recorder.request.headers["content-length"]  # that of a body which is not sent
+        return recorder.request
 
 
-def body_of(response: httpx2.Response) -> AsyncIterator[bytes]:
+def iter_body(response: httpx2.Response) -> AsyncIterator[bytes]:
     """The bytes of an unread body as they come.
 
     Its own iterators decode, count and cut in steps of their own, all of them for each token: where
@@ -96,7 +100,7 @@ def body_of(response: httpx2.Response) -> AsyncIterator[bytes]:
     return aiter(response.stream)
 
 
-class _Nowhere(httpx2.AsyncBaseTransport):
+class _RecordingTransport(httpx2.AsyncBaseTransport):
     """A transport on which no request leaves: it keeps the last one that would have."""
 
     request: httpx2.Request | None = None

@@ -38,7 +38,7 @@ class _Chunk(Struct):
 _DECODER: Final = msgspec.json.Decoder(_Chunk)
 
 
-def plain_text(payload: bytes) -> str | None:
+def decode_text(payload: bytes) -> str | None:
     """The text of a payload that says nothing else, or None. It can be encoded."""
     try:
         return _DECODER.decode(payload).choices[0].delta.content

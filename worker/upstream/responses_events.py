@@ -1,6 +1,6 @@
 """One payload of an upstream's Responses stream -> what it says.
 
-Items and their parts pass as they are; their ids and indexes become ours in `passage`. What the
+Items and their parts pass as they are; their ids and indexes become ours in `translator`. What the
 upstream says of its own response is not passed on: its words for an error may hold anything. Its
 last event says how it ended, and only then can an answer be whole.
 """
@@ -10,11 +10,11 @@ from __future__ import annotations
 from typing import Any, Final
 
 from .chat_chunks import (
+    Delta,
     ErrorInStream,
     Malformed,
-    Passed,
     Stopped,
-    TextDelta,
+    UpstreamEvent,
     Usage,
     encodable,
     parse,
@@ -43,18 +43,18 @@ class Failed(ErrorInStream):
         self.cause = cause
 
 
-class Events:
+class ResponsesEventReader:
     """Reads the payloads of one stream, in order."""
 
     def __init__(self) -> None:
         # What only begins says nothing yet: until there is something, another model may answer.
-        self._begun: list[TextDelta] | None = []
+        self._begun: list[Delta] | None = []
 
-    def plain(self, _payload: bytes) -> str | None:
-        """As of `Chunks`: here no text comes without its place."""
+    def fast_text(self, _payload: bytes) -> str | None:
+        """As of `ChatChunkReader`: here no text comes without its place."""
         return None
 
-    def read(self, payload: bytes) -> list[TextDelta]:
+    def read(self, payload: bytes) -> list[Delta]:
         """The pieces of a payload.
 
         Raises: Malformed, ErrorInStream.
@@ -74,7 +74,7 @@ class Events:
             case "error":
                 raise Failed(_cause(event.get("code") or _at(event, "error", "code")))
             case _ if kind.startswith("response.") and isinstance(event.get("output_index"), int):
-                passed = Passed(_clean(event))
+                passed = UpstreamEvent(_clean(event))
                 if self._begun is not None and kind.endswith(".added"):
                     self._begun.append(passed)
                     return []
@@ -82,12 +82,12 @@ class Events:
             case _:
                 return []  # of its own response, a heartbeat, or not known
 
-    def _flushed(self) -> list[TextDelta]:
+    def _flushed(self) -> list[Delta]:
         begun, self._begun = self._begun, None
         return begun or []
 
 
-def _usage(event: dict[str, Any]) -> list[TextDelta]:
+def _usage(event: dict[str, Any]) -> list[Delta]:
     counts = _at(event, "response", "usage")
     return [Usage(counts)] if isinstance(counts, dict) else []
 

@@ -1,11 +1,11 @@
-"""All models of a worker: which of them answers a job.
+"""Routes each job to a model: the one that the job names, or one of its fallbacks.
 
-A job names a model; that one has fallbacks. They are asked one after the other until one of them
-has begun: before its first piece nothing was said that another model would have to take back. From
-then on the answer is that model's, and what breaks is another attempt.
+The models of a route are tried in order until one of them has started its answer. Before the first
+piece of output nothing has to be taken back. After it the answer is that model's, and a failure is
+the whole attempt's.
 
-A model that just failed is asked last for a while: else each of a hundred jobs would wait for the
-same timeout.
+A model that has just failed is tried last for a while, so that a hundred jobs do not each wait for
+the same timeout.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ import structlog
 from jobs.models import RESPONSES
 
 from . import chat_request, responses_request
-from .stream import Answer, Broken, Busy, Model, ModelError, Refused
+from .stream import Answer, Broken, Busy, ModelError, Refused, UpstreamModel
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
@@ -27,12 +27,12 @@ if TYPE_CHECKING:
     from jobs.record import Job
     from worker.config import Config, Endpoint
 
-    from .chat_chunks import TextDelta
+    from .chat_chunks import Delta
 
 log = structlog.get_logger()
 
 # What another model may do better: this one is down, full, refuses us, or does not begin.
-FALL_BACK: Final = frozenset(
+FALLBACK_CODES: Final = frozenset(
     {
         "upstream_busy",
         "upstream_error",
@@ -44,18 +44,18 @@ FALL_BACK: Final = frozenset(
         "upstream_unavailable",
     }
 )
-REST_SECONDS: Final = 10.0
+COOLDOWN_SECONDS: Final = 10.0
 
 
-class Begun:
-    """An answer whose first pieces are there. `model` is the name of the one that gives it."""
+class StartedAnswer:
+    """An answer whose first pieces have arrived. `model` is the name of the model that gives it."""
 
-    def __init__(self, answer: Answer, first: list[TextDelta], model: str) -> None:
+    def __init__(self, answer: Answer, first: list[Delta], model: str) -> None:
         self._answer = answer
         self._first = first
         self.model = model
 
-    async def next(self) -> list[TextDelta]:
+    async def next(self) -> list[Delta]:
         """As `Answer.next`."""
         if self._first:
             first, self._first = self._first, []
@@ -63,16 +63,16 @@ class Begun:
         return await self._answer.next()
 
 
-class Models:
+class Router:
     """Use it as an async context manager, in the loop that uses it."""
 
     def __init__(self, config: Config) -> None:
         self._config = config
         endpoints = [config.single] if config.single else list(config.endpoints.values())
-        self._models = {one.name: Model(one, config.max_output_bytes) for one in endpoints}
-        self._rooms = {one.name: asyncio.Semaphore(one.concurrency) for one in endpoints}
-        self._resting: dict[str, float] = {}
-        self._lent: dict[str, int] = {}
+        self._models = {one.name: UpstreamModel(one, config.max_output_bytes) for one in endpoints}
+        self._slots = {one.name: asyncio.Semaphore(one.concurrency) for one in endpoints}
+        self._cooling_until: dict[str, float] = {}
+        self._borrowed: dict[str, int] = {}
         self._stack = contextlib.AsyncExitStack()
 
     async def __aenter__(self) -> Self:
@@ -83,73 +83,75 @@ class Models:
     async def __aexit__(self, *_: object) -> None:
         await self._stack.aclose()
 
-    def lent(self, name: str) -> int:
-        """How many calls of this model are made for jobs that named another."""
-        return self._lent.get(name, 0)
+    def borrowed(self, name: str) -> int:
+        """Returns how many calls of this model serve jobs that named another one."""
+        return self._borrowed.get(name, 0)
 
     @contextlib.asynccontextmanager
-    async def answer(self, job: Job) -> AsyncIterator[Begun]:
+    async def answer(self, job: Job) -> AsyncIterator[StartedAnswer]:
         """The answer of the job's model, or of its first fallback that begins one.
 
         Raises: ModelError, also from within; UnsupportedInput.
         """
-        asked = self._config.routes(job.params.get("model"))
-        if not asked:
+        routes = self._config.routes(job.params.get("model"))
+        if not routes:
             raise Refused("upstream_model_not_found", "not in HOLDLINE_MODELS")
-        until = asyncio.get_running_loop().time() + self._config.total
+        deadline = asyncio.get_running_loop().time() + self._config.total
         async with contextlib.AsyncExitStack() as stack:
-            yield await self._first(job, asked, until, stack)
+            yield await self._first(job, routes, deadline, stack)
 
     async def _first(
-        self, job: Job, asked: list[Endpoint], until: float, stack: contextlib.AsyncExitStack
-    ) -> Begun:
+        self, job: Job, routes: list[Endpoint], deadline: float, stack: contextlib.AsyncExitStack
+    ) -> StartedAnswer:
         """The first answer that begins; it is closed with the stack."""
-        failed: list[ModelError] = []
-        for endpoint in sorted(asked, key=self._rests):
+        errors: list[ModelError] = []
+        for endpoint in sorted(routes, key=self._is_cooling):
             try:
-                async with contextlib.AsyncExitStack() as trial:
-                    if endpoint is not asked[0]:
-                        trial.enter_context(self._lend(endpoint.name))
-                    begun = await self._begin(job, endpoint, until, trial)
-                    stack.push_async_callback(trial.pop_all().aclose)
-                    return begun
+                async with contextlib.AsyncExitStack() as attempt:
+                    if endpoint is not routes[0]:
+                        attempt.enter_context(self._borrow(endpoint.name))
+                    started = await self._start(job, endpoint, deadline, attempt)
+                    stack.push_async_callback(attempt.pop_all().aclose)
+                    return started
             except ModelError as error:
-                failed.append(error)
-                if error.code not in FALL_BACK:
+                errors.append(error)
+                if error.code not in FALLBACK_CODES:
                     raise
-                if len(asked) > 1:
-                    self._rest(endpoint.name)
+                if len(routes) > 1:
+                    self._cool_down(endpoint.name)
                     log.warning(
                         "model passed over",
-                        response=job.id,
+                        response_id=job.id,
                         model=endpoint.name,
-                        cause=error.code,
-                        seen=error.seen,
+                        reason=error.code,
+                        error=error.detail,
                     )
         # What may pass is worth another attempt, even if another of them never will.
-        passing = [one for one in failed if isinstance(one, Broken | Busy)]
-        raise (passing or failed)[0]
+        temporary = [one for one in errors if isinstance(one, Broken | Busy)]
+        raise (temporary or errors)[0]
 
-    async def _begin(
-        self, job: Job, endpoint: Endpoint, until: float, trial: contextlib.AsyncExitStack
-    ) -> Begun:
+    async def _start(
+        self, job: Job, endpoint: Endpoint, deadline: float, attempt: contextlib.AsyncExitStack
+    ) -> StartedAnswer:
         arguments = self._arguments(job, endpoint)
-        room = self._rooms[endpoint.name]
-        if room.locked():
+        slot = self._slots[endpoint.name]
+        if slot.locked():
             try:
-                latest = min(asyncio.get_running_loop().time() + endpoint.first_token, until)
+                latest = min(asyncio.get_running_loop().time() + endpoint.first_token, deadline)
                 async with asyncio.timeout_at(latest):
-                    await room.acquire()
+                    await slot.acquire()
             except TimeoutError:
                 raise Busy("upstream_busy", "no room") from None
         else:
-            await room.acquire()  # at once
-        trial.callback(room.release)
+            await slot.acquire()  # at once
+        attempt.callback(slot.release)
         model = self._models[endpoint.name]
         while True:
             try:
-                answer = await trial.enter_async_context(model.answer(arguments, until))
-                return Begun(answer, await answer.next(), endpoint.name or arguments["model"])
+                answer = await attempt.enter_async_context(model.answer(arguments, deadline))
+                return StartedAnswer(
+                    answer, await answer.next(), endpoint.name or arguments["model"]
+                )
             except Refused as error:
                 if error.code != "upstream_input_too_long" or not chat_request.shorten(
                     job, arguments
@@ -165,16 +167,16 @@ class Models:
             "model": model
         }
 
-    def _rests(self, endpoint: Endpoint) -> bool:
-        return self._resting.get(endpoint.name, 0.0) > asyncio.get_running_loop().time()
+    def _is_cooling(self, endpoint: Endpoint) -> bool:
+        return self._cooling_until.get(endpoint.name, 0.0) > asyncio.get_running_loop().time()
 
-    def _rest(self, name: str) -> None:
-        self._resting[name] = asyncio.get_running_loop().time() + REST_SECONDS
+    def _cool_down(self, name: str) -> None:
+        self._cooling_until[name] = asyncio.get_running_loop().time() + COOLDOWN_SECONDS
 
     @contextlib.contextmanager
-    def _lend(self, name: str) -> Iterator[None]:
-        self._lent[name] = self.lent(name) + 1
+    def _borrow(self, name: str) -> Iterator[None]:
+        self._borrowed[name] = self.borrowed(name) + 1
         try:
             yield
         finally:
-            self._lent[name] -= 1
+            self._borrowed[name] -= 1

@@ -1,6 +1,6 @@
 """A model at its endpoint: the stream of its answer, and three errors.
 
-`caller` makes the call with the openai package. Its stream is taken as bytes: the package's event
+`client` makes the call with the openai package. Its stream is taken as bytes: the package's event
 objects cost sixteen times as much, and they hide what must be seen. With them a stream that was
 cut looks complete, half an event is dropped in silence, and an HTML page with status 200 is an
 empty success.
@@ -20,12 +20,12 @@ from typing import TYPE_CHECKING, Any, Final, Protocol, Self
 
 import openai
 
-from jobs.models import RESPONSES
+from jobs.models import CHAT, RESPONSES
 
-from .chat_chunks import DONE, Chunks, ErrorInStream, Malformed, Stopped, Text, TextDelta
-from .client import Caller, body_of
+from .chat_chunks import DONE, ChatChunkReader, Delta, ErrorInStream, Malformed, Stopped, Text
+from .client import ModelClient, iter_body
 from .deadline import Deadline
-from .responses_events import Events, Failed
+from .responses_events import Failed, ResponsesEventReader
 from .sse import EventTooLarge, Splitter
 
 if TYPE_CHECKING:
@@ -47,12 +47,12 @@ _ENVELOPE: Final = 65_536
 
 
 class ModelError(Exception):
-    """No answer, or no more of it. `code` is a row of `outcome.CAUSES`; `seen` is for the log."""
+    """No answer, or no more of it. `code` is a row of `outcome.CAUSES`; `detail` is for the log."""
 
-    def __init__(self, code: str, seen: str, retry_after: float | None = None) -> None:
-        super().__init__(f"{code}: {seen}")
+    def __init__(self, code: str, detail: str, retry_after: float | None = None) -> None:
+        super().__init__(f"{code}: {detail}")
         self.code = code
-        self.seen = seen
+        self.detail = detail
         self.retry_after = retry_after
 
 
@@ -71,26 +71,33 @@ class Broken(ModelError):
 class Answer(Protocol):
     """An answer that is being given."""
 
-    async def next(self) -> list[TextDelta]:
+    async def next(self) -> list[Delta]:
         """One or more pieces, or none when the answer is over; raises ModelError."""
         ...
 
 
-class Model:
+_Reader = ChatChunkReader | ResponsesEventReader
+_READERS: Final[dict[str, type[_Reader]]] = {
+    CHAT: ChatChunkReader,
+    RESPONSES: ResponsesEventReader,
+}
+
+
+class UpstreamModel:
     """One model at its endpoint. Use it as an async context manager, in the loop that uses it."""
 
     def __init__(self, endpoint: Endpoint, max_output_bytes: int) -> None:
         self._endpoint = endpoint
         self._max_output_bytes = max_output_bytes
-        self._caller = Caller(endpoint)
-        self._reader: type[Chunks | Events] = Events if endpoint.dialect == RESPONSES else Chunks
+        self._client = ModelClient(endpoint)
+        self._new_reader = _READERS[endpoint.dialect]
 
     async def __aenter__(self) -> Self:
-        await self._caller.__aenter__()
+        await self._client.__aenter__()
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        await self._caller.__aexit__()
+        await self._client.__aexit__()
 
     @contextlib.asynccontextmanager
     async def answer(self, arguments: dict[str, Any], until: float) -> AsyncIterator[Answer]:
@@ -104,16 +111,16 @@ class Model:
         first_at = min(loop.time() + self._endpoint.first_token, total_at)
         try:
             async with asyncio.timeout_at(first_at):
-                response = await self._caller.send(arguments)
+                response = await self._client.send(arguments)
         except Exception as error:  # noqa: BLE001 - whatever it is, it becomes one of ours
             raise _translated(error, late="upstream_timeout") from None
         async with contextlib.aclosing(response):
-            kind = response.headers.get("content-type", "").partition(";")[0].strip().lower()
-            if kind != "text/event-stream":
+            media_type = response.headers.get("content-type", "").partition(";")[0].strip().lower()
+            if media_type != "text/event-stream":
                 raise Broken("upstream_malformed", "content type is not text/event-stream")
             splitter = Splitter(self._max_output_bytes * _ESCAPED + _ENVELOPE)
-            reader, silence = self._reader(), self._endpoint.silence
-            raw = body_of(response)
+            reader, silence = self._new_reader(), self._endpoint.silence
+            raw = iter_body(response)
             with contextlib.closing(
                 _Stream(raw, splitter, reader, silence, first_at, total_at)
             ) as stream:
@@ -131,7 +138,7 @@ class _Stream:
         self,
         raw: AsyncIterator[bytes],
         splitter: Splitter,
-        reader: Chunks | Events,
+        reader: _Reader,
         silence: float,
         first_at: float,
         total_at: float,
@@ -153,7 +160,7 @@ class _Stream:
         """Nothing more will be read."""
         self._deadline.close()
 
-    async def next(self) -> list[TextDelta]:
+    async def next(self) -> list[Delta]:
         now = self._loop.time()
         if self._stopped:
             deadline, late = now + USAGE_SECONDS, "upstream_stalled"
@@ -166,7 +173,7 @@ class _Stream:
         try:
             with self._deadline.at(deadline):
                 pieces = await self._read()
-        except Exception as error:  # noqa: BLE001 - as in Model.answer
+        except Exception as error:  # noqa: BLE001 - as in UpstreamModel.answer
             if self._stopped:
                 return []  # The answer is whole; only its usage is missing.
             raise _translated(error, late=late) from None
@@ -176,9 +183,9 @@ class _Stream:
             raise Broken("upstream_truncated", "end of stream without a reason for stopping")
         return pieces
 
-    async def _read(self) -> list[TextDelta]:
+    async def _read(self) -> list[Delta]:
         while not self._over:
-            pieces: list[TextDelta] = []
+            pieces: list[Delta] = []
             try:
                 self._read_ready(pieces)
             except (Malformed, ErrorInStream) as error:
@@ -198,11 +205,11 @@ class _Stream:
         await self._drain()
         return []
 
-    def _read_ready(self, pieces: list[TextDelta]) -> None:
+    def _read_ready(self, pieces: list[Delta]) -> None:
         """Adds what the payloads say that are there; plain text in a row is one piece."""
         while self._ready and not self._over:
             texts = []
-            while self._ready and (text := self._reader.plain(self._ready[0])):
+            while self._ready and (text := self._reader.fast_text(self._ready[0])):
                 texts.append(text)
                 self._ready.popleft()
             if texts:
@@ -228,42 +235,42 @@ _FAILED: Final[dict[str, type[ModelError]]] = {
 
 
 def _translated(error: Exception, *, late: str) -> ModelError:
-    seen = type(error).__name__
+    detail = type(error).__name__
     match error:
         case TimeoutError():
             kind = Refused if late == "upstream_over_time" else Broken
             return kind(late, "deadline")
         case Malformed():
-            return Broken("upstream_malformed", seen)
+            return Broken("upstream_malformed", detail)
         case Failed(cause=cause):
-            return _FAILED.get(cause, Broken)(cause, seen)
+            return _FAILED.get(cause, Broken)(cause, detail)
         case ErrorInStream():
-            return Broken("upstream_error", seen)
+            return Broken("upstream_error", detail)
         case EventTooLarge():
-            return Refused("output_too_long", seen)
+            return Refused("output_too_long", detail)
         case openai.BadRequestError() if _TOO_LONG.search(str(error.body)):
-            return Refused("upstream_input_too_long", seen)
+            return Refused("upstream_input_too_long", detail)
         case openai.APIStatusError(status_code=status, response=response):
-            return _refusal(status, f"{seen} {status}", response.headers.get("retry-after"))
+            return _refusal(status, f"{detail} {status}", response.headers.get("retry-after"))
         case _:
             # Transport errors, before the first byte and in mid-stream, and what the SDK lets out.
-            return Broken("upstream_unavailable", seen)
+            return Broken("upstream_unavailable", detail)
 
 
-def _refusal(status: int, seen: str, retry_after: str | None) -> ModelError:
+def _refusal(status: int, detail: str, retry_after: str | None) -> ModelError:
     match status:
         case 429 | 503:
-            return Busy("upstream_busy", seen, _seconds(retry_after))
+            return Busy("upstream_busy", detail, _seconds(retry_after))
         case 401 | 403:
-            return Refused("upstream_unauthorized", seen)
+            return Refused("upstream_unauthorized", detail)
         case 404:
-            return Refused("upstream_model_not_found", seen)
+            return Refused("upstream_model_not_found", detail)
         case 408 | 409 | 425:
-            return Broken("upstream_unavailable", seen)
+            return Broken("upstream_unavailable", detail)
         case _ if status < 500:
-            return Refused("upstream_rejected", seen)
+            return Refused("upstream_rejected", detail)
         case _:
-            return Broken("upstream_unavailable", seen)
+            return Broken("upstream_unavailable", detail)
 
 
 def _seconds(retry_after: str | None) -> float | None:

@@ -34,8 +34,8 @@ _DROPPED: Final = ("sequence_number", "obfuscation", "response_id")
 
 
 @dataclass(frozen=True, slots=True)
-class Said:
-    """A piece of text at its place. `ItemTranslator.grow` is to be told how much of it was said."""
+class PlacedText:
+    """A piece of text at its place. `ItemTranslator.grow` takes as much of it as fits."""
 
     place: Place
     text: str
@@ -59,17 +59,17 @@ class ItemTranslator:
         self._take_index = take_index
         self._items: dict[int, _Item] = {}
 
-    def translated(self, event: Event) -> Event | Said:
-        """The event as ours. Raises: Malformed, for one that does not fit those before it."""
+    def translate(self, event: Event) -> Event | PlacedText:
+        """The event under our ids. Raises: Malformed, for one that does not fit those before it."""
         try:
-            return self._translated(event)
+            return self._translate(event)
         except (LookupError, TypeError, AttributeError, ValueError) as error:
             raise Malformed(type(error).__name__) from None
 
-    def grow(self, said: Said, text: str) -> None:
+    def grow(self, placed: PlacedText, text: str) -> None:
         """So much of the piece is part of its item now. Raises: Malformed."""
         try:
-            items.grow(self._items[said.number].item, {**said.event, "delta": text})
+            items.grow(self._items[placed.number].item, {**placed.event, "delta": text})
         except (LookupError, TypeError, AttributeError, ValueError) as error:
             raise Malformed(type(error).__name__) from None
 
@@ -77,30 +77,32 @@ class ItemTranslator:
         """The items that are not done, with their indexes."""
         return [(one.index, one.item) for one in self._items.values() if not one.done]
 
-    def _translated(self, event: Event) -> Event | Said:
+    def _translate(self, event: Event) -> Event | PlacedText:
         kind, number = event["type"], event["output_index"]
         if kind == "response.output_item.added":
             if number in self._items:
                 raise Malformed("an item that was there")
             index = self._take_index()
-            self._items[number] = _Item(index, self._ours(event["item"], index))
+            self._items[number] = _Item(index, self._renamed(event["item"], index))
             return items.added(index, deepcopy(self._items[number].item))
         held = self._items[number]
         if held.done:
             raise Malformed("an item that was done")
         if kind == "response.output_item.done":
-            held.item, held.done = self._ours(event["item"], held.index), True
+            held.item, held.done = self._renamed(event["item"], held.index), True
             return {"type": kind, "output_index": held.index, "item": held.item}
-        ours = {name: value for name, value in event.items() if name not in _DROPPED}
-        ours["output_index"] = held.index
-        if "item_id" in ours:
-            ours["item_id"] = held.item["id"]
-        if (place := _place(ours)) is None:
-            items.grow(held.item, ours)
-            return ours
-        return Said(place, ours["delta"], ours.get("logprobs"), number, ours)
+        translated = {name: value for name, value in event.items() if name not in _DROPPED}
+        translated["output_index"] = held.index
+        if "item_id" in translated:
+            translated["item_id"] = held.item["id"]
+        if (place := _place(translated)) is None:
+            items.grow(held.item, translated)
+            return translated
+        return PlacedText(
+            place, translated["delta"], translated.get("logprobs"), number, translated
+        )
 
-    def _ours(self, item: Item, index: int) -> Item:
+    def _renamed(self, item: Item, index: int) -> Item:
         """The item with an id of ours, which keeps the upstream's prefix."""
         if item["type"] == "function_call" and not _is_call(item):
             raise Malformed("a call without a name or arguments")

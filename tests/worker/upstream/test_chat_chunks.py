@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from worker.upstream.chat_chunks import (
-    Chunks,
+    ChatChunkReader,
     ErrorInStream,
     Malformed,
     Reasoning,
@@ -25,7 +25,7 @@ def chunk(delta: dict[str, Any] | None = None, reason: str | None = None, **more
 
 def escaped(*deltas: str) -> str:
     """The text of deltas that are given as the inside of a JSON string."""
-    chunks = Chunks()
+    chunks = ChatChunkReader()
     payloads = [b'{"choices":[{"delta":{"content":"%b"}}]}' % delta.encode() for delta in deltas]
     pieces = [
         piece for payload in [*payloads, chunk(reason="stop")] for piece in chunks.read(payload)
@@ -35,7 +35,7 @@ def escaped(*deltas: str) -> str:
 
 def test_a_payload_may_hold_several_things() -> None:
     usage = {"prompt_tokens": 1}
-    pieces = Chunks().read(chunk({"content": "a"}, "stop", usage=usage))
+    pieces = ChatChunkReader().read(chunk({"content": "a"}, "stop", usage=usage))
     assert [Text("a"), Stopped("stop"), Usage(usage)] == pieces
 
 
@@ -50,11 +50,11 @@ def test_a_payload_may_hold_several_things() -> None:
     ],
 )
 def test_what_means_nothing_is_no_piece(payload: bytes) -> None:
-    assert [] == Chunks().read(payload)
+    assert [] == ChatChunkReader().read(payload)
 
 
 def test_reasoning_is_a_sign_of_life() -> None:
-    assert [Reasoning("hm")] == Chunks().read(chunk({"reasoning_content": "hm"}))
+    assert [Reasoning("hm")] == ChatChunkReader().read(chunk({"reasoning_content": "hm"}))
 
 
 @pytest.mark.parametrize(
@@ -78,12 +78,12 @@ def test_reasoning_is_a_sign_of_life() -> None:
 )
 def test_another_shape_is_malformed(payload: bytes) -> None:
     with pytest.raises(Malformed):
-        Chunks().read(payload)
+        ChatChunkReader().read(payload)
 
 
 def test_an_error_keeps_nothing_of_what_it_says() -> None:
     with pytest.raises(ErrorInStream) as caught:
-        Chunks().read(b'{"error":{"message":"your key sk-secret"}}')
+        ChatChunkReader().read(b'{"error":{"message":"your key sk-secret"}}')
     assert "secret" not in repr(caught.value)
 
 

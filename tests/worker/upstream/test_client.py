@@ -13,7 +13,7 @@ import pytest
 
 from tests.fake_model import FakeModel
 from tests.worker.harness import configured
-from worker.upstream.client import Caller, body_of
+from worker.upstream.client import ModelClient, iter_body
 
 ARGUMENTS: dict[str, Any] = {
     "model": "m",
@@ -25,15 +25,15 @@ ARGUMENTS: dict[str, Any] = {
 
 
 @pytest.fixture
-async def caller(model: FakeModel) -> AsyncIterator[Caller]:
+async def client(model: FakeModel) -> AsyncIterator[ModelClient]:
     endpoint = configured("redis://127.0.0.1:9/0", model).single
     assert endpoint is not None
-    async with Caller(endpoint) as caller:
-        yield caller
+    async with ModelClient(endpoint) as client:
+        yield client
 
 
-async def test_a_call_is_sent_as_the_sdk_sends_it(model: FakeModel, caller: Caller) -> None:
-    async with contextlib.aclosing(await caller.send(ARGUMENTS)) as response:
+async def test_a_call_is_sent_as_the_sdk_sends_it(model: FakeModel, client: ModelClient) -> None:
+    async with contextlib.aclosing(await client.send(ARGUMENTS)) as response:
         await response.aread()
     async with openai.AsyncOpenAI(
         api_key="sk-secret",
@@ -61,17 +61,17 @@ class Sent(httpx2.AsyncByteStream):
 
 async def test_a_body_comes_as_it_was_sent_and_is_decoded_where_it_was_encoded() -> None:
     plain = httpx2.Response(200, stream=Sent(b"data: a\n", b"\n"))
-    assert [b"data: a\n", b"\n"] == [piece async for piece in body_of(plain)]
+    assert [b"data: a\n", b"\n"] == [piece async for piece in iter_body(plain)]
     packed = gzip.compress(b"data: a\n\n")
     headers = {"Content-Encoding": "gzip"}
     encoded = httpx2.Response(200, headers=headers, stream=Sent(packed[:9], packed[9:]))
-    assert b"data: a\n\n" == b"".join([piece async for piece in body_of(encoded)])
+    assert b"data: a\n\n" == b"".join([piece async for piece in iter_body(encoded)])
 
 
-async def test_a_refusal_is_the_sdks_own_error(caller: Caller) -> None:
+async def test_a_refusal_is_the_sdks_own_error(client: ModelClient) -> None:
     asked = ARGUMENTS | {"messages": [{"role": "user", "content": "mode=busy after=3"}]}
     with pytest.raises(openai.RateLimitError) as caught:
-        await caller.send(asked)
+        await client.send(asked)
     assert ("3", 429) == (
         caught.value.response.headers["retry-after"],
         caught.value.status_code,

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from worker.upstream.chat_chunks import Chunks, Text
-from worker.upstream.fast_text import plain_text
+from worker.upstream.chat_chunks import ChatChunkReader, Text
+from worker.upstream.fast_text import decode_text
 
 LEAF: st.SearchStrategy[Any] = (
     st.none() | st.booleans() | st.integers() | st.text(max_size=4) | st.just([]) | st.just({})
@@ -42,8 +42,8 @@ CHUNK = st.fixed_dictionaries(
 @given(CHUNK, st.booleans())
 def test_what_is_plain_means_the_same_to_the_long_way(chunk: Any, ascii_only: bool) -> None:
     payload = json.dumps(chunk, ensure_ascii=ascii_only).encode(errors="replace")
-    if text := plain_text(payload):
-        assert [Text(text)] == Chunks().read(payload)
+    if text := decode_text(payload):
+        assert [Text(text)] == ChatChunkReader().read(payload)
 
 
 PLAIN = {
@@ -57,7 +57,7 @@ PLAIN = {
 
 @pytest.mark.parametrize("payload", PLAIN.values(), ids=PLAIN)
 def test_what_servers_send_for_a_token_is_plain(payload: str) -> None:
-    assert "a" == plain_text(payload.encode())
+    assert "a" == decode_text(payload.encode())
 
 
 @pytest.mark.parametrize(
@@ -72,13 +72,13 @@ def test_what_servers_send_for_a_token_is_plain(payload: str) -> None:
     ],
 )
 def test_what_is_not_plain_is_left_to_others(payload: bytes) -> None:
-    assert plain_text(payload) is None
+    assert decode_text(payload) is None
 
 
 def test_text_that_follows_half_a_character_is_not_plain() -> None:
-    chunks = Chunks()
+    chunks = ChatChunkReader()
     assert [] == chunks.read(b'{"choices":[{"delta":{"content":"\\ud83d"}}]}')
     rest = b'{"choices":[{"delta":{"content":"a"}}]}'
-    assert chunks.plain(rest) is None
+    assert chunks.fast_text(rest) is None
     assert [Text("\ufffda")] == chunks.read(rest)
-    assert "a" == chunks.plain(rest)
+    assert "a" == chunks.fast_text(rest)

@@ -52,4 +52,4 @@ async def test_a_token_that_comes_with_others_passes_through_few_functions(desk:
     few, many = found
     a_token = (many.total() - few.total()) / (MANY - FEW)
     assert 5.5 > a_token > 3, (many - few).most_common(12)
-    assert MANY - FEW + 10 > many["plain"] - few["plain"]
+    assert MANY - FEW + 10 > many["fast_text"] - few["fast_text"]

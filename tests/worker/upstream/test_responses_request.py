@@ -15,7 +15,7 @@ import pytest
 from jobs.log.codec import Event
 from jobs.log.items import Place
 from worker.output import Output
-from worker.upstream.chat_chunks import DONE, Call, Chunks, Stopped, Usage
+from worker.upstream.chat_chunks import DONE, Call, ChatChunkReader, Stopped, Usage
 from worker.upstream.sse import Splitter
 from worker.upstream.usage import counted
 
@@ -25,7 +25,7 @@ MOST = 100_000
 
 def pieces(stream: bytes, size: int) -> list[Any]:
     """What the stream says if it comes in chunks of `size` bytes."""
-    splitter, chunks = Splitter(MOST), Chunks()
+    splitter, chunks = Splitter(MOST), ChatChunkReader()
     found: list[Any] = []
     for at in range(0, len(stream), size):
         for payload in splitter.feed(stream[at : at + size]):

@@ -18,8 +18,8 @@ from tests.fake_responses import SECRET
 from tests.worker.conftest import MakeDesk
 from tests.worker.harness import Desk, response, said
 from worker.output import NotAllowed, Output, TooLong
-from worker.upstream.chat_chunks import ErrorInStream, Malformed, Passed
-from worker.upstream.responses_events import Events
+from worker.upstream.chat_chunks import ErrorInStream, Malformed, UpstreamEvent
+from worker.upstream.responses_events import ResponsesEventReader
 from worker.upstream.responses_request import request
 
 F: dict[str, Any] = {"type": "function", "name": "f", "parameters": {}, "strict": None}
@@ -283,12 +283,12 @@ EVENT = st.fixed_dictionaries(
 )
 def test_whatever_an_upstream_sends_is_told_or_called_malformed(events: list[Any]) -> None:
     """And what is told can be folded again, and ended."""
-    sink, reader = Kept(), Events()
+    sink, reader = Kept(), ResponsesEventReader()
     output = Output(sink, "{}_{}".format, index=0, most=1000, functions=frozenset("f"))
     try:
         for event in events:
             for piece in reader.read(json.dumps(event).encode()):
-                if isinstance(piece, Passed):
+                if isinstance(piece, UpstreamEvent):
                     output.take(piece)
     except (Malformed, ErrorInStream, TooLong, NotAllowed):
         pass
