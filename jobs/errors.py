@@ -1,24 +1,24 @@
 """Every error that `jobs` raises.
 
 HoldlineError
-├── UnknownResponse      no such response, or not yours: the same answer on purpose
-├── QueueFull            too many responses wait; come back later
-├── Limited              this tenant has as much as it may; `what` says of which
-├── NotReplicated        accepted, but too few replicas have it to call it kept
-├── KeyReused            the idempotency key belongs to a request with another body
-├── NotWritable          the log takes nothing from this writer
-│   ├── Fenced           another attempt owns the response, or it has ended
-│   ├── Gone             the response was deleted, expired or lost by Redis
-│   └── Diverged         the log's length is not what its only writer wrote
-├── ShelfChanged         somebody else has written the record meanwhile: read it again
-├── ShelfFull            there are as many records as there may be
-├── Undecodable          bytes in Redis that no version of this program wrote
-│   └── KeyMissing       encrypted with a key that this process does not have
+├── UnknownResponse          no such response, or one of another owner: not told apart on purpose
+├── QueueFull                too many responses are queued; try again later
+├── Limited                  a limit of the tenant is reached; `what` names the limit
+├── NotReplicated            accepted, but acknowledged by fewer replicas than required
+├── IdempotencyKeyReused     the idempotency key belongs to a request with another body
+├── NotWritable              the log takes nothing more from this writer
+│   ├── Fenced               another attempt owns the response, or it has ended
+│   ├── Gone                 the response was deleted, has expired or was lost by Redis
+│   └── Diverged             the log does not have the length that its only writer wrote
+├── RecordChanged            another process has written the record meanwhile; read it again
+├── RecordStoreFull          the record store has no room for another record
+├── Undecodable              bytes in Redis that no version of this program wrote
+│   └── EncryptionKeyMissing encrypted with a key that this process does not have
 └── RedisTrouble
-    ├── RedisAway        no connection, or no reply in time; repeating is right
-    ├── RedisFull        `maxmemory` is reached; nothing was written
-    ├── RedisRefused     Redis answered with an error; repeating is useless
-    └── RedisUnsuitable  version or settings on which the promises cannot be kept
+    ├── RedisAway            no connection, or no reply in time; worth repeating
+    ├── RedisFull            `maxmemory` is reached; nothing was written
+    ├── RedisRefused         Redis replied with an error; repeating is useless
+    └── RedisUnsuitable      a version or settings with which the promises cannot be kept
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ class UnknownResponse(HoldlineError):
 
 
 class QueueFull(HoldlineError):
-    """The queue holds as many waiting responses as it may."""
+    """The queue is full."""
 
     def __init__(self, waiting: int, limit: int) -> None:
         super().__init__(f"{waiting} responses wait already; the limit is {limit}")
@@ -46,7 +46,7 @@ class QueueFull(HoldlineError):
 
 
 class Limited(HoldlineError):
-    """A tenant has as much as it may. `what` is a field of `tenants.FIELDS`; wait in seconds."""
+    """A tenant has reached a limit: `what`, a field of `tenants.FIELDS`. `wait` is in seconds."""
 
     def __init__(self, what: str, limit: float, wait: float) -> None:
         super().__init__(f"{what}: the limit is {limit:g}")
@@ -56,7 +56,7 @@ class Limited(HoldlineError):
 
 
 class NotReplicated(HoldlineError):
-    """The response is queued, but fewer replicas than asked for say that they have it."""
+    """The response is queued, but fewer replicas than required have acknowledged it."""
 
     def __init__(self, response_id: str, replicas: int) -> None:
         super().__init__(f"{replicas} replicas have {response_id}")
@@ -64,7 +64,7 @@ class NotReplicated(HoldlineError):
         self.replicas = replicas
 
 
-class KeyReused(HoldlineError):
+class IdempotencyKeyReused(HoldlineError):
     """The idempotency key was used for a request with another body."""
 
     def __init__(self, response_id: str) -> None:
@@ -89,7 +89,7 @@ class Gone(NotWritable):
 
 
 class Diverged(NotWritable):
-    """The log has `found` entries where its writer had written `expected`."""
+    """The log has `found` entries; its writer had written `expected`."""
 
     def __init__(self, response_id: str, expected: int, found: int) -> None:
         super().__init__(response_id)
@@ -97,16 +97,16 @@ class Diverged(NotWritable):
         self.found = found
 
 
-class ShelfChanged(HoldlineError):
-    """Somebody else has written this record since it was read."""
+class RecordChanged(HoldlineError):
+    """Another process has written this record since it was read."""
 
     def __init__(self, record_id: str) -> None:
-        super().__init__(f"{record_id} was changed by somebody else just now: try again")
+        super().__init__(f"{record_id} was changed at the same time: try again")
         self.record_id = record_id
 
 
-class ShelfFull(HoldlineError):
-    """The shelf holds as many records as it may."""
+class RecordStoreFull(HoldlineError):
+    """The record store is full."""
 
     def __init__(self, records: int) -> None:
         super().__init__(f"there are {records} records already: remove some")
@@ -117,8 +117,8 @@ class Undecodable(HoldlineError):
     """Bytes in Redis that no version of this program wrote."""
 
 
-class KeyMissing(Undecodable):
-    """What was kept is encrypted with another key than ours, or is `plain` and should not be."""
+class EncryptionKeyMissing(Undecodable):
+    """Bytes are encrypted with an unknown key, or are `plain` where that is not allowed."""
 
     def __init__(self, key_id: str) -> None:
         super().__init__(f"HOLDLINE_ENCRYPTION_KEYS has no key {key_id}")
@@ -126,7 +126,7 @@ class KeyMissing(Undecodable):
 
 
 class RedisTrouble(HoldlineError):
-    """Redis could not do what was asked."""
+    """A command to Redis failed."""
 
 
 class RedisAway(RedisTrouble):
@@ -134,11 +134,11 @@ class RedisAway(RedisTrouble):
 
 
 class RedisFull(RedisTrouble):
-    """Redis has reached `maxmemory`; the script that met it wrote nothing."""
+    """Redis has reached `maxmemory`; the failed script wrote nothing."""
 
 
 class RedisRefused(RedisTrouble):
-    """Redis answered with an error that repeating will not change."""
+    """Redis replied with an error that repeating will not change."""
 
 
 class RedisUnsuitable(RedisTrouble):

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING
 from .names import Partition, partition_of
 
 if TYPE_CHECKING:
-    from .redis.pipe import Argument, Pipe
+    from .redis.pipe import Pipe
+    from .redis.wire import Argument
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,7 +22,8 @@ if TYPE_CHECKING:
     from .log.codec import Event
     from .models import Price
     from .record import Job, SharedSettings
-    from .redis.pipe import Argument, Pipe
+    from .redis.pipe import Pipe
+    from .redis.wire import Argument
     from .replies import Accepted, Grant
 
 RESCUE_LIMIT = 100
@@ -56,8 +57,8 @@ class Queue:
         its worker should say it itself.
         `fingerprint` identifies the request's body, without spaces. `lane` is of `keys.lane_of`.
         `cancel_orphan`: whether it is cancelled when nobody follows it; not with webhooks.
-        Raises: QueueFull, Limited, KeyReused, RedisTrouble; NotReplicated, after which the response
-            is queued all the same: submitting it again under its key finds it.
+        Raises: QueueFull, Limited, IdempotencyKeyReused, RedisTrouble; NotReplicated, after which
+            the response is queued all the same: submitting it again under its key finds it.
         """
         names, terms = names_of(job.id), self._terms
         fails = terms.fail_on_worker_death if fail_on_worker_death is None else fail_on_worker_death
@@ -109,7 +110,7 @@ class Queue:
     ) -> Accepted:
         """The response that asked for no answer and has ended, or the one that this key made.
 
-        `events` are its whole log. Raises: KeyReused, RedisTrouble, NotReplicated.
+        `events` are its whole log. Raises: IdempotencyKeyReused, RedisTrouble, NotReplicated.
         """
         reply = await self._pipe.run(
             "prepare",

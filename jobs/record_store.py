@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from .errors import RedisRefused, ShelfChanged, ShelfFull
+from .errors import RecordChanged, RecordStoreFull, RedisRefused
 
 if TYPE_CHECKING:
     from .redis.pipe import Pipe
@@ -39,7 +39,7 @@ class RecordStore:
     async def put(self, id_: str, before: bytes | None, after: bytes | None) -> None:
         """Writes a record where `before` was read; None is none.
 
-        Raises: ShelfChanged if somebody else wrote it meanwhile; ShelfFull.
+        Raises: RecordChanged if somebody else wrote it meanwhile; RecordStoreFull.
         """
         reply = await self._pipe.run(
             "shelve", [self._key], [id_, before or b"", after or b"", SHELF_TTL_MS, MOST_RECORDS]
@@ -48,9 +48,9 @@ class RecordStore:
             case [b"ok"]:
                 return
             case [b"changed"]:
-                raise ShelfChanged(id_)
+                raise RecordChanged(id_)
             case [b"full", int(records)]:
-                raise ShelfFull(records)
+                raise RecordStoreFull(records)
             case _:
                 raise RedisRefused("shelve: unexpected reply")
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
-from .errors import Fenced, Gone, KeyReused, Limited, QueueFull, RedisRefused
+from .errors import Fenced, Gone, IdempotencyKeyReused, Limited, QueueFull, RedisRefused
 from .names import model_of
 
 
@@ -57,7 +57,7 @@ class Grant(NamedTuple):
 def accepted(response_id: str, reply: object, max_waiting: int) -> Accepted:
     """What `submit` or `prepare` made of a response with this id.
 
-    Raises: KeyReused, QueueFull, Limited.
+    Raises: IdempotencyKeyReused, QueueFull, Limited.
     """
     match reply:
         case [b"accepted", _, int(number)]:
@@ -68,7 +68,7 @@ def accepted(response_id: str, reply: object, max_waiting: int) -> Accepted:
         case [b"same", bytes(first)]:
             return Accepted(first.decode(), 0, fresh=False)
         case [b"reused", bytes(first)]:
-            raise KeyReused(first.decode())
+            raise IdempotencyKeyReused(first.decode())
         case [b"full", int(waiting)]:
             raise QueueFull(waiting, max_waiting)
         case [b"limited", bytes(what), bytes(limit), int(wait)]:

@@ -22,7 +22,7 @@ from .toml import WrongTable
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from .log.cipher import Cipher
+    from .cipher import Cipher
 
 PREFIX: Final = "HOLDLINE_"
 
@@ -178,14 +178,14 @@ def cipher(environ: Mapping[str, str]) -> Cipher | None:
     if not path:
         return None
     # Imported where it is needed: whoever does without does not pay for it.
-    from .log.cipher import Cipher, WrongKeys
+    from .cipher import Cipher, InvalidEncryptionKeys
 
     try:
         return Cipher(Path(path).read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError) as error:
         why = type(error).__name__
         raise ConfigError(f"HOLDLINE_ENCRYPTION_KEYS={path} cannot be read: {why}") from None
-    except WrongKeys as error:
+    except InvalidEncryptionKeys as error:
         raise ConfigError(f"HOLDLINE_ENCRYPTION_KEYS={path}: {error}") from None
 
 

@@ -15,7 +15,8 @@ from .names import Partition
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from .redis.pipe import Argument, Pipe
+    from .redis.pipe import Pipe
+    from .redis.wire import Argument
 
 
 DAY: Final = 86_400

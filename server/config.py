@@ -19,7 +19,7 @@ from .templates import Templates, templates
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from jobs.log.cipher import Cipher
+    from jobs.cipher import Cipher
     from jobs.models import Catalog
     from jobs.record import SharedSettings
 

@@ -17,7 +17,7 @@ from .webhooks.message import Receiver, read_secrets
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from jobs.log.cipher import Cipher
+    from jobs.cipher import Cipher
     from jobs.models import Model, Price
     from jobs.record import SharedSettings
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import structlog
 
-from jobs.errors import KeyMissing, Undecodable
+from jobs.errors import EncryptionKeyMissing, Undecodable
 from jobs.log.codec import decode_event, job_of
 from jobs.log.events import terminal
 from jobs.log.log import LogWriter, View, read, read_all
@@ -43,7 +43,7 @@ async def close(means: WorkerContext, grant: Grant, cause: str) -> None:
         view, transcript = await look(means, grant)
     except Undecodable as error:
         # Who lacks a key sees nothing that a human should look at but a wrong configuration.
-        bury = bury or not isinstance(error, KeyMissing)
+        bury = bury or not isinstance(error, EncryptionKeyMissing)
         view, transcript = await _length(means, grant), ResponseState()
     try:
         job = job_of(grant.response_id, grant.job, means.pipe.cipher)

@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any, Final, assert_never
 
 import structlog
 
-from jobs.errors import Fenced, Gone, KeyMissing, Undecodable, UnknownResponse
+from jobs.errors import EncryptionKeyMissing, Fenced, Gone, Undecodable, UnknownResponse
 from jobs.log.codec import job_of
 from jobs.log.events import terminal
 from jobs.log.log import LogWriter
@@ -131,7 +131,7 @@ class Execution:
         except LogLost as error:
             self._log.warning("log lost", why=str(error))
             await self._again("log_lost")
-        except KeyMissing as error:
+        except EncryptionKeyMissing as error:
             self._log.error("key missing", key=error.key_id)
             if grant.cancelled:
                 await close(self._means, grant, "cancelled")

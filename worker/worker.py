@@ -20,7 +20,7 @@ import structlog
 
 from jobs.errors import HoldlineError, RedisTrouble
 from jobs.names import Partition
-from jobs.redis.connection import RETRY_SECONDS
+from jobs.redis.connection import RECONNECT_SECONDS
 from runtime.logs import described
 
 from .execute import Execution, Stop
@@ -232,7 +232,7 @@ class Worker:
                 if gap > lease * LATE and not late:
                     # If Redis was away, the others' leases have run out as well: they get the time
                     # to find it again. Only once: who is always late must rescue all the same.
-                    rescue_at = loop.time() + lease + RETRY_SECONDS[1]
+                    rescue_at = loop.time() + lease + RECONNECT_SECONDS[1]
                 late = gap > lease * LATE
                 # Own leases first: after a pause of this process or of Redis they have run out,
                 # and a rescue must not take them from a worker that is alive.

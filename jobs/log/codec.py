@@ -12,38 +12,32 @@ from typing import TYPE_CHECKING, Any, Final
 
 import msgpack  # type: ignore[import-untyped]
 
-from jobs.errors import KeyMissing, Undecodable
+from jobs.ciphertext import JOB, unreadable
+from jobs.errors import Undecodable
 from jobs.record import Job
 
 if TYPE_CHECKING:
-    from .cipher import Cipher
+    from jobs.cipher import Cipher
 
 Event = dict[str, Any]
 
 JOB_VERSION: Final = 1
-# What is encrypted begins so, see `cipher`; nothing else does. It is one of three kinds.
-ENCRYPTED: Final = b"\xc1"
-LEAST_ENCRYPTED: Final = 33
-JOB: Final = b"job"
-ENTRY: Final = b"entry"
-BLOCK: Final = b"block"
 
-
-# These entries were appended, the first of them at this index. A tuple that has names costs three
-# times as much, and each event of each answer is one.
+# The appended entries, behind the index of the first one. A plain tuple, because a NamedTuple takes
+# three times as long to make, and each event of each answer is one.
 Appended = tuple[int, list[bytes]]
 
 
 @dataclass(frozen=True, slots=True)
 class Grown:
-    """Entries too large to carry were appended; the log now has `length`."""
+    """Entries that are too large for a notification were appended; the log now has `length`."""
 
     length: int
 
 
 @dataclass(frozen=True, slots=True)
 class Waits:
-    """The response waits again, at `number` of its owner's list or for `delay_ms`."""
+    """The response is queued again, at `number` of its owner's list or for `delay_ms`."""
 
     number: int
     delay_ms: int
@@ -99,7 +93,7 @@ def encode_event(event: Event) -> bytes:
 
 
 def encode_text_delta(item_id: str, output_index: int, content_index: int, text: str) -> bytes:
-    """What `encode_event` makes of a piece of text without log probabilities, by a shorter way."""
+    """The entry for a text delta without log probabilities; equals that of `encode_event`."""
     return _pack([TEXT_DELTA, item_id, output_index, content_index, text])
 
 
@@ -126,7 +120,7 @@ def encode_job(job: Job) -> bytes:
 
 
 def decode_job(data: bytes) -> Job:
-    """The job of some bytes.
+    """The job of `encode_job`'s bytes.
 
     Raises: Undecodable, also for a version that a newer program wrote.
     """
@@ -140,34 +134,34 @@ def decode_job(data: bytes) -> Job:
 
 
 def kept_job(job: Job, cipher: Cipher | None) -> bytes:
-    """The bytes of a job as they are kept in Redis."""
+    """The bytes of a job in Redis, encrypted if there is a cipher."""
     data = encode_job(job)
     return data if cipher is None else cipher.encrypted(job.id, 0, [data], JOB)[0]
 
 
 def job_of(response_id: str, kept: bytes, cipher: Cipher | None) -> Job:
-    """The job of a response, from the bytes that are kept. Raises: KeyMissing, Undecodable."""
+    """The job of a response, from its bytes in Redis. Raises: EncryptionKeyMissing, Undecodable."""
     if cipher is not None:
         [kept] = cipher.decrypted(response_id, 0, [kept], JOB)
     return decode_job(kept)
 
 
 def decode_notification(payload: bytes) -> Appended | Grown | Waits | Deleted:
-    """What a bell says.
+    """The change that a message on a log's channel announces.
 
     Raises: Undecodable.
     """
-    said = _unpack(payload, raw=True)
-    # A class in a pattern, as below, costs more than all of this.
-    if type(said) is list and len(said) == 2:
-        first, entries = said
+    change = _unpack(payload, raw=True)
+    # The common case comes first: a class pattern, as below, takes longer than all of this.
+    if type(change) is list and len(change) == 2:
+        first, entries = change
         if type(first) is int and type(entries) is list:
             for entry in entries:
                 if type(entry) is not bytes:
                     break
             else:
                 return first, entries
-    match said:
+    match change:
         case [int(first), int(count)]:
             return Grown(first + count)
         case [b"queued", int(number), int(delay_ms), bytes(reason)]:
@@ -175,7 +169,7 @@ def decode_notification(payload: bytes) -> Appended | Grown | Waits | Deleted:
         case [b"gone"]:
             return Deleted()
         case _:
-            raise Undecodable("a bell of no known shape")
+            raise Undecodable("a notification of no known shape")
 
 
 def _pack(value: Any) -> bytes:
@@ -190,10 +184,3 @@ def _unpack(data: bytes, *, raw: bool = False) -> Any:
         return msgpack.unpackb(data, raw=raw, strict_map_key=False)
     except Exception as error:
         raise unreadable(data, "MessagePack", error) from error
-
-
-def unreadable(data: bytes, what: str, error: Exception) -> Undecodable:
-    """Why bytes are not what they should be: they are still encrypted, or nobody knows."""
-    if data.startswith(ENCRYPTED) and len(data) >= LEAST_ENCRYPTED:
-        return KeyMissing(data[1:5].hex())
-    return Undecodable(f"not {what}: {type(error).__name__}")

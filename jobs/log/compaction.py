@@ -23,9 +23,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 import msgpack  # type: ignore[import-untyped]
 
+from jobs.ciphertext import unreadable
 from jobs.errors import Undecodable
-
-from .codec import unreadable
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

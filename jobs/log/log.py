@@ -12,15 +12,16 @@ from dataclasses import dataclass
 from itertools import accumulate
 from typing import TYPE_CHECKING, Any
 
+from jobs.ciphertext import BLOCK
 from jobs.errors import Diverged, Fenced, Gone, RedisRefused, UnknownResponse
 from jobs.names import names_of
 from jobs.record import Status
 
-from .codec import BLOCK
 from .compaction import BLOCK_BYTES, BLOCK_ENTRIES, seal, unseal
 
 if TYPE_CHECKING:
-    from jobs.redis.pipe import Argument, Pipe
+    from jobs.redis.pipe import Pipe
+    from jobs.redis.wire import Argument
 
 # A bell that carries its entries saves each follower a read; above this the read is cheaper than
 # sending the bytes to every server, also to those on which nobody needs them any more.

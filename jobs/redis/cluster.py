@@ -22,16 +22,16 @@ from redis.crc import key_slot
 from jobs.errors import RedisAway, RedisRefused
 from runtime.loop import cancel_and_wait
 
-from .connection import Redis, hosts_of, place_of
-from .pipe import Pipe, pack
+from .connection import Redis, hosts_of, join_host_port
+from .pipe import Pipe
+from .wire import pack
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from jobs.log.cipher import Cipher
+    from jobs.cipher import Cipher
 
-    from .connection import Wire
-    from .pipe import Argument
+    from .wire import Argument, Wire
 
 DEFAULT_PORT = 6379
 REFRESH_SECONDS = 10.0
@@ -231,4 +231,8 @@ class ClusterPipe(Pipe):
 def _range(row: list[Any], asked: str) -> tuple[int, int, str]:
     low, high, (host, port, *_), *_ = row
     # A node that does not know its own address leaves it out: it is where it was asked.
-    return low, high, place_of(host.decode() if host else urlsplit(f"//{asked}").hostname, port)
+    return (
+        low,
+        high,
+        join_host_port(host.decode() if host else urlsplit(f"//{asked}").hostname, port),
+    )

@@ -1,8 +1,8 @@
-"""The one way to a Redis.
+"""Opens connections to one Redis.
 
-redis-py makes the connection: address, TLS, authentication, database. What then travels over it is
-written and read by `pipe` and `bell`, because redis-py's pool repeats commands, swallows
-cancellations on Python 3.11 when it has a socket timeout, and its pub/sub loses messages silently.
+redis-py opens the connection: address, TLS, authentication, database. `pipe` and `subscriber` then
+write and read it themselves, because redis-py's pool repeats commands, swallows cancellations on
+Python 3.11 when it has a socket timeout, and its pub/sub loses messages silently.
 """
 
 from __future__ import annotations
@@ -10,10 +10,8 @@ from __future__ import annotations
 import asyncio
 import re
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, NoReturn, Protocol
+from typing import TYPE_CHECKING, NoReturn
 
-import hiredis
 from redis.asyncio import ConnectionPool
 from redis.asyncio.connection import AbstractConnection
 from redis.asyncio.retry import Retry
@@ -24,110 +22,27 @@ from redis.maint_notifications import MaintNotificationsConfig
 from jobs.errors import RedisAway, RedisUnsuitable
 from runtime.backoff import backoff
 
-from .pipe import Pipe, pack
+from .pipe import Pipe
+from .wire import Wire, pack
 
 if TYPE_CHECKING:
     from urllib.parse import SplitResult
 
-    from jobs.log.cipher import Cipher
+    from jobs.cipher import Cipher
 
 CONNECT_SECONDS = 3.0
-RETRY_SECONDS = (0.05, 1.0)
+RECONNECT_SECONDS = (0.05, 1.0)
 _PORT = re.compile(r"[^:]:\d+$|\]:\d+$")
 
-# What a connection raises when its peer goes away in an unlucky moment: redis-py on Python 3.12
-# and newer lets AttributeError and TypeError out of a reset connection.
+# The errors of a connection attempt whose peer disconnects: redis-py on Python 3.12 and newer
+# raises AttributeError and TypeError when the connection is reset.
 CONNECTION_ERRORS = (RedisError, OSError, EOFError, AttributeError, TypeError, TimeoutError)
 
 
-class Writer(Protocol):
-    """The part of asyncio's StreamWriter that we use. It is held as long as the connection."""
-
-    @property
-    def transport(self) -> asyncio.WriteTransport: ...
-
-
-class Messages(asyncio.Protocol):
-    """Hands on every message as soon as the last byte of it has come; `over` is done when the
-    connection is.
-
-    In the place of asyncio's StreamReader, which would copy what comes twice, and wake a task for
-    it in another turn of the loop.
-    """
-
-    def __init__(self, take: Callable[[object], None]) -> None:
-        self.over: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._take = take
-        self._reader = hiredis.Reader()
-
-    def data_received(self, data: bytes) -> None:
-        if self.over.done():
-            return
-        try:
-            self._reader.feed(data)
-            gets, take = self._reader.gets, self._take
-            while (message := gets()) is not False:
-                take(message)
-        except hiredis.ProtocolError:
-            self.over.set_result(None)
-
-    def connection_lost(self, error: Exception | None) -> None:
-        if self.over.done():
-            return
-        if error is None or isinstance(error, OSError):
-            self.over.set_result(None)
-        else:
-            self.over.set_exception(error)  # what `take` has raised
-
-
-@dataclass(frozen=True, slots=True)
-class Wire:
-    """An open, authenticated RESP2 connection. `close` is idempotent and does not wait."""
-
-    reader: asyncio.StreamReader
-    writer: Writer
-    _outgoing: list[bytes] = field(default_factory=list)
-
-    def send(self, data: bytes) -> None:
-        """Writes at the end of this turn of the loop, together with what else is sent in it."""
-        if not self._outgoing:
-            asyncio.get_running_loop().call_soon(self._flush)
-        self._outgoing.append(data)
-
-    def _flush(self) -> None:
-        """Writes, or drops what a connection that is already closing would not carry: uvloop
-        raises there, and what was under way is failed by whoever reads.
-        """
-        data = b"".join(self._outgoing)
-        self._outgoing.clear()
-        transport = self.writer.transport
-        if not transport.is_closing():
-            transport.write(data)
-
-    async def receive(self, take: Callable[[object], None]) -> None:
-        """Hands every message to `take`; returns when the connection is over.
-
-        So it is when what comes is no message; `take` says that too, by a hiredis.ProtocolError.
-        """
-        transport = self.writer.transport
-        if self.reader.at_eof() or self.reader.exception() or transport.is_closing():
-            return
-        messages = Messages(take)
-        transport.set_protocol(messages)
-        # What has come before goes first. The reader has its end, so this waits for nothing.
-        self.reader.feed_eof()
-        messages.data_received(await self.reader.read())
-        await messages.over
-
-    def close(self) -> None:
-        """Drops the connection and what was not yet written."""
-        self.writer.transport.abort()
-
-
 class Redis:
-    """Where Redis is, and how what is kept there is encrypted, if it is; opens connections.
+    """The address of one Redis, and the cipher for records and logs, if they are encrypted.
 
-    See `sentinel` and `cluster` for several.
+    Subclasses: `sentinel.Sentinels` and `cluster.Cluster`.
     """
 
     def __init__(self, url: str, cipher: Cipher | None = None) -> None:
@@ -157,7 +72,7 @@ class Redis:
         reader, writer = connection._reader, connection._writer  # noqa: SLF001 - see the docstring
         if reader is None or writer is None:
             raise RedisAway("cannot connect to Redis: closed at once")
-        connection._reader = connection._writer = None  # noqa: SLF001 - the streams are ours now
+        connection._reader = connection._writer = None  # noqa: SLF001 - redis-py must not close them
         return Wire(reader, writer)
 
     def pipe(self, *, deadline: float = 5.0) -> Pipe:
@@ -165,7 +80,7 @@ class Redis:
         return Pipe(self, deadline=deadline)
 
     async def ask(self, *command: str) -> object:
-        """The reply of one command, over a connection of its own; an error is a reply.
+        """The reply of one command over a new connection; errors are returned as replies.
 
         Raises: RedisAway after two times `CONNECT_SECONDS` at the latest.
         """
@@ -196,23 +111,23 @@ class Redis:
                 wire = await self.open()
             except RedisAway:
                 failures += 1
-                await asyncio.sleep(backoff(failures, *RETRY_SECONDS))
+                await asyncio.sleep(backoff(failures, *RECONNECT_SECONDS))
                 continue
             failures = 0
             await serve(wire)
 
 
 def hosts_of(url: SplitResult, default_port: int) -> list[str]:
-    """The `host:port` of each host that the address of several names.
+    """The `host:port` of each host in a URL with several hosts.
 
     Raises: ValueError.
     """
-    places = [place.strip() for place in url.netloc.rpartition("@")[2].split(",")]
-    if not all(places):
+    hosts = [host.strip() for host in url.netloc.rpartition("@")[2].split(",")]
+    if not all(hosts):
         raise ValueError("a host is missing")
-    return [place if _PORT.search(place) else f"{place}:{default_port}" for place in places]
+    return [host if _PORT.search(host) else f"{host}:{default_port}" for host in hosts]
 
 
-def place_of(host: str | None, port: str | int) -> str:
-    """`host:port`, as an address has it."""
+def join_host_port(host: str | None, port: str | int) -> str:
+    """`host:port`, with an IPv6 address in brackets."""
     return f"[{host}]:{port}" if host and ":" in host else f"{host}:{port}"

@@ -1,14 +1,14 @@
-"""One connection to Redis; the commands of one turn of the event loop travel as one write.
+"""Pipelines commands over one connection: those of one turn of the event loop are one write.
 
-Replies come back in order, so a command is a future in a queue. That gives without more machinery:
+Replies arrive in order, so a command is a future in a queue. This gives, without more machinery:
 
-- batching: whatever was issued in one turn is one write and mostly one read;
-- cancellation: a cancelled caller's reply is read and dropped, never given to somebody else;
-- one deadline: the oldest command waits the longest. When it is over, the connection is dead,
-  and so is every command in it. A stopped or half-open Redis is found in this way.
+- batching: the commands of one turn are one write, and their replies mostly one read;
+- cancellation: the reply to a cancelled caller is read and dropped, and never reaches another one;
+- one deadline: the oldest command has waited the longest. When its time is over, the connection is
+  closed and every command on it fails. This detects a stopped or half-open Redis.
 
-A lost connection fails what was under way, because nobody can know whether it was executed.
-`run` repeats scripts until the deadline: each of them says in its header why that is right.
+A lost connection fails the commands under way, because they may or may not have been executed.
+`run` repeats scripts until the deadline; each script's header says why that is safe.
 """
 
 from __future__ import annotations
@@ -24,26 +24,26 @@ from jobs.errors import RedisAway, RedisFull, RedisRefused
 from jobs.scripts import SCRIPTS
 from runtime.loop import cancel_and_wait
 
+from .wire import pack
+
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Iterable
 
-    from .connection import Redis, Wire
+    from .wire import Argument, Connector, Wire
 
-Argument = str | bytes | int | float
-
-MOST_UNDER_WAY = 20_000
+MAX_UNDER_WAY = 20_000
 WATCH_SECONDS = 0.25
-AGAIN_SECONDS = 0.05
+RETRY_SECONDS = 0.05
 
 
 class Pipe:
-    """A connection that comes back by itself; use it as an async context manager.
+    """A connection that reconnects by itself; use it as an async context manager.
 
-    `deadline` is in seconds: how long a command may take, the wait for a connection included.
-    `cipher` is for those who write and read records and logs; commands travel as they are.
+    `deadline` bounds each command in seconds, the wait for a connection included. `cipher` is for
+    the callers that write and read records and logs; the pipe itself encrypts nothing.
     """
 
-    def __init__(self, redis: Redis, *, deadline: float = 5.0) -> None:
+    def __init__(self, redis: Connector, *, deadline: float = 5.0) -> None:
         self._redis = redis
         self.cipher = redis.cipher
         self._deadline = deadline
@@ -68,7 +68,7 @@ class Pipe:
             await cancel_and_wait(self._owner)
 
     async def run(self, script: str, keys: list[str], args: list[Argument]) -> Any:
-        """The reply of a script, which is repeated over lost connections until the deadline.
+        """The reply of a script, repeated after lost connections until the deadline.
 
         Raises: RedisAway, RedisFull, RedisRefused.
         """
@@ -80,46 +80,48 @@ class Pipe:
             except RedisAway:
                 if time.monotonic() + WATCH_SECONDS >= until:
                     raise
-                await asyncio.sleep(AGAIN_SECONDS)
+                await asyncio.sleep(RETRY_SECONDS)
             except RedisRefused as error:
                 if not str(error).startswith("NOSCRIPT"):
                     raise
-                # Redis was restarted, failed over or told to flush: the source loads it again.
+                # Redis was restarted, failed over or flushed its scripts: EVAL loads it again.
                 packed = pack("EVAL", SCRIPTS[script].source, len(keys), *keys, *args)
 
     def begin(
         self, script: str, keys: list[str], args: list[Argument]
     ) -> asyncio.Future[Any] | None:
-        """The reply to come of a script that is sent once; None where it cannot be sent right now.
+        """Sends a script once and returns its future reply, or None if it cannot be sent now.
 
-        Without a task, for those who have nothing else to do meanwhile. `run` does what is to be
-        done about an error.
+        Unlike `run` it needs no task, and it repeats nothing: after an error call `run`.
         """
-        if self._wire is None or len(self._under_way) >= MOST_UNDER_WAY:
+        if self._wire is None or len(self._under_way) >= MAX_UNDER_WAY:
             return None
         return self.send(_packed(script, keys, args), time.monotonic() + self._deadline)
 
     async def call(self, *command: Argument, at: str = "") -> Any:
-        """The reply of one command, issued once; `at` is the key where it belongs, if it has none.
+        """The reply of one command, sent once.
 
-        Raises: RedisAway when it is unknown whether the command was executed, or it surely was
-            not; RedisFull; RedisRefused.
+        `at` is a key on the node that has to execute it, for a command that names no key itself.
+
+        Raises: RedisAway, after which the command may or may not have been executed; RedisFull;
+            RedisRefused.
         """
         return await self._reply(pack(*command), at, time.monotonic() + self._deadline)
 
     async def pop(self, keys: Iterable[str], seconds: int) -> list[bytes] | None:
-        """The first element that any of these lists has, or gets within so many seconds, behind
-        the list's name. It holds up all that is issued after it. Raises: as `call`.
+        """The name of the first list with an element, and that element; waits up to `seconds`.
+
+        Returns None after that time. Blocks every later command on this pipe. Raises: as `call`.
         """
         popped: list[bytes] | None = await self.call("BLPOP", *keys, seconds)
         return popped
 
     async def nodes(self) -> list[Pipe]:
-        """A pipe to each node that is written to: here there is one. Raises: RedisAway."""
+        """A pipe to each master; this one alone, outside of a cluster. Raises: RedisAway."""
         return [self]
 
     def _reply(self, packed: bytes, key: str | bytes, until: float) -> Awaitable[Any]:
-        """The reply of whoever has the key: here there is one node. Mostly a future is enough."""
+        """The reply of the node that has the key: outside of a cluster, of the only one."""
         del key
         return self.send(packed, until) if self._wire is not None else self._sent(packed, until)
 
@@ -128,10 +130,13 @@ class Pipe:
         return await self.send(packed, until)
 
     def send(self, packed: bytes, until: float) -> asyncio.Future[Any]:
-        """The reply to come; call it while `connected`. Raises: RedisAway."""
+        """Sends a packed command and returns its future reply; needs a connection.
+
+        Raises: RedisAway.
+        """
         under_way = self._under_way
-        if len(under_way) >= MOST_UNDER_WAY:
-            raise RedisAway(f"{MOST_UNDER_WAY} commands wait for Redis already")
+        if len(under_way) >= MAX_UNDER_WAY:
+            raise RedisAway(f"{MAX_UNDER_WAY} commands are waiting for Redis already")
         if self._wire is None:
             raise RedisAway("no connection to Redis")
         reply = self._loop.create_future()
@@ -140,8 +145,8 @@ class Pipe:
         return reply
 
     async def _connection(self, until: float) -> None:
-        # Looked at again after the wait: a connection may be gone before its waiters have run, and
-        # a command issued between two connections would shift all replies of the second one.
+        # Checked again after the wait: a connection may be lost before its waiters run, and a
+        # command sent between two connections would shift all replies of the second one.
         while self._wire is None:
             try:
                 async with asyncio.timeout(max(until - time.monotonic(), 0)):
@@ -173,7 +178,7 @@ class Pipe:
 
     def _replied(self, reply: object) -> None:
         if not self._under_way:
-            raise hiredis.ProtocolError("a reply that nobody asked for: what follows means nothing")
+            raise hiredis.ProtocolError("unexpected reply: the connection is out of sync")
         _, future = self._under_way.popleft()
         if isinstance(reply, hiredis.ReplyError):
             self._refused(str(reply), future)
@@ -182,7 +187,7 @@ class Pipe:
 
     def _refused(self, why: str, future: asyncio.Future[Any]) -> None:
         if why.startswith("READONLY") and self._wire is not None:
-            self._wire.close()  # the master is a replica now: who is the master must be asked
+            self._wire.close()  # after a failover: the next connection finds the new master
         _fail(future, _error(why))
 
     async def _watch(self, wire: Wire) -> None:
@@ -200,17 +205,11 @@ class Pipe:
 def _fail(future: asyncio.Future[Any], error: Exception) -> None:
     if not future.done():
         future.set_exception(error)
-        future.exception()  # a caller that was cancelled will not ask for it
+        future.exception()  # marked as retrieved: a cancelled caller will not do it
 
 
 def _packed(script: str, keys: list[str], args: list[Argument]) -> bytes:
     return pack("EVALSHA", SCRIPTS[script].sha, len(keys), *keys, *args)
-
-
-def pack(*command: Argument) -> bytes:
-    """The bytes of one command."""
-    packed: bytes = hiredis.pack_command(command)  # type: ignore[arg-type]  # its stub means tuple[..., ...]
-    return packed
 
 
 def _error(message: str) -> RedisFull | RedisRefused | RedisAway:

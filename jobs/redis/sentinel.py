@@ -12,12 +12,12 @@ from urllib.parse import urlsplit, urlunsplit
 
 from jobs.errors import RedisAway
 
-from .connection import Redis, hosts_of, place_of
+from .connection import Redis, hosts_of, join_host_port
 
 if TYPE_CHECKING:
-    from jobs.log.cipher import Cipher
+    from jobs.cipher import Cipher
 
-    from .connection import Wire
+    from .wire import Wire
 
 DEFAULT_PORT = 26_379
 
@@ -64,4 +64,4 @@ class Sentinels(Redis):
 
     def _master(self, host: str, port: str) -> Redis:
         scheme, db, query = self._rest
-        return Redis(urlunsplit((scheme, self._login + place_of(host, port), db, query, "")))
+        return Redis(urlunsplit((scheme, self._login + join_host_port(host, port), db, query, "")))

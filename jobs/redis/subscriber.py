@@ -22,10 +22,11 @@ from typing import TYPE_CHECKING, Any, Self
 from jobs.errors import RedisTrouble
 from runtime.loop import cancel_and_wait
 
-from .pipe import pack
+from .wire import pack
 
 if TYPE_CHECKING:
-    from .connection import Redis, Wire
+    from .connection import Redis
+    from .wire import Wire
 
 Notify = Callable[[bytes], None]
 Gap = Callable[[], None]

@@ -10,7 +10,7 @@ from .connection import Redis
 from .sentinel import Sentinels
 
 if TYPE_CHECKING:
-    from jobs.log.cipher import Cipher
+    from jobs.cipher import Cipher
 
 ONE: Final = "redis://[user:password@]host:port[/db]"
 SENTINELS: Final = "redis+sentinel://[user:password@]host:port,host:port.../name[/db]"

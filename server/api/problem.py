@@ -10,9 +10,9 @@ import math
 from typing import Any
 
 from jobs.errors import (
+    EncryptionKeyMissing,
     HoldlineError,
-    KeyMissing,
-    KeyReused,
+    IdempotencyKeyReused,
     Limited,
     NotReplicated,
     QueueFull,
@@ -103,7 +103,7 @@ def from_error(error: Problem | HoldlineError) -> Problem:
             return error
         case UnknownResponse(response_id=response_id):
             return unknown(response_id)
-        case KeyReused():
+        case IdempotencyKeyReused():
             return Problem(
                 422,
                 "idempotency_key_reused",
@@ -135,7 +135,7 @@ def from_error(error: Problem | HoldlineError) -> Problem:
                 "The service's storage is full. Try again later.",
                 retry_after=FULL_RETRY_SECONDS,
             )
-        case KeyMissing():
+        case EncryptionKeyMissing():
             return Problem(
                 503,
                 "response_key_missing",

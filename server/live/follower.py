@@ -12,7 +12,7 @@ import asyncio
 import time
 from typing import TYPE_CHECKING, Protocol
 
-from jobs.errors import KeyMissing, RedisTrouble, Undecodable, UnknownResponse
+from jobs.errors import EncryptionKeyMissing, RedisTrouble, Undecodable, UnknownResponse
 from jobs.log.cursor import Cursor, Place
 from jobs.record import Status
 from runtime.backoff import backoff
@@ -193,7 +193,7 @@ class Follower:
                     seen = sees(self._viewer, self.feed.owner)
                     self._end(_gone() if seen else unknown(self.response_id))
                     return
-                except KeyMissing as error:
+                except EncryptionKeyMissing as error:
                     self._end(from_error(error))
                     return
                 except Undecodable:

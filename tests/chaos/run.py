@@ -15,8 +15,8 @@ from pathlib import Path
 
 import aiohttp
 
+from jobs.cipher import Cipher
 from jobs.errors import HoldlineError
-from jobs.log.cipher import Cipher
 from jobs.log.codec import decode_event, job_of
 from jobs.log.log import read_all
 from jobs.redis.pipe import Pipe

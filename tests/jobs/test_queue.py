@@ -11,7 +11,7 @@ from jobs.errors import (
     Diverged,
     Fenced,
     Gone,
-    KeyReused,
+    IdempotencyKeyReused,
     NotWritable,
     QueueFull,
     UnknownResponse,
@@ -112,7 +112,7 @@ async def test_a_key_used_with_another_body_is_refused(queue: Queue) -> None:
     first = a_job()
     await submit(queue, first, "key", "one")
 
-    with pytest.raises(KeyReused) as refused:
+    with pytest.raises(IdempotencyKeyReused) as refused:
         await submit(queue, a_job(), "key", "other")
 
     assert first.id == refused.value.response_id

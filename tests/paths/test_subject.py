@@ -16,8 +16,8 @@ from openai import AsyncOpenAI, NotFoundError
 
 import holdline_client
 from admin import subject
+from jobs.cipher import Cipher
 from jobs.errors import HoldlineError
-from jobs.log.cipher import Cipher
 from jobs.names import new_response_id
 from jobs.queue import Queue
 from jobs.record import SharedSettings

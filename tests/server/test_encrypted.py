@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from jobs.log.cipher import Cipher
+from jobs.cipher import Cipher
 from jobs.redis.connection import Redis
 from jobs.redis.pipe import Pipe
 from jobs.settings import ConfigError

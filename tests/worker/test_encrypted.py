@@ -9,7 +9,7 @@ from dataclasses import replace
 
 import pytest
 
-from jobs.log.cipher import Cipher
+from jobs.cipher import Cipher
 from jobs.log.codec import decode_event
 from jobs.log.log import read
 from jobs.queue import Queue

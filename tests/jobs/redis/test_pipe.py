@@ -15,8 +15,9 @@ import pytest
 
 from dev.redis import embedded_redis_sync
 from jobs.errors import RedisAway, RedisFull, RedisRefused
-from jobs.redis.connection import Redis, Wire
-from jobs.redis.pipe import WATCH_SECONDS, Pipe, _error, pack
+from jobs.redis.connection import Redis
+from jobs.redis.pipe import WATCH_SECONDS, Pipe, _error
+from jobs.redis.wire import Wire, pack
 from jobs.scripts import SCRIPTS
 from tests.jobs.factories import NAMES
 from tests.jobs.proxy import Proxy

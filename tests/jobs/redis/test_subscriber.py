@@ -10,9 +10,10 @@ from collections.abc import AsyncIterator
 import pytest
 
 from jobs.redis import subscriber as subscriber_module
-from jobs.redis.connection import Redis, Wire
+from jobs.redis.connection import Redis
 from jobs.redis.pipe import Pipe
 from jobs.redis.subscriber import Subscriber
+from jobs.redis.wire import Wire
 from tests.jobs.factories import NAMES
 from tests.jobs.proxy import Proxy
 from tests.system import wait_until

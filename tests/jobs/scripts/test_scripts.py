@@ -28,7 +28,8 @@ from jobs.queue import Queue
 from jobs.record import Job, Status
 from jobs.record_store import RecordStore
 from jobs.redis.connection import Redis
-from jobs.redis.pipe import Argument, Pipe
+from jobs.redis.pipe import Pipe
+from jobs.redis.wire import Argument
 from jobs.scripts import SCRIPTS, Script
 from jobs.tenants import Tenants
 from tests.jobs.dump import Dump, dump

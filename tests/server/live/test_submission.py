@@ -16,7 +16,7 @@ from hypothesis import given
 from hypothesis import settings as examples
 from hypothesis import strategies as st
 
-from jobs.log.cipher import Cipher
+from jobs.cipher import Cipher
 from jobs.log.codec import encode_event
 from jobs.log.events import submitted
 from jobs.log.items import text_delta

@@ -8,8 +8,15 @@ from typing import Any
 
 import pytest
 
-from jobs.errors import Fenced, KeyMissing, KeyReused, RedisAway, RedisUnsuitable, Undecodable
-from jobs.log.cipher import Cipher
+from jobs.cipher import Cipher
+from jobs.errors import (
+    EncryptionKeyMissing,
+    Fenced,
+    IdempotencyKeyReused,
+    RedisAway,
+    RedisUnsuitable,
+    Undecodable,
+)
 from jobs.log.codec import encode_event, job_of
 from jobs.log.events import submitted as opening_of
 from jobs.log.log import LogWriter, read, read_all
@@ -148,7 +155,7 @@ async def test_a_new_key_in_front_writes_and_the_old_one_still_reads(
         # The head is in Redis under the old key: what cannot be proved to be the log stays a list.
         await writer.seal(whole[:2], entries)
         assert whole == (await read_all(rotated, job.id)).entries
-    with pytest.raises(KeyMissing):
+    with pytest.raises(EncryptionKeyMissing):
         await read_all(pipe, job.id)
     with pytest.raises(Fenced):
         await LogWriter(pipe, job.id, grant.claim, grant.length + 4).append(entries[4:])
@@ -165,7 +172,7 @@ async def test_a_request_is_known_again_by_its_key_after_a_rotation(
         assert job.id == (await later.prepare(again, opening(again), **about)).response_id
         assert job.id == await later.made(0, "public", "k", "fingerprint")
         assert await later.made(0, "public", "k", "another") is None
-        with pytest.raises(KeyReused):
+        with pytest.raises(IdempotencyKeyReused):
             await later.submit(again, opening(again), idempotency_key="k", fingerprint="another")
 
 
@@ -176,14 +183,14 @@ async def test_who_lacks_the_key_is_told_which(
     job, writer, entries = await answered(pipe, queue)
     record = await pipe.call("HGET", NAMES.job(job.id), "job")
     async with other(redis_url, listed) as stranger:
-        with pytest.raises(KeyMissing) as missing:
+        with pytest.raises(EncryptionKeyMissing) as missing:
             job_of(job.id, record, stranger.cipher)
         assert Cipher(OLD).ids[0] == missing.value.key_id
         if listed is not None:  # without a cipher entries are read by whoever decodes them
-            with pytest.raises(KeyMissing):
+            with pytest.raises(EncryptionKeyMissing):
                 await read_all(stranger, job.id)
         await writer.seal(list(map(encode_event, opening_of(job))), entries)
-        with pytest.raises(KeyMissing):
+        with pytest.raises(EncryptionKeyMissing):
             await read_all(stranger, job.id)
 
 

@@ -9,9 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jobs.errors import KeyMissing, Undecodable
-from jobs.log.cipher import PLAIN, Cipher, WrongKeys
-from jobs.log.codec import BLOCK, ENCRYPTED, ENTRY, JOB, encode_event, encode_job
+from jobs.cipher import PLAIN, Cipher, InvalidEncryptionKeys
+from jobs.ciphertext import BLOCK, ENTRY, JOB, MAGIC
+from jobs.errors import EncryptionKeyMissing, Undecodable
+from jobs.log.codec import encode_event, encode_job
 from jobs.log.compaction import seal
 from jobs.names import new_response_id
 from tests.jobs.factories import a_job, opening
@@ -31,7 +32,7 @@ CIPHER = Cipher(OLD)
 @given(st.lists(st.binary(max_size=200), max_size=5), st.integers(0, 2**40), KINDS)
 def test_what_was_kept_comes_back(pieces: list[bytes], first: int, kind: bytes) -> None:
     kept = CIPHER.encrypted(A, first, pieces, kind)
-    assert all(one.startswith(ENCRYPTED) for one in kept)
+    assert all(one.startswith(MAGIC) for one in kept)
     assert pieces == Cipher(OLD).decrypted(A, first, kept, kind)
 
 
@@ -59,7 +60,7 @@ def test_nothing_can_be_moved() -> None:
     kept = CIPHER.encrypted(A, 3, [b"piece"])
     assert [b"piece"] == CIPHER.decrypted(A, 3, kept)
     for response, index, kind in ((B, 3, ENTRY), (A, 4, ENTRY), (A, 3, BLOCK), (A, 3, JOB)):
-        with pytest.raises(Undecodable, match="not encrypted for this place"):
+        with pytest.raises(Undecodable, match="belongs elsewhere"):
             CIPHER.decrypted(response, index, kept, kind)
 
 
@@ -68,7 +69,7 @@ def test_the_first_key_writes_and_all_of_them_read() -> None:
     assert (*Cipher(NEW).ids, *CIPHER.ids) == both.ids
     assert [b"a"] == both.decrypted(A, 0, CIPHER.encrypted(A, 0, [b"a"]))
     assert [b"a"] == Cipher(NEW).decrypted(A, 0, both.encrypted(A, 0, [b"a"]))
-    with pytest.raises(KeyMissing) as missing:
+    with pytest.raises(EncryptionKeyMissing) as missing:
         CIPHER.decrypted(A, 0, both.encrypted(A, 0, [b"a"]))
     assert both.ids[0] == missing.value.key_id
 
@@ -78,7 +79,7 @@ def test_plain_is_how_encryption_is_switched_on_and_off() -> None:
     assert [b"a"] == switching_on.decrypted(A, 0, [b"a"])
     assert [b"a"] == switching_off.encrypted(A, 0, [b"a"])
     assert [b"a"] == switching_off.decrypted(A, 0, switching_on.encrypted(A, 0, [b"a"]))
-    with pytest.raises(KeyMissing, match="has no key plain"):
+    with pytest.raises(EncryptionKeyMissing, match="has no key plain"):
         CIPHER.decrypted(A, 0, [b"a"])
 
 
@@ -101,11 +102,11 @@ def test_what_it_shows_of_itself_is_no_key() -> None:
         (f"{OLD} c2hvcnQ=", "key 2 is not base64 of 32 bytes"),
         ("secret!", "key 1 is not"),
     ],
-    # Keys are of chance, and every process of a run must know a test by the same name.
+    # Keys are random, and the processes of one run must agree on the names of the tests.
     ids=["none", "eleven", "one twice", "plain twice", "a short one", "no base64"],
 )
 def test_a_list_that_cannot_be_meant_is_refused_and_not_repeated(listed: str, why: str) -> None:
-    with pytest.raises(WrongKeys, match=why) as refused:
+    with pytest.raises(InvalidEncryptionKeys, match=why) as refused:
         Cipher(listed)
     for word in listed.split():
         assert word == PLAIN or word not in str(refused.value)
@@ -122,4 +123,4 @@ def test_nothing_else_that_is_kept_begins_like_what_is_encrypted() -> None:
     job = a_job()
     entries = list(map(encode_event, opening(job)))
     for kept in (encode_job(job), *entries, seal(entries)[0].data):
-        assert not kept.startswith(ENCRYPTED)
+        assert not kept.startswith(MAGIC)

@@ -1,0 +1,155 @@
+"""The encryption of jobs, log entries and blocks in Redis; `ciphertext` has the layout.
+
+Each response has keys of its own, derived from one of the operator's encryption keys and the
+response's id. The kind and the index of a piece are authenticated with it, so a ciphertext cannot
+be moved to another response or position.
+
+The nonce is a keyed hash of the piece, its kind and its index. Encrypting the same piece again
+gives the same bytes, which a repeated append requires; different pieces share a nonce with a
+probability of 2 ** -96. No counter is needed, even when a worker writes a lost tail again.
+
+Several encryption keys may be configured: the first one encrypts, all of them decrypt.
+"""
+
+from __future__ import annotations
+
+import hmac
+from base64 import b64decode
+from functools import lru_cache
+from typing import Final
+
+from cryptography.exceptions import InvalidTag
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.kdf.hkdf import HKDFExpand
+
+from .ciphertext import ENTRY, KEY_ID_BYTES, MAGIC, MIN_BYTES, NONCE_BYTES, key_id
+from .errors import EncryptionKeyMissing, Undecodable
+
+PLAIN: Final = "plain"
+ENCRYPTION_KEY_BYTES: Final = 32
+MAX_ENCRYPTION_KEYS: Final = 10
+_HEAD_BYTES: Final = len(MAGIC) + KEY_ID_BYTES
+# Deriving a key takes a few microseconds, and a response has hundreds of entries.
+_MAX_DERIVED: Final = 4096
+
+
+class InvalidEncryptionKeys(ValueError):
+    """An invalid list of encryption keys. The message contains no key."""
+
+
+class Cipher:
+    """Encrypts and decrypts with the encryption keys of one process.
+
+    `ids` are the ids of all encryption keys; the first one encrypts.
+    """
+
+    def __init__(self, listed: str) -> None:
+        """`listed` holds base64 encodings of 32 bytes, and `plain` for no encryption, separated by
+        white space.
+
+        Raises: InvalidEncryptionKeys.
+        """
+        words = listed.split()
+        if not 1 <= len(words) <= MAX_ENCRYPTION_KEYS:
+            raise InvalidEncryptionKeys(f"from 1 to {MAX_ENCRYPTION_KEYS} keys, not {len(words)}")
+        self._encryption_keys: dict[str, bytes | None] = {}
+        for number, word in enumerate(words, 1):
+            key = None if word == PLAIN else _decode_key(word, number)
+            id_ = PLAIN if key is None else _expand(key, b"id", KEY_ID_BYTES).hex()
+            self._encryption_keys[id_] = key
+        if len(self._encryption_keys) < len(words):
+            raise InvalidEncryptionKeys("the same key, or two that have the same id, twice")
+        self.ids = tuple(self._encryption_keys)
+        self._derived = lru_cache(_MAX_DERIVED)(self._derive)
+
+    def __str__(self) -> str:
+        first, *others = self.ids
+        written = "not encrypted" if first == PLAIN else f"encrypted with the key {first}"
+        return f"{written}; {', '.join(others)} can be read" if others else written
+
+    def encrypted(
+        self, response_id: str, first: int, pieces: list[bytes], kind: bytes = ENTRY
+    ) -> list[bytes]:
+        """The ciphertexts of consecutive pieces, the first of them at index `first`."""
+        id_ = self.ids[0]
+        if id_ == PLAIN:
+            return pieces
+        aead, nonce_key = self._derived(id_, response_id)
+        head = MAGIC + bytes.fromhex(id_)
+        ciphertexts = []
+        for index, piece in enumerate(pieces, first):
+            position = _position(kind, index)
+            nonce = hmac.digest(nonce_key, position + piece, "sha256")[:NONCE_BYTES]
+            ciphertexts.append(head + nonce + aead.encrypt(nonce, piece, head + position))
+        return ciphertexts
+
+    def decrypted(
+        self, response_id: str, first: int, ciphertexts: list[bytes], kind: bytes = ENTRY
+    ) -> list[bytes]:
+        """The pieces of consecutive ciphertexts, the first of them at index `first`.
+
+        Raises: EncryptionKeyMissing; Undecodable for a ciphertext that was altered or moved.
+        """
+        return [
+            self._decrypted(response_id, _position(kind, index), data)
+            for index, data in enumerate(ciphertexts, first)
+        ]
+
+    def fingerprints(self, fingerprint: str) -> str:
+        """A request's fingerprint under each encryption key, separated by commas.
+
+        The first one is stored; the others were stored if the same request came under another key.
+        Without the keys nobody can test a guess of the request against them.
+        """
+        return ",".join(
+            fingerprint
+            if key is None
+            else hmac.digest(_expand(key, b"fingerprints"), fingerprint.encode(), "sha256").hex()
+            for key in self._encryption_keys.values()
+        )
+
+    def _decrypted(self, response_id: str, position: bytes, data: bytes) -> bytes:
+        if not data.startswith(MAGIC):
+            if PLAIN in self._encryption_keys:
+                return data
+            raise EncryptionKeyMissing(PLAIN)
+        if len(data) < MIN_BYTES:
+            raise Undecodable("truncated ciphertext")
+        id_ = key_id(data)
+        if id_ not in self._encryption_keys:
+            raise EncryptionKeyMissing(id_)
+        head, rest = data[:_HEAD_BYTES], data[_HEAD_BYTES:]
+        nonce, ciphertext = rest[:NONCE_BYTES], rest[NONCE_BYTES:]
+        aead, _ = self._derived(id_, response_id)
+        try:
+            return aead.decrypt(nonce, ciphertext, head + position)
+        except InvalidTag:
+            raise Undecodable("a ciphertext that was altered, or belongs elsewhere") from None
+
+    def _derive(self, id_: str, response_id: str) -> tuple[AESGCM, bytes]:
+        key = self._encryption_keys[id_]
+        assert key is not None  # noqa: S101 - the id of a ciphertext is never `plain`
+        derived = _expand(key, b"response " + response_id.encode(), 2 * ENCRYPTION_KEY_BYTES)
+        return AESGCM(derived[:ENCRYPTION_KEY_BYTES]), derived[ENCRYPTION_KEY_BYTES:]
+
+
+def _position(kind: bytes, index: int) -> bytes:
+    return kind + index.to_bytes(8, "big")
+
+
+def _decode_key(word: str, number: int) -> bytes:
+    try:
+        key = b64decode(word, validate=True)
+    except ValueError:
+        key = b""
+    if len(key) != ENCRYPTION_KEY_BYTES:
+        raise InvalidEncryptionKeys(
+            f"key {number} is not base64 of {ENCRYPTION_KEY_BYTES} bytes: openssl rand -base64 32"
+        )
+    return key
+
+
+def _expand(key: bytes, purpose: bytes, length: int = ENCRYPTION_KEY_BYTES) -> bytes:
+    # HKDF-Expand alone: the encryption keys are uniformly random, so Extract adds nothing.
+    return HKDFExpand(SHA256(), length, b"holdline " + purpose).derive(key)

@@ -1,0 +1,35 @@
+"""The layout of encrypted bytes in Redis, for readers that have no `Cipher`.
+
+    0xC1 | id of the encryption key, 4 bytes | nonce, 12 bytes | AES-256-GCM ciphertext and tag
+
+MessagePack and zlib never begin with 0xC1. Apart from `cipher`, so that a process without
+encryption keys does not load the cryptography package.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from .errors import EncryptionKeyMissing, Undecodable
+
+MAGIC: Final = b"\xc1"
+KEY_ID_BYTES: Final = 4
+NONCE_BYTES: Final = 12
+MIN_BYTES: Final = len(MAGIC) + KEY_ID_BYTES + NONCE_BYTES + 16
+
+# The kinds of plaintext; a ciphertext of one kind is not accepted as another.
+JOB: Final = b"job"
+ENTRY: Final = b"entry"
+BLOCK: Final = b"block"
+
+
+def key_id(data: bytes) -> str:
+    """The id of the encryption key that `data` names, in hexadecimal."""
+    return data[len(MAGIC) : len(MAGIC) + KEY_ID_BYTES].hex()
+
+
+def unreadable(data: bytes, expected: str, error: Exception) -> Undecodable:
+    """The error for bytes that cannot be decoded: still encrypted, or not what was expected."""
+    if data.startswith(MAGIC) and len(data) >= MIN_BYTES:
+        return EncryptionKeyMissing(key_id(data))
+    return Undecodable(f"not {expected}: {type(error).__name__}")
