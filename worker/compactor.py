@@ -54,13 +54,13 @@ class Compactor:
                 await self._seal_waiting()
 
     async def seal(self, writer: LogWriter, head: Head, rest: list[bytes]) -> None:
-        """Seals a log of which these are all entries, see `LogWriter.sealed`; `head` makes those
+        """Seals a log of which these are all entries, see `LogWriter.compacted`; `head` makes those
         that were there before. Mostly it returns at once; where much waits already, the caller
         waits for its own.
         """
         size = sum(map(len, rest))
         if self._size + size > MOST_BYTES:
-            await _tried(writer.seal(head(), rest))
+            await _tried(writer.compact(head(), rest))
             return
         self._waiting.append((writer, head, rest))
         self._size += size
@@ -77,8 +77,8 @@ class Compactor:
         self._news.clear()
         seals: list[Awaitable[None]] = []
         for writer, head, rest in waiting:
-            if sealed := await _tried(writer.sealed(head(), rest)):
-                seals.append(_tried(writer.keep_sealed(sealed)))
+            if sealed := await _tried(writer.compacted(head(), rest)):
+                seals.append(_tried(writer.store_compacted(sealed)))
             await asyncio.sleep(0)  # whatever else there is to do comes first
         await asyncio.gather(*seals)
 

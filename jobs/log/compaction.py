@@ -1,16 +1,16 @@
-"""A finished log <-> its blocks: the same entries, byte for byte, in a tenth of the room.
+"""Compacts a finished log into blocks: the same entries, byte for byte, in a tenth of the memory.
 
-A log that grows holds each delta as an entry of its own, and says most things several times: the
-text is in the deltas, in three closing events and in the last one, the request in four snapshots.
-Nobody appends to a log that has ended, so it can be kept as
+A growing log holds each delta as an entry, and most text several times: an answer's text is in its
+deltas, in three closing events and in the last event; the request is in four snapshots. Nothing is
+appended to a finished log, so it can be stored as blocks:
 
     block   zlib([VERSION, [text, ...], [row, ...]])
-    row     a run of deltas of one place: [prefix, number of its text, [bytes of each piece, ...]]
-            any other entry: [bytes or number of a text, ...], to be joined
-    text    what a run says in all, or whatever else is long
+    row     a run of deltas of one place: [prefix, index of its text, [bytes of each piece, ...]]
+            any other entry: [bytes or index of a text, ...], to be concatenated
+    text    the concatenated pieces of a run, or any other long string
 
-All of it is about bytes: what comes back is what was there, whatever it means. An entry keeps its
-index, and a block can be read without the others, so a reader of the end does not pay for the rest.
+Compaction works on bytes and does not interpret events. Entries keep their indexes, and each block
+can be expanded without the others, so that reading the end of a log does not expand the rest.
 """
 
 from __future__ import annotations
@@ -30,53 +30,53 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 VERSION: Final = 1
-# What one read gives, so that a block is one read.
+# The bounds of one read, so that a block is one read.
 BLOCK_ENTRIES: Final = 2_000
 BLOCK_BYTES: Final = 262_144
-# zlib finds what is repeated within 32 KB by itself; what is shorter than this, it finds as well.
-LONG: Final = 1_024
-# Each of them is looked for in each entry.
-MOST_TEXTS: Final = 32
+# Shorter strings are left to zlib, which finds repetitions within 32 KB.
+MIN_TEXT_BYTES: Final = 1_024
+# Each text is searched for in each entry.
+MAX_TEXTS: Final = 32
 # A tenth smaller than with level 1, in the same time; level 9 gains nothing more.
 LEVEL: Final = 6
-# Nobody of ours makes a block that holds more than one entry beyond `BLOCK_BYTES`.
-MOST_UNPACKED: Final = 536_870_912
+# `compact` makes no block with more than one entry beyond `BLOCK_BYTES`.
+MAX_EXPANDED_BYTES: Final = 536_870_912
 
-# The entries that grow a text, by their first two bytes: an array, headed by a code of `codec`.
+# The first two bytes of delta entries: an array, headed by a code of `codec`.
 _DELTAS: Final = frozenset({b"\x95\x01", b"\x94\x07", b"\x95\x08", b"\x95\x09"})
 
 
 @dataclass(frozen=True, slots=True)
 class Block:
-    """So many entries, sealed."""
+    """Consecutive entries of a log, compacted."""
 
     count: int
     data: bytes
 
 
-def seal(entries: list[bytes]) -> list[Block]:
+def compact(entries: list[bytes]) -> list[Block]:
     """The blocks of a whole log, in order."""
-    return [_sealed(some) for some in _divided(entries)]
+    return [_compacted(some) for some in _divided(entries)]
 
 
-def unseal(data: bytes, start: int = 0) -> list[bytes]:
+def expand(data: bytes, start: int = 0) -> list[bytes]:
     """The entries of a block from index `start` of the block on.
 
     Raises: Undecodable.
     """
     try:
         unpacker = zlib.decompressobj(zdict=_DICTIONARY)
-        packed = unpacker.decompress(data, MOST_UNPACKED) + unpacker.flush()
+        packed = unpacker.decompress(data, MAX_EXPANDED_BYTES) + unpacker.flush()
         version, texts, rows = msgpack.unpackb(packed)
-        entries = _unsealed(texts, rows, start) if version == VERSION else None
-    except Exception as error:  # as in `codec`: two packages, each with errors of several kinds
+        entries = _expanded(texts, rows, start) if version == VERSION else None
+    except Exception as error:  # zlib and msgpack raise errors of several classes
         raise unreadable(data, "a block", error) from error
     if entries is None or not unpacker.eof:
-        raise Undecodable(f"a block that is cut short, or of another version than {VERSION}")
+        raise Undecodable(f"a block that is truncated, or not of version {VERSION}")
     return entries
 
 
-def _unsealed(texts: list[bytes], rows: list[list[Any]], start: int) -> list[bytes]:
+def _expanded(texts: list[bytes], rows: list[list[Any]], start: int) -> list[bytes]:
     entries: list[bytes] = []
     for row in rows:
         if isinstance(row[-1], list):
@@ -104,10 +104,10 @@ def _divided(entries: list[bytes]) -> Iterator[list[bytes]]:
         yield some
 
 
-def _sealed(entries: list[bytes]) -> Block:
+def _compacted(entries: list[bytes]) -> Block:
     texts: list[bytes] = []
     rows: list[list[Any]] = []
-    prefix: bytes | None = None  # of the run that the next entry may belong to
+    prefix: bytes | None = None  # of the current run
     pieces: list[bytes] = []
 
     def end_run() -> None:
@@ -134,18 +134,18 @@ def _sealed(entries: list[bytes]) -> Block:
 
 
 def _prefix(entry: bytes) -> bytes | None:
-    """What comes before the text of a delta, or None for any other entry."""
+    """The bytes before the text of a delta, or None for any other entry."""
     if entry[:2] not in _DELTAS:
         return None
     try:
         text = msgpack.unpackb(entry)[-1]
         return entry.removesuffix(_header(len(text.encode())) + text.encode())
-    except Exception:  # noqa: BLE001 - then it is kept as it is
+    except Exception:  # noqa: BLE001 - then the entry is stored unchanged
         return None
 
 
 def _string_after(prefix: bytes | None, entry: bytes) -> bytes | None:
-    """The bytes of the one string that follows the prefix and ends the entry, if it is so."""
+    """The string between the prefix and the end of the entry; None if that is not one string."""
     if prefix is None or not entry.startswith(prefix):
         return None
     at = len(prefix)
@@ -154,13 +154,13 @@ def _string_after(prefix: bytes | None, entry: bytes) -> bytes | None:
     return text if entry[at : at + size] == _header(len(text)) else None
 
 
-# The first byte of a longer string; a short one has its length in that very byte.
+# The size of a string's header by its first byte; short strings have a header of one byte.
 _HEADER_SIZES: Final = {b"\xd9": 2, b"\xda": 3}
 _SHORT: Final = [bytes([0xA0 | length]) for length in range(32)]
 
 
 def _header(length: int) -> bytes:
-    """What MessagePack puts before a string of so many bytes; a delta has 16 KB at most."""
+    """The MessagePack header of a string of `length` bytes; a delta has 16 KB at most."""
     if length < 32:
         return _SHORT[length]
     if length < 256:
@@ -174,16 +174,16 @@ def _run(prefix: bytes, text: bytes, lengths: list[int], skipped: int) -> list[b
 
 
 def _spliced(entry: bytes, texts: list[bytes]) -> list[Any]:
-    """The entry with a number wherever a long text stands that was there before."""
+    """The entry in parts, with indexes in the place of the long texts that it contains."""
     row: list[Any] = [entry]
-    if len(entry) < LONG:
+    if len(entry) < MIN_TEXT_BYTES:
         return row
     for number, text in enumerate(texts):
-        if len(text) >= LONG:
+        if len(text) >= MIN_TEXT_BYTES:
             row = _split(row, text, number)
-    if any(isinstance(part, bytes) and len(part) >= LONG for part in row):
+    if any(isinstance(part, bytes) and len(part) >= MIN_TEXT_BYTES for part in row):
         for text in _long_strings(entry):
-            if len(texts) < MOST_TEXTS and text not in texts:
+            if len(texts) < MAX_TEXTS and text not in texts:
                 row = _split(row, text, len(texts))
                 texts.append(text)
     return row
@@ -201,22 +201,22 @@ def _split(row: list[Any], text: bytes, number: int) -> list[Any]:
     return parts
 
 
-# How a string of `LONG` bytes or more begins; in a text of some alphabets also what does not.
+# The header of a string of `MIN_TEXT_BYTES` or more; may match inside of other strings too.
 _LONG_HEADER: Final = re.compile(rb"\xda[\x04-\xff]|\xdb", re.DOTALL)
 
 
 def _long_strings(entry: bytes) -> list[bytes]:
-    """The long strings anywhere in an entry, longest first: one may be a part of another."""
+    """The long strings anywhere in an entry, longest first, since one may contain another."""
     found: set[bytes] = set()
     if not _LONG_HEADER.search(entry):
         return []
     try:
         waiting = [msgpack.unpackb(entry, strict_map_key=False)]
-    except Exception:  # noqa: BLE001 - then it is kept as it is
+    except Exception:  # noqa: BLE001 - then the entry is stored unchanged
         return []
     while waiting:
         match waiting.pop():
-            case str(text) if len(text) >= LONG:
+            case str(text) if len(text) >= MIN_TEXT_BYTES:
                 found.add(text.encode(errors="surrogatepass"))
             case dict(fields):
                 waiting += fields.values()
@@ -227,8 +227,8 @@ def _long_strings(entry: bytes) -> list[bytes]:
     return sorted(found, key=len, reverse=True)
 
 
-# What almost every log holds. zlib takes it as said before the block begins, which is half of a
-# short answer. It is part of the format: another one is another version.
+# zlib's preset dictionary: bytes that almost every log contains, and half of a short answer.
+# The dictionary is part of the format; a change needs another `VERSION`.
 _SNAPSHOT: Final[dict[str, Any]] = {
     "object": "response",
     "created_at": 1_800_000_000,

@@ -1,7 +1,7 @@
-"""The log: append, finish, read. The log is the truth; the bell only says that it has grown.
+"""Appends to a response's log, finishes it and reads it.
 
-A log that has ended may be sealed: the same entries in much less room, see `seal`. Who reads it
-here does not notice.
+The log is the truth; a notification only announces that it has grown. A finished log may be
+compacted, see `compaction`; reading it works the same.
 """
 
 from __future__ import annotations
@@ -17,27 +17,27 @@ from jobs.errors import Diverged, Fenced, Gone, RedisRefused, UnknownResponse
 from jobs.names import names_of
 from jobs.record import Status
 
-from .compaction import BLOCK_BYTES, BLOCK_ENTRIES, seal, unseal
+from .compaction import BLOCK_BYTES, BLOCK_ENTRIES, compact, expand
 
 if TYPE_CHECKING:
     from jobs.redis.pipe import Pipe
     from jobs.redis.wire import Argument
 
-# A bell that carries its entries saves each follower a read; above this the read is cheaper than
-# sending the bytes to every server, also to those on which nobody needs them any more.
+# A notification that carries its entries saves each follower a read. Above this size a read is
+# cheaper than sending the bytes to every subscribed server, whether a follower needs them or not.
 MAX_NOTIFICATION_BYTES = 32_768
 READ_ENTRIES = BLOCK_ENTRIES
 READ_BYTES = BLOCK_BYTES
-# Some ms of the event loop; what is larger is sealed beside it.
-SEALED_AT_ONCE_BYTES = 262_144
+# A few ms; larger logs are compacted in a thread.
+MAX_INLINE_COMPACTION_BYTES = 262_144
 
 
 @dataclass(frozen=True, slots=True)
 class View:
-    """One consistent look at a response.
+    """A consistent snapshot of a response and a part of its log.
 
-    `entries` start at the index that was asked for. `number`, `lane` and `reason` say where and why
-    it waits; they mean something only while it is queued.
+    `entries` start at the requested index. `number`, `lane` and `reason` tell where and why it
+    waits, and are meaningful only while it is queued.
     """
 
     status: Status
@@ -60,11 +60,12 @@ async def read(
     least: int = 1,
     viewer: str = "",
 ) -> View:
-    """The response as it stands and its log from index `start` on, bounded in entries and bytes.
+    """The response and its log from index `start` on, bounded in entries and bytes.
 
-    `least` entries are given however large they are, so that a reader always gets on. Of a sealed
-    log it is what the block of `start` holds. What `viewer` may not see is unknown, and takes no
-    longer to be that; "" sees everything.
+    At least `least` entries are returned, however large, so that every read makes progress. A
+    compacted log returns the rest of the block that contains `start`. A response that `viewer` may
+    not see raises UnknownResponse in the same time as a missing one. An empty viewer sees every
+    response.
 
     Raises: UnknownResponse, Undecodable, RedisTrouble.
     """
@@ -85,7 +86,7 @@ async def read(
         if cipher is not None:
             index = start + len(found) - skipped
             [data] = cipher.decrypted(response_id, index, [block], BLOCK)
-        found += unseal(data, skipped)
+        found += expand(data, skipped)
         skipped = 0
     return View(
         Status(status.decode()),
@@ -100,7 +101,7 @@ async def read(
 
 
 async def read_all(pipe: Pipe, response_id: str, *, viewer: str = "") -> View:
-    """The response with its whole log, read in several steps where it is long."""
+    """The response and its whole log; a long log takes several reads."""
     view = await read(pipe, response_id, 0, viewer=viewer)
     entries = view.entries
     while len(entries) < view.length:
@@ -121,10 +122,10 @@ async def read_all(pipe: Pipe, response_id: str, *, viewer: str = "") -> View:
 
 
 class LogWriter:
-    """The one writer of a response's log, for as long as it holds the claim.
+    """The only writer of a response's log, as long as its claim is valid.
 
-    `length` is what the log has according to its writer; every append states it. After any error
-    but a `RedisTrouble`, stop: the response is somebody else's or nobody's.
+    `length` is the log's length as far as the writer knows; every append checks it. After any error
+    but a RedisTrouble, stop: the response belongs to another attempt or is gone.
     """
 
     def __init__(self, pipe: Pipe, response_id: str, claim: str, length: int) -> None:
@@ -137,22 +138,23 @@ class LogWriter:
         self.length = length
 
     async def append(self, entries: list[bytes]) -> bool:
-        """Appends and rings. True if the response is to be cancelled.
+        """Appends and notifies. Returns True if the response is to be cancelled.
 
-        Raises: Fenced, Gone, Diverged; RedisTrouble, after which it may be called again with the
-            same entries.
+        Raises: Fenced, Gone, Diverged; RedisTrouble, after which the same entries may be appended
+            again.
         """
         return self.appended(await self._pipe.run("append", self._keys, self._append(entries)))
 
     def begin(self, entries: list[bytes]) -> asyncio.Future[object] | None:
-        """As `append`, sent once: `appended` takes its reply. None: it cannot be sent right now.
+        """As `append`, sent once: pass the reply to `appended`. None if it cannot be sent now.
 
-        After an error `append` finds out what has become of it, also with more entries behind.
+        After an error call `append` with the same entries, to which more may be added: it finds
+        out whether they were appended.
         """
         return self._pipe.begin("append", self._keys, self._append(entries))
 
     def appended(self, reply: Any) -> bool:
-        """What the reply of an append says. Raises: as `append`."""
+        """Handles the reply of `begin`; returns and raises as `append`."""
         if reply[0] != b"ok":
             raise self._refusal(reply)
         _, self.length, cancel = reply
@@ -161,25 +163,25 @@ class LogWriter:
     def _append(self, entries: list[bytes]) -> list[Argument]:
         return [self._claim, self.length, MAX_NOTIFICATION_BYTES, *self._kept(entries)]
 
-    async def seal(self, head: list[bytes], rest: list[bytes]) -> None:
-        """Keeps the log of a response that this writer has ended in less room, see `sealed`.
+    async def compact(self, head: list[bytes], rest: list[bytes]) -> None:
+        """Compacts the log of a response that this writer has finished; see `compacted`.
 
         Raises: RedisTrouble.
         """
-        await self.keep_sealed(await self.sealed(head, rest))
+        await self.store_compacted(await self.compacted(head, rest))
 
-    async def sealed(self, head: list[bytes], rest: list[bytes]) -> list[Argument]:
-        """A log in less room, for `keep_sealed`.
+    async def compacted(self, head: list[bytes], rest: list[bytes]) -> list[Argument]:
+        """The compacted log, for `store_compacted`.
 
-        `head` and `rest` are the whole log as its writer believes it to be. The rest is the
-        writer's own, so its length alone proves it; the head is looked at. A log that is another
-        one stays as it is: nobody but Redis's memory has a loss.
+        `head` and `rest` are the whole log as far as the writer knows. Redis compares the length
+        and a checksum of the head; the rest was appended by this writer, so that its length is
+        enough. A log that differs is left uncompacted, which costs memory alone.
         """
         log = head + rest
-        if sum(map(len, log)) > SEALED_AT_ONCE_BYTES:
-            blocks = await asyncio.to_thread(seal, log)
+        if sum(map(len, log)) > MAX_INLINE_COMPACTION_BYTES:
+            blocks = await asyncio.to_thread(compact, log)
         else:
-            blocks = seal(log)
+            blocks = compact(log)
         kept = [block.data for block in blocks]
         if (cipher := self._pipe.cipher) is not None:
             head = cipher.encrypted(self.response_id, 0, head)
@@ -196,9 +198,9 @@ class LogWriter:
             *kept,
         ]
 
-    async def keep_sealed(self, sealed: list[Argument]) -> None:
-        """Puts what `sealed` gave in the place of the log. Raises: RedisTrouble."""
-        await self._pipe.run("seal", self._keys[:2], sealed)
+    async def store_compacted(self, compacted: list[Argument]) -> None:
+        """Replaces the log by the result of `compacted`. Raises: RedisTrouble."""
+        await self._pipe.run("seal", self._keys[:2], compacted)
 
     async def finish(
         self,
@@ -212,7 +214,8 @@ class LogWriter:
     ) -> None:
         """Appends the last entries and ends the response.
 
-        `tokens` and `money`, in millionths, are what it took, where that is known.
+        `tokens` and `money`, in millionths, are its usage and cost, if known. `bury` puts the
+        response on the dead list.
 
         Raises: as `append`.
         """

@@ -13,7 +13,7 @@ from jobs.cipher import PLAIN, Cipher, InvalidEncryptionKeys
 from jobs.ciphertext import BLOCK, ENTRY, JOB, MAGIC
 from jobs.errors import EncryptionKeyMissing, Undecodable
 from jobs.log.codec import encode_event, encode_job
-from jobs.log.compaction import seal
+from jobs.log.compaction import compact
 from jobs.names import new_response_id
 from tests.jobs.factories import a_job, opening
 
@@ -122,5 +122,5 @@ def test_a_fingerprint_is_known_again_and_cannot_be_guessed() -> None:
 def test_nothing_else_that_is_kept_begins_like_what_is_encrypted() -> None:
     job = a_job()
     entries = list(map(encode_event, opening(job)))
-    for kept in (encode_job(job), *entries, seal(entries)[0].data):
+    for kept in (encode_job(job), *entries, compact(entries)[0].data):
         assert not kept.startswith(MAGIC)

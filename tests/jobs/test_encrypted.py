@@ -62,7 +62,7 @@ def of(job: Job, pieces: int = 6) -> list[bytes]:
 async def answered(
     pipe: Pipe, queue: Queue, pieces: int = 6, key: str = "k"
 ) -> tuple[Job, LogWriter, list[bytes]]:
-    """An answer that has ended and is not yet sealed."""
+    """An answer that has ended and is not yet compacted."""
     job = a_job(text=f"{CANARY}-prompt", instructions=f"{CANARY}-instructions")
     await queue.submit(job, opening(job), idempotency_key=key, fingerprint="fingerprint")
     [grant] = await queue.claim(0, token(), 1)
@@ -73,15 +73,15 @@ async def answered(
     return job, writer, entries
 
 
-@pytest.mark.parametrize("sealed", [False, True])
+@pytest.mark.parametrize("compacted", [False, True])
 async def test_it_reads_as_before_from_every_index_and_is_nowhere_in_plain(
-    pipe: Pipe, queue: Queue, sealed: bool
+    pipe: Pipe, queue: Queue, compacted: bool
 ) -> None:
     job, writer, entries = await answered(pipe, queue, 3000)
     head = list(map(encode_event, opening_of(job)))
-    if sealed:
-        await writer.seal(head, entries)
-    assert sealed != await pipe.call("EXISTS", NAMES.log(job.id))
+    if compacted:
+        await writer.compact(head, entries)
+    assert compacted != await pipe.call("EXISTS", NAMES.log(job.id))
     whole = head + entries
     assert whole == (await read_all(pipe, job.id)).entries
     for start in (0, 1, 1999, 2000, 2001, len(whole) - 1):
@@ -131,7 +131,7 @@ async def test_nothing_moves_to_another_response_or_place(pipe: Pipe, queue: Que
 
 async def test_no_block_moves_either(pipe: Pipe, queue: Queue) -> None:
     job, writer, entries = await answered(pipe, queue, 3000)
-    await writer.seal(list(map(encode_event, opening_of(job))), entries)
+    await writer.compact(list(map(encode_event, opening_of(job))), entries)
     first, second = await pipe.call("HMGET", NAMES.job(job.id), "block0", "block1")
     await pipe.call("HSET", NAMES.job(job.id), "block0", second, "block1", first)
     for start in (0, 2000):
@@ -153,7 +153,7 @@ async def test_a_new_key_in_front_writes_and_the_old_one_still_reads(
         whole = (await read_all(rotated, job.id)).entries
         assert entries == whole[2:]
         # The head is in Redis under the old key: what cannot be proved to be the log stays a list.
-        await writer.seal(whole[:2], entries)
+        await writer.compact(whole[:2], entries)
         assert whole == (await read_all(rotated, job.id)).entries
     with pytest.raises(EncryptionKeyMissing):
         await read_all(pipe, job.id)
@@ -189,7 +189,7 @@ async def test_who_lacks_the_key_is_told_which(
         if listed is not None:  # without a cipher entries are read by whoever decodes them
             with pytest.raises(EncryptionKeyMissing):
                 await read_all(stranger, job.id)
-        await writer.seal(list(map(encode_event, opening_of(job))), entries)
+        await writer.compact(list(map(encode_event, opening_of(job))), entries)
         with pytest.raises(EncryptionKeyMissing):
             await read_all(stranger, job.id)
 

@@ -58,10 +58,10 @@ async def test_a_log_that_cannot_be_sealed_stops_no_other(
     desk: Desk, pipe: Pipe, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     class Broken:
-        async def sealed(self, head: list[bytes], rest: list[bytes]) -> list[bytes]:
+        async def compacted(self, head: list[bytes], rest: list[bytes]) -> list[bytes]:
             return [*head, *rest]
 
-        async def keep_sealed(self, entries: list[bytes]) -> None:
+        async def store_compacted(self, entries: list[bytes]) -> None:
             raise ValueError(entries)
 
     await desk.means.sealer.seal(Broken(), list, [b"secret"])  # type: ignore[arg-type]  # broken

@@ -1,4 +1,4 @@
-"""A log that was sealed in Redis: who reads it does not notice, and nobody else can seal it."""
+"""A compacted log in Redis: it reads as before, and only the writer that ended it compacts it."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def head_of(job: Job) -> list[bytes]:
 
 
 class Ended:
-    """An answer that has ended and is not yet sealed."""
+    """An answer that has ended and is not yet compacted."""
 
     def __init__(self, pipe: Pipe, job: Job, grant: Grant, pieces: int) -> None:
         said_so = [f"piece {number} " for number in range(pieces)]
@@ -44,10 +44,10 @@ class Ended:
         await self.writer.finish(Status.COMPLETED, self.rest[-1:], retention_ms=RETENTION)
         return self
 
-    async def seal(self) -> None:
-        await self.writer.seal(self.head, self.rest)
+    async def compact(self) -> None:
+        await self.writer.compact(self.head, self.rest)
 
-    async def is_sealed(self) -> bool:
+    async def is_compacted(self) -> bool:
         return not await self.pipe.call("EXISTS", NAMES.log(self.job.id))
 
     async def view(self, start: int = 0, least: int = 1) -> View:
@@ -58,14 +58,14 @@ async def ended(pipe: Pipe, queue: Queue, pieces: int = 40) -> Ended:
     return await Ended(pipe, *await claimed(queue), pieces).end()
 
 
-async def test_a_sealed_log_reads_as_before_from_every_index(pipe: Pipe, queue: Queue) -> None:
+async def test_a_compacted_log_reads_as_before_from_every_index(pipe: Pipe, queue: Queue) -> None:
     answer = await ended(pipe, queue)
     log = answer.head + answer.rest
     before = [await answer.view(start) for start in range(len(log) + 2)]
 
-    await answer.seal()
+    await answer.compact()
 
-    assert await answer.is_sealed()
+    assert await answer.is_compacted()
     assert before == [await answer.view(start) for start in range(len(log) + 2)]
     assert log == (await read_all(pipe, answer.job.id)).entries
     assert [] == (await read(pipe, answer.job.id, 0, entries=0)).entries
@@ -73,7 +73,7 @@ async def test_a_sealed_log_reads_as_before_from_every_index(pipe: Pipe, queue: 
 
 async def test_a_long_one_is_read_in_steps_that_all_get_on(pipe: Pipe, queue: Queue) -> None:
     answer = await ended(pipe, queue, 4_500)
-    await answer.seal()
+    await answer.compact()
     log = answer.head + answer.rest
 
     assert log == (await read_all(pipe, answer.job.id)).entries
@@ -87,24 +87,24 @@ async def test_the_room_that_it_takes(pipe: Pipe, queue: Queue) -> None:
     answer = await ended(pipe, queue)
     names = [NAMES.job(answer.job.id), NAMES.log(answer.job.id)]
     before = sum([await pipe.call("MEMORY", "USAGE", name) for name in names])
-    await answer.seal()
+    await answer.compact()
     assert await pipe.call("MEMORY", "USAGE", names[0]) < before / 2
 
 
-async def test_sealing_and_ending_may_be_repeated(pipe: Pipe, queue: Queue) -> None:
+async def test_compacting_and_ending_may_be_repeated(pipe: Pipe, queue: Queue) -> None:
     answer = await ended(pipe, queue)
     writer, length = answer.writer, answer.writer.length
     for _ in range(3):
-        await answer.seal()
+        await answer.compact()
         writer.length = length - 1  # as if the reply to the end had been lost
         await writer.finish(Status.COMPLETED, answer.rest[-1:], retention_ms=RETENTION)
     assert length == writer.length
     assert answer.head + answer.rest == (await answer.view()).entries
 
 
-async def test_nothing_follows_what_was_sealed(pipe: Pipe, queue: Queue) -> None:
+async def test_nothing_follows_what_was_compacted(pipe: Pipe, queue: Queue) -> None:
     answer = await ended(pipe, queue)
-    await answer.seal()
+    await answer.compact()
     for expected in (0, answer.writer.length):
         answer.writer.length = expected
         with pytest.raises(Fenced):
@@ -115,48 +115,48 @@ async def test_nothing_follows_what_was_sealed(pipe: Pipe, queue: Queue) -> None
     assert answer.head + answer.rest == (await answer.view()).entries
 
 
-async def test_a_log_is_sealed_by_whom_has_ended_it_alone(pipe: Pipe, queue: Queue) -> None:
+async def test_only_the_writer_that_ended_a_log_compacts_it(pipe: Pipe, queue: Queue) -> None:
     answer = await ended(pipe, queue)
-    await LogWriter(pipe, answer.job.id, "somebody", 0).seal(answer.head, answer.rest)
-    assert not await answer.is_sealed()
+    await LogWriter(pipe, answer.job.id, "somebody", 0).compact(answer.head, answer.rest)
+    assert not await answer.is_compacted()
 
 
-async def test_a_log_that_runs_is_not_sealed(pipe: Pipe, queue: Queue) -> None:
+async def test_a_running_log_is_not_compacted(pipe: Pipe, queue: Queue) -> None:
     job, grant = await claimed(queue)
     writer = LogWriter(pipe, job.id, grant.claim, grant.length)
-    await writer.seal(head_of(job), [])
+    await writer.compact(head_of(job), [])
     assert 2 == await pipe.call("LLEN", NAMES.log(job.id))
 
 
 async def test_another_head_or_another_length_is_left_alone(pipe: Pipe, queue: Queue) -> None:
     answer = await ended(pipe, queue)
     other = head_of(a_job())
-    await answer.writer.seal(other, answer.rest)
-    await answer.writer.seal(answer.head, answer.rest[1:])
-    assert not await answer.is_sealed()
+    await answer.writer.compact(other, answer.rest)
+    await answer.writer.compact(answer.head, answer.rest[1:])
+    assert not await answer.is_compacted()
     assert answer.head + answer.rest == (await answer.view()).entries
 
 
-async def test_what_is_sealed_can_be_deleted_and_expires(pipe: Pipe, queue: Queue) -> None:
+async def test_what_is_compacted_can_be_deleted_and_expires(pipe: Pipe, queue: Queue) -> None:
     answer = await ended(pipe, queue)
-    await answer.seal()
+    await answer.compact()
     left = await pipe.call("PTTL", NAMES.job(answer.job.id))
     assert RETENTION - 10_000 < left <= RETENTION
     await queue.delete(answer.job.id)
     assert [] == await pipe.call("KEYS", f"*{answer.job.id}*")
 
 
-async def test_a_repeated_submit_finds_what_was_sealed(pipe: Pipe, queue: Queue) -> None:
+async def test_a_repeated_submit_finds_what_was_compacted(pipe: Pipe, queue: Queue) -> None:
     answer = await ended(pipe, queue)
-    await answer.seal()
+    await answer.compact()
     await queue.submit(answer.job, opening_of(answer.job))
-    assert await answer.is_sealed()
+    assert await answer.is_compacted()
     assert [] == await queue.claim(0, token(), 1)
 
 
 async def test_a_block_that_was_damaged_cannot_be_read(pipe: Pipe, queue: Queue) -> None:
     answer = await ended(pipe, queue)
-    await answer.seal()
+    await answer.compact()
     await pipe.call("HSET", NAMES.job(answer.job.id), "block0", b"garbage")
     with pytest.raises(Undecodable):
         await answer.view()

@@ -1,4 +1,4 @@
-"""A sealed log gives back every entry, byte for byte, from any index on."""
+"""A compacted log gives back every entry, byte for byte, from any index on."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from jobs.errors import Undecodable
 from jobs.log import compaction as compaction_module
 from jobs.log.codec import encode_event
-from jobs.log.compaction import BLOCK_BYTES, BLOCK_ENTRIES, Block, seal, unseal
+from jobs.log.compaction import BLOCK_BYTES, BLOCK_ENTRIES, Block, compact, expand
 from jobs.log.items import Place, annotated, delta
 from tests.jobs.factories import a_job, ending, opening, said, saying
 
@@ -46,54 +46,54 @@ def log_of(pieces: list[str]) -> list[bytes]:
     return [encode_event(event) for event in [*events, ending(job, text=text)]]
 
 
-def unsealed(blocks: list[Block], start: int = 0) -> list[bytes]:
+def expanded(blocks: list[Block], start: int = 0) -> list[bytes]:
     entries = []
     for block in blocks:
-        entries += unseal(block.data, start)
+        entries += expand(block.data, start)
         start = max(start - block.count, 0)
     return entries
 
 
 @given(logs, st.integers(0, 61))
-def test_what_was_sealed_comes_back_from_any_index_on(entries: list[bytes], start: int) -> None:
-    assert entries[start:] == unsealed(seal(entries), start)
+def test_a_compacted_log_is_expanded_from_any_index_on(entries: list[bytes], start: int) -> None:
+    assert entries[start:] == expanded(compact(entries), start)
 
 
 @given(st.lists(texts, max_size=40))
 def test_an_answer_comes_back(pieces: list[str]) -> None:
     entries = log_of(pieces)
-    assert entries == unsealed(seal(entries))
+    assert entries == expanded(compact(entries))
 
 
 def test_a_long_log_is_several_blocks_each_of_one_read() -> None:
     entries = log_of([f"{number} " for number in range(7_000)] + ["a long piece " * 300] * 80)
-    blocks = seal(entries)
+    blocks = compact(entries)
 
     assert len(entries) == sum(block.count for block in blocks)
     assert all(block.count <= BLOCK_ENTRIES for block in blocks)
     for start in (0, 1, 1_999, 2_000, 2_001, 6_999, len(entries) - 1, len(entries)):
-        assert entries[start:] == unsealed(blocks, start)
-    sizes = [sum(map(len, unseal(block.data))) for block in blocks if block.count > 1]
+        assert entries[start:] == expanded(blocks, start)
+    sizes = [sum(map(len, expand(block.data))) for block in blocks if block.count > 1]
     assert len(sizes) > 3
     assert max(sizes) <= BLOCK_BYTES
 
 
 def test_one_entry_may_be_larger_than_a_block() -> None:
     entries = [b"a", b"b" * (2 * BLOCK_BYTES), b"c"]
-    assert [1, 1, 1] == [block.count for block in seal(entries)]
-    assert entries == unsealed(seal(entries))
+    assert [1, 1, 1] == [block.count for block in compact(entries)]
+    assert entries == expanded(compact(entries))
 
 
 def test_nothing_is_no_block() -> None:
-    assert [] == seal([])
+    assert [] == compact([])
 
 
 @pytest.mark.parametrize("tokens", [50, 500, 2_000, 10_000])
-def test_a_sealed_answer_takes_little_more_room_than_its_text(tokens: int) -> None:
+def test_a_compacted_answer_takes_little_more_room_than_its_text(tokens: int) -> None:
     # Numbers in a row are hard to compress as text of a model is, which repeats its words.
     pieces = [f"{hashlib.sha256(b'%d' % number).hexdigest()[:5]} " for number in range(tokens)]
     text = sum(map(len, pieces))
-    size = sum(len(block.data) for block in seal(log_of(pieces)))
+    size = sum(len(block.data) for block in compact(log_of(pieces)))
     assert size < 1.4 * text + 700
 
 
@@ -106,16 +106,16 @@ def test_a_sealed_answer_takes_little_more_room_than_its_text(tokens: int) -> No
         zlib.compress(b"\x93\x02\x90\x90"),
         zlib.compress(b"\x93\x01\x90\x91\x90"),
         zlib.compress(b"\x93\x01\x90\x91\x91\x00"),
-        seal([b"entry"])[0].data[:-1],
-        seal([b"entry"])[0].data[:-6] + b"wrong!",
+        compact([b"entry"])[0].data[:-1],
+        compact([b"entry"])[0].data[:-6] + b"wrong!",
     ],
 )
 def test_what_is_no_block_cannot_be_read(data: bytes) -> None:
     with pytest.raises(Undecodable):
-        unseal(data)
+        expand(data)
 
 
 def test_the_dictionary_is_part_of_the_format() -> None:
-    """What was sealed with another one cannot be read: give `VERSION` and a new one together."""
+    """A log that was compacted with another dictionary cannot be read: change `VERSION` with it."""
     digest = hashlib.sha256(compaction_module._DICTIONARY).hexdigest()
     assert "949d59407ee04e97febab6b38a25cef31d66bdfadb29f26f37c7ad44becbb718" == digest

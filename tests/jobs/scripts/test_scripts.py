@@ -20,7 +20,7 @@ import jobs.scripts as scripts_module
 from jobs.errors import RedisFull
 from jobs.hooks import Hooks
 from jobs.log.codec import encode_event
-from jobs.log.compaction import seal, unseal
+from jobs.log.compaction import compact, expand
 from jobs.log.events import begins
 from jobs.log.log import LogWriter, read
 from jobs.names import model_of, new_response_id
@@ -404,7 +404,7 @@ class Both:
     def seal(self, id_: str, claim: str, log: list[bytes]) -> Call:
         async def call() -> None:
             digest = hashlib.sha1(b"".join(log)).hexdigest()
-            blocks = seal(log)
+            blocks = compact(log)
             counts = ",".join(str(block.count) for block in blocks)
             args: list[Argument] = [claim, len(log), digest, counts]
             names = [NAMES.job(id_), NAMES.log(id_)]
@@ -480,7 +480,7 @@ class Both:
             assert bool(block) == (one is not None and one.sealed)
             if block:
                 assert [] == log
-                log = unseal(block)  # noqa: PLW2901 - the same log
+                log = expand(block)  # noqa: PLW2901 - the same log
             if one is None:
                 assert (b"", [], 0, 0, 0) == (status, log, open_, leased, delayed)
                 continue
@@ -689,7 +689,7 @@ def situations() -> list[Situation]:
             waiting,
             lambda pipe: writer(pipe).finish(Status.COMPLETED, end, retention_ms=60_000, bury=True),
         ),
-        Situation("seal", hooked, lambda pipe: writer(pipe).seal(head, end)),
+        Situation("seal", hooked, lambda pipe: writer(pipe).compact(head, end)),
         Situation(
             "retry", waiting, lambda pipe: Queue(pipe, TERMS).retry(running.id, "mine", 9000, "x")
         ),
