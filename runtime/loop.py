@@ -11,7 +11,7 @@ import structlog
 from .logs import described
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Awaitable, Callable, Iterable
 
 log = structlog.get_logger()
 
@@ -27,6 +27,19 @@ async def cancel_and_wait(task: asyncio.Task[None]) -> None:
     await asyncio.wait([task])
     if not task.cancelled():
         task.result()
+
+
+async def cancel_all(tasks: Iterable[asyncio.Task[None]], *, grace: float = 0.0) -> None:
+    """Waits `grace` seconds for the tasks, cancels those still running and waits for their end.
+
+    Errors of the tasks are dropped: each task handles its own.
+    """
+    owned = set(tasks)
+    if owned and grace:
+        await asyncio.wait(owned, timeout=grace)
+    for task in owned:
+        task.cancel()
+    await asyncio.gather(*owned, return_exceptions=True)
 
 
 class Loop:

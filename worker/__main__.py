@@ -93,15 +93,15 @@ async def _serve(config: Config, *, child: bool) -> None:
     async with (
         redis.pipe() as pipe,
         redis.pipe(deadline=BLOCKING_SECONDS) as waiting,
-        Router(config) as models,
-        Compactor() as sealer,
+        Router(config) as router,
+        Compactor() as compactor,
     ):
         found = await _unless(quiet, check_until_available(pipe, _tell_of_absence))
         if found is None:
             return
         queue = Queue(pipe, config.terms)
         policy = Policy(max_attempts=config.terms.max_attempts)
-        means = WorkerContext(config, pipe, queue, models, policy, sealer)
+        context = WorkerContext(config, pipe, queue, router, policy, compactor)
         bell = Subscriber(
             redis,
             probe=Partition(0).probe(secrets.token_hex(8)),
@@ -109,7 +109,7 @@ async def _serve(config: Config, *, child: bool) -> None:
         )
         async with contextlib.AsyncExitStack() as stack:
             await stack.enter_async_context(bell)
-            rescue = await stack.enter_async_context(Rescue(means))
+            rescue = await stack.enter_async_context(Rescue(context))
             if config.receiver is not None:
                 post = WebhookClient(allow_private=config.receiver.allow_private)
                 await stack.enter_async_context(post)
@@ -117,7 +117,7 @@ async def _serve(config: Config, *, child: bool) -> None:
                     Hooks(pipe), post, config.receiver, config.terms.partitions
                 )
                 await stack.enter_async_context(courier)
-            worker = Worker(means, waiting, bell, rescue, quiet, stop)
+            worker = Worker(context, waiting, bell, rescue, quiet, stop)
             freeze_and_tune_gc()
             log.info("worker ready", redis=found, concurrency=config.concurrency)
             await worker.run()

@@ -1,21 +1,21 @@
-"""Seals the logs of answers that have ended: soon, several at once, and in nobody's way.
+"""Compacts the logs of finished responses, soon after their end and several in one write.
 
-An answer's last event has gone out by then, and nobody waits for its seal. So those of a tenth of a
-second travel as one write, and no token of an answer that is under way waits behind their packing.
+The last event has been sent by then, and no client waits for the compaction. Logs that end within
+about a tenth of a second are written together, so that tokens of running responses do not queue
+behind the packing.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-import random
 from typing import TYPE_CHECKING, Final, Self, TypeVar
 
 import structlog
 
 from jobs.errors import RedisTrouble
 from runtime.logs import described
-from runtime.loop import cancel_and_wait
+from runtime.loop import Loop
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -24,9 +24,9 @@ if TYPE_CHECKING:
 
     Head = Callable[[], list[bytes]]
 
-# Not in step with what comes at a steady pace.
-SECONDS: Final = (0.05, 0.15)
-MOST_BYTES: Final = 4_000_000
+# A range, so that the loop does not fall in step with responses that end at a steady pace.
+PAUSE_SECONDS: Final = (0.05, 0.15)
+MAX_WAITING_BYTES: Final = 4_000_000
 STOP_SECONDS: Final = 1.0
 
 log = structlog.get_logger()
@@ -34,61 +34,61 @@ T = TypeVar("T")
 
 
 class Compactor:
-    """Of one process; use it as an async context manager. What waits at the end is sealed then."""
+    """The compactor of one process; use it as an async context manager.
+
+    Leaving compacts the logs that still wait, within `STOP_SECONDS`.
+    """
 
     def __init__(self) -> None:
         self._waiting: list[tuple[LogWriter, Head, list[bytes]]] = []
-        self._size = 0
-        self._news = asyncio.Event()
-        self._owner: asyncio.Task[None] | None = None
+        self._waiting_bytes = 0
+        self._loop = Loop(
+            "compactor", self._compact_waiting, PAUSE_SECONDS, first_pause=PAUSE_SECONDS
+        )
 
     async def __aenter__(self) -> Self:
-        self._owner = asyncio.create_task(self._seal_for_ever(), name="sealer")
+        self._loop.start()
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        if self._owner is not None:
-            await cancel_and_wait(self._owner)
+        await self._loop.stop()
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(STOP_SECONDS):
-                await self._seal_waiting()
+                await self._compact_waiting()
 
-    async def seal(self, writer: LogWriter, head: Head, rest: list[bytes]) -> None:
-        """Seals a log of which these are all entries, see `LogWriter.compacted`; `head` makes those
-        that were there before. Mostly it returns at once; where much waits already, the caller
-        waits for its own.
+    async def compact(self, writer: LogWriter, head: Head, rest: list[bytes]) -> None:
+        """Compacts a log whose entries are those of `head` followed by `rest`; see
+        `LogWriter.compacted`. `head` is called when the entries are needed.
+
+        Returns at once as a rule. If many bytes wait already, this log is compacted before the
+        return, which bounds the memory in use.
         """
         size = sum(map(len, rest))
-        if self._size + size > MOST_BYTES:
-            await _tried(writer.compact(head(), rest))
+        if self._waiting_bytes + size > MAX_WAITING_BYTES:
+            await _attempted(writer.compact(head(), rest))
             return
         self._waiting.append((writer, head, rest))
-        self._size += size
-        self._news.set()
+        self._waiting_bytes += size
 
-    async def _seal_for_ever(self) -> None:
-        while True:
-            await self._news.wait()
-            await asyncio.sleep(random.uniform(*SECONDS))  # noqa: S311 - jitter
-            await self._seal_waiting()
-
-    async def _seal_waiting(self) -> None:
-        waiting, self._waiting, self._size = self._waiting, [], 0
-        self._news.clear()
-        seals: list[Awaitable[None]] = []
+    async def _compact_waiting(self) -> None:
+        waiting, self._waiting, self._waiting_bytes = self._waiting, [], 0
+        writes: list[Awaitable[None]] = []
         for writer, head, rest in waiting:
-            if sealed := await _tried(writer.compacted(head(), rest)):
-                seals.append(_tried(writer.store_compacted(sealed)))
-            await asyncio.sleep(0)  # whatever else there is to do comes first
-        await asyncio.gather(*seals)
+            if compacted := await _attempted(writer.compacted(head(), rest)):
+                writes.append(_attempted(writer.store_compacted(compacted)))
+            await asyncio.sleep(0)  # running responses come first
+        await asyncio.gather(*writes)
 
 
-async def _tried(step: Awaitable[T]) -> T | None:
-    """What it gives. Where it fails, a log takes more room, and nothing else has happened."""
+async def _attempted(step: Awaitable[T]) -> T | None:
+    """The result of a step, or None if it failed.
+
+    A failure costs memory in Redis and nothing else: the log stays as it was.
+    """
     try:
         return await step
     except RedisTrouble:
         return None
-    except Exception as error:  # noqa: BLE001 - the edge: the next one may fare better
-        log.error("not sealed", error=described(error))
+    except Exception as error:  # noqa: BLE001 - the edge of a log: the others must be compacted
+        log.error("log compaction failed", error=described(error))
         return None

@@ -24,7 +24,7 @@ class WorkerContext:
     config: Config
     pipe: Pipe
     queue: Queue
-    models: Router
+    router: Router
     policy: Policy
-    sealer: Compactor
-    patience: float = RETRY_SECONDS
+    compactor: Compactor
+    retry_seconds: float = RETRY_SECONDS

@@ -27,37 +27,37 @@ if TYPE_CHECKING:
 log = structlog.get_logger()
 
 
-async def close(means: WorkerContext, grant: Grant, cause: str) -> None:
+async def close(context: WorkerContext, grant: Grant, cause: str) -> None:
     """Ends a response from what its log holds, without a call of the model.
 
     Raises: Fenced, Gone, UnknownResponse: it is no longer ours to end; RedisTrouble.
     """
     started = time.monotonic()
-    verdict = decide(cause, strikes=grant.strikes, policy=Policy(max_attempts=0), dice=0.0)
+    verdict = decide(cause, failures=grant.strikes, policy=Policy(max_attempts=0), jitter=0.0)
     if not isinstance(verdict, Finished):
         raise TypeError(f"{cause} does not end a response")
     # A job that takes its workers with it is for a human to look at, as is one that cannot be read.
-    poison = cause == "worker_lost" and grant.strikes >= means.policy.max_attempts
+    poison = cause == "worker_lost" and grant.strikes >= context.policy.max_attempts
     bury = poison or cause == "undecodable"
     try:
-        view, transcript = await look(means, grant)
+        view, transcript = await look(context, grant)
     except Undecodable as error:
         # Who lacks a key sees nothing that a human should look at but a wrong configuration.
         bury = bury or not isinstance(error, EncryptionKeyMissing)
-        view, transcript = await _length(means, grant), ResponseState()
+        view, transcript = await _length(context, grant), ResponseState()
     try:
-        job = job_of(grant.response_id, grant.job, means.pipe.cipher)
+        job = job_of(grant.response_id, grant.job, context.pipe.cipher)
     except Undecodable:
         # A snapshot holds each of the request's fields that another snapshot shows.
         params = transcript.last or {"model": "unknown", "created_at": 0}
         job = Job(grant.response_id, view.owner, params["created_at"], params)
-    writer = LogWriter(means.pipe, grant.response_id, grant.claim, view.length)
+    writer = LogWriter(context.pipe, grant.response_id, grant.claim, view.length)
     flusher = Flusher(
         writer,
         on_cancel=_ignored,
         on_loss=_ignored,
-        patience=means.patience,
-        seal=partial(means.sealer.seal, writer, lambda: view.entries),
+        retry_seconds=context.retry_seconds,
+        compact=partial(context.compactor.compact, writer, lambda: view.entries),
     )
     flusher.add(*transcript.close())
     spent = round(1000 * (time.monotonic() - started))
@@ -71,14 +71,14 @@ async def close(means: WorkerContext, grant: Grant, cause: str) -> None:
         error=error_of(verdict),
     )
     await flusher.finish(
-        verdict.status, last, retention_ms=means.config.terms.retention_ms, bury=bury
+        verdict.status, last, retention_ms=context.config.terms.retention_ms, bury=bury
     )
-    log.info("ended without a call", response=grant.response_id, cause=cause, buried=bury)
+    log.info("closed without a model call", response_id=grant.response_id, cause=cause, buried=bury)
 
 
-async def look(means: WorkerContext, grant: Grant) -> tuple[View, ResponseState]:
+async def look(context: WorkerContext, grant: Grant) -> tuple[View, ResponseState]:
     """The response's log, and what it adds up to. Raises: Undecodable."""
-    view = await _view(means, grant)
+    view = await _view(context, grant)
     try:
         return view, ResponseState(map(decode_event, view.entries))
     except (LookupError, TypeError) as error:
@@ -90,14 +90,16 @@ def error_of(verdict: Finished) -> dict[str, Any] | None:
     return None if verdict.code is None else {"code": verdict.code, "message": verdict.message}
 
 
-async def _view(means: WorkerContext, grant: Grant) -> View:
-    return await retry(lambda: read_all(means.pipe, grant.response_id), seconds=means.patience)
+async def _view(context: WorkerContext, grant: Grant) -> View:
+    return await retry(
+        lambda: read_all(context.pipe, grant.response_id), seconds=context.retry_seconds
+    )
 
 
-async def _length(means: WorkerContext, grant: Grant) -> View:
+async def _length(context: WorkerContext, grant: Grant) -> View:
     """A look at the response without its log."""
     return await retry(
-        lambda: read(means.pipe, grant.response_id, 0, entries=0), seconds=means.patience
+        lambda: read(context.pipe, grant.response_id, 0, entries=0), seconds=context.retry_seconds
     )
 
 

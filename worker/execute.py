@@ -78,8 +78,8 @@ class _Call:
 class Execution:
     """One job that this worker holds. `run` once; `stop` at any time, as often as one likes."""
 
-    def __init__(self, means: WorkerContext, partition: int, grant: Grant) -> None:
-        self._means = means
+    def __init__(self, context: WorkerContext, partition: int, grant: Grant) -> None:
+        self._context = context
         self.partition = partition
         self.grant = grant
         self._claimed = time.monotonic()
@@ -87,7 +87,7 @@ class Execution:
         self._task: asyncio.Task[Any] | None = None
         # The call of the model; what is stopped from outside is brought to its deadline.
         self._calling: asyncio.Timeout | None = None
-        self._log = log.bind(response=grant.response_id, attempt=grant.attempt)
+        self._log = log.bind(response_id=grant.response_id, attempt=grant.attempt)
 
     def stop(self, why: Stop) -> None:
         """Ends the job for this reason; a lost one is past any other, a cancelled one is not
@@ -111,46 +111,46 @@ class Execution:
         try:
             await self._run()
         except (Fenced, Gone, UnknownResponse) as error:
-            self._log.info("no longer ours", why=type(error).__name__)
+            self._log.info("lease lost", reason=type(error).__name__)
         except asyncio.CancelledError:
             if self._stopped is not Stop.LOST:
                 raise
             self._task.uncancel()  # It was ours, and it has done what it was for.
-            self._log.info("no longer ours", why="lease lost")
+            self._log.info("lease lost", reason="renewal refused")
         finally:
             self._task = None
 
     async def _run(self) -> None:
         grant = self.grant
         try:
-            job = job_of(grant.response_id, grant.job, self._means.pipe.cipher)
+            job = job_of(grant.response_id, grant.job, self._context.pipe.cipher)
             if grant.cancelled:
-                await close(self._means, grant, "cancelled")
+                await close(self._context, grant, "cancelled")
             else:
                 await self._attempt(job)
         except LogLost as error:
-            self._log.warning("log lost", why=str(error))
+            self._log.warning("log entries lost", reason=str(error))
             await self._again("log_lost")
         except EncryptionKeyMissing as error:
-            self._log.error("key missing", key=error.key_id)
+            self._log.error("encryption key missing", key_id=error.key_id)
             if grant.cancelled:
-                await close(self._means, grant, "cancelled")
+                await close(self._context, grant, "cancelled")
             else:
                 await self._again("key_missing", KEY_SECONDS)
         except Undecodable:
-            await close(self._means, grant, "undecodable")
+            await close(self._context, grant, "undecodable")
 
     async def _attempt(self, job: Job) -> None:
-        grant, means = self.grant, self._means
-        opening = await opened(means, grant, job)
+        grant, context = self.grant, self._context
+        opening = await opened(context, grant, job)
         transcript = opening.transcript
-        writer = LogWriter(means.pipe, grant.response_id, grant.claim, opening.length)
+        writer = LogWriter(context.pipe, grant.response_id, grant.claim, opening.length)
         async with Flusher(
             writer,
             on_cancel=lambda: self.stop(Stop.CANCEL),
             on_loss=self._hang_up,
-            patience=means.patience,
-            seal=partial(means.sealer.seal, writer, opening.head),
+            retry_seconds=context.retry_seconds,
+            compact=partial(context.compactor.compact, writer, opening.head),
         ) as flusher:
             if transcript.end is not None:
                 # Redis kept the last event and lost that the job had ended: it still has.
@@ -164,7 +164,7 @@ class Execution:
                 flusher,
                 self._item_id,
                 index=transcript.next_index,
-                most=means.config.max_output_bytes,
+                most=context.config.max_output_bytes,
                 functions=chat_request.functions(job.params),
             )
             call = _Call(began=time.monotonic())
@@ -188,9 +188,9 @@ class Execution:
             call.cause = "cancelled"
         return decide(
             call.cause,
-            strikes=self.grant.strikes,
-            policy=self._means.policy,
-            dice=random.random(),  # noqa: S311 - jitter
+            failures=self.grant.strikes,
+            policy=self._context.policy,
+            jitter=random.random(),  # noqa: S311 - jitter
             retry_after=call.retry_after,
         )
 
@@ -231,7 +231,7 @@ class Execution:
                     incomplete=verdict.reason,
                     model=call.model,
                 )
-                retention_ms = self._means.config.terms.retention_ms
+                retention_ms = self._context.config.terms.retention_ms
                 await flusher.finish(
                     verdict.status,
                     last,
@@ -258,7 +258,7 @@ class Execution:
 
     async def _call(self, job: Job, output: Output, flusher: Flusher, call: _Call) -> None:
         try:
-            async with self._means.models.answer(job) as answer:
+            async with self._context.router.answer(job) as answer:
                 call.model = answer.model
                 while pieces := await answer.next():
                     for piece in pieces:
@@ -295,38 +295,38 @@ class Execution:
         Only where models are told apart and there is no other to ask: else one that is little used
         would stop all.
         """
-        routes = self._means.config.routes(job.params.get("model"))
+        routes = self._context.config.routes(job.params.get("model"))
         if self.grant.model and len(routes) == 1:
-            policy = self._means.policy
+            policy = self._context.policy
             pause = min(seconds, policy.most_asked_ms / 1000) * random.uniform(1.0, 1.1)  # noqa: S311 - jitter
-            await self._means.queue.pause(self.grant.model, pause)
+            await self._context.queue.pause(self.grant.model, pause)
             self._log.warning("model paused", model=self.grant.model, seconds=round(pause, 1))
 
     async def _give_back(self) -> None:
-        self._log.info("given back")
+        self._log.info("job given back")
         grant = self.grant
-        await self._means.queue.give_back(grant.response_id, grant.claim, "draining")
+        await self._context.queue.give_back(grant.response_id, grant.claim, "draining")
 
     async def _retry(self, verdict: RetryAfter) -> None:
-        grant, queue = self.grant, self._means.queue
+        grant, queue = self.grant, self._context.queue
         await retry(
             lambda: queue.retry(grant.response_id, grant.claim, verdict.delay_ms, verdict.reason),
-            seconds=self._means.patience,
+            seconds=self._context.retry_seconds,
         )
 
     async def _again(self, cause: str, after: float | None = None) -> None:
         """Tries again later, or ends the response from what its log holds."""
         verdict = decide(
             cause,
-            strikes=self.grant.strikes,
-            policy=self._means.policy,
-            dice=random.random(),  # noqa: S311 - jitter
+            failures=self.grant.strikes,
+            policy=self._context.policy,
+            jitter=random.random(),  # noqa: S311 - jitter
             retry_after=after,
         )
         if isinstance(verdict, RetryAfter):
             await self._retry(verdict)
         else:
-            await close(self._means, self.grant, cause)
+            await close(self._context, self.grant, cause)
 
     async def fail(self) -> None:
         """After an error that nobody foresaw: another attempt, or the end. Raises: as `run`."""
@@ -336,8 +336,8 @@ class Execution:
     async def _end_again(self, writer: LogWriter, end: Event) -> None:
         status = Status(end["response"]["status"])
         await retry(
-            lambda: writer.finish(status, [], retention_ms=self._means.config.terms.retention_ms),
-            seconds=self._means.patience,
+            lambda: writer.finish(status, [], retention_ms=self._context.config.terms.retention_ms),
+            seconds=self._context.retry_seconds,
         )
 
     def _usage(self, job: Job, call: _Call, size: int) -> dict[str, Any] | None:
@@ -347,14 +347,14 @@ class Execution:
             return None
         # The call ended before its provider could count; what it cost so far can be told roughly.
         try:
-            arguments = chat_request.completion(job, default_model=self._means.config.model)
+            arguments = chat_request.completion(job, default_model=self._context.config.model)
         except UnsupportedInput:
             return None
         return usage.estimated(chat_request.characters(arguments), size)
 
     def _money(self, call: _Call, counted: dict[str, Any] | None) -> float | None:
         """What the call cost, in millionths, by the price of the model that answered."""
-        endpoint = self._means.config.endpoints.get(call.model or "")
+        endpoint = self._context.config.endpoints.get(call.model or "")
         if counted is None or endpoint is None or endpoint.price is None:
             return None
         return endpoint.price.of(

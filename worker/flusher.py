@@ -83,12 +83,12 @@ class Flusher:
         *,
         on_cancel: Callable[[], None],
         on_loss: Callable[[], None],
-        patience: float = RETRY_SECONDS,
-        seal: Callable[[list[bytes]], Awaitable[None]],
+        retry_seconds: float = RETRY_SECONDS,
+        compact: Callable[[list[bytes]], Awaitable[None]],
     ) -> None:
         self._writer = writer
         self._begin = writer.length
-        self._seal = seal
+        self._compact = compact
         self._entries: list[bytes] = []
         self._sent = 0
         self._repairs = 0
@@ -101,7 +101,7 @@ class Flusher:
         self._writing = asyncio.Lock()
         self._on_cancel = on_cancel
         self._on_loss = on_loss
-        self._patience = patience
+        self._retry_seconds = retry_seconds
         self._lost: HoldlineError | None = None
         # What appends next, if anybody is about to: soon, then by a reply that nobody awaits, or
         # where that is not enough as a task.
@@ -206,7 +206,7 @@ class Flusher:
                     # The last event stays back: it ends the log in the same breath as the job.
                     await self._append_up_to(len(self._entries) - 1)
                 ended = await self._written(end)
-        await self._seal(self._entries)
+        await self._compact(self._entries)
 
     def _begin_soon(self) -> None:
         """Has what was said in this turn of the loop appended in the next one, unless whoever said
@@ -305,7 +305,7 @@ class Flusher:
         what is to be written has changed.
         """
         try:
-            answer = await retry(write, seconds=self._patience)
+            answer = await retry(write, seconds=self._retry_seconds)
         except Diverged as error:
             self._repair(error)
             return None

@@ -35,13 +35,13 @@ class Opening(NamedTuple):
     head: Head
 
 
-async def opened(means: WorkerContext, grant: Grant, job: Job) -> Opening:
+async def opened(context: WorkerContext, grant: Grant, job: Job) -> Opening:
     """How this attempt begins. Raises: Undecodable, UnknownResponse, RedisTrouble."""
     if grant.attempt == 1:
         # Mostly the claim has said that it begins.
         first = [] if grant.length > SUBMITTED else [begins(job)]
         return Opening(first, ResponseState(), grant.length, partial(_said, job, grant.length))
-    view, transcript = await look(means, grant)
+    view, transcript = await look(context, grant)
     events: list[Event] = []
     if view.length == 0:
         events += submitted(job)

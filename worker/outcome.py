@@ -179,12 +179,12 @@ class Policy:
 
 
 def decide(
-    cause: str, *, strikes: int, policy: Policy, dice: float, retry_after: float | None = None
+    cause: str, *, failures: int, policy: Policy, jitter: float, retry_after: float | None = None
 ) -> Finished | RetryAfter:
     """What becomes of the response.
 
-    `strikes` counts the attempts that went wrong before this one. `retry_after` is what the
-    provider asked for, in seconds. `dice` is from 0 to 1: it spreads those who failed together.
+    `failures` counts the attempts that went wrong before this one. `retry_after` is what the
+    provider asked for, in seconds. `jitter` is from 0 to 1: it spreads those who failed together.
     """
     row = CAUSES[cause]
     match row.then:
@@ -194,16 +194,16 @@ def decide(
             return Finished(Status.INCOMPLETE, reason=_INCOMPLETE_REASON[cause])
         case Then.CANCELLED:
             return Finished(Status.CANCELLED)
-        case Then.RETRY if strikes + 1 < policy.max_attempts:
-            return RetryAfter(_delay(strikes, policy, dice, retry_after), cause)
+        case Then.RETRY if failures + 1 < policy.max_attempts:
+            return RetryAfter(_delay(failures, policy, jitter, retry_after), cause)
         case Then.RETRY | Then.FAILED:
             return Finished(Status.FAILED, code=cause, message=row.message)
 
 
-def _delay(strikes: int, policy: Policy, dice: float, retry_after: float | None) -> int:
+def _delay(failures: int, policy: Policy, jitter: float, retry_after: float | None) -> int:
     if retry_after is not None:
         asked = min(max(retry_after, 0.0) * 1000, policy.most_asked_ms)
         # Never before the time that was asked for, and not all in the same instant after it.
-        return round(asked + dice * min(policy.first_ms, asked * 0.1))
-    step = min(policy.first_ms << min(strikes, 20), policy.most_ms)
-    return round(step * (0.5 + dice / 2))
+        return round(asked + jitter * min(policy.first_ms, asked * 0.1))
+    step = min(policy.first_ms << min(failures, 20), policy.most_ms)
+    return round(step * (0.5 + jitter / 2))

@@ -1,8 +1,8 @@
-"""What time or death has left behind: requeued by a script, or ended here.
+"""Takes over responses whose lease or waiting time has run out.
 
-Every worker looks, a few times in each lease. Two at once do no harm: each step of the script is
-taken by one of them. What may not be tried again gets its last event outside of the limit on
-concurrency, because it needs no model.
+Every worker does so a few times in each lease. Two at once do no harm: the script gives each
+response to one of them. A response that may be tried again is requeued by the script. Any other
+gets its last event here, outside of the limit on concurrency, because that needs no model.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ import structlog
 
 from jobs.errors import Fenced, Gone, RedisTrouble, UnknownResponse
 from runtime.logs import described
+from runtime.loop import cancel_all
 
 from .ending import close
 
@@ -25,55 +26,64 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger()
 
-MOST_AT_ONCE: Final = 100
+MAX_CLOSING: Final = 100
 _CAUSES: Final = {"cancelled": "cancelled", "expired": "queue_timeout"}
 
 
 class Rescue:
-    """Looks after one Redis; use it as an async context manager, and `look` in every beat."""
+    """Rescues in one Redis; use it as an async context manager that owns the closing tasks."""
 
-    def __init__(self, means: WorkerContext) -> None:
-        self._means = means
-        self._ending: set[asyncio.Task[None]] = set()
-        self._dead: dict[int, int] = {}
+    def __init__(self, context: WorkerContext) -> None:
+        self._context = context
+        self._closing: set[asyncio.Task[None]] = set()
+        self._dead: dict[int, int] = {}  # the last known length of each dead list
 
     async def __aenter__(self) -> Self:
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        for task in self._ending:
-            task.cancel()
-        await asyncio.gather(*self._ending, return_exceptions=True)
+        await cancel_all(self._closing)
 
-    async def look(self, partition: int) -> None:
-        """What was lost in this partition waits again, or its last event is being written.
+    async def rescue(self, partition: int) -> None:
+        """Requeues the lost responses of a partition, and starts closing those without an attempt.
 
         Raises: RedisTrouble.
         """
-        if len(self._ending) >= MOST_AT_ONCE:
+        if len(self._closing) >= MAX_CLOSING:
             return
-        requeued, grants = await self._means.queue.rescue(partition, secrets.token_hex(8))
+        requeued, grants = await self._context.queue.rescue(partition, secrets.token_hex(8))
         if requeued or grants:
-            log.warning("rescued", partition=partition, requeued=requeued, to_end=len(grants))
-        dead = await self._means.queue.count_dead(partition)
+            log.warning("rescued", partition=partition, requeued=requeued, closing=len(grants))
+        for grant in grants:
+            task = asyncio.create_task(self._close(grant), name="rescue")
+            self._closing.add(task)
+            task.add_done_callback(self._closing.discard)
+        await self._report_dead(partition)
+
+    async def _report_dead(self, partition: int) -> None:
+        dead = await self._context.queue.count_dead(partition)
         if dead > self._dead.get(partition, 0):
             log.warning(
-                "dead list", partition=partition, entries=dead, look="python -m admin.dead list"
+                "dead list has grown",
+                partition=partition,
+                entries=dead,
+                command="python -m admin.dead list",
             )
         self._dead[partition] = dead
-        for grant in grants:
-            task = asyncio.create_task(self._end(grant), name="rescue")
-            self._ending.add(task)
-            task.add_done_callback(self._ending.discard)
 
-    async def _end(self, grant: Grant) -> None:
+    async def _close(self, grant: Grant) -> None:
         cause = "cancelled" if grant.cancelled else _CAUSES.get(grant.reason, "worker_lost")
+        response_id = grant.response_id
         try:
-            await close(self._means, grant, cause)
+            await close(self._context, grant, cause)
         except (Fenced, Gone, UnknownResponse):
-            pass  # Another rescuer was faster.
+            pass  # another worker was faster
         except RedisTrouble as error:
-            # Its lease is short: whoever looks next is handed it again.
-            log.warning("not ended", response=grant.response_id, why=type(error).__name__)
+            # The lease of a rescue is short: the response is rescued again.
+            log.warning(
+                "closing a response put off: Redis unavailable",
+                response_id=response_id,
+                error=type(error).__name__,
+            )
         except Exception as error:  # noqa: BLE001 - the edge of a job: the others must be rescued
-            log.warning("not ended", response=grant.response_id, error=described(error))
+            log.error("closing a response failed", response_id=response_id, error=described(error))

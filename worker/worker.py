@@ -55,18 +55,18 @@ class Worker:
 
     def __init__(
         self,
-        means: WorkerContext,
+        context: WorkerContext,
         waiting: Pipe,
         bell: Subscriber,
         rescue: Rescue,
         quiet: asyncio.Event,
         stop: asyncio.Event,
     ) -> None:
-        self._means = means
+        self._context = context
         self._waiting = waiting
         self._bell = bell
         self._rescue = rescue
-        self._partitions = range(means.config.terms.partitions)
+        self._partitions = range(context.config.terms.partitions)
         self._wakes = {Partition(number).wake: number for number in self._partitions}
         self._tokens = {number: secrets.token_hex(8) for number in self._partitions}
         self._held: dict[Execution, asyncio.Task[None]] = {}
@@ -81,7 +81,7 @@ class Worker:
         self._on_time = asyncio.Event()
         self._rates = {
             name: endpoint.rates
-            for name, endpoint in means.config.endpoints.items()
+            for name, endpoint in context.config.endpoints.items()
             if any(endpoint.rates)
         }
         self._quiet = quiet
@@ -132,7 +132,7 @@ class Worker:
     async def _room(self) -> None:
         """Returns when one more job can be held, and kept."""
         while True:
-            if len(self._held) >= self._means.config.concurrency:
+            if len(self._held) >= self._context.config.concurrency:
                 self._freed.clear()
                 await self._freed.wait()
             elif self._taken >= self._pace:
@@ -144,14 +144,16 @@ class Worker:
         """Starts what waits in these partitions; False if nothing is left that could be started."""
         more = False
         for number in partitions:
-            free = min(self._means.config.concurrency - len(self._held), self._pace - self._taken)
+            free = min(self._context.config.concurrency - len(self._held), self._pace - self._taken)
             if free <= 0:
                 return True
             # A token is used until its claim was answered: where only the reply was lost, the
             # same token is handed the same jobs.
             token = self._tokens[number]
             most = min(free, CLAIM_AT_ONCE)
-            grants = await self._means.queue.claim(number, token, most, self._rooms(), self._rates)
+            grants = await self._context.queue.claim(
+                number, token, most, self._rooms(), self._rates
+            )
             self._tokens[number] = secrets.token_hex(8)
             self._taken += len(grants)
             for grant in grants:
@@ -165,10 +167,10 @@ class Worker:
 
         What waits for a model without room stays in the queue, where it holds up nobody.
         """
-        config, models = self._means.config, self._means.models
+        config, router = self._context.config, self._context.router
         held = Counter(execution.grant.model for execution in self._held)
         return {
-            name: max(endpoint.concurrency - held[name] - models.borrowed(name), 0)
+            name: max(endpoint.concurrency - held[name] - router.borrowed(name), 0)
             for name, endpoint in config.endpoints.items()
             if endpoint.concurrency < config.concurrency
         }
@@ -192,7 +194,7 @@ class Worker:
         return list(self._partitions) if reply is None else [self._wakes[reply[0].decode()]]
 
     def _start(self, partition: int, grant: Grant) -> None:
-        execution = Execution(self._means, partition, grant)
+        execution = Execution(self._context, partition, grant)
         self._held[execution] = asyncio.create_task(self._work(execution), name="job")
 
     async def _work(self, execution: Execution) -> None:
@@ -201,9 +203,13 @@ class Worker:
             await execution.run()
         except RedisTrouble as error:
             # Its lease runs out, and whoever finds Redis again first takes it.
-            log.warning("given up", response=response_id, why=type(error).__name__)
+            log.warning(
+                "job abandoned: Redis unavailable",
+                response_id=response_id,
+                error=type(error).__name__,
+            )
         except Exception as error:  # noqa: BLE001 - the edge of a job: the others go on
-            log.error("job failed", response=response_id, error=described(error))
+            log.error("job failed", response_id=response_id, error=described(error))
             with contextlib.suppress(HoldlineError):
                 await execution.fail()
         finally:
@@ -214,7 +220,7 @@ class Worker:
 
     async def _beat_for_ever(self) -> None:
         loop = asyncio.get_running_loop()
-        lease = self._means.config.terms.lease_ms / 1000
+        lease = self._context.config.terms.lease_ms / 1000
         period = max(lease / 3, LEAST_BEAT_SECONDS)
         due = loop.time() + period
         rescue_at = extended = loop.time()
@@ -238,7 +244,7 @@ class Worker:
                 # and a rescue must not take them from a worker that is alive.
                 if now >= due and now >= rescue_at and not self._quiet.is_set():
                     for number in self._partitions:
-                        await self._rescue.look(number)
+                        await self._rescue.rescue(number)
             except RedisTrouble as error:
                 self._unwell(error)
                 late = False
@@ -271,7 +277,7 @@ class Worker:
             held[execution.partition].append(execution)
         for number, executions in held.items():
             pairs = [(one.grant.response_id, one.grant.claim) for one in executions]
-            answers = await self._means.queue.extend(number, pairs)
+            answers = await self._context.queue.extend(number, pairs)
             for execution, answer in zip(executions, answers, strict=True):
                 if execution not in self._held:
                     continue  # It ended meanwhile, and what has ended has no lease.
@@ -281,7 +287,7 @@ class Worker:
                     execution.stop(Stop.CANCEL)
 
     def _on_cancels(self, payload: bytes) -> None:
-        # The bell is only a hint: the next `extend` says what it means, and it comes at once.
+        # The bell is only a hint: the next `extend` says what it context, and it comes at once.
         response_id = payload.decode(errors="replace")
         if any(execution.grant.response_id == response_id for execution in self._held):
             self._hurry.set()
@@ -289,9 +295,9 @@ class Worker:
     # Stopping
 
     async def _drain(self) -> None:
-        log.info("draining", running=len(self._held), grace=self._means.config.grace)
+        log.info("draining", running=len(self._held), grace=self._context.config.grace)
         with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(self._means.config.grace):
+            async with asyncio.timeout(self._context.config.grace):
                 stopping = asyncio.create_task(self._stop.wait(), name="stop")
                 try:
                     while self._held and not stopping.done():
@@ -318,9 +324,9 @@ class Worker:
     def _unwell(self, error: RedisTrouble) -> None:
         if not self._trouble:
             self._trouble = True
-            log.warning("Redis trouble", why=type(error).__name__, detail=str(error))
+            log.warning("Redis failing", error=type(error).__name__, detail=str(error))
 
     def _well(self) -> None:
         if self._trouble:
             self._trouble = False
-            log.info("Redis is well again")
+            log.info("Redis recovered")

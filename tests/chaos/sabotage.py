@@ -35,8 +35,8 @@ def successor() -> None:
     from worker.context import WorkerContext
     from worker.opening import Opening, opened
 
-    async def slowly(means: WorkerContext, grant: Grant, job: Job) -> Opening:
-        opening = await opened(means, grant, job)
+    async def slowly(context: WorkerContext, grant: Grant, job: Job) -> Opening:
+        opening = await opened(context, grant, job)
         if grant.attempt > 1:
             await asyncio.sleep(HESITATES_SECONDS)
         return opening

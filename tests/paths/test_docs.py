@@ -84,7 +84,7 @@ def blocks(document: str, language: str) -> list[str]:
 
 
 def calls(folder: str) -> Iterator[ast.Call]:
-    for path in sorted((ROOT / folder).glob("*.py")):
+    for path in sorted((ROOT / folder).rglob("*.py")):
         for node in ast.walk(ast.parse(path.read_text())):
             if isinstance(node, ast.Call):
                 yield node
@@ -228,7 +228,7 @@ def test_every_metric_is_documented() -> None:
 @pytest.mark.parametrize(("folder", "nth"), [("server", 0), ("worker", 1)])
 def test_every_log_line_is_documented(folder: str, nth: int) -> None:
     said: set[str] = set()
-    for call in calls(folder):
+    for call in [*calls(folder), *calls("runtime")]:
         match call.func:
             case ast.Attribute(ast.Name("log") | ast.Attribute(attr="_log"), level):
                 said.add(constant(call, 1 if level == "log" else 0))

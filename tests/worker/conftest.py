@@ -1,4 +1,4 @@
-"""A model, and a desk in front of the queue."""
+"""A model, and a harness in front of the queue."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from jobs.redis.connection import Redis
 from jobs.redis.pipe import Pipe
 from jobs.redis.subscriber import Subscriber
 from tests.fake_model import FakeModel
-from tests.worker.harness import Desk, configured
+from tests.worker.harness import Harness, configured
 from worker.compactor import Compactor
 from worker.context import WorkerContext
 from worker.outcome import Policy
@@ -23,7 +23,7 @@ from worker.rescue import Rescue
 from worker.upstream.router import Router
 from worker.worker import Worker
 
-MakeDesk: TypeAlias = Callable[..., contextlib.AbstractAsyncContextManager[Desk]]
+MakeHarness: TypeAlias = Callable[..., contextlib.AbstractAsyncContextManager[Harness]]
 
 
 @pytest.fixture
@@ -33,23 +33,25 @@ async def model() -> AsyncIterator[FakeModel]:
 
 
 @pytest.fixture
-def make_desk(pipe: Pipe, redis_url: str, model: FakeModel) -> MakeDesk:
+def make_harness(pipe: Pipe, redis_url: str, model: FakeModel) -> MakeHarness:
     @contextlib.asynccontextmanager
-    async def make(**environ: str) -> AsyncIterator[Desk]:
+    async def make(**environ: str) -> AsyncIterator[Harness]:
         config = configured(redis_url, model, **environ)
-        async with Router(config) as models, Compactor() as sealer:
+        async with Router(config) as router, Compactor() as compactor:
             policy = Policy(config.terms.max_attempts, first_ms=20)
             queue = Queue(pipe, config.terms)
-            means = WorkerContext(config, pipe, queue, models, policy, sealer, patience=2.0)
-            yield Desk(means, model)
+            context = WorkerContext(
+                config, pipe, queue, router, policy, compactor, retry_seconds=2.0
+            )
+            yield Harness(context, model)
 
     return make
 
 
 @pytest.fixture
-async def desk(make_desk: MakeDesk) -> AsyncIterator[Desk]:
-    async with make_desk() as desk:
-        yield desk
+async def harness(make_harness: MakeHarness) -> AsyncIterator[Harness]:
+    async with make_harness() as harness:
+        yield harness
 
 
 class Running:
@@ -62,22 +64,22 @@ class Running:
         self.task: asyncio.Task[None] | None = None
 
 
-Work: TypeAlias = Callable[[Desk], contextlib.AbstractAsyncContextManager[Running]]
+Work: TypeAlias = Callable[[Harness], contextlib.AbstractAsyncContextManager[Running]]
 
 
 @pytest.fixture
 def work(redis: Redis) -> Work:
     @contextlib.asynccontextmanager
-    async def work(desk: Desk) -> AsyncIterator[Running]:
-        means: WorkerContext = desk.means
+    async def work(harness: Harness) -> AsyncIterator[Running]:
+        context: WorkerContext = harness.context
         quiet, stop = asyncio.Event(), asyncio.Event()
         bell = Subscriber(
             redis,
             probe=Partition(0).probe("test"),
-            publish=lambda channel, message: means.pipe.call("PUBLISH", channel, message),
+            publish=lambda channel, message: context.pipe.call("PUBLISH", channel, message),
         )
-        async with Pipe(redis, deadline=4) as waiting, bell, Rescue(means) as rescue:
-            running = Running(Worker(means, waiting, bell, rescue, quiet, stop), quiet, stop)
+        async with Pipe(redis, deadline=4) as waiting, bell, Rescue(context) as rescue:
+            running = Running(Worker(context, waiting, bell, rescue, quiet, stop), quiet, stop)
             running.task = asyncio.create_task(running.worker.run())
             try:
                 yield running

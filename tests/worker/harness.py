@@ -32,11 +32,11 @@ QUICK = {
 TOKENS = itertools.count()
 
 
-class Desk:
+class Harness:
     """Submits prompts, claims them, executes them, and reads what is in the log."""
 
-    def __init__(self, means: WorkerContext, model: FakeModel) -> None:
-        self.means = means
+    def __init__(self, context: WorkerContext, model: FakeModel) -> None:
+        self.context = context
         self.model = model
         self.ids: list[str] = []
 
@@ -50,7 +50,7 @@ class Desk:
         partition = more.pop("partition", 0)
         fails = more.pop("fail_on_worker_death", None)
         job = Job(new_response_id(partition), "me", 1, {"model": "m", "input": prompt} | more)
-        await self.means.queue.submit(
+        await self.context.queue.submit(
             job, submitted(job), begins=begins(job), fail_on_worker_death=fails
         )
         self.ids.append(job.id)
@@ -59,14 +59,14 @@ class Desk:
     async def claim(self) -> Grant:
         """The next job, once its time has come."""
         for _ in range(300):
-            if grants := await self.means.queue.claim(0, f"token{next(TOKENS)}", 1):
+            if grants := await self.context.queue.claim(0, f"token{next(TOKENS)}", 1):
                 return grants[0]
             await asyncio.sleep(0.01)
-            await self.means.queue.rescue(0, f"rescue{next(TOKENS)}")
+            await self.context.queue.rescue(0, f"rescue{next(TOKENS)}")
         raise AssertionError("nothing to claim")
 
     def execution(self, grant: Grant) -> Execution:
-        return Execution(self.means, 0, grant)
+        return Execution(self.context, 0, grant)
 
     async def execute(self, prompt: str, attempts: int = 1, **more: Any) -> View:
         """Runs so many attempts of a prompt."""
@@ -76,7 +76,7 @@ class Desk:
         return await self.view(response_id)
 
     async def view(self, response_id: str) -> View:
-        return await read_all(self.means.pipe, response_id)
+        return await read_all(self.context.pipe, response_id)
 
     async def events(self, response_id: str) -> list[Event]:
         return [decode_event(entry) for entry in (await self.view(response_id)).entries]

@@ -1,4 +1,4 @@
-"""What has ended is kept in less room soon after; nobody waits for it."""
+"""Finished logs are compacted soon after their end, and no client waits for it."""
 
 from __future__ import annotations
 
@@ -9,53 +9,53 @@ import pytest
 from jobs.names import Partition
 from jobs.redis.pipe import Pipe
 from tests.system import wait_until
-from tests.worker.harness import Desk
+from tests.worker.conftest import MakeHarness
+from tests.worker.harness import Harness
 from worker import compactor
 
 
-async def sealed(desk: Desk, pipe: Pipe) -> list[bool]:
+async def compacted(harness: Harness, pipe: Pipe) -> list[bool]:
     names = Partition(0)
-    found = [await pipe.call("HEXISTS", names.job(id_), "sealed") for id_ in desk.ids]
+    found = [await pipe.call("HEXISTS", names.job(id_), "sealed") for id_ in harness.ids]
     return list(map(bool, found))
 
 
-async def all_sealed(desk: Desk, pipe: Pipe) -> None:
+async def all_compacted(harness: Harness, pipe: Pipe) -> None:
     async with asyncio.timeout(10):
-        while not all(await sealed(desk, pipe)):  # noqa: ASYNC110 - Redis tells nobody
+        while not all(await compacted(harness, pipe)):  # noqa: ASYNC110 - Redis sends no event
             await asyncio.sleep(0.02)
 
 
-async def test_answers_are_sealed_soon_after_their_end(
-    desk: Desk, pipe: Pipe, monkeypatch: pytest.MonkeyPatch
+async def test_logs_are_compacted_soon_after_their_end(harness: Harness, pipe: Pipe) -> None:
+    views = [await harness.execute("mode=ok") for _ in range(3)]
+    await all_compacted(harness, pipe)
+    assert views == [await harness.view(id_) for id_ in harness.ids]
+
+
+async def test_waiting_logs_are_compacted_at_exit_and_not_before(
+    make_harness: MakeHarness, pipe: Pipe, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(compactor, "SECONDS", (0.5, 0.5))
-    views = [await desk.execute("mode=ok") for _ in range(3)]
-    assert [False] * 3 == await sealed(desk, pipe)
-    await all_sealed(desk, pipe)
-    assert views == [await desk.view(id_) for id_ in desk.ids]
+    monkeypatch.setattr(compactor, "PAUSE_SECONDS", (60, 60))
+    async with make_harness() as harness:
+        for _ in range(3):
+            await harness.execute("mode=ok")
+        assert [False] * 3 == await compacted(harness, pipe)
+    assert [True] * 3 == await compacted(harness, pipe)
 
 
-async def test_what_waits_is_sealed_at_the_end(
-    desk: Desk, pipe: Pipe, monkeypatch: pytest.MonkeyPatch
+async def test_a_log_beyond_the_bound_of_waiting_bytes_is_compacted_at_once(
+    make_harness: MakeHarness, pipe: Pipe, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(compactor, "SECONDS", (60, 60))
-    await desk.execute("mode=ok")
-    await desk.means.sealer.__aexit__()
-    assert [True] == await sealed(desk, pipe)
+    monkeypatch.setattr(compactor, "PAUSE_SECONDS", (60, 60))
+    monkeypatch.setattr(compactor, "MAX_WAITING_BYTES", 10_000)
+    async with make_harness() as harness:
+        for _ in range(10):
+            await harness.execute("mode=ok")
+        assert {True, False} == set(await compacted(harness, pipe))
 
 
-async def test_who_comes_when_much_waits_waits_for_its_own(
-    desk: Desk, pipe: Pipe, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(compactor, "SECONDS", (60, 60))
-    monkeypatch.setattr(compactor, "MOST_BYTES", 10_000)
-    for _ in range(10):
-        await desk.execute("mode=ok")
-    assert {True, False} == set(await sealed(desk, pipe))
-
-
-async def test_a_log_that_cannot_be_sealed_stops_no_other(
-    desk: Desk, pipe: Pipe, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+async def test_a_failed_compaction_stops_no_other(
+    harness: Harness, pipe: Pipe, capfd: pytest.CaptureFixture[str]
 ) -> None:
     class Broken:
         async def compacted(self, head: list[bytes], rest: list[bytes]) -> list[bytes]:
@@ -64,7 +64,7 @@ async def test_a_log_that_cannot_be_sealed_stops_no_other(
         async def store_compacted(self, entries: list[bytes]) -> None:
             raise ValueError(entries)
 
-    await desk.means.sealer.seal(Broken(), list, [b"secret"])  # type: ignore[arg-type]  # broken
-    await desk.execute("mode=ok")
-    await wait_until(lambda: "not sealed" in capfd.readouterr().out)
-    await all_sealed(desk, pipe)
+    await harness.context.compactor.compact(Broken(), list, [b"secret"])  # type: ignore[arg-type]  # broken
+    await harness.execute("mode=ok")
+    await wait_until(lambda: "log compaction failed" in capfd.readouterr().out)
+    await all_compacted(harness, pipe)

@@ -16,7 +16,7 @@ from jobs.queue import Queue
 from jobs.redis.connection import Redis
 from jobs.redis.pipe import Pipe
 from tests.jobs.factories import NAMES, TERMS, a_job, fall_due, opening, status_of
-from tests.worker.harness import Desk
+from tests.worker.harness import Harness
 from worker.ending import close
 
 CIPHER = Cipher(b64encode(os.urandom(32)).decode())
@@ -35,9 +35,11 @@ async def ask(locked: Pipe) -> str:
     return job.id
 
 
-def given_the_key(desk: Desk, locked: Pipe) -> None:
+def given_the_key(harness: Harness, locked: Pipe) -> None:
     """From now on this is a worker that has it."""
-    desk.means = replace(desk.means, pipe=locked, queue=Queue(locked, desk.means.config.terms))
+    harness.context = replace(
+        harness.context, pipe=locked, queue=Queue(locked, harness.context.config.terms)
+    )
 
 
 async def last(pipe: Pipe, response_id: str) -> dict[str, object]:
@@ -48,59 +50,63 @@ async def last(pipe: Pipe, response_id: str) -> dict[str, object]:
     return response
 
 
-async def test_it_waits_for_a_worker_that_has_the_key(desk: Desk, locked: Pipe, pipe: Pipe) -> None:
+async def test_it_waits_for_a_worker_that_has_the_key(
+    harness: Harness, locked: Pipe, pipe: Pipe
+) -> None:
     response_id = await ask(locked)
-    await desk.execution(await desk.claim()).run()
+    await harness.execution(await harness.claim()).run()
     job = NAMES.job(response_id)
     assert [b"queued", b"key_missing"] == await pipe.call("HMGET", job, "status", "reason")
     assert 10_000 < await _delay(pipe, response_id)
-    assert [] == desk.model.calls
+    assert [] == harness.model.calls
 
     await fall_due(pipe, response_id)
-    given_the_key(desk, locked)
-    await desk.execution(await desk.claim()).run()
+    given_the_key(harness, locked)
+    await harness.execution(await harness.claim()).run()
     assert "completed" == (await last(locked, response_id))["status"]
-    assert 1 == len(desk.model.calls)
+    assert 1 == len(harness.model.calls)
 
 
 async def test_in_the_end_it_fails_with_a_code_and_is_not_called_poison(
-    desk: Desk, locked: Pipe, pipe: Pipe
+    harness: Harness, locked: Pipe, pipe: Pipe
 ) -> None:
     response_id = await ask(locked)
-    for _ in range(desk.means.policy.max_attempts):
+    for _ in range(harness.context.policy.max_attempts):
         await fall_due(pipe, response_id)
-        await desk.execution(await desk.claim()).run()
+        await harness.execution(await harness.claim()).run()
     error = (await last(pipe, response_id))["error"]
     assert isinstance(error, dict)
     assert "key_missing" == error["code"]
-    assert [] == await desk.means.queue.dead(0)
-    assert [] == desk.model.calls
+    assert [] == await harness.context.queue.dead(0)
+    assert [] == harness.model.calls
 
 
-async def test_a_cancel_needs_no_key(desk: Desk, locked: Pipe, pipe: Pipe) -> None:
+async def test_a_cancel_needs_no_key(harness: Harness, locked: Pipe, pipe: Pipe) -> None:
     response_id = await ask(locked)
-    grant = await desk.claim()
-    await desk.means.queue.cancel(response_id, grant.length, [])
+    grant = await harness.claim()
+    await harness.context.queue.cancel(response_id, grant.length, [])
     await pipe.call("ZADD", NAMES.leases, "XX", 0, response_id)
-    _, [rescued] = await desk.means.queue.rescue(0, "another")
-    await desk.execution(rescued).run()
+    _, [rescued] = await harness.context.queue.rescue(0, "another")
+    await harness.execution(rescued).run()
     assert "cancelled" == await status_of(pipe, response_id)
 
 
-async def test_a_rescue_ends_what_it_cannot_read(desk: Desk, locked: Pipe, pipe: Pipe) -> None:
+async def test_a_rescue_ends_what_it_cannot_read(
+    harness: Harness, locked: Pipe, pipe: Pipe
+) -> None:
     response_id = await ask(locked)
-    await close(desk.means, await desk.claim(), "queue_timeout")
+    await close(harness.context, await harness.claim(), "queue_timeout")
     assert "failed" == (await last(pipe, response_id))["status"]
-    assert [] == await desk.means.queue.dead(0)
+    assert [] == await harness.context.queue.dead(0)
 
 
-async def test_what_was_altered_is_poison(desk: Desk, locked: Pipe, pipe: Pipe) -> None:
-    given_the_key(desk, locked)
+async def test_what_was_altered_is_poison(harness: Harness, locked: Pipe, pipe: Pipe) -> None:
+    given_the_key(harness, locked)
     response_id = await ask(locked)
     record = await pipe.call("HGET", NAMES.job(response_id), "job")
     await pipe.call("HSET", NAMES.job(response_id), "job", record[:-1] + bytes([record[-1] ^ 1]))
-    await desk.execution(await desk.claim()).run()
-    assert [response_id.encode()] == await desk.means.queue.dead(0)
+    await harness.execution(await harness.claim()).run()
+    assert [response_id.encode()] == await harness.context.queue.dead(0)
     error = (await last(locked, response_id))["error"]
     assert isinstance(error, dict)
     assert "undecodable" == error["code"]

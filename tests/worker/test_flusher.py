@@ -15,7 +15,7 @@ from jobs.record import Status
 from jobs.redis.connection import Redis
 from jobs.redis.pipe import Pipe
 from tests.system import wait_until
-from tests.worker.harness import Desk, said
+from tests.worker.harness import Harness, said
 from worker.flusher import BATCH_BYTES, DELTA_CHARACTERS, UNSENT_BYTES, Flusher
 
 ITEM = "msg_1"
@@ -26,27 +26,27 @@ END = {"type": "response.completed", "response": {}}
 class Log:
     """A flusher on a log of its own, and what it reported."""
 
-    def __init__(self, desk: Desk, response_id: str, writer: LogWriter) -> None:
-        self.desk = desk
+    def __init__(self, harness: Harness, response_id: str, writer: LogWriter) -> None:
+        self.harness = harness
         self.id = response_id
         self.reported: list[str] = []
-        self.sealed: list[bytes] = []
+        self.compacted: list[bytes] = []
         self.flusher = Flusher(
             writer,
             on_cancel=lambda: self.reported.append("cancel"),
             on_loss=lambda: self.reported.append("loss"),
-            seal=self.seal,
-            patience=2.0,
+            compact=self.compact,
+            retry_seconds=2.0,
         )
 
-    async def seal(self, entries: list[bytes]) -> None:
-        self.sealed = entries
+    async def compact(self, entries: list[bytes]) -> None:
+        self.compacted = entries
 
     async def text(self) -> str:
-        return said(await self.desk.events(self.id))
+        return said(await self.harness.events(self.id))
 
     async def deltas(self) -> list[str]:
-        return [e["delta"] for e in await self.desk.events(self.id) if "delta" in e]
+        return [e["delta"] for e in await self.harness.events(self.id) if "delta" in e]
 
 
 @pytest.fixture
@@ -57,10 +57,10 @@ async def other(redis: Redis) -> AsyncIterator[Pipe]:
 
 
 @pytest.fixture
-async def log(desk: Desk, other: Pipe) -> AsyncIterator[Log]:
-    response_id = await desk.submit()
-    grant = await desk.claim()
-    log = Log(desk, response_id, LogWriter(other, response_id, grant.claim, grant.length))
+async def log(harness: Harness, other: Pipe) -> AsyncIterator[Log]:
+    response_id = await harness.submit()
+    grant = await harness.claim()
+    log = Log(harness, response_id, LogWriter(other, response_id, grant.claim, grant.length))
     async with log.flusher:
         log.flusher.add(*message_added(ITEM, 0))
         yield log
@@ -88,9 +88,9 @@ async def test_an_answer_larger_than_a_batch_ends_with_its_last_event(log: Log) 
     text = "x" * (3 * BATCH_BYTES)
     log.flusher.say(PLACE, text)
     await log.flusher.finish(Status.COMPLETED, END, retention_ms=1000)
-    events = await log.desk.events(log.id)
+    events = await log.harness.events(log.id)
     assert "response.completed" == events[-1]["type"]
-    assert log.sealed == (await log.desk.view(log.id)).entries[-len(log.sealed) :]
+    assert log.compacted == (await log.harness.view(log.id)).entries[-len(log.compacted) :]
     assert text == said(events)
 
 
@@ -151,7 +151,7 @@ async def test_a_fence_is_reported_and_lets_a_waiting_reader_go(log: Log, pipe: 
 
 async def test_a_cancel_is_reported_with_the_next_append(log: Log) -> None:
     await log.flusher.drain()
-    await log.desk.means.queue.cancel(log.id, 0, [])
+    await log.harness.context.queue.cancel(log.id, 0, [])
     log.flusher.say(PLACE, "x")
     await wait_until(lambda: log.reported)
     assert ["cancel"] == log.reported
@@ -161,9 +161,9 @@ async def test_a_finish_whose_reply_was_lost_is_one_finish(
     log: Log, other: Pipe, pipe: Pipe
 ) -> None:
     await log.flusher.finish(Status.COMPLETED, END, retention_ms=1000)
-    before = await log.desk.view(log.id)
+    before = await log.harness.view(log.id)
     writer = log.flusher._writer
     writer.length -= 1
     await writer.finish(Status.COMPLETED, before.entries[-1:], retention_ms=1000)
-    assert before == await log.desk.view(log.id)
+    assert before == await log.harness.view(log.id)
     assert "response.completed" == decode_event(before.entries[-1])["type"]

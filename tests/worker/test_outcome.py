@@ -22,13 +22,13 @@ def told(outcome: Finished | RetryAfter) -> dict[str, Any]:
     return {name: value for name, value in told.items() if value is not None}
 
 
-@pytest.mark.parametrize("row", ROWS, ids=lambda row: f"{row['cause']}-{row.get('strikes', 0)}")
+@pytest.mark.parametrize("row", ROWS, ids=lambda row: f"{row['cause']}-{row.get('failures', 0)}")
 def test_what_becomes_of_a_response(row: dict[str, Any]) -> None:
     outcome = decide(
         row["cause"],
-        strikes=row.get("strikes", 0),
+        failures=row.get("failures", 0),
         policy=POLICY,
-        dice=0.0,
+        jitter=0.0,
         retry_after=row.get("retry_after"),
     )
     assert row["then"] == told(outcome)
@@ -46,18 +46,20 @@ def test_a_failure_tells_its_client_what_to_do(cause: str) -> None:
 
 @given(
     cause=st.sampled_from(sorted(CAUSES)),
-    strikes=st.integers(min_value=0, max_value=1000),
-    dice=st.floats(min_value=0, max_value=1),
+    failures=st.integers(min_value=0, max_value=1000),
+    jitter=st.floats(min_value=0, max_value=1),
     retry_after=st.none() | st.floats(min_value=-1e9, max_value=1e9),
     most=st.integers(min_value=1, max_value=100),
 )
 def test_every_response_ends_and_no_wait_is_without_bound(
-    cause: str, strikes: int, dice: float, retry_after: float | None, most: int
+    cause: str, failures: int, jitter: float, retry_after: float | None, most: int
 ) -> None:
     policy = Policy(max_attempts=most)
-    outcome = decide(cause, strikes=strikes, policy=policy, dice=dice, retry_after=retry_after)
+    outcome = decide(
+        cause, failures=failures, policy=policy, jitter=jitter, retry_after=retry_after
+    )
     if isinstance(outcome, RetryAfter):
-        assert strikes + 1 < most
+        assert failures + 1 < most
         assert 0 <= outcome.delay_ms <= policy.most_asked_ms + policy.first_ms
     else:
         assert (outcome.status is Status.COMPLETED) == (cause == "stop")

@@ -16,185 +16,189 @@ from jobs.record import Status
 from jobs.redis.pipe import Pipe
 from tests.fake_model import FakeModel
 from tests.system import System, wait_until
-from tests.worker.conftest import MakeDesk, Work
-from tests.worker.harness import Desk, response, said
+from tests.worker.conftest import MakeHarness, Work
+from tests.worker.harness import Harness, response, said
 
 
-async def test_what_is_submitted_is_answered(desk: Desk, work: Work) -> None:
-    async with work(desk):
-        ids = [await desk.submit("mode=ok") for _ in range(30)]
+async def test_what_is_submitted_is_answered(harness: Harness, work: Work) -> None:
+    async with work(harness):
+        ids = [await harness.submit("mode=ok") for _ in range(30)]
         for response_id in ids:
-            assert Status.COMPLETED is (await desk.ended(response_id)).status
-    assert 30 == len(desk.model.calls)
+            assert Status.COMPLETED is (await harness.ended(response_id)).status
+    assert 30 == len(harness.model.calls)
 
 
-async def test_an_idle_worker_is_woken_at_once(desk: Desk, work: Work) -> None:
-    async with work(desk):
-        await desk.ended(await desk.submit("mode=ok"))
+async def test_an_idle_worker_is_woken_at_once(harness: Harness, work: Work) -> None:
+    async with work(harness):
+        await harness.ended(await harness.submit("mode=ok"))
         await asyncio.sleep(0.1)
         began = time.monotonic()
-        await desk.ended(await desk.submit("mode=ok"))
+        await harness.ended(await harness.submit("mode=ok"))
         assert time.monotonic() - began < 0.4
 
 
-async def test_partitions_are_all_served(make_desk: MakeDesk, work: Work) -> None:
-    async with make_desk(HOLDLINE_PARTITIONS="3") as desk, work(desk):
-        ids = [await desk.submit("mode=ok", partition=number) for number in (0, 1, 2, 2, 1, 0)]
+async def test_partitions_are_all_served(make_harness: MakeHarness, work: Work) -> None:
+    async with make_harness(HOLDLINE_PARTITIONS="3") as harness, work(harness):
+        ids = [await harness.submit("mode=ok", partition=number) for number in (0, 1, 2, 2, 1, 0)]
         for response_id in ids:
-            assert Status.COMPLETED is (await desk.ended(response_id)).status
+            assert Status.COMPLETED is (await harness.ended(response_id)).status
 
 
-async def test_no_more_than_the_limit_runs_at_once(make_desk: MakeDesk, work: Work) -> None:
-    async with make_desk(HOLDLINE_CONCURRENCY="3") as desk, work(desk) as running:
-        ids = [await desk.submit("mode=slow pace=0.01") for _ in range(9)]
+async def test_no_more_than_the_limit_runs_at_once(make_harness: MakeHarness, work: Work) -> None:
+    async with make_harness(HOLDLINE_CONCURRENCY="3") as harness, work(harness) as running:
+        ids = [await harness.submit("mode=slow pace=0.01") for _ in range(9)]
         most = 0
-        while not all([(await desk.view(one)).status.ended for one in ids]):
-            most = max(most, len(desk.model.open_calls), running.worker.running)
+        while not all([(await harness.view(one)).status.ended for one in ids]):
+            most = max(most, len(harness.model.open_calls), running.worker.running)
         assert 3 == most
 
 
-async def test_a_job_much_longer_than_its_lease_is_run_once(desk: Desk, work: Work) -> None:
-    async with work(desk), work(desk):
-        view = await desk.ended(await desk.submit("mode=slow tokens=100 pace=0.03"))
+async def test_a_job_much_longer_than_its_lease_is_run_once(harness: Harness, work: Work) -> None:
+    async with work(harness), work(harness):
+        view = await harness.ended(await harness.submit("mode=slow tokens=100 pace=0.03"))
         assert (Status.COMPLETED, 1) == (view.status, view.attempt)
-    assert 1 == len(desk.model.calls)
+    assert 1 == len(harness.model.calls)
 
 
 @pytest.mark.parametrize("mode", ["silent", "headers", "hang"])
-async def test_a_cancel_closes_the_model_within_250_ms(desk: Desk, work: Work, mode: str) -> None:
-    async with work(desk):
-        response_id = await desk.submit(f"mode={mode}")
-        await wait_until(lambda: desk.model.calls)
+async def test_a_cancel_closes_the_model_within_250_ms(
+    harness: Harness, work: Work, mode: str
+) -> None:
+    async with work(harness):
+        response_id = await harness.submit(f"mode={mode}")
+        await wait_until(lambda: harness.model.calls)
         await asyncio.sleep(0.05)
         asked = time.monotonic()
-        assert not await desk.means.queue.cancel(response_id, 0, [])
-        assert Status.CANCELLED is (await desk.ended(response_id)).status
-        call = desk.model.calls[0]
+        assert not await harness.context.queue.cancel(response_id, 0, [])
+        assert Status.CANCELLED is (await harness.ended(response_id)).status
+        call = harness.model.calls[0]
         await wait_until(lambda: call.closed_by_client)
         assert call.closed_by_client is not None
         assert call.closed_by_client - asked < 0.25
 
 
-async def test_a_cancel_that_races_the_end_has_one_end(desk: Desk, work: Work) -> None:
-    async with work(desk):
-        ids = [await desk.submit("mode=slow pace=0.002 tokens=10") for _ in range(20)]
+async def test_a_cancel_that_races_the_end_has_one_end(harness: Harness, work: Work) -> None:
+    async with work(harness):
+        ids = [await harness.submit("mode=slow pace=0.002 tokens=10") for _ in range(20)]
         for response_id in ids:
             await asyncio.sleep(0.01)
-            await desk.means.queue.cancel(response_id, 2, [])
+            await harness.context.queue.cancel(response_id, 2, [])
         for response_id in ids:
-            await desk.ended(response_id)
-            events = await desk.events(response_id)
+            await harness.ended(response_id)
+            events = await harness.events(response_id)
             ends = [event for event in events if "holdline" in event.get("response", {})]
             assert [events[-1]] == ends
 
 
-async def test_a_deleted_response_frees_its_worker(desk: Desk, work: Work) -> None:
-    async with work(desk) as running:
-        response_id = await desk.submit("mode=headers")
-        await wait_until(lambda: desk.model.calls)
-        await desk.means.queue.delete(response_id)
-        await wait_until(lambda: desk.model.calls[0].closed_by_client)
+async def test_a_deleted_response_frees_its_worker(harness: Harness, work: Work) -> None:
+    async with work(harness) as running:
+        response_id = await harness.submit("mode=headers")
+        await wait_until(lambda: harness.model.calls)
+        await harness.context.queue.delete(response_id)
+        await wait_until(lambda: harness.model.calls[0].closed_by_client)
         await wait_until(lambda: running.worker.running == 0)
 
 
-async def test_a_dead_workers_job_goes_on_elsewhere(desk: Desk, work: Work) -> None:
-    response_id = await desk.submit("mode=ok")
-    await desk.claim()  # by somebody who is never seen again
-    async with work(desk):
-        view = await desk.ended(response_id)
+async def test_a_dead_workers_job_goes_on_elsewhere(harness: Harness, work: Work) -> None:
+    response_id = await harness.submit("mode=ok")
+    await harness.claim()  # by somebody who is never seen again
+    async with work(harness):
+        view = await harness.ended(response_id)
         assert (Status.COMPLETED, 2) == (view.status, view.attempt)
-        events = await desk.events(response_id)
+        events = await harness.events(response_id)
         assert ["worker_lost"] == [e["reason"] for e in events if e["type"] == RESTARTED]
 
 
-async def test_a_job_that_kills_its_workers_ends(desk: Desk, work: Work, pipe: Pipe) -> None:
-    response_id = await desk.submit("mode=ok")
-    await desk.claim()
+async def test_a_job_that_kills_its_workers_ends(harness: Harness, work: Work, pipe: Pipe) -> None:
+    response_id = await harness.submit("mode=ok")
+    await harness.claim()
     await pipe.call("HSET", Partition(0).job(response_id), "strikes", 2)
-    async with work(desk):
-        assert Status.FAILED is (await desk.ended(response_id)).status
-    ended = response(await desk.events(response_id))
+    async with work(harness):
+        assert Status.FAILED is (await harness.ended(response_id)).status
+    ended = response(await harness.events(response_id))
     assert "worker_lost" == ended["error"]["code"]
-    assert [] == desk.model.calls
+    assert [] == harness.model.calls
 
 
 async def test_a_worker_s_death_may_be_the_end_and_keeps_the_partial_text(
-    desk: Desk, work: Work
+    harness: Harness, work: Work
 ) -> None:
-    response_id = await desk.submit("mode=hang", fail_on_worker_death=True)
-    dead = asyncio.create_task(desk.execution(await desk.claim()).run())
-    await wait_until(lambda: desk.model.calls and desk.model.calls[0].sent)
+    response_id = await harness.submit("mode=hang", fail_on_worker_death=True)
+    dead = asyncio.create_task(harness.execution(await harness.claim()).run())
+    await wait_until(lambda: harness.model.calls and harness.model.calls[0].sent)
     await asyncio.sleep(0.05)
     dead.cancel()
     with contextlib.suppress(asyncio.CancelledError):
         await dead
-    async with work(desk):
-        assert Status.FAILED is (await desk.ended(response_id)).status
-    events = await desk.events(response_id)
+    async with work(harness):
+        assert Status.FAILED is (await harness.ended(response_id)).status
+    events = await harness.events(response_id)
     assert "worker_lost" == response(events)["error"]["code"]
-    assert desk.model.calls[0].sent == said(events)
+    assert harness.model.calls[0].sent == said(events)
     assert ["incomplete"] == [item["status"] for item in response(events)["output"]]
 
 
-async def test_a_prompt_that_waited_too_long_is_told_so(make_desk: MakeDesk, work: Work) -> None:
+async def test_a_prompt_that_waited_too_long_is_told_so(
+    make_harness: MakeHarness, work: Work
+) -> None:
     short = {"HOLDLINE_MAX_WAIT_SECONDS": "0.1", "HOLDLINE_CONCURRENCY": "1"}
-    async with make_desk(**short) as desk, work(desk):
-        first = await desk.submit("mode=headers")
-        await wait_until(lambda: desk.model.calls)
-        second = await desk.submit("mode=ok")
-        assert Status.FAILED is (await desk.ended(second)).status
-        ended = response(await desk.events(second))
+    async with make_harness(**short) as harness, work(harness):
+        first = await harness.submit("mode=headers")
+        await wait_until(lambda: harness.model.calls)
+        second = await harness.submit("mode=ok")
+        assert Status.FAILED is (await harness.ended(second)).status
+        ended = response(await harness.events(second))
         assert "queue_timeout" == ended["error"]["code"]
-        await desk.means.queue.cancel(first, 0, [])
-        await desk.ended(first)
+        await harness.context.queue.cancel(first, 0, [])
+        await harness.ended(first)
 
 
-async def test_an_alien_entry_stops_nobody(desk: Desk, work: Work, pipe: Pipe) -> None:
+async def test_an_alien_entry_stops_nobody(harness: Harness, work: Work, pipe: Pipe) -> None:
     names = Partition(0)
     await pipe.call("ZADD", names.turns, 0, "me")
     await pipe.call("RPUSH", f"{names.ready_prefix}me", "garbage")
-    async with work(desk):
-        assert Status.COMPLETED is (await desk.ended(await desk.submit("mode=ok"))).status
+    async with work(harness):
+        assert Status.COMPLETED is (await harness.ended(await harness.submit("mode=ok"))).status
     assert [b"garbage"] == await pipe.call("LRANGE", names.dead, 0, -1)
 
 
-async def test_a_drain_finishes_what_can_be_finished(make_desk: MakeDesk, work: Work) -> None:
-    async with make_desk(HOLDLINE_GRACE_SECONDS="5") as desk, work(desk) as running:
-        response_id = await desk.submit("mode=slow pace=0.02")
-        await wait_until(lambda: desk.model.calls)
+async def test_a_drain_finishes_what_can_be_finished(make_harness: MakeHarness, work: Work) -> None:
+    async with make_harness(HOLDLINE_GRACE_SECONDS="5") as harness, work(harness) as running:
+        response_id = await harness.submit("mode=slow pace=0.02")
+        await wait_until(lambda: harness.model.calls)
         running.quiet.set()
-        later = await desk.submit("mode=ok")
+        later = await harness.submit("mode=ok")
         assert running.task is not None
         await running.task
-        assert Status.COMPLETED is (await desk.view(response_id)).status
-        assert Status.QUEUED is (await desk.view(later)).status
+        assert Status.COMPLETED is (await harness.view(response_id)).status
+        assert Status.QUEUED is (await harness.view(later)).status
 
 
 async def test_a_drain_gives_the_rest_back_and_another_goes_on_before_the_lease_is_over(
-    make_desk: MakeDesk, work: Work
+    make_harness: MakeHarness, work: Work
 ) -> None:
-    async with make_desk(HOLDLINE_LEASE_SECONDS="60") as desk:
-        response_id = await desk.submit("mode=hang times=1")
-        async with work(desk) as running:
-            await wait_until(lambda: desk.model.calls and desk.model.calls[0].sent)
+    async with make_harness(HOLDLINE_LEASE_SECONDS="60") as harness:
+        response_id = await harness.submit("mode=hang times=1")
+        async with work(harness) as running:
+            await wait_until(lambda: harness.model.calls and harness.model.calls[0].sent)
             running.quiet.set()
             assert running.task is not None
             await running.task
-        async with work(desk):
-            view = await desk.ended(response_id, 3.0)
+        async with work(harness):
+            view = await harness.ended(response_id, 3.0)
         assert (Status.COMPLETED, 2) == (view.status, view.attempt)
-        events = await desk.events(response_id)
+        events = await harness.events(response_id)
         assert ["draining"] == [e["reason"] for e in events if e["type"] == RESTARTED]
 
 
 async def test_a_worker_that_slept_past_its_lease_keeps_what_nobody_took(
-    desk: Desk, work: Work
+    harness: Harness, work: Work
 ) -> None:
-    async with work(desk):
-        response_id = await desk.submit("mode=slow pace=0.02 tokens=60")
-        await wait_until(lambda: desk.model.calls and desk.model.calls[0].sent)
+    async with work(harness):
+        response_id = await harness.submit("mode=slow pace=0.02 tokens=60")
+        await wait_until(lambda: harness.model.calls and harness.model.calls[0].sent)
         time.sleep(1.0)
-        view = await desk.ended(response_id)
+        view = await harness.ended(response_id)
     assert (Status.COMPLETED, 1) == (view.status, view.attempt)
 
 
@@ -202,11 +206,11 @@ async def test_a_worker_that_slept_past_its_lease_keeps_what_nobody_took(
 
 
 async def test_a_process_answers_and_stops_with_status_0(
-    system: System, desk: Desk, model: FakeModel
+    system: System, harness: Harness, model: FakeModel
 ) -> None:
     worker = await system.worker(model.url)
-    response_id = await desk.submit("mode=ok")
-    await desk.ended(response_id)
+    response_id = await harness.submit("mode=ok")
+    await harness.ended(response_id)
     worker.signal(signal.SIGTERM)
     assert 0 == await worker.wait(5)
     assert "mode=ok" not in worker.said
@@ -214,39 +218,39 @@ async def test_a_process_answers_and_stops_with_status_0(
 
 
 async def test_a_process_that_is_killed_is_replaced(
-    system: System, desk: Desk, model: FakeModel
+    system: System, harness: Harness, model: FakeModel
 ) -> None:
     first = await system.worker(model.url)
-    response_id = await desk.submit("mode=hang times=1")
+    response_id = await harness.submit("mode=hang times=1")
     await wait_until(lambda: model.calls and model.calls[0].sent)
     await first.kill()
     await system.worker(model.url)
-    view = await desk.ended(response_id)
+    view = await harness.ended(response_id)
     assert (Status.COMPLETED, 2) == (view.status, view.attempt)
     assert 2 == len(model.calls)
 
 
 async def test_a_process_that_was_stopped_past_its_lease_writes_nothing_more(
-    system: System, desk: Desk, model: FakeModel
+    system: System, harness: Harness, model: FakeModel
 ) -> None:
     first = await system.worker(model.url)
-    response_id = await desk.submit("mode=hang times=1")
+    response_id = await harness.submit("mode=hang times=1")
     await wait_until(lambda: model.calls and model.calls[0].sent)
     first.signal(signal.SIGSTOP)
     await system.worker(model.url)
-    view = await desk.ended(response_id)
+    view = await harness.ended(response_id)
     assert 2 == view.attempt
     first.signal(signal.SIGCONT)
     await wait_until(lambda: model.calls[0].closed_by_client)
-    assert view.entries == (await desk.view(response_id)).entries
+    assert view.entries == (await harness.view(response_id)).entries
 
 
 async def test_a_process_drains_while_redis_is_away(
-    system: System, desk: Desk, model: FakeModel
+    system: System, harness: Harness, model: FakeModel
 ) -> None:
     worker = await system.worker(model.url, HOLDLINE_GRACE_SECONDS="0.3")
-    await desk.submit("mode=headers")
+    await harness.submit("mode=headers")
     await wait_until(lambda: model.calls)
-    await desk.means.pipe.call("CLIENT", "PAUSE", "4500", "ALL")
+    await harness.context.pipe.call("CLIENT", "PAUSE", "4500", "ALL")
     worker.signal(signal.SIGTERM)
     assert 0 == await worker.wait(5)

@@ -21,10 +21,10 @@ CONNECT_SECONDS: Final = 5.0
 
 @dataclass(frozen=True, slots=True)
 class DeliveryResult:
-    """What the receiver said. `status` is None where it said nothing, for the reason in `why`."""
+    """The answer to one attempt. Without an answer `status` is None and `reason` says why."""
 
     status: int | None
-    why: str = ""
+    reason: str = ""
     retry_after: float = 0.0
 
 

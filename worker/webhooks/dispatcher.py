@@ -1,8 +1,8 @@
 """Sends the webhooks that are due, each at least once.
 
-Every worker looks. A webhook is claimed under a lease that is longer than an attempt can take, so
-no two workers send the same one at once; if its worker dies in between, another one sends it again
-under the same `webhook-id`, and the receiver can tell.
+Every worker dispatches. A webhook is claimed under a lease that is longer than an attempt can take,
+so no two workers send the same one at once. If its worker dies in between, another worker sends it
+again under the same `webhook-id`, by which the receiver recognises the duplicate.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ import structlog
 
 from jobs.errors import RedisTrouble
 from runtime.logs import described
+from runtime.loop import Loop, cancel_all
 
 from .message import SCHEDULE, Again, Dead, Sent, Verdict, body, headers, judge
 
@@ -27,19 +28,23 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger()
 
-LOOK_SECONDS: Final = (0.3, 0.8)
-MOST_AT_ONCE: Final = 20
+PAUSE_SECONDS: Final = (0.3, 0.8)
+MAX_SENDING: Final = 20
 LEASE_MS: Final = 60_000
 STOP_SECONDS: Final = 3.0
 
 
 class WebhookDispatcher:
-    """Looks for what is due; use it as an async context manager."""
+    """Claims and sends due webhooks; use it as an async context manager.
+
+    Leaving claims nothing more and waits `STOP_SECONDS` for attempts that are under way. The rest
+    is left to its lease.
+    """
 
     def __init__(
         self,
         hooks: Hooks,
-        post: WebhookClient,
+        client: WebhookClient,
         receiver: Receiver,
         partitions: int,
         *,
@@ -47,81 +52,73 @@ class WebhookDispatcher:
         schedule: tuple[float, ...] = SCHEDULE,
     ) -> None:
         self._hooks = hooks
-        self._post = post
+        self._client = client
         self._receiver = receiver
         self._partitions = range(partitions)
         self._lease_ms = lease_ms
         self._schedule = schedule
         self._sending: set[asyncio.Task[None]] = set()
-        self._owner: asyncio.Task[None] | None = None
+        # The worker itself reports that Redis is unavailable.
+        self._loop = Loop("webhook dispatcher", self._claim, PAUSE_SECONDS, ignored=(RedisTrouble,))
 
     async def __aenter__(self) -> Self:
-        self._owner = asyncio.create_task(self._look_for_ever(), name="courier")
+        self._loop.start()
         return self
 
-    async def __aexit__(self, *error: object) -> None:
-        """Claims nothing more; what is under way may end, or is left to its lease."""
-        del error
-        if self._owner is not None:
-            self._owner.cancel()
-            await asyncio.wait([self._owner])
-        if sending := set(self._sending):
-            _, late = await asyncio.wait(sending, timeout=STOP_SECONDS)
-            for task in late:
-                task.cancel()
-            await asyncio.gather(*late, return_exceptions=True)
+    async def __aexit__(self, *_: object) -> None:
+        await self._loop.stop()
+        await cancel_all(self._sending, grace=STOP_SECONDS)
 
-    async def _look_for_ever(self) -> None:
-        while True:
-            try:
-                for number in self._partitions:
-                    await self._look(number)
-            except RedisTrouble:
-                pass  # the worker says that Redis is away
-            except Exception as error:  # noqa: BLE001 - the edge: the next look may fare better
-                log.error("webhooks not looked at", error=described(error))
-            await asyncio.sleep(random.uniform(*LOOK_SECONDS))  # noqa: S311 - jitter
-
-    async def _look(self, partition: int) -> None:
-        if (room := MOST_AT_ONCE - len(self._sending)) <= 0:
-            return
-        token = secrets.token_hex(8)
-        for hook in await self._hooks.claim(partition, token, room, self._lease_ms):
-            task = asyncio.create_task(self._deliver(hook, token), name="webhook")
-            self._sending.add(task)
-            task.add_done_callback(self._sending.discard)
+    async def _claim(self) -> None:
+        """Starts sending the due webhooks of all partitions, up to `MAX_SENDING` at once."""
+        for partition in self._partitions:
+            if (room := MAX_SENDING - len(self._sending)) <= 0:
+                return
+            token = secrets.token_hex(8)
+            for hook in await self._hooks.claim(partition, token, room, self._lease_ms):
+                task = asyncio.create_task(self._deliver(hook, token), name="webhook")
+                self._sending.add(task)
+                task.add_done_callback(self._sending.discard)
 
     async def _deliver(self, hook: Hook, token: str) -> None:
         try:
             await self._settle(hook, token, await self._attempt(hook))
         except RedisTrouble as error:
-            log.warning("webhook not settled", response=hook.response_id, why=type(error).__name__)
-        except Exception as error:  # noqa: BLE001 - the edge of a job: its lease runs out
-            log.error("webhook broken", response=hook.response_id, error=described(error))
+            log.warning(
+                "webhook result not stored: Redis unavailable",
+                response_id=hook.response_id,
+                error=type(error).__name__,
+            )
+        except Exception as error:  # noqa: BLE001 - the edge of a delivery: its lease runs out
+            log.error(
+                "webhook attempt failed unexpectedly",
+                response_id=hook.response_id,
+                error=described(error),
+            )
 
     async def _attempt(self, hook: Hook) -> Verdict:
         if hook.tries > len(self._schedule) + 1:
-            return Dead()  # its workers died while they sent it, again and again
+            return Dead()  # the workers that sent it died, each time
         payload = body(hook.response_id, hook.status, hook.ended_ms)
         signed = headers(hook.response_id, hook.now_ms, payload, self._receiver.keys)
-        receipt = await self._post.send(self._receiver.url, payload, signed)
+        result = await self._client.send(self._receiver.url, payload, signed)
         verdict = judge(
-            receipt.status,
+            result.status,
             tries=hook.tries,
-            dice=random.random(),  # noqa: S311 - jitter
-            retry_after=receipt.retry_after,
+            jitter=random.random(),  # noqa: S311 - jitter
+            retry_after=result.retry_after,
             schedule=self._schedule,
         )
         if isinstance(verdict, Sent):
-            log.info("webhook sent", response=hook.response_id, tries=hook.tries)
+            log.info("webhook sent", response_id=hook.response_id, tries=hook.tries)
         elif isinstance(verdict, Again):
             log.warning(
                 "webhook failed",
-                response=hook.response_id,
-                status=receipt.status,
-                why=receipt.why,
+                response_id=hook.response_id,
+                status=result.status,
+                reason=result.reason,
                 tries=hook.tries,
-                again_ms=verdict.after_ms,
+                retry_ms=verdict.after_ms,
             )
         return verdict
 
@@ -132,5 +129,5 @@ class WebhookDispatcher:
             case Again(after_ms):
                 await self._hooks.settle(hook.response_id, token, again_ms=after_ms)
             case Dead():
-                log.error("webhook given up", response=hook.response_id, tries=hook.tries)
+                log.error("webhook abandoned", response_id=hook.response_id, tries=hook.tries)
                 await self._hooks.settle(hook.response_id, token, outcome="dead")

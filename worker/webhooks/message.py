@@ -100,17 +100,17 @@ def judge(
     status: int | None,
     *,
     tries: int,
-    dice: float,
+    jitter: float,
     retry_after: float = 0.0,
     schedule: tuple[float, ...] = SCHEDULE,
 ) -> Verdict:
-    """What follows an attempt. `status` is None where no answer came; `dice` is in [0, 1)."""
+    """What follows an attempt. `status` is None where no answer came; `jitter` is in [0, 1)."""
     if status is not None and 200 <= status < 300:
         return Sent()
     if status == GONE or tries > len(schedule):
         return Dead()
     wait = max(schedule[tries - 1], min(retry_after, MOST_RETRY_AFTER))
-    return Again(round(1000 * wait * (1 + LATER * dice)))
+    return Again(round(1000 * wait * (1 + LATER * jitter)))
 
 
 def read_secrets(written: str) -> tuple[bytes, ...]:

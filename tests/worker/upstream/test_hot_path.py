@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from types import FrameType
 
-from tests.worker.harness import Desk
+from tests.worker.harness import Harness
 
 ROOT = Path(__file__).parents[3]
 OURS = tuple(f"{ROOT / name}{os.sep}" for name in ("jobs", "worker"))
@@ -39,15 +39,17 @@ def counted() -> Iterator[Counter[str]]:
         sys.setprofile(before)
 
 
-async def test_a_token_that_comes_with_others_passes_through_few_functions(desk: Desk) -> None:
+async def test_a_token_that_comes_with_others_passes_through_few_functions(
+    harness: Harness,
+) -> None:
     """Two lines of an event, and the two that look for plain text: four. What is said once for all
     tokens of a read, and for each append, is a fraction of one for a token.
     """
-    await desk.execute(f"mode=fast tokens={FEW}")
+    await harness.execute(f"mode=fast tokens={FEW}")
     found = []
     for tokens in (FEW, MANY):
         with counted() as calls:
-            await desk.execute(f"mode=fast tokens={tokens}")
+            await harness.execute(f"mode=fast tokens={tokens}")
         found.append(calls)
     few, many = found
     a_token = (many.total() - few.total()) / (MANY - FEW)

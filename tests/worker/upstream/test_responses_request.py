@@ -1,7 +1,7 @@
 """Streams of the servers that people run, with their quirks, through the reader to what it says.
 
 `tests/vectors/upstream/NAME.sse` is what a server sends, made by hand from its documents and from
-reports of what it really does; `NAME.json` says what that means.
+reports of what it really does; `NAME.json` says what that context.
 """
 
 from __future__ import annotations

@@ -18,8 +18,8 @@ from jobs.settings import ConfigError
 from tests.fake_model import FakeModel
 from tests.jobs.factories import a_job, opening
 from tests.system import System, wait_until
-from tests.worker.conftest import MakeDesk
-from tests.worker.harness import Desk, response, said
+from tests.worker.conftest import MakeHarness
+from tests.worker.harness import Harness, response, said
 from worker.config import load
 
 
@@ -35,87 +35,89 @@ def file(tmp_path: Path, one: FakeModel, two: FakeModel, more: str = "", last: s
 
 @contextlib.asynccontextmanager
 async def pair(
-    make_desk: MakeDesk, tmp_path: Path, first: str, second: str = "ok", more: str = ""
-) -> AsyncIterator[tuple[Desk, FakeModel, FakeModel]]:
+    make_harness: MakeHarness, tmp_path: Path, first: str, second: str = "ok", more: str = ""
+) -> AsyncIterator[tuple[Harness, FakeModel, FakeModel]]:
     async with (
         FakeModel(mode=first) as one,
         FakeModel(mode=second) as two,
-        make_desk(HOLDLINE_MODELS=file(tmp_path, one, two, more)) as desk,
+        make_harness(HOLDLINE_MODELS=file(tmp_path, one, two, more)) as harness,
     ):
-        yield desk, one, two
+        yield harness, one, two
 
 
 @pytest.mark.parametrize(
     "mode", ["503", "500", "busy", "401", "404", "drop", "html", "headers", "silent"]
 )
 async def test_the_next_model_answers_when_the_first_cannot_begin(
-    make_desk: MakeDesk, tmp_path: Path, mode: str
+    make_harness: MakeHarness, tmp_path: Path, mode: str
 ) -> None:
-    async with pair(make_desk, tmp_path, mode, more="first_token_seconds = 0.3") as made:
-        desk, one, two = made
-        view = await desk.execute("hi", model="one")
+    async with pair(make_harness, tmp_path, mode, more="first_token_seconds = 0.3") as made:
+        harness, one, two = made
+        view = await harness.execute("hi", model="one")
         assert Status.COMPLETED is view.status
-        answer = response(await desk.events(desk.only))
+        answer = response(await harness.events(harness.only))
         assert ("two", 1) == (answer["holdline"]["model"], answer["holdline"]["attempts"])
         assert "one" == answer["model"]
         assert ["first"] == [call.body["model"] for call in one.calls]
         assert ["second"] == [call.body["model"] for call in two.calls]
-        assert said(await desk.events(desk.only)) == two.calls[0].sent
-        await desk.execute("again", model="one")
+        assert said(await harness.events(harness.only)) == two.calls[0].sent
+        await harness.execute("again", model="one")
         assert (1, 2) == (len(one.calls), len(two.calls)), "it is not waited for a second time"
 
 
-async def test_the_first_one_answers_while_it_can(make_desk: MakeDesk, tmp_path: Path) -> None:
-    async with pair(make_desk, tmp_path, "ok") as (desk, one, two):
-        await desk.execute("hi", model="one")
-        assert "one" == response(await desk.events(desk.only))["holdline"]["model"]
+async def test_the_first_one_answers_while_it_can(
+    make_harness: MakeHarness, tmp_path: Path
+) -> None:
+    async with pair(make_harness, tmp_path, "ok") as (harness, one, two):
+        await harness.execute("hi", model="one")
+        assert "one" == response(await harness.events(harness.only))["holdline"]["model"]
         assert (1, 0) == (len(one.calls), len(two.calls))
 
 
 @pytest.mark.parametrize("mode", ["400", "eof", "rst"])
 async def test_what_another_model_must_not_mend_is_left(
-    make_desk: MakeDesk, tmp_path: Path, mode: str
+    make_harness: MakeHarness, tmp_path: Path, mode: str
 ) -> None:
     """A refusal of the request, and whatever happens after the first piece."""
-    async with pair(make_desk, tmp_path, mode) as (desk, _, two):
-        await desk.execute("hi", model="one")
+    async with pair(make_harness, tmp_path, mode) as (harness, _, two):
+        await harness.execute("hi", model="one")
         assert 0 == len(two.calls)
 
 
 async def test_when_none_can_begin_what_may_pass_is_tried_again(
-    make_desk: MakeDesk, tmp_path: Path
+    make_harness: MakeHarness, tmp_path: Path
 ) -> None:
-    async with pair(make_desk, tmp_path, "401", "503") as (desk, one, two):
-        view = await desk.execute("hi", model="one", attempts=3)
+    async with pair(make_harness, tmp_path, "401", "503") as (harness, one, two):
+        view = await harness.execute("hi", model="one", attempts=3)
         assert Status.FAILED is view.status
-        assert "upstream_busy" == response(await desk.events(desk.only))["error"]["code"]
+        assert "upstream_busy" == response(await harness.events(harness.only))["error"]["code"]
         assert (3, 3) == (len(one.calls), len(two.calls))
 
 
 async def test_a_model_that_is_not_in_the_file_is_not_called(
-    make_desk: MakeDesk, tmp_path: Path
+    make_harness: MakeHarness, tmp_path: Path
 ) -> None:
-    async with pair(make_desk, tmp_path, "ok") as (desk, one, two):
-        await desk.execute("hi", model="three")
-        found = response(await desk.events(desk.only))
+    async with pair(make_harness, tmp_path, "ok") as (harness, one, two):
+        await harness.execute("hi", model="three")
+        found = response(await harness.events(harness.only))
         assert "upstream_model_not_found" == found["error"]["code"]
         assert "model" not in found["holdline"]
         assert (0, 0) == (len(one.calls), len(two.calls))
 
 
 async def test_a_fallback_takes_no_more_than_it_has_room_for(
-    make_desk: MakeDesk, tmp_path: Path
+    make_harness: MakeHarness, tmp_path: Path
 ) -> None:
     async with (
         FakeModel(mode="503") as one,
         FakeModel(mode="slow", tokens=10) as two,
-        make_desk(HOLDLINE_MODELS=file(tmp_path, one, two, last="concurrency = 1")) as desk,
+        make_harness(HOLDLINE_MODELS=file(tmp_path, one, two, last="concurrency = 1")) as harness,
     ):
-        ids = [await desk.submit(f"hi {n}", model="one") for n in range(3)]
-        works = [desk.execution(await desk.claim()) for _ in ids]
+        ids = [await harness.submit(f"hi {n}", model="one") for n in range(3)]
+        works = [harness.execution(await harness.claim()) for _ in ids]
         await asyncio.gather(*(work.run() for work in works))
         for id_ in ids:
-            assert Status.COMPLETED is (await desk.view(id_)).status
+            assert Status.COMPLETED is (await harness.view(id_)).status
         most = max(sum(a.began <= b.began < (a.ended or 0) for a in two.calls) for b in two.calls)
         assert (3, 1) == (len(two.calls), most)
 

@@ -15,8 +15,8 @@ from jobs.log.response_state import ResponseState
 from jobs.record import Job, Status
 from tests.fake_model import FakeModel
 from tests.fake_responses import SECRET
-from tests.worker.conftest import MakeDesk
-from tests.worker.harness import Desk, response, said
+from tests.worker.conftest import MakeHarness
+from tests.worker.harness import Harness, response, said
 from worker.output import NotAllowed, Output, TooLong
 from worker.upstream.chat_chunks import ErrorInStream, Malformed, UpstreamEvent
 from worker.upstream.responses_events import ResponsesEventReader
@@ -41,16 +41,18 @@ def models(tmp_path: Path, model: FakeModel) -> str:
     return str(path)
 
 
-async def run(make_desk: MakeDesk, models: str, prompt: str, **more: Any) -> tuple[Desk, Any]:
-    async with make_desk(HOLDLINE_MODELS=models) as desk:
-        view = await desk.execute(prompt, **more)
+async def run(
+    make_harness: MakeHarness, models: str, prompt: str, **more: Any
+) -> tuple[Harness, Any]:
+    async with make_harness(HOLDLINE_MODELS=models) as harness:
+        view = await harness.execute(prompt, **more)
         assert "resp_upstream" not in str(view.entries)
         assert SECRET not in str(view.entries)
-        return desk, await desk.events(desk.only)
+        return harness, await harness.events(harness.only)
 
 
-async def test_an_answer_passes(make_desk: MakeDesk, models: str, model: FakeModel) -> None:
-    _, events = await run(make_desk, models, "hi")
+async def test_an_answer_passes(make_harness: MakeHarness, models: str, model: FakeModel) -> None:
+    _, events = await run(make_harness, models, "hi")
     answer = response(events)
     assert "completed" == answer["status"]
     assert model.calls[0].sent == said(events)
@@ -70,8 +72,8 @@ async def test_an_answer_passes(make_desk: MakeDesk, models: str, model: FakeMod
     assert {item["id"]} == {event["item_id"] for event in events if "item_id" in event}
 
 
-async def test_all_kinds_of_items_pass_intact(make_desk: MakeDesk, models: str) -> None:
-    _, events = await run(make_desk, models, "mode=rich", tools=[F])
+async def test_all_kinds_of_items_pass_intact(make_harness: MakeHarness, models: str) -> None:
+    _, events = await run(make_harness, models, "mode=rich", tools=[F])
     answer = events[-1]["response"]
     thought, odd, call, message = answer["output"]
     assert ("Hm.", "opaque") == (thought["summary"][0]["text"], thought["encrypted_content"])
@@ -113,11 +115,11 @@ async def test_all_kinds_of_items_pass_intact(make_desk: MakeDesk, models: str) 
     ],
 )
 async def test_how_it_may_end(
-    make_desk: MakeDesk, models: str, mode: str, status: Status, reason: str
+    make_harness: MakeHarness, models: str, mode: str, status: Status, reason: str
 ) -> None:
     short = {"begun": "late", "hang": "stalled"}.get(mode, "m")
-    desk, events = await run(make_desk, models, f"mode={mode}", model=short)
-    view = await desk.view(desk.only)
+    harness, events = await run(make_harness, models, f"mode={mode}", model=short)
+    view = await harness.view(harness.only)
     assert status is view.status
     if status is Status.QUEUED:
         assert reason == view.reason
@@ -129,9 +131,9 @@ async def test_how_it_may_end(
 
 
 async def test_a_stream_that_broke_is_begun_anew_and_never_spliced(
-    make_desk: MakeDesk, models: str, model: FakeModel
+    make_harness: MakeHarness, models: str, model: FakeModel
 ) -> None:
-    _, events = await run(make_desk, models, "mode=eof times=1", attempts=2)
+    _, events = await run(make_harness, models, "mode=eof times=1", attempts=2)
     answer = response(events)
     assert model.calls[1].sent == said(events)
     assert (2, "completed") == (answer["holdline"]["attempts"], answer["status"])
@@ -141,25 +143,27 @@ async def test_a_stream_that_broke_is_begun_anew_and_never_spliced(
 
 
 async def test_another_model_answers_where_an_item_only_began(
-    make_desk: MakeDesk, models: str, model: FakeModel
+    make_harness: MakeHarness, models: str, model: FakeModel
 ) -> None:
-    _, events = await run(make_desk, models, "mode=begun times=1", model="first")
+    _, events = await run(make_harness, models, "mode=begun times=1", model="first")
     answer = response(events)
     assert ("chat", "completed") == (answer["holdline"]["model"], answer["status"])
     assert ["message"] == [item["type"] for item in answer["output"]]
     assert "messages" in model.calls[1].body
 
 
-async def test_what_is_too_long_is_cut(make_desk: MakeDesk, models: str) -> None:
-    async with make_desk(HOLDLINE_MODELS=models, HOLDLINE_MAX_OUTPUT_BYTES="10") as desk:
-        await desk.execute("hi")
-        answer = response(await desk.events(desk.only))
+async def test_what_is_too_long_is_cut(make_harness: MakeHarness, models: str) -> None:
+    async with make_harness(HOLDLINE_MODELS=models, HOLDLINE_MAX_OUTPUT_BYTES="10") as harness:
+        await harness.execute("hi")
+        answer = response(await harness.events(harness.only))
         assert ("output_too_long", 10) == (answer["error"]["code"], answer["holdline"]["bytes"])
 
 
-async def test_a_function_that_is_not_allowed_is_not_told(make_desk: MakeDesk, models: str) -> None:
-    desk, events = await run(make_desk, models, "mode=rich")
-    assert "tool_not_allowed" == (await desk.view(desk.only)).reason
+async def test_a_function_that_is_not_allowed_is_not_told(
+    make_harness: MakeHarness, models: str
+) -> None:
+    harness, events = await run(make_harness, models, "mode=rich")
+    assert "tool_not_allowed" == (await harness.view(harness.only)).reason
     assert "function_call" not in [event.get("item", {}).get("type") for event in events]
 
 

@@ -78,15 +78,15 @@ async def inbox() -> AsyncIterator[Inbox]:
     assert [] == inbox.wrong
 
 
-def courier(pipe: Pipe, post: WebhookClient, url: str, **more: Any) -> WebhookDispatcher:
+def dispatcher_to(pipe: Pipe, client: WebhookClient, url: str, **more: Any) -> WebhookDispatcher:
     receiver = Receiver(url, read_secrets(SECRET), allow_private=True)
-    return WebhookDispatcher(Hooks(pipe), post, receiver, 1, **{"schedule": QUICK, **more})
+    return WebhookDispatcher(Hooks(pipe), client, receiver, 1, **{"schedule": QUICK, **more})
 
 
 @pytest.fixture
-async def post() -> AsyncIterator[WebhookClient]:
-    async with WebhookClient(allow_private=True) as post:
-        yield post
+async def client() -> AsyncIterator[WebhookClient]:
+    async with WebhookClient(allow_private=True) as client:
+        yield client
 
 
 async def ended(
@@ -117,11 +117,11 @@ async def settled(pipe: Pipe) -> None:
 
 
 async def test_every_end_is_told_once_and_the_sdk_types_it(
-    pipe: Pipe, post: WebhookClient, inbox: Inbox
+    pipe: Pipe, client: WebhookClient, inbox: Inbox
 ) -> None:
     ends = [Status.COMPLETED, Status.FAILED, Status.INCOMPLETE, Status.CANCELLED]
     jobs = [await ended(pipe, status) for status in ends]
-    async with courier(pipe, post, inbox.url), courier(pipe, post, inbox.url):
+    async with dispatcher_to(pipe, client, inbox.url), dispatcher_to(pipe, client, inbox.url):
         await settled(pipe)
     expected = [(f"response.{end}", job.id) for end, job in zip(ends, jobs, strict=True)]
     assert sorted(expected) == sorted(inbox.told)
@@ -134,7 +134,7 @@ async def test_nothing_is_told_where_nobody_asked_for_it(pipe: Pipe) -> None:
 
 
 async def test_an_end_that_is_repeated_is_told_once(
-    pipe: Pipe, post: WebhookClient, inbox: Inbox
+    pipe: Pipe, client: WebhookClient, inbox: Inbox
 ) -> None:
     job, queue = a_job(), Queue(pipe, TERMS)
     await queue.submit(job, opening(job))
@@ -142,17 +142,17 @@ async def test_an_end_that_is_repeated_is_told_once(
     for _ in range(2):
         writer = LogWriter(pipe, job.id, grant.claim, grant.length)
         await writer.finish(Status.COMPLETED, [end_entry(job)], retention_ms=60_000)
-        async with courier(pipe, post, inbox.url):
+        async with dispatcher_to(pipe, client, inbox.url):
             await settled(pipe)
     assert 1 == len(inbox.told)
 
 
 async def test_a_refusal_is_tried_again_under_the_same_id_and_no_redirect_is_followed(
-    pipe: Pipe, post: WebhookClient, inbox: Inbox
+    pipe: Pipe, client: WebhookClient, inbox: Inbox
 ) -> None:
     await ended(pipe)
     inbox.answers = [500, 307, 404]
-    async with courier(pipe, post, inbox.url):
+    async with dispatcher_to(pipe, client, inbox.url):
         await settled(pipe)
     assert 4 == len(inbox.told)
     assert 1 == len({event.id for event in inbox.events})
@@ -160,11 +160,11 @@ async def test_a_refusal_is_tried_again_under_the_same_id_and_no_redirect_is_fol
 
 @pytest.mark.parametrize(("answers", "calls"), [([410], 1), ([500] * 9, len(QUICK) + 1)])
 async def test_what_is_refused_for_good_or_too_often_is_given_up_and_counted(
-    pipe: Pipe, post: WebhookClient, inbox: Inbox, answers: list[int], calls: int
+    pipe: Pipe, client: WebhookClient, inbox: Inbox, answers: list[int], calls: int
 ) -> None:
     await ended(pipe)
     inbox.answers = answers
-    async with courier(pipe, post, inbox.url):
+    async with dispatcher_to(pipe, client, inbox.url):
         await settled(pipe)
     assert (calls, 1, 0) == (
         len(inbox.told),
@@ -173,24 +173,24 @@ async def test_what_is_refused_for_good_or_too_often_is_given_up_and_counted(
     )
 
 
-async def test_a_courier_that_dies_between_sending_and_confirming_is_followed_by_another(
-    pipe: Pipe, post: WebhookClient, inbox: Inbox
+async def test_a_dispatcher_that_dies_between_sending_and_confirming_is_followed_by_another(
+    pipe: Pipe, client: WebhookClient, inbox: Inbox
 ) -> None:
     await ended(pipe)
     inbox.hold.clear()
-    doomed = courier(pipe, post, inbox.url, lease_ms=500)
+    doomed = dispatcher_to(pipe, client, inbox.url, lease_ms=500)
     async with doomed:
         await wait_until(lambda: inbox.told)
         for task in doomed._sending:
             task.cancel()
     inbox.hold.set()
-    async with courier(pipe, post, inbox.url):
+    async with dispatcher_to(pipe, client, inbox.url):
         await settled(pipe)
     assert 2 == len(inbox.told)
     assert 1 == len({event.id for event in inbox.events})
 
 
-async def test_two_couriers_never_hold_the_same_one(pipe: Pipe) -> None:
+async def test_two_dispatchers_never_hold_the_same_one(pipe: Pipe) -> None:
     for _ in range(30):
         await ended(pipe)
     hooks = Hooks(pipe)
@@ -212,12 +212,12 @@ async def test_who_was_paused_past_its_lease_settles_nothing(pipe: Pipe) -> None
 
 
 async def test_what_was_seen_in_time_is_told_to_nobody(
-    pipe: Pipe, post: WebhookClient, inbox: Inbox
+    pipe: Pipe, client: WebhookClient, inbox: Inbox
 ) -> None:
     patient = replace(TERMS, hook_wait_ms=700)
     seen, unseen = await ended(pipe, terms=patient), await ended(pipe, terms=patient)
     assert await Queue(pipe, patient).seen(seen.id, 1000)
-    async with courier(pipe, post, inbox.url):
+    async with dispatcher_to(pipe, client, inbox.url):
         await settled(pipe)
     assert [("response.completed", unseen.id)] == inbox.told
     assert 1 == await count(pipe, "seen")
@@ -234,9 +234,9 @@ async def test_without_a_wait_it_does_not_matter_who_saw_it(pipe: Pipe) -> None:
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "localhost", "[::1]", "169.254.169.254", "0"])
 async def test_a_private_address_is_refused_before_a_byte_is_sent(inbox: Inbox, host: str) -> None:
-    async with WebhookClient(allow_private=False) as post:
-        receipt = await post.send(inbox.url.replace("127.0.0.1", host), b"{}", {})
-    assert receipt.status is None
+    async with WebhookClient(allow_private=False) as client:
+        result = await client.send(inbox.url.replace("127.0.0.1", host), b"{}", {})
+    assert result.status is None
     assert [] == inbox.told
 
 
@@ -255,10 +255,10 @@ async def test_a_name_that_leads_elsewhere_at_the_second_look_is_refused(
         ]
 
     monkeypatch.setattr(ThreadedResolver, "resolve", resolve)
-    async with WebhookClient(allow_private=False) as post:
+    async with WebhookClient(allow_private=False) as client:
         for _ in range(2):
-            receipt = await post.send(inbox.url.replace("127.0.0.1", "rebound.test"), b"{}", {})
-            assert "address not public" == receipt.why
+            result = await client.send(inbox.url.replace("127.0.0.1", "rebound.test"), b"{}", {})
+            assert "address not public" == result.reason
     assert 2 == len(looks)
     assert [] == inbox.told
 
@@ -270,8 +270,8 @@ async def test_a_receiver_that_says_nothing_costs_one_deadline() -> None:
         writer.close()
 
     server = await asyncio.start_server(silent, "127.0.0.1", 0)
-    async with server, WebhookClient(allow_private=True, total=0.2) as post:
+    async with server, WebhookClient(allow_private=True, total=0.2) as client:
         port = server.sockets[0].getsockname()[1]
-        receipt = await post.send(f"http://127.0.0.1:{port}/", b"{}", {})
-    assert receipt.status is None
-    assert "Timeout" in receipt.why
+        result = await client.send(f"http://127.0.0.1:{port}/", b"{}", {})
+    assert result.status is None
+    assert "Timeout" in result.reason

@@ -46,17 +46,17 @@ def test_the_sdk_verifies_and_types_it_with_the_old_and_the_new_secret(status: s
 
 
 def test_what_was_taken_is_over_and_anything_else_is_tried_again_ever_later() -> None:
-    assert [Sent()] * 3 == [judge(status, tries=1, dice=0) for status in (200, 204, 299)]
+    assert [Sent()] * 3 == [judge(status, tries=1, jitter=0) for status in (200, 204, 299)]
     for status in (None, 100, 301, 400, 404, 429, 500):
-        assert Again(5_000) == judge(status, tries=1, dice=0)
-    waits = [judge(500, tries=tries, dice=0) for tries in range(1, 10)]
+        assert Again(5_000) == judge(status, tries=1, jitter=0)
+    waits = [judge(500, tries=tries, jitter=0) for tries in range(1, 10)]
     assert [Again(round(1000 * wait)) for wait in SCHEDULE] == waits
-    assert Dead() == judge(500, tries=10, dice=0)
-    assert Dead() == judge(410, tries=1, dice=0)
-    assert Sent() == judge(200, tries=10, dice=0)
-    assert Again(6_000) == judge(500, tries=1, dice=1)
-    assert Again(60_000) == judge(429, tries=1, dice=0, retry_after=60)
-    assert Again(86_400_000) == judge(429, tries=1, dice=0, retry_after=1e9)
+    assert Dead() == judge(500, tries=10, jitter=0)
+    assert Dead() == judge(410, tries=1, jitter=0)
+    assert Sent() == judge(200, tries=10, jitter=0)
+    assert Again(6_000) == judge(500, tries=1, jitter=1)
+    assert Again(60_000) == judge(429, tries=1, jitter=0, retry_after=60)
+    assert Again(86_400_000) == judge(429, tries=1, jitter=0, retry_after=1e9)
 
 
 @pytest.mark.parametrize(
