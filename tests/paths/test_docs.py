@@ -164,7 +164,7 @@ def test_every_message_is_documented() -> None:
     assert set(requests._KINDS) == received
     written: set[str] = set()
     for folder in ("jobs", "server"):
-        for path in (ROOT / folder).glob("*.py"):
+        for path in (ROOT / folder).rglob("*.py"):
             written |= set(re.findall(r'"(holdline:[a-z]+)"', path.read_text()))
     assert written - received == sent - {"error"}
     lines = "".join(blocks(PROTOCOL, "json")).splitlines()
