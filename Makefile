@@ -1,5 +1,5 @@
 # Every target sets up what it needs; a fresh machine has Python 3.11 or newer, make and git.
-#   make setup · run · test [ARGS=...] · programs · check · bench NAME=... · chaos [SEED=1] [SECONDS=30] · fuzz [SECONDS=30] · screenshots · lock · clean
+# `make help` lists the targets: the text behind ## is what it shows.
 
 PYTHON ?= python3
 VENV ?= .venv
@@ -8,6 +8,8 @@ PROGRAMS ?= .venv-programs
 # So do those against which we are measured.
 PEERS ?= .venv-bench
 ARGS ?=
+# One file or one test, as path::name.
+ONE ?=
 # Finds more, and takes half as long again; CI goes without.
 MODE ?= -X dev
 NAME ?=
@@ -21,24 +23,27 @@ PARTS := admin bench dev holdline_client jobs runtime server tests worker
 PRESENT = $(wildcard $(PARTS))
 TSC := tests/web/node_modules/.bin/tsc
 
-.PHONY: help setup run test programs check check-python check-web bench chaos fuzz screenshots lock clean
+# The certificates of the system: a company's proxy that intercepts TLS has its own there.
+UV := $(BIN)/uv --system-certs
 
-help:
-	@sed -n '2p' Makefile | cut -c4-
+.PHONY: help setup run test programs check check-python check-web bench chaos fuzz nightly screenshots lock clean
 
-setup: $(VENV)/.installed
+help: ## list the targets
+	@sed -nE 's/^([a-z-]+):[^#]*## (.*)/  make \1\t\2/p' $(firstword $(MAKEFILE_LIST)) | expand -t 20
 
-run: $(VENV)/.installed
+setup: $(VENV)/.installed ## make .venv with what the program needs
+
+run: $(VENV)/.installed ## everything at http://127.0.0.1:8080 with a simulated model [ARGS=--reload]
 	@exec $(BIN)/python -m dev $(ARGS)
 
-test: $(VENV)/.installed-dev
-	@$(BIN)/python $(MODE) -m pytest -n 2 --dist loadfile --no-loadscope-reorder $(ARGS)
+test: $(VENV)/.installed-dev ## all tests, or one file or test [ONE=path::name] [ARGS="-k resume"]
+	@$(BIN)/python $(MODE) -m pytest $(if $(ONE),-n 0 $(ONE),-n 2 --dist loadfile --no-loadscope-reorder) $(ARGS)
 
 # Programs that nobody here wrote, against a server of ours, and one as its model.
-programs: $(VENV)/.installed-dev $(PROGRAMS)/.installed tests/programs/node_modules/.installed
+programs: $(VENV)/.installed-dev $(PROGRAMS)/.installed tests/programs/node_modules/.installed ## other people's clients and proxies, unmodified
 	@PROGRAMS=$(abspath $(PROGRAMS)) $(BIN)/python -X dev -m pytest -n 0 tests/programs $(ARGS)
 
-check: check-python check-web
+check: check-python check-web ## lint, format, types, layers
 
 check-python: $(VENV)/.installed-dev
 	$(BIN)/ruff check .
@@ -54,24 +59,27 @@ check-web:
 	else echo "npm is missing: the types of web/ are not checked"; fi
 
 # A peer that cannot be installed is left out of the comparison, which says so.
-bench: $(VENV)/.installed-dev
+bench: $(VENV)/.installed-dev ## measure [NAME=P3] [ARGS=--quick]
 	@$(MAKE) --no-print-directory --silent $(PEERS)/.installed || echo "the peers in Python are left out"
 	@if command -v npm >/dev/null; then \
 	$(MAKE) --no-print-directory --silent bench/peers/node_modules/.installed; fi || echo "the peers for Node.js are left out"
 	@BENCH_PYTHON=$(abspath $(PEERS))/bin/python $(BIN)/python -m bench $(NAME) $(ARGS)
 
-chaos: $(VENV)/.installed-dev
+chaos: $(VENV)/.installed-dev ## random faults under load, checked [SEED=1] [SECONDS=30]
 	@PYTHONPATH=. $(BIN)/python tests/chaos --seed $(SEED) --seconds $(SECONDS) $(ARGS)
 
 # Two seeds, one of them fresh; what is found is told with its seed.
-fuzz: $(VENV)/.installed-dev
+fuzz: $(VENV)/.installed-dev ## random bytes at every entrance [SECONDS=30]
 	@FUZZ_SECONDS=$(SECONDS) $(BIN)/python -X dev -m pytest -n 0 -rP tests/attacks/test_fuzz.py $(ARGS)
 
-screenshots: $(VENV)/.installed-dev
+nightly: ## what takes longer than a gate may, with a table at the end
+	@.ci/nightly
+
+screenshots: $(VENV)/.installed-dev ## the images of the documentation
 	@PYTHONPATH=. $(BIN)/python tests/screenshots.py
 
 # Where pip asks is the machine's business: --no-emit-index-url keeps it out of the locks.
-COMPILE = $(BIN)/uv pip compile --quiet --universal --generate-hashes --no-emit-index-url \
+COMPILE = $(UV) pip compile --quiet --universal --generate-hashes --no-emit-index-url \
 	--python-version 3.11 --custom-compile-command "make lock" --upgrade
 
 # Whom to pay is not what to install: a lock holds names, versions and hashes, and no addresses.
@@ -79,7 +87,7 @@ WITHOUT_FUNDING = import json, sys; path = sys.argv[1]; lock = json.load(open(pa
 	[package.pop("funding", None) for package in lock["packages"].values()]; \
 	open(path, "w").write(json.dumps(lock, indent=2, ensure_ascii=False) + "\n")
 
-lock: $(BIN)/python
+lock: $(BIN)/python ## pin newest versions in every requirements and package lock
 	@[ -x $(BIN)/uv ] || $(PIP) install uv
 	$(COMPILE) --output-file requirements.txt requirements.in
 	$(COMPILE) --constraint requirements.txt --output-file requirements-dev.txt requirements-dev.in
@@ -89,7 +97,7 @@ lock: $(BIN)/python
 	npm install --package-lock-only --omit-lockfile-registry-resolved --no-audit --no-fund && \
 	$(PYTHON) -c '$(WITHOUT_FUNDING)' package-lock.json); done
 
-clean:
+clean: ## remove what these targets made
 	rm -rf $(VENV) $(PROGRAMS) $(PEERS) tests/programs/node_modules bench/peers/node_modules .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache tests/web/node_modules
 
 $(BIN)/python:
@@ -119,8 +127,8 @@ $(TSC): tests/web/package-lock.json
 $(PROGRAMS)/.installed: tests/programs/requirements.txt | $(BIN)/python
 	@echo "installing tests/programs/requirements.txt"
 	@[ -x $(BIN)/uv ] || $(PIP) install uv
-	@$(BIN)/uv venv --quiet --clear --python $(BIN)/python $(PROGRAMS)
-	@$(BIN)/uv pip install --quiet --python $(PROGRAMS)/bin/python --require-hashes -r $<
+	@$(UV) venv --quiet --clear --python $(BIN)/python $(PROGRAMS)
+	@$(UV) pip install --quiet --python $(PROGRAMS)/bin/python --require-hashes -r $<
 	@touch $@
 
 tests/programs/node_modules/.installed: tests/programs/package-lock.json
@@ -130,8 +138,8 @@ tests/programs/node_modules/.installed: tests/programs/package-lock.json
 $(PEERS)/.installed: bench/peers/requirements.txt | $(BIN)/python
 	@echo "installing bench/peers/requirements.txt"
 	@[ -x $(BIN)/uv ] || $(PIP) install uv
-	@$(BIN)/uv venv --quiet --clear --python $(BIN)/python $(PEERS)
-	@$(BIN)/uv pip install --quiet --python $(PEERS)/bin/python --require-hashes -r $<
+	@$(UV) venv --quiet --clear --python $(BIN)/python $(PEERS)
+	@$(UV) pip install --quiet --python $(PEERS)/bin/python --require-hashes -r $<
 	@touch $@
 
 # Not `npm ci`: it refuses a lock in which an optional package for another machine is missing.
