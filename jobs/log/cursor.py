@@ -1,12 +1,12 @@
-"""Where a follower stands in a log, and what a bell means to it.
+"""A follower's position in a log, and how a notification relates to it.
 
-The rule, for a bell that announces entries `first .. first + count - 1`:
+A notification announces the entries `first .. first + count - 1`:
 
-    all of them before the cursor      seen     drop
-    the cursor is among them           fits     send from the cursor on
-    all of them after the cursor       behind   read the log from the cursor
+    all of them are before the cursor     SEEN   drop them
+    the cursor is among them              FITS   send from the cursor on
+    all of them are after the cursor      GAP    read the log from the cursor
 
-Nothing else moves a cursor, so what a client has is a prefix of the log at all times.
+Nothing else moves a cursor, so a client has a prefix of the log at all times.
 """
 
 from __future__ import annotations
@@ -18,30 +18,31 @@ from typing import TypeVar
 T = TypeVar("T")
 
 
-class Place(Enum):
-    """What a bell's entries are to a cursor."""
+class Relation(Enum):
+    """How announced entries relate to a cursor."""
 
     SEEN = "seen"
     FITS = "fits"
-    BEHIND = "behind"
+    GAP = "gap"
 
 
 @dataclass(slots=True)
 class Cursor:
-    """`next` is the sequence number of the entry that the client needs next."""
+    """`next` is the sequence number of the next entry to send to the client."""
 
     next: int
 
-    def place(self, first: int, count: int) -> Place:
-        """What `count` entries from `first` on are to this cursor."""
+    def relation(self, first: int, count: int) -> Relation:
+        """How `count` entries from `first` on relate to this cursor."""
         if first + count <= self.next:
-            return Place.SEEN
-        return Place.FITS if first <= self.next else Place.BEHIND
+            return Relation.SEEN
+        return Relation.FITS if first <= self.next else Relation.GAP
 
     def passes(self, first: int, count: int) -> bool:
-        """True for entries that come next, of which the client thus lacks all; they count as sent.
+        """Moves past `count` entries if the first of them is the next one; returns whether it did.
 
-        The usual bell: it fits whole, and `take` would cut nothing off. None at all are seen.
+        This is the common case, in which `take` would cut nothing off. Returns False for no
+        entries.
         """
         if first != self.next or not count:
             return False
@@ -49,9 +50,9 @@ class Cursor:
         return True
 
     def take(self, first: int, entries: list[T]) -> list[tuple[int, T]]:
-        """The `(sequence number, entry)` pairs that the client lacks; they count as sent.
+        """The `(sequence number, entry)` pairs from the cursor on; moves past them.
 
-        Call it only for a place that fits: a gap here would be a gap at the client.
+        Raises: ValueError for entries with a gap before them, which would be a gap at the client.
         """
         skip = self.next - first
         if skip < 0:

@@ -1,6 +1,6 @@
-"""The response object, and the events that hold one; what they hold of output is in `items`.
+"""The response object and the events that contain one; `items` has those of its output.
 
-An event here is what a log entry holds: the standard's fields without `sequence_number`.
+These are the events of log entries: the standard's fields without `sequence_number`.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ _TERMINAL: Final = {
     Status.COMPLETED: "response.completed",
     Status.INCOMPLETE: "response.incomplete",
     Status.FAILED: "response.failed",
-    # The standard has a status for cancelled and no event. Its clients end on this one.
+    # The standard has the status `cancelled` but no event for it; its clients end on this one.
     Status.CANCELLED: "response.incomplete",
 }
 TERMINAL_TYPES: Final = frozenset(_TERMINAL.values())
@@ -82,18 +82,18 @@ def lifecycle(job: Job, kind: str, status: str) -> Event:
 
 
 def submitted(job: Job) -> list[Event]:
-    """The two events with which the log of a job begins that waits."""
+    """The first two events of a queued job's log."""
     response = snapshot(job, "queued")
     return [{"type": f"response.{kind}", "response": response} for kind in ("created", "queued")]
 
 
 def begins(job: Job) -> Event:
-    """The event with which an attempt begins."""
+    """The first event of an attempt."""
     return lifecycle(job, "response.in_progress", "in_progress")
 
 
 def prepared(job: Job) -> list[Event]:
-    """The whole log of a request that asks for no answer: it has ended as soon as it is kept."""
+    """The whole log of a request without generation, which is completed when it is stored."""
     none = {
         "input_tokens": 0,
         "input_tokens_details": {"cached_tokens": 0},
@@ -117,7 +117,7 @@ def prepared(job: Job) -> list[Event]:
 
 
 def restarted(job: Job, attempt: int, reason: str) -> Event:
-    """Announces that what the attempts before have said does not count."""
+    """Announces another attempt; the output of the ones before is void."""
     return {"type": RESTARTED, "response_id": job.id, "attempt": attempt, "reason": reason}
 
 
@@ -134,10 +134,10 @@ def terminal(
     incomplete: str | None = None,
     model: str | None = None,
 ) -> Event:
-    """The event that ends a log, with the proof of its text and the receipt of its time.
+    """The last event of a log, with the checksum of its text and its timing.
 
-    `timing` is in ms. Only a completed response has a `completed_at`. `model` is the one that
-    answered; None if none did.
+    `timing` is in ms. Only a completed response has a `completed_at`. `model` is the model that
+    answered, or None.
     """
     response = snapshot(
         job,
@@ -161,7 +161,7 @@ def terminal(
 
 
 def output_text(output: list[Item]) -> str:
-    """All the text of a response's messages, as the official SDKs join it."""
+    """The text of all messages of a response, concatenated as in the official SDKs."""
     return "".join(
         part["text"]
         for item in output

@@ -4,7 +4,7 @@
     reasoning       parts of reasoning text; a summary, where an upstream writes one
     function_call   arguments
 
-An item is added empty, grows by deltas, and is done as a whole. What grows is told by a `Place`.
+An item is added empty, grows by deltas and is done as a whole. A `Place` says what a delta extends.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 Item = dict[str, Any]
 Part = dict[str, Any]
 
-# type of a part -> the field that holds its text
+# type of a part -> the field with its text
 TEXT_OF: Final = {
     "output_text": "text",
     "refusal": "refusal",
@@ -70,7 +70,7 @@ def message(item_id: str, status: str, content: list[Part]) -> Item:
 
 
 def reasoning(item_id: str, status: str, content: list[Part]) -> Item:
-    """What the model thought before it answered."""
+    """The model's reasoning."""
     return {
         "id": item_id,
         "type": "reasoning",
@@ -81,7 +81,7 @@ def reasoning(item_id: str, status: str, content: list[Part]) -> Item:
 
 
 def function_call(item_id: str, status: str, call_id: str, name: str, arguments: str) -> Item:
-    """A call that the model asks for; `arguments` is JSON as the model wrote it."""
+    """A tool call; `arguments` is JSON as the model wrote it."""
     return {
         "id": item_id,
         "type": "function_call",
@@ -98,29 +98,29 @@ def text_part(text: str) -> Part:
 
 
 def part_of(kind: str, text: str = "") -> Part:
-    """A part of this kind."""
+    """A part of type `kind`."""
     return text_part(text) if kind == "output_text" else {"type": kind, TEXT_OF[kind]: text}
 
 
 def added(index: int, item: Item) -> Event:
-    """An item begins."""
+    """The event that begins an item."""
     return {"type": "response.output_item.added", "output_index": index, "item": item}
 
 
 def part_added(place: Place) -> Event:
-    """A part begins."""
+    """The event that begins a part."""
     begun = {**place.fields, "part": part_of(place.kind)}
     return {"type": "response.content_part.added", **begun}
 
 
 def delta(place: Place, text: str, logprobs: list[Any] | None = None) -> Event:
-    """One more piece of text; `logprobs` are of output text alone."""
+    """The event that extends a text; only output text has `logprobs`."""
     event = {"type": f"{place.event}.delta", **place.fields, "delta": text}
     return event | {"logprobs": logprobs or []} if place.kind == "output_text" else event
 
 
 def annotated(place: Place, number: int, annotation: dict[str, Any]) -> Event:
-    """One more annotation of a part of output text."""
+    """The event that adds an annotation to a part of output text."""
     return {
         "type": "response.output_text.annotation.added",
         **place.fields,
@@ -130,7 +130,7 @@ def annotated(place: Place, number: int, annotation: dict[str, Any]) -> Event:
 
 
 def done(index: int, item: Item) -> list[Event]:
-    """The events that end an item as it is: each of its parts, and then the item."""
+    """The events that end an item: those of its parts, then that of the item."""
     events: list[Event] = []
     if item["type"] == "function_call":
         place = Place(ARGUMENTS, item["id"], index)
@@ -144,7 +144,7 @@ def done(index: int, item: Item) -> list[Event]:
 
 
 def _texts(item: Item, name: str) -> list[tuple[int, Part]]:
-    """The parts of text of an item, numbered. An item that is not known here may hold anything."""
+    """The numbered text parts of an item; an item of an unknown type may hold anything."""
     parts = item.get(name)
     return [
         (number, part)
@@ -162,8 +162,8 @@ def _part_done(place: Place, part: Part) -> list[Event]:
     return [whole, {"type": f"response.{stem}_part.done", **place.fields, "part": part}]
 
 
-def grow(item: Item, event: Event) -> None:
-    """Adds to the item what an event of one of its parts says; other events change nothing."""
+def apply(item: Item, event: Event) -> None:
+    """Applies an event to the item it belongs to; the item's step of the ResponseState fold."""
     match event["type"]:
         case "response.content_part.added":
             item.setdefault("content", []).append(deepcopy(event["part"]))
@@ -185,7 +185,7 @@ def grow(item: Item, event: Event) -> None:
         case "response.refusal.delta":
             _part(item, event)["refusal"] += event["delta"]
         case _:
-            pass  # what a done event says, the deltas have said
+            pass  # done events repeat the deltas
 
 
 def _part(item: Item, event: Event) -> Part:
@@ -193,7 +193,7 @@ def _part(item: Item, event: Event) -> Part:
     return part
 
 
-# The events of a message of one part of text, which most answers are.
+# The events of a message with one text part, as most answers have.
 
 
 def message_added(item_id: str, index: int) -> list[Event]:
@@ -203,7 +203,7 @@ def message_added(item_id: str, index: int) -> list[Event]:
 
 
 def text_delta(item_id: str, index: int, text: str) -> Event:
-    """One more piece of the message."""
+    """The event that extends the message."""
     return delta(Place("output_text", item_id, index), text)
 
 

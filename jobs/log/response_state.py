@@ -1,7 +1,6 @@
-"""A log -> what it adds up to.
+"""Folds the events of a log into the state of its response.
 
-Server, worker and rescue use the same fold, so what a client is told of a response never depends on
-who tells it.
+Server, worker and rescue use this fold, so that every process reports the same state.
 """
 
 from __future__ import annotations
@@ -20,10 +19,11 @@ if TYPE_CHECKING:
 
 
 class ResponseState:
-    """The output items that the events so far add up to.
+    """The output of a response after some of its events.
 
     `output` holds the items of the last attempt alone. `next_index` is the first output index that
-    no attempt has used: an index is never used twice, because the official accumulators refuse it.
+    no attempt has used: the accumulators of the official SDKs refuse an index that is used twice.
+    `last` is the last response object, `end` the terminal event.
     """
 
     def __init__(self, events: Iterable[Event] = ()) -> None:
@@ -33,15 +33,15 @@ class ResponseState:
         self.end: Event | None = None
         self.last: dict[str, Any] | None = None
         for event in events:
-            self.add(event)
+            self.apply(event)
 
     @property
     def output(self) -> list[Item]:
         """The items of the last attempt, in the order of their indexes."""
         return [self._items[index] for index in sorted(self._items)]
 
-    def add(self, event: Event) -> None:
-        """Takes the next event of the log."""
+    def apply(self, event: Event) -> None:
+        """Applies the next event of the log."""
         match event["type"]:
             case "response.output_item.added" | "response.output_item.done" as kind:
                 index = event["output_index"]
@@ -49,7 +49,7 @@ class ResponseState:
                 self.next_index = max(self.next_index, index + 1)
                 (self._open.add if kind.endswith("added") else self._open.discard)(index)
             case _ if "output_index" in event:
-                items.grow(self._items[event["output_index"]], event)
+                items.apply(self._items[event["output_index"]], event)
             case kind if kind == RESTARTED:
                 self._items.clear()
                 self._open.clear()
@@ -61,14 +61,14 @@ class ResponseState:
                 pass
 
     def close(self) -> list[Event]:
-        """The events that end the items that were left open, as incomplete.
+        """The events that close the open items as incomplete.
 
-        Append them before a restart or an end: an item that was added and never done makes the
-        official accumulators refuse the whole response.
+        Append them before a restart or an end: the accumulators of the official SDKs refuse a whole
+        response if one of its items is added and never done.
         """
         events: list[Event] = []
         for index in sorted(self._open):
             events += items.done(index, deepcopy(self._items[index]) | {"status": "incomplete"})
         for event in events:
-            self.add(event)
+            self.apply(event)
         return events

@@ -13,7 +13,7 @@ import time
 from typing import TYPE_CHECKING, Protocol
 
 from jobs.errors import EncryptionKeyMissing, RedisTrouble, Undecodable, UnknownResponse
-from jobs.log.cursor import Cursor, Place
+from jobs.log.cursor import Cursor, Relation
 from jobs.record import Status
 from runtime.backoff import backoff
 from server.access.owners import sees
@@ -119,10 +119,10 @@ class Follower:
             self._sink.queued(self, place, eta, reason)
 
     def _place(self, first: int, frames: list[Frame]) -> None:
-        match self._cursor.place(first, len(frames)):
-            case Place.SEEN:
+        match self._cursor.relation(first, len(frames)):
+            case Relation.SEEN:
                 pass
-            case Place.FITS if self._sink.writable:
+            case Relation.FITS if self._sink.writable:
                 self._send(first, frames)
             case _:
                 self.catch_up()

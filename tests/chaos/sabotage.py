@@ -12,7 +12,7 @@ import hashlib
 import sys
 from collections.abc import Callable
 
-from jobs.log.cursor import Place
+from jobs.log.cursor import Relation
 from jobs.record import Job
 from jobs.replies import Grant
 from jobs.scripts import SCRIPTS, Script
@@ -69,7 +69,7 @@ def seen() -> None:
         self._heard = max(self._heard, first + len(frames))
         if not self._live or self.done:
             return
-        if self._cursor.place(first, len(frames)) is Place.BEHIND or not self._sink.writable:
+        if self._cursor.relation(first, len(frames)) is Relation.GAP or not self._sink.writable:
             self.catch_up()
         else:
             self._cursor.next += len(frames)

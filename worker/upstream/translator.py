@@ -69,7 +69,7 @@ class ItemTranslator:
     def grow(self, placed: PlacedText, text: str) -> None:
         """So much of the piece is part of its item now. Raises: Malformed."""
         try:
-            items.grow(self._items[placed.number].item, {**placed.event, "delta": text})
+            items.apply(self._items[placed.number].item, {**placed.event, "delta": text})
         except (LookupError, TypeError, AttributeError, ValueError) as error:
             raise Malformed(type(error).__name__) from None
 
@@ -96,7 +96,7 @@ class ItemTranslator:
         if "item_id" in translated:
             translated["item_id"] = held.item["id"]
         if (place := _place(translated)) is None:
-            items.grow(held.item, translated)
+            items.apply(held.item, translated)
             return translated
         return PlacedText(
             place, translated["delta"], translated.get("logprobs"), number, translated

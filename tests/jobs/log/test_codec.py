@@ -130,7 +130,7 @@ def test_a_job_of_a_newer_version_says_so() -> None:
 
 
 @pytest.mark.parametrize(
-    ("payload", "bell"),
+    ("payload", "change"),
     [
         ([7, [b"a", b"b"]], (7, [b"a", b"b"])),
         ([7, []], (7, [])),
@@ -140,8 +140,8 @@ def test_a_job_of_a_newer_version_says_so() -> None:
         ([b"gone"], Deleted()),
     ],
 )
-def test_each_kind_of_bell_is_understood(payload: list[Any], bell: object) -> None:
-    assert bell == decode_notification(msgpack.packb(payload, use_bin_type=False))
+def test_each_kind_of_notification_is_decoded(payload: list[Any], change: object) -> None:
+    assert change == decode_notification(msgpack.packb(payload, use_bin_type=False))
 
 
 @given(hostile)

@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jobs.log.cursor import Cursor, Place
+from jobs.log.cursor import Cursor, Relation
 
-Subscriber = tuple[int, int]
+Notification = tuple[int, int]  # first entry, count
 
 
 class Client:
@@ -19,12 +19,12 @@ class Client:
         self._cursor = Cursor(after)
         self.has: list[tuple[int, bytes]] = []
 
-    def hear(self, bell: Subscriber) -> None:
-        first, count = bell
-        place = self._cursor.place(first, count)
-        if place is Place.FITS:
+    def notify(self, notification: Notification) -> None:
+        first, count = notification
+        relation = self._cursor.relation(first, count)
+        if relation is Relation.FITS:
             self.has += self._cursor.take(first, self._log[first : first + count])
-        elif place is Place.BEHIND:
+        elif relation is Relation.GAP:
             self.read()
 
     def read(self, most: int | None = None) -> None:
@@ -34,16 +34,18 @@ class Client:
 
 
 @given(st.data())
-def test_any_interleaving_of_reads_and_bells_gives_a_prefix_and_a_last_read_the_whole(
+def test_any_interleaving_of_reads_and_notifications_gives_a_prefix_and_a_last_read_the_whole(
     data: st.DataObject,
 ) -> None:
     log: list[bytes] = []
     started_at = data.draw(st.integers(0, 5), label="first number that the client lacks")
     client: Client | None = None
-    on_the_way: list[Subscriber] = []
+    on_the_way: list[Notification] = []
     total = 0
     for _ in range(data.draw(st.integers(0, 30), label="steps")):
-        step = data.draw(st.sampled_from(["append", "ring", "ring again", "lose", "read", "join"]))
+        step = data.draw(
+            st.sampled_from(["append", "notify", "notify again", "lose", "read", "join"])
+        )
         if step == "append":
             count = data.draw(st.integers(1, 4))
             log += [b"%d" % number for number in range(total, total + count)]
@@ -54,12 +56,12 @@ def test_any_interleaving_of_reads_and_bells_gives_a_prefix_and_a_last_read_the_
             client.read()
         elif step == "read" and client is not None:
             client.read(data.draw(st.none() | st.integers(1, 3)))
-        elif on_the_way and step in ("ring", "ring again", "lose"):
-            # Late means out of turn: a bell from anywhere in the pile, the one after it first.
+        elif on_the_way and step in ("notify", "notify again", "lose"):
+            # Any pending notification may come next, so that some arrive out of order.
             place = data.draw(st.integers(0, len(on_the_way) - 1))
             if step != "lose" and client is not None:
-                client.hear(on_the_way[place])
-            if step != "ring again":
+                client.notify(on_the_way[place])
+            if step != "notify again":
                 del on_the_way[place]
         if client is not None:
             whole = list(enumerate(log))[started_at:]
@@ -71,20 +73,22 @@ def test_any_interleaving_of_reads_and_bells_gives_a_prefix_and_a_last_read_the_
 
 
 @pytest.mark.parametrize(
-    ("first", "count", "place"),
+    ("first", "count", "relation"),
     [
-        (0, 5, Place.SEEN),
-        (4, 1, Place.SEEN),
-        (5, 0, Place.SEEN),
-        (5, 1, Place.FITS),
-        (0, 6, Place.FITS),
-        (4, 3, Place.FITS),
-        (6, 1, Place.BEHIND),
-        (9, 9, Place.BEHIND),
+        (0, 5, Relation.SEEN),
+        (4, 1, Relation.SEEN),
+        (5, 0, Relation.SEEN),
+        (5, 1, Relation.FITS),
+        (0, 6, Relation.FITS),
+        (4, 3, Relation.FITS),
+        (6, 1, Relation.GAP),
+        (9, 9, Relation.GAP),
     ],
 )
-def test_a_bell_is_seen_or_fits_or_shows_a_gap(first: int, count: int, place: Place) -> None:
-    assert place is Cursor(5).place(first, count)
+def test_a_notification_is_seen_or_fits_or_shows_a_gap(
+    first: int, count: int, relation: Relation
+) -> None:
+    assert relation is Cursor(5).relation(first, count)
 
 
 @given(st.integers(0, 9), st.integers(0, 9), st.integers(0, 9))
@@ -92,7 +96,7 @@ def test_what_passes_is_what_fits_with_nothing_to_cut_off(
     after: int, first: int, count: int
 ) -> None:
     cursor = Cursor(after)
-    whole = cursor.place(first, count) is Place.FITS and first == after
+    whole = cursor.relation(first, count) is Relation.FITS and first == after
 
     assert whole is cursor.passes(first, count)
     assert (after + count if whole else after) == cursor.next

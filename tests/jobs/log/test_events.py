@@ -28,12 +28,12 @@ SDK_EVENTS: dict[str, type[BaseModel]] = {
 EVENT: TypeAdapter[Any] = TypeAdapter(ResponseStreamEvent)
 
 
-def end(job: Job, transcript: ResponseState, status: Status, attempts: int = 1) -> Event:
+def end(job: Job, state: ResponseState, status: Status, attempts: int = 1) -> Event:
     """The terminal event over what was said so far."""
     return terminal(
         job,
         status,
-        output=transcript.output,
+        output=state.output,
         attempts=attempts,
         timing={"waited": 1},
         completed_at=1_700_000_001,
@@ -159,15 +159,15 @@ def test_the_sdk_adds_our_events_up_to_what_we_say(answer: Any, text: str) -> No
 
 
 @pytest.mark.parametrize(("answer", "text"), ANSWERS)
-def test_a_transcript_holds_what_the_last_event_says(answer: Any, text: str) -> None:
+def test_a_state_holds_what_the_last_event_says(answer: Any, text: str) -> None:
     events = answer(a_job())
 
-    transcript = ResponseState(events[:-1])
+    state = ResponseState(events[:-1])
 
-    assert events[-1]["response"]["output"] == transcript.output
-    assert text == output_text(transcript.output)
-    assert transcript.end is None
-    assert [] == transcript.close()
+    assert events[-1]["response"]["output"] == state.output
+    assert text == output_text(state.output)
+    assert state.end is None
+    assert [] == state.close()
 
 
 @pytest.mark.parametrize(("answer", "text"), ANSWERS)
@@ -181,10 +181,10 @@ def test_only_the_last_event_ends_a_log(answer: Any, text: str) -> None:
 
 @pytest.mark.parametrize(("answer", "text"), ANSWERS)
 def test_the_terminal_event_proves_its_text(answer: Any, text: str) -> None:
-    proof = answer(a_job())[-1]["response"]["holdline"]
+    checksum = answer(a_job())[-1]["response"]["holdline"]
 
-    assert hashlib.sha256(text.encode()).hexdigest() == proof["sha256"]
-    assert len(text.encode()) == proof["bytes"]
+    assert hashlib.sha256(text.encode()).hexdigest() == checksum["sha256"]
+    assert len(text.encode()) == checksum["bytes"]
 
 
 @pytest.mark.parametrize(("answer", "text"), ANSWERS)
@@ -194,11 +194,11 @@ def test_an_answer_can_be_closed_after_any_event_and_the_sdk_goes_along(
     job = a_job()
     events = answer(job)[:-1]
     for cut in range(2, len(events) + 1):
-        transcript = ResponseState(events[:cut])
-        closed = [*events[:cut], *transcript.close()]
-        closed.append(end(job, transcript, Status.INCOMPLETE))
+        state = ResponseState(events[:cut])
+        closed = [*events[:cut], *state.close()]
+        closed.append(end(job, state, Status.INCOMPLETE))
 
-        assert output_text(transcript.output) == added_up_by_the_sdk(closed).output_text
+        assert output_text(state.output) == added_up_by_the_sdk(closed).output_text
 
 
 def test_a_restart_uses_output_indexes_and_ids_that_no_attempt_has_used() -> None:
@@ -213,18 +213,18 @@ def test_after_a_restart_only_the_last_attempt_counts() -> None:
     job = a_job()
     events = [*opening(job), *saying(job, 1, 0, ["first"]), restarted(job, 2, "worker_lost")]
 
-    transcript = ResponseState(events)
+    state = ResponseState(events)
 
-    assert [] == transcript.output
-    assert 1 == transcript.next_index
-    assert [] == transcript.close()
+    assert [] == state.output
+    assert 1 == state.next_index
+    assert [] == state.close()
 
 
 def test_closing_says_what_was_said_so_far_and_that_it_is_incomplete() -> None:
     job = a_job()
-    transcript = ResponseState([*opening(job), *saying(job, 1, 0, ["Be", "ca"])])
+    state = ResponseState([*opening(job), *saying(job, 1, 0, ["Be", "ca"])])
 
-    closing = transcript.close()
+    closing = state.close()
 
     assert [
         "response.output_text.done",
@@ -233,17 +233,17 @@ def test_closing_says_what_was_said_so_far_and_that_it_is_incomplete() -> None:
     ] == [event["type"] for event in closing]
     assert "Beca" == closing[0]["text"]
     assert "incomplete" == closing[2]["item"]["status"]
-    assert [] == transcript.close()
+    assert [] == state.close()
 
 
 @given(st.lists(st.text(max_size=5), max_size=20), st.integers(0, 40))
-def test_a_transcript_may_be_built_in_any_two_steps(pieces: list[str], cut: int) -> None:
+def test_a_state_may_be_built_in_any_two_steps(pieces: list[str], cut: int) -> None:
     job = a_job()
     events = [*opening(job), *saying(job, 1, 0, pieces), *said(job, 1, 0, "".join(pieces))]
 
     halves = ResponseState(events[:cut])
     for event in events[cut:]:
-        halves.add(event)
+        halves.apply(event)
 
     assert ResponseState(events).output == halves.output
     assert "".join(pieces) == output_text(halves.output)

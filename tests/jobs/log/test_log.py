@@ -1,4 +1,4 @@
-"""The log: one writer, no gap, no repeat, one end; and a bell that says what was added."""
+"""The log: one writer, no gap, no repeat, one end; and notifications that carry the new entries."""
 
 from __future__ import annotations
 
@@ -269,48 +269,50 @@ async def test_what_was_never_submitted_is_unknown(pipe: Pipe) -> None:
         await read(pipe, "resp_{0}:x", 0)
 
 
-class Ear:
-    """Everything that the bell of one response says."""
+class Notifications:
+    """The notifications of one response."""
 
     def __init__(self) -> None:
-        self.heard: list[object] = []
-        self.listens = asyncio.Event()
+        self.received: list[object] = []
+        self.subscribed = asyncio.Event()
 
-    def ring(self, payload: bytes) -> None:
-        self.heard.append(decode_notification(payload))
+    def notify(self, payload: bytes) -> None:
+        self.received.append(decode_notification(payload))
 
 
-async def heard_of(redis: Redis, pipe: Pipe, job: Job, ear: Ear) -> Subscriber:
-    bell = Subscriber(
+async def subscribed_to(
+    redis: Redis, pipe: Pipe, job: Job, notifications: Notifications
+) -> Subscriber:
+    subscriber = Subscriber(
         redis, probe="holdline:{0}:probe:t", publish=lambda c, m: pipe.call("PUBLISH", c, m)
     )
-    bell.subscribe(NAMES.bell(job.id), ear.ring, ear.listens.set)
-    return bell
+    subscriber.subscribe(NAMES.bell(job.id), notifications.notify, notifications.subscribed.set)
+    return subscriber
 
 
-async def test_the_bell_carries_what_was_appended_once(
+async def test_a_notification_carries_the_appended_entries_once(
     pipe: Pipe, redis: Redis, queue: Queue, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     job, grant = await claimed(queue)
-    ear = Ear()
-    async with await heard_of(redis, pipe, job, ear):
-        await ear.listens.wait()
+    notifications = Notifications()
+    async with await subscribed_to(redis, pipe, job, notifications):
+        await notifications.subscribed.wait()
         repeated(pipe, monkeypatch)
         writer = LogWriter(pipe, job.id, grant.claim, grant.length)
         await writer.append([b"a", b"b"])
         await writer.finish(Status.COMPLETED, [end_entry(job)], retention_ms=RETENTION)
-        await wait_until(lambda: len(ear.heard) >= 2)
+        await wait_until(lambda: len(notifications.received) >= 2)
 
-    assert [(2, [b"a", b"b"]), (4, [end_entry(job)])] == ear.heard
+    assert [(2, [b"a", b"b"]), (4, [end_entry(job)])] == notifications.received
 
 
 async def test_a_first_claim_says_that_the_attempt_begins(
     pipe: Pipe, redis: Redis, queue: Queue
 ) -> None:
-    job, ear = a_job(), Ear()
+    job, notifications = a_job(), Notifications()
     first = encode_event(begins(job))
-    async with await heard_of(redis, pipe, job, ear):
-        await ear.listens.wait()
+    async with await subscribed_to(redis, pipe, job, notifications):
+        await notifications.subscribed.wait()
         await queue.submit(job, opening(job), begins=begins(job))
         for _ in range(2):
             [grant] = await queue.claim(0, "one", 1)
@@ -318,10 +320,10 @@ async def test_a_first_claim_says_that_the_attempt_begins(
         await queue.give_back(job.id, "one", "draining")
         [again] = await queue.claim(0, "two", 1)
         assert (2, 3) == (again.attempt, again.length)
-        await wait_until(lambda: len(ear.heard) >= 3)
+        await wait_until(lambda: len(notifications.received) >= 3)
 
     said = list(map(encode_event, opening(job)))
-    assert [(0, said), (2, [first])] == ear.heard[:2]
+    assert [(0, said), (2, [first])] == notifications.received[:2]
     assert [*said, first] == (await read(pipe, job.id, 0)).entries
 
 
@@ -336,32 +338,35 @@ async def test_a_first_claim_says_nothing_where_the_log_is_not_as_it_was_submitt
     assert {lost.id: 1, large.id: 2} == grants
 
 
-async def test_entries_too_large_to_carry_ring_with_their_number_alone(
+async def test_entries_too_large_to_carry_are_notified_by_their_number_alone(
     pipe: Pipe, redis: Redis, queue: Queue
 ) -> None:
     job, grant = await claimed(queue)
-    ear = Ear()
-    async with await heard_of(redis, pipe, job, ear):
-        await ear.listens.wait()
+    notifications = Notifications()
+    async with await subscribed_to(redis, pipe, job, notifications):
+        await notifications.subscribed.wait()
         writer = LogWriter(pipe, job.id, grant.claim, grant.length)
         await writer.append([b"x" * MAX_NOTIFICATION_BYTES])
         await writer.append([b"x" * MAX_NOTIFICATION_BYTES, b"y"])
         await writer.append([b"y" * (MAX_NOTIFICATION_BYTES // 2)] * 3)
-        await wait_until(lambda: len(ear.heard) >= 3)
+        await wait_until(lambda: len(notifications.received) >= 3)
 
-    assert [(2, [b"x" * MAX_NOTIFICATION_BYTES]), Grown(5), Grown(8)] == ear.heard
+    assert [(2, [b"x" * MAX_NOTIFICATION_BYTES]), Grown(5), Grown(8)] == notifications.received
 
 
-async def test_the_bell_tells_of_a_wait(pipe: Pipe, redis: Redis, queue: Queue) -> None:
+async def test_a_notification_tells_of_a_wait(pipe: Pipe, redis: Redis, queue: Queue) -> None:
     job, grant = await claimed(queue)
     other = await submitted(queue)
-    ear = Ear()
-    async with await heard_of(redis, pipe, job, ear):
-        await ear.listens.wait()
+    notifications = Notifications()
+    async with await subscribed_to(redis, pipe, job, notifications):
+        await notifications.subscribed.wait()
         await queue.give_back(job.id, grant.claim, "worker_stopping")
         [grant] = await queue.claim(0, token(), 1)
         await queue.retry(job.id, grant.claim, 1500, "provider_busy")
-        await wait_until(lambda: len(ear.heard) >= 2)
+        await wait_until(lambda: len(notifications.received) >= 2)
 
-    assert [Waits(1, 0, "worker_stopping"), Waits(0, 1500, "provider_busy")] == ear.heard
+    assert [
+        Waits(1, 0, "worker_stopping"),
+        Waits(0, 1500, "provider_busy"),
+    ] == notifications.received
     assert other.id != job.id
