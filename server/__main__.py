@@ -53,7 +53,7 @@ async def _supervise(config: Config) -> int:
         port = probe.getsockname()[1]
     log.info("starting processes", processes=config.processes)
     return await supervise(
-        "server",
+        __package__,
         config.processes,
         environ={"HOLDLINE_PORT": str(port)},
         stop_seconds=STOP_SECONDS,

@@ -73,11 +73,25 @@ class Server(Process):
 
 
 class System:
-    """Starts processes against one Redis, and ends them all."""
+    """Starts processes against one Redis, and ends them all.
 
-    def __init__(self, redis_url: str, folder: Path) -> None:
+    They run from the checkout. Another installation has a `python` of its own, the `package` in
+    which the modules lie ("name."), and a working directory other than the checkout.
+    """
+
+    def __init__(
+        self,
+        redis_url: str,
+        folder: Path,
+        *,
+        python: str = sys.executable,
+        package: str = "",
+        cwd: Path = ROOT,
+    ) -> None:
         self.redis_url = redis_url
         self._folder = folder
+        self._python, self._package = python, package
+        self._cwd = cwd
         self._processes: list[Process] = []
         self.environ = {
             "REDIS_URL": redis_url,
@@ -120,11 +134,9 @@ class System:
     async def run(self, module: str, *arguments: str) -> str:
         """What a command of ours prints; it must succeed."""
         process = await asyncio.create_subprocess_exec(
-            sys.executable,
-            "-m",
-            module,
+            *self._command(module),
             *arguments,
-            cwd=ROOT,
+            cwd=self._cwd,
             env=self._clean() | self.environ,
             stdout=subprocess.PIPE,
         )
@@ -132,17 +144,20 @@ class System:
         assert process.returncode == 0, said
         return said.decode()
 
+    def _command(self, module: str) -> list[str]:
+        return [self._python, "-m", self._package + module]
+
     @staticmethod
     def _clean() -> dict[str, str]:
         return {k: v for k, v in os.environ.items() if not k.startswith(("HOLDLINE_", "OPENAI_"))}
 
     def _start(self, kind: type[_P], name: str, environ: dict[str, str]) -> _P:
         output = self._folder / f"{len(self._processes)}-{name}.log"
-        argv, tie = leashed([sys.executable, "-m", name], signal.SIGKILL)
+        argv, tie = leashed(self._command(name), signal.SIGKILL)
         with output.open("wb") as sink:
             popen = subprocess.Popen(
                 argv,
-                cwd=ROOT,
+                cwd=self._cwd,
                 env=self._clean() | self.environ | environ,
                 stdin=subprocess.DEVNULL,
                 stdout=sink,

@@ -70,7 +70,7 @@ def _tell_of_death(pid: int, status: int, seconds: float) -> None:
 async def _supervise(config: Config) -> int:
     log.info("starting processes", processes=config.processes)
     return await supervise(
-        "worker",
+        __package__,
         config.processes,
         environ={},
         stop_seconds=config.grace + STOP_SECONDS,

