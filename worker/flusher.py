@@ -1,12 +1,43 @@
-"""What an attempt says -> its log; reading the model never waits for Redis.
+"""Batches an attempt's output into log appends, so that reading the model never waits for Redis.
 
-Pieces gather while an append is under way, and the next append takes whatever has gathered. So the
-first piece goes at once, a slow model costs one append a piece, and a fast one is batched by the
-speed of Redis itself, without a timer.
+Rules:
 
-Every entry of the attempt stays in memory until its end. The log has only this one writer, so its
-length alone says how much of the attempt it holds: where Redis lost a tail, the same entries are
-written again under the same numbers, and no reader sees that anything happened.
+- The log has one writer and the flusher one producer. The producer adds nothing while it awaits
+  `drain` or `finish`.
+- At most one append is under way. Output that is added meanwhile gathers, and the next append takes
+  all of it. So the first delta is sent at once, a slow model costs one append a delta, and a fast
+  model is batched at the speed of Redis, without a timer.
+- A usual append needs no task: the reply is handled by a callback. Only an append that has to be
+  repeated, divided or delayed gets one.
+- Entries stay in memory until the attempt ends. The length of the log therefore says how much of
+  the attempt it holds. If Redis lost a tail, the same entries are appended again under the same
+  numbers, and readers notice nothing.
+
+Who writes the log is the state:
+
+    IDLE        nobody: everything that was added is in the log
+    SCHEDULED   a callback, in the next turn of the event loop
+    SENDING     nobody: one append is under way, and a callback handles its reply
+    FLUSHING    a task
+    DRAINING    the producer, in `drain` or `finish`
+    LOST        nobody: an append failed for good, and `check` raises its error
+    CLOSED      nobody: the flusher was left
+
+    state       event                                      next state
+    IDLE        output is added                            SCHEDULED
+    SCHEDULED   the turn begins, the connection is up      SENDING
+    SCHEDULED   the turn begins, the connection is down    FLUSHING
+    SENDING     reply, nothing has gathered                IDLE
+    SENDING     reply, output has gathered                 SENDING, FLUSHING as from SCHEDULED
+    SENDING     an error, or entries are left over         FLUSHING
+    FLUSHING    everything is in the log                   IDLE
+    FLUSHING    an error that retrying does not help       LOST, `on_loss` is called
+    IDLE, SCHEDULED, SENDING
+                the producer drains or finishes            DRAINING, after the reply if SENDING
+    FLUSHING    the producer drains or finishes            FLUSHING until its end, then DRAINING
+    DRAINING    everything is in the log                   IDLE
+    DRAINING    an error that retrying does not help       LOST, the producer gets the error
+    any         exit                                       CLOSED
 """
 
 from __future__ import annotations
@@ -14,6 +45,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from dataclasses import dataclass
+from enum import Enum, auto
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final, Self
 
@@ -24,57 +56,74 @@ from jobs.redis.retry import RETRY_SECONDS, retry
 from runtime.loop import cancel_and_wait
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import AsyncIterator, Awaitable, Callable
 
     from jobs.log.codec import Event
     from jobs.log.items import Place
     from jobs.log.log import LogWriter
     from jobs.record import Status
 
-# At most four bytes a character: no delta is larger than 16 KB.
-DELTA_CHARACTERS: Final = 4096
-# Log probabilities are many times the size of what they are about.
-MOST_LOGPROBS: Final = 64
+# At most four bytes a character, so no delta is larger than 16 KB.
+MAX_DELTA_CHARACTERS: Final = 4096
+# Log probabilities are many times larger than the text they belong to.
+MAX_LOGPROBS: Final = 64
 LOGPROB_BYTES: Final = 40
-# One script that holds up the others for a few ms at most.
-BATCH_BYTES: Final = 262_144
-# A minute without Redis at a usual model's pace is a tenth of it.
-UNSENT_BYTES: Final = 1_000_000
-# Redis loses a tail once in a failover; one that loses it again and again is not getting anywhere.
-MOST_REPAIRS: Final = 10
+# A script of this size delays other scripts by a few milliseconds.
+MAX_BATCH_BYTES: Final = 262_144
+# Ten times the output of a usual model in a minute: Redis may be unavailable that long unnoticed.
+MAX_UNSENT_BYTES: Final = 1_000_000
+# A failover loses a tail once. Losing tails again and again makes no progress.
+MAX_REPAIRS: Final = 10
 
 
 class LogLost(HoldlineError):
-    """Redis lost entries that are older than this attempt, which cannot write them again."""
+    """Redis lost entries from before this attempt, which cannot append them again."""
+
+
+class _State(Enum):
+    """Who writes the log; the table is at the top of the module."""
+
+    IDLE = auto()
+    SCHEDULED = auto()
+    SENDING = auto()
+    FLUSHING = auto()
+    DRAINING = auto()
+    LOST = auto()
+    CLOSED = auto()
 
 
 @dataclass(slots=True)
-class _Run:
-    """Text of one place that has gathered."""
+class _TextRun:
+    """Gathered text of one place."""
 
     place: Place
     pieces: list[str]
     logprobs: list[Any]
 
     def entries(self) -> list[bytes]:
-        """The deltas that say it."""
+        """The text as encoded deltas."""
         place, text = self.place, "".join(self.pieces)
-        if place.kind == "output_text" and not self.logprobs and len(text) <= DELTA_CHARACTERS:
+        if place.kind == "output_text" and not self.logprobs and len(text) <= MAX_DELTA_CHARACTERS:
             return [encode_text_delta(place.item_id, place.index, place.part, text)]  # nearly all
-        cuts = range(0, len(text), DELTA_CHARACTERS)
-        said = [text[at : at + DELTA_CHARACTERS] for at in cuts]
+        starts = range(0, len(text), MAX_DELTA_CHARACTERS)
         return [
-            encode_event(delta(place, piece, None if number else self.logprobs))
-            for number, piece in enumerate(said)
+            encode_event(
+                delta(
+                    place,
+                    text[start : start + MAX_DELTA_CHARACTERS],
+                    None if start else self.logprobs,
+                )
+            )
+            for start in starts
         ]
 
 
 class Flusher:
-    """Appends what one attempt says; use it as an async context manager.
+    """Appends the output of one attempt; use it as an async context manager.
 
-    `on_cancel` is called when the log's owner asks for the end, `on_loss` when nothing can be
-    appended any more; the error is raised again by whatever is called next. `seal` is called with
-    all entries of the attempt when the log has ended.
+    `on_cancel` is called when an append finds that the response is to be cancelled. `on_loss` is
+    called when nothing can be appended any more; the error is raised by the next call of `check`,
+    `drain` or `finish`. `compact` is called with all entries of the attempt after `finish`.
     """
 
     def __init__(
@@ -87,84 +136,83 @@ class Flusher:
         compact: Callable[[list[bytes]], Awaitable[None]],
     ) -> None:
         self._writer = writer
-        self._begin = writer.length
+        self._first = writer.length
         self._compact = compact
+        self._on_cancel = on_cancel
+        self._on_loss = on_loss
+        self._retry_seconds = retry_seconds
+        self._state = _State.IDLE
+        self._reply: asyncio.Future[object] | None = None  # of the append that is under way
+        self._task: asyncio.Task[None] | None = None
+        self._lost: Exception | None = None
         self._entries: list[bytes] = []
         self._sent = 0
         self._repairs = 0
-        self._gathered: list[Event | _Run] = []
+        self._gathered: list[Event | _TextRun] = []
         self._gathered_size = 0  # in characters, which is near enough for a bound
         self._unsent = 0
         self._room = asyncio.Event()
         self._room.set()
-        # Held while the log is written: one append at a time, in order.
-        self._writing = asyncio.Lock()
-        self._on_cancel = on_cancel
-        self._on_loss = on_loss
-        self._retry_seconds = retry_seconds
-        self._lost: HoldlineError | None = None
-        # What appends next, if anybody is about to: soon, then by a reply that nobody awaits, or
-        # where that is not enough as a task.
-        self._soon: asyncio.Handle | None = None
-        self._appending: asyncio.Future[object] | None = None
-        self._flushing: asyncio.Task[None] | None = None
 
     async def __aenter__(self) -> Self:
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        if self._soon is not None:
-            self._soon.cancel()
-        if self._appending is not None:
-            self._appending.remove_done_callback(self._appended)
-        if self._flushing is not None:
-            await cancel_and_wait(self._flushing)
+        self._state = _State.CLOSED
+        if self._task is not None:
+            await cancel_and_wait(self._task)
+
+    # The producer's side
 
     @property
     def full(self) -> bool:
-        """True while so much waits for Redis that the model must wait as well; see `room`."""
+        """True while so much output waits for Redis that the model has to wait; see `room`."""
         return not self._room.is_set()
 
     async def room(self) -> None:
-        """Returns when there is room for more."""
+        """Returns when there is room for more output."""
         await self._room.wait()
 
     def add(self, *events: Event) -> None:
         """Appends these events soon."""
         self._gathered.extend(events)
-        self._begin_soon()
+        if self._state is _State.IDLE:
+            self._schedule()
 
-    def say(self, place: Place, text: str, logprobs: list[Any] | None = None) -> None:
+    def add_text(self, place: Place, text: str, logprobs: list[Any] | None = None) -> None:
         """Appends text to a place soon; several pieces may become one delta."""
         last = self._gathered[-1] if self._gathered else None
-        if isinstance(last, _Run) and last.place == place and len(last.logprobs) < MOST_LOGPROBS:
+        if isinstance(last, _TextRun) and last.place == place and len(last.logprobs) < MAX_LOGPROBS:
             last.pieces.append(text)
         else:
-            self._gathered.append(last := _Run(place, [text], []))
+            self._gathered.append(last := _TextRun(place, [text], []))
         size = len(text)
         if logprobs:
             last.logprobs += logprobs
             size += LOGPROB_BYTES * sum(1 + len(token["top_logprobs"]) for token in logprobs)
         self._gathered_size += size
         self._unsent += size
-        if self._unsent > UNSENT_BYTES:
+        if self._unsent > MAX_UNSENT_BYTES and self._lost is None:
             self._room.clear()
-        self._begin_soon()
+        if self._state is _State.IDLE:
+            self._schedule()
 
     def check(self) -> None:
-        """Raises what was the loss, if there was one: Fenced, Gone, LogLost, RedisTrouble."""
+        """Raises the error that ended the appends, if there is one.
+
+        Raises: Fenced, Gone, LogLost, RedisTrouble.
+        """
         if self._lost is not None:
             raise self._lost
 
     async def drain(self) -> None:
-        """Returns when all that was added is in the log.
+        """Returns when everything that was added is in the log.
 
-        Raises: Fenced, Gone, LogLost, RedisTrouble: this attempt can write nothing more.
+        Raises: Fenced, Gone, LogLost, RedisTrouble: this attempt can append nothing more.
         """
-        async with self._writing:
-            await self._settled()
-            self.check()
-            await self._append_all()
+        async with self._draining():
+            self._encode()
+            await self._append_up_to(len(self._entries))
 
     async def finish(
         self,
@@ -176,15 +224,13 @@ class Flusher:
         tokens: int | None = None,
         money: float | None = None,
     ) -> None:
-        """All that was added is in the log, then `last`, and the response has ended.
+        """Appends what was added and `last`, and ends the response in the same script.
 
-        `tokens` and `money` are what it took, where that is known.
+        `tokens` and `money` are the usage, where it is known.
 
         Raises: as `drain`.
         """
-        async with self._writing:
-            await self._settled()
-            self.check()
+        async with self._draining():
             self._gathered.append(last)
             self._encode()
 
@@ -202,70 +248,94 @@ class Flusher:
 
             ended = None
             while ended is None:
-                if self._unsent > BATCH_BYTES:
-                    # The last event stays back: it ends the log in the same breath as the job.
+                if self._unsent > MAX_BATCH_BYTES:
+                    # `last` is kept for the script that ends the response.
                     await self._append_up_to(len(self._entries) - 1)
                 ended = await self._written(end)
         await self._compact(self._entries)
 
-    def _begin_soon(self) -> None:
-        """Has what was said in this turn of the loop appended in the next one, unless whoever said
-        it has had it written by then.
-        """
-        if self._soon is None and self._appending is None and self._flushing is None:
-            self._soon = asyncio.get_running_loop().call_soon(self._begin_flushing)
+    # States
 
-    def _begin_flushing(self) -> None:
-        self._soon = None
-        if self._gathered and self._lost is None and not self._append_at_once():
-            self._flushing = asyncio.create_task(self._flush(), name="flusher")
+    def _schedule(self) -> None:
+        self._state = _State.SCHEDULED
+        asyncio.get_running_loop().call_soon(self._on_turn)
 
-    def _append_at_once(self) -> bool:
-        """Sends what has gathered; False where that has to wait for something."""
-        if self._writing.locked():
-            return False
+    def _on_turn(self) -> None:
+        if self._state is _State.SCHEDULED:  # unless the producer has drained since
+            self._send()
+
+    def _send(self) -> None:
+        """Sends what has gathered, without a task if that is possible."""
+        if not self._gathered:
+            self._state = _State.IDLE
+            return
         self._encode()
-        self._appending = self._writer.begin(self._batch(len(self._entries)))
-        if self._appending is None:
-            return False
-        self._appending.add_done_callback(self._appended)
-        return True
+        self._reply = self._writer.begin(self._batch(len(self._entries)))
+        if self._reply is None:
+            self._flush()
+        else:
+            self._state = _State.SENDING
+            self._reply.add_done_callback(self._on_reply)
 
-    def _appended(self, reply: asyncio.Future[object]) -> None:
-        self._appending = None
-        with contextlib.suppress(HoldlineError):  # then the same again, by whoever is patient
+    def _on_reply(self, reply: asyncio.Future[object]) -> None:
+        self._reply = None
+        if self._state is _State.CLOSED:
+            return
+        with contextlib.suppress(HoldlineError):  # the same append follows, with retries
             cancel = self._writer.appended(reply.result())
             self._repairs = 0
             self._at(self._writer.length)
             if cancel:
                 self._on_cancel()
-        if self._writing.locked():
-            pass  # by somebody who waits for this, and goes on with the rest
+        if self._state is _State.DRAINING:
+            pass  # the producer waits for this reply, and appends the rest
         elif self._sent < len(self._entries):
-            self._flushing = asyncio.create_task(self._flush(), name="flusher")
+            self._flush()
         else:
-            self._begin_flushing()
+            self._send()
 
-    async def _settled(self) -> None:
-        """Returns when no append is under way; called by whoever holds the log, so none begins."""
-        while self._appending is not None:
-            await asyncio.wait([self._appending])
+    def _flush(self) -> None:
+        self._state = _State.FLUSHING
+        self._task = asyncio.create_task(self._append_gathered(), name="flusher")
 
-    async def _flush(self) -> None:
+    async def _append_gathered(self) -> None:
         try:
-            async with self._writing:
-                await self._append_all()
-                while self._gathered:
-                    await self._append_all()
-        except HoldlineError as error:
-            self._lost = error
-            self._room.set()
+            await self._append_up_to(len(self._entries))
+            while self._gathered:
+                self._encode()
+                await self._append_up_to(len(self._entries))
+        except Exception as error:  # noqa: BLE001 - the producer gets it from `check`
+            self._lose(error)
             self._on_loss()
-        self._flushing = None  # but not after an error that nobody foresaw: `__aexit__` raises it
+        else:
+            self._state = _State.IDLE
+
+    @contextlib.asynccontextmanager
+    async def _draining(self) -> AsyncIterator[None]:
+        """Makes the producer the writer. If it is cancelled, only leaving may follow."""
+        if self._state is _State.FLUSHING and self._task is not None:
+            await asyncio.wait([self._task])
+        self.check()
+        self._state = _State.DRAINING
+        if self._reply is not None:
+            await asyncio.wait([self._reply])
+        try:
+            yield
+        except HoldlineError as error:
+            self._lose(error)
+            raise
+        self._state = _State.IDLE
+
+    def _lose(self, error: Exception) -> None:
+        self._state = _State.LOST
+        self._lost = error
+        self._room.set()
+
+    # Entries
 
     def _measure(self) -> None:
         self._unsent = self._gathered_size + sum(map(len, self._entries[self._sent :]))
-        if self._unsent > UNSENT_BYTES:
+        if self._unsent > MAX_UNSENT_BYTES:
             self._room.clear()
         else:
             self._room.set()
@@ -273,11 +343,11 @@ class Flusher:
     def _encode(self) -> None:
         """Turns what has gathered into entries."""
         gathered, self._gathered, self._gathered_size = self._gathered, [], 0
-        for what in gathered:
-            if isinstance(what, _Run):
-                self._entries += what.entries()
+        for one in gathered:
+            if isinstance(one, _TextRun):
+                self._entries += one.entries()
             else:
-                self._entries.append(encode_event(what))
+                self._entries.append(encode_event(one))
         self._measure()
 
     def _batch(self, stop: int) -> list[bytes]:
@@ -286,14 +356,10 @@ class Flusher:
         size = 0
         for entry in self._entries[self._sent : stop]:
             size += len(entry)
-            if batch and size > BATCH_BYTES:
+            if batch and size > MAX_BATCH_BYTES:
                 break
             batch.append(entry)
         return batch
-
-    async def _append_all(self) -> None:
-        self._encode()
-        await self._append_up_to(len(self._entries))
 
     async def _append_up_to(self, stop: int) -> None:
         while self._sent < stop:
@@ -301,8 +367,9 @@ class Flusher:
                 self._on_cancel()
 
     async def _written(self, write: Callable[[], Awaitable[bool]]) -> bool | None:
-        """What `write` returns, or None where the log had another length than we believed: then
-        what is to be written has changed.
+        """Calls `write`, with retries, and returns its result.
+
+        Returns None if the log had another length than expected: the entries to write have changed.
         """
         try:
             answer = await retry(write, seconds=self._retry_seconds)
@@ -314,15 +381,18 @@ class Flusher:
         return answer
 
     def _repair(self, error: Diverged) -> None:
-        """Goes back to where the log is. It is a prefix of ours: nobody else holds the claim."""
+        """Goes back to the end of the log, which holds a prefix of these entries.
+
+        It cannot hold anything else, because no other attempt has the claim.
+        """
         self._repairs += 1
-        if error.found < self._begin or self._repairs > MOST_REPAIRS:
+        if error.found < self._first or self._repairs > MAX_REPAIRS:
             raise LogLost(f"{error.found} entries left of {error.expected}") from error
-        if error.found > self._begin + len(self._entries):
+        if error.found > self._first + len(self._entries):
             raise Fenced(error.response_id) from error
         self._writer.length = error.found
         self._at(error.found)
 
     def _at(self, length: int) -> None:
-        self._sent = length - self._begin
+        self._sent = length - self._first
         self._measure()

@@ -40,7 +40,7 @@ class Sink(Protocol):
     def add(self, *events: Event) -> None:
         """Takes these events."""
 
-    def say(self, place: Place, text: str, logprobs: list[Any] | None = None) -> None:
+    def add_text(self, place: Place, text: str, logprobs: list[Any] | None = None) -> None:
         """Takes a piece of text; several pieces may become one delta."""
 
 
@@ -119,7 +119,7 @@ class Output:
             case Text() | Refusal() | Reasoning():
                 part = self._part(_KINDS[type(piece)])
                 logprobs = piece.logprobs if isinstance(piece, Text) else None
-                self._say(part.place, part.pieces, piece.text, logprobs)
+                self._add_text(part.place, part.pieces, piece.text, logprobs)
                 part.logprobs += logprobs or ()
             case Call():
                 self._call(piece)
@@ -185,7 +185,7 @@ class Output:
             # Some servers give a call no id; the client needs one to answer it.
             call.call_id = call.call_id or call.place.item_id.replace("fc_", "call_", 1)
             self._sink.add(items.added(index, _called(call, call.place, "in_progress")))
-        self._say(call.place, call.pieces, held + piece.arguments)
+        self._add_text(call.place, call.pieces, held + piece.arguments)
 
     def _pass(self, event: Event) -> None:
         """Says what an upstream that speaks the standard says, under our ids."""
@@ -199,7 +199,7 @@ class Output:
             fits = self._fitting(translated.text)
             self._translator.grow(translated, fits)
             if fits:
-                self._sink.say(translated.place, fits, translated.logprobs)
+                self._sink.add_text(translated.place, fits, translated.logprobs)
             if len(fits) < len(translated.text):
                 raise TooLong
             return
@@ -207,13 +207,13 @@ class Output:
             self._done[translated["output_index"]] = translated["item"]
         self._sink.add(translated)
 
-    def _say(
+    def _add_text(
         self, place: Place, pieces: list[str], text: str, logprobs: list[Any] | None = None
     ) -> None:
         fits = self._fitting(text)
         if fits:
             pieces.append(fits)
-            self._sink.say(place, fits, logprobs)
+            self._sink.add_text(place, fits, logprobs)
         if len(fits) < len(text):
             raise TooLong
 

@@ -16,7 +16,7 @@ from jobs.redis.connection import Redis
 from jobs.redis.pipe import Pipe
 from tests.system import wait_until
 from tests.worker.harness import Harness, said
-from worker.flusher import BATCH_BYTES, DELTA_CHARACTERS, UNSENT_BYTES, Flusher
+from worker.flusher import MAX_BATCH_BYTES, MAX_DELTA_CHARACTERS, MAX_UNSENT_BYTES, Flusher
 
 ITEM = "msg_1"
 PLACE = Place("output_text", ITEM, 0)
@@ -66,27 +66,27 @@ async def log(harness: Harness, other: Pipe) -> AsyncIterator[Log]:
         yield log
 
 
-async def test_what_gathers_while_redis_is_busy_is_one_delta(log: Log) -> None:
-    log.flusher.say(PLACE, "first ")
+async def test_text_that_gathers_during_an_append_is_one_delta(log: Log) -> None:
+    log.flusher.add_text(PLACE, "first ")
     await asyncio.sleep(0)
     for index in range(100):
-        log.flusher.say(PLACE, f"{index} ")
+        log.flusher.add_text(PLACE, f"{index} ")
     await log.flusher.drain()
     assert len(await log.deltas()) <= 2
     assert "first " + "".join(f"{index} " for index in range(100)) == await log.text()
 
 
 async def test_no_delta_is_larger_than_its_bound_and_no_character_is_cut(log: Log) -> None:
-    text = "😀" * (2 * DELTA_CHARACTERS + 1)
-    log.flusher.say(PLACE, text)
+    text = "😀" * (2 * MAX_DELTA_CHARACTERS + 1)
+    log.flusher.add_text(PLACE, text)
     await log.flusher.drain()
-    assert [DELTA_CHARACTERS, DELTA_CHARACTERS, 1] == [len(d) for d in await log.deltas()]
+    assert [MAX_DELTA_CHARACTERS, MAX_DELTA_CHARACTERS, 1] == [len(d) for d in await log.deltas()]
     assert text == await log.text()
 
 
 async def test_an_answer_larger_than_a_batch_ends_with_its_last_event(log: Log) -> None:
-    text = "x" * (3 * BATCH_BYTES)
-    log.flusher.say(PLACE, text)
+    text = "x" * (3 * MAX_BATCH_BYTES)
+    log.flusher.add_text(PLACE, text)
     await log.flusher.finish(Status.COMPLETED, END, retention_ms=1000)
     events = await log.harness.events(log.id)
     assert "response.completed" == events[-1]["type"]
@@ -94,15 +94,15 @@ async def test_an_answer_larger_than_a_batch_ends_with_its_last_event(log: Log) 
     assert text == said(events)
 
 
-async def test_a_reader_waits_when_redis_does_and_no_longer(log: Log, pipe: Pipe) -> None:
+async def test_a_full_flusher_has_room_again_after_a_pause_of_redis(log: Log, pipe: Pipe) -> None:
     await log.flusher.drain()
     await pipe.call("CLIENT", "PAUSE", "600", "WRITE")
     for _ in range(11):
-        log.flusher.say(PLACE, "x" * (UNSENT_BYTES // 10))
+        log.flusher.add_text(PLACE, "x" * (MAX_UNSENT_BYTES // 10))
     assert log.flusher.full
     await log.flusher.room()
     await log.flusher.drain()
-    assert 11 * (UNSENT_BYTES // 10) == len(await log.text())
+    assert 11 * (MAX_UNSENT_BYTES // 10) == len(await log.text())
 
 
 async def test_lost_connections_neither_lose_nor_repeat(log: Log, pipe: Pipe) -> None:
@@ -113,7 +113,7 @@ async def test_lost_connections_neither_lose_nor_repeat(log: Log, pipe: Pipe) ->
 
     cutting = asyncio.create_task(cut())
     for index in range(300):
-        log.flusher.say(PLACE, f"{index} ")
+        log.flusher.add_text(PLACE, f"{index} ")
         await asyncio.sleep(0.001)
     cutting.cancel()
     with contextlib.suppress(asyncio.CancelledError):
@@ -123,11 +123,11 @@ async def test_lost_connections_neither_lose_nor_repeat(log: Log, pipe: Pipe) ->
     assert [] == log.reported
 
 
-async def test_a_silent_redis_is_waited_for_and_then_given_up(log: Log, pipe: Pipe) -> None:
+async def test_an_unavailable_redis_is_retried_and_then_reported(log: Log, pipe: Pipe) -> None:
     await log.flusher.drain()
     await pipe.call("CLIENT", "PAUSE", "4000", "WRITE")
     try:
-        log.flusher.say(PLACE, "x")
+        log.flusher.add_text(PLACE, "x")
         await wait_until(lambda: log.reported)
         assert ["loss"] == log.reported
         with pytest.raises(RedisAway):
@@ -136,10 +136,10 @@ async def test_a_silent_redis_is_waited_for_and_then_given_up(log: Log, pipe: Pi
         await pipe.call("CLIENT", "UNPAUSE")
 
 
-async def test_a_fence_is_reported_and_lets_a_waiting_reader_go(log: Log, pipe: Pipe) -> None:
+async def test_a_lost_claim_is_reported_and_ends_the_wait_for_room(log: Log, pipe: Pipe) -> None:
     await log.flusher.drain()
     await pipe.call("HSET", Partition(0).job(log.id), "claim", "another")
-    log.flusher.say(PLACE, "x" * (UNSENT_BYTES + 1))
+    log.flusher.add_text(PLACE, "x" * (MAX_UNSENT_BYTES + 1))
     await log.flusher.room()
     await wait_until(lambda: log.reported)
     with pytest.raises(Fenced):
@@ -149,10 +149,27 @@ async def test_a_fence_is_reported_and_lets_a_waiting_reader_go(log: Log, pipe: 
     assert "" == await log.text()
 
 
+async def test_an_unexpected_error_reaches_the_producer_and_lets_it_go(
+    log: Log, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await log.flusher.drain()
+
+    async def broken(entries: list[bytes]) -> bool:
+        raise ValueError(len(entries))
+
+    monkeypatch.setattr(log.flusher._writer, "begin", lambda entries: None)
+    monkeypatch.setattr(log.flusher._writer, "append", broken)
+    log.flusher.add_text(PLACE, "x" * (MAX_UNSENT_BYTES + 1))
+    await log.flusher.room()
+    assert ["loss"] == log.reported
+    with pytest.raises(ValueError, match=r"\d"):
+        await log.flusher.drain()
+
+
 async def test_a_cancel_is_reported_with_the_next_append(log: Log) -> None:
     await log.flusher.drain()
     await log.harness.context.queue.cancel(log.id, 0, [])
-    log.flusher.say(PLACE, "x")
+    log.flusher.add_text(PLACE, "x")
     await wait_until(lambda: log.reported)
     assert ["cancel"] == log.reported
 

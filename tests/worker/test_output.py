@@ -53,7 +53,7 @@ class Log:
     def add(self, *events: Event) -> None:
         self.events += [decode_event(encode_event(event)) for event in events]
 
-    def say(self, place: Place, text: str, logprobs: list[Any] | None = None) -> None:
+    def add_text(self, place: Place, text: str, logprobs: list[Any] | None = None) -> None:
         self.add(delta(place, text, logprobs))
 
 

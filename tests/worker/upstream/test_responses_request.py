@@ -40,7 +40,7 @@ class Nowhere:
     def add(self, *events: Event) -> None:
         """Nothing."""
 
-    def say(self, place: Place, text: str, logprobs: list[Any] | None = None) -> None:
+    def add_text(self, place: Place, text: str, logprobs: list[Any] | None = None) -> None:
         """Nothing."""
 
 

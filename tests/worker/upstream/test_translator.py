@@ -226,7 +226,7 @@ class Kept:
     def add(self, *events: Any) -> None:
         self.events += [decode_event(encode_event(event)) for event in events]
 
-    def say(self, place: Any, text: str, logprobs: Any = None) -> None:
+    def add_text(self, place: Any, text: str, logprobs: Any = None) -> None:
         self.add({"type": f"{place.event}.delta", **place.fields, "delta": text})
 
 
