@@ -18,7 +18,7 @@ from jobs.log.events import begins, submitted
 from jobs.names import Partition, new_response_id, partition_of
 from jobs.queue import Queue
 from jobs.redis.pipe import Pipe
-from jobs.redis.url import redis_at
+from jobs.redis.url import redis_from_url
 from worker.config import load
 
 from . import cli
@@ -73,7 +73,7 @@ async def run(environ: Mapping[str, str], argv: Sequence[str]) -> AsyncIterator[
     """A `cli.Run`."""
     arguments = _parser().parse_args(argv)
     config = load(environ)
-    async with redis_at(config.redis_url, config.cipher).pipe() as pipe:
+    async with redis_from_url(config.redis_url, config.cipher).pipe() as pipe:
         queue = Queue(pipe, config.terms)
         match arguments.action:
             case "list":

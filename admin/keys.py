@@ -21,7 +21,7 @@ from jobs import settings as env
 from jobs.errors import HoldlineError
 from jobs.names import Partition
 from jobs.record_store import RecordStore
-from jobs.redis.url import redis_at
+from jobs.redis.url import redis_from_url
 from jobs.settings import ConfigError
 from server.access import api_keys
 from server.access.owners import is_tenant
@@ -91,7 +91,7 @@ async def store(environ: Mapping[str, str]) -> AsyncIterator[Store]:
     if place != "redis":
         yield FileStore(Path(place))
         return
-    async with redis_at(env.redis_url(environ)).pipe(deadline=4) as pipe:
+    async with redis_from_url(env.redis_url(environ)).pipe(deadline=4) as pipe:
         yield RecordStore(pipe, Partition(0).api_keys)
 
 

@@ -21,7 +21,7 @@ from jobs.log.log import read_all
 from jobs.names import Partition, partition_of
 from jobs.queue import Queue
 from jobs.redis.pipe import Pipe
-from jobs.redis.url import redis_at
+from jobs.redis.url import redis_from_url
 from server.access.owners import PUBLIC, owner_of
 from server.api.frames import response_of
 from server.config import Config
@@ -127,7 +127,7 @@ async def run(environ: Mapping[str, str], argv: Sequence[str]) -> AsyncIterator[
     """A `cli.Run`."""
     arguments = _parser().parse_args(argv)
     config, whose = Config.from_environ(environ), owner(arguments.owner)
-    async with redis_at(config.redis_url, config.cipher).pipe() as pipe:
+    async with redis_from_url(config.redis_url, config.cipher).pipe() as pipe:
         if arguments.action == "export":
             async for line in export(pipe, whose):
                 yield line

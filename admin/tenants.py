@@ -10,7 +10,7 @@ from __future__ import annotations
 import sys
 from typing import TYPE_CHECKING
 
-from jobs.redis.url import redis_at
+from jobs.redis.url import redis_from_url
 from jobs.tenants import FIELDS, Tenants, WrongSetting
 from server.config import Config
 
@@ -47,7 +47,7 @@ async def run(environ: Mapping[str, str], argv: Sequence[str]) -> AsyncIterator[
     """A `cli.Run`."""
     arguments = _parser().parse_args(argv)
     config = Config.from_environ(environ)
-    async with redis_at(config.redis_url).pipe() as pipe:
+    async with redis_from_url(config.redis_url).pipe() as pipe:
         tenants = Tenants(pipe, config.terms.partitions)
         if arguments.action == "set":
             await tenants.set(arguments.tenant, _values(arguments.values))

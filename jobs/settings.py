@@ -16,7 +16,7 @@ from .models import Catalog
 from .models import catalog as _catalog
 from .names import MAX_PARTITIONS
 from .record import SharedSettings
-from .redis.url import redis_at
+from .redis.url import redis_from_url
 from .toml import WrongTable
 
 if TYPE_CHECKING:
@@ -141,7 +141,7 @@ def redis_url(environ: Mapping[str, str]) -> str:
     """
     url = text(environ, "REDIS_URL", "redis://127.0.0.1:6379/0")
     try:
-        redis_at(url)
+        redis_from_url(url)
     except ValueError as error:
         raise ConfigError(f"REDIS_URL {error}") from None
     return url

@@ -14,7 +14,7 @@ from aiohttp import web
 
 from jobs.errors import RedisTrouble
 from jobs.redis.check import check
-from jobs.redis.url import redis_at
+from jobs.redis.url import redis_from_url
 from jobs.settings import ConfigError, hide
 from runtime.core_dumps import disable_core_dumps
 from runtime.gc_tuning import freeze_and_tune_gc
@@ -39,7 +39,7 @@ STOP_SECONDS: Final = 12.0
 
 
 async def _check(config: Config) -> str:
-    async with redis_at(config.redis_url, config.cipher).pipe(deadline=4) as pipe:
+    async with redis_from_url(config.redis_url, config.cipher).pipe(deadline=4) as pipe:
         return await check(pipe)
 
 

@@ -14,7 +14,7 @@ from prometheus_client import generate_latest
 from jobs.errors import HoldlineError, RedisAway, RedisTrouble
 from jobs.queue import Queue
 from jobs.redis.check import check_until_available
-from jobs.redis.url import redis_at
+from jobs.redis.url import redis_from_url
 from jobs.tenants import Tenants
 from runtime.loop import cancel_and_wait
 
@@ -68,7 +68,7 @@ class Server:
     def __init__(self, config: Config) -> None:
         self.config = config
         self.metrics = Metrics()
-        self.redis = redis_at(config.redis_url, config.cipher)
+        self.redis = redis_from_url(config.redis_url, config.cipher)
         self.pipe = self.redis.pipe()
         # WAIT holds up what comes after it, so prompts that wait for replicas travel apart.
         self.submits = self.redis.pipe() if config.wait_replicas else self.pipe

@@ -19,7 +19,7 @@ from jobs.names import Partition
 from jobs.queue import Queue
 from jobs.redis.check import check, check_until_available
 from jobs.redis.subscriber import Subscriber
-from jobs.redis.url import redis_at
+from jobs.redis.url import redis_from_url
 from jobs.settings import ConfigError, hide
 from runtime.core_dumps import disable_core_dumps
 from runtime.gc_tuning import freeze_and_tune_gc
@@ -55,7 +55,9 @@ STOP_SECONDS = 8.0
 
 
 async def _check(config: Config) -> str:
-    async with redis_at(config.redis_url, config.cipher).pipe(deadline=BLOCKING_SECONDS) as pipe:
+    async with redis_from_url(config.redis_url, config.cipher).pipe(
+        deadline=BLOCKING_SECONDS
+    ) as pipe:
         return await check(pipe)
 
 
@@ -79,7 +81,7 @@ async def _supervise(config: Config) -> int:
 
 
 async def _serve(config: Config, *, child: bool) -> None:
-    redis = redis_at(config.redis_url, config.cipher)
+    redis = redis_from_url(config.redis_url, config.cipher)
     quiet, stop = asyncio.Event(), asyncio.Event()
 
     def on_signal() -> None:

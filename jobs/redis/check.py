@@ -1,4 +1,4 @@
-"""Whether a Redis can keep the promises: its version, its settings, and the keys of encryption."""
+"""Checks whether a Redis is suitable: its version, its settings, its encryption keys."""
 
 from __future__ import annotations
 
@@ -12,30 +12,30 @@ from jobs.names import Partition
 if TYPE_CHECKING:
     from .pipe import Pipe
 
-OLDEST_VERSION: Final = (7, 0)
-# As long as anything that operators keep, see `shelf`.
-CIPHER_TTL_MS: Final = 400 * 24 * 3600 * 1000
+MIN_VERSION: Final = (7, 0)
+# As long as the records of operators, see `record_store`.
+KEY_ID_TTL_MS: Final = 400 * 24 * 3600 * 1000
 
 
 async def check(pipe: Pipe) -> str:
-    """One line about this Redis, once all of it is known to be fit.
+    """Checks every master; returns one line that describes them.
 
     Raises: RedisAway; RedisUnsuitable, whose message names the setting to change.
     """
     nodes = await pipe.nodes()
-    found = [await _check(node) for node in nodes]
-    await _check_cipher(pipe)
-    return found[0] if len(found) == 1 else f"{len(found)} masters: {', '.join(sorted(set(found)))}"
+    lines = [await _check_node(node) for node in nodes]
+    await _check_encryption(pipe)
+    return lines[0] if len(lines) == 1 else f"{len(lines)} masters: {', '.join(sorted(set(lines)))}"
 
 
-async def _check(pipe: Pipe) -> str:
+async def _check_node(pipe: Pipe) -> str:
     info = _fields(await pipe.call("INFO", "server"))
     name = "Valkey" if "valkey_version" in info else "Redis"
     version = info.get("valkey_version") or info.get("redis_version", "0.0")
-    if tuple(int(part) for part in version.split(".")[:2]) < OLDEST_VERSION:
-        oldest = ".".join(map(str, OLDEST_VERSION))
+    if tuple(int(part) for part in version.split(".")[:2]) < MIN_VERSION:
+        minimum = ".".join(map(str, MIN_VERSION))
         raise RedisUnsuitable(
-            f"{name} {version} is too old: use Redis {oldest}, Valkey 7.2 or newer"
+            f"{name} {version} is too old: use Redis {minimum}, Valkey 7.2 or newer"
         )
     memory = _fields(await pipe.call("INFO", "memory"))
     policy = memory.get("maxmemory_policy", "noeviction")
@@ -45,13 +45,14 @@ async def _check(pipe: Pipe) -> str:
             "run CONFIG SET maxmemory-policy noeviction"
         )
     persistence = _fields(await pipe.call("INFO", "persistence"))
-    kept = "AOF" if persistence.get("aof_enabled") == "1" else "no AOF: a restart loses answers"
-    return f"{name} {version}, {kept}"
+    aof = "AOF" if persistence.get("aof_enabled") == "1" else "no AOF: a restart loses answers"
+    return f"{name} {version}, {aof}"
 
 
 async def check_until_available(pipe: Pipe, tell: Callable[[RedisAway], None]) -> str:
-    """As `check`, as soon as there is a Redis; `tell` is called each time there is none. Those
-    who start later learn from Redis with which key this process writes.
+    """As `check`, repeated until Redis is available; calls `tell` after each failure.
+
+    Stores the id of the encryption key of this process, for the processes that start later.
 
     Raises: RedisUnsuitable, RedisRefused.
     """
@@ -60,16 +61,16 @@ async def check_until_available(pipe: Pipe, tell: Callable[[RedisAway], None]) -
             found = await check(pipe)
             if (cipher := pipe.cipher) is not None:
                 names = Partition(0)
-                with contextlib.suppress(RedisFull):  # then there is one warning less
-                    await pipe.call("SET", names.cipher, cipher.ids[0], "PX", CIPHER_TTL_MS)
+                with contextlib.suppress(RedisFull):  # the id only serves to detect wrong keys
+                    await pipe.call("SET", names.cipher, cipher.ids[0], "PX", KEY_ID_TTL_MS)
         except RedisAway as error:
             tell(error)
         else:
             return found
 
 
-async def _check_cipher(pipe: Pipe) -> None:
-    """Raises: RedisUnsuitable where this process could not read what others write."""
+async def _check_encryption(pipe: Pipe) -> None:
+    """Raises: RedisUnsuitable if this process cannot decrypt what the others write."""
     last = (await pipe.call("GET", Partition(0).cipher) or b"").decode()
     known = ("plain",) if pipe.cipher is None else pipe.cipher.ids
     if last and last not in known:

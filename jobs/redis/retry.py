@@ -1,4 +1,4 @@
-"""Asking Redis again, for as long as that can still help."""
+"""Retries Redis operations while Redis is unavailable or out of memory."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ from jobs.errors import RedisAway, RedisFull
 
 T = TypeVar("T")
 
-# A Redis that restarts with its file, fails over or is given memory is back within this time.
+# Long enough for a restart that loads its file, a failover, or a change of `maxmemory`.
 RETRY_SECONDS: Final = 120.0
 _PAUSES: Final = (0.05, 1.0)
 
 
 async def retry(action: Callable[[], Awaitable[T]], *, seconds: float = RETRY_SECONDS) -> T:
-    """What the action returns, once Redis is there and has room; it must be one to be repeated.
+    """The result of `action`, repeated for up to `seconds`; it must be safe to repeat.
 
-    Raises: the last RedisAway or RedisFull when `seconds` are over; other errors at once.
+    Raises: the last RedisAway or RedisFull after `seconds`; any other error at once.
     """
     until = time.monotonic() + seconds
-    pause, most = _PAUSES
+    pause, longest = _PAUSES
     while True:
         try:
             return await action()
@@ -31,4 +31,4 @@ async def retry(action: Callable[[], Awaitable[T]], *, seconds: float = RETRY_SE
             if time.monotonic() + pause > until:
                 raise
         await asyncio.sleep(pause * random.uniform(0.5, 1.0))  # noqa: S311 - jitter
-        pause = min(pause * 2, most)
+        pause = min(pause * 2, longest)

@@ -1,8 +1,8 @@
-"""A Redis whose master is whichever its Sentinels name: each new connection asks them.
+"""A Redis behind Sentinels: each new connection asks them for the current master.
 
-When a replica takes over, Sentinel closes the connections to the master that was; who comes back
-asks again. What the old master had acknowledged and not passed on is lost, as in any failover: the
-log's length shows it, and the worker that still has the text writes it again.
+At a failover Sentinel closes the connections to the old master, and reconnecting finds the new one.
+Writes that the old master had acknowledged but not replicated are lost, as in any failover: the
+log's length shows it, and the worker that still has the text appends it again.
 """
 
 from __future__ import annotations
@@ -25,8 +25,8 @@ DEFAULT_PORT = 26_379
 class Sentinels(Redis):
     """`redis+sentinel://[user:password@]host:port,host:port.../name[/db]`.
 
-    The user and password are those of the master; of the Sentinels it is none. `rediss+sentinel`
-    is TLS to all of them.
+    User and password are the master's; the Sentinels need none. `rediss+sentinel` uses TLS for the
+    master and the Sentinels.
     """
 
     def __init__(self, url: str, cipher: Cipher | None = None) -> None:
@@ -51,7 +51,7 @@ class Sentinels(Redis):
             try:
                 reply = await sentinel.ask("SENTINEL", "GET-MASTER-ADDR-BY-NAME", self._name)
             except RedisAway:
-                # The others are asked first from now on.
+                # Moved to the end, so that the others are asked first from now on.
                 self._sentinels.remove(sentinel)
                 self._sentinels.append(sentinel)
                 continue

@@ -1,4 +1,4 @@
-"""Which kind of Redis an address names: one, one behind Sentinels, or a cluster."""
+"""Creates the connector for a Redis URL: a single node, Sentinel or a cluster."""
 
 from __future__ import annotations
 
@@ -12,31 +12,32 @@ from .sentinel import Sentinels
 if TYPE_CHECKING:
     from jobs.cipher import Cipher
 
-ONE: Final = "redis://[user:password@]host:port[/db]"
-SENTINELS: Final = "redis+sentinel://[user:password@]host:port,host:port.../name[/db]"
-CLUSTER: Final = "redis+cluster://[user:password@]host:port,host:port..."
+_SINGLE: Final = "redis://[user:password@]host:port[/db]"
+_SENTINEL: Final = "redis+sentinel://[user:password@]host:port,host:port.../name[/db]"
+_CLUSTER: Final = "redis+cluster://[user:password@]host:port,host:port..."
 
-KINDS: Final[dict[str, tuple[type[Redis], str]]] = {
-    "redis": (Redis, ONE),
-    "rediss": (Redis, ONE),
+# scheme -> its connector, and the form of its URLs
+_SCHEMES: Final[dict[str, tuple[type[Redis], str]]] = {
+    "redis": (Redis, _SINGLE),
+    "rediss": (Redis, _SINGLE),
     "unix": (Redis, "unix:///path"),
-    "redis+sentinel": (Sentinels, SENTINELS),
-    "rediss+sentinel": (Sentinels, SENTINELS),
-    "redis+cluster": (Cluster, CLUSTER),
-    "rediss+cluster": (Cluster, CLUSTER),
+    "redis+sentinel": (Sentinels, _SENTINEL),
+    "rediss+sentinel": (Sentinels, _SENTINEL),
+    "redis+cluster": (Cluster, _CLUSTER),
+    "rediss+cluster": (Cluster, _CLUSTER),
 }
 
 
-def redis_at(url: str, cipher: Cipher | None = None) -> Redis:
-    """What is at this address, and how what is kept there is encrypted; nothing is connected yet.
+def redis_from_url(url: str, cipher: Cipher | None = None) -> Redis:
+    """The connector for a URL; it does not connect yet. `cipher` encrypts jobs and logs.
 
-    Raises: ValueError, whose message says what an address must be, and nothing of this one.
+    Raises: ValueError, whose message says which URLs are valid and repeats nothing of this one.
     """
     scheme = urlsplit(url).scheme
-    if scheme not in KINDS:
-        raise ValueError(f"must begin with {', '.join(f'{name}://' for name in KINDS)}")
-    kind, form = KINDS[scheme]
+    if scheme not in _SCHEMES:
+        raise ValueError(f"must begin with {', '.join(f'{name}://' for name in _SCHEMES)}")
+    connector, form = _SCHEMES[scheme]
     try:
-        return kind(url, cipher)
+        return connector(url, cipher)
     except ValueError:
         raise ValueError(f"must look like {form}") from None

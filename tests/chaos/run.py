@@ -20,7 +20,7 @@ from jobs.errors import HoldlineError
 from jobs.log.codec import decode_event, job_of
 from jobs.log.log import read_all
 from jobs.redis.pipe import Pipe
-from jobs.redis.url import redis_at
+from jobs.redis.url import redis_from_url
 from tests.chaos.faults import PROFILES, Faults
 from tests.chaos.fleet import Fleet, Member, Storage, free_port
 from tests.chaos.proxy import Proxy
@@ -103,7 +103,7 @@ async def run(
         ran.settled_after = time.monotonic() - calm
         await end(tasks)
         cipher = None if keys is None else Cipher(keys.read_text())
-        async with redis_at(f"redis://127.0.0.1:{storage.port}", cipher).pipe() as pipe:
+        async with redis_from_url(f"redis://127.0.0.1:{storage.port}", cipher).pipe() as pipe:
             await look_for_rest(ran, fleet, pipe, model, http, baseline)
             await collect(ran.story, pipe)
         ran.story.transcripts = town.transcripts
