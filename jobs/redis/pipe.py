@@ -16,13 +16,14 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import deque
+from functools import partial
 from typing import TYPE_CHECKING, Any, Self
 
 import hiredis
 
 from jobs.errors import RedisAway, RedisFull, RedisRefused
 from jobs.scripts import SCRIPTS
-from runtime.loop import cancel_and_wait
+from runtime.loop import Loop, cancel_and_wait
 
 from .wire import pack
 
@@ -166,15 +167,15 @@ class Pipe:
             load = pack("SCRIPT", "LOAD", script.source)
             _ = self.send(load, time.monotonic() + self._deadline)
         self._connected.set()
-        watch = asyncio.create_task(self._watch(wire), name="redis deadline")
-        try:
-            await wire.receive(self._replied)
-        finally:
-            self._connected.clear()
-            self._wire = None
-            wire.close()
-            self._fail_all("the connection to Redis was lost")
-            await cancel_and_wait(watch)
+        pause = (WATCH_SECONDS, WATCH_SECONDS)
+        async with Loop("redis deadline", partial(self._check_deadline, wire), pause):
+            try:
+                await wire.receive(self._replied)
+            finally:
+                self._connected.clear()
+                self._wire = None
+                wire.close()
+                self._fail_all("the connection to Redis was lost")
 
     def _replied(self, reply: object) -> None:
         if not self._under_way:
@@ -190,11 +191,9 @@ class Pipe:
             self._wire.close()  # after a failover: the next connection finds the new master
         _fail(future, _error(why))
 
-    async def _watch(self, wire: Wire) -> None:
-        while True:
-            await asyncio.sleep(WATCH_SECONDS)
-            if self._under_way and self._under_way[0][0] < time.monotonic():
-                wire.close()
+    async def _check_deadline(self, wire: Wire) -> None:
+        if self._under_way and self._under_way[0][0] < time.monotonic():
+            wire.close()
 
     def _fail_all(self, why: str) -> None:
         while self._under_way:

@@ -13,14 +13,14 @@ over this one.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import secrets
 import time
 from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import TYPE_CHECKING, Any, Self
 
 from jobs.errors import RedisTrouble
-from runtime.loop import cancel_and_wait
+from runtime.loop import Loop, cancel_and_wait
 
 from .wire import pack
 
@@ -91,14 +91,15 @@ class Subscriber:
         self._wire = wire
         self._last_probe = time.monotonic()
         self._write("SUBSCRIBE", self._probe, *self._subscriptions)
-        watch = asyncio.create_task(self._watch(wire), name="subscriber probe")
-        try:
-            await wire.receive(self._dispatch)
-        finally:
-            self._wire = None
-            self._confirmed.clear()
-            wire.close()
-            await cancel_and_wait(watch)
+        pause = (PROBE_SECONDS, PROBE_SECONDS)
+        ignored = (RedisTrouble, TimeoutError)
+        async with Loop("subscriber probe", partial(self._check, wire), pause, ignored=ignored):
+            try:
+                await wire.receive(self._dispatch)
+            finally:
+                self._wire = None
+                self._confirmed.clear()
+                wire.close()
 
     def _dispatch(self, message: Any) -> None:
         match message:
@@ -120,11 +121,8 @@ class Subscriber:
     def _probed(self, _: bytes) -> None:
         self._last_probe = time.monotonic()
 
-    async def _watch(self, wire: Wire) -> None:
-        while True:
-            with contextlib.suppress(RedisTrouble, TimeoutError):
-                async with asyncio.timeout(PROBE_SECONDS):
-                    await self._publish(self._probe, secrets.token_hex(4))
-            await asyncio.sleep(PROBE_SECONDS)
-            if time.monotonic() - self._last_probe > MAX_SILENCE_SECONDS:
-                wire.close()
+    async def _check(self, wire: Wire) -> None:
+        if time.monotonic() - self._last_probe > MAX_SILENCE_SECONDS:
+            wire.close()
+        async with asyncio.timeout(PROBE_SECONDS):
+            await self._publish(self._probe, secrets.token_hex(4))
