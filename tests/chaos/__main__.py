@@ -18,9 +18,9 @@ REPORTS = HERE.parent.parent / "chaos-report"
 def main() -> int:
     """The exit status."""
     from tests.chaos.checker import check
-    from tests.chaos.faults import PROFILES
+    from tests.chaos.profiles import PROFILES
     from tests.chaos.report import keep, lines
-    from tests.chaos.run import run, workplace
+    from tests.chaos.run import run, work_folder
     from tests.chaos.sabotage import SABOTAGES
 
     parser = argparse.ArgumentParser(prog="make chaos", description=__doc__)
@@ -36,7 +36,7 @@ def main() -> int:
         switch_off, profile = SABOTAGES[chosen.sabotage]
         switch_off()  # here as well: the faults know the scripts by their sums
     print(f"seed {chosen.seed}, {chosen.seconds:g} s, {profile}", flush=True)
-    with workplace() as work:
+    with work_folder() as work:
         going = run(
             chosen.seed,
             chosen.seconds,
@@ -44,14 +44,14 @@ def main() -> int:
             sabotage=chosen.sabotage,
             folder=Path(work),
         )
-        ran = asyncio.run(going)
-        verdict = check(ran.story)
-        report = lines(chosen.seed, chosen.seconds, profile, ran, verdict)
+        result = asyncio.run(going)
+        verdict = check(result.history)
+        report = lines(chosen.seed, chosen.seconds, profile, result, verdict)
         print("\n".join(report[1:]), flush=True)
-        wrong = bool(verdict.violations or ran.oddities)
+        wrong = bool(verdict.violations or result.anomalies)
         if (wrong and not chosen.sabotage) or chosen.keep:
             folder = REPORTS / f"{profile.replace(' ', '-')}-{chosen.seed}"
-            keep(folder, Path(work), report, ran)
+            keep(folder, Path(work), report, result)
             print(f"everything is in {folder.parent.name}/{folder.name}")
     return int(wrong)
 

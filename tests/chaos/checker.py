@@ -17,9 +17,9 @@ from collections import Counter
 from dataclasses import dataclass, field
 from functools import partial
 
-from tests.chaos.grammar import TERMINAL, Fold
-from tests.chaos.legs import Leg, Reader
-from tests.chaos.story import Event, Story
+from tests.chaos.history import Event, History
+from tests.chaos.log_rules import TERMINAL, LogChecker
+from tests.chaos.segments import Segment, TraceReader
 
 # Refusals after which asking again is right, and none of which loses anything.
 PASSING = frozenset(
@@ -61,67 +61,73 @@ class Verdict:
     codes: Counter[str] = field(default_factory=Counter)
 
 
-def check(story: Story) -> Verdict:
+def check(history: History) -> Verdict:
     """The verdict on a run."""
-    checker = _Checker(story)
+    checker = _Checker(history)
     checker.run()
     return checker.verdict
 
 
 class _Checker:
-    def __init__(self, story: Story) -> None:
-        self.story = story
+    def __init__(self, history: History) -> None:
+        self.history = history
         self.verdict = Verdict()
-        self.calls = {call.number: call for call in story.calls}
-        self.markers = {id_: job.marker for id_, job in story.jobs.items()}
-        for transcript in story.transcripts:
-            for line in transcript.lines:
+        self.calls = {call.number: call for call in history.calls}
+        self.markers = {id_: job.marker for id_, job in history.jobs.items()}
+        for trace in history.traces:
+            for line in trace.entries:
                 if line.what == "came" and "response" in line.data:
                     response = line.data["response"]
                     marker = (response.get("metadata") or {}).get("marker", "")
                     self.markers.setdefault(response["id"], marker)
-        self.reads = [Reader(transcript, self.markers).read for transcript in story.transcripts]
-        self.legs = [leg for read in self.reads for leg in read.legs]
-        self.deleted = {id_ for read in self.reads for id_ in read.deleted}
+        self.summaries = [TraceReader(trace, self.markers).summary for trace in history.traces]
+        self.segments = [segment for summary in self.summaries for segment in summary.segments]
+        self.deleted = {id_ for summary in self.summaries for id_ in summary.deleted}
         self.attempts: dict[str, int] = {}
 
     def run(self) -> None:
-        for read in self.reads:
-            for invariant, id_, says in read.odd:
+        for summary in self.summaries:
+            for invariant, id_, says in summary.anomalies:
                 self.complain(invariant, id_, says)
-        for id_ in self.story.jobs:
+        for id_ in self.history.jobs:
             self.log(id_)
-        for leg in self.legs:
-            self.leg(leg)
+        for segment in self.segments:
+            self.segment(segment)
         self.views()
-        if not self.story.loss:
+        if not self.history.loss:
             self.model_calls()
             self.keys()
         self.count()
 
     def complain(
-        self, invariant: str, id_: str, says: str, *, leg: Leg | None = None, seq: int | None = None
+        self,
+        invariant: str,
+        id_: str,
+        says: str,
+        *,
+        segment: Segment | None = None,
+        seq: int | None = None,
     ) -> None:
-        log = self.story.logs.get(id_, [])
+        log = self.history.logs.get(id_, [])
         parts = [f"log   {text}" for text in _excerpt(list(enumerate(log)), seq)]
-        if leg is not None:
-            came = [(event["sequence_number"], event) for _, event in leg.events]
-            who = f"{leg.client}/{leg.socket}"
+        if segment is not None:
+            came = [(event["sequence_number"], event) for _, event in segment.events]
+            who = f"{segment.client}/{segment.socket}"
             parts += [f"{who} {text}" for text in _excerpt(came, seq)]
         self.verdict.violations.append(Violation(invariant, id_, says, "\n".join(parts)))
 
     # The logs
 
     def log(self, id_: str) -> None:
-        job, log = self.story.jobs[id_], self.story.logs.get(id_, [])
-        fold = Fold(partial(self._about, id_), job.marker, self.calls)
-        if not self.story.loss:
-            fold.read(log)
-            self.attempts[id_] = len(fold.attempts)
+        job, log = self.history.jobs[id_], self.history.logs.get(id_, [])
+        log_checker = LogChecker(partial(self._about, id_), job.marker, self.calls)
+        if not self.history.loss:
+            log_checker.read(log)
+            self.attempts[id_] = len(log_checker.attempts)
         ended = next((event for event in log if event["type"] in TERMINAL), None)
         if job.status not in ENDED:
             self.complain("I4", id_, f"is {job.status} for ever")
-        elif self.story.loss:
+        elif self.history.loss:
             return
         elif ended is None:
             self.complain("I3", id_, f"is {job.status}, and its log has no last event")
@@ -133,73 +139,85 @@ class _Checker:
 
     # What came to clients
 
-    def leg(self, leg: Leg) -> None:
-        numbers = [event["sequence_number"] for _, event in leg.events]
-        for expected, number in enumerate(numbers, leg.start + 1):
+    def segment(self, segment: Segment) -> None:
+        numbers = [event["sequence_number"] for _, event in segment.events]
+        for expected, number in enumerate(numbers, segment.start + 1):
             if number != expected:
                 what = "came again" if number < expected else f"came, {expected} is missing"
-                self.complain("I5", leg.response_id, f"{number} {what}", leg=leg, seq=number)
+                self.complain(
+                    "I5", segment.response_id, f"{number} {what}", segment=segment, seq=number
+                )
                 break
-        ends = [index for index, (_, event) in enumerate(leg.events) if event["type"] in TERMINAL]
-        if ends and ends[0] != len(leg.events) - 1:
-            self.complain("I3", leg.response_id, "an event came after the last", leg=leg)
-        log = self.story.logs.get(leg.response_id)
-        if log is not None and not self.story.loss:
-            for _, event in leg.events:
+        ends = [
+            index for index, (_, event) in enumerate(segment.events) if event["type"] in TERMINAL
+        ]
+        if ends and ends[0] != len(segment.events) - 1:
+            self.complain(
+                "I3", segment.response_id, "an event came after the last", segment=segment
+            )
+        log = self.history.logs.get(segment.response_id)
+        if log is not None and not self.history.loss:
+            for _, event in segment.events:
                 number = event["sequence_number"]
                 entry = log[number] if number < len(log) else None
                 if entry is None or {**entry, "sequence_number": number} != event:
                     says = f"{number} came as {_short(event)}, the log says {_short(entry)}"
-                    self.complain("I1", leg.response_id, says, leg=leg, seq=number)
+                    self.complain("I1", segment.response_id, says, segment=segment, seq=number)
                     break
         allowed = PASSING
-        if self.story.loss:
+        if self.history.loss:
             allowed |= LOST
-        elif leg.response_id in self.deleted:
+        elif segment.response_id in self.deleted:
             allowed |= DELETED
-        for code in leg.codes:
+        for code in segment.codes:
             if code not in allowed:
-                self.complain("I10", leg.response_id, f"{leg.client} was told {code}", leg=leg)
+                self.complain(
+                    "I10", segment.response_id, f"{segment.client} was told {code}", segment=segment
+                )
 
     def views(self) -> None:
-        """What each client has of each response, from all of its legs."""
-        whole: dict[tuple[str, str], list[Leg]] = {}
-        for leg in self.legs:
-            whole.setdefault((leg.client, leg.marker), []).append(leg)
-        for (client, marker), legs in whole.items():
-            ids = {leg.response_id for leg in legs if leg.response_id}
-            codes = {code for leg in legs for code in leg.codes}
-            if len(ids) > 1 and not self.story.loss and not ids & self.deleted:
+        """What each client has of each response, from all of its segments."""
+        whole: dict[tuple[str, str], list[Segment]] = {}
+        for segment in self.segments:
+            whole.setdefault((segment.client, segment.marker), []).append(segment)
+        for (client, marker), segments in whole.items():
+            ids = {segment.response_id for segment in segments if segment.response_id}
+            codes = {code for segment in segments for code in segment.codes}
+            if len(ids) > 1 and not self.history.loss and not ids & self.deleted:
                 self.complain("I6", min(ids), f"{client}: one key made {len(ids)} responses")
             if not ids:
-                if not (self.story.loss and codes & LOST):
+                if not (self.history.loss and codes & LOST):
                     self.complain("I4", "", f"{client} was never answered about {marker}")
                 continue
             for id_ in ids:
-                self.view(id_, marker, [leg for leg in legs if leg.response_id == id_])
+                self.view(
+                    id_, marker, [segment for segment in segments if segment.response_id == id_]
+                )
 
-    def view(self, id_: str, marker: str, legs: list[Leg]) -> None:
-        base = legs[0].start
+    def view(self, id_: str, marker: str, segments: list[Segment]) -> None:
+        base = segments[0].start
         have: list[Event] = []
         end_at: float | None = None
-        for leg in legs:
-            for at, event in leg.events:
+        for segment in segments:
+            for at, event in segment.events:
                 if event["sequence_number"] == base + 1 + len(have):
                     have.append(event)
                     if event["type"] in TERMINAL:
                         end_at = at
-        codes = {code for leg in legs for code in leg.codes}
-        told = codes & (LOST if self.story.loss else DELETED)
+        codes = {code for segment in segments for code in segment.codes}
+        told = codes & (LOST if self.history.loss else DELETED)
         if end_at is None:
-            if not (told and (self.story.loss or id_ in self.deleted)):
-                says = f"{legs[0].client} has no end, only {len(have)} events after {base}"
-                self.complain("I4", id_, says, leg=legs[-1])
-        elif end_at > self.story.calm_at + self.story.bound:
-            late = end_at - self.story.calm_at
-            self.complain("I4", id_, f"{legs[0].client} had its end {late:.1f} s after the faults")
-        if base == -1 and (self.story.loss or id_ not in self.story.logs):
-            fold = Fold(partial(self._about, id_), marker, self.calls)
-            fold.read(have)
+            if not (told and (self.history.loss or id_ in self.deleted)):
+                says = f"{segments[0].client} has no end, only {len(have)} events after {base}"
+                self.complain("I4", id_, says, segment=segments[-1])
+        elif end_at > self.history.calm_at + self.history.bound:
+            late = end_at - self.history.calm_at
+            self.complain(
+                "I4", id_, f"{segments[0].client} had its end {late:.1f} s after the faults"
+            )
+        if base == -1 and (self.history.loss or id_ not in self.history.logs):
+            log_checker = LogChecker(partial(self._about, id_), marker, self.calls)
+            log_checker.read(have)
 
     # What it cost
 
@@ -207,7 +225,7 @@ class _Checker:
         ids: dict[str, list[str]] = {}
         for id_, marker in self.markers.items():
             ids.setdefault(marker, []).append(id_)
-        calls = Counter(call.marker for call in self.story.calls)
+        calls = Counter(call.marker for call in self.history.calls)
         for marker, number in calls.items():
             mine = ids.get(marker, [])
             if not mine:
@@ -219,33 +237,35 @@ class _Checker:
 
     def keys(self) -> None:
         made: dict[str, list[str]] = {}
-        for id_, job in self.story.jobs.items():
+        for id_, job in self.history.jobs.items():
             if id_ not in self.deleted:
                 made.setdefault(job.marker, []).append(id_)
         for marker, ids in made.items():
             if len(ids) > 1:
                 self.complain("I6", ids[0], f"{len(ids)} responses for the one key of {marker}")
-        for id_ in {leg.response_id for leg in self.legs} - {""} - self.deleted:
-            if id_ not in self.story.jobs:
+        for id_ in {segment.response_id for segment in self.segments} - {""} - self.deleted:
+            if id_ not in self.history.jobs:
                 self.complain("I10", id_, "was acknowledged, and Redis does not have it")
 
     def count(self) -> None:
         counts = self.verdict.counts
-        self.verdict.codes.update(code for leg in self.legs for code in leg.codes)
-        for log in self.story.logs.values():
+        self.verdict.codes.update(code for segment in self.segments for code in segment.codes)
+        for log in self.history.logs.values():
             kinds = Counter(event["type"] for event in log)
             counts["restarts"] += kinds["holdline:restarted"]
             counts["entries"] += len(log)
-        for job in self.story.jobs.values():
+        for job in self.history.jobs.values():
             counts[job.status] += 1
         counts["answers"] = len(set(self.markers))
         counts["deleted"] = len(self.deleted)
-        counts["cancels asked"] = len({id_ for read in self.reads for id_ in read.cancelled})
-        counts["resumes"] = sum(read.resumes for read in self.reads)
-        counts["legs"] = len(self.legs)
-        counts["events received"] = sum(len(leg.events) for leg in self.legs)
-        counts["calls"] = len(self.story.calls)
-        counts["sockets"] = len({(leg.client, leg.socket) for leg in self.legs})
+        counts["cancels asked"] = len(
+            {id_ for summary in self.summaries for id_ in summary.cancelled}
+        )
+        counts["resumes"] = sum(summary.resumes for summary in self.summaries)
+        counts["segments"] = len(self.segments)
+        counts["events received"] = sum(len(segment.events) for segment in self.segments)
+        counts["calls"] = len(self.history.calls)
+        counts["sockets"] = len({(segment.client, segment.socket) for segment in self.segments})
 
 
 def _short(event: Event | None) -> str:

@@ -29,10 +29,10 @@ HANG_SECONDS = 8.0
 AWAY_SECONDS = 10.0
 
 
-def free_port(dice: random.Random) -> int:
+def free_port(rng: random.Random) -> int:
     """A port of loopback below those that the kernel gives to outgoing connections."""
     while True:
-        port = dice.randrange(20_000, 32_000)
+        port = rng.randrange(20_000, 32_000)
         with contextlib.suppress(OSError), socket.socket() as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             probe.bind(("127.0.0.1", port))
@@ -120,7 +120,7 @@ class Member:
         self.name = name
         self.starts = 0
         self.paused = False
-        self.oddities: list[str] = []
+        self.anomalies: list[str] = []
         self._argv = argv
         self._output = folder / f"{name}.log"
         self._environ = environ
@@ -193,12 +193,12 @@ class Member:
         if self._asked is None:
             # A server refuses to start without Redis, and whoever keeps it starts it again.
             if not (redis_was_away and self.kind == "server" and status == 1):
-                self.oddities.append(f"{self.name} ended by itself, status {status}:\n{self.tail}")
+                self.anomalies.append(f"{self.name} ended by itself, status {status}:\n{self.tail}")
             self._asked, self._back_at = signal.SIGKILL, 0.2
         elif self._asked is signal.SIGTERM and status not in (0, -signal.SIGKILL):
             # Asked before it had its handlers, Python dies of the signal.
             if status != -signal.SIGTERM or self.ready:
-                self.oddities.append(f"{self.name} answered SIGTERM with {status}:\n{self.tail}")
+                self.anomalies.append(f"{self.name} answered SIGTERM with {status}:\n{self.tail}")
             self._asked = signal.SIGKILL
         if self._back_at < 1e6:  # seconds to stay away, until it is seen to be gone
             self._back_at = now + self._back_at + 1e6
@@ -219,7 +219,7 @@ class Member:
         time.sleep(0.5)
         self._process.signal(signal.SIGKILL)
         what = f"did not end {HANG_SECONDS:.0f} s after {asked}"
-        self.oddities.append("\n".join([f"{self.name} {what}", ", ".join(state), self.tail]))
+        self.anomalies.append("\n".join([f"{self.name} {what}", ", ".join(state), self.tail]))
 
     @property
     def kind(self) -> str:

@@ -67,7 +67,7 @@ class _End(asyncio.Protocol):
 
     def deliver(self) -> None:
         """Passes on the oldest piece that was delayed."""
-        if self.pending and not self.link.deaf:
+        if self.pending and not self.link.half_open:
             self.peer.write(self.pending.popleft())
 
     def close(self, *, reset: bool) -> None:
@@ -89,7 +89,7 @@ class Link:
         self.proxy = proxy
         self.near = _End(self)
         self.far = _End(self)
-        self.deaf = False
+        self.half_open = False
         self.delay = 0.0
         self.rate = 0.0
         # The command whose reply will be lost, and the connection with it.
@@ -122,7 +122,7 @@ class Link:
             self.far.close(reset=True)
 
     def passes(self, end: _End, data: bytes) -> None:
-        if self.deaf:
+        if self.half_open:
             return
         if end is self.far and self.swallows:
             self.proxy.swallowed[self.swallows] += 1
@@ -153,7 +153,7 @@ class Link:
         if end.peer.transport is None:
             if self in self.proxy.links:
                 self.proxy.links.remove(self)
-        elif not self.deaf:
+        elif not self.half_open:
             peer = end.peer
             asyncio.get_running_loop().call_later(
                 self.delay if end.pending else 0, lambda: peer.close(reset=reset)
@@ -199,7 +199,7 @@ class Proxy:
         assert self._server is not None
         self._server.close()
         for link in list(self.links):
-            link.deaf = False
+            link.half_open = False
             link.reset()
 
     def _link(self) -> _End:
@@ -219,6 +219,6 @@ class Proxy:
         self.slow_down(0.0)
         for link in list(self.links):
             link.rate, link.swallows = 0.0, b""
-            if link.deaf:
-                link.deaf = False
+            if link.half_open:
+                link.half_open = False
                 link.reset()

@@ -8,34 +8,36 @@ from collections import Counter
 from pathlib import Path
 
 from tests.chaos.checker import Verdict
-from tests.chaos.run import Ran
+from tests.chaos.run import RunResult
 
 SHOWN = 15
 
 
-def lines(seed: int, seconds: float, profile: str, ran: Ran, verdict: Verdict) -> list[str]:
+def lines(
+    seed: int, seconds: float, profile: str, result: RunResult, verdict: Verdict
+) -> list[str]:
     """The report."""
     counts = verdict.counts
-    kinds, lost = _told(ran.faults.done), _told(ran.faults.lost_replies)
+    kinds, lost = _told(result.faults.done), _told(result.faults.lost_replies)
     ends = ", ".join(
         f"{counts[status]} {status}"
         for status in ("completed", "incomplete", "failed", "cancelled")
         if counts[status]
     )
     deleted, cancels = counts["deleted"], counts["cancels asked"]
-    sockets, legs, resumes = counts["sockets"], counts["legs"], counts["resumes"]
+    sockets, segments, resumes = counts["sockets"], counts["segments"], counts["resumes"]
     events, entries = counts["events received"], counts["entries"]
-    settled, baseline = ran.settled_after, ran.baseline_after
+    settled, baseline = result.settled_after, result.baseline_after
     violations = [(violation.invariant, str(violation)) for violation in verdict.violations]
-    violations += [("I9", f"I9 -: {oddity}") for oddity in ran.oddities]
+    violations += [("I9", f"I9 -: {oddity}") for oddity in result.anomalies]
     sums = Counter(invariant for invariant, _ in violations)
     found = [
         f"seed {seed}, {seconds:g} s, {profile}",
-        f"faults        {ran.faults.done.total()}: {kinds}",
+        f"faults        {result.faults.done.total()}: {kinds}",
         f"lost replies  {lost or 'none'}",
         f"answers       {counts['answers']}: {ends}; {deleted} deleted, {cancels} to be cancelled",
         f"model         {counts['calls']} calls, {counts['restarts']} restarts",
-        f"clients       {len(ran.story.transcripts)}, {sockets} sockets, {legs} legs",
+        f"clients       {len(result.history.traces)}, {sockets} sockets, {segments} segments",
         f"events        {events} of {entries} log entries, {resumes} resumes",
         f"errors told   {_told(verdict.codes) or 'none'}",
         f"afterwards    all ended in {settled:.1f} s, at the baseline {baseline:.1f} s later",
@@ -51,25 +53,25 @@ def _told(counts: Counter[str]) -> str:
     return ", ".join(f"{what} {number}" for what, number in sorted(counts.items()))
 
 
-def keep(folder: Path, work: Path, report: list[str], ran: Ran) -> None:
+def keep(folder: Path, work: Path, report: list[str], result: RunResult) -> None:
     """Writes everything that is known of a run into a folder."""
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
     (folder / "report.txt").write_text("\n".join(report) + "\n")
     for path in work.glob("*.log"):
         shutil.copy(path, folder)
-    zero = ran.faults.began
-    diary = [f"{at:8.3f} {kind} {what}" for at, kind, what in sorted(ran.faults.diary)]
-    (folder / "faults.txt").write_text("\n".join(diary) + "\n")
-    story = ran.story
-    with (folder / "transcripts.jsonl").open("w") as out:
-        for transcript in story.transcripts:
-            for line in transcript.lines:
-                told = [transcript.client, round(line.at - zero, 4), *line[1:]]
+    zero = result.faults.began
+    injected = [f"{at:8.3f} {kind} {what}" for at, kind, what in sorted(result.faults.injected)]
+    (folder / "faults.txt").write_text("\n".join(injected) + "\n")
+    history = result.history
+    with (folder / "traces.jsonl").open("w") as out:
+        for trace in history.traces:
+            for line in trace.entries:
+                told = [trace.client, round(line.at - zero, 4), *line[1:]]
                 out.write(json.dumps(told) + "\n")
     with (folder / "logs.jsonl").open("w") as out:
-        for id_, log in story.logs.items():
-            out.write(json.dumps([id_, story.jobs[id_].__dict__, log]) + "\n")
+        for id_, log in history.logs.items():
+            out.write(json.dumps([id_, history.jobs[id_].__dict__, log]) + "\n")
     with (folder / "calls.jsonl").open("w") as out:
-        for call in story.calls:
+        for call in history.calls:
             out.write(json.dumps(call.__dict__) + "\n")

@@ -21,13 +21,16 @@ from jobs.log.codec import decode_event, job_of
 from jobs.log.log import read_all
 from jobs.redis.pipe import Pipe
 from jobs.redis.url import redis_from_url
-from tests.chaos.faults import PROFILES, Faults
+from tests.chaos import network_faults, process_faults, redis_faults
+from tests.chaos.clients import Client, Joiner, SocketClient, StreamClient, Workload
+from tests.chaos.faults import Faults
 from tests.chaos.fleet import Fleet, Member, Storage, free_port
+from tests.chaos.history import Call, Event, History, Job
+from tests.chaos.profiles import PROFILES
 from tests.chaos.proxy import Proxy
-from tests.chaos.story import Call, Event, Job, Story
-from tests.chaos.swarm import Client, Joiner, SocketClient, StreamClient, Town
 from tests.fake_model import FakeModel
 
+FAULTS = process_faults.KINDS | network_faults.KINDS | redis_faults.KINDS
 SERVERS, WORKERS = 3, 3
 CALM_SECONDS = 10.0
 BASELINE_SECONDS = 10.0
@@ -37,85 +40,97 @@ MARKER = re.compile(r"marker=(\S+)")
 
 
 @dataclass
-class Ran:
+class RunResult:
     """What is left of a run."""
 
-    story: Story
+    history: History
     faults: Faults
     # What is wrong besides the promises that the checker knows.
-    oddities: list[str] = field(default_factory=list)
+    anomalies: list[str] = field(default_factory=list)
     settled_after: float = 0.0
     baseline_after: float = 0.0
 
 
 async def run(
     seed: int, seconds: float, *, profile: str = "usual", sabotage: str = "", folder: Path
-) -> Ran:
+) -> RunResult:
     """Runs for so many seconds, and some more until everything has ended.
 
     With an even seed what is in Redis is encrypted.
     """
     chosen = PROFILES[profile]
-    dice = random.Random(f"{seed} set-up")
+    rng = random.Random(f"{seed} set-up")
     data = folder / "redis"
     data.mkdir(parents=True)
     keys = folder / "keys" if seed % 2 == 0 else None
     if keys is not None:
-        keys.write_text(base64.b64encode(dice.randbytes(32)).decode())
-    storage = Storage(data, free_port(dice))
+        keys.write_text(base64.b64encode(rng.randbytes(32)).decode())
+    storage = Storage(data, free_port(rng))
     await storage.start()
     async with contextlib.AsyncExitStack() as stack:
         stack.push_async_callback(storage.kill)
-        wire = await stack.enter_async_context(Proxy(free_port(dice), storage.port))
+        redis_proxy = await stack.enter_async_context(Proxy(free_port(rng), storage.port))
         model = await stack.enter_async_context(FakeModel())
         fleet = await stack.enter_async_context(
-            Fleet(folder, environ(wire.port, chosen.lease, keys), sabotage=sabotage)
+            Fleet(folder, environ(redis_proxy.port, chosen.lease, keys), sabotage=sabotage)
         )
         for _ in range(SERVERS):
-            fleet.add_server(free_port(dice))
+            fleet.add_server(free_port(rng))
         for _ in range(WORKERS):
             fleet.add_worker(model.url)
         assert await fleet.ready(), "\n".join(member.tail for member in fleet.members)
-        doors = [
-            await stack.enter_async_context(Proxy(free_port(dice), port)) for port in fleet.ports
+        server_proxies = [
+            await stack.enter_async_context(Proxy(free_port(rng), port)) for port in fleet.ports
         ]
         baseline = {member.pid: open_files(member) for member in fleet.servers}
         http = await stack.enter_async_context(
             aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0))
         )
-        town = Town([f"http://127.0.0.1:{door.port}" for door in doors], http)
-        town.plain, town.model_pace = chosen.plain, chosen.model_pace
-        clients = swarm(town, seed)
-        faults = Faults(chosen, random.Random(f"{seed} faults"), fleet, storage, wire, doors)
+        workload = Workload([f"http://127.0.0.1:{proxy.port}" for proxy in server_proxies], http)
+        workload.plain, workload.model_pace = chosen.plain, chosen.model_pace
+        clients = swarm(workload, seed)
+        faults = Faults(
+            chosen,
+            FAULTS,
+            random.Random(f"{seed} faults"),
+            fleet,
+            storage,
+            redis_proxy,
+            server_proxies,
+        )
         tasks = [asyncio.create_task(client.run()) for client in clients]
         stack.push_async_callback(end, tasks)
         await asyncio.sleep(0.5)
-        asyncio.get_running_loop().call_later(seconds - LAST_SECONDS, setattr, town, "open", False)
+        asyncio.get_running_loop().call_later(
+            seconds - LAST_SECONDS, setattr, workload, "open", False
+        )
         await faults.run(seconds)
         await faults.heal()
-        town.open, town.closing = False, True
-        came_back = await fleet.ready()  # a fault has ended when whom it killed is back
+        workload.open, workload.closing = False, True
+        came_back = await fleet.ready()  # a fault has ended when the process that it killed is back
         calm = time.monotonic()
-        ran = Ran(Story([], {}, {}, [], calm, CALM_SECONDS, loss=profile == "loss"), faults)
+        result = RunResult(
+            History([], {}, {}, [], calm, CALM_SECONDS, loss=profile == "loss"), faults
+        )
         if not came_back:
-            ran.oddities.append("somebody did not come back after the faults")
+            result.anomalies.append("a process did not come back after the faults")
         await until(lambda: all(client.idle for client in clients), calm + CALM_SECONDS)
-        ran.settled_after = time.monotonic() - calm
+        result.settled_after = time.monotonic() - calm
         await end(tasks)
         cipher = None if keys is None else Cipher(keys.read_text())
         async with redis_from_url(f"redis://127.0.0.1:{storage.port}", cipher).pipe() as pipe:
-            await look_for_rest(ran, fleet, pipe, model, http, baseline)
-            await collect(ran.story, pipe)
-        ran.story.transcripts = town.transcripts
-        ran.story.calls = [
-            Call(call.number, marker, town.tokens.get(marker, 0))
+            await check_leftovers(result, fleet, pipe, model, http, baseline)
+            await collect(result.history, pipe)
+        result.history.traces = workload.traces
+        result.history.calls = [
+            Call(call.number, marker, workload.tokens.get(marker, 0))
             for call in model.calls
             if (marker := _marker(call.prompt))
         ]
         for member in fleet.members:
-            ran.oddities += member.oddities
-            ran.oddities += member.errors()
-    return ran
+            result.anomalies += member.anomalies
+            result.anomalies += member.errors()
+    return result
 
 
 def environ(redis_port: int, lease: float, keys: Path | None) -> dict[str, str]:
@@ -136,11 +151,11 @@ def environ(redis_port: int, lease: float, keys: Path | None) -> dict[str, str]:
     }
 
 
-def swarm(town: Town, seed: int) -> list[Client]:
-    """The clients, each with dice of its own."""
+def swarm(workload: Workload, seed: int) -> list[Client]:
+    """The clients, each with a generator of its own."""
     clients: list[Client] = []
 
-    def dice(name: str) -> random.Random:
+    def rng(name: str) -> random.Random:
         return random.Random(f"{seed} {name}")
 
     kinds: list[tuple[str, type[Client], int, int]] = [
@@ -151,7 +166,7 @@ def swarm(town: Town, seed: int) -> list[Client]:
     ]
     for name, kind, number, most in kinds:
         names = [f"{name}-{index}" for index in range(number)]
-        clients += [kind(name, town, dice(name), most) for name in names]
+        clients += [kind(name, workload, rng(name), most) for name in names]
     return clients
 
 
@@ -180,8 +195,8 @@ def open_files(member: Member) -> int:
     return 0
 
 
-async def look_for_rest(
-    ran: Ran,
+async def check_leftovers(
+    result: RunResult,
     fleet: Fleet,
     pipe: Pipe,
     model: FakeModel,
@@ -202,8 +217,8 @@ async def look_for_rest(
         if not rest:
             break
         await asyncio.sleep(0.2)
-    ran.baseline_after = time.monotonic() - began
-    ran.oddities += [f"left behind: {what}" for what in rest]
+    result.baseline_after = time.monotonic() - began
+    result.anomalies += [f"left behind: {what}" for what in rest]
 
 
 async def in_redis(pipe: Pipe) -> list[str]:
@@ -234,7 +249,7 @@ async def in_server(http: aiohttp.ClientSession, name: str, port: int) -> list[s
     return [f"{name} {gauge} {found[gauge]}" for gauge in gauges if float(found[gauge])]
 
 
-async def collect(story: Story, pipe: Pipe) -> None:
+async def collect(history: History, pipe: Pipe) -> None:
     """All jobs and logs, as Redis has them."""
     for key in await pipe.call("KEYS", "holdline:*}:job:*"):
         id_ = key.decode().rpartition(":")[2]
@@ -243,10 +258,10 @@ async def collect(story: Story, pipe: Pipe) -> None:
         with contextlib.suppress(HoldlineError, TypeError):
             job = job_of(id_, packed, pipe.cipher)
             marker = (job.params.get("metadata") or {}).get("marker", "")
-        story.jobs[id_] = Job((status or b"?").decode(), int(attempt or 0), marker)
+        history.jobs[id_] = Job((status or b"?").decode(), int(attempt or 0), marker)
         view = await read_all(pipe, id_)
         events: list[Event] = [decode_event(entry) for entry in view.entries]
-        story.logs[id_] = events
+        history.logs[id_] = events
 
 
 def _marker(prompt: str) -> str:
@@ -254,7 +269,7 @@ def _marker(prompt: str) -> str:
     return found[1] if found else ""
 
 
-def workplace() -> tempfile.TemporaryDirectory[str]:
+def work_folder() -> tempfile.TemporaryDirectory[str]:
     """A folder for the run, in memory where that is possible: Redis writes to it all the time."""
     memory = Path("/dev/shm")
     return tempfile.TemporaryDirectory(

@@ -95,8 +95,8 @@ def gap() -> None:
 SABOTAGES: dict[str, tuple[Callable[[], None], str]] = {
     "fence": (fence, "zombies"),
     "successor": (successor, "zombies"),
-    "seen": (seen, "late bells"),
-    "gap": (gap, "deaf bells"),
+    "seen": (seen, "late notifications"),
+    "gap": (gap, "lost notifications"),
     "compare": (compare, "lost replies"),
 }
 

@@ -13,7 +13,7 @@ from jobs.log.items import message_added, message_done, text_delta
 from jobs.record import Job as Asked
 from jobs.record import Status
 from tests.chaos.checker import check
-from tests.chaos.story import Call, Event, Job, Line, Story, Transcript
+from tests.chaos.history import Call, ClientTrace, Event, History, Job, TraceEntry
 
 MINE, OTHER = "resp_000" + "a" * 32, "resp_000" + "b" * 32
 
@@ -66,26 +66,26 @@ def _resume(id_: str, after: int) -> Event:
     return {"type": "holdline:resume", "response_id": id_, "starting_after": after}
 
 
-def _transcript(client: str, *sockets: tuple[Event, list[Event]]) -> Transcript:
-    lines: list[Line] = []
+def _trace(client: str, *sockets: tuple[Event, list[Event]]) -> ClientTrace:
+    lines: list[TraceEntry] = []
     for number, (asked, came) in enumerate(sockets, 1):
-        lines.append(Line(number, number, "sent", asked))
-        lines += [Line(number, number, "came", event) for event in came]
-        lines.append(Line(number, number, "lost", {"why": "cut"}))
-    return Transcript(client, lines)
+        lines.append(TraceEntry(number, number, "sent", asked))
+        lines += [TraceEntry(number, number, "came", event) for event in came]
+        lines.append(TraceEntry(number, number, "lost", {"why": "cut"}))
+    return ClientTrace(client, lines)
 
 
-def _good() -> Story:
+def _good() -> History:
     mine, other = _log(MINE, "m1", 1, 3), _log(OTHER, "m2", 2, 4)
-    return Story(
-        transcripts=[
-            _transcript(
+    return History(
+        traces=[
+            _trace(
                 "one",
                 (_create("m1"), _numbered(mine, 0, 6)),
                 (_resume(MINE, 5), _numbered(mine, 6)),
             ),
-            _transcript("two", (_create("m2"), _numbered(other))),
-            _transcript("late", (_resume(MINE, -1), _numbered(mine))),
+            _trace("two", (_create("m2"), _numbered(other))),
+            _trace("late", (_resume(MINE, -1), _numbered(mine))),
         ],
         logs={MINE: mine, OTHER: other},
         jobs={MINE: Job("completed", 2, "m1"), OTHER: Job("completed", 2, "m2")},
@@ -95,139 +95,139 @@ def _good() -> Story:
     )
 
 
-def _events(story: Story, client: int) -> list[Line]:
-    return story.transcripts[client].lines
+def _events(history: History, client: int) -> list[TraceEntry]:
+    return history.traces[client].entries
 
 
-def _change(story: Story, client: int, index: int, **fields: object) -> None:
-    lines = _events(story, client)
+def _change(history: History, client: int, index: int, **fields: object) -> None:
+    lines = _events(history, client)
     lines[index] = lines[index]._replace(data={**lines[index].data, **fields})
 
 
 # Each does one bad thing to a good run; what is asserted is the promise that it breaks.
 
 
-def an_event_is_left_out(story: Story) -> None:
-    del _events(story, 1)[4]
+def an_event_is_left_out(history: History) -> None:
+    del _events(history, 1)[4]
 
 
-def an_event_comes_twice(story: Story) -> None:
-    lines = _events(story, 1)
+def an_event_comes_twice(history: History) -> None:
+    lines = _events(history, 1)
     lines.insert(4, lines[4])
 
 
-def two_events_change_places(story: Story) -> None:
-    lines = _events(story, 1)
+def two_events_change_places(history: History) -> None:
+    lines = _events(history, 1)
     lines[4], lines[5] = lines[5], lines[4]
 
 
-def a_resume_begins_too_early(story: Story) -> None:
-    lines = _events(story, 0)
+def a_resume_begins_too_early(history: History) -> None:
+    lines = _events(history, 0)
     lines.insert(9, lines[6]._replace(socket=2))
 
 
-def the_last_event_never_comes(story: Story) -> None:
-    del _events(story, 1)[-2]
+def the_last_event_never_comes(history: History) -> None:
+    del _events(history, 1)[-2]
 
 
-def the_end_comes_too_late(story: Story) -> None:
-    lines = _events(story, 1)
+def the_end_comes_too_late(history: History) -> None:
+    lines = _events(history, 1)
     lines[-2] = lines[-2]._replace(at=111)
 
 
-def nobody_answers_a_prompt(story: Story) -> None:
-    _events(story, 1)[1:-1] = []
+def nobody_answers_a_prompt(history: History) -> None:
+    _events(history, 1)[1:-1] = []
 
 
-def the_log_says_something_else(story: Story) -> None:
-    story.logs[MINE][5] = text_delta("msg_1", 0, "c1t0 ")
+def the_log_says_something_else(history: History) -> None:
+    history.logs[MINE][5] = text_delta("msg_1", 0, "c1t0 ")
 
 
-def the_log_is_shorter(story: Story) -> None:
-    story.logs[MINE].pop(3)
+def the_log_is_shorter(history: History) -> None:
+    history.logs[MINE].pop(3)
 
 
-def a_zombie_writes(story: Story) -> None:
+def a_zombie_writes(history: History) -> None:
     """The first attempt goes on after the second has begun; all clients see the same."""
-    log = story.logs[OTHER]
+    log = history.logs[OTHER]
     log.insert(12, text_delta("msg_1", 0, "c2t2 "))
-    story.transcripts[1] = _transcript("two", (_create("m2"), _numbered(log)))
+    history.traces[1] = _trace("two", (_create("m2"), _numbered(log)))
 
 
-def two_calls_are_spliced(story: Story) -> None:
-    log = story.logs[OTHER]
+def two_calls_are_spliced(history: History) -> None:
+    log = history.logs[OTHER]
     log[13] = text_delta("msg_2", 1, "c2t1 c2t2 ")
-    story.transcripts[1] = _transcript("two", (_create("m2"), _numbered(log)))
+    history.traces[1] = _trace("two", (_create("m2"), _numbered(log)))
 
 
-def something_follows_the_end(story: Story) -> None:
-    log = story.logs[OTHER]
+def something_follows_the_end(history: History) -> None:
+    log = history.logs[OTHER]
     log.append(log[-1])
-    story.transcripts[1] = _transcript("two", (_create("m2"), _numbered(log)))
+    history.traces[1] = _trace("two", (_create("m2"), _numbered(log)))
 
 
-def a_log_has_no_end(story: Story) -> None:
-    story.logs[OTHER].pop()
-    story.transcripts.pop(1)
+def a_log_has_no_end(history: History) -> None:
+    history.logs[OTHER].pop()
+    history.traces.pop(1)
 
 
-def a_job_never_ends(story: Story) -> None:
-    story.jobs[OTHER] = Job("running", 2, "m2")
+def a_job_never_ends(history: History) -> None:
+    history.jobs[OTHER] = Job("running", 2, "m2")
 
 
-def a_token_is_lost(story: Story) -> None:
-    log = story.logs[OTHER]
+def a_token_is_lost(history: History) -> None:
+    log = history.logs[OTHER]
     log[13] = text_delta("msg_2", 1, "c4t2 ")
-    story.transcripts[1] = _transcript("two", (_create("m2"), _numbered(log)))
+    history.traces[1] = _trace("two", (_create("m2"), _numbered(log)))
 
 
-def a_cut_answer_is_called_complete(story: Story) -> None:
-    story.calls[3] = Call(4, "m2", 50)
+def a_cut_answer_is_called_complete(history: History) -> None:
+    history.calls[3] = Call(4, "m2", 50)
 
 
-def the_proof_is_wrong(story: Story) -> None:
-    log = story.logs[OTHER]
+def the_proof_is_wrong(history: History) -> None:
+    log = history.logs[OTHER]
     end = deepcopy(log[-1])
     end["response"]["holdline"]["sha256"] = hashlib.sha256(b"").hexdigest()
     log[-1] = end
-    story.transcripts[1] = _transcript("two", (_create("m2"), _numbered(log)))
+    history.traces[1] = _trace("two", (_create("m2"), _numbered(log)))
 
 
-def a_call_too_many(story: Story) -> None:
-    story.calls.append(Call(5, "m1", 3))
+def a_call_too_many(history: History) -> None:
+    history.calls.append(Call(5, "m1", 3))
 
 
-def a_key_makes_two_responses(story: Story) -> None:
+def a_key_makes_two_responses(history: History) -> None:
     third = "resp_000" + "c" * 32
-    story.jobs[third] = Job("completed", 2, "m1")
-    story.logs[third] = _log(third, "m1", 1, 3)
+    history.jobs[third] = Job("completed", 2, "m1")
+    history.logs[third] = _log(third, "m1", 1, 3)
 
 
-def a_neighbours_event_comes(story: Story) -> None:
-    lines = _events(story, 1)
+def a_neighbours_event_comes(history: History) -> None:
+    lines = _events(history, 1)
     line = lines[6]
-    lines[6] = line._replace(data={**story.logs[MINE][5], "sequence_number": 5})
+    lines[6] = line._replace(data={**history.logs[MINE][5], "sequence_number": 5})
 
 
-def a_neighbours_text_is_in_the_log(story: Story) -> None:
-    story.calls[3] = Call(4, "m1", 3)
+def a_neighbours_text_is_in_the_log(history: History) -> None:
+    history.calls[3] = Call(4, "m1", 3)
 
 
-def an_event_comes_unasked(story: Story) -> None:
-    _change(story, 1, 6, stream_id="nobody's")
+def an_event_comes_unasked(history: History) -> None:
+    _change(history, 1, 6, stream_id="nobody's")
 
 
-def a_response_is_gone(story: Story) -> None:
+def a_response_is_gone(history: History) -> None:
     error = {"type": "error", "error": {"code": "response_gone"}, "response_id": OTHER}
-    _events(story, 1)[-2:] = [Line(1, 1, "came", error)]
+    _events(history, 1)[-2:] = [TraceEntry(1, 1, "came", error)]
 
 
-def a_pong_knows_of_more(story: Story) -> None:
+def a_pong_knows_of_more(history: History) -> None:
     pong = {"type": "holdline:pong", "responses": {OTHER: 7}}
-    _events(story, 1).insert(7, Line(1, 1, "came", pong))
+    _events(history, 1).insert(7, TraceEntry(1, 1, "came", pong))
 
 
-BAD: list[tuple[Callable[[Story], None], str]] = [
+BAD: list[tuple[Callable[[History], None], str]] = [
     (an_event_is_left_out, "I5"),
     (an_event_comes_twice, "I5"),
     (two_events_change_places, "I5"),
@@ -264,42 +264,42 @@ def test_a_good_run_has_no_violation() -> None:
 
 
 @pytest.mark.parametrize(("spoil", "invariant"), BAD, ids=[bad.__name__ for bad, _ in BAD])
-def test_the_checker_sees_that(spoil: Callable[[Story], None], invariant: str) -> None:
-    story = _good()
-    spoil(story)
-    assert invariant in {violation.invariant for violation in check(story).violations}
+def test_the_checker_sees_that(spoil: Callable[[History], None], invariant: str) -> None:
+    history = _good()
+    spoil(history)
+    assert invariant in {violation.invariant for violation in check(history).violations}
 
 
-def test_a_violation_shows_the_log_and_the_transcript() -> None:
-    story = _good()
-    an_event_is_left_out(story)
-    said = str(check(story).violations[0])
+def test_a_violation_shows_the_log_and_the_trace() -> None:
+    history = _good()
+    an_event_is_left_out(history)
+    said = str(check(history).violations[0])
     assert OTHER in said
     assert "log " in said
     assert "two/1 " in said
 
 
 def test_what_a_client_deleted_itself_may_be_gone() -> None:
-    story = _good()
-    a_response_is_gone(story)
-    _events(story, 1).append(Line(1, 1, "sent", {"type": "delete", "response_id": OTHER}))
-    del story.jobs[OTHER], story.logs[OTHER]
-    assert [] == check(story).violations
+    history = _good()
+    a_response_is_gone(history)
+    _events(history, 1).append(TraceEntry(1, 1, "sent", {"type": "delete", "response_id": OTHER}))
+    del history.jobs[OTHER], history.logs[OTHER]
+    assert [] == check(history).violations
 
 
 def test_lost_data_must_be_said_and_never_continued_wrongly() -> None:
-    story = _good()
-    story.loss = True
-    a_response_is_gone(story)
-    del story.jobs[OTHER], story.logs[OTHER]
-    assert [] == check(story).violations
-    story.transcripts[1].lines.pop()
-    assert ["I4"] == [violation.invariant for violation in check(story).violations]
-    two_calls_are_spliced_for_the_client(story)
-    assert "I2" in {violation.invariant for violation in check(story).violations}
+    history = _good()
+    history.loss = True
+    a_response_is_gone(history)
+    del history.jobs[OTHER], history.logs[OTHER]
+    assert [] == check(history).violations
+    history.traces[1].entries.pop()
+    assert ["I4"] == [violation.invariant for violation in check(history).violations]
+    two_calls_are_spliced_for_the_client(history)
+    assert "I2" in {violation.invariant for violation in check(history).violations}
 
 
-def two_calls_are_spliced_for_the_client(story: Story) -> None:
+def two_calls_are_spliced_for_the_client(history: History) -> None:
     log = _log(OTHER, "m2", 2, 4)
     log[13] = text_delta("msg_2", 1, "c2t1 c2t2 ")
-    story.transcripts[1] = _transcript("two", (_create("m2"), _numbered(log)))
+    history.traces[1] = _trace("two", (_create("m2"), _numbered(log)))

@@ -1,4 +1,4 @@
-"""What a log must look like, whoever tells it: Redis at its end, or one client of what it had.
+"""The rules of a log, whether Redis has it at the end of a run or a client received it.
 
 The model's tokens carry the number of their call and their place in it, `c17t4 `. So the text alone
 shows where two calls were spliced, a token was lost or one was said twice.
@@ -11,7 +11,7 @@ import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
-from tests.chaos.story import Call, Event
+from tests.chaos.history import Call, Event
 
 TERMINAL = frozenset({"response.completed", "response.incomplete", "response.failed"})
 TOKEN = re.compile(r"c(\d+)t(\d+) ")
@@ -29,7 +29,7 @@ class Attempt:
     call: int | None = None
 
 
-class Fold:
+class LogChecker:
     """Reads the events of one log in order; `complain(invariant, what is wrong)`."""
 
     def __init__(self, complain: Complain, marker: str, calls: dict[int, Call]) -> None:

@@ -1,7 +1,7 @@
-"""What is known of a run when it is over: all that the checker reads. No I/O.
+"""The history of a run that is over: all that the checker reads. No I/O.
 
-A transcript is what one client did and was told, line by line, as it came. Nothing that a client
-concluded is in it: the checker draws its own conclusions.
+A trace is what one client sent and received, in order. Nothing that a client concluded is in it:
+the checker draws its own conclusions.
 """
 
 from __future__ import annotations
@@ -13,8 +13,8 @@ Event = dict[str, Any]
 What = Literal["open", "sent", "came", "lost"]
 
 
-class Line(NamedTuple):
-    """One line of a transcript; `at` is of the monotonic clock.
+class TraceEntry(NamedTuple):
+    """One entry of a trace; `at` is of the monotonic clock.
 
     open   `data` names the server
     sent   a message; requests over HTTP are told as the message that means the same
@@ -29,11 +29,11 @@ class Line(NamedTuple):
 
 
 @dataclass
-class Transcript:
+class ClientTrace:
     """Everything that one client sent and received, on all its sockets."""
 
     client: str
-    lines: list[Line] = field(default_factory=list)
+    entries: list[TraceEntry] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
@@ -55,10 +55,10 @@ class Call:
 
 
 @dataclass
-class Story:
+class History:
     """A run that is over. `loss` says that Redis was made to lose what it had acknowledged."""
 
-    transcripts: list[Transcript]
+    traces: list[ClientTrace]
     logs: dict[str, list[Event]]
     jobs: dict[str, Job]
     calls: list[Call]

@@ -1,0 +1,400 @@
+"""The clients: each asks, follows, loses its socket, comes back elsewhere, and writes it down.
+
+A client is as simple as a right one can be. It counts what it has, and after a loss it asks any
+server for what follows. It throws nothing away and repairs nothing: what it is told is its line.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import random
+import time
+from collections import deque
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import aiohttp
+import msgspec
+
+from tests.chaos.checker import PASSING
+from tests.chaos.history import ClientTrace, Event, TraceEntry, What
+from tests.chaos.log_rules import TERMINAL
+
+TICK_SECONDS = 0.1
+PING_SECONDS = 0.5
+SILENT_SECONDS = 2.5
+SEND_SECONDS = 2.0
+
+# What the model does, and how often of a hundred.
+MODES = (
+    (62, ""),
+    (6, "mode=eof times=1"),
+    (4, "mode=rst times=1"),
+    (4, "mode=drop times=1"),
+    (4, "mode=500 times=1"),
+    (3, "mode=503 times=1 after=0.2"),
+    (3, "mode=busy times=1 after=0.3"),
+    (3, "mode=hang times=1"),
+    (2, "mode=silent times=1"),
+    (2, "mode=headers times=1"),
+    (2, "mode=errorobject times=1"),
+    (2, "mode=cutchunk times=1"),
+    (2, "mode=badjson times=1"),
+    (1, "mode=400"),
+)
+decode = msgspec.json.decode
+encode = msgspec.json.encode
+
+
+@dataclass(eq=False)
+class Request:
+    """One answer that a client asks for. `last` is the last sequence number that it has."""
+
+    marker: str
+    body: Event
+    response_id: str = ""
+    last: int = -1
+    done: str = ""
+    asked: bool = False
+    retry_at: float = 0.0
+    cancel_at: int | None = None
+    delete_at: int | None = None
+    lane: str | None = None
+
+
+@dataclass
+class Workload:
+    """What the clients share: the servers, the answers that others may join, the phase."""
+
+    urls: list[str]
+    http: aiohttp.ClientSession
+    traces: list[ClientTrace] = field(default_factory=list)
+    tokens: dict[str, int] = field(default_factory=dict)
+    joinable: deque[Request] = field(default_factory=lambda: deque(maxlen=200))
+    open: bool = True
+    closing: bool = False
+    pace: float = 1.0
+    model_pace: tuple[float, float] = (0.005, 0.04)
+    count: int = 0
+    plain: bool = False
+
+
+class Client:
+    """What clients of every kind have in common."""
+
+    def __init__(self, name: str, workload: Workload, rng: random.Random, most: int) -> None:
+        self.name = name
+        self.workload = workload
+        self.rng = rng
+        self.most = most
+        self.requests: list[Request] = []
+        self.trace = ClientTrace(name)
+        workload.traces.append(self.trace)
+        self.socket = 0
+        self._next_at = 0.0
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    @property
+    def idle(self) -> bool:
+        """Nothing is wanted any more."""
+        return not self.requests and not self._tasks
+
+    async def run(self) -> None:
+        """Until it is cancelled."""
+        failures = 0
+        try:
+            while True:
+                self.socket += 1
+                try:
+                    await self.connect()
+                    failures = 0
+                    why = "closed"
+                except (aiohttp.ClientError, OSError, TimeoutError, EOFError) as error:
+                    failures += 1
+                    why = f"{type(error).__name__}"
+                self.record("lost", {"why": why})
+                most = min(0.05 * 2 ** min(failures, 5), 1.0)
+                await asyncio.sleep(self.rng.uniform(0, most))
+        finally:
+            for spawn in self._tasks:
+                spawn.cancel()
+            await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    async def connect(self) -> None:
+        raise NotImplementedError
+
+    def record(self, what: What, data: Event) -> None:
+        """Adds an entry to the trace."""
+        self.trace.entries.append(TraceEntry(time.monotonic(), self.socket, what, data))
+
+    def url(self) -> str:
+        """Any server."""
+        return self.rng.choice(self.workload.urls)
+
+    def next_request(self) -> Request | None:
+        """The next answer to ask for, if it is time for one."""
+        now = time.monotonic()
+        if not self.workload.open or len(self.requests) >= self.most or now < self._next_at:
+            return None
+        self._next_at = now + self.rng.expovariate(1 / self.workload.pace)
+        request = self.make_request()
+        if request is not None:
+            self.requests.append(request)
+        return request
+
+    def make_request(self) -> Request | None:
+        """A prompt of one's own."""
+        rng, workload = self.rng, self.workload
+        workload.count += 1
+        marker = f"m{workload.count}"
+        if rng.random() < 0.03 and not workload.plain:
+            tokens, how = 3000, "mode=fast"
+        else:
+            tokens = rng.randint(20, 60) if workload.plain else rng.randint(3, 40)
+            how = rng.choices([m for _, m in MODES], [w for w, _ in MODES])[0]
+            if workload.plain:
+                how = ""
+            how += f" pace={rng.uniform(*workload.model_pace):.4f}"
+        workload.tokens[marker] = tokens
+        body = {
+            "model": "simulation",
+            "input": f"marker={marker} tokens={tokens} {how}",
+            "metadata": {"marker": marker},
+            "idempotency_key": f"key of {marker}",
+        }
+        request = Request(marker, body)
+        fate = rng.random()
+        if workload.plain:
+            return request
+        if fate < 0.06:
+            request.cancel_at = rng.randint(1, 12)
+        elif fate < 0.09:
+            request.delete_at = rng.randint(1, 12)
+        return request
+
+    def on_event(self, request: Request, event: Event) -> None:
+        """An event of this answer came."""
+        number = event["sequence_number"]
+        if "response" in event and not request.response_id:
+            request.response_id = event["response"]["id"]
+            self.workload.joinable.append(request)
+        request.last = max(request.last, number)
+        if event["type"] in TERMINAL:
+            self.finished(request, "end")
+        elif request.delete_at is not None and number >= request.delete_at:
+            request.delete_at = None
+            self.spawn(self._delete(request))
+
+    def on_error(self, request: Request, code: str) -> None:
+        """An error about this answer came."""
+        if code == "already_followed":
+            return
+        if code in PASSING:
+            request.asked = False
+            request.retry_at = time.monotonic() + self.rng.uniform(0.05, 0.4)
+        else:
+            self.finished(request, code)
+
+    def finished(self, request: Request, how: str) -> None:
+        """Nothing more is expected."""
+        request.done = how
+        if request in self.requests:
+            self.requests.remove(request)
+
+    def spawn(self, work: Any) -> None:
+        """Something to be done on another connection."""
+        task = asyncio.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _delete(self, request: Request) -> None:
+        self.record("sent", {"type": "delete", "response_id": request.response_id})
+        await self.call_until_answered("DELETE", f"/{request.response_id}")
+
+    async def call_until_answered(self, method: str, path: str) -> None:
+        """Repeats a request until a server has answered it."""
+        timeout = aiohttp.ClientTimeout(total=8)
+        while True:
+            with contextlib.suppress(aiohttp.ClientError, OSError):
+                url = f"{self.url()}/v1/responses{path}"
+                async with self.workload.http.request(method, url, timeout=timeout) as response:
+                    if response.status in (200, 404):
+                        return
+            await asyncio.sleep(self.rng.uniform(0.1, 0.5))
+
+
+class SocketClient(Client):
+    """One WebSocket at a time, each answer on a lane of its own, or one on none."""
+
+    async def connect(self) -> None:
+        server = self.url()
+        self.record("open", {"server": server})
+        async with asyncio.timeout(3):
+            ws = await self.workload.http.ws_connect(
+                f"{server}/v1/responses",
+                max_msg_size=0,
+                timeout=aiohttp.ClientWSTimeout(ws_close=0.3),
+            )
+        try:
+            await self._talk(ws)
+        finally:
+            with contextlib.suppress(aiohttp.ClientError, OSError):
+                async with asyncio.timeout(1):
+                    await ws.close()
+
+    async def _talk(self, ws: aiohttp.ClientWebSocketResponse) -> None:
+        for request in self.requests:
+            request.asked = False
+        heard = pinged = ticked = time.monotonic()
+        leave_at = heard + self.rng.expovariate(1 / 6)
+        while True:
+            now = time.monotonic()
+            if now - ticked >= TICK_SECONDS:
+                ticked = now
+                self.next_request()
+                for request in list(self.requests):
+                    if not request.asked and now >= request.retry_at:
+                        await self._ask(ws, request)
+                if now - pinged >= PING_SECONDS:
+                    pinged = now
+                    await self._send(ws, {"type": "holdline:ping", "id": self.socket})
+                if now - heard > SILENT_SECONDS:
+                    raise TimeoutError
+                if (now > leave_at and not self.workload.closing) or (
+                    self.workload.closing and self.idle
+                ):
+                    return
+            try:
+                message = await ws.receive(timeout=TICK_SECONDS)
+            except TimeoutError:
+                continue
+            if message.type is not aiohttp.WSMsgType.TEXT:
+                return
+            heard = time.monotonic()
+            self._on_message(ws, decode(message.data))
+
+    async def _ask(self, ws: aiohttp.ClientWebSocketResponse, request: Request) -> None:
+        request.asked = True
+        if request.response_id:
+            message = {
+                "type": "holdline:resume",
+                "response_id": request.response_id,
+                "starting_after": request.last,
+            }
+        else:
+            message = {"type": "response.create", **request.body}
+        if request.lane is not None:
+            message["stream_id"] = request.lane
+        await self._send(ws, message)
+
+    async def _send(self, ws: aiohttp.ClientWebSocketResponse, message: Event) -> None:
+        self.record("sent", message)
+        async with asyncio.timeout(SEND_SECONDS):
+            await ws.send_str(encode(message).decode())
+
+    def _on_message(self, ws: aiohttp.ClientWebSocketResponse, event: Event) -> None:
+        self.record("came", event)
+        lane = event.get("stream_id")
+        request = next((w for w in self.requests if w.lane == lane), None)
+        if request is None:
+            return
+        if event["type"] == "error":
+            self.on_error(request, event["error"]["code"])
+        elif "sequence_number" in event:
+            self.on_event(request, event)
+            if (
+                request.cancel_at is not None
+                and request.last >= request.cancel_at
+                and request.response_id
+            ):
+                request.cancel_at = None
+                self.spawn(self._cancel(ws, request))
+
+    async def _cancel(self, ws: aiohttp.ClientWebSocketResponse, request: Request) -> None:
+        message = {"type": "response.cancel", "response_id": request.response_id}
+        with contextlib.suppress(aiohttp.ClientError, OSError, TimeoutError):
+            await self._send(ws, message | ({"stream_id": request.lane} if request.lane else {}))
+
+    def make_request(self) -> Request | None:
+        request = super().make_request()
+        if request is not None and self.most > 1:
+            request.lane = request.marker
+        return request
+
+
+class Joiner(SocketClient):
+    """Follows what others have asked for: a second device."""
+
+    def __init__(self, name: str, workload: Workload, rng: random.Random, most: int) -> None:
+        super().__init__(name, workload, rng, most)
+        self._joined: set[str] = set()
+
+    def make_request(self) -> Request | None:
+        if not self.workload.joinable:
+            return None
+        other = self.rng.choice(self.workload.joinable)
+        if other.response_id in self._joined:
+            return None
+        self._joined.add(other.response_id)
+        # Whoever has the last event has no reason to ask, and is told nothing.
+        most = other.last - 1 if other.done else other.last
+        last = -1 if self.rng.random() < 0.6 else self.rng.randint(-1, most)
+        return Request(other.marker, {}, other.response_id, last, lane=other.marker)
+
+
+class StreamClient(Client):
+    """One answer at a time over HTTP, as server-sent events."""
+
+    async def connect(self) -> None:
+        while not (request := self.requests[0] if self.requests else self.next_request()):  # noqa: ASYNC110
+            await asyncio.sleep(TICK_SECONDS)
+        await asyncio.sleep(max(request.retry_at - time.monotonic(), 0))
+        self.record("open", {"server": "http"})
+        async with self._open(request) as response:
+            if response.status != 200:
+                body = decode(await response.read())
+                self.record("came", {"type": "error", **body})
+                self.on_error(request, body["error"]["code"])
+                return
+            async for line in response.content:
+                if line.startswith(b"data: {"):
+                    event = decode(line[6:])
+                    self.record("came", event)
+                    if event["type"] == "error":
+                        self.on_error(request, event["error"]["code"])
+                    else:
+                        self.on_event(request, event)
+                        if request.cancel_at is not None and request.last >= request.cancel_at:
+                            request.cancel_at = None
+                            self.spawn(self._cancel(request))
+
+    @contextlib.asynccontextmanager
+    async def _open(self, request: Request) -> AsyncIterator[aiohttp.ClientResponse]:
+        timeout = aiohttp.ClientTimeout(total=None, sock_connect=2, sock_read=7)
+        url = f"{self.url()}/v1/responses"
+        if request.response_id:
+            message = {
+                "type": "holdline:resume",
+                "response_id": request.response_id,
+                "starting_after": request.last,
+            }
+            self.record("sent", message)
+            query = {"stream": "true", "starting_after": str(request.last)}
+            asking = self.workload.http.get(
+                f"{url}/{request.response_id}", params=query, timeout=timeout
+            )
+        else:
+            self.record("sent", {"type": "response.create", **request.body})
+            body = {k: v for k, v in request.body.items() if k != "idempotency_key"}
+            headers = {"Idempotency-Key": request.body["idempotency_key"]}
+            asking = self.workload.http.post(
+                url, json=body | {"stream": True}, headers=headers, timeout=timeout
+            )
+        async with asking as response:
+            yield response
+
+    async def _cancel(self, request: Request) -> None:
+        self.record("sent", {"type": "response.cancel", "response_id": request.response_id})
+        await self.call_until_answered("POST", f"/{request.response_id}/cancel")

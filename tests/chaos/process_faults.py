@@ -1,0 +1,84 @@
+"""Faults of our own processes: killed, told to end, paused past what their peers wait for."""
+
+from __future__ import annotations
+
+import asyncio
+
+from tests.chaos.faults import Fault, Faults
+
+
+async def worker_kill(f: Faults) -> str:
+    worker = f.member(f.fleet.workers)
+    if worker is None:
+        return ""
+    worker.kill(f.rng.uniform(0.0, 1.0))
+    return worker.name
+
+
+async def worker_pause(f: Faults) -> str:
+    worker = f.member(f.fleet.workers)
+    if worker is None:
+        return ""
+    seconds = f.rng.uniform(0.6, 3.0) * f.profile.lease
+    worker.pause()
+    await asyncio.sleep(seconds)
+    worker.go_on()
+    return f"{worker.name} {seconds:.2f} s"
+
+
+async def worker_pause_past_lease(f: Faults) -> str:
+    """Wakes just when another worker takes over: that is when it could spoil something."""
+    worker = f.member(f.fleet.workers)
+    if worker is None:
+        return ""
+    seconds = f.rng.uniform(1.2, 2.0) * f.profile.lease
+    worker.pause()
+    await asyncio.sleep(seconds)
+    worker.go_on()
+    return f"{worker.name} {seconds:.2f} s"
+
+
+async def worker_term(f: Faults) -> str:
+    worker = f.member(f.fleet.workers)
+    if worker is None:
+        return ""
+    worker.term(f.rng.uniform(0.0, 0.5))
+    return worker.name
+
+
+async def server_kill(f: Faults) -> str:
+    server = f.member(f.fleet.servers)
+    if server is None:
+        return ""
+    server.kill(f.rng.uniform(0.0, 1.0))
+    return server.name
+
+
+async def server_term(f: Faults) -> str:
+    server = f.member(f.fleet.servers)
+    if server is None:
+        return ""
+    server.term(f.rng.uniform(0.0, 0.5))
+    return server.name
+
+
+async def server_pause(f: Faults) -> str:
+    server = f.member(f.fleet.servers)
+    if server is None:
+        return ""
+    seconds = f.rng.uniform(0.2, 3.0)
+    server.pause()
+    await asyncio.sleep(seconds)
+    server.go_on()
+    return f"{server.name} {seconds:.2f} s"
+
+
+KINDS: dict[str, Fault] = {
+    "worker.kill": worker_kill,
+    "worker.pause": worker_pause,
+    "worker.pause_past_lease": worker_pause_past_lease,
+    "worker.term": worker_term,
+    "server.kill": server_kill,
+    "server.term": server_term,
+    "server.pause": server_pause,
+}

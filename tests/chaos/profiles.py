@@ -1,0 +1,76 @@
+"""Which faults a run has, and how often.
+
+worker    killed · paused past its lease, for long or just so · told to end
+server    killed · told to end · paused
+client    connections reset · closed · half-open · delayed · throttled · stalled
+wire      the same between our processes and Redis, and a reply lost after its command
+redis     clients killed · scripts flushed · paused · killed · out of memory · tiny buffers
+loss      emptied · restarted empty · file cut short: only where loss is asked for
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Profile:
+    """Which faults, how often each, and how many seconds lie between two."""
+
+    weights: dict[str, float]
+    pause: tuple[float, float] = (0.05, 0.35)
+    wire_delay: float = 0.0
+    lease: float = 0.3
+    plain: bool = False
+    model_pace: tuple[float, float] = (0.005, 0.04)
+
+
+USUAL = {
+    "worker.kill": 2.5,
+    "worker.pause": 4,
+    "worker.term": 2,
+    "server.kill": 1.5,
+    "server.term": 1.5,
+    "server.pause": 1,
+    "client.reset": 4,
+    "client.close": 3,
+    "client.half_open": 3,
+    "client.delay": 2,
+    "client.throttle": 2,
+    "client.stall": 2,
+    "wire.lost_reply": 14,
+    "wire.reset": 2,
+    "wire.half_open": 1,
+    "wire.delay": 2,
+    "wire.stall": 2,
+    "redis.kill_pubsub": 4,
+    "redis.kill_normal": 2,
+    "redis.flush_scripts": 2,
+    "redis.pause": 0.5,
+    "redis.restart": 1,
+    "redis.out_of_memory": 0.7,
+    "redis.tiny_buffer": 1,
+}
+PROFILES = {
+    "usual": Profile(USUAL),
+    "loss": Profile(
+        {"loss.flush": 3, "loss.restart_empty": 2, "loss.cut_file": 3}
+        | {kind: weight / 4 for kind, weight in USUAL.items()},
+        pause=(0.1, 0.6),
+    ),
+    # Each shows one line of defence at work: with that line switched off, the checker is red.
+    "zombies": Profile(
+        {"worker.pause_past_lease": 1},
+        pause=(0.8, 1.2),
+        # A zombie does harm only until its successor has said its first word: this makes that long.
+        wire_delay=0.05,
+        lease=0.7,
+        plain=True,
+        model_pace=(0.05, 0.1),
+    ),
+    "late notifications": Profile(
+        {"wire.delay": 2, "redis.kill_pubsub": 1, "client.close": 2}, plain=True
+    ),
+    "lost notifications": Profile({"redis.kill_pubsub": 1}, (0.03, 0.12), plain=True),
+    "lost replies": Profile({"wire.lost_append": 1}, (0.03, 0.1), plain=True),
+}

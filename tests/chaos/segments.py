@@ -1,0 +1,144 @@
+"""Divides a client's trace into segments: one response as followed on one socket."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from tests.chaos.history import ClientTrace, Event, TraceEntry
+
+
+@dataclass
+class Segment:
+    """One response on one socket: what was asked for, and every numbered event that followed."""
+
+    client: str
+    socket: int
+    marker: str
+    start: int
+    response_id: str = ""
+    events: list[tuple[float, Event]] = field(default_factory=list)
+    codes: list[str] = field(default_factory=list)
+
+    @property
+    def last(self) -> int:
+        """The last sequence number that came, or what was asked to be left out."""
+        return int(self.events[-1][1]["sequence_number"]) if self.events else self.start
+
+
+@dataclass
+class TraceSummary:
+    """What a trace holds: segments, deletions, cancellations, and entries that break a promise."""
+
+    segments: list[Segment] = field(default_factory=list)
+    deleted: set[str] = field(default_factory=set)
+    cancelled: set[str] = field(default_factory=set)
+    anomalies: list[tuple[str, str, str]] = field(default_factory=list)
+    resumes: int = 0
+
+
+class TraceReader:
+    """Reads one trace. `markers` tells whose a response is, as far as that is known."""
+
+    def __init__(self, trace: ClientTrace, markers: dict[str, str]) -> None:
+        self._client = trace.client
+        self._markers = markers
+        self._lanes: dict[tuple[int, str | None], Segment] = {}
+        self._sockets: dict[int, list[Segment]] = {}
+        self.summary = TraceSummary()
+        for entry in trace.entries:
+            self._entry(entry)
+
+    def _entry(self, entry: TraceEntry) -> None:
+        match entry.what:
+            case "sent":
+                self._sent(entry)
+            case "came":
+                self._received(entry)
+            case _:
+                pass
+
+    def _sent(self, entry: TraceEntry) -> None:
+        message = entry.data
+        match message["type"]:
+            case "response.create":
+                self._segment(
+                    entry, Segment(self._client, entry.socket, message["metadata"]["marker"], -1)
+                )
+            case "holdline:resume":
+                id_ = message["response_id"]
+                marker = self._markers.get(id_, "")
+                start = message["starting_after"]
+                self._segment(entry, Segment(self._client, entry.socket, marker, start, id_))
+                self.summary.resumes += 1
+            case "delete":
+                self.summary.deleted.add(message["response_id"])
+            case "response.cancel":
+                self.summary.cancelled.add(message["response_id"])
+            case _:
+                pass
+
+    def _segment(self, entry: TraceEntry, segment: Segment) -> None:
+        self._lanes[entry.socket, entry.data.get("stream_id")] = segment
+        self._sockets.setdefault(entry.socket, []).append(segment)
+        self.summary.segments.append(segment)
+
+    def _received(self, entry: TraceEntry) -> None:
+        event = entry.data
+        kind = event["type"]
+        if kind == "holdline:pong":
+            self._pong(entry)
+        elif kind == "error":
+            self._error(entry)
+        elif "sequence_number" in event:
+            self._numbered(entry)
+        elif kind == "holdline:queued":
+            ids = {segment.response_id for segment in self._sockets.get(entry.socket, ())}
+            if event["response_id"] not in ids and "" not in ids:
+                self._anomaly(
+                    "I7", event["response_id"], "a place in the queue that nobody asked for"
+                )
+
+    def _numbered(self, entry: TraceEntry) -> None:
+        event = {k: v for k, v in entry.data.items() if k != "stream_id"}
+        lane = entry.data.get("stream_id")
+        segment = self._lanes.get((entry.socket, lane))
+        if segment is None:
+            self._anomaly("I7", "", f"{event['type']} on lane {lane}, on which nothing was asked")
+            return
+        if "response" in event:
+            id_ = event["response"]["id"]
+            if segment.response_id not in ("", id_):
+                self._anomaly("I7", id_, f"came where {segment.response_id} was asked for")
+            segment.response_id = id_
+        segment.events.append((entry.at, event))
+
+    def _error(self, entry: TraceEntry) -> None:
+        code = str(entry.data["error"]["code"])
+        about, lane = entry.data.get("response_id"), entry.data.get("stream_id")
+        segments = self._sockets.get(entry.socket, [])
+        segment = self._lanes.get((entry.socket, lane))
+        if about is not None:
+            segment = next(
+                (segment for segment in reversed(segments) if segment.response_id == about), segment
+            )
+        if segment is None:
+            self._anomaly("I10", about or "", f"error {code} about nothing that was asked")
+        else:
+            segment.codes.append(code)
+
+    def _pong(self, entry: TraceEntry) -> None:
+        segments = self._sockets.get(entry.socket, [])
+        for id_, last in entry.data["responses"].items():
+            mine = next(
+                (segment for segment in reversed(segments) if segment.response_id == id_), None
+            )
+            if mine is None:
+                if all(segment.response_id for segment in segments):
+                    self._anomaly(
+                        "I7", id_, "a pong tells of a response that was not asked for here"
+                    )
+            elif mine.last != last:
+                self._anomaly("I5", id_, f"a pong says {last}, and {mine.last} is what came")
+
+    def _anomaly(self, invariant: str, response_id: str, what: str) -> None:
+        self.summary.anomalies.append((invariant, response_id, f"{self._client}: {what}"))
