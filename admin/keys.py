@@ -1,4 +1,4 @@
-"""`python -m admin.keys`: the API keys of services, kept where HOLDLINE_KEYS says.
+"""`python -m admin.keys`: the API keys of services, kept where HOLDLINE_API_KEYS says.
 
 create TENANT   makes a key, and shows it this once; of it only a hash is kept
 list            every key: whose, what it may do, until when
@@ -80,14 +80,16 @@ class FileStore:
 
 @contextlib.asynccontextmanager
 async def store(environ: Mapping[str, str]) -> AsyncIterator[Store]:
-    """Where HOLDLINE_KEYS says that keys are.
+    """Where HOLDLINE_API_KEYS says that keys are.
 
     Raises: ConfigError.
     """
     env.check_names(environ)
-    place = env.text(environ, "HOLDLINE_KEYS", "")
+    place = env.text(environ, "HOLDLINE_API_KEYS", "")
     if not place:
-        raise ConfigError("set HOLDLINE_KEYS=redis, or to the path of a file: keys are kept there")
+        raise ConfigError(
+            "set HOLDLINE_API_KEYS=redis, or to the path of a file: keys are kept there"
+        )
     if place != "redis":
         yield FileStore(Path(place))
         return

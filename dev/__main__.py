@@ -57,7 +57,7 @@ async def run(environ: Mapping[str, str]) -> int:
     # The name is ours alone; to the server and the worker it would be an unknown one.
     inner = {name: value for name, value in environ.items() if name != "HOLDLINE_DATA_DIR"}
     # Ctrl-C is to be answered in seconds, and what is given back goes on at the next start.
-    inner.setdefault("HOLDLINE_GRACE_SECONDS", "2")
+    inner.setdefault("HOLDLINE_SHUTDOWN_GRACE_SECONDS", "2")
     children: list[Child] = []
     with contextlib.ExitStack() as stack:
         match choose(environ):

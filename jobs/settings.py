@@ -51,11 +51,11 @@ KNOWN: Final[dict[str, str]] = {
     "HOLDLINE_TENANT_TOKENS_PER_DAY": "tokens that a tenant may use in a day",
     "HOLDLINE_TENANT_MONEY_PER_DAY": "what a tenant's answers may cost in a day",
     "HOLDLINE_MAX_INPUT_TOKENS": "how many tokens the input of a prompt may have",
-    "HOLDLINE_TOTAL_SECONDS": "how long one call of the model may take",
+    "HOLDLINE_MODEL_TIMEOUT_SECONDS": "how long one call of the model may take",
     "HOLDLINE_FIRST_TOKEN_SECONDS": "how long the model may say nothing at first",
-    "HOLDLINE_SILENCE_SECONDS": "how long the model may pause in mid-answer",
+    "HOLDLINE_STALL_TIMEOUT_SECONDS": "how long the model may pause in mid-answer",
     "HOLDLINE_MAX_OUTPUT_BYTES": "how long an answer may be",
-    "HOLDLINE_GRACE_SECONDS": "how long a worker that is to stop goes on with its answers",
+    "HOLDLINE_SHUTDOWN_GRACE_SECONDS": "how long a worker that is to stop goes on with its answers",
     "HOLDLINE_ON_WORKER_DEATH": "restart or fail: what becomes of a dead worker's answers",
     "HOLDLINE_WAIT_REPLICAS": "how many replicas must have a prompt before it counts as accepted",
     "HOLDLINE_ENCRYPTION_KEYS": "the file with the keys that encrypt what is in Redis",
@@ -64,12 +64,12 @@ KNOWN: Final[dict[str, str]] = {
     "HOLDLINE_MAX_SOCKETS": "how many sockets one server holds; 0 is as many as come",
     "HOLDLINE_REQUEST_SECONDS": "how long a client may take to send the head or body of a request",
     "HOLDLINE_UNSTORED_SECONDS": "how long a delivered answer with store: false is kept",
-    "HOLDLINE_ORIGINS": "the other sites whose pages may use the server",
+    "HOLDLINE_ALLOWED_ORIGINS": "the other sites whose pages may use the server",
     "HOLDLINE_WEBHOOK_URL": "where it is told that an answer has ended",
     "HOLDLINE_WEBHOOK_SECRET": "what signs webhooks; several while one is replaced",
     "HOLDLINE_WEBHOOK_ALLOW_PRIVATE": "1 lets webhooks go to private addresses, and without TLS",
     "HOLDLINE_WEBHOOK_ONLY_IF_UNSEEN_SECONDS": "how long a client has to have seen the end",
-    "HOLDLINE_KEYS": "redis, or the file with the API keys of services",
+    "HOLDLINE_API_KEYS": "redis, or the file with the API keys of services",
     "HOLDLINE_JWT_KEYS": "the file with the keys that tokens are checked with",
     "HOLDLINE_JWKS_URL": "the address of the keys that tokens are checked with",
     "HOLDLINE_JWT_ISSUER": "the issuer that a token must name",
@@ -82,6 +82,14 @@ KNOWN: Final[dict[str, str]] = {
     "HOLDLINE_TOKEN": "the token that the command holdline shows to the server",
 }
 
+RENAMED: Final = {
+    "HOLDLINE_KEYS": "HOLDLINE_API_KEYS",
+    "HOLDLINE_ORIGINS": "HOLDLINE_ALLOWED_ORIGINS",
+    "HOLDLINE_TOTAL_SECONDS": "HOLDLINE_MODEL_TIMEOUT_SECONDS",
+    "HOLDLINE_SILENCE_SECONDS": "HOLDLINE_STALL_TIMEOUT_SECONDS",
+    "HOLDLINE_GRACE_SECONDS": "HOLDLINE_SHUTDOWN_GRACE_SECONDS",
+}
+
 
 class ConfigError(HoldlineError):
     """A setting is wrong; the message names it and says what would be right."""
@@ -90,6 +98,8 @@ class ConfigError(HoldlineError):
 def check_names(environ: Mapping[str, str]) -> None:
     """Raises ConfigError for a HOLDLINE_ name that nobody knows, naming the nearest."""
     for name in sorted(environ):
+        if name in RENAMED:
+            raise ConfigError(f"{name} has a new name: set {RENAMED[name]} instead")
         if name.startswith(PREFIX) and name not in KNOWN:
             longer = [known for known in KNOWN if known.startswith(name.upper())]
             near = difflib.get_close_matches(name.upper(), longer or KNOWN, n=1, cutoff=0.0)[0]
@@ -211,7 +221,7 @@ def terms(environ: Mapping[str, str]) -> SharedSettings:
         lease_ms=milliseconds("HOLDLINE_LEASE_SECONDS", 15, 0.1, 600),
         retention_ms=milliseconds("HOLDLINE_RETENTION_SECONDS", 3600, 0.1, 30 * day),
         max_wait_ms=milliseconds("HOLDLINE_MAX_WAIT_SECONDS", 3600, 0.1, 7 * day),
-        max_run_ms=milliseconds("HOLDLINE_TOTAL_SECONDS", 900, 0.1, day),
+        max_run_ms=milliseconds("HOLDLINE_MODEL_TIMEOUT_SECONDS", 900, 0.1, day),
         max_attempts=int(number(environ, "HOLDLINE_MAX_ATTEMPTS", 3, 1, 100)),
         max_waiting=int(number(environ, "HOLDLINE_MAX_WAITING", 10_000, 1, 1_000_000)),
         orphan_ms=milliseconds("HOLDLINE_ORPHAN_SECONDS", 60, 0.1, day),

@@ -56,7 +56,7 @@ class Access:
     @classmethod
     def from_environ(cls, environ: Mapping[str, str]) -> Access:
         """Raises: ConfigError."""
-        keys = env.text(environ, "HOLDLINE_KEYS", "")
+        keys = env.text(environ, "HOLDLINE_API_KEYS", "")
         url = env.text(environ, "HOLDLINE_JWKS_URL", "")
         if url and not _is_safe(url):
             raise ConfigError(
@@ -68,7 +68,7 @@ class Access:
             keys_in_redis=keys == "redis",
             keys_file=None
             if keys in ("", "redis")
-            else _file("HOLDLINE_KEYS", keys, api_keys.parse_file),
+            else _file("HOLDLINE_API_KEYS", keys, api_keys.parse_file),
             token_keys=_file("HOLDLINE_JWT_KEYS", path, jwt.parse_keys)
             if (path := env.text(environ, "HOLDLINE_JWT_KEYS", ""))
             else None,
@@ -119,7 +119,7 @@ class Config:
             raise ConfigError(
                 f"HOLDLINE_HOST={host} can be reached by others, and without keys anyone may come "
                 "in: set HOLDLINE_HOST=127.0.0.1 and put a proxy that authenticates in front, or "
-                "let the server ask for keys or tokens with HOLDLINE_KEYS or HOLDLINE_JWT_KEYS"
+                "let the server ask for keys or tokens with HOLDLINE_API_KEYS or HOLDLINE_JWT_KEYS"
             )
         catalog = env.catalog(environ)
         try:
@@ -142,7 +142,7 @@ class Config:
             unstored_seconds=env.number(environ, "HOLDLINE_UNSTORED_SECONDS", 60, 0, 86_400),
             request_seconds=env.number(environ, "HOLDLINE_REQUEST_SECONDS", 30, 0.1, 3600),
             wait_replicas=int(env.number(environ, "HOLDLINE_WAIT_REPLICAS", 0, 0, 10)),
-            origins=_origins(env.text(environ, "HOLDLINE_ORIGINS", "")),
+            origins=_origins(env.text(environ, "HOLDLINE_ALLOWED_ORIGINS", "")),
             access=access,
             terms=env.terms(environ),
             cipher=env.cipher(environ),
@@ -159,7 +159,7 @@ def _origins(written: str) -> tuple[str, ...]:
         parts = urlsplit(origin)
         if parts.scheme not in ("http", "https") or origin != f"{parts.scheme}://{parts.netloc}":
             raise ConfigError(
-                f"HOLDLINE_ORIGINS holds {origin!r}, which no browser sends; an origin is "
+                f"HOLDLINE_ALLOWED_ORIGINS holds {origin!r}, which no browser sends; an origin is "
                 "scheme://host[:port] with no path, such as https://shop.example"
             )
     return origins

@@ -100,8 +100,8 @@ def load(environ: Mapping[str, str]) -> Config:
         dialect=CHAT,
         concurrency=concurrency,
         first_token=number(environ, "HOLDLINE_FIRST_TOKEN_SECONDS", 120, 0.05, 86_400),
-        silence=number(environ, "HOLDLINE_SILENCE_SECONDS", 60, 0.05, 86_400),
-        total=number(environ, "HOLDLINE_TOTAL_SECONDS", 900, 0.1, 86_400),
+        silence=number(environ, "HOLDLINE_STALL_TIMEOUT_SECONDS", 60, 0.05, 86_400),
+        total=number(environ, "HOLDLINE_MODEL_TIMEOUT_SECONDS", 900, 0.1, 86_400),
     )
     return Config(
         redis_url=settings.redis_url(environ),
@@ -111,7 +111,7 @@ def load(environ: Mapping[str, str]) -> Config:
         concurrency=concurrency,
         processes=int(number(environ, SETTING, 1, 1, MOST_PROCESSES)),
         total=usual.total,
-        grace=number(environ, "HOLDLINE_GRACE_SECONDS", 20, 0, 3600),
+        grace=number(environ, "HOLDLINE_SHUTDOWN_GRACE_SECONDS", 20, 0, 3600),
         max_output_bytes=settings.output_bytes(environ),
         terms=settings.terms(environ),
         receiver=_receiver(environ),
@@ -169,7 +169,7 @@ def _endpoint(model: Model, usual: Endpoint, environ: Mapping[str, str]) -> Endp
     if model.total is not None and model.total > usual.total:
         raise ConfigError(
             f"[models.{model.name}] total_seconds is {model.total:g}, more than "
-            f"HOLDLINE_TOTAL_SECONDS={usual.total:g}: raise that for all processes first"
+            f"HOLDLINE_MODEL_TIMEOUT_SECONDS={usual.total:g}: raise that for all processes first"
         )
     return Endpoint(
         name=model.name,

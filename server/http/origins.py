@@ -1,4 +1,4 @@
-"""Which sites may use this server from a browser: its own pages, and those in HOLDLINE_ORIGINS.
+"""Which sites may use this server from a browser: its own pages, and HOLDLINE_ALLOWED_ORIGINS.
 
 A browser names the site in `Origin`. A socket is not bound by CORS, and a plain POST is only
 partly, so the server refuses by itself; a caller without `Origin` is no browser, and passes.
@@ -16,7 +16,7 @@ from server.api.problem import Problem
 if TYPE_CHECKING:
     from collections.abc import Collection
 
-SETTING: Final = "HOLDLINE_ORIGINS"
+SETTING: Final = "HOLDLINE_ALLOWED_ORIGINS"
 GUARDED: Final = "/v1/"
 METHODS: Final = "GET, POST, DELETE, OPTIONS"
 # What a browser asks leave for; anything else it may send without.

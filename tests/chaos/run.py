@@ -142,11 +142,11 @@ def environ(redis_port: int, lease: float, keys: Path | None) -> dict[str, str]:
         "HOLDLINE_MODEL": "simulation",
         "HOLDLINE_LEASE_SECONDS": str(lease),
         "HOLDLINE_MAX_ATTEMPTS": "5",
-        "HOLDLINE_GRACE_SECONDS": "0.3",
+        "HOLDLINE_SHUTDOWN_GRACE_SECONDS": "0.3",
         "HOLDLINE_PING_SECONDS": "1",
         "HOLDLINE_FIRST_TOKEN_SECONDS": "1",
-        "HOLDLINE_SILENCE_SECONDS": "1",
-        "HOLDLINE_TOTAL_SECONDS": "20",
+        "HOLDLINE_STALL_TIMEOUT_SECONDS": "1",
+        "HOLDLINE_MODEL_TIMEOUT_SECONDS": "20",
         "HOLDLINE_RETENTION_SECONDS": "600",
     }
 

@@ -7,7 +7,7 @@ import pytest
 from jobs import settings as env
 from jobs.names import MAX_PARTITIONS
 from jobs.record import SharedSettings
-from jobs.settings import KNOWN, ConfigError
+from jobs.settings import KNOWN, RENAMED, ConfigError
 
 
 def test_nothing_needs_to_be_set() -> None:
@@ -35,6 +35,13 @@ def test_names_of_others_are_none_of_our_business() -> None:
 def test_an_unknown_name_is_answered_with_the_nearest(wrong: str, nearest: str) -> None:
     with pytest.raises(ConfigError, match=f"{wrong} is not a setting.*{nearest} "):
         env.check_names({wrong: "1"})
+
+
+@pytest.mark.parametrize(("old", "new"), RENAMED.items())
+def test_an_old_name_is_answered_with_the_new_one(old: str, new: str) -> None:
+    assert new in KNOWN
+    with pytest.raises(ConfigError, match=f"^{old} has a new name: set {new} instead$"):
+        env.check_names({old: "1"})
 
 
 def test_an_empty_value_counts_as_not_set() -> None:
@@ -66,7 +73,7 @@ def test_seconds_become_milliseconds() -> None:
         {
             "HOLDLINE_LEASE_SECONDS": "0.3",
             "HOLDLINE_RETENTION_SECONDS": "60",
-            "HOLDLINE_TOTAL_SECONDS": "1.5",
+            "HOLDLINE_MODEL_TIMEOUT_SECONDS": "1.5",
             "HOLDLINE_MAX_WAIT_SECONDS": "2",
         }
     )

@@ -42,7 +42,7 @@ class Site:
 
 @pytest.fixture
 async def site(system: System, tmp_path: Path) -> AsyncIterator[Site]:
-    system.environ |= {"HOLDLINE_KEYS": "redis", "HOLDLINE_JWT_KEYS": str(tmp_path / "signers")}
+    system.environ |= {"HOLDLINE_API_KEYS": "redis", "HOLDLINE_JWT_KEYS": str(tmp_path / "signers")}
     key = (await system.run("admin.keys", "create", "acme")).splitlines()[0]
     signer = (await system.run("admin.signers", "add", "canary-kid")).splitlines()[0]
     async with FakeModel() as model:

@@ -76,7 +76,7 @@ async def test_in_a_worker(
     """A worker of another site, whose page has nothing to do with it."""
     port = free_port()
     system.environ["REDIS_URL"] = shared.redis_url
-    server = await system.server(HOLDLINE_ORIGINS=f"http://127.0.0.1:{port}")
+    server = await system.server(HOLDLINE_ALLOWED_ORIGINS=f"http://127.0.0.1:{port}")
 
     async def script(request: web.Request) -> web.Response:
         return web.Response(text=WORKER % server.url, content_type="text/javascript")

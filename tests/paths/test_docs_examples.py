@@ -96,8 +96,8 @@ async def test_every_header_of_an_answer_is_seen(system: System, shared: Shared)
     system.environ["REDIS_URL"] = shared.redis_url
     limits = {"HOLDLINE_TENANT_REQUESTS_PER_MINUTE": "100", "HOLDLINE_TENANT_TOKENS_PER_DAY": "1e6"}
     server, guarded = await asyncio.gather(
-        system.server(HOLDLINE_ORIGINS=SITE, HOLDLINE_MAX_SOCKETS="1", **limits),
-        system.server(HOLDLINE_KEYS="redis"),
+        system.server(HOLDLINE_ALLOWED_ORIGINS=SITE, HOLDLINE_MAX_SOCKETS="1", **limits),
+        system.server(HOLDLINE_API_KEYS="redis"),
     )
     seen: set[str] = set()
 

@@ -36,7 +36,7 @@ async def embedded(
     """Another site with these lines on its page, and the server that lets it in."""
     port = free_port()
     system.environ["REDIS_URL"] = shared.redis_url
-    server = await system.server(HOLDLINE_ORIGINS=f"http://127.0.0.1:{port}")
+    server = await system.server(HOLDLINE_ALLOWED_ORIGINS=f"http://127.0.0.1:{port}")
     lines = lines.replace("https://HOST", server.url)
     html = f'<!doctype html><html lang="en"><title>A shop</title><main>{lines}</main></html>'
     return await serve_site(html, port), server

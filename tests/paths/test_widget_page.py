@@ -42,7 +42,7 @@ async def test_on_another_site_that_is_allowed(
 ) -> None:
     port = free_port()
     system.environ["REDIS_URL"] = shared.redis_url
-    server = await system.server(HOLDLINE_ORIGINS=f"http://127.0.0.1:{port}")
+    server = await system.server(HOLDLINE_ALLOWED_ORIGINS=f"http://127.0.0.1:{port}")
     origin = await serve_site(embedding(server, 'mode="floating"'), port)
     page = await open_page(origin, None, server.url.split("/")[2])
     await page.click(".launcher")
@@ -59,7 +59,7 @@ async def test_on_another_site_that_is_not_allowed_the_console_names_the_setting
     await expect(page.locator("#banner")).to_have_text("The server does not let this page in.")
     watch: Watch = page.watch  # type: ignore[attr-defined]
     told = [text for text in watch.wrong if text.startswith("Holdline:")]
-    assert [f"HOLDLINE_ORIGINS={origin}"] == [text.split()[-1] for text in told]
+    assert [f"HOLDLINE_ALLOWED_ORIGINS={origin}"] == [text.split()[-1] for text in told]
     watch.wrong.clear()
 
 

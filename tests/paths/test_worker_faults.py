@@ -198,7 +198,7 @@ async def test_sigterm_finishes_what_it_can(
 async def test_sigterm_gives_the_rest_back_at_once(
     system: System, model: FakeModel, ask: AsyncOpenAI
 ) -> None:
-    system.environ |= {"HOLDLINE_GRACE_SECONDS": "0.2", "HOLDLINE_LEASE_SECONDS": "30"}
+    system.environ |= {"HOLDLINE_SHUTDOWN_GRACE_SECONDS": "0.2", "HOLDLINE_LEASE_SECONDS": "30"}
     worker = await system.worker(model.url)
     # The first call has no end: however long the other worker takes to start, there is a rest.
     id_ = await start(ask, model, "mode=hang times=1")

@@ -88,18 +88,20 @@ def test_an_unknown_name_is_answered_with_the_nearest() -> None:
     "origin", ["https://shop.example", "http://localhost:3000", "https://a.b:1, https://c"]
 )
 def test_origins_are_taken_as_browsers_write_them(origin: str) -> None:
-    assert origin.count(",") + 1 == len(Config.from_environ({"HOLDLINE_ORIGINS": origin}).origins)
+    assert origin.count(",") + 1 == len(
+        Config.from_environ({"HOLDLINE_ALLOWED_ORIGINS": origin}).origins
+    )
 
 
 @pytest.mark.parametrize("origin", ["*", "shop.example", "https://shop.example/", "null", "ws://a"])
 def test_an_origin_that_no_browser_sends_is_refused(origin: str) -> None:
-    with pytest.raises(ConfigError, match="HOLDLINE_ORIGINS"):
-        Config.from_environ({"HOLDLINE_ORIGINS": origin})
+    with pytest.raises(ConfigError, match="HOLDLINE_ALLOWED_ORIGINS"):
+        Config.from_environ({"HOLDLINE_ALLOWED_ORIGINS": origin})
 
 
 @pytest.mark.parametrize("host", ["0.0.0.0", "::", "10.0.0.1"])
 def test_where_one_has_to_say_who_one_is_others_may_reach_the_server(host: str) -> None:
-    config = Config.from_environ({"HOLDLINE_HOST": host, "HOLDLINE_KEYS": "redis"})
+    config = Config.from_environ({"HOLDLINE_HOST": host, "HOLDLINE_API_KEYS": "redis"})
     assert (host, "who has API keys in Redis") == (config.host, config.access.described)
     assert "everybody, from this machine" == Config.from_environ({}).access.described
 
@@ -119,7 +121,7 @@ def test_keys_are_fetched_from_nowhere_else(url: str) -> None:
         Config.from_environ({"HOLDLINE_JWKS_URL": url})
 
 
-@pytest.mark.parametrize("name", ["HOLDLINE_KEYS", "HOLDLINE_JWT_KEYS"])
+@pytest.mark.parametrize("name", ["HOLDLINE_API_KEYS", "HOLDLINE_JWT_KEYS"])
 @pytest.mark.parametrize("content", [None, "{", '{"keys": [{}]}', '{"keys": 1}', "[]", "\xff"])
 def test_a_file_of_keys_that_cannot_be_used_is_refused_by_name(
     tmp_path: Path, name: str, content: str | None

@@ -39,7 +39,7 @@ def test_without_a_model_it_says_what_to_set() -> None:
         ("HOLDLINE_CONCURENCY", "7", "HOLDLINE_CONCURRENCY"),
         ("HOLDLINE_CONCURRENCY", "0", "between 1 and 1000"),
         ("HOLDLINE_CONCURRENCY", "many", "number"),
-        ("HOLDLINE_GRACE_SECONDS", "-1", "between"),
+        ("HOLDLINE_SHUTDOWN_GRACE_SECONDS", "-1", "between"),
         ("HOLDLINE_ON_WORKER_DEATH", "shrug", "restart or fail"),
         ("OPENAI_BASE_URL", "localhost:8000", "http://"),
         ("REDIS_URL", "localhost", "redis://"),

@@ -101,7 +101,7 @@ SILENT = {
 }
 SHORT = {
     "upstream_timeout": {"HOLDLINE_FIRST_TOKEN_SECONDS": "0.4"},
-    "upstream_stalled": {"HOLDLINE_SILENCE_SECONDS": "0.4"},
+    "upstream_stalled": {"HOLDLINE_STALL_TIMEOUT_SECONDS": "0.4"},
 }
 
 
@@ -178,7 +178,7 @@ async def test_how_an_answer_may_end(
 
 
 async def test_reasoning_longer_than_a_silence_is_no_silence(make_harness: MakeHarness) -> None:
-    async with make_harness(HOLDLINE_SILENCE_SECONDS="0.1") as harness:
+    async with make_harness(HOLDLINE_STALL_TIMEOUT_SECONDS="0.1") as harness:
         view = await harness.execute("mode=thinking pace=0.02")
         assert Status.COMPLETED is view.status
 
@@ -200,7 +200,7 @@ async def test_one_giant_delta_is_cut_as_well(make_harness: MakeHarness) -> None
 
 
 async def test_a_call_that_takes_too_long_is_ended(make_harness: MakeHarness) -> None:
-    async with make_harness(HOLDLINE_TOTAL_SECONDS="0.3") as harness:
+    async with make_harness(HOLDLINE_MODEL_TIMEOUT_SECONDS="0.3") as harness:
         view = await harness.execute("mode=slow tokens=1000")
         assert Status.FAILED is view.status
         events = await harness.events(harness.only)

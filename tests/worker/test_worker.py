@@ -163,7 +163,10 @@ async def test_an_alien_entry_stops_nobody(harness: Harness, work: Work, pipe: P
 
 
 async def test_a_drain_finishes_what_can_be_finished(make_harness: MakeHarness, work: Work) -> None:
-    async with make_harness(HOLDLINE_GRACE_SECONDS="5") as harness, work(harness) as running:
+    async with (
+        make_harness(HOLDLINE_SHUTDOWN_GRACE_SECONDS="5") as harness,
+        work(harness) as running,
+    ):
         response_id = await harness.submit("mode=slow pace=0.02")
         await wait_until(lambda: harness.model.calls)
         running.quiet.set()
@@ -248,7 +251,7 @@ async def test_a_process_that_was_stopped_past_its_lease_writes_nothing_more(
 async def test_a_process_drains_while_redis_is_away(
     system: System, harness: Harness, model: FakeModel
 ) -> None:
-    worker = await system.worker(model.url, HOLDLINE_GRACE_SECONDS="0.3")
+    worker = await system.worker(model.url, HOLDLINE_SHUTDOWN_GRACE_SECONDS="0.3")
     await harness.submit("mode=headers")
     await wait_until(lambda: model.calls)
     await harness.context.pipe.call("CLIENT", "PAUSE", "4500", "ALL")

@@ -126,7 +126,7 @@ async def test_a_file_is_read_again_and_one_that_is_broken_changes_nothing(
 
 
 async def command(redis_url: str, *argv: str) -> str:
-    environ = {"REDIS_URL": redis_url, "HOLDLINE_KEYS": "redis"}
+    environ = {"REDIS_URL": redis_url, "HOLDLINE_API_KEYS": "redis"}
     [said] = [line async for line in keys.run(environ, argv)]
     return said.splitlines()[0]
 

@@ -192,8 +192,8 @@ def test_a_site_is_allowed_by_its_exact_name(origin: str | None, allowed: bool) 
 
 @pytest.mark.parametrize("wrong", ["shop.example", "https://shop.example/", "*", "null"])
 def test_a_site_that_no_browser_names_so_is_refused_at_the_start(wrong: str) -> None:
-    with pytest.raises(ConfigError, match="HOLDLINE_ORIGINS holds"):
-        Config.from_environ({"HOLDLINE_ORIGINS": f"{HERE}, {wrong}"})
+    with pytest.raises(ConfigError, match="HOLDLINE_ALLOWED_ORIGINS holds"):
+        Config.from_environ({"HOLDLINE_ALLOWED_ORIGINS": f"{HERE}, {wrong}"})
 
 
 async def test_a_foreign_site_gets_no_socket_and_no_answer_and_is_told_why(server: Server) -> None:
@@ -205,13 +205,13 @@ async def test_a_foreign_site_gets_no_socket_and_no_answer_and_is_told_why(serve
         async with http.post("/v1/responses", json={"input": "x"}, headers=foreign) as response:
             error = (await response.json())["error"]
             assert (403, "origin_not_allowed") == (response.status, error["code"])
-            assert "HOLDLINE_ORIGINS=https://evil.example" in error["message"]
+            assert "HOLDLINE_ALLOWED_ORIGINS=https://evil.example" in error["message"]
             assert "Access-Control-Allow-Origin" not in response.headers
         async with http.get("/origin", headers=foreign) as response:
             assert {
                 "origin": "https://evil.example",
                 "allowed": False,
-                "setting": "HOLDLINE_ORIGINS",
+                "setting": "HOLDLINE_ALLOWED_ORIGINS",
             } == await response.json()
             assert "*" == response.headers["Access-Control-Allow-Origin"]
 
@@ -226,7 +226,7 @@ async def test_the_own_site_comes_in(server: Server) -> None:
 
 
 async def test_an_allowed_site_comes_in_with_cors(system: System) -> None:
-    server = await system.server(HOLDLINE_ORIGINS=f"https://other.example,{HERE}")
+    server = await system.server(HOLDLINE_ALLOWED_ORIGINS=f"https://other.example,{HERE}")
     there = {"Origin": HERE}
     async with aiohttp.ClientSession(server.url) as http:
         async with http.ws_connect("/v1/responses", headers=there) as socket:

@@ -129,9 +129,11 @@ def test_what_the_environment_lacks_is_named(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"\[models.m\] api_key_env names SOME_KEY"):
         load(environ)
     environ["SOME_KEY"] = "sk-secret"
-    with pytest.raises(ConfigError, match=r"\[models.m\] total_seconds.*HOLDLINE_TOTAL_SECONDS"):
+    with pytest.raises(
+        ConfigError, match=r"\[models.m\] total_seconds.*HOLDLINE_MODEL_TIMEOUT_SECONDS"
+    ):
         load(environ)
-    config = load({**environ, "HOLDLINE_TOTAL_SECONDS": "1000"})
+    config = load({**environ, "HOLDLINE_MODEL_TIMEOUT_SECONDS": "1000"})
     assert "sk-secret" == config.routes("m")[0].api_key
     assert "sk-secret" not in repr(config)
     assert [] == config.routes("other")
