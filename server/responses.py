@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any, Final
 from jobs.errors import Diverged, UnknownResponse
 from jobs.log.codec import decode_event, job_of
 from jobs.log.events import begins, prepared, submitted, terminal
-from jobs.log.log import View, read, read_all
+from jobs.log.log import read, read_all
 from jobs.log.response_state import ResponseState
+from jobs.log.view import View
 from jobs.names import (
     Partition,
     item_id,

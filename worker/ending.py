@@ -11,8 +11,9 @@ import structlog
 from jobs.errors import EncryptionKeyMissing, Undecodable
 from jobs.log.codec import decode_event, job_of
 from jobs.log.events import terminal
-from jobs.log.log import LogWriter, View, read, read_all
+from jobs.log.log import LogWriter, read, read_all
 from jobs.log.response_state import ResponseState
+from jobs.log.view import View
 from jobs.record import Job
 from jobs.redis.retry import retry
 

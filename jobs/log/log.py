@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-from dataclasses import dataclass
 from itertools import accumulate
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +17,7 @@ from jobs.names import names_of
 from jobs.record import Status
 
 from .compaction import BLOCK_BYTES, BLOCK_ENTRIES, compact, expand
+from .view import View
 
 if TYPE_CHECKING:
     from jobs.redis.pipe import Pipe
@@ -30,24 +30,6 @@ READ_ENTRIES = BLOCK_ENTRIES
 READ_BYTES = BLOCK_BYTES
 # A few ms; larger logs are compacted in a thread.
 MAX_INLINE_COMPACTION_BYTES = 262_144
-
-
-@dataclass(frozen=True, slots=True)
-class View:
-    """A consistent snapshot of a response and a part of its log.
-
-    `entries` start at the requested index. `number`, `lane` and `reason` tell where and why it
-    waits, and are meaningful only while it is queued.
-    """
-
-    status: Status
-    owner: str
-    attempt: int
-    number: int
-    reason: str
-    length: int
-    entries: list[bytes]
-    lane: str = ""
 
 
 async def read(

@@ -13,7 +13,7 @@ import structlog
 
 from jobs.errors import Undecodable
 from jobs.log.codec import Deleted, Grown, Waits, decode_notification
-from jobs.log.log import View
+from jobs.log.view import View
 from jobs.names import Partition, partition_of
 from server.api.frames import Frame, frame
 

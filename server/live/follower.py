@@ -20,7 +20,7 @@ from server.access.owners import sees
 from server.api.problem import Problem, from_error, unknown
 
 if TYPE_CHECKING:
-    from jobs.log.log import View
+    from jobs.log.view import View
     from server.api.frames import Frame
 
     from .feed import Feed

@@ -22,7 +22,7 @@ from .submission import SubmissionListener
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
 
-    from jobs.log.log import View
+    from jobs.log.view import View
     from jobs.queue import Queue
     from jobs.redis.connection import Redis
     from jobs.redis.pipe import Pipe

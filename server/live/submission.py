@@ -12,7 +12,7 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Final, Self
 
-from jobs.log.log import View
+from jobs.log.view import View
 from jobs.record import Status
 
 if TYPE_CHECKING:

@@ -13,7 +13,8 @@ import msgspec
 from jobs.errors import RedisTrouble
 from jobs.log.codec import Event, encode_event, job_of
 from jobs.log.items import text_delta
-from jobs.log.log import LogWriter, View
+from jobs.log.log import LogWriter
+from jobs.log.view import View
 from jobs.names import item_id
 from jobs.queue import Queue
 from jobs.record import Status

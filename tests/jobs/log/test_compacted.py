@@ -7,7 +7,8 @@ import pytest
 from jobs.errors import Fenced, Undecodable
 from jobs.log.codec import encode_event
 from jobs.log.events import submitted as opening_of
-from jobs.log.log import LogWriter, View, read, read_all
+from jobs.log.log import LogWriter, read, read_all
+from jobs.log.view import View
 from jobs.queue import Queue
 from jobs.record import Job, Status
 from jobs.redis.pipe import Pipe

@@ -17,7 +17,7 @@ from jobs.errors import Undecodable
 from jobs.log.codec import Event, encode_event
 from jobs.log.events import lifecycle
 from jobs.log.items import text_delta
-from jobs.log.log import View
+from jobs.log.view import View
 from jobs.record import Status
 from server.api.frames import (
     encode,

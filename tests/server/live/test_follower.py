@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 from jobs.errors import UnknownResponse
 from jobs.log.codec import encode_event
 from jobs.log.items import text_delta
-from jobs.log.log import LogWriter, View
+from jobs.log.log import LogWriter
+from jobs.log.view import View
 from jobs.names import new_response_id
 from jobs.queue import Queue
 from jobs.record import Job, Status

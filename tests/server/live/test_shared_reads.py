@@ -10,7 +10,8 @@ import pytest
 
 from jobs.log.codec import encode_event
 from jobs.log.items import text_delta
-from jobs.log.log import LogWriter, View
+from jobs.log.log import LogWriter
+from jobs.log.view import View
 from jobs.names import item_id
 from jobs.queue import Queue
 from jobs.record import Job, Status

@@ -1,0 +1,23 @@
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from jobs.record import Status
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """A consistent snapshot of a response and a part of its log.
+
+    `entries` start at the requested index. `number`, `lane` and `reason` tell where and why it
+    waits, and are meaningful only while it is queued.
+    """
+
+    status: Status
+    owner: str
+    attempt: int
+    number: int
+    reason: str
+    length: int
+    entries: list[bytes]
+    lane: str = ""
