@@ -23,7 +23,7 @@ settings.load_profile("house")
 
 SLOW = (
     "test_chaos",
-    "test_redis_faults",
+    "test_redis_",
     "test_worker_faults",
     "test_server_faults",
     "test_widget",

@@ -24,7 +24,7 @@ from redis.crc import key_slot
 from jobs.names import Partition, partition_of
 from tests.fake_model import FakeModel
 from tests.paths.redis_faults import store as stores
-from tests.paths.redis_faults.screen import Answer, Screen, screen
+from tests.paths.redis_faults.clients import Answer, SocketClient, socket_client
 from tests.paths.redis_faults.store import Store
 from tests.paths.topologies.several import cluster, watched
 from tests.system import ROOT, Server, System, wait_until
@@ -48,7 +48,7 @@ async def site(url: str, folder: Path, **environ: str) -> AsyncIterator[tuple[Se
         yield server, model
 
 
-async def asked(shown: Screen, count: int, script: str) -> list[Answer]:
+async def asked(shown: SocketClient, count: int, script: str) -> list[Answer]:
     return [await shown.ask(f"nr={time.monotonic_ns()} {script}") for _ in range(count)]
 
 
@@ -85,7 +85,7 @@ async def test_a_cluster_carries_answers_on_all_its_masters(tmp_path: Path) -> N
     async with (
         cluster() as nodes,
         site(nodes.url, tmp_path, HOLDLINE_PARTITIONS=str(PARTITIONS)) as (server, model),
-        screen(server) as shown,
+        socket_client(server) as shown,
     ):
         answers = await asked(shown, 40, "tokens=20 pace=0.01")
         await all_whole(answers, model)
@@ -108,7 +108,7 @@ async def test_a_slot_that_moves_to_another_master_is_followed(tmp_path: Path) -
     async with (
         cluster() as nodes,
         site(nodes.url, tmp_path, HOLDLINE_PARTITIONS="1") as (server, model),
-        screen(server) as shown,
+        socket_client(server) as shown,
     ):
         answers = await asked(shown, 5, SLOW)
         await asyncio.gather(*(answer.says(5) for answer in answers))
@@ -126,7 +126,7 @@ async def test_what_one_emptied_master_of_a_cluster_had_is_said_to_be_lost(tmp_p
     async with (
         cluster() as nodes,
         site(nodes.url, tmp_path, HOLDLINE_PARTITIONS=str(PARTITIONS)) as (server, model),
-        screen(server) as shown,
+        socket_client(server) as shown,
     ):
         answers = await asked(shown, 12, SLOW)
         await asyncio.gather(*(answer.says(3) for answer in answers))
@@ -142,7 +142,7 @@ async def test_a_replica_that_takes_over_in_a_cluster_is_found(tmp_path: Path) -
     async with (
         cluster(replicas=True) as nodes,
         site(nodes.url, tmp_path, HOLDLINE_PARTITIONS=str(PARTITIONS)) as (server, model),
-        screen(server) as shown,
+        socket_client(server) as shown,
     ):
         answers = await asked(shown, 12, SLOW)
         await asyncio.gather(*(answer.says(5) for answer in answers))
@@ -159,7 +159,7 @@ async def test_a_replica_that_sentinels_have_made_master_is_found(tmp_path: Path
     async with (
         watched(tmp_path) as (url, master, replica),
         site(url, tmp_path) as (server, model),
-        screen(server) as shown,
+        socket_client(server) as shown,
     ):
         answers = await asked(shown, 6, SLOW)
         await asyncio.gather(*(answer.says(5) for answer in answers))
@@ -238,5 +238,5 @@ async def test_a_redis_behind_tls_with_a_password_carries_answers(tmp_path: Path
         tls_in_front(store, tmp_path) as url,
     ):
         await store.call("CONFIG", "SET", "requirepass", "secret")
-        async with site(url, tmp_path) as (server, model), screen(server) as shown:
+        async with site(url, tmp_path) as (server, model), socket_client(server) as shown:
             await all_whole(await asked(shown, 5, "tokens=20 pace=0.01"), model)

@@ -15,7 +15,7 @@ from typing import Any
 import aiohttp
 
 from tests.fake_model import FakeModel
-from tests.paths.redis_faults.screen import streamed
+from tests.paths.redis_faults.clients import streamed
 from tests.paths.redis_faults.store import Store
 from tests.system import Process, Server, System
 
@@ -37,7 +37,7 @@ class Footprint:
 
 
 @dataclass
-class Site:
+class Deployment:
     """What runs; `before` is the largest footprint of each kind of process before the fault."""
 
     store: Store
@@ -61,10 +61,10 @@ class Site:
 
 
 @contextlib.asynccontextmanager
-async def site(
+async def deploy(
     store: Store, folder: Path, *, workers: int = 1, redis_url: str = "", **environ: str
-) -> AsyncIterator[Site]:
-    """A site that has answered once, so that what is opened at the first use is open."""
+) -> AsyncIterator[Deployment]:
+    """A deployment that has answered once, so that what is opened at the first use is open."""
     async with (
         FakeModel() as model,
         System(redis_url or store.url, folder) as system,
@@ -74,7 +74,7 @@ async def site(
             system.server(),
             asyncio.gather(*(system.worker(model.url) for _ in range(workers))),
         )
-        found = Site(store, model, system, server, them, {})
+        found = Deployment(store, model, system, server, them, {})
         async with streamed(server, "warm up") as answer:
             await answer.ends()
         for name, now in found.footprints():
@@ -83,27 +83,27 @@ async def site(
         yield found
 
 
-async def back_to_baseline(site: Site, seconds: float = RECOVERY_SECONDS) -> None:
+async def back_to_baseline(deployment: Deployment, seconds: float = RECOVERY_SECONDS) -> None:
     """Returns when nothing is left of what was running; fails when that takes too long.
 
     Nothing waits or is leased in Redis and each key has a TTL, nobody follows, and every process
     has as many files and threads as before.
     """
     deadline = time.monotonic() + seconds
-    while found := await _out_of_place(site):
+    while found := await _out_of_place(deployment):
         assert time.monotonic() < deadline, found
         await asyncio.sleep(0.1)
 
 
-async def _out_of_place(site: Site) -> dict[str, Any]:
-    found = await site.store.leftovers()
-    if followers := await _metric(site.server, "holdline_followers"):
+async def _out_of_place(deployment: Deployment) -> dict[str, Any]:
+    found = await deployment.store.leftovers()
+    if followers := await _metric(deployment.server, "holdline_followers"):
         found["followers"] = followers
-    if not await _ready(site.server):
+    if not await _ready(deployment.server):
         found["server"] = "not ready"
-    for name, now in site.footprints():
-        if not now.fits(site.before[name]):
-            found[name] = now, site.before[name]
+    for name, now in deployment.footprints():
+        if not now.fits(deployment.before[name]):
+            found[name] = now, deployment.before[name]
     return found
 
 

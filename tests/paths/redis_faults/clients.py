@@ -74,7 +74,7 @@ class Answer:
         await wait_until(lambda: self.ended or self.problem, seconds)
 
 
-class Screen:
+class SocketClient:
     """A client on one socket: each prompt on a lane of its own, and what was said to all."""
 
     def __init__(self, ws: aiohttp.ClientWebSocketResponse) -> None:
@@ -125,14 +125,14 @@ class Screen:
 
 
 @contextlib.asynccontextmanager
-async def screen(server: Server) -> AsyncIterator[Screen]:
+async def socket_client(server: Server) -> AsyncIterator[SocketClient]:
     """A socket that must stay open until the block ends."""
     async with aiohttp.ClientSession() as http, http.ws_connect(server.ws_url) as ws:
-        shown = Screen(ws)
-        reading = asyncio.create_task(shown.read())
+        client = SocketClient(ws)
+        reading = asyncio.create_task(client.read())
         try:
-            yield shown
-            assert shown.open, "the server closed the socket"
+            yield client
+            assert client.open, "the server closed the socket"
         finally:
             reading.cancel()
             await asyncio.gather(reading, return_exceptions=True)

@@ -1,0 +1,106 @@
+"""A replica that lacks the tail of its master takes over."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+from pathlib import Path
+
+import pytest
+
+from jobs.redis.connection import Redis
+from jobs.redis.pipe import Pipe
+from tests.fake_model import Call, Script, mode, ok
+from tests.fake_model import _Wire as Wire
+from tests.paths.redis_faults import store as stores
+from tests.paths.redis_faults.clients import socket_client
+from tests.paths.redis_faults.deployment import back_to_baseline, deploy
+from tests.paths.redis_faults.journeys import assert_whole, can_answer, prompts
+from tests.paths.redis_faults.redirecting_proxy import RedirectingProxy
+from tests.system import wait_until
+
+pytestmark = pytest.mark.timeout(60)
+
+
+async def test_a_replica_that_lacks_the_tail_takes_over_and_is_told_the_rest(
+    tmp_path: Path,
+) -> None:
+    async with (
+        stores.running(tcp=True) as master,
+        stores.running(tcp=True) as replica,
+        RedirectingProxy(master.url) as replication,
+        RedirectingProxy(master.url) as proxy,
+        deploy(replica, tmp_path, workers=2, redis_url=proxy.url) as deployment,
+    ):
+        await replica.call("REPLICAOF", "127.0.0.1", replication.url.rpartition(":")[2])
+        await in_step(replica)
+        async with socket_client(deployment.server) as client:
+            answers = [await client.ask(prompt) for prompt in prompts(3)]
+            await asyncio.gather(*(answer.says(10) for answer in answers))
+            replication.stop_forwarding()
+            had = [len(answer.text.split()) for answer in answers]
+            await asyncio.gather(
+                *(answer.says(count + 10) for answer, count in zip(answers, had, strict=True))
+            )
+            await master.kill()
+            await replica.call("REPLICAOF", "NO", "ONE")
+            proxy.redirect(replica.url)
+            await asyncio.gather(*(answer.ends() for answer in answers))
+            for answer in answers:
+                assert_whole(answer, deployment.model)
+            await can_answer(client, deployment.model)
+        await back_to_baseline(deployment)
+
+
+@mode
+async def mumble(wire: Wire, script: Script, call: Call) -> None:
+    """After its first token every answer says the same."""
+    script.say = f"{call.number}_" + "x" * script.tokens
+    await ok(wire, script, call)
+
+
+async def test_an_answer_whose_claim_was_lost_is_begun_anew_and_never_spliced(
+    tmp_path: Path,
+) -> None:
+    async with (
+        stores.running(tcp=True) as master,
+        stores.running(tcp=True) as replica,
+        RedirectingProxy(master.url) as replication,
+        RedirectingProxy(master.url) as proxy,
+        deploy(replica, tmp_path, redis_url=proxy.url) as deployment,
+    ):
+        await replica.call("REPLICAOF", "127.0.0.1", replication.url.rpartition(":")[2])
+        await in_step(replica)
+        async with socket_client(deployment.server) as client:
+            deployment.workers[0].signal(signal.SIGSTOP)
+            try:
+                answer = await client.ask("mode=mumble tokens=50 pace=0.05")
+                await wait_until(lambda: answer.events)
+                await has_job(replica, answer.id)
+                replication.stop_forwarding()
+            finally:
+                deployment.workers[0].signal(signal.SIGCONT)
+            await wait_until(lambda: len(answer.text) > 15)
+            await master.kill()
+            await replica.call("REPLICAOF", "NO", "ONE")
+            proxy.redirect(replica.url)
+            await answer.ends()
+            assert "response_rolled_back" == answer.code
+            await client.follow_again(answer)
+            await answer.ends()
+            assert_whole(answer, deployment.model, calls=2)
+        await back_to_baseline(deployment)
+
+
+async def has_job(replica: stores.Store, response_id: str) -> None:
+    """Returns when the replica knows a job."""
+    async with asyncio.timeout(10), Pipe(Redis(replica.url)) as pipe:
+        while not await pipe.call("EXISTS", stores.NAMES.job(response_id)):  # noqa: ASYNC110 - only asking tells
+            await asyncio.sleep(0.02)
+
+
+async def in_step(replica: stores.Store) -> None:
+    """Returns when the replica has what its master had."""
+    async with asyncio.timeout(10), Pipe(Redis(replica.url)) as pipe:
+        while b"master_link_status:up" not in await pipe.call("INFO", "replication"):  # noqa: ASYNC110 - only asking tells
+            await asyncio.sleep(0.02)

@@ -1,0 +1,95 @@
+"""Subscriptions that are cut, overflow or fall silent lose no event."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from pathlib import Path
+
+import pytest
+
+from jobs.redis.connection import Redis
+from jobs.redis.pipe import Pipe
+from tests.paths.redis_faults import store as stores
+from tests.paths.redis_faults.clients import socket_client, streamed
+from tests.paths.redis_faults.deployment import back_to_baseline, deploy
+from tests.paths.redis_faults.journeys import SLOW, assert_whole, can_answer, prompts
+from tests.paths.redis_faults.redirecting_proxy import RedirectingProxy
+from tests.system import wait_until
+
+pytestmark = pytest.mark.timeout(60)
+
+
+async def test_a_subscription_that_is_killed_every_100_ms_costs_50_answers_nothing(
+    tmp_path: Path,
+) -> None:
+    async with stores.running() as store, deploy(store, tmp_path) as deployment:
+        async with (
+            socket_client(deployment.server) as client,
+            socket_client(deployment.server) as other,
+            streamed(deployment.server, SLOW) as stream,
+            Pipe(Redis(store.url)) as pipe,
+        ):
+            answers = [
+                await asker.ask(prompt)
+                for prompt, asker in zip(prompts(50), [client, other] * 25, strict=True)
+            ]
+            answers.append(stream)
+            killed = 0
+            while not all(answer.ended or answer.problem for answer in answers):
+                killed += await pipe.call("CLIENT", "KILL", "TYPE", "pubsub")
+                await asyncio.sleep(0.1)
+            assert killed > 20
+            for answer in answers:
+                assert_whole(answer, deployment.model)
+            await can_answer(client, deployment.model)
+        await back_to_baseline(deployment)
+
+
+async def test_a_subscription_that_overflows_with_each_last_event_loses_none_of_them(
+    tmp_path: Path,
+) -> None:
+    # The last events of such an answer hold its text four times: more than the output buffer
+    # of a subscriber, and less than what a notification leaves to a read of the log.
+    options = ("--client-output-buffer-limit", "pubsub 4096 0 0")
+    async with stores.running(*options) as store, deploy(store, tmp_path) as deployment:
+        async with socket_client(deployment.server) as client:
+            # Two at a time: of those that end together one cut takes several.
+            answers, asked = [], prompts(40, "mode=fast tokens=800")
+            for at in range(0, 40, 2):
+                some = [await client.ask(prompt) for prompt in asked[at : at + 2]]
+                await asyncio.gather(*(answer.ends(20) for answer in some))
+                answers += some
+            for answer in answers:
+                assert_whole(answer, deployment.model)
+            stats = (await store.call("INFO", "stats")).decode()
+            [cut] = re.findall(r"client_output_buffer_limit_disconnections:(\d+)", stats)
+            print(cut, "cuts")
+            assert int(cut) >= 10
+        await back_to_baseline(deployment)
+
+
+async def test_a_subscription_that_is_silent_on_a_living_connection_is_found_by_its_probe(
+    tmp_path: Path,
+) -> None:
+    async with (
+        stores.running(tcp=True) as store,
+        RedirectingProxy(store.url) as proxy,
+        deploy(store, tmp_path, redis_url=proxy.url) as deployment,
+    ):
+        one, two = prompts(2, "mode=slow tokens=60 pace=0.03")
+        async with (
+            socket_client(deployment.server) as client,
+            streamed(deployment.server, two) as stream,
+        ):
+            answers = [await client.ask(one), stream]
+            await asyncio.gather(*(answer.says(10) for answer in answers))
+            proxy.mute_subscribers()
+            had = [len(answer.events) for answer in answers]
+            await wait_until(lambda: not any(call.ended is None for call in deployment.model.calls))
+            await asyncio.gather(*(answer.ends(8) for answer in answers))
+            for answer, before in zip(answers, had, strict=True):
+                assert_whole(answer, deployment.model)
+                assert before < len(answer.events)
+            await can_answer(client, deployment.model)
+        await back_to_baseline(deployment)

@@ -1,0 +1,167 @@
+"""Redis that is killed, stopped, full or without its scripts: answers go on when it is back."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import time
+from pathlib import Path
+
+import aiohttp
+import pytest
+
+from jobs.redis.connection import Redis
+from jobs.redis.pipe import Pipe
+from tests.paths.redis_faults import store as stores
+from tests.paths.redis_faults.clients import socket_client, streamed
+from tests.paths.redis_faults.deployment import back_to_baseline, cpu_seconds, deploy
+from tests.paths.redis_faults.journeys import assert_whole, can_answer, prompts
+from tests.system import Process, Server, System, wait_until
+
+pytestmark = pytest.mark.timeout(60)
+
+
+async def test_answers_outlive_a_redis_that_is_killed_and_comes_back_with_its_file(
+    tmp_path: Path,
+) -> None:
+    async with stores.running() as store, deploy(store, tmp_path, workers=2) as deployment:
+        one, two, three = prompts(3)
+        async with (
+            socket_client(deployment.server) as client,
+            streamed(deployment.server, three) as stream,
+        ):
+            answers = [await client.ask(one), await client.ask(two), stream]
+            await asyncio.gather(*(answer.says(10) for answer in answers))
+            await store.kill()
+            await client.told_degraded(True)
+            await asyncio.sleep(1.5)  # longer than a lease
+            await store.start()
+            await client.told_degraded(False)
+            await asyncio.gather(*(answer.ends() for answer in answers))
+            for answer in answers:
+                assert_whole(answer, deployment.model)
+            await wait_until(lambda: stream.over)
+            await can_answer(client, deployment.model)
+            assert [True, False] == [degraded for _, degraded in client.degraded]
+        await back_to_baseline(deployment)
+
+
+async def test_answers_go_on_by_themselves_when_a_full_redis_has_room_again(
+    tmp_path: Path,
+) -> None:
+    async with stores.running() as store, deploy(store, tmp_path, workers=2) as deployment:
+        one, two = prompts(2)
+        async with (
+            socket_client(deployment.server) as client,
+            streamed(deployment.server, two) as stream,
+        ):
+            answers = [await client.ask(one), stream]
+            await asyncio.gather(*(answer.says(10) for answer in answers))
+            await store.call("CONFIG", "SET", "maxmemory", 1)
+            full = asyncio.create_task(asyncio.sleep(2))
+            assert (503, "5") == await refused(deployment.server)
+            meanwhile = await client.ask("meanwhile")
+            await meanwhile.ends()
+            assert "storage_full" == meanwhile.code
+            await full
+            said = [answer.text for answer in answers]
+            await store.call("CONFIG", "SET", "maxmemory", 0)
+            await asyncio.gather(*(answer.ends() for answer in answers))
+            for answer, before in zip(answers, said, strict=True):
+                assert_whole(answer, deployment.model)
+                assert len(before) < len(answer.text)
+            await can_answer(client, deployment.model)
+        await back_to_baseline(deployment)
+
+
+async def refused(server: Server) -> tuple[int, str | None]:
+    """Status and Retry-After of a prompt that cannot be taken."""
+    async with (
+        aiohttp.ClientSession() as http,
+        http.post(f"{server.url}/v1/responses", json={"input": "x", "model": "m"}) as response,
+    ):
+        return response.status, response.headers.get("Retry-After")
+
+
+async def test_a_redis_that_stops_for_12_seconds_costs_only_time(tmp_path: Path) -> None:
+    async with stores.running() as store, deploy(store, tmp_path, workers=2) as deployment:
+        one, two = prompts(2)
+        async with (
+            socket_client(deployment.server) as client,
+            streamed(deployment.server, two) as stream,
+        ):
+            answers = [await client.ask(one), stream]
+            await asyncio.gather(*(answer.says(10) for answer in answers))
+            store.signal(signal.SIGSTOP)
+            stopped = time.monotonic()
+            try:
+                await asyncio.sleep(12)
+            finally:
+                store.signal(signal.SIGCONT)
+            assert [True] == [degraded for _, degraded in client.degraded]
+            # A subscriber counts as lost 5 s after its last probe, and is looked at once a second.
+            assert client.degraded[0][0] - stopped < 6.5
+            await client.told_degraded(False)
+            await asyncio.gather(*(answer.ends() for answer in answers))
+            for answer in answers:
+                assert_whole(answer, deployment.model)
+            await can_answer(client, deployment.model)
+            assert [True, False] == [degraded for _, degraded in client.degraded]
+        await back_to_baseline(deployment)
+
+
+@pytest.mark.timeout(180)
+async def test_while_redis_is_gone_for_a_minute_nobody_spins_and_nobody_is_dropped(
+    tmp_path: Path,
+) -> None:
+    away = 60.0
+    async with stores.running() as store, deploy(store, tmp_path, workers=2) as deployment:
+        [prompt] = prompts(1, "mode=slow tokens=130 pace=0.5")
+        async with socket_client(deployment.server) as client:
+            answer = await client.ask(prompt)
+            await answer.says(3)
+            await store.kill()
+            before = [cpu_seconds(process) for process in deployment.processes]
+            await asyncio.sleep(away)
+            spent = [cpu_seconds(process) for process in deployment.processes]
+            shares = [(now - then) / away for now, then in zip(spent, before, strict=True)]
+            print("CPU of server, worker, worker:", shares)
+            assert max(shares) < 0.05
+            await store.start()
+            await client.told_degraded(False)
+            await answer.ends(30)
+            assert_whole(answer, deployment.model)
+            await can_answer(client, deployment.model)
+        await back_to_baseline(deployment)
+
+
+async def test_scripts_that_are_flushed_again_and_again_are_missed_by_nobody(
+    tmp_path: Path,
+) -> None:
+    async with stores.running() as store, deploy(store, tmp_path) as deployment:
+        async with socket_client(deployment.server) as client, Pipe(Redis(store.url)) as pipe:
+            answers = []
+            for prompt in prompts(20, "mode=slow tokens=40 pace=0.05"):
+                await pipe.call("SCRIPT", "FLUSH")
+                answers.append(await client.ask(prompt))
+            while not all(answer.ended or answer.problem for answer in answers):
+                await pipe.call("SCRIPT", "FLUSH")
+                await asyncio.sleep(0.05)
+            for answer in answers:
+                assert_whole(answer, deployment.model)
+        await back_to_baseline(deployment)
+
+
+async def test_nobody_starts_on_a_redis_that_may_evict_answers(tmp_path: Path) -> None:
+    async with (
+        stores.running("--maxmemory-policy", "allkeys-lru") as store,
+        System(store.url, tmp_path) as system,
+    ):
+        started = [
+            system._start(Process, "server", {"HOLDLINE_PORT": "0"}),
+            system._start(Process, "worker", {}),
+        ]
+        assert [1, 1] == [await process.wait() for process in started]
+        for process in started:
+            assert "maxmemory-policy is allkeys-lru" in process.said
+            assert "CONFIG SET maxmemory-policy noeviction" in process.said
