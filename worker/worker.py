@@ -1,10 +1,10 @@
-"""The worker: claims as much as it has room for, keeps its leases, stops in two steps.
+"""The worker: claims jobs while it has room for them, and stops in two steps.
 
-    quiet   nothing new is claimed; what runs may finish within the grace
-    stop    what still runs is given back at once: nobody waits for a lease to run out
+    quiet   nothing new is claimed; running jobs may finish within the grace
+    stop    jobs that still run are given back at once, so that no lease has to run out
 
-A claim is made by a script and by nothing else. What an idle worker blocks on is only a marker that
-says "look now": losing one costs a second.
+Jobs are claimed by a script and by nothing else. The marker that an idle worker waits for is only a
+notification: losing one costs a second.
 """
 
 from __future__ import annotations
@@ -20,10 +20,11 @@ import structlog
 
 from jobs.errors import HoldlineError, RedisTrouble
 from jobs.names import Partition
-from jobs.redis.connection import RECONNECT_SECONDS
 from runtime.logs import described
+from runtime.loop import cancel_all
 
 from .execute import Execution, Stop
+from .leases import FAILURE_PAUSE_SECONDS, Leases, RedisHealth
 
 if TYPE_CHECKING:
     from jobs.redis.pipe import Pipe
@@ -35,137 +36,124 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger()
 
-# A claim takes a few at a time, so that several idle workers share what comes in.
-CLAIM_AT_ONCE: Final = 10
-WAKE_SECONDS: Final = 1
-# How long giving back may take; Redis may be away just now.
+# A claim takes a few jobs at a time, so that idle workers share them.
+MAX_CLAIMED_AT_ONCE: Final = 10
+MARKER_SECONDS: Final = 1
+# The time for giving back; Redis may be unavailable.
 STOP_SECONDS: Final = 3.0
-LEAST_BEAT_SECONDS: Final = 0.05
-# The part of a lease after which a renewal is late; two beats are due in it.
-LATE: Final = 0.75
-UNPACED: Final = 1_000_000
-TROUBLE_SECONDS: Final = (0.2, 1.0)
 
 
 class Worker:
-    """One worker process. `run` once; the events `quiet` and then `stop` are set from outside.
+    """One worker process. Call `run` once, and then set the events `quiet` and `stop` in turn.
 
-    `waiting` is a connection of its own: a blocking command holds up whatever comes after it.
+    `waiting` is a connection of its own, because a blocking command delays every later one.
     """
 
     def __init__(
         self,
         context: WorkerContext,
         waiting: Pipe,
-        bell: Subscriber,
+        subscriber: Subscriber,
         rescue: Rescue,
         quiet: asyncio.Event,
         stop: asyncio.Event,
     ) -> None:
         self._context = context
         self._waiting = waiting
-        self._bell = bell
-        self._rescue = rescue
-        self._partitions = range(context.config.terms.partitions)
-        self._wakes = {Partition(number).wake: number for number in self._partitions}
+        self._subscriber = subscriber
+        self._quiet = quiet
+        self._stop = stop
+        self._partitions = list(range(context.config.terms.partitions))
+        self._markers = {Partition(number).wake: number for number in self._partitions}
         self._tokens = {number: secrets.token_hex(8) for number in self._partitions}
-        self._held: dict[Execution, asyncio.Task[None]] = {}
-        self._freed = asyncio.Event()
-        self._hurry = asyncio.Event()
-        # A pop that waits for a marker; it outlives a look that something else was the reason for.
-        self._blocked: asyncio.Future[Any] | None = None
-        self._trouble = False
-        # How many jobs may be taken between two beats, and have been.
-        self._pace = UNPACED
-        self._taken = 0
-        self._on_time = asyncio.Event()
         self._rates = {
             name: endpoint.rates
             for name, endpoint in context.config.endpoints.items()
             if any(endpoint.rates)
         }
-        self._quiet = quiet
-        self._stop = stop
-
-    @property
-    def running(self) -> int:
-        """How many jobs this worker holds."""
-        return len(self._held)
+        self._held: dict[Execution, asyncio.Task[None]] = {}
+        self._freed = asyncio.Event()
+        # A pop that waits for a marker. It goes on while other events lead to claims.
+        self._pop: asyncio.Future[Any] | None = None
+        self._health = RedisHealth()
+        self._leases = Leases(
+            context, rescue, self._held.keys(), self._health, lambda: not quiet.is_set()
+        )
 
     async def run(self) -> None:
-        """Works until `quiet`, then finishes or gives back what it holds."""
+        """Works until `quiet`, then finishes or gives back the jobs that it holds."""
         for number in self._partitions:
-            # A cancel that is asked for while nobody listens is found at the next beat.
-            self._bell.subscribe(Partition(number).cancels, self._on_cancels, self._hurry.set)
+            # A cancellation without a subscription is found at the next renewal.
+            self._subscriber.subscribe(
+                Partition(number).cancels, self._on_cancel, self._leases.renew_now
+            )
         try:
-            async with asyncio.TaskGroup() as group:
-                claiming = group.create_task(self._claim_for_ever(), name="claim")
-                beating = group.create_task(self._beat_for_ever(), name="beat")
+            async with self._leases, asyncio.TaskGroup() as group:
+                claiming = group.create_task(self._claim_until_cancelled(), name="claim")
                 await self._quiet.wait()
                 claiming.cancel()
                 await self._drain()
-                beating.cancel()
         finally:
             await self._give_back()
 
     # Claiming
 
-    async def _claim_for_ever(self) -> None:
-        woken: list[int] = list(self._partitions)
+    async def _claim_until_cancelled(self) -> None:
+        partitions = self._partitions
         try:
             while True:
-                await self._room()
+                await self._wait_for_room()
                 self._freed.clear()
                 try:
-                    if not await self._claim(woken):
-                        woken = await self._woken()
-                    self._well()
+                    if not await self._claim(partitions):
+                        partitions = await self._wait_for_marker()
+                    self._health.succeeded()
                 except RedisTrouble as error:
-                    self._unwell(error)
-                    woken = list(self._partitions)
-                    await asyncio.sleep(random.uniform(*TROUBLE_SECONDS))  # noqa: S311 - jitter
+                    self._health.failed(error)
+                    partitions = self._partitions
+                    await asyncio.sleep(random.uniform(*FAILURE_PAUSE_SECONDS))  # noqa: S311 - jitter
         finally:
-            if self._blocked is not None:
-                self._blocked.cancel()
-                await asyncio.wait({self._blocked})
+            if self._pop is not None:
+                self._pop.cancel()
+                await asyncio.wait({self._pop})
 
-    async def _room(self) -> None:
-        """Returns when one more job can be held, and kept."""
+    async def _wait_for_room(self) -> None:
+        """Returns when one more job can be held and its lease be kept."""
         while True:
             if len(self._held) >= self._context.config.concurrency:
                 self._freed.clear()
                 await self._freed.wait()
-            elif self._taken >= self._pace:
-                await self._on_time.wait()
+            elif self._leases.pace.left <= 0:
+                await self._leases.pace.wait()
             else:
                 return
 
     async def _claim(self, partitions: list[int]) -> bool:
-        """Starts what waits in these partitions; False if nothing is left that could be started."""
+        """Claims and starts jobs of these partitions; False if no more can be started."""
         more = False
+        pace = self._leases.pace
         for number in partitions:
-            free = min(self._context.config.concurrency - len(self._held), self._pace - self._taken)
+            free = min(self._context.config.concurrency - len(self._held), pace.left)
             if free <= 0:
                 return True
-            # A token is used until its claim was answered: where only the reply was lost, the
-            # same token is handed the same jobs.
-            token = self._tokens[number]
-            most = min(free, CLAIM_AT_ONCE)
+            most = min(free, MAX_CLAIMED_AT_ONCE)
+            # A token is used until its claim is answered. If only the reply is lost, the same
+            # token gets the same jobs.
             grants = await self._context.queue.claim(
-                number, token, most, self._rooms(), self._rates
+                number, self._tokens[number], most, self._room_by_model(), self._rates
             )
             self._tokens[number] = secrets.token_hex(8)
-            self._taken += len(grants)
+            pace.claimed(len(grants))
             for grant in grants:
                 self._start(number, grant)
-            # Who comes from now on brings a marker.
+            # Every later submission brings a marker.
             more = more or len(grants) == most
         return more
 
-    def _rooms(self) -> dict[str, int]:
-        """How many more there may be of each model that has a limit of its own.
+    def _room_by_model(self) -> dict[str, int]:
+        """How many more jobs of each model with a limit of its own can be held.
 
-        What waits for a model without room stays in the queue, where it holds up nobody.
+        Jobs of a model without room stay in the queue, where they delay no others.
         """
         config, router = self._context.config, self._context.router
         held = Counter(execution.grant.model for execution in self._held)
@@ -175,23 +163,23 @@ class Worker:
             if endpoint.concurrency < config.concurrency
         }
 
-    async def _woken(self) -> list[int]:
-        """Waits for a marker, or for room that may be what was missing; where to look."""
-        pop = self._blocked or self._waiting.pop(self._wakes, WAKE_SECONDS)
-        self._blocked = None
-        if self._rooms():
-            self._blocked = pop = asyncio.ensure_future(pop)
+    async def _wait_for_marker(self) -> list[int]:
+        """Waits for a marker, or for a free place of a model; returns the partitions to look at."""
+        pop = self._pop or self._waiting.pop(self._markers, MARKER_SECONDS)
+        self._pop = None
+        if self._room_by_model():
+            self._pop = pop = asyncio.ensure_future(pop)
             freed = asyncio.create_task(self._freed.wait(), name="freed")
             try:
                 await asyncio.wait({pop, freed}, return_when=asyncio.FIRST_COMPLETED)
             finally:
                 freed.cancel()
             if not pop.done():
-                return list(self._partitions)  # The pop goes on: its marker is for the next time.
-            self._blocked = None
+                return self._partitions  # the pop goes on, and its marker is for the next time
+            self._pop = None
         reply = await pop
-        # Without a marker look everywhere: one may have been lost.
-        return list(self._partitions) if reply is None else [self._wakes[reply[0].decode()]]
+        # Without a marker look at all partitions: one may have been lost.
+        return self._partitions if reply is None else [self._markers[reply[0].decode()]]
 
     def _start(self, partition: int, grant: Grant) -> None:
         execution = Execution(self._context, partition, grant)
@@ -202,7 +190,7 @@ class Worker:
         try:
             await execution.run()
         except RedisTrouble as error:
-            # Its lease runs out, and whoever finds Redis again first takes it.
+            # Its lease runs out, and the first worker that reaches Redis again takes it.
             log.warning(
                 "job abandoned: Redis unavailable",
                 response_id=response_id,
@@ -216,85 +204,16 @@ class Worker:
             del self._held[execution]
             self._freed.set()
 
-    # Keeping leases
-
-    async def _beat_for_ever(self) -> None:
-        loop = asyncio.get_running_loop()
-        lease = self._context.config.terms.lease_ms / 1000
-        period = max(lease / 3, LEAST_BEAT_SECONDS)
-        due = loop.time() + period
-        rescue_at = extended = loop.time()
-        late = False
-        while True:
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout_at(due):
-                    await self._hurry.wait()
-            self._hurry.clear()
-            now = loop.time()
-            try:
-                await self._extend()
-                gap, extended = loop.time() - extended, now
-                self._kept(gap, lease)
-                if gap > lease * LATE and not late:
-                    # If Redis was away, the others' leases have run out as well: they get the time
-                    # to find it again. Only once: who is always late must rescue all the same.
-                    rescue_at = loop.time() + lease + RECONNECT_SECONDS[1]
-                late = gap > lease * LATE
-                # Own leases first: after a pause of this process or of Redis they have run out,
-                # and a rescue must not take them from a worker that is alive.
-                if now >= due and now >= rescue_at and not self._quiet.is_set():
-                    for number in self._partitions:
-                        await self._rescue.rescue(number)
-            except RedisTrouble as error:
-                self._unwell(error)
-                late = False
-                due = loop.time() + min(period, random.uniform(*TROUBLE_SECONDS))  # noqa: S311 - jitter
-            else:
-                if now >= due:
-                    due = loop.time() + period
-
-    def _kept(self, gap: float, lease: float) -> None:
-        """Takes less after a gap in which leases may have run out, and more after each good beat.
-
-        Something held the loop, or the process was stopped, or the machine has too much to do.
-        Several workers that take from each other what each of them loses again would never
-        finish anything; who takes little keeps it.
-        """
-        self._taken = 0
-        if gap > lease * LATE:
-            log.warning("leases renewed late", seconds=round(gap, 3), holding=len(self._held))
-            self._pace = 1
-        else:
-            self._pace = min(self._pace * 2, UNPACED)
-            self._on_time.set()
-            self._on_time.clear()
-
-    async def _extend(self) -> None:
-        # Who holds nothing asks as well: a rescue must not be the first that a Redis which was away
-        # is asked for.
-        held: dict[int, list[Execution]] = {number: [] for number in self._partitions}
-        for execution in self._held:
-            held[execution.partition].append(execution)
-        for number, executions in held.items():
-            pairs = [(one.grant.response_id, one.grant.claim) for one in executions]
-            answers = await self._context.queue.extend(number, pairs)
-            for execution, answer in zip(executions, answers, strict=True):
-                if execution not in self._held:
-                    continue  # It ended meanwhile, and what has ended has no lease.
-                if answer == "lost":
-                    execution.stop(Stop.LOST)
-                elif answer == "cancel":
-                    execution.stop(Stop.CANCEL)
-
-    def _on_cancels(self, payload: bytes) -> None:
-        # The bell is only a hint: the next `extend` says what it context, and it comes at once.
+    def _on_cancel(self, payload: bytes) -> None:
+        # A notification is only a hint: the renewal that follows finds what is to be cancelled.
         response_id = payload.decode(errors="replace")
         if any(execution.grant.response_id == response_id for execution in self._held):
-            self._hurry.set()
+            self._leases.renew_now()
 
     # Stopping
 
     async def _drain(self) -> None:
+        """Waits for running jobs, until the grace is over or `stop` is set."""
         log.info("draining", running=len(self._held), grace=self._context.config.grace)
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(self._context.config.grace):
@@ -309,24 +228,7 @@ class Worker:
         await self._give_back()
 
     async def _give_back(self) -> None:
-        tasks = set(self._held.values())
-        if not tasks:
-            return
         for execution in self._held:
             execution.stop(Stop.GIVE_BACK)
-        _, late = await asyncio.wait(tasks, timeout=STOP_SECONDS)
-        for task in late:
-            task.cancel()  # Redis is away: the leases run out.
-        await asyncio.gather(*late, return_exceptions=True)
-
-    # Saying that Redis is away, once
-
-    def _unwell(self, error: RedisTrouble) -> None:
-        if not self._trouble:
-            self._trouble = True
-            log.warning("Redis failing", error=type(error).__name__, detail=str(error))
-
-    def _well(self) -> None:
-        if self._trouble:
-            self._trouble = False
-            log.info("Redis recovered")
+        # If Redis is unavailable, the leases run out.
+        await cancel_all(self._held.values(), grace=STOP_SECONDS)

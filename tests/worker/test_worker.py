@@ -49,7 +49,7 @@ async def test_no_more_than_the_limit_runs_at_once(make_harness: MakeHarness, wo
         ids = [await harness.submit("mode=slow pace=0.01") for _ in range(9)]
         most = 0
         while not all([(await harness.view(one)).status.ended for one in ids]):
-            most = max(most, len(harness.model.open_calls), running.worker.running)
+            most = max(most, len(harness.model.open_calls), len(running.worker._held))
         assert 3 == most
 
 
@@ -96,7 +96,7 @@ async def test_a_deleted_response_frees_its_worker(harness: Harness, work: Work)
         await wait_until(lambda: harness.model.calls)
         await harness.context.queue.delete(response_id)
         await wait_until(lambda: harness.model.calls[0].closed_by_client)
-        await wait_until(lambda: running.worker.running == 0)
+        await wait_until(lambda: len(running.worker._held) == 0)
 
 
 async def test_a_dead_workers_job_goes_on_elsewhere(harness: Harness, work: Work) -> None:

@@ -1,0 +1,184 @@
+"""Keeps the leases of a worker's jobs, and looks after those of lost workers.
+
+A renewal that comes late means that something held this process up: it was stopped, the machine is
+overloaded, or Redis was unavailable. Leases may have run out meanwhile, so the worker claims less
+until its renewals are in time again. Otherwise several slow workers would take jobs from each
+other for ever, and finish none.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from typing import TYPE_CHECKING, Final, Self
+
+import structlog
+
+from jobs.errors import RedisTrouble
+from jobs.redis.connection import RECONNECT_SECONDS
+from runtime.loop import Loop
+
+from .execute import Execution, Stop
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection
+
+    from .context import WorkerContext
+    from .rescue import Rescue
+
+log = structlog.get_logger()
+
+MIN_RENEWAL_SECONDS: Final = 0.05
+RENEWALS_PER_LEASE: Final = 3
+# The part of a lease after which a renewal is late; two renewals are due in it.
+LATE: Final = 0.75
+UNLIMITED: Final = 1_000_000
+FAILURE_PAUSE_SECONDS: Final = (0.2, 1.0)
+
+
+class RedisHealth:
+    """Logs that Redis requests fail, once until they succeed again."""
+
+    def __init__(self) -> None:
+        self._failing = False
+
+    def failed(self, error: RedisTrouble) -> None:
+        """Logs the first of several failures."""
+        if not self._failing:
+            self._failing = True
+            log.warning("Redis failing", error=type(error).__name__, detail=str(error))
+
+    def succeeded(self) -> None:
+        """Logs the end of a failure."""
+        if self._failing:
+            self._failing = False
+            log.info("Redis recovered")
+
+
+class Pace:
+    """Limits how many jobs are claimed between two renewals.
+
+    After a late renewal that is one job, and twice as many after each renewal in time.
+    """
+
+    def __init__(self) -> None:
+        self._limit = UNLIMITED
+        self._claimed = 0
+        self._raised = asyncio.Event()
+
+    @property
+    def left(self) -> int:
+        """How many more jobs may be claimed before the next renewal."""
+        return self._limit - self._claimed
+
+    def claimed(self, jobs: int) -> None:
+        """Counts claimed jobs."""
+        self._claimed += jobs
+
+    async def wait(self) -> None:
+        """Returns after the next renewal in time."""
+        await self._raised.wait()
+
+    def renewed(self, *, late: bool) -> None:
+        """Sets the limit until the next renewal."""
+        self._claimed = 0
+        if late:
+            self._limit = 1
+        else:
+            self._limit = min(self._limit * 2, UNLIMITED)
+            self._raised.set()
+            self._raised.clear()
+
+
+class Leases:
+    """Renews the leases of the jobs in `held`; use it as an async context manager.
+
+    `rescuing` says whether the leases of other workers may be looked after as well.
+    """
+
+    def __init__(
+        self,
+        context: WorkerContext,
+        rescue: Rescue,
+        held: Collection[Execution],
+        health: RedisHealth,
+        rescuing: Callable[[], bool],
+    ) -> None:
+        self._context = context
+        self._rescue = rescue
+        self._held = held
+        self._health = health
+        self._rescuing = rescuing
+        self._lease = context.config.terms.lease_ms / 1000
+        self._period = max(self._lease / RENEWALS_PER_LEASE, MIN_RENEWAL_SECONDS)
+        pause = (self._period, self._period)
+        self._loop = Loop("leases", self._tick, pause, first_pause=pause)
+        self._renewed_at = self._rescue_at = 0.0
+        self._late = False
+        self.pace = Pace()
+
+    async def __aenter__(self) -> Self:
+        self._renewed_at = asyncio.get_running_loop().time()
+        self._loop.start()
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self._loop.stop()
+
+    def renew_now(self) -> None:
+        """Renews without waiting for the next time; that also finds jobs to cancel."""
+        self._loop.wake()
+
+    async def _tick(self) -> None:
+        loop = asyncio.get_running_loop()
+        now = loop.time()
+        try:
+            await self._renew()
+            gap, self._renewed_at = loop.time() - self._renewed_at, now
+            self._adapt(gap)
+            # Own leases first: after a pause of this process or of Redis they have run out, and a
+            # rescue must not take these jobs from a worker that is alive.
+            if now >= self._rescue_at and self._rescuing():
+                for number in range(self._context.config.terms.partitions):
+                    await self._rescue.rescue(number)
+                # `renew_now` must not make rescues more frequent.
+                self._rescue_at = now + self._period / 2
+            self._health.succeeded()
+        except RedisTrouble as error:
+            self._health.failed(error)
+            self._late = False
+            pause = random.uniform(*FAILURE_PAUSE_SECONDS)  # noqa: S311 - jitter
+            await asyncio.sleep(min(self._period, pause))
+            self._loop.wake()
+
+    def _adapt(self, gap: float) -> None:
+        """Adapts claims and rescues to the seconds since the last renewal."""
+        late = gap > self._lease * LATE
+        self.pace.renewed(late=late)
+        if late:
+            log.warning("leases renewed late", seconds=round(gap, 3), held=len(self._held))
+        if late and not self._late:
+            # If Redis was unavailable, the leases of other workers have run out as well: they get
+            # the time to renew them. Only once, because a worker that is always late must rescue.
+            loop = asyncio.get_running_loop()
+            self._rescue_at = loop.time() + self._lease + RECONNECT_SECONDS[1]
+        self._late = late
+
+    async def _renew(self) -> None:
+        # Idle workers renew too. After an outage, renewals must reach Redis before the first rescue
+        # does, or live jobs would be taken.
+        held: dict[int, list[Execution]] = {
+            number: [] for number in range(self._context.config.terms.partitions)
+        }
+        for execution in self._held:
+            held[execution.partition].append(execution)
+        for number, executions in held.items():
+            pairs = [(one.grant.response_id, one.grant.claim) for one in executions]
+            answers = await self._context.queue.extend(number, pairs)
+            for execution, answer in zip(executions, answers, strict=True):
+                if execution not in self._held:
+                    continue  # it ended meanwhile, and a finished job has no lease
+                if answer == "lost":
+                    execution.stop(Stop.LOST)
+                elif answer == "cancel":
+                    execution.stop(Stop.CANCEL)
