@@ -1,4 +1,4 @@
-"""The models of `HOLDLINE_MODELS`: what server and worker must both know of each.
+"""The models file, which `HOLDLINE_MODELS` names: what server and worker both know of each model.
 
     default = "fast"
 
@@ -7,165 +7,152 @@
     fallbacks = ["large"]
 
 A file without a model leaves it at that of `OPENAI_BASE_URL`, and any name is passed on to it. The
-tables under `[prompts]` are the server's: `server/templates.py` reads them.
+tables under `[prompts]` are decoded by the server alone, in `server/templates.py`.
 """
 
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Final
-from urllib.parse import urlsplit
+from typing import Annotated, Any, Final, Literal
 
-from .toml import Table, WrongTable, parse
+import msgspec
+from msgspec import Meta
 
-if TYPE_CHECKING:
-    from collections.abc import Mapping
+from .toml import InvalidTable, NonEmpty, Table, convert, invalid, parse
 
+Api = Literal["chat", "responses"]
 CHAT: Final = "chat"
 RESPONSES: Final = "responses"
-MOST_CONCURRENCY: Final = 1000
+MAX_CONCURRENCY: Final = 1000
 DAY: Final = 86_400
 
-# Names become parts of keys in Redis: nothing that could be taken for a separator is in one.
+# Names become parts of keys in Redis, so they hold no character that separates the parts.
 _NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:/@+-]{0,127}", re.ASCII)
-_VARIABLE: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]*", re.ASCII)
+
+_Url = Annotated[
+    str, Meta(pattern=r"^(?i:https?)://", description="a URL that begins with http:// or https://")
+]
+_Variable = Annotated[
+    str,
+    Meta(
+        pattern=r"^[A-Za-z_][A-Za-z0-9_]*\Z",
+        description="the name of an environment variable, not a key",
+    ),
+]
+_Money = Annotated[float, Meta(ge=0, le=1e6)]
+_Seconds = Annotated[float, Meta(ge=0.05, le=DAY)]
 
 
-@dataclass(frozen=True, slots=True)
-class Price:
-    """What a million tokens cost, in a currency that is the operator's business."""
+class Price(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The price of a million tokens, in the operator's currency."""
 
-    input: float
-    output: float
-    cached_input: float | None = None
+    input: _Money
+    output: _Money
+    cached_input: _Money | None = None
 
     def of(self, input_: int, output: int, cached: int = 0) -> float:
-        """What so many tokens cost, in millionths; `cached` are part of `input_`."""
+        """The cost of these tokens, in millionths; `cached` are part of `input_`."""
         cheaper = self.input if self.cached_input is None else self.cached_input
         return (input_ - cached) * self.input + cached * cheaper + output * self.output
 
 
-@dataclass(frozen=True, slots=True)
-class Model:
-    """One model. Times in seconds; None is the setting of the process.
+class Model(Table, frozen=True, kw_only=True):
+    """One table under `[models]`. None stands for the setting of the process.
 
-    `upstream` is what its endpoint calls it. `key_variable` names the environment variable that
-    holds the key, "" where the endpoint wants none. `fallbacks` are asked in this order when the
-    model cannot begin to answer. The provider's limits are for all workers together, 0 for none.
+    `model` is the name that the endpoint knows, if it is another one. `api_key_env` names the
+    environment variable with the key, "" if the endpoint needs none. `fallbacks` are asked in this
+    order when the model cannot begin to answer. The provider's limits hold for all workers
+    together; 0 is no limit.
     """
 
-    name: str
-    upstream: str
-    base_url: str | None = field(default=None, repr=False)
-    key_variable: str = ""
-    dialect: str = CHAT
-    concurrency: int | None = None
-    first_token: float | None = None
-    silence: float | None = None
-    total: float | None = None
+    base_url: _Url | None = None
+    model: NonEmpty | None = None
+    api_key_env: _Variable = ""
+    api: Api = CHAT
+    concurrency: Annotated[int, Meta(ge=1, le=MAX_CONCURRENCY)] | None = None
+    first_token_seconds: _Seconds | None = None
+    stall_timeout_seconds: _Seconds | None = None
+    timeout_seconds: Annotated[float, Meta(ge=0.1, le=DAY)] | None = None
     fallbacks: tuple[str, ...] = ()
     price: Price | None = None
-    requests_per_minute: int = 0
-    tokens_per_minute: int = 0
+    requests_per_minute: Annotated[int, Meta(ge=1, le=10**9)] = 0
+    tokens_per_minute: Annotated[int, Meta(ge=1, le=10**12)] = 0
+
+    def __repr__(self) -> str:
+        """Without the URL, which may hold a password."""
+        return f"Model(model={self.model!r}, api={self.api!r})"
 
 
 @dataclass(frozen=True, slots=True)
 class Catalog:
-    """What a models file says. Without `models` every name is passed on as it is."""
+    """The content of a models file. Without `models` every name is passed on as it is.
+
+    `prompts` are the tables under `[prompts]`, not decoded.
+    """
 
     models: Mapping[str, Model] = field(default_factory=dict)
     default: str = ""
-    prompts: Table | None = None
+    prompts: Mapping[str, Any] = field(default_factory=dict)
 
     def knows(self, name: str) -> bool:
         """True for a name that a request may use."""
         return not self.models or name in self.models
 
     def price(self, name: str) -> Price | None:
-        """What the model costs, where the file says so."""
+        """The model's price, if the file has one."""
         model = self.models.get(name)
         return model.price if model else None
 
     def model_lane(self, name: str) -> str:
-        """The model as the queue tells it apart: "" where any name may be used."""
+        """The model's name in the name of its queue: "" where any name may be used."""
         return name if name in self.models else ""
 
 
+class _File(Table, frozen=True, kw_only=True):
+    default: NonEmpty = ""
+    models: dict[str, Any] = msgspec.field(default_factory=dict)
+    prompts: dict[str, Any] = msgspec.field(default_factory=dict)
+
+
 def catalog(text: str) -> Catalog:
-    """What the text of a models file says.
+    """Decodes a models file.
 
-    Raises: WrongTable, which names the line, or the table and the key.
+    Raises: InvalidTable, which names the line, or the table and the key.
     """
-    file = parse(text)
-    default = file.text("default")
-    tables = file.table("models")
-    prompts = file.table("prompts")
-    file.done()
-    models = {name: _model(name, table) for name, table in tables.tables()} if tables else {}
-    for model in models.values():
-        _check_fallbacks(model, models)
-    if default and default not in models:
-        raise file.wrong("default", f"is {default!r}, which is no model; {_known(models)}")
-    return Catalog(models, default, prompts)
+    file = parse(text, _File)
+    models = {name: _model(name, values) for name, values in file.models.items()}
+    for name, model in models.items():
+        _check_fallbacks(name, model, models)
+    if file.default and file.default not in models:
+        raise invalid("", "default", f"is {file.default!r}, which is no model; {_known(models)}")
+    return Catalog(models, file.default, file.prompts)
 
 
-def _model(name: str, table: Table) -> Model:
+def _model(name: str, values: Any) -> Model:
+    place = f"models.{name}"
     if not _NAME.fullmatch(name):
-        raise WrongTable(
-            f"[{table.name}] is not a name for a model: 1 to 128 letters, digits and . _ : / @ + -"
+        raise InvalidTable(
+            f"[{place}] is not a name for a model: 1 to 128 letters, digits and . _ : / @ + -"
         )
-    base_url = table.text("base_url")
-    if base_url and (urlsplit(base_url).scheme not in ("http", "https")):
-        raise table.wrong("base_url", "must begin with http:// or https://")
-    key_variable = table.text("api_key_env")
-    if key_variable and not _VARIABLE.fullmatch(key_variable):
-        # The likeliest mistake is the key itself: it must not be told to a log.
-        raise table.wrong("api_key_env", "must be the name of an environment variable, not a key")
-    if not base_url and not key_variable:
-        raise table.wrong(
-            "base_url", "is missing; leave it out only for OpenAI, which needs api_key_env"
+    model = convert(values, Model, place)
+    if not model.base_url and not model.api_key_env:
+        raise invalid(
+            place, "base_url", "is missing; leave it out only for OpenAI, which needs api_key_env"
         )
-    concurrency = table.number("concurrency", 1, MOST_CONCURRENCY)
-    if concurrency is not None and concurrency != int(concurrency):
-        raise table.wrong("concurrency", "must be a whole number")
-    model = Model(
-        name=name,
-        upstream=table.text("model", name),
-        base_url=base_url or None,
-        key_variable=key_variable,
-        dialect=table.choice("dialect", CHAT, RESPONSES),
-        concurrency=None if concurrency is None else int(concurrency),
-        first_token=table.number("first_token_seconds", 0.05, DAY),
-        silence=table.number("silence_seconds", 0.05, DAY),
-        total=table.number("total_seconds", 0.1, DAY),
-        fallbacks=table.texts("fallbacks"),
-        price=_price(table.table("price")),
-        requests_per_minute=int(table.number("requests_per_minute", 1, 1e9) or 0),
-        tokens_per_minute=int(table.number("tokens_per_minute", 1, 1e12) or 0),
-    )
-    table.done()
     return model
 
 
-def _price(table: Table | None) -> Price | None:
-    if table is None:
-        return None
-    input_, output = table.number("input", 0, 1e6), table.number("output", 0, 1e6)
-    cached = table.number("cached_input", 0, 1e6)
-    if input_ is None or output is None:
-        raise table.wrong("input" if input_ is None else "output", "is missing")
-    table.done()
-    return Price(input_, output, cached)
-
-
-def _check_fallbacks(model: Model, models: Mapping[str, Model]) -> None:
-    table = Table(f"models.{model.name}", {})
-    for index, name in enumerate(model.fallbacks):
-        if name not in models:
-            raise table.wrong("fallbacks", f"names {name!r}, which is no model; {_known(models)}")
-        if name == model.name or name in model.fallbacks[:index]:
-            raise table.wrong("fallbacks", f"names {name!r} twice: each model is asked once")
+def _check_fallbacks(name: str, model: Model, models: Mapping[str, Model]) -> None:
+    for index, fallback in enumerate(model.fallbacks):
+        if fallback not in models:
+            wrong = f"names {fallback!r}, which is no model; {_known(models)}"
+        elif fallback == name or fallback in model.fallbacks[:index]:
+            wrong = f"names {fallback!r} twice: each model is asked once"
+        else:
+            continue
+        raise invalid(f"models.{name}", "fallbacks", wrong)
 
 
 def _known(models: Mapping[str, Model]) -> str:

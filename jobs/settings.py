@@ -17,7 +17,7 @@ from .models import catalog as _catalog
 from .names import MAX_PARTITIONS
 from .record import SharedSettings
 from .redis.url import redis_from_url
-from .toml import WrongTable
+from .toml import InvalidTable
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -171,7 +171,7 @@ def catalog(environ: Mapping[str, str]) -> Catalog:
     except (OSError, UnicodeError) as error:
         why = type(error).__name__
         raise ConfigError(f"HOLDLINE_MODELS={path} cannot be read: {why}") from None
-    except WrongTable as error:
+    except InvalidTable as error:
         raise ConfigError(f"HOLDLINE_MODELS={path}: {error}") from None
     if model and not found.knows(model):
         known = ", ".join(sorted(found.models))

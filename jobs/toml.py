@@ -1,116 +1,145 @@
-"""Reading the tables of a TOML file: each value checked, each fault named with its table and key.
+"""Decodes the tables of a TOML file into msgspec structs, with errors that name table and key.
 
-Pure: the text comes from `environment.models`, and who reads a table says what may be in it.
+An error says what the key must be, as the struct's annotations declare it, and never repeats the
+value: the likeliest mistake is a secret in the wrong place. Pure: no file is read here.
 """
 
 from __future__ import annotations
 
 import difflib
-import tomllib
-from typing import TYPE_CHECKING, Any
+import re
+from collections.abc import Mapping
+from typing import Annotated, Any, Final, TypeVar
+
+import msgspec
+from msgspec import inspect
 
 from .errors import HoldlineError
 
-if TYPE_CHECKING:
-    from collections.abc import Iterator
+_T = TypeVar("_T")
+
+NonEmpty = Annotated[str, msgspec.Meta(pattern=r"\S", description="a string that is not empty")]
+
+_RENAMED: Final = {
+    "dialect": "api",
+    "silence_seconds": "stall_timeout_seconds",
+    "total_seconds": "timeout_seconds",
+}
+_MESSAGE: Final = re.compile(r"(?s)(.*?)(?: - at `\$(.*)`)?")
+_UNKNOWN: Final = re.compile(r"Object contains unknown field `(.*)`", re.DOTALL)
+_MISSING: Final = re.compile(r"Object missing required field `(.*)`")
 
 
-class WrongTable(HoldlineError):
-    """The file says something that cannot be meant; the message names the place."""
+class InvalidTable(HoldlineError):
+    """The file has a mistake; the message names the line, or the table and the key."""
 
 
-def parse(text: str) -> Table:
-    """The whole file as a table.
+class Table(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A table whose keys are the fields of the subclass."""
 
-    Raises: WrongTable, which names the line where the text is no TOML.
+
+def parse(text: str, kind: type[_T]) -> _T:
+    """The whole file.
+
+    Raises: InvalidTable.
     """
     try:
-        return Table("", tomllib.loads(text))
-    except (tomllib.TOMLDecodeError, RecursionError) as error:
-        raise WrongTable(f"this is not TOML: {error}") from None
+        values = msgspec.toml.decode(text)
+    except (msgspec.DecodeError, RecursionError) as error:
+        raise InvalidTable(f"this is not TOML: {error}") from None
+    return convert(values, kind, "")
 
 
-class Table:
-    """One table. Take what may be in it; `done` then refuses what was not taken.
+def convert(values: Any, kind: type[_T], place: str) -> _T:
+    """One table of the file; `place` is its dotted name.
 
-    Every method raises WrongTable.
+    Raises: InvalidTable.
     """
+    if not isinstance(values, Mapping):
+        table, _, key = place.rpartition(".")
+        raise invalid(table, key, "must be a table")
+    try:
+        return msgspec.convert(values, kind)
+    except msgspec.ValidationError as error:
+        raise _explained(str(error), values, kind, place) from None
 
-    def __init__(self, name: str, values: dict[str, Any]) -> None:
-        self.name = name
-        self._values = values
-        self._known: dict[str, None] = {}
 
-    def wrong(self, key: str, what: str) -> WrongTable:
-        """The error for a key of this table."""
-        place = f"[{self.name}] " if self.name else ""
-        return WrongTable(f"{place}{key} {what}")
+def invalid(place: str, key: str, what: str) -> InvalidTable:
+    """The error for a key of a table."""
+    return InvalidTable(f"[{place}] {key} {what}" if place else f"{key} {what}")
 
-    def take(self, key: str) -> Any:
-        """The value of a key as it stands, or None."""
-        self._known[key] = None
-        return self._values.get(key)
 
-    def text(self, key: str, default: str = "") -> str:
-        """A string that is not empty, or the default where there is none."""
-        value = self.take(key)
-        if value is None:
-            return default
-        if not isinstance(value, str) or not value.strip():
-            raise self.wrong(key, "must be a string that is not empty")
-        return value
+def _explained(message: str, values: Any, kind: type, place: str) -> InvalidTable:
+    """Puts the message of msgspec into the terms of the file."""
+    match = _MESSAGE.fullmatch(message)
+    what, path = (match[1], match[2] or "") if match else (message, "")
+    steps = [name or int(index) for name, index in re.findall(r"\.(\w+)|\[(\d+)\]", path)]
+    found = inspect.type_info(kind)
+    names = [place] if place else []
+    for step in steps:
+        found, values = _inside(found, step), values[step]
+        if isinstance(step, str):
+            names.append(step)
+        else:
+            names[-1] += f"[{step}]"
+    if unknown := _UNKNOWN.fullmatch(what):
+        return _unknown_key(unknown[1], values, found, ".".join(names))
+    if missing := _MISSING.fullmatch(what):
+        return invalid(".".join(names), missing[1], "is missing")
+    return invalid(".".join(names[:-1]), names[-1], f"must be {_allowed(found) or what}")
 
-    def choice(self, key: str, *choices: str) -> str:
-        """One of a few words; the first is the default."""
-        value = self.text(key, choices[0])
-        if value not in choices:
-            raise self.wrong(key, f"must be {' or '.join(choices)}, not {value!r}")
-        return value
 
-    def number(self, key: str, least: float, most: float) -> float | None:
-        """A number from `least` to `most`, or None where there is none."""
-        value = self.take(key)
-        if value is None:
-            return None
-        if isinstance(value, bool) or not isinstance(value, int | float):
-            raise self.wrong(key, "must be a number")
-        if not least <= value <= most:
-            raise self.wrong(key, f"must be between {least:g} and {most:g}, not {value:g}")
-        return value
+def _unknown_key(key: str, table: Any, found: inspect.Type, place: str) -> InvalidTable:
+    if place and isinstance(table[key], dict):
+        hint = '; a name with a dot must be quoted, as in [models."gpt-4.1-mini"]'
+    else:
+        known = [each.encode_name for each in getattr(_plain(found), "fields", ())]
+        near = [_RENAMED[key]] if _RENAMED.get(key) in known else known
+        hint = f"; did you mean {difflib.get_close_matches(key, near, n=1, cutoff=0.0)[0]}?"
+    return invalid(place, key, f"is not known here{hint}")
 
-    def texts(self, key: str) -> tuple[str, ...]:
-        """A list of strings."""
-        value = self.take(key)
-        if value is None:
-            return ()
-        if not isinstance(value, list) or not all(isinstance(one, str) for one in value):
-            raise self.wrong(key, "must be a list of strings")
-        return tuple(value)
 
-    def table(self, key: str) -> Table | None:
-        """A table inside this one."""
-        value = self.take(key)
-        if value is None:
-            return None
-        if not isinstance(value, dict):
-            raise self.wrong(key, "must be a table")
-        return Table(f"{self.name}.{key}" if self.name else key, value)
+def _plain(found: inspect.Type) -> inspect.Type:
+    """The type without its description, and without None beside it."""
+    match found:
+        case inspect.Metadata(type=inner):
+            return _plain(inner)
+        case inspect.UnionType(types=(one, inspect.NoneType())):
+            return _plain(one)
+        case _:
+            return found
 
-    def tables(self) -> Iterator[tuple[str, Table]]:
-        """All that is in this one, which must be tables, by name."""
-        for key in self._values:
-            table = self.table(key)
-            assert table is not None  # noqa: S101 - the key is there, and TOML has no null
-            yield key, table
 
-    def done(self) -> None:
-        """Raises WrongTable for a key that nobody asked for, naming the nearest."""
-        for key, value in self._values.items():
-            if key in self._known:
-                continue
-            if isinstance(value, dict):
-                hint = '; a name with a dot must be quoted, as in [models."gpt-4.1-mini"]'
-            else:
-                near = difflib.get_close_matches(key, self._known, n=1, cutoff=0.0)
-                hint = f"; did you mean {near[0]}?" if near else ""
-            raise self.wrong(key, f"is not known here{hint}")
+def _inside(found: inspect.Type, step: str | int) -> inspect.Type:
+    """The type of a field or of an item; AnyType where it cannot be told."""
+    match _plain(found):
+        case inspect.StructType(fields=fields):
+            return next(each.type for each in fields if each.encode_name == step)
+        case inspect.VarTupleType(item_type=item) | inspect.ListType(item_type=item):
+            return item
+        case _:
+            return inspect.AnyType()
+
+
+def _allowed(found: inspect.Type) -> str:
+    """The values that a type allows, in words; "" where msgspec's own words are better."""
+    match found:
+        case inspect.Metadata(extra_json_schema={"description": str(description)}):
+            return description
+        case inspect.UnionType(types=(one, inspect.NoneType())):
+            return _allowed(one)
+        case inspect.IntType(ge=least, le=most) | inspect.FloatType(ge=least, le=most):
+            whole = "whole " if isinstance(found, inspect.IntType) else ""
+            return f"a {whole}number between {least:g} and {most:g}"
+        case inspect.LiteralType(values=values):
+            return " or ".join(map(str, values))
+        case inspect.VarTupleType(item_type=inspect.StrType()):
+            return "a list of strings"
+        case inspect.VarTupleType(item_type=inspect.StructType(fields=fields)):
+            return f"a list of tables with {' and '.join(each.encode_name for each in fields)}"
+        case inspect.StrType():
+            return "a string"
+        case inspect.StructType() | inspect.DictType():
+            return "a table"
+        case _:
+            return ""

@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 
 from jobs import settings as env
 from jobs.settings import ConfigError
-from jobs.toml import WrongTable
+from jobs.toml import InvalidTable
 from runtime.supervisor import MOST_PROCESSES, SETTING
 
 from .access import api_keys, jwt
@@ -124,7 +124,7 @@ class Config:
         catalog = env.catalog(environ)
         try:
             prompts = templates(catalog.prompts, catalog.knows)
-        except WrongTable as error:
+        except InvalidTable as error:
             raise ConfigError(f"HOLDLINE_MODELS={environ['HOLDLINE_MODELS']}: {error}") from None
         return cls(
             redis_url=env.redis_url(environ),

@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
 
 import msgspec
 
-from jobs.toml import Table, WrongTable, parse
+from jobs.models import catalog
+from jobs.toml import InvalidTable, NonEmpty, Table, convert
+from jobs.toml import invalid as invalid_key
 
 from .api.items import InputFile, InputImage, InputText, Message, OutputText
 from .api.problem import Problem, invalid
@@ -26,7 +27,6 @@ if TYPE_CHECKING:
     from .api.request import Create, Variable
 
 BUILT_IN: Final = Path(__file__).parent / "prompts.toml"
-ROLES: Final = ("user", "assistant", "system", "developer")
 MOST_NAMED: Final = 50
 _ID: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.:-]{0,127}", re.ASCII)
 _VARIABLE: Final = re.compile(r"\{\{\s*([A-Za-z_][A-Za-z0-9_]{0,63})\s*\}\}", re.ASCII)
@@ -34,22 +34,27 @@ _VARIABLE: Final = re.compile(r"\{\{\s*([A-Za-z_][A-Za-z0-9_]{0,63})\s*\}\}", re
 Part = InputText | OutputText | InputImage | InputFile
 
 
-@dataclass(frozen=True, slots=True)
-class Template:
-    """One template. What a request says itself comes before `model`, `temperature` and `text`."""
+class TemplateMessage(Table, frozen=True, kw_only=True):
+    """One message of a template."""
 
-    id: str
-    version: str | None
-    instructions: str | None
-    messages: tuple[tuple[str, str], ...]  # role, content
-    model: str | None
-    temperature: float | None
-    text: Text | None
+    role: Literal["user", "assistant", "system", "developer"] = "user"
+    content: NonEmpty
+
+
+class Template(Table, frozen=True, kw_only=True):
+    """One table under `[prompts]`. `model`, `temperature` and `text` yield to the request's own."""
+
+    version: NonEmpty | None = None
+    instructions: NonEmpty | None = None
+    messages: tuple[TemplateMessage, ...] = ()
+    model: NonEmpty | None = None
+    temperature: Annotated[float, msgspec.Meta(ge=0, le=2)] | None = None
+    text: Text | None = None
 
     @property
     def variables(self) -> frozenset[str]:
-        """The names that it needs."""
-        texts = [self.instructions or "", *(content for _, content in self.messages)]
+        """The names of the variables that it needs."""
+        texts = [self.instructions or "", *(message.content for message in self.messages)]
         return frozenset(name for text in texts for name in _VARIABLE.findall(text))
 
 
@@ -57,63 +62,26 @@ Templates = Mapping[str, Template]
 
 
 def templates(
-    table: Table | None, knows: Callable[[str], bool] = lambda _: True
+    tables: Mapping[str, Any], knows: Callable[[str], bool] = lambda _: True
 ) -> dict[str, Template]:
-    """The templates of a `[prompts]` table, and the built-in ones whose ids it does not use.
+    """The templates of these tables, and the built-in ones whose ids they do not use.
 
-    `knows` says which models there are. Raises: WrongTable.
+    `knows` is true for the models that exist. Raises: InvalidTable.
     """
-    built_in = parse(BUILT_IN.read_text(encoding="utf-8")).table("prompts")
-    found: dict[str, Template] = {}
-    for source in (built_in, table):
-        for id_, one in source.tables() if source else ():
-            found[id_] = _template(id_, one, knows)
-    return found
+    built_in = catalog(BUILT_IN.read_text(encoding="utf-8")).prompts
+    return {id_: _template(id_, one, knows) for id_, one in {**built_in, **tables}.items()}
 
 
-def _template(id_: str, table: Table, knows: Callable[[str], bool]) -> Template:
+def _template(id_: str, values: Any, knows: Callable[[str], bool]) -> Template:
+    place = f"prompts.{id_}"
     if not _ID.fullmatch(id_):
-        raise WrongTable(f"[{table.name}] is not an id: 1 to 128 letters, digits and . _ : -")
-    model = table.text("model") or None
-    if model and not knows(model):
-        raise table.wrong("model", f"is {model!r}, which is no model of [models]")
-    template = Template(
-        id=id_,
-        version=table.text("version") or None,
-        instructions=table.text("instructions") or None,
-        messages=_messages(table),
-        model=model,
-        temperature=table.number("temperature", 0, 2),
-        text=_text(table),
-    )
+        raise InvalidTable(f"[{place}] is not an id: 1 to 128 letters, digits and . _ : -")
+    template = convert(values, Template, place)
+    if template.model and not knows(template.model):
+        raise invalid_key(place, "model", f"is {template.model!r}, which is no model of [models]")
     if template.instructions is None and not template.messages:
-        raise table.wrong("instructions", "is missing, and so are messages: one is needed")
-    table.done()
+        raise invalid_key(place, "instructions", "is missing, and so are messages: one is needed")
     return template
-
-
-def _messages(table: Table) -> tuple[tuple[str, str], ...]:
-    messages = table.take("messages") or []
-    if not isinstance(messages, list):
-        raise table.wrong("messages", "must be a list of tables with role and content")
-    return tuple(_message(table, message) for message in messages)
-
-
-def _message(table: Table, message: Any) -> tuple[str, str]:
-    inner = Table(f"{table.name}.messages", message if isinstance(message, dict) else {})
-    role, content = inner.choice("role", *ROLES), inner.text("content")
-    if not content:
-        raise inner.wrong("content", "is missing")
-    inner.done()
-    return role, content
-
-
-def _text(table: Table) -> Text | None:
-    value = table.take("text")
-    try:
-        return None if value is None else msgspec.convert(value, Text)
-    except msgspec.ValidationError as error:
-        raise table.wrong("text", f"is not the standard's: {error}") from None
 
 
 def allowed(known: Templates, may_use: Callable[[str], bool]) -> Templates:
@@ -136,20 +104,20 @@ def expanded(create: Create, known: Templates) -> Create:
     for name in sorted(template.variables - variables.keys()):
         raise invalid(
             f"prompt.variables.{name}",
-            f"Prompt '{template.id}' needs the variable '{name}'.",
+            f"Prompt '{create.prompt.id}' needs the variable '{name}'.",
             "missing_required_parameter",
         )
     for name in sorted(variables.keys() - template.variables):
         needed = ", ".join(sorted(template.variables)) or "none"
         raise invalid(
             f"prompt.variables.{name}",
-            f"Prompt '{template.id}' has no variable '{name}'. Its variables: {needed}.",
+            f"Prompt '{create.prompt.id}' has no variable '{name}'. Its variables: {needed}.",
             "unknown_parameter",
         )
     if not create.input and not template.messages:
         raise invalid(
             "input",
-            f"Prompt '{template.id}' has no messages: send an 'input'.",
+            f"Prompt '{create.prompt.id}' has no messages: send an 'input'.",
             "missing_required_parameter",
         )
     return msgspec.structs.replace(
@@ -169,8 +137,8 @@ def _input(
     if not template.messages:
         return create.input
     begun: list[Item] = [
-        Message(role=role, content=_content(role, content, variables))  # type: ignore[arg-type]
-        for role, content in template.messages
+        Message(role=each.role, content=_content(each.role, each.content, variables))
+        for each in template.messages
     ]
     if isinstance(create.input, str):
         return begun + ([Message(role="user", content=create.input)] if create.input else [])

@@ -249,7 +249,7 @@ async def _answer(run: Mode, wire: _Wire, script: Script, call: Call) -> None:
 
 
 def fake_responses() -> Any:
-    """The other dialect, which is written on top of this module."""
+    """The Responses API, which is written on top of this module."""
     return importlib.import_module("tests.fake_responses")
 
 

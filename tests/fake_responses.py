@@ -211,7 +211,7 @@ async def stranger(wire: _Wire, script: Script, call: Call) -> None:
 
 @mode
 async def chat(wire: _Wire, script: Script, call: Call) -> None:
-    """Chunks of a chat completion: the operator named the wrong dialect."""
+    """Chunks of a chat completion: the operator named the wrong `api`."""
     await wire.begin()
     await wire.event({"object": "chat.completion.chunk", "choices": []})
     await wire.end()

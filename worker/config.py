@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from jobs import settings
-from jobs.models import CHAT, MOST_CONCURRENCY
+from jobs.models import CHAT, MAX_CONCURRENCY
 from jobs.settings import ConfigError, number, text
 from runtime.supervisor import MOST_PROCESSES, SETTING
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from jobs.cipher import Cipher
-    from jobs.models import Model, Price
+    from jobs.models import Api, Model, Price
     from jobs.record import SharedSettings
 
 # An endpoint of one's own often wants no key, and the SDK insists on one.
@@ -38,11 +38,11 @@ class Endpoint:
     upstream: str | None
     base_url: str | None = field(repr=False)
     api_key: str = field(repr=False)
-    dialect: str
+    api: Api
     concurrency: int
-    first_token: float
-    silence: float
-    total: float
+    first_token_seconds: float
+    stall_timeout_seconds: float
+    timeout_seconds: float
     fallbacks: tuple[str, ...] = ()
     price: Price | None = None
     rates: tuple[int, int] = (0, 0)
@@ -91,26 +91,28 @@ def load(environ: Mapping[str, str]) -> Config:
     """
     settings.check_names(environ)
     catalog = settings.catalog(environ)
-    concurrency = int(number(environ, "HOLDLINE_CONCURRENCY", 100, 1, MOST_CONCURRENCY))
+    concurrency = int(number(environ, "HOLDLINE_CONCURRENCY", 100, 1, MAX_CONCURRENCY))
     usual = Endpoint(
         name="",
         upstream=None,
         base_url=None,
         api_key=NO_KEY,
-        dialect=CHAT,
+        api=CHAT,
         concurrency=concurrency,
-        first_token=number(environ, "HOLDLINE_FIRST_TOKEN_SECONDS", 120, 0.05, 86_400),
-        silence=number(environ, "HOLDLINE_STALL_TIMEOUT_SECONDS", 60, 0.05, 86_400),
-        total=number(environ, "HOLDLINE_MODEL_TIMEOUT_SECONDS", 900, 0.1, 86_400),
+        first_token_seconds=number(environ, "HOLDLINE_FIRST_TOKEN_SECONDS", 120, 0.05, 86_400),
+        stall_timeout_seconds=number(environ, "HOLDLINE_STALL_TIMEOUT_SECONDS", 60, 0.05, 86_400),
+        timeout_seconds=number(environ, "HOLDLINE_MODEL_TIMEOUT_SECONDS", 900, 0.1, 86_400),
     )
     return Config(
         redis_url=settings.redis_url(environ),
         model=catalog.default or "default",
-        endpoints={m.name: _endpoint(m, usual, environ) for m in catalog.models.values()},
+        endpoints={
+            name: _endpoint(name, model, usual, environ) for name, model in catalog.models.items()
+        },
         single=None if catalog.models else _single(usual, environ),
         concurrency=concurrency,
         processes=int(number(environ, SETTING, 1, 1, MOST_PROCESSES)),
-        total=usual.total,
+        total=usual.timeout_seconds,
         grace=number(environ, "HOLDLINE_SHUTDOWN_GRACE_SECONDS", 20, 0, 3600),
         max_output_bytes=settings.output_bytes(environ),
         terms=settings.terms(environ),
@@ -159,28 +161,29 @@ def _single(usual: Endpoint, environ: Mapping[str, str]) -> Endpoint:
     return replace(usual, base_url=base_url or None, api_key=key or NO_KEY)
 
 
-def _endpoint(model: Model, usual: Endpoint, environ: Mapping[str, str]) -> Endpoint:
+def _endpoint(name: str, model: Model, usual: Endpoint, environ: Mapping[str, str]) -> Endpoint:
     """A model of the models file."""
-    key = text(environ, model.key_variable, "") if model.key_variable else NO_KEY
+    key = text(environ, model.api_key_env, "") if model.api_key_env else NO_KEY
     if not key:
         raise ConfigError(
-            f"[models.{model.name}] api_key_env names {model.key_variable}, which is not set"
+            f"[models.{name}] api_key_env names {model.api_key_env}, which is not set"
         )
-    if model.total is not None and model.total > usual.total:
+    if model.timeout_seconds is not None and model.timeout_seconds > usual.timeout_seconds:
         raise ConfigError(
-            f"[models.{model.name}] total_seconds is {model.total:g}, more than "
-            f"HOLDLINE_MODEL_TIMEOUT_SECONDS={usual.total:g}: raise that for all processes first"
+            f"[models.{name}] timeout_seconds is {model.timeout_seconds:g}, more than "
+            f"HOLDLINE_MODEL_TIMEOUT_SECONDS={usual.timeout_seconds:g}: "
+            "raise that for all processes first"
         )
     return Endpoint(
-        name=model.name,
-        upstream=model.upstream,
+        name=name,
+        upstream=model.model or name,
         base_url=model.base_url,
         api_key=key,
-        dialect=model.dialect,
+        api=model.api,
         concurrency=min(model.concurrency or usual.concurrency, usual.concurrency),
-        first_token=model.first_token or usual.first_token,
-        silence=model.silence or usual.silence,
-        total=model.total or usual.total,
+        first_token_seconds=model.first_token_seconds or usual.first_token_seconds,
+        stall_timeout_seconds=model.stall_timeout_seconds or usual.stall_timeout_seconds,
+        timeout_seconds=model.timeout_seconds or usual.timeout_seconds,
         fallbacks=model.fallbacks,
         price=model.price,
         rates=(model.requests_per_minute, model.tokens_per_minute),

@@ -12,18 +12,18 @@ from hypothesis import strategies as st
 from jobs.models import Price
 from jobs.models import catalog as parsed
 from jobs.settings import ConfigError, catalog
-from jobs.toml import WrongTable
+from jobs.toml import InvalidTable
 
 WHOLE = """
 default = "fast"
 [models.fast]
 base_url = "http://me:hush@localhost:1/v1"
 model = "llama3.2"
-dialect = "responses"
+api = "responses"
 concurrency = 8
 first_token_seconds = 20
-silence_seconds = 2.5
-total_seconds = 300
+stall_timeout_seconds = 2.5
+timeout_seconds = 300
 fallbacks = ["gpt-4.1-mini"]
 price = { input = 1, output = 2.5 }
 [models."gpt-4.1-mini"]
@@ -38,19 +38,19 @@ def test_a_whole_file() -> None:
     fast, mini = found.models["fast"], found.models["gpt-4.1-mini"]
     assert "fast" == found.default
     assert ("llama3.2", "responses", 8, 20, 2.5, 300) == (
-        fast.upstream,
-        fast.dialect,
+        fast.model,
+        fast.api,
         fast.concurrency,
-        fast.first_token,
-        fast.silence,
-        fast.total,
+        fast.first_token_seconds,
+        fast.stall_timeout_seconds,
+        fast.timeout_seconds,
     )
     assert (("gpt-4.1-mini",), Price(1, 2.5)) == (fast.fallbacks, fast.price)
-    assert ("gpt-4.1-mini", None, "OPENAI_API_KEY", "chat") == (
-        mini.upstream,
+    assert (None, None, "OPENAI_API_KEY", "chat") == (
+        mini.model,
         mini.base_url,
-        mini.key_variable,
-        mini.dialect,
+        mini.api_key_env,
+        mini.api,
     )
     assert found.knows("fast")
     assert not found.knows("faster")
@@ -78,14 +78,23 @@ ONE = '[models.m]\nbase_url = "http://h"\n'
         (ONE + "[models.gpt-4]\napi_key_env = 'K'\n[models.gpt-4.1]\n", r"must be quoted"),
         ("[models.'a|b']\n", "not a name for a model"),
         (ONE + "bas_url = 'x'", r"\[models.m\] bas_url is not known here; did you mean base_url"),
-        ("[models.m]\nbase_url = 'localhost'", "must begin with http"),
-        ("[models.m]\nbase_url = ''", "not empty"),
+        ("[models.m]\nbase_url = 'localhost'", "must be a URL that begins with http"),
+        ("[models.m]\nbase_url = ''", "must be a URL"),
         (ONE + "api_key_env = 'sk-1234'", "api_key_env must be the name"),
-        (ONE + "dialect = 'latin'", "dialect must be chat or responses"),
+        (ONE + "api = 'latin'", "api must be chat or responses"),
         (ONE + "concurrency = 0", "between 1 and 1000"),
         (ONE + "concurrency = 1.5", "whole number"),
-        (ONE + "concurrency = true", "must be a number"),
-        (ONE + "silence_seconds = nan", "between"),
+        (ONE + "concurrency = true", "concurrency must be a whole number"),
+        (ONE + "dialect = 'responses'", r"\[models.m\] dialect is not known.*mean api\?"),
+        (ONE + "silence_seconds = 1", "did you mean stall_timeout_seconds"),
+        (ONE + "total_seconds = 1", r"did you mean timeout_seconds\?"),
+        (ONE + "timeout_seconds = inf", "timeout_seconds must be a number between 0.1 and 86400"),
+        (ONE + "requests_per_minute = 0", "whole number between 1 and 1e"),
+        (ONE + "fallbacks = ['m', 2]", r"\[models.m\] fallbacks\[1\] must be a string"),
+        (ONE + "model = ' '", "model must be a string that is not empty"),
+        (ONE + "price = 3", r"\[models.m\] price must be a table"),
+        (ONE + "price = { input = 1, output = 'much' }", r"\[models.m.price\] output must be"),
+        (ONE + "stall_timeout_seconds = nan", "between"),
         (ONE + "fallbacks = 'm'", "list of strings"),
         (ONE + "fallbacks = ['n']", r"\[models.m\] fallbacks names 'n'.*known: m"),
         (ONE + "fallbacks = ['m']", "twice"),
@@ -95,14 +104,14 @@ ONE = '[models.m]\nbase_url = "http://h"\n'
     ],
 )
 def test_what_is_wrong_is_named(text: str, says: str) -> None:
-    with pytest.raises(WrongTable, match=says) as caught:
+    with pytest.raises(InvalidTable, match=says) as caught:
         parsed(text)
     assert "sk-1234" not in str(caught.value)
 
 
 @given(st.text())
 def test_any_text_is_read_or_refused(text: str) -> None:
-    with contextlib.suppress(WrongTable):
+    with contextlib.suppress(InvalidTable):
         parsed(text)
 
 

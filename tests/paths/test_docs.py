@@ -273,7 +273,7 @@ def test_the_models_file_that_is_shown_can_be_used(tmp_path: Path) -> None:
     config = worker.config.load(environ)
     assert ["fast", "large", "gpt-4.1-mini"] == list(config.endpoints)
     assert ["fast", "large", "gpt-4.1-mini"] == [each.name for each in config.routes(None)]
-    assert ["chat", "responses", "chat"] == [each.dialect for each in config.routes(None)]
+    assert ["chat", "responses", "chat"] == [each.api for each in config.routes(None)]
     server = Config.from_environ(environ)
     assert ("fast", "large") == (server.catalog.default, server.templates["translate"].model)
 

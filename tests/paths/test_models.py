@@ -26,7 +26,7 @@ def file(tmp_path: Path, chat: FakeModel, passed: FakeModel, down: FakeModel) ->
     path.write_text(
         'default = "plain"\n'
         f'[models.plain]\nbase_url = "{chat.url}"\n'
-        f'[models.passed]\nbase_url = "{passed.url}"\ndialect = "responses"\n'
+        f'[models.passed]\nbase_url = "{passed.url}"\napi = "responses"\n'
         f'[models.down]\nbase_url = "{down.url}"\nfallbacks = ["passed"]\n'
         '[prompts.greet]\nmessages = [{ role = "user", content = "Greet {{whom}}" }]\n'
     )
@@ -35,7 +35,7 @@ def file(tmp_path: Path, chat: FakeModel, passed: FakeModel, down: FakeModel) ->
 
 # What pydantic says of an item that the SDK does not know.
 @pytest.mark.filterwarnings("ignore:Pydantic serializer warnings:UserWarning")
-async def test_each_model_answers_in_its_dialect_and_one_that_is_down_is_passed_over(
+async def test_each_model_answers_by_its_api_and_one_that_is_down_is_passed_over(
     system: System, tmp_path: Path
 ) -> None:
     async with (

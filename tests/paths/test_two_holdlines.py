@@ -1,4 +1,4 @@
-"""A Holdline whose model is another Holdline, by the dialect `responses`: the standard twice."""
+"""A Holdline whose model is another Holdline, with `api = "responses"`."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ default = "m"
 [models.m]
 base_url = "{url}/v1"
 api_key_env = "OPENAI_API_KEY"
-dialect = "responses"
+api = "responses"
 """
 
 

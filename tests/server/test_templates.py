@@ -9,8 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from jobs.models import catalog
 from jobs.settings import ConfigError
-from jobs.toml import WrongTable, parse
+from jobs.toml import InvalidTable
 from server.api.problem import Problem
 from server.api.request import JsonObject, parse_create
 from server.config import Config
@@ -33,7 +34,7 @@ instructions = "Be brief."
 [prompts.shown]
 messages = [{ role = "user", content = "Before {{it}} after {{it}}" }]
 """
-TEMPLATES = templates(parse(FILE).table("prompts"))
+TEMPLATES = templates(catalog(FILE).prompts)
 
 
 def request(id_: str, variables: dict[str, Any] | None = None, **more: Any) -> Any:
@@ -133,17 +134,26 @@ def test_what_is_wrong_is_named(prompt: Any, status: int, code: str, param: str)
         ("[prompts]\na = 1", r"\[prompts\] a must be a table"),
         ("[prompts.'a b']\ninstructions = 'x'", "not an id"),
         ("[prompts.a]\ninstruction = 'x'\nmessages = [{ content = 'x' }]", "mean instructions"),
-        ("[prompts.a]\nmessages = [{ role = 'king', content = 'x' }]", "role must be user or"),
-        ("[prompts.a]\nmessages = [{ role = 'user' }]", r"\[prompts.a.messages\] content"),
-        ("[prompts.a]\nmessages = [5]", "content is missing"),
-        ("[prompts.a]\nmessages = 5", "messages must be a list"),
+        ("[prompts.a]\nmessages = [{ role = 'king', content = 'x' }]", "role must be assistant or"),
+        (
+            "[prompts.a]\nmessages = [{ role = 'user' }]",
+            r"\[prompts.a.messages\[0\]\] content is missing",
+        ),
+        (
+            "[prompts.a]\nmessages = [5]",
+            r"\[prompts.a\] messages\[0\] must be a table",
+        ),
+        ("[prompts.a]\nmessages = 5", "messages must be a list of tables with role and content"),
         ("[prompts.a]\ninstructions = 'x'\ntemperature = 3", "between 0 and 2"),
-        ("[prompts.a]\ninstructions = 'x'\ntext = { format = 'x' }", "text is not the standard's"),
+        (
+            "[prompts.a]\ninstructions = 'x'\ntext = { format = 'x' }",
+            r"\[prompts.a.text\] format must be Expected",
+        ),
     ],
 )
 def test_a_table_that_is_wrong_is_named(text: str, says: str) -> None:
-    with pytest.raises(WrongTable, match=says):
-        templates(parse(text).table("prompts"))
+    with pytest.raises(InvalidTable, match=says):
+        templates(catalog(text).prompts)
 
 
 def test_a_server_with_a_wrong_file_does_not_start(tmp_path: Path) -> None:

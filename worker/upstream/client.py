@@ -31,7 +31,7 @@ class ModelClient:
     """One endpoint. Use it as an async context manager, in the loop that uses it."""
 
     def __init__(self, endpoint: Endpoint) -> None:
-        self._path = _PATHS[endpoint.dialect]
+        self._path = _PATHS[endpoint.api]
         self._options: dict[str, Any] = {
             "api_key": endpoint.api_key,
             "base_url": endpoint.base_url,

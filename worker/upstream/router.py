@@ -137,7 +137,9 @@ class Router:
         slot = self._slots[endpoint.name]
         if slot.locked():
             try:
-                latest = min(asyncio.get_running_loop().time() + endpoint.first_token, deadline)
+                latest = min(
+                    asyncio.get_running_loop().time() + endpoint.first_token_seconds, deadline
+                )
                 async with asyncio.timeout_at(latest):
                     await slot.acquire()
             except TimeoutError:
@@ -159,9 +161,9 @@ class Router:
                     raise
 
     def _arguments(self, job: Job, endpoint: Endpoint) -> dict[str, Any]:
-        """The job's request in the endpoint's dialect. Raises: UnsupportedInput."""
+        """The job's request for the endpoint's API. Raises: UnsupportedInput."""
         model = endpoint.upstream or job.params.get("model") or self._config.model
-        if endpoint.dialect == RESPONSES:
+        if endpoint.api == RESPONSES:
             return responses_request.request(job, model=model)
         return chat_request.completion(job, default_model=model, limit=endpoint.limit_name) | {
             "model": model

@@ -90,7 +90,7 @@ class UpstreamModel:
         self._endpoint = endpoint
         self._max_output_bytes = max_output_bytes
         self._client = ModelClient(endpoint)
-        self._new_reader = _READERS[endpoint.dialect]
+        self._new_reader = _READERS[endpoint.api]
 
     async def __aenter__(self) -> Self:
         await self._client.__aenter__()
@@ -107,8 +107,8 @@ class UpstreamModel:
         Raises: ModelError, also from within.
         """
         loop = asyncio.get_running_loop()
-        total_at = min(loop.time() + self._endpoint.total, until)
-        first_at = min(loop.time() + self._endpoint.first_token, total_at)
+        total_at = min(loop.time() + self._endpoint.timeout_seconds, until)
+        first_at = min(loop.time() + self._endpoint.first_token_seconds, total_at)
         try:
             async with asyncio.timeout_at(first_at):
                 response = await self._client.send(arguments)
@@ -119,7 +119,7 @@ class UpstreamModel:
             if media_type != "text/event-stream":
                 raise Broken("upstream_malformed", "content type is not text/event-stream")
             splitter = Splitter(self._max_output_bytes * _ESCAPED + _ENVELOPE)
-            reader, silence = self._new_reader(), self._endpoint.silence
+            reader, silence = self._new_reader(), self._endpoint.stall_timeout_seconds
             raw = iter_body(response)
             with contextlib.closing(
                 _Stream(raw, splitter, reader, silence, first_at, total_at)

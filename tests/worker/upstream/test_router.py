@@ -124,13 +124,13 @@ async def test_a_fallback_takes_no_more_than_it_has_room_for(
 
 def test_what_the_environment_lacks_is_named(tmp_path: Path) -> None:
     path = tmp_path / "models.toml"
-    path.write_text('[models.m]\napi_key_env = "SOME_KEY"\ntotal_seconds = 1000\n')
+    path.write_text('[models.m]\napi_key_env = "SOME_KEY"\ntimeout_seconds = 1000\n')
     environ = {"HOLDLINE_MODELS": str(path)}
     with pytest.raises(ConfigError, match=r"\[models.m\] api_key_env names SOME_KEY"):
         load(environ)
     environ["SOME_KEY"] = "sk-secret"
     with pytest.raises(
-        ConfigError, match=r"\[models.m\] total_seconds.*HOLDLINE_MODEL_TIMEOUT_SECONDS"
+        ConfigError, match=r"\[models.m\] timeout_seconds.*HOLDLINE_MODEL_TIMEOUT_SECONDS"
     ):
         load(environ)
     config = load({**environ, "HOLDLINE_MODEL_TIMEOUT_SECONDS": "1000"})

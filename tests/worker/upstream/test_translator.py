@@ -29,13 +29,13 @@ F: dict[str, Any] = {"type": "function", "name": "f", "parameters": {}, "strict"
 def models(tmp_path: Path, model: FakeModel) -> str:
     path = tmp_path / "models.toml"
     path.write_text(
-        f'[models.m]\nbase_url = "{model.url}"\ndialect = "responses"\nmodel = "up"\n'
-        f'[models.late]\nbase_url = "{model.url}"\ndialect = "responses"\n'
+        f'[models.m]\nbase_url = "{model.url}"\napi = "responses"\nmodel = "up"\n'
+        f'[models.late]\nbase_url = "{model.url}"\napi = "responses"\n'
         "first_token_seconds = 0.3\n"
-        f'[models.stalled]\nbase_url = "{model.url}"\ndialect = "responses"\n'
-        "silence_seconds = 0.3\n"
+        f'[models.stalled]\nbase_url = "{model.url}"\napi = "responses"\n'
+        "stall_timeout_seconds = 0.3\n"
         f'[models.chat]\nbase_url = "{model.url}"\n'
-        f'[models.first]\nbase_url = "{model.url}"\ndialect = "responses"\n'
+        f'[models.first]\nbase_url = "{model.url}"\napi = "responses"\n'
         'first_token_seconds = 0.3\nfallbacks = ["chat"]\n'
     )
     return str(path)
