@@ -14,8 +14,8 @@ from pkgutil import iter_modules
 
 from . import measures, report
 from .figures import Measure
-from .ground import PEERS_PYTHON
 from .processes import BenchError
+from .rig import PEERS_PYTHON
 from .run import run, tell_progress
 
 ROUNDS = {"full": 5, "quick": 3}

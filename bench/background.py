@@ -9,8 +9,8 @@ import aiohttp
 
 from jobs.names import Partition
 
-from .ground import Ground
 from .processes import BenchError
+from .rig import Rig
 
 AT_ONCE = 50
 UNDER_WAY = {b"queued", b"running"}
@@ -34,13 +34,13 @@ async def in_background(port: int, answers: int, prompt: str) -> list[str]:
         return list(await asyncio.gather(*(one() for _ in range(answers))))
 
 
-async def all_completed(ground: Ground, ids: list[str], seconds: float = 120.0) -> None:
+async def all_completed(rig: Rig, ids: list[str], seconds: float = 120.0) -> None:
     """Returns when these answers have ended. Raises: BenchError when one is not whole in time."""
     names, deadline = Partition(0), time.monotonic() + seconds
     left = ids
     while left:
         states = await asyncio.gather(
-            *(ground.control.call("HGET", names.job(id_), "status") for id_ in left)
+            *(rig.control.call("HGET", names.job(id_), "status") for id_ in left)
         )
         found = dict(zip(left, states, strict=True))
         left = [id_ for id_, status in found.items() if status in UNDER_WAY]

@@ -74,7 +74,7 @@ class Client(asyncio.Protocol):
             client.transport.pause_reading()
         return client
 
-    def say(self, payload: bytes) -> None:
+    def send(self, payload: bytes) -> None:
         """Sends a text."""
         self.transport.write(masked(payload))
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from .ground import Ground
+    from .rig import Rig
 
 # What one contestant did in one round: the names of its figures and their values.
 Sample = Mapping[str, float]
@@ -69,7 +69,7 @@ class Measure:
     sizes: Mapping[str, Mapping[str, Any]]
     units: Mapping[str, str]
     bounds: tuple[Bound, ...]
-    open: Callable[[Ground, Mapping[str, Any]], AbstractAsyncContextManager[Mapping[str, Play]]]
+    open: Callable[[Rig, Mapping[str, Any]], AbstractAsyncContextManager[Mapping[str, Play]]]
     # False where each play has processes of its own, or takes what it takes at the first time too.
     warms_up: bool = True
 

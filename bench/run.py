@@ -15,7 +15,7 @@ from typing import Any
 from dev.redis import installed
 
 from .figures import Measure, Outcome
-from .ground import NODE_MODULES, Ground
+from .rig import NODE_MODULES, Rig
 
 VERSIONS = {
     **{name: name for name in ("aiohttp", "hiredis", "openai", "uvloop")},
@@ -30,7 +30,7 @@ async def run(measure: Measure, size: str, rounds: int, tell: Callable[[str], No
     Raises: BenchError, TimeoutError.
     """
     outcome = Outcome(measure, size, about=about())
-    async with Ground() as ground, measure.open(ground, measure.sizes[size]) as contestants:
+    async with Rig() as rig, measure.open(rig, measure.sizes[size]) as contestants:
         plays = list(contestants.items())
         for _, play in plays if measure.warms_up else ():
             await play()
@@ -42,7 +42,7 @@ async def run(measure: Measure, size: str, rounds: int, tell: Callable[[str], No
                 one[who] = dict(await play())
                 tell(f"{measure.name} round {number + 1} of {rounds}: {who}")
             outcome.rounds.append({who: one[who] for who, _ in plays})
-        outcome.left_out = dict(ground.left_out)
+        outcome.left_out = dict(rig.left_out)
     return outcome
 
 

@@ -12,11 +12,11 @@ from typing import Any, Final
 
 import aiohttp
 
-from bench.asking import Asking, create
 from bench.client import dismiss
+from bench.client_pool import ClientPool, create
 from bench.figures import Play, Sample
-from bench.ground import Ground, free_port
 from bench.processes import BenchError, Cpu, Process
+from bench.rig import Rig, free_port
 
 SOCKETS: Final = 100
 POLL_SECONDS: Final = 1.0
@@ -25,20 +25,20 @@ CPU, DELAY = "whole system", "p50"
 
 
 @asynccontextmanager
-async def contest(ground: Ground, size: Mapping[str, Any]) -> AsyncIterator[Mapping[str, Play]]:
+async def contest(rig: Rig, size: Mapping[str, Any]) -> AsyncIterator[Mapping[str, Play]]:
     """Both get the same prompts at the same pace from a model that answers at once."""
-    model, url = await ground.model()
-    server, port = await ground.server()
-    worker = await ground.worker(url)
+    model, url = await rig.model()
+    server, port = await rig.server()
+    worker = await rig.worker(url)
     plays: dict[str, Play] = {
-        OURS: partial(_ours, ground, port, {"api": server, "worker": worker, "model": model}, size)
+        OURS: partial(_ours, rig, port, {"api": server, "worker": worker, "model": model}, size)
     }
     front = free_port()
-    api = await ground.node("seed_api", str(front), package="bullmq")
-    back = await ground.node("seed_worker", package="bullmq", OPENAI_BASE_URL=url)
+    api = await rig.node("seed_api", str(front), package="bullmq")
+    back = await rig.node("seed_worker", package="bullmq", OPENAI_BASE_URL=url)
     if api and back:
         parts = {"api": api, "worker": back, "model": model}
-        plays[SEED] = partial(_seed, ground, front, parts, size)
+        plays[SEED] = partial(_seed, rig, front, parts, size)
     yield plays
 
 
@@ -52,10 +52,10 @@ async def _paced(size: Mapping[str, Any], ask: Any) -> None:
 
 
 async def _ours(
-    ground: Ground, port: int, parts: Mapping[str, Process], size: Mapping[str, Any]
+    rig: Rig, port: int, parts: Mapping[str, Process], size: Mapping[str, Any]
 ) -> Sample:
-    asking, asked, delays = Asking(), [0.0] * SOCKETS, []
-    await asking.connect(port, range(SOCKETS))
+    pool, asked, delays = ClientPool(), [0.0] * SOCKETS, []
+    await pool.connect(port, range(SOCKETS))
     prompt = create(f"tokens={size['tokens']}")
     free = set(range(SOCKETS))
 
@@ -65,23 +65,23 @@ async def _ours(
             raise BenchError("the system does not keep up with the pace")
         free.discard(at)
         asked[at] = time.monotonic()
-        asking.clients[at].say(prompt)
+        pool.clients[at].send(prompt)
 
     def whole(number: int, then: float) -> None:
         free.add(number)
         delays.append(then - asked[number])
 
-    asking.on_whole = whole
-    cpu = Cpu(ground.redis, *parts.values())
+    pool.on_whole = whole
+    cpu = Cpu(rig.redis, *parts.values())
     await _paced(size, ask)
-    await asking.reached(size["rate"] * size["seconds"])
+    await pool.reached(size["rate"] * size["seconds"])
     sample = _sample(cpu.taken(), parts, delays)
-    await dismiss(asking.clients)
+    await dismiss(pool.clients)
     return sample
 
 
 async def _seed(
-    ground: Ground, port: int, parts: Mapping[str, Process], size: Mapping[str, Any]
+    rig: Rig, port: int, parts: Mapping[str, Process], size: Mapping[str, Any]
 ) -> Sample:
     delays: list[float] = []
     url, body = f"http://127.0.0.1:{port}/jobs", {"prompt": f"tokens={size['tokens']}"}
@@ -100,7 +100,7 @@ async def _seed(
                         break
             delays.append(time.monotonic() - began)
 
-        cpu = Cpu(ground.redis, *parts.values())
+        cpu = Cpu(rig.redis, *parts.values())
         await _paced(size, lambda _: tasks.add(asyncio.create_task(one())))
         async with asyncio.timeout(60):
             await asyncio.gather(*tasks)

@@ -8,37 +8,37 @@ from functools import partial
 from typing import Any
 
 from bench.figures import Bound, Measure, Play, Round, Sample
-from bench.ground import Ground
 from bench.processes import Cpu, Process
+from bench.rig import Rig
 
 PYTHON = ("arq", "saq", "taskiq")
 OURS, RATE = "holdline", "jobs a worker CPU second"
 
 
 @asynccontextmanager
-async def contest(ground: Ground, size: Mapping[str, Any]) -> AsyncIterator[Mapping[str, Play]]:
+async def contest(rig: Rig, size: Mapping[str, Any]) -> AsyncIterator[Mapping[str, Play]]:
     """Each of them fills its queue, and is measured while it empties it."""
     jobs = size["jobs"]
-    plays = {OURS: partial(_play, ground, ground.ours("noop"), jobs)}
-    if bullmq := await ground.node("bullmq_queue", package="bullmq"):
-        plays["BullMQ"] = partial(_play, ground, bullmq, jobs)
+    plays = {OURS: partial(_play, rig, rig.ours("noop"), jobs)}
+    if bullmq := await rig.node("bullmq_queue", package="bullmq"):
+        plays["BullMQ"] = partial(_play, rig, bullmq, jobs)
     for name in PYTHON:
-        if peer := await ground.python(f"{name}_queue", package=name):
-            plays[name] = partial(_play, ground, peer, max(jobs // size["fewer"], 100))
+        if peer := await rig.python(f"{name}_queue", package=name):
+            plays[name] = partial(_play, rig, peer, max(jobs // size["fewer"], 100))
     yield plays
 
 
-async def _play(ground: Ground, worker: Process, jobs: int) -> Sample:
-    await ground.forget_commands()
+async def _play(rig: Rig, worker: Process, jobs: int) -> Sample:
+    await rig.forget_commands()
     await worker.ask(f"fill {jobs}")
-    cpu = Cpu(worker, ground.redis)
+    cpu = Cpu(worker, rig.redis)
     await worker.ask(f"drain {jobs}")
     taken = cpu.taken()
     return {
         RATE: jobs / taken[worker.name],
         "worker": taken[worker.name] / jobs * 1e6,
         "redis": taken["redis"] / jobs * 1e6,
-        "commands": await ground.commands() / jobs,
+        "commands": await rig.commands() / jobs,
     }
 
 

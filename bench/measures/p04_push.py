@@ -8,7 +8,7 @@ from functools import partial
 from typing import Any
 
 from bench.figures import Bound, Measure, Play
-from bench.ground import Ground
+from bench.rig import Rig
 
 from .push import UNITS, all_of, push
 
@@ -16,12 +16,12 @@ RATE = "events a server CPU second"
 
 
 @asynccontextmanager
-async def contest(ground: Ground, size: Mapping[str, Any]) -> AsyncIterator[Mapping[str, Play]]:
+async def contest(rig: Rig, size: Mapping[str, Any]) -> AsyncIterator[Mapping[str, Play]]:
     """All of them with the same sockets and the same bursts."""
     sockets, events = size["sockets"], size["events"]
-    async with all_of(ground, sockets) as found:
+    async with all_of(rig, sockets) as found:
         yield {
-            who: partial(push, ground, pushed, sockets, sockets, events)
+            who: partial(push, rig, pushed, sockets, sockets, events)
             for who, pushed in found.items()
         }
 

@@ -11,11 +11,11 @@ from functools import partial
 from statistics import quantiles
 from typing import Any, Final
 
-from bench.asking import Asking, ask_all
 from bench.client import Client, dismiss
+from bench.client_pool import ClientPool, ask_all
 from bench.figures import Bound, Measure, Play, Sample
-from bench.ground import Ground
 from bench.processes import Cpu, Process
+from bench.rig import Rig
 
 # Streams that all begin at once are no steady load, nor are a hundred that all end at once.
 BEGIN_SECONDS: Final = 1.0
@@ -25,30 +25,30 @@ TEXT: Final = b'"delta":"'
 
 
 @dataclass(slots=True)
-class Listening(Asking):
+class Listening(ClientPool):
     """Notes how old each token is when it arrives: a token is the time of its writing."""
 
     ages: list[tuple[int, float]] = field(default_factory=list)
 
     def piece(self, client: Client, payload: bytes) -> None:  # noqa: ARG002 - all are alike
-        """As `Asking`."""
+        """As `ClientPool`."""
         now = time.monotonic_ns()
         text = payload.partition(TEXT)[2].partition(b'"')[0]
         self.ages += [(int(token), (now - int(token)) / 1e6) for token in text.split()]
 
 
 @asynccontextmanager
-async def contest(ground: Ground, size: Mapping[str, Any]) -> AsyncIterator[Mapping[str, Play]]:
+async def contest(rig: Rig, size: Mapping[str, Any]) -> AsyncIterator[Mapping[str, Play]]:
     """Each load, through us and directly."""
-    model, url = await ground.model()
-    server, port = await ground.server()
-    worker = await ground.worker(url, HOLDLINE_CONCURRENCY="500")
-    direct = await ground.python("sdk_typed", package="openai", OPENAI_BASE_URL=url)
+    model, url = await rig.model()
+    server, port = await rig.server()
+    worker = await rig.worker(url, HOLDLINE_CONCURRENCY="500")
+    direct = await rig.python("sdk_typed", package="openai", OPENAI_BASE_URL=url)
     plays: dict[str, Play] = {}
     for name, (streams, rate) in LOADS.items():
         tokens = int(size["seconds"] * rate)
         load = (streams, tokens, 1 / rate)
-        plays[f"holdline, {name}"] = partial(_ours, ground, port, (server, worker, model), load)
+        plays[f"holdline, {name}"] = partial(_ours, rig, port, (server, worker, model), load)
         # Where it is saturated already, more of the same says no more.
         if direct and streams <= 100:
             plays[f"SDK read directly, {name}"] = partial(_directly, direct, model, load)
@@ -56,7 +56,7 @@ async def contest(ground: Ground, size: Mapping[str, Any]) -> AsyncIterator[Mapp
 
 
 async def _ours(
-    ground: Ground,
+    rig: Rig,
     port: int,
     parts: tuple[Process, ...],
     load: tuple[int, int, float],
@@ -64,7 +64,7 @@ async def _ours(
     streams, tokens, pace = load
     listening = Listening()
     await listening.connect(port, range(streams))
-    cpu = Cpu(ground.redis, *parts)
+    cpu = Cpu(rig.redis, *parts)
     await ask_all(listening, f"tokens={tokens} pace={pace}")
     taken = cpu.taken()
     await dismiss(listening.clients)

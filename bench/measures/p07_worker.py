@@ -9,24 +9,24 @@ from typing import Any
 
 from bench.background import all_completed, in_background
 from bench.figures import Bound, Measure, Play, Sample
-from bench.ground import Ground
 from bench.processes import Cpu
+from bench.rig import Rig
 
 OURS, SDK, RATE = "holdline", "openai SDK, typed, read directly", "tokens a worker CPU second"
 
 
 @asynccontextmanager
-async def contest(ground: Ground, size: Mapping[str, Any]) -> AsyncIterator[Mapping[str, Play]]:
+async def contest(rig: Rig, size: Mapping[str, Any]) -> AsyncIterator[Mapping[str, Play]]:
     """The same streams for both, everything at once."""
     answers, tokens = size["answers"], size["tokens"]
-    model, url = await ground.model()
-    _, port = await ground.server()
-    worker = await ground.worker(url)
-    direct = await ground.python("sdk_typed", package="openai", OPENAI_BASE_URL=url)
+    model, url = await rig.model()
+    _, port = await rig.server()
+    worker = await rig.worker(url)
+    direct = await rig.python("sdk_typed", package="openai", OPENAI_BASE_URL=url)
 
     async def ours() -> Sample:
-        cpu = Cpu(worker, ground.redis, model)
-        await all_completed(ground, await in_background(port, answers, f"tokens={tokens}"))
+        cpu = Cpu(worker, rig.redis, model)
+        await all_completed(rig, await in_background(port, answers, f"tokens={tokens}"))
         return _sample(cpu.taken(), answers * tokens, worker.name)
 
     async def read_directly() -> Sample:

@@ -8,11 +8,11 @@ from contextlib import asynccontextmanager
 from functools import partial
 from typing import Any
 
-from bench.asking import Asking, ask_all
 from bench.client import Arrivals, crowd, dismiss
+from bench.client_pool import ClientPool, ask_all
 from bench.figures import Bound, Measure, Play, Sample
-from bench.ground import Ground, free_port
 from bench.processes import Process
+from bench.rig import Rig, free_port
 
 from .push import ENGINE, any_frame, engine_frame, floor, socketio
 
@@ -21,22 +21,22 @@ SETTLE_SECONDS = 1.0
 
 
 @asynccontextmanager
-async def contest(ground: Ground, size: Mapping[str, Any]) -> AsyncIterator[Mapping[str, Play]]:
+async def contest(rig: Rig, size: Mapping[str, Any]) -> AsyncIterator[Mapping[str, Play]]:
     """Each holds the same number of sockets on top of some that were there before."""
     sockets = size["sockets"]
-    _, url = await ground.model()
-    await ground.worker(url)
+    _, url = await rig.model()
+    await rig.worker(url)
     yield {
-        "holdline": partial(_ours, ground, sockets),
-        "aiohttp": partial(_peer, ground, "aiohttp", sockets),
-        "Socket.IO": partial(_peer, ground, "Socket.IO", sockets),
+        "holdline": partial(_ours, rig, sockets),
+        "aiohttp": partial(_peer, rig, "aiohttp", sockets),
+        "Socket.IO": partial(_peer, rig, "Socket.IO", sockets),
     }
 
 
-async def _ours(ground: Ground, sockets: int) -> Sample:
-    server, port = await ground.server(HOLDLINE_PING_SECONDS="300")
+async def _ours(rig: Rig, sockets: int) -> Sample:
+    server, port = await rig.server(HOLDLINE_PING_SECONDS="300")
     try:
-        before, after = Asking(), Asking()
+        before, after = ClientPool(), ClientPool()
         # A tenth comes first, so that what every server needs once is there already.
         await before.connect(port, range(sockets // 10))
         await ask_all(before, "tokens=20")
@@ -45,7 +45,7 @@ async def _ours(ground: Ground, sockets: int) -> Sample:
         # Fewer at once than came first: what a burst of prompts takes for a moment, and the
         # allocator keeps for the next one, is nothing that an idle socket holds.
         for at in range(0, sockets, sockets // 20):
-            some = Asking()
+            some = ClientPool()
             await some.connect(port, range(at, at + sockets // 20))
             await ask_all(some, "tokens=20")
             after.clients += some.clients
@@ -57,9 +57,9 @@ async def _ours(ground: Ground, sockets: int) -> Sample:
         await server.end()
 
 
-async def _peer(ground: Ground, name: str, sockets: int) -> Sample:
+async def _peer(rig: Rig, name: str, sockets: int) -> Sample:
     port = free_port()
-    server = await (floor if name == "aiohttp" else socketio)(ground, port)
+    server = await (floor if name == "aiohttp" else socketio)(rig, port)
     if server is None:
         return {}
     try:

@@ -9,51 +9,51 @@ from contextlib import asynccontextmanager
 from functools import partial
 from typing import Any
 
-from bench.asking import PATH, Asking, resume
 from bench.background import all_completed, in_background
 from bench.client import Client, crowd, dismiss
+from bench.client_pool import PATH, ClientPool, resume
 from bench.figures import Bound, Measure, Play, Sample
-from bench.ground import Ground
 from bench.processes import Cpu, Process
+from bench.rig import Rig
 
 HAD = 2  # the sequence number that each client got before its server died
 
 
 @asynccontextmanager
-async def contest(ground: Ground, size: Mapping[str, Any]) -> AsyncIterator[Mapping[str, Play]]:
+async def contest(rig: Rig, size: Mapping[str, Any]) -> AsyncIterator[Mapping[str, Play]]:
     """Each client has an answer of its own, which has ended by the time it comes back."""
-    model, url = await ground.model()
-    server, port = await ground.server()
-    worker = await ground.worker(url)
+    model, url = await rig.model()
+    server, port = await rig.server()
+    worker = await rig.worker(url)
     ids = await in_background(port, size["clients"], f"tokens={size['tokens']}")
-    await all_completed(ground, ids)
+    await all_completed(rig, ids)
     await worker.end()
     await model.end()
-    yield {"holdline": partial(_play, ground, server, port, ids)}
+    yield {"holdline": partial(_play, rig, server, port, ids)}
 
 
-async def _play(ground: Ground, server: Process, port: int, ids: list[str]) -> Sample:
-    dying, at = await ground.server()
+async def _play(rig: Rig, server: Process, port: int, ids: list[str]) -> Sample:
+    dying, at = await rig.server()
     gone = await crowd(at, PATH, range(len(ids)), lambda *_: None)
     await dying.end()
-    asking = Asking()
+    pool = ClientPool()
 
     async def come_back(number: int) -> None:
-        client = await Client.connect(port, PATH, number, asking.take)
-        asking.clients.append(client)
-        client.say(resume(ids[number], HAD))
+        client = await Client.connect(port, PATH, number, pool.take)
+        pool.clients.append(client)
+        client.send(resume(ids[number], HAD))
 
-    cpu, began = Cpu(server, ground.redis), time.monotonic()
+    cpu, began = Cpu(server, rig.redis), time.monotonic()
     await asyncio.gather(*(come_back(client.number) for client in gone))
     connected = time.monotonic() - began
-    await asking.reached(len(ids))
-    last = max(asking.times.values()) - began
+    await pool.reached(len(ids))
+    last = max(pool.times.values()) - began
     taken = cpu.taken()
-    await dismiss(asking.clients)
+    await dismiss(pool.clients)
     return {
         "all whole": last,
         "all connected": connected,
-        "lost": len(ids) - len(asking.times),
+        "lost": len(ids) - len(pool.times),
         "server": taken[server.name] / len(ids) * 1e6,
         "redis": taken["redis"] / len(ids) * 1e6,
         "harness": taken["self"] / len(ids) * 1e6,

@@ -8,11 +8,11 @@ from functools import partial
 from typing import Any
 
 from bench.answers import a_delta, running
-from bench.asking import PATH, resume
 from bench.client import Arrivals, Client, crowd, dismiss
+from bench.client_pool import PATH, resume
 from bench.figures import Bound, Measure, Play, Round, Sample
-from bench.ground import Ground, free_port
 from bench.processes import Cpu, Process
+from bench.rig import Rig, free_port
 from jobs.log.log import LogWriter
 from jobs.redis.connection import Redis
 from jobs.redis.pipe import Pipe
@@ -24,50 +24,48 @@ MISSED = 10
 
 
 @asynccontextmanager
-async def contest(ground: Ground, size: Mapping[str, Any]) -> AsyncIterator[Mapping[str, Play]]:
+async def contest(rig: Rig, size: Mapping[str, Any]) -> AsyncIterator[Mapping[str, Play]]:
     """Three pairs of ours, each with much and with little of something; the first as the floor."""
     async with AsyncExitStack() as stack:
-        few = await stack.enter_async_context(ours(ground, BURST))
-        many = await stack.enter_async_context(ours(ground, size["sockets"]))
+        few = await stack.enter_async_context(ours(rig, BURST))
+        many = await stack.enter_async_context(ours(rig, size["sockets"]))
         # A Redis of its own for the queue with a backlog: it must not slow down the other one.
-        behind = await stack.enter_async_context(Ground())
-        empty, full = ground.ours("noop"), behind.ours("noop")
+        behind = await stack.enter_async_context(Rig())
+        empty, full = rig.ours("noop"), behind.ours("noop")
         await full.ask(f"fill {size['backlog']}", 600)
-        answering = await stack.enter_async_context(_answers(ground, size))
+        answering = await stack.enter_async_context(_answers(rig, size))
         yield {
-            "few sockets": partial(_push, ground, few, BURST, size["events"]),
-            "many sockets": partial(_push, ground, many, size["sockets"], size["events"]),
-            "no backlog": partial(_jobs, ground, empty, size["jobs"]),
+            "few sockets": partial(_push, rig, few, BURST, size["events"]),
+            "many sockets": partial(_push, rig, many, size["sockets"], size["events"]),
+            "no backlog": partial(_jobs, rig, empty, size["jobs"]),
             "backlog": partial(_jobs, behind, full, size["jobs"]),
             **answering,
-            **await _floor(stack, ground, size),
+            **await _floor(stack, rig, size),
         }
 
 
-async def _floor(stack: AsyncExitStack, ground: Ground, size: Mapping[str, Any]) -> dict[str, Play]:
+async def _floor(stack: AsyncExitStack, rig: Rig, size: Mapping[str, Any]) -> dict[str, Play]:
     """The same of the floor: what the kernel and its sockets make of it. One process cannot open
     twice ten thousand sockets everywhere.
     """
     plays: dict[str, Play] = {}
     for name, sockets in (("few", BURST), ("many", size["floor"])):
         port = free_port()
-        if server := await floor(ground, port):
+        if server := await floor(rig, port):
             pushed = await stack.enter_async_context(
-                peer(ground, server, port, sockets, "/?n={n}", bare, any_frame)
+                peer(rig, server, port, sockets, "/?n={n}", bare, any_frame)
             )
-            plays[f"floor, {name} sockets"] = partial(
-                _push, ground, pushed, sockets, size["events"]
-            )
+            plays[f"floor, {name} sockets"] = partial(_push, rig, pushed, sockets, size["events"])
     return plays
 
 
-async def _push(ground: Ground, pushed: Pushed, sockets: int, events: int) -> Sample:
-    sample = await push(ground, pushed, sockets, BURST, events)
+async def _push(rig: Rig, pushed: Pushed, sockets: int, events: int) -> Sample:
+    sample = await push(rig, pushed, sockets, BURST, events)
     return {name: sample[name] for name in ("server", "redis")}
 
 
-async def _jobs(ground: Ground, worker: Process, jobs: int) -> Sample:
-    cpu = Cpu(worker, ground.redis)
+async def _jobs(rig: Rig, worker: Process, jobs: int) -> Sample:
+    cpu = Cpu(worker, rig.redis)
     await worker.ask(f"fill {jobs}")
     await worker.ask(f"drain {jobs}")
     taken = cpu.taken()
@@ -78,10 +76,10 @@ async def _jobs(ground: Ground, worker: Process, jobs: int) -> Sample:
 
 
 @asynccontextmanager
-async def _answers(ground: Ground, size: Mapping[str, Any]) -> AsyncIterator[dict[str, Play]]:
+async def _answers(rig: Rig, size: Mapping[str, Any]) -> AsyncIterator[dict[str, Play]]:
     """Running answers, some short and some long; each resume misses as much of either."""
-    server, port = await ground.server(HOLDLINE_PING_SECONDS="300")
-    async with Pipe(Redis(ground.redis_url), deadline=60) as pipe:
+    server, port = await rig.server(HOLDLINE_PING_SECONDS="300")
+    async with Pipe(Redis(rig.redis_url), deadline=60) as pipe:
         plays: dict[str, Play] = {}
         for name in ("short", "long"):
             writers = await running(pipe, BURST)
@@ -89,12 +87,12 @@ async def _answers(ground: Ground, size: Mapping[str, Any]) -> AsyncIterator[dic
                 said = [a_delta(writer.response_id, WORDS)] * size[name]
                 for at in range(0, len(said), 500):
                     await writer.append(said[at : at + 500])
-            plays[f"resume of {name}"] = partial(_resume, ground, server, port, writers, size)
+            plays[f"resume of {name}"] = partial(_resume, rig, server, port, writers, size)
         yield plays
 
 
 async def _resume(
-    ground: Ground, server: Process, port: int, writers: list[LogWriter], size: Mapping[str, Any]
+    rig: Rig, server: Process, port: int, writers: list[LogWriter], size: Mapping[str, Any]
 ) -> Sample:
     """Some sockets resume all of these answers, none of which has ended."""
     sockets, arrivals = size["resumes"] // BURST, Arrivals()
@@ -103,10 +101,10 @@ async def _resume(
         arrivals.add(payload.count(WORDS.encode()))
 
     clients = await crowd(port, PATH, range(sockets), on_frame)
-    cpu = Cpu(server, ground.redis)
+    cpu = Cpu(server, rig.redis)
     for number, client in enumerate(clients):
         for writer in writers:
-            client.say(resume(writer.response_id, writer.length - 1 - MISSED))
+            client.send(resume(writer.response_id, writer.length - 1 - MISSED))
         await arrivals.reached((number + 1) * BURST * MISSED)
     taken, resumes = cpu.taken(), sockets * BURST
     await dismiss(clients)

@@ -10,7 +10,7 @@ from typing import Any, Final
 
 from bench.background import all_completed, in_background
 from bench.figures import Bound, Measure, Play, Sample
-from bench.ground import Ground
+from bench.rig import Rig
 from jobs.log.codec import decode_event
 from jobs.log.events import output_text
 from jobs.log.log import read_all
@@ -23,27 +23,27 @@ PACES: Final = {"a delta a token": 0.002, "at once": 0.0}
 
 
 @asynccontextmanager
-async def contest(ground: Ground, size: Mapping[str, Any]) -> AsyncIterator[Mapping[str, Play]]:
+async def contest(rig: Rig, size: Mapping[str, Any]) -> AsyncIterator[Mapping[str, Play]]:
     """The same answer, said slowly, so that each token is a delta, and said at once."""
-    _, url = await ground.model()
-    _, port = await ground.server()
-    await ground.worker(url)
+    _, url = await rig.model()
+    _, port = await rig.server()
+    await rig.worker(url)
     yield {
-        f"{tokens} tokens, {how}": partial(_play, ground, port, f"tokens={tokens} pace={pace}")
+        f"{tokens} tokens, {how}": partial(_play, rig, port, f"tokens={tokens} pace={pace}")
         for tokens in size["tokens"]
         for how, pace in PACES.items()
     }
 
 
-async def _play(ground: Ground, port: int, prompt: str) -> Sample:
+async def _play(rig: Rig, port: int, prompt: str) -> Sample:
     ids = await in_background(port, 1, prompt)
-    await all_completed(ground, ids)
-    names, id_, call = Partition(0), ids[0], ground.control.call
+    await all_completed(rig, ids)
+    names, id_, call = Partition(0), ids[0], rig.control.call
     log, job = names.log(id_), names.job(id_)
     async with asyncio.timeout(SEALED_SECONDS):
         while await call("EXISTS", log):  # noqa: ASYNC110 - another process seals it
             await asyncio.sleep(0.01)
-    entries = (await read_all(ground.control, id_)).entries
+    entries = (await read_all(rig.control, id_)).entries
     last = decode_event(entries[-1])
     text = len(output_text(last["response"]["output"]).encode())
     if text != last["response"]["holdline"]["bytes"]:

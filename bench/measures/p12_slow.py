@@ -9,10 +9,10 @@ from functools import partial
 from typing import Any
 
 from bench.answers import a_delta, running
-from bench.asking import PATH, resume
 from bench.client import Arrivals, Client, crowd, dismiss
+from bench.client_pool import PATH, resume
 from bench.figures import Bound, Measure, Play, Sample
-from bench.ground import Ground
+from bench.rig import Rig
 from jobs.redis.connection import Redis
 from jobs.redis.pipe import Pipe
 
@@ -23,34 +23,34 @@ READING, SLOW = "sockets that read", "sockets that never read"
 
 
 @asynccontextmanager
-async def contest(ground: Ground, size: Mapping[str, Any]) -> AsyncIterator[Mapping[str, Play]]:
+async def contest(rig: Rig, size: Mapping[str, Any]) -> AsyncIterator[Mapping[str, Play]]:
     """The same answers for both."""
     yield {
-        READING: partial(_play, ground, size, reads=True),
-        SLOW: partial(_play, ground, size, reads=False),
+        READING: partial(_play, rig, size, reads=True),
+        SLOW: partial(_play, rig, size, reads=False),
     }
 
 
-async def _play(ground: Ground, size: Mapping[str, Any], *, reads: bool) -> Sample:
-    server, port = await ground.server(HOLDLINE_PING_SECONDS="300")
+async def _play(rig: Rig, size: Mapping[str, Any], *, reads: bool) -> Sample:
+    server, port = await rig.server(HOLDLINE_PING_SECONDS="300")
     sockets, pieces, arrivals = size["sockets"], size["pieces"], Arrivals()
 
     def on_frame(_: Client, payload: bytes) -> None:
         arrivals.add(payload.count(b"x") // len(PIECE))
 
     try:
-        async with Pipe(Redis(ground.redis_url), deadline=60) as pipe:
+        async with Pipe(Redis(rig.redis_url), deadline=60) as pipe:
             writers = await running(pipe, ANSWERS)
             # What every server needs once is there before anything is counted.
             warm = await crowd(port, PATH, range(max(sockets // 10, ANSWERS)), on_frame)
             # One reader an answer is the witness that the server has kept up with the log.
             for client, writer in zip(warm, writers, strict=False):
-                client.say(resume(writer.response_id))
+                client.send(resume(writer.response_id))
             await asyncio.sleep(SETTLE_SECONDS)
             empty = peak = server.resident()
             clients = await crowd(port, PATH, range(sockets), on_frame, reads=reads)
             for client in clients:
-                client.say(resume(writers[client.number % ANSWERS].response_id))
+                client.send(resume(writers[client.number % ANSWERS].response_id))
             await asyncio.sleep(SETTLE_SECONDS)
             for number in range(pieces):
                 for writer in writers:

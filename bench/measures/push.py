@@ -15,11 +15,11 @@ from typing import Any, Final, Protocol
 import msgpack  # type: ignore[import-untyped]
 
 from bench.answers import a_delta, running
-from bench.asking import DELTA, PATH, resume
 from bench.client import Arrivals, Client, crowd, dismiss
+from bench.client_pool import DELTA, PATH, resume
 from bench.figures import Sample
-from bench.ground import Ground, free_port
 from bench.processes import Cpu, Process
+from bench.rig import Rig, free_port
 from jobs.log.log import LogWriter
 from jobs.redis.connection import Redis
 from jobs.redis.pipe import Pipe
@@ -73,10 +73,10 @@ class Peer:
 
 
 @asynccontextmanager
-async def ours(ground: Ground, count: int) -> AsyncIterator[Ours]:
+async def ours(rig: Rig, count: int) -> AsyncIterator[Ours]:
     """Our server with so many sockets, each with an answer of its own that runs."""
-    server, port = await ground.server(HOLDLINE_PING_SECONDS="300")
-    async with Pipe(Redis(ground.redis_url), deadline=60) as pipe:
+    server, port = await rig.server(HOLDLINE_PING_SECONDS="300")
+    async with Pipe(Redis(rig.redis_url), deadline=60) as pipe:
         pushed = Ours(server, Arrivals(), writers=await running(pipe, count))
 
         def on_frame(_: Client, payload: bytes) -> None:
@@ -86,7 +86,7 @@ async def ours(ground: Ground, count: int) -> AsyncIterator[Ours]:
 
         pushed.clients = await crowd(port, PATH, range(count), on_frame)
         for client, writer in zip(pushed.clients, pushed.writers, strict=True):
-            client.say(resume(writer.response_id))
+            client.send(resume(writer.response_id))
         await pushed.arrivals.reached(count)
         try:
             yield pushed
@@ -96,7 +96,7 @@ async def ours(ground: Ground, count: int) -> AsyncIterator[Ours]:
 
 @asynccontextmanager
 async def peer(
-    ground: Ground,
+    rig: Rig,
     server: Process,
     port: int,
     count: int,
@@ -105,7 +105,7 @@ async def peer(
     on_frame: Callable[[Client, bytes, Arrivals], None],
 ) -> AsyncIterator[Peer]:
     """A peer's server with so many sockets, each subscribed."""
-    async with Pipe(Redis(ground.redis_url), deadline=60) as pipe:
+    async with Pipe(Redis(rig.redis_url), deadline=60) as pipe:
         pushed = Peer(server, Arrivals(), pipe, publication)
         pushed.clients = await crowd(
             port, path, range(count), lambda c, payload: on_frame(c, payload, pushed.arrivals)
@@ -140,27 +140,25 @@ def engine_frame(client: Client, payload: bytes, arrivals: Arrivals) -> None:
     if payload.startswith(b"42"):
         arrivals.add()
     elif payload.startswith(b"0"):
-        client.say(b"40")
+        client.send(b"40")
     elif payload == b"2":
-        client.say(b"3")
+        client.send(b"3")
 
 
 @asynccontextmanager
-async def all_of(ground: Ground, count: int) -> AsyncIterator[dict[str, Pushed]]:
+async def all_of(rig: Rig, count: int) -> AsyncIterator[dict[str, Pushed]]:
     """Ours and each peer that is installed, all with so many sockets."""
     async with AsyncExitStack() as stack:
-        found: dict[str, Pushed] = {
-            "holdline": await stack.enter_async_context(ours(ground, count))
-        }
+        found: dict[str, Pushed] = {"holdline": await stack.enter_async_context(ours(rig, count))}
         for name, path, publication, on_frame, start in (
             ("floor", "/?n={n}", bare, any_frame, floor),
             ("ws", "/?n={n}", bare, any_frame, node_ws),
             ("Socket.IO", ENGINE, emitted, engine_frame, socketio),
         ):
             port = free_port()
-            if server := await start(ground, port):
+            if server := await start(rig, port):
                 found[name] = await stack.enter_async_context(
-                    peer(ground, server, port, count, path, publication, on_frame)
+                    peer(rig, server, port, count, path, publication, on_frame)
                 )
         yield found
 
@@ -168,25 +166,25 @@ async def all_of(ground: Ground, count: int) -> AsyncIterator[dict[str, Pushed]]
 ENGINE: Final = "/socket.io/?EIO=4&transport=websocket&n={n}"
 
 
-async def floor(ground: Ground, port: int) -> Process | None:
+async def floor(rig: Rig, port: int) -> Process | None:
     """Aiohttp and uvloop with a ready frame."""
-    return await ground.python("floor_push", str(port), package="aiohttp")
+    return await rig.python("floor_push", str(port), package="aiohttp")
 
 
-async def node_ws(ground: Ground, port: int) -> Process | None:
+async def node_ws(rig: Rig, port: int) -> Process | None:
     """Node's ws."""
-    return await ground.node("ws_push", str(port), package="ws")
+    return await rig.node("ws_push", str(port), package="ws")
 
 
-async def socketio(ground: Ground, port: int) -> Process | None:
+async def socketio(rig: Rig, port: int) -> Process | None:
     """Socket.IO with its Redis adapter."""
-    return await ground.node("socketio_push", str(port), package="socket.io")
+    return await rig.node("socketio_push", str(port), package="socket.io")
 
 
-async def push(ground: Ground, pushed: Pushed, sockets: int, each: int, events: int) -> Sample:
+async def push(rig: Rig, pushed: Pushed, sockets: int, each: int, events: int) -> Sample:
     """At least so many events, `each` of a burst to as many of the `sockets`, in turns."""
     loop = asyncio.get_running_loop()
-    began, cpu = loop.time(), Cpu(pushed.server, ground.redis)
+    began, cpu = loop.time(), Cpu(pushed.server, rig.redis)
     sent = at = 0
     before = pushed.arrivals.count
     while sent < events:

@@ -72,56 +72,56 @@ REQUEST = (
 )
 
 
-def changed(dice: random.Random, value: Any) -> Any:
+def changed(rng: random.Random, value: Any) -> Any:
     """The value with one thing in it replaced, removed, added or wrapped."""
-    if isinstance(value, dict) and value and dice.random() < 0.8:
-        name = dice.choice(list(value))
-        match dice.randrange(5):
+    if isinstance(value, dict) and value and rng.random() < 0.8:
+        name = rng.choice(list(value))
+        match rng.randrange(5):
             case 0:
                 return {k: v for k, v in value.items() if k != name}
             case 1:
-                return value | {dice.choice(["", "x", "__proto__", name * 2]): dice.choice(LEAVES)}
+                return value | {rng.choice(["", "x", "__proto__", name * 2]): rng.choice(LEAVES)}
             case _:
-                return value | {name: changed(dice, value[name])}
-    if isinstance(value, list) and value and dice.random() < 0.8:
-        at = dice.randrange(len(value))
-        return [*value[:at], changed(dice, value[at]), *value[at + dice.randrange(2) :]]
-    if dice.random() < 0.1:
-        for _ in range(dice.choice([3, 70, 200])):
+                return value | {name: changed(rng, value[name])}
+    if isinstance(value, list) and value and rng.random() < 0.8:
+        at = rng.randrange(len(value))
+        return [*value[:at], changed(rng, value[at]), *value[at + rng.randrange(2) :]]
+    if rng.random() < 0.1:
+        for _ in range(rng.choice([3, 70, 200])):
             value = [value]
         return value
-    return dice.choice(LEAVES)
+    return rng.choice(LEAVES)
 
 
-def torn(dice: random.Random, data: bytes) -> bytes:
+def torn(rng: random.Random, data: bytes) -> bytes:
     """The bytes with a few of them changed, cut or doubled."""
     out = bytearray(data)
-    for _ in range(dice.randrange(4)):
-        at = dice.randrange(len(out) + 1)
-        match dice.randrange(4):
+    for _ in range(rng.randrange(4)):
+        at = rng.randrange(len(out) + 1)
+        match rng.randrange(4):
             case 0:
-                out[at : at + 1] = bytes([dice.randrange(256)])
+                out[at : at + 1] = bytes([rng.randrange(256)])
             case 1:
-                del out[at : at + dice.randrange(1, 9)]
+                del out[at : at + rng.randrange(1, 9)]
             case 2:
-                out[at:at] = out[at : at + dice.randrange(1, 40)]
+                out[at:at] = out[at : at + rng.randrange(1, 40)]
             case _:
-                out[at:at] = dice.randbytes(dice.randrange(1, 5))
+                out[at:at] = rng.randbytes(rng.randrange(1, 5))
     return bytes(out)
 
 
-def decoders(dice: random.Random) -> None:
+def decoders(rng: random.Random) -> None:
     """One round of the decoders: what is wrong is said in one of two ways, never in another."""
-    message = changed(dice, changed(dice, dice.choice(MESSAGES)))
+    message = changed(rng, changed(rng, rng.choice(MESSAGES)))
     for parse in (parse_message, parse_create):
         if isinstance(message, dict):
             with contextlib.suppress(Problem):
                 parse(message)
     with contextlib.suppress(Problem):
-        parse_json(torn(dice, json.dumps(message).encode()))
+        parse_json(torn(rng, json.dumps(message).encode()))
     with contextlib.suppress(Problem, ValueError, OverflowError):
-        parse_packed(torn(dice, msgpack.packb(message)))
-    packed = torn(dice, msgpack.packb(changed(dice, dice.choice(ENTRIES))))
+        parse_packed(torn(rng, msgpack.packb(message)))
+    packed = torn(rng, msgpack.packb(changed(rng, rng.choice(ENTRIES))))
     for decode in (
         decode_event,
         decode_job,
@@ -132,52 +132,52 @@ def decoders(dice: random.Random) -> None:
             decode(packed)
 
 
-def frames(dice: random.Random, *, packed: bool) -> bytes:
+def frames(rng: random.Random, *, packed: bool) -> bytes:
     """One frame, mostly of a message that is nearly right."""
-    message = dice.choice(MESSAGES)
-    for _ in range(dice.randrange(3)):
-        message = changed(dice, message)
+    message = rng.choice(MESSAGES)
+    for _ in range(rng.randrange(3)):
+        message = changed(rng, message)
     try:
         payload = msgpack.packb(message) if packed else json.dumps(message).encode()
     except (ValueError, OverflowError):
         payload = b""
-    if dice.random() < 0.3:
-        payload = torn(dice, payload)
-    broken = dice.random() < 0.1
+    if rng.random() < 0.3:
+        payload = torn(rng, payload)
+    broken = rng.random() < 0.1
     return frame(
         payload,
-        dice.randrange(16)
+        rng.randrange(16)
         if broken
-        else dice.choice(
+        else rng.choice(
             [TEXT, BINARY, BINARY if packed else TEXT, PING, CLOSE][
-                : 5 if dice.random() < 0.1 else 3
+                : 5 if rng.random() < 0.1 else 3
             ]
         ),
-        fin=dice.random() < 0.95,
-        rsv=dice.randrange(8) if broken else 0,
-        mask=dice.random() < 0.95,
-        length=dice.randrange(2**20) if dice.random() < 0.02 else None,
+        fin=rng.random() < 0.95,
+        rsv=rng.randrange(8) if broken else 0,
+        mask=rng.random() < 0.95,
+        length=rng.randrange(2**20) if rng.random() < 0.02 else None,
     )
 
 
-async def socket_round(url: str, dice: random.Random, seen: Counter[str]) -> None:
+async def socket_round(url: str, rng: random.Random, seen: Counter[str]) -> None:
     """One connection: an upgrade, and frames until it is closed or has heard enough."""
-    packed = dice.random() < 0.5
+    packed = rng.random() < 0.5
     offer = "holdline.msgpack" if packed else "holdline.json"
     async with Raw(url) as raw:
         status, _ = await raw.upgrade(f"Sec-WebSocket-Protocol: {offer}")
         assert 101 == status
         for _ in range(40):
-            await raw.send(frames(dice, packed=packed))
+            await raw.send(frames(rng, packed=packed))
         raw.done()
         said = await raw.rest(20)
         seen["socket: internal_error" if b"internal_error" in said else "socket"] += 1
 
 
-async def request_round(url: str, dice: random.Random, seen: Counter[str]) -> None:
+async def request_round(url: str, rng: random.Random, seen: Counter[str]) -> None:
     """One connection with a request that is nearly right."""
     async with Raw(url) as raw:
-        await raw.send(torn(dice, torn(dice, REQUEST)))
+        await raw.send(torn(rng, torn(rng, REQUEST)))
         raw.done()
         said = await raw.rest(20)
         seen[f"HTTP {said[9:12].decode('latin-1') or 'closed'}"] += 1
@@ -191,15 +191,15 @@ async def bystander(url: str) -> None:
 
 async def fuzz(url: str, seconds: float, seed: int) -> Counter[str]:
     """Rounds of everything until the time is over; what was seen, counted."""
-    dice, seen = random.Random(seed), Counter[str]()
+    rng, seen = random.Random(seed), Counter[str]()
     until = time.monotonic() + seconds
     while time.monotonic() < until:
         for _ in range(50):
-            decoders(dice)
+            decoders(rng)
         seen["decoders"] += 50
-        await socket_round(url, dice, seen)
+        await socket_round(url, rng, seen)
         for _ in range(4):
-            await request_round(url, dice, seen)
+            await request_round(url, rng, seen)
         await bystander(url)
     for what in seen:
         assert "internal_error" not in what, f"seed {seed}: {dict(seen)}"

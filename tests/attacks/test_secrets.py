@@ -103,7 +103,7 @@ async def _damaged(
     """What is told of a record and a log that cannot be decoded."""
     names, told = Partition(0), []
     await pipe.call("HSET", names.job(response_id), "job", b"\xc1canary-record")
-    # Its log is sealed soon after its end; whichever form it has by now is damaged.
+    # Its log is compacted soon after its end; whichever form it has by now is damaged.
     if await pipe.call("HEXISTS", names.job(response_id), "block0"):
         await pipe.call("HSET", names.job(response_id), "block0", b"\xc1canary-block")
     else:

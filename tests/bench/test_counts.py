@@ -11,10 +11,10 @@ from functools import partial
 import pytest
 
 from bench.answers import a_delta, a_job, last_event
-from bench.asking import Asking, ask_all
 from bench.background import all_completed, in_background
 from bench.client import dismiss
-from bench.ground import Ground
+from bench.client_pool import ClientPool, ask_all
+from bench.rig import Rig
 from jobs.log.codec import encode_event, encode_job
 from jobs.log.log import read_all
 from server.api.frames import frame
@@ -27,41 +27,41 @@ async def test_a_job_takes_few_commands_of_redis() -> None:
     once and write it once; the first event of the attempt is one of the claim's. It hands out a
     hundred here, and shares what it asks of a tenant.
     """
-    async with Ground() as ground:
-        noop = ground.ours("noop")
+    async with Rig() as rig:
+        noop = rig.ours("noop")
         await noop.ask(f"fill {JOBS}")  # loads the scripts
         await noop.ask(f"drain {JOBS}")
-        await ground.forget_commands()
+        await rig.forget_commands()
         await noop.ask(f"fill {JOBS}")
         await noop.ask(f"drain {JOBS}")
-        assert 43 > await ground.commands() / JOBS
+        assert 43 > await rig.commands() / JOBS
 
 
 async def test_a_job_that_comes_alone_takes_few_commands_of_redis() -> None:
     """It finds nothing that others have made or asked: its tenant comes into the line and leaves
     it, and what it alone had is gone with it. 25, 24 and 15 commands, and the scripts themselves.
     """
-    async with Ground() as ground:
-        noop = ground.ours("noop")
+    async with Rig() as rig:
+        noop = rig.ours("noop")
         for _ in range(2):
-            await ground.forget_commands()
+            await rig.forget_commands()
             for _ in range(10):
                 await noop.ask("fill 1")
                 await noop.ask("drain 1")
-        assert 70 > await ground.commands() / 10
+        assert 70 > await rig.commands() / 10
 
 
 async def test_a_backlog_adds_no_command_to_a_job() -> None:
     """Nothing is linear in what waits. A tenth is what the turns of a claim may differ by."""
-    async with Ground() as ground:
-        noop = ground.ours("noop")
+    async with Rig() as rig:
+        noop = rig.ours("noop")
         counts = []
         for backlog in (0, 2_000):
             await noop.ask(f"fill {backlog}")
-            await ground.forget_commands()
+            await rig.forget_commands()
             await noop.ask(f"fill {JOBS}")
             await noop.ask(f"drain {JOBS}")
-            counts.append(await ground.commands() / JOBS)
+            counts.append(await rig.commands() / JOBS)
         assert counts[0] * 1.1 > counts[1]
 
 
@@ -69,49 +69,49 @@ async def test_a_long_answer_that_is_said_at_once_is_few_entries() -> None:
     """What gathers while an append is under way is one delta; what begins and ends an answer is
     nine events. A busy machine gathers in more pieces: twenty are far from one a token.
     """
-    async with Ground() as ground:
-        model, url = await ground.model()
-        _, port = await ground.server()
-        await ground.worker(url)
+    async with Rig() as rig:
+        model, url = await rig.model()
+        _, port = await rig.server()
+        await rig.worker(url)
         (id_,) = ids = await in_background(port, 1, "tokens=500")
-        await all_completed(ground, ids)
-        assert 30 > (await read_all(ground.control, id_)).length
+        await all_completed(rig, ids)
+        assert 30 > (await read_all(rig.control, id_)).length
         assert model.popen.poll() is None
 
 
 async def test_an_answer_takes_few_scripts() -> None:
     """Submit, and the server's look at what it hands out; claim, the rest of the answer with its
-    end, the seal. Leases and a model whose bytes come in two reads add to that: measured 5.1.
+    end, the compaction. Leases and a model whose bytes come in two reads add to that: measured 5.1.
     """
     answers = 20
-    async with Ground() as ground:
-        _, url = await ground.model()
-        _, port = await ground.server()
-        await ground.worker(url)
-        await all_completed(ground, await in_background(port, 1, "tokens=50"))
-        await ground.forget_commands()
+    async with Rig() as rig:
+        _, url = await rig.model()
+        _, port = await rig.server()
+        await rig.worker(url)
+        await all_completed(rig, await in_background(port, 1, "tokens=50"))
+        await rig.forget_commands()
         for _ in range(answers):
-            await all_completed(ground, await in_background(port, 1, "tokens=50"))
-        assert 6.4 > await ground.scripts() / answers
+            await all_completed(rig, await in_background(port, 1, "tokens=50"))
+        assert 6.4 > await rig.scripts() / answers
 
 
 async def test_an_answer_over_a_socket_takes_no_read() -> None:
-    """Submit, claim, the rest of the answer with its end, the seal; what begins its log is heard.
+    """Submit, claim, the rest of the answer with its end, compaction. The beginning is pushed.
     Leases and a model whose bytes come in two reads add to that: measured 4.0.
     """
     answers = 20
-    async with Ground() as ground:
-        _, url = await ground.model()
-        _, port = await ground.server()
-        await ground.worker(url)
-        asking = Asking()
-        await asking.connect(port, range(1))
-        await ask_all(asking, "tokens=50")
-        await ground.forget_commands()
+    async with Rig() as rig:
+        _, url = await rig.model()
+        _, port = await rig.server()
+        await rig.worker(url)
+        pool = ClientPool()
+        await pool.connect(port, range(1))
+        await ask_all(pool, "tokens=50")
+        await rig.forget_commands()
         for _ in range(answers):
-            await ask_all(asking, "tokens=50")
-        assert 5.4 > await ground.scripts() / answers
-        await dismiss(asking.clients)
+            await ask_all(pool, "tokens=50")
+        assert 5.4 > await rig.scripts() / answers
+        await dismiss(pool.clients)
 
 
 @pytest.mark.parametrize(

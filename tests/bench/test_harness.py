@@ -11,8 +11,8 @@ import pytest
 
 from bench import report
 from bench.__main__ import chosen, found
-from bench.ground import Ground
 from bench.processes import BenchError
+from bench.rig import Rig
 from bench.run import run
 
 ROOT = Path(__file__).parent.parent.parent
@@ -38,18 +38,18 @@ async def test_the_memory_of_an_answer_is_measured_through_real_processes() -> N
 
 
 async def test_a_process_that_says_nothing_is_told_with_its_last_words() -> None:
-    async with Ground() as ground:
-        noop = ground.ours("noop")
+    async with Rig() as rig:
+        noop = rig.ours("noop")
         assert "ok" == await noop.ask("fill 1")
         with pytest.raises(BenchError, match="unknown: \\['nonsense'\\]"):
             await noop.ask("nonsense")
 
 
 async def test_nothing_of_a_ground_outlives_it() -> None:
-    async with Ground() as ground:
-        redis = ground.redis.popen
+    async with Rig() as rig:
+        redis = rig.redis.popen
     assert redis.poll() is not None
-    assert not await asyncio.to_thread(ground.folder.exists)
+    assert not await asyncio.to_thread(rig.folder.exists)
 
 
 def test_there_is_a_measure_for_each_of_the_twelve() -> None:

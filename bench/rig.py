@@ -1,4 +1,4 @@
-"""The ground of a measure: one Redis, and every process that a measure asks for."""
+"""The processes that a measure runs: one Redis, servers, workers, the model, peers."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ NODE_MODULES = PEERS / "node_modules"
 CALLS: Final = re.compile(r"cmdstat_([^|:]+)[^:]*:calls=(\d+)")
 
 
-class Ground:
-    """Use it as an async context manager: whatever was started ends with it."""
+class Rig:
+    """Starts processes for a measure. Use it as an async context manager: it ends them all."""
 
     def __init__(self) -> None:
         self.left_out: dict[str, str] = {}

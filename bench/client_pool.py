@@ -18,7 +18,7 @@ WRONG: Final = (b'{"type":"error"', b'{"type":"response.failed"', b'{"type":"res
 
 
 @dataclass(slots=True)
-class Asking:
+class ClientPool:
     """Some sockets on one server. `times` are when each whole answer came, by socket."""
 
     whole: Arrivals = field(default_factory=Arrivals)
@@ -69,9 +69,9 @@ def resume(response_id: str, after: int = -1) -> bytes:
     return json.dumps(message).encode()
 
 
-async def ask_all(asking: Asking, prompt: str) -> None:
+async def ask_all(pool: ClientPool, prompt: str) -> None:
     """Each socket asks once; returns when all have their answer."""
-    before = asking.whole.count
-    for client in asking.clients:
-        client.say(create(prompt))
-    await asking.reached(before + len(asking.clients))
+    before = pool.whole.count
+    for client in pool.clients:
+        client.send(create(prompt))
+    await pool.reached(before + len(pool.clients))
