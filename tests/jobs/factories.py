@@ -129,3 +129,8 @@ async def status_of(pipe: Pipe, response_id: str) -> str | None:
     """What the job's record says."""
     status = await pipe.call("HGET", NAMES.job(response_id), "status")
     return None if status is None else str(status.decode())
+
+
+async def places(pipe: Pipe) -> object:
+    """The reply of a script that changes nothing."""
+    return await pipe.run("places", [NAMES.numbers], [NAMES.prefix])

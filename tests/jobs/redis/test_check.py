@@ -1,14 +1,11 @@
-"""Whether a Redis can keep the promises, and what is said where it cannot."""
+"""The check of a Redis: suitable ones are described, others refused with the setting to change."""
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import pytest
 
-from jobs.errors import RedisAway, RedisUnsuitable
+from jobs.errors import RedisUnsuitable
 from jobs.redis.check import check
-from jobs.redis.connection import Redis
 from jobs.redis.pipe import Pipe
 
 
@@ -38,17 +35,3 @@ async def test_a_redis_that_is_too_old_is_refused(
 
     with pytest.raises(RedisUnsuitable, match=r"Redis 6\.2\.14 is too old"):
         await check(pipe)
-
-
-async def test_a_redis_that_nobody_runs_is_away(tmp_path: Path) -> None:
-    for url in (f"unix://{tmp_path}/nobody.sock", "redis://127.0.0.1:1"):
-        with pytest.raises(RedisAway, match="cannot connect"):
-            await Redis(url).open()
-
-
-async def test_a_connection_that_is_closed_twice_is_closed(redis: Redis) -> None:
-    wire = await redis.open()
-    wire.close()
-    wire.close()
-
-    assert b"" == await wire.reader.read()
