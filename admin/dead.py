@@ -74,15 +74,15 @@ async def run(environ: Mapping[str, str], argv: Sequence[str]) -> AsyncIterator[
     arguments = _parser().parse_args(argv)
     config = load(environ)
     async with redis_from_url(config.redis_url, config.cipher).pipe() as pipe:
-        queue = Queue(pipe, config.terms)
+        queue = Queue(pipe, config.shared)
         match arguments.action:
             case "list":
-                async for line in _list(pipe, queue, config.terms.partitions):
+                async for line in _list(pipe, queue, config.shared.partitions):
                     yield line
             case "again":
                 yield await _again(pipe, queue, arguments.id)
             case _:
-                yield await _drop(queue, config.terms.partitions, arguments.id)
+                yield await _drop(queue, config.shared.partitions, arguments.id)
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -132,7 +132,7 @@ async def run(environ: Mapping[str, str], argv: Sequence[str]) -> AsyncIterator[
             async for line in export(pipe, whose):
                 yield line
         else:
-            yield await delete(pipe, Queue(pipe, config.terms), whose)
+            yield await delete(pipe, Queue(pipe, config.shared), whose)
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -48,7 +48,7 @@ async def run(environ: Mapping[str, str], argv: Sequence[str]) -> AsyncIterator[
     arguments = _parser().parse_args(argv)
     config = Config.from_environ(environ)
     async with redis_from_url(config.redis_url).pipe() as pipe:
-        tenants = Tenants(pipe, config.terms.partitions)
+        tenants = Tenants(pipe, config.shared.partitions)
         if arguments.action == "set":
             await tenants.set(arguments.tenant, _values(arguments.values))
         elif arguments.action == "clear":

@@ -72,7 +72,7 @@ class Server:
         self.pipe = self.redis.pipe()
         # WAIT holds up what comes after it, so prompts that wait for replicas travel apart.
         self.submits = self.redis.pipe() if config.wait_replicas else self.pipe
-        self.queue = Queue(self.submits, config.terms, wait_replicas=config.wait_replicas)
+        self.queue = Queue(self.submits, config.shared, wait_replicas=config.wait_replicas)
         self.relay = Relay(
             self.redis, self.pipe, self.queue, self.metrics, doubt_seconds=config.ping_seconds
         )
@@ -83,12 +83,12 @@ class Server:
             self.metrics,
             catalog=config.catalog,
             templates=config.templates,
-            partitions=config.terms.partitions,
+            partitions=config.shared.partitions,
             unstored_ms=round(1000 * config.unstored_seconds),
         )
         self.access = Access(config.access, self.pipe)
-        tenants = Tenants(self.pipe, config.terms.partitions)
-        self.seats = SocketLimiter(tenants, config.terms, lambda: self.relay.healthy)
+        tenants = Tenants(self.pipe, config.shared.partitions)
+        self.seats = SocketLimiter(tenants, config.shared, lambda: self.relay.healthy)
         self.streams = Streams()
         self.sockets: set[Socket] = set()
         self.slow = SlowConsumers()
@@ -105,7 +105,7 @@ class Server:
             found = await check_until_available(self.pipe, _tell_of_absence)
             log.info("redis", found=found)
             await stack.enter_async_context(self.relay)
-            orphans = Orphans(self.pipe, self.queue, self.relay, self.responses, self.config.terms)
+            orphans = Orphans(self.pipe, self.queue, self.relay, self.responses, self.config.shared)
             looking = asyncio.create_task(orphans.run(), name="orphans")
             stack.push_async_callback(cancel_and_wait, looking)
             yield

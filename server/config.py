@@ -103,7 +103,7 @@ class Config:
     request_seconds: float
     origins: tuple[str, ...]
     access: Access
-    terms: SharedSettings
+    shared: SharedSettings
     cipher: Cipher | None
 
     @classmethod
@@ -144,7 +144,7 @@ class Config:
             wait_replicas=int(env.number(environ, "HOLDLINE_WAIT_REPLICAS", 0, 0, 10)),
             origins=_origins(env.text(environ, "HOLDLINE_ALLOWED_ORIGINS", "")),
             access=access,
-            terms=env.terms(environ),
+            shared=env.terms(environ),
             cipher=env.cipher(environ),
         )
 

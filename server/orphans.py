@@ -37,17 +37,17 @@ class Orphans:
     """The orphans of all servers, as far as this one finds them; `run` until cancelled."""
 
     def __init__(
-        self, pipe: Pipe, queue: Queue, relay: Relay, responses: Responses, terms: SharedSettings
+        self, pipe: Pipe, queue: Queue, relay: Relay, responses: Responses, shared: SharedSettings
     ) -> None:
         self._pipe = pipe
         self._queue = queue
         self._relay = relay
         self._responses = responses
-        self._terms = terms
+        self._shared = shared
 
     async def run(self) -> None:
         """Looks for ever. After a start clients get the time to come back first."""
-        period = max(self._terms.orphan_ms / 3000, LEAST_SECONDS)
+        period = max(self._shared.orphan_ms / 3000, LEAST_SECONDS)
         for _ in range(3):
             await self._say(0)
             await asyncio.sleep(period)
@@ -62,7 +62,7 @@ class Orphans:
     async def _say(self, most: int) -> set[str]:
         """Says what is followed here; up to `most` in a partition that nobody follows."""
         found: set[str] = set()
-        followed: dict[int, list[str]] = {n: [] for n in range(self._terms.partitions)}
+        followed: dict[int, list[str]] = {n: [] for n in range(self._shared.partitions)}
         for response_id in self._relay.followed:
             followed.setdefault(partition_of(response_id), []).append(response_id)
         with contextlib.suppress(RedisTrouble):

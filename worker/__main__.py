@@ -101,8 +101,8 @@ async def _serve(config: Config, *, child: bool) -> None:
         found = await _unless(quiet, check_until_available(pipe, _tell_of_absence))
         if found is None:
             return
-        queue = Queue(pipe, config.terms)
-        policy = Policy(max_attempts=config.terms.max_attempts)
+        queue = Queue(pipe, config.shared)
+        policy = Policy(max_attempts=config.shared.max_attempts)
         context = WorkerContext(config, pipe, queue, router, policy, compactor)
         bell = Subscriber(
             redis,
@@ -116,7 +116,7 @@ async def _serve(config: Config, *, child: bool) -> None:
                 post = WebhookClient(allow_private=config.receiver.allow_private)
                 await stack.enter_async_context(post)
                 courier = WebhookDispatcher(
-                    Hooks(pipe), post, config.receiver, config.terms.partitions
+                    Hooks(pipe), post, config.receiver, config.shared.partitions
                 )
                 await stack.enter_async_context(courier)
             worker = Worker(context, waiting, bell, rescue, quiet, stop)

@@ -70,7 +70,7 @@ class Config:
     total: float
     grace: float
     max_output_bytes: int
-    terms: SharedSettings
+    shared: SharedSettings
     receiver: Receiver | None = None
     cipher: Cipher | None = None
 
@@ -115,7 +115,7 @@ def load(environ: Mapping[str, str]) -> Config:
         total=usual.timeout_seconds,
         grace=number(environ, "HOLDLINE_SHUTDOWN_GRACE_SECONDS", 20, 0, 3600),
         max_output_bytes=settings.output_bytes(environ),
-        terms=settings.terms(environ),
+        shared=settings.terms(environ),
         receiver=_receiver(environ),
         cipher=settings.cipher(environ),
     )

@@ -72,7 +72,7 @@ async def close(context: WorkerContext, grant: Grant, cause: str) -> None:
         error=error_of(verdict),
     )
     await flusher.finish(
-        verdict.status, last, retention_ms=context.config.terms.retention_ms, bury=bury
+        verdict.status, last, retention_ms=context.config.shared.retention_ms, bury=bury
     )
     log.info("closed without a model call", response_id=grant.response_id, cause=cause, buried=bury)
 

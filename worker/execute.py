@@ -231,7 +231,7 @@ class Execution:
                     incomplete=verdict.reason,
                     model=call.model,
                 )
-                retention_ms = self._context.config.terms.retention_ms
+                retention_ms = self._context.config.shared.retention_ms
                 await flusher.finish(
                     verdict.status,
                     last,
@@ -336,7 +336,9 @@ class Execution:
     async def _end_again(self, writer: LogWriter, end: Event) -> None:
         status = Status(end["response"]["status"])
         await retry(
-            lambda: writer.finish(status, [], retention_ms=self._context.config.terms.retention_ms),
+            lambda: writer.finish(
+                status, [], retention_ms=self._context.config.shared.retention_ms
+            ),
             seconds=self._context.retry_seconds,
         )
 

@@ -109,7 +109,7 @@ class Leases:
         self._held = held
         self._health = health
         self._rescuing = rescuing
-        self._lease = context.config.terms.lease_ms / 1000
+        self._lease = context.config.shared.lease_ms / 1000
         self._period = max(self._lease / RENEWALS_PER_LEASE, MIN_RENEWAL_SECONDS)
         pause = (self._period, self._period)
         self._loop = Loop("leases", self._tick, pause, first_pause=pause)
@@ -139,7 +139,7 @@ class Leases:
             # Own leases first: after a pause of this process or of Redis they have run out, and a
             # rescue must not take these jobs from a worker that is alive.
             if now >= self._rescue_at and self._rescuing():
-                for number in range(self._context.config.terms.partitions):
+                for number in range(self._context.config.shared.partitions):
                     await self._rescue.rescue(number)
                 # `renew_now` must not make rescues more frequent.
                 self._rescue_at = now + self._period / 2
@@ -168,7 +168,7 @@ class Leases:
         # Idle workers renew too. After an outage, renewals must reach Redis before the first rescue
         # does, or live jobs would be taken.
         held: dict[int, list[Execution]] = {
-            number: [] for number in range(self._context.config.terms.partitions)
+            number: [] for number in range(self._context.config.shared.partitions)
         }
         for execution in self._held:
             held[execution.partition].append(execution)

@@ -63,7 +63,7 @@ class Worker:
         self._subscriber = subscriber
         self._quiet = quiet
         self._stop = stop
-        self._partitions = list(range(context.config.terms.partitions))
+        self._partitions = list(range(context.config.shared.partitions))
         self._markers = {Partition(number).wake: number for number in self._partitions}
         self._tokens = {number: secrets.token_hex(8) for number in self._partitions}
         self._rates = {

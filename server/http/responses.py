@@ -165,7 +165,7 @@ class Routes:
     @property
     def _watched(self) -> bool:
         """Whether it matters for all responses who has seen them."""
-        return self._server.config.terms.only_if_unseen
+        return self._server.config.shared.only_if_unseen
 
     async def _seen(self, response_id: str) -> None:
         with contextlib.suppress(RedisTrouble):  # then it is kept for the retention

@@ -27,12 +27,12 @@ class SocketLimiter:
     """The sockets of all tenants here. Who has taken a seat must leave it."""
 
     def __init__(
-        self, tenants: Tenants, terms: SharedSettings, healthy: Callable[[], bool]
+        self, tenants: Tenants, shared: SharedSettings, healthy: Callable[[], bool]
     ) -> None:
         """`healthy` says whether it is worth to ask Redis."""
         self._tenants = tenants
         # What a tenant may of which nothing is set. All sockets of such tenants share it.
-        self.usual: Limits = {name: value or None for name, value in terms.of_tenants.items()}
+        self.usual: Limits = {name: value or None for name, value in shared.of_tenants.items()}
         self._healthy = healthy
         self._taken: Counter[str] = Counter()
 

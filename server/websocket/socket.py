@@ -234,7 +234,7 @@ class Socket:
             lane_of = {} if lane is None else {"stream_id": lane}
             self.say({"type": "holdline:ended", **about, **lane_of})
             self._delivery.ask(follower.response_id)
-        elif unstored is None and self._config.terms.only_if_unseen:
+        elif unstored is None and self._config.shared.only_if_unseen:
             self._delivery.ask(follower.response_id)
         if unstored is None:
             self._do(self._session.ended(lane, follower.response_id))

@@ -19,7 +19,7 @@ MESSAGES_A_SECOND: Final = 100
 
 def welcome(config: Config, tenant: Mapping[str, Any]) -> dict[str, Any]:
     """The message; `tenant` are the limits of whoever is there, as far as that is known."""
-    terms = config.terms
+    shared = config.shared
     return {
         "type": "holdline:welcome",
         "ping_interval_ms": round(config.ping_seconds * 1000),
@@ -29,11 +29,11 @@ def welcome(config: Config, tenant: Mapping[str, Any]) -> dict[str, Any]:
             "depth": MOST_DEPTH,
             "output_bytes": config.max_output_bytes,
             "sockets": config.max_sockets or None,
-            "waiting": terms.max_waiting * terms.partitions,
+            "waiting": shared.max_waiting * shared.partitions,
             "responses": MOST_FOLLOWED,
             "waiting_in_lanes": MOST_WAITING,
             "messages_per_second": MESSAGES_A_SECOND,
-            "retention_seconds": terms.retention_ms / 1000,
+            "retention_seconds": shared.retention_ms / 1000,
             "unstored_seconds": config.unstored_seconds,
             "connection_seconds": None,
             "tenant": tenant,

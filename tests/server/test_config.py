@@ -19,7 +19,7 @@ def test_nothing_needs_to_be_set() -> None:
         config.host,
         config.port,
         config.catalog.default,
-        config.terms,
+        config.shared,
     )
 
 
@@ -42,7 +42,7 @@ def test_what_is_set_is_taken() -> None:
         config.catalog.default,
         config.ping_seconds,
         config.max_body_bytes,
-        config.terms.lease_ms,
+        config.shared.lease_ms,
     )
 
 

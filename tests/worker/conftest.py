@@ -38,8 +38,8 @@ def make_harness(pipe: Pipe, redis_url: str, model: FakeModel) -> MakeHarness:
     async def make(**environ: str) -> AsyncIterator[Harness]:
         config = configured(redis_url, model, **environ)
         async with Router(config) as router, Compactor() as compactor:
-            policy = Policy(config.terms.max_attempts, first_ms=20)
-            queue = Queue(pipe, config.terms)
+            policy = Policy(config.shared.max_attempts, first_ms=20)
+            queue = Queue(pipe, config.shared)
             context = WorkerContext(
                 config, pipe, queue, router, policy, compactor, retry_seconds=2.0
             )

@@ -21,7 +21,7 @@ def test_the_defaults() -> None:
         config.concurrency,
         config.grace,
     )
-    assert (15_000, 3) == (config.terms.lease_ms, config.terms.max_attempts)
+    assert (15_000, 3) == (config.shared.lease_ms, config.shared.max_attempts)
 
 
 def test_the_servers_names_are_no_error() -> None:

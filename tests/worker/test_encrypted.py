@@ -38,7 +38,7 @@ async def ask(locked: Pipe) -> str:
 def given_the_key(harness: Harness, locked: Pipe) -> None:
     """From now on this is a worker that has it."""
     harness.context = replace(
-        harness.context, pipe=locked, queue=Queue(locked, harness.context.config.terms)
+        harness.context, pipe=locked, queue=Queue(locked, harness.context.config.shared)
     )
 
 

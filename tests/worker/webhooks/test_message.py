@@ -88,7 +88,7 @@ def test_secrets_and_address_are_read_and_never_shown() -> None:
     assert (b"o" * 24, b"n" * 32) == config.receiver.keys
     assert "hook" not in repr(config.receiver)
     assert "ooo" not in repr(config)
-    assert config.terms.webhooks
+    assert config.shared.webhooks
     assert load(GIVEN).receiver is None
 
 
