@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Final, Protocol
 import msgspec
 
 from jobs import settings as env
+from jobs import shared_config
 from jobs.errors import HoldlineError
 from jobs.names import Partition
 from jobs.record_store import RecordStore
@@ -85,7 +86,7 @@ async def store(environ: Mapping[str, str]) -> AsyncIterator[Store]:
     Raises: ConfigError.
     """
     env.check_names(environ)
-    place = env.text(environ, "HOLDLINE_API_KEYS", "")
+    place = env.text(environ, "HOLDLINE_API_KEYS")
     if not place:
         raise ConfigError(
             "set HOLDLINE_API_KEYS=redis, or to the path of a file: keys are kept there"
@@ -93,7 +94,7 @@ async def store(environ: Mapping[str, str]) -> AsyncIterator[Store]:
     if place != "redis":
         yield FileStore(Path(place))
         return
-    async with redis_from_url(env.redis_url(environ)).pipe(deadline=4) as pipe:
+    async with redis_from_url(shared_config.redis_url(environ)).pipe(deadline=4) as pipe:
         yield RecordStore(pipe, Partition(0).api_keys)
 
 

@@ -58,7 +58,7 @@ async def run(environ: Mapping[str, str], argv: Sequence[str]) -> AsyncIterator[
     """A `cli.Run`."""
     arguments = _parser().parse_args(argv)
     env.check_names(environ)
-    path = env.text(environ, "HOLDLINE_JWT_KEYS", "")
+    path = env.text(environ, "HOLDLINE_JWT_KEYS")
     if not path:
         raise ConfigError("set HOLDLINE_JWT_KEYS to the path of a file: the keys are listed there")
     file = Path(path)

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     Tell = Callable[[int, int, float], None]
 
 SETTING: Final = "HOLDLINE_PROCESSES"
-MOST_PROCESSES: Final = 64
+MAX_PROCESSES: Final = 64
 # How a child ends that would end in the same way again; any other death is worth another start.
 CANNOT_START: Final = 3
 RESTART_SECONDS: Final = (0.2, 10.0)

@@ -15,7 +15,8 @@ from aiohttp import web
 from jobs.errors import RedisTrouble
 from jobs.redis.check import check
 from jobs.redis.url import redis_from_url
-from jobs.settings import ConfigError, hide
+from jobs.settings import ConfigError
+from jobs.shared_config import hide
 from runtime.core_dumps import disable_core_dumps
 from runtime.gc_tuning import freeze_and_tune_gc
 from runtime.logs import configure

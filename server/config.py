@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, TypeVar
 from urllib.parse import urlsplit
 
 from jobs import settings as env
+from jobs import shared_config
 from jobs.settings import ConfigError
 from jobs.toml import InvalidTable
-from runtime.supervisor import MOST_PROCESSES, SETTING
 
 from .access import api_keys, jwt
 from .access.watched_file import LiveFile
@@ -56,31 +56,31 @@ class Access:
     @classmethod
     def from_environ(cls, environ: Mapping[str, str]) -> Access:
         """Raises: ConfigError."""
-        keys = env.text(environ, "HOLDLINE_API_KEYS", "")
-        url = env.text(environ, "HOLDLINE_JWKS_URL", "")
+        keys = env.text(environ, "HOLDLINE_API_KEYS")
+        url = env.text(environ, "HOLDLINE_JWKS_URL")
         if url and not _is_safe(url):
             raise ConfigError(
                 "HOLDLINE_JWKS_URL must be https://, or http:// on loopback, without a password: "
                 "who can change what it answers can make tokens"
             )
-        claim = env.text(environ, "HOLDLINE_JWT_TENANT_CLAIM", "tenant")
+        claim = env.text(environ, "HOLDLINE_JWT_TENANT_CLAIM")
         return cls(
             keys_in_redis=keys == "redis",
             keys_file=None
             if keys in ("", "redis")
             else _file("HOLDLINE_API_KEYS", keys, api_keys.parse_file),
             token_keys=_file("HOLDLINE_JWT_KEYS", path, jwt.parse_keys)
-            if (path := env.text(environ, "HOLDLINE_JWT_KEYS", ""))
+            if (path := env.text(environ, "HOLDLINE_JWT_KEYS"))
             else None,
             jwks_url=url,
             rules=jwt.Rules(
-                issuer=env.text(environ, "HOLDLINE_JWT_ISSUER", ""),
-                audience=env.text(environ, "HOLDLINE_JWT_AUDIENCE", ""),
+                issuer=env.text(environ, "HOLDLINE_JWT_ISSUER"),
+                audience=env.text(environ, "HOLDLINE_JWT_AUDIENCE"),
                 tenant_claim=claim,
-                max_seconds=env.number(environ, "HOLDLINE_JWT_MAX_SECONDS", 3600, 60, 86_400),
+                max_seconds=env.number(environ, "HOLDLINE_JWT_MAX_SECONDS"),
             ),
-            auth_seconds=env.number(environ, "HOLDLINE_AUTH_SECONDS", 10, 0.05, 300),
-            auth_grace_seconds=env.number(environ, "HOLDLINE_AUTH_GRACE_SECONDS", 10, 0, 300),
+            auth_seconds=env.number(environ, "HOLDLINE_AUTH_SECONDS"),
+            auth_grace_seconds=env.number(environ, "HOLDLINE_AUTH_GRACE_SECONDS"),
         )
 
 
@@ -113,7 +113,7 @@ class Config:
         Raises: ConfigError, which names the variable and says what would be right.
         """
         env.check_names(environ)
-        host = env.text(environ, "HOLDLINE_HOST", "127.0.0.1")
+        host = env.text(environ, "HOLDLINE_HOST")
         access = Access.from_environ(environ)
         if not access.closed and not _is_loopback(host):
             raise ConfigError(
@@ -121,31 +121,29 @@ class Config:
                 "in: set HOLDLINE_HOST=127.0.0.1 and put a proxy that authenticates in front, or "
                 "let the server ask for keys or tokens with HOLDLINE_API_KEYS or HOLDLINE_JWT_KEYS"
             )
-        catalog = env.catalog(environ)
+        catalog = shared_config.catalog(environ)
         try:
             prompts = templates(catalog.prompts, catalog.knows)
         except InvalidTable as error:
             raise ConfigError(f"HOLDLINE_MODELS={environ['HOLDLINE_MODELS']}: {error}") from None
         return cls(
-            redis_url=env.redis_url(environ),
+            redis_url=shared_config.redis_url(environ),
             host=host,
-            port=int(env.number(environ, "HOLDLINE_PORT", 8080, 0, 65535)),
-            processes=int(env.number(environ, SETTING, 1, 1, MOST_PROCESSES)),
+            port=env.whole(environ, "HOLDLINE_PORT"),
+            processes=env.whole(environ, "HOLDLINE_PROCESSES"),
             catalog=catalog,
             templates=prompts,
-            ping_seconds=env.number(environ, "HOLDLINE_PING_SECONDS", 25, 0.05, 300),
-            max_body_bytes=int(
-                env.number(environ, "HOLDLINE_MAX_BODY_BYTES", 1_048_576, 1024, 67_108_864)
-            ),
-            max_output_bytes=env.output_bytes(environ),
-            max_sockets=int(env.number(environ, "HOLDLINE_MAX_SOCKETS", 0, 0, 1_000_000)),
-            unstored_seconds=env.number(environ, "HOLDLINE_UNSTORED_SECONDS", 60, 0, 86_400),
-            request_seconds=env.number(environ, "HOLDLINE_REQUEST_SECONDS", 30, 0.1, 3600),
-            wait_replicas=int(env.number(environ, "HOLDLINE_WAIT_REPLICAS", 0, 0, 10)),
-            origins=_origins(env.text(environ, "HOLDLINE_ALLOWED_ORIGINS", "")),
+            ping_seconds=env.number(environ, "HOLDLINE_PING_SECONDS"),
+            max_body_bytes=env.whole(environ, "HOLDLINE_MAX_BODY_BYTES"),
+            max_output_bytes=env.whole(environ, "HOLDLINE_MAX_OUTPUT_BYTES"),
+            max_sockets=env.whole(environ, "HOLDLINE_MAX_SOCKETS"),
+            unstored_seconds=env.number(environ, "HOLDLINE_UNSTORED_SECONDS"),
+            request_seconds=env.number(environ, "HOLDLINE_REQUEST_SECONDS"),
+            wait_replicas=env.whole(environ, "HOLDLINE_WAIT_REPLICAS"),
+            origins=_origins(env.text(environ, "HOLDLINE_ALLOWED_ORIGINS")),
             access=access,
-            shared=env.terms(environ),
-            cipher=env.cipher(environ),
+            shared=shared_config.shared_settings(environ),
+            cipher=shared_config.cipher(environ),
         )
 
 

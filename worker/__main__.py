@@ -20,7 +20,8 @@ from jobs.queue import Queue
 from jobs.redis.check import check, check_until_available
 from jobs.redis.subscriber import Subscriber
 from jobs.redis.url import redis_from_url
-from jobs.settings import ConfigError, hide
+from jobs.settings import ConfigError
+from jobs.shared_config import hide
 from runtime.core_dumps import disable_core_dumps
 from runtime.gc_tuning import freeze_and_tune_gc
 from runtime.logs import configure

@@ -6,10 +6,9 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
-from jobs import settings
-from jobs.models import CHAT, MAX_CONCURRENCY
-from jobs.settings import ConfigError, number, text
-from runtime.supervisor import MOST_PROCESSES, SETTING
+from jobs import settings, shared_config
+from jobs.models import CHAT
+from jobs.settings import ConfigError, number, text, whole
 
 from .upstream import chat_request
 from .webhooks.message import Receiver, read_secrets
@@ -90,8 +89,8 @@ def load(environ: Mapping[str, str]) -> Config:
     Raises: ConfigError.
     """
     settings.check_names(environ)
-    catalog = settings.catalog(environ)
-    concurrency = int(number(environ, "HOLDLINE_CONCURRENCY", 100, 1, MAX_CONCURRENCY))
+    catalog = shared_config.catalog(environ)
+    concurrency = whole(environ, "HOLDLINE_CONCURRENCY")
     usual = Endpoint(
         name="",
         upstream=None,
@@ -99,33 +98,33 @@ def load(environ: Mapping[str, str]) -> Config:
         api_key=NO_KEY,
         api=CHAT,
         concurrency=concurrency,
-        first_token_seconds=number(environ, "HOLDLINE_FIRST_TOKEN_SECONDS", 120, 0.05, 86_400),
-        stall_timeout_seconds=number(environ, "HOLDLINE_STALL_TIMEOUT_SECONDS", 60, 0.05, 86_400),
-        timeout_seconds=number(environ, "HOLDLINE_MODEL_TIMEOUT_SECONDS", 900, 0.1, 86_400),
+        first_token_seconds=number(environ, "HOLDLINE_FIRST_TOKEN_SECONDS"),
+        stall_timeout_seconds=number(environ, "HOLDLINE_STALL_TIMEOUT_SECONDS"),
+        timeout_seconds=number(environ, "HOLDLINE_MODEL_TIMEOUT_SECONDS"),
     )
     return Config(
-        redis_url=settings.redis_url(environ),
+        redis_url=shared_config.redis_url(environ),
         model=catalog.default or "default",
         endpoints={
             name: _endpoint(name, model, usual, environ) for name, model in catalog.models.items()
         },
         single=None if catalog.models else _single(usual, environ),
         concurrency=concurrency,
-        processes=int(number(environ, SETTING, 1, 1, MOST_PROCESSES)),
+        processes=whole(environ, "HOLDLINE_PROCESSES"),
         total=usual.timeout_seconds,
-        grace=number(environ, "HOLDLINE_SHUTDOWN_GRACE_SECONDS", 20, 0, 3600),
-        max_output_bytes=settings.output_bytes(environ),
-        shared=settings.terms(environ),
+        grace=number(environ, "HOLDLINE_SHUTDOWN_GRACE_SECONDS"),
+        max_output_bytes=whole(environ, "HOLDLINE_MAX_OUTPUT_BYTES"),
+        shared=shared_config.shared_settings(environ),
         receiver=_receiver(environ),
-        cipher=settings.cipher(environ),
+        cipher=shared_config.cipher(environ),
     )
 
 
 def _receiver(environ: Mapping[str, str]) -> Receiver | None:
     """Where webhooks go, if anywhere."""
-    private = settings.choice(environ, "HOLDLINE_WEBHOOK_ALLOW_PRIVATE", "0", "1") == "1"
-    url = text(environ, "HOLDLINE_WEBHOOK_URL", "")
-    written = text(environ, "HOLDLINE_WEBHOOK_SECRET", "")
+    private = text(environ, "HOLDLINE_WEBHOOK_ALLOW_PRIVATE") == "1"
+    url = text(environ, "HOLDLINE_WEBHOOK_URL")
+    written = text(environ, "HOLDLINE_WEBHOOK_SECRET")
     if not url:
         return None
     parts = urlsplit(url)
@@ -149,8 +148,8 @@ def _receiver(environ: Mapping[str, str]) -> Receiver | None:
 
 def _single(usual: Endpoint, environ: Mapping[str, str]) -> Endpoint:
     """The one endpoint of a worker without a models file."""
-    base_url = text(environ, "OPENAI_BASE_URL", "")
-    key = text(environ, "OPENAI_API_KEY", "")
+    base_url = text(environ, "OPENAI_BASE_URL")
+    key = text(environ, "OPENAI_API_KEY")
     if not base_url and not key:
         raise ConfigError(
             "no model: set OPENAI_API_KEY for OpenAI's endpoint, "
@@ -163,7 +162,7 @@ def _single(usual: Endpoint, environ: Mapping[str, str]) -> Endpoint:
 
 def _endpoint(name: str, model: Model, usual: Endpoint, environ: Mapping[str, str]) -> Endpoint:
     """A model of the models file."""
-    key = text(environ, model.api_key_env, "") if model.api_key_env else NO_KEY
+    key = environ.get(model.api_key_env, "").strip() if model.api_key_env else NO_KEY
     if not key:
         raise ConfigError(
             f"[models.{name}] api_key_env names {model.api_key_env}, which is not set"

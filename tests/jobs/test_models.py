@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 
 from jobs.models import Price
 from jobs.models import catalog as parsed
-from jobs.settings import ConfigError, catalog
+from jobs.settings import ConfigError
+from jobs.shared_config import catalog
 from jobs.toml import InvalidTable
 
 WHOLE = """

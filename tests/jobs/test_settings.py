@@ -5,18 +5,20 @@ from __future__ import annotations
 import pytest
 
 from jobs import settings as env
+from jobs import shared_config
 from jobs.names import MAX_PARTITIONS
 from jobs.record import SharedSettings
-from jobs.settings import KNOWN, RENAMED, ConfigError
+from jobs.settings import RENAMED, ConfigError, help_text
+from jobs.settings_table import SETTINGS
 
 
 def test_nothing_needs_to_be_set() -> None:
-    assert SharedSettings() == env.terms({})
-    assert "redis://127.0.0.1:6379/0" == env.redis_url({})
+    assert SharedSettings() == shared_config.shared_settings({})
+    assert "redis://127.0.0.1:6379/0" == shared_config.redis_url({})
 
 
 def test_every_known_name_is_accepted() -> None:
-    env.check_names(dict.fromkeys(KNOWN, "anything"))
+    env.check_names(dict.fromkeys(SETTINGS, "anything"))
 
 
 def test_names_of_others_are_none_of_our_business() -> None:
@@ -39,13 +41,24 @@ def test_an_unknown_name_is_answered_with_the_nearest(wrong: str, nearest: str) 
 
 @pytest.mark.parametrize(("old", "new"), RENAMED.items())
 def test_an_old_name_is_answered_with_the_new_one(old: str, new: str) -> None:
-    assert new in KNOWN
+    assert new in SETTINGS
     with pytest.raises(ConfigError, match=f"^{old} has a new name: set {new} instead$"):
         env.check_names({old: "1"})
 
 
+def test_the_help_of_a_program_lists_its_settings() -> None:
+    assert "HOLDLINE_PORT\n" in help_text("server")
+    assert "HOLDLINE_CONCURRENCY\n" not in help_text("server")
+    assert "(100; 1 to 1000)" in help_text("worker")
+    for program in ("server", "worker"):
+        assert "REDIS_URL\n" in help_text(program)
+        assert "HOLDLINE_PROCESSES\n" in help_text(program)
+        assert "HOLDLINE_TOKEN\n" not in help_text(program)
+        assert "](" not in help_text(program)
+
+
 def test_an_empty_value_counts_as_not_set() -> None:
-    assert 15_000 == env.terms({"HOLDLINE_LEASE_SECONDS": "  "}).lease_ms
+    assert 15_000 == shared_config.shared_settings({"HOLDLINE_LEASE_SECONDS": "  "}).lease_ms
 
 
 @pytest.mark.parametrize(
@@ -65,11 +78,11 @@ def test_an_empty_value_counts_as_not_set() -> None:
 )
 def test_a_value_out_of_range_is_refused_by_name(name: str, value: str) -> None:
     with pytest.raises(ConfigError, match=f"^{name} must be "):
-        env.terms({name: value})
+        shared_config.shared_settings({name: value})
 
 
 def test_seconds_become_milliseconds() -> None:
-    terms = env.terms(
+    terms = shared_config.shared_settings(
         {
             "HOLDLINE_LEASE_SECONDS": "0.3",
             "HOLDLINE_RETENTION_SECONDS": "60",
@@ -87,14 +100,14 @@ def test_seconds_become_milliseconds() -> None:
 
 
 def test_what_becomes_of_a_dead_workers_answers_is_a_choice() -> None:
-    assert not env.terms({}).fail_on_worker_death
-    assert env.terms({"HOLDLINE_ON_WORKER_DEATH": "fail"}).fail_on_worker_death
+    assert not shared_config.shared_settings({}).fail_on_worker_death
+    assert shared_config.shared_settings({"HOLDLINE_ON_WORKER_DEATH": "fail"}).fail_on_worker_death
 
 
 @pytest.mark.parametrize("url", ["http://redis:6379", "redis", "localhost:6379", "://"])
 def test_a_redis_url_of_another_kind_is_refused(url: str) -> None:
     with pytest.raises(ConfigError, match="REDIS_URL must begin with"):
-        env.redis_url({"REDIS_URL": url})
+        shared_config.redis_url({"REDIS_URL": url})
 
 
 @pytest.mark.parametrize(
@@ -107,7 +120,7 @@ def test_a_redis_url_of_another_kind_is_refused(url: str) -> None:
     ],
 )
 def test_no_secret_of_a_url_is_shown(url: str, shown: str) -> None:
-    assert shown == env.hide(url)
+    assert shown == shared_config.hide(url)
 
 
 def test_an_unfinished_job_is_kept_for_longer_than_it_can_take() -> None:

@@ -1,0 +1,109 @@
+"""The part of the configuration that server and worker have in common, from the environment."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
+
+from .models import Catalog
+from .models import catalog as _catalog
+from .record import SharedSettings
+from .redis.url import redis_from_url
+from .settings import ConfigError, milliseconds, number, text, whole
+from .toml import InvalidTable
+
+if TYPE_CHECKING:
+    from .cipher import Cipher
+
+
+def redis_url(environ: Mapping[str, str]) -> str:
+    """The URL of Redis.
+
+    Raises: ConfigError.
+    """
+    url = text(environ, "REDIS_URL")
+    try:
+        redis_from_url(url)
+    except ValueError as error:
+        raise ConfigError(f"REDIS_URL {error}") from None
+    return url
+
+
+def catalog(environ: Mapping[str, str]) -> Catalog:
+    """The models file; an empty catalog without one. `HOLDLINE_MODEL` sets the default model.
+
+    Raises: ConfigError, which names the file and the table and key in it.
+    """
+    path = text(environ, "HOLDLINE_MODELS")
+    model = text(environ, "HOLDLINE_MODEL")
+    if not path:
+        return Catalog(default=model)
+    try:
+        found = _catalog(Path(path).read_text(encoding="utf-8"))
+    except (OSError, UnicodeError) as error:
+        why = type(error).__name__
+        raise ConfigError(f"HOLDLINE_MODELS={path} cannot be read: {why}") from None
+    except InvalidTable as error:
+        raise ConfigError(f"HOLDLINE_MODELS={path}: {error}") from None
+    if model and not found.knows(model):
+        known = ", ".join(sorted(found.models))
+        raise ConfigError(f"HOLDLINE_MODEL={model} is not in HOLDLINE_MODELS; known: {known}")
+    return Catalog(found.models, model or found.default, found.prompts)
+
+
+def cipher(environ: Mapping[str, str]) -> Cipher | None:
+    """The cipher of prompts and answers in Redis; None if they are not encrypted.
+
+    Raises: ConfigError, which contains no key.
+    """
+    path = text(environ, "HOLDLINE_ENCRYPTION_KEYS")
+    if not path:
+        return None
+    # Imported only if it is needed, because it takes long.
+    from .cipher import Cipher, InvalidEncryptionKeys
+
+    try:
+        return Cipher(Path(path).read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError) as error:
+        why = type(error).__name__
+        raise ConfigError(f"HOLDLINE_ENCRYPTION_KEYS={path} cannot be read: {why}") from None
+    except InvalidEncryptionKeys as error:
+        raise ConfigError(f"HOLDLINE_ENCRYPTION_KEYS={path}: {error}") from None
+
+
+def hide(url: str) -> str:
+    """The URL without its password and query."""
+    parts = urlsplit(url)
+    place = parts.netloc.rpartition("@")[2]
+    hidden = "…@" if "@" in parts.netloc else ""
+    return f"{parts.scheme}://{hidden}{place}{parts.path}"
+
+
+def shared_settings(environ: Mapping[str, str]) -> SharedSettings:
+    """The settings that all processes on one Redis share.
+
+    Raises: ConfigError.
+    """
+    return SharedSettings(
+        lease_ms=milliseconds(environ, "HOLDLINE_LEASE_SECONDS"),
+        retention_ms=milliseconds(environ, "HOLDLINE_RETENTION_SECONDS"),
+        max_wait_ms=milliseconds(environ, "HOLDLINE_MAX_WAIT_SECONDS"),
+        max_run_ms=milliseconds(environ, "HOLDLINE_MODEL_TIMEOUT_SECONDS"),
+        max_attempts=whole(environ, "HOLDLINE_MAX_ATTEMPTS"),
+        max_waiting=whole(environ, "HOLDLINE_MAX_WAITING"),
+        orphan_ms=milliseconds(environ, "HOLDLINE_ORPHAN_SECONDS"),
+        cancel_orphans=text(environ, "HOLDLINE_ON_ORPHAN") == "cancel",
+        tenant_sockets=whole(environ, "HOLDLINE_TENANT_SOCKETS"),
+        tenant_running=whole(environ, "HOLDLINE_TENANT_RUNNING"),
+        tenant_waiting=whole(environ, "HOLDLINE_TENANT_WAITING"),
+        tenant_requests=whole(environ, "HOLDLINE_TENANT_REQUESTS_PER_MINUTE"),
+        tenant_tokens=whole(environ, "HOLDLINE_TENANT_TOKENS_PER_DAY"),
+        tenant_money=number(environ, "HOLDLINE_TENANT_MONEY_PER_DAY"),
+        max_input_tokens=whole(environ, "HOLDLINE_MAX_INPUT_TOKENS"),
+        fail_on_worker_death=text(environ, "HOLDLINE_ON_WORKER_DEATH") == "fail",
+        webhooks=bool(text(environ, "HOLDLINE_WEBHOOK_URL")),
+        hook_wait_ms=milliseconds(environ, "HOLDLINE_WEBHOOK_ONLY_IF_UNSEEN_SECONDS"),
+        partitions=whole(environ, "HOLDLINE_PARTITIONS"),
+    )
