@@ -7,9 +7,8 @@ import secrets
 from collections.abc import Coroutine, Iterable
 from typing import TYPE_CHECKING, Any
 
-from jobs.log.codec import encode_event
+from jobs.log.codec import encode_text_delta
 from jobs.log.events import begins, submitted, terminal
-from jobs.log.items import text_delta
 from jobs.log.log import LogWriter
 from jobs.names import item_id, new_response_id
 from jobs.queue import Queue
@@ -68,4 +67,4 @@ async def in_turns(work: Iterable[Coroutine[Any, Any, None]]) -> None:
 
 def a_delta(response_id: str, text: str) -> bytes:
     """The entry of one piece of text."""
-    return encode_event(text_delta(item_id("msg", response_id, 1, 0, "ab12"), 0, text))
+    return encode_text_delta(item_id("msg", response_id, 1, 0, "ab12"), 0, 0, text)

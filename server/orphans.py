@@ -74,7 +74,7 @@ class Orphans:
 
     async def _cancel(self, response_id: str) -> None:
         with contextlib.suppress(HoldlineError, Problem):  # else it is found again in a minute
-            view = await read(self._pipe, response_id, 0, entries=0)
+            view = await read(self._pipe, response_id, 0, max_entries=0)
             if not view.status.ended:
                 log.info("orphan cancelled", response_id=response_id)
                 await self._responses.cancel(view.owner, response_id)

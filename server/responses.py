@@ -183,7 +183,7 @@ class Responses:
 
     async def owned(self, viewer: str, response_id: str) -> View:
         """A look at a response without its log."""
-        return await read(self._pipe, response_id, 0, entries=0, viewer=viewer)
+        return await read(self._pipe, response_id, 0, max_entries=0, viewer=viewer)
 
     async def _view(self, viewer: str, response_id: str) -> View:
         return await read_all(self._pipe, response_id, viewer=viewer)

@@ -100,7 +100,8 @@ async def _view(context: WorkerContext, grant: Grant) -> View:
 async def _length(context: WorkerContext, grant: Grant) -> View:
     """A look at the response without its log."""
     return await retry(
-        lambda: read(context.pipe, grant.response_id, 0, entries=0), seconds=context.retry_seconds
+        lambda: read(context.pipe, grant.response_id, 0, max_entries=0),
+        seconds=context.retry_seconds,
     )
 
 

@@ -191,22 +191,3 @@ def apply(item: Item, event: Event) -> None:
 def _part(item: Item, event: Event) -> Part:
     part: Part = item["content"][event["content_index"]]
     return part
-
-
-# The events of a message with one text part, as most answers have.
-
-
-def message_added(item_id: str, index: int) -> list[Event]:
-    """The two events that begin the message."""
-    place = Place("output_text", item_id, index)
-    return [added(index, message(item_id, "in_progress", [])), part_added(place)]
-
-
-def text_delta(item_id: str, index: int, text: str) -> Event:
-    """The event that extends the message."""
-    return delta(Place("output_text", item_id, index), text)
-
-
-def message_done(item_id: str, index: int, text: str, status: str) -> list[Event]:
-    """The three events that end the message."""
-    return done(index, message(item_id, status, [text_part(text)]))

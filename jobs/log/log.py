@@ -37,14 +37,14 @@ async def read(
     response_id: str,
     start: int,
     *,
-    entries: int = READ_ENTRIES,
-    octets: int = READ_BYTES,
-    least: int = 1,
+    max_entries: int = READ_ENTRIES,
+    max_bytes: int = READ_BYTES,
+    min_entries: int = 1,
     viewer: str = "",
 ) -> View:
     """The response and its log from index `start` on, bounded in entries and bytes.
 
-    At least `least` entries are returned, however large, so that every read makes progress. A
+    At least `min_entries` entries are returned, however large, so that every read makes progress. A
     compacted log returns the rest of the block that contains `start`. A response that `viewer` may
     not see raises UnknownResponse in the same time as a missing one. An empty viewer sees every
     response.
@@ -55,7 +55,7 @@ async def read(
     reply = await pipe.run(
         "read",
         [names.job(response_id), names.log(response_id)],
-        [start, entries, octets, least, viewer],
+        [start, max_entries, max_bytes, min_entries, viewer],
     )
     if not reply:
         raise UnknownResponse(response_id)
@@ -77,7 +77,7 @@ async def read(
         number,
         reason.decode(),
         length,
-        found[:entries],
+        found[:max_entries],
         lane.decode(),
     )
 

@@ -139,7 +139,7 @@ class Relay:
         """
         async with self._reads:
             self._metrics.reads.inc()
-            return await read(self._pipe, response_id, start, least=least, viewer=viewer)
+            return await read(self._pipe, response_id, start, min_entries=least, viewer=viewer)
 
     def dropped(self, feed: Feed) -> None:
         """A follower has left the feed."""

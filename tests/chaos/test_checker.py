@@ -9,11 +9,11 @@ from copy import deepcopy
 import pytest
 
 from jobs.log.events import lifecycle, restarted, terminal
-from jobs.log.items import message_added, message_done, text_delta
 from jobs.record import Job as Asked
 from jobs.record import Status
 from tests.chaos.checker import check
 from tests.chaos.history import Call, ClientTrace, Event, History, Job, TraceEntry
+from tests.jobs.factories import message_added, message_done, text_delta
 
 MINE, OTHER = "resp_000" + "a" * 32, "resp_000" + "b" * 32
 

@@ -9,7 +9,7 @@ from hypothesis import HealthCheck, Phase, settings
 
 from jobs.log.codec import Event, encode_event
 from jobs.log.events import lifecycle, terminal
-from jobs.log.items import message_added, message_done, text_delta, text_part
+from jobs.log.items import Place, added, delta, done, message, part_added, text_part
 from jobs.names import Partition, item_id, new_response_id
 from jobs.queue import Queue
 from jobs.record import Job, SharedSettings, Status
@@ -42,6 +42,22 @@ def a_job(owner: str = "public", text: str = "Why?", **params: Any) -> Job:
         "content": [{"type": "input_text", "text": text}],
     }
     return Job(id_, owner, 1_700_000_000, {"model": "m", "input": [item], **params})
+
+
+def message_added(item_id: str, index: int) -> list[Event]:
+    """The two events that begin a message with one text part."""
+    place = Place("output_text", item_id, index)
+    return [added(index, message(item_id, "in_progress", [])), part_added(place)]
+
+
+def text_delta(item_id: str, index: int, text: str) -> Event:
+    """The event that extends such a message."""
+    return delta(Place("output_text", item_id, index), text)
+
+
+def message_done(item_id: str, index: int, text: str, status: str) -> list[Event]:
+    """The three events that end such a message."""
+    return done(index, message(item_id, status, [text_part(text)]))
 
 
 def opening(job: Job) -> list[Event]:

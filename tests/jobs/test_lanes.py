@@ -107,7 +107,7 @@ async def test_a_place_counts_what_comes_before_it(pipe: Pipe, queue: Queue) -> 
     await waits(queue, "priority", "n")
     await waits(queue, "priority", "m", owner="b")
     last = await waits(queue, "flex", "m")
-    view = await read(pipe, last, 0, entries=0)
+    view = await read(pipe, last, 0, max_entries=0)
     assert "f:m" == view.lane
     _, heads = await queue.places(0, [("f:m", "a"), ("d:m", "a"), ("p:m", "a"), ("", "a")])
     assert [(1, 3, ""), (1, 1, ""), (1, 0, ""), (0, 0, "")] == list(heads.values())

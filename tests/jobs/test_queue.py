@@ -387,7 +387,7 @@ async def test_jobs_that_are_given_back_come_before_all_who_wait(pipe: Pipe, que
     await queue.claim(0, "mine", 3)
     for job in reversed(jobs[:3]):
         await queue.give_back(job.id, "mine", "stopping")
-    numbers = [(await read(pipe, job.id, 0, entries=0)).number for job in jobs]
+    numbers = [(await read(pipe, job.id, 0, max_entries=0)).number for job in jobs]
 
     assert [1, 2, 3, 4, 5, 6] == numbers
     assert [job.id for job in jobs] == await claim_ids(queue, 6)
@@ -743,7 +743,7 @@ async def test_a_place_is_a_jobs_number_less_the_heads_plus_one(pipe: Pipe, queu
     jobs = [await submitted(queue, "a") for _ in range(5)]
     await claim_ids(queue, 2)
     _, heads = await queue.places(0, [("", "a"), ("", "nobody")])
-    number = (await read(pipe, jobs[4].id, 0, entries=0)).number
+    number = (await read(pipe, jobs[4].id, 0, max_entries=0)).number
 
     assert {("", "a"): (3, 0, ""), ("", "nobody"): (0, 0, "")} == heads
     assert 3 == number - heads["", "a"][0] + 1

@@ -150,7 +150,7 @@ async def finished_response(pipe: Pipe, tokens: int) -> str:
     """A finished response in Redis, made without any process."""
     from jobs.log.codec import encode_event
     from jobs.log.events import terminal
-    from jobs.log.items import message_added, message_done, text_delta
+    from tests.jobs.factories import message_added, message_done, text_delta
 
     queue = Queue(pipe, SharedSettings())
     job = Job(new_response_id(0), "public", 0, {"model": "m", "input": []})

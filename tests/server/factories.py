@@ -12,7 +12,6 @@ import msgspec
 
 from jobs.errors import RedisTrouble
 from jobs.log.codec import Event, encode_event, job_of
-from jobs.log.items import text_delta
 from jobs.log.log import LogWriter
 from jobs.log.view import View
 from jobs.names import item_id
@@ -24,7 +23,7 @@ from server.api.frames import Frame, frame
 from server.api.problem import Problem
 from server.live.feed import Feed, Look
 from server.live.follower import Follower
-from tests.jobs.factories import NAMES, TERMS, ending, said, saying
+from tests.jobs.factories import NAMES, TERMS, ending, said, saying, text_delta
 
 RESPONSE = "resp_000" + "a" * 32
 

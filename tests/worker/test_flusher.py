@@ -8,12 +8,13 @@ import pytest
 
 from jobs.errors import Fenced, RedisAway
 from jobs.log.codec import decode_event
-from jobs.log.items import Place, message_added
+from jobs.log.items import Place
 from jobs.log.log import LogWriter
 from jobs.names import Partition
 from jobs.record import Status
 from jobs.redis.connection import Redis
 from jobs.redis.pipe import Pipe
+from tests.jobs.factories import message_added
 from tests.system import wait_until
 from tests.worker.harness import Harness, said
 from worker.flusher import MAX_BATCH_BYTES, MAX_DELTA_CHARACTERS, MAX_UNSENT_BYTES, Flusher

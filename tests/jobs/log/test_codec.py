@@ -27,8 +27,8 @@ from jobs.log.codec import (
     encode_job,
     encode_text_delta,
 )
-from jobs.log.items import message_added, message_done, text_delta
 from jobs.record import Job
+from tests.jobs.factories import message_added, message_done, text_delta
 
 ROOT = Path(__file__).parents[3]
 

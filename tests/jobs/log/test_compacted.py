@@ -52,7 +52,7 @@ class Ended:
         return not await self.pipe.call("EXISTS", NAMES.log(self.job.id))
 
     async def view(self, start: int = 0, least: int = 1) -> View:
-        return await read(self.pipe, self.job.id, start, least=least)
+        return await read(self.pipe, self.job.id, start, min_entries=least)
 
 
 async def ended(pipe: Pipe, queue: Queue, pieces: int = 40) -> Ended:
@@ -69,7 +69,7 @@ async def test_a_compacted_log_reads_as_before_from_every_index(pipe: Pipe, queu
     assert await answer.is_compacted()
     assert before == [await answer.view(start) for start in range(len(log) + 2)]
     assert log == (await read_all(pipe, answer.job.id)).entries
-    assert [] == (await read(pipe, answer.job.id, 0, entries=0)).entries
+    assert [] == (await read(pipe, answer.job.id, 0, max_entries=0)).entries
 
 
 async def test_a_long_one_is_read_in_steps_that_all_get_on(pipe: Pipe, queue: Queue) -> None:

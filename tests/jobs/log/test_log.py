@@ -255,10 +255,10 @@ async def test_a_read_is_bounded_in_bytes_and_gives_at_least_one_entry(
     job, grant = await claimed(queue)
     await LogWriter(pipe, job.id, grant.claim, grant.length).append([b"x" * 1000] * 5)
 
-    assert [b"x" * 1000] * 2 == (await read(pipe, job.id, 2, octets=2500)).entries
-    assert [b"x" * 1000] == (await read(pipe, job.id, 2, octets=1)).entries
-    assert 7 == (await read(pipe, job.id, 2, octets=1)).length
-    assert [] == (await read(pipe, job.id, 2, entries=0)).entries
+    assert [b"x" * 1000] * 2 == (await read(pipe, job.id, 2, max_bytes=2500)).entries
+    assert [b"x" * 1000] == (await read(pipe, job.id, 2, max_bytes=1)).entries
+    assert 7 == (await read(pipe, job.id, 2, max_bytes=1)).length
+    assert [] == (await read(pipe, job.id, 2, max_entries=0)).entries
     assert [] == (await read(pipe, job.id, 99)).entries
 
 

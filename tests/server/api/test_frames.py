@@ -16,7 +16,6 @@ from pydantic import TypeAdapter
 from jobs.errors import Undecodable
 from jobs.log.codec import Event, encode_event
 from jobs.log.events import lifecycle
-from jobs.log.items import text_delta
 from jobs.log.view import View
 from jobs.record import Status
 from server.api.frames import (
@@ -27,7 +26,7 @@ from server.api.frames import (
     response_of,
     sse,
 )
-from tests.jobs.factories import a_job, ending, opening, said, saying
+from tests.jobs.factories import a_job, ending, opening, said, saying, text_delta
 
 EVENT: TypeAdapter[Any] = TypeAdapter(ResponseStreamEvent)
 ENDS = [status for status in Status if status.ended]

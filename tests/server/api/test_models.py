@@ -61,7 +61,7 @@ async def test_a_tier_is_shown_and_is_the_lane(
     body = {"input": "x", "background": True, "service_tier": asked}
     response = await (await listing.post("/v1/responses", json=body)).json()
     assert used == response["service_tier"]
-    view = await read(pipe, response["id"], 0, entries=0)
+    view = await read(pipe, response["id"], 0, max_entries=0)
     assert f"{used[0]}:a/b" == view.lane
 
 

@@ -12,7 +12,6 @@ from hypothesis import strategies as st
 
 from jobs.errors import UnknownResponse
 from jobs.log.codec import encode_event
-from jobs.log.items import text_delta
 from jobs.log.log import LogWriter
 from jobs.log.view import View
 from jobs.names import new_response_id
@@ -23,7 +22,7 @@ from jobs.redis.pipe import Pipe
 from server.live import follower as follower_module
 from server.live.relay import Relay
 from server.metrics import Metrics
-from tests.jobs.factories import TERMS, claimed, end_entry, submitted
+from tests.jobs.factories import TERMS, claimed, end_entry, submitted, text_delta
 from tests.server.factories import Away, Book, ScriptedFeed
 from tests.system import wait_until
 

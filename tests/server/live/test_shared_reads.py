@@ -9,7 +9,6 @@ from collections.abc import AsyncIterator
 import pytest
 
 from jobs.log.codec import encode_event
-from jobs.log.items import text_delta
 from jobs.log.log import LogWriter
 from jobs.log.view import View
 from jobs.names import item_id
@@ -19,7 +18,7 @@ from jobs.redis.connection import Redis
 from jobs.redis.pipe import Pipe
 from server.live.relay import Relay
 from server.metrics import Metrics
-from tests.jobs.factories import TERMS, claimed, end_entry, saying
+from tests.jobs.factories import TERMS, claimed, end_entry, saying, text_delta
 from tests.server.factories import Book
 from tests.system import wait_until
 

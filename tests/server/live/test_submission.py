@@ -19,7 +19,6 @@ from hypothesis import strategies as st
 from jobs.cipher import Cipher
 from jobs.log.codec import encode_event
 from jobs.log.events import submitted
-from jobs.log.items import text_delta
 from jobs.log.log import MAX_NOTIFICATION_BYTES
 from jobs.queue import Queue
 from jobs.record import Job, Status
@@ -33,7 +32,7 @@ from server.live.feed import Feed
 from server.live.relay import Relay
 from server.live.submission import EVENT_BYTES, MOST_BYTES, SubmissionListener
 from server.metrics import Metrics
-from tests.jobs.factories import NAMES, TERMS, a_job
+from tests.jobs.factories import NAMES, TERMS, a_job, text_delta
 from tests.server.conftest import Client, Serve
 from tests.server.factories import RESPONSE, Book, Worker
 from tests.server.websocket.test_socket import at_rest, connected

@@ -4,8 +4,8 @@ from typing import Any
 
 import pytest
 
-from jobs.log.items import message_done
 from jobs.record import Job
+from tests.jobs.factories import message_done
 from worker.upstream.chat_request import OPENAI_LIMIT, characters, completion
 from worker.upstream.messages import UnsupportedInput
 from worker.upstream.responses_request import request

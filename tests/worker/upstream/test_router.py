@@ -147,7 +147,7 @@ async def ask(queue: Queue, model: str) -> str:
 
 async def ended(pipe: Pipe, id_: str) -> None:
     for _ in range(1000):
-        if (await read(pipe, id_, 0, entries=0)).status.ended:
+        if (await read(pipe, id_, 0, max_entries=0)).status.ended:
             return
         await asyncio.sleep(0.02)
     raise AssertionError("it did not end")
@@ -167,7 +167,7 @@ async def test_a_model_at_its_limit_holds_up_nobody(
         for id_ in quick:
             await ended(pipe, id_)
         assert (1, 3) == (len(one.calls), len(two.calls))
-        states = [(await read(pipe, id_, 0, entries=0)).status for id_ in slow]
+        states = [(await read(pipe, id_, 0, max_entries=0)).status for id_ in slow]
         assert [Status.QUEUED, Status.QUEUED, Status.RUNNING] == sorted(states)
         # Room is used the moment that it is there, not at the next look.
         one.script["mode"] = "ok"
