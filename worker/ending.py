@@ -31,26 +31,26 @@ log = structlog.get_logger()
 async def close(context: WorkerContext, grant: Grant, cause: str) -> None:
     """Ends a response from what its log holds, without a call of the model.
 
-    Raises: Fenced, Gone, UnknownResponse: it is no longer ours to end; RedisTrouble.
+    Raises: Fenced, Gone, UnknownResponse if another attempt has it or it was deleted; RedisTrouble.
     """
     started = time.monotonic()
-    verdict = decide(cause, failures=grant.strikes, policy=Policy(max_attempts=0), jitter=0.0)
-    if not isinstance(verdict, Finished):
+    decision = decide(cause, failures=grant.strikes, policy=Policy(max_attempts=0), jitter=0.0)
+    if not isinstance(decision, Finished):
         raise TypeError(f"{cause} does not end a response")
-    # A job that takes its workers with it is for a human to look at, as is one that cannot be read.
+    # A person should look at jobs that kill their workers, and at those that cannot be read.
     poison = cause == "worker_lost" and grant.strikes >= context.policy.max_attempts
     bury = poison or cause == "undecodable"
     try:
-        view, transcript = await look(context, grant)
+        view, state = await read_state(context, grant)
     except Undecodable as error:
-        # Who lacks a key sees nothing that a human should look at but a wrong configuration.
+        # Without the key the job may be fine: what is wrong is the configuration.
         bury = bury or not isinstance(error, EncryptionKeyMissing)
-        view, transcript = await _length(context, grant), ResponseState()
+        view, state = await _length(context, grant), ResponseState()
     try:
         job = job_of(grant.response_id, grant.job, context.pipe.cipher)
     except Undecodable:
         # A snapshot holds each of the request's fields that another snapshot shows.
-        params = transcript.last or {"model": "unknown", "created_at": 0}
+        params = state.last or {"model": "unknown", "created_at": 0}
         job = Job(grant.response_id, view.owner, params["created_at"], params)
     writer = LogWriter(context.pipe, grant.response_id, grant.claim, view.length)
     flusher = Flusher(
@@ -60,35 +60,35 @@ async def close(context: WorkerContext, grant: Grant, cause: str) -> None:
         retry_seconds=context.retry_seconds,
         compact=partial(context.compactor.compact, writer, lambda: view.entries),
     )
-    flusher.add(*transcript.close())
+    flusher.add(*state.close())
     spent = round(1000 * (time.monotonic() - started))
     last = terminal(
         job,
-        verdict.status,
-        output=transcript.output,
+        decision.status,
+        output=state.output,
         attempts=grant.attempt,
         timing={"queued_ms": grant.waited_ms, "total_ms": grant.waited_ms + spent},
         completed_at=int(time.time()),
-        error=error_of(verdict),
+        error=error_of(decision),
     )
     await flusher.finish(
-        verdict.status, last, retention_ms=context.config.shared.retention_ms, bury=bury
+        decision.status, last, retention_ms=context.config.shared.retention_ms, bury=bury
     )
     log.info("closed without a model call", response_id=grant.response_id, cause=cause, buried=bury)
 
 
-async def look(context: WorkerContext, grant: Grant) -> tuple[View, ResponseState]:
-    """The response's log, and what it adds up to. Raises: Undecodable."""
+async def read_state(context: WorkerContext, grant: Grant) -> tuple[View, ResponseState]:
+    """Reads the response and folds its log into its state. Raises: Undecodable."""
     view = await _view(context, grant)
     try:
         return view, ResponseState(map(decode_event, view.entries))
     except (LookupError, TypeError) as error:
-        # Each entry can be read, and together they make no sense: an alien wrote here.
-        raise Undecodable("a log whose events do not add up") from error
+        # Each entry can be read, but together they make no sense: another program wrote here.
+        raise Undecodable("the events of the log contradict each other") from error
 
 
-def error_of(verdict: Finished) -> dict[str, Any] | None:
-    return None if verdict.code is None else {"code": verdict.code, "message": verdict.message}
+def error_of(decision: Finished) -> dict[str, Any] | None:
+    return None if decision.code is None else {"code": decision.code, "message": decision.message}
 
 
 async def _view(context: WorkerContext, grant: Grant) -> View:
@@ -98,7 +98,7 @@ async def _view(context: WorkerContext, grant: Grant) -> View:
 
 
 async def _length(context: WorkerContext, grant: Grant) -> View:
-    """A look at the response without its log."""
+    """Reads the response without its log."""
     return await retry(
         lambda: read(context.pipe, grant.response_id, 0, max_entries=0),
         seconds=context.retry_seconds,
@@ -106,4 +106,4 @@ async def _length(context: WorkerContext, grant: Grant) -> View:
 
 
 def _ignored() -> None:
-    """Nothing is under way that could be stopped."""
+    """Does nothing: no model call is under way that could be stopped."""

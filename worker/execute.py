@@ -1,12 +1,12 @@
-"""One claimed job, from started to finished.
+"""One claimed job, from its start to its end.
 
-    decode -> announce -> call the model -> decide -> apply
+    decode -> announce the attempt -> call the model -> decide -> apply
 
-A job is stopped from outside in one of three ways, and each has one place where it is obeyed:
+A job is stopped from outside in one of three ways, and each is obeyed in one place:
 
-    CANCEL      the model call is closed, what was said is kept, the response ends as cancelled
+    CANCEL      the model call is closed, its output is kept, the response ends as cancelled
     GIVE_BACK   the model call is closed, the job goes to the front of the queue
-    LOST        everything is dropped at once and not one byte more is written
+    LOST        everything is dropped at once, and not one byte more is written
 """
 
 from __future__ import annotations
@@ -33,13 +33,11 @@ from jobs.redis.retry import retry
 
 from .ending import close, error_of
 from .flusher import Flusher, LogLost
-from .opening import opened
-from .outcome import CAUSES, Finished, RetryAfter, Then, cause_of, decide
-from .output import NotAllowed, Output, TooLong
-from .upstream import chat_request, usage
-from .upstream.chat_chunks import Malformed, Stopped, Usage
-from .upstream.messages import UnsupportedInput
-from .upstream.stream import ModelError
+from .model_call import ModelCall
+from .opening import read_opening
+from .outcome import CAUSES, Finished, RetryAfter, Then, decide
+from .output import Output
+from .upstream import chat_request
 
 if TYPE_CHECKING:
     from jobs.log.codec import Event
@@ -49,7 +47,7 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger()
 
-# Another worker may have the key; who gets a new one is restarted meanwhile.
+# Another worker may have the key. A worker that gets a new one is restarted meanwhile.
 KEY_SECONDS: Final = 15.0
 
 
@@ -61,22 +59,16 @@ class Stop(Enum):
     LOST = "lost"
 
 
-@dataclass(slots=True)
-class _Call:
-    """What came of one call of the model; `cause` is a row of `outcome.CAUSES`."""
+@dataclass(frozen=True, slots=True)
+class _GiveBack:
+    """The job goes back to the front of the queue."""
 
-    cause: str = "cancelled"  # until something else has happened
-    seen: str = ""
-    retry_after: float | None = None
-    counts: dict[str, Any] | None = None
-    model: str | None = None
-    began: float = 0.0
-    first: float | None = None
-    ended: float = 0.0
+
+_Decision = Finished | RetryAfter | _GiveBack
 
 
 class Execution:
-    """One job that this worker holds. `run` once; `stop` at any time, as often as one likes."""
+    """One job that this worker holds. Call `run` once; `stop` at any time, and repeatedly."""
 
     def __init__(self, context: WorkerContext, partition: int, grant: Grant) -> None:
         self._context = context
@@ -85,26 +77,23 @@ class Execution:
         self._claimed = time.monotonic()
         self._stopped: Stop | None = None
         self._task: asyncio.Task[Any] | None = None
-        # The call of the model; what is stopped from outside is brought to its deadline.
-        self._calling: asyncio.Timeout | None = None
+        self._call = ModelCall()
         self._log = log.bind(response_id=grant.response_id, attempt=grant.attempt)
 
-    def stop(self, why: Stop) -> None:
-        """Ends the job for this reason; a lost one is past any other, a cancelled one is not
-        given back.
-        """
-        if why is Stop.LOST or self._stopped in (None, Stop.GIVE_BACK):
-            self._stopped = why
-        if why is Stop.LOST and self._task is not None:
+    def stop(self, reason: Stop) -> None:
+        """Ends the job. LOST overrides any other reason, and CANCEL overrides GIVE_BACK."""
+        if reason is Stop.LOST or self._stopped in (None, Stop.GIVE_BACK):
+            self._stopped = reason
+        if reason is Stop.LOST and self._task is not None:
             self._task.cancel()
         else:
-            self._hang_up()
+            self._call.stop()
 
     async def run(self) -> None:
-        """Returns when the job has ended, waits for another attempt or is no longer ours.
+        """Returns when the job has ended, waits for another attempt or was lost.
 
-        Raises: RedisTrouble when Redis was away too long: the lease runs out, and a rescue
-            takes the job.
+        Raises: RedisTrouble when Redis was unavailable for too long: the lease runs out, and a
+            rescue takes the job.
         """
         self._task = asyncio.current_task()
         assert self._task is not None  # noqa: S101 - a coroutine runs in a task
@@ -115,10 +104,15 @@ class Execution:
         except asyncio.CancelledError:
             if self._stopped is not Stop.LOST:
                 raise
-            self._task.uncancel()  # It was ours, and it has done what it was for.
+            self._task.uncancel()  # this cancellation was `stop`'s, and has served its purpose
             self._log.info("lease lost", reason="renewal refused")
         finally:
             self._task = None
+
+    async def fail(self) -> None:
+        """Decides on another attempt or the end, after an unexpected error. Raises: as `run`."""
+        with contextlib.suppress(Fenced, Gone, UnknownResponse):
+            await self._retry_or_close("worker_error")
 
     async def _run(self) -> None:
         grant = self.grant
@@ -130,210 +124,110 @@ class Execution:
                 await self._attempt(job)
         except LogLost as error:
             self._log.warning("log entries lost", reason=str(error))
-            await self._again("log_lost")
+            await self._retry_or_close("log_lost")
         except EncryptionKeyMissing as error:
             self._log.error("encryption key missing", key_id=error.key_id)
             if grant.cancelled:
                 await close(self._context, grant, "cancelled")
             else:
-                await self._again("key_missing", KEY_SECONDS)
+                await self._retry_or_close("key_missing", KEY_SECONDS)
         except Undecodable:
             await close(self._context, grant, "undecodable")
 
     async def _attempt(self, job: Job) -> None:
-        grant, context = self.grant, self._context
-        opening = await opened(context, grant, job)
-        transcript = opening.transcript
+        grant, context, call = self.grant, self._context, self._call
+        opening = await read_opening(context, grant, job)
         writer = LogWriter(context.pipe, grant.response_id, grant.claim, opening.length)
         async with Flusher(
             writer,
             on_cancel=lambda: self.stop(Stop.CANCEL),
-            on_loss=self._hang_up,
+            on_loss=call.stop,
             retry_seconds=context.retry_seconds,
             compact=partial(context.compactor.compact, writer, opening.head),
         ) as flusher:
-            if transcript.end is not None:
-                # Redis kept the last event and lost that the job had ended: it still has.
-                await self._end_again(writer, transcript.end)
+            if opening.state.end is not None:
+                # Redis kept the last event and lost the end of the job: it ends once more.
+                await self._repeat_end(writer, opening.state.end)
                 return
-            # Only a call that the log knows of is made: attempts in the log are calls of the model.
+            # The log announces each call before it is made: attempts in the log are model calls.
             if opening.events:
                 flusher.add(*opening.events)
                 await flusher.drain()
             output = Output(
                 flusher,
                 self._item_id,
-                index=transcript.next_index,
+                index=opening.state.next_index,
                 most=context.config.max_output_bytes,
                 functions=chat_request.functions(job.params),
             )
-            call = _Call(began=time.monotonic())
-            await self._ask(job, output, flusher, call)
-            call.ended = time.monotonic()
+            await call.run(context.router, job, output, flusher)
             flusher.check()
-            if call.cause == "upstream_busy" and call.retry_after:
-                await self._pause(job, call.retry_after)
-            if self._stopped is Stop.GIVE_BACK and call.cause == "cancelled":
-                await self._give_back()
-                return
-            verdict = self._verdict(call)
-            try:
-                await self._apply(verdict, job, output, flusher, call)
-            finally:  # nobody waits for a line in a log
-                self._note(verdict, call, output.size)
+            decision = self._decide()
+            await self._apply(decision, job, output, flusher)
 
-    def _verdict(self, call: _Call) -> Finished | RetryAfter:
+    # Decide
+
+    def _decide(self) -> _Decision:
+        call = self._call
+        if call.cause == "cancelled" and self._stopped is Stop.GIVE_BACK:
+            return _GiveBack()
         if self._stopped is Stop.CANCEL and CAUSES[call.cause].then is Then.RETRY:
-            # It broke while it was being cancelled: nobody waits for another attempt.
+            # It failed while it was being cancelled: nobody waits for another attempt.
             call.cause = "cancelled"
+        return self._decide_on(call.cause, call.retry_after)
+
+    def _decide_on(self, cause: str, retry_after: float | None = None) -> Finished | RetryAfter:
         return decide(
-            call.cause,
-            failures=self.grant.strikes,
-            policy=self._context.policy,
-            jitter=random.random(),  # noqa: S311 - jitter
-            retry_after=call.retry_after,
-        )
-
-    def _note(self, verdict: Finished | RetryAfter, call: _Call, size: int) -> None:
-        self._log.log(
-            logging.WARNING if CAUSES[call.cause].message else logging.INFO,
-            "attempt ended",
-            cause=call.cause,
-            seen=call.seen,
-            bytes=size,
-            retry_ms=verdict.delay_ms if isinstance(verdict, RetryAfter) else None,
-            **self._timing(call),
-        )
-
-    async def _apply(
-        self,
-        verdict: Finished | RetryAfter,
-        job: Job,
-        output: Output,
-        flusher: Flusher,
-        call: _Call,
-    ) -> None:
-        match verdict:
-            case RetryAfter():
-                await flusher.drain()
-                await self._retry(verdict)
-            case Finished():
-                counted = self._usage(job, call, output.size)
-                last = terminal(
-                    job,
-                    verdict.status,
-                    output=output.end(completed=verdict.status is Status.COMPLETED),
-                    attempts=self.grant.attempt,
-                    timing=self._timing(call),
-                    completed_at=int(time.time()),  # only ever shown
-                    usage=counted,
-                    error=error_of(verdict),
-                    incomplete=verdict.reason,
-                    model=call.model,
-                )
-                retention_ms = self._context.config.shared.retention_ms
-                await flusher.finish(
-                    verdict.status,
-                    last,
-                    retention_ms=retention_ms,
-                    tokens=counted["total_tokens"] if counted else None,
-                    money=self._money(call, counted),
-                )
-            case _:
-                assert_never(verdict)
-
-    async def _ask(self, job: Job, output: Output, flusher: Flusher, call: _Call) -> None:
-        """Calls the model; what came of it is in `call`, also when it was ended from outside."""
-        if self._stopped is not None:
-            return
-        calling = self._calling = asyncio.timeout(None)
-        try:
-            async with calling:
-                await self._call(job, output, flusher, call)
-        except TimeoutError:
-            if not calling.expired():
-                raise
-        finally:
-            self._calling = None
-
-    async def _call(self, job: Job, output: Output, flusher: Flusher, call: _Call) -> None:
-        try:
-            async with self._context.router.answer(job) as answer:
-                call.model = answer.model
-                while pieces := await answer.next():
-                    for piece in pieces:
-                        match piece:
-                            case Usage(counts):
-                                call.counts = counts
-                            case Stopped(reason):
-                                call.cause = cause_of(reason)
-                                call.seen = "finish_reason"
-                            case _:
-                                call.first = call.first or time.monotonic()
-                                output.take(piece)
-                    if flusher.full:
-                        await flusher.room()
-        except UnsupportedInput:
-            call.cause = "unsupported_input"
-        except TooLong:
-            call.cause = "output_too_long"
-        except NotAllowed:
-            call.cause, call.seen = "tool_not_allowed", ""
-        except Malformed:
-            call.cause, call.seen = "upstream_malformed", "Malformed"
-        except ModelError as error:
-            call.cause, call.seen, call.retry_after = error.code, error.detail, error.retry_after
-
-    def _hang_up(self) -> None:
-        """Ends the call of the model, if there is one."""
-        if self._calling is not None and not self._calling.expired():
-            self._calling.reschedule(asyncio.get_running_loop().time())
-
-    async def _pause(self, job: Job, seconds: float) -> None:
-        """Has all workers leave the model alone as long as its provider asks.
-
-        Only where models are told apart and there is no other to ask: else one that is little used
-        would stop all.
-        """
-        routes = self._context.config.routes(job.params.get("model"))
-        if self.grant.model and len(routes) == 1:
-            policy = self._context.policy
-            pause = min(seconds, policy.most_asked_ms / 1000) * random.uniform(1.0, 1.1)  # noqa: S311 - jitter
-            await self._context.queue.pause(self.grant.model, pause)
-            self._log.warning("model paused", model=self.grant.model, seconds=round(pause, 1))
-
-    async def _give_back(self) -> None:
-        self._log.info("job given back")
-        grant = self.grant
-        await self._context.queue.give_back(grant.response_id, grant.claim, "draining")
-
-    async def _retry(self, verdict: RetryAfter) -> None:
-        grant, queue = self.grant, self._context.queue
-        await retry(
-            lambda: queue.retry(grant.response_id, grant.claim, verdict.delay_ms, verdict.reason),
-            seconds=self._context.retry_seconds,
-        )
-
-    async def _again(self, cause: str, after: float | None = None) -> None:
-        """Tries again later, or ends the response from what its log holds."""
-        verdict = decide(
             cause,
             failures=self.grant.strikes,
             policy=self._context.policy,
             jitter=random.random(),  # noqa: S311 - jitter
-            retry_after=after,
+            retry_after=retry_after,
         )
-        if isinstance(verdict, RetryAfter):
-            await self._retry(verdict)
-        else:
-            await close(self._context, self.grant, cause)
 
-    async def fail(self) -> None:
-        """After an error that nobody foresaw: another attempt, or the end. Raises: as `run`."""
-        with contextlib.suppress(Fenced, Gone, UnknownResponse):
-            await self._again("worker_error")
+    # Apply
 
-    async def _end_again(self, writer: LogWriter, end: Event) -> None:
+    async def _apply(self, decision: _Decision, job: Job, output: Output, flusher: Flusher) -> None:
+        if isinstance(decision, _GiveBack):
+            await self._give_back()
+            return
+        await self._pause_model(job)
+        try:
+            match decision:
+                case RetryAfter():
+                    await flusher.drain()
+                    await self._retry(decision)
+                case Finished():
+                    await self._finish(decision, job, output, flusher)
+                case _:
+                    assert_never(decision)
+        finally:  # the client does not wait for the log line
+            self._log_attempt(decision, output.size)
+
+    async def _finish(self, decision: Finished, job: Job, output: Output, flusher: Flusher) -> None:
+        call, config = self._call, self._context.config
+        usage = call.usage(job, output.size, config.model)
+        last = terminal(
+            job,
+            decision.status,
+            output=output.end(completed=decision.status is Status.COMPLETED),
+            attempts=self.grant.attempt,
+            timing=self._timing(),
+            completed_at=int(time.time()),  # only ever shown
+            usage=usage,
+            error=error_of(decision),
+            incomplete=decision.reason,
+            model=call.model,
+        )
+        await flusher.finish(
+            decision.status,
+            last,
+            retention_ms=config.shared.retention_ms,
+            tokens=usage["total_tokens"] if usage else None,
+            money=call.cost(config, usage),
+        )
+
+    async def _repeat_end(self, writer: LogWriter, end: Event) -> None:
         status = Status(end["response"]["status"])
         await retry(
             lambda: writer.finish(
@@ -342,39 +236,65 @@ class Execution:
             seconds=self._context.retry_seconds,
         )
 
-    def _usage(self, job: Job, call: _Call, size: int) -> dict[str, Any] | None:
-        if call.counts is not None:
-            return usage.counted(call.counts)
-        if call.seen == "finish_reason" or not size:
-            return None
-        # The call ended before its provider could count; what it cost so far can be told roughly.
-        try:
-            arguments = chat_request.completion(job, default_model=self._context.config.model)
-        except UnsupportedInput:
-            return None
-        return usage.estimated(chat_request.characters(arguments), size)
+    async def _give_back(self) -> None:
+        self._log.info("job given back")
+        grant = self.grant
+        await self._context.queue.give_back(grant.response_id, grant.claim, "draining")
 
-    def _money(self, call: _Call, counted: dict[str, Any] | None) -> float | None:
-        """What the call cost, in millionths, by the price of the model that answered."""
-        endpoint = self._context.config.endpoints.get(call.model or "")
-        if counted is None or endpoint is None or endpoint.price is None:
-            return None
-        return endpoint.price.of(
-            counted["input_tokens"],
-            counted["output_tokens"],
-            counted["input_tokens_details"]["cached_tokens"],
+    async def _retry(self, decision: RetryAfter) -> None:
+        grant, queue = self.grant, self._context.queue
+        await retry(
+            lambda: queue.retry(grant.response_id, grant.claim, decision.delay_ms, decision.reason),
+            seconds=self._context.retry_seconds,
+        )
+
+    async def _retry_or_close(self, cause: str, after: float | None = None) -> None:
+        """Requeues the job for another attempt, or ends the response from what its log holds."""
+        decision = self._decide_on(cause, after)
+        if isinstance(decision, RetryAfter):
+            await self._retry(decision)
+        else:
+            await close(self._context, self.grant, cause)
+
+    async def _pause_model(self, job: Job) -> None:
+        """Keeps all workers from calling the model for as long as its provider asks.
+
+        Only if models have queues of their own and this one has no fallback: otherwise a provider
+        that serves few requests would stop all of them.
+        """
+        seconds = self._call.retry_after
+        if self._call.cause != "upstream_busy" or not seconds:
+            return
+        routes = self._context.config.routes(job.params.get("model"))
+        if self.grant.model and len(routes) == 1:
+            policy = self._context.policy
+            pause = min(seconds, policy.most_asked_ms / 1000) * random.uniform(1.0, 1.1)  # noqa: S311 - jitter
+            await self._context.queue.pause(self.grant.model, pause)
+            self._log.warning("model paused", model=self.grant.model, seconds=round(pause, 1))
+
+    # Values
+
+    def _log_attempt(self, decision: Finished | RetryAfter, size: int) -> None:
+        call = self._call
+        self._log.log(
+            logging.WARNING if CAUSES[call.cause].message else logging.INFO,
+            "attempt ended",
+            cause=call.cause,
+            detail=call.detail,
+            bytes=size,
+            retry_ms=decision.delay_ms if isinstance(decision, RetryAfter) else None,
+            **self._timing(),
         )
 
     def _item_id(self, prefix: str, index: int) -> str:
         grant = self.grant
         return item_id(prefix, grant.response_id, grant.attempt, index, grant.claim)
 
-    def _timing(self, call: _Call) -> dict[str, int]:
-        """The receipt, in ms; `first_token_ms` is there if there was a first token."""
-        timing = {"queued_ms": self.grant.waited_ms}
-        if call.first is not None:
-            timing["first_token_ms"] = round(1000 * (call.first - call.began))
-        timing["model_ms"] = round(1000 * (call.ended - call.began))
-        here = time.monotonic() - self._claimed
-        timing["total_ms"] = self.grant.waited_ms + round(1000 * here)
-        return timing
+    def _timing(self) -> dict[str, int]:
+        """The times of the response in ms, as its last event holds them."""
+        since_claim = round(1000 * (time.monotonic() - self._claimed))
+        return {
+            "queued_ms": self.grant.waited_ms,
+            **self._call.timing(),
+            "total_ms": self.grant.waited_ms + since_claim,
+        }

@@ -1,4 +1,4 @@
-"""How an attempt begins: what its log holds, and what it says before it calls the model."""
+"""The beginning of an attempt: the state of its log, and the events before the model call."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from jobs.log.codec import encode_event
 from jobs.log.events import begins, restarted, submitted
 from jobs.log.response_state import ResponseState
 
-from .ending import look
+from .ending import read_state
 
 if TYPE_CHECKING:
     from jobs.log.codec import Event
@@ -19,39 +19,42 @@ if TYPE_CHECKING:
     from .compactor import Head
     from .context import WorkerContext
 
-# Entries of a log whose job nobody has claimed yet.
+# The entries of a log before the first claim.
 SUBMITTED: Final = 2
 
 
 class Opening(NamedTuple):
-    """`events` are to be said; before them there was `transcript`, which are `length` entries.
+    """The beginning of an attempt.
 
-    `head` makes these entries, as they are or must be.
+    `events` are to be appended to a log of `length` entries, whose fold is `state`. `head` returns
+    these entries.
     """
 
     events: list[Event]
-    transcript: ResponseState
+    state: ResponseState
     length: int
     head: Head
 
 
-async def opened(context: WorkerContext, grant: Grant, job: Job) -> Opening:
-    """How this attempt begins. Raises: Undecodable, UnknownResponse, RedisTrouble."""
+async def read_opening(context: WorkerContext, grant: Grant, job: Job) -> Opening:
+    """Reads how this attempt begins. Raises: Undecodable, UnknownResponse, RedisTrouble."""
     if grant.attempt == 1:
-        # Mostly the claim has said that it begins.
+        # As a rule the claim has appended that the attempt begins.
         first = [] if grant.length > SUBMITTED else [begins(job)]
-        return Opening(first, ResponseState(), grant.length, partial(_said, job, grant.length))
-    view, transcript = await look(context, grant)
+        return Opening(
+            first, ResponseState(), grant.length, partial(_first_entries, job, grant.length)
+        )
+    view, state = await read_state(context, grant)
     events: list[Event] = []
     if view.length == 0:
         events += submitted(job)
-    events += transcript.close()
+    events += state.close()
     events.append(restarted(job, grant.attempt, grant.reason))
-    if transcript.last is None or transcript.last["status"] != "in_progress":
+    if state.last is None or state.last["status"] != "in_progress":
         events.append(begins(job))
-    return Opening(events, transcript, view.length, lambda: view.entries)
+    return Opening(events, state, view.length, lambda: view.entries)
 
 
-def _said(job: Job, length: int) -> list[bytes]:
+def _first_entries(job: Job, length: int) -> list[bytes]:
     """The log of a job that is claimed for the first time."""
     return [encode_event(event) for event in (*submitted(job), begins(job))][:length]

@@ -33,15 +33,15 @@ def successor() -> None:
     """Who takes over hesitates before its first word: harmless, while there is a fence."""
     from worker import execute
     from worker.context import WorkerContext
-    from worker.opening import Opening, opened
+    from worker.opening import Opening, read_opening
 
     async def slowly(context: WorkerContext, grant: Grant, job: Job) -> Opening:
-        opening = await opened(context, grant, job)
+        opening = await read_opening(context, grant, job)
         if grant.attempt > 1:
             await asyncio.sleep(HESITATES_SECONDS)
         return opening
 
-    execute.opened = slowly  # type: ignore[attr-defined]  # what it has imported
+    execute.read_opening = slowly  # type: ignore[attr-defined]  # what it has imported
 
 
 def fence() -> None:

@@ -1,0 +1,127 @@
+"""One call of the model: feeds its answer into an output, and records what came of it."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from typing import TYPE_CHECKING, Any
+
+from .outcome import cause_of
+from .output import NotAllowed, TooLong
+from .upstream import chat_request, usage
+from .upstream.chat_chunks import Malformed, Stopped, Usage
+from .upstream.messages import UnsupportedInput
+from .upstream.stream import ModelError
+
+if TYPE_CHECKING:
+    from jobs.record import Job
+
+    from .config import Config
+    from .flusher import Flusher
+    from .output import Output
+    from .upstream.router import Router
+
+
+class ModelCall:
+    """One call. Call `run` once; `stop` ends it at any time, also before it has begun.
+
+    `cause` is a row of `outcome.CAUSES`, and `detail` what was observed: a reason for stopping or
+    the class of an error, never the provider's words. `retry_after` is in seconds.
+    """
+
+    def __init__(self) -> None:
+        self.cause = "cancelled"  # until anything else happens
+        self.detail = ""
+        self.retry_after: float | None = None
+        self.model: str | None = None
+        self._counts: dict[str, Any] | None = None
+        self._began = self._ended = 0.0
+        self._first: float | None = None
+        self._stopped = False
+        # Stopping moves this deadline to the present.
+        self._deadline: asyncio.Timeout | None = None
+
+    def stop(self) -> None:
+        """Ends the call, and closes its connection."""
+        self._stopped = True
+        if self._deadline is not None and not self._deadline.expired():
+            self._deadline.reschedule(asyncio.get_running_loop().time())
+
+    async def run(self, router: Router, job: Job, output: Output, flusher: Flusher) -> None:
+        """Returns when the call has ended, for whatever reason."""
+        self._began = time.monotonic()
+        if not self._stopped:
+            deadline = self._deadline = asyncio.timeout(None)
+            try:
+                async with deadline:
+                    await self._read(router, job, output, flusher)
+            except TimeoutError:
+                if not deadline.expired():
+                    raise
+            finally:
+                self._deadline = None
+        self._ended = time.monotonic()
+
+    async def _read(self, router: Router, job: Job, output: Output, flusher: Flusher) -> None:
+        try:
+            async with router.answer(job) as answer:
+                self.model = answer.model
+                while pieces := await answer.next():
+                    for piece in pieces:
+                        match piece:
+                            case Usage(counts):
+                                self._counts = counts
+                            case Stopped(reason):
+                                self.cause = cause_of(reason)
+                                self.detail = "finish_reason"
+                            case _:
+                                self._first = self._first or time.monotonic()
+                                output.take(piece)
+                    if flusher.full:
+                        await flusher.room()
+        except UnsupportedInput:
+            self.cause = "unsupported_input"
+        except TooLong:
+            self.cause = "output_too_long"
+        except NotAllowed:
+            self.cause, self.detail = "tool_not_allowed", ""
+        except Malformed:
+            self.cause, self.detail = "upstream_malformed", "Malformed"
+        except ModelError as error:
+            self.cause, self.detail = error.code, error.detail
+            self.retry_after = error.retry_after
+
+    def usage(self, job: Job, size: int, default_model: str) -> dict[str, Any] | None:
+        """The usage in the standard's form, counted or estimated; None if nothing is known.
+
+        `size` is that of the output in bytes.
+        """
+        if self._counts is not None:
+            return usage.counted(self._counts)
+        if self.detail == "finish_reason" or not size:
+            return None
+        # The call ended before its provider could count. Its cost so far can be estimated.
+        try:
+            arguments = chat_request.completion(job, default_model=default_model)
+        except UnsupportedInput:
+            return None
+        return usage.estimated(chat_request.characters(arguments), size)
+
+    def cost(self, config: Config, counted: dict[str, Any] | None) -> float | None:
+        """The cost in millionths, by the price of the model that answered, if that is known."""
+        endpoint = config.endpoints.get(self.model or "")
+        if counted is None or endpoint is None or endpoint.price is None:
+            return None
+        return endpoint.price.of(
+            counted["input_tokens"],
+            counted["output_tokens"],
+            counted["input_tokens_details"]["cached_tokens"],
+        )
+
+    def timing(self) -> dict[str, int]:
+        """The call's times in ms; `first_token_ms` only if there was a first token."""
+        timing = {}
+        if self._first is not None:
+            timing["first_token_ms"] = round(1000 * (self._first - self._began))
+        timing["model_ms"] = round(1000 * (self._ended - self._began))
+        return timing
