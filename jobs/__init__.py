@@ -1,1 +1,4 @@
-"""What server and worker agree on byte for byte: records, events, keys, the queue and the log."""
+"""The formats and operations that server and worker share through Redis: jobs, queue and logs.
+
+Nothing here knows the web or calls a model.
+"""

@@ -10,7 +10,6 @@ from jobs import settings, shared_config
 from jobs.models import CHAT
 from jobs.settings import ConfigError, number, text, whole
 
-from .upstream import chat_request
 from .webhooks.message import Receiver, read_secrets
 
 if TYPE_CHECKING:
@@ -45,12 +44,6 @@ class Endpoint:
     fallbacks: tuple[str, ...] = ()
     price: Price | None = None
     rates: tuple[int, int] = (0, 0)
-
-    @property
-    def limit_name(self) -> str:
-        """What the model's endpoint calls the limit of an answer's length."""
-        host = urlsplit(self.base_url).hostname if self.base_url else "api.openai.com"
-        return chat_request.OPENAI_LIMIT if host == "api.openai.com" else chat_request.LIMIT
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,7 +1,8 @@
 """Pushing: bursts of one event for each of some sockets; the next burst when all have arrived.
 
-Ours goes the whole way: an append by the real script to the log of a running answer, the bell, the
-follower, the wire, the socket. The peers are given a PUBLISH of as many bytes: it is all they do.
+Ours goes the whole way: an append by the real script to the log of a running answer, the
+notification, the follower, the wire, the socket. The peers are given a PUBLISH of as many bytes: it
+is all they do.
 """
 
 from __future__ import annotations

@@ -8,7 +8,6 @@ import pytest
 from jobs.settings import ConfigError
 from tests.system import ROOT
 from worker.config import load
-from worker.upstream.chat_request import LIMIT, OPENAI_LIMIT
 
 MODEL = {"OPENAI_API_KEY": "sk-secret"}
 
@@ -49,18 +48,6 @@ def test_a_wrong_setting_is_named(name: str, value: str, says: str) -> None:
     with pytest.raises(ConfigError, match=name) as caught:
         load({**MODEL, name: value})
     assert says in str(caught.value)
-
-
-@pytest.mark.parametrize(
-    ("base_url", "name"),
-    [
-        ("", OPENAI_LIMIT),
-        ("https://api.openai.com/v1", OPENAI_LIMIT),
-        ("http://127.0.0.1:8000/v1", LIMIT),
-    ],
-)
-def test_the_name_of_the_limit_is_the_endpoints(base_url: str, name: str) -> None:
-    assert name == load({**MODEL, "OPENAI_BASE_URL": base_url}).routes(None)[0].limit_name
 
 
 def test_a_key_is_not_shown() -> None:

@@ -13,6 +13,7 @@ reasoning.effort          -> reasoning_effort
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
+from urllib.parse import urlsplit
 
 from .messages import messages
 
@@ -34,6 +35,12 @@ _SAMPLING: Final = {
     "holdline_stop": "stop",
     "holdline_seed": "seed",
 }
+
+
+def limit_name(base_url: str | None) -> str:
+    """The name of the output limit at an endpoint; None is OpenAI's own."""
+    host = urlsplit(base_url).hostname if base_url else "api.openai.com"
+    return OPENAI_LIMIT if host == "api.openai.com" else LIMIT
 
 
 def completion(job: Job, *, default_model: str, limit: str = LIMIT) -> dict[str, Any]:

@@ -165,9 +165,9 @@ class Router:
         model = endpoint.upstream or job.params.get("model") or self._config.model
         if endpoint.api == RESPONSES:
             return responses_request.request(job, model=model)
-        return chat_request.completion(job, default_model=model, limit=endpoint.limit_name) | {
-            "model": model
-        }
+        return chat_request.completion(
+            job, default_model=model, limit=chat_request.limit_name(endpoint.base_url)
+        ) | {"model": model}
 
     def _is_cooling(self, endpoint: Endpoint) -> bool:
         return self._cooling_until.get(endpoint.name, 0.0) > asyncio.get_running_loop().time()

@@ -6,7 +6,7 @@ import pytest
 
 from jobs.record import Job
 from tests.jobs.factories import message_done
-from worker.upstream.chat_request import OPENAI_LIMIT, characters, completion
+from worker.upstream.chat_request import LIMIT, OPENAI_LIMIT, characters, completion, limit_name
 from worker.upstream.messages import UnsupportedInput
 from worker.upstream.responses_request import request
 from worker.upstream.usage import counted, estimated
@@ -129,3 +129,15 @@ def test_what_the_standard_cannot_say_is_refused_where_it_is_spoken() -> None:
     job = Job("resp_x", "me", 0, {"input": "hi", "holdline_seed": 0}, [])
     with pytest.raises(UnsupportedInput):
         request(job, model="m")
+
+
+@pytest.mark.parametrize(
+    ("base_url", "name"),
+    [
+        (None, OPENAI_LIMIT),
+        ("https://api.openai.com/v1", OPENAI_LIMIT),
+        ("http://127.0.0.1:8000/v1", LIMIT),
+    ],
+)
+def test_the_name_of_the_limit_is_the_endpoints(base_url: str | None, name: str) -> None:
+    assert name == limit_name(base_url)
