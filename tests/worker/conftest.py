@@ -1,4 +1,4 @@
-"""A model, and a harness in front of the queue."""
+"""A fake model, and a harness that submits to the queue and executes what it claims."""
 
 from __future__ import annotations
 

@@ -15,6 +15,7 @@ from jobs.names import new_response_id
 from jobs.record import Job
 from jobs.replies import Grant
 from tests.fake_model import FakeModel
+from tests.system import wait_until
 from worker.config import Config, load
 from worker.context import WorkerContext
 from worker.execute import Execution
@@ -82,6 +83,20 @@ class Harness:
     async def events(self, response_id: str) -> list[Event]:
         return [decode_event(entry) for entry in (await self.view(response_id)).entries]
 
+    async def until_said(self, response_id: str, text: str) -> None:
+        """Returns when the log holds this text, and no more of it."""
+        deadline = time.monotonic() + 20
+        while (found := said(await self.events(response_id))) != text:
+            assert time.monotonic() < deadline, found
+            await asyncio.sleep(0.01)
+
+    async def until_text(self, response_id: str) -> None:
+        """Returns when the log holds any text."""
+        deadline = time.monotonic() + 20
+        while not said(await self.events(response_id)):
+            assert time.monotonic() < deadline
+            await asyncio.sleep(0.01)
+
     async def ended(self, response_id: str, seconds: float = 20.0) -> View:
         """The response, once it has ended."""
         deadline = time.monotonic() + seconds
@@ -89,6 +104,18 @@ class Harness:
             assert time.monotonic() < deadline, view
             await asyncio.sleep(0.01)
         return view
+
+
+async def begun(harness: Harness) -> asyncio.Task[None]:
+    """Starts an attempt, and returns when its model has sent text."""
+    running = asyncio.create_task(harness.execution(await harness.claim()).run())
+    await wait_until(lambda: harness.model.calls and harness.model.calls[-1].sent)
+    return running
+
+
+def numbered(call: int, tokens: int = 20) -> str:
+    """The text of so many tokens of one call of the fake model."""
+    return "".join(f"c{call}t{index} " for index in range(tokens))
 
 
 def said(events: list[Event]) -> str:

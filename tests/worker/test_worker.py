@@ -17,7 +17,7 @@ from jobs.redis.pipe import Pipe
 from tests.fake_model import FakeModel
 from tests.system import System, wait_until
 from tests.worker.conftest import MakeHarness, Work
-from tests.worker.harness import Harness, response, said
+from tests.worker.harness import Harness, numbered, response, said
 
 
 async def test_what_is_submitted_is_answered(harness: Harness, work: Work) -> None:
@@ -28,10 +28,18 @@ async def test_what_is_submitted_is_answered(harness: Harness, work: Work) -> No
     assert 30 == len(harness.model.calls)
 
 
+async def until_idle(harness: Harness) -> None:
+    """Returns when a worker waits for a marker."""
+    deadline = time.monotonic() + 20
+    while b"blocked_clients:0" in await harness.context.pipe.call("INFO", "clients"):
+        assert time.monotonic() < deadline
+        await asyncio.sleep(0.01)
+
+
 async def test_an_idle_worker_is_woken_at_once(harness: Harness, work: Work) -> None:
     async with work(harness):
         await harness.ended(await harness.submit("mode=ok"))
-        await asyncio.sleep(0.1)
+        await until_idle(harness)
         began = time.monotonic()
         await harness.ended(await harness.submit("mode=ok"))
         assert time.monotonic() - began < 0.4
@@ -67,7 +75,6 @@ async def test_a_cancel_closes_the_model_within_250_ms(
     async with work(harness):
         response_id = await harness.submit(f"mode={mode}")
         await wait_until(lambda: harness.model.calls)
-        await asyncio.sleep(0.05)
         asked = time.monotonic()
         assert not await harness.context.queue.cancel(response_id, 0, [])
         assert Status.CANCELLED is (await harness.ended(response_id)).status
@@ -123,10 +130,9 @@ async def test_a_job_that_kills_its_workers_ends(harness: Harness, work: Work, p
 async def test_a_worker_s_death_may_be_the_end_and_keeps_the_partial_text(
     harness: Harness, work: Work
 ) -> None:
-    response_id = await harness.submit("mode=hang", fail_on_worker_death=True)
+    response_id = await harness.submit("mode=hang at=5", fail_on_worker_death=True)
     dead = asyncio.create_task(harness.execution(await harness.claim()).run())
-    await wait_until(lambda: harness.model.calls and harness.model.calls[0].sent)
-    await asyncio.sleep(0.05)
+    await harness.until_said(response_id, numbered(1, 5))
     dead.cancel()
     with contextlib.suppress(asyncio.CancelledError):
         await dead
