@@ -1,52 +1,51 @@
-"""One program as several processes, because Python uses one core.
+"""Runs one program as several processes, because Python uses one core.
 
-The parent does nothing but keep its children: it starts them, passes on the signals that ask them
-to stop, and starts anew whoever died. A child knows by `--child` that it is one: it shares what it
-listens on, and stops when its parent is gone, which it sees by the end of its standard input.
+The parent starts its children, forwards stop signals to them, and restarts those that die. Children
+are started with `--child`: they share their port, and stop when their standard input ends, which
+happens when the parent is gone.
 """
 
 from __future__ import annotations
 
-import argparse
 import asyncio
 import contextlib
 import os
 import signal
 import sys
 import time
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
+
+import structlog
 
 from .backoff import backoff
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Mapping
 
-    Tell = Callable[[int, int, float], None]
+log = structlog.get_logger()
 
-SETTING: Final = "HOLDLINE_PROCESSES"
 MAX_PROCESSES: Final = 64
-# How a child ends that would end in the same way again; any other death is worth another start.
+# The exit status of a child that would fail again; after any other one it is restarted.
 CANNOT_START: Final = 3
 RESTART_SECONDS: Final = (0.2, 10.0)
-# Whoever lived so long did not die of how it started.
-LIVED_SECONDS: Final = 30.0
+# A child that has run for longer was not killed by its start: the backoff begins again.
+STABLE_SECONDS: Final = 30.0
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """What the command line says of processes."""
-    parser.add_argument("--processes", metavar="N", help="as so many processes, one a core")
-    parser.add_argument("--child", action="store_true", help=argparse.SUPPRESS)
+@dataclass(frozen=True, slots=True)
+class Children:
+    """How to run children. `environ` is added to the environment of the parent.
 
+    Children that are still there `stop_seconds` after the first stop signal are killed.
+    """
 
-def environ_of(arguments: argparse.Namespace) -> dict[str, str]:
-    """The environment, in which the command line has the last word."""
-    if arguments.processes is None:
-        return dict(os.environ)
-    return {**os.environ, SETTING: arguments.processes}
+    stop_seconds: float
+    environ: Mapping[str, str] = field(default_factory=dict)
 
 
 def run(main: Coroutine[Any, Any, None]) -> None:
-    """Runs this to its end, on uvloop where there is one."""
+    """Runs a coroutine to its end, on uvloop if it is installed."""
     try:
         import uvloop
     except ImportError:
@@ -56,33 +55,35 @@ def run(main: Coroutine[Any, Any, None]) -> None:
             runner.run(main)
 
 
-def stop_with_parent(stop: Callable[[], None]) -> None:
-    """Calls `stop` once when the parent of this child is gone."""
+def handle_stop(on_signal: Callable[[], None], on_parent_gone: Callable[[], None] | None) -> None:
+    """Calls `on_signal` for each SIGTERM and SIGINT.
+
+    In a child, `on_parent_gone` is called once when its parent is gone.
+    """
     loop = asyncio.get_running_loop()
+    for which in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(which, on_signal)
+    if on_parent_gone is None:
+        return
+    gone = on_parent_gone
 
     def read() -> None:
         if not os.read(sys.stdin.fileno(), 1024):
             loop.remove_reader(sys.stdin.fileno())
-            stop()
+            gone()
 
     loop.add_reader(sys.stdin.fileno(), read)
 
 
-async def supervise(
-    module: str, number: int, *, environ: Mapping[str, str], stop_seconds: float, tell: Tell
-) -> int:
-    """Keeps so many children of `python -m module --child` until a SIGTERM or SIGINT.
+async def supervise(package: str, number: int, how: Children) -> int:
+    """Keeps `number` children of `python -m package --child` running until a SIGTERM or SIGINT.
 
-    `environ` is what they are told besides our own environment. A second signal is passed on as
-    well; children that are still there `stop_seconds` after the first one are killed.
-    `tell(pid, status, seconds)` is called when a child died that nobody had asked to, with the
-    seconds until it is started anew.
-
-    Returns the exit status: 0 if all ended as they were asked to, else 1.
+    Every signal is forwarded. Returns the exit status: 0 if all children ended well, else 1.
     """
-    command = [sys.executable, "-m", module, "--child"]
-    inherited = {**os.environ, **environ, SETTING: "1"}
-    children = [_Child(command, inherited, tell) for _ in range(number)]
+    log.info("starting processes", processes=number)
+    command = [sys.executable, "-m", package, "--child"]
+    environ = {**os.environ, **how.environ, "HOLDLINE_PROCESSES": "1"}
+    children = [_Child(command, environ) for _ in range(number)]
     stopping = asyncio.Event()
 
     def stop(which: signal.Signals) -> None:
@@ -96,11 +97,11 @@ async def supervise(
     asked = asyncio.create_task(stopping.wait())
     kept = [asyncio.create_task(child.keep()) for child in children]
     try:
-        # A child gives up only where it cannot start, and then the others cannot either.
+        # Only a child that cannot start ends by itself, and then the others cannot start either.
         await asyncio.wait([asked, *kept], return_when=asyncio.FIRST_COMPLETED)
         if not stopping.is_set():
             stop(signal.SIGTERM)
-        await asyncio.wait(kept, timeout=stop_seconds)
+        await asyncio.wait(kept, timeout=how.stop_seconds)
     finally:
         asked.cancel()
         for child in children:
@@ -111,12 +112,11 @@ async def supervise(
 
 
 class _Child:
-    """One process, and whoever follows it when it dies."""
+    """One process, and its successors when it dies."""
 
-    def __init__(self, command: list[str], environ: Mapping[str, str], tell: Tell) -> None:
+    def __init__(self, command: list[str], environ: Mapping[str, str]) -> None:
         self._command = command
         self._environ = environ
-        self._tell = tell
         self._stopping = asyncio.Event()
         self._stopped_by: signal.Signals | None = None
         self._process: asyncio.subprocess.Process | None = None
@@ -128,7 +128,7 @@ class _Child:
             self._process.send_signal(which)
 
     async def keep(self) -> int:
-        """The status of the process that was asked to stop, or that cannot start."""
+        """Restarts the process until it is stopped, or cannot start. Returns its exit status."""
         deaths = 0
         while not self._stopping.is_set():
             began = time.monotonic()
@@ -136,11 +136,12 @@ class _Child:
             if status == CANNOT_START:
                 return status
             if self._stopping.is_set():
-                # A signal that comes before there is anybody to hear it ends a process as well.
+                # SIGTERM kills a process that has not installed its handler yet.
                 return 0 if status == -signal.SIGTERM else status
-            deaths = 1 if time.monotonic() - began > LIVED_SECONDS else deaths + 1
+            deaths = 1 if time.monotonic() - began > STABLE_SECONDS else deaths + 1
             pause = backoff(deaths, *RESTART_SECONDS)
-            self._tell(self._process.pid if self._process else 0, status, pause)
+            pid = self._process.pid if self._process else 0
+            log.error("a process died", process=pid, status=status, again_in=round(pause, 1))
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(pause):
                     await self._stopping.wait()
@@ -149,10 +150,10 @@ class _Child:
     async def _run(self) -> int:
         self._process = await asyncio.create_subprocess_exec(
             *self._command,
-            stdin=asyncio.subprocess.PIPE,  # it ends with us, whatever ends us
+            stdin=asyncio.subprocess.PIPE,  # closed by the kernel when the parent dies
             env=self._environ,
-            start_new_session=True,  # Ctrl-C is ours to hear, and to pass on once
+            start_new_session=True,  # the parent alone gets Ctrl-C, and forwards it once
         )
-        if self._stopped_by is not None:  # asked while it was being started
+        if self._stopped_by is not None:  # stopped while it was being started
             self._process.send_signal(self._stopped_by)
         return await self._process.wait()

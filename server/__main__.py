@@ -1,33 +1,20 @@
-"""`python -m server`: a server. `--check` says whether it could start, and stops."""
+"""Runs a server, which accepts requests and streams responses. See docs/operating.md."""
 
 from __future__ import annotations
 
-import argparse
 import asyncio
-import signal
 import socket
 import sys
+from collections.abc import Iterable, Mapping
 from typing import Final
 
 import structlog
 from aiohttp import web
 
-from jobs.errors import RedisTrouble
-from jobs.redis.check import check
-from jobs.redis.url import redis_from_url
+from jobs.main import Program
 from jobs.settings import ConfigError
-from jobs.shared_config import hide
-from runtime.core_dumps import disable_core_dumps
 from runtime.gc_tuning import freeze_and_tune_gc
-from runtime.logs import configure
-from runtime.supervisor import (
-    CANNOT_START,
-    add_arguments,
-    environ_of,
-    run,
-    stop_with_parent,
-    supervise,
-)
+from runtime.supervisor import Children, handle_stop
 
 from .app import BACKLOG, SERVER, create_app
 from .config import Config
@@ -39,93 +26,61 @@ log = structlog.get_logger()
 STOP_SECONDS: Final = 12.0
 
 
-async def _check(config: Config) -> str:
-    async with redis_from_url(config.redis_url, config.cipher).pipe(deadline=4) as pipe:
-        return await check(pipe)
+class _Server(Program[Config]):
+    def load(self, environ: Mapping[str, str]) -> Config:
+        return Config.from_environ(environ)
+
+    def summary(self, config: Config) -> Iterable[str]:
+        yield f"may come in: {config.access.described}"
+        yield f"would listen on {config.host}:{config.port}; configuration is fine"
+
+    def children(self, config: Config) -> Children:
+        # A port that is taken is found here, not by each child; port 0 is chosen for all of them.
+        family = socket.AF_INET6 if ":" in config.host else socket.AF_INET
+        try:
+            with socket.create_server((config.host, config.port), family=family) as probe:
+                port = probe.getsockname()[1]
+        except OSError as error:
+            raise _cannot_listen(error) from None
+        return Children(STOP_SECONDS, {"HOLDLINE_PORT": str(port)})
+
+    async def serve(self, config: Config, *, child: bool) -> None:
+        app = create_app(config)
+        runner = web.AppRunner(
+            app,
+            access_log=None,
+            shutdown_timeout=2,
+            keepalive_timeout=KEEP_ALIVE_SECONDS,
+            lingering_time=LINGERING_SECONDS,
+        )
+        await runner.setup()
+        stop = asyncio.Event()
+        handle_stop(stop.set, stop.set if child else None)
+        try:
+            # Only children share a port, so that a second server on it fails here.
+            site = web.TCPSite(runner, config.host, config.port, backlog=BACKLOG, reuse_port=child)
+            try:
+                await site.start()
+            except OSError as error:
+                raise _cannot_listen(error) from None
+            host, port = runner.addresses[0][:2]
+            freeze_and_tune_gc()
+            log.info("server ready", address=f"http://{host}:{port}")
+            async with app[SERVER].doors.watch(runner):
+                await stop.wait()
+            await site.stop()  # no new sockets; those that are open are told to reconnect
+            await app[SERVER].drain()
+        finally:
+            await runner.cleanup()
 
 
-def _tell_of_death(pid: int, status: int, seconds: float) -> None:
-    log.error("a process died", process=pid, status=status, again_in=round(seconds, 1))
-
-
-async def _supervise(config: Config) -> int:
-    # Found to be taken here, and not by each child; a port of 0 is chosen here for all of them.
-    with socket.create_server((config.host, config.port), family=_family(config.host)) as probe:
-        port = probe.getsockname()[1]
-    log.info("starting processes", processes=config.processes)
-    return await supervise(
-        __package__,
-        config.processes,
-        environ={"HOLDLINE_PORT": str(port)},
-        stop_seconds=STOP_SECONDS,
-        tell=_tell_of_death,
-    )
-
-
-def _family(host: str) -> socket.AddressFamily:
-    return socket.AF_INET6 if ":" in host else socket.AF_INET
-
-
-async def _serve(config: Config, *, child: bool) -> None:
-    app = create_app(config)
-    runner = web.AppRunner(
-        app,
-        access_log=None,
-        shutdown_timeout=2,
-        keepalive_timeout=KEEP_ALIVE_SECONDS,
-        lingering_time=LINGERING_SECONDS,
-    )
-    await runner.setup()
-    stop = asyncio.Event()
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stop.set)
-    if child:
-        stop_with_parent(stop.set)
-    try:
-        # Without `child` two servers on one port are a mistake, which is found here.
-        site = web.TCPSite(runner, config.host, config.port, backlog=BACKLOG, reuse_port=child)
-        await site.start()
-        host, port = runner.addresses[0][:2]
-        freeze_and_tune_gc()
-        log.info("server ready", address=f"http://{host}:{port}")
-        async with app[SERVER].doors.watch(runner):
-            await stop.wait()
-        await site.stop()  # nobody new; those who are here are told to go elsewhere
-        await app[SERVER].drain()
-    finally:
-        await runner.cleanup()
+def _cannot_listen(error: OSError) -> ConfigError:
+    return ConfigError(f"cannot listen: {error.strerror}; HOLDLINE_PORT chooses another port")
 
 
 def main() -> int:
     """Runs the server; 0 after a signal, 1 when it cannot start."""
-    parser = argparse.ArgumentParser(prog="python -m server", description=__doc__)
-    parser.add_argument("--check", action="store_true", help="check configuration and Redis")
-    add_arguments(parser)
-    arguments = parser.parse_args()
-    configure()
-    disable_core_dumps()
-    try:
-        config = Config.from_environ(environ_of(arguments))
-        if arguments.check:
-            print(f"Redis at {hide(config.redis_url)}: {asyncio.run(_check(config))}")
-            print(f"prompts and answers: {config.cipher or 'not encrypted'}")
-            print(f"may come in: {config.access.described}")
-            print(f"would listen on {config.host}:{config.port}; configuration is fine")
-            return 0
-        if config.processes > 1:
-            return asyncio.run(_supervise(config))
-        run(_serve(config, child=arguments.child))
-    except (ConfigError, RedisTrouble) as error:
-        print(f"server: {error}", file=sys.stderr)
-        return CANNOT_START if arguments.child else 1
-    except OSError as error:
-        print(
-            f"server: cannot listen: {error.strerror}; HOLDLINE_PORT chooses another port",
-            file=sys.stderr,
-        )
-        return CANNOT_START if arguments.child else 1
-    return 0
+    return _Server("server", __package__, __doc__).main()
 
 
 if __name__ == "__main__":

@@ -87,7 +87,7 @@ def test_without_keys_only_loopback_may_be_bound(redis_url: str) -> None:
 async def test_neither_process_needs_the_other_ones_code(
     process: str, tmp_path: Path, redis_url: str
 ) -> None:
-    for part in ("jobs", process, "web"):
+    for part in ("jobs", "runtime", process, "web"):
         shutil.copytree(ROOT / part, tmp_path / part)
     said = await asyncio.to_thread(
         subprocess.run,

@@ -1,0 +1,113 @@
+"""The `main` of server and worker: arguments, logging, `--check`, and one process or several."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import os
+import sys
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING, Final, Generic, Protocol, TypeVar
+
+from runtime.core_dumps import disable_core_dumps
+from runtime.logs import configure
+from runtime.supervisor import CANNOT_START, Children, run, supervise
+
+from .errors import RedisTrouble
+from .redis.check import check
+from .redis.url import redis_from_url
+from .settings import ConfigError, help_text
+from .shared_config import hide
+
+if TYPE_CHECKING:
+    from .cipher import Cipher
+
+CHECK_SECONDS: Final = 4.0
+
+
+class ProgramConfig(Protocol):
+    """The part of a configuration that is needed here."""
+
+    @property
+    def redis_url(self) -> str: ...
+    @property
+    def cipher(self) -> Cipher | None: ...
+    @property
+    def processes(self) -> int: ...
+
+
+C = TypeVar("C", bound=ProgramConfig)
+
+
+class Program(ABC, Generic[C]):
+    """A server or a worker; `package` is what `python -m` runs. Methods may raise ConfigError."""
+
+    def __init__(self, name: str, package: str, about: str | None) -> None:
+        self.name = name
+        self.package = package
+        self.about = about
+
+    @abstractmethod
+    def load(self, environ: Mapping[str, str]) -> C:
+        """Reads the settings."""
+
+    @abstractmethod
+    def summary(self, config: C) -> Iterable[str]:
+        """The lines that `--check` prints about the settings."""
+
+    @abstractmethod
+    def children(self, config: C) -> Children:
+        """How to run as several processes."""
+
+    @abstractmethod
+    async def serve(self, config: C, *, child: bool) -> None:
+        """Runs one process until a signal. A child shares its port and ends with its parent."""
+
+    def main(self) -> int:
+        """Runs the command line. Returns 0 after a signal, 1 if the program cannot start."""
+        arguments = self._parser().parse_args()
+        environ = dict(os.environ)
+        if arguments.processes is not None:
+            environ["HOLDLINE_PROCESSES"] = arguments.processes
+        configure()
+        disable_core_dumps()
+        try:
+            config = self.load(environ)
+            if arguments.check:
+                self._show(config)
+            elif config.processes > 1:
+                children = self.children(config)
+                return asyncio.run(supervise(self.package, config.processes, children))
+            else:
+                run(self.serve(config, child=arguments.child))
+        except (ConfigError, RedisTrouble) as error:
+            print(f"{self.name}: {error}", file=sys.stderr)
+            return CANNOT_START if arguments.child else 1
+        return 0
+
+    def _parser(self) -> argparse.ArgumentParser:
+        parser = argparse.ArgumentParser(
+            prog=f"python -m {self.package}",
+            description=self.about,
+            epilog=help_text(self.name),
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+        )
+        parser.add_argument(
+            "--check", action="store_true", help="check settings and Redis, and end"
+        )
+        parser.add_argument("--processes", metavar="N", help="run N processes, one for each core")
+        parser.add_argument("--child", action="store_true", help=argparse.SUPPRESS)
+        return parser
+
+    def _show(self, config: C) -> None:
+        print(f"Redis at {hide(config.redis_url)}: {asyncio.run(_checked(config))}")
+        print(f"prompts and answers: {config.cipher or 'not encrypted'}")
+        for line in self.summary(config):
+            print(line)
+
+
+async def _checked(config: ProgramConfig) -> str:
+    redis = redis_from_url(config.redis_url, config.cipher)
+    async with redis.pipe(deadline=CHECK_SECONDS) as pipe:
+        return await check(pipe)
