@@ -1,12 +1,12 @@
 """Asks a Holdline server, and shows the answer as it is written.
 
-holdline ask "Why is the sky blue?"            ask
-holdline ask - < prompt.txt                    the prompt comes from standard input
-holdline ask --id resp_… [--after N]           go on with an answer that exists
-holdline ask --previous resp_… "And at dusk?"  the next turn of a conversation
+holdline-ask "Why is the sky blue?"            ask
+holdline-ask - < prompt.txt                    read the prompt from standard input
+holdline-ask --id resp_… [--after N]           resume an existing response
+holdline-ask --previous resp_… "And at dusk?"  continue a conversation
 
 exit codes: 0 completed, 1 failed or refused, 2 wrong usage, 3 incomplete (cut off at a limit or
-by a filter), 4 cancelled, 5 no connection, 6 the text does not match its proof, 130 Ctrl-C
+by a filter), 4 cancelled, 5 no connection, 6 the text does not match its checksum, 130 Ctrl-C
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ DEFAULT_URL: Final = "http://127.0.0.1:8080"
 PING_SECONDS: Final = 8.0
 MOST_PROMPT: Final = 64 * 1024 * 1024
 
-COMPLETED, FAILED, USAGE, INCOMPLETE, CANCELLED, UNREACHABLE, UNPROVEN = range(7)
+COMPLETED, FAILED, USAGE, INCOMPLETE, CANCELLED, UNREACHABLE, CHECKSUM_MISMATCH = range(7)
 INTERRUPTED: Final = 130
 BROKEN_PIPE: Final = 141
 _ENDS: Final = {"completed": COMPLETED, "incomplete": INCOMPLETE, "cancelled": CANCELLED}
@@ -43,27 +43,25 @@ _ENDS: Final = {"completed": COMPLETED, "incomplete": INCOMPLETE, "cancelled": C
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        prog="holdline", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    ask = parser.add_subparsers(dest="action", required=True).add_parser(
-        "ask",
-        help="ask, or go on with an answer",
+        prog="holdline-ask",
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    ask.add_argument("prompt", nargs="?", help="what to ask; - reads it from standard input")
-    ask.add_argument(
+    parser.add_argument("prompt", nargs="?", help="what to ask; - reads it from standard input")
+    parser.add_argument(
         "--url",
         default=os.environ.get("HOLDLINE_URL") or DEFAULT_URL,
         help=f"the server ($HOLDLINE_URL, else {DEFAULT_URL})",
     )
-    ask.add_argument("--model", help="the model; without it the server's default")
-    ask.add_argument("--instructions", help="how the model is to answer")
-    ask.add_argument("--previous", metavar="ID", help="the response before this turn")
-    ask.add_argument("--key", help="an idempotency key: the same key and prompt, the same answer")
-    ask.add_argument("--id", help="go on with this response instead of asking")
-    ask.add_argument("--after", type=int, default=-1, help="show what follows this event (-1)")
-    ask.add_argument(
+    parser.add_argument("--model", help="the model; without it the server's default")
+    parser.add_argument("--instructions", help="how the model is to answer")
+    parser.add_argument("--previous", metavar="ID", help="the response before this turn")
+    parser.add_argument(
+        "--key", help="an idempotency key: the same key and prompt, the same answer"
+    )
+    parser.add_argument("--id", help="go on with this response instead of asking")
+    parser.add_argument("--after", type=int, default=-1, help="show what follows this event (-1)")
+    parser.add_argument(
         "--stream",
         action=argparse.BooleanOptionalAction,
         help="write text as it comes; without it only a terminal gets it so",
@@ -103,16 +101,16 @@ async def _show(answer: Answer, terminal: Terminal) -> int:
         terminal.take(happening)
     terminal.end(answer)
     if answer.error is not None:
-        terminal.say(f"holdline: {answer.error}")
+        terminal.say(f"holdline-ask: {answer.error}")
         if isinstance(answer.error, OutcomeUnknown):
-            terminal.say(f"holdline: ask the same again with --key {answer.idempotency_key}")
+            terminal.say(f"holdline-ask: ask the same again with --key {answer.idempotency_key}")
         elif answer.id is not None and isinstance(answer.error, Closed):
-            terminal.say(f"holdline: go on with: holdline ask --id {answer.id}")
+            terminal.say(f"holdline-ask: go on with: holdline-ask --id {answer.id}")
         return _code(answer.error)
     if answer.status == "incomplete":
-        terminal.say(f"holdline: cut off: {answer.incomplete_reason or 'incomplete'}")
+        terminal.say(f"holdline-ask: cut off: {answer.incomplete_reason or 'incomplete'}")
     elif answer.status == "cancelled":
-        terminal.say("holdline: cancelled")
+        terminal.say("holdline-ask: cancelled")
     return _ENDS.get(answer.status, FAILED)
 
 
@@ -121,7 +119,7 @@ def _code(error: Error) -> int:
         case Closed():
             return UNREACHABLE
         case ChecksumMismatch():
-            return UNPROVEN
+            return CHECKSUM_MISMATCH
         case _:
             return FAILED
 
@@ -130,7 +128,7 @@ def _interrupted(answer: Answer, terminal: Terminal, arguments: argparse.Namespa
     server = "" if arguments.url == DEFAULT_URL else f" --url {arguments.url}"
     if answer.id is not None:
         after = f" --after {answer.last}" if terminal.streams and answer.last >= 0 else ""
-        terminal.say(f"The answer goes on. To see it: holdline ask{server} --id {answer.id}{after}")
+        terminal.say(f"The answer goes on. To see it: holdline-ask{server} --id {answer.id}{after}")
     else:
         terminal.say(
             "Nothing was accepted yet, as far as is known. To be sure of one answer, "
@@ -181,7 +179,7 @@ async def _ask(
                 _interrupted(answer, terminal, arguments)
                 raise
     except Closed as error:
-        terminal.say(f"holdline: {error}")
+        terminal.say(f"holdline-ask: {error}")
         return UNREACHABLE
     finally:
         loop.remove_signal_handler(signal.SIGCONT)

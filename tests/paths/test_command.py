@@ -1,4 +1,4 @@
-"""`python -m holdline ask` as people use it: on a terminal, through a pipe, stopped and gone on."""
+"""`holdline-ask` as people use it: on a terminal, through a pipe, stopped and gone on."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ class Command:
         environ = {k: v for k, v in os.environ.items() if not k.startswith("HOLDLINE_")}
         master, slave = pty.openpty() if tty else (None, asyncio.subprocess.PIPE)
         process = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-m", "holdline_client", "ask", *arguments),
+            *(sys.executable, "-m", "holdline_client", *arguments),
             cwd=ROOT,
             env={**environ, "HOLDLINE_URL": url, "PYTHONUNBUFFERED": "1"},
             stdin=asyncio.subprocess.PIPE,
@@ -140,7 +140,7 @@ async def test_ctrl_c_says_how_to_go_on_and_so_it_does(shared: Shared) -> None:
     await wait_until(lambda: len(tokens(command.shown)) > 3)
     command.process.send_signal(signal.SIGINT)
     assert 130 == await command.end()
-    _, _, advice = command.errors.strip().partition("holdline ask ")
+    _, _, advice = command.errors.strip().partition("holdline-ask ")
     words = advice.split()
     assert "--id" in words
     assert "--after" in words
@@ -264,7 +264,7 @@ async def test_the_wheel_holds_the_client_alone_and_runs_in_a_fresh_environment(
         *(sys.executable, *pip, "wheel", "--quiet", "--no-build-isolation", "--no-deps"),
         *("--wheel-dir", ".", str(ROOT)),
     )
-    (wheel,) = tmp_path.glob("holdline-*.whl")
+    (wheel,) = tmp_path.glob("holdline_client-*.whl")
     with zipfile.ZipFile(wheel) as archive:
         tops = {name.split("/")[0] for name in archive.namelist()}
         (metadata,) = [name for name in archive.namelist() if name.endswith("METADATA")]
@@ -273,7 +273,7 @@ async def test_the_wheel_holds_the_client_alone_and_runs_in_a_fresh_environment(
             for line in archive.read(metadata).decode().splitlines()
             if line.startswith("Requires-Dist") and "extra ==" not in line
         ]
-    assert {"holdline", metadata.split("/")[0]} == tops
+    assert {"holdline_client", metadata.split("/")[0]} == tops
     assert ["aiohttp"] == [want.split()[1].split(">")[0] for want in wants]
     await run(sys.executable, "-m", "venv", "--without-pip", "fresh")
     python = str(tmp_path / "fresh/bin/python")
@@ -283,8 +283,8 @@ async def test_the_wheel_holds_the_client_alone_and_runs_in_a_fresh_environment(
     for place in sys.path:
         if place.endswith("site-packages"):
             (site / "rest.pth").write_text(place)
-    assert "holdline ask" in await run(python, "-m", "holdline_client", "--help")
-    said = await run(str(tmp_path / "fresh/bin/holdline"), "ask", "--help")
+    assert "holdline-ask" in await run(python, "-m", "holdline_client", "--help")
+    said = await run(str(tmp_path / "fresh/bin/holdline-ask"), "--help")
     assert "--after" in said
-    where = await run(python, "-c", "import holdline; print(holdline.__file__, holdline.__all__)")
+    where = await run(python, "-c", "import holdline_client as c; print(c.__file__, c.__all__)")
     assert str(site) in where
