@@ -1,4 +1,4 @@
-"""`python -m admin.dead`: what no worker will touch again, and what to do about it.
+"""`python -m admin.dead`: lists and handles the entries that workers no longer touch.
 
 list           every entry of the dead list: an id with its end, or bytes that are no id
 again ID       submits the same request as a new response, and takes the entry off the list

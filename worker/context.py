@@ -1,4 +1,4 @@
-"""What every job of a worker works with."""
+"""The parts that the jobs of a worker share."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class WorkerContext:
-    """The parts that all jobs of a process share."""
+    """The parts that all jobs of one process share."""
 
     config: Config
     pipe: Pipe

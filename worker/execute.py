@@ -268,7 +268,7 @@ class Execution:
         routes = self._context.config.routes(job.params.get("model"))
         if self.grant.model and len(routes) == 1:
             policy = self._context.policy
-            pause = min(seconds, policy.most_asked_ms / 1000) * random.uniform(1.0, 1.1)  # noqa: S311 - jitter
+            pause = min(seconds, policy.max_retry_after_ms / 1000) * random.uniform(1.0, 1.1)  # noqa: S311 - jitter
             await self._context.queue.pause(self.grant.model, pause)
             self._log.warning("model paused", model=self.grant.model, seconds=round(pause, 1))
 

@@ -1,4 +1,6 @@
-"""(what happened, which attempt) -> finished | retry after. The whole policy is one table.
+"""Decides what follows a model call: the response ends, or another attempt is made.
+
+The whole policy is one table.
 
     what happened                               the last attempt      an earlier one
     stop                                        completed             completed
@@ -172,16 +174,16 @@ class Policy:
     """How often and how soon to try again. Times in ms."""
 
     max_attempts: int = 3
-    first_ms: int = 500
-    most_ms: int = 30_000
-    # A provider may ask for hours; the client would rather know.
-    most_asked_ms: int = 120_000
+    first_delay_ms: int = 500
+    max_delay_ms: int = 30_000
+    # A provider may ask for hours. A client is better served by a failure.
+    max_retry_after_ms: int = 120_000
 
 
 def decide(
     cause: str, *, failures: int, policy: Policy, jitter: float, retry_after: float | None = None
 ) -> Finished | RetryAfter:
-    """What becomes of the response.
+    """Returns what follows from a cause.
 
     `failures` counts the attempts that went wrong before this one. `retry_after` is what the
     provider asked for, in seconds. `jitter` is from 0 to 1: it spreads those who failed together.
@@ -202,8 +204,8 @@ def decide(
 
 def _delay(failures: int, policy: Policy, jitter: float, retry_after: float | None) -> int:
     if retry_after is not None:
-        asked = min(max(retry_after, 0.0) * 1000, policy.most_asked_ms)
+        asked = min(max(retry_after, 0.0) * 1000, policy.max_retry_after_ms)
         # Never before the time that was asked for, and not all in the same instant after it.
-        return round(asked + jitter * min(policy.first_ms, asked * 0.1))
-    step = min(policy.first_ms << min(failures, 20), policy.most_ms)
+        return round(asked + jitter * min(policy.first_delay_ms, asked * 0.1))
+    step = min(policy.first_delay_ms << min(failures, 20), policy.max_delay_ms)
     return round(step * (0.5 + jitter / 2))

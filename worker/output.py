@@ -1,7 +1,7 @@
-"""What one attempt says -> output items, event by event.
+"""Builds the output items of one attempt, and the events that carry them.
 
 Text, refusals and reasoning follow each other: where another kind begins, the item before it is
-done. Calls may be told in turns, so they stay open until the end.
+done. Chunks of several calls may alternate, so calls stay open until the end.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ Name = Callable[[str, int], str]
 
 
 class Sink(Protocol):
-    """Where the events go."""
+    """Takes events; `Flusher` is one."""
 
     def add(self, *events: Event) -> None:
         """Takes these events."""
@@ -45,7 +45,7 @@ class Sink(Protocol):
 
 
 class TooLong(Exception):
-    """The answer reached its limit; what fits has been said."""
+    """The answer reached its limit; the part that fits was output."""
 
 
 class NotAllowed(Exception):
@@ -82,7 +82,7 @@ class _Open:
 
 @dataclass(slots=True)
 class _OpenCall:
-    """A call that grows. Until its name is known it is not there for anybody."""
+    """A call that grows. No event is sent for it until its name is known."""
 
     call_id: str = ""
     name: str = ""
@@ -114,7 +114,7 @@ class Output:
         self.size = 0
 
     def take(self, piece: OutputDelta) -> None:
-        """Says the piece. Raises: TooLong, NotAllowed, Malformed."""
+        """Outputs a piece of the answer. Raises: TooLong, NotAllowed, Malformed."""
         match piece:
             case Text() | Refusal() | Reasoning():
                 part = self._part(_KINDS[type(piece)])
@@ -135,7 +135,7 @@ class Output:
                 assert_never(piece)
 
     def end(self, *, completed: bool) -> list[Item]:
-        """Ends what is open; the response's output."""
+        """Ends the open items and returns the output of the response."""
         status = "completed" if completed else "incomplete"
         self._close(status)
         for call in self._calls.values():
@@ -145,7 +145,7 @@ class Output:
         for index, item in self._translator.open():
             self._finish(index, {**item, "status": status})
         if completed and not self._done:
-            # An answer without a word is an answer: clients expect one message.
+            # An empty answer is complete too, and clients expect one message.
             self._part("output_text")
             self._close(status)
         return [self._done[index] for index in sorted(self._done)]

@@ -38,7 +38,7 @@ def make_harness(pipe: Pipe, redis_url: str, model: FakeModel) -> MakeHarness:
     async def make(**environ: str) -> AsyncIterator[Harness]:
         config = configured(redis_url, model, **environ)
         async with Router(config) as router, Compactor() as compactor:
-            policy = Policy(config.shared.max_attempts, first_ms=20)
+            policy = Policy(config.shared.max_attempts, first_delay_ms=20)
             queue = Queue(pipe, config.shared)
             context = WorkerContext(
                 config, pipe, queue, router, policy, compactor, retry_seconds=2.0

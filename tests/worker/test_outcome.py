@@ -60,6 +60,6 @@ def test_every_response_ends_and_no_wait_is_without_bound(
     )
     if isinstance(outcome, RetryAfter):
         assert failures + 1 < most
-        assert 0 <= outcome.delay_ms <= policy.most_asked_ms + policy.first_ms
+        assert 0 <= outcome.delay_ms <= policy.max_retry_after_ms + policy.first_delay_ms
     else:
         assert (outcome.status is Status.COMPLETED) == (cause == "stop")

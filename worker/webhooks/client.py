@@ -1,7 +1,7 @@
-"""One POST to somewhere outside, which is not trusted: not to be where it says, nor to answer.
+"""Sends one POST to an untrusted receiver.
 
-The address is looked at when the connection is made, after all resolving, so a name that leads
-elsewhere at the second look is of no use to anybody. Redirects are not followed.
+The address is checked when the connection is made, after name resolution, so a name that resolves
+to another address the second time gains nothing. Redirects are not followed.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ class NotPublic(OSError):
 
 
 class WebhookClient:
-    """Sends; use it as an async context manager."""
+    """An HTTP client for webhooks; use it as an async context manager."""
 
     def __init__(self, *, allow_private: bool, total: float = TOTAL_SECONDS) -> None:
         self._allow_private = allow_private
@@ -59,7 +59,7 @@ class WebhookClient:
             await self._http.close()
 
     async def send(self, url: str, payload: bytes, headers: dict[str, str]) -> DeliveryResult:
-        """What came of one attempt; the answer's body is not read."""
+        """Makes one attempt; the body of the answer is not read."""
         if self._http is None:
             raise RuntimeError("use it as an async context manager")
         try:

@@ -1,8 +1,8 @@
-"""What a webhook says, how it is signed, when it is tried again, and where it may go.
+"""The body of a webhook, its signature, its schedule of attempts and its allowed addresses.
 
 The message is in the shape of OpenAI's webhooks, the signature that of Standard Webhooks 1.0: so
 `client.webhooks.unwrap` of the official SDK verifies and types it. It names the response and holds
-nothing of it: whoever receives it fetches the answer with credentials of its own.
+none of its content: the receiver fetches the response with credentials of its own.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from typing import Final
 
 # Seconds before the next attempt, after so many: what Standard Webhooks recommends, three days.
 SCHEDULE: Final = (5, 300, 1800, 7200, 18_000, 36_000, 50_400, 72_000, 86_400)
-MOST_RETRY_AFTER: Final = 86_400.0
+MAX_RETRY_AFTER: Final = 86_400.0
 LATER: Final = 0.2  # a delay is lengthened by chance, by this part of it at most
 GONE: Final = 410
 
@@ -54,7 +54,7 @@ class Again:
 
 @dataclass(frozen=True, slots=True)
 class Dead:
-    """Given up."""
+    """No further attempt is made."""
 
 
 Verdict = Sent | Again | Dead
@@ -104,12 +104,12 @@ def judge(
     retry_after: float = 0.0,
     schedule: tuple[float, ...] = SCHEDULE,
 ) -> Verdict:
-    """What follows an attempt. `status` is None where no answer came; `jitter` is in [0, 1)."""
+    """Judges an attempt. `status` is None without an answer; `jitter` is in [0, 1)."""
     if status is not None and 200 <= status < 300:
         return Sent()
     if status == GONE or tries > len(schedule):
         return Dead()
-    wait = max(schedule[tries - 1], min(retry_after, MOST_RETRY_AFTER))
+    wait = max(schedule[tries - 1], min(retry_after, MAX_RETRY_AFTER))
     return Again(round(1000 * wait * (1 + LATER * jitter)))
 
 
