@@ -2,27 +2,42 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Final
 
 from jobs.tokens import CHARACTERS_A_TOKEN
 
+_MAX_COUNT: Final = 2**53
+
+# What a count is called: by chat completions, by the standard, and by some servers' own habit.
+_INPUT: Final = ("prompt_tokens", "input_tokens")
+_OUTPUT: Final = ("completion_tokens", "output_tokens")
+_INPUT_DETAILS: Final = ("prompt_tokens_details", "input_tokens_details")
+_OUTPUT_DETAILS: Final = ("completion_tokens_details", "output_tokens_details")
+_CACHED: Final = ("cached_tokens", "prompt_cache_hit_tokens", "cache_read_input_tokens")
+_REASONING: Final = ("reasoning_tokens",)
+
 
 def counted(counts: dict[str, Any]) -> dict[str, Any]:
-    """The standard's `usage` of what a provider counted, in its words or the standard's own."""
-    if "input_tokens" in counts:
-        return _usage(
-            _count(counts, "input_tokens"),
-            _count(counts, "output_tokens"),
-            cached=_count(counts.get("input_tokens_details"), "cached_tokens"),
-            reasoning=_count(counts.get("output_tokens_details"), "reasoning_tokens"),
-        )
-    prompt = counts.get("prompt_tokens_details")
-    completion = counts.get("completion_tokens_details")
+    """The standard's `usage` of a provider's counts.
+
+    Some servers send both pairs of names, one of them as zeros: the larger count is the true one.
+    Where the total exceeds the sum of both, the rest is reasoning that the provider left out of the
+    output, and it was generated all the same.
+    """
+    prompt, completion = _largest(counts, _INPUT), _largest(counts, _OUTPUT)
+    cached = max(_largest(counts.get(name), _CACHED) for name in _INPUT_DETAILS)
+    reasoning = max(_largest(counts.get(name), _REASONING) for name in _OUTPUT_DETAILS)
+    total = _count(counts, "total_tokens")
+    if not prompt and not completion:
+        prompt = total
+    if (hidden := total - prompt - completion) > 0:
+        completion += hidden
+        reasoning = max(reasoning, hidden)
     return _usage(
-        _count(counts, "prompt_tokens"),
-        _count(counts, "completion_tokens"),
-        cached=_count(prompt, "cached_tokens"),
-        reasoning=_count(completion, "reasoning_tokens"),
+        prompt,
+        completion,
+        cached=min(max(cached, _largest(counts, _CACHED)), prompt),
+        reasoning=min(max(reasoning, _largest(counts, _REASONING)), completion),
     )
 
 
@@ -41,6 +56,13 @@ def _usage(prompt: int, completion: int, *, cached: int = 0, reasoning: int = 0)
     }
 
 
+def _largest(counts: Any, names: tuple[str, ...]) -> int:
+    return max(_count(counts, name) for name in names)
+
+
 def _count(counts: Any, name: str) -> int:
+    """A count, 0 where there is none; whole numbers that are written as floats count as well."""
     value = counts.get(name) if isinstance(counts, dict) else None
-    return value if isinstance(value, int) and 0 <= value < 2**53 else 0
+    if not isinstance(value, int | float) or not 0 <= value < _MAX_COUNT or value != int(value):
+        return 0
+    return int(value)

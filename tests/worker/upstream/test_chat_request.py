@@ -111,6 +111,50 @@ def test_usage_is_told_in_the_standards_words() -> None:
     } == counted(counts)
 
 
+@pytest.mark.parametrize(
+    ("counts", "input_tokens", "output_tokens", "reasoning_tokens"),
+    [
+        (
+            {"prompt_tokens": 12, "completion_tokens": 5, "input_tokens": 0, "output_tokens": 0},
+            12,
+            5,
+            0,
+        ),
+        (
+            {"prompt_tokens": 0, "completion_tokens": 0, "input_tokens": 12, "output_tokens": 5},
+            12,
+            5,
+            0,
+        ),
+        ({"prompt_tokens": 12.0, "completion_tokens": 5.0, "total_tokens": 17.0}, 12, 5, 0),
+        ({"prompt_tokens": 12, "completion_tokens": 5, "total_tokens": 47}, 12, 35, 30),
+        (
+            {
+                "input_tokens": 12,
+                "output_tokens": 35,
+                "output_tokens_details": {"reasoning_tokens": 30},
+            },
+            12,
+            35,
+            30,
+        ),
+        ({"prompt_tokens": 12.5, "completion_tokens": float("nan"), "total_tokens": 3}, 3, 0, 0),
+        ({"prompt_tokens": 12, "completion_tokens": float("inf"), "total_tokens": 12}, 12, 0, 0),
+        ({"total_tokens": 30}, 30, 0, 0),
+    ],
+)
+def test_the_larger_count_is_the_true_one(
+    counts: dict[str, Any], input_tokens: int, output_tokens: int, reasoning_tokens: int
+) -> None:
+    usage = counted(counts)
+    assert (input_tokens, output_tokens, reasoning_tokens) == (
+        usage["input_tokens"],
+        usage["output_tokens"],
+        usage["output_tokens_details"]["reasoning_tokens"],
+    )
+    assert input_tokens + output_tokens == usage["total_tokens"]
+
+
 @pytest.mark.parametrize("counts", [{}, {"prompt_tokens": "7"}, {"prompt_tokens_details": 7}])
 def test_usage_of_another_shape_counts_nothing(counts: dict[str, Any]) -> None:
     assert 0 == counted(counts)["total_tokens"]
