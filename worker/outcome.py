@@ -62,7 +62,8 @@ CAUSES: Final[dict[str, Cause]] = {
     ),
     "upstream_unauthorized": Cause(
         Then.FAILED,
-        "The model's endpoint refused this server's credentials. The operator must check them.",
+        "The model's endpoint refused this server's credentials or account. "
+        "The operator must check its key, its quota and its payment.",
     ),
     "upstream_model_not_found": Cause(
         Then.FAILED,
@@ -139,15 +140,16 @@ CAUSES: Final[dict[str, Cause]] = {
 _REASONS: Final = {
     "stop": "stop",
     "tool_calls": "stop",
-    "function_call": "stop",
     "length": "length",
     "content_filter": "content_filter",
+    "error": "upstream_error",
+    "busy": "upstream_busy",
 }
 _INCOMPLETE_REASON: Final = {"length": "max_output_tokens", "content_filter": "content_filter"}
 
 
 def cause_of(finish_reason: str) -> str:
-    """The row for a provider's reason for stopping."""
+    """The row for a reason for stopping, in the words of `upstream.finish_reasons`."""
     return _REASONS.get(finish_reason, "upstream_stopped")
 
 

@@ -67,24 +67,6 @@ def completion(job: Job, *, default_model: str, limit: str = LIMIT) -> dict[str,
     return arguments | _tools(params) | _text(params.get("text") or {})
 
 
-def shorten(job: Job, arguments: dict[str, Any]) -> bool:
-    """Takes the older half of the turns out of the arguments, if the request allows that.
-
-    False if nothing can be taken: what the caller asks now stays, and so do the rules before it.
-    """
-    shown = arguments["messages"]
-    rules = next((n for n, one in enumerate(shown) if one["role"] != "system"), len(shown))
-    asked = max((n for n, one in enumerate(shown) if one["role"] == "user"), default=rules)
-    if job.params.get("truncation") != "auto" or asked <= rules:
-        return False
-    cut = (rules + asked + 1) // 2
-    # A turn begins with what the user says: a result without its call would be refused.
-    while shown[cut]["role"] != "user":
-        cut += 1
-    arguments["messages"] = shown[:rules] + shown[cut:]
-    return True
-
-
 def functions(params: dict[str, Any]) -> frozenset[str]:
     """The names of the functions that the model may call."""
     return frozenset(tool["name"] for tool in _allowed(params))

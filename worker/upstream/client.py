@@ -7,8 +7,10 @@ nowhere, and every call sends its like with another body, through the SDK's tran
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import json
+import zlib
 from typing import TYPE_CHECKING, Any, Final, Self
 
 import httpx2  # what the SDK sends with
@@ -16,15 +18,31 @@ import openai
 
 from jobs.models import CHAT, RESPONSES
 
+from .deltas import Malformed, parse
+
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Mapping
 
     from worker.config import Endpoint
 
 CONNECT_SECONDS: Final = 10.0
+# An error is read as far as its first words: no endpoint can fill memory, or hold up the answer.
+ERROR_BODY_SECONDS: Final = 5.0
+MAX_ERROR_BYTES: Final = 8192
+MAX_PACKED_BYTES: Final = 65_536
 _PATHS: Final = {CHAT: "/chat/completions", RESPONSES: "/responses"}
 # As the SDK writes a body.
 _ENCODER: Final = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), allow_nan=False)
+
+
+class StatusError(Exception):
+    """A response whose status is not 2xx. `error` is its body as JSON, or as text."""
+
+    def __init__(self, status: int, headers: Mapping[str, str], error: Any) -> None:
+        super().__init__(status)
+        self.status = status
+        self.headers = headers
+        self.error = error
 
 
 class ModelClient:
@@ -54,14 +72,15 @@ class ModelClient:
     async def send(self, arguments: dict[str, Any]) -> httpx2.Response:
         """The response to these arguments, its body unread; whoever asked has to close it.
 
-        Raises: openai.APIStatusError, and whatever the transport raises.
+        Raises: StatusError, and whatever the transport raises.
         """
-        response = await self._http.send(self._request(arguments), stream=True)
+        request = self._request(arguments)
+        # A redirect would take the prompt and the key to an address that nobody configured.
+        response = await self._http.send(request, stream=True, follow_redirects=False)
         if response.is_success:
             return response
         try:
-            await response.aread()
-            raise self._client._make_status_error_from_response(response)  # noqa: SLF001
+            raise StatusError(response.status_code, response.headers, await _error_of(response))
         finally:
             await response.aclose()
 
@@ -98,6 +117,37 @@ def iter_body(response: httpx2.Response) -> AsyncIterator[bytes]:
         return response.aiter_bytes()
     assert isinstance(response.stream, httpx2.AsyncByteStream)  # noqa: S101 - of an async client
     return aiter(response.stream)
+
+
+async def _error_of(response: httpx2.Response) -> Any:
+    """The body of an error, as far as it is needed to tell what is wrong."""
+    body = bytearray()
+    try:
+        async with asyncio.timeout(ERROR_BODY_SECONDS):
+            async for piece in _bounded(response):
+                body += piece
+    except Exception:  # noqa: BLE001, S110 - the status tells enough where the body cannot be read
+        pass
+    try:
+        return parse(bytes(body))
+    except Malformed:
+        return body.decode(errors="replace")
+
+
+async def _bounded(response: httpx2.Response) -> AsyncIterator[bytes]:
+    """The first bytes of a body, unpacked where that can be bounded."""
+    packing = response.headers.get("content-encoding", "identity").strip().lower()
+    if packing not in ("identity", "gzip", "x-gzip", "deflate"):
+        return
+    unpack = None if packing == "identity" else zlib.decompressobj(wbits=47).decompress
+    received, left = 0, MAX_ERROR_BYTES
+    assert isinstance(response.stream, httpx2.AsyncByteStream)  # noqa: S101 - of an async client
+    async for chunk in response.stream:
+        piece = unpack(chunk, left) if unpack else chunk[:left]
+        yield piece
+        received, left = received + len(chunk), left - len(piece)
+        if left <= 0 or received >= MAX_PACKED_BYTES:
+            return
 
 
 class _RecordingTransport(httpx2.AsyncBaseTransport):

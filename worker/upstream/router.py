@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+from collections import defaultdict
 from typing import TYPE_CHECKING, Any, Final, Self
 
 import structlog
@@ -20,6 +21,7 @@ from jobs.models import RESPONSES
 
 from . import chat_request, responses_request
 from .stream import Answer, Broken, Busy, ModelError, Refused, UpstreamModel
+from .truncation import shorten
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
@@ -27,7 +29,7 @@ if TYPE_CHECKING:
     from jobs.record import Job
     from worker.config import Config, Endpoint
 
-    from .chat_chunks import Delta
+    from .deltas import Delta
 
 log = structlog.get_logger()
 
@@ -73,6 +75,8 @@ class Router:
         self._slots = {one.name: asyncio.Semaphore(one.concurrency) for one in endpoints}
         self._cooling_until: dict[str, float] = {}
         self._borrowed: dict[str, int] = {}
+        # Arguments that an endpoint has refused, so that each job need not be refused for them.
+        self._left_out: defaultdict[str, set[str]] = defaultdict(set)
         self._stack = contextlib.AsyncExitStack()
 
     async def __aenter__(self) -> Self:
@@ -150,24 +154,35 @@ class Router:
         model = self._models[endpoint.name]
         while True:
             try:
-                answer = await attempt.enter_async_context(model.answer(arguments, deadline))
-                return StartedAnswer(
-                    answer, await answer.next(), endpoint.name or arguments["model"]
-                )
+                async with contextlib.AsyncExitStack() as call:
+                    answer = await call.enter_async_context(model.answer(arguments, deadline))
+                    first = await answer.next()
+                    attempt.push_async_callback(call.pop_all().aclose)
+                    return StartedAnswer(answer, first, endpoint.name or arguments["model"])
             except Refused as error:
-                if error.code != "upstream_input_too_long" or not chat_request.shorten(
-                    job, arguments
-                ):
+                if not self._adapt(job, endpoint, arguments, error):
                     raise
+
+    def _adapt(
+        self, job: Job, endpoint: Endpoint, arguments: dict[str, Any], error: Refused
+    ) -> bool:
+        """Changes the arguments so that the endpoint may take them; False if that cannot be."""
+        if error.parameter in arguments:
+            self._left_out[endpoint.name].add(error.parameter)
+            del arguments[error.parameter]
+            return True
+        return error.code == "upstream_input_too_long" and shorten(job, arguments)
 
     def _arguments(self, job: Job, endpoint: Endpoint) -> dict[str, Any]:
         """The job's request for the endpoint's API. Raises: UnsupportedInput."""
         model = endpoint.upstream or job.params.get("model") or self._config.model
         if endpoint.api == RESPONSES:
             return responses_request.request(job, model=model)
-        return chat_request.completion(
-            job, default_model=model, limit=chat_request.limit_name(endpoint.base_url)
-        ) | {"model": model}
+        limit = chat_request.limit_name(endpoint.base_url)
+        sent = chat_request.completion(job, default_model=model, limit=limit)
+        for name in self._left_out[endpoint.name]:
+            sent.pop(name, None)
+        return sent | {"model": model}
 
     def _is_cooling(self, endpoint: Endpoint) -> bool:
         return self._cooling_until.get(endpoint.name, 0.0) > asyncio.get_running_loop().time()

@@ -12,8 +12,10 @@ import openai
 import pytest
 
 from tests.fake_model import FakeModel
+from tests.replay import ReplayedEndpoint
 from tests.worker.harness import configured
-from worker.upstream.client import ModelClient, iter_body
+from worker.config import load
+from worker.upstream.client import MAX_ERROR_BYTES, ModelClient, StatusError, iter_body
 
 ARGUMENTS: dict[str, Any] = {
     "model": "m",
@@ -68,11 +70,58 @@ async def test_a_body_comes_as_it_was_sent_and_is_decoded_where_it_was_encoded()
     assert b"data: a\n\n" == b"".join([piece async for piece in iter_body(encoded)])
 
 
-async def test_a_refusal_is_the_sdks_own_error(client: ModelClient) -> None:
+async def test_a_refusal_tells_its_status_its_headers_and_its_error(client: ModelClient) -> None:
     asked = ARGUMENTS | {"messages": [{"role": "user", "content": "mode=busy after=3"}]}
-    with pytest.raises(openai.RateLimitError) as caught:
+    with pytest.raises(StatusError) as caught:
         await client.send(asked)
-    assert ("3", 429) == (
-        caught.value.response.headers["retry-after"],
-        caught.value.status_code,
+    assert (429, "3", "fake") == (
+        caught.value.status,
+        caught.value.headers["retry-after"],
+        caught.value.error["error"]["code"],
     )
+    assert "sk-secret" not in repr(caught.value)
+
+
+def refusal(body: bytes, *headers: str, status: str = "400 X") -> bytes:
+    head = "\r\n".join([f"HTTP/1.1 {status}", *headers, f"Content-Length: {len(body)}"])
+    return f"{head}\r\nConnection: close\r\n\r\n".encode() + body
+
+
+async def refused(reply: bytes) -> StatusError:
+    async with ReplayedEndpoint([reply]) as endpoint:
+        config = load({"REDIS_URL": "redis://127.0.0.1:9/0", "OPENAI_BASE_URL": endpoint.url})
+        assert config.single is not None
+        async with ModelClient(config.single) as client:
+            with pytest.raises(StatusError) as caught:
+                await client.send(ARGUMENTS)
+        assert 1 == len(endpoint.bodies)
+    return caught.value
+
+
+@pytest.mark.parametrize("packed", [False, True])
+async def test_an_error_is_read_bounded_also_when_it_is_unpacked(packed: bool) -> None:
+    body = b"x" * 50_000_000 if packed else b"x" * 1_000_000
+    sent = gzip.compress(body) if packed else body
+    error = await refused(refusal(sent, *(["Content-Encoding: gzip"] if packed else [])))
+    assert MAX_ERROR_BYTES == len(error.error)
+
+
+async def test_a_packed_error_is_understood() -> None:
+    body = gzip.compress(b'{"error":{"code":"context_length_exceeded"}}')
+    error = await refused(refusal(body, "Content-Encoding: gzip"))
+    assert {"error": {"code": "context_length_exceeded"}} == error.error
+
+
+async def test_an_error_that_cannot_be_unpacked_has_its_status() -> None:
+    for encoding in ("gzip", "br", "zstd"):
+        error = await refused(refusal(b"no", f"Content-Encoding: {encoding}"))
+        assert (400, "") == (error.status, error.error)
+
+
+async def test_a_redirect_is_not_followed() -> None:
+    async with ReplayedEndpoint([b"HTTP/1.1 500 X\r\nContent-Length: 0\r\n\r\n"]) as other:
+        error = await refused(
+            refusal(b"", f"Location: {other.url}", status="307 Temporary Redirect")
+        )
+        assert 307 == error.status
+        assert [] == other.bodies
