@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from .outcome import cause_of
 from .output import NotAllowed, TooLong
 from .upstream import chat_request, usage
-from .upstream.chat_chunks import Malformed, Stopped, Usage
+from .upstream.deltas import Malformed, Stopped, Usage
 from .upstream.messages import UnsupportedInput
 from .upstream.stream import ModelError
 

@@ -36,7 +36,7 @@ TRANSIENT = {
     "drop": "upstream_unavailable",
     "badjson": "upstream_malformed",
     "badutf": "upstream_malformed",
-    "shape": "upstream_malformed",
+    "shape": "upstream_error",
     "errorobject": "upstream_error",
 }
 

@@ -14,7 +14,7 @@ from jobs.log.codec import Event, decode_event, encode_event
 from jobs.log.items import Place, delta
 from jobs.log.response_state import ResponseState
 from worker.output import NotAllowed, Output, TooLong
-from worker.upstream.chat_chunks import Annotation, Call, Reasoning, Refusal, Text, Thinking
+from worker.upstream.deltas import Annotation, Call, Reasoning, Refusal, Text, Thinking
 
 EVENT: TypeAdapter[ResponseStreamEvent] = TypeAdapter(ResponseStreamEvent)
 SOURCE = {

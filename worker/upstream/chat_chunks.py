@@ -1,235 +1,228 @@
 """One payload of a chat-completions stream -> what it says.
 
 A payload may hold several things at once: a piece of text and the reason for stopping, or the
-usage alone. What has no meaning for an answer (roles, ids, empty deltas) yields nothing.
+usage alone. What has no meaning for an answer (roles, ids, empty deltas, pings) yields nothing.
 
 Servers differ where the format's documents are silent. Reasoning has three names and, at one of
-them, a shape of its own inside `content`; calls come without an index, without an id, with all
-their arguments at once, or with arguments that are no string.
+them, a shape of its own inside `content`; the answer is in `message` or `text` in place of `delta`;
+a whole completion comes where a stream was asked for. `chat_calls` puts calls together.
+
+A reason for stopping does not make an answer whole: it is passed on once all that came before it
+was understood, and `end` refuses a stream that has left something over.
 """
 
 from __future__ import annotations
 
-import json
-from dataclasses import dataclass, field
 from typing import Any, Final
 
-import jiter
-
+from .chat_calls import CallAssembler, string
+from .deltas import (
+    Annotation,
+    Delta,
+    ErrorInStream,
+    Malformed,
+    Reasoning,
+    Refusal,
+    Stopped,
+    Text,
+    Thinking,
+    Usage,
+    parse,
+)
 from .fast_text import decode_text
+from .finish_reasons import normalized
+from .surrogates import SurrogateJoiner, encodable
 
 DONE: Final = b"[DONE]"
-
-
-@dataclass(frozen=True, slots=True)
-class Text:
-    """A piece of the answer. It can be encoded: no half of a surrogate pair is in it."""
-
-    text: str
-    logprobs: list[dict[str, Any]] | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Refusal:
-    """A piece of the model's refusal to answer."""
-
-    text: str
-
-
-@dataclass(frozen=True, slots=True)
-class Reasoning:
-    """A piece of what the model thinks before it answers."""
-
-    text: str
-
-
-@dataclass(frozen=True, slots=True)
-class Call:
-    """A piece of a call of a function.
-
-    `key` tells the calls of a stream apart; what is "" is not told by this piece.
-    """
-
-    key: int
-    call_id: str
-    name: str
-    arguments: str
-
-
-@dataclass(frozen=True, slots=True)
-class Annotation:
-    """Something about the text so far, in the standard's words: the source of a statement."""
-
-    fields: dict[str, Any]
-
-
-@dataclass(frozen=True, slots=True)
-class UpstreamEvent:
-    """An event of an upstream that speaks the standard itself; ids and indexes are its own."""
-
-    event: dict[str, Any]
-
-
-@dataclass(frozen=True, slots=True)
-class Thinking:
-    """The model is at work on something that cannot be shown."""
-
-
-@dataclass(frozen=True, slots=True)
-class Usage:
-    """What the provider counted so far, in its own words."""
-
-    counts: dict[str, Any]
-
-
-@dataclass(frozen=True, slots=True)
-class Stopped:
-    """The provider said why it stopped. Only then can an answer be whole."""
-
-    reason: str
-
-
-OutputDelta = Text | Refusal | Reasoning | Call | Annotation | UpstreamEvent | Thinking
-Delta = OutputDelta | Usage | Stopped
-
-
-class Malformed(Exception):
-    """A payload that is not a chunk of a chat completion."""
-
-
-class ErrorInStream(Exception):
-    """The provider sent an error in the place of a chunk; its words are not kept."""
+# What a delta may hold. An answer without a word that has another field was not understood.
+_KNOWN: Final = frozenset(
+    {
+        "annotations",
+        "content",
+        "function_call",
+        "reasoning",
+        "reasoning_content",
+        "reasoning_details",
+        "refusal",
+        "role",
+        "tool_calls",
+    }
+)
+_PINGS: Final = frozenset({"ping", "heartbeat", "keepalive", "keep-alive"})
 
 
 class ChatChunkReader:
-    """Reads the payloads of one stream, in order."""
+    """Reads the payloads of one stream, in order. `functions` were shown to the model."""
 
-    def __init__(self) -> None:
-        self._text = _SurrogateJoiner()
-        self._thought = _SurrogateJoiner()
-        self._calls = _Calls()
+    def __init__(self, functions: frozenset[str] = frozenset()) -> None:
+        self._text = SurrogateJoiner()
+        self._thought = SurrogateJoiner()
+        self._refusal = SurrogateJoiner()
+        self._calls = CallAssembler(functions)
+        self._messages = _Messages()
+        self._index: Any = None
+        self._understood = False  # there was something of the form of an answer
+        self._unread = False  # there was something that is not known here
+        self._said = False
+        self._reason: str | None = None  # not passed on yet
 
     def fast_text(self, payload: bytes) -> str | None:
         """The text of a payload that says nothing else, as nearly all do. None: see `read`."""
-        return None if self._text.high else decode_text(payload)
+        if self._text.high or not (text := decode_text(payload)):
+            return None
+        self._said = True
+        return text
 
     def read(self, payload: bytes) -> list[Delta]:
         """The pieces of a payload that is not `DONE`.
 
         Raises: Malformed, ErrorInStream.
         """
+        if not payload.strip():
+            return []
         chunk = parse(payload)
+        if isinstance(chunk, list) and len(chunk) == 1:
+            chunk = chunk[0]  # Gemini's errors
         if not isinstance(chunk, dict):
             raise Malformed("not an object")
-        if chunk.get("error"):
-            raise ErrorInStream
         choices = chunk.get("choices")
-        if not isinstance(choices, list):
-            raise Malformed("no choices")
+        if _is_error(chunk, choices):
+            raise ErrorInStream(chunk)
+        if not isinstance(choices, list | None):
+            raise Malformed("choices that are not a list")
         pieces: list[Delta] = []
-        if choices:
-            self._choice(choices[0], pieces)
+        for number, choice in enumerate(choices or ()):
+            if not isinstance(choice, dict):
+                raise Malformed("a choice that is not an object")
+            if self._index is None:
+                self._index = choice.get("index", 0)
+            if not number or choice.get("index", 0) == self._index:
+                self._choice(choice, pieces)
         if isinstance(usage := chunk.get("usage") or _groq(chunk), dict):
             pieces.append(Usage(usage))
         return pieces
 
-    def _choice(self, choice: Any, pieces: list[Delta]) -> None:
-        if not isinstance(choice, dict):
-            raise Malformed("a choice that is not an object")
-        delta = choice.get("delta") or {}
-        if not isinstance(delta, dict):
-            raise Malformed("a delta that is not an object")
-        reason = choice.get("finish_reason")
-        if not isinstance(reason, str | None):
-            raise Malformed("a reason that is not a string")
-        last = reason is not None
+    def end(self) -> list[Delta]:
+        """The end of the stream. Raises: Malformed if something in it was not understood."""
+        if not self._is_whole(self._reason) or (self._reason is None and not self._is_answer()):
+            raise Malformed("a stream that is not understood")
+        return []
+
+    def _choice(self, choice: dict[str, Any], pieces: list[Delta]) -> None:
+        if choice.get("error"):
+            raise ErrorInStream(choice)
+        reason = normalized(choice.get("finish_reason", choice.get("stop_reason")))
+        delta = self._delta(choice, last=reason is not None)
+        said = len(pieces)
+        self._content(delta, choice, pieces, last=reason is not None)
+        self._said = self._said or any(not isinstance(one, Thinking) for one in pieces[said:])
+        self._reason = reason or self._reason
+        if self._reason is None:
+            return
+        if flushed := self._calls.flush():
+            self._said = True
+            pieces += flushed
+        if self._is_whole(self._reason):
+            pieces.append(Stopped(self._reason))
+            self._reason = None
+
+    def _content(
+        self, delta: dict[str, Any], choice: dict[str, Any], pieces: list[Delta], *, last: bool
+    ) -> None:
         text, thought = _content(delta)
         if thought := self._thought.joined(thought, last=last):
             pieces.append(Reasoning(thought))
         if text := self._text.joined(text, last=last):
             pieces.append(Text(text, _logprobs(choice.get("logprobs"))))
-        if refusal := _string(delta, "refusal"):
-            pieces.append(Refusal(encodable(refusal)))
-        pieces += self._calls.read(delta)
+        if refusal := self._refusal.joined(string(delta, "refusal"), last=last):
+            pieces.append(Refusal(refusal))
+        if calls := delta.get("tool_calls"):
+            pieces += self._calls.read(calls)
+        elif called := delta.get("function_call"):
+            # The older form of a call, which some servers send beside the newer one.
+            pieces += self._calls.read_legacy(called)
         pieces += _annotations(delta.get("annotations"))
         if not pieces and delta.get("reasoning_details"):
             pieces.append(Thinking())
-        if reason:
-            pieces.append(Stopped(reason))
+
+    def _delta(self, choice: dict[str, Any], *, last: bool) -> dict[str, Any]:
+        """The delta of a choice, or what stands in its place."""
+        delta = choice.get("delta") or {}
+        if not isinstance(delta, dict):
+            raise Malformed("a delta that is not an object")
+        says = any(value for name, value in delta.items() if name != "role")
+        if not says and isinstance(message := choice.get("message"), dict):
+            if not self._said or self._messages.begun:
+                delta = self._messages.delta(message, last=last)
+        elif not says and isinstance(text := choice.get("text"), str):
+            delta = {"content": text}
+        self._understood = self._understood or not _KNOWN.isdisjoint(delta)
+        self._unread = self._unread or any(
+            value for name, value in delta.items() if name not in _KNOWN
+        )
+        return delta
+
+    def _is_answer(self) -> bool:
+        """True if there was an answer, which may be one without a word."""
+        return self._said or (self._understood and not self._unread)
+
+    def _is_whole(self, reason: str | None) -> bool:
+        """True if an answer that stopped for this reason has lost nothing."""
+        if reason not in ("stop", "tool_calls"):
+            return reason is not None or not self._calls.leftovers
+        if self._calls.leftovers or (reason == "tool_calls" and not self._calls.seen):
+            return False
+        return self._is_answer()
 
 
-@dataclass(slots=True)
-class _SurrogateJoiner:
-    """Joins each pair of surrogates, also across two pieces, and replaces each lone one: JSON can
-    escape half a character, UTF-8 cannot write one.
-    """
+class _Messages:
+    """Reads `message` in the place of `delta`: a piece, or all that was said so far."""
 
-    high: str = ""  # the half that waits for the other one
+    def __init__(self) -> None:
+        self._told: dict[str, str] = {}
+        self.begun = False
 
-    def joined(self, text: str, *, last: bool) -> str:
-        """The text, with the half that the piece before it has left."""
-        if not self.high and text.isascii():
-            return text
-        text, self.high = self.high + text, ""
-        if text and "\ud800" <= text[-1] <= "\udbff" and not last:
-            text, self.high = text[:-1], text[-1]
-        return encodable(text)
+    def delta(self, message: dict[str, Any], *, last: bool) -> dict[str, Any]:
+        """What is new in the message. `last` tells that it is the whole one."""
+        self.begun = True
+        new = dict(message)
+        for name, value in message.items():
+            if name in ("content", "reasoning_content", "reasoning", "refusal") and isinstance(
+                value, str
+            ):
+                new[name] = self._new(name, value, last=last)
+        if isinstance(calls := message.get("tool_calls"), list):
+            new["tool_calls"] = [
+                {"index": index, **call} if isinstance(call, dict) else call
+                for index, call in enumerate(calls)
+            ]
+        return new
+
+    def _new(self, name: str, value: str, *, last: bool) -> str:
+        told = self._told.get(name, "")
+        if value.startswith(told) and (last or len(value) > len(told)):
+            self._told[name] = value
+            return value[len(told) :]
+        self._told[name] = told + value
+        return value
 
 
-@dataclass(slots=True)
-class _Calls:
-    """Tells the calls of a stream apart, whatever the server says of them."""
-
-    _number: int = -1
-    _by_index: dict[int, int] = field(default_factory=dict)
-    _ids: dict[int, str] = field(default_factory=dict)
-    _joiners: dict[int, _SurrogateJoiner] = field(default_factory=dict)
-
-    def read(self, delta: dict[str, Any]) -> list[Delta]:
-        calls = delta.get("tool_calls") or []
-        if not isinstance(calls, list):
-            raise Malformed("calls that are not a list")
-        return [self._call(call) for call in calls]
-
-    def _call(self, call: Any) -> Call:
-        if not isinstance(call, dict):
-            raise Malformed("a call that is not an object")
-        function = call.get("function") or {}
-        if not isinstance(function, dict):
-            raise Malformed("a function that is not an object")
-        call_id, name = _string(call, "id"), _string(function, "name")
-        arguments = function.get("arguments") or ""
-        if isinstance(arguments, dict):
-            arguments = json.dumps(arguments)  # one family sends the object itself
-        if not isinstance(arguments, str):
-            raise Malformed("arguments that are not a string")
-        key = self._key(call.get("index"), call_id, name)
-        arguments = self._joiners.setdefault(key, _SurrogateJoiner()).joined(arguments, last=False)
-        return Call(key, encodable(call_id), encodable(name), arguments)
-
-    def _key(self, index: Any, call_id: str, name: str) -> int:
-        """A new number for a new call: one of an index, or an id, that was not there before."""
-        known = self._by_index.get(index) if isinstance(index, int) else None
-        if known is None and not isinstance(index, int) and self._number >= 0:
-            known = next((key for key, id_ in self._ids.items() if call_id == id_), None)
-            if known is None and not call_id and not name:
-                known = self._number
-        another = known is not None and call_id and self._ids.get(known, "") not in ("", call_id)
-        if known is None or another:
-            self._number += 1
-            known = self._number
-        if isinstance(index, int):
-            self._by_index[index] = known
-        if call_id:
-            self._ids[known] = call_id
-        return known
+def _is_error(chunk: dict[str, Any], choices: Any) -> bool:
+    """True for an error in the place of a chunk, in one of the forms that servers give it."""
+    if chunk.get("error"):
+        return True
+    if choices or chunk.get("type") in _PINGS:
+        return False
+    return "error" in (chunk.get("object"), chunk.get("type")) or any(
+        chunk.get(name) for name in ("message", "detail", "error_type", "error_code")
+    )
 
 
 def _content(delta: dict[str, Any]) -> tuple[str, str]:
     """The text and the reasoning of a delta."""
     content = delta.get("content") or ""
     # The same reasoning may be there under two names.
-    thought = _string(delta, "reasoning_content") or _string(delta, "reasoning")
+    thought = string(delta, "reasoning_content") or string(delta, "reasoning")
     if isinstance(content, str):
         return content, thought
     if not isinstance(content, list):
@@ -239,9 +232,9 @@ def _content(delta: dict[str, Any]) -> tuple[str, str]:
         if not isinstance(part, dict):
             raise Malformed("a part that is not an object")
         if isinstance(inner := part.get("thinking"), list):
-            thought += "".join(_string(one, "text") for one in inner if isinstance(one, dict))
+            thought += "".join(string(one, "text") for one in inner if isinstance(one, dict))
         else:
-            text += _string(part, "text")
+            text += string(part, "text")
     return text, thought
 
 
@@ -249,20 +242,6 @@ def _groq(chunk: dict[str, Any]) -> Any:
     """The usage where Groq has it."""
     own = chunk.get("x_groq")
     return own.get("usage") if isinstance(own, dict) else None
-
-
-def _string(holder: dict[str, Any], name: str) -> str:
-    value = holder.get(name) or ""
-    if not isinstance(value, str):
-        raise Malformed(f"{name} that is not a string")
-    return value
-
-
-def encodable(text: str) -> str:
-    """The text with each half of a character that has no other half replaced."""
-    if text.isascii():
-        return text
-    return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
 
 
 def _logprobs(given: Any) -> list[dict[str, Any]] | None:
@@ -300,16 +279,3 @@ def _annotations(given: Any) -> list[Delta]:
 
 def _index(value: Any) -> int:
     return value if isinstance(value, int) and value >= 0 else 0
-
-
-def parse(payload: bytes) -> Any:
-    """The JSON of a payload. Raises: Malformed."""
-    try:
-        return jiter.from_json(payload)
-    except ValueError:
-        pass
-    # jiter refuses an escaped half of a surrogate pair, which the standard library accepts.
-    try:
-        return json.loads(payload)
-    except (ValueError, RecursionError) as error:
-        raise Malformed(type(error).__name__) from None

@@ -6,7 +6,7 @@ not of this form, in whatever way, is for `chunks` to judge: there is nothing th
 
 from __future__ import annotations
 
-from typing import Annotated, Final
+from typing import Annotated, Final, Literal
 
 import msgspec
 from msgspec import Meta, Struct
@@ -24,7 +24,8 @@ class _Delta(Struct):
 
 class _Choice(Struct):
     delta: _Delta
-    finish_reason: None = None
+    finish_reason: Literal[""] | None = None
+    error: None = None
     logprobs: None = None
 
 

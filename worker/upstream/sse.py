@@ -4,6 +4,9 @@ The rules are those of the HTML standard, section "Interpreting an event stream"
 model's endpoint uses them: lines end in CRLF, LF or CR; a line that begins with a colon is a
 comment; `data` lines of one event are joined by a newline; an empty line ends the event; an event
 that the end of the stream cuts short does not count.
+
+A body that begins like a JSON document is one: it is the only payload. Some servers answer so where
+a stream was asked for.
 """
 
 from __future__ import annotations
@@ -32,12 +35,22 @@ class Splitter:
         self._size = 0
         self._after_cr = False
         self._begun = False
+        # The first bytes, until it is known what they begin.
+        self._head: bytes | None = b""
+        self._is_json = False
 
     def feed(self, chunk: bytes) -> list[bytes]:
         """The payloads of the events that end in this chunk.
 
         Raises: EventTooLarge, after which the stream is of no use.
         """
+        if self._head is not None:
+            chunk = self._sniffed(chunk)
+        if self._is_json:
+            self._line += chunk
+            if len(self._line) > self._most:
+                raise EventTooLarge(self._most)
+            return []
         if self._after_cr and chunk:
             # The CR at the end of the last chunk has ended its line; its LF must not end another.
             self._after_cr = False
@@ -56,6 +69,30 @@ class Splitter:
         if self._size + len(self._line) > self._most:
             raise EventTooLarge(self._most)
         return payloads
+
+    def rest(self) -> list[bytes]:
+        """The payload that the end of the stream has cut short, if only its last line is missing.
+
+        The HTML standard drops such an event. Some servers leave out the empty line after their
+        last one, so it is for the caller to judge whether the payload is whole.
+        """
+        if self._is_json:
+            return [bytes(self._line)]
+        payloads: list[bytes] = []
+        for line in (bytes(self._line), b""):
+            self._end_line(line, payloads)
+        return payloads
+
+    def _sniffed(self, chunk: bytes) -> bytes:
+        """The bytes so far once it is known whether they begin a JSON document; else none."""
+        head = (self._head or b"") + chunk
+        text = head.removeprefix(_BYTE_ORDER_MARK).lstrip()
+        if not text or _BYTE_ORDER_MARK.startswith(head):
+            self._head = head
+            return b""
+        self._head = None
+        self._is_json = text.startswith((b"{", b"["))
+        return text if self._is_json else head
 
     def _end_line(self, line: bytes, payloads: list[bytes]) -> None:
         if not self._begun:

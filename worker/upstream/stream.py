@@ -13,19 +13,18 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import math
-import re
+import time
 from collections import deque
 from typing import TYPE_CHECKING, Any, Final, Protocol, Self
 
-import openai
+from jobs.models import RESPONSES
 
-from jobs.models import CHAT, RESPONSES
-
-from .chat_chunks import DONE, ChatChunkReader, Delta, ErrorInStream, Malformed, Stopped, Text
-from .client import ModelClient, iter_body
+from .chat_chunks import DONE, ChatChunkReader
+from .client import ModelClient, StatusError, iter_body
 from .deadline import Deadline
-from .responses_events import Failed, ResponsesEventReader
+from .deltas import Delta, ErrorInStream, Malformed, Stopped, Text, parse
+from .failures import Failure, classify, retry_after
+from .responses_events import ResponsesEventReader
 from .sse import EventTooLarge, Splitter
 
 if TYPE_CHECKING:
@@ -37,9 +36,16 @@ if TYPE_CHECKING:
 USAGE_SECONDS: Final = 5.0
 # Mostly the end of the body comes with the last event.
 DRAIN_SECONDS: Final = 0.1
-# How servers say that the input exceeds the context: a code, a type, or only words.
-_TOO_LONG: Final = re.compile(
-    r"context_length_exceeded|exceed_context_size|context length|too many tokens", re.IGNORECASE
+# Pages for people: a captive portal, or a wrong address. Everything else is known by its content.
+_PAGES: Final = frozenset({"text/html", "application/xhtml+xml"})
+# Rows that another attempt would end in as well.
+_FINAL: Final = frozenset(
+    {
+        "upstream_input_too_long",
+        "upstream_model_not_found",
+        "upstream_rejected",
+        "upstream_unauthorized",
+    }
 )
 # JSON may write one byte of text as six, and one event may hold a whole answer.
 _ESCAPED: Final = 6
@@ -47,7 +53,12 @@ _ENVELOPE: Final = 65_536
 
 
 class ModelError(Exception):
-    """No answer, or no more of it. `code` is a row of `outcome.CAUSES`; `detail` is for the log."""
+    """No answer, or no more of it. `code` is a row of `outcome.CAUSES`; `detail` is for the log.
+
+    `parameter` is an argument that the endpoint refuses and that can be left out.
+    """
+
+    parameter = ""
 
     def __init__(self, code: str, detail: str, retry_after: float | None = None) -> None:
         super().__init__(f"{code}: {detail}")
@@ -77,10 +88,6 @@ class Answer(Protocol):
 
 
 _Reader = ChatChunkReader | ResponsesEventReader
-_READERS: Final[dict[str, type[_Reader]]] = {
-    CHAT: ChatChunkReader,
-    RESPONSES: ResponsesEventReader,
-}
 
 
 class UpstreamModel:
@@ -90,7 +97,6 @@ class UpstreamModel:
         self._endpoint = endpoint
         self._max_output_bytes = max_output_bytes
         self._client = ModelClient(endpoint)
-        self._new_reader = _READERS[endpoint.api]
 
     async def __aenter__(self) -> Self:
         await self._client.__aenter__()
@@ -116,15 +122,21 @@ class UpstreamModel:
             raise _translated(error, late="upstream_timeout") from None
         async with contextlib.aclosing(response):
             media_type = response.headers.get("content-type", "").partition(";")[0].strip().lower()
-            if media_type != "text/event-stream":
-                raise Broken("upstream_malformed", "content type is not text/event-stream")
+            if media_type in _PAGES:
+                raise Broken("upstream_malformed", f"content type {media_type}")
             splitter = Splitter(self._max_output_bytes * _ESCAPED + _ENVELOPE)
-            reader, silence = self._new_reader(), self._endpoint.stall_timeout_seconds
+            reader, silence = self._reader(arguments), self._endpoint.stall_timeout_seconds
             raw = iter_body(response)
             with contextlib.closing(
                 _Stream(raw, splitter, reader, silence, first_at, total_at)
             ) as stream:
                 yield stream
+
+    def _reader(self, arguments: dict[str, Any]) -> _Reader:
+        if self._endpoint.api == RESPONSES:
+            return ResponsesEventReader()
+        tools = arguments.get("tools") or ()
+        return ChatChunkReader(frozenset(tool["function"]["name"] for tool in tools))
 
 
 class _Stream:
@@ -151,6 +163,7 @@ class _Stream:
         self._first_at: float | None = first_at
         self._total_at = total_at
         self._stopped = False
+        self._ended = False  # the body has ended
         self._over = False
         self._broken: Exception | None = None
         self._loop = asyncio.get_running_loop()
@@ -174,7 +187,7 @@ class _Stream:
             with self._deadline.at(deadline):
                 pieces = await self._read()
         except Exception as error:  # noqa: BLE001 - as in UpstreamModel.answer
-            if self._stopped:
+            if self._stopped and not isinstance(error, Malformed):
                 return []  # The answer is whole; only its usage is missing.
             raise _translated(error, late=late) from None
         if pieces:
@@ -184,10 +197,13 @@ class _Stream:
         return pieces
 
     async def _read(self) -> list[Delta]:
-        while not self._over:
+        while not self._over or self._broken is not None:
             pieces: list[Delta] = []
             try:
                 self._read_ready(pieces)
+                self._over = self._over or (self._ended and not self._ready)
+                if self._over and self._broken is None:
+                    pieces += self._reader.end()
             except (Malformed, ErrorInStream) as error:
                 self._ready.clear()
                 self._broken = error  # What came before it is delivered first.
@@ -197,13 +213,18 @@ class _Stream:
             if self._broken is not None:
                 raise self._broken
             if not self._over:
-                chunk = await anext(self._raw, None)
-                if chunk is None:
-                    self._over = True
-                    return []
-                self._ready.extend(self._splitter.feed(chunk))
+                await self._receive()
         await self._drain()
         return []
+
+    async def _receive(self) -> None:
+        """Adds the payloads of the next bytes, or what the end of the body has left."""
+        chunk = await anext(self._raw, None)
+        if chunk is None:
+            self._ended = True
+            self._ready.extend(filter(_is_whole, self._splitter.rest()))
+        else:
+            self._ready.extend(self._splitter.feed(chunk))
 
     def _read_ready(self, pieces: list[Delta]) -> None:
         """Adds what the payloads say that are there; plain text in a row is one piece."""
@@ -214,7 +235,7 @@ class _Stream:
                 self._ready.popleft()
             if texts:
                 pieces.append(Text("".join(texts)))
-            elif (payload := self._ready.popleft()) == DONE:
+            elif (payload := self._ready.popleft()).strip() == DONE:
                 self._over = True
             else:
                 pieces += self._reader.read(payload)
@@ -227,11 +248,15 @@ class _Stream:
                     pass
 
 
-_FAILED: Final[dict[str, type[ModelError]]] = {
-    "upstream_busy": Busy,
-    "upstream_rejected": Refused,
-    "upstream_model_not_found": Refused,
-}
+def _is_whole(payload: bytes) -> bool:
+    """True for the payload of an event that lacks only the empty line at its end."""
+    if payload.strip() == DONE:
+        return True
+    try:
+        parse(payload)
+    except Malformed:
+        return False
+    return True
 
 
 def _translated(error: Exception, *, late: str) -> ModelError:
@@ -242,41 +267,22 @@ def _translated(error: Exception, *, late: str) -> ModelError:
             return kind(late, "deadline")
         case Malformed():
             return Broken("upstream_malformed", detail)
-        case Failed(cause=cause):
-            return _FAILED.get(cause, Broken)(cause, detail)
-        case ErrorInStream():
-            return Broken("upstream_error", detail)
+        case ErrorInStream(error=told):
+            return _failed(classify(told), detail, None)
+        case StatusError(status=status, headers=headers, error=told):
+            asked = retry_after(headers, time.time())
+            return _failed(classify(told, status), f"{detail} {status}", asked)
         case EventTooLarge():
             return Refused("output_too_long", detail)
-        case openai.BadRequestError() if _TOO_LONG.search(str(error.body)):
-            return Refused("upstream_input_too_long", detail)
-        case openai.APIStatusError(status_code=status, response=response):
-            return _refusal(status, f"{detail} {status}", response.headers.get("retry-after"))
         case _:
             # Transport errors, before the first byte and in mid-stream, and what the SDK lets out.
             return Broken("upstream_unavailable", detail)
 
 
-def _refusal(status: int, detail: str, retry_after: str | None) -> ModelError:
-    match status:
-        case 429 | 503:
-            return Busy("upstream_busy", detail, _seconds(retry_after))
-        case 401 | 403:
-            return Refused("upstream_unauthorized", detail)
-        case 404:
-            return Refused("upstream_model_not_found", detail)
-        case 408 | 409 | 425:
-            return Broken("upstream_unavailable", detail)
-        case _ if status < 500:
-            return Refused("upstream_rejected", detail)
-        case _:
-            return Broken("upstream_unavailable", detail)
-
-
-def _seconds(retry_after: str | None) -> float | None:
-    # The form with a date would need a clock that agrees with the provider's: a backoff serves.
-    try:
-        seconds = float(retry_after or "")
-    except ValueError:
-        return None
-    return max(seconds, 0.0) if math.isfinite(seconds) else None
+def _failed(failure: Failure, detail: str, asked: float | None) -> ModelError:
+    if failure.code == "upstream_busy":
+        return Busy(failure.code, detail, failure.retry_after if asked is None else asked)
+    kind = Refused if failure.code in _FINAL else Broken
+    error = kind(failure.code, detail)
+    error.parameter = failure.parameter
+    return error

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from worker.upstream.chat_chunks import (
-    ChatChunkReader,
+from worker.upstream.chat_chunks import ChatChunkReader
+from worker.upstream.deltas import (
     ErrorInStream,
     Malformed,
     Reasoning,
@@ -47,6 +47,14 @@ def test_a_payload_may_hold_several_things() -> None:
         chunk(),
         b'{"choices":[]}',
         b'{"choices":[{"delta":null}],"usage":null,"error":null}',
+        b"",
+        b" ",
+        b"{}",
+        b'{"choices":null,"usage":null}',
+        b'{"type":"ping"}',
+        b'{"type":"ping","message":"still here"}',
+        b'{"id":"x","object":"chat.completion.chunk"}',
+        b'{"choices":[{"index":1,"delta":{}}]}',
     ],
 )
 def test_what_means_nothing_is_no_piece(payload: bytes) -> None:
@@ -60,12 +68,9 @@ def test_reasoning_is_a_sign_of_life() -> None:
 @pytest.mark.parametrize(
     "payload",
     [
-        b"",
         b"{",
         b"[]",
         b"7",
-        b"{}",
-        b'{"message":"overloaded"}',
         b'{"choices":{}}',
         b'{"choices":[7]}',
         b'{"choices":[{"delta":[]  ,"x":1}]} x',
@@ -78,6 +83,24 @@ def test_reasoning_is_a_sign_of_life() -> None:
 )
 def test_another_shape_is_malformed(payload: bytes) -> None:
     with pytest.raises(Malformed):
+        ChatChunkReader().read(payload)
+
+
+@pytest.mark.parametrize(
+    "payload",
+    [
+        b'{"error":{"message":"no"}}',
+        b'{"error":"no","choices":[]}',
+        b'{"choices":[{"error":{"code":502},"finish_reason":"error"}]}',
+        b'{"message":"overloaded"}',
+        b'{"object":"error","code":400}',
+        b'{"type":"error"}',
+        b'{"detail":"no"}',
+        b'[{"error":{"code":400}}]',
+    ],
+)
+def test_an_error_in_the_place_of_a_chunk_is_one_in_any_form(payload: bytes) -> None:
+    with pytest.raises(ErrorInStream):
         ChatChunkReader().read(payload)
 
 

@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from worker.upstream.chat_chunks import ChatChunkReader, Text
+from worker.upstream.chat_chunks import ChatChunkReader
+from worker.upstream.deltas import Text
 from worker.upstream.fast_text import decode_text
 
 LEAF: st.SearchStrategy[Any] = (

@@ -15,7 +15,8 @@ import pytest
 from jobs.log.codec import Event
 from jobs.log.items import Place
 from worker.output import Output
-from worker.upstream.chat_chunks import DONE, Call, ChatChunkReader, Stopped, Usage
+from worker.upstream.chat_chunks import DONE, ChatChunkReader
+from worker.upstream.deltas import Call, Stopped, Usage
 from worker.upstream.sse import Splitter
 from worker.upstream.usage import counted
 

@@ -18,7 +18,7 @@ from tests.fake_responses import SECRET
 from tests.worker.conftest import MakeHarness
 from tests.worker.harness import Harness, response, said
 from worker.output import NotAllowed, Output, TooLong
-from worker.upstream.chat_chunks import ErrorInStream, Malformed, UpstreamEvent
+from worker.upstream.deltas import ErrorInStream, Malformed, UpstreamEvent
 from worker.upstream.responses_events import ResponsesEventReader
 from worker.upstream.responses_request import request
 

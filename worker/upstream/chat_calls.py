@@ -1,0 +1,250 @@
+"""The calls of a chat completion's stream, put together from their pieces.
+
+The format says that a call is known by its index, and that id and name come once. Servers differ:
+
+    index     missing, a string, 0 for every call, or another one when a call is told again
+    id        missing, another one in each piece, or the same for all calls
+    name      in every piece, in several pieces, or growing from piece to piece
+    arguments whole or in pieces, told twice, or begun by a placeholder `{}`
+
+The rules, in this order: an index tells calls apart; a new id alone begins no call; a new name
+does, unless both together begin the name of a function; the same name does if the arguments before
+it are whole. What is left over at the end and belongs to no call makes the stream malformed.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from .deltas import Call, Malformed, integer
+from .surrogates import SurrogateJoiner, encodable
+
+_STRUCTURE: Final = re.compile(r'[\\"{}\[\]]')
+_PLACEHOLDER: Final = "{}"
+
+
+@dataclass(slots=True)
+class _Scanner:
+    """Finds the end of the JSON object that a text begins with, piece by piece."""
+
+    depth: int = 0
+    begun: bool = False
+    in_string: bool = False
+    escaped: bool = False
+
+    @property
+    def complete(self) -> bool:
+        return self.begun and not self.depth
+
+    def end(self, text: str) -> int:
+        """Returns how many characters of the next piece belong to the object."""
+        if self.complete:
+            return 0
+        if not self.begun and (stripped := text.lstrip()) and not stripped.startswith("{"):
+            return len(text)  # not an object: its end is not known
+        skip = 1 if self.escaped else 0
+        self.escaped = False
+        for match in _STRUCTURE.finditer(text, skip):
+            if match.start() < skip:
+                continue
+            mark = match[0]
+            if mark == "\\":
+                skip = match.end() + 1
+                self.escaped = skip > len(text)
+            elif mark == '"':
+                self.in_string = not self.in_string
+            elif not self.in_string:
+                self.begun = True
+                self.depth += 1 if mark in "{[" else -1
+                if self.depth <= 0:
+                    self.depth = 0
+                    return match.end()
+        return len(text)
+
+
+@dataclass(slots=True)
+class _OpenCall:
+    """A call that grows. `held` is the part of its arguments that was not passed on yet."""
+
+    key: int
+    call_id: str = ""
+    name: str = ""
+    told: bool = False
+    arguments: list[str] = field(default_factory=list)
+    held: str = ""
+    rest: str = ""  # follows the whole arguments
+    repeats: _OpenCall | None = None  # a call with the same id, which this one repeats so far
+    scanner: _Scanner = field(default_factory=_Scanner)
+    joiner: SurrogateJoiner = field(default_factory=SurrogateJoiner)
+
+    def add(self, text: str) -> None:
+        """Takes the next piece of the arguments."""
+        end = self.scanner.end(text)
+        # Only another object can be a second telling; anything else is the model's own mistake.
+        if end < len(text) and not self.rest and not text[end:].lstrip().startswith("{"):
+            end = len(text)
+        head, self.rest = text[:end], self.rest + text[end:]
+        if head:
+            self.arguments.append(head)
+            self.held += head
+
+    @property
+    def whole(self) -> str:
+        return "".join(self.arguments)
+
+
+class CallAssembler:
+    """Reads the calls of one stream. `functions` are the names that the model was shown."""
+
+    def __init__(self, functions: frozenset[str] = frozenset()) -> None:
+        self._functions = functions
+        self._calls: list[_OpenCall] = []
+        self._by_index: dict[int, _OpenCall] = {}
+        self._by_id: dict[str, _OpenCall] = {}
+
+    @property
+    def seen(self) -> bool:
+        """True if there was a call, or a piece of one."""
+        return bool(self._calls)
+
+    @property
+    def leftovers(self) -> bool:
+        """True if there are pieces that belong to no call."""
+        return any(not call.name or call.rest for call in self._calls if call.repeats is None)
+
+    def read(self, entries: Any) -> list[Call]:
+        """The pieces of a delta's `tool_calls`. Raises: Malformed."""
+        if not isinstance(entries, list):
+            raise Malformed("calls that are not a list")
+        pieces: list[Call] = []
+        if not all(isinstance(entry, dict) for entry in entries):
+            raise Malformed("a call that is not an object")
+        indexes = [integer(entry.get("index")) for entry in entries]
+        if len(entries) > 1 and indexes == [None] * len(entries):
+            indexes = list(range(len(entries)))
+        for index, entry in zip(indexes, entries, strict=True):
+            pieces += self._entry(index, entry)
+        return pieces
+
+    def read_legacy(self, function: Any) -> list[Call]:
+        """The pieces of a delta's `function_call`, of which an answer has one."""
+        if any(index >= 0 for index in self._by_index):
+            return []  # told in both forms
+        return self.read([{"index": -1, "function": function}])
+
+    def flush(self) -> list[Call]:
+        """The pieces that were held back because more could have followed."""
+        pieces: list[Call] = []
+        for call in self._calls:
+            call.add(call.joiner.joined("", last=True))
+            if (other := call.repeats) is not None:
+                if _is_told_again(call.whole, other.whole):
+                    continue
+                call.repeats, call.call_id = None, ""  # another call after all
+            if call.rest and call.held.strip() == _PLACEHOLDER:
+                call.arguments, call.held, call.rest = [call.rest], call.rest, ""
+            elif _is_told_again(call.rest, call.whole):
+                call.rest = ""
+            if call.name:
+                pieces += self._told(call)
+        return pieces
+
+    def _entry(self, index: int | None, entry: dict[str, Any]) -> list[Call]:
+        function = entry.get("function") or {}
+        if not isinstance(function, dict):
+            raise Malformed("a function that is not an object")
+        call_id, name = string(entry, "id"), string(function, "name")
+        arguments = function.get("arguments") or ""
+        if isinstance(arguments, dict | list):
+            arguments = json.dumps(arguments)  # Ollama's own API really sends the object itself
+        if not isinstance(arguments, str):
+            raise Malformed("arguments that are not a string")
+        name = encodable(name)
+        call = self._call(index, call_id, name, arguments)
+        call.call_id = call.call_id or encodable(call_id)
+        if name and (grown := self._grown(call.name, name)) != call.name:
+            if call.told:
+                raise Malformed("a name that goes on after its arguments")
+            call.name = grown
+        call.add(call.joiner.joined(arguments))
+        if call.repeats is not None or not self._ready(call):
+            return []
+        return [] if call.held.strip() == _PLACEHOLDER else self._told(call)
+
+    def _told(self, call: _OpenCall) -> list[Call]:
+        if call.told and not call.held:
+            return []
+        first = not call.told
+        call.told, arguments, call.held = True, call.held, ""
+        return [
+            Call(call.key, call.call_id if first else "", call.name if first else "", arguments)
+        ]
+
+    def _call(self, index: int | None, call_id: str, name: str, arguments: str) -> _OpenCall:
+        """The call that an entry belongs to; it may be a new one."""
+        by_id = self._by_id.get(call_id) if call_id else None
+        if index is not None:
+            known = self._by_index.get(index)
+            if known is None and by_id is not None and not by_id.scanner.complete:
+                known = by_id if name in ("", by_id.name) else None
+        else:
+            known = by_id or (self._calls[-1] if self._calls else None)
+        if known is None or self._is_another(known, name, arguments):
+            told = by_id or (known if index is not None and not call_id else None)
+            repeats = told is not None and told.scanner.complete and name in ("", told.name)
+            known = _OpenCall(len(self._calls), repeats=told if repeats else None)
+            self._calls.append(known)
+        if index is not None:
+            self._by_index[index] = known
+        if call_id:
+            self._by_id.setdefault(call_id, known)
+        return known
+
+    def _is_another(self, known: _OpenCall, name: str, arguments: str) -> bool:
+        """True if an entry at the place of a known call begins another call."""
+        if not name or not known.name:
+            return False
+        if name != known.name:
+            return self._grown(known.name, name) == known.name
+        return known.scanner.complete and bool(arguments)
+
+    def _grown(self, name: str, piece: str) -> str:
+        """The name with the next piece of it, or as it is if the piece is not a part of it."""
+        if not name or (piece.startswith(name) and name not in self._functions):
+            return piece
+        if self._begins_function(name + piece) and not {name, piece} <= self._functions:
+            return name + piece
+        return name
+
+    def _begins_function(self, name: str) -> bool:
+        return any(function.startswith(name) for function in self._functions)
+
+    def _ready(self, call: _OpenCall) -> bool:
+        """True if no more of the name can follow."""
+        if not call.name or call.told:
+            return call.told
+        longer = any(
+            function.startswith(call.name) and function != call.name for function in self._functions
+        )
+        return not longer or (call.name in self._functions and bool(call.arguments))
+
+
+def string(holder: dict[str, Any], name: str) -> str:
+    """The text of a field, "" where there is none. Raises: Malformed."""
+    value = holder.get(name) or ""
+    if not isinstance(value, str):
+        raise Malformed(f"{name} that is not a string")
+    return value
+
+
+def _is_told_again(text: str, whole: str) -> bool:
+    """True if the text says only what the whole arguments say, or no more than their beginning."""
+    if whole.startswith(text) or not text.replace(whole, "").strip():
+        return True
+    try:
+        return bool(json.loads(text) == json.loads(whole))
+    except (ValueError, RecursionError):
+        return False
