@@ -14,7 +14,7 @@ from jobs.log import items
 from jobs.log.items import ARGUMENTS, Place
 
 from .upstream import translator
-from .upstream.chat_chunks import (
+from .upstream.deltas import (
     Annotation,
     Call,
     Reasoning,
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from jobs.log.codec import Event
     from jobs.log.items import Item, Part
 
-    from .upstream.chat_chunks import OutputDelta
+    from .upstream.deltas import OutputDelta
 
 # An item id from a prefix and an output index.
 Name = Callable[[str, int], str]
@@ -189,23 +189,21 @@ class Output:
 
     def _pass(self, event: Event) -> None:
         """Says what an upstream that speaks the standard says, under our ids."""
-        match event:
-            case {"item": {"type": "function_call", "name": name}} if name not in self._functions:
+        for step in self._translator.translate(event):
+            if isinstance(step, translator.PlacedText):
+                fits = self._fitting(step.text)
+                self._translator.grow(step, fits)
+                if fits:
+                    self._sink.add_text(step.place, fits, step.logprobs)
+                if len(fits) < len(step.text):
+                    raise TooLong
+                continue
+            item = step.get("item", {})
+            if item.get("type") == "function_call" and item.get("name") not in self._functions:
                 raise NotAllowed
-            case _:
-                pass
-        translated = self._translator.translate(event)
-        if isinstance(translated, translator.PlacedText):
-            fits = self._fitting(translated.text)
-            self._translator.grow(translated, fits)
-            if fits:
-                self._sink.add_text(translated.place, fits, translated.logprobs)
-            if len(fits) < len(translated.text):
-                raise TooLong
-            return
-        if translated["type"] == "response.output_item.done":
-            self._done[translated["output_index"]] = translated["item"]
-        self._sink.add(translated)
+            if step["type"] == "response.output_item.done":
+                self._done[step["output_index"]] = item
+            self._sink.add(step)
 
     def _add_text(
         self, place: Place, pieces: list[str], text: str, logprobs: list[Any] | None = None

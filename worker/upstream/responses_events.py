@@ -1,46 +1,30 @@
 """One payload of an upstream's Responses stream -> what it says.
 
-Items and their parts pass as they are; their ids and indexes become ours in `translator`. What the
-upstream says of its own response is not passed on: its words for an error may hold anything. Its
-last event says how it ended, and only then can an answer be whole.
+Items and their parts pass on; `translator` puts them together under our ids and indexes. What the
+upstream says of its own response is not passed on, but for the output that its last event may list:
+its words for an error may hold anything. The last event says how the response ended, and only then
+can an answer be whole.
 """
 
 from __future__ import annotations
 
 from typing import Any, Final
 
-from .chat_chunks import (
+from .deltas import (
     Delta,
     ErrorInStream,
     Malformed,
     Stopped,
     UpstreamEvent,
     Usage,
-    encodable,
+    integer,
     parse,
 )
+from .finish_reasons import normalized
+from .surrogates import SurrogateJoiner, encodable
 
-# What a response ended as incomplete for -> a provider's reason for stopping.
-_INCOMPLETE: Final = {"max_output_tokens": "length", "content_filter": "content_filter"}
-# The standard's code of an error -> a row of `outcome.CAUSES`; any other is worth another attempt.
-_CAUSES: Final = {
-    "rate_limit_exceeded": "upstream_busy",
-    "invalid_prompt": "upstream_rejected",
-    "image_parse_error": "upstream_rejected",
-    "invalid_image": "upstream_rejected",
-    "unsupported_image_media_type": "upstream_rejected",
-    "context_length_exceeded": "upstream_rejected",
-    "model_not_found": "upstream_model_not_found",
-}
 _LARGEST_INTEGER: Final = 2**63
-
-
-class Failed(ErrorInStream):
-    """The upstream said that it failed, and why. `cause` is a row of `outcome.CAUSES`."""
-
-    def __init__(self, cause: str) -> None:
-        super().__init__(cause)
-        self.cause = cause
+_ENDS: Final = ("completed", "incomplete", "failed", "cancelled")
 
 
 class ResponsesEventReader:
@@ -49,6 +33,8 @@ class ResponsesEventReader:
     def __init__(self) -> None:
         # What only begins says nothing yet: until there is something, another model may answer.
         self._begun: list[Delta] | None = []
+        self._joiners: dict[tuple[Any, ...], SurrogateJoiner] = {}
+        self._understood = False
 
     def fast_text(self, _payload: bytes) -> str | None:
         """As of `ChatChunkReader`: here no text comes without its place."""
@@ -59,47 +45,74 @@ class ResponsesEventReader:
 
         Raises: Malformed, ErrorInStream.
         """
+        if not payload.strip():
+            return []
         event = parse(payload)
-        if not isinstance(event, dict) or not isinstance(kind := event.get("type"), str):
+        if not isinstance(event, dict):
             raise Malformed("not an event")
-        match kind:
-            case "response.completed":
-                return [*self._flushed(), *_usage(event), Stopped("stop")]
-            case "response.incomplete":
-                reason = _at(event, "response", "incomplete_details", "reason")
-                stopped = Stopped(_INCOMPLETE.get(reason, "unknown"))
-                return [*self._flushed(), *_usage(event), stopped]
-            case "response.failed":
-                raise Failed(_cause(_at(event, "response", "error", "code")))
-            case "error":
-                raise Failed(_cause(event.get("code") or _at(event, "error", "code")))
-            case _ if kind.startswith("response.") and isinstance(event.get("output_index"), int):
-                passed = UpstreamEvent(_clean(event))
-                if self._begun is not None and kind.endswith(".added"):
-                    self._begun.append(passed)
-                    return []
-                return [*self._flushed(), passed]
-            case _:
-                return []  # of its own response, a heartbeat, or not known
+        kind = event.get("type")
+        if event.get("object") == "response" and "status" in event:
+            # The whole response, where a stream was asked for.
+            kind, event = f"response.{event['status']}", {"response": event}
+        if kind == "error" or (kind != "response.failed" and event.get("error")):
+            raise ErrorInStream(event)
+        if not isinstance(kind, str) or not kind.startswith("response."):
+            return []
+        self._understood = True
+        if (end := kind.removeprefix("response.")) in _ENDS:
+            return self._end(end, event)
+        if not event.keys() & {"output_index", "item_id", "item"}:
+            return []  # of its own response, a heartbeat, or not known
+        passed = UpstreamEvent(self._cleaned(event))
+        if self._begun is not None and kind.endswith(".added"):
+            self._begun.append(passed)
+            return []
+        return [*self._flushed(), passed]
+
+    def end(self) -> list[Delta]:
+        """The end of the stream. Raises: Malformed if nothing in it was understood."""
+        if not self._understood:
+            raise Malformed("not a stream of events")
+        return []
+
+    def _end(self, end: str, event: dict[str, Any]) -> list[Delta]:
+        response = event.get("response")
+        told = response if isinstance(response, dict) else {}
+        # The response's own status counts where it says more than the event's name.
+        if end == "completed" and told.get("status") in _ENDS:
+            end = told["status"]
+        if end in ("failed", "cancelled"):
+            raise ErrorInStream(told.get("error") or event.get("error"))
+        pieces = self._flushed()
+        if isinstance(counts := told.get("usage"), dict):
+            pieces.append(Usage(counts))
+        output = told.get("output")
+        listed = _clean(output) if isinstance(output, list) else []
+        pieces.append(UpstreamEvent({"type": f"response.{end}", "output": listed}))
+        details = told.get("incomplete_details")
+        reason = details.get("reason") if isinstance(details, dict) else None
+        cut = normalized(reason) or "unknown"
+        pieces.append(Stopped("stop" if end == "completed" else cut))
+        return pieces
 
     def _flushed(self) -> list[Delta]:
         begun, self._begun = self._begun, None
         return begun or []
 
+    def _cleaned(self, event: dict[str, Any]) -> dict[str, Any]:
+        delta = event.get("delta")
+        if isinstance(delta, str):
+            place = tuple(str(event.get(name)) for name in _PLACE)
+            joiner = self._joiners.setdefault(place, SurrogateJoiner())
+            event = {**event, "delta": joiner.joined(delta)}
+        cleaned: dict[str, Any] = _clean(event)
+        for name in _INDEXES & cleaned.keys():
+            cleaned[name] = integer(cleaned[name])
+        return cleaned
 
-def _usage(event: dict[str, Any]) -> list[Delta]:
-    counts = _at(event, "response", "usage")
-    return [Usage(counts)] if isinstance(counts, dict) else []
 
-
-def _cause(code: Any) -> str:
-    return _CAUSES.get(code, "upstream_error") if isinstance(code, str) else "upstream_error"
-
-
-def _at(value: Any, *path: str) -> Any:
-    for name in path:
-        value = value.get(name) if isinstance(value, dict) else None
-    return value
+_INDEXES: Final = frozenset({"output_index", "content_index", "summary_index"})
+_PLACE: Final = ("type", "item_id", *sorted(_INDEXES))
 
 
 def _clean(value: Any) -> Any:

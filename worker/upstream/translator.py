@@ -1,36 +1,69 @@
 """The items of an upstream that speaks the standard, under our ids and indexes.
 
-Items that are not known here pass intact. What an item adds up to is kept, so that one that was
-left open can be ended; the upstream's own last word on it is what counts.
+Upstreams leave out what the standard has: items and parts that are never added, texts and arguments
+that come only in a `…done` event or in the list of the last one, fields that are missing or null.
+Items may share an index, and ids may differ in each event. So messages, reasoning and calls are put
+together here and told anew, whole and in the standard's order. A whole value wins over its deltas:
+what it has more than them is told as a delta, and where it differs it is the item's.
+
+Items of other types pass intact. What is left at the end and belongs to no item is malformed.
 """
 
 from __future__ import annotations
 
+import json
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Generator, Iterator
 from copy import deepcopy
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
 from jobs.log import items
-from jobs.log.items import ARGUMENTS, Place
+from jobs.log.items import ARGUMENTS, TEXT_OF, Place
 
-from .chat_chunks import Malformed
+from .deltas import Malformed
 
 if TYPE_CHECKING:
     from jobs.log.codec import Event
-    from jobs.log.items import Item
+    from jobs.log.items import Item, Part
 
-# Deltas of text, of which several may become one -> the kind of their place.
-_KINDS: Final = {
-    "response.output_text.delta": "output_text",
-    "response.refusal.delta": "refusal",
-    "response.reasoning_text.delta": "reasoning_text",
-    "response.reasoning_summary_text.delta": "summary_text",
-    "response.function_call_arguments.delta": ARGUMENTS,
+# What the type of an event of a text begins with -> the kind of its place, and its item's type.
+_TEXTS: Final = {
+    "response.output_text": ("output_text", "message"),
+    "response.refusal": ("refusal", "message"),
+    "response.reasoning_text": ("reasoning_text", "reasoning"),
+    "response.reasoning_summary_text": ("summary_text", "reasoning"),
+    "response.function_call_arguments": (ARGUMENTS, "function_call"),
 }
+_PARTS: Final = {"response.content_part": "content", "response.reasoning_summary_part": "summary"}
+_KNOWN: Final = frozenset({"message", "reasoning", "function_call"})
 _PREFIX: Final = re.compile(r"[a-z]{1,8}(?=_)", re.ASCII)
+_PREFIXES: Final = {"message": "msg", "reasoning": "rs", "function_call": "fc"}
+_GROUPS: Final = {
+    "message": ("content",),
+    "reasoning": ("summary", "content"),
+    "function_call": (),
+}
 _DROPPED: Final = ("sequence_number", "obfuscation", "response_id")
+
+
+@dataclass(slots=True)
+class _Item:
+    """An item of the upstream. `item` is ours: what was told of it so far."""
+
+    type: str
+    item: Item
+    index: int = -1  # ours, once it was told
+    ids: set[str] = field(default_factory=set)
+    confirmed: bool = False  # an id of it came again
+    done: bool = False
+    held: Item | None = None  # as the upstream has it whole, where that may not be all
+    arguments: list[str] = field(default_factory=list)  # of a call without a name
+    parts: dict[tuple[str, int, str], int] = field(default_factory=dict)
+
+    @property
+    def told(self) -> bool:
+        return self.index >= 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,15 +73,10 @@ class PlacedText:
     place: Place
     text: str
     logprobs: list[Any] | None
-    number: int
-    event: Event
-
-
-@dataclass(slots=True)
-class _Item:
-    index: int
     item: Item
-    done: bool = False
+
+
+Step = dict[str, Any] | PlacedText
 
 
 class ItemTranslator:
@@ -57,70 +85,407 @@ class ItemTranslator:
     def __init__(self, name: Callable[[str, int], str], take_index: Callable[[], int]) -> None:
         self._name = name
         self._take_index = take_index
-        self._items: dict[int, _Item] = {}
+        self._items: list[_Item] = []
+        self._by_id: dict[str, _Item] = {}
+        self._by_index: dict[int, _Item] = {}
 
-    def translate(self, event: Event) -> Event | PlacedText:
-        """The event under our ids. Raises: Malformed, for one that does not fit those before it."""
+    def translate(self, event: Event) -> Iterator[Step]:
+        """The event as ours: events, and pieces of text. Each has to be taken before the next.
+
+        Raises: Malformed, for one that does not fit those before it.
+        """
         try:
-            return self._translate(event)
+            yield from self._translate(event)
         except (LookupError, TypeError, AttributeError, ValueError) as error:
             raise Malformed(type(error).__name__) from None
 
     def grow(self, placed: PlacedText, text: str) -> None:
-        """So much of the piece is part of its item now. Raises: Malformed."""
-        try:
-            items.apply(self._items[placed.number].item, {**placed.event, "delta": text})
-        except (LookupError, TypeError, AttributeError, ValueError) as error:
-            raise Malformed(type(error).__name__) from None
+        """Adds as much of the piece to its item."""
+        items.apply(placed.item, items.delta(placed.place, text, placed.logprobs))
 
     def open(self) -> list[tuple[int, Item]]:
         """The items that are not done, with their indexes."""
-        return [(one.index, one.item) for one in self._items.values() if not one.done]
+        return [(one.index, one.item) for one in self._items if one.told and not one.done]
 
-    def _translate(self, event: Event) -> Event | PlacedText:
-        kind, number = event["type"], event["output_index"]
-        if kind == "response.output_item.added":
-            if number in self._items:
-                raise Malformed("an item that was there")
-            index = self._take_index()
-            self._items[number] = _Item(index, self._renamed(event["item"], index))
-            return items.added(index, deepcopy(self._items[number].item))
-        held = self._items[number]
+    def _translate(self, event: Event) -> Iterator[Step]:
+        kind: str = event["type"]
+        stem, _, verb = kind.rpartition(".")
+        if kind in ("response.completed", "response.incomplete"):
+            yield from self._ended(event["output"], completed=kind.endswith("completed"))
+        elif kind == "response.output_item.added":
+            yield from self._added(event)
+        elif kind == "response.output_item.done":
+            whole = event["item"]
+            held = self._found(event, whole["type"], whole) or self._new(whole, event)
+            yield from self._whole(held, whole, final=False)
+        elif stem in _TEXTS and verb in ("delta", "done"):
+            yield from self._text(event, *_TEXTS[stem], verb)
+        elif stem in _PARTS and verb in ("added", "done"):
+            yield from self._part_event(event, _PARTS[stem])
+        elif kind == "response.output_text.annotation.added":
+            yield from self._annotation(event)
+        else:
+            yield from self._passed(event)
+
+    # Finding items
+
+    def _found(
+        self, event: Event, type_: str | None = None, whole: Item | None = None
+    ) -> _Item | None:
+        """The item of an event, if there is one; `type_` is what it has to be."""
+        id_ = event.get("item_id") or (whole or {}).get("id")
+        if isinstance(id_, str) and id_ in self._by_id:
+            known = self._by_id[id_]
+            known.confirmed = True
+            return known
+        held: _Item | None = self._by_index.get(event.get("output_index", -1))
+        if held is None and event.get("output_index") is None and not id_:
+            held = next((one for one in reversed(self._items) if not one.done), None)
+        if held is None or type_ not in (None, held.type):
+            return None
+        if not id_ or not held.ids:
+            return held
+        # Where an item's id came again ids can be relied on, and another one is another item's.
+        if held.confirmed and not (whole and _continues(whole, held.item)):
+            return None
+        held.ids.add(id_)
+        self._by_id[id_] = held
+        return held
+
+    def _new(self, item: Item, event: Event) -> _Item:
+        held = _Item(item["type"], deepcopy(item))
+        self._items.append(held)
+        if isinstance(index := event.get("output_index"), int):
+            self._by_index[index] = held
+        if isinstance(id_ := item.get("id") or event.get("item_id"), str):
+            held.ids.add(id_)
+            self._by_id[id_] = held
+        return held
+
+    # Telling items
+
+    def _added(self, event: Event) -> Iterator[Step]:
+        item: Item = event["item"]
+        known = self._by_id.get(item.get("id") or "")
+        if known is None:
+            known = self._new(item, event)
+            known.held = item if item["type"] in _KNOWN else None
+        yield from self._tell(known)
+
+    def _tell(self, held: _Item) -> Iterator[Step]:
+        """The event that adds the item, if it was not told yet; a call needs its name."""
+        if held.told or (held.type == "function_call" and not _name_of(held.item)):
+            return
+        held.index = self._take_index()
+        held.item = self._emptied(held)
+        yield items.added(held.index, deepcopy(held.item))
+        if text := "".join(held.arguments):
+            held.arguments.clear()
+            yield PlacedText(_arguments_of(held), text, None, held.item)
+
+    def _emptied(self, held: _Item) -> Item:
+        """The item as it begins, with an id of ours, which keeps the upstream's prefix."""
+        item = held.item
+        usual = _PREFIXES.get(held.type, "")
+        match_ = _PREFIX.match(str(item.get("id") or "")) or _PREFIX.match(f"{held.type}_")
+        prefix = usual or (match_[0] if match_ else "item")
+        own: Item = {**item, "id": self._name(prefix, held.index)}
+        if held.type not in _KNOWN:
+            return own
+        own["status"] = "in_progress"
+        if held.type == "function_call":
+            call_id = item.get("call_id")
+            made = own["id"].replace("fc_", "call_", 1)
+            return own | {
+                "call_id": call_id if isinstance(call_id, str) and call_id else made,
+                "arguments": "",
+            }
+        if held.type == "message":
+            return own | {"role": item.get("role") or "assistant", "content": []}
+        return own | {
+            name: [] for name in ("summary", "content") if name in item or name == "summary"
+        }
+
+    def _finish(self, held: _Item) -> Iterator[Step]:
+        held.done = True
+        if held.type in _KNOWN:
+            yield from items.done(held.index, held.item)
+        else:
+            yield {
+                "type": "response.output_item.done",
+                "output_index": held.index,
+                "item": held.item,
+            }
+
+    def _whole(self, held: _Item, whole: Item, *, final: bool) -> Iterator[Step]:
+        """Takes what the upstream says the whole item is, and ends it.
+
+        One without a word is not ended before the last event, which may have its words.
+        """
         if held.done:
-            raise Malformed("an item that was done")
-        if kind == "response.output_item.done":
-            held.item, held.done = self._renamed(event["item"], held.index), True
-            return {"type": kind, "output_index": held.index, "item": held.item}
-        translated = {name: value for name, value in event.items() if name not in _DROPPED}
-        translated["output_index"] = held.index
-        if "item_id" in translated:
-            translated["item_id"] = held.item["id"]
-        if (place := _place(translated)) is None:
-            items.apply(held.item, translated)
-            return translated
-        return PlacedText(
-            place, translated["delta"], translated.get("logprobs"), number, translated
-        )
+            return
+        if held.type not in _KNOWN:
+            held.item = held.item if held.told else deepcopy(whole)
+            yield from self._tell(held)
+            held.item = {**deepcopy(whole), "id": held.item["id"]}
+        else:
+            if _name_of(whole) and not held.told:
+                held.item = {**held.item, **deepcopy(whole)}
+            yield from self._tell(held)
+            if not held.told:
+                held.held = whole
+                return
+            yield from self._merged(held, whole)
+            if not final and not _says(held.item) and held.type != "reasoning":
+                held.held = whole
+                return
+        yield from self._finish(held)
 
-    def _renamed(self, item: Item, index: int) -> Item:
-        """The item with an id of ours, which keeps the upstream's prefix."""
-        if item["type"] == "function_call" and not _is_call(item):
-            raise Malformed("a call without a name or arguments")
-        prefix = _PREFIX.match(str(item.get("id") or "")) or _PREFIX.match(f"{item['type']}_")
-        return {**item, "id": self._name(prefix[0] if prefix else "item", index)}
+    def _merged(self, held: _Item, whole: Item) -> Iterator[Step]:
+        """Makes the item what the whole one is; what was not told of it yet is told."""
+        if held.type == "function_call":
+            if isinstance(arguments := whole.get("arguments"), dict | list):
+                arguments = json.dumps(arguments)
+            if arguments:
+                yield from self._rest(held, _arguments_of(held), held.item, "arguments", arguments)
+        for group in _GROUPS[held.type]:
+            parts = whole.get(group)
+            matched: set[int] = set()
+            for number, part in enumerate(parts if isinstance(parts, list) else ()):
+                if not isinstance(part, dict) or part.get("type") not in TEXT_OF:
+                    continue
+                place = yield from self._part(held, group, number, part["type"], part, matched)
+                matched.add(place.part)
+                name = TEXT_OF[place.kind]
+                if text := part.get(name):
+                    yield from self._rest(held, place, held.item[group][place.part], name, text)
+            told = _parts_of(whole, held.item.get(group) or [], group)
+            if told or group in whole or group in held.item:
+                held.item[group] = told
+        kept = {"id", "arguments", "summary", "content"}
+        for name, value in whole.items():
+            if name not in kept and (value is not None or name not in held.item):
+                held.item[name] = value
+        if held.item.get("status") in (None, "in_progress"):
+            held.item["status"] = "completed"
+
+    def _rest(
+        self, held: _Item, place: Place, holder: dict[str, Any], name: str, whole: str
+    ) -> Iterator[Step]:
+        """Tells what a whole text has more than its deltas, or takes it in their place."""
+        if not isinstance(whole, str):
+            raise Malformed("a text that is not a string")
+        told: str = holder[name]
+        if whole.startswith(told):
+            if rest := whole[len(told) :]:
+                yield PlacedText(place, rest, None, held.item)
+        else:
+            holder[name] = whole
+
+    # Parts and texts
+
+    def _text(self, event: Event, kind: str, type_: str, verb: str) -> Iterator[Step]:
+        held = self._found(event, type_)
+        if held is None:
+            if not event.get("delta" if verb == "delta" else TEXT_OF.get(kind, "arguments")):
+                return
+            held = self._new({"type": type_, "id": event.get("item_id")}, event)
+        if held.done:
+            if verb == "delta" and event["delta"]:
+                raise Malformed("a piece of an item that was done")
+            return
+        if kind == ARGUMENTS:
+            yield from self._arguments(held, event, verb)
+            return
+        yield from self._tell(held)
+        group = "summary" if kind == "summary_text" else "content"
+        number = event.get(f"{group}_index") or 0
+        place = yield from self._part(held, group, number, kind, {})
+        if verb == "delta":
+            if not isinstance(event["delta"], str):
+                raise Malformed("a delta that is not text")
+            logprobs = event.get("logprobs")
+            yield PlacedText(
+                place, event["delta"], logprobs if isinstance(logprobs, list) else None, held.item
+            )
+        elif text := event.get(TEXT_OF[kind]):
+            part = held.item[group][place.part]
+            yield from self._rest(held, place, part, TEXT_OF[kind], text)
+
+    def _arguments(self, held: _Item, event: Event, verb: str) -> Iterator[Step]:
+        if not _name_of(held.item) and _name_of(event):
+            held.item["name"] = event["name"]
+        yield from self._tell(held)
+        text = event.get("delta" if verb == "delta" else "arguments") or ""
+        if not isinstance(text, str):
+            raise Malformed("arguments that are not text")
+        if not held.told:
+            if verb == "done":
+                held.arguments.clear()
+            held.arguments.append(text)
+        elif verb == "delta":
+            yield PlacedText(_arguments_of(held), text, None, held.item)
+        elif text:
+            yield from self._rest(held, _arguments_of(held), held.item, "arguments", text)
+
+    def _part_event(self, event: Event, group: str) -> Iterator[Step]:
+        part: Part = event["part"]
+        if part["type"] not in TEXT_OF:
+            yield from self._passed(event)
+            return
+        type_ = "message" if part["type"] in ("output_text", "refusal") else "reasoning"
+        held = self._found(event)
+        if held is None:
+            held = self._new({"type": type_, "id": event.get("item_id")}, event)
+        if held.done:
+            return
+        yield from self._tell(held)
+        number = event.get(f"{group}_index") or 0
+        place = yield from self._part(held, group, number, part["type"], part)
+        name = TEXT_OF[place.kind]
+        if event["type"].endswith(".done") and (text := part.get(name)):
+            yield from self._rest(held, place, held.item[group][place.part], name, text)
+
+    def _part(
+        self,
+        held: _Item,
+        group: str,
+        number: int,
+        kind: str,
+        given: Part,
+        matched: set[int] | None = None,
+    ) -> Generator[Step, None, Place]:
+        """The place of a part; an event adds it if it is new."""
+        key = (group, number, kind)
+        ours = held.parts.get(key)
+        if ours is None and matched is not None:
+            # A whole item lists its parts by position, whatever their indexes were.
+            ours = next(
+                (
+                    at
+                    for (in_group, _, of_kind), at in held.parts.items()
+                    if in_group == group and of_kind == kind and at not in matched
+                ),
+                None,
+            )
+        if ours is None:
+            parts: list[Part] = held.item.get(group) or []
+            held.item[group] = parts
+            ours = held.parts[key] = len(parts)
+            place = Place(kind, held.item["id"], held.index, ours)
+            part = {**given, **items.part_of(kind)}
+            parts.append(part)
+            stem = "reasoning_summary_part" if group == "summary" else "content_part"
+            yield {"type": f"response.{stem}.added", **place.fields, "part": deepcopy(part)}
+            return place
+        return Place(kind, held.item["id"], held.index, ours)
+
+    def _annotation(self, event: Event) -> Iterator[Step]:
+        held = self._found(event, "message")
+        if held is None:
+            held = self._new({"type": "message", "id": event.get("item_id")}, event)
+        if held.done:
+            return
+        yield from self._tell(held)
+        number = event.get("content_index") or 0
+        place = yield from self._part(held, "content", number, "output_text", {})
+        annotations = held.item["content"][place.part]["annotations"]
+        ours = items.annotated(place, len(annotations), event["annotation"])
+        items.apply(held.item, ours)
+        yield ours
+
+    def _passed(self, event: Event) -> Iterator[Step]:
+        """An event that is not known here, if its item was told."""
+        held = self._found(event)
+        if held is None or not held.told or held.done:
+            return
+        ours = {name: value for name, value in event.items() if name not in _DROPPED}
+        ours["output_index"] = held.index
+        if "item_id" in ours:
+            ours["item_id"] = held.item["id"]
+        items.apply(held.item, ours)
+        yield ours
+
+    # The end
+
+    def _ended(self, output: list[Any], *, completed: bool) -> Iterator[Step]:
+        """Takes the items that the last event lists, and ends all that are open."""
+        before = list(self._items)
+        matched: set[int] = set()
+        for index, whole in enumerate(output):
+            held = self._listed(before, whole, index, matched)
+            if held is None:
+                held = self._new(whole, {})
+            matched.add(id(held))
+            yield from self._whole(held, whole, final=True)
+        if not completed:
+            return
+        for held in self._items:
+            if not held.done and held.held is not None:
+                yield from self._whole(held, held.held, final=True)
+            if not held.done and held.told:
+                if held.type in _KNOWN:
+                    held.item["status"] = "completed"
+                yield from self._finish(held)
+        if not self._items or not all(held.told for held in self._items):
+            raise Malformed("a response that lacks its items")
+
+    def _listed(
+        self, before: list[_Item], whole: Item, index: int, matched: set[int]
+    ) -> _Item | None:
+        """The item that the last event lists at this index, if it was there before."""
+        id_ = whole.get("id")
+        if isinstance(id_, str) and id_ in self._by_id:
+            return self._by_id[id_]
+        free = [one for one in before if id(one) not in matched and one.type == whole["type"]]
+        at_index = self._by_index.get(index)
+        if at_index in free and (not at_index.confirmed or _continues(whole, at_index.item)):
+            return at_index
+        return next((one for one in free if _continues(whole, one.item)), None)
 
 
-def _is_call(item: Item) -> bool:
-    return all(isinstance(item.get(name), str) for name in ("name", "arguments"))
+def _parts_of(whole: Item, told: list[Part], group: str) -> list[Part]:
+    """The parts of a whole item; those that were told, where it has none."""
+    parts = whole.get(group)
+    if not isinstance(parts, list) or not parts:
+        return told
+    found: list[Part] = []
+    for number, part in enumerate(parts):
+        if not isinstance(part, dict) or part.get("type") not in TEXT_OF:
+            found.append(part)
+            continue
+        same = number < len(told) and told[number].get("type") == part["type"]
+        own = told[number] if same else items.part_of(part["type"])
+        found.append(own | {name: value for name, value in part.items() if value})
+    return found
 
 
-def _place(event: Event) -> Place | None:
-    kind = _KINDS.get(event["type"])
-    if kind is None:
-        return None
-    part = 0
-    if kind != ARGUMENTS:
-        part = event["summary_index" if kind == "summary_text" else "content_index"]
-    if not isinstance(event["delta"], str) or not isinstance(part, int):
-        raise Malformed("a delta that is not text")
-    return Place(kind, event["item_id"], event["output_index"], part)
+def _continues(whole: Item, told: Item) -> bool:
+    """True if the whole item begins with what was told of one."""
+    return whole.get("type") == told.get("type") and _text_of(whole).startswith(_text_of(told))
+
+
+def _text_of(item: Item) -> str:
+    """All text of an item, to compare it."""
+    texts = [item.get("name"), item.get("arguments")]
+    for group in ("summary", "content"):
+        parts = item.get(group)
+        texts += [
+            part.get(TEXT_OF.get(str(part.get("type")), "text"))
+            for part in (parts if isinstance(parts, list) else ())
+            if isinstance(part, dict)
+        ]
+    return "".join(text for text in texts if isinstance(text, str))
+
+
+def _says(item: Item) -> bool:
+    return bool(item.get("arguments") or item.get("content"))
+
+
+def _name_of(item: dict[str, Any]) -> str:
+    name = item.get("name")
+    return name if isinstance(name, str) else ""
+
+
+def _arguments_of(held: _Item) -> Place:
+    return Place(ARGUMENTS, held.item["id"], held.index)

@@ -14,15 +14,15 @@ import pytest
 from jobs.log.codec import Event
 from jobs.log.response_state import ResponseState
 from tests.replay import ReplayedEndpoint, replies_of
-from tests.worker.conftest import MakeDesk
-from tests.worker.harness import Desk
+from tests.worker.conftest import MakeHarness
+from tests.worker.harness import Harness
 
 VECTORS = sorted(path for path in (Path(__file__).parents[2] / "vectors" / "endpoints").iterdir())
 
 
 def models_file(folder: Path, url: str, api: str) -> str:
     path = folder / "models.toml"
-    path.write_text(f'[models.m]\nbase_url = "{url}"\ndialect = "{api}"\n')
+    path.write_text(f'[models.m]\nbase_url = "{url}"\napi = "{api}"\n')
     return str(path)
 
 
@@ -43,10 +43,10 @@ def deltas(events: list[Event]) -> dict[int, str]:
     return texts
 
 
-async def ended(desk: Desk, **request: Any) -> tuple[str, str | None, list[Event]]:
+async def ended(harness: Harness, **request: Any) -> tuple[str, str | None, list[Event]]:
     """Runs one attempt: the response's status, the code of its failure, and its events."""
-    view = await desk.execute(request.pop("input"), **request)
-    events = await desk.events(desk.only)
+    view = await harness.execute(request.pop("input"), **request)
+    events = await harness.events(harness.only)
     code: str | None = view.reason
     if view.status.ended:
         response = events[-1]["response"]
@@ -56,14 +56,16 @@ async def ended(desk: Desk, **request: Any) -> tuple[str, str | None, list[Event
 
 
 @pytest.mark.parametrize("vector", VECTORS, ids=lambda path: path.name)
-async def test_an_endpoint_is_understood(vector: Path, make_desk: MakeDesk, tmp_path: Path) -> None:
+async def test_an_endpoint_is_understood(
+    vector: Path, make_harness: MakeHarness, tmp_path: Path
+) -> None:
     case = json.loads((vector / "case.json").read_text())
     expected = case["expected"]
     async with (
         ReplayedEndpoint(replies_of(vector)) as endpoint,
-        make_desk(HOLDLINE_MODELS=models_file(tmp_path, endpoint.url, case["api"])) as desk,
+        make_harness(HOLDLINE_MODELS=models_file(tmp_path, endpoint.url, case["api"])) as harness,
     ):
-        status, code, events = await ended(desk, **case["request"])
+        status, code, events = await ended(harness, **case["request"])
     assert (expected["status"], expected.get("code")) == (status, code)
     if "calls" in expected:
         assert expected["calls"] == len(endpoint.bodies)
