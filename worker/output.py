@@ -198,11 +198,12 @@ class Output:
                 if len(fits) < len(step.text):
                     raise TooLong
                 continue
-            item = step.get("item", {})
-            if item.get("type") == "function_call" and item.get("name") not in self._functions:
-                raise NotAllowed
-            if step["type"] == "response.output_item.done":
-                self._done[step["output_index"]] = item
+            if step["type"] in ("response.output_item.added", "response.output_item.done"):
+                item = step["item"]
+                if item["type"] == "function_call" and item["name"] not in self._functions:
+                    raise NotAllowed
+                if step["type"].endswith("done"):
+                    self._done[step["output_index"]] = item
             self._sink.add(step)
 
     def _add_text(
