@@ -321,7 +321,7 @@ class Queue:
         """No worker begins anything of a model for so long; then a few, then all."""
         for number in range(self._terms.partitions):
             names = Partition(number)
-            args: list[Argument] = [names.prefix, round(1000 * seconds)]
+            args: list[Argument] = [round(1000 * seconds)]
             await self._pipe.run("pause", [names.pause(model)], args)
 
     async def places(

@@ -208,7 +208,9 @@ def _fail(future: asyncio.Future[Any], error: Exception) -> None:
 
 
 def _packed(script: str, keys: list[str], args: list[Argument]) -> bytes:
-    return pack("EVALSHA", SCRIPTS[script].sha, len(keys), *keys, *args)
+    called = SCRIPTS[script]
+    called.check(len(keys), len(args))
+    return pack("EVALSHA", called.sha, len(keys), *keys, *args)
 
 
 def _error(message: str) -> RedisFull | RedisRefused | RedisAway:

@@ -3,6 +3,14 @@
 What several of them need is in files whose names begin with `_`: local functions and constants.
 Redis runs a script from its first line at each call, and makes each function that stands there
 anew. So a script has in front of it what it names, what that names, and nothing else.
+
+The header of a script names its arguments in order, separated by commas; text in parentheses
+explains one. `...` after the last name of ARGV collects all the remaining values in a table:
+
+    -- KEYS  job_key, log_key
+    -- ARGV  claim, expected (length of the log), entries...
+
+Each name is a local variable of the script, and a call with another number of arguments is refused.
 """
 
 from __future__ import annotations
@@ -23,13 +31,72 @@ _PART: Final = re.compile(r"^local (?:function )?(\w+)(?:.*\n)+?(?=local |\Z)", 
 _NO_NAME: Final = re.compile(r"'[^']*'|--.*")
 
 
+_HEADER: Final = r"^-- {}  (.*(?:\n--   .*)*)"
+_EXPLANATION: Final = re.compile(r"\([^)]*\)")
+_NAME: Final = re.compile(r"[a-z][a-z0-9_]*", re.ASCII)
+
+
+class WrongArguments(Exception):
+    """A script's header that cannot be read, or a call that does not match it."""
+
+
 @dataclass(frozen=True, slots=True)
 class Script:
-    """A script as Redis knows it: `source` to load it, `sha` to call it."""
+    """A script as Redis knows it: `source` to load it, `sha` to call it.
+
+    `keys` and `args` are the names in its header. `rest` is the name that collects the values after
+    them; "" where there are none.
+    """
 
     name: str
     source: bytes
     sha: bytes
+    keys: tuple[str, ...]
+    args: tuple[str, ...]
+    rest: str
+
+    def check(self, keys: int, args: int) -> None:
+        """Checks the number of arguments of a call. Raises: WrongArguments."""
+        if keys == len(self.keys) and (
+            args == len(self.args) or (args > len(self.args) and self.rest)
+        ):
+            return
+        raise WrongArguments(
+            f"{self.name}: {keys} keys and {args} arguments given;"
+            f" expected KEYS {', '.join(self.keys)}"
+            f" and ARGV {', '.join([*self.args, *([self.rest + '...'] if self.rest else [])])}"
+        )
+
+
+def _declared(source: str, heading: str) -> list[str]:
+    match = re.search(_HEADER.format(heading), source, re.MULTILINE)
+    if match is None:
+        raise WrongArguments(f"no {heading} in the header")
+    return [name.strip(" \n-") for name in _EXPLANATION.sub("", match[1]).split(",")]
+
+
+def _arguments(source: str) -> tuple[tuple[str, ...], tuple[str, ...], str]:
+    """The names of keys, of arguments, and of the table of the remaining arguments."""
+    keys, args, rest = _declared(source, "KEYS"), _declared(source, "ARGV"), ""
+    if args[-1].endswith("..."):
+        rest = args.pop().removesuffix("...")
+    names = [*keys, *args, *([rest] if rest else [])]
+    wrong = [name for name in names if not _NAME.fullmatch(name) or names.count(name) > 1]
+    if wrong:
+        raise WrongArguments(f"not a name, or given twice: {', '.join(wrong)}")
+    return tuple(keys), tuple(args), rest
+
+
+def _locals(keys: tuple[str, ...], args: tuple[str, ...], rest: str) -> str:
+    """The Lua lines that give the arguments their names."""
+    values = [f"KEYS[{index}]" for index in range(1, len(keys) + 1)]
+    values += [f"ARGV[{index}]" for index in range(1, len(args) + 1)]
+    lines = f"local {', '.join(keys + args)} = {', '.join(values)}\n"
+    if rest:
+        offset = len(args)
+        lines += f"local {rest} = {{}}\n"
+        lines += f"for index = {offset + 1}, #ARGV do {rest}[index - {offset}] = ARGV[index] end\n"
+    return lines
 
 
 def _names(code: str) -> set[str]:
@@ -56,9 +123,11 @@ def _load_all() -> dict[str, Script]:
     parts, scripts = list(_parts()), {}
     for path in sorted(_FOLDER.glob("[!_]*.lua")):
         first_line, _, body = path.read_text(encoding="utf-8").partition("\n")
-        source = f"{first_line}\n{_composed(body, parts)}".encode()
+        keys, args, rest = _arguments(body)
+        code = _composed(_locals(keys, args, rest) + body, parts)
+        source = f"{first_line}\n{code}".encode()
         sha = hashlib.sha1(source, usedforsecurity=False).hexdigest()
-        scripts[path.stem] = Script(path.stem, source, sha.encode())
+        scripts[path.stem] = Script(path.stem, source, sha.encode(), keys, args, rest)
     return scripts
 
 

@@ -115,12 +115,6 @@ local function push(log, expected, frames)
   return nil, length
 end
 
-local function rest(from)
-  local frames = {}
-  for index = from, #ARGV do frames[#frames + 1] = ARGV[index] end
-  return frames
-end
-
 -- What an idempotency key made before: its id, and `same` or `reused`. Nothing if it is unused.
 -- Of several fingerprints, parted by commas, any will do: one body has one under each key of a cipher.
 local function known(prefix, key, fingerprint)

@@ -3,14 +3,15 @@
 -- models take turns, and for a model the tenant that used least. Who has waited long is overtaken a few
 -- times only. A tenant of which as many run as may is taken out of the line until one of them ends.
 -- The first attempt of a job begins here: its log says so as soon as it is handed out.
--- KEYS  lanes, claimed:<token>
--- ARGV  prefix, token, count, lease ms, answers of a tenant that run at once where its settings say
---       nothing (0: any number), most bytes a bell carries, (model, how many more of it (-1: any number), requests and tokens a
---       minute that its provider allows (0: any number))...
+-- KEYS  lanes_key, claimed_key
+-- ARGV  prefix, token, count, lease_ms, tenant_running (answers of a tenant
+--       that run at once where its settings say nothing; 0: any number), max_bytes (that a
+--       notification carries), model_limits... (four each: its name, how many more of it or -1 for any
+--       number, requests and tokens a minute that its provider allows or 0 for any number)
 -- Returns {grant...}; a grant is {id, job, attempt, strikes, cancel, reason, waited ms, log length, lane}
 -- May be repeated: the same token is handed the same jobs while it still holds them.
-local prefix, token, time = ARGV[1], ARGV[2], now()
-local count = math.min(tonumber(ARGV[3]), MOST_CLAIMED)
+local time = now()
+count = math.min(tonumber(count), MOST_CLAIMED)
 
 -- The record of an id that was found in a list; nil for what nobody of ours wrote.
 local function record(id)
@@ -23,7 +24,7 @@ local function record(id)
   return job
 end
 
-local before = redis.call('GET', KEYS[2])
+local before = redis.call('GET', claimed_key)
 if before then
   local again = {}
   for id in string.gmatch(before, '%S+') do
@@ -38,7 +39,7 @@ end
 -- Retries that are due wait again; looking here makes them as punctual as claims are. An older program
 -- keeps who waits in a list, `ring`, and does not say that something waits in the lane "".
 local function lanes_and_rings()
-  local lanes, rings = redis.call('LRANGE', KEYS[1], 0, -1), { of_lane(prefix, 'ring', '') }
+  local lanes, rings = redis.call('LRANGE', lanes_key, 0, -1), { of_lane(prefix, 'ring', '') }
   for index, lane in ipairs(lanes) do rings[index + 1] = of_lane(prefix, 'ring', lane) end
   return lanes, rings
 end
@@ -67,9 +68,9 @@ local noted = fields(prefix .. 'numbers', '~last', '~pace', '~busy', '~overtaken
 local overtaken = tonumber(noted['~overtaken'] or 0)
 
 local models = {}
-for index = 7, #ARGV, 4 do
-  models[ARGV[index]] = allowance(prefix, ARGV[index], time, tonumber(ARGV[index + 1]), tonumber(ARGV[index + 2]),
-    tonumber(ARGV[index + 3]))
+for index = 1, #model_limits, 4 do
+  models[model_limits[index]] = allowance(prefix, model_limits[index], time, tonumber(model_limits[index + 1]), tonumber(model_limits[index + 2]),
+    tonumber(model_limits[index + 3]))
 end
 local function open(lane)
   local model = model_of(lane)
@@ -82,7 +83,7 @@ local tenants = {}
 local function tenant_by(name)
   if not tenants[name] then
     local f = redis.call('HMGET', prefix .. 'tenant:' .. name, 'running', 'weight')
-    local most = tonumber(f[1] or ARGV[5])
+    local most = tonumber(f[1] or tenant_running)
     tenants[name] = { most = most, weight = tonumber(f[2] or 1), waiting = {}, leases = {},
       running = most > 0 and count_running(prefix, name, time) or 0 }
   end
@@ -155,7 +156,7 @@ local function begin(id, job)
   redis.call('HDEL', name, 'begins')
   job.length = push(log, SUBMITTED, { job.begins })
   if not job.length then return end
-  ring(prefix .. 'bell:' .. id, SUBMITTED, { job.begins }, tonumber(ARGV[6]))
+  ring(prefix .. 'bell:' .. id, SUBMITTED, { job.begins }, tonumber(max_bytes))
 end
 
 local grants, ids = {}, {}
@@ -165,7 +166,7 @@ local function hand_out(id, job, tenant, turn, tokens)
   redis.call('HSET', prefix .. 'job:' .. id, 'status', 'running', 'claim', token, 'charged', tokens, 'turn', turn,
     'attempt', job.attempt)
   tenant.running = tenant.running + 1
-  tenant.leases[#tenant.leases + 1], tenant.leases[#tenant.leases + 2] = time + ARGV[4], id
+  tenant.leases[#tenant.leases + 1], tenant.leases[#tenant.leases + 2] = time + lease_ms, id
   grants[#grants + 1], ids[#ids + 1] = grant(prefix, id, job, time), id
 end
 
@@ -222,11 +223,11 @@ for name, tenant in pairs(tenants) do
   if #tenant.leases > 0 then lease(prefix, name, tenant.leases) end
 end
 if table.concat(lanes, '\n') ~= table.concat(found, '\n') or #lanes ~= #found then
-  redis.call('DEL', KEYS[1])
-  for _, lane in ipairs(lanes) do queue_up(KEYS[1], lane) end
+  redis.call('DEL', lanes_key)
+  for _, lane in ipairs(lanes) do queue_up(lanes_key, lane) end
 end
 if #ids > 0 then
-  redis.call('SET', KEYS[2], table.concat(ids, ' '), 'PX', ARGV[4])
+  redis.call('SET', claimed_key, table.concat(ids, ' '), 'PX', lease_ms)
   -- The pace of a busy queue, for estimates: ms between claims while something always waited.
   local pace = noted['~pace']
   if noted['~last'] and noted['~busy'] == '1' then

@@ -1,11 +1,10 @@
 #!lua flags=allow-oom
 -- Deletes a response, ended or not; a worker that still writes it is told that it is gone.
--- KEYS  job, log, bell, cancels
+-- KEYS  job_key, log_key, channel, cancels_channel
 -- ARGV  prefix, id
 -- Returns 1 if there was one
 -- May be repeated: there is nothing left to delete.
-local prefix, id = ARGV[1], ARGV[2]
-local job = fields(KEYS[1], 'status', 'owner', 'day', 'tokens', 'money', 'attempt', 'key')
+local job = fields(job_key, 'status', 'owner', 'day', 'tokens', 'money', 'attempt', 'key')
 local tenant = tenant_of(job.owner or '')
 if job.key then redis.call('DEL', job.key) end
 book(prefix, id, job, tenant, -1, -1)
@@ -13,7 +12,7 @@ close(prefix, id, tenant) -- its entry in the ready list goes when a claim meets
 redis.call('ZREM', prefix .. 'delayed', id)
 redis.call('ZREM', prefix .. 'hooks', id)
 redis.call('LREM', prefix .. 'dead', 0, id)
-redis.call('DEL', KEYS[1], KEYS[2], prefix .. 'hook:' .. id)
-redis.call('PUBLISH', KEYS[4], id)
-redis.call('PUBLISH', KEYS[3], cmsgpack.pack({ 'gone' }))
+redis.call('DEL', job_key, log_key, prefix .. 'hook:' .. id)
+redis.call('PUBLISH', cancels_channel, id)
+redis.call('PUBLISH', channel, cmsgpack.pack({ 'gone' }))
 return job.status and 1 or 0

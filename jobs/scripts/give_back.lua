@@ -1,11 +1,10 @@
 #!lua flags=allow-oom
 -- Gives a running job back at once, to the front of the queue, without a strike against it.
--- KEYS  job, bell
+-- KEYS  job_key, channel
 -- ARGV  prefix, id, claim, reason
 -- Returns {"ok"} · {"gone"} · {"fenced"}
 -- May be repeated: the claim is remembered, so the second call sees that the first one worked.
-local prefix, id, claim = ARGV[1], ARGV[2], ARGV[3]
-local job = fields(KEYS[1], 'status', 'claim', 'owner', 'lane')
+local job = fields(job_key, 'status', 'claim', 'owner', 'lane')
 if not job.status then return { 'gone' } end
 if job.claim == 'was ' .. claim then return { 'ok' } end
 if job.status ~= 'running' or job.claim ~= claim then return { 'fenced' } end
@@ -13,6 +12,6 @@ if job.status ~= 'running' or job.claim ~= claim then return { 'fenced' } end
 local tenant = tenant_of(job.owner)
 unlease(prefix, tenant, id)
 local number = enqueue_first(prefix, tenant, job.lane or '', id)
-redis.call('HSET', KEYS[1], 'status', 'queued', 'claim', 'was ' .. claim, 'reason', ARGV[4], 'number', number)
-ring_queued(KEYS[2], number, 0, ARGV[4])
+redis.call('HSET', job_key, 'status', 'queued', 'claim', 'was ' .. claim, 'reason', reason, 'number', number)
+ring_queued(channel, number, 0, reason)
 return { 'ok' }

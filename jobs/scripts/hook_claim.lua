@@ -1,11 +1,11 @@
 #!lua flags=allow-oom
 -- Hands out webhooks that are due, each under a lease, and counts the attempt.
--- KEYS  hooks, claimed:<token>
--- ARGV  prefix, token, lease ms, count
+-- KEYS  hooks_key, claimed_key
+-- ARGV  prefix, token, lease_ms, count
 -- Returns {{id, status, ended ms, tries, now ms}...}
 -- May be repeated: the same token is handed the same webhooks while it still holds them.
-local prefix, token, time, rows, ids = ARGV[1], ARGV[2], now(), {}, {}
-local before = redis.call('GET', KEYS[2])
+local time, rows, ids = now(), {}, {}
+local before = redis.call('GET', claimed_key)
 
 local function row(id)
   local f = redis.call('HMGET', prefix .. 'hook:' .. id, 'status', 'ended', 'tries', 'claim')
@@ -16,16 +16,16 @@ if before then
   for id in string.gmatch(before, '%S+') do row(id) end
   return rows
 end
-for _, id in ipairs(redis.call('ZRANGEBYSCORE', KEYS[1], '-inf', time, 'LIMIT', 0, ARGV[4])) do
+for _, id in ipairs(redis.call('ZRANGEBYSCORE', hooks_key, '-inf', time, 'LIMIT', 0, count)) do
   if redis.call('EXISTS', prefix .. 'hook:' .. id) == 0 then
-    redis.call('ZREM', KEYS[1], id) -- too old
+    redis.call('ZREM', hooks_key, id) -- too old
   else
     redis.call('HINCRBY', prefix .. 'hook:' .. id, 'tries', 1)
     redis.call('HSET', prefix .. 'hook:' .. id, 'claim', token)
-    redis.call('ZADD', KEYS[1], time + ARGV[3], id)
+    redis.call('ZADD', hooks_key, time + lease_ms, id)
     ids[#ids + 1] = id
     row(id)
   end
 end
-if #ids > 0 then redis.call('SET', KEYS[2], table.concat(ids, ' '), 'PX', ARGV[3]) end
+if #ids > 0 then redis.call('SET', claimed_key, table.concat(ids, ' '), 'PX', lease_ms) end
 return rows

@@ -1,15 +1,15 @@
 #!lua
 -- Says which responses are followed, and finds those that nobody has followed for the grace and that
 -- are to be cancelled then. One that is found is not found again for a minute.
--- KEYS  followed
--- ARGV  grace ms, most that are found, id...
+-- KEYS  followed_key
+-- ARGV  grace_ms, limit, ids... (that are followed)
 -- Returns {id...}
 -- May be repeated: a time is set, not added to; what a lost reply found is found again later.
 local time = now()
-for index = 3, #ARGV do
-  redis.call('ZADD', KEYS[1], 'XX', 'GT', time + ARGV[1], ARGV[index])
+for index = 1, #ids do
+  redis.call('ZADD', followed_key, 'XX', 'GT', time + grace_ms, ids[index])
 end
-local due = redis.call('ZRANGEBYSCORE', KEYS[1], '-inf', time, 'LIMIT', 0, ARGV[2])
-for _, id in ipairs(due) do redis.call('ZADD', KEYS[1], time + 60000, id) end
-if redis.call('EXISTS', KEYS[1]) == 1 then redis.call('PEXPIRE', KEYS[1], STRUCTURE_TTL) end
+local due = redis.call('ZRANGEBYSCORE', followed_key, '-inf', time, 'LIMIT', 0, limit)
+for _, id in ipairs(due) do redis.call('ZADD', followed_key, time + 60000, id) end
+if redis.call('EXISTS', followed_key) == 1 then redis.call('PEXPIRE', followed_key, STRUCTURE_TTL) end
 return due

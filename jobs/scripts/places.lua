@@ -1,15 +1,15 @@
 #!lua flags=no-writes
 -- Where each tenant's queue stands: a place is a job's number less the head's, plus one, plus what the
 -- tenant has waiting for the same model in the tiers above.
--- KEYS  numbers
--- ARGV  prefix, (lane, owner)...
+-- KEYS  numbers_key
+-- ARGV  prefix, tenants... (two each: lane, owner)
 -- Returns {pace in ms ("" where unknown), (head number (or 0), how many above, why it waits)...}; why is
 --         "own_limit": as many of the tenant run as may, "provider_rate", or "": the workers are busy
 -- May be repeated: it writes nothing.
-local prefix, time, answer = ARGV[1], now(), { redis.call('HGET', KEYS[1], '~pace') or '' }
-for index = 2, #ARGV, 2 do
+local time, answer = now(), { redis.call('HGET', numbers_key, '~pace') or '' }
+for index = 1, #tenants, 2 do
   local at = #answer
-  local lane, tenant, above = ARGV[index], tenant_of(ARGV[index + 1]), 0
+  local lane, tenant, above = tenants[index], tenant_of(tenants[index + 1]), 0
   local model = model_of(lane)
   for _, other in ipairs({ 'p:' .. model, model == '' and '' or 'd:' .. model }) do
     if rank_of(other) < rank_of(lane) then

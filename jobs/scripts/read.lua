@@ -1,18 +1,18 @@
 #!lua flags=no-writes
 -- A consistent look at one response: who owns it, how it stands, and its log from an index on.
--- KEYS  job, log
--- ARGV  from, most entries, most bytes, entries that are given however large they are, viewer: the
---       owner who asks, `tenant/*` for all owners of a tenant, or "" for us
+-- KEYS  job_key, log_key
+-- ARGV  first_index, max_entries, max_bytes, min_entries (given however large they are), viewer (the
+--       owner that asks, `tenant/*` for all owners of a tenant, or "" for every owner)
 -- Returns {} where there is none that the viewer may see, with no more to read ·
 --       {status, owner, attempt, number, reason, length, {entry...}, lane, first, {block...}}
 --       Of a sealed log there are blocks in the place of entries, the first entry of them `first`.
 -- May be repeated: it writes nothing.
-local f = redis.call('HMGET', KEYS[1], 'status', 'owner', 'attempt', 'number', 'reason', 'lane', 'sealed')
+local f = redis.call('HMGET', job_key, 'status', 'owner', 'attempt', 'number', 'reason', 'lane', 'sealed')
 if not f[1] then return {} end
-local viewer, owner = ARGV[5], f[2] or ''
+local owner = f[2] or ''
 if string.sub(viewer, -2) == '/*' then owner = string.sub(owner, 1, #viewer - 1) .. '*' end
 if viewer ~= '' and owner ~= viewer then return {} end
-local from, most, bytes, least = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[4])
+local from, most, bytes, least = tonumber(first_index), tonumber(max_entries), tonumber(max_bytes), tonumber(min_entries)
 
 -- The block that holds `from`, and those after it until there are enough entries.
 local function blocks_from(sealed)
@@ -22,7 +22,7 @@ local function blocks_from(sealed)
     if last <= from then
       first = last
     elseif #blocks == 0 or last - count - from < least then
-      blocks[#blocks + 1] = redis.call('HGET', KEYS[1], 'block' .. number)
+      blocks[#blocks + 1] = redis.call('HGET', job_key, 'block' .. number)
     end
     number = number + 1
   end
@@ -34,8 +34,8 @@ if f[7] then
   length = entries_of(f[7])
   if most > 0 then first, blocks = blocks_from(f[7]) end
 else
-  length = redis.call('LLEN', KEYS[2])
-  local entries = most > 0 and redis.call('LRANGE', KEYS[2], from, from + most - 1) or {}
+  length = redis.call('LLEN', log_key)
+  local entries = most > 0 and redis.call('LRANGE', log_key, from, from + most - 1) or {}
   for index, entry in ipairs(entries) do
     bytes = bytes - #entry
     if bytes < 0 and index > least then break end

@@ -2,11 +2,11 @@
 -- Looks for what time or death has left behind, a bounded number of each:
 --   retries that are due, leases that ran out, ids that fell out of the queue.
 -- A job that may not be tried again is handed to the caller, who must write its last event.
--- KEYS  leases, delayed, open
--- ARGV  prefix, token, lease ms, max attempts, inspect ms, limit
+-- KEYS  leases_key, delayed_key, open_key
+-- ARGV  prefix, token, lease_ms, max_attempts, inspect_ms, limit
 -- Returns {requeued, {grant...}}; a grant as in claim, its reason one of the words below
 -- May be repeated: each step is a no-op once done. Grants of a lost reply run out like any lease.
-local prefix, token, lease_ms, limit = ARGV[1], ARGV[2], tonumber(ARGV[3]), tonumber(ARGV[6])
+lease_ms, limit = tonumber(lease_ms), tonumber(limit)
 local time, requeued, grants = now(), 0, {}
 
 local function due(key) return redis.call('ZRANGEBYSCORE', key, '-inf', time, 'LIMIT', 0, limit) end
@@ -15,7 +15,7 @@ local function take(id, owner, reason)
   -- `ending` outlives this rescuer: whoever finds its lease run out ends the job, and never runs it.
   local name = prefix .. 'job:' .. id
   redis.call('HSET', name, 'status', 'running', 'claim', token, 'reason', reason, 'ending', reason)
-  redis.call('ZREM', KEYS[2], id)
+  redis.call('ZREM', delayed_key, id)
   lease(prefix, tenant_of(owner), { time + lease_ms, id })
   local job = fields(name, 'job', 'attempt', 'strikes', 'cancel', 'reason', 'submitted', 'lane')
   grants[#grants + 1] = grant(prefix, id, job, time)
@@ -23,7 +23,7 @@ end
 
 requeued = promote(prefix, time, limit)
 
-for _, id in ipairs(due(KEYS[1])) do
+for _, id in ipairs(due(leases_key)) do
   local name = prefix .. 'job:' .. id
   local job = fields(name, 'status', 'owner', 'lane', 'cancel', 'fail_on_death', 'ending')
   local tenant = tenant_of(job.owner or '')
@@ -33,7 +33,7 @@ for _, id in ipairs(due(KEYS[1])) do
     take(id, job.owner, job.ending)
   elseif job.cancel then
     take(id, job.owner, 'cancelled')
-  elseif redis.call('HINCRBY', name, 'strikes', 1) >= tonumber(ARGV[4]) or job.fail_on_death == '1' then
+  elseif redis.call('HINCRBY', name, 'strikes', 1) >= tonumber(max_attempts) or job.fail_on_death == '1' then
     take(id, job.owner, 'worker_lost')
   else
     unlease(prefix, tenant, id)
@@ -44,18 +44,18 @@ for _, id in ipairs(due(KEYS[1])) do
   end
 end
 
-for _, id in ipairs(due(KEYS[3])) do
+for _, id in ipairs(due(open_key)) do
   local name = prefix .. 'job:' .. id
   local job = fields(name, 'status', 'owner', 'until', 'number', 'lane')
   local tenant, lane = tenant_of(job.owner or ''), job.lane or ''
-  redis.call('ZADD', KEYS[3], time + ARGV[5], id)
+  redis.call('ZADD', open_key, time + inspect_ms, id)
   if job.status ~= 'queued' and job.status ~= 'running' then
-    redis.call('ZREM', KEYS[3], id)
+    redis.call('ZREM', open_key, id)
   elseif job.status == 'running' then
-    if not redis.call('ZSCORE', KEYS[1], id) then lease(prefix, tenant, { time, id }) end
+    if not redis.call('ZSCORE', leases_key, id) then lease(prefix, tenant, { time, id }) end
   elseif time > tonumber(job['until'] or 0) then
     take(id, job.owner, 'expired')
-  elseif not redis.call('ZSCORE', KEYS[2], id) then
+  elseif not redis.call('ZSCORE', delayed_key, id) then
     -- Numbers in a list ascend: only one that was overtaken is worth a search.
     local ready = ready_of(prefix, lane, tenant)
     local head = redis.call('LINDEX', ready, 0)

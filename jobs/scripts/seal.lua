@@ -1,18 +1,18 @@
 #!lua flags=allow-oom
 -- Keeps the log of a job that has ended as blocks in the job, in a tenth of the room.
--- KEYS  job, log
--- ARGV  claim, length of the head, SHA-1 of the head's entries, "entries of block 0,of block 1,...",
---       block...
+-- KEYS  job_key, log_key
+-- ARGV  claim, head_length, head_sha1 (of the entries of the head), counts ("2000,17": entries of
+--       each block), blocks...
 -- Returns 1 if the log is sealed
 -- May be repeated: what is sealed has no list left, so it is not sealed twice.
-local f = redis.call('HMGET', KEYS[1], 'ended', 'claim', 'sealed')
+local f = redis.call('HMGET', job_key, 'ended', 'claim', 'sealed')
 if f[3] then return 1 end
-if not f[1] or f[2] ~= ARGV[1] or redis.call('LLEN', KEYS[2]) ~= entries_of(ARGV[4]) then return 0 end
-local head = tonumber(ARGV[2])
-local found = head > 0 and redis.call('LRANGE', KEYS[2], 0, head - 1) or {}
-if redis.sha1hex(table.concat(found)) ~= ARGV[3] then return 0 end
+if not f[1] or f[2] ~= claim or redis.call('LLEN', log_key) ~= entries_of(counts) then return 0 end
+local head = tonumber(head_length)
+local found = head > 0 and redis.call('LRANGE', log_key, 0, head - 1) or {}
+if redis.sha1hex(table.concat(found)) ~= head_sha1 then return 0 end
 
-for index = 5, #ARGV do redis.call('HSET', KEYS[1], 'block' .. index - 5, ARGV[index]) end
-redis.call('HSET', KEYS[1], 'sealed', ARGV[4])
-redis.call('DEL', KEYS[2])
+for index = 1, #blocks do redis.call('HSET', job_key, 'block' .. index - 1, blocks[index]) end
+redis.call('HSET', job_key, 'sealed', counts)
+redis.call('DEL', log_key)
 return 1

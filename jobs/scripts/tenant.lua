@@ -1,17 +1,16 @@
 #!lua
 -- Sets what holds for a tenant. What it waits for because of a limit looks again at once.
--- KEYS  tenant
--- ARGV  prefix, tenant, (field, value or "" for the default)...
+-- KEYS  tenant_key
+-- ARGV  prefix, tenant, settings... (two each: field, value or "" for the default)
 -- Returns the fields and values that are set now
 -- May be repeated: a value is set, not added to.
-local prefix, tenant = ARGV[1], ARGV[2]
-for index = 3, #ARGV, 2 do
-  if ARGV[index + 1] == '' then
-    redis.call('HDEL', KEYS[1], ARGV[index])
+for index = 1, #settings, 2 do
+  if settings[index + 1] == '' then
+    redis.call('HDEL', tenant_key, settings[index])
   else
-    redis.call('HSET', KEYS[1], ARGV[index], ARGV[index + 1])
+    redis.call('HSET', tenant_key, settings[index], settings[index + 1])
   end
 end
-redis.call('PEXPIRE', KEYS[1], TENANT_TTL)
+redis.call('PEXPIRE', tenant_key, TENANT_TTL)
 release(prefix, tenant)
-return redis.call('HGETALL', KEYS[1])
+return redis.call('HGETALL', tenant_key)

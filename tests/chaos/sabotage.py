@@ -11,11 +11,12 @@ import asyncio
 import hashlib
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 
 from jobs.log.cursor import Relation
 from jobs.record import Job
 from jobs.replies import Grant
-from jobs.scripts import SCRIPTS, Script
+from jobs.scripts import SCRIPTS
 
 HESITATES_SECONDS = 0.8
 
@@ -26,7 +27,7 @@ def change(script: str, before: str, after: str) -> None:
     source = old.source.replace(before.encode(), after.encode())
     assert source != old.source, f"{script} has changed: {before}"
     sha = hashlib.sha1(source, usedforsecurity=False).hexdigest()
-    SCRIPTS[script] = Script(script, source, sha.encode())
+    SCRIPTS[script] = replace(old, source=source, sha=sha.encode())
 
 
 def successor() -> None:
@@ -51,8 +52,8 @@ def fence() -> None:
     first append of a zombie, and the fence is for when it does not.
     """
     successor()
-    change("append", "if f[1] ~= 'running' or f[2] ~= ARGV[1] then return { 'fenced' } end", "")
-    change("extend", "if f[1] == 'running' and f[2] == ARGV[index + 1] then", "if true then")
+    change("append", "if f[1] ~= 'running' or f[2] ~= claim then return { 'fenced' } end", "")
+    change("extend", "if f[1] == 'running' and f[2] == held[index + 1] then", "if true then")
 
 
 def compare() -> None:

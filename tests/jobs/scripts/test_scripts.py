@@ -30,7 +30,7 @@ from jobs.record_store import RecordStore
 from jobs.redis.connection import Redis
 from jobs.redis.pipe import Pipe
 from jobs.redis.wire import Argument
-from jobs.scripts import SCRIPTS, Script
+from jobs.scripts import SCRIPTS, Script, WrongArguments
 from jobs.tenants import Tenants
 from tests.jobs.dump import Dump, dump
 from tests.jobs.factories import (
@@ -812,11 +812,39 @@ def test_no_script_asks_any_clock_but_that_of_redis(path: Path) -> None:
 def test_in_front_of_a_script_stands_only_what_is_used(script: Script) -> None:
     source = script.source.decode()
     declared = re.findall(r"^local (?:function )?(\w+)", source, re.MULTILINE)
-    unused = [name for name in declared if len(re.findall(rf"\b{name}\b", source)) == 1]
+    named = set(declared) - set(script.keys)
+    unused = [name for name in named if len(re.findall(rf"\b{name}\b", source)) == 1]
     assert [] == unused
     assert len(set(declared)) == len(declared)
 
 
-def test_what_runs_once_a_token_makes_three_functions_and_no_more() -> None:
+def test_what_runs_once_a_token_makes_two_functions_and_no_more() -> None:
     source = SCRIPTS["append"].source.decode()
-    assert ["ring", "push", "rest"] == re.findall(r"function (\w+)", source)
+    assert ["ring", "push"] == re.findall(r"function (\w+)", source)
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
+def test_a_script_has_its_arguments_by_the_names_of_its_header(path: Path) -> None:
+    script, code = SCRIPTS[path.stem], re.sub(r"--.*", "", path.read_text(encoding="utf-8"))
+    assert not re.search(r"\b(KEYS|ARGV)\b", code)
+    # A key may be named for the cluster alone, which finds the slot by it.
+    names = [*script.args, *filter(None, [script.rest])]
+    assert [] == [name for name in names if not re.search(rf"\b{name}\b", code)]
+
+
+@pytest.mark.parametrize("script", SCRIPTS.values(), ids=lambda script: script.name)
+async def test_a_call_with_another_number_of_arguments_is_refused_before_it_is_sent(
+    pipe: Pipe, script: Script
+) -> None:
+    keys, args = ["k"] * len(script.keys), ["a"] * len(script.args)
+    script.check(len(keys), len(args))
+    wrong: list[tuple[list[str], list[Argument]]] = [
+        (keys[1:], [*args]),
+        (["k", *keys], [*args]),
+        (keys, [*args[1:]]),
+    ]
+    if not script.rest:
+        wrong.append((keys, ["a", *args]))
+    for some_keys, some_args in wrong:
+        with pytest.raises(WrongArguments, match=f"{script.name}: .* expected KEYS"):
+            await pipe.run(script.name, some_keys, some_args)
