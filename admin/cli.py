@@ -1,4 +1,4 @@
-"""What the commands of operators have in common: `python -m admin.keys` and others like it."""
+"""The main function and the argument parser of the commands in this package."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 
 from jobs.errors import HoldlineError
 
-# What the command prints, line by line. Raises: HoldlineError, ValueError, OSError.
-Run = Callable[[Mapping[str, str], Sequence[str]], AsyncIterator[str]]
+# A command: yields the lines to print. Raises: HoldlineError, ValueError, OSError.
+Command = Callable[[Mapping[str, str], Sequence[str]], AsyncIterator[str]]
 
 
 def parser(name: str, about: str | None) -> argparse.ArgumentParser:
-    """A parser that shows the module's docstring as it is."""
+    """A parser whose help is the docstring of the module, with its line breaks."""
     return argparse.ArgumentParser(
         prog=f"python -m {name}",
         description=about,
@@ -23,8 +23,8 @@ def parser(name: str, about: str | None) -> argparse.ArgumentParser:
     )
 
 
-def main(name: str, run: Run, argv: Sequence[str] | None = None) -> int:
-    """Runs the command; 0, or 1 with a line that says why not."""
+def main(name: str, run: Command, argv: Sequence[str] | None = None) -> int:
+    """Runs a command. Returns 0, or 1 after it has printed the error."""
 
     async def show() -> None:
         async for line in run(os.environ, sys.argv[1:] if argv is None else argv):

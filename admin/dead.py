@@ -70,7 +70,7 @@ async def _drop(queue: Queue, partitions: int, entry: str) -> str:
 
 
 async def run(environ: Mapping[str, str], argv: Sequence[str]) -> AsyncIterator[str]:
-    """A `cli.Run`."""
+    """The command."""
     arguments = _parser().parse_args(argv)
     config = load(environ)
     async with redis_from_url(config.redis_url, config.cipher).pipe() as pipe:

@@ -1,9 +1,9 @@
-"""`python -m admin.keys`: the API keys of services, kept where HOLDLINE_API_KEYS says.
+"""Manages the API keys of services, in the file or the Redis that HOLDLINE_API_KEYS names.
 
-create TENANT   makes a key, and shows it this once; of it only a hash is kept
-list            every key: whose, what it may do, until when
-rotate ID       makes another secret for a key; the one before counts for a while longer
-revoke ID       ends a key; servers notice within seconds
+create TENANT   create a key and print it; it cannot be shown again, because only a hash is stored
+list            list all keys with their tenants, scopes and expiry
+rotate ID       replace the secret of a key; the old secret stays valid for a while
+revoke ID       revoke a key; servers notice within seconds
 """
 
 from __future__ import annotations
@@ -42,32 +42,32 @@ _DEFAULT_SCOPES: Final = ",".join(scope for scope in SCOPES if scope != ADMIN)
 
 
 class Store(Protocol):
-    """Where keys are kept, for writing."""
+    """The storage of API keys."""
 
     async def all(self) -> dict[str, bytes]:
         """All records, by id."""
 
     async def put(self, id_: str, before: bytes | None, after: bytes | None) -> None:
-        """Writes a record where `before` was read; None is none."""
+        """Replaces the record `before` with `after`; None means that there is no record."""
 
 
 class FileStore:
-    """A file of keys, which nobody but its owner may read, and which is never half written."""
+    """A file of API keys, readable by its owner alone and replaced atomically."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
 
     async def all(self) -> dict[str, bytes]:
-        """All records, by id; none where there is no file yet."""
+        """All records, by id; empty if there is no file yet."""
         return {id_: api_keys.encode(record) for id_, record in self._read().items()}
 
     async def put(self, id_: str, before: bytes | None, after: bytes | None) -> None:
-        """Writes the file anew with one record changed."""
+        """Rewrites the file with one record changed."""
         with alone(self._path):
             records = self._read()
             found = records.pop(id_, None)
             if (None if found is None else api_keys.encode(found)) != before:
-                raise HoldlineError(f"{id_} was changed by somebody else just now: try again")
+                raise HoldlineError(f"{id_} was changed by another process just now: try again")
             if after is not None:
                 records[id_] = api_keys.decode(after)
             replace(self._path, api_keys.format_file(records))
@@ -81,7 +81,7 @@ class FileStore:
 
 @contextlib.asynccontextmanager
 async def store(environ: Mapping[str, str]) -> AsyncIterator[Store]:
-    """Where HOLDLINE_API_KEYS says that keys are.
+    """The storage that HOLDLINE_API_KEYS names.
 
     Raises: ConfigError.
     """
@@ -99,7 +99,7 @@ async def store(environ: Mapping[str, str]) -> AsyncIterator[Store]:
 
 
 async def create(store: Store, arguments: argparse.Namespace) -> str:
-    """What is printed: the new key."""
+    """Creates a key. Returns the text to print, which contains it."""
     if not is_tenant(arguments.tenant):
         raise ValueError("a tenant is named by 1 to 64 letters, digits and _ . -")
     id_, now = api_keys.new_id(), time.time()
@@ -123,7 +123,7 @@ async def create(store: Store, arguments: argparse.Namespace) -> str:
 
 
 async def list_all(store: Store) -> str:
-    """What is printed: a line a key."""
+    """Returns the text to print, a line for each key."""
     now = time.time()
     records = [api_keys.decode(record) for record in (await store.all()).values()]
     lines = [_line(record, now) for record in sorted(records, key=lambda r: (r.tenant, r.id))]
@@ -131,16 +131,16 @@ async def list_all(store: Store) -> str:
 
 
 async def rotate(store: Store, id_: str, keep_seconds: float) -> str:
-    """What is printed: the key with its new secret."""
+    """Replaces the secret of a key. Returns the text to print, which contains the key."""
     before = await _found(store, id_)
     written, secret = api_keys.new_key(id_)
     after = api_keys.rotated(api_keys.decode(before), secret, round(time.time()), keep_seconds)
     await store.put(id_, before, api_keys.encode(after))
-    return f"{_shown_once(written)}\nThe one before counts for {keep_seconds:g} seconds more."
+    return f"{_shown_once(written)}\nThe old secret stays valid for {keep_seconds:g} seconds."
 
 
 async def revoke(store: Store, id_: str) -> str:
-    """What is printed."""
+    """Revokes a key. Returns the text to print."""
     await store.put(id_, await _found(store, id_), None)
     return f"{id_} is revoked"
 
@@ -148,7 +148,7 @@ async def revoke(store: Store, id_: str) -> str:
 async def _found(store: Store, id_: str) -> bytes:
     found = (await store.all()).get(id_)
     if found is None:
-        raise HoldlineError(f"there is no key {id_}; `python -m admin.keys list` shows all")
+        raise HoldlineError(f"there is no API key {id_}; `python -m admin.keys list` shows all")
     return found
 
 
@@ -165,7 +165,7 @@ def _line(record: Record, now: float) -> str:
         left = record.expires_at - now
         parts.append("expired" if left <= 0 else f"expires in {_duration(left)}")
     if sum(secret.until is None or secret.until > now for secret in record.secrets) > 1:
-        parts.append("two secrets count")
+        parts.append("two valid secrets")
     return "  ".join([*parts, record.note] if record.note else parts)
 
 
@@ -189,27 +189,31 @@ def _seconds(written: str) -> float:
 def _parser() -> argparse.ArgumentParser:
     parser = cli.parser("admin.keys", __doc__)
     actions = parser.add_subparsers(dest="action", required=True)
-    making = actions.add_parser("create", help="make a key")
-    making.add_argument("tenant", help="letters, digits and _ . -; what its keys make is its own")
+    making = actions.add_parser("create", help="create a key")
+    making.add_argument("tenant", help="1 to 64 letters, digits and _ . -")
     making.add_argument(
         "--scopes", default=_DEFAULT_SCOPES, help=f"of {','.join(SCOPES)} ({_DEFAULT_SCOPES})"
     )
-    making.add_argument("--model", action="append", help="a model that it may use; more than once")
-    making.add_argument("--prompt", action="append", help="a prompt template, likewise")
-    making.add_argument("--expires", type=_seconds, help="from now, such as 90d; without it never")
-    making.add_argument("--note", default="", help="to know it again by")
-    actions.add_parser("list", help="show all keys")
-    turning = actions.add_parser("rotate", help="make another secret for a key")
+    making.add_argument("--model", action="append", help="a model that the key may use; repeatable")
+    making.add_argument(
+        "--prompt", action="append", help="a prompt template that it may use; repeatable"
+    )
+    making.add_argument(
+        "--expires", type=_seconds, help="time until it expires, such as 90d; never if left out"
+    )
+    making.add_argument("--note", default="", help="a note that list shows")
+    actions.add_parser("list", help="list all keys")
+    turning = actions.add_parser("rotate", help="replace the secret of a key")
     turning.add_argument("id")
     turning.add_argument(
-        "--keep", type=_seconds, default=DAY, help="how long the one before still counts (1d)"
+        "--keep", type=_seconds, default=DAY, help="how long the old secret stays valid (1d)"
     )
-    actions.add_parser("revoke", help="end a key").add_argument("id")
+    actions.add_parser("revoke", help="revoke a key").add_argument("id")
     return parser
 
 
 async def run(environ: Mapping[str, str], argv: Sequence[str]) -> AsyncIterator[str]:
-    """A `cli.Run`."""
+    """The command."""
     arguments = _parser().parse_args(argv)
     async with store(environ) as keys:
         match arguments.action:

@@ -1,11 +1,11 @@
-"""`python -m admin.signers`: the keys with which backends sign tokens for their users.
+"""Manages the signing keys with which backends sign tokens for their users.
 
-add KID       makes a key pair: prints the private key this once, and lists the public one
-list          every key that tokens are checked with
-remove KID    takes one away: its tokens count no more
+add KID       create a key pair: print the private key, which is not kept, and add the public one
+list          list the keys that verify tokens
+remove KID    remove a key; its tokens are no longer accepted
 
-They are listed in the file of HOLDLINE_JWT_KEYS, a JSON Web Key Set (RFC 7517). To change keys, add
-the new one, let the backend sign with it, and remove the old one when its last token has ended.
+The file is HOLDLINE_JWT_KEYS, a JSON Web Key Set (RFC 7517). To replace a key, add the new one, let
+the backend sign with it, and remove the old one when its last token has expired.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ KEEP: Final = {
 
 
 def new_pair(kid: str, algorithm: str, tenant: str | None) -> tuple[dict[str, Any], dict[str, Any]]:
-    """What a backend signs with, and what tokens are checked with: for HS256 the same."""
+    """The key that signs tokens and the key that verifies them; for HS256 they are the same."""
     about = {"kid": kid, "alg": algorithm, "use": "sig"} | ({"tenant": tenant} if tenant else {})
     if algorithm == "HS256":
         shared = {"kty": "oct", **about, "k": _encode(secrets.token_bytes(LEAST_SECRET))}
@@ -55,7 +55,7 @@ def new_pair(kid: str, algorithm: str, tenant: str | None) -> tuple[dict[str, An
 
 
 async def run(environ: Mapping[str, str], argv: Sequence[str]) -> AsyncIterator[str]:
-    """A `cli.Run`."""
+    """The command."""
     arguments = _parser().parse_args(argv)
     env.check_names(environ)
     path = env.text(environ, "HOLDLINE_JWT_KEYS")
@@ -106,12 +106,12 @@ def _encode(data: bytes) -> str:
 def _parser() -> argparse.ArgumentParser:
     parser = cli.parser("admin.signers", __doc__)
     actions = parser.add_subparsers(dest="action", required=True)
-    adding = actions.add_parser("add", help="make a key")
+    adding = actions.add_parser("add", help="create a key pair")
     adding.add_argument("kid", help="its name, such as 2026-11")
     adding.add_argument("--alg", choices=KEEP, default="EdDSA", help="HS256 is one shared secret")
-    adding.add_argument("--tenant", help="the only tenant that its tokens may be of")
-    actions.add_parser("list", help="show all keys")
-    actions.add_parser("remove", help="take a key away").add_argument("kid")
+    adding.add_argument("--tenant", help="the only tenant that its tokens may name")
+    actions.add_parser("list", help="list all keys")
+    actions.add_parser("remove", help="remove a key").add_argument("kid")
     return parser
 
 

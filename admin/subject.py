@@ -1,11 +1,11 @@
-"""`python -m admin.subject`: all that Redis holds of one end user.
+"""Exports or deletes everything that Redis holds about one end user.
 
-export TENANT/SUBJECT   a line of JSON for each response: what was asked, said before and answered
-delete TENANT/SUBJECT   deletes every one, whatever its state, with its idempotency key and webhook
+export TENANT/SUBJECT   print a line of JSON for each response: input, earlier turns and output
+delete TENANT/SUBJECT   delete every response in any state, with its idempotency key and webhook
 
-TENANT/ alone are the services of a tenant, and `public` is everybody where nobody has to say who
-they are. To find them the command looks at every key of Redis, in steps that hold up nobody: that
-takes a few seconds for a hundred thousand, and costs nothing before it is asked.
+`TENANT/` selects the services of a tenant, and `public` everybody on a server without
+authentication. There is no index of owners: the command scans all keys of Redis in small steps,
+which takes a few seconds for a hundred thousand keys.
 """
 
 from __future__ import annotations
@@ -33,12 +33,12 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping, Sequence
 
 AT_ONCE: Final = 500
-# As `Partition.job` names it, in any partition.
+# The pattern of `Partition.job`, in any partition.
 JOBS: Final = "holdline:{*}:job:*"
 
 
 def owner(written: str) -> str:
-    """The owner that is meant. Raises: ValueError."""
+    """The owner that the argument names. Raises: ValueError."""
     if written == PUBLIC:
         return PUBLIC
     tenant, slash, subject = written.partition("/")
@@ -48,21 +48,21 @@ def owner(written: str) -> str:
 
 
 async def owned(pipe: Pipe, owner: str) -> AsyncIterator[tuple[str, str]]:
-    """The responses of an owner, and their states. One that is made meanwhile may be missed."""
+    """The ids and states of an owner's responses; one that is created meanwhile may be missed."""
     seen: set[str] = set()
     for node in await pipe.nodes():
         async for keys in _steps(node):
             looks = (pipe.call("HMGET", key, "owner", "status") for key in keys)
             for key, (whose, status) in zip(keys, await asyncio.gather(*looks), strict=True):
                 response_id = _id_of(key)
-                # A step may find again what another one has found.
+                # SCAN may return a key twice.
                 if whose == owner.encode() and status and response_id not in seen:
                     seen.add(response_id)
                     yield response_id, status.decode()
 
 
 async def _steps(node: Pipe) -> AsyncIterator[list[bytes]]:
-    """The keys of all jobs that a node has, some at a time."""
+    """The keys of all jobs on a node, in batches."""
     cursor = b"0"
     while True:
         cursor, found = await node.call("SCAN", cursor, "MATCH", JOBS, "COUNT", AT_ONCE)
@@ -83,13 +83,13 @@ def _is_ours(key: bytes) -> bool:
 
 
 async def export(pipe: Pipe, owner: str) -> AsyncIterator[str]:
-    """A line for each response. Raises: HoldlineError after the last one if some are missing."""
+    """A line for each response. Raises: HoldlineError after the last one if some are unreadable."""
     missing = []
     async for response_id, _ in owned(pipe, owner):
         try:
             yield await _exported(pipe, owner, response_id)
         except UnknownResponse:
-            continue  # expired meanwhile
+            continue  # expired since the scan found it
         except Undecodable as error:
             missing.append(f"{response_id} ({error})")
     if missing:
@@ -114,7 +114,7 @@ async def _exported(pipe: Pipe, owner: str, response_id: str) -> str:
 
 
 async def delete(pipe: Pipe, queue: Queue, owner: str) -> str:
-    """What was deleted, in words. Again it deletes what has come since."""
+    """Deletes an owner's responses. Returns the text to print."""
     deleted = stopped = 0
     async for response_id, status in owned(pipe, owner):
         if await queue.delete(response_id):
@@ -124,7 +124,7 @@ async def delete(pipe: Pipe, queue: Queue, owner: str) -> str:
 
 
 async def run(environ: Mapping[str, str], argv: Sequence[str]) -> AsyncIterator[str]:
-    """A `cli.Run`."""
+    """The command."""
     arguments = _parser().parse_args(argv)
     config, whose = Config.from_environ(environ), owner(arguments.owner)
     async with redis_from_url(config.redis_url, config.cipher).pipe() as pipe:

@@ -1,8 +1,8 @@
-"""`python -m admin.tenants`: what holds for one tenant, changed while everything runs.
+"""Shows and changes the limits of one tenant, without a restart.
 
-show TENANT                 its settings, how many of its answers run, whether others wait for them
-set TENANT NAME=VALUE ...   sets some; the next claim goes by them
-clear TENANT                back to the defaults
+show TENANT                 show its settings and its usage
+set TENANT NAME=VALUE ...   change settings, from the next claim on
+clear TENANT                reset all settings to the defaults
 """
 
 from __future__ import annotations
@@ -31,20 +31,20 @@ def _values(written: list[str]) -> dict[str, str]:
     return values
 
 
-async def _shown(tenants: Tenants, tenant: str) -> str:
-    found, standing = await tenants.get(tenant), await tenants.standing(tenant)
-    held = "; others wait for one of them to end" if standing.held else ""
+async def _text(tenants: Tenants, tenant: str) -> str:
+    found, usage = await tenants.get(tenant), await tenants.standing(tenant)
+    held = "; others wait for one of them to end" if usage.held else ""
     lines = [
         f"{name:20} {found.get(name, 'default'):>12}  {field.what}"
         for name, field in FIELDS.items()
     ]
-    lines.append(f"{standing.running} of its answers run{held}")
-    lines.append(f"{standing.tokens} tokens and {standing.money:.6g} used or reserved today (UTC)")
+    lines.append(f"{usage.running} of its answers run{held}")
+    lines.append(f"{usage.tokens} tokens and {usage.money:.6g} used or reserved today (UTC)")
     return "\n".join(lines)
 
 
 async def run(environ: Mapping[str, str], argv: Sequence[str]) -> AsyncIterator[str]:
-    """A `cli.Run`."""
+    """The command."""
     arguments = _parser().parse_args(argv)
     config = Config.from_environ(environ)
     async with redis_from_url(config.redis_url).pipe() as pipe:
@@ -53,7 +53,7 @@ async def run(environ: Mapping[str, str], argv: Sequence[str]) -> AsyncIterator[
             await tenants.set(arguments.tenant, _values(arguments.values))
         elif arguments.action == "clear":
             await tenants.clear(arguments.tenant)
-        yield await _shown(tenants, arguments.tenant)
+        yield await _text(tenants, arguments.tenant)
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -1,4 +1,4 @@
-"""How long to wait before trying again."""
+"""Exponential backoff with jitter."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ import random
 
 
 def backoff(failures: int, least: float, most: float) -> float:
-    """Seconds to wait after so many failures in a row: doubled each time up to `most`.
+    """The seconds to wait after this many failures in a row: doubled each time, at most `most`.
 
-    Jittered, so that those who failed together do not come back together.
+    The jitter keeps processes that failed together from trying again together.
     """
     pause: float = min(most, least * 2 ** min(failures, 10))
     return pause * random.uniform(0.5, 1.0)  # noqa: S311 - jitter

@@ -1,4 +1,4 @@
-"""No core: the memory of a process that crashes holds prompts, answers and keys."""
+"""Disables core dumps, because the memory of a process holds prompts, answers and keys."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import contextlib
 
 
 def disable_core_dumps() -> None:
-    """Sees to it that this process and its children write no core, where the system knows them."""
+    """Disables core dumps of this process and its children, if the system has them."""
     with contextlib.suppress(ImportError, OSError, ValueError):
         import resource
 

@@ -1,22 +1,21 @@
-"""Python's search for cycles, which stands in the way of whatever the loop has to do meanwhile."""
+"""Tunes the cyclic garbage collector, whose runs block the event loop."""
 
 from __future__ import annotations
 
 import gc
 from typing import Final
 
-# New containers until the newest are looked through, then how often that until those that were left
-# are. With 700, as Python has it, a worker of a hundred answers is at it for a tenth of its time,
-# because each time all that is under way has to be walked through again. What is freed without a
-# search, which is nearly everything, does not count.
+# Of `gc.set_threshold`. With Python's 700 for the youngest generation, a worker with a hundred
+# responses spends a tenth of its time in the collector, which traverses the live objects of all
+# responses again and again. Reference counting frees nearly everything without it.
 THRESHOLDS: Final = (20_000, 20, 20)
 
 
 def freeze_and_tune_gc() -> None:
-    """To be called when a process is ready: what there is by now is never searched again.
+    """Excludes all objects that exist now from collection; called when the process is ready.
 
-    Modules, types and functions live as long as the process. A full search through the hundred
-    thousand objects that they are holds the loop for a tenth of a second, and each token with it.
+    Modules, types and functions live as long as the process: some hundred thousand objects. A full
+    collection that includes them blocks the loop, and with it each token, for a tenth of a second.
     """
     gc.collect()
     gc.freeze()

@@ -1,4 +1,4 @@
-"""Log lines for people in a terminal, JSON elsewhere. No prompt, answer or key is ever logged."""
+"""Structured logs: text on a terminal, JSON elsewhere. No prompt, answer or key is logged."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import structlog
 
 
 def configure() -> None:
-    """Sets up logging once for the process."""
+    """Sets up logging for the process."""
     renderer = (
         structlog.dev.ConsoleRenderer()
         if sys.stderr.isatty()

@@ -1,4 +1,4 @@
-"""The server's configuration: frozen, from the environment, wrong before anything starts."""
+"""The configuration of the server, read from the environment and checked before it starts."""
 
 from __future__ import annotations
 
@@ -29,8 +29,8 @@ _T = TypeVar("_T")
 
 
 @dataclass(frozen=True, slots=True)
-class Access:
-    """Who may come in. Files were read once, and are read again when they change."""
+class AuthConfig:
+    """How requests authenticate. Files are read again when they change."""
 
     keys_in_redis: bool
     keys_file: LiveFile[dict[str, Record]] | None
@@ -42,19 +42,19 @@ class Access:
 
     @property
     def closed(self) -> bool:
-        """Whether one has to say who one is."""
+        """True if requests must authenticate."""
         return bool(self.keys_in_redis or self.keys_file or self.token_keys or self.jwks_url)
 
     @property
     def described(self) -> str:
-        """Who may come in, in a few words."""
+        """A few words for `--check`."""
         keys = {"API keys in Redis": self.keys_in_redis, "API keys in a file": self.keys_file}
         signed = {"tokens": self.token_keys or self.jwks_url}
         asked = [words for words, there in (keys | signed).items() if there]
         return f"who has {' or '.join(asked)}" if asked else "everybody, from this machine"
 
     @classmethod
-    def from_environ(cls, environ: Mapping[str, str]) -> Access:
+    def from_environ(cls, environ: Mapping[str, str]) -> AuthConfig:
         """Raises: ConfigError."""
         keys = env.text(environ, "HOLDLINE_API_KEYS")
         url = env.text(environ, "HOLDLINE_JWKS_URL")
@@ -86,7 +86,7 @@ class Access:
 
 @dataclass(frozen=True, slots=True)
 class Config:
-    """Everything that the server can be told. Times in seconds, sizes in bytes."""
+    """All settings of one server process. Times in seconds, sizes in bytes."""
 
     redis_url: str = field(repr=False)
     host: str
@@ -102,7 +102,7 @@ class Config:
     unstored_seconds: float
     request_seconds: float
     origins: tuple[str, ...]
-    access: Access
+    access: AuthConfig
     shared: SharedSettings
     cipher: Cipher | None
 
@@ -114,7 +114,7 @@ class Config:
         """
         env.check_names(environ)
         host = env.text(environ, "HOLDLINE_HOST")
-        access = Access.from_environ(environ)
+        access = AuthConfig.from_environ(environ)
         if not access.closed and not _is_loopback(host):
             raise ConfigError(
                 f"HOLDLINE_HOST={host} can be reached by others, and without keys anyone may come "
@@ -172,7 +172,7 @@ def _file(name: str, path: str, parse: Callable[[str], _T]) -> LiveFile[_T]:
 
 
 def _is_safe(url: str) -> bool:
-    """Whether nobody on the way can change what this address answers."""
+    """True if nobody on the way can alter the response of this URL."""
     try:
         parts = urlsplit(url)
         host = parts.hostname or ""

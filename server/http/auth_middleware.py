@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
     from jobs.redis.pipe import Pipe
-    from server.config import Access as Settings
+    from server.config import AuthConfig
 
 API: Final = "/v1/"
 LOOK_SECONDS: Final = 1.0
@@ -36,7 +36,7 @@ Handler = "Callable[[web.Request], Awaitable[web.StreamResponse]]"
 class Access:
     """The door. Raises: Problem, RedisTrouble."""
 
-    def __init__(self, settings: Settings, pipe: Pipe) -> None:
+    def __init__(self, settings: AuthConfig, pipe: Pipe) -> None:
         self._settings = settings
         self._keys: RedisKeys | FileKeys | None = None
         if settings.keys_file is not None:

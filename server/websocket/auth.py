@@ -23,7 +23,7 @@ from server.api.problem import Problem, from_error
 from server.api.request import Auth, parse_message
 
 if TYPE_CHECKING:
-    from server.config import Access as Settings
+    from server.config import AuthConfig
     from server.http.auth_middleware import Access
 
     from .limits import SocketLimiter
@@ -71,7 +71,7 @@ class Gate:
     def __init__(
         self,
         access: Access,
-        settings: Settings,
+        settings: AuthConfig,
         seats: SocketLimiter,
         who: Principal | None,
         credential: str | None,

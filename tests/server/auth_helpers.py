@@ -30,7 +30,7 @@ class Door:
     @property
     def settings(self) -> dict[str, str]:
         """What `serve` needs to close the door."""
-        return {"keys": str(self._keys), "jwt_keys": str(self._signers)}
+        return {"api_keys": str(self._keys), "jwt_keys": str(self._signers)}
 
     def list_signers(self, *public: dict[str, Any]) -> None:
         """From now on tokens are checked with these keys."""

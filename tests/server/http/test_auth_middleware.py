@@ -118,7 +118,7 @@ async def test_a_file_is_read_again_and_one_that_is_broken_changes_nothing(
     assert (401, 200, 401) == tuple([await status(client, c) for c in (key, other, old)])
     door.private = fresh
     Path(door.settings["jwt_keys"]).write_text("{")
-    Path(door.settings["keys"]).unlink()
+    Path(door.settings["api_keys"]).unlink()
     assert (200, 200) == (await status(client, door.token()), await status(client, other))
 
 
@@ -134,7 +134,7 @@ async def command(redis_url: str, *argv: str) -> str:
 async def test_keys_are_made_rotated_and_revoked_while_a_server_runs(
     serve: Serve, redis_url: str, pipe: Pipe
 ) -> None:
-    client = await serve(keys="redis")
+    client = await serve(api_keys="redis")
     first = await command(redis_url, "create", "acme", "--note", "n", "--model", "simulation")
     id_ = first.split("_")[1]
     assert 200 == await status(client, first)
@@ -161,7 +161,7 @@ async def test_a_known_key_counts_while_redis_is_away_and_an_unknown_one_may_com
     key = await command(redis_url, "create", "acme")
     other = await command(redis_url, "create", "acme")
     async with Proxy(redis_url) as proxy:
-        client = await serve(proxy.url, keys="redis")
+        client = await serve(proxy.url, api_keys="redis")
         client.app[SERVER].pipe._deadline = 0.3
         assert 200 == await status(client, key)
         proxy.stop_forwarding()
@@ -174,7 +174,7 @@ async def test_a_record_that_is_not_ours_does_not_count(
     serve: Serve, redis_url: str, pipe: Pipe
 ) -> None:
     key = await command(redis_url, "create", "acme")
-    client = await serve(keys="redis")
+    client = await serve(api_keys="redis")
     await pipe.call("HSET", "holdline:{0}:api_keys", key.split("_")[1], b"\xc1{")
     assert 401 == await status(client, key)
 
