@@ -76,6 +76,7 @@ class _OpenCall:
     arguments: list[str] = field(default_factory=list)
     held: str = ""
     rest: str = ""  # follows the whole arguments
+    next_id: str | None = None  # the name came again, after the whole arguments
     repeats: _OpenCall | None = None  # a call with the same id, which this one repeats so far
     scanner: _Scanner = field(default_factory=_Scanner)
     joiner: SurrogateJoiner = field(default_factory=SurrogateJoiner)
@@ -102,6 +103,7 @@ class CallAssembler:
     def __init__(self, functions: frozenset[str] = frozenset()) -> None:
         self._functions = functions
         self._calls: list[_OpenCall] = []
+        self._begun = 0  # how many of them were told, or repeat another one
         self._by_index: dict[int, _OpenCall] = {}
         self._by_id: dict[str, _OpenCall] = {}
 
@@ -149,6 +151,9 @@ class CallAssembler:
             elif _is_told_again(call.rest, call.whole):
                 call.rest = ""
             if call.name:
+                if not call.told:
+                    call.told = True
+                    pieces.append(Call(call.key, call.call_id, call.name, ""))
                 pieces += self._told(call)
         return pieces
 
@@ -170,18 +175,26 @@ class CallAssembler:
                 raise Malformed("a name that goes on after its arguments")
             call.name = grown
         call.add(call.joiner.joined(arguments))
-        if call.repeats is not None or not self._ready(call):
-            return []
-        return [] if call.held.strip() == _PLACEHOLDER else self._told(call)
+        pieces = self._begin()
+        if call.told and call.held.strip() != _PLACEHOLDER:
+            pieces += self._told(call)
+        return pieces
+
+    def _begin(self) -> list[Call]:
+        """Tells the names of the calls that can be told, in their order."""
+        pieces: list[Call] = []
+        for call in self._calls[self._begun :]:
+            if call.repeats is None and not call.told:
+                if not self._ready(call):
+                    break
+                call.told = True
+                pieces.append(Call(call.key, call.call_id, call.name, ""))
+            self._begun += 1
+        return pieces
 
     def _told(self, call: _OpenCall) -> list[Call]:
-        if call.told and not call.held:
-            return []
-        first = not call.told
-        call.told, arguments, call.held = True, call.held, ""
-        return [
-            Call(call.key, call.call_id if first else "", call.name if first else "", arguments)
-        ]
+        arguments, call.held = call.held, ""
+        return [Call(call.key, "", "", arguments)] if arguments else []
 
     def _call(self, index: int | None, call_id: str, name: str, arguments: str) -> _OpenCall:
         """The call that an entry belongs to; it may be a new one."""
@@ -192,16 +205,53 @@ class CallAssembler:
                 known = by_id if name in ("", by_id.name) else None
         else:
             known = by_id or (self._calls[-1] if self._calls else None)
-        if known is None or self._is_another(known, name, arguments):
-            told = by_id or (known if index is not None and not call_id else None)
-            repeats = told is not None and told.scanner.complete and name in ("", told.name)
-            known = _OpenCall(len(self._calls), repeats=told if repeats else None)
-            self._calls.append(known)
+        if known is None:
+            return self._new(index, call_id, name, by_id)
+        if known.scanner.complete:
+            if self._is_head(known, call_id, name, arguments):
+                known.next_id = call_id or known.next_id or ""
+                return known
+            goes_on = bool(name) and self._grown(known.name, name) != known.name
+            if known.next_id is not None and (goes_on or (arguments and name in ("", known.name))):
+                call_id, known.next_id = call_id or known.next_id, None
+                return self._new(index, call_id, known.name, self._by_id.get(call_id), known)
+        if self._is_another(known, name, arguments):
+            return self._new(index, call_id, name, by_id, known)
+        return self._registered(known, index, call_id)
+
+    def _new(
+        self,
+        index: int | None,
+        call_id: str,
+        name: str,
+        by_id: _OpenCall | None,
+        before: _OpenCall | None = None,
+    ) -> _OpenCall:
+        """A new call; `before` was at its place. Until it differs it may be one told again."""
+        told = by_id or (before if index is not None and not call_id else None)
+        repeats = told is not None and told.scanner.complete and name in ("", told.name)
+        call = _OpenCall(
+            len(self._calls), encodable(call_id), name, repeats=told if repeats else None
+        )
+        self._calls.append(call)
+        return self._registered(call, index, call_id)
+
+    def _registered(self, call: _OpenCall, index: int | None, call_id: str) -> _OpenCall:
         if index is not None:
-            self._by_index[index] = known
+            self._by_index[index] = call
         if call_id:
-            self._by_id.setdefault(call_id, known)
-        return known
+            self._by_id.setdefault(call_id, call)
+        return call
+
+    def _is_head(self, known: _OpenCall, call_id: str, name: str, arguments: str) -> bool:
+        """True if an entry without arguments may begin another call of the same function.
+
+        It may be an empty repetition as well: what follows decides.
+        """
+        if arguments or name not in ("", known.name):
+            return False
+        again = bool(name) and not (call_id and call_id == known.call_id)
+        return again or known.next_id is not None
 
     def _is_another(self, known: _OpenCall, name: str, arguments: str) -> bool:
         """True if an entry at the place of a known call begins another call."""

@@ -1,0 +1,348 @@
+"""Streams that are odd but clear give the same items as the plain stream does."""
+
+from __future__ import annotations
+
+import itertools
+import json
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from jobs.log.codec import Event, decode_event, encode_event
+from jobs.log.items import Place, delta
+from jobs.log.response_state import ResponseState
+from worker.output import Output
+from worker.upstream.chat_chunks import DONE, ChatChunkReader
+from worker.upstream.deltas import ErrorInStream, Malformed, Stopped, Usage
+from worker.upstream.finish_reasons import normalized
+
+FUNCTIONS = ("get", "get_weather", "get_time", "say")
+NOISE = (
+    b"",
+    b" ",
+    b"{}",
+    b'{"type":"ping"}',
+    b'{"choices":[]}',
+    b'{"choices":null,"usage":null}',
+    b'{"id":"x","object":"chat.completion.chunk","created":1}',
+    b'{"choices":[{"index":0,"delta":{},"finish_reason":null}]}',
+    b'{"choices":[{"index":0,"delta":{"role":"assistant","content":""},"finish_reason":""}]}',
+)
+STOPS = {
+    "stop": ("stop", "STOP", "eos", "end", "end_turn", "EOS_TOKEN", "FinishReason.STOP", "Stop"),
+    "tool_calls": ("tool_calls", "TOOL_CALLS", "tool_use", "function_call", "stop", "end_turn"),
+}
+
+
+class Log:
+    """Keeps the events as a log does."""
+
+    def __init__(self) -> None:
+        self.events: list[Event] = []
+
+    def add(self, *events: Event) -> None:
+        self.events += [decode_event(encode_event(event)) for event in events]
+
+    def add_text(self, place: Place, text: str, logprobs: list[Any] | None = None) -> None:
+        self.add(delta(place, text, logprobs))
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What a model says: reasoning, text, and calls with their arguments."""
+
+    reasoning: str
+    text: str
+    calls: tuple[tuple[str, str], ...]
+
+
+def shown(items: list[dict[str, Any]]) -> Answer:
+    """The items as an answer."""
+    texts = {"reasoning": "", "message": ""}
+    for item in items:
+        if item["type"] in texts:
+            texts[item["type"]] += "".join(part["text"] for part in item["content"])
+    calls = [item for item in items if item["type"] == "function_call"]
+    ids = [item["call_id"] for item in calls]
+    assert len(ids) == len(set(ids)), "calls that cannot be told apart"
+    told = tuple((item["name"], item["arguments"].strip()) for item in calls)
+    return Answer(texts["reasoning"], texts["message"], told)
+
+
+def read(payloads: list[bytes]) -> tuple[Answer, str | None]:
+    """The answer of a stream, and the reason for stopping; raises Malformed."""
+    reader, log = ChatChunkReader(frozenset(FUNCTIONS)), Log()
+    output = Output(log, "{}_{}".format, index=0, most=100_000, functions=frozenset(FUNCTIONS))
+    pieces = []
+    for payload in payloads:
+        if payload != DONE:
+            text = reader.fast_text(payload)
+            pieces += [] if text is None else reader.read(b'{"choices":null}')
+            pieces += reader.read(payload)
+    pieces += reader.end()
+    reason = None
+    for piece in pieces:
+        if isinstance(piece, Stopped):
+            reason = piece.reason
+        elif not isinstance(piece, Usage):
+            output.take(piece)
+    items = output.end(completed=reason in STOPS)
+    assert items == ResponseState(log.events).output
+    return shown(items), reason
+
+
+@st.composite
+def answers(draw: st.DrawFn) -> Answer:
+    texts = st.text(st.characters(exclude_categories=["Cs"]), max_size=8) | st.just("a😀b👩‍👩‍👧")
+    values = st.dictionaries(st.sampled_from(["city", "a"]), texts | st.integers(), max_size=2)
+    arguments = values.map(lambda value: json.dumps(value, ensure_ascii=False))
+    calls = st.lists(st.tuples(st.sampled_from(FUNCTIONS), arguments), max_size=3)
+    answer = Answer(draw(texts), draw(texts), tuple(draw(calls)))
+    return answer if answer != Answer("", "", ()) else Answer("", "x", ())
+
+
+def split(draw: st.DrawFn, text: str) -> list[str]:
+    """The text in pieces; a character beyond 16 bits may be cut into its halves."""
+    units = text.encode("utf-16-le", "surrogatepass")
+    cuts = sorted(draw(st.sets(st.integers(0, len(units) // 2), max_size=4)))
+    bounds = [0, *cuts, len(units) // 2]
+    return [
+        units[2 * a : 2 * b].decode("utf-16-le", "surrogatepass")
+        for a, b in itertools.pairwise(bounds)
+    ]
+
+
+def call_deltas(draw: st.DrawFn, answer: Answer) -> list[dict[str, Any]]:
+    """The calls of an answer as deltas, in one of the ways in which servers tell them."""
+    index = draw(st.sampled_from(["int", "text", "float", "none", "zero"]))
+    ids = draw(st.sampled_from(["first", "every", "fresh", "none"]))
+    if index == "zero" and ids == "none":
+        index = "none"  # two calls that are alike could be one that is told twice
+    names = draw(st.sampled_from(["first", "every", "pieces"]))
+    again = draw(st.booleans()) and index in ("int", "text") and ids in ("first", "every")
+    placeholder = names == "first" and draw(st.booleans())
+    told: list[list[dict[str, Any]]] = []
+    for number, (name, arguments) in enumerate(answer.calls):
+        pieces = split(draw, arguments)
+        if placeholder and arguments != "{}":
+            pieces = ["{}", *pieces]
+        elif names == "pieces" or draw(st.booleans()):
+            pieces = ["", *pieces]
+        heads = [""] * len(pieces)
+        heads[0] = name
+        if names == "every":
+            heads = [name] * len(pieces)
+        elif names == "pieces" and pieces[0] == "":
+            at = draw(st.integers(1, len(name)))
+            heads[0] = name[:at]
+            heads.insert(1, name[at:])
+            pieces.insert(1, "")
+        deltas = []
+        for at, (head, piece) in enumerate(zip(heads, pieces, strict=True)):
+            call: dict[str, Any] = {"type": "function", "function": {"arguments": piece}}
+            if head:
+                call["function"]["name"] = head
+            if ids == "fresh":
+                call["id"] = f"call_{number}_{at}"
+            elif ids == "every" or (ids == "first" and at == 0):
+                call["id"] = f"call_{number}"
+            kinds = {"int": number, "text": str(number), "float": float(number), "zero": 0}
+            if index in kinds:
+                call["index"] = kinds[index]
+            deltas.append(call)
+        told.append(deltas)
+    if index in ("int", "text", "float") and draw(st.booleans()):
+        flat = [one for row in _in_turns(told) for one in row]
+    else:
+        flat = [one for deltas in told for one in deltas]
+    if again:
+        for number, (name, arguments) in enumerate(answer.calls):
+            function = {"name": name, "arguments": arguments}
+            flat.append({"index": 10 + number, "id": f"call_{number}", "function": function})
+    return [{"tool_calls": [call]} for call in flat]
+
+
+def _in_turns(told: list[list[dict[str, Any]]]) -> list[list[dict[str, Any]]]:
+    longest = max(map(len, told), default=0)
+    return [[deltas[at] for deltas in told if at < len(deltas)] for at in range(longest)]
+
+
+@st.composite
+def streams(draw: st.DrawFn) -> tuple[Answer, list[bytes]]:
+    answer = draw(answers())
+    thought = draw(st.sampled_from(["reasoning", "reasoning_content"]))
+    place = draw(st.sampled_from(["delta", "delta", "message", "text"]))
+    deltas: list[dict[str, Any]] = [{thought: p} for p in split(draw, answer.reasoning)]
+    deltas += [{"content": piece} for piece in split(draw, answer.text)]
+    if len(answer.calls) == 1 and draw(st.booleans()):
+        name, arguments = answer.calls[0]
+        deltas.append({"function_call": {"name": name, "arguments": ""}})
+        pieces = split(draw, arguments)
+        deltas += [{"function_call": {"arguments": piece}} for piece in pieces]
+    else:
+        deltas += call_deltas(draw, answer)
+    payloads = []
+    unfinished = draw(st.sampled_from([None, "", "null"]))
+    for one in deltas:
+        choice: dict[str, Any] = {"index": 0, "finish_reason": unfinished}
+        if place == "text" and one.keys() == {"content"}:
+            choice["text"] = one["content"]
+        elif place == "message" and "tool_calls" not in one and "function_call" not in one:
+            choice["message"] = {"role": "assistant", **one}
+        else:
+            choice["delta"] = one
+        payloads.append(
+            json.dumps({"object": "chat.completion.chunk", "choices": [choice]}).encode()
+        )
+        if draw(st.integers(0, 3)) == 0:
+            payloads.append(draw(st.sampled_from(NOISE)))
+    reason = draw(st.sampled_from(STOPS["tool_calls" if answer.calls else "stop"]))
+    last = {"index": 0, "delta": {}, "finish_reason": reason}
+    payloads.append(json.dumps({"choices": [last]}).encode())
+    return answer, [*payloads, DONE]
+
+
+@settings(suppress_health_check=[HealthCheck.too_slow], deadline=None)
+@given(streams())
+def test_a_stream_that_is_odd_but_clear_is_what_it_says(case: tuple[Answer, list[bytes]]) -> None:
+    answer, payloads = case
+    found, reason = read(payloads)
+    assert answer == found
+    assert reason in STOPS
+
+
+def frame(delta: Any = None, reason: str | None = None, **more: Any) -> bytes:
+    choice = {"index": 0, "delta": delta or {}, "finish_reason": reason, **more}
+    return json.dumps({"choices": [choice]}).encode()
+
+
+def called(**fields: Any) -> bytes:
+    function = {name: fields.pop(name) for name in ("name", "arguments") if name in fields}
+    return frame({"tool_calls": [{**fields, "function": function}]})
+
+
+STOP, CALLS = frame(reason="stop"), frame(reason="tool_calls")
+BERN, ROME = '{"city":"Bern"}', '{"city":"Rome"}'
+
+
+@pytest.mark.parametrize(
+    "payloads",
+    [
+        [STOP],
+        [frame({"odd": "Hello"}), STOP],
+        [frame({"role": "assistant", "audio": {"data": "x"}}), STOP],
+        [frame(output="Hello", reason="stop")],
+        [frame({"content": "hm"}), CALLS],
+        [frame({"content": "hm"}), called(index=0, id="c", arguments=BERN), CALLS],
+        [frame({"content": "hm"}), called(index=0, id="c", arguments=BERN), STOP],
+        [called(index=0, name="get", arguments=BERN), called(index=0, arguments=ROME), CALLS],
+        [called(index=0, name="get", arguments=BERN), called(index=1, arguments=ROME), CALLS],
+        [called(name="get", arguments=BERN), CALLS, called(index=7, arguments=ROME)],
+        [called(index=0, name="get", arguments=BERN), called(index=0, name="_time"), CALLS],
+        [b'{"message":{"content":"Hello"},"done":true}'],
+        [b'{"type":"response.output_text.delta","delta":"Hello"}'],
+    ],
+)
+def test_what_is_not_understood_is_not_complete(payloads: list[bytes]) -> None:
+    reader, pieces = ChatChunkReader(frozenset(FUNCTIONS)), []
+    with pytest.raises((Malformed, ErrorInStream)):
+        for payload in payloads:
+            pieces += reader.read(payload)
+        reader.end()
+    late = payloads[-1] not in (STOP, CALLS)
+    assert late or not any(isinstance(piece, Stopped) for piece in pieces)
+
+
+@pytest.mark.parametrize(
+    ("payloads", "calls"),
+    [
+        # The model's own mistakes are passed on as they are.
+        ([called(index=0, name="get", arguments='{"a":1}}'), CALLS], [("get", '{"a":1}}')]),
+        ([called(index=0, name="get", arguments="not JSON"), STOP], [("get", "not JSON")]),
+        ([called(index=0, name="get", arguments=None), STOP], [("get", "")]),
+        ([called(index=0, name="get", arguments={"a": 1}), STOP], [("get", '{"a": 1}')]),
+        # A call without an id after one that has the same name and the same arguments.
+        ([called(name="get", arguments=BERN)] * 2 + [CALLS], [("get", BERN)] * 2),
+        # The same id for all calls.
+        (
+            [
+                called(index=0, id="c", name="get", arguments=BERN),
+                called(index=1, id="c", name="get", arguments=ROME),
+                CALLS,
+            ],
+            [("get", BERN), ("get", ROME)],
+        ),
+        # Told in both forms.
+        (
+            [
+                frame(
+                    {
+                        "function_call": {"name": "get", "arguments": BERN},
+                        "tool_calls": [{"function": {"name": "get", "arguments": BERN}}],
+                    }
+                ),
+                STOP,
+            ],
+            [("get", BERN)],
+        ),
+        # Two calls at once, without index and id, each in pieces.
+        (
+            [
+                frame({"tool_calls": [{"function": {"name": name}} for name in ("get", "say")]}),
+                frame({"tool_calls": [{"function": {"arguments": a}} for a in (BERN, ROME)]}),
+                CALLS,
+            ],
+            [("get", BERN), ("say", ROME)],
+        ),
+    ],
+)
+def test_calls_are_told_apart(payloads: list[bytes], calls: list[tuple[str, str]]) -> None:
+    found, _ = read(payloads)
+    assert calls == list(found.calls)
+
+
+@pytest.mark.parametrize(
+    ("payloads", "text"),
+    [
+        ([frame(message={"content": "Hel"}), frame(message={"content": "lo"}), STOP], "Hello"),
+        ([frame(message={"content": "Hel"}), frame(message={"content": "Hello"}), STOP], "Hello"),
+        ([frame(message={"content": "Hello"}, reason="stop")], "Hello"),
+        (
+            [
+                frame(message={"content": "Hello"}),
+                frame(message={"content": "Hello"}, reason="stop"),
+            ],
+            "Hello",
+        ),
+        (
+            [frame({"content": "Hello"}), frame(message={"content": "Hello"}, reason="stop")],
+            "Hello",
+        ),
+        ([frame(text="Hel"), frame(text="lo"), frame(text="", reason="length")], "Hello"),
+        ([frame({"content": "Hello"}, stop_reason="x"), frame(reason="content_filter")], "Hello"),
+        ([frame({"role": "assistant", "content": ""}), STOP], ""),
+    ],
+)
+def test_the_answer_may_be_in_another_place(payloads: list[bytes], text: str) -> None:
+    assert text == read(payloads)[0].text
+
+
+@pytest.mark.parametrize(
+    ("word", "reason"),
+    [(word, reason) for reason, words in STOPS.items() for word in words if word != "stop"]
+    + [("MAX_TOKENS", "length"), ("model_length", "length"), ("SAFETY", "content_filter")]
+    + [("content-filter", "content_filter"), ("odd", "unknown"), ("error", "error")]
+    + [({"type": "length", "length": 7}, "length")],
+)
+def test_a_reason_for_stopping_has_many_words(word: Any, reason: str) -> None:
+    if word in ("end_turn", "function_call"):
+        reason = {"end_turn": "stop", "function_call": "tool_calls"}[word]
+    assert reason == normalized(word)
+
+
+@pytest.mark.parametrize("word", [None, "", " ", "null", "None"])
+def test_a_reason_may_say_not_yet(word: str | None) -> None:
+    assert normalized(word) is None
