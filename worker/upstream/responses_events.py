@@ -21,7 +21,7 @@ from .deltas import (
     parse,
 )
 from .finish_reasons import normalized
-from .surrogates import SurrogateJoiner, encodable
+from .surrogates import encodable
 
 _LARGEST_INTEGER: Final = 2**63
 _ENDS: Final = ("completed", "incomplete", "failed", "cancelled")
@@ -33,7 +33,6 @@ class ResponsesEventReader:
     def __init__(self) -> None:
         # What only begins says nothing yet: until there is something, another model may answer.
         self._begun: list[Delta] | None = []
-        self._joiners: dict[tuple[Any, ...], SurrogateJoiner] = {}
         self._understood = False
 
     def fast_text(self, _payload: bytes) -> str | None:
@@ -63,7 +62,7 @@ class ResponsesEventReader:
             return self._end(end, event)
         if not event.keys() & {"output_index", "item_id", "item"}:
             return []  # of its own response, a heartbeat, or not known
-        passed = UpstreamEvent(self._cleaned(event))
+        passed = UpstreamEvent(_cleaned(event))
         if self._begun is not None and kind.endswith(".added"):
             self._begun.append(passed)
             return []
@@ -99,20 +98,16 @@ class ResponsesEventReader:
         begun, self._begun = self._begun, None
         return begun or []
 
-    def _cleaned(self, event: dict[str, Any]) -> dict[str, Any]:
-        delta = event.get("delta")
-        if isinstance(delta, str):
-            place = tuple(str(event.get(name)) for name in _PLACE)
-            joiner = self._joiners.setdefault(place, SurrogateJoiner())
-            event = {**event, "delta": joiner.joined(delta)}
-        cleaned: dict[str, Any] = _clean(event)
-        for name in _INDEXES & cleaned.keys():
-            cleaned[name] = integer(cleaned[name])
-        return cleaned
-
 
 _INDEXES: Final = frozenset({"output_index", "content_index", "summary_index"})
-_PLACE: Final = ("type", "item_id", *sorted(_INDEXES))
+
+
+def _cleaned(event: dict[str, Any]) -> dict[str, Any]:
+    """The event as a log can hold it, but for its delta, which may begin with half a character."""
+    cleaned: dict[str, Any] = _clean(event)
+    for name in _INDEXES & cleaned.keys():
+        cleaned[name] = integer(cleaned[name])
+    return cleaned | ({"delta": event["delta"]} if isinstance(event.get("delta"), str) else {})
 
 
 def _clean(value: Any) -> Any:

@@ -22,6 +22,7 @@ from jobs.log import items
 from jobs.log.items import ARGUMENTS, TEXT_OF, Place
 
 from .deltas import Malformed
+from .surrogates import SurrogateJoiner, encodable
 
 if TYPE_CHECKING:
     from jobs.log.codec import Event
@@ -60,10 +61,15 @@ class _Item:
     held: Item | None = None  # as the upstream has it whole, where that may not be all
     arguments: list[str] = field(default_factory=list)  # of a call without a name
     parts: dict[tuple[str, int, str], int] = field(default_factory=dict)
+    joiners: dict[Place, SurrogateJoiner] = field(default_factory=dict)
 
     @property
     def told(self) -> bool:
         return self.index >= 0
+
+    def joined(self, place: Place, text: str) -> str:
+        """The next piece of a text, with the half of a character that the last one has left."""
+        return self.joiners.setdefault(place, SurrogateJoiner()).joined(text)
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,6 +149,8 @@ class ItemTranslator:
             held = next((one for one in reversed(self._items) if not one.done), None)
         if held is None or type_ not in (None, held.type):
             return None
+        if held.done and (id_ or whole):
+            return None
         if not id_ or not held.ids:
             return held
         # Where an item's id came again ids can be relied on, and another one is another item's.
@@ -181,7 +189,8 @@ class ItemTranslator:
         yield items.added(held.index, deepcopy(held.item))
         if text := "".join(held.arguments):
             held.arguments.clear()
-            yield PlacedText(_arguments_of(held), text, None, held.item)
+            place = _arguments_of(held)
+            yield PlacedText(place, held.joined(place, text), None, held.item)
 
     def _emptied(self, held: _Item) -> Item:
         """The item as it begins, with an id of ours, which keeps the upstream's prefix."""
@@ -208,6 +217,9 @@ class ItemTranslator:
 
     def _finish(self, held: _Item) -> Iterator[Step]:
         held.done = True
+        for place, joiner in held.joiners.items():
+            if half := joiner.joined("", last=True):
+                yield PlacedText(place, half, None, held.item)
         if held.type in _KNOWN:
             yield from items.done(held.index, held.item)
         else:
@@ -275,6 +287,7 @@ class ItemTranslator:
         """Tells what a whole text has more than its deltas, or takes it in their place."""
         if not isinstance(whole, str):
             raise Malformed("a text that is not a string")
+        held.joiners.pop(place, None)
         told: str = holder[name]
         if whole.startswith(told):
             if rest := whole[len(told) :]:
@@ -305,9 +318,8 @@ class ItemTranslator:
             if not isinstance(event["delta"], str):
                 raise Malformed("a delta that is not text")
             logprobs = event.get("logprobs")
-            yield PlacedText(
-                place, event["delta"], logprobs if isinstance(logprobs, list) else None, held.item
-            )
+            logprobs = logprobs if isinstance(logprobs, list) else None
+            yield PlacedText(place, held.joined(place, event["delta"]), logprobs, held.item)
         elif text := event.get(TEXT_OF[kind]):
             part = held.item[group][place.part]
             yield from self._rest(held, place, part, TEXT_OF[kind], text)
@@ -324,7 +336,8 @@ class ItemTranslator:
                 held.arguments.clear()
             held.arguments.append(text)
         elif verb == "delta":
-            yield PlacedText(_arguments_of(held), text, None, held.item)
+            place = _arguments_of(held)
+            yield PlacedText(place, held.joined(place, text), None, held.item)
         elif text:
             yield from self._rest(held, _arguments_of(held), held.item, "arguments", text)
 
@@ -403,6 +416,8 @@ class ItemTranslator:
         ours["output_index"] = held.index
         if "item_id" in ours:
             ours["item_id"] = held.item["id"]
+        if isinstance(ours.get("delta"), str):
+            ours["delta"] = encodable(ours["delta"])
         items.apply(held.item, ours)
         yield ours
 
@@ -410,10 +425,10 @@ class ItemTranslator:
 
     def _ended(self, output: list[Any], *, completed: bool) -> Iterator[Step]:
         """Takes the items that the last event lists, and ends all that are open."""
-        before = list(self._items)
         matched: set[int] = set()
+        ids = {whole.get("id") for whole in output}
         for index, whole in enumerate(output):
-            held = self._listed(before, whole, index, matched)
+            held = self._listed(whole, index, matched, ids)
             if held is None:
                 held = self._new(whole, {})
             matched.add(id(held))
@@ -430,14 +445,19 @@ class ItemTranslator:
         if not self._items or not all(held.told for held in self._items):
             raise Malformed("a response that lacks its items")
 
-    def _listed(
-        self, before: list[_Item], whole: Item, index: int, matched: set[int]
-    ) -> _Item | None:
-        """The item that the last event lists at this index, if it was there before."""
+    def _listed(self, whole: Item, index: int, matched: set[int], ids: set[Any]) -> _Item | None:
+        """The item that the last event lists at this index, if it was there before.
+
+        `ids` are those of all listed items: an item with one of them is no other one's.
+        """
         id_ = whole.get("id")
         if isinstance(id_, str) and id_ in self._by_id:
             return self._by_id[id_]
-        free = [one for one in before if id(one) not in matched and one.type == whole["type"]]
+        free = [
+            one
+            for one in self._items
+            if id(one) not in matched and one.type == whole["type"] and not one.ids & ids
+        ]
         at_index = self._by_index.get(index)
         if at_index in free and (not at_index.confirmed or _continues(whole, at_index.item)):
             return at_index
@@ -479,7 +499,7 @@ def _text_of(item: Item) -> str:
 
 
 def _says(item: Item) -> bool:
-    return bool(item.get("arguments") or item.get("content"))
+    return bool(_text_of({**item, "name": ""}))
 
 
 def _name_of(item: dict[str, Any]) -> str:

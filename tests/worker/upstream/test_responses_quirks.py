@@ -1,0 +1,319 @@
+"""Responses streams that leave things out give the same items as whole ones do."""
+
+from __future__ import annotations
+
+import itertools
+import json
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from jobs.log.codec import Event, decode_event, encode_event
+from jobs.log.items import Place, delta
+from jobs.log.response_state import ResponseState
+from worker.output import Output
+from worker.upstream.deltas import Malformed, Stopped, UpstreamEvent
+from worker.upstream.responses_events import ResponsesEventReader
+
+FUNCTIONS = frozenset({"get", "say"})
+# type of a part -> its field, what the types of its events begin with, and its group
+PARTS = {
+    "output_text": ("text", "response.output_text", "content"),
+    "refusal": ("refusal", "response.refusal", "content"),
+    "summary_text": ("text", "response.reasoning_summary_text", "summary"),
+    "reasoning_text": ("text", "response.reasoning_text", "content"),
+}
+STEMS = {"content": "response.content_part", "summary": "response.reasoning_summary_part"}
+
+
+class Log:
+    """Keeps the events as a log does."""
+
+    def __init__(self) -> None:
+        self.events: list[Event] = []
+
+    def add(self, *events: Event) -> None:
+        self.events += [decode_event(encode_event(event)) for event in events]
+
+    def add_text(self, place: Place, text: str, logprobs: list[Any] | None = None) -> None:
+        self.add(delta(place, text, logprobs))
+
+
+@dataclass(frozen=True)
+class Item:
+    """What the model says in one item: its parts, or its call."""
+
+    type: str
+    parts: tuple[tuple[str, str], ...] = ()
+    name: str = ""
+    arguments: str = ""
+
+
+def shown(item: dict[str, Any]) -> Item:
+    if item["type"] == "function_call":
+        return Item("function_call", (), item["name"], item["arguments"])
+    parts = [*item.get("summary", ()), *item.get("content", ())]
+    told = tuple((part["type"], part[PARTS[part["type"]][0]]) for part in parts)
+    return Item(item["type"], told)
+
+
+def read(events: list[Any]) -> tuple[list[Item], list[Event]]:
+    """The items of a stream, and the events that tell them; raises Malformed."""
+    reader, log = ResponsesEventReader(), Log()
+    output = Output(log, "{}_{}".format, index=0, most=100_000, functions=FUNCTIONS)
+    stopped = None
+    for event in events:
+        for piece in reader.read(json.dumps(event).encode()):
+            if isinstance(piece, UpstreamEvent):
+                output.take(piece)
+            elif isinstance(piece, Stopped):
+                stopped = piece.reason
+    reader.end()
+    assert "stop" == stopped
+    items = output.end(completed=True)
+    assert items == ResponseState(log.events).output
+    assert ["completed"] * len(items) == [item["status"] for item in items]
+    return [shown(item) for item in items], log.events
+
+
+def told(events: list[Event]) -> list[str]:
+    """The text of each item that its deltas tell."""
+    texts: dict[int, str] = {}
+    for event in events:
+        if event["type"] == "response.output_item.added":
+            texts[event["output_index"]] = ""
+        elif event["type"].endswith(".delta"):
+            texts[event["output_index"]] += event["delta"]
+    return [text for _, text in sorted(texts.items())]
+
+
+@st.composite
+def items(draw: st.DrawFn) -> Item:
+    text = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=6)
+    kind = draw(st.sampled_from(["message", "message", "reasoning", "function_call"]))
+    if kind == "function_call":
+        name = draw(st.sampled_from(sorted(FUNCTIONS)))
+        return Item(kind, (), name, draw(st.sampled_from(["{}", '{"a": "b"}', '{"c":1}'])))
+    if kind == "message":
+        types = st.sampled_from(["output_text", "output_text", "refusal"])
+    else:
+        types = st.just("summary_text")
+    return Item(kind, tuple((draw(types), draw(text)) for _ in range(draw(st.integers(1, 2)))))
+
+
+def cut(draw: st.DrawFn, text: str) -> list[str]:
+    units = text.encode("utf-16-le")
+    cuts = sorted(draw(st.sets(st.integers(0, len(units) // 2), max_size=3)))
+    bounds = [0, *cuts, len(units) // 2]
+    return [
+        units[2 * a : 2 * b].decode("utf-16-le", "surrogatepass")
+        for a, b in itertools.pairwise(bounds)
+    ]
+
+
+@st.composite
+def streams(draw: st.DrawFn) -> tuple[list[Item], list[Any]]:
+    said = draw(st.lists(items(), min_size=1, max_size=3))
+    ids = draw(st.sampled_from(["stable", "fresh", "none"]))
+    shared = ids == "stable" and draw(st.booleans())  # all items have one index
+    listed = draw(st.booleans())
+    empty: list[Any] | None = draw(st.sampled_from([[], None]))
+    events: list[Any] = [{"type": "response.created", "response": {"id": "r"}}]
+    output = []
+    fresh = itertools.count()
+    for number, item in enumerate(said):
+        index = 0 if shared else number
+
+        def place(number: int = number, index: int = index, **more: Any) -> dict[str, Any]:
+            where: dict[str, Any] = {"output_index": index, **more}
+            if ids != "none":
+                where["item_id"] = f"i_{number if ids == 'stable' else next(fresh)}"
+            return where
+
+        def named(
+            item: Item = item, number: int = number, *, whole: bool, null: bool = False
+        ) -> dict[str, Any]:
+            own: dict[str, Any] = {"type": item.type, "status": "in_progress"}
+            if ids != "none":
+                own["id"] = f"i_{number if ids == 'stable' else next(fresh)}"
+            if item.type == "function_call":
+                own |= {"name": item.name, "call_id": f"call_{number}"}
+                if whole and not null:
+                    own["arguments"] = item.arguments
+                elif draw(st.booleans()):
+                    own["arguments"] = "" if empty == [] else None
+                return own
+            for group in {PARTS[kind][2] for kind, _ in item.parts}:
+                parts = [{"type": kind, PARTS[kind][0]: text} for kind, text in item.parts]
+                own[group] = parts if whole and not null else empty
+            return own
+
+        steps = draw(
+            st.fixed_dictionaries(
+                {
+                    name: st.booleans()
+                    for name in (
+                        "added",
+                        "part",
+                        "deltas",
+                        "done",
+                        "part_done",
+                        "item_done",
+                        "null",
+                    )
+                }
+            )
+        )
+        if item.type == "reasoning":
+            steps["null"] = False  # it may well be empty
+        complete = steps["item_done"] and not steps["null"]
+        if not (complete or steps["deltas"] or steps["done"] or listed):
+            steps["item_done"], steps["null"] = True, False
+        if ids != "stable" or shared or item.type == "function_call":
+            steps["added"] = True  # pieces of an item that nobody has named belong to nothing
+        if steps["added"]:
+            events.append(
+                {
+                    "type": "response.output_item.added",
+                    "output_index": index,
+                    "item": named(whole=False),
+                }
+            )
+        if item.type == "function_call":
+            stem = "response.function_call_arguments"
+            if steps["deltas"]:
+                events += [
+                    {"type": f"{stem}.delta", **place(), "delta": piece}
+                    for piece in cut(draw, item.arguments)
+                ]
+            if steps["done"]:
+                events.append({"type": f"{stem}.done", **place(), "arguments": item.arguments})
+        for at, (kind, text) in enumerate(item.parts):
+            field, stem, group = PARTS[kind]
+            where = {f"{group}_index": at}
+            if steps["part"]:
+                part = {"type": kind, field: ""}
+                events.append({"type": f"{STEMS[group]}.added", **place(**where), "part": part})
+            if steps["deltas"]:
+                events += [
+                    {"type": f"{stem}.delta", **place(**where), "delta": piece}
+                    for piece in cut(draw, text)
+                ]
+            if steps["done"]:
+                events.append({"type": f"{stem}.done", **place(**where), field: text})
+            if steps["part_done"]:
+                part = {"type": kind, field: text}
+                events.append({"type": f"{STEMS[group]}.done", **place(**where), "part": part})
+        if steps["item_done"]:
+            item_ = named(whole=True, null=steps["null"]) | {"status": "completed"}
+            events.append(
+                {"type": "response.output_item.done", "output_index": index, "item": item_}
+            )
+        output.append(named(whole=True))
+    response: dict[str, Any] = {"status": "completed"}
+    if listed:
+        response["output"] = output
+    events.append({"type": "response.completed", "response": response})
+    return said, events
+
+
+@settings(suppress_health_check=[HealthCheck.too_slow], deadline=None)
+@given(streams())
+def test_a_stream_that_leaves_things_out_is_what_it_says(
+    case: tuple[list[Item], list[Any]],
+) -> None:
+    said, events = case
+    found, log = read(events)
+    # An item that only the last event lists comes after those that were told before.
+    assert sorted(said, key=repr) == sorted(found, key=repr)
+    assert told(log) == [
+        item.arguments or "".join(text for _, text in item.parts) for item in found
+    ]
+
+
+def event(kind: str, **fields: Any) -> dict[str, Any]:
+    return {"type": f"response.{kind}", **fields}
+
+
+def done(**item: Any) -> dict[str, Any]:
+    return event("output_item.done", output_index=0, item=item)
+
+
+TEXT = [{"type": "output_text", "text": "Hello"}]
+COMPLETED = event("completed", response={"status": "completed"})
+CALL = {"type": "function_call", "call_id": "c"}
+AT = {"item_id": "i", "output_index": 0}
+
+
+@pytest.mark.parametrize(
+    ("events", "items"),
+    [
+        # What the whole says counts, whatever the deltas said.
+        (
+            [
+                event("output_text.delta", **AT, content_index=0, delta="Hallo"),
+                done(type="message", id="i", content=TEXT),
+            ],
+            [Item("message", (("output_text", "Hello"),))],
+        ),
+        # A name that comes last.
+        (
+            [
+                event("function_call_arguments.delta", **AT, delta='{"a"'),
+                event("function_call_arguments.delta", **AT, delta=":1}"),
+                done(**CALL, id="i", name="get", arguments='{"a":1}'),
+            ],
+            [Item("function_call", (), "get", '{"a":1}')],
+        ),
+        (
+            [event("function_call_arguments.done", **AT, name="get", arguments="{}")],
+            [Item("function_call", (), "get", "{}")],
+        ),
+        (
+            [done(**CALL, id="i", name="get", arguments={"a": 1})],
+            [Item("function_call", (), "get", '{"a": 1}')],
+        ),
+        # Neither an index nor an id.
+        (
+            [
+                event("output_item.added", item={"type": "message"}),
+                event("output_text.delta", item_id=None, delta="Hello"),
+            ],
+            [Item("message", (("output_text", "Hello"),))],
+        ),
+    ],
+)
+def test_items_are_put_together(events: list[Any], items: list[Item]) -> None:
+    found, _ = read([*events, COMPLETED])
+    assert items == found
+
+
+def test_a_whole_response_is_read_where_a_stream_was_asked_for() -> None:
+    output = [{"type": "message", "id": "i", "content": TEXT}, {**CALL, "name": "get"}]
+    found, _ = read([{"object": "response", "status": "completed", "output": output}])
+    assert [Item("message", (("output_text", "Hello"),)), Item("function_call", (), "get")] == found
+
+
+@pytest.mark.parametrize(
+    "events",
+    [
+        [COMPLETED],
+        [event("completed", response={"output": []})],
+        [event("completed", response={"output": [7]})],
+        [event("function_call_arguments.delta", **AT, delta="{}"), COMPLETED],
+        [done(**CALL, id="i", arguments="{}"), COMPLETED],
+        [event("output_text.delta", **AT, delta=7), COMPLETED],
+        [
+            done(type="message", id="i", content=TEXT),
+            event("output_text.delta", **AT, content_index=0, delta="!"),
+            COMPLETED,
+        ],
+        [{"choices": [{"delta": {"content": "Hello"}, "finish_reason": "stop"}]}],
+    ],
+)
+def test_what_belongs_to_no_item_is_malformed(events: list[Any]) -> None:
+    with pytest.raises(Malformed):
+        read(events)
