@@ -2,9 +2,9 @@
 
 Upstreams leave out what the standard has: items and parts that are never added, texts and arguments
 that come only in a `…done` event or in the list of the last one, fields that are missing or null.
-Items may share an index, and ids may differ in each event. So messages, reasoning and calls are put
-together here and told anew, whole and in the standard's order. A whole value wins over its deltas:
-what it has more than them is told as a delta, and where it differs it is the item's.
+So messages, reasoning and calls are put together here and told anew, in the standard's order. A
+whole value wins over its deltas: what it has more than them is told as a delta, and where it
+differs it is the item's.
 
 Items of other types pass intact. What is left at the end and belongs to no item is malformed.
 """
@@ -15,14 +15,15 @@ import json
 import re
 from collections.abc import Callable, Generator, Iterator
 from copy import deepcopy
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 from jobs.log import items
 from jobs.log.items import ARGUMENTS, TEXT_OF, Place
 
 from .deltas import Malformed
-from .surrogates import SurrogateJoiner, encodable
+from .item_index import ItemIndex, UpstreamItem, text_of
+from .surrogates import encodable
 
 if TYPE_CHECKING:
     from jobs.log.codec import Event
@@ -48,30 +49,6 @@ _GROUPS: Final = {
 _DROPPED: Final = ("sequence_number", "obfuscation", "response_id")
 
 
-@dataclass(slots=True)
-class _Item:
-    """An item of the upstream. `item` is ours: what was told of it so far."""
-
-    type: str
-    item: Item
-    index: int = -1  # ours, once it was told
-    ids: set[str] = field(default_factory=set)
-    confirmed: bool = False  # an id of it came again
-    done: bool = False
-    held: Item | None = None  # as the upstream has it whole, where that may not be all
-    arguments: list[str] = field(default_factory=list)  # of a call without a name
-    parts: dict[tuple[str, int, str], int] = field(default_factory=dict)
-    joiners: dict[Place, SurrogateJoiner] = field(default_factory=dict)
-
-    @property
-    def told(self) -> bool:
-        return self.index >= 0
-
-    def joined(self, place: Place, text: str) -> str:
-        """The next piece of a text, with the half of a character that the last one has left."""
-        return self.joiners.setdefault(place, SurrogateJoiner()).joined(text)
-
-
 @dataclass(frozen=True, slots=True)
 class PlacedText:
     """A piece of text at its place. `ItemTranslator.grow` takes as much of it as fits."""
@@ -91,9 +68,7 @@ class ItemTranslator:
     def __init__(self, name: Callable[[str, int], str], take_index: Callable[[], int]) -> None:
         self._name = name
         self._take_index = take_index
-        self._items: list[_Item] = []
-        self._by_id: dict[str, _Item] = {}
-        self._by_index: dict[int, _Item] = {}
+        self._index = ItemIndex()
 
     def translate(self, event: Event) -> Iterator[Step]:
         """The event as ours: events, and pieces of text. Each has to be taken before the next.
@@ -111,7 +86,7 @@ class ItemTranslator:
 
     def open(self) -> list[tuple[int, Item]]:
         """The items that are not done, with their indexes."""
-        return [(one.index, one.item) for one in self._items if one.told and not one.done]
+        return [(one.index, one.item) for one in self._index.items if one.told and not one.done]
 
     def _translate(self, event: Event) -> Iterator[Step]:
         kind: str = event["type"]
@@ -122,7 +97,7 @@ class ItemTranslator:
             yield from self._added(event)
         elif kind == "response.output_item.done":
             whole = event["item"]
-            held = self._found(event, whole["type"], whole) or self._new(whole, event)
+            held = self._index.find(event, whole["type"], whole) or self._index.new(whole, event)
             yield from self._whole(held, whole, final=False)
         elif stem in _TEXTS and verb in ("delta", "done"):
             yield from self._text(event, *_TEXTS[stem], verb)
@@ -133,54 +108,15 @@ class ItemTranslator:
         else:
             yield from self._passed(event)
 
-    # Finding items
-
-    def _found(
-        self, event: Event, type_: str | None = None, whole: Item | None = None
-    ) -> _Item | None:
-        """The item of an event, if there is one; `type_` is what it has to be."""
-        id_ = event.get("item_id") or (whole or {}).get("id")
-        if isinstance(id_, str) and id_ in self._by_id:
-            known = self._by_id[id_]
-            known.confirmed = True
-            return known
-        held: _Item | None = self._by_index.get(event.get("output_index", -1))
-        if held is None and event.get("output_index") is None and not id_:
-            held = next((one for one in reversed(self._items) if not one.done), None)
-        if held is None or type_ not in (None, held.type):
-            return None
-        if held.done and (id_ or whole):
-            return None
-        if not id_ or not held.ids:
-            return held
-        # Where an item's id came again ids can be relied on, and another one is another item's.
-        if held.confirmed and not (whole and _continues(whole, held.item)):
-            return None
-        held.ids.add(id_)
-        self._by_id[id_] = held
-        return held
-
-    def _new(self, item: Item, event: Event) -> _Item:
-        held = _Item(item["type"], deepcopy(item))
-        self._items.append(held)
-        if isinstance(index := event.get("output_index"), int):
-            self._by_index[index] = held
-        if isinstance(id_ := item.get("id") or event.get("item_id"), str):
-            held.ids.add(id_)
-            self._by_id[id_] = held
-        return held
-
-    # Telling items
-
     def _added(self, event: Event) -> Iterator[Step]:
         item: Item = event["item"]
-        known = self._by_id.get(item.get("id") or "")
+        known = self._index.by_id(item.get("id"))
         if known is None:
-            known = self._new(item, event)
+            known = self._index.new(item, event)
             known.held = item if item["type"] in _KNOWN else None
         yield from self._tell(known)
 
-    def _tell(self, held: _Item) -> Iterator[Step]:
+    def _tell(self, held: UpstreamItem) -> Iterator[Step]:
         """The event that adds the item, if it was not told yet; a call needs its name."""
         if held.told or (held.type == "function_call" and not _name_of(held.item)):
             return
@@ -192,7 +128,7 @@ class ItemTranslator:
             place = _arguments_of(held)
             yield PlacedText(place, held.joined(place, text), None, held.item)
 
-    def _emptied(self, held: _Item) -> Item:
+    def _emptied(self, held: UpstreamItem) -> Item:
         """The item as it begins, with an id of ours, which keeps the upstream's prefix."""
         item = held.item
         usual = _PREFIXES.get(held.type, "")
@@ -215,7 +151,7 @@ class ItemTranslator:
             name: [] for name in ("summary", "content") if name in item or name == "summary"
         }
 
-    def _finish(self, held: _Item) -> Iterator[Step]:
+    def _finish(self, held: UpstreamItem) -> Iterator[Step]:
         held.done = True
         for place, joiner in held.joiners.items():
             if half := joiner.joined("", last=True):
@@ -229,7 +165,7 @@ class ItemTranslator:
                 "item": held.item,
             }
 
-    def _whole(self, held: _Item, whole: Item, *, final: bool) -> Iterator[Step]:
+    def _whole(self, held: UpstreamItem, whole: Item, *, final: bool) -> Iterator[Step]:
         """Takes what the upstream says the whole item is, and ends it.
 
         One without a word is not ended before the last event, which may have its words.
@@ -253,7 +189,7 @@ class ItemTranslator:
                 return
         yield from self._finish(held)
 
-    def _merged(self, held: _Item, whole: Item) -> Iterator[Step]:
+    def _merged(self, held: UpstreamItem, whole: Item) -> Iterator[Step]:
         """Makes the item what the whole one is; what was not told of it yet is told."""
         if held.type == "function_call":
             if isinstance(arguments := whole.get("arguments"), dict | list):
@@ -282,7 +218,7 @@ class ItemTranslator:
             held.item["status"] = "completed"
 
     def _rest(
-        self, held: _Item, place: Place, holder: dict[str, Any], name: str, whole: str
+        self, held: UpstreamItem, place: Place, holder: dict[str, Any], name: str, whole: str
     ) -> Iterator[Step]:
         """Tells what a whole text has more than its deltas, or takes it in their place."""
         if not isinstance(whole, str):
@@ -295,14 +231,12 @@ class ItemTranslator:
         else:
             holder[name] = whole
 
-    # Parts and texts
-
     def _text(self, event: Event, kind: str, type_: str, verb: str) -> Iterator[Step]:
-        held = self._found(event, type_)
+        held = self._index.find(event, type_)
         if held is None:
             if not event.get("delta" if verb == "delta" else TEXT_OF.get(kind, "arguments")):
                 return
-            held = self._new({"type": type_, "id": event.get("item_id")}, event)
+            held = self._index.new({"type": type_, "id": event.get("item_id")}, event)
         if held.done:
             if verb == "delta" and event["delta"]:
                 raise Malformed("a piece of an item that was done")
@@ -324,7 +258,7 @@ class ItemTranslator:
             part = held.item[group][place.part]
             yield from self._rest(held, place, part, TEXT_OF[kind], text)
 
-    def _arguments(self, held: _Item, event: Event, verb: str) -> Iterator[Step]:
+    def _arguments(self, held: UpstreamItem, event: Event, verb: str) -> Iterator[Step]:
         if not _name_of(held.item) and _name_of(event):
             held.item["name"] = event["name"]
         yield from self._tell(held)
@@ -347,9 +281,9 @@ class ItemTranslator:
             yield from self._passed(event)
             return
         type_ = "message" if part["type"] in ("output_text", "refusal") else "reasoning"
-        held = self._found(event)
+        held = self._index.find(event)
         if held is None:
-            held = self._new({"type": type_, "id": event.get("item_id")}, event)
+            held = self._index.new({"type": type_, "id": event.get("item_id")}, event)
         if held.done:
             return
         yield from self._tell(held)
@@ -361,7 +295,7 @@ class ItemTranslator:
 
     def _part(
         self,
-        held: _Item,
+        held: UpstreamItem,
         group: str,
         number: int,
         kind: str,
@@ -394,9 +328,9 @@ class ItemTranslator:
         return Place(kind, held.item["id"], held.index, ours)
 
     def _annotation(self, event: Event) -> Iterator[Step]:
-        held = self._found(event, "message")
+        held = self._index.find(event, "message")
         if held is None:
-            held = self._new({"type": "message", "id": event.get("item_id")}, event)
+            held = self._index.new({"type": "message", "id": event.get("item_id")}, event)
         if held.done:
             return
         yield from self._tell(held)
@@ -409,7 +343,7 @@ class ItemTranslator:
 
     def _passed(self, event: Event) -> Iterator[Step]:
         """An event that is not known here, if its item was told."""
-        held = self._found(event)
+        held = self._index.find(event)
         if held is None or not held.told or held.done:
             return
         ours = {name: value for name, value in event.items() if name not in _DROPPED}
@@ -421,47 +355,27 @@ class ItemTranslator:
         items.apply(held.item, ours)
         yield ours
 
-    # The end
-
     def _ended(self, output: list[Any], *, completed: bool) -> Iterator[Step]:
         """Takes the items that the last event lists, and ends all that are open."""
         matched: set[int] = set()
         ids = {whole.get("id") for whole in output}
         for index, whole in enumerate(output):
-            held = self._listed(whole, index, matched, ids)
+            held = self._index.listed(whole, index, matched, ids)
             if held is None:
-                held = self._new(whole, {})
+                held = self._index.new(whole, {})
             matched.add(id(held))
             yield from self._whole(held, whole, final=True)
         if not completed:
             return
-        for held in self._items:
+        for held in self._index.items:
             if not held.done and held.held is not None:
                 yield from self._whole(held, held.held, final=True)
             if not held.done and held.told:
                 if held.type in _KNOWN:
                     held.item["status"] = "completed"
                 yield from self._finish(held)
-        if not self._items or not all(held.told for held in self._items):
+        if not self._index.items or not all(held.told for held in self._index.items):
             raise Malformed("a response that lacks its items")
-
-    def _listed(self, whole: Item, index: int, matched: set[int], ids: set[Any]) -> _Item | None:
-        """The item that the last event lists at this index, if it was there before.
-
-        `ids` are those of all listed items: an item with one of them is no other one's.
-        """
-        id_ = whole.get("id")
-        if isinstance(id_, str) and id_ in self._by_id:
-            return self._by_id[id_]
-        free = [
-            one
-            for one in self._items
-            if id(one) not in matched and one.type == whole["type"] and not one.ids & ids
-        ]
-        at_index = self._by_index.get(index)
-        if at_index in free and (not at_index.confirmed or _continues(whole, at_index.item)):
-            return at_index
-        return next((one for one in free if _continues(whole, one.item)), None)
 
 
 def _parts_of(whole: Item, told: list[Part], group: str) -> list[Part]:
@@ -480,26 +394,8 @@ def _parts_of(whole: Item, told: list[Part], group: str) -> list[Part]:
     return found
 
 
-def _continues(whole: Item, told: Item) -> bool:
-    """True if the whole item begins with what was told of one."""
-    return whole.get("type") == told.get("type") and _text_of(whole).startswith(_text_of(told))
-
-
-def _text_of(item: Item) -> str:
-    """All text of an item, to compare it."""
-    texts = [item.get("name"), item.get("arguments")]
-    for group in ("summary", "content"):
-        parts = item.get(group)
-        texts += [
-            part.get(TEXT_OF.get(str(part.get("type")), "text"))
-            for part in (parts if isinstance(parts, list) else ())
-            if isinstance(part, dict)
-        ]
-    return "".join(text for text in texts if isinstance(text, str))
-
-
 def _says(item: Item) -> bool:
-    return bool(_text_of({**item, "name": ""}))
+    return bool(text_of({**item, "name": ""}))
 
 
 def _name_of(item: dict[str, Any]) -> str:
@@ -507,5 +403,5 @@ def _name_of(item: dict[str, Any]) -> str:
     return name if isinstance(name, str) else ""
 
 
-def _arguments_of(held: _Item) -> Place:
+def _arguments_of(held: UpstreamItem) -> Place:
     return Place(ARGUMENTS, held.item["id"], held.index)

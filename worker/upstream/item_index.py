@@ -1,0 +1,129 @@
+"""The items of an upstream's stream, found by their ids, their indexes, or what they say.
+
+Items may share an index, and ids may differ in each event or be missing. An id that was seen names
+its item. Another id at an index is another item's if the ids there can be relied on, because one of
+them came again; else it is one more name of the item at that index.
+"""
+
+from __future__ import annotations
+
+from copy import deepcopy
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from jobs.log.items import TEXT_OF, Place
+
+from .surrogates import SurrogateJoiner
+
+if TYPE_CHECKING:
+    from jobs.log.codec import Event
+    from jobs.log.items import Item
+
+
+@dataclass(slots=True)
+class UpstreamItem:
+    """An item of the upstream. `item` is ours: what was told of it so far."""
+
+    type: str
+    item: Item
+    index: int = -1  # ours, once it was told
+    ids: set[str] = field(default_factory=set)
+    confirmed: bool = False  # an id of it came again
+    done: bool = False
+    held: Item | None = None  # as the upstream has it whole, where that may not be all
+    arguments: list[str] = field(default_factory=list)  # of a call without a name
+    parts: dict[tuple[str, int, str], int] = field(default_factory=dict)
+    joiners: dict[Place, SurrogateJoiner] = field(default_factory=dict)
+
+    @property
+    def told(self) -> bool:
+        return self.index >= 0
+
+    def joined(self, place: Place, text: str) -> str:
+        """The next piece of a text, with the half of a character that the last one has left."""
+        return self.joiners.setdefault(place, SurrogateJoiner()).joined(text)
+
+
+class ItemIndex:
+    """All items of one stream."""
+
+    def __init__(self) -> None:
+        self.items: list[UpstreamItem] = []
+        self._by_id: dict[str, UpstreamItem] = {}
+        self._by_index: dict[int, UpstreamItem] = {}
+
+    def by_id(self, id_: Any) -> UpstreamItem | None:
+        """The item with this id, if there is one."""
+        return self._by_id.get(id_) if isinstance(id_, str) else None
+
+    def find(
+        self, event: Event, type_: str | None = None, whole: Item | None = None
+    ) -> UpstreamItem | None:
+        """The item of an event, if there is one; `type_` is what it has to be."""
+        id_ = event.get("item_id") or (whole or {}).get("id")
+        if (known := self.by_id(id_)) is not None:
+            known.confirmed = True
+            return known
+        held: UpstreamItem | None = self._by_index.get(event.get("output_index", -1))
+        if held is None and event.get("output_index") is None and not id_:
+            held = next((one for one in reversed(self.items) if not one.done), None)
+        if held is None or type_ not in (None, held.type):
+            return None
+        if held.done and (id_ or whole):
+            return None
+        if not id_ or not held.ids:
+            return held
+        # Where an item's id came again ids can be relied on, and another one is another item's.
+        if held.confirmed and not (whole and _continues(whole, held.item)):
+            return None
+        held.ids.add(id_)
+        self._by_id[id_] = held
+        return held
+
+    def new(self, item: Item, event: Event) -> UpstreamItem:
+        """A new item, with the id and the index of the event that tells of it."""
+        held = UpstreamItem(item["type"], deepcopy(item))
+        self.items.append(held)
+        if isinstance(index := event.get("output_index"), int):
+            self._by_index[index] = held
+        if isinstance(id_ := item.get("id") or event.get("item_id"), str):
+            held.ids.add(id_)
+            self._by_id[id_] = held
+        return held
+
+    def listed(
+        self, whole: Item, index: int, matched: set[int], ids: set[Any]
+    ) -> UpstreamItem | None:
+        """The item that the last event lists at this index, if it was there before.
+
+        `ids` are those of all listed items: an item with one of them is no other one's.
+        """
+        if (known := self.by_id(whole.get("id"))) is not None:
+            return known
+        free = [
+            one
+            for one in self.items
+            if id(one) not in matched and one.type == whole["type"] and not one.ids & ids
+        ]
+        at_index = self._by_index.get(index)
+        if at_index in free and (not at_index.confirmed or _continues(whole, at_index.item)):
+            return at_index
+        return next((one for one in free if _continues(whole, one.item)), None)
+
+
+def _continues(whole: Item, told: Item) -> bool:
+    """True if the whole item begins with what was told of one."""
+    return whole.get("type") == told.get("type") and text_of(whole).startswith(text_of(told))
+
+
+def text_of(item: Item) -> str:
+    """All text of an item, to compare it."""
+    texts = [item.get("name"), item.get("arguments")]
+    for group in ("summary", "content"):
+        parts = item.get(group)
+        texts += [
+            part.get(TEXT_OF.get(str(part.get("type")), "text"))
+            for part in (parts if isinstance(parts, list) else ())
+            if isinstance(part, dict)
+        ]
+    return "".join(text for text in texts if isinstance(text, str))
