@@ -70,7 +70,7 @@ class ModelCall:
                     for piece in pieces:
                         match piece:
                             case Usage(counts):
-                                self._counts = counts
+                                self._counts = usage.merged(self._counts, counts)
                             case Stopped(reason):
                                 self.cause = cause_of(reason)
                                 self.detail = "finish_reason"

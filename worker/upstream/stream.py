@@ -222,7 +222,9 @@ class _Stream:
         chunk = await anext(self._raw, None)
         if chunk is None:
             self._ended = True
-            self._ready.extend(filter(_is_whole, self._splitter.rest()))
+            # Only the empty lines are missing there, or it is cut in the middle of an event.
+            lines = [line for rest in self._splitter.rest() for line in _lines(rest)]
+            self._ready.extend(filter(_is_whole, lines))
         else:
             self._ready.extend(self._splitter.feed(chunk))
 
@@ -237,6 +239,8 @@ class _Stream:
                 pieces.append(Text("".join(texts)))
             elif (payload := self._ready.popleft()).strip() == DONE:
                 self._over = True
+            elif len(lines := _lines(payload)) > 1:
+                self._ready.extendleft(reversed(lines))
             else:
                 pieces += self._reader.read(payload)
 
@@ -246,6 +250,11 @@ class _Stream:
             async with asyncio.timeout(DRAIN_SECONDS):
                 while await anext(self._raw, None) is not None:
                     pass
+
+
+def _lines(payload: bytes) -> list[bytes]:
+    """The events of a payload, where a server leaves out the empty lines between them."""
+    return payload.split(b"\n") if b"\n" in payload and not _is_whole(payload) else [payload]
 
 
 def _is_whole(payload: bytes) -> bool:

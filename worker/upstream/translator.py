@@ -364,7 +364,9 @@ class ItemTranslator:
             if held is None:
                 held = self._index.new(whole, {})
             matched.add(id(held))
-            yield from self._whole(held, whole, final=True)
+            cut = not completed and whole.get("status") in (None, "in_progress")
+            told = {**whole, "status": "incomplete"} if cut else whole
+            yield from self._whole(held, told, final=True)
         if not completed:
             return
         for held in self._index.items:

@@ -41,6 +41,21 @@ def counted(counts: dict[str, Any]) -> dict[str, Any]:
     )
 
 
+def merged(before: dict[str, Any] | None, counts: dict[str, Any]) -> dict[str, Any]:
+    """The counts of a stream that tells them several times: each of them only grows.
+
+    Some servers count the input in the first frame alone, or end with a frame of zeros.
+    """
+    found = {**(before or {}), **counts}
+    for name, old in (before or {}).items():
+        new = counts.get(name)
+        if isinstance(old, dict):
+            found[name] = merged(old, new if isinstance(new, dict) else {})
+        elif isinstance(old, int | float):
+            found[name] = max(old, new) if isinstance(new, int | float) else old
+    return found
+
+
 def estimated(prompt: int, answer: int) -> dict[str, Any]:
     """The `usage` of a call that ended before its provider counted; arguments are characters."""
     return _usage(-(-prompt // CHARACTERS_A_TOKEN), -(-answer // CHARACTERS_A_TOKEN))

@@ -9,7 +9,7 @@ from tests.jobs.factories import message_done
 from worker.upstream.chat_request import LIMIT, OPENAI_LIMIT, characters, completion, limit_name
 from worker.upstream.messages import UnsupportedInput
 from worker.upstream.responses_request import request
-from worker.upstream.usage import counted, estimated
+from worker.upstream.usage import counted, estimated, merged
 
 
 def arguments(context: list[dict[str, Any]] | None = None, **params: Any) -> dict[str, Any]:
@@ -153,6 +153,34 @@ def test_the_larger_count_is_the_true_one(
         usage["output_tokens_details"]["reasoning_tokens"],
     )
     assert input_tokens + output_tokens == usage["total_tokens"]
+
+
+@pytest.mark.parametrize(
+    "frames",
+    [
+        [{"prompt_tokens": 12, "completion_tokens": 5}],
+        [{"prompt_tokens": 12}, {"completion_tokens": 5}],
+        [
+            {"prompt_tokens": 12, "completion_tokens": 0},
+            {"prompt_tokens": 0, "completion_tokens": 5},
+        ],
+        [
+            {"prompt_tokens": 12, "completion_tokens": 5},
+            {"prompt_tokens": 0, "completion_tokens": 0},
+        ],
+        [{"prompt_tokens": 12, "completion_tokens": 5}, {"prompt_tokens": None}],
+    ],
+)
+def test_counts_that_come_in_several_frames_only_grow(frames: list[dict[str, Any]]) -> None:
+    counts: dict[str, Any] = {}
+    for frame in frames:
+        counts = merged(counts, {**frame, "prompt_tokens_details": {"cached_tokens": 4}})
+    usage = counted(counts)
+    assert (12, 5, 4) == (
+        usage["input_tokens"],
+        usage["output_tokens"],
+        usage["input_tokens_details"]["cached_tokens"],
+    )
 
 
 @pytest.mark.parametrize("counts", [{}, {"prompt_tokens": "7"}, {"prompt_tokens_details": 7}])
