@@ -66,7 +66,7 @@ class _Server(Program[Config]):
             host, port = runner.addresses[0][:2]
             freeze_and_tune_gc()
             log.info("server ready", address=f"http://{host}:{port}")
-            async with app[SERVER].doors.watch(runner):
+            async with app[SERVER].header_timeout.watch(runner):
                 await stop.wait()
             await site.stop()  # no new sockets; those that are open are told to reconnect
             await app[SERVER].drain()

@@ -16,16 +16,15 @@ from jobs.queue import Queue
 from jobs.redis.check import check_until_available
 from jobs.redis.url import redis_from_url
 from jobs.tenants import Tenants
-from runtime.loop import cancel_and_wait
 
 from .access.principal import from_offers
 from .api.frames import encode
 from .api.problem import FULL_RETRY_SECONDS, Problem, from_error
 from .http import openapi
-from .http.auth_middleware import SHOWN, WHO, Access
-from .http.chat_completions import Chats
+from .http.auth_middleware import CREDENTIAL, PRINCIPAL, Authenticator
+from .http.chat_completions import ChatCompletionRoutes
 from .http.origins import Origins
-from .http.responses import ALLOWANCE, Routes, allowed
+from .http.responses import ALLOWANCE, ResponseRoutes, allowed
 from .http.sse import Streams
 from .http.static import pages
 from .http.timeouts import HeaderTimeout
@@ -33,7 +32,7 @@ from .live.relay import Relay
 from .metrics import Metrics
 from .orphans import Orphans
 from .responses import Responses
-from .websocket.auth import Gate
+from .websocket.auth import SocketAuth
 from .websocket.backpressure import SlowConsumers
 from .websocket.limits import SocketLimiter
 from .websocket.socket import Socket
@@ -86,14 +85,14 @@ class Server:
             partitions=config.shared.partitions,
             unstored_ms=round(1000 * config.unstored_seconds),
         )
-        self.access = Access(config.access, self.pipe)
+        self.authenticator = Authenticator(config.access, self.pipe)
         tenants = Tenants(self.pipe, config.shared.partitions)
-        self.seats = SocketLimiter(tenants, config.shared, lambda: self.relay.healthy)
+        self.socket_limiter = SocketLimiter(tenants, config.shared, lambda: self.relay.healthy)
         self.streams = Streams()
         self.sockets: set[Socket] = set()
         self.slow = SlowConsumers()
         self.budget = Budget()
-        self.doors = HeaderTimeout(config.request_seconds)
+        self.header_timeout = HeaderTimeout(config.request_seconds)
         self.draining = False
 
     async def run(self, app: web.Application) -> AsyncIterator[None]:
@@ -102,12 +101,11 @@ class Server:
         async with contextlib.AsyncExitStack() as stack:
             for pipe in {self.pipe, self.submits}:
                 await stack.enter_async_context(pipe)
-            found = await check_until_available(self.pipe, _tell_of_absence)
+            found = await check_until_available(self.pipe, _log_outage)
             log.info("redis", found=found)
             await stack.enter_async_context(self.relay)
             orphans = Orphans(self.pipe, self.queue, self.relay, self.responses, self.config.shared)
-            looking = asyncio.create_task(orphans.run(), name="orphans")
-            stack.push_async_callback(cancel_and_wait, looking)
+            await stack.enter_async_context(orphans.loop())
             yield
 
     async def drain(self, app: web.Application | None = None) -> None:
@@ -133,14 +131,16 @@ class Server:
             )
         self._check_room()
         offers = request.headers.getall("Sec-WebSocket-Protocol", [])
-        who, shown = request.get(WHO), request.get(SHOWN)
+        who, shown = request.get(PRINCIPAL), request.get(CREDENTIAL)
         credential = shown or from_offers(offers)
-        gate = Gate(self.access, self.config.access, self.seats, who, credential)
+        auth = SocketAuth(
+            self.authenticator, self.config.access, self.socket_limiter, who, credential
+        )
         try:
-            await gate.sit()
+            await auth.reserve()
             self._check_room()  # others may have come in meanwhile
             socket = Socket(
-                gate,
+                auth,
                 self.config,
                 self.relay,
                 self.responses,
@@ -155,7 +155,7 @@ class Server:
             finally:
                 self.sockets.discard(socket)
         finally:
-            gate.leave()
+            auth.release()
 
     def _check_room(self) -> None:
         """Raises: Problem where there is no room for one socket more."""
@@ -177,15 +177,15 @@ class Server:
         return web.json_response({"status": "ok"})
 
     async def readyz(self, request: web.Request) -> web.StreamResponse:
-        """Redis answers, the bell is heard, and the server is not about to go."""
+        """Redis answers, the subscriber is healthy, and the server is not about to go."""
         del request
         try:
             async with asyncio.timeout(READY_SECONDS):
                 redis = await self.pipe.call("PING") is not None
         except (RedisTrouble, TimeoutError):
             redis = False
-        found = {"redis": redis, "bell": self.relay.bell.healthy, "draining": self.draining}
-        ready = redis and self.relay.bell.healthy and not self.draining
+        found = {"redis": redis, "bell": self.relay.subscriber.healthy, "draining": self.draining}
+        ready = redis and self.relay.subscriber.healthy and not self.draining
         return web.json_response(
             {"status": "ready" if ready else "not ready", **found}, status=200 if ready else 503
         )
@@ -236,8 +236,8 @@ async def add_headers(request: web.Request, response: web.StreamResponse) -> Non
         response.headers.setdefault(name, value)
 
 
-def _tell_of_absence(error: RedisAway) -> None:
-    log.warning("waiting for Redis", why=str(error))
+def _log_outage(error: RedisAway) -> None:
+    log.warning("waiting for Redis", error=str(error))
 
 
 def _code(error: web.HTTPException) -> str:
@@ -261,21 +261,22 @@ def create_app(config: Config) -> web.Application:
     """The application, which has not yet opened anything."""
     server = Server(config)
     app = web.Application(
-        middlewares=[server.doors.middleware(), problems], client_max_size=config.max_body_bytes
+        middlewares=[server.header_timeout.middleware(), problems],
+        client_max_size=config.max_body_bytes,
     )
     app[SERVER] = server
     app.cleanup_ctx.append(server.run)
     app.on_shutdown.append(server.drain)
     app.on_response_prepare.append(add_headers)
     app.router.add_get("/v1/responses", server.socket, allow_head=False)
-    routes = Routes(server)
+    routes = ResponseRoutes(config, server.relay, server.responses, server.streams)
     routes.add_to(app)
-    Chats(server, routes).add_to(app)
+    ChatCompletionRoutes(config, server.relay, server.responses, routes).add_to(app)
     app.router.add_get("/livez", server.livez)
     app.router.add_get("/readyz", server.readyz)
     app.router.add_get("/metrics", server.metrics_page)
     Origins(config.origins).add_to(app)
-    server.access.add_to(app)
+    server.authenticator.add_to(app)
     openapi.add_to(app)
     pages().add_to(app)
     return app

@@ -35,7 +35,7 @@ class Metrics:
             "holdline_followers", "Logs followed for clients.", registry=self.registry
         )
         self.tasks = Gauge("holdline_tasks", "Tasks of the event loop.", registry=self.registry)
-        self.behind = Gauge(
+        self.slow_sockets = Gauge(
             "holdline_slow_sockets", "Sockets that are not writable now.", registry=self.registry
         )
         self.submitted = Counter(

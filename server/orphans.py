@@ -6,7 +6,6 @@ over all servers. Whoever looks first cancels what nobody has named for the grac
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 from typing import TYPE_CHECKING, Final
 
@@ -15,6 +14,7 @@ import structlog
 from jobs.errors import HoldlineError, RedisTrouble
 from jobs.log.log import read
 from jobs.names import partition_of
+from runtime.loop import Loop
 
 from .api.problem import Problem
 
@@ -27,14 +27,15 @@ if TYPE_CHECKING:
     from .responses import Responses
 
 AT_ONCE: Final = 1000  # ids in one script
-MOST_FOUND: Final = 100
-LEAST_SECONDS: Final = 0.05
+MAX_FOUND: Final = 100
+MIN_PERIOD_SECONDS: Final = 0.05
+LOOKS_BEFORE_CANCEL: Final = 3
 
 log = structlog.get_logger()
 
 
 class Orphans:
-    """The orphans of all servers, as far as this one finds them; `run` until cancelled."""
+    """The orphans of all servers, as far as this one finds them."""
 
     def __init__(
         self, pipe: Pipe, queue: Queue, relay: Relay, responses: Responses, shared: SharedSettings
@@ -44,23 +45,24 @@ class Orphans:
         self._relay = relay
         self._responses = responses
         self._shared = shared
+        self._looks = 0
 
-    async def run(self) -> None:
-        """Looks for ever. After a start clients get the time to come back first."""
-        period = max(self._shared.orphan_ms / 3000, LEAST_SECONDS)
-        for _ in range(3):
-            await self._say(0)
-            await asyncio.sleep(period)
-        while True:
-            try:
-                for response_id in await self._say(MOST_FOUND):
-                    await self._cancel(response_id)
-            except Exception:  # who looks must not end in silence
-                log.exception("orphans not looked at")
-            await asyncio.sleep(period)
+    def loop(self) -> Loop:
+        """The loop that looks for orphans three times in each grace period."""
+        period = max(self._shared.orphan_ms / 3000, MIN_PERIOD_SECONDS)
+        return Loop("orphans", self._look, (period, period))
 
-    async def _say(self, most: int) -> set[str]:
-        """Says what is followed here; up to `most` in a partition that nobody follows."""
+    async def _look(self) -> None:
+        # For a whole grace period after the start, clients get the time to reconnect.
+        if self._looks < LOOKS_BEFORE_CANCEL:
+            self._looks += 1
+            await self._report(0)
+            return
+        for response_id in await self._report(MAX_FOUND):
+            await self._cancel(response_id)
+
+    async def _report(self, most: int) -> set[str]:
+        """Reports what is followed here; returns up to `most` orphans of each partition."""
         found: set[str] = set()
         followed: dict[int, list[str]] = {n: [] for n in range(self._shared.partitions)}
         for response_id in self._relay.followed:

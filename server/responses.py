@@ -86,13 +86,13 @@ class Responses:
         *,
         before: list[dict[str, Any]] | None = None,
         generate: bool = True,
-        expected: SubmissionListener | None = None,
+        listener: SubmissionListener | None = None,
     ) -> Accepted:
         """Accepts a request, or finds the response that its idempotency key made before.
 
         `before` is what was said up to the previous response, where the caller remembers it. With
         `generate` False no model is asked: the response ends at once, to be gone on from.
-        `expected` is of a caller who follows what is accepted.
+        `listener` is of a caller who follows what is accepted.
         """
         owner = who.owner  # also where more can be seen: what is gone on from is one's own
         create = expanded(create, allowed(self._templates, who.may_use_prompt))
@@ -123,8 +123,8 @@ class Responses:
         )
         if generate:
             lane = lane_of(params.get("service_tier"), self._catalog.model_lane(params["model"]))
-            if expected is not None:
-                expected.listen(id_, owner, lane)
+            if listener is not None:
+                listener.listen(id_, owner, lane)
             accepted = await self._queue.submit(
                 job,
                 submitted(job),
@@ -136,8 +136,8 @@ class Responses:
                 lane=lane,
                 price=self._catalog.price(params["model"]),
             )
-            if expected is not None:
-                expected.accepted(accepted.number)
+            if listener is not None:
+                listener.accepted(accepted.number)
         else:
             accepted = await self._queue.prepare(
                 job, prepared(job), idempotency_key=key, fingerprint=print_

@@ -70,8 +70,8 @@ class Jwks:
                 self._keys = parse_keys(await _body(http, self._url), public_only=True)
             self._fetched_at = time.monotonic()
         except (aiohttp.ClientError, OSError, TimeoutError, ValueError) as error:
-            why = str(error) if type(error) is ValueError else type(error).__name__
-            log.warning("token keys not fetched", why=why)
+            reason = str(error) if type(error) is ValueError else type(error).__name__
+            log.warning("JWT keys not fetched", error=reason)
         finally:
             self._fetching = None
 

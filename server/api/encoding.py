@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
 MOST_VALUES: Final = 100_000
-# What a browser offers beside a dialect, because it cannot send headers: a token, never answered.
+# What a browser offers beside a encoding, because it cannot send headers: a token, never answered.
 BEARER: Final = "bearer."
 _PLAIN: Final = frozenset({str, int, bool, type(None)})
 
@@ -27,8 +27,8 @@ _pack = msgspec.msgpack.Encoder().encode
 _unpack = msgspec.msgpack.Decoder().decode
 
 
-class Dialect(Protocol):
-    """What a socket needs to know of its dialect. No state: one object serves all sockets."""
+class Encoding(Protocol):
+    """What a socket needs to know of its encoding. No state: one object serves all sockets."""
 
     @property
     def subprotocol(self) -> str:
@@ -54,7 +54,7 @@ class Dialect(Protocol):
         """The object of a payload. Raises: Problem."""
 
     @property
-    def expected(self) -> str:
+    def hint(self) -> str:
         """What to send, for whoever sent the other kind of frame."""
 
 
@@ -63,7 +63,7 @@ class _Json:
     kind = TEXT
     event = staticmethod(Frame.on_lane)
     message = staticmethod(Frame.text)
-    expected = "Send JSON as text frames, or offer the subprotocol holdline.msgpack."
+    hint = "Send JSON as text frames, or offer the subprotocol holdline.msgpack."
 
     def encode(self, message: dict[str, Any]) -> bytes:
         return encode(message)
@@ -80,7 +80,7 @@ class _MessagePack:
     kind = BINARY
     event = staticmethod(Frame.packed_on_lane)
     message = staticmethod(Frame.binary)
-    expected = "Send MessagePack as binary frames; this socket's subprotocol is holdline.msgpack."
+    hint = "Send MessagePack as binary frames; this socket's subprotocol is holdline.msgpack."
 
     def encode(self, message: dict[str, Any]) -> bytes:
         return _pack(message)
@@ -92,13 +92,13 @@ class _MessagePack:
         return parse_packed(data)
 
 
-JSON: Final[Dialect] = _Json()
-MESSAGE_PACK: Final[Dialect] = _MessagePack()
-DIALECTS: Final = {each.subprotocol: each for each in (JSON, MESSAGE_PACK)}
+JSON: Final[Encoding] = _Json()
+MESSAGE_PACK: Final[Encoding] = _MessagePack()
+ENCODINGS: Final = {each.subprotocol: each for each in (JSON, MESSAGE_PACK)}
 
 
-def choose(offers: Iterable[str]) -> tuple[Dialect, str | None]:
-    """The dialect for a client's `Sec-WebSocket-Protocol` headers, and the name to answer with.
+def choose(offers: Iterable[str]) -> tuple[Encoding, str | None]:
+    """The encoding for a client's `Sec-WebSocket-Protocol` headers, and the name to answer with.
 
     The first offer that is known counts. Who offers nothing, or nothing but a token, gets JSON and
     no name.
@@ -107,11 +107,11 @@ def choose(offers: Iterable[str]) -> tuple[Dialect, str | None]:
     """
     names = [name.strip() for offer in offers for name in offer.split(",") if name.strip()]
     for name in names:
-        if name in DIALECTS:
-            return DIALECTS[name], name
+        if name in ENCODINGS:
+            return ENCODINGS[name], name
     if all(name.startswith(BEARER) for name in names):
         return JSON, None
-    known = " and ".join(sorted(DIALECTS))
+    known = " and ".join(sorted(ENCODINGS))
     raise invalid(
         "Sec-WebSocket-Protocol",
         f"None of these subprotocols is known. Offer one of {known}, or none at all.",

@@ -1,7 +1,7 @@
-"""Log entries <-> the standard's events, as bytes of a dialect.
+"""Log entries <-> the standard's events, as bytes of a encoding.
 
-An event is turned into bytes once for a process and dialect, and only where somebody follows in
-that dialect. What differs between followers, the lane, is spliced into the finished bytes.
+An event is turned into bytes once for a process and encoding, and only where somebody follows in
+that encoding. What differs between followers, the lane, is spliced into the finished bytes.
 """
 
 from __future__ import annotations
@@ -66,7 +66,7 @@ NO_LANE: Final = b"}"
 
 
 class Frame(msgspec.Struct, eq=False, gc=False):
-    """One event, which becomes bytes of a dialect when somebody first needs them.
+    """One event, which becomes bytes of a encoding when somebody first needs them.
 
     `entry` are the bytes of the log; `last` is True for the event that ends its response. Nobody
     may alter what it says: all followers share it.

@@ -6,7 +6,6 @@ loopback only.
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import time
 from typing import TYPE_CHECKING, Any, Final
@@ -14,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 from aiohttp import web
 
 from jobs.errors import RedisTrouble
+from runtime.loop import Loop
 from server.access import api_keys, jwt, principal
 from server.access.api_key_store import FileKeys, RedisKeys
 from server.access.jwks import Jwks
@@ -28,13 +28,13 @@ if TYPE_CHECKING:
 API: Final = "/v1/"
 LOOK_SECONDS: Final = 1.0
 RENEW_SECONDS: Final = 3600.0
-WHO: Final = web.RequestKey("who", Principal)
+PRINCIPAL: Final = web.RequestKey("who", Principal)
 
 Handler = "Callable[[web.Request], Awaitable[web.StreamResponse]]"
 
 
-class Access:
-    """The door. Raises: Problem, RedisTrouble."""
+class Authenticator:
+    """Authenticates requests. Raises: Problem, RedisTrouble."""
 
     def __init__(self, settings: AuthConfig, pipe: Pipe) -> None:
         self._settings = settings
@@ -84,21 +84,14 @@ class Access:
     async def run(self, app: web.Application) -> AsyncIterator[None]:
         """Renews what is kept in Redis, and closes what was opened; a `cleanup_ctx`."""
         del app
-        keeper = asyncio.create_task(self._keep(), name="access")
-        try:
-            yield
-        finally:
-            keeper.cancel()
-            await asyncio.gather(keeper, return_exceptions=True)
+        async with contextlib.AsyncExitStack() as stack:
             if self._jwks is not None:
-                await self._jwks.close()
-
-    async def _keep(self) -> None:
-        while True:
+                stack.push_async_callback(self._jwks.close)
             if isinstance(self._keys, RedisKeys):
-                with contextlib.suppress(RedisTrouble):
-                    await self._keys.renew()
-            await asyncio.sleep(RENEW_SECONDS)
+                pause = (RENEW_SECONDS, RENEW_SECONDS)
+                renewals = Loop("API key renewal", self._keys.renew, pause, ignored=(RedisTrouble,))
+                await stack.enter_async_context(renewals)
+            yield
 
     def add_to(self, app: web.Application) -> None:
         """Lets nobody into the API who has not said who they are; a socket may still say it."""
@@ -121,21 +114,21 @@ class Access:
         place = "" if resource is None else resource.canonical
         credential = None if self.open else principal.from_header(request.headers)
         if (request.method, place) == ("GET", principal.SOCKET):
-            # A header is judged before the upgrade. A browser cannot send one, and is not told why
-            # an upgrade was refused: its token is judged after the welcome, see `gate`.
+            # A header is checked before the upgrade. A browser cannot send one, nor read why an
+            # upgrade was refused: its token is checked after it, by `server.websocket.auth`.
             if self.open or credential is not None:
-                request[WHO] = await self.authenticated(credential)
-                request[SHOWN] = credential
+                request[PRINCIPAL] = await self.authenticated(credential)
+                request[CREDENTIAL] = credential
             return
         who = await self.authenticated(credential)
         if request.match_info.http_exception is None:
             who.check(principal.OF_ROUTES.get((request.method, place), principal.ADMIN))
-        request[WHO] = who
+        request[PRINCIPAL] = who
 
 
-SHOWN: Final = web.RequestKey("shown", object)
+CREDENTIAL: Final = web.RequestKey("shown", object)
 
 
-def who_of(request: web.Request) -> Principal:
+def principal_of(request: web.Request) -> Principal:
     """Who sent a request of the API."""
-    return request[WHO]
+    return request[PRINCIPAL]

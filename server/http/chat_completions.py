@@ -10,23 +10,29 @@ from server.api.frames import encode
 from server.api.problem import Problem
 from server.api.request import parse_create, parse_json
 
-from .auth_middleware import who_of
+from .auth_middleware import principal_of
 from .chat_request import Translation
 from .chat_response import Chunks, completion, failure
 from .responses import KEY_HEADER, note
 from .timeouts import read_body
 
 if TYPE_CHECKING:
-    from server.app import Server
+    from server.config import Config
+    from server.live.relay import Relay
+    from server.responses import Responses
 
-    from .responses import Routes
+    from .responses import ResponseRoutes
 
 
-class Chats:
-    """The one route; waiting, streaming and letting go are those of `Routes`."""
+class ChatCompletionRoutes:
+    """The one route; waiting, streaming and letting go are those of `ResponseRoutes`."""
 
-    def __init__(self, server: Server, routes: Routes) -> None:
-        self._server = server
+    def __init__(
+        self, config: Config, relay: Relay, responses: Responses, routes: ResponseRoutes
+    ) -> None:
+        self._config = config
+        self._relay = relay
+        self._responses = responses
         self._routes = routes
 
     def add_to(self, app: web.Application) -> None:
@@ -35,16 +41,16 @@ class Chats:
 
     async def create(self, request: web.Request) -> web.StreamResponse:
         """Accepts a prompt, and waits for its answer or streams it."""
-        who = who_of(request)
+        who = principal_of(request)
         viewer = who.viewer
-        body = parse_json(await read_body(request, self._server.config.request_seconds))
+        body = parse_json(await read_body(request, self._config.request_seconds))
         if (key := request.headers.get(KEY_HEADER)) is not None:
             body = {**body, "idempotency_key": key}
         asked = Translation(body)
-        with self._server.relay.expect() as expected:
+        with self._relay.listen() as listener:
             try:
                 create = parse_create(asked.body)
-                accepted = await self._server.responses.submit(who, create, body, expected=expected)
+                accepted = await self._responses.submit(who, create, body, listener=listener)
                 note(request, accepted)
             except Problem as problem:
                 raise asked.named(problem) from None
@@ -52,7 +58,7 @@ class Chats:
             if create.stream:
                 return await self._routes.stream(request, viewer, id_, -1, chunks)
             await self._routes.wait(request, viewer, id_)
-        found = await self._server.responses.retrieve(viewer, id_)
+        found = await self._responses.retrieve(viewer, id_)
         headers = {"X-Response-Id": id_}
         failed = failure(found)
         if failed is not None:

@@ -87,7 +87,7 @@ def completion(response: Json) -> Json:
 
 
 class Chunks:
-    """The chunks of one stream; a `Telling`. `usage` adds a last one that counts."""
+    """The chunks of one stream; a `StreamFormat`. `usage` adds a last one that counts."""
 
     def __init__(self, *, usage: bool) -> None:
         self._usage = usage

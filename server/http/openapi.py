@@ -14,7 +14,7 @@ from aiohttp import web
 
 from server.api import request as requests
 from server.api.close_codes import CloseCode
-from server.api.encoding import DIALECTS
+from server.api.encoding import ENCODINGS
 from server.api.schema import bodies, objects
 from server.api.schema.events import EVENTS
 from server.api.schema.messages import MESSAGES
@@ -78,7 +78,7 @@ SUBPROTOCOLS: Final = {
     "properties": {
         "Sec-WebSocket-Protocol": {
             "type": "string",
-            "enum": list(DIALECTS),
+            "enum": list(ENCODINGS),
         }
     },
 }

@@ -15,15 +15,17 @@ from server.api.frames import encode
 from server.api.problem import Problem, invalid
 from server.api.request import parse_create, parse_json
 
-from .auth_middleware import who_of
+from .auth_middleware import principal_of
 from .sse import Stream, Waiter
 from .timeouts import read_body
 
 if TYPE_CHECKING:
     from jobs.replies import Accepted
-    from server.app import Server
+    from server.config import Config
+    from server.live.relay import Relay
+    from server.responses import Responses
 
-    from .sse import Telling
+    from .sse import StreamFormat, Streams
 
 DEFAULT_PAGE: Final = 20
 LARGEST_PAGE: Final = 100
@@ -32,11 +34,16 @@ KEY_HEADER: Final = "Idempotency-Key"
 ALLOWANCE: Final = web.RequestKey("allowance", Allowance)
 
 
-class Routes:
+class ResponseRoutes:
     """The handlers; each names who asks and leaves the rest to `Responses` and a follower."""
 
-    def __init__(self, server: Server) -> None:
-        self._server = server
+    def __init__(
+        self, config: Config, relay: Relay, responses: Responses, streams: Streams
+    ) -> None:
+        self._config = config
+        self._relay = relay
+        self._responses = responses
+        self._streams = streams
 
     def add_to(self, app: web.Application) -> None:
         """Adds the routes."""
@@ -51,15 +58,15 @@ class Routes:
 
     async def create(self, request: web.Request) -> web.StreamResponse:
         """Accepts a prompt; waits for the answer, streams it, or leaves it in the background."""
-        who = who_of(request)
-        body = parse_json(await read_body(request, self._server.config.request_seconds))
+        who = principal_of(request)
+        body = parse_json(await read_body(request, self._config.request_seconds))
         if (key := request.headers.get(KEY_HEADER)) is not None:
             body = {**body, "idempotency_key": key}
         create = parse_create(body)
-        with self._server.relay.expect() as expected:
+        with self._relay.listen() as listener:
             follows = create.stream or not create.background
-            accepted = await self._server.responses.submit(
-                who, create, body, expected=expected if follows else None
+            accepted = await self._responses.submit(
+                who, create, body, listener=listener if follows else None
             )
             note(request, accepted)
             if create.stream:
@@ -70,30 +77,30 @@ class Routes:
 
     async def retrieve(self, request: web.Request) -> web.StreamResponse:
         """The response as it stands, or its events after a sequence number and then live."""
-        viewer, id_ = who_of(request).viewer, request.match_info["id"]
+        viewer, id_ = principal_of(request).viewer, request.match_info["id"]
         if _flag(request, "stream"):
             after = _integer(request, "starting_after", -1, -1, 2**53)
-            await self._server.responses.owned(viewer, id_)
+            await self._responses.owned(viewer, id_)
             return await self.stream(request, viewer, id_, after)
         return await self._hand_over(request, viewer, id_)
 
     async def cancel(self, request: web.Request) -> web.StreamResponse:
         """Cancels, and answers with the response once it has ended."""
-        viewer, id_ = who_of(request).viewer, request.match_info["id"]
-        await self._server.responses.cancel(viewer, id_)
+        viewer, id_ = principal_of(request).viewer, request.match_info["id"]
+        await self._responses.cancel(viewer, id_)
         await self.wait(request, viewer, id_)
         return await self._hand_over(request, viewer, id_)
 
     async def delete(self, request: web.Request) -> web.StreamResponse:
         """Deletes a response and its log."""
         id_ = request.match_info["id"]
-        await self._server.responses.delete(who_of(request).viewer, id_)
+        await self._responses.delete(principal_of(request).viewer, id_)
         return _json({"id": id_, "object": "response", "deleted": True})
 
     async def input_items(self, request: web.Request) -> web.StreamResponse:
         """A page of the input items, newest first unless `order=asc`."""
         id_ = request.match_info["id"]
-        items = await self._server.responses.input_items(who_of(request).viewer, id_)
+        items = await self._responses.input_items(principal_of(request).viewer, id_)
         order = request.query.get("order", "desc")
         if order not in ("asc", "desc"):
             raise invalid("order", "'order' is asc or desc.")
@@ -117,13 +124,13 @@ class Routes:
 
     async def models(self, request: web.Request) -> web.StreamResponse:
         """The models that a request may name; without a models file other names are passed on."""
-        catalog = self._server.config.catalog
-        return _json({"object": "list", "data": models.listed(catalog, who_of(request))})
+        catalog = self._config.catalog
+        return _json({"object": "list", "data": models.listed(catalog, principal_of(request))})
 
     async def model(self, request: web.Request) -> web.StreamResponse:
         """One of these models."""
-        catalog, name = self._server.config.catalog, request.match_info["id"]
-        return _json(models.found(catalog, name, who_of(request)))
+        catalog, name = self._config.catalog, request.match_info["id"]
+        return _json(models.found(catalog, name, principal_of(request)))
 
     async def stream(
         self,
@@ -131,13 +138,13 @@ class Routes:
         viewer: str,
         response_id: str,
         after: int,
-        telling: Telling | None = None,
+        format_: StreamFormat | None = None,
     ) -> web.StreamResponse:
         """Server-sent events until the response has ended."""
-        stream = Stream(self._server.config.ping_seconds, telling)
-        follower = self._server.relay.follow(response_id, viewer, after, stream)
+        stream = Stream(self._config.ping_seconds, format_)
+        follower = self._relay.follow(response_id, viewer, after, stream)
         try:
-            with self._server.streams.open(stream):
+            with self._streams.open(stream):
                 response = await stream.serve(request, follower, response_id)
         finally:
             follower.leave()
@@ -149,7 +156,7 @@ class Routes:
         self, request: web.Request, viewer: str, response_id: str
     ) -> web.StreamResponse:
         """The response as it stands."""
-        found = await self._server.responses.retrieve(viewer, response_id)
+        found = await self._responses.retrieve(viewer, response_id)
         return await self.write(request, found, _json(found))
 
     async def write(
@@ -165,21 +172,21 @@ class Routes:
     @property
     def _watched(self) -> bool:
         """Whether it matters for all responses who has seen them."""
-        return self._server.config.shared.only_if_unseen
+        return self._config.shared.only_if_unseen
 
     async def _seen(self, response_id: str) -> None:
         with contextlib.suppress(RedisTrouble):  # then it is kept for the retention
-            await self._server.responses.seen(response_id)
+            await self._responses.seen(response_id)
 
     async def wait(self, request: web.Request, viewer: str, response_id: str) -> None:
         """Returns when the response has ended, or nobody is there any more to be told."""
         waiter = Waiter()
-        follower = self._server.relay.follow(response_id, viewer, -1, waiter)
+        follower = self._relay.follow(response_id, viewer, -1, waiter)
         try:
             while not waiter.done.is_set():
                 if request.transport is None or request.transport.is_closing():
                     raise asyncio.CancelledError
-                if self._server.draining:
+                if self._streams.stopped:
                     raise _draining(response_id)
                 try:
                     async with asyncio.timeout(1):

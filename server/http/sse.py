@@ -23,7 +23,7 @@ DONE: Final = b"data: [DONE]\n\n"
 HEARTBEAT: Final = b": still here\n\n"
 
 
-class Telling(Protocol):
+class StreamFormat(Protocol):
     """How a stream says what there is to say, as server-sent events."""
 
     broken: bool
@@ -63,9 +63,9 @@ class Events:
 class Stream:
     """A `Sink` that is read by one request. Its buffer is bounded; the log holds the rest."""
 
-    def __init__(self, heartbeat_seconds: float, telling: Telling | None = None) -> None:
+    def __init__(self, heartbeat_seconds: float, format_: StreamFormat | None = None) -> None:
         self._heartbeat = heartbeat_seconds
-        self._telling = telling or Events()
+        self._format = format_ or Events()
         self._parts: list[bytes] = []
         self._size = 0
         self._news = asyncio.Event()
@@ -83,10 +83,10 @@ class Stream:
     def deliver(self, follower: Follower, frames: list[Frame]) -> None:
         """Takes events."""
         del follower
-        self._put(self._telling.events(frames))
+        self._put(self._format.events(frames))
         if frames[-1].last:
             self.unstored = frames[-1].event["response"].get("store") is False
-        if self._telling.broken:
+        if self._format.broken:
             self.stop()
 
     def queued(self, follower: Follower, place: int | None, eta: float | None, reason: str) -> None:
@@ -98,9 +98,9 @@ class Stream:
         """Takes the end: `[DONE]` follows only the whole of a response."""
         del follower
         if problem is not None:
-            self._put(self._telling.problem(problem))
+            self._put(self._format.problem(problem))
         self._explained = problem is not None
-        self._complete = problem is None and not self._telling.broken
+        self._complete = problem is None and not self._format.broken
         self.stop()
 
     def stop(self) -> None:
@@ -125,7 +125,7 @@ class Stream:
             while await self._write_next(request, response):
                 follower.catch_up_if_behind()
             await response.write_eof()
-            self.handed_over = self._complete or self._telling.ended
+            self.handed_over = self._complete or self._format.ended
         return response
 
     async def _write_next(self, request: web.Request, response: web.StreamResponse) -> bool:
@@ -137,8 +137,8 @@ class Stream:
         self._parts, self._size = [], 0
         if over and self._complete:
             parts.append(DONE)
-        elif over and not self._explained and not self._telling.broken:
-            parts.append(self._telling.cut())
+        elif over and not self._explained and not self._format.broken:
+            parts.append(self._format.cut())
         try:
             async with asyncio.timeout(STUCK_SECONDS):
                 await response.write(b"".join(parts) or HEARTBEAT)
@@ -181,6 +181,7 @@ class Streams:
 
     def __init__(self) -> None:
         self._open: set[Stream] = set()
+        self.stopped = False
 
     @contextlib.contextmanager
     def open(self, stream: Stream) -> Iterator[None]:
@@ -192,6 +193,7 @@ class Streams:
             self._open.discard(stream)
 
     def stop(self) -> None:
-        """Ends all of them."""
+        """Ends all of them; requests that wait without a stream see `stopped`."""
+        self.stopped = True
         for stream in list(self._open):
             stream.stop()

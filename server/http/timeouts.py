@@ -7,16 +7,16 @@ would wait for an hour. Later heads are bounded by the keep-alive, bodies by `re
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import time
 from typing import TYPE_CHECKING, Any, Final
 
 from aiohttp import web
 
+from runtime.loop import Loop
 from server.api.problem import Problem
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable
+    from collections.abc import Awaitable, Callable
 
     Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
@@ -60,22 +60,16 @@ class HeaderTimeout:
 
         return enter
 
-    @contextlib.asynccontextmanager
-    async def watch(self, runner: web.AppRunner) -> AsyncIterator[None]:
-        """Looks at the connections of a server, once a second, as long as the context lasts."""
+    def watch(self, runner: web.AppRunner) -> Loop:
+        """The loop that looks at the connections of a server once a second."""
 
         async def look() -> None:
-            while True:
-                await asyncio.sleep(min(LOOK_SECONDS, self._seconds / 2))
-                if runner.server is not None:
-                    self.look(runner.server.connections, time.monotonic())
+            if runner.server is not None:
+                self.look(runner.server.connections, time.monotonic())
 
-        task = asyncio.create_task(look(), name="doors")
-        try:
-            yield
-        finally:
-            task.cancel()
-            await asyncio.wait([task])
+        seconds = min(LOOK_SECONDS, self._seconds / 2)
+        pause = (seconds, seconds)
+        return Loop("header timeout", look, pause, first_pause=pause)
 
     def look(self, connections: list[Any], now: float) -> None:
         """Closes what has waited for too long; forgets what is gone."""

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import structlog
 
@@ -15,13 +15,16 @@ from jobs.errors import Undecodable
 from jobs.log.codec import Deleted, Grown, Waits, decode_notification
 from jobs.log.view import View
 from jobs.names import Partition, partition_of
-from server.api.frames import Frame, frame
+
+from .look import framed
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine
 
+    from jobs.cipher import Cipher
+
     from .follower import Follower
-    from .relay import Relay
+    from .look import Look
     from .submission import SubmissionListener
 
 TICK_SECONDS = 1.0
@@ -29,17 +32,29 @@ TICK_SECONDS = 1.0
 log = structlog.get_logger()
 
 
-# A look at a response, and the events of its entries. All who asked share it: nobody alters it.
-Look = tuple[View, list[Frame]]
 # start, least, viewer
 _Question = tuple[int, int, str]
 
 
-def framed(first: int, entries: list[bytes]) -> list[Frame]:
-    """The events of entries, the first of which is at index `first`. Raises: Undecodable."""
-    if len(entries) == 1:  # nearly always, and a comprehension is a call of its own
-        return [frame(first, entries[0])]
-    return [frame(number, entry) for number, entry in enumerate(entries, first)]
+class FeedOwner(Protocol):
+    """The part of the relay that a feed uses."""
+
+    cipher: Cipher | None
+
+    def spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        """Runs a task that is cancelled at the end of the relay."""
+
+    def share(self, look: Coroutine[Any, Any, Look]) -> asyncio.Task[Look]:
+        """Runs a read that several followers may await."""
+
+    async def read(self, response_id: str, start: int, least: int, viewer: str) -> View:
+        """Reads a log."""
+
+    def dropped(self, feed: Feed) -> None:
+        """Counts a follower that has left."""
+
+    def release(self, feed: Feed) -> None:
+        """Removes the feed if nobody needs it."""
 
 
 class Feed:
@@ -51,20 +66,20 @@ class Feed:
         "_under_way",
         "channel",
         "confirmed",
-        "expected",
         "followers",
         "lane",
+        "listener",
+        "notified_at",
         "number",
         "only",
         "owner",
         "partition",
-        "rang",
         "reason",
         "response_id",
         "told",
     )
 
-    def __init__(self, relay: Relay, response_id: str) -> None:
+    def __init__(self, relay: FeedOwner, response_id: str) -> None:
         self._relay = relay
         self.response_id = response_id
         self.owner = ""
@@ -72,13 +87,13 @@ class Feed:
         self.channel = Partition(self.partition).bell(response_id)
         self.followers: set[Follower] = set()
         self.only: Follower | None = None  # where there is one, as nearly always
-        self.expected: SubmissionListener | None = None
+        self.listener: SubmissionListener | None = None
         self.confirmed = False
         self.number = 0
         self.lane = ""
         self.reason = ""
         self.told: tuple[int | None, float | None, str] | None = None
-        self.rang = time.monotonic()
+        self.notified_at = time.monotonic()
         # Reads that are not yet sent, which anybody may join, and those that are under way.
         self._asked: dict[_Question, asyncio.Task[Look]] = {}
         self._under_way: dict[_Question, asyncio.Task[Look]] = {}
@@ -86,36 +101,36 @@ class Feed:
     @property
     def needed(self) -> bool:
         """True while somebody follows the response, or is about to."""
-        return bool(self.followers) or (self.expected is not None and self.expected.open)
+        return bool(self.followers) or (self.listener is not None and self.listener.open)
 
     @property
     def quiet(self) -> bool:
         """True when nothing has rung for a while."""
-        return time.monotonic() - self.rang > TICK_SECONDS
+        return time.monotonic() - self.notified_at > TICK_SECONDS
 
-    def ring(self, payload: bytes) -> None:
+    def notify(self, payload: bytes) -> None:
         """Something was published about the response."""
-        self.rang = time.monotonic()
+        self.notified_at = time.monotonic()
         try:
-            bell = decode_notification(payload)
-            if isinstance(bell, tuple):  # each event of each answer; the rest is rare
-                first, entries = bell
+            notification = decode_notification(payload)
+            if isinstance(notification, tuple):  # each event of each answer; the rest is rare
+                first, entries = notification
                 if first:  # those at 0 are of its submission: it waits
                     self.number = 0
                 if (cipher := self._relay.cipher) is not None:
                     entries = cipher.decrypted(self.response_id, first, entries)
                 frames = framed(first, entries)
-                if self.expected is not None:
-                    self.expected.ring(first, frames)
+                if self.listener is not None:
+                    self.listener.notify(first, frames)
                 if self.only is not None:
-                    self.only.ring(first, frames)
+                    self.only.notify(first, frames)
                 else:
                     for follower in list(self.followers):
-                        follower.ring(first, frames)
+                        follower.notify(first, frames)
                 return
-            if self.expected is not None:
-                self.expected.doubt()
-            match bell:
+            if self.listener is not None:
+                self.listener.doubt()
+            match notification:
                 case Grown(length):
                     for follower in list(self.followers):
                         follower.grown(length)
@@ -124,15 +139,15 @@ class Feed:
                 case Deleted():
                     self.gap()
         except Undecodable:
-            log.warning("bell not understood", response_id=self.response_id)
+            log.warning("notification not understood", response_id=self.response_id)
             self.gap()
 
     def gap(self) -> None:
-        """The bell is confirmed, and anything may have been missed until now."""
+        """The subscription is confirmed, and anything may have been missed until now."""
         self.confirmed = True
-        self.rang = time.monotonic()
-        if self.expected is not None:
-            self.expected.gap()
+        self.notified_at = time.monotonic()
+        if self.listener is not None:
+            self.listener.gap()
         for follower in list(self.followers):
             follower.catch_up()
 
@@ -149,9 +164,9 @@ class Feed:
 
         Raises: UnknownResponse, Undecodable, RedisTrouble.
         """
-        if start == 0 and (expected := self.expected) is not None:
-            look = await expected.look()
-            self.expected = None
+        if start == 0 and (listener := self.listener) is not None:
+            look = await listener.look()
+            self.listener = None
             if look is not None:
                 self._learn(look[0])
                 return look
@@ -179,8 +194,12 @@ class Feed:
         if view.status == "queued":
             self.number, self.lane, self.reason = view.number, view.lane, view.reason
 
+    def release(self) -> None:
+        """Ends the subscription if nobody needs the feed."""
+        self._relay.release(self)
+
     def add(self, follower: Follower) -> None:
-        """This follower is told what rings."""
+        """Adds a follower, which receives all notifications from now on."""
         self.followers.add(follower)
         self.only = follower if len(self.followers) == 1 else None
 
@@ -197,12 +216,12 @@ class Feed:
             for follower in list(self.followers):
                 follower.waits(None, delay_ms / 1000, reason)
 
-    def tell_place(self, head: int, above: int, why: str, pace: float | None) -> None:
+    def tell_place(self, head: int, above: int, held_by: str, pace: float | None) -> None:
         """Tells the followers where the response waits, if that has changed."""
         place = max(self.number - (head or self.number) + 1, 1) + above
         eta = None if pace is None else round(place * pace, 1)
         # What holds it back now is more to the point than why it waits again.
-        reason = why or self.reason or "workers_busy"
+        reason = held_by or self.reason or "workers_busy"
         if self.told == (place, eta, reason):
             return
         self.told = (place, eta, reason)

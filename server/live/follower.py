@@ -1,16 +1,16 @@
 """One cursor on one log: the only way an event reaches a client.
 
-Live stream, resume, second device, gap and slow socket are the same three steps: the bell is
-confirmed, the log is read from the cursor, and from then on entries that fit the cursor are sent as
-they ring. Anything else is answered by reading the log from the cursor. A sink that is not writable
-is left alone; when it is again, the log is read from the cursor: the log is the buffer.
+Live stream, resume, second device, gap and slow socket are the same three steps: the subscription
+is confirmed, the log is read from the cursor, and from then on entries that fit the cursor are sent
+as they arrive. After anything else the log is read from the cursor. Nothing is sent to a sink that
+is not writable; when it is again, the log is read from the cursor: the log is the buffer.
 """
 
 from __future__ import annotations
 
 import asyncio
 import time
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from jobs.errors import EncryptionKeyMissing, RedisTrouble, Undecodable, UnknownResponse
 from jobs.log.cursor import Cursor, Relation
@@ -20,14 +20,37 @@ from server.access.owners import sees
 from server.api.problem import Problem, from_error, unknown
 
 if TYPE_CHECKING:
+    from collections.abc import Coroutine
+
     from jobs.log.view import View
     from server.api.frames import Frame
 
-    from .feed import Feed
+    from .look import Look
 
 RETRY_SECONDS = (0.1, 2.0)
 # A worker finds Redis again a second or two after the server at the latest.
 REWRITE_SECONDS = 5.0
+
+
+class FollowedFeed(Protocol):
+    """The part of a feed that a follower uses."""
+
+    response_id: str
+    owner: str
+    confirmed: bool
+
+    @property
+    def quiet(self) -> bool:
+        """True if nothing was published for a while."""
+
+    def spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        """Runs a read of the follower."""
+
+    async def read(self, start: int, *, least: int, viewer: str) -> Look:
+        """Reads the log from index `start` on."""
+
+    def drop(self, follower: Follower) -> None:
+        """Forgets a follower that is done."""
 
 
 class Sink(Protocol):
@@ -68,7 +91,7 @@ class Follower:
         "lane",
     )
 
-    def __init__(self, feed: Feed, viewer: str, starting_after: int, sink: Sink) -> None:
+    def __init__(self, feed: FollowedFeed, viewer: str, starting_after: int, sink: Sink) -> None:
         self.feed = feed
         self.lane = b""
         self._viewer = viewer
@@ -97,7 +120,7 @@ class Follower:
         """True while the sink has been handed no event at all."""
         return self._sent_last is None
 
-    def ring(self, first: int, frames: list[Frame]) -> None:
+    def notify(self, first: int, frames: list[Frame]) -> None:
         """Entries were appended from index `first` on."""
         if not self._live:
             # A read is due or under way, and goes on until it has what was heard.
@@ -108,7 +131,7 @@ class Follower:
             self._place(first, frames)
 
     def grown(self, length: int) -> None:
-        """The log has at least `length` entries, which the bell did not carry."""
+        """The log has at least `length` entries, which the notification did not carry."""
         self._heard = max(self._heard, length)
         if self._live and self._cursor.next < length:
             self.catch_up()
@@ -140,7 +163,7 @@ class Follower:
             self.catch_up()
 
     def doubt(self) -> None:
-        """Reads the log if nothing has rung for a while: the last bell may have been lost."""
+        """Reads the log after a quiet while: the last notification may have been lost."""
         if self._live and self.feed.quiet:
             self.catch_up()
 

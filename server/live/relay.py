@@ -1,9 +1,8 @@
-"""Who follows what: one bell for the process, one feed a followed response."""
+"""Who follows what: one subscriber for the process, one feed for each followed response."""
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import secrets
 import time
 from typing import TYPE_CHECKING, Any, Self
@@ -14,6 +13,7 @@ from jobs.errors import RedisTrouble
 from jobs.log.log import read
 from jobs.names import Partition, tenant_of
 from jobs.redis.subscriber import Subscriber
+from runtime.loop import Loop
 
 from .feed import TICK_SECONDS, Feed
 from .follower import Follower
@@ -28,8 +28,8 @@ if TYPE_CHECKING:
     from jobs.redis.pipe import Pipe
     from server.metrics import Metrics
 
-    from .feed import Look
     from .follower import Sink
+    from .look import Look
 
 MOST_READS = 64
 EPOCH_TTL_MS = 30 * 24 * 3600 * 1000
@@ -51,36 +51,38 @@ class Relay:
         self._reads = asyncio.Semaphore(MOST_READS)
         self._tasks: set[asyncio.Task[None]] = set()
         self._shared: set[asyncio.Task[Look]] = set()
-        self._tickers: list[asyncio.Task[None]] = []
+        pause = (TICK_SECONDS, TICK_SECONDS)
+        self._loops = (
+            Loop("relay health", self._check_health, pause, first_pause=pause),
+            Loop("relay", self._tick, pause, ignored=(RedisTrouble,)),
+        )
         self._doubt_seconds = doubt_seconds
         self._epochs: dict[int, bytes] = {}
         self._on_health: list[Callable[[bool], None]] = []
         self._was_healthy = True
-        self.bell = Subscriber(
+        self.subscriber = Subscriber(
             redis,
             probe=Partition(0).probe(secrets.token_hex(8)),
             publish=lambda channel, message: pipe.call("PUBLISH", channel, message),
         )
 
     async def __aenter__(self) -> Self:
-        await self.bell.__aenter__()
-        self._tickers = [
-            asyncio.create_task(self._watch_health(), name="relay health"),
-            asyncio.create_task(self._tick(), name="relay"),
-        ]
-        for ticker in self._tickers:
-            ticker.add_done_callback(self._done)  # never ends by itself: it would be told
+        await self.subscriber.__aenter__()
+        for loop in self._loops:
+            loop.start()
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        tasks: list[asyncio.Task[Any]] = [*self._tasks, *self._tickers, *self._shared]
+        for loop in self._loops:
+            await loop.stop()
+        tasks: list[asyncio.Task[Any]] = [*self._tasks, *self._shared]
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
-        await self.bell.__aexit__()
+        await self.subscriber.__aexit__()
 
     def follow(self, response_id: str, viewer: str, starting_after: int, sink: Sink) -> Follower:
-        """A follower that is on its way: the bell first, then the log.
+        """A follower that is on its way: the subscription first, then the log.
 
         `viewer` is that of a `Principal`. Raises: UnknownResponse for an id that cannot exist.
         """
@@ -92,26 +94,26 @@ class Relay:
             follower.catch_up()
         return follower
 
-    def expect(self) -> SubmissionListener:
+    def listen(self) -> SubmissionListener:
         """Listens to what its user submits, so that following it needs no read."""
-        return SubmissionListener(self)
+        return SubmissionListener(self.feed)
 
     def feed(self, response_id: str) -> Feed:
-        """The feed of a response; the bell is subscribed for a new one.
+        """The feed of a response; a new one is subscribed.
 
         Whoever takes it and does not follow calls `release`. Raises: UnknownResponse.
         """
         feed = self._feeds.get(response_id)
         if feed is None:
             feed = self._feeds[response_id] = Feed(self, response_id)
-            self.bell.subscribe(feed.channel, feed.ring, feed.gap)
+            self.subscriber.subscribe(feed.channel, feed.notify, feed.gap)
         return feed
 
     def release(self, feed: Feed) -> None:
         """Nothing is left of a feed that nobody needs."""
         if not feed.needed and self._feeds.get(feed.response_id) is feed:
             del self._feeds[feed.response_id]
-            self.bell.unsubscribe(feed.channel)
+            self.subscriber.unsubscribe(feed.channel)
 
     def spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         """A task that the relay owns."""
@@ -158,29 +160,24 @@ class Relay:
 
     @property
     def healthy(self) -> bool:
-        """True while Redis answers and the bell is heard."""
-        return self._pipe.connected and self.bell.healthy
+        """True while Redis answers and the subscriber is healthy."""
+        return self._pipe.connected and self.subscriber.healthy
 
     def on_health(self, tell: Callable[[bool], None]) -> None:
         """`tell` is called when `healthy` has changed."""
         self._on_health.append(tell)
 
-    async def _watch_health(self) -> None:
-        """Asks Redis nothing: one that is stopped would keep the news waiting."""
-        while True:
-            await asyncio.sleep(TICK_SECONDS)
-            if self.healthy is not self._was_healthy:
-                self._was_healthy = self.healthy
-                log.warning("redis", healthy=self._was_healthy)
-                for tell in self._on_health:
-                    tell(self._was_healthy)
+    async def _check_health(self) -> None:
+        """Sends Redis no command: the reply of a stopped Redis would delay the news."""
+        if self.healthy is not self._was_healthy:
+            self._was_healthy = self.healthy
+            log.warning("Redis health changed", healthy=self._was_healthy)
+            for tell in self._on_health:
+                tell(self._was_healthy)
 
     async def _tick(self) -> None:
-        while True:
-            with contextlib.suppress(RedisTrouble):
-                await self._look_for_loss()
-                await self._tell_places()
-            await asyncio.sleep(TICK_SECONDS)
+        await self._look_for_loss()
+        await self._tell_places()
 
     async def _look_for_loss(self) -> None:
         """Lets followers read whose Redis was emptied, and those who heard nothing for long.
@@ -197,7 +194,7 @@ class Relay:
         quiet = time.monotonic() - self._doubt_seconds
         for feed in list(self._feeds.values()):
             lost = epochs.get(feed.partition) != before.get(feed.partition)
-            if feed.confirmed and (lost or feed.rang < quiet):
+            if feed.confirmed and (lost or feed.notified_at < quiet):
                 feed.gap()
 
     async def _tell_places(self) -> None:

@@ -1,36 +1,47 @@
-"""What rings of a response while it is submitted: heard from its first entry on, it is the log.
+"""Keeps the notifications of a response that is being submitted, to spare its first read.
 
-The script that accepts a response rings with the entries that its log begins with. Whoever hears
-that was subscribed before there was anything to miss; so entries that have rung from index 0 on
-without a gap are what a read would find, and nobody has to read. Any doubt leaves it to the log: a
-gap, a bell that says something else or carries no entries, more than is kept here, and a beginning
-that is not heard, since the script was faster than the subscription or found another response.
+The script that accepts a response publishes the entries that its log begins with. Whoever receives
+them was subscribed before anything could be missed; so entries that were published from index 0 on
+without a gap are what a read would find, and nobody has to read. In any doubt the log is read:
+after a gap, after a notification of another kind or without entries, beyond the bytes kept here,
+and if the beginning was missed because the script was faster than the subscription or found another
+response.
 """
 
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Final, Self
+from typing import TYPE_CHECKING, Final, Protocol, Self
 
 from jobs.log.view import View
 from jobs.record import Status
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from server.api.frames import Frame
 
-    from .feed import Feed, Look
-    from .relay import Relay
+    from .look import Look
 
 MOST_BYTES: Final = 65_536
 # What an event takes in memory beside its entry.
 EVENT_BYTES: Final = 512
-# The reply of the script and its ring leave Redis together, over two connections, and come in any
-# order: a ring that is not heard after so many turns of the event loop was missed, or comes late.
-RING_TURNS: Final = 2
+# The reply of the script and its notification leave Redis together, over two connections, and
+# arrive in any order. After so many turns of the event loop it counts as missed.
+NOTIFICATION_TURNS: Final = 2
+
+
+class ListenedFeed(Protocol):
+    """The part of a feed that a listener uses."""
+
+    listener: SubmissionListener | None
+
+    def release(self) -> None:
+        """Ends the subscription if nobody needs the feed."""
 
 
 class SubmissionListener:
-    """A response that is about to be submitted; made by `Relay.expect`, used as a context manager.
+    """A response that is about to be submitted; made by `Relay.listen`, used as a context manager.
 
     Call `listen` in the same turn as the submission and before it, `accepted` after it, and follow
     the response before the end of the context: then the first read is of what was heard. Once the
@@ -40,19 +51,19 @@ class SubmissionListener:
     __slots__ = (
         "_doubted",
         "_feed",
+        "_feed_of",
         "_frames",
         "_lane",
         "_number",
         "_owner",
-        "_relay",
         "_size",
         "_waits",
         "open",
     )
 
-    def __init__(self, relay: Relay) -> None:
-        self._relay = relay
-        self._feed: Feed | None = None
+    def __init__(self, feed_of: Callable[[str], ListenedFeed]) -> None:
+        self._feed_of = feed_of
+        self._feed: ListenedFeed | None = None
         self._owner = ""
         self._lane = ""
         self._number = 0
@@ -68,21 +79,21 @@ class SubmissionListener:
     def __exit__(self, *_: object) -> None:
         self.open = False
         if self._feed is not None:
-            self._relay.release(self._feed)
+            self._feed.release()
 
     def listen(self, response_id: str, owner: str, lane: str) -> None:
-        """Subscribes the bell of a fresh id, which is submitted for this owner into this lane."""
+        """Subscribes to a fresh id, which is submitted for this owner into this lane."""
         self._owner, self._lane = owner, lane
-        self._feed = self._relay.feed(response_id)
-        self._feed.expected = self
+        self._feed = self._feed_of(response_id)
+        self._feed.listener = self
 
     def accepted(self, number: int) -> None:
         """It waits with this number."""
         self._number = number
 
-    # What the bell says.
+    # Notifications.
 
-    def ring(self, first: int, frames: list[Frame]) -> None:
+    def notify(self, first: int, frames: list[Frame]) -> None:
         """Entries were appended from index `first` on."""
         self._size += sum(len(frame.entry) + EVENT_BYTES for frame in frames)
         if first != len(self._frames) or self._size > MOST_BYTES:
@@ -92,7 +103,7 @@ class SubmissionListener:
             self._waits = first == 0
 
     def gap(self) -> None:
-        """Rings may have been missed: none that counts, where the first is yet to come."""
+        """Notifications may have been missed: none that counts, where the first is yet to come."""
         if self._frames:
             self.doubt()
 
@@ -103,7 +114,7 @@ class SubmissionListener:
 
     async def look(self) -> Look | None:
         """The log as it was heard up to now, once; None where it must be read."""
-        for _ in range(RING_TURNS):
+        for _ in range(NOTIFICATION_TURNS):
             if self._frames or self._doubted:
                 break
             await asyncio.sleep(0)

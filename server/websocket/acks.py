@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from jobs.errors import HoldlineError
 
-from .unstored import Receipts, UnstoredTurns
+from .unstored import PingAcks, UnstoredTurns
 
 if TYPE_CHECKING:
     from server.responses import Responses
@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     from .unstored import Budget, Items
 
 
-class Line(Protocol):
-    """What a delivery needs of its socket."""
+class Connection(Protocol):
+    """The part of a socket that deliveries use."""
 
     @property
     def owner(self) -> str:
@@ -32,24 +32,24 @@ class Line(Protocol):
 class Delivery:
     """The answers that one socket has brought to their end."""
 
-    __slots__ = ("_keeping", "_line", "_memory", "_receipts", "_responses")
+    __slots__ = ("_connection", "_keeping", "_ping_acks", "_responses", "_turns")
 
-    def __init__(self, line: Line, responses: Responses, budget: Budget) -> None:
-        self._line = line
+    def __init__(self, connection: Connection, responses: Responses, budget: Budget) -> None:
+        self._connection = connection
         self._responses = responses
-        self._memory = UnstoredTurns(budget)
-        self._receipts = Receipts()
+        self._turns = UnstoredTurns(budget)
+        self._ping_acks = PingAcks()
         self._keeping: dict[str, asyncio.Event] = {}
 
     async def before(self, previous_id: str | None) -> Items | None:
         """What was said up to the end of an answer that this socket remembers, or None."""
         if previous_id is not None and (keeping := self._keeping.get(previous_id)) is not None:
             await keeping.wait()
-        return self._memory.recall(previous_id)
+        return self._turns.recall(previous_id)
 
     def refused(self, lane: str | None, previous_id: str | None) -> None:
         """A turn of the lane that names this answer was refused."""
-        self._memory.forget(lane, previous_id)
+        self._turns.forget(lane, previous_id)
 
     def announce(self, response_id: str) -> None:
         """`keep` is about to be called; until it is done, `before` waits."""
@@ -60,9 +60,9 @@ class Delivery:
         id_: str = response["id"]
         try:
             if response["status"] == "failed":
-                self._memory.forget(lane, response["previous_response_id"])
-            before = await self._responses.asked(self._line.owner, id_)
-            self._memory.keep(lane, id_, [*before, *response["output"]])
+                self._turns.forget(lane, response["previous_response_id"])
+            before = await self._responses.asked(self._connection.owner, id_)
+            self._turns.keep(lane, id_, [*before, *response["output"]])
         except HoldlineError:
             pass  # whoever goes on from it is told that it is not to be found
         finally:
@@ -71,11 +71,11 @@ class Delivery:
 
     def ask(self, response_id: str) -> None:
         """Asks whether the client has all of a response that was written to it."""
-        self._line.ping(self._receipts.ask(response_id))
+        self._connection.ping(self._ping_acks.ask(response_id))
 
     def pong(self, payload: bytes) -> list[str]:
         """The responses that the client is now known to have; call `seen` for each."""
-        return self._receipts.pong(payload)
+        return self._ping_acks.pong(payload)
 
     async def seen(self, response_id: str) -> None:
         """Takes note of it in Redis."""
@@ -84,4 +84,4 @@ class Delivery:
 
     def leave(self) -> None:
         """The socket is over, and what it remembers is forgotten."""
-        self._memory.clear()
+        self._turns.clear()

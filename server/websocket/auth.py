@@ -24,7 +24,7 @@ from server.api.request import Auth, parse_message
 
 if TYPE_CHECKING:
     from server.config import AuthConfig
-    from server.http.auth_middleware import Access
+    from server.http.auth_middleware import Authenticator
 
     from .limits import SocketLimiter
 
@@ -33,13 +33,13 @@ LOOK_SECONDS: Final = 3.0  # how often a key is looked up again, for it may have
 IDLE_SECONDS: Final = 3600.0
 
 
-class Line(Protocol):
-    """What a gate needs of its socket."""
+class Connection(Protocol):
+    """The part of a socket that authentication uses."""
 
     def say(self, message: dict[str, Any]) -> None:
         """Writes a message."""
 
-    async def close(self, code: CloseCode, why: str) -> None:
+    async def close(self, code: CloseCode, reason: str) -> None:
         """Closes the socket."""
 
 
@@ -53,41 +53,41 @@ async def heard(changed: asyncio.Event, seconds: float) -> bool:
     return True
 
 
-class Gate:
+class SocketAuth:
     """The standing of one socket. `watch` runs as long as the socket does."""
 
     __slots__ = (
-        "_access",
+        "_authenticator",
         "_changed",
+        "_connection",
         "_credential",
-        "_line",
-        "_seat",
-        "_seats",
+        "_limiter",
         "_settings",
+        "_tenant",
         "_who",
         "limits",
     )
 
     def __init__(
         self,
-        access: Access,
+        authenticator: Authenticator,
         settings: AuthConfig,
-        seats: SocketLimiter,
+        limiter: SocketLimiter,
         who: Principal | None,
         credential: str | None,
     ) -> None:
         """`who` has shown `credential` already; with no `who` the credential is still unread, or
         there is none and the first message has to bring it.
         """
-        self._seats = seats
-        self._seat: str | None = None
-        self.limits = seats.usual
-        self._access = access
+        self._limiter = limiter
+        self._tenant: str | None = None
+        self.limits = limiter.usual
+        self._authenticator = authenticator
         self._settings = settings
-        self._who = EVERYBODY if access.open else who
+        self._who = EVERYBODY if authenticator.open else who
         self._credential = credential
         self._changed: asyncio.Event | None = None  # where somebody watches
-        self._line: Line | None = None
+        self._connection: Connection | None = None
 
     @property
     def who(self) -> Principal:
@@ -97,24 +97,24 @@ class Gate:
         return self._who
 
     @property
-    def shut(self) -> bool:
+    def unauthenticated(self) -> bool:
         """Whether a first message has still to say who it is."""
         return self._who is None
 
-    async def sit(self) -> None:
-        """Takes a seat, if it is known for whom; `leave` gives it back. Raises: Problem."""
+    async def reserve(self) -> None:
+        """Counts the socket for its tenant, if known; `release` ends it. Raises: Problem."""
         if self._who is not None:
-            await self._sit(self._who)
+            await self._reserve(self._who)
 
-    async def _sit(self, who: Principal) -> None:
+    async def _reserve(self, who: Principal) -> None:
         tenant = tenant_of(who.owner)
-        self.limits = await self._seats.take(tenant)
-        self._seat = tenant
+        self.limits = await self._limiter.take(tenant)
+        self._tenant = tenant
 
-    def leave(self) -> None:
+    def release(self) -> None:
         """The socket is over."""
-        if self._seat is not None:
-            self._seats.leave(self._seat)
+        if self._tenant is not None:
+            self._limiter.release(self._tenant)
 
     def check(self, kind: type) -> None:
         """Raises Problem for a message that may not be sent by whoever this is, or not any more."""
@@ -122,51 +122,51 @@ class Gate:
             raise principal.refused()
         self.who.check(OF_MESSAGES.get(kind, principal.ANYTHING))
 
-    async def enter(self, line: Line) -> None:
+    async def enter(self, connection: Connection) -> None:
         """The socket is open: judges what came with the upgrade and was not judged before."""
-        self._line = line
-        if self.shut and self._credential is not None:
+        self._connection = connection
+        if self.unauthenticated and self._credential is not None:
             await self._show(self._credential)
 
-    async def admit(self, body: dict[str, Any]) -> None:
+    async def authenticate(self, body: dict[str, Any]) -> None:
         """Takes a `holdline:auth`. Where everybody comes in, it has no effect.
 
         Raises: Problem for one that is not formed like one.
         """
         message = parse_message(body)
-        if not self._access.open and isinstance(message, Auth):
+        if not self._authenticator.open and isinstance(message, Auth):
             await self._show(message.token)
 
-    async def turn_away(self, problem: Problem) -> None:
+    async def reject(self, problem: Problem) -> None:
         """Says why, and closes."""
-        assert self._line is not None  # noqa: S101 - `enter` comes first
-        self._line.say(problem.event())
+        assert self._connection is not None  # noqa: S101 - `enter` comes first
+        self._connection.say(problem.event())
         too_many = problem.status == 429
         code = CloseCode.TOO_MANY if too_many else CloseCode.UNAUTHENTICATED
-        await self._line.close(code, problem.code)
+        await self._connection.close(code, problem.code)
 
     async def _show(self, credential: str) -> None:
-        assert self._line is not None  # noqa: S101 - `enter` comes first
+        assert self._connection is not None  # noqa: S101 - `enter` comes first
         try:
-            who = await self._access.authenticated(credential)
+            who = await self._authenticator.authenticated(credential)
             if self._who is not None and who.owner != self._who.owner:
                 raise principal.other_owner()
             if self._who is None:
-                await self._sit(who)
+                await self._reserve(who)
         except (Problem, HoldlineError) as error:
             problem = from_error(error)
-            if self.shut and problem.status < 500:
-                await self.turn_away(problem)
-            elif self.shut:
-                self._line.say(problem.event())
-                await self._line.close(CloseCode.TRY_AGAIN, problem.code)
+            if self.unauthenticated and problem.status < 500:
+                await self.reject(problem)
+            elif self.unauthenticated:
+                self._connection.say(problem.event())
+                await self._connection.close(CloseCode.TRY_AGAIN, problem.code)
             else:
-                self._line.say(problem.event())  # what it has shown before still counts
+                self._connection.say(problem.event())  # what it has shown before still counts
             return
         self._who, self._credential = who, credential
         if self._changed is not None:
             self._changed.set()
-        self._line.say(
+        self._connection.say(
             {
                 "type": "holdline:authenticated",
                 "expires_in_seconds": self._left(who.expires_at),
@@ -177,12 +177,12 @@ class Gate:
 
     async def watch(self) -> None:
         """Closes the socket when its time has come: returns after that, or never."""
-        if self._access.open:
+        if self._authenticator.open:
             return
         self._changed = changed = asyncio.Event()
-        if self.shut and not await heard(changed, self._settings.auth_seconds):
-            assert self._line is not None  # noqa: S101 - `enter` comes first
-            await self._line.close(CloseCode.SILENT, "no holdline:auth in time")
+        if self.unauthenticated and not await heard(changed, self._settings.auth_seconds):
+            assert self._connection is not None  # noqa: S101 - `enter` comes first
+            await self._connection.close(CloseCode.SILENT, "no holdline:auth in time")
             return
         told: float | None = None
         while True:
@@ -190,7 +190,7 @@ class Gate:
             who, grace = self.who, self._settings.auth_grace_seconds
             left = self._left(who.expires_at)
             if (left is not None and left <= -grace) or not await self._still_counts(who):
-                await self.turn_away(principal.refused())
+                await self.reject(principal.refused())
                 return
             waits = [LOOK_SECONDS if who.key_id else IDLE_SECONDS]
             if left is not None:
@@ -205,7 +205,7 @@ class Gate:
         if who.key_id is None:
             return True
         try:
-            found = await self._access.authenticated(self._credential)
+            found = await self._authenticator.authenticated(self._credential)
             if self._who is who:
                 self._who = found
         except Problem:
@@ -215,8 +215,8 @@ class Gate:
         return True
 
     def _tell(self, left: float) -> None:
-        assert self._line is not None  # noqa: S101 - `enter` comes first
-        self._line.say(
+        assert self._connection is not None  # noqa: S101 - `enter` comes first
+        self._connection.say(
             {
                 "type": "holdline:expiring",
                 "expires_in_seconds": max(round(left, 1), 0.0),

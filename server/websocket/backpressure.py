@@ -61,30 +61,30 @@ class SlowConsumers:
     """All of a process."""
 
     def __init__(self) -> None:
-        self._behind: set[SlowConsumer] = set()
+        self._consumers: set[SlowConsumer] = set()
         self._timer: asyncio.TimerHandle | None = None
 
     def __len__(self) -> int:
-        return len(self._behind)
+        return len(self._consumers)
 
     def watch(self, transport: asyncio.WriteTransport, caught_up: CaughtUp) -> SlowConsumer:
         """From now on the transport is looked at every `STEP_SECONDS`."""
-        behind = SlowConsumer(transport, caught_up)
-        self._behind.add(behind)
+        consumer = SlowConsumer(transport, caught_up)
+        self._consumers.add(consumer)
         if self._timer is None:
             self._timer = asyncio.get_running_loop().call_later(STEP_SECONDS, self._look)
-        return behind
+        return consumer
 
-    def leave(self, behind: SlowConsumer) -> None:
+    def leave(self, consumer: SlowConsumer) -> None:
         """Its socket is over."""
-        self._behind.discard(behind)
-        behind.end()
+        self._consumers.discard(consumer)
+        consumer.end()
 
     def _look(self) -> None:
         self._timer = None
         now = time.monotonic()
-        for behind in list(self._behind):
-            if behind.look(now):
-                self._behind.discard(behind)
-        if self._behind:
+        for consumer in list(self._consumers):
+            if consumer.look(now):
+                self._consumers.discard(consumer)
+        if self._consumers:
             self._timer = asyncio.get_running_loop().call_later(STEP_SECONDS, self._look)

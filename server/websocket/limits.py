@@ -24,7 +24,7 @@ Limits = dict[str, float | None]
 
 
 class SocketLimiter:
-    """The sockets of all tenants here. Who has taken a seat must leave it."""
+    """The sockets of all tenants here. Each `take` needs its `release`."""
 
     def __init__(
         self, tenants: Tenants, shared: SharedSettings, healthy: Callable[[], bool]
@@ -55,7 +55,7 @@ class SocketLimiter:
         self._taken[tenant] += 1
         return limits
 
-    def leave(self, tenant: str) -> None:
+    def release(self, tenant: str) -> None:
         """A socket of the tenant is over."""
         self._taken[tenant] -= 1
         if not self._taken[tenant]:

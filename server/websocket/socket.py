@@ -42,7 +42,7 @@ if TYPE_CHECKING:
     from server.metrics import Metrics
     from server.responses import Responses
 
-    from .auth import Gate
+    from .auth import SocketAuth
     from .backpressure import SlowConsumer, SlowConsumers
     from .unstored import Budget
 
@@ -66,18 +66,18 @@ class Socket:
     """
 
     __slots__ = (
-        "_behind",
+        "_auth",
         "_closing",
         "_config",
         "_delivery",
-        "_dialect",
+        "_encoding",
         "_followers",
-        "_gate",
         "_metrics",
         "_relay",
         "_responses",
         "_session",
         "_slow",
+        "_slow_consumer",
         "_tasks",
         "_transport",
         "_unstored",
@@ -86,7 +86,7 @@ class Socket:
 
     def __init__(
         self,
-        gate: Gate,
+        auth: SocketAuth,
         config: Config,
         relay: Relay,
         responses: Responses,
@@ -96,13 +96,13 @@ class Socket:
         slow: SlowConsumers,
     ) -> None:
         """`offers` are the subprotocols that the client names. Raises: Problem."""
-        self._gate = gate
-        self._dialect, name = choose(offers)
+        self._auth = auth
+        self._encoding, name = choose(offers)
         self._config = config
         self._relay = relay
         self._responses = responses
         self._metrics = metrics
-        self._session = Session(gate.check)
+        self._session = Session(auth.check)
         self._slow = slow
         self._ws = web.WebSocketResponse(
             timeout=CLOSE_SECONDS,
@@ -110,14 +110,14 @@ class Socket:
             autoping=False,  # our own pings are answered too, and their pongs mean something
             compress=False,
             max_msg_size=config.max_body_bytes,
-            protocols=(self._dialect.subprotocol,),
+            protocols=(self._encoding.subprotocol,),
         )
         if name is not None:
             self._ws.headers["Sec-WebSocket-Protocol"] = name
         self._transport: asyncio.Transport | None = None
         self._followers: dict[Follower, str | None] = {}
         self._tasks: dict[asyncio.Task[None], None] = {}  # an empty set takes three times as much
-        self._behind: SlowConsumer | None = None  # while not writable
+        self._slow_consumer: SlowConsumer | None = None  # while not writable
         self._closing: asyncio.Task[None] | None = None
         self._delivery = Delivery(self, responses, budget)
         self._unstored: dict[Follower, dict[str, Any]] = {}
@@ -135,11 +135,11 @@ class Socket:
             raw.setsockopt(sockets.SOL_SOCKET, sockets.SO_SNDBUF, KERNEL_BUFFER)
         self._metrics.sockets.inc()
         try:
-            self.say(welcome(self._config, self._gate.limits))
+            self.say(welcome(self._config, self._auth.limits))
             if not self._relay.healthy:
                 self.tell_health(healthy=False)
-            await self._gate.enter(self)
-            self._spawn(self._gate.watch())
+            await self._auth.enter(self)
+            self._spawn(self._auth.watch())
             await self._receive()
         except Exception:  # the edge of a connection: after the upgrade no response can tell of it
             log.exception("a socket failed")
@@ -160,29 +160,29 @@ class Socket:
         """Tells that answers may be late, or that they no longer are."""
         self.say({"type": "holdline:degraded", "degraded": not healthy})
 
-    # What a gate needs.
+    # What `SocketAuth` and `Delivery` need.
 
     def say(self, message: dict[str, Any]) -> None:
         """Writes a message that is in no log."""
         if message["type"] == "error":
             self._metrics.refused.labels(message["error"]["code"]).inc()
-        self._write(websocket_frame(self._dialect.encode(message), self._dialect.kind))
+        self._write(websocket_frame(self._encoding.encode(message), self._encoding.kind))
 
-    async def close(self, code: CloseCode, why: str) -> None:
+    async def close(self, code: CloseCode, reason: str) -> None:
         """Closes, and waits for the client to close too: sooner it might not be told the code."""
         if self._closing is None:
-            self._closing = asyncio.create_task(self._close(code, why), name="close")
+            self._closing = asyncio.create_task(self._close(code, reason), name="close")
         await asyncio.wait([self._closing])
 
-    async def _close(self, code: CloseCode, why: str) -> None:
+    async def _close(self, code: CloseCode, reason: str) -> None:
         with contextlib.suppress(TimeoutError, ConnectionError):
             async with asyncio.timeout(CLOSE_SECONDS + 1):
-                await self._ws.close(code=code, message=why.encode())
+                await self._ws.close(code=code, message=reason.encode())
 
     @property
     def owner(self) -> str:
         """Whose answers this socket goes on from."""
-        return self._gate.who.owner
+        return self._auth.who.owner
 
     def ping(self, payload: bytes) -> None:
         """Sends a ping that a pong will answer."""
@@ -194,17 +194,17 @@ class Socket:
     def writable(self) -> bool:
         """False while the transport's buffer is full, and from then until it is empty."""
         transport = self._transport
-        if transport is None or transport.is_closing() or self._behind is not None:
+        if transport is None or transport.is_closing() or self._slow_consumer is not None:
             return False
         if transport.get_write_buffer_size() <= MOST_BUFFERED:
             return True
-        self._behind = self._slow.watch(transport, self._caught_up)
-        self._metrics.behind.inc()
+        self._slow_consumer = self._slow.watch(transport, self._caught_up)
+        self._metrics.slow_sockets.inc()
         return False
 
     def deliver(self, follower: Follower, frames: list[Frame]) -> None:
         """Writes the events as one write."""
-        message, lane, transport = self._dialect.message, follower.lane, self._transport
+        message, lane, transport = self._encoding.message, follower.lane, self._transport
         data = message(frames[0], lane)
         if len(frames) > 1:
             data = b"".join([data, *(message(frame, lane) for frame in frames[1:])])
@@ -245,14 +245,14 @@ class Socket:
     # The rest is our own.
 
     async def _receive(self) -> None:
-        throttle = TokenBucket(MESSAGES_A_SECOND, MESSAGES_AT_ONCE)
+        bucket = TokenBucket(MESSAGES_A_SECOND, MESSAGES_AT_ONCE)
         handled = 0
         async for message in self._ws:
             match message.type:
-                case self._dialect.kind:
+                case self._encoding.kind:
                     await self._received(message.data)
                 case WSMsgType.TEXT | WSMsgType.BINARY:
-                    self.say(Problem(400, "bad_message", self._dialect.expected).event())
+                    self.say(Problem(400, "bad_message", self._encoding.hint).event())
                 case WSMsgType.PING:
                     self._write(websocket_frame(bytes(message.data), WSMsgType.PONG))
                 case WSMsgType.PONG:
@@ -264,29 +264,29 @@ class Socket:
             handled += 1
             if handled % MESSAGES_A_TURN == 0:
                 await asyncio.sleep(0)
-            if wait := throttle.take(time.monotonic()):
+            if wait := bucket.take(time.monotonic()):
                 await asyncio.sleep(wait)
                 if self._transport is None or self._transport.is_closing():
                     return  # the rest of a flood, of somebody who has gone
 
     async def _received(self, data: str | bytes) -> None:
         try:
-            body = self._dialect.decode(data)
+            body = self._encoding.decode(data)
             if body.get("type") == AUTH:
-                await self._gate.admit(body)
+                await self._auth.authenticate(body)
                 return
         except Problem as problem:
             self.say(problem.event())
             return
-        if self._gate.shut:
-            await self._gate.turn_away(missing())
+        if self._auth.unauthenticated:
+            await self._auth.reject(missing())
         else:
             self._do(self._session.received(body))
 
     async def _room(self) -> None:
         """A client that asks and does not read waits here, and so do its further messages."""
-        while not self.writable and self._behind is not None:
-            await self._behind.over
+        while not self.writable and self._slow_consumer is not None:
+            await self._slow_consumer.over
         while len(self._tasks) >= MOST_TASKS:
             await asyncio.wait(self._tasks, return_when=asyncio.FIRST_COMPLETED)
 
@@ -309,27 +309,27 @@ class Socket:
     def _follow(self, action: Follow) -> None:
         try:
             follower = self._relay.follow(
-                action.response_id, self._gate.who.viewer, action.starting_after, self
+                action.response_id, self._auth.who.viewer, action.starting_after, self
             )
         except HoldlineError as error:
             problem = from_error(error)
             self.say(problem.event(stream_id=action.lane, response_id=action.response_id))
             self._do(self._session.ended(action.lane, action.response_id))
         else:
-            follower.lane = self._dialect.lane(action.lane)
+            follower.lane = self._encoding.lane(action.lane)
             self._followers[follower] = action.lane
 
     async def _submit(self, action: Submit) -> None:
         lane, previous = action.create.stream_id, action.create.previous_response_id
-        with self._relay.expect() as expected:
+        with self._relay.listen() as listener:
             try:
                 accepted = await self._responses.submit(
-                    self._gate.who,
+                    self._auth.who,
                     action.create,
                     action.body,
                     before=await self._delivery.before(previous),
                     generate=action.create.generate is not False,
-                    expected=expected,
+                    listener=listener,
                 )
             except (Problem, HoldlineError) as error:
                 self._delivery.refused(lane, previous)
@@ -339,7 +339,7 @@ class Socket:
 
     async def _cancel(self, action: Cancel) -> None:
         try:
-            await self._responses.cancel(self._gate.who.viewer, action.response_id)
+            await self._responses.cancel(self._auth.who.viewer, action.response_id)
         except (Problem, HoldlineError) as error:
             about = {"stream_id": action.lane, "response_id": action.response_id}
             self.say(from_error(error).event(**about))
@@ -373,8 +373,8 @@ class Socket:
 
     def _caught_up(self, *, stuck: bool) -> None:
         """The buffer is empty, or the connection was dropped."""
-        self._behind = None
-        self._metrics.behind.dec()
+        self._slow_consumer = None
+        self._metrics.slow_sockets.dec()
         if stuck:
             self._metrics.closed_slow.inc()
         if self.writable:
@@ -388,8 +388,8 @@ class Socket:
             follower.leave()
         self._followers.clear()
         self._unstored.clear()
-        if self._behind is not None:
-            self._slow.leave(self._behind)
+        if self._slow_consumer is not None:
+            self._slow.leave(self._slow_consumer)
             self._caught_up(stuck=False)
         for task in list(self._tasks):
             task.cancel()

@@ -96,7 +96,7 @@ class UnstoredTurns:
         return sum(len(turn.items) for turn in self._turns.values())
 
 
-class Receipts:
+class PingAcks:
     """Which answers a client is known to have.
 
     Frames arrive in order, so the pong to a ping says that all before the ping has arrived.

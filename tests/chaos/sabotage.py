@@ -66,7 +66,7 @@ def seen() -> None:
     from server.api.frames import Frame
     from server.live.follower import Follower
 
-    def ring(self: Follower, first: int, frames: list[Frame]) -> None:
+    def notify(self: Follower, first: int, frames: list[Frame]) -> None:
         self._heard = max(self._heard, first + len(frames))
         if not self._live or self.done:
             return
@@ -76,11 +76,11 @@ def seen() -> None:
             self._cursor.next += len(frames)
             self._deliver(frames)
 
-    Follower.ring = ring  # type: ignore[method-assign]
+    Follower.notify = notify  # type: ignore[method-assign]
 
 
 def gap() -> None:
-    """Nothing is read again after the bell was deaf."""
+    """Nothing is read again after notifications were lost."""
     from server.live.feed import Feed
 
     original = Feed.gap

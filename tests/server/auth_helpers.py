@@ -16,7 +16,7 @@ from server.access import api_keys
 from server.access.jwt import LEEWAY_SECONDS
 
 
-class Door:
+class Credentials:
     """The two files that close a server, and whoever comes to it."""
 
     def __init__(self, folder: Path) -> None:
@@ -34,7 +34,7 @@ class Door:
 
     def list_signers(self, *public: dict[str, Any]) -> None:
         """From now on tokens are checked with these keys."""
-        self._signers.write_text(json.dumps({"keys": public}))
+        self._signers.write_text(json.dumps({"api_keys": public}))
 
     def key(self, tenant: str = "acme", *scopes: str, **fields: Any) -> str:
         """An API key that counts; it must be made before the server starts."""

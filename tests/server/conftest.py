@@ -27,7 +27,7 @@ def serve(redis_url: str, aiohttp_client: Serve) -> Serve:
         environ = {f"HOLDLINE_{name.upper()}": value for name, value in settings.items()}
         environ = {"REDIS_URL": url, "HOLDLINE_MODEL": "simulation", **environ}
         client = await aiohttp_client(create_app(Config.from_environ(environ)))
-        await wait_until(lambda: client.app[SERVER].relay.bell.healthy)
+        await wait_until(lambda: client.app[SERVER].relay.subscriber.healthy)
         return client
 
     return start

@@ -6,7 +6,7 @@ import asyncio
 import secrets
 from collections.abc import Coroutine
 from dataclasses import dataclass, field
-from typing import Any, cast
+from typing import Any
 
 import msgspec
 
@@ -21,8 +21,8 @@ from jobs.redis.pipe import Pipe
 from jobs.replies import Grant
 from server.api.frames import Frame, frame
 from server.api.problem import Problem
-from server.live.feed import Feed, Look
 from server.live.follower import Follower
+from server.live.look import Look
 from tests.jobs.factories import NAMES, TERMS, ending, said, saying, text_delta
 
 RESPONSE = "resp_000" + "a" * 32
@@ -68,6 +68,7 @@ class ScriptedFeed:
         self.owner = "public"
         self.status = Status.RUNNING
         self.confirmed = True
+        self.quiet = False
         self.log = entries
         self.followers: set[Follower] = set()
         self.reads = 0
@@ -78,17 +79,17 @@ class ScriptedFeed:
         self.tasks: list[asyncio.Task[None]] = []
 
     def follow(self, sink: Book, starting_after: int = -1, owner: str = "public") -> Follower:
-        follower = Follower(cast("Feed", self), owner, starting_after, sink)
+        follower = Follower(self, owner, starting_after, sink)
         self.followers.add(follower)
         return follower
 
     def append(self, *entries: bytes, heard: bool = True) -> None:
-        """Writes entries; the bell is heard, or it is not."""
+        """Writes entries; the notification arrives, or it does not."""
         first = len(self.log)
         self.log += entries
         if heard:
             for follower in list(self.followers):
-                follower.ring(first, self.frames(first, list(entries)))
+                follower.notify(first, self.frames(first, list(entries)))
 
     async def read(self, start: int, *, least: int, viewer: str) -> Look:
         self.reads += 1

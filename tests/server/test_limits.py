@@ -12,7 +12,7 @@ from jobs.redis.pipe import Pipe
 from jobs.tenants import Tenants
 from server.app import SERVER
 from tests.jobs.factories import NAMES
-from tests.server.auth_helpers import Door
+from tests.server.auth_helpers import Credentials
 from tests.server.conftest import Client, Serve
 from tests.system import wait_until
 
@@ -183,19 +183,19 @@ async def test_sockets_of_a_tenant(serve: Serve, pipe: Pipe) -> None:
 async def test_a_socket_that_says_later_who_it_is_counts_from_then_on(
     serve: Serve, tmp_path: Path
 ) -> None:
-    door = Door(tmp_path)
-    client = await serve(tenant_sockets="1", **door.settings)
+    credentials = Credentials(tmp_path)
+    client = await serve(tenant_sockets="1", **credentials.settings)
 
     async def come(tenant: str) -> tuple[ClientWebSocketResponse, dict[str, Any]]:
         ws = await client.ws_connect("/v1/responses")
         assert 1 == (await ws.receive_json())["limits"]["tenant"]["sockets"]
-        await ws.send_json({"type": "holdline:auth", "token": door.token(tenant=tenant)})
+        await ws.send_json({"type": "holdline:auth", "token": credentials.token(tenant=tenant)})
         return ws, await ws.receive_json(timeout=5)
 
     first, said = await come("acme")
     assert ("holdline:authenticated", 1) == (said["type"], said["tenant"]["sockets"])
     # A fresh token is of the same socket.
-    await first.send_json({"type": "holdline:auth", "token": door.token()})
+    await first.send_json({"type": "holdline:auth", "token": credentials.token()})
     assert "holdline:authenticated" == (await first.receive_json(timeout=5))["type"]
     other, said = await come("bolt")
     assert "holdline:authenticated" == said["type"]

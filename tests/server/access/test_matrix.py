@@ -14,7 +14,7 @@ from aiohttp.test_utils import TestClient
 from aiohttp.web import Application, Request
 
 from server.access import api_key_store
-from tests.server.auth_helpers import Door, bearer, unix
+from tests.server.auth_helpers import Credentials, bearer, unix
 from tests.server.factories import RESPONSE, Worker
 
 Client = TestClient[Request, Application]
@@ -42,26 +42,28 @@ async def site(
 ) -> Site:
     monkeypatch.setattr("server.access.watched_file.LOOK_SECONDS", 0.0)
     monkeypatch.setattr(api_key_store, "FRESH_SECONDS", 0.0)
-    door = Door(tmp_path)
+    credentials = Credentials(tmp_path)
     people: dict[str, str | None] = {
-        "anna": door.token(),
-        "anna elsewhere": door.token(tenant="other"),
-        "bert": door.token("bert"),
-        "anna of a longer name": door.token("anna2"),
-        "a service": door.key(),
-        "a service elsewhere": door.key("other"),
-        "an admin": door.key("acme", "create", "read", "cancel", "admin"),
-        "an admin elsewhere": door.key("other", "create", "read", "cancel", "admin"),
-        "a token that says admin": door.token("bert", scopes=["create", "read", "cancel", "admin"]),
-        "anna who may not": door.token(scopes=[]),
-        "an admin who may not": door.key("acme", "admin"),
+        "anna": credentials.token(),
+        "anna elsewhere": credentials.token(tenant="other"),
+        "bert": credentials.token("bert"),
+        "anna of a longer name": credentials.token("anna2"),
+        "a service": credentials.key(),
+        "a service elsewhere": credentials.key("other"),
+        "an admin": credentials.key("acme", "create", "read", "cancel", "admin"),
+        "an admin elsewhere": credentials.key("other", "create", "read", "cancel", "admin"),
+        "a token that says admin": credentials.token(
+            "bert", scopes=["create", "read", "cancel", "admin"]
+        ),
+        "anna who may not": credentials.token(scopes=[]),
+        "an admin who may not": credentials.key("acme", "admin"),
         "nobody": None,
-        "anna expired": door.expired(),
-        "revoked": door.key(),
-        "expired key": door.key(expires_at=unix() - 1),
+        "anna expired": credentials.expired(),
+        "revoked": credentials.key(),
+        "expired key": credentials.key(expires_at=unix() - 1),
     }
-    door.revoke(str(people["revoked"]))
-    client = await serve(**door.settings)
+    credentials.revoke(str(people["revoked"]))
+    client = await serve(**credentials.settings)
     async with client.post(
         ALL,
         json={"input": MARK, "background": True, "idempotency_key": "k"},
@@ -224,13 +226,13 @@ async def test_an_idempotency_key_is_ones_own(site: Site, who: str) -> None:
 async def test_a_scope_allows_its_verbs_and_no_others(
     serve: Serve, tmp_path: Path, worker: Worker, scope: str
 ) -> None:
-    door = Door(tmp_path)
+    credentials = Credentials(tmp_path)
     people: dict[str, str | None] = {
-        "one": door.token(scopes=[scope]),
-        "anna": door.token(),
-        "key": door.key("acme", scope),
+        "one": credentials.token(scopes=[scope]),
+        "anna": credentials.token(),
+        "key": credentials.key("acme", scope),
     }
-    client = await serve(**door.settings)
+    client = await serve(**credentials.settings)
     async with client.post(
         ALL, json={"input": "Why?", "background": True}, headers=headers(people["anna"])
     ) as response:
@@ -253,9 +255,13 @@ async def test_a_scope_allows_its_verbs_and_no_others(
 
 
 async def test_chat_completions_are_asked_by_who_may_create(serve: Serve, tmp_path: Path) -> None:
-    door = Door(tmp_path)
-    keys = {"none": None, "read": door.key("acme", "read"), "create": door.key("acme", "create")}
-    client = await serve(**door.settings)
+    credentials = Credentials(tmp_path)
+    keys = {
+        "none": None,
+        "read": credentials.key("acme", "read"),
+        "create": credentials.key("acme", "create"),
+    }
+    client = await serve(**credentials.settings)
     codes = []
     for key in keys.values():
         async with client.post(
@@ -275,9 +281,9 @@ async def test_models_and_prompts_that_are_not_for_one_do_not_exist_for_one(
         '[prompts.p]\nmodel = "b"\nmessages = [{ role = "user", content = "x" }]\n'
         '[prompts.q]\nmessages = [{ role = "user", content = "x" }]\n'
     )
-    door = Door(tmp_path)
-    key = door.key(models=["a", "z"], prompts=["p"])
-    client = await serve(models=str(path), model="a", **door.settings)
+    credentials = Credentials(tmp_path)
+    key = credentials.key(models=["a", "z"], prompts=["p"])
+    client = await serve(models=str(path), model="a", **credentials.settings)
 
     async def ask(**body: Any) -> tuple[int, str]:
         asked = {"background": True, **body}

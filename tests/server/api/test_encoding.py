@@ -17,7 +17,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from jobs.log.codec import encode_event
-from server.api.encoding import JSON, MESSAGE_PACK, MOST_VALUES, Dialect, choose, parse_packed
+from server.api.encoding import JSON, MESSAGE_PACK, MOST_VALUES, Encoding, choose, parse_packed
 from server.api.frames import frame, websocket_frame
 from server.api.problem import Problem
 from server.api.request import MOST_DEPTH
@@ -100,15 +100,15 @@ def test_an_event_becomes_bytes_once_and_only_in_the_dialects_that_are_followed(
     assert JSON.event(event, JSON.lane(None)) == event._json
 
 
-@pytest.mark.parametrize("dialect", [JSON, MESSAGE_PACK])
-def test_all_who_are_on_no_lane_are_written_the_same_bytes(dialect: Dialect) -> None:
+@pytest.mark.parametrize("encoding", [JSON, MESSAGE_PACK])
+def test_all_who_are_on_no_lane_are_written_the_same_bytes(encoding: Encoding) -> None:
     event = frame(0, encode_event({"type": "response.future"}))
-    nowhere = dialect.lane(None)
+    nowhere = encoding.lane(None)
 
-    assert dialect.message(event, nowhere) is dialect.message(event, nowhere)
-    for lane in (nowhere, dialect.lane("a")):
-        payload = dialect.event(event, lane)
-        assert websocket_frame(payload, dialect.kind) == dialect.message(event, lane)
+    assert encoding.message(event, nowhere) is encoding.message(event, nowhere)
+    for lane in (nowhere, encoding.lane("a")):
+        payload = encoding.event(event, lane)
+        assert websocket_frame(payload, encoding.kind) == encoding.message(event, lane)
 
 
 # One message.
@@ -198,7 +198,7 @@ def test_what_is_just_deep_enough_is_read() -> None:
 
 
 @pytest.mark.parametrize(
-    ("offers", "dialect", "name"),
+    ("offers", "encoding", "name"),
     [
         ([], JSON, None),
         (["holdline.json"], JSON, "holdline.json"),
@@ -209,8 +209,10 @@ def test_what_is_just_deep_enough_is_read() -> None:
         (["bearer.s3cret, holdline.msgpack"], MESSAGE_PACK, PACKED),
     ],
 )
-def test_the_first_known_offer_counts(offers: list[str], dialect: object, name: str | None) -> None:
-    assert (dialect, name) == choose(offers)
+def test_the_first_known_offer_counts(
+    offers: list[str], encoding: object, name: str | None
+) -> None:
+    assert (encoding, name) == choose(offers)
 
 
 @pytest.mark.parametrize("offer", ["token.s3cret", "bearer.s3cret, else", "HOLDLINE.JSON"])

@@ -1,4 +1,4 @@
-"""The door: keys in a file and in Redis, tokens of a file and of an address, and what is said."""
+"""Authentication: keys in a file and in Redis, JWTs by a file and by an address."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from server.access.principal import ADMIN, OF_ROUTES
 from server.app import SERVER
 from server.config import Config
 from tests.jobs.proxy import Proxy
-from tests.server.auth_helpers import Door, bearer, unix
+from tests.server.auth_helpers import Credentials, bearer, unix
 
 Client = TestClient[Request, Application]
 Serve = Callable[..., Awaitable[Client]]
@@ -31,8 +31,8 @@ MODELS = "/v1/models"
 
 
 @pytest.fixture
-def door(tmp_path: Path) -> Door:
-    return Door(tmp_path)
+def credentials(tmp_path: Path) -> Credentials:
+    return Credentials(tmp_path)
 
 
 @pytest.fixture(autouse=True)
@@ -69,10 +69,10 @@ async def test_without_keys_everybody_comes_in(serve: Serve) -> None:
     assert {200} == {await status(client, each) for each in (None, "any", "hl_x")}
 
 
-async def test_with_keys_nobody_else_comes_in(serve: Serve, door: Door) -> None:
-    key = door.key()
-    client = await serve(**door.settings)
-    assert (200, 200) == (await status(client, key), await status(client, door.token()))
+async def test_with_keys_nobody_else_comes_in(serve: Serve, credentials: Credentials) -> None:
+    key = credentials.key()
+    client = await serve(**credentials.settings)
+    assert (200, 200) == (await status(client, key), await status(client, credentials.token()))
     assert 401 == await status(client, None)
     for bad in ("x", key[:-1], f"{key}a", key.replace("hl_", "HL_"), "hl_", "x" * 5000, "a.b.c"):
         assert 401 == await status(client, bad)
@@ -80,9 +80,11 @@ async def test_with_keys_nobody_else_comes_in(serve: Serve, door: Door) -> None:
         assert 200 == response.status
 
 
-async def test_what_is_no_route_is_told_only_to_who_has_come_in(serve: Serve, door: Door) -> None:
-    key = door.key()
-    client = await serve(**door.settings)
+async def test_what_is_no_route_is_told_only_to_who_has_come_in(
+    serve: Serve, credentials: Credentials
+) -> None:
+    key = credentials.key()
+    client = await serve(**credentials.settings)
     assert (401, 404) == tuple([await status(client, c, "/v1/nothing") for c in (None, key)])
     for path in ("/livez", "/readyz", "/metrics", "/origin", "/", "/openapi.json"):
         assert 200 == await status(client, None, path)
@@ -91,35 +93,37 @@ async def test_what_is_no_route_is_told_only_to_who_has_come_in(serve: Serve, do
 @pytest.mark.parametrize("name", ["token", "access_token", "api_key", "Authorization", "key"])
 @pytest.mark.parametrize("closed", [False, True])
 async def test_a_credential_in_an_address_is_refused_by_name(
-    serve: Serve, door: Door, name: str, closed: bool
+    serve: Serve, credentials: Credentials, name: str, closed: bool
 ) -> None:
-    client = await serve(**(door.settings if closed else {}))
+    client = await serve(**(credentials.settings if closed else {}))
     async with client.get(ALL, params={name: "canary"}) as response:
         body = await response.text()
     assert (400, "token_in_url") == (response.status, json.loads(body)["error"]["code"])
     assert "canary" not in body
 
 
-async def test_a_key_that_has_expired_does_not_count(serve: Serve, door: Door) -> None:
-    past, soon = door.key(expires_at=unix() - 1), door.key(expires_at=unix() + 60)
-    client = await serve(**door.settings)
+async def test_a_key_that_has_expired_does_not_count(
+    serve: Serve, credentials: Credentials
+) -> None:
+    past, soon = credentials.key(expires_at=unix() - 1), credentials.key(expires_at=unix() + 60)
+    client = await serve(**credentials.settings)
     assert (401, 200) == (await status(client, past), await status(client, soon))
 
 
 async def test_a_file_is_read_again_and_one_that_is_broken_changes_nothing(
-    serve: Serve, door: Door
+    serve: Serve, credentials: Credentials
 ) -> None:
-    key, other = door.key(), door.key()
-    client = await serve(**door.settings)
+    key, other = credentials.key(), credentials.key()
+    client = await serve(**credentials.settings)
     fresh, public = new_pair("two", "HS256", None)
-    door.revoke(key)
-    old = door.token()
-    door.list_signers(public)
+    credentials.revoke(key)
+    old = credentials.token()
+    credentials.list_signers(public)
     assert (401, 200, 401) == tuple([await status(client, c) for c in (key, other, old)])
-    door.private = fresh
-    Path(door.settings["jwt_keys"]).write_text("{")
-    Path(door.settings["api_keys"]).unlink()
-    assert (200, 200) == (await status(client, door.token()), await status(client, other))
+    credentials.private = fresh
+    Path(credentials.settings["jwt_keys"]).write_text("{")
+    Path(credentials.settings["api_keys"]).unlink()
+    assert (200, 200) == (await status(client, credentials.token()), await status(client, other))
 
 
 # Keys in Redis
@@ -205,31 +209,31 @@ async def provider(answer: dict[str, Any]) -> AsyncIterator[tuple[str, list[str]
 
 
 async def test_keys_are_fetched_when_needed_once_for_many_and_not_for_each_made_up_kid(
-    serve: Serve, door: Door
+    serve: Serve, credentials: Credentials
 ) -> None:
-    answer = {"text": json.dumps({"keys": [door.public]}), "delay": 0.1}
+    answer = {"text": json.dumps({"api_keys": [credentials.public]}), "delay": 0.1}
     async with provider(answer) as (url, asked):
         client = await serve(jwks_url=url)
-        token = door.token()
+        token = credentials.token()
         assert {200} == set(await asyncio.gather(*(status(client, token) for _ in range(10))))
         assert 1 == len(asked)
-        door.private, _ = new_pair("made up", "EdDSA", None)
-        made_up = door.token()
+        credentials.private, _ = new_pair("made up", "EdDSA", None)
+        made_up = credentials.token()
         assert {401} == {await status(client, made_up) for _ in range(5)}
         assert 1 == len(asked)  # it was asked less than ten seconds ago
 
 
 async def test_a_new_key_of_the_provider_counts_soon(
-    serve: Serve, door: Door, monkeypatch: pytest.MonkeyPatch
+    serve: Serve, credentials: Credentials, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(jwks, "PAUSE_SECONDS", 0.0)
-    answer = {"text": json.dumps({"keys": [door.public]})}
+    answer = {"text": json.dumps({"api_keys": [credentials.public]})}
     async with provider(answer) as (url, _):
         client = await serve(jwks_url=url)
-        assert 200 == await status(client, door.token())
-        door.private, public = new_pair("next", "EdDSA", None)
-        answer["text"] = json.dumps({"keys": [door.public, public]})
-        assert 200 == await status(client, door.token())
+        assert 200 == await status(client, credentials.token())
+        credentials.private, public = new_pair("next", "EdDSA", None)
+        answer["text"] = json.dumps({"api_keys": [credentials.public, public]})
+        assert 200 == await status(client, credentials.token())
 
 
 @pytest.mark.parametrize(
@@ -244,12 +248,12 @@ async def test_a_new_key_of_the_provider_counts_soon(
     ids=str,
 )
 async def test_without_the_providers_keys_a_token_may_come_back(
-    serve: Serve, door: Door, answer: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+    serve: Serve, credentials: Credentials, answer: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(jwks, "FETCH_SECONDS", 0.3)
     async with provider(answer) as (url, _):
         client = await serve(jwks_url=url)
-        async with client.get(MODELS, headers=bearer(door.token())) as response:
+        async with client.get(MODELS, headers=bearer(credentials.token())) as response:
             code = (await response.json())["error"]["code"]
             assert (503, "token_keys_unavailable") == (response.status, code)
             assert int(response.headers["Retry-After"]) > 0

@@ -64,7 +64,11 @@ async def refusal(response: ClientResponse) -> tuple[int, str, str | None]:
 
 def at_rest(server: Server) -> bool:
     """True while nobody follows anything."""
-    return not server.relay._feeds and not server.relay.bell._subscriptions and not server.sockets
+    return (
+        not server.relay._feeds
+        and not server.relay.subscriber._subscriptions
+        and not server.sockets
+    )
 
 
 # To create.

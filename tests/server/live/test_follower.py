@@ -65,7 +65,7 @@ async def test_what_rings_while_the_log_is_read_is_not_missed() -> None:
 
 
 async def test_a_gap_while_the_log_is_read_lets_it_be_read_again() -> None:
-    # The read found the log as it was before the bell came back; nothing will ring again.
+    # The read found the log as it was before the subscription came back; nothing more is published.
     feed, book = ScriptedFeed(DELTAS[:3]), Book()
     feed.back.clear()
     follower = feed.follow(book)
@@ -86,21 +86,21 @@ async def test_a_bell_that_was_heard_twice_is_passed_on_once() -> None:
     follower.catch_up()
     await feed.settle()
     feed.append(*DELTAS[:4])
-    follower.ring(0, feed.frames(0, DELTAS[:4]))
-    follower.ring(2, feed.frames(2, DELTAS[2:4]))
+    follower.notify(0, feed.frames(0, DELTAS[:4]))
+    follower.notify(2, feed.frames(2, DELTAS[2:4]))
 
     assert [0, 1, 2, 3] == book.numbers
 
 
 async def test_a_bell_of_no_entries_says_nothing() -> None:
-    # An append without entries asks whether the response is to be cancelled, and rings.
+    # An append without entries asks whether the response is to be cancelled, and notifies.
     feed, book = ScriptedFeed([]), Book()
     follower = feed.follow(book)
     follower.catch_up()
     await feed.settle()
-    follower.ring(0, [])
+    follower.notify(0, [])
     feed.append(DELTAS[0])
-    follower.ring(1, [])
+    follower.notify(1, [])
 
     assert [0] == book.numbers
     assert 1 == feed.reads
@@ -342,7 +342,7 @@ async def test_who_has_left_is_told_nothing_more() -> None:
     follower.leave()
     feed.back.set()
     await feed.settle()
-    follower.ring(0, feed.frames(0, DELTAS[:3]))
+    follower.notify(0, feed.frames(0, DELTAS[:3]))
     follower.catch_up()
     follower.waits(1, None, "busy")
 
@@ -398,7 +398,7 @@ async def test_whatever_happens_a_client_has_a_prefix_and_after_one_more_gap_the
             case "let go":
                 feed.back.set()
             case "echo":
-                follower.ring(1, feed.frames(1, feed.log[1:3]))
+                follower.notify(1, feed.frames(1, feed.log[1:3]))
             case "away":
                 feed.fails.append(Away())
             case _:
@@ -430,13 +430,15 @@ async def running(pipe: Pipe) -> tuple[Job, LogWriter]:
 
 
 def listening_too_late(relay: Relay, monkeypatch: pytest.MonkeyPatch) -> asyncio.Event:
-    """Swaps the order: the log is read as if the bell were there, and only then it is."""
-    listen, read = relay.bell.subscribe, relay.read
+    """Swaps the order: the log is read as if the subscription were there, and only then it is."""
+    listen, read = relay.subscriber.subscribe, relay.read
     there = asyncio.Event()
     later: list[Callable[[], None]] = []
 
-    def listen_later(channel: str, ring: Callable[[bytes], None], gap: Callable[[], None]) -> None:
-        later.append(lambda: listen(channel, ring, there.set))
+    def listen_later(
+        channel: str, notify: Callable[[bytes], None], gap: Callable[[], None]
+    ) -> None:
+        later.append(lambda: listen(channel, notify, there.set))
         gap()
 
     async def read_first(response_id: str, start: int, least: int, viewer: str) -> View:
@@ -445,7 +447,7 @@ def listening_too_late(relay: Relay, monkeypatch: pytest.MonkeyPatch) -> asyncio
             later.pop()()
         return view
 
-    monkeypatch.setattr(relay.bell, "subscribe", listen_later)
+    monkeypatch.setattr(relay.subscriber, "subscribe", listen_later)
     monkeypatch.setattr(relay, "read", read_first)
     return there
 
@@ -587,6 +589,6 @@ async def test_a_feed_without_followers_leaves_nothing_behind(relay: Relay, pipe
     await wait_until(lambda: all(book.ended_times for book in books[10:]))
 
     assert {} == relay._feeds
-    assert {} == relay.bell._subscriptions
+    assert {} == relay.subscriber._subscriptions
     channels = await pipe.call("PUBSUB", "CHANNELS", "holdline:*bell*")
     assert [] == channels

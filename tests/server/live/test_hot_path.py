@@ -26,19 +26,19 @@ OURS = tuple(f"{ROOT / name}{os.sep}" for name in ("jobs", "server"))
 
 
 class Calls:
-    """The functions of ours that a ring of the bell calls, down to the transport."""
+    """The functions of ours that a notification calls, down to the transport."""
 
     def __init__(self, server: Server, response_id: str) -> None:
         self.of: Counter[str] = Counter()
-        rings = server.relay.bell._confirmed
+        handlers = server.relay.subscriber._confirmed
         channel = Partition(partition_of(response_id)).bell(response_id).encode()
-        self._ring, rings[channel] = rings[channel], self.ring
+        self._notify, handlers[channel] = handlers[channel], self.notify
 
-    def ring(self, payload: bytes) -> None:
+    def notify(self, payload: bytes) -> None:
         before = sys.getprofile()
         sys.setprofile(self._called)
         try:
-            self._ring(payload)
+            self._notify(payload)
         finally:
             sys.setprofile(before)
 
@@ -59,8 +59,8 @@ async def heard(answer: Answer, talks: list[Talk], text: str) -> None:
 async def test_an_event_passes_through_few_functions(
     client: Client, worker: Worker, server: Server, followers: int
 ) -> None:
-    """The bell, the entry, the event and its bytes: six, however many follow. For each follower
-    its place in the log, whether its socket can be written to, and the write: six.
+    """The notification, the entry, the event and its bytes: six, however many follow. For each
+    follower its place in the log, whether its socket can be written to, and the write: six.
     """
     async with AsyncExitStack() as stack:
         talks = [await stack.enter_async_context(connected(client)) for _ in range(followers)]

@@ -44,7 +44,7 @@ Meanwhile = Callable[[Pipe, Worker], Awaitable[object]]
 
 @pytest.fixture(autouse=True)
 def _patient(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(submission_module, "RING_TURNS", 1000)  # the machine may be busy
+    monkeypatch.setattr(submission_module, "NOTIFICATION_TURNS", 1000)  # the machine may be busy
 
 
 def reads(server: Server) -> float:
@@ -54,6 +54,10 @@ def reads(server: Server) -> float:
 async def no_bell(server: Server) -> bool:
     """True while Redis knows of no subscription but the probe's."""
     return not await server.pipe.call("PUBSUB", "CHANNELS", "holdline:*bell*")
+
+
+def nothing_subscribed(response_id: str) -> Feed:
+    raise AssertionError(response_id)
 
 
 def frames(first: int, count: int) -> list[Frame]:
@@ -151,7 +155,7 @@ async def test_a_place_in_the_queue_is_told_without_a_read(
             assert (place, "workers_busy") == (told["position"], told["reason"])
         assert 0 == reads(server)
         for feed in server.relay._feeds.values():
-            assert feed.expected is None
+            assert feed.listener is None
 
 
 # Any doubt.
@@ -262,16 +266,16 @@ async def test_what_rings_before_the_submission_is_accepted_comes_once(
 async def test_a_beginning_that_is_not_heard_is_read(
     client: Client, worker: Worker, server: Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    ring = Feed.ring
+    notification = Feed.notify
     lost: list[bytes] = []
 
     def deaf(self: Feed, payload: bytes) -> None:
         if lost:
-            ring(self, payload)
+            notification(self, payload)
         else:
             lost.append(payload)
 
-    monkeypatch.setattr(Feed, "ring", deaf)
+    monkeypatch.setattr(Feed, "notify", deaf)
     assert "Because." == await over_websocket(client, worker)
     assert lost
     assert 1 <= reads(server)
@@ -315,7 +319,7 @@ async def test_a_submission_that_is_refused_leaves_no_feed_and_no_subscription(
             async with client.post(path, json=body | {"stream": "?" in path}) as refused:
                 assert code == (await refused.json())["error"]["code"]
         assert not server.relay._feeds
-        assert not server.relay.bell._subscriptions
+        assert not server.relay.subscriber._subscriptions
     assert await no_bell(server)
     assert server.relay.healthy
 
@@ -365,11 +369,11 @@ async def relay(redis: Redis, pipe: Pipe) -> AsyncIterator[Relay]:
         yield relay
 
 
-async def submit(pipe: Pipe, expected: SubmissionListener) -> Job:
+async def submit(pipe: Pipe, listener: SubmissionListener) -> Job:
     job = a_job("acme/ann")
-    expected.listen(job.id, job.owner, "")
+    listener.listen(job.id, job.owner, "")
     accepted = await Queue(pipe, TERMS).submit(job, submitted(job))
-    expected.accepted(accepted.number)
+    listener.accepted(accepted.number)
     return job
 
 
@@ -378,8 +382,8 @@ async def test_what_was_heard_is_shown_to_nobody_who_may_not_see_it(
     relay: Relay, pipe: Pipe, viewer: str, may: bool
 ) -> None:
     book = Book()
-    with relay.expect() as expected:
-        job = await submit(pipe, expected)
+    with relay.listen() as listener:
+        job = await submit(pipe, listener)
         follower = relay.follow(job.id, viewer, -1, book)
     await wait_until(lambda: book.frames or book.ended_times)
     assert ([0, 1] if may else []) == book.numbers
@@ -392,32 +396,32 @@ async def test_what_was_heard_is_shown_to_nobody_who_may_not_see_it(
 async def test_a_bell_without_entries_leaves_it_to_the_log(
     relay: Relay, pipe: Pipe, said: list[Any]
 ) -> None:
-    with relay.expect() as expected:
-        job = await submit(pipe, expected)
-        await wait_until(lambda: expected._frames)
+    with relay.listen() as listener:
+        job = await submit(pipe, listener)
+        await wait_until(lambda: listener._frames)
         await pipe.call("PUBLISH", NAMES.bell(job.id), msgpack.packb(said))
-        await wait_until(lambda: expected._doubted)
-        assert await expected.look() is None
+        await wait_until(lambda: listener._doubted)
+        assert await listener.look() is None
 
 
 async def test_who_leaves_at_once_leaves_nothing(relay: Relay, pipe: Pipe) -> None:
-    with relay.expect() as expected:
-        job = await submit(pipe, expected)
+    with relay.listen() as listener:
+        job = await submit(pipe, listener)
         relay.follow(job.id, job.owner, -1, Book()).leave()
         assert job.id in relay.followed
-    assert ({}, {}) == (relay._feeds, relay.bell._subscriptions)
+    assert ({}, {}) == (relay._feeds, relay.subscriber._subscriptions)
 
 
 async def test_what_was_heard_serves_one_read(relay: Relay, pipe: Pipe) -> None:
     books = [Book() for _ in range(3)]
-    with relay.expect() as expected:
-        job = await submit(pipe, expected)
+    with relay.listen() as listener:
+        job = await submit(pipe, listener)
         followers = [relay.follow(job.id, job.owner, -1, book) for book in books]
     await wait_until(lambda: all(len(book.frames) == 2 for book in books))
     assert all([0, 1] == book.numbers for book in books)
     for follower in followers:
         follower.leave()
-    assert ({}, {}) == (relay._feeds, relay.bell._subscriptions)
+    assert ({}, {}) == (relay._feeds, relay.subscriber._subscriptions)
 
 
 RINGS = st.lists(
@@ -431,37 +435,45 @@ RINGS = st.lists(
 @examples(max_examples=300)
 @given(RINGS)
 async def test_whatever_rings_it_is_the_beginning_of_the_log_or_nothing(
-    rings: list[tuple[int, int] | str],
+    notifications: list[tuple[int, int] | str],
 ) -> None:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(submission_module, "RING_TURNS", 0)
-        expected = SubmissionListener(None)  # type: ignore[arg-type]  # it subscribes nothing here
-        for ring in rings:
-            match ring:
+        patch.setattr(submission_module, "NOTIFICATION_TURNS", 0)
+        listener = SubmissionListener(nothing_subscribed)
+        for notification in notifications:
+            match notification:
                 case (int(first), int(count)):
-                    expected.ring(first, frames(first, count))
+                    listener.notify(first, frames(first, count))
                 case "gap":
-                    expected.gap()
+                    listener.gap()
                 case _:
-                    expected.doubt()
-        look = await expected.look()
-        assert await expected.look() is None
+                    listener.doubt()
+        look = await listener.look()
+        assert await listener.look() is None
     if look is not None:
         view, found = look
         assert list(range(view.length)) == [each.sequence_number for each in found]
         assert DELTAS[: view.length] == view.entries
-        began = rings.index(next(ring for ring in rings if isinstance(ring, tuple) and ring[1]))
-        assert "something else" not in rings
-        assert "gap" not in rings[began:]
-        begun = any(ring[0] for ring in rings if isinstance(ring, tuple))
+        began = notifications.index(
+            next(
+                notification
+                for notification in notifications
+                if isinstance(notification, tuple) and notification[1]
+            )
+        )
+        assert "something else" not in notifications
+        assert "gap" not in notifications[began:]
+        begun = any(
+            notification[0] for notification in notifications if isinstance(notification, tuple)
+        )
         assert (Status.RUNNING if begun else Status.QUEUED) == view.status
 
 
 async def test_a_first_ring_that_comes_after_the_reply_is_waited_for() -> None:
-    expected = SubmissionListener(None)  # type: ignore[arg-type]  # it subscribes nothing here
-    looks = [asyncio.create_task(expected.look()) for _ in range(2)]
+    listener = SubmissionListener(nothing_subscribed)
+    looks = [asyncio.create_task(listener.look()) for _ in range(2)]
     await asyncio.sleep(0)
-    expected.ring(0, frames(0, 2))
+    listener.notify(0, frames(0, 2))
     found, other = await asyncio.gather(*looks)
     assert found is not None
     assert (2, Status.QUEUED) == (found[0].length, found[0].status)
@@ -469,18 +481,18 @@ async def test_a_first_ring_that_comes_after_the_reply_is_waited_for() -> None:
 
 
 async def test_what_is_kept_is_bounded() -> None:
-    expected = SubmissionListener(None)  # type: ignore[arg-type]  # it subscribes nothing here
+    listener = SubmissionListener(nothing_subscribed)
     entry = encode_event(text_delta("msg_1", 0, "x" * 1000))
     for number in range(MOST_BYTES // (len(entry) + EVENT_BYTES) + 1):
-        assert not expected._doubted
-        expected.ring(number, [frame(number, entry)])
-    assert expected._doubted
-    assert [] == expected._frames
-    assert await expected.look() is None
+        assert not listener._doubted
+        listener.notify(number, [frame(number, entry)])
+    assert listener._doubted
+    assert [] == listener._frames
+    assert await listener.look() is None
 
 
 async def test_a_feed_that_nobody_follows_is_let_go(relay: Relay) -> None:
     feed = relay.feed(RESPONSE)
     assert relay.feed(RESPONSE) is feed
     relay.release(feed)
-    assert ({}, {}) == (relay._feeds, relay.bell._subscriptions)
+    assert ({}, {}) == (relay._feeds, relay.subscriber._subscriptions)

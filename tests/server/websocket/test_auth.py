@@ -18,7 +18,7 @@ from server.access import api_key_store
 from server.api.close_codes import CloseCode
 from server.app import SERVER
 from server.websocket import auth as auth_module
-from tests.server.auth_helpers import Door, bearer
+from tests.server.auth_helpers import Credentials, bearer
 from tests.server.factories import Worker
 from tests.system import wait_until
 
@@ -28,8 +28,8 @@ ALL = "/v1/responses"
 
 
 @pytest.fixture
-def door(tmp_path: Path) -> Door:
-    return Door(tmp_path)
+def credentials(tmp_path: Path) -> Credentials:
+    return Credentials(tmp_path)
 
 
 class Talk:
@@ -72,9 +72,9 @@ async def works(talk: Talk) -> bool:
     return "queued" == str(created["response"]["status"])
 
 
-async def test_a_first_message_says_who_it_is(serve: Serve, door: Door) -> None:
-    talk = await connect(await serve(**door.settings))
-    await talk.say("holdline:auth", token=door.token(scopes=["create", "read"], seconds=600))
+async def test_a_first_message_says_who_it_is(serve: Serve, credentials: Credentials) -> None:
+    talk = await connect(await serve(**credentials.settings))
+    await talk.say("holdline:auth", token=credentials.token(scopes=["create", "read"], seconds=600))
 
     said = await talk.until("holdline:authenticated")
     assert ["create", "read"] == said["scopes"]
@@ -82,19 +82,21 @@ async def test_a_first_message_says_who_it_is(serve: Serve, door: Door) -> None:
     assert await works(talk)
 
 
-async def test_what_follows_a_first_message_is_already_somebodys(serve: Serve, door: Door) -> None:
-    talk = await connect(await serve(**door.settings))
-    await talk.say("holdline:auth", token=door.token())
+async def test_what_follows_a_first_message_is_already_somebodys(
+    serve: Serve, credentials: Credentials
+) -> None:
+    talk = await connect(await serve(**credentials.settings))
+    await talk.say("holdline:auth", token=credentials.token())
     await talk.say("response.create", input="Why?")
     assert await talk.until("response.created")
 
 
 @pytest.mark.parametrize("offers", [["{}"], ["holdline.json", "{}"], ["{}", "holdline.json"]])
 async def test_a_subprotocol_says_who_it_is_and_is_never_answered(
-    serve: Serve, door: Door, offers: list[str], caplog: pytest.LogCaptureFixture
+    serve: Serve, credentials: Credentials, offers: list[str], caplog: pytest.LogCaptureFixture
 ) -> None:
-    client = await serve(**door.settings)
-    token = door.token()
+    client = await serve(**credentials.settings)
+    token = credentials.token()
     with (
         caplog.at_level(logging.INFO, "aiohttp"),
         caplog.at_level(logging.ERROR, "aiohttp.websocket"),
@@ -107,18 +109,18 @@ async def test_a_subprotocol_says_who_it_is_and_is_never_answered(
     assert token not in caplog.text
 
 
-async def test_a_header_says_who_it_is(serve: Serve, door: Door) -> None:
-    key = door.key()
-    client = await serve(**door.settings)
-    for credential in (key, door.token()):
+async def test_a_header_says_who_it_is(serve: Serve, credentials: Credentials) -> None:
+    key = credentials.key()
+    client = await serve(**credentials.settings)
+    for credential in (key, credentials.token()):
         assert await works(await connect(client, headers=bearer(credential)))
 
 
 @pytest.mark.parametrize("header", ["Bearer x", "Bearer hl_x", "Basic YTpi", "Bearer", "x", ""])
 async def test_a_bad_header_is_refused_before_the_upgrade(
-    serve: Serve, door: Door, header: str
+    serve: Serve, credentials: Credentials, header: str
 ) -> None:
-    client = await serve(**door.settings)
+    client = await serve(**credentials.settings)
     with pytest.raises(WSServerHandshakeError) as refused:
         await client.ws_connect(ALL, headers={"Authorization": header})
     assert 401 == refused.value.status
@@ -126,10 +128,10 @@ async def test_a_bad_header_is_refused_before_the_upgrade(
 
 @pytest.mark.parametrize("way", ["message", "subprotocol"])
 async def test_a_bad_token_of_a_browser_is_said_and_closes(
-    serve: Serve, door: Door, way: str
+    serve: Serve, credentials: Credentials, way: str
 ) -> None:
-    client = await serve(**door.settings)
-    bad = door.token()[:-6]
+    client = await serve(**credentials.settings)
+    bad = credentials.token()[:-6]
     talk = await connect(client, protocols=[f"bearer.{bad}"] if way == "subprotocol" else [])
     if way == "message":
         await talk.say("holdline:auth", token=bad)
@@ -139,22 +141,26 @@ async def test_a_bad_token_of_a_browser_is_said_and_closes(
 
 
 @pytest.mark.parametrize("kind", ["response.create", "holdline:ping", "holdline:resume", "what"])
-async def test_nothing_else_may_come_first(serve: Serve, door: Door, kind: str) -> None:
-    talk = await connect(await serve(**door.settings))
+async def test_nothing_else_may_come_first(
+    serve: Serve, credentials: Credentials, kind: str
+) -> None:
+    talk = await connect(await serve(**credentials.settings))
     await talk.say(kind, input="Why?")
     assert "authentication_required" == await talk.refused()
     assert CloseCode.UNAUTHENTICATED == await talk.closed()
 
 
-async def test_who_says_nothing_is_closed(serve: Serve, door: Door) -> None:
-    client = await serve(auth_seconds="0.2", **door.settings)
+async def test_who_says_nothing_is_closed(serve: Serve, credentials: Credentials) -> None:
+    client = await serve(auth_seconds="0.2", **credentials.settings)
     silent = [await connect(client) for _ in range(20)]
     assert {CloseCode.SILENT} == set(await asyncio.gather(*(talk.closed() for talk in silent)))
     await wait_until(lambda: not client.app[SERVER].sockets)
 
 
-async def test_pings_and_garbage_do_not_make_the_deadline_longer(serve: Serve, door: Door) -> None:
-    talk = await connect(await serve(auth_seconds="0.3", **door.settings))
+async def test_pings_and_garbage_do_not_make_the_deadline_longer(
+    serve: Serve, credentials: Credentials
+) -> None:
+    talk = await connect(await serve(auth_seconds="0.3", **credentials.settings))
     for _ in range(5):
         await talk.ws.ping()
         await talk.ws.send_str("{")
@@ -162,10 +168,10 @@ async def test_pings_and_garbage_do_not_make_the_deadline_longer(serve: Serve, d
 
 
 async def test_a_socket_is_told_before_its_token_ends_and_closed_after_a_grace(
-    serve: Serve, door: Door, worker: Worker
+    serve: Serve, credentials: Credentials, worker: Worker
 ) -> None:
-    client = await serve(auth_grace_seconds="0.2", **door.settings)
-    talk = await connect(client, headers=bearer(door.token(seconds=1)))
+    client = await serve(auth_grace_seconds="0.2", **credentials.settings)
+    talk = await connect(client, headers=bearer(credentials.token(seconds=1)))
     told = await talk.until("holdline:expiring")
     assert await works(talk)
     assert 0 < told["expires_in_seconds"] <= 2
@@ -174,19 +180,19 @@ async def test_a_socket_is_told_before_its_token_ends_and_closed_after_a_grace(
     # Its answer goes on, and is there for who comes with a fresh token.
     answer = await worker.answer("Because.")
     path = f"{ALL}/{answer.job.id}"
-    async with client.get(path, headers=bearer(door.token())) as response:
+    async with client.get(path, headers=bearer(credentials.token())) as response:
         assert "completed" == (await response.json())["status"]
 
 
 async def test_a_fresh_token_keeps_the_socket(
-    serve: Serve, door: Door, monkeypatch: pytest.MonkeyPatch
+    serve: Serve, credentials: Credentials, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    client = await serve(auth_grace_seconds="0", **door.settings)
+    client = await serve(auth_grace_seconds="0", **credentials.settings)
     talk = await connect(client)
-    await talk.say("holdline:auth", token=door.token(seconds=1))
+    await talk.say("holdline:auth", token=credentials.token(seconds=1))
     for seconds in (2, 600):
         await talk.until("holdline:expiring")
-        await talk.say("holdline:auth", token=door.token(seconds=seconds))
+        await talk.say("holdline:auth", token=credentials.token(seconds=seconds))
         await talk.until("holdline:authenticated")
     await asyncio.sleep(3.1)  # longer than any token before the last one
     assert await works(talk)
@@ -194,10 +200,10 @@ async def test_a_fresh_token_keeps_the_socket(
 
 @pytest.mark.parametrize("who", [("bert", "acme"), ("anna", "other")])
 async def test_a_fresh_token_of_somebody_else_is_refused(
-    serve: Serve, door: Door, who: tuple[str, str]
+    serve: Serve, credentials: Credentials, who: tuple[str, str]
 ) -> None:
-    talk = await connect(await serve(**door.settings), headers=bearer(door.token()))
-    await talk.say("holdline:auth", token=door.token(*who))
+    talk = await connect(await serve(**credentials.settings), headers=bearer(credentials.token()))
+    await talk.say("holdline:auth", token=credentials.token(*who))
     assert "token_of_another" == await talk.refused()
     await talk.say("holdline:auth", token="x")
     assert "invalid_token" == await talk.refused()
@@ -207,16 +213,16 @@ async def test_a_fresh_token_of_somebody_else_is_refused(
 
 
 async def test_a_socket_whose_key_is_revoked_is_closed(
-    serve: Serve, door: Door, monkeypatch: pytest.MonkeyPatch
+    serve: Serve, credentials: Credentials, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(auth_module, "LOOK_SECONDS", 0.1)
     monkeypatch.setattr("server.access.watched_file.LOOK_SECONDS", 0.0)
     monkeypatch.setattr(api_key_store, "FRESH_SECONDS", 0.0)
-    key, other = door.key(), door.key()
-    client = await serve(**door.settings)
+    key, other = credentials.key(), credentials.key()
+    client = await serve(**credentials.settings)
     talk, stays = [await connect(client, headers=bearer(each)) for each in (key, other)]
     assert await works(talk)
-    door.revoke(key)
+    credentials.revoke(key)
     assert CloseCode.UNAUTHENTICATED == await talk.closed()
     assert await works(stays)
 

@@ -51,12 +51,12 @@ def told(said: list[bool]) -> Any:
 async def test_each_is_looked_at_until_it_goes_on_and_then_no_more() -> None:
     slow, said = SlowConsumers(), list[bool]()
     transports = [Full(2), Full(4), Full(3)]
-    behind = [slow.watch(transport, told(said)) for transport in transports]
+    consumer = [slow.watch(transport, told(said)) for transport in transports]
     await wait_until(lambda: not len(slow))
 
     assert [2, 4, 3] == [transport.looks for transport in transports]
     assert [False] * 3 == said
-    assert all(one.over.done() for one in behind)
+    assert all(one.over.done() for one in consumer)
     assert slow._timer is None
 
 
@@ -84,16 +84,16 @@ async def test_one_that_takes_nothing_is_dropped(monkeypatch: pytest.MonkeyPatch
 
 async def test_one_that_is_over_is_looked_at_no_more() -> None:
     slow, said, over = SlowConsumers(), list[bool](), Full(9)
-    behind = slow.watch(over, told(said))
-    slow.leave(behind)
+    consumer = slow.watch(over, told(said))
+    slow.leave(consumer)
     await wait_until(lambda: slow._timer is None)
 
-    assert (1, [], 0, True) == (over.looks, said, len(slow), behind.over.done())
+    assert (1, [], 0, True) == (over.looks, said, len(slow), consumer.over.done())
 
 
 async def test_who_was_cancelled_while_waiting_for_it_harms_nobody() -> None:
     slow, said = SlowConsumers(), list[bool]()
-    behind = slow.watch(Full(3), told(said))
-    behind.over.cancel()
+    consumer = slow.watch(Full(3), told(said))
+    consumer.over.cancel()
     await wait_until(lambda: said)
     assert [False] == said

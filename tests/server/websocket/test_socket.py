@@ -95,7 +95,11 @@ async def talk(client: Client) -> AsyncIterator[Talk]:
 
 def at_rest(server: Server) -> bool:
     """True while there is no socket and nobody follows anything."""
-    return not server.relay._feeds and not server.relay.bell._subscriptions and not server.sockets
+    return (
+        not server.relay._feeds
+        and not server.relay.subscriber._subscriptions
+        and not server.sockets
+    )
 
 
 async def still_open(talk: Talk) -> bool:

@@ -12,7 +12,7 @@ from server.websocket.unstored import (
     MOST_BYTES,
     MOST_LANES,
     Budget,
-    Receipts,
+    PingAcks,
     UnstoredTurns,
 )
 
@@ -22,49 +22,49 @@ def items(text: str) -> list[dict[str, Any]]:
 
 
 def test_a_lane_remembers_its_latest_answer_alone() -> None:
-    memory = UnstoredTurns(Budget())
-    memory.keep("a", "resp_1", items("1"))
-    memory.keep(None, "resp_2", items("2"))
-    memory.keep("a", "resp_3", items("3"))
+    turns = UnstoredTurns(Budget())
+    turns.keep("a", "resp_1", items("1"))
+    turns.keep(None, "resp_2", items("2"))
+    turns.keep("a", "resp_3", items("3"))
 
     assert (None, items("2"), items("3")) == tuple(
-        map(memory.recall, ("resp_1", "resp_2", "resp_3"))
+        map(turns.recall, ("resp_1", "resp_2", "resp_3"))
     )
-    assert memory.recall(None) is None
+    assert turns.recall(None) is None
 
 
 def test_a_failed_turn_takes_what_it_went_on_from_and_a_fork_does_not() -> None:
-    memory = UnstoredTurns(Budget())
-    memory.keep("a", "resp_1", items("1"))
+    turns = UnstoredTurns(Budget())
+    turns.keep("a", "resp_1", items("1"))
     for lane, previous in (("b", "resp_1"), ("a", "resp_0"), (None, None)):
-        memory.forget(lane, previous)
-        assert items("1") == memory.recall("resp_1")
+        turns.forget(lane, previous)
+        assert items("1") == turns.recall("resp_1")
 
-    memory.forget("a", "resp_1")
-    assert memory.recall("resp_1") is None
+    turns.forget("a", "resp_1")
+    assert turns.recall("resp_1") is None
 
 
 def test_lanes_and_bytes_are_bounded_and_the_oldest_goes_first() -> None:
-    memory = UnstoredTurns(Budget())
+    turns = UnstoredTurns(Budget())
     for number in range(MOST_LANES + 1):
-        memory.keep(f"{number}", f"resp_{number}", items("x"))
-    assert memory.recall("resp_0") is None
-    assert items("x") == memory.recall("resp_1")
+        turns.keep(f"{number}", f"resp_{number}", items("x"))
+    assert turns.recall("resp_0") is None
+    assert items("x") == turns.recall("resp_1")
 
-    memory.keep("1", "resp_large", items("x" * (MOST_BYTES - 500)))
-    assert memory.recall("resp_2") is None
-    memory.keep("2", "resp_too_large", items("x" * MOST_BYTES))
-    assert memory.recall("resp_too_large") is None
-    assert memory.recall("resp_large") is not None
+    turns.keep("1", "resp_large", items("x" * (MOST_BYTES - 500)))
+    assert turns.recall("resp_2") is None
+    turns.keep("2", "resp_too_large", items("x" * MOST_BYTES))
+    assert turns.recall("resp_too_large") is None
+    assert turns.recall("resp_large") is not None
 
 
 @given(st.lists(st.integers(0, 20)))
 def test_a_pong_confirms_all_that_was_asked_before_its_ping(pongs: list[int]) -> None:
-    receipts, confirmed = Receipts(), list[str]()
-    pings = [receipts.ask(f"resp_{number}") for number in range(10)]
+    ping_acks, confirmed = PingAcks(), list[str]()
+    pings = [ping_acks.ask(f"resp_{number}") for number in range(10)]
     for pong in pongs:
         payload = pings[pong] if pong < len(pings) else str(pong * 1000).encode()
-        confirmed += receipts.pong(payload)
+        confirmed += ping_acks.pong(payload)
 
     last = max((pong for pong in pongs if pong < len(pings)), default=-1)
     assert [f"resp_{number}" for number in range(last + 1)] == confirmed
@@ -72,14 +72,14 @@ def test_a_pong_confirms_all_that_was_asked_before_its_ping(pongs: list[int]) ->
 
 @given(st.binary())
 def test_a_pong_that_nobody_asked_for_confirms_nothing(payload: bytes) -> None:
-    assert [] == Receipts().pong(payload)
+    assert [] == PingAcks().pong(payload)
 
 
 def test_what_was_asked_is_bounded() -> None:
-    receipts = Receipts()
-    last = [receipts.ask("resp_x") for _ in range(MOST_ASKED + 5)][-1]
+    ping_acks = PingAcks()
+    last = [ping_acks.ask("resp_x") for _ in range(MOST_ASKED + 5)][-1]
 
-    assert MOST_ASKED == len(receipts.pong(last))
+    assert MOST_ASKED == len(ping_acks.pong(last))
 
 
 def test_a_process_remembers_no_more_than_its_budget_and_gets_it_back() -> None:
