@@ -34,7 +34,7 @@ class Credentials:
 
     def list_signers(self, *public: dict[str, Any]) -> None:
         """From now on tokens are checked with these keys."""
-        self._signers.write_text(json.dumps({"api_keys": public}))
+        self._signers.write_text(json.dumps({"keys": public}))
 
     def key(self, tenant: str = "acme", *scopes: str, **fields: Any) -> str:
         """An API key that counts; it must be made before the server starts."""

@@ -211,7 +211,7 @@ async def provider(answer: dict[str, Any]) -> AsyncIterator[tuple[str, list[str]
 async def test_keys_are_fetched_when_needed_once_for_many_and_not_for_each_made_up_kid(
     serve: Serve, credentials: Credentials
 ) -> None:
-    answer = {"text": json.dumps({"api_keys": [credentials.public]}), "delay": 0.1}
+    answer = {"text": json.dumps({"keys": [credentials.public]}), "delay": 0.1}
     async with provider(answer) as (url, asked):
         client = await serve(jwks_url=url)
         token = credentials.token()
@@ -227,12 +227,12 @@ async def test_a_new_key_of_the_provider_counts_soon(
     serve: Serve, credentials: Credentials, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(jwks, "PAUSE_SECONDS", 0.0)
-    answer = {"text": json.dumps({"api_keys": [credentials.public]})}
+    answer = {"text": json.dumps({"keys": [credentials.public]})}
     async with provider(answer) as (url, _):
         client = await serve(jwks_url=url)
         assert 200 == await status(client, credentials.token())
         credentials.private, public = new_pair("next", "EdDSA", None)
-        answer["text"] = json.dumps({"api_keys": [credentials.public, public]})
+        answer["text"] = json.dumps({"keys": [credentials.public, public]})
         assert 200 == await status(client, credentials.token())
 
 
