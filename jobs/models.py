@@ -23,6 +23,7 @@ from msgspec import Meta
 from .toml import InvalidTable, NonEmpty, Table, convert, invalid, parse
 
 Api = Literal["chat", "responses"]
+OutputLimit = Literal["max_tokens", "max_completion_tokens"]
 CHAT: Final = "chat"
 RESPONSES: Final = "responses"
 MAX_CONCURRENCY: Final = 1000
@@ -64,13 +65,16 @@ class Model(Table, frozen=True, kw_only=True):
     `model` is the name that the endpoint knows, if it is another one. `api_key_env` names the
     environment variable with the key, "" if the endpoint needs none. `fallbacks` are asked in this
     order when the model cannot begin to answer. The provider's limits hold for all workers
-    together; 0 is no limit.
+    together; 0 is no limit. `output_limit` is the endpoint's name for the limit of an answer, if it
+    is another one than that of its host; `stream_options` tells whether it takes that argument.
     """
 
     base_url: _Url | None = None
     model: NonEmpty | None = None
     api_key_env: _Variable = ""
     api: Api = CHAT
+    output_limit: OutputLimit | None = None
+    stream_options: bool = True
     concurrency: Annotated[int, Meta(ge=1, le=MAX_CONCURRENCY)] | None = None
     first_token_seconds: _Seconds | None = None
     stall_timeout_seconds: _Seconds | None = None

@@ -402,7 +402,7 @@ def status(code: int) -> Mode:
     return refuse
 
 
-MODES |= {str(code): status(code) for code in (400, 401, 403, 404, 408, 418, 500, 502, 503)}
+MODES |= {str(code): status(code) for code in (400, 401, 402, 403, 404, 408, 418, 500, 502, 503)}
 
 
 def error(call: Call) -> str:

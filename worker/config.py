@@ -29,7 +29,8 @@ class Endpoint:
 
     `upstream` is what the endpoint calls the model; None where a name is passed on as it is. At
     most `concurrency` calls are made at once; `rates` are requests and tokens a minute, of all
-    workers. `fallbacks` are names of other endpoints.
+    workers. `fallbacks` are names of other endpoints. `output_limit` is its name for the limit
+    of an answer; None is that of its host.
     """
 
     name: str
@@ -44,6 +45,8 @@ class Endpoint:
     fallbacks: tuple[str, ...] = ()
     price: Price | None = None
     rates: tuple[int, int] = (0, 0)
+    output_limit: str | None = None
+    stream_options: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,4 +182,6 @@ def _endpoint(name: str, model: Model, usual: Endpoint, environ: Mapping[str, st
         fallbacks=model.fallbacks,
         price=model.price,
         rates=(model.requests_per_minute, model.tokens_per_minute),
+        output_limit=model.output_limit,
+        stream_options=model.stream_options,
     )

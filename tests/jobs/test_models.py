@@ -25,6 +25,8 @@ concurrency = 8
 first_token_seconds = 20
 stall_timeout_seconds = 2.5
 timeout_seconds = 300
+output_limit = "max_completion_tokens"
+stream_options = false
 fallbacks = ["gpt-4.1-mini"]
 price = { input = 1, output = 2.5 }
 [models."gpt-4.1-mini"]
@@ -47,6 +49,8 @@ def test_a_whole_file() -> None:
         fast.timeout_seconds,
     )
     assert (("gpt-4.1-mini",), Price(1, 2.5)) == (fast.fallbacks, fast.price)
+    assert ("max_completion_tokens", False) == (fast.output_limit, fast.stream_options)
+    assert (None, True) == (mini.output_limit, mini.stream_options)
     assert (None, None, "OPENAI_API_KEY", "chat") == (
         mini.model,
         mini.base_url,

@@ -37,10 +37,19 @@ _SAMPLING: Final = {
 }
 
 
+# OpenAI itself, its regional addresses, and Azure's.
+_OPENAI_HOSTS: Final = (
+    ".api.openai.com",
+    ".openai.azure.com",
+    ".cognitiveservices.azure.com",
+    ".services.ai.azure.com",
+)
+
+
 def limit_name(base_url: str | None) -> str:
     """The name of the output limit at an endpoint; None is OpenAI's own."""
     host = urlsplit(base_url).hostname if base_url else "api.openai.com"
-    return OPENAI_LIMIT if host == "api.openai.com" else LIMIT
+    return OPENAI_LIMIT if f".{host}".endswith(_OPENAI_HOSTS) else LIMIT
 
 
 def completion(job: Job, *, default_model: str, limit: str = LIMIT) -> dict[str, Any]:

@@ -178,10 +178,12 @@ class Router:
         model = endpoint.upstream or job.params.get("model") or self._config.model
         if endpoint.api == RESPONSES:
             return responses_request.request(job, model=model)
-        limit = chat_request.limit_name(endpoint.base_url)
+        limit = endpoint.output_limit or chat_request.limit_name(endpoint.base_url)
         sent = chat_request.completion(job, default_model=model, limit=limit)
         for name in self._left_out[endpoint.name]:
             sent.pop(name, None)
+        if not endpoint.stream_options:
+            del sent["stream_options"]
         return sent | {"model": model}
 
     def _is_cooling(self, endpoint: Endpoint) -> bool:

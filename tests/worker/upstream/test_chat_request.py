@@ -95,6 +95,24 @@ def test_openais_own_endpoint_has_another_name_for_the_limit() -> None:
     assert ("default", 9) == (sent["model"], sent["max_completion_tokens"])
 
 
+@pytest.mark.parametrize(
+    ("url", "name"),
+    [
+        (None, OPENAI_LIMIT),
+        ("https://api.openai.com/v1", OPENAI_LIMIT),
+        ("https://eu.api.openai.com/v1", OPENAI_LIMIT),
+        ("https://one.openai.azure.com/openai/v1/", OPENAI_LIMIT),
+        ("https://one.cognitiveservices.azure.com/openai/v1", OPENAI_LIMIT),
+        ("https://one.services.ai.azure.com/models", OPENAI_LIMIT),
+        ("https://evilapi.openai.com.example/v1", LIMIT),
+        ("https://notapi.openai.com/v1", LIMIT),
+        ("http://127.0.0.1:8000/v1", LIMIT),
+    ],
+)
+def test_a_host_has_its_name_for_the_limit(url: str | None, name: str) -> None:
+    assert name == limit_name(url)
+
+
 def test_usage_is_told_in_the_standards_words() -> None:
     counts = {
         "prompt_tokens": 10,

@@ -17,6 +17,7 @@ from jobs.redis.pipe import Pipe
 from jobs.settings import ConfigError
 from tests.fake_model import FakeModel
 from tests.jobs.factories import a_job, opening
+from tests.replay import ReplayedEndpoint, replies_of
 from tests.system import System, wait_until
 from tests.worker.conftest import MakeHarness
 from tests.worker.harness import Harness, response, said
@@ -45,8 +46,34 @@ async def pair(
         yield harness, one, two
 
 
+async def test_a_model_may_have_its_own_name_for_the_limit_and_no_stream_options(
+    make_harness: MakeHarness, tmp_path: Path
+) -> None:
+    more = 'output_limit = "max_completion_tokens"\nstream_options = false'
+    async with pair(make_harness, tmp_path, "ok", more=more) as (harness, one, _):
+        await harness.execute("hi", model="one", max_output_tokens=7)
+        body = one.calls[0].body
+        assert (7, None, None) == tuple(
+            body.get(name) for name in ("max_completion_tokens", "max_tokens", "stream_options")
+        )
+
+
+async def test_an_argument_that_was_refused_is_left_out_from_then_on(
+    make_harness: MakeHarness, tmp_path: Path
+) -> None:
+    vectors = Path(__file__).parents[2] / "vectors" / "endpoints" / "stream-options-refused"
+    async with ReplayedEndpoint(replies_of(vectors)) as endpoint:
+        path = tmp_path / "models.toml"
+        path.write_text(f'[models.m]\nbase_url = "{endpoint.url}"\n')
+        async with make_harness(HOLDLINE_MODELS=str(path)) as harness:
+            for _ in range(2):
+                view = await harness.execute("hi")
+                assert Status.COMPLETED is view.status
+        assert [True, False, False] == ["stream_options" in body for body in endpoint.bodies]
+
+
 @pytest.mark.parametrize(
-    "mode", ["503", "500", "busy", "401", "404", "drop", "html", "headers", "silent"]
+    "mode", ["503", "500", "busy", "401", "402", "404", "drop", "html", "headers", "silent"]
 )
 async def test_the_next_model_answers_when_the_first_cannot_begin(
     make_harness: MakeHarness, tmp_path: Path, mode: str
