@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -71,6 +72,56 @@ class Server(Process):
         """The address of its WebSocket."""
         return self.url.replace("http", "ws", 1) + "/v1/responses"
 
+    async def metric(self, name: str) -> float:
+        """The value of a metric without labels."""
+        async with aiohttp.ClientSession() as http, http.get(f"{self.url}/metrics") as response:
+            value = re.search(rf"^{name} (\S+)$", await response.text(), re.MULTILINE)
+        assert value is not None, name
+        return float(value[1])
+
+
+def start_process(
+    kind: type[_P], name: str, argv: list[str], output: Path, environ: dict[str, str], cwd: Path
+) -> _P:
+    """Starts a process that does not outlive us; its output is appended to a file.
+
+    Of our own environment it has nothing that names a setting of ours, a model or a Redis.
+    """
+    tied, tie = leashed(argv, signal.SIGKILL)
+    with output.open("ab") as sink:
+        popen = subprocess.Popen(
+            tied,
+            cwd=cwd,
+            env=_clean_environ() | environ,
+            stdin=subprocess.DEVNULL,
+            stdout=sink,
+            stderr=sink,
+            preexec_fn=tie,  # noqa: PLW1509 - ties the child's life to ours
+        )
+    return kind(name, popen, output)
+
+
+def _clean_environ() -> dict[str, str]:
+    ours = ("HOLDLINE_", "OPENAI_", "REDIS_")
+    return {name: value for name, value in os.environ.items() if not name.startswith(ours)}
+
+
+async def run_command(
+    *command: str, cwd: Path = ROOT, environ: dict[str, str] | None = None
+) -> str:
+    """The output of a command, errors included; it must succeed."""
+    process = await asyncio.create_subprocess_exec(
+        *command, cwd=cwd, env=environ, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+    )
+    try:
+        output, _ = await process.communicate()
+    finally:
+        if process.returncode is None:
+            process.kill()
+            await process.wait()
+    assert 0 == process.returncode, output.decode()
+    return output.decode()
+
 
 class System:
     """Starts processes against one Redis, and ends them all.
@@ -133,38 +184,16 @@ class System:
 
     async def run(self, module: str, *arguments: str) -> str:
         """What a command of ours prints; it must succeed."""
-        process = await asyncio.create_subprocess_exec(
-            *self._command(module),
-            *arguments,
-            cwd=self._cwd,
-            env=self._clean() | self.environ,
-            stdout=subprocess.PIPE,
-        )
-        said, _ = await process.communicate()
-        assert process.returncode == 0, said
-        return said.decode()
+        environ = _clean_environ() | self.environ
+        return await run_command(*self._command(module), *arguments, cwd=self._cwd, environ=environ)
 
     def _command(self, module: str) -> list[str]:
         return [self._python, "-m", self._package + module]
 
-    @staticmethod
-    def _clean() -> dict[str, str]:
-        return {k: v for k, v in os.environ.items() if not k.startswith(("HOLDLINE_", "OPENAI_"))}
-
     def _start(self, kind: type[_P], name: str, environ: dict[str, str]) -> _P:
         output = self._folder / f"{len(self._processes)}-{name}.log"
-        argv, tie = leashed(self._command(name), signal.SIGKILL)
-        with output.open("wb") as sink:
-            popen = subprocess.Popen(
-                argv,
-                cwd=self._cwd,
-                env=self._clean() | self.environ | environ,
-                stdin=subprocess.DEVNULL,
-                stdout=sink,
-                stderr=sink,
-                preexec_fn=tie,  # noqa: PLW1509 - ties the child's life to ours
-            )
-        process = kind(name, popen, output)
+        command = self._command(name)
+        process = start_process(kind, name, command, output, self.environ | environ, self._cwd)
         self._processes.append(process)
         return process
 

@@ -9,7 +9,6 @@ import os
 import random
 import signal
 import socket
-import subprocess
 import sys
 import time
 from collections import Counter
@@ -18,11 +17,9 @@ from typing import Self
 
 import aiohttp
 
-from dev.pdeathsig import leashed
 from dev.redis import installed
-from tests.system import Process
+from tests.system import ROOT, Process, start_process
 
-ROOT = Path(__file__).parent.parent.parent
 START_SECONDS = 60.0  # a machine may be busy with other things
 HANG_SECONDS = 8.0
 # A server that was started while Redis was away has given up by then.
@@ -37,25 +34,6 @@ def free_port(rng: random.Random) -> int:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             probe.bind(("127.0.0.1", port))
             return port
-
-
-def start(name: str, argv: list[str], output: Path, environ: dict[str, str]) -> Process:
-    """A process that does not outlive us; what it says is appended to `output`."""
-    tied, tie = leashed(argv, signal.SIGKILL)
-    clean = {
-        k: v for k, v in os.environ.items() if not k.startswith(("HOLDLINE_", "OPENAI_", "REDIS_"))
-    }
-    with output.open("ab") as sink:
-        popen = subprocess.Popen(
-            tied,
-            cwd=ROOT,
-            env=clean | environ,
-            stdin=subprocess.DEVNULL,
-            stdout=sink,
-            stderr=sink,
-            preexec_fn=tie,  # noqa: PLW1509 - ties the child's life to ours
-        )
-    return Process(name, popen, output)
 
 
 class Storage:
@@ -81,7 +59,7 @@ class Storage:
             "--enable-debug-command": "local",
         }
         argv = [str(binary), *(part for pair in options.items() for part in pair)]
-        self.process = start("redis", argv, self.folder / "redis.log", {})
+        self.process = start_process(Process, "redis", argv, self.folder / "redis.log", {}, ROOT)
         deadline = time.monotonic() + START_SECONDS
         while not await self.answers():
             assert time.monotonic() < deadline, self.process.said
@@ -151,7 +129,9 @@ class Member:
     def start(self) -> None:
         """Starts it, or its successor."""
         self._read_from = self._output.stat().st_size if self._output.exists() else 0
-        self._process = start(self.name, self._argv, self._output, self._environ)
+        self._process = start_process(
+            Process, self.name, self._argv, self._output, self._environ, ROOT
+        )
         self._asked, self.paused = None, False
         self.starts += 1
 

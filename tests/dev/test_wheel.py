@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import sys
 import zipfile
 from pathlib import Path
@@ -12,7 +11,7 @@ import pytest
 
 from dev.wheel import FOLDERS, PACKAGE, ROOT, StagingError, rewrite, stage
 from tests.fake_model import FakeModel
-from tests.system import System, wait_until
+from tests.system import System, run_command, wait_until
 
 MODULES = {"jobs", "jobs.log", "jobs.log.log", "server", "worker.__main__"}
 
@@ -53,20 +52,11 @@ def test_what_cannot_be_rewritten_is_rejected_with_its_place(source: str) -> Non
         rewrite(source, "a.py", MODULES)
 
 
-async def run(*command: str, cwd: Path) -> str:
-    process = await asyncio.create_subprocess_exec(
-        *command, cwd=cwd, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT
-    )
-    output, _ = await process.communicate()
-    assert 0 == process.returncode, output.decode()
-    return output.decode()
-
-
 async def install(folder: Path) -> str:
     """The Python of a fresh environment that has the wheel and, from here, what it depends on."""
     stage(folder / "staged")
     pip = (sys.executable, "-m", "pip", "--disable-pip-version-check", "--no-input", "--quiet")
-    await run(
+    await run_command(
         *(*pip, "wheel", "--no-index", "--no-build-isolation", "--no-deps"),
         *("--wheel-dir", ".", str(folder / "staged")),
         cwd=folder,
@@ -75,9 +65,9 @@ async def install(folder: Path) -> str:
     with zipfile.ZipFile(wheel) as archive:
         tops = {name.split("/")[0] for name in archive.namelist()}
     assert {PACKAGE, f"{'-'.join(wheel.name.split('-')[:2])}.dist-info"} == tops
-    await run(sys.executable, "-m", "venv", "--without-pip", "fresh", cwd=folder)
+    await run_command(sys.executable, "-m", "venv", "--without-pip", "fresh", cwd=folder)
     python = str(folder / "fresh/bin/python")
-    await run(
+    await run_command(
         *pip, "--python", python, "install", "--no-index", "--no-deps", wheel.name, cwd=folder
     )
     (site,) = (folder / "fresh/lib").glob("python*/site-packages")
@@ -93,12 +83,14 @@ async def test_a_server_and_a_worker_of_the_wheel_answer_and_nothing_else_is_imp
     python = await install(tmp_path)
 
     find = f"import importlib.util as u; print([n for n in {(*FOLDERS, 'web')} if u.find_spec(n)])"
-    assert "[]\n" == await run(python, "-c", find, cwd=tmp_path)
-    where = await run(python, "-c", f"import {PACKAGE}; print({PACKAGE}.__file__)", cwd=tmp_path)
+    assert "[]\n" == await run_command(python, "-c", find, cwd=tmp_path)
+    where = await run_command(
+        python, "-c", f"import {PACKAGE}; print({PACKAGE}.__file__)", cwd=tmp_path
+    )
     assert str(ROOT) not in where
 
     for module in ("worker", "admin.keys"):
-        said = await run(python, "-m", f"{PACKAGE}.{module}", "--help", cwd=tmp_path)
+        said = await run_command(python, "-m", f"{PACKAGE}.{module}", "--help", cwd=tmp_path)
         assert f"usage: python -m {PACKAGE}.{module} " in said
 
     folder = tmp_path / "system"

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import json
 import random
-import re
 import signal
 import socket as sockets
 import time
@@ -210,16 +209,11 @@ async def test_3000_clients_that_come_back_at_once_all_have_the_whole_answer(
     assert [list(range(missed + 1, 57))] * 3000 == got
 
 
-async def reads(http: aiohttp.ClientSession, server: Server, metric: str, expected: float) -> None:
+async def metric_becomes(server: Server, name: str, expected: float) -> None:
     """Returns when one of the server's metrics has this value."""
     deadline = time.monotonic() + 12
-    found = -1.0
-    while found != expected:
-        assert time.monotonic() < deadline, f"{metric} is {found}, not {expected}"
-        async with http.get(f"{server.url}/metrics") as response:
-            text = await response.text()
-        value = re.search(rf"^{metric} (\S+)$", text, re.MULTILINE)
-        found = float(value[1]) if value else 0.0
+    while (found := await server.metric(name)) != expected:
+        assert time.monotonic() < deadline, f"{name} is {found}, not {expected}"
         await asyncio.sleep(0.02)
 
 
@@ -267,7 +261,7 @@ async def test_a_client_that_never_reads_costs_a_cursor_and_is_dropped(
             await loop.sock_sendall(
                 raw, masked({"type": "holdline:resume", "response_id": id_, "starting_after": -1})
             )
-        await reads(http, server, "holdline_slow_sockets", 20)
+        await metric_becomes(server, "holdline_slow_sockets", 20)
         assert rss(server) - before < 60_000_000
         # A reader beside them is served as if they were not there.
         resume = {"type": "holdline:resume", "response_id": id_, "starting_after": 39_990}
@@ -277,9 +271,9 @@ async def test_a_client_that_never_reads_costs_a_cursor_and_is_dropped(
                 if json.loads(message.data)["type"] in TERMINAL:
                     break
         # No pong comes from them: they are dropped, and leave nothing.
-        await reads(http, server, "holdline_sockets", 0)
-        await reads(http, server, "holdline_followers", 0)
-        await reads(http, server, "holdline_slow_sockets", 0)
+        await metric_becomes(server, "holdline_sockets", 0)
+        await metric_becomes(server, "holdline_followers", 0)
+        await metric_becomes(server, "holdline_slow_sockets", 0)
     finally:
         for raw in raws:
             raw.close()

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
-import re
 import time
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
@@ -97,7 +96,7 @@ async def back_to_baseline(deployment: Deployment, seconds: float = RECOVERY_SEC
 
 async def _out_of_place(deployment: Deployment) -> dict[str, Any]:
     found = await deployment.store.leftovers()
-    if followers := await _metric(deployment.server, "holdline_followers"):
+    if followers := await deployment.server.metric("holdline_followers"):
         found["followers"] = followers
     if not await _ready(deployment.server):
         found["server"] = "not ready"
@@ -105,13 +104,6 @@ async def _out_of_place(deployment: Deployment) -> dict[str, Any]:
         if not now.fits(deployment.before[name]):
             found[name] = now, deployment.before[name]
     return found
-
-
-async def _metric(server: Server, name: str) -> float:
-    async with aiohttp.ClientSession() as http, http.get(f"{server.url}/metrics") as response:
-        found = re.search(rf"^{name} (\S+)$", await response.text(), re.MULTILINE)
-        assert found is not None
-        return float(found[1])
 
 
 async def _ready(server: Server) -> bool:
