@@ -34,10 +34,10 @@ async def _state(pipe: Pipe, entry: bytes) -> str:
         names = Partition(partition_of(name))
     except (UnicodeDecodeError, UnknownResponse):
         return f"{entry[:80]!r}  not an id of ours: drop it"
-    status, strikes = await pipe.call("HMGET", names.job(name), "status", "strikes")
+    status, failures = await pipe.call("HMGET", names.job(name), "status", "failures")
     if status is None:
         return f"{name}  expired: drop it"
-    return f"{name}  {status.decode()} after {int(strikes or 0)} lost attempts"
+    return f"{name}  {status.decode()} after {int(failures or 0)} lost attempts"
 
 
 async def _list(pipe: Pipe, queue: Queue, partitions: int) -> AsyncIterator[str]:

@@ -18,16 +18,16 @@ STABLE: Final = 5.0
 LONGEST_STATED: Final = 300.0
 
 
-def delay(tries: int, dice: float, retry_after: float = 0.0) -> float:
+def delay(tries: int, jitter: float, retry_after: float = 0.0) -> float:
     """Seconds before a try.
 
-    `tries` were made since the last stable connection: 0 means the first one. `dice` is in [0, 1).
+    `tries` counts those since the last stable connection: 0 is the first. `jitter` is in [0, 1).
     `retry_after` is what the server asked for in seconds: never undercut, and spread a little.
     """
     ceiling = min(LONGEST, _FIRST_CEILING * _GROWTH ** min(tries - 1, 20))
-    drawn = 0.0 if tries == 0 else SHORTEST + dice * (ceiling - SHORTEST)
+    drawn = 0.0 if tries == 0 else SHORTEST + jitter * (ceiling - SHORTEST)
     stated = min(max(retry_after, 0.0), LONGEST_STATED)
-    return drawn if stated == 0 else max(drawn, stated + dice * SHORTEST)
+    return drawn if stated == 0 else max(drawn, stated + jitter * SHORTEST)
 
 
 def tries_after_loss(tries: int, lived: float) -> int:

@@ -158,14 +158,14 @@ class Client:
         given = {name: value for name, value in named.items() if value is not None}
         key = idempotency_key or secrets.token_hex(16)
         request = {"input": input, **given, **parameters}
-        return self._add(Exchange(ResponseState(), request=request, key=key, dice=random.random))
+        return self._add(Exchange(ResponseState(), request=request, key=key, jitter=random.random))
 
     def follow(self, response_id: str, *, after: int = -1) -> Answer:
         """An answer that exists: everything after a sequence number, then live.
 
         With `after` the pieces are those that follow, and `text` is the whole only at the end.
         """
-        return self._add(Exchange(ResponseState(response_id, after), dice=random.random))
+        return self._add(Exchange(ResponseState(response_id, after), jitter=random.random))
 
     def authenticate(self, token: str) -> None:
         """Gives a fresh token to this socket and to each that follows it."""

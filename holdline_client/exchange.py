@@ -56,7 +56,7 @@ class Exchange:
         *,
         request: Message | None = None,
         key: str = "",
-        dice: Callable[[], float],
+        jitter: Callable[[], float],
     ) -> None:
         self.lane = secrets.token_hex(16)
         self.key = key
@@ -67,7 +67,7 @@ class Exchange:
         self.settled = False
         self.due: float | None = None
         self._request = request
-        self._dice = dice
+        self._jitter = jitter
         self._open = False
         self._stopping = False
         self._limit: int | None = None
@@ -234,7 +234,7 @@ class Exchange:
         self._refusals += 1
         self.busy = True
         self._sendings = 0
-        self.due = now + delay(self._refusals, self._dice(), _retry_after(error))
+        self.due = now + delay(self._refusals, self._jitter(), _retry_after(error))
         return []
 
     def _prove(self) -> list[Message]:

@@ -33,7 +33,7 @@ class Hooks:
     def __init__(self, pipe: Pipe) -> None:
         self._pipe = pipe
 
-    async def claim(self, partition: int, token: str, count: int, lease_ms: int) -> list[Hook]:
+    async def claim(self, partition: int, claim: str, count: int, lease_ms: int) -> list[Hook]:
         """Up to `count` that are due; `settle` each within the lease.
 
         Raises: RedisTrouble.
@@ -41,8 +41,8 @@ class Hooks:
         names = Partition(partition)
         rows = await self._pipe.run(
             "hook_claim",
-            [names.hooks, names.claimed(token)],
-            [names.prefix, token, lease_ms, count],
+            [names.hooks, names.claimed(claim)],
+            [names.prefix, claim, lease_ms, count],
         )
         return [
             Hook(id_.decode(), status.decode(), ended, tries, now)
@@ -50,7 +50,7 @@ class Hooks:
         ]
 
     async def settle(
-        self, response_id: str, token: str, *, again_ms: int = -1, outcome: str = "sent"
+        self, response_id: str, claim: str, *, again_ms: int = -1, outcome: str = "sent"
     ) -> bool:
         """It is over, or due again after `again_ms`; False if it was somebody else's meanwhile.
 
@@ -58,5 +58,5 @@ class Hooks:
         """
         names = Partition(partition_of(response_id))
         keys = [names.hook(response_id), names.hooks]
-        args: list[Argument] = [names.prefix, response_id, token, again_ms, outcome]
+        args: list[Argument] = [names.prefix, response_id, claim, again_ms, outcome]
         return bool(await self._pipe.run("hook_settle", keys, args))

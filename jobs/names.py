@@ -111,9 +111,9 @@ class Partition:
         """List: the events; an entry's index is its `sequence_number`."""
         return f"{self.prefix}log:{response_id}"
 
-    def bell(self, response_id: str) -> str:
+    def notifications(self, response_id: str) -> str:
         """Channel: `(first index, frames)` of what was just appended."""
-        return f"{self.prefix}bell:{response_id}"
+        return f"{self.prefix}notifications:{response_id}"
 
     def idempotency(self, owner: str, idempotency_key: str) -> str:
         """String: the response that this owner's key made."""
@@ -233,9 +233,9 @@ class Partition:
         """String: random; another value, or none, means that Redis lost what it held."""
         return f"{self.prefix}epoch"
 
-    def claimed(self, token: str) -> str:
+    def claimed(self, claim: str) -> str:
         """String: what a claim handed out, so that a repeated claim hands out the same."""
-        return f"{self.prefix}claimed:{token}"
+        return f"{self.prefix}claimed:{claim}"
 
     @property
     def hooks(self) -> str:
@@ -247,7 +247,7 @@ class Partition:
         return f"{self.prefix}hook:{response_id}"
 
     def probe(self, process: str) -> str:
-        """Channel: a process's own voice; a bell that does not carry it is deaf."""
+        """Channel: a process's own probes; a subscription that does not deliver them is broken."""
         return f"{self.prefix}probe:{process}"
 
 

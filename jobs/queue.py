@@ -69,7 +69,7 @@ class Queue:
         first = entries.pop() if begins else b""
         reply = await self._pipe.run(
             "submit",
-            [*_made_under(job, idempotency_key), names.bell(job.id)],
+            [*_made_under(job, idempotency_key), names.notifications(job.id)],
             [
                 names.prefix,
                 job.id,
@@ -173,12 +173,12 @@ class Queue:
     async def claim(
         self,
         partition: int,
-        token: str,
+        claim: str,
         count: int,
         room: Mapping[str, int] | None = None,
         rates: Mapping[str, tuple[int, int]] | None = None,
     ) -> list[Grant]:
-        """Up to `count` jobs, held under `token`; the same ones if the token was used before.
+        """Up to `count` jobs, held under `claim`; the same ones if the claim was used before.
 
         `room` says how many there may be of a model; of one that it lacks, as many as wait.
         `rates` says how many requests and tokens a minute its provider allows; 0 is any number.
@@ -190,10 +190,10 @@ class Queue:
             rooms += [model, room.get(model, -1), *rates.get(model, (0, 0))]
         reply = await self._pipe.run(
             "claim",
-            [names.lanes, names.claimed(token)],
+            [names.lanes, names.claimed(claim)],
             [
                 names.prefix,
-                token,
+                claim,
                 count,
                 self._terms.lease_ms,
                 self._terms.tenant_running,
@@ -201,7 +201,7 @@ class Queue:
                 *rooms,
             ],
         )
-        return [granted(token, row) for row in reply]
+        return [granted(claim, row) for row in reply]
 
     async def extend(self, partition: int, held: list[tuple[str, str]]) -> list[str]:
         """For each `(response id, claim)`: "held", "cancel" or "lost"."""
@@ -217,7 +217,7 @@ class Queue:
         names = names_of(response_id)
         reply = await self._pipe.run(
             "retry",
-            [names.job(response_id), names.bell(response_id)],
+            [names.job(response_id), names.notifications(response_id)],
             [names.prefix, response_id, claim, delay_ms, reason],
         )
         check_held(response_id, reply)
@@ -227,7 +227,7 @@ class Queue:
         names = names_of(response_id)
         reply = await self._pipe.run(
             "give_back",
-            [names.job(response_id), names.bell(response_id)],
+            [names.job(response_id), names.notifications(response_id)],
             [names.prefix, response_id, claim, reason],
         )
         check_held(response_id, reply)
@@ -244,7 +244,7 @@ class Queue:
             [
                 names.job(response_id),
                 names.log(response_id),
-                names.bell(response_id),
+                names.notifications(response_id),
                 names.cancels,
             ],
             [
@@ -268,7 +268,7 @@ class Queue:
             case _:
                 raise RedisRefused("cancel: unexpected reply")
 
-    async def rescue(self, partition: int, token: str) -> tuple[int, list[Grant]]:
+    async def rescue(self, partition: int, claim: str) -> tuple[int, list[Grant]]:
         """How many lost jobs wait again, and those that the caller must end now."""
         names, terms = Partition(partition), self._terms
         requeued, rows = await self._pipe.run(
@@ -276,14 +276,14 @@ class Queue:
             [names.leases, names.delayed, names.open],
             [
                 names.prefix,
-                token,
+                claim,
                 terms.lease_ms,
                 terms.max_attempts,
                 terms.inspect_ms,
                 RESCUE_LIMIT,
             ],
         )
-        return requeued, [granted(token, row) for row in rows]
+        return requeued, [granted(claim, row) for row in rows]
 
     async def delete(self, response_id: str) -> bool:
         """True if there was such a response. Who may delete it is for the caller to know."""
@@ -291,7 +291,7 @@ class Queue:
         keys = [
             names.job(response_id),
             names.log(response_id),
-            names.bell(response_id),
+            names.notifications(response_id),
             names.cancels,
         ]
         return bool(await self._pipe.run("delete", keys, [names.prefix, response_id]))

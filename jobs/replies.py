@@ -41,7 +41,7 @@ class Grant(NamedTuple):
     claim: str
     job: bytes
     attempt: int
-    strikes: int
+    failures: int
     cancelled: bool
     reason: str
     waited_ms: int
@@ -79,13 +79,13 @@ def accepted(response_id: str, reply: object, max_waiting: int) -> Accepted:
 
 def granted(claim: str, row: list[Any]) -> Grant:
     """A job that `claim` or `rescue` hands out."""
-    id_, job, attempt, strikes, cancelled, reason, waited, length, lane = row
+    id_, job, attempt, failures, cancelled, reason, waited, length, lane = row
     return Grant(
         id_.decode(),
         claim,
         job,
         attempt,
-        strikes,
+        failures,
         bool(cancelled),
         reason.decode(),
         waited,

@@ -34,11 +34,11 @@ async def close(context: WorkerContext, grant: Grant, cause: str) -> None:
     Raises: Fenced, Gone, UnknownResponse if another attempt has it or it was deleted; RedisTrouble.
     """
     started = time.monotonic()
-    decision = decide(cause, failures=grant.strikes, policy=Policy(max_attempts=0), jitter=0.0)
+    decision = decide(cause, failures=grant.failures, policy=Policy(max_attempts=0), jitter=0.0)
     if not isinstance(decision, Finished):
         raise TypeError(f"{cause} does not end a response")
     # A person should look at jobs that kill their workers, and at those that cannot be read.
-    poison = cause == "worker_lost" and grant.strikes >= context.policy.max_attempts
+    poison = cause == "worker_lost" and grant.failures >= context.policy.max_attempts
     bury = poison or cause == "undecodable"
     try:
         view, state = await read_state(context, grant)

@@ -179,7 +179,7 @@ class Execution:
     def _decide_on(self, cause: str, retry_after: float | None = None) -> Finished | RetryAfter:
         return decide(
             cause,
-            failures=self.grant.strikes,
+            failures=self.grant.failures,
             policy=self._context.policy,
             jitter=random.random(),  # noqa: S311 - jitter
             retry_after=retry_after,

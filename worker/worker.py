@@ -65,7 +65,7 @@ class Worker:
         self._stop = stop
         self._partitions = list(range(context.config.shared.partitions))
         self._markers = {Partition(number).wake: number for number in self._partitions}
-        self._tokens = {number: secrets.token_hex(8) for number in self._partitions}
+        self._claims = {number: secrets.token_hex(8) for number in self._partitions}
         self._rates = {
             name: endpoint.rates
             for name, endpoint in context.config.endpoints.items()
@@ -137,12 +137,12 @@ class Worker:
             if free <= 0:
                 return True
             most = min(free, MAX_CLAIMED_AT_ONCE)
-            # A token is used until its claim is answered. If only the reply is lost, the same
-            # token gets the same jobs.
+            # A claim is reused until it is answered. If only the reply is lost, the same
+            # claim gets the same jobs.
             grants = await self._context.queue.claim(
-                number, self._tokens[number], most, self._room_by_model(), self._rates
+                number, self._claims[number], most, self._room_by_model(), self._rates
             )
-            self._tokens[number] = secrets.token_hex(8)
+            self._claims[number] = secrets.token_hex(8)
             pace.claimed(len(grants))
             for grant in grants:
                 self._start(number, grant)

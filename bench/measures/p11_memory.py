@@ -17,7 +17,7 @@ from jobs.log.log import read_all
 from jobs.names import Partition
 
 ALLOWANCE: Final = 1_536
-# Its worker seals it right after its last event.
+# Its worker compacts it right after its last event.
 SEALED_SECONDS: Final = 5.0
 PACES: Final = {"a delta a token": 0.002, "at once": 0.0}
 
@@ -41,7 +41,7 @@ async def _play(rig: Rig, port: int, prompt: str) -> Sample:
     names, id_, call = Partition(0), ids[0], rig.control.call
     log, job = names.log(id_), names.job(id_)
     async with asyncio.timeout(SEALED_SECONDS):
-        while await call("EXISTS", log):  # noqa: ASYNC110 - another process seals it
+        while await call("EXISTS", log):  # noqa: ASYNC110 - another process compacts it
             await asyncio.sleep(0.01)
     entries = (await read_all(rig.control, id_)).entries
     last = decode_event(entries[-1])

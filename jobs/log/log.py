@@ -114,7 +114,11 @@ class LogWriter:
         self._pipe = pipe
         names = names_of(response_id)
         self._prefix = names.prefix
-        self._keys = [names.job(response_id), names.log(response_id), names.bell(response_id)]
+        self._keys = [
+            names.job(response_id),
+            names.log(response_id),
+            names.notifications(response_id),
+        ]
         self._claim = claim
         self.response_id = response_id
         self.length = length
@@ -182,7 +186,7 @@ class LogWriter:
 
     async def store_compacted(self, compacted: list[Argument]) -> None:
         """Replaces the log by the result of `compacted`. Raises: RedisTrouble."""
-        await self._pipe.run("seal", self._keys[:2], compacted)
+        await self._pipe.run("compact", self._keys[:2], compacted)
 
     async def finish(
         self,

@@ -47,8 +47,8 @@ local function rank_of(lane) return ({ p = 1, f = 3 })[string.sub(lane, 1, 1)] o
 local function model_of(lane) return string.sub(lane, 3) end
 
 -- Tells live followers that the response waits again; one who comes later reads it from the job.
-local function ring_queued(bell, number, delay, reason)
-  redis.call('PUBLISH', bell, cmsgpack.pack({ 'queued', number, delay, reason }))
+local function notify_queued(channel, number, delay, reason)
+  redis.call('PUBLISH', channel, cmsgpack.pack({ 'queued', number, delay, reason }))
 end
 
 -- Counts what became of webhooks: "~sent", "~dead", "~seen", "~dropped" in `numbers`.
@@ -84,15 +84,15 @@ end
 
 -- What a worker is told about a job that is now its own. `job` has the fields that are named here.
 local function grant(prefix, id, job, time)
-  return { id, job.job or '', tonumber(job.attempt or 0), tonumber(job.strikes or 0), tonumber(job.cancel or 0),
+  return { id, job.job or '', tonumber(job.attempt or 0), tonumber(job.failures or 0), tonumber(job.cancel or 0),
     job.reason or '', time - (job.submitted or time), job.length or redis.call('LLEN', prefix .. 'log:' .. id), job.lane or '' }
 end
 
--- Rings the bell with entries, or with their number alone where carrying them costs more than a read.
-local function ring(bell, first, frames, most)
+-- Publishes entries, or their number alone where carrying them costs more than a read.
+local function notify(channel, first, frames, most)
   local bytes = 0
   for _, frame in ipairs(frames) do bytes = bytes + #frame end
-  redis.call('PUBLISH', bell, cmsgpack.pack({ first, bytes <= most and frames or #frames }))
+  redis.call('PUBLISH', channel, cmsgpack.pack({ first, bytes <= most and frames or #frames }))
 end
 
 -- Pushes entries if the log has `expected` of them. Answers the new length, or nil and the length found.
@@ -129,10 +129,10 @@ local function remember(key, id, fingerprint, ttl)
   if fingerprint ~= '' then redis.call('SET', key, id .. ' ' .. string.match(fingerprint, '^[^,]+'), 'PX', ttl) end
 end
 
--- How many entries the blocks of a sealed log hold together: "2000,2000,17" says it of each.
-local function entries_of(sealed)
+-- How many entries the blocks of a compacted log hold together: "2000,2000,17" says it of each.
+local function entries_of(compacted)
   local entries = 0
-  for count in string.gmatch(sealed, '%d+') do entries = entries + count end
+  for count in string.gmatch(compacted, '%d+') do entries = entries + count end
   return entries
 end
 

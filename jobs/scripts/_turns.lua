@@ -175,7 +175,7 @@ local function promote(prefix, time, limit)
     if job.status == 'queued' then
       local number = enqueue_first(prefix, tenant_of(job.owner), job.lane or '', id)
       redis.call('HSET', name, 'number', number)
-      ring_queued(prefix .. 'bell:' .. id, number, 0, job.reason or '')
+      notify_queued(prefix .. 'notifications:' .. id, number, 0, job.reason or '')
     end
   end
   return #due

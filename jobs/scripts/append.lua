@@ -1,5 +1,5 @@
 #!lua
--- Compares the log's length with what its writer believes, then appends and rings.
+-- Compares the log's length with what its writer believes, then appends and notifies.
 -- KEYS  job_key, log_key, channel
 -- ARGV  claim, expected, max_bytes (that a notification carries), entries...
 -- Returns {"ok", length, cancel} · {"gone"} · {"fenced"} · {"diverged", length}
@@ -15,5 +15,5 @@ if f[1] ~= 'running' or f[2] ~= claim then return { 'fenced' } end
 local length, found = push(log_key, expected, entries)
 if not length then return { 'diverged', found } end
 if expected == 0 then redis.call('PEXPIRE', log_key, redis.call('PTTL', job_key)) end
-if found == false then ring(channel, expected, entries, tonumber(max_bytes)) end
+if found == false then notify(channel, expected, entries, tonumber(max_bytes)) end
 return { 'ok', length, tonumber(f[3] or 0) }

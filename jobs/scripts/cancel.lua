@@ -23,5 +23,5 @@ book(prefix, id, job, tenant, -1, -1)
 close(prefix, id, tenant) -- its entry in the ready list goes when a claim meets it
 redis.call('ZREM', prefix .. 'delayed', id)
 hook(prefix, id, 'cancelled', time, job.hook)
-ring(channel, expected, entries, tonumber(max_bytes))
+notify(channel, expected, entries, tonumber(max_bytes))
 return { 'cancelled' }

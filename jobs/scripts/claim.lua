@@ -4,19 +4,19 @@
 -- times only. A tenant of which as many run as may is taken out of the line until one of them ends.
 -- The first attempt of a job begins here: its log says so as soon as it is handed out.
 -- KEYS  lanes_key, claimed_key
--- ARGV  prefix, token, count, lease_ms, tenant_running (answers of a tenant
+-- ARGV  prefix, claim, count, lease_ms, tenant_running (answers of a tenant
 --       that run at once where its settings say nothing; 0: any number), max_bytes (that a
 --       notification carries), model_limits... (four each: its name, how many more of it or -1 for any
 --       number, requests and tokens a minute that its provider allows or 0 for any number)
--- Returns {grant...}; a grant is {id, job, attempt, strikes, cancel, reason, waited ms, log length, lane}
--- May be repeated: the same token is handed the same jobs while it still holds them.
+-- Returns {grant...}; a grant is {id, job, attempt, failures, cancel, reason, waited ms, log length, lane}
+-- May be repeated: the same claim is handed the same jobs while it still holds them.
 local time = now()
 count = math.min(tonumber(count), MOST_CLAIMED)
 
 -- The record of an id that was found in a list; nil for what nobody of ours wrote.
 local function record(id)
   if #id ~= ID_LENGTH or not string.find(id, '^resp_%x+$') then return nil end
-  local names = { 'status', 'claim', 'owner', 'job', 'tokens', 'attempt', 'strikes', 'cancel', 'reason', 'submitted',
+  local names = { 'status', 'claim', 'owner', 'job', 'tokens', 'attempt', 'failures', 'cancel', 'reason', 'submitted',
     'lane', 'begins' }
   local values, job = redis.pcall('HMGET', prefix .. 'job:' .. id, unpack(names)), {}
   if values.err then return nil end
@@ -29,7 +29,7 @@ if before then
   local again = {}
   for id in string.gmatch(before, '%S+') do
     local job = record(id)
-    if job and job.status == 'running' and job.claim == token then
+    if job and job.status == 'running' and job.claim == claim then
       again[#again + 1] = grant(prefix, id, job, time)
     end
   end
@@ -156,14 +156,14 @@ local function begin(id, job)
   redis.call('HDEL', name, 'begins')
   job.length = push(log, SUBMITTED, { job.begins })
   if not job.length then return end
-  ring(prefix .. 'bell:' .. id, SUBMITTED, { job.begins }, tonumber(max_bytes))
+  notify(prefix .. 'notifications:' .. id, SUBMITTED, { job.begins }, tonumber(max_bytes))
 end
 
 local grants, ids = {}, {}
 local function hand_out(id, job, tenant, turn, tokens)
   if job.begins then begin(id, job) end
   job.attempt = (job.attempt or 0) + 1
-  redis.call('HSET', prefix .. 'job:' .. id, 'status', 'running', 'claim', token, 'charged', tokens, 'turn', turn,
+  redis.call('HSET', prefix .. 'job:' .. id, 'status', 'running', 'claim', claim, 'charged', tokens, 'turn', turn,
     'attempt', job.attempt)
   tenant.running = tenant.running + 1
   tenant.leases[#tenant.leases + 1], tenant.leases[#tenant.leases + 2] = time + lease_ms, id

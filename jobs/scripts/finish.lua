@@ -7,17 +7,17 @@
 -- Returns {"ok", length} · {"gone"} · {"fenced"} · {"diverged", length}
 -- May be repeated: the claim that finished and the same tail mean that this was it.
 expected = tonumber(expected)
-local job = fields(job_key, 'status', 'claim', 'sealed', 'owner', 'lane', 'charged', 'turn', 'day', 'tokens',
+local job = fields(job_key, 'status', 'claim', 'compacted', 'owner', 'lane', 'charged', 'turn', 'day', 'tokens',
   'money', 'attempt', 'key', 'hook')
 if not job.status then return { 'gone' } end
 local ended = job.status ~= 'running'
 if job.claim ~= claim or (ended and job.status ~= status) then return { 'fenced' } end
 if ended then
   -- Nothing follows the last event: what has ended can only be found to have ended in this very way.
-  local had = job.sealed and entries_of(job.sealed) or redis.call('LLEN', log_key)
+  local had = job.compacted and entries_of(job.compacted) or redis.call('LLEN', log_key)
   if had ~= expected + #entries then return { 'fenced' } end
-  -- Only the claim that had ended it could seal it, so this was it; there is no tail to compare.
-  if job.sealed then return { 'ok', had } end
+  -- Only the claim that had ended it could compact it, so this was it; there is no tail to compare.
+  if job.compacted then return { 'ok', had } end
 end
 
 local length, found = push(log_key, expected, entries)
@@ -32,5 +32,5 @@ book(prefix, id, job, tenant, tokens, tonumber(money))
 close(prefix, id, tenant)
 hook(prefix, id, status, time, job.hook)
 if to_dead == '1' then bury(prefix, id) end
-ring(channel, expected, entries, tonumber(max_bytes))
+notify(channel, expected, entries, tonumber(max_bytes))
 return { 'ok', length }

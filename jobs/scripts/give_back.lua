@@ -1,5 +1,5 @@
 #!lua flags=allow-oom
--- Gives a running job back at once, to the front of the queue, without a strike against it.
+-- Gives a running job back at once, to the front of the queue, without counting a failure.
 -- KEYS  job_key, channel
 -- ARGV  prefix, id, claim, reason
 -- Returns {"ok"} · {"gone"} · {"fenced"}
@@ -13,5 +13,5 @@ local tenant = tenant_of(job.owner)
 unlease(prefix, tenant, id)
 local number = enqueue_first(prefix, tenant, job.lane or '', id)
 redis.call('HSET', job_key, 'status', 'queued', 'claim', 'was ' .. claim, 'reason', reason, 'number', number)
-ring_queued(channel, number, 0, reason)
+notify_queued(channel, number, 0, reason)
 return { 'ok' }

@@ -1,15 +1,15 @@
 #!lua flags=allow-oom
 -- Hands out webhooks that are due, each under a lease, and counts the attempt.
 -- KEYS  hooks_key, claimed_key
--- ARGV  prefix, token, lease_ms, count
+-- ARGV  prefix, claim, lease_ms, count
 -- Returns {{id, status, ended ms, tries, now ms}...}
--- May be repeated: the same token is handed the same webhooks while it still holds them.
+-- May be repeated: the same claim is handed the same webhooks while it still holds them.
 local time, rows, ids = now(), {}, {}
 local before = redis.call('GET', claimed_key)
 
 local function row(id)
   local f = redis.call('HMGET', prefix .. 'hook:' .. id, 'status', 'ended', 'tries', 'claim')
-  if f[4] == token then rows[#rows + 1] = { id, f[1], tonumber(f[2]), tonumber(f[3]), time } end
+  if f[4] == claim then rows[#rows + 1] = { id, f[1], tonumber(f[2]), tonumber(f[3]), time } end
 end
 
 if before then
@@ -21,7 +21,7 @@ for _, id in ipairs(redis.call('ZRANGEBYSCORE', hooks_key, '-inf', time, 'LIMIT'
     redis.call('ZREM', hooks_key, id) -- too old
   else
     redis.call('HINCRBY', prefix .. 'hook:' .. id, 'tries', 1)
-    redis.call('HSET', prefix .. 'hook:' .. id, 'claim', token)
+    redis.call('HSET', prefix .. 'hook:' .. id, 'claim', claim)
     redis.call('ZADD', hooks_key, time + lease_ms, id)
     ids[#ids + 1] = id
     row(id)

@@ -11,7 +11,7 @@ local first, word = known(prefix, idempotency_key, fingerprint)
 if first then return { word, first } end
 
 redis.call('HSET', job_key, unpack(given({ 'status', 'completed', 'owner', owner, 'job', record,
-  'attempt', 0, 'strikes', 0, 'submitted', time, 'ended', time, 'unstored', unstored == '1' and 1 or '',
+  'attempt', 0, 'failures', 0, 'submitted', time, 'ended', time, 'unstored', unstored == '1' and 1 or '',
   'key', fingerprint ~= '' and idempotency_key or '' })))
 push(log_key, 0, entries)
 remember(idempotency_key, id, fingerprint, retention_ms)

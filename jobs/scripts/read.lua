@@ -5,9 +5,9 @@
 --       owner that asks, `tenant/*` for all owners of a tenant, or "" for every owner)
 -- Returns {} where there is none that the viewer may see, with no more to read ·
 --       {status, owner, attempt, number, reason, length, {entry...}, lane, first, {block...}}
---       Of a sealed log there are blocks in the place of entries, the first entry of them `first`.
+--       Of a compacted log there are blocks in the place of entries, the first entry of them `first`.
 -- May be repeated: it writes nothing.
-local f = redis.call('HMGET', job_key, 'status', 'owner', 'attempt', 'number', 'reason', 'lane', 'sealed')
+local f = redis.call('HMGET', job_key, 'status', 'owner', 'attempt', 'number', 'reason', 'lane', 'compacted')
 if not f[1] then return {} end
 local owner = f[2] or ''
 if string.sub(viewer, -2) == '/*' then owner = string.sub(owner, 1, #viewer - 1) .. '*' end
@@ -15,9 +15,9 @@ if viewer ~= '' and owner ~= viewer then return {} end
 local from, most, bytes, least = tonumber(first_index), tonumber(max_entries), tonumber(max_bytes), tonumber(min_entries)
 
 -- The block that holds `from`, and those after it until there are enough entries.
-local function blocks_from(sealed)
+local function blocks_from(compacted)
   local first, last, number, blocks = 0, 0, 0, {}
-  for count in string.gmatch(sealed, '%d+') do
+  for count in string.gmatch(compacted, '%d+') do
     last = last + count
     if last <= from then
       first = last

@@ -3,7 +3,7 @@
 --   retries that are due, leases that ran out, ids that fell out of the queue.
 -- A job that may not be tried again is handed to the caller, who must write its last event.
 -- KEYS  leases_key, delayed_key, open_key
--- ARGV  prefix, token, lease_ms, max_attempts, inspect_ms, limit
+-- ARGV  prefix, claim, lease_ms, max_attempts, inspect_ms, limit
 -- Returns {requeued, {grant...}}; a grant as in claim, its reason one of the words below
 -- May be repeated: each step is a no-op once done. Grants of a lost reply run out like any lease.
 lease_ms, limit = tonumber(lease_ms), tonumber(limit)
@@ -14,10 +14,10 @@ local function due(key) return redis.call('ZRANGEBYSCORE', key, '-inf', time, 'L
 local function take(id, owner, reason)
   -- `ending` outlives this rescuer: whoever finds its lease run out ends the job, and never runs it.
   local name = prefix .. 'job:' .. id
-  redis.call('HSET', name, 'status', 'running', 'claim', token, 'reason', reason, 'ending', reason)
+  redis.call('HSET', name, 'status', 'running', 'claim', claim, 'reason', reason, 'ending', reason)
   redis.call('ZREM', delayed_key, id)
   lease(prefix, tenant_of(owner), { time + lease_ms, id })
-  local job = fields(name, 'job', 'attempt', 'strikes', 'cancel', 'reason', 'submitted', 'lane')
+  local job = fields(name, 'job', 'attempt', 'failures', 'cancel', 'reason', 'submitted', 'lane')
   grants[#grants + 1] = grant(prefix, id, job, time)
 end
 
@@ -33,13 +33,13 @@ for _, id in ipairs(due(leases_key)) do
     take(id, job.owner, job.ending)
   elseif job.cancel then
     take(id, job.owner, 'cancelled')
-  elseif redis.call('HINCRBY', name, 'strikes', 1) >= tonumber(max_attempts) or job.fail_on_death == '1' then
+  elseif redis.call('HINCRBY', name, 'failures', 1) >= tonumber(max_attempts) or job.fail_on_death == '1' then
     take(id, job.owner, 'worker_lost')
   else
     unlease(prefix, tenant, id)
     local number = enqueue_first(prefix, tenant, job.lane or '', id)
     redis.call('HSET', name, 'status', 'queued', 'claim', '', 'reason', 'worker_lost', 'number', number)
-    ring_queued(prefix .. 'bell:' .. id, number, 0, 'worker_lost')
+    notify_queued(prefix .. 'notifications:' .. id, number, 0, 'worker_lost')
     requeued = requeued + 1
   end
 end

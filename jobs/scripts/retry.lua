@@ -1,20 +1,20 @@
 #!lua
--- Lets a running job wait for another attempt, and counts a strike against it.
+-- Lets a running job wait for another attempt, and counts a failure against it.
 -- KEYS  job_key, channel
 -- ARGV  prefix, id, claim, delay_ms, reason
 -- Returns {"ok"} · {"gone"} · {"fenced"}
 -- May be repeated: the claim is remembered, so the second call sees that the first one worked.
-local job = fields(job_key, 'status', 'claim', 'cancel', 'owner', 'strikes')
+local job = fields(job_key, 'status', 'claim', 'cancel', 'owner', 'failures')
 if not job.status then return { 'gone' } end
 if job.status == 'queued' and job.claim == 'was ' .. claim then return { 'ok' } end
 if job.status ~= 'running' or job.claim ~= claim then return { 'fenced' } end
 
 redis.call('HSET', job_key, 'status', 'queued', 'claim', 'was ' .. claim, 'reason', reason,
-  'strikes', (job.strikes or 0) + 1)
+  'failures', (job.failures or 0) + 1)
 unlease(prefix, tenant_of(job.owner), id)
 -- One that is to be cancelled is claimed at once, to be ended.
 local delay = job.cancel and 0 or tonumber(delay_ms)
 redis.call('ZADD', prefix .. 'delayed', now() + delay, id)
 redis.call('PEXPIRE', prefix .. 'delayed', STRUCTURE_TTL)
-ring_queued(channel, 0, delay, reason)
+notify_queued(channel, 0, delay, reason)
 return { 'ok' }

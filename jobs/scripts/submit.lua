@@ -12,7 +12,7 @@
 -- Returns {"accepted", id, number, requests a minute, left, tokens a day, left} · {"same", id} ·
 --         {"reused", id} · {"full", waiting} · {"limited", what, limit, ms to wait}
 -- May be repeated: the id is the caller's own, and a job that exists is not written again.
--- The bell rings for the caller: who hears it was listening before there was anything to miss.
+-- The notification is for the caller: it subscribed before the first entry, so it misses none.
 local fingerprint, ttl = fingerprints, ttl_ms
 
 local number = redis.call('HGET', job_key, 'number')
@@ -34,7 +34,7 @@ if refusal then return refusal end
 
 number = enqueue(prefix, tenant, lane, id)
 redis.call('HSET', job_key, unpack(given({ 'status', 'queued', 'owner', owner, 'job', record, 'attempt', 0,
-  'strikes', 0, 'submitted', time, 'until', time + max_wait_ms, 'fail_on_death', fail_on_death, 'tokens', tokens_field,
+  'failures', 0, 'submitted', time, 'until', time + max_wait_ms, 'fail_on_death', fail_on_death, 'tokens', tokens_field,
   'money', money_field, 'day', reserve(prefix, tenant, id, time, tokens, money, ttl), 'number', number, 'lane', lane,
   'begins', first_entry, 'hook', hook_wait_ms, 'unstored', unstored == '1' and 1 or '', 'key', fingerprint ~= '' and idempotency_key or '' })))
 redis.call('PEXPIRE', job_key, ttl)
@@ -48,5 +48,5 @@ if orphan_ms ~= '' then
   redis.call('ZADD', prefix .. 'followed', time + orphan_ms, id)
   redis.call('PEXPIRE', prefix .. 'followed', STRUCTURE_TTL)
 end
-ring(channel, 0, entries, tonumber(max_bytes))
+notify(channel, 0, entries, tonumber(max_bytes))
 return { 'accepted', id, number, unpack(left) }

@@ -84,7 +84,7 @@ class Feed:
         self.response_id = response_id
         self.owner = ""
         self.partition = partition_of(response_id)
-        self.channel = Partition(self.partition).bell(response_id)
+        self.channel = Partition(self.partition).notifications(response_id)
         self.followers: set[Follower] = set()
         self.only: Follower | None = None  # where there is one, as nearly always
         self.listener: SubmissionListener | None = None

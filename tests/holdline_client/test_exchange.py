@@ -19,7 +19,7 @@ from holdline_client.response_state import ResponseState
 
 
 def asked(**request: Any) -> Exchange:
-    return Exchange(ResponseState(), request={"input": "x", **request}, key="k", dice=lambda: 0.0)
+    return Exchange(ResponseState(), request={"input": "x", **request}, key="k", jitter=lambda: 0.0)
 
 
 def created(number: int = 0) -> dict[str, Any]:
@@ -188,7 +188,7 @@ def test_an_event_that_makes_no_sense_fails_its_answer_alone() -> None:
 
 
 def test_who_has_even_the_end_is_told_it_again() -> None:
-    exchange = Exchange(ResponseState("resp_1", 9), dice=lambda: 0.0)
+    exchange = Exchange(ResponseState("resp_1", 9), jitter=lambda: 0.0)
     exchange.opened(0)
     over = {"type": "holdline:ended", "response_id": "resp_1", "sequence_number": 9}
     assert resumes(exchange, 8) == exchange.received(over, 0)

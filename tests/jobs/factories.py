@@ -116,13 +116,13 @@ async def submitted(queue: Queue, owner: str = "public") -> Job:
 async def claimed(queue: Queue, owner: str = "public") -> tuple[Job, Grant]:
     """A job that runs, and nothing else was waiting."""
     job = await submitted(queue, owner)
-    [grant] = await queue.claim(0, token(), 1)
+    [grant] = await queue.claim(0, new_claim(), 1)
     assert job.id == grant.response_id
     return job, grant
 
 
-def token() -> str:
-    """A claim token that nobody has used."""
+def new_claim() -> str:
+    """A claim that nobody has used."""
     return secrets.token_hex(8)
 
 

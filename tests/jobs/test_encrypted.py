@@ -26,7 +26,17 @@ from jobs.redis.check import check, check_until_available
 from jobs.redis.connection import Redis
 from jobs.redis.pipe import Pipe
 from tests.jobs.dump import dump
-from tests.jobs.factories import NAMES, TERMS, a_job, claimed, ending, opening, said, saying, token
+from tests.jobs.factories import (
+    NAMES,
+    TERMS,
+    a_job,
+    claimed,
+    ending,
+    new_claim,
+    opening,
+    said,
+    saying,
+)
 
 CANARY = "canary"
 OLD, NEW = (b64encode(os.urandom(32)).decode() for _ in range(2))
@@ -65,7 +75,7 @@ async def answered(
     """An answer that has ended and is not yet compacted."""
     job = a_job(text=f"{CANARY}-prompt", instructions=f"{CANARY}-instructions")
     await queue.submit(job, opening(job), idempotency_key=key, fingerprint="fingerprint")
-    [grant] = await queue.claim(0, token(), 1)
+    [grant] = await queue.claim(0, new_claim(), 1)
     assert job == job_of(job.id, grant.job, pipe.cipher)
     writer, entries = LogWriter(pipe, job.id, grant.claim, grant.length), of(job, pieces)
     await writer.append(entries[:-1])

@@ -19,7 +19,7 @@ from jobs.queue import Queue
 from jobs.record import Status
 from jobs.redis.pipe import Pipe
 from jobs.replies import Grant
-from tests.jobs.factories import TERMS, end_entry, submitted, token
+from tests.jobs.factories import TERMS, end_entry, new_claim, submitted
 
 FLOOD = 10_000
 SLOTS = 20
@@ -36,21 +36,21 @@ async def end(pipe: Pipe, grant: Grant, tokens: int) -> None:
 async def test_ten_thousand_of_one_tenant_delay_one_of_another_by_what_runs_already(
     pipe: Pipe,
 ) -> None:
-    queue, dice = Queue(pipe, TERMS), random.Random(4)
+    queue, rng = Queue(pipe, TERMS), random.Random(4)
     for _ in range(FLOOD // 500):
         await asyncio.gather(*(submitted(queue, "flood") for _ in range(500)))
-    running = deque(await queue.claim(0, token(), SLOTS))
+    running = deque(await queue.claim(0, new_claim(), SLOTS))
     assert SLOTS == len(running)
     waits: list[int] = []
     for _ in range(ROUNDS):
         patient = await submitted(queue, "patient")
         waited = 0
         while patient.id not in {grant.response_id for grant in running}:
-            running.rotate(dice.randrange(SLOTS))
+            running.rotate(rng.randrange(SLOTS))
             ended = running.popleft()
             flood = decode_job(ended.job).owner == "flood"
-            await end(pipe, ended, dice.choice([20, 500, 8000]) if flood else 20)
-            running += await queue.claim(0, token(), SLOTS - len(running))
+            await end(pipe, ended, rng.choice([20, 500, 8000]) if flood else 20)
+            running += await queue.claim(0, new_claim(), SLOTS - len(running))
             waited += 1
             assert waited <= SLOTS, f"{waited} answers ended, and it still waits"
         waits.append(waited)

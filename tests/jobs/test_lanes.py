@@ -9,7 +9,16 @@ from jobs.names import lane_of
 from jobs.queue import Queue
 from jobs.record import Status
 from jobs.redis.pipe import Pipe
-from tests.jobs.factories import NAMES, TERMS, a_job, ending, inspect_now, opening, run_out, token
+from tests.jobs.factories import (
+    NAMES,
+    TERMS,
+    a_job,
+    ending,
+    inspect_now,
+    new_claim,
+    opening,
+    run_out,
+)
 
 
 @pytest.fixture
@@ -25,7 +34,7 @@ async def waits(queue: Queue, tier: str = "default", model: str = "", owner: str
 
 
 async def next_ids(queue: Queue, count: int = 1, **room: int) -> list[str]:
-    return [grant.response_id for grant in await queue.claim(0, token(), count, room)]
+    return [grant.response_id for grant in await queue.claim(0, new_claim(), count, room)]
 
 
 async def has_waited(pipe: Pipe, *ids: str, minutes: int = 2) -> None:
@@ -124,18 +133,18 @@ async def test_a_place_in_a_queue_that_tells_no_models_apart(queue: Queue) -> No
 async def test_what_comes_back_waits_in_its_lane(pipe: Pipe, queue: Queue) -> None:
     """After a retry, a worker that stops, one that died, and an id that fell out of the queue."""
     ids = [await waits(queue, "flex", "m") for _ in range(4)]
-    claims = {g.response_id: g for g in await queue.claim(0, token(), 9)}
+    claims = {g.response_id: g for g in await queue.claim(0, new_claim(), 9)}
     assert {"m"} == {grant.model for grant in claims.values()}
     await queue.retry(ids[0], claims[ids[0]].claim, 0, "why")
     await queue.give_back(ids[1], claims[ids[1]].claim, "draining")
     await run_out(pipe, ids[2])
-    await queue.rescue(0, token())
+    await queue.rescue(0, new_claim())
     assert [] == await next_ids(queue, 9, m=0)
     assert set(ids[:3]) == set(await next_ids(queue, 9))
     lost = await waits(queue, "flex", "m")
     await pipe.call("DEL", "holdline:{0}:ready|f:m|a", "holdline:{0}:turns|f:m", NAMES.lanes)
     await inspect_now(pipe, lost)
-    await queue.rescue(0, token())
+    await queue.rescue(0, new_claim())
     assert [lost] == await next_ids(queue, 9)
     assert [] == await pipe.call("KEYS", "holdline:*ready*")
 
@@ -145,7 +154,7 @@ async def test_a_lost_list_of_lanes_is_mended(pipe: Pipe, queue: Queue) -> None:
     await pipe.call("DEL", NAMES.lanes)
     assert [] == await next_ids(queue)
     await inspect_now(pipe, waiting)
-    await queue.rescue(0, token())
+    await queue.rescue(0, new_claim())
     assert [waiting] == await next_ids(queue)
 
 

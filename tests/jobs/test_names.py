@@ -74,7 +74,7 @@ def test_all_keys_of_a_partition_share_its_hash_tag() -> None:
     keys = [
         names.job(GOOD),
         names.log(GOOD),
-        names.bell(GOOD),
+        names.notifications(GOOD),
         names.idempotency("owner{1}", "key{2}"),
         names.turns,
         names.spent,
@@ -95,7 +95,7 @@ def test_all_keys_of_a_partition_share_its_hash_tag() -> None:
         names.dead,
         names.numbers,
         names.cancels,
-        names.claimed("token"),
+        names.claimed("claim"),
         names.probe("process"),
     ]
 

@@ -9,7 +9,7 @@ import pytest
 from jobs.names import lane_of
 from jobs.queue import Queue
 from jobs.redis.pipe import Pipe
-from tests.jobs.factories import NAMES, TERMS, a_job, opening, token
+from tests.jobs.factories import NAMES, TERMS, a_job, new_claim, opening
 
 LANE = lane_of(None, "m")
 
@@ -26,7 +26,7 @@ async def waits(queue: Queue, count: int, owner: str = "a", model: str = "m") ->
 
 
 async def claim(queue: Queue, count: int = 99, requests: int = 0, tokens: int = 0) -> int:
-    return len(await queue.claim(0, token(), count, {}, {"m": (requests, tokens)}))
+    return len(await queue.claim(0, new_claim(), count, {}, {"m": (requests, tokens)}))
 
 
 async def back(pipe: Pipe, key: str, field: str, ms: int) -> None:

@@ -34,11 +34,11 @@ from tests.jobs.factories import (
     ending,
     fall_due,
     inspect_now,
+    new_claim,
     opening,
     run_out,
     status_of,
     submitted,
-    token,
 )
 from tests.keys_without_ttl import keys_without_ttl
 
@@ -53,7 +53,7 @@ async def submit(queue: Queue, job: Job, key: str | None = None, body: str = "bo
 
 
 async def claim_ids(queue: Queue, count: int = 1, claim: str | None = None) -> list[str]:
-    return [grant.response_id for grant in await queue.claim(0, claim or token(), count)]
+    return [grant.response_id for grant in await queue.claim(0, claim or new_claim(), count)]
 
 
 async def finish(pipe: Pipe, job: Job, claim: str, status: Status = Status.COMPLETED) -> None:
@@ -196,7 +196,7 @@ async def test_owners_are_served_in_turn_also_within_one_claim(queue: Queue) -> 
         for owner in "abc":
             await submitted(queue, owner)
 
-    grants = await queue.claim(0, token(), 9)
+    grants = await queue.claim(0, new_claim(), 9)
 
     assert list("abcabcabc") == [decode_job(grant.job).owner for grant in grants]
 
@@ -210,7 +210,7 @@ async def test_a_grant_says_what_a_worker_must_know(queue: Queue) -> None:
     assert ("mine", 1, 0, False, "", 2) == (
         grant.claim,
         grant.attempt,
-        grant.strikes,
+        grant.failures,
         grant.cancelled,
         grant.reason,
         grant.length,
@@ -346,7 +346,7 @@ async def test_an_extended_lease_lasts_longer_and_never_moves_back(
 
     await run_out(pipe, job.id)
     assert ["held"] == await queue.extend(0, [(job.id, grant.claim)])
-    assert (0, []) == await queue.rescue(0, token())
+    assert (0, []) == await queue.rescue(0, new_claim())
 
 
 # Retry and give back.
@@ -357,16 +357,16 @@ async def test_a_retry_waits_out_its_delay_and_is_counted(pipe: Pipe, queue: Que
     await queue.retry(job.id, grant.claim, 60_000, "provider_busy")
 
     assert [] == await claim_ids(queue)
-    assert (0, []) == await queue.rescue(0, token())
+    assert (0, []) == await queue.rescue(0, new_claim())
 
     await fall_due(pipe, job.id)
-    assert (1, []) == await queue.rescue(0, token())
-    [again] = await queue.claim(0, token(), 1)
+    assert (1, []) == await queue.rescue(0, new_claim())
+    [again] = await queue.claim(0, new_claim(), 1)
 
     assert (job.id, 2, 1, "provider_busy") == (
         again.response_id,
         again.attempt,
-        again.strikes,
+        again.failures,
         again.reason,
     )
 
@@ -376,10 +376,10 @@ async def test_a_job_that_is_given_back_is_the_next_one_and_has_no_strike(queue:
     second = await submitted(queue)
     await queue.give_back(first.id, grant.claim, "worker_stopping")
 
-    grants = await queue.claim(0, token(), 2)
+    grants = await queue.claim(0, new_claim(), 2)
 
     assert [first.id, second.id] == [each.response_id for each in grants]
-    assert (2, 0, "worker_stopping") == (grants[0].attempt, grants[0].strikes, grants[0].reason)
+    assert (2, 0, "worker_stopping") == (grants[0].attempt, grants[0].failures, grants[0].reason)
 
 
 async def test_jobs_that_are_given_back_come_before_all_who_wait(pipe: Pipe, queue: Queue) -> None:
@@ -411,7 +411,7 @@ async def test_only_the_holder_can_put_a_job_back_and_repeating_it_is_harmless(
     with pytest.raises(Gone):
         await put_back(new_response_id(0), grant.claim)
     await fall_due(pipe, job.id)
-    await queue.rescue(0, token())
+    await queue.rescue(0, new_claim())
 
     assert [job.id] == await claim_ids(queue, 5)
     with pytest.raises(Fenced):
@@ -425,9 +425,9 @@ async def test_the_job_of_a_dead_worker_waits_again_with_a_strike(pipe: Pipe, qu
     job, grant = await claimed(queue)
     await run_out(pipe, job.id)
 
-    assert (1, []) == await queue.rescue(0, token())
-    [again] = await queue.claim(0, token(), 1)
-    assert (2, 1, "worker_lost") == (again.attempt, again.strikes, again.reason)
+    assert (1, []) == await queue.rescue(0, new_claim())
+    [again] = await queue.claim(0, new_claim(), 1)
+    assert (2, 1, "worker_lost") == (again.attempt, again.failures, again.reason)
     with pytest.raises(Fenced):
         await LogWriter(pipe, job.id, grant.claim, 2).append([b"x"])
 
@@ -440,7 +440,7 @@ async def test_two_rescuers_at_once_put_a_job_back_once(
         await run_out(pipe, job.id)
     async with Pipe(redis) as other:
         found = await asyncio.gather(
-            *(q.rescue(0, token()) for q in (queue, Queue(other, TERMS)) for _ in range(2))
+            *(q.rescue(0, new_claim()) for q in (queue, Queue(other, TERMS)) for _ in range(2))
         )
 
     assert 20 == sum(requeued for requeued, _ in found)
@@ -453,7 +453,7 @@ async def test_a_job_that_kills_every_worker_is_handed_to_the_rescuer_to_end(pip
     for _ in range(2):
         await claim_ids(queue)
         await run_out(pipe, job.id)
-        assert (1, []) == await queue.rescue(0, token())
+        assert (1, []) == await queue.rescue(0, new_claim())
     await claim_ids(queue)
     await run_out(pipe, job.id)
 
@@ -463,7 +463,7 @@ async def test_a_job_that_kills_every_worker_is_handed_to_the_rescuer_to_end(pip
     assert (job.id, "rescuer", 3, "worker_lost") == (
         grant.response_id,
         grant.claim,
-        grant.strikes,
+        grant.failures,
         grant.reason,
     )
     await LogWriter(pipe, job.id, "rescuer", grant.length).finish(
@@ -495,9 +495,9 @@ async def test_a_job_that_shall_not_be_tried_again_is_handed_over_at_the_first_d
     await claim_ids(queue)
     await run_out(pipe, job.id)
 
-    requeued, [grant] = await queue.rescue(0, token())
+    requeued, [grant] = await queue.rescue(0, new_claim())
 
-    assert (0, "worker_lost", 1) == (requeued, grant.reason, grant.strikes)
+    assert (0, "worker_lost", 1) == (requeued, grant.reason, grant.failures)
 
 
 async def test_a_request_may_ask_for_another_attempt_where_the_default_is_to_fail(
@@ -509,7 +509,7 @@ async def test_a_request_may_ask_for_another_attempt_where_the_default_is_to_fai
     await claim_ids(queue)
     await run_out(pipe, job.id)
 
-    assert (1, []) == await queue.rescue(0, token())
+    assert (1, []) == await queue.rescue(0, new_claim())
 
 
 async def test_a_dead_workers_job_that_was_to_be_cancelled_is_handed_over_to_be_ended(
@@ -519,7 +519,7 @@ async def test_a_dead_workers_job_that_was_to_be_cancelled_is_handed_over_to_be_
     assert not await queue.cancel(job.id, 2, [])
     await run_out(pipe, job.id)
 
-    _, [grant] = await queue.rescue(0, token())
+    _, [grant] = await queue.rescue(0, new_claim())
 
     assert ("cancelled", True) == (grant.reason, grant.cancelled)
 
@@ -544,7 +544,7 @@ async def test_a_job_that_fell_out_of_the_list_is_found_again(
     assert 1 == await pipe.call("LREM", NAMES.ready_prefix + "public", 0, lost.id)
     await inspect_now(pipe, lost.id)
 
-    assert (1, []) == await queue.rescue(0, token())
+    assert (1, []) == await queue.rescue(0, new_claim())
     assert [lost.id, *(job.id for job in kept)] == await claim_ids(queue, 10)
 
 
@@ -556,7 +556,7 @@ async def test_a_job_lost_from_the_middle_is_found_once_those_before_it_are_gone
     await claim_ids(queue)
     await inspect_now(pipe, jobs[1].id)
 
-    assert (1, []) == await queue.rescue(0, token())
+    assert (1, []) == await queue.rescue(0, new_claim())
     assert [jobs[1].id, jobs[2].id] == await claim_ids(queue, 10)
 
 
@@ -567,7 +567,7 @@ async def test_a_job_that_waits_is_not_queued_twice_by_being_inspected(
     for _ in range(3):
         for job in jobs:
             await inspect_now(pipe, job.id)
-        assert (0, []) == await queue.rescue(0, token())
+        assert (0, []) == await queue.rescue(0, new_claim())
 
     assert 3 == await pipe.call("LLEN", NAMES.ready_prefix + "public")
 
@@ -581,10 +581,10 @@ async def test_a_lost_key_of_the_queue_loses_no_job_and_comes_back_with_a_ttl(
     await pipe.call("DEL", key)
     for job in (running, *waiting):
         await inspect_now(pipe, job.id)
-    await queue.rescue(0, token())
+    await queue.rescue(0, new_claim())
     await queue.extend(0, [(running.id, grant.claim)])
     await run_out(pipe, running.id)
-    await queue.rescue(0, token())
+    await queue.rescue(0, new_claim())
 
     ids = [*await claim_ids(queue, 2), *await claim_ids(queue, 9)]
 
@@ -596,16 +596,16 @@ async def test_every_key_has_a_ttl_after_each_step(pipe: Pipe, queue: Queue) -> 
     for _ in range(3):
         await submitted(queue)
     assert [] == await keys_without_ttl(pipe)
-    [grant] = await queue.claim(0, token(), 1)
+    [grant] = await queue.claim(0, new_claim(), 1)
     assert [] == await keys_without_ttl(pipe)
     await queue.retry(grant.response_id, grant.claim, 1000, "x")
     assert [] == await keys_without_ttl(pipe)
-    [grant] = await queue.claim(0, token(), 1)
+    [grant] = await queue.claim(0, new_claim(), 1)
     await queue.give_back(grant.response_id, grant.claim, "x")
     assert [] == await keys_without_ttl(pipe)
-    [grant] = await queue.claim(0, token(), 1)
+    [grant] = await queue.claim(0, new_claim(), 1)
     await run_out(pipe, grant.response_id)
-    await queue.rescue(0, token())
+    await queue.rescue(0, new_claim())
     assert [] == await keys_without_ttl(pipe)
 
 
@@ -629,7 +629,7 @@ async def test_a_job_that_waits_for_a_retry_is_cancelled_at_once(pipe: Pipe, que
     assert await queue.cancel(job.id, 2, [ending(job, Status.CANCELLED)])
 
     await fall_due(pipe, job.id)
-    assert (0, []) == await queue.rescue(0, token())
+    assert (0, []) == await queue.rescue(0, new_claim())
     assert [] == await claim_ids(queue)
 
 
@@ -643,7 +643,7 @@ async def test_the_worker_of_a_running_job_is_asked_by_each_way_it_listens(
     assert await LogWriter(pipe, job.id, grant.claim, 2).append([b"\x92\xa1x\x80"])
     assert ["cancel"] == await queue.extend(0, [(job.id, grant.claim)])
     await queue.give_back(job.id, grant.claim, "stopping")
-    [again] = await queue.claim(0, token(), 1)
+    [again] = await queue.claim(0, new_claim(), 1)
     assert again.cancelled
 
 
@@ -678,7 +678,7 @@ async def test_a_cancel_that_races_the_end_leaves_exactly_one_terminal_event(
     async with Pipe(redis) as other:
         for number in range(100):
             job = await submitted(queue)
-            [grant] = await queue.claim(0, token(), 1)
+            [grant] = await queue.claim(0, new_claim(), 1)
             if state == "delayed":
                 await queue.retry(job.id, grant.claim, 60_000, "busy")
             elif state in ("queued", "given back"):
@@ -694,13 +694,13 @@ async def test_a_cancel_that_races_the_end_leaves_exactly_one_terminal_event(
                 await queue.cancel(job.id, 2, [ending(job, Status.CANCELLED)])
 
             async def rescue(queue: Queue, job: Job = job) -> None:
-                for grant in (await queue.rescue(0, token()))[1]:
+                for grant in (await queue.rescue(0, new_claim()))[1]:
                     with suppress(NotWritable):
                         await finish(pipe, job, grant.claim, Status.CANCELLED)
 
             racers = [end(pipe), cancel(Queue(other, TERMS)), rescue(queue), cancel(queue)]
             await asyncio.gather(*racers[number % 4 :], *racers[: number % 4])
-            for grant in await queue.claim(0, token(), 5):
+            for grant in await queue.claim(0, new_claim(), 5):
                 with suppress(NotWritable):
                     await finish(pipe, job, grant.claim, Status.CANCELLED)
             if await status_of(pipe, job.id) == "running":  # asked, and its worker ends it
@@ -730,7 +730,7 @@ async def test_a_deleted_response_is_gone_in_every_state(pipe: Pipe, queue: Queu
         await inspect_now(pipe, job.id)
     with pytest.raises(Gone):
         await LogWriter(pipe, running.id, grant.claim, 2).append([b"x"])
-    assert (0, []) == await queue.rescue(0, token())
+    assert (0, []) == await queue.rescue(0, new_claim())
     assert [] == await claim_ids(queue)
     assert 0 == await pipe.call("ZCARD", NAMES.open)
     assert 0 == await pipe.call("ZCARD", NAMES.leases)

@@ -18,11 +18,11 @@ from tests.jobs.factories import (
     a_job,
     end_entry,
     ending,
+    new_claim,
     opening,
     run_out,
     status_of,
     submitted,
-    token,
 )
 
 ENDS = [status for status in Status if status.ended]
@@ -30,7 +30,7 @@ ENDS = [status for status in Status if status.ended]
 
 async def brought_to(pipe: Pipe, queue: Queue, status: Status | None) -> tuple[Job, str]:
     """A job in this state, and the claim that holds it or held it last."""
-    claim = token()
+    claim = new_claim()
     if status is None:
         return a_job(), claim
     job = await submitted(queue)
@@ -56,7 +56,7 @@ async def seen(pipe: Pipe, queue: Queue, job: Job, claim: str) -> None:
 
 
 async def claim_(pipe: Pipe, queue: Queue, job: Job, claim: str) -> None:
-    await queue.claim(0, token(), 1)
+    await queue.claim(0, new_claim(), 1)
 
 
 async def retry(pipe: Pipe, queue: Queue, job: Job, claim: str) -> None:
@@ -69,7 +69,7 @@ async def give_back(pipe: Pipe, queue: Queue, job: Job, claim: str) -> None:
 
 async def rescue(pipe: Pipe, queue: Queue, job: Job, claim: str) -> None:
     await run_out(pipe, job.id)
-    await queue.rescue(0, token())
+    await queue.rescue(0, new_claim())
 
 
 async def cancel(pipe: Pipe, queue: Queue, job: Job, claim: str) -> None:

@@ -22,10 +22,10 @@ from tests.jobs.factories import (
     a_job,
     end_entry,
     inspect_now,
+    new_claim,
     opening,
     run_out,
     submitted,
-    token,
 )
 
 
@@ -35,7 +35,7 @@ def queue(pipe: Pipe) -> Queue:
 
 
 async def claim(queue: Queue, count: int = 1) -> list[Grant]:
-    return await queue.claim(0, token(), count)
+    return await queue.claim(0, new_claim(), count)
 
 
 def owner(grant: Grant) -> str:
@@ -171,7 +171,7 @@ async def test_whatever_ends_a_run_lets_the_next_one_run(
             await narrow.delete(first.response_id)
         case _:
             await run_out(pipe, first.response_id)
-            await narrow.rescue(0, token())
+            await narrow.rescue(0, new_claim())
     [third] = await claim(narrow, 9)
     assert second.response_id != third.response_id
 
@@ -208,7 +208,7 @@ async def test_an_end_that_was_lost_holds_nobody_back_for_ever(pipe: Pipe, narro
     assert [] == await claim(narrow, 9)
     await pipe.call("DEL", NAMES.running("a"))
     await inspect_now(pipe, jobs[2].id)
-    await narrow.rescue(0, token())
+    await narrow.rescue(0, new_claim())
     assert 1 == len(await claim(narrow, 9))
 
 

@@ -193,7 +193,7 @@ def test_every_script_and_every_key_is_documented() -> None:
     keys = rows_of(section(REDIS, "Keys").split("The fields of a job")[0])
     names = Partition(0)
     made = [
-        *(names.job("x"), names.log("x"), names.bell("x"), names.idempotency("x", "y")),
+        *(names.job("x"), names.log("x"), names.notifications("x"), names.idempotency("x", "y")),
         *(
             names.ready_prefix,
             names.turns,

@@ -89,7 +89,7 @@ async def every_path(system: System, model: FakeModel, pipe: Pipe) -> list[str]:
         asked: dict[str, Any] = {"model": "m", "instructions": f"{CANARY}-instructions"}
         first = await client.responses.create(input=f"{CANARY}-prompt {SAYS}", **asked)
         assert f"{CANARY}-answer" in first.output_text
-        # The turn before, read by another server; streamed; sealed or not.
+        # The turn before, read by another server; streamed; compacted or not.
         second = await elsewhere.responses.create(
             input=f"{CANARY}-more {SAYS}", previous_response_id=first.id, **asked
         )
@@ -97,7 +97,7 @@ async def every_path(system: System, model: FakeModel, pipe: Pipe) -> list[str]:
         assert f"{CANARY}-answer" in str(model.calls[-1].body["messages"][:-1])
         names = Partition(partition_of(first.id))
         async with asyncio.timeout(20):
-            while not await pipe.call("HEXISTS", names.job(first.id), "sealed"):  # noqa: ASYNC110 - Redis tells nobody
+            while not await pipe.call("HEXISTS", names.job(first.id), "compacted"):  # noqa: ASYNC110 - Redis tells nobody
                 await asyncio.sleep(0.01)
         assert first.output_text.strip() == await text_of(elsewhere, first.id)
         stream = await client.responses.create(input=f"{CANARY} {SAYS}", stream=True, **asked)

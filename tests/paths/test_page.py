@@ -75,12 +75,12 @@ async def test_the_page_streams_an_answer_as_it_is_written(shared: Shared, page:
 async def test_a_reload_in_mid_answer_shows_the_whole_answer_once(
     shared: Shared, page: Page
 ) -> None:
-    dice = random.Random(7)
+    rng = random.Random(7)
     await page.goto(shared.server.url)
     prompt = shared.prompt("mode=slow tokens=80 pace=0.03")
     await ask(page, prompt)
     for _ in range(3):
-        await asyncio.sleep(dice.uniform(0.05, 0.6))  # where in the answer is what is random
+        await asyncio.sleep(rng.uniform(0.05, 0.6))  # where in the answer is what is random
         await page.reload()
     text = await ended(page)
     assert shared.calls(prompt)[0].sent.strip() == text.strip()

@@ -61,12 +61,12 @@ async def ask(firefox: Firefox, prompt: str) -> None:
 
 
 async def test_reloads_in_mid_answer_and_a_pulled_plug(shared: Shared, firefox: Firefox) -> None:
-    dice = random.Random(11)
+    rng = random.Random(11)
     await firefox.goto(shared.server.url)
     prompt = shared.prompt("mode=slow tokens=200 pace=0.03")
     await ask(firefox, prompt)
     for _ in range(4):
-        await asyncio.sleep(dice.uniform(0.0, 0.8))  # where in the answer is what is random
+        await asyncio.sleep(rng.uniform(0.0, 0.8))  # where in the answer is what is random
         await firefox.reload()
     await firefox.run("() => document.querySelector('#plug').click()")
     answers = await ended(firefox)

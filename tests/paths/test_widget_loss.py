@@ -19,12 +19,12 @@ pytestmark = in_chromium
 
 
 async def test_twenty_reloads_at_random_moments(shared: Shared, open_page: NewPage) -> None:
-    dice = random.Random(5)
+    rng = random.Random(5)
     page = await open_page(shared.server.url)
     prompt = shared.prompt("mode=slow tokens=300 pace=0.03")
     await ask(page, prompt)
     for _ in range(20):
-        await asyncio.sleep(dice.uniform(0.0, 0.5))  # where in the answer is what is random
+        await asyncio.sleep(rng.uniform(0.0, 0.5))  # where in the answer is what is random
         await page.reload()
     assert await ended(page) == shared.said(prompt)
     assert 1 == await page.locator("article.answer").count()

@@ -16,7 +16,7 @@ from worker import compactor
 
 async def compacted(harness: Harness, pipe: Pipe) -> list[bool]:
     names = Partition(0)
-    found = [await pipe.call("HEXISTS", names.job(id_), "sealed") for id_ in harness.ids]
+    found = [await pipe.call("HEXISTS", names.job(id_), "compacted") for id_ in harness.ids]
     return list(map(bool, found))
 
 

@@ -78,7 +78,7 @@ async def test_a_job_that_is_given_back_is_claimed_again_at_once(harness: Harnes
     execution.stop(Stop.GIVE_BACK)
     await running
     grants = await harness.context.queue.claim(0, "next", 1)
-    assert [(2, 0, "draining")] == [(one.attempt, one.strikes, one.reason) for one in grants]
+    assert [(2, 0, "draining")] == [(one.attempt, one.failures, one.reason) for one in grants]
     await harness.execution(grants[0]).run()
     events = await harness.events(response_id)
     assert numbered(2) == said(events)

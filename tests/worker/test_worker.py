@@ -119,7 +119,7 @@ async def test_a_dead_workers_job_goes_on_elsewhere(harness: Harness, work: Work
 async def test_a_job_that_kills_its_workers_ends(harness: Harness, work: Work, pipe: Pipe) -> None:
     response_id = await harness.submit("mode=ok")
     await harness.claim()
-    await pipe.call("HSET", Partition(0).job(response_id), "strikes", 2)
+    await pipe.call("HSET", Partition(0).job(response_id), "failures", 2)
     async with work(harness):
         assert Status.FAILED is (await harness.ended(response_id)).status
     ended = response(await harness.events(response_id))

@@ -74,15 +74,15 @@ class WebhookDispatcher:
         for partition in self._partitions:
             if (room := MAX_SENDING - len(self._sending)) <= 0:
                 return
-            token = secrets.token_hex(8)
-            for hook in await self._hooks.claim(partition, token, room, self._lease_ms):
-                task = asyncio.create_task(self._deliver(hook, token), name="webhook")
+            claim = secrets.token_hex(8)
+            for hook in await self._hooks.claim(partition, claim, room, self._lease_ms):
+                task = asyncio.create_task(self._deliver(hook, claim), name="webhook")
                 self._sending.add(task)
                 task.add_done_callback(self._sending.discard)
 
-    async def _deliver(self, hook: Hook, token: str) -> None:
+    async def _deliver(self, hook: Hook, claim: str) -> None:
         try:
-            await self._settle(hook, token, await self._attempt(hook))
+            await self._settle(hook, claim, await self._attempt(hook))
         except RedisTrouble as error:
             log.warning(
                 "webhook result not stored: Redis unavailable",
@@ -122,12 +122,12 @@ class WebhookDispatcher:
             )
         return verdict
 
-    async def _settle(self, hook: Hook, token: str, verdict: Verdict) -> None:
+    async def _settle(self, hook: Hook, claim: str, verdict: Verdict) -> None:
         match verdict:
             case Sent():
-                await self._hooks.settle(hook.response_id, token)
+                await self._hooks.settle(hook.response_id, claim)
             case Again(after_ms):
-                await self._hooks.settle(hook.response_id, token, again_ms=after_ms)
+                await self._hooks.settle(hook.response_id, claim, again_ms=after_ms)
             case Dead():
                 log.error("webhook abandoned", response_id=hook.response_id, tries=hook.tries)
-                await self._hooks.settle(hook.response_id, token, outcome="dead")
+                await self._hooks.settle(hook.response_id, claim, outcome="dead")

@@ -13,7 +13,7 @@ from jobs.queue import Queue
 from jobs.record import Job, Status
 from jobs.redis.pipe import Pipe
 from jobs.replies import Grant
-from tests.jobs.factories import NAMES, TERMS, a_job, claimed, ending, said, saying, token
+from tests.jobs.factories import NAMES, TERMS, a_job, claimed, ending, new_claim, said, saying
 
 RETENTION = 60_000
 
@@ -152,7 +152,7 @@ async def test_a_repeated_submit_finds_what_was_compacted(pipe: Pipe, queue: Que
     await answer.compact()
     await queue.submit(answer.job, opening_of(answer.job))
     assert await answer.is_compacted()
-    assert [] == await queue.claim(0, token(), 1)
+    assert [] == await queue.claim(0, new_claim(), 1)
 
 
 async def test_a_block_that_was_damaged_cannot_be_read(pipe: Pipe, queue: Queue) -> None:

@@ -24,10 +24,10 @@ from tests.jobs.factories import (
     a_job,
     claimed,
     end_entry,
+    new_claim,
     opening,
     run_out,
     submitted,
-    token,
 )
 from tests.system import wait_until
 
@@ -166,14 +166,14 @@ async def test_a_writer_that_lost_its_lease_writes_not_one_byte(
     job, grant = await claimed(queue)
     writer = LogWriter(pipe, job.id, grant.claim, grant.length)
     await run_out(pipe, job.id)
-    await queue.rescue(0, token())
+    await queue.rescue(0, new_claim())
     for _ in range(2):  # while it waits, and when it is somebody else's
         with pytest.raises(Fenced):
             if ending:
                 await writer.finish(Status.COMPLETED, [b"end"], retention_ms=RETENTION)
             else:
                 await writer.append([b"late"])
-        await queue.claim(0, token(), 1)
+        await queue.claim(0, new_claim(), 1)
 
     assert [] == await entries_of(pipe, job)
 
@@ -286,7 +286,9 @@ async def subscribed_to(
     subscriber = Subscriber(
         redis, probe="holdline:{0}:probe:t", publish=lambda c, m: pipe.call("PUBLISH", c, m)
     )
-    subscriber.subscribe(NAMES.bell(job.id), notifications.notify, notifications.subscribed.set)
+    subscriber.subscribe(
+        NAMES.notifications(job.id), notifications.notify, notifications.subscribed.set
+    )
     return subscriber
 
 
@@ -361,7 +363,7 @@ async def test_a_notification_tells_of_a_wait(pipe: Pipe, redis: Redis, queue: Q
     async with await subscribed_to(redis, pipe, job, notifications):
         await notifications.subscribed.wait()
         await queue.give_back(job.id, grant.claim, "worker_stopping")
-        [grant] = await queue.claim(0, token(), 1)
+        [grant] = await queue.claim(0, new_claim(), 1)
         await queue.retry(job.id, grant.claim, 1500, "provider_busy")
         await wait_until(lambda: len(notifications.received) >= 2)
 

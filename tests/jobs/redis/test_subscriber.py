@@ -18,8 +18,8 @@ from tests.jobs.factories import NAMES
 from tests.jobs.proxy import Proxy
 from tests.system import wait_until
 
-CHANNEL = "holdline:{0}:bell:x"
-OTHER = "holdline:{0}:bell:y"
+CHANNEL = "holdline:{0}:notifications:x"
+OTHER = "holdline:{0}:notifications:y"
 PROBE = NAMES.probe("test")
 
 

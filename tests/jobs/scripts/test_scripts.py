@@ -66,14 +66,14 @@ class Response:
     status: str = QUEUED
     claim: str = ""
     attempt: int = 0
-    strikes: int = 0
+    failures: int = 0
     cancel: bool = False
     delayed: bool = False
     fails: bool = False
     ran_out: bool = False
     due: bool = False
     ending: bool = False
-    sealed: bool = False
+    compacted: bool = False
 
     def push(self, expected: int, frames: list[bytes]) -> bool | None:
         """True if pushed, False if found, None if neither."""
@@ -102,7 +102,7 @@ class Model:
 
     all: dict[str, Response] = field(default_factory=dict)
     keys: dict[str, tuple[str, str]] = field(default_factory=dict)
-    tokens: dict[str, list[str]] = field(default_factory=dict)
+    claims: dict[str, list[str]] = field(default_factory=dict)
 
     def submit(
         self, id_: str, owner: str, key: str, body: str, fails: bool, lane: str, begins: bytes
@@ -117,13 +117,13 @@ class Model:
             self.keys[key] = (id_, body)
         return [b"accepted"]
 
-    def claim(self, token: str, count: int, room: dict[str, int], granted: list[str]) -> None:
+    def claim(self, claim: str, count: int, room: dict[str, int], granted: list[str]) -> None:
         """Checks what was granted: the higher tier first, no more of a model than there is room
         for, and no more of an owner than may run. Which owner comes first is not the model's
         business.
         """
-        if token in self.tokens:
-            held = [id_ for id_ in self.tokens[token] if self._holds(id_, token)]
+        if claim in self.claims:
+            held = [id_ for id_ in self.claims[claim] if self._holds(id_, claim)]
             assert held == granted
             return
         for one in self.all.values():
@@ -136,7 +136,7 @@ class Model:
             assert id_ in fit
             assert rank(self.all[id_].lane) == min(rank(self.all[one].lane) for one in fit)
             free.remove(id_)
-            self.all[id_].run(token)
+            self.all[id_].run(claim)
             self.all[id_].attempt += 1
             self.all[id_].begin()
             if (model := model_of(self.all[id_].lane)) in room:
@@ -144,7 +144,7 @@ class Model:
         left = [one for one in free if self._fits(one, room)]
         assert len(granted) == count or (len(granted) < count and not left)
         if granted:
-            self.tokens[token] = granted
+            self.claims[claim] = granted
 
     def _fits(self, id_: str, room: dict[str, int]) -> bool:
         owner = self.all[id_].owner
@@ -171,17 +171,17 @@ class Model:
             return [b"fenced"]
         if one.status != RUNNING and len(one.log) != expected + len(frames):
             return [b"fenced"]
-        if not one.sealed and one.push(expected, frames) is None:
+        if not one.compacted and one.push(expected, frames) is None:
             return [b"diverged", len(one.log)]
         one.status, one.ran_out = status, False
         return [b"ok", len(one.log)]
 
-    def seal(self, id_: str, claim: str, log: list[bytes]) -> int:
+    def compact(self, id_: str, claim: str, log: list[bytes]) -> int:
         one = self.all.get(id_)
         if one is None or one.status not in ENDS:
             return 0
-        one.sealed = one.sealed or (one.claim == claim and one.log == log)
-        return int(one.sealed)
+        one.compacted = one.compacted or (one.claim == claim and one.log == log)
+        return int(one.compacted)
 
     def retry(self, id_: str, claim: str) -> list[Any]:
         one = self.all.get(id_)
@@ -192,7 +192,7 @@ class Model:
         if not self._holds(id_, claim):
             return [b"fenced"]
         one.wait(f"was {claim}")
-        one.strikes += 1
+        one.failures += 1
         one.delayed, one.due = True, one.cancel
         return [b"ok"]
 
@@ -234,17 +234,17 @@ class Model:
     def delete(self, id_: str) -> int:
         return int(self.all.pop(id_, None) is not None)
 
-    def rescue(self, token: str) -> tuple[int, set[str]]:
+    def rescue(self, claim: str) -> tuple[int, set[str]]:
         requeued, granted = 0, set()
         for id_, one in self.all.items():
             if one.status == QUEUED and one.delayed and one.due:
                 one.delayed = one.due = False
                 requeued += 1
             elif one.status == RUNNING and one.ran_out:
-                one.strikes += not (one.cancel or one.ending)
-                if one.ending or one.cancel or one.fails or one.strikes >= MAX_ATTEMPTS:
+                one.failures += not (one.cancel or one.ending)
+                if one.ending or one.cancel or one.fails or one.failures >= MAX_ATTEMPTS:
                     one.ending = True
-                    one.run(token)
+                    one.run(claim)
                     granted.add(id_)
                 else:
                     one.wait("")
@@ -274,7 +274,7 @@ for _, key in ipairs(redis.call('KEYS', 'holdline:*')) do
   if redis.call('PTTL', key) == -1 then return redis.error_reply('no TTL: ' .. key) end
 end
 for _, id in ipairs(ARGV) do
-  local f = redis.call('HMGET', KEYS[1] .. 'job:' .. id, 'status', 'claim', 'attempt', 'strikes')
+  local f = redis.call('HMGET', KEYS[1] .. 'job:' .. id, 'status', 'claim', 'attempt', 'failures')
   found[#found + 1] = { f[1] or '', f[2] or '', tonumber(f[3] or 0), tonumber(f[4] or 0),
     redis.call('LRANGE', KEYS[1] .. 'log:' .. id, 0, -1),
     redis.call('ZSCORE', KEYS[1] .. 'open', id) and 1 or 0,
@@ -322,7 +322,7 @@ class Both:
         async def call() -> None:
             names = [NAMES.job(id_), NAMES.log(id_)]
             names.append(NAMES.idempotency("all", key) if key else names[0])
-            names.append(NAMES.bell(id_))
+            names.append(NAMES.notifications(id_))
             before = id_ in self.model.all
             terms: list[Argument] = [
                 HOUR,
@@ -350,29 +350,29 @@ class Both:
 
         return call
 
-    def claim(self, token: str, count: int, **room: int) -> Call:
+    def claim(self, claim: str, count: int, **room: int) -> Call:
         async def call() -> None:
             flat = [part for name, most in room.items() for part in (name, most, 0, 0)]
-            args: list[Argument] = [NAMES.prefix, token, count, HOUR, MOST_RUNNING, 100, *flat]
-            rows = await self.pipe.run("claim", [NAMES.lanes, NAMES.claimed(token)], args)
+            args: list[Argument] = [NAMES.prefix, claim, count, HOUR, MOST_RUNNING, 100, *flat]
+            rows = await self.pipe.run("claim", [NAMES.lanes, NAMES.claimed(claim)], args)
             granted = [row[0].decode() for row in rows]
-            self.model.claim(token, count, room, granted)
-            self._hold(token, granted)
+            self.model.claim(claim, count, room, granted)
+            self._hold(claim, granted)
             for row in rows:
                 one = self.model.all[row[0].decode()]
-                assert (one.attempt, one.strikes, int(one.cancel)) == tuple(row[2:5])
+                assert (one.attempt, one.failures, int(one.cancel)) == tuple(row[2:5])
                 assert (len(one.log), one.lane) == (row[7], row[8].decode())
 
         return call
 
-    def _hold(self, token: str, granted: list[str]) -> None:
-        self.holders += [(id_, token) for id_ in granted if (id_, token) not in self.holders]
+    def _hold(self, claim: str, granted: list[str]) -> None:
+        self.holders += [(id_, claim) for id_ in granted if (id_, claim) not in self.holders]
 
     def append(self, id_: str, claim: str, expected: int, count: int) -> Call:
         frames = [self.mark(claim) for _ in range(count)]
 
         async def call() -> None:
-            names = [NAMES.job(id_), NAMES.log(id_), NAMES.bell(id_)]
+            names = [NAMES.job(id_), NAMES.log(id_), NAMES.notifications(id_)]
             reply = await self.pipe.run("append", names, [claim, expected, 100, *frames])
             assert self.model.append(id_, claim, expected, frames) == reply
 
@@ -382,7 +382,7 @@ class Both:
         frames = [self.mark(claim), self.mark("end")]
 
         async def call() -> None:
-            names = [NAMES.job(id_), NAMES.log(id_), NAMES.bell(id_)]
+            names = [NAMES.job(id_), NAMES.log(id_), NAMES.notifications(id_)]
             args: list[Argument] = [
                 NAMES.prefix,
                 id_,
@@ -401,21 +401,23 @@ class Both:
 
         return call
 
-    def seal(self, id_: str, claim: str, log: list[bytes]) -> Call:
+    def compact(self, id_: str, claim: str, log: list[bytes]) -> Call:
         async def call() -> None:
             digest = hashlib.sha1(b"".join(log)).hexdigest()
             blocks = compact(log)
             counts = ",".join(str(block.count) for block in blocks)
             args: list[Argument] = [claim, len(log), digest, counts]
             names = [NAMES.job(id_), NAMES.log(id_)]
-            reply = await self.pipe.run("seal", names, [*args, *(block.data for block in blocks)])
-            assert self.model.seal(id_, claim, log) == reply
+            reply = await self.pipe.run(
+                "compact", names, [*args, *(block.data for block in blocks)]
+            )
+            assert self.model.compact(id_, claim, log) == reply
 
         return call
 
     def put_back(self, script: str, id_: str, claim: str) -> Call:
         async def call() -> None:
-            names = [NAMES.job(id_), NAMES.bell(id_)]
+            names = [NAMES.job(id_), NAMES.notifications(id_)]
             delay = [HOUR] if script == "retry" else []
             reply = await self.pipe.run(script, names, [NAMES.prefix, id_, claim, *delay, "why"])
             model = self.model.retry if script == "retry" else self.model.give_back
@@ -435,7 +437,7 @@ class Both:
         frames = [self.mark("end")]
 
         async def call() -> None:
-            names = [NAMES.job(id_), NAMES.log(id_), NAMES.bell(id_), NAMES.cancels]
+            names = [NAMES.job(id_), NAMES.log(id_), NAMES.notifications(id_), NAMES.cancels]
             args: list[Argument] = [NAMES.prefix, id_, expected, 100, HOUR, *frames]
             reply = await self.pipe.run("cancel", names, args)
             assert self.model.cancel(id_, expected, frames) == reply
@@ -444,21 +446,21 @@ class Both:
 
     def delete(self, id_: str) -> Call:
         async def call() -> None:
-            names = [NAMES.job(id_), NAMES.log(id_), NAMES.bell(id_), NAMES.cancels]
+            names = [NAMES.job(id_), NAMES.log(id_), NAMES.notifications(id_), NAMES.cancels]
             reply = await self.pipe.run("delete", names, [NAMES.prefix, id_])
             assert self.model.delete(id_) == reply
             self._before.pop(id_, None)
 
         return call
 
-    def rescue(self, token: str) -> Call:
+    def rescue(self, claim: str) -> Call:
         async def call() -> None:
             names = [NAMES.leases, NAMES.delayed, NAMES.open]
-            args: list[Argument] = [NAMES.prefix, token, HOUR, MAX_ATTEMPTS, HOUR, 100]
+            args: list[Argument] = [NAMES.prefix, claim, HOUR, MAX_ATTEMPTS, HOUR, 100]
             requeued, rows = await self.pipe.run("rescue", names, args)
             granted = [row[0].decode() for row in rows]
-            assert self.model.rescue(token) == (requeued, set(granted))
-            self._hold(token, granted)
+            assert self.model.rescue(claim) == (requeued, set(granted))
+            self._hold(claim, granted)
 
         return call
 
@@ -473,11 +475,11 @@ class Both:
     async def compare(self) -> None:
         """Redis is as the model, and as the promises say."""
         rows = await self.pipe.call("EVAL", LOOK, 1, NAMES.prefix, *self.ids)
-        for id_, (status, claim, attempt, strikes, log, open_, leased, delayed, block) in zip(
+        for id_, (status, claim, attempt, failures, log, open_, leased, delayed, block) in zip(
             self.ids, rows, strict=True
         ):
             one = self.model.all.get(id_)
-            assert bool(block) == (one is not None and one.sealed)
+            assert bool(block) == (one is not None and one.compacted)
             if block:
                 assert [] == log
                 log = expand(block)  # noqa: PLW2901 - the same log
@@ -485,7 +487,7 @@ class Both:
                 assert (b"", [], 0, 0, 0) == (status, log, open_, leased, delayed)
                 continue
             assert (one.status, one.claim) == (status.decode(), claim.decode())
-            assert (one.attempt, one.strikes) == (attempt, strikes)
+            assert (one.attempt, one.failures) == (attempt, failures)
             assert one.log == log
             assert self._before.get(id_, []) == log[: len(self._before.get(id_, []))]
             self._before[id_] = log
@@ -527,8 +529,8 @@ STEPS = [
         "cancel",
         "delete",
         "rescue",
-        "seal",
-        "seal",
+        "compact",
+        "compact",
         "time",
         "time",
         "again",
@@ -580,9 +582,9 @@ async def step(both: Both, draw: Callable[..., Any]) -> None:
             await both.make(both.append(id_, claim, length, draw(st.integers(0, 3))))
         elif what == "finish":
             await both.make(both.finish(id_, claim, length, draw(st.sampled_from(ENDS))))
-        elif what == "seal":
+        elif what == "compact":
             log = both.model.all[id_].log if id_ in both.model.all else [b"gone"]
-            await both.make(both.seal(id_, claim, log[:length] or [b"none"]))
+            await both.make(both.compact(id_, claim, log[:length] or [b"none"]))
         else:
             await both.make(both.put_back(what, id_, claim))
 
@@ -689,7 +691,7 @@ def situations() -> list[Situation]:
             waiting,
             lambda pipe: writer(pipe).finish(Status.COMPLETED, end, retention_ms=60_000, bury=True),
         ),
-        Situation("seal", hooked, lambda pipe: writer(pipe).compact(head, end)),
+        Situation("compact", hooked, lambda pipe: writer(pipe).compact(head, end)),
         Situation(
             "retry", waiting, lambda pipe: Queue(pipe, TERMS).retry(running.id, "mine", 9000, "x")
         ),
@@ -762,7 +764,7 @@ async def test_a_script_whose_reply_was_lost_is_repeated_and_leaves_what_one_run
 
 
 # These may write while memory is full: they keep what there is, or make room.
-MAY_WRITE = {"extend", "give_back", "delete", "hook_claim", "hook_settle", "seal", "seen"}
+MAY_WRITE = {"extend", "give_back", "delete", "hook_claim", "hook_settle", "compact", "seen"}
 READS = {"read", "places"}
 
 
@@ -820,7 +822,7 @@ def test_in_front_of_a_script_stands_only_what_is_used(script: Script) -> None:
 
 def test_what_runs_once_a_token_makes_two_functions_and_no_more() -> None:
     source = SCRIPTS["append"].source.decode()
-    assert ["ring", "push"] == re.findall(r"function (\w+)", source)
+    assert ["notify", "push"] == re.findall(r"function (\w+)", source)
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)

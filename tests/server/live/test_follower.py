@@ -482,18 +482,18 @@ async def test_only_who_subscribes_before_reading_has_what_is_written_in_between
 async def test_a_hundred_who_join_at_random_moments_of_a_running_answer_are_whole(
     relay: Relay, pipe: Pipe, seed: int
 ) -> None:
-    dice = random.Random(seed)
+    rng = random.Random(seed)
     job, writer = await running(pipe)
-    joins = sorted(dice.randrange(200) for _ in range(100))
+    joins = sorted(rng.randrange(200) for _ in range(100))
     books = []
     for turn in range(200):
         for _ in range(joins.count(turn)):
             book = Book()
             books.append(book)
             relay.follow(job.id, "public", -1, book)
-            for _ in range(dice.randrange(4)):
+            for _ in range(rng.randrange(4)):
                 await asyncio.sleep(0)
-        await writer.append([DELTAS[turn % 100]] * dice.randint(1, 3))
+        await writer.append([DELTAS[turn % 100]] * rng.randint(1, 3))
     length = writer.length
     await writer.finish(Status.COMPLETED, [end_entry(job)], retention_ms=60_000)
     await wait_until(lambda: all(book.ended_times for book in books))
@@ -506,13 +506,13 @@ async def test_a_hundred_who_join_at_random_moments_of_a_running_answer_are_whol
 async def test_forty_who_join_while_the_bell_is_killed_again_and_again_are_whole(
     relay: Relay, pipe: Pipe
 ) -> None:
-    dice = random.Random(4)
+    rng = random.Random(4)
     job, writer = await running(pipe)
     books = [Book() for _ in range(40)]
     for turn, book in enumerate(books):
         relay.follow(job.id, "public", -1, book)
         await writer.append([DELTAS[turn]])
-        if dice.random() < 0.2:
+        if rng.random() < 0.2:
             await pipe.call("CLIENT", "KILL", "TYPE", "pubsub")
     await writer.finish(Status.COMPLETED, [end_entry(job)], retention_ms=60_000)
     await wait_until(lambda: all(book.ended_times for book in books))
@@ -590,5 +590,5 @@ async def test_a_feed_without_followers_leaves_nothing_behind(relay: Relay, pipe
 
     assert {} == relay._feeds
     assert {} == relay.subscriber._subscriptions
-    channels = await pipe.call("PUBSUB", "CHANNELS", "holdline:*bell*")
+    channels = await pipe.call("PUBSUB", "CHANNELS", "holdline:*notifications*")
     assert [] == channels

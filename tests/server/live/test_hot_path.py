@@ -31,7 +31,7 @@ class Calls:
     def __init__(self, server: Server, response_id: str) -> None:
         self.of: Counter[str] = Counter()
         handlers = server.relay.subscriber._confirmed
-        channel = Partition(partition_of(response_id)).bell(response_id).encode()
+        channel = Partition(partition_of(response_id)).notifications(response_id).encode()
         self._notify, handlers[channel] = handlers[channel], self.notify
 
     def notify(self, payload: bytes) -> None:

@@ -53,7 +53,7 @@ def reads(server: Server) -> float:
 
 async def no_bell(server: Server) -> bool:
     """True while Redis knows of no subscription but the probe's."""
-    return not await server.pipe.call("PUBSUB", "CHANNELS", "holdline:*bell*")
+    return not await server.pipe.call("PUBSUB", "CHANNELS", "holdline:*notifications*")
 
 
 def nothing_subscribed(response_id: str) -> Feed:
@@ -399,7 +399,7 @@ async def test_a_bell_without_entries_leaves_it_to_the_log(
     with relay.listen() as listener:
         job = await submit(pipe, listener)
         await wait_until(lambda: listener._frames)
-        await pipe.call("PUBLISH", NAMES.bell(job.id), msgpack.packb(said))
+        await pipe.call("PUBLISH", NAMES.notifications(job.id), msgpack.packb(said))
         await wait_until(lambda: listener._doubted)
         assert await listener.look() is None
 

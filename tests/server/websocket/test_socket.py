@@ -345,11 +345,11 @@ async def test_a_binary_frame_is_refused_and_the_socket_stays(talk: Talk) -> Non
 
 
 async def test_random_messages_do_no_harm(talk: Talk) -> None:
-    dice = random.Random(5)
+    rng = random.Random(5)
     good = json.dumps({"type": "holdline:resume", "response_id": RESPONSE, "starting_after": 1})
     for _ in range(200):
-        cut = dice.randrange(len(good))
-        await talk.ws.send_str(good[:cut] + chr(dice.randrange(1, 0xD7FF)) + good[cut + 1 :])
+        cut = rng.randrange(len(good))
+        await talk.ws.send_str(good[:cut] + chr(rng.randrange(1, 0xD7FF)) + good[cut + 1 :])
 
     assert await still_open(talk)
 

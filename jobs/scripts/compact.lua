@@ -3,9 +3,9 @@
 -- KEYS  job_key, log_key
 -- ARGV  claim, head_length, head_sha1 (of the entries of the head), counts ("2000,17": entries of
 --       each block), blocks...
--- Returns 1 if the log is sealed
--- May be repeated: what is sealed has no list left, so it is not sealed twice.
-local f = redis.call('HMGET', job_key, 'ended', 'claim', 'sealed')
+-- Returns 1 if the log is compacted
+-- May be repeated: what is compacted has no list left, so it is not compacted twice.
+local f = redis.call('HMGET', job_key, 'ended', 'claim', 'compacted')
 if f[3] then return 1 end
 if not f[1] or f[2] ~= claim or redis.call('LLEN', log_key) ~= entries_of(counts) then return 0 end
 local head = tonumber(head_length)
@@ -13,6 +13,6 @@ local found = head > 0 and redis.call('LRANGE', log_key, 0, head - 1) or {}
 if redis.sha1hex(table.concat(found)) ~= head_sha1 then return 0 end
 
 for index = 1, #blocks do redis.call('HSET', job_key, 'block' .. index - 1, blocks[index]) end
-redis.call('HSET', job_key, 'sealed', counts)
+redis.call('HSET', job_key, 'compacted', counts)
 redis.call('DEL', log_key)
 return 1
