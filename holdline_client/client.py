@@ -90,7 +90,7 @@ class Client:
         self._owner: asyncio.Task[None] | None = None
 
     def __repr__(self) -> str:
-        return f"<holdline.Client {self.state}>"
+        return f"<holdline_client.Client {self.state}>"
 
     async def __aenter__(self) -> Self:
         """Connects. Raises: errors.Closed where the server refuses; errors.Unreachable."""

@@ -2,7 +2,7 @@
 
 A token is a JSON Web Token (RFC 7519), so any library can make one as well. With a shared secret
 this needs nothing but Python; with a private key it needs the package `cryptography`, which comes
-with `pip install 'holdline[tokens]'`.
+with the extra `tokens` of this one.
 """
 
 from __future__ import annotations
@@ -97,7 +97,7 @@ def _signature(jwk: Mapping[str, Any], signed: bytes) -> bytes:
     try:
         from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
     except ImportError:
-        raise ValueError("an Ed25519 key needs: pip install 'holdline[tokens]'") from None
+        raise ValueError("an Ed25519 key needs the package cryptography") from None
     private = _decode(jwk.get("d", ""))
     if len(private) != PRIVATE_BYTES:
         raise ValueError("the key has no private part: it is the half that the server has")
