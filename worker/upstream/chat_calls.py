@@ -72,11 +72,11 @@ class _OpenCall:
     key: int
     call_id: str = ""
     name: str = ""
-    told: bool = False
+    announced: bool = False
     arguments: list[str] = field(default_factory=list)
     held: str = ""
     rest: str = ""  # follows the whole arguments
-    next_id: str | None = None  # the name came again, after the whole arguments
+    pending_id: str | None = None  # the name came again, after the whole arguments
     repeats: _OpenCall | None = None  # a call with the same id, which this one repeats so far
     scanner: _Scanner = field(default_factory=_Scanner)
     joiner: SurrogateJoiner = field(default_factory=SurrogateJoiner)
@@ -103,7 +103,7 @@ class CallAssembler:
     def __init__(self, functions: frozenset[str] = frozenset()) -> None:
         self._functions = functions
         self._calls: list[_OpenCall] = []
-        self._begun = 0  # how many of them were told, or repeat another one
+        self._announced = 0  # how many of them were told, or repeat another one
         self._by_index: dict[int, _OpenCall] = {}
         self._by_id: dict[str, _OpenCall] = {}
 
@@ -122,6 +122,7 @@ class CallAssembler:
         if not isinstance(entries, list):
             raise Malformed("calls that are not a list")
         pieces: list[Call] = []
+        entries = [entry for entry in entries if entry is not None]
         if not all(isinstance(entry, dict) for entry in entries):
             raise Malformed("a call that is not an object")
         indexes = [integer(entry.get("index")) for entry in entries]
@@ -143,18 +144,18 @@ class CallAssembler:
         for call in self._calls:
             call.add(call.joiner.joined("", last=True))
             if (other := call.repeats) is not None:
-                if _is_told_again(call.whole, other.whole):
+                if _is_repetition(call.whole, other.whole):
                     continue
                 call.repeats, call.call_id = None, ""  # another call after all
             if call.rest and call.held.strip() == _PLACEHOLDER:
                 call.arguments, call.held, call.rest = [call.rest], call.rest, ""
-            elif _is_told_again(call.rest, call.whole):
+            elif _is_repetition(call.rest, call.whole):
                 call.rest = ""
             if call.name:
-                if not call.told:
-                    call.told = True
+                if not call.announced:
+                    call.announced = True
                     pieces.append(Call(call.key, call.call_id, call.name, ""))
-                pieces += self._told(call)
+                pieces += self._take_held(call)
         return pieces
 
     def _entry(self, index: int | None, entry: dict[str, Any]) -> list[Call]:
@@ -171,28 +172,28 @@ class CallAssembler:
         call = self._call(index, call_id, name, arguments)
         call.call_id = call.call_id or encodable(call_id)
         if name and (grown := self._grown(call.name, name)) != call.name:
-            if call.told:
+            if call.announced:
                 raise Malformed("a name that goes on after its arguments")
             call.name = grown
         call.add(call.joiner.joined(arguments))
-        pieces = self._begin()
-        if call.told and call.held.strip() != _PLACEHOLDER:
-            pieces += self._told(call)
+        pieces = self._announce()
+        if call.announced and call.held.strip() != _PLACEHOLDER:
+            pieces += self._take_held(call)
         return pieces
 
-    def _begin(self) -> list[Call]:
+    def _announce(self) -> list[Call]:
         """Tells the names of the calls that can be told, in their order."""
         pieces: list[Call] = []
-        for call in self._calls[self._begun :]:
-            if call.repeats is None and not call.told:
+        for call in self._calls[self._announced :]:
+            if call.repeats is None and not call.announced:
                 if not self._ready(call):
                     break
-                call.told = True
+                call.announced = True
                 pieces.append(Call(call.key, call.call_id, call.name, ""))
-            self._begun += 1
+            self._announced += 1
         return pieces
 
-    def _told(self, call: _OpenCall) -> list[Call]:
+    def _take_held(self, call: _OpenCall) -> list[Call]:
         arguments, call.held = call.held, ""
         return [Call(call.key, "", "", arguments)] if arguments else []
 
@@ -209,11 +210,13 @@ class CallAssembler:
             return self._new(index, call_id, name, by_id)
         if known.scanner.complete:
             if self._is_head(known, call_id, name, arguments):
-                known.next_id = call_id or known.next_id or ""
+                known.pending_id = call_id or known.pending_id or ""
                 return known
             goes_on = bool(name) and self._grown(known.name, name) != known.name
-            if known.next_id is not None and (goes_on or (arguments and name in ("", known.name))):
-                call_id, known.next_id = call_id or known.next_id, None
+            if known.pending_id is not None and (
+                goes_on or (arguments and name in ("", known.name))
+            ):
+                call_id, known.pending_id = call_id or known.pending_id, None
                 return self._new(index, call_id, known.name, self._by_id.get(call_id), known)
         if self._is_another(known, name, arguments):
             return self._new(index, call_id, name, by_id, known)
@@ -251,7 +254,7 @@ class CallAssembler:
         if arguments or name not in ("", known.name):
             return False
         again = bool(name) and not (call_id and call_id == known.call_id)
-        return again or known.next_id is not None
+        return again or known.pending_id is not None
 
     def _is_another(self, known: _OpenCall, name: str, arguments: str) -> bool:
         """True if an entry at the place of a known call begins another call."""
@@ -274,8 +277,8 @@ class CallAssembler:
 
     def _ready(self, call: _OpenCall) -> bool:
         """True if no more of the name can follow."""
-        if not call.name or call.told:
-            return call.told
+        if not call.name or call.announced:
+            return call.announced
         longer = any(
             function.startswith(call.name) and function != call.name for function in self._functions
         )
@@ -290,7 +293,7 @@ def string(holder: dict[str, Any], name: str) -> str:
     return value
 
 
-def _is_told_again(text: str, whole: str) -> bool:
+def _is_repetition(text: str, whole: str) -> bool:
     """True if the text says only what the whole arguments say, or no more than their beginning."""
     if whole.startswith(text) or not text.replace(whole, "").strip():
         return True

@@ -22,11 +22,11 @@ if TYPE_CHECKING:
 
 @dataclass(slots=True)
 class UpstreamItem:
-    """An item of the upstream. `item` is ours: what was told of it so far."""
+    """An item of the upstream. `item` is ours: as announced so far."""
 
     type: str
     item: Item
-    index: int = -1  # ours, once it was told
+    index: int = -1  # ours, once it was announced
     ids: set[str] = field(default_factory=set)
     confirmed: bool = False  # an id of it came again
     done: bool = False
@@ -36,7 +36,7 @@ class UpstreamItem:
     joiners: dict[Place, SurrogateJoiner] = field(default_factory=dict)
 
     @property
-    def told(self) -> bool:
+    def announced(self) -> bool:
         return self.index >= 0
 
     def joined(self, place: Place, text: str) -> str:

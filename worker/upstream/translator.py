@@ -86,19 +86,23 @@ class ItemTranslator:
 
     def open(self) -> list[tuple[int, Item]]:
         """The items that are not done, with their indexes."""
-        return [(one.index, one.item) for one in self._index.items if one.told and not one.done]
+        return [
+            (one.index, one.item) for one in self._index.items if one.announced and not one.done
+        ]
 
     def _translate(self, event: Event) -> Iterator[Step]:
         kind: str = event["type"]
         stem, _, verb = kind.rpartition(".")
         if kind in ("response.completed", "response.incomplete"):
             yield from self._ended(event["output"], completed=kind.endswith("completed"))
+        elif "item" in event and event["item"] is None:
+            pass
         elif kind == "response.output_item.added":
             yield from self._added(event)
         elif kind == "response.output_item.done":
             whole = event["item"]
             held = self._index.find(event, whole["type"], whole) or self._index.new(whole, event)
-            yield from self._whole(held, whole, final=False)
+            yield from self._complete(held, whole, final=False)
         elif stem in _TEXTS and verb in ("delta", "done"):
             yield from self._text(event, *_TEXTS[stem], verb)
         elif stem in _PARTS and verb in ("added", "done"):
@@ -114,11 +118,11 @@ class ItemTranslator:
         if known is None:
             known = self._index.new(item, event)
             known.held = item if item["type"] in _KNOWN else None
-        yield from self._tell(known)
+        yield from self._announce(known)
 
-    def _tell(self, held: UpstreamItem) -> Iterator[Step]:
+    def _announce(self, held: UpstreamItem) -> Iterator[Step]:
         """The event that adds the item, if it was not told yet; a call needs its name."""
-        if held.told or (held.type == "function_call" and not _name_of(held.item)):
+        if held.announced or (held.type == "function_call" and not _name_of(held.item)):
             return
         held.index = self._take_index()
         held.item = self._emptied(held)
@@ -165,7 +169,7 @@ class ItemTranslator:
                 "item": held.item,
             }
 
-    def _whole(self, held: UpstreamItem, whole: Item, *, final: bool) -> Iterator[Step]:
+    def _complete(self, held: UpstreamItem, whole: Item, *, final: bool) -> Iterator[Step]:
         """Takes what the upstream says the whole item is, and ends it.
 
         One without a word is not ended before the last event, which may have its words.
@@ -173,18 +177,18 @@ class ItemTranslator:
         if held.done:
             return
         if held.type not in _KNOWN:
-            held.item = held.item if held.told else deepcopy(whole)
-            yield from self._tell(held)
+            held.item = held.item if held.announced else deepcopy(whole)
+            yield from self._announce(held)
             held.item = {**deepcopy(whole), "id": held.item["id"]}
         else:
-            if _name_of(whole) and not held.told:
+            if _name_of(whole) and not held.announced:
                 held.item = {**held.item, **deepcopy(whole)}
-            yield from self._tell(held)
-            if not held.told:
+            yield from self._announce(held)
+            if not held.announced:
                 held.held = whole
                 return
             yield from self._merged(held, whole)
-            if not final and not _says(held.item) and held.type != "reasoning":
+            if not final and not _has_text(held.item) and held.type != "reasoning":
                 held.held = whole
                 return
         yield from self._finish(held)
@@ -195,7 +199,9 @@ class ItemTranslator:
             if isinstance(arguments := whole.get("arguments"), dict | list):
                 arguments = json.dumps(arguments)
             if arguments:
-                yield from self._rest(held, _arguments_of(held), held.item, "arguments", arguments)
+                yield from self._reconcile(
+                    held, _arguments_of(held), held.item, "arguments", arguments
+                )
         for group in _GROUPS[held.type]:
             parts = whole.get(group)
             matched: set[int] = set()
@@ -206,7 +212,9 @@ class ItemTranslator:
                 matched.add(place.part)
                 name = TEXT_OF[place.kind]
                 if text := part.get(name):
-                    yield from self._rest(held, place, held.item[group][place.part], name, text)
+                    yield from self._reconcile(
+                        held, place, held.item[group][place.part], name, text
+                    )
             told = _parts_of(whole, held.item.get(group) or [], group)
             if told or group in whole or group in held.item:
                 held.item[group] = told
@@ -217,7 +225,7 @@ class ItemTranslator:
         if held.item.get("status") in (None, "in_progress"):
             held.item["status"] = "completed"
 
-    def _rest(
+    def _reconcile(
         self, held: UpstreamItem, place: Place, holder: dict[str, Any], name: str, whole: str
     ) -> Iterator[Step]:
         """Tells what a whole text has more than its deltas, or takes it in their place."""
@@ -232,40 +240,41 @@ class ItemTranslator:
             holder[name] = whole
 
     def _text(self, event: Event, kind: str, type_: str, verb: str) -> Iterator[Step]:
+        text = event.get("delta" if verb == "delta" else TEXT_OF.get(kind, "arguments"))
         held = self._index.find(event, type_)
         if held is None:
-            if not event.get("delta" if verb == "delta" else TEXT_OF.get(kind, "arguments")):
+            if not text:
                 return
             held = self._index.new({"type": type_, "id": event.get("item_id")}, event)
         if held.done:
-            if verb == "delta" and event["delta"]:
+            if verb == "delta" and text:
                 raise Malformed("a piece of an item that was done")
             return
         if kind == ARGUMENTS:
             yield from self._arguments(held, event, verb)
             return
-        yield from self._tell(held)
+        yield from self._announce(held)
         group = "summary" if kind == "summary_text" else "content"
         number = event.get(f"{group}_index") or 0
         place = yield from self._part(held, group, number, kind, {})
         if verb == "delta":
-            if not isinstance(event["delta"], str):
+            if not isinstance(text, str | None):
                 raise Malformed("a delta that is not text")
             logprobs = event.get("logprobs")
             logprobs = logprobs if isinstance(logprobs, list) else None
-            yield PlacedText(place, held.joined(place, event["delta"]), logprobs, held.item)
-        elif text := event.get(TEXT_OF[kind]):
+            yield PlacedText(place, held.joined(place, text or ""), logprobs, held.item)
+        elif text:
             part = held.item[group][place.part]
-            yield from self._rest(held, place, part, TEXT_OF[kind], text)
+            yield from self._reconcile(held, place, part, TEXT_OF[kind], text)
 
     def _arguments(self, held: UpstreamItem, event: Event, verb: str) -> Iterator[Step]:
         if not _name_of(held.item) and _name_of(event):
             held.item["name"] = event["name"]
-        yield from self._tell(held)
+        yield from self._announce(held)
         text = event.get("delta" if verb == "delta" else "arguments") or ""
         if not isinstance(text, str):
             raise Malformed("arguments that are not text")
-        if not held.told:
+        if not held.announced:
             if verb == "done":
                 held.arguments.clear()
             held.arguments.append(text)
@@ -273,25 +282,27 @@ class ItemTranslator:
             place = _arguments_of(held)
             yield PlacedText(place, held.joined(place, text), None, held.item)
         elif text:
-            yield from self._rest(held, _arguments_of(held), held.item, "arguments", text)
+            yield from self._reconcile(held, _arguments_of(held), held.item, "arguments", text)
 
     def _part_event(self, event: Event, group: str) -> Iterator[Step]:
-        part: Part = event["part"]
+        part: Part | None = event.get("part")
+        if part is None:
+            return
         if part["type"] not in TEXT_OF:
             yield from self._passed(event)
             return
         type_ = "message" if part["type"] in ("output_text", "refusal") else "reasoning"
-        held = self._index.find(event)
+        held = self._index.find(event, type_)
         if held is None:
             held = self._index.new({"type": type_, "id": event.get("item_id")}, event)
         if held.done:
             return
-        yield from self._tell(held)
+        yield from self._announce(held)
         number = event.get(f"{group}_index") or 0
         place = yield from self._part(held, group, number, part["type"], part)
         name = TEXT_OF[place.kind]
         if event["type"].endswith(".done") and (text := part.get(name)):
-            yield from self._rest(held, place, held.item[group][place.part], name, text)
+            yield from self._reconcile(held, place, held.item[group][place.part], name, text)
 
     def _part(
         self,
@@ -333,7 +344,7 @@ class ItemTranslator:
             held = self._index.new({"type": "message", "id": event.get("item_id")}, event)
         if held.done:
             return
-        yield from self._tell(held)
+        yield from self._announce(held)
         number = event.get("content_index") or 0
         place = yield from self._part(held, "content", number, "output_text", {})
         annotations = held.item["content"][place.part]["annotations"]
@@ -344,7 +355,7 @@ class ItemTranslator:
     def _passed(self, event: Event) -> Iterator[Step]:
         """An event that is not known here, if its item was told."""
         held = self._index.find(event)
-        if held is None or not held.told or held.done:
+        if held is None or not held.announced or held.done:
             return
         ours = {name: value for name, value in event.items() if name not in _DROPPED}
         ours["output_index"] = held.index
@@ -366,17 +377,17 @@ class ItemTranslator:
             matched.add(id(held))
             cut = not completed and whole.get("status") in (None, "in_progress")
             told = {**whole, "status": "incomplete"} if cut else whole
-            yield from self._whole(held, told, final=True)
+            yield from self._complete(held, told, final=True)
         if not completed:
             return
         for held in self._index.items:
             if not held.done and held.held is not None:
-                yield from self._whole(held, held.held, final=True)
-            if not held.done and held.told:
+                yield from self._complete(held, held.held, final=True)
+            if not held.done and held.announced:
                 if held.type in _KNOWN:
                     held.item["status"] = "completed"
                 yield from self._finish(held)
-        if not self._index.items or not all(held.told for held in self._index.items):
+        if not self._index.items or not all(held.announced for held in self._index.items):
             raise Malformed("a response that lacks its items")
 
 
@@ -396,7 +407,7 @@ def _parts_of(whole: Item, told: list[Part], group: str) -> list[Part]:
     return found
 
 
-def _says(item: Item) -> bool:
+def _has_text(item: Item) -> bool:
     return bool(text_of({**item, "name": ""}))
 
 
