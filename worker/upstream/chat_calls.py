@@ -2,14 +2,14 @@
 
 The format says that a call is known by its index, and that id and name come once. Servers differ:
 
-    index     missing, a string, 0 for every call, or another one when a call is told again
+    index     missing, a string, 0 for every call, or another one when a call is repeated
     id        missing, another one in each piece, or the same for all calls
     name      in every piece, in several pieces, or growing from piece to piece
-    arguments whole or in pieces, told twice, or begun by a placeholder `{}`
+    arguments whole or in pieces, sent twice, or preceded by a placeholder `{}`
 
-The rules, in this order: an index tells calls apart; a new id alone begins no call; a new name
-does, unless both together begin the name of a function; the same name does if the arguments before
-it are whole. What is left over at the end and belongs to no call makes the stream malformed.
+The rules, in this order: the index identifies a call; a new id alone does not begin a call; a new
+name does, unless it continues the name of a function; the same name does if the arguments so far
+are whole. Fragments that belong to no call make the stream malformed.
 """
 
 from __future__ import annotations
@@ -84,7 +84,7 @@ class _OpenCall:
     def add(self, text: str) -> None:
         """Takes the next piece of the arguments."""
         end = self.scanner.end(text)
-        # Only another object can be a second telling; anything else is the model's own mistake.
+        # Only another object can be a repetition; anything else is the model's own mistake.
         if end < len(text) and not self.rest and not text[end:].lstrip().startswith("{"):
             end = len(text)
         head, self.rest = text[:end], self.rest + text[end:]
@@ -103,7 +103,7 @@ class CallAssembler:
     def __init__(self, functions: frozenset[str] = frozenset()) -> None:
         self._functions = functions
         self._calls: list[_OpenCall] = []
-        self._announced = 0  # how many of them were told, or repeat another one
+        self._announced = 0  # how many of them were announced, or repeat another one
         self._by_index: dict[int, _OpenCall] = {}
         self._by_id: dict[str, _OpenCall] = {}
 
@@ -135,7 +135,7 @@ class CallAssembler:
     def read_legacy(self, function: Any) -> list[Call]:
         """The pieces of a delta's `function_call`, of which an answer has one."""
         if any(index >= 0 for index in self._by_index):
-            return []  # told in both forms
+            return []  # sent in both forms
         return self.read([{"index": -1, "function": function}])
 
     def flush(self) -> list[Call]:
@@ -182,7 +182,7 @@ class CallAssembler:
         return pieces
 
     def _announce(self) -> list[Call]:
-        """Tells the names of the calls that can be told, in their order."""
+        """Announces the calls whose names are known, in their order."""
         pieces: list[Call] = []
         for call in self._calls[self._announced :]:
             if call.repeats is None and not call.announced:
@@ -230,11 +230,11 @@ class CallAssembler:
         by_id: _OpenCall | None,
         before: _OpenCall | None = None,
     ) -> _OpenCall:
-        """A new call; `before` was at its place. Until it differs it may be one told again."""
-        told = by_id or (before if index is not None and not call_id else None)
-        repeats = told is not None and told.scanner.complete and name in ("", told.name)
+        """A new call; `before` was at its place. Until it differs it may be a repetition."""
+        first = by_id or (before if index is not None and not call_id else None)
+        repeats = first is not None and first.scanner.complete and name in ("", first.name)
         call = _OpenCall(
-            len(self._calls), encodable(call_id), name, repeats=told if repeats else None
+            len(self._calls), encodable(call_id), name, repeats=first if repeats else None
         )
         self._calls.append(call)
         return self._registered(call, index, call_id)
@@ -294,7 +294,7 @@ def string(holder: dict[str, Any], name: str) -> str:
 
 
 def _is_repetition(text: str, whole: str) -> bool:
-    """True if the text says only what the whole arguments say, or no more than their beginning."""
+    """True if the text is the whole arguments again, or a beginning of them."""
     if whole.startswith(text) or not text.replace(whole, "").strip():
         return True
     try:

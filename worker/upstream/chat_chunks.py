@@ -1,4 +1,4 @@
-"""One payload of a chat-completions stream -> what it says.
+"""Reads the payloads of a chat-completions stream.
 
 A payload may hold several things at once: a piece of text and the reason for stopping, or the
 usage alone. What has no meaning for an answer (roles, ids, empty deltas, pings) yields nothing.
@@ -7,8 +7,8 @@ Servers differ where the format's documents are silent. Reasoning has three name
 them, a shape of its own inside `content`; the answer is in `message` or `text` in place of `delta`;
 a whole completion comes where a stream was asked for. `chat_calls` puts calls together.
 
-A reason for stopping does not make an answer whole: it is passed on once all that came before it
-was understood, and `end` refuses a stream that has left something over.
+A reason for stopping does not make an answer whole. It is passed on once everything before it was
+understood, and `end` rejects a stream with fragments left over.
 """
 
 from __future__ import annotations
@@ -61,16 +61,16 @@ class ChatChunkReader:
         self._calls = CallAssembler(functions)
         self._messages = _Messages()
         self._index: Any = None
-        self._understood = False  # there was something of the form of an answer
-        self._unread = False  # there was something that is not known here
-        self._said = False
+        self._understood = False  # a field of an answer was there
+        self._unread = False  # a field with a value was there that is not known
+        self._has_output = False
         self._reason: str | None = None  # not passed on yet
 
     def fast_text(self, payload: bytes) -> str | None:
-        """The text of a payload that says nothing else, as nearly all do. None: see `read`."""
+        """The text of a payload with nothing else, as nearly all are. None: use `read`."""
         if self._text.high or not (text := decode_text(payload)):
             return None
-        self._said = True
+        self._has_output = True
         return text
 
     def read(self, payload: bytes) -> list[Delta]:
@@ -113,14 +113,16 @@ class ChatChunkReader:
             raise ErrorInStream(choice)
         reason = normalized(choice.get("finish_reason", choice.get("stop_reason")))
         delta = self._delta(choice, last=reason is not None)
-        said = len(pieces)
+        before = len(pieces)
         self._content(delta, choice, pieces, last=reason is not None)
-        self._said = self._said or any(not isinstance(one, Thinking) for one in pieces[said:])
+        self._has_output = self._has_output or any(
+            not isinstance(one, Thinking) for one in pieces[before:]
+        )
         self._reason = reason or self._reason
         if self._reason is None:
             return
         if flushed := self._calls.flush():
-            self._said = True
+            self._has_output = True
             pieces += flushed
         if self._is_whole(self._reason):
             pieces.append(Stopped(self._reason))
@@ -150,11 +152,11 @@ class ChatChunkReader:
         delta = choice.get("delta") or {}
         if not isinstance(delta, dict):
             raise Malformed("a delta that is not an object")
-        says = any(value for name, value in delta.items() if name != "role")
-        if not says and isinstance(message := choice.get("message"), dict):
-            if not self._said or self._messages.begun:
+        has_value = any(value for name, value in delta.items() if name != "role")
+        if not has_value and isinstance(message := choice.get("message"), dict):
+            if not self._has_output or self._messages.begun:
                 delta = self._messages.delta(message, last=last)
-        elif not says and isinstance(text := choice.get("text"), str):
+        elif not has_value and isinstance(text := choice.get("text"), str):
             delta = {"content": text}
         self._understood = self._understood or not _KNOWN.isdisjoint(delta)
         self._unread = self._unread or any(
@@ -164,7 +166,7 @@ class ChatChunkReader:
 
     def _is_answer(self) -> bool:
         """True if there was an answer, which may be one without a word."""
-        return self._said or (self._understood and not self._unread)
+        return self._has_output or (self._understood and not self._unread)
 
     def _is_whole(self, reason: str | None) -> bool:
         """True if an answer that stopped for this reason has lost nothing."""
@@ -176,14 +178,14 @@ class ChatChunkReader:
 
 
 class _Messages:
-    """Reads `message` in the place of `delta`: a piece, or all that was said so far."""
+    """Reads `message` in place of `delta`: either a piece, or the whole text so far."""
 
     def __init__(self) -> None:
-        self._told: dict[str, str] = {}
+        self._texts: dict[str, str] = {}
         self.begun = False
 
     def delta(self, message: dict[str, Any], *, last: bool) -> dict[str, Any]:
-        """What is new in the message. `last` tells that it is the whole one."""
+        """Returns what is new in the message. The `last` one is whole."""
         self.begun = True
         new = dict(message)
         for name, value in message.items():
@@ -199,11 +201,11 @@ class _Messages:
         return new
 
     def _new(self, name: str, value: str, *, last: bool) -> str:
-        told = self._told.get(name, "")
-        if value.startswith(told) and (last or len(value) > len(told)):
-            self._told[name] = value
-            return value[len(told) :]
-        self._told[name] = told + value
+        before = self._texts.get(name, "")
+        if value.startswith(before) and (last or len(value) > len(before)):
+            self._texts[name] = value
+            return value[len(before) :]
+        self._texts[name] = before + value
         return value
 
 

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from worker.config import Endpoint
 
 CONNECT_SECONDS: Final = 10.0
-# An error is read as far as its first words: no endpoint can fill memory, or hold up the answer.
+# Errors are read bounded, so that no endpoint can fill the memory or delay the next attempt.
 ERROR_BODY_SECONDS: Final = 5.0
 MAX_ERROR_BYTES: Final = 8192
 MAX_PACKED_BYTES: Final = 65_536
@@ -120,13 +120,13 @@ def iter_body(response: httpx2.Response) -> AsyncIterator[bytes]:
 
 
 async def _error_of(response: httpx2.Response) -> Any:
-    """The body of an error, as far as it is needed to tell what is wrong."""
+    """The beginning of an error's body, as JSON if it is, else as text."""
     body = bytearray()
     try:
         async with asyncio.timeout(ERROR_BODY_SECONDS):
             async for piece in _bounded(response):
                 body += piece
-    except Exception:  # noqa: BLE001, S110 - the status tells enough where the body cannot be read
+    except Exception:  # noqa: BLE001, S110 - the status is enough if the body cannot be read
         pass
     try:
         return parse(bytes(body))

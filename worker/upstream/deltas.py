@@ -1,4 +1,4 @@
-"""What a payload of a stream says: output, usage, the reason for stopping, and two errors."""
+"""The content of a stream's payloads: output, usage, reasons for stopping, and two errors."""
 
 from __future__ import annotations
 
@@ -35,8 +35,8 @@ class Reasoning:
 class Call:
     """A piece of a call of a function.
 
-    `key` tells the calls of a stream apart. The first piece of a call has its whole name, and its
-    id if the server gives it one; further pieces have neither.
+    `key` identifies the call within the stream. The first piece of a call has its whole name, and
+    its id if the server gives it one; further pieces have neither.
     """
 
     key: int

@@ -1,4 +1,4 @@
-"""Classifies how an endpoint refuses: what its error says -> a row of `outcome.CAUSES`.
+"""Classifies the errors of endpoints into rows of `outcome.CAUSES`.
 
 An endpoint can refuse in four places: by its status, by the body of that, by an error in the place
 of a chunk, and by an event of the Responses API. The same words mean the same in all of them, so
@@ -9,7 +9,7 @@ all of them are classified here. In this order:
     an input that is too long             upstream_input_too_long
     the model is not known                upstream_model_not_found
     rate limit, overload                  upstream_busy
-    the status, or the code of an error   as the status says; else upstream_error
+    anything else                         by the status, or upstream_error within a stream
 
 Codes are looked at first. Words are needed as well: half of the servers have no code for an input
 that is too long. The words are only compared; they never go into a log or to a client.
@@ -193,7 +193,7 @@ class Failure:
 
 @dataclass(slots=True)
 class _Details:
-    """What an error says, in whatever shape: its codes, its numbers, its words."""
+    """The codes, numbers and words of an error, whatever its shape."""
 
     codes: set[str] = field(default_factory=set)
     numbers: list[int] = field(default_factory=list)

@@ -1,4 +1,4 @@
-"""The short way through nearly every payload: one that says a piece of text and nothing else.
+"""The fast path of nearly every payload: a piece of text and nothing else.
 
 Only the fields that could say more are looked at, in one pass that builds no dictionary. What is
 not of this form, in whatever way, is for `chunks` to judge: there is nothing that is wrong here.
@@ -40,7 +40,7 @@ _DECODER: Final = msgspec.json.Decoder(_Chunk)
 
 
 def decode_text(payload: bytes) -> str | None:
-    """The text of a payload that says nothing else, or None. It can be encoded."""
+    """Returns the text of a payload with nothing else, or None. The text can be encoded."""
     try:
         return _DECODER.decode(payload).choices[0].delta.content
     except (ValueError, RecursionError):

@@ -1,4 +1,4 @@
-"""The items of an upstream's stream, found by their ids, their indexes, or what they say.
+"""The items of an upstream's stream, found by their ids, their indexes or their text.
 
 Items may share an index, and ids may differ in each event or be missing. An id that was seen names
 its item. Another id at an index is another item's if the ids there can be relied on, because one of
@@ -81,7 +81,7 @@ class ItemIndex:
         return held
 
     def new(self, item: Item, event: Event) -> UpstreamItem:
-        """A new item, with the id and the index of the event that tells of it."""
+        """Adds an item, with the id and the index of its first event."""
         held = UpstreamItem(item["type"], deepcopy(item))
         self.items.append(held)
         if isinstance(index := event.get("output_index"), int):
@@ -111,9 +111,9 @@ class ItemIndex:
         return next((one for one in free if _continues(whole, one.item)), None)
 
 
-def _continues(whole: Item, told: Item) -> bool:
-    """True if the whole item begins with what was told of one."""
-    return whole.get("type") == told.get("type") and text_of(whole).startswith(text_of(told))
+def _continues(whole: Item, sofar: Item) -> bool:
+    """True if the whole item begins with the text of an item so far."""
+    return whole.get("type") == sofar.get("type") and text_of(whole).startswith(text_of(sofar))
 
 
 def text_of(item: Item) -> str:

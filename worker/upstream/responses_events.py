@@ -1,9 +1,8 @@
-"""One payload of an upstream's Responses stream -> what it says.
+"""Reads the payloads of an upstream's Responses stream.
 
-Items and their parts pass on; `translator` puts them together under our ids and indexes. What the
-upstream says of its own response is not passed on, but for the output that its last event may list:
-its words for an error may hold anything. The last event says how the response ended, and only then
-can an answer be whole.
+Events of items are passed on to `translator`, which puts the items together under our ids and
+indexes. The upstream's own response object is not passed on, except for the output of the last
+event: the words of an error may hold anything. An answer is whole only after that last event.
 """
 
 from __future__ import annotations
@@ -31,7 +30,7 @@ class ResponsesEventReader:
     """Reads the payloads of one stream, in order."""
 
     def __init__(self) -> None:
-        # What only begins says nothing yet: until there is something, another model may answer.
+        # Items that only begin are held back: until there is output, another model may answer.
         self._begun: list[Delta] | None = []
         self._understood = False
 
@@ -76,19 +75,19 @@ class ResponsesEventReader:
 
     def _end(self, end: str, event: dict[str, Any]) -> list[Delta]:
         response = event.get("response")
-        told = response if isinstance(response, dict) else {}
-        # The response's own status counts where it says more than the event's name.
-        if end == "completed" and told.get("status") in _ENDS:
-            end = told["status"]
+        body = response if isinstance(response, dict) else {}
+        # The status of the response is more reliable than the name of the event.
+        if end == "completed" and body.get("status") in _ENDS:
+            end = body["status"]
         if end in ("failed", "cancelled"):
-            raise ErrorInStream(told.get("error") or event.get("error"))
+            raise ErrorInStream(body.get("error") or event.get("error"))
         pieces = self._flushed()
-        if isinstance(counts := told.get("usage"), dict):
+        if isinstance(counts := body.get("usage"), dict):
             pieces.append(Usage(counts))
-        output = told.get("output")
+        output = body.get("output")
         listed = _clean(output) if isinstance(output, list) else []
         pieces.append(UpstreamEvent({"type": f"response.{end}", "output": listed}))
-        details = told.get("incomplete_details")
+        details = body.get("incomplete_details")
         reason = details.get("reason") if isinstance(details, dict) else None
         cut = normalized(reason) or "unknown"
         pieces.append(Stopped("stop" if end == "completed" else cut))

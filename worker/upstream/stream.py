@@ -276,11 +276,11 @@ def _translated(error: Exception, *, late: str) -> ModelError:
             return kind(late, "deadline")
         case Malformed():
             return Broken("upstream_malformed", detail)
-        case ErrorInStream(error=told):
-            return _failed(classify(told), detail, None)
-        case StatusError(status=status, headers=headers, error=told):
+        case ErrorInStream(error=content):
+            return _failed(classify(content), detail, None)
+        case StatusError(status=status, headers=headers, error=content):
             asked = retry_after(headers, time.time())
-            return _failed(classify(told, status), f"{detail} {status}", asked)
+            return _failed(classify(content, status), f"{detail} {status}", asked)
         case EventTooLarge():
             return Refused("output_too_long", detail)
         case _:

@@ -2,9 +2,9 @@
 
 Upstreams leave out what the standard has: items and parts that are never added, texts and arguments
 that come only in a `…done` event or in the list of the last one, fields that are missing or null.
-So messages, reasoning and calls are put together here and told anew, in the standard's order. A
-whole value wins over its deltas: what it has more than them is told as a delta, and where it
-differs it is the item's.
+So messages, reasoning and calls are rebuilt here and sent in the standard's order. A whole value
+wins over its deltas: what it adds to them is sent as one more delta, and where it differs it
+replaces them in the item.
 
 Items of other types pass intact. What is left at the end and belongs to no item is malformed.
 """
@@ -121,7 +121,7 @@ class ItemTranslator:
         yield from self._announce(known)
 
     def _announce(self, held: UpstreamItem) -> Iterator[Step]:
-        """The event that adds the item, if it was not told yet; a call needs its name."""
+        """The event that adds the item, if that has not happened; a call needs its name."""
         if held.announced or (held.type == "function_call" and not _name_of(held.item)):
             return
         held.index = self._take_index()
@@ -170,9 +170,9 @@ class ItemTranslator:
             }
 
     def _complete(self, held: UpstreamItem, whole: Item, *, final: bool) -> Iterator[Step]:
-        """Takes what the upstream says the whole item is, and ends it.
+        """Takes the whole item of an event, and ends the item.
 
-        One without a word is not ended before the last event, which may have its words.
+        An item without text stays open until the last event, which may list its text.
         """
         if held.done:
             return
@@ -194,7 +194,7 @@ class ItemTranslator:
         yield from self._finish(held)
 
     def _merged(self, held: UpstreamItem, whole: Item) -> Iterator[Step]:
-        """Makes the item what the whole one is; what was not told of it yet is told."""
+        """Merges the whole item into ours, with deltas for what was missing."""
         if held.type == "function_call":
             if isinstance(arguments := whole.get("arguments"), dict | list):
                 arguments = json.dumps(arguments)
@@ -215,9 +215,9 @@ class ItemTranslator:
                     yield from self._reconcile(
                         held, place, held.item[group][place.part], name, text
                     )
-            told = _parts_of(whole, held.item.get(group) or [], group)
-            if told or group in whole or group in held.item:
-                held.item[group] = told
+            parts = _parts_of(whole, held.item.get(group) or [], group)
+            if parts or group in whole or group in held.item:
+                held.item[group] = parts
         kept = {"id", "arguments", "summary", "content"}
         for name, value in whole.items():
             if name not in kept and (value is not None or name not in held.item):
@@ -228,13 +228,13 @@ class ItemTranslator:
     def _reconcile(
         self, held: UpstreamItem, place: Place, holder: dict[str, Any], name: str, whole: str
     ) -> Iterator[Step]:
-        """Tells what a whole text has more than its deltas, or takes it in their place."""
+        """Sends what a whole text adds to its deltas, or replaces them by it."""
         if not isinstance(whole, str):
             raise Malformed("a text that is not a string")
         held.joiners.pop(place, None)
-        told: str = holder[name]
-        if whole.startswith(told):
-            if rest := whole[len(told) :]:
+        text: str = holder[name]
+        if whole.startswith(text):
+            if rest := whole[len(text) :]:
                 yield PlacedText(place, rest, None, held.item)
         else:
             holder[name] = whole
@@ -353,7 +353,7 @@ class ItemTranslator:
         yield ours
 
     def _passed(self, event: Event) -> Iterator[Step]:
-        """An event that is not known here, if its item was told."""
+        """An event of an unknown type, if its item was announced."""
         held = self._index.find(event)
         if held is None or not held.announced or held.done:
             return
@@ -376,8 +376,8 @@ class ItemTranslator:
                 held = self._index.new(whole, {})
             matched.add(id(held))
             cut = not completed and whole.get("status") in (None, "in_progress")
-            told = {**whole, "status": "incomplete"} if cut else whole
-            yield from self._complete(held, told, final=True)
+            item = {**whole, "status": "incomplete"} if cut else whole
+            yield from self._complete(held, item, final=True)
         if not completed:
             return
         for held in self._index.items:
@@ -391,19 +391,19 @@ class ItemTranslator:
             raise Malformed("a response that lacks its items")
 
 
-def _parts_of(whole: Item, told: list[Part], group: str) -> list[Part]:
-    """The parts of a whole item; those that were told, where it has none."""
+def _parts_of(whole: Item, own: list[Part], group: str) -> list[Part]:
+    """The parts of a whole item, or our own if it has none."""
     parts = whole.get(group)
     if not isinstance(parts, list) or not parts:
-        return told
+        return own
     found: list[Part] = []
     for number, part in enumerate(parts):
         if not isinstance(part, dict) or part.get("type") not in TEXT_OF:
             found.append(part)
             continue
-        same = number < len(told) and told[number].get("type") == part["type"]
-        own = told[number] if same else items.part_of(part["type"])
-        found.append(own | {name: value for name, value in part.items() if value})
+        same = number < len(own) and own[number].get("type") == part["type"]
+        known = own[number] if same else items.part_of(part["type"])
+        found.append(known | {name: value for name, value in part.items() if value})
     return found
 
 

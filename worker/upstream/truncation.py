@@ -24,7 +24,7 @@ def shorten(job: Job, arguments: dict[str, Any]) -> bool:
     if job.params.get("truncation") != "auto" or asked <= rules:
         return False
     cut = (rules + asked + 1) // 2
-    # A turn begins with what the user says: a result without its call would be refused.
+    # A turn begins with a message of the user: a result without its call would be refused.
     while roles[cut] != "user":
         cut += 1
     arguments[name] = shown[:rules] + shown[cut:]

@@ -42,9 +42,9 @@ def counted(counts: dict[str, Any]) -> dict[str, Any]:
 
 
 def merged(before: dict[str, Any] | None, counts: dict[str, Any]) -> dict[str, Any]:
-    """The counts of a stream that tells them several times: each of them only grows.
+    """Merges the counts of several frames of a stream; each count only grows.
 
-    Some servers count the input in the first frame alone, or end with a frame of zeros.
+    Some servers count the input only in the first frame, or end with a frame of zeros.
     """
     found = {**(before or {}), **counts}
     for name, old in (before or {}).items():
