@@ -4,11 +4,27 @@ message               -> a message: a string, or parts where it shows more than 
 function_call         -> a call of the assistant's message before it
 function_call_output  -> a message of the role `tool`
 reasoning             -> nothing: a chat completion does not take it back
+
+Items come in any order, but a chat completion takes only this one: an assistant's message with
+calls, then one result of each of them, then anything else. Therefore:
+
+- text that follows a call is merged into the message with the call, and so is another call;
+- a message between a call and its result is moved behind the results;
+- images and files of a result go into a message of the user behind the results;
+- a call without a result is answered by `NOT_EXECUTED`; if its arguments are cut, it is left out;
+- a result without a call is told as a message of the user.
+
+Within each role the order of the texts is that of the items.
 """
 
 from __future__ import annotations
 
+import json
+from collections import deque
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
+
+import jiter
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -16,6 +32,8 @@ if TYPE_CHECKING:
 Message = dict[str, Any]
 Item = dict[str, Any]
 
+NOT_EXECUTED: Final = "This call was not executed."
+_RESULT: Final = "Result of "  # begins a message of the user that holds a result, or parts of it
 _ROLES: Final = {
     "system": "system",
     # `developer` is the newer word for the same rank; most compatible servers refuse it.
@@ -30,6 +48,7 @@ _TEXT_PARTS: Final = {
     "text": "text",
     "refusal": "refusal",
 }
+_SHOWN_PARTS: Final = frozenset({"input_image", "input_file"})
 
 
 class UnsupportedInput(Exception):
@@ -37,46 +56,210 @@ class UnsupportedInput(Exception):
 
 
 def messages(items: Iterable[Item]) -> list[Message]:
-    """The messages, in order.
+    """The messages, in the order that a chat completion takes.
 
     Raises: UnsupportedInput.
     """
-    found: list[Message] = []
-    for item in items:
+    history = _History(list(items))
+    for position, item in enumerate(history.items):
         match item.get("type", "message"):
             case "message" if item.get("role") in _ROLES:
-                message = _message(item)
-                # What was cut before its first word says nothing, and some servers refuse it.
-                if message["content"] or message["role"] != "assistant":
-                    found.append(message)
+                history.message(_message(item))
             case "function_call":
-                _callers(found).append(_call(item))
+                history.call(position)
             case "function_call_output":
-                found.append(_result(item))
+                history.result(position)
             case "reasoning":
                 pass
             case kind:
                 raise UnsupportedInput(f"item of type {kind}")
-    return found
+    history.close()
+    return history.found
 
 
-def _callers(found: list[Message]) -> list[dict[str, Any]]:
-    """The calls of the assistant's message that is last; there is one from now on."""
-    if not found or found[-1]["role"] != "assistant":
-        found.append({"role": "assistant", "content": None})
-    calls: list[dict[str, Any]] = found[-1].setdefault("tool_calls", [])
-    return calls
+def holds_result(message: Message) -> bool:
+    """True for a message of the user that holds the result of a call, or parts of one."""
+    content = message.get("content")
+    if isinstance(content, list):
+        content = content[0].get("text") if content else None
+    return message.get("role") == "user" and str(content or "").startswith(_RESULT)
 
 
-def _call(item: Item) -> dict[str, Any]:
-    function = {"name": item["name"], "arguments": item["arguments"]}
-    return {"id": item["call_id"], "type": "function", "function": function}
+@dataclass(slots=True)
+class _Group:
+    """An assistant's message with calls, and what goes behind it.
+
+    `said` holds the contents that become that of the message, `ids` the id that is sent for each
+    call, by the position of its item. `waiting` holds the positions of the calls whose results are
+    still to come; the group is open until they came.
+    """
+
+    said: list[Any]
+    calls: list[dict[str, Any]] = field(default_factory=list)
+    ids: dict[int, str] = field(default_factory=dict)
+    unanswered: list[int] = field(default_factory=list)
+    waiting: set[int] = field(default_factory=set)
+    results: list[Message] = field(default_factory=list)
+    shown: list[dict[str, Any]] = field(default_factory=list)
+    moved: list[Message] = field(default_factory=list)
 
 
-def _result(item: Item) -> Message:
-    output = item["output"]
-    text = output if isinstance(output, str) else "".join(map(_text, output))
-    return {"role": "tool", "tool_call_id": item["call_id"], "content": text}
+class _History:
+    """The messages so far, and the group that is open."""
+
+    def __init__(self, items: list[Item]) -> None:
+        self.items = items
+        self.found: list[Message] = []
+        self._call_of, self._repeated = _matched(items)
+        self._answered = set(self._call_of.values())
+        self._group: _Group | None = None
+        self._ids: dict[str, int] = {}  # id -> the number of its last variant
+        self._outputs: dict[str, Any] = {}
+
+    def message(self, message: Message) -> None:
+        """Adds a message."""
+        group = self._group
+        if message["role"] == "assistant":
+            # What was cut before its first word says nothing, and some servers refuse it.
+            if not message["content"]:
+                return
+            if group is not None:
+                group.said.append(message["content"])
+                return
+        elif group is not None and group.waiting:
+            group.moved.append(message)
+            return
+        self.close()
+        self.found.append(message)
+
+    def call(self, position: int) -> None:
+        """Adds a call to the group, which begins with it if there is none."""
+        item = self.items[position]
+        arguments = _arguments(item["arguments"], whole=position in self._answered)
+        if arguments is None or position in self._repeated:
+            return
+        if self._group is None:
+            begun = bool(self.found) and self.found[-1]["role"] == "assistant"
+            self._group = _Group([self.found.pop()["content"]] if begun else [])
+        group = self._group
+        call_id = group.ids[position] = self._unique(item["call_id"])
+        function = {"name": item["name"], "arguments": arguments}
+        group.calls.append({"id": call_id, "type": "function", "function": function})
+        if position in self._answered:
+            group.waiting.add(position)
+        else:
+            group.unanswered.append(position)
+
+    def result(self, position: int) -> None:
+        """Adds a result behind the calls of the group."""
+        item, call = self.items[position], self._call_of.get(position)
+        text, shown = _output(item["output"])
+        group = self._group
+        if call is None or group is None:
+            if self._outputs.get(item["call_id"]) != item["output"]:
+                told = f"{_RESULT}a call that is not shown here:\n{text}"
+                parts = [{"type": "text", "text": told}, *shown]
+                self.message({"role": "user", "content": parts if shown else told})
+            return
+        self._outputs[item["call_id"]] = item["output"]
+        group.results.append({"role": "tool", "tool_call_id": group.ids[call], "content": text})
+        if shown:
+            told = f"{_RESULT}{self.items[call]['name']} ({group.ids[call]}), continued:"
+            group.shown += [{"type": "text", "text": told}, *shown]
+        group.waiting.remove(call)
+        if not group.waiting:
+            self.close()
+
+    def close(self) -> None:
+        """Ends the group, with an answer to each call that has none."""
+        if (group := self._group) is None:
+            return
+        self._group = None
+        content = _joined(group.said)
+        self.found.append({"role": "assistant", "content": content, "tool_calls": group.calls})
+        self.found += group.results
+        for position in group.unanswered:
+            answer = {"role": "tool", "tool_call_id": group.ids[position], "content": NOT_EXECUTED}
+            self.found.append(answer)
+        if group.shown:
+            self.found.append({"role": "user", "content": group.shown})
+        self.found += group.moved
+
+    def _unique(self, call_id: str) -> str:
+        """The id, or another one if there was a call with it: some servers refuse that."""
+        unique, number = call_id, self._ids.get(call_id, 1)
+        while unique in self._ids:
+            number += 1
+            unique = f"{call_id}_{number}"
+        self._ids[call_id] = number
+        self._ids.setdefault(unique, 1)
+        return unique
+
+
+def _matched(items: list[Item]) -> tuple[dict[int, int], set[int]]:
+    """The position of the call of each result, and the positions of calls that are told again.
+
+    Some servers use the same ids in each turn, so that a result belongs to the last turn with its
+    id. Within a turn, calls with the same id get their results in their order.
+    """
+    waiting: dict[str, deque[int]] = {}
+    matched: dict[int, int] = {}
+    repeated: set[int] = set()
+    turn: dict[str, set[tuple[str, str]]] = {}  # id -> the calls with it in this turn
+    for position, item in enumerate(items):
+        match item.get("type", "message"):
+            case "function_call":
+                call_id, told = item["call_id"], (item["name"], item["arguments"])
+                if call_id not in turn:
+                    turn[call_id], waiting[call_id] = set(), deque()
+                if told in turn[call_id]:
+                    repeated.add(position)
+                else:
+                    turn[call_id].add(told)
+                    waiting[call_id].append(position)
+            case "function_call_output":
+                if calls := waiting.get(item["call_id"]):
+                    matched[position] = calls.popleft()
+                turn.clear()
+            case "message" if item.get("role") != "assistant":
+                turn.clear()
+            case _:
+                pass
+    return matched, repeated
+
+
+def _arguments(text: str, *, whole: bool) -> str | None:
+    """The arguments as a JSON object: many servers parse them, and fail at anything else.
+
+    Returns None if they are no object and not known to be `whole`: then the call was cut.
+    """
+    try:
+        if isinstance(jiter.from_json(text.encode(), allow_inf_nan=False), dict):
+            return text
+    except ValueError:
+        pass
+    if not text.strip() or text.strip() == "null":
+        return "{}"
+    return json.dumps({"invalid_arguments": text}) if whole else None
+
+
+def _joined(contents: list[Any]) -> Any:
+    """One content: a string if all of them are, None if there are none."""
+    if all(isinstance(one, str) for one in contents):
+        return "".join(contents) or None
+    return [part for one in contents for part in _as_parts(one)]
+
+
+def _as_parts(content: Any) -> list[dict[str, Any]]:
+    return [{"type": "text", "text": content}] if isinstance(content, str) else content
+
+
+def _output(output: str | list[dict[str, Any]]) -> tuple[str, list[dict[str, Any]]]:
+    """The text of a result, and its other parts: a message of the role `tool` takes only text."""
+    if isinstance(output, str):
+        return output, []
+    text = "".join(_text(part) for part in output if part.get("type") not in _SHOWN_PARTS)
+    return text, [_part(part) for part in output if part.get("type") in _SHOWN_PARTS]
 
 
 def _message(item: Item) -> Message:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
+from .messages import holds_result
+
 if TYPE_CHECKING:
     from jobs.record import Job
 
@@ -18,14 +20,45 @@ def shorten(job: Job, arguments: dict[str, Any]) -> bool:
     """
     name = "messages" if "messages" in arguments else "input"
     shown: list[dict[str, Any]] = arguments[name]
-    roles = [str(item.get("role", "")) for item in shown]
-    rules = next((n for n, role in enumerate(roles) if role not in _RULES), len(roles))
-    asked = max((n for n, role in enumerate(roles) if role == "user"), default=rules)
-    if job.params.get("truncation") != "auto" or asked <= rules:
+    rules = next((n for n, one in enumerate(shown) if one.get("role") not in _RULES), len(shown))
+    turns = [n for n in _turns(shown) if n > rules]
+    if job.params.get("truncation") != "auto" or not turns:
         return False
+<<<<<<< HEAD
     cut = (rules + asked + 1) // 2
     # A turn begins with a message of the user: a result without its call would be refused.
     while roles[cut] != "user":
         cut += 1
+=======
+    half = (rules + turns[-1] + 1) // 2
+    cut = next(n for n in turns if n >= half)
+>>>>>>> 2afb0ff (Regroup a history to the rules of chat completions: results behind their calls, every call answered)
     arguments[name] = shown[:rules] + shown[cut:]
     return True
+
+
+def _turns(shown: list[dict[str, Any]]) -> list[int]:
+    """Where turns begin: with what the user says, unless a result of a call before it follows.
+
+    A result without its call would be refused.
+    """
+    ends = _results(shown)
+    begun: list[int] = []
+    until = 0  # where the last result of the calls so far is
+    for n, one in enumerate(shown):
+        until = max(until, ends.get(n, 0))
+        if one.get("role") == "user" and n >= until and not holds_result(one):
+            begun.append(n)
+    return begun
+
+
+def _results(shown: list[dict[str, Any]]) -> dict[int, int]:
+    """The index of the result of each call that is an item, by the index of the call."""
+    following: dict[str, int] = {}  # id -> its next result
+    ends: dict[int, int] = {}
+    for n, one in reversed(list(enumerate(shown))):
+        if one.get("type") == "function_call_output":
+            following[one["call_id"]] = n
+        elif one.get("type") == "function_call" and one["call_id"] in following:
+            ends[n] = following[one["call_id"]]
+    return ends
