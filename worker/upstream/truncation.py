@@ -24,15 +24,8 @@ def shorten(job: Job, arguments: dict[str, Any]) -> bool:
     turns = [n for n in _turns(shown) if n > rules]
     if job.params.get("truncation") != "auto" or not turns:
         return False
-<<<<<<< HEAD
-    cut = (rules + asked + 1) // 2
-    # A turn begins with a message of the user: a result without its call would be refused.
-    while roles[cut] != "user":
-        cut += 1
-=======
     half = (rules + turns[-1] + 1) // 2
     cut = next(n for n in turns if n >= half)
->>>>>>> 2afb0ff (Regroup a history to the rules of chat completions: results behind their calls, every call answered)
     arguments[name] = shown[:rules] + shown[cut:]
     return True
 
