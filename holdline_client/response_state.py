@@ -1,8 +1,9 @@
-"""One answer, folded from its events.
+"""The state of one response, built from its events.
 
-The state is at every moment the fold of a prefix of the response's log: an event that was seen is
-dropped, an event beyond the next one is not applied but reported, so a hole can neither be hidden
-nor filled with later text. `web/answer.js` is the same fold; both pass tests/vectors/answer.json.
+The state is always that of a prefix of the response's log: an event that was seen is dropped, and
+an event beyond the next one is reported instead of applied, so a gap can neither be hidden nor
+filled with later text. `web/response-state.js` does the same; both pass
+tests/vectors/response-state.json.
 """
 
 from __future__ import annotations

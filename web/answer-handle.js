@@ -7,13 +7,13 @@
  * call of a model.
  */
 
-import { Answer, verify } from "./answer.js";
+import { ResponseState, verify } from "./response-state.js";
 import { delay } from "./backoff.js";
 import { cancel, create, resume } from "./protocol.js";
 
 /** @typedef {import("./protocol.js").Request} Request */
 /** @typedef {import("./protocol.js").ServerEvent} ServerEvent */
-/** @typedef {import("./answer.js").Failure} Failure */
+/** @typedef {import("./response-state.js").Failure} Failure */
 
 /**
  * What a handle needs of its client.
@@ -58,7 +58,7 @@ export class AnswerHandle extends EventTarget {
   busy = false;
 
   /** @type {Line} */ #line;
-  /** @type {(answer: Answer) => void} */ #resolve = () => {};
+  /** @type {(answer: ResponseState) => void} */ #resolve = () => {};
   #settled = false;
   /** Somebody listens to the event. */ #heard = false;
   /** When the request was first sent; null as long as it never left. @type {number | null} */ #sentAt = null;
@@ -66,12 +66,12 @@ export class AnswerHandle extends EventTarget {
   #refusals = 0;
   /** The sequence number after which the present socket was asked to go on. @type {number | null} */ #askedAfter = null;
   /** Events are missing on this very socket. */ #holed = false;
-  /** An answer whose proof did not match, kept while it is fetched again. @type {Answer | null} */ #doubted = null;
+  /** An answer whose proof did not match, kept while it is fetched again. @type {ResponseState | null} */ #doubted = null;
   /** @type {any} */ #timer = 0;
 
   /**
    * @param {Line} line
-   * @param {{streamId: string, idempotencyKey: string, request: Request | null, answer: Answer}} of a request that is
+   * @param {{streamId: string, idempotencyKey: string, request: Request | null, answer: ResponseState}} of a request that is
    *   to be sent, or an answer whose response id is known
    */
   constructor(line, { streamId, idempotencyKey, request, answer }) {
@@ -82,7 +82,7 @@ export class AnswerHandle extends EventTarget {
     this.request = request;
     this.answer = answer;
     /** Resolves when the answer has ended and its proof has been looked at, or when the client is closed; never rejects.
-     * @type {Promise<Answer>} */
+     * @type {Promise<ResponseState>} */
     this.done = new Promise((resolve) => (this.#resolve = resolve));
     if (request) this.#after(UNSENT_WINDOW_MS, () => this.fail("never_sent", "It could not be sent within a day."));
   }
@@ -247,7 +247,7 @@ export class AnswerHandle extends EventTarget {
     this.verified = verified;
     if (verified === false && this.#doubted === null && answer.responseId !== null) {
       this.#doubted = answer;
-      this.answer = new Answer(answer.responseId);
+      this.answer = new ResponseState(answer.responseId);
       this.#resume();
     } else this.settle();
     this.#changed();

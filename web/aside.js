@@ -23,7 +23,7 @@ const LONGEST_THOUGHTS = 20_000;
 
 /**
  * Null where there is nothing but text, which is nearly always.
- * @param {{items: Map<number, import("./answer.js").Item>}} answer
+ * @param {{items: Map<number, import("./response-state.js").Item>}} answer
  * @returns {Aside | null}
  */
 export function asideOf({ items }) {

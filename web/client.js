@@ -11,7 +11,7 @@
  * The socket is the business of `connection.js`, one answer that of `answer-handle.js`; here each event finds its answer.
  */
 
-import { Answer } from "./answer.js";
+import { ResponseState } from "./response-state.js";
 import { AnswerHandle } from "./answer-handle.js";
 import { Connection } from "./connection.js";
 import { auth, randomId, socketUrl } from "./protocol.js";
@@ -87,7 +87,7 @@ export class HoldlineClient extends EventTarget {
   ask(request) {
     const { idempotency_key: key = randomId(), ...body } = request;
     const full = this.#waiting() >= OUTBOX_LIMIT;
-    const handle = this.#add(new Answer(), body, key);
+    const handle = this.#add(new ResponseState(), body, key);
     if (this.state === "closed") this.#refuse(handle);
     else if (full) handle.fail("outbox_full", `${OUTBOX_LIMIT} requests are waiting already.`);
     else if (this.state === "open") handle.opened();
@@ -101,7 +101,7 @@ export class HoldlineClient extends EventTarget {
    * @returns {AnswerHandle}
    */
   follow(responseId, startingAfter = -1) {
-    const handle = this.#add(new Answer(responseId, startingAfter), null, "");
+    const handle = this.#add(new ResponseState(responseId, startingAfter), null, "");
     if (this.state === "closed") this.#refuse(handle);
     else if (this.state === "open") handle.opened();
     return handle;
@@ -140,7 +140,7 @@ export class HoldlineClient extends EventTarget {
     this.#each((handle) => handle.settle());
   }
 
-  /** @param {Answer} answer @param {Request | null} request @param {string} idempotencyKey */
+  /** @param {ResponseState} answer @param {Request | null} request @param {string} idempotencyKey */
   #add(answer, request, idempotencyKey) {
     const line = {
       world: this.#world,

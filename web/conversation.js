@@ -7,7 +7,7 @@
  * so do two tabs. What is stored is the truth; each write changes one turn of it.
  */
 
-/** @typedef {import("./answer.js").Status} Status */
+/** @typedef {import("./response-state.js").Status} Status */
 /** @typedef {import("./protocol.js").Request} Request */
 
 /**

@@ -3,8 +3,8 @@
 
 import { fill } from "./words.js";
 
-/** @typedef {import("./answer.js").Answer} Answer */
-/** @typedef {import("./answer.js").Failure} Failure */
+/** @typedef {import("./response-state.js").ResponseState} ResponseState */
+/** @typedef {import("./response-state.js").Failure} Failure */
 /** @typedef {import("./connection.js").State} State */
 /** @typedef {Readonly<Record<keyof typeof STATUS, string>>} StatusWords */
 
@@ -81,7 +81,7 @@ export const STATUS = {
 
 /**
  * The line under an answer: what it is waiting for, or how it ended.
- * @param {{answer: Answer, stopping: boolean, busy: boolean, verified: boolean | null, request: object | null}} handle
+ * @param {{answer: ResponseState, stopping: boolean, busy: boolean, verified: boolean | null, request: object | null}} handle
  * @param {State} state of the connection, as far as it is worth a word
  * @param {StatusWords} [words]
  */
@@ -112,7 +112,7 @@ export function statusWords(handle, state, words = STATUS) {
   return answer.text === "" ? words.thinking : words.writing;
 }
 
-/** @param {Answer["queue"]} queue @param {StatusWords} words */
+/** @param {ResponseState["queue"]} queue @param {StatusWords} words */
 function queueWords(queue, words) {
   if (queue?.position == null) return words.queued;
   const next = queue.position <= 1;
@@ -121,7 +121,7 @@ function queueWords(queue, words) {
   return fill(next ? words.nextAbout : words.placeAbout, { place: queue.position, time });
 }
 
-/** @param {Answer} answer @param {StatusWords} words */
+/** @param {ResponseState} answer @param {StatusWords} words */
 function restartWords(answer, words) {
   const reason = answer.restartReason ?? "";
   // A reason of the server is a code or a sentence; a code that is not known here is left unsaid.
@@ -153,7 +153,7 @@ function failureWords(error, words) {
   return error?.status === 429 ? words.tooMany : fill(words.failed, { why });
 }
 
-/** @param {Answer} answer @param {StatusWords} words */
+/** @param {ResponseState} answer @param {StatusWords} words */
 function receipt({ attempts, proof }, words) {
   const said = [];
   const total = proof?.timing?.total_ms;

@@ -6,7 +6,7 @@
  * after each change of the connection.
  */
 
-import { isEnd } from "./answer.js";
+import { isEnd } from "./response-state.js";
 import { HoldlineClient } from "./client.js";
 import { attachPage } from "./page-life.js";
 import { lifetimeOf, randomId } from "./protocol.js";

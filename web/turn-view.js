@@ -6,7 +6,7 @@ import { button, icon, make, name } from "./dom.js";
 import { Markdown } from "./markdown.js";
 import { COPIED_MS, copy, SIGNS } from "./signs.js";
 
-/** @typedef {import("./answer.js").Status} Status */
+/** @typedef {import("./response-state.js").Status} Status */
 
 /**
  * What an answer shows.

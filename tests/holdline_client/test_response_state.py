@@ -1,4 +1,4 @@
-"""The same vectors as tests/web/answer.test.js, and what only this client promises: its pieces."""
+"""The vectors of tests/web/response-state.test.js, and the text deltas of this client alone."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pytest
 
 from holdline_client.response_state import Outcome, ResponseState
 
-VECTORS = json.loads((Path(__file__).parent.parent / "vectors" / "answer.json").read_text())
+VECTORS = json.loads((Path(__file__).parent.parent / "vectors" / "response-state.json").read_text())
 by_name = pytest.mark.parametrize("vector", VECTORS, ids=[v["name"] for v in VECTORS])
 
 

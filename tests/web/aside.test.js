@@ -2,14 +2,14 @@ import assert from "node:assert/strict";
 import { readFileSync } from "node:fs";
 import { test } from "node:test";
 
-import { Answer } from "../../web/answer.js";
+import { ResponseState } from "../../web/response-state.js";
 import { asideOf } from "../../web/aside.js";
 
 const vectors = JSON.parse(readFileSync(new URL("../vectors/aside.json", import.meta.url), "utf8"));
 
 /** The events, numbered. */
 const fold = (events) => {
-  const answer = new Answer();
+  const answer = new ResponseState();
   for (const [index, event] of events.entries()) {
     assert.equal(answer.apply({ ...event, sequence_number: index }), "applied", event.type);
   }

@@ -1,12 +1,12 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 
-import { Answer } from "../../web/answer.js";
+import { ResponseState } from "../../web/response-state.js";
 import { bannerWords, statusWords } from "../../web/status.js";
 
 /** The words for an answer after some changes to it and to its handle. */
 function words(answerChanges, handleChanges = {}, state = "open") {
-  const answer = Object.assign(new Answer("resp_1"), answerChanges);
+  const answer = Object.assign(new ResponseState("resp_1"), answerChanges);
   return statusWords({ answer, stopping: false, busy: false, verified: null, request: {}, ...handleChanges }, state);
 }
 

@@ -2,13 +2,13 @@ import assert from "node:assert/strict";
 import { readFileSync } from "node:fs";
 import { test } from "node:test";
 
-import { Answer, verify } from "../../web/answer.js";
+import { ResponseState, verify } from "../../web/response-state.js";
 
-const vectors = JSON.parse(readFileSync(new URL("../vectors/answer.json", import.meta.url), "utf8"));
+const vectors = JSON.parse(readFileSync(new URL("../vectors/response-state.json", import.meta.url), "utf8"));
 
 for (const { name, events, expect } of vectors) {
-  test(`the fold: ${name}`, () => {
-    const answer = new Answer();
+  test(`the state: ${name}`, () => {
+    const answer = new ResponseState();
     const outcomes = events.map((event) => answer.apply(event));
     const gaps = outcomes.filter((outcome) => outcome === "gap").length;
     assert.deepEqual(
@@ -18,7 +18,7 @@ for (const { name, events, expect } of vectors) {
   });
 
   test(`the proof is that of the text: ${name}`, async () => {
-    const answer = new Answer();
+    const answer = new ResponseState();
     for (const event of events) answer.apply(event);
     if (answer.proof === null || answer.status === "failed") return;
     assert.equal(await verify(answer.text, answer.proof), true);
@@ -29,7 +29,7 @@ for (const { name, events, expect } of vectors) {
 test("any prefix, then the whole log again, gives the same answer", () => {
   for (const { events, expect, name } of vectors.filter(({ expect }) => expect.gaps === 0)) {
     for (let cut = 0; cut <= events.length; cut++) {
-      const answer = new Answer();
+      const answer = new ResponseState();
       for (const event of [...events.slice(0, cut), ...events]) answer.apply(event);
       assert.equal(answer.text, expect.text, `${name}, cut at ${cut}`);
       assert.equal(answer.status, expect.status, `${name}, cut at ${cut}`);
@@ -38,7 +38,7 @@ test("any prefix, then the whole log again, gives the same answer", () => {
 });
 
 test("an answer that is followed from its middle takes the rest", () => {
-  const answer = new Answer("resp_0_a1", 4);
+  const answer = new ResponseState("resp_0_a1", 4);
   const delta = { type: "response.output_text.delta", output_index: 0, content_index: 0, item_id: "m", delta: "end" };
   assert.equal(answer.apply({ ...delta, sequence_number: 4 }), "seen");
   assert.equal(answer.apply({ ...delta, sequence_number: 6 }), "gap");
@@ -47,7 +47,7 @@ test("an answer that is followed from its middle takes the rest", () => {
 });
 
 test("the position in the queue is known until the work begins", () => {
-  const answer = new Answer();
+  const answer = new ResponseState();
   answer.apply({ type: "holdline:queued", response_id: "r", position: 4, eta_seconds: 9.5, reason: "busy" });
   assert.deepEqual(answer.queue, { position: 4, etaSeconds: 9.5, reason: "busy" });
   assert.equal(answer.responseId, "r");
@@ -63,7 +63,7 @@ test("the position in the queue is known until the work begins", () => {
 });
 
 test("a failure carries its code and its message", () => {
-  const answer = new Answer();
+  const answer = new ResponseState();
   const error = { code: "rate_limit_exceeded", message: "Too much." };
   answer.apply({ type: "response.failed", sequence_number: 0, response: { id: "r", status: "failed", error } });
   assert.deepEqual(answer.error, error);

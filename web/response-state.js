@@ -1,9 +1,10 @@
 // @ts-check
 /**
- * One answer, folded from its events. Pure but for `verify`, which asks WebCrypto for a digest.
+ * The state of one response, built from its events. Pure but for `verify`, which asks WebCrypto for a digest.
  *
- * The state is at every moment the fold of a prefix of the response's log: an event that was seen is dropped, an event
- * beyond the next one is not applied but reported, so a hole can neither be hidden nor filled with later text.
+ * The state is always that of a prefix of the response's log: an event that was seen is dropped, and an event beyond
+ * the next one is reported instead of applied, so a gap can neither be hidden nor filled with later text.
+ * `holdline_client/response_state.py` does the same; both pass tests/vectors/response-state.json.
  */
 
 /** @typedef {import("./protocol.js").ServerEvent} ServerEvent */
@@ -44,7 +45,7 @@ const TERMINAL = new Set(["response.completed", "response.incomplete", "response
 /** @param {Status} status */
 export const isEnd = (status) => ENDS.has(status);
 
-export class Answer {
+export class ResponseState {
   /**
    * @param {string | null} [responseId] null until the server has named it
    * @param {number} [startingAfter] the last sequence number that need not be sent again
