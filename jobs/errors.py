@@ -16,6 +16,7 @@ HoldlineError
 │   └── EncryptionKeyMissing encrypted with a key that this process does not have
 └── RedisTrouble
     ├── RedisAway            no connection, or no reply in time; worth repeating
+    │   └── RedisNotReady    an error reply that passes; nothing was written
     ├── RedisFull            `maxmemory` is reached; nothing was written
     ├── RedisRefused         Redis replied with an error; repeating is useless
     └── RedisUnsuitable      a version or settings with which the promises cannot be kept
@@ -131,6 +132,14 @@ class RedisTrouble(HoldlineError):
 
 class RedisAway(RedisTrouble):
     """No connection to Redis, or no reply in time."""
+
+
+class RedisNotReady(RedisAway):
+    """Redis replied with an error that passes, such as MISCONF; `code` is its first word."""
+
+    def __init__(self, code: str, message: str) -> None:
+        super().__init__(f"Redis is not ready: {message}")
+        self.code = code
 
 
 class RedisFull(RedisTrouble):

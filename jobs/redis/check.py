@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Final
 
-from jobs.errors import RedisAway, RedisFull, RedisUnsuitable
+from jobs.errors import RedisAway, RedisFull, RedisNotReady, RedisRefused, RedisUnsuitable
 from jobs.names import Partition
 
 if TYPE_CHECKING:
     from .pipe import Pipe
 
 MIN_VERSION: Final = (7, 0)
+# An error reply comes at once, while a missing connection takes the deadline of the pipe.
+NOT_READY_PAUSE_SECONDS: Final = 1.0
 # As long as the records of operators, see `record_store`.
 KEY_ID_TTL_MS: Final = 400 * 24 * 3600 * 1000
 
@@ -64,7 +67,11 @@ async def check_until_available(pipe: Pipe, tell: Callable[[RedisAway], None]) -
                 with contextlib.suppress(RedisFull):  # the id only serves to detect wrong keys
                     await pipe.call("SET", names.cipher, cipher.ids[0], "PX", KEY_ID_TTL_MS)
         except RedisAway as error:
+            if isinstance(error, RedisNotReady) and error.code == "NOAUTH":
+                raise RedisRefused("REDIS_URL has no password, and Redis requires one") from error
             tell(error)
+            if isinstance(error, RedisNotReady):
+                await asyncio.sleep(NOT_READY_PAUSE_SECONDS)
         else:
             return found
 

@@ -21,10 +21,11 @@ from typing import TYPE_CHECKING, Any, Self
 
 import hiredis
 
-from jobs.errors import RedisAway, RedisFull, RedisRefused
+from jobs.errors import RedisAway, RedisRefused
 from jobs.scripts import SCRIPTS
 from runtime.loop import Loop, cancel_and_wait
 
+from .error_reply import exception_of
 from .wire import pack
 
 if TYPE_CHECKING:
@@ -189,7 +190,7 @@ class Pipe:
     def _refused(self, why: str, future: asyncio.Future[Any]) -> None:
         if why.startswith("READONLY") and self._wire is not None:
             self._wire.close()  # after a failover: the next connection finds the new master
-        _fail(future, _error(why))
+        _fail(future, exception_of(why))
 
     async def _check_deadline(self, wire: Wire) -> None:
         if self._under_way and self._under_way[0][0] < time.monotonic():
@@ -211,11 +212,3 @@ def _packed(script: str, keys: list[str], args: list[Argument]) -> bytes:
     called = SCRIPTS[script]
     called.check(len(keys), len(args))
     return pack("EVALSHA", called.sha, len(keys), *keys, *args)
-
-
-def _error(message: str) -> RedisFull | RedisRefused | RedisAway:
-    if message.startswith("OOM") or "OOM allow" in message or "-OOM" in message:
-        return RedisFull("Redis has reached maxmemory")
-    if message.startswith(("LOADING", "MASTERDOWN", "READONLY", "CLUSTERDOWN", "TRYAGAIN")):
-        return RedisAway(f"Redis is not ready: {message.split(' ', 1)[0]}")
-    return RedisRefused(message)

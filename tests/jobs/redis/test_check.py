@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from jobs.errors import RedisUnsuitable
-from jobs.redis.check import check
+from jobs.errors import RedisAway, RedisNotReady, RedisUnsuitable
+from jobs.redis import check as check_module
+from jobs.redis.check import check, check_until_available
 from jobs.redis.pipe import Pipe
 
 
@@ -35,3 +36,20 @@ async def test_a_redis_that_is_too_old_is_refused(
 
     with pytest.raises(RedisUnsuitable, match=r"Redis 6\.2\.14 is too old"):
         await check(pipe)
+
+
+async def test_an_error_that_passes_is_waited_for_at_the_start(
+    pipe: Pipe, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    call = pipe.call
+    told: list[RedisAway] = []
+
+    async def busy(*command: str) -> object:
+        monkeypatch.setattr(pipe, "call", call)
+        raise RedisNotReady("BUSY", "BUSY Redis is busy running a script.")
+
+    monkeypatch.setattr(pipe, "call", busy)
+    monkeypatch.setattr(check_module, "NOT_READY_PAUSE_SECONDS", 0.01)
+
+    assert await check_until_available(pipe, told.append)
+    assert ["BUSY"] == [error.code for error in told if isinstance(error, RedisNotReady)]

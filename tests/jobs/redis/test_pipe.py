@@ -5,10 +5,8 @@ from __future__ import annotations
 import asyncio
 import os
 
-import pytest
-
-from jobs.errors import RedisAway, RedisFull, RedisRefused
-from jobs.redis.pipe import Pipe, _error
+from jobs.errors import RedisRefused
+from jobs.redis.pipe import Pipe
 from tests.jobs.proxy import Proxy
 from tests.system import wait_until
 
@@ -68,20 +66,3 @@ async def test_an_error_is_its_own_callers_alone(pipe: Pipe) -> None:
 
     assert isinstance(replies[1], RedisRefused)
     assert [b"a", b"b"] == [replies[0], replies[2]]
-
-
-@pytest.mark.parametrize(
-    ("message", "kind"),
-    [
-        ("OOM command not allowed when used memory > 'maxmemory'.", RedisFull),
-        ("ERR x script: f, on @user_script:1.-OOM command not allowed", RedisFull),
-        ("LOADING Redis is loading the dataset in memory", RedisAway),
-        ("READONLY You can't write against a read only replica.", RedisAway),
-        ("MASTERDOWN Link with MASTER is down", RedisAway),
-        ("CLUSTERDOWN The cluster is down", RedisAway),
-        ("WRONGTYPE Operation against a key", RedisRefused),
-        ("NOPERM this user has no permissions", RedisRefused),
-    ],
-)
-def test_what_redis_says_is_told_apart(message: str, kind: type[Exception]) -> None:
-    assert kind is type(_error(message))
