@@ -17,6 +17,8 @@ from jobs.log.codec import TEXT_DELTA, decode_event
 from jobs.log.events import TERMINAL_TYPES
 from jobs.log.response_state import ResponseState
 
+from .failures import translated
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -164,7 +166,10 @@ def frame(sequence_number: int, entry: bytes) -> Frame:
         raise Undecodable("an entry with a number of its own")
     kind = event["type"]
     numbered = {"type": kind, "sequence_number": sequence_number, **event}
-    return Frame(sequence_number, entry, kind, kind in TERMINAL_TYPES, numbered)
+    last = kind in TERMINAL_TYPES
+    if last:
+        numbered["response"] = translated(numbered["response"])
+    return Frame(sequence_number, entry, kind, last, numbered)
 
 
 def encode(message: dict[str, Any]) -> bytes:
@@ -206,7 +211,7 @@ def response_of(view: View) -> dict[str, Any]:
     if transcript.last is None:
         return {}
     if transcript.end is not None:
-        return transcript.last
+        return translated(transcript.last)
     return transcript.last | {"status": _shown(view), "output": transcript.output}
 
 

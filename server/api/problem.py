@@ -37,8 +37,12 @@ class Problem(Exception):
         param: str | None = None,
         retry_after: int | None = None,
         limit: tuple[str, float] | None = None,
+        should_retry: bool = True,
     ) -> None:
-        """`limit` is what was exceeded, as a word of a header, and how much it is."""
+        """`limit` is what was exceeded, as a word of a header, and how much it is.
+
+        With `should_retry` False, official SDKs do not send the same request again by themselves.
+        """
         super().__init__(message)
         self.status = status
         self.code = code
@@ -46,6 +50,7 @@ class Problem(Exception):
         self.param = param
         self.retry_after = retry_after
         self.limit = limit
+        self.should_retry = should_retry
 
     @property
     def type(self) -> str:
@@ -71,6 +76,8 @@ class Problem(Exception):
         if self.limit is not None:
             header, most = self.limit
             headers[header] = f"{most:.15g}"
+        if not self.should_retry:
+            headers["X-Should-Retry"] = "false"
         return headers
 
     def event(self, **about: str | None) -> dict[str, Any]:

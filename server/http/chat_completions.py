@@ -4,19 +4,18 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from aiohttp import web
-
-from server.api.frames import encode
 from server.api.problem import Problem
 from server.api.request import parse_create, parse_json
 
 from .auth_middleware import principal_of
 from .chat_request import Translation
 from .chat_response import Chunks, completion, failure
-from .responses import KEY_HEADER, note
+from .responses import KEY_HEADER, error_answer, json_answer, note
 from .timeouts import read_body
 
 if TYPE_CHECKING:
+    from aiohttp import web
+
     from server.config import Config
     from server.live.relay import Relay
     from server.responses import Responses
@@ -59,15 +58,7 @@ class ChatCompletionRoutes:
                 return await self._routes.stream(request, viewer, id_, -1, chunks)
             await self._routes.wait(request, viewer, id_)
         found = await self._responses.retrieve(viewer, id_)
-        headers = {"X-Response-Id": id_}
         failed = failure(found)
-        if failed is not None:
-            # The official SDKs would ask again by themselves; all tries were made here already.
-            headers |= {"X-Should-Retry": "false"}
-        answer = web.Response(
-            body=encode(completion(found) if failed is None else {"error": failed.error}),
-            status=200 if failed is None else failed.status,
-            headers=headers,
-            content_type="application/json",
-        )
+        answer = json_answer(completion(found)) if failed is None else error_answer(failed)
+        answer.headers["X-Response-Id"] = id_
         return await self._routes.write(request, found, answer)

@@ -10,6 +10,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final
 
 from jobs.log.events import RESTARTED, output_text
+from server.api.failures import problem_of
 from server.api.frames import encode
 from server.api.problem import Problem
 
@@ -19,21 +20,6 @@ if TYPE_CHECKING:
 
 Json = dict[str, Any]
 
-STATUS: Final = {
-    "upstream_rejected": 400,
-    "upstream_input_too_long": 400,
-    "unsupported_input": 400,
-    "upstream_model_not_found": 404,
-    "upstream_busy": 429,
-    "queue_timeout": 503,
-    "key_missing": 503,
-    "worker_error": 500,
-    "worker_lost": 500,
-    "upstream_timeout": 504,
-    "upstream_stalled": 504,
-    "upstream_over_time": 504,
-}
-DEFAULT_STATUS: Final = 502
 _REASONS: Final = {"max_output_tokens": "length", "content_filter": "content_filter"}
 
 
@@ -45,11 +31,8 @@ def completion_id(response_id: str) -> str:
 def failure(response: Json) -> Problem | None:
     """Why this response is no chat completion, if it is none."""
     if response["status"] == "cancelled":
-        return Problem(409, "cancelled", "Somebody cancelled this answer.")
-    if response["status"] == "failed":
-        error = response["error"]
-        return Problem(STATUS.get(error["code"], DEFAULT_STATUS), error["code"], error["message"])
-    return None
+        return Problem(409, "cancelled", "Somebody cancelled this answer.", should_retry=False)
+    return problem_of(response)
 
 
 def completion(response: Json) -> Json:

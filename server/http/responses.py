@@ -11,6 +11,7 @@ from aiohttp import web
 from jobs.errors import RedisTrouble
 from jobs.replies import Allowance
 from server.api import models
+from server.api.failures import problem_of
 from server.api.frames import encode
 from server.api.problem import Problem, invalid
 from server.api.request import parse_create, parse_json
@@ -73,6 +74,7 @@ class ResponseRoutes:
                 return await self.stream(request, who.viewer, accepted.response_id, -1)
             if follows:
                 await self.wait(request, who.viewer, accepted.response_id)
+                return await self._answer(request, who.viewer, accepted.response_id)
         return await self._hand_over(request, who.viewer, accepted.response_id)
 
     async def retrieve(self, request: web.Request) -> web.StreamResponse:
@@ -95,7 +97,7 @@ class ResponseRoutes:
         """Deletes a response and its log."""
         id_ = request.match_info["id"]
         await self._responses.delete(principal_of(request).viewer, id_)
-        return _json({"id": id_, "object": "response", "deleted": True})
+        return json_answer({"id": id_, "object": "response", "deleted": True})
 
     async def input_items(self, request: web.Request) -> web.StreamResponse:
         """A page of the input items, newest first unless `order=asc`."""
@@ -112,7 +114,7 @@ class ResponseRoutes:
                 raise invalid("after", "No input item has this id.")
             items = items[places[0] + 1 :]
         page = items[: _integer(request, "limit", DEFAULT_PAGE, 1, LARGEST_PAGE)]
-        return _json(
+        return json_answer(
             {
                 "object": "list",
                 "data": page,
@@ -124,13 +126,13 @@ class ResponseRoutes:
 
     async def models(self, request: web.Request) -> web.StreamResponse:
         """The models that a request may name; without a models file other names are passed on."""
-        catalog = self._config.catalog
-        return _json({"object": "list", "data": models.listed(catalog, principal_of(request))})
+        listed = models.listed(self._config.catalog, principal_of(request))
+        return json_answer({"object": "list", "data": listed})
 
     async def model(self, request: web.Request) -> web.StreamResponse:
         """One of these models."""
         catalog, name = self._config.catalog, request.match_info["id"]
-        return _json(models.found(catalog, name, principal_of(request)))
+        return json_answer(models.found(catalog, name, principal_of(request)))
 
     async def stream(
         self,
@@ -152,12 +154,25 @@ class ResponseRoutes:
             await self._seen(response_id)
         return response
 
+    async def _answer(
+        self, request: web.Request, viewer: str, response_id: str
+    ) -> web.StreamResponse:
+        """The finished response, or its failure as an HTTP error if it has no output.
+
+        Most programs take a failed response with status 200 for an empty answer.
+        """
+        found = await self._responses.retrieve(viewer, response_id)
+        failed = None if found["output"] else problem_of(found)
+        answer = json_answer(found) if failed is None else error_answer(failed)
+        answer.headers["X-Response-Id"] = response_id
+        return await self.write(request, found, answer)
+
     async def _hand_over(
         self, request: web.Request, viewer: str, response_id: str
     ) -> web.StreamResponse:
         """The response as it stands."""
         found = await self._responses.retrieve(viewer, response_id)
-        return await self.write(request, found, _json(found))
+        return await self.write(request, found, json_answer(found))
 
     async def write(
         self, request: web.Request, found: dict[str, Any], answer: web.Response
@@ -226,8 +241,17 @@ def _draining(response_id: str) -> Problem:
     )
 
 
-def _json(value: dict[str, Any], status: int = 200) -> web.Response:
-    return web.Response(body=encode(value), status=status, content_type="application/json")
+def json_answer(value: dict[str, Any]) -> web.Response:
+    """A JSON answer."""
+    return web.Response(body=encode(value), content_type="application/json")
+
+
+def error_answer(problem: Problem) -> web.Response:
+    """The standard's error object, with the headers that belong to it."""
+    answer = json_answer({"error": problem.error})
+    answer.set_status(problem.status)
+    answer.headers.update(problem.headers)
+    return answer
 
 
 def _flag(request: web.Request, name: str) -> bool:

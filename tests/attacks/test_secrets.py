@@ -94,7 +94,7 @@ async def test_no_secret_is_where_it_must_not_be(system: System, pipe: Pipe) -> 
 
 async def _ask(http: aiohttp.ClientSession, responses: str, script: str) -> None:
     async with http.post(responses, json=body(script)) as answer:
-        assert "worker_lost" == (await answer.json())["error"]["code"]
+        assert "server_error" == (await answer.json())["error"]["code"]
 
 
 async def _damaged(

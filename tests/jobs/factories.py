@@ -80,8 +80,14 @@ def said(job: Job, attempt: int, index: int, text: str) -> list[Event]:
     return message_done(item_id("msg", job.id, attempt, index), index, text, "completed")
 
 
-def ending(job: Job, status: Status = Status.COMPLETED, text: str = "", attempts: int = 1) -> Event:
-    """A terminal event."""
+def ending(
+    job: Job,
+    status: Status = Status.COMPLETED,
+    text: str = "",
+    attempts: int = 1,
+    cause: str = "server_error",
+) -> Event:
+    """A terminal event; `cause` is that of a failed response."""
     message = {
         "id": item_id("msg", job.id, attempts, 0),
         "type": "message",
@@ -97,7 +103,7 @@ def ending(job: Job, status: Status = Status.COMPLETED, text: str = "", attempts
         timing={},
         completed_at=1_700_000_001,
         incomplete="max_output_tokens" if status is Status.INCOMPLETE else None,
-        error={"code": "server_error", "message": "It broke."} if status is Status.FAILED else None,
+        error={"code": cause, "message": "It broke."} if status is Status.FAILED else None,
     )
 
 

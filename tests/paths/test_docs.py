@@ -27,6 +27,7 @@ from jobs.settings import ConfigError, markdown
 from jobs.settings_table import SETTINGS
 from server.api import request as requests
 from server.api.close_codes import CloseCode
+from server.api.failures import FAILURES
 from server.api.problem import Problem
 from server.config import Config
 from server.metrics import Metrics
@@ -148,6 +149,14 @@ def test_every_cause_is_documented_with_what_follows() -> None:
     assert {name: cause.then for name, cause in CAUSES.items()} == {
         words(row[0])[0]: Then(row[1]) for row in rows
     }
+
+
+def test_every_error_code_of_a_failed_response_is_documented() -> None:
+    rows = table(PROTOCOL, "Error codes of failed responses")
+    assert {
+        cause: (failure.code, str(failure.status), "yes" if failure.retry else "no")
+        for cause, failure in FAILURES.items()
+    } == {words(row[0])[0]: (words(row[1])[0], row[2], row[3]) for row in rows}
 
 
 def test_every_close_code_is_documented_with_its_band() -> None:

@@ -137,7 +137,7 @@ async def test_a_death_may_end_the_answer_instead_and_keeps_what_was_said(
     events = await finished(ask, id_)
     end = events[-1].response
     assert ("response.failed", "failed") == (events[-1].type, end.status)
-    assert "worker_lost" == end.error.code
+    assert ("server_error", "worker_lost") == (end.error.code, end.holdline["error_code"])
     assert {"1"} == calls_in(end.output_text)
     assert 1 == len(model.calls)
 
@@ -155,7 +155,7 @@ async def test_a_job_that_kills_its_workers_is_ended_and_buried(
     other = await ask.responses.create(input="tokens=2", model="m")
     assert "completed" == other.status
     events = await finished(ask, response.id)
-    assert "worker_lost" == events[-1].response.error.code
+    assert "worker_lost" == events[-1].response.holdline["error_code"]
     assert 2 == len([call for call in model.calls if "hang" in call.prompt])
     assert [response.id.encode()] == await pipe.call("LRANGE", Partition(0).dead, 0, -1)
 
@@ -176,7 +176,7 @@ async def test_what_cannot_be_decoded_is_buried_and_the_worker_lives(
     await pipe.call("LPUSH", names.ready_prefix + "public", b"\x00garbage", stranger)
     await system.worker(model.url)
     events = await finished(ask, waiting.id)
-    assert "undecodable" == events[-1].response.error.code
+    assert "undecodable" == events[-1].response.holdline["error_code"]
     assert "completed" == (await ask.responses.create(input="tokens=2", model="m")).status
     dead = await pipe.call("LRANGE", names.dead, 0, -1)
     assert {b"\x00garbage", waiting.id.encode()} == set(dead)

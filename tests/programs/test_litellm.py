@@ -11,6 +11,7 @@ from pathlib import Path
 
 import aiohttp
 import pytest
+from openai import BadRequestError, NotFoundError, RateLimitError
 
 from tests.paths.conftest import sdk
 from tests.system import System, free_port
@@ -71,9 +72,9 @@ async def test_a_litellm_proxy_is_an_upstream(system: System, proxy: str) -> Non
         stream = await client.responses.create(model="mocked", input="Why?", stream=True)
         deltas = [e.delta async for e in stream if e.type == "response.output_text.delta"]
         assert SAID == "".join(deltas)
-        limited = await client.responses.create(model="limited", input="Why?")
-        assert limited.error is not None
-        assert ("failed", "upstream_busy") == (limited.status, limited.error.code)
-        unknown = await client.responses.create(model="nobody", input="Why?")
-        assert unknown.error is not None
-        assert unknown.error.code in ("upstream_rejected", "upstream_model_not_found")
+        with pytest.raises(RateLimitError) as limited:
+            await client.responses.create(model="limited", input="Why?")
+        assert "rate_limit_exceeded" == limited.value.code
+        with pytest.raises((BadRequestError, NotFoundError)) as unknown:
+            await client.responses.create(model="nobody", input="Why?")
+        assert unknown.value.code in ("invalid_prompt", "model_not_found")

@@ -179,10 +179,16 @@ class Answer:
             while not await self.writer.append([]):
                 pass
 
-    async def complete(self, status: Status = Status.COMPLETED) -> None:
+    async def fail(self, cause: str) -> None:
+        """Ends the response as failed."""
+        await self.complete(Status.FAILED, cause)
+
+    async def complete(
+        self, status: Status = Status.COMPLETED, cause: str = "server_error"
+    ) -> None:
         """Appends the end of the message and of the response."""
         events = said(self.job, 1, 0, self._text) if self._begun else []
-        end = ending(self.job, status, self._text if self._begun else "")
+        end = ending(self.job, status, self._text if self._begun else "", cause=cause)
         entries = [encode_event(event) for event in [*events, end]]
         await self.writer.finish(status, entries, retention_ms=60_000)
 

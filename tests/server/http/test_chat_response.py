@@ -173,20 +173,20 @@ def test_why_it_stopped(status: Status, more: dict[str, Any], reason: str) -> No
 
 
 @pytest.mark.parametrize(
-    ("status", "code", "http"),
+    ("status", "cause", "code", "http"),
     [
-        (Status.FAILED, "upstream_rejected", 400),
-        (Status.FAILED, "upstream_busy", 429),
-        (Status.FAILED, "upstream_truncated", 502),
-        (Status.CANCELLED, "cancelled", 409),
+        (Status.FAILED, "upstream_input_too_long", "context_length_exceeded", 400),
+        (Status.FAILED, "upstream_busy", "rate_limit_exceeded", 429),
+        (Status.FAILED, "upstream_truncated", "server_error", 502),
+        (Status.CANCELLED, "", "cancelled", 409),
     ],
 )
 def test_what_failed_ends_with_an_error_and_no_reason_for_stopping(
-    status: Status, code: str, http: int
+    status: Status, cause: str, code: str, http: int
 ) -> None:
-    error = {"code": code, "message": "What to do."} if status is Status.FAILED else None
+    error = {"code": cause, "message": "What to do."} if status is Status.FAILED else None
     events = an_answer(saying(0, "output_text", "So"), status=status, error=error)
-    problem = failure(events[-1]["response"])
+    problem = failure(frames(events)[-1].event["response"])
     *before, last = chunks_of(events)
 
     assert problem is not None

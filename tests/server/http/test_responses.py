@@ -595,3 +595,47 @@ async def test_a_quiet_stream_says_that_it_is_still_here(serve: Serve, worker: W
         await answer.say("a")
         await answer.complete()
         assert (await events_of(response))[1]
+
+
+@pytest.mark.parametrize(
+    ("cause", "status", "code", "again"),
+    [
+        ("upstream_input_too_long", 400, "context_length_exceeded", "false"),
+        ("upstream_model_not_found", 404, "model_not_found", "false"),
+        ("upstream_busy", 429, "rate_limit_exceeded", None),
+        ("upstream_unauthorized", 503, "server_error", "false"),
+    ],
+)
+@pytest.mark.parametrize("url", [ALL, "/v1/chat/completions"])
+async def test_a_failure_before_any_output_is_an_http_error(
+    client: Client,
+    worker: Worker,
+    url: str,
+    cause: str,
+    status: int,
+    code: str,
+    again: str | None,
+) -> None:
+    body = {"input": "Why?"} if url == ALL else {"messages": [{"role": "user", "content": "Why?"}]}
+    asking = asyncio.create_task(client.post(url, json=body))
+    taken = await worker.take()
+    await taken.fail(cause)
+    async with await asking as answer:
+        assert (status, code, None) == await refusal(answer)
+        assert taken.job.id == answer.headers["X-Response-Id"]
+        assert again == answer.headers.get("X-Should-Retry")
+    async with client.get(f"{ALL}/{taken.job.id}") as fetched:
+        response = await fetched.json()
+    assert (200, "failed") == (fetched.status, response["status"])
+    assert (code, cause) == (response["error"]["code"], response["holdline"]["error_code"])
+
+
+async def test_a_failure_after_some_output_keeps_the_output(client: Client, worker: Worker) -> None:
+    asking = asyncio.create_task(client.post(ALL, json={"input": "Why?"}))
+    taken = await worker.take()
+    await taken.say("So")
+    await taken.fail("upstream_stalled")
+    async with await asking as answer:
+        response = await answer.json()
+    assert (200, "failed") == (answer.status, response["status"])
+    assert "So" == response["output"][0]["content"][0]["text"]

@@ -1,0 +1,68 @@
+"""Translates the causes of failed responses into the error codes that clients know.
+
+The log keeps the worker's causes (`worker.outcome`). Clients act on the standard's codes, so
+those are what both APIs send; the cause stays beside them as `holdline.error_code`. The codes for
+a caller's credentials and quota are never sent for an upstream's: those are the operator's.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Final
+
+from .problem import Problem
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """The wire's code of a cause, its HTTP status, and whether the same request may succeed."""
+
+    code: str
+    status: int
+    retry: bool = True
+
+
+FAILURES: Final = {
+    "upstream_rejected": Failure("invalid_prompt", 400, retry=False),
+    "upstream_input_too_long": Failure("context_length_exceeded", 400, retry=False),
+    "unsupported_input": Failure("invalid_prompt", 400, retry=False),
+    "upstream_model_not_found": Failure("model_not_found", 404, retry=False),
+    "upstream_unauthorized": Failure("server_error", 503, retry=False),
+    "upstream_over_time": Failure("server_error", 504, retry=False),
+    "output_too_long": Failure("server_error", 502, retry=False),
+    "upstream_busy": Failure("rate_limit_exceeded", 429),
+    "upstream_unavailable": Failure("server_error", 502),
+    "upstream_timeout": Failure("server_error", 504),
+    "upstream_stalled": Failure("server_error", 504),
+    "upstream_truncated": Failure("server_error", 502),
+    "upstream_malformed": Failure("server_error", 502),
+    "upstream_error": Failure("server_error", 502),
+    "upstream_stopped": Failure("server_error", 502),
+    "tool_not_allowed": Failure("server_error", 502),
+    "log_lost": Failure("server_error", 500),
+    "worker_error": Failure("server_error", 500),
+    "key_missing": Failure("server_error", 503),
+    "worker_lost": Failure("server_error", 500),
+    "queue_timeout": Failure("server_error", 503),
+    "undecodable": Failure("server_error", 500),
+}
+
+
+def translated(response: dict[str, Any]) -> dict[str, Any]:
+    """The response object of a log, with the wire's error code where it has failed."""
+    error = response.get("error")
+    failure = FAILURES.get(error["code"]) if error else None
+    if error is None or failure is None:
+        return response
+    ours = {**(response.get("holdline") or {}), "error_code": error["code"]}
+    return {**response, "error": {**error, "code": failure.code}, "holdline": ours}
+
+
+def problem_of(response: dict[str, Any]) -> Problem | None:
+    """The refusal that a translated response is as an HTTP answer, if it has failed."""
+    if response["status"] != "failed":
+        return None
+    error = response["error"]
+    cause = (response.get("holdline") or {}).get("error_code", error["code"])
+    failure = FAILURES.get(cause, Failure(error["code"], 502))
+    return Problem(failure.status, error["code"], error["message"], should_retry=failure.retry)
