@@ -6,6 +6,7 @@ done. Chunks of several calls may alternate, so calls stay open until the end.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol, assert_never
@@ -88,6 +89,7 @@ class _OpenCall:
     name: str = ""
     place: Place | None = None
     pieces: list[str] = field(default_factory=list)
+    extra_content: dict[str, Any] | None = None
 
 
 _KINDS = {Text: "output_text", Refusal: "refusal", Reasoning: "reasoning_text"}
@@ -112,6 +114,7 @@ class Output:
         self._translator = translator.ItemTranslator(name, self._take_index)
         self._done: dict[int, Item] = {}
         self.size = 0
+        self._extra_size = 0  # of what providers want back, in bytes of JSON
 
     def take(self, piece: OutputDelta) -> None:
         """Outputs a piece of the answer. Raises: TooLong, NotAllowed, Malformed."""
@@ -170,6 +173,11 @@ class Output:
     def _call(self, piece: Call) -> None:
         call = self._calls.setdefault(piece.key, _OpenCall())
         call.call_id = call.call_id or piece.call_id
+        if piece.extra_content is not None:
+            self._extra_size += len(json.dumps(piece.extra_content))
+            if self.size + self._extra_size > self._most:
+                raise TooLong
+            call.extra_content = piece.extra_content
         held = ""
         if call.place is None:
             call.name = call.name or piece.name
@@ -241,4 +249,6 @@ class Output:
 
 def _called(call: _OpenCall, place: Place, status: str) -> Item:
     arguments = "".join(call.pieces)
-    return items.function_call(place.item_id, status, call.call_id, call.name, arguments)
+    return items.function_call(
+        place.item_id, status, call.call_id, call.name, arguments, call.extra_content
+    )

@@ -80,9 +80,19 @@ def reasoning(item_id: str, status: str, content: list[Part]) -> Item:
     }
 
 
-def function_call(item_id: str, status: str, call_id: str, name: str, arguments: str) -> Item:
-    """A tool call; `arguments` is JSON as the model wrote it."""
-    return {
+def function_call(
+    item_id: str,
+    status: str,
+    call_id: str,
+    name: str,
+    arguments: str,
+    extra_content: dict[str, Any] | None = None,
+) -> Item:
+    """A tool call; `arguments` is JSON as the model wrote it.
+
+    `extra_content` is the provider's, which wants it back with the call.
+    """
+    item = {
         "id": item_id,
         "type": "function_call",
         "status": status,
@@ -90,6 +100,7 @@ def function_call(item_id: str, status: str, call_id: str, name: str, arguments:
         "name": name,
         "arguments": arguments,
     }
+    return item if extra_content is None else item | {"extra_content": extra_content}
 
 
 def text_part(text: str) -> Part:

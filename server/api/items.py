@@ -54,21 +54,29 @@ class InputFile(msgspec.Struct, tag_field="type", tag="input_file", omit_default
     filename: Annotated[str, Meta(max_length=255)] | None = None
 
 
-class Message(msgspec.Struct, tag_field="type", tag="message"):
-    """One message. What a client keeps of our own output items fits too."""
+class Message(msgspec.Struct, tag_field="type", tag="message", omit_defaults=True):
+    """One message. What a client keeps of our own output items fits too.
+
+    `phase` is for an upstream that speaks the standard.
+    """
 
     role: Role
     content: str | list[InputText | OutputText | Refusal | InputImage | InputFile]
+    phase: Annotated[str, Meta(max_length=64)] | None = None
     id: ItemId | None = None
     status: str | None = None
 
 
-class FunctionCall(msgspec.Struct, tag_field="type", tag="function_call"):
-    """A call that a model asked for earlier; `arguments` is JSON, as the model wrote it."""
+class FunctionCall(msgspec.Struct, tag_field="type", tag="function_call", omit_defaults=True):
+    """A call that a model asked for earlier; `arguments` is JSON, as the model wrote it.
+
+    `extra_content` is the provider's own, which wants it back.
+    """
 
     call_id: CallId
     name: FunctionName
     arguments: str
+    extra_content: dict[str, Any] | None = None
     id: ItemId | None = None
     status: str | None = None
 

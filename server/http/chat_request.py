@@ -230,7 +230,9 @@ def _call(call: Any, place: str) -> Json:
         raise _unsupported(f"{place}.type")
     function = _map(call.get("function"), f"{place}.function")
     given = {name: function.get(name) for name in ("name", "arguments")}
-    return {"type": "function_call", "call_id": call.get("id"), **given}
+    extra = call.get("extra_content")  # of the provider, which wants it back
+    own = {} if extra is None else {"extra_content": extra}
+    return {"type": "function_call", "call_id": call.get("id"), **given, **own}
 
 
 def _parts(content: Any, place: str, text: str = "input_text") -> Any:

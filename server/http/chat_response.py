@@ -78,6 +78,7 @@ class Chunks:
         self._said = False
         self._calls: dict[int, int] = {}
         self._argued: set[int] = set()
+        self._with_extra: set[int] = set()
         self.broken = False
         self.ended = False
 
@@ -124,6 +125,8 @@ class Chunks:
             case "response.function_call_arguments.done":
                 whole = event["output_index"] in self._argued or not event["arguments"]
                 return [] if whole else [self._arguments(event["output_index"], event["arguments"])]
+            case "response.output_item.done" if event["item"].get("extra_content"):
+                return self._extra(event["output_index"], event["item"]["extra_content"])
             case kind if kind == RESTARTED:
                 return self._restarted()
             case kind if "response" in event:
@@ -149,6 +152,7 @@ class Chunks:
     def _restarted(self) -> list[Json]:
         self._calls.clear()
         self._argued.clear()
+        self._with_extra.clear()
         if not self._said:
             return []
         self.broken = True
@@ -162,8 +166,17 @@ class Chunks:
 
     def _call(self, index: int, item: Json) -> Json:
         number = self._calls[index] = len(self._calls)
+        if item.get("extra_content"):
+            self._with_extra.add(index)
         begun = {**_call(item), "function": {"name": item["name"], "arguments": ""}}
         return self._delta({"tool_calls": [{"index": number, **begun}]})
+
+    def _extra(self, index: int, extra: Json) -> list[Json]:
+        """The provider's data that was not known yet when the call began."""
+        if index not in self._calls or index in self._with_extra:
+            return []
+        piece = {"index": self._calls[index], "extra_content": extra}
+        return [self._delta({"tool_calls": [piece]})]
 
     def _arguments(self, index: int, text: str) -> Json:
         self._argued.add(index)
@@ -210,7 +223,9 @@ def _finish_reason(response: Json) -> str:
 
 def _call(item: Json) -> Json:
     function = {"name": item["name"], "arguments": item["arguments"]}
-    return {"id": item["call_id"], "type": "function", "function": function}
+    extra = item.get("extra_content")  # of the provider, which wants it back
+    own = {"extra_content": extra} if extra else {}
+    return {"id": item["call_id"], "type": "function", "function": function, **own}
 
 
 def _thoughts(output: list[Json]) -> str:

@@ -20,6 +20,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from .deltas import Call, Malformed, integer
+from .provider_data import provider_data
 from .surrogates import SurrogateJoiner, encodable
 
 _STRUCTURE: Final = re.compile(r'[\\"{}\[\]]')
@@ -72,6 +73,7 @@ class _OpenCall:
     key: int
     call_id: str = ""
     name: str = ""
+    extra_content: dict[str, Any] | None = None  # not passed on yet
     announced: bool = False
     arguments: list[str] = field(default_factory=list)
     held: str = ""
@@ -91,6 +93,12 @@ class _OpenCall:
         if head:
             self.arguments.append(head)
             self.held += head
+
+    def announce(self) -> Call:
+        """The first piece of the call."""
+        self.announced = True
+        extra, self.extra_content = self.extra_content, None
+        return Call(self.key, self.call_id, self.name, "", extra)
 
     @property
     def whole(self) -> str:
@@ -153,8 +161,7 @@ class CallAssembler:
                 call.rest = ""
             if call.name:
                 if not call.announced:
-                    call.announced = True
-                    pieces.append(Call(call.key, call.call_id, call.name, ""))
+                    pieces.append(call.announce())
                 pieces += self._take_held(call)
         return pieces
 
@@ -176,7 +183,12 @@ class CallAssembler:
                 raise Malformed("a name that goes on after its arguments")
             call.name = grown
         call.add(call.joiner.joined(arguments))
+        original = call.repeats or call
+        original.extra_content = provider_data(entry.get("extra_content")) or original.extra_content
         pieces = self._announce()
+        if original.announced and original.extra_content:
+            pieces.append(Call(original.key, "", "", "", original.extra_content))
+            original.extra_content = None
         if call.announced and call.held.strip() != _PLACEHOLDER:
             pieces += self._take_held(call)
         return pieces
@@ -188,8 +200,7 @@ class CallAssembler:
             if call.repeats is None and not call.announced:
                 if not self._ready(call):
                     break
-                call.announced = True
-                pieces.append(Call(call.key, call.call_id, call.name, ""))
+                pieces.append(call.announce())
             self._announced += 1
         return pieces
 

@@ -36,13 +36,15 @@ class Call:
     """A piece of a call of a function.
 
     `key` identifies the call within the stream. The first piece of a call has its whole name, and
-    its id if the server gives it one; further pieces have neither.
+    its id if the server gives it one; further pieces have neither. `extra_content` is for the
+    provider that made the call.
     """
 
     key: int
     call_id: str
     name: str
     arguments: str
+    extra_content: dict[str, Any] | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,6 +14,8 @@ calls, then one result of each of them, then anything else. Therefore:
 - a call without a result is answered by `NOT_EXECUTED`; if its arguments are cut, it is left out;
 - a result without a call is told as a message of the user.
 
+What a provider put into a call, its `extra_content`, goes back with it: some refuse a call without.
+
 Within each role the order of the texts is that of the items.
 """
 
@@ -144,7 +146,10 @@ class _History:
         group = self._group
         call_id = group.ids[position] = self._unique(item["call_id"])
         function = {"name": item["name"], "arguments": arguments}
-        group.calls.append({"id": call_id, "type": "function", "function": function})
+        told = {"id": call_id, "type": "function", "function": function}
+        if item.get("extra_content"):
+            told["extra_content"] = item["extra_content"]
+        group.calls.append(told)
         if position in self._answered:
             group.waiting.add(position)
         else:

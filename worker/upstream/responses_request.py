@@ -33,6 +33,7 @@ _SAME: Final = (
 # 0 is what they are without being named.
 _UNLESS_ZERO: Final = ("presence_penalty", "frequency_penalty")
 # Their ids are of this side, and mean something else or nothing over there.
+_OURS: Final = frozenset({"id", "status", "extra_content"})  # the last one is of chat completions
 _NAMELESS: Final = frozenset({"message", "function_call", "function_call_output", "reasoning"})
 
 
@@ -79,7 +80,7 @@ def _item(item: Item) -> Item:
     kind = item.get("type", "message")
     if kind not in _NAMELESS:
         return item
-    kept = {name: value for name, value in item.items() if name not in ("id", "status")}
+    kept = {name: value for name, value in item.items() if name not in _OURS}
     if kind == "message" and isinstance(item.get("content"), list):
         kept["content"] = [_part(part) for part in item["content"]]
     return kept

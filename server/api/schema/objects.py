@@ -51,6 +51,7 @@ class MessageItem(Struct, tag_field="type", tag="message"):
     role: Literal["assistant"]
     status: ItemStatus
     content: list[TextPart | RefusalPart]
+    phase: str | UnsetType | None = UNSET
 
 
 class FunctionCallItem(Struct, tag_field="type", tag="function_call"):
@@ -61,6 +62,7 @@ class FunctionCallItem(Struct, tag_field="type", tag="function_call"):
     name: str
     arguments: str
     status: ItemStatus
+    extra_content: dict[str, Any] | UnsetType = UNSET
 
 
 class ReasoningItem(Struct, tag_field="type", tag="reasoning"):

@@ -38,6 +38,14 @@ def refused(chat: dict[str, Any]) -> tuple[str, str | None]:
     return wrong.code, wrong.param
 
 
+def test_what_a_provider_put_into_a_call_is_kept() -> None:
+    extra = {"google": {"thought_signature": "QUJD"}}
+    call = {"id": "c", "type": "function", "function": {"name": "f", "arguments": "{}"}}
+    said = {"role": "assistant", "content": None, "tool_calls": [call | {"extra_content": extra}]}
+    asked = [*HI, said, {"role": "tool", "tool_call_id": "c", "content": "1"}]
+    assert extra == body(messages=asked)["input"][1]["extra_content"]
+
+
 def test_a_whole_conversation_with_tools_becomes_items() -> None:
     messages = [
         {"role": "system", "content": "Be brief."},

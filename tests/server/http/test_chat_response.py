@@ -136,6 +136,24 @@ def test_chunks_add_up_to_the_completion(cuts: int) -> None:
     assert [LOGPROB] == choice["logprobs"]["content"]
 
 
+@pytest.mark.parametrize("known", [True, False], ids=["with the call", "later"])
+def test_a_call_has_what_its_provider_wants_back(known: bool) -> None:
+    extra = {"google": {"thought_signature": "QUJD"}}
+    events, item = calling(0, "f", "{}")
+    events[-1]["item"] = item = item | {"extra_content": extra}
+    if known:
+        events[0]["item"] |= {"extra_content": extra}
+    answer = an_answer((events, item))
+    told = [
+        call["extra_content"]
+        for chunk in chunks_of(answer)
+        for call in chunk["choices"][0]["delta"].get("tool_calls", ())
+        if "extra_content" in call
+    ]
+    (call,) = completion(answer[-1]["response"])["choices"][0]["message"]["tool_calls"]
+    assert [extra] == told == [call["extra_content"]]
+
+
 def test_the_ids_lead_to_the_response_and_to_nothing_else() -> None:
     ids = {chunk["id"] for chunk in chunks_of(EVERYTHING)}
 

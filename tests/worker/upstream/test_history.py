@@ -1,0 +1,119 @@
+"""What a provider puts into an answer comes back to it in the next turn, byte for byte."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from jobs.record import Job
+from server.api.items import stored
+from server.api.request import parse_create
+from tests.replay import ReplayedEndpoint
+from tests.worker.conftest import MakeHarness
+from worker.upstream.chat_request import completion
+from worker.upstream.responses_request import request
+
+from . import chat_rules
+
+Json = dict[str, Any]
+SIGNED = {"google": {"thought_signature": "QUJD", "é": [1, None, 1.5]}}
+TOOLS = [{"type": "function", "name": "get_weather", "parameters": {"type": "object"}}]
+RESULT = {"type": "function_call_output", "call_id": "call_1", "output": "sun"}
+Through = Callable[[list[Json]], list[Json]]
+
+
+def kept(items: list[Json]) -> list[Json]:
+    """Items that `previous_response_id` brings back."""
+    return items
+
+
+def sent_back(items: list[Json]) -> list[Json]:
+    """Items that a client keeps, and sends in the next request."""
+    create = parse_create({"model": "m", "input": json.loads(json.dumps(items))})
+    return stored(create.input, lambda prefix, index: f"{prefix}_{index}")
+
+
+def stream(*deltas: Json, reason: str = "tool_calls") -> bytes:
+    choices: list[Json] = [{"index": 0, "delta": delta, "finish_reason": None} for delta in deltas]
+    choices.append({"index": 0, "delta": {}, "finish_reason": reason})
+    chunks = [json.dumps({"object": "chat.completion.chunk", "choices": [one]}) for one in choices]
+    return "".join(f"data: {chunk}\n\n" for chunk in [*chunks, "[DONE]"]).encode()
+
+
+def whole(message: Json) -> bytes:
+    choice = {"index": 0, "message": {"role": "assistant"} | message, "finish_reason": "tool_calls"}
+    body = json.dumps({"object": "chat.completion", "choices": [choice]}).encode()
+    head = f"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: {len(body)}"
+    return f"{head}\r\nconnection: close\r\n\r\n".encode() + body
+
+
+def calling(**more: Any) -> Json:
+    function = {"name": "get_weather", "arguments": '{"city":"Bern"}'}
+    call = {"index": 0, "id": "call_1", "type": "function", "function": function}
+    return {"tool_calls": [call | more]}
+
+
+async def next_turn(make_harness: MakeHarness, reply: bytes, through: Through) -> list[Json]:
+    """The messages of a turn that answers the call of the reply."""
+    async with (
+        ReplayedEndpoint([reply]) as endpoint,
+        make_harness(OPENAI_BASE_URL=endpoint.url) as harness,
+    ):
+        await harness.execute("weather?", tools=TOOLS)
+        output = (await harness.events(harness.only))[-1]["response"]["output"]
+    asked = through([{"type": "message", "role": "user", "content": "weather?"}, *output, RESULT])
+    messages: list[Json] = completion(Job("resp_x", "me", 0, {"input": asked}), default_model="m")[
+        "messages"
+    ]
+    chat_rules.check(messages)
+    assert ["user", "assistant", "tool"] == [message["role"] for message in messages]
+    return messages
+
+
+SIGNATURES = {
+    "with the call": stream(calling(extra_content=SIGNED)),
+    "after the call": stream(calling(), {"tool_calls": [{"index": 0, "extra_content": SIGNED}]}),
+    "whole": whole(calling(extra_content=SIGNED)),
+}
+
+
+@pytest.mark.parametrize("through", [kept, sent_back])
+@pytest.mark.parametrize("reply", SIGNATURES)
+async def test_the_signature_of_a_call_comes_back(
+    make_harness: MakeHarness, reply: str, through: Through
+) -> None:
+    messages = await next_turn(make_harness, SIGNATURES[reply], through)
+    assert SIGNED == messages[1]["tool_calls"][0]["extra_content"]
+
+
+@pytest.mark.parametrize("through", [kept, sent_back])
+async def test_text_behind_a_call_is_sent_before_its_result(
+    make_harness: MakeHarness, through: Through
+) -> None:
+    messages = await next_turn(make_harness, stream(calling(), {"content": "\n"}), through)
+    assert "\n" == messages[1]["content"]
+
+
+async def test_data_of_a_provider_is_bounded(make_harness: MakeHarness) -> None:
+    reply = stream(calling(extra_content={"google": "x" * 1_000}))
+    async with (
+        ReplayedEndpoint([reply]) as endpoint,
+        make_harness(OPENAI_BASE_URL=endpoint.url, HOLDLINE_MAX_OUTPUT_BYTES="1000") as harness,
+    ):
+        await harness.execute("weather?", tools=TOOLS)
+        response = (await harness.events(harness.only))[-1]["response"]
+    assert "output_too_long" in json.dumps(response)
+
+
+def test_the_phase_of_a_message_is_passed_on_where_the_standard_is_spoken() -> None:
+    parts = [{"type": "output_text", "text": "Let me look."}]
+    message = {"type": "message", "role": "assistant", "phase": "commentary", "content": parts}
+    call = {"type": "function_call", "call_id": "c", "name": "f", "arguments": "{}"}
+    items = sent_back([message, call | {"extra_content": SIGNED}])
+    job = Job("resp_x", "me", 0, {"input": items})
+    sent = request(job, model="m")["input"]
+    assert ("commentary", call) == (sent[0]["phase"], sent[1])
+    assert "phase" not in completion(job, default_model="m")["messages"][0]
