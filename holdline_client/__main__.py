@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 DEFAULT_URL: Final = "http://127.0.0.1:8080"
 # Somebody looks at this line: a changed network is noticed sooner than the server asks for.
 PING_SECONDS: Final = 8.0
-MOST_PROMPT: Final = 64 * 1024 * 1024
+MAX_PROMPT_CHARACTERS: Final = 64 * 1024 * 1024
 
 COMPLETED, FAILED, USAGE, INCOMPLETE, CANCELLED, UNREACHABLE, CHECKSUM_MISMATCH = range(7)
 INTERRUPTED: Final = 130
@@ -78,9 +78,9 @@ def _prompt(parser: argparse.ArgumentParser, arguments: argparse.Namespace) -> s
         parser.error("give a prompt, - for standard input, or --id")
     if arguments.prompt != "-":
         return str(arguments.prompt)
-    text = sys.stdin.read(MOST_PROMPT + 1)
-    if len(text) > MOST_PROMPT:
-        parser.error(f"the prompt has more than {MOST_PROMPT} characters")
+    text = sys.stdin.read(MAX_PROMPT_CHARACTERS + 1)
+    if len(text) > MAX_PROMPT_CHARACTERS:
+        parser.error(f"the prompt has more than {MAX_PROMPT_CHARACTERS} characters")
     return text
 
 
@@ -97,20 +97,22 @@ def _begin(client: Client, arguments: argparse.Namespace, prompt: str) -> Answer
 
 
 async def _show(answer: Answer, terminal: Terminal) -> int:
-    async for happening in answer.events():
-        terminal.take(happening)
+    async for event in answer.events():
+        terminal.show(event)
     terminal.end(answer)
     if answer.error is not None:
-        terminal.say(f"holdline-ask: {answer.error}")
+        terminal.write_line(f"holdline-ask: {answer.error}")
         if isinstance(answer.error, OutcomeUnknown):
-            terminal.say(f"holdline-ask: ask the same again with --key {answer.idempotency_key}")
+            terminal.write_line(
+                f"holdline-ask: ask the same again with --key {answer.idempotency_key}"
+            )
         elif answer.id is not None and isinstance(answer.error, Closed):
-            terminal.say(f"holdline-ask: go on with: holdline-ask --id {answer.id}")
+            terminal.write_line(f"holdline-ask: go on with: holdline-ask --id {answer.id}")
         return _code(answer.error)
     if answer.status == "incomplete":
-        terminal.say(f"holdline-ask: cut off: {answer.incomplete_reason or 'incomplete'}")
+        terminal.write_line(f"holdline-ask: cut off: {answer.incomplete_reason or 'incomplete'}")
     elif answer.status == "cancelled":
-        terminal.say("holdline-ask: cancelled")
+        terminal.write_line("holdline-ask: cancelled")
     return _ENDS.get(answer.status, FAILED)
 
 
@@ -128,9 +130,11 @@ def _interrupted(answer: Answer, terminal: Terminal, arguments: argparse.Namespa
     server = "" if arguments.url == DEFAULT_URL else f" --url {arguments.url}"
     if answer.id is not None:
         after = f" --after {answer.last}" if terminal.streams and answer.last >= 0 else ""
-        terminal.say(f"The answer goes on. To see it: holdline-ask{server} --id {answer.id}{after}")
+        terminal.write_line(
+            f"The answer goes on. To see it: holdline-ask{server} --id {answer.id}{after}"
+        )
     else:
-        terminal.say(
+        terminal.write_line(
             "Nothing was accepted yet, as far as is known. To be sure of one answer, "
             f"ask the same with --key {answer.idempotency_key}"
         )
@@ -145,16 +149,16 @@ async def _run(arguments: argparse.Namespace, prompt: str) -> int:
     client = connect(
         arguments.url, token=os.environ.get("HOLDLINE_TOKEN") or None, ping_seconds=PING_SECONDS
     )
-    asked = asyncio.create_task(_ask(client, arguments, prompt, terminal), name="ask")
-    told = asyncio.create_task(stop.wait(), name="signal")
+    asking = asyncio.create_task(_ask(client, arguments, prompt, terminal), name="ask")
+    stopped = asyncio.create_task(stop.wait(), name="signal")
     try:
-        await asyncio.wait({asked, told}, return_when=asyncio.FIRST_COMPLETED)
-        if asked.done():
-            return asked.result()
+        await asyncio.wait({asking, stopped}, return_when=asyncio.FIRST_COMPLETED)
+        if asking.done():
+            return asking.result()
     finally:
-        for task in (asked, told):
+        for task in (asking, stopped):
             task.cancel()
-        await asyncio.wait({asked, told})
+        await asyncio.wait({asking, stopped})
     return INTERRUPTED
 
 
@@ -169,7 +173,7 @@ async def _ask(
         terminal.redraw()
 
     loop.add_signal_handler(signal.SIGCONT, continued)
-    terminal.take(Connection("connecting"))
+    terminal.show(Connection("connecting"))
     try:
         async with client:
             answer = _begin(client, arguments, prompt)
@@ -179,7 +183,7 @@ async def _ask(
                 _interrupted(answer, terminal, arguments)
                 raise
     except Closed as error:
-        terminal.say(f"holdline-ask: {error}")
+        terminal.write_line(f"holdline-ask: {error}")
         return UNREACHABLE
     finally:
         loop.remove_signal_handler(signal.SIGCONT)

@@ -1,7 +1,7 @@
-"""One answer as its asker sees it.
+"""One answer as its caller sees it.
 
-Nothing is queued between the socket and the asker: what was received is folded into one state, and
-an iteration is a place in it. So one who is slow, or never looks, costs no memory beyond the text.
+Nothing is queued between the socket and the caller: events are applied to one state, and an
+iteration is a position in it. A slow or absent consumer costs no memory beyond the text.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from . import errors, events
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Generator
 
-    from .events import Happening
+    from .events import Event
     from .exchange import Exchange
     from .response_state import Status, Wait
 
@@ -28,20 +28,23 @@ class Answer:
         await answer                 the whole text, once it has ended
         answer.events()              all that happens, as the types of `holdline_client.events`
 
-    The pieces of one iteration, joined, are at every moment the beginning of `text`. Where an
+    The pieces of one iteration, joined, are always a prefix of `text`. Where an
     attempt dies after pieces were handed out, that cannot be kept: the iteration raises
     `errors.Restarted`, and the next iteration begins with the new text. `await` does not care.
 
-    Both raise `errors.Error` where the answer failed, was refused, or does not match its proof;
+    Both raise `errors.Error` where the answer failed, was refused, or does not match its checksum;
     what there is of it is in `text` all the same. `incomplete` and `cancelled` raise nothing: look
     at `status`.
     """
 
     def __init__(
-        self, exchange: Exchange, line: Callable[[], str], stop: Callable[[Exchange], None]
+        self,
+        exchange: Exchange,
+        connection_state: Callable[[], str],
+        stop: Callable[[Exchange], None],
     ) -> None:
         self._exchange = exchange
-        self._line = line
+        self._connection_state = connection_state
         self._stop = stop
         self._changed = asyncio.Event()
 
@@ -51,23 +54,23 @@ class Answer:
     @property
     def id(self) -> str | None:
         """The response's id; None until the server has accepted the request."""
-        return self._exchange.fold.response_id
+        return self._exchange.state.response_id
 
     @property
     def text(self) -> str:
         """All output text so far, of the present attempt alone."""
-        return self._exchange.fold.text
+        return self._exchange.state.text
 
     @property
     def status(self) -> Status:
         """`sending`, `queued`, `in_progress`, or one of four ends: `completed`, `incomplete`,
         `failed`, `cancelled`.
         """
-        return self._exchange.fold.status
+        return self._exchange.state.status
 
     @property
     def done(self) -> bool:
-        """True when it has ended and its proof has been looked at."""
+        """True when it has ended and its checksum was compared."""
         return self._exchange.settled
 
     @property
@@ -77,28 +80,28 @@ class Answer:
 
     @property
     def verified(self) -> bool | None:
-        """Whether the text matches its SHA-256; None before the end, and without a proof."""
+        """Whether the text matches its SHA-256; None before the end, and without a checksum."""
         return self._exchange.verified
 
     @property
     def queue(self) -> Wait | None:
         """Where it waits: `position` from 1, `eta_seconds`, `reason`; None when it does not."""
-        return self._exchange.fold.wait
+        return self._exchange.state.wait
 
     @property
     def attempts(self) -> int:
         """How often a worker has begun it. Above 1, what an earlier attempt wrote is gone."""
-        return self._exchange.fold.attempts
+        return self._exchange.state.attempts
 
     @property
     def model(self) -> str | None:
         """The model's name, once the server has said it."""
-        return self._exchange.fold.model
+        return self._exchange.state.model
 
     @property
     def response(self) -> dict[str, Any] | None:
         """The final response object of the standard, with its `output`; None before the end."""
-        return self._exchange.fold.response
+        return self._exchange.state.response
 
     @property
     def usage(self) -> dict[str, Any] | None:
@@ -113,7 +116,7 @@ class Answer:
     @property
     def last(self) -> int:
         """The sequence number of the last event that is in `text`: a follower goes on there."""
-        return self._exchange.fold.last
+        return self._exchange.state.last
 
     @property
     def idempotency_key(self) -> str:
@@ -131,59 +134,59 @@ class Answer:
         return self._whole().__await__()
 
     def __aiter__(self) -> AsyncIterator[str]:
-        return self._pieces()
+        return self._text_deltas()
 
-    async def events(self) -> AsyncIterator[Happening]:
-        """Everything from now on, `Ended` last; raises nothing of its own.
+    async def events(self) -> AsyncIterator[Event]:
+        """Yields every event from now on, `Ended` last; raises nothing of its own.
 
-        Who is slow is told less often: of several places in the queue, the last one.
+        A slow consumer gets fewer events: of several places in the queue, the last one.
         """
         id_: str | None = None
         queue: Wait | None = None
-        line = status = ""
-        generation, at, items = self._exchange.fold.generation, 0, 0
+        connection = status = ""
+        generation, at, items = self._exchange.state.generation, 0, 0
         while not status:
-            fold, changed = self._exchange.fold, self._changed
-            status = fold.status if self.done else ""
-            if (now := self._line()) != line and not status:
-                line = now
-                yield events.Connection(line)
-            if fold.response_id != id_ and fold.response_id is not None:
-                id_ = fold.response_id
+            state, changed = self._exchange.state, self._changed
+            status = state.status if self.done else ""
+            if (now := self._connection_state()) != connection and not status:
+                connection = now
+                yield events.Connection(connection)
+            if state.response_id != id_ and state.response_id is not None:
+                id_ = state.response_id
                 yield events.Accepted(id_)
-            if fold.generation != generation:
-                generation, at, items = fold.generation, 0, 0
-                yield events.Restarted(fold.attempts, fold.restart_reason)
-            if fold.wait != queue:
-                queue = fold.wait
+            if state.generation != generation:
+                generation, at, items = state.generation, 0, 0
+                yield events.Restarted(state.attempts, state.restart_reason)
+            if state.wait != queue:
+                queue = state.wait
                 if queue is not None:
                     yield events.Queued(queue.position, queue.eta_seconds, queue.reason)
-            while at < len(fold.pieces) and fold.generation == generation:
-                at, text = len(fold.pieces), "".join(fold.pieces[at:])
+            while at < len(state.deltas) and state.generation == generation:
+                at, text = len(state.deltas), "".join(state.deltas[at:])
                 yield events.TextDelta(text)
-            while items < len(fold.done_items) and fold.generation == generation:
+            while items < len(state.done_items) and state.generation == generation:
                 items += 1
-                yield events.Item(fold.done_items[items - 1])
+                yield events.Item(state.done_items[items - 1])
             if status:
-                yield events.Ended(status, fold.response)
+                yield events.Ended(status, state.response)
             else:
                 await changed.wait()
 
-    def tell(self) -> None:
-        """Wakes whoever iterates or awaits; for the client, which has changed something."""
+    def notify(self) -> None:
+        """Wakes iterations and awaits after a change; called by the client."""
         self._changed.set()
         self._changed = asyncio.Event()
 
-    async def _pieces(self) -> AsyncIterator[str]:
-        generation, at = self._exchange.fold.generation, 0
+    async def _text_deltas(self) -> AsyncIterator[str]:
+        generation, at = self._exchange.state.generation, 0
         while True:
-            fold, changed, done = self._exchange.fold, self._changed, self.done
-            if fold.generation != generation:
+            state, changed, done = self._exchange.state, self._changed, self.done
+            if state.generation != generation:
                 if at:
-                    raise errors.Restarted(fold.attempts, fold.restart_reason)
-                generation = fold.generation
-            if at < len(fold.pieces):
-                text, at = "".join(fold.pieces[at:]), len(fold.pieces)
+                    raise errors.Restarted(state.attempts, state.restart_reason)
+                generation = state.generation
+            if at < len(state.deltas):
+                text, at = "".join(state.deltas[at:]), len(state.deltas)
                 yield text
             elif done:
                 self._raise()

@@ -35,7 +35,7 @@ def connect(
     *,
     token: Token | None = None,
     timeout: float = 30.0,
-    patience: float = 3600.0,
+    reconnect_timeout: float = 3600.0,
     ping_seconds: float | None = None,
     message_bytes: int = MESSAGE_BYTES,
 ) -> Client:
@@ -44,10 +44,10 @@ def connect(
     `url` is `http://host:port`, or any address below it up to the WebSocket's own. `token`: an API
     key, a token, or a function, async or not, that fetches a fresh token whenever one is needed:
     for each connection, and before the end of the one that a socket has shown. `timeout`:
-    seconds that entering may take. `patience`: seconds for which answers wait for a line that is
-    gone; after that they fail with `unreachable`, and can still be followed by their ids while the
-    server keeps them. `ping_seconds`: the interval of pings, the server's own if that is shorter.
-    `message_bytes`: the largest message that is taken.
+    seconds that entering may take. `reconnect_timeout`: seconds for which answers wait for a
+    lost connection; after that they fail with `unreachable`, and can still be followed by their
+    ids while the server keeps them. `ping_seconds`: the interval of pings, the server's own if that
+    is shorter. `message_bytes`: the largest message that is taken.
 
     Raises: ValueError for an address that is none.
     """
@@ -55,7 +55,7 @@ def connect(
         protocol.socket_url(url),
         token=token,
         timeout=timeout,
-        patience=patience,
+        reconnect_timeout=reconnect_timeout,
         ping_seconds=ping_seconds,
         message_bytes=message_bytes,
     )
@@ -70,21 +70,21 @@ class Client:
         *,
         token: Token | None,
         timeout: float,
-        patience: float,
+        reconnect_timeout: float,
         ping_seconds: float | None,
         message_bytes: int,
     ) -> None:
         self._url = url
         self._credential = Credential(token)
         self._timeout = timeout
-        self._patience = patience
+        self._reconnect_timeout = reconnect_timeout
         self._ping_seconds = ping_seconds
         self._message_bytes = message_bytes
         self._limit: int | None = None
         self._answers: dict[str, tuple[Exchange, Answer]] = {}
         self._timers: dict[str, asyncio.TimerHandle] = {}
         self._giving_up: asyncio.TimerHandle | None = None
-        self._news = asyncio.Event()
+        self._state_changed = asyncio.Event()
         self._http: aiohttp.ClientSession | None = None
         self._connection: Connection | None = None
         self._owner: asyncio.Task[None] | None = None
@@ -109,8 +109,8 @@ class Client:
         try:
             async with asyncio.timeout(self._timeout):
                 while self.state == "connecting":
-                    self._news.clear()
-                    await self._news.wait()
+                    self._state_changed.clear()
+                    await self._state_changed.wait()
             self._connected()
         except TimeoutError:
             await self.close()
@@ -174,8 +174,8 @@ class Client:
             self._connection.send(protocol.auth(token))
 
     def probe(self) -> None:
-        """There is a reason to doubt the line (the network changed, the machine slept): it is
-        tried within seconds, and replaced if it is dead.
+        """Tests the connection within seconds and replaces it if it is dead: the network has
+        changed, or the machine slept.
         """
         if self._connection is not None:
             self._connection.probe()
@@ -196,11 +196,11 @@ class Client:
             if self._http is not None:
                 await self._http.close()
 
-    # What the connection tells
+    # The listener of the connection
 
     def opened(self, welcome: Message) -> None:
         """A socket is open: whatever is still to be said is said on it."""
-        self._patient()
+        self._stop_giving_up()
         limits = welcome.get("limits")
         found = limits.get("message_bytes") if isinstance(limits, dict) else None
         self._limit = found if isinstance(found, int) else None
@@ -211,7 +211,7 @@ class Client:
         """The socket is gone."""
         if self._giving_up is None:
             later = asyncio.get_running_loop().call_later
-            self._giving_up = later(self._patience, self._give_up)
+            self._giving_up = later(self._reconnect_timeout, self._give_up)
         for exchange, _ in self._each():
             exchange.lost()
             self._do(exchange, [])
@@ -222,19 +222,19 @@ class Client:
             known = event.get("responses")
             last = known if isinstance(known, dict) else {}
             for exchange, _ in self._each():
-                self._do(exchange, exchange.heard(last.get(exchange.fold.response_id)))
-        elif (meant := self._meant(event)) is not None:
+                self._do(exchange, exchange.heard(last.get(exchange.state.response_id)))
+        elif (meant := self._exchange_of(event)) is not None:
             self._do(meant, meant.received(event, now()))
 
     def changed(self, state: State) -> None:
         """The connection's state is another one."""
-        self._news.set()
+        self._state_changed.set()
         closed = None if self._connection is None else self._connection.closed
         for exchange, answer in self._each():
             if state == "closed" and closed is not None:
                 exchange.fail(_copy(closed))
                 self._do(exchange, [])
-            answer.tell()
+            answer.notify()
 
     # The rest is our own
 
@@ -246,7 +246,7 @@ class Client:
             connection.end(Closed("client_error", f"The client broke: {type(error).__name__}."))
             raise
         finally:
-            self._patient()
+            self._stop_giving_up()
             for timer in self._timers.values():
                 timer.cancel()
 
@@ -266,19 +266,19 @@ class Client:
                 self._do(exchange, exchange.opened(now(), self._limit))
         return answer
 
-    def _meant(self, event: Message) -> Exchange | None:
+    def _exchange_of(self, event: Message) -> Exchange | None:
         """Whose event it is: by its lane, or, of a refused cancel, by the response."""
         if isinstance(lane := event.get("stream_id"), str):
             return self._answers[lane][0] if lane in self._answers else None
         response_id = event.get("response_id")
-        meant = (exchange for exchange, _ in self._each() if exchange.fold.response_id)
-        return next((one for one in meant if one.fold.response_id == response_id), None)
+        meant = (exchange for exchange, _ in self._each() if exchange.state.response_id)
+        return next((one for one in meant if one.state.response_id == response_id), None)
 
     def _stop(self, exchange: Exchange) -> None:
         self._do(exchange, exchange.stop())
 
     def _do(self, exchange: Exchange, actions: list[Message] | Renew) -> None:
-        """Does what an exchange says, and looks after its deadline."""
+        """Carries out the actions of an exchange and sets the timer for its deadline."""
         if self._connection is None:
             return
         if isinstance(actions, Renew):
@@ -296,19 +296,19 @@ class Client:
             later = asyncio.get_running_loop().call_later
             self._timers[exchange.lane] = later(wait, self._tick, exchange)
         if answer is not None:
-            answer.tell()
+            answer.notify()
 
     def _tick(self, exchange: Exchange) -> None:
         self._do(exchange, exchange.tick(now()))
 
-    def _patient(self) -> None:
+    def _stop_giving_up(self) -> None:
         if self._giving_up is not None:
             self._giving_up.cancel()
             self._giving_up = None
 
     def _give_up(self) -> None:
         for exchange, _ in self._each():
-            why = f"There was no connection for {self._patience:g} seconds."
+            why = f"There was no connection for {self._reconnect_timeout:g} seconds."
             exchange.fail(Unreachable("unreachable", why))
             self._do(exchange, [])
 

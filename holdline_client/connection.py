@@ -29,7 +29,7 @@ State = Literal["connecting", "open", "reconnecting", "closed"]
 # A socket that has not said welcome by then is given up.
 WELCOME_SECONDS: Final = 10.0
 CLOSE_SECONDS: Final = 1.0
-# Messages that wait to be written. Beyond this the line is stuck, and is replaced.
+# Messages that wait to be written. Beyond this the connection is stuck, and is replaced.
 MOST_OUTGOING: Final = 2048
 # Of the refusals of an upgrade, those that another try may overcome.
 _MOMENTARY: Final = frozenset({408, 425, 429})
@@ -43,7 +43,7 @@ def now() -> float:
 
 
 class Listener(Protocol):
-    """Who is told. Nothing here waits."""
+    """The listener of a connection. Its methods must not wait."""
 
     def opened(self, welcome: Message) -> None:
         """A socket was welcomed; it is empty."""
@@ -80,12 +80,14 @@ class Connection:
         self._ping_seconds = ping_seconds
         self._message_bytes = message_bytes
         self._outgoing: deque[str] = deque()
-        self._news = asyncio.Event()  # something to write
-        self._stir = asyncio.Event()  # the pulse, or the wait for the next try, is to look again
+        self._outgoing_ready = asyncio.Event()  # something to write
+        self._wake = (
+            asyncio.Event()
+        )  # the keepalive, or the wait for the next try, must check again
         self._gone = asyncio.Event()  # the socket is to be replaced
         self._expiring = asyncio.Event()  # the token of the socket is about to end
-        self._pulse: Keepalive | None = None
-        self._doubted = False
+        self._keepalive: Keepalive | None = None
+        self._probe_wanted = False
         self._tries = 0
         self._not_before = 0.0
 
@@ -97,12 +99,12 @@ class Connection:
             self.renew()
             return
         self._outgoing.append(protocol.encode(message))
-        self._news.set()
+        self._outgoing_ready.set()
 
     def probe(self) -> None:
-        """There is a reason to doubt: ask for a pong within a short time, or try at once."""
-        self._doubted = True
-        self._stir.set()
+        """The connection may be dead: ask for a pong within a short time, or try at once."""
+        self._probe_wanted = True
+        self._wake.set()
 
     def renew(self) -> None:
         """Replaces the socket at once."""
@@ -135,15 +137,15 @@ class Connection:
             self._become("closed")
 
     async def _pause(self, wait: float) -> None:
-        """Waits for the next try. A reason to doubt ends it, unless the server asked for it."""
+        """Waits for the next try. A probe ends it, unless the server asked for it."""
         until = now() + wait
         while (left := until - now()) > 0:
-            self._stir.clear()
+            self._wake.clear()
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(left):
-                    await self._stir.wait()
-            if self._doubted and now() >= self._not_before:
-                self._doubted = False
+                    await self._wake.wait()
+            if self._probe_wanted and now() >= self._not_before:
+                self._probe_wanted = False
                 return
 
     def _not_upgraded(self, error: aiohttp.WSServerHandshakeError) -> float:
@@ -190,21 +192,21 @@ class Connection:
     def _begin(self, welcome: Message) -> None:
         stated = welcome.get("ping_interval_ms")
         interval = stated / 1000 if isinstance(stated, int) and stated >= 1000 else PING_SECONDS
-        self._pulse = Keepalive(now(), min(interval, self._ping_seconds or interval))
+        self._keepalive = Keepalive(now(), min(interval, self._ping_seconds or interval))
         self._outgoing.clear()
         self._gone.clear()
         self._expiring.clear()
-        self._doubted = False
+        self._probe_wanted = False
         self._not_before = 0.0
         self._become("open")
         self._listener.opened(welcome)
 
     def _forget(self) -> None:
-        self._pulse = None
+        self._keepalive = None
         self._outgoing.clear()
         self._listener.lost()
         if self.closed is None:
-            # At once: saying goodbye takes a moment, in which nothing must be sent any more.
+            # Before the close handshake, which takes a moment: nothing may be sent meanwhile.
             self._become("reconnecting")
 
     async def _converse(self, ws: aiohttp.ClientWebSocketResponse) -> None:
@@ -214,7 +216,7 @@ class Connection:
             for name, work in (
                 ("read", self._read(ws)),
                 ("write", self._write(ws)),
-                ("pulse", self._beat()),
+                ("keepalive", self._keep_alive()),
                 ("token", self._stay_known()),
                 ("gone", self._gone.wait()),
             )
@@ -246,21 +248,21 @@ class Connection:
 
     def _received(self, event: Message) -> None:
         pong = event.get("id") if event["type"] == "holdline:pong" else None
-        if self._pulse is not None:
-            self._pulse.heard(now(), pong)
+        if self._keepalive is not None:
+            self._keepalive.heard(now(), pong)
             if event["type"] == "holdline:draining":
                 stated = event.get("retry_after_ms")
                 seconds = stated / 1000 if isinstance(stated, int) else 0.0
-                self._not_before = now() + self._pulse.draining(now(), seconds)
-                self._stir.set()
+                self._not_before = now() + self._keepalive.draining(now(), seconds)
+                self._wake.set()
         if event["type"] == "holdline:expiring":
             self._expiring.set()
         self._listener.event(event)
 
     async def _write(self, ws: aiohttp.ClientWebSocketResponse) -> None:
         while True:
-            await self._news.wait()
-            self._news.clear()
+            await self._outgoing_ready.wait()
+            self._outgoing_ready.clear()
             while self._outgoing:
                 await ws.send_str(self._outgoing.popleft())
 
@@ -274,25 +276,25 @@ class Connection:
                     if (token := await self.credential.fetch()) is not None:
                         self.send(protocol.auth(token))
 
-    async def _beat(self) -> None:
+    async def _keep_alive(self) -> None:
         """Returns when the socket is dead, or is to be left."""
-        pulse = self._pulse
-        assert pulse is not None  # noqa: S101 - a socket that was begun has one
+        keepalive = self._keepalive
+        assert keepalive is not None  # noqa: S101 - a socket that was begun has one
         while True:
-            beat = pulse.tick(now())
-            if self._doubted and beat is None:
-                beat = pulse.doubt(now())
-            self._doubted = False
-            match beat:
+            action = keepalive.tick(now())
+            if self._probe_wanted and action is None:
+                action = keepalive.probe(now())
+            self._probe_wanted = False
+            match action:
                 case Action.PING:
-                    self.send(protocol.ping(pulse.awaited or ""))
+                    self.send(protocol.ping(keepalive.awaited or ""))
                 case Action.DEAD | Action.MOVE:
                     return
                 case None:
-                    self._stir.clear()
+                    self._wake.clear()
                     with contextlib.suppress(TimeoutError):
-                        async with asyncio.timeout(max(pulse.due - now(), 0.001)):
-                            await self._stir.wait()
+                        async with asyncio.timeout(max(keepalive.due - now(), 0.001)):
+                            await self._wake.wait()
 
     def _advice(self, ws: aiohttp.ClientWebSocketResponse, *, welcomed: bool) -> float:
         """Ends it where the close code says so; else how many seconds the server asked for."""
@@ -313,7 +315,7 @@ class Connection:
 
 
 async def _close(ws: aiohttp.ClientWebSocketResponse) -> None:
-    """Says goodbye, and does not wait long for an echo from a dead line."""
+    """Closes the socket without waiting long for an echo from a dead connection."""
     with contextlib.suppress(aiohttp.ClientError, OSError, TimeoutError):
         async with asyncio.timeout(CLOSE_SECONDS):
             await ws.close()

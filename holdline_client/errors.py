@@ -4,8 +4,8 @@ Error                 `code` is the server's where the server said it, see docs/
 ├── Refused           the request was not taken: mend it, or come back later
 ├── Failed            the answer was begun and failed; what there is of it is in `answer.text`
 ├── Restarted         text that an iteration has handed out does not count any more
-├── OutcomeUnknown    the line broke for too long to learn whether the request was accepted
-├── Unproven          the text is not the one of which the server keeps the proof
+├── OutcomeUnknown    the connection was lost for too long to learn whether the request was accepted
+├── ChecksumMismatch  the text does not match the checksum that the server keeps
 └── Closed            there is no connection, and there will be none
     └── Unreachable   nobody answered in time
 """
@@ -45,7 +45,7 @@ class Restarted(Error):
     """
 
     def __init__(self, attempt: int, reason: str) -> None:
-        super().__init__("restarted", "The text so far was taken back; the answer begins anew.")
+        super().__init__("restarted", "The text so far was taken back; the answer starts over.")
         self.attempt = attempt
         self.reason = reason
 

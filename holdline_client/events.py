@@ -1,4 +1,4 @@
-"""What `Answer.events` tells, each as a type of its own."""
+"""The events that `Answer.events` yields, each as a type of its own."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ class Accepted:
 
 @dataclass(frozen=True, slots=True)
 class Queued:
-    """It waits. `position` counts from 1; None while a retry is not due, after `eta_seconds`."""
+    """The request waits. `position` counts from 1; None before a retry, due in `eta_seconds`."""
 
     position: int | None
     eta_seconds: float | None
@@ -31,7 +31,7 @@ class TextDelta:
 
 @dataclass(frozen=True, slots=True)
 class Restarted:
-    """Drop all pieces so far: another attempt, counted from 1, writes a new text."""
+    """All text so far is void: another attempt, counted from 1, writes a new text."""
 
     attempt: int
     reason: str
@@ -46,17 +46,17 @@ class Item:
 
 @dataclass(frozen=True, slots=True)
 class Connection:
-    """The line: `connecting`, `open`, `reconnecting` or `closed`. The answer goes on meanwhile."""
+    """`connecting`, `open`, `reconnecting` or `closed`. The answer goes on meanwhile."""
 
     state: str
 
 
 @dataclass(frozen=True, slots=True)
 class Ended:
-    """The last one. `status` is `completed`, `incomplete`, `failed` or `cancelled`."""
+    """The last event. `status` is `completed`, `incomplete`, `failed` or `cancelled`."""
 
     status: str
     response: dict[str, Any] | None
 
 
-Happening = Accepted | Queued | TextDelta | Restarted | Item | Connection | Ended
+Event = Accepted | Queued | TextDelta | Restarted | Item | Connection | Ended

@@ -1,15 +1,15 @@
-"""One ask, from the prompt to the proven answer, across any number of sockets. No I/O.
+"""One ask, from the prompt to the verified answer, across any number of sockets. No I/O.
 
 Until the server has named the response, the request is what is sent after a loss, with the key that
 makes the second sending attach to the first. From then on it is a resume after the last sequence
 number. Neither ever costs a second call of a model.
 
-    happening            sends                                    and waits for
+    event                sends                                    and waits for
     opened, no id        the request with its key                 `ACCEPT_SECONDS`, then again
-    opened, an id        a resume after `fold.last`               events
+    opened, an id        a resume after `state.last`              events
     a gap                a resume, once for each place            events
     a momentary refusal  nothing                                  a delay, then as opened
-    a proof that fails   a resume after -1, once                  the whole log again
+    a wrong checksum     a resume after -1, once                  the whole log again
 
 Whoever drives it sends what is returned, in order, and calls `tick` at `due`. Times are seconds.
 """
@@ -48,11 +48,11 @@ class Renew:
 
 
 class Exchange:
-    """What has been said and heard about one answer."""
+    """The messages sent and the events received for one answer."""
 
     def __init__(
         self,
-        fold: ResponseState,
+        state: ResponseState,
         *,
         request: Message | None = None,
         key: str = "",
@@ -60,7 +60,7 @@ class Exchange:
     ) -> None:
         self.lane = secrets.token_hex(16)
         self.key = key
-        self.fold = fold
+        self.state = state
         self.busy = False
         self.verified: bool | None = None
         self.error: Error | None = None
@@ -76,16 +76,18 @@ class Exchange:
         self._refusals = 0
         self._asked_after: int | None = None
         self._holed = False
-        self._again: ResponseState | None = None  # the log, fetched once more because of its proof
+        self._again: ResponseState | None = (
+            None  # the log, fetched once more after a wrong checksum
+        )
 
     @property
     def accepted(self) -> bool:
         """True once the server has named the response."""
-        return self.fold.response_id is not None
+        return self.state.response_id is not None
 
     @property
     def _reading(self) -> ResponseState:
-        return self._again or self.fold
+        return self._again or self.state
 
     # What happens to it
 
@@ -123,7 +125,7 @@ class Exchange:
             return []
         self._stopping = True
         if not self.accepted and self._sent_at is None:
-            self.fold.withdraw()
+            self.state.withdraw()
             self._settle()
         return self._cancel_if_wanted() if self._open else []
 
@@ -152,7 +154,7 @@ class Exchange:
             self._holed = self.busy = False
             self._refusals = 0
             if self._reading.ended:
-                return sends + self._prove()
+                return sends + self._verify()
         return sends
 
     def heard(self, last: int | None) -> list[Message] | Renew:
@@ -168,9 +170,9 @@ class Exchange:
         """Ends it for a reason that its log does not know."""
         if self.settled:
             return
-        self.fold.fail()
-        # Better the doubted text, marked as such, than none.
-        self.error = error if self._again is None else _unproven()
+        self.state.fail()
+        # The text with the wrong checksum, marked as such, is better than none.
+        self.error = error if self._again is None else _checksum_mismatch()
         self._settle()
 
     # What follows from it
@@ -194,15 +196,15 @@ class Exchange:
         return [message]
 
     def _resume(self) -> list[Message]:
-        if self.fold.response_id is None or not self._open:
+        if self.state.response_id is None or not self._open:
             return []
         self._asked_after = self._reading.last
-        return [protocol.resume(self.fold.response_id, self._reading.last, self.lane)]
+        return [protocol.resume(self.state.response_id, self._reading.last, self.lane)]
 
     def _cancel_if_wanted(self) -> list[Message]:
-        if not self._stopping or self.fold.response_id is None:
+        if not self._stopping or self.state.response_id is None:
             return []
-        return [protocol.cancel(self.fold.response_id)]
+        return [protocol.cancel(self.state.response_id)]
 
     def _now_accepted(self) -> list[Message]:
         self.due = None
@@ -237,20 +239,20 @@ class Exchange:
         self.due = now + delay(self._refusals, self._jitter(), _retry_after(error))
         return []
 
-    def _prove(self) -> list[Message]:
-        """Looks at the proof; a text that is not the proven one is fetched again, once."""
+    def _verify(self) -> list[Message]:
+        """Compares the checksum; a text that does not match is fetched again, once."""
         failed = self._reading.status == "failed"
         self.verified = None if failed else self._reading.verified()
         if self.verified is False and self._again is None and self._open:
-            self._again = ResponseState(self.fold.response_id)
+            self._again = ResponseState(self.state.response_id)
             return self._resume()
         if self._again is not None and self.verified is not False:
-            self._again.take_over(self.fold)
-            self.fold = self._again
+            self._again.take_over(self.state)
+            self.state = self._again
         if failed:
-            self.error = _failure(self.fold.response or {})
+            self.error = _failure(self.state.response or {})
         elif self.verified is False:
-            self.error = _unproven()
+            self.error = _checksum_mismatch()
         self._settle()
         return []
 
@@ -272,9 +274,9 @@ def _failure(response: dict[str, Any]) -> Failed:
     return Failed(code, str(known.get("message") or "The answer failed."))
 
 
-def _unproven() -> ChecksumMismatch:
+def _checksum_mismatch() -> ChecksumMismatch:
     return ChecksumMismatch(
-        "proof_mismatch", "The text does not match the proof that the server keeps."
+        "checksum_mismatch", "The text does not match the checksum that the server keeps."
     )
 
 

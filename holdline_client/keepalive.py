@@ -1,8 +1,8 @@
 """Whether one socket is alive: when to ping, how long to wait for the pong, when to move elsewhere.
 
-A dead line says nothing. So there is a ping after each quiet interval, and a deadline for its pong;
-while frames come, the deadline moves, because a long answer may stand before the pong, but not
-for ever. Times are seconds of a clock that goes on while the machine sleeps.
+A dead connection is silent. So there is a ping after each quiet interval, and a deadline for its
+pong. Frames that arrive move the deadline, because a long answer may precede the pong, but not for
+ever. Times are seconds of a clock that goes on while the machine sleeps.
 """
 
 from __future__ import annotations
@@ -13,12 +13,12 @@ from typing import Final
 from .backoff import LONGEST_STATED
 
 PING_SECONDS: Final = 25.0
-# For a pong to a ping in quiet times, and to one sent because there is a reason to doubt.
+# For a pong to a ping in quiet times, and to one sent because the connection may be dead.
 PONG_DEADLINE: Final = 10.0
 PROBE_DEADLINE: Final = 3.0
 # While frames come, the deadline of a pong moves up to this many times its length.
-PATIENCE: Final = 3
-# A timer that rings this much late was asleep with the process: the socket is to be doubted.
+MAX_DEADLINE_FACTOR: Final = 3
+# A timer that fires this much late slept with the process: the socket must be probed.
 OVERSLEPT: Final = 5.0
 
 
@@ -27,7 +27,7 @@ class Action(Enum):
 
     PING = "ping"  # send a ping with `Keepalive.awaited`
     DEAD = "dead"  # drop the socket and connect again
-    MOVE = "move"  # the server goes: the same, and it is not the line's fault
+    MOVE = "move"  # the server is draining: connect again, without counting a failure
 
 
 class Keepalive:
@@ -39,18 +39,18 @@ class Keepalive:
         self._ping_at = now + interval
         self._dead_at: float | None = None
         self._deadline = 0.0
-        self._patience_ends = 0.0
+        self._last_deadline = 0.0
         self._move_at: float | None = None
         self.awaited: str | None = None
 
     @property
     def due(self) -> float:
-        """When `tick` has something to say at the earliest."""
+        """The earliest time at which `tick` returns an action."""
         nearest = self._ping_at if self._dead_at is None else self._dead_at
         return nearest if self._move_at is None else min(nearest, self._move_at)
 
     def tick(self, now: float) -> Action | None:
-        """What is due now."""
+        """Returns the action that is due now."""
         if self._move_at is not None and now >= self._move_at:
             return Action.MOVE
         if self._dead_at is not None:
@@ -64,8 +64,8 @@ class Keepalive:
         overslept = now - self._ping_at > OVERSLEPT
         return self._ping(now, PROBE_DEADLINE if overslept else PONG_DEADLINE)
 
-    def doubt(self, now: float) -> Action:
-        """There is a reason to doubt: the network changed, the process was stopped."""
+    def probe(self, now: float) -> Action:
+        """Pings at once: the network has changed, or the process was stopped."""
         return self._ping(now, PROBE_DEADLINE)
 
     def heard(self, now: float, pong: object = None) -> None:
@@ -76,7 +76,7 @@ class Keepalive:
             self.awaited = self._dead_at = None
             self._ping_at = now + self._interval
         else:
-            self._dead_at = min(now + self._deadline, max(self._patience_ends, now))
+            self._dead_at = min(now + self._deadline, max(self._last_deadline, now))
 
     def draining(self, now: float, retry_after: float) -> float:
         """The server is about to go; how many seconds it wants to be left alone."""
@@ -89,5 +89,5 @@ class Keepalive:
         self.awaited = str(self._pings)
         self._deadline = deadline
         self._dead_at = now + deadline
-        self._patience_ends = now + PATIENCE * deadline
+        self._last_deadline = now + MAX_DEADLINE_FACTOR * deadline
         return Action.PING

@@ -52,10 +52,10 @@ class _Item:
 class ResponseState:
     """The answer so far. `last` is the last sequence number that need not be sent again.
 
-    `text` is all output text of the present attempt. `pieces` is that text in the order in which it
-    came, for those who hand it on: it only ever grows, until `generation` changes; then whatever
-    was handed on is void. Who begins in the middle has in `pieces` what came after, and has the
-    whole `text` only at the end.
+    `text` is all output text of the present attempt. `deltas` is that text in the order in which it
+    came. Deltas are only appended until `generation` changes; then those handed out are void. A
+    state that starts in the middle has in `deltas` the text after it, and the whole `text` only at
+    the end.
     """
 
     def __init__(self, response_id: str | None = None, after: int = -1) -> None:
@@ -68,11 +68,14 @@ class ResponseState:
         self.restart_reason = ""
         self.response: dict[str, Any] | None = None
         self.done_items: list[dict[str, Any]] = []
-        self.pieces: list[str] = []
+        self.deltas: list[str] = []
         self.generation = 0
         self._items: dict[int, _Item] = {}
         self._whole = after < 0
-        self._tip = (-1, -1)  # the part that grows: text behind it is not at the end of the text
+        self._tip = (
+            -1,
+            -1,
+        )  # (output index, content index) of the last part: earlier parts are not at the end
 
     @property
     def ended(self) -> bool:
@@ -85,8 +88,8 @@ class ResponseState:
         return "".join(item.text for _, item in sorted(self._items.items()))
 
     @property
-    def proof(self) -> dict[str, Any]:
-        """The `holdline` object of the last event."""
+    def trailer(self) -> dict[str, Any]:
+        """The `holdline` object of the terminal event: checksum, length, attempts, timing."""
         found = (self.response or {}).get("holdline")
         return found if isinstance(found, dict) else {}
 
@@ -103,13 +106,13 @@ class ResponseState:
         if number > self.last + 1:
             return Outcome.GAP
         self.last = number
-        self._fold(event)
+        self._apply(event)
         return Outcome.APPLIED
 
     def take_over(self, other: ResponseState) -> None:
-        """Hands on where another fold of the same log has stopped."""
-        self.pieces, self.generation = list(other.pieces), other.generation
-        self._settle(self.text)
+        """Continues the deltas of another state of the same log."""
+        self.deltas, self.generation = list(other.deltas), other.generation
+        self._extend_to(self.text)
 
     def withdraw(self) -> None:
         """Ends it here, before anybody has heard of it."""
@@ -122,9 +125,9 @@ class ResponseState:
             self.status = "failed"
 
     def verified(self) -> bool | None:
-        """Whether the text is the one that the proof was made of; None without a proof."""
+        """Whether the text matches the checksum; None without one."""
         text = self.text.encode("utf-8", "surrogatepass")
-        size, digest = self.proof.get("bytes"), self.proof.get("sha256")
+        size, digest = self.trailer.get("bytes"), self.trailer.get("sha256")
         if isinstance(size, int) and size != len(text):
             return False
         if not isinstance(digest, str):
@@ -140,7 +143,7 @@ class ResponseState:
         self.wait = Wait(event.get("position"), event.get("eta_seconds"), event.get("reason"))
         return Outcome.APPLIED
 
-    def _fold(self, event: dict[str, Any]) -> None:
+    def _apply(self, event: dict[str, Any]) -> None:
         response = event.get("response") or {}
         self.model = response.get("model") or self.model
         match event["type"]:
@@ -154,22 +157,22 @@ class ResponseState:
             case "holdline:restarted":
                 self._restart(event.get("attempt"), event.get("reason") or "")
             case "response.in_progress":
-                self._begun()
+                self._mark_started()
             case "response.output_item.added":
-                self._begun()
+                self._mark_started()
                 self._put(event["output_index"], _Item((event.get("item") or {}).get("id") or ""))
             case "response.output_item.done":
                 self.done_items.append(event.get("item") or {})
             case "response.output_text.delta":
-                self._begun()
-                self._say(event, event.get("delta") or "")
+                self._mark_started()
+                self._add_text(event, event.get("delta") or "")
             case "response.output_text.done":
                 self._item(event).texts[event["content_index"]] = event.get("text") or ""
-                self._settle(self.text)
+                self._extend_to(self.text)
             case _:
                 pass  # Counted all the same: it has a sequence number.
 
-    def _begun(self) -> None:
+    def _mark_started(self) -> None:
         self.status = "in_progress"
         self.wait = None
         self.attempts = max(self.attempts, 1)
@@ -182,18 +185,18 @@ class ResponseState:
         self.restart_reason = reason
         self._whole = True
         self._tip = (-1, -1)
-        self._anew()
-        self._begun()
+        self._reset_deltas()
+        self._mark_started()
 
-    def _anew(self) -> None:
-        self.pieces = []
+    def _reset_deltas(self) -> None:
+        self.deltas = []
         self.generation += 1
 
     def _put(self, index: int, item: _Item) -> None:
         before = self._items.get(index)
         self._items[index] = item
         if before is not None and before.text:
-            self._settle(self.text)
+            self._extend_to(self.text)
 
     def _item(self, event: dict[str, Any]) -> _Item:
         """The item of an event. One of another id at the same index takes its place."""
@@ -204,43 +207,43 @@ class ResponseState:
             self._put(index, item)
         return item
 
-    def _say(self, event: dict[str, Any], delta: str) -> None:
+    def _add_text(self, event: dict[str, Any], delta: str) -> None:
         texts, part = self._item(event).texts, event["content_index"]
         texts[part] = texts.get(part, "") + delta
         if (place := (event["output_index"], part)) >= self._tip:
             self._tip = place
             if delta:
-                self.pieces.append(delta)
+                self.deltas.append(delta)
         else:
-            self._settle(self.text)
+            self._extend_to(self.text)
 
-    def _settle(self, text: str) -> None:
-        """Makes `pieces` add up to `text`, by growing if that is possible."""
-        said = "".join(self.pieces)
+    def _extend_to(self, text: str) -> None:
+        """Makes `deltas` add up to `text`, by appending if that is possible."""
+        known = "".join(self.deltas)
         if not self._whole:
             return  # What came before is unknown until the end.
-        if not text.startswith(said):
-            self._anew()
-            said = ""
-        if len(text) > len(said):
-            self.pieces.append(text[len(said) :])
+        if not text.startswith(known):
+            self._reset_deltas()
+            known = ""
+        if len(text) > len(known):
+            self.deltas.append(text[len(known) :])
 
     def _end(self, response: dict[str, Any]) -> None:
         status = response.get("status")
         self.status = status if status in ENDS else "failed"
         self.wait = None
         self.response = response
-        self.attempts = self.proof.get("attempts", self.attempts)
+        self.attempts = self.trailer.get("attempts", self.attempts)
         # The output is the whole of the last attempt; only a failure may come without it, and then
         # the partial text stays.
         output = response.get("output")
         if isinstance(output, list) and (output or self.status != "failed"):
             self._items = _items_of(output)
         text = self.text
-        if not self._whole and text.endswith("".join(self.pieces)):
+        if not self._whole and text.endswith("".join(self.deltas)):
             return
         self._whole = True
-        self._settle(text)
+        self._extend_to(text)
 
 
 def _id_in(event: dict[str, Any]) -> str | None:

@@ -1,8 +1,8 @@
 """One answer on a terminal: text to standard output, and what happens to standard error.
 
-On a terminal the text is shown as it comes; after a restart it is shown anew, below a line that
-says so. A pipe or a file cannot take text back, so it is given the whole text once it is whole,
-unless it asks for the stream.
+On a terminal the text is shown as it comes; after a restart it is shown from the beginning, below a
+line that says so. A pipe or a file cannot take text back, so it gets the text once it is whole,
+unless the stream was asked for.
 """
 
 from __future__ import annotations
@@ -15,14 +15,14 @@ from .events import Accepted, Connection, Ended, Item, Queued, Restarted, TextDe
 
 if TYPE_CHECKING:
     from .answer import Answer
-    from .events import Happening
+    from .events import Event
 
-# What a model says is text: an escape sequence in it is shown, not obeyed. Tabs and newlines stay.
+# Escape sequences in model output are shown, not obeyed. Tabs and newlines stay.
 _CONTROLS: Final = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 # The status stands on a line of its own, or behind text that goes on there later.
 _ERASE: Final = "\r\x1b[K"
-_ASIDE: Final = "\x1b7\x1b[2m [{}]\x1b[0m"
-_ERASE_ASIDE: Final = "\x1b8\x1b[J"
+_STATUS_BEHIND_TEXT: Final = "\x1b7\x1b[2m [{}]\x1b[0m"
+_ERASE_BEHIND_TEXT: Final = "\x1b8\x1b[J"
 
 
 def harmless(text: str) -> str:
@@ -47,7 +47,7 @@ class Terminal:
         self._clean = out.isatty()
         self._lively = status.isatty()
         self._shown = ""  # the status that stands there now
-        self._aside = False  # and whether it stands behind text
+        self._behind_text = False  # and whether it stands behind text
         self._column = 0
         self._wrote = False
         self._began = time.monotonic()
@@ -57,27 +57,27 @@ class Terminal:
         """True where text is written as it comes."""
         return self._stream
 
-    def take(self, happening: Happening) -> None:
-        """Shows one happening."""
-        match happening:
+    def show(self, event: Event) -> None:
+        """Shows one event."""
+        match event:
             case TextDelta(text):
-                self._say(text)
+                self._add_text(text)
             case Restarted(attempt, reason):
                 self._restarted(attempt, reason)
             case Queued(position, eta, reason):
-                self._tell(_waits(position, eta, reason))
+                self._set_status(_queue_status(position, eta, reason))
             case Connection("open"):
-                self._tell("")
+                self._set_status("")
             case Connection(state):
-                self._tell(f"{state} …")
+                self._set_status(f"{state} …")
             case Accepted(id_):
-                self._tell(f"{id_} accepted")
+                self._set_status(f"{id_} accepted")
             case Item() | Ended():
                 pass
 
     def end(self, answer: Answer) -> None:
         """Writes what has not been written, and a last line on the terminal."""
-        self._tell("")
+        self._set_status("")
         if not self._stream and answer.text:
             self._write(answer.text)
         if self._column and self._clean:
@@ -86,11 +86,11 @@ class Terminal:
             spent = time.monotonic() - self._began
             used = (answer.usage or {}).get("output_tokens")
             tokens = "" if used is None else f" · {used} tokens"
-            self.say(f"{answer.id} · {spent:.1f} s{tokens}")
+            self.write_line(f"{answer.id} · {spent:.1f} s{tokens}")
 
-    def say(self, line: str) -> None:
+    def write_line(self, line: str) -> None:
         """A line of its own on standard error, whatever that is."""
-        self._tell("")
+        self._set_status("")
         if self._column and self._clean and self._lively:
             self._write("\n")
         self._status.write(f"{harmless(line)}\n")
@@ -99,21 +99,23 @@ class Terminal:
     def redraw(self) -> None:
         """The terminal may show something else meanwhile: forgets what stood there."""
         shown, self._shown = self._shown, ""
-        self._tell(shown)
+        self._set_status(shown)
 
-    def _say(self, text: str) -> None:
+    def _add_text(self, text: str) -> None:
         if self._stream:
-            self._tell("")
+            self._set_status("")
             self._write(text)
 
     def _restarted(self, attempt: int, reason: str) -> None:
-        self._tell("")
+        self._set_status("")
         if self._stream and self._wrote:
             if self._column:
                 self._write("\n")
             if not self._lively:
                 self._write("\n")
-            self.say(f"--- {reason or 'restarted'}: the answer begins anew (attempt {attempt}) ---")
+            self.write_line(
+                f"--- {reason or 'restarted'}: the answer starts over (attempt {attempt}) ---"
+            )
             self._wrote = False
 
     def _write(self, text: str) -> None:
@@ -122,21 +124,21 @@ class Terminal:
         self._wrote = True
         self._column = 0 if text.endswith("\n") else 1
 
-    def _tell(self, status: str) -> None:
+    def _set_status(self, status: str) -> None:
         """Replaces the status; only where somebody looks."""
         if not self._lively or status == self._shown:
             return
         if self._shown:
-            self._status.write(_ERASE_ASIDE if self._aside else _ERASE)
-        self._aside = bool(self._column)
+            self._status.write(_ERASE_BEHIND_TEXT if self._behind_text else _ERASE)
+        self._behind_text = bool(self._column)
         if status:
-            shape = _ASIDE if self._aside else "\x1b[2m{}\x1b[0m"
+            shape = _STATUS_BEHIND_TEXT if self._behind_text else "\x1b[2m{}\x1b[0m"
             self._status.write(shape.format(harmless(status)))
         self._status.flush()
         self._shown = status
 
 
-def _waits(position: int | None, eta: float | None, reason: str | None) -> str:
+def _queue_status(position: int | None, eta: float | None, reason: str | None) -> str:
     place = "waiting" if position is None else f"number {position} in the queue"
     time_left = "" if eta is None else f", about {eta:.0f} s"
     return f"{place}{time_left} ({reason or 'busy'})"

@@ -31,9 +31,9 @@ def running(number: int) -> dict[str, Any]:
     return {"type": "response.in_progress", "sequence_number": number, "response": {}}
 
 
-def ended(number: int, text: str = "", **proof: Any) -> dict[str, Any]:
+def ended(number: int, text: str = "", **trailer: Any) -> dict[str, Any]:
     item = {"type": "message", "id": "m", "content": [{"type": "output_text", "text": text}]}
-    response = {"id": "resp_1", "status": "completed", "output": [item], "holdline": proof}
+    response = {"id": "resp_1", "status": "completed", "output": [item], "holdline": trailer}
     return {"type": "response.completed", "sequence_number": number, "response": response}
 
 
@@ -147,7 +147,7 @@ def test_what_is_too_long_for_the_server_does_not_cost_the_others_their_socket()
 def test_a_stop_withdraws_what_never_left_and_cancels_what_is_accepted_even_later() -> None:
     unsent = asked()
     assert [] == unsent.stop()
-    assert (True, "cancelled") == (unsent.settled, unsent.fold.status)
+    assert (True, "cancelled") == (unsent.settled, unsent.state.status)
     exchange = asked()
     exchange.opened(0)
     assert [] == exchange.stop()
@@ -157,17 +157,17 @@ def test_a_stop_withdraws_what_never_left_and_cancels_what_is_accepted_even_late
     assert [*resumes(exchange, 0), cancel] == exchange.opened(0)
 
 
-def test_a_text_that_fails_its_proof_is_fetched_once_more_and_then_said_to_be_unproven() -> None:
+def test_a_text_with_a_wrong_checksum_is_fetched_once_more_and_then_reported() -> None:
     exchange = asked()
     exchange.opened(0)
     exchange.received(created(), 0)
     assert resumes(exchange, -1) == exchange.received(ended(1, "abc", bytes=4), 0)
     assert not exchange.settled
-    assert "abc" == exchange.fold.text
+    assert "abc" == exchange.state.text
     exchange.received(created(), 0)
     exchange.received(ended(1, "abcd", bytes=4), 0)
-    assert (True, None, "abcd") == (exchange.settled, exchange.error, exchange.fold.text)
-    assert (["abc", "d"], 0) == (exchange.fold.pieces, exchange.fold.generation)
+    assert (True, None, "abcd") == (exchange.settled, exchange.error, exchange.state.text)
+    assert (["abc", "d"], 0) == (exchange.state.deltas, exchange.state.generation)
 
     wrong = asked()
     wrong.opened(0)
@@ -176,7 +176,7 @@ def test_a_text_that_fails_its_proof_is_fetched_once_more_and_then_said_to_be_un
         wrong.received(created(), 0)
         wrong.received(ended(1, "abc", bytes=4), 0)
     assert isinstance(wrong.error, errors.ChecksumMismatch)
-    assert "abc" == wrong.fold.text
+    assert "abc" == wrong.state.text
 
 
 def test_an_event_that_makes_no_sense_fails_its_answer_alone() -> None:
@@ -193,7 +193,7 @@ def test_who_has_even_the_end_is_told_it_again() -> None:
     over = {"type": "holdline:ended", "response_id": "resp_1", "sequence_number": 9}
     assert resumes(exchange, 8) == exchange.received(over, 0)
     exchange.received(ended(9, "abc", bytes=3), 0)
-    assert (True, "abc") == (exchange.settled, exchange.fold.text)
+    assert (True, "abc") == (exchange.settled, exchange.state.text)
 
 
 def test_a_cancel_that_finds_the_server_busy_is_asked_again() -> None:

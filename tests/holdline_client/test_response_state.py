@@ -26,14 +26,14 @@ def delta(number: int, text: str, part: int = 0) -> dict[str, Any]:
 
 
 @by_name
-def test_the_fold(vector: dict[str, Any]) -> None:
-    fold = ResponseState()
-    outcomes = [fold.apply(event) for event in vector["events"]]
+def test_the_state(vector: dict[str, Any]) -> None:
+    state = ResponseState()
+    outcomes = [state.apply(event) for event in vector["events"]]
     found = {
-        "text": fold.text,
-        "status": fold.status,
-        "last": fold.last,
-        "attempts": fold.attempts,
+        "text": state.text,
+        "status": state.status,
+        "last": state.last,
+        "attempts": state.attempts,
         "gaps": outcomes.count(Outcome.GAP),
     }
     assert vector["expect"] == found
@@ -43,27 +43,27 @@ def test_the_fold(vector: dict[str, Any]) -> None:
 def test_the_pieces_since_the_last_change_of_generation_are_the_text(
     vector: dict[str, Any],
 ) -> None:
-    fold = ResponseState()
+    state = ResponseState()
     generation, said = 0, ""
     for event in vector["events"]:
-        fold.apply(event)
-        if fold.generation != generation:
-            generation, said = fold.generation, ""
-        assert "".join(fold.pieces).startswith(said)
-        said = "".join(fold.pieces)
-        assert said == fold.text
+        state.apply(event)
+        if state.generation != generation:
+            generation, said = state.generation, ""
+        assert "".join(state.deltas).startswith(said)
+        said = "".join(state.deltas)
+        assert said == state.text
 
 
 @by_name
-def test_the_proof_is_that_of_the_text(vector: dict[str, Any]) -> None:
-    fold = ResponseState()
+def test_the_checksum_is_that_of_the_text(vector: dict[str, Any]) -> None:
+    state = ResponseState()
     for event in vector["events"]:
-        fold.apply(event)
-    if fold.proof and fold.status != "failed":
-        assert fold.verified() is True
-        fold.proof["bytes"] = None
-        fold.proof["sha256"] = "0" * 64
-        assert fold.verified() is False
+        state.apply(event)
+    if state.trailer and state.status != "failed":
+        assert state.verified() is True
+        state.trailer["bytes"] = None
+        state.trailer["sha256"] = "0" * 64
+        assert state.verified() is False
 
 
 @by_name
@@ -72,30 +72,30 @@ def test_any_prefix_and_then_the_whole_log_gives_the_same_answer(vector: dict[st
         return
     events = vector["events"]
     for cut in range(len(events) + 1):
-        fold = ResponseState()
+        state = ResponseState()
         for event in [*events[:cut], *events]:
-            fold.apply(event)
-        assert (vector["expect"]["text"], vector["expect"]["status"]) == (fold.text, fold.status)
+            state.apply(event)
+        assert (vector["expect"]["text"], vector["expect"]["status"]) == (state.text, state.status)
 
 
 def test_who_begins_in_the_middle_is_handed_the_rest_and_has_the_whole_at_the_end() -> None:
-    fold = ResponseState("resp_1", 4)
-    assert Outcome.SEEN is fold.apply(delta(4, "no"))
-    assert Outcome.GAP is fold.apply(delta(6, "no"))
-    fold.apply(delta(5, "wor"))
-    fold.apply(delta(6, "ld"))
+    state = ResponseState("resp_1", 4)
+    assert Outcome.SEEN is state.apply(delta(4, "no"))
+    assert Outcome.GAP is state.apply(delta(6, "no"))
+    state.apply(delta(5, "wor"))
+    state.apply(delta(6, "ld"))
     output = [
         {"type": "message", "id": "m", "content": [{"type": "output_text", "text": "Hello, world"}]}
     ]
     response = {"id": "resp_1", "status": "completed", "output": output}
-    fold.apply({"type": "response.completed", "sequence_number": 7, "response": response})
-    assert ("Hello, world", ["wor", "ld"], 0) == (fold.text, fold.pieces, fold.generation)
+    state.apply({"type": "response.completed", "sequence_number": 7, "response": response})
+    assert ("Hello, world", ["wor", "ld"], 0) == (state.text, state.deltas, state.generation)
 
 
 def test_text_that_does_not_stand_at_the_end_begins_a_new_generation() -> None:
-    fold = ResponseState()
-    fold.apply({"type": "response.in_progress", "sequence_number": 0, "response": {"id": "r"}})
-    fold.apply(delta(1, "a", part=0))
-    fold.apply(delta(2, "c", part=1))
-    fold.apply(delta(3, "b", part=0))
-    assert (["abc"], 1) == (fold.pieces, fold.generation)
+    state = ResponseState()
+    state.apply({"type": "response.in_progress", "sequence_number": 0, "response": {"id": "r"}})
+    state.apply(delta(1, "a", part=0))
+    state.apply(delta(2, "c", part=1))
+    state.apply(delta(3, "b", part=0))
+    assert (["abc"], 1) == (state.deltas, state.generation)

@@ -218,7 +218,7 @@ async def test_a_restart_is_marked_in_a_stream_and_unseen_in_a_pipe(
     await system.worker(model.url)
     assert 0 == await stream.end()
     assert 0 == await plain.end()
-    assert "worker_lost: the answer begins anew (attempt 2)" in stream.errors
+    assert "worker_lost: the answer starts over (attempt 2)" in stream.errors
     assert list(range(60)) == tokens(stream.shown)[-60:]
     assert list(range(60)) == tokens(plain.shown)
 

@@ -129,7 +129,7 @@ async def test_a_restarting_server_says_so_and_the_client_comes_back(
     await system.worker(model.url)
     async with holdline_client.connect(server.url) as client:
         answer = client.ask("mode=slow tokens=40 pace=0.05")
-        told: list[events.Happening] = []
+        told: list[events.Event] = []
         async for happening in answer.events():
             told.append(happening)
             if isinstance(happening, events.TextDelta) and server.popen.poll() is None:
@@ -210,7 +210,7 @@ def said(least: int, answers: list[holdline_client.Answer]) -> bool:
     return all(len(answer.text) > least for answer in answers)
 
 
-async def _all(answer: holdline_client.Answer) -> list[events.Happening]:
+async def _all(answer: holdline_client.Answer) -> list[events.Event]:
     return [happening async for happening in answer.events()]
 
 
@@ -230,7 +230,7 @@ async def test_who_waits_is_told_where(system: System, model: FakeModel) -> None
 
 
 class Liar(Proxy):
-    """Says a wrong proof, so many times."""
+    """Sends a wrong checksum, so many times."""
 
     lies = 0
 
@@ -241,7 +241,7 @@ class Liar(Proxy):
         await super()._pass(data, writer)
 
 
-async def test_what_does_not_match_its_proof_is_fetched_again_and_then_said(
+async def test_a_text_that_does_not_match_its_checksum_is_fetched_again_and_then_reported(
     shared: Shared,
 ) -> None:
     async with (
@@ -253,10 +253,14 @@ async def test_what_does_not_match_its_proof_is_fetched_again_and_then_said(
         text = "".join([piece async for piece in answer])
         assert (True, text) == (answer.verified, answer.text)
         proxy.lies = 2
-        doubted = client.follow(answer.id or "")
+        mismatched = client.follow(answer.id or "")
         with pytest.raises(errors.ChecksumMismatch):
-            await doubted
-        assert (False, text, "completed") == (doubted.verified, doubted.text, doubted.status)
+            await mismatched
+        assert (False, text, "completed") == (
+            mismatched.verified,
+            mismatched.text,
+            mismatched.status,
+        )
 
 
 async def test_nobody_waits_for_ever() -> None:
