@@ -122,8 +122,12 @@ class CallAssembler:
 
     @property
     def leftovers(self) -> bool:
-        """True if there are pieces that belong to no call."""
-        return any(not call.name or call.rest for call in self._calls if call.repeats is None)
+        """True if there are fragments: without a call, or of a call whose arguments never ended."""
+        return any(
+            not call.name or call.rest or (call.scanner.begun and not call.scanner.complete)
+            for call in self._calls
+            if call.repeats is None
+        )
 
     def read(self, entries: Any) -> list[Call]:
         """The pieces of a delta's `tool_calls`. Raises: Malformed."""

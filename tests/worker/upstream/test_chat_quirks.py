@@ -241,6 +241,8 @@ BERN, ROME = '{"city":"Bern"}', '{"city":"Rome"}'
         [called(index=0, name="get", arguments=BERN), called(index=0, arguments=ROME), CALLS],
         [called(index=0, name="get", arguments=BERN), called(index=1, arguments=ROME), CALLS],
         [called(name="get", arguments=BERN), CALLS, called(index=7, arguments=ROME)],
+        [called(index=0, name="get", arguments='{"city":"Be'), CALLS],
+        [called(index=0, name="get", arguments='{"city":{'), called(index=0, arguments="}"), STOP],
         [called(index=0, name="get", arguments=BERN), called(index=0, name="_time"), CALLS],
         [b'{"message":{"content":"Hello"},"done":true}'],
         [b'{"type":"response.output_text.delta","delta":"Hello"}'],
