@@ -55,10 +55,10 @@ async def _again(pipe: Pipe, queue: Queue, response_id: str) -> str:
     if data is None:
         raise UnknownResponse(response_id)
     old = job_of(response_id, data, pipe.cipher)
-    lane = await pipe.call("HGET", Partition(partition).job(response_id), "lane")
+    queue_name = await pipe.call("HGET", Partition(partition).job(response_id), "queue_name")
     job = replace(old, id=new_response_id(partition), created_at=int(time.time()))
     accepted = await queue.submit(
-        job, submitted(job), begins=begins(job), lane=(lane or b"").decode()
+        job, submitted(job), begins=begins(job), queue_name=(queue_name or b"").decode()
     )
     await queue.unbury(partition, response_id.encode())
     return f"{response_id} is asked again as {accepted.response_id}"

@@ -109,8 +109,8 @@ class Catalog:
         model = self.models.get(name)
         return model.price if model else None
 
-    def model_lane(self, name: str) -> str:
-        """The model's name in the name of its queue: "" where any name may be used."""
+    def queue_model(self, name: str) -> str:
+        """The model in the name of its queue; "" where any model name may be used."""
         return name if name in self.models else ""
 
 

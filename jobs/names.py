@@ -46,23 +46,23 @@ def pick_partition(partitions: int, owner: str, idempotency_key: str | None) -> 
     return int.from_bytes(_digest(owner, idempotency_key)[:4], "big") % partitions
 
 
-def lane_of(tier: str | None, model: str) -> str:
-    """The lane of the queue in which a job waits: its tier, and its model or "".
+def queue_name_of(tier: str | None, model: str) -> str:
+    """The name of the queue in which a job waits: its tier, and its model or "".
 
-    Models are told apart only where they are a list: a lane for every word that a client may say
-    would be a key for every word. "" is what there was before there were lanes.
+    Models are told apart only where a models file lists them: otherwise any word that a client
+    sends would make a key. "" is the default tier without a model.
     """
     letter = _TIERS.get(tier or "default", "d")
     return f"{letter}:{model}" if model or letter != "d" else ""
 
 
-def model_of(lane: str) -> str:
-    """The model of a lane; "" where models are not told apart."""
-    return lane[2:]
+def model_of(queue_name: str) -> str:
+    """The model of a queue; "" where models are not told apart."""
+    return queue_name[2:]
 
 
 def tenant_of(owner: str) -> str:
-    """Whose turn, limits and budget an owner's answers count for; as `tenant_of` in the scripts."""
+    """The tenant whose share, limits and budget an owner uses; as `tenant_of` in the scripts."""
     return owner.partition("/")[0]
 
 
@@ -120,24 +120,24 @@ class Partition:
         return f"{self.prefix}key:{_digest(owner, idempotency_key).hex()}"
 
     @property
-    def turns(self) -> str:
-        """Sorted set: the tenants who have something waiting, by what they used: the next first.
+    def ready(self) -> str:
+        """Sorted set: the tenants with waiting jobs by their finish tags; the lowest is next.
 
-        This is that of the lane ""; that of another one has `|` and the lane behind it.
+        The key is of the queue ""; another queue's has `|` and its name appended.
         """
-        return f"{self.prefix}turns"
+        return f"{self.prefix}ready"
 
     @property
-    def spent(self) -> str:
-        """Sorted set: the accounts of tenants who have nothing waiting; a lane as for `turns`."""
-        return f"{self.prefix}spent"
+    def idle(self) -> str:
+        """Sorted set: idle tenants by their finish tags; the key is named as `ready`."""
+        return f"{self.prefix}idle"
 
     @property
-    def ready_prefix(self) -> str:
-        """Lists, one a tenant: the ids that wait in the lane "". In another lane they are at
-        `ready|<lane>|<tenant>`.
+    def waiting_prefix(self) -> str:
+        """Lists, one a tenant: the ids that wait in the queue "". Those of another queue are at
+        `waiting|<queue>|<tenant>`.
         """
-        return f"{self.prefix}ready:"
+        return f"{self.prefix}waiting:"
 
     def tenant(self, tenant: str) -> str:
         """Hash: what is set for a tenant: its weight and its limits."""
@@ -148,7 +148,7 @@ class Partition:
         return f"{self.prefix}running:{tenant}"
 
     def held(self, tenant: str) -> str:
-        """Hash: the lanes in which a tenant waits for one of its own answers to end."""
+        """Hash: the queues in which a tenant is held back until one of its jobs ends."""
         return f"{self.prefix}held:{tenant}"
 
     @property
@@ -177,9 +177,9 @@ class Partition:
         return f"{self.prefix}used:{day}:{tenant}"
 
     @property
-    def lanes(self) -> str:
-        """List: the lanes in which something waits, in the order of their turns."""
-        return f"{self.prefix}lanes"
+    def queues(self) -> str:
+        """List: the names of queues with waiting jobs, the next to be served first."""
+        return f"{self.prefix}queues"
 
     @property
     def wake(self) -> str:

@@ -47,7 +47,7 @@ class Queue:
         idempotency_key: str | None = None,
         fingerprint: str = "",
         fail_on_worker_death: bool | None = None,
-        lane: str = "",
+        queue_name: str = "",
         price: Price | None = None,
         cancel_orphan: bool | None = None,
     ) -> Accepted:
@@ -55,7 +55,8 @@ class Queue:
 
         `begins` is appended when the job is claimed for the first time, unless it is so large that
         its worker should say it itself.
-        `fingerprint` identifies the request's body, without spaces. `lane` is of `keys.lane_of`.
+        `fingerprint` identifies the request's body, without spaces.
+        `queue_name` comes from `names.queue_name_of`.
         `cancel_orphan`: whether it is cancelled when nobody follows it; not with webhooks.
         Raises: QueueFull, Limited, IdempotencyKeyReused, RedisTrouble; NotReplicated, after which
             the response is queued all the same: submitting it again under its key finds it.
@@ -81,7 +82,7 @@ class Queue:
                 terms.max_wait_ms,
                 terms.max_waiting,
                 int(fails),
-                lane,
+                queue_name,
                 _unstored(job),
                 terms.hook_wait_ms if terms.webhooks else "",
                 shown + answered,
@@ -190,7 +191,7 @@ class Queue:
             rooms += [model, room.get(model, -1), *rates.get(model, (0, 0))]
         reply = await self._pipe.run(
             "claim",
-            [names.lanes, names.claimed(claim)],
+            [names.queues, names.claimed(claim)],
             [
                 names.prefix,
                 claim,
@@ -327,7 +328,7 @@ class Queue:
     async def places(
         self, partition: int, waiting: list[tuple[str, str]]
     ) -> tuple[float | None, dict[tuple[str, str], tuple[int, int, str]]]:
-        """Seconds between claims while the queue is busy; and for each `(lane, owner)` the head's
+        """Seconds between claims while the queue is busy; for each `(queue_name, owner)` the head's
         number (0 where nothing waits), how many of the tenant's come before it in higher tiers, and
         why it waits: `own_limit`, `provider_rate`, or "" where the workers are busy.
         """

@@ -46,12 +46,12 @@ class Grant(NamedTuple):
     reason: str
     waited_ms: int
     length: int
-    lane: str = ""
+    queue_name: str = ""
 
     @property
     def model(self) -> str:
         """The model for which it waited; "" where the queue does not tell them apart."""
-        return model_of(self.lane)
+        return model_of(self.queue_name)
 
 
 def accepted(response_id: str, reply: object, max_waiting: int) -> Accepted:
@@ -79,7 +79,7 @@ def accepted(response_id: str, reply: object, max_waiting: int) -> Accepted:
 
 def granted(claim: str, row: list[Any]) -> Grant:
     """A job that `claim` or `rescue` hands out."""
-    id_, job, attempt, failures, cancelled, reason, waited, length, lane = row
+    id_, job, attempt, failures, cancelled, reason, waited, length, queue_name = row
     return Grant(
         id_.decode(),
         claim,
@@ -90,7 +90,7 @@ def granted(claim: str, row: list[Any]) -> Grant:
         reason.decode(),
         waited,
         length,
-        lane.decode(),
+        queue_name.decode(),
     )
 
 

@@ -14,10 +14,10 @@ from jobs.log.view import View
 from jobs.names import (
     Partition,
     item_id,
-    lane_of,
     new_response_id,
     partition_of,
     pick_partition,
+    queue_name_of,
 )
 from jobs.names import response_of as response_of_item
 from jobs.record import Job, Status
@@ -122,9 +122,11 @@ class Responses:
             context=before,
         )
         if generate:
-            lane = lane_of(params.get("service_tier"), self._catalog.model_lane(params["model"]))
+            queue_name = queue_name_of(
+                params.get("service_tier"), self._catalog.queue_model(params["model"])
+            )
             if listener is not None:
-                listener.listen(id_, owner, lane)
+                listener.listen(id_, owner, queue_name)
             accepted = await self._queue.submit(
                 job,
                 submitted(job),
@@ -133,7 +135,7 @@ class Responses:
                 fingerprint=print_,
                 cancel_orphan=_cancels_orphan(create),
                 fail_on_worker_death=_fails_on_death(create.metadata or {}),
-                lane=lane,
+                queue_name=queue_name,
                 price=self._catalog.price(params["model"]),
             )
             if listener is not None:

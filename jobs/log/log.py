@@ -59,7 +59,7 @@ async def read(
     )
     if not reply:
         raise UnknownResponse(response_id)
-    status, owner, attempt, number, reason, length, found, lane, first, blocks = reply
+    status, owner, attempt, number, reason, length, found, queue_name, first, blocks = reply
     if (cipher := pipe.cipher) is not None:
         found = cipher.decrypted(response_id, start, found)
     skipped = start - first
@@ -78,7 +78,7 @@ async def read(
         reason.decode(),
         length,
         found[:max_entries],
-        lane.decode(),
+        queue_name.decode(),
     )
 
 
@@ -99,7 +99,7 @@ async def read_all(pipe: Pipe, response_id: str, *, viewer: str = "") -> View:
         view.reason,
         len(entries),
         entries,
-        view.lane,
+        view.queue_name,
     )
 
 

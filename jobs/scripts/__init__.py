@@ -24,7 +24,7 @@ from typing import Final
 
 _FOLDER: Final = Path(__file__).parent
 # A part stands in front of what needs it, so the order of the files is that of their dependence.
-_PARTS: Final = ("_shared.lua", "_provider.lua", "_turns.lua", "_limits.lua")
+_PARTS: Final = ("_shared.lua", "_provider.lua", "_fair_queue.lua", "_limits.lua")
 _COMMENT: Final = re.compile(r"^ *--.*\n", re.MULTILINE)
 _PART: Final = re.compile(r"^local (?:function )?(\w+)(?:.*\n)+?(?=local |\Z)", re.MULTILINE)
 # What is no name of a part, though it may look like one.

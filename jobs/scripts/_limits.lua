@@ -1,4 +1,4 @@
--- What a tenant may; may name what is in _shared.lua, _provider.lua and _turns.lua.
+-- What a tenant may; may name what is in _shared.lua, _provider.lua and _fair_queue.lua.
 --
 -- A budget is booked when a job is accepted, as estimated; when it ends, what it really took takes the
 -- place of the estimate. So what is on its way counts, and what came to nothing does not.

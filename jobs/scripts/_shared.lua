@@ -36,15 +36,15 @@ local function given(flat)
   return kept
 end
 
--- A lane is a tier and a model: "p:", "d:" or "f:" (priority, default, flex) and the model's name.
--- "" is the default tier where models are not told apart, and all that an older program knows.
--- Each lane has the accounts of the tenants who wait in it, and a list for each of them.
-local function of_lane(prefix, name, lane) return prefix .. (lane == '' and name or name .. '|' .. lane) end
-local function ready_of(prefix, lane, tenant)
-  return prefix .. (lane == '' and 'ready:' or 'ready|' .. lane .. '|') .. tenant
+-- The name of a queue is a tier and a model: "p:", "d:" or "f:" (priority, default, flex) and the model's name;
+-- "" is the default tier where models are not told apart.
+-- Each queue has the finish tags of its tenants, and a list of waiting ids for each tenant.
+local function of_queue(prefix, name, queue_name) return prefix .. (queue_name == '' and name or name .. '|' .. queue_name) end
+local function waiting_of(prefix, queue_name, tenant)
+  return prefix .. (queue_name == '' and 'waiting:' or 'waiting|' .. queue_name .. '|') .. tenant
 end
-local function rank_of(lane) return ({ p = 1, f = 3 })[string.sub(lane, 1, 1)] or 2 end
-local function model_of(lane) return string.sub(lane, 3) end
+local function rank_of(queue_name) return ({ p = 1, f = 3 })[string.sub(queue_name, 1, 1)] or 2 end
+local function model_of(queue_name) return string.sub(queue_name, 3) end
 
 -- Tells live followers that the response waits again; one who comes later reads it from the job.
 local function notify_queued(channel, number, delay, reason)
@@ -85,7 +85,7 @@ end
 -- What a worker is told about a job that is now its own. `job` has the fields that are named here.
 local function grant(prefix, id, job, time)
   return { id, job.job or '', tonumber(job.attempt or 0), tonumber(job.failures or 0), tonumber(job.cancel or 0),
-    job.reason or '', time - (job.submitted or time), job.length or redis.call('LLEN', prefix .. 'log:' .. id), job.lane or '' }
+    job.reason or '', time - (job.submitted or time), job.length or redis.call('LLEN', prefix .. 'log:' .. id), job.queue_name or '' }
 end
 
 -- Publishes entries, or their number alone where carrying them costs more than a read.

@@ -20,7 +20,7 @@ local time, tenant = now(), tenant_of(job.owner)
 redis.call('HSET', job_key, 'status', 'cancelled', 'ended', time)
 keep(job_key, log_key, job.key, retention_ms)
 book(prefix, id, job, tenant, -1, -1)
-close(prefix, id, tenant) -- its entry in the ready list goes when a claim meets it
+close(prefix, id, tenant) -- its entry in the waiting list goes when a claim meets it
 redis.call('ZREM', prefix .. 'delayed', id)
 hook(prefix, id, 'cancelled', time, job.hook)
 notify(channel, expected, entries, tonumber(max_bytes))

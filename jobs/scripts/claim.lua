@@ -1,14 +1,14 @@
 #!lua
 -- Hands out up to `count` waiting jobs, each under a lease. The higher tier comes first; in a tier
--- models take turns, and for a model the tenant that used least. Who has waited long is overtaken a few
--- times only. A tenant of which as many run as may is taken out of the line until one of them ends.
+-- models take turns, and for a model the tenant with the lowest finish tag is next. A job that has waited
+-- long is overtaken a few times only. A tenant of which as many jobs run as may is held back until one ends.
 -- The first attempt of a job begins here: its log says so as soon as it is handed out.
--- KEYS  lanes_key, claimed_key
+-- KEYS  queues_key, claimed_key
 -- ARGV  prefix, claim, count, lease_ms, tenant_running (answers of a tenant
 --       that run at once where its settings say nothing; 0: any number), max_bytes (that a
 --       notification carries), model_limits... (four each: its name, how many more of it or -1 for any
 --       number, requests and tokens a minute that its provider allows or 0 for any number)
--- Returns {grant...}; a grant is {id, job, attempt, failures, cancel, reason, waited ms, log length, lane}
+-- Returns {grant...}; a grant is {id, job, attempt, failures, cancel, reason, waited ms, log length, queue_name}
 -- May be repeated: the same claim is handed the same jobs while it still holds them.
 local time = now()
 count = math.min(tonumber(count), MOST_CLAIMED)
@@ -17,7 +17,7 @@ count = math.min(tonumber(count), MOST_CLAIMED)
 local function record(id)
   if #id ~= ID_LENGTH or not string.find(id, '^resp_%x+$') then return nil end
   local names = { 'status', 'claim', 'owner', 'job', 'tokens', 'attempt', 'failures', 'cancel', 'reason', 'submitted',
-    'lane', 'begins' }
+    'queue_name', 'begins' }
   local values, job = redis.pcall('HMGET', prefix .. 'job:' .. id, unpack(names)), {}
   if values.err then return nil end
   for index, name in ipairs(names) do job[name] = values[index] or nil end
@@ -36,35 +36,20 @@ if before then
   return again
 end
 
--- Retries that are due wait again; looking here makes them as punctual as claims are. An older program
--- keeps who waits in a list, `ring`, and does not say that something waits in the lane "".
-local function lanes_and_rings()
-  local lanes, rings = redis.call('LRANGE', lanes_key, 0, -1), { of_lane(prefix, 'ring', '') }
-  for index, lane in ipairs(lanes) do rings[index + 1] = of_lane(prefix, 'ring', lane) end
-  return lanes, rings
-end
-local found, rings = lanes_and_rings()
-local retries = redis.call('EXISTS', prefix .. 'delayed', unpack(rings)) > 0
+-- Due retries are promoted here as well as in rescue, so that they are as punctual as claims are.
+local found = redis.call('LRANGE', queues_key, 0, -1)
+local retries = redis.call('EXISTS', prefix .. 'delayed') == 1
 if retries then
   promote(prefix, time, PROMOTE_BOUND)
-  for index, ring in ipairs(rings) do
-    for _, tenant in ipairs(redis.call('LPOP', ring, 100) or {}) do
-      await_turn(prefix, found[index - 1] or '', tenant)
-    end
-  end
-  found = lanes_and_rings()
+  found = redis.call('LRANGE', queues_key, 0, -1)
 end
+local queues = { unpack(found) }
+if #queues == 0 then return {} end
 
--- Lanes in the order of their turns.
-local lanes, plain = { unpack(found) }, false
-for _, lane in ipairs(lanes) do plain = plain or lane == '' end
-if not plain and redis.call('EXISTS', turns_of(prefix, '')) == 1 then lanes[#lanes + 1] = '' end
-if #lanes == 0 then return {} end
-
--- The clock of each lane, and what is noted of the claims before this one.
-local clocks = {}
-for index, lane in ipairs(lanes) do clocks[index] = '~clock|' .. lane end
-local noted = fields(prefix .. 'numbers', '~last', '~pace', '~busy', '~overtaken', unpack(clocks))
+-- The virtual time of each queue, and the notes of earlier claims.
+local virtual_times = {}
+for index, queue_name in ipairs(queues) do virtual_times[index] = '~virtual_time|' .. queue_name end
+local noted = fields(prefix .. 'numbers', '~last', '~pace', '~busy', '~overtaken', unpack(virtual_times))
 local overtaken = tonumber(noted['~overtaken'] or 0)
 
 local models = {}
@@ -72,8 +57,8 @@ for index = 1, #model_limits, 4 do
   models[model_limits[index]] = allowance(prefix, model_limits[index], time, tonumber(model_limits[index + 1]), tonumber(model_limits[index + 2]),
     tonumber(model_limits[index + 3]))
 end
-local function open(lane)
-  local model = model_of(lane)
+local function open(queue_name)
+  local model = model_of(queue_name)
   models[model] = models[model] or allowance(prefix, model, time, -1, 0, 0)
   return allows(models[model])
 end
@@ -90,42 +75,43 @@ local function tenant_by(name)
   return tenants[name]
 end
 
--- The line of a lane: its clock, who is next with its account, and the account of the one behind. While
--- the same tenant is next, its account is written here alone.
-local lines = {}
-local function write_account(line)
-  if line.tenant and line.moved then redis.call('ZADD', line.turns, line.account, line.tenant) end
+-- A queue's virtual time, its next tenant with that one's finish tag, and the finish tag of the tenant behind.
+-- While the same tenant is next, its finish tag is kept here alone.
+local schedules = {}
+local function write_finish_tag(schedule)
+  if schedule.tenant and schedule.moved then redis.call('ZADD', schedule.ready, schedule.finish_tag, schedule.tenant) end
 end
-local function line_of(lane)
-  lines[lane] = lines[lane] or { turns = turns_of(prefix, lane), clock = tonumber(noted['~clock|' .. lane] or 0) }
-  local line = lines[lane]
-  if not line.tenant or line.account >= line.behind then
-    write_account(line)
-    local two = redis.call('ZRANGE', line.turns, 0, 1, 'WITHSCORES')
-    line.tenant, line.account, line.behind = two[1], tonumber(two[2]), tonumber(two[4] or math.huge)
+local function schedule_of(queue_name)
+  schedules[queue_name] = schedules[queue_name] or
+    { ready = ready_of(prefix, queue_name), virtual_time = tonumber(noted['~virtual_time|' .. queue_name] or 0) }
+  local schedule = schedules[queue_name]
+  if not schedule.tenant or schedule.finish_tag >= schedule.behind then
+    write_finish_tag(schedule)
+    local two = redis.call('ZRANGE', schedule.ready, 0, 1, 'WITHSCORES')
+    schedule.tenant, schedule.finish_tag, schedule.behind = two[1], tonumber(two[2]), tonumber(two[4] or math.huge)
   end
-  return line
+  return schedule
 end
 
--- When the next one of a lane was submitted.
-local function since(lane)
-  local tenant = line_of(lane).tenant
-  local id = tenant and redis.call('LINDEX', ready_of(prefix, lane, tenant), 0)
+-- When the next job of a queue was submitted.
+local function since(queue_name)
+  local tenant = schedule_of(queue_name).tenant
+  local id = tenant and redis.call('LINDEX', waiting_of(prefix, queue_name, tenant), 0)
   local job = id and record(id)
   return tonumber(job and job.submitted or time)
 end
 
--- The index of the lane that is served next, or nil.
+-- The index of the queue that is served next, or nil.
 local function choose()
   local best, oldest, at
-  for index, lane in ipairs(lanes) do
-    if open(lane) and (not best or rank_of(lane) < rank_of(lanes[best])) then
+  for index, queue_name in ipairs(queues) do
+    if open(queue_name) and (not best or rank_of(queue_name) < rank_of(queues[best])) then
       best = index
     end
   end
-  for index, lane in ipairs(lanes) do
-    if open(lane) and rank_of(lane) > rank_of(lanes[best]) then
-      local submitted = since(lane)
+  for index, queue_name in ipairs(queues) do
+    if open(queue_name) and rank_of(queue_name) > rank_of(queues[best]) then
+      local submitted = since(queue_name)
       if submitted < (at or time - LONG_WAIT) then oldest, at = index, submitted end
     end
   end
@@ -137,16 +123,16 @@ local function choose()
 end
 
 -- Takes the next id of a tenant's list: the id, and whether there is more.
-local function take(tenant, lane, ready)
-  local id = redis.call('LPOP', ready)
-  local left = tenant.waiting[lane]
+local function take(tenant, queue_name, waiting)
+  local id = redis.call('LPOP', waiting)
+  local left = tenant.waiting[queue_name]
   if not left then
-    left = redis.call('LLEN', ready)
-    if left > 0 then redis.call('PEXPIRE', ready, STRUCTURE_TTL) end
+    left = redis.call('LLEN', waiting)
+    if left > 0 then redis.call('PEXPIRE', waiting, STRUCTURE_TTL) end
   elseif id then
     left = left - 1
   end
-  tenant.waiting[lane] = left
+  tenant.waiting[queue_name] = left
   return id, left > 0
 end
 
@@ -160,71 +146,71 @@ local function begin(id, job)
 end
 
 local grants, ids = {}, {}
-local function hand_out(id, job, tenant, turn, tokens)
+local function hand_out(id, job, tenant, start_tag, tokens)
   if job.begins then begin(id, job) end
   job.attempt = (job.attempt or 0) + 1
-  redis.call('HSET', prefix .. 'job:' .. id, 'status', 'running', 'claim', claim, 'charged', tokens, 'turn', turn,
+  redis.call('HSET', prefix .. 'job:' .. id, 'status', 'running', 'claim', claim, 'charged', tokens, 'start_tag', start_tag,
     'attempt', job.attempt)
   tenant.running = tenant.running + 1
   tenant.leases[#tenant.leases + 1], tenant.leases[#tenant.leases + 2] = time + lease_ms, id
   grants[#grants + 1], ids[#ids + 1] = grant(prefix, id, job, time), id
 end
 
--- Gives a tenant its turn, which may come to nothing, and books what it takes.
-local function serve(lane, line, tenant)
-  local id, more = take(tenant, lane, ready_of(prefix, lane, line.tenant))
+-- Serves the next entry of a tenant, which may be no job that can run, and books its tokens.
+local function serve(queue_name, schedule, tenant)
+  local id, more = take(tenant, queue_name, waiting_of(prefix, queue_name, schedule.tenant))
   local job = id and record(id)
-  local turn, tokens = math.max(line.account, line.clock), 1
+  local start_tag, tokens = math.max(schedule.finish_tag, schedule.virtual_time), 1
   if job and job.status == 'queued' and not (retries and redis.call('ZSCORE', prefix .. 'delayed', id)) then
-    tokens = math.max(1, tonumber(job.tokens or USUAL_TOKENS))
-    hand_out(id, job, tenant, turn, tokens)
-    spend(prefix, model_of(lane), time, models[model_of(lane)], tokens)
+    tokens = math.max(1, tonumber(job.tokens or 0))
+    hand_out(id, job, tenant, start_tag, tokens)
+    spend(prefix, model_of(queue_name), time, models[model_of(queue_name)], tokens)
   elseif id and not job then
     bury(prefix, id)
   end -- else a second entry of a job that runs or has ended: the hash decides, the entry goes
-  -- What is not worth a grant is worth a turn: it must not hold up the others.
-  line.clock, line.account, line.moved = turn, turn + tokens / tenant.weight, true
+  -- An entry that is no grant costs one token, so that such entries do not hold up other tenants.
+  schedule.virtual_time, schedule.finish_tag, schedule.moved = start_tag, start_tag + tokens / tenant.weight, true
   if not more then
-    leave(prefix, lane, line.tenant, line.account, line.clock)
-    line.tenant = nil
+    make_idle(prefix, queue_name, schedule.tenant, schedule.finish_tag, schedule.virtual_time)
+    schedule.tenant = nil
   end
 end
 
--- A lane that was emptied stays where it is until a claim finds nothing in it: mostly something comes.
+-- An emptied queue stays in the list until a claim finds nothing in it: mostly another job comes first.
 local emptied = {}
 for _ = 1, count + 100 do -- a bound on stale entries and on tenants held back in one call
   local index = #grants < count and choose()
   if not index then break end
-  local lane = table.remove(lanes, index)
-  local line = line_of(lane)
-  local tenant = line.tenant and tenant_by(line.tenant)
+  local queue_name = table.remove(queues, index)
+  local schedule = schedule_of(queue_name)
+  local tenant = schedule.tenant and tenant_by(schedule.tenant)
   if tenant and tenant.most > 0 and tenant.running >= tenant.most then
-    hold(prefix, lane, line.tenant, line.account)
-    line.tenant = nil
+    hold(prefix, queue_name, schedule.tenant, schedule.finish_tag)
+    schedule.tenant = nil
   elseif tenant then
-    serve(lane, line, tenant)
+    serve(queue_name, schedule, tenant)
   end
-  if line.tenant or line.behind < math.huge then
-    lanes[#lanes + 1] = lane
+  if schedule.tenant or schedule.behind < math.huge then
+    queues[#queues + 1] = queue_name
   elseif tenant then
-    emptied[#emptied + 1] = lane
+    emptied[#emptied + 1] = queue_name
   end
 end
-local busy = #lanes > 0 and 1 or 0
-for _, lane in ipairs(emptied) do lanes[#lanes + 1] = lane end
+local busy = #queues > 0 and 1 or 0
+for _, queue_name in ipairs(emptied) do queues[#queues + 1] = queue_name end
 
 local noting = {}
-for lane, line in pairs(lines) do
-  write_account(line)
-  if line.tenant then redis.call('PEXPIRE', line.turns, STRUCTURE_TTL) end
-  if line.moved then noting[#noting + 1], noting[#noting + 2] = '~clock|' .. lane, line.clock end
+for queue_name, schedule in pairs(schedules) do
+  write_finish_tag(schedule)
+  if schedule.tenant then redis.call('PEXPIRE', schedule.ready, STRUCTURE_TTL) end
+  if schedule.moved then noting[#noting + 1], noting[#noting + 2] = '~virtual_time|' .. queue_name, schedule.virtual_time end
 end
 for name, tenant in pairs(tenants) do
   if #tenant.leases > 0 then lease(prefix, name, tenant.leases) end
 end
-if table.concat(lanes, '\n') ~= table.concat(found, '\n') or #lanes ~= #found then
-  redis.call('DEL', lanes_key)
-  for _, lane in ipairs(lanes) do queue_up(lanes_key, lane) end
+if table.concat(queues, '\n') ~= table.concat(found, '\n') or #queues ~= #found then
+  redis.call('DEL', queues_key)
+  for _, queue_name in ipairs(queues) do queue_up(queues_key, queue_name) end
 end
 if #ids > 0 then
   redis.call('SET', claimed_key, table.concat(ids, ' '), 'PX', lease_ms)

@@ -8,7 +8,7 @@ local job = fields(job_key, 'status', 'owner', 'day', 'tokens', 'money', 'attemp
 local tenant = tenant_of(job.owner or '')
 if job.key then redis.call('DEL', job.key) end
 book(prefix, id, job, tenant, -1, -1)
-close(prefix, id, tenant) -- its entry in the ready list goes when a claim meets it
+close(prefix, id, tenant) -- its entry in the waiting list goes when a claim meets it
 redis.call('ZREM', prefix .. 'delayed', id)
 redis.call('ZREM', prefix .. 'hooks', id)
 redis.call('LREM', prefix .. 'dead', 0, id)

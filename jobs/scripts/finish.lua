@@ -7,7 +7,7 @@
 -- Returns {"ok", length} · {"gone"} · {"fenced"} · {"diverged", length}
 -- May be repeated: the claim that finished and the same tail mean that this was it.
 expected = tonumber(expected)
-local job = fields(job_key, 'status', 'claim', 'compacted', 'owner', 'lane', 'charged', 'turn', 'day', 'tokens',
+local job = fields(job_key, 'status', 'claim', 'compacted', 'owner', 'queue_name', 'charged', 'start_tag', 'day', 'tokens',
   'money', 'attempt', 'key', 'hook')
 if not job.status then return { 'gone' } end
 local ended = job.status ~= 'running'

@@ -4,14 +4,14 @@
 -- ARGV  prefix, id, claim, reason
 -- Returns {"ok"} · {"gone"} · {"fenced"}
 -- May be repeated: the claim is remembered, so the second call sees that the first one worked.
-local job = fields(job_key, 'status', 'claim', 'owner', 'lane')
+local job = fields(job_key, 'status', 'claim', 'owner', 'queue_name')
 if not job.status then return { 'gone' } end
 if job.claim == 'was ' .. claim then return { 'ok' } end
 if job.status ~= 'running' or job.claim ~= claim then return { 'fenced' } end
 
 local tenant = tenant_of(job.owner)
 unlease(prefix, tenant, id)
-local number = enqueue_first(prefix, tenant, job.lane or '', id)
+local number = enqueue_first(prefix, tenant, job.queue_name or '', id)
 redis.call('HSET', job_key, 'status', 'queued', 'claim', 'was ' .. claim, 'reason', reason, 'number', number)
 notify_queued(channel, number, 0, reason)
 return { 'ok' }

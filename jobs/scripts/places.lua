@@ -2,26 +2,26 @@
 -- Where each tenant's queue stands: a place is a job's number less the head's, plus one, plus what the
 -- tenant has waiting for the same model in the tiers above.
 -- KEYS  numbers_key
--- ARGV  prefix, tenants... (two each: lane, owner)
+-- ARGV  prefix, tenants... (two each: queue_name, owner)
 -- Returns {pace in ms ("" where unknown), (head number (or 0), how many above, why it waits)...}; why is
 --         "own_limit": as many of the tenant run as may, "provider_rate", or "": the workers are busy
 -- May be repeated: it writes nothing.
 local time, answer = now(), { redis.call('HGET', numbers_key, '~pace') or '' }
 for index = 1, #tenants, 2 do
   local at = #answer
-  local lane, tenant, above = tenants[index], tenant_of(tenants[index + 1]), 0
-  local model = model_of(lane)
+  local queue_name, tenant, above = tenants[index], tenant_of(tenants[index + 1]), 0
+  local model = model_of(queue_name)
   for _, other in ipairs({ 'p:' .. model, model == '' and '' or 'd:' .. model }) do
-    if rank_of(other) < rank_of(lane) then
-      above = above + redis.call('LLEN', ready_of(prefix, other, tenant))
+    if rank_of(other) < rank_of(queue_name) then
+      above = above + redis.call('LLEN', waiting_of(prefix, other, tenant))
     end
   end
-  local head = redis.call('LINDEX', ready_of(prefix, lane, tenant), 0)
+  local head = redis.call('LINDEX', waiting_of(prefix, queue_name, tenant), 0)
   answer[at + 1] = head and tonumber(redis.call('HGET', prefix .. 'job:' .. head, 'number') or 0) or 0
   answer[at + 2] = above
   local b = redis.call('HMGET', pace_of(prefix, model), 'requests', 'tokens', 'at')
   local dry = b[3] and time - b[3] < 1500 and (tonumber(b[1]) < 1 or tonumber(b[2]) <= 0)
-  if redis.call('HEXISTS', held_of(prefix, tenant), lane) == 1 then
+  if redis.call('HEXISTS', held_of(prefix, tenant), queue_name) == 1 then
     answer[at + 3] = 'own_limit'
   elseif dry or redis.call('EXISTS', pause_of(prefix, model)) == 1 then
     answer[at + 3] = 'provider_rate'

@@ -4,10 +4,10 @@
 -- ARGV  first_index, max_entries, max_bytes, min_entries (given however large they are), viewer (the
 --       owner that asks, `tenant/*` for all owners of a tenant, or "" for every owner)
 -- Returns {} where there is none that the viewer may see, with no more to read ·
---       {status, owner, attempt, number, reason, length, {entry...}, lane, first, {block...}}
+--       {status, owner, attempt, number, reason, length, {entry...}, queue_name, first, {block...}}
 --       Of a compacted log there are blocks in the place of entries, the first entry of them `first`.
 -- May be repeated: it writes nothing.
-local f = redis.call('HMGET', job_key, 'status', 'owner', 'attempt', 'number', 'reason', 'lane', 'compacted')
+local f = redis.call('HMGET', job_key, 'status', 'owner', 'attempt', 'number', 'reason', 'queue_name', 'compacted')
 if not f[1] then return {} end
 local owner = f[2] or ''
 if string.sub(viewer, -2) == '/*' then owner = string.sub(owner, 1, #viewer - 1) .. '*' end

@@ -17,7 +17,7 @@ local function take(id, owner, reason)
   redis.call('HSET', name, 'status', 'running', 'claim', claim, 'reason', reason, 'ending', reason)
   redis.call('ZREM', delayed_key, id)
   lease(prefix, tenant_of(owner), { time + lease_ms, id })
-  local job = fields(name, 'job', 'attempt', 'failures', 'cancel', 'reason', 'submitted', 'lane')
+  local job = fields(name, 'job', 'attempt', 'failures', 'cancel', 'reason', 'submitted', 'queue_name')
   grants[#grants + 1] = grant(prefix, id, job, time)
 end
 
@@ -25,7 +25,7 @@ requeued = promote(prefix, time, limit)
 
 for _, id in ipairs(due(leases_key)) do
   local name = prefix .. 'job:' .. id
-  local job = fields(name, 'status', 'owner', 'lane', 'cancel', 'fail_on_death', 'ending')
+  local job = fields(name, 'status', 'owner', 'queue_name', 'cancel', 'fail_on_death', 'ending')
   local tenant = tenant_of(job.owner or '')
   if job.status ~= 'running' then
     unlease(prefix, tenant, id)
@@ -37,7 +37,7 @@ for _, id in ipairs(due(leases_key)) do
     take(id, job.owner, 'worker_lost')
   else
     unlease(prefix, tenant, id)
-    local number = enqueue_first(prefix, tenant, job.lane or '', id)
+    local number = enqueue_first(prefix, tenant, job.queue_name or '', id)
     redis.call('HSET', name, 'status', 'queued', 'claim', '', 'reason', 'worker_lost', 'number', number)
     notify_queued(prefix .. 'notifications:' .. id, number, 0, 'worker_lost')
     requeued = requeued + 1
@@ -46,8 +46,8 @@ end
 
 for _, id in ipairs(due(open_key)) do
   local name = prefix .. 'job:' .. id
-  local job = fields(name, 'status', 'owner', 'until', 'number', 'lane')
-  local tenant, lane = tenant_of(job.owner or ''), job.lane or ''
+  local job = fields(name, 'status', 'owner', 'until', 'number', 'queue_name')
+  local tenant, queue_name = tenant_of(job.owner or ''), job.queue_name or ''
   redis.call('ZADD', open_key, time + inspect_ms, id)
   if job.status ~= 'queued' and job.status ~= 'running' then
     redis.call('ZREM', open_key, id)
@@ -57,27 +57,27 @@ for _, id in ipairs(due(open_key)) do
     take(id, job.owner, 'expired')
   elseif not redis.call('ZSCORE', delayed_key, id) then
     -- Numbers in a list ascend: only one that was overtaken is worth a search.
-    local ready = ready_of(prefix, lane, tenant)
-    local head = redis.call('LINDEX', ready, 0)
+    local waiting = waiting_of(prefix, queue_name, tenant)
+    local head = redis.call('LINDEX', waiting, 0)
     local first = head and tonumber(redis.call('HGET', prefix .. 'job:' .. head, 'number') or 0)
     local overtaken = not first or tonumber(job.number or 0) < first
-    if overtaken and not redis.call('LPOS', ready, id) then
-      redis.call('HSET', name, 'number', enqueue_first(prefix, tenant, lane, id))
+    if overtaken and not redis.call('LPOS', waiting, id) then
+      redis.call('HSET', name, 'number', enqueue_first(prefix, tenant, queue_name, id))
       requeued = requeued + 1
     else
       -- Held back, and nothing runs whose end would release it: that end was lost.
       if count_running(prefix, tenant, time) == 0 then release(prefix, tenant) end
-      await_turn(prefix, lane, tenant)
-      if redis.call('EXISTS', turns_of(prefix, lane)) == 1 then open_lane(prefix, lane) end
+      ensure_ready(prefix, queue_name, tenant)
+      if redis.call('EXISTS', ready_of(prefix, queue_name)) == 1 then open_queue(prefix, queue_name) end
     end
   end
 end
 
 -- What is never empty on a busy day is never made anew.
-for _, name in ipairs({ 'leases', 'open', 'lanes', 'wake', 'followed', 'numbers' }) do
+for _, name in ipairs({ 'leases', 'open', 'queues', 'wake', 'followed', 'numbers' }) do
   redis.call('PEXPIRE', prefix .. name, STRUCTURE_TTL)
 end
-for _, lane in ipairs(redis.call('LRANGE', prefix .. 'lanes', 0, -1)) do
-  redis.call('PEXPIRE', spent_of(prefix, lane), STRUCTURE_TTL)
+for _, queue_name in ipairs(redis.call('LRANGE', prefix .. 'queues', 0, -1)) do
+  redis.call('PEXPIRE', idle_of(prefix, queue_name), STRUCTURE_TTL)
 end
 return { requeued, grants }

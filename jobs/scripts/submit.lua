@@ -2,7 +2,7 @@
 -- Accepts a job: its record, its first log entries and its place in the queue, all or nothing.
 -- KEYS  job_key, log_key, idempotency_key (job_key again where there is none), channel
 -- ARGV  prefix, id, owner, record, fingerprints ("" where there is no key), ttl_ms, inspect_ms,
---       max_wait_ms, max_waiting, fail_on_death (0/1), lane, unstored (0/1), hook_wait_ms (of its
+--       max_wait_ms, max_waiting, fail_on_death (0/1), queue_name, unstored (0/1), hook_wait_ms (of its
 --       webhook; "": there is none), tokens_field (that it may take), money_field (millionths),
 --       input_tokens, tenant_waiting, tenant_requests (a minute), tenant_tokens (a day),
 --       tenant_money (a day), tenant_input_tokens (limits of a tenant where its settings say
@@ -32,10 +32,10 @@ local refusal, left = admit(prefix, tenant, time, tokens, money, tonumber(input_
   { tenant_waiting, tenant_requests, tenant_tokens, tenant_money, tenant_input_tokens })
 if refusal then return refusal end
 
-number = enqueue(prefix, tenant, lane, id)
+number = enqueue(prefix, tenant, queue_name, id)
 redis.call('HSET', job_key, unpack(given({ 'status', 'queued', 'owner', owner, 'job', record, 'attempt', 0,
   'failures', 0, 'submitted', time, 'until', time + max_wait_ms, 'fail_on_death', fail_on_death, 'tokens', tokens_field,
-  'money', money_field, 'day', reserve(prefix, tenant, id, time, tokens, money, ttl), 'number', number, 'lane', lane,
+  'money', money_field, 'day', reserve(prefix, tenant, id, time, tokens, money, ttl), 'number', number, 'queue_name', queue_name,
   'begins', first_entry, 'hook', hook_wait_ms, 'unstored', unstored == '1' and 1 or '', 'key', fingerprint ~= '' and idempotency_key or '' })))
 redis.call('PEXPIRE', job_key, ttl)
 

@@ -67,13 +67,13 @@ class Feed:
         "channel",
         "confirmed",
         "followers",
-        "lane",
         "listener",
         "notified_at",
         "number",
         "only",
         "owner",
         "partition",
+        "queue_name",
         "reason",
         "response_id",
         "told",
@@ -90,7 +90,7 @@ class Feed:
         self.listener: SubmissionListener | None = None
         self.confirmed = False
         self.number = 0
-        self.lane = ""
+        self.queue_name = ""
         self.reason = ""
         self.told: tuple[int | None, float | None, str] | None = None
         self.notified_at = time.monotonic()
@@ -192,7 +192,7 @@ class Feed:
     def _learn(self, view: View) -> None:
         self.owner = view.owner
         if view.status == "queued":
-            self.number, self.lane, self.reason = view.number, view.lane, view.reason
+            self.number, self.queue_name, self.reason = view.number, view.queue_name, view.reason
 
     def release(self) -> None:
         """Ends the subscription if nobody needs the feed."""

@@ -202,7 +202,7 @@ class Relay:
         for feed in self._feeds.values():
             if feed.number and feed.owner:
                 queues = waiting.setdefault(feed.partition, {})
-                queues.setdefault((feed.lane, tenant_of(feed.owner)), []).append(feed)
+                queues.setdefault((feed.queue_name, tenant_of(feed.owner)), []).append(feed)
         for partition, queues in waiting.items():
             pace, heads = await self._queue.places(partition, list(queues))
             for queue, feeds in queues.items():

@@ -53,9 +53,9 @@ class SubmissionListener:
         "_feed",
         "_feed_of",
         "_frames",
-        "_lane",
         "_number",
         "_owner",
+        "_queue_name",
         "_size",
         "_waits",
         "open",
@@ -65,7 +65,7 @@ class SubmissionListener:
         self._feed_of = feed_of
         self._feed: ListenedFeed | None = None
         self._owner = ""
-        self._lane = ""
+        self._queue_name = ""
         self._number = 0
         self._frames: list[Frame] = []
         self._size = 0
@@ -81,9 +81,9 @@ class SubmissionListener:
         if self._feed is not None:
             self._feed.release()
 
-    def listen(self, response_id: str, owner: str, lane: str) -> None:
-        """Subscribes to a fresh id, which is submitted for this owner into this lane."""
-        self._owner, self._lane = owner, lane
+    def listen(self, response_id: str, owner: str, queue_name: str) -> None:
+        """Subscribes to a fresh id, which is submitted for this owner into this queue."""
+        self._owner, self._queue_name = owner, queue_name
         self._feed = self._feed_of(response_id)
         self._feed.listener = self
 
@@ -124,5 +124,5 @@ class SubmissionListener:
             return None
         status = Status.QUEUED if self._waits else Status.RUNNING  # an end is among the events
         entries = [frame.entry for frame in frames]
-        number, lane = self._number, self._lane
-        return View(status, self._owner, 0, number, "", len(frames), entries, lane), frames
+        number, queue_name = self._number, self._queue_name
+        return View(status, self._owner, 0, number, "", len(frames), entries, queue_name), frames

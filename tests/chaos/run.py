@@ -228,7 +228,7 @@ async def in_redis(pipe: Pipe) -> list[str]:
         name = key.decode().partition("}:")[2]
         if await pipe.call("PTTL", key) == -1:
             rest.append(f"key {name} would live for ever")
-        if name.startswith(("leases", "delayed", "open", "ready:", "turns", "running", "held")):
+        if name.startswith(("leases", "delayed", "open", "waiting:", "ready", "running", "held")):
             kind = await pipe.call("TYPE", key)
             how_many = {b"zset": "ZCARD", b"list": "LLEN"}.get(kind)
             number = await pipe.call(how_many, key) if how_many else "?"

@@ -54,7 +54,7 @@ async def test_ten_thousand_of_one_tenant_delay_one_of_another_by_what_runs_alre
             waited += 1
             assert waited <= SLOTS, f"{waited} answers ended, and it still waits"
         waits.append(waited)
-    left = await pipe.call("LLEN", "holdline:{0}:ready:flood")
+    left = await pipe.call("LLEN", "holdline:{0}:waiting:flood")
     print(
         f"\n{FLOOD} waiting of one tenant, {SLOTS} running, {left} left at the end: "
         f"{ROUNDS} prompts of another waited for {min(waits)} to {max(waits)} ends of running "

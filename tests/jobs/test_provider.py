@@ -6,12 +6,12 @@ from dataclasses import replace
 
 import pytest
 
-from jobs.names import lane_of
+from jobs.names import queue_name_of
 from jobs.queue import Queue
 from jobs.redis.pipe import Pipe
 from tests.jobs.factories import NAMES, TERMS, a_job, new_claim, opening
 
-LANE = lane_of(None, "m")
+QUEUE = queue_name_of(None, "m")
 
 
 @pytest.fixture
@@ -22,7 +22,7 @@ def queue(pipe: Pipe) -> Queue:
 async def waits(queue: Queue, count: int, owner: str = "a", model: str = "m") -> None:
     for _ in range(count):
         job = a_job(owner)
-        await queue.submit(job, opening(job), lane=lane_of(None, model))
+        await queue.submit(job, opening(job), queue_name=queue_name_of(None, model))
 
 
 async def claim(queue: Queue, count: int = 99, requests: int = 0, tokens: int = 0) -> int:
@@ -35,7 +35,7 @@ async def back(pipe: Pipe, key: str, field: str, ms: int) -> None:
 
 
 async def why(queue: Queue, owner: str = "a") -> str:
-    return (await queue.places(0, [(LANE, owner)]))[1][LANE, owner][2]
+    return (await queue.places(0, [(QUEUE, owner)]))[1][QUEUE, owner][2]
 
 
 async def test_requests_a_minute_are_shared_by_all_who_claim(pipe: Pipe, queue: Queue) -> None:

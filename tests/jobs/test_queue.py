@@ -247,7 +247,7 @@ async def test_a_job_that_stands_in_the_list_five_times_is_claimed_once(
     pipe: Pipe, queue: Queue
 ) -> None:
     job = await submitted(queue)
-    await pipe.call("RPUSH", NAMES.ready_prefix + "public", *[job.id] * 4)
+    await pipe.call("RPUSH", NAMES.waiting_prefix + "public", *[job.id] * 4)
 
     assert [job.id] == await claim_ids(queue, 5)
     assert [] == await claim_ids(queue, 5)
@@ -257,9 +257,9 @@ async def test_a_job_that_stands_in_the_list_five_times_is_claimed_once(
 async def test_an_entry_that_nobody_of_ours_wrote_is_buried_once_and_the_next_is_claimed(
     pipe: Pipe, queue: Queue, alien: bytes
 ) -> None:
-    await pipe.call("RPUSH", NAMES.ready_prefix + "public", alien)
+    await pipe.call("RPUSH", NAMES.waiting_prefix + "public", alien)
     job = await submitted(queue)
-    await pipe.call("PEXPIRE", NAMES.ready_prefix + "public", 60_000)
+    await pipe.call("PEXPIRE", NAMES.waiting_prefix + "public", 60_000)
 
     assert [job.id] == await claim_ids(queue)
     assert [alien] == await dead(pipe)
@@ -268,7 +268,7 @@ async def test_an_entry_that_nobody_of_ours_wrote_is_buried_once_and_the_next_is
 async def test_a_job_whose_key_is_of_another_type_is_buried(pipe: Pipe, queue: Queue) -> None:
     id_ = new_response_id(0)
     await pipe.call("SET", NAMES.job(id_), "not a hash", "PX", 60_000)
-    await pipe.call("RPUSH", NAMES.ready_prefix + "public", id_)
+    await pipe.call("RPUSH", NAMES.waiting_prefix + "public", id_)
     job = await submitted(queue)
 
     assert [job.id] == await claim_ids(queue)
@@ -277,7 +277,7 @@ async def test_a_job_whose_key_is_of_another_type_is_buried(pipe: Pipe, queue: Q
 
 async def test_a_list_full_of_aliens_does_not_stop_another_owner(pipe: Pipe, queue: Queue) -> None:
     await submitted(queue, "broken")
-    await pipe.call("LPUSH", NAMES.ready_prefix + "broken", *["alien"] * 500)
+    await pipe.call("LPUSH", NAMES.waiting_prefix + "broken", *["alien"] * 500)
     job = await submitted(queue, "sane")
 
     assert job.id in [*await claim_ids(queue, 1), *await claim_ids(queue, 1)]
@@ -285,8 +285,8 @@ async def test_a_list_full_of_aliens_does_not_stop_another_owner(pipe: Pipe, que
 
 async def test_the_list_of_the_dead_is_bounded(pipe: Pipe, queue: Queue) -> None:
     await submitted(queue)
-    await pipe.call("LPUSH", NAMES.ready_prefix + "public", *["alien"] * 1500)
-    while await pipe.call("LLEN", NAMES.ready_prefix + "public"):
+    await pipe.call("LPUSH", NAMES.waiting_prefix + "public", *["alien"] * 1500)
+    while await pipe.call("LLEN", NAMES.waiting_prefix + "public"):
         await claim_ids(queue)
 
     assert 1000 == len(await dead(pipe))
@@ -541,7 +541,7 @@ async def test_a_job_that_fell_out_of_the_list_is_found_again(
 ) -> None:
     lost = await submitted(queue)
     kept = [await submitted(queue) for _ in range(others)]
-    assert 1 == await pipe.call("LREM", NAMES.ready_prefix + "public", 0, lost.id)
+    assert 1 == await pipe.call("LREM", NAMES.waiting_prefix + "public", 0, lost.id)
     await inspect_now(pipe, lost.id)
 
     assert (1, []) == await queue.rescue(0, new_claim())
@@ -552,7 +552,7 @@ async def test_a_job_lost_from_the_middle_is_found_once_those_before_it_are_gone
     pipe: Pipe, queue: Queue
 ) -> None:
     jobs = [await submitted(queue) for _ in range(3)]
-    await pipe.call("LREM", NAMES.ready_prefix + "public", 0, jobs[1].id)
+    await pipe.call("LREM", NAMES.waiting_prefix + "public", 0, jobs[1].id)
     await claim_ids(queue)
     await inspect_now(pipe, jobs[1].id)
 
@@ -569,10 +569,12 @@ async def test_a_job_that_waits_is_not_queued_twice_by_being_inspected(
             await inspect_now(pipe, job.id)
         assert (0, []) == await queue.rescue(0, new_claim())
 
-    assert 3 == await pipe.call("LLEN", NAMES.ready_prefix + "public")
+    assert 3 == await pipe.call("LLEN", NAMES.waiting_prefix + "public")
 
 
-@pytest.mark.parametrize("key", [NAMES.turns, NAMES.lanes, NAMES.leases, NAMES.wake, NAMES.numbers])
+@pytest.mark.parametrize(
+    "key", [NAMES.ready, NAMES.queues, NAMES.leases, NAMES.wake, NAMES.numbers]
+)
 async def test_a_lost_key_of_the_queue_loses_no_job_and_comes_back_with_a_ttl(
     pipe: Pipe, queue: Queue, key: str
 ) -> None:

@@ -204,11 +204,11 @@ def test_every_script_and_every_key_is_documented() -> None:
     made = [
         *(names.job("x"), names.log("x"), names.notifications("x"), names.idempotency("x", "y")),
         *(
-            names.ready_prefix,
-            names.turns,
-            names.spent,
+            names.waiting_prefix,
+            names.ready,
+            names.idle,
             names.followed,
-            names.lanes,
+            names.queues,
             names.wake,
             names.leases,
             names.delayed,

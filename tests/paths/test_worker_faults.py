@@ -173,7 +173,7 @@ async def test_what_cannot_be_decoded_is_buried_and_the_worker_lives(
     stranger = new_response_id(0)
     waiting = await ask.responses.create(input="tokens=2", model="m", background=True)
     await pipe.call("HSET", names.job(waiting.id), "job", msgpack.packb([99, "from the future"]))
-    await pipe.call("LPUSH", names.ready_prefix + "public", b"\x00garbage", stranger)
+    await pipe.call("LPUSH", names.waiting_prefix + "public", b"\x00garbage", stranger)
     await system.worker(model.url)
     events = await finished(ask, waiting.id)
     assert "undecodable" == events[-1].response.holdline["error_code"]

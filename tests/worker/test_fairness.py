@@ -63,7 +63,7 @@ async def test_ten_thousand_of_one_tenant_delay_another_by_what_runs_already(
             waits.append(await waited_ms(pipe, await ask(queue, "patient", prompt)))
             [place] = [i for i, call in enumerate(model.calls) if call.prompt == prompt]
             places.append(place - before)
-        left = await pipe.call("LLEN", NAMES.ready_prefix + "flood")
+        left = await pipe.call("LLEN", NAMES.waiting_prefix + "flood")
     print(
         f"\n{FLOOD} waiting of one tenant, {WORKERS} workers with {SLOTS} answers each, {left} "
         f"left at the end: {ROUNDS} prompts of another waited {median(waits):.0f} ms, at most "

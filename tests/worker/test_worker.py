@@ -161,8 +161,8 @@ async def test_a_prompt_that_waited_too_long_is_told_so(
 
 async def test_an_alien_entry_stops_nobody(harness: Harness, work: Work, pipe: Pipe) -> None:
     names = Partition(0)
-    await pipe.call("ZADD", names.turns, 0, "me")
-    await pipe.call("RPUSH", f"{names.ready_prefix}me", "garbage")
+    await pipe.call("ZADD", names.ready, 0, "me")
+    await pipe.call("RPUSH", f"{names.waiting_prefix}me", "garbage")
     async with work(harness):
         assert Status.COMPLETED is (await harness.ended(await harness.submit("mode=ok"))).status
     assert [b"garbage"] == await pipe.call("LRANGE", names.dead, 0, -1)

@@ -61,7 +61,7 @@ class Response:
 
     owner: str
     log: list[bytes]
-    lane: str = ""
+    queue_name: str = ""
     begins: bytes = b""
     status: str = QUEUED
     claim: str = ""
@@ -105,14 +105,14 @@ class Model:
     claims: dict[str, list[str]] = field(default_factory=dict)
 
     def submit(
-        self, id_: str, owner: str, key: str, body: str, fails: bool, lane: str, begins: bytes
+        self, id_: str, owner: str, key: str, body: str, fails: bool, queue_name: str, begins: bytes
     ) -> list[Any]:
         if id_ in self.all:
             return [b"accepted"]
         if key and key in self.keys and self.keys[key][0] in self.all:
             first, first_body = self.keys[key]
             return [b"same" if first_body == body else b"reused", first.encode()]
-        self.all[id_] = Response(owner, logged(id_), lane, begins, fails=fails)
+        self.all[id_] = Response(owner, logged(id_), queue_name, begins, fails=fails)
         if key:
             self.keys[key] = (id_, body)
         return [b"accepted"]
@@ -134,12 +134,14 @@ class Model:
         for id_ in granted:
             fit = [one for one in free if self._fits(one, room)]
             assert id_ in fit
-            assert rank(self.all[id_].lane) == min(rank(self.all[one].lane) for one in fit)
+            assert rank(self.all[id_].queue_name) == min(
+                rank(self.all[one].queue_name) for one in fit
+            )
             free.remove(id_)
             self.all[id_].run(claim)
             self.all[id_].attempt += 1
             self.all[id_].begin()
-            if (model := model_of(self.all[id_].lane)) in room:
+            if (model := model_of(self.all[id_].queue_name)) in room:
                 room[model] -= 1
         left = [one for one in free if self._fits(one, room)]
         assert len(granted) == count or (len(granted) < count and not left)
@@ -149,7 +151,7 @@ class Model:
     def _fits(self, id_: str, room: dict[str, int]) -> bool:
         owner = self.all[id_].owner
         running = sum(one.owner == owner and one.status == RUNNING for one in self.all.values())
-        return running < MOST_RUNNING and room.get(model_of(self.all[id_].lane), 1) > 0
+        return running < MOST_RUNNING and room.get(model_of(self.all[id_].queue_name), 1) > 0
 
     def append(self, id_: str, claim: str, expected: int, frames: list[bytes]) -> list[Any]:
         one = self.all.get(id_)
@@ -261,9 +263,9 @@ def logged(id_: str) -> list[bytes]:
     return [f"{kind} {id_}".encode() for kind in ("created", "queued")]
 
 
-def rank(lane: str) -> int:
+def rank(queue_name: str) -> int:
     """How far back a tier stands."""
-    return {"p": 1, "f": 3}.get(lane[:1], 2)
+    return {"p": 1, "f": 3}.get(queue_name[:1], 2)
 
 
 Call = Callable[[], Awaitable[None]]
@@ -314,7 +316,7 @@ class Both:
         await self.compare()
 
     def submit(
-        self, owner: str, key: str, body: str, fails: bool, lane: str, begins: bytes
+        self, owner: str, key: str, body: str, fails: bool, queue_name: str, begins: bytes
     ) -> Call:
         id_ = new_response_id(0)
         self.ids.append(id_)
@@ -330,7 +332,7 @@ class Both:
                 HOUR,
                 1000,
                 int(fails),
-                lane,
+                queue_name,
                 0,
                 "0",
                 9,
@@ -343,7 +345,7 @@ class Both:
             ]
             args: list[Argument] = [NAMES.prefix, id_, owner, b"job", body if key else "", *terms]
             reply = await self.pipe.run("submit", names, [*args, *logged(id_)])
-            expected = self.model.submit(id_, owner, key, body, fails, lane, begins)
+            expected = self.model.submit(id_, owner, key, body, fails, queue_name, begins)
             assert expected == (reply[:1] if expected == [b"accepted"] else reply)
             if not before:
                 self._before.pop(id_, None)
@@ -354,14 +356,14 @@ class Both:
         async def call() -> None:
             flat = [part for name, most in room.items() for part in (name, most, 0, 0)]
             args: list[Argument] = [NAMES.prefix, claim, count, HOUR, MOST_RUNNING, 100, *flat]
-            rows = await self.pipe.run("claim", [NAMES.lanes, NAMES.claimed(claim)], args)
+            rows = await self.pipe.run("claim", [NAMES.queues, NAMES.claimed(claim)], args)
             granted = [row[0].decode() for row in rows]
             self.model.claim(claim, count, room, granted)
             self._hold(claim, granted)
             for row in rows:
                 one = self.model.all[row[0].decode()]
                 assert (one.attempt, one.failures, int(one.cancel)) == tuple(row[2:5])
-                assert (len(one.log), one.lane) == (row[7], row[8].decode())
+                assert (len(one.log), one.queue_name) == (row[7], row[8].decode())
 
         return call
 
@@ -520,7 +522,7 @@ class Both:
         assert {one.status for one in self.model.all.values()} <= set(ENDS)
 
 
-LANES = ["", "", "", "p:", "f:", "d:m", "f:m", "p:n"]
+QUEUES = ["", "", "", "p:", "f:", "d:m", "f:m", "p:n"]
 STEPS = [
     *["submit", "submit", "claim", "claim", "append", "append", "append", "finish", "retry"],
     *[
@@ -550,8 +552,8 @@ async def step(both: Both, draw: Callable[..., Any]) -> None:
     if what == "submit":
         key = draw(st.sampled_from(["", "", "key"]))
         owner, body = draw(st.sampled_from("ab")), draw(st.sampled_from(["one", "one", "two"]))
-        lane, first = draw(st.sampled_from(LANES)), draw(st.sampled_from([b"", b"begins"]))
-        await both.make(both.submit(owner, key, body, draw(st.booleans()), lane, first))
+        queue_name, first = draw(st.sampled_from(QUEUES)), draw(st.sampled_from([b"", b"begins"]))
+        await both.make(both.submit(owner, key, body, draw(st.booleans()), queue_name, first))
         return
     if what == "claim":
         room = {"m": draw(st.integers(0, 2))} if draw(st.booleans()) else {}

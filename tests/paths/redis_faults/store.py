@@ -75,8 +75,8 @@ class Store:
                 "leases": await pipe.call("ZRANGE", NAMES.leases, 0, -1),
                 "open": await pipe.call("ZRANGE", NAMES.open, 0, -1),
                 "delayed": await pipe.call("ZRANGE", NAMES.delayed, 0, -1),
-                "waiting": await pipe.call("KEYS", f"{NAMES.ready_prefix}*"),
-                "turns": await pipe.call("ZRANGE", NAMES.turns, 0, -1),
+                "waiting": await pipe.call("KEYS", f"{NAMES.waiting_prefix}*"),
+                "ready": await pipe.call("ZRANGE", NAMES.ready, 0, -1),
                 "without TTL": await keys_without_ttl(pipe),
             }
         return {name: value for name, value in found.items() if value}

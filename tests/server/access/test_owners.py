@@ -36,7 +36,7 @@ def test_an_owner_is_no_name_of_ours(who: tuple[str, str | None]) -> None:
     assert not set("~|*{}: \n\0").intersection(owner)
     # The field of a lane is `lane|owner`: the last `|` parts them, whatever a model is called.
     assert ["d:a|b", owner] == f"d:a|b|{owner}".rsplit("|", 1)
-    assert Partition(0).ready_prefix + owner != Partition(0).ready_prefix + PUBLIC
+    assert Partition(0).waiting_prefix + owner != Partition(0).waiting_prefix + PUBLIC
 
 
 @given(WHO, WHO)
@@ -76,4 +76,4 @@ async def test_all_of_a_tenant_share_one_account_and_one_limit(pipe: Pipe) -> No
         await submitted(queue, owner)
     claimed = [decode_job(grant.job).owner for grant in await queue.claim(0, "token", 3)]
     assert {"acme", "other", "acmes"} == {owner.split("/")[0] for owner in claimed}
-    assert 3 == await pipe.call("LLEN", NAMES.ready_prefix + "acme")
+    assert 3 == await pipe.call("LLEN", NAMES.waiting_prefix + "acme")

@@ -62,7 +62,7 @@ async def test_a_tier_is_shown_and_is_the_lane(
     response = await (await listing.post("/v1/responses", json=body)).json()
     assert used == response["service_tier"]
     view = await read(pipe, response["id"], 0, max_entries=0)
-    assert f"{used[0]}:a/b" == view.lane
+    assert f"{used[0]}:a/b" == view.queue_name
 
 
 async def test_a_place_is_told_with_what_comes_before_it(serve: Serve) -> None:

@@ -44,7 +44,7 @@ async def test_a_warm_up_ends_at_once_asks_nobody_and_is_gone_on_from(
     assert ["response.created", "response.in_progress", "response.completed"] == kinds
     assert ([], 0) == (warm["output"], warm["usage"]["total_tokens"])
     assert warm["id"] == talk.logged()[0]["response"]["id"]
-    for key in (NAMES.turns, NAMES.open, NAMES.wake):
+    for key in (NAMES.ready, NAMES.open, NAMES.wake):
         assert 0 == await pipe.call("EXISTS", key), "nobody is to answer it"
 
     for text in ("First.", "Second."):  # on later turns too

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from jobs.log.log import read
-from jobs.names import lane_of
+from jobs.names import queue_name_of
 from jobs.queue import Queue
 from jobs.record import SharedSettings, Status
 from jobs.redis.pipe import Pipe
@@ -168,7 +168,7 @@ def test_what_the_environment_lacks_is_named(tmp_path: Path) -> None:
 
 async def ask(queue: Queue, model: str) -> str:
     job = a_job(model=model)
-    await queue.submit(job, opening(job), lane=lane_of(None, model))
+    await queue.submit(job, opening(job), queue_name=queue_name_of(None, model))
     return job.id
 
 

@@ -1,4 +1,4 @@
-"""Whose turn it is: the tenant that used least, by its weight, and no more at once than may run."""
+"""Fairness: the lowest finish tag is next, by weight, and no more run at once than may."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pytest
 
 from jobs.log.codec import decode_job
 from jobs.log.log import LogWriter
-from jobs.names import lane_of, tenant_of
+from jobs.names import queue_name_of, tenant_of
 from jobs.queue import Queue
 from jobs.record import Status
 from jobs.redis.pipe import Pipe
@@ -63,7 +63,9 @@ async def test_who_comes_is_the_next_one_however_many_wait(queue: Queue) -> None
     assert "b" == await owners(queue, 1)
 
 
-async def test_who_took_more_tokens_has_fewer_turns(pipe: Pipe, queue: Queue) -> None:
+async def test_a_tenant_that_took_more_tokens_is_served_less_often(
+    pipe: Pipe, queue: Queue
+) -> None:
     """Both are served one at a time; an answer of a takes nine times what one of b takes."""
     for tenant in "ab":
         for _ in range(60):
@@ -125,8 +127,8 @@ async def test_the_end_of_a_rescued_answer_is_booked_once(pipe: Pipe, queue: Que
     [grant] = await claim(queue)
     for _ in range(3):
         await end(pipe, grant, 9000)
-    account = float(await pipe.call("ZSCORE", NAMES.turns, "a"))
-    assert account == pytest.approx(9000)
+    finish_tag = float(await pipe.call("ZSCORE", NAMES.ready, "a"))
+    assert finish_tag == pytest.approx(9000)
 
 
 # How many run
@@ -176,14 +178,14 @@ async def test_whatever_ends_a_run_lets_the_next_one_run(
     assert second.response_id != third.response_id
 
 
-async def test_a_limit_counts_over_lanes_and_frees_all_of_them(pipe: Pipe, narrow: Queue) -> None:
+async def test_a_limit_counts_over_queues_and_frees_all_of_them(pipe: Pipe, narrow: Queue) -> None:
     for tier in ("priority", "default", "flex") * 2:
         job = a_job("a")
-        await narrow.submit(job, opening(job), lane=lane_of(tier, "m"))
+        await narrow.submit(job, opening(job), queue_name=queue_name_of(tier, "m"))
     seen = []
     while grants := await claim(narrow, 9):
         assert len(grants) <= 2
-        seen += [grant.lane for grant in grants]
+        seen += [grant.queue_name for grant in grants]
         for grant in grants:
             await end(pipe, grant)
     assert ["p:m", "p:m", "d:m", "d:m", "f:m", "f:m"] == seen
@@ -222,28 +224,6 @@ async def test_a_worker_that_keeps_its_lease_keeps_its_place_among_the_running(
     await narrow.extend(0, held)
     await submitted(narrow, "b")
     assert "b" == await owners(narrow, 9)
-
-
-# What older programs left
-
-
-async def test_a_ring_that_an_older_program_left_is_served(pipe: Pipe, queue: Queue) -> None:
-    """It kept tenants in lists, and wrote neither an estimate nor who runs."""
-    old = {tenant: [await submitted(queue, tenant) for _ in range(2)] for tenant in "ab"}
-    for jobs in old.values():
-        for job in jobs:
-            await pipe.call("HDEL", NAMES.job(job.id), "tokens", "day", "money")
-    await pipe.call("DEL", NAMES.turns, NAMES.lanes)
-    await pipe.call("RPUSH", NAMES.prefix + "ring", "a", "b", "nobody")
-    await pipe.call("PEXPIRE", NAMES.prefix + "ring", 60_000)
-    new = await submitted(queue, "c")
-    grants = await claim(queue, 9)
-    expected = {job.id for jobs in old.values() for job in jobs} | {new.id}
-    assert expected == {grant.response_id for grant in grants}
-    for grant in grants:
-        await pipe.call("HDEL", NAMES.job(grant.response_id), "charged", "turn")
-        await end(pipe, grant, 5)
-    assert 0 == await pipe.call("EXISTS", NAMES.prefix + "ring")
 
 
 # What it costs

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from jobs.log.log import read
-from jobs.names import lane_of
+from jobs.names import queue_name_of
 from jobs.queue import Queue
 from jobs.record import Status
 from jobs.redis.pipe import Pipe
@@ -29,7 +29,7 @@ def queue(pipe: Pipe) -> Queue:
 async def waits(queue: Queue, tier: str = "default", model: str = "", owner: str = "a") -> str:
     """The id of a job that waits."""
     job = a_job(owner)
-    await queue.submit(job, opening(job), lane=lane_of(tier, model))
+    await queue.submit(job, opening(job), queue_name=queue_name_of(tier, model))
     return job.id
 
 
@@ -44,7 +44,7 @@ async def has_waited(pipe: Pipe, *ids: str, minutes: int = 2) -> None:
 
 
 @pytest.mark.parametrize(
-    ("tier", "model", "lane"),
+    ("tier", "model", "queue_name"),
     [
         (None, "", ""),
         ("auto", "", ""),
@@ -53,8 +53,8 @@ async def has_waited(pipe: Pipe, *ids: str, minutes: int = 2) -> None:
         ("priority", "a:b", "p:a:b"),
     ],
 )
-def test_a_lane_is_a_tier_and_a_model(tier: str | None, model: str, lane: str) -> None:
-    assert lane == lane_of(tier, model)
+def test_a_queue_name_is_a_tier_and_a_model(tier: str | None, model: str, queue_name: str) -> None:
+    assert queue_name == queue_name_of(tier, model)
 
 
 async def test_priority_comes_first_and_flex_last(queue: Queue) -> None:
@@ -117,7 +117,7 @@ async def test_a_place_counts_what_comes_before_it(pipe: Pipe, queue: Queue) -> 
     await waits(queue, "priority", "m", owner="b")
     last = await waits(queue, "flex", "m")
     view = await read(pipe, last, 0, max_entries=0)
-    assert "f:m" == view.lane
+    assert "f:m" == view.queue_name
     _, heads = await queue.places(0, [("f:m", "a"), ("d:m", "a"), ("p:m", "a"), ("", "a")])
     assert [(1, 3, ""), (1, 1, ""), (1, 0, ""), (0, 0, "")] == list(heads.values())
     assert 2 == view.number
@@ -130,7 +130,7 @@ async def test_a_place_in_a_queue_that_tells_no_models_apart(queue: Queue) -> No
     assert [(1, 2, ""), (1, 1, ""), (1, 0, "")] == list(heads.values())
 
 
-async def test_what_comes_back_waits_in_its_lane(pipe: Pipe, queue: Queue) -> None:
+async def test_a_returned_job_waits_in_its_queue(pipe: Pipe, queue: Queue) -> None:
     """After a retry, a worker that stops, one that died, and an id that fell out of the queue."""
     ids = [await waits(queue, "flex", "m") for _ in range(4)]
     claims = {g.response_id: g for g in await queue.claim(0, new_claim(), 9)}
@@ -142,32 +142,24 @@ async def test_what_comes_back_waits_in_its_lane(pipe: Pipe, queue: Queue) -> No
     assert [] == await next_ids(queue, 9, m=0)
     assert set(ids[:3]) == set(await next_ids(queue, 9))
     lost = await waits(queue, "flex", "m")
-    await pipe.call("DEL", "holdline:{0}:ready|f:m|a", "holdline:{0}:turns|f:m", NAMES.lanes)
+    await pipe.call("DEL", "holdline:{0}:waiting|f:m|a", "holdline:{0}:ready|f:m", NAMES.queues)
     await inspect_now(pipe, lost)
     await queue.rescue(0, new_claim())
     assert [lost] == await next_ids(queue, 9)
-    assert [] == await pipe.call("KEYS", "holdline:*ready*")
+    assert [] == await pipe.call("KEYS", "holdline:*waiting*")
 
 
-async def test_a_lost_list_of_lanes_is_mended(pipe: Pipe, queue: Queue) -> None:
+async def test_a_lost_list_of_queues_is_restored(pipe: Pipe, queue: Queue) -> None:
     waiting = await waits(queue, "priority")
-    await pipe.call("DEL", NAMES.lanes)
+    await pipe.call("DEL", NAMES.queues)
     assert [] == await next_ids(queue)
     await inspect_now(pipe, waiting)
     await queue.rescue(0, new_claim())
     assert [waiting] == await next_ids(queue)
 
 
-async def test_what_an_older_program_has_queued_is_claimed(pipe: Pipe, queue: Queue) -> None:
-    """It knows one lane, and does not say that something waits in it."""
-    old = await waits(queue)
-    await pipe.call("DEL", NAMES.lanes)
-    fast = await waits(queue, "priority")
-    assert [fast, old] == await next_ids(queue, 9)
-
-
-async def test_cancelled_in_its_lane(queue: Queue) -> None:
+async def test_a_waiting_job_is_cancelled_in_its_queue(queue: Queue) -> None:
     job = a_job("a")
-    await queue.submit(job, opening(job), lane="f:m")
+    await queue.submit(job, opening(job), queue_name="f:m")
     assert await queue.cancel(job.id, 2, [ending(job, Status.CANCELLED)])
     assert [] == await next_ids(queue, 9)

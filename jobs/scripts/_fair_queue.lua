@@ -1,0 +1,181 @@
+-- Start-time fair queueing of the tenants in each queue; may name what is in _shared.lua and _provider.lua.
+--
+-- A tenant's finish tag in a queue is the tokens that it used there, divided by its weight. The tenant with
+-- the lowest tag is served next: the start tag of its job is its finish tag, or the virtual time if that is
+-- higher, and its new finish tag is the start tag plus the job's tokens by weight. A claim books estimated
+-- tokens, and the end of the job corrects the tag.
+--
+-- The virtual time of a queue is the start tag of the job that was served last. A tenant that comes, or comes
+-- back, starts there at least: it is served next, and gains nothing from having been idle.
+
+local IDLE_BOUND = 10000 -- idle tenants of which a queue keeps the finish tags
+
+-- An owner is `tenant/subject`, or one word where nobody has to say who they are.
+local function tenant_of(owner) return string.match(owner, '^([^/]+)/') or owner end
+
+local function ready_of(prefix, queue_name) return of_queue(prefix, 'ready', queue_name) end
+local function idle_of(prefix, queue_name) return of_queue(prefix, 'idle', queue_name) end
+local function running_of(prefix, tenant) return prefix .. 'running:' .. tenant end
+local function held_of(prefix, tenant) return prefix .. 'held:' .. tenant end
+
+local function virtual_time_of(prefix, queue_name)
+  return tonumber(redis.call('HGET', prefix .. 'numbers', '~virtual_time|' .. queue_name) or 0)
+end
+
+local function weight_of(prefix, tenant)
+  return tonumber(redis.call('HGET', prefix .. 'tenant:' .. tenant, 'weight') or 1)
+end
+
+-- Pushes to the end of a list. One that was empty is a new key: its TTL is set again.
+local function queue_up(list, what)
+  local length = redis.call('RPUSH', list, what)
+  if length == 1 then redis.call('PEXPIRE', list, STRUCTURE_TTL) end
+  return length
+end
+
+local function wake(prefix)
+  if redis.call('LLEN', prefix .. 'wake') < WAKE_BOUND then queue_up(prefix .. 'wake', '1') end
+end
+
+-- Adds a queue to the list of those in which something waits.
+local function open_queue(prefix, queue_name)
+  local queues = prefix .. 'queues'
+  if not redis.call('LPOS', queues, queue_name) then queue_up(queues, queue_name) end
+end
+
+-- Makes a tenant ready in a queue, at its finish tag or the virtual time.
+local function add_ready(prefix, queue_name, tenant, finish_tag)
+  local ready = ready_of(prefix, queue_name)
+  redis.call('ZADD', ready, math.max(finish_tag, virtual_time_of(prefix, queue_name)), tenant)
+  redis.call('PEXPIRE', ready, STRUCTURE_TTL)
+  open_queue(prefix, queue_name)
+end
+
+-- Makes a tenant ready if it is neither ready nor held back; a held one is released when one of its jobs ends.
+local function ensure_ready(prefix, queue_name, tenant)
+  if redis.call('ZSCORE', ready_of(prefix, queue_name), tenant) then return end
+  if redis.call('HEXISTS', held_of(prefix, tenant), queue_name) == 1 then return end
+  -- Its entry among the idle stays, and is not read while the tenant is ready.
+  add_ready(prefix, queue_name, tenant, tonumber(redis.call('ZSCORE', idle_of(prefix, queue_name), tenant) or 0))
+end
+
+-- Makes a tenant idle in a queue: it has nothing waiting there any more.
+local function make_idle(prefix, queue_name, tenant, finish_tag, virtual_time)
+  local idle = idle_of(prefix, queue_name)
+  redis.call('ZREM', ready_of(prefix, queue_name), tenant)
+  if redis.call('ZADD', idle, finish_tag, tenant) == 0 then return end
+  redis.call('PEXPIRE', idle, STRUCTURE_TTL)
+  -- A tag below the virtual time has no effect any more. If there is none, the lowest tags over the bound go.
+  if redis.call('ZREMRANGEBYSCORE', idle, '-inf', virtual_time) == 0 then
+    redis.call('ZREMRANGEBYRANK', idle, 0, -IDLE_BOUND - 1)
+  end
+end
+
+-- Corrects the finish tag by the tokens of a job that has ended. `job` has the fields that are named here.
+local function settle(prefix, job, tenant, tokens)
+  if not job.charged or tokens < 0 then return end
+  local queue_name, model = job.queue_name or '', model_of(job.queue_name or '')
+  if model ~= '' and redis.call('EXISTS', pace_of(prefix, model)) == 1 then
+    redis.call('HINCRBYFLOAT', pace_of(prefix, model), 'tokens', job.charged - tokens)
+  end
+  if tokens == tonumber(job.charged) then return end
+  local weight = weight_of(prefix, tenant)
+  local more = (tokens - job.charged) / weight
+  if redis.call('ZADD', ready_of(prefix, queue_name), 'XX', 'INCR', more, tenant) then return end
+  if redis.call('HEXISTS', held_of(prefix, tenant), queue_name) == 1 then
+    redis.call('HINCRBYFLOAT', held_of(prefix, tenant), queue_name, more)
+    return
+  end
+  local idle = idle_of(prefix, queue_name)
+  if redis.call('ZADD', idle, 'XX', 'INCR', more, tenant) then return end
+  local finish_tag = job.start_tag + tokens / weight
+  if finish_tag > virtual_time_of(prefix, queue_name) then
+    redis.call('ZADD', idle, finish_tag, tenant)
+    redis.call('PEXPIRE', idle, STRUCTURE_TTL)
+  end
+end
+
+-- Appends an id to its tenant's list and makes the tenant ready. Returns the number of the job.
+-- Numbers in a list ascend, so a place is a difference and a lost id is one that was overtaken.
+local function enqueue(prefix, tenant, queue_name, id)
+  local numbers, waiting = prefix .. 'numbers', waiting_of(prefix, queue_name, tenant)
+  local number = redis.call('HINCRBY', numbers, queue_name == '' and tenant or queue_name .. '|' .. tenant, 1)
+  if number == 1 then redis.call('PEXPIRE', numbers, STRUCTURE_TTL) end
+  queue_up(waiting, id)
+  ensure_ready(prefix, queue_name, tenant)
+  wake(prefix)
+  return number
+end
+
+-- The same, before all others in the list.
+local function enqueue_first(prefix, tenant, queue_name, id)
+  local waiting, first = waiting_of(prefix, queue_name, tenant), nil
+  repeat
+    local head = redis.call('LINDEX', waiting, 0)
+    if not head then return enqueue(prefix, tenant, queue_name, id) end
+    first = redis.call('HGET', prefix .. 'job:' .. head, 'number')
+    -- Deleted meanwhile: without a number it would break the order.
+    if not first then redis.call('LPOP', waiting) end
+  until first
+  redis.call('LPUSH', waiting, id)
+  redis.call('PEXPIRE', waiting, STRUCTURE_TTL)
+  ensure_ready(prefix, queue_name, tenant)
+  wake(prefix)
+  return first - 1
+end
+
+-- How many answers of a tenant run.
+local function count_running(prefix, tenant, time)
+  local running = running_of(prefix, tenant)
+  redis.call('ZREMRANGEBYSCORE', running, '-inf', time)
+  return redis.call('ZCARD', running)
+end
+
+-- Begins or renews leases of a tenant: the time at which one ends, and the id, of each. It never moves
+-- back. A lease is also a place among the running answers of its tenant, which ends with it at the latest.
+local function lease(prefix, tenant, leases)
+  for _, key in ipairs({ prefix .. 'leases', running_of(prefix, tenant) }) do
+    for from = 1, #leases, 1000 do
+      redis.call('ZADD', key, 'GT', unpack(leases, from, math.min(from + 999, #leases)))
+    end
+    redis.call('PEXPIRE', key, STRUCTURE_TTL)
+  end
+end
+
+-- Holds a tenant back in a queue: as many of its jobs run as may.
+local function hold(prefix, queue_name, tenant, finish_tag)
+  redis.call('ZREM', ready_of(prefix, queue_name), tenant)
+  redis.call('HSET', held_of(prefix, tenant), queue_name, finish_tag)
+  redis.call('PEXPIRE', held_of(prefix, tenant), STRUCTURE_TTL)
+end
+
+-- Makes a tenant ready wherever it was held back; the next claim holds it again if that was too early.
+local function release(prefix, tenant)
+  local held = redis.call('HGETALL', held_of(prefix, tenant))
+  if #held == 0 then return end
+  for index = 1, #held, 2 do add_ready(prefix, held[index], tenant, tonumber(held[index + 1])) end
+  redis.call('DEL', held_of(prefix, tenant))
+  wake(prefix)
+end
+
+-- Ends a lease: the answer runs no longer, and another one of the tenant may.
+local function unlease(prefix, tenant, id)
+  redis.call('ZREM', prefix .. 'leases', id)
+  if redis.call('ZREM', running_of(prefix, tenant), id) == 1 then release(prefix, tenant) end
+end
+
+-- Moves up to `limit` retries that are due to the front of their tenants' lists; answers how many.
+local function promote(prefix, time, limit)
+  local due = redis.call('ZRANGEBYSCORE', prefix .. 'delayed', '-inf', time, 'LIMIT', 0, limit)
+  for _, id in ipairs(due) do
+    redis.call('ZREM', prefix .. 'delayed', id)
+    local name = prefix .. 'job:' .. id
+    local job = fields(name, 'status', 'owner', 'queue_name', 'reason')
+    if job.status == 'queued' then
+      local number = enqueue_first(prefix, tenant_of(job.owner), job.queue_name or '', id)
+      redis.call('HSET', name, 'number', number)
+      notify_queued(prefix .. 'notifications:' .. id, number, 0, job.reason or '')
+    end
+  end
+  return #due
+end
