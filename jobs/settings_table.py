@@ -238,6 +238,23 @@ _TABLE: Final = (
         3600,
         "time for a stopping worker to finish its responses",
     ),
+    _number(
+        "HOLDLINE_REDIS_RETRY_SECONDS",
+        WORKER,
+        120,
+        0,
+        3600,
+        "how long a worker keeps the output of a response that [Redis does not "
+        "take](#when-redis-is-away-full-or-emptied); then it abandons the job",
+    ),
+    _number(
+        "HOLDLINE_MAX_UNSENT_BYTES",
+        WORKER,
+        1_000_000,
+        1,
+        100_000_000,
+        "how much output of one response waits in a worker for Redis; beyond it the model waits",
+    ),
     _number("HOLDLINE_MODEL_TIMEOUT_SECONDS", ALL, 900, 0.1, DAY, "time for one call of the model"),
     _number(
         "HOLDLINE_LEASE_SECONDS",

@@ -65,6 +65,8 @@ class Config:
     total: float
     grace: float
     max_output_bytes: int
+    redis_retry_seconds: float
+    max_unsent_bytes: int
     shared: SharedSettings
     receiver: Receiver | None = None
     cipher: Cipher | None = None
@@ -110,6 +112,8 @@ def load(environ: Mapping[str, str]) -> Config:
         total=usual.timeout_seconds,
         grace=number(environ, "HOLDLINE_SHUTDOWN_GRACE_SECONDS"),
         max_output_bytes=whole(environ, "HOLDLINE_MAX_OUTPUT_BYTES"),
+        redis_retry_seconds=number(environ, "HOLDLINE_REDIS_RETRY_SECONDS"),
+        max_unsent_bytes=whole(environ, "HOLDLINE_MAX_UNSENT_BYTES"),
         shared=shared_config.shared_settings(environ),
         receiver=_receiver(environ),
         cipher=shared_config.cipher(environ),

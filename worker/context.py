@@ -5,8 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from jobs.redis.retry import RETRY_SECONDS
-
 if TYPE_CHECKING:
     from jobs.queue import Queue
     from jobs.redis.pipe import Pipe
@@ -27,4 +25,3 @@ class WorkerContext:
     router: Router
     policy: Policy
     compactor: Compactor
-    retry_seconds: float = RETRY_SECONDS

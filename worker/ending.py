@@ -57,7 +57,8 @@ async def close(context: WorkerContext, grant: Grant, cause: str) -> None:
         writer,
         on_cancel=_ignored,
         on_loss=_ignored,
-        retry_seconds=context.retry_seconds,
+        retry_seconds=context.config.redis_retry_seconds,
+        max_unsent_bytes=context.config.max_unsent_bytes,
         compact=partial(context.compactor.compact, writer, lambda: view.entries),
     )
     flusher.add(*state.close())
@@ -93,7 +94,8 @@ def error_of(decision: Finished) -> dict[str, Any] | None:
 
 async def _view(context: WorkerContext, grant: Grant) -> View:
     return await retry(
-        lambda: read_all(context.pipe, grant.response_id), seconds=context.retry_seconds
+        lambda: read_all(context.pipe, grant.response_id),
+        seconds=context.config.redis_retry_seconds,
     )
 
 
@@ -101,7 +103,7 @@ async def _length(context: WorkerContext, grant: Grant) -> View:
     """Reads the response without its log."""
     return await retry(
         lambda: read(context.pipe, grant.response_id, 0, max_entries=0),
-        seconds=context.retry_seconds,
+        seconds=context.config.redis_retry_seconds,
     )
 
 

@@ -142,7 +142,8 @@ class Execution:
             writer,
             on_cancel=lambda: self.stop(Stop.CANCEL),
             on_loss=call.stop,
-            retry_seconds=context.retry_seconds,
+            retry_seconds=context.config.redis_retry_seconds,
+            max_unsent_bytes=context.config.max_unsent_bytes,
             compact=partial(context.compactor.compact, writer, opening.head),
         ) as flusher:
             if opening.state.end is not None:
@@ -233,7 +234,7 @@ class Execution:
             lambda: writer.finish(
                 status, [], retention_ms=self._context.config.shared.retention_ms
             ),
-            seconds=self._context.retry_seconds,
+            seconds=self._context.config.redis_retry_seconds,
         )
 
     async def _give_back(self) -> None:
@@ -245,7 +246,7 @@ class Execution:
         grant, queue = self.grant, self._context.queue
         await retry(
             lambda: queue.retry(grant.response_id, grant.claim, decision.delay_ms, decision.reason),
-            seconds=self._context.retry_seconds,
+            seconds=self._context.config.redis_retry_seconds,
         )
 
     async def _retry_or_close(self, cause: str, after: float | None = None) -> None:

@@ -44,16 +44,16 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from dataclasses import dataclass
 from enum import Enum, auto
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final, Self
 
 from jobs.errors import Diverged, Fenced, HoldlineError
-from jobs.log.codec import encode_event, encode_text_delta
-from jobs.log.items import delta
-from jobs.redis.retry import RETRY_SECONDS, retry
+from jobs.log.codec import encode_event
+from jobs.redis.retry import retry
 from runtime.loop import cancel_and_wait
+
+from .batch import LOGPROB_BYTES, MAX_BATCH_BYTES, TextRun, batch
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
@@ -63,15 +63,6 @@ if TYPE_CHECKING:
     from jobs.log.log import LogWriter
     from jobs.record import Status
 
-# At most four bytes a character, so no delta is larger than 16 KB.
-MAX_DELTA_CHARACTERS: Final = 4096
-# Log probabilities are many times larger than the text they belong to.
-MAX_LOGPROBS: Final = 64
-LOGPROB_BYTES: Final = 40
-# A script of this size delays other scripts by a few milliseconds.
-MAX_BATCH_BYTES: Final = 262_144
-# Ten times the output of a usual model in a minute: Redis may be unavailable that long unnoticed.
-MAX_UNSENT_BYTES: Final = 1_000_000
 # A failover loses a tail once. Losing tails again and again makes no progress.
 MAX_REPAIRS: Final = 10
 
@@ -92,38 +83,14 @@ class _State(Enum):
     CLOSED = auto()
 
 
-@dataclass(slots=True)
-class _TextRun:
-    """Gathered text of one place."""
-
-    place: Place
-    pieces: list[str]
-    logprobs: list[Any]
-
-    def entries(self) -> list[bytes]:
-        """The text as encoded deltas."""
-        place, text = self.place, "".join(self.pieces)
-        if place.kind == "output_text" and not self.logprobs and len(text) <= MAX_DELTA_CHARACTERS:
-            return [encode_text_delta(place.item_id, place.index, place.part, text)]  # nearly all
-        starts = range(0, len(text), MAX_DELTA_CHARACTERS)
-        return [
-            encode_event(
-                delta(
-                    place,
-                    text[start : start + MAX_DELTA_CHARACTERS],
-                    None if start else self.logprobs,
-                )
-            )
-            for start in starts
-        ]
-
-
 class Flusher:
     """Appends the output of one attempt; use it as an async context manager.
 
     `on_cancel` is called when an append finds that the response is to be cancelled. `on_loss` is
     called when nothing can be appended any more; the error is raised by the next call of `check`,
-    `drain` or `finish`. `compact` is called with all entries of the attempt after `finish`.
+    `drain` or `finish`. An append is repeated for up to `retry_seconds`. Meanwhile the flusher is
+    `full` beyond `max_unsent_bytes` of output. `compact` is called with all entries of the attempt
+    after `finish`.
     """
 
     def __init__(
@@ -132,7 +99,8 @@ class Flusher:
         *,
         on_cancel: Callable[[], None],
         on_loss: Callable[[], None],
-        retry_seconds: float = RETRY_SECONDS,
+        retry_seconds: float,
+        max_unsent_bytes: int,
         compact: Callable[[list[bytes]], Awaitable[None]],
     ) -> None:
         self._writer = writer
@@ -141,6 +109,7 @@ class Flusher:
         self._on_cancel = on_cancel
         self._on_loss = on_loss
         self._retry_seconds = retry_seconds
+        self._max_unsent = max_unsent_bytes
         self._state = _State.IDLE
         self._reply: asyncio.Future[object] | None = None  # of the append that is under way
         self._task: asyncio.Task[None] | None = None
@@ -148,7 +117,7 @@ class Flusher:
         self._entries: list[bytes] = []
         self._sent = 0
         self._repairs = 0
-        self._gathered: list[Event | _TextRun] = []
+        self._gathered: list[Event | TextRun] = []
         self._gathered_size = 0  # in characters, which is near enough for a bound
         self._unsent = 0
         self._room = asyncio.Event()
@@ -182,17 +151,17 @@ class Flusher:
     def add_text(self, place: Place, text: str, logprobs: list[Any] | None = None) -> None:
         """Appends text to a place soon; several pieces may become one delta."""
         last = self._gathered[-1] if self._gathered else None
-        if isinstance(last, _TextRun) and last.place == place and len(last.logprobs) < MAX_LOGPROBS:
+        if isinstance(last, TextRun) and last.continues(place):
             last.pieces.append(text)
         else:
-            self._gathered.append(last := _TextRun(place, [text], []))
+            self._gathered.append(last := TextRun(place, [text], []))
         size = len(text)
         if logprobs:
             last.logprobs += logprobs
             size += LOGPROB_BYTES * sum(1 + len(token["top_logprobs"]) for token in logprobs)
         self._gathered_size += size
         self._unsent += size
-        if self._unsent > MAX_UNSENT_BYTES and self._lost is None:
+        if self._unsent > self._max_unsent and self._lost is None:
             self._room.clear()
         if self._state is _State.IDLE:
             self._schedule()
@@ -270,7 +239,7 @@ class Flusher:
             self._state = _State.IDLE
             return
         self._encode()
-        self._reply = self._writer.begin(self._batch(len(self._entries)))
+        self._reply = self._writer.begin(batch(self._entries[self._sent :]))
         if self._reply is None:
             self._flush()
         else:
@@ -335,7 +304,7 @@ class Flusher:
 
     def _measure(self) -> None:
         self._unsent = self._gathered_size + sum(map(len, self._entries[self._sent :]))
-        if self._unsent > MAX_UNSENT_BYTES:
+        if self._unsent > self._max_unsent:
             self._room.clear()
         else:
             self._room.set()
@@ -344,26 +313,17 @@ class Flusher:
         """Turns what has gathered into entries."""
         gathered, self._gathered, self._gathered_size = self._gathered, [], 0
         for one in gathered:
-            if isinstance(one, _TextRun):
+            if isinstance(one, TextRun):
                 self._entries += one.entries()
             else:
                 self._entries.append(encode_event(one))
         self._measure()
 
-    def _batch(self, stop: int) -> list[bytes]:
-        """The next entries before `stop`: at least one if there is one, then within the bound."""
-        batch: list[bytes] = []
-        size = 0
-        for entry in self._entries[self._sent : stop]:
-            size += len(entry)
-            if batch and size > MAX_BATCH_BYTES:
-                break
-            batch.append(entry)
-        return batch
-
     async def _append_up_to(self, stop: int) -> None:
         while self._sent < stop:
-            if await self._written(partial(self._writer.append, self._batch(stop))):
+            if await self._written(
+                partial(self._writer.append, batch(self._entries[self._sent : stop]))
+            ):
                 self._on_cancel()
 
     async def _written(self, write: Callable[[], Awaitable[bool]]) -> bool | None:

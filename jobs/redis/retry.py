@@ -1,4 +1,4 @@
-"""Retries Redis operations while Redis is unavailable or out of memory."""
+"""Retries Redis operations while Redis is unavailable, not ready or out of memory."""
 
 from __future__ import annotations
 
@@ -12,12 +12,10 @@ from jobs.errors import RedisAway, RedisFull
 
 T = TypeVar("T")
 
-# Long enough for a restart that loads its file, a failover, or a change of `maxmemory`.
-RETRY_SECONDS: Final = 120.0
 _PAUSES: Final = (0.05, 1.0)
 
 
-async def retry(action: Callable[[], Awaitable[T]], *, seconds: float = RETRY_SECONDS) -> T:
+async def retry(action: Callable[[], Awaitable[T]], *, seconds: float) -> T:
     """The result of `action`, repeated for up to `seconds`; it must be safe to repeat.
 
     Raises: the last RedisAway or RedisFull after `seconds`; any other error at once.

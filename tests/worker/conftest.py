@@ -40,9 +40,7 @@ def make_harness(pipe: Pipe, redis_url: str, model: FakeModel) -> MakeHarness:
         async with Router(config) as router, Compactor() as compactor:
             policy = Policy(config.shared.max_attempts, first_delay_ms=20)
             queue = Queue(pipe, config.shared)
-            context = WorkerContext(
-                config, pipe, queue, router, policy, compactor, retry_seconds=2.0
-            )
+            context = WorkerContext(config, pipe, queue, router, policy, compactor)
             yield Harness(context, model)
 
     return make

@@ -17,10 +17,12 @@ from jobs.redis.pipe import Pipe
 from tests.jobs.factories import message_added
 from tests.system import wait_until
 from tests.worker.harness import Harness, said
-from worker.flusher import MAX_BATCH_BYTES, MAX_DELTA_CHARACTERS, MAX_UNSENT_BYTES, Flusher
+from worker.batch import MAX_BATCH_BYTES, MAX_DELTA_CHARACTERS
+from worker.flusher import Flusher
 
 ITEM = "msg_1"
 PLACE = Place("output_text", ITEM, 0)
+MAX_UNSENT_BYTES = 1_000_000
 END = {"type": "response.completed", "response": {}}
 
 
@@ -38,6 +40,7 @@ class Log:
             on_loss=lambda: self.reported.append("loss"),
             compact=self.compact,
             retry_seconds=2.0,
+            max_unsent_bytes=MAX_UNSENT_BYTES,
         )
 
     async def compact(self, entries: list[bytes]) -> None:

@@ -1,0 +1,137 @@
+"""A Redis that refuses for a while: answers pause, and go on with their one model call."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+from typing import TypeAlias
+
+import pytest
+
+from jobs.redis.connection import Redis
+from jobs.redis.pipe import Pipe
+from tests.paths.redis_faults import store as stores
+from tests.paths.redis_faults.clients import socket_client, streamed
+from tests.paths.redis_faults.deployment import Deployment, back_to_baseline, deploy
+from tests.paths.redis_faults.journeys import assert_whole, can_answer, prompts
+from tests.paths.test_redis_outages import refused
+from tests.system import wait_until
+
+pytestmark = pytest.mark.timeout(60)
+
+# Several leases: without a renewal before the first rescue the answers would begin again.
+TROUBLE_SECONDS = 3.0
+
+Trouble: TypeAlias = Callable[[Pipe], contextlib.AbstractAsyncContextManager[None]]
+
+
+@contextlib.asynccontextmanager
+async def too_few_replicas(control: Pipe) -> AsyncIterator[None]:
+    """NOREPLICAS to every write."""
+    await control.call("CONFIG", "SET", "min-replicas-to-write", "1")
+    yield
+    await control.call("CONFIG", "SET", "min-replicas-to-write", "0")
+
+
+@contextlib.asynccontextmanager
+async def failed_snapshot(control: Pipe) -> AsyncIterator[None]:
+    """MISCONF to every write: a folder is where the snapshot should be."""
+    _, folder = await control.call("CONFIG", "GET", "dir")
+    _, name = await control.call("CONFIG", "GET", "dbfilename")
+    file = Path(folder.decode()) / name.decode()
+    file.unlink(missing_ok=True)
+    file.mkdir()
+    await control.call("CONFIG", "SET", "save", "3600 1000000")
+    await save(control, b"err")
+    yield
+    file.rmdir()
+    await save(control, b"ok")
+
+
+async def save(control: Pipe, status: bytes) -> None:
+    """Returns when a snapshot has ended with this status."""
+    while b"rdb_last_bgsave_status:" + status not in await control.call("INFO", "persistence"):
+        with contextlib.suppress(Exception):  # the last one is still under way
+            await control.call("BGSAVE")
+        await asyncio.sleep(0.1)
+
+
+@contextlib.asynccontextmanager
+async def long_script(control: Pipe) -> AsyncIterator[None]:
+    """BUSY to every command."""
+    await control.call("CONFIG", "SET", "busy-reply-threshold", "10")
+    loop = "local over = os.clock() + ARGV[1] while os.clock() < over do end"
+    running = asyncio.create_task(control.call("EVAL", loop, 0, str(TROUBLE_SECONDS)))
+    yield
+    await running
+
+
+@contextlib.asynccontextmanager
+async def no_free_connection(control: Pipe) -> AsyncIterator[None]:
+    """`ERR max number of clients reached` to every new connection, and all old ones are closed."""
+    _, most = await control.call("CONFIG", "GET", "maxclients")
+    await control.call("CONFIG", "SET", "maxclients", "1")
+    await control.call("CLIENT", "KILL", "TYPE", "pubsub")
+    await control.call("CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes")
+    yield
+    await control.call("CONFIG", "SET", "maxclients", most)
+
+
+TROUBLES = (too_few_replicas, failed_snapshot, long_script, no_free_connection)
+
+
+@pytest.mark.parametrize("trouble", TROUBLES)
+async def test_answers_pause_while_redis_refuses_and_go_on_with_one_model_call(
+    tmp_path: Path, trouble: Trouble
+) -> None:
+    async with (
+        stores.running() as store,
+        Pipe(Redis(store.url), deadline=20) as control,
+        deploy(store, tmp_path, workers=2) as deployment,
+    ):
+        one, two = prompts(2)
+        async with (
+            socket_client(deployment.server) as client,
+            streamed(deployment.server, two) as stream,
+        ):
+            answers = [await client.ask(one), stream]
+            await asyncio.gather(*(answer.says(10) for answer in answers))
+            async with trouble(control):
+                passed = asyncio.create_task(asyncio.sleep(TROUBLE_SECONDS))
+                if trouble is too_few_replicas:
+                    assert (503, "2") == await refused(deployment.server)
+                await passed
+            await asyncio.gather(*(answer.ends() for answer in answers))
+            for answer in answers:
+                assert_whole(answer, deployment.model)
+            await can_answer(client, deployment.model)
+        assert_no_restart(deployment)
+        await back_to_baseline(deployment)
+
+
+def assert_no_restart(deployment: Deployment) -> None:
+    """No worker has abandoned, lost or rescued a job."""
+    said = "".join(worker.said for worker in deployment.workers)
+    for line in ("job abandoned", "lease lost", "rescued", "log entries lost"):
+        assert line not in said
+
+
+async def test_a_job_is_abandoned_after_the_seconds_of_the_setting(tmp_path: Path) -> None:
+    environ = {"HOLDLINE_REDIS_RETRY_SECONDS": "1"}
+    async with (
+        stores.running() as store,
+        Pipe(Redis(store.url), deadline=20) as control,
+        deploy(store, tmp_path, **environ) as deployment,
+    ):
+        [prompt] = prompts(1)
+        async with socket_client(deployment.server) as client:
+            answer = await client.ask(prompt)
+            await answer.says(10)
+            [worker] = deployment.workers
+            async with too_few_replicas(control):
+                await wait_until(lambda: "job abandoned: Redis unavailable" in worker.said)
+            await answer.ends()
+            assert_whole(answer, deployment.model, calls=2)
+        await back_to_baseline(deployment)
