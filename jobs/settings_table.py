@@ -145,7 +145,8 @@ _TABLE: Final = (
         "HOLDLINE_ALLOWED_ORIGINS",
         SERVER,
         "",
-        "other sites whose pages may use the server, separated by commas: `https://shop.example`",
+        "[other sites](#sites-and-apps) whose pages may use the server, separated by commas: "
+        "`https://shop.example`",
     ),
     _text(
         "HOLDLINE_API_KEYS",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+import re
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, TypeVar
 from urllib.parse import urlsplit
@@ -14,6 +15,7 @@ from jobs.toml import InvalidTable
 
 from .access import api_keys, jwt
 from .access.watched_file import LiveFile
+from .http.origin import canonical
 from .templates import Templates, templates
 
 if TYPE_CHECKING:
@@ -148,19 +150,35 @@ class Config:
 
 
 def _origins(written: str) -> tuple[str, ...]:
-    """The sites of a list with commas, as browsers name them.
+    """The sites of a list with commas, in the spelling of browsers.
 
     Raises: ConfigError.
     """
-    origins = tuple(part.strip() for part in written.split(",") if part.strip())
-    for origin in origins:
-        parts = urlsplit(origin)
-        if parts.scheme not in ("http", "https") or origin != f"{parts.scheme}://{parts.netloc}":
-            raise ConfigError(
-                f"HOLDLINE_ALLOWED_ORIGINS holds {origin!r}, which no browser sends; an origin is "
-                "scheme://host[:port] with no path, such as https://shop.example"
-            )
-    return origins
+    return tuple(_origin(part.strip()) for part in written.split(",") if part.strip())
+
+
+def _origin(written: str) -> str:
+    origin = canonical(written)
+    if origin is None:
+        raise ConfigError(f"HOLDLINE_ALLOWED_ORIGINS holds {written!r}; {_origin_advice(written)}")
+    return origin
+
+
+def _origin_advice(written: str) -> str:
+    if "*" in written:
+        return (
+            "there is no wildcard: write each site that may use the server, separated by commas, "
+            "such as https://shop.example,https://www.shop.example"
+        )
+    scheme, _, rest = written.rpartition("://")
+    scheme = {"ws": "http", "wss": "https"}.get(scheme.lower(), scheme)
+    # The host and the port alone: no path, no query, no user.
+    host = re.split(r"[/?#]", rest)[0].rpartition("@")[2]
+    schemes = (scheme,) if scheme else ("https", "http")
+    sites = [site for each in schemes if (site := canonical(f"{each}://{host}"))]
+    return "an origin is scheme://host[:port] with no path: write " + (
+        " or ".join(sites) or "for instance https://shop.example"
+    )
 
 
 def _file(name: str, path: str, parse: Callable[[str], _T]) -> LiveFile[_T]:

@@ -93,10 +93,37 @@ def test_origins_are_taken_as_browsers_write_them(origin: str) -> None:
     )
 
 
-@pytest.mark.parametrize("origin", ["*", "shop.example", "https://shop.example/", "null", "ws://a"])
-def test_an_origin_that_no_browser_sends_is_refused(origin: str) -> None:
-    with pytest.raises(ConfigError, match="HOLDLINE_ALLOWED_ORIGINS"):
-        Config.from_environ({"HOLDLINE_ALLOWED_ORIGINS": origin})
+@pytest.mark.parametrize(
+    ("origin", "write"),
+    [
+        ("*", "https://shop.example,https://www.shop.example"),
+        ("https://*.shop.example", "https://shop.example,https://www.shop.example"),
+        ("shop.example", "https://shop.example or http://shop.example"),
+        ("localhost:3000", "https://localhost:3000 or http://localhost:3000"),
+        ("https://shop.example/", "write https://shop.example"),
+        ("https://me@shop.example:443/chat?a=b", "write https://shop.example"),
+        ("tauri://localhost/", "write tauri://localhost"),
+        ("ws://a", "write http://a"),
+        ("https://a:99999", "for instance https://shop.example"),
+        ("https://", "for instance https://shop.example"),
+    ],
+)
+def test_an_origin_that_no_browser_sends_is_refused_with_the_one_to_write(
+    origin: str, write: str
+) -> None:
+    with pytest.raises(ConfigError, match="HOLDLINE_ALLOWED_ORIGINS holds") as refused:
+        Config.from_environ({"HOLDLINE_ALLOWED_ORIGINS": f"https://a.example, {origin}"})
+    assert str(refused.value).endswith(write)
+
+
+def test_origins_are_kept_as_browsers_spell_them() -> None:
+    written = "HTTPS://BÜCHER.example:443, http://[0:0::1]:80,Capacitor://localhost,null"
+    assert (
+        "https://xn--bcher-kva.example",
+        "http://[::1]",
+        "capacitor://localhost",
+        "null",
+    ) == Config.from_environ({"HOLDLINE_ALLOWED_ORIGINS": written}).origins
 
 
 @pytest.mark.parametrize("host", ["0.0.0.0", "::", "10.0.0.1"])
