@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING
 from server.api.problem import Problem
 from server.api.request import parse_create, parse_json
 
+from .answers import error_answer, json_answer
 from .auth_middleware import principal_of
 from .chat_request import Translation
 from .chat_response import Chunks, completion, failure
-from .responses import KEY_HEADER, error_answer, json_answer, note
+from .responses import KEY_HEADER, note
 from .timeouts import read_body
 
 if TYPE_CHECKING:

@@ -76,11 +76,18 @@ class Chunks:
         self._usage = usage
         self._head: Json = {}
         self._said = False
+        self._finished = False
         self._calls: dict[int, int] = {}
         self._argued: set[int] = set()
         self._with_extra: set[int] = set()
+        self.failure: Problem | None = None
         self.broken = False
         self.ended = False
+
+    @property
+    def begun(self) -> bool:
+        """Whether a piece of the answer, or its end, was among the events."""
+        return self._said or self._finished
 
     def events(self, frames: list[Frame]) -> bytes:
         """The chunks of events that come together: what a restart among them undoes is not told."""
@@ -143,7 +150,9 @@ class Chunks:
             return chunks
         if problem := failure(response):
             self.broken = self.ended = True
+            self.failure = problem
             return [*chunks, {"error": problem.error}]
+        self._finished = True
         chunks.append(self._chunk({}, finish=_finish_reason(response)))
         if self._usage:
             chunks.append({**self._head, "choices": [], "usage": _usage(response["usage"])})

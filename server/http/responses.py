@@ -12,10 +12,10 @@ from jobs.errors import RedisTrouble
 from jobs.replies import Allowance
 from server.api import models
 from server.api.failures import problem_of
-from server.api.frames import encode
 from server.api.problem import Problem, invalid
 from server.api.request import parse_create, parse_json
 
+from .answers import error_answer, json_answer
 from .auth_middleware import principal_of
 from .sse import Stream, Waiter
 from .timeouts import read_body
@@ -239,19 +239,6 @@ def _draining(response_id: str) -> Problem:
         f"This server restarts; the answer goes on. Get it with GET /v1/responses/{response_id}.",
         retry_after=1,
     )
-
-
-def json_answer(value: dict[str, Any]) -> web.Response:
-    """A JSON answer."""
-    return web.Response(body=encode(value), content_type="application/json")
-
-
-def error_answer(problem: Problem) -> web.Response:
-    """The standard's error object, with the headers that belong to it."""
-    answer = json_answer({"error": problem.error})
-    answer.set_status(problem.status)
-    answer.headers.update(problem.headers)
-    return answer
 
 
 def _flag(request: web.Request, name: str) -> bool:

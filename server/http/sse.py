@@ -10,6 +10,8 @@ from aiohttp import web
 
 from server.api.frames import encode, queued, sse
 
+from .answers import error_answer
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -19,6 +21,8 @@ if TYPE_CHECKING:
 
 MOST_BUFFERED: Final = 65_536
 STUCK_SECONDS: Final = 30.0
+# For so long a chat stream waits for its first piece before it sends its status.
+HELD_SECONDS: Final = 1.0
 DONE: Final = b"data: [DONE]\n\n"
 HEARTBEAT: Final = b": still here\n\n"
 
@@ -26,10 +30,16 @@ HEARTBEAT: Final = b": still here\n\n"
 class StreamFormat(Protocol):
     """How a stream says what there is to say, as server-sent events."""
 
+    failure: Problem | None
+    """Why the response failed, once that was told."""
     broken: bool
     """True once it has told why it ends before the response does, or otherwise than well."""
     ended: bool
     """True once it has told an end of the response that is not the usual one."""
+
+    @property
+    def begun(self) -> bool:
+        """Whether the stream may be sent with status 200."""
 
     def events(self, frames: list[Frame]) -> bytes:
         """Events of the log. Raises: Undecodable."""
@@ -44,6 +54,8 @@ class StreamFormat(Protocol):
 class Events:
     """The standard's events as they are; whoever is cut off resumes."""
 
+    begun = True
+    failure = None
     broken = False
     ended = False
 
@@ -72,6 +84,7 @@ class Stream:
         self._over = False
         self._complete = False
         self._explained = False
+        self._problem: Problem | None = None
         self.unstored = False
         self.handed_over = False
 
@@ -100,6 +113,7 @@ class Stream:
         if problem is not None:
             self._put(self._format.problem(problem))
         self._explained = problem is not None
+        self._problem = problem
         self._complete = problem is None and not self._format.broken
         self.stop()
 
@@ -120,13 +134,35 @@ class Stream:
                 "X-Response-Id": response_id,
             }
         )
+        await self._hold()
         with contextlib.suppress(ConnectionError):  # also one that was lost before the first byte
+            if (failure := self._early_failure) is not None:
+                answer = error_answer(failure)
+                answer.headers["X-Response-Id"] = response_id
+                await answer.prepare(request)
+                await answer.write_eof()
+                self.handed_over = self._format.ended
+                return answer
             await response.prepare(request)
             while await self._write_next(request, response):
                 follower.catch_up_if_behind()
             await response.write_eof()
             self.handed_over = self._complete or self._format.ended
         return response
+
+    async def _hold(self) -> None:
+        """Waits for the first piece or an end, so that an early failure has a status of its own."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(HELD_SECONDS):
+                while not (self._format.begun or self._over):
+                    self._news.clear()
+                    await self._news.wait()
+        self._news.set()
+
+    @property
+    def _early_failure(self) -> Problem | None:
+        """Why the stream ends before its first piece, if it does."""
+        return None if self._format.begun else self._format.failure or self._problem
 
     async def _write_next(self, request: web.Request, response: web.StreamResponse) -> bool:
         with contextlib.suppress(TimeoutError):

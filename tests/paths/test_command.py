@@ -226,7 +226,7 @@ async def test_a_restart_is_marked_in_a_stream_and_unseen_in_a_pipe(
 @pytest.mark.parametrize(
     ("script", "code", "word"),
     [
-        ("mode=400", 1, "upstream_rejected"),
+        ("mode=400", 1, "invalid_prompt"),
         ("mode=length", 3, "max_output_tokens"),
         ("mode=filtered", 3, "content_filter"),
     ],

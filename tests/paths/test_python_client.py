@@ -82,7 +82,7 @@ async def test_refusals_and_failures_have_the_servers_code(shared: Shared) -> No
         assert ("invalid_value", "temperature") == (refused.value.code, refused.value.param)
         with pytest.raises(errors.Failed) as failed:
             await client.ask(shared.prompt("mode=400"))
-        assert "upstream_rejected" == failed.value.code
+        assert "invalid_prompt" == failed.value.code
         with pytest.raises(errors.Failed) as unknown:
             await client.follow("resp_000" + "0" * 32)
         assert "response_not_found" == unknown.value.code

@@ -87,11 +87,49 @@ async def test_one_that_was_cancelled_is_no_completion(
     await taken.complete(Status.CANCELLED)
     async with await asking as answer:
         text = await answer.text()
-    if stream:
-        assert "cancelled" == chunks(text)[-1]["error"]["code"]
-    else:
-        assert (409, "false") == (answer.status, answer.headers["X-Should-Retry"])
-        assert "cancelled" == json.loads(text)["error"]["code"]
+    assert (409, "false") == (answer.status, answer.headers["X-Should-Retry"])
+    assert "cancelled" == json.loads(text)["error"]["code"]
+
+
+@pytest.mark.parametrize(
+    ("cause", "status", "code"),
+    [
+        ("upstream_rejected", 400, "invalid_prompt"),
+        ("upstream_model_not_found", 404, "model_not_found"),
+        ("upstream_busy", 429, "rate_limit_exceeded"),
+    ],
+)
+async def test_a_stream_that_fails_before_its_first_piece_is_an_http_error(
+    client: Client, worker: Worker, cause: str, status: int, code: str
+) -> None:
+    asking = asyncio.create_task(client.post(CHAT, json={**BODY, "stream": True}))
+    taken = await worker.take()
+    await taken.fail(cause)
+    async with await asking as answer:
+        error = (await answer.json())["error"]
+    assert (status, code) == (answer.status, error["code"])
+    assert taken.job.id == answer.headers["X-Response-Id"]
+
+
+async def test_a_stream_that_fails_later_ends_with_an_error(client: Client, worker: Worker) -> None:
+    asking = asyncio.create_task(client.post(CHAT, json={**BODY, "stream": True}))
+    taken = await worker.take()
+    await taken.say("So")
+    async with await asking as answer:
+        await taken.fail("upstream_busy")
+        *_, piece, last = chunks(await answer.text())
+    assert (200, "So") == (answer.status, piece["choices"][0]["delta"]["content"])
+    assert "rate_limit_exceeded" == last["error"]["code"]
+
+
+async def test_a_stream_begins_after_a_second_without_a_piece(
+    client: Client, worker: Worker
+) -> None:
+    async with client.post(CHAT, json={**BODY, "stream": True}) as answer:
+        taken = await worker.take()
+        await taken.fail("upstream_busy")
+        *_, last = chunks(await answer.text())
+    assert (200, "rate_limit_exceeded") == (answer.status, last["error"]["code"])
 
 
 async def test_it_goes_through_the_same_door_as_any_request(client: Client) -> None:
