@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from dev.pdeathsig import leashed
+from dev.pdeathsig import with_pdeathsig
 
 ROOT = Path(__file__).parent.parent
 TICKS = os.sysconf("SC_CLK_TCK")
@@ -37,7 +37,7 @@ class Process:
         """`talks`: it is told what to do line by line, and answers line by line; see `ask`."""
         self.name = name
         self.output = folder / f"{name}.log"
-        tied, tie = leashed(argv, signal.SIGKILL)
+        wrapped, set_pdeathsig = with_pdeathsig(argv, signal.SIGKILL)
         clean = {
             key: value
             for key, value in os.environ.items()
@@ -45,13 +45,13 @@ class Process:
         }
         with self.output.open("ab") as sink:
             self.popen = subprocess.Popen(
-                tied,
+                wrapped,
                 cwd=ROOT,
                 env=clean | dict(environ),
                 stdin=subprocess.PIPE if talks else subprocess.DEVNULL,
                 stdout=subprocess.PIPE if talks else sink,
                 stderr=sink,
-                preexec_fn=tie,  # noqa: PLW1509 - ties the child's life to ours
+                preexec_fn=set_pdeathsig,  # noqa: PLW1509 - ties the child's life to ours
             )
 
     @property

@@ -14,8 +14,8 @@ from .children import demo_model, redis_server, server, worker
 from .embedded import DataDirError, prepared
 from .external_redis import examine, without_secrets
 from .foreground import alone_in_front
-from .redis import Given, NoRedisError, choose
-from .supervise import ROOT, Child, say, supervise
+from .redis import ExternalRedis, NoRedisError, choose
+from .supervise import ROOT, Child, print_status, supervise
 
 ENVIRONMENT = """environment:
   HOLDLINE_HOST, HOLDLINE_PORT   where the server listens (127.0.0.1, 8080)
@@ -56,12 +56,12 @@ async def run(environ: Mapping[str, str]) -> int:
     host, port = address(environ)
     # The name is ours alone; to the server and the worker it would be an unknown one.
     inner = {name: value for name, value in environ.items() if name != "HOLDLINE_DATA_DIR"}
-    # Ctrl-C is to be answered in seconds, and what is given back goes on at the next start.
+    # Ctrl-C is to be answered in seconds, and jobs that are given back continue at the next start.
     inner.setdefault("HOLDLINE_SHUTDOWN_GRACE_SECONDS", "2")
     children: list[Child] = []
     with contextlib.ExitStack() as stack:
         match choose(environ):
-            case Given(url):
+            case ExternalRedis(url):
                 redis = f"{await examine(url)} at {without_secrets(url)}"
             case program:
                 data_dir = Path(environ.get("HOLDLINE_DATA_DIR") or ROOT / ".data")
@@ -81,7 +81,8 @@ async def run(environ: Mapping[str, str]) -> int:
         children += [server(inner, host, port), worker(inner)]
         shown = f"[{host}]" if ":" in host else host
         return await supervise(
-            children, lambda: say(banner(f"http://{shown}:{port}", redis, without_secrets(model)))
+            children,
+            lambda: print_status(banner(f"http://{shown}:{port}", redis, without_secrets(model))),
         )
 
 
@@ -92,10 +93,10 @@ def address(environ: Mapping[str, str]) -> tuple[str, int]:
         CannotStartError: it is taken, or is no address of this machine.
     """
     host = environ.get("HOLDLINE_HOST") or "127.0.0.1"
-    given = environ.get("HOLDLINE_PORT") or "8080"
-    if not given.isdecimal() or not 0 < int(given) < 65536:
-        raise CannotStartError(f"HOLDLINE_PORT={given} is no port; HOLDLINE_PORT=8081 would be one")
-    port = int(given)
+    value = environ.get("HOLDLINE_PORT") or "8080"
+    if not value.isdecimal() or not 0 < int(value) < 65536:
+        raise CannotStartError(f"HOLDLINE_PORT={value} is no port; HOLDLINE_PORT=8081 would be one")
+    port = int(value)
     try:
         if _is_free(host, port):
             return host, port

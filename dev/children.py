@@ -24,7 +24,7 @@ def redis_server(embedded: Embedded) -> Child:
         ready,
         os.environ,
         outlives=True,
-        parting=signal.SIGTERM,  # It has a file to finish, and needs nobody for that.
+        pdeathsig=signal.SIGTERM,  # It has a file to finish, and needs nobody for that.
         pass_fds=[embedded.lock],
         last_words=embedded.last_words,
     )

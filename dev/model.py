@@ -122,11 +122,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("--port", type=int, default=8090, help="on 127.0.0.1 (8090)")
     port = parser.parse_args(arguments).port
-    given = os.environ.get("DEMO_TOKENS_PER_SECOND")
+    value = os.environ.get("DEMO_TOKENS_PER_SECOND")
     try:
-        model = DemoModel(pace(given))
+        model = DemoModel(pace(value))
     except ValueError:
-        print(f"DEMO_TOKENS_PER_SECOND={given} is no number above 0", file=sys.stderr)
+        print(f"DEMO_TOKENS_PER_SECOND={value} is no number above 0", file=sys.stderr)
         return 2
     print(f"a simulated model at http://127.0.0.1:{port}/v1", flush=True)
     try:

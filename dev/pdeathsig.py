@@ -18,33 +18,33 @@ PR_SET_PDEATHSIG = 1  # linux/prctl.h
 WATCH_SECONDS = 0.1
 
 
-def leashed(
-    argv: Sequence[str], parting: signal.Signals
+def with_pdeathsig(
+    argv: Sequence[str], pdeathsig: signal.Signals
 ) -> tuple[list[str], Callable[[], None] | None]:
-    """What to start, and what to run between fork and exec, so that the child gets `parting`
-    when this process is gone.
+    """Returns the arguments and the `preexec_fn` of a child that gets `pdeathsig` when this
+    process dies.
 
-    Start it from the main thread: the kernel means the *thread* that forked, and the main thread
-    is the one that lives as long as the process.
+    Start the child from the main thread: the kernel watches the *thread* that forked, and only the
+    main thread lives as long as the process.
     """
     if platform.system() == "Linux":
-        return list(argv), die_with_parent(parting, os.getpid())
-    return [sys.executable, __file__, str(parting.value), str(os.getpid()), *argv], None
+        return list(argv), die_with_parent(pdeathsig, os.getpid())
+    return [sys.executable, __file__, str(pdeathsig.value), str(os.getpid()), *argv], None
 
 
-def die_with_parent(parting: signal.Signals, parent: int) -> Callable[[], None]:
-    """A function for a child of `parent` to call first: it ties the child to it."""
+def die_with_parent(pdeathsig: signal.Signals, parent: int) -> Callable[[], None]:
+    """Returns the `preexec_fn` of a child that gets `pdeathsig` when `parent` dies."""
     prctl = ctypes.CDLL(None, use_errno=True).prctl
 
-    def tie() -> None:
-        prctl(PR_SET_PDEATHSIG, parting.value)
+    def set_pdeathsig() -> None:
+        prctl(PR_SET_PDEATHSIG, pdeathsig.value)
         if os.getppid() != parent:  # It died before the line above could mean anything.
             os._exit(1)
 
-    return tie
+    return set_pdeathsig
 
 
-def watch(argv: Sequence[str], parting: signal.Signals, parent: int) -> int:
+def watch(argv: Sequence[str], pdeathsig: signal.Signals, parent: int) -> int:
     """Runs `argv` until it ends or `parent` is gone; signals to us are passed on."""
     child = subprocess.Popen(argv, close_fds=False)
 
@@ -55,7 +55,7 @@ def watch(argv: Sequence[str], parting: signal.Signals, parent: int) -> int:
         signal.signal(number, pass_on)
     while (status := child.poll()) is None:
         if os.getppid() != parent:
-            child.send_signal(parting)
+            child.send_signal(pdeathsig)
             return child.wait()
         time.sleep(WATCH_SECONDS)
     # Shells say 128 + n for a death by signal n, and an exit status cannot be negative.

@@ -21,7 +21,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from .embedded import prepared
-from .pdeathsig import leashed
+from .pdeathsig import with_pdeathsig
 
 FLOOR = (7, 0)
 START_SECONDS = 30.0  # A large append-only file is read before the first PONG.
@@ -38,7 +38,7 @@ class NoRedisError(Exception):
 
 
 @dataclass(frozen=True)
-class Given:
+class ExternalRedis:
     """A Redis that somebody else runs."""
 
     url: str
@@ -53,14 +53,14 @@ class Program:
     origin: str
 
 
-def choose(environ: Mapping[str, str]) -> Given | Program:
+def choose(environ: Mapping[str, str]) -> ExternalRedis | Program:
     """The first of `REDIS_URL`, the wheel, the PATH that serves.
 
     Raises:
         NoRedisError: none does.
     """
     if url := environ.get("REDIS_URL", "").strip():
-        return Given(url)
+        return ExternalRedis(url)
     return installed(environ.get("PATH"))
 
 
@@ -109,17 +109,17 @@ def _version(path: Path) -> str | None:
 def embedded_redis_sync(
     data_dir: Path | None = None, *options: str, persist: bool = False
 ) -> Iterator[str]:
-    """A server of one's own; gives its URL. Enter it from the main thread (see `leashed`).
+    """A server of one's own; gives its URL. Enter it from the main thread (see `with_pdeathsig`).
 
     Raises:
         NoRedisError: neither the wheel nor the PATH has one, or it did not start.
     """
     program = installed(os.environ.get("PATH"))
     with prepared(program.path, data_dir, *options, persist=persist) as embedded:
-        argv, tie = leashed(embedded.argv, signal.SIGTERM)
+        argv, set_pdeathsig = with_pdeathsig(embedded.argv, signal.SIGTERM)
         process = subprocess.Popen(
             argv,
-            preexec_fn=tie,  # noqa: PLW1509  (see leashed)
+            preexec_fn=set_pdeathsig,  # noqa: PLW1509  (see with_pdeathsig)
             pass_fds=[embedded.lock],
             start_new_session=True,  # Ctrl-C in the terminal is ours to answer.
             stdin=subprocess.DEVNULL,

@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from .lines import readable
-from .pdeathsig import leashed
+from .pdeathsig import with_pdeathsig
 
 READY_SECONDS = 30.0
 ASK_SECONDS = 0.02
@@ -37,8 +37,8 @@ class Child:
     environ: Mapping[str, str]
     # The others lean on it, so it is stopped when they are gone.
     outlives: bool = False
-    # What it gets when we are killed. Those that lean on others have nobody left to say goodbye to.
-    parting: signal.Signals = signal.SIGKILL
+    # The signal that it gets when the supervisor is killed.
+    pdeathsig: signal.Signals = signal.SIGKILL
     pass_fds: Sequence[int] = ()
     last_words: Callable[[], str] = str
 
@@ -91,10 +91,10 @@ async def supervise(children: Sequence[Child], when_ready: Callable[[], None]) -
     try:
         await _until_stop(_keep(children, kept, when_ready), stop)
     except Died as death:
-        say(f"{death}\nholdline: stopping the rest")
+        print_status(f"{death}\nholdline: stopping the rest")
         status = 1
     else:
-        say("stopping")
+        print_status("stopping")
     finally:
         stop.set()  # From here on each request is one to hurry.
         await _until_stop(_stop(kept), hurry)
@@ -107,7 +107,7 @@ async def supervise(children: Sequence[Child], when_ready: Callable[[], None]) -
     return 130 if hurry.is_set() else status
 
 
-def say(text: str) -> None:
+def print_status(text: str) -> None:
     with contextlib.suppress(OSError):  # The terminal may be gone; that is no reason to stay.
         print(f"holdline: {text}", flush=True)
 
@@ -146,10 +146,10 @@ async def _keep(
 
 
 async def _start(child: Child, colour: int) -> Running:
-    argv, tie = leashed(child.argv, child.parting)
+    argv, set_pdeathsig = with_pdeathsig(child.argv, child.pdeathsig)
     process = await asyncio.create_subprocess_exec(
         *argv,
-        preexec_fn=tie,
+        preexec_fn=set_pdeathsig,
         pass_fds=child.pass_fds,
         start_new_session=True,  # Ctrl-C is ours to hear, and ours to pass on.
         cwd=ROOT,
@@ -193,7 +193,7 @@ async def _stop(kept: Sequence[Running]) -> None:
                 await asyncio.gather(*(running.process.wait() for running in group))
         for running in group:
             if running.alive:
-                say(f"{running.child.name} did not stop in {seconds:g} s and is killed")
+                print_status(f"{running.child.name} did not stop in {seconds:g} s and is killed")
                 running.send(signal.SIGKILL)
 
 

@@ -28,9 +28,9 @@ def example(schema: Any, depth: int = 0) -> Any:
     """A simple value that fits a JSON schema, as far as its types and choices go."""
     if not isinstance(schema, dict) or depth > DEEPEST:
         return None
-    for given in ("const", "default"):
-        if given in schema:
-            return schema[given]
+    for keyword in ("const", "default"):
+        if keyword in schema:
+            return schema[keyword]
     if schema.get("enum"):
         return schema["enum"][0]
     for choice in ("anyOf", "oneOf"):

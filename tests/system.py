@@ -17,7 +17,7 @@ from typing import Self, TypeVar
 
 import aiohttp
 
-from dev.pdeathsig import leashed
+from dev.pdeathsig import with_pdeathsig
 
 ROOT = Path(__file__).parent.parent
 START_SECONDS = 25.0
@@ -87,16 +87,16 @@ def start_process(
 
     Of our own environment it has nothing that names a setting of ours, a model or a Redis.
     """
-    tied, tie = leashed(argv, signal.SIGKILL)
+    wrapped, set_pdeathsig = with_pdeathsig(argv, signal.SIGKILL)
     with output.open("ab") as sink:
         popen = subprocess.Popen(
-            tied,
+            wrapped,
             cwd=cwd,
             env=_clean_environ() | environ,
             stdin=subprocess.DEVNULL,
             stdout=sink,
             stderr=sink,
-            preexec_fn=tie,  # noqa: PLW1509 - ties the child's life to ours
+            preexec_fn=set_pdeathsig,  # noqa: PLW1509 - ties the child's life to ours
         )
     return kind(name, popen, output)
 

@@ -12,7 +12,7 @@ import redis as client
 
 from dev.embedded import DataDirError, prepared
 from dev.redis import (
-    Given,
+    ExternalRedis,
     NoRedisError,
     Program,
     choose,
@@ -37,7 +37,7 @@ def no_wheel(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_redis_url_comes_first(tmp_path: Path) -> None:
     a_server(tmp_path, "redis-server", "7.2.5")
 
-    assert Given("redis://cache:1") == choose(
+    assert ExternalRedis("redis://cache:1") == choose(
         {"REDIS_URL": "redis://cache:1", "PATH": str(tmp_path)}
     )
 

@@ -183,8 +183,8 @@ def test_the_leash_for_other_systems_holds(
     child = "import os, time; print(os.getpid(), flush=True); time.sleep(60)"
     parent = (
         "import os, subprocess, sys\n"
-        "leash = [sys.executable, 'dev/pdeathsig.py', '9', str(os.getpid())]\n"
-        f"subprocess.run([*leash, sys.executable, '-c', {child!r}])\n"
+        "wrapped = [sys.executable, 'dev/pdeathsig.py', '9', str(os.getpid())]\n"
+        f"subprocess.run([*wrapped, sys.executable, '-c', {child!r}])\n"
     )
     with (
         said.open("wb") as output,
@@ -197,8 +197,8 @@ def test_the_leash_for_other_systems_holds(
 
 
 def test_the_leash_for_other_systems_passes_the_exit_status_on() -> None:
-    leash = [sys.executable, "dev/pdeathsig.py", "15", str(os.getpid())]
+    wrapped = [sys.executable, "dev/pdeathsig.py", "15", str(os.getpid())]
 
-    done = subprocess.run([*leash, sys.executable, "-c", "raise SystemExit(7)"], check=False)
+    done = subprocess.run([*wrapped, sys.executable, "-c", "raise SystemExit(7)"], check=False)
 
     assert 7 == done.returncode

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from dev.pdeathsig import leashed
+from dev.pdeathsig import with_pdeathsig
 
 ROOT = Path(__file__).parent.parent.parent
 VIOLATIONS = re.compile(r"^violations +\d+(.*)$", re.MULTILINE)
@@ -20,7 +20,9 @@ VIOLATIONS = re.compile(r"^violations +\d+(.*)$", re.MULTILINE)
 
 def chaos(*arguments: str) -> tuple[int, str]:
     """What `make chaos` ends with, and what it prints."""
-    argv, tie = leashed([sys.executable, "tests/chaos", *arguments], signal.SIGKILL)
+    argv, set_pdeathsig = with_pdeathsig(
+        [sys.executable, "tests/chaos", *arguments], signal.SIGKILL
+    )
     done = subprocess.run(
         argv,
         cwd=ROOT,
@@ -30,7 +32,7 @@ def chaos(*arguments: str) -> tuple[int, str]:
         text=True,
         timeout=110,
         check=False,
-        preexec_fn=tie,
+        preexec_fn=set_pdeathsig,
     )
     return done.returncode, done.stdout
 

@@ -11,7 +11,7 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 from dev.embedded import Embedded, prepared
-from dev.pdeathsig import leashed
+from dev.pdeathsig import with_pdeathsig
 from dev.redis import installed
 from jobs.names import Partition
 from jobs.redis.connection import Redis
@@ -33,10 +33,10 @@ class Store:
 
     async def start(self) -> None:
         """Returns when it answers: what its file holds has been read."""
-        argv, tie = leashed(self._embedded.argv, signal.SIGKILL)
+        argv, set_pdeathsig = with_pdeathsig(self._embedded.argv, signal.SIGKILL)
         self._popen = subprocess.Popen(
             argv,
-            preexec_fn=tie,  # noqa: PLW1509 - ties the child's life to ours
+            preexec_fn=set_pdeathsig,  # noqa: PLW1509 - ties the child's life to ours
             pass_fds=[self._embedded.lock],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,

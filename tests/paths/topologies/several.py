@@ -12,7 +12,7 @@ from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from dev.pdeathsig import leashed
+from dev.pdeathsig import with_pdeathsig
 from dev.redis import installed
 from jobs.errors import HoldlineError
 from jobs.redis.connection import Redis
@@ -94,10 +94,10 @@ def sentinel(folder: Path, master: Store, quorum: int) -> Iterator[int]:
         f"sentinel failover-timeout {MASTER} 3000\n"
     )
     program = installed(os.environ.get("PATH")).path
-    argv, tie = leashed([str(program), str(file), "--sentinel"], signal.SIGKILL)
+    argv, set_pdeathsig = with_pdeathsig([str(program), str(file), "--sentinel"], signal.SIGKILL)
     process = subprocess.Popen(
         argv,
-        preexec_fn=tie,  # noqa: PLW1509 - ties the child's life to ours
+        preexec_fn=set_pdeathsig,  # noqa: PLW1509 - ties the child's life to ours
         stdin=subprocess.DEVNULL,
         stdout=subprocess.DEVNULL,
     )
