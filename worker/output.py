@@ -74,11 +74,14 @@ class _Open:
     type: str
     item_id: str
     index: int
+    provider_field: str = ""  # of reasoning
     parts: list[_Part] = field(default_factory=list)
 
     def whole(self, status: str) -> Item:
-        make = items.message if self.type == "message" else items.reasoning
-        return make(self.item_id, status, [part.whole() for part in self.parts])
+        parts = [part.whole() for part in self.parts]
+        if self.type == "message":
+            return items.message(self.item_id, status, parts)
+        return items.reasoning(self.item_id, status, parts, self.provider_field)
 
 
 @dataclass(slots=True)
@@ -120,7 +123,8 @@ class Output:
         """Outputs a piece of the answer. Raises: TooLong, NotAllowed, Malformed."""
         match piece:
             case Text() | Refusal() | Reasoning():
-                part = self._part(_KINDS[type(piece)])
+                provider_field = piece.field if isinstance(piece, Reasoning) else ""
+                part = self._part(_KINDS[type(piece)], provider_field)
                 logprobs = piece.logprobs if isinstance(piece, Text) else None
                 self._add_text(part.place, part.pieces, piece.text, logprobs)
                 part.logprobs += logprobs or ()
@@ -153,7 +157,7 @@ class Output:
             self._close(status)
         return [self._done[index] for index in sorted(self._done)]
 
-    def _part(self, kind: str) -> _Part:
+    def _part(self, kind: str, provider_field: str = "") -> _Part:
         """The part that grows by text of this kind; it begins where there is none."""
         wanted = "reasoning" if kind == "reasoning_text" else "message"
         if self._open is not None and self._open.type != wanted:
@@ -161,7 +165,7 @@ class Output:
         if self._open is None:
             index = self._take_index()
             item_id = self._name("rs" if wanted == "reasoning" else "msg", index)
-            self._open = _Open(wanted, item_id, index)
+            self._open = _Open(wanted, item_id, index, provider_field)
             self._sink.add(items.added(index, self._open.whole("in_progress")))
         parts = self._open.parts
         if not parts or parts[-1].place.kind != kind:

@@ -69,15 +69,16 @@ def message(item_id: str, status: str, content: list[Part]) -> Item:
     }
 
 
-def reasoning(item_id: str, status: str, content: list[Part]) -> Item:
-    """The model's reasoning."""
-    return {
+def reasoning(item_id: str, status: str, content: list[Part], field: str = "") -> Item:
+    """The model's reasoning; `field` is that of a chat message in which its provider wants it."""
+    item = {
         "id": item_id,
         "type": "reasoning",
         "status": status,
         "summary": [],
         "content": content,
     }
+    return item | {"holdline_field": field} if field else item
 
 
 def function_call(

@@ -103,11 +103,15 @@ class ReasoningText(msgspec.Struct, tag_field="type", tag="reasoning_text"):
 
 
 class Reasoning(msgspec.Struct, tag_field="type", tag="reasoning", omit_defaults=True):
-    """Reasoning of an earlier answer; an upstream that wants it back is given it."""
+    """Reasoning of an earlier answer; an upstream that wants it back is given it.
+
+    `holdline_field` is the field of a chat message in which it came.
+    """
 
     summary: list[SummaryText]
     content: list[ReasoningText] | None = None
     encrypted_content: str | None = None
+    holdline_field: Literal["reasoning_content"] | None = None
     id: ItemId | None = None
     status: str | None = None
 

@@ -210,7 +210,8 @@ def _assistant(message: Json, place: str) -> list[Json]:
     items: list[Json] = []
     if thought := message.get("reasoning_content"):
         parts = [{"type": "reasoning_text", "text": thought}]
-        items.append({"type": "reasoning", "summary": [], "content": parts})
+        marked = {"holdline_field": "reasoning_content"}
+        items.append({"type": "reasoning", "summary": [], "content": parts, **marked})
     content = message.get("content")
     parts = [] if content is None else _parts(content, f"{place}.content", "output_text")
     if isinstance(parts, str):

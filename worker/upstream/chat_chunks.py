@@ -48,6 +48,8 @@ _KNOWN: Final = frozenset(
         "tool_calls",
     }
 )
+# DeepSeek wants this field back with the calls of a turn, and refuses them without.
+_REASONING: Final = "reasoning_content"
 _PINGS: Final = frozenset({"ping", "heartbeat", "keepalive", "keep-alive"})
 
 
@@ -58,6 +60,7 @@ class ChatChunkReader:
         self._text = SurrogateJoiner()
         self._thought = SurrogateJoiner()
         self._refusal = SurrogateJoiner()
+        self._reasoning = ""
         self._calls = CallAssembler(functions)
         self._messages = _Messages()
         self._index: Any = None
@@ -133,7 +136,8 @@ class ChatChunkReader:
     ) -> None:
         text, thought = _content(delta)
         if thought := self._thought.joined(thought, last=last):
-            pieces.append(Reasoning(thought))
+            self._reasoning = self._reasoning or _REASONING * bool(delta.get(_REASONING))
+            pieces.append(Reasoning(thought, self._reasoning))
         if text := self._text.joined(text, last=last):
             pieces.append(Text(text, _logprobs(choice.get("logprobs"))))
         if refusal := self._refusal.joined(string(delta, "refusal"), last=last):

@@ -26,9 +26,13 @@ class Refusal:
 
 @dataclass(frozen=True, slots=True)
 class Reasoning:
-    """A piece of what the model thinks before it answers."""
+    """A piece of the model's reasoning before its answer.
+
+    `field` is the field of a message in which the provider wants it back, or "".
+    """
 
     text: str
+    field: str = ""
 
 
 @dataclass(frozen=True, slots=True)

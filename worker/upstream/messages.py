@@ -3,7 +3,8 @@
 message               -> a message: a string, or parts where it shows more than text
 function_call         -> a call of the assistant's message before it
 function_call_output  -> a message of the role `tool`
-reasoning             -> nothing: a chat completion does not take it back
+reasoning             -> the `reasoning_content` of the message with the calls that follow it, if
+                         that is where it came from; nothing else takes it back
 
 Items come in any order, but a chat completion takes only this one: an assistant's message with
 calls, then one result of each of them, then anything else. Therefore:
@@ -72,7 +73,7 @@ def messages(items: Iterable[Item]) -> list[Message]:
             case "function_call_output":
                 history.result(position)
             case "reasoning":
-                pass
+                history.reasoning(item)
             case kind:
                 raise UnsupportedInput(f"item of type {kind}")
     history.close()
@@ -102,6 +103,7 @@ class _Group:
     unanswered: list[int] = field(default_factory=list)
     waiting: set[int] = field(default_factory=set)
     results: list[Message] = field(default_factory=list)
+    thoughts: list[str] = field(default_factory=list)
     shown: list[dict[str, Any]] = field(default_factory=list)
     moved: list[Message] = field(default_factory=list)
 
@@ -117,6 +119,7 @@ class _History:
         self._group: _Group | None = None
         self._ids: dict[str, int] = {}  # id -> the number of its last variant
         self._outputs: dict[str, Any] = {}
+        self._thoughts: list[str] = []  # since the last message that was no assistant's
 
     def message(self, message: Message) -> None:
         """Adds a message."""
@@ -133,6 +136,14 @@ class _History:
             return
         self.close()
         self.found.append(message)
+        if message["role"] != "assistant":
+            self._thoughts.clear()
+
+    def reasoning(self, item: Item) -> None:
+        """Adds reasoning to the calls that it comes before."""
+        if item.get("holdline_field") == "reasoning_content":
+            thoughts = self._thoughts if self._group is None else self._group.thoughts
+            thoughts += [part["text"] for part in item.get("content") or ()]
 
     def call(self, position: int) -> None:
         """Adds a call to the group, which begins with it if there is none."""
@@ -143,6 +154,7 @@ class _History:
         if self._group is None:
             begun = bool(self.found) and self.found[-1]["role"] == "assistant"
             self._group = _Group([self.found.pop()["content"]] if begun else [])
+            self._group.thoughts, self._thoughts = self._thoughts, []
         group = self._group
         call_id = group.ids[position] = self._unique(item["call_id"])
         function = {"name": item["name"], "arguments": arguments}
@@ -181,7 +193,10 @@ class _History:
             return
         self._group = None
         content = _joined(group.said)
-        self.found.append({"role": "assistant", "content": content, "tool_calls": group.calls})
+        message = {"role": "assistant", "content": content, "tool_calls": group.calls}
+        if thought := "".join(group.thoughts):
+            message["reasoning_content"] = thought
+        self.found.append(message)
         self.found += group.results
         for position in group.unanswered:
             answer = {"role": "tool", "tool_call_id": group.ids[position], "content": NOT_EXECUTED}

@@ -33,7 +33,8 @@ _SAME: Final = (
 # 0 is what they are without being named.
 _UNLESS_ZERO: Final = ("presence_penalty", "frequency_penalty")
 # Their ids are of this side, and mean something else or nothing over there.
-_OURS: Final = frozenset({"id", "status", "extra_content"})  # the last one is of chat completions
+# The ids and status are of this side, the others for chat completions.
+_OURS: Final = frozenset({"id", "status", "extra_content", "holdline_field"})
 _NAMELESS: Final = frozenset({"message", "function_call", "function_call_output", "reasoning"})
 
 

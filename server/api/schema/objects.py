@@ -73,6 +73,7 @@ class ReasoningItem(Struct, tag_field="type", tag="reasoning"):
     content: list[ReasoningPart] | None = None
     encrypted_content: str | None = None
     status: ItemStatus | UnsetType = UNSET
+    holdline_field: str | UnsetType = UNSET
 
 
 Item = MessageItem | FunctionCallItem | ReasoningItem

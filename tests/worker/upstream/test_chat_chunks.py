@@ -62,7 +62,8 @@ def test_what_means_nothing_is_no_piece(payload: bytes) -> None:
 
 
 def test_reasoning_is_a_sign_of_life() -> None:
-    assert [Reasoning("hm")] == ChatChunkReader().read(chunk({"reasoning_content": "hm"}))
+    expected = [Reasoning("hm", "reasoning_content")]
+    assert expected == ChatChunkReader().read(chunk({"reasoning_content": "hm"}))
 
 
 @pytest.mark.parametrize(

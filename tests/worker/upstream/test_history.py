@@ -14,6 +14,7 @@ from server.api.request import parse_create
 from tests.replay import ReplayedEndpoint
 from tests.worker.conftest import MakeHarness
 from worker.upstream.chat_request import completion
+from worker.upstream.messages import messages
 from worker.upstream.responses_request import request
 
 from . import chat_rules
@@ -65,12 +66,11 @@ async def next_turn(make_harness: MakeHarness, reply: bytes, through: Through) -
         await harness.execute("weather?", tools=TOOLS)
         output = (await harness.events(harness.only))[-1]["response"]["output"]
     asked = through([{"type": "message", "role": "user", "content": "weather?"}, *output, RESULT])
-    messages: list[Json] = completion(Job("resp_x", "me", 0, {"input": asked}), default_model="m")[
-        "messages"
-    ]
-    chat_rules.check(messages)
-    assert ["user", "assistant", "tool"] == [message["role"] for message in messages]
-    return messages
+    job = Job("resp_x", "me", 0, {"input": asked})
+    shown: list[Json] = completion(job, default_model="m")["messages"]
+    chat_rules.check(shown)
+    assert ["user", "assistant", "tool"] == [message["role"] for message in shown]
+    return shown
 
 
 SIGNATURES = {
@@ -85,16 +85,46 @@ SIGNATURES = {
 async def test_the_signature_of_a_call_comes_back(
     make_harness: MakeHarness, reply: str, through: Through
 ) -> None:
-    messages = await next_turn(make_harness, SIGNATURES[reply], through)
-    assert SIGNED == messages[1]["tool_calls"][0]["extra_content"]
+    shown = await next_turn(make_harness, SIGNATURES[reply], through)
+    assert SIGNED == shown[1]["tool_calls"][0]["extra_content"]
 
 
 @pytest.mark.parametrize("through", [kept, sent_back])
 async def test_text_behind_a_call_is_sent_before_its_result(
     make_harness: MakeHarness, through: Through
 ) -> None:
-    messages = await next_turn(make_harness, stream(calling(), {"content": "\n"}), through)
-    assert "\n" == messages[1]["content"]
+    shown = await next_turn(make_harness, stream(calling(), {"content": "\n"}), through)
+    assert "\n" == shown[1]["content"]
+
+
+THOUGHT = [{"reasoning_content": "I "}, {"reasoning_content": "think."}]
+REASONED = {
+    "in pieces": (stream(*THOUGHT, calling()), "I think."),
+    "with text": (stream(*THOUGHT, {"content": "Hm."}, calling()), "I think."),
+    "whole": (whole({"reasoning_content": "I think."} | calling()), "I think."),
+    "in another field": (stream({"reasoning": "I think."}, calling()), None),
+}
+
+
+@pytest.mark.parametrize("through", [kept, sent_back])
+@pytest.mark.parametrize("reply", REASONED)
+async def test_reasoning_content_comes_back_with_its_call(
+    make_harness: MakeHarness, reply: str, through: Through
+) -> None:
+    sent, thought = REASONED[reply]
+    assert thought == (await next_turn(make_harness, sent, through))[1].get("reasoning_content")
+
+
+def test_reasoning_without_a_call_does_not_come_back() -> None:
+    parts = [{"type": "reasoning_text", "text": "I think."}]
+    thought = {"type": "reasoning", "content": parts, "holdline_field": "reasoning_content"}
+    said = {"type": "message", "role": "assistant", "content": "So."}
+    asked = {"type": "message", "role": "user", "content": "And?"}
+    call = {"type": "function_call", "call_id": "call_1", "name": "f", "arguments": "{}"}
+    shown = messages([thought, said, asked, call, RESULT, thought, call, RESULT])
+    assert [None, None, None, None, "I think.", None] == [
+        message.get("reasoning_content") for message in shown
+    ]
 
 
 async def test_data_of_a_provider_is_bounded(make_harness: MakeHarness) -> None:
