@@ -19,6 +19,8 @@ from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import TYPE_CHECKING, Any, Self
 
+import hiredis
+
 from jobs.errors import RedisTrouble
 from runtime.loop import Loop, cancel_and_wait
 
@@ -52,6 +54,7 @@ class Subscriber:
         # The callbacks of the confirmed subscriptions, by the channel's name in a message.
         self._confirmed: dict[bytes, Notify] = {}
         self._last_probe = time.monotonic()
+        self._refused = False
         self._owner: asyncio.Task[None] | None = None
 
     @property
@@ -89,6 +92,7 @@ class Subscriber:
 
     async def _serve(self, wire: Wire) -> None:
         self._wire = wire
+        self._refused = False
         self._last_probe = time.monotonic()
         self._write("SUBSCRIBE", self._probe, *self._subscriptions)
         pause = (PROBE_SECONDS, PROBE_SECONDS)
@@ -115,6 +119,9 @@ class Subscriber:
                 elif name in self._subscriptions:
                     self._confirmed[channel], gap = self._subscriptions[name]
                     gap()
+            case hiredis.ReplyError():
+                # Nobody can tell which subscription it was: all are repeated, at the next check.
+                self._refused = True
             case _:
                 pass  # the reply to UNSUBSCRIBE
 
@@ -122,7 +129,7 @@ class Subscriber:
         self._last_probe = time.monotonic()
 
     async def _check(self, wire: Wire) -> None:
-        if time.monotonic() - self._last_probe > MAX_SILENCE_SECONDS:
+        if self._refused or time.monotonic() - self._last_probe > MAX_SILENCE_SECONDS:
             wire.close()
         async with asyncio.timeout(PROBE_SECONDS):
             await self._publish(self._probe, secrets.token_hex(4))

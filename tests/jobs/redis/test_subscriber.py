@@ -242,6 +242,25 @@ async def test_a_connection_without_messages_is_kept(subscriber: Subscriber) -> 
 
 
 @pytest.mark.usefixtures("quick")
+async def test_a_subscription_that_a_busy_redis_refuses_is_repeated(
+    quick: None, subscriber: Subscriber, pipe: Pipe, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(subscriber_module, "MAX_SILENCE_SECONDS", 60)
+    await wait_until(lambda: subscriber.healthy)
+    await pipe.call("CONFIG", "SET", "busy-reply-threshold", "10")
+    loop = "local over = os.clock() + 0.5 while os.clock() < over do end"
+    script = asyncio.create_task(pipe.call("EVAL", loop, 0))
+    await asyncio.sleep(0.2)
+    recorder = Recorder(subscriber)
+    try:
+        await script
+        await wait_until(lambda: recorder.gaps)
+        await pipe.call("PUBLISH", CHANNEL, "x")
+        await wait_until(lambda: b"x" in recorder.received)
+    finally:
+        await pipe.call("CONFIG", "SET", "busy-reply-threshold", "5000")
+
+
 async def test_bytes_that_are_no_message_cost_the_connection_and_no_more(
     proxy: Proxy, pipe: Pipe
 ) -> None:
