@@ -40,7 +40,7 @@ class Hooks:
         """
         names = Partition(partition)
         rows = await self._pipe.run(
-            "hook_claim",
+            "claim_webhooks",
             [names.hooks, names.claimed(claim)],
             [names.prefix, claim, lease_ms, count],
         )
@@ -59,4 +59,4 @@ class Hooks:
         names = Partition(partition_of(response_id))
         keys = [names.hook(response_id), names.hooks]
         args: list[Argument] = [names.prefix, response_id, claim, again_ms, outcome]
-        return bool(await self._pipe.run("hook_settle", keys, args))
+        return bool(await self._pipe.run("settle_webhook", keys, args))

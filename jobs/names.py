@@ -208,7 +208,7 @@ class Partition:
 
     @property
     def numbers(self) -> str:
-        """Hash: per owner, the first and last number of the ready list; places come from it."""
+        """Hash: per owner, the first and last number of its waiting list, for queue positions."""
         return f"{self.prefix}numbers"
 
     @property

@@ -101,7 +101,7 @@ class Queue:
         )
         return await self._accepted(job, reply)
 
-    async def prepare(
+    async def submit_completed(
         self,
         job: Job,
         events: list[Event],
@@ -114,7 +114,7 @@ class Queue:
         `events` are its whole log. Raises: IdempotencyKeyReused, RedisTrouble, NotReplicated.
         """
         reply = await self._pipe.run(
-            "prepare",
+            "submit_completed",
             _made_under(job, idempotency_key),
             [
                 names_of(job.id).prefix,
@@ -325,7 +325,7 @@ class Queue:
             args: list[Argument] = [round(1000 * seconds)]
             await self._pipe.run("pause", [names.pause(model)], args)
 
-    async def places(
+    async def queue_positions(
         self, partition: int, waiting: list[tuple[str, str]]
     ) -> tuple[float | None, dict[tuple[str, str], tuple[int, int, str]]]:
         """Seconds between claims while the queue is busy; for each `(queue_name, owner)` the head's
@@ -334,7 +334,9 @@ class Queue:
         """
         names = Partition(partition)
         flat = [part for pair in waiting for part in pair]
-        pace, *found = await self._pipe.run("places", [names.numbers], [names.prefix, *flat])
+        pace, *found = await self._pipe.run(
+            "queue_positions", [names.numbers], [names.prefix, *flat]
+        )
         seconds = float(pace) / 1000 if pace else None
         reasons = (reason.decode() for reason in found[2::3])
         heads = zip(found[::3], found[1::3], reasons, strict=True)

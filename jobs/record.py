@@ -2,7 +2,7 @@
 
     from       submit   claim     retry    give_back  rescue   finish            cancel
     (nothing)  queued
-    (nothing)  completed, by prepare: a request that asks for no answer
+    (nothing)  completed, by submit_completed: a request that asks for no answer
     queued              running                                                  cancelled
     running                       queued   queued     queued   its own status    (asked for)
     completed, incomplete, failed, cancelled: nothing leads out
@@ -35,7 +35,7 @@ class Status(StrEnum):
 
 TRANSITIONS: dict[str, dict[Status | None, tuple[Status, ...]]] = {
     "submit": {None: (Status.QUEUED,)},
-    "prepare": {None: (Status.COMPLETED,)},
+    "submit_completed": {None: (Status.COMPLETED,)},
     "claim": {Status.QUEUED: (Status.RUNNING,)},
     "retry": {Status.RUNNING: (Status.QUEUED,)},
     "give_back": {Status.RUNNING: (Status.QUEUED,)},

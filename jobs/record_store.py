@@ -42,7 +42,9 @@ class RecordStore:
         Raises: RecordChanged if somebody else wrote it meanwhile; RecordStoreFull.
         """
         reply = await self._pipe.run(
-            "shelve", [self._key], [id_, before or b"", after or b"", SHELF_TTL_MS, MOST_RECORDS]
+            "put_record",
+            [self._key],
+            [id_, before or b"", after or b"", SHELF_TTL_MS, MOST_RECORDS],
         )
         match reply:
             case [b"ok"]:
@@ -52,7 +54,7 @@ class RecordStore:
             case [b"full", int(records)]:
                 raise RecordStoreFull(records)
             case _:
-                raise RedisRefused("shelve: unexpected reply")
+                raise RedisRefused("put_record: unexpected reply")
 
     async def renew(self) -> None:
         """Lets the shelf live on."""

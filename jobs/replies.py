@@ -55,7 +55,7 @@ class Grant(NamedTuple):
 
 
 def accepted(response_id: str, reply: object, max_waiting: int) -> Accepted:
-    """What `submit` or `prepare` made of a response with this id.
+    """What `submit` or `submit_completed` made of a response with this id.
 
     Raises: IdempotencyKeyReused, QueueFull, Limited.
     """

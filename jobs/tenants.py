@@ -77,7 +77,7 @@ class Tenants:
         found = {}
         for names in self._partitions:
             args: list[Argument] = [names.prefix, tenant, *flat]
-            found = _pairs(await self._pipe.run("tenant", [names.tenant(tenant)], args))
+            found = _pairs(await self._pipe.run("set_tenant", [names.tenant(tenant)], args))
         return found
 
     async def clear(self, tenant: str) -> None:

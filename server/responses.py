@@ -141,7 +141,7 @@ class Responses:
             if listener is not None:
                 listener.accepted(accepted.number)
         else:
-            accepted = await self._queue.prepare(
+            accepted = await self._queue.submit_completed(
                 job, prepared(job), idempotency_key=key, fingerprint=print_
             )
         self._metrics.submitted.labels(str(accepted.fresh).lower()).inc()

@@ -204,7 +204,7 @@ class Relay:
                 queues = waiting.setdefault(feed.partition, {})
                 queues.setdefault((feed.queue_name, tenant_of(feed.owner)), []).append(feed)
         for partition, queues in waiting.items():
-            pace, heads = await self._queue.places(partition, list(queues))
+            pace, heads = await self._queue.queue_positions(partition, list(queues))
             for queue, feeds in queues.items():
                 for feed in feeds:
                     feed.tell_place(*heads[queue], pace)

@@ -155,4 +155,4 @@ async def status_of(pipe: Pipe, response_id: str) -> str | None:
 
 async def places(pipe: Pipe) -> object:
     """The reply of a script that changes nothing."""
-    return await pipe.run("places", [NAMES.numbers], [NAMES.prefix])
+    return await pipe.run("queue_positions", [NAMES.numbers], [NAMES.prefix])

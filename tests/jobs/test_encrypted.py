@@ -179,7 +179,7 @@ async def test_a_request_is_known_again_by_its_key_after_a_rotation(
         again, later = a_job(), Queue(rotated, TERMS)
         about: dict[str, Any] = {"idempotency_key": "k", "fingerprint": "fingerprint"}
         assert job.id == (await later.submit(again, opening(again), **about)).response_id
-        assert job.id == (await later.prepare(again, opening(again), **about)).response_id
+        assert job.id == (await later.submit_completed(again, opening(again), **about)).response_id
         assert job.id == await later.made(0, "public", "k", "fingerprint")
         assert await later.made(0, "public", "k", "another") is None
         with pytest.raises(IdempotencyKeyReused):

@@ -35,7 +35,7 @@ async def back(pipe: Pipe, key: str, field: str, ms: int) -> None:
 
 
 async def why(queue: Queue, owner: str = "a") -> str:
-    return (await queue.places(0, [(QUEUE, owner)]))[1][QUEUE, owner][2]
+    return (await queue.queue_positions(0, [(QUEUE, owner)]))[1][QUEUE, owner][2]
 
 
 async def test_requests_a_minute_are_shared_by_all_who_claim(pipe: Pipe, queue: Queue) -> None:

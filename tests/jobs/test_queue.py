@@ -744,7 +744,7 @@ async def test_a_deleted_response_is_gone_in_every_state(pipe: Pipe, queue: Queu
 async def test_a_place_is_a_jobs_number_less_the_heads_plus_one(pipe: Pipe, queue: Queue) -> None:
     jobs = [await submitted(queue, "a") for _ in range(5)]
     await claim_ids(queue, 2)
-    _, heads = await queue.places(0, [("", "a"), ("", "nobody")])
+    _, heads = await queue.queue_positions(0, [("", "a"), ("", "nobody")])
     number = (await read(pipe, jobs[4].id, 0, max_entries=0)).number
 
     assert {("", "a"): (3, 0, ""), ("", "nobody"): (0, 0, "")} == heads
@@ -754,13 +754,13 @@ async def test_a_place_is_a_jobs_number_less_the_heads_plus_one(pipe: Pipe, queu
 async def test_the_pace_is_known_once_jobs_have_been_claimed_while_others_waited(
     queue: Queue,
 ) -> None:
-    assert None is (await queue.places(0, []))[0]
+    assert None is (await queue.queue_positions(0, []))[0]
     for _ in range(5):
         await submitted(queue)
     for _ in range(3):
         await claim_ids(queue)
 
-    pace, _ = await queue.places(0, [])
+    pace, _ = await queue.queue_positions(0, [])
 
     assert pace is not None
     assert 0 <= pace < 10

@@ -47,8 +47,8 @@ async def submit(pipe: Pipe, queue: Queue, job: Job, claim: str) -> None:
     await queue.submit(job, opening(job))
 
 
-async def prepare(pipe: Pipe, queue: Queue, job: Job, claim: str) -> None:
-    await queue.prepare(job, [ending(job)])
+async def submit_completed(pipe: Pipe, queue: Queue, job: Job, claim: str) -> None:
+    await queue.submit_completed(job, [ending(job)])
 
 
 async def seen(pipe: Pipe, queue: Queue, job: Job, claim: str) -> None:
@@ -97,7 +97,7 @@ def finish(end: Status) -> Callable[[Pipe, Queue, Job, str], Awaitable[None]]:
 Step = Callable[[Pipe, Queue, Job, str], Awaitable[None]]
 SCRIPTS: dict[str, list[Step]] = {
     "submit": [submit],
-    "prepare": [prepare],
+    "submit_completed": [submit_completed],
     "seen": [seen],
     "claim": [claim_],
     "retry": [retry],

@@ -118,7 +118,7 @@ async def test_a_place_counts_what_comes_before_it(pipe: Pipe, queue: Queue) -> 
     last = await waits(queue, "flex", "m")
     view = await read(pipe, last, 0, max_entries=0)
     assert "f:m" == view.queue_name
-    _, heads = await queue.places(0, [("f:m", "a"), ("d:m", "a"), ("p:m", "a"), ("", "a")])
+    _, heads = await queue.queue_positions(0, [("f:m", "a"), ("d:m", "a"), ("p:m", "a"), ("", "a")])
     assert [(1, 3, ""), (1, 1, ""), (1, 0, ""), (0, 0, "")] == list(heads.values())
     assert 2 == view.number
 
@@ -126,7 +126,7 @@ async def test_a_place_counts_what_comes_before_it(pipe: Pipe, queue: Queue) -> 
 async def test_a_place_in_a_queue_that_tells_no_models_apart(queue: Queue) -> None:
     for tier in ("priority", "default", "flex"):
         await waits(queue, tier)
-    _, heads = await queue.places(0, [("f:", "a"), ("", "a"), ("p:", "a")])
+    _, heads = await queue.queue_positions(0, [("f:", "a"), ("", "a"), ("p:", "a")])
     assert [(1, 2, ""), (1, 1, ""), (1, 0, "")] == list(heads.values())
 
 

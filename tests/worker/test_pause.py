@@ -33,4 +33,7 @@ async def test_a_429_pauses_its_model_unless_another_can_answer(
         assert (0 if fallback else 1) == await pipe.call("EXISTS", NAMES.pause("m"))
         if not fallback:
             assert 1 == len(model.calls), "the second one is not even claimed"
-            assert "provider_rate" == (await queue.places(0, [("d:m", "me")]))[1]["d:m", "me"][2]
+            assert (
+                "provider_rate"
+                == (await queue.queue_positions(0, [("d:m", "me")]))[1]["d:m", "me"][2]
+            )

@@ -161,7 +161,7 @@ async def test_scripts_that_redis_forgot_are_loaded_again(pipe: Pipe) -> None:
     await pipe.call("SCRIPT", "FLUSH")
 
     assert [b""] == await places(pipe)
-    assert [1] == await pipe.call("SCRIPT", "EXISTS", SCRIPTS["places"].sha)
+    assert [1] == await pipe.call("SCRIPT", "EXISTS", SCRIPTS["queue_positions"].sha)
 
 
 async def test_a_script_that_redis_forgot_is_repeated_like_any_other(

@@ -651,7 +651,7 @@ def situations() -> list[Situation]:
         await inspect_now(pipe, job.id)
 
     async def seen(pipe: Pipe) -> None:
-        await Queue(pipe, TERMS).prepare(
+        await Queue(pipe, TERMS).submit_completed(
             new, [ending(new)], idempotency_key="key", fingerprint="body"
         )
 
@@ -676,9 +676,9 @@ def situations() -> list[Situation]:
             ),
         ),
         Situation(
-            "prepare",
+            "submit_completed",
             waiting,
-            lambda pipe: Queue(pipe, TERMS).prepare(
+            lambda pipe: Queue(pipe, TERMS).submit_completed(
                 new, [ending(new)], idempotency_key="key", fingerprint="body"
             ),
         ),
@@ -707,16 +707,24 @@ def situations() -> list[Situation]:
         ),
         Situation("rescue", with_time, lambda pipe: Queue(pipe, TERMS).rescue(0, "rescuer")),
         Situation("delete", waiting, lambda pipe: Queue(pipe, TERMS).delete(job.id)),
-        Situation("hook_claim", due, lambda pipe: Hooks(pipe).claim(0, "courier", 5, HOUR)),
-        Situation("hook_settle", sending, lambda pipe: Hooks(pipe).settle(running.id, "courier")),
-        Situation("tenant", held, lambda pipe: Tenants(pipe, 1).set("held", {"running": "5"})),
+        Situation("claim_webhooks", due, lambda pipe: Hooks(pipe).claim(0, "courier", 5, HOUR)),
         Situation(
-            "shelve", waiting, lambda pipe: RecordStore(pipe, NAMES.api_keys).put("id", None, b"k")
+            "settle_webhook", sending, lambda pipe: Hooks(pipe).settle(running.id, "courier")
+        ),
+        Situation("set_tenant", held, lambda pipe: Tenants(pipe, 1).set("held", {"running": "5"})),
+        Situation(
+            "put_record",
+            waiting,
+            lambda pipe: RecordStore(pipe, NAMES.api_keys).put("id", None, b"k"),
         ),
         Situation("orphans", waiting, lambda pipe: Queue(pipe, TERMS).orphans(0, [job.id], 9)),
         Situation("pause", waiting, lambda pipe: Queue(pipe, TERMS).pause("m", 60)),
         Situation("read", waiting, lambda pipe: read(pipe, job.id, 0)),
-        Situation("places", waiting, lambda pipe: Queue(pipe, TERMS).places(0, [("", "public")])),
+        Situation(
+            "queue_positions",
+            waiting,
+            lambda pipe: Queue(pipe, TERMS).queue_positions(0, [("", "public")]),
+        ),
     ]
 
 
@@ -766,8 +774,8 @@ async def test_a_script_whose_reply_was_lost_is_repeated_and_leaves_what_one_run
 
 
 # These may write while memory is full: they keep what there is, or make room.
-MAY_WRITE = {"extend", "give_back", "delete", "hook_claim", "hook_settle", "compact", "seen"}
-READS = {"read", "places"}
+MAY_WRITE = {"extend", "give_back", "delete", "claim_webhooks", "settle_webhook", "compact", "seen"}
+READS = {"read", "queue_positions"}
 
 
 @pytest.mark.parametrize("situation", SITUATIONS)

@@ -1,5 +1,5 @@
 #!lua
--- Writes one record of a shelf, a hash of what operators keep here, if it is still what was read.
+-- Writes one record of a hash that operators keep here, if the record is still the one that was read.
 -- KEYS  records_key
 -- ARGV  id, before (the record that was read, "" where there was none), after ("" to remove it),
 --       ttl_ms, max_records
