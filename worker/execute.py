@@ -136,7 +136,9 @@ class Execution:
 
     async def _attempt(self, job: Job) -> None:
         grant, context, call = self.grant, self._context, self._call
-        opening = await read_opening(context, grant, job)
+        opening = await retry(
+            lambda: read_opening(context, grant, job), seconds=context.config.redis_retry_seconds
+        )
         writer = LogWriter(context.pipe, grant.response_id, grant.claim, opening.length)
         async with Flusher(
             writer,
@@ -270,7 +272,10 @@ class Execution:
         if self.grant.model and len(routes) == 1:
             policy = self._context.policy
             pause = min(seconds, policy.max_retry_after_ms / 1000) * random.uniform(1.0, 1.1)  # noqa: S311 - jitter
-            await self._context.queue.pause(self.grant.model, pause)
+            await retry(
+                lambda: self._context.queue.pause(self.grant.model, pause),
+                seconds=self._context.config.redis_retry_seconds,
+            )
             self._log.warning("model paused", model=self.grant.model, seconds=round(pause, 1))
 
     # Values

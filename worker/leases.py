@@ -114,7 +114,7 @@ class Leases:
         pause = (self._period, self._period)
         self._loop = Loop("leases", self._tick, pause, first_pause=pause)
         self._renewed_at = self._rescue_at = 0.0
-        self._late = False
+        self._held_up = self._failed = False
         self.pace = Pace()
 
     async def __aenter__(self) -> Self:
@@ -146,7 +146,7 @@ class Leases:
             self._health.succeeded()
         except RedisTrouble as error:
             self._health.failed(error)
-            self._late = False
+            self._held_up, self._failed = False, True
             pause = random.uniform(*FAILURE_PAUSE_SECONDS)  # noqa: S311 - jitter
             await asyncio.sleep(min(self._period, pause))
             self._loop.wake()
@@ -157,12 +157,17 @@ class Leases:
         self.pace.renewed(late=late)
         if late:
             log.warning("leases renewed late", seconds=round(gap, 3), held=len(self._held))
-        if late and not self._late:
-            # If Redis was unavailable, the leases of other workers have run out as well: they get
-            # the time to renew them. Only once, because a worker that is always late must rescue.
-            loop = asyncio.get_running_loop()
-            self._rescue_at = loop.time() + self._lease + RECONNECT_SECONDS[1]
-        self._late = late
+        # If Redis was unavailable or refused, the leases of other workers may have run out as well:
+        # their last renewal was up to one period before this worker's. They get the time to renew
+        # them. Only once, because a worker that is always late must rescue.
+        held_up = gap > self._lease - self._period
+        now = asyncio.get_running_loop().time()
+        if held_up and not self._held_up:
+            self._rescue_at = now + self._lease + RECONNECT_SECONDS[1]
+        elif self._failed:
+            wait = FAILURE_PAUSE_SECONDS[1] + RECONNECT_SECONDS[1]
+            self._rescue_at = max(self._rescue_at, now + wait)
+        self._held_up, self._failed = held_up, False
 
     async def _renew(self) -> None:
         # Idle workers renew too. After an outage, renewals must reach Redis before the first rescue
