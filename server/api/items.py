@@ -108,7 +108,7 @@ class Reasoning(msgspec.Struct, tag_field="type", tag="reasoning", omit_defaults
     `holdline_field` is the field of a chat message in which it came.
     """
 
-    summary: list[SummaryText]
+    summary: list[SummaryText] = []
     content: list[ReasoningText] | None = None
     encrypted_content: str | None = None
     holdline_field: Literal["reasoning_content"] | None = None
@@ -132,9 +132,28 @@ _PREFIXES: Final = {
 }
 
 
+# Their members are not of the standard, and stay as they are.
+_OPAQUE: Final = frozenset({"extra_content", "parameters", "schema"})
+
+
+def without_nulls(value: Any) -> Any:
+    """The value without members that are null, which are as good as none."""
+    match value:
+        case dict():
+            return {
+                name: inner if name in _OPAQUE else without_nulls(inner)
+                for name, inner in value.items()
+                if inner is not None
+            }
+        case list():
+            return [without_nulls(one) for one in value]
+        case _:
+            return value
+
+
 def typed(items: Any) -> Any:
     """The input with `type` filled in where the standard lets it be left out: messages, and
-    references that are nothing but an id.
+    references that are nothing but an id. An empty id is as good as none.
     """
     if not isinstance(items, list):
         return items
@@ -142,7 +161,11 @@ def typed(items: Any) -> Any:
 
 
 def _typed(item: Any) -> Any:
-    if not isinstance(item, dict) or item.get("type") is not None:
+    if not isinstance(item, dict):
+        return item
+    if item.get("id") == "":
+        item = {name: value for name, value in item.items() if name != "id"}
+    if item.get("type") is not None:
         return item
     reference = "id" in item and item.keys() <= {"id", "type"}
     return {**item, "type": "item_reference" if reference else "message"}
@@ -181,6 +204,8 @@ def _stored(item: Item, index: int, make_id: Callable[[str, int], str]) -> dict[
     fields["status"] = "completed"
     if isinstance(item, Message):
         fields["content"] = _parts(item)
+    elif isinstance(item, Reasoning):
+        fields.setdefault("summary", [])
     return fields
 
 

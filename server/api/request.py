@@ -12,7 +12,7 @@ from typing import Annotated, Any, Final, Literal, TypeVar
 import msgspec
 from msgspec import Meta
 
-from .items import FunctionName, InputFile, InputImage, InputText, Item, typed
+from .items import FunctionName, InputFile, InputImage, InputText, Item, typed, without_nulls
 from .problem import Problem, invalid
 
 LANE_PATTERN: Final = r"^[A-Za-z0-9_.-]{1,256}\Z"
@@ -26,7 +26,8 @@ MOST_TOOLS: Final = 128
 MOST_DEPTH: Final = 64
 Penalty = Annotated[float, Meta(ge=-2, le=2)]
 SchemaName = Annotated[str, Meta(pattern=r"^[A-Za-z0-9_-]{1,64}\Z")]
-Effort = Literal["none", "minimal", "low", "medium", "high", "xhigh"]
+# Passed on: models have levels of their own, and there are new ones.
+Effort = Annotated[str, Meta(min_length=1, max_length=32)]
 Summary = Literal["auto", "concise", "detailed"]
 Included = Literal[
     "message.output_text.logprobs",
@@ -287,7 +288,7 @@ def parse_message(message: dict[str, Any]) -> ClientMessage:
 
 def check_input(create: Create, body: dict[str, Any]) -> None:
     """Raises: Problem where nothing is asked: only a prompt may do without an `input`."""
-    if "input" not in body and create.prompt is None:
+    if body.get("input") is None and create.prompt is None:
         raise invalid("input", "'input' is required.", "missing_required_parameter")
 
 
@@ -337,9 +338,11 @@ def params_of(create: Create, default_model: str) -> dict[str, Any]:
 
 def _without_neutral(body: dict[str, Any], supported: frozenset[str]) -> dict[str, Any]:
     kept: dict[str, Any] = {}
-    for name, value in body.items():
+    for name, given in body.items():
+        value = without_nulls(given)
         if name in supported:
-            kept[name] = typed(value) if name == "input" else value
+            if value is not None:
+                kept[name] = typed(value) if name == "input" else value
         elif name not in _NEUTRAL:
             raise invalid(name, f"Unknown parameter: '{name[:64]}'.", "unknown_parameter")
         elif value is not None and value not in _NEUTRAL[name]:

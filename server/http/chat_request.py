@@ -71,6 +71,13 @@ TRANSLATED: Final = frozenset(
         "stream_options",
     }
 )
+_STREAM_OPTIONS: Final = frozenset(
+    {
+        "include_usage",
+        "include_obfuscation",
+        "continuous_usage_stats",  # vLLM's; usage is counted at the end alone
+    }
+)
 LOGPROBS: Final = "message.output_text.logprobs"
 _RENAMED: Final = (
     ("max_output_tokens", "max_completion_tokens"),
@@ -99,8 +106,9 @@ class Translation:
         self._settings(chat)
         options = _map(chat.get("stream_options") or {}, "stream_options")
         self.usage = options.get("include_usage") is True
-        for name in options.keys() - {"include_usage", "include_obfuscation"}:
-            raise _unsupported(f"stream_options.{name}")
+        for name in options.keys() - _STREAM_OPTIONS:
+            if options[name] is not None:
+                raise _unsupported(f"stream_options.{name}")
 
     def named(self, problem: Problem) -> Problem:
         """The same problem in the terms of the chat body."""
@@ -186,7 +194,7 @@ def _known(name: str, value: Any) -> None:
 def _items(message: Json, place: str) -> list[Json]:
     match message.get("role"):
         case "system" | "developer" | "user" as role:
-            _only(message, place, {"role", "content"})
+            _only(message, place, {"role", "content", "name"})
             return [_message(role, _parts(message.get("content"), f"{place}.content"))]
         case "assistant":
             return _assistant(message, place)
@@ -196,6 +204,9 @@ def _items(message: Json, place: str) -> list[Json]:
             if not isinstance(call, str):
                 raise _missing(f"{place}.tool_call_id")
             output = _parts(message.get("content"), f"{place}.content")
+            for index, part in enumerate(output if isinstance(output, list) else ()):
+                if part["type"] != "input_text":
+                    raise _unsupported(f"{place}.content[{index}].type")
             return [{"type": "function_call_output", "call_id": call, "output": output}]
         case None:
             raise _missing(f"{place}.role")
@@ -205,7 +216,7 @@ def _items(message: Json, place: str) -> list[Json]:
 
 
 def _assistant(message: Json, place: str) -> list[Json]:
-    said = {"role", "content", "refusal", "tool_calls", "reasoning_content"}
+    said = {"role", "content", "name", "refusal", "tool_calls", "reasoning_content"}
     _only(message, place, said | {"annotations"})  # those are not read back
     items: list[Json] = []
     if thought := message.get("reasoning_content"):
@@ -227,10 +238,11 @@ def _assistant(message: Json, place: str) -> list[Json]:
 
 def _call(call: Any, place: str) -> Json:
     call = _map(call, place)
-    if call.get("type", "function") != "function":
+    if (call.get("type") or "function") != "function":
         raise _unsupported(f"{place}.type")
     function = _map(call.get("function"), f"{place}.function")
-    given = {name: function.get(name) for name in ("name", "arguments")}
+    arguments = function.get("arguments")
+    given = {"name": function.get("name"), "arguments": "" if arguments is None else arguments}
     extra = call.get("extra_content")  # of the provider, which wants it back
     own = {} if extra is None else {"extra_content": extra}
     return {"type": "function_call", "call_id": call.get("id"), **given, **own}

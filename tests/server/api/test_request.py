@@ -26,6 +26,8 @@ from server.api.request import (
     parse_message,
 )
 
+IMAGE = {"type": "input_image", "image_url": "data:image/png;base64,AAAA"}
+CALL = {"type": "function_call", "call_id": "c", "name": "f", "arguments": "{}"}
 DEEP = "[" * 5000 + "]" * 5000
 TOOLS = [{"type": "function", "name": "f"}]
 OTHER = {"type": "function", "name": "g"}
@@ -39,11 +41,85 @@ anything = st.recursive(
 fields = st.sampled_from([*Create.__struct_fields__, *_NEUTRAL, "response_id", "starting_after"])
 
 
+def with_nulls(value: Any) -> Any:
+    """The value with a null beside each of its members, and with empty ids."""
+    if isinstance(value, dict):
+        more = {"detail": None, "generate_summary": None, "status": None, "phase": None}
+        told = {name: with_nulls(inner) for name, inner in value.items()}
+        return more | told | ({"id": ""} if "role" in value else {})
+    return [with_nulls(one) for one in value] if isinstance(value, list) else value
+
+
+@pytest.mark.parametrize(
+    ("body", "nulls"),
+    [
+        ({"input": [{"role": "user", "content": [IMAGE | {"detail": "low"}]}]}, {}),
+        (
+            {"input": [CALL, {"type": "function_call_output", "call_id": "c", "output": [IMAGE]}]},
+            {},
+        ),
+        ({"input": [{"type": "reasoning", "summary": []}, {"role": "user", "content": "x"}]}, {}),
+        ({"input": "x", "reasoning": {"effort": "low"}}, {}),
+        (
+            {"input": "x", "text": {"verbosity": "low"}},
+            {"text": {"verbosity": "low", "format": None}},
+        ),
+        (
+            {"input": [{"role": "assistant", "content": [{"type": "output_text", "text": "x"}]}]},
+            {
+                "input": [
+                    {
+                        "role": "assistant",
+                        "id": "",
+                        "content": [
+                            {
+                                "type": "output_text",
+                                "text": "x",
+                                "annotations": None,
+                                "logprobs": None,
+                            }
+                        ],
+                    }
+                ]
+            },
+        ),
+        ({"input": "x"}, {"stream_options": {"include_obfuscation": None}, "metadata": None}),
+        (
+            {"input": [{"type": "reasoning", "summary": []}, {"role": "user", "content": "x"}]},
+            {"input": [{"type": "reasoning", "summary": None}, {"role": "user", "content": "x"}]},
+        ),
+    ],
+)
+def test_a_null_anywhere_is_as_good_as_none(body: dict[str, Any], nulls: dict[str, Any]) -> None:
+    told = body | nulls if nulls else {name: with_nulls(value) for name, value in body.items()}
+    assert parse_create(body) == parse_create(told)
+    kept = stored(parse_create(told).input, lambda prefix, index: f"{prefix}_{index}")
+    assert kept == stored(parse_create(body).input, lambda prefix, index: f"{prefix}_{index}")
+
+
+def test_a_null_that_is_not_the_standards_stays() -> None:
+    schema = {"type": "object", "properties": {"a": {"enum": ["x", None], "default": None}}}
+    tool = {"type": "function", "name": "f", "parameters": schema}
+    shape = {"type": "json_schema", "name": "s", "schema": schema}
+    made = params_of(parse_create({"input": "x", "tools": [tool], "text": {"format": shape}}), "m")
+    assert schema == made["tools"][0]["parameters"] == made["text"]["format"]["schema"]
+    extra = {"google": {"signature": None}}
+    asked = parse_create({"input": [CALL | {"extra_content": extra}]})
+    assert (
+        extra == stored(asked.input, lambda prefix, index: f"{prefix}_{index}")[0]["extra_content"]
+    )
+
+
+def test_an_effort_that_is_not_known_here_is_passed_on() -> None:
+    made = params_of(parse_create({"input": "x", "reasoning": {"effort": "max"}}), "m")
+    assert "max" == made["reasoning"]["effort"]
+
+
 @pytest.mark.parametrize(
     ("body", "param", "code"),
     [
         ({"input": 5}, "input", "invalid_value"),
-        ({"input": None}, "input", "invalid_value"),
+        ({"input": None}, "input", "missing_required_parameter"),
         ({"input": [{}]}, "input[0].role", "missing_required_parameter"),
         ({"input": [{"role": "user"}]}, "input[0].content", "missing_required_parameter"),
         ({"input": [{"role": "king", "content": "x"}]}, "input[0].role", "invalid_value"),
@@ -129,7 +205,7 @@ fields = st.sampled_from([*Create.__struct_fields__, *_NEUTRAL, "response_id", "
             "tool_choice.tools[1].name",
             "invalid_value",
         ),
-        ({"reasoning": {"effort": "huge"}}, "reasoning.effort", "invalid_value"),
+        ({"reasoning": {"effort": "x" * 33}}, "reasoning.effort", "invalid_value"),
         ({"reasoning": {"mode": "pro"}}, "reasoning", "invalid_value"),
         ({"text": {"format": {"type": "xml"}}}, "text.format.type", "invalid_value"),
         (

@@ -38,6 +38,18 @@ def refused(chat: dict[str, Any]) -> tuple[str, str | None]:
     return wrong.code, wrong.param
 
 
+def test_what_says_nothing_here_is_accepted() -> None:
+    named = [{"role": role, "content": "x", "name": "bob"} for role in ("system", "user")]
+    assert body(messages=HI * 2)["input"][0].keys() == body(messages=named)["input"][0].keys()
+    options = {"include_usage": True, "continuous_usage_stats": True, "other": None}
+    assert Translation({"messages": HI, "stream_options": options}).usage
+    function = {"name": "f", "arguments": None}
+    calls = [{"id": "c", "type": None, "function": function}]
+    asked = [*HI, {"role": "assistant", "content": None, "tool_calls": calls}]
+    assert "" == body(messages=asked)["input"][1]["arguments"]
+    assert {"effort": "max"} == body(reasoning_effort="max")["reasoning"]
+
+
 def test_what_a_provider_put_into_a_call_is_kept() -> None:
     extra = {"google": {"thought_signature": "QUJD"}}
     call = {"id": "c", "type": "function", "function": {"name": "f", "arguments": "{}"}}
@@ -190,9 +202,9 @@ def test_a_parameter_has_its_place(chat: dict[str, Any], response: dict[str, Any
         ({"messages": [{"role": "function"}]}, "invalid_value", "messages[0].role"),
         ({"messages": [{"role": "user"}]}, "missing_required_parameter", "messages[0].content"),
         (
-            {"messages": [{"role": "user", "content": "x", "name": "Ann"}]},
+            {"messages": [{"role": "user", "content": "x", "audio": {}}]},
             "unsupported_parameter",
-            "messages[0].name",
+            "messages[0].audio",
         ),
         (
             {"messages": [{"role": "user", "content": [{"type": "input_audio"}]}]},
@@ -220,7 +232,23 @@ def test_a_parameter_has_its_place(chat: dict[str, Any], response: dict[str, Any
         ({"temperature": 9}, "invalid_value", "temperature"),
         ({"max_tokens": 0}, "invalid_value", "max_tokens"),
         ({"max_completion_tokens": 0}, "invalid_value", "max_completion_tokens"),
-        ({"reasoning_effort": "x"}, "invalid_value", "reasoning_effort"),
+        ({"reasoning_effort": ""}, "invalid_value", "reasoning_effort"),
+        (
+            {
+                "messages": [
+                    {
+                        "role": "tool",
+                        "tool_call_id": "c",
+                        "content": [
+                            {"type": "text", "text": "x"},
+                            {"type": "image_url", "image_url": {"url": "data:image/png;base64,AA"}},
+                        ],
+                    }
+                ]
+            },
+            "unsupported_parameter",
+            "messages[0].content[1].type",
+        ),
         ({"top_logprobs": 2}, "invalid_value", "top_logprobs"),
         ({"tools": [{"type": "custom"}]}, "unsupported_parameter", "tools[0].type"),
         ({"tool_choice": 5}, "invalid_value", "tool_choice"),
