@@ -15,6 +15,7 @@ from .embedded import DataDirError, prepared
 from .external_redis import examine, without_secrets
 from .foreground import alone_in_front
 from .redis import ExternalRedis, NoRedisError, choose
+from .reload import SourceWatcher
 from .supervise import ROOT, Child, print_status, supervise
 
 ENVIRONMENT = """environment:
@@ -42,16 +43,21 @@ def main(arguments: Sequence[str] | None = None) -> int:
         epilog=ENVIRONMENT,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.parse_args(arguments)
+    parser.add_argument(
+        "--reload",
+        action="store_true",
+        help="restart the server and the worker when a source file changes",
+    )
+    options = parser.parse_args(arguments)
     try:
         with alone_in_front():
-            return asyncio.run(run(os.environ))
+            return asyncio.run(run(os.environ, reload=options.reload))
     except (CannotStartError, NoRedisError, DataDirError) as error:
         print(f"holdline: {error}", file=sys.stderr)
         return 2
 
 
-async def run(environ: Mapping[str, str]) -> int:
+async def run(environ: Mapping[str, str], *, reload: bool = False) -> int:
     """Starts it all and keeps it until it is to stop; returns the exit status."""
     host, port = address(environ)
     # The name is ours alone; to the server and the worker it would be an unknown one.
@@ -80,10 +86,9 @@ async def run(environ: Mapping[str, str]) -> int:
             model = f"a simulation at {inner['OPENAI_BASE_URL']}"
         children += [server(inner, host, port), worker(inner)]
         shown = f"[{host}]" if ":" in host else host
-        return await supervise(
-            children,
-            lambda: print_status(banner(f"http://{shown}:{port}", redis, without_secrets(model))),
-        )
+        text = banner(f"http://{shown}:{port}", redis, without_secrets(model))
+        changed = SourceWatcher(ROOT).changed if reload else None
+        return await supervise(children, lambda: print_status(text), changed)
 
 
 def address(environ: Mapping[str, str]) -> tuple[str, int]:

@@ -48,7 +48,7 @@ def demo_model(environ: Mapping[str, str]) -> tuple[Child, dict[str, str]]:
 def server(environ: Mapping[str, str], host: str, port: int) -> Child:
     reached = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104
     ready = answers_200(reached, port, "/readyz")
-    return Child("server", [sys.executable, "-m", "server"], ready, environ)
+    return Child("server", [sys.executable, "-m", "server"], ready, environ, reloads=True)
 
 
 def worker(environ: Mapping[str, str]) -> Child:
@@ -57,7 +57,7 @@ def worker(environ: Mapping[str, str]) -> Child:
         lived = time.monotonic() - running.since
         return lived > WORKER_SECONDS and any("worker ready" in line for line in running.heard)
 
-    return Child("worker", [sys.executable, "-m", "worker"], ready, environ)
+    return Child("worker", [sys.executable, "-m", "worker"], ready, environ, reloads=True)
 
 
 def answers_200(host: str, port: int, path: str) -> Callable[[Running], Awaitable[bool]]:

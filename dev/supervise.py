@@ -37,6 +37,8 @@ class Child:
     environ: Mapping[str, str]
     # The others lean on it, so it is stopped when they are gone.
     outlives: bool = False
+    # It is restarted when a source file changes.
+    reloads: bool = False
     # The signal that it gets when the supervisor is killed.
     pdeathsig: signal.Signals = signal.SIGKILL
     pass_fds: Sequence[int] = ()
@@ -69,12 +71,19 @@ class Died(Exception):
     def __init__(self, running: Running, how: str) -> None:
         words = running.child.last_words().strip()
         super().__init__(f"{running.child.name} {how}" + (f":\n{words}" if words else ""))
-        self.name = running.child.name
+        self.running = running
 
 
-async def supervise(children: Sequence[Child], when_ready: Callable[[], None]) -> int:
+async def supervise(
+    children: Sequence[Child],
+    when_ready: Callable[[], None],
+    changed: Callable[[], Awaitable[Path]] | None = None,
+) -> int:
     """Keeps the children until they are to stop, and returns the exit status to end with:
     0 after a request to stop, 1 after a death, 130 when a second request cut the stop short.
+
+    `changed` waits for a change of the source; after each, the children that reload are restarted.
+    With it, the death of such a child does not end the others: the next change restarts it.
     """
     loop = asyncio.get_running_loop()
     stop, hurry = asyncio.Event(), asyncio.Event()
@@ -89,7 +98,7 @@ async def supervise(children: Sequence[Child], when_ready: Callable[[], None]) -
     kept: list[Running] = []
     status = 0
     try:
-        await _until_stop(_keep(children, kept, when_ready), stop)
+        await _until_stop(_keep(children, kept, when_ready, changed), stop)
     except Died as death:
         print_status(f"{death}\nholdline: stopping the rest")
         status = 1
@@ -127,14 +136,32 @@ async def _until_stop(work: Awaitable[None], stop: asyncio.Event) -> None:
 
 
 async def _keep(
-    children: Sequence[Child], kept: list[Running], when_ready: Callable[[], None]
+    children: Sequence[Child],
+    kept: list[Running],
+    when_ready: Callable[[], None],
+    changed: Callable[[], Awaitable[Path]] | None,
 ) -> None:
     """Starts one child after the other and then waits for a death, which raises `Died`."""
     for number, child in enumerate(children):
-        running = await _start(child, COLOURS[number % len(COLOURS)])
-        kept.append(running)
-        await _ready(running, kept)
+        kept.append(await _start(child, COLOURS[number % len(COLOURS)]))
+        await _ready(kept[-1], kept)
     when_ready()
+    if changed is None:
+        await _death(kept)
+        return
+    while True:
+        try:
+            await _until_change(kept, changed)
+            await _restart(children, kept)
+        except Died as death:
+            if not death.running.child.reloads:
+                raise
+            kept.remove(death.running)
+            print_status(f"{death}\nholdline: waiting for a change of the source")
+
+
+async def _death(kept: Sequence[Running]) -> None:
+    """Waits for a death and raises `Died`."""
     deaths = [asyncio.ensure_future(running.process.wait()) for running in kept]
     try:
         await asyncio.wait(deaths, return_when=asyncio.FIRST_COMPLETED)
@@ -143,6 +170,37 @@ async def _keep(
     finally:
         for death in deaths:
             death.cancel()
+
+
+async def _until_change(kept: Sequence[Running], changed: Callable[[], Awaitable[Path]]) -> None:
+    """Waits for a change of the source. Raises: Died when a child dies first."""
+    death = asyncio.ensure_future(_death(kept))
+    change = asyncio.ensure_future(changed())
+    try:
+        await asyncio.wait([death, change], return_when=asyncio.FIRST_COMPLETED)
+        if change.done():
+            print_status(f"{change.result()} has changed: restarting")
+        else:
+            death.result()
+    finally:
+        for task in (death, change):
+            task.cancel()
+        await asyncio.gather(death, change, return_exceptions=True)
+
+
+async def _restart(children: Sequence[Child], kept: list[Running]) -> None:
+    """Stops the children that reload and starts them again, also those that have died."""
+    old = [running for running in kept if running.child.reloads]
+    await _stop(old)
+    await asyncio.gather(*(running.process.wait() for running in old))
+    await _drain_output(old)
+    for running in old:
+        kept.remove(running)
+    for number, child in enumerate(children):
+        if child.reloads:
+            kept.append(await _start(child, COLOURS[number % len(COLOURS)]))
+            await _ready(kept[-1], kept)
+    print_status("ready again")
 
 
 async def _start(child: Child, colour: int) -> Running:

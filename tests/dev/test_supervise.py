@@ -176,7 +176,7 @@ def test_a_supervisor_that_is_killed_hard_leaves_no_orphan(
     wait_until(supervised.none_left)
 
 
-def test_the_leash_for_other_systems_holds(
+def test_the_watching_parent_of_other_systems_ends_the_child(
     tmp_path: Path, wait_until: Callable[..., None], is_alive: Callable[[int], bool]
 ) -> None:
     said = tmp_path / "said"
@@ -196,7 +196,7 @@ def test_the_leash_for_other_systems_holds(
     wait_until(lambda: not is_alive(int(said.read_text())))
 
 
-def test_the_leash_for_other_systems_passes_the_exit_status_on() -> None:
+def test_the_watching_parent_of_other_systems_passes_the_exit_status_on() -> None:
     wrapped = [sys.executable, "dev/pdeathsig.py", "15", str(os.getpid())]
 
     done = subprocess.run([*wrapped, sys.executable, "-c", "raise SystemExit(7)"], check=False)
