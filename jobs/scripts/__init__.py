@@ -1,8 +1,10 @@
 """The Lua scripts: one file a transition, loaded once, named by their SHA-1.
 
-What several of them need is in files whose names begin with `_`: local functions and constants.
-Redis runs a script from its first line at each call, and makes each function that stands there
-anew. So a script has in front of it what it names, what that names, and nothing else.
+Local functions and constants that several scripts need are in files whose names begin with `_`.
+Redis runs a script from its first line at each call, and creates each function in it anew. So a
+script names those that it uses, and is preceded by them, by what they use, and by nothing else:
+
+    -- @include fields push
 
 The header of a script names its arguments in order, separated by commas; text in parentheses
 explains one. `...` after the last name of ARGV collects all the remaining values in a table:
@@ -27,9 +29,9 @@ _FOLDER: Final = Path(__file__).parent
 _PARTS: Final = ("_shared.lua", "_provider.lua", "_fair_queue.lua", "_limits.lua")
 _COMMENT: Final = re.compile(r"^ *--.*\n", re.MULTILINE)
 _PART: Final = re.compile(r"^local (?:function )?(\w+)(?:.*\n)+?(?=local |\Z)", re.MULTILINE)
-# What is no name of a part, though it may look like one.
-_NO_NAME: Final = re.compile(r"'[^']*'|--.*")
-
+_INCLUDE: Final = re.compile(r"^-- @include (.*)\n", re.MULTILINE)
+# Strings, comments and fields of tables name no part.
+_NO_NAME: Final = re.compile(r"'[^']*'|--.*|(?<=\w)\.\w+")
 
 _HEADER: Final = r"^-- {}  (.*(?:\n--   .*)*)"
 _EXPLANATION: Final = re.compile(r"\([^)]*\)")
@@ -110,8 +112,18 @@ def _parts() -> Iterator[tuple[str, str]]:
             yield part[1], part[0].rstrip() + "\n"
 
 
-def _composed(body: str, parts: list[tuple[str, str]]) -> str:
-    named, code = _names(body), body
+def check_includes(body: str, parts: set[str]) -> set[str]:
+    """The parts that a script includes. Raises: WrongArguments if it uses others."""
+    included = set(" ".join(_INCLUDE.findall(body)).split())
+    used = _names(body) & parts
+    if included != used:
+        missing, unused = sorted(used - included), sorted(included - used)
+        raise WrongArguments(f"@include: missing {missing}, unused or unknown {unused}")
+    return included
+
+
+def _composed(code: str, included: set[str], parts: list[tuple[str, str]]) -> str:
+    named = set(included)
     for name, part in reversed(parts):
         if name in named:
             named |= _names(part)
@@ -124,7 +136,9 @@ def _load_all() -> dict[str, Script]:
     for path in sorted(_FOLDER.glob("[!_]*.lua")):
         first_line, _, body = path.read_text(encoding="utf-8").partition("\n")
         keys, args, rest = _arguments(body)
-        code = _composed(_locals(keys, args, rest) + body, parts)
+        included = check_includes(body, {name for name, _ in parts})
+        code = _locals(keys, args, rest) + _INCLUDE.sub("", body)
+        code = _composed(code, included, parts)
         source = f"{first_line}\n{code}".encode()
         sha = hashlib.sha1(source, usedforsecurity=False).hexdigest()
         scripts[path.stem] = Script(path.stem, source, sha.encode(), keys, args, rest)

@@ -4,6 +4,7 @@
 -- ARGV  claim, expected, max_bytes (that a notification carries), entries...
 -- Returns {"ok", length, cancel} · {"gone"} · {"fenced"} · {"diverged", length}
 -- May be repeated: entries that are already the tail are not pushed twice.
+-- @include notify push
 expected = tonumber(expected)
 local f = redis.call('HMGET', job_key, 'status', 'claim', 'cancel')
 if not f[1] then

@@ -4,6 +4,7 @@
 -- ARGV  prefix, id, expected (length), max_bytes (that a notification carries), retention_ms, entries...
 -- Returns {"cancelled"} · {"asked"} · {"ended"} · {"gone"} · {"diverged", length}: read it again
 -- May be repeated: what has ended stays as it is, and asking twice is asking.
+-- @include now fields hook notify push keep tenant_of book close
 expected = tonumber(expected)
 local job = fields(job_key, 'status', 'owner', 'day', 'tokens', 'money', 'attempt', 'key', 'hook')
 if not job.status then return { 'gone' } end

@@ -4,6 +4,7 @@
 -- ARGV  prefix, claim, lease_ms, count
 -- Returns {{id, status, ended ms, tries, now ms}...}
 -- May be repeated: the same claim is handed the same webhooks while it still holds them.
+-- @include now
 local time, rows, ids = now(), {}, {}
 local before = redis.call('GET', claimed_key)
 

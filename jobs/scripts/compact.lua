@@ -5,6 +5,7 @@
 --       each block), blocks...
 -- Returns 1 if the log is compacted
 -- May be repeated: what is compacted has no list left, so it is not compacted twice.
+-- @include entries_of
 local f = redis.call('HMGET', job_key, 'ended', 'claim', 'compacted')
 if f[3] then return 1 end
 if not f[1] or f[2] ~= claim or redis.call('LLEN', log_key) ~= entries_of(counts) then return 0 end

@@ -4,6 +4,7 @@
 -- ARGV  prefix, lease_ms, held... (two each: id, claim)
 -- Returns {"held" | "cancel" | "lost"...}, one for each id
 -- May be repeated: a lease is set, not added to, and never moves back.
+-- @include now tenant_of lease
 local till, answers, leases = now() + lease_ms, {}, {}
 for index = 1, #held, 2 do
   local id = held[index]

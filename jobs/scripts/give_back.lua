@@ -4,6 +4,7 @@
 -- ARGV  prefix, id, claim, reason
 -- Returns {"ok"} · {"gone"} · {"fenced"}
 -- May be repeated: the claim is remembered, so the second call sees that the first one worked.
+-- @include fields notify_queued tenant_of enqueue_first unlease
 local job = fields(job_key, 'status', 'claim', 'owner', 'queue_name')
 if not job.status then return { 'gone' } end
 if job.claim == 'was ' .. claim then return { 'ok' } end

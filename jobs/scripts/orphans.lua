@@ -5,6 +5,7 @@
 -- ARGV  grace_ms, limit, ids... (that are followed)
 -- Returns {id...}
 -- May be repeated: a time is set, not added to; what a lost reply found is found again later.
+-- @include STRUCTURE_TTL now
 local time = now()
 for index = 1, #ids do
   redis.call('ZADD', followed_key, 'XX', 'GT', time + grace_ms, ids[index])

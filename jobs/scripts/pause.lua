@@ -4,6 +4,7 @@
 -- ARGV  pause_ms
 -- Returns 1 if this is the longest pause that was asked for, else 0
 -- May be repeated: the end of a pause only ever moves back.
+-- @include now RAMP
 local time = now()
 local till = redis.call('HGET', pause_key, 'until')
 if till and tonumber(till) >= time + pause_ms then return 0 end

@@ -6,6 +6,7 @@
 -- Returns {pace in ms ("" where unknown), (head number (or 0), how many above, why it waits)...}; why is
 --         "own_limit": as many of the tenant run as may, "provider_rate", or "": the workers are busy
 -- May be repeated: it writes nothing.
+-- @include now waiting_of rank_of model_of pause_of pace_of tenant_of held_of
 local time, answer = now(), { redis.call('HGET', numbers_key, '~pace') or '' }
 for index = 1, #tenants, 2 do
   local at = #answer

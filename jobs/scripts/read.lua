@@ -7,6 +7,7 @@
 --       {status, owner, attempt, number, reason, length, {entry...}, queue_name, first, {block...}}
 --       Of a compacted log there are blocks in the place of entries, the first entry of them `first`.
 -- May be repeated: it writes nothing.
+-- @include entries_of
 local f = redis.call('HMGET', job_key, 'status', 'owner', 'attempt', 'number', 'reason', 'queue_name', 'compacted')
 if not f[1] then return {} end
 local owner = f[2] or ''

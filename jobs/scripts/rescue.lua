@@ -6,6 +6,8 @@
 -- ARGV  prefix, claim, lease_ms, max_attempts, inspect_ms, limit
 -- Returns {requeued, {grant...}}; a grant as in claim, its reason one of the words below
 -- May be repeated: each step is a no-op once done. Grants of a lost reply run out like any lease.
+-- @include STRUCTURE_TTL now fields waiting_of notify_queued grant tenant_of ready_of idle_of open_queue
+-- @include ensure_ready enqueue_first count_running lease release unlease promote
 lease_ms, limit = tonumber(lease_ms), tonumber(limit)
 local time, requeued, grants = now(), 0, {}
 

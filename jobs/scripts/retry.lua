@@ -4,6 +4,7 @@
 -- ARGV  prefix, id, claim, delay_ms, reason
 -- Returns {"ok"} · {"gone"} · {"fenced"}
 -- May be repeated: the claim is remembered, so the second call sees that the first one worked.
+-- @include STRUCTURE_TTL now fields notify_queued tenant_of unlease
 local job = fields(job_key, 'status', 'claim', 'cancel', 'owner', 'failures')
 if not job.status then return { 'gone' } end
 if job.status == 'queued' and job.claim == 'was ' .. claim then return { 'ok' } end

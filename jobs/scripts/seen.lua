@@ -6,6 +6,7 @@
 -- Returns 1 if there is such a response and it has ended, else 0
 -- May be repeated: the first time counts, a time to live is only ever shortened, and what is
 -- dropped is gone.
+-- @include now fields end_hook keep
 local job = fields(job_key, 'status', 'unstored', 'seen', 'key')
 if not job.status or job.status == 'queued' or job.status == 'running' then return 0 end
 if not job.seen then redis.call('HSET', job_key, 'seen', now()) end

@@ -4,6 +4,7 @@
 -- ARGV  prefix, tenant, settings... (two each: field, value or "" for the default)
 -- Returns the fields and values that are set now
 -- May be repeated: a value is set, not added to.
+-- @include TENANT_TTL release
 for index = 1, #settings, 2 do
   if settings[index + 1] == '' then
     redis.call('HDEL', tenant_key, settings[index])

@@ -13,6 +13,7 @@
 --         {"reused", id} · {"full", waiting} · {"limited", what, limit, ms to wait}
 -- May be repeated: the id is the caller's own, and a job that exists is not written again.
 -- The notification is for the caller: it subscribed before the first entry, so it misses none.
+-- @include STRUCTURE_TTL now given notify known remember tenant_of enqueue reserve admit
 local fingerprint, ttl = fingerprints, ttl_ms
 
 local number = redis.call('HGET', job_key, 'number')

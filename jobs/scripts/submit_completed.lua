@@ -5,6 +5,7 @@
 --       unstored (0/1), entries...
 -- Returns {"accepted", id, 0} · {"same", id} · {"reused", id}
 -- May be repeated: the id is the caller's own, and a job that exists is not written again.
+-- @include now given push known remember keep
 local fingerprint, time = fingerprints, now()
 if redis.call('EXISTS', job_key) == 1 then return { 'accepted', id, 0 } end
 local first, word = known(prefix, idempotency_key, fingerprint)

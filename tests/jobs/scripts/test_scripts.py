@@ -30,7 +30,7 @@ from jobs.record_store import RecordStore
 from jobs.redis.connection import Redis
 from jobs.redis.pipe import Pipe
 from jobs.redis.wire import Argument
-from jobs.scripts import SCRIPTS, Script, WrongArguments
+from jobs.scripts import SCRIPTS, Script, WrongArguments, check_includes
 from jobs.tenants import Tenants
 from tests.jobs.dump import Dump, dump
 from tests.jobs.factories import (
@@ -828,6 +828,22 @@ def test_in_front_of_a_script_stands_only_what_is_used(script: Script) -> None:
     unused = [name for name in named if len(re.findall(rf"\b{name}\b", source)) == 1]
     assert [] == unused
     assert len(set(declared)) == len(declared)
+
+
+@pytest.mark.parametrize(
+    ("header", "message"),
+    [
+        ("-- @include now", r"missing \['push'\], unused or unknown \[\]"),
+        ("-- @include now push keep", r"missing \[\], unused or unknown \['keep'\]"),
+        ("-- @include now\n-- @include push other", r"unused or unknown \['other'\]"),
+    ],
+)
+def test_a_missing_and_an_unused_include_are_errors(header: str, message: str) -> None:
+    parts = {"now", "push", "keep"}
+    code = "push(log, now(), job.keep, 'keep') -- keep\n"
+    assert {"now", "push"} == check_includes(f"-- @include now push\n{code}", parts)
+    with pytest.raises(WrongArguments, match=message):
+        check_includes(f"{header}\n{code}", parts)
 
 
 def test_what_runs_once_a_token_makes_two_functions_and_no_more() -> None:
