@@ -49,6 +49,7 @@ class _Server(Program[Config]):
         runner = web.AppRunner(
             app,
             access_log=None,
+            auto_decompress=False,
             shutdown_timeout=2,
             keepalive_timeout=KEEP_ALIVE_SECONDS,
             lingering_time=LINGERING_SECONDS,

@@ -54,7 +54,11 @@ HEADERS: Final = {
         "require-trusted-types-for 'script'; trusted-types 'none'"
     ),
 }
-CHALLENGE: Final = {"WWW-Authenticate": 'Bearer realm="holdline"'}
+# What a refusal of this status has to carry (RFC 9110).
+OF_STATUS: Final = {
+    401: {"WWW-Authenticate": 'Bearer realm="holdline"'},
+    426: {"Connection": "Upgrade", "Upgrade": "websocket"},
+}
 RETRY_AFTER_MS: Final = 500
 READY_SECONDS: Final = 1.0
 
@@ -215,9 +219,12 @@ async def problems(request: web.Request, handler: Any) -> web.StreamResponse:
     except web.HTTPException as error:
         if error.status < 400:
             raise
-        return _refusal(
+        answer = _refusal(
             request, Problem(error.status, _code(error), f"{error.reason}: {request.path}")
         )
+        if isinstance(error, web.HTTPMethodNotAllowed):
+            answer.headers["Allow"] = ", ".join(sorted(error.allowed_methods))
+        return answer
     except ConnectionError:
         return web.Response(status=400)  # nobody is there any more to read it
     except Exception:  # the edge of a request; the traceback stays here
@@ -248,7 +255,7 @@ def _refusal(request: web.Request, problem: Problem) -> web.Response:
     request.app[SERVER].metrics.refused.labels(problem.code).inc()
     return web.Response(
         status=problem.status,
-        headers={**problem.headers, **(CHALLENGE if problem.status == 401 else {})},
+        headers={**problem.headers, **OF_STATUS.get(problem.status, {})},
         body=encode({"error": problem.error}),
         content_type="application/json",
     )
@@ -272,7 +279,8 @@ def create_app(config: Config) -> web.Application:
     routes = ResponseRoutes(config, server.relay, server.responses, server.streams)
     routes.add_to(app)
     ChatCompletionRoutes(config, server.relay, server.responses, routes).add_to(app)
-    app.router.add_get("/livez", server.livez)
+    for path in ("/livez", "/health"):
+        app.router.add_get(path, server.livez)
     app.router.add_get("/readyz", server.readyz)
     app.router.add_get("/metrics", server.metrics_page)
     Origins(config.origins).add_to(app)

@@ -9,10 +9,10 @@ from server.api.request import parse_create, parse_json
 
 from .answers import error_answer, json_answer
 from .auth_middleware import principal_of
+from .body import read_body
 from .chat_request import Translation
 from .chat_response import Chunks, completion, failure
 from .responses import KEY_HEADER, note
-from .timeouts import read_body
 
 if TYPE_CHECKING:
     from aiohttp import web

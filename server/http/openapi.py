@@ -50,6 +50,7 @@ ROUTES: Final[tuple[Route, ...]] = (
     ("get", "/v1/models", "The models that have a name here", None, bodies.Models),
     ("get", "/v1/models/{id}", "One of them", None, bodies.Model),
     ("get", "/livez", "The process answers", None, bodies.Live),
+    ("get", "/health", "The same", None, bodies.Live),
     ("get", "/readyz", "It can work", None, bodies.Ready),
     ("get", "/metrics", "Counters for Prometheus", None, "text/plain"),
     ("get", "/origin", "Whether a site may use this server", None, bodies.Standing),

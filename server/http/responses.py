@@ -17,8 +17,8 @@ from server.api.request import parse_create, parse_json
 
 from .answers import error_answer, json_answer
 from .auth_middleware import principal_of
+from .body import read_body
 from .sse import Stream, Waiter
-from .timeouts import read_body
 
 if TYPE_CHECKING:
     from jobs.replies import Accepted

@@ -181,6 +181,9 @@ class Pages:
         asset = self.page(name)
 
         async def serve(request: web.Request) -> web.StreamResponse:
+            document = request.match_info.get("name")
+            if document is not None:
+                _found(self._docs.get(document))
             return asset.answer(request, ASK_AGAIN)
 
         return serve

@@ -6,14 +6,12 @@ would wait for an hour. Later heads are bounded by the keep-alive, bodies by `re
 
 from __future__ import annotations
 
-import asyncio
 import time
 from typing import TYPE_CHECKING, Any, Final
 
 from aiohttp import web
 
 from runtime.loop import Loop
-from server.api.problem import Problem
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -26,19 +24,6 @@ KEEP_ALIVE_SECONDS: Final = 75.0
 # For the rest of a body that was refused before its end.
 LINGERING_SECONDS: Final = 2.0
 LOOK_SECONDS: Final = 1.0
-
-
-async def read_body(request: web.Request, seconds: float) -> bytes:
-    """The body, if all of it comes in time. Raises: Problem; HTTPRequestEntityTooLarge."""
-    try:
-        async with asyncio.timeout(seconds):
-            return await request.read()
-    except TimeoutError:
-        raise Problem(
-            408,
-            "request_too_slow",
-            f"The body did not come within {seconds:g} seconds. Send it again.",
-        ) from None
 
 
 class HeaderTimeout:

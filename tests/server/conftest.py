@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Awaitable, Callable
 
 import pytest
-from aiohttp.test_utils import TestClient
+from aiohttp.test_utils import TestClient, TestServer
 from aiohttp.web import Application, Request
 
 from jobs.redis.connection import Redis
@@ -26,7 +26,9 @@ def serve(redis_url: str, aiohttp_client: Serve) -> Serve:
     async def start(url: str = redis_url, **settings: str) -> Client:
         environ = {f"HOLDLINE_{name.upper()}": value for name, value in settings.items()}
         environ = {"REDIS_URL": url, "HOLDLINE_MODEL": "simulation", **environ}
-        client = await aiohttp_client(create_app(Config.from_environ(environ)))
+        server = TestServer(create_app(Config.from_environ(environ)))
+        await server.start_server(auto_decompress=False)
+        client = await aiohttp_client(server)
         await wait_until(lambda: client.app[SERVER].relay.subscriber.healthy)
         return client
 

@@ -122,6 +122,7 @@ class Proof(Struct):
     bytes: int
     timing: Timing
     model: str | UnsetType = UNSET
+    error_code: str | UnsetType = UNSET
 
 
 class Response(Struct, kw_only=True):

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gzip
 import json
 import socket
+import zlib
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -526,6 +528,44 @@ async def test_what_is_not_served_is_refused_in_the_same_shape(
 ) -> None:
     async with client.request(method, url) as response:
         assert status == (await refusal(response))[0]
+
+
+async def test_a_refusal_names_the_methods_and_the_protocol_that_are_served(client: Client) -> None:
+    async with client.put(ALL) as response:
+        assert (405, "GET, POST") == (response.status, response.headers["Allow"])
+    async with client.get(ALL) as response:
+        assert (426, "websocket") == (response.status, response.headers["Upgrade"])
+    for path in ("/health", "/livez"):
+        async with client.get(path) as response:
+            assert (200, {"status": "ok"}) == (response.status, await response.json())
+    async with client.get("/docs/nothing") as response:
+        assert (404, "not_found", None) == await refusal(response)
+
+
+PACKED = zlib.compress(b'{"input": ""}')
+
+
+@pytest.mark.parametrize(
+    ("encoding", "body", "status", "code"),
+    [
+        ("zstd", b"(\xb5/\xfd  ", 415, "unsupported_encoding"),
+        ("br", b"\x0b\x02\x80{}\x03", 415, "unsupported_encoding"),
+        ("gzip, deflate", PACKED, 415, "unsupported_encoding"),
+        ("gzip", b"(\xb5/\xfd  ", 400, "undecodable_body"),
+        ("deflate", b"", 400, "undecodable_body"),
+        ("deflate", PACKED[:-1], 400, "undecodable_body"),
+        ("gzip", gzip.compress(b"[]", mtime=0), 400, "invalid_json"),
+        ("Deflate", zlib.compress(b"[]"), 400, "invalid_json"),
+        ("deflate", zlib.compress(b"[]", wbits=-15), 400, "invalid_json"),
+        ("identity", b"[]", 400, "invalid_json"),
+    ],
+)
+async def test_an_encoded_body_is_decoded_or_refused(
+    client: Client, encoding: str, body: bytes, status: int, code: str
+) -> None:
+    headers = {"Content-Encoding": encoding, "Content-Type": "application/json"}
+    async with client.post(ALL, data=body, headers=headers) as response:
+        assert (status, code, None) == await refusal(response)
 
 
 async def test_the_model_that_is_served_is_listed(client: Client) -> None:

@@ -1,0 +1,61 @@
+"""Reads a request's body: in time, bounded, and decoded.
+
+aiohttp decodes bodies too, but answers an encoding that it cannot read in words of its own. The
+server runs with its `auto_decompress` off.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import zlib
+from typing import Final
+
+from aiohttp import web
+
+from server.api.problem import Problem
+
+ENCODINGS: Final = frozenset({"identity", "gzip", "deflate"})
+# zlib's names: a header of gzip or zlib, whichever is found; and none.
+ANY_HEADER: Final = 47
+NO_HEADER: Final = -15
+
+
+async def read_body(request: web.Request, seconds: float) -> bytes:
+    """The decoded body. Raises: Problem; HTTPRequestEntityTooLarge."""
+    encoding = request.headers.get("Content-Encoding", "identity").strip().lower()
+    if encoding not in ENCODINGS:
+        raise Problem(
+            415,
+            "unsupported_encoding",
+            "A body may be encoded with gzip or deflate, or not at all.",
+        )
+    try:
+        async with asyncio.timeout(seconds):
+            body = await request.read()
+    except TimeoutError:
+        raise Problem(
+            408,
+            "request_too_slow",
+            f"The body did not come within {seconds:g} seconds. Send it again.",
+        ) from None
+    return body if encoding == "identity" else _decoded(body, request.client_max_size)
+
+
+def _decoded(body: bytes, most: int) -> bytes:
+    """Raises: Problem; HTTPRequestEntityTooLarge, before more than `most` bytes are decoded."""
+    # Some clients send "deflate" without zlib's header, whose first byte ends in 8.
+    header = body[:2] == b"\x1f\x8b" or (body[:1] and body[0] & 0x0F == 8)
+    unpack = zlib.decompressobj(wbits=ANY_HEADER if header else NO_HEADER)
+    try:
+        decoded = unpack.decompress(body, most + 1)
+    except zlib.error:
+        raise _damaged() from None
+    if len(decoded) > most:
+        raise web.HTTPRequestEntityTooLarge(max_size=most, actual_size=len(decoded))
+    if not unpack.eof:
+        raise _damaged()
+    return decoded
+
+
+def _damaged() -> Problem:
+    return Problem(400, "undecodable_body", "The body is not what its Content-Encoding says.")
