@@ -98,6 +98,7 @@ class Responses:
         create = expanded(create, allowed(self._templates, who.may_use_prompt))
         params = params_of(create, self._catalog.default)
         models.check(self._catalog, params["model"], who)
+        models.check_params(self._catalog, params)
         key = create.idempotency_key
         print_ = "" if key is None else fingerprint(body)
         partition = pick_partition(self._partitions, owner, key)

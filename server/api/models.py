@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from jobs.models import RESPONSES
 from server.access.principal import EVERYBODY
 
-from .problem import Problem
+from .problem import Problem, invalid
 
 if TYPE_CHECKING:
     from jobs.models import Catalog
@@ -38,6 +39,17 @@ def check(catalog: Catalog, name: str, who: Principal = EVERYBODY) -> None:
     """Raises Problem for a name that a request may not use: as if there were no such model."""
     if not catalog.knows(name) or not who.may_use_model(name):
         raise _not_found(catalog, name, who)
+
+
+def check_params(catalog: Catalog, params: dict[str, Any]) -> None:
+    """Raises: Problem for a parameter that the API of the model's endpoint does not have."""
+    model = catalog.models.get(params["model"])
+    if model is None or model.api != RESPONSES:
+        return
+    for name in ("holdline_stop", "holdline_seed"):
+        if params.get(name) not in (None, []):
+            message = f"'{name}' is not supported by the API of this model. Leave it out."
+            raise invalid(name, message, "unsupported_parameter")
 
 
 def _shown(name: str) -> dict[str, Any]:

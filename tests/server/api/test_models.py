@@ -39,6 +39,30 @@ async def test_an_unknown_model_is_refused_and_the_known_ones_named(listing: Cli
         assert "Known: a/b, c." in error["message"]
 
 
+async def test_a_parameter_that_the_models_api_does_not_have_is_refused(
+    serve: Serve, tmp_path: Path
+) -> None:
+    path = tmp_path / "models.toml"
+    path.write_text('[models.r]\nbase_url = "http://h"\napi = "responses"\n')
+    client = await serve(models=str(path), model="")
+    chat = {"model": "r", "messages": [{"role": "user", "content": "x"}]}
+    asked = {"model": "r", "input": "x", "background": True}
+    for route, body, param in (
+        ("/v1/responses", asked | {"holdline_stop": ["a"]}, "holdline_stop"),
+        ("/v1/responses", asked | {"holdline_seed": 0}, "holdline_seed"),
+        ("/v1/chat/completions", chat | {"stop": "a"}, "stop"),
+    ):
+        answer = await client.post(route, json=body)
+        error = (await answer.json())["error"]
+        assert (400, "unsupported_parameter", param) == (
+            answer.status,
+            error["code"],
+            error["param"],
+        )
+    allowed = await client.post("/v1/responses", json=asked | {"holdline_stop": []})
+    assert 200 == allowed.status
+
+
 async def test_the_files_default_is_used(listing: Client) -> None:
     body = {"input": "x", "background": True}
     assert "a/b" == (await (await listing.post("/v1/responses", json=body)).json())["model"]
