@@ -78,14 +78,14 @@ class Cluster(Redis):
     async def open(self) -> Wire:
         """A new connection to any node. Raises: RedisAway."""
         for host in self._hosts():
-            with contextlib.suppress(RedisAway):
+            with contextlib.suppress(RedisAway, RedisRefused):
                 return await self.node(host).open()
         raise RedisAway("no node of the cluster can be reached")
 
     async def refresh(self) -> None:
         """Reads the slot table. Raises: RedisAway if no node replies."""
         for host in self._hosts():
-            with contextlib.suppress(RedisAway):
+            with contextlib.suppress(RedisAway, RedisRefused):
                 reply = await self.node(host).ask("CLUSTER", "SLOTS")
                 if isinstance(reply, list) and reply:
                     self.table = [_range(row, host) for row in reply]

@@ -16,12 +16,13 @@ from redis.asyncio import ConnectionPool
 from redis.asyncio.connection import AbstractConnection
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
-from redis.exceptions import RedisError
+from redis.exceptions import AuthenticationError, RedisError
 from redis.maint_notifications import MaintNotificationsConfig
 
-from jobs.errors import RedisAway, RedisUnsuitable
+from jobs.errors import RedisAway, RedisRefused, RedisUnsuitable
 from runtime.backoff import backoff
 
+from .error_reply import exception_of
 from .pipe import Pipe
 from .wire import Wire, pack
 
@@ -42,8 +43,11 @@ CONNECTION_ERRORS = (RedisError, OSError, EOFError, AttributeError, TypeError, T
 class Redis:
     """The address of one Redis, and the cipher for records and logs, if they are encrypted.
 
-    Subclasses: `sentinel.Sentinels` and `cluster.Cluster`.
+    `refusal` is the error reply that refused the last login, if it did. Subclasses:
+    `sentinel.Sentinels` and `cluster.Cluster`.
     """
+
+    refusal: str | None = None
 
     def __init__(self, url: str, cipher: Cipher | None = None) -> None:
         self.cipher = cipher
@@ -59,7 +63,7 @@ class Redis:
     async def open(self) -> Wire:
         """A new connection.
 
-        Raises: RedisAway after `CONNECT_SECONDS` at the latest.
+        Raises: RedisAway after `CONNECT_SECONDS` at the latest; RedisRefused for a wrong password.
         """
         connection = self._pool.make_connection()  # type: ignore[no-untyped-call]
         if not isinstance(connection, AbstractConnection):
@@ -68,7 +72,14 @@ class Redis:
             async with asyncio.timeout(CONNECT_SECONDS):
                 await connection.connect()  # type: ignore[no-untyped-call]
         except CONNECTION_ERRORS as error:
+            for cause in (error, error.__cause__):
+                if isinstance(cause, AuthenticationError):
+                    # redis-py drops the code of the reply.
+                    code = "NOAUTH" if "required" in str(cause) else "WRONGPASS"
+                    self.refusal = f"{code} {cause}"
+                    raise exception_of(self.refusal) from error
             raise RedisAway(f"cannot connect to Redis: {type(error).__name__}") from error
+        self.refusal = None
         reader, writer = connection._reader, connection._writer  # noqa: SLF001 - see the docstring
         if reader is None or writer is None:
             raise RedisAway("cannot connect to Redis: closed at once")
@@ -109,7 +120,7 @@ class Redis:
         while True:
             try:
                 wire = await self.open()
-            except RedisAway:
+            except (RedisAway, RedisRefused):
                 failures += 1
                 await asyncio.sleep(backoff(failures, *RECONNECT_SECONDS))
                 continue

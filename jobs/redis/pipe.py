@@ -154,6 +154,8 @@ class Pipe:
                 async with asyncio.timeout(max(until - time.monotonic(), 0)):
                     await self._connected.wait()
             except TimeoutError:
+                if self._redis.refusal is not None:
+                    raise exception_of(self._redis.refusal) from None
                 raise RedisAway("no connection to Redis") from None
 
     async def _stay_connected(self) -> None:

@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit, urlunsplit
 
-from jobs.errors import RedisAway
+from jobs.errors import RedisAway, RedisRefused
 
 from .connection import Redis, hosts_of, join_host_port
 
@@ -50,7 +50,7 @@ class Sentinels(Redis):
         for sentinel in list(self._sentinels):
             try:
                 reply = await sentinel.ask("SENTINEL", "GET-MASTER-ADDR-BY-NAME", self._name)
-            except RedisAway:
+            except (RedisAway, RedisRefused):
                 # Moved to the end, so that the others are asked first from now on.
                 self._sentinels.remove(sentinel)
                 self._sentinels.append(sentinel)

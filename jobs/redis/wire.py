@@ -25,6 +25,7 @@ class Connector(Protocol):
     """Opens connections to one Redis; `connection.Redis` and its subclasses are the connectors."""
 
     cipher: Cipher | None
+    refusal: str | None
 
     async def stay_connected(self, serve: Callable[[Wire], Awaitable[None]]) -> NoReturn:
         """Opens a connection, and another one whenever `serve` has returned from the last."""

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from urllib.parse import urlsplit
+
 import pytest
 
-from jobs.errors import RedisAway, RedisNotReady, RedisUnsuitable
+from jobs.errors import RedisAway, RedisNotReady, RedisRefused, RedisUnsuitable
 from jobs.redis import check as check_module
 from jobs.redis.check import check, check_until_available
+from jobs.redis.connection import Redis
 from jobs.redis.pipe import Pipe
 
 
@@ -38,6 +41,31 @@ async def test_a_redis_that_is_too_old_is_refused(
         await check(pipe)
 
 
+async def test_a_missing_password_is_final_at_the_start(pipe: Pipe, redis: Redis) -> None:
+    await pipe.call("CONFIG", "SET", "requirepass", "secret")
+    try:
+        async with Pipe(redis, deadline=0.5) as other:
+            with pytest.raises(RedisRefused, match="REDIS_URL has no password"):
+                await check_until_available(other, unexpected)
+    finally:
+        await pipe.call("CONFIG", "SET", "requirepass", "")
+
+
+async def test_a_wrong_password_is_final_at_the_start(pipe: Pipe, redis_url: str) -> None:
+    await pipe.call("ACL", "SETUSER", "someone", "on", ">right", "+@all", "~*")
+    parts = urlsplit(redis_url)
+    if parts.scheme == "unix":
+        url = f"unix://someone:wrong@{parts.path}?{parts.query}"
+    else:
+        url = parts._replace(netloc=f"someone:wrong@{parts.netloc.rpartition('@')[2]}").geturl()
+    try:
+        async with Pipe(Redis(url), deadline=0.5) as other:
+            with pytest.raises(RedisRefused, match="WRONGPASS invalid username-password pair"):
+                await check_until_available(other, unexpected)
+    finally:
+        await pipe.call("ACL", "DELUSER", "someone")
+
+
 async def test_an_error_that_passes_is_waited_for_at_the_start(
     pipe: Pipe, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -53,3 +81,7 @@ async def test_an_error_that_passes_is_waited_for_at_the_start(
 
     assert await check_until_available(pipe, told.append)
     assert ["BUSY"] == [error.code for error in told if isinstance(error, RedisNotReady)]
+
+
+def unexpected(error: RedisAway) -> None:
+    raise AssertionError(error)
