@@ -15,7 +15,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urlsplit
 
-from .messages import messages
+from .messages import KNOWN_TYPES, messages
 
 if TYPE_CHECKING:
     from jobs.record import Job
@@ -98,7 +98,9 @@ def _items(job: Job) -> list[dict[str, Any]]:
     items = [{"role": "user", "content": asked}] if isinstance(asked, str) else asked
     rules = params.get("instructions")
     first = [{"role": "system", "content": rules}] if rules else []
-    return [*first, *job.context, *items]
+    # Another model's endpoint may have run tools of its own in an earlier turn.
+    before = [item for item in job.context if item.get("type", "message") in KNOWN_TYPES]
+    return [*first, *before, *items]
 
 
 def _allowed(params: dict[str, Any]) -> list[dict[str, Any]]:

@@ -35,6 +35,7 @@ if TYPE_CHECKING:
 Message = dict[str, Any]
 Item = dict[str, Any]
 
+KNOWN_TYPES: Final = frozenset({"message", "function_call", "function_call_output", "reasoning"})
 NOT_EXECUTED: Final = "This call was not executed."
 _RESULT: Final = "Result of "  # begins a message of the user that holds a result, or parts of it
 _ROLES: Final = {

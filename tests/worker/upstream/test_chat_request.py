@@ -54,6 +54,11 @@ def test_items_of_input_may_have_parts_and_any_role() -> None:
     )
 
 
+def test_tools_that_another_endpoint_ran_earlier_are_left_out() -> None:
+    search = {"type": "web_search_call", "id": "ws_1", "status": "completed"}
+    assert [{"role": "user", "content": "hi"}] == messages([search], input="hi")
+
+
 def test_an_assistant_who_said_nothing_is_left_out() -> None:
     nothing = message_done("msg_1", 0, "", "incomplete")[-1]["item"]
     assert [{"role": "user", "content": "hi"}] == messages([nothing], input="hi")
