@@ -1,6 +1,6 @@
 // @ts-check
 /**
- * One ask, from the prompt to the proven answer, across any number of sockets.
+ * One ask, from the prompt to the verified answer, across any number of sockets.
  *
  * Until the server has named the response, the request is what is sent after a loss, with the key that makes the second
  * sending attach to the first. From then on it is a resume after the last sequence number. Neither ever costs a second
@@ -22,8 +22,8 @@ import { cancel, create, resume } from "./protocol.js";
  *   renew: () => void,
  *   limits: () => {[name: string]: any},
  *   settled: (handle: AnswerHandle) => void,
- *   world: import("./connection.js").World,
- * }} Line `renew` replaces the socket; `limits` are those of the server's welcome
+ *   platform: import("./connection.js").Platform,
+ * }} Transport `renew` replaces the socket; `limits` are those of the server's welcome
  */
 
 /** Milliseconds that a sent request may go unanswered before it is sent again, and how often that is done. */
@@ -48,40 +48,40 @@ const BUSY_TRIES_ACCEPTED = 200;
 
 /** A `change` event after each change of `answer`, `stopping` or `verified`. */
 export class AnswerHandle extends EventTarget {
-  /** Called where the event is told; it costs no object for each piece. @type {() => void} */
+  /** Called whenever `change` is dispatched; it needs no object for each delta. @type {() => void} */
   onchange = () => {};
   /** The user wants it stopped; the terminal event will say whether that came in time. */
   stopping = false;
-  /** Whether the text is the one of the proof: null as long as that is not known, or cannot be. */
+  /** Whether the text matches its checksum: null while that is unknown, and where it cannot be computed. */
   verified = /** @type {boolean | null} */ (null);
   /** The server is too busy for it just now, and it will be tried again. */
   busy = false;
 
-  /** @type {Line} */ #line;
+  /** @type {Transport} */ #transport;
   /** @type {(answer: ResponseState) => void} */ #resolve = () => {};
   #settled = false;
-  /** Somebody listens to the event. */ #heard = false;
+  /** Whether `change` has listeners. */ #hasListeners = false;
   /** When the request was first sent; null as long as it never left. @type {number | null} */ #sentAt = null;
   #sendings = 0;
   #refusals = 0;
   /** The sequence number after which the present socket was asked to go on. @type {number | null} */ #askedAfter = null;
-  /** Events are missing on this very socket. */ #holed = false;
-  /** An answer whose proof did not match, kept while it is fetched again. @type {ResponseState | null} */ #doubted = null;
+  /** Events are missing on this very socket. */ #hasGap = false;
+  /** The answer whose checksum did not match, while it is fetched again. @type {ResponseState | null} */ #mismatched = null;
   /** @type {any} */ #timer = 0;
 
   /**
-   * @param {Line} line
+   * @param {Transport} transport
    * @param {{streamId: string, idempotencyKey: string, request: Request | null, answer: ResponseState}} of a request that is
    *   to be sent, or an answer whose response id is known
    */
-  constructor(line, { streamId, idempotencyKey, request, answer }) {
+  constructor(transport, { streamId, idempotencyKey, request, answer }) {
     super();
-    this.#line = line;
+    this.#transport = transport;
     this.streamId = streamId;
     this.idempotencyKey = idempotencyKey;
     this.request = request;
     this.answer = answer;
-    /** Resolves when the answer has ended and its proof has been looked at, or when the client is closed; never rejects.
+    /** Resolves when the answer has ended and its checksum was compared, or when the client is closed; never rejects.
      * @type {Promise<ResponseState>} */
     this.done = new Promise((resolve) => (this.#resolve = resolve));
     if (request) this.#after(UNSENT_WINDOW_MS, () => this.fail("never_sent", "It could not be sent within a day."));
@@ -96,7 +96,7 @@ export class AnswerHandle extends EventTarget {
   stop() {
     if (this.answer.ended || this.stopping) return;
     this.stopping = true;
-    if (this.answer.responseId !== null) this.#line.send(cancel(this.answer.responseId));
+    if (this.answer.responseId !== null) this.#transport.send(cancel(this.answer.responseId));
     else if (this.#sentAt === null) {
       this.answer.withdraw();
       this.settle();
@@ -104,12 +104,12 @@ export class AnswerHandle extends EventTarget {
     this.#changed();
   }
 
-  /** A socket is open: says on it what is still to be said. */
+  /** A socket is open: sends the request, or resumes. */
   opened() {
     if (this.#settled || this.answer.ended) return;
     if (this.answer.responseId !== null) {
       this.#resume();
-      if (this.stopping) this.#line.send(cancel(this.answer.responseId));
+      if (this.stopping) this.#transport.send(cancel(this.answer.responseId));
       return;
     }
     if (this.request) this.#create(this.request);
@@ -119,10 +119,10 @@ export class AnswerHandle extends EventTarget {
   lost() {
     if (this.#settled) return;
     this.#askedAfter = null;
-    this.#holed = false;
+    this.#hasGap = false;
     this.#sendings = 0;
     if (this.#sentAt === null || this.answer.responseId !== null) return;
-    const left = this.#sentAt + RESEND_WINDOW_MS - this.#line.world.now();
+    const left = this.#sentAt + RESEND_WINDOW_MS - this.#transport.platform.now();
     this.#after(Math.max(left, 0), () => this.#outcomeUnknown());
   }
 
@@ -137,10 +137,10 @@ export class AnswerHandle extends EventTarget {
     if (wasWaiting && this.answer.responseId !== null) this.#accepted(this.answer.responseId);
     if (outcome === "gap") return this.#missed();
     if (outcome !== "applied") return;
-    this.#holed = false;
+    this.#hasGap = false;
     this.busy = false;
     this.#refusals = 0;
-    if (this.answer.ended) void this.#prove();
+    if (this.answer.ended) void this.#verify();
     this.#changed();
   }
 
@@ -151,12 +151,12 @@ export class AnswerHandle extends EventTarget {
     if (this.#settled || this.answer.ended || this.answer.responseId === null || this.busy) return;
     if (last !== undefined && last <= this.answer.lastSequenceNumber) return;
     // Asked for since the last ping and still not here: this socket does not bring it.
-    if (this.#askedAfter === this.answer.lastSequenceNumber) this.#line.renew();
+    if (this.#askedAfter === this.answer.lastSequenceNumber) this.#transport.renew();
     else this.#resume();
   }
 
   #missed() {
-    this.#holed = true;
+    this.#hasGap = true;
     if (this.#askedAfter !== this.answer.lastSequenceNumber) this.#resume();
   }
 
@@ -165,8 +165,8 @@ export class AnswerHandle extends EventTarget {
    */
   fail(code, message, more = {}) {
     if (this.#settled) return;
-    if (this.#doubted !== null) {
-      this.answer = this.#doubted; // better the doubted text, marked as such, than none
+    if (this.#mismatched !== null) {
+      this.answer = this.#mismatched; // the text with the wrong checksum, marked as such, is better than none
       this.verified = false;
     } else this.answer.fail({ ...more, code, message });
     this.settle();
@@ -177,23 +177,23 @@ export class AnswerHandle extends EventTarget {
   settle() {
     if (this.#settled) return;
     this.#settled = true;
-    this.#line.world.clearTimer(this.#timer);
+    this.#transport.platform.clearTimer(this.#timer);
     this.#resolve(this.answer);
-    this.#line.settled(this);
+    this.#transport.settled(this);
   }
 
   /** @param {Request} request */
   #create(request) {
-    const now = this.#line.world.now();
+    const now = this.#transport.platform.now();
     if (this.#sentAt !== null && now - this.#sentAt >= RESEND_WINDOW_MS) return this.#outcomeUnknown();
     if (this.#sendings === ACCEPT_TRIES) return this.fail("not_accepted", "The server does not take the request.");
     const message = create(request, this.streamId, this.idempotencyKey);
     // A server closes the socket on a message that is too long, and every other answer would lose it too.
-    const most = this.#line.limits().message_bytes;
+    const most = this.#transport.limits().message_bytes;
     if (typeof most === "number" && new TextEncoder().encode(JSON.stringify(message)).length > most) {
       return this.fail("too_large", `It is longer than ${most} bytes.`, { status: 413 });
     }
-    if (!this.#line.send(message)) return;
+    if (!this.#transport.send(message)) return;
     this.#sentAt ??= now;
     this.#sendings += 1;
     this.#after(ACCEPT_DEADLINE_MS, () => this.#create(request));
@@ -202,14 +202,14 @@ export class AnswerHandle extends EventTarget {
   #resume() {
     const { responseId, lastSequenceNumber } = this.answer;
     if (responseId === null) return;
-    if (this.#line.send(resume(responseId, lastSequenceNumber, this.streamId))) this.#askedAfter = lastSequenceNumber;
+    if (this.#transport.send(resume(responseId, lastSequenceNumber, this.streamId))) this.#askedAfter = lastSequenceNumber;
   }
 
   /** @param {string} responseId */
   #accepted(responseId) {
-    this.#line.world.clearTimer(this.#timer);
+    this.#transport.platform.clearTimer(this.#timer);
     this.#refusals = 0;
-    if (this.stopping) this.#line.send(cancel(responseId));
+    if (this.stopping) this.#transport.send(cancel(responseId));
     this.#changed();
   }
 
@@ -225,7 +225,7 @@ export class AnswerHandle extends EventTarget {
     if (accepted && status === 409) {
       // Nothing to do: it is followed already, or it has ended before it could be stopped. But if this socket has
       // left out events, the server will not say them twice on it.
-      if (this.#holed) this.#line.renew();
+      if (this.#hasGap) this.#transport.renew();
       return;
     }
     const momentary = status === 429 || status >= 500;
@@ -235,18 +235,18 @@ export class AnswerHandle extends EventTarget {
     this.busy = true;
     this.#sendings = 0;
     const stated = 1_000 * Number(event.error?.headers?.["Retry-After"] ?? 0) || 0;
-    this.#after(delay(this.#refusals, this.#line.world.random(), stated), () => this.opened());
+    this.#after(delay(this.#refusals, this.#transport.platform.random(), stated), () => this.opened());
     this.#changed();
   }
 
-  /** Looks at the proof; a text that is not the proven one is fetched again, once. */
-  async #prove() {
+  /** Compares the checksum; a text that does not match is fetched again, once. */
+  async #verify() {
     const answer = this.answer;
-    const verified = answer.status === "failed" ? null : await verify(answer.text, answer.proof);
+    const verified = answer.status === "failed" ? null : await verify(answer.text, answer.trailer);
     if (this.#settled) return;
     this.verified = verified;
-    if (verified === false && this.#doubted === null && answer.responseId !== null) {
-      this.#doubted = answer;
+    if (verified === false && this.#mismatched === null && answer.responseId !== null) {
+      this.#mismatched = answer;
       this.answer = new ResponseState(answer.responseId);
       this.#resume();
     } else this.settle();
@@ -255,18 +255,18 @@ export class AnswerHandle extends EventTarget {
 
   /** @param {number} ms @param {() => void} run */
   #after(ms, run) {
-    this.#line.world.clearTimer(this.#timer);
-    this.#timer = this.#line.world.setTimer(run, ms);
+    this.#transport.platform.clearTimer(this.#timer);
+    this.#timer = this.#transport.platform.setTimer(run, ms);
   }
 
   /** @override @param {Parameters<EventTarget["addEventListener"]>} listener */
   addEventListener(...listener) {
-    this.#heard = true;
+    this.#hasListeners = true;
     super.addEventListener(...listener);
   }
 
   #changed() {
     this.onchange();
-    if (this.#heard) this.dispatchEvent(new Event("change"));
+    if (this.#hasListeners) this.dispatchEvent(new Event("change"));
   }
 }

@@ -92,14 +92,14 @@ export class HoldlineChat extends HTMLElement {
     if (this.isOpen) return this.#panel?.composer.field.focus();
     this.toggleAttribute("open", true);
     this.#panel?.composer.field.focus();
-    this.#tell("open");
+    this.#dispatch("open");
   }
 
   close() {
     if (!this.isOpen) return;
     this.toggleAttribute("open", false);
     this.#launcher.focus();
-    this.#tell("close");
+    this.#dispatch("close");
   }
 
   /** Asks; what is asked while an answer is under way is not taken. @param {string} text @returns {boolean} */
@@ -170,7 +170,7 @@ export class HoldlineChat extends HTMLElement {
       suggestions: suggestionsOf(this.getAttribute("suggestions")),
       close: () => this.close(),
     });
-    thread.addEventListener("message", (event) => this.#tell("message", turnOf(event)));
+    thread.addEventListener("message", (event) => this.#dispatch("message", turnOf(event)));
     thread.addEventListener("answer", (event) => this.#answered(turnOf(event)));
     thread.addEventListener("state", () => this.#stateChanged(thread));
     if (!this.hasAttribute("dir") && words.direction === "rtl") this.#panel.element.dir = "rtl";
@@ -233,15 +233,15 @@ export class HoldlineChat extends HTMLElement {
       this.#unread += 1;
       this.#showOpen();
     }
-    this.#tell("answer", turn);
-    if (turn.status === "failed") this.#tell("error", turn);
+    this.#dispatch("answer", turn);
+    if (turn.status === "failed") this.#dispatch("error", turn);
   }
 
   /** @param {Thread} thread */
   #stateChanged(thread) {
     if (thread !== this.#thread) return;
-    this.#tell("state", { state: thread.state });
-    if (thread.state === "closed") this.#tell("error", { status: "closed", ...thread.closed });
+    this.#dispatch("state", { state: thread.state });
+    if (thread.state === "closed") this.#dispatch("error", { status: "closed", ...thread.closed });
     if (thread.state !== "connecting" || this.#server.origin === location.origin) return;
     setTimeout(async () => {
       if (thread !== this.#thread || thread.state !== "connecting") return;
@@ -250,12 +250,12 @@ export class HoldlineChat extends HTMLElement {
       console.error(`Holdline: ${reason}`);
       thread.end();
       this.#panel?.refuse();
-      this.#tell("error", { status: "refused", reason });
+      this.#dispatch("error", { status: "refused", reason });
     }, REFUSED_AFTER_MS);
   }
 
   /** @param {string} name @param {object} [detail] */
-  #tell(name, detail) {
+  #dispatch(name, detail) {
     this.dispatchEvent(new CustomEvent(name, { detail }));
   }
 }

@@ -21,7 +21,7 @@ export { attachPage } from "./page-life.js";
 
 /** @typedef {import("./protocol.js").Request} Request */
 /** @typedef {import("./protocol.js").ServerEvent} ServerEvent */
-/** @typedef {import("./connection.js").World} World */
+/** @typedef {import("./connection.js").Platform} Platform */
 
 /** How many requests may wait for the server to accept them. One more fails at once, and says so. */
 export const OUTBOX_LIMIT = 50;
@@ -36,23 +36,23 @@ export class HoldlineClient extends EventTarget {
   /** Unsettled answers by lane, in the order in which they were asked. @type {Map<string, AnswerHandle>} */
   #lanes = new Map();
   /** @type {string | null} */ #token = null;
-  /** @type {World} */ #world;
+  /** @type {Platform} */ #platform;
 
   /**
    * Connects at once.
    * @param {string} url the socket's address, or the path of it on the page's own host
-   * @param {Partial<World>} [world] clock, timers, dice and `WebSocket`; what is left out is the platform's
+   * @param {Partial<Platform>} [platform] clock, timers, random numbers and `WebSocket`; the default is the platform's own
    */
-  constructor(url, world = {}) {
+  constructor(url, platform = {}) {
     super();
-    this.#world = {
-      WebSocket: world.WebSocket ?? globalThis.WebSocket,
-      now: world.now ?? Date.now,
-      random: world.random ?? Math.random,
-      setTimer: world.setTimer ?? ((run, ms) => setTimeout(run, ms)),
-      clearTimer: world.clearTimer ?? ((timer) => clearTimeout(timer)),
+    this.#platform = {
+      WebSocket: platform.WebSocket ?? globalThis.WebSocket,
+      now: platform.now ?? Date.now,
+      random: platform.random ?? Math.random,
+      setTimer: platform.setTimer ?? ((run, ms) => setTimeout(run, ms)),
+      clearTimer: platform.clearTimer ?? ((timer) => clearTimeout(timer)),
     };
-    this.#connection = new Connection(socketUrl(url, globalThis.location?.href), this.#world, {
+    this.#connection = new Connection(socketUrl(url, globalThis.location?.href), this.#platform, {
       state: () => this.#stateChanged(),
       open: () => this.#opened(),
       lost: () => this.#each((handle) => handle.lost()),
@@ -115,7 +115,7 @@ export class HoldlineClient extends EventTarget {
     this.#connection.send(auth(token));
   }
 
-  /** There is a reason to doubt the connection: it is tried within seconds, and replaced if it is dead. */
+  /** Tests the connection within seconds and replaces it if it is dead. */
   probe() {
     this.#connection.probe();
   }
@@ -142,14 +142,14 @@ export class HoldlineClient extends EventTarget {
 
   /** @param {ResponseState} answer @param {Request | null} request @param {string} idempotencyKey */
   #add(answer, request, idempotencyKey) {
-    const line = {
-      world: this.#world,
+    const transport = {
+      platform: this.#platform,
       send: (/** @type {object} */ message) => this.#connection.send(message),
       renew: () => this.#connection.renew(),
       limits: () => this.limits,
       settled: (/** @type {AnswerHandle} */ handle) => void this.#lanes.delete(handle.streamId),
     };
-    const handle = new AnswerHandle(line, { streamId: randomId(), idempotencyKey, request, answer });
+    const handle = new AnswerHandle(transport, { streamId: randomId(), idempotencyKey, request, answer });
     this.#lanes.set(handle.streamId, handle);
     return handle;
   }
@@ -182,11 +182,11 @@ export class HoldlineClient extends EventTarget {
   /** @param {ServerEvent} event */
   #receive(event) {
     if (event.type === "holdline:pong") return this.#pong(event.responses ?? {});
-    if (event.type === "holdline:degraded") return this.#tell("degraded", event);
-    if (event.type === "holdline:expiring") return this.#tell("expiring", event);
+    if (event.type === "holdline:degraded") return this.#dispatch("degraded", event);
+    if (event.type === "holdline:expiring") return this.#dispatch("expiring", event);
     const handle = this.#handleOf(event);
     if (handle) handle.receive(event);
-    else if (event.type === "error") this.#tell("error", event);
+    else if (event.type === "error") this.#dispatch("error", event);
   }
 
   /** What a pong says was sent last tells of an event that was lost without another one after it.
@@ -205,7 +205,7 @@ export class HoldlineClient extends EventTarget {
   }
 
   /** @param {string} name @param {ServerEvent} detail */
-  #tell(name, detail) {
+  #dispatch(name, detail) {
     this.dispatchEvent(new CustomEvent(name, { detail }));
   }
 

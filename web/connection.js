@@ -1,6 +1,6 @@
 // @ts-check
 /**
- * One socket that is kept open: opened, proved alive by pings, replaced when it dies. It knows nothing of answers.
+ * One socket that is kept open: opened, checked by pings, replaced when it dies. It knows nothing of answers.
  *
  * A socket counts as open from its welcome to its loss. Every wait has a deadline: for the welcome, for a pong, for the
  * next try. What the page tells (hidden, asleep, back) is an input; nothing here looks at a document.
@@ -16,12 +16,12 @@ import { closeAdvice, parseFrame, ping } from "./protocol.js";
 /** @typedef {{code: number, reason: string}} Close */
 
 /**
- * Clock, timers and dice, so that a test can hold them in its hand.
+ * Clock, timers and random numbers, so that tests can control them.
  * @typedef {{
  *   WebSocket: new (url: string, protocols?: string | string[]) => WebSocket,
  *   now: () => number, random: () => number,
  *   setTimer: (run: () => void, ms: number) => any, clearTimer: (timer: any) => void,
- * }} World
+ * }} Platform
  */
 
 /**
@@ -36,14 +36,14 @@ import { closeAdvice, parseFrame, ping } from "./protocol.js";
 /** Milliseconds. A socket that has not said welcome by then is given up. */
 export const WELCOME_DEADLINE_MS = 10_000;
 export const PING_INTERVAL_MS = 25_000;
-/** For a pong to a ping in quiet times, and to one sent because there is a reason to doubt. */
+/** For a pong to a ping in quiet times, and to one sent because the connection may be dead. */
 export const PONG_DEADLINE_MS = 10_000;
 export const PROBE_DEADLINE_MS = 3_000;
 
-/** A busy line may carry a long answer before the pong: while frames come, the deadline moves, up to this many times. */
-const PATIENCE = 3;
+/** A long answer may precede the pong: while frames come, the deadline moves, up to this many times its length. */
+const MAX_DEADLINE_FACTOR = 3;
 
-/** A timer that rings this much late was asleep with the machine: the socket is to be doubted. */
+/** A timer that fires this much late slept with the machine: the socket must be probed. */
 const OVERSLEPT_MS = 5_000;
 
 /** @typedef {"socket" | "ping" | "pong" | "drain"} Timer */
@@ -71,7 +71,7 @@ export class Connection {
   #awaited = null;
   /** Its deadline in milliseconds, and the moment past which no traffic excuses the missing pong. */
   #deadline = 0;
-  #patienceEnds = 0;
+  #lastDeadline = 0;
   /** One each: the next try or the welcome's deadline; the next ping; the pong's deadline; the move elsewhere.
    * @type {Record<Timer, any>}
    */
@@ -79,12 +79,12 @@ export class Connection {
 
   /**
    * @param {string} url
-   * @param {World} world
+   * @param {Platform} platform
    * @param {Listeners} listeners
    */
-  constructor(url, world, listeners) {
+  constructor(url, platform, listeners) {
     this.url = url;
-    this.world = world;
+    this.platform = platform;
     this.listeners = listeners;
   }
 
@@ -111,13 +111,13 @@ export class Connection {
     this.#become("closed");
   }
 
-  /** There is a reason to doubt the socket: ask for a pong within a short time, or try at once if there is none. */
+  /** Asks for a pong within a short time, or connects at once if there is no socket. */
   probe() {
     if (this.state === "closed" || this.#suspended) return;
     if (this.state === "open") return this.#ping(PROBE_DEADLINE_MS);
-    const age = this.world.now() - this.#begunAt;
+    const age = this.platform.now() - this.#begunAt;
     if (this.#socket && age < PROBE_DEADLINE_MS) return; // it is being opened this very moment
-    if (this.#notBefore > this.world.now()) return; // the server asked for this wait
+    if (this.#notBefore > this.platform.now()) return; // the server asked for this wait
     this.#forgetSocket();
     this.#connect();
   }
@@ -131,7 +131,7 @@ export class Connection {
     if (hidden && this.#socket === null) this.#clear("socket");
     if (!shown) return;
     if (this.#socket) this.probe();
-    else this.#retry(this.#notBefore - this.world.now());
+    else this.#retry(this.#notBefore - this.platform.now());
   }
 
   /** The page is put to sleep: the socket is let go, so that the sleep is not disturbed and nothing is half alive. */
@@ -147,7 +147,7 @@ export class Connection {
   wake() {
     if (!this.#suspended) return this.probe();
     this.#suspended = false;
-    this.#retry(this.#notBefore - this.world.now());
+    this.#retry(this.#notBefore - this.platform.now());
   }
 
   /** Replaces the present socket at once, for a reason that the caller has. */
@@ -157,10 +157,10 @@ export class Connection {
 
   #connect() {
     this.#clear("socket");
-    this.#begunAt = this.world.now();
+    this.#begunAt = this.platform.now();
     let socket;
     try {
-      socket = new this.world.WebSocket(this.url);
+      socket = new this.platform.WebSocket(this.url);
     } catch (error) {
       // The address itself is refused (for example ws: on a page under https:): no later try can do better.
       this.end({ code: 4400, reason: String(error) });
@@ -199,7 +199,7 @@ export class Connection {
   #welcomed(welcome) {
     this.#clear("socket");
     this.welcome = welcome;
-    this.#openAt = this.world.now();
+    this.#openAt = this.platform.now();
     this.#notBefore = 0;
     this.#pingLater();
     this.#become("open");
@@ -209,9 +209,9 @@ export class Connection {
   #pingLater() {
     const stated = this.welcome?.ping_interval_ms;
     const interval = typeof stated === "number" && stated >= 1_000 ? stated : PING_INTERVAL_MS;
-    const due = this.world.now() + interval;
+    const due = this.platform.now() + interval;
     this.#set("ping", () => {
-      const late = this.world.now() - due;
+      const late = this.platform.now() - due;
       this.#ping(late > OVERSLEPT_MS ? PROBE_DEADLINE_MS : PONG_DEADLINE_MS);
     }, interval);
   }
@@ -225,13 +225,13 @@ export class Connection {
       this.#awaited = String(++this.#pings);
       if (!this.send(ping(this.#awaited))) return this.#lose(0);
       this.#deadline = deadline;
-      this.#patienceEnds = this.world.now() + PATIENCE * deadline;
+      this.#lastDeadline = this.platform.now() + MAX_DEADLINE_FACTOR * deadline;
       this.#awaitPong();
     }
   }
 
   #awaitPong() {
-    const left = this.#patienceEnds - this.world.now();
+    const left = this.#lastDeadline - this.platform.now();
     this.#set("pong", () => this.#lose(0), Math.min(this.#deadline, Math.max(left, 0)));
   }
 
@@ -241,7 +241,7 @@ export class Connection {
   #draining(retryAfterMs) {
     const stated = typeof retryAfterMs === "number" ? retryAfterMs : 0;
     const wait = Math.min(Math.max(stated, 0), LONGEST_STATED_MS);
-    this.#notBefore = this.world.now() + wait;
+    this.#notBefore = this.platform.now() + wait;
     this.#set("drain", () => this.#lose(0), wait);
   }
 
@@ -256,9 +256,9 @@ export class Connection {
    * @param {number} afterMs what the server asked for
    */
   #lose(afterMs) {
-    const now = this.world.now();
+    const now = this.platform.now();
     this.#tries = triesAfterLoss(this.#tries, this.state === "open" ? now - this.#openAt : 0);
-    const wait = delay(this.#tries, this.world.random(), Math.max(afterMs, this.#notBefore - now));
+    const wait = delay(this.#tries, this.platform.random(), Math.max(afterMs, this.#notBefore - now));
     if (afterMs > 0) this.#notBefore = now + wait;
     this.#drop();
     if (this.state === "open") this.#become("reconnecting");
@@ -306,12 +306,12 @@ export class Connection {
   /** @param {Timer} name @param {() => void} run @param {number} ms */
   #set(name, run, ms) {
     this.#clear(name);
-    this.#timers[name] = this.world.setTimer(run, ms);
+    this.#timers[name] = this.platform.setTimer(run, ms);
   }
 
   /** @param {Timer} name */
   #clear(name) {
-    this.world.clearTimer(this.#timers[name]);
+    this.platform.clearTimer(this.#timers[name]);
     this.#timers[name] = 0;
   }
 }

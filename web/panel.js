@@ -9,7 +9,7 @@ import { button, icon, ICONS, make, name } from "./dom.js";
 /** @typedef {import("./turns.js").Turns} Turns */
 
 /** Milliseconds without a connection before one speaks of it: most losses are over by then. */
-const DOUBT_MS = 1_500;
+const BANNER_DELAY_MS = 1_500;
 /** Who has scrolled up reads, and is not carried along until he is as near to the end as this again. */
 const FOLLOW_END_PX = 96;
 /** Drawing takes at most a part of the time: after a draw, the next waits this many times as long as it took. */
@@ -26,7 +26,7 @@ export class Panel {
   #state = make("p", "state");
   #stateWord = make("span", "state-word");
   #banner = make("p", "banner");
-  #said = make("p", "unseen");
+  #announcement = make("p", "unseen");
   #latest;
   #fresh;
   /** What was asked and answered, once it can be drawn. @type {Turns | null} */ #turns = null;
@@ -40,7 +40,7 @@ export class Panel {
   /** Where it is scrolled to. */ #top = 0;
   /** Blocks get their true height when they come into view, and the log its own with the window's. */
   #sizes = new ResizeObserver(() => this.#keepEnd());
-  #doubt = 0;
+  #bannerTimer = 0;
   /** The server does not let this site in, which the connection cannot know. */ #refused = false;
 
   /**
@@ -63,7 +63,7 @@ export class Panel {
     this.#state.id = "state";
     this.#banner.id = "banner";
     this.#state.append(make("span", "dot"), this.#stateWord);
-    this.#said.setAttribute("role", "status");
+    this.#announcement.setAttribute("role", "status");
     this.#banner.setAttribute("role", "status");
     // It is a log to who walks through it. What is added is said once, whole, by the status below it.
     this.#log.setAttribute("role", "log");
@@ -80,14 +80,14 @@ export class Panel {
     this.element.append(
       make("header", "head", title, this.#state, this.#fresh, close),
       this.#banner, this.#log,
-      make("footer", "foot", this.#latest, this.composer.element), this.#said,
+      make("footer", "foot", this.#latest, this.composer.element), this.#announcement,
     );
     this.#log.addEventListener("scroll", () => this.#scrolled(), { passive: true });
     thread.changed = () => this.draw();
     thread.addEventListener("state", () => this.#drawState());
     thread.addEventListener("answer", (event) => {
       this.#draw();
-      this.#said.textContent = this.#turns?.spoken(/** @type {CustomEvent} */ (event).detail) ?? "";
+      this.#announcement.textContent = this.#turns?.spoken(/** @type {CustomEvent} */ (event).detail) ?? "";
     });
     this.#sizes.observe(this.#log);
     this.#drawState();
@@ -119,12 +119,12 @@ export class Panel {
 
   refuse() {
     this.#refused = true;
-    this.#tellState();
+    this.#showState();
   }
 
   /** What draws turns is there, and has better words for the banner. */
   arrived() {
-    if (!this.#banner.hidden) this.#tellState();
+    if (!this.#banner.hidden) this.#showState();
     this.draw();
   }
 
@@ -185,15 +185,15 @@ export class Panel {
       this.#stateWord.textContent = this.words[state];
     }
     if (state === "open") {
-      clearTimeout(this.#doubt);
-      this.#doubt = 0;
+      clearTimeout(this.#bannerTimer);
+      this.#bannerTimer = 0;
       this.#refused = false;
-      this.#tellState();
-    } else if (state === "closed") this.#tellState();
-    else this.#doubt ||= setTimeout(() => this.#tellState(), DOUBT_MS);
+      this.#showState();
+    } else if (state === "closed") this.#showState();
+    else this.#bannerTimer ||= setTimeout(() => this.#showState(), BANNER_DELAY_MS);
   }
 
-  #tellState() {
+  #showState() {
     const { state } = this.thread;
     const fallback = state === "open" ? "" : this.words[state];
     const words = this.drawer()?.bannerOf(this.thread, this.#refused, this.words) ?? fallback;

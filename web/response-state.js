@@ -21,15 +21,15 @@
  * @typedef {"applied" | "seen" | "gap" | "ignored"} Outcome
  */
 
-/** The digest, the length and the way of an answer, as its terminal event states them.
- * @typedef {{attempts?: number, sha256?: string, bytes?: number, timing?: {[hop: string]: number}}} Proof
+/** The `holdline` object of the terminal event: checksum, length, attempts, timing.
+ * @typedef {{attempts?: number, sha256?: string, bytes?: number, timing?: {[hop: string]: number}}} Trailer
  */
 
 /** @typedef {{code: string, message: string, type?: string, param?: string | null, status?: number}} Failure */
 
 /**
- * One item of the output: as the wire has it, of whatever type; the text parts of a message by content index; and what else
- * has grown, by the name of its events. `aside.js` knows what that means.
+ * One item of the output: as the wire has it, of whatever type; the text parts of a message by content index; and other
+ * streamed parts, by the name of their events, which `aside.js` reads.
  * @typedef {{id: string, raw: Json, texts: string[], pieces: {[event: string]: string[]}, annotations: Json[]}} Item
  */
 
@@ -61,14 +61,14 @@ export class ResponseState {
     this.model = null;
     /** While it waits for a worker: the first, or after an attempt that broke off the next. @type {{position: number | null, etaSeconds: number | null, reason: string | null} | null} */
     this.queue = null;
-    /** Why the text began anew, as far as the server said it. @type {string | null} */
+    /** Why the text was restarted, if the server gave a reason. @type {string | null} */
     this.restartReason = null;
     /** @type {Failure | null} */
     this.error = null;
     /** Why it is incomplete, for example `max_output_tokens`. @type {string | null} */
     this.incompleteReason = null;
-    /** From the terminal event. @type {Proof | null} */
-    this.proof = null;
+    /** From the terminal event. @type {Trailer | null} */
+    this.trailer = null;
     /** @type {Map<number, Item>} */
     this.items = new Map();
   }
@@ -103,7 +103,7 @@ export class ResponseState {
     this.responseId ??= event.response?.id ?? event.response_id ?? null;
     if (number > this.lastSequenceNumber + 1) return "gap";
     this.lastSequenceNumber = number;
-    this.#fold(event);
+    this.#apply(event);
     return "applied";
   }
 
@@ -117,7 +117,7 @@ export class ResponseState {
     this.error = error;
   }
 
-  /** Ends it here, before anybody has heard of it. */
+  /** Cancels it before the request was sent. */
   withdraw() {
     if (!this.ended) this.status = "cancelled";
   }
@@ -134,12 +134,12 @@ export class ResponseState {
   }
 
   /** @param {ServerEvent} event */
-  #fold(event) {
-    if (event.type === TEXT_DELTA && typeof event.delta === "string") return this.#say(event, TEXT, event.delta, true);
+  #apply(event) {
+    if (event.type === TEXT_DELTA && typeof event.delta === "string") return this.#addText(event, TEXT, event.delta, true);
     const cut = event.type.lastIndexOf(".");
-    const grows = event.type.endsWith(".delta");
-    const said = grows ? event.delta : event.text ?? event.refusal;
-    if (typeof said === "string") return this.#say(event, event.type.slice(0, cut), said, grows);
+    const isDelta = event.type.endsWith(".delta");
+    const text = isDelta ? event.delta : event.text ?? event.refusal;
+    if (typeof text === "string") return this.#addText(event, event.type.slice(0, cut), text, isDelta);
     if (event.response?.model) this.model = event.response.model;
     if (TERMINAL.has(event.type)) return this.#end(event.response ?? {});
     switch (event.type) {
@@ -164,13 +164,13 @@ export class ResponseState {
     }
   }
 
-  /** @param {ServerEvent} event @param {string} kind @param {string} said @param {boolean} grows */
-  #say(event, kind, said, grows) {
+  /** @param {ServerEvent} event @param {string} kind @param {string} text @param {boolean} isDelta */
+  #addText(event, kind, text, isDelta) {
     const item = this.#item(event);
     const pieces = kind === TEXT ? item.texts : (item.pieces[kind] ??= []);
     const index = event.content_index ?? event.summary_index ?? 0;
     this.#begun();
-    pieces[index] = grows ? (pieces[index] ?? "") + said : said;
+    pieces[index] = isDelta ? (pieces[index] ?? "") + text : text;
   }
 
   #begun() {
@@ -195,8 +195,8 @@ export class ResponseState {
   #end(response) {
     this.status = isEnd(response.status) ? response.status : "failed";
     this.queue = null;
-    this.proof = response.holdline ?? null;
-    this.attempts = this.proof?.attempts ?? this.attempts;
+    this.trailer = response.holdline ?? null;
+    this.attempts = this.trailer?.attempts ?? this.attempts;
     this.incompleteReason = response.incomplete_details?.reason ?? null;
     if (this.status === "failed") {
       this.error = { code: "server_error", message: "The answer failed.", ...response.error };
@@ -219,19 +219,19 @@ function itemOf(item) {
 }
 
 /**
- * Whether a text is the one that the proof was made of: true, false, or null where it cannot be told (no proof, or
+ * Whether a text matches its checksum: true, false, or null where that cannot be known (no checksum, or
  * no WebCrypto, which browsers give to secure origins alone; then the length still speaks).
  * @param {string} text
- * @param {Proof | null} proof
+ * @param {Trailer | null} trailer
  * @returns {Promise<boolean | null>}
  */
-export async function verify(text, proof) {
-  if (!proof) return null;
+export async function verify(text, trailer) {
+  if (!trailer) return null;
   const bytes = new TextEncoder().encode(text);
-  if (typeof proof.bytes === "number" && proof.bytes !== bytes.length) return false;
+  if (typeof trailer.bytes === "number" && trailer.bytes !== bytes.length) return false;
   const subtle = globalThis.crypto?.subtle;
-  if (typeof proof.sha256 !== "string" || subtle === undefined) return null;
+  if (typeof trailer.sha256 !== "string" || subtle === undefined) return null;
   const digest = new Uint8Array(await subtle.digest("SHA-256", bytes));
   const hex = Array.from(digest, (byte) => byte.toString(16).padStart(2, "0")).join("");
-  return hex === proof.sha256.toLowerCase();
+  return hex === trailer.sha256.toLowerCase();
 }

@@ -13,7 +13,7 @@ import { SnippetView } from "./snippet-view.js";
 
 const PENDING = "holdline.review";
 const LARGEST_FILE = 200_000;
-const DOUBT_MS = 1_500;
+const BANNER_DELAY_MS = 1_500;
 
 /** @template {HTMLElement} T @param {string} id @param {new () => T} kind @returns {T} */
 function byId(id, kind) {
@@ -37,7 +37,7 @@ const other = byId("other", HTMLButtonElement);
 
 const client = new HoldlineClient("/v1/responses");
 attachPage(client, window);
-client.addEventListener("state", () => setTimeout(draw, client.state === "open" ? 0 : DOUBT_MS));
+client.addEventListener("state", () => setTimeout(draw, client.state === "open" ? 0 : BANNER_DELAY_MS));
 
 /** @type {{handle: AnswerHandle, view: ReviewView, again: number, code: string, language: string, saidLost: number} | null} */
 let shown = null;

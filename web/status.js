@@ -89,9 +89,9 @@ export function statusWords(handle, state, words = STATUS) {
   const { answer, verified } = handle;
   switch (answer.status) {
     case "completed":
-      return [...receipt(answer, words), ...proofWords(verified, words)].join(" · ");
+      return [...completionWords(answer, words), ...checksumWords(verified, words)].join(" · ");
     case "incomplete":
-      return [cutWords(answer.incompleteReason, words), ...receipt(answer, words), ...proofWords(verified, words)]
+      return [cutWords(answer.incompleteReason, words), ...completionWords(answer, words), ...checksumWords(verified, words)]
         .join(" · ");
     case "cancelled":
       return answer.text === "" ? words.stoppedBefore : words.stopped;
@@ -154,16 +154,16 @@ function failureWords(error, words) {
 }
 
 /** @param {ResponseState} answer @param {StatusWords} words */
-function receipt({ attempts, proof }, words) {
-  const said = [];
-  const total = proof?.timing?.total_ms;
-  if (typeof total === "number") said.push(fill(words.doneIn, { time: duration(total, words) }));
-  if (attempts > 1) said.push(fill(words.attempt, { attempt: attempts }));
-  return said;
+function completionWords({ attempts, trailer }, words) {
+  const parts = [];
+  const total = trailer?.timing?.total_ms;
+  if (typeof total === "number") parts.push(fill(words.doneIn, { time: duration(total, words) }));
+  if (attempts > 1) parts.push(fill(words.attempt, { attempt: attempts }));
+  return parts;
 }
 
 /** @param {boolean | null} verified @param {StatusWords} words */
-function proofWords(verified, words) {
+function checksumWords(verified, words) {
   if (verified === null) return [];
   return [verified ? words.proven : words.damaged];
 }

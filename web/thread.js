@@ -22,7 +22,7 @@ import { lifetimeOf, randomId } from "./protocol.js";
  *   note: (handle: AnswerHandle, state: import("./connection.js").State) => string,
  *   aside: (handle: AnswerHandle) => import("./aside.js").Aside | null,
  *   more: () => object, token: () => (Promise<string> | string | null), page: Window | null,
- *   world?: Partial<import("./connection.js").World>,
+ *   platform?: Partial<import("./connection.js").Platform>,
  * }} Setting `more` is put into each request; `note` and `aside` are kept with an answer that has ended
  */
 
@@ -93,14 +93,14 @@ export class Thread extends EventTarget {
     const token = await this.#token();
     if (!this.#begun) return;
     this.#detach();
-    const client = new HoldlineClient(this.setting.url, this.setting.world);
+    const client = new HoldlineClient(this.setting.url, this.setting.platform);
     this.#client = client;
     this.#give(client, token);
     if (this.setting.page) this.#detach = attachPage(client, this.setting.page);
     client.addEventListener("state", () => this.#stateChanged(client));
     client.addEventListener("degraded", (event) => {
       this.degraded = /** @type {CustomEvent} */ (event).detail.degraded === true;
-      this.#tell("state");
+      this.#dispatch("state");
     });
     client.addEventListener("expiring", async () => this.#give(client, await this.#token()));
     this.entries.forEach((entry) => this.#takeUp(entry));
@@ -111,7 +111,7 @@ export class Thread extends EventTarget {
   #stateChanged(client) {
     if (client !== this.#client) return;
     if (client.state === "open") this.degraded = false;
-    this.#tell("state");
+    this.#dispatch("state");
     this.changed();
     if (client.closed?.code === 4401 && Date.now() - this.#tokenAt > TOKEN_PAUSE_MS) void this.#connect();
     // Tokens grow old: the next loss finds a fresh one.
@@ -150,7 +150,7 @@ export class Thread extends EventTarget {
     this.entries = [...this.entries, entry];
     if (this.#client) this.#takeUp(entry);
     else this.start();
-    this.#tell("message", turn);
+    this.#dispatch("message", turn);
     this.changed();
     return turn;
   }
@@ -231,12 +231,12 @@ export class Thread extends EventTarget {
     turn.aside = this.setting.aside(handle);
     turn.note = this.setting.note(handle, this.state);
     this.conversation.save(turn);
-    this.#tell("answer", turn);
+    this.#dispatch("answer", turn);
     this.changed();
   }
 
   /** @param {string} name @param {Turn} [detail] */
-  #tell(name, detail) {
+  #dispatch(name, detail) {
     this.dispatchEvent(new CustomEvent(name, { detail }));
   }
 }

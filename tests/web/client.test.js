@@ -24,7 +24,7 @@ function log(handle, id, pieces, { sha256 } = {}) {
   const on = { stream_id: handle.streamId };
   const place = { output_index: 0, content_index: 0, item_id: "msg_1" };
   const message = { id: "msg_1", type: "message", content: [{ type: "output_text", text }] };
-  const proof = {
+  const trailer = {
     attempts: 1, bytes: Buffer.byteLength(text), sha256: sha256 ?? createHash("sha256").update(text).digest("hex"),
   };
   return [
@@ -32,7 +32,7 @@ function log(handle, id, pieces, { sha256 } = {}) {
     { type: "response.in_progress", response: { id, status: "in_progress", model: "m" } },
     { type: "response.output_item.added", ...place, item: { id: "msg_1", type: "message" } },
     ...pieces.map((delta) => ({ type: "response.output_text.delta", ...place, delta })),
-    { type: "response.completed", response: { id, status: "completed", output: [message], holdline: proof } },
+    { type: "response.completed", response: { id, status: "completed", output: [message], holdline: trailer } },
   ].map((event, number) => ({ ...event, ...on, sequence_number: number }));
 }
 
@@ -575,7 +575,7 @@ test("a response that is gone says so", async () => {
   assert.equal((await handle.done).error?.code, "response_not_found");
 });
 
-test("an answer that does not match its proof is fetched again, once", async () => {
+test("an answer that does not match its checksum is fetched again, once", async () => {
   const { client, sockets } = connect();
   const handle = client.ask({ input: "hi" });
   sockets.last.push(...log(handle, "resp_1", ["wrong"], { sha256: "0".repeat(64) }));

@@ -17,12 +17,12 @@ for (const { name, events, expect } of vectors) {
     );
   });
 
-  test(`the proof is that of the text: ${name}`, async () => {
+  test(`the checksum is that of the text: ${name}`, async () => {
     const answer = new ResponseState();
     for (const event of events) answer.apply(event);
-    if (answer.proof === null || answer.status === "failed") return;
-    assert.equal(await verify(answer.text, answer.proof), true);
-    assert.equal(await verify(answer.text + "!", answer.proof), false);
+    if (answer.trailer === null || answer.status === "failed") return;
+    assert.equal(await verify(answer.text, answer.trailer), true);
+    assert.equal(await verify(answer.text + "!", answer.trailer), false);
   });
 }
 
@@ -69,7 +69,7 @@ test("a failure carries its code and its message", () => {
   assert.deepEqual(answer.error, error);
 });
 
-test("a proof of another length is refused without a digest", async () => {
+test("a checksum with another length is refused without a digest", async () => {
   assert.equal(await verify("abc", { bytes: 4 }), false);
   assert.equal(await verify("abc", { bytes: 3 }), null, "a length alone proves nothing");
   assert.equal(await verify("abc", null), null);

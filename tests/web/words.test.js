@@ -51,9 +51,9 @@ test("a reason in words is told as it is", () => {
 });
 
 test("an end tells the time, the attempts and whether the text is whole", () => {
-  const proof = { attempts: 2, timing: { total_ms: 6_420 } };
+  const trailer = { attempts: 2, timing: { total_ms: 6_420 } };
   assert.equal(
-    words({ status: "completed", attempts: 2, proof }, { verified: true }),
+    words({ status: "completed", attempts: 2, trailer }, { verified: true }),
     "Done in 6.4 s · attempt 2 · whole: the checksum matches",
   );
   assert.equal(words({ status: "completed" }), "");
