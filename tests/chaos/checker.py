@@ -17,6 +17,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 from functools import partial
 
+from server.api.failures import translated
 from tests.chaos.history import Event, History
 from tests.chaos.log_rules import TERMINAL, LogChecker
 from tests.chaos.segments import Segment, TraceReader
@@ -160,7 +161,7 @@ class _Checker:
             for _, event in segment.events:
                 number = event["sequence_number"]
                 entry = log[number] if number < len(log) else None
-                if entry is None or {**entry, "sequence_number": number} != event:
+                if entry is None or {**_sent(entry), "sequence_number": number} != event:
                     says = f"{number} came as {_short(event)}, the log says {_short(entry)}"
                     self.complain("I1", segment.response_id, says, segment=segment, seq=number)
                     break
@@ -266,6 +267,13 @@ class _Checker:
         counts["events received"] = sum(len(segment.events) for segment in self.segments)
         counts["calls"] = len(self.history.calls)
         counts["sockets"] = len({(segment.client, segment.socket) for segment in self.segments})
+
+
+def _sent(entry: Event) -> Event:
+    """An entry of a log as a server sends it: failures have the error codes of the wire."""
+    if "response" not in entry:
+        return entry
+    return {**entry, "response": translated(entry["response"])}
 
 
 def _short(event: Event | None) -> str:
