@@ -84,6 +84,19 @@ SUBPROTOCOLS: Final = {
     },
 }
 
+# The rest of it is in docs/protocol.md, Chat completions.
+CHAT_BODY: Final = {
+    "type": "object",
+    "required": ["messages"],
+    "properties": {
+        "messages": {
+            "type": "array",
+            "minItems": 1,
+            "items": {"type": "object", "required": ["role"]},
+        }
+    },
+}
+
 _WORD: Final = {"type": "string"}
 _NUMBER: Final = {"type": "integer", "minimum": -1, "default": -1}
 # What is in the address or a header; the path's own are required.
@@ -112,6 +125,11 @@ def openapi() -> Document:
         name: {"description": "Accepted where it changes nothing.", "enum": [None, *values]}
         for name, values in requests._NEUTRAL.items()  # noqa: SLF001 - the other half of Create
     }
+    # What `check_input` requires, which no type says.
+    given = {"not": {"type": "null"}}
+    components["Create"]["anyOf"] = [
+        {"required": [name], "properties": {name: given}} for name in ("input", "prompt")
+    ]
     paths: dict[str, Any] = {}
     for method, path, does, body, answer in ROUTES:
         operation: dict[str, Any] = {
@@ -130,7 +148,8 @@ def openapi() -> Document:
         if parameters := _parameters(method, path):
             operation["parameters"] = parameters
         if body is not None:
-            content = {JSON: {"schema": schemas[body]}}
+            schema = CHAT_BODY if path == "/v1/chat/completions" else schemas[body]
+            content = {JSON: {"schema": schema}}
             operation["requestBody"] = {"required": True, "content": content}
         paths.setdefault(path, {})[method] = operation
     return {

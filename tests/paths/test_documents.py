@@ -242,3 +242,22 @@ async def test_what_a_socket_says_is_as_documented(shared: Shared) -> None:
         ):
             await ws.send_json(said)
             fits(await ws.receive_json(timeout=8), name)
+
+
+@pytest.mark.parametrize(
+    ("path", "body", "whole"),
+    [
+        ("/v1/responses", {}, False),
+        ("/v1/responses", {"input": None, "model": "m"}, False),
+        ("/v1/responses", {"input": "Why?"}, True),
+        ("/v1/responses", {"prompt": {"id": "p"}}, True),
+        ("/v1/chat/completions", {"model": "m"}, False),
+        ("/v1/chat/completions", {"messages": [{"role": "user", "content": "Why?"}]}, True),
+    ],
+)
+def test_the_document_requires_what_the_server_requires(
+    path: str, body: dict[str, Any], whole: bool
+) -> None:
+    asked = OPEN["paths"][path]["post"]["requestBody"]["content"]["application/json"]["schema"]
+    schema = {**asked, "components": OPEN["components"]}
+    assert whole == Draft202012Validator(schema).is_valid(body)
