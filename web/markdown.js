@@ -9,10 +9,10 @@
 
 import { codeBlock } from "./code.js";
 import { make } from "./dom.js";
+import { lexed } from "./lexer.js";
 import { linkTo } from "./link-node.js";
 import { decoded } from "./links.js";
 import { childrenOf, isBlock, isShown, keyOf } from "./tokens.js";
-import { Lexer } from "./vendor/marked/marked.esm.js";
 
 /** @typedef {import("./vendor/marked/marked.esm.js").Token} Token */
 
@@ -86,10 +86,8 @@ export class Markdown {
   /** What cannot be read, such as a thousand quotes inside each other, is text. @param {string} text @returns {Token[]} */
   #tokens(text) {
     try {
-      const lexer = new Lexer({ gfm: true, breaks: true, extensions: this.extensions });
-      Object.assign(lexer.tokens.links, this.#targets);
-      const tokens = lexer.lex(text);
-      this.#named ||= Object.keys(lexer.tokens.links).length > 0;
+      const { tokens, links } = lexed(text, this.#whole, this.extensions, this.#targets);
+      this.#named ||= Object.keys(links).length > 0;
       return tokens;
     } catch {
       return [{ type: "html", raw: text, text }];
@@ -206,6 +204,7 @@ export class Markdown {
         if (token.ordered && Number(token.start) > 1) list.setAttribute("start", String(token.start));
         return { node: list };
       }
+      case "formula":
       case "codespan":
         return leaf(token.text, (grown) => grown.text, make("code"));
       case "escape":
@@ -228,7 +227,7 @@ export class Markdown {
 
 /** @type {Readonly<Record<string, keyof HTMLElementTagNameMap>>} */
 const NAMES = {
-  paragraph: "p", text: "span", blockquote: "blockquote", list_item: "li", strong: "strong", em: "em", del: "del",
+  paragraph: "p", display: "p", text: "span", blockquote: "blockquote", list_item: "li", strong: "strong", em: "em", del: "del",
   br: "br", hr: "hr", row: "tr",
 };
 

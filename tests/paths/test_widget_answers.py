@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+from html import unescape
 from typing import Any
 
 import pytest
@@ -166,3 +168,47 @@ async def shows(page: Page, aside: dict[str, Any] | None) -> None:
         await expect(links.nth(index)).to_have_attribute("href", source["url"])
         await expect(links.nth(index)).to_have_attribute("rel", "noopener noreferrer nofollow")
         await expect(links.nth(index)).to_contain_text(source["title"])
+
+
+FORMULAS = [
+    (
+        "The roots are\n\\[\nx_1 = \\frac{-b}{2a}, x_2 = a_1 * b_1 * c_1\n\\]\n"
+        "and inline \\(a_1 + b_1\\) and $$E_k = m_1 * v_1 * 2$$ end."
+    ),
+    (
+        "\\[\n\\begin{pmatrix} 1 & 2 \\\\ 3 & 4 \\end{pmatrix}, \\{x\\}, a\\,b\n\\]\n\n"
+        "$$f(x)=a*b*c + x_{1}_y_{2}_z$$ and $a_{i}*b_{i}*c$ in `$x*y*z$`"
+    ),
+    (
+        "- One: $x_1 * y_1$\n- two: **\\(a*b\\)**\n\n"
+        "# The \\(a_1*b_1\\)\n\n| $c_1$ |\n|---|\n| $*d*$ |"
+    ),
+    "It costs $5 and $6, *or* US$7 and 8$",
+]
+SHOWN = [
+    [
+        "\\[\nx_1 = \\frac{-b}{2a}, x_2 = a_1 * b_1 * c_1\n\\]",
+        "\\(a_1 + b_1\\)",
+        "$$E_k = m_1 * v_1 * 2$$",
+    ],
+    [
+        "\\[\n\\begin{pmatrix} 1 & 2 \\\\ 3 & 4 \\end{pmatrix}, \\{x\\}, a\\,b\n\\]",
+        "$$f(x)=a*b*c + x_{1}_y_{2}_z$$",
+        "$a_{i}*b_{i}*c$",
+        "$x*y*z$",
+    ],
+    ["$x_1 * y_1$", "\\(a*b\\)", "\\(a_1*b_1\\)", "$c_1$", "$*d*$"],
+    [],
+]
+
+
+async def test_a_formula_is_shown_as_it_was_written_however_it_came(
+    shared: Shared, open_page: NewPage
+) -> None:
+    page = await open_page(shared.server.url)
+    whole = await page.evaluate(DRAW, [FORMULAS, 0])
+    for chunk in (1, 7):
+        assert whole == await page.evaluate(DRAW, [FORMULAS, chunk])
+    for html, shown in zip(whole, SHOWN, strict=True):
+        codes = [unescape(code) for code in re.findall(r"<code>(.*?)</code>", html, re.DOTALL)]
+        assert shown == codes

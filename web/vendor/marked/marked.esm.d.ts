@@ -6,4 +6,5 @@ export class Lexer {
   constructor(options?: object);
   tokens: Token[] & { links: { [name: string]: any } };
   lex(text: string): Token[];
+  inlineTokens(text: string, tokens?: Token[]): Token[];
 }
