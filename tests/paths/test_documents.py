@@ -123,6 +123,8 @@ def test_every_message_and_every_event_is_in_the_document() -> None:
         for kind in (*TEXT_OF, ARGUMENTS)
         for end in ("delta", "done")
     }
+    # The worker reads a provider's events by the names before their last word.
+    written -= {stem for stem in written if f"{stem}.done" in EVENTS}
     assert written == EVENTS.keys() | MESSAGES.keys()
     assert events.TERMINAL_TYPES <= EVENTS.keys()
     assert EVENTS.keys() | MESSAGES.keys() <= {e["type"] for e in EXAMPLES}
