@@ -97,13 +97,13 @@ async def test_answers_pause_while_redis_refuses_and_go_on_with_one_model_call(
             streamed(deployment.server, two) as stream,
         ):
             answers = [await client.ask(one), stream]
-            await asyncio.gather(*(answer.says(10) for answer in answers))
+            await asyncio.gather(*(answer.says(10, 20) for answer in answers))
             async with trouble(control):
                 passed = asyncio.create_task(asyncio.sleep(TROUBLE_SECONDS))
                 if trouble is too_few_replicas:
                     assert (503, "2") == await refused(deployment.server)
                 await passed
-            await asyncio.gather(*(answer.ends() for answer in answers))
+            await asyncio.gather(*(answer.ends(20) for answer in answers))
             for answer in answers:
                 assert_whole(answer, deployment.model)
             await can_answer(client, deployment.model)
@@ -128,10 +128,10 @@ async def test_a_job_is_abandoned_after_the_seconds_of_the_setting(tmp_path: Pat
         [prompt] = prompts(1)
         async with socket_client(deployment.server) as client:
             answer = await client.ask(prompt)
-            await answer.says(10)
+            await answer.says(10, 20)
             [worker] = deployment.workers
             async with too_few_replicas(control):
                 await wait_until(lambda: "job abandoned: Redis unavailable" in worker.said)
-            await answer.ends()
+            await answer.ends(20)
             assert_whole(answer, deployment.model, calls=2)
         await back_to_baseline(deployment)
