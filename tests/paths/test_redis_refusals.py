@@ -119,11 +119,10 @@ def assert_no_restart(deployment: Deployment) -> None:
 
 
 async def test_a_job_is_abandoned_after_the_seconds_of_the_setting(tmp_path: Path) -> None:
-    environ = {"HOLDLINE_REDIS_RETRY_SECONDS": "1"}
     async with (
         stores.running() as store,
         Pipe(Redis(store.url), deadline=20) as control,
-        deploy(store, tmp_path, **environ) as deployment,
+        deploy(store, tmp_path, HOLDLINE_REDIS_RETRY_SECONDS="1") as deployment,
     ):
         [prompt] = prompts(1)
         async with socket_client(deployment.server) as client:
