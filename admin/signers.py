@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any, Final
 from jobs import settings as env
 from jobs.errors import HoldlineError
 from jobs.settings import ConfigError
-from server.access.jwt import LEAST_SECRET, parse_keys
+from server.access.jwt import MIN_SECRET, parse_keys
 from server.access.watched_file import alone, replace
 
 from . import cli
@@ -39,7 +39,7 @@ def new_pair(kid: str, algorithm: str, tenant: str | None) -> tuple[dict[str, An
     """The key that signs tokens and the key that verifies them; for HS256 they are the same."""
     about = {"kid": kid, "alg": algorithm, "use": "sig"} | ({"tenant": tenant} if tenant else {})
     if algorithm == "HS256":
-        shared = {"kty": "oct", **about, "k": _encode(secrets.token_bytes(LEAST_SECRET))}
+        shared = {"kty": "oct", **about, "k": _encode(secrets.token_bytes(MIN_SECRET))}
         return shared, shared
 
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from .protocol import Message
 
 # The server follows so many responses for one socket.
-MOST_ANSWERS: Final = 256
+MAX_ANSWERS: Final = 256
 # A last event with a long answer, its text twice.
 MESSAGE_BYTES: Final = 32 * 1024 * 1024
 
@@ -257,8 +257,8 @@ class Client:
             raise RuntimeError("use the client as an async context manager: async with connect(…)")
         if connection.closed is not None:
             exchange.fail(_copy(connection.closed))
-        elif len(self._answers) >= MOST_ANSWERS:
-            why = f"{MOST_ANSWERS} answers are under way already; wait for one to end."
+        elif len(self._answers) >= MAX_ANSWERS:
+            why = f"{MAX_ANSWERS} answers are under way already; wait for one to end."
             exchange.fail(Refused("too_many", why, status=429))
         else:
             self._answers[exchange.lane] = exchange, answer

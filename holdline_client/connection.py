@@ -30,7 +30,7 @@ State = Literal["connecting", "open", "reconnecting", "closed"]
 WELCOME_SECONDS: Final = 10.0
 CLOSE_SECONDS: Final = 1.0
 # Messages that wait to be written. Beyond this the connection is stuck, and is replaced.
-MOST_OUTGOING: Final = 2048
+MAX_OUTGOING: Final = 2048
 # Of the refusals of an upgrade, those that another try may overcome.
 _MOMENTARY: Final = frozenset({408, 425, 429})
 
@@ -95,7 +95,7 @@ class Connection:
         """Writes soon. Without an open socket nothing is written: ask again after `opened`."""
         if self.state != "open":
             return
-        if len(self._outgoing) >= MOST_OUTGOING:
+        if len(self._outgoing) >= MAX_OUTGOING:
             self.renew()
             return
         self._outgoing.append(protocol.encode(message))

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, Final
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-LEAST_SECRET: Final = 32  # bytes
+MIN_SECRET: Final = 32  # bytes
 PRIVATE_BYTES: Final = 32
 SECONDS: Final = 600.0
 
@@ -91,8 +91,8 @@ def _algorithm(jwk: Mapping[str, Any]) -> str:
 def _signature(jwk: Mapping[str, Any], signed: bytes) -> bytes:
     if jwk["kty"] == "oct":
         secret = _decode(jwk.get("k", ""))
-        if len(secret) < LEAST_SECRET:
-            raise ValueError(f"a shared secret has {LEAST_SECRET} bytes or more")
+        if len(secret) < MIN_SECRET:
+            raise ValueError(f"a shared secret has {MIN_SECRET} bytes or more")
         return hmac.digest(secret, signed, hashlib.sha256)
     try:
         from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey

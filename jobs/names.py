@@ -213,7 +213,7 @@ class Partition:
 
     @property
     def api_keys(self) -> str:
-        """Hash, in partition 0 alone: the API keys of services; see `shelf`."""
+        """Hash, in partition 0 alone: the API keys of services; see `record_store`."""
         return f"{self.prefix}api_keys"
 
     @property

@@ -130,7 +130,10 @@ class Queue:
         return await self._accepted(job, reply)
 
     async def made(self, partition: int, owner: str, key: str, fingerprint: str) -> str | None:
-        """The response that this key made of a body with this fingerprint, if it still exists."""
+        """The response that this key made of a body with this fingerprint, if it still exists.
+
+        The same rule as `known` in `_shared.lua`, for requests that do not submit a job.
+        """
         names = Partition(partition)
         found = (await self._pipe.call("GET", names.idempotency(owner, key)) or b"").split()
         if len(found) != 2 or found[1].decode() not in self._prints(fingerprint).split(","):

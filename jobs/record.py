@@ -7,7 +7,9 @@
     running                       queued   queued     queued   its own status    (asked for)
     completed, incomplete, failed, cancelled: nothing leads out
 
-Each transition is one script in `jobs/scripts/`, which holds this table for Redis.
+Each column is one script in `jobs/scripts/`; the scripts enforce this table in Redis. A queued job
+whose waiting time is over or that is cancelled passes through `running` on its way to its end: the
+rescue claims it to write its last event.
 """
 
 from __future__ import annotations
@@ -56,10 +58,10 @@ TRANSITIONS: dict[str, dict[Status | None, tuple[Status, ...]]] = {
 class Job:
     """What a client asked for; written once at submit and never changed.
 
-    `params` is the standard's request body as validated, with nothing filled in that the client
-    did not say. `context` holds the input and output items of earlier turns, oldest first, so that
-    an accepted job needs no other response to still exist. `created_at` is in Unix seconds and
-    only ever shown.
+    `params` is the standard's request body as validated, with the model, the service tier and the
+    ids of input items filled in; other members that the client left out stay absent. `context`
+    holds the input and output items of earlier turns, oldest first, so that the job can run even
+    if the earlier responses have been deleted. `created_at` is in Unix seconds and only ever shown.
     """
 
     id: str
@@ -73,7 +75,7 @@ class Job:
 class SharedSettings:
     """The numbers that server and worker must agree on. Times in ms.
 
-    Those of a tenant hold where its own settings say nothing; 0 is no limit.
+    `tenant_*` are the limits of tenants that have none of their own; 0 means unlimited.
     """
 
     lease_ms: int = 15_000
@@ -103,12 +105,12 @@ class SharedSettings:
 
     @property
     def only_if_unseen(self) -> bool:
-        """Whether it matters for a webhook that a client has the whole of a response."""
+        """True if a webhook is sent only when no client has received the whole response."""
         return self.webhooks and self.hook_wait_ms > 0
 
     @property
     def of_tenants(self) -> dict[str, float]:
-        """What a tenant may where its own settings say nothing, by `tenants.FIELDS`."""
+        """The limits of a tenant that has none of its own, by the names of `tenants.FIELDS`."""
         return {
             "sockets": self.tenant_sockets,
             "running": self.tenant_running,
@@ -121,5 +123,5 @@ class SharedSettings:
 
     @property
     def inspect_ms(self) -> int:
-        """How often a waiting or running job is inspected for having been lost."""
+        """Milliseconds between two checks whether a waiting or running job was lost."""
         return max(2 * self.lease_ms, 1_000)

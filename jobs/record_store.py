@@ -1,8 +1,8 @@
 """Records that operators keep in Redis: few, small, read by every server, written by a command.
 
-A shelf is one hash in partition 0. It is bounded, and it lives for 400 days from the last time that
-somebody wrote to it or a server renewed it, which each does once an hour: so it outlives every
-pause in which anybody still wants it, and nothing stays in Redis for ever.
+A store is one hash in partition 0. It is bounded, and expires 400 days after the last write or
+renewal. Each server renews it once an hour, so it outlives every pause of the service, and nothing
+stays in Redis for ever.
 """
 
 from __future__ import annotations
@@ -14,15 +14,15 @@ from .errors import RecordChanged, RecordStoreFull, RedisRefused
 if TYPE_CHECKING:
     from .redis.pipe import Pipe
 
-SHELF_TTL_MS = 400 * 24 * 3600 * 1000
-MOST_RECORDS = 10_000
+RECORDS_TTL_MS = 400 * 24 * 3600 * 1000
+MAX_RECORDS = 10_000
 
 
 class RecordStore:
     """One hash of records. Raises everywhere: RedisTrouble."""
 
     def __init__(self, pipe: Pipe, key: str) -> None:
-        """`key` is a name of `keys.Partition`."""
+        """`key` is a key of `names.Partition`."""
         self._pipe = pipe
         self._key = key
 
@@ -44,7 +44,7 @@ class RecordStore:
         reply = await self._pipe.run(
             "put_record",
             [self._key],
-            [id_, before or b"", after or b"", SHELF_TTL_MS, MOST_RECORDS],
+            [id_, before or b"", after or b"", RECORDS_TTL_MS, MAX_RECORDS],
         )
         match reply:
             case [b"ok"]:
@@ -57,5 +57,5 @@ class RecordStore:
                 raise RedisRefused("put_record: unexpected reply")
 
     async def renew(self) -> None:
-        """Lets the shelf live on."""
-        await self._pipe.call("PEXPIRE", self._key, SHELF_TTL_MS)
+        """Renews the expiry."""
+        await self._pipe.call("PEXPIRE", self._key, RECORDS_TTL_MS)

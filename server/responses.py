@@ -46,7 +46,7 @@ Item = dict[str, Any]
 
 CANCEL_TRIES: Final = 5
 # References may lead to so many responses; all items of one of them are found at once.
-MOST_REFERRED: Final = 32
+MAX_REFERRED: Final = 32
 ON_ORPHAN: Final = {"cancel": True, "go_on": False}
 ON_DEATH: Final = {"fail": True, "restart": False}
 
@@ -215,7 +215,7 @@ class Responses:
         found = {item["id"]: item for item in context}
         looked = 0
         for id_ in wanted:
-            if id_ not in found and looked < MOST_REFERRED:
+            if id_ not in found and looked < MAX_REFERRED:
                 looked += 1
                 found |= {item["id"]: item for item in await self._items_beside(owner, id_)}
             if id_ not in found:

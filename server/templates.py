@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from .api.request import Create, Variable
 
 BUILT_IN: Final = Path(__file__).parent / "prompts.toml"
-MOST_NAMED: Final = 50
+MAX_NAMED: Final = 50
 _ID: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.:-]{0,127}", re.ASCII)
 _VARIABLE: Final = re.compile(r"\{\{\s*([A-Za-z_][A-Za-z0-9_]{0,63})\s*\}\}", re.ASCII)
 
@@ -198,6 +198,6 @@ def _not_found(id_: str, known: Templates) -> Problem:
         say = f"Prompt '{id_}' is not there in this version. {there}; leave the version out."
         return Problem(404, "prompt_not_found", say, param="prompt.version")
     names = sorted(known)
-    named = ", ".join(names[:MOST_NAMED]) + (", ..." if len(names) > MOST_NAMED else "")
+    named = ", ".join(names[:MAX_NAMED]) + (", ..." if len(names) > MAX_NAMED else "")
     say = f"There is no prompt '{id_[:64]}' here. Known: {named}."
     return Problem(404, "prompt_not_found", say, param="prompt.id")

@@ -15,7 +15,7 @@ const DRAWN = new Set([
 /** A call whose point is what it made. */
 const MAKES = "image_generation_call";
 /** Types are a provider's words: so many of them, of so many characters. */
-const MOST_OTHERS = 8;
+const MAX_OTHERS = 8;
 const LONGEST_TYPE = 64;
 
 /** More of the thoughts is not kept with a conversation. */
@@ -53,7 +53,7 @@ export function asideOf({ items }) {
     }
   }
   aside.thoughts = aside.thoughts.slice(0, LONGEST_THOUGHTS);
-  if (others.size > 0) aside.others = [...others].slice(0, MOST_OTHERS);
+  if (others.size > 0) aside.others = [...others].slice(0, MAX_OTHERS);
   const { thoughts, tools, refusal, sources } = aside;
   return thoughts === "" && tools.length === 0 && refusal === "" && sources.length === 0 && !aside.others ? null : aside;
 }

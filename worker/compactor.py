@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
     from jobs.log.log import LogWriter
+    from jobs.redis.wire import Argument
 
     Head = Callable[[], list[bytes]]
 
@@ -72,12 +73,15 @@ class Compactor:
 
     async def _compact_waiting(self) -> None:
         waiting, self._waiting, self._waiting_bytes = self._waiting, [], 0
-        writes: list[Awaitable[None]] = []
+        # A stop may cancel this loop between two logs, so no coroutine is made before it is run.
+        ready: list[tuple[LogWriter, list[Argument]]] = []
         for writer, head, rest in waiting:
             if compacted := await _attempted(writer.compacted(head(), rest)):
-                writes.append(_attempted(writer.store_compacted(compacted)))
+                ready.append((writer, compacted))
             await asyncio.sleep(0)  # running responses come first
-        await asyncio.gather(*writes)
+        await asyncio.gather(
+            *(_attempted(writer.store_compacted(compacted)) for writer, compacted in ready)
+        )
 
 
 async def _attempted(step: Awaitable[T]) -> T | None:

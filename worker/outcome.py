@@ -11,6 +11,9 @@ The whole policy is one table.
     unavailable, silent, cut, malformed, ...    failed                retry after a backoff
 
 Completed means whole: only the provider's own reason for stopping leads there.
+
+The table decides for one job. A provider's 429 also pauses its model for all workers; that second
+wait is decided in `worker.execute`.
 """
 
 from __future__ import annotations

@@ -45,7 +45,7 @@ class Rescue:
         await cancel_all(self._closing)
 
     async def rescue(self, partition: int) -> None:
-        """Requeues the lost responses of a partition, and starts closing those without an attempt.
+        """Has the script requeue the lost responses of a partition; starts closing the others.
 
         Raises: RedisTrouble.
         """

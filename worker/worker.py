@@ -3,8 +3,8 @@
     quiet   nothing new is claimed; running jobs may finish within the grace
     stop    jobs that still run are given back at once, so that no lease has to run out
 
-Jobs are claimed by a script and by nothing else. The marker that an idle worker waits for is only a
-notification: losing one costs a second.
+Jobs are claimed by a script and by nothing else. An idle worker blocks on a Redis list for a marker
+that says that something was queued. If a marker is lost, the worker looks anyway after a second.
 """
 
 from __future__ import annotations
@@ -73,7 +73,7 @@ class Worker:
         }
         self._held: dict[Execution, asyncio.Task[None]] = {}
         self._freed = asyncio.Event()
-        # A pop that waits for a marker. It goes on while other events lead to claims.
+        # A blocking pop under way. If a slot frees first, the worker claims and keeps the pop.
         self._pop: asyncio.Future[Any] | None = None
         self._health = RedisHealth()
         self._leases = Leases(
@@ -83,7 +83,7 @@ class Worker:
     async def run(self) -> None:
         """Works until `quiet`, then finishes or gives back the jobs that it holds."""
         for number in self._partitions:
-            # A cancellation without a subscription is found at the next renewal.
+            # While not subscribed, a cancellation is noticed when the lease is next renewed.
             self._subscriber.subscribe(
                 Partition(number).cancels, self._on_cancel, self._leases.renew_now
             )
@@ -129,7 +129,11 @@ class Worker:
                 return
 
     async def _claim(self, partitions: list[int]) -> bool:
-        """Claims and starts jobs of these partitions; False if no more can be started."""
+        """Claims and starts jobs of these partitions.
+
+        Returns False if no partition filled its claim, so that no job is known to wait; True if
+        more may wait, or if there was no room to look.
+        """
         more = False
         pace = self._leases.pace
         for number in partitions:
@@ -146,7 +150,8 @@ class Worker:
             pace.claimed(len(grants))
             for grant in grants:
                 self._start(number, grant)
-            # Every later submission brings a marker.
+            # A claim that was not filled leaves nothing behind. A later submission leaves a marker,
+            # unless enough markers are there already.
             more = more or len(grants) == most
         return more
 

@@ -2,7 +2,8 @@
 
 An entry is one Responses event without its `sequence_number`, which is its index. The events of a
 streamed text are positional arrays headed by a small code, because a log holds hundreds of them;
-any other event is `[type, fields]`. Codes are never reused or changed: that is the version.
+any other event is `[type, fields]`. Entries have no version number; instead, a code
+once given never changes its meaning.
 """
 
 from __future__ import annotations
@@ -37,7 +38,7 @@ class Grown:
 
 @dataclass(frozen=True, slots=True)
 class Waits:
-    """The response is queued again, at `number` of its owner's list or for `delay_ms`."""
+    """The response is queued again: `number` in its tenant's list, or a retry after `delay_ms`."""
 
     number: int
     delay_ms: int
@@ -178,8 +179,8 @@ def _pack(value: Any) -> bytes:
 
 
 def _unpack(data: bytes, *, raw: bool = False) -> Any:
-    # One unpackb a frame and never a long-lived Unpacker: a reused one crashed after an error
-    # (CVE-2026-57585). The C and the Python version raise different errors, hence the wide net.
+    # `unpackb` is called once for each value: a reused Unpacker crashed after an error
+    # (CVE-2026-57585). The C and the Python version raise different classes of errors.
     try:
         return msgpack.unpackb(data, raw=raw, strict_map_key=False)
     except Exception as error:

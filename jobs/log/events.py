@@ -1,6 +1,8 @@
-"""The response object and the events that contain one; `items` has those of its output.
+"""The response object and the events that contain one, from the first to the last.
 
-These are the events of log entries: the standard's fields without `sequence_number`.
+The last event carries the SHA-256 checksum of the answer's text, which clients compare with theirs.
+Events of output items are in `items`. All are the events of log entries: the standard's fields
+without `sequence_number`.
 """
 
 from __future__ import annotations

@@ -1,4 +1,5 @@
--- Start-time fair queueing of the tenants in each queue; may name what is in _shared.lua and _provider.lua.
+-- Start-time fair queueing of the tenants in each queue: this file keeps the tags; `claim.lua` picks the
+-- next tenant and books its tokens. May name what is in _shared.lua and _provider.lua.
 --
 -- A tenant's finish tag in a queue is the tokens that it used there, divided by its weight. The tenant with
 -- the lowest tag is served next: the start tag of its job is its finish tag, or the virtual time if that is

@@ -1,4 +1,5 @@
--- What scripts share. jobs/scripts/__init__.py puts in front of each what it names, after its first line.
+-- Shared functions: places in the queue, idempotency keys (`known`), notifications, leases, the dead list.
+-- The loader puts in front of each script the parts that its `@include` lines name.
 -- `prefix` is "holdline:{p}:"; each key below shares the slot of the script's KEYS.
 
 local STRUCTURE_TTL = 30 * 24 * 3600 * 1000 -- of what is shared by jobs: no key lives for ever
@@ -6,7 +7,7 @@ local TENANT_TTL = 400 * 24 * 3600 * 1000 -- of its settings, since they were la
 local WAKE_BOUND = 64
 local DEAD_BOUND = 1000
 local PROMOTE_BOUND = 100 -- retries that become due in one claim
-local MOST_CLAIMED = 1000 -- jobs that one claim hands out
+local MAX_CLAIMED = 1000 -- jobs that one claim hands out
 local LONG_WAIT = 60 * 1000 -- after which a lower tier is overtaken so often only:
 local OVERTAKEN_BOUND = 3
 local HOOKS_BOUND = 100000 -- webhooks that wait, in a partition

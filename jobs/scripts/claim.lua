@@ -10,11 +10,11 @@
 --       number, requests and tokens a minute that its provider allows or 0 for any number)
 -- Returns {grant...}; a grant is {id, job, attempt, failures, cancel, reason, waited ms, log length, queue_name}
 -- May be repeated: the same claim is handed the same jobs while it still holds them.
--- @include STRUCTURE_TTL PROMOTE_BOUND MOST_CLAIMED LONG_WAIT OVERTAKEN_BOUND SUBMITTED ID_LENGTH now fields
+-- @include STRUCTURE_TTL PROMOTE_BOUND MAX_CLAIMED LONG_WAIT OVERTAKEN_BOUND SUBMITTED ID_LENGTH now fields
 -- @include waiting_of rank_of model_of bury grant notify push allowance allows spend ready_of queue_up
 -- @include make_idle count_running lease hold promote
 local time = now()
-count = math.min(tonumber(count), MOST_CLAIMED)
+count = math.min(tonumber(count), MAX_CLAIMED)
 
 -- The record of an id that was found in a list; nil for what nobody of ours wrote.
 local function record(id)

@@ -11,6 +11,7 @@
 --       worker does), entries...
 -- Returns {"accepted", id, number, requests a minute, left, tokens a day, left} · {"same", id} ·
 --         {"reused", id} · {"full", waiting} · {"limited", what, limit, ms to wait}
+-- The rule of idempotency keys is `known` in _shared.lua.
 -- May be repeated: the id is the caller's own, and a job that exists is not written again.
 -- The notification is for the caller: it subscribed before the first entry, so it misses none.
 -- @include STRUCTURE_TTL now given notify known remember tenant_of enqueue reserve admit

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 # A revoked key counts no longer than this while Redis answers, and no longer than that if not.
 FRESH_SECONDS: Final = 3.0
 STALE_SECONDS: Final = 300.0
-MOST_CACHED: Final = 4096
+MAX_CACHED: Final = 4096
 
 log = structlog.get_logger()
 
@@ -44,7 +44,7 @@ class RedisKeys:
     """The keys in Redis. Those that were used lately are known while Redis is away."""
 
     def __init__(self, pipe: Pipe) -> None:
-        self._shelf = RecordStore(pipe, Partition(0).api_keys)
+        self._store = RecordStore(pipe, Partition(0).api_keys)
         # Only what exists: ids that somebody makes up must not push out the others.
         self._known: OrderedDict[str, tuple[float, Record]] = OrderedDict()
 
@@ -56,7 +56,7 @@ class RedisKeys:
             self._known.move_to_end(id_)
             return record
         try:
-            found = await self._shelf.get(id_)
+            found = await self._store.get(id_)
         except RedisTrouble:
             if record is not None and age < STALE_SECONDS:
                 return record
@@ -70,10 +70,10 @@ class RedisKeys:
             log.error("API key not understood", key_id=id_)
             return None
         self._known[id_] = time.monotonic(), record
-        while len(self._known) > MOST_CACHED:
+        while len(self._known) > MAX_CACHED:
             self._known.popitem(last=False)
         return record
 
     async def renew(self) -> None:
         """Lets the keys live on in Redis."""
-        await self._shelf.renew()
+        await self._store.renew()

@@ -24,7 +24,7 @@ from .owners import TENANT_PATTERN
 from .principal import Principal
 
 PREFIX: Final = "hl_"
-MOST_VALID: Final = 2
+MAX_VALID: Final = 2
 _ALPHABET: Final = string.ascii_letters + string.digits
 _SECRET_LENGTH: Final = 43  # log2(62) * 43 = 256 bits
 _WRITTEN = re.compile(r"hl_([0-9a-f]{12})_([A-Za-z0-9]{43})", re.ASCII)
@@ -49,7 +49,7 @@ class Record(
     id: Annotated[str, Meta(pattern=r"^[0-9a-f]{12}\Z")]
     tenant: Annotated[str, Meta(pattern=TENANT_PATTERN)]
     scopes: list[Literal["create", "read", "cancel", "admin"]]
-    secrets: Annotated[list[Secret], Meta(min_length=1, max_length=MOST_VALID)]
+    secrets: Annotated[list[Secret], Meta(min_length=1, max_length=MAX_VALID)]
     models: Names | None = None
     prompts: Names | None = None
     created_at: float = 0

@@ -19,7 +19,7 @@ STALE_SECONDS: Final = 6 * 3600.0
 # A token with a made-up `kid` must not make us ask as often as somebody sends one.
 PAUSE_SECONDS: Final = 10.0
 FETCH_SECONDS: Final = 5.0
-MOST_BYTES: Final = 65_536
+MAX_BYTES: Final = 65_536
 AWAY_RETRY_SECONDS: Final = 5
 
 log = structlog.get_logger()
@@ -85,6 +85,6 @@ async def _body(http: aiohttp.ClientSession, url: str) -> bytes:
         body = bytearray()
         async for part in answer.content.iter_any():
             body += part
-            if len(body) > MOST_BYTES:
-                raise ValueError(f"more than {MOST_BYTES} bytes")
+            if len(body) > MAX_BYTES:
+                raise ValueError(f"more than {MAX_BYTES} bytes")
         return bytes(body)

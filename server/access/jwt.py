@@ -15,15 +15,15 @@ import jwt
 import msgspec
 
 from .owners import is_subject, is_tenant
-from .principal import ADMIN, MOST_CREDENTIAL, OF_A_TOKEN, Principal, names, refused
+from .principal import ADMIN, MAX_CREDENTIAL, OF_A_TOKEN, Principal, names, refused
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
 LEEWAY_SECONDS: Final = 10.0  # by which the clocks of two machines may differ
-LEAST_SECRET: Final = 32  # bytes of a shared secret
-LEAST_RSA_BITS: Final = 2048
-MOST_KEYS: Final = 64
+MIN_SECRET: Final = 32  # bytes of a shared secret
+MIN_RSA_BITS: Final = 2048
+MAX_KEYS: Final = 64
 _ALGORITHMS: Final[dict[tuple[str, str | None], str]] = {
     ("OKP", "Ed25519"): "EdDSA",
     ("oct", None): "HS256",
@@ -96,8 +96,8 @@ def _entries(text: str | bytes) -> list[Any]:
     except (msgspec.DecodeError, UnicodeError, RecursionError):
         document = {}
     entries = document.get("keys")
-    if not isinstance(entries, list) or len(entries) > MOST_KEYS:
-        raise ValueError(f"is no JSON Web Key Set: 'keys' is a list of at most {MOST_KEYS}")
+    if not isinstance(entries, list) or len(entries) > MAX_KEYS:
+        raise ValueError(f"is no JSON Web Key Set: 'keys' is a list of at most {MAX_KEYS}")
     return entries
 
 
@@ -124,10 +124,10 @@ def _key(entry: Any, *, public_only: bool) -> Key:
         jwk = jwt.PyJWK(entry, algorithm)
     except _NOT_A_TOKEN:
         raise ValueError("cannot be read as a key") from None
-    if algorithm == "HS256" and len(jwk.key) < LEAST_SECRET:
-        raise ValueError(f"is a secret of less than {LEAST_SECRET} bytes")
-    if algorithm == "RS256" and jwk.key.key_size < LEAST_RSA_BITS:
-        raise ValueError(f"is an RSA key of less than {LEAST_RSA_BITS} bits")
+    if algorithm == "HS256" and len(jwk.key) < MIN_SECRET:
+        raise ValueError(f"is a secret of less than {MIN_SECRET} bytes")
+    if algorithm == "RS256" and jwk.key.key_size < MIN_RSA_BITS:
+        raise ValueError(f"is an RSA key of less than {MIN_RSA_BITS} bits")
     return Key(kid, jwk, tenant)
 
 
@@ -140,7 +140,7 @@ def kid_of(token: str) -> str:
 
     Raises: Problem.
     """
-    if len(token) > MOST_CREDENTIAL or not token.isascii() or token.count(".") != 2:
+    if len(token) > MAX_CREDENTIAL or not token.isascii() or token.count(".") != 2:
         raise refused()
     try:
         header = jwt.get_unverified_header(token)

@@ -17,7 +17,7 @@ from typing import Final
 from urllib.parse import quote
 
 PUBLIC: Final = "public"
-MOST_SUBJECT: Final = 256
+MAX_SUBJECT: Final = 256
 TENANT_PATTERN: Final = r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}\Z"
 # No owner has a `*`, so nobody can be called what a tenant's administrator looks with.
 _ALL: Final = "/*"
@@ -34,7 +34,7 @@ def is_subject(name: object) -> bool:
     if not isinstance(name, str) or not name:
         return False
     try:
-        return len(name.encode()) <= MOST_SUBJECT
+        return len(name.encode()) <= MAX_SUBJECT
     except UnicodeEncodeError:  # half a character
         return False
 

@@ -47,7 +47,7 @@ OF_MESSAGES: Final[Mapping[type, str]] = {
     ResponseCancel: CANCEL,
     Resume: READ,
 }
-MOST_CREDENTIAL: Final = 4096
+MAX_CREDENTIAL: Final = 4096
 # Logs, histories and `Referer` keep addresses: what stands in one of these is not secret any more.
 IN_A_URL: Final = frozenset(
     {"token", "access_token", "auth", "authorization", "bearer", "jwt", "key", "api_key", "apikey"}

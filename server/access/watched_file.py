@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
 LOOK_SECONDS: Final = 2.0
-MOST_BYTES: Final = 16 * 1_048_576
+MAX_BYTES: Final = 16 * 1_048_576
 
 _T = TypeVar("_T")
 log = structlog.get_logger()
@@ -60,8 +60,8 @@ class LiveFile(Generic[_T]):
             text = self._path.read_text(encoding="utf-8")
         except (OSError, UnicodeError) as error:
             raise ValueError(f"cannot be read: {type(error).__name__}") from None
-        if len(text) > MOST_BYTES:
-            raise ValueError(f"has more than {MOST_BYTES} bytes")
+        if len(text) > MAX_BYTES:
+            raise ValueError(f"has more than {MAX_BYTES} bytes")
         return self._parse(text)
 
 

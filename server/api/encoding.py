@@ -13,12 +13,12 @@ import msgspec
 
 from .frames import BINARY, TEXT, Frame, encode, lane_suffix
 from .problem import Problem, invalid
-from .request import MOST_DEPTH, parse_json
+from .request import MAX_DEPTH, parse_json
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-MOST_VALUES: Final = 100_000
+MAX_VALUES: Final = 100_000
 # What a browser offers beside a encoding, because it cannot send headers: a token, never answered.
 BEARER: Final = "bearer."
 _PLAIN: Final = frozenset({str, int, bool, type(None)})
@@ -140,15 +140,15 @@ def parse_packed(data: bytes) -> dict[str, Any]:
 
 
 def _check(root: dict[Any, Any]) -> None:
-    left = MOST_VALUES
+    left = MAX_VALUES
     waiting: list[tuple[Any, str, int]] = [(root, "", 1)]
     while waiting:
         holder, path, depth = waiting.pop()
-        if depth > MOST_DEPTH:
+        if depth > MAX_DEPTH:
             raise _too_deep()
         left -= len(holder)
         if left < 0:
-            raise _not_packed(f"more than {MOST_VALUES} values")
+            raise _not_packed(f"more than {MAX_VALUES} values")
         pairs = holder.items() if isinstance(holder, dict) else enumerate(holder)
         for name, value in pairs:
             if isinstance(holder, dict) and type(name) is not str:
@@ -172,7 +172,7 @@ def _wrong(path: str, right: str) -> Problem:
 
 
 def _too_deep() -> Problem:
-    return _not_packed(f"nested more than {MOST_DEPTH} deep")
+    return _not_packed(f"nested more than {MAX_DEPTH} deep")
 
 
 def _not_packed(why: str) -> Problem:

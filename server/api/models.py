@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from jobs.models import Catalog
     from server.access.principal import Principal
 
-MOST_NAMED = 50
+MAX_NAMED = 50
 
 
 def listed(catalog: Catalog, who: Principal = EVERYBODY) -> list[dict[str, Any]]:
@@ -58,7 +58,7 @@ def _shown(name: str) -> dict[str, Any]:
 
 def _not_found(catalog: Catalog, name: str, who: Principal) -> Problem:
     known = [model["id"] for model in listed(catalog, who)]
-    named = ", ".join(known[:MOST_NAMED]) + (", ..." if len(known) > MOST_NAMED else "")
+    named = ", ".join(known[:MAX_NAMED]) + (", ..." if len(known) > MAX_NAMED else "")
     return Problem(
         404,
         "model_not_found",

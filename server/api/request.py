@@ -21,9 +21,9 @@ Key = Annotated[str, Meta(min_length=1, max_length=255)]
 ResponseId = Annotated[str, Meta(max_length=128)]
 SequenceNumber = Annotated[int, Meta(ge=-1, le=2**53)]
 StopWord = Annotated[str, Meta(min_length=1, max_length=256)]
-MOST_TOOLS: Final = 128
+MAX_TOOLS: Final = 128
 # Of a body or message, in JSON and in MessagePack: arrays and objects inside of each other.
-MOST_DEPTH: Final = 64
+MAX_DEPTH: Final = 64
 Penalty = Annotated[float, Meta(ge=-2, le=2)]
 SchemaName = Annotated[str, Meta(pattern=r"^[A-Za-z0-9_-]{1,64}\Z")]
 # Passed on: models have levels of their own, and there are new ones.
@@ -60,7 +60,7 @@ class FunctionChoice(msgspec.Struct, tag_field="type", tag="function"):
 class AllowedTools(msgspec.Struct, tag_field="type", tag="allowed_tools"):
     """Those of the tools that count for this request."""
 
-    tools: Annotated[list[FunctionChoice], Meta(min_length=1, max_length=MOST_TOOLS)]
+    tools: Annotated[list[FunctionChoice], Meta(min_length=1, max_length=MAX_TOOLS)]
     mode: Literal["auto", "required"] = "auto"
 
 
@@ -120,7 +120,7 @@ class Create(msgspec.Struct, kw_only=True):
     presence_penalty: Penalty | None = None
     frequency_penalty: Penalty | None = None
     top_logprobs: Annotated[int, Meta(ge=0, le=20)] | None = None
-    tools: Annotated[list[FunctionTool], Meta(max_length=MOST_TOOLS)] | None = None
+    tools: Annotated[list[FunctionTool], Meta(max_length=MAX_TOOLS)] | None = None
     tool_choice: Literal["auto", "none", "required"] | FunctionChoice | AllowedTools | None = None
     parallel_tool_calls: bool | None = None
     max_tool_calls: Annotated[int, Meta(ge=1)] | None = None
@@ -222,8 +222,8 @@ def parse_json(data: bytes | str) -> dict[str, Any]:
         raise invalid(None, "A JSON object is expected here.", "invalid_json")
     # What has no more brackets is no deeper: most of what comes need not be looked through.
     brackets = ("{", "[") if isinstance(data, str) else (b"{", b"[")
-    if sum(map(data.count, brackets)) > MOST_DEPTH and _is_too_deep(value):  # type: ignore[arg-type]
-        why = f"nested more than {MOST_DEPTH} deep"
+    if sum(map(data.count, brackets)) > MAX_DEPTH and _is_too_deep(value):  # type: ignore[arg-type]
+        why = f"nested more than {MAX_DEPTH} deep"
         raise invalid(None, f"This is not valid JSON: {why}", "invalid_json")
     return value
 
@@ -235,7 +235,7 @@ _HOLDERS: Final = frozenset({dict, list})
 def _is_too_deep(value: Any) -> bool:
     """Whether there are more levels than may be, the first one being the value itself."""
     level = [value]
-    for _ in range(MOST_DEPTH):
+    for _ in range(MAX_DEPTH):
         if not level:
             return False
         level = [

@@ -57,7 +57,7 @@ class Authenticator:
             return EVERYBODY
         if credential is None:
             raise principal.missing()
-        if len(credential) > principal.MOST_CREDENTIAL:
+        if len(credential) > principal.MAX_CREDENTIAL:
             raise principal.refused()
         if credential.startswith(api_keys.PREFIX):
             return await self._by_key(credential)

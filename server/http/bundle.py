@@ -11,8 +11,8 @@ the modules keep to a few forms, and what keeps to no form is refused:
 
 The exports of the entry are those of the whole.
 
-A name at the top of a module is taken once among all of them. A vendored module is put into a
-function of its own, so its names are its own business.
+No two modules may declare the same top-level name. A vendored module is wrapped in a function, so
+its names cannot collide.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ _TOKEN: Final = re.compile(
 _SPACE: Final = re.compile(r" ?([=*<>!&|?:,;{}()\[\]]+) ?")
 # Between two operands, where it cannot become another sign.
 _OPERATOR: Final = re.compile(r"(?<=[\w\])]) ([-+*%/]) (?=[\w(\[])| ([-+*%/])(?==)")
-# The end of a line after which, or before which, no semicolon is missing: no module leaves one out.
+# Line ends that can go: our modules write every semicolon, so none of these ends a statement.
 _END: Final = re.compile(r"(?<=[{},;])\n|[;,]?\n(?=[})\]])")
 # Where it is declared, and where it is used; not what a string holds.
 _PRIVATE: Final = re.compile(

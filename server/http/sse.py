@@ -19,7 +19,8 @@ if TYPE_CHECKING:
     from server.api.problem import Problem
     from server.live.follower import Follower
 
-MOST_BUFFERED: Final = 65_536
+MAX_BUFFERED: Final = 65_536
+# As long as a socket has, see `server.websocket.backpressure`.
 STUCK_SECONDS: Final = 30.0
 # For so long a chat stream waits for its first piece before it sends its status.
 HELD_SECONDS: Final = 1.0
@@ -91,7 +92,7 @@ class Stream:
     @property
     def writable(self) -> bool:
         """False while enough waits to be written."""
-        return self._size < MOST_BUFFERED and not self._over
+        return self._size < MAX_BUFFERED and not self._over
 
     def deliver(self, follower: Follower, frames: list[Frame]) -> None:
         """Takes events."""

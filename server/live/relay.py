@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from .follower import Sink
     from .look import Look
 
-MOST_READS = 64
+MAX_READS = 64
 EPOCH_TTL_MS = 30 * 24 * 3600 * 1000
 
 log = structlog.get_logger()
@@ -48,7 +48,7 @@ class Relay:
         self._queue = queue
         self._metrics = metrics
         self._feeds: dict[str, Feed] = {}
-        self._reads = asyncio.Semaphore(MOST_READS)
+        self._reads = asyncio.Semaphore(MAX_READS)
         self._tasks: set[asyncio.Task[None]] = set()
         self._shared: set[asyncio.Task[Look]] = set()
         pause = (TICK_SECONDS, TICK_SECONDS)
@@ -135,7 +135,7 @@ class Relay:
             task.exception()
 
     async def read(self, response_id: str, start: int, least: int, viewer: str) -> View:
-        """A bounded read of a log, at most `MOST_READS` at once in a process.
+        """A bounded read of a log, at most `MAX_READS` at once in a process.
 
         Raises: UnknownResponse, Undecodable, RedisTrouble.
         """

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from .look import Look
 
-MOST_BYTES: Final = 65_536
+MAX_BYTES: Final = 65_536
 # What an event takes in memory beside its entry.
 EVENT_BYTES: Final = 512
 # The reply of the script and its notification leave Redis together, over two connections, and
@@ -96,7 +96,7 @@ class SubmissionListener:
     def notify(self, first: int, frames: list[Frame]) -> None:
         """Entries were appended from index `first` on."""
         self._size += sum(len(frame.entry) + EVENT_BYTES for frame in frames)
-        if first != len(self._frames) or self._size > MOST_BYTES:
+        if first != len(self._frames) or self._size > MAX_BYTES:
             self.doubt()
         elif not self._doubted:
             self._frames += frames

@@ -23,8 +23,8 @@ if TYPE_CHECKING:
 
     from server.api.request import ClientMessage
 
-MOST_WAITING: Final = 64
-MOST_FOLLOWED: Final = 256
+MAX_WAITING: Final = 64
+MAX_FOLLOWED: Final = 256
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,14 +162,14 @@ class Session:
                 return []
 
     def _create(self, lane: str | None, submit: Submit) -> list[Action]:
-        if self._open + self._waiting >= MOST_FOLLOWED:
-            raise _too_many("responses on one socket", MOST_FOLLOWED)
+        if self._open + self._waiting >= MAX_FOLLOWED:
+            raise _too_many("responses on one socket", MAX_FOLLOWED)
         state = self._lanes.setdefault(lane, _Lane())
         if state.idle:
             state.submitting = True
             return [submit]
-        if self._waiting >= MOST_WAITING:
-            raise _too_many("requests waiting in the lanes of one socket", MOST_WAITING)
+        if self._waiting >= MAX_WAITING:
+            raise _too_many("requests waiting in the lanes of one socket", MAX_WAITING)
         self._waiting += 1
         state.waiting.append(submit)
         return []
@@ -182,8 +182,8 @@ class Session:
                 "This socket follows that response already; its events are on their way.",
                 param="response_id",
             )
-        if self._open >= MOST_FOLLOWED:
-            raise _too_many("responses on one socket", MOST_FOLLOWED)
+        if self._open >= MAX_FOLLOWED:
+            raise _too_many("responses on one socket", MAX_FOLLOWED)
         if not response_id.isascii():
             raise unknown(response_id)
         self._lanes.setdefault(lane, _Lane()).busy[response_id] += 1

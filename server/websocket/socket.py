@@ -1,10 +1,10 @@
 """One WebSocket: reads messages, does what the session says, writes events.
 
 Events are written straight to the transport, with no task and no queue per event. Once the
-transport holds more than `MOST_BUFFERED`, nothing is added: the followers keep their cursors, and
+transport holds more than `MAX_BUFFERED`, nothing is added: the followers keep their cursors, and
 read what they missed from the log when the buffer is empty. See `slow`.
 
-What one turn of the loop writes travels together; beyond `MOST_BUFFERED` the transport tries at
+What one turn of the loop writes travels together; beyond `MAX_BUFFERED` the transport tries at
 once. So it holds more than that only if the kernel's own buffer is full: the client is slow.
 """
 
@@ -46,9 +46,9 @@ if TYPE_CHECKING:
     from .backpressure import SlowConsumer, SlowConsumers
     from .unstored import Budget
 
-MOST_BUFFERED: Final = 1_024
+MAX_BUFFERED: Final = 1_024
 KERNEL_BUFFER: Final = 131_072
-MOST_TASKS: Final = 64
+MAX_TASKS: Final = 64
 # Pings and pongs are messages too. Who sends more is read later, and in the end cut off: a pong
 # that waits behind a flood is a missed one.
 MESSAGES_AT_ONCE: Final = 1000
@@ -129,7 +129,7 @@ class Socket:
         if transport is None:
             return self._ws
         self._transport = transport
-        transport.set_write_buffer_limits(high=MOST_BUFFERED)
+        transport.set_write_buffer_limits(high=MAX_BUFFERED)
         if (raw := transport.get_extra_info("socket")) is not None:
             # Without a bound the kernel takes megabytes for a client that never reads.
             raw.setsockopt(sockets.SOL_SOCKET, sockets.SO_SNDBUF, KERNEL_BUFFER)
@@ -196,7 +196,7 @@ class Socket:
         transport = self._transport
         if transport is None or transport.is_closing() or self._slow_consumer is not None:
             return False
-        if transport.get_write_buffer_size() <= MOST_BUFFERED:
+        if transport.get_write_buffer_size() <= MAX_BUFFERED:
             return True
         self._slow_consumer = self._slow.watch(transport, self._caught_up)
         self._metrics.slow_sockets.inc()
@@ -287,7 +287,7 @@ class Socket:
         """A client that asks and does not read waits here, and so do its further messages."""
         while not self.writable and self._slow_consumer is not None:
             await self._slow_consumer.over
-        while len(self._tasks) >= MOST_TASKS:
+        while len(self._tasks) >= MAX_TASKS:
             await asyncio.wait(self._tasks, return_when=asyncio.FIRST_COMPLETED)
 
     def _do(self, actions: list[Action]) -> None:

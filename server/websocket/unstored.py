@@ -10,10 +10,10 @@ from typing import Any, Final, NamedTuple
 
 import msgspec
 
-MOST_LANES: Final = 32
-MOST_BYTES: Final = 4 * 1_048_576
-MOST_BYTES_OF_ALL: Final = 256 * 1_048_576
-MOST_ASKED: Final = 256
+MAX_LANES: Final = 32
+MAX_BYTES: Final = 4 * 1_048_576
+MAX_BYTES_OF_ALL: Final = 256 * 1_048_576
+MAX_ASKED: Final = 256
 
 Items = list[dict[str, Any]]
 
@@ -29,7 +29,7 @@ class _Turn(NamedTuple):
 class Budget:
     """The bytes that all sockets of a process remember together."""
 
-    def __init__(self, most: int = MOST_BYTES_OF_ALL) -> None:
+    def __init__(self, most: int = MAX_BYTES_OF_ALL) -> None:
         self._most = most
         self.used = 0
 
@@ -44,7 +44,7 @@ class Budget:
 class UnstoredTurns:
     """The latest answer of each lane that is not stored, with all that was said before it.
 
-    Beyond `MOST_LANES` lanes or `MOST_BYTES` the oldest one is forgotten. One that is larger by
+    Beyond `MAX_LANES` lanes or `MAX_BYTES` the oldest one is forgotten. One that is larger by
     itself, or for which the process has no room, is not kept.
     """
 
@@ -59,9 +59,9 @@ class UnstoredTurns:
         self._drop(lane)
         turn = _Turn(response_id, _pack(items))
         size = len(turn.items)
-        if size > MOST_BYTES:
+        if size > MAX_BYTES:
             return
-        while len(self._turns) >= MOST_LANES or self._size + size > MOST_BYTES:
+        while len(self._turns) >= MAX_LANES or self._size + size > MAX_BYTES:
             self._drop(next(iter(self._turns)))
         if self._budget.take(size):
             self._turns[lane] = turn
@@ -112,7 +112,7 @@ class PingAcks:
     def ask(self, response_id: str) -> bytes:
         """The payload of the ping to send after the last event of this response."""
         self._number += 1
-        if len(self._asked) >= MOST_ASKED:
+        if len(self._asked) >= MAX_ASKED:
             del self._asked[next(iter(self._asked))]
         self._asked[self._number] = response_id
         return str(self._number).encode()

@@ -5,9 +5,9 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, Any, Final
 
-from server.api.request import MOST_DEPTH
+from server.api.request import MAX_DEPTH
 
-from .session import MOST_FOLLOWED, MOST_WAITING
+from .session import MAX_FOLLOWED, MAX_WAITING
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -26,12 +26,12 @@ def welcome(config: Config, tenant: Mapping[str, Any]) -> dict[str, Any]:
         "server_time": int(time.time()),
         "limits": {
             "message_bytes": config.max_body_bytes,
-            "depth": MOST_DEPTH,
+            "depth": MAX_DEPTH,
             "output_bytes": config.max_output_bytes,
             "sockets": config.max_sockets or None,
             "waiting": shared.max_waiting * shared.partitions,
-            "responses": MOST_FOLLOWED,
-            "waiting_in_lanes": MOST_WAITING,
+            "responses": MAX_FOLLOWED,
+            "waiting_in_lanes": MAX_WAITING,
             "messages_per_second": MESSAGES_A_SECOND,
             "retention_seconds": shared.retention_ms / 1000,
             "unstored_seconds": config.unstored_seconds,

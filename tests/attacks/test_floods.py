@@ -22,7 +22,7 @@ SHARE = 1.2
 # On top of it, median and p99 in seconds: a turn of the loop with some messages of each attacker.
 TURN = Waits(0.002, 0.005)
 WINDOW = 80
-LEAST_ROUNDS, ROUNDS = 3, 12
+MIN_ROUNDS, ROUNDS = 3, 12
 RATIO = 5.0
 ROOM = Waits(0.05, 1.0)
 
@@ -45,7 +45,7 @@ async def test_a_flood_is_its_own_senders_trouble(
     """
     elsewhere, here = list[Waits](), list[Waits]()
     async with Flood(name) as flood:
-        while len(here) < LEAST_ROUNDS or (len(here) < ROUNDS and not _unmoved(elsewhere, here)):
+        while len(here) < MIN_ROUNDS or (len(here) < ROUNDS and not _unmoved(elsewhere, here)):
             for url, waits in ((target.decoy.url, elsewhere), (target.url, here)):
                 await flood.at(url)
                 waits.append(await victim.measured(WINDOW))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 
 import pytest
 
@@ -68,3 +69,30 @@ async def test_a_failed_compaction_stops_no_other(
     await harness.execute("mode=ok")
     await wait_until(lambda: "log compaction failed" in capfd.readouterr().out)
     await all_compacted(harness, pipe)
+
+
+@pytest.mark.filterwarnings("error::pytest.PytestUnraisableExceptionWarning")
+async def test_a_stop_between_two_logs_leaves_no_coroutine_behind(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The first log is prepared and the second one is not when the loop is cancelled."""
+    second = asyncio.Event()
+    stored: list[list[bytes]] = []
+
+    class Slow:
+        async def compacted(self, head: list[bytes], rest: list[bytes]) -> list[bytes]:
+            if rest == [b"second"]:
+                second.set()
+                await asyncio.Event().wait()
+            return [*head, *rest]
+
+        async def store_compacted(self, entries: list[bytes]) -> None:
+            stored.append(entries)
+
+    monkeypatch.setattr(compactor, "PAUSE_SECONDS", (0.0, 0.0))
+    async with compactor.Compactor() as running:
+        for rest in ([b"first"], [b"second"]):
+            await running.compact(Slow(), list, rest)  # type: ignore[arg-type]  # no Redis
+        await second.wait()
+    gc.collect()
+    assert stored == []

@@ -48,7 +48,7 @@ from tests.jobs.factories import (
 from tests.jobs.proxy import Proxy
 
 MAX_ATTEMPTS = 3
-MOST_RUNNING = 2
+MAX_RUNNING = 2
 NO_LIMITS = [0, 0, 0, 0, 0]
 HOUR = 3_600_000
 RUNNING, QUEUED = "running", "queued"
@@ -151,7 +151,7 @@ class Model:
     def _fits(self, id_: str, room: dict[str, int]) -> bool:
         owner = self.all[id_].owner
         running = sum(one.owner == owner and one.status == RUNNING for one in self.all.values())
-        return running < MOST_RUNNING and room.get(model_of(self.all[id_].queue_name), 1) > 0
+        return running < MAX_RUNNING and room.get(model_of(self.all[id_].queue_name), 1) > 0
 
     def append(self, id_: str, claim: str, expected: int, frames: list[bytes]) -> list[Any]:
         one = self.all.get(id_)
@@ -355,7 +355,7 @@ class Both:
     def claim(self, claim: str, count: int, **room: int) -> Call:
         async def call() -> None:
             flat = [part for name, most in room.items() for part in (name, most, 0, 0)]
-            args: list[Argument] = [NAMES.prefix, claim, count, HOUR, MOST_RUNNING, 100, *flat]
+            args: list[Argument] = [NAMES.prefix, claim, count, HOUR, MAX_RUNNING, 100, *flat]
             rows = await self.pipe.run("claim", [NAMES.queues, NAMES.claimed(claim)], args)
             granted = [row[0].decode() for row in rows]
             self.model.claim(claim, count, room, granted)

@@ -17,10 +17,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from jobs.log.codec import encode_event
-from server.api.encoding import JSON, MESSAGE_PACK, MOST_VALUES, Encoding, choose, parse_packed
+from server.api.encoding import JSON, MAX_VALUES, MESSAGE_PACK, Encoding, choose, parse_packed
 from server.api.frames import frame, websocket_frame
 from server.api.problem import Problem
-from server.api.request import MOST_DEPTH
+from server.api.request import MAX_DEPTH
 from server.app import Server
 from tests.server.conftest import Client, Serve
 from tests.server.factories import Worker
@@ -136,14 +136,14 @@ def deep(levels: int) -> bytes:
         pytest.param(b"\x93\x01\x02\x03", "invalid_msgpack", None, "map", id="a list"),
         pytest.param(b"\x80\x80", "invalid_msgpack", None, "trailing", id="two objects"),
         pytest.param(b"\x81\xa1a\xa1\xff", "invalid_msgpack", None, "UTF-8", id="no text"),
-        pytest.param(deep(MOST_DEPTH), "invalid_msgpack", None, "deep", id="deep"),
+        pytest.param(deep(MAX_DEPTH), "invalid_msgpack", None, "deep", id="deep"),
         pytest.param(deep(900_000), "invalid_msgpack", None, "deep", id="a well"),
         pytest.param(
             b"\xdd\x00\x0f\x42\x40" * 200_000, "invalid_msgpack", None, "", id="lists of a million"
         ),
         pytest.param(b"\xdd\xff\xff\xff\xff", "invalid_msgpack", None, "truncated", id="a boast"),
         pytest.param(
-            msgpack.packb({"a": [0] * MOST_VALUES}), "invalid_msgpack", None, "values", id="many"
+            msgpack.packb({"a": [0] * MAX_VALUES}), "invalid_msgpack", None, "values", id="many"
         ),
         pytest.param(msgpack.packb({1: 1}), "invalid_value", None, "keys", id="a number as key"),
         pytest.param(
@@ -191,7 +191,7 @@ def test_what_json_could_not_say_is_refused_at_once_and_by_name(
 
 
 def test_what_is_just_deep_enough_is_read() -> None:
-    parse_packed(deep(MOST_DEPTH - 1))
+    parse_packed(deep(MAX_DEPTH - 1))
 
 
 # The choice.

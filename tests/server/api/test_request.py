@@ -15,7 +15,7 @@ from server.api.problem import Problem
 from server.api.request import (
     _KINDS,
     _NEUTRAL,
-    MOST_DEPTH,
+    MAX_DEPTH,
     Create,
     Ping,
     ResponseCreate,
@@ -296,9 +296,9 @@ def test_json_is_as_deep_as_may_be_and_no_deeper(kind: Callable[[str], str | byt
         lists, objects = "[" * (depth - 2), "]" * (depth - 2)
         return kind(f'{{"a": {{"wide": [{"[]," * 99}[]], "deep": {lists}{objects}}}}}')
 
-    assert {"a"} == parse_json(nested(MOST_DEPTH)).keys()
+    assert {"a"} == parse_json(nested(MAX_DEPTH)).keys()
     with pytest.raises(Problem, match="nested more than 64 deep"):
-        parse_json(nested(MOST_DEPTH + 1))
+        parse_json(nested(MAX_DEPTH + 1))
 
 
 @pytest.mark.parametrize("name", sorted(_NEUTRAL))

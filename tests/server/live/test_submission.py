@@ -30,7 +30,7 @@ from server.app import SERVER, Server
 from server.live import submission as submission_module
 from server.live.feed import Feed
 from server.live.relay import Relay
-from server.live.submission import EVENT_BYTES, MOST_BYTES, SubmissionListener
+from server.live.submission import EVENT_BYTES, MAX_BYTES, SubmissionListener
 from server.metrics import Metrics
 from tests.jobs.factories import NAMES, TERMS, a_job, text_delta
 from tests.server.conftest import Client, Serve
@@ -192,7 +192,7 @@ async def answered_at_length(pipe: Pipe, worker: Worker) -> None:
 
 async def answered_in_many_pieces(pipe: Pipe, worker: Worker) -> None:
     del pipe
-    await worker.answer(*["Because"] * (MOST_BYTES // EVENT_BYTES), ".")
+    await worker.answer(*["Because"] * (MAX_BYTES // EVENT_BYTES), ".")
 
 
 @pytest.fixture
@@ -483,7 +483,7 @@ async def test_a_first_ring_that_comes_after_the_reply_is_waited_for() -> None:
 async def test_what_is_kept_is_bounded() -> None:
     listener = SubmissionListener(nothing_subscribed)
     entry = encode_event(text_delta("msg_1", 0, "x" * 1000))
-    for number in range(MOST_BYTES // (len(entry) + EVENT_BYTES) + 1):
+    for number in range(MAX_BYTES // (len(entry) + EVENT_BYTES) + 1):
         assert not listener._doubted
         listener.notify(number, [frame(number, entry)])
     assert listener._doubted

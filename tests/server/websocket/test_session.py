@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 
 from server.api.problem import Problem, invalid
 from server.websocket.session import (
-    MOST_FOLLOWED,
-    MOST_WAITING,
+    MAX_FOLLOWED,
+    MAX_WAITING,
     Action,
     Cancel,
     Follow,
@@ -149,7 +149,7 @@ def test_an_end_that_nobody_waits_for_changes_nothing() -> None:
 
 def test_the_waiting_requests_of_a_socket_are_bounded() -> None:
     session = Session(anybody)
-    for _ in range(MOST_WAITING + 1):
+    for _ in range(MAX_WAITING + 1):
         assert [] == codes(session.received(create("x")))
 
     assert ["too_many"] == codes(session.received(create("x")))
@@ -160,7 +160,7 @@ def test_the_waiting_requests_of_a_socket_are_bounded() -> None:
 
 def test_the_followed_responses_of_a_socket_are_bounded() -> None:
     session = Session(anybody)
-    for number in range(MOST_FOLLOWED):
+    for number in range(MAX_FOLLOWED):
         assert [] == codes(session.received(resume(f"resp_000{number:032x}", lane=f"{number}")))
 
     assert ["too_many"] == codes(session.received(resume(A)))
@@ -169,7 +169,7 @@ def test_the_followed_responses_of_a_socket_are_bounded() -> None:
 
 def test_requests_that_are_not_yet_accepted_count_as_well() -> None:
     session = Session(anybody)
-    for number in range(MOST_FOLLOWED):
+    for number in range(MAX_FOLLOWED):
         assert [] == codes(session.received(create(f"lane-{number}")))
 
     assert ["too_many"] == codes(session.received(create("one-more")))

@@ -24,8 +24,8 @@ from server.api.frames import websocket_frame
 from server.app import SERVER, Server
 from server.websocket import backpressure as backpressure_module
 from server.websocket import socket as socket_module
-from server.websocket.session import MOST_FOLLOWED, MOST_WAITING
-from server.websocket.socket import MESSAGES_A_TURN, MESSAGES_AT_ONCE, MOST_BUFFERED
+from server.websocket.session import MAX_FOLLOWED, MAX_WAITING
+from server.websocket.socket import MAX_BUFFERED, MESSAGES_A_TURN, MESSAGES_AT_ONCE
 from tests.server.factories import RESPONSE, Answer, Worker
 from tests.system import wait_until
 
@@ -117,7 +117,7 @@ async def test_the_first_frame_says_what_holds_here(client: Client, server: Serv
 
     assert "holdline:welcome" == welcome["type"]
     assert 25_000 == welcome["ping_interval_ms"]
-    assert (server.config.max_body_bytes, MOST_FOLLOWED, MOST_WAITING) == (
+    assert (server.config.max_body_bytes, MAX_FOLLOWED, MAX_WAITING) == (
         welcome["limits"]["message_bytes"],
         welcome["limits"]["responses"],
         welcome["limits"]["waiting_in_lanes"],
@@ -397,7 +397,7 @@ async def test_a_subprotocol_is_refused_and_not_repeated(client: Client) -> None
 async def test_too_many_in_the_lanes_are_refused_and_the_rest_runs(
     talk: Talk, worker: Worker
 ) -> None:
-    for number in range(MOST_WAITING + 2):
+    for number in range(MAX_WAITING + 2):
         await talk.say("response.create", input=str(number))
     assert (429, "too_many", None) == await talk.error()
     for number in range(3):
@@ -525,7 +525,7 @@ async def test_a_client_that_never_reads_costs_a_cursor_and_is_closed_by_a_deadl
             largest = max(largest, transport.get_write_buffer_size())
 
         assert 2_000_000 == len(end["response"]["output"][0]["content"][0]["text"])
-        assert MOST_BUFFERED < largest < MOST_BUFFERED + READ_BYTES + 200_000
+        assert MAX_BUFFERED < largest < MAX_BUFFERED + READ_BYTES + 200_000
         assert 1 == server.metrics.closed_slow._value.get()
         assert {reads} == server.sockets
     await wait_until(lambda: at_rest(server))

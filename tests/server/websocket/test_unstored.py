@@ -8,9 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from server.websocket.unstored import (
-    MOST_ASKED,
-    MOST_BYTES,
-    MOST_LANES,
+    MAX_ASKED,
+    MAX_BYTES,
+    MAX_LANES,
     Budget,
     PingAcks,
     UnstoredTurns,
@@ -46,14 +46,14 @@ def test_a_failed_turn_takes_what_it_went_on_from_and_a_fork_does_not() -> None:
 
 def test_lanes_and_bytes_are_bounded_and_the_oldest_goes_first() -> None:
     turns = UnstoredTurns(Budget())
-    for number in range(MOST_LANES + 1):
+    for number in range(MAX_LANES + 1):
         turns.keep(f"{number}", f"resp_{number}", items("x"))
     assert turns.recall("resp_0") is None
     assert items("x") == turns.recall("resp_1")
 
-    turns.keep("1", "resp_large", items("x" * (MOST_BYTES - 500)))
+    turns.keep("1", "resp_large", items("x" * (MAX_BYTES - 500)))
     assert turns.recall("resp_2") is None
-    turns.keep("2", "resp_too_large", items("x" * MOST_BYTES))
+    turns.keep("2", "resp_too_large", items("x" * MAX_BYTES))
     assert turns.recall("resp_too_large") is None
     assert turns.recall("resp_large") is not None
 
@@ -77,9 +77,9 @@ def test_a_pong_that_nobody_asked_for_confirms_nothing(payload: bytes) -> None:
 
 def test_what_was_asked_is_bounded() -> None:
     ping_acks = PingAcks()
-    last = [ping_acks.ask("resp_x") for _ in range(MOST_ASKED + 5)][-1]
+    last = [ping_acks.ask("resp_x") for _ in range(MAX_ASKED + 5)][-1]
 
-    assert MOST_ASKED == len(ping_acks.pong(last))
+    assert MAX_ASKED == len(ping_acks.pong(last))
 
 
 def test_a_process_remembers_no_more_than_its_budget_and_gets_it_back() -> None:
