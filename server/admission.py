@@ -1,0 +1,62 @@
+"""Decides whether a request is allowed, and what it asks for once its template is expanded."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+from .api import models
+from .api.problem import invalid
+from .api.request import params_of
+from .templates import allowed, expanded
+
+if TYPE_CHECKING:
+    from jobs.models import Catalog
+
+    from .access.principal import Principal
+    from .api.request import Create
+    from .templates import Templates
+
+ON_ORPHAN: Final = {"cancel": True, "go_on": False}
+ON_DEATH: Final = {"fail": True, "restart": False}
+
+
+def admitted(
+    create: Create, who: Principal, catalog: Catalog, templates: Templates
+) -> tuple[Create, dict[str, Any]]:
+    """Returns the request with its template expanded, and the parameters of its job.
+
+    Raises: Problem.
+    """
+    create = expanded(create, allowed(templates, who.may_use_prompt))
+    params = params_of(create, catalog.default)
+    models.check(catalog, params["model"], who)
+    models.check_params(catalog, params)
+    return create, params
+
+
+def fails_on_death(create: Create) -> bool | None:
+    """Returns whether a worker's death fails the response; None leaves it to the setting.
+
+    Raises: Problem.
+    """
+    word = (create.metadata or {}).get("holdline_on_worker_death")
+    if word is None:
+        return None
+    if word not in ON_DEATH:
+        raise invalid(
+            "metadata.holdline_on_worker_death", "'holdline_on_worker_death' is restart or fail."
+        )
+    return ON_DEATH[word]
+
+
+def cancels_orphan(create: Create) -> bool | None:
+    """Returns whether to cancel the response once nobody follows it; None leaves it to the setting.
+
+    A background response needs no follower. Raises: Problem.
+    """
+    word = (create.metadata or {}).get("holdline_on_orphan")
+    if word is not None and word not in ON_ORPHAN:
+        raise invalid("metadata.holdline_on_orphan", "'holdline_on_orphan' is go_on or cancel.")
+    if create.background:
+        return False
+    return None if word is None else ON_ORPHAN[word]
