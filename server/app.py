@@ -188,7 +188,11 @@ class Server:
                 redis = await self.pipe.call("PING") is not None
         except (RedisTrouble, TimeoutError):
             redis = False
-        found = {"redis": redis, "bell": self.relay.subscriber.healthy, "draining": self.draining}
+        found = {
+            "redis": redis,
+            "notifications": self.relay.subscriber.healthy,
+            "draining": self.draining,
+        }
         ready = redis and self.relay.subscriber.healthy and not self.draining
         return web.json_response(
             {"status": "ready" if ready else "not ready", **found}, status=200 if ready else 503

@@ -71,39 +71,39 @@ class _Worker(Program[Config]):
             Router(config) as router,
             Compactor() as compactor,
         ):
-            found = await _unless(quiet, check_until_available(pipe, _tell_of_absence))
+            found = await _result_unless_set(quiet, check_until_available(pipe, _log_waiting))
             if found is None:
                 return
             queue = Queue(pipe, config.shared)
             policy = Policy(max_attempts=config.shared.max_attempts)
             context = WorkerContext(config, pipe, queue, router, policy, compactor)
-            bell = Subscriber(
+            subscriber = Subscriber(
                 redis,
                 probe=Partition(0).probe(secrets.token_hex(8)),
                 publish=lambda channel, message: pipe.call("PUBLISH", channel, message),
             )
             async with contextlib.AsyncExitStack() as stack:
-                await stack.enter_async_context(bell)
+                await stack.enter_async_context(subscriber)
                 rescue = await stack.enter_async_context(Rescue(context))
                 if config.receiver is not None:
                     post = WebhookClient(allow_private=config.receiver.allow_private)
                     await stack.enter_async_context(post)
-                    courier = WebhookDispatcher(
+                    dispatcher = WebhookDispatcher(
                         Hooks(pipe), post, config.receiver, config.shared.partitions
                     )
-                    await stack.enter_async_context(courier)
-                worker = Worker(context, waiting, bell, rescue, quiet, stop)
+                    await stack.enter_async_context(dispatcher)
+                worker = Worker(context, waiting, subscriber, rescue, quiet, stop)
                 freeze_and_tune_gc()
                 log.info("worker ready", redis=found, concurrency=config.concurrency)
                 await worker.run()
                 log.info("worker stopped")
 
 
-def _tell_of_absence(error: RedisAway) -> None:
-    log.warning("waiting for Redis", why=str(error))
+def _log_waiting(error: RedisAway) -> None:
+    log.warning("waiting for Redis", error=str(error))
 
 
-async def _unless(event: asyncio.Event, awaitable: Awaitable[str]) -> str | None:
+async def _result_unless_set(event: asyncio.Event, awaitable: Awaitable[str]) -> str | None:
     """The result of the awaitable, or None if the event is set first."""
     asked, told = asyncio.ensure_future(awaitable), asyncio.create_task(event.wait())
     try:

@@ -207,12 +207,12 @@ def fingerprint(body: dict[str, Any]) -> str:
 
 def response_of(view: View) -> dict[str, Any]:
     """The response object that a whole log adds up to, ended or not."""
-    transcript = ResponseState(decode_event(entry) for entry in view.entries)
-    if transcript.last is None:
+    state = ResponseState(decode_event(entry) for entry in view.entries)
+    if state.last is None:
         return {}
-    if transcript.end is not None:
-        return translated(transcript.last)
-    return transcript.last | {"status": _shown(view), "output": transcript.output}
+    if state.end is not None:
+        return translated(state.last)
+    return state.last | {"status": _shown(view), "output": state.output}
 
 
 def _shown(view: View) -> str:

@@ -1,4 +1,4 @@
-"""One socket's state machine: a message or a happening in, actions out. No I/O.
+"""One socket's state machine: messages and events in, actions out. No I/O.
 
 A lane runs its requests first in, first out; lanes run side by side:
 

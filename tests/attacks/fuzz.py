@@ -1,4 +1,4 @@
-"""A fuzzer with a budget of time: the socket in both dialects, the HTTP front, and the decoders.
+"""A fuzzer with a budget of time: the socket in both encodings, the HTTP front, and the decoders.
 
     python -m tests.attacks.fuzz URL --seconds 30 --seed 1
 

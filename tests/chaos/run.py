@@ -234,7 +234,7 @@ async def in_redis(pipe: Pipe) -> list[str]:
             number = await pipe.call(how_many, key) if how_many else "?"
             rest.append(f"key {name} with {number} entries")
     connections = len((await pipe.call("CLIENT", "LIST")).splitlines())
-    # A server has a pipe and a bell, a worker one more pipe to wait on, and this is ours.
+    # A server has a pipe and a subscriber, a worker one more pipe to wait on; one more is ours.
     if connections > (most := 2 * SERVERS + 3 * WORKERS + 1):
         rest.append(f"Redis has {connections} connections, {most} would do")
     return rest

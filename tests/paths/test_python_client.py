@@ -130,9 +130,9 @@ async def test_a_restarting_server_says_so_and_the_client_comes_back(
     async with holdline_client.connect(server.url) as client:
         answer = client.ask("mode=slow tokens=40 pace=0.05")
         told: list[events.Event] = []
-        async for happening in answer.events():
-            told.append(happening)
-            if isinstance(happening, events.TextDelta) and server.popen.poll() is None:
+        async for event in answer.events():
+            told.append(event)
+            if isinstance(event, events.TextDelta) and server.popen.poll() is None:
                 server.signal(signal.SIGTERM)
                 await server.wait()
                 server = await system.server(HOLDLINE_PORT=port)
@@ -211,7 +211,7 @@ def said(least: int, answers: list[holdline_client.Answer]) -> bool:
 
 
 async def _all(answer: holdline_client.Answer) -> list[events.Event]:
-    return [happening async for happening in answer.events()]
+    return [event async for event in answer.events()]
 
 
 async def test_who_waits_is_told_where(system: System, model: FakeModel) -> None:

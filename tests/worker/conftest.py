@@ -71,13 +71,15 @@ def work(redis: Redis) -> Work:
     async def work(harness: Harness) -> AsyncIterator[Running]:
         context: WorkerContext = harness.context
         quiet, stop = asyncio.Event(), asyncio.Event()
-        bell = Subscriber(
+        subscriber = Subscriber(
             redis,
             probe=Partition(0).probe("test"),
             publish=lambda channel, message: context.pipe.call("PUBLISH", channel, message),
         )
-        async with Pipe(redis, deadline=4) as waiting, bell, Rescue(context) as rescue:
-            running = Running(Worker(context, waiting, bell, rescue, quiet, stop), quiet, stop)
+        async with Pipe(redis, deadline=4) as waiting, subscriber, Rescue(context) as rescue:
+            running = Running(
+                Worker(context, waiting, subscriber, rescue, quiet, stop), quiet, stop
+            )
             running.task = asyncio.create_task(running.worker.run())
             try:
                 yield running

@@ -75,10 +75,10 @@ def test_events_add_up_to_the_items_that_the_response_holds(
         growing.take(piece)
     items = growing.end(completed=completed)
 
-    transcript = ResponseState(log.events)
-    assert items == transcript.output
-    assert [] == transcript.close()
-    assert not items or index + len(items) == transcript.next_index
+    state = ResponseState(log.events)
+    assert items == state.output
+    assert [] == state.close()
+    assert not items or index + len(items) == state.next_index
 
 
 @given(pieces, st.data())
@@ -92,11 +92,11 @@ def test_wherever_an_attempt_breaks_off_its_items_can_be_ended(
     growing.end(completed=True)
     cut = data.draw(st.integers(0, len(log.events)))
 
-    transcript = ResponseState(log.events[:cut])
-    rest = transcript.close()
+    state = ResponseState(log.events[:cut])
+    rest = state.close()
 
     whole = ResponseState([*log.events[:cut], *rest])
-    assert transcript.output == whole.output
+    assert state.output == whole.output
     assert [] == whole.close()
 
 

@@ -68,7 +68,7 @@ class Live(Struct):
 class Ready(Struct):
     status: Literal["ready", "not ready"]
     redis: bool
-    bell: bool
+    notifications: bool
     draining: bool
 
 

@@ -643,7 +643,7 @@ def situations() -> list[Situation]:
 
     async def sending(pipe: Pipe) -> None:
         await due(pipe)
-        await Hooks(pipe).claim(0, "courier", 5, HOUR)
+        await Hooks(pipe).claim(0, "a-claim", 5, HOUR)
 
     async def with_time(pipe: Pipe) -> None:
         await waiting(pipe)
@@ -707,9 +707,9 @@ def situations() -> list[Situation]:
         ),
         Situation("rescue", with_time, lambda pipe: Queue(pipe, TERMS).rescue(0, "rescuer")),
         Situation("delete", waiting, lambda pipe: Queue(pipe, TERMS).delete(job.id)),
-        Situation("claim_webhooks", due, lambda pipe: Hooks(pipe).claim(0, "courier", 5, HOUR)),
+        Situation("claim_webhooks", due, lambda pipe: Hooks(pipe).claim(0, "a-claim", 5, HOUR)),
         Situation(
-            "settle_webhook", sending, lambda pipe: Hooks(pipe).settle(running.id, "courier")
+            "settle_webhook", sending, lambda pipe: Hooks(pipe).settle(running.id, "a-claim")
         ),
         Situation("set_tenant", held, lambda pipe: Tenants(pipe, 1).set("held", {"running": "5"})),
         Situation(

@@ -1,4 +1,4 @@
-"""The dialects of a socket: the same objects as JSON and as MessagePack, and nothing more."""
+"""The encodings of a socket: the same objects as JSON and as MessagePack, and nothing more."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ objects = st.dictionaries(
 
 
 @given(objects, st.none() | st.from_regex(r"[A-Za-z0-9_.-]{1,40}", fullmatch=True))
-def test_both_dialects_say_the_same(fields: dict[str, Any], lane: str | None) -> None:
+def test_both_encodings_say_the_same(fields: dict[str, Any], lane: str | None) -> None:
     event = frame(7, encode_event({"type": "response.future", **fields}))
     in_json = json.loads(JSON.event(event, JSON.lane(lane)))
     in_packed = msgpack.unpackb(
@@ -89,7 +89,7 @@ def test_both_dialects_say_the_same(fields: dict[str, Any], lane: str | None) ->
     )
 
 
-def test_an_event_becomes_bytes_once_and_only_in_the_dialects_that_are_followed() -> None:
+def test_an_event_becomes_bytes_once_and_only_in_the_encodings_that_are_followed() -> None:
     event = frame(0, encode_event({"type": "response.future"}))
     MESSAGE_PACK.event(event, MESSAGE_PACK.lane("a"))
     packed_bytes = event._packed

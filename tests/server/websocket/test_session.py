@@ -186,7 +186,7 @@ def test_an_id_that_cannot_be_one_of_ours_is_unknown(hostile: str) -> None:
 
 LANES = st.sampled_from([None, "a", "b"])
 RESPONSES = st.sampled_from([A, B, "resp_000" + "c" * 32, "not an id"])
-HAPPENINGS = st.one_of(
+INPUTS = st.one_of(
     st.tuples(st.just("create"), LANES),
     st.tuples(st.just("create"), LANES),
     st.tuples(st.just("resume"), LANES, RESPONSES),
@@ -270,15 +270,15 @@ class Driver:
             assert not texts or busy or starting, "a request waits for nobody"
 
 
-@given(st.lists(HAPPENINGS, max_size=60))
+@given(st.lists(INPUTS, max_size=60))
 @example([("create", None), ("create", None), ("resume", None, A), ("accepted", 0, True)])
 @example([("create", None), ("resume", None, A), ("accepted", 0, True)])
 def test_any_sequence_of_messages_and_happenings_keeps_the_lanes_in_order(
-    happenings: list[tuple[Any, ...]],
+    inputs: list[tuple[Any, ...]],
 ) -> None:
     driver = Driver()
-    for happening in happenings:
-        match happening:
+    for one_input in inputs:
+        match one_input:
             case ("create", lane):
                 driver.create(lane)
             case ("resume", lane, id_):
