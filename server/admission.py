@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
-from .api import models
+from . import models
 from .api.problem import invalid
 from .api.request import params_of
 from .templates import allowed, expanded

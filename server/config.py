@@ -15,7 +15,7 @@ from jobs.toml import InvalidTable
 
 from .access import api_keys, jwt
 from .access.watched_file import LiveFile
-from .http.origin import canonical
+from .origin import canonical
 from .templates import Templates, templates
 
 if TYPE_CHECKING:

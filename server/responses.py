@@ -184,14 +184,14 @@ class Responses:
 
 
 def _cancelled(job: Job, view: View) -> list[dict[str, Any]]:
-    transcript = ResponseState(decode_event(entry) for entry in view.entries)
-    if transcript.end is not None:
+    state = ResponseState(decode_event(entry) for entry in view.entries)
+    if state.end is not None:
         return []
-    closing = transcript.close()
+    closing = state.close()
     end = terminal(
         job,
         Status.CANCELLED,
-        output=transcript.output,
+        output=state.output,
         attempts=view.attempt,
         timing={},
         completed_at=0,

@@ -13,8 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 from aiohttp import web
 
 from server.api.problem import Problem
-
-from .origin import canonical
+from server.origin import canonical
 
 if TYPE_CHECKING:
     from collections.abc import Collection

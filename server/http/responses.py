@@ -10,7 +10,7 @@ from aiohttp import web
 
 from jobs.errors import RedisTrouble
 from jobs.replies import Allowance
-from server.api import models
+from server import models
 from server.api.failures import problem_of
 from server.api.problem import Problem, invalid
 from server.api.request import parse_create, parse_json

@@ -10,8 +10,8 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from server.config import Config
-from server.http.origin import canonical
 from server.http.origins import SETTING, Origins, _advice
+from server.origin import canonical
 from tests.system import System
 
 HOST = "holdline.example:8080"

@@ -5,13 +5,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from jobs.models import RESPONSES
-from server.access.principal import EVERYBODY
 
-from .problem import Problem, invalid
+from .access.principal import EVERYBODY
+from .api.problem import Problem, invalid
 
 if TYPE_CHECKING:
     from jobs.models import Catalog
-    from server.access.principal import Principal
+
+    from .access.principal import Principal
 
 MAX_NAMED = 50
 
