@@ -38,6 +38,7 @@ export class Panel {
   #grown = 0;
   #followsEnd = true;
   /** Where it is scrolled to. */ #top = 0;
+  /** Pixels from there to the end. */ #left = 0;
   /** Blocks get their true height when they come into view, and the log its own with the window's. */
   #sizes = new ResizeObserver(() => this.#keepEnd());
   #bannerTimer = 0;
@@ -204,12 +205,12 @@ export class Panel {
   }
 
   #scrolled() {
-    const { scrollHeight, scrollTop, clientHeight } = this.#log;
-    const left = scrollHeight - scrollTop - clientHeight;
-    // The end may move away by itself; only a reader goes back, and be it by little.
-    if (scrollTop < this.#top && left > 1) this.#followsEnd = false;
-    else if (left < FOLLOW_END_PX) this.#followsEnd = true;
-    this.#top = scrollTop;
+    const top = this.#top, left = this.#left;
+    this.#measure();
+    // The end may move away by itself; only a reader scrolls up, and be it by little. The browser's scroll anchoring
+    // moves the position and not the distance to the end, which only a reader makes smaller.
+    if (this.#top < top && this.#left > 1) this.#followsEnd = false;
+    else if (this.#left < FOLLOW_END_PX && this.#left < left) this.#followsEnd = true;
     if (!this.#followsEnd) this.#rush(false);
     this.#latest.hidden = this.#followsEnd;
   }
@@ -222,8 +223,14 @@ export class Panel {
   #keepEnd() {
     if (this.#followsEnd) {
       this.#log.scrollTop = this.#log.scrollHeight;
-      this.#top = this.#log.scrollTop;
+      this.#measure();
     }
     this.#latest.hidden = this.#followsEnd;
+  }
+
+  #measure() {
+    const { scrollHeight, scrollTop, clientHeight } = this.#log;
+    this.#top = scrollTop;
+    this.#left = scrollHeight - scrollTop - clientHeight;
   }
 }

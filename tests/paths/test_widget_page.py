@@ -153,7 +153,7 @@ async def test_the_end_stays_in_view_and_a_reader_where_he_reads(
     await writing(page, "A heading")
     assert await page.evaluate(FAR) <= 1
     await page.locator(".log").hover()
-    await page.mouse.wheel(0, -200)
+    await page.mouse.wheel(0, -60)
     await expect(page.locator(".latest")).to_be_visible()
     await ended(page)
     assert await page.evaluate(FAR) > 30
