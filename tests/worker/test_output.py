@@ -10,9 +10,8 @@ from hypothesis import strategies as st
 from openai.types.responses import ResponseStreamEvent
 from pydantic import TypeAdapter
 
-from jobs.log.codec import Event, decode_event, encode_event
-from jobs.log.items import Place, delta
 from jobs.log.response_state import ResponseState
+from tests.worker.recording_sink import RecordingSink
 from worker.output import NotAllowed, Output, TooLong
 from worker.upstream.deltas import Annotation, Call, Reasoning, Refusal, Text, Thinking
 
@@ -44,24 +43,11 @@ pieces = st.lists(
 )
 
 
-class Log:
-    """Keeps the events, as a log does."""
-
-    def __init__(self) -> None:
-        self.events: list[Event] = []
-
-    def add(self, *events: Event) -> None:
-        self.events += [decode_event(encode_event(event)) for event in events]
-
-    def add_text(self, place: Place, text: str, logprobs: list[Any] | None = None) -> None:
-        self.add(delta(place, text, logprobs))
-
-
-def output(log: Log, most: int = 10_000, index: int = 0) -> Output:
+def output(log: RecordingSink, most: int = 10_000, index: int = 0) -> Output:
     return Output(log, "{}_{}".format, index=index, most=most, functions=frozenset("fg"))
 
 
-def kinds(log: Log) -> list[str]:
+def kinds(log: RecordingSink) -> list[str]:
     return [event["type"].removeprefix("response.") for event in log.events]
 
 
@@ -69,7 +55,7 @@ def kinds(log: Log) -> list[str]:
 def test_events_add_up_to_the_items_that_the_response_holds(
     said: list[Any], completed: bool, index: int
 ) -> None:
-    log = Log()
+    log = RecordingSink()
     growing = output(log, index=index)
     for piece in said:
         growing.take(piece)
@@ -85,7 +71,7 @@ def test_events_add_up_to_the_items_that_the_response_holds(
 def test_wherever_an_attempt_breaks_off_its_items_can_be_ended(
     said: list[Any], data: st.DataObject
 ) -> None:
-    log = Log()
+    log = RecordingSink()
     growing = output(log)
     for piece in said:
         growing.take(piece)
@@ -102,7 +88,7 @@ def test_wherever_an_attempt_breaks_off_its_items_can_be_ended(
 
 @given(pieces)
 def test_every_event_is_one_that_the_official_types_know(said: list[Any]) -> None:
-    log = Log()
+    log = RecordingSink()
     growing = output(log)
     for piece in said:
         growing.take(piece)
@@ -113,7 +99,7 @@ def test_every_event_is_one_that_the_official_types_know(said: list[Any]) -> Non
 
 
 def test_another_kind_ends_what_was_said_before() -> None:
-    log = Log()
+    log = RecordingSink()
     growing = output(log)
     for piece in (Reasoning("Hm."), Text("So."), Call(0, "call_1", "f", "{}")):
         growing.take(piece)
@@ -137,7 +123,7 @@ def test_another_kind_ends_what_was_said_before() -> None:
 
 
 def test_calls_told_in_turns_are_told_apart() -> None:
-    log = Log()
+    log = RecordingSink()
     growing = output(log)
     for key in (0, 1):
         growing.take(Call(key, f"call_{key}", "f", ""))
@@ -149,7 +135,7 @@ def test_calls_told_in_turns_are_told_apart() -> None:
 
 
 def test_arguments_wait_for_the_name_of_their_function() -> None:
-    log = Log()
+    log = RecordingSink()
     growing = output(log)
     growing.take(Call(0, "", "", '{"a":'))
     assert [] == log.events
@@ -161,14 +147,14 @@ def test_arguments_wait_for_the_name_of_their_function() -> None:
 
 
 def test_a_function_that_is_not_allowed_is_not_called() -> None:
-    log = Log()
+    log = RecordingSink()
     with pytest.raises(NotAllowed):
         output(log).take(Call(0, "call_1", "delete_all", "{}"))
     assert [] == log.events
 
 
 def test_what_does_not_fit_is_cut_between_characters() -> None:
-    log = Log()
+    log = RecordingSink()
     growing = output(log, most=10)
     growing.take(Reasoning("12345678"))
     with pytest.raises(TooLong):
@@ -181,6 +167,6 @@ def test_what_does_not_fit_is_cut_between_characters() -> None:
 
 
 def test_an_answer_without_a_word_is_a_message_if_it_is_whole() -> None:
-    (message,) = output(Log()).end(completed=True)
+    (message,) = output(RecordingSink()).end(completed=True)
     assert ("message", "") == (message["type"], message["content"][0]["text"])
-    assert [] == output(Log()).end(completed=False)
+    assert [] == output(RecordingSink()).end(completed=False)

@@ -11,9 +11,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from jobs.log.codec import Event, decode_event, encode_event
-from jobs.log.items import Place, delta
 from jobs.log.response_state import ResponseState
+from tests.worker.recording_sink import RecordingSink
 from worker.output import Output
 from worker.upstream.chat_chunks import DONE, ChatChunkReader
 from worker.upstream.deltas import ErrorInStream, Malformed, Stopped, Usage
@@ -35,19 +34,6 @@ STOPS = {
     "stop": ("stop", "STOP", "eos", "end", "end_turn", "EOS_TOKEN", "FinishReason.STOP", "Stop"),
     "tool_calls": ("tool_calls", "TOOL_CALLS", "tool_use", "function_call", "stop", "end_turn"),
 }
-
-
-class Log:
-    """Keeps the events as a log does."""
-
-    def __init__(self) -> None:
-        self.events: list[Event] = []
-
-    def add(self, *events: Event) -> None:
-        self.events += [decode_event(encode_event(event)) for event in events]
-
-    def add_text(self, place: Place, text: str, logprobs: list[Any] | None = None) -> None:
-        self.add(delta(place, text, logprobs))
 
 
 @dataclass(frozen=True)
@@ -74,7 +60,7 @@ def shown(items: list[dict[str, Any]]) -> Answer:
 
 def read(payloads: list[bytes]) -> tuple[Answer, str | None]:
     """The answer of a stream, and the reason for stopping; raises Malformed."""
-    reader, log = ChatChunkReader(frozenset(FUNCTIONS)), Log()
+    reader, log = ChatChunkReader(frozenset(FUNCTIONS)), RecordingSink()
     output = Output(log, "{}_{}".format, index=0, most=100_000, functions=frozenset(FUNCTIONS))
     pieces = []
     for payload in payloads:

@@ -11,9 +11,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from jobs.log.codec import Event, decode_event, encode_event
-from jobs.log.items import Place, delta
+from jobs.log.codec import Event
 from jobs.log.response_state import ResponseState
+from tests.worker.recording_sink import RecordingSink
 from worker.output import Output
 from worker.upstream.deltas import Malformed, Stopped, UpstreamEvent
 from worker.upstream.responses_events import ResponsesEventReader
@@ -27,19 +27,6 @@ PARTS = {
     "reasoning_text": ("text", "response.reasoning_text", "content"),
 }
 STEMS = {"content": "response.content_part", "summary": "response.reasoning_summary_part"}
-
-
-class Log:
-    """Keeps the events as a log does."""
-
-    def __init__(self) -> None:
-        self.events: list[Event] = []
-
-    def add(self, *events: Event) -> None:
-        self.events += [decode_event(encode_event(event)) for event in events]
-
-    def add_text(self, place: Place, text: str, logprobs: list[Any] | None = None) -> None:
-        self.add(delta(place, text, logprobs))
 
 
 @dataclass(frozen=True)
@@ -62,7 +49,7 @@ def shown(item: dict[str, Any]) -> Item:
 
 def read(events: list[Any]) -> tuple[list[Item], list[Event]]:
     """The items of a stream, and the events that tell them; raises Malformed."""
-    reader, log = ResponsesEventReader(), Log()
+    reader, log = ResponsesEventReader(), RecordingSink()
     output = Output(log, "{}_{}".format, index=0, most=100_000, functions=FUNCTIONS)
     stopped = None
     for event in events:
