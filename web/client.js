@@ -66,7 +66,7 @@ export class HoldlineClient extends EventTarget {
     return this.#connection.state;
   }
 
-  /** Why it is closed for good: the code and the reason of the close; null before. */
+  /** Why it is closed for good: the code and the reason of the close, without a code if no socket could be opened; null before. */
   get closed() {
     return this.#connection.close;
   }
@@ -175,8 +175,8 @@ export class HoldlineClient extends EventTarget {
   /** @param {AnswerHandle} handle */
   #refuse(handle) {
     const close = this.#connection.close;
-    const reason = close?.reason ? `: ${close.reason}` : "";
-    handle.fail("connection_closed", `The connection is closed (${close?.code ?? 1000}${reason}).`);
+    const why = [close?.code, close?.reason].filter(Boolean).join(": ");
+    handle.fail("connection_closed", `The connection is closed (${why}).`);
   }
 
   /** @param {ServerEvent} event */

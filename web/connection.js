@@ -13,7 +13,7 @@ import { closeAdvice, parseFrame, ping } from "./protocol.js";
 
 /** @typedef {"connecting" | "open" | "reconnecting" | "closed"} State `connecting` until the first welcome */
 
-/** @typedef {{code: number, reason: string}} Close */
+/** @typedef {{code: number | null, reason: string}} Close the code is null if the browser refused to open a socket */
 
 /**
  * Clock, timers and random numbers, so that tests can control them.
@@ -163,7 +163,7 @@ export class Connection {
       socket = new this.platform.WebSocket(this.url);
     } catch (error) {
       // The address itself is refused (for example ws: on a page under https:): no later try can do better.
-      this.end({ code: 4400, reason: String(error) });
+      this.end({ code: null, reason: String(error) });
       return;
     }
     this.#socket = socket;

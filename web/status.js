@@ -178,7 +178,7 @@ function duration(ms, words) {
 /**
  * What the banner says when a connection is missing for longer than a moment.
  * @param {State} state
- * @param {{code: number, reason: string} | null} closed
+ * @param {import("./connection.js").Close | null} closed
  * @param {StatusWords} [words]
  * @param {boolean} [degraded] the server says that answers may be late
  */
@@ -192,7 +192,6 @@ export function bannerWords(state, closed, words = STATUS, degraded = false) {
       return words.bannerReconnecting;
     case "closed":
       if (closed?.code === 4401) return words.bannerUnauthenticated;
-      if (closed?.code === 4403) return words.bannerForbidden;
       return fill(words.bannerClosed, { why: [closed?.code, closed?.reason].filter(Boolean).join(": ") });
   }
 }

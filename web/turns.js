@@ -38,10 +38,10 @@ export function noteOf(handle, state, words) {
   return statusWords(handle, state, { ...STATUS, ...words });
 }
 
-/** What the banner says, or "". @param {Thread} thread @param {boolean} refused @param {object} words */
+/** The banner's text, or "". @param {Thread} thread @param {boolean} refused the server does not accept this origin @param {object} words */
 export function bannerOf({ state, closed, degraded }, refused, words) {
-  const said = { ...STATUS, ...words };
-  return refused ? bannerWords("closed", { code: 4403, reason: "" }, said) : bannerWords(state, closed, said, degraded);
+  const all = { ...STATUS, ...words };
+  return refused ? all.bannerForbidden : bannerWords(state, closed, all, degraded);
 }
 
 export class Turns {

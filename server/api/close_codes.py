@@ -1,9 +1,8 @@
-"""Close codes. The band tells a client whether to come back, also one that knows no code of ours.
+"""The codes with which the server itself closes a socket.
 
-1001, 1011, 1012, 1013            come back, elsewhere if you can
-1002, 1003, 1007, 1009            what you sent is not a message; another one will be
-4400 4401 4403 4413               do not come back before you have changed something
-4408 4429                         come back, slowly
+aiohttp closes with 1002, 1007 and 1009 on data that is no message. Of the band 4400 to 4499, the
+codes of which read like a status of HTTP, 4408 and 4429 mean "come back, slowly"; clients take any
+other code of the band, also one that they do not know, for final.
 """
 
 from __future__ import annotations
@@ -16,19 +15,11 @@ class CloseCode(IntEnum):
 
     RESTARTING = 1012
     TRY_AGAIN = 1013
-    BAD_MESSAGE = 4400
     UNAUTHENTICATED = 4401
-    FORBIDDEN = 4403
     SILENT = 4408
-    TOO_LARGE = 4413
     TOO_MANY = 4429
 
     @property
     def come_back(self) -> bool:
         """Whether connecting again, unchanged, can help."""
-        return self in (
-            CloseCode.RESTARTING,
-            CloseCode.TRY_AGAIN,
-            CloseCode.SILENT,
-            CloseCode.TOO_MANY,
-        )
+        return self is not CloseCode.UNAUTHENTICATED

@@ -81,5 +81,5 @@ test("the banner has a word for each state but open", () => {
   assert.match(bannerWords("open", null, undefined, true), /late/);
   assert.match(bannerWords("reconnecting", null), /^Reconnecting/);
   assert.match(bannerWords("closed", { code: 4401, reason: "" }), /credentials/);
-  assert.match(bannerWords("closed", { code: 4413, reason: "too large" }), /4413: too large/);
+  assert.match(bannerWords("closed", { code: 1009, reason: "too large" }), /1009: too large/);
 });
