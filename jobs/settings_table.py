@@ -149,6 +149,14 @@ _TABLE: Final = (
         "`https://shop.example`",
     ),
     _text(
+        "HOLDLINE_ALLOWED_HOSTS",
+        SERVER,
+        "",
+        "[names](#sites-and-apps) that `Host` may have besides those of loopback, separated by "
+        "commas: `chat.example`",
+        shown="with keys or tokens: any",
+    ),
+    _text(
         "HOLDLINE_API_KEYS",
         SERVER,
         "",

@@ -23,6 +23,7 @@ from .api.problem import FULL_RETRY_SECONDS, Problem, from_error
 from .http import openapi
 from .http.auth_middleware import CREDENTIAL, PRINCIPAL, Authenticator
 from .http.chat_completions import ChatCompletionRoutes
+from .http.hosts import Hosts
 from .http.origins import Origins
 from .http.responses import ALLOWANCE, ResponseRoutes, allowed
 from .http.sse import Streams
@@ -287,6 +288,8 @@ def create_app(config: Config) -> web.Application:
         app.router.add_get(path, server.livez)
     app.router.add_get("/readyz", server.readyz)
     app.router.add_get("/metrics", server.metrics_page)
+    if config.hosts is not None:
+        Hosts(config.hosts).add_to(app)
     Origins(config.origins).add_to(app)
     server.authenticator.add_to(app)
     openapi.add_to(app)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ipaddress
 import re
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, TypeVar
@@ -15,7 +14,7 @@ from jobs.toml import InvalidTable
 
 from .access import api_keys, jwt
 from .access.watched_file import LiveFile
-from .origin import canonical
+from .origin import canonical, canonical_host, is_loopback
 from .templates import Templates, templates
 
 if TYPE_CHECKING:
@@ -104,6 +103,7 @@ class Config:
     unstored_seconds: float
     request_seconds: float
     origins: tuple[str, ...]
+    hosts: frozenset[str] | None
     access: AuthConfig
     shared: SharedSettings
     cipher: Cipher | None
@@ -117,7 +117,7 @@ class Config:
         env.check_names(environ)
         host = env.text(environ, "HOLDLINE_HOST")
         access = AuthConfig.from_environ(environ)
-        if not access.closed and not _is_loopback(host):
+        if not access.closed and not is_loopback(host):
             raise ConfigError(
                 f"HOLDLINE_HOST={host} can be reached by others, and without keys anyone may come "
                 "in: set HOLDLINE_HOST=127.0.0.1 and put a proxy that authenticates in front, or "
@@ -143,6 +143,7 @@ class Config:
             request_seconds=env.number(environ, "HOLDLINE_REQUEST_SECONDS"),
             wait_replicas=env.whole(environ, "HOLDLINE_WAIT_REPLICAS"),
             origins=_origins(env.text(environ, "HOLDLINE_ALLOWED_ORIGINS")),
+            hosts=_hosts(env.text(environ, "HOLDLINE_ALLOWED_HOSTS"), closed=access.closed),
             access=access,
             shared=shared_config.shared_settings(environ),
             cipher=shared_config.cipher(environ),
@@ -155,6 +156,23 @@ def _origins(written: str) -> tuple[str, ...]:
     Raises: ConfigError.
     """
     return tuple(_origin(part.strip()) for part in written.split(",") if part.strip())
+
+
+def _hosts(written: str, *, closed: bool) -> frozenset[str] | None:
+    """The names, besides loopback's, that requests may call the server by; None for any.
+
+    Raises: ConfigError.
+    """
+    hosts = set()
+    for part in filter(None, map(str.strip, written.split(","))):
+        host = canonical_host(part)
+        if host is None or not re.fullmatch(r"[^:]*|\[[^\]]*\]", part):
+            raise ConfigError(
+                f"HOLDLINE_ALLOWED_HOSTS holds {part!r}; write names without scheme, port and "
+                "path, separated by commas, such as chat.example"
+            )
+        hosts.add(host)
+    return frozenset(hosts) if hosts or not closed else None
 
 
 def _origin(written: str) -> str:
@@ -196,14 +214,5 @@ def _is_safe(url: str) -> bool:
         host = parts.hostname or ""
     except ValueError:
         return False
-    secure = parts.scheme == "https" or (parts.scheme == "http" and _is_loopback(host))
+    secure = parts.scheme == "https" or (parts.scheme == "http" and is_loopback(host))
     return secure and bool(host) and "@" not in parts.netloc
-
-
-def _is_loopback(host: str) -> bool:
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False

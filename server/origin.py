@@ -1,4 +1,4 @@
-"""One spelling for each origin, so that two spellings of one site compare as equal. Pure.
+"""One spelling for each origin and host, so that two spellings of one site are equal. Pure.
 
 An origin is `scheme://host[:port]`, or `null` for a page without one (RFC 6454, and the URL
 Standard for hosts). Apps and browser extensions have schemes of their own: `capacitor://localhost`.
@@ -56,3 +56,22 @@ def _host(host: str, *, web: bool) -> str | None:
     if not name and web:
         return None
     return name.lower() if name is not None and _NAME.fullmatch(name) else None
+
+
+def canonical_host(host: str) -> str | None:
+    """The name in a `Host` header, without the port and an IPv6 address's brackets.
+
+    Returns None for what is no `host` or `host:port`.
+    """
+    origin = canonical(f"http://{host}")
+    return None if origin is None else URL(origin).raw_host
+
+
+def is_loopback(host: str) -> bool:
+    """True for an address of loopback, and for the names that always mean one (RFC 6761)."""
+    if host == "localhost" or host.endswith(".localhost"):
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False

@@ -48,10 +48,6 @@ OF_MESSAGES: Final[Mapping[type, str]] = {
     Resume: READ,
 }
 MAX_CREDENTIAL: Final = 4096
-# Logs, histories and `Referer` keep addresses: what stands in one of these is not secret any more.
-IN_A_URL: Final = frozenset(
-    {"token", "access_token", "auth", "authorization", "bearer", "jwt", "key", "api_key", "apikey"}
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,20 +136,6 @@ def from_offers(offers: Iterable[str]) -> str | None:
             if name.strip().startswith(BEARER):
                 return name.strip().removeprefix(BEARER)
     return None
-
-
-def check_url(query: Iterable[str]) -> None:
-    """Raises Problem for an address that carries a credential; it repeats none of it."""
-    for name in query:
-        if name.lower() in IN_A_URL:
-            raise Problem(
-                400,
-                "token_in_url",
-                f"An address is no place for a secret, and '{name}' is taken for one: it stands in "
-                "logs now, so replace it. Send it as 'Authorization: Bearer', in a first message "
-                "'holdline:auth', or as the subprotocol 'bearer.<token>'.",
-                param=name,
-            )
 
 
 def missing() -> Problem:

@@ -18,6 +18,7 @@ from server.access import api_keys, jwt, principal
 from server.access.api_key_store import FileKeys, RedisKeys
 from server.access.jwks import Jwks
 from server.access.principal import EVERYBODY, Principal
+from server.access.url_secrets import check_url
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -109,7 +110,7 @@ class Authenticator:
         return guard
 
     async def _admit(self, request: web.Request) -> None:
-        principal.check_url(request.query)
+        check_url(request.query)
         resource = request.match_info.route.resource
         place = "" if resource is None else resource.canonical
         credential = None if self.open else principal.from_header(request.headers)

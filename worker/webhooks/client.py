@@ -12,7 +12,7 @@ from typing import Any, Final, Self
 
 import aiohttp
 
-from .message import is_public
+from .addresses import is_public
 
 # Standard Webhooks: 15 to 30 seconds.
 TOTAL_SECONDS: Final = 15.0

@@ -1,4 +1,4 @@
-"""The body of a webhook, its signature, its schedule of attempts and its allowed addresses.
+"""The body of a webhook, its signature and its schedule of attempts. Pure.
 
 The message is in the shape of OpenAI's webhooks, the signature that of Standard Webhooks 1.0: so
 `client.webhooks.unwrap` of the official SDK verifies and types it. It names the response and holds
@@ -11,7 +11,6 @@ import base64
 import binascii
 import hashlib
 import hmac
-import ipaddress
 import json
 from dataclasses import dataclass, field
 from typing import Final
@@ -24,11 +23,6 @@ GONE: Final = 410
 
 SECRET_PREFIX: Final = "whsec_"  # noqa: S105 - the prefix, not a secret
 SECRET_BYTES: Final = (24, 64)
-
-# IPv6 prefixes whose addresses lead to the IPv4 address in their last 32 bits.
-_NAT64: Final = ipaddress.ip_network("64:ff9b::/96")
-
-Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,28 +125,3 @@ def read_secrets(written: str) -> tuple[bytes, ...]:
             raise ValueError(f"a secret must have {least} to {most} bytes, not {len(key)}")
         found.append(key)
     return tuple(found)
-
-
-def is_public(address: str) -> bool:
-    """Whether an IP address is one of the open internet.
-
-    Not so are loopback, private and link-local ones, those of clouds' metadata services, multicast,
-    and every IPv6 address that only wraps one of these.
-    """
-    try:
-        parsed = ipaddress.ip_address(address.partition("%")[0])
-    except ValueError:
-        return False
-    return all(one.is_global and not one.is_multicast for one in _meant(parsed))
-
-
-def _meant(address: Address) -> list[Address]:
-    """The address, and those that it wraps."""
-    if isinstance(address, ipaddress.IPv4Address):
-        return [address]
-    if address.ipv4_mapped is not None:
-        return [address.ipv4_mapped]
-    if address in _NAT64:
-        return [ipaddress.IPv4Address(address.packed[-4:])]
-    wrapped: list[Address] = [] if address.sixtofour is None else [address.sixtofour]
-    return [address, *wrapped, *(address.teredo or ())]

@@ -1,0 +1,54 @@
+"""Refuses URLs whose query carries a credential. Pure.
+
+Logs, histories and `Referer` keep URLs, so a secret in one is not secret any more; the caller is
+told so, instead of being served and never knowing.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Final
+
+from server.api.problem import Problem
+
+from .api_keys import PREFIX
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+# Names are compared in lower case, without punctuation: `X-Api-Key`, `auth[token]`, `id_token`.
+_NAME: Final = re.compile(
+    r"^(key|sk|sig|sid)$|token|secret|passw|pwd|auth(?!or)|authoriz|bearer|jwt|credential|session|"
+    r"(api|access|private|subscription|master|service|app)keys?"
+)
+# A key of ours or of a provider, or a JSON Web Token, whatever the name.
+_VALUE: Final = re.compile(
+    rf"bearer\s.*|({PREFIX}|sk-|sk_|pk_|gsk_|ghp_|xai-|AIza|AKIA)\S{{12,}}|"
+    r"eyJ[\w-]+\.eyJ[\w-]*\.[\w-]*",
+    re.IGNORECASE,
+)
+# A name that can be repeated in the error: short, and with nothing behind it.
+_SHOWN: Final = re.compile(r"[\w.\[\]-]{1,32}")
+
+
+def check_url(query: Mapping[str, str]) -> None:
+    """Raises Problem for a query that carries a credential; the error repeats no value."""
+    for name, value in query.items():
+        if _is_secret(name, value):
+            shown = name if _SHOWN.fullmatch(name) and not _VALUE.fullmatch(name) else None
+            subject = "a parameter of this URL" if shown is None else f"'{shown}'"
+            raise Problem(
+                400,
+                "token_in_url",
+                f"A URL is no place for a secret, and {subject} is taken for one. URLs are logged: "
+                "replace the secret, and send it as 'Authorization: Bearer', in a first message "
+                "'holdline:auth', or as the subprotocol 'bearer.<token>'.",
+                param=shown,
+            )
+
+
+def _is_secret(name: str, value: str) -> bool:
+    bare = re.sub(r"[\W_]", "", name).lower()
+    return bool(
+        _NAME.search(bare) or _VALUE.fullmatch(value.strip()) or _VALUE.fullmatch(name.strip())
+    )
