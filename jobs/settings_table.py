@@ -237,7 +237,8 @@ _TABLE: Final = (
         4_000_000,
         1,
         100_000_000,
-        "the longest output of one response",
+        "the longest output of one response: all its text, and as much again of everything else "
+        "(calls, annotations, log probabilities, passed items)",
     ),
     _number(
         "HOLDLINE_SHUTDOWN_GRACE_SECONDS",

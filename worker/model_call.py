@@ -7,9 +7,9 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from .outcome import cause_of
-from .output import NotAllowed, TooLong
+from .output import NotAllowed
 from .upstream import chat_request, usage
-from .upstream.deltas import Malformed, Stopped, Usage
+from .upstream.deltas import Malformed, Stopped, TooLong, Usage
 from .upstream.messages import UnsupportedInput
 from .upstream.stream import ModelError
 

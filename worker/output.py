@@ -2,6 +2,10 @@
 
 Text, refusals and reasoning follow each other: where another kind begins, the item before it is
 done. Chunks of several calls may alternate, so calls stay open until the end.
+
+Everything that an answer adds to the log is bounded: its text by one limit, and by a second one
+whatever else an endpoint can send without end: items and parts, names, annotations, log
+probabilities, provider data, and items and events that pass intact.
 """
 
 from __future__ import annotations
@@ -9,7 +13,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Protocol, assert_never
+from typing import TYPE_CHECKING, Any, Final, Protocol, assert_never
 
 from jobs.log import items
 from jobs.log.items import ARGUMENTS, Place
@@ -22,8 +26,10 @@ from .upstream.deltas import (
     Refusal,
     Text,
     Thinking,
+    TooLong,
     UpstreamEvent,
 )
+from .upstream.item_index import text_of
 
 if TYPE_CHECKING:
     from jobs.log.codec import Event
@@ -35,6 +41,14 @@ if TYPE_CHECKING:
 Name = Callable[[str, int], str]
 
 
+# Roughly what an item, a part or an event weighs in the log besides its content.
+ITEM_BYTES: Final = 1000
+PART_BYTES: Final = 500
+EVENT_BYTES: Final = 100
+# With a lower limit of the text, this much of the rest is still allowed.
+MIN_OTHER_BYTES: Final = 65_536
+
+
 class Sink(Protocol):
     """Takes events; `Flusher` is one."""
 
@@ -43,10 +57,6 @@ class Sink(Protocol):
 
     def add_text(self, place: Place, text: str, logprobs: list[Any] | None = None) -> None:
         """Takes a piece of text; several pieces may become one delta."""
-
-
-class TooLong(Exception):
-    """The answer reached its limit; the part that fits was output."""
 
 
 class NotAllowed(Exception):
@@ -99,9 +109,9 @@ _KINDS = {Text: "output_text", Refusal: "refusal", Reasoning: "reasoning_text"}
 
 
 class Output:
-    """The items of one attempt. `index` is the first output index; `most` is in bytes of all text.
+    """The items of one attempt. `index` is the first output index; `functions` may be called.
 
-    `functions` may be called.
+    `most` is in bytes, of all text, and once more of everything else.
     """
 
     def __init__(
@@ -117,7 +127,7 @@ class Output:
         self._translator = translator.ItemTranslator(name, self._take_index)
         self._done: dict[int, Item] = {}
         self.size = 0
-        self._extra_size = 0  # of what providers want back, in bytes of JSON
+        self._other_size = 0
 
     def take(self, piece: OutputDelta) -> None:
         """Outputs a piece of the answer. Raises: TooLong, NotAllowed, Malformed."""
@@ -126,11 +136,14 @@ class Output:
                 provider_field = piece.field if isinstance(piece, Reasoning) else ""
                 part = self._part(_KINDS[type(piece)], provider_field)
                 logprobs = piece.logprobs if isinstance(piece, Text) else None
+                if logprobs:
+                    self._count(json_bytes(logprobs))
                 self._add_text(part.place, part.pieces, piece.text, logprobs)
                 part.logprobs += logprobs or ()
             case Call():
                 self._call(piece)
             case Annotation(fields):
+                self._count(EVENT_BYTES + json_bytes(fields))
                 part = self._part("output_text")
                 self._sink.add(items.annotated(part.place, len(part.annotations), fields))
                 part.annotations.append(fields)
@@ -163,24 +176,26 @@ class Output:
         if self._open is not None and self._open.type != wanted:
             self._close("completed")
         if self._open is None:
+            self._count(ITEM_BYTES)
             index = self._take_index()
             item_id = self._name("rs" if wanted == "reasoning" else "msg", index)
             self._open = _Open(wanted, item_id, index, provider_field)
             self._sink.add(items.added(index, self._open.whole("in_progress")))
         parts = self._open.parts
         if not parts or parts[-1].place.kind != kind:
+            self._count(PART_BYTES)
             place = Place(kind, self._open.item_id, self._open.index, len(parts))
             parts.append(_Part(place))
             self._sink.add(items.part_added(place))
         return parts[-1]
 
     def _call(self, piece: Call) -> None:
-        call = self._calls.setdefault(piece.key, _OpenCall())
+        if (call := self._calls.get(piece.key)) is None:
+            self._count(ITEM_BYTES + len(piece.name) + len(piece.call_id))
+            call = self._calls[piece.key] = _OpenCall()
         call.call_id = call.call_id or piece.call_id
         if piece.extra_content is not None:
-            self._extra_size += len(json.dumps(piece.extra_content))
-            if self.size + self._extra_size > self._most:
-                raise TooLong
+            self._count(json_bytes(piece.extra_content))
             call.extra_content = piece.extra_content
         held = ""
         if call.place is None:
@@ -201,12 +216,16 @@ class Output:
 
     def _pass(self, event: Event) -> None:
         """Says what an upstream that speaks the standard says, under our ids."""
+        silent = True
         for step in self._translator.translate(event):
+            silent = False
             if isinstance(step, translator.PlacedText):
                 fits = self._fitting(step.text)
                 self._translator.grow(step, fits)
                 if fits:
                     self._sink.add_text(step.place, fits, step.logprobs)
+                if step.logprobs:
+                    self._count(json_bytes(step.logprobs))
                 if len(fits) < len(step.text):
                     raise TooLong
                 continue
@@ -217,6 +236,29 @@ class Output:
                 if step["type"].endswith("done"):
                     self._done[step["output_index"]] = item
             self._sink.add(step)
+            self._count_step(step)
+        if silent:  # the translator keeps it
+            self._count(EVENT_BYTES + json_bytes(event))
+
+    def _count_step(self, step: Event) -> None:
+        """Counts an event that has been added, without the text in it, which counts by itself."""
+        kind: str = step["type"]
+        if kind == "response.output_item.added":
+            self._count(ITEM_BYTES)
+        elif kind.endswith("part.added"):
+            self._count(PART_BYTES)
+        elif kind == "response.output_item.done":
+            item = step["item"]
+            counted = text_of(item) if item["type"] in translator.KNOWN else ""
+            self._count(json_bytes(item) - json_bytes(counted))
+        elif kind not in translator.REPEATING:
+            self._count(EVENT_BYTES + json_bytes(step))
+
+    def _count(self, size: int) -> None:
+        """Counts what is no text. Raises: TooLong, also for what was added already."""
+        self._other_size += size
+        if self._other_size > max(self._most, MIN_OTHER_BYTES):
+            raise TooLong
 
     def _add_text(
         self, place: Place, pieces: list[str], text: str, logprobs: list[Any] | None = None
@@ -256,3 +298,8 @@ def _called(call: _OpenCall, place: Place, status: str) -> Item:
     return items.function_call(
         place.item_id, status, call.call_id, call.name, arguments, call.extra_content
     )
+
+
+def json_bytes(value: Any) -> int:
+    """The size of a value as JSON."""
+    return len(json.dumps(value, ensure_ascii=False).encode(errors="replace"))

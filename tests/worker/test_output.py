@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from hypothesis import given
@@ -10,10 +10,24 @@ from hypothesis import strategies as st
 from openai.types.responses import ResponseStreamEvent
 from pydantic import TypeAdapter
 
+from jobs.log.codec import encode_event
 from jobs.log.response_state import ResponseState
 from tests.worker.recording_sink import RecordingSink
-from worker.output import NotAllowed, Output, TooLong
-from worker.upstream.deltas import Annotation, Call, Reasoning, Refusal, Text, Thinking
+from worker.output import ITEM_BYTES, MIN_OTHER_BYTES, NotAllowed, Output
+from worker.upstream.deltas import (
+    Annotation,
+    Call,
+    OutputDelta,
+    Reasoning,
+    Refusal,
+    Text,
+    Thinking,
+    TooLong,
+    UpstreamEvent,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 EVENT: TypeAdapter[ResponseStreamEvent] = TypeAdapter(ResponseStreamEvent)
 SOURCE = {
@@ -170,3 +184,55 @@ def test_an_answer_without_a_word_is_a_message_if_it_is_whole() -> None:
     (message,) = output(RecordingSink()).end(completed=True)
     assert ("message", "") == (message["type"], message["content"][0]["text"])
     assert [] == output(RecordingSink()).end(completed=False)
+
+
+def upstream(type_: str, **fields: Any) -> UpstreamEvent:
+    return UpstreamEvent({"type": f"response.{type_}", **fields})
+
+
+ENDLESS: dict[str, Callable[[int], list[OutputDelta]]] = {
+    "annotations": lambda _: [Annotation(SOURCE)],
+    "log probabilities": lambda _: [Text("", [PROBABLE])],
+    "long log probabilities": lambda _: [Text("", [PROBABLE | {"token": "x" * 5000}])],
+    "empty calls": lambda number: [Call(number, f"call_{number}", "f", "")],
+    "calls without a name": lambda number: [Call(number, "", "", "")],
+    "provider data": lambda _: [Call(0, "", "f", "", {"signature": "x" * 100})],
+    "items without text": lambda _: [Reasoning(""), Text("")],
+    "parts without text": lambda _: [Refusal(""), Text("")],
+    "items of an upstream": lambda number: [
+        upstream("output_item.added", output_index=number, item={"type": "message", "id": number})
+    ],
+    "items that pass": lambda number: [
+        upstream("output_item.done", output_index=number, item={"type": "x", "y": "z" * 100})
+    ],
+    "events that pass": lambda number: [
+        *(
+            [upstream("output_item.added", output_index=0, item={"type": "x", "id": "x"})]
+            if number == 0
+            else []
+        ),
+        upstream("x.delta", item_id="x", delta="y" * 100),
+    ],
+    "events of unknown items": lambda number: [
+        upstream("output_text.annotation.added", item_id=f"{number}", annotation=SOURCE)
+    ],
+    "arguments without a name": lambda number: [
+        upstream("function_call_arguments.delta", item_id=f"{number}", delta="{")
+    ],
+}
+
+
+@pytest.mark.parametrize("kind", ENDLESS)
+def test_what_is_no_text_is_bounded_too(kind: str) -> None:
+    log = RecordingSink()
+    growing = output(log, most=1)
+    with pytest.raises(TooLong):
+        for number in range(10_000):
+            for piece in ENDLESS[kind](number):
+                growing.take(piece)
+    growing.end(completed=False)
+    added = sum(len(encode_event(event)) for event in log.events)
+    # An entry has several copies of its item, one for each event of it.
+    assert added < 5 * (MIN_OTHER_BYTES + ITEM_BYTES)
+    state = ResponseState(log.events)
+    assert all(item.get("status") != "in_progress" for item in state.output)

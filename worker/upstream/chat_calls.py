@@ -19,12 +19,15 @@ import re
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from .deltas import Call, Malformed, integer
+from .deltas import Call, Malformed, TooLong, integer
 from .provider_data import provider_data
 from .surrogates import SurrogateJoiner, encodable
 
 _STRUCTURE: Final = re.compile(r'[\\"{}\[\]]')
 _PLACEHOLDER: Final = "{}"
+# Of calls that cannot be passed on yet, for instance because they have no name.
+MAX_HELD_BYTES: Final = 4_000_000
+_ENTRY_BYTES: Final = 500
 
 
 @dataclass(slots=True)
@@ -114,6 +117,7 @@ class CallAssembler:
         self._announced = 0  # how many of them were announced, or repeat another one
         self._by_index: dict[int, _OpenCall] = {}
         self._by_id: dict[str, _OpenCall] = {}
+        self._held_bytes = 0
 
     @property
     def seen(self) -> bool:
@@ -130,7 +134,7 @@ class CallAssembler:
         )
 
     def read(self, entries: Any) -> list[Call]:
-        """The pieces of a delta's `tool_calls`. Raises: Malformed."""
+        """The pieces of a delta's `tool_calls`. Raises: Malformed, TooLong."""
         if not isinstance(entries, list):
             raise Malformed("calls that are not a list")
         pieces: list[Call] = []
@@ -187,6 +191,10 @@ class CallAssembler:
                 raise Malformed("a name that goes on after its arguments")
             call.name = grown
         call.add(call.joiner.joined(arguments))
+        if not call.announced:
+            self._held_bytes += _ENTRY_BYTES + len(arguments) + len(name) + len(call_id)
+            if self._held_bytes > MAX_HELD_BYTES:
+                raise TooLong
         original = call.repeats or call
         original.extra_content = provider_data(entry.get("extra_content")) or original.extra_content
         pieces = self._announce()

@@ -92,6 +92,10 @@ class Malformed(Exception):
     """A payload or a stream that is not that of an answer; the message never quotes it."""
 
 
+class TooLong(Exception):
+    """The answer reached its limit; the part that fits was output."""
+
+
 class ErrorInStream(Exception):
     """The endpoint sent an error in the place of a payload: `error` is its parsed JSON."""
 

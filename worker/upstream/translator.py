@@ -38,7 +38,9 @@ _TEXTS: Final = {
     "response.function_call_arguments": (ARGUMENTS, "function_call"),
 }
 _PARTS: Final = {"response.content_part": "content", "response.reasoning_summary_part": "summary"}
-_KNOWN: Final = frozenset({"message", "reasoning", "function_call"})
+KNOWN: Final = frozenset({"message", "reasoning", "function_call"})
+# Events that repeat the text of their item when it ends.
+REPEATING: Final = frozenset({*(f"{stem}.done" for stem in (*_TEXTS, *_PARTS))})
 _PREFIX: Final = re.compile(r"[a-z]{1,8}(?=_)", re.ASCII)
 _PREFIXES: Final = {"message": "msg", "reasoning": "rs", "function_call": "fc"}
 _GROUPS: Final = {
@@ -117,7 +119,7 @@ class ItemTranslator:
         known = self._index.by_id(item.get("id"))
         if known is None:
             known = self._index.new(item, event)
-            known.held = item if item["type"] in _KNOWN else None
+            known.held = item if item["type"] in KNOWN else None
         yield from self._announce(known)
 
     def _announce(self, held: UpstreamItem) -> Iterator[Step]:
@@ -139,7 +141,7 @@ class ItemTranslator:
         match_ = _PREFIX.match(str(item.get("id") or "")) or _PREFIX.match(f"{held.type}_")
         prefix = usual or (match_[0] if match_ else "item")
         own: Item = {**item, "id": self._name(prefix, held.index)}
-        if held.type not in _KNOWN:
+        if held.type not in KNOWN:
             return own
         own["status"] = "in_progress"
         if held.type == "function_call":
@@ -160,7 +162,7 @@ class ItemTranslator:
         for place, joiner in held.joiners.items():
             if half := joiner.joined("", last=True):
                 yield PlacedText(place, half, None, held.item)
-        if held.type in _KNOWN:
+        if held.type in KNOWN:
             yield from items.done(held.index, held.item)
         else:
             yield {
@@ -176,7 +178,7 @@ class ItemTranslator:
         """
         if held.done:
             return
-        if held.type not in _KNOWN:
+        if held.type not in KNOWN:
             held.item = held.item if held.announced else deepcopy(whole)
             yield from self._announce(held)
             held.item = {**deepcopy(whole), "id": held.item["id"]}
@@ -384,7 +386,7 @@ class ItemTranslator:
             if not held.done and held.held is not None:
                 yield from self._complete(held, held.held, final=True)
             if not held.done and held.announced:
-                if held.type in _KNOWN:
+                if held.type in KNOWN:
                     held.item["status"] = "completed"
                 yield from self._finish(held)
         if not self._index.items or not all(held.announced for held in self._index.items):

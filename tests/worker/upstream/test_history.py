@@ -128,7 +128,7 @@ def test_reasoning_without_a_call_does_not_come_back() -> None:
 
 
 async def test_data_of_a_provider_is_bounded(make_harness: MakeHarness) -> None:
-    reply = stream(calling(extra_content={"google": "x" * 1_000}))
+    reply = stream(calling(extra_content={"google": "x" * 70_000}))
     async with (
         ReplayedEndpoint([reply]) as endpoint,
         make_harness(OPENAI_BASE_URL=endpoint.url, HOLDLINE_MAX_OUTPUT_BYTES="1000") as harness,

@@ -17,8 +17,8 @@ from tests.fake_model import FakeModel
 from tests.fake_responses import SECRET
 from tests.worker.conftest import MakeHarness
 from tests.worker.harness import Harness, response, said
-from worker.output import NotAllowed, Output, TooLong
-from worker.upstream.deltas import ErrorInStream, Malformed, UpstreamEvent
+from worker.output import NotAllowed, Output
+from worker.upstream.deltas import ErrorInStream, Malformed, TooLong, UpstreamEvent
 from worker.upstream.responses_events import ResponsesEventReader
 from worker.upstream.responses_request import request
 
