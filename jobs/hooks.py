@@ -10,10 +10,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from .names import Partition, partition_of
+from .scripts import calls
 
 if TYPE_CHECKING:
     from .redis.pipe import Pipe
-    from .redis.wire import Argument
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,9 +40,14 @@ class Hooks:
         """
         names = Partition(partition)
         rows = await self._pipe.run(
-            "claim_webhooks",
-            [names.hooks, names.claimed(claim)],
-            [names.prefix, claim, lease_ms, count],
+            calls.claim_webhooks(
+                hooks_key=names.hooks,
+                claimed_key=names.claimed(claim),
+                prefix=names.prefix,
+                claim=claim,
+                lease_ms=lease_ms,
+                count=count,
+            )
         )
         return [
             Hook(id_.decode(), status.decode(), ended, tries, now)
@@ -57,6 +62,13 @@ class Hooks:
         `outcome` is counted: "sent" or "dead". Raises: RedisTrouble.
         """
         names = Partition(partition_of(response_id))
-        keys = [names.hook(response_id), names.hooks]
-        args: list[Argument] = [names.prefix, response_id, claim, again_ms, outcome]
-        return bool(await self._pipe.run("settle_webhook", keys, args))
+        call = calls.settle_webhook(
+            hook_key=names.hook(response_id),
+            hooks_key=names.hooks,
+            prefix=names.prefix,
+            id=response_id,
+            claim=claim,
+            again_ms=again_ms,
+            outcome=outcome,
+        )
+        return bool(await self._pipe.run(call))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from .errors import (
     Diverged,
@@ -14,6 +14,7 @@ from .log.codec import encode_event, kept_job
 from .log.log import MAX_NOTIFICATION_BYTES
 from .names import Partition, names_of
 from .replies import accepted, check_held, granted
+from .scripts import calls
 from .tokens import input_tokens, output_tokens
 
 if TYPE_CHECKING:
@@ -23,7 +24,6 @@ if TYPE_CHECKING:
     from .models import Price
     from .record import Job, SharedSettings
     from .redis.pipe import Pipe
-    from .redis.wire import Argument
     from .replies import Accepted, Grant
 
 RESCUE_LIMIT = 100
@@ -69,35 +69,29 @@ class Queue:
         entries = self._kept(job.id, 0, [*events, *([begins] if begins else [])])
         first = entries.pop() if begins else b""
         reply = await self._pipe.run(
-            "submit",
-            [*_made_under(job, idempotency_key), names.notifications(job.id)],
-            [
-                names.prefix,
-                job.id,
-                job.owner,
-                kept_job(job, self._pipe.cipher),
-                self._prints(fingerprint) if idempotency_key is not None else "",
-                terms.job_ttl_ms,
-                terms.inspect_ms,
-                terms.max_wait_ms,
-                terms.max_waiting,
-                int(fails),
-                queue_name,
-                _unstored(job),
-                terms.hook_wait_ms if terms.webhooks else "",
-                shown + answered,
-                price.of(shown, answered) if price else 0,
-                shown,
-                terms.tenant_waiting,
-                terms.tenant_requests,
-                terms.tenant_tokens,
-                terms.tenant_money,
-                terms.max_input_tokens,
-                terms.orphan_ms if cancels else "",
-                MAX_NOTIFICATION_BYTES,
-                first if len(first) <= MAX_NOTIFICATION_BYTES else b"",
-                *entries,
-            ],
+            calls.submit(
+                **self._made(job, idempotency_key, fingerprint),
+                channel=names.notifications(job.id),
+                ttl_ms=terms.job_ttl_ms,
+                inspect_ms=terms.inspect_ms,
+                max_wait_ms=terms.max_wait_ms,
+                max_waiting=terms.max_waiting,
+                fail_on_death=int(fails),
+                queue_name=queue_name,
+                hook_wait_ms=terms.hook_wait_ms if terms.webhooks else "",
+                tokens_field=shown + answered,
+                money_field=price.of(shown, answered) if price else 0,
+                input_tokens=shown,
+                tenant_waiting=terms.tenant_waiting,
+                tenant_requests=terms.tenant_requests,
+                tenant_tokens=terms.tenant_tokens,
+                tenant_money=terms.tenant_money,
+                tenant_input_tokens=terms.max_input_tokens,
+                orphan_ms=terms.orphan_ms if cancels else "",
+                max_bytes=MAX_NOTIFICATION_BYTES,
+                first_entry=first if len(first) <= MAX_NOTIFICATION_BYTES else b"",
+                entries=entries,
+            )
         )
         return await self._accepted(job, reply)
 
@@ -114,18 +108,11 @@ class Queue:
         `events` are its whole log. Raises: IdempotencyKeyReused, RedisTrouble, NotReplicated.
         """
         reply = await self._pipe.run(
-            "submit_completed",
-            _made_under(job, idempotency_key),
-            [
-                names_of(job.id).prefix,
-                job.id,
-                job.owner,
-                kept_job(job, self._pipe.cipher),
-                self._prints(fingerprint) if idempotency_key is not None else "",
-                self._terms.retention_ms,
-                _unstored(job),
-                *self._kept(job.id, 0, events),
-            ],
+            calls.submit_completed(
+                **self._made(job, idempotency_key, fingerprint),
+                retention_ms=self._terms.retention_ms,
+                entries=self._kept(job.id, 0, events),
+            )
         )
         return await self._accepted(job, reply)
 
@@ -148,9 +135,35 @@ class Queue:
         nobody has seen is dropped.
         """
         names = names_of(response_id)
-        keys = [names.job(response_id), names.log(response_id), names.hook(response_id)]
-        args: list[Argument] = [names.prefix, response_id, grace_ms]
-        return bool(await self._pipe.run("seen", keys, args))
+        call = calls.seen(
+            job_key=names.job(response_id),
+            log_key=names.log(response_id),
+            hook_key=names.hook(response_id),
+            prefix=names.prefix,
+            id=response_id,
+            grace_ms=grace_ms,
+        )
+        return bool(await self._pipe.run(call))
+
+    def _made(self, job: Job, idempotency_key: str | None, fingerprint: str) -> dict[str, Any]:
+        """The arguments of a script that makes a response."""
+        names = names_of(job.id)
+        made = names.job(job.id)
+        key, prints = made, ""
+        if idempotency_key is not None:
+            key = names.idempotency(job.owner, idempotency_key)
+            prints = self._prints(fingerprint)
+        return {
+            "job_key": made,
+            "log_key": names.log(job.id),
+            "idempotency_key": key,
+            "prefix": names.prefix,
+            "id": job.id,
+            "owner": job.owner,
+            "record": kept_job(job, self._pipe.cipher),
+            "fingerprints": prints,
+            "unstored": int(job.params.get("store") is False),
+        }
 
     def _kept(self, response_id: str, first: int, events: list[Event]) -> list[bytes]:
         """The entries of events, from index `first` on, as they are kept."""
@@ -189,21 +202,21 @@ class Queue:
         """
         names = Partition(partition)
         room, rates = room or {}, rates or {}
-        rooms: list[Argument] = []
+        rooms: list[str | int] = []
         for model in dict.fromkeys((*room, *rates)):
             rooms += [model, room.get(model, -1), *rates.get(model, (0, 0))]
         reply = await self._pipe.run(
-            "claim",
-            [names.queues, names.claimed(claim)],
-            [
-                names.prefix,
-                claim,
-                count,
-                self._terms.lease_ms,
-                self._terms.tenant_running,
-                MAX_NOTIFICATION_BYTES,
-                *rooms,
-            ],
+            calls.claim(
+                queues_key=names.queues,
+                claimed_key=names.claimed(claim),
+                prefix=names.prefix,
+                claim=claim,
+                count=count,
+                lease_ms=self._terms.lease_ms,
+                tenant_running=self._terms.tenant_running,
+                max_bytes=MAX_NOTIFICATION_BYTES,
+                model_limits=rooms,
+            )
         )
         return [granted(claim, row) for row in reply]
 
@@ -212,7 +225,12 @@ class Queue:
         names = Partition(partition)
         flat = [part for pair in held for part in pair]
         reply = await self._pipe.run(
-            "extend", [names.leases], [names.prefix, self._terms.lease_ms, *flat]
+            calls.extend(
+                leases_key=names.leases,
+                prefix=names.prefix,
+                lease_ms=self._terms.lease_ms,
+                held=flat,
+            )
         )
         return [answer.decode() for answer in reply]
 
@@ -220,9 +238,15 @@ class Queue:
         """The job waits `delay_ms` for another attempt. Raises: Fenced, Gone."""
         names = names_of(response_id)
         reply = await self._pipe.run(
-            "retry",
-            [names.job(response_id), names.notifications(response_id)],
-            [names.prefix, response_id, claim, delay_ms, reason],
+            calls.retry(
+                job_key=names.job(response_id),
+                channel=names.notifications(response_id),
+                prefix=names.prefix,
+                id=response_id,
+                claim=claim,
+                delay_ms=delay_ms,
+                reason=reason,
+            )
         )
         check_held(response_id, reply)
 
@@ -230,9 +254,14 @@ class Queue:
         """The job is the next one to be claimed by anybody. Raises: Fenced, Gone."""
         names = names_of(response_id)
         reply = await self._pipe.run(
-            "give_back",
-            [names.job(response_id), names.notifications(response_id)],
-            [names.prefix, response_id, claim, reason],
+            calls.give_back(
+                job_key=names.job(response_id),
+                channel=names.notifications(response_id),
+                prefix=names.prefix,
+                id=response_id,
+                claim=claim,
+                reason=reason,
+            )
         )
         check_held(response_id, reply)
 
@@ -244,21 +273,18 @@ class Queue:
         """
         names = names_of(response_id)
         reply = await self._pipe.run(
-            "cancel",
-            [
-                names.job(response_id),
-                names.log(response_id),
-                names.notifications(response_id),
-                names.cancels,
-            ],
-            [
-                names.prefix,
-                response_id,
-                length,
-                MAX_NOTIFICATION_BYTES,
-                self._terms.retention_ms,
-                *self._kept(response_id, length, events),
-            ],
+            calls.cancel(
+                job_key=names.job(response_id),
+                log_key=names.log(response_id),
+                channel=names.notifications(response_id),
+                cancels_channel=names.cancels,
+                prefix=names.prefix,
+                id=response_id,
+                expected=length,
+                max_bytes=MAX_NOTIFICATION_BYTES,
+                retention_ms=self._terms.retention_ms,
+                entries=self._kept(response_id, length, events),
+            )
         )
         match reply:
             case [b"cancelled"] | [b"ended"]:
@@ -276,29 +302,32 @@ class Queue:
         """How many lost jobs wait again, and those that the caller must end now."""
         names, terms = Partition(partition), self._terms
         requeued, rows = await self._pipe.run(
-            "rescue",
-            [names.leases, names.delayed, names.open],
-            [
-                names.prefix,
-                claim,
-                terms.lease_ms,
-                terms.max_attempts,
-                terms.inspect_ms,
-                RESCUE_LIMIT,
-            ],
+            calls.rescue(
+                leases_key=names.leases,
+                delayed_key=names.delayed,
+                open_key=names.open,
+                prefix=names.prefix,
+                claim=claim,
+                lease_ms=terms.lease_ms,
+                max_attempts=terms.max_attempts,
+                inspect_ms=terms.inspect_ms,
+                limit=RESCUE_LIMIT,
+            )
         )
         return requeued, [granted(claim, row) for row in rows]
 
     async def delete(self, response_id: str) -> bool:
         """True if there was such a response. Who may delete it is for the caller to know."""
         names = names_of(response_id)
-        keys = [
-            names.job(response_id),
-            names.log(response_id),
-            names.notifications(response_id),
-            names.cancels,
-        ]
-        return bool(await self._pipe.run("delete", keys, [names.prefix, response_id]))
+        call = calls.delete(
+            job_key=names.job(response_id),
+            log_key=names.log(response_id),
+            channel=names.notifications(response_id),
+            cancels_channel=names.cancels,
+            prefix=names.prefix,
+            id=response_id,
+        )
+        return bool(await self._pipe.run(call))
 
     async def dead(self, partition: int) -> list[bytes]:
         """What lies in the dead list, oldest first: response ids, or whatever was no id."""
@@ -317,16 +346,21 @@ class Queue:
         """Says what this process follows, to be said again in every third of the grace; up to
         `most` that nobody has followed for the grace.
         """
-        args: list[Argument] = [self._terms.orphan_ms * 4 // 3, most, *followed]
-        reply = await self._pipe.run("orphans", [Partition(partition).followed], args)
+        reply = await self._pipe.run(
+            calls.orphans(
+                followed_key=Partition(partition).followed,
+                grace_ms=self._terms.orphan_ms * 4 // 3,
+                limit=most,
+                ids=followed,
+            )
+        )
         return [response_id.decode() for response_id in reply]
 
     async def pause(self, model: str, seconds: float) -> None:
         """No worker begins anything of a model for so long; then a few, then all."""
         for number in range(self._terms.partitions):
-            names = Partition(number)
-            args: list[Argument] = [round(1000 * seconds)]
-            await self._pipe.run("pause", [names.pause(model)], args)
+            pause_key = Partition(number).pause(model)
+            await self._pipe.run(calls.pause(pause_key=pause_key, pause_ms=round(1000 * seconds)))
 
     async def queue_positions(
         self, partition: int, waiting: list[tuple[str, str]]
@@ -338,21 +372,9 @@ class Queue:
         names = Partition(partition)
         flat = [part for pair in waiting for part in pair]
         pace, *found = await self._pipe.run(
-            "queue_positions", [names.numbers], [names.prefix, *flat]
+            calls.queue_positions(numbers_key=names.numbers, prefix=names.prefix, tenants=flat)
         )
         seconds = float(pace) / 1000 if pace else None
         reasons = (reason.decode() for reason in found[2::3])
         heads = zip(found[::3], found[1::3], reasons, strict=True)
         return seconds, dict(zip(waiting, heads, strict=True))
-
-
-def _made_under(job: Job, idempotency_key: str | None) -> list[str]:
-    """The keys of what is made: job, log, and the idempotency key, or the job again without one."""
-    names = names_of(job.id)
-    made = names.job(job.id)
-    key = made if idempotency_key is None else names.idempotency(job.owner, idempotency_key)
-    return [made, names.log(job.id), key]
-
-
-def _unstored(job: Job) -> int:
-    return int(job.params.get("store") is False)

@@ -10,6 +10,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from .errors import RecordChanged, RecordStoreFull, RedisRefused
+from .scripts import calls
 
 if TYPE_CHECKING:
     from .redis.pipe import Pipe
@@ -42,9 +43,14 @@ class RecordStore:
         Raises: RecordChanged if somebody else wrote it meanwhile; RecordStoreFull.
         """
         reply = await self._pipe.run(
-            "put_record",
-            [self._key],
-            [id_, before or b"", after or b"", RECORDS_TTL_MS, MAX_RECORDS],
+            calls.put_record(
+                records_key=self._key,
+                id=id_,
+                before=before or b"",
+                after=after or b"",
+                ttl_ms=RECORDS_TTL_MS,
+                max_records=MAX_RECORDS,
+            )
         )
         match reply:
             case [b"ok"]:

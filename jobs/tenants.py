@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING, Final
 
 from .errors import HoldlineError
 from .names import Partition
+from .scripts import calls
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from .redis.pipe import Pipe
-    from .redis.wire import Argument
 
 
 DAY: Final = 86_400
@@ -73,11 +73,13 @@ class Tenants:
     async def set(self, tenant: str, values: Mapping[str, str]) -> dict[str, str]:
         """Sets these fields, "" for the default; what is set then. Raises: WrongSetting."""
         wanted = {name: checked(name, value) for name, value in values.items()}
-        flat: list[Argument] = [part for pair in wanted.items() for part in pair]
+        flat = [part for pair in wanted.items() for part in pair]
         found = {}
         for names in self._partitions:
-            args: list[Argument] = [names.prefix, tenant, *flat]
-            found = _pairs(await self._pipe.run("set_tenant", [names.tenant(tenant)], args))
+            call = calls.set_tenant(
+                tenant_key=names.tenant(tenant), prefix=names.prefix, tenant=tenant, settings=flat
+            )
+            found = _pairs(await self._pipe.run(call))
         return found
 
     async def clear(self, tenant: str) -> None:

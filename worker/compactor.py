@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
     from jobs.log.log import LogWriter
-    from jobs.redis.wire import Argument
+    from jobs.scripts import Call
 
     Head = Callable[[], list[bytes]]
 
@@ -74,7 +74,7 @@ class Compactor:
     async def _compact_waiting(self) -> None:
         waiting, self._waiting, self._waiting_bytes = self._waiting, [], 0
         # A stop may cancel this loop between two logs, so no coroutine is made before it is run.
-        ready: list[tuple[LogWriter, list[Argument]]] = []
+        ready: list[tuple[LogWriter, Call]] = []
         for writer, head, rest in waiting:
             if compacted := await _attempted(writer.compacted(head(), rest)):
                 ready.append((writer, compacted))

@@ -15,13 +15,14 @@ from jobs.ciphertext import BLOCK
 from jobs.errors import Diverged, Fenced, Gone, RedisRefused, UnknownResponse
 from jobs.names import names_of
 from jobs.record import Status
+from jobs.scripts import calls
 
 from .compaction import BLOCK_BYTES, BLOCK_ENTRIES, compact, expand
 from .view import View
 
 if TYPE_CHECKING:
     from jobs.redis.pipe import Pipe
-    from jobs.redis.wire import Argument
+    from jobs.scripts import Call
 
 # A notification that carries its entries saves each follower a read. Above this size a read is
 # cheaper than sending the bytes to every subscribed server, whether a follower needs them or not.
@@ -53,9 +54,15 @@ async def read(
     """
     names = names_of(response_id)
     reply = await pipe.run(
-        "read",
-        [names.job(response_id), names.log(response_id)],
-        [start, max_entries, max_bytes, min_entries, viewer],
+        calls.read(
+            job_key=names.job(response_id),
+            log_key=names.log(response_id),
+            first_index=start,
+            max_entries=max_entries,
+            max_bytes=max_bytes,
+            min_entries=min_entries,
+            viewer=viewer,
+        )
     )
     if not reply:
         raise UnknownResponse(response_id)
@@ -114,11 +121,9 @@ class LogWriter:
         self._pipe = pipe
         names = names_of(response_id)
         self._prefix = names.prefix
-        self._keys = [
-            names.job(response_id),
-            names.log(response_id),
-            names.notifications(response_id),
-        ]
+        self._job_key = names.job(response_id)
+        self._log_key = names.log(response_id)
+        self._channel = names.notifications(response_id)
         self._claim = claim
         self.response_id = response_id
         self.length = length
@@ -129,7 +134,7 @@ class LogWriter:
         Raises: Fenced, Gone, Diverged; RedisTrouble, after which the same entries may be appended
             again.
         """
-        return self.appended(await self._pipe.run("append", self._keys, self._append(entries)))
+        return self.appended(await self._pipe.run(self._append(entries)))
 
     def begin(self, entries: list[bytes]) -> asyncio.Future[object] | None:
         """As `append`, sent once: pass the reply to `appended`. None if it cannot be sent now.
@@ -137,7 +142,7 @@ class LogWriter:
         After an error call `append` with the same entries, to which more may be added: it finds
         out whether they were appended.
         """
-        return self._pipe.begin("append", self._keys, self._append(entries))
+        return self._pipe.begin(self._append(entries))
 
     def appended(self, reply: Any) -> bool:
         """Handles the reply of `begin`; returns and raises as `append`."""
@@ -146,8 +151,17 @@ class LogWriter:
         _, self.length, cancel = reply
         return bool(cancel)
 
-    def _append(self, entries: list[bytes]) -> list[Argument]:
-        return [self._claim, self.length, MAX_NOTIFICATION_BYTES, *self._kept(entries)]
+    def _append(self, entries: list[bytes]) -> Call:
+        call: Call = calls.append(
+            job_key=self._job_key,
+            log_key=self._log_key,
+            channel=self._channel,
+            claim=self._claim,
+            expected=self.length,
+            max_bytes=MAX_NOTIFICATION_BYTES,
+            entries=self._kept(entries),
+        )
+        return call
 
     async def compact(self, head: list[bytes], rest: list[bytes]) -> None:
         """Compacts the log of a response that this writer has finished; see `compacted`.
@@ -156,8 +170,8 @@ class LogWriter:
         """
         await self.store_compacted(await self.compacted(head, rest))
 
-    async def compacted(self, head: list[bytes], rest: list[bytes]) -> list[Argument]:
-        """The compacted log, for `store_compacted`.
+    async def compacted(self, head: list[bytes], rest: list[bytes]) -> Call:
+        """The call that stores the compacted log, for `store_compacted`.
 
         `head` and `rest` are the whole log as far as the writer knows. Redis compares the length
         and a checksum of the head; the rest was appended by this writer, so that its length is
@@ -176,17 +190,20 @@ class LogWriter:
                 cipher.encrypted(self.response_id, first, [data], BLOCK)[0]
                 for first, data in zip(firsts, kept, strict=False)
             ]
-        return [
-            self._claim,
-            len(head),
-            hashlib.sha1(b"".join(head), usedforsecurity=False).hexdigest(),
-            ",".join(str(block.count) for block in blocks),
-            *kept,
-        ]
+        call: Call = calls.compact(
+            job_key=self._job_key,
+            log_key=self._log_key,
+            claim=self._claim,
+            head_length=len(head),
+            head_sha1=hashlib.sha1(b"".join(head), usedforsecurity=False).hexdigest(),
+            counts=",".join(str(block.count) for block in blocks),
+            blocks=kept,
+        )
+        return call
 
-    async def store_compacted(self, compacted: list[Argument]) -> None:
+    async def store_compacted(self, compacted: Call) -> None:
         """Replaces the log by the result of `compacted`. Raises: RedisTrouble."""
-        await self._pipe.run("compact", self._keys[:2], compacted)
+        await self._pipe.run(compacted)
 
     async def finish(
         self,
@@ -206,21 +223,22 @@ class LogWriter:
         Raises: as `append`.
         """
         reply = await self._pipe.run(
-            "finish",
-            self._keys,
-            [
-                self._prefix,
-                self.response_id,
-                self._claim,
-                self.length,
-                MAX_NOTIFICATION_BYTES,
-                status,
-                retention_ms,
-                int(bury),
-                -1 if tokens is None else tokens,
-                -1 if money is None else money,
-                *self._kept(entries),
-            ],
+            calls.finish(
+                job_key=self._job_key,
+                log_key=self._log_key,
+                channel=self._channel,
+                prefix=self._prefix,
+                id=self.response_id,
+                claim=self._claim,
+                expected=self.length,
+                max_bytes=MAX_NOTIFICATION_BYTES,
+                status=status,
+                retention_ms=retention_ms,
+                to_dead=int(bury),
+                tokens=-1 if tokens is None else tokens,
+                money=-1 if money is None else money,
+                entries=self._kept(entries),
+            )
         )
         if reply[0] != b"ok":
             raise self._refusal(reply)

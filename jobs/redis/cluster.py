@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from jobs.cipher import Cipher
+    from jobs.scripts import Call
 
     from .wire import Argument, Wire
 
@@ -137,12 +138,10 @@ class ClusterPipe(Pipe):
         await self._at(0, time.monotonic() + self._deadline)
         return [self._pipes[host] for host in sorted(self._cluster.masters & set(self._pipes))]
 
-    def begin(
-        self, script: str, keys: list[str], args: list[Argument]
-    ) -> asyncio.Future[Any] | None:
+    def begin(self, call: Call) -> asyncio.Future[Any] | None:
         """As `Pipe.begin`."""
-        pipe = self._pipes.get(self._cluster.owner(key_slot(keys[0].encode())) or "")
-        return None if pipe is None else pipe.begin(script, keys, args)
+        pipe = self._pipes.get(self._cluster.owner(key_slot(call[2].encode())) or "")
+        return None if pipe is None else pipe.begin(call)
 
     async def call(self, *command: Argument, at: str = "") -> Any:
         """As `Pipe.call`, on the node that has the command's key."""

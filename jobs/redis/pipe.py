@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any, Self
 import hiredis
 
 from jobs.errors import RedisAway, RedisRefused
-from jobs.scripts import SCRIPTS
+from jobs.scripts import SCRIPTS, Call
 from runtime.loop import Loop, cancel_and_wait
 
 from .error_reply import exception_of
@@ -69,16 +69,16 @@ class Pipe:
         if self._owner is not None:
             await cancel_and_wait(self._owner)
 
-    async def run(self, script: str, keys: list[str], args: list[Argument]) -> Any:
-        """The reply of a script, repeated after lost connections until the deadline.
+    async def run(self, call: Call) -> Any:
+        """The reply of a script, which is run again after lost connections until the deadline.
 
         Raises: RedisAway, RedisFull, RedisRefused.
         """
-        packed = _packed(script, keys, args)
+        packed = _packed(call)
         until = time.monotonic() + self._deadline
         while True:
             try:
-                return await self._reply(packed, keys[0], until)
+                return await self._reply(packed, call[2], until)
             except RedisAway:
                 if time.monotonic() + WATCH_SECONDS >= until:
                     raise
@@ -87,18 +87,16 @@ class Pipe:
                 if not str(error).startswith("NOSCRIPT"):
                     raise
                 # Redis was restarted, failed over or flushed its scripts: EVAL loads it again.
-                packed = pack("EVAL", SCRIPTS[script].source, len(keys), *keys, *args)
+                packed = pack("EVAL", SCRIPTS[call[0]].source, *call[1:])
 
-    def begin(
-        self, script: str, keys: list[str], args: list[Argument]
-    ) -> asyncio.Future[Any] | None:
+    def begin(self, call: Call) -> asyncio.Future[Any] | None:
         """Sends a script once and returns its future reply, or None if it cannot be sent now.
 
         Unlike `run` it needs no task, and it repeats nothing: after an error call `run`.
         """
         if self._wire is None or len(self._under_way) >= MAX_UNDER_WAY:
             return None
-        return self.send(_packed(script, keys, args), time.monotonic() + self._deadline)
+        return self.send(_packed(call), time.monotonic() + self._deadline)
 
     async def call(self, *command: Argument, at: str = "") -> Any:
         """The reply of one command, sent once.
@@ -210,7 +208,5 @@ def _fail(future: asyncio.Future[Any], error: Exception) -> None:
         future.exception()  # marked as retrieved: a cancelled caller will not do it
 
 
-def _packed(script: str, keys: list[str], args: list[Argument]) -> bytes:
-    called = SCRIPTS[script]
-    called.check(len(keys), len(args))
-    return pack("EVALSHA", called.sha, len(keys), *keys, *args)
+def _packed(call: Call) -> bytes:
+    return pack("EVALSHA", SCRIPTS[call[0]].sha, *call[1:])

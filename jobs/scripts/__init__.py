@@ -12,17 +12,23 @@ explains one. `...` after the last name of ARGV collects all the remaining value
     -- KEYS  job_key, log_key
     -- ARGV  claim, expected (length of the log), entries...
 
-Each name is a local variable of the script, and a call with another number of arguments is refused.
+Each name is a local variable of the script and a keyword argument of its call, so a wrong, missing
+or unknown name is a TypeError before anything is sent:
+
+    await pipe.run(calls.append(job_key=..., log_key=..., claim=..., expected=5, entries=[b"..."]))
 """
 
 from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any, Final
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
 
 _FOLDER: Final = Path(__file__).parent
 # A part stands in front of what needs it, so the order of the files is that of their dependence.
@@ -38,8 +44,12 @@ _EXPLANATION: Final = re.compile(r"\([^)]*\)")
 _NAME: Final = re.compile(r"[a-z][a-z0-9_]*", re.ASCII)
 
 
+# The name of a script, the number of its keys, its keys and its arguments.
+Call = tuple[Any, ...]
+
+
 class WrongArguments(Exception):
-    """A script's header that cannot be read, or a call that does not match it."""
+    """A script's header that cannot be read."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,17 +67,19 @@ class Script:
     args: tuple[str, ...]
     rest: str
 
-    def check(self, keys: int, args: int) -> None:
-        """Checks the number of arguments of a call. Raises: WrongArguments."""
-        if keys == len(self.keys) and (
-            args == len(self.args) or (args > len(self.args) and self.rest)
-        ):
-            return
-        raise WrongArguments(
-            f"{self.name}: {keys} keys and {args} arguments given;"
-            f" expected KEYS {', '.join(self.keys)}"
-            f" and ARGV {', '.join([*self.args, *([self.rest + '...'] if self.rest else [])])}"
-        )
+    def caller(self) -> Callable[..., Call]:
+        """The function that makes a call of this script from keyword arguments.
+
+        Generated, as a namedtuple's `__new__` is: matching keyword arguments by hand would cost a
+        microsecond for each append.
+        """
+        names = [*self.keys, *self.args, *([self.rest] if self.rest else [])]
+        values = [*self.keys, *self.args, *([f"*{self.rest}"] if self.rest else [])]
+        made = f"{self.name!r}, {len(self.keys)}, {', '.join(values)}"
+        code = f"lambda *, {', '.join(names)}: ({made})"
+        function: Callable[..., Call] = eval(code)  # noqa: S307 - of names, whose form was checked
+        function.__qualname__ = self.name
+        return function
 
 
 def _declared(source: str, heading: str) -> list[str]:
@@ -146,3 +158,5 @@ def _load_all() -> dict[str, Script]:
 
 
 SCRIPTS: Final = _load_all()
+# One function a script: `calls.append(...)`.
+calls: Final = SimpleNamespace(**{name: script.caller() for name, script in SCRIPTS.items()})

@@ -15,6 +15,7 @@ from jobs.queue import Queue
 from jobs.record import Job, SharedSettings, Status
 from jobs.redis.pipe import Pipe
 from jobs.replies import Grant
+from jobs.scripts import calls
 
 NAMES = Partition(0)
 TERMS = SharedSettings(max_waiting=1_000_000)
@@ -155,4 +156,5 @@ async def status_of(pipe: Pipe, response_id: str) -> str | None:
 
 async def places(pipe: Pipe) -> object:
     """The reply of a script that changes nothing."""
-    return await pipe.run("queue_positions", [NAMES.numbers], [NAMES.prefix])
+    call = calls.queue_positions(numbers_key=NAMES.numbers, prefix=NAMES.prefix, tenants=[])
+    return await pipe.run(call)

@@ -29,8 +29,7 @@ from jobs.record import Job, Status
 from jobs.record_store import RecordStore
 from jobs.redis.connection import Redis
 from jobs.redis.pipe import Pipe
-from jobs.redis.wire import Argument
-from jobs.scripts import SCRIPTS, Script, WrongArguments, check_includes
+from jobs.scripts import SCRIPTS, Script, WrongArguments, calls, check_includes
 from jobs.tenants import Tenants
 from tests.jobs.dump import Dump, dump
 from tests.jobs.factories import (
@@ -49,7 +48,8 @@ from tests.jobs.proxy import Proxy
 
 MAX_ATTEMPTS = 3
 MAX_RUNNING = 2
-NO_LIMITS = [0, 0, 0, 0, 0]
+LIMITS = ["waiting", "requests", "tokens", "money", "input_tokens"]
+NO_LIMITS = {f"tenant_{what}": 0 for what in LIMITS}
 HOUR = 3_600_000
 RUNNING, QUEUED = "running", "queued"
 ENDS = ["completed", "incomplete", "failed", "cancelled"]
@@ -94,6 +94,16 @@ class Response:
 
     def run(self, claim: str) -> None:
         self.status, self.claim, self.ran_out, self.delayed = RUNNING, claim, False, False
+
+
+def keys_of(id_: str) -> dict[str, str]:
+    """The arguments that most scripts of a response have."""
+    return {
+        "job_key": NAMES.job(id_),
+        "log_key": NAMES.log(id_),
+        "prefix": NAMES.prefix,
+        "id": id_,
+    }
 
 
 @dataclass
@@ -322,29 +332,32 @@ class Both:
         self.ids.append(id_)
 
         async def call() -> None:
-            names = [NAMES.job(id_), NAMES.log(id_)]
-            names.append(NAMES.idempotency("all", key) if key else names[0])
-            names.append(NAMES.notifications(id_))
             before = id_ in self.model.all
-            terms: list[Argument] = [
-                HOUR,
-                HOUR,
-                HOUR,
-                1000,
-                int(fails),
-                queue_name,
-                0,
-                "0",
-                9,
-                9,
-                9,
-                *NO_LIMITS,
-                "",
-                100,
-                begins,
-            ]
-            args: list[Argument] = [NAMES.prefix, id_, owner, b"job", body if key else "", *terms]
-            reply = await self.pipe.run("submit", names, [*args, *logged(id_)])
+            submitted = calls.submit(
+                **keys_of(id_),
+                idempotency_key=NAMES.idempotency("all", key) if key else NAMES.job(id_),
+                channel=NAMES.notifications(id_),
+                owner=owner,
+                record=b"job",
+                fingerprints=body if key else "",
+                ttl_ms=HOUR,
+                inspect_ms=HOUR,
+                max_wait_ms=HOUR,
+                max_waiting=1000,
+                fail_on_death=int(fails),
+                queue_name=queue_name,
+                unstored=0,
+                hook_wait_ms="0",
+                tokens_field=9,
+                money_field=9,
+                input_tokens=9,
+                **NO_LIMITS,
+                orphan_ms="",
+                max_bytes=100,
+                first_entry=begins,
+                entries=logged(id_),
+            )
+            reply = await self.pipe.run(submitted)
             expected = self.model.submit(id_, owner, key, body, fails, queue_name, begins)
             assert expected == (reply[:1] if expected == [b"accepted"] else reply)
             if not before:
@@ -355,8 +368,18 @@ class Both:
     def claim(self, claim: str, count: int, **room: int) -> Call:
         async def call() -> None:
             flat = [part for name, most in room.items() for part in (name, most, 0, 0)]
-            args: list[Argument] = [NAMES.prefix, claim, count, HOUR, MAX_RUNNING, 100, *flat]
-            rows = await self.pipe.run("claim", [NAMES.queues, NAMES.claimed(claim)], args)
+            claims = calls.claim(
+                queues_key=NAMES.queues,
+                claimed_key=NAMES.claimed(claim),
+                prefix=NAMES.prefix,
+                claim=claim,
+                count=count,
+                lease_ms=HOUR,
+                tenant_running=MAX_RUNNING,
+                max_bytes=100,
+                model_limits=flat,
+            )
+            rows = await self.pipe.run(claims)
             granted = [row[0].decode() for row in rows]
             self.model.claim(claim, count, room, granted)
             self._hold(claim, granted)
@@ -374,8 +397,16 @@ class Both:
         frames = [self.mark(claim) for _ in range(count)]
 
         async def call() -> None:
-            names = [NAMES.job(id_), NAMES.log(id_), NAMES.notifications(id_)]
-            reply = await self.pipe.run("append", names, [claim, expected, 100, *frames])
+            appends = calls.append(
+                job_key=NAMES.job(id_),
+                log_key=NAMES.log(id_),
+                channel=NAMES.notifications(id_),
+                claim=claim,
+                expected=expected,
+                max_bytes=100,
+                entries=frames,
+            )
+            reply = await self.pipe.run(appends)
             assert self.model.append(id_, claim, expected, frames) == reply
 
         return call
@@ -384,21 +415,20 @@ class Both:
         frames = [self.mark(claim), self.mark("end")]
 
         async def call() -> None:
-            names = [NAMES.job(id_), NAMES.log(id_), NAMES.notifications(id_)]
-            args: list[Argument] = [
-                NAMES.prefix,
-                id_,
-                claim,
-                expected,
-                100,
-                status,
-                HOUR,
-                0,
-                len(frames),
-                0,
-                *frames,
-            ]
-            reply = await self.pipe.run("finish", names, args)
+            finishes = calls.finish(
+                **keys_of(id_),
+                channel=NAMES.notifications(id_),
+                claim=claim,
+                expected=expected,
+                max_bytes=100,
+                status=status,
+                retention_ms=HOUR,
+                to_dead=0,
+                tokens=len(frames),
+                money=0,
+                entries=frames,
+            )
+            reply = await self.pipe.run(finishes)
             assert self.model.finish(id_, claim, expected, status, frames) == reply
 
         return call
@@ -408,21 +438,35 @@ class Both:
             digest = hashlib.sha1(b"".join(log)).hexdigest()
             blocks = compact(log)
             counts = ",".join(str(block.count) for block in blocks)
-            args: list[Argument] = [claim, len(log), digest, counts]
-            names = [NAMES.job(id_), NAMES.log(id_)]
-            reply = await self.pipe.run(
-                "compact", names, [*args, *(block.data for block in blocks)]
+            compacts = calls.compact(
+                job_key=NAMES.job(id_),
+                log_key=NAMES.log(id_),
+                claim=claim,
+                head_length=len(log),
+                head_sha1=digest,
+                counts=counts,
+                blocks=[block.data for block in blocks],
             )
+            reply = await self.pipe.run(compacts)
             assert self.model.compact(id_, claim, log) == reply
 
         return call
 
     def put_back(self, script: str, id_: str, claim: str) -> Call:
         async def call() -> None:
-            names = [NAMES.job(id_), NAMES.notifications(id_)]
-            delay = [HOUR] if script == "retry" else []
-            reply = await self.pipe.run(script, names, [NAMES.prefix, id_, claim, *delay, "why"])
-            model = self.model.retry if script == "retry" else self.model.give_back
+            retries = script == "retry"
+            delay = {"delay_ms": HOUR} if retries else {}
+            puts_back = getattr(calls, script)(
+                job_key=NAMES.job(id_),
+                channel=NAMES.notifications(id_),
+                prefix=NAMES.prefix,
+                id=id_,
+                claim=claim,
+                reason="why",
+                **delay,
+            )
+            reply = await self.pipe.run(puts_back)
+            model = self.model.retry if retries else self.model.give_back
             assert model(id_, claim) == reply
 
         return call
@@ -430,7 +474,10 @@ class Both:
     def extend(self, held: list[tuple[str, str]]) -> Call:
         async def call() -> None:
             flat = [part for pair in held for part in pair]
-            reply = await self.pipe.run("extend", [NAMES.leases], [NAMES.prefix, HOUR, *flat])
+            extends = calls.extend(
+                leases_key=NAMES.leases, prefix=NAMES.prefix, lease_ms=HOUR, held=flat
+            )
+            reply = await self.pipe.run(extends)
             assert self.model.extend(held) == reply
 
         return call
@@ -439,17 +486,26 @@ class Both:
         frames = [self.mark("end")]
 
         async def call() -> None:
-            names = [NAMES.job(id_), NAMES.log(id_), NAMES.notifications(id_), NAMES.cancels]
-            args: list[Argument] = [NAMES.prefix, id_, expected, 100, HOUR, *frames]
-            reply = await self.pipe.run("cancel", names, args)
+            cancels = calls.cancel(
+                **keys_of(id_),
+                channel=NAMES.notifications(id_),
+                cancels_channel=NAMES.cancels,
+                expected=expected,
+                max_bytes=100,
+                retention_ms=HOUR,
+                entries=frames,
+            )
+            reply = await self.pipe.run(cancels)
             assert self.model.cancel(id_, expected, frames) == reply
 
         return call
 
     def delete(self, id_: str) -> Call:
         async def call() -> None:
-            names = [NAMES.job(id_), NAMES.log(id_), NAMES.notifications(id_), NAMES.cancels]
-            reply = await self.pipe.run("delete", names, [NAMES.prefix, id_])
+            deletes = calls.delete(
+                **keys_of(id_), channel=NAMES.notifications(id_), cancels_channel=NAMES.cancels
+            )
+            reply = await self.pipe.run(deletes)
             assert self.model.delete(id_) == reply
             self._before.pop(id_, None)
 
@@ -457,9 +513,18 @@ class Both:
 
     def rescue(self, claim: str) -> Call:
         async def call() -> None:
-            names = [NAMES.leases, NAMES.delayed, NAMES.open]
-            args: list[Argument] = [NAMES.prefix, claim, HOUR, MAX_ATTEMPTS, HOUR, 100]
-            requeued, rows = await self.pipe.run("rescue", names, args)
+            rescues = calls.rescue(
+                leases_key=NAMES.leases,
+                delayed_key=NAMES.delayed,
+                open_key=NAMES.open,
+                prefix=NAMES.prefix,
+                claim=claim,
+                lease_ms=HOUR,
+                max_attempts=MAX_ATTEMPTS,
+                inspect_ms=HOUR,
+                limit=100,
+            )
+            requeued, rows = await self.pipe.run(rescues)
             granted = [row[0].decode() for row in rows]
             assert self.model.rescue(claim) == (requeued, set(granted))
             self._hold(claim, granted)
@@ -861,18 +926,16 @@ def test_a_script_has_its_arguments_by_the_names_of_its_header(path: Path) -> No
 
 
 @pytest.mark.parametrize("script", SCRIPTS.values(), ids=lambda script: script.name)
-async def test_a_call_with_another_number_of_arguments_is_refused_before_it_is_sent(
-    pipe: Pipe, script: Script
-) -> None:
-    keys, args = ["k"] * len(script.keys), ["a"] * len(script.args)
-    script.check(len(keys), len(args))
-    wrong: list[tuple[list[str], list[Argument]]] = [
-        (keys[1:], [*args]),
-        (["k", *keys], [*args]),
-        (keys, [*args[1:]]),
-    ]
-    if not script.rest:
-        wrong.append((keys, ["a", *args]))
-    for some_keys, some_args in wrong:
-        with pytest.raises(WrongArguments, match=f"{script.name}: .* expected KEYS"):
-            await pipe.run(script.name, some_keys, some_args)
+def test_a_call_names_every_argument_of_the_header_and_no_other(script: Script) -> None:
+    call, rest = getattr(calls, script.name), [script.rest] if script.rest else []
+    names = [*script.keys, *script.args, *rest]
+    right = {name: ["a", "b"] if name in rest else name for name in names}
+    more = ["a", "b"] if rest else []
+    assert (script.name, len(script.keys), *script.keys, *script.args, *more) == call(**right)
+    for name in names:
+        with pytest.raises(TypeError, match=rf"{script.name}\(\) missing 1 .*: '{name}'"):
+            call(**{key: value for key, value in right.items() if key != name})
+    with pytest.raises(TypeError, match=rf"{script.name}\(\) got an unexpected .* 'other'"):
+        call(**right, other="")
+    with pytest.raises(TypeError, match="positional"):
+        call(*right.values())
