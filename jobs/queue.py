@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from .replies import Accepted, Grant
 
 RESCUE_LIMIT = 100
+MAX_JOB_BYTES = 1 << 26  # of one claim's reply
 WAIT_MS = 1_000
 
 
@@ -194,9 +195,11 @@ class Queue:
         count: int,
         room: Mapping[str, int] | None = None,
         rates: Mapping[str, tuple[int, int]] | None = None,
+        max_job_bytes: int = MAX_JOB_BYTES,
     ) -> list[Grant]:
         """Up to `count` jobs, held under `claim`; the same ones if the claim was used before.
 
+        None is added to jobs that are `max_job_bytes` large together.
         `room` says how many there may be of a model; of one that it lacks, as many as wait.
         `rates` says how many requests and tokens a minute its provider allows; 0 is any number.
         """
@@ -215,6 +218,7 @@ class Queue:
                 lease_ms=self._terms.lease_ms,
                 tenant_running=self._terms.tenant_running,
                 max_bytes=MAX_NOTIFICATION_BYTES,
+                max_job_bytes=max_job_bytes,
                 model_limits=rooms,
             )
         )

@@ -265,6 +265,14 @@ _TABLE: Final = (
         100_000_000,
         "how much output of one response waits in a worker for Redis; beyond it the model waits",
     ),
+    _number(
+        "HOLDLINE_MAX_HELD_BYTES",
+        WORKER,
+        33_554_432,
+        1,
+        10_000_000_000,
+        "how many bytes of prompts a worker holds at once; beyond it no further job is claimed",
+    ),
     _number("HOLDLINE_MODEL_TIMEOUT_SECONDS", ALL, 900, 0.1, DAY, "time for one call of the model"),
     _number(
         "HOLDLINE_LEASE_SECONDS",

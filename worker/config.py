@@ -67,6 +67,7 @@ class Config:
     max_output_bytes: int
     redis_retry_seconds: float
     max_unsent_bytes: int
+    max_held_bytes: int
     shared: SharedSettings
     receiver: Receiver | None = None
     cipher: Cipher | None = None
@@ -114,6 +115,7 @@ def load(environ: Mapping[str, str]) -> Config:
         max_output_bytes=whole(environ, "HOLDLINE_MAX_OUTPUT_BYTES"),
         redis_retry_seconds=number(environ, "HOLDLINE_REDIS_RETRY_SECONDS"),
         max_unsent_bytes=whole(environ, "HOLDLINE_MAX_UNSENT_BYTES"),
+        max_held_bytes=whole(environ, "HOLDLINE_MAX_HELD_BYTES"),
         shared=shared_config.shared_settings(environ),
         receiver=_receiver(environ),
         cipher=shared_config.cipher(environ),

@@ -28,8 +28,10 @@ if TYPE_CHECKING:
 log = structlog.get_logger()
 
 
-async def close(context: WorkerContext, grant: Grant, cause: str) -> None:
+async def close(context: WorkerContext, grant: Grant, cause: str, job: Job | None = None) -> None:
     """Ends a response from what its log holds, without a call of the model.
+
+    `job` is the grant's, if it was decoded already.
 
     Raises: Fenced, Gone, UnknownResponse if another attempt has it or it was deleted; RedisTrouble.
     """
@@ -47,7 +49,7 @@ async def close(context: WorkerContext, grant: Grant, cause: str) -> None:
         bury = bury or not isinstance(error, EncryptionKeyMissing)
         view, state = await _length(context, grant), ResponseState()
     try:
-        job = job_of(grant.response_id, grant.job, context.pipe.cipher)
+        job = job or job_of(grant.response_id, grant.job, context.pipe.cipher)
     except Undecodable:
         # A snapshot holds each of the request's fields that another snapshot shows.
         params = state.last or {"model": "unknown", "created_at": 0}

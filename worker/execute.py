@@ -74,6 +74,8 @@ class Execution:
         self._context = context
         self.partition = partition
         self.grant = grant
+        self.size = len(grant.job)  # in bytes, as it was claimed
+        self._job: Job | None = None
         self._claimed = time.monotonic()
         self._stopped: Stop | None = None
         self._task: asyncio.Task[Any] | None = None
@@ -117,9 +119,11 @@ class Execution:
     async def _run(self) -> None:
         grant = self.grant
         try:
-            job = job_of(grant.response_id, grant.job, self._context.pipe.cipher)
+            job = self._job = job_of(grant.response_id, grant.job, self._context.pipe.cipher)
+            # A job is kept decoded or encoded, not both.
+            self.grant = grant = grant._replace(job=b"")
             if grant.cancelled:
-                await close(self._context, grant, "cancelled")
+                await self._close("cancelled")
             else:
                 await self._attempt(job)
         except LogLost as error:
@@ -128,11 +132,11 @@ class Execution:
         except EncryptionKeyMissing as error:
             self._log.error("encryption key missing", key_id=error.key_id)
             if grant.cancelled:
-                await close(self._context, grant, "cancelled")
+                await self._close("cancelled")
             else:
                 await self._retry_or_close("key_missing", KEY_SECONDS)
         except Undecodable:
-            await close(self._context, grant, "undecodable")
+            await self._close("undecodable")
 
     async def _attempt(self, job: Job) -> None:
         grant, context, call = self.grant, self._context, self._call
@@ -257,7 +261,10 @@ class Execution:
         if isinstance(decision, RetryAfter):
             await self._retry(decision)
         else:
-            await close(self._context, self.grant, cause)
+            await self._close(cause)
+
+    async def _close(self, cause: str) -> None:
+        await close(self._context, self.grant, cause, self._job)
 
     async def _pause_model(self, job: Job) -> None:
         """Keeps all workers from calling the model for as long as its provider asks.

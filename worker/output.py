@@ -10,6 +10,7 @@ probabilities, provider data, and items and events that pass intact.
 
 from __future__ import annotations
 
+import itertools
 import json
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -119,11 +120,13 @@ class Output:
     ) -> None:
         self._sink = sink
         self._name = name
-        self._next = index
         self._most = most
         self._functions = functions
         self._open: _Open | None = None
         self._calls: dict[int, _OpenCall] = {}
+        # Not a method: this object and the translator would hold each other, and the job, until
+        # the garbage collector runs.
+        self._take_index = itertools.count(index).__next__
         self._translator = translator.ItemTranslator(name, self._take_index)
         self._done: dict[int, Item] = {}
         self.size = 0
@@ -278,10 +281,6 @@ class Output:
             size = len(text.encode())
         self.size += size
         return text
-
-    def _take_index(self) -> int:
-        index, self._next = self._next, self._next + 1
-        return index
 
     def _close(self, status: str) -> None:
         if self._open is not None:

@@ -120,7 +120,7 @@ class Worker:
     async def _wait_for_room(self) -> None:
         """Returns when one more job can be held and its lease be kept."""
         while True:
-            if len(self._held) >= self._context.config.concurrency:
+            if self._full:
                 self._freed.clear()
                 await self._freed.wait()
             elif self._leases.pace.left <= 0:
@@ -137,14 +137,20 @@ class Worker:
         more = False
         pace = self._leases.pace
         for number in partitions:
-            free = min(self._context.config.concurrency - len(self._held), pace.left)
-            if free <= 0:
+            if self._full or pace.left <= 0:
                 return True
+            free = min(self._context.config.concurrency - len(self._held), pace.left)
             most = min(free, MAX_CLAIMED_AT_ONCE)
+            max_bytes = self._context.config.max_held_bytes - self._held_bytes
             # A claim is reused until it is answered. If only the reply is lost, the same
             # claim gets the same jobs.
             grants = await self._context.queue.claim(
-                number, self._claims[number], most, self._room_by_model(), self._rates
+                number,
+                self._claims[number],
+                most,
+                self._room_by_model(),
+                self._rates,
+                max_job_bytes=max_bytes,
             )
             self._claims[number] = secrets.token_hex(8)
             pace.claimed(len(grants))
@@ -152,8 +158,18 @@ class Worker:
                 self._start(number, grant)
             # A claim that was not filled leaves nothing behind. A later submission leaves a marker,
             # unless enough markers are there already.
-            more = more or len(grants) == most
+            more = more or len(grants) == most or self._full
         return more
+
+    @property
+    def _held_bytes(self) -> int:
+        return sum(execution.size for execution in self._held)
+
+    @property
+    def _full(self) -> bool:
+        """True if no more jobs can be held, by their number or by their bytes."""
+        config = self._context.config
+        return len(self._held) >= config.concurrency or self._held_bytes >= config.max_held_bytes
 
     def _room_by_model(self) -> dict[str, int]:
         """How many more jobs of each model with a limit of its own can be held.

@@ -6,7 +6,8 @@
 -- KEYS  queues_key, claimed_key
 -- ARGV  prefix, claim, count, lease_ms, tenant_running (answers of a tenant
 --       that run at once where its settings say nothing; 0: any number), max_bytes (that a
---       notification carries), model_limits... (four each: its name, how many more of it or -1 for any
+--       notification carries), max_job_bytes (no further job is handed out once the jobs are
+--       together that large), model_limits... (four each: its name, how many more of it or -1 for any
 --       number, requests and tokens a minute that its provider allows or 0 for any number)
 -- Returns {grant...}; a grant is {id, job, attempt, failures, cancel, reason, waited ms, log length, queue_name}
 -- May be repeated: the same claim is handed the same jobs while it still holds them.
@@ -148,7 +149,7 @@ local function begin(id, job)
   notify(prefix .. 'notifications:' .. id, SUBMITTED, { job.begins }, tonumber(max_bytes))
 end
 
-local grants, ids = {}, {}
+local grants, ids, job_bytes = {}, {}, 0
 local function hand_out(id, job, tenant, start_tag, tokens)
   if job.begins then begin(id, job) end
   job.attempt = (job.attempt or 0) + 1
@@ -157,6 +158,7 @@ local function hand_out(id, job, tenant, start_tag, tokens)
   tenant.running = tenant.running + 1
   tenant.leases[#tenant.leases + 1], tenant.leases[#tenant.leases + 2] = time + lease_ms, id
   grants[#grants + 1], ids[#ids + 1] = grant(prefix, id, job, time), id
+  job_bytes = job_bytes + #(job.job or '')
 end
 
 -- Serves the next entry of a tenant, which may be no job that can run, and books its tokens.
@@ -182,7 +184,7 @@ end
 -- An emptied queue stays in the list until a claim finds nothing in it: mostly another job comes first.
 local emptied = {}
 for _ = 1, count + 100 do -- a bound on stale entries and on tenants held back in one call
-  local index = #grants < count and choose()
+  local index = #grants < count and job_bytes < tonumber(max_job_bytes) and choose()
   if not index then break end
   local queue_name = table.remove(queues, index)
   local schedule = schedule_of(queue_name)

@@ -230,6 +230,17 @@ async def test_the_same_token_is_handed_the_same_jobs(queue: Queue) -> None:
     assert 3 == len(await claim_ids(queue, 9))
 
 
+async def test_a_claim_ends_where_its_jobs_are_large_enough(queue: Queue) -> None:
+    for _ in range(5):
+        await submitted(queue)
+    [first] = await queue.claim(0, new_claim(), 5, max_job_bytes=1)
+
+    rest = await queue.claim(0, "mine", 5, max_job_bytes=len(first.job) + 1)
+
+    assert 2 == len(rest)
+    assert 2 == len(await queue.claim(0, new_claim(), 5))
+
+
 async def test_a_repeated_claim_hands_out_nothing_that_has_ended_or_gone(
     pipe: Pipe, queue: Queue
 ) -> None:

@@ -61,6 +61,28 @@ async def test_no_more_than_the_limit_runs_at_once(make_harness: MakeHarness, wo
         assert 3 == most
 
 
+async def test_no_more_bytes_than_the_budget_are_held_but_for_one_job(
+    make_harness: MakeHarness, work: Work
+) -> None:
+    # Each prompt is 10 KB: two are less than the budget, and three are more.
+    environ = {"HOLDLINE_CONCURRENCY": "9", "HOLDLINE_MAX_HELD_BYTES": "25000"}
+    prompt = "mode=slow pace=0.01 " + "x" * 10_000
+    async with make_harness(**environ) as harness:
+        ids = [await harness.submit(prompt) for _ in range(9)]
+        most = 0
+        async with work(harness) as running:
+            while not all([(await harness.view(one)).status.ended for one in ids]):
+                most = max(most, len(harness.model.open_calls), len(running.worker._held))
+    assert 3 == most
+
+
+async def test_a_job_above_the_budget_runs_alone(make_harness: MakeHarness, work: Work) -> None:
+    async with make_harness(HOLDLINE_MAX_HELD_BYTES="1") as harness, work(harness):
+        ids = [await harness.submit("mode=ok") for _ in range(3)]
+        for response_id in ids:
+            assert Status.COMPLETED is (await harness.ended(response_id)).status
+
+
 async def test_a_job_much_longer_than_its_lease_is_run_once(harness: Harness, work: Work) -> None:
     async with work(harness), work(harness):
         view = await harness.ended(await harness.submit("mode=slow tokens=100 pace=0.03"))

@@ -377,6 +377,7 @@ class Both:
                 lease_ms=HOUR,
                 tenant_running=MAX_RUNNING,
                 max_bytes=100,
+                max_job_bytes=10_000,
                 model_limits=flat,
             )
             rows = await self.pipe.run(claims)
