@@ -27,7 +27,7 @@ from jobs.settings import ConfigError
 from server.access import api_keys
 from server.access.owners import is_tenant
 from server.access.principal import ADMIN, SCOPES
-from server.access.watched_file import alone, replace
+from server.access.watched_file import locked, replace
 
 from . import cli
 
@@ -63,7 +63,7 @@ class FileStore:
 
     async def put(self, id_: str, before: bytes | None, after: bytes | None) -> None:
         """Rewrites the file with one record changed."""
-        with alone(self._path):
+        with locked(self._path):
             records = self._read()
             found = records.pop(id_, None)
             if (None if found is None else api_keys.encode(found)) != before:

@@ -21,7 +21,7 @@ from jobs import settings as env
 from jobs.errors import HoldlineError
 from jobs.settings import ConfigError
 from server.access.jwt import MIN_SECRET, parse_keys
-from server.access.watched_file import alone, replace
+from server.access.watched_file import locked, replace
 
 from . import cli
 
@@ -62,7 +62,7 @@ async def run(environ: Mapping[str, str], argv: Sequence[str]) -> AsyncIterator[
     if not path:
         raise ConfigError("set HOLDLINE_JWT_KEYS to the path of a file: the keys are listed there")
     file = Path(path)
-    with alone(file):
+    with locked(file):
         listed = _read(file)
         match arguments.action:
             case "add":

@@ -32,7 +32,7 @@ def _values(written: list[str]) -> dict[str, str]:
 
 
 async def _text(tenants: Tenants, tenant: str) -> str:
-    found, usage = await tenants.get(tenant), await tenants.standing(tenant)
+    found, usage = await tenants.get(tenant), await tenants.usage(tenant)
     held = "; others wait for one of them to end" if usage.held else ""
     lines = [
         f"{name:20} {found.get(name, 'default'):>12}  {field.what}"

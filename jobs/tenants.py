@@ -50,7 +50,7 @@ FIELDS: Final[dict[str, Field]] = {
 
 @dataclass(frozen=True, slots=True)
 class TenantUsage:
-    """How a tenant stands: what runs, whether others wait for that, and what was used today."""
+    """Running answers, whether others wait for one of them to end, and what was used today."""
 
     running: int
     held: bool
@@ -86,8 +86,8 @@ class Tenants:
         """Back to the defaults."""
         await self.set(tenant, dict.fromkeys(FIELDS, ""))
 
-    async def standing(self, tenant: str) -> TenantUsage:
-        """How a tenant stands, over all partitions."""
+    async def usage(self, tenant: str) -> TenantUsage:
+        """The usage of a tenant, over all partitions."""
         running, held, tokens, money = 0, False, 0, 0.0
         now = int((await self._pipe.call("TIME"))[0])
         for names in self._partitions:

@@ -37,7 +37,7 @@ from .websocket.auth import SocketAuth
 from .websocket.backpressure import SlowConsumers
 from .websocket.limits import SocketLimiter
 from .websocket.socket import Socket
-from .websocket.unstored import Budget
+from .websocket.unstored import ByteLimiter
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -96,7 +96,7 @@ class Server:
         self.streams = Streams()
         self.sockets: set[Socket] = set()
         self.slow = SlowConsumers()
-        self.budget = Budget()
+        self.byte_limiter = ByteLimiter()
         self.header_timeout = HeaderTimeout(config.request_seconds)
         self.draining = False
 
@@ -107,7 +107,7 @@ class Server:
             for pipe in {self.pipe, self.submits}:
                 await stack.enter_async_context(pipe)
             found = await check_until_available(self.pipe, _log_outage)
-            log.info("redis", found=found)
+            log.info("connected to Redis", redis=found)
             await stack.enter_async_context(self.relay)
             orphans = Orphans(self.pipe, self.queue, self.relay, self.responses, self.config.shared)
             await stack.enter_async_context(orphans.loop())
@@ -151,7 +151,7 @@ class Server:
                 self.responses,
                 self.metrics,
                 offers,
-                self.budget,
+                self.byte_limiter,
                 self.slow,
             )
             self.sockets.add(socket)

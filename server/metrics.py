@@ -12,8 +12,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 
-class Tally(Collector):
-    """A counter of the hot path: adding to `count` takes no lock, since one thread adds."""
+class UnlockedCounter(Collector):
+    """A counter for the hot path: one thread adds to `count`, without a lock."""
 
     def __init__(self, name: str, documentation: str, registry: CollectorRegistry) -> None:
         self.count = 0
@@ -21,7 +21,7 @@ class Tally(Collector):
         registry.register(self)
 
     def collect(self) -> Iterator[CounterMetricFamily]:
-        """Of prometheus_client: called when somebody asks."""
+        """Called by prometheus_client for each scrape."""
         yield CounterMetricFamily(*self._about, value=self.count)
 
 
@@ -41,7 +41,7 @@ class Metrics:
         self.submitted = Counter(
             "holdline_submitted", "Responses accepted.", ["fresh"], registry=self.registry
         )
-        self.delivered = Tally(
+        self.delivered = UnlockedCounter(
             "holdline_events_delivered", "Events handed to clients.", self.registry
         )
         self.reads = Counter(

@@ -7,14 +7,12 @@ from typing import TYPE_CHECKING, Any
 from jobs.models import RESPONSES
 
 from .access.principal import EVERYBODY
-from .api.problem import Problem, invalid
+from .api.problem import Problem, invalid, name_list
 
 if TYPE_CHECKING:
     from jobs.models import Catalog
 
     from .access.principal import Principal
-
-MAX_NAMED = 50
 
 
 def listed(catalog: Catalog, who: Principal = EVERYBODY) -> list[dict[str, Any]]:
@@ -58,8 +56,7 @@ def _shown(name: str) -> dict[str, Any]:
 
 
 def _not_found(catalog: Catalog, name: str, who: Principal) -> Problem:
-    known = [model["id"] for model in listed(catalog, who)]
-    named = ", ".join(known[:MAX_NAMED]) + (", ..." if len(known) > MAX_NAMED else "")
+    named = name_list([model["id"] for model in listed(catalog, who)])
     return Problem(
         404,
         "model_not_found",

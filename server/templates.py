@@ -19,7 +19,7 @@ from jobs.toml import InvalidTable, NonEmpty, Table, convert
 from jobs.toml import invalid as invalid_key
 
 from .api.items import InputFile, InputImage, InputText, Message, OutputText
-from .api.problem import Problem, invalid
+from .api.problem import Problem, invalid, name_list
 from .api.request import Text
 
 if TYPE_CHECKING:
@@ -27,7 +27,6 @@ if TYPE_CHECKING:
     from .api.request import Create, Variable
 
 BUILT_IN: Final = Path(__file__).parent / "prompts.toml"
-MAX_NAMED: Final = 50
 _ID: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.:-]{0,127}", re.ASCII)
 _VARIABLE: Final = re.compile(r"\{\{\s*([A-Za-z_][A-Za-z0-9_]{0,63})\s*\}\}", re.ASCII)
 
@@ -197,7 +196,5 @@ def _not_found(id_: str, known: Templates) -> Problem:
         there = f"Its version is '{version}'" if version else "It has no version"
         say = f"Prompt '{id_}' is not there in this version. {there}; leave the version out."
         return Problem(404, "prompt_not_found", say, param="prompt.version")
-    names = sorted(known)
-    named = ", ".join(names[:MAX_NAMED]) + (", ..." if len(names) > MAX_NAMED else "")
-    say = f"There is no prompt '{id_[:64]}' here. Known: {named}."
+    say = f"There is no prompt '{id_[:64]}' here. Known: {name_list(sorted(known))}."
     return Problem(404, "prompt_not_found", say, param="prompt.id")

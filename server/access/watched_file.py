@@ -80,8 +80,8 @@ def replace(path: Path, content: bytes) -> None:
 
 
 @contextlib.contextmanager
-def alone(path: Path) -> Iterator[None]:
-    """Two commands that read and write one file do so one after the other. Raises: OSError."""
+def locked(path: Path) -> Iterator[None]:
+    """Locks a file: commands that read and write it run one after the other. Raises: OSError."""
     with path.with_name(f".{path.name}.lock").open("a") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         yield

@@ -7,7 +7,7 @@ Every refusal is a `Problem`: HTTP sends its status and body, a WebSocket the sa
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from jobs.errors import (
     EncryptionKeyMissing,
@@ -21,8 +21,12 @@ from jobs.errors import (
     UnknownResponse,
 )
 
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
 AWAY_RETRY_SECONDS = 2
 FULL_RETRY_SECONDS = 5
+MAX_NAMES = 50
 
 
 class Problem(Exception):
@@ -91,6 +95,11 @@ class Problem(Exception):
 def invalid(param: str | None, message: str, code: str = "invalid_value") -> Problem:
     """A field that is wrong."""
     return Problem(400, code, message, param=param)
+
+
+def name_list(names: Sequence[str]) -> str:
+    """The names for a message, up to a limit."""
+    return ", ".join([*names[:MAX_NAMES], *(["..."] if len(names) > MAX_NAMES else [])])
 
 
 def unknown(response_id: str) -> Problem:

@@ -56,10 +56,10 @@ class Origins:
         return site in self._allowed or site in own
 
     def add_to(self, app: web.Application) -> None:
-        """Guards the API, and adds the route that tells a site where it stands."""
+        """Guards the API, and adds the route at which a site asks whether it is allowed."""
         app.middlewares.append(self._guard())
-        app.on_response_prepare.append(self._tell)
-        app.router.add_get("/origin", self._standing)
+        app.on_response_prepare.append(self._add_headers)
+        app.router.add_get("/origin", self._check)
 
     def _guard(self) -> Any:
         @web.middleware
@@ -78,7 +78,7 @@ class Origins:
 
         return guard
 
-    async def _tell(self, request: web.Request, response: web.StreamResponse) -> None:
+    async def _add_headers(self, request: web.Request, response: web.StreamResponse) -> None:
         origin = request.headers.get("Origin")
         if origin is None or not request.path.startswith(GUARDED):
             return
@@ -88,7 +88,7 @@ class Origins:
             response.headers["Access-Control-Allow-Origin"] = origin
             response.headers["Access-Control-Expose-Headers"] = EXPOSED_HEADERS
 
-    async def _standing(self, request: web.Request) -> web.StreamResponse:
+    async def _check(self, request: web.Request) -> web.StreamResponse:
         """A socket that was refused does not tell a page why; this does, to anyone."""
         origin = request.headers.get("Origin")
         return web.json_response(

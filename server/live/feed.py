@@ -76,7 +76,7 @@ class Feed:
         "queue_name",
         "reason",
         "response_id",
-        "told",
+        "sent_position",
     )
 
     def __init__(self, relay: FeedOwner, response_id: str) -> None:
@@ -92,7 +92,7 @@ class Feed:
         self.number = 0
         self.queue_name = ""
         self.reason = ""
-        self.told: tuple[int | None, float | None, str] | None = None
+        self.sent_position: tuple[int | None, float | None, str] | None = None
         self.notified_at = time.monotonic()
         # Reads that are not yet sent, which anybody may join, and those that are under way.
         self._asked: dict[_Question, asyncio.Task[Look]] = {}
@@ -211,19 +211,19 @@ class Feed:
             self._relay.dropped(self)
 
     def _wait(self, number: int, delay_ms: int, reason: str) -> None:
-        self.number, self.reason, self.told = number, reason, None
+        self.number, self.reason, self.sent_position = number, reason, None
         if delay_ms:
             for follower in list(self.followers):
                 follower.waits(None, delay_ms / 1000, reason)
 
-    def tell_place(self, head: int, above: int, held_by: str, pace: float | None) -> None:
-        """Tells the followers where the response waits, if that has changed."""
+    def send_queue_position(self, head: int, above: int, held_by: str, pace: float | None) -> None:
+        """Sends the followers the position of the response in its queue, if that has changed."""
         place = max(self.number - (head or self.number) + 1, 1) + above
         eta = None if pace is None else round(place * pace, 1)
         # What holds it back now is more to the point than why it waits again.
         reason = held_by or self.reason or "workers_busy"
-        if self.told == (place, eta, reason):
+        if self.sent_position == (place, eta, reason):
             return
-        self.told = (place, eta, reason)
+        self.sent_position = (place, eta, reason)
         for follower in list(self.followers):
             follower.waits(place, eta, reason)

@@ -177,7 +177,7 @@ class Relay:
 
     async def _tick(self) -> None:
         await self._look_for_loss()
-        await self._tell_places()
+        await self._send_queue_positions()
 
     async def _look_for_loss(self) -> None:
         """Lets followers read whose Redis was emptied, and those who heard nothing for long.
@@ -197,7 +197,7 @@ class Relay:
             if feed.confirmed and (lost or feed.notified_at < quiet):
                 feed.gap()
 
-    async def _tell_places(self) -> None:
+    async def _send_queue_positions(self) -> None:
         waiting: dict[int, dict[tuple[str, str], list[Feed]]] = {}
         for feed in self._feeds.values():
             if feed.number and feed.owner:
@@ -207,4 +207,4 @@ class Relay:
             pace, heads = await self._queue.queue_positions(partition, list(queues))
             for queue, feeds in queues.items():
                 for feed in feeds:
-                    feed.tell_place(*heads[queue], pace)
+                    feed.send_queue_position(*heads[queue], pace)

@@ -13,7 +13,7 @@ from .unstored import PingAcks, UnstoredTurns
 if TYPE_CHECKING:
     from server.responses import Responses
 
-    from .unstored import Budget, Items
+    from .unstored import ByteLimiter, Items
 
 
 class Connection(Protocol):
@@ -34,10 +34,12 @@ class Delivery:
 
     __slots__ = ("_connection", "_keeping", "_ping_acks", "_responses", "_turns")
 
-    def __init__(self, connection: Connection, responses: Responses, budget: Budget) -> None:
+    def __init__(
+        self, connection: Connection, responses: Responses, byte_limiter: ByteLimiter
+    ) -> None:
         self._connection = connection
         self._responses = responses
-        self._turns = UnstoredTurns(budget)
+        self._turns = UnstoredTurns(byte_limiter)
         self._ping_acks = PingAcks()
         self._keeping: dict[str, asyncio.Event] = {}
 

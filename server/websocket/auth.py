@@ -54,7 +54,7 @@ async def heard(changed: asyncio.Event, seconds: float) -> bool:
 
 
 class SocketAuth:
-    """The standing of one socket. `watch` runs as long as the socket does."""
+    """The authentication of one socket. `watch` runs as long as the socket does."""
 
     __slots__ = (
         "_authenticator",

@@ -44,7 +44,7 @@ if TYPE_CHECKING:
 
     from .auth import SocketAuth
     from .backpressure import SlowConsumer, SlowConsumers
-    from .unstored import Budget
+    from .unstored import ByteLimiter
 
 MAX_BUFFERED: Final = 1_024
 KERNEL_BUFFER: Final = 131_072
@@ -92,7 +92,7 @@ class Socket:
         responses: Responses,
         metrics: Metrics,
         offers: list[str],
-        budget: Budget,
+        byte_limiter: ByteLimiter,
         slow: SlowConsumers,
     ) -> None:
         """`offers` are the subprotocols that the client names. Raises: Problem."""
@@ -119,7 +119,7 @@ class Socket:
         self._tasks: dict[asyncio.Task[None], None] = {}  # an empty set takes three times as much
         self._slow_consumer: SlowConsumer | None = None  # while not writable
         self._closing: asyncio.Task[None] | None = None
-        self._delivery = Delivery(self, responses, budget)
+        self._delivery = Delivery(self, responses, byte_limiter)
         self._unstored: dict[Follower, dict[str, Any]] = {}
 
     async def serve(self, request: web.Request) -> web.WebSocketResponse:

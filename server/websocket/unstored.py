@@ -26,8 +26,8 @@ class _Turn(NamedTuple):
     items: bytes
 
 
-class Budget:
-    """The bytes that all sockets of a process remember together."""
+class ByteLimiter:
+    """Limits the bytes that all sockets of a process keep together."""
 
     def __init__(self, most: int = MAX_BYTES_OF_ALL) -> None:
         self._most = most
@@ -48,10 +48,10 @@ class UnstoredTurns:
     itself, or for which the process has no room, is not kept.
     """
 
-    __slots__ = ("_budget", "_turns")
+    __slots__ = ("_limiter", "_turns")
 
-    def __init__(self, budget: Budget) -> None:
-        self._budget = budget
+    def __init__(self, byte_limiter: ByteLimiter) -> None:
+        self._limiter = byte_limiter
         self._turns: dict[str | None, _Turn] = {}
 
     def keep(self, lane: str | None, response_id: str, items: Items) -> None:
@@ -63,7 +63,7 @@ class UnstoredTurns:
             return
         while len(self._turns) >= MAX_LANES or self._size + size > MAX_BYTES:
             self._drop(next(iter(self._turns)))
-        if self._budget.take(size):
+        if self._limiter.take(size):
             self._turns[lane] = turn
 
     def recall(self, response_id: str | None) -> Items | None:
@@ -89,7 +89,7 @@ class UnstoredTurns:
     def _drop(self, lane: str | None) -> None:
         turn = self._turns.pop(lane, None)
         if turn is not None:
-            self._budget.take(-len(turn.items))
+            self._limiter.take(-len(turn.items))
 
     @property
     def _size(self) -> int:

@@ -261,11 +261,11 @@ async def test_what_an_answer_took_takes_the_place_of_its_estimate_once(
 ) -> None:
     await submitted(queue, "a")
     [grant] = await claim(queue)
-    assert 500 < (await Tenants(pipe, 1).standing("a")).tokens
+    assert 500 < (await Tenants(pipe, 1).usage("a")).tokens
     for _ in range(2):
         await end(pipe, grant, 37)
     await queue.delete(grant.response_id)
-    assert 37 == (await Tenants(pipe, 1).standing("a")).tokens
+    assert 37 == (await Tenants(pipe, 1).usage("a")).tokens
 
 
 async def test_the_end_users_of_a_tenant_share_its_turns_and_limits(
@@ -277,4 +277,4 @@ async def test_the_end_users_of_a_tenant_share_its_turns_and_limits(
     grants = await claim(narrow, 9)
     assert ["acme/x", "other/", "acme/y"] == [owner(grant) for grant in grants]
     assert "acme" == tenant_of("acme/x")
-    assert 2 == (await Tenants(pipe, 1).standing("acme")).running
+    assert 2 == (await Tenants(pipe, 1).usage("acme")).running

@@ -106,8 +106,8 @@ async def test_tokens_a_day_count_what_is_on_its_way_and_what_was_used(
     await client.post(f"/v1/responses/{first[1]['id']}/cancel")
     assert 200 == (await ask(client))[0]
     await client.delete(f"/v1/responses/{second[1]['id']}")
-    standing = await Tenants(pipe, 1).standing("public")
-    assert 500 < standing.tokens < 600
+    usage = await Tenants(pipe, 1).usage("public")
+    assert 500 < usage.tokens < 600
 
 
 async def test_money_a_day_by_the_price_of_the_model(
@@ -123,9 +123,9 @@ async def test_money_a_day_by_the_price_of_the_model(
     await ask(client)
     assert 0 < await refused(client, "money_budget_exceeded", 1.2) <= 86_400
     assert 200 == (await ask(client, model="free"))[0]
-    assert 1.0 == pytest.approx((await Tenants(pipe, 1).standing("public")).money)
+    assert 1.0 == pytest.approx((await Tenants(pipe, 1).usage("public")).money)
     await client.delete(f"/v1/responses/{first[1]['id']}")
-    assert 0.5 == pytest.approx((await Tenants(pipe, 1).standing("public")).money)
+    assert 0.5 == pytest.approx((await Tenants(pipe, 1).usage("public")).money)
 
 
 async def test_the_welcome_states_the_limits_of_the_tenant(serve: Serve, pipe: Pipe) -> None:

@@ -11,7 +11,7 @@ from server.websocket.unstored import (
     MAX_ASKED,
     MAX_BYTES,
     MAX_LANES,
-    Budget,
+    ByteLimiter,
     PingAcks,
     UnstoredTurns,
 )
@@ -22,7 +22,7 @@ def items(text: str) -> list[dict[str, Any]]:
 
 
 def test_a_lane_remembers_its_latest_answer_alone() -> None:
-    turns = UnstoredTurns(Budget())
+    turns = UnstoredTurns(ByteLimiter())
     turns.keep("a", "resp_1", items("1"))
     turns.keep(None, "resp_2", items("2"))
     turns.keep("a", "resp_3", items("3"))
@@ -34,7 +34,7 @@ def test_a_lane_remembers_its_latest_answer_alone() -> None:
 
 
 def test_a_failed_turn_takes_what_it_went_on_from_and_a_fork_does_not() -> None:
-    turns = UnstoredTurns(Budget())
+    turns = UnstoredTurns(ByteLimiter())
     turns.keep("a", "resp_1", items("1"))
     for lane, previous in (("b", "resp_1"), ("a", "resp_0"), (None, None)):
         turns.forget(lane, previous)
@@ -45,7 +45,7 @@ def test_a_failed_turn_takes_what_it_went_on_from_and_a_fork_does_not() -> None:
 
 
 def test_lanes_and_bytes_are_bounded_and_the_oldest_goes_first() -> None:
-    turns = UnstoredTurns(Budget())
+    turns = UnstoredTurns(ByteLimiter())
     for number in range(MAX_LANES + 1):
         turns.keep(f"{number}", f"resp_{number}", items("x"))
     assert turns.recall("resp_0") is None
@@ -82,9 +82,9 @@ def test_what_was_asked_is_bounded() -> None:
     assert MAX_ASKED == len(ping_acks.pong(last))
 
 
-def test_a_process_remembers_no_more_than_its_budget_and_gets_it_back() -> None:
-    budget = Budget(1000)
-    one, two = UnstoredTurns(budget), UnstoredTurns(budget)
+def test_a_process_remembers_no_more_than_its_limit_and_gets_it_back() -> None:
+    limiter = ByteLimiter(1000)
+    one, two = UnstoredTurns(limiter), UnstoredTurns(limiter)
     one.keep("a", "resp_1", items("x" * 600))
     two.keep("a", "resp_2", items("x" * 600))
     assert (True, None) == (one.recall("resp_1") is not None, two.recall("resp_2"))
@@ -92,7 +92,7 @@ def test_a_process_remembers_no_more_than_its_budget_and_gets_it_back() -> None:
     one.keep("a", "resp_3", items("x" * 700))  # in the place of the first
     assert one.recall("resp_3") is not None
     one.clear()
-    assert 0 == budget.used
+    assert 0 == limiter.used
     two.keep("a", "resp_2", items("x" * 600))
     two.forget("a", "resp_2")
-    assert 0 == budget.used
+    assert 0 == limiter.used

@@ -123,9 +123,9 @@ async def test_an_unstored_answer_is_gone_on_from_on_its_socket_alone(
     third = await worker.answer("3.")
     assert ["One?", "One.", "Two?", "Two."] == said(third.job.context)
     await ended(talk)
-    assert server.budget.used > 0
+    assert server.byte_limiter.used > 0
     await talk.ws.close()
-    await wait_until(lambda: server.budget.used == 0)
+    await wait_until(lambda: server.byte_limiter.used == 0)
 
 
 @pytest.mark.parametrize(
