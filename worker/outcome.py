@@ -6,7 +6,8 @@ The whole policy is one table.
     stop                                        completed             completed
     length, content_filter                      incomplete            incomplete
     cancelled                                   cancelled             cancelled
-    refused for good, too long, over time       failed                failed
+    refused for good, too long, over time,
+      a reason for stopping that is not known   failed                failed
     busy                                        failed                retry when the provider says
     unavailable, silent, cut, malformed, ...    failed                retry after a backoff
 
@@ -81,6 +82,13 @@ CAUSES: Final[dict[str, Cause]] = {
         Then.FAILED,
         "The answer was longer than allowed; its beginning is kept. Ask for a shorter one.",
     ),
+    # Whether the answer is whole is not known, so it is not completed. The endpoint means the same
+    # by its word each time, so another call would be paid for in vain.
+    "upstream_stopped": Cause(
+        Then.FAILED,
+        "The model stopped for a reason that is not known here; what it had written is kept. "
+        "The operator must check what its endpoint means.",
+    ),
     "unsupported_input": Cause(
         Then.FAILED,
         "The input has a kind of item or content that is not supported yet. Send text.",
@@ -108,9 +116,6 @@ CAUSES: Final[dict[str, Cause]] = {
     ),
     "upstream_error": Cause(
         Then.RETRY, f"The model's endpoint reported an error in mid-stream. {_TRY_LATER}"
-    ),
-    "upstream_stopped": Cause(
-        Then.RETRY, f"The model stopped for a reason that is not known here. {_TRY_LATER}"
     ),
     "tool_not_allowed": Cause(
         Then.RETRY,

@@ -37,7 +37,7 @@ FAILURES: Final = {
     "upstream_truncated": Failure("server_error", 502),
     "upstream_malformed": Failure("server_error", 502),
     "upstream_error": Failure("server_error", 502),
-    "upstream_stopped": Failure("server_error", 502),
+    "upstream_stopped": Failure("server_error", 502, retry=False),
     "tool_not_allowed": Failure("server_error", 502),
     "log_lost": Failure("server_error", 500),
     "worker_error": Failure("server_error", 500),

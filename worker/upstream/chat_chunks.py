@@ -114,7 +114,9 @@ class ChatChunkReader:
     def _choice(self, choice: dict[str, Any], pieces: list[Delta]) -> None:
         if choice.get("error"):
             raise ErrorInStream(choice)
-        reason = normalized(choice.get("finish_reason", choice.get("stop_reason")))
+        reason = normalized(
+            choice.get("finish_reason", choice.get("stop_reason")) or choice.get("finishReason")
+        )
         delta = self._delta(choice, last=reason is not None)
         before = len(pieces)
         self._content(delta, choice, pieces, last=reason is not None)

@@ -311,6 +311,8 @@ def test_calls_are_told_apart(payloads: list[bytes], calls: list[tuple[str, str]
         ),
         ([frame(text="Hel"), frame(text="lo"), frame(text="", reason="length")], "Hello"),
         ([frame({"content": "Hello"}, stop_reason="x"), frame(reason="content_filter")], "Hello"),
+        # Gemini has had the reason under the name of its own API.
+        ([frame({"content": "Hello"}), frame(finishReason="STOP")], "Hello"),
         ([frame({"role": "assistant", "content": ""}), STOP], ""),
     ],
 )
@@ -323,6 +325,8 @@ def test_the_answer_may_be_in_another_place(payloads: list[bytes], text: str) ->
     [(word, reason) for reason, words in STOPS.items() for word in words if word != "stop"]
     + [("MAX_TOKENS", "length"), ("model_length", "length"), ("SAFETY", "content_filter")]
     + [("content-filter", "content_filter"), ("odd", "unknown"), ("error", "error")]
+    + [("IMAGE_PROHIBITED_CONTENT", "content_filter"), ("output_moderated", "content_filter")]
+    + [("abort", "error"), ("MALFORMED_FUNCTION_CALL", "error"), ("OTHER", "unknown")]
     + [({"type": "length", "length": 7}, "length")],
 )
 def test_a_reason_for_stopping_has_many_words(word: Any, reason: str) -> None:
@@ -331,6 +335,6 @@ def test_a_reason_for_stopping_has_many_words(word: Any, reason: str) -> None:
     assert reason == normalized(word)
 
 
-@pytest.mark.parametrize("word", [None, "", " ", "null", "None"])
+@pytest.mark.parametrize("word", [None, "", " ", "null", "None", "FINISH_REASON_UNSPECIFIED"])
 def test_a_reason_may_say_not_yet(word: str | None) -> None:
     assert normalized(word) is None
