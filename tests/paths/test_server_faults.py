@@ -231,7 +231,7 @@ async def upgraded(server: Server) -> sockets.socket:
     await loop.sock_connect(raw, ("127.0.0.1", int(server.url.rpartition(":")[2])))
     await loop.sock_sendall(
         raw,
-        b"GET /v1/responses HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\n"
+        b"GET /v1/responses HTTP/1.1\r\nHost: 127.0.0.1\r\nUpgrade: websocket\r\n"
         b"Connection: Upgrade\r\nSec-WebSocket-Version: 13\r\n"
         b"Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n\r\n",
     )

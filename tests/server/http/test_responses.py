@@ -610,7 +610,7 @@ async def test_a_reader_of_a_stream_who_does_not_read_is_dropped_and_holds_no_ba
     with contextlib.closing(socket.socket()) as reader:
         reader.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
         reader.connect(("127.0.0.1", client.port))
-        reader.sendall(f"GET {ALL}/{id_}?stream=true HTTP/1.1\r\nHost: x\r\n\r\n".encode())
+        reader.sendall(f"GET {ALL}/{id_}?stream=true HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n".encode())
         await wait_until(lambda: server.streams._open)
         [stream] = server.streams._open
 
