@@ -154,7 +154,7 @@ async def status_of(pipe: Pipe, response_id: str) -> str | None:
     return None if status is None else str(status.decode())
 
 
-async def places(pipe: Pipe) -> object:
+async def queue_positions(pipe: Pipe) -> object:
     """The reply of a script that changes nothing."""
     call = calls.queue_positions(numbers_key=NAMES.numbers, prefix=NAMES.prefix, tenants=[])
     return await pipe.run(call)

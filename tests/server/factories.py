@@ -29,12 +29,12 @@ RESPONSE = "resp_000" + "a" * 32
 
 
 @dataclass
-class Book:
-    """A sink that is as writable as the test wants, and keeps everything."""
+class RecordingSink:
+    """A sink that is as writable as the test wants, and keeps what it receives."""
 
     writable: bool = True
     frames: list[Frame] = field(default_factory=list)
-    places: list[tuple[int | None, float | None, str]] = field(default_factory=list)
+    positions: list[tuple[int | None, float | None, str]] = field(default_factory=list)
     problem: Problem | None = None
     ended_times: int = 0
 
@@ -43,7 +43,7 @@ class Book:
         self.frames += frames
 
     def queued(self, follower: Follower, place: int | None, eta: float | None, reason: str) -> None:
-        self.places.append((place, eta, reason))
+        self.positions.append((place, eta, reason))
 
     def ended(self, follower: Follower, problem: Problem | None) -> None:
         self.problem = problem
@@ -78,7 +78,9 @@ class ScriptedFeed:
         self.back.set()
         self.tasks: list[asyncio.Task[None]] = []
 
-    def follow(self, sink: Book, starting_after: int = -1, owner: str = "public") -> Follower:
+    def follow(
+        self, sink: RecordingSink, starting_after: int = -1, owner: str = "public"
+    ) -> Follower:
         follower = Follower(self, owner, starting_after, sink)
         self.followers.add(follower)
         return follower

@@ -18,7 +18,7 @@ from jobs.redis.connection import Redis
 from jobs.redis.pipe import WATCH_SECONDS, Pipe
 from jobs.redis.wire import Wire
 from jobs.scripts import SCRIPTS
-from tests.jobs.factories import places
+from tests.jobs.factories import queue_positions
 from tests.jobs.proxy import Proxy
 from tests.system import wait_until
 
@@ -54,7 +54,7 @@ async def test_what_was_under_way_fails_when_the_connection_is_lost(
 async def test_a_script_is_repeated_over_the_next_connection(proxy: Proxy, through: Pipe) -> None:
     proxy.drop_next_reply()
 
-    assert [b""] == await places(through)
+    assert [b""] == await queue_positions(through)
     assert 2 == proxy.accepted
 
 
@@ -71,10 +71,10 @@ async def test_scripts_are_repeated_through_a_network_that_breaks_again_and_agai
 
     breaking = asyncio.create_task(break_again())
     for _ in range(10):
-        assert [b""] == await places(through)
+        assert [b""] == await queue_positions(through)
     await breaking
 
-    assert [b""] == await places(through)
+    assert [b""] == await queue_positions(through)
 
 
 async def test_replies_stay_with_their_callers_over_every_lost_connection(
@@ -133,7 +133,7 @@ async def test_a_connection_that_is_closed_as_soon_as_it_opens_shifts_no_reply(
 async def test_a_redis_that_closes_what_it_accepts_is_asked_again(proxy: Proxy) -> None:
     proxy.refuse = 3
     async with Pipe(Redis(proxy.url)) as pipe:
-        assert [b""] == await places(pipe)
+        assert [b""] == await queue_positions(pipe)
     assert 4 == proxy.accepted
 
 
@@ -160,7 +160,7 @@ async def test_a_reply_that_nobody_asked_for_costs_the_connection_and_no_more(
 async def test_scripts_that_redis_forgot_are_loaded_again(pipe: Pipe) -> None:
     await pipe.call("SCRIPT", "FLUSH")
 
-    assert [b""] == await places(pipe)
+    assert [b""] == await queue_positions(pipe)
     assert [1] == await pipe.call("SCRIPT", "EXISTS", SCRIPTS["queue_positions"].sha)
 
 
@@ -170,7 +170,7 @@ async def test_a_script_that_redis_forgot_is_repeated_like_any_other(
     await pipe.call("SCRIPT", "FLUSH")
     proxy.drop_reply_after(b"NOSCRIPT")
 
-    assert [b""] == await places(through)
+    assert [b""] == await queue_positions(through)
     assert 2 == proxy.accepted
 
 
@@ -220,7 +220,7 @@ async def test_without_a_redis_a_command_fails_at_its_deadline(tmp_path: Path) -
         with pytest.raises(RedisAway, match="no connection"):
             await pipe.call("PING")
         with pytest.raises(RedisAway):
-            await places(pipe)
+            await queue_positions(pipe)
 
     assert 0.7 < time.monotonic() - began < 3
 

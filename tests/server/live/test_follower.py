@@ -23,7 +23,7 @@ from server.live import follower as follower_module
 from server.live.relay import Relay
 from server.metrics import Metrics
 from tests.jobs.factories import TERMS, claimed, end_entry, submitted, text_delta
-from tests.server.factories import Away, Book, ScriptedFeed
+from tests.server.factories import Away, RecordingSink, ScriptedFeed
 from tests.system import wait_until
 
 DELTAS = [encode_event(text_delta("msg_1", 0, str(number))) for number in range(100)]
@@ -39,36 +39,36 @@ def _soon(monkeypatch: pytest.MonkeyPatch) -> None:
 # On a log in memory.
 
 
-async def test_a_follower_reads_and_then_hears() -> None:
-    feed, book = ScriptedFeed(DELTAS[:3]), Book()
-    feed.follow(book).catch_up()
+async def test_a_follower_reads_and_then_receives_notifications() -> None:
+    feed, sink = ScriptedFeed(DELTAS[:3]), RecordingSink()
+    feed.follow(sink).catch_up()
     await feed.settle()
     feed.append(*DELTAS[3:5])
     feed.append(END)
 
-    assert [0, 1, 2, 3, 4, 5] == book.numbers
-    assert (1, None) == (book.ended_times, book.problem)
+    assert [0, 1, 2, 3, 4, 5] == sink.numbers
+    assert (1, None) == (sink.ended_times, sink.problem)
     assert 1 == feed.reads
     assert not feed.followers
 
 
-async def test_what_rings_while_the_log_is_read_is_not_missed() -> None:
-    feed, book = ScriptedFeed(DELTAS[:3]), Book()
+async def test_a_notification_during_a_read_is_not_missed() -> None:
+    feed, sink = ScriptedFeed(DELTAS[:3]), RecordingSink()
     feed.back.clear()
-    feed.follow(book).catch_up()
+    feed.follow(sink).catch_up()
     await asyncio.sleep(0)
     feed.append(DELTAS[3])
     feed.back.set()
     await feed.settle()
 
-    assert [0, 1, 2, 3] == book.numbers
+    assert [0, 1, 2, 3] == sink.numbers
 
 
 async def test_a_gap_while_the_log_is_read_lets_it_be_read_again() -> None:
     # The read found the log as it was before the subscription came back; nothing more is published.
-    feed, book = ScriptedFeed(DELTAS[:3]), Book()
+    feed, sink = ScriptedFeed(DELTAS[:3]), RecordingSink()
     feed.back.clear()
-    follower = feed.follow(book)
+    follower = feed.follow(sink)
     follower.catch_up()
     await asyncio.sleep(0)
     feed.append(END, heard=False)
@@ -76,50 +76,50 @@ async def test_a_gap_while_the_log_is_read_lets_it_be_read_again() -> None:
     feed.back.set()
     await feed.settle()
 
-    assert [0, 1, 2, 3] == book.numbers
-    assert 1 == book.ended_times
+    assert [0, 1, 2, 3] == sink.numbers
+    assert 1 == sink.ended_times
 
 
-async def test_a_bell_that_was_heard_twice_is_passed_on_once() -> None:
-    feed, book = ScriptedFeed([]), Book()
-    follower = feed.follow(book)
+async def test_a_repeated_notification_is_passed_on_once() -> None:
+    feed, sink = ScriptedFeed([]), RecordingSink()
+    follower = feed.follow(sink)
     follower.catch_up()
     await feed.settle()
     feed.append(*DELTAS[:4])
     follower.notify(0, feed.frames(0, DELTAS[:4]))
     follower.notify(2, feed.frames(2, DELTAS[2:4]))
 
-    assert [0, 1, 2, 3] == book.numbers
+    assert [0, 1, 2, 3] == sink.numbers
 
 
-async def test_a_bell_of_no_entries_says_nothing() -> None:
+async def test_a_notification_of_no_entries_sends_nothing() -> None:
     # An append without entries asks whether the response is to be cancelled, and notifies.
-    feed, book = ScriptedFeed([]), Book()
-    follower = feed.follow(book)
+    feed, sink = ScriptedFeed([]), RecordingSink()
+    follower = feed.follow(sink)
     follower.catch_up()
     await feed.settle()
     follower.notify(0, [])
     feed.append(DELTAS[0])
     follower.notify(1, [])
 
-    assert [0] == book.numbers
+    assert [0] == sink.numbers
     assert 1 == feed.reads
 
 
-async def test_a_bell_that_was_missed_is_made_up_for_by_the_next() -> None:
-    feed, book = ScriptedFeed([]), Book()
-    feed.follow(book).catch_up()
+async def test_a_missed_notification_is_made_up_for_by_the_next() -> None:
+    feed, sink = ScriptedFeed([]), RecordingSink()
+    feed.follow(sink).catch_up()
     await feed.settle()
     feed.append(*DELTAS[:4], heard=False)
     feed.append(DELTAS[4])
     await feed.settle()
 
-    assert [0, 1, 2, 3, 4] == book.numbers
+    assert [0, 1, 2, 3, 4] == sink.numbers
 
 
-async def test_entries_that_the_bell_did_not_carry_are_read() -> None:
-    feed, book = ScriptedFeed([]), Book()
-    follower = feed.follow(book)
+async def test_entries_that_the_notification_did_not_carry_are_read() -> None:
+    feed, sink = ScriptedFeed([]), RecordingSink()
+    follower = feed.follow(sink)
     follower.catch_up()
     await feed.settle()
     feed.append(*DELTAS[:4], heard=False)
@@ -127,98 +127,98 @@ async def test_entries_that_the_bell_did_not_carry_are_read() -> None:
     follower.grown(4)
     await feed.settle()
 
-    assert [0, 1, 2, 3] == book.numbers
+    assert [0, 1, 2, 3] == sink.numbers
     assert 2 == feed.reads
 
 
 @pytest.mark.parametrize("after", range(-1, 6))
 async def test_a_resume_has_exactly_the_rest(after: int) -> None:
-    feed, book = ScriptedFeed([*DELTAS[:5], END]), Book()
+    feed, sink = ScriptedFeed([*DELTAS[:5], END]), RecordingSink()
     feed.status = Status.COMPLETED
-    feed.follow(book, after).catch_up()
+    feed.follow(sink, after).catch_up()
     await feed.settle()
 
-    assert list(range(after + 1, 6)) == book.numbers
-    assert (1, None) == (book.ended_times, book.problem)
+    assert list(range(after + 1, 6)) == sink.numbers
+    assert (1, None) == (sink.ended_times, sink.problem)
 
 
 async def test_a_resume_beyond_the_end_is_refused() -> None:
-    feed, book = ScriptedFeed(DELTAS[:5]), Book()
-    feed.follow(book, 5).catch_up()
+    feed, sink = ScriptedFeed(DELTAS[:5]), RecordingSink()
+    feed.follow(sink, 5).catch_up()
     await feed.settle()
 
-    assert book.problem is not None
-    assert (400, "starting_after_beyond_end") == (book.problem.status, book.problem.code)
+    assert sink.problem is not None
+    assert (400, "starting_after_beyond_end") == (sink.problem.status, sink.problem.code)
     assert not feed.followers
 
 
 async def test_a_resume_at_the_very_end_waits_for_more() -> None:
-    feed, book = ScriptedFeed(DELTAS[:5]), Book()
-    feed.follow(book, 4).catch_up()
+    feed, sink = ScriptedFeed(DELTAS[:5]), RecordingSink()
+    feed.follow(sink, 4).catch_up()
     await feed.settle()
     feed.append(DELTAS[5])
 
-    assert [5] == book.numbers
+    assert [5] == sink.numbers
 
 
 async def test_a_slow_sink_is_left_alone_and_has_all_when_it_is_writable_again() -> None:
-    feed, book = ScriptedFeed(DELTAS[:2]), Book()
-    follower = feed.follow(book)
+    feed, sink = ScriptedFeed(DELTAS[:2]), RecordingSink()
+    follower = feed.follow(sink)
     follower.catch_up()
     await feed.settle()
-    book.writable = False
+    sink.writable = False
     for delta in DELTAS[2:50]:
         feed.append(delta)
     await feed.settle()
-    assert [0, 1] == book.numbers
+    assert [0, 1] == sink.numbers
     assert 1 == feed.reads
 
-    book.writable = True
+    sink.writable = True
     follower.catch_up_if_behind()
     await feed.settle()
 
-    assert list(range(50)) == book.numbers
+    assert list(range(50)) == sink.numbers
     assert feed.reads <= 3
 
 
 async def test_a_sink_that_becomes_full_in_the_middle_of_a_read_loses_nothing() -> None:
-    class Small(Book):
+    class Small(RecordingSink):
         def deliver(self, follower: object, frames: object) -> None:
             super().deliver(follower, frames)  # type: ignore[arg-type]
             self.writable = False
 
-    feed, book = ScriptedFeed(DELTAS[:50]), Small()
+    feed, sink = ScriptedFeed(DELTAS[:50]), Small()
     feed.page = 7
-    follower = feed.follow(book)
+    follower = feed.follow(sink)
     follower.catch_up()
     for _ in range(20):
         await feed.settle()
-        book.writable = True
+        sink.writable = True
         follower.catch_up_if_behind()
     await feed.settle()
 
-    assert list(range(50)) == book.numbers
+    assert list(range(50)) == sink.numbers
 
 
 async def test_a_log_that_was_rolled_back_behind_the_cursor_is_said_out_loud() -> None:
-    feed, book = ScriptedFeed(DELTAS[:5]), Book()
-    follower = feed.follow(book)
+    feed, sink = ScriptedFeed(DELTAS[:5]), RecordingSink()
+    follower = feed.follow(sink)
     follower.catch_up()
     await feed.settle()
     del feed.log[3:]
     follower.catch_up()
     await feed.settle()
 
-    assert book.problem is not None
-    assert (410, "response_rolled_back") == (book.problem.status, book.problem.code)
+    assert sink.problem is not None
+    assert (410, "response_rolled_back") == (sink.problem.status, sink.problem.code)
 
 
 async def test_a_tail_that_its_worker_writes_again_is_waited_for_and_not_repeated(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(follower_module, "REWRITE_SECONDS", 60)
-    feed, book = ScriptedFeed(DELTAS[:5]), Book()
-    follower = feed.follow(book)
+    feed, sink = ScriptedFeed(DELTAS[:5]), RecordingSink()
+    follower = feed.follow(sink)
     follower.catch_up()
     await feed.settle()
     del feed.log[3:]
@@ -229,48 +229,50 @@ async def test_a_tail_that_its_worker_writes_again_is_waited_for_and_not_repeate
     feed.append(DELTAS[5])
     await feed.settle()
 
-    assert [0, 1, 2, 3, 4, 5] == book.numbers
-    assert book.problem is None
+    assert [0, 1, 2, 3, 4, 5] == sink.numbers
+    assert sink.problem is None
 
 
 async def test_who_comes_back_just_after_a_tail_was_lost_waits_for_it_too(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(follower_module, "REWRITE_SECONDS", 60)
-    feed, book = ScriptedFeed(DELTAS[:3]), Book()
-    follower = feed.follow(book, 4)
+    feed, sink = ScriptedFeed(DELTAS[:3]), RecordingSink()
+    follower = feed.follow(sink, 4)
     follower.catch_up()
     await wait_until(lambda: feed.reads > 1)
     feed.append(*DELTAS[3:6])
     await feed.settle()
 
-    assert [5] == book.numbers
-    assert book.problem is None
+    assert [5] == sink.numbers
+    assert sink.problem is None
 
 
 async def test_a_log_that_was_rolled_back_and_written_anew_is_said_out_loud() -> None:
-    feed, book = ScriptedFeed(DELTAS[:5]), Book()
-    follower = feed.follow(book)
+    feed, sink = ScriptedFeed(DELTAS[:5]), RecordingSink()
+    follower = feed.follow(sink)
     follower.catch_up()
     await feed.settle()
     feed.log[3:] = [*DELTAS[10:14]]
     follower.catch_up()
     await feed.settle()
 
-    assert book.problem is not None
-    assert "response_rolled_back" == book.problem.code
-    assert [0, 1, 2, 3, 4] == book.numbers
+    assert sink.problem is not None
+    assert "response_rolled_back" == sink.problem.code
+    assert [0, 1, 2, 3, 4] == sink.numbers
 
 
-async def test_a_log_that_lost_what_was_heard_and_not_yet_sent_is_not_read_for_ever() -> None:
-    feed, book = ScriptedFeed(DELTAS[:5]), Book()
-    follower = feed.follow(book)
+async def test_a_log_that_lost_notified_entries_before_they_were_sent_is_not_read_for_ever() -> (
+    None
+):
+    feed, sink = ScriptedFeed(DELTAS[:5]), RecordingSink()
+    follower = feed.follow(sink)
     follower.catch_up()
     await feed.settle()
-    book.writable = False
+    sink.writable = False
     feed.append(*DELTAS[5:9])
     del feed.log[5:]
-    book.writable = True
+    sink.writable = True
     follower.catch_up_if_behind()
     before = feed.reads
     for _ in range(100):
@@ -279,11 +281,11 @@ async def test_a_log_that_lost_what_was_heard_and_not_yet_sent_is_not_read_for_e
     assert feed.reads - before <= 2
     feed.append(DELTAS[20])
     await feed.settle()
-    assert [0, 1, 2, 3, 4, 5] == book.numbers
+    assert [0, 1, 2, 3, 4, 5] == sink.numbers
 
 
 async def test_a_response_of_another_owner_is_as_unknown_as_none() -> None:
-    foreign, none = Book(), Book()
+    foreign, none = RecordingSink(), RecordingSink()
     feed = ScriptedFeed(DELTAS[:5])
     feed.owner = "somebody else"
     feed.follow(foreign).catch_up()
@@ -301,41 +303,41 @@ async def test_a_response_of_another_owner_is_as_unknown_as_none() -> None:
 
 
 async def test_a_response_that_is_gone_while_it_is_followed_is_said_out_loud() -> None:
-    feed, book = ScriptedFeed(DELTAS[:5]), Book()
-    follower = feed.follow(book)
+    feed, sink = ScriptedFeed(DELTAS[:5]), RecordingSink()
+    follower = feed.follow(sink)
     follower.catch_up()
     await feed.settle()
     feed.fails = [UnknownResponse(feed.response_id)]
     follower.catch_up()
     await feed.settle()
 
-    assert book.problem is not None
-    assert (410, "response_gone") == (book.problem.status, book.problem.code)
+    assert sink.problem is not None
+    assert (410, "response_gone") == (sink.problem.status, sink.problem.code)
 
 
 async def test_redis_away_is_waited_out() -> None:
-    feed, book = ScriptedFeed([*DELTAS[:5], END]), Book()
+    feed, sink = ScriptedFeed([*DELTAS[:5], END]), RecordingSink()
     feed.fails = [Away() for _ in range(5)]
-    feed.follow(book).catch_up()
+    feed.follow(sink).catch_up()
     await feed.settle()
 
-    assert [0, 1, 2, 3, 4, 5] == book.numbers
-    assert (1, None) == (book.ended_times, book.problem)
+    assert [0, 1, 2, 3, 4, 5] == sink.numbers
+    assert (1, None) == (sink.ended_times, sink.problem)
 
 
 async def test_an_entry_that_cannot_be_read_ends_the_following_with_a_code() -> None:
-    feed, book = ScriptedFeed([DELTAS[0], b"\xc1"]), Book()
-    feed.follow(book).catch_up()
+    feed, sink = ScriptedFeed([DELTAS[0], b"\xc1"]), RecordingSink()
+    feed.follow(sink).catch_up()
     await feed.settle()
 
-    assert book.problem is not None
-    assert (500, "response_damaged") == (book.problem.status, book.problem.code)
+    assert sink.problem is not None
+    assert (500, "response_damaged") == (sink.problem.status, sink.problem.code)
 
 
 async def test_who_has_left_is_told_nothing_more() -> None:
-    feed, book = ScriptedFeed(DELTAS[:3]), Book()
+    feed, sink = ScriptedFeed(DELTAS[:3]), RecordingSink()
     feed.back.clear()
-    follower = feed.follow(book)
+    follower = feed.follow(sink)
     follower.catch_up()
     await asyncio.sleep(0)
     follower.leave()
@@ -346,7 +348,7 @@ async def test_who_has_left_is_told_nothing_more() -> None:
     follower.catch_up()
     follower.waits(1, None, "busy")
 
-    assert ([], [], 0) == (book.frames, book.places, book.ended_times)
+    assert ([], [], 0) == (sink.frames, sink.positions, sink.ended_times)
     assert not feed.followers
 
 
@@ -375,10 +377,10 @@ STEPS = st.lists(
 async def test_whatever_happens_a_client_has_a_prefix_and_after_one_more_gap_the_whole(
     steps: list[str], after: int, page: int
 ) -> None:
-    feed, book = ScriptedFeed(DELTAS[:4]), Book()
+    feed, sink = ScriptedFeed(DELTAS[:4]), RecordingSink()
     feed.log = DELTAS[:4]
     feed.page = page
-    follower = feed.follow(book, after)
+    follower = feed.follow(sink, after)
     follower.catch_up()
     for step in steps:
         match step:
@@ -389,9 +391,9 @@ async def test_whatever_happens_a_client_has_a_prefix_and_after_one_more_gap_the
             case "gap":
                 follower.catch_up()
             case "full":
-                book.writable = False
+                sink.writable = False
             case "free":
-                book.writable = True
+                sink.writable = True
                 follower.catch_up_if_behind()
             case "hold":
                 feed.back.clear()
@@ -403,16 +405,16 @@ async def test_whatever_happens_a_client_has_a_prefix_and_after_one_more_gap_the
                 feed.fails.append(Away())
             case _:
                 await asyncio.sleep(0)
-        assert list(range(after + 1, after + 1 + len(book.frames))) == book.numbers
+        assert list(range(after + 1, after + 1 + len(sink.frames))) == sink.numbers
     feed.back.set()
-    book.writable = True
+    sink.writable = True
     follower.catch_up()
     await feed.settle()
-    assert list(range(after + 1, len(feed.log))) == book.numbers
+    assert list(range(after + 1, len(feed.log))) == sink.numbers
 
     feed.append(END)  # and what comes now is heard
 
-    assert (1, None) == (book.ended_times, book.problem)
+    assert (1, None) == (sink.ended_times, sink.problem)
 
 
 # On a real Redis.
@@ -468,13 +470,13 @@ async def test_only_who_subscribes_before_reading_has_what_is_written_in_between
     monkeypatch.setattr(relay, "read", written_just_after)
     swapped = order.startswith("read")
     there = listening_too_late(relay, monkeypatch) if swapped else None
-    book = Book()
-    follower = relay.follow(job.id, "public", -1, book)
+    sink = RecordingSink()
+    follower = relay.follow(job.id, "public", -1, sink)
     if there is not None:
         await there.wait()  # from here on it hears; what is lost, is lost
     await wait_until(lambda: follower._live and writer.length == 3)
 
-    assert ([0, 1] if swapped else [0, 1, 2]) == book.numbers
+    assert ([0, 1] if swapped else [0, 1, 2]) == sink.numbers
     follower.leave()
 
 
@@ -485,39 +487,39 @@ async def test_a_hundred_who_join_at_random_moments_of_a_running_answer_are_whol
     rng = random.Random(seed)
     job, writer = await running(pipe)
     joins = sorted(rng.randrange(200) for _ in range(100))
-    books = []
+    sinks = []
     for turn in range(200):
         for _ in range(joins.count(turn)):
-            book = Book()
-            books.append(book)
-            relay.follow(job.id, "public", -1, book)
+            sink = RecordingSink()
+            sinks.append(sink)
+            relay.follow(job.id, "public", -1, sink)
             for _ in range(rng.randrange(4)):
                 await asyncio.sleep(0)
         await writer.append([DELTAS[turn % 100]] * rng.randint(1, 3))
     length = writer.length
     await writer.finish(Status.COMPLETED, [end_entry(job)], retention_ms=60_000)
-    await wait_until(lambda: all(book.ended_times for book in books))
+    await wait_until(lambda: all(sink.ended_times for sink in sinks))
 
-    assert 100 == len(books)
-    assert {tuple(range(length + 1))} == {tuple(book.numbers) for book in books}
-    assert 1 == len({tuple(frame.json for frame in book.frames) for book in books})
+    assert 100 == len(sinks)
+    assert {tuple(range(length + 1))} == {tuple(sink.numbers) for sink in sinks}
+    assert 1 == len({tuple(frame.json for frame in sink.frames) for sink in sinks})
 
 
-async def test_forty_who_join_while_the_bell_is_killed_again_and_again_are_whole(
+async def test_forty_followers_whose_subscription_is_killed_again_and_again_are_whole(
     relay: Relay, pipe: Pipe
 ) -> None:
     rng = random.Random(4)
     job, writer = await running(pipe)
-    books = [Book() for _ in range(40)]
-    for turn, book in enumerate(books):
-        relay.follow(job.id, "public", -1, book)
+    sinks = [RecordingSink() for _ in range(40)]
+    for turn, sink in enumerate(sinks):
+        relay.follow(job.id, "public", -1, sink)
         await writer.append([DELTAS[turn]])
         if rng.random() < 0.2:
             await pipe.call("CLIENT", "KILL", "TYPE", "pubsub")
     await writer.finish(Status.COMPLETED, [end_entry(job)], retention_ms=60_000)
-    await wait_until(lambda: all(book.ended_times for book in books))
+    await wait_until(lambda: all(sink.ended_times for sink in sinks))
 
-    assert {tuple(range(writer.length))} == {tuple(book.numbers) for book in books}
+    assert {tuple(range(writer.length))} == {tuple(sink.numbers) for sink in sinks}
 
 
 async def test_entries_as_large_as_a_whole_read_do_not_stop_a_follower(
@@ -528,14 +530,14 @@ async def test_entries_as_large_as_a_whole_read_do_not_stop_a_follower(
     for entry in large:
         await writer.append([entry])
     await writer.append(DELTAS[:1])
-    book = Book()
-    follower = relay.follow(job.id, "public", -1, book)
-    await wait_until(lambda: len(book.frames) == 6)
+    sink = RecordingSink()
+    follower = relay.follow(job.id, "public", -1, sink)
+    await wait_until(lambda: len(sink.frames) == 6)
     await writer.append(large[:1])
     await writer.append(large[1:2])
-    await wait_until(lambda: len(book.frames) == 8)
+    await wait_until(lambda: len(sink.frames) == 8)
 
-    assert list(range(8)) == book.numbers
+    assert list(range(8)) == sink.numbers
     follower.leave()
 
 
@@ -543,31 +545,33 @@ async def test_a_waiting_response_is_followed_from_its_first_event(
     relay: Relay, pipe: Pipe
 ) -> None:
     job = await submitted(Queue(pipe, TERMS))
-    book = Book()
-    follower = relay.follow(job.id, "public", -1, book)
-    await wait_until(lambda: len(book.frames) == 2)
+    sink = RecordingSink()
+    follower = relay.follow(job.id, "public", -1, sink)
+    await wait_until(lambda: len(sink.frames) == 2)
     await Queue(pipe, TERMS).delete(job.id)
-    await wait_until(lambda: book.ended_times)
+    await wait_until(lambda: sink.ended_times)
 
-    assert book.problem is not None
-    assert (410, True) == (book.problem.status, follower.done)
+    assert sink.problem is not None
+    assert (410, True) == (sink.problem.status, follower.done)
 
 
 async def test_unknown_is_said_of_what_never_was(relay: Relay) -> None:
-    book = Book()
-    relay.follow(new_response_id(0), "public", -1, book)
-    await wait_until(lambda: book.ended_times)
+    sink = RecordingSink()
+    relay.follow(new_response_id(0), "public", -1, sink)
+    await wait_until(lambda: sink.ended_times)
 
-    assert book.problem is not None
-    assert 404 == book.problem.status
+    assert sink.problem is not None
+    assert 404 == sink.problem.status
     with pytest.raises(UnknownResponse):
-        relay.follow("resp_{0}", "public", -1, book)
+        relay.follow("resp_{0}", "public", -1, sink)
 
 
-async def test_who_is_left_alone_is_told_what_rings(relay: Relay, pipe: Pipe) -> None:
+async def test_the_last_follower_of_a_log_receives_its_notifications(
+    relay: Relay, pipe: Pipe
+) -> None:
     job, writer = await running(pipe)
-    books = [Book() for _ in range(3)]
-    one, other, left = (relay.follow(job.id, "public", -1, book) for book in books)
+    sinks = [RecordingSink() for _ in range(3)]
+    one, other, left = (relay.follow(job.id, "public", -1, sink) for sink in sinks)
     await wait_until(lambda: left._live and other._live and one._live)
     for follower in (one, other):
         follower.leave()
@@ -575,18 +579,18 @@ async def test_who_is_left_alone_is_told_what_rings(relay: Relay, pipe: Pipe) ->
     await writer.finish(Status.COMPLETED, [end_entry(job)], retention_ms=60_000)
     await wait_until(lambda: left.done)
 
-    assert list(range(writer.length)) == books[2].numbers
+    assert list(range(writer.length)) == sinks[2].numbers
 
 
 async def test_a_feed_without_followers_leaves_nothing_behind(relay: Relay, pipe: Pipe) -> None:
     job, writer = await running(pipe)
-    books = [Book() for _ in range(20)]
-    followers = [relay.follow(job.id, "public", -1, book) for book in books]
-    await wait_until(lambda: all(book.frames for book in books))
+    sinks = [RecordingSink() for _ in range(20)]
+    followers = [relay.follow(job.id, "public", -1, sink) for sink in sinks]
+    await wait_until(lambda: all(sink.frames for sink in sinks))
     for follower in followers[:10]:
         follower.leave()
     await writer.finish(Status.COMPLETED, [end_entry(job)], retention_ms=60_000)
-    await wait_until(lambda: all(book.ended_times for book in books[10:]))
+    await wait_until(lambda: all(sink.ended_times for sink in sinks[10:]))
 
     assert {} == relay._feeds
     assert {} == relay.subscriber._subscriptions

@@ -19,7 +19,7 @@ from jobs.redis.pipe import Pipe
 from server.live.relay import Relay
 from server.metrics import Metrics
 from tests.jobs.factories import TERMS, claimed, end_entry, saying, text_delta
-from tests.server.factories import Book
+from tests.server.factories import RecordingSink
 from tests.system import wait_until
 
 FOLLOWERS = 50
@@ -61,11 +61,11 @@ async def begun(pipe: Pipe, pieces: int) -> tuple[Job, LogWriter]:
     return job, writer
 
 
-def followed(relay: Relay, job: Job) -> list[Book]:
-    books = [Book() for _ in range(FOLLOWERS)]
-    for book in books:
-        relay.follow(job.id, "public", -1, book)
-    return books
+def followed(relay: Relay, job: Job) -> list[RecordingSink]:
+    sinks = [RecordingSink() for _ in range(FOLLOWERS)]
+    for sink in sinks:
+        relay.follow(job.id, "public", -1, sink)
+    return sinks
 
 
 async def test_who_resumes_at_once_shares_one_read_and_its_events(
@@ -73,13 +73,13 @@ async def test_who_resumes_at_once_shares_one_read_and_its_events(
 ) -> None:
     job, writer = await begun(pipe, 100)
     reads = Reads(relay, monkeypatch)
-    books = followed(relay, job)
-    await wait_until(lambda: all(book.numbers == list(range(writer.length)) for book in books))
+    sinks = followed(relay, job)
+    await wait_until(lambda: all(sink.numbers == list(range(writer.length)) for sink in sinks))
     assert 1 == reads.sent
     # The very same frames: what one of them made bytes of, the others have.
-    assert all(book.frames[7] is books[0].frames[7] for book in books)
+    assert all(sink.frames[7] is sinks[0].frames[7] for sink in sinks)
     await writer.finish(Status.COMPLETED, [end_entry(job)], retention_ms=60_000)
-    await wait_until(lambda: all(book.ended_times for book in books))
+    await wait_until(lambda: all(sink.ended_times for sink in sinks))
 
 
 async def test_a_read_that_was_sent_is_not_joined_by_who_knows_of_more(
@@ -98,17 +98,17 @@ async def test_a_read_that_was_sent_is_not_joined_by_who_knows_of_more(
     assert 1 == reads.sent
     reads.back.set()
     await wait_until(
-        lambda: all(book.numbers == list(range(writer.length)) for book in first + late)
+        lambda: all(sink.numbers == list(range(writer.length)) for sink in first + late)
     )
     assert 1 == reads.most_at_once
     assert reads.sent <= 4
     await writer.finish(Status.COMPLETED, [end_entry(job)], retention_ms=60_000)
-    await wait_until(lambda: all(book.ended_times == 1 for book in first + late))
+    await wait_until(lambda: all(sink.ended_times == 1 for sink in first + late))
 
 
 async def test_one_who_leaves_takes_the_read_from_nobody(relay: Relay, pipe: Pipe) -> None:
     job, writer = await begun(pipe, 3)
-    one, other = Book(), Book()
+    one, other = RecordingSink(), RecordingSink()
     leaving = relay.follow(job.id, "public", -1, one)
     relay.follow(job.id, "public", -1, other)
     await wait_until(lambda: leaving.feed.confirmed)

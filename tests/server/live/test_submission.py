@@ -34,7 +34,7 @@ from server.live.submission import EVENT_BYTES, MAX_BYTES, SubmissionListener
 from server.metrics import Metrics
 from tests.jobs.factories import NAMES, TERMS, a_job, text_delta
 from tests.server.conftest import Client, Serve
-from tests.server.factories import RESPONSE, Book, Worker
+from tests.server.factories import RESPONSE, RecordingSink, Worker
 from tests.server.websocket.test_socket import at_rest, connected
 from tests.system import wait_until
 
@@ -51,8 +51,8 @@ def reads(server: Server) -> float:
     return server.metrics.registry.get_sample_value("holdline_log_reads_total") or 0
 
 
-async def no_bell(server: Server) -> bool:
-    """True while Redis knows of no subscription but the probe's."""
+async def no_subscription(server: Server) -> bool:
+    """True if Redis knows of no subscription but the probe's."""
     return not await server.pipe.call("PUBSUB", "CHANNELS", "holdline:*notifications*")
 
 
@@ -141,7 +141,7 @@ async def test_nobody_reads_the_log_of_what_was_just_submitted(
             assert "Because." == await ask(client, worker)
     assert 0 == reads(server)
     await wait_until(lambda: at_rest(server))
-    assert await no_bell(server)
+    assert await no_subscription(server)
 
 
 async def test_a_place_in_the_queue_is_told_without_a_read(
@@ -227,7 +227,7 @@ async def meddling(
     ],
 )
 @pytest.mark.parametrize("stream", [False, True], ids=["socket", "stream"])
-async def test_what_rings_before_the_submission_is_accepted_comes_once(
+async def test_a_notification_before_the_submission_is_accepted_is_sent_once(
     client: Client,
     worker: Worker,
     server: Server,
@@ -263,7 +263,7 @@ async def test_what_rings_before_the_submission_is_accepted_comes_once(
     await wait_until(lambda: at_rest(server))
 
 
-async def test_a_beginning_that_is_not_heard_is_read(
+async def test_a_beginning_without_a_notification_is_read(
     client: Client, worker: Worker, server: Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     notification = Feed.notify
@@ -281,7 +281,7 @@ async def test_a_beginning_that_is_not_heard_is_read(
     assert 1 <= reads(server)
 
 
-async def test_a_request_that_is_too_large_for_a_bell_is_read(
+async def test_a_request_that_is_too_large_for_a_notification_is_read(
     client: Client, worker: Worker, server: Server
 ) -> None:
     async with connected(client) as talk:
@@ -320,7 +320,7 @@ async def test_a_submission_that_is_refused_leaves_no_feed_and_no_subscription(
                 assert code == (await refused.json())["error"]["code"]
         assert not server.relay._feeds
         assert not server.relay.subscriber._subscriptions
-    assert await no_bell(server)
+    assert await no_subscription(server)
     assert server.relay.healthy
 
 
@@ -356,7 +356,7 @@ async def test_a_socket_that_goes_while_it_submits_leaves_nothing(
         await waiting.wait()
         assert 1 == len(server.relay._feeds)
     await wait_until(lambda: at_rest(server))
-    assert await no_bell(server)
+    assert await no_subscription(server)
 
 
 # By hand.
@@ -378,22 +378,22 @@ async def submit(pipe: Pipe, listener: SubmissionListener) -> Job:
 
 
 @pytest.mark.parametrize(("viewer", "may"), [("acme/ann", True), ("acme/*", True), ("b/*", False)])
-async def test_what_was_heard_is_shown_to_nobody_who_may_not_see_it(
+async def test_notified_entries_are_shown_to_nobody_who_may_not_see_them(
     relay: Relay, pipe: Pipe, viewer: str, may: bool
 ) -> None:
-    book = Book()
+    sink = RecordingSink()
     with relay.listen() as listener:
         job = await submit(pipe, listener)
-        follower = relay.follow(job.id, viewer, -1, book)
-    await wait_until(lambda: book.frames or book.ended_times)
-    assert ([0, 1] if may else []) == book.numbers
-    assert may or (book.problem is not None and 404 == book.problem.status)
+        follower = relay.follow(job.id, viewer, -1, sink)
+    await wait_until(lambda: sink.frames or sink.ended_times)
+    assert ([0, 1] if may else []) == sink.numbers
+    assert may or (sink.problem is not None and 404 == sink.problem.status)
     follower.leave()
     assert {} == relay._feeds
 
 
 @pytest.mark.parametrize("said", [[2, 1], ["queued", 7, 0, "worker_lost"], ["gone"], ["what?"]])
-async def test_a_bell_without_entries_leaves_it_to_the_log(
+async def test_a_notification_without_entries_leaves_it_to_the_log(
     relay: Relay, pipe: Pipe, said: list[Any]
 ) -> None:
     with relay.listen() as listener:
@@ -407,18 +407,18 @@ async def test_a_bell_without_entries_leaves_it_to_the_log(
 async def test_who_leaves_at_once_leaves_nothing(relay: Relay, pipe: Pipe) -> None:
     with relay.listen() as listener:
         job = await submit(pipe, listener)
-        relay.follow(job.id, job.owner, -1, Book()).leave()
+        relay.follow(job.id, job.owner, -1, RecordingSink()).leave()
         assert job.id in relay.followed
     assert ({}, {}) == (relay._feeds, relay.subscriber._subscriptions)
 
 
-async def test_what_was_heard_serves_one_read(relay: Relay, pipe: Pipe) -> None:
-    books = [Book() for _ in range(3)]
+async def test_notified_entries_serve_one_read(relay: Relay, pipe: Pipe) -> None:
+    sinks = [RecordingSink() for _ in range(3)]
     with relay.listen() as listener:
         job = await submit(pipe, listener)
-        followers = [relay.follow(job.id, job.owner, -1, book) for book in books]
-    await wait_until(lambda: all(len(book.frames) == 2 for book in books))
-    assert all([0, 1] == book.numbers for book in books)
+        followers = [relay.follow(job.id, job.owner, -1, sink) for sink in sinks]
+    await wait_until(lambda: all(len(sink.frames) == 2 for sink in sinks))
+    assert all([0, 1] == sink.numbers for sink in sinks)
     for follower in followers:
         follower.leave()
     assert ({}, {}) == (relay._feeds, relay.subscriber._subscriptions)
@@ -434,7 +434,7 @@ RINGS = st.lists(
 
 @examples(max_examples=300)
 @given(RINGS)
-async def test_whatever_rings_it_is_the_beginning_of_the_log_or_nothing(
+async def test_notified_entries_are_the_beginning_of_the_log_or_nothing(
     notifications: list[tuple[int, int] | str],
 ) -> None:
     with pytest.MonkeyPatch.context() as patch:
@@ -469,7 +469,7 @@ async def test_whatever_rings_it_is_the_beginning_of_the_log_or_nothing(
         assert (Status.RUNNING if begun else Status.QUEUED) == view.status
 
 
-async def test_a_first_ring_that_comes_after_the_reply_is_waited_for() -> None:
+async def test_a_first_notification_after_the_reply_is_waited_for() -> None:
     listener = SubmissionListener(nothing_subscribed)
     looks = [asyncio.create_task(listener.look()) for _ in range(2)]
     await asyncio.sleep(0)
