@@ -34,18 +34,18 @@ export function asideOf({ items }) {
   const others = new Set();
   for (const [, { raw, pieces, annotations }] of [...items].sort(([a], [b]) => a - b)) {
     const parts = listOf(raw.content);
-    const said = (/** @type {string} */ kind) => [
+    const textsOf = (/** @type {string} */ kind) => [
       ...(pieces[`response.${kind}`] ?? []), ...[...parts, ...listOf(raw.summary)].filter((part) => part.type === kind)
         .map((part) => String(part.text ?? part.refusal ?? "")),
     ];
-    const thought = [...said("reasoning_summary_text"), ...said("summary_text"), ...said("reasoning_text")]
+    const thought = [...textsOf("reasoning_summary_text"), ...textsOf("summary_text"), ...textsOf("reasoning_text")]
       .filter(Boolean).join("\n\n");
     if (thought !== "") aside.thoughts += (aside.thoughts && "\n\n") + thought;
     const { name } = raw;
     const type = typeof raw.type === "string" ? raw.type : "";
     if (type.endsWith("_call") && type !== MAKES) aside.tools.push(name ? String(name) : type.slice(0, -"_call".length).replaceAll("_", " "));
     else for (const kind of [type, ...parts.map((part) => part.type)]) if (isOther(kind)) others.add(kind.slice(0, LONGEST_TYPE));
-    aside.refusal += said("refusal").join("");
+    aside.refusal += textsOf("refusal").join("");
     for (const { type: kind, url, title } of [...annotations, ...parts.flatMap((part) => listOf(part.annotations))]) {
       if (kind !== "url_citation" || typeof url !== "string" || known.has(url)) continue;
       known.add(url);

@@ -1,7 +1,7 @@
 // @ts-check
 /** The attributes of the element, each but `lang` and `open` a property as well. Pure. */
 
-/** A change of one of these builds the widget anew; the conversation goes on. */
+/** A change of one of these rebuilds the widget; the conversation stays. */
 export const BUILT = [
   "heading", "greeting", "suggestions", "placeholder", "server", "conversation", "storage", "mode", "lang",
 ];

@@ -262,7 +262,7 @@ export class HoldlineChat extends HTMLElement {
 
 addProperties(HoldlineChat.prototype);
 
-/** What is told of a turn. @param {Turn} turn */
+/** The public part of a turn. @param {Turn} turn */
 const outline = ({ prompt, text, status, responseId }) => ({ prompt, text, status, responseId });
 
 /** @param {Event} event */

@@ -33,7 +33,7 @@ import { closeAdvice, parseFrame, ping } from "./protocol.js";
  * }} Listeners `open` after each welcome, `lost` after each end of a socket that had been welcomed
  */
 
-/** Milliseconds. A socket that has not said welcome by then is given up. */
+/** Milliseconds. A socket without a welcome by then is closed. */
 export const WELCOME_DEADLINE_MS = 10_000;
 export const PING_INTERVAL_MS = 25_000;
 /** For a pong to a ping in quiet times, and to one sent because the connection may be dead. */

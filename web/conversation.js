@@ -14,7 +14,7 @@
  * @typedef {{
  *   prompt: string, request: Request, key: string, at: number, responseId: string | null, status: Status, text: string,
  *   note: string, model: string | null, aside?: import("./aside.js").Aside | null,
- * }} Turn one prompt and its answer; `at` in milliseconds; `note` is what is said under an answer that has ended
+ * }} Turn one prompt and its answer; `at` in milliseconds; `note` is the line under an answer that has ended
  */
 
 /** @typedef {Pick<Storage, "getItem" | "setItem" | "removeItem">} Place */
@@ -114,15 +114,15 @@ export class Conversation {
 
   /** @param {string} prompt */
   #history(prompt) {
-    const told = this.turns.filter((turn) => continuable(turn)).flatMap((turn) => [
+    const earlier = this.turns.filter((turn) => continuable(turn)).flatMap((turn) => [
       { type: "message", role: "user", content: turn.prompt },
       { type: "message", role: "assistant", content: turn.text },
     ]);
-    return [...told, { type: "message", role: "user", content: prompt }];
+    return [...earlier, { type: "message", role: "user", content: prompt }];
   }
 }
 
-/** What was said counts, also if it was stopped half way; what failed is asked again. @param {Turn} turn */
+/** A stopped answer is part of the history too; a failed prompt is asked again. @param {Turn} turn */
 function continuable(turn) {
   if (turn.responseId === null || turn.text === "") return false;
   return turn.status === "completed" || turn.status === "incomplete" || turn.status === "cancelled";

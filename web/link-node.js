@@ -23,7 +23,7 @@ export function linkTo(href, text) {
   link.referrerPolicy = "no-referrer";
   const place = destination(url, text);
   if (place === "") return { node: link, body: link };
-  const said = make("span", "link-text");
-  link.append(said, make("span", "link-host", ` (${place})`));
-  return { node: link, body: said };
+  const body = make("span", "link-text");
+  link.append(body, make("span", "link-host", ` (${place})`));
+  return { node: link, body };
 }

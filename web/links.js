@@ -21,7 +21,7 @@ export function address(written) {
   return ALLOWED.has(url.protocol) && url.username === "" && url.password === "" ? url : null;
 }
 
-/** What is said of where a link leads, unless its text says it already; the host comes as the browser reads it.
+/** Where a link leads, or "" if its text names that host already; the host is spelled as the browser reads it.
  * @param {URL} url @param {string} text
  */
 export function destination(url, text) {

@@ -12,15 +12,15 @@ import { make } from "./dom.js";
 import { lexed } from "./lexer.js";
 import { linkTo } from "./link-node.js";
 import { decoded } from "./links.js";
-import { childrenOf, isBlock, isShown, keyOf } from "./tokens.js";
+import { childrenOf, isBlock, isShown, keyOf } from "./markdown-tree.js";
 
 /** @typedef {import("./vendor/marked/marked.esm.js").Token} Token */
 
 /**
- * A token that is shown: its node, where its children stand, and they. `grow` takes another token of the same key;
- * `close` is called when nothing will be added to it.
+ * A token that is shown: its node, the node that holds its children, and the children. `update` shows another token of
+ * the same key; `close` is called once nothing will be added.
  * @typedef {{
- *   key: string, raw: string, node: Node, body: Node, children: Shown[], grow?: (token: Token) => void, close?: () => void,
+ *   key: string, raw: string, node: Node, body: Node, children: Shown[], update?: (token: Token) => void, close?: () => void,
  * }} Shown
  */
 
@@ -56,7 +56,7 @@ export class Markdown {
   }
 
   /**
-   * Shows a text; one that does not go on from what is frozen begins anew.
+   * Shows a text. A text that does not begin with the frozen part replaces all that is shown.
    * @param {string} written
    * @param {boolean} whole nothing will follow
    */
@@ -148,19 +148,19 @@ export class Markdown {
       return;
     }
     there.raw = token.raw;
-    if (there.grow) there.grow(token);
+    if (there.update) there.update(token);
     else this.#patch(there.body, there.children, childrenOf(token), depth + 1);
   }
 
   /** @param {Token} token @param {number} depth @returns {Shown} */
   #make(token, depth) {
     const key = keyOf(token);
-    if (depth > DEEPEST) return { key, ...leaf(token.raw, (grown) => grown.raw) };
+    if (depth > DEEPEST) return { key, ...leaf(token.raw, (next) => next.raw) };
     const own = this.extensions?.make?.[token.type]?.(token);
     const made = own ?? this.#known(token);
     /** @type {Shown} */
     const shown = { key, raw: token.raw, children: [], body: made.node, ...made };
-    if (!shown.grow) this.#patch(shown.body, shown.children, childrenOf(token), depth + 1);
+    if (!shown.update) this.#patch(shown.body, shown.children, childrenOf(token), depth + 1);
     return shown;
   }
 
@@ -169,9 +169,9 @@ export class Markdown {
     switch (token.type) {
       case "code": {
         const block = codeBlock(token.lang?.split(/\s/)[0] ?? "", this.words);
-        const grow = (/** @type {Token} */ grown) => setText(block.text, grown.text);
-        grow(token);
-        return { node: block.node, grow, close: () => void block.close() };
+        const update = (/** @type {Token} */ next) => setText(block.text, next.text);
+        update(token);
+        return { node: block.node, update, close: () => void block.close() };
       }
       case "link":
         return linkTo(token.href, token.text);
@@ -196,7 +196,7 @@ export class Markdown {
         const box = make("span", "checkbox", token.checked ? "☑ " : "☐ ");
         box.setAttribute("role", "img");
         box.setAttribute("aria-label", token.checked ? this.words.done : this.words.todo);
-        return { node: box, grow: () => {} };
+        return { node: box, update: () => {} };
       }
       case "list": {
         const list = make(token.ordered ? "ol" : "ul");
@@ -206,14 +206,14 @@ export class Markdown {
       }
       case "formula":
       case "codespan":
-        return leaf(token.text, (grown) => grown.text, make("code"));
+        return leaf(token.text, (next) => next.text, make("code"));
       case "escape":
-        return leaf(token.text, (grown) => grown.text);
+        return leaf(token.text, (next) => next.text);
       case "text":
-        if (!token.tokens) return leaf(decoded(token.text), (grown) => decoded(grown.text));
+        if (!token.tokens) return leaf(decoded(token.text), (next) => decoded(next.text));
     }
     const name = NAMES[token.type] ?? (token.type === "heading" ? HEADINGS[token.depth] : undefined);
-    return name ? { node: make(name) } : leaf(token.raw, (grown) => grown.raw);
+    return name ? { node: make(name) } : leaf(token.raw, (next) => next.raw);
   }
 
   /** Loading it would tell its host that, and what, somebody reads. It is offered as a link. @param {Token} token */
@@ -221,7 +221,7 @@ export class Markdown {
     const text = this.words.image + (token.text ? `: ${token.text}` : "");
     const { node, body = node } = linkTo(token.href, "");
     body.appendChild(document.createTextNode(decoded(text)));
-    return { node, grow: () => {} };
+    return { node, update: () => {} };
   }
 }
 
@@ -242,7 +242,7 @@ function leaf(text, read, around) {
   around?.append(node);
   return {
     raw: text, node: around ?? node, body: node, children: [],
-    grow: (/** @type {Token} */ token) => setText(node, read(token)),
+    update: (/** @type {Token} */ token) => setText(node, read(token)),
   };
 }
 

@@ -2,7 +2,7 @@
 /** The life of a page as inputs of a client: shown, hidden, asleep, awake, back on line. */
 
 /**
- * What the life of a page is told to.
+ * A listener to the life of a page.
  * @typedef {{
  *   probe: () => void, setHidden: (hidden: boolean) => void, suspend: () => void, wake: () => void,
  * }} Living
@@ -11,7 +11,7 @@
 /**
  * Feeds a page's life to a client until the returned function is called.
  *
- * Each of these moments is one at which a socket may be dead without anybody having said so: the network changed, the
+ * Each of these moments is one at which a socket may be dead without a close event: the network changed, the
  * lid was opened, the page came out of the back-forward cache.
  * @param {Living} client
  * @param {Window} window

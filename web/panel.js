@@ -66,7 +66,7 @@ export class Panel {
     this.#state.append(make("span", "dot"), this.#stateWord);
     this.#announcement.setAttribute("role", "status");
     this.#banner.setAttribute("role", "status");
-    // It is a log to who walks through it. What is added is said once, whole, by the status below it.
+    // For assistive technology it is a log to read through. The status below announces each answer once, whole.
     this.#log.setAttribute("role", "log");
     this.#log.setAttribute("aria-live", "off");
     name(this.#log, words.conversation);

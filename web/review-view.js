@@ -76,9 +76,9 @@ function lineButton(token, showLines) {
   made.removeAttribute("aria-label");
   return {
     node: made,
-    grow(/** @type {typeof token} */ grown) {
-      lines = grown;
-      made.textContent = grown.raw;
+    update(/** @type {typeof token} */ next) {
+      lines = next;
+      made.textContent = next.raw;
     },
   };
 }

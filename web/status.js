@@ -1,5 +1,5 @@
 // @ts-check
-/** What is said of an answer and of the connection: what it waits for, how it ended, what to do. Pure. */
+/** The words for the state of an answer and of the connection: what it waits for, how it ended, what to do. Pure. */
 
 import { fill } from "./words.js";
 
@@ -52,11 +52,11 @@ export const STATUS = {
   placeAbout: "Accepted. Number {place} in line, about {time}…",
   next: "Accepted. Next in line…",
   nextAbout: "Accepted. Next in line, about {time}…",
-  brokeOff: "It broke off. Another attempt begins soon…",
+  interrupted: "Interrupted. Another attempt starts soon…",
   thinking: "Thinking…",
   writing: "Writing…",
-  someBrokeOff: "The worker or the model broke off",
-  restarted: "{why}. Attempt {attempt} begins anew…",
+  attemptFailed: "The worker or the model failed",
+  restarted: "{why}. Attempt {attempt} starts over…",
   stopped: "Stopped. This is what had been written.",
   stoppedBefore: "Stopped before it began.",
   cutByLength: "Cut off at the limit of its length",
@@ -64,7 +64,7 @@ export const STATUS = {
   incomplete: "Incomplete",
   doneIn: "Done in {time}",
   attempt: "attempt {attempt}",
-  proven: "whole: the checksum matches",
+  verified: "whole: the checksum matches",
   damaged: "damaged: the checksum does not match, reload the page",
   seconds: "{n} s",
   minutes: "{n} min",
@@ -107,7 +107,7 @@ export function statusWords(handle, state, words = STATUS) {
   }
   if (state !== "open") return words.offline;
   if (answer.status === "queued") return queueWords(answer.queue, words);
-  if (answer.queue !== null) return words.brokeOff;
+  if (answer.queue !== null) return words.interrupted;
   if (answer.attempts > 1) return restartWords(answer, words);
   return answer.text === "" ? words.thinking : words.writing;
 }
@@ -125,7 +125,7 @@ function queueWords(queue, words) {
 function restartWords(answer, words) {
   const reason = answer.restartReason ?? "";
   // A reason of the server is a code or a sentence; a code that is not known here is left unsaid.
-  const why = /^[a-z_.:\d]*$/.test(reason) ? words.someBrokeOff : reason;
+  const why = /^[a-z_.:\d]*$/.test(reason) ? words.attemptFailed : reason;
   return fill(words.restarted, { why: why.replace(/\.$/, ""), attempt: answer.attempts });
 }
 
@@ -165,7 +165,7 @@ function completionWords({ attempts, trailer }, words) {
 /** @param {boolean | null} verified @param {StatusWords} words */
 function checksumWords(verified, words) {
   if (verified === null) return [];
-  return [verified ? words.proven : words.damaged];
+  return [verified ? words.verified : words.damaged];
 }
 
 /** @param {number} ms @param {StatusWords} words */

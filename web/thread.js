@@ -16,7 +16,7 @@ import { lifetimeOf, randomId } from "./protocol.js";
 /** @typedef {{turn: Turn, handle: AnswerHandle | null}} Entry */
 
 /**
- * What a thread is told by whoever has it.
+ * The settings of a thread.
  * @typedef {{
  *   url: string, conversation: import("./conversation.js").Conversation,
  *   note: (handle: AnswerHandle, state: import("./connection.js").State) => string,

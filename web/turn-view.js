@@ -53,11 +53,11 @@ export class TurnView {
 
   /** The beginning of the answer as it is read out, block by block. @param {number} most characters */
   spoken(most) {
-    let said = "";
+    let text = "";
     for (const block of this.#text.children) {
-      if (said.length < most) said += `${block.textContent} `;
+      if (text.length < most) text += `${block.textContent} `;
     }
-    return said.slice(0, most).trim();
+    return text.slice(0, most).trim();
   }
 
   /** @param {Shown} shown */

@@ -33,7 +33,7 @@ export function rehearse() {
   for (let end = 1; end <= SAMPLE.length; end += 1) markdown.show(SAMPLE.slice(0, end), false);
 }
 
-/** What is said under an answer. @param {AnswerHandle} handle @param {State} state @param {object} words */
+/** The line under an answer. @param {AnswerHandle} handle @param {State} state @param {object} words */
 export function noteOf(handle, state, words) {
   return statusWords(handle, state, { ...STATUS, ...words });
 }
@@ -108,7 +108,7 @@ export class Turns {
     };
   }
 
-  /** What is said of an answer to who does not see it. @param {Turn} turn */
+  /** The text that a screen reader announces for an answer. @param {Turn} turn */
   spoken(turn) {
     if (turn.status !== "completed") return turn.note;
     return `${this.#words.complete} ${this.#views.get(turn)?.spoken(SPOKEN_CHARACTERS) ?? ""}`;

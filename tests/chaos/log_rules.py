@@ -142,13 +142,15 @@ class LogChecker:
         said = self.attempts[-1].text if self.attempts else ""
         if text != said:
             self._wrong("I5", f"the end says {text[-40:]!r}, the log said {said[-40:]!r}")
-        proof = response["holdline"]
-        if proof["sha256"] != hashlib.sha256(said.encode()).hexdigest():
-            self._wrong("I5", "the proof is not that of the text")
-        if proof["bytes"] != len(said.encode()):
-            self._wrong("I5", f"the proof says {proof['bytes']} bytes, not {len(said.encode())}")
-        if self.attempts and proof["attempts"] < self.attempts[-1].number:
-            self._wrong("I6", f"the end says {proof['attempts']} attempts")
+        trailer = response["holdline"]
+        if trailer["sha256"] != hashlib.sha256(said.encode()).hexdigest():
+            self._wrong("I5", "the checksum is not that of the text")
+        if trailer["bytes"] != len(said.encode()):
+            self._wrong(
+                "I5", f"the last event says {trailer['bytes']} bytes, not {len(said.encode())}"
+            )
+        if self.attempts and trailer["attempts"] < self.attempts[-1].number:
+            self._wrong("I6", f"the end says {trailer['attempts']} attempts")
         if end["type"] == "response.completed":
             call = self._calls.get(self.attempts[-1].call or 0) if self.attempts else None
             tokens = len(TOKEN.findall(said))

@@ -185,7 +185,7 @@ def a_cut_answer_is_called_complete(history: History) -> None:
     history.calls[3] = Call(4, "m2", 50)
 
 
-def the_proof_is_wrong(history: History) -> None:
+def the_checksum_is_wrong(history: History) -> None:
     log = history.logs[OTHER]
     end = deepcopy(log[-1])
     end["response"]["holdline"]["sha256"] = hashlib.sha256(b"").hexdigest()
@@ -244,7 +244,7 @@ BAD: list[tuple[Callable[[History], None], str]] = [
     (a_job_never_ends, "I4"),
     (a_token_is_lost, "I1"),
     (a_cut_answer_is_called_complete, "G7"),
-    (the_proof_is_wrong, "I5"),
+    (the_checksum_is_wrong, "I5"),
     (a_call_too_many, "I6"),
     (a_key_makes_two_responses, "I6"),
     (a_neighbours_event_comes, "I1"),

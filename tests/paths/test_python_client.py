@@ -33,7 +33,7 @@ def whole(text: str, tokens: int = 20) -> bool:
     return len(calls) == 1 and [w.partition("t")[2] for w in words] == [*map(str, range(tokens))]
 
 
-async def test_an_answer_streams_and_is_proven(shared: Shared) -> None:
+async def test_an_answer_streams_and_is_verified(shared: Shared) -> None:
     async with holdline_client.connect(shared.server.url) as client:
         answer = client.ask(shared.prompt("mode=slow"))
         pieces = [piece async for piece in answer]

@@ -41,9 +41,9 @@ def text_of(stream: list[Any]) -> str:
 
 def is_proved(response: Response) -> bool:
     assert response.model_extra is not None
-    proof = response.model_extra["holdline"]
+    trailer = response.model_extra["holdline"]
     text = response.output_text.encode()
-    return (len(text), hashlib.sha256(text).hexdigest()) == (proof["bytes"], proof["sha256"])
+    return (len(text), hashlib.sha256(text).hexdigest()) == (trailer["bytes"], trailer["sha256"])
 
 
 async def test_a_plain_answer_is_whole_proved_and_counted(

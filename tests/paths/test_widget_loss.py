@@ -216,7 +216,7 @@ async def test_a_short_loss_is_not_spoken_of(
     assert not await page.evaluate("window.spoken")
 
 
-async def test_an_answer_whose_text_is_not_the_proven_one_is_fetched_again(
+async def test_an_answer_whose_checksum_does_not_match_is_fetched_again(
     shared: Shared, open_page: NewPage
 ) -> None:
     page = await open_page(f"{shared.server.url}/livez")

@@ -41,7 +41,7 @@ const refusal = (handle, status, code, more = {}) => ({
   error: { type: "invalid_request_error", code, message: `${code}!`, param: null, ...more },
 });
 
-test("an answer arrives, proven, and everything is let go", async () => {
+test("an answer arrives, verified, and everything is released", async () => {
   const { client, clock, sockets } = connect();
   assert.equal(client.state, "open");
   const handle = client.ask({ input: "hi", model: "m" });
@@ -324,7 +324,7 @@ test("draining, and closed before the stated time: nobody knocks earlier", () =>
   assert.equal(sockets.made.length, 2);
 });
 
-test("too many: the client stays away as long as it is told", () => {
+test("too many: the client stays away as long as the server asks", () => {
   const { clock, sockets } = connect();
   sockets.last.drop(4429, "retry_after_ms=9000");
   clock.advance(8_999);
@@ -471,12 +471,12 @@ test("an error fails its lane alone", async () => {
   assert.equal(client.state, "open");
 });
 
-test("an error without an answer is told to whoever listens", () => {
+test("an error without an answer is an event of the client", () => {
   const { client, sockets } = connect();
-  const told = [];
-  client.addEventListener("error", (event) => told.push(event.detail.error.code));
+  const received = [];
+  client.addEventListener("error", (event) => received.push(event.detail.error.code));
   sockets.last.push({ type: "error", status: 400, error: { code: "bad_message", message: "?" } });
-  assert.deepEqual(told, ["bad_message"]);
+  assert.deepEqual(received, ["bad_message"]);
 });
 
 test("a refusal about the moment is tried again with the same key, a bounded number of times", async () => {
@@ -533,7 +533,7 @@ test("stop is a cancel, and the terminal event confirms it", async () => {
   assert.equal(handle.stopping, true);
   assert.equal(handle.answer.status, "in_progress");
 
-  sockets.last.drop(); // the cancel may not have arrived: it is said again
+  sockets.last.drop(); // the cancel may not have arrived: it is sent again
   clock.advance(0);
   sockets.last.welcome();
   assert.deepEqual(sockets.last.sent.map((message) => message.type), ["holdline:resume", "response.cancel"]);
@@ -617,10 +617,10 @@ test("a token is given to each socket before anything else", () => {
 
 test("what the server says of its own health is passed on", () => {
   const { client, sockets } = connect();
-  const told = [];
-  client.addEventListener("degraded", (event) => told.push(event.detail.reason));
+  const received = [];
+  client.addEventListener("degraded", (event) => received.push(event.detail.reason));
   sockets.last.push({ type: "holdline:degraded", reason: "redis" });
-  assert.deepEqual(told, ["redis"]);
+  assert.deepEqual(received, ["redis"]);
 });
 
 test("closing settles what is under way as it stands", async () => {

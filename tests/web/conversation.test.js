@@ -48,7 +48,7 @@ test("to have it answered once more is the same request under another key", () =
   assert.equal(again.key, "k3");
 });
 
-test("a server that has forgotten is told everything", () => {
+test("a server that has forgotten a conversation is sent all of it", () => {
   const conversation = new Conversation(storage());
   end(conversation.add("one", "k1"), "resp_1", "completed", "First.");
   end(conversation.add("two", "k2"), "resp_2", "failed", "Half");

@@ -1,6 +1,6 @@
 /** A socket, a clock and dice that a test holds in its hand. */
 
-/** Time that passes when it is told to; timers ring in the order in which they are due. */
+/** Time that a test moves on; timers fire in the order in which they are due. */
 export class FakeClock {
   time = 1_000_000;
   #timers = new Map();

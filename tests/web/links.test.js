@@ -13,15 +13,15 @@ test("a link leads to a web page, a mailbox or a telephone, and nowhere else", (
   for (const bad of links) assert.equal(address(bad), null, bad);
 });
 
-test("where it leads is said, unless the text says it", () => {
-  const said = (href, text) => destination(address(href), text);
-  assert.equal(said("https://a.example/x", "https://a.example/x"), "");
-  assert.equal(said("https://a.example/x", "a.example"), "");
-  assert.equal(said("https://evil.example/x", "click here"), "evil.example");
-  assert.equal(said("https://evil.example/a.example", "https://a.example"), "evil.example");
-  assert.equal(said("https://evil.example", "good.example or evil.example"), "evil.example");
-  assert.equal(said("https://аpple.example", "аpple.example"), "xn--pple-43d.example");
-  assert.equal(said("mailto:a@b.example", "write"), "a@b.example");
+test("the host of a link is shown, unless its text names it", () => {
+  const shown = (href, text) => destination(address(href), text);
+  assert.equal(shown("https://a.example/x", "https://a.example/x"), "");
+  assert.equal(shown("https://a.example/x", "a.example"), "");
+  assert.equal(shown("https://evil.example/x", "click here"), "evil.example");
+  assert.equal(shown("https://evil.example/a.example", "https://a.example"), "evil.example");
+  assert.equal(shown("https://evil.example", "good.example or evil.example"), "evil.example");
+  assert.equal(shown("https://аpple.example", "аpple.example"), "xn--pple-43d.example");
+  assert.equal(shown("mailto:a@b.example", "write"), "a@b.example");
 });
 
 test("entities are characters, and unknown ones stay as they are", () => {

@@ -37,17 +37,17 @@ test("each stage of waiting has its own words", () => {
     "Accepted. Next in line…",
     "Thinking…",
     "Writing…",
-    "It broke off. Another attempt begins soon…",
-    "The worker or the model broke off. Attempt 2 begins anew…",
+    "Interrupted. Another attempt starts soon…",
+    "The worker or the model failed. Attempt 2 starts over…",
     "Stopping…",
     "The service is busy. Trying again…",
     "Waiting for the connection. The rest follows.",
   ]);
 });
 
-test("a reason in words is told as it is", () => {
-  const told = words({ status: "in_progress", attempts: 3, restartReason: "The model was silent for 60 s." });
-  assert.equal(told, "The model was silent for 60 s. Attempt 3 begins anew…");
+test("a reason in words is shown as it is", () => {
+  const shown = words({ status: "in_progress", attempts: 3, restartReason: "The model was silent for 60 s." });
+  assert.equal(shown, "The model was silent for 60 s. Attempt 3 starts over…");
 });
 
 test("an end tells the time, the attempts and whether the text is whole", () => {

@@ -46,13 +46,13 @@ async def test_a_whole_answer_has_its_proof_its_receipt_and_its_usage(harness: H
         ended["incomplete_details"],
     )
     assert 27 == ended["usage"]["total_tokens"]
-    proof = ended["holdline"]
+    trailer = ended["holdline"]
     assert (1, hashlib.sha256(text).hexdigest(), len(text)) == (
-        proof["attempts"],
-        proof["sha256"],
-        proof["bytes"],
+        trailer["attempts"],
+        trailer["sha256"],
+        trailer["bytes"],
     )
-    assert {"queued_ms", "first_token_ms", "model_ms", "total_ms"} == set(proof["timing"])
+    assert {"queued_ms", "first_token_ms", "model_ms", "total_ms"} == set(trailer["timing"])
 
 
 async def test_an_output_index_is_never_used_twice(harness: Harness) -> None:

@@ -114,8 +114,8 @@ class Timing(Struct):
     total_ms: int | UnsetType = UNSET
 
 
-class Proof(Struct):
-    """The proof of an ended response's text and the receipt of its time."""
+class Trailer(Struct):
+    """The checksum of an ended response's text, its timing and its attempts."""
 
     attempts: int
     sha256: str
@@ -161,4 +161,4 @@ class Response(Struct, kw_only=True):
     prompt_cache_key: str | None
     usage: Usage | None
     prompt: dict[str, Any] | UnsetType = UNSET
-    holdline: Proof | UnsetType = UNSET
+    holdline: Trailer | UnsetType = UNSET

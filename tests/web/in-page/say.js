@@ -12,9 +12,9 @@
       if (type !== "response.create") return;
       const response = { id: "resp_1", status: "in_progress", model: "m" };
       const output = events.filter(({ type }) => type === "response.output_item.done").map(({ item }) => item);
-      const told = [{ type: "response.created", response }, ...events.filter(({ type }) => type !== "response.created")];
-      told.push({ type: "response.completed", response: { ...response, status: "completed", output } });
-      told.forEach((event, number) => setTimeout(() => this.say({ ...event, sequence_number: number, stream_id }), 10 * number));
+      const sent = [{ type: "response.created", response }, ...events.filter(({ type }) => type !== "response.created")];
+      sent.push({ type: "response.completed", response: { ...response, status: "completed", output } });
+      sent.forEach((event, number) => setTimeout(() => this.say({ ...event, sequence_number: number, stream_id }), 10 * number));
     }
   };
 }
