@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from jobs.redis.pipe import Pipe
 
 # A backlog is no reason to refuse; leases outlast a measure.
-TERMS = SharedSettings(max_waiting=1_000_000, lease_ms=600_000)
+SETTINGS = SharedSettings(max_waiting=1_000_000, lease_ms=600_000)
 AT_ONCE = 500
 
 
@@ -44,7 +44,7 @@ def last_event(job: Job) -> Event:
 
 async def running(pipe: Pipe, count: int) -> list[LogWriter]:
     """So many responses that this process holds the claim of; each can be appended to."""
-    queue = Queue(pipe, TERMS)
+    queue = Queue(pipe, SETTINGS)
     jobs = [a_job() for _ in range(count)]
     await in_turns(submit(queue, job) for job in jobs)
     grants: list[Grant] = []

@@ -23,7 +23,7 @@ from jobs.redis.pipe import Pipe
 from jobs.replies import Grant
 from runtime.gc_tuning import freeze_and_tune_gc
 
-from .answers import TERMS, a_job, in_turns, last_event, submit
+from .answers import SETTINGS, a_job, in_turns, last_event, submit
 
 PLACES: Final = 100
 
@@ -37,7 +37,7 @@ class Drain:
 
     def __init__(self, pipe: Pipe) -> None:
         self._pipe = pipe
-        self._queue = Queue(pipe, TERMS)
+        self._queue = Queue(pipe, SETTINGS)
         self._running: dict[str, asyncio.Task[None]] = {}
         self._freed = asyncio.Event()
 
@@ -57,7 +57,7 @@ class Drain:
     async def _one(self, grant: Grant) -> None:
         try:
             writer = LogWriter(self._pipe, grant.response_id, grant.claim, grant.length)
-            await writer.finish(Status.COMPLETED, SAID, retention_ms=TERMS.retention_ms)
+            await writer.finish(Status.COMPLETED, SAID, retention_ms=SETTINGS.retention_ms)
         except HoldlineError as error:
             raise SystemExit(f"a job was not finished: {error}") from error
         finally:
@@ -71,7 +71,7 @@ class Drain:
 
 async def _serve() -> None:
     async with Pipe(Redis(os.environ["REDIS_URL"]), deadline=30) as pipe:
-        queue = Queue(pipe, TERMS)
+        queue = Queue(pipe, SETTINGS)
         freeze_and_tune_gc()
         while words := (await asyncio.to_thread(sys.stdin.readline)).split():
             match words:

@@ -34,9 +34,9 @@ WAIT_MS = 1_000
 class Queue:
     """The queue of all partitions."""
 
-    def __init__(self, pipe: Pipe, terms: SharedSettings, *, wait_replicas: int = 0) -> None:
+    def __init__(self, pipe: Pipe, settings: SharedSettings, *, wait_replicas: int = 0) -> None:
         self._pipe = pipe
-        self._terms = terms
+        self._settings = settings
         self._wait_replicas = wait_replicas
 
     async def submit(
@@ -62,10 +62,12 @@ class Queue:
         Raises: QueueFull, Limited, IdempotencyKeyReused, RedisTrouble; NotReplicated, after which
             the response is queued all the same: submitting it again under its key finds it.
         """
-        names, terms = names_of(job.id), self._terms
-        fails = terms.fail_on_worker_death if fail_on_worker_death is None else fail_on_worker_death
-        cancels = terms.cancel_orphans if cancel_orphan is None else cancel_orphan
-        cancels = cancels and not terms.webhooks
+        names, settings = names_of(job.id), self._settings
+        fails = (
+            settings.fail_on_worker_death if fail_on_worker_death is None else fail_on_worker_death
+        )
+        cancels = settings.cancel_orphans if cancel_orphan is None else cancel_orphan
+        cancels = cancels and not settings.webhooks
         shown, answered = input_tokens(job), output_tokens(job)
         entries = self._kept(job.id, 0, [*events, *([begins] if begins else [])])
         first = entries.pop() if begins else b""
@@ -73,22 +75,22 @@ class Queue:
             calls.submit(
                 **self._made(job, idempotency_key, fingerprint),
                 channel=names.notifications(job.id),
-                ttl_ms=terms.job_ttl_ms,
-                inspect_ms=terms.inspect_ms,
-                max_wait_ms=terms.max_wait_ms,
-                max_waiting=terms.max_waiting,
+                ttl_ms=settings.job_ttl_ms,
+                inspect_ms=settings.inspect_ms,
+                max_wait_ms=settings.max_wait_ms,
+                max_waiting=settings.max_waiting,
                 fail_on_death=int(fails),
                 queue_name=queue_name,
-                hook_wait_ms=terms.hook_wait_ms if terms.webhooks else "",
+                hook_wait_ms=settings.hook_wait_ms if settings.webhooks else "",
                 tokens_field=shown + answered,
                 money_field=price.of(shown, answered) if price else 0,
                 input_tokens=shown,
-                tenant_waiting=terms.tenant_waiting,
-                tenant_requests=terms.tenant_requests,
-                tenant_tokens=terms.tenant_tokens,
-                tenant_money=terms.tenant_money,
-                tenant_input_tokens=terms.max_input_tokens,
-                orphan_ms=terms.orphan_ms if cancels else "",
+                tenant_waiting=settings.tenant_waiting,
+                tenant_requests=settings.tenant_requests,
+                tenant_tokens=settings.tenant_tokens,
+                tenant_money=settings.tenant_money,
+                tenant_input_tokens=settings.max_input_tokens,
+                orphan_ms=settings.orphan_ms if cancels else "",
                 max_bytes=MAX_NOTIFICATION_BYTES,
                 first_entry=first if len(first) <= MAX_NOTIFICATION_BYTES else b"",
                 entries=entries,
@@ -111,7 +113,7 @@ class Queue:
         reply = await self._pipe.run(
             calls.submit_completed(
                 **self._made(job, idempotency_key, fingerprint),
-                retention_ms=self._terms.retention_ms,
+                retention_ms=self._settings.retention_ms,
                 entries=self._kept(job.id, 0, events),
             )
         )
@@ -176,7 +178,7 @@ class Queue:
         return fingerprint if cipher is None else cipher.fingerprints(fingerprint)
 
     async def _accepted(self, job: Job, reply: object) -> Accepted:
-        found = accepted(job.id, reply, self._terms.max_waiting)
+        found = accepted(job.id, reply, self._settings.max_waiting)
         await self._replicated(found.response_id)
         return found
 
@@ -215,8 +217,8 @@ class Queue:
                 prefix=names.prefix,
                 claim=claim,
                 count=count,
-                lease_ms=self._terms.lease_ms,
-                tenant_running=self._terms.tenant_running,
+                lease_ms=self._settings.lease_ms,
+                tenant_running=self._settings.tenant_running,
                 max_bytes=MAX_NOTIFICATION_BYTES,
                 max_job_bytes=max_job_bytes,
                 model_limits=rooms,
@@ -232,7 +234,7 @@ class Queue:
             calls.extend(
                 leases_key=names.leases,
                 prefix=names.prefix,
-                lease_ms=self._terms.lease_ms,
+                lease_ms=self._settings.lease_ms,
                 held=flat,
             )
         )
@@ -286,7 +288,7 @@ class Queue:
                 id=response_id,
                 expected=length,
                 max_bytes=MAX_NOTIFICATION_BYTES,
-                retention_ms=self._terms.retention_ms,
+                retention_ms=self._settings.retention_ms,
                 entries=self._kept(response_id, length, events),
             )
         )
@@ -304,7 +306,7 @@ class Queue:
 
     async def rescue(self, partition: int, claim: str) -> tuple[int, list[Grant]]:
         """How many lost jobs wait again, and those that the caller must end now."""
-        names, terms = Partition(partition), self._terms
+        names, settings = Partition(partition), self._settings
         requeued, rows = await self._pipe.run(
             calls.rescue(
                 leases_key=names.leases,
@@ -312,9 +314,9 @@ class Queue:
                 open_key=names.open,
                 prefix=names.prefix,
                 claim=claim,
-                lease_ms=terms.lease_ms,
-                max_attempts=terms.max_attempts,
-                inspect_ms=terms.inspect_ms,
+                lease_ms=settings.lease_ms,
+                max_attempts=settings.max_attempts,
+                inspect_ms=settings.inspect_ms,
                 limit=RESCUE_LIMIT,
             )
         )
@@ -353,7 +355,7 @@ class Queue:
         reply = await self._pipe.run(
             calls.orphans(
                 followed_key=Partition(partition).followed,
-                grace_ms=self._terms.orphan_ms * 4 // 3,
+                grace_ms=self._settings.orphan_ms * 4 // 3,
                 limit=most,
                 ids=followed,
             )
@@ -362,7 +364,7 @@ class Queue:
 
     async def pause(self, model: str, seconds: float) -> None:
         """No worker begins anything of a model for so long; then a few, then all."""
-        for number in range(self._terms.partitions):
+        for number in range(self._settings.partitions):
             pause_key = Partition(number).pause(model)
             await self._pipe.run(calls.pause(pause_key=pause_key, pause_ms=round(1000 * seconds)))
 

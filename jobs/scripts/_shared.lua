@@ -29,7 +29,7 @@ local function fields(key, ...)
 end
 
 -- The names and values of a hash, less those whose value is "".
-local function given(flat)
+local function without_empty(flat)
   local kept = {}
   for index = 1, #flat, 2 do
     if flat[index + 1] ~= '' then kept[#kept + 1], kept[#kept + 2] = flat[index], flat[index + 1] end

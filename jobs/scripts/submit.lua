@@ -14,7 +14,7 @@
 -- The rule of idempotency keys is `known` in _shared.lua.
 -- May be repeated: the id is the caller's own, and a job that exists is not written again.
 -- The notification is for the caller: it subscribed before the first entry, so it misses none.
--- @include STRUCTURE_TTL now given notify known remember tenant_of enqueue reserve admit
+-- @include STRUCTURE_TTL now without_empty notify known remember tenant_of enqueue reserve admit
 local fingerprint, ttl = fingerprints, ttl_ms
 
 local number = redis.call('HGET', job_key, 'number')
@@ -35,7 +35,7 @@ local refusal, left = admit(prefix, tenant, time, tokens, money, tonumber(input_
 if refusal then return refusal end
 
 number = enqueue(prefix, tenant, queue_name, id)
-redis.call('HSET', job_key, unpack(given({ 'status', 'queued', 'owner', owner, 'job', record, 'attempt', 0,
+redis.call('HSET', job_key, unpack(without_empty({ 'status', 'queued', 'owner', owner, 'job', record, 'attempt', 0,
   'failures', 0, 'submitted', time, 'until', time + max_wait_ms, 'fail_on_death', fail_on_death, 'tokens', tokens_field,
   'money', money_field, 'day', reserve(prefix, tenant, id, time, tokens, money, ttl), 'number', number, 'queue_name', queue_name,
   'begins', first_entry, 'hook', hook_wait_ms, 'unstored', unstored == '1' and 1 or '', 'key', fingerprint ~= '' and idempotency_key or '' })))

@@ -5,13 +5,13 @@
 --       unstored (0/1), entries...
 -- Returns {"accepted", id, 0} · {"same", id} · {"reused", id}
 -- May be repeated: the id is the caller's own, and a job that exists is not written again.
--- @include now given push known remember keep
+-- @include now without_empty push known remember keep
 local fingerprint, time = fingerprints, now()
 if redis.call('EXISTS', job_key) == 1 then return { 'accepted', id, 0 } end
 local first, word = known(prefix, idempotency_key, fingerprint)
 if first then return { word, first } end
 
-redis.call('HSET', job_key, unpack(given({ 'status', 'completed', 'owner', owner, 'job', record,
+redis.call('HSET', job_key, unpack(without_empty({ 'status', 'completed', 'owner', owner, 'job', record,
   'attempt', 0, 'failures', 0, 'submitted', time, 'ended', time, 'unstored', unstored == '1' and 1 or '',
   'key', fingerprint ~= '' and idempotency_key or '' })))
 push(log_key, 0, entries)

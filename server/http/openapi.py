@@ -53,7 +53,7 @@ ROUTES: Final[tuple[Route, ...]] = (
     ("get", "/health", "The same", None, bodies.Live),
     ("get", "/readyz", "It can work", None, bodies.Ready),
     ("get", "/metrics", "Counters for Prometheus", None, "text/plain"),
-    ("get", "/origin", "Whether a site may use this server", None, bodies.Standing),
+    ("get", "/origin", "Whether a site may use this server", None, bodies.OriginCheck),
     ("get", "/openapi.json", "This document", None, dict[str, Any]),
     ("get", "/asyncapi.json", "The document of the WebSocket", None, dict[str, Any]),
     ("get", "/", "The chat page", None, "text/html"),

@@ -31,8 +31,8 @@ TRACES = ("Traceback", "a request failed", "a socket failed", "a message failed"
 
 
 @dataclass(frozen=True)
-class Standing:
-    """What a process holds."""
+class Footprint:
+    """The resources that a process holds."""
 
     rss: int
     fds: int
@@ -48,7 +48,7 @@ class Target:
     worker: Process
     model: FakeModel
     pipe: Pipe
-    before: dict[str, Standing] = field(default_factory=dict)
+    before: dict[str, Footprint] = field(default_factory=dict)
 
     @property
     def url(self) -> str:
@@ -65,12 +65,12 @@ class Target:
         rows = re.findall(r"^(\w+) (\S+)$", text, re.MULTILINE)
         return {name: float(value) for name, value in rows if name in names}
 
-    async def standing(self) -> dict[str, Standing]:
+    async def footprints(self) -> dict[str, Footprint]:
         """What both processes hold now."""
         gauges = await self.gauges()
         gauges["keys in Redis"] = float(await self.pipe.call("DBSIZE"))
         return {
-            process.name: Standing(_rss(process), _fds(process), gauges)
+            process.name: Footprint(_rss(process), _fds(process), gauges)
             for process in (self.server, self.worker)
         }
 
@@ -89,7 +89,7 @@ class Target:
         """Nothing crashed, nothing grew, nothing was logged, and a stranger is answered."""
         assert "completed" == await self.ask()
         deadline = time.monotonic() + 15
-        while grown := self._grown(await self.standing()):
+        while grown := self._grown(await self.footprints()):
             assert time.monotonic() < deadline, grown
             await asyncio.sleep(0.1)
         assert [] == await keys_without_ttl(self.pipe)
@@ -98,7 +98,7 @@ class Target:
             for trace in TRACES:
                 assert trace not in process.said, process.said
 
-    def _grown(self, now: dict[str, Standing]) -> list[str]:
+    def _grown(self, now: dict[str, Footprint]) -> list[str]:
         grown = []
         for name, then in self.before.items():
             found = now[name]
@@ -179,7 +179,7 @@ async def target(_running: _Running) -> AsyncIterator[Target]:
         running = _running
         target = Target(running.server, running.decoy, running.worker, running.model, pipe)
         await target.ask()
-        target.before = await target.standing()
+        target.before = await target.footprints()
         yield target
         await target.unharmed()
 

@@ -18,7 +18,7 @@ from jobs.replies import Grant
 from jobs.scripts import calls
 
 NAMES = Partition(0)
-TERMS = SharedSettings(max_waiting=1_000_000)
+SETTINGS = SharedSettings(max_waiting=1_000_000)
 
 
 def on_redis(max_examples: int) -> settings:

@@ -28,7 +28,7 @@ from jobs.redis.pipe import Pipe
 from tests.jobs.dump import dump
 from tests.jobs.factories import (
     NAMES,
-    TERMS,
+    SETTINGS,
     a_job,
     claimed,
     ending,
@@ -49,7 +49,7 @@ def redis(redis_url: str) -> Redis:
 
 @pytest.fixture
 def queue(pipe: Pipe) -> Queue:
-    return Queue(pipe, TERMS)
+    return Queue(pipe, SETTINGS)
 
 
 def other(redis_url: str, listed: str | None) -> Pipe:
@@ -176,7 +176,7 @@ async def test_a_request_is_known_again_by_its_key_after_a_rotation(
 ) -> None:
     job, _, _ = await answered(pipe, queue)
     async with other(redis_url, f"{NEW} {OLD}") as rotated:
-        again, later = a_job(), Queue(rotated, TERMS)
+        again, later = a_job(), Queue(rotated, SETTINGS)
         about: dict[str, Any] = {"idempotency_key": "k", "fingerprint": "fingerprint"}
         assert job.id == (await later.submit(again, opening(again), **about)).response_id
         assert job.id == (await later.submit_completed(again, opening(again), **about)).response_id

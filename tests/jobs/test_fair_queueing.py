@@ -18,7 +18,7 @@ from jobs.replies import Grant
 from jobs.tenants import Tenants
 from tests.jobs.factories import (
     NAMES,
-    TERMS,
+    SETTINGS,
     a_job,
     end_entry,
     inspect_now,
@@ -31,7 +31,7 @@ from tests.jobs.factories import (
 
 @pytest.fixture
 def queue(pipe: Pipe) -> Queue:
-    return Queue(pipe, TERMS)
+    return Queue(pipe, SETTINGS)
 
 
 async def claim(queue: Queue, count: int = 1) -> list[Grant]:
@@ -136,7 +136,7 @@ async def test_the_end_of_a_rescued_answer_is_booked_once(pipe: Pipe, queue: Que
 
 @pytest.fixture
 def narrow(pipe: Pipe) -> Queue:
-    return Queue(pipe, replace(TERMS, tenant_running=2))
+    return Queue(pipe, replace(SETTINGS, tenant_running=2))
 
 
 async def test_no_more_of_a_tenant_run_than_may_and_nobody_waits_for_that(

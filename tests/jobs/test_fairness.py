@@ -19,7 +19,7 @@ from jobs.queue import Queue
 from jobs.record import Status
 from jobs.redis.pipe import Pipe
 from jobs.replies import Grant
-from tests.jobs.factories import TERMS, end_entry, new_claim, submitted
+from tests.jobs.factories import SETTINGS, end_entry, new_claim, submitted
 
 FLOOD = 10_000
 SLOTS = 20
@@ -36,7 +36,7 @@ async def end(pipe: Pipe, grant: Grant, tokens: int) -> None:
 async def test_ten_thousand_of_one_tenant_delay_one_of_another_by_what_runs_already(
     pipe: Pipe,
 ) -> None:
-    queue, rng = Queue(pipe, TERMS), random.Random(4)
+    queue, rng = Queue(pipe, SETTINGS), random.Random(4)
     for _ in range(FLOOD // 500):
         await asyncio.gather(*(submitted(queue, "flood") for _ in range(500)))
     running = deque(await queue.claim(0, new_claim(), SLOTS))

@@ -9,14 +9,14 @@ import pytest
 from jobs.names import queue_name_of
 from jobs.queue import Queue
 from jobs.redis.pipe import Pipe
-from tests.jobs.factories import NAMES, TERMS, a_job, new_claim, opening
+from tests.jobs.factories import NAMES, SETTINGS, a_job, new_claim, opening
 
 QUEUE = queue_name_of(None, "m")
 
 
 @pytest.fixture
 def queue(pipe: Pipe) -> Queue:
-    return Queue(pipe, TERMS)
+    return Queue(pipe, SETTINGS)
 
 
 async def waits(queue: Queue, count: int, owner: str = "a", model: str = "m") -> None:
@@ -87,7 +87,7 @@ async def test_a_pause_is_never_made_shorter(pipe: Pipe, queue: Queue) -> None:
 
 
 async def test_why_somebody_waits(pipe: Pipe) -> None:
-    narrow = Queue(pipe, replace(TERMS, tenant_running=1))
+    narrow = Queue(pipe, replace(SETTINGS, tenant_running=1))
     await waits(narrow, 2)
     assert "" == await why(narrow)
     assert 1 == await claim(narrow)

@@ -27,7 +27,7 @@ from jobs.redis.pipe import Pipe
 from jobs.replies import Accepted
 from tests.jobs.factories import (
     NAMES,
-    TERMS,
+    SETTINGS,
     a_job,
     claimed,
     end_entry,
@@ -45,7 +45,7 @@ from tests.keys_without_ttl import keys_without_ttl
 
 @pytest.fixture
 def queue(pipe: Pipe) -> Queue:
-    return Queue(pipe, TERMS)
+    return Queue(pipe, SETTINGS)
 
 
 async def submit(queue: Queue, job: Job, key: str | None = None, body: str = "body") -> Accepted:
@@ -98,7 +98,7 @@ async def test_a_key_used_again_leads_to_the_same_response(queue: Queue) -> None
 
 async def test_a_key_used_by_fifty_at_once_makes_one_response(queue: Queue, redis: Redis) -> None:
     async with Pipe(redis) as other:
-        queues = [queue, Queue(other, TERMS)]
+        queues = [queue, Queue(other, SETTINGS)]
         accepted = await asyncio.gather(
             *(submit(queues[number % 2], a_job(), "key") for number in range(50))
         )
@@ -307,7 +307,7 @@ async def test_two_claims_at_once_never_share_a_job(queue: Queue, redis: Redis) 
     for _ in range(60):
         await submitted(queue)
     async with Pipe(redis) as other:
-        queues = [queue, Queue(other, TERMS)]
+        queues = [queue, Queue(other, SETTINGS)]
         batches = await asyncio.gather(*(claim_ids(queues[n % 2], 3) for n in range(30)))
     ids = [id_ for batch in batches for id_ in batch]
 
@@ -451,7 +451,7 @@ async def test_two_rescuers_at_once_put_a_job_back_once(
         await run_out(pipe, job.id)
     async with Pipe(redis) as other:
         found = await asyncio.gather(
-            *(q.rescue(0, new_claim()) for q in (queue, Queue(other, TERMS)) for _ in range(2))
+            *(q.rescue(0, new_claim()) for q in (queue, Queue(other, SETTINGS)) for _ in range(2))
         )
 
     assert 20 == sum(requeued for requeued, _ in found)
@@ -711,7 +711,7 @@ async def test_a_cancel_that_races_the_end_leaves_exactly_one_terminal_event(
                     with suppress(NotWritable):
                         await finish(pipe, job, grant.claim, Status.CANCELLED)
 
-            racers = [end(pipe), cancel(Queue(other, TERMS)), rescue(queue), cancel(queue)]
+            racers = [end(pipe), cancel(Queue(other, SETTINGS)), rescue(queue), cancel(queue)]
             await asyncio.gather(*racers[number % 4 :], *racers[: number % 4])
             for grant in await queue.claim(0, new_claim(), 5):
                 with suppress(NotWritable):

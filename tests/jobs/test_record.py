@@ -14,7 +14,7 @@ from jobs.record import TRANSITIONS, Job, SharedSettings, Status
 from jobs.redis.pipe import Pipe
 from tests.jobs.factories import (
     NAMES,
-    TERMS,
+    SETTINGS,
     a_job,
     end_entry,
     ending,
@@ -115,7 +115,7 @@ SCRIPTS: dict[str, list[Step]] = {
 async def test_a_script_leads_where_the_table_says_and_nowhere_else(
     pipe: Pipe, script: str, status: Status | None
 ) -> None:
-    queue = Queue(pipe, TERMS)
+    queue = Queue(pipe, SETTINGS)
     reached = []
     for do in SCRIPTS[script]:
         job, claim = await brought_to(pipe, queue, status)
@@ -130,7 +130,7 @@ async def test_a_script_leads_where_the_table_says_and_nowhere_else(
 
 
 async def test_a_job_that_has_ended_is_never_written_again(pipe: Pipe) -> None:
-    queue = Queue(pipe, TERMS)
+    queue = Queue(pipe, SETTINGS)
     for status in ENDS:
         job, claim = await brought_to(pipe, queue, status)
         before = await pipe.call("LRANGE", NAMES.log(job.id), 0, -1)

@@ -82,7 +82,7 @@ def test_a_value_out_of_range_is_refused_by_name(name: str, value: str) -> None:
 
 
 def test_seconds_become_milliseconds() -> None:
-    terms = shared_config.shared_settings(
+    settings = shared_config.shared_settings(
         {
             "HOLDLINE_LEASE_SECONDS": "0.3",
             "HOLDLINE_RETENTION_SECONDS": "60",
@@ -92,10 +92,10 @@ def test_seconds_become_milliseconds() -> None:
     )
 
     assert (300, 60_000, 1_500, 2_000) == (
-        terms.lease_ms,
-        terms.retention_ms,
-        terms.max_run_ms,
-        terms.max_wait_ms,
+        settings.lease_ms,
+        settings.retention_ms,
+        settings.max_run_ms,
+        settings.max_wait_ms,
     )
 
 
@@ -124,6 +124,6 @@ def test_no_secret_of_a_url_is_shown(url: str, shown: str) -> None:
 
 
 def test_an_unfinished_job_is_kept_for_longer_than_it_can_take() -> None:
-    terms = SharedSettings(max_wait_ms=10, max_attempts=3, max_run_ms=100, retention_ms=1000)
+    settings = SharedSettings(max_wait_ms=10, max_attempts=3, max_run_ms=100, retention_ms=1000)
 
-    assert terms.job_ttl_ms > 10 + 3 * 100 + 1000
+    assert settings.job_ttl_ms > 10 + 3 * 100 + 1000

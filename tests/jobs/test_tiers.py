@@ -11,7 +11,7 @@ from jobs.record import Status
 from jobs.redis.pipe import Pipe
 from tests.jobs.factories import (
     NAMES,
-    TERMS,
+    SETTINGS,
     a_job,
     ending,
     inspect_now,
@@ -23,7 +23,7 @@ from tests.jobs.factories import (
 
 @pytest.fixture
 def queue(pipe: Pipe) -> Queue:
-    return Queue(pipe, TERMS)
+    return Queue(pipe, SETTINGS)
 
 
 async def waits(queue: Queue, tier: str = "default", model: str = "", owner: str = "a") -> str:

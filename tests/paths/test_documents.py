@@ -186,7 +186,7 @@ async def test_the_documents_are_served(shared: Shared) -> None:
     [
         ("/livez", 200, "Live"),
         ("/readyz", 200, "Ready"),
-        ("/origin", 200, "Standing"),
+        ("/origin", 200, "OriginCheck"),
         ("/v1/models", 200, "Models"),
         ("/v1/responses/resp_unknown", 404, "ErrorBody"),
         ("/v1/responses", 426, "ErrorBody"),

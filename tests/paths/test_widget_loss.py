@@ -108,7 +108,7 @@ async def test_a_tab_that_was_hidden(shared: Shared, open_page: NewPage) -> None
 HOUR_MS = 3_600_000
 
 
-@pytest.mark.parametrize("timers", ["ring", "sleep"])
+@pytest.mark.parametrize("timers", ["fire", "sleep"])
 async def test_a_tab_that_was_hidden_for_an_hour(
     shared: Shared, open_page: NewPage, timers: str
 ) -> None:
@@ -131,12 +131,12 @@ async def test_a_tab_that_was_hidden_for_an_hour(
         sockets.append(socket.url)
 
     page.on("websocket", begun)
-    if timers == "ring":
+    if timers == "fire":
         await page.clock.run_for(HOUR_MS)
     else:
         await page.clock.fast_forward(HOUR_MS)
     assert await page.evaluate("Date.now()") - began >= HOUR_MS
-    if timers == "ring":  # no pong came in that hour; it lets go, and does not fight
+    if timers == "fire":  # no pong came in that hour; it lets go, and does not fight
         await expect(page.locator("#state")).to_have_attribute("data-state", "reconnecting")
         await asyncio.sleep(1)
         assert [] == sockets

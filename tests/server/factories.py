@@ -23,7 +23,7 @@ from server.api.frames import Frame, frame
 from server.api.problem import Problem
 from server.live.follower import Follower
 from server.live.look import Look
-from tests.jobs.factories import NAMES, TERMS, ending, said, saying, text_delta
+from tests.jobs.factories import NAMES, SETTINGS, ending, said, saying, text_delta
 
 RESPONSE = "resp_000" + "a" * 32
 
@@ -139,7 +139,7 @@ class Worker:
 
     def __init__(self, pipe: Pipe) -> None:
         self._pipe = pipe
-        self._queue = Queue(pipe, TERMS)
+        self._queue = Queue(pipe, SETTINGS)
 
     async def take(self) -> Answer:
         """The next job that waits, as soon as there is one."""

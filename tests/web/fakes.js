@@ -1,4 +1,4 @@
-/** A socket, a clock and dice that a test holds in its hand. */
+/** A socket and a clock that a test controls. */
 
 /** Time that a test moves on; timers fire in the order in which they are due. */
 export class FakeClock {

@@ -15,7 +15,7 @@ from jobs.log.log import read
 from jobs.queue import Queue
 from jobs.redis.connection import Redis
 from jobs.redis.pipe import Pipe
-from tests.jobs.factories import NAMES, TERMS, a_job, fall_due, opening, status_of
+from tests.jobs.factories import NAMES, SETTINGS, a_job, fall_due, opening, status_of
 from tests.worker.harness import Harness
 from worker.ending import close
 
@@ -31,7 +31,7 @@ async def locked(redis_url: str) -> AsyncIterator[Pipe]:
 
 async def ask(locked: Pipe) -> str:
     job = a_job()
-    await Queue(locked, TERMS).submit(job, opening(job))
+    await Queue(locked, SETTINGS).submit(job, opening(job))
     return job.id
 
 

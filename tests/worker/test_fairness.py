@@ -18,7 +18,7 @@ from jobs.queue import Queue
 from jobs.record import Job
 from jobs.redis.pipe import Pipe
 from tests.fake_model import FakeModel
-from tests.jobs.factories import NAMES, TERMS, opening
+from tests.jobs.factories import NAMES, SETTINGS, opening
 from tests.system import System, wait_until
 
 FLOOD = 10_000
@@ -49,7 +49,7 @@ async def waited_ms(pipe: Pipe, response_id: str) -> int:
 async def test_ten_thousand_of_one_tenant_delay_another_by_what_runs_already(
     system: System, pipe: Pipe
 ) -> None:
-    queue, short = Queue(pipe, TERMS), {"HOLDLINE_CONCURRENCY": str(SLOTS)}
+    queue, short = Queue(pipe, SETTINGS), {"HOLDLINE_CONCURRENCY": str(SLOTS)}
     system.environ["HOLDLINE_LEASE_SECONDS"] = "15"
     async with FakeModel() as model:
         for first in range(0, FLOOD, 500):

@@ -72,7 +72,7 @@ class Ready(Struct):
     draining: bool
 
 
-class Standing(Struct):
+class OriginCheck(Struct):
     """Whether a site may use the server, and the setting that says so."""
 
     origin: str | None

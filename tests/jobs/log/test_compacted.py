@@ -13,14 +13,14 @@ from jobs.queue import Queue
 from jobs.record import Job, Status
 from jobs.redis.pipe import Pipe
 from jobs.replies import Grant
-from tests.jobs.factories import NAMES, TERMS, a_job, claimed, ending, new_claim, said, saying
+from tests.jobs.factories import NAMES, SETTINGS, a_job, claimed, ending, new_claim, said, saying
 
 RETENTION = 60_000
 
 
 @pytest.fixture
 def queue(pipe: Pipe) -> Queue:
-    return Queue(pipe, TERMS)
+    return Queue(pipe, SETTINGS)
 
 
 def head_of(job: Job) -> list[bytes]:

@@ -20,7 +20,7 @@ from jobs.redis.pipe import Pipe
 from jobs.redis.subscriber import Subscriber
 from tests.jobs.factories import (
     NAMES,
-    TERMS,
+    SETTINGS,
     a_job,
     claimed,
     end_entry,
@@ -36,7 +36,7 @@ RETENTION = 60_000
 
 @pytest.fixture
 def queue(pipe: Pipe) -> Queue:
-    return Queue(pipe, TERMS)
+    return Queue(pipe, SETTINGS)
 
 
 async def entries_of(pipe: Pipe, job: Job) -> list[bytes]:
@@ -156,7 +156,7 @@ async def test_a_log_that_redis_lost_whole_is_written_anew_with_a_ttl(
 
     await LogWriter(pipe, job.id, grant.claim, 0).append([b"a"])
 
-    assert 0 < await ttl(pipe, NAMES.log(job.id)) <= TERMS.job_ttl_ms
+    assert 0 < await ttl(pipe, NAMES.log(job.id)) <= SETTINGS.job_ttl_ms
 
 
 @pytest.mark.parametrize("ending", [False, True])
@@ -224,7 +224,7 @@ async def test_job_and_log_are_kept_for_as_long_as_the_response_can_take(
     await LogWriter(pipe, job.id, grant.claim, grant.length).append([b"a"])
 
     for key in (NAMES.job(job.id), NAMES.log(job.id)):
-        assert TERMS.job_ttl_ms - 10_000 < await ttl(pipe, key) <= TERMS.job_ttl_ms
+        assert SETTINGS.job_ttl_ms - 10_000 < await ttl(pipe, key) <= SETTINGS.job_ttl_ms
 
 
 async def test_after_the_end_job_and_log_are_kept_for_the_retention(

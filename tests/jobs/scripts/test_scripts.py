@@ -34,7 +34,7 @@ from jobs.tenants import Tenants
 from tests.jobs.dump import Dump, dump
 from tests.jobs.factories import (
     NAMES,
-    TERMS,
+    SETTINGS,
     a_job,
     end_entry,
     ending,
@@ -674,7 +674,7 @@ async def test_scripts_do_what_the_model_does_however_they_are_repeated_and_reor
 
 # One situation for every script, in which it has something to do.
 
-HOOKED = replace(TERMS, webhooks=True, hook_wait_ms=HOUR)
+HOOKED = replace(SETTINGS, webhooks=True, hook_wait_ms=HOUR)
 
 Do = Callable[[Pipe], Awaitable[object]]
 
@@ -717,12 +717,12 @@ def situations() -> list[Situation]:
         await inspect_now(pipe, job.id)
 
     async def seen(pipe: Pipe) -> None:
-        await Queue(pipe, TERMS).submit_completed(
+        await Queue(pipe, SETTINGS).submit_completed(
             new, [ending(new)], idempotency_key="key", fingerprint="body"
         )
 
     async def held(pipe: Pipe) -> None:
-        queue = Queue(pipe, replace(TERMS, tenant_running=1))
+        queue = Queue(pipe, replace(SETTINGS, tenant_running=1))
         for one, claim in zip(several, ("mine", "next"), strict=True):
             await queue.submit(one, opening(one))
             await queue.claim(0, claim, 1)
@@ -737,21 +737,21 @@ def situations() -> list[Situation]:
         Situation(
             "submit",
             waiting,
-            lambda pipe: Queue(pipe, TERMS).submit(
+            lambda pipe: Queue(pipe, SETTINGS).submit(
                 new, opening(new), begins=begins(new), idempotency_key="key", fingerprint="body"
             ),
         ),
         Situation(
             "submit_completed",
             waiting,
-            lambda pipe: Queue(pipe, TERMS).submit_completed(
+            lambda pipe: Queue(pipe, SETTINGS).submit_completed(
                 new, [ending(new)], idempotency_key="key", fingerprint="body"
             ),
         ),
-        Situation("seen", seen, lambda pipe: Queue(pipe, TERMS).seen(new.id, 9000)),
-        Situation("claim", waiting, lambda pipe: Queue(pipe, TERMS).claim(0, "next", 5)),
+        Situation("seen", seen, lambda pipe: Queue(pipe, SETTINGS).seen(new.id, 9000)),
+        Situation("claim", waiting, lambda pipe: Queue(pipe, SETTINGS).claim(0, "next", 5)),
         Situation(
-            "extend", waiting, lambda pipe: Queue(pipe, TERMS).extend(0, [(running.id, "mine")])
+            "extend", waiting, lambda pipe: Queue(pipe, SETTINGS).extend(0, [(running.id, "mine")])
         ),
         Situation("append", waiting, lambda pipe: writer(pipe).append([b"a", b"b"])),
         Situation(
@@ -761,18 +761,22 @@ def situations() -> list[Situation]:
         ),
         Situation("compact", hooked, lambda pipe: writer(pipe).compact(head, end)),
         Situation(
-            "retry", waiting, lambda pipe: Queue(pipe, TERMS).retry(running.id, "mine", 9000, "x")
+            "retry",
+            waiting,
+            lambda pipe: Queue(pipe, SETTINGS).retry(running.id, "mine", 9000, "x"),
         ),
         Situation(
-            "give_back", waiting, lambda pipe: Queue(pipe, TERMS).give_back(running.id, "mine", "x")
+            "give_back",
+            waiting,
+            lambda pipe: Queue(pipe, SETTINGS).give_back(running.id, "mine", "x"),
         ),
         Situation(
             "cancel",
             waiting,
-            lambda pipe: Queue(pipe, TERMS).cancel(job.id, 2, [ending(job, Status.CANCELLED)]),
+            lambda pipe: Queue(pipe, SETTINGS).cancel(job.id, 2, [ending(job, Status.CANCELLED)]),
         ),
-        Situation("rescue", with_time, lambda pipe: Queue(pipe, TERMS).rescue(0, "rescuer")),
-        Situation("delete", waiting, lambda pipe: Queue(pipe, TERMS).delete(job.id)),
+        Situation("rescue", with_time, lambda pipe: Queue(pipe, SETTINGS).rescue(0, "rescuer")),
+        Situation("delete", waiting, lambda pipe: Queue(pipe, SETTINGS).delete(job.id)),
         Situation("claim_webhooks", due, lambda pipe: Hooks(pipe).claim(0, "a-claim", 5, HOUR)),
         Situation(
             "settle_webhook", sending, lambda pipe: Hooks(pipe).settle(running.id, "a-claim")
@@ -783,13 +787,13 @@ def situations() -> list[Situation]:
             waiting,
             lambda pipe: RecordStore(pipe, NAMES.api_keys).put("id", None, b"k"),
         ),
-        Situation("orphans", waiting, lambda pipe: Queue(pipe, TERMS).orphans(0, [job.id], 9)),
-        Situation("pause", waiting, lambda pipe: Queue(pipe, TERMS).pause("m", 60)),
+        Situation("orphans", waiting, lambda pipe: Queue(pipe, SETTINGS).orphans(0, [job.id], 9)),
+        Situation("pause", waiting, lambda pipe: Queue(pipe, SETTINGS).pause("m", 60)),
         Situation("read", waiting, lambda pipe: read(pipe, job.id, 0)),
         Situation(
             "queue_positions",
             waiting,
-            lambda pipe: Queue(pipe, TERMS).queue_positions(0, [("", "public")]),
+            lambda pipe: Queue(pipe, SETTINGS).queue_positions(0, [("", "public")]),
         ),
     ]
 

@@ -13,7 +13,7 @@ from jobs.names import Partition
 from jobs.queue import Queue
 from jobs.redis.pipe import Pipe
 from server.access.owners import PUBLIC, all_of, is_subject, is_tenant, owner_of, sees
-from tests.jobs.factories import NAMES, TERMS, submitted
+from tests.jobs.factories import NAMES, SETTINGS, submitted
 
 TENANTS = st.from_regex(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}", fullmatch=True)
 ANY = st.text(max_size=80)
@@ -71,7 +71,7 @@ def test_a_subject_that_cannot_be_written_is_none(subject: object) -> None:
 
 
 async def test_all_of_a_tenant_share_one_account_and_one_limit(pipe: Pipe) -> None:
-    queue = Queue(pipe, TERMS)
+    queue = Queue(pipe, SETTINGS)
     for owner in ("acme/anna", "acme/bert", "acme/", "acme/anna", "other/anna", "acmes/anna"):
         await submitted(queue, owner)
     claimed = [decode_job(grant.job).owner for grant in await queue.claim(0, "token", 3)]

@@ -22,7 +22,7 @@ from jobs.redis.pipe import Pipe
 from server.live import follower as follower_module
 from server.live.relay import Relay
 from server.metrics import Metrics
-from tests.jobs.factories import TERMS, claimed, end_entry, submitted, text_delta
+from tests.jobs.factories import SETTINGS, claimed, end_entry, submitted, text_delta
 from tests.server.factories import Away, RecordingSink, ScriptedFeed
 from tests.system import wait_until
 
@@ -422,12 +422,12 @@ async def test_whatever_happens_a_client_has_a_prefix_and_after_one_more_gap_the
 
 @pytest.fixture
 async def relay(redis: Redis, pipe: Pipe) -> AsyncIterator[Relay]:
-    async with Relay(redis, pipe, Queue(pipe, TERMS), Metrics(), doubt_seconds=60) as relay:
+    async with Relay(redis, pipe, Queue(pipe, SETTINGS), Metrics(), doubt_seconds=60) as relay:
         yield relay
 
 
 async def running(pipe: Pipe) -> tuple[Job, LogWriter]:
-    job, grant = await claimed(Queue(pipe, TERMS))
+    job, grant = await claimed(Queue(pipe, SETTINGS))
     return job, LogWriter(pipe, job.id, grant.claim, grant.length)
 
 
@@ -544,11 +544,11 @@ async def test_entries_as_large_as_a_whole_read_do_not_stop_a_follower(
 async def test_a_waiting_response_is_followed_from_its_first_event(
     relay: Relay, pipe: Pipe
 ) -> None:
-    job = await submitted(Queue(pipe, TERMS))
+    job = await submitted(Queue(pipe, SETTINGS))
     sink = RecordingSink()
     follower = relay.follow(job.id, "public", -1, sink)
     await wait_until(lambda: len(sink.frames) == 2)
-    await Queue(pipe, TERMS).delete(job.id)
+    await Queue(pipe, SETTINGS).delete(job.id)
     await wait_until(lambda: sink.ended_times)
 
     assert sink.problem is not None

@@ -18,7 +18,7 @@ from jobs.redis.connection import Redis
 from jobs.redis.pipe import Pipe
 from server.live.relay import Relay
 from server.metrics import Metrics
-from tests.jobs.factories import TERMS, claimed, end_entry, saying, text_delta
+from tests.jobs.factories import SETTINGS, claimed, end_entry, saying, text_delta
 from tests.server.factories import RecordingSink
 from tests.system import wait_until
 
@@ -27,7 +27,7 @@ FOLLOWERS = 50
 
 @pytest.fixture
 async def relay(redis: Redis, pipe: Pipe) -> AsyncIterator[Relay]:
-    async with Relay(redis, pipe, Queue(pipe, TERMS), Metrics(), doubt_seconds=60) as relay:
+    async with Relay(redis, pipe, Queue(pipe, SETTINGS), Metrics(), doubt_seconds=60) as relay:
         yield relay
 
 
@@ -54,7 +54,7 @@ class Reads:
 
 
 async def begun(pipe: Pipe, pieces: int) -> tuple[Job, LogWriter]:
-    job, grant = await claimed(Queue(pipe, TERMS))
+    job, grant = await claimed(Queue(pipe, SETTINGS))
     writer = LogWriter(pipe, job.id, grant.claim, grant.length)
     events = saying(job, 1, 0, [f"{number} " for number in range(pieces)])
     await writer.append([encode_event(event) for event in events])

@@ -32,7 +32,7 @@ from server.live.feed import Feed
 from server.live.relay import Relay
 from server.live.submission import EVENT_BYTES, MAX_BYTES, SubmissionListener
 from server.metrics import Metrics
-from tests.jobs.factories import NAMES, TERMS, a_job, text_delta
+from tests.jobs.factories import NAMES, SETTINGS, a_job, text_delta
 from tests.server.conftest import Client, Serve
 from tests.server.factories import RESPONSE, RecordingSink, Worker
 from tests.server.websocket.test_socket import at_rest, connected
@@ -364,7 +364,7 @@ async def test_a_socket_that_goes_while_it_submits_leaves_nothing(
 
 @pytest.fixture
 async def relay(redis: Redis, pipe: Pipe) -> AsyncIterator[Relay]:
-    async with Relay(redis, pipe, Queue(pipe, TERMS), Metrics(), doubt_seconds=60) as relay:
+    async with Relay(redis, pipe, Queue(pipe, SETTINGS), Metrics(), doubt_seconds=60) as relay:
         await wait_until(lambda: relay.healthy)
         yield relay
 
@@ -372,7 +372,7 @@ async def relay(redis: Redis, pipe: Pipe) -> AsyncIterator[Relay]:
 async def submit(pipe: Pipe, listener: SubmissionListener) -> Job:
     job = a_job("acme/ann")
     listener.listen(job.id, job.owner, "")
-    accepted = await Queue(pipe, TERMS).submit(job, submitted(job))
+    accepted = await Queue(pipe, SETTINGS).submit(job, submitted(job))
     listener.accepted(accepted.number)
     return job
 

@@ -30,7 +30,7 @@ from worker.webhooks.message import Receiver, read_secrets
 
 SECRET = "whsec_c2VjcmV0IHNlY3JldCBzZWNyZXQgc2VjcmV0"
 NAMES = Partition(0)
-TERMS = SharedSettings(webhooks=True)
+SETTINGS = SharedSettings(webhooks=True)
 QUICK = (0.0,) * 5
 
 
@@ -90,10 +90,10 @@ async def client() -> AsyncIterator[WebhookClient]:
 
 
 async def ended(
-    pipe: Pipe, status: Status = Status.COMPLETED, terms: SharedSettings = TERMS
+    pipe: Pipe, status: Status = Status.COMPLETED, settings: SharedSettings = SETTINGS
 ) -> Job:
     """A response that a worker has ended, or that was cancelled while it waited."""
-    job, queue = a_job(secrets.token_hex(4)), Queue(pipe, terms)
+    job, queue = a_job(secrets.token_hex(4)), Queue(pipe, settings)
     await queue.submit(job, opening(job))
     if status is Status.CANCELLED:
         await queue.cancel(job.id, 2, [ending(job, status)])
@@ -129,14 +129,14 @@ async def test_every_end_is_told_once_and_the_sdk_types_it(
 
 
 async def test_nothing_is_told_where_nobody_asked_for_it(pipe: Pipe) -> None:
-    await ended(pipe, terms=SharedSettings())
+    await ended(pipe, settings=SharedSettings())
     assert 0 == await pipe.call("ZCARD", NAMES.hooks)
 
 
 async def test_an_end_that_is_repeated_is_told_once(
     pipe: Pipe, client: WebhookClient, inbox: Inbox
 ) -> None:
-    job, queue = a_job(), Queue(pipe, TERMS)
+    job, queue = a_job(), Queue(pipe, SETTINGS)
     await queue.submit(job, opening(job))
     (grant,) = await queue.claim(0, "t", 1)
     for _ in range(2):
@@ -214,9 +214,9 @@ async def test_who_was_paused_past_its_lease_settles_nothing(pipe: Pipe) -> None
 async def test_what_was_seen_in_time_is_told_to_nobody(
     pipe: Pipe, client: WebhookClient, inbox: Inbox
 ) -> None:
-    patient = replace(TERMS, hook_wait_ms=700)
-    seen, unseen = await ended(pipe, terms=patient), await ended(pipe, terms=patient)
-    assert await Queue(pipe, patient).seen(seen.id, 1000)
+    delayed = replace(SETTINGS, hook_wait_ms=700)
+    seen, unseen = await ended(pipe, settings=delayed), await ended(pipe, settings=delayed)
+    assert await Queue(pipe, delayed).seen(seen.id, 1000)
     async with dispatcher_to(pipe, client, inbox.url):
         await settled(pipe)
     assert [("response.completed", unseen.id)] == inbox.told
@@ -225,7 +225,7 @@ async def test_what_was_seen_in_time_is_told_to_nobody(
 
 async def test_without_a_wait_it_does_not_matter_who_saw_it(pipe: Pipe) -> None:
     job = await ended(pipe)
-    assert await Queue(pipe, TERMS).seen(job.id, 1000)
+    assert await Queue(pipe, SETTINGS).seen(job.id, 1000)
     assert 1 == await pipe.call("ZCARD", NAMES.hooks)
 
 
