@@ -67,7 +67,7 @@ ENTRIES: list[Any] = [
     [0, [b"a"]],
 ]
 REQUEST = (
-    b"POST /v1/responses HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r\n"
+    b"POST /v1/responses HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
     b'Content-Length: 32\r\n\r\n{"input":"tokens=1","model":"m"}'
 )
 
@@ -186,7 +186,7 @@ async def request_round(url: str, rng: random.Random, seen: Counter[str]) -> Non
 async def bystander(url: str) -> None:
     """Raises where somebody who does nothing wrong is not answered."""
     async with Raw(url) as raw:
-        assert 200 == (await raw.answer(b"GET /readyz HTTP/1.1\r\nHost: a\r\n\r\n"))[0]
+        assert 200 == (await raw.answer(b"GET /readyz HTTP/1.1\r\nHost: localhost\r\n\r\n"))[0]
 
 
 async def fuzz(url: str, seconds: float, seed: int) -> Counter[str]:

@@ -12,8 +12,8 @@ from tests.attacks.raw import Raw
 
 pytestmark = pytest.mark.timeout(60)
 BODY = b'{"input":"tokens=1","model":"m"}'
-HEAD = b"POST /v1/responses HTTP/1.1\r\nHost: a\r\n"
-SMUGGLED = b"GET /livez?smuggled HTTP/1.1\r\nHost: a\r\n\r\n"
+HEAD = b"POST /v1/responses HTTP/1.1\r\nHost: localhost\r\n"
+SMUGGLED = b"GET /livez?smuggled HTTP/1.1\r\nHost: localhost\r\n\r\n"
 
 # Shapes on which two servers in a row may disagree where a request ends.
 SMUGGLING = {
@@ -57,13 +57,13 @@ MALFORMED = [
     b"\x00\x01\x02\x03\r\n\r\n",
     b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03",  # TLS
     b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
-    b"GET / HTTP/9.9\r\nHost: a\r\n\r\n",
-    b"GET http://[::1 HTTP/1.1\r\nHost: a\r\n\r\n",
-    b"G\x1b[2JT / HTTP/1.1\r\nHost: a\r\n\r\n",
-    b"GET / HTTP/1.1\r\nHost: a\r\nX: a\x00b\r\n\r\n",
-    b"GET / HTTP/1.1\r\nHost: a\r\nX: a\rb\r\n\r\n",
-    b"GET / HTTP/1.1\r\nHost: a\r\nX\x1b: b\r\n\r\n",
-    b"GET / HTTP/1.1\r\nHost: a\r\n: b\r\n\r\n",
+    b"GET / HTTP/9.9\r\nHost: localhost\r\n\r\n",
+    b"GET http://[::1 HTTP/1.1\r\nHost: localhost\r\n\r\n",
+    b"G\x1b[2JT / HTTP/1.1\r\nHost: localhost\r\n\r\n",
+    b"GET / HTTP/1.1\r\nHost: localhost\r\nX: a\x00b\r\n\r\n",
+    b"GET / HTTP/1.1\r\nHost: localhost\r\nX: a\rb\r\n\r\n",
+    b"GET / HTTP/1.1\r\nHost: localhost\r\nX\x1b: b\r\n\r\n",
+    b"GET / HTTP/1.1\r\nHost: localhost\r\n: b\r\n\r\n",
     b"GET / HTTP/1.1\r\n" + b"A: b\r\n" * 500 + b"\r\n",
     b"GET / HTTP/1.1\r\nA: " + b"b" * 100_000 + b"\r\n\r\n",
     b"GET /" + b"a" * 100_000 + b" HTTP/1.1\r\n\r\n",
@@ -102,7 +102,7 @@ PATHS = [
 async def test_a_path_that_leads_elsewhere_leads_nowhere(target: Target, method: str) -> None:
     for path in PATHS:
         async with Raw(target.url) as raw:
-            request = f"{method} {path} HTTP/1.1\r\nHost: a\r\nContent-Length: 0\r\n\r\n"
+            request = f"{method} {path} HTTP/1.1\r\nHost: localhost\r\nContent-Length: 0\r\n\r\n"
             status, head = await raw.answer(request.encode())
         assert status == 0 or 400 <= status < 500, path
         assert b"set-cookie" not in head.lower()
@@ -174,7 +174,7 @@ async def test_a_body_that_does_not_come_is_refused_in_time(
     target: Target, route: str, length: str
 ) -> None:
     async with Raw(target.url) as raw:
-        head = f"POST {route} HTTP/1.1\r\nHost: a\r\n{length}\r\n\r\n"
+        head = f"POST {route} HTTP/1.1\r\nHost: localhost\r\n{length}\r\n\r\n"
         status, _ = await raw.answer(head.encode(), REQUEST_SECONDS + 10)
         assert 408 == status
         assert b"request_too_slow" in await raw.rest()
