@@ -24,10 +24,10 @@ from jobs.names import Partition
 from jobs.record_store import RecordStore
 from jobs.redis.url import redis_from_url
 from jobs.settings import ConfigError
+from runtime.watched_file import locked, replace
 from server.access import api_keys
 from server.access.owners import is_tenant
 from server.access.principal import ADMIN, SCOPES
-from server.access.watched_file import locked, replace
 
 from . import cli
 

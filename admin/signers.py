@@ -20,8 +20,8 @@ from typing import TYPE_CHECKING, Any, Final
 from jobs import settings as env
 from jobs.errors import HoldlineError
 from jobs.settings import ConfigError
+from runtime.watched_file import locked, replace
 from server.access.jwt import MIN_SECRET, parse_keys
-from server.access.watched_file import locked, replace
 
 from . import cli
 

@@ -28,6 +28,9 @@ CHAT: Final = "chat"
 RESPONSES: Final = "responses"
 MAX_CONCURRENCY: Final = 1000
 DAY: Final = 86_400
+AUTHORIZATION: Final = "Authorization"
+# Only one of these can be where a key comes from.
+KEY_SOURCES: Final = ("api_key_env", "api_key_file", "api_key_command")
 
 # Names become parts of keys in Redis, so they hold no character that separates the parts.
 _NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:/@+-]{0,127}", re.ASCII)
@@ -41,6 +44,9 @@ _Variable = Annotated[
         pattern=r"^[A-Za-z_][A-Za-z0-9_]*\Z",
         description="the name of an environment variable, not a key",
     ),
+]
+_Header = Annotated[
+    str, Meta(pattern=r"^[A-Za-z][A-Za-z0-9-]{0,63}\Z", description="the name of a header")
 ]
 _Money = Annotated[float, Meta(ge=0, le=1e6)]
 _Seconds = Annotated[float, Meta(ge=0.05, le=DAY)]
@@ -63,15 +69,22 @@ class Model(Table, frozen=True, kw_only=True):
     """One table under `[models]`. None stands for the setting of the process.
 
     `model` is the name that the endpoint knows, if it is another one. `api_key_env` names the
-    environment variable with the key, "" if the endpoint needs none. `fallbacks` are asked in this
-    order when the model cannot begin to answer. The provider's limits hold for all workers
-    together; 0 is no limit. `output_limit` is the endpoint's name for the limit of an answer, if it
-    is another one than that of its host; `stream_options` tells whether it takes that argument.
+    environment variable with the key; `api_key_file` is a file that holds it and `api_key_command`
+    a command that prints it, for keys that end; none of them if the endpoint needs none.
+    `api_key_header` is where the key is sent, if not as a bearer token.
+
+    `fallbacks` are asked in this order when the model cannot begin to answer. The provider's limits
+    hold for all workers together; 0 is no limit. `output_limit` is the endpoint's name for the
+    limit of an answer, if it is another one than that of its host; `stream_options` tells whether
+    it takes that argument.
     """
 
     base_url: _Url | None = None
     model: NonEmpty | None = None
     api_key_env: _Variable = ""
+    api_key_file: NonEmpty = ""
+    api_key_command: tuple[str, ...] = ()
+    api_key_header: _Header = AUTHORIZATION
     api: Api = CHAT
     output_limit: OutputLimit | None = None
     stream_options: bool = True
@@ -141,9 +154,16 @@ def _model(name: str, values: Any) -> Model:
             f"[{place}] is not a name for a model: 1 to 128 letters, digits and . _ : / @ + -"
         )
     model = convert(values, Model, place)
-    if not model.base_url and not model.api_key_env:
+    sources = [source for source in KEY_SOURCES if values.get(source)]
+    if len(sources) > 1:
+        raise invalid(place, sources[1], f"is set beside {sources[0]}; a key has one source")
+    if "api_key_command" in values and not "".join(model.api_key_command[:1]):
+        raise invalid(place, "api_key_command", "must begin with the name of a program")
+    if not model.base_url and not sources:
         raise invalid(
-            place, "base_url", "is missing; leave it out only for OpenAI, which needs api_key_env"
+            place,
+            "base_url",
+            f"is missing; leave it out only for OpenAI, which needs {' or '.join(KEY_SOURCES)}",
         )
     return model
 

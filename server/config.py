@@ -11,9 +11,9 @@ from jobs import settings as env
 from jobs import shared_config
 from jobs.settings import ConfigError
 from jobs.toml import InvalidTable
+from runtime.watched_file import LiveFile
 
 from .access import api_keys, jwt
-from .access.watched_file import LiveFile
 from .origin import canonical, canonical_host, is_loopback
 from .templates import Templates, templates
 

@@ -19,6 +19,7 @@ the last user message, so one prompt is a whole script:
     name      the function to call, and
     args      with which arguments; see `tests/fake_standard.py`
 
+`model.key = (header, value)` refuses every call without that header, and counts it in `refused`.
 `model.script = {...}` says the same for every prompt that does not. Every call is recorded in
 `model.calls`. A token carries the number of its call (`c3t17 `), so a text that was spliced from
 two calls can be seen.
@@ -82,6 +83,8 @@ class FakeModel:
     def __init__(self, **script: Any) -> None:
         self.script = script
         self.calls: list[Call] = []
+        self.key: tuple[str, str] | None = None
+        self.refused = 0
         self.url = ""
         self._asked: Counter[str] = Counter()
         self._server: asyncio.Server | None = None
@@ -135,6 +138,10 @@ class FakeModel:
         passes = line.startswith("POST /v1/responses ")
         if not passes and not line.startswith("POST /v1/chat/completions "):
             await wire.plain(200, json.dumps({"object": "list", "data": []}))
+            return b""
+        if self.key is not None and headers.get(self.key[0]) != self.key[1]:
+            self.refused += 1
+            await wire.plain(401, json.dumps({"error": {"code": "invalid_api_key"}}))
             return b""
         body = json.loads(content)
         said = body["input"] if passes else body["messages"]

@@ -19,15 +19,17 @@ from jobs.queue import Queue
 from jobs.redis.check import check_until_available
 from jobs.redis.subscriber import Subscriber
 from jobs.redis.url import redis_from_url
+from jobs.settings import ConfigError
 from jobs.shared_config import hide
 from runtime.gc_tuning import freeze_and_tune_gc
 from runtime.supervisor import Children, handle_stop
 
 from .compactor import Compactor
-from .config import Config, load
+from .config import Config, Endpoint, load
 from .context import WorkerContext
 from .outcome import Policy
 from .rescue import Rescue
+from .upstream.credentials import KeyUnavailable, credential_of
 from .upstream.router import Router
 from .webhooks.client import WebhookClient
 from .webhooks.dispatcher import WebhookDispatcher
@@ -51,7 +53,7 @@ class _Worker(Program[Config]):
     def summary(self, config: Config) -> Iterable[str]:
         for endpoint in [config.single] if config.single else config.endpoints.values():
             at = hide(endpoint.base_url) if endpoint.base_url else "OpenAI's endpoint"
-            yield f"{endpoint.name or 'model'} at {at}"
+            yield f"{endpoint.name or 'model'} at {at}{asyncio.run(_tried_key(endpoint))}"
         yield "configuration is fine"
 
     def children(self, config: Config) -> Children:
@@ -97,6 +99,19 @@ class _Worker(Program[Config]):
                 log.info("worker ready", redis=found, concurrency=config.concurrency)
                 await worker.run()
                 log.info("worker stopped")
+
+
+async def _tried_key(endpoint: Endpoint) -> str:
+    """Reads the key of an endpoint where that can fail. Raises: ConfigError."""
+    credential = credential_of(endpoint)
+    try:
+        await credential.key()
+    except KeyUnavailable as error:
+        raise ConfigError(f"[models.{endpoint.name}] {error}") from None
+    finally:
+        await credential.close()
+    source = endpoint.api_key_file or endpoint.api_key_command[:1]
+    return ", its key was read" if source else ""
 
 
 def _log_waiting(error: RedisAway) -> None:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from jobs import settings, shared_config
-from jobs.models import CHAT
+from jobs.models import AUTHORIZATION, CHAT
 from jobs.settings import ConfigError, number, text, whole
 
 from .webhooks.message import Receiver, read_secrets
@@ -30,7 +30,8 @@ class Endpoint:
     `upstream` is what the endpoint calls the model; None where a name is passed on as it is. At
     most `concurrency` calls are made at once; `rates` are requests and tokens a minute, of all
     workers. `fallbacks` are names of other endpoints. `output_limit` is its name for the limit
-    of an answer; None is that of its host.
+    of an answer; None is that of its host. The key is `api_key`, unless it comes from a file or
+    from the output of a command; it is sent in `api_key_header`.
     """
 
     name: str
@@ -47,6 +48,9 @@ class Endpoint:
     rates: tuple[int, int] = (0, 0)
     output_limit: str | None = None
     stream_options: bool = True
+    api_key_file: str = ""
+    api_key_command: tuple[str, ...] = field(default=(), repr=False)
+    api_key_header: str = AUTHORIZATION
 
 
 @dataclass(frozen=True, slots=True)
@@ -190,4 +194,7 @@ def _endpoint(name: str, model: Model, usual: Endpoint, environ: Mapping[str, st
         rates=(model.requests_per_minute, model.tokens_per_minute),
         output_limit=model.output_limit,
         stream_options=model.stream_options,
+        api_key_file=model.api_key_file,
+        api_key_command=model.api_key_command,
+        api_key_header=model.api_key_header,
     )

@@ -95,6 +95,11 @@ CAUSES: Final[dict[str, Cause]] = {
     ),
     # Another attempt may succeed.
     "upstream_busy": Cause(Then.RETRY, f"The model's endpoint is busy. {_TRY_LATER}"),
+    "upstream_key_unavailable": Cause(
+        Then.RETRY,
+        "This server has no key for the model's endpoint just now. "
+        "Try again later; if it lasts, tell the operator.",
+    ),
     "upstream_unavailable": Cause(
         Then.RETRY, f"The model's endpoint could not be reached or failed. {_TRY_LATER}"
     ),

@@ -17,9 +17,9 @@ from . import api_keys
 
 if TYPE_CHECKING:
     from jobs.redis.pipe import Pipe
+    from runtime.watched_file import LiveFile
 
     from .api_keys import Record
-    from .watched_file import LiveFile
 
 # A revoked key counts no longer than this while Redis answers, and no longer than that if not.
 FRESH_SECONDS: Final = 3.0

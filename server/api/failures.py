@@ -31,6 +31,7 @@ FAILURES: Final = {
     "upstream_over_time": Failure("server_error", 504, retry=False),
     "output_too_long": Failure("server_error", 502, retry=False),
     "upstream_busy": Failure("rate_limit_exceeded", 429),
+    "upstream_key_unavailable": Failure("server_error", 503),
     "upstream_unavailable": Failure("server_error", 502),
     "upstream_timeout": Failure("server_error", 504),
     "upstream_stalled": Failure("server_error", 504),

@@ -281,7 +281,8 @@ def test_the_models_file_that_is_shown_can_be_used(tmp_path: Path) -> None:
     path.write_text("".join(blocks(OPERATING, "toml")))
     environ = {"HOLDLINE_MODELS": str(path), "OPENAI_API_KEY": "a", "LARGE_KEY": "b"}
     config = worker.config.load(environ)
-    assert ["fast", "large", "gpt-4.1-mini"] == list(config.endpoints)
+    ending = ["gpt-4.1", "gemini", "mounted"]
+    assert ["fast", "large", "gpt-4.1-mini", *ending] == list(config.endpoints)
     assert ["fast", "large", "gpt-4.1-mini"] == [each.name for each in config.routes(None)]
     assert ["chat", "responses", "chat"] == [each.api for each in config.routes(None)]
     server = Config.from_environ(environ)

@@ -17,7 +17,9 @@ import httpx2  # what the SDK sends with
 import openai
 
 from jobs.models import CHAT, RESPONSES
+from worker.config import NO_KEY
 
+from .credentials import credential_of
 from .deltas import Malformed, parse
 
 if TYPE_CHECKING:
@@ -28,6 +30,8 @@ if TYPE_CHECKING:
 CONNECT_SECONDS: Final = 10.0
 # Errors are read bounded, so that no endpoint can fill the memory or delay the next attempt.
 ERROR_BODY_SECONDS: Final = 5.0
+# An endpoint that refuses a key; some say of one that has ended that it may not do this.
+_KEY_REFUSED: Final = (401, 403)
 MAX_ERROR_BYTES: Final = 8192
 MAX_PACKED_BYTES: Final = 65_536
 _PATHS: Final = {CHAT: "/chat/completions", RESPONSES: "/responses"}
@@ -50,8 +54,11 @@ class ModelClient:
 
     def __init__(self, endpoint: Endpoint) -> None:
         self._path = _PATHS[endpoint.api]
+        self._credential = credential_of(endpoint)
+        self._key_header = endpoint.api_key_header
+        self._headers: tuple[str, httpx2.Headers] | None = None  # for the last key
         self._options: dict[str, Any] = {
-            "api_key": endpoint.api_key,
+            "api_key": NO_KEY,  # each request has the one of its time
             "base_url": endpoint.base_url,
             # Retries are ours: the SDK's are hidden, and each of them may be billed.
             "max_retries": 0,
@@ -67,16 +74,31 @@ class ModelClient:
         return self
 
     async def __aexit__(self, *_: object) -> None:
+        await self._credential.close()
         await self._client.close()
 
     async def send(self, arguments: dict[str, Any]) -> httpx2.Response:
         """The response to these arguments, its body unread; whoever asked has to close it.
 
-        Raises: StatusError, and whatever the transport raises.
+        A refused key is renewed once, if it can be. Raises: StatusError, KeyUnavailable, and
+        whatever the transport raises.
         """
-        request = self._request(arguments)
+        body = _ENCODER.encode(arguments).encode()
+        key = await self._credential.key()
+        try:
+            return await self._send(body, key)
+        except StatusError as error:
+            if error.status not in _KEY_REFUSED:
+                raise
+            if (renewed := await self._credential.renewed(key)) is None:
+                raise
+        return await self._send(body, renewed)
+
+    async def _send(self, body: bytes, key: str) -> httpx2.Response:
         # A redirect would take the prompt and the key to an address that nobody configured.
-        response = await self._http.send(request, stream=True, follow_redirects=False)
+        response = await self._http.send(
+            self._request(body, key), stream=True, follow_redirects=False
+        )
         if response.is_success:
             return response
         try:
@@ -84,16 +106,27 @@ class ModelClient:
         finally:
             await response.aclose()
 
-    def _request(self, arguments: dict[str, Any]) -> httpx2.Request:
+    def _request(self, body: bytes, key: str) -> httpx2.Request:
         assert self._template is not None  # noqa: S101 - it is a context manager
-        template, body = self._template, _ENCODER.encode(arguments).encode()
+        template = self._template
+        if self._headers is None or self._headers[0] != key:
+            self._headers = key, self._headers_with(key, template.headers)
         return httpx2.Request(
             template.method,
             template.url,
-            headers=template.headers,
+            headers=self._headers[1],
             content=body,
             extensions=template.extensions,
         )
+
+    def _headers_with(self, key: str, recorded: httpx2.Headers) -> httpx2.Headers:
+        headers = recorded.copy()
+        if self._key_header.lower() == "authorization":
+            headers["Authorization"] = f"Bearer {key}"
+        else:
+            del headers["Authorization"]
+            headers[self._key_header] = key
+        return headers
 
     async def _record_template(self) -> httpx2.Request:
         """The request that the SDK would send."""

@@ -38,6 +38,7 @@ FALLBACK_CODES: Final = frozenset(
     {
         "upstream_busy",
         "upstream_error",
+        "upstream_key_unavailable",
         "upstream_malformed",
         "upstream_model_not_found",
         "upstream_timeout",

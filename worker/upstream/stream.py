@@ -21,6 +21,7 @@ from jobs.models import RESPONSES
 
 from .chat_chunks import DONE, ChatChunkReader
 from .client import ModelClient, StatusError, iter_body
+from .credentials import PAUSE_SECONDS, KeyUnavailable
 from .deadline import Deadline
 from .deltas import Delta, ErrorInStream, Malformed, Stopped, Text, parse
 from .failures import Failure, classify, retry_after
@@ -281,6 +282,8 @@ def _translated(error: Exception, *, late: str) -> ModelError:
         case StatusError(status=status, headers=headers, error=content):
             asked = retry_after(headers, time.time())
             return _failed(classify(content, status), f"{detail} {status}", asked)
+        case KeyUnavailable():
+            return Broken("upstream_key_unavailable", str(error), PAUSE_SECONDS)
         case EventTooLarge():
             return Refused("output_too_long", detail)
         case _:

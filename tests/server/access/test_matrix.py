@@ -40,7 +40,7 @@ class Site:
 async def site(
     serve: Serve, worker: Worker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> Site:
-    monkeypatch.setattr("server.access.watched_file.LOOK_SECONDS", 0.0)
+    monkeypatch.setattr("runtime.watched_file.LOOK_SECONDS", 0.0)
     monkeypatch.setattr(api_key_store, "FRESH_SECONDS", 0.0)
     credentials = Credentials(tmp_path)
     people: dict[str, str | None] = {

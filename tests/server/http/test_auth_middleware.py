@@ -38,7 +38,7 @@ def credentials(tmp_path: Path) -> Credentials:
 @pytest.fixture(autouse=True)
 def _at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     """Nothing is believed for longer than it takes to look again."""
-    monkeypatch.setattr("server.access.watched_file.LOOK_SECONDS", 0.0)
+    monkeypatch.setattr("runtime.watched_file.LOOK_SECONDS", 0.0)
     monkeypatch.setattr(api_key_store, "FRESH_SECONDS", 0.0)
 
 

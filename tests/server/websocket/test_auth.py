@@ -216,7 +216,7 @@ async def test_a_socket_whose_key_is_revoked_is_closed(
     serve: Serve, credentials: Credentials, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(auth_module, "LOOK_SECONDS", 0.1)
-    monkeypatch.setattr("server.access.watched_file.LOOK_SECONDS", 0.0)
+    monkeypatch.setattr("runtime.watched_file.LOOK_SECONDS", 0.0)
     monkeypatch.setattr(api_key_store, "FRESH_SECONDS", 0.0)
     key, other = credentials.key(), credentials.key()
     client = await serve(**credentials.settings)

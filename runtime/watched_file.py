@@ -1,10 +1,11 @@
-"""Files that may change while the server runs: read again when they have, never half written."""
+"""Files that may change while a process runs: read again when they have, never half written."""
 
 from __future__ import annotations
 
 import contextlib
 import fcntl
 import os
+import stat
 import tempfile
 import time
 from pathlib import Path
@@ -35,9 +36,9 @@ class LiveFile(Generic[_T]):
         self._value = self._read()
         self._looked = time.monotonic()
 
-    def get(self) -> _T:
-        """What the file says, or said up to `LOOK_SECONDS` ago."""
-        if time.monotonic() - self._looked < LOOK_SECONDS:
+    def get(self, *, at_once: bool = False) -> _T:
+        """What the file says, or said up to `LOOK_SECONDS` ago; `at_once` looks in any case."""
+        if not at_once and time.monotonic() - self._looked < LOOK_SECONDS:
             return self._value
         self._looked = time.monotonic()
         try:
@@ -53,6 +54,8 @@ class LiveFile(Generic[_T]):
             found = self._path.stat()
         except OSError as error:
             raise ValueError(f"cannot be read: {type(error).__name__}") from None
+        if not stat.S_ISREG(found.st_mode):
+            raise ValueError("is not a regular file")  # reading a pipe could take for ever
         return found.st_ino, found.st_size, found.st_mtime_ns
 
     def _read(self) -> _T:

@@ -1,0 +1,131 @@
+"""Reads the key of a provider from a file's text or a command's output.
+
+The text is the key itself, or JSON as the commands of clouds print it:
+
+    az account get-access-token           {"accessToken": …, "expires_on": 1795933000, …}
+    gcloud auth print-access-token        the token
+    gcloud config config-helper           {"credential": {"access_token": …, "token_expiry": …}}
+    a metadata server, or OAuth           {"access_token": …, "expires_in": 3599}
+    an ExecCredential of Kubernetes       {"status": {"token": …, "expirationTimestamp": …}}
+
+A token in the form of a JWT says itself when it ends.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import json
+import math
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any, Final
+
+MAX_KEY: Final = 16_384
+# Names of fields, in lower case and without `_` and `-`; the first one that is there counts.
+_KEYS: Final = ("accesstoken", "token", "idtoken", "apikey", "key")
+_ENDS: Final = (
+    "expireson",
+    "expiresat",
+    "expiration",
+    "expirationtimestamp",
+    "expirationtime",
+    "tokenexpiry",
+    "expiry",
+    "expiresin",
+    "exp",
+)
+_MAX_DEPTH: Final = 4
+_HEADER_SAFE: Final = re.compile(rf"[\x21-\x7e]{{1,{MAX_KEY}}}")
+_JWT: Final = re.compile(r"[\w-]+\.([\w-]+)\.[\w-]*", re.ASCII)
+# Numbers below are seconds from now, those above are milliseconds of the epoch.
+_RELATIVE: Final = 100_000_000
+_MILLISECONDS: Final = 100_000_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class KeyText:
+    """A key, and the time at which it ends in seconds of the epoch; None if that is not known."""
+
+    key: str = field(repr=False)
+    ends_at: float | None = None
+
+
+def key_of(text: str, now: float) -> KeyText:
+    """Returns the key of a text. Raises: ValueError, whose message never quotes the text."""
+    text = text.strip()
+    if not text:
+        raise ValueError("is empty")
+    if not text.startswith(("{", "[", '"')):
+        return KeyText(_checked(text), _end_of_jwt(text))
+    try:
+        value = json.loads(text)
+    except (ValueError, RecursionError):
+        raise ValueError("is not JSON, although it begins as JSON does") from None
+    if isinstance(value, str):
+        return KeyText(_checked(value.strip()), _end_of_jwt(value.strip()))
+    found = next((one for name in _KEYS for one in _named(value, name) if _is_text(one)), None)
+    if found is None:
+        raise ValueError("is JSON without an access_token, token or key")
+    ends = [one for name in _ENDS for one in _named(value, name)]
+    # Numbers first: `az` prints the same time as a number and as a date without a zone.
+    ends.sort(key=lambda end: not isinstance(end, int | float))
+    known = [time for end in ends if (time := _time(end, now)) is not None]
+    return KeyText(_checked(found), known[0] if known else _end_of_jwt(found))
+
+
+def _checked(key: str) -> str:
+    if not _HEADER_SAFE.fullmatch(key):
+        raise ValueError(f"is not one word of 1 to {MAX_KEY} printable characters")
+    return key
+
+
+def _is_text(value: Any) -> bool:
+    return isinstance(value, str) and bool(value)
+
+
+def _named(value: Any, name: str, depth: int = 0) -> Iterator[Any]:
+    """The values of fields with this name, those further outside first."""
+    if not isinstance(value, dict) or depth > _MAX_DEPTH:
+        return
+    for given, inner in value.items():
+        if given.casefold().replace("_", "").replace("-", "") == name:
+            yield inner
+    for inner in value.values():
+        yield from _named(inner, name, depth + 1)
+
+
+def _time(value: Any, now: float) -> float | None:
+    """A time of the epoch: from a number, or from a date. A date without a zone is local."""
+    if isinstance(value, str):
+        try:
+            value = float(value)
+        except ValueError:
+            return _date(value)
+    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+        return None
+    if value < _RELATIVE:
+        return now + value
+    return value / 1000 if value > _MILLISECONDS else float(value)
+
+
+def _date(text: str) -> float | None:
+    try:
+        return datetime.fromisoformat(text).timestamp()
+    except (ValueError, OverflowError):
+        return None
+
+
+def _end_of_jwt(key: str) -> float | None:
+    """The time at which a token says that it ends, which is nothing to rely on for access."""
+    match = _JWT.fullmatch(key)
+    if match is None:
+        return None
+    try:
+        claims = json.loads(base64.urlsafe_b64decode(match[1] + "=" * (-len(match[1]) % 4)))
+    except (ValueError, RecursionError, binascii.Error):
+        return None
+    end = claims.get("exp") if isinstance(claims, dict) else None
+    return float(end) if isinstance(end, int | float) and _RELATIVE < end < _MILLISECONDS else None
