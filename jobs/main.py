@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Final, Generic, Protocol, TypeVar
 
 from runtime.core_dumps import disable_core_dumps
 from runtime.logs import configure
+from runtime.open_files import raise_open_file_limit
 from runtime.supervisor import CANNOT_START, Children, run, supervise
 
 from .errors import RedisTrouble
@@ -72,6 +73,7 @@ class Program(ABC, Generic[C]):
             environ["HOLDLINE_PROCESSES"] = arguments.processes
         configure()
         disable_core_dumps()
+        raise_open_file_limit()
         try:
             config = self.load(environ)
             if arguments.check:

@@ -16,7 +16,6 @@ import contextlib
 import logging
 import random
 import time
-from dataclasses import dataclass
 from enum import Enum
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final, assert_never
@@ -35,7 +34,7 @@ from .ending import close, error_of
 from .flusher import Flusher, LogLost
 from .model_call import ModelCall
 from .opening import read_opening
-from .outcome import CAUSES, Finished, RetryAfter, Then, decide
+from .outcome import CAUSES, Decision, Finished, GiveBack, RetryAfter, Then, decide
 from .output import Output
 from .upstream import chat_request
 
@@ -57,14 +56,6 @@ class Stop(Enum):
     CANCEL = "cancel"
     GIVE_BACK = "give back"
     LOST = "lost"
-
-
-@dataclass(frozen=True, slots=True)
-class _GiveBack:
-    """The job goes back to the front of the queue."""
-
-
-_Decision = Finished | RetryAfter | _GiveBack
 
 
 class Execution:
@@ -90,6 +81,11 @@ class Execution:
             self._task.cancel()
         else:
             self._call.stop()
+
+    @property
+    def exhausted(self) -> bool:
+        """True if the model could not be called for a lack of files or memory of this worker."""
+        return self._call.cause == "worker_exhausted"
 
     async def run(self) -> None:
         """Returns when the job has ended, waits for another attempt or was lost.
@@ -174,16 +170,16 @@ class Execution:
 
     # Decide
 
-    def _decide(self) -> _Decision:
+    def _decide(self) -> Decision:
         call = self._call
         if call.cause == "cancelled" and self._stopped is Stop.GIVE_BACK:
-            return _GiveBack()
-        if self._stopped is Stop.CANCEL and CAUSES[call.cause].then is Then.RETRY:
+            return GiveBack("draining")
+        if self._stopped is Stop.CANCEL and CAUSES[call.cause].then in (Then.RETRY, Then.GIVE_BACK):
             # It failed while it was being cancelled: nobody waits for another attempt.
             call.cause = "cancelled"
         return self._decide_on(call.cause, call.retry_after)
 
-    def _decide_on(self, cause: str, retry_after: float | None = None) -> Finished | RetryAfter:
+    def _decide_on(self, cause: str, retry_after: float | None = None) -> Decision:
         return decide(
             cause,
             failures=self.grant.failures,
@@ -194,9 +190,9 @@ class Execution:
 
     # Apply
 
-    async def _apply(self, decision: _Decision, job: Job, output: Output, flusher: Flusher) -> None:
-        if isinstance(decision, _GiveBack):
-            await self._give_back()
+    async def _apply(self, decision: Decision, job: Job, output: Output, flusher: Flusher) -> None:
+        if isinstance(decision, GiveBack):
+            await self._give_back(decision.reason)
             return
         await self._pause_model(job)
         try:
@@ -243,10 +239,10 @@ class Execution:
             seconds=self._context.config.redis_retry_seconds,
         )
 
-    async def _give_back(self) -> None:
-        self._log.info("job given back")
+    async def _give_back(self, reason: str) -> None:
+        self._log.info("job given back", reason=reason)
         grant = self.grant
-        await self._context.queue.give_back(grant.response_id, grant.claim, "draining")
+        await self._context.queue.give_back(grant.response_id, grant.claim, reason)
 
     async def _retry(self, decision: RetryAfter) -> None:
         grant, queue = self.grant, self._context.queue

@@ -10,6 +10,7 @@ The whole policy is one table.
       a reason for stopping that is not known   failed                failed
     busy                                        failed                retry when the provider says
     unavailable, silent, cut, malformed, ...    failed                retry after a backoff
+    this worker lacks files or memory           given back            given back
 
 Completed means whole: only the provider's own reason for stopping leads there.
 
@@ -34,6 +35,7 @@ class Then(Enum):
     CANCELLED = "cancelled"
     FAILED = "failed"
     RETRY = "retry"
+    GIVE_BACK = "give back"
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,6 +138,8 @@ CAUSES: Final[dict[str, Cause]] = {
         "The stored request is encrypted with a key that its worker does not have. "
         "Try again later; if it lasts, tell the operator.",
     ),
+    # Another worker may have what this one lacks; the provider has done nothing wrong.
+    "worker_exhausted": Cause(Then.GIVE_BACK),
     # What a rescue ends without a model call.
     "worker_lost": Cause(
         Then.FAILED, f"The worker was lost in mid-answer; what it had written is kept. {_TRY_LATER}"
@@ -185,6 +189,16 @@ class RetryAfter:
 
 
 @dataclass(frozen=True, slots=True)
+class GiveBack:
+    """The job goes back to the front of the queue; `reason` is what its client is told."""
+
+    reason: str
+
+
+Decision = Finished | RetryAfter | GiveBack
+
+
+@dataclass(frozen=True, slots=True)
 class Policy:
     """How often and how soon to try again. Times in ms."""
 
@@ -197,7 +211,7 @@ class Policy:
 
 def decide(
     cause: str, *, failures: int, policy: Policy, jitter: float, retry_after: float | None = None
-) -> Finished | RetryAfter:
+) -> Decision:
     """Returns what follows from a cause.
 
     `failures` counts the attempts that went wrong before this one. `retry_after` is what the
@@ -211,6 +225,8 @@ def decide(
             return Finished(Status.INCOMPLETE, reason=_INCOMPLETE_REASON[cause])
         case Then.CANCELLED:
             return Finished(Status.CANCELLED)
+        case Then.GIVE_BACK:
+            return GiveBack(cause)
         case Then.RETRY if failures + 1 < policy.max_attempts:
             return RetryAfter(_delay(failures, policy, jitter, retry_after), cause)
         case Then.RETRY | Then.FAILED:

@@ -13,6 +13,7 @@ import asyncio
 import contextlib
 import random
 import secrets
+import time
 from collections import Counter
 from typing import TYPE_CHECKING, Any, Final
 
@@ -39,6 +40,7 @@ log = structlog.get_logger()
 # A claim takes a few jobs at a time, so that idle workers share them.
 MAX_CLAIMED_AT_ONCE: Final = 10
 MARKER_SECONDS: Final = 1
+EXHAUSTED_SECONDS: Final = 1.0
 # The time for giving back; Redis may be unavailable.
 STOP_SECONDS: Final = 3.0
 
@@ -73,6 +75,7 @@ class Worker:
         }
         self._held: dict[Execution, asyncio.Task[None]] = {}
         self._freed = asyncio.Event()
+        self._paused_until = 0.0  # by time.monotonic()
         # A blocking pop under way. If a slot frees first, the worker claims and keeps the pop.
         self._pop: asyncio.Future[Any] | None = None
         self._health = RedisHealth()
@@ -123,6 +126,8 @@ class Worker:
             if self._full:
                 self._freed.clear()
                 await self._freed.wait()
+            elif (pause := self._paused_until - time.monotonic()) > 0:
+                await asyncio.sleep(pause)
             elif self._leases.pace.left <= 0:
                 await self._leases.pace.wait()
             else:
@@ -222,8 +227,20 @@ class Worker:
             with contextlib.suppress(HoldlineError):
                 await execution.fail()
         finally:
+            if execution.exhausted:
+                self._pause()
             del self._held[execution]
             self._freed.set()
+
+    def _pause(self) -> None:
+        """Claims nothing for a while, so that running jobs end and other workers are first."""
+        if self._paused_until < time.monotonic():
+            log.error(
+                "claims paused: no free file descriptors or memory",
+                held=len(self._held),
+                seconds=EXHAUSTED_SECONDS,
+            )
+        self._paused_until = time.monotonic() + EXHAUSTED_SECONDS
 
     def _on_cancel(self, payload: bytes) -> None:
         # A notification is only a hint: the renewal that follows finds what is to be cancelled.

@@ -9,15 +9,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from jobs.record import Status
-from worker.outcome import CAUSES, Finished, Policy, RetryAfter, Then, decide
+from worker.outcome import CAUSES, Decision, Finished, GiveBack, Policy, RetryAfter, Then, decide
 
 ROWS = json.loads((Path(__file__).parent.parent / "vectors" / "outcome.json").read_text())["rows"]
 POLICY = Policy(max_attempts=3)
 
 
-def told(outcome: Finished | RetryAfter) -> dict[str, Any]:
+def told(outcome: Decision) -> dict[str, Any]:
     if isinstance(outcome, RetryAfter):
         return {"delay_ms": outcome.delay_ms}
+    if isinstance(outcome, GiveBack):
+        return {"reason": outcome.reason}
     told = {"status": str(outcome.status), "code": outcome.code, "reason": outcome.reason}
     return {name: value for name, value in told.items() if value is not None}
 
@@ -61,5 +63,7 @@ def test_every_response_ends_and_no_wait_is_without_bound(
     if isinstance(outcome, RetryAfter):
         assert failures + 1 < most
         assert 0 <= outcome.delay_ms <= policy.max_retry_after_ms + policy.first_delay_ms
-    else:
+    elif isinstance(outcome, Finished):
         assert (outcome.status is Status.COMPLETED) == (cause == "stop")
+    else:
+        assert CAUSES[cause].then is Then.GIVE_BACK

@@ -18,6 +18,7 @@ from collections import deque
 from typing import TYPE_CHECKING, Any, Final, Protocol, Self
 
 from jobs.models import RESPONSES
+from runtime.open_files import is_exhausted
 
 from .chat_chunks import DONE, ChatChunkReader
 from .client import ModelClient, StatusError, iter_body
@@ -286,6 +287,8 @@ def _translated(error: Exception, *, late: str) -> ModelError:
             return Broken("upstream_key_unavailable", str(error), PAUSE_SECONDS)
         case EventTooLarge():
             return Refused("output_too_long", detail)
+        case _ if is_exhausted(error):
+            return Broken("worker_exhausted", detail)
         case _:
             # Transport errors, before the first byte and in mid-stream, and what the SDK lets out.
             return Broken("upstream_unavailable", detail)

@@ -1,0 +1,48 @@
+"""The limit of open files: raised at the start, and recognized when it is reached all the same."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+_EXHAUSTED: Final = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
+
+
+def raise_open_file_limit() -> None:
+    """Raises the soft limit of this process to the hard one, if the system has limits.
+
+    Many systems start a process with 1024 for the sake of programs that call `select`.
+    """
+    with contextlib.suppress(ImportError, OSError, ValueError):
+        import resource
+
+        _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+
+
+def is_exhausted(error: BaseException) -> bool:
+    """True if an error comes from a lack of files, sockets or memory here, not from the peer.
+
+    Name resolution reports a lack of files as a temporary failure of the name server. So if the
+    error itself says nothing, a file is opened.
+    """
+    if any(isinstance(one, OSError) and one.errno in _EXHAUSTED for one in _causes(error)):
+        return True
+    try:
+        os.close(os.open(os.devnull, os.O_RDONLY))
+    except OSError as found:
+        return found.errno in _EXHAUSTED
+    return False
+
+
+def _causes(error: BaseException | None) -> Iterator[BaseException]:
+    for _ in range(10):  # a bound, in case they go round in a circle
+        if error is None:
+            return
+        yield error
+        error = getattr(error, "os_error", None) or error.__cause__ or error.__context__
