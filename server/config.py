@@ -35,7 +35,7 @@ class AuthConfig:
 
     keys_in_redis: bool
     keys_file: LiveFile[dict[str, Record]] | None
-    token_keys: LiveFile[jwt.Keys] | None
+    jwt_keys: LiveFile[jwt.Keys] | None
     jwks_url: str
     rules: jwt.Rules
     auth_seconds: float
@@ -44,13 +44,13 @@ class AuthConfig:
     @property
     def closed(self) -> bool:
         """True if requests must authenticate."""
-        return bool(self.keys_in_redis or self.keys_file or self.token_keys or self.jwks_url)
+        return bool(self.keys_in_redis or self.keys_file or self.jwt_keys or self.jwks_url)
 
     @property
     def described(self) -> str:
         """A few words for `--check`."""
         keys = {"API keys in Redis": self.keys_in_redis, "API keys in a file": self.keys_file}
-        signed = {"tokens": self.token_keys or self.jwks_url}
+        signed = {"tokens": self.jwt_keys or self.jwks_url}
         asked = [words for words, there in (keys | signed).items() if there]
         return f"who has {' or '.join(asked)}" if asked else "everybody, from this machine"
 
@@ -70,7 +70,7 @@ class AuthConfig:
             keys_file=None
             if keys in ("", "redis")
             else _file("HOLDLINE_API_KEYS", keys, api_keys.parse_file),
-            token_keys=_file("HOLDLINE_JWT_KEYS", path, jwt.parse_keys)
+            jwt_keys=_file("HOLDLINE_JWT_KEYS", path, jwt.parse_keys)
             if (path := env.text(environ, "HOLDLINE_JWT_KEYS"))
             else None,
             jwks_url=url,

@@ -44,7 +44,7 @@ class Authenticator:
             self._keys = FileKeys(settings.keys_file)
         elif settings.keys_in_redis:
             self._keys = RedisKeys(pipe)
-        self._signers = settings.token_keys
+        self._signers = settings.jwt_keys
         self._jwks = Jwks(settings.jwks_url) if settings.jwks_url else None
 
     @property
@@ -62,7 +62,7 @@ class Authenticator:
             raise principal.refused()
         if credential.startswith(api_keys.PREFIX):
             return await self._by_key(credential)
-        return await self._by_token(credential)
+        return await self._by_jwt(credential)
 
     async def _by_key(self, written: str) -> Principal:
         id_ = api_keys.id_of(written)
@@ -73,7 +73,7 @@ class Authenticator:
             raise principal.refused()
         return record.principal()
 
-    async def _by_token(self, token: str) -> Principal:
+    async def _by_jwt(self, token: str) -> Principal:
         kid = jwt.kid_of(token)
         key = None if self._signers is None else self._signers.get().get(kid)
         if key is None and self._jwks is not None:

@@ -2,7 +2,7 @@
 
 A token is a JSON Web Token (RFC 7519), so any library can make one as well. With a shared secret
 this needs nothing but Python; with a private key it needs the package `cryptography`, which comes
-with the extra `tokens` of this one.
+with the extra `jwt` of this one.
 """
 
 from __future__ import annotations
@@ -62,8 +62,8 @@ def mint_token(
     if claims["tenant"] is None:
         raise ValueError("name the tenant: this key belongs to none")
     header = {"alg": _algorithm(jwk), "typ": "JWT", "kid": jwk["kid"]}
-    said = {name: value for name, value in claims.items() if value is not None}
-    signed = f"{_written(header)}.{_written(said)}"
+    stated = {name: value for name, value in claims.items() if value is not None}
+    signed = f"{_written(header)}.{_written(stated)}"
     return f"{signed}.{_encode(_signature(jwk, signed.encode()))}"
 
 
