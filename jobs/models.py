@@ -117,6 +117,13 @@ class Catalog:
         """True for a name that a request may use."""
         return not self.models or name in self.models
 
+    def apis(self, name: str) -> set[Api]:
+        """The APIs of the endpoints that may answer for the model: its own, and its fallbacks'."""
+        model = self.models.get(name)
+        if model is None:
+            return set()
+        return {model.api, *(self.models[fallback].api for fallback in model.fallbacks)}
+
     def price(self, name: str) -> Price | None:
         """The model's price, if the file has one."""
         model = self.models.get(name)

@@ -41,9 +41,11 @@ def check(catalog: Catalog, name: str, who: Principal = EVERYBODY) -> None:
 
 
 def check_params(catalog: Catalog, params: dict[str, Any]) -> None:
-    """Raises: Problem for a parameter that the API of the model's endpoint does not have."""
-    model = catalog.models.get(params["model"])
-    if model is None or model.api != RESPONSES:
+    """Checks the parameters that only one of the APIs of endpoints has.
+
+    Raises: Problem if neither the model nor a fallback of it can be asked with one of them.
+    """
+    if catalog.apis(params["model"]) != {RESPONSES}:
         return
     for name in ("holdline_stop", "holdline_seed"):
         if params.get(name) not in (None, []):

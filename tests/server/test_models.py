@@ -63,6 +63,20 @@ async def test_a_parameter_that_the_models_api_does_not_have_is_refused(
     assert 200 == allowed.status
 
 
+async def test_a_parameter_that_the_api_of_a_fallback_has_is_accepted(
+    serve: Serve, tmp_path: Path
+) -> None:
+    path = tmp_path / "models.toml"
+    path.write_text(
+        '[models.r]\nbase_url = "http://h"\napi = "responses"\nfallbacks = ["c"]\n'
+        '[models.c]\nbase_url = "http://h"\nfallbacks = ["r"]\n'
+    )
+    client = await serve(models=str(path), model="")
+    for model in ("r", "c"):
+        asked = {"model": model, "input": "x", "background": True, "holdline_seed": 7}
+        assert 200 == (await client.post("/v1/responses", json=asked)).status
+
+
 async def test_the_files_default_is_used(listing: Client) -> None:
     body = {"input": "x", "background": True}
     assert "a/b" == (await (await listing.post("/v1/responses", json=body)).json())["model"]

@@ -20,6 +20,7 @@ import structlog
 from jobs.models import RESPONSES
 
 from . import chat_request, responses_request
+from .messages import UnsupportedInput
 from .stream import Answer, Broken, Busy, ModelError, Refused, UpstreamModel
 from .truncation import shorten
 
@@ -108,8 +109,12 @@ class Router:
     async def _first(
         self, job: Job, routes: list[Endpoint], deadline: float, stack: contextlib.AsyncExitStack
     ) -> StartedAnswer:
-        """The first answer that begins; it is closed with the stack."""
+        """The first answer that begins; it is closed with the stack.
+
+        An endpoint whose API has no place for something in the request is not asked.
+        """
         errors: list[ModelError] = []
+        unsupported: UnsupportedInput | None = None
         for endpoint in sorted(routes, key=self._is_cooling):
             try:
                 async with contextlib.AsyncExitStack() as attempt:
@@ -118,6 +123,8 @@ class Router:
                     started = await self._start(job, endpoint, deadline, attempt)
                     stack.push_async_callback(attempt.pop_all().aclose)
                     return started
+            except UnsupportedInput as error:
+                unsupported = unsupported or error
             except ModelError as error:
                 errors.append(error)
                 if error.code not in FALLBACK_CODES:
@@ -131,6 +138,8 @@ class Router:
                         reason=error.code,
                         error=error.detail,
                     )
+        if unsupported is not None and not errors:
+            raise unsupported
         # What may pass is worth another attempt, even if another of them never will.
         temporary = [one for one in errors if isinstance(one, Broken | Busy)]
         raise (temporary or errors)[0]

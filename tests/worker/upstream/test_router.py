@@ -111,6 +111,38 @@ async def test_what_another_model_must_not_mend_is_left(
         assert 0 == len(two.calls)
 
 
+@pytest.mark.parametrize("apis", [("chat", "responses", "chat"), ("responses", "chat", "chat")])
+async def test_a_model_whose_api_lacks_a_parameter_of_the_request_is_not_asked(
+    make_harness: MakeHarness, tmp_path: Path, apis: tuple[str, ...]
+) -> None:
+    """The second of those that can take it answers; the first of them is away."""
+    async with FakeModel(mode="503") as away, FakeModel() as other, FakeModel() as last:
+        first, second = (away, other) if apis[0] == "chat" else (other, away)
+        path = tmp_path / "models.toml"
+        path.write_text(
+            "".join(
+                f'[models.{name}]\nbase_url = "{model.url}"\napi = "{api}"\n'
+                for name, model, api in zip("abc", (first, second, last), apis, strict=True)
+            ).replace("[models.b]", 'fallbacks = ["b", "c"]\n[models.b]')
+        )
+        async with make_harness(HOLDLINE_MODELS=str(path)) as harness:
+            view = await harness.execute("hi", model="a", holdline_stop=["x"])
+            assert Status.COMPLETED is view.status
+            assert "c" == response(await harness.events(harness.only))["holdline"]["model"]
+        assert (1, 0, 1) == (len(away.calls), len(other.calls), len(last.calls))
+        assert ["x"] == last.calls[0].body["stop"]
+
+
+async def test_a_parameter_that_no_model_can_take_fails_the_job(
+    make_harness: MakeHarness, tmp_path: Path
+) -> None:
+    path = tmp_path / "models.toml"
+    path.write_text('[models.r]\nbase_url = "http://127.0.0.1:9"\napi = "responses"\n')
+    async with make_harness(HOLDLINE_MODELS=str(path)) as harness:
+        await harness.execute("hi", model="r", holdline_seed=0)
+        assert "unsupported_input" == response(await harness.events(harness.only))["error"]["code"]
+
+
 async def test_when_none_can_begin_what_may_pass_is_tried_again(
     make_harness: MakeHarness, tmp_path: Path
 ) -> None:
