@@ -26,7 +26,7 @@ TSC := tests/web/node_modules/.bin/tsc
 # The certificates of the system: a company's proxy that intercepts TLS has its own there.
 UV := $(BIN)/uv --system-certs
 
-.PHONY: help setup run test programs check check-python check-web bench chaos fuzz nightly screenshots lock clean
+.PHONY: help setup setup-tests run test programs check check-python check-web bench chaos fuzz nightly screenshots lock clean
 
 help: ## list the targets
 	@sed -nE 's/^([a-z-]+):[^#]*## (.*)/  make \1\t\2/p' $(firstword $(MAKEFILE_LIST)) | expand -t 20
@@ -36,11 +36,14 @@ setup: $(VENV)/.installed ## make .venv with what the program needs
 run: $(VENV)/.installed ## everything at http://127.0.0.1:8080 with a simulated model [ARGS=--reload]
 	@exec $(BIN)/python -m dev $(ARGS)
 
-test: $(VENV)/.installed-dev ## all tests, or one file or test [ONE=path::name] [ARGS="-k resume"]
-	@$(BIN)/python $(MODE) -m pytest $(if $(ONE),-n 0 $(ONE),-n 2 --dist loadfile --no-loadscope-reorder) $(ARGS)
+test: $(VENV)/.installed-dev ## all tests but the heavy ones, or one file or test [ONE=path::name] [ARGS="-k resume"]
+	@$(BIN)/python $(MODE) -m pytest $(if $(ONE),-n 0 $(ONE),-n 2 --dist loadfile --no-loadscope-reorder -m "not heavy") $(ARGS)
+
+# What `make test` and `make programs` need; with PROGRAMS in the environment one runs both.
+setup-tests: $(VENV)/.installed-dev $(PROGRAMS)/.installed tests/programs/node_modules/.installed
 
 # Programs that nobody here wrote, against a server of ours, and one as its model.
-programs: $(VENV)/.installed-dev $(PROGRAMS)/.installed tests/programs/node_modules/.installed ## other people's clients and proxies, unmodified
+programs: setup-tests ## other people's clients and proxies, unmodified
 	@PROGRAMS=$(abspath $(PROGRAMS)) $(BIN)/python -X dev -m pytest -n 0 tests/programs $(ARGS)
 
 check: check-python check-web ## lint, format, types, layers

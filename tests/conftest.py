@@ -18,11 +18,13 @@ from tests.system import System
 
 # How long an example takes depends on who else is on the machine; a test has its own deadline.
 settings.register_profile("house", deadline=None)
+settings.register_profile("few", deadline=None, max_examples=20)
 settings.load_profile("house")
 
 
 SLOW = (
     "test_chaos",
+    "test_litellm",
     "test_redis_",
     "test_worker_faults",
     "test_server_faults",
