@@ -242,13 +242,9 @@ class Queue:
 
     async def retry(self, response_id: str, claim: str, delay_ms: int, reason: str) -> None:
         """The job waits `delay_ms` for another attempt. Raises: Fenced, Gone."""
-        names = names_of(response_id)
         reply = await self._pipe.run(
             calls.retry(
-                job_key=names.job(response_id),
-                channel=names.notifications(response_id),
-                prefix=names.prefix,
-                id=response_id,
+                **_named(response_id),
                 claim=claim,
                 delay_ms=delay_ms,
                 reason=reason,
@@ -258,16 +254,8 @@ class Queue:
 
     async def give_back(self, response_id: str, claim: str, reason: str) -> None:
         """The job is the next one to be claimed by anybody. Raises: Fenced, Gone."""
-        names = names_of(response_id)
         reply = await self._pipe.run(
-            calls.give_back(
-                job_key=names.job(response_id),
-                channel=names.notifications(response_id),
-                prefix=names.prefix,
-                id=response_id,
-                claim=claim,
-                reason=reason,
-            )
+            calls.give_back(**_named(response_id), claim=claim, reason=reason)
         )
         check_held(response_id, reply)
 
@@ -280,12 +268,9 @@ class Queue:
         names = names_of(response_id)
         reply = await self._pipe.run(
             calls.cancel(
-                job_key=names.job(response_id),
+                **_named(response_id),
                 log_key=names.log(response_id),
-                channel=names.notifications(response_id),
                 cancels_channel=names.cancels,
-                prefix=names.prefix,
-                id=response_id,
                 expected=length,
                 max_bytes=MAX_NOTIFICATION_BYTES,
                 retention_ms=self._settings.retention_ms,
@@ -326,12 +311,9 @@ class Queue:
         """True if there was such a response. Who may delete it is for the caller to know."""
         names = names_of(response_id)
         call = calls.delete(
-            job_key=names.job(response_id),
+            **_named(response_id),
             log_key=names.log(response_id),
-            channel=names.notifications(response_id),
             cancels_channel=names.cancels,
-            prefix=names.prefix,
-            id=response_id,
         )
         return bool(await self._pipe.run(call))
 
@@ -384,3 +366,14 @@ class Queue:
         reasons = (reason.decode() for reason in found[2::3])
         heads = zip(found[::3], found[1::3], reasons, strict=True)
         return seconds, dict(zip(waiting, heads, strict=True))
+
+
+def _named(response_id: str) -> dict[str, str]:
+    """The arguments of most scripts of one response."""
+    names = names_of(response_id)
+    return {
+        "job_key": names.job(response_id),
+        "channel": names.notifications(response_id),
+        "prefix": names.prefix,
+        "id": response_id,
+    }

@@ -35,25 +35,6 @@ class Status(StrEnum):
         return self not in (Status.QUEUED, Status.RUNNING)
 
 
-TRANSITIONS: dict[str, dict[Status | None, tuple[Status, ...]]] = {
-    "submit": {None: (Status.QUEUED,)},
-    "submit_completed": {None: (Status.COMPLETED,)},
-    "claim": {Status.QUEUED: (Status.RUNNING,)},
-    "retry": {Status.RUNNING: (Status.QUEUED,)},
-    "give_back": {Status.RUNNING: (Status.QUEUED,)},
-    "rescue": {Status.RUNNING: (Status.QUEUED,)},
-    "finish": {
-        Status.RUNNING: (
-            Status.COMPLETED,
-            Status.INCOMPLETE,
-            Status.FAILED,
-            Status.CANCELLED,
-        )
-    },
-    "cancel": {Status.QUEUED: (Status.CANCELLED,)},
-}
-
-
 @dataclass(frozen=True, slots=True)
 class Job:
     """What a client asked for; written once at submit and never changed.

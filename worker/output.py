@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, Final, Protocol, assert_never
 from jobs.log import items
 from jobs.log.items import ARGUMENTS, Place
 
-from .upstream import translator
+from .upstream import translator, upstream_item
 from .upstream.deltas import (
     Annotation,
     Call,
@@ -30,7 +30,6 @@ from .upstream.deltas import (
     TooLong,
     UpstreamEvent,
 )
-from .upstream.item_index import text_of
 
 if TYPE_CHECKING:
     from jobs.log.codec import Event
@@ -224,7 +223,7 @@ class Output:
             silent = False
             if isinstance(step, translator.PlacedText):
                 fits = self._fitting(step.text)
-                self._translator.grow(step, fits)
+                self._translator.add_text(step, fits)
                 if fits:
                     self._sink.add_text(step.place, fits, step.logprobs)
                 if step.logprobs:
@@ -252,7 +251,7 @@ class Output:
             self._count(PART_BYTES)
         elif kind == "response.output_item.done":
             item = step["item"]
-            counted = text_of(item) if item["type"] in translator.KNOWN else ""
+            counted = upstream_item.text_of(item) if item["type"] in upstream_item.KNOWN else ""
             self._count(json_bytes(item) - json_bytes(counted))
         elif kind not in translator.REPEATING:
             self._count(EVENT_BYTES + json_bytes(step))

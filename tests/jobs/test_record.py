@@ -10,7 +10,7 @@ import pytest
 from jobs.errors import HoldlineError
 from jobs.log.log import LogWriter
 from jobs.queue import Queue
-from jobs.record import TRANSITIONS, Job, SharedSettings, Status
+from jobs.record import Job, SharedSettings, Status
 from jobs.redis.pipe import Pipe
 from tests.jobs.factories import (
     NAMES,
@@ -24,6 +24,26 @@ from tests.jobs.factories import (
     status_of,
     submitted,
 )
+
+# As the table in the docstring of `jobs.record`.
+TRANSITIONS: dict[str, dict[Status | None, tuple[Status, ...]]] = {
+    "submit": {None: (Status.QUEUED,)},
+    "submit_completed": {None: (Status.COMPLETED,)},
+    "claim": {Status.QUEUED: (Status.RUNNING,)},
+    "retry": {Status.RUNNING: (Status.QUEUED,)},
+    "give_back": {Status.RUNNING: (Status.QUEUED,)},
+    "rescue": {Status.RUNNING: (Status.QUEUED,)},
+    "finish": {
+        Status.RUNNING: (
+            Status.COMPLETED,
+            Status.INCOMPLETE,
+            Status.FAILED,
+            Status.CANCELLED,
+        )
+    },
+    "cancel": {Status.QUEUED: (Status.CANCELLED,)},
+}
+
 
 ENDS = [status for status in Status if status.ended]
 

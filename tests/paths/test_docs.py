@@ -357,7 +357,7 @@ def test_every_exit_code_of_the_command_is_documented() -> None:
 
 
 @to_be_run
-async def test_the_proof_is_checked_as_the_protocol_says(shared: Shared) -> None:
+async def test_the_checksum_is_verified_as_the_protocol_says(shared: Shared) -> None:
     (program,) = blocks(PROTOCOL, "python")
     async with (
         aiohttp.ClientSession() as http,

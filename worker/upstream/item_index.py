@@ -8,40 +8,13 @@ them came again; else it is one more name of the item at that index.
 from __future__ import annotations
 
 from copy import deepcopy
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from jobs.log.items import TEXT_OF, Place
-
-from .surrogates import SurrogateJoiner
+from .upstream_item import UpstreamItem, text_of
 
 if TYPE_CHECKING:
     from jobs.log.codec import Event
     from jobs.log.items import Item
-
-
-@dataclass(slots=True)
-class UpstreamItem:
-    """An item of the upstream. `item` is ours: as announced so far."""
-
-    type: str
-    item: Item
-    index: int = -1  # ours, once it was announced
-    ids: set[str] = field(default_factory=set)
-    confirmed: bool = False  # an id of it came again
-    done: bool = False
-    held: Item | None = None  # as the upstream has it whole, where that may not be all
-    arguments: list[str] = field(default_factory=list)  # of a call without a name
-    parts: dict[tuple[str, int, str], int] = field(default_factory=dict)
-    joiners: dict[Place, SurrogateJoiner] = field(default_factory=dict)
-
-    @property
-    def announced(self) -> bool:
-        return self.index >= 0
-
-    def joined(self, place: Place, text: str) -> str:
-        """The next piece of a text, with the half of a character that the last one has left."""
-        return self.joiners.setdefault(place, SurrogateJoiner()).joined(text)
 
 
 class ItemIndex:
@@ -114,16 +87,3 @@ class ItemIndex:
 def _continues(whole: Item, sofar: Item) -> bool:
     """True if the whole item begins with the text of an item so far."""
     return whole.get("type") == sofar.get("type") and text_of(whole).startswith(text_of(sofar))
-
-
-def text_of(item: Item) -> str:
-    """All text of an item, to compare it."""
-    texts = [item.get("name"), item.get("arguments")]
-    for group in ("summary", "content"):
-        parts = item.get(group)
-        texts += [
-            part.get(TEXT_OF.get(str(part.get("type")), "text"))
-            for part in (parts if isinstance(parts, list) else ())
-            if isinstance(part, dict)
-        ]
-    return "".join(text for text in texts if isinstance(text, str))

@@ -12,7 +12,6 @@ Items of other types pass intact. What is left at the end and belongs to no item
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Callable, Generator, Iterator
 from copy import deepcopy
 from dataclasses import dataclass
@@ -22,8 +21,9 @@ from jobs.log import items
 from jobs.log.items import ARGUMENTS, TEXT_OF, Place
 
 from .deltas import Malformed
-from .item_index import ItemIndex, UpstreamItem, text_of
+from .item_index import ItemIndex
 from .surrogates import encodable
+from .upstream_item import KNOWN, UpstreamItem, has_text, merged_parts, name_of
 
 if TYPE_CHECKING:
     from jobs.log.codec import Event
@@ -38,11 +38,8 @@ _TEXTS: Final = {
     "response.function_call_arguments": (ARGUMENTS, "function_call"),
 }
 _PARTS: Final = {"response.content_part": "content", "response.reasoning_summary_part": "summary"}
-KNOWN: Final = frozenset({"message", "reasoning", "function_call"})
 # Events that repeat the text of their item when it ends.
 REPEATING: Final = frozenset({*(f"{stem}.done" for stem in (*_TEXTS, *_PARTS))})
-_PREFIX: Final = re.compile(r"[a-z]{1,8}(?=_)", re.ASCII)
-_PREFIXES: Final = {"message": "msg", "reasoning": "rs", "function_call": "fc"}
 _GROUPS: Final = {
     "message": ("content",),
     "reasoning": ("summary", "content"),
@@ -53,7 +50,7 @@ _DROPPED: Final = ("sequence_number", "obfuscation", "response_id")
 
 @dataclass(frozen=True, slots=True)
 class PlacedText:
-    """A piece of text at its place. `ItemTranslator.grow` takes as much of it as fits."""
+    """A piece of text at its place. `ItemTranslator.add_text` takes as much of it as fits."""
 
     place: Place
     text: str
@@ -82,7 +79,7 @@ class ItemTranslator:
         except (LookupError, TypeError, AttributeError, ValueError) as error:
             raise Malformed(type(error).__name__) from None
 
-    def grow(self, placed: PlacedText, text: str) -> None:
+    def add_text(self, placed: PlacedText, text: str) -> None:
         """Adds as much of the piece to its item."""
         items.apply(placed.item, items.delta(placed.place, text, placed.logprobs))
 
@@ -124,38 +121,15 @@ class ItemTranslator:
 
     def _announce(self, held: UpstreamItem) -> Iterator[Step]:
         """The event that adds the item, if that has not happened; a call needs its name."""
-        if held.announced or (held.type == "function_call" and not _name_of(held.item)):
+        if held.announced or (held.type == "function_call" and not name_of(held.item)):
             return
         held.index = self._take_index()
-        held.item = self._emptied(held)
+        held.begin(self._name)
         yield items.added(held.index, deepcopy(held.item))
         if text := "".join(held.arguments):
             held.arguments.clear()
-            place = _arguments_of(held)
+            place = held.arguments_place
             yield PlacedText(place, held.joined(place, text), None, held.item)
-
-    def _emptied(self, held: UpstreamItem) -> Item:
-        """The item as it begins, with an id of ours, which keeps the upstream's prefix."""
-        item = held.item
-        usual = _PREFIXES.get(held.type, "")
-        match_ = _PREFIX.match(str(item.get("id") or "")) or _PREFIX.match(f"{held.type}_")
-        prefix = usual or (match_[0] if match_ else "item")
-        own: Item = {**item, "id": self._name(prefix, held.index)}
-        if held.type not in KNOWN:
-            return own
-        own["status"] = "in_progress"
-        if held.type == "function_call":
-            call_id = item.get("call_id")
-            made = own["id"].replace("fc_", "call_", 1)
-            return own | {
-                "call_id": call_id if isinstance(call_id, str) and call_id else made,
-                "arguments": "",
-            }
-        if held.type == "message":
-            return own | {"role": item.get("role") or "assistant", "content": []}
-        return own | {
-            name: [] for name in ("summary", "content") if name in item or name == "summary"
-        }
 
     def _finish(self, held: UpstreamItem) -> Iterator[Step]:
         held.done = True
@@ -183,14 +157,14 @@ class ItemTranslator:
             yield from self._announce(held)
             held.item = {**deepcopy(whole), "id": held.item["id"]}
         else:
-            if _name_of(whole) and not held.announced:
+            if name_of(whole) and not held.announced:
                 held.item = {**held.item, **deepcopy(whole)}
             yield from self._announce(held)
             if not held.announced:
                 held.held = whole
                 return
             yield from self._merged(held, whole)
-            if not final and not _has_text(held.item) and held.type != "reasoning":
+            if not final and not has_text(held.item) and held.type != "reasoning":
                 held.held = whole
                 return
         yield from self._finish(held)
@@ -202,7 +176,7 @@ class ItemTranslator:
                 arguments = json.dumps(arguments)
             if arguments:
                 yield from self._reconcile(
-                    held, _arguments_of(held), held.item, "arguments", arguments
+                    held, held.arguments_place, held.item, "arguments", arguments
                 )
         for group in _GROUPS[held.type]:
             parts = whole.get(group)
@@ -217,7 +191,7 @@ class ItemTranslator:
                     yield from self._reconcile(
                         held, place, held.item[group][place.part], name, text
                     )
-            parts = _parts_of(whole, held.item.get(group) or [], group)
+            parts = merged_parts(whole, held.item.get(group) or [], group)
             if parts or group in whole or group in held.item:
                 held.item[group] = parts
         kept = {"id", "arguments", "summary", "content"}
@@ -270,7 +244,7 @@ class ItemTranslator:
             yield from self._reconcile(held, place, part, TEXT_OF[kind], text)
 
     def _arguments(self, held: UpstreamItem, event: Event, verb: str) -> Iterator[Step]:
-        if not _name_of(held.item) and _name_of(event):
+        if not name_of(held.item) and name_of(event):
             held.item["name"] = event["name"]
         yield from self._announce(held)
         text = event.get("delta" if verb == "delta" else "arguments") or ""
@@ -281,10 +255,10 @@ class ItemTranslator:
                 held.arguments.clear()
             held.arguments.append(text)
         elif verb == "delta":
-            place = _arguments_of(held)
+            place = held.arguments_place
             yield PlacedText(place, held.joined(place, text), None, held.item)
         elif text:
-            yield from self._reconcile(held, _arguments_of(held), held.item, "arguments", text)
+            yield from self._reconcile(held, held.arguments_place, held.item, "arguments", text)
 
     def _part_event(self, event: Event, group: str) -> Iterator[Step]:
         part: Part | None = event.get("part")
@@ -316,22 +290,11 @@ class ItemTranslator:
         matched: set[int] | None = None,
     ) -> Generator[Step, None, Place]:
         """The place of a part; an event adds it if it is new."""
-        key = (group, number, kind)
-        ours = held.parts.get(key)
-        if ours is None and matched is not None:
-            # A whole item lists its parts by position, whatever their indexes were.
-            ours = next(
-                (
-                    at
-                    for (in_group, _, of_kind), at in held.parts.items()
-                    if in_group == group and of_kind == kind and at not in matched
-                ),
-                None,
-            )
+        ours = held.find_part(group, number, kind, matched)
         if ours is None:
             parts: list[Part] = held.item.get(group) or []
             held.item[group] = parts
-            ours = held.parts[key] = len(parts)
+            ours = held.parts[group, number, kind] = len(parts)
             place = Place(kind, held.item["id"], held.index, ours)
             part = {**given, **items.part_of(kind)}
             parts.append(part)
@@ -391,32 +354,3 @@ class ItemTranslator:
                 yield from self._finish(held)
         if not self._index.items or not all(held.announced for held in self._index.items):
             raise Malformed("a response that lacks its items")
-
-
-def _parts_of(whole: Item, own: list[Part], group: str) -> list[Part]:
-    """The parts of a whole item, or our own if it has none."""
-    parts = whole.get(group)
-    if not isinstance(parts, list) or not parts:
-        return own
-    found: list[Part] = []
-    for number, part in enumerate(parts):
-        if not isinstance(part, dict) or part.get("type") not in TEXT_OF:
-            found.append(part)
-            continue
-        same = number < len(own) and own[number].get("type") == part["type"]
-        known = own[number] if same else items.part_of(part["type"])
-        found.append(known | {name: value for name, value in part.items() if value})
-    return found
-
-
-def _has_text(item: Item) -> bool:
-    return bool(text_of({**item, "name": ""}))
-
-
-def _name_of(item: dict[str, Any]) -> str:
-    name = item.get("name")
-    return name if isinstance(name, str) else ""
-
-
-def _arguments_of(held: UpstreamItem) -> Place:
-    return Place(ARGUMENTS, held.item["id"], held.index)

@@ -1,0 +1,129 @@
+"""One item of an upstream's stream, and how ours differs from it. Pure."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Final
+
+from jobs.log import items
+from jobs.log.items import ARGUMENTS, TEXT_OF, Place
+
+from .surrogates import SurrogateJoiner
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from jobs.log.items import Item, Part
+
+KNOWN: Final = frozenset({"message", "reasoning", "function_call"})
+_PREFIX: Final = re.compile(r"[a-z]{1,8}(?=_)", re.ASCII)
+_PREFIXES: Final = {"message": "msg", "reasoning": "rs", "function_call": "fc"}
+
+
+@dataclass(slots=True)
+class UpstreamItem:
+    """An item of the upstream. `item` is ours: as announced so far."""
+
+    type: str
+    item: Item
+    index: int = -1  # ours, once it was announced
+    ids: set[str] = field(default_factory=set)
+    confirmed: bool = False  # an id of it came again
+    done: bool = False
+    held: Item | None = None  # as the upstream has it whole, where that may not be all
+    arguments: list[str] = field(default_factory=list)  # of a call without a name
+    parts: dict[tuple[str, int, str], int] = field(default_factory=dict)
+    joiners: dict[Place, SurrogateJoiner] = field(default_factory=dict)
+
+    @property
+    def announced(self) -> bool:
+        return self.index >= 0
+
+    def joined(self, place: Place, text: str) -> str:
+        """The next piece of a text, with the half of a character that the last one has left."""
+        return self.joiners.setdefault(place, SurrogateJoiner()).joined(text)
+
+    @property
+    def arguments_place(self) -> Place:
+        """The place of the arguments of a call."""
+        return Place(ARGUMENTS, self.item["id"], self.index)
+
+    def begin(self, name: Callable[[str, int], str]) -> None:
+        """Makes ours the item as it begins, under an id of ours with the upstream's prefix."""
+        item = self.item
+        usual = _PREFIXES.get(self.type, "")
+        match_ = _PREFIX.match(str(item.get("id") or "")) or _PREFIX.match(f"{self.type}_")
+        prefix = usual or (match_[0] if match_ else "item")
+        own = self.item = {**item, "id": name(prefix, self.index)}
+        if self.type not in KNOWN:
+            return
+        own["status"] = "in_progress"
+        if self.type == "function_call":
+            call_id = item.get("call_id")
+            made = own["id"].replace("fc_", "call_", 1)
+            own["call_id"] = call_id if isinstance(call_id, str) and call_id else made
+            own["arguments"] = ""
+        elif self.type == "message":
+            own["role"] = item.get("role") or "assistant"
+            own["content"] = []
+        else:
+            own["summary"] = []
+            if "content" in item:
+                own["content"] = []
+
+    def find_part(
+        self, group: str, number: int, kind: str, matched: set[int] | None = None
+    ) -> int | None:
+        """The position of a part in our item, or None if it is new.
+
+        A whole item lists its parts by position, whatever their indexes were: then `matched` has
+        the positions that are taken.
+        """
+        ours = self.parts.get((group, number, kind))
+        if ours is not None or matched is None:
+            return ours
+        for (in_group, _, of_kind), at in self.parts.items():
+            if in_group == group and of_kind == kind and at not in matched:
+                return at
+        return None
+
+
+def merged_parts(whole: Item, own: list[Part], group: str) -> list[Part]:
+    """The parts of a whole item, or our own if it has none."""
+    parts = whole.get(group)
+    if not isinstance(parts, list) or not parts:
+        return own
+    found: list[Part] = []
+    for number, part in enumerate(parts):
+        if not isinstance(part, dict) or part.get("type") not in TEXT_OF:
+            found.append(part)
+            continue
+        same = number < len(own) and own[number].get("type") == part["type"]
+        known = own[number] if same else items.part_of(part["type"])
+        found.append(known | {name: value for name, value in part.items() if value})
+    return found
+
+
+def has_text(item: Item) -> bool:
+    """True if an item has any text besides its name."""
+    return bool(text_of({**item, "name": ""}))
+
+
+def name_of(item: dict[str, Any]) -> str:
+    """The name in an item or an event of a call, or ""."""
+    name = item.get("name")
+    return name if isinstance(name, str) else ""
+
+
+def text_of(item: Item) -> str:
+    """All text of an item, to compare it."""
+    texts = [item.get("name"), item.get("arguments")]
+    for group in ("summary", "content"):
+        parts = item.get(group)
+        texts += [
+            part.get(TEXT_OF.get(str(part.get("type")), "text"))
+            for part in (parts if isinstance(parts, list) else ())
+            if isinstance(part, dict)
+        ]
+    return "".join(text for text in texts if isinstance(text, str))
