@@ -65,7 +65,7 @@ class ModelCall:
     async def _read(self, router: Router, job: Job, output: Output, flusher: Flusher) -> None:
         try:
             async with router.answer(job) as answer:
-                self.model = answer.model
+                self.model = output.maker = answer.model
                 while pieces := await answer.next():
                     for piece in pieces:
                         match piece:

@@ -30,6 +30,7 @@ from .upstream.deltas import (
     TooLong,
     UpstreamEvent,
 )
+from .upstream.provider_data import add_details, marked
 
 if TYPE_CHECKING:
     from jobs.log.codec import Event
@@ -85,13 +86,14 @@ class _Open:
     item_id: str
     index: int
     provider_field: str = ""  # of reasoning
+    maker: str = ""
     parts: list[_Part] = field(default_factory=list)
 
     def whole(self, status: str) -> Item:
         parts = [part.whole() for part in self.parts]
         if self.type == "message":
             return items.message(self.item_id, status, parts)
-        return items.reasoning(self.item_id, status, parts, self.provider_field)
+        return items.reasoning(self.item_id, status, parts, self.provider_field, self.maker)
 
 
 @dataclass(slots=True)
@@ -128,6 +130,8 @@ class Output:
         self._take_index = itertools.count(index).__next__
         self._translator = translator.ItemTranslator(name, self._take_index)
         self._done: dict[int, Item] = {}
+        self._details: list[dict[str, Any]] = []  # of the reasoning, for the provider
+        self.maker = ""  # the name of the model that answers
         self.size = 0
         self._other_size = 0
 
@@ -151,8 +155,9 @@ class Output:
                 part.annotations.append(fields)
             case UpstreamEvent(event):
                 self._pass(event)
-            case Thinking():
-                pass
+            case Thinking(details):
+                self._count(sum(map(json_bytes, details)))
+                add_details(self._details, details)
             case _:
                 assert_never(piece)
 
@@ -162,7 +167,7 @@ class Output:
         self._close(status)
         for call in self._calls.values():
             if call.place is not None:
-                self._finish(call.place.index, _called(call, call.place, status))
+                self._finish(call.place.index, self._called(call, call.place, status))
         self._calls.clear()
         for index, item in self._translator.open():
             self._finish(index, {**item, "status": status})
@@ -181,7 +186,7 @@ class Output:
             self._count(ITEM_BYTES)
             index = self._take_index()
             item_id = self._name("rs" if wanted == "reasoning" else "msg", index)
-            self._open = _Open(wanted, item_id, index, provider_field)
+            self._open = _Open(wanted, item_id, index, provider_field, self.maker)
             self._sink.add(items.added(index, self._open.whole("in_progress")))
         parts = self._open.parts
         if not parts or parts[-1].place.kind != kind:
@@ -213,7 +218,7 @@ class Output:
             call.place = Place(ARGUMENTS, self._name("fc", index), index)
             # Some servers give a call no id; the client needs one to answer it.
             call.call_id = call.call_id or call.place.item_id.replace("fc_", "call_", 1)
-            self._sink.add(items.added(index, _called(call, call.place, "in_progress")))
+            self._sink.add(items.added(index, self._called(call, call.place, "in_progress")))
         self._add_text(call.place, call.pieces, held + piece.arguments)
 
     def _pass(self, event: Event) -> None:
@@ -281,6 +286,13 @@ class Output:
         self.size += size
         return text
 
+    def _called(self, call: _OpenCall, place: Place, status: str) -> Item:
+        # The first call of a message holds what belongs to all of it.
+        first = status != "in_progress" and call is next(iter(self._calls.values()))
+        extra = marked(call.extra_content, self.maker, self._details if first else [])
+        arguments = "".join(call.pieces)
+        return items.function_call(place.item_id, status, call.call_id, call.name, arguments, extra)
+
     def _close(self, status: str) -> None:
         if self._open is not None:
             self._finish(self._open.index, self._open.whole(status))
@@ -289,13 +301,6 @@ class Output:
     def _finish(self, index: int, item: Item) -> None:
         self._done[index] = item
         self._sink.add(*items.done(index, item))
-
-
-def _called(call: _OpenCall, place: Place, status: str) -> Item:
-    arguments = "".join(call.pieces)
-    return items.function_call(
-        place.item_id, status, call.call_id, call.name, arguments, call.extra_content
-    )
 
 
 def json_bytes(value: Any) -> int:

@@ -69,8 +69,10 @@ def message(item_id: str, status: str, content: list[Part]) -> Item:
     }
 
 
-def reasoning(item_id: str, status: str, content: list[Part], field: str = "") -> Item:
-    """The model's reasoning; `field` is that of a chat message in which its provider wants it."""
+def reasoning(
+    item_id: str, status: str, content: list[Part], field: str = "", model: str = ""
+) -> Item:
+    """The model's reasoning; `field` is that of a chat message in which `model` wants it back."""
     item = {
         "id": item_id,
         "type": "reasoning",
@@ -78,7 +80,7 @@ def reasoning(item_id: str, status: str, content: list[Part], field: str = "") -
         "summary": [],
         "content": content,
     }
-    return item | {"holdline_field": field} if field else item
+    return item | {"holdline_field": field, "holdline_model": model} if field else item
 
 
 def function_call(

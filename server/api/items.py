@@ -105,13 +105,15 @@ class ReasoningText(msgspec.Struct, tag_field="type", tag="reasoning_text"):
 class Reasoning(msgspec.Struct, tag_field="type", tag="reasoning", omit_defaults=True):
     """Reasoning of an earlier answer; an upstream that wants it back is given it.
 
-    `holdline_field` is the field of a chat message in which it came.
+    `holdline_field` is the field of a chat message in which it came, `holdline_model` the model
+    that wants it back there.
     """
 
     summary: list[SummaryText] = []
     content: list[ReasoningText] | None = None
     encrypted_content: str | None = None
-    holdline_field: Literal["reasoning_content"] | None = None
+    holdline_field: Literal["reasoning_content", "reasoning"] | None = None
+    holdline_model: Annotated[str, Meta(max_length=256)] | None = None
     id: ItemId | None = None
     status: str | None = None
 

@@ -221,7 +221,7 @@ def _assistant(message: Json, place: str) -> list[Json]:
     items: list[Json] = []
     if thought := message.get("reasoning_content"):
         parts = [{"type": "reasoning_text", "text": thought}]
-        marked = {"holdline_field": "reasoning_content"}
+        marked = {"holdline_field": "reasoning_content", **_maker(message.get("tool_calls"))}
         items.append({"type": "reasoning", "summary": [], "content": parts, **marked})
     content = message.get("content")
     parts = [] if content is None else _parts(content, f"{place}.content", "output_text")
@@ -234,6 +234,15 @@ def _assistant(message: Json, place: str) -> list[Json]:
     for index, call in enumerate(_list(message.get("tool_calls") or [], f"{place}.tool_calls")):
         items.append(_call(call, f"{place}.tool_calls[{index}]"))
     return items or [_message("assistant", "")]
+
+
+def _maker(calls: Any) -> Json:
+    """The model that made the message, where one of its calls tells it."""
+    for call in calls if isinstance(calls, list) else ():
+        extra = call.get("extra_content") if isinstance(call, dict) else None
+        if isinstance(extra, dict) and isinstance(extra.get("holdline_model"), str):
+            return {"holdline_model": extra["holdline_model"]}
+    return {}
 
 
 def _call(call: Any, place: str) -> Json:

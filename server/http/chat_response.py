@@ -79,7 +79,7 @@ class Chunks:
         self._finished = False
         self._calls: dict[int, int] = {}
         self._argued: set[int] = set()
-        self._with_extra: set[int] = set()
+        self._extras: dict[int, Json] = {}  # that were sent when their calls began
         self.failure: Problem | None = None
         self.broken = False
         self.ended = False
@@ -161,7 +161,7 @@ class Chunks:
     def _restarted(self) -> list[Json]:
         self._calls.clear()
         self._argued.clear()
-        self._with_extra.clear()
+        self._extras.clear()
         if not self._said:
             return []
         self.broken = True
@@ -175,16 +175,17 @@ class Chunks:
 
     def _call(self, index: int, item: Json) -> Json:
         number = self._calls[index] = len(self._calls)
-        if item.get("extra_content"):
-            self._with_extra.add(index)
+        self._extras[index] = item.get("extra_content") or {}
         begun = {**_call(item), "function": {"name": item["name"], "arguments": ""}}
         return self._delta({"tool_calls": [{"index": number, **begun}]})
 
     def _extra(self, index: int, extra: Json) -> list[Json]:
         """The provider's data that was not known yet when the call began."""
-        if index not in self._calls or index in self._with_extra:
+        sent = self._extras.get(index, {})
+        rest = {name: value for name, value in extra.items() if name not in sent}
+        if index not in self._calls or not rest:
             return []
-        piece = {"index": self._calls[index], "extra_content": extra}
+        piece = {"index": self._calls[index], "extra_content": rest}
         return [self._delta({"tool_calls": [piece]})]
 
     def _arguments(self, index: int, text: str) -> Json:

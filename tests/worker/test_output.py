@@ -52,7 +52,7 @@ pieces = st.lists(
         st.text(max_size=5),
     )
     | st.just(Annotation(SOURCE))
-    | st.just(Thinking()),
+    | st.just(Thinking([{"type": "reasoning.encrypted", "data": "x"}])),
     max_size=20,
 )
 

@@ -31,6 +31,7 @@ from .deltas import (
 )
 from .fast_text import decode_text
 from .finish_reasons import normalized
+from .provider_data import provider_data
 from .surrogates import SurrogateJoiner, encodable
 
 DONE: Final = b"[DONE]"
@@ -48,8 +49,8 @@ _KNOWN: Final = frozenset(
         "tool_calls",
     }
 )
-# DeepSeek wants this field back with the calls of a turn, and refuses them without.
-_REASONING: Final = "reasoning_content"
+# DeepSeek wants the first one back with the calls of a turn, and refuses them without.
+_REASONING: Final = ("reasoning_content", "reasoning")
 _PINGS: Final = frozenset({"ping", "heartbeat", "keepalive", "keep-alive"})
 
 
@@ -138,7 +139,8 @@ class ChatChunkReader:
     ) -> None:
         text, thought = _content(delta)
         if thought := self._thought.joined(thought, last=last):
-            self._reasoning = self._reasoning or _REASONING * bool(delta.get(_REASONING))
+            if not self._reasoning:
+                self._reasoning = next((name for name in _REASONING if delta.get(name)), "")
             pieces.append(Reasoning(thought, self._reasoning))
         if text := self._text.joined(text, last=last):
             pieces.append(Text(text, _logprobs(choice.get("logprobs"))))
@@ -150,8 +152,9 @@ class ChatChunkReader:
             # The older form of a call, which some servers send beside the newer one.
             pieces += self._calls.read_legacy(called)
         pieces += _annotations(delta.get("annotations"))
-        if not pieces and delta.get("reasoning_details"):
-            pieces.append(Thinking())
+        details = delta.get("reasoning_details")
+        if isinstance(details, list) and (known := list(filter(None, map(provider_data, details)))):
+            pieces.append(Thinking(known))
 
     def _delta(self, choice: dict[str, Any], *, last: bool) -> dict[str, Any]:
         """The delta of a choice, or what stands in its place."""
@@ -230,7 +233,7 @@ def _content(delta: dict[str, Any]) -> tuple[str, str]:
     """The text and the reasoning of a delta."""
     content = delta.get("content") or ""
     # The same reasoning may be there under two names.
-    thought = string(delta, "reasoning_content") or string(delta, "reasoning")
+    thought = next(filter(None, (string(delta, name) for name in _REASONING)), "")
     if isinstance(content, str):
         return content, thought
     if not isinstance(content, list):

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urlsplit
 
 from .messages import KNOWN_TYPES, messages
+from .provider_data import own
 
 if TYPE_CHECKING:
     from jobs.record import Job
@@ -52,15 +53,19 @@ def limit_name(base_url: str | None) -> str:
     return OPENAI_LIMIT if f".{host}".endswith(_OPENAI_HOSTS) else LIMIT
 
 
-def completion(job: Job, *, default_model: str, limit: str = LIMIT) -> dict[str, Any]:
+def completion(
+    job: Job, *, default_model: str, limit: str = LIMIT, asked: str = ""
+) -> dict[str, Any]:
     """The arguments for `POST /chat/completions`, streamed and with usage.
 
+    `asked` is the name of the model that is asked, if it is not the one that the request names.
     Raises: UnsupportedInput.
     """
     params = job.params
+    named = params.get("model") or default_model
     arguments: dict[str, Any] = {
-        "model": params.get("model") or default_model,
-        "messages": messages(_items(job)),
+        "model": named,
+        "messages": messages(own(item, asked or named, named) for item in _items(job)),
         "stream": True,
         "stream_options": {"include_usage": True},
     }

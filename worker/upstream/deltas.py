@@ -67,7 +67,12 @@ class UpstreamEvent:
 
 @dataclass(frozen=True, slots=True)
 class Thinking:
-    """The model is at work on something that cannot be shown."""
+    """The model is at work on something that cannot be shown.
+
+    `details` are pieces of `reasoning_details`, which the provider wants back with the calls.
+    """
+
+    details: list[dict[str, Any]]
 
 
 @dataclass(frozen=True, slots=True)

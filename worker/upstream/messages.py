@@ -3,8 +3,8 @@
 message               -> a message: a string, or parts where it shows more than text
 function_call         -> a call of the assistant's message before it
 function_call_output  -> a message of the role `tool`
-reasoning             -> the `reasoning_content` of the message with the calls that follow it, if
-                         that is where it came from; nothing else takes it back
+reasoning             -> the field of the message with the calls that follow it in which it came,
+                         `reasoning_content` or `reasoning`; nothing else takes it back
 
 Items come in any order, but a chat completion takes only this one: an assistant's message with
 calls, then one result of each of them, then anything else. Therefore:
@@ -16,6 +16,7 @@ calls, then one result of each of them, then anything else. Therefore:
 - a result without a call is told as a message of the user.
 
 What a provider put into a call, its `extra_content`, goes back with it: some refuse a call without.
+So do the `reasoning_details` of the message. See `provider_data` for whose they are.
 
 Within each role the order of the texts is that of the items.
 """
@@ -104,7 +105,8 @@ class _Group:
     unanswered: list[int] = field(default_factory=list)
     waiting: set[int] = field(default_factory=set)
     results: list[Message] = field(default_factory=list)
-    thoughts: list[str] = field(default_factory=list)
+    thoughts: list[tuple[str, str]] = field(default_factory=list)  # fields and texts
+    details: list[dict[str, Any]] = field(default_factory=list)
     shown: list[dict[str, Any]] = field(default_factory=list)
     moved: list[Message] = field(default_factory=list)
 
@@ -120,7 +122,7 @@ class _History:
         self._group: _Group | None = None
         self._ids: dict[str, int] = {}  # id -> the number of its last variant
         self._outputs: dict[str, Any] = {}
-        self._thoughts: list[str] = []  # since the last message that was no assistant's
+        self._thoughts: list[tuple[str, str]] = []  # since the last message that was no assistant's
 
     def message(self, message: Message) -> None:
         """Adds a message."""
@@ -142,9 +144,9 @@ class _History:
 
     def reasoning(self, item: Item) -> None:
         """Adds reasoning to the calls that it comes before."""
-        if item.get("holdline_field") == "reasoning_content":
+        if name := item.get("holdline_field"):
             thoughts = self._thoughts if self._group is None else self._group.thoughts
-            thoughts += [part["text"] for part in item.get("content") or ()]
+            thoughts += [(name, part["text"]) for part in item.get("content") or ()]
 
     def call(self, position: int) -> None:
         """Adds a call to the group, which begins with it if there is none."""
@@ -162,6 +164,7 @@ class _History:
         told = {"id": call_id, "type": "function", "function": function}
         if item.get("extra_content"):
             told["extra_content"] = item["extra_content"]
+        group.details += item.get("reasoning_details") or ()
         group.calls.append(told)
         if position in self._answered:
             group.waiting.add(position)
@@ -195,8 +198,10 @@ class _History:
         self._group = None
         content = _joined(group.said)
         message = {"role": "assistant", "content": content, "tool_calls": group.calls}
-        if thought := "".join(group.thoughts):
-            message["reasoning_content"] = thought
+        for name, thought in group.thoughts:
+            message[name] = message.get(name, "") + thought
+        if group.details:
+            message["reasoning_details"] = group.details
         self.found.append(message)
         self.found += group.results
         for position in group.unanswered:

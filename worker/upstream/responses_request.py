@@ -34,7 +34,7 @@ _SAME: Final = (
 _UNLESS_ZERO: Final = ("presence_penalty", "frequency_penalty")
 # Their ids are of this side, and mean something else or nothing over there.
 # The ids and status are of this side, the others for chat completions.
-_OURS: Final = frozenset({"id", "status", "extra_content", "holdline_field"})
+_OURS: Final = frozenset({"id", "status", "extra_content", "holdline_field", "holdline_model"})
 _NAMELESS: Final = frozenset({"message", "function_call", "function_call_output", "reasoning"})
 
 

@@ -189,7 +189,9 @@ class Router:
         if endpoint.api == RESPONSES:
             return responses_request.request(job, model=model)
         limit = endpoint.output_limit or chat_request.limit_name(endpoint.base_url)
-        sent = chat_request.completion(job, default_model=model, limit=limit)
+        sent = chat_request.completion(
+            job, default_model=self._config.model, limit=limit, asked=endpoint.name
+        )
         for name in self._left_out[endpoint.name]:
             sent.pop(name, None)
         if not endpoint.stream_options:

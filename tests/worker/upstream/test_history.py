@@ -13,7 +13,11 @@ from server.api.items import stored
 from server.api.request import parse_create
 from tests.replay import ReplayedEndpoint
 from tests.worker.conftest import MakeHarness
+from tests.worker.recording_sink import RecordingSink
+from worker.output import Output
+from worker.upstream.chat_chunks import ChatChunkReader
 from worker.upstream.chat_request import completion
+from worker.upstream.deltas import Stopped, Usage
 from worker.upstream.messages import messages
 from worker.upstream.responses_request import request
 
@@ -104,6 +108,111 @@ REASONED = {
     "whole": (whole({"reasoning_content": "I think."} | calling()), "I think."),
     "in another field": (stream({"reasoning": "I think."}, calling()), None),
 }
+ENCRYPTED = {"type": "reasoning.encrypted", "data": "QUJD", "id": "call_1", "index": 1}
+
+
+def detail(index: int | None = 0, **fields: Any) -> Json:
+    placed = {} if index is None else {"index": index}
+    return {"reasoning_details": [{"type": "reasoning.text", **fields, **placed}]}
+
+
+def thought(**fields: Any) -> Json:
+    return {"type": "reasoning.text", "text": "I think.", **fields}
+
+
+DETAILED: dict[str, tuple[list[Json], list[Json]]] = {
+    # OpenRouter: the text in both fields, the signature at the end, and data behind the call
+    "in pieces": (
+        [
+            {"reasoning": "I "} | detail(text="I ", format="anthropic-claude-v1"),
+            {"reasoning": "think."} | detail(text="think.", format="anthropic-claude-v1"),
+            detail(signature="c2ln"),
+            calling(),
+            {"content": "", "reasoning_details": [ENCRYPTED]},
+        ],
+        [thought(format="anthropic-claude-v1", index=0, signature="c2ln"), ENCRYPTED],
+    ),
+    "without an index": (
+        [detail(None, text="I "), detail(None, text="think."), calling()],
+        [thought()],
+    ),
+    # MiniMax repeats the text so far
+    "repeated": (
+        [
+            detail(text="I ", format="MiniMax-response-v1"),
+            detail(text="I think.", format="MiniMax-response-v1"),
+            calling(),
+        ],
+        [thought(format="MiniMax-response-v1", index=0)],
+    ),
+    "two of a kind": (
+        [
+            {"reasoning_details": [ENCRYPTED, ENCRYPTED | {"data": "REVG"}]},
+            calling(extra_content=SIGNED),
+        ],
+        [ENCRYPTED, ENCRYPTED | {"data": "REVG"}],
+    ),
+}
+
+
+@pytest.mark.parametrize("through", [kept, sent_back])
+@pytest.mark.parametrize("reply", DETAILED)
+async def test_details_of_the_reasoning_come_back_with_its_call(
+    make_harness: MakeHarness, reply: str, through: Through
+) -> None:
+    deltas, details = DETAILED[reply]
+    shown = await next_turn(make_harness, stream(*deltas), through)
+    assert details == shown[1]["reasoning_details"]
+    signed = shown[1]["tool_calls"][0].get("extra_content")
+    assert signed == (SIGNED if reply == "two of a kind" else None)
+
+
+async def test_reasoning_comes_back_in_its_own_field(make_harness: MakeHarness) -> None:
+    sent, _ = REASONED["in another field"]
+    assert "I think." == (await next_turn(make_harness, sent, sent_back))[1]["reasoning"]
+
+
+def whole_turn(*deltas: Json, maker: str) -> list[Json]:
+    """The items of an answer of the model `maker`, with the result of its call."""
+    functions = frozenset({"get_weather"})
+    reader, log = ChatChunkReader(functions), RecordingSink()
+    output = Output(log, "{}_{}".format, index=0, most=100_000, functions=functions)
+    output.maker = maker
+    for line in stream(*deltas).split(b"\n\n")[:-2]:
+        for piece in reader.read(line.removeprefix(b"data: ")):
+            if not isinstance(piece, Stopped | Usage):
+                output.take(piece)
+    return [*output.end(completed=True), RESULT]
+
+
+def test_data_of_a_provider_goes_only_to_the_model_that_made_it() -> None:
+    for deltas, names in (
+        ([*THOUGHT, calling(extra_content=SIGNED)], {"reasoning_content"}),
+        (DETAILED["in pieces"][0], {"reasoning", "reasoning_details"}),
+    ):
+        asked = {"type": "message", "role": "user", "content": "weather?"}
+        items = sent_back([asked, *whole_turn(*deltas, maker="one")])
+        for named, to, goes in (
+            ("one", "one", True),
+            ("one", "two", False),  # a fallback
+            ("two", "two", False),
+            ("two", "one", True),  # a fallback, which made it
+        ):
+            job = Job("resp_x", "me", 0, {"model": named, "input": items})
+            told = completion(job, default_model="m", asked=to)["messages"][1]
+            assert {"role", "content", "tool_calls"} | (names if goes else set()) == told.keys()
+            call = told["tool_calls"][0]
+            assert ("extra_content" in call) == (goes and "reasoning_content" in names)
+            assert "holdline" not in json.dumps(told)
+
+
+def test_data_without_a_maker_goes_to_the_model_that_is_named() -> None:
+    call = {"type": "function_call", "call_id": "call_1", "name": "f", "arguments": "{}"}
+    items = [call | {"extra_content": SIGNED}, RESULT]
+    job = Job("resp_x", "me", 0, {"model": "one", "input": items})
+    for to, extra in (("one", SIGNED), ("two", None)):
+        told = completion(job, default_model="m", asked=to)["messages"][0]["tool_calls"][0]
+        assert extra == told.get("extra_content")
 
 
 @pytest.mark.parametrize("through", [kept, sent_back])
