@@ -135,6 +135,8 @@ class CallAssembler:
 
     def read(self, entries: Any) -> list[Call]:
         """The pieces of a delta's `tool_calls`. Raises: Malformed, TooLong."""
+        if isinstance(entries, dict):  # TGI has sent one call without a list
+            entries = [entries]
         if not isinstance(entries, list):
             raise Malformed("calls that are not a list")
         pieces: list[Call] = []

@@ -44,13 +44,18 @@ _KNOWN: Final = frozenset(
         "reasoning",
         "reasoning_content",
         "reasoning_details",
+        "reasoning_text",
         "refusal",
         "role",
+        "thinking",
         "tool_calls",
     }
 )
 # DeepSeek wants the first one back with the calls of a turn, and refuses them without.
 _REASONING: Final = ("reasoning_content", "reasoning")
+_THOUGHTS: Final = (*_REASONING, "reasoning_text", "thinking")
+# Reasons after which an answer is complete.
+_ENDS: Final = ("stop", "tool_calls")
 _PINGS: Final = frozenset({"ping", "heartbeat", "keepalive", "keep-alive"})
 
 
@@ -69,6 +74,7 @@ class ChatChunkReader:
         self._unread = False  # a field with a value was there that is not known
         self._has_output = False
         self._reason: str | None = None  # not passed on yet
+        self._cut: str | None = None
 
     def fast_text(self, payload: bytes) -> str | None:
         """The text of a payload with nothing else, as nearly all are. None: use `read`."""
@@ -87,6 +93,8 @@ class ChatChunkReader:
         chunk = parse(payload)
         if isinstance(chunk, list) and len(chunk) == 1:
             chunk = chunk[0]  # Gemini's errors
+        if chunk is None or chunk == "[DONE]":
+            return []
         if not isinstance(chunk, dict):
             raise Malformed("not an object")
         choices = chunk.get("choices")
@@ -95,14 +103,18 @@ class ChatChunkReader:
         if not isinstance(choices, list | None):
             raise Malformed("choices that are not a list")
         pieces: list[Delta] = []
+        usage = chunk.get("usage") or _groq(chunk)
         for number, choice in enumerate(choices or ()):
+            if choice is None:
+                continue
             if not isinstance(choice, dict):
                 raise Malformed("a choice that is not an object")
+            usage = usage or choice.get("usage")  # Moonshot
             if self._index is None:
                 self._index = choice.get("index", 0)
             if not number or choice.get("index", 0) == self._index:
                 self._choice(choice, pieces)
-        if isinstance(usage := chunk.get("usage") or _groq(chunk), dict):
+        if isinstance(usage, dict):
             pieces.append(Usage(usage))
         return pieces
 
@@ -131,7 +143,9 @@ class ChatChunkReader:
             self._has_output = True
             pieces += flushed
         if self._is_whole(self._reason):
-            pieces.append(Stopped(self._reason))
+            # What says that the answer was cut holds, although a later chunk says "stop".
+            self._cut = self._cut or (self._reason if self._reason not in _ENDS else None)
+            pieces.append(Stopped(self._cut or self._reason))
             self._reason = None
 
     def _content(
@@ -179,7 +193,7 @@ class ChatChunkReader:
 
     def _is_whole(self, reason: str | None) -> bool:
         """True if an answer that stopped for this reason has lost nothing."""
-        if reason not in ("stop", "tool_calls"):
+        if reason not in _ENDS:
             return reason is not None or not self._calls.leftovers
         if self._calls.leftovers or (reason == "tool_calls" and not self._calls.seen):
             return False
@@ -220,7 +234,11 @@ class _Messages:
 
 def _is_error(chunk: dict[str, Any], choices: Any) -> bool:
     """True for an error in the place of a chunk, in one of the forms that servers give it."""
-    if chunk.get("error"):
+    if chunk.get("error") or (chunk.get("errors") and not choices):
+        return True
+    # MiniMax has a status in each chunk.
+    status = chunk.get("base_resp")
+    if isinstance(status, dict) and status.get("status_code") and not choices:
         return True
     if choices or chunk.get("type") in _PINGS:
         return False
@@ -232,21 +250,41 @@ def _is_error(chunk: dict[str, Any], choices: Any) -> bool:
 def _content(delta: dict[str, Any]) -> tuple[str, str]:
     """The text and the reasoning of a delta."""
     content = delta.get("content") or ""
-    # The same reasoning may be there under two names.
-    thought = next(filter(None, (string(delta, name) for name in _REASONING)), "")
+    # The same reasoning may be there under several names.
+    thought = next(filter(None, (_thought(delta.get(name)) for name in _THOUGHTS)), "")
     if isinstance(content, str):
         return content, thought
+    if isinstance(content, dict):
+        content = [content]
     if not isinstance(content, list):
-        raise Malformed("content that is neither a string nor a list")
+        raise Malformed("content that is no string, part or list of parts")
     text = ""
     for part in content:
-        if not isinstance(part, dict):
+        if isinstance(part, str):
+            text += part
+        elif not isinstance(part, dict):
             raise Malformed("a part that is not an object")
-        if isinstance(inner := part.get("thinking"), list):
-            thought += "".join(string(one, "text") for one in inner if isinstance(one, dict))
+        elif part.get("type") in ("reasoning", "thinking") or "thinking" in part:
+            thought += _thought(part)
         else:
             text += string(part, "text")
     return text, thought
+
+
+def _thought(value: Any) -> str:
+    """The text of reasoning: a string, Mistral's parts, Databricks' summary, Bedrock's object."""
+    match value:
+        case str():
+            return value
+        case dict():
+            named = (value.get(name) for name in ("text", "thinking", "summary"))
+            return next(filter(None, map(_thought, named)), "")
+        case list():
+            return "".join(map(_thought, value))
+        case None:
+            return ""
+        case _:
+            raise Malformed("reasoning that is no text")
 
 
 def _groq(chunk: dict[str, Any]) -> Any:

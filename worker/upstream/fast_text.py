@@ -17,7 +17,10 @@ class _Delta(Struct):
     reasoning_content: None = None
     reasoning: None = None
     reasoning_details: None = None
+    reasoning_text: None = None
+    thinking: None = None
     refusal: None = None
+    function_call: None = None
     tool_calls: None = None
     annotations: None = None
 
@@ -25,8 +28,11 @@ class _Delta(Struct):
 class _Choice(Struct):
     delta: _Delta
     finish_reason: Literal[""] | None = None
+    finishReason: None = None  # noqa: N815 - Gemini's
+    stop_reason: None = None
     error: None = None
     logprobs: None = None
+    usage: None = None
 
 
 class _Chunk(Struct):

@@ -107,6 +107,8 @@ class Splitter:
         name, _, value = line.partition(b":")
         if name == b"data":
             value = value.removeprefix(b" ")
+            if value.startswith(b"data: "):  # a proxy has framed the frames
+                value = value[6:]
             self._size += len(value)
             if self._size > self._most:
                 raise EventTooLarge(self._most)

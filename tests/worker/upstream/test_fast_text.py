@@ -23,6 +23,9 @@ FIELDS = [
     "reasoning_details",
     "refusal",
     "tool_calls",
+    "function_call",
+    "reasoning_text",
+    "thinking",
     "annotations",
     "odd",
 ]
@@ -32,7 +35,8 @@ DELTA = st.fixed_dictionaries(
 )
 CHOICE = st.fixed_dictionaries(
     {"delta": DELTA},
-    optional={"index": LEAF, "finish_reason": st.none() | st.just("stop"), "logprobs": LEAF},
+    optional={"finish_reason": st.none() | st.just("stop")}
+    | dict.fromkeys(("index", "logprobs", "usage", "finishReason", "stop_reason"), LEAF),
 )
 CHUNK = st.fixed_dictionaries(
     {"choices": st.lists(CHOICE, min_size=1, max_size=2)},
