@@ -6,7 +6,7 @@ import { Lexer } from "./vendor/marked/marked.esm.js";
 /** @typedef {import("./vendor/marked/marked.esm.js").Token} Token */
 
 /** A longer formula is read as Markdown. */
-const MAX_CHARACTERS = 2_000;
+export const MAX_CHARACTERS = 2_000;
 
 // Each `\\.` in a formula is one unit: `\\)` is a line break and a parenthesis, not the end.
 const PARENTHESES = String.raw`\\\((?:\\[^()]|[^\\\x60]){1,${MAX_CHARACTERS}}?\\\)`;

@@ -9,6 +9,7 @@
 
 import { codeBlock } from "./code.js";
 import { make } from "./dom.js";
+import { typesetOnceSeen } from "./formula.js";
 import { lexed } from "./lexer.js";
 import { linkTo } from "./link-node.js";
 import { decoded } from "./links.js";
@@ -24,7 +25,7 @@ import { childrenOf, isBlock, isShown, keyOf } from "./markdown-tree.js";
  * }} Shown
  */
 
-/** @typedef {{copy: string, copied: string, code: string, image: string, table: string, done: string, todo: string}} Words */
+/** @typedef {{copy: string, copied: string, code: string, formula: string, image: string, table: string, done: string, todo: string}} Words */
 
 /** Further in, an answer is shown as it was written. */
 const DEEPEST = 40;
@@ -204,7 +205,11 @@ export class Markdown {
         if (token.ordered && Number(token.start) > 1) list.setAttribute("start", String(token.start));
         return { node: list };
       }
-      case "formula":
+      case "formula": {
+        const code = make("code");
+        const close = () => typesetOnceSeen(code, this.words.formula);
+        return { ...leaf(token.text, (grown) => grown.text, code), close };
+      }
       case "codespan":
         return leaf(token.text, (next) => next.text, make("code"));
       case "escape":

@@ -21,6 +21,7 @@ export const STATUS = {
   copy: "Copy",
   copied: "Copied",
   code: "Code",
+  formula: "Formula",
   table: "Table",
   image: "Image",
   done: "done:",

@@ -3,6 +3,7 @@
 
 import { AsideView } from "./aside-view.js";
 import { button, icon, make, name } from "./dom.js";
+import { textAsWritten } from "./formula.js";
 import { Markdown } from "./markdown.js";
 import { COPIED_MS, copy, SIGNS } from "./signs.js";
 
@@ -55,7 +56,7 @@ export class TurnView {
   spoken(most) {
     let text = "";
     for (const block of this.#text.children) {
-      if (text.length < most) text += `${block.textContent} `;
+      if (text.length < most) text += `${textAsWritten(block)} `;
     }
     return text.slice(0, most).trim();
   }

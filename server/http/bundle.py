@@ -58,6 +58,12 @@ _EXPORTED: Final = re.compile(
 _TOP: Final = re.compile(r"^(?:const|let|class|function|async function)\*? (\w+)", re.MULTILINE)
 _LEFT: Final = re.compile(r"^(?:import|export)\b(?!\().*", re.MULTILINE)
 _VENDOR_EXPORT: Final = re.compile(r"export\s*\{([^}]*)\};?\s*(?://[^\n]*\s*)?$")
+# The lines of a minified module are longer on average, in characters. Other vendored modules lose
+# indentation and the comments that have lines of their own: to read each of their tokens would take
+# ten times as long.
+_MINIFIED_LINE: Final = 200
+_BLOCKS: Final = re.compile(r"^[ \t]*/\*[^*]*(?:\*(?!/)[^*]*)*\*/$", re.MULTILINE)
+_LINES: Final = re.compile(r"^\s+(?://.*\n\s*)*|^//.*\n", re.MULTILINE)
 
 
 class PackError(Exception):
@@ -178,6 +184,8 @@ class _Pack:
         names = [name.strip() for name in wanted.split(",") if name.strip()]
         given = ", ".join(f"{name}: {inner[name]}" for name in names)
         body = source[: exports.start()]
+        if len(body) < _MINIFIED_LINE * body.count("\n"):
+            body = _LINES.sub("", _BLOCKS.sub("", body))
         return (
             f"const {{ {', '.join(names)} }} = (() => {{\n{body}\nreturn {{ {given} }};\n}})();\n"
         )

@@ -23,16 +23,18 @@ from typing import Final
 
 from aiohttp import web
 
-from .bundle import PackError, pack
+from .bundle import pack
 
 WEB: Final = Path(__file__).parents[2] / "web"
 DOCS: Final = Path(__file__).parents[2] / "docs"
 DOCUMENT: Final = "{name:[a-z/-]+}"
 PAGES: Final = {"/": "index.html", "/review": "review.html", f"/docs/{DOCUMENT}": "docs.html"}
 ENTRY: Final = "define.js"
-# What is loaded later, each packed with what it needs. The widget knows their integrity values.
+# What the widget loads later, and what that loads in its turn, each packed with what it needs. A
+# packed file has the integrity values of what it loads.
 LATER: Final = ("turns.js", "words/ar.js", "words/de.js")
-# In the packed file; the source of it is in place.js.
+LATEST: Final = ("typeset.js",)
+# In a packed file; the source of it is in place.js.
 INTEGRITY: Final = "const INTEGRITY={};"
 # In the address of the packed file the place of the sources can be read, under any prefix.
 HOME: Final = (
@@ -50,6 +52,7 @@ FOR_EVER: Final = "public, max-age=31536000, immutable"
 ASK_AGAIN: Final = "no-cache"
 TYPES: Final = {
     ".js": "text/javascript",
+    ".mjs": "text/javascript",
     ".css": "text/css",
     ".svg": "image/svg+xml",
     ".html": "text/html",
@@ -129,21 +132,19 @@ class Pages:
     @functools.cached_property
     def packed(self) -> dict[str, Asset]:
         """The widget, and what it loads later, by name."""
-        later: dict[str, Asset] = {
-            name: self._pack(name, "import.meta.url") for name in LATER if name in self._sources
-        }
-        known = {name: integrity(asset.content, "sha256") for name, asset in later.items()}
-        widget = self._pack(ENTRY, HOME.format(version=self.version)).content.decode()
-        before, found, after = widget.partition(INTEGRITY)
-        if not found:
-            raise PackError(f"{ENTRY} has no {INTEGRITY!r} to put the integrity values in")
-        values = json.dumps(known, separators=(",", ":"))
-        widget = f"{before}const INTEGRITY={values};{after}"
-        return {**later, "widget.js": Asset(widget.encode(), TYPES[".js"])}
+        found: dict[str, Asset] = {}
+        values: dict[str, str] = {}
+        for names in (LATEST, LATER):
+            stage = {name: self._pack(name, "import.meta.url", values) for name in names}
+            found |= stage
+            values = {name: integrity(asset.content, "sha256") for name, asset in stage.items()}
+        widget = self._pack(ENTRY, HOME.format(version=self.version), values)
+        return {**found, "widget.js": widget}
 
-    def _pack(self, entry: str, home: str) -> Asset:
+    def _pack(self, entry: str, home: str, values: dict[str, str]) -> Asset:
         code = pack(lambda name: self._sources[name].decode(), entry, home)
-        return Asset(code.encode(), TYPES[".js"])
+        filled = f"const INTEGRITY={json.dumps(values, separators=(',', ':'))};"
+        return Asset(code.replace(INTEGRITY, filled).encode(), TYPES[".js"])
 
     @property
     def widget(self) -> Asset:

@@ -25,6 +25,7 @@ export const WORDS = {
   copy: "نسخ",
   copied: "تم النسخ",
   code: "شيفرة",
+  formula: "صيغة",
   table: "جدول",
   image: "صورة",
   done: "منجز:",

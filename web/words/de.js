@@ -25,6 +25,7 @@ export const WORDS = {
   copy: "Kopieren",
   copied: "Kopiert",
   code: "Quelltext",
+  formula: "Formel",
   table: "Tabelle",
   image: "Bild",
   done: "erledigt:",

@@ -14,7 +14,7 @@ from jobs.settings import ConfigError
 from server.config import Config
 from server.http.bundle import PackError, pack, squeeze, strip
 from server.http.origins import Origins
-from server.http.static import LATER, Pages, pages
+from server.http.static import LATER, LATEST, Pages, pages
 from tests.system import Server, System
 
 HERE = "https://shop.example"
@@ -46,10 +46,16 @@ def test_a_vendored_module_keeps_its_names_to_itself() -> None:
         entry='import { Lexer } from "./vendor/m.js";\nconst w = 1;\n',
         m="/* theirs */\nclass w {}\nexport{w as Lexer,w as lex};\n//# sourceMappingURL=m.map\n",
     )
-    assert (
-        "const { Lexer } = (() => {\n/* theirs */\nclass w {}\n\nreturn { Lexer: w };\n})();"
-        in code
-    )
+    assert "const { Lexer } = (() => {\nclass w {}\n\nreturn { Lexer: w };\n})();" in code
+
+
+def test_of_a_vendored_module_only_whole_lines_of_comment_go() -> None:
+    lines = '/**\n * gone **\n */\nlet a = "/* b */"; // kept\n  // gone\n\n  call(a); /* kept */\n'
+    entry = 'import { a } from "./vendor/m.js";\nuse(a);\n'
+    code = packed(entry=entry, m=f"{lines}export {{ a }};\n")
+    assert '{\nlet a = "/* b */"; // kept\ncall(a); /* kept */\n\nreturn' in code
+    minified = f"/* kept */{'a();' * 200}\n// kept\n"
+    assert minified in packed(entry=entry, m=f"{minified}export {{ a }};\n")
 
 
 def test_a_stylesheet_becomes_one_that_is_constructed() -> None:
@@ -129,12 +135,12 @@ def test_a_name_in_a_page_is_the_versioned_one() -> None:
     assert set() == set(re.findall(rf'="/web/(?!{pages().version}/)[^"]*', page))
 
 
-def test_the_widget_carries_the_integrity_values_of_what_it_loads_later() -> None:
-    widget = pages().widget.content.decode()
-    for name in LATER:
-        digest = hashlib.sha256(pages().packed[name].content).digest()
-        value = base64.b64encode(digest).decode()
-        assert f'"{name}":"sha256-{value}"' in widget
+def test_each_packed_file_carries_the_integrity_values_of_what_it_loads_later() -> None:
+    for loader, names in (("widget.js", LATER), ("turns.js", LATEST)):
+        for name in names:
+            digest = hashlib.sha256(pages().packed[name].content).digest()
+            value = base64.b64encode(digest).decode()
+            assert f'"{name}":"sha256-{value}"' in pages().packed[loader].content.decode()
 
 
 async def test_the_packed_widget_is_what_its_integrity_value_says(server: Server) -> None:

@@ -1,0 +1,163 @@
+// @ts-check
+/** Formulas: shown as they were written until they are whole, seen, and there as MathML. */
+
+import { make } from "./dom.js";
+import { MAX_CHARACTERS } from "./lexer.js";
+import { load } from "./place.js";
+
+/** What one frame gives to formulas: a thousand of them hold up nothing. */
+const SLICE_MS = 8;
+/** What sets formulas is asked for so often; without it they stay as they were written. */
+const MAX_LOADS = 3;
+
+const CLOSED = /^(?:\\\(([^]*)\\\)|\\\[([^]*)\\\]|\$\$([^]*)\$\$|\$(?!\$)([^]*)\$)$/;
+
+/**
+ * A formula's TeX, and whether it stands on lines of its own; null for one that is too long or has no end.
+ * @param {string} written
+ */
+export function texOf(written) {
+  if (written.length > MAX_CHARACTERS + 4) return null; // with `$$` on both sides
+  const [, parentheses, brackets, dollars, dollar] = CLOSED.exec(written) ?? [];
+  const tex = parentheses ?? brackets ?? dollars ?? dollar;
+  return tex === undefined ? null : { tex, display: brackets !== undefined || dollars !== undefined };
+}
+
+/** Formulas by the names of what scrolls. @type {WeakMap<Element, string>} */
+const names = new WeakMap();
+/** @type {IntersectionObserver | undefined} */
+let sight;
+
+/** Formulas are for eyes: those far up in a long answer wait until somebody goes there.
+ * @param {Element} code holds the formula as it was written @param {string} name of a formula, to be heard where it scrolls
+ */
+export function typesetOnceSeen(code, name) {
+  if (texOf(code.textContent ?? "") === null) return;
+  const margins = { rootMargin: "50%", scrollMargin: "50%" };
+  sight ??= new IntersectionObserver((entries, observer) => {
+    for (const { target, isIntersecting } of entries) {
+      if (!isIntersecting) continue;
+      observer.unobserve(target);
+      waiting.push(target);
+    }
+    void typesetWaiting();
+  }, margins);
+  names.set(code, name);
+  sight.observe(code);
+}
+
+/** Those in view. @type {Element[]} */
+const waiting = [];
+let typesetting = false;
+
+async function typesetWaiting() {
+  if (typesetting || waiting.length === 0) return;
+  typesetting = true;
+  const typeset = await typesetter();
+  while (waiting.length > 0) {
+    const until = performance.now() + SLICE_MS;
+    /** @type {Map<Element, string>} */
+    const scrolling = new Map();
+    do {
+      const code = /** @type {Element} */ (waiting.shift());
+      const scroll = typeset && code.isConnected && replace(code, typeset);
+      if (scroll) scrolling.set(scroll, names.get(code) ?? "");
+    } while (waiting.length > 0 && performance.now() < until);
+    for (const scroll of scrolling.keys()) scroll.classList.add("formulas");
+    for (const [scroll, name] of scrolling) reach(scroll, name);
+    await new Promise(requestAnimationFrame);
+  }
+  typesetting = false;
+}
+
+/** @typedef {(tex: string, display: boolean) => Element} Typeset */
+
+/** @type {Promise<Typeset | null> | undefined} */
+let loading;
+let loads = 0;
+
+function typesetter() {
+  loading ??= load("typeset.js").then(({ typeset }) => typeset, () => {
+    loads += 1;
+    if (loads < MAX_LOADS) loading = undefined;
+    return null;
+  });
+  return loading;
+}
+
+/** Puts MathML in the place of a formula; one that cannot be typeset stays as it was written.
+ * @param {Element} code @param {Typeset} typeset
+ * @returns {Element | null} what scrolls where the formula is wider than the answer
+ */
+function replace(code, typeset) {
+  const written = code.textContent ?? "";
+  const formula = texOf(written);
+  if (formula === null) return null;
+  let math;
+  try {
+    math = typeset(formula.tex, formula.display);
+  } catch {
+    return null;
+  }
+  math.setAttribute("data-written", written);
+  copyAsWritten(code.getRootNode());
+  code.replaceWith(math);
+  return math.closest("p, ul, ol, h3, h4, h5, h6");
+}
+
+/** A keyboard scrolls it too. @param {Element} scroll @param {string} name */
+function reach(scroll, name) {
+  if (scroll.scrollWidth <= scroll.clientWidth || scroll.matches("ul, ol")) return;
+  scroll.setAttribute("tabindex", "0");
+  if (!scroll.matches("p")) return;
+  scroll.setAttribute("role", "group");
+  scroll.setAttribute("aria-label", name);
+}
+
+/** The text of a node, with formulas as they were written. @param {Element} node */
+export function textAsWritten(node) {
+  return node.querySelector("math") ? written(/** @type {Element} */ (node.cloneNode(true))).textContent ?? "" : node.textContent ?? "";
+}
+
+/** @template {Element | DocumentFragment} T @param {T} copied @returns {T} */
+function written(copied) {
+  for (const math of copied.querySelectorAll("math")) math.replaceWith(math.getAttribute("data-written") ?? "");
+  return copied;
+}
+
+/** @type {WeakSet<Node>} */
+const roots = new WeakSet();
+
+/** Has what is selected copied with its formulas as they were written. @param {Node} root */
+function copyAsWritten(root) {
+  if (roots.has(root)) return;
+  roots.add(root);
+  root.addEventListener("copy", (event) => {
+    const { clipboardData, target } = /** @type {ClipboardEvent} */ (event);
+    if (!clipboardData || target instanceof HTMLTextAreaElement) return;
+    const selected = selectedIn(root)?.cloneContents();
+    if (!selected?.querySelector("math")) return;
+    for (const past of selected.querySelectorAll(".past")) past.classList.remove("past"); // what is skipped has no text
+    const place = make("div", "unseen", written(selected));
+    (root instanceof ShadowRoot ? root : document.body).append(place);
+    clipboardData.setData("text/plain", place.innerText);
+    place.remove();
+    event.preventDefault();
+  });
+}
+
+/** What is selected, formulas whole. @param {Node} root @returns {Range | null} */
+function selectedIn(root) {
+  const selection = /** @type {any} */ (getSelection());
+  if (!selection || selection.rangeCount === 0) return null;
+  const shadowRoots = root instanceof ShadowRoot ? [root] : [];
+  const found = selection.getComposedRanges?.({ shadowRoots })[0] ?? selection.getRangeAt(0);
+  const range = new Range();
+  range.setStart(found.startContainer, found.startOffset);
+  range.setEnd(found.endContainer, found.endOffset);
+  const mathAt = (/** @type {Node} */ node) => (node instanceof Element ? node : node.parentElement)?.closest("math");
+  const [first, last] = [mathAt(range.startContainer), mathAt(range.endContainer)];
+  if (first) range.setStartBefore(first);
+  if (last) range.setEndAfter(last);
+  return range;
+}

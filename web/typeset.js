@@ -1,0 +1,235 @@
+// @ts-check
+/**
+ * TeX as MathML. KaTeX finds the tree; the nodes are made here, by name, from the elements and attributes that MathML
+ * Core has, so a formula can be nothing but what is built here. Loaded with the first formula that is seen.
+ */
+
+import { __renderToDomTree } from "./vendor/katex/katex.mjs";
+
+/** @typedef {import("./vendor/katex/katex.mjs").Tree} Tree */
+
+const MATHML = "http://www.w3.org/1998/Math/MathML";
+/** KaTeX's macros, such as `\iff`, are expanded at most so often in a formula. */
+const MAX_EXPANSIONS = 1_000;
+/** Elements of a formula, and how deep they may lie in each other: layout takes longer than linear with depth. */
+const MAX_ELEMENTS = 5_000;
+const MAX_DEPTH = 100;
+const MAX_TABLES = 6;
+/** No length is larger, in the units that lengths come in. @type {Readonly<Record<string, number>>} */
+const MAX_LENGTHS = { em: 10, ex: 20, pt: 100, px: 150 };
+/** KaTeX shows in this colour what it does not trust: links, images, classes. */
+const UNTRUSTED = "#f0f1f2";
+
+const ELEMENTS = new Set((
+  "annotation math menclose mfrac mi mn mo mover mpadded mphantom mroot mrow mspace msqrt mstyle msub msubsup msup " +
+  "mtable mtd mtext mtr munder munderover semantics"
+).split(" "));
+const ATTRIBUTES = new Set((
+  "accent accentunder display displaystyle encoding fence largeop mathsize scriptlevel separator stretchy"
+).split(" "));
+const LENGTHS = new Set("depth height linethickness lspace maxsize minsize rspace voffset width".split(" "));
+
+/** A macro of one formula could grow to any size, and no other formula would know it. */
+const DEFINITIONS = new Set((
+  "def edef gdef xdef let futurelet global long newcommand renewcommand providecommand"
+).split(" "));
+const COMMAND = /\\([a-zA-Z@]+|[^])/g;
+
+class Refused extends Error {}
+
+const refuse = () => {
+  throw new Refused();
+};
+
+/**
+ * @param {string} tex
+ * @param {boolean} display on lines of its own
+ * @returns {Element} a `math`
+ * Throws what KaTeX throws for a formula that it cannot read, and Refused for one that is not shown.
+ */
+export function typeset(tex, display) {
+  for (const [, name = ""] of tex.matchAll(COMMAND)) if (DEFINITIONS.has(name)) refuse();
+  const span = __renderToDomTree(tex, {
+    output: "mathml", displayMode: display, throwOnError: true, errorColor: UNTRUSTED, trust: false, strict: "ignore",
+    maxSize: MAX_LENGTHS.em, maxExpand: MAX_EXPANSIONS,
+  });
+  return new Builder(/\\tag\b/.test(tex)).element(/** @type {Tree} */ (span.children?.[0]), 0, 0);
+}
+
+class Builder {
+  #elements = 0;
+
+  /** @param {boolean} tagged a row of a table may have a tag, which KaTeX leaves out of its MathML */
+  constructor(tagged) {
+    this.tagged = tagged;
+  }
+
+  /** @param {Tree} tree @param {number} depth @param {number} tables @returns {Element} */
+  element(tree, depth, tables) {
+    const { type = "", attributes = {} } = tree;
+    this.#elements += 1;
+    const inside = tables + Number(type === "mtable");
+    if (!ELEMENTS.has(type) || this.#elements > MAX_ELEMENTS || depth > MAX_DEPTH || inside > MAX_TABLES) refuse();
+    const made = /** @type {MathMLElement} */ (document.createElementNS(MATHML, type === "menclose" ? "mrow" : type));
+    for (const [name, value] of Object.entries(attributes)) {
+      if (ATTRIBUTES.has(name) || (LENGTHS.has(name) && isLength(value))) made.setAttribute(name, value);
+    }
+    this.#append(made, this.#childrenOf(tree), depth, inside);
+    if (attributes.mathvariant) vary(made, attributes.mathvariant);
+    paint(made, attributes);
+    if (type === "menclose") enclose(made, attributes.notation ?? "");
+    if (type === "mtable") layOut(made, attributes);
+    return made;
+  }
+
+  /** @param {Tree} tree @returns {Tree[]} */
+  #childrenOf({ children = [], type }) {
+    if (type !== "mtr") return children;
+    const added = (/** @type {Tree} */ { classes }) => classes?.includes("mtr-glue") || classes?.includes("mml-eqn-num");
+    if (this.tagged && children.some(added)) refuse();
+    return children.filter((cell) => !added(cell));
+  }
+
+  /** @param {Element} parent @param {Tree[]} children @param {number} depth @param {number} tables */
+  #append(parent, children, depth, tables) {
+    for (const child of children) {
+      if (child.type !== undefined) parent.append(this.element(child, depth + 1, tables));
+      else if (child.children) this.#append(parent, child.children, depth, tables);
+      else if (child.text !== undefined) parent.append(child.text);
+      else parent.append(space(child.width ?? 0));
+    }
+    parent.normalize(); // a screen reader says each text by itself
+  }
+}
+
+/** @param {number} width in em; no browser shows a negative one */
+function space(width) {
+  const made = document.createElementNS(MATHML, "mspace");
+  made.setAttribute("width", `${Math.min(Math.max(width, 0), MAX_LENGTHS.em ?? 0)}em`);
+  return made;
+}
+
+/** @param {string} value */
+function isLength(value) {
+  const [, number, unit = ""] = /^(-?\d*\.?\d+)([a-z]{0,2})$/.exec(value) ?? [];
+  return number !== undefined && (Number(number) === 0 || Math.abs(Number(number)) <= (MAX_LENGTHS[unit] ?? -1));
+}
+
+/** Colours are drawn towards that of the text: none is lost on a light or a dark ground.
+ * @param {MathMLElement} element @param {{[name: string]: string}} attributes
+ */
+function paint({ style }, { mathcolor, mathbackground, style: border = "" }) {
+  if (mathcolor === UNTRUSTED) refuse();
+  if (mathcolor) style.color = `color-mix(in oklab, ${mathcolor} 65%, currentcolor)`;
+  if (mathbackground) style.backgroundColor = `color-mix(in oklab, ${mathbackground} 30%, transparent)`;
+  const framed = border.startsWith("border");
+  if (framed) style.border = "1px solid";
+  if (mathbackground || framed) style.padding = "0.15em 0.3em";
+}
+
+/** What MathML Core has no element for. @type {Readonly<Record<string, Partial<CSSStyleDeclaration>>>} */
+const ENCLOSURES = {
+  box: { border: "1px solid", padding: "0.25em 0.35em" },
+  top: { borderTop: "1px solid" },
+  bottom: { borderBottom: "1px solid" },
+  left: { borderLeft: "1px solid" },
+  right: { borderRight: "1px solid" },
+  actuarial: { borderTop: "1px solid", borderRight: "1px solid", padding: "0.1em 0.1em 0" },
+  phasorangle: { borderBottom: "1px solid", borderLeft: "1px solid", padding: "0 0.2em 0.1em" },
+};
+/** @type {Readonly<Record<string, string>>} */
+const STRIKES = { updiagonalstrike: "to top left", downdiagonalstrike: "to top right", horizontalstrike: "to bottom" };
+/** KaTeX names the edges of a table the wrong way round. @type {Readonly<Record<string, string>>} */
+const EDGES = { top: "left", bottom: "right", left: "top", right: "bottom" };
+
+/** @param {MathMLElement} element @param {string} notation */
+function enclose(element, notation) {
+  const lines = [];
+  for (const name of notation.split(" ")) {
+    Object.assign(element.style, ENCLOSURES[EDGES[name] ?? name]);
+    const line = "transparent calc(50% - 0.6px), currentcolor calc(50% - 0.6px) calc(50% + 0.6px), transparent calc(50% + 0.6px)";
+    if (STRIKES[name]) lines.push(`linear-gradient(${STRIKES[name]}, ${line})`);
+  }
+  if (lines.length > 0) element.style.backgroundImage = lines.join(", ");
+}
+
+const CELL_EM = 0.1;
+
+/** Where columns stand and the lines between them, which MathML Core leaves to style sheets.
+ * @param {MathMLElement} table @param {{[name: string]: string}} attributes
+ */
+function layOut(table, attributes) {
+  const list = (/** @type {string} */ name) => attributes[name]?.split(" ") ?? [];
+  const nth = (/** @type {string[]} */ values, /** @type {number} */ index) => values[index] ?? values.at(-1) ?? "";
+  const [aligns, gaps, columns, rows] = ["columnalign", "columnspacing", "columnlines", "rowlines"].map(list);
+  const half = (/** @type {number} */ index) => `${(Number.parseFloat(nth(gaps ?? [], index)) || 0) / 2}em`;
+  const whole = attributes.width === "100%"; // a formula with its tag
+  if (whole) table.style.width = "100%";
+  const block = `${CELL_EM + (Number.parseFloat(attributes.rowspacing ?? "") || 0) / 2}em`;
+  for (const [down, row] of [...table.children].entries()) {
+    for (const [across, cell] of /** @type {MathMLElement[]} */ ([...row.children]).entries()) {
+      const { style } = cell;
+      style.textAlign = nth(aligns ?? [], across);
+      style.padding = `${block} ${across < row.children.length - 1 ? half(across) : 0} ${block} ${across > 0 ? half(across - 1) : 0}`;
+      if (whole && !cell.hasChildNodes()) style.width = "50%";
+      if (across > 0) style.borderLeft = lineOf(columns?.[across - 1]);
+      if (down > 0) style.borderTop = lineOf(rows?.[down - 1]);
+    }
+  }
+}
+
+/** @param {string | undefined} kind */
+const lineOf = (kind) => (kind === "solid" || kind === "dashed" ? `1px ${kind}` : "");
+
+/** First of A to Z and a to z, then of 0 to 9, Α to Ω, α to ω. @type {Readonly<Record<string, [number, number, number, number]>>} */
+const ALPHABETS = {
+  bold: [0x1d400, 0x1d7ce, 0x1d6a8, 0x1d6c2],
+  italic: [0x1d434, 0, 0x1d6e2, 0x1d6fc],
+  "bold-italic": [0x1d468, 0, 0x1d71c, 0x1d736],
+  script: [0x1d49c, 0, 0, 0],
+  fraktur: [0x1d504, 0, 0, 0],
+  "bold-fraktur": [0x1d56c, 0, 0, 0],
+  "double-struck": [0x1d538, 0x1d7d8, 0, 0],
+  "sans-serif": [0x1d5a0, 0x1d7e2, 0, 0],
+  "bold-sans-serif": [0x1d5d4, 0x1d7ec, 0x1d756, 0x1d770],
+  "sans-serif-italic": [0x1d608, 0, 0, 0],
+  "sans-serif-bold-italic": [0x1d63c, 0, 0x1d790, 0x1d7aa],
+  monospace: [0x1d670, 0x1d7f6, 0, 0],
+};
+/** Letters that Unicode had before. @type {Readonly<Record<string, string>>} */
+const ELSEWHERE = {
+  scriptB: "ℬ", scriptE: "ℰ", scriptF: "ℱ", scriptH: "ℋ", scriptI: "ℐ", scriptL: "ℒ", scriptM: "ℳ", scriptR: "ℛ", scripte: "ℯ",
+  scriptg: "ℊ", scripto: "ℴ", frakturC: "ℭ", frakturH: "ℌ", frakturI: "ℑ", frakturR: "ℜ", frakturZ: "ℨ", italich: "ℎ",
+  "double-struckC": "ℂ", "double-struckH": "ℍ", "double-struckN": "ℕ", "double-struckP": "ℙ", "double-struckQ": "ℚ",
+  "double-struckR": "ℝ", "double-struckZ": "ℤ",
+};
+
+/** Letters of an alphabet are characters of their own; MathML Core has no other way. @param {string} text @param {string} variant */
+export function inAlphabet(text, variant) {
+  const [letters, digits, capitals, small] = ALPHABETS[variant] ?? [0, 0, 0, 0];
+  return [...text].map((character) => {
+    const at = (/** @type {number} */ first, /** @type {string} */ from) =>
+      String.fromCodePoint(first + (character.codePointAt(0) ?? 0) - (from.codePointAt(0) ?? 0));
+    const before = ELSEWHERE[variant + character];
+    if (before) return before;
+    if (letters && character >= "A" && character <= "Z") return at(letters, "A");
+    if (letters && character >= "a" && character <= "z") return at(letters + 26, "a");
+    if (digits && character >= "0" && character <= "9") return at(digits, "0");
+    if (capitals && character >= "Α" && character <= "Ω") return at(capitals, "Α");
+    if (small && character >= "α" && character <= "ω") return at(small, "α");
+    return character;
+  }).join("");
+}
+
+/** @param {MathMLElement} element @param {string} variant */
+function vary(element, variant) {
+  if (variant === "normal") element.setAttribute("mathvariant", variant);
+  else if (element.localName !== "mtext") element.textContent = inAlphabet(element.textContent ?? "", variant);
+  else {
+    const { style } = element; // words stay letters, to be found and read
+    if (variant.includes("bold")) style.fontWeight = "bold";
+    if (variant.includes("italic")) style.fontStyle = "italic";
+    if (variant.includes("sans")) style.fontFamily = "sans-serif";
+    if (variant === "monospace") style.fontFamily = "monospace";
+  }
+}
