@@ -5,13 +5,22 @@ model's endpoint uses them: lines end in CRLF, LF or CR; a line that begins with
 comment; `data` lines of one event are joined by a newline; an empty line ends the event; an event
 that the end of the stream cuts short does not count.
 
+The name of an event counts where its payload lacks a type: some gateways send the type of an event
+of the Responses API, or that it is an error, by `event` alone.
+
 A body that begins like a JSON document is one: it is the only payload. Some servers answer so where
 a stream was asked for.
 """
 
 from __future__ import annotations
 
+import json
+from typing import Final
+
+from .deltas import Malformed, parse
+
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
+_ERROR: Final = b"error"
 
 
 class EventTooLarge(Exception):
@@ -32,6 +41,7 @@ class Splitter:
         self._most = most
         self._line = bytearray()
         self._data: list[bytes] = []
+        self._event = b""
         self._size = 0
         self._after_cr = False
         self._begun = False
@@ -100,9 +110,11 @@ class Splitter:
             line = line.removeprefix(_BYTE_ORDER_MARK)
         if not line:
             if self._data:
-                payloads.append(b"\n".join(self._data))
+                payload = b"\n".join(self._data)
+                payloads.append(_typed(payload, self._event) if self._event else payload)
                 self._data.clear()
                 self._size = 0
+            self._event = b""
             return
         name, _, value = line.partition(b":")
         if name == b"data":
@@ -113,3 +125,22 @@ class Splitter:
             if self._size > self._most:
                 raise EventTooLarge(self._most)
             self._data.append(value)
+        elif name == b"event":
+            value = value.strip()
+            self._event = value if value == _ERROR or value.startswith(b"response.") else b""
+
+
+def _typed(payload: bytes, name: bytes) -> bytes:
+    """The payload with the name of its event as its type, if it has none."""
+    if payload.startswith((b'{"type"', b"[DONE]")):
+        return payload
+    try:
+        value = parse(payload)
+    except Malformed:
+        value = None
+    if isinstance(value, dict):
+        named = name.decode(errors="replace")
+        return payload if "type" in value else json.dumps({"type": named, **value}).encode()
+    if name != _ERROR:
+        return payload
+    return json.dumps({"type": "error", "message": payload.decode(errors="replace")}).encode()
