@@ -13,7 +13,8 @@ from collections.abc import Mapping
 from typing import Final
 
 from .errors import HoldlineError
-from .settings_table import ALL, SETTINGS
+from .setting import ALL
+from .settings_table import SETTINGS
 
 PREFIX: Final = "HOLDLINE_"
 

@@ -5,93 +5,31 @@ A new setting is a new line here, and a line in the Config of the program that r
 
 from __future__ import annotations
 
-import re
-from dataclasses import dataclass
-from typing import Final, Literal
+from typing import Final
 
 from runtime.supervisor import MAX_PROCESSES
 
 from .models import DAY, MAX_CONCURRENCY
 from .names import MAX_PARTITIONS
-
-# The programs that read a setting. With "all", every process on one Redis needs the same value.
-Readers = Literal["all", "server", "worker", "server, worker", "`holdline`"]
-ALL: Final = "all"
-SERVER: Final = "server"
-WORKER: Final = "worker"
-EACH: Final = "server, worker"
-CLIENT: Final = "`holdline`"
-
-
-@dataclass(frozen=True, slots=True)
-class Setting:
-    """One setting.
-
-    `least` and `most` bound a number; a setting with `choices` allows no other words. `help` is
-    Markdown. `shown` stands for an empty default in the documentation.
-    """
-
-    name: str
-    readers: Readers
-    default: str | float
-    help: str
-    least: float = 0
-    most: float = 0
-    choices: tuple[str, ...] = ()
-    shown: str = ""
-
-    @property
-    def bounds(self) -> str:
-        """The bounds of a number; "" for a text."""
-        return "" if isinstance(self.default, str) else f"{self.least}, {self.most}"
-
-    @property
-    def shown_default(self) -> str:
-        """The default in Markdown."""
-        if isinstance(self.default, str):
-            return f"`{self.default}`" if self.default else self.shown
-        return str(self.default)
-
-    @property
-    def plain_help(self) -> str:
-        """The help without the marks of Markdown."""
-        return re.sub(r"\[([^]]*)\]\([^)]*\)", r"\1", self.help).replace("`", "")
-
-
-def _text(name: str, readers: Readers, default: str, help_: str, *, shown: str = "") -> Setting:
-    return Setting(name, readers, default, help_, shown=shown)
-
-
-def _number(
-    name: str, readers: Readers, default: float, least: float, most: float, help_: str
-) -> Setting:
-    return Setting(name, readers, default, help_, least, most)
-
-
-def _choice(name: str, readers: Readers, choices: tuple[str, ...], help_: str) -> Setting:
-    """The first choice is the default."""
-    return Setting(name, readers, choices[0], help_, choices=choices)
-
+from .setting import ALL, CLIENT, EACH, SERVER, WORKER, choice, number, text
 
 _TABLE: Final = (
-    _text(
-        "REDIS_URL", ALL, "redis://127.0.0.1:6379/0", "[the URL](#one-redis-or-several) of Redis"
-    ),
-    _text(
+    text("REDIS_URL", ALL, "redis://127.0.0.1:6379/0", "[the URL](#one-redis-or-several) of Redis"),
+    text(
         "OPENAI_BASE_URL",
         WORKER,
         "",
         "the model's endpoint, which streams chat completions",
         shown="OpenAI's",
     ),
-    _text("OPENAI_API_KEY", WORKER, "", "its key; required if no `OPENAI_BASE_URL` is set"),
-    _text(
+    text("OPENAI_API_KEY", WORKER, "", "its key; required if no `OPENAI_BASE_URL` is set"),
+    text(
         "HOLDLINE_HOST",
         SERVER,
         "127.0.0.1",
         "the address to listen on; without API keys or tokens only a loopback address is allowed",
     ),
-    _number(
+    number(
         "HOLDLINE_PORT",
         SERVER,
         8080,
@@ -99,15 +37,15 @@ _TABLE: Final = (
         65_535,
         "the port to listen on; 0: any free port, which the log names",
     ),
-    _text(
+    text(
         "HOLDLINE_MODEL",
         ALL,
         "",
         "the model for requests that name none; without it such requests are refused",
     ),
-    _text("HOLDLINE_MODELS", ALL, "", "the file of [models](#several-models) and prompt templates"),
-    _number("HOLDLINE_PING_SECONDS", SERVER, 25, 0.05, 300, "the interval of pings and heartbeats"),
-    _number(
+    text("HOLDLINE_MODELS", ALL, "", "the file of [models](#several-models) and prompt templates"),
+    number("HOLDLINE_PING_SECONDS", SERVER, 25, 0.05, 300, "the interval of pings and heartbeats"),
+    number(
         "HOLDLINE_MAX_BODY_BYTES",
         SERVER,
         1_048_576,
@@ -115,7 +53,7 @@ _TABLE: Final = (
         67_108_864,
         "the largest request body or message",
     ),
-    _number(
+    number(
         "HOLDLINE_MAX_SOCKETS",
         SERVER,
         0,
@@ -124,7 +62,7 @@ _TABLE: Final = (
         "sockets of one server process; 0: no limit. Beyond it 429 "
         "`websocket_connection_limit_reached`",
     ),
-    _number(
+    number(
         "HOLDLINE_REQUEST_SECONDS",
         SERVER,
         30,
@@ -132,7 +70,7 @@ _TABLE: Final = (
         3600,
         "time for a client to send the head of its first request, and the body of each request",
     ),
-    _number(
+    number(
         "HOLDLINE_UNSTORED_SECONDS",
         SERVER,
         60,
@@ -141,14 +79,14 @@ _TABLE: Final = (
         "how long a response that is [not stored](protocol.md#what-is-not-stored) is kept "
         "after its delivery",
     ),
-    _text(
+    text(
         "HOLDLINE_ALLOWED_ORIGINS",
         SERVER,
         "",
         "[other sites](#sites-and-apps) whose pages may use the server, separated by commas: "
         "`https://shop.example`",
     ),
-    _text(
+    text(
         "HOLDLINE_ALLOWED_HOSTS",
         SERVER,
         "",
@@ -156,29 +94,29 @@ _TABLE: Final = (
         "commas: `chat.example`",
         shown="with keys or tokens: any",
     ),
-    _text(
+    text(
         "HOLDLINE_API_KEYS",
         SERVER,
         "",
         "where [API keys](#keys-and-tokens-in-five-minutes) are: `redis`, or the path of a file",
     ),
-    _text(
+    text(
         "HOLDLINE_JWT_KEYS",
         SERVER,
         "",
         "the file with the keys that verify [tokens](#keys-and-tokens-in-five-minutes): a "
         "JSON Web Key Set",
     ),
-    _text(
+    text(
         "HOLDLINE_JWKS_URL",
         SERVER,
         "",
         "the URL of an identity provider's JSON Web Key Set: `https`, or `http` on loopback",
     ),
-    _text("HOLDLINE_JWT_ISSUER", SERVER, "", "the `iss` that a token must have", shown="any"),
-    _text("HOLDLINE_JWT_AUDIENCE", SERVER, "", "the `aud` that a token must have", shown="any"),
-    _text("HOLDLINE_JWT_TENANT_CLAIM", SERVER, "tenant", "the claim that names the tenant"),
-    _number(
+    text("HOLDLINE_JWT_ISSUER", SERVER, "", "the `iss` that a token must have", shown="any"),
+    text("HOLDLINE_JWT_AUDIENCE", SERVER, "", "the `aud` that a token must have", shown="any"),
+    text("HOLDLINE_JWT_TENANT_CLAIM", SERVER, "tenant", "the claim that names the tenant"),
+    number(
         "HOLDLINE_JWT_MAX_SECONDS",
         SERVER,
         3600,
@@ -186,8 +124,8 @@ _TABLE: Final = (
         DAY,
         "the longest time for which a token may still be valid",
     ),
-    _number("HOLDLINE_AUTH_SECONDS", SERVER, 10, 0.05, 300, "time for a socket to authenticate"),
-    _number(
+    number("HOLDLINE_AUTH_SECONDS", SERVER, 10, 0.05, 300, "time for a socket to authenticate"),
+    number(
         "HOLDLINE_AUTH_GRACE_SECONDS",
         SERVER,
         10,
@@ -195,7 +133,7 @@ _TABLE: Final = (
         300,
         "how long a socket stays open after its token has expired",
     ),
-    _number(
+    number(
         "HOLDLINE_WAIT_REPLICAS",
         SERVER,
         0,
@@ -203,7 +141,7 @@ _TABLE: Final = (
         10,
         "replicas that must have a prompt before it is accepted",
     ),
-    _number(
+    number(
         "HOLDLINE_PROCESSES",
         EACH,
         1,
@@ -212,7 +150,7 @@ _TABLE: Final = (
         "[processes](#several-of-everything) of one server or worker, one for each core; "
         "`--processes` overrides it",
     ),
-    _number(
+    number(
         "HOLDLINE_CONCURRENCY",
         WORKER,
         100,
@@ -220,7 +158,7 @@ _TABLE: Final = (
         MAX_CONCURRENCY,
         "responses that one worker process generates at once",
     ),
-    _number(
+    number(
         "HOLDLINE_FIRST_TOKEN_SECONDS",
         WORKER,
         120,
@@ -228,10 +166,10 @@ _TABLE: Final = (
         DAY,
         "time until the model's first piece of text",
     ),
-    _number(
+    number(
         "HOLDLINE_STALL_TIMEOUT_SECONDS", WORKER, 60, 0.05, DAY, "time between two pieces of text"
     ),
-    _number(
+    number(
         "HOLDLINE_MAX_OUTPUT_BYTES",
         ALL,
         4_000_000,
@@ -240,7 +178,7 @@ _TABLE: Final = (
         "the longest output of one response: all its text, and as much again of everything else "
         "(calls, annotations, log probabilities, passed items)",
     ),
-    _number(
+    number(
         "HOLDLINE_SHUTDOWN_GRACE_SECONDS",
         WORKER,
         20,
@@ -248,7 +186,7 @@ _TABLE: Final = (
         3600,
         "time for a stopping worker to finish its responses",
     ),
-    _number(
+    number(
         "HOLDLINE_REDIS_RETRY_SECONDS",
         WORKER,
         120,
@@ -257,7 +195,7 @@ _TABLE: Final = (
         "how long a worker keeps the output of a response that [Redis does not "
         "take](#when-redis-is-away-full-or-emptied); then it abandons the job",
     ),
-    _number(
+    number(
         "HOLDLINE_MAX_UNSENT_BYTES",
         WORKER,
         1_000_000,
@@ -265,7 +203,7 @@ _TABLE: Final = (
         100_000_000,
         "how much output of one response waits in a worker for Redis; beyond it the model waits",
     ),
-    _number(
+    number(
         "HOLDLINE_MAX_HELD_BYTES",
         WORKER,
         33_554_432,
@@ -273,8 +211,8 @@ _TABLE: Final = (
         10_000_000_000,
         "how many bytes of prompts a worker holds at once; beyond it no further job is claimed",
     ),
-    _number("HOLDLINE_MODEL_TIMEOUT_SECONDS", ALL, 900, 0.1, DAY, "time for one call of the model"),
-    _number(
+    number("HOLDLINE_MODEL_TIMEOUT_SECONDS", ALL, 900, 0.1, DAY, "time for one call of the model"),
+    number(
         "HOLDLINE_LEASE_SECONDS",
         ALL,
         15,
@@ -282,8 +220,8 @@ _TABLE: Final = (
         600,
         "how long a worker that does not renew its lease keeps a response",
     ),
-    _number("HOLDLINE_MAX_ATTEMPTS", ALL, 3, 1, 100, "attempts of one response that may fail"),
-    _number(
+    number("HOLDLINE_MAX_ATTEMPTS", ALL, 3, 1, 100, "attempts of one response that may fail"),
+    number(
         "HOLDLINE_MAX_WAIT_SECONDS",
         ALL,
         3600,
@@ -291,16 +229,16 @@ _TABLE: Final = (
         7 * DAY,
         "the longest time for a prompt in the queue",
     ),
-    _number(
+    number(
         "HOLDLINE_MAX_WAITING", ALL, 10_000, 1, 1_000_000, "prompts in the queue of a partition"
     ),
-    _choice(
+    choice(
         "HOLDLINE_ON_ORPHAN",
         ALL,
         ("go_on", "cancel"),
         "`go_on` or `cancel` a response that [nobody follows](#orphans)",
     ),
-    _number(
+    number(
         "HOLDLINE_ORPHAN_SECONDS",
         ALL,
         60,
@@ -308,7 +246,7 @@ _TABLE: Final = (
         DAY,
         "time without a follower until a response is cancelled",
     ),
-    _number(
+    number(
         "HOLDLINE_TENANT_SOCKETS",
         SERVER,
         0,
@@ -316,7 +254,7 @@ _TABLE: Final = (
         1_000_000,
         "sockets of one [tenant](#tenants) on one server process; 0: no limit",
     ),
-    _number(
+    number(
         "HOLDLINE_TENANT_RUNNING",
         ALL,
         0,
@@ -324,7 +262,7 @@ _TABLE: Final = (
         1_000_000,
         "responses of one [tenant](#tenants) that run at once; 0: no limit",
     ),
-    _number(
+    number(
         "HOLDLINE_TENANT_WAITING",
         ALL,
         0,
@@ -332,7 +270,7 @@ _TABLE: Final = (
         1_000_000,
         "prompts of one tenant in the queue; 0: no limit",
     ),
-    _number(
+    number(
         "HOLDLINE_TENANT_REQUESTS_PER_MINUTE",
         ALL,
         0,
@@ -340,7 +278,7 @@ _TABLE: Final = (
         1_000_000,
         "prompts of one tenant in a minute; 0: no limit",
     ),
-    _number(
+    number(
         "HOLDLINE_TENANT_TOKENS_PER_DAY",
         ALL,
         0,
@@ -348,7 +286,7 @@ _TABLE: Final = (
         1_000_000_000_000,
         "tokens of one tenant in a day; 0: no limit",
     ),
-    _number(
+    number(
         "HOLDLINE_TENANT_MONEY_PER_DAY",
         ALL,
         0,
@@ -357,7 +295,7 @@ _TABLE: Final = (
         "cost of one tenant's responses in a day, by the [price](#several-models) of their "
         "models; 0: no limit",
     ),
-    _number(
+    number(
         "HOLDLINE_MAX_INPUT_TOKENS",
         ALL,
         0,
@@ -365,7 +303,7 @@ _TABLE: Final = (
         1_000_000_000,
         "estimated tokens in the input of one prompt; 0: no limit",
     ),
-    _number(
+    number(
         "HOLDLINE_RETENTION_SECONDS",
         ALL,
         3600,
@@ -373,19 +311,19 @@ _TABLE: Final = (
         30 * DAY,
         "how long a response is kept after its end",
     ),
-    _text(
+    text(
         "HOLDLINE_ENCRYPTION_KEYS",
         ALL,
         "",
         "the file with the keys that [encrypt](#encryption) prompts and answers in Redis",
     ),
-    _choice(
+    choice(
         "HOLDLINE_ON_WORKER_DEATH",
         ALL,
         ("restart", "fail"),
         "`restart` or `fail` the responses of a worker that died",
     ),
-    _number(
+    number(
         "HOLDLINE_PARTITIONS",
         ALL,
         1,
@@ -393,15 +331,15 @@ _TABLE: Final = (
         MAX_PARTITIONS,
         "partitions of the keys in Redis; leave it at 1",
     ),
-    _text("HOLDLINE_WEBHOOK_URL", ALL, "", "the receiver of [webhooks](webhooks.md): `https://`"),
-    _text(
+    text("HOLDLINE_WEBHOOK_URL", ALL, "", "the receiver of [webhooks](webhooks.md): `https://`"),
+    text(
         "HOLDLINE_WEBHOOK_SECRET",
         WORKER,
         "",
         "the secret that signs webhooks: `whsec_` and base64 of 24 to 64 bytes; several, "
         "separated by spaces, while one is replaced",
     ),
-    _number(
+    number(
         "HOLDLINE_WEBHOOK_ONLY_IF_UNSEEN_SECONDS",
         ALL,
         0,
@@ -409,18 +347,18 @@ _TABLE: Final = (
         DAY,
         "above 0: a webhook is sent only if no client has acknowledged the end in this time",
     ),
-    _choice(
+    choice(
         "HOLDLINE_WEBHOOK_ALLOW_PRIVATE",
         WORKER,
         ("0", "1"),
         "`1`: webhooks may also go to private addresses, and by `http://`",
     ),
-    _text(
+    text(
         "HOLDLINE_URL",
         CLIENT,
         "http://127.0.0.1:8080",
         "the server of [the command](client.md#the-command)",
     ),
-    _text("HOLDLINE_TOKEN", CLIENT, "", "the token that the command sends to the server"),
+    text("HOLDLINE_TOKEN", CLIENT, "", "the token that the command sends to the server"),
 )
 SETTINGS: Final = {setting.name: setting for setting in _TABLE}

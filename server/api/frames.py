@@ -177,15 +177,24 @@ def encode(message: dict[str, Any]) -> bytes:
     return _encode(message)
 
 
-def queued(response_id: str, place: int | None, eta: float | None, reason: str) -> dict[str, Any]:
-    """The message that tells where a response waits; `eta` in seconds."""
-    return {
-        "type": "holdline:queued",
-        "response_id": response_id,
-        "position": place,
-        "eta_seconds": eta,
-        "reason": reason,
-    }
+def queued(
+    response_id: str, place: int | None, eta: float | None, reason: str, lane: str | None = None
+) -> dict[str, Any]:
+    """The message with a response's position in its queue; `eta` in seconds."""
+    about = {"position": place, "eta_seconds": eta, "reason": reason}
+    return _message("holdline:queued", response_id, about, lane)
+
+
+def ended(response_id: str, last: int, lane: str | None) -> dict[str, Any]:
+    """The message for a client that has all events of an ended response already."""
+    return _message("holdline:ended", response_id, {"sequence_number": last}, lane)
+
+
+def _message(
+    type_: str, response_id: str, about: dict[str, Any], lane: str | None
+) -> dict[str, Any]:
+    lane_of = {} if lane is None else {"stream_id": lane}
+    return {"type": type_, "response_id": response_id, **about, **lane_of}
 
 
 def sse(frame: Frame) -> bytes:

@@ -23,7 +23,7 @@ from jobs.errors import HoldlineError
 from server.access.principal import missing
 from server.api.close_codes import CloseCode
 from server.api.encoding import choose
-from server.api.frames import queued, websocket_frame
+from server.api.frames import ended, queued, websocket_frame
 from server.api.problem import Problem, from_error
 from server.api.request import AUTH
 from server.http.timeouts import TokenBucket
@@ -215,10 +215,9 @@ class Socket:
             self._unstored[follower] = frames[-1].event["response"]
 
     def queued(self, follower: Follower, place: int | None, eta: float | None, reason: str) -> None:
-        """Tells where the response waits."""
+        """Sends the position of the response in its queue."""
         lane = self._followers.get(follower)
-        message = queued(follower.response_id, place, eta, reason)
-        self.say(message if lane is None else message | {"stream_id": lane})
+        self.say(queued(follower.response_id, place, eta, reason, lane))
 
     def ended(self, follower: Follower, problem: Problem | None) -> None:
         """Frees the lane for its next request."""
@@ -230,9 +229,7 @@ class Socket:
             self.say(problem.event(stream_id=lane, response_id=follower.response_id))
         elif follower.told_nothing:
             # Resumed at the very end: without a word the client would wait for ever.
-            about = {"response_id": follower.response_id, "sequence_number": follower.last}
-            lane_of = {} if lane is None else {"stream_id": lane}
-            self.say({"type": "holdline:ended", **about, **lane_of})
+            self.say(ended(follower.response_id, follower.last, lane))
             self._delivery.ask(follower.response_id)
         elif unstored is None and self._config.shared.only_if_unseen:
             self._delivery.ask(follower.response_id)
