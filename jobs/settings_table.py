@@ -180,11 +180,12 @@ _TABLE: Final = (
     ),
     number(
         "HOLDLINE_SHUTDOWN_GRACE_SECONDS",
-        WORKER,
+        ALL,
         20,
         0,
         3600,
-        "time for a stopping worker to finish its responses",
+        "time for a stopping worker to finish its responses, and for a stopping server to answer "
+        "requests that wait without a stream",
     ),
     number(
         "HOLDLINE_REDIS_RETRY_SECONDS",

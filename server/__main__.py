@@ -22,7 +22,7 @@ from .http.timeouts import KEEP_ALIVE_SECONDS, LINGERING_SECONDS
 
 log = structlog.get_logger()
 
-# A drain takes five seconds at most, or twice that on a busy machine.
+# A drain takes the grace and five seconds at most, or twice that on a busy machine.
 STOP_SECONDS: Final = 12.0
 
 
@@ -42,7 +42,7 @@ class _Server(Program[Config]):
                 port = probe.getsockname()[1]
         except OSError as error:
             raise _cannot_listen(error) from None
-        return Children(STOP_SECONDS, {"HOLDLINE_PORT": str(port)})
+        return Children(config.grace_seconds + STOP_SECONDS, {"HOLDLINE_PORT": str(port)})
 
     async def serve(self, config: Config, *, child: bool) -> None:
         app = create_app(config)
@@ -56,7 +56,13 @@ class _Server(Program[Config]):
         )
         await runner.setup()
         stop = asyncio.Event()
-        handle_stop(stop.set, stop.set if child else None)
+
+        def on_signal() -> None:
+            if stop.is_set():
+                app[SERVER].streams.hurry()
+            stop.set()
+
+        handle_stop(on_signal, stop.set if child else None)
         try:
             # Only children share a port, so that a second server on it fails here.
             site = web.TCPSite(runner, config.host, config.port, backlog=BACKLOG, reuse_port=child)

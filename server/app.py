@@ -114,14 +114,19 @@ class Server:
             yield
 
     async def drain(self, app: web.Application | None = None) -> None:
-        """Takes nothing more, and sends everybody elsewhere: nothing is lost, all can resume."""
+        """Takes nothing more, and sends everybody elsewhere: nothing is lost, all can resume.
+
+        A request that waits without a stream cannot resume: it may finish within the grace.
+        """
         del app
         if self.draining:
             return
         self.draining = True
         log.info("draining", sockets=len(self.sockets))
-        self.streams.stop()
-        await asyncio.gather(*(socket.restart(RETRY_AFTER_MS) for socket in list(self.sockets)))
+        await asyncio.gather(
+            self.streams.stop(self.config.grace_seconds),
+            *(socket.restart(RETRY_AFTER_MS) for socket in list(self.sockets)),
+        )
 
     def tell_health(self, healthy: bool) -> None:
         """Tells all sockets that Redis went away, or is back; they stay open."""
@@ -244,6 +249,9 @@ async def add_headers(request: web.Request, response: web.StreamResponse) -> Non
     """What every response carries, and what is left of the limits where a prompt was accepted."""
     # It names versions; and where a proxy adds its own, a strict client refuses two.
     response.headers.pop("Server", None)
+    if request.app[SERVER].draining and response.status != 101:
+        response.headers["Connection"] = "close"  # the next request goes to another server
+        response.force_close()
     for name, value in (HEADERS | allowed(request.get(ALLOWANCE))).items():
         response.headers.setdefault(name, value)
 

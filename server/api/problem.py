@@ -41,10 +41,12 @@ class Problem(Exception):
         param: str | None = None,
         retry_after: int | None = None,
         limit: tuple[str, float] | None = None,
+        response_id: str | None = None,
         should_retry: bool = True,
     ) -> None:
         """`limit` is what was exceeded, as a word of a header, and how much it is.
 
+        `response_id` names the response that the request has made.
         With `should_retry` False, official SDKs do not send the same request again by themselves.
         """
         super().__init__(message)
@@ -54,6 +56,7 @@ class Problem(Exception):
         self.param = param
         self.retry_after = retry_after
         self.limit = limit
+        self.response_id = response_id
         self.should_retry = should_retry
 
     @property
@@ -66,12 +69,13 @@ class Problem(Exception):
     @property
     def error(self) -> dict[str, Any]:
         """The standard's error object."""
-        return {
+        error = {
             "type": self.type,
             "code": self.code,
             "message": self.message,
             "param": self.param,
         }
+        return error if self.response_id is None else {**error, "response_id": self.response_id}
 
     @property
     def headers(self) -> dict[str, str]:
@@ -80,6 +84,8 @@ class Problem(Exception):
         if self.limit is not None:
             header, most = self.limit
             headers[header] = f"{most:.15g}"
+        if self.response_id is not None:
+            headers["X-Response-Id"] = self.response_id
         if not self.should_retry:
             headers["X-Should-Retry"] = "false"
         return headers
@@ -100,6 +106,20 @@ def invalid(param: str | None, message: str, code: str = "invalid_value") -> Pro
 def name_list(names: Sequence[str]) -> str:
     """The names for a message, up to a limit."""
     return ", ".join([*names[:MAX_NAMES], *(["..."] if len(names) > MAX_NAMES else [])])
+
+
+def restarting(response_id: str, why: str = "The answer goes on. ") -> Problem:
+    """The server ends a request before its response has ended.
+
+    The same request again would be a second call of the model, so the SDKs are told not to.
+    """
+    return Problem(
+        503,
+        "server_restarting",
+        f"This server restarts. {why}Get it with GET /v1/responses/{response_id}.",
+        response_id=response_id,
+        should_retry=False,
+    )
 
 
 def unknown(response_id: str) -> Problem:

@@ -47,6 +47,7 @@ class ChatCompletionRoutes:
         if (key := request.headers.get(KEY_HEADER)) is not None:
             body = {**body, "idempotency_key": key}
         asked = Translation(body)
+        self._routes.check_open(request)
         with self._relay.listen() as listener:
             try:
                 create = parse_create(asked.body)

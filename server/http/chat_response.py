@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 from jobs.log.events import RESTARTED, output_text
 from server.api.failures import problem_of
 from server.api.frames import encode
-from server.api.problem import Problem
+from server.api.problem import Problem, restarting
 
 if TYPE_CHECKING:
     from jobs.log.codec import Event
@@ -105,11 +105,12 @@ class Chunks:
         """The chunk that ends a stream early; the official SDKs raise it as an error."""
         return _data({"error": problem.error})
 
-    def cut(self) -> bytes:
-        """What says that the stream ends here while the answer goes on."""
-        return self.problem(
-            Problem(503, "server_restarting", f"This server restarts. {self._elsewhere}")
+    def cut(self, response_id: str) -> bytes:
+        """The error that ends a stream before its response: `server_restarting`."""
+        problem = restarting(
+            response_id, "A chat stream cannot be resumed; the answer goes on as a response. "
         )
+        return self.problem(problem)
 
     @property
     def _elsewhere(self) -> str:

@@ -12,7 +12,7 @@ from jobs.errors import RedisTrouble
 from jobs.replies import Allowance
 from server import models
 from server.api.failures import problem_of
-from server.api.problem import Problem, invalid
+from server.api.problem import Problem, invalid, restarting
 from server.api.request import parse_create, parse_json
 
 from .answers import error_answer, json_answer
@@ -64,6 +64,7 @@ class ResponseRoutes:
         if (key := request.headers.get(KEY_HEADER)) is not None:
             body = {**body, "idempotency_key": key}
         create = parse_create(body)
+        self.check_open(request)
         with self._relay.listen() as listener:
             follows = create.stream or not create.background
             accepted = await self._responses.submit(
@@ -134,6 +135,13 @@ class ResponseRoutes:
         catalog, name = self._config.catalog, request.match_info["id"]
         return json_answer(models.found(catalog, name, principal_of(request)))
 
+    def check_open(self, request: web.Request) -> None:
+        """Refuses a prompt whose answer nobody would get. Raises: Problem, ConnectionError."""
+        if request.transport is None or request.transport.is_closing():
+            raise ConnectionResetError
+        if self._streams.stopped:
+            raise Problem(503, "server_restarting", "This server restarts.", retry_after=1)
+
     async def stream(
         self,
         request: web.Request,
@@ -198,18 +206,19 @@ class ResponseRoutes:
         waiter = Waiter()
         follower = self._relay.follow(response_id, viewer, -1, waiter)
         try:
-            while not waiter.done.is_set():
-                if request.transport is None or request.transport.is_closing():
-                    raise asyncio.CancelledError
-                if self._streams.stopped:
-                    raise _draining(response_id)
-                try:
-                    async with asyncio.timeout(1):
-                        await waiter.done.wait()
-                except TimeoutError:
-                    continue
+            with self._streams.wait(waiter):
+                while not waiter.done.is_set():
+                    if request.transport is None or request.transport.is_closing():
+                        raise asyncio.CancelledError
+                    try:
+                        async with asyncio.timeout(1):
+                            await waiter.done.wait()
+                    except TimeoutError:
+                        continue
         finally:
             follower.leave()
+        if waiter.restarted:
+            raise restarting(response_id)
         if waiter.problem is not None:
             raise waiter.problem
 
@@ -230,15 +239,6 @@ def allowed(allowance: Allowance | None) -> dict[str, str]:
         headers["X-RateLimit-Limit-Tokens"] = str(allowance.tokens)
         headers["X-RateLimit-Remaining-Tokens"] = str(allowance.tokens_left)
     return headers
-
-
-def _draining(response_id: str) -> Problem:
-    return Problem(
-        503,
-        "server_restarting",
-        f"This server restarts; the answer goes on. Get it with GET /v1/responses/{response_id}.",
-        retry_after=1,
-    )
 
 
 def _flag(request: web.Request, name: str) -> bool:

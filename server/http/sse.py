@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Final, Protocol
 from aiohttp import web
 
 from server.api.frames import encode, queued, sse
+from server.api.problem import restarting
 
 from .answers import error_answer
 
@@ -24,6 +25,7 @@ MAX_BUFFERED: Final = 65_536
 STUCK_SECONDS: Final = 30.0
 # For so long a chat stream waits for its first piece before it sends its status.
 HELD_SECONDS: Final = 1.0
+CUT_SECONDS: Final = 0.1
 DONE: Final = b"data: [DONE]\n\n"
 HEARTBEAT: Final = b": still here\n\n"
 
@@ -48,8 +50,8 @@ class StreamFormat(Protocol):
     def problem(self, problem: Problem) -> bytes:
         """Why the log cannot be followed any more."""
 
-    def cut(self) -> bytes:
-        """That the stream ends here, and the answer does not."""
+    def cut(self, response_id: str) -> bytes:
+        """The error that ends a stream before its response: `server_restarting`."""
 
 
 class Events:
@@ -68,9 +70,9 @@ class Events:
         """The standard's `error`."""
         return b"event: error\ndata: %b\n\n" % encode(problem.event())
 
-    def cut(self) -> bytes:
-        """Nothing: an end without `[DONE]` is no end."""
-        return b""
+    def cut(self, response_id: str) -> bytes:
+        """The standard's `error`, without a sequence number, so that a resume misses nothing."""
+        return self.problem(restarting(response_id))
 
 
 class Stream:
@@ -145,8 +147,15 @@ class Stream:
                 self.handed_over = self._format.ended
                 return answer
             await response.prepare(request)
-            while await self._write_next(request, response):
+            while await self._write_next(request, response, response_id):
                 follower.catch_up_if_behind()
+            if self._cut:
+                # Without the last chunk, clients that ignore the error see a broken connection.
+                # Some drop what they have not read when they see it, so the error goes ahead.
+                await asyncio.sleep(CUT_SECONDS)
+                if request.transport is not None:
+                    request.transport.close()
+                return response
             await response.write_eof()
             self.handed_over = self._complete or self._format.ended
         return response
@@ -165,7 +174,14 @@ class Stream:
         """Why the stream ends before its first piece, if it does."""
         return None if self._format.begun else self._format.failure or self._problem
 
-    async def _write_next(self, request: web.Request, response: web.StreamResponse) -> bool:
+    @property
+    def _cut(self) -> bool:
+        """True if the stream ends before its response, and nothing has said why."""
+        return self._over and not (self._complete or self._explained or self._format.broken)
+
+    async def _write_next(
+        self, request: web.Request, response: web.StreamResponse, response_id: str
+    ) -> bool:
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(self._heartbeat):
                 await self._news.wait()
@@ -174,8 +190,8 @@ class Stream:
         self._parts, self._size = [], 0
         if over and self._complete:
             parts.append(DONE)
-        elif over and not self._explained and not self._format.broken:
-            parts.append(self._format.cut())
+        elif self._cut:
+            parts.append(self._format.cut(response_id))
         try:
             async with asyncio.timeout(STUCK_SECONDS):
                 await response.write(b"".join(parts) or HEARTBEAT)
@@ -199,6 +215,7 @@ class Waiter:
     def __init__(self) -> None:
         self.done = asyncio.Event()
         self.problem: Problem | None = None
+        self.restarted = False
 
     def deliver(self, follower: Follower, frames: list[Frame]) -> None:
         """Needs no event."""
@@ -212,25 +229,57 @@ class Waiter:
         self.problem = problem
         self.done.set()
 
+    def restart(self) -> None:
+        """The server goes before the response has ended."""
+        self.restarted = not self.done.is_set()
+        self.done.set()
+
 
 class Streams:
-    """The open streams of a server, so that a restart can end them."""
+    """The open streams and the waiting requests of a server, so that a restart can end them."""
 
     def __init__(self) -> None:
         self._open: set[Stream] = set()
+        self._waiters: set[Waiter] = set()
         self.stopped = False
+        self._hurried = False
+        self._left = asyncio.Event()
 
     @contextlib.contextmanager
     def open(self, stream: Stream) -> Iterator[None]:
-        """Counts a stream as open."""
+        """Counts a stream as open; it ends at once if the server is about to go."""
         self._open.add(stream)
+        if self.stopped:
+            stream.stop()
         try:
             yield
         finally:
             self._open.discard(stream)
 
-    def stop(self) -> None:
-        """Ends all of them; requests that wait without a stream see `stopped`."""
+    @contextlib.contextmanager
+    def wait(self, waiter: Waiter) -> Iterator[None]:
+        """Counts a request as waiting."""
+        self._waiters.add(waiter)
+        try:
+            yield
+        finally:
+            self._waiters.discard(waiter)
+            self._left.set()
+
+    def hurry(self) -> None:
+        """Skips the rest of the grace."""
+        self._hurried = True
+        self._left.set()
+
+    async def stop(self, grace_seconds: float) -> None:
+        """Ends the streams, and lets requests that wait without one finish within the grace."""
         self.stopped = True
         for stream in list(self._open):
             stream.stop()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(grace_seconds):
+                while self._waiters and not self._hurried:
+                    self._left.clear()
+                    await self._left.wait()
+        for waiter in list(self._waiters):
+            waiter.restart()

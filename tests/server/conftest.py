@@ -25,6 +25,7 @@ def serve(redis_url: str, aiohttp_client: Serve) -> Serve:
 
     async def start(url: str = redis_url, **settings: str) -> Client:
         environ = {f"HOLDLINE_{name.upper()}": value for name, value in settings.items()}
+        environ = {"HOLDLINE_SHUTDOWN_GRACE_SECONDS": "0", **environ}
         environ = {"REDIS_URL": url, "HOLDLINE_MODEL": "simulation", **environ}
         server = TestServer(create_app(Config.from_environ(environ)))
         await server.start_server(auto_decompress=False)

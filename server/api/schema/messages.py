@@ -92,12 +92,16 @@ class Draining(Struct):
 
 
 class Problem(Struct):
-    """What was wrong, and what to do; `headers` is there in an event that has a `Retry-After`."""
+    """What was wrong, and what to do; `headers` is there in an event that has a `Retry-After`.
+
+    `response_id` names a response that goes on.
+    """
 
     type: Literal["invalid_request_error", "rate_limit_error", "server_error"]
     code: str
     message: str
     param: str | None
+    response_id: str | UnsetType = UNSET
     headers: dict[str, str] | UnsetType = UNSET
 
 

@@ -12,7 +12,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 import pytest
-from aiohttp import ClientResponse
+from aiohttp import ClientPayloadError, ClientResponse
 from aiohttp.test_utils import TestClient
 from aiohttp.web import Application, Request
 from yarl import URL
@@ -59,7 +59,7 @@ async def refusal(response: ClientResponse) -> tuple[int, str, str | None]:
     """Status, code and field of a refusal in the standard's shape."""
     body = await response.json()
     assert {"error"} == body.keys()
-    assert {"type", "code", "message", "param"} == body["error"].keys()
+    assert {"type", "code", "message", "param"} == body["error"].keys() - {"response_id"}
     assert "nosniff" == response.headers["X-Content-Type-Options"]
     return response.status, body["error"]["code"], body["error"]["param"]
 
@@ -586,17 +586,47 @@ async def test_a_server_that_goes_sends_waiting_callers_elsewhere(
     async with client.post(ALL, json={"input": "Why?", "stream": True}) as streamed:
         answer = await worker.take()
         await answer.say("a")
+        while b"delta" not in await streamed.content.readline():
+            pass
         await server.drain()
-        events, done = await events_of(streamed)
+        told = b""
+        with pytest.raises(ClientPayloadError):  # there is no last chunk
+            while piece := await streamed.content.readany():
+                told += piece
     async with await plain as response:
         assert (503, "server_restarting", None) == await refusal(response)
-        assert "1" == response.headers["Retry-After"]
-        assert first.job.id in (await response.json())["error"]["message"]
+        assert first.job.id == response.headers["X-Response-Id"]
+        assert "false" == response.headers["X-Should-Retry"]
+        error = (await response.json())["error"]
+        assert first.job.id == error["response_id"]
+        assert first.job.id in error["message"]
     async with client.get("/readyz") as response:
         assert (503, True) == (response.status, (await response.json())["draining"])
 
-    assert not done
-    assert list(range(len(events))) == [event["sequence_number"] for event in events]
+    last = json.loads(told.rpartition(b"data: ")[2])
+    assert ("error", "server_restarting") == (last["type"], last["error"]["code"])
+    assert answer.job.id == last["error"]["response_id"]
+    assert "sequence_number" not in last
+
+
+async def test_a_caller_who_waits_gets_the_answer_within_the_grace(
+    serve: Serve, worker: Worker
+) -> None:
+    client = await serve(shutdown_grace_seconds="20")
+    plain = asyncio.create_task(client.post(ALL, json={"input": "Why?"}))
+    answer = await worker.take()
+    draining = asyncio.create_task(client.app[SERVER].drain())
+    await wait_until(lambda: client.app[SERVER].streams.stopped)
+    async with client.post(ALL, json={"input": "More?"}) as refused:
+        assert (503, "server_restarting", None) == await refusal(refused)
+        assert "close" == refused.headers["Connection"]
+        assert "X-Should-Retry" not in refused.headers
+    assert not draining.done()
+    await answer.say("So")
+    await answer.complete()
+    async with await plain as response:
+        assert (200, answer.job.id) == (response.status, (await response.json())["id"])
+    await draining
 
 
 async def test_a_reader_of_a_stream_who_does_not_read_is_dropped_and_holds_no_backlog(
