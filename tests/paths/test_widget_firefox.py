@@ -130,3 +130,28 @@ async def test_the_end_stays_in_view_and_its_code_has_colours(
     assert frames > 10
     assert far <= 1
     assert "for" == keyword
+
+
+FORMULAS = """async () => {
+  const chat = document.querySelector("holdline-chat");
+  await new Promise(done => {
+    chat.addEventListener("state", ({ detail }) => detail.state === "open" && done());
+    chat.conversation = "formulas";
+  });
+  chat.send("go");
+  const text = () => chat.shadowRoot.querySelector(".answer .text");
+  while (!text()?.querySelectorAll("math")[1]) await new Promise(done => setTimeout(done, 20));
+  const maths = [...text().querySelectorAll("math")];
+  return maths.map(math => math.namespaceURI);
+}"""
+
+
+async def test_formulas_are_mathml(shared: Shared, firefox: Firefox) -> None:
+    text = "So \\(a_1\\) and\n\n$$b^2$$\n\nend."
+    content = [{"type": "output_text", "text": text}]
+    item = {"type": "message", "id": "i", "content": content}
+    event = {"type": "response.output_item.done", "output_index": 0, "item": item}
+    await firefox.goto(shared.server.url)
+    say = (IN_PAGE / "say.js").read_text()
+    await firefox.run(f"events => ({say})(JSON.parse(events))", json.dumps([event]))
+    assert ["http://www.w3.org/1998/Math/MathML"] * 2 == await firefox.run(FORMULAS)
