@@ -176,7 +176,7 @@ class CallAssembler:
         return pieces
 
     def _entry(self, index: int | None, entry: dict[str, Any]) -> list[Call]:
-        function = entry.get("function") or {}
+        function = entry.get("function") or entry  # some put its fields into the call
         if not isinstance(function, dict):
             raise Malformed("a function that is not an object")
         call_id, name = string(entry, "id"), string(function, "name")

@@ -179,6 +179,9 @@ class ChatChunkReader:
         if not has_value and isinstance(message := choice.get("message"), dict):
             if not self._has_output or self._messages.begun:
                 delta = self._messages.delta(message, last=last)
+            elif message.get("tool_calls"):
+                # Calls that were told before are told again, and may be whole only here.
+                delta = _Messages().delta({"tool_calls": message["tool_calls"]}, last=last)
         elif not has_value and isinstance(text := choice.get("text"), str):
             delta = {"content": text}
         self._understood = self._understood or not _KNOWN.isdisjoint(delta)

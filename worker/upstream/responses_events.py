@@ -23,6 +23,8 @@ from .finish_reasons import normalized
 from .surrogates import encodable
 
 _LARGEST_INTEGER: Final = 2**63
+# An event with none of these is of the upstream's own response, or a heartbeat.
+_PLACED: Final = frozenset({"output_index", "item_id", "item", "delta", "text", "arguments"})
 _ENDS: Final = ("completed", "incomplete", "failed", "cancelled")
 
 
@@ -52,6 +54,8 @@ class ResponsesEventReader:
         if event.get("object") == "response" and "status" in event:
             # The whole response, where a stream was asked for.
             kind, event = f"response.{event['status']}", {"response": event}
+        if kind == "response.done" and isinstance(event.get("response"), dict):
+            kind = f"response.{event['response'].get('status')}"
         if kind == "error" or (kind != "response.failed" and event.get("error")):
             raise ErrorInStream(event)
         if not isinstance(kind, str) or not kind.startswith("response."):
@@ -59,8 +63,10 @@ class ResponsesEventReader:
         self._understood = True
         if (end := kind.removeprefix("response.")) in _ENDS:
             return self._end(end, event)
-        if not event.keys() & {"output_index", "item_id", "item"}:
+        if not event.keys() & _PLACED:
             return []  # of its own response, a heartbeat, or not known
+        if "item" in event:
+            event = {**event, "item": _item(event["item"])}
         passed = UpstreamEvent(_cleaned(event))
         if self._begun is not None and kind.endswith(".added"):
             self._begun.append(passed)
@@ -85,7 +91,9 @@ class ResponsesEventReader:
         if isinstance(counts := body.get("usage"), dict):
             pieces.append(Usage(counts))
         output = body.get("output")
-        listed = _clean(output) if isinstance(output, list) else []
+        if not output and isinstance(text := body.get("output_text"), str):
+            output = [{"type": "message", "role": "assistant", "content": text}] if text else []
+        listed = [_item(_clean(one)) for one in output] if isinstance(output, list) else []
         pieces.append(UpstreamEvent({"type": f"response.{end}", "output": listed}))
         details = body.get("incomplete_details")
         reason = details.get("reason") if isinstance(details, dict) else None
@@ -99,6 +107,23 @@ class ResponsesEventReader:
 
 
 _INDEXES: Final = frozenset({"output_index", "content_index", "summary_index"})
+
+
+def _item(item: Any) -> Any:
+    """The item with its content in parts, where a message has a text or parts of chat's type."""
+    if not isinstance(item, dict) or item.get("type") != "message":
+        return item
+    content = item.get("content")
+    if isinstance(content, str):
+        content = [{"type": "text", "text": content}] if content else []
+    if not isinstance(content, list):
+        return item
+    return item | {"content": [_part(part) for part in content]}
+
+
+def _part(part: Any) -> Any:
+    chat = isinstance(part, dict) and part.get("type") == "text"
+    return part | {"type": "output_text"} if chat else part
 
 
 def _cleaned(event: dict[str, Any]) -> dict[str, Any]:
