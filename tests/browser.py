@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import pytest_asyncio
 from aiohttp import web
 from playwright.async_api import (
     Browser,
@@ -37,7 +38,9 @@ FLAGS = [
 needs_chromium = pytest.mark.skipif(
     CHROMIUM is None, reason="no chromium here: apt install chromium"
 )
-in_chromium = [pytest.mark.browser, pytest.mark.timeout(120), needs_chromium]
+# One Chromium for all tests: it belongs to the session's loop, in which they run for that reason.
+in_session_loop = pytest.mark.asyncio(loop_scope="session")
+in_chromium = [pytest.mark.browser, pytest.mark.timeout(120), needs_chromium, in_session_loop]
 
 ROOT = Path(__file__).parent.parent
 IN_PAGE = ROOT / "tests" / "web" / "in-page"
@@ -57,8 +60,8 @@ ServeApp = Callable[..., Awaitable[str]]
 ServeSite = Callable[..., Awaitable[str]]
 
 
-@pytest.fixture
-async def browser() -> AsyncIterator[Browser]:
+@pytest_asyncio.fixture(scope="session", loop_scope="session")
+async def chromium() -> AsyncIterator[Browser]:
     async with async_playwright() as playwright:
         browser = await playwright.chromium.launch(
             executable_path=CHROMIUM,
@@ -68,6 +71,14 @@ async def browser() -> AsyncIterator[Browser]:
         )
         yield browser
         await browser.close()
+
+
+@pytest_asyncio.fixture(loop_scope="session")
+async def browser(chromium: Browser) -> AsyncIterator[Browser]:
+    """The session's browser, in which no test leaves a page or a context."""
+    yield chromium
+    for context in chromium.contexts:
+        await context.close()
 
 
 class Watch:
@@ -97,7 +108,7 @@ class Watch:
             self.wrong.append(f"a request to {request.url}")
 
 
-@pytest.fixture
+@pytest_asyncio.fixture(loop_scope="session")
 async def open_page(browser: Browser) -> AsyncIterator[NewPage]:
     """Opens a page in a context of its own or in a given one; what is wrong on it fails."""
     watched: list[Watch] = []
@@ -140,7 +151,7 @@ async def element(page: Page, script: str) -> Any:
     return await page.evaluate(f"(chat => {script})(document.querySelector('holdline-chat'))")
 
 
-@pytest.fixture
+@pytest_asyncio.fixture(loop_scope="session")
 async def serve_app() -> AsyncIterator[ServeApp]:
     """Serves an application on a port of its own; its origin."""
     runners: list[web.AppRunner] = []
@@ -160,7 +171,7 @@ async def serve_app() -> AsyncIterator[ServeApp]:
 
 
 @pytest.fixture
-async def serve_site(serve_app: ServeApp) -> ServeSite:
+def serve_site(serve_app: ServeApp) -> ServeSite:
     """Serves another site, with a page of its own; its origin."""
 
     async def serve(html: str, port: int | None = None, csp: str | None = None) -> str:

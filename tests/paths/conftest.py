@@ -16,7 +16,13 @@ import pytest
 from openai import AsyncOpenAI
 
 from dev.redis import embedded_redis_sync
-from tests.browser import browser, open_page, serve_app, serve_site  # noqa: F401 - fixtures
+from tests.browser import (  # noqa: F401 - fixtures
+    browser,
+    chromium,
+    open_page,
+    serve_app,
+    serve_site,
+)
 from tests.fake_model import Call, FakeModel
 from tests.system import Server, System
 

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from aiohttp import web
 
-from tests.browser import NewPage, ServeApp, needs_chromium
+from tests.browser import NewPage, ServeApp, in_session_loop, needs_chromium
 from tests.paths.conftest import Shared
 from tests.system import System, free_port
 
@@ -69,6 +69,7 @@ onmessage = async ({ data }) => {
 
 
 @pytest.mark.browser
+@in_session_loop
 @needs_chromium
 async def test_in_a_worker(
     shared: Shared, system: System, open_page: NewPage, serve_app: ServeApp

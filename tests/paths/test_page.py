@@ -8,28 +8,17 @@ import re
 from collections.abc import AsyncIterator
 
 import pytest
-from playwright.async_api import Browser, ConsoleMessage, Error, Page, async_playwright, expect
+import pytest_asyncio
+from playwright.async_api import Browser, ConsoleMessage, Error, Page, expect
 
-from tests.browser import CHROMIUM, FLAGS, needs_chromium
+from tests.browser import in_chromium
 from tests.paths.conftest import Shared
 from tests.system import Server, System
 
-pytestmark = [
-    pytest.mark.browser,
-    pytest.mark.timeout(60),
-    needs_chromium,
-]
+pytestmark = in_chromium
 
 
-@pytest.fixture
-async def browser() -> AsyncIterator[Browser]:
-    async with async_playwright() as playwright:
-        browser = await playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
-        yield browser
-        await browser.close()
-
-
-@pytest.fixture
+@pytest_asyncio.fixture(loop_scope="session")
 async def page(browser: Browser) -> AsyncIterator[Page]:
     """A page; console errors, and so violations of its CSP, fail the test."""
     page = await browser.new_page()

@@ -4,30 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import AsyncIterator
 
 import pytest
-from playwright.async_api import Browser, Page, async_playwright, expect
+from playwright.async_api import Browser, Page, expect
 
-from tests.browser import AXE, AXE_RUN, CHROMIUM, FLAGS, IN_PAGE, Watch, needs_chromium
+from tests.browser import AXE, AXE_RUN, IN_PAGE, Watch, in_chromium
 from tests.paths.conftest import Shared
 
-pytestmark = [
-    pytest.mark.browser,
-    pytest.mark.timeout(120),
-    needs_chromium,
-]
+pytestmark = in_chromium
 
 # The fake model obeys the words in the snippet.
 SNIPPET = "def f(x):\n    # {script}\n    return x\n"
-
-
-@pytest.fixture
-async def browser() -> AsyncIterator[Browser]:
-    async with async_playwright() as playwright:
-        browser = await playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
-        yield browser
-        await browser.close()
 
 
 async def visitor(browser: Browser, url: str) -> tuple[Page, Watch]:

@@ -97,7 +97,7 @@ async def test_methods_events_and_the_launcher(shared: Shared, open_page: NewPag
     await expect(page.locator(".panel")).to_be_hidden()
     await element(page, "chat.open()")
     await expect(page.locator("#prompt")).to_be_focused()
-    prompt = shared.prompt("mode=slow tokens=40 pace=0.02")
+    prompt = shared.prompt("mode=slow tokens=150 pace=0.02")
     assert await element(page, f"chat.send({json.dumps(prompt)})")
     assert not await element(page, "chat.send('while one is under way')")
     await writing(page)
