@@ -1,4 +1,4 @@
-"""How much the widget costs: bytes until it is seen, and the main thread's time while it streams.
+"""How much of the main thread's time the widget costs while it streams.
 
 Counted is the processor's time of the page's main thread: scripts, style, layout, paint, garbage.
 The frames are made inside the page, because a browser's own work to receive 10,000 of them from a
@@ -12,7 +12,6 @@ from typing import Any
 
 from playwright.async_api import CDPSession, Page, expect
 
-from server.http.static import Pages
 from tests.browser import IN_PAGE, MARKDOWN, NewPage, element, in_chromium
 from tests.paths.conftest import Shared
 
@@ -32,16 +31,6 @@ TO_END = """() => {
   return log.scrollHeight - log.scrollTop - log.clientHeight;
 }"""
 GO = "() => document.querySelector('holdline-chat').send('go')"
-
-
-def test_the_widget_is_small() -> None:
-    """To first paint, with the client, and with marked, which comes right after it."""
-    pages = Pages()
-    marked = pages._assets["vendor/marked/marked.esm.js"]
-    first, with_marked = len(pages.widget.packed), len(pages.widget.packed) + len(marked.packed)
-    whole = first + len(pages.packed["turns.js"].packed)
-    print(f"first paint {first}, with marked {with_marked}, with all that draws {whole} bytes gzip")
-    assert with_marked <= 30 * 1024
 
 
 async def prepared(shared: Shared, open_page: NewPage) -> tuple[Page, CDPSession]:

@@ -245,3 +245,13 @@ async def test_an_allowed_site_comes_in_with_cors(system: System) -> None:
             assert 204 == response.status
             assert HERE == response.headers["Access-Control-Allow-Origin"]
             assert "Idempotency-Key" in response.headers["Access-Control-Allow-Headers"]
+
+
+def test_the_widget_is_small() -> None:
+    """To first paint, with the client, and with marked, which comes right after it."""
+    pages = Pages()
+    marked = pages._assets["vendor/marked/marked.esm.js"]
+    first, with_marked = len(pages.widget.packed), len(pages.widget.packed) + len(marked.packed)
+    whole = first + len(pages.packed["turns.js"].packed)
+    print(f"first paint {first}, with marked {with_marked}, with all that draws {whole} bytes gzip")
+    assert with_marked <= 30 * 1024
