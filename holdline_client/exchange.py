@@ -229,7 +229,7 @@ class Exchange:
         tries = BUSY_TRIES_ACCEPTED if self.accepted else BUSY_TRIES
         if not momentary or self._refusals >= tries:
             kind = Failed if self.accepted else Refused
-            code = str(error.get("code") or "unknown")
+            code = _code_of(error)
             message = str(error.get("message") or "The server refused it.")
             self.fail(kind(code, message, status=status, param=error.get("param")))
             return []
@@ -265,6 +265,13 @@ class Exchange:
 def _read_error(event: Message) -> tuple[dict[str, Any], int]:
     error, status = event.get("error"), event.get("status")
     return error if isinstance(error, dict) else {}, status if isinstance(status, int) else 0
+
+
+def _code_of(error: dict[str, Any]) -> str:
+    """The server's own code of an error, which says more than the standard's."""
+    ours = error.get("holdline")
+    code = ours.get("error_code") if isinstance(ours, dict) else None
+    return str(code or error.get("code") or "unknown")
 
 
 def _failure(response: dict[str, Any]) -> Failed:

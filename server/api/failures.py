@@ -66,4 +66,10 @@ def problem_of(response: dict[str, Any]) -> Problem | None:
     error = response["error"]
     cause = (response.get("holdline") or {}).get("error_code", error["code"])
     failure = FAILURES.get(cause, Failure(error["code"], 502))
-    return Problem(failure.status, error["code"], error["message"], should_retry=failure.retry)
+    return Problem(
+        failure.status,
+        cause,
+        error["message"],
+        should_retry=failure.retry,
+        standard_code=error["code"],
+    )

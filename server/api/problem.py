@@ -7,7 +7,7 @@ Every refusal is a `Problem`: HTTP sends its status and body, a WebSocket the sa
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from jobs.errors import (
     EncryptionKeyMissing,
@@ -22,11 +22,33 @@ from jobs.errors import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
 AWAY_RETRY_SECONDS = 2
 FULL_RETRY_SECONDS = 5
 MAX_NAMES = 50
+# Codes that clients of the standard act on. Our own, finer code stays beside it.
+STANDARD_CODES: Final[Mapping[str, str]] = {
+    # The caller's own credential, quota, rate and input.
+    "authentication_required": "invalid_api_key",
+    "invalid_token": "invalid_api_key",
+    "token_budget_exceeded": "insufficient_quota",
+    "money_budget_exceeded": "insufficient_quota",
+    "queue_full": "rate_limit_exceeded",
+    "too_many": "rate_limit_exceeded",
+    "waiting_limit_exceeded": "rate_limit_exceeded",
+    "input_tokens_exceeded": "context_length_exceeded",
+    # The operator's.
+    "answer_restarted": "server_error",
+    "busy": "server_error",
+    "internal_error": "server_error",
+    "not_replicated": "server_error",
+    "response_damaged": "server_error",
+    "response_key_missing": "server_error",
+    "service_unavailable": "server_error",
+    "storage_full": "server_error",
+    "token_keys_unavailable": "server_error",
+}
 
 
 class Problem(Exception):
@@ -43,9 +65,11 @@ class Problem(Exception):
         limit: tuple[str, float] | None = None,
         response_id: str | None = None,
         should_retry: bool = True,
+        standard_code: str | None = None,
     ) -> None:
-        """`limit` is what was exceeded, as a word of a header, and how much it is.
+        """`code` is our own; `STANDARD_CODES` or `standard_code` translates it for the wire.
 
+        `limit` is what was exceeded, as a word of a header, and how much it is.
         `response_id` names the response that the request has made.
         With `should_retry` False, official SDKs do not send the same request again by themselves.
         """
@@ -58,6 +82,7 @@ class Problem(Exception):
         self.limit = limit
         self.response_id = response_id
         self.should_retry = should_retry
+        self.standard_code = standard_code or STANDARD_CODES.get(code, code)
 
     @property
     def type(self) -> str:
@@ -68,14 +93,18 @@ class Problem(Exception):
 
     @property
     def error(self) -> dict[str, Any]:
-        """The standard's error object."""
-        error = {
+        """The standard's error object, with our own code where that says more."""
+        error: dict[str, Any] = {
             "type": self.type,
-            "code": self.code,
+            "code": self.standard_code,
             "message": self.message,
             "param": self.param,
         }
-        return error if self.response_id is None else {**error, "response_id": self.response_id}
+        if self.code != self.standard_code:
+            error["holdline"] = {"error_code": self.code}
+        if self.response_id is not None:
+            error["response_id"] = self.response_id
+        return error
 
     @property
     def headers(self) -> dict[str, str]:
@@ -217,6 +246,7 @@ def _limited(error: Limited) -> Problem:
                 f"This would exceed your {limit} tokens a day. Ask again tomorrow (UTC), or less.",
                 retry_after=wait,
                 limit=("X-RateLimit-Limit-Tokens", error.limit),
+                should_retry=False,
             )
         case "money_per_day":
             return Problem(
@@ -226,6 +256,7 @@ def _limited(error: Limited) -> Problem:
                 "Ask again tomorrow (UTC), or a cheaper model.",
                 retry_after=wait,
                 limit=("X-RateLimit-Limit-Money", error.limit),
+                should_retry=False,
             )
         case _:
             return Problem(

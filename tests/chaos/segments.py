@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from tests.chaos.history import ClientTrace, Event, TraceEntry
+from tests.error_codes import own_code
 
 
 @dataclass
@@ -113,7 +114,7 @@ class TraceReader:
         segment.events.append((entry.at, event))
 
     def _error(self, entry: TraceEntry) -> None:
-        code = str(entry.data["error"]["code"])
+        code = own_code(entry.data["error"])
         about, lane = entry.data.get("response_id"), entry.data.get("stream_id")
         segments = self._sockets.get(entry.socket, [])
         segment = self._lanes.get((entry.socket, lane))

@@ -68,7 +68,7 @@ async def test_the_official_sdk_shows_a_key_and_is_told_what_is_wrong_with_it(si
     async with sdk("hl_wrong") as client:
         with pytest.raises(openai.AuthenticationError) as refused:
             await client.responses.create(input="Why?", model="simulation")
-    assert "invalid_token" == refused.value.code
+    assert "invalid_api_key" == refused.value.code
 
 
 async def test_the_python_client_fetches_a_token_whenever_one_is_needed(site: Site) -> None:

@@ -15,6 +15,7 @@ from jobs.redis.pipe import Pipe
 from jobs.settings import ConfigError
 from server.app import SERVER
 from server.config import Config
+from tests.error_codes import own_code
 from tests.server.conftest import Client, Serve
 from tests.server.factories import Worker
 
@@ -66,13 +67,13 @@ async def test_who_asks_a_server_without_the_key_is_told_so(locked: Client, serv
         ask_it = other.post if path == "/cancel" else other.get
         response = await ask_it(f"/v1/responses/{id_}{path}")
         assert (503, "5") == (response.status, response.headers["Retry-After"]), path
-        assert "response_key_missing" == (await response.json())["error"]["code"]
+        assert "response_key_missing" == own_code((await response.json())["error"])
     ws = await other.ws_connect("/v1/responses")
     await ws.receive_json(timeout=10)
     await ws.send_json({"type": "holdline:resume", "response_id": id_})
     said = await ws.receive_json(timeout=10)
     assert (503, id_) == (said["status"], said["response_id"])
-    assert "response_key_missing" == said["error"]["code"]
+    assert "response_key_missing" == own_code(said["error"])
     assert {"Retry-After": "5"} == said["error"]["headers"]
     await ws.close()
     # What it does not have to read it can still delete.

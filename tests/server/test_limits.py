@@ -10,7 +10,9 @@ from aiohttp import ClientWebSocketResponse
 
 from jobs.redis.pipe import Pipe
 from jobs.tenants import Tenants
+from server.api.problem import STANDARD_CODES
 from server.app import SERVER
+from tests.error_codes import own_code
 from tests.jobs.factories import NAMES
 from tests.server.auth_helpers import Credentials
 from tests.server.conftest import Client, Serve
@@ -44,8 +46,10 @@ STATED = {
 async def refused(client: Client, code: str, limit: float, status: int = 429, **more: Any) -> int:
     """Seconds to wait."""
     found, body, headers = await ask(client, **more)
-    assert (status, code) == (found, body["error"]["code"]), body
+    assert (status, code) == (found, own_code(body["error"])), body
+    assert STANDARD_CODES.get(code, code) == body["error"]["code"]
     assert f"{limit:g}" == headers[STATED[code]]
+    assert (body["error"]["code"] == "insufficient_quota") == ("X-Should-Retry" in headers)
     return int(headers.get("Retry-After", 0))
 
 

@@ -91,6 +91,12 @@ class Draining(Struct):
     retry_after_ms: int
 
 
+class ProblemDetail(Struct):
+    """Our own code, where it says more than the standard's."""
+
+    error_code: str
+
+
 class Problem(Struct):
     """What was wrong, and what to do; `headers` is there in an event that has a `Retry-After`.
 
@@ -101,6 +107,7 @@ class Problem(Struct):
     code: str
     message: str
     param: str | None
+    holdline: ProblemDetail | UnsetType = UNSET
     response_id: str | UnsetType = UNSET
     headers: dict[str, str] | UnsetType = UNSET
 

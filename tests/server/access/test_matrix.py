@@ -14,6 +14,7 @@ from aiohttp.test_utils import TestClient
 from aiohttp.web import Application, Request
 
 from server.access import api_key_store
+from tests.error_codes import own_code
 from tests.server.auth_helpers import Credentials, bearer, unix
 from tests.server.factories import RESPONSE, Worker
 
@@ -104,8 +105,7 @@ async def http(site: Site, who: str, verb: str, id_: str) -> str:
     if answer.status == 200:
         return "ok"
     assert MARK not in text
-    code: str = json.loads(text)["error"]["code"]
-    return code
+    return own_code(json.loads(text)["error"])
 
 
 def item_of(site: Site, id_: str) -> str:
@@ -137,8 +137,7 @@ async def socket(site: Site, who: str, verb: str, id_: str) -> str:
             heard.append(event)
             if event["type"] == "error":
                 assert MARK not in json.dumps(heard)
-                code: str = event["error"]["code"]
-                return code
+                return own_code(event["error"])
             if event["type"] in ("response.created", "response.completed"):
                 return "ok"
         return "closed"

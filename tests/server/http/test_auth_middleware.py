@@ -21,6 +21,7 @@ from server.access import api_key_store, jwks
 from server.access.principal import ADMIN, OF_ROUTES
 from server.app import SERVER
 from server.config import Config
+from tests.error_codes import own_code
 from tests.jobs.proxy import Proxy
 from tests.server.auth_helpers import Credentials, bearer, unix
 
@@ -47,8 +48,11 @@ async def status(client: Client, credential: str | None, path: str = MODELS) -> 
     async with client.get(path, headers=headers) as response:
         if response.status == 401:
             assert 'Bearer realm="holdline"' == response.headers["WWW-Authenticate"]
-            code = (await response.json())["error"]["code"]
-            assert code == ("authentication_required" if credential is None else "invalid_token")
+            error = (await response.json())["error"]
+            assert error["code"] == "invalid_api_key"
+            assert own_code(error) == (
+                "authentication_required" if credential is None else "invalid_token"
+            )
         return response.status
 
 
@@ -254,6 +258,6 @@ async def test_without_the_providers_keys_a_token_may_come_back(
     async with provider(answer) as (url, _):
         client = await serve(jwks_url=url)
         async with client.get(MODELS, headers=bearer(credentials.token())) as response:
-            code = (await response.json())["error"]["code"]
-            assert (503, "token_keys_unavailable") == (response.status, code)
+            error = (await response.json())["error"]
+            assert (503, "token_keys_unavailable") == (response.status, own_code(error))
             assert int(response.headers["Retry-After"]) > 0

@@ -15,6 +15,7 @@ from jobs.log.events import lifecycle, restarted, terminal
 from jobs.record import Status
 from server.api.frames import Frame, frame
 from server.http.chat_response import Chunks, completion, failure
+from tests.error_codes import own_code
 from tests.jobs.factories import a_job, opening
 
 JOB = a_job()
@@ -208,7 +209,7 @@ def test_what_failed_ends_with_an_error_and_no_reason_for_stopping(
     *before, last = chunks_of(events)
 
     assert problem is not None
-    assert (code, http) == (problem.code, problem.status)
+    assert (code, http) == (problem.standard_code, problem.status)
     assert problem.error == last["error"]
     assert [None] == list({chunk["choices"][0]["finish_reason"] for chunk in before})
 
@@ -230,7 +231,7 @@ def test_a_restart_in_mid_stream_ends_it_with_where_to_go() -> None:
     *before, last = chunks_of(again(), cuts=100)
 
     assert "Bad." == folded(before)["content"]
-    assert "answer_restarted" == last["error"]["code"]
+    assert "answer_restarted" == own_code(last["error"])
     assert f"GET /v1/responses/{JOB.id}" in last["error"]["message"]
 
 

@@ -20,6 +20,7 @@ from yarl import URL
 from jobs.record import Status
 from server.app import SERVER, Server
 from server.http import sse as sse_module
+from tests.error_codes import own_code
 from tests.jobs.proxy import Proxy
 from tests.server.factories import RESPONSE, Worker
 from tests.system import wait_until
@@ -56,12 +57,12 @@ async def events_of(response: ClientResponse) -> tuple[list[dict[str, Any]], boo
 
 
 async def refusal(response: ClientResponse) -> tuple[int, str, str | None]:
-    """Status, code and field of a refusal in the standard's shape."""
+    """Status, our own code and field of a refusal in the standard's shape."""
     body = await response.json()
     assert {"error"} == body.keys()
-    assert {"type", "code", "message", "param"} == body["error"].keys() - {"response_id"}
+    assert {"type", "code", "message", "param"} == body["error"].keys() - {"holdline", "response_id"}
     assert "nosniff" == response.headers["X-Content-Type-Options"]
-    return response.status, body["error"]["code"], body["error"]["param"]
+    return response.status, own_code(body["error"]), body["error"]["param"]
 
 
 def at_rest(server: Server) -> bool:
@@ -691,7 +692,8 @@ async def test_a_failure_before_any_output_is_an_http_error(
     taken = await worker.take()
     await taken.fail(cause)
     async with await asking as answer:
-        assert (status, code, None) == await refusal(answer)
+        assert (status, cause, None) == await refusal(answer)
+        assert code == (await answer.json())["error"]["code"]
         assert taken.job.id == answer.headers["X-Response-Id"]
         assert again == answer.headers.get("X-Should-Retry")
     async with client.get(f"{ALL}/{taken.job.id}") as fetched:

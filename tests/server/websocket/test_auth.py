@@ -18,6 +18,7 @@ from server.access import api_key_store
 from server.api.close_codes import CloseCode
 from server.app import SERVER
 from server.websocket import auth as auth_module
+from tests.error_codes import own_code
 from tests.server.auth_helpers import Credentials, bearer
 from tests.server.factories import Worker
 from tests.system import wait_until
@@ -50,8 +51,7 @@ class Talk:
                 return event
 
     async def refused(self) -> str:
-        code: str = (await self.until("error"))["error"]["code"]
-        return code
+        return own_code((await self.until("error"))["error"])
 
     async def closed(self) -> int | None:
         while (message := await self.ws.receive(timeout=8)).type is WSMsgType.TEXT:

@@ -21,6 +21,7 @@ from server.websocket.session import (
     Session,
     Submit,
 )
+from tests.error_codes import own_code
 
 A, B = "resp_000" + "a" * 32, "resp_000" + "b" * 32
 
@@ -40,8 +41,8 @@ def resume(response_id: str, after: int = -1, lane: str | None = None) -> dict[s
 
 
 def codes(actions: list[Action]) -> list[str]:
-    """The codes of what is refused."""
-    return [a.message["error"]["code"] for a in actions if isinstance(a, Say)]
+    """Our own codes of the refusals."""
+    return [own_code(a.message["error"]) for a in actions if isinstance(a, Say)]
 
 
 def test_a_request_on_an_idle_lane_is_submitted_and_then_followed() -> None:

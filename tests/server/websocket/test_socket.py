@@ -26,6 +26,7 @@ from server.websocket import backpressure as backpressure_module
 from server.websocket import socket as socket_module
 from server.websocket.session import MAX_FOLLOWED, MAX_WAITING
 from server.websocket.socket import MAX_BUFFERED, MESSAGES_A_TURN, MESSAGES_AT_ONCE
+from tests.error_codes import own_code
 from tests.server.factories import RESPONSE, Answer, Worker
 from tests.system import wait_until
 
@@ -59,10 +60,10 @@ class Talk:
                 return event
 
     async def error(self) -> tuple[int, str, str | None]:
-        """Status, code and field of the next error."""
+        """Status, our own code and field of the next error."""
         event = await self.until("error")
         assert {"type", "code", "message", "param"} <= event["error"].keys()
-        return event["status"], event["error"]["code"], event["error"]["param"]
+        return event["status"], own_code(event["error"]), event["error"]["param"]
 
     async def closed(self) -> int | None:
         """The code that the server closes with."""
