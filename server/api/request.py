@@ -93,6 +93,13 @@ class ReasoningEffort(msgspec.Struct, forbid_unknown_fields=True):
 
     effort: Effort | None = None
     summary: Summary | None = None
+    generate_summary: Summary | msgspec.UnsetType = msgspec.UNSET  # the older name of `summary`
+
+    def __post_init__(self) -> None:
+        """Keep one name; where both are given, the newer one counts."""
+        if self.summary is None and self.generate_summary is not msgspec.UNSET:
+            self.summary = self.generate_summary
+        self.generate_summary = msgspec.UNSET
 
 
 Variable = str | InputText | InputImage | InputFile

@@ -203,7 +203,8 @@ def _items(message: Json, place: str) -> list[Json]:
             call = message.get("tool_call_id")
             if not isinstance(call, str):
                 raise _missing(f"{place}.tool_call_id")
-            output = _parts(message.get("content"), f"{place}.content")
+            content = message.get("content")
+            output = "" if content is None else _parts(content, f"{place}.content")
             for index, part in enumerate(output if isinstance(output, list) else ()):
                 if part["type"] != "input_text":
                     raise _unsupported(f"{place}.content[{index}].type")

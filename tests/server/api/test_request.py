@@ -110,6 +110,19 @@ def test_a_null_that_is_not_the_standards_stays() -> None:
     )
 
 
+@pytest.mark.parametrize(
+    ("given", "kept"),
+    [
+        ({"generate_summary": "concise"}, "concise"),
+        ({"generate_summary": "concise", "summary": None}, "concise"),
+        ({"generate_summary": "concise", "summary": "detailed"}, "detailed"),
+    ],
+)
+def test_generate_summary_is_the_older_name_of_summary(given: dict[str, Any], kept: str) -> None:
+    made = params_of(parse_create({"input": "x", "reasoning": given}), "m")
+    assert {"effort": None, "summary": kept} == made["reasoning"]
+
+
 def test_an_effort_that_is_not_known_here_is_passed_on() -> None:
     made = params_of(parse_create({"input": "x", "reasoning": {"effort": "max"}}), "m")
     assert "max" == made["reasoning"]["effort"]

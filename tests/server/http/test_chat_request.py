@@ -117,6 +117,21 @@ def test_a_whole_conversation_with_tools_becomes_items() -> None:
     assert ["output_text", "refusal"] == [part["type"] for part in items[8]["content"]]
 
 
+@pytest.mark.parametrize("content", [{}, {"content": None}])
+def test_answers_and_results_without_content_are_empty(content: dict[str, None]) -> None:
+    messages = [
+        {"role": "user", "content": "Hi."},
+        {"role": "assistant", **content},
+        {"role": "assistant", **content, "tool_calls": [{"id": "c1", "function": {"name": "f"}}]},
+        {"role": "tool", "tool_call_id": "c1", **content},
+    ]
+    items = body(messages=messages)["input"]
+
+    assert {"type": "message", "role": "assistant", "content": ""} == items[1]
+    assert ["function_call", "function_call_output"] == [item["type"] for item in items[2:]]
+    assert "" == items[3]["output"]
+
+
 @pytest.mark.parametrize(
     ("chat", "response"),
     [
