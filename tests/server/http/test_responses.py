@@ -60,7 +60,10 @@ async def refusal(response: ClientResponse) -> tuple[int, str, str | None]:
     """Status, our own code and field of a refusal in the standard's shape."""
     body = await response.json()
     assert {"error"} == body.keys()
-    assert {"type", "code", "message", "param"} == body["error"].keys() - {"holdline", "response_id"}
+    assert {"type", "code", "message", "param"} == body["error"].keys() - {
+        "holdline",
+        "response_id",
+    }
     assert "nosniff" == response.headers["X-Content-Type-Options"]
     return response.status, own_code(body["error"]), body["error"]["param"]
 
