@@ -5,17 +5,17 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Awaitable, Callable
 
 import pytest
-from aiohttp.test_utils import TestClient, TestServer
-from aiohttp.web import Application, Request
+from aiohttp.test_utils import TestServer
 
 from jobs.redis.connection import Redis
 from jobs.redis.pipe import Pipe
 from server.app import SERVER, Server, create_app
 from server.config import Config
 from tests.server.factories import Worker
+from tests.server.talk import Client as Client  # noqa: PLC0414 - imported from here as well
+from tests.server.talk import Talk, connected
 from tests.system import wait_until
 
-Client = TestClient[Request, Application]
 Serve = Callable[..., Awaitable[Client]]
 
 
@@ -50,3 +50,9 @@ def server(client: Client) -> Server:
 async def worker(redis: Redis) -> AsyncIterator[Worker]:
     async with Pipe(redis) as pipe:
         yield Worker(pipe)
+
+
+@pytest.fixture
+async def talk(client: Client) -> AsyncIterator[Talk]:
+    async with connected(client) as talk:
+        yield talk

@@ -24,7 +24,7 @@ from server.api.request import MAX_DEPTH
 from server.app import Server
 from tests.server.conftest import Client, Serve
 from tests.server.factories import Worker
-from tests.server.websocket.test_socket import ALL, Talk, at_rest, connected, still_open
+from tests.server.talk import ALL, Talk, at_rest, connected, still_open
 from tests.system import wait_until
 
 PACKED = "holdline.msgpack"

@@ -23,6 +23,7 @@ from server.http import sse as sse_module
 from tests.error_codes import own_code
 from tests.jobs.proxy import Proxy
 from tests.server.factories import RESPONSE, Worker
+from tests.server.talk import at_rest
 from tests.system import wait_until
 
 Client = TestClient[Request, Application]
@@ -66,15 +67,6 @@ async def refusal(response: ClientResponse) -> tuple[int, str, str | None]:
     }
     assert "nosniff" == response.headers["X-Content-Type-Options"]
     return response.status, own_code(body["error"]), body["error"]["param"]
-
-
-def at_rest(server: Server) -> bool:
-    """True while nobody follows anything."""
-    return (
-        not server.relay._feeds
-        and not server.relay.subscriber._subscriptions
-        and not server.sockets
-    )
 
 
 # To create.

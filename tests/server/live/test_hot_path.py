@@ -18,7 +18,7 @@ import pytest
 from jobs.names import Partition, partition_of
 from server.app import Server
 from tests.server.factories import Answer, Worker
-from tests.server.websocket.test_socket import Client, Talk, connected
+from tests.server.talk import Client, Talk, connected
 from tests.system import wait_until
 
 ROOT = Path(__file__).parents[3]

@@ -8,14 +8,10 @@ import json
 import os
 import random
 import socket
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
-from aiohttp import ClientWebSocketResponse, WSMsgType, WSServerHandshakeError
-from aiohttp.test_utils import TestClient
-from aiohttp.web import Application, Request
+from aiohttp import WSMsgType, WSServerHandshakeError
 
 from jobs.log.log import READ_BYTES
 from jobs.record import Status
@@ -26,88 +22,10 @@ from server.websocket import backpressure as backpressure_module
 from server.websocket import socket as socket_module
 from server.websocket.session import MAX_FOLLOWED, MAX_WAITING
 from server.websocket.socket import MAX_BUFFERED, MESSAGES_A_TURN, MESSAGES_AT_ONCE
-from tests.error_codes import own_code
-from tests.server.factories import RESPONSE, Answer, Worker
+from tests.server.conftest import Client, Serve
+from tests.server.factories import RESPONSE, Worker
+from tests.server.talk import ALL, Talk, asked, at_rest, connected, still_open
 from tests.system import wait_until
-
-Client = TestClient[Request, Application]
-Serve = Callable[..., Awaitable[Client]]
-ALL = "/v1/responses"
-
-
-class Talk:
-    """One socket, and what came over it."""
-
-    def __init__(self, ws: ClientWebSocketResponse) -> None:
-        self.ws = ws
-        self.events: list[dict[str, Any]] = []
-
-    async def say(self, kind: str, **fields: Any) -> None:
-        await self.ws.send_json({"type": kind, **fields})
-
-    async def next(self) -> dict[str, Any]:
-        message = await self.ws.receive(timeout=8)
-        assert message.type is WSMsgType.TEXT, message
-        event: dict[str, Any] = json.loads(message.data)
-        self.events.append(event)
-        return event
-
-    async def until(self, *kinds: str) -> dict[str, Any]:
-        """The next event of one of these kinds."""
-        while True:
-            event = await self.next()
-            if event["type"] in kinds:
-                return event
-
-    async def error(self) -> tuple[int, str, str | None]:
-        """Status, our own code and field of the next error."""
-        event = await self.until("error")
-        assert {"type", "code", "message", "param"} <= event["error"].keys()
-        return event["status"], own_code(event["error"]), event["error"]["param"]
-
-    async def closed(self) -> int | None:
-        """The code that the server closes with."""
-        while (message := await self.ws.receive(timeout=8)).type is WSMsgType.TEXT:
-            self.events.append(json.loads(message.data))
-        return self.ws.close_code
-
-    def logged(self, lane: str | None = None) -> list[dict[str, Any]]:
-        """The events that are in a log, of one lane."""
-        return [
-            event
-            for event in self.events
-            if "sequence_number" in event and event.get("stream_id") == lane
-        ]
-
-
-@asynccontextmanager
-async def connected(client: Client) -> AsyncIterator[Talk]:
-    async with client.ws_connect(ALL) as ws:
-        talk = Talk(ws)
-        assert "holdline:welcome" == (await talk.next())["type"]
-        yield talk
-
-
-@pytest.fixture
-async def talk(client: Client) -> AsyncIterator[Talk]:
-    async with connected(client) as talk:
-        yield talk
-
-
-def at_rest(server: Server) -> bool:
-    """True while there is no socket and nobody follows anything."""
-    return (
-        not server.relay._feeds
-        and not server.relay.subscriber._subscriptions
-        and not server.sockets
-    )
-
-
-async def still_open(talk: Talk) -> bool:
-    await talk.say("holdline:ping", id="still open?")
-    pong = await talk.until("holdline:pong")
-    return "still open?" == str(pong["id"])
-
 
 # The answer.
 
@@ -160,11 +78,6 @@ async def test_lanes_run_side_by_side_and_each_in_its_order(talk: Talk, worker: 
     for lane, lasts in (("x", 2), ("y", 1)):
         numbers = [event["sequence_number"] for event in talk.logged(lane)]
         assert lasts == numbers.count(0)
-
-
-def asked(answer: Answer) -> str:
-    text: str = answer.job.params["input"][0]["content"][0]["text"]
-    return text
 
 
 async def test_a_waiting_answer_is_told_its_place(talk: Talk, worker: Worker) -> None:

@@ -17,7 +17,7 @@ from tests.jobs.dump import dump
 from tests.jobs.factories import NAMES
 from tests.server.conftest import Client, Serve
 from tests.server.factories import Worker
-from tests.server.websocket.test_socket import ALL, Talk, connected
+from tests.server.talk import ALL, Talk, connected
 
 SECRET, ANSWER, KEY = "what nobody may keep", "what was said", "a-key-of-mine"
 BODY: dict[str, Any] = {"input": SECRET, "store": False, "idempotency_key": KEY}

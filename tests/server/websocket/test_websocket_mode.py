@@ -13,10 +13,8 @@ from server.app import SERVER, Server
 from tests.jobs.factories import NAMES
 from tests.server.conftest import Client, Serve
 from tests.server.factories import Worker
-from tests.server.websocket.test_socket import ALL, Talk, asked, connected, still_open, talk
+from tests.server.talk import ALL, Talk, asked, connected, still_open
 from tests.system import wait_until
-
-__all__ = ["talk"]  # a fixture
 
 MISSING = (400, "previous_response_not_found", "previous_response_id")
 

@@ -1,0 +1,92 @@
+"""One WebSocket of a test, and what came over it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+from aiohttp import ClientWebSocketResponse, WSMsgType
+from aiohttp.test_utils import TestClient
+from aiohttp.web import Application, Request
+
+from server.app import Server
+from tests.error_codes import own_code
+from tests.server.factories import Answer
+
+Client = TestClient[Request, Application]
+ALL = "/v1/responses"
+
+
+class Talk:
+    """One socket, and what came over it."""
+
+    def __init__(self, ws: ClientWebSocketResponse) -> None:
+        self.ws = ws
+        self.events: list[dict[str, Any]] = []
+
+    async def say(self, kind: str, **fields: Any) -> None:
+        await self.ws.send_json({"type": kind, **fields})
+
+    async def next(self) -> dict[str, Any]:
+        message = await self.ws.receive(timeout=8)
+        assert message.type is WSMsgType.TEXT, message
+        event: dict[str, Any] = json.loads(message.data)
+        self.events.append(event)
+        return event
+
+    async def until(self, *kinds: str) -> dict[str, Any]:
+        """The next event of one of these kinds."""
+        while True:
+            event = await self.next()
+            if event["type"] in kinds:
+                return event
+
+    async def error(self) -> tuple[int, str, str | None]:
+        """Status, our own code and field of the next error."""
+        event = await self.until("error")
+        assert {"type", "code", "message", "param"} <= event["error"].keys()
+        return event["status"], own_code(event["error"]), event["error"]["param"]
+
+    async def closed(self) -> int | None:
+        """The code that the server closes with."""
+        while (message := await self.ws.receive(timeout=8)).type is WSMsgType.TEXT:
+            self.events.append(json.loads(message.data))
+        return self.ws.close_code
+
+    def logged(self, lane: str | None = None) -> list[dict[str, Any]]:
+        """The events that are in a log, of one lane."""
+        return [
+            event
+            for event in self.events
+            if "sequence_number" in event and event.get("stream_id") == lane
+        ]
+
+
+@asynccontextmanager
+async def connected(client: Client) -> AsyncIterator[Talk]:
+    async with client.ws_connect(ALL) as ws:
+        talk = Talk(ws)
+        assert "holdline:welcome" == (await talk.next())["type"]
+        yield talk
+
+
+def at_rest(server: Server) -> bool:
+    """True while there is no socket and nobody follows anything."""
+    return (
+        not server.relay._feeds
+        and not server.relay.subscriber._subscriptions
+        and not server.sockets
+    )
+
+
+async def still_open(talk: Talk) -> bool:
+    await talk.say("holdline:ping", id="still open?")
+    pong = await talk.until("holdline:pong")
+    return "still open?" == str(pong["id"])
+
+
+def asked(answer: Answer) -> str:
+    text: str = answer.job.params["input"][0]["content"][0]["text"]
+    return text
