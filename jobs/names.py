@@ -119,6 +119,10 @@ class Partition:
         """String: the response that this owner's key made."""
         return f"{self.prefix}key:{_digest(owner, idempotency_key).hex()}"
 
+    def replies(self, owner: str, request: str) -> str:
+        """Hash: the responses that this owner's POSTs of one body wait for; see `reply.lua`."""
+        return f"{self.prefix}replies:{_digest(owner, request).hex()}"
+
     @property
     def ready(self) -> str:
         """Sorted set: the tenants with waiting jobs by their finish tags; the lowest is next.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 from jobs.errors import Diverged
@@ -42,6 +43,15 @@ Item = dict[str, Any]
 CANCEL_TRIES: Final = 5
 
 
+@dataclass(frozen=True, slots=True)
+class Post:
+    """A request that its client may repeat by itself, without an idempotency key."""
+
+    fingerprint: str
+    """Identifies its route and body."""
+    is_retry: bool
+
+
 class Responses:
     """The responses of all owners; every call names who asks, and sees nobody else's.
 
@@ -79,19 +89,26 @@ class Responses:
         before: list[dict[str, Any]] | None = None,
         generate: bool = True,
         listener: SubmissionListener | None = None,
+        post: Post | None = None,
     ) -> Accepted:
         """Accepts a request, or finds the response that its idempotency key made before.
 
         `before` is what was said up to the previous response, where the caller remembers it. With
         `generate` False no model is asked: the response ends at once, to be gone on from.
-        `listener` is of a caller who follows what is accepted.
+        `listener` is of a caller who follows what is accepted. `post` is of one who may repeat the
+        request by itself; after the reply, or without it, call `replied`.
         """
         owner = who.owner  # also where more can be seen: what is gone on from is one's own
         create, params = admitted(create, who, self._catalog, self._templates)
         key = create.idempotency_key
         print_ = "" if key is None else fingerprint(body)
-        partition = pick_partition(self._partitions, owner, key)
+        request = None if post is None else self._queue.request_of(post.fingerprint)
+        partition = pick_partition(self._partitions, owner, key or request)
         id_ = new_response_id(partition)
+        if post is not None and request is not None and post.is_retry:
+            cut = await self._queue.attach(owner, request, id_)
+            if cut is not None:
+                return Accepted(cut, 0, fresh=False)
         items = stored(create.input, lambda prefix, index: item_id(prefix, id_, 0, index))
         if before is None:
             try:
@@ -115,6 +132,8 @@ class Responses:
             queue_name = queue_name_of(
                 params.get("service_tier"), self._catalog.queue_model(params["model"])
             )
+            if request is not None:
+                await self._queue.reply(owner, request, id_, "open")
             if listener is not None:
                 listener.listen(id_, owner, queue_name)
             accepted = await self._queue.submit(
@@ -136,6 +155,11 @@ class Responses:
             )
         self._metrics.submitted.labels(str(accepted.fresh).lower()).inc()
         return accepted
+
+    async def replied(self, owner: str, post: Post, response_id: str, *, cut: bool) -> None:
+        """Notes that a POST has its reply, or was cut; then a retry of it may have the response."""
+        request = self._queue.request_of(post.fingerprint)
+        await self._queue.reply(owner, request, response_id, "cut" if cut else "")
 
     async def seen(self, response_id: str) -> None:
         """Takes note that a client has all of a response, which the caller knows to be its own."""

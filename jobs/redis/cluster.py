@@ -103,6 +103,8 @@ class Cluster(Redis):
 class ClusterPipe(Pipe):
     """A pipe to each master; the slot table selects the one for a command."""
 
+    sees_subscribers = False
+
     def __init__(self, cluster: Cluster, *, deadline: float) -> None:
         super().__init__(cluster, deadline=deadline)
         self._cluster = cluster

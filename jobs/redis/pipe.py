@@ -45,6 +45,9 @@ class Pipe:
     the callers that write and read records and logs; the pipe itself encrypts nothing.
     """
 
+    sees_subscribers = True
+    """Whether PUBSUB NUMSUB counts the subscribers of all processes."""
+
     def __init__(self, redis: Connector, *, deadline: float = 5.0) -> None:
         self._redis = redis
         self.cipher = redis.cipher

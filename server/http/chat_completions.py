@@ -12,7 +12,7 @@ from .auth_middleware import principal_of
 from .body import read_body
 from .chat_request import Translation
 from .chat_response import Chunks, completion, failure
-from .responses import KEY_HEADER, note
+from .responses import KEY_HEADER, note, post_of
 
 if TYPE_CHECKING:
     from aiohttp import web
@@ -43,7 +43,8 @@ class ChatCompletionRoutes:
         """Accepts a prompt, and waits for its answer or streams it."""
         who = principal_of(request)
         viewer = who.viewer
-        body = parse_json(await read_body(request, self._config.request_seconds))
+        raw = await read_body(request, self._config.request_seconds)
+        body = parse_json(raw)
         if (key := request.headers.get(KEY_HEADER)) is not None:
             body = {**body, "idempotency_key": key}
         asked = Translation(body)
@@ -51,14 +52,22 @@ class ChatCompletionRoutes:
         with self._relay.listen() as listener:
             try:
                 create = parse_create(asked.body)
-                accepted = await self._responses.submit(who, create, body, listener=listener)
+                post = None if create.idempotency_key is not None else post_of(request, raw)
+                accepted = await self._responses.submit(
+                    who, create, body, listener=listener, post=post
+                )
                 note(request, accepted)
             except Problem as problem:
                 raise asked.named(problem) from None
             id_, chunks = accepted.response_id, Chunks(usage=asked.usage)
             if create.stream:
-                return await self._routes.stream(request, viewer, id_, -1, chunks)
-            await self._routes.wait(request, viewer, id_)
+                reply = self._routes.stream(request, viewer, id_, -1, chunks)
+            else:
+                reply = self._complete(request, viewer, id_)
+            return await self._routes.tracked(request, who.owner, post, id_, reply)
+
+    async def _complete(self, request: web.Request, viewer: str, id_: str) -> web.StreamResponse:
+        await self._routes.wait(request, viewer, id_)
         found = await self._responses.retrieve(viewer, id_)
         failed = failure(found)
         answer = json_answer(completion(found)) if failed is None else error_answer(failed)

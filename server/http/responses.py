@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import hashlib
 from typing import TYPE_CHECKING, Any, Final
 
 from aiohttp import web
@@ -14,6 +15,7 @@ from server import models
 from server.api.failures import problem_of
 from server.api.problem import Problem, invalid, restarting
 from server.api.request import parse_create, parse_json
+from server.responses import Post
 
 from .answers import error_answer, json_answer
 from .auth_middleware import principal_of
@@ -21,7 +23,10 @@ from .body import read_body
 from .sse import Stream, Waiter
 
 if TYPE_CHECKING:
+    from collections.abc import Awaitable
+
     from jobs.replies import Accepted
+    from server.api.request import Create
     from server.config import Config
     from server.live.relay import Relay
     from server.responses import Responses
@@ -31,6 +36,8 @@ if TYPE_CHECKING:
 DEFAULT_PAGE: Final = 20
 LARGEST_PAGE: Final = 100
 KEY_HEADER: Final = "Idempotency-Key"
+# How often an official SDK has repeated this request by itself.
+RETRY_HEADER: Final = "X-Stainless-Retry-Count"
 # What the tenant has left, of a request whose prompt was accepted.
 ALLOWANCE: Final = web.RequestKey("allowance", Allowance)
 
@@ -60,23 +67,57 @@ class ResponseRoutes:
     async def create(self, request: web.Request) -> web.StreamResponse:
         """Accepts a prompt; waits for the answer, streams it, or leaves it in the background."""
         who = principal_of(request)
-        body = parse_json(await read_body(request, self._config.request_seconds))
+        raw = await read_body(request, self._config.request_seconds)
+        body = parse_json(raw)
         if (key := request.headers.get(KEY_HEADER)) is not None:
             body = {**body, "idempotency_key": key}
         create = parse_create(body)
+        post = None if create.idempotency_key is not None else post_of(request, raw)
         self.check_open(request)
         with self._relay.listen() as listener:
             follows = create.stream or not create.background
             accepted = await self._responses.submit(
-                who, create, body, listener=listener if follows else None
+                who, create, body, listener=listener if follows else None, post=post
             )
             note(request, accepted)
-            if create.stream:
-                return await self.stream(request, who.viewer, accepted.response_id, -1)
-            if follows:
-                await self.wait(request, who.viewer, accepted.response_id)
-                return await self._answer(request, who.viewer, accepted.response_id)
-        return await self._hand_over(request, who.viewer, accepted.response_id)
+            reply = self._reply(request, who.viewer, accepted.response_id, create)
+            return await self.tracked(request, who.owner, post, accepted.response_id, reply)
+
+    async def _reply(
+        self, request: web.Request, viewer: str, response_id: str, create: Create
+    ) -> web.StreamResponse:
+        if create.stream:
+            return await self.stream(request, viewer, response_id, -1)
+        if not create.background:
+            await self.wait(request, viewer, response_id)
+            return await self._answer(request, viewer, response_id)
+        return await self._hand_over(request, viewer, response_id)
+
+    async def tracked(
+        self,
+        request: web.Request,
+        owner: str,
+        post: Post | None,
+        response_id: str,
+        reply: Awaitable[web.StreamResponse],
+    ) -> web.StreamResponse:
+        """Writes the reply of a POST, and notes whether it was cut."""
+        if post is None:
+            return await reply
+        cut = True
+        try:
+            answer = await reply
+            if isinstance(answer, web.Response):
+                await answer.prepare(request)
+                await answer.write_eof()
+            cut = _gone(request)
+        except Problem as problem:
+            cut = problem.response_id is not None
+            raise
+        finally:
+            with contextlib.suppress(RedisTrouble):  # a retry is then another request
+                await self._responses.replied(owner, post, response_id, cut=cut)
+        return answer
 
     async def retrieve(self, request: web.Request) -> web.StreamResponse:
         """The response as it stands, or its events after a sequence number and then live."""
@@ -137,7 +178,7 @@ class ResponseRoutes:
 
     def check_open(self, request: web.Request) -> None:
         """Refuses a prompt whose answer nobody would get. Raises: Problem, ConnectionError."""
-        if request.transport is None or request.transport.is_closing():
+        if _gone(request):
             raise ConnectionResetError
         if self._streams.stopped:
             raise Problem(503, "server_restarting", "This server restarts.", retry_after=1)
@@ -208,7 +249,7 @@ class ResponseRoutes:
         try:
             with self._streams.wait(waiter):
                 while not waiter.done.is_set():
-                    if request.transport is None or request.transport.is_closing():
+                    if _gone(request):
                         raise asyncio.CancelledError
                     try:
                         async with asyncio.timeout(1):
@@ -221,6 +262,20 @@ class ResponseRoutes:
             raise restarting(response_id)
         if waiter.problem is not None:
             raise waiter.problem
+
+
+def post_of(request: web.Request, raw: bytes) -> Post | None:
+    """What a later retry of this request is known by, if an official SDK has sent it."""
+    count = request.headers.get(RETRY_HEADER)
+    if count is None:
+        return None
+    digest = hashlib.sha256(f"{request.path}\0".encode() + raw).hexdigest()[:32]
+    return Post(digest, is_retry=count.strip("0") != "")
+
+
+def _gone(request: web.Request) -> bool:
+    """True if nobody can be answered any more."""
+    return request.transport is None or request.transport.is_closing()
 
 
 def note(request: web.Request, accepted: Accepted) -> None:

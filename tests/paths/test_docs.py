@@ -221,7 +221,7 @@ def test_every_script_and_every_key_is_documented() -> None:
         *(names.hook("x"), names.hooks, names.api_keys, names.cipher),
         *(names.tenant("x"), names.running("x"), names.held("x")),
         *(names.open_of("x"), names.rate("x"), names.used("x", 1)),
-        *(names.pause("x"), names.pace("x")),
+        *(names.pause("x"), names.pace("x"), names.replies("x", "y")),
         names.probe("x"),
     ]
     public = [name for name in dir(names) if not name.startswith("_")]

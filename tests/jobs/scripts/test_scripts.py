@@ -721,6 +721,14 @@ def situations() -> list[Situation]:
             new, [ending(new)], idempotency_key="key", fingerprint="body"
         )
 
+    async def replying(pipe: Pipe) -> None:
+        await waiting(pipe)
+        await Queue(pipe, SETTINGS).reply("public", "body", job.id, "open")
+
+    async def cut(pipe: Pipe) -> None:
+        await replying(pipe)
+        await Queue(pipe, SETTINGS).reply("public", "body", job.id, "cut")
+
     async def held(pipe: Pipe) -> None:
         queue = Queue(pipe, replace(SETTINGS, tenant_running=1))
         for one, claim in zip(several, ("mine", "next"), strict=True):
@@ -747,6 +755,14 @@ def situations() -> list[Situation]:
             lambda pipe: Queue(pipe, SETTINGS).submit_completed(
                 new, [ending(new)], idempotency_key="key", fingerprint="body"
             ),
+        ),
+        Situation(
+            "reply",
+            replying,
+            lambda pipe: Queue(pipe, SETTINGS).reply("public", "body", job.id, "cut"),
+        ),
+        Situation(
+            "attach", cut, lambda pipe: Queue(pipe, SETTINGS).attach("public", "body", new.id)
         ),
         Situation("seen", seen, lambda pipe: Queue(pipe, SETTINGS).seen(new.id, 9000)),
         Situation("claim", waiting, lambda pipe: Queue(pipe, SETTINGS).claim(0, "next", 5)),

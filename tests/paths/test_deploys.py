@@ -1,0 +1,113 @@
+"""One prompt, one signal to the server, one call of the model, however the official SDK asks."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+from typing import Any
+
+import openai
+import pytest
+from openai import AsyncOpenAI
+
+from tests.fake_model import FakeModel
+from tests.paths.conftest import sdk
+from tests.system import System, wait_until
+
+pytestmark = pytest.mark.timeout(60)
+SLOW = "mode=slow tokens=40 pace=0.05"
+
+
+async def streamed(client: AsyncOpenAI, prompt: str) -> tuple[list[Any], openai.APIError]:
+    """The events of a stream until the SDK raises, and what it raises."""
+    events: list[Any] = []
+    with pytest.raises(openai.APIError) as raised:
+        async for event in await client.responses.create(input=prompt, model="m", stream=True):
+            events.append(event)  # noqa: PERF401 - what came before the error is kept
+    return events, raised.value
+
+
+async def chatted(client: AsyncOpenAI, prompt: str) -> tuple[str, openai.APIError]:
+    """The id of a streamed chat completion, and what the SDK raises."""
+    id_ = ""
+    with pytest.raises(openai.APIError) as raised:
+        async for chunk in await client.chat.completions.create(
+            messages=[{"role": "user", "content": prompt}], model="m", stream=True
+        ):
+            id_ = chunk.id
+    return id_, raised.value
+
+
+async def test_one_prompt_one_sigterm_one_call(system: System) -> None:
+    ways = ("plain", "streamed", "background", "chat")
+    prompts = {way: f"way={way} {SLOW}" for way in ways}
+    async with FakeModel() as model:
+        old, new, _ = await asyncio.gather(
+            system.server(), system.server(), system.worker(model.url)
+        )
+        async with sdk(old) as retrying, sdk(new) as elsewhere:
+            client = retrying.with_options(max_retries=5)
+            plain = asyncio.create_task(client.responses.create(input=prompts["plain"], model="m"))
+            stream = asyncio.create_task(streamed(client, prompts["streamed"]))
+            chat = asyncio.create_task(chatted(client, prompts["chat"]))
+            later = await client.responses.create(
+                input=prompts["background"], model="m", background=True
+            )
+            await wait_until(lambda: len(model.calls) == 4 and all(c.sent for c in model.calls))
+            await asyncio.sleep(0.2)
+            old.signal(signal.SIGTERM)
+            events, error = await stream
+            assert events
+            assert isinstance(error.body, dict)
+            id_ = error.body["response_id"]
+            assert ("server_restarting", events[0].response.id) == (error.code, id_)
+            rest = await elsewhere.responses.retrieve(
+                id_, stream=True, starting_after=events[-1].sequence_number
+            )
+            events += [event async for event in rest]
+            assert list(range(len(events))) == [event.sequence_number for event in events]
+            assert "response.completed" == events[-1].type
+            chat_id, error = await chat
+            assert isinstance(error.body, dict)
+            assert "server_restarting" == error.code
+            assert chat_id.removeprefix("chatcmpl-") in error.body["response_id"]
+            assert "completed" == (await plain).status
+            assert later.id == (await elsewhere.responses.retrieve(later.id)).id
+        assert 0 == await old.wait()
+        assert sorted(prompts.values()) == sorted(call.prompt for call in model.calls)
+
+
+@pytest.mark.heavy  # the gate has it without processes, in test_responses.py
+async def test_beyond_the_grace_the_id_is_told_and_nothing_is_asked_again(system: System) -> None:
+    async with FakeModel() as model:
+        old, new, _ = await asyncio.gather(
+            system.server(HOLDLINE_SHUTDOWN_GRACE_SECONDS="0.1"),
+            system.server(),
+            system.worker(model.url),
+        )
+        async with sdk(old) as retrying, sdk(new) as elsewhere:
+            client = retrying.with_options(max_retries=5)
+            asking = asyncio.create_task(client.responses.create(input=SLOW, model="m"))
+            await wait_until(lambda: model.calls)
+            old.signal(signal.SIGTERM)
+            with pytest.raises(openai.InternalServerError) as raised:
+                await asking
+            assert "server_restarting" == raised.value.code
+            id_ = raised.value.response.headers["X-Response-Id"]
+            rest = await elsewhere.responses.retrieve(id_, stream=True)
+            assert "response.completed" == [event.type async for event in rest][-1]
+        assert 1 == len(model.calls)
+
+
+async def test_one_prompt_one_sigkill_one_call(system: System) -> None:
+    """The SDK repeats a request whose connection broke; the repetition attaches."""
+    async with FakeModel() as model:
+        old, _ = await asyncio.gather(system.server(), system.worker(model.url))
+        async with sdk(old) as retrying:
+            client = retrying.with_options(max_retries=10)
+            asking = asyncio.create_task(client.responses.create(input=SLOW, model="m"))
+            await wait_until(lambda: model.calls)
+            await old.kill()
+            await system.server(HOLDLINE_PORT=old.url.rpartition(":")[2])
+            assert "completed" == (await asking).status
+        assert 1 == len(model.calls)
