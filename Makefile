@@ -7,6 +7,9 @@ VENV ?= .venv
 PROGRAMS ?= .venv-programs
 # So do those against which we are measured.
 PEERS ?= .venv-bench
+# Programs whose requirements clash with those of the others: an environment for each file.
+ENVIRONMENTS = $(patsubst tests/programs/environments/%.txt,$(PROGRAMS)/environments/%/.installed,\
+	$(wildcard tests/programs/environments/*.txt))
 ARGS ?=
 # One file or one test, as path::name.
 ONE ?=
@@ -43,7 +46,7 @@ test: $(VENV)/.installed-dev ## all tests but the heavy ones, or one file or tes
 setup-tests: $(VENV)/.installed-dev $(PROGRAMS)/.installed tests/programs/node_modules/.installed
 
 # Programs that nobody here wrote, against a server of ours, and one as its model.
-programs: setup-tests ## other people's clients and proxies, unmodified
+programs: setup-tests $(ENVIRONMENTS) ## other people's clients and proxies, unmodified
 	@PROGRAMS=$(abspath $(PROGRAMS)) $(BIN)/python -X dev -m pytest -n 0 tests/programs $(ARGS)
 
 check: check-python check-web ## lint, format, types, layers
@@ -95,6 +98,7 @@ lock: $(BIN)/python ## pin newest versions in every requirements and package loc
 	$(COMPILE) --output-file requirements.txt requirements.in
 	$(COMPILE) --constraint requirements.txt --output-file requirements-dev.txt requirements-dev.in
 	$(COMPILE) --output-file tests/programs/requirements.txt tests/programs/requirements.in
+	for name in tests/programs/environments/*.in; do $(COMPILE) --output-file $${name%.in}.txt $$name || exit 1; done
 	$(COMPILE) --output-file bench/peers/requirements.txt bench/peers/requirements.in
 	for folder in tests/web tests/programs bench/peers; do (cd $$folder && \
 	npm install --package-lock-only --omit-lockfile-registry-resolved --no-audit --no-fund && \
@@ -132,6 +136,13 @@ $(PROGRAMS)/.installed: tests/programs/requirements.txt | $(BIN)/python
 	@[ -x $(BIN)/uv ] || $(PIP) install uv
 	@$(UV) venv --quiet --clear --python $(BIN)/python $(PROGRAMS)
 	@$(UV) pip install --quiet --python $(PROGRAMS)/bin/python --require-hashes -r $<
+	@touch $@
+
+# They lie in the environment above, which --clear empties: whenever it is made, they are made again.
+$(PROGRAMS)/environments/%/.installed: tests/programs/environments/%.txt $(PROGRAMS)/.installed
+	@echo "installing $<"
+	@$(UV) venv --quiet --clear --python $(BIN)/python $(@D)
+	@$(UV) pip install --quiet --python $(@D)/bin/python --require-hashes -r $<
 	@touch $@
 
 tests/programs/node_modules/.installed: tests/programs/package-lock.json

@@ -20,9 +20,9 @@ CALL = 'mode=call args={"location":"Bern"}'
 pytestmark = pytest.mark.timeout(2 * SECONDS)
 
 
-async def run(shared: Shared, program: str, *arguments: str) -> Any:
+async def run(shared: Shared, program: str, *arguments: str, python: Path = PYTHON) -> Any:
     """What a program prints, from JSON; it must succeed."""
-    command = "node" if program.endswith(".mjs") else str(PYTHON)
+    command = "node" if program.endswith(".mjs") else str(python)
     clean = {k: v for k, v in os.environ.items() if not k.startswith(("HOLDLINE_", "OPENAI_"))}
     process = await asyncio.create_subprocess_exec(
         *(command, str(HERE / program), *arguments),

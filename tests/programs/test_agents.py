@@ -1,0 +1,30 @@
+"""AutoGen and Semantic Kernel, unmodified, each with its own retries."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.paths.conftest import Shared
+from tests.programs.test_programs import CALL, PYTHON, SECONDS, run
+
+AGENTS = PYTHON.parents[1] / "environments" / "agents" / "bin" / "python"
+
+pytestmark = [pytest.mark.timeout(2 * SECONDS), pytest.mark.heavy]
+
+
+async def agree(shared: Shared, program: str, call: str) -> None:
+    """A loop of tools, and two failures of which each is asked once and shows its reason."""
+    narrow, locked = shared.prompt("mode=narrow at=1"), shared.prompt("mode=401")
+    saw = await run(shared, program, shared.prompt(call), narrow, locked, python=AGENTS)
+    assert "Rain in Bern." == saw["loop"]
+    assert "longer than the model takes" in saw["failures"][0]
+    assert "refused this server's credentials" in saw["failures"][1]
+    assert [1, 1] == [len(shared.calls(prompt)) for prompt in (narrow, locked)]
+
+
+async def test_autogen(shared: Shared) -> None:
+    await agree(shared, "autogen_chat.py", CALL)
+
+
+async def test_semantic_kernel(shared: Shared) -> None:
+    await agree(shared, "semantic_kernel_chat.py", f"{CALL} name=Weather-weather")
