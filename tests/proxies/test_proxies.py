@@ -14,6 +14,7 @@ from pathlib import Path
 import aiohttp
 import pytest
 from aiohttp import web
+from yarl import URL
 
 from tests.attacks.raw import Raw
 from tests.fake_model import FakeModel
@@ -88,6 +89,9 @@ async def test_sockets_streams_and_subpaths_pass(
             await _socket(http, url)
             await _stream(http, url)
             await _origins(url)
+            for path in ("/metrics", "//metrics", "/%6Detrics", "/metrics?x"):
+                async with http.get(URL(f"{url}{path}", encoded=True)) as answer:
+                    assert 404 == answer.status, path
             async with http.get(f"{url}/") as answer:
                 assert "text/html" in answer.headers["Content-Type"]
             too_large = io.BytesIO(b"a" * 2_000_000)
