@@ -36,7 +36,7 @@ from .model_call import ModelCall
 from .opening import read_opening
 from .outcome import CAUSES, Decision, Finished, GiveBack, RetryAfter, Then, decide
 from .output import Output
-from .upstream import chat_request
+from .upstream.chat import request as chat_request
 
 if TYPE_CHECKING:
     from jobs.log.codec import Event

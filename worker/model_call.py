@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 from .outcome import cause_of
 from .output import NotAllowed
-from .upstream import chat_request, usage
+from .upstream import usage
+from .upstream.chat import request as chat_request
+from .upstream.chat.messages import UnsupportedInput
 from .upstream.deltas import Malformed, Stopped, TooLong, Usage
-from .upstream.messages import UnsupportedInput
 from .upstream.stream import ModelError
 
 if TYPE_CHECKING:

@@ -19,7 +19,6 @@ from typing import TYPE_CHECKING, Any, Final, Protocol, assert_never
 from jobs.log import items
 from jobs.log.items import ARGUMENTS, Place
 
-from .upstream import translator, upstream_item
 from .upstream.deltas import (
     Annotation,
     Call,
@@ -31,6 +30,7 @@ from .upstream.deltas import (
     UpstreamEvent,
 )
 from .upstream.provider_data import add_details, marked
+from .upstream.responses import translator, upstream_item
 
 if TYPE_CHECKING:
     from jobs.log.codec import Event

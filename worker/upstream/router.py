@@ -19,8 +19,9 @@ import structlog
 
 from jobs.models import RESPONSES
 
-from . import chat_request, responses_request
-from .messages import UnsupportedInput
+from .chat import request as chat_request
+from .chat.messages import UnsupportedInput
+from .responses import request as responses_request
 from .stream import Answer, Broken, Busy, ModelError, Refused, UpstreamModel
 from .truncation import shorten
 

@@ -20,13 +20,13 @@ from typing import TYPE_CHECKING, Any, Final, Protocol, Self
 from jobs.models import RESPONSES
 from runtime.open_files import is_exhausted
 
-from .chat_chunks import DONE, ChatChunkReader
+from .chat.chunks import DONE, ChatChunkReader
 from .client import ModelClient, StatusError, iter_body
 from .credentials import PAUSE_SECONDS, KeyUnavailable
 from .deadline import Deadline
 from .deltas import Delta, ErrorInStream, Malformed, Stopped, Text, parse
 from .failures import Failure, classify, retry_after
-from .responses_events import ResponsesEventReader
+from .responses.events import ResponsesEventReader
 from .sse import EventTooLarge, Splitter
 
 if TYPE_CHECKING:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
-from .messages import holds_result
+from .chat.messages import holds_result
 
 if TYPE_CHECKING:
     from jobs.record import Job

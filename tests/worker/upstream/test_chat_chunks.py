@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from worker.upstream.chat_chunks import ChatChunkReader
+from worker.upstream.chat.chunks import ChatChunkReader
 from worker.upstream.deltas import (
     ErrorInStream,
     Malformed,

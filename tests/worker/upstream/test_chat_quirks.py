@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from jobs.log.response_state import ResponseState
 from tests.worker.recording_sink import RecordingSink
 from worker.output import Output
-from worker.upstream.chat_chunks import DONE, ChatChunkReader
+from worker.upstream.chat.chunks import DONE, ChatChunkReader
 from worker.upstream.deltas import ErrorInStream, Malformed, Stopped, Usage
 from worker.upstream.finish_reasons import normalized
 

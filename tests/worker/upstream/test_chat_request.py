@@ -6,9 +6,9 @@ import pytest
 
 from jobs.record import Job
 from tests.jobs.factories import message_done
-from worker.upstream.chat_request import LIMIT, OPENAI_LIMIT, characters, completion, limit_name
-from worker.upstream.messages import UnsupportedInput
-from worker.upstream.responses_request import request
+from worker.upstream.chat.messages import UnsupportedInput
+from worker.upstream.chat.request import LIMIT, OPENAI_LIMIT, characters, completion, limit_name
+from worker.upstream.responses.request import request
 from worker.upstream.usage import counted, estimated, merged
 
 

@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from worker.upstream.chat_chunks import ChatChunkReader
+from worker.upstream.chat.chunks import ChatChunkReader
+from worker.upstream.chat.fast_text import decode_text
 from worker.upstream.deltas import Text
-from worker.upstream.fast_text import decode_text
 
 LEAF: st.SearchStrategy[Any] = (
     st.none() | st.booleans() | st.integers() | st.text(max_size=4) | st.just([]) | st.just({})

@@ -15,11 +15,11 @@ from tests.replay import ReplayedEndpoint
 from tests.worker.conftest import MakeHarness
 from tests.worker.recording_sink import RecordingSink
 from worker.output import Output
-from worker.upstream.chat_chunks import ChatChunkReader
-from worker.upstream.chat_request import completion
+from worker.upstream.chat.chunks import ChatChunkReader
+from worker.upstream.chat.messages import messages
+from worker.upstream.chat.request import completion
 from worker.upstream.deltas import Stopped, Usage
-from worker.upstream.messages import messages
-from worker.upstream.responses_request import request
+from worker.upstream.responses.request import request
 
 from . import chat_rules
 

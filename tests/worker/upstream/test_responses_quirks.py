@@ -16,7 +16,7 @@ from jobs.log.response_state import ResponseState
 from tests.worker.recording_sink import RecordingSink
 from worker.output import Output
 from worker.upstream.deltas import Malformed, Stopped, UpstreamEvent
-from worker.upstream.responses_events import ResponsesEventReader
+from worker.upstream.responses.events import ResponsesEventReader
 
 FUNCTIONS = frozenset({"get", "say"})
 # type of a part -> its field, what the types of its events begin with, and its group

@@ -15,7 +15,7 @@ import pytest
 from jobs.log.codec import Event
 from jobs.log.items import Place
 from worker.output import Output
-from worker.upstream.chat_chunks import DONE, ChatChunkReader
+from worker.upstream.chat.chunks import DONE, ChatChunkReader
 from worker.upstream.deltas import Call, Stopped, Usage
 from worker.upstream.sse import Splitter
 from worker.upstream.usage import counted

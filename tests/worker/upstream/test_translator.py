@@ -19,8 +19,8 @@ from tests.worker.conftest import MakeHarness
 from tests.worker.harness import Harness, response, said
 from worker.output import NotAllowed, Output
 from worker.upstream.deltas import ErrorInStream, Malformed, TooLong, UpstreamEvent
-from worker.upstream.responses_events import ResponsesEventReader
-from worker.upstream.responses_request import request
+from worker.upstream.responses.events import ResponsesEventReader
+from worker.upstream.responses.request import request
 
 F: dict[str, Any] = {"type": "function", "name": "f", "parameters": {}, "strict": None}
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
-from .messages import UnsupportedInput
+from worker.upstream.chat.messages import UnsupportedInput
 
 if TYPE_CHECKING:
     from jobs.record import Job

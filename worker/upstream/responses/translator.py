@@ -19,10 +19,10 @@ from typing import TYPE_CHECKING, Any, Final
 
 from jobs.log import items
 from jobs.log.items import ARGUMENTS, TEXT_OF, Place
+from worker.upstream.deltas import Malformed
+from worker.upstream.surrogates import encodable
 
-from .deltas import Malformed
 from .item_index import ItemIndex
-from .surrogates import encodable
 from .upstream_item import KNOWN, UpstreamItem, has_text, merged_parts, name_of
 
 if TYPE_CHECKING:

@@ -19,9 +19,9 @@ import re
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from .deltas import Call, Malformed, TooLong, integer
-from .provider_data import provider_data
-from .surrogates import SurrogateJoiner, encodable
+from worker.upstream.deltas import Call, Malformed, TooLong, integer
+from worker.upstream.provider_data import provider_data
+from worker.upstream.surrogates import SurrogateJoiner, encodable
 
 _STRUCTURE: Final = re.compile(r'[\\"{}\[\]]')
 _PLACEHOLDER: Final = "{}"

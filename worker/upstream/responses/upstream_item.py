@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from jobs.log import items
 from jobs.log.items import ARGUMENTS, TEXT_OF, Place
-
-from .surrogates import SurrogateJoiner
+from worker.upstream.surrogates import SurrogateJoiner
 
 if TYPE_CHECKING:
     from collections.abc import Callable

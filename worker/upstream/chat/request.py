@@ -15,8 +15,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urlsplit
 
+from worker.upstream.provider_data import own
+
 from .messages import KNOWN_TYPES, messages
-from .provider_data import own
 
 if TYPE_CHECKING:
     from jobs.record import Job

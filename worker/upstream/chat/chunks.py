@@ -5,7 +5,7 @@ usage alone. What has no meaning for an answer (roles, ids, empty deltas, pings)
 
 Servers differ where the format's documents are silent. Reasoning has three names and, at one of
 them, a shape of its own inside `content`; the answer is in `message` or `text` in place of `delta`;
-a whole completion comes where a stream was asked for. `chat_calls` puts calls together.
+a whole completion comes where a stream was asked for. `calls` puts calls together.
 
 A reason for stopping does not make an answer whole. It is passed on once everything before it was
 understood, and `end` rejects a stream with fragments left over.
@@ -15,8 +15,7 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from .chat_calls import CallAssembler, string
-from .deltas import (
+from worker.upstream.deltas import (
     Annotation,
     Delta,
     ErrorInStream,
@@ -29,10 +28,12 @@ from .deltas import (
     Usage,
     parse,
 )
+from worker.upstream.finish_reasons import normalized
+from worker.upstream.provider_data import provider_data
+from worker.upstream.surrogates import SurrogateJoiner, encodable
+
+from .calls import CallAssembler, string
 from .fast_text import decode_text
-from .finish_reasons import normalized
-from .provider_data import provider_data
-from .surrogates import SurrogateJoiner, encodable
 
 DONE: Final = b"[DONE]"
 # What a delta may hold. An answer without a word that has another field was not understood.

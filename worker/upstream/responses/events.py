@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from .deltas import (
+from worker.upstream.deltas import (
     Delta,
     ErrorInStream,
     Malformed,
@@ -19,8 +19,8 @@ from .deltas import (
     integer,
     parse,
 )
-from .finish_reasons import normalized
-from .surrogates import encodable
+from worker.upstream.finish_reasons import normalized
+from worker.upstream.surrogates import encodable
 
 _LARGEST_INTEGER: Final = 2**63
 # An event with none of these is of the upstream's own response, or a heartbeat.
