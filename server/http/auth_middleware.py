@@ -111,6 +111,8 @@ class Authenticator:
 
     async def _admit(self, request: web.Request) -> None:
         check_url(request.query)
+        if isinstance(request.match_info.http_exception, web.HTTPNotFound):
+            return  # the routes are public: a path that is none of them is 404 to everybody
         resource = request.match_info.route.resource
         place = "" if resource is None else resource.canonical
         credential = None if self.open else principal.from_header(request.headers)

@@ -84,12 +84,12 @@ async def test_with_keys_nobody_else_comes_in(serve: Serve, credentials: Credent
         assert 200 == response.status
 
 
-async def test_what_is_no_route_is_told_only_to_who_has_come_in(
+async def test_what_is_no_route_is_told_to_everybody(
     serve: Serve, credentials: Credentials
 ) -> None:
     key = credentials.key()
     client = await serve(**credentials.settings)
-    assert (401, 404) == tuple([await status(client, c, "/v1/nothing") for c in (None, key)])
+    assert (404, 404) == tuple([await status(client, c, "/v1/nothing") for c in (None, key)])
     for path in ("/livez", "/readyz", "/metrics", "/origin", "/", "/openapi.json"):
         assert 200 == await status(client, None, path)
 
