@@ -74,6 +74,7 @@ class ReasoningItem(Struct, tag_field="type", tag="reasoning"):
     encrypted_content: str | None = None
     status: ItemStatus | UnsetType = UNSET
     holdline_field: str | UnsetType = UNSET
+    holdline_model: str | UnsetType = UNSET
 
 
 Item = MessageItem | FunctionCallItem | ReasoningItem
