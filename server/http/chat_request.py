@@ -216,13 +216,32 @@ def _items(message: Json, place: str) -> list[Json]:
             raise invalid(f"{place}.role", f"'{place}.role' must be {known}.")
 
 
+# Fields in which providers send reasoning, and want it back.
+_REASONING: Final = ("reasoning_content", "reasoning")
+# Fields that client libraries or other providers add to a message of the model and send back with
+# it. They repeat what is read elsewhere, or mean something to their author alone.
+_ECHOED: Final = frozenset(
+    {
+        "annotations",
+        "context",
+        "images",
+        "parsed",
+        "provider_specific_fields",
+        "reasoning_details",
+        "thinking_blocks",
+    }
+)
+
+
 def _assistant(message: Json, place: str) -> list[Json]:
-    said = {"role", "content", "name", "refusal", "tool_calls", "reasoning_content"}
-    _only(message, place, said | {"annotations"})  # those are not read back
+    _only(
+        message, place, {"role", "content", "name", "refusal", "tool_calls", *_REASONING, *_ECHOED}
+    )
     items: list[Json] = []
-    if thought := message.get("reasoning_content"):
-        parts = [{"type": "reasoning_text", "text": thought}]
-        marked = {"holdline_field": "reasoning_content", **_maker(message.get("tool_calls"))}
+    field = next((name for name in _REASONING if message.get(name)), None)
+    if field is not None:
+        parts = [{"type": "reasoning_text", "text": message[field]}]
+        marked = {"holdline_field": field, **_maker(message.get("tool_calls"))}
         items.append({"type": "reasoning", "summary": [], "content": parts, **marked})
     content = message.get("content")
     parts = [] if content is None else _parts(content, f"{place}.content", "output_text")

@@ -318,3 +318,37 @@ names = st.sampled_from(
 def test_whatever_comes_is_a_request_or_refused(chat: dict[str, Any]) -> None:
     with contextlib.suppress(Problem):
         parse_create(Translation(chat).body)
+
+
+@pytest.mark.parametrize(
+    "echoed",
+    [
+        {"provider_specific_fields": {"refusal": None}},  # LiteLLM
+        {"thinking_blocks": [{"type": "thinking", "thinking": "Hm.", "signature": "x"}]},
+        {"parsed": {"a": 1}, "audio": None, "function_call": None},  # the SDK's own `parse`
+        {"reasoning_details": [{"type": "reasoning.text", "text": "Hm."}]},  # OpenRouter
+        {"context": {"citations": []}},  # Azure
+        {"images": []},
+    ],
+)
+def test_a_message_of_the_model_may_come_back_as_a_library_read_it(echoed: dict[str, Any]) -> None:
+    function = {"name": "f", "arguments": "{}"}
+    call = {"id": "c", "type": "function", "function": function, "index": 0}
+    said = {"role": "assistant", "content": "So.", "tool_calls": [call]}
+    result = {"role": "tool", "tool_call_id": "c", "content": "1"}
+    messages = [*HI, said, result]
+    assert body(messages=messages) == body(messages=[*HI, said | echoed, result])
+
+
+def test_reasoning_comes_back_in_the_field_in_which_it_came() -> None:
+    for field in ("reasoning", "reasoning_content"):
+        [thought, _] = body(messages=[{"role": "assistant", "content": "So.", field: "Hm."}])[
+            "input"
+        ]
+        assert field == thought["holdline_field"]
+        assert [{"type": "reasoning_text", "text": "Hm."}] == thought["content"]
+
+
+def test_what_a_message_of_the_model_asks_for_is_not_ignored() -> None:
+    with pytest.raises(Problem, match="prefix"):
+        body(messages=[*HI, {"role": "assistant", "content": "So", "prefix": True}])
