@@ -21,6 +21,7 @@ import msgspec
 from tests.chaos.checker import PASSING
 from tests.chaos.history import ClientTrace, Event, TraceEntry, What
 from tests.chaos.log_rules import TERMINAL
+from tests.error_codes import own_code
 
 TICK_SECONDS = 0.1
 PING_SECONDS = 0.5
@@ -301,7 +302,7 @@ class SocketClient(Client):
         if request is None:
             return
         if event["type"] == "error":
-            self.on_error(request, event["error"]["code"])
+            self.on_error(request, own_code(event["error"]))
         elif "sequence_number" in event:
             self.on_event(request, event)
             if (
@@ -356,14 +357,14 @@ class StreamClient(Client):
             if response.status != 200:
                 body = decode(await response.read())
                 self.record("came", {"type": "error", **body})
-                self.on_error(request, body["error"]["code"])
+                self.on_error(request, own_code(body["error"]))
                 return
             async for line in response.content:
                 if line.startswith(b"data: {"):
                     event = decode(line[6:])
                     self.record("came", event)
                     if event["type"] == "error":
-                        self.on_error(request, event["error"]["code"])
+                        self.on_error(request, own_code(event["error"]))
                     else:
                         self.on_event(request, event)
                         if request.cancel_at is not None and request.last >= request.cancel_at:
