@@ -12,6 +12,7 @@ from typing import Any
 
 import aiohttp
 
+from tests.error_codes import own_code
 from tests.system import Server, wait_until
 
 Event = dict[str, Any]
@@ -51,8 +52,7 @@ class Answer:
         """The code of the problem that ended the following of it."""
         if self.problem is None:
             return None
-        code: str = self.problem["error"]["code"]
-        return code
+        return own_code(self.problem["error"])
 
     @property
     def text(self) -> str:
