@@ -10,6 +10,8 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Final, Generic, Protocol, TypeVar
 
+import structlog
+
 from runtime.core_dumps import disable_core_dumps
 from runtime.logs import configure
 from runtime.open_files import raise_open_file_limit
@@ -18,11 +20,13 @@ from runtime.supervisor import CANNOT_START, Children, run, supervise
 from .errors import RedisTrouble
 from .redis.check import check
 from .redis.url import redis_from_url
-from .settings import ConfigError, help_text
+from .settings import ConfigError, help_text, ignored_links
 from .shared_config import hide
 
 if TYPE_CHECKING:
     from .cipher import Cipher
+
+log = structlog.get_logger()
 
 CHECK_SECONDS: Final = 4.0
 
@@ -74,6 +78,12 @@ class Program(ABC, Generic[C]):
         configure()
         disable_core_dumps()
         raise_open_file_limit()
+        for name in ignored_links(environ):
+            log.warning(
+                "setting ignored: set by an orchestrator for a service of this name",
+                name=name,
+                remedy="set enableServiceLinks to false, or give the service another name",
+            )
         try:
             config = self.load(environ)
             if arguments.check:

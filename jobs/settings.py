@@ -26,14 +26,38 @@ RENAMED: Final = {
     "HOLDLINE_GRACE_SECONDS": "HOLDLINE_SHUTDOWN_GRACE_SECONDS",
 }
 
+# What Kubernetes and Docker set for each service that lies beside a container: for one that is
+# called `holdline`, HOLDLINE_PORT=tcp://10.0.0.1:8080, HOLDLINE_SERVICE_HOST and the like.
+_SERVICE_LINK: Final = re.compile(
+    r"HOLDLINE_(\w+_)?(SERVICE_(HOST|PORT(_\w+)?)|PORT_\d+_(TCP|UDP|SCTP)(_(PROTO|PORT|ADDR))?)"
+)
+_SERVICE_ADDRESS: Final = re.compile(r"(tcp|udp|sctp)://[^/]+:\d+")
+
 
 class ConfigError(HoldlineError):
     """A setting is invalid; the message names it and says what is allowed."""
 
 
+def is_service_link(name: str, value: str) -> bool:
+    """True for a variable that an orchestrator has set to tell where another service is."""
+    if not name.startswith(PREFIX):
+        return False
+    return bool(
+        _SERVICE_LINK.fullmatch(name)
+        or (name.endswith("_PORT") and _SERVICE_ADDRESS.fullmatch(value.strip()))
+    )
+
+
+def ignored_links(environ: Mapping[str, str]) -> list[str]:
+    """The names of settings that are ignored, because an orchestrator has set them."""
+    return [name for name in SETTINGS if is_service_link(name, environ.get(name, ""))]
+
+
 def check_names(environ: Mapping[str, str]) -> None:
     """Raises ConfigError for an unknown HOLDLINE_ name, with the nearest known one."""
     for name in sorted(environ):
+        if is_service_link(name, environ[name]):
+            continue
         if name in RENAMED:
             raise ConfigError(f"{name} has a new name: set {RENAMED[name]} instead")
         if name.startswith(PREFIX) and name not in SETTINGS:
@@ -48,8 +72,9 @@ def text(environ: Mapping[str, str], name: str) -> str:
 
     Raises: ConfigError, if the setting allows a few words and this is another.
     """
-    setting = SETTINGS[name]
-    value = environ.get(name, "").strip() or str(setting.default)
+    setting, value = SETTINGS[name], environ.get(name, "").strip()
+    if not value or is_service_link(name, value):
+        value = str(setting.default)
     if setting.choices and value not in setting.choices:
         raise ConfigError(f"{name} must be {' or '.join(setting.choices)}, not {value!r}")
     return value

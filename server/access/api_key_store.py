@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections import OrderedDict
 from typing import TYPE_CHECKING, Final
@@ -24,6 +25,9 @@ if TYPE_CHECKING:
 # A revoked key counts no longer than this while Redis answers, and no longer than that if not.
 FRESH_SECONDS: Final = 3.0
 STALE_SECONDS: Final = 300.0
+# The wait for Redis about a key that is known. What follows waits for Redis as well, and the two
+# waits together must not be twice the time after which a request is refused.
+KNOWN_WAIT_SECONDS: Final = 0.5
 MAX_CACHED: Final = 4096
 
 log = structlog.get_logger()
@@ -55,10 +59,12 @@ class RedisKeys:
         if record is not None and age < FRESH_SECONDS:
             self._known.move_to_end(id_)
             return record
+        usable = record is not None and age < STALE_SECONDS
         try:
-            found = await self._store.get(id_)
-        except RedisTrouble:
-            if record is not None and age < STALE_SECONDS:
+            async with asyncio.timeout(KNOWN_WAIT_SECONDS if usable else None):
+                found = await self._store.get(id_)
+        except (RedisTrouble, TimeoutError):
+            if usable:
                 return record
             raise
         self._known.pop(id_, None)

@@ -11,6 +11,35 @@ from jobs.record import SharedSettings
 from jobs.settings import RENAMED, ConfigError, help_text
 from jobs.settings_table import SETTINGS
 
+LINKS = {
+    "HOLDLINE_PORT": "tcp://10.96.0.7:8080",
+    "HOLDLINE_SERVICE_HOST": "10.96.0.7",
+    "HOLDLINE_SERVICE_PORT": "8080",
+    "HOLDLINE_SERVICE_PORT_HTTP": "8080",
+    "HOLDLINE_PORT_8080_TCP": "tcp://10.96.0.7:8080",
+    "HOLDLINE_PORT_8080_TCP_PROTO": "tcp",
+    "HOLDLINE_PORT_8080_TCP_PORT": "8080",
+    "HOLDLINE_PORT_8080_TCP_ADDR": "10.96.0.7",
+    "HOLDLINE_WORKER_SERVICE_HOST": "10.96.0.8",
+    "HOLDLINE_REDIS_PORT": "tcp://[fd00::1]:6379",
+    "HOLDLINE_REDIS_PORT_6379_UDP_ADDR": "fd00::1",
+}
+
+
+def test_variables_of_an_orchestrator_are_ignored_and_told() -> None:
+    env.check_names(LINKS)
+    assert 8080 == env.whole(LINKS, "HOLDLINE_PORT")
+    assert ["HOLDLINE_PORT"] == env.ignored_links(LINKS)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("HOLDLINE_PORT", "tcp://"), ("HOLDLINE_PORT", "80a"), ("HOLDLINE_PORT", "http://a:80")],
+)
+def test_a_wrong_port_is_still_an_error(name: str, value: str) -> None:
+    with pytest.raises(env.ConfigError, match=name):
+        env.whole({name: value}, name)
+
 
 def test_nothing_needs_to_be_set() -> None:
     assert SharedSettings() == shared_config.shared_settings({})
