@@ -241,7 +241,7 @@ def test_every_metric_is_documented() -> None:
 @pytest.mark.parametrize(("folder", "nth"), [("server", 0), ("worker", 1)])
 def test_every_log_line_is_documented(folder: str, nth: int) -> None:
     said: set[str] = set()
-    for call in [*calls(folder), *calls("runtime")]:
+    for call in [*calls(folder), *calls("jobs"), *calls("runtime")]:
         match call.func:
             case ast.Attribute(ast.Name("log") | ast.Attribute(attr="_log"), level):
                 said.add(constant(call, 1 if level == "log" else 0))
