@@ -58,8 +58,11 @@ class Program(ABC, Generic[C]):
         """Reads the settings."""
 
     @abstractmethod
-    def summary(self, config: C) -> Iterable[str]:
+    def summary(self, config: C, arguments: argparse.Namespace) -> Iterable[str]:
         """The lines that `--check` prints about the settings."""
+
+    def add_arguments(self, parser: argparse.ArgumentParser) -> None:
+        """Adds arguments of this program alone."""
 
     @abstractmethod
     def children(self, config: C) -> Children:
@@ -87,7 +90,7 @@ class Program(ABC, Generic[C]):
         try:
             config = self.load(environ)
             if arguments.check:
-                self._show(config)
+                self._show(config, arguments)
             elif config.processes > 1:
                 children = self.children(config)
                 return asyncio.run(supervise(self.package, config.processes, children))
@@ -108,14 +111,15 @@ class Program(ABC, Generic[C]):
         parser.add_argument(
             "--check", action="store_true", help="check settings and Redis, and end"
         )
+        self.add_arguments(parser)
         parser.add_argument("--processes", metavar="N", help="run N processes, one for each core")
         parser.add_argument("--child", action="store_true", help=argparse.SUPPRESS)
         return parser
 
-    def _show(self, config: C) -> None:
+    def _show(self, config: C, arguments: argparse.Namespace) -> None:
         print(f"Redis at {hide(config.redis_url)}: {asyncio.run(_checked(config))}")
         print(f"prompts and answers: {config.cipher or 'not encrypted'}")
-        for line in self.summary(config):
+        for line in self.summary(config, arguments):
             print(line)
 
 

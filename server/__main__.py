@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import asyncio
 import socket
 import sys
@@ -30,7 +31,8 @@ class _Server(Program[Config]):
     def load(self, environ: Mapping[str, str]) -> Config:
         return Config.from_environ(environ)
 
-    def summary(self, config: Config) -> Iterable[str]:
+    def summary(self, config: Config, arguments: argparse.Namespace) -> Iterable[str]:
+        del arguments
         yield f"may come in: {config.access.described}"
         yield f"would listen on {config.host}:{config.port}; configuration is fine"
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import asyncio
 import contextlib
 import os
@@ -28,6 +29,7 @@ from .compactor import Compactor
 from .config import Config, Endpoint, load
 from .context import WorkerContext
 from .outcome import Policy
+from .probe import probe_models
 from .rescue import Rescue
 from .upstream.credentials import KeyUnavailable, credential_of
 from .upstream.router import Router
@@ -50,10 +52,19 @@ class _Worker(Program[Config]):
     def load(self, environ: Mapping[str, str]) -> Config:
         return load(environ)
 
-    def summary(self, config: Config) -> Iterable[str]:
+    def add_arguments(self, parser: argparse.ArgumentParser) -> None:
+        parser.add_argument(
+            "--ask-models",
+            action="store_true",
+            help="with --check: ask each model for a few tokens, which its provider may bill",
+        )
+
+    def summary(self, config: Config, arguments: argparse.Namespace) -> Iterable[str]:
         for endpoint in [config.single] if config.single else config.endpoints.values():
             at = hide(endpoint.base_url) if endpoint.base_url else "OpenAI's endpoint"
             yield f"{endpoint.name or 'model'} at {at}{asyncio.run(_tried_key(endpoint))}"
+        if arguments.ask_models:
+            yield from asyncio.run(_asked(config))
         yield "configuration is fine"
 
     def children(self, config: Config) -> Children:
@@ -99,6 +110,14 @@ class _Worker(Program[Config]):
                 log.info("worker ready", redis=found, concurrency=config.concurrency)
                 await worker.run()
                 log.info("worker stopped")
+
+
+async def _asked(config: Config) -> list[str]:
+    """Asks each model. Raises: ConfigError, if one of them does not answer."""
+    found = [each async for each in probe_models(config)]
+    if failures := [line for fine, line in found if not fine]:
+        raise ConfigError("; ".join(failures))
+    return [line for _, line in found]
 
 
 async def _tried_key(endpoint: Endpoint) -> str:

@@ -1,11 +1,15 @@
 from __future__ import annotations
 
+import asyncio
 import subprocess
 import sys
+from functools import partial
+from pathlib import Path
 
 import pytest
 
 from jobs.settings import ConfigError
+from tests.fake_model import FakeModel
 from tests.system import ROOT
 from worker.config import load
 
@@ -57,9 +61,9 @@ def test_a_key_is_not_shown() -> None:
     assert "hush" not in shown
 
 
-def checked(**environ: str) -> subprocess.CompletedProcess[str]:
+def checked(*arguments: str, **environ: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [sys.executable, "-m", "worker", "--check"],
+        [sys.executable, "-m", "worker", "--check", *arguments],
         cwd=ROOT,
         env={**MODEL, **environ},
         capture_output=True,
@@ -86,3 +90,27 @@ def test_a_check_fails_without_redis() -> None:
 def test_a_check_fails_on_a_wrong_name() -> None:
     done = checked(HOLDLINE_CONCURENCY="7")
     assert (1, "worker: HOLDLINE_CONCURENCY") == (done.returncode, done.stderr[:27])
+
+
+async def test_a_check_asks_each_model_if_it_may(
+    redis_url: str, tmp_path: Path, model: FakeModel
+) -> None:
+    good, bad = tmp_path / "good.toml", tmp_path / "bad.toml"
+    table = '[models.{}]\nbase_url = "{}"\napi_key_env = "OPENAI_API_KEY"\n'
+    good.write_text(table.format("one", model.url) + table.format("two", model.url))
+    # Nothing listens there.
+    bad.write_text(table.format("one", model.url) + table.format("down", "http://127.0.0.1:9/v1"))
+
+    async def asked(models: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+        environ = {"REDIS_URL": redis_url, "HOLDLINE_MODELS": str(models)}
+        return await asyncio.to_thread(partial(checked, *arguments, **environ))
+
+    done = await asked(good)
+    assert (0, []) == (done.returncode, model.calls), done.stderr
+    done = await asked(good, "--ask-models")
+    assert (0, 2) == (done.returncode, len(model.calls)), done.stderr
+    assert "one answers after" in done.stdout
+    done = await asked(bad, "--ask-models")
+    assert 1 == done.returncode
+    assert "down failed: upstream_unavailable" in done.stderr
+    assert "sk-secret" not in done.stdout + done.stderr

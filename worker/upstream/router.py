@@ -107,6 +107,15 @@ class Router:
         async with contextlib.AsyncExitStack() as stack:
             yield await self._first(job, routes, deadline, stack)
 
+    async def try_model(self, job: Job, endpoint: Endpoint) -> None:
+        """Returns when this model, without fallbacks, has begun to answer the job.
+
+        Raises: ModelError, UnsupportedInput.
+        """
+        deadline = asyncio.get_running_loop().time() + self._config.total
+        async with contextlib.AsyncExitStack() as attempt:
+            await self._start(job, endpoint, deadline, attempt)
+
     async def _first(
         self, job: Job, routes: list[Endpoint], deadline: float, stack: contextlib.AsyncExitStack
     ) -> StartedAnswer:

@@ -1,0 +1,46 @@
+"""Asks each model for a short answer, for `python -m worker --check --ask-models`."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING
+
+from jobs.names import new_response_id
+from jobs.record import Job
+
+from .outcome import CAUSES
+from .upstream.chat.messages import UnsupportedInput
+from .upstream.router import Router
+from .upstream.stream import ModelError
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from .config import Config
+
+# The Responses API allows no fewer.
+MAX_OUTPUT_TOKENS = 16
+
+
+async def probe_models(config: Config) -> AsyncIterator[tuple[bool, str]]:
+    """For each model, whether it began to answer, and a line for people. No fallback is asked."""
+    async with Router(config) as router:
+        for endpoint in [config.single] if config.single else config.endpoints.values():
+            name = endpoint.name or config.model
+            if not name:
+                yield True, "model not asked: HOLDLINE_MODEL names none"
+                continue
+            params = {"model": name, "input": "Say OK.", "max_output_tokens": MAX_OUTPUT_TOKENS}
+            began = time.monotonic()
+            try:
+                await router.try_model(Job(new_response_id(0), "", 0, params), endpoint)
+            except ModelError as error:
+                yield False, f"{name} failed: {error.code} ({error.detail}). {_advice(error.code)}"
+            except UnsupportedInput:
+                yield False, f"{name} failed: its endpoint takes no text"
+            else:
+                yield True, f"{name} answers after {time.monotonic() - began:.1f} s"
+
+
+def _advice(cause: str) -> str:
+    return CAUSES[cause].message if cause in CAUSES else ""
