@@ -207,6 +207,8 @@ class _Details:
             case _ if depth > _MAX_DEPTH:
                 pass
             case dict():
+                if {"loc", "msg"} <= value.keys():  # FastAPI's refusal of a request
+                    self.codes.add("validation")
                 for inner, one in value.items():
                     self.add(one, str(inner).casefold(), depth + 1)
             case list():
