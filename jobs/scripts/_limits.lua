@@ -73,7 +73,8 @@ local function admit(prefix, tenant, time, tokens, money, input, most)
   if limit[2] > 0 then -- a bucket that holds the requests of one minute
     local rate = prefix .. 'rate:' .. tenant
     local b = redis.call('HMGET', rate, 'left', 'at')
-    left = math.min(limit[2], (b[1] or limit[2]) + (time - (b[2] or time)) * limit[2] / MINUTE)
+    left = math.min(limit[2], (b[1] or limit[2]) + math.max(0, time - (b[2] or time)) * limit[2] / MINUTE)
+    if tonumber(b[2] or 0) > time then redis.call('HSET', rate, 'at', time) end
     if left < 1 then return limited('requests_per_minute', 2, (1 - left) * MINUTE / limit[2]) end
     left = left - 1
     redis.call('HSET', rate, 'left', left, 'at', time)

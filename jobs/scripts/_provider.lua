@@ -21,12 +21,14 @@ local function allowance(prefix, model, time, most, requests, tokens)
   local p = model ~= '' and redis.call('HMGET', pause_of(prefix, model), 'until', 'begun')
   if p and p[1] then
     local over = time - p[1]
+    if -over > DELAY_BOUND then over = 0 end -- the clock has stepped back
     local ramp = over < 0 and 0 or math.floor(2 ^ (over / RAMP_STEP)) - p[2]
     known.room, known.ramps = math.max(0, math.min(known.room, ramp)), true
   end
   if requests > 0 or tokens > 0 then
     local b = redis.call('HMGET', pace_of(prefix, model), 'requests', 'tokens', 'at')
-    local passed = time - (b[3] or time)
+    local passed = math.max(0, time - (b[3] or time))
+    if tonumber(b[3] or 0) > time then redis.call('HSET', pace_of(prefix, model), 'at', time) end
     known.left = { filled(b[1], requests, passed), filled(b[2], tokens, passed) }
   end
   return known

@@ -12,6 +12,7 @@ local LONG_WAIT = 60 * 1000 -- after which a lower tier is overtaken so often on
 local OVERTAKEN_BOUND = 3
 local HOOKS_BOUND = 100000 -- webhooks that wait, in a partition
 local HOOK_TTL = 4 * 24 * 3600 * 1000 -- of one: the last attempt is due after three days
+local DELAY_BOUND = 150 * 1000 -- of a wait for another attempt, and of a pause of a model
 local SUBMITTED = 2 -- entries with which a log begins
 local ID_LENGTH = 40 -- of every id that jobs/names.py makes
 
@@ -19,6 +20,14 @@ local ID_LENGTH = 40 -- of every id that jobs/names.py makes
 local function now()
   local time = redis.call('TIME')
   return time[1] * 1000 + math.floor(time[2] / 1000)
+end
+
+-- Redis's clock may step back: by NTP, when a machine is resumed, after a failover. A time that is later
+-- than anything that can be set now was set before the step, and would be waited for in vain.
+local function cap(key, latest, limit)
+  for _, id in ipairs(redis.call('ZRANGEBYSCORE', key, '(' .. latest, '+inf', 'LIMIT', 0, limit)) do
+    redis.call('ZADD', key, 'XX', latest, id)
+  end
 end
 
 -- Some fields of a hash by their names; those that are not set are nil.
@@ -86,7 +95,7 @@ end
 -- What a worker is told about a job that is now its own. `job` has the fields that are named here.
 local function grant(prefix, id, job, time)
   return { id, job.job or '', tonumber(job.attempt or 0), tonumber(job.failures or 0), tonumber(job.cancel or 0),
-    job.reason or '', time - (job.submitted or time), job.length or redis.call('LLEN', prefix .. 'log:' .. id), job.queue_name or '' }
+    job.reason or '', math.max(0, time - (job.submitted or time)), job.length or redis.call('LLEN', prefix .. 'log:' .. id), job.queue_name or '' }
 end
 
 -- Publishes entries, or their number alone where carrying them costs more than a read.

@@ -222,7 +222,7 @@ if #ids > 0 then
   -- The pace of a busy queue, for estimates: ms between claims while something always waited.
   local pace = noted['~pace']
   if noted['~last'] and noted['~busy'] == '1' then
-    local step = math.min((time - noted['~last']) / #ids, 600000)
+    local step = math.min(math.max(0, time - noted['~last']) / #ids, 600000)
     pace = pace and pace * 0.8 + step * 0.2 or step
   end
   for name, value in pairs({ last = time, pace = pace, busy = busy, overtaken = overtaken }) do

@@ -5,8 +5,9 @@
 -- ARGV  grace_ms, limit, ids... (that are followed)
 -- Returns {id...}
 -- May be repeated: a time is set, not added to; what a lost reply found is found again later.
--- @include STRUCTURE_TTL now
+-- @include STRUCTURE_TTL now cap
 local time = now()
+cap(followed_key, time + math.max(grace_ms, 60000), limit)
 for index = 1, #ids do
   redis.call('ZADD', followed_key, 'XX', 'GT', time + grace_ms, ids[index])
 end

@@ -4,10 +4,10 @@
 -- ARGV  pause_ms
 -- Returns 1 if this is the longest pause that was asked for, else 0
 -- May be repeated: the end of a pause only ever moves back.
--- @include now RAMP
+-- @include DELAY_BOUND now RAMP
 local time = now()
 local till = redis.call('HGET', pause_key, 'until')
-if till and tonumber(till) >= time + pause_ms then return 0 end
+if till and tonumber(till) >= time + pause_ms and till - time <= DELAY_BOUND then return 0 end
 redis.call('HSET', pause_key, 'until', time + pause_ms, 'begun', 0)
 redis.call('PEXPIRE', pause_key, pause_ms + RAMP)
 return 1

@@ -21,7 +21,7 @@ for index = 1, #tenants, 2 do
   answer[at + 1] = head and tonumber(redis.call('HGET', prefix .. 'job:' .. head, 'number') or 0) or 0
   answer[at + 2] = above
   local b = redis.call('HMGET', pace_of(prefix, model), 'requests', 'tokens', 'at')
-  local dry = b[3] and time - b[3] < 1500 and (tonumber(b[1]) < 1 or tonumber(b[2]) <= 0)
+  local dry = b[3] and math.abs(time - b[3]) < 1500 and (tonumber(b[1]) < 1 or tonumber(b[2]) <= 0)
   if redis.call('HEXISTS', held_of(prefix, tenant), queue_name) == 1 then
     answer[at + 3] = 'own_limit'
   elseif dry or redis.call('EXISTS', pause_of(prefix, model)) == 1 then

@@ -6,10 +6,14 @@
 -- ARGV  prefix, claim, lease_ms, max_attempts, inspect_ms, limit
 -- Returns {requeued, {grant...}}; a grant as in claim, its reason one of the words below
 -- May be repeated: each step is a no-op once done. Grants of a lost reply run out like any lease.
--- @include STRUCTURE_TTL now fields waiting_of notify_queued grant tenant_of ready_of idle_of open_queue
+-- @include STRUCTURE_TTL DELAY_BOUND now cap fields waiting_of notify_queued grant tenant_of ready_of idle_of open_queue
 -- @include ensure_ready enqueue_first count_running lease release unlease promote
 lease_ms, limit = tonumber(lease_ms), tonumber(limit)
 local time, requeued, grants = now(), 0, {}
+
+cap(leases_key, time + lease_ms, limit)
+cap(delayed_key, time + DELAY_BOUND, limit)
+cap(open_key, time + inspect_ms, limit)
 
 local function due(key) return redis.call('ZRANGEBYSCORE', key, '-inf', time, 'LIMIT', 0, limit) end
 

@@ -65,10 +65,10 @@ async def test_who_waits_for_a_provider_holds_up_nobody(queue: Queue) -> None:
 
 async def test_after_a_pause_a_trickle_comes_first(pipe: Pipe, queue: Queue) -> None:
     await waits(queue, 40)
-    await queue.pause("m", 600)
+    await queue.pause("m", 100)
     assert 0 == await claim(queue)
     begun = []
-    await back(pipe, NAMES.pause("m"), "until", 600_000)
+    await back(pipe, NAMES.pause("m"), "until", 100_000)
     for _ in range(4):
         begun.append(await claim(queue))
         await back(pipe, NAMES.pause("m"), "until", 500)
