@@ -1,25 +1,36 @@
 """A Redis behind Sentinels: each new connection asks them for the current master.
 
 At a failover Sentinel closes the connections to the old master, and reconnecting finds the new one.
+An old master that cannot be reached, or is frozen, closes nothing: so each connection also listens
+for the announcement that its master was replaced.
 Writes that the old master had acknowledged but not replicated are lost, as in any failover: the
 log's length shows it, and the worker that still has the text appends it again.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import asyncio
+import contextlib
+from typing import TYPE_CHECKING, Final, NoReturn
 from urllib.parse import urlsplit, urlunsplit
 
 from jobs.errors import RedisAway, RedisRefused
+from runtime.loop import cancel_and_wait
 
-from .connection import Redis, hosts_of, join_host_port
+from .connection import RECONNECT_SECONDS, Redis, hosts_of, join_host_port
+from .wire import pack
 
 if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
     from jobs.cipher import Cipher
 
     from .wire import Wire
 
 DEFAULT_PORT = 26_379
+WATCH_SECONDS: Final = 30.0
+
+Place = tuple[str, str]
 
 
 class Sentinels(Redis):
@@ -38,6 +49,7 @@ class Sentinels(Redis):
         if not name:
             raise ValueError("the name of the master is missing: redis+sentinel://host:port/name")
         self._name = name
+        self._opened: Place | None = None  # of the latest connection
         self._login = f"{login}@" if login else ""
         self._rest = scheme, f"/{db}" if db else "", parts.query
         self._sentinels = [
@@ -48,20 +60,80 @@ class Sentinels(Redis):
     async def open(self) -> Wire:
         """A new connection to the master. Raises: RedisAway."""
         for sentinel in list(self._sentinels):
-            try:
-                reply = await sentinel.ask("SENTINEL", "GET-MASTER-ADDR-BY-NAME", self._name)
-            except (RedisAway, RedisRefused):
+            place = await self._named_by(sentinel)
+            if place is None:
                 # Moved to the end, so that the others are asked first from now on.
                 self._sentinels.remove(sentinel)
                 self._sentinels.append(sentinel)
                 continue
-            match reply:
-                case [bytes(host), bytes(port)]:
-                    return await self._master(host.decode(), port.decode()).open()
-                case _:
-                    continue
+            master = self._master(*place)
+            # A Sentinel that was cut off may still name a master that has become a replica.
+            if _is_replica(await master.ask("ROLE")):
+                continue
+            wire = await master.open()
+            self._opened = place
+            return wire
         raise RedisAway(f"no Sentinel names a master of {self._name}")
+
+    async def stay_connected(self, serve: Callable[[Wire], Awaitable[None]]) -> NoReturn:
+        """As `Redis.stay_connected`; a connection is also closed when its master is replaced.
+
+        A master that was frozen does not close its connections. It would go on taking writes when
+        it comes back, until a Sentinel makes it a replica and they are lost.
+        """
+
+        async def serve_and_watch(wire: Wire) -> None:
+            watch = asyncio.create_task(self._watch(wire, self._opened), name="sentinel watch")
+            try:
+                await serve(wire)
+            finally:
+                await cancel_and_wait(watch)
+
+        await super().stay_connected(serve_and_watch)
+
+    async def _watch(self, wire: Wire, place: Place | None) -> None:
+        """Closes the connection to the master at `place` when a Sentinel names another one."""
+        while True:
+            for sentinel in list(self._sentinels):
+                with contextlib.suppress(RedisAway, RedisRefused, TimeoutError):
+                    await self._watch_by(sentinel, wire, place)
+            await asyncio.sleep(RECONNECT_SECONDS[1])
+
+    async def _watch_by(self, sentinel: Redis, wire: Wire, place: Place | None) -> None:
+        """Watches for at most `WATCH_SECONDS`: the connection to the Sentinel may be dead."""
+        line = await sentinel.open()
+
+        def take(message: object) -> None:
+            match message:
+                case [b"message", _, bytes(told)] if told.split()[:1] == [self._name.encode()]:
+                    wire.close()
+
+        try:
+            line.send(pack("SUBSCRIBE", "+switch-master"))
+            async with asyncio.timeout(WATCH_SECONDS), asyncio.TaskGroup() as group:
+                group.create_task(line.receive(take))
+                # What was switched before the subscription is not announced to it.
+                if await self._named_by(sentinel) not in (None, place):
+                    wire.close()
+        finally:
+            line.close()
+
+    async def _named_by(self, sentinel: Redis) -> Place | None:
+        """The address of the master in the words of one Sentinel, or None if it knows none."""
+        try:
+            reply = await sentinel.ask("SENTINEL", "GET-MASTER-ADDR-BY-NAME", self._name)
+        except (RedisAway, RedisRefused):
+            return None
+        match reply:
+            case [bytes(host), bytes(port)]:
+                return host.decode(), port.decode()
+            case _:
+                return None
 
     def _master(self, host: str, port: str) -> Redis:
         scheme, db, query = self._rest
         return Redis(urlunsplit((scheme, self._login + join_host_port(host, port), db, query, "")))
+
+
+def _is_replica(role: object) -> bool:
+    return isinstance(role, list) and role[:1] == [b"slave"]

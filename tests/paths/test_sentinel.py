@@ -1,0 +1,58 @@
+"""A frozen master that Sentinels replace: no write goes to it any more, also when it comes back."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import time
+from typing import TYPE_CHECKING
+
+import pytest
+
+from jobs.errors import RedisAway
+from jobs.redis.sentinel import Sentinels
+from tests.paths.topologies.several import watched
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+pytestmark = pytest.mark.timeout(60)
+
+
+async def test_a_master_that_was_frozen_and_replaced_gets_no_more_writes(tmp_path: Path) -> None:
+    async with watched(tmp_path) as (url, master, replica), Sentinels(url).pipe() as pipe:
+        await pipe.call("SET", "key", "before")
+        master.signal(signal.SIGSTOP)
+        try:
+            deadline = time.monotonic() + 30
+            while [b"master"] != (await replica.call("ROLE"))[:1]:
+                assert time.monotonic() < deadline
+                await asyncio.sleep(0.05)
+            # The old master still holds the connection open. Only the announcement ends it.
+            while True:
+                try:
+                    await asyncio.wait_for(pipe.call("SET", "key", "after"), 3)
+                    break
+                except RedisAway:
+                    assert time.monotonic() < deadline
+                    await asyncio.sleep(0.05)
+            assert b"after" == await replica.call("GET", "key")
+        finally:
+            master.signal(signal.SIGCONT)
+        for number in range(20):
+            await pipe.call("SET", "key", number)
+            assert f"{number}".encode() == await replica.call("GET", "key")
+
+
+async def test_a_replica_is_not_taken_for_the_master(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with watched(tmp_path, sentinels=1) as (url, _, replica):
+
+        async def named(*_: object) -> tuple[str, str]:
+            return "127.0.0.1", str(replica.port)
+
+        sentinels = Sentinels(url)
+        monkeypatch.setattr(sentinels, "_named_by", named)
+        with pytest.raises(RedisAway, match="no Sentinel names a master"):
+            await sentinels.open()
