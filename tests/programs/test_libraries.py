@@ -42,6 +42,12 @@ def prompts(shared: Shared) -> dict[str, Any]:
     return asked | {"failures": failures(shared)}
 
 
+def reached(shared: Shared, asked: dict[str, Any]) -> None:
+    """Asserts that the model was called once for each answer, and twice for a loop of tools."""
+    names = ("plain", "streamed", "json", "loop")
+    assert [1, 1, 1, 2] == [len(shared.calls(asked[name])) for name in names]
+
+
 async def test_pydantic_ai(shared: Shared) -> None:
     late = shared.prompt("mode=narrow at=1")
     asked = {api: prompts(shared) for api in ("chat", "responses")}
@@ -52,9 +58,25 @@ async def test_pydantic_ai(shared: Shared) -> None:
         assert counted(3, seen["plain"])
         assert counted(5, seen["streamed"])
         assert ("Rain in Bern.", "Bern", "Bern") == (seen["loop"], seen["tool"], seen["json"])
-        assert [1, 1, 2] == [
-            len(shared.calls(said[name])) for name in ("plain", "streamed", "loop")
-        ]
+        reached(shared, said)
+        shows_failures(shared, said["failures"], seen["failures"])
+    assert "context_length_exceeded" in saw["chat"]["failures"]["streamed"]
+    assert 1 == len(shared.calls(late))
+
+
+async def test_haystack(shared: Shared) -> None:
+    late = shared.prompt("mode=narrow at=1")
+    asked = {api: prompts(shared) for api in ("chat", "responses")}
+    program = "haystack_generators.py"
+    saw = await run(shared, program, json.dumps(asked | {"streamed_failure": late}))
+    for api, said in asked.items():
+        seen = saw[api]
+        assert counted(3, seen["plain"])
+        text, pieces = seen["streamed"]
+        assert counted(5, text)
+        assert text == pieces
+        assert ("Rain in Bern.", "Bern") == (seen["loop"], seen["json"])
+        reached(shared, said)
         shows_failures(shared, said["failures"], seen["failures"])
     assert "context_length_exceeded" in saw["chat"]["failures"]["streamed"]
     assert 1 == len(shared.calls(late))
