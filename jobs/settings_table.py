@@ -54,6 +54,15 @@ _TABLE: Final = (
         "the largest request body or message",
     ),
     number(
+        "HOLDLINE_MAX_CONTEXT_BYTES",
+        SERVER,
+        4_194_304,
+        1024,
+        67_108_864,
+        "the largest prompt that a request may [become](limits.md#what-a-request-becomes): its "
+        "input, the turns before it, the items that it refers to and its template",
+    ),
+    number(
         "HOLDLINE_MAX_SOCKETS",
         SERVER,
         0,

@@ -21,13 +21,17 @@ ON_DEATH: Final = {"fail": True, "restart": False}
 
 
 def admitted(
-    create: Create, who: Principal, catalog: Catalog, templates: Templates
+    create: Create,
+    who: Principal,
+    catalog: Catalog,
+    templates: Templates,
+    max_context_bytes: int,
 ) -> tuple[Create, dict[str, Any]]:
     """Returns the request with its template expanded, and the parameters of its job.
 
     Raises: Problem.
     """
-    create = expanded(create, allowed(templates, who.may_use_prompt))
+    create = expanded(create, allowed(templates, who.may_use_prompt), max_context_bytes)
     params = params_of(create, catalog.default)
     models.check(catalog, params["model"], who)
     models.check_params(catalog, params)

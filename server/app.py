@@ -88,6 +88,7 @@ class Server:
             catalog=config.catalog,
             templates=config.templates,
             partitions=config.shared.partitions,
+            max_context_bytes=config.max_context_bytes,
             unstored_ms=round(1000 * config.unstored_seconds),
         )
         self.authenticator = Authenticator(config.access, self.pipe)

@@ -97,6 +97,7 @@ class Config:
     templates: Templates
     ping_seconds: float
     max_body_bytes: int
+    max_context_bytes: int
     wait_replicas: int
     max_output_bytes: int
     max_sockets: int
@@ -138,6 +139,7 @@ class Config:
             templates=prompts,
             ping_seconds=env.number(environ, "HOLDLINE_PING_SECONDS"),
             max_body_bytes=env.whole(environ, "HOLDLINE_MAX_BODY_BYTES"),
+            max_context_bytes=env.whole(environ, "HOLDLINE_MAX_CONTEXT_BYTES"),
             max_output_bytes=env.whole(environ, "HOLDLINE_MAX_OUTPUT_BYTES"),
             max_sockets=env.whole(environ, "HOLDLINE_MAX_SOCKETS"),
             unstored_seconds=env.number(environ, "HOLDLINE_UNSTORED_SECONDS"),

@@ -6,12 +6,13 @@ from typing import TYPE_CHECKING, Any, Final
 
 from jobs.errors import UnknownResponse
 from jobs.log.codec import job_of
-from jobs.log.log import read_all
+from jobs.log.log import read, read_all
 from jobs.names import Partition, partition_of
 from jobs.names import response_of as response_of_item
 
 from .access.owners import sees
-from .api.frames import response_of
+from .api.context import MAX_ITEMS, fitting, packed_bytes, too_large, too_many_items
+from .api.frames import finished, response_of
 from .api.problem import Problem
 
 if TYPE_CHECKING:
@@ -28,12 +29,29 @@ MAX_REFERRED: Final = 32
 class Conversations:
     """Reads stored responses and the items in them, as far as the viewer may see them."""
 
-    def __init__(self, pipe: Pipe) -> None:
+    def __init__(self, pipe: Pipe, max_bytes: int) -> None:
+        """`max_bytes` bounds a prompt with everything that it brings along."""
         self._pipe = pipe
+        self._max_bytes = max_bytes
 
     async def view(self, viewer: str, response_id: str) -> View:
         """Returns a response with its whole log. Raises: UnknownResponse."""
         return await read_all(self._pipe, response_id, viewer=viewer)
+
+    async def response(self, viewer: str, response_id: str) -> tuple[View, dict[str, Any]]:
+        """Returns a response object, and a view of its log or the end of it.
+
+        A finished response is whole in the last entry, so that a long log is not read for it.
+        Raises: UnknownResponse.
+        """
+        view = await read(self._pipe, response_id, 0, viewer=viewer)
+        if len(view.entries) < view.length:
+            if view.status.ended:
+                end = await read(self._pipe, response_id, view.length - 1, viewer=viewer)
+                if end.entries and (response := finished(end.entries[-1])) is not None:
+                    return end, response
+            view = await self.view(viewer, response_id)
+        return view, response_of(view)
 
     async def job(self, viewer: str, response_id: str) -> Job:
         """Returns the job of a response that was looked at before. Raises: UnknownResponse."""
@@ -46,35 +64,54 @@ class Conversations:
             raise UnknownResponse(response_id)
         return job
 
-    async def dereferenced(self, owner: str, items: list[Item], context: list[Item]) -> list[Item]:
-        """Returns the input with every item reference replaced by the item. Raises: Problem."""
-        wanted = [item["id"] for item in items if item["type"] == "item_reference"]
-        if not wanted:
-            return items
+    async def whole(
+        self, owner: str, params: dict[str, Any], context: list[Item], items: list[Item]
+    ) -> tuple[list[Item], list[Item]]:
+        """Returns the context and the input of a job, every item reference replaced by the item.
+
+        The size of the job is known before it is built. With `truncation: "auto"` the oldest turns
+        of a context that is too large are left out. Raises: Problem.
+        """
+        left = self._max_bytes - packed_bytes(params)
         found = {item["id"]: item for item in context}
+        wanted = {item["id"] for item in items if item["type"] == "item_reference"}
+        sizes: dict[str, int] = {}
         looked = 0
-        for id_ in wanted:
-            if id_ not in found and looked < MAX_REFERRED:
-                looked += 1
-                found |= {item["id"]: item for item in await self._items_beside(owner, id_)}
-            if id_ not in found:
-                raise _no_such_item(id_)
-        return [found[i["id"]] if i["type"] == "item_reference" else i for i in items]
+        for item in items:
+            if item["type"] == "item_reference":
+                id_ = item["id"]
+                if id_ not in found and looked < MAX_REFERRED:
+                    looked += 1
+                    beside = await self._items_beside(owner, id_)
+                    found |= {one["id"]: one for one in beside if one["id"] in wanted}
+                if id_ not in found:
+                    raise _no_such_item(id_)
+                if id_ not in sizes:
+                    sizes[id_] = packed_bytes(found[id_])
+                left -= sizes[id_]
+            else:
+                left -= packed_bytes(item)
+            if left < 0:
+                raise too_large("input", self._max_bytes)
+        items = [found[one["id"]] if one["type"] == "item_reference" else one for one in items]
+        if len(items) > MAX_ITEMS:
+            raise too_many_items("input")
+        return fitting(context, items, left, self._max_bytes, params.get("truncation")), items
 
     async def _items_beside(self, owner: str, id_: str) -> list[Item]:
         """Returns all items of the response that this item belongs to."""
         try:
-            view, job = await self._turn(owner, response_of_item(id_))
+            _, response, job = await self._turn(owner, response_of_item(id_))
         except UnknownResponse:
             raise _no_such_item(id_) from None
-        return [*job.params["input"], *response_of(view)["output"]]
+        return [*job.params["input"], *response["output"]]
 
     async def context(self, owner: str, previous_id: str | None) -> list[Item]:
         """Returns the items of the previous turns, oldest first. Raises: Problem."""
         if previous_id is None:
             return []
         try:
-            view, job = await self._turn(owner, previous_id)
+            view, response, job = await self._turn(owner, previous_id)
         except UnknownResponse:
             raise _previous_not_found(previous_id) from None
         if not view.status.ended:
@@ -84,15 +121,15 @@ class Conversations:
                 "The previous response has not ended yet. Wait for its last event.",
                 param="previous_response_id",
             )
-        return [*job.context, *job.params["input"], *response_of(view)["output"]]
+        return [*job.context, *job.params["input"], *response["output"]]
 
-    async def _turn(self, owner: str, response_id: str) -> tuple[View, Job]:
+    async def _turn(self, owner: str, response_id: str) -> tuple[View, dict[str, Any], Job]:
         """Returns a response to continue from. Raises: UnknownResponse, also if it is unstored."""
-        view = await self.view(owner, response_id)
+        view, response = await self.response(owner, response_id)
         job = await self.job(owner, response_id)
         if job.params.get("store") is False:
             raise UnknownResponse(response_id)
-        return view, job
+        return view, response, job
 
 
 def _no_such_item(id_: str) -> Problem:

@@ -22,7 +22,7 @@ from jobs.record import Job, Status
 from jobs.replies import Accepted
 
 from .admission import admitted, cancels_orphan, fails_on_death
-from .api.frames import fingerprint, response_of
+from .api.frames import fingerprint
 from .api.items import check_results, stored
 from .api.problem import Problem
 from .conversation import Conversations
@@ -69,15 +69,17 @@ class Responses:
         catalog: Catalog,
         templates: Templates,
         partitions: int,
+        max_context_bytes: int,
         unstored_ms: int,
     ) -> None:
         self._pipe = pipe
-        self._conversations = Conversations(pipe)
+        self._conversations = Conversations(pipe, max_context_bytes)
         self._queue = queue
         self._metrics = metrics
         self._catalog = catalog
         self._templates = templates
         self._partitions = partitions
+        self._max_context_bytes = max_context_bytes
         self._unstored_ms = unstored_ms
 
     async def submit(
@@ -99,7 +101,9 @@ class Responses:
         request by itself; after the reply, or without it, call `replied`.
         """
         owner = who.owner  # also where more can be seen: what is gone on from is one's own
-        create, params = admitted(create, who, self._catalog, self._templates)
+        create, params = admitted(
+            create, who, self._catalog, self._templates, self._max_context_bytes
+        )
         key = create.idempotency_key
         print_ = "" if key is None else fingerprint(body)
         request = None if post is None else self._queue.request_of(post.fingerprint)
@@ -119,7 +123,7 @@ class Responses:
                 if not made:
                     raise
                 return Accepted(made, 0, fresh=False)
-        items = await self._conversations.dereferenced(owner, items, before)
+        before, items = await self._conversations.whole(owner, params, before, items)
         check_results(before, items)
         job = Job(
             id=id_,
@@ -172,7 +176,8 @@ class Responses:
 
     async def retrieve(self, viewer: str, response_id: str) -> dict[str, Any]:
         """The response object as it stands."""
-        return response_of(await self._conversations.view(viewer, response_id))
+        _, response = await self._conversations.response(viewer, response_id)
+        return response
 
     async def input_items(self, viewer: str, response_id: str) -> list[Item]:
         """The input items of a response, oldest first."""

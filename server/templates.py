@@ -18,6 +18,7 @@ from jobs.models import catalog
 from jobs.toml import InvalidTable, NonEmpty, Table, convert
 from jobs.toml import invalid as invalid_key
 
+from .api.context import packed_bytes, too_large
 from .api.items import InputFile, InputImage, InputText, Message, OutputText
 from .api.problem import Problem, invalid, name_list
 from .api.request import Text
@@ -88,10 +89,10 @@ def allowed(known: Templates, may_use: Callable[[str], bool]) -> Templates:
     return {id_: template for id_, template in known.items() if may_use(id_)}
 
 
-def expanded(create: Create, known: Templates) -> Create:
+def expanded(create: Create, known: Templates, max_bytes: int) -> Create:
     """The request that this one stands for; the same where it names no prompt.
 
-    Raises: Problem, which names what is missing, or unknown.
+    Raises: Problem, which names what is missing, unknown or too large.
     """
     if create.prompt is None:
         return create
@@ -119,6 +120,8 @@ def expanded(create: Create, known: Templates) -> Create:
             f"Prompt '{create.prompt.id}' has no messages: send an 'input'.",
             "missing_required_parameter",
         )
+    if _expanded_bytes(template, variables) > max_bytes:
+        raise too_large("prompt.variables", max_bytes)
     return msgspec.structs.replace(
         create,
         input=_input(create, template, variables),
@@ -126,6 +129,15 @@ def expanded(create: Create, known: Templates) -> Create:
         model=_or(create.model, template.model),
         temperature=_or(create.temperature, template.temperature),
         text=_or(create.text, template.text),
+    )
+
+
+def _expanded_bytes(template: Template, variables: Mapping[str, Variable]) -> int:
+    """The size of an expanded template: a variable counts wherever it stands."""
+    texts = [template.instructions or "", *(message.content for message in template.messages)]
+    sizes = {name: packed_bytes(value) for name, value in variables.items()}
+    return sum(
+        len(text.encode()) + sum(sizes[name] for name in _VARIABLE.findall(text)) for text in texts
     )
 
 

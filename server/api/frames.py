@@ -224,5 +224,11 @@ def response_of(view: View) -> dict[str, Any]:
     return state.last | {"status": _shown(view), "output": state.output}
 
 
+def finished(entry: bytes) -> dict[str, Any] | None:
+    """The response object of the last entry of a log, if that ends the response."""
+    event = decode_event(entry)
+    return translated(event["response"]) if event["type"] in TERMINAL_TYPES else None
+
+
 def _shown(view: View) -> str:
     return "queued" if view.status == "queued" else "in_progress"

@@ -38,6 +38,7 @@ STANDARD_CODES: Final[Mapping[str, str]] = {
     "too_many": "rate_limit_exceeded",
     "waiting_limit_exceeded": "rate_limit_exceeded",
     "input_tokens_exceeded": "context_length_exceeded",
+    "context_too_large": "context_length_exceeded",
     # The operator's.
     "answer_restarted": "server_error",
     "busy": "server_error",

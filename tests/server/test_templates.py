@@ -39,7 +39,7 @@ TEMPLATES = templates(catalog(FILE).prompts)
 
 def request(id_: str, variables: dict[str, Any] | None = None, **more: Any) -> Any:
     return expanded(
-        parse_create({"prompt": {"id": id_, "variables": variables}, **more}), TEMPLATES
+        parse_create({"prompt": {"id": id_, "variables": variables}, **more}), TEMPLATES, 10_000
     )
 
 
@@ -120,7 +120,7 @@ IMAGE = {"type": "input_image", "image_url": "https://h/i.png"}
 )
 def test_what_is_wrong_is_named(prompt: Any, status: int, code: str, param: str) -> None:
     with pytest.raises(Problem) as refused:
-        expanded(parse_create({"prompt": prompt}), TEMPLATES)
+        expanded(parse_create({"prompt": prompt}), TEMPLATES, 10_000)
     problem = refused.value
     assert (status, code, param) == (problem.status, problem.code, problem.param)
     if code == "prompt_not_found" and param == "prompt.id":
@@ -193,3 +193,12 @@ async def test_the_code_reviewer_is_a_prompt_of_every_server(client: Client) -> 
         while (event := await ws.receive_json(timeout=20))["type"] != "error":
             pass
         assert "prompt_not_found" == event["error"]["code"]
+
+
+def test_a_variable_counts_wherever_it_stands() -> None:
+    known = templates({"many": {"instructions": "{{word}}" * 20}})
+    create = parse_create({"input": "a", "prompt": {"id": "many", "variables": {"word": "x" * 90}}})
+    assert 1800 == len(expanded(create, known, 2000).instructions or "")
+    with pytest.raises(Problem) as refused:
+        expanded(create, known, 1000)
+    assert ("context_too_large", "prompt.variables") == (refused.value.code, refused.value.param)

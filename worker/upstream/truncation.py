@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
+
+from jobs.turns import RULES, turns
 
 from .chat.messages import holds_result
 
 if TYPE_CHECKING:
     from jobs.record import Job
-
-_RULES: Final = ("system", "developer")
 
 
 def shorten(job: Job, arguments: dict[str, Any]) -> bool:
@@ -20,38 +20,11 @@ def shorten(job: Job, arguments: dict[str, Any]) -> bool:
     """
     name = "messages" if "messages" in arguments else "input"
     shown: list[dict[str, Any]] = arguments[name]
-    rules = next((n for n, one in enumerate(shown) if one.get("role") not in _RULES), len(shown))
-    turns = [n for n in _turns(shown) if n > rules]
-    if job.params.get("truncation") != "auto" or not turns:
+    rules = next((n for n, one in enumerate(shown) if one.get("role") not in RULES), len(shown))
+    begun = [n for n in turns(shown) if n > rules and not holds_result(shown[n])]
+    if job.params.get("truncation") != "auto" or not begun:
         return False
-    half = (rules + turns[-1] + 1) // 2
-    cut = next(n for n in turns if n >= half)
+    half = (rules + begun[-1] + 1) // 2
+    cut = next(n for n in begun if n >= half)
     arguments[name] = shown[:rules] + shown[cut:]
     return True
-
-
-def _turns(shown: list[dict[str, Any]]) -> list[int]:
-    """Where turns begin: with what the user says, unless a result of a call before it follows.
-
-    A result without its call would be refused.
-    """
-    ends = _results(shown)
-    begun: list[int] = []
-    until = 0  # where the last result of the calls so far is
-    for n, one in enumerate(shown):
-        until = max(until, ends.get(n, 0))
-        if one.get("role") == "user" and n >= until and not holds_result(one):
-            begun.append(n)
-    return begun
-
-
-def _results(shown: list[dict[str, Any]]) -> dict[int, int]:
-    """The index of the result of each call that is an item, by the index of the call."""
-    following: dict[str, int] = {}  # id -> its next result
-    ends: dict[int, int] = {}
-    for n, one in reversed(list(enumerate(shown))):
-        if one.get("type") == "function_call_output":
-            following[one["call_id"]] = n
-        elif one.get("type") == "function_call" and one["call_id"] in following:
-            ends[n] = following[one["call_id"]]
-    return ends
