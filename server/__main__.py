@@ -19,7 +19,7 @@ from runtime.supervisor import Children, handle_stop
 
 from .app import BACKLOG, SERVER, create_app
 from .config import Config
-from .http.timeouts import KEEP_ALIVE_SECONDS, LINGERING_SECONDS
+from .http.connection import listen
 
 log = structlog.get_logger()
 
@@ -48,14 +48,7 @@ class _Server(Program[Config]):
 
     async def serve(self, config: Config, *, child: bool) -> None:
         app = create_app(config)
-        runner = web.AppRunner(
-            app,
-            access_log=None,
-            auto_decompress=False,
-            shutdown_timeout=2,
-            keepalive_timeout=KEEP_ALIVE_SECONDS,
-            lingering_time=LINGERING_SECONDS,
-        )
+        runner = web.AppRunner(app, shutdown_timeout=2)
         await runner.setup()
         stop = asyncio.Event()
 
@@ -67,17 +60,18 @@ class _Server(Program[Config]):
         handle_stop(on_signal, stop.set if child else None)
         try:
             # Only children share a port, so that a second server on it fails here.
-            site = web.TCPSite(runner, config.host, config.port, backlog=BACKLOG, reuse_port=child)
             try:
-                await site.start()
+                listener = await listen(
+                    runner, config.host, config.port, backlog=BACKLOG, reuse_port=child
+                )
             except OSError as error:
                 raise _cannot_listen(error) from None
-            host, port = runner.addresses[0][:2]
+            host, port = listener.sockets[0].getsockname()[:2]
             freeze_and_tune_gc()
             log.info("server ready", address=f"http://{host}:{port}")
             async with app[SERVER].header_timeout.watch(runner):
                 await stop.wait()
-            await site.stop()  # no new sockets; those that are open are told to reconnect
+            listener.close()  # no new sockets; those that are open are told to reconnect
             await app[SERVER].drain()
         finally:
             await runner.cleanup()

@@ -78,6 +78,10 @@ async def test_what_is_no_request_is_refused(target: Target) -> None:
             said = await raw.rest()
         assert said[9:12] in (b"", b"400", b"404", b"405"), data[:60]
         assert len(said) < 4000, "an answer that repeats what was sent"
+        if said:
+            head, _, body = said.partition(b"\r\n\r\n")
+            assert b"content-type: application/json" in head.lower(), data[:60]
+            assert json.loads(body)["error"]["type"] == "invalid_request_error"
 
 
 PATHS = [

@@ -1,0 +1,77 @@
+"""One connection of the HTTP server: malformed HTTP is answered in the standard's error shape."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any, Final
+
+import structlog
+from aiohttp import web
+
+from server.api.frames import encode
+from server.api.problem import Problem
+
+from .timeouts import KEEP_ALIVE_SECONDS, LINGERING_SECONDS
+
+OPTIONS: Final[dict[str, Any]] = {
+    "access_log": None,
+    "auto_decompress": False,
+    "keepalive_timeout": KEEP_ALIVE_SECONDS,
+    "lingering_time": LINGERING_SECONDS,
+}
+
+log = structlog.get_logger()
+
+
+class Connection(web.RequestHandler):
+    """A connection whose errors outside of any route are JSON, too.
+
+    aiohttp would answer in plain text, and log a traceback with the malformed line, which can be a
+    header with a credential.
+    """
+
+    __slots__ = ()
+
+    def handle_error(
+        self,
+        request: web.BaseRequest,
+        status: int = 500,
+        exc: BaseException | None = None,
+        message: str | None = None,
+    ) -> web.StreamResponse:
+        """Answers what never became a request, or an exception that no middleware saw.
+
+        Raises: ConnectionError if a response has begun, so the connection can only be closed.
+        """
+        del message  # it quotes the request
+        if status >= 500:
+            log.error("a request failed", path=request.path, exc_info=exc)
+        if request.writer.output_size > 0:
+            raise ConnectionError
+        if status >= 500:
+            problem = Problem(500, "internal_error", "Something went wrong here. Try again.")
+        else:
+            problem = Problem(status, "http_error", "This is no valid HTTP request.")
+        answer = web.Response(
+            status=problem.status,
+            headers={"X-Content-Type-Options": "nosniff"},
+            body=encode({"error": problem.error}),
+            content_type="application/json",
+        )
+        answer.force_close()
+        return answer
+
+
+async def listen(
+    runner: web.AppRunner, host: str, port: int, **options: Any
+) -> asyncio.base_events.Server:
+    """Listens for an application that is set up; `web.TCPSite` takes no class of connections."""
+    loop = asyncio.get_running_loop()
+    server = runner.server
+    if server is None:
+        raise RuntimeError("the application is not set up")
+
+    def connect() -> Connection:
+        return Connection(server, loop=loop, **OPTIONS)
+
+    return await loop.create_server(connect, host, port, **options)
