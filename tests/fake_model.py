@@ -145,7 +145,7 @@ class FakeModel:
             return b""
         body = json.loads(content)
         said = body["input"] if passes else body["messages"]
-        prompt = next(text_of(m) for m in reversed(said) if m.get("role") == "user")
+        prompt = next((text_of(m) for m in reversed(said) if m.get("role") == "user"), "")
         script = self._read(prompt)
         call = Call(len(self.calls) + 1, prompt, script.mode, body, headers)
         self.calls.append(call)

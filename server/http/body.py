@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import asyncio
 import zlib
-from typing import Final
+from typing import Any, Final
 
 from aiohttp import web
 
 from server.api.problem import Problem
+from server.api.request import parse_create
 
+KEY_HEADER: Final = "Idempotency-Key"
 ENCODINGS: Final = frozenset({"identity", "gzip", "deflate"})
 # zlib's names: a header of gzip or zlib, whichever is found; and none.
 ANY_HEADER: Final = 47
@@ -59,3 +61,16 @@ def _decoded(body: bytes, most: int) -> bytes:
 
 def _damaged() -> Problem:
     return Problem(400, "undecodable_body", "The body is not what its Content-Encoding says.")
+
+
+def with_key(request: web.Request, body: dict[str, Any]) -> dict[str, Any]:
+    """The body with the idempotency key of the header, if there is one: it comes first.
+
+    Raises: Problem if the body has a key that could not be one.
+    """
+    key = request.headers.get(KEY_HEADER)
+    if key is None:
+        return body
+    if body.get("idempotency_key") is not None:
+        parse_create({"input": "", "idempotency_key": body["idempotency_key"]})
+    return {**body, "idempotency_key": key}

@@ -9,10 +9,10 @@ from server.api.request import parse_create, parse_json
 
 from .answers import error_answer, json_answer
 from .auth_middleware import principal_of
-from .body import read_body
+from .body import read_body, with_key
 from .chat_request import Translation
 from .chat_response import Chunks, completion, failure
-from .responses import KEY_HEADER, note, post_of
+from .responses import note, post_of
 
 if TYPE_CHECKING:
     from aiohttp import web
@@ -45,8 +45,7 @@ class ChatCompletionRoutes:
         viewer = who.viewer
         raw = await read_body(request, self._config.request_seconds)
         body = parse_json(raw)
-        if (key := request.headers.get(KEY_HEADER)) is not None:
-            body = {**body, "idempotency_key": key}
+        body = with_key(request, body)
         asked = Translation(body)
         self._routes.check_open(request)
         with self._relay.listen() as listener:

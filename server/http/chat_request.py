@@ -129,7 +129,8 @@ class Translation:
         if found := re.match(r"input\[(\d+)\](.*)", param, re.DOTALL):
             index = int(found[1])
             place = self._places[index] if index < len(self._places) else "messages"
-            return place + found[2]
+            # The result of a call names it by another word there.
+            return place + re.sub(r"^\.call_id$", ".tool_call_id", found[2])
         if param == "max_output_tokens":
             return self._limit
         for old, new in _RENAMED:

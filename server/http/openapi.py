@@ -20,7 +20,7 @@ from server.api.schema.events import EVENTS
 from server.api.schema.messages import MESSAGES
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator
 
 VERSION: Final = "0.1.0"
 SUMMARY: Final = "A push service for slow LLM answers that speaks the Responses API."
@@ -85,6 +85,31 @@ SUBPROTOCOLS: Final = {
 }
 
 # The rest of it is in docs/protocol.md, Chat completions.
+_CALL_ID: Final = {"type": "string", "minLength": 1, "maxLength": 256}
+_CHAT_CONTENT: Final = {
+    "anyOf": [
+        {"type": "string"},
+        {
+            "type": "array",
+            "items": {
+                "type": "object",
+                "required": ["type", "text"],
+                "properties": {"type": {"const": "text"}, "text": {"type": "string"}},
+            },
+            "description": "Parts; images and files too, as in docs/protocol.md.",
+        },
+    ]
+}
+
+
+def _chat_message(roles: list[str], **required: Any) -> dict[str, Any]:
+    return {
+        "type": "object",
+        "required": ["role", *required],
+        "properties": {"role": {"enum": roles}, **required},
+    }
+
+
 CHAT_BODY: Final = {
     "type": "object",
     "required": ["messages"],
@@ -92,7 +117,13 @@ CHAT_BODY: Final = {
         "messages": {
             "type": "array",
             "minItems": 1,
-            "items": {"type": "object", "required": ["role"]},
+            "items": {
+                "anyOf": [
+                    _chat_message(["system", "developer", "user"], content=_CHAT_CONTENT),
+                    _chat_message(["assistant"]),
+                    _chat_message(["tool"], tool_call_id=_CALL_ID),
+                ]
+            },
         }
     },
 }
@@ -125,6 +156,8 @@ def openapi() -> Document:
         name: {"description": "Accepted where it changes nothing.", "enum": [None, *values]}
         for name, values in requests._NEUTRAL.items()  # noqa: SLF001 - the other half of Create
     }
+    components["Create"]["additionalProperties"] = False
+    _allow_what_is_taken(components, "Create")
     # What `check_input` requires, which no type says.
     given = {"not": {"type": "null"}}
     components["Create"]["anyOf"] = [
@@ -253,6 +286,69 @@ def _schemas(kinds: Iterable[Any]) -> tuple[dict[Any, Document], Document]:
     for item in UNTYPED & components.keys():
         components[item]["required"].remove("type")
     return dict(zip(kinds, found, strict=True)), components
+
+
+def _allow_what_is_taken(components: Document, root: str) -> None:
+    """Allows in a request what the server takes, and no type says.
+
+    A member that may be missing may be null as well, and an item's id may be empty. Where only one
+    kind of object can stand, its `type` may be left out.
+    """
+    reached, todo, told_apart = {root}, [root], set(_alternatives(components))
+    while todo:
+        reached_name = todo.pop()
+        component = components[reached_name]
+        required = component.get("required", [])
+        if reached_name not in told_apart and "type" in required:
+            required.remove("type")
+        for name, schema in component.get("properties", {}).items():
+            if name in required:
+                continue
+            nothing = [] if _takes_null(schema) else [{"type": "null"}]
+            nothing += [{"const": ""}] if name == "id" else []
+            if nothing:
+                component["properties"][name] = {"anyOf": [schema, *nothing]}
+        for name in set(_referred(component)) - reached:
+            reached.add(name)
+            todo.append(name)
+
+
+def _alternatives(schema: Any) -> Iterator[str]:
+    """The names of the components that stand for each other somewhere."""
+    match schema:
+        case {"anyOf": list(several)} if sum("$ref" in one for one in several) > 1:
+            yield from _referred(several)
+        case dict():
+            for one in schema.values():
+                yield from _alternatives(one)
+        case list():
+            for one in schema:
+                yield from _alternatives(one)
+        case _:
+            pass
+
+
+def _takes_null(schema: Document) -> bool:
+    return (
+        schema.get("type") == "null"
+        or None in schema.get("enum", ())
+        or any(_takes_null(one) for one in schema.get("anyOf", ()))
+    )
+
+
+def _referred(schema: Any) -> Iterator[str]:
+    """The names of the components that a schema refers to."""
+    match schema:
+        case {"$ref": str(ref)}:
+            yield ref.rpartition("/")[2]
+        case dict():
+            for one in schema.values():
+                yield from _referred(one)
+        case list():
+            for one in schema:
+                yield from _referred(one)
+        case _:
+            pass
 
 
 def _portable(schema: Any) -> Any:

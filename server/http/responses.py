@@ -19,7 +19,7 @@ from server.responses import Post
 
 from .answers import error_answer, json_answer
 from .auth_middleware import principal_of
-from .body import read_body
+from .body import read_body, with_key
 from .sse import Stream, Waiter
 
 if TYPE_CHECKING:
@@ -35,7 +35,6 @@ if TYPE_CHECKING:
 
 DEFAULT_PAGE: Final = 20
 LARGEST_PAGE: Final = 100
-KEY_HEADER: Final = "Idempotency-Key"
 # How often an official SDK has repeated this request by itself.
 RETRY_HEADER: Final = "X-Stainless-Retry-Count"
 # What the tenant has left, of a request whose prompt was accepted.
@@ -69,8 +68,7 @@ class ResponseRoutes:
         who = principal_of(request)
         raw = await read_body(request, self._config.request_seconds)
         body = parse_json(raw)
-        if (key := request.headers.get(KEY_HEADER)) is not None:
-            body = {**body, "idempotency_key": key}
+        body = with_key(request, body)
         create = parse_create(body)
         post = None if create.idempotency_key is not None else post_of(request, raw)
         self.check_open(request)

@@ -1,0 +1,57 @@
+"""Schemathesis, unmodified: every route of `/openapi.json` does what the document says of it."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+import pytest
+
+from tests.paths.conftest import Shared
+from tests.programs.test_programs import PYTHON
+
+SCHEMATHESIS = PYTHON.parents[1] / "environments" / "schemathesis" / "bin" / "schemathesis"
+SEED = "7"
+# What no schema can say: a result needs its call, a choice its tool, and `after` an item before it.
+CONFIG = """
+[[operations]]
+include-path-regex = "chat/completions|responses"
+[operations.checks]
+positive_data_acceptance.enabled = false
+"""
+
+
+async def check(shared: Shared, folder: Path, *options: str) -> None:
+    """A run of its checks against a server, by its document."""
+    (folder / "schemathesis.toml").write_text(CONFIG)
+    process = await asyncio.create_subprocess_exec(
+        SCHEMATHESIS,
+        "run",
+        f"{shared.server.url}/openapi.json",
+        f"--seed={SEED}",
+        # A handshake: what a plain GET gets is its refusal, which another test has.
+        "--exclude-operation-id=get_v1_responses",
+        "--no-color",
+        *options,
+        cwd=folder,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.STDOUT,
+    )
+    try:
+        output, _ = await process.communicate()
+    finally:
+        if process.returncode is None:
+            process.kill()
+            await process.wait()
+    assert 0 == process.returncode, output.decode()
+
+
+@pytest.mark.timeout(120)
+async def test_every_route_is_as_documented(shared: Shared, tmp_path: Path) -> None:
+    await check(shared, tmp_path, "--phases=examples,coverage,fuzzing", "--max-examples=5")
+
+
+@pytest.mark.heavy
+@pytest.mark.timeout(900)
+async def test_every_route_is_as_documented_for_long(shared: Shared, tmp_path: Path) -> None:
+    await check(shared, tmp_path, "--max-examples=100")
