@@ -1,0 +1,229 @@
+"""What the scripts are meant to be, in Python and in memory."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from jobs.names import model_of
+
+MAX_ATTEMPTS = 3
+MAX_RUNNING = 2
+LIMITS = ["waiting", "requests", "tokens", "money", "input_tokens"]
+NO_LIMITS = {f"tenant_{what}": 0 for what in LIMITS}
+HOUR = 3_600_000
+RUNNING, QUEUED = "running", "queued"
+ENDS = ["completed", "incomplete", "failed", "cancelled"]
+
+
+@dataclass
+class Response:
+    """What the model knows of one response."""
+
+    owner: str
+    log: list[bytes]
+    queue_name: str = ""
+    begins: bytes = b""
+    status: str = QUEUED
+    claim: str = ""
+    attempt: int = 0
+    failures: int = 0
+    cancel: bool = False
+    delayed: bool = False
+    fails: bool = False
+    ran_out: bool = False
+    due: bool = False
+    ending: bool = False
+    compacted: bool = False
+
+    def push(self, expected: int, frames: list[bytes]) -> bool | None:
+        """True if pushed, False if found, None if neither."""
+        if len(self.log) == expected:
+            self.log += frames
+            return True
+        if len(self.log) == expected + len(frames) and self.log[expected:] == frames:
+            return False
+        return None
+
+    def begin(self) -> None:
+        if self.begins:
+            self.push(2, [self.begins])
+            self.begins = b""
+
+    def wait(self, claim: str) -> None:
+        self.status, self.claim, self.ran_out = QUEUED, claim, False
+
+    def run(self, claim: str) -> None:
+        self.status, self.claim, self.ran_out, self.delayed = RUNNING, claim, False, False
+
+
+@dataclass
+class Model:
+    """The scripts as they are meant; each method answers as its script does."""
+
+    all: dict[str, Response] = field(default_factory=dict)
+    keys: dict[str, tuple[str, str]] = field(default_factory=dict)
+    claims: dict[str, list[str]] = field(default_factory=dict)
+
+    def submit(
+        self, id_: str, owner: str, key: str, body: str, fails: bool, queue_name: str, begins: bytes
+    ) -> list[Any]:
+        if id_ in self.all:
+            return [b"accepted"]
+        if key and key in self.keys and self.keys[key][0] in self.all:
+            first, first_body = self.keys[key]
+            return [b"same" if first_body == body else b"reused", first.encode()]
+        self.all[id_] = Response(owner, logged(id_), queue_name, begins, fails=fails)
+        if key:
+            self.keys[key] = (id_, body)
+        return [b"accepted"]
+
+    def claim(self, claim: str, count: int, room: dict[str, int], granted: list[str]) -> None:
+        """Checks what was granted: the higher tier first, no more of a model than there is room
+        for, and no more of an owner than may run. Which owner comes first is not the model's
+        business.
+        """
+        if claim in self.claims:
+            held = [id_ for id_ in self.claims[claim] if self._holds(id_, claim)]
+            assert held == granted
+            return
+        for one in self.all.values():
+            if one.status == QUEUED and one.delayed and one.due:
+                one.delayed = one.due = False
+        free = [id_ for id_, one in self.all.items() if one.status == QUEUED and not one.delayed]
+        room = dict(room)
+        for id_ in granted:
+            fit = [one for one in free if self._fits(one, room)]
+            assert id_ in fit
+            assert rank(self.all[id_].queue_name) == min(
+                rank(self.all[one].queue_name) for one in fit
+            )
+            free.remove(id_)
+            self.all[id_].run(claim)
+            self.all[id_].attempt += 1
+            self.all[id_].begin()
+            if (model := model_of(self.all[id_].queue_name)) in room:
+                room[model] -= 1
+        left = [one for one in free if self._fits(one, room)]
+        assert len(granted) == count or (len(granted) < count and not left)
+        if granted:
+            self.claims[claim] = granted
+
+    def _fits(self, id_: str, room: dict[str, int]) -> bool:
+        owner = self.all[id_].owner
+        running = sum(one.owner == owner and one.status == RUNNING for one in self.all.values())
+        return running < MAX_RUNNING and room.get(model_of(self.all[id_].queue_name), 1) > 0
+
+    def append(self, id_: str, claim: str, expected: int, frames: list[bytes]) -> list[Any]:
+        one = self.all.get(id_)
+        if one is None:
+            return [b"gone"]
+        if not self._holds(id_, claim):
+            return [b"fenced"]
+        if one.push(expected, frames) is None:
+            return [b"diverged", len(one.log)]
+        return [b"ok", len(one.log), int(one.cancel)]
+
+    def finish(
+        self, id_: str, claim: str, expected: int, status: str, frames: list[bytes]
+    ) -> list[Any]:
+        one = self.all.get(id_)
+        if one is None:
+            return [b"gone"]
+        if one.claim != claim or one.status not in (RUNNING, status):
+            return [b"fenced"]
+        if one.status != RUNNING and len(one.log) != expected + len(frames):
+            return [b"fenced"]
+        if not one.compacted and one.push(expected, frames) is None:
+            return [b"diverged", len(one.log)]
+        one.status, one.ran_out = status, False
+        return [b"ok", len(one.log)]
+
+    def compact(self, id_: str, claim: str, log: list[bytes]) -> int:
+        one = self.all.get(id_)
+        if one is None or one.status not in ENDS:
+            return 0
+        one.compacted = one.compacted or (one.claim == claim and one.log == log)
+        return int(one.compacted)
+
+    def retry(self, id_: str, claim: str) -> list[Any]:
+        one = self.all.get(id_)
+        if one is None:
+            return [b"gone"]
+        if one.status == QUEUED and one.claim == f"was {claim}":
+            return [b"ok"]
+        if not self._holds(id_, claim):
+            return [b"fenced"]
+        one.wait(f"was {claim}")
+        one.failures += 1
+        one.delayed, one.due = True, one.cancel
+        return [b"ok"]
+
+    def give_back(self, id_: str, claim: str) -> list[Any]:
+        one = self.all.get(id_)
+        if one is None:
+            return [b"gone"]
+        if one.claim == f"was {claim}":
+            return [b"ok"]
+        if not self._holds(id_, claim):
+            return [b"fenced"]
+        one.wait(f"was {claim}")
+        return [b"ok"]
+
+    def extend(self, held: list[tuple[str, str]]) -> list[Any]:
+        answers = []
+        for id_, claim in held:
+            if self._holds(id_, claim):
+                self.all[id_].ran_out = False
+                answers.append(b"cancel" if self.all[id_].cancel else b"held")
+            else:
+                answers.append(b"lost")
+        return answers
+
+    def cancel(self, id_: str, expected: int, frames: list[bytes]) -> list[Any]:
+        one = self.all.get(id_)
+        if one is None:
+            return [b"gone"]
+        if one.status == RUNNING:
+            one.cancel = True
+            return [b"asked"]
+        if one.status != QUEUED:
+            return [b"ended"]
+        if one.push(expected, frames) is None:
+            return [b"diverged", len(one.log)]
+        one.status, one.delayed = "cancelled", False
+        return [b"cancelled"]
+
+    def delete(self, id_: str) -> int:
+        return int(self.all.pop(id_, None) is not None)
+
+    def rescue(self, claim: str) -> tuple[int, set[str]]:
+        requeued, granted = 0, set()
+        for id_, one in self.all.items():
+            if one.status == QUEUED and one.delayed and one.due:
+                one.delayed = one.due = False
+                requeued += 1
+            elif one.status == RUNNING and one.ran_out:
+                one.failures += not (one.cancel or one.ending)
+                if one.ending or one.cancel or one.fails or one.failures >= MAX_ATTEMPTS:
+                    one.ending = True
+                    one.run(claim)
+                    granted.add(id_)
+                else:
+                    one.wait("")
+                    requeued += 1
+        return requeued, granted
+
+    def _holds(self, id_: str, claim: str) -> bool:
+        one = self.all.get(id_)
+        return one is not None and one.status == RUNNING and one.claim == claim
+
+
+def logged(id_: str) -> list[bytes]:
+    """The log of a job that was submitted."""
+    return [f"{kind} {id_}".encode() for kind in ("created", "queued")]
+
+
+def rank(queue_name: str) -> int:
+    """How far back a tier stands."""
+    return {"p": 1, "f": 3}.get(queue_name[:1], 2)

@@ -1,0 +1,248 @@
+"""Each script when its reply is lost, and with memory full."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import dataclass, replace
+
+import pytest
+
+from jobs.errors import RedisFull
+from jobs.hooks import Hooks
+from jobs.log.codec import encode_event
+from jobs.log.events import begins
+from jobs.log.log import LogWriter, read
+from jobs.queue import Queue
+from jobs.record import Job, Status
+from jobs.record_store import RecordStore
+from jobs.redis.connection import Redis
+from jobs.redis.pipe import Pipe
+from jobs.scripts import SCRIPTS
+from jobs.tenants import Tenants
+from tests.jobs.dump import Dump, dump
+from tests.jobs.factories import (
+    NAMES,
+    SETTINGS,
+    a_job,
+    end_entry,
+    ending,
+    inspect_now,
+    opening,
+    run_out,
+)
+from tests.jobs.proxy import Proxy
+from tests.jobs.scripts.model import (
+    HOUR,
+)
+
+HOOKED = replace(SETTINGS, webhooks=True, hook_wait_ms=HOUR)
+
+Do = Callable[[Pipe], Awaitable[object]]
+
+
+@dataclass(frozen=True)
+class Situation:
+    """`before` leads to where `do` runs the script."""
+
+    script: str
+    before: Do
+    do: Do
+
+
+def situations() -> list[Situation]:
+    job: Job = a_job()
+    running: Job = a_job("other")
+    several = [a_job("held"), a_job("held")]
+
+    async def waiting(pipe: Pipe) -> None:
+        queue = Queue(pipe, HOOKED)
+        await queue.submit(running, opening(running))
+        await queue.claim(0, "mine", 1)
+        await queue.submit(job, opening(job), begins=begins(job))
+
+    async def hooked(pipe: Pipe) -> None:
+        await waiting(pipe)
+        await writer(pipe).finish(Status.COMPLETED, end, retention_ms=60_000)
+
+    async def due(pipe: Pipe) -> None:
+        await hooked(pipe)
+        await pipe.call("ZADD", NAMES.hooks, 1, running.id)
+
+    async def sending(pipe: Pipe) -> None:
+        await due(pipe)
+        await Hooks(pipe).claim(0, "a-claim", 5, HOUR)
+
+    async def with_time(pipe: Pipe) -> None:
+        await waiting(pipe)
+        await run_out(pipe, running.id)
+        await inspect_now(pipe, job.id)
+
+    async def seen(pipe: Pipe) -> None:
+        await Queue(pipe, SETTINGS).submit_completed(
+            new, [ending(new)], idempotency_key="key", fingerprint="body"
+        )
+
+    async def replying(pipe: Pipe) -> None:
+        await waiting(pipe)
+        await Queue(pipe, SETTINGS).reply("public", "body", job.id, "open")
+
+    async def cut(pipe: Pipe) -> None:
+        await replying(pipe)
+        await Queue(pipe, SETTINGS).reply("public", "body", job.id, "cut")
+
+    async def held(pipe: Pipe) -> None:
+        queue = Queue(pipe, replace(SETTINGS, tenant_running=1))
+        for one, claim in zip(several, ("mine", "next"), strict=True):
+            await queue.submit(one, opening(one))
+            await queue.claim(0, claim, 1)
+
+    def writer(pipe: Pipe) -> LogWriter:
+        return LogWriter(pipe, running.id, "mine", 2)
+
+    head = [encode_event(event) for event in opening(running)]
+    end = [end_entry(running)]
+    new = a_job("new", store=False)
+    return [
+        Situation(
+            "submit",
+            waiting,
+            lambda pipe: Queue(pipe, SETTINGS).submit(
+                new, opening(new), begins=begins(new), idempotency_key="key", fingerprint="body"
+            ),
+        ),
+        Situation(
+            "submit_completed",
+            waiting,
+            lambda pipe: Queue(pipe, SETTINGS).submit_completed(
+                new, [ending(new)], idempotency_key="key", fingerprint="body"
+            ),
+        ),
+        Situation(
+            "reply",
+            replying,
+            lambda pipe: Queue(pipe, SETTINGS).reply("public", "body", job.id, "cut"),
+        ),
+        Situation(
+            "attach", cut, lambda pipe: Queue(pipe, SETTINGS).attach("public", "body", new.id)
+        ),
+        Situation("seen", seen, lambda pipe: Queue(pipe, SETTINGS).seen(new.id, 9000)),
+        Situation("claim", waiting, lambda pipe: Queue(pipe, SETTINGS).claim(0, "next", 5)),
+        Situation(
+            "extend", waiting, lambda pipe: Queue(pipe, SETTINGS).extend(0, [(running.id, "mine")])
+        ),
+        Situation("append", waiting, lambda pipe: writer(pipe).append([b"a", b"b"])),
+        Situation(
+            "finish",
+            waiting,
+            lambda pipe: writer(pipe).finish(Status.COMPLETED, end, retention_ms=60_000, bury=True),
+        ),
+        Situation("compact", hooked, lambda pipe: writer(pipe).compact(head, end)),
+        Situation(
+            "retry",
+            waiting,
+            lambda pipe: Queue(pipe, SETTINGS).retry(running.id, "mine", 9000, "x"),
+        ),
+        Situation(
+            "give_back",
+            waiting,
+            lambda pipe: Queue(pipe, SETTINGS).give_back(running.id, "mine", "x"),
+        ),
+        Situation(
+            "cancel",
+            waiting,
+            lambda pipe: Queue(pipe, SETTINGS).cancel(job.id, 2, [ending(job, Status.CANCELLED)]),
+        ),
+        Situation("rescue", with_time, lambda pipe: Queue(pipe, SETTINGS).rescue(0, "rescuer")),
+        Situation("delete", waiting, lambda pipe: Queue(pipe, SETTINGS).delete(job.id)),
+        Situation("claim_webhooks", due, lambda pipe: Hooks(pipe).claim(0, "a-claim", 5, HOUR)),
+        Situation(
+            "settle_webhook", sending, lambda pipe: Hooks(pipe).settle(running.id, "a-claim")
+        ),
+        Situation("set_tenant", held, lambda pipe: Tenants(pipe, 1).set("held", {"running": "5"})),
+        Situation(
+            "put_record",
+            waiting,
+            lambda pipe: RecordStore(pipe, NAMES.api_keys).put("id", None, b"k"),
+        ),
+        Situation("orphans", waiting, lambda pipe: Queue(pipe, SETTINGS).orphans(0, [job.id], 9)),
+        Situation("pause", waiting, lambda pipe: Queue(pipe, SETTINGS).pause("m", 60)),
+        Situation("read", waiting, lambda pipe: read(pipe, job.id, 0)),
+        Situation(
+            "queue_positions",
+            waiting,
+            lambda pipe: Queue(pipe, SETTINGS).queue_positions(0, [("", "public")]),
+        ),
+    ]
+
+
+SITUATIONS = [pytest.param(each, id=each.script) for each in situations()]
+
+
+def test_every_script_has_a_situation() -> None:
+    assert sorted(SCRIPTS) == sorted(each.script for each in situations())
+
+
+@pytest.fixture
+async def proxy(redis_url: str) -> AsyncIterator[Proxy]:
+    async with Proxy(redis_url) as proxy:
+        yield proxy
+
+
+async def after(pipe: Pipe, situation: Situation) -> tuple[object, Dump]:
+    """What the script answers and leaves behind when all goes well."""
+    await situation.before(pipe)
+    reply = await situation.do(pipe)
+    left = await dump(pipe)
+    await pipe.call("FLUSHALL")
+    return reply, left
+
+
+@pytest.mark.parametrize("lost", [1, 3])
+@pytest.mark.parametrize("situation", SITUATIONS)
+async def test_a_script_whose_reply_was_lost_is_repeated_and_leaves_what_one_run_leaves(
+    pipe: Pipe, proxy: Proxy, situation: Situation, lost: int
+) -> None:
+    _, expected = await after(pipe, situation)
+    await situation.before(pipe)
+    async with Pipe(Redis(proxy.url)) as through:
+        await through.call("PING")
+        for _ in range(lost):
+            # A new connection loads the scripts first; the reply to lose is the one after that.
+            proxy.drop_next_reply()
+            await situation.do(through)
+            assert proxy.dropped
+            if situation.script in ("delete", "rescue"):
+                break  # their answer is what they found, and that is gone the next time
+
+    found = await dump(pipe)
+
+    assert expected == found
+    assert proxy.accepted > 1
+
+
+# These may write while memory is full: they keep what there is, or make room.
+MAY_WRITE = {"extend", "give_back", "delete", "claim_webhooks", "settle_webhook", "compact", "seen"}
+READS = {"read", "queue_positions"}
+
+
+@pytest.mark.parametrize("situation", SITUATIONS)
+async def test_with_memory_full_a_script_writes_nothing_unless_it_keeps_or_makes_room(
+    pipe: Pipe, situation: Situation
+) -> None:
+    _, expected = await after(pipe, situation)
+    await situation.before(pipe)
+    untouched = await dump(pipe)
+    await pipe.call("CONFIG", "SET", "maxmemory", "1")
+    try:
+        if situation.script in MAY_WRITE | READS:
+            await situation.do(pipe)
+            assert expected == await dump(pipe)
+        else:
+            with pytest.raises(RedisFull):
+                await situation.do(pipe)
+            assert untouched == await dump(pipe)
+    finally:
+        await pipe.call("CONFIG", "SET", "maxmemory", "0")
+
+    await situation.do(pipe)  # memory is free again, and nothing has to be mended
+    assert expected == await dump(pipe)
