@@ -3,7 +3,7 @@
 
 /** A change of one of these rebuilds the widget; the conversation stays. */
 export const BUILT = [
-  "heading", "greeting", "suggestions", "placeholder", "server", "conversation", "storage", "mode", "lang",
+  "heading", "greeting", "suggestions", "placeholder", "server", "conversation", "user", "storage", "mode", "lang",
 ];
 const PLAIN = ["model", "instructions", "prompt", "theme", "font"];
 
@@ -11,7 +11,7 @@ const PROPERTIES = [...BUILT.slice(0, -1), ...PLAIN];
 
 /** What a page has set before the element was defined becomes an attribute. @param {any} element */
 export function keepProperties(element) {
-  for (const property of PROPERTIES.filter((name) => Object.hasOwn(element, name))) {
+  for (const property of [...PROPERTIES, "tokenProvider"].filter((name) => Object.hasOwn(element, name))) {
     const value = element[property];
     delete element[property];
     element[property] = value;

@@ -17,6 +17,7 @@ import { ENGLISH, fill } from "./words.js";
 
 /** @typedef {import("./conversation.js").Turn} Turn */
 /** @typedef {import("./words.js").Words} Words */
+/** @typedef {() => Promise<string | null> | string | null} TokenProvider null while nobody is signed in */
 
 /** After so long without a connection the server is asked whether it lets this site in. */
 const REFUSED_AFTER_MS = 1_500;
@@ -30,8 +31,6 @@ export class HoldlineChat extends HTMLElement {
   static observedAttributes = [...BUILT, "open"];
 
   // A page may have set these before this class was there.
-  /** Fetches a fresh token, whenever one is needed. @type {null | (() => Promise<string> | string)} */
-  tokenProvider = own(this).tokenProvider ?? null;
   /** Goes into each request, for example `{temperature: 0}`. @type {object} */
   request = own(this).request ?? {};
   /** Words in place of the widget's own. @type {Partial<Words>} */
@@ -44,6 +43,8 @@ export class HoldlineChat extends HTMLElement {
   #root = this.attachShadow({ mode: "open" });
   /** @type {Words} */ #words = ENGLISH;
   /** Draws turns; loaded when there is time. @type {typeof import("./turns.js") | null} */ #drawer = null;
+  /** @type {TokenProvider | null} */ #provider = null;
+  #storage = storageOf("none");
   #loading = false;
   #unread = 0;
   #built = 0;
@@ -61,7 +62,7 @@ export class HoldlineChat extends HTMLElement {
     keepProperties(this);
     this.#leave = new AbortController();
     const { signal } = this.#leave;
-    addEventListener("storage", (event) => event.key === this.#place && this.#thread?.sync(), { signal });
+    addEventListener("storage", ({ key }) => key === this.#thread?.conversation.name && this.#thread.sync(), { signal });
     addEventListener("pageshow", (event) => event.persisted && this.#thread?.sync(), { signal });
     window.visualViewport?.addEventListener("resize", () => this.#fit(), { signal });
     this.addEventListener("keydown", (event) => {
@@ -115,6 +116,25 @@ export class HoldlineChat extends HTMLElement {
     this.#thread?.clear();
   }
 
+  /** Forgets the conversation and the token of whoever is here. */
+  logout() {
+    this.clear();
+    this.#provider = null;
+    this.removeAttribute("user");
+    this.#build();
+    this.#dispatch("logout");
+  }
+
+  /** Fetches a fresh token, whenever one is needed. */
+  get tokenProvider() {
+    return this.#provider;
+  }
+
+  set tokenProvider(provider) {
+    this.#provider = provider;
+    this.#identify();
+  }
+
   get isOpen() {
     return !this.#floats || this.hasAttribute("open");
   }
@@ -140,27 +160,40 @@ export class HoldlineChat extends HTMLElement {
     return new URL(this.getAttribute("server") ?? HOME, location.href);
   }
 
+  /** The beginning of the name under which a conversation is stored; its owner is the end. */
   get #place() {
-    return `holdline.${this.#server.host}.${this.getAttribute("conversation") ?? "conversation"}`;
+    const [conversation, user] = ["conversation", "user"].map((name) => this.getAttribute(name) ?? "");
+    return JSON.stringify(["holdline", this.#server.href, conversation, user]);
   }
 
   get #language() {
     return this.getAttribute("lang") ?? this.closest("[lang]")?.getAttribute("lang") ?? "en";
   }
 
+  /** A token that nothing needs yet is not fetched. */
+  #identify() {
+    const kept = () => Object.keys(this.#storage).some((name) => name.startsWith(this.#place));
+    if (this.isOpen || kept()) void this.#thread?.renew();
+  }
+
   async #build() {
     const build = ++this.#built;
+    this.#thread?.end();
+    this.#thread = this.#panel = null;
+    this.#root.replaceChildren(this.#launcher); // what is shown may be another user's
     const words = { ...ENGLISH, ...await wordsOf(this.#language), ...this.words };
     if (build !== this.#built) return; // an attribute has changed meanwhile, or the element is gone
     this.#words = words;
-    this.#thread?.end();
+    const storage = this.#storage = storageOf(this.getAttribute("storage") ?? "local");
+    const place = this.#place;
     const thread = this.#thread = new Thread({
       url: new URL("v1/responses", this.#server).href,
-      conversation: new Conversation(storageOf(this.getAttribute("storage") ?? "local"), this.#place),
+      owner: this.#provider ? null : "",
+      conversation: (owner) => new Conversation(owner === null ? storageOf("none") : storage, place + owner),
       note: (handle, state) => this.#drawer?.noteOf(handle, state, this.#words) ?? "",
       aside: ({ answer }) => this.#drawer?.asideOf(answer) ?? null,
       more: () => this.#more(),
-      token: () => this.tokenProvider?.() ?? null,
+      token: () => this.#provider?.() ?? null,
       page: window,
     });
     this.#panel = new Panel(thread, words, () => this.#drawer ?? this.#loadDrawer(), {
@@ -173,11 +206,16 @@ export class HoldlineChat extends HTMLElement {
     thread.addEventListener("message", (event) => this.#dispatch("message", turnOf(event)));
     thread.addEventListener("answer", (event) => this.#answered(turnOf(event)));
     thread.addEventListener("state", () => this.#stateChanged(thread));
+    thread.addEventListener("left", () => {
+      this.#unread = 0;
+      this.#showOpen();
+    });
     if (!this.hasAttribute("dir") && words.direction === "rtl") this.#panel.element.dir = "rtl";
     this.#panel.element.setAttribute("role", this.#floats ? "dialog" : "region");
     this.#root.replaceChildren(this.#panel.element, this.#launcher);
     this.#showOpen();
     if (thread.unfinished) thread.start();
+    else if (this.#provider && !this.isOpen) this.#identify();
   }
 
   /** Loads what draws turns, as often as it takes. @returns {null} */

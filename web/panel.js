@@ -90,6 +90,10 @@ export class Panel {
       this.#draw();
       this.#announcement.textContent = this.#turns?.spoken(/** @type {CustomEvent} */ (event).detail) ?? "";
     });
+    thread.addEventListener("left", () => {
+      this.composer.write(this.#announcement.textContent = "");
+      this.#draw();
+    });
     this.#sizes.observe(this.#log);
     this.#drawState();
     this.#draw();

@@ -88,11 +88,26 @@ export function auth(token) {
  * @param {string} token
  */
 export function lifetimeOf(token) {
+  const { iat, exp } = claimsOf(token);
+  return Math.min(Math.max(0, 1_000 * (exp - iat)) || 0, LONGEST_TIMER_MS);
+}
+
+/**
+ * The person or the service that a token names: the issuer, the tenant and the subject of a JSON Web Token, or the public
+ * part of an API key; "" for a token that names nobody. Two subjects never have the same one.
+ * @param {string | null} token
+ */
+export function ownerOf(token) {
+  const { iss, tenant, sub } = claimsOf(token ?? "");
+  return sub ? JSON.stringify([iss, tenant, sub]) : /^hl_\w{12}(?=_)/.exec(token ?? "")?.[0] ?? "";
+}
+
+/** The claims of a JSON Web Token, none for anything else. @param {string} token @returns {Json} */
+function claimsOf(token) {
   try {
-    const { iat, exp } = JSON.parse(atob((token.split(".")[1] ?? "").replace(/-/g, "+").replace(/_/g, "/")));
-    return Math.min(Math.max(0, 1_000 * (exp - iat)) || 0, LONGEST_TIMER_MS);
+    return Object(JSON.parse(atob((token.split(".")[1] ?? "").replace(/-/g, "+").replace(/_/g, "/"))));
   } catch {
-    return 0;
+    return {};
   }
 }
 

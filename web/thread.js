@@ -2,14 +2,17 @@
 /**
  * A conversation under way: each turn with the handle of its answer, over one client. It shows nothing.
  *
+ * Each token is read before the server gets it. One that names another owner ends the present connection: the
+ * conversation stays with its owner, unsent prompts included, and the thread goes on with that of the new owner.
+ *
  * Events: `message` and `answer` with the turn as `detail`, when a prompt was taken and when its answer has ended; `state`
- * after each change of the connection.
+ * after each change of the connection; `left` when a conversation was left to its owner.
  */
 
 import { isEnd } from "./response-state.js";
 import { HoldlineClient } from "./client.js";
 import { attachPage } from "./page-life.js";
-import { lifetimeOf, randomId } from "./protocol.js";
+import { lifetimeOf, ownerOf, randomId } from "./protocol.js";
 
 /** @typedef {import("./conversation.js").Turn} Turn */
 /** @typedef {import("./answer-handle.js").AnswerHandle} AnswerHandle */
@@ -18,12 +21,12 @@ import { lifetimeOf, randomId } from "./protocol.js";
 /**
  * The settings of a thread.
  * @typedef {{
- *   url: string, conversation: import("./conversation.js").Conversation,
+ *   url: string, owner: string | null, conversation: (owner: string | null) => import("./conversation.js").Conversation,
  *   note: (handle: AnswerHandle, state: import("./connection.js").State) => string,
  *   aside: (handle: AnswerHandle) => import("./aside.js").Aside | null,
- *   more: () => object, token: () => (Promise<string> | string | null), page: Window | null,
+ *   more: () => object, token: () => (Promise<string | null> | string | null), page: Window | null,
  *   platform?: Partial<import("./connection.js").Platform>,
- * }} Setting `more` is put into each request; `note` and `aside` are kept with an answer that has ended
+ * }} Setting `owner` is null until a token tells, and the conversation of nobody is not stored; `more` is put into each request; `note` and `aside` are kept with an answer that has ended
  */
 
 /** A token that was refused is fetched anew, but not more often than this. */
@@ -43,13 +46,15 @@ export class Thread extends EventTarget {
   /** @type {() => void} */ #detach = () => {};
   #begun = false;
   #tokenAt = -TOKEN_PAUSE_MS;
+  /** The last call of the token provider. @type {Promise<string | null> | null} */ #asked = null;
   /** Rings before the token ends. @type {any} */ #renewal = 0;
 
   /** @param {Setting} setting */
   constructor(setting) {
     super();
     this.setting = setting;
-    this.conversation = setting.conversation;
+    this.owner = setting.owner;
+    this.conversation = setting.conversation(this.owner);
     this.entries = this.conversation.turns.map((turn) => ({ turn, handle: null }));
   }
 
@@ -81,6 +86,7 @@ export class Thread extends EventTarget {
   /** Ends the connection; answers go on at the server. */
   end() {
     this.#begun = false;
+    this.#asked = null;
     clearTimeout(this.#renewal);
     this.#detach();
     for (const entry of this.entries) entry.handle = null;
@@ -88,10 +94,20 @@ export class Thread extends EventTarget {
     this.#client = null;
   }
 
-  async #connect() {
-    this.#tokenAt = Date.now();
+  /** The token provider may have another token now. */
+  async renew() {
+    const client = this.#client;
     const token = await this.#token();
-    if (!this.#begun) return;
+    if (client?.state === "closed" && client === this.#client) void this.#connect(token);
+    else if (client) this.#give(client, token);
+  }
+
+  /** @param {string | null} [given] the token, where it is known */
+  async #connect(given) {
+    this.#tokenAt = Date.now();
+    const before = this.#client;
+    const token = given === undefined ? await this.#token() : given;
+    if (!this.#begun || before !== this.#client) return;
     this.#detach();
     const client = new HoldlineClient(this.setting.url, this.setting.platform);
     this.#client = client;
@@ -127,13 +143,35 @@ export class Thread extends EventTarget {
     if (lifetime > 0) this.#renewal = setTimeout(async () => this.#give(client, await this.#token()), RENEW * lifetime);
   }
 
-  async #token() {
-    try {
-      return await this.setting.token();
-    } catch (error) {
+  /** A fresh token, or null. Of several calls at a time the last one counts. @returns {Promise<string | null>} */
+  #token() {
+    /** @type {Promise<string | null>} */
+    const asked = Promise.resolve().then(this.setting.token).then((token) => {
+      if (asked !== this.#asked) return this.#asked;
+      this.#own(token);
+      return token;
+    }).catch((error) => {
       console.error("Holdline: the token provider failed", error);
       return null;
-    }
+    });
+    return this.#asked = asked;
+  }
+
+  /** @param {string | null} token */
+  #own(token) {
+    const owner = ownerOf(token);
+    if (owner === this.owner) return;
+    const [begun, client, known] = [this.#begun, this.#client, this.owner !== null];
+    const unowned = known ? [] : this.entries;
+    this.end();
+    this.owner = owner;
+    this.conversation = this.setting.conversation(owner);
+    for (const { turn } of unowned) this.conversation.add(turn.prompt, turn.key, { more: this.setting.more() });
+    this.entries = this.conversation.turns.map((turn) => ({ turn, handle: null }));
+    this.#begun = begun || this.unfinished;
+    if (this.#begun && (client || !begun)) void this.#connect(token);
+    if (known) this.#dispatch("left");
+    this.changed();
   }
 
   /**
@@ -203,8 +241,9 @@ export class Thread extends EventTarget {
   }
 
   /** @param {Entry} entry */
-  #changed({ turn, handle }) {
-    if (handle?.answer.responseId && turn.responseId === null) {
+  #changed(entry) {
+    const { turn, handle } = entry;
+    if (handle?.answer.responseId && turn.responseId === null && this.entries.includes(entry)) {
       turn.responseId = handle.answer.responseId;
       this.conversation.save(turn); // from here on a reload follows
     }

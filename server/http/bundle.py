@@ -1,8 +1,9 @@
 """Our ES modules as one file: what a page loads is one request, and one integrity value covers it.
 
-Nothing is compiled. Comments, space that means nothing and long `#private` names go, `import` and
-`export` go, and what is left stands in the order in which the modules would run. That works because
-the modules keep to a few forms, and what keeps to no form is refused:
+Nothing is compiled. Comments, space that means nothing, long `#private` names, long names of
+constants and classes, `import` and `export` go, and what is left stands in the order in which the
+modules would run. That works because the modules keep to a few forms, and what keeps to no form is
+refused:
 
     import { a, b } from "./other.js";
     import sheet from "./look.css" with { type: "css" };
@@ -56,6 +57,13 @@ _EXPORTED: Final = re.compile(
     r"^export (?:const|class|function|async function) (\w+)", re.MULTILINE
 )
 _TOP: Final = re.compile(r"^(?:const|let|class|function|async function)\*? (\w+)", re.MULTILINE)
+# Top-level constants and classes. No property is called like one, except behind a dot; three dots
+# spread.
+_CAPITAL: Final = re.compile(r"(?<![\w$])(?<![^.]\.)[A-Z]\w+")
+_NUMBER: Final = re.compile(r"^const ([A-Z]\w+) = ([\d_.]+);\n", re.MULTILINE)
+_FILLED: Final = re.compile(r"\$\{[^}]*\}")
+# `place.js` gets its value when the file is served.
+_FILLED_LATER: Final = "INTEGRITY"
 _LEFT: Final = re.compile(r"^(?:import|export)\b(?!\().*", re.MULTILINE)
 _VENDOR_EXPORT: Final = re.compile(r"export\s*\{([^}]*)\};?\s*(?://[^\n]*\s*)?$")
 # The lines of a minified module are longer on average, in characters. Other vendored modules lose
@@ -76,12 +84,17 @@ def strip(source: str) -> str:
     Strings, templates and patterns stay, and lines stay lines.
     """
     bare = "".join(f"{line.strip()}\n" for line in _without_comments(source).splitlines())
+    tight = _between(bare, _tight, lambda match: match[0])
+    return re.sub(r"\n{2,}", "\n", tight).lstrip("\n")
+
+
+def _between(code: str, change: Callable[[str], str], token: Callable[[re.Match[str]], str]) -> str:
+    """The code with `change` made of what lies between strings, templates and patterns."""
     out, end = [], 0
-    for match in _TOKEN.finditer(bare):
-        out += [_tight(bare[end : match.start()]), match[0]]
+    for match in _TOKEN.finditer(code):
+        out += [change(code[end : match.start()]), token(match)]
         end = match.end()
-    out.append(_tight(bare[end:]))
-    return re.sub(r"\n{2,}", "\n", "".join(out)).lstrip("\n")
+    return "".join([*out, change(code[end:])])
 
 
 def _tight(code: str) -> str:
@@ -120,7 +133,7 @@ def pack(read: Read, entry: str, home: str) -> str:
     """
     packed = _Pack(read)
     packed.add(entry, entry=True)
-    body = "".join(packed.parts).replace("import.meta.url", "home")
+    body = packed.body().replace("import.meta.url", "home")
     exported = ", ".join(packed.exported)
     return f"const home = {home};\n{body}export {{ {exported} }};\n"
 
@@ -130,8 +143,30 @@ class _Pack:
         self._read = read
         self._done: set[str] = set()
         self._owners: dict[str, str] = {}
-        self.parts: list[str] = []
+        self._numbers: dict[str, str] = {}
+        self._parts: list[str] = []
+        self._vendored_parts: set[int] = set()
         self.exported: list[str] = []
+
+    def body(self) -> str:
+        """All modules, with short names for constants and classes, and numbers in their places."""
+        kept = {*self.exported, *self._numbers, _FILLED_LATER}
+        capital = [name for name in self._owners if _CAPITAL.fullmatch(name) and name not in kept]
+        short = {name: f"${_letters(place)}" for place, name in enumerate(capital)} | self._numbers
+
+        def renamed(code: str) -> str:
+            return _CAPITAL.sub(lambda match: short.get(match[0], match[0]), code)
+
+        def token(match: re.Match[str]) -> str:
+            kept = match[0]
+            if not kept.startswith("`"):
+                return kept
+            return _FILLED.sub(lambda filled: renamed(filled[0]), kept)
+
+        return "".join(
+            part if place in self._vendored_parts else _between(part, renamed, token)
+            for place, part in enumerate(self._parts)
+        )
 
     def add(self, place: str, *, entry: bool = False) -> None:
         """Adds a module after those that it needs; only the entry's exports count."""
@@ -147,18 +182,20 @@ class _Pack:
         if entry:
             self.exported += _EXPORTED.findall(code)
         code = _EXPORT.sub("", code)
+        code = _NUMBER.sub(self._number, code)
         if left := _LEFT.search(code):
             raise PackError(f"{place}: {left[0]!r} cannot be packed")
-        self.parts.append(_END.sub("", shorten(strip(code))))
+        self._parts.append(_END.sub("", shorten(strip(code))))
 
     def _import(self, place: str, match: re.Match[str]) -> str:
         wanted = normpath(join(dirname(place), match["place"]))
         if match["sheet"]:
             rules = json.dumps(squeeze(self._read(wanted)), ensure_ascii=False)
             name = match["sheet"]
-            self.parts.append(f"const {name}=new CSSStyleSheet();{name}.replaceSync({rules});\n")
+            self._parts.append(f"const {name}=new CSSStyleSheet();{name}.replaceSync({rules});\n")
         elif "/vendor/" in f"/{wanted}":
-            self.parts.append(self._vendored(wanted, match["names"]))
+            self._vendored_parts.add(len(self._parts))
+            self._parts.append(self._vendored(wanted, match["names"]))
         else:
             self.add(wanted)
         return ""
@@ -167,6 +204,13 @@ class _Pack:
         self.add(normpath(join(dirname(place), match["place"])))
         if entry:
             self.exported += [name.strip() for name in match["names"].split(",") if name.strip()]
+        return ""
+
+    def _number(self, match: re.Match[str]) -> str:
+        name, value = match.groups()
+        if name in self.exported:
+            return match[0]
+        self._numbers[name] = value.replace("_", "")
         return ""
 
     def _vendored(self, place: str, wanted: str) -> str:

@@ -155,7 +155,7 @@ async def test_axe_finds_nothing_in_any_state(
     }
     await page.evaluate(
         "turn => localStorage.setItem("
-        "`holdline.${location.host}.conversation`, JSON.stringify([turn]))",
+        "JSON.stringify(['holdline', `${location.origin}/`, '', '']), JSON.stringify([turn]))",
         turn,
     )
     await page.reload()

@@ -25,6 +25,7 @@ class Guarded:
     brought: list[str] = field(default_factory=list)
     sockets: list[web.WebSocketResponse] = field(default_factory=list)
     asked: int = 0
+    prompts: list[tuple[str, str]] = field(default_factory=list)
     log: list[dict[str, Any]] = field(default_factory=list)
 
     def app(self) -> web.Application:
@@ -38,19 +39,21 @@ class Guarded:
         await socket.prepare(request)
         self.sockets.append(socket)
         await socket.send_json({"type": "holdline:welcome", "limits": {}})
-        known = False
+        known, shown = False, ""
         async for message in socket:
             if message.type != WSMsgType.TEXT:
                 break
             asked = json.loads(message.data)
             if asked["type"] == "holdline:auth":
                 self.brought.append(asked["token"])
-                known = asked["token"] in self.good
+                shown, known = asked["token"], asked["token"] in self.good
             if asked["type"] == "holdline:ping":
                 await socket.send_json({"type": "holdline:pong", "id": asked["id"]})
             elif not known:
                 await socket.close(code=4401, message=b"the token is not good")
             elif asked["type"] in {"response.create", "holdline:resume"}:
+                if "input" in asked:
+                    self.prompts.append((shown, asked["input"]))
                 await self._answer(socket, asked)
         return socket
 
@@ -74,9 +77,9 @@ class Guarded:
                 await socket.send_json({**place, "sequence_number": number, **event})
 
 
-def token(number: int, seconds: int) -> str:
+def token(number: int, seconds: int, subject: str = "ÿ") -> str:
     """A JSON Web Token, as far as a client looks at it."""
-    claims = json.dumps({"iat": 1_000, "exp": 1_000 + seconds, "jti": f"ÿ{number}"})
+    claims = json.dumps({"iat": 1_000, "exp": 1_000 + seconds, "jti": f"{number}", "sub": subject})
     return f"e30.{base64.urlsafe_b64encode(claims.encode()).decode().rstrip('=')}.s"
 
 
@@ -135,3 +138,87 @@ async def test_a_token_that_is_no_good_is_not_fetched_over_and_over(
     assert 1 == len(guarded.sockets)
     assert 1 == await page.evaluate("fetched")
     assert "closed" == await element(page, "chat.state")
+
+
+SIGN_IN = """async token => {
+  const chat = document.querySelector("holdline-chat");
+  sessionStorage.setItem("token", token);
+  chat.tokenProvider = async () => sessionStorage.getItem("token");
+}"""
+
+
+async def test_two_subjects_of_one_browser_never_meet(
+    open_page: NewPage, serve_app: ServeApp
+) -> None:
+    """In one tab and in two, through reloads, with an unsent prompt, and after a sign-out."""
+    anna, again, ben = token(1, 900, "anna"), token(2, 900, "anna"), token(3, 900, "ben")
+    guarded = Guarded(good={anna, again, ben})
+    url = await serve_app(guarded.app())
+    page = await open_page(url)
+    prompts, state = page.locator(".turn .prompt"), page.locator("#state")
+    await page.evaluate(SIGN_IN, anna)
+    await wait_until(lambda: guarded.brought == [anna])
+    await ask(page, "hers")
+    await writing(page, "Half, ")
+    await page.evaluate(SIGN_IN, again)  # the same subject: the socket and the view stay
+    await wait_until(lambda: guarded.brought == [anna, again])
+    await expect(prompts).to_have_text(["You asked: hers"])
+
+    await page.context.set_offline(offline=True)
+    await page.evaluate("WebSocket.prototype.send = () => {}")  # a line that is dead, not closed
+    await element(page, "chat.stop()")
+    await element(page, "chat.clear()")
+    await element(page, "chat.send('unsent')")
+    await page.fill("#prompt", "her draft")
+    await page.context.set_offline(offline=False)
+    await page.evaluate(SIGN_IN, ben)
+    await expect(prompts).to_have_count(0)
+    await expect(page.locator("#prompt")).to_have_value("")
+    assert [] == await element(page, "chat.turns")
+    await page.reload()
+    await page.evaluate(SIGN_IN, ben)
+    await expect(state).to_have_attribute("data-state", "open")
+    await ask(page, "his")
+    await writing(page, "Half, ")
+
+    other = await open_page(url, page.context)
+    await other.evaluate(SIGN_IN, anna)  # her unsent prompt is there, and goes in her name
+    await expect(other.locator(".turn .prompt")).to_have_text(["You asked: unsent"])
+    await wait_until(lambda: len(guarded.prompts) == 3)
+    assert [(anna, "hers"), (ben, "his"), (anna, "unsent")] == guarded.prompts
+    await expect(prompts).to_have_text(["You asked: his"])
+
+    await other.evaluate(
+        """() => {
+          const chat = document.querySelector("holdline-chat");
+          chat.addEventListener("logout", () => (window.loggedOut = true));
+          chat.logout();
+        }"""
+    )
+    await expect(other.locator(".turn")).to_have_count(0)
+    assert await other.evaluate("loggedOut")
+    assert await element(other, "chat.tokenProvider") is None
+    kept = "Object.keys(localStorage).map(key => key.match(/anna|ben/)?.[0])"
+    assert ["ben"] == await other.evaluate(kept)
+
+
+async def test_a_page_without_tokens_names_its_user(
+    open_page: NewPage, serve_app: ServeApp
+) -> None:
+    """And what was stored under a name without an owner is nobody's."""
+    page = await open_page(f"{await serve_app(Guarded().app())}/docs/empty")
+    prompts = """async user => {
+      const turn = { prompt: "old", key: "k", request: {}, status: "completed", text: "x" };
+      const place = `holdline.${location.host}.conversation`;
+      localStorage.setItem(place, JSON.stringify([turn]));
+      await import("/widget.js");
+      const chat =
+        document.querySelector("holdline-chat") ?? document.createElement("holdline-chat");
+      chat.user = user;
+      document.body.append(chat);
+      await new Promise(done => setTimeout(done));
+      const before = chat.turns.map(({ prompt }) => prompt);
+      chat.send(`of ${user}`);
+      return before;
+    }"""
+    assert [[], [], ["of a"]] == [await page.evaluate(prompts, user) for user in ("a", "b", "a")]

@@ -116,6 +116,17 @@ def test_private_names_become_short_and_strings_do_not() -> None:
     assert 'return `${this.#b}#first` + "#other";' in code
 
 
+def test_constants_and_classes_become_short_and_numbers_go_where_they_are_used() -> None:
+    code = packed(
+        entry='import { LONG, LIMIT } from "./a.js";\nexport class Entry {}\n'
+        'const x = [...LONG, a.LONG, `LONG ${LIMIT}${LONG}`, "LIMIT"];\n',
+        a="export const LIMIT = 10_000;\nexport const LONG = [LIMIT];\n",
+    )
+    assert "const $a=[10000];" in code
+    assert 'const x=[...$a,a.LONG,`LONG ${10000}${$a}`,"LIMIT"];' in code
+    assert code.endswith("export { Entry };\n")
+
+
 def test_a_squeezed_stylesheet_says_the_same() -> None:
     css = "@media (max-width: 3rem) {\n  a > b, c :hover { margin: calc(1px + 2px) 0; }\n}\n"
     assert "@media (max-width:3rem){a > b,c :hover{margin:calc(1px + 2px) 0}}" == squeeze(css)
