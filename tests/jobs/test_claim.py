@@ -1,0 +1,166 @@
+"""Claims: in which order, under which lease, and what is no job."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from jobs.log.codec import decode_job
+from jobs.names import new_response_id
+from jobs.queue import Queue
+from jobs.redis.connection import Redis
+from jobs.redis.pipe import Pipe
+from tests.jobs.factories import (
+    NAMES,
+    SETTINGS,
+    new_claim,
+    submitted,
+)
+from tests.jobs.steps import claim_ids, dead, finish
+
+
+async def test_jobs_of_one_owner_are_claimed_in_the_order_in_which_they_came(queue: Queue) -> None:
+    jobs = [await submitted(queue) for _ in range(10)]
+
+    assert [job.id for job in jobs] == [(await claim_ids(queue))[0] for _ in range(10)]
+    assert [] == await claim_ids(queue)
+
+
+async def test_an_owner_who_floods_does_not_keep_another_waiting(queue: Queue) -> None:
+    for _ in range(100):
+        await submitted(queue, "flood")
+    await claim_ids(queue, 10)
+    only = await submitted(queue, "patient")
+
+    assert only.id in [*await claim_ids(queue), *await claim_ids(queue)]
+
+
+async def test_owners_are_served_in_turn_also_within_one_claim(queue: Queue) -> None:
+    for _ in range(6):
+        for owner in "abc":
+            await submitted(queue, owner)
+
+    grants = await queue.claim(0, new_claim(), 9)
+
+    assert list("abcabcabc") == [decode_job(grant.job).owner for grant in grants]
+
+
+async def test_a_grant_says_what_a_worker_must_know(queue: Queue) -> None:
+    job = await submitted(queue)
+
+    [grant] = await queue.claim(0, "mine", 1)
+
+    assert job == decode_job(grant.job)
+    assert ("mine", 1, 0, False, "", 2) == (
+        grant.claim,
+        grant.attempt,
+        grant.failures,
+        grant.cancelled,
+        grant.reason,
+        grant.length,
+    )
+    assert 0 <= grant.waited_ms < 10_000
+
+
+async def test_the_same_token_is_handed_the_same_jobs(queue: Queue) -> None:
+    for _ in range(5):
+        await submitted(queue)
+
+    first = await queue.claim(0, "mine", 2)
+    again = await queue.claim(0, "mine", 2)
+
+    assert [each.response_id for each in first] == [each.response_id for each in again]
+    assert [1, 1] == [each.attempt for each in again]
+    assert 3 == len(await claim_ids(queue, 9))
+
+
+async def test_a_claim_ends_where_its_jobs_are_large_enough(queue: Queue) -> None:
+    for _ in range(5):
+        await submitted(queue)
+    [first] = await queue.claim(0, new_claim(), 5, max_job_bytes=1)
+
+    rest = await queue.claim(0, "mine", 5, max_job_bytes=len(first.job) + 1)
+
+    assert 2 == len(rest)
+    assert 2 == len(await queue.claim(0, new_claim(), 5))
+
+
+async def test_a_repeated_claim_hands_out_nothing_that_has_ended_or_gone(
+    pipe: Pipe, queue: Queue
+) -> None:
+    jobs = [await submitted(queue) for _ in range(5)]
+    await queue.claim(0, "mine", 5)
+    await finish(pipe, jobs[0], "mine")
+    await queue.delete(jobs[1].id)
+    await queue.retry(jobs[2].id, "mine", 1000, "busy")
+    await queue.give_back(jobs[3].id, "mine", "stopping")
+
+    assert [jobs[4].id] == await claim_ids(queue, 5, "mine")
+
+
+async def test_a_job_that_stands_in_the_list_five_times_is_claimed_once(
+    pipe: Pipe, queue: Queue
+) -> None:
+    job = await submitted(queue)
+    await pipe.call("RPUSH", NAMES.waiting_prefix + "public", *[job.id] * 4)
+
+    assert [job.id] == await claim_ids(queue, 5)
+    assert [] == await claim_ids(queue, 5)
+
+
+@pytest.mark.parametrize("alien", [b"\xff\x00", b"", b"{}", b"resp_x", b"job with spaces"])
+async def test_an_entry_that_nobody_of_ours_wrote_is_buried_once_and_the_next_is_claimed(
+    pipe: Pipe, queue: Queue, alien: bytes
+) -> None:
+    await pipe.call("RPUSH", NAMES.waiting_prefix + "public", alien)
+    job = await submitted(queue)
+    await pipe.call("PEXPIRE", NAMES.waiting_prefix + "public", 60_000)
+
+    assert [job.id] == await claim_ids(queue)
+    assert [alien] == await dead(pipe)
+
+
+async def test_a_job_whose_key_is_of_another_type_is_buried(pipe: Pipe, queue: Queue) -> None:
+    id_ = new_response_id(0)
+    await pipe.call("SET", NAMES.job(id_), "not a hash", "PX", 60_000)
+    await pipe.call("RPUSH", NAMES.waiting_prefix + "public", id_)
+    job = await submitted(queue)
+
+    assert [job.id] == await claim_ids(queue)
+    assert [id_.encode()] == await dead(pipe)
+
+
+async def test_a_list_full_of_aliens_does_not_stop_another_owner(pipe: Pipe, queue: Queue) -> None:
+    await submitted(queue, "broken")
+    await pipe.call("LPUSH", NAMES.waiting_prefix + "broken", *["alien"] * 500)
+    job = await submitted(queue, "sane")
+
+    assert job.id in [*await claim_ids(queue, 1), *await claim_ids(queue, 1)]
+
+
+async def test_the_list_of_the_dead_is_bounded(pipe: Pipe, queue: Queue) -> None:
+    await submitted(queue)
+    await pipe.call("LPUSH", NAMES.waiting_prefix + "public", *["alien"] * 1500)
+    while await pipe.call("LLEN", NAMES.waiting_prefix + "public"):
+        await claim_ids(queue)
+
+    assert 1000 == len(await dead(pipe))
+
+
+async def test_two_claims_at_once_never_share_a_job(queue: Queue, redis: Redis) -> None:
+    for _ in range(60):
+        await submitted(queue)
+    async with Pipe(redis) as other:
+        queues = [queue, Queue(other, SETTINGS)]
+        batches = await asyncio.gather(*(claim_ids(queues[n % 2], 3) for n in range(30)))
+    ids = [id_ for batch in batches for id_ in batch]
+
+    assert 60 == len(ids) == len(set(ids))
+
+
+async def test_idle_workers_are_woken_by_markers_that_are_few(pipe: Pipe, queue: Queue) -> None:
+    for _ in range(200):
+        await submitted(queue)
+
+    assert 64 == await pipe.call("LLEN", NAMES.wake)

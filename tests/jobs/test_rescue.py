@@ -1,0 +1,221 @@
+"""Rescues: jobs of dead workers, jobs that waited too long, jobs that fell out of the queue."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from jobs.errors import (
+    Fenced,
+)
+from jobs.log.log import LogWriter
+from jobs.queue import Queue
+from jobs.record import SharedSettings, Status
+from jobs.redis.connection import Redis
+from jobs.redis.pipe import Pipe
+from tests.jobs.factories import (
+    NAMES,
+    SETTINGS,
+    a_job,
+    claimed,
+    end_entry,
+    inspect_now,
+    new_claim,
+    opening,
+    run_out,
+    status_of,
+    submitted,
+)
+from tests.jobs.steps import claim_ids, dead, finish
+from tests.keys_without_ttl import keys_without_ttl
+
+
+async def test_the_job_of_a_dead_worker_waits_again_with_a_strike(pipe: Pipe, queue: Queue) -> None:
+    job, grant = await claimed(queue)
+    await run_out(pipe, job.id)
+
+    assert (1, []) == await queue.rescue(0, new_claim())
+    [again] = await queue.claim(0, new_claim(), 1)
+    assert (2, 1, "worker_lost") == (again.attempt, again.failures, again.reason)
+    with pytest.raises(Fenced):
+        await LogWriter(pipe, job.id, grant.claim, 2).append([b"x"])
+
+
+async def test_two_rescuers_at_once_put_a_job_back_once(
+    pipe: Pipe, queue: Queue, redis: Redis
+) -> None:
+    jobs = [(await claimed(queue))[0] for _ in range(20)]
+    for job in jobs:
+        await run_out(pipe, job.id)
+    async with Pipe(redis) as other:
+        found = await asyncio.gather(
+            *(q.rescue(0, new_claim()) for q in (queue, Queue(other, SETTINGS)) for _ in range(2))
+        )
+
+    assert 20 == sum(requeued for requeued, _ in found)
+    assert sorted(job.id for job in jobs) == sorted(await claim_ids(queue, 50))
+
+
+async def test_a_job_that_kills_every_worker_is_handed_to_the_rescuer_to_end(pipe: Pipe) -> None:
+    queue = Queue(pipe, SharedSettings(max_attempts=3))
+    job = await submitted(queue)
+    for _ in range(2):
+        await claim_ids(queue)
+        await run_out(pipe, job.id)
+        assert (1, []) == await queue.rescue(0, new_claim())
+    await claim_ids(queue)
+    await run_out(pipe, job.id)
+
+    requeued, [grant] = await queue.rescue(0, "rescuer")
+
+    assert 0 == requeued
+    assert (job.id, "rescuer", 3, "worker_lost") == (
+        grant.response_id,
+        grant.claim,
+        grant.failures,
+        grant.reason,
+    )
+    await LogWriter(pipe, job.id, "rescuer", grant.length).finish(
+        Status.FAILED, [end_entry(job, Status.FAILED)], retention_ms=60_000, bury=True
+    )
+    assert [job.id.encode()] == await dead(pipe)
+    assert Status.FAILED == await status_of(pipe, job.id)
+
+
+async def test_a_rescuer_that_dies_leaves_its_job_to_the_next_one(pipe: Pipe) -> None:
+    queue = Queue(pipe, SharedSettings(max_attempts=1))
+    job, _ = await claimed(queue)
+    await run_out(pipe, job.id)
+    await queue.rescue(0, "first")
+    await run_out(pipe, job.id)
+
+    _, [grant] = await queue.rescue(0, "second")
+
+    assert "second" == grant.claim
+    with pytest.raises(Fenced):
+        await finish(pipe, job, "first", Status.FAILED)
+
+
+async def test_a_job_that_shall_not_be_tried_again_is_handed_over_at_the_first_death(
+    pipe: Pipe, queue: Queue
+) -> None:
+    job = a_job()
+    await queue.submit(job, opening(job), fail_on_worker_death=True)
+    await claim_ids(queue)
+    await run_out(pipe, job.id)
+
+    requeued, [grant] = await queue.rescue(0, new_claim())
+
+    assert (0, "worker_lost", 1) == (requeued, grant.reason, grant.failures)
+
+
+async def test_a_request_may_ask_for_another_attempt_where_the_default_is_to_fail(
+    pipe: Pipe,
+) -> None:
+    queue = Queue(pipe, SharedSettings(fail_on_worker_death=True))
+    job = a_job()
+    await queue.submit(job, opening(job), fail_on_worker_death=False)
+    await claim_ids(queue)
+    await run_out(pipe, job.id)
+
+    assert (1, []) == await queue.rescue(0, new_claim())
+
+
+async def test_a_dead_workers_job_that_was_to_be_cancelled_is_handed_over_to_be_ended(
+    pipe: Pipe, queue: Queue
+) -> None:
+    job, _ = await claimed(queue)
+    assert not await queue.cancel(job.id, 2, [])
+    await run_out(pipe, job.id)
+
+    _, [grant] = await queue.rescue(0, new_claim())
+
+    assert ("cancelled", True) == (grant.reason, grant.cancelled)
+
+
+async def test_a_job_that_waited_for_too_long_is_handed_over_to_be_ended(pipe: Pipe) -> None:
+    queue = Queue(pipe, SharedSettings(max_wait_ms=-1))
+    job = await submitted(queue)
+    await inspect_now(pipe, job.id)
+
+    _, [grant] = await queue.rescue(0, "rescuer")
+
+    assert (job.id, "expired") == (grant.response_id, grant.reason)
+    assert [] == await claim_ids(queue)
+
+
+@pytest.mark.parametrize("others", [0, 1, 5])
+async def test_a_job_that_fell_out_of_the_list_is_found_again(
+    pipe: Pipe, queue: Queue, others: int
+) -> None:
+    lost = await submitted(queue)
+    kept = [await submitted(queue) for _ in range(others)]
+    assert 1 == await pipe.call("LREM", NAMES.waiting_prefix + "public", 0, lost.id)
+    await inspect_now(pipe, lost.id)
+
+    assert (1, []) == await queue.rescue(0, new_claim())
+    assert [lost.id, *(job.id for job in kept)] == await claim_ids(queue, 10)
+
+
+async def test_a_job_lost_from_the_middle_is_found_once_those_before_it_are_gone(
+    pipe: Pipe, queue: Queue
+) -> None:
+    jobs = [await submitted(queue) for _ in range(3)]
+    await pipe.call("LREM", NAMES.waiting_prefix + "public", 0, jobs[1].id)
+    await claim_ids(queue)
+    await inspect_now(pipe, jobs[1].id)
+
+    assert (1, []) == await queue.rescue(0, new_claim())
+    assert [jobs[1].id, jobs[2].id] == await claim_ids(queue, 10)
+
+
+async def test_a_job_that_waits_is_not_queued_twice_by_being_inspected(
+    pipe: Pipe, queue: Queue
+) -> None:
+    jobs = [await submitted(queue) for _ in range(3)]
+    for _ in range(3):
+        for job in jobs:
+            await inspect_now(pipe, job.id)
+        assert (0, []) == await queue.rescue(0, new_claim())
+
+    assert 3 == await pipe.call("LLEN", NAMES.waiting_prefix + "public")
+
+
+@pytest.mark.parametrize(
+    "key", [NAMES.ready, NAMES.queues, NAMES.leases, NAMES.wake, NAMES.numbers]
+)
+async def test_a_lost_key_of_the_queue_loses_no_job_and_comes_back_with_a_ttl(
+    pipe: Pipe, queue: Queue, key: str
+) -> None:
+    running, grant = await claimed(queue)
+    waiting = [await submitted(queue) for _ in range(3)]
+    await pipe.call("DEL", key)
+    for job in (running, *waiting):
+        await inspect_now(pipe, job.id)
+    await queue.rescue(0, new_claim())
+    await queue.extend(0, [(running.id, grant.claim)])
+    await run_out(pipe, running.id)
+    await queue.rescue(0, new_claim())
+
+    ids = [*await claim_ids(queue, 2), *await claim_ids(queue, 9)]
+
+    assert sorted(job.id for job in (running, *waiting)) == sorted(ids)
+    assert [] == await keys_without_ttl(pipe)
+
+
+async def test_every_key_has_a_ttl_after_each_step(pipe: Pipe, queue: Queue) -> None:
+    for _ in range(3):
+        await submitted(queue)
+    assert [] == await keys_without_ttl(pipe)
+    [grant] = await queue.claim(0, new_claim(), 1)
+    assert [] == await keys_without_ttl(pipe)
+    await queue.retry(grant.response_id, grant.claim, 1000, "x")
+    assert [] == await keys_without_ttl(pipe)
+    [grant] = await queue.claim(0, new_claim(), 1)
+    await queue.give_back(grant.response_id, grant.claim, "x")
+    assert [] == await keys_without_ttl(pipe)
+    [grant] = await queue.claim(0, new_claim(), 1)
+    await run_out(pipe, grant.response_id)
+    await queue.rescue(0, new_claim())
+    assert [] == await keys_without_ttl(pipe)
