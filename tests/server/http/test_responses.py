@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import gzip
 import json
 import socket
-import zlib
 from collections.abc import Awaitable, Callable
 from typing import Any
 
 import pytest
-from aiohttp import ClientPayloadError, ClientResponse
+from aiohttp import ClientPayloadError
 from aiohttp.test_utils import TestClient
 from aiohttp.web import Application, Request
 from yarl import URL
@@ -20,53 +18,13 @@ from yarl import URL
 from jobs.record import Status
 from server.app import SERVER, Server
 from server.http import sse as sse_module
-from tests.error_codes import own_code
-from tests.jobs.proxy import Proxy
 from tests.server.factories import RESPONSE, Worker
+from tests.server.http.steps import ALL, answered, background, events_of, refusal
 from tests.server.talk import at_rest
 from tests.system import wait_until
 
 Client = TestClient[Request, Application]
 Serve = Callable[..., Awaitable[Client]]
-ALL = "/v1/responses"
-
-
-async def background(client: Client, **body: Any) -> str:
-    """The id of a response that was accepted and not waited for."""
-    async with client.post(ALL, json={"input": "Why?", "background": True, **body}) as response:
-        assert response.status == 200, await response.text()
-        id_: str = (await response.json())["id"]
-        return id_
-
-
-async def answered(client: Client, worker: Worker, *pieces: str) -> str:
-    """The id of a response that has ended."""
-    id_ = await background(client)
-    await worker.answer(*pieces)
-    return id_
-
-
-async def events_of(response: ClientResponse) -> tuple[list[dict[str, Any]], bool]:
-    """The events of a stream, and whether it said that it was done."""
-    events, done = [], False
-    async for line in response.content:
-        if line == b"data: [DONE]\n":
-            done = True
-        elif line.startswith(b"data: "):
-            events.append(json.loads(line[6:]))
-    return events, done
-
-
-async def refusal(response: ClientResponse) -> tuple[int, str, str | None]:
-    """Status, our own code and field of a refusal in the standard's shape."""
-    body = await response.json()
-    assert {"error"} == body.keys()
-    assert {"type", "code", "message", "param"} == body["error"].keys() - {
-        "holdline",
-        "response_id",
-    }
-    assert "nosniff" == response.headers["X-Content-Type-Options"]
-    return response.status, own_code(body["error"]), body["error"]["param"]
 
 
 # To create.
@@ -181,82 +139,6 @@ async def test_an_answer_that_has_not_ended_or_was_not_to_be_stored_cannot_be_bu
         body = {"input": "And?", "previous_response_id": previous}
         async with client.post(ALL, json=body) as response:
             assert status == (await refusal(response))[0]
-
-
-# Idempotency.
-
-
-async def test_the_same_key_leads_to_the_same_response(client: Client, worker: Worker) -> None:
-    headers = {"Idempotency-Key": "k1"}
-    ids = set()
-    for _ in range(3):
-        async with client.post(
-            ALL, json={"input": "Why?", "background": True}, headers=headers
-        ) as response:
-            ids.add((await response.json())["id"])
-    answer = await worker.answer("Because.")
-    async with client.post(
-        ALL, json={"input": "Why?", "background": True, "idempotency_key": "k1"}
-    ) as response:
-        body = await response.json()
-
-    assert {answer.job.id} == ids
-    assert (answer.job.id, "completed") == (body["id"], body["status"])
-
-
-async def test_the_same_key_from_thirty_callers_at_once_costs_one_answer(
-    client: Client, worker: Worker
-) -> None:
-    asked = [
-        asyncio.create_task(
-            client.post(ALL, json={"input": "Why?"}, headers={"Idempotency-Key": "k"})
-        )
-        for _ in range(30)
-    ]
-    answer = await worker.answer("Because.")
-    bodies = [await (await each).json() for each in asked]
-
-    assert {answer.job.id} == {body["id"] for body in bodies}
-    assert 1 == len(
-        [key for key in await worker._pipe.call("KEYS", "*job:*") if key.startswith(b"holdline:")]
-    )
-
-
-async def test_a_key_with_another_body_is_refused(client: Client) -> None:
-    await background(client, idempotency_key="k")
-    async with client.post(ALL, json={"input": "Other?", "idempotency_key": "k"}) as response:
-        assert (422, "idempotency_key_reused", "idempotency_key") == await refusal(response)
-
-
-@pytest.mark.parametrize("key", [b"", b"k" * 256])
-async def test_a_key_that_is_too_short_or_too_long_is_refused(client: Client, key: bytes) -> None:
-    head, body = await raw(client, b'{"input":"Why?","background":true}', key)
-
-    assert b" 400 " in head
-    assert "idempotency_key" == json.loads(body)["error"]["param"]
-
-
-async def test_a_key_of_bytes_that_are_no_text_is_a_key(client: Client) -> None:
-    ids = set()
-    for key in (b"\xff\xfe", b"\xff\xfe", "ключ".encode()):
-        head, body = await raw(client, b'{"input":"Why?","background":true}', key)
-        assert b" 200 " in head
-        ids.add(json.loads(body)["id"])
-
-    assert 2 == len(ids)
-
-
-async def raw(client: Client, body: bytes, key: bytes) -> tuple[bytes, bytes]:
-    """A POST in bytes of our own; status line and body of its reply."""
-    reader, writer = await asyncio.open_connection("127.0.0.1", client.port)
-    writer.write(
-        b"POST /v1/responses HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n"
-        b"Content-Length: %d\r\nIdempotency-Key: %b\r\n\r\n%b" % (len(body), key, body)
-    )
-    head, _, answer = (await reader.read()).partition(b"\r\n\r\n")
-    writer.close()
-    await writer.wait_closed()
-    return head.split(b"\r\n")[0], answer
 
 
 # To come back.
@@ -442,133 +324,6 @@ async def test_a_page_that_there_is_not_is_refused(client: Client, query: str, p
     id_ = await background(client)
     async with client.get(f"{ALL}/{id_}/input_items?{query}") as response:
         assert (400, "invalid_value", param) == await refusal(response)
-
-
-# Refusals.
-
-
-@pytest.mark.parametrize(
-    ("body", "code", "param"),
-    [
-        (b"", "invalid_json", None),
-        (b"{", "invalid_json", None),
-        (b"[]", "invalid_json", None),
-        (b"\xff", "invalid_json", None),
-        (b'{"input": "\\ud800"}', "invalid_json", None),
-        (b"[" * 100_000, "invalid_json", None),
-        (b'{"input": 5}', "invalid_value", "input"),
-        (b'{"input": "x", "temperature": 9}', "invalid_value", "temperature"),
-        (b'{"input": "x", "tools": [{}]}', "missing_required_parameter", "tools[0].name"),
-        (b'{"input": "x", "nonsense": 1}', "unknown_parameter", "nonsense"),
-    ],
-)
-async def test_a_body_that_is_wrong_is_refused_by_field(
-    client: Client, body: bytes, code: str, param: str | None
-) -> None:
-    async with client.post(ALL, data=body) as response:
-        assert (400, code, param) == await refusal(response)
-
-
-async def test_a_body_that_is_too_large_is_refused(serve: Serve) -> None:
-    client = await serve(max_body_bytes="2048")
-    async with client.post(ALL, json={"input": "x" * 3000}) as response:
-        assert (413, "body_too_large", None) == await refusal(response)
-
-
-async def test_a_full_queue_says_when_to_come_again(serve: Serve) -> None:
-    client = await serve(max_waiting="1")
-    await background(client)
-    async with client.post(ALL, json={"input": "x", "background": True}) as response:
-        assert (429, "queue_full", None) == await refusal(response)
-        assert int(response.headers["Retry-After"]) > 0
-
-
-async def test_redis_away_says_when_to_come_again_and_is_over_when_redis_is_back(
-    serve: Serve, redis_url: str
-) -> None:
-    async with Proxy(redis_url) as proxy:
-        client = await serve(url=proxy.url)
-        server = client.app[SERVER]
-        server.pipe._deadline = 0.4
-        id_ = await background(client)
-        proxy.stop_forwarding()
-        for method, url in [("POST", ALL), ("GET", f"{ALL}/{id_}"), ("DELETE", f"{ALL}/{id_}")]:
-            body = {"input": "x"} if url == ALL else None
-            async with client.request(method, url, json=body) as response:
-                assert (503, "service_unavailable", None) == await refusal(response)
-                assert int(response.headers["Retry-After"]) > 0
-        async with client.get("/livez") as response:
-            assert 200 == response.status
-        async with client.get("/readyz") as response:
-            assert 503 == response.status
-        proxy.forward_again()
-        await wait_until(lambda: server.pipe.connected)
-
-        async with client.get(f"{ALL}/{id_}") as response:
-            assert 200 == response.status
-        await client.close()
-
-
-@pytest.mark.parametrize(
-    ("method", "url", "status"),
-    [
-        ("GET", "/v1/nothing", 404),
-        ("GET", "/v2/responses", 404),
-        ("PUT", ALL, 405),
-        ("PATCH", f"{ALL}/{RESPONSE}", 405),
-        ("GET", ALL, 426),
-    ],
-)
-async def test_what_is_not_served_is_refused_in_the_same_shape(
-    client: Client, method: str, url: str, status: int
-) -> None:
-    async with client.request(method, url) as response:
-        assert status == (await refusal(response))[0]
-
-
-async def test_a_refusal_names_the_methods_and_the_protocol_that_are_served(client: Client) -> None:
-    async with client.put(ALL) as response:
-        assert (405, "GET, POST") == (response.status, response.headers["Allow"])
-    async with client.get(ALL) as response:
-        assert (426, "websocket") == (response.status, response.headers["Upgrade"])
-    for path in ("/health", "/livez"):
-        async with client.get(path) as response:
-            assert (200, {"status": "ok"}) == (response.status, await response.json())
-    async with client.get("/docs/nothing") as response:
-        assert (404, "not_found", None) == await refusal(response)
-
-
-PACKED = zlib.compress(b'{"input": ""}')
-
-
-@pytest.mark.parametrize(
-    ("encoding", "body", "status", "code"),
-    [
-        ("zstd", b"(\xb5/\xfd  ", 415, "unsupported_encoding"),
-        ("br", b"\x0b\x02\x80{}\x03", 415, "unsupported_encoding"),
-        ("gzip, deflate", PACKED, 415, "unsupported_encoding"),
-        ("gzip", b"(\xb5/\xfd  ", 400, "undecodable_body"),
-        ("deflate", b"", 400, "undecodable_body"),
-        ("deflate", PACKED[:-1], 400, "undecodable_body"),
-        ("gzip", gzip.compress(b"[]", mtime=0), 400, "invalid_json"),
-        ("Deflate", zlib.compress(b"[]"), 400, "invalid_json"),
-        ("deflate", zlib.compress(b"[]", wbits=-15), 400, "invalid_json"),
-        ("identity", b"[]", 400, "invalid_json"),
-    ],
-)
-async def test_an_encoded_body_is_decoded_or_refused(
-    client: Client, encoding: str, body: bytes, status: int, code: str
-) -> None:
-    headers = {"Content-Encoding": encoding, "Content-Type": "application/json"}
-    async with client.post(ALL, data=body, headers=headers) as response:
-        assert (status, code, None) == await refusal(response)
-
-
-async def test_the_model_that_is_served_is_listed(client: Client) -> None:
-    async with client.get("/v1/models") as response:
-        body = await response.json()
-
-    assert ("list", ["simulation"]) == (body["object"], [model["id"] for model in body["data"]])
 
 
 # To go.
