@@ -7,15 +7,21 @@ import { STATUS } from "./status.js";
 
 const place = /** @type {HTMLElement} */ (document.getElementById("document"));
 
+/** Where the documents are, under any prefix. */
+const FOLDER = location.pathname.replace(/\/docs\/.*$/, "/docs/");
+
 /** What a heading is called in an address. @param {string} text */
 const anchor = (text) => text.toLowerCase().replace(/[^\p{L}\p{N}\s_-]/gu, "").trim().replace(/\s/g, "-");
 
 const extensions = {
   make: {
     link: (/** @type {any} */ { href }) => {
-      const link = make("a");
       const url = new URL(href, location.href);
-      if (url.origin === location.origin) url.pathname = url.pathname.replace(/\.md$/, "");
+      const own = url.origin === location.origin;
+      // Files of the repository that are no documents are not served.
+      if (own && !url.pathname.startsWith(FOLDER)) return { node: make("span") };
+      if (own) url.pathname = url.pathname.replace(/\.md$/, "");
+      const link = make("a");
       link.href = url.href;
       return { node: link };
     },

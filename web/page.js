@@ -67,12 +67,12 @@ chat.setAttribute("suggestions", JSON.stringify([
 
 // The lines to copy, for this very server.
 
-byId("snippet", HTMLElement).textContent = `<script type="module" src="${location.origin}/widget.js"></script>
+byId("snippet", HTMLElement).textContent = `<script type="module" src="${new URL("widget.js", location.href).href}"></script>
 <holdline-chat></holdline-chat>`;
 const pinned = byId("pinned", HTMLElement);
 const { version, integrity } = pinned.dataset;
 pinned.textContent = `<script type="module" crossorigin
-  src="${location.origin}/web/${version}/widget.js"
+  src="${new URL(`web/${version}/widget.js`, location.href).href}"
   integrity="${integrity}"></script>
 <holdline-chat></holdline-chat>`;
 

@@ -35,7 +35,7 @@ const again = byId("again", HTMLButtonElement);
 const share = byId("share", HTMLButtonElement);
 const other = byId("other", HTMLButtonElement);
 
-const client = new HoldlineClient("/v1/responses");
+const client = new HoldlineClient("v1/responses");
 attachPage(client, window);
 client.addEventListener("state", () => setTimeout(draw, client.state === "open" ? 0 : BANNER_DELAY_MS));
 
@@ -47,7 +47,7 @@ let dropped = "";
 for (const known of LANGUAGES) language.append(new Option(known, known));
 
 /** The model that answers by default; a part of what makes two reviews the same. */
-const model = fetch("/v1/models", { signal: AbortSignal.timeout(5_000) })
+const model = fetch("v1/models", { signal: AbortSignal.timeout(5_000) })
   .then(async (response) => String((await response.json()).data[0]?.id ?? ""))
   .catch(() => "");
 
@@ -108,7 +108,7 @@ async function follow(id) {
   const handle = client.follow(id);
   show(handle, "", "", 0);
   try {
-    const response = await fetch(`/v1/responses/${id}/input_items?order=asc`);
+    const response = await fetch(`v1/responses/${id}/input_items?order=asc`);
     const { data } = await response.json();
     const content = data[0].content;
     const text = typeof content === "string" ? content : content[0].text;

@@ -29,6 +29,7 @@ WEB: Final = Path(__file__).parents[2] / "web"
 DOCS: Final = Path(__file__).parents[2] / "docs"
 DOCUMENT: Final = "{name:[a-z/-]+}"
 PAGES: Final = {"/": "index.html", "/review": "review.html", f"/docs/{DOCUMENT}": "docs.html"}
+FIRST_DOCUMENT: Final = "protocol"
 ENTRY: Final = "define.js"
 # What the widget loads later, and what that loads in its turn, each packed with what it needs. A
 # packed file has the integrity values of what it loads.
@@ -160,9 +161,15 @@ class Pages:
     def _assets(self) -> dict[str, Asset]:
         return {name: _asset(name, content) for name, content in self._sources.items()}
 
-    def page(self, name: str) -> Asset:
-        """A page whose references to `web/` are versioned."""
+    @functools.cache  # noqa: B019 - lives as long as the process
+    def page(self, name: str, depth: int = 0) -> Asset:
+        """A page whose references to `web/` are versioned.
+
+        Its own addresses are relative to where it is, `depth` folders down: a proxy may serve all
+        of this under a prefix that nobody here knows.
+        """
         filled = self._sources[name].decode().replace('="/web/', f'="/web/{self.version}/')
+        filled = filled.replace('="/', f'="{"../" * depth or "./"}')
         for mark, value in (("{{version}}", self.version), ("{{integrity}}", self.integrity)):
             filled = filled.replace(mark, value)
         return Asset(filled.encode(), TYPES[".html"])
@@ -173,21 +180,27 @@ class Pages:
         for route, name in PAGES.items():
             if name in self._sources:
                 get(route, self._serves(name))
+        get("/docs", self._first_document)
+        get("/docs/", self._first_document)
         get(f"/docs/{DOCUMENT}.md", self._doc)
         get("/widget.js", self._widget)
         get(f"/web/{self.version}/{{name:.+}}", self._versioned)
         get("/web/{name:.+}", self._source)
 
     def _serves(self, name: str) -> Handler:
-        asset = self.page(name)
-
         async def serve(request: web.Request) -> web.StreamResponse:
             document = request.match_info.get("name")
             if document is not None:
                 _found(self._docs.get(document))
-            return asset.answer(request, ASK_AGAIN)
+            depth = request.path.count("/") - 1
+            return self.page(name, depth).answer(request, ASK_AGAIN)
 
         return serve
+
+    async def _first_document(self, request: web.Request) -> web.StreamResponse:
+        folder = "" if request.path.endswith("/") else "docs/"
+        # Relative, so that it holds under a prefix as well.
+        return web.Response(status=302, headers={"Location": f"{folder}{FIRST_DOCUMENT}"})
 
     async def _doc(self, request: web.Request) -> web.StreamResponse:
         return _found(self._docs.get(request.match_info["name"])).answer(request, ASK_AGAIN)

@@ -3,12 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import io
-import shutil
-import subprocess
 import time
-from collections.abc import AsyncIterator
 from pathlib import Path
 
 import aiohttp
@@ -18,63 +14,10 @@ from yarl import URL
 
 from tests.attacks.raw import Raw
 from tests.fake_model import FakeModel
-from tests.system import ROOT, System, free_port
+from tests.proxies.fronted import PROXIES, fronted
+from tests.system import System
 
 pytestmark = pytest.mark.timeout(90)
-PROXIES = {"nginx": "nginx.conf", "caddy": "Caddyfile"}
-
-
-def command(proxy: str, folder: Path, config: Path) -> list[str]:
-    if proxy == "nginx":
-        log = folder / "nginx.log"
-        options = f"daemon off; pid {folder}/pid; error_log {log} warn;"
-        return ["nginx", "-p", str(folder), "-c", str(config), "-g", options, "-e", str(log)]
-    return ["caddy", "run", "--config", str(config), "--adapter", "caddyfile"]
-
-
-@contextlib.asynccontextmanager
-async def fronted(proxy: str, port: int, folder: Path) -> AsyncIterator[str]:
-    """The address at which the proxy serves what listens at this port."""
-    if shutil.which(proxy) is None:
-        pytest.skip(f"{proxy} is missing")
-    front = free_port()
-    text = (ROOT / "deploy" / PROXIES[proxy]).read_text()
-    assert "8443" in text
-    assert "127.0.0.1:8080" in text
-    text = text.replace("8443", str(front)).replace("127.0.0.1:8080", f"127.0.0.1:{port}")
-    if proxy == "nginx":  # its places for temporary files and logs belong to root
-        places = "".join(
-            f"{kind}_temp_path {folder}/{kind};\n"
-            for kind in ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
-        )
-        text = text.replace("http {\n", f"http {{\naccess_log off;\n{places}", 1)
-    config = folder / PROXIES[proxy]
-    config.write_text(text)
-    with (folder / "said").open("wb") as said:
-        process = subprocess.Popen(
-            command(proxy, folder, config),
-            stdout=said,
-            stderr=said,
-            env={"PATH": "/usr/sbin:/usr/bin:/bin", "HOME": str(folder)},
-        )
-    url = f"http://127.0.0.1:{front}/chat"
-    try:
-        async with aiohttp.ClientSession() as http:
-            deadline = time.monotonic() + 20
-            while True:
-                assert process.poll() is None, (folder / "said").read_text()
-                assert time.monotonic() < deadline, (folder / "said").read_text()
-                try:
-                    async with http.get(f"{url}/livez") as answer:
-                        if answer.status == 200:
-                            break
-                except aiohttp.ClientConnectorError:
-                    pass  # it does not listen yet
-                await asyncio.sleep(0.05)
-        yield url
-    finally:
-        process.terminate()
-        await asyncio.to_thread(process.wait, 10)
 
 
 @pytest.mark.parametrize("proxy", PROXIES)
