@@ -147,6 +147,18 @@ def test_every_code_of_a_refusal_is_documented_with_its_status() -> None:
     }
 
 
+def test_every_command_of_redis_is_in_the_list_for_a_user_of_its_own() -> None:
+    [line] = [line for line in OPERATING.splitlines() if line.startswith("A user of its own (ACL)")]
+    listed = {word.partition("|")[0] for word in re.findall(r"`([a-z|]+)`", line)}
+    sent: set[str] = set()
+    for script in SCRIPTS.values():
+        sent |= set(re.findall(r"redis\.p?call\('([A-Z]+)'", script.source.decode()))
+    for folder in ("admin", "jobs", "server", "worker"):
+        for path in (ROOT / folder).rglob("*.py"):
+            sent |= set(re.findall(r"""\.(?:call|ask)\(\s*"([A-Z]+)\"""", path.read_text()))
+    assert {command.lower() for command in sent} - {"sentinel"} <= listed
+
+
 def test_every_cause_is_documented_with_what_follows() -> None:
     rows = table(PROTOCOL, "Why a response failed or waits")
     assert {name: cause.then for name, cause in CAUSES.items()} == {
