@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+from functools import partial
 from typing import TYPE_CHECKING, Final, Self, TypeVar
 
 import structlog
@@ -66,31 +67,37 @@ class Compactor:
         """
         size = sum(map(len, rest))
         if self._waiting_bytes + size > MAX_WAITING_BYTES:
-            await _attempted(writer.compact(head(), rest))
+            await _attempted(lambda: writer.compact(head(), rest))
             return
         self._waiting.append((writer, head, rest))
         self._waiting_bytes += size
 
     async def _compact_waiting(self) -> None:
         waiting, self._waiting, self._waiting_bytes = self._waiting, [], 0
-        # A stop may cancel this loop between two logs, so no coroutine is made before it is run.
         ready: list[tuple[LogWriter, Call]] = []
         for writer, head, rest in waiting:
-            if compacted := await _attempted(writer.compacted(head(), rest)):
+            if compacted := await _attempted(partial(_compacted, writer, head, rest)):
                 ready.append((writer, compacted))
             await asyncio.sleep(0)  # running responses come first
         await asyncio.gather(
-            *(_attempted(writer.store_compacted(compacted)) for writer, compacted in ready)
+            *(_attempted(partial(writer.store_compacted, compacted)) for writer, compacted in ready)
         )
 
 
-async def _attempted(step: Awaitable[T]) -> T | None:
+async def _compacted(writer: LogWriter, head: Head, rest: list[bytes]) -> Call:
+    return await writer.compacted(head(), rest)
+
+
+async def _attempted(step: Callable[[], Awaitable[T]]) -> T | None:
     """The result of a step, or None if it failed.
+
+    A stop may cancel this before it runs, so the step is called here: a coroutine that was made
+    before would never be awaited.
 
     A failure costs memory in Redis and nothing else: the log stays as it was.
     """
     try:
-        return await step
+        return await step()
     except RedisTrouble:
         return None
     except Exception as error:  # noqa: BLE001 - the edge of a log: the others must be compacted

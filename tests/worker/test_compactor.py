@@ -96,3 +96,17 @@ async def test_a_stop_between_two_logs_leaves_no_coroutine_behind(
         await second.wait()
     gc.collect()
     assert stored == []
+
+
+async def test_a_step_that_is_cancelled_before_it_runs_leaves_no_coroutine() -> None:
+    begun: list[str] = []
+
+    async def step() -> None:
+        begun.append("step")
+
+    task = asyncio.create_task(compactor._attempted(step))
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert [] == begun
+    gc.collect()  # an abandoned coroutine is reported then, and fails the test
