@@ -58,6 +58,7 @@ ROUTES: Final[tuple[Route, ...]] = (
     ("get", "/asyncapi.json", "The document of the WebSocket", None, dict[str, Any]),
     ("get", "/", "The chat page", None, "text/html"),
     ("get", "/review", "The code reviewer", None, "text/html"),
+    ("get", "/docs", "The first document", None, "text/html"),
     ("get", "/docs/{name}", "A document, as a page", None, "text/html"),
     ("get", "/docs/{name}.md", "A document, as it is written", None, "text/markdown"),
     ("get", "/widget.js", "The widget, in one file", None, "text/javascript"),

@@ -181,7 +181,6 @@ class Pages:
             if name in self._sources:
                 get(route, self._serves(name))
         get("/docs", self._first_document)
-        get("/docs/", self._first_document)
         get(f"/docs/{DOCUMENT}.md", self._doc)
         get("/widget.js", self._widget)
         get(f"/web/{self.version}/{{name:.+}}", self._versioned)
@@ -198,9 +197,9 @@ class Pages:
         return serve
 
     async def _first_document(self, request: web.Request) -> web.StreamResponse:
-        folder = "" if request.path.endswith("/") else "docs/"
+        del request
         # Relative, so that it holds under a prefix as well.
-        return web.Response(status=302, headers={"Location": f"{folder}{FIRST_DOCUMENT}"})
+        return web.Response(status=302, headers={"Location": f"docs/{FIRST_DOCUMENT}"})
 
     async def _doc(self, request: web.Request) -> web.StreamResponse:
         return _found(self._docs.get(request.match_info["name"])).answer(request, ASK_AGAIN)
