@@ -6,6 +6,7 @@ Standard for hosts). Apps and browser extensions have schemes of their own: `cap
 
 from __future__ import annotations
 
+import functools
 import ipaddress
 import re
 from typing import Final
@@ -58,6 +59,7 @@ def _host(host: str, *, web: bool) -> str | None:
     return name.lower() if name is not None and _NAME.fullmatch(name) else None
 
 
+@functools.lru_cache(maxsize=64)
 def canonical_host(host: str) -> str | None:
     """The name in a `Host` header, without the port and an IPv6 address's brackets.
 

@@ -27,11 +27,8 @@ if TYPE_CHECKING:
     from server.config import AuthConfig
 
 API: Final = "/v1/"
-LOOK_SECONDS: Final = 1.0
 RENEW_SECONDS: Final = 3600.0
 PRINCIPAL: Final = web.RequestKey("who", Principal)
-
-Handler = "Callable[[web.Request], Awaitable[web.StreamResponse]]"
 
 
 class Authenticator:

@@ -8,7 +8,6 @@ the page's name.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any, Final
 
 from aiohttp import web
@@ -17,13 +16,13 @@ from server.api.problem import Problem
 from server.origin import canonical_host, is_loopback
 
 if TYPE_CHECKING:
-    from collections.abc import Collection
+    from collections.abc import Awaitable, Collection
+
+    from aiohttp.typedefs import Handler
 
 SETTING: Final = "HOLDLINE_ALLOWED_HOSTS"
 # Probes call a server by any name, and these routes tell nothing but their status.
 PROBES: Final = frozenset({"/livez", "/readyz", "/health"})
-
-Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
 class Hosts:

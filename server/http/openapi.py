@@ -295,7 +295,14 @@ def _allow_what_is_taken(components: Document, root: str) -> None:
     A member that may be missing may be null as well, and an item's id may be empty. Where only one
     kind of object can stand, its `type` may be left out.
     """
-    reached, todo, told_apart = {root}, [root], set(_alternatives(components))
+    reached, todo = {root}, [root]
+    # The names of components that are alternatives to each other somewhere.
+    told_apart = {
+        name
+        for one in _objects(components)
+        if sum("$ref" in alternative for alternative in one.get("anyOf", ())) > 1
+        for name in _referred(one["anyOf"])
+    }
     while todo:
         reached_name = todo.pop()
         component = components[reached_name]
@@ -314,21 +321,6 @@ def _allow_what_is_taken(components: Document, root: str) -> None:
             todo.append(name)
 
 
-def _alternatives(schema: Any) -> Iterator[str]:
-    """The names of the components that stand for each other somewhere."""
-    match schema:
-        case {"anyOf": list(several)} if sum("$ref" in one for one in several) > 1:
-            yield from _referred(several)
-        case dict():
-            for one in schema.values():
-                yield from _alternatives(one)
-        case list():
-            for one in schema:
-                yield from _alternatives(one)
-        case _:
-            pass
-
-
 def _takes_null(schema: Document) -> bool:
     return (
         schema.get("type") == "null"
@@ -339,17 +331,18 @@ def _takes_null(schema: Document) -> bool:
 
 def _referred(schema: Any) -> Iterator[str]:
     """The names of the components that a schema refers to."""
-    match schema:
-        case {"$ref": str(ref)}:
+    for one in _objects(schema):
+        if isinstance(ref := one.get("$ref"), str):
             yield ref.rpartition("/")[2]
-        case dict():
-            for one in schema.values():
-                yield from _referred(one)
-        case list():
-            for one in schema:
-                yield from _referred(one)
-        case _:
-            pass
+
+
+def _objects(schema: Any) -> Iterator[Document]:
+    """All objects in a schema, itself included."""
+    if isinstance(schema, dict):
+        yield schema
+    for one in schema.values() if isinstance(schema, dict) else schema:
+        if isinstance(one, dict | list):
+            yield from _objects(one)
 
 
 def _portable(schema: Any) -> Any:

@@ -7,7 +7,6 @@ partly, so the server refuses by itself; a caller without `Origin` is no browser
 from __future__ import annotations
 
 import re
-from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any, Final
 
 from aiohttp import web
@@ -16,7 +15,9 @@ from server.api.problem import Problem
 from server.origin import canonical
 
 if TYPE_CHECKING:
-    from collections.abc import Collection
+    from collections.abc import Awaitable, Collection
+
+    from aiohttp.typedefs import Handler
 
 SETTING: Final = "HOLDLINE_ALLOWED_ORIGINS"
 GUARDED: Final = "/v1/"
@@ -34,8 +35,6 @@ EXPOSED_HEADERS: Final = (
     "X-RateLimit-Limit-Queue"
 )
 PREFLIGHT_SECONDS: Final = "600"
-
-Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
 class Origins:

@@ -16,14 +16,16 @@ import json
 import mimetypes
 import re
 import zlib
-from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from aiohttp import web
 
 from .bundle import pack
+
+if TYPE_CHECKING:
+    from aiohttp.typedefs import Handler
 
 WEB: Final = Path(__file__).parents[2] / "web"
 DOCS: Final = Path(__file__).parents[2] / "docs"
@@ -66,8 +68,6 @@ ANYONE: Final = {
     "Access-Control-Allow-Origin": "*",
     "Cross-Origin-Resource-Policy": "cross-origin",
 }
-
-Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
 @dataclass(frozen=True)
@@ -161,7 +161,6 @@ class Pages:
     def _assets(self) -> dict[str, Asset]:
         return {name: _asset(name, content) for name, content in self._sources.items()}
 
-    @functools.cache  # noqa: B019 - lives as long as the process
     def page(self, name: str, depth: int = 0) -> Asset:
         """A page whose references to `web/` are versioned.
 
@@ -187,12 +186,15 @@ class Pages:
         get("/web/{name:.+}", self._source)
 
     def _serves(self, name: str) -> Handler:
+        # All are made now: packing the widget takes half a second, in which no socket is served.
+        deepest = 1 + max((document.count("/") for document in self._docs), default=0)
+        pages = [self.page(name, depth) for depth in range(deepest + 1)]
+
         async def serve(request: web.Request) -> web.StreamResponse:
             document = request.match_info.get("name")
             if document is not None:
                 _found(self._docs.get(document))
-            depth = request.path.count("/") - 1
-            return self.page(name, depth).answer(request, ASK_AGAIN)
+            return pages[request.path.count("/") - 1].answer(request, ASK_AGAIN)
 
         return serve
 

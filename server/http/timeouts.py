@@ -14,9 +14,9 @@ from aiohttp import web
 from runtime.loop import Loop
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Awaitable
 
-    Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+    from aiohttp.typedefs import Handler
 
 # Longer than the minute for which a proxy keeps its connections: the one who closes first wins
 # the race against a request that is already under way.
