@@ -123,7 +123,7 @@ class Worker:
     async def _wait_for_room(self) -> None:
         """Returns when one more job can be held and its lease be kept."""
         while True:
-            if self._full:
+            if min(self._left) <= 0:
                 self._freed.clear()
                 await self._freed.wait()
             elif (pause := self._paused_until - time.monotonic()) > 0:
@@ -142,11 +142,10 @@ class Worker:
         more = False
         pace = self._leases.pace
         for number in partitions:
-            if self._full or pace.left <= 0:
+            jobs_left, bytes_left = self._left
+            most = min(jobs_left, pace.left, MAX_CLAIMED_AT_ONCE)
+            if most <= 0 or bytes_left <= 0:
                 return True
-            free = min(self._context.config.concurrency - len(self._held), pace.left)
-            most = min(free, MAX_CLAIMED_AT_ONCE)
-            max_bytes = self._context.config.max_held_bytes - self._held_bytes
             # A claim is reused until it is answered. If only the reply is lost, the same
             # claim gets the same jobs.
             grants = await self._context.queue.claim(
@@ -155,7 +154,7 @@ class Worker:
                 most,
                 self._room_by_model(),
                 self._rates,
-                max_job_bytes=max_bytes,
+                max_job_bytes=bytes_left,
             )
             self._claims[number] = secrets.token_hex(8)
             pace.claimed(len(grants))
@@ -163,18 +162,15 @@ class Worker:
                 self._start(number, grant)
             # A claim that was not filled leaves nothing behind. A later submission leaves a marker,
             # unless enough markers are there already.
-            more = more or len(grants) == most or self._full
+            more = more or len(grants) == most or min(self._left) <= 0
         return more
 
     @property
-    def _held_bytes(self) -> int:
-        return sum(execution.size for execution in self._held)
-
-    @property
-    def _full(self) -> bool:
-        """True if no more jobs can be held, by their number or by their bytes."""
+    def _left(self) -> tuple[int, int]:
+        """How many more jobs can be held, and how many bytes of them."""
         config = self._context.config
-        return len(self._held) >= config.concurrency or self._held_bytes >= config.max_held_bytes
+        size = sum(execution.size for execution in self._held)
+        return config.concurrency - len(self._held), config.max_held_bytes - size
 
     def _room_by_model(self) -> dict[str, int]:
         """How many more jobs of each model with a limit of its own can be held.

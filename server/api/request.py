@@ -265,6 +265,15 @@ def parse_create(body: dict[str, Any]) -> Create:
     return create
 
 
+class _Keyed(msgspec.Struct):
+    idempotency_key: Key
+
+
+def check_key(value: Any) -> None:
+    """Raises Problem for a value that cannot be an idempotency key."""
+    _convert({"idempotency_key": value}, _Keyed)
+
+
 def parse_message(message: dict[str, Any]) -> ClientMessage:
     """The message of a socket.
 

@@ -13,7 +13,7 @@ from typing import Any, Final
 from aiohttp import web
 
 from server.api.problem import Problem
-from server.api.request import parse_create
+from server.api.request import check_key
 
 KEY_HEADER: Final = "Idempotency-Key"
 ENCODINGS: Final = frozenset({"identity", "gzip", "deflate"})
@@ -72,5 +72,5 @@ def with_key(request: web.Request, body: dict[str, Any]) -> dict[str, Any]:
     if key is None:
         return body
     if body.get("idempotency_key") is not None:
-        parse_create({"input": "", "idempotency_key": body["idempotency_key"]})
+        check_key(body["idempotency_key"])
     return {**body, "idempotency_key": key}

@@ -57,8 +57,8 @@ _EXPORTED: Final = re.compile(
     r"^export (?:const|class|function|async function) (\w+)", re.MULTILINE
 )
 _TOP: Final = re.compile(r"^(?:const|let|class|function|async function)\*? (\w+)", re.MULTILINE)
-# Top-level constants and classes. No property is called like one, except behind a dot; three dots
-# spread.
+# Names of top-level constants and classes. A name behind a single dot is a property and is kept;
+# three dots are the spread operator.
 _CAPITAL: Final = re.compile(r"(?<![\w$])(?<![^.]\.)[A-Z]\w+")
 _NUMBER: Final = re.compile(r"^const ([A-Z]\w+) = ([\d_.]+);\n", re.MULTILINE)
 _FILLED: Final = re.compile(r"\$\{[^}]*\}")

@@ -44,8 +44,7 @@ class ChatCompletionRoutes:
         who = principal_of(request)
         viewer = who.viewer
         raw = await read_body(request, self._config.request_seconds)
-        body = parse_json(raw)
-        body = with_key(request, body)
+        body = with_key(request, parse_json(raw))
         asked = Translation(body)
         self._routes.check_open(request)
         with self._relay.listen() as listener:

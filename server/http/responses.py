@@ -67,8 +67,7 @@ class ResponseRoutes:
         """Accepts a prompt; waits for the answer, streams it, or leaves it in the background."""
         who = principal_of(request)
         raw = await read_body(request, self._config.request_seconds)
-        body = parse_json(raw)
-        body = with_key(request, body)
+        body = with_key(request, parse_json(raw))
         create = parse_create(body)
         post = None if create.idempotency_key is not None else post_of(request, raw)
         self.check_open(request)
