@@ -39,7 +39,7 @@ class ConfigError(HoldlineError):
 
 
 def is_service_link(name: str, value: str) -> bool:
-    """True for a variable that an orchestrator has set to tell where another service is."""
+    """True for a variable with which Kubernetes or Docker announces another service."""
     if not name.startswith(PREFIX):
         return False
     return bool(

@@ -1,4 +1,4 @@
-"""Our own code of an error, which clients of the standard need not know."""
+"""Reads the error codes of Holdline itself, which clients of the standard need not know."""
 
 from __future__ import annotations
 
@@ -7,6 +7,6 @@ from typing import Any
 
 
 def own_code(error: Mapping[str, Any]) -> str:
-    """The code in an error's `holdline` object, or the standard's where that says as much."""
+    """Returns the code in the error's `holdline` object, or the standard's if there is none."""
     code: str = error.get("holdline", error).get("error_code") or error["code"]
     return code

@@ -22,8 +22,8 @@ local function now()
   return time[1] * 1000 + math.floor(time[2] / 1000)
 end
 
--- Redis's clock may step back: by NTP, when a machine is resumed, after a failover. A time that is later
--- than anything that can be set now was set before the step, and would be waited for in vain.
+-- Lowers times in a sorted set to the latest one that can be set now. Redis's clock may step back: by
+-- NTP, when a machine is resumed, after a failover. A later time was stored before the step.
 local function cap(key, latest, limit)
   for _, id in ipairs(redis.call('ZRANGEBYSCORE', key, '(' .. latest, '+inf', 'LIMIT', 0, limit)) do
     redis.call('ZADD', key, 'XX', latest, id)

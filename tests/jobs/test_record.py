@@ -25,7 +25,7 @@ from tests.jobs.factories import (
     submitted,
 )
 
-# As the table in the docstring of `jobs.record`.
+# The table of transitions in the docstring of `jobs.record`.
 TRANSITIONS: dict[str, dict[Status | None, tuple[Status, ...]]] = {
     "submit": {None: (Status.QUEUED,)},
     "submit_completed": {None: (Status.COMPLETED,)},

@@ -48,38 +48,32 @@ def reached(shared: Shared, asked: dict[str, Any]) -> None:
     assert [1, 1, 1, 2] == [len(shared.calls(asked[name])) for name in names]
 
 
-async def test_pydantic_ai(shared: Shared) -> None:
+async def answers(shared: Shared, program: str) -> dict[str, Any]:
+    """The output of a program that asks over both APIs, by API; its failures are shown."""
     late = shared.prompt("mode=narrow at=1")
     asked = {api: prompts(shared) for api in ("chat", "responses")}
-    program = "pydantic_ai_agents.py"
-    saw = await run(shared, program, json.dumps(asked | {"streamed_failure": late}))
+    saw: dict[str, Any] = await run(shared, program, json.dumps(asked | {"streamed_failure": late}))
     for api, said in asked.items():
-        seen = saw[api]
-        assert counted(3, seen["plain"])
-        assert counted(5, seen["streamed"])
-        assert ("Rain in Bern.", "Bern", "Bern") == (seen["loop"], seen["tool"], seen["json"])
+        assert counted(3, saw[api]["plain"])
         reached(shared, said)
-        shows_failures(shared, said["failures"], seen["failures"])
+        shows_failures(shared, said["failures"], saw[api]["failures"])
     assert "context_length_exceeded" in saw["chat"]["failures"]["streamed"]
     assert 1 == len(shared.calls(late))
+    return {api: saw[api] for api in asked}
+
+
+async def test_pydantic_ai(shared: Shared) -> None:
+    for seen in (await answers(shared, "pydantic_ai_agents.py")).values():
+        assert counted(5, seen["streamed"])
+        assert ("Rain in Bern.", "Bern", "Bern") == (seen["loop"], seen["tool"], seen["json"])
 
 
 async def test_haystack(shared: Shared) -> None:
-    late = shared.prompt("mode=narrow at=1")
-    asked = {api: prompts(shared) for api in ("chat", "responses")}
-    program = "haystack_generators.py"
-    saw = await run(shared, program, json.dumps(asked | {"streamed_failure": late}))
-    for api, said in asked.items():
-        seen = saw[api]
-        assert counted(3, seen["plain"])
+    for seen in (await answers(shared, "haystack_generators.py")).values():
         text, pieces = seen["streamed"]
         assert counted(5, text)
         assert text == pieces
         assert ("Rain in Bern.", "Bern") == (seen["loop"], seen["json"])
-        reached(shared, said)
-        shows_failures(shared, said["failures"], seen["failures"])
-    assert "context_length_exceeded" in saw["chat"]["failures"]["streamed"]
-    assert 1 == len(shared.calls(late))
 
 
 async def test_instructor(shared: Shared) -> None:

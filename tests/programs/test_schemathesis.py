@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import asyncio
 from pathlib import Path
 
 import pytest
 
 from tests.paths.conftest import Shared
 from tests.programs.test_programs import PYTHON
+from tests.system import run_command
 
 SCHEMATHESIS = PYTHON.parents[1] / "environments" / "schemathesis" / "bin" / "schemathesis"
 SEED = "7"
@@ -24,8 +24,8 @@ positive_data_acceptance.enabled = false
 async def check(shared: Shared, folder: Path, *options: str) -> None:
     """A run of its checks against a server, by its document."""
     (folder / "schemathesis.toml").write_text(CONFIG)
-    process = await asyncio.create_subprocess_exec(
-        SCHEMATHESIS,
+    await run_command(
+        str(SCHEMATHESIS),
         "run",
         f"{shared.server.url}/openapi.json",
         f"--seed={SEED}",
@@ -34,16 +34,7 @@ async def check(shared: Shared, folder: Path, *options: str) -> None:
         "--no-color",
         *options,
         cwd=folder,
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.STDOUT,
     )
-    try:
-        output, _ = await process.communicate()
-    finally:
-        if process.returncode is None:
-            process.kill()
-            await process.wait()
-    assert 0 == process.returncode, output.decode()
 
 
 @pytest.mark.timeout(120)

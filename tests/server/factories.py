@@ -26,6 +26,8 @@ from server.live.look import Look
 from tests.jobs.factories import NAMES, SETTINGS, ending, said, saying, text_delta
 
 RESPONSE = "resp_000" + "a" * 32
+# The entries of a hundred pieces of one text.
+DELTAS = [encode_event(text_delta("msg_1", 0, str(number))) for number in range(100)]
 
 
 @dataclass

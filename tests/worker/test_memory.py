@@ -40,7 +40,7 @@ class Collected:
 
 @contextlib.contextmanager
 def collected() -> Iterator[Collected]:
-    """Holds the collector back, and then has it keep what it finds instead of freeing it."""
+    """Disables the garbage collector inside the block, then records the types that it finds."""
     found = Collected()
     gc.collect()
     gc.disable()

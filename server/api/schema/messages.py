@@ -92,7 +92,7 @@ class Draining(Struct):
 
 
 class ProblemDetail(Struct):
-    """Our own code, where it says more than the standard's."""
+    """Our own error code, present if it is more specific than the standard's."""
 
     error_code: str
 

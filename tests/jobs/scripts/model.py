@@ -18,7 +18,7 @@ ENDS = ["completed", "incomplete", "failed", "cancelled"]
 
 @dataclass
 class Response:
-    """What the model knows of one response."""
+    """The state of one response in the model."""
 
     owner: str
     log: list[bytes]

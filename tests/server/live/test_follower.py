@@ -9,21 +9,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from jobs.errors import UnknownResponse
-from jobs.log.codec import encode_event
 from jobs.record import Status
 from server.live import follower as follower_module
-from tests.jobs.factories import text_delta
-from tests.server.factories import Away, RecordingSink, ScriptedFeed
+from tests.server.factories import DELTAS, Away, RecordingSink, ScriptedFeed
 from tests.system import wait_until
 
-DELTAS = [encode_event(text_delta("msg_1", 0, str(number))) for number in range(100)]
+pytestmark = pytest.mark.usefixtures("quick_retries")
 END = b"\x92\xb2response.completed\x81\xa8response\x80"
-
-
-@pytest.fixture(autouse=True)
-def _soon(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(follower_module, "RETRY_SECONDS", (0.001, 0.002))
-    monkeypatch.setattr(follower_module, "REWRITE_SECONDS", 0.1)
 
 
 async def test_a_follower_reads_and_then_receives_notifications() -> None:

@@ -17,21 +17,13 @@ from jobs.queue import Queue
 from jobs.record import Job, Status
 from jobs.redis.connection import Redis
 from jobs.redis.pipe import Pipe
-from server.live import follower as follower_module
 from server.live.relay import Relay
 from server.metrics import Metrics
 from tests.jobs.factories import SETTINGS, claimed, end_entry, submitted, text_delta
-from tests.server.factories import RecordingSink
+from tests.server.factories import DELTAS, RecordingSink
 from tests.system import wait_until
 
-DELTAS = [encode_event(text_delta("msg_1", 0, str(number))) for number in range(100)]
-END = b"\x92\xb2response.completed\x81\xa8response\x80"
-
-
-@pytest.fixture(autouse=True)
-def _soon(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(follower_module, "RETRY_SECONDS", (0.001, 0.002))
-    monkeypatch.setattr(follower_module, "REWRITE_SECONDS", 0.1)
+pytestmark = pytest.mark.usefixtures("quick_retries")
 
 
 @pytest.fixture

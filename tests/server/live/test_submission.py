@@ -35,11 +35,10 @@ from server.metrics import Metrics
 from tests.error_codes import own_code
 from tests.jobs.factories import NAMES, SETTINGS, a_job, text_delta
 from tests.server.conftest import Client, Serve
-from tests.server.factories import RESPONSE, RecordingSink, Worker
+from tests.server.factories import DELTAS, RESPONSE, RecordingSink, Worker
 from tests.server.talk import at_rest, connected
 from tests.system import wait_until
 
-DELTAS = [encode_event(text_delta("msg_1", 0, str(number))) for number in range(100)]
 Meanwhile = Callable[[Pipe, Worker], Awaitable[object]]
 
 
