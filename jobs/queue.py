@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from typing import TYPE_CHECKING, Any
 
 from .errors import (
@@ -11,7 +10,7 @@ from .errors import (
     RedisRefused,
     UnknownResponse,
 )
-from .log.codec import encode_event, kept_job
+from .log.codec import encode_event, kept_fingerprints, kept_job
 from .log.log import MAX_NOTIFICATION_BYTES
 from .names import Partition, names_of
 from .replies import accepted, check_held, granted
@@ -30,10 +29,6 @@ if TYPE_CHECKING:
 RESCUE_LIMIT = 100
 MAX_JOB_BYTES = 1 << 26  # of one claim's reply
 WAIT_MS = 1_000
-MAX_REPLIES = 64  # of one owner and body, that are waited for at once
-RETRY_WINDOW_MS = 120_000  # the official SDKs repeat a request after a minute at most
-SETTLE_MS = 300  # they wait a little longer before the first repetition
-SECOND_LOOK_SECONDS = 1.2  # more than a server takes to notice that a client has gone
 
 
 class Queue:
@@ -131,49 +126,12 @@ class Queue:
         """
         names = Partition(partition)
         found = (await self._pipe.call("GET", names.idempotency(owner, key)) or b"").split()
-        if len(found) != 2 or found[1].decode() not in self._prints(fingerprint).split(","):
+        if len(found) != 2 or found[1].decode() not in kept_fingerprints(
+            fingerprint, self._pipe.cipher
+        ).split(","):
             return None
         response_id: str = found[0].decode()
         return response_id if await self._pipe.call("EXISTS", names.job(response_id)) else None
-
-    def request_of(self, fingerprint: str) -> str:
-        """Identifies a POST's body in the names of keys, so that nobody can test a guess of it."""
-        return self._prints(fingerprint).partition(",")[0]
-
-    async def reply(self, owner: str, request: str, response_id: str, state: str) -> None:
-        """Notes that a POST waits for a response (`open`), was cut (`cut`), or has its reply (``).
-
-        `request` comes from `request_of`; the response is in the partition that it picks.
-        """
-        call = calls.reply(
-            replies_key=names_of(response_id).replies(owner, request),
-            id=response_id,
-            state=state,
-            most=MAX_REPLIES,
-            ttl_ms=self._settings.job_ttl_ms,
-        )
-        await self._pipe.run(call)
-
-    async def attach(self, owner: str, request: str, response_id: str) -> str | None:
-        """The response of a POST of this body that was cut, for a retry of it.
-
-        `response_id` is the one that the retry makes if there is none. A second look notices what
-        is just being cut.
-        """
-        names = names_of(response_id)
-        call = calls.attach(
-            replies_key=names.replies(owner, request),
-            prefix=names.prefix,
-            id=response_id,
-            window_ms=RETRY_WINDOW_MS,
-            settle_ms=SETTLE_MS,
-            subscribers=int(self._pipe.sees_subscribers),
-        )
-        found = (await self._pipe.run(call)).decode()
-        if found == "open":
-            await asyncio.sleep(SECOND_LOOK_SECONDS)
-            found = (await self._pipe.run(call)).decode()
-        return found if found not in ("", "open") else None
 
     async def seen(self, response_id: str, grace_ms: int) -> bool:
         """Notes that a client has the whole of a response; False if it has not ended.
@@ -199,7 +157,7 @@ class Queue:
         key, prints = made, ""
         if idempotency_key is not None:
             key = names.idempotency(job.owner, idempotency_key)
-            prints = self._prints(fingerprint)
+            prints = kept_fingerprints(fingerprint, self._pipe.cipher)
         return {
             "job_key": made,
             "log_key": names.log(job.id),
@@ -216,10 +174,6 @@ class Queue:
         """The entries of events, from index `first` on, as they are kept."""
         entries, cipher = list(map(encode_event, events)), self._pipe.cipher
         return entries if cipher is None else cipher.encrypted(response_id, first, entries)
-
-    def _prints(self, fingerprint: str) -> str:
-        cipher = self._pipe.cipher
-        return fingerprint if cipher is None else cipher.fingerprints(fingerprint)
 
     async def _accepted(self, job: Job, reply: object) -> Accepted:
         found = accepted(job.id, reply, self._settings.max_waiting)

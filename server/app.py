@@ -12,6 +12,7 @@ from multidict import istr
 from prometheus_client import generate_latest
 
 from jobs.errors import HoldlineError, RedisAway, RedisTrouble
+from jobs.posts import Posts
 from jobs.queue import Queue
 from jobs.redis.check import check_until_available
 from jobs.redis.url import redis_from_url
@@ -84,6 +85,7 @@ class Server:
         self.responses = Responses(
             self.pipe,
             self.queue,
+            Posts(self.submits, config.shared.job_ttl_ms),
             self.metrics,
             catalog=config.catalog,
             templates=config.templates,

@@ -29,6 +29,7 @@ from .conversation import Conversations
 
 if TYPE_CHECKING:
     from jobs.models import Catalog
+    from jobs.posts import Posts
     from jobs.queue import Queue
     from jobs.redis.pipe import Pipe
 
@@ -64,6 +65,7 @@ class Responses:
         self,
         pipe: Pipe,
         queue: Queue,
+        posts: Posts,
         metrics: Metrics,
         *,
         catalog: Catalog,
@@ -75,6 +77,7 @@ class Responses:
         self._pipe = pipe
         self._conversations = Conversations(pipe, max_context_bytes)
         self._queue = queue
+        self._posts = posts
         self._metrics = metrics
         self._catalog = catalog
         self._templates = templates
@@ -106,11 +109,11 @@ class Responses:
         )
         key = create.idempotency_key
         print_ = "" if key is None else fingerprint(body)
-        request = None if post is None else self._queue.request_of(post.fingerprint)
+        request = None if post is None else self._posts.request_of(post.fingerprint)
         partition = pick_partition(self._partitions, owner, key or request)
         id_ = new_response_id(partition)
         if post is not None and request is not None and post.is_retry:
-            cut = await self._queue.attach(owner, request, id_)
+            cut = await self._posts.attach(owner, request, id_)
             if cut is not None:
                 return Accepted(cut, 0, fresh=False)
         items = stored(create.input, lambda prefix, index: item_id(prefix, id_, 0, index))
@@ -137,7 +140,7 @@ class Responses:
                 params.get("service_tier"), self._catalog.queue_model(params["model"])
             )
             if request is not None:
-                await self._queue.reply(owner, request, id_, "open")
+                await self._posts.reply(owner, request, id_, "open")
             if listener is not None:
                 listener.listen(id_, owner, queue_name)
             accepted = await self._queue.submit(
@@ -162,8 +165,8 @@ class Responses:
 
     async def replied(self, owner: str, post: Post, response_id: str, *, cut: bool) -> None:
         """Notes that a POST has its reply, or was cut; then a retry of it may have the response."""
-        request = self._queue.request_of(post.fingerprint)
-        await self._queue.reply(owner, request, response_id, "cut" if cut else "")
+        request = self._posts.request_of(post.fingerprint)
+        await self._posts.reply(owner, request, response_id, "cut" if cut else "")
 
     async def seen(self, response_id: str) -> None:
         """Takes note that a client has all of a response, which the caller knows to be its own."""

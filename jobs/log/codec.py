@@ -140,6 +140,11 @@ def kept_job(job: Job, cipher: Cipher | None) -> bytes:
     return data if cipher is None else cipher.encrypted(job.id, 0, [data], JOB)[0]
 
 
+def kept_fingerprints(fingerprint: str, cipher: Cipher | None) -> str:
+    """The fingerprint of a request as it is kept; with encryption, one for each key."""
+    return fingerprint if cipher is None else cipher.fingerprints(fingerprint)
+
+
 def job_of(response_id: str, kept: bytes, cipher: Cipher | None) -> Job:
     """The job of a response, from its bytes in Redis. Raises: EncryptionKeyMissing, Undecodable."""
     if cipher is not None:

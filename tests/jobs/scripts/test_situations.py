@@ -12,6 +12,7 @@ from jobs.hooks import Hooks
 from jobs.log.codec import encode_event
 from jobs.log.events import begins
 from jobs.log.log import LogWriter, read
+from jobs.posts import Posts
 from jobs.queue import Queue
 from jobs.record import Job, Status
 from jobs.record_store import RecordStore
@@ -84,11 +85,11 @@ def situations() -> list[Situation]:
 
     async def replying(pipe: Pipe) -> None:
         await waiting(pipe)
-        await Queue(pipe, SETTINGS).reply("public", "body", job.id, "open")
+        await Posts(pipe, SETTINGS.job_ttl_ms).reply("public", "body", job.id, "open")
 
     async def cut(pipe: Pipe) -> None:
         await replying(pipe)
-        await Queue(pipe, SETTINGS).reply("public", "body", job.id, "cut")
+        await Posts(pipe, SETTINGS.job_ttl_ms).reply("public", "body", job.id, "cut")
 
     async def held(pipe: Pipe) -> None:
         queue = Queue(pipe, replace(SETTINGS, tenant_running=1))
@@ -120,10 +121,12 @@ def situations() -> list[Situation]:
         Situation(
             "reply",
             replying,
-            lambda pipe: Queue(pipe, SETTINGS).reply("public", "body", job.id, "cut"),
+            lambda pipe: Posts(pipe, SETTINGS.job_ttl_ms).reply("public", "body", job.id, "cut"),
         ),
         Situation(
-            "attach", cut, lambda pipe: Queue(pipe, SETTINGS).attach("public", "body", new.id)
+            "attach",
+            cut,
+            lambda pipe: Posts(pipe, SETTINGS.job_ttl_ms).attach("public", "body", new.id),
         ),
         Situation("seen", seen, lambda pipe: Queue(pipe, SETTINGS).seen(new.id, 9000)),
         Situation("claim", waiting, lambda pipe: Queue(pipe, SETTINGS).claim(0, "next", 5)),
