@@ -172,6 +172,12 @@ def frame(sequence_number: int, entry: bytes) -> Frame:
     return Frame(sequence_number, entry, kind, last, numbered)
 
 
+def item_id_of(event: Event) -> str:
+    """The id of the item that an event belongs to, "" if it belongs to none."""
+    id_: str = event.get("item_id") or (event.get("item") or {}).get("id") or ""
+    return id_
+
+
 def encode(message: dict[str, Any]) -> bytes:
     """The JSON of a message that is in no log."""
     return _encode(message)

@@ -137,6 +137,7 @@ PARAMETERS: Final[dict[tuple[str, str], tuple[tuple[str, str, Any], ...]]] = {
     ("get", f"{RESPONSES}/{{id}}"): (
         ("query", "stream", {"type": "boolean", "default": False}),
         ("query", "starting_after", _NUMBER),
+        ("query", "item_id", _WORD),
     ),
     ("get", f"{RESPONSES}/{{id}}/input_items"): (
         ("query", "order", {"enum": ["asc", "desc"], "default": "desc"}),

@@ -122,7 +122,8 @@ class ResponseRoutes:
         if _flag(request, "stream"):
             after = _integer(request, "starting_after", -1, -1, 2**53)
             await self._responses.owned(viewer, id_)
-            return await self.stream(request, viewer, id_, after)
+            item_id = request.query.get("item_id")
+            return await self.stream(request, viewer, id_, after, item_id=item_id)
         return await self._hand_over(request, viewer, id_)
 
     async def cancel(self, request: web.Request) -> web.StreamResponse:
@@ -187,10 +188,12 @@ class ResponseRoutes:
         response_id: str,
         after: int,
         format_: StreamFormat | None = None,
+        *,
+        item_id: str | None = None,
     ) -> web.StreamResponse:
         """Server-sent events until the response has ended."""
         stream = Stream(self._config.ping_seconds, format_)
-        follower = self._relay.follow(response_id, viewer, after, stream)
+        follower = self._relay.follow(response_id, viewer, after, stream, item_id=item_id)
         try:
             with self._streams.open(stream):
                 response = await stream.serve(request, follower, response_id)

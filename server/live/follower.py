@@ -17,6 +17,7 @@ from jobs.log.cursor import Cursor, Relation
 from jobs.record import Status
 from runtime.backoff import backoff
 from server.access.owners import sees
+from server.api.frames import item_id_of
 from server.api.problem import Problem, from_error, unknown
 
 if TYPE_CHECKING:
@@ -73,13 +74,16 @@ class Sink(Protocol):
 class Follower:
     """Brings the entries of a log after `starting_after` to a sink, each once and in order.
 
-    `lane` is the sink's own: what it adds to each of the events.
+    `item_id` is the item of the event at `starting_after` as the client has seen it, or None if the
+    client does not say. Item ids contain the claim of their attempt, so they tell whether the log
+    still holds what the client has. `lane` is the sink's own: what it adds to each of the events.
     """
 
     __slots__ = (
         "_cursor",
         "_doubted",
         "_heard",
+        "_item_id",
         "_live",
         "_reading",
         "_resumed_at",
@@ -91,13 +95,21 @@ class Follower:
         "lane",
     )
 
-    def __init__(self, feed: FollowedFeed, viewer: str, starting_after: int, sink: Sink) -> None:
+    def __init__(
+        self,
+        feed: FollowedFeed,
+        viewer: str,
+        starting_after: int,
+        sink: Sink,
+        item_id: str | None = None,
+    ) -> None:
         self.feed = feed
         self.lane = b""
         self._viewer = viewer
         self._resumed_at = starting_after + 1
         self._cursor = Cursor(starting_after + 1)
         self._sink = sink
+        self._item_id = item_id if starting_after >= 0 else None
         self._heard = 0
         self._doubted = False  # since the read that is under way began
         self._sent_last: int | None = None  # hash of the last event sent, to know the log again
@@ -204,8 +216,8 @@ class Follower:
                 # have no end. What is doubted during a read may be missing from what it finds.
                 self._heard, self._doubted = 0, False
                 try:
-                    # One entry more than is needed, to see that it is still the one we sent.
-                    known = self._sent_last is not None
+                    # One entry more than is needed, to see that it is the one the client has.
+                    known = self._sent_last is not None or self._item_id is not None
                     start = self._cursor.next - known
                     view, frames = await self.feed.read(start, least=1 + known, viewer=self._viewer)
                 except RedisTrouble:
@@ -246,10 +258,9 @@ class Follower:
         """Why this view cannot be the continuation of what the client has, if it cannot."""
         if not sees(self._viewer, view.owner):
             return unknown(self.response_id)
-        same = again is None or hash(again.entry) == self._sent_last
-        if same and view.length >= self._cursor.next:
+        if view.length >= self._cursor.next and (again is None or self._is_same(again)):
             return None
-        if self._cursor.next == self._resumed_at:
+        if self._cursor.next == self._resumed_at and self._item_id is None:
             return Problem(
                 400,
                 "starting_after_beyond_end",
@@ -263,6 +274,12 @@ class Follower:
             "The storage lost events of this response that you have seen. "
             "Drop what you have and follow it from the beginning.",
         )
+
+    def _is_same(self, again: Frame) -> bool:
+        """Whether this is the event that the client has seen last."""
+        if self._sent_last is None:
+            return item_id_of(again.event) == self._item_id
+        return hash(again.entry) == self._sent_last
 
 
 def _gone() -> Problem:

@@ -81,13 +81,22 @@ class Relay:
         await asyncio.gather(*tasks, return_exceptions=True)
         await self.subscriber.__aexit__()
 
-    def follow(self, response_id: str, viewer: str, starting_after: int, sink: Sink) -> Follower:
+    def follow(
+        self,
+        response_id: str,
+        viewer: str,
+        starting_after: int,
+        sink: Sink,
+        *,
+        item_id: str | None = None,
+    ) -> Follower:
         """A follower that is on its way: the subscription first, then the log.
 
-        `viewer` is that of a `Principal`. Raises: UnknownResponse for an id that cannot exist.
+        `viewer` is that of a `Principal`, `item_id` that of a `Follower`. Raises: UnknownResponse
+        for an id that cannot exist.
         """
         feed = self.feed(response_id)
-        follower = Follower(feed, viewer, starting_after, sink)
+        follower = Follower(feed, viewer, starting_after, sink, item_id)
         feed.add(follower)
         self._metrics.followers.inc()
         if feed.confirmed:

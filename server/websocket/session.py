@@ -42,6 +42,7 @@ class Follow:
     response_id: str
     starting_after: int
     lane: str | None
+    item_id: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,8 +155,8 @@ class Session:
                 return self._create(lane, Submit(message, body))
             case ResponseCancel(response_id=response_id, stream_id=lane):
                 return [Cancel(response_id, lane)]
-            case Resume(response_id=response_id, starting_after=after, stream_id=lane):
-                return self._resume(response_id, after, lane)
+            case Resume():
+                return self._resume(message)
             case Ping(id=id_):
                 return [Pong(id_)]
             case Auth():
@@ -174,7 +175,8 @@ class Session:
         state.waiting.append(submit)
         return []
 
-    def _resume(self, response_id: str, after: int, lane: str | None) -> list[Action]:
+    def _resume(self, resume: Resume) -> list[Action]:
+        response_id, lane = resume.response_id, resume.stream_id
         if any(response_id in state.busy for state in self._lanes.values()):
             raise Problem(
                 409,
@@ -187,7 +189,7 @@ class Session:
         if not response_id.isascii():
             raise unknown(response_id)
         self._lanes.setdefault(lane, _Lane()).busy[response_id] += 1
-        return [Follow(response_id, after, lane)]
+        return [Follow(response_id, resume.starting_after, lane, resume.item_id)]
 
     def _next(self, lane: str | None) -> list[Action]:
         state = self._lanes[lane]

@@ -306,7 +306,11 @@ class Socket:
     def _follow(self, action: Follow) -> None:
         try:
             follower = self._relay.follow(
-                action.response_id, self._auth.who.viewer, action.starting_after, self
+                action.response_id,
+                self._auth.who.viewer,
+                action.starting_after,
+                self,
+                item_id=action.item_id,
             )
         except HoldlineError as error:
             problem = from_error(error)

@@ -81,9 +81,13 @@ class ScriptedFeed:
         self.tasks: list[asyncio.Task[None]] = []
 
     def follow(
-        self, sink: RecordingSink, starting_after: int = -1, owner: str = "public"
+        self,
+        sink: RecordingSink,
+        starting_after: int = -1,
+        owner: str = "public",
+        item_id: str | None = None,
     ) -> Follower:
-        follower = Follower(self, owner, starting_after, sink)
+        follower = Follower(self, owner, starting_after, sink, item_id)
         self.followers.add(follower)
         return follower
 

@@ -16,8 +16,10 @@ from aiohttp.web import Application, Request
 from yarl import URL
 
 from jobs.record import Status
+from server.api.frames import item_id_of
 from server.app import SERVER, Server
 from server.http import sse as sse_module
+from tests.error_codes import own_code
 from tests.server.factories import RESPONSE, Worker
 from tests.server.http.steps import ALL, answered, background, events_of, refusal
 from tests.server.talk import at_rest
@@ -154,8 +156,22 @@ async def test_a_resume_at_every_number_has_exactly_the_rest(
 
     for after in range(-1, len(whole)):
         url = f"{ALL}/{id_}?stream=true&starting_after={after}"
-        async with client.get(url) as response:
-            assert (whole[after + 1 :], True) == await events_of(response)
+        shown = {"item_id": item_id_of(whole[after]) if after >= 0 else ""}
+        for params in ({}, shown):
+            async with client.get(url, params=params) as response:
+                assert (whole[after + 1 :], True) == await events_of(response)
+
+
+async def test_a_resume_that_shows_another_item_has_nothing_but_the_error(
+    client: Client, worker: Worker
+) -> None:
+    id_ = await answered(client, worker, "a", "b")
+    url = f"{ALL}/{id_}?stream=true&starting_after=5&item_id=msg_of_another_attempt"
+    async with client.get(url) as response:
+        [event], done = await events_of(response)
+
+    assert not done
+    assert "response_rolled_back" == own_code(event["error"])
 
 
 async def test_a_resume_of_a_running_answer_goes_on_live(client: Client, worker: Worker) -> None:

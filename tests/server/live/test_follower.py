@@ -9,12 +9,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from jobs.errors import UnknownResponse
+from jobs.log.codec import encode_event
+from jobs.names import item_id
 from jobs.record import Status
 from server.live import follower as follower_module
-from tests.server.factories import DELTAS, Away, RecordingSink, ScriptedFeed
+from tests.jobs.factories import text_delta
+from tests.server.factories import DELTAS, RESPONSE, Away, RecordingSink, ScriptedFeed
 from tests.system import wait_until
 
 pytestmark = pytest.mark.usefixtures("quick_retries")
+BEGUN = encode_event({"type": "response.in_progress", "response": {}})
 END = b"\x92\xb2response.completed\x81\xa8response\x80"
 
 
@@ -239,6 +243,39 @@ async def test_a_log_that_was_rolled_back_and_written_anew_is_said_out_loud() ->
     assert sink.problem is not None
     assert "response_rolled_back" == sink.problem.code
     assert [0, 1, 2, 3, 4] == sink.numbers
+
+
+@pytest.mark.parametrize("attempt", ["cut", "grown", "begun"])
+async def test_a_resume_that_shows_an_item_is_told_that_its_log_was_rolled_back(
+    attempt: str,
+) -> None:
+    item = item_id("msg", RESPONSE, 1, 0, "first")
+    other = encode_event(text_delta(item_id("msg", RESPONSE, 1, 0, "other"), 0, "4"))
+    log = {
+        "cut": DELTAS[:3],
+        "grown": [*DELTAS[:3], *[other] * 4, END],
+        "begun": [*DELTAS[:4], BEGUN, *DELTAS[5:7]],
+    }
+    feed, sink = ScriptedFeed(log[attempt]), RecordingSink()
+    feed.status = Status.COMPLETED
+    feed.follow(sink, 4, item_id=item).catch_up()
+    await feed.settle()
+
+    assert sink.problem is not None
+    assert (410, "response_rolled_back") == (sink.problem.status, sink.problem.code)
+    assert [] == sink.numbers
+
+
+@pytest.mark.parametrize(("after", "item"), [(4, "msg_1"), (0, ""), (-1, ""), (-1, "msg_1")])
+async def test_a_resume_that_shows_the_right_item_has_the_rest(after: int, item: str) -> None:
+    feed, sink = ScriptedFeed([BEGUN, *DELTAS[1:6], END]), RecordingSink()
+    feed.status = Status.COMPLETED
+    feed.page = 2
+    feed.follow(sink, after, item_id=item).catch_up()
+    await feed.settle()
+
+    assert list(range(after + 1, 7)) == sink.numbers
+    assert (1, None) == (sink.ended_times, sink.problem)
 
 
 async def test_a_log_that_lost_notified_entries_before_they_were_sent_is_not_read_for_ever() -> (
