@@ -7,8 +7,9 @@ content_filter   a filter cut it
 error, busy      the server, or the model, failed in mid-answer
 unknown          any other word
 
-Words for filters are many and new ones come, so those that no server is known for count by a part
-of them. Nothing else is guessed: an answer is complete only for a word that is known to say so.
+Servers spell the same word in many ways, so case and separators do not count. Words for filters and
+for limits of length are many and new ones come, so unknown ones count by a part of them. Nothing
+else is guessed: an answer is complete only for a word that is known to say so.
 """
 
 from __future__ import annotations
@@ -19,26 +20,25 @@ from typing import Any, Final
 from .deltas import Malformed
 
 _WORDS: Final = {
-    "stop": "stop eos eos_token end end_turn end_of_turn end_of_text endoftext stop_sequence "
-    "stop_token stopped complete completed done finish finished",
-    "tool_calls": "tool_calls tool_call tool_use function_call function_calls",
-    "length": "length max_tokens max_token max_output_tokens max_completion_tokens max_new_tokens "
-    "max_length model_length token_limit context_length model_context_window_exceeded "
-    "max_tokens_reached length_limit error_limit time_limit",
-    "content_filter": "recitation language spii refusal refused guardrail_intervened blocked",
-    "error": "error network_error internal_error abort aborted cancelled canceled user_cancel "
-    "timeout malformed_function_call malformed_tool_use malformed_model_output "
-    "unexpected_tool_call",
-    "busy": "insufficient_system_resource overloaded engine_overloaded",
+    "stop": "stop eos eostoken eosid eot eotid endofsequence imend end endturn endofturn endoftext "
+    "stopsequence stopstring stoptoken stopword stopped complete completed done finish finished",
+    "tool_calls": "tool tools toolcall toolcalls tooluse functioncall functioncalls",
+    "length": "errorlimit timelimit modelcontextwindowexceeded",
+    "content_filter": "recitation language spii refusal refused guardrailintervened blocked",
+    "error": "error networkerror internalerror abort aborted cancelled canceled usercancel timeout "
+    "malformedfunctioncall malformedtooluse malformedmodeloutput unexpectedtoolcall "
+    "toomanytoolcalls",
+    "busy": "insufficientsystemresource overloaded engineoverloaded",
+    "": "null none unspecified notfinished inprogress",
 }
 _NORMALIZED: Final = {word: reason for reason, words in _WORDS.items() for word in words.split(" ")}
 _FILTERS: Final = re.compile(
-    r"filter|safety|unsafe|toxic|blocklist|prohibit|sensitive|moderat|censor|harmful|violation"
+    r"filter|safety|unsafe|toxic|b(?:lock|lack)list|prohibit|sensitive|moderat|censor|harmful"
+    r"|violation|armor"
 )
-_NOT_YET: Final = frozenset(
-    {"", "null", "none", "unspecified", "reason_unspecified", "not_finished", "in_progress"}
-)
-_PREFIXES: Final = ("finishreason.", "finish_reason.", "finish_reason_")
+_LIMITS: Final = re.compile(r"length|max[a-z]*(?:token|len|output)|(?:token|output|context)s?limit")
+_SEPARATORS: Final = re.compile(r"[\W_]")
+_PREFIX: Final = re.compile(r"^(?:finish)?reason")
 
 
 def normalized(reason: Any) -> str | None:
@@ -52,10 +52,15 @@ def normalized(reason: Any) -> str | None:
         return None
     if not isinstance(reason, str):
         raise Malformed("a reason that is not a string")
-    word = reason.strip().casefold().replace("-", "_").replace(" ", "_")
-    for prefix in _PREFIXES:
-        word = word.removeprefix(prefix)
-    if word in _NOT_YET:
-        return None
-    usual = "content_filter" if _FILTERS.search(word) else "unknown"
-    return _NORMALIZED.get(word, usual)
+    words = _letters(reason)
+    # Gemini says why it filtered: "function_call_filter: MALFORMED_FUNCTION_CALL".
+    known = _NORMALIZED.get(_letters(reason.rpartition(":")[2]), _NORMALIZED.get(words))
+    if known is not None or not words:
+        return known or None
+    if _FILTERS.search(words):
+        return "content_filter"
+    return "length" if _LIMITS.search(words) else "unknown"
+
+
+def _letters(word: str) -> str:
+    return _PREFIX.sub("", _SEPARATORS.sub("", word.casefold()))

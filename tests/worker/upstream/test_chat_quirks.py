@@ -31,8 +31,14 @@ NOISE = (
     b'{"choices":[{"index":0,"delta":{"role":"assistant","content":""},"finish_reason":""}]}',
 )
 STOPS = {
-    "stop": ("stop", "STOP", "eos", "end", "end_turn", "EOS_TOKEN", "FinishReason.STOP", "Stop"),
-    "tool_calls": ("tool_calls", "TOOL_CALLS", "tool_use", "function_call", "stop", "end_turn"),
+    "stop": (
+        *("stop", "STOP", "eos", "end", "end_turn", "EOS_TOKEN", "FinishReason.STOP", "Stop"),
+        *("endTurn", "REASON_STOP", "<|im_end|>", "COMPLETE", "stop-sequence"),
+    ),
+    "tool_calls": (
+        *("tool_calls", "TOOL_CALLS", "tool_use", "function_call", "stop", "end_turn"),
+        *("toolUse", "toolCalls", "REASON_TOOL_CALLS", "tools"),
+    ),
 }
 
 
@@ -322,7 +328,12 @@ def test_the_answer_may_be_in_another_place(payloads: list[bytes], text: str) ->
 
 @pytest.mark.parametrize(
     ("word", "reason"),
-    [(word, reason) for reason, words in STOPS.items() for word in words if word != "stop"]
+    [(word, "stop") for word in STOPS["stop"]]
+    + [(word, "tool_calls") for word in STOPS["tool_calls"] if word not in STOPS["stop"]]
+    + [("maxTokens", "length"), ("REASON_MAX_LEN", "length"), ("output_limit", "length")]
+    + [("content_filter: OTHER", "content_filter"), ("blacklist", "content_filter")]
+    + [("MODEL_ARMOR", "content_filter"), ("TOO_MANY_TOOL_CALLS", "error"), ("停", "unknown")]
+    + [("function_call_filter: MALFORMED_FUNCTION_CALL", "error"), ("1", "unknown")]
     + [("MAX_TOKENS", "length"), ("model_length", "length"), ("SAFETY", "content_filter")]
     + [("content-filter", "content_filter"), ("odd", "unknown"), ("error", "error")]
     + [("IMAGE_PROHIBITED_CONTENT", "content_filter"), ("output_moderated", "content_filter")]
@@ -330,8 +341,6 @@ def test_the_answer_may_be_in_another_place(payloads: list[bytes], text: str) ->
     + [({"type": "length", "length": 7}, "length")],
 )
 def test_a_reason_for_stopping_has_many_words(word: Any, reason: str) -> None:
-    if word in ("end_turn", "function_call"):
-        reason = {"end_turn": "stop", "function_call": "tool_calls"}[word]
     assert reason == normalized(word)
 
 

@@ -164,6 +164,53 @@ def test_usage_is_told_in_the_standards_words() -> None:
         ({"prompt_tokens": 12.5, "completion_tokens": float("nan"), "total_tokens": 3}, 3, 0, 0),
         ({"prompt_tokens": 12, "completion_tokens": float("inf"), "total_tokens": 12}, 12, 0, 0),
         ({"total_tokens": 30}, 30, 0, 0),
+        ({"prompt_tokens": "12", "completion_tokens": "5", "total_tokens": "17"}, 12, 5, 0),
+        ({"inputTokens": 12, "outputTokens": 5, "totalTokens": 17}, 12, 5, 0),
+        # Reasoning, or cached input, that the sums leave out.
+        (
+            {
+                "prompt_tokens": 12,
+                "completion_tokens": 5,
+                "completion_tokens_details": {"reasoning_tokens": 30},
+            },
+            12,
+            35,
+            30,
+        ),
+        (
+            {
+                "input_tokens": 10,
+                "output_tokens": 5,
+                "cache_read_input_tokens": 100,
+                "cache_creation_input_tokens": 50,
+            },
+            160,
+            5,
+            0,
+        ),
+        (
+            {
+                "prompt_tokens": 10,
+                "completion_tokens": 5,
+                "total_tokens": 20,
+                "cache_read_input_tokens": 5,
+            },
+            15,
+            5,
+            0,
+        ),
+        (
+            {
+                "prompt_tokens": 160,
+                "completion_tokens": 5,
+                "total_tokens": 165,
+                "cache_read_input_tokens": 100,
+                "cache_creation_input_tokens": 50,
+            },
+            160,
+            5,
+            0,
+        ),
     ],
 )
 def test_the_larger_count_is_the_true_one(
@@ -206,7 +253,7 @@ def test_counts_that_come_in_several_frames_only_grow(frames: list[dict[str, Any
     )
 
 
-@pytest.mark.parametrize("counts", [{}, {"prompt_tokens": "7"}, {"prompt_tokens_details": 7}])
+@pytest.mark.parametrize("counts", [{}, {"prompt_tokens": "some"}, {"prompt_tokens_details": 7}])
 def test_usage_of_another_shape_counts_nothing(counts: dict[str, Any]) -> None:
     assert 0 == counted(counts)["total_tokens"]
 
