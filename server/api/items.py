@@ -16,7 +16,9 @@ from .problem import invalid
 
 Role = Literal["user", "assistant", "system", "developer"]
 ItemId = Annotated[str, Meta(min_length=1, max_length=128)]
-CallId = Annotated[str, Meta(min_length=1, max_length=256)]
+# LiteLLM puts a thought signature into the id of a call, and wants it back there.
+MAX_CALL_ID: Final = 65_536
+CallId = Annotated[str, Meta(min_length=1, max_length=MAX_CALL_ID)]
 FunctionName = Annotated[str, Meta(pattern=r"^[A-Za-z0-9_.-]{1,128}\Z")]
 ImageUrl = Annotated[str, Meta(pattern=r"^(https?://|data:image/)")]
 FileData = Annotated[str, Meta(min_length=1)]

@@ -225,6 +225,7 @@ _ECHOED: Final = frozenset(
     {
         "annotations",
         "context",
+        "extra_content",
         "images",
         "parsed",
         "provider_specific_fields",

@@ -15,6 +15,7 @@ from aiohttp import web
 from server.api import request as requests
 from server.api.close_codes import CloseCode
 from server.api.encoding import ENCODINGS
+from server.api.items import MAX_CALL_ID
 from server.api.schema import bodies, objects
 from server.api.schema.events import EVENTS
 from server.api.schema.messages import MESSAGES
@@ -86,7 +87,7 @@ SUBPROTOCOLS: Final = {
 }
 
 # The rest of it is in docs/protocol.md, Chat completions.
-_CALL_ID: Final = {"type": "string", "minLength": 1, "maxLength": 256}
+_CALL_ID: Final = {"type": "string", "minLength": 1, "maxLength": MAX_CALL_ID}
 _CHAT_CONTENT: Final = {
     "anyOf": [
         {"type": "string"},

@@ -329,6 +329,7 @@ def test_whatever_comes_is_a_request_or_refused(chat: dict[str, Any]) -> None:
         {"reasoning_details": [{"type": "reasoning.text", "text": "Hm."}]},  # OpenRouter
         {"context": {"citations": []}},  # Azure
         {"images": []},
+        {"extra_content": {"google": {"thought_signature": "QUJD"}}},  # Gemini
     ],
 )
 def test_a_message_of_the_model_may_come_back_as_a_library_read_it(echoed: dict[str, Any]) -> None:

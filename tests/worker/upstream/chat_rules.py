@@ -20,7 +20,12 @@ def check(messages: list[dict[str, Any]]) -> None:
             continue
         assert not waiting, "a call without a result behind it"
         assert role in ("system", "user", "assistant")
-        assert content is None or isinstance(content, str | list)
+        if isinstance(content, list):
+            assert content, "a list without parts"
+            assert "user" == role or {"text"} == {part["type"] for part in content}
+            assert all(part.get("text") != "" for part in content), "an empty text"
+        else:
+            assert isinstance(content, str) or (content is None and role == "assistant")
         calls = message.get("tool_calls", [])
         if role == "assistant":
             assert content or calls, "a message that says nothing"

@@ -101,6 +101,13 @@ async def test_text_behind_a_call_is_sent_before_its_result(
     assert "\n" == shown[1]["content"]
 
 
+def test_an_id_with_a_signature_in_it_comes_back() -> None:
+    id_ = "call_1__thought__" + "A" * 4000  # as LiteLLM makes them
+    call = {"type": "function_call", "call_id": id_, "name": "f", "arguments": "{}"}
+    said, result = messages(sent_back([call, RESULT | {"call_id": id_}]))
+    assert [id_, id_] == [said["tool_calls"][0]["id"], result["tool_call_id"]]
+
+
 THOUGHT = [{"reasoning_content": "I "}, {"reasoning_content": "think."}]
 REASONED = {
     "in pieces": (stream(*THOUGHT, calling()), "I think."),

@@ -20,10 +20,11 @@ from . import chat_rules
 Json = dict[str, Any]
 IMAGE = {"type": "input_image", "image_url": "data:image/png;base64,AAAA"}
 FILE = {"type": "input_file", "file_data": "AAAA", "filename": "a.pdf"}
+TEXT = {"type": "input_text", "text": "hi"}
 URL = {"type": "image_url", "image_url": {"url": "data:image/png;base64,AAAA", "detail": "auto"}}
 
 
-def said(role: str, text: str) -> Json:
+def said(role: str, text: str | list[Json]) -> Json:
     return {"type": "message", "role": role, "content": text}
 
 
@@ -119,6 +120,27 @@ NAMED = {
             },
         ],
     ),
+    "an image of the system and of the assistant": (
+        [
+            said("system", [TEXT, IMAGE]),
+            said("developer", [IMAGE]),
+            call(),
+            said("assistant", [IMAGE, TEXT]),
+            result(),
+        ],
+        [
+            {"role": "system", "content": "hi"},
+            {"role": "user", "content": [URL]},
+            {"role": "user", "content": [URL]},
+            calls("c1", content="hi"),
+            answer(),
+            {"role": "user", "content": [URL]},
+        ],
+    ),
+    "an empty text beside an image": (
+        [said("user", [TEXT | {"text": ""}, IMAGE, TEXT])],
+        [{"role": "user", "content": [URL, {"type": "text", "text": "hi"}]}],
+    ),
 }
 
 
@@ -157,7 +179,7 @@ PARTS = st.lists(
 )
 ITEMS = st.lists(
     st.one_of(
-        st.builds(said, st.sampled_from(ROLES), WORDS),
+        st.builds(said, st.sampled_from(ROLES), st.one_of(WORDS, PARTS)),
         st.builds(call, IDS, st.sampled_from(["{}", '{"a": 1}', '{"a', "", "[]", "null", "{}{}"])),
         st.builds(result, IDS, st.one_of(WORDS, PARTS)),
         st.just({"type": "reasoning", "summary": [], "content": []}),
@@ -175,7 +197,7 @@ def test_every_history_keeps_to_the_rules(items: list[Json]) -> None:
 def test_no_message_is_lost_or_reordered_within_its_role(items: list[Json]) -> None:
     shown = messages(items)
     for role in ROLES:
-        told = "".join(one["content"] for one in items if one.get("role") == role)
+        told = chat_rules.texts([one for one in items if "role" in one], role)
         mine = [
             one for one in shown if one["role"] != "user" or not str(one).count("Result of ") > 0
         ]

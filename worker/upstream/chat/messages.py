@@ -1,6 +1,6 @@
 """The standard's items -> the messages of a chat completion.
 
-message               -> a message: a string, or parts where it shows more than text
+message               -> a message: a string, or, of the user, parts where it shows more than text
 function_call         -> a call of the assistant's message before it
 function_call_output  -> a message of the role `tool`
 reasoning             -> the field of the message with the calls that follow it in which it came,
@@ -11,7 +11,8 @@ calls, then one result of each of them, then anything else. Therefore:
 
 - text that follows a call is merged into the message with the call, and so is another call;
 - a message between a call and its result is moved behind the results;
-- images and files of a result go into a message of the user behind the results;
+- images and files of a result go into a message of the user behind the results, those of a
+  message that is not the user's into one behind that message;
 - a call without a result is answered by `NOT_EXECUTED`; if its arguments are cut, it is left out;
 - a result without a call is told as a message of the user.
 
@@ -69,7 +70,7 @@ def messages(items: Iterable[Item]) -> list[Message]:
     for position, item in enumerate(history.items):
         match item.get("type", "message"):
             case "message" if item.get("role") in _ROLES:
-                history.message(_message(item))
+                history.message(item)
             case "function_call":
                 history.call(position)
             case "function_call_output":
@@ -99,7 +100,7 @@ class _Group:
     still to come; the group is open until they came.
     """
 
-    said: list[Any]
+    said: list[str]
     calls: list[dict[str, Any]] = field(default_factory=list)
     ids: dict[int, str] = field(default_factory=dict)
     unanswered: list[int] = field(default_factory=list)
@@ -124,8 +125,19 @@ class _History:
         self._outputs: dict[str, Any] = {}
         self._thoughts: list[tuple[str, str]] = []  # since the last message that was no assistant's
 
-    def message(self, message: Message) -> None:
-        """Adds a message."""
+    def message(self, item: Item) -> None:
+        """Adds a message, and behind it what only a message of the user can show."""
+        role, content = _ROLES[item["role"]], item.get("content") or ""
+        if role == "user":
+            self._add({"role": role, "content": _shown_by_user(content)})
+            return
+        text, shown = _divided(content)
+        if text or not shown:
+            self._add({"role": role, "content": text})
+        if shown:
+            self._add({"role": "user", "content": shown})
+
+    def _add(self, message: Message) -> None:
         group = self._group
         if message["role"] == "assistant":
             # What was cut before its first word says nothing, and some servers refuse it.
@@ -174,13 +186,13 @@ class _History:
     def result(self, position: int) -> None:
         """Adds a result behind the calls of the group."""
         item, call = self.items[position], self._call_of.get(position)
-        text, shown = _output(item["output"])
+        text, shown = _divided(item["output"])
         group = self._group
         if call is None or group is None:
             if self._outputs.get(item["call_id"]) != item["output"]:
                 told = f"{_RESULT}a call that is not shown here:\n{text}"
                 parts = [{"type": "text", "text": told}, *shown]
-                self.message({"role": "user", "content": parts if shown else told})
+                self._add({"role": "user", "content": parts if shown else told})
             return
         self._outputs[item["call_id"]] = item["output"]
         group.results.append({"role": "tool", "tool_call_id": group.ids[call], "content": text})
@@ -196,8 +208,8 @@ class _History:
         if (group := self._group) is None:
             return
         self._group = None
-        content = _joined(group.said)
-        message = {"role": "assistant", "content": content, "tool_calls": group.calls}
+        message: Message = {"role": "assistant", "content": "".join(group.said) or None}
+        message["tool_calls"] = group.calls
         for name, thought in group.thoughts:
             message[name] = message.get(name, "") + thought
         if group.details:
@@ -269,32 +281,23 @@ def _arguments(text: str, *, whole: bool) -> str | None:
     return json.dumps({"invalid_arguments": text}) if whole else None
 
 
-def _joined(contents: list[Any]) -> Any:
-    """One content: a string if all of them are, None if there are none."""
-    if all(isinstance(one, str) for one in contents):
-        return "".join(contents) or None
-    return [part for one in contents for part in _as_parts(one)]
+def _divided(content: str | list[dict[str, Any]]) -> tuple[str, list[dict[str, Any]]]:
+    """The text, and the other parts: only a message of the user takes those."""
+    if isinstance(content, str):
+        return content, []
+    text = "".join(_text(part) for part in content if part.get("type") not in _SHOWN_PARTS)
+    return text, [_part(part) for part in content if part.get("type") in _SHOWN_PARTS]
 
 
-def _as_parts(content: Any) -> list[dict[str, Any]]:
-    return [{"type": "text", "text": content}] if isinstance(content, str) else content
+def _shown_by_user(content: str | list[dict[str, Any]]) -> str | list[dict[str, Any]]:
+    """One string where all of it is text: the form that every compatible server takes.
 
-
-def _output(output: str | list[dict[str, Any]]) -> tuple[str, list[dict[str, Any]]]:
-    """The text of a result, and its other parts: a message of the role `tool` takes only text."""
-    if isinstance(output, str):
-        return output, []
-    text = "".join(_text(part) for part in output if part.get("type") not in _SHOWN_PARTS)
-    return text, [_part(part) for part in output if part.get("type") in _SHOWN_PARTS]
-
-
-def _message(item: Item) -> Message:
-    content = item.get("content") or ""
-    if not isinstance(content, str):
-        # One string and not a list of parts: the form that every compatible server takes.
-        only_text = all(part.get("type") in _TEXT_PARTS for part in content)
-        content = "".join(map(_text, content)) if only_text else list(map(_part, content))
-    return {"role": _ROLES[item["role"]], "content": content}
+    Some servers refuse an empty text among the parts.
+    """
+    text, shown = _divided(content)
+    if isinstance(content, str) or not shown:
+        return text
+    return [part for part in map(_part, content) if part.get("text") != ""]
 
 
 def _text(part: dict[str, Any]) -> str:
