@@ -23,7 +23,8 @@ from tests.fake_model import FakeModel
 from tests.paths.conftest import sdk
 from tests.system import System, wait_until
 
-pytestmark = pytest.mark.timeout(40)
+# A test here starts up to seven processes. One start takes seconds while others use the cores.
+pytestmark = pytest.mark.timeout(120)
 RESTARTED = "holdline:restarted"
 SLOW = "mode=slow tokens=60 pace=0.03"
 
@@ -103,7 +104,8 @@ async def test_a_paused_worker_that_wakes_writes_not_one_byte_and_closes_its_cal
     system: System, model: FakeModel, ask: AsyncOpenAI
 ) -> None:
     paused = await system.worker(model.url)
-    id_ = await start(ask, model, "mode=slow tokens=150 pace=0.03")
+    # The first call has no end: however long the other worker takes to start, it is still open.
+    id_ = await start(ask, model, "mode=hang tokens=150 at=150 pace=0.03 times=1")
     paused.signal(signal.SIGSTOP)
     await system.worker(model.url)
     await wait_until(lambda: len(model.calls) == 2 and len(model.calls[1].sent.split()) > 5)
