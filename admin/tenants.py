@@ -35,7 +35,7 @@ async def _text(tenants: Tenants, tenant: str) -> str:
     found, usage = await tenants.get(tenant), await tenants.usage(tenant)
     held = "; others wait for one of them to end" if usage.held else ""
     lines = [
-        f"{name:20} {found.get(name, 'default'):>12}  {field.what}"
+        f"{name:27} {found.get(name, 'default'):>12}  {field.what}"
         for name, field in FIELDS.items()
     ]
     lines.append(f"{usage.running} of its answers run{held}")

@@ -160,9 +160,12 @@ class Partition:
         """Sorted set: ids that are cancelled when nobody follows them, by when that is."""
         return f"{self.prefix}followed"
 
-    def open_of(self, tenant: str) -> str:
-        """Sorted set: the ids of a tenant that have not ended, by when they must have."""
-        return f"{self.prefix}open:{tenant}"
+    def open_of(self, account: str) -> str:
+        """Sorted set: the ids of an account that have not ended, by when they must have.
+
+        An account is a tenant or one of its end users; see `_limits.lua`.
+        """
+        return f"{self.prefix}open:{account}"
 
     def pause(self, model: str) -> str:
         """Hash: till when nothing of a model begins, Redis time in ms, and what has begun since."""
@@ -172,13 +175,13 @@ class Partition:
         """Hash: what is left of a provider's requests and tokens a minute."""
         return f"{self.prefix}pace:{model}"
 
-    def rate(self, tenant: str) -> str:
-        """Hash: the bucket of a tenant's requests, and when it was last looked at."""
-        return f"{self.prefix}rate:{tenant}"
+    def rate(self, account: str) -> str:
+        """Hash: the bucket of an account's requests, and when it was last looked at."""
+        return f"{self.prefix}rate:{account}"
 
-    def used(self, tenant: str, day: int) -> str:
-        """Hash: tokens and money, in millionths, of a tenant on a day since 1970, UTC."""
-        return f"{self.prefix}used:{day}:{tenant}"
+    def used(self, account: str, day: int) -> str:
+        """Hash: tokens and money, in millionths, of an account on a day since 1970, UTC."""
+        return f"{self.prefix}used:{day}:{account}"
 
     @property
     def queues(self) -> str:

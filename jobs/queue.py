@@ -51,6 +51,7 @@ class Queue:
         queue_name: str = "",
         price: Price | None = None,
         cancel_orphan: bool | None = None,
+        account: str = "",
     ) -> Accepted:
         """The response that now waits, or the one that this key made before.
 
@@ -59,6 +60,7 @@ class Queue:
         `fingerprint` identifies the request's body, without spaces.
         `queue_name` comes from `names.queue_name_of`.
         `cancel_orphan`: whether it is cancelled when nobody follows it; not with webhooks.
+        `account` is the end user's, for the limits of end users; empty if they do not apply.
         Raises: QueueFull, Limited, IdempotencyKeyReused, RedisTrouble; NotReplicated, after which
             the response is queued all the same: submitting it again under its key finds it.
         """
@@ -90,6 +92,11 @@ class Queue:
                 tenant_tokens=settings.tenant_tokens,
                 tenant_money=settings.tenant_money,
                 tenant_input_tokens=settings.max_input_tokens,
+                subject_running=settings.subject_running,
+                subject_requests=settings.subject_requests,
+                subject_tokens=settings.subject_tokens,
+                subject_money=settings.subject_money,
+                account=account,
                 orphan_ms=settings.orphan_ms if cancels else "",
                 max_bytes=MAX_NOTIFICATION_BYTES,
                 first_entry=first if len(first) <= MAX_NOTIFICATION_BYTES else b"",

@@ -56,7 +56,8 @@ class Job:
 class SharedSettings:
     """The numbers that server and worker must agree on. Times in ms.
 
-    `tenant_*` are the limits of tenants that have none of their own; 0 means unlimited.
+    `tenant_*` are the limits of tenants that have none of their own, `subject_*` those of each end
+    user; 0 means unlimited.
     """
 
     lease_ms: int = 15_000
@@ -74,6 +75,10 @@ class SharedSettings:
     tenant_tokens: int = 0
     tenant_money: float = 0.0
     max_input_tokens: int = 0
+    subject_running: int = 0
+    subject_requests: int = 0
+    subject_tokens: int = 0
+    subject_money: float = 0.0
     fail_on_worker_death: bool = False
     partitions: int = 1
     webhooks: bool = False
@@ -100,6 +105,10 @@ class SharedSettings:
             "tokens_per_day": self.tenant_tokens,
             "money_per_day": self.tenant_money,
             "input_tokens": self.max_input_tokens,
+            "subject_running": self.subject_running,
+            "subject_requests_per_minute": self.subject_requests,
+            "subject_tokens_per_day": self.subject_tokens,
+            "subject_money_per_day": self.subject_money,
         }
 
     @property

@@ -104,6 +104,13 @@ _TABLE: Final = (
         shown="with keys or tokens: any",
     ),
     text(
+        "HOLDLINE_TRUSTED_PROXIES",
+        SERVER,
+        "",
+        "addresses and networks of proxies whose `X-Forwarded-For` tells the [address of a "
+        "client](#limits-of-end-users), separated by commas: `127.0.0.1,10.0.0.0/8`",
+    ),
+    text(
         "HOLDLINE_API_KEYS",
         SERVER,
         "",
@@ -304,6 +311,38 @@ _TABLE: Final = (
         1_000_000_000,
         "cost of one tenant's responses in a day, by the [price](#several-models) of their "
         "models; 0: no limit",
+    ),
+    number(
+        "HOLDLINE_SUBJECT_RUNNING",
+        ALL,
+        0,
+        0,
+        1_000_000,
+        "responses of one [end user](#limits-of-end-users) that wait or run at once; 0: no limit",
+    ),
+    number(
+        "HOLDLINE_SUBJECT_REQUESTS_PER_MINUTE",
+        ALL,
+        0,
+        0,
+        1_000_000,
+        "prompts of one end user in a minute; 0: no limit",
+    ),
+    number(
+        "HOLDLINE_SUBJECT_TOKENS_PER_DAY",
+        ALL,
+        0,
+        0,
+        1_000_000_000_000,
+        "tokens of one end user in a day; 0: no limit",
+    ),
+    number(
+        "HOLDLINE_SUBJECT_MONEY_PER_DAY",
+        ALL,
+        0,
+        0,
+        1_000_000_000,
+        "cost of one end user's responses in a day; 0: no limit",
     ),
     number(
         "HOLDLINE_MAX_INPUT_TOKENS",

@@ -45,6 +45,10 @@ FIELDS: Final[dict[str, Field]] = {
     "tokens_per_day": Field(0, 1e12, True, "tokens a day, UTC; 0: any number"),
     "money_per_day": Field(0, 1e9, False, "what its answers cost a day; 0: anything"),
     "input_tokens": Field(0, 1e9, True, "tokens of one prompt; 0: any number"),
+    "subject_running": Field(0, 1_000_000, True, "answers of an end user that wait or run; 0: any"),
+    "subject_requests_per_minute": Field(0, 1_000_000, True, "prompts of an end user; 0: any"),
+    "subject_tokens_per_day": Field(0, 1e12, True, "tokens of an end user, UTC; 0: any number"),
+    "subject_money_per_day": Field(0, 1e9, False, "what an end user's answers cost; 0: anything"),
 }
 
 

@@ -147,7 +147,12 @@ class Server:
         who, shown = request.get(PRINCIPAL), request.get(CREDENTIAL)
         credential = shown or from_offers(offers)
         auth = SocketAuth(
-            self.authenticator, self.config.access, self.socket_limiter, who, credential
+            self.authenticator,
+            self.config.access,
+            self.socket_limiter,
+            who,
+            credential,
+            self.authenticator.address_of(request),
         )
         try:
             await auth.reserve()

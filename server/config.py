@@ -14,6 +14,7 @@ from jobs.toml import InvalidTable
 from runtime.watched_file import LiveFile
 
 from .access import api_keys, jwt
+from .access.client_address import networks
 from .origin import canonical, canonical_host, is_loopback
 from .templates import Templates, templates
 
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from jobs.record import SharedSettings
 
     from .access.api_keys import Record
+    from .access.client_address import Network
 
 _T = TypeVar("_T")
 
@@ -40,6 +42,7 @@ class AuthConfig:
     rules: jwt.Rules
     auth_seconds: float
     auth_grace_seconds: float
+    proxies: tuple[Network, ...]
 
     @property
     def closed(self) -> bool:
@@ -82,6 +85,7 @@ class AuthConfig:
             ),
             auth_seconds=env.number(environ, "HOLDLINE_AUTH_SECONDS"),
             auth_grace_seconds=env.number(environ, "HOLDLINE_AUTH_GRACE_SECONDS"),
+            proxies=_proxies(env.text(environ, "HOLDLINE_TRUSTED_PROXIES")),
         )
 
 
@@ -152,6 +156,17 @@ class Config:
             shared=shared_config.shared_settings(environ),
             cipher=shared_config.cipher(environ),
         )
+
+
+def _proxies(written: str) -> tuple[Network, ...]:
+    """The proxies whose word about a client's address counts. Raises: ConfigError."""
+    try:
+        return networks(written)
+    except ValueError as error:
+        raise ConfigError(
+            f"HOLDLINE_TRUSTED_PROXIES: {error}; write addresses and networks, separated by "
+            "commas, such as 127.0.0.1,10.0.0.0/8"
+        ) from None
 
 
 def _origins(written: str) -> tuple[str, ...]:

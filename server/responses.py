@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
 import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 from jobs.errors import Diverged
-from jobs.log.codec import decode_event
+from jobs.log.codec import decode_event, kept_fingerprints
 from jobs.log.events import begins, prepared, submitted, terminal
 from jobs.log.log import read
 from jobs.log.response_state import ResponseState
@@ -153,6 +154,7 @@ class Responses:
                 fail_on_worker_death=fails_on_death(create),
                 queue_name=queue_name,
                 price=self._catalog.price(params["model"]),
+                account=who.account(self._digest),
             )
             if listener is not None:
                 listener.accepted(accepted.number)
@@ -167,6 +169,10 @@ class Responses:
         """Notes that a POST has its reply, or was cut; then a retry of it may have the response."""
         request = self._posts.request_of(post.fingerprint)
         await self._posts.reply(owner, request, response_id, "cut" if cut else "")
+
+    def _digest(self, address: str) -> str:
+        digest = hashlib.sha256(address.encode()).hexdigest()
+        return kept_fingerprints(digest, self._pipe.cipher).partition(",")[0][:32]
 
     async def seen(self, response_id: str) -> None:
         """Takes note that a client has all of a response, which the caller knows to be its own."""

@@ -1,4 +1,7 @@
--- What a tenant may; may name what is in _shared.lua, _provider.lua and _fair_queue.lua.
+-- What an account may; may name what is in _shared.lua, _provider.lua and _fair_queue.lua.
+--
+-- An account is a tenant, or one of its end users: `tenant/subject`, or `tenant/@digest` of the address of a
+-- caller without a subject. A job is booked to its tenant and, where end users are limited, to its end user.
 --
 -- A budget is booked when a job is accepted, as estimated; when it ends, what it really took takes the
 -- place of the estimate. So what is on its way counts, and what came to nothing does not.
@@ -7,12 +10,18 @@ local DAY = 24 * 3600 * 1000
 local MINUTE = 60 * 1000
 local USED_TTL = 3 * DAY
 
-local function used_of(prefix, tenant, day) return prefix .. 'used:' .. day .. ':' .. tenant end
-local function open_of(prefix, tenant) return prefix .. 'open:' .. tenant end
+-- The limits in a tenant's settings, in the order of the arguments of `submit`. Those of `subject_` hold for
+-- each end user.
+local LIMITS = { 'waiting', 'requests_per_minute', 'tokens_per_day', 'money_per_day', 'input_tokens',
+  'subject_running', 'subject_requests_per_minute', 'subject_tokens_per_day', 'subject_money_per_day' }
 
--- Adds to what a tenant used on a day. A field that was not there may be that of a new key.
-local function use(prefix, tenant, day, tokens, money)
-  local used = used_of(prefix, tenant, day)
+local function used_of(prefix, account, day) return prefix .. 'used:' .. day .. ':' .. account end
+local function open_of(prefix, account) return prefix .. 'open:' .. account end
+local function rate_of(prefix, account) return prefix .. 'rate:' .. account end
+
+-- Adds to what an account used on a day. A field that was not there may be that of a new key.
+local function use(prefix, account, day, tokens, money)
+  local used = used_of(prefix, account, day)
   if tokens ~= 0 and redis.call('HINCRBY', used, 'tokens', tokens) == tokens then
     redis.call('PEXPIRE', used, USED_TTL)
   end
@@ -23,11 +32,13 @@ local function use(prefix, tenant, day, tokens, money)
 end
 
 -- Books a job that was accepted, and that can be open for `kept` ms; the day on which it is booked.
-local function reserve(prefix, tenant, id, time, tokens, money, kept)
-  local day, open = math.floor(time / DAY), open_of(prefix, tenant)
-  use(prefix, tenant, day, tokens, money)
-  redis.call('ZADD', open, time + kept, id)
-  redis.call('PEXPIRE', open, STRUCTURE_TTL)
+local function reserve(prefix, accounts, id, time, tokens, money, kept)
+  local day = math.floor(time / DAY)
+  for _, account in ipairs(accounts) do
+    use(prefix, account, day, tokens, money)
+    redis.call('ZADD', open_of(prefix, account), time + kept, id)
+    redis.call('PEXPIRE', open_of(prefix, account), STRUCTURE_TTL)
+  end
   return day
 end
 
@@ -39,54 +50,90 @@ local function book(prefix, id, job, tenant, tokens, money)
   if tokens < 0 then tokens = asked and reserved or 0 end
   if money < 0 then money = asked and cost or 0 end
   redis.call('HDEL', prefix .. 'job:' .. id, 'day')
-  use(prefix, tenant, job.day, tokens - reserved, money - cost)
-  redis.call('ZREM', open_of(prefix, tenant), id)
+  for _, account in ipairs({ tenant, job.account }) do
+    use(prefix, account, job.day, tokens - reserved, money - cost)
+    redis.call('ZREM', open_of(prefix, account), id)
+  end
 end
 
--- Whether a tenant may have one more job: nothing, or {"limited", what, limit, ms to wait}. And what it
--- has left of requests and tokens. `most` is what holds where its settings say nothing; 0 is no limit.
-local function admit(prefix, tenant, time, tokens, money, input, most)
-  local settings = prefix .. 'tenant:' .. tenant
-  local f = redis.call('HMGET', settings, 'waiting', 'requests_per_minute', 'tokens_per_day', 'money_per_day',
-    'input_tokens', 'weight', 'running')
-  local limit = {}
-  for index = 1, 5 do limit[index] = tonumber(f[index] or most[index]) end
-  local function limited(what, index, wait) return { 'limited', what, tostring(limit[index]), math.ceil(wait) } end
+-- How many jobs of an account have not ended.
+local function count_open(prefix, account, time)
+  redis.call('ZREMRANGEBYSCORE', open_of(prefix, account), '-inf', time)
+  return redis.call('ZCARD', open_of(prefix, account))
+end
 
-  if limit[5] > 0 and input > limit[5] then return limited('input_tokens', 5, 0) end
-  if limit[1] > 0 then
-    local open = open_of(prefix, tenant)
-    redis.call('ZREMRANGEBYSCORE', open, '-inf', time)
-    if redis.call('ZCARD', open) - count_running(prefix, tenant, time) >= limit[1] then
-      return limited('waiting', 1, 5000)
+-- Whether the minute and the day of an account leave room for one more job: nil, or {"limited", what, limit,
+-- ms to wait}. And its limits of requests and tokens, each with what the job leaves. It charges nothing.
+-- `limit` says what holds by the names in LIMITS, which begin with `kind`; 0 is no limit.
+local function check_account(prefix, account, kind, limit, time, tokens, money)
+  local function limited(what, wait) return { 'limited', kind .. what, tostring(limit[kind .. what]), math.ceil(wait) } end
+  local most, rate, budget = limit[kind .. 'tokens_per_day'], limit[kind .. 'requests_per_minute'], limit[kind .. 'money_per_day']
+  local tokens_left, left = 0, 0
+  if most > 0 or budget > 0 then
+    local used = redis.call('HMGET', used_of(prefix, account, math.floor(time / DAY)), 'tokens', 'money')
+    local tomorrow = DAY - time % DAY
+    tokens_left = most - (used[1] or 0) - tokens
+    if most > 0 and tokens_left < 0 then return limited('tokens_per_day', tomorrow) end
+    if budget > 0 and (used[2] or 0) + money > budget * 1e6 then return limited('money_per_day', tomorrow) end
+  end
+  if rate > 0 then -- a bucket that holds the requests of one minute
+    local b = redis.call('HMGET', rate_of(prefix, account), 'left', 'at')
+    left = math.min(rate, (b[1] or rate) + math.max(0, time - (b[2] or time)) * rate / MINUTE)
+    if tonumber(b[2] or 0) > time then redis.call('HSET', rate_of(prefix, account), 'at', time) end
+    if left < 1 then return limited('requests_per_minute', (1 - left) * MINUTE / rate) end
+    left = left - 1
+  end
+  return nil, { rate, left, most, math.max(0, tokens_left) }
+end
+
+-- Whether a tenant and its end user (`account`; "" for none) may have one more job: nil, or {"limited", what,
+-- limit, ms to wait}. Then the accounts that the job is booked to, and what the one with less left has: its
+-- limits of requests and tokens, each with what is left. `defaults` holds where the settings say nothing.
+local function admit(prefix, tenant, account, time, tokens, money, input, defaults)
+  local settings = prefix .. 'tenant:' .. tenant
+  local set = redis.call('HMGET', settings, 'weight', 'running', unpack(LIMITS))
+  local limit, limits_users = {}, false
+  for index, name in ipairs(LIMITS) do
+    limit[name] = tonumber(set[index + 2] or defaults[index])
+    limits_users = limits_users or (limit[name] > 0 and string.find(name, '^subject_'))
+  end
+  local function limited(what, wait) return { 'limited', what, tostring(limit[what]), wait } end
+
+  if limit.input_tokens > 0 and input > limit.input_tokens then return limited('input_tokens', 0) end
+  if limit.waiting > 0 and count_open(prefix, tenant, time) - count_running(prefix, tenant, time) >= limit.waiting then
+    return limited('waiting', 5000)
+  end
+  local refusal, left = check_account(prefix, tenant, '', limit, time, tokens, money)
+  if refusal then return refusal end
+  local accounts, lefts = { tenant }, { left }
+  if account ~= '' and limits_users then
+    if limit.subject_running > 0 and count_open(prefix, account, time) >= limit.subject_running then
+      return limited('subject_running', 5000)
+    end
+    refusal, left = check_account(prefix, account, 'subject_', limit, time, tokens, money)
+    if refusal then return refusal end
+    accounts[2], lefts[2] = account, left
+  end
+
+  local least = { 0, 0, 0, 0 }
+  for index, each in ipairs(lefts) do
+    if each[1] > 0 then
+      redis.call('HSET', rate_of(prefix, accounts[index]), 'left', each[2], 'at', time)
+      redis.call('PEXPIRE', rate_of(prefix, accounts[index]), 2 * MINUTE)
+    end
+    for at = 1, 3, 2 do
+      if each[at] > 0 and (least[at] == 0 or each[at + 1] < least[at + 1]) then
+        least[at], least[at + 1] = each[at], math.floor(each[at + 1])
+      end
     end
   end
-  local tokens_left = 0
-  if limit[3] > 0 or limit[4] > 0 then
-    local used = redis.call('HMGET', used_of(prefix, tenant, math.floor(time / DAY)), 'tokens', 'money')
-    local tomorrow = DAY - time % DAY
-    tokens_left = limit[3] - (used[1] or 0) - tokens
-    if limit[3] > 0 and tokens_left < 0 then return limited('tokens_per_day', 3, tomorrow) end
-    if limit[4] > 0 and (used[2] or 0) + money > limit[4] * 1e6 then return limited('money_per_day', 4, tomorrow) end
-  end
-  local left = 0
-  if limit[2] > 0 then -- a bucket that holds the requests of one minute
-    local rate = prefix .. 'rate:' .. tenant
-    local b = redis.call('HMGET', rate, 'left', 'at')
-    left = math.min(limit[2], (b[1] or limit[2]) + math.max(0, time - (b[2] or time)) * limit[2] / MINUTE)
-    if tonumber(b[2] or 0) > time then redis.call('HSET', rate, 'at', time) end
-    if left < 1 then return limited('requests_per_minute', 2, (1 - left) * MINUTE / limit[2]) end
-    left = left - 1
-    redis.call('HSET', rate, 'left', left, 'at', time)
-    redis.call('PEXPIRE', rate, 2 * MINUTE)
-  end
-  for index = 1, 7 do
-    if f[index] then
+  for index = 1, #LIMITS + 2 do
+    if set[index] then
       redis.call('PEXPIRE', settings, TENANT_TTL)
       break
     end
   end
-  return nil, { limit[2], math.floor(left), limit[3], math.max(0, tokens_left) }
+  return nil, accounts, least
 end
 
 -- Forgets an id that no longer waits or runs.

@@ -6,7 +6,7 @@
 -- May be repeated: what has ended stays as it is, and asking twice is asking.
 -- @include now fields hook notify push keep tenant_of book close
 expected = tonumber(expected)
-local job = fields(job_key, 'status', 'owner', 'day', 'tokens', 'money', 'attempt', 'key', 'hook')
+local job = fields(job_key, 'status', 'owner', 'account', 'day', 'tokens', 'money', 'attempt', 'key', 'hook')
 if not job.status then return { 'gone' } end
 if job.status == 'running' then
   redis.call('HSET', job_key, 'cancel', 1)

@@ -5,7 +5,7 @@
 -- Returns 1 if there was one
 -- May be repeated: there is nothing left to delete.
 -- @include fields tenant_of book close
-local job = fields(job_key, 'status', 'owner', 'day', 'tokens', 'money', 'attempt', 'key')
+local job = fields(job_key, 'status', 'owner', 'account', 'day', 'tokens', 'money', 'attempt', 'key')
 local tenant = tenant_of(job.owner or '')
 if job.key then redis.call('DEL', job.key) end
 book(prefix, id, job, tenant, -1, -1)

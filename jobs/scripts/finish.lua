@@ -8,7 +8,7 @@
 -- May be repeated: the claim that finished and the same tail mean that this was it.
 -- @include now fields hook bury notify push entries_of keep tenant_of settle book close
 expected = tonumber(expected)
-local job = fields(job_key, 'status', 'claim', 'compacted', 'owner', 'queue_name', 'charged', 'start_tag', 'day', 'tokens',
+local job = fields(job_key, 'status', 'claim', 'compacted', 'owner', 'account', 'queue_name', 'charged', 'start_tag', 'day', 'tokens',
   'money', 'attempt', 'key', 'hook')
 if not job.status then return { 'gone' } end
 local ended = job.status ~= 'running'

@@ -5,10 +5,12 @@
 --       max_wait_ms, max_waiting, fail_on_death (0/1), queue_name, unstored (0/1), hook_wait_ms (of its
 --       webhook; "": there is none), tokens_field (that it may take), money_field (millionths),
 --       input_tokens, tenant_waiting, tenant_requests (a minute), tenant_tokens (a day),
---       tenant_money (a day), tenant_input_tokens (limits of a tenant where its settings say
---       nothing; 0: none), orphan_ms (without a follower until it is cancelled; "": never),
---       max_bytes (that a notification carries), first_entry (that the first claim appends; "": its
---       worker does), entries...
+--       tenant_money (a day), tenant_input_tokens, subject_running, subject_requests, subject_tokens,
+--       subject_money (limits of a tenant, and of each of its end users, where its settings say
+--       nothing; 0: none), account (of the end user; "": there is none),
+--       orphan_ms (without a follower until it is cancelled; "": never), max_bytes (that a
+--       notification carries), first_entry (that the first claim appends; "": its worker does),
+--       entries...
 -- Returns {"accepted", id, number, requests a minute, left, tokens a day, left} · {"same", id} ·
 --         {"reused", id} · {"full", waiting} · {"limited", what, limit, ms to wait}
 -- The rule of idempotency keys is `known` in _shared.lua.
@@ -30,15 +32,17 @@ if open >= tonumber(max_waiting) then
 end
 
 local time, tenant, tokens, money = now(), tenant_of(owner), tonumber(tokens_field), tonumber(money_field)
-local refusal, left = admit(prefix, tenant, time, tokens, money, tonumber(input_tokens),
-  { tenant_waiting, tenant_requests, tenant_tokens, tenant_money, tenant_input_tokens })
+local refusal, accounts, left = admit(prefix, tenant, account, time, tokens, money, tonumber(input_tokens),
+  { tenant_waiting, tenant_requests, tenant_tokens, tenant_money, tenant_input_tokens,
+    subject_running, subject_requests, subject_tokens, subject_money })
 if refusal then return refusal end
 
 number = enqueue(prefix, tenant, queue_name, id)
 redis.call('HSET', job_key, unpack(without_empty({ 'status', 'queued', 'owner', owner, 'job', record, 'attempt', 0,
   'failures', 0, 'submitted', time, 'until', time + max_wait_ms, 'fail_on_death', fail_on_death, 'tokens', tokens_field,
-  'money', money_field, 'day', reserve(prefix, tenant, id, time, tokens, money, ttl), 'number', number, 'queue_name', queue_name,
-  'begins', first_entry, 'hook', hook_wait_ms, 'unstored', unstored == '1' and 1 or '', 'key', fingerprint ~= '' and idempotency_key or '' })))
+  'money', money_field, 'day', reserve(prefix, accounts, id, time, tokens, money, ttl), 'number', number, 'queue_name', queue_name,
+  'account', accounts[2] or '', 'begins', first_entry, 'hook', hook_wait_ms, 'unstored', unstored == '1' and 1 or '',
+  'key', fingerprint ~= '' and idempotency_key or '' })))
 redis.call('PEXPIRE', job_key, ttl)
 
 redis.call('RPUSH', log_key, unpack(entries))

@@ -10,8 +10,8 @@ a token           an end user, the `sub` of a tenant   what that end user asked
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
 from typing import Any, Final, Protocol
 
 from server.api.encoding import BEARER
@@ -55,7 +55,8 @@ class Principal:
     """Somebody who has come in.
 
     `models` and `prompts` are those that may be used, None for all. `expires_at` is in Unix
-    seconds, None for no end. `key_id` names the API key that was shown.
+    seconds, None for no end. `key_id` names the API key that was shown. `address` is the client's;
+    it is personal data, and neither logged nor stored.
     """
 
     tenant: str | None
@@ -65,11 +66,24 @@ class Principal:
     prompts: frozenset[str] | None = None
     expires_at: float | None = None
     key_id: str | None = None
+    address: str = field(default="", repr=False)
 
     @property
     def owner(self) -> str:
         """The owner of what they ask."""
         return PUBLIC if self.tenant is None else owner_of(self.tenant, self.subject)
+
+    def account(self, digest: Callable[[str], str]) -> str:
+        """What the limits of end users are counted by: the owner of an end user, else the address.
+
+        `digest` makes the address unreadable. A service with `admin` acts for its whole tenant, and
+        has none. No owner has an `@`, so the accounts of a subject and of an address never meet.
+        """
+        if self.subject is not None:
+            return self.owner
+        if self.tenant is not None and ADMIN in self.scopes:
+            return ""
+        return f"{self.tenant or PUBLIC}/@{digest(self.address)}"
 
     @property
     def viewer(self) -> str:

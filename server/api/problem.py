@@ -37,6 +37,9 @@ STANDARD_CODES: Final[Mapping[str, str]] = {
     "queue_full": "rate_limit_exceeded",
     "too_many": "rate_limit_exceeded",
     "waiting_limit_exceeded": "rate_limit_exceeded",
+    "subject_rate_limit_exceeded": "rate_limit_exceeded",
+    "subject_running_limit_exceeded": "rate_limit_exceeded",
+    "subject_budget_exceeded": "insufficient_quota",
     "input_tokens_exceeded": "context_length_exceeded",
     "context_too_large": "context_length_exceeded",
     # The operator's.
@@ -221,7 +224,7 @@ def from_error(error: Problem | HoldlineError) -> Problem:
 
 
 def _limited(error: Limited) -> Problem:
-    """The refusal of what a tenant may not have."""
+    """The refusal of what a tenant or one of its end users may not have."""
     limit, wait = f"{error.limit:g}", math.ceil(error.wait)
     match error.what:
         case "input_tokens":
@@ -257,6 +260,33 @@ def _limited(error: Limited) -> Problem:
                 "Ask again tomorrow (UTC), or a cheaper model.",
                 retry_after=wait,
                 limit=("X-RateLimit-Limit-Money", error.limit),
+                should_retry=False,
+            )
+        case "subject_running":
+            return Problem(
+                429,
+                "subject_running_limit_exceeded",
+                f"{limit} of your answers wait or run already. Wait for one to end.",
+                retry_after=wait,
+                limit=("X-RateLimit-Limit-Running", error.limit),
+            )
+        case "subject_requests_per_minute":
+            return Problem(
+                429,
+                "subject_rate_limit_exceeded",
+                f"Each user may send {limit} requests a minute. Wait as long as Retry-After says.",
+                retry_after=max(wait, 1),
+                limit=("X-RateLimit-Limit-Requests", error.limit),
+            )
+        case "subject_tokens_per_day" | "subject_money_per_day":
+            unit = "Tokens" if error.what == "subject_tokens_per_day" else "Money"
+            return Problem(
+                429,
+                "subject_budget_exceeded",
+                f"This would exceed what each user may use a day ({unit.lower()}: {limit}). "
+                "Ask again tomorrow (UTC), or for less.",
+                retry_after=wait,
+                limit=(f"X-RateLimit-Limit-{unit}", error.limit),
                 should_retry=False,
             )
         case _:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import time
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 
 from aiohttp import web
@@ -16,6 +17,7 @@ from jobs.errors import RedisTrouble
 from runtime.loop import Loop
 from server.access import api_keys, jwt, principal
 from server.access.api_key_store import FileKeys, RedisKeys
+from server.access.client_address import client_address
 from server.access.jwks import Jwks
 from server.access.principal import EVERYBODY, Principal
 from server.access.url_secrets import check_url
@@ -49,8 +51,19 @@ class Authenticator:
         """Whether everybody comes in."""
         return not self._settings.closed
 
-    async def authenticated(self, credential: str | None) -> Principal:
-        """Who shows this credential. What is wrong with one that does not count is not said."""
+    def address_of(self, request: web.Request) -> str:
+        """The address of the client that sent a request, as far as trusted proxies tell it."""
+        forwarded = request.headers.getall("X-Forwarded-For", ())
+        return client_address(request.remote, forwarded, self._settings.proxies)
+
+    async def authenticated(self, credential: str | None, address: str) -> Principal:
+        """Who shows this credential, from this address.
+
+        What is wrong with a credential that does not count is not said.
+        """
+        return replace(await self._by_credential(credential), address=address)
+
+    async def _by_credential(self, credential: str | None) -> Principal:
         if self.open:
             return EVERYBODY
         if credential is None:
@@ -117,10 +130,10 @@ class Authenticator:
             # A header is checked before the upgrade. A browser cannot send one, nor read why an
             # upgrade was refused: its token is checked after it, by `server.websocket.auth`.
             if self.open or credential is not None:
-                request[PRINCIPAL] = await self.authenticated(credential)
+                request[PRINCIPAL] = await self.authenticated(credential, self.address_of(request))
                 request[CREDENTIAL] = credential
             return
-        who = await self.authenticated(credential)
+        who = await self.authenticated(credential, self.address_of(request))
         if request.match_info.http_exception is None:
             who.check(principal.OF_ROUTES.get((request.method, place), principal.ADMIN))
         request[PRINCIPAL] = who

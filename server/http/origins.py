@@ -32,7 +32,7 @@ EXPOSED_HEADERS: Final = (
     "Retry-After, X-Response-Id, X-RateLimit-Limit-Requests, X-RateLimit-Remaining-Requests, "
     "X-RateLimit-Limit-Tokens, X-RateLimit-Remaining-Tokens, X-RateLimit-Limit-Money, "
     "X-RateLimit-Limit-Waiting, X-RateLimit-Limit-Input-Tokens, X-RateLimit-Limit-Sockets, "
-    "X-RateLimit-Limit-Queue"
+    "X-RateLimit-Limit-Queue, X-RateLimit-Limit-Running"
 )
 PREFLIGHT_SECONDS: Final = "600"
 

@@ -17,7 +17,7 @@ from jobs.errors import HoldlineError
 from jobs.names import tenant_of
 from server.access import principal
 from server.access.jwt import LEEWAY_SECONDS
-from server.access.principal import EVERYBODY, OF_MESSAGES, Principal
+from server.access.principal import OF_MESSAGES, Principal
 from server.api.close_codes import CloseCode
 from server.api.problem import Problem, from_error
 from server.api.request import Auth, parse_message
@@ -57,6 +57,7 @@ class SocketAuth:
     """The authentication of one socket. `watch` runs as long as the socket does."""
 
     __slots__ = (
+        "_address",
         "_authenticator",
         "_changed",
         "_connection",
@@ -75,16 +76,18 @@ class SocketAuth:
         limiter: SocketLimiter,
         who: Principal | None,
         credential: str | None,
+        address: str,
     ) -> None:
         """`who` has shown `credential` already; with no `who` the credential is still unread, or
-        there is none and the first message has to bring it.
+        there is none and the first message has to bring it. `address` is the client's.
         """
         self._limiter = limiter
         self._tenant: str | None = None
         self.limits = limiter.usual
         self._authenticator = authenticator
         self._settings = settings
-        self._who = EVERYBODY if authenticator.open else who
+        self._who = who
+        self._address = address
         self._credential = credential
         self._changed: asyncio.Event | None = None  # where somebody watches
         self._connection: Connection | None = None
@@ -148,7 +151,7 @@ class SocketAuth:
     async def _show(self, credential: str) -> None:
         assert self._connection is not None  # noqa: S101 - `enter` comes first
         try:
-            who = await self._authenticator.authenticated(credential)
+            who = await self._authenticator.authenticated(credential, self._address)
             if self._who is not None and who.owner != self._who.owner:
                 raise principal.other_owner()
             if self._who is None:
@@ -205,7 +208,7 @@ class SocketAuth:
         if who.key_id is None:
             return True
         try:
-            found = await self._authenticator.authenticated(self._credential)
+            found = await self._authenticator.authenticated(self._credential, self._address)
             if self._who is who:
                 self._who = found
         except Problem:

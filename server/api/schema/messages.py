@@ -28,6 +28,10 @@ class TenantLimits(Struct):
     tokens_per_day: int | None
     money_per_day: float | None
     input_tokens: int | None
+    subject_running: int | None
+    subject_requests_per_minute: int | None
+    subject_tokens_per_day: int | None
+    subject_money_per_day: float | None
 
 
 class Limits(Struct):

@@ -10,7 +10,12 @@ from jobs.names import model_of
 MAX_ATTEMPTS = 3
 MAX_RUNNING = 2
 LIMITS = ["waiting", "requests", "tokens", "money", "input_tokens"]
-NO_LIMITS = {f"tenant_{what}": 0 for what in LIMITS}
+SUBJECT_LIMITS = ["running", "requests", "tokens", "money"]
+NO_LIMITS = {
+    **{f"tenant_{what}": 0 for what in LIMITS},
+    **{f"subject_{what}": 0 for what in SUBJECT_LIMITS},
+    "account": "",
+}
 HOUR = 3_600_000
 RUNNING, QUEUED = "running", "queued"
 ENDS = ["completed", "incomplete", "failed", "cancelled"]
