@@ -92,7 +92,7 @@ def start_process(
         popen = subprocess.Popen(
             wrapped,
             cwd=cwd,
-            env=_clean_environ() | environ,
+            env=clean_environ() | environ,
             stdin=subprocess.DEVNULL,
             stdout=sink,
             stderr=sink,
@@ -101,7 +101,8 @@ def start_process(
     return kind(name, popen, output)
 
 
-def _clean_environ() -> dict[str, str]:
+def clean_environ() -> dict[str, str]:
+    """The environment without any setting of ours, a model or a Redis."""
     ours = ("HOLDLINE_", "OPENAI_", "REDIS_")
     return {name: value for name, value in os.environ.items() if not name.startswith(ours)}
 
@@ -121,6 +122,19 @@ async def run_command(
             await process.wait()
     assert 0 == process.returncode, output.decode()
     return output.decode()
+
+
+def run_module(module: str, *arguments: str, **environ: str) -> subprocess.CompletedProcess[str]:
+    """Runs a program of ours to its end, whatever its exit status."""
+    return subprocess.run(
+        [sys.executable, "-m", module, *arguments],
+        cwd=ROOT,
+        env=clean_environ() | environ,
+        capture_output=True,
+        text=True,
+        timeout=50,
+        check=False,
+    )
 
 
 class System:
@@ -184,7 +198,7 @@ class System:
 
     async def run(self, module: str, *arguments: str) -> str:
         """What a command of ours prints; it must succeed."""
-        environ = _clean_environ() | self.environ
+        environ = clean_environ() | self.environ
         return await run_command(*self._command(module), *arguments, cwd=self._cwd, environ=environ)
 
     def _command(self, module: str) -> list[str]:

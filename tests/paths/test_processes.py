@@ -17,7 +17,7 @@ import pytest
 from dev.redis import embedded_redis
 from tests.fake_model import FakeModel
 from tests.paths.conftest import sdk
-from tests.system import ROOT, System
+from tests.system import ROOT, System, run_module
 
 pytestmark = pytest.mark.timeout(60)
 PROCESSES = ["server", "worker"]
@@ -29,22 +29,9 @@ async def model() -> AsyncIterator[FakeModel]:
         yield model
 
 
-def run(module: str, *arguments: str, **environ: str) -> subprocess.CompletedProcess[str]:
-    clean = {k: v for k, v in os.environ.items() if not k.startswith(("HOLDLINE_", "OPENAI_"))}
-    return subprocess.run(
-        [sys.executable, "-m", module, *arguments],
-        cwd=ROOT,
-        env=clean | environ,
-        capture_output=True,
-        text=True,
-        timeout=50,
-        check=False,
-    )
-
-
 @pytest.mark.parametrize("process", PROCESSES)
 def test_check_tells_what_it_found_and_hides_secrets(process: str, redis_url: str) -> None:
-    said = run(process, "--check", REDIS_URL=redis_url, OPENAI_API_KEY="sk-canary")
+    said = run_module(process, "--check", REDIS_URL=redis_url, OPENAI_API_KEY="sk-canary")
     assert 0 == said.returncode, said.stderr
     assert "Valkey" in said.stdout or "Redis" in said.stdout
     assert "canary" not in said.stdout + said.stderr
@@ -52,7 +39,9 @@ def test_check_tells_what_it_found_and_hides_secrets(process: str, redis_url: st
 
 @pytest.mark.parametrize("process", PROCESSES)
 def test_check_fails_where_redis_cannot_be_reached(process: str) -> None:
-    said = run(process, "--check", REDIS_URL="redis://:canary@127.0.0.1:1/0", OPENAI_API_KEY="x")
+    said = run_module(
+        process, "--check", REDIS_URL="redis://:canary@127.0.0.1:1/0", OPENAI_API_KEY="x"
+    )
     assert 1 == said.returncode
     assert "Redis" in said.stderr
     assert "canary" not in said.stdout + said.stderr
@@ -61,7 +50,7 @@ def test_check_fails_where_redis_cannot_be_reached(process: str) -> None:
 
 @pytest.mark.parametrize("process", PROCESSES)
 def test_an_unknown_setting_is_an_error_that_names_the_nearest(process: str) -> None:
-    said = run(process, "--check", HOLDLINE_CONCURENCY="5", OPENAI_API_KEY="x")
+    said = run_module(process, "--check", HOLDLINE_CONCURENCY="5", OPENAI_API_KEY="x")
     assert 1 == said.returncode
     assert "HOLDLINE_CONCURENCY" in said.stderr
     assert "HOLDLINE_CONCURRENCY" in said.stderr
@@ -72,13 +61,13 @@ async def test_a_redis_that_evicts_is_refused_with_the_setting_to_change(process
     async with embedded_redis(
         None, "--maxmemory", "50mb", "--maxmemory-policy", "allkeys-lru"
     ) as url:
-        said = await asyncio.to_thread(run, process, REDIS_URL=url, OPENAI_API_KEY="x")
+        said = await asyncio.to_thread(run_module, process, REDIS_URL=url, OPENAI_API_KEY="x")
     assert 1 == said.returncode
     assert "maxmemory-policy" in said.stderr
 
 
 def test_without_keys_only_loopback_may_be_bound(redis_url: str) -> None:
-    said = run("server", REDIS_URL=redis_url, HOLDLINE_HOST="0.0.0.0")
+    said = run_module("server", REDIS_URL=redis_url, HOLDLINE_HOST="0.0.0.0")
     assert 1 == said.returncode
     assert "HOLDLINE_HOST" in said.stderr
 

@@ -7,16 +7,15 @@ import signal
 import time
 from pathlib import Path
 
-import aiohttp
 import pytest
 
 from jobs.redis.connection import Redis
 from jobs.redis.pipe import Pipe
 from tests.paths.redis_faults import store as stores
-from tests.paths.redis_faults.clients import socket_client, streamed
+from tests.paths.redis_faults.clients import refused, socket_client, streamed
 from tests.paths.redis_faults.deployment import back_to_baseline, cpu_seconds, deploy
 from tests.paths.redis_faults.journeys import assert_whole, can_answer, prompts
-from tests.system import Process, Server, System, wait_until
+from tests.system import Process, System, wait_until
 
 pytestmark = pytest.mark.timeout(60)
 
@@ -72,15 +71,6 @@ async def test_answers_go_on_by_themselves_when_a_full_redis_has_room_again(
                 assert len(before) < len(answer.text)
             await can_answer(client, deployment.model)
         await back_to_baseline(deployment)
-
-
-async def refused(server: Server) -> tuple[int, str | None]:
-    """Status and Retry-After of a prompt that cannot be taken."""
-    async with (
-        aiohttp.ClientSession() as http,
-        http.post(f"{server.url}/v1/responses", json={"input": "x", "model": "m"}) as response,
-    ):
-        return response.status, response.headers.get("Retry-After")
 
 
 async def test_a_redis_that_stops_for_12_seconds_costs_only_time(tmp_path: Path) -> None:

@@ -13,10 +13,9 @@ import pytest
 from jobs.redis.connection import Redis
 from jobs.redis.pipe import Pipe
 from tests.paths.redis_faults import store as stores
-from tests.paths.redis_faults.clients import socket_client, streamed
+from tests.paths.redis_faults.clients import refused, socket_client, streamed
 from tests.paths.redis_faults.deployment import Deployment, back_to_baseline, deploy
 from tests.paths.redis_faults.journeys import assert_whole, can_answer, prompts
-from tests.paths.test_redis_outages import refused
 from tests.system import wait_until
 
 pytestmark = pytest.mark.timeout(60)

@@ -13,8 +13,7 @@ import pytest
 
 from jobs.redis.pipe import Pipe
 from tests.fake_model import FakeModel
-from tests.paths.test_processes import run
-from tests.system import Process, System, wait_until
+from tests.system import Process, System, run_module, wait_until
 
 pytestmark = pytest.mark.timeout(90)
 
@@ -106,7 +105,7 @@ async def test_a_port_that_is_taken_is_told_once(system: System) -> None:
     server = await system.server()
     port = server.url.rpartition(":")[2]
     said = await asyncio.to_thread(
-        run, "server", "--processes", "2", REDIS_URL=system.redis_url, HOLDLINE_PORT=port
+        run_module, "server", "--processes", "2", REDIS_URL=system.redis_url, HOLDLINE_PORT=port
     )
     assert (1, 1) == (said.returncode, said.stderr.count("cannot listen"))
 
@@ -116,7 +115,7 @@ async def test_where_one_cannot_start_none_is_kept(pipe: Pipe, redis_url: str, m
     await pipe.call("CONFIG", "SET", "maxmemory-policy", "allkeys-lru")
     try:
         environ = {"REDIS_URL": redis_url, "OPENAI_API_KEY": "x", "HOLDLINE_PORT": "0"}
-        said = await asyncio.to_thread(run, module, "--processes", "2", **environ)
+        said = await asyncio.to_thread(run_module, module, "--processes", "2", **environ)
     finally:
         await pipe.call("CONFIG", "SET", "maxmemory-policy", "noeviction")
     assert (1, True) == (said.returncode, "maxmemory-policy" in said.stderr)
@@ -125,7 +124,7 @@ async def test_where_one_cannot_start_none_is_kept(pipe: Pipe, redis_url: str, m
 @pytest.mark.parametrize("module", ["server", "worker"])
 def test_a_wrong_number_of_processes_is_refused(module: str) -> None:
     wrong = {"REDIS_URL": "redis://127.0.0.1:1/0", "OPENAI_API_KEY": "x"}
-    said = run(module, "--processes", "nine", **wrong)
+    said = run_module(module, "--processes", "nine", **wrong)
     assert (1, True) == (said.returncode, "HOLDLINE_PROCESSES must be a number" in said.stderr)
-    said = run(module, "--processes", "65", **wrong)
+    said = run_module(module, "--processes", "65", **wrong)
     assert (1, True) == (said.returncode, "between 1 and 64" in said.stderr)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tests.paths.conftest import Shared
-from tests.programs.test_programs import CALL, PYTHON, SECONDS, run
+from tests.programs.running import CALL, PYTHON, SECONDS, run
 
 AGENTS = PYTHON.parents[1] / "environments" / "agents" / "bin" / "python"
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tests.paths.conftest import Shared
-from tests.programs.test_programs import CALL, SECONDS, counted, run
+from tests.programs.running import CALL, SECONDS, counted, run
 
 pytestmark = pytest.mark.timeout(2 * SECONDS)
 

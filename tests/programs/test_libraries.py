@@ -9,7 +9,7 @@ import pytest
 
 from tests.paths.conftest import Shared
 
-from .test_programs import CALL, SECONDS, counted, run
+from .running import CALL, SECONDS, counted, run
 
 TOOL = 'mode=call args={"city":"Bern"}'
 JSON = 'say={"city":"Bern"}'

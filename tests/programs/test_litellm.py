@@ -14,7 +14,7 @@ import pytest
 from openai import BadRequestError, NotFoundError, RateLimitError
 
 from tests.paths.conftest import sdk
-from tests.system import System, free_port
+from tests.system import System, clean_environ, free_port
 
 CONFIG = Path(__file__).parent / "litellm.yaml"
 KEY = f"sk-{secrets.token_hex(32)}"
@@ -29,13 +29,12 @@ async def proxy(tmp_path: Path) -> AsyncIterator[str]:
     """The base URL of a proxy that has started."""
     port = free_port()
     program = Path(os.environ["PROGRAMS"]) / "bin" / "litellm"
-    clean = {k: v for k, v in os.environ.items() if not k.startswith(("HOLDLINE_", "OPENAI_"))}
     output = tmp_path / "litellm.log"
     with output.open("wb") as sink:
         process = await asyncio.create_subprocess_exec(
             *(program, "--config", CONFIG, "--host", "127.0.0.1", "--port", str(port)),
             env={
-                **clean,
+                **clean_environ(),
                 "LITELLM_MASTER_KEY": KEY,
                 "LITELLM_LOCAL_MODEL_COST_MAP": "True",  # or it asks the internet for one
                 "NO_PROXY": "127.0.0.1",

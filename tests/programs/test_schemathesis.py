@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from tests.paths.conftest import Shared
-from tests.programs.test_programs import PYTHON
+from tests.programs.running import PYTHON
 from tests.system import run_command
 
 SCHEMATHESIS = PYTHON.parents[1] / "environments" / "schemathesis" / "bin" / "schemathesis"

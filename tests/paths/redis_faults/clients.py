@@ -159,3 +159,12 @@ async def _stream(http: aiohttp.ClientSession, server: Server, answer: Answer) -
                 answer.over = True
             elif line.startswith(b"data: "):
                 answer.take(json.loads(line[6:]))
+
+
+async def refused(server: Server) -> tuple[int, str | None]:
+    """Status and Retry-After of a prompt that cannot be taken."""
+    async with (
+        aiohttp.ClientSession() as http,
+        http.post(f"{server.url}/v1/responses", json={"input": "x", "model": "m"}) as response,
+    ):
+        return response.status, response.headers.get("Retry-After")

@@ -14,7 +14,7 @@ from jobs.redis.pipe import Pipe
 from server.app import SERVER
 from tests.server.conftest import Client, Serve
 from tests.server.factories import Worker
-from tests.server.websocket.test_unstored_turns import ANSWER, SECRET, gone
+from tests.server.unstored import ANSWER, SECRET, gone
 
 CHAT = "/v1/chat/completions"
 BODY: dict[str, Any] = {"messages": [{"role": "user", "content": SECRET}]}

@@ -13,13 +13,13 @@ import pytest
 
 from jobs.record import Status
 from jobs.redis.pipe import Pipe
-from tests.jobs.dump import dump
 from tests.jobs.factories import NAMES
 from tests.server.conftest import Client, Serve
 from tests.server.factories import Worker
 from tests.server.talk import ALL, Talk, connected
+from tests.server.unstored import ANSWER, SECRET, gone
 
-SECRET, ANSWER, KEY = "what nobody may keep", "what was said", "a-key-of-mine"
+KEY = "a-key-of-mine"
 BODY: dict[str, Any] = {"input": SECRET, "store": False, "idempotency_key": KEY}
 
 
@@ -34,14 +34,6 @@ async def let_go(pipe: Pipe, response_id: str) -> None:
     async with asyncio.timeout(5):
         while not all(0 < left <= 60 for left in await ttl(pipe, response_id)):
             pass
-
-
-async def gone(pipe: Pipe) -> None:
-    """Returns when nothing in Redis holds a word of it, nor a key that leads to it."""
-    async with asyncio.timeout(5):
-        left = str(await dump(pipe))
-        while any(word in left for word in (SECRET, ANSWER, ":key:", ":job:", ":log:")):
-            left = str(await dump(pipe))
 
 
 @asynccontextmanager
