@@ -2,7 +2,7 @@
 
 holdline-ask "Why is the sky blue?"            ask
 holdline-ask - < prompt.txt                    read the prompt from standard input
-holdline-ask --id resp_… [--after N]           resume an existing response
+holdline-ask --id resp_… [--after N --item ID]  resume an existing response
 holdline-ask --previous resp_… "And at dusk?"  continue a conversation
 
 exit codes: 0 completed, 1 failed or refused, 2 wrong usage, 3 incomplete (cut off at a limit or
@@ -61,6 +61,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--id", help="go on with this response instead of asking")
     parser.add_argument("--after", type=int, default=-1, help="show what follows this event (-1)")
+    parser.add_argument("--item", help="the item of that event, as this command has printed it")
     parser.add_argument(
         "--stream",
         action=argparse.BooleanOptionalAction,
@@ -86,7 +87,7 @@ def _prompt(parser: argparse.ArgumentParser, arguments: argparse.Namespace) -> s
 
 def _begin(client: Client, arguments: argparse.Namespace, prompt: str) -> Answer:
     if arguments.id is not None:
-        return client.follow(arguments.id, after=arguments.after)
+        return client.follow(arguments.id, after=arguments.after, item_id=arguments.item)
     return client.ask(
         prompt,
         model=arguments.model,
@@ -129,7 +130,8 @@ def _code(error: Error) -> int:
 def _interrupted(answer: Answer, terminal: Terminal, arguments: argparse.Namespace) -> None:
     server = "" if arguments.url == DEFAULT_URL else f" --url {arguments.url}"
     if answer.id is not None:
-        after = f" --after {answer.last}" if terminal.streams and answer.last >= 0 else ""
+        item = f" --item {answer.item_id}" if answer.item_id else ""
+        after = f" --after {answer.last}{item}" if terminal.streams and answer.last >= 0 else ""
         terminal.write_line(
             f"The answer goes on. To see it: holdline-ask{server} --id {answer.id}{after}"
         )

@@ -119,6 +119,11 @@ class Answer:
         return self._exchange.state.last
 
     @property
+    def item_id(self) -> str | None:
+        """The item that the event `last` belongs to: "" if to none, None if that is unknown."""
+        return self._exchange.state.item_id
+
+    @property
     def idempotency_key(self) -> str:
         """Asking the same again with this key attaches to this answer and calls no model."""
         return self._exchange.key

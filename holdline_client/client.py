@@ -160,12 +160,15 @@ class Client:
         request = {"input": input, **given, **parameters}
         return self._add(Exchange(ResponseState(), request=request, key=key, jitter=random.random))
 
-    def follow(self, response_id: str, *, after: int = -1) -> Answer:
+    def follow(self, response_id: str, *, after: int = -1, item_id: str | None = None) -> Answer:
         """An answer that exists: everything after a sequence number, then live.
 
         With `after` the pieces are those that follow, and `text` is the whole only at the end.
+        `after` and `item_id` are `last` and `item_id` of another `Answer`. With `item_id` the
+        answer starts over if the server's storage has lost that event meanwhile.
         """
-        return self._add(Exchange(ResponseState(response_id, after), jitter=random.random))
+        state = ResponseState(response_id, after, item_id)
+        return self._add(Exchange(state, jitter=random.random))
 
     def authenticate(self, token: str) -> None:
         """Gives a fresh token to this socket and to each that follows it."""

@@ -9,6 +9,7 @@ number. Neither ever costs a second call of a model.
     opened, an id        a resume after `state.last`              events
     a gap                a resume, once for each place            events
     a momentary refusal  nothing                                  a delay, then as opened
+    a log rolled back    nothing                                  a delay, then a resume after -1
     a wrong checksum     a resume after -1, once                  the whole log again
 
 Whoever drives it sends what is returned, in order, and calls `tick` at `due`. Times are seconds.
@@ -137,7 +138,7 @@ class Exchange:
             return self._refused(event, now)
         if event["type"] == "holdline:ended":
             # The caller had even the end: from one event earlier it is said again.
-            self._reading.last -= 1
+            self._reading.step_back()
             return self._resume()
         known = self.accepted
         try:
@@ -198,8 +199,9 @@ class Exchange:
     def _resume(self) -> list[Message]:
         if self.state.response_id is None or not self._open:
             return []
-        self._asked_after = self._reading.last
-        return [protocol.resume(self.state.response_id, self._reading.last, self.lane)]
+        reading = self._reading
+        self._asked_after = reading.last
+        return [protocol.resume(self.state.response_id, reading.last, reading.item_id, self.lane)]
 
     def _cancel_if_wanted(self) -> list[Message]:
         if not self._stopping or self.state.response_id is None:
@@ -225,7 +227,8 @@ class Exchange:
             # It is followed already, or had ended before it could be stopped. But if this socket
             # has left out events, the server will not say them twice on it.
             return Renew() if self._holed else []
-        momentary = status == 429 or status >= 500
+        rolled_back = _code_of(error) == "response_rolled_back"
+        momentary = rolled_back or status == 429 or status >= 500
         tries = BUSY_TRIES_ACCEPTED if self.accepted else BUSY_TRIES
         if not momentary or self._refusals >= tries:
             kind = Failed if self.accepted else Refused
@@ -233,11 +236,19 @@ class Exchange:
             message = str(error.get("message") or "The server refused it.")
             self.fail(kind(code, message, status=status, param=error.get("param")))
             return []
+        if rolled_back:
+            self._start_over()
         self._refusals += 1
         self.busy = True
         self._sendings = 0
         self.due = now + delay(self._refusals, self._jitter(), _retry_after(error))
         return []
+
+    def _start_over(self) -> None:
+        if self._again is None:
+            self.state = self.state.start_over()
+        else:
+            self._again = ResponseState(self.state.response_id)
 
     def _verify(self) -> list[Message]:
         """Compares the checksum; a text that does not match is fetched again, once."""

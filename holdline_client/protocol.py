@@ -53,12 +53,16 @@ def cancel(response_id: str) -> Message:
     return {"type": "response.cancel", "response_id": response_id}
 
 
-def resume(response_id: str, after: int, lane: str) -> Message:
-    """Everything after a sequence number, then live; -1 means from the beginning."""
+def resume(response_id: str, after: int, item_id: str | None, lane: str) -> Message:
+    """Everything after a sequence number, then live; -1 means from the beginning.
+
+    `item_id` is the item of the event with that number: the server compares it with its log.
+    """
     return {
         "type": "holdline:resume",
         "response_id": response_id,
         "starting_after": after,
+        **({} if item_id is None else {"item_id": item_id}),
         "stream_id": lane,
     }
 

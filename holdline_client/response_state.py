@@ -52,15 +52,19 @@ class _Item:
 class ResponseState:
     """The answer so far. `last` is the last sequence number that need not be sent again.
 
+    `item_id` is the item of the event with that number: "" if it has none, None if that is unknown.
     `text` is all output text of the present attempt. `deltas` is that text in the order in which it
     came. Deltas are only appended until `generation` changes; then those handed out are void. A
     state that starts in the middle has in `deltas` the text after it, and the whole `text` only at
     the end.
     """
 
-    def __init__(self, response_id: str | None = None, after: int = -1) -> None:
+    def __init__(
+        self, response_id: str | None = None, after: int = -1, item_id: str | None = None
+    ) -> None:
         self.response_id = response_id
         self.last = after
+        self.item_id = item_id
         self.status: Status = "sending"
         self.attempts = 0
         self.model: str | None = None
@@ -106,8 +110,21 @@ class ResponseState:
         if number > self.last + 1:
             return Outcome.GAP
         self.last = number
+        self.item_id = event.get("item_id") or (event.get("item") or {}).get("id") or ""
         self._apply(event)
         return Outcome.APPLIED
+
+    def step_back(self) -> None:
+        """Has the last event sent once more."""
+        self.last -= 1
+        self.item_id = None
+
+    def start_over(self) -> ResponseState:
+        """A state without events, after the server's storage lost some of them."""
+        fresh = ResponseState(self.response_id)
+        fresh.attempts, fresh.generation = self.attempts + 1, self.generation + 1
+        fresh.restart_reason = "storage_loss"
+        return fresh
 
     def take_over(self, other: ResponseState) -> None:
         """Continues the deltas of another state of the same log."""

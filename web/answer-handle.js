@@ -202,7 +202,7 @@ export class AnswerHandle extends EventTarget {
   #resume() {
     const { responseId, lastSequenceNumber } = this.answer;
     if (responseId === null) return;
-    if (this.#transport.send(resume(responseId, lastSequenceNumber, this.streamId))) this.#askedAfter = lastSequenceNumber;
+    if (this.#transport.send(resume(this.answer, this.streamId))) this.#askedAfter = lastSequenceNumber;
   }
 
   /** @param {string} responseId */
@@ -228,9 +228,11 @@ export class AnswerHandle extends EventTarget {
       if (this.#hasGap) this.#transport.renew();
       return;
     }
-    const momentary = status === 429 || status >= 500;
+    const rolledBack = code === "response_rolled_back"; // the storage has lost what this handle has
+    const momentary = rolledBack || status === 429 || status >= 500;
     const tries = accepted ? BUSY_TRIES_ACCEPTED : BUSY_TRIES;
     if (!momentary || this.#refusals >= tries) return this.fail(code, message, { type, param, status });
+    if (rolledBack) this.answer = this.answer.startOver();
     this.#refusals += 1;
     this.busy = true;
     this.#sendings = 0;

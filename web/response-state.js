@@ -46,6 +46,9 @@ const TERMINAL = new Set(["response.completed", "response.incomplete", "response
 export const isEnd = (status) => ENDS.has(status);
 
 export class ResponseState {
+  /** The item of the event `lastSequenceNumber`: "" if it has none, undefined if that is unknown. @type {string | undefined} */
+  itemId;
+
   /**
    * @param {string | null} [responseId] null until the server has named it
    * @param {number} [startingAfter] the last sequence number that need not be sent again
@@ -103,8 +106,16 @@ export class ResponseState {
     this.responseId ??= event.response?.id ?? event.response_id ?? null;
     if (number > this.lastSequenceNumber + 1) return "gap";
     this.lastSequenceNumber = number;
+    this.itemId = event.item_id ?? event.item?.id ?? "";
     this.#apply(event);
     return "applied";
+  }
+
+  /** A state without events, after the server's storage lost some of them. */
+  startOver() {
+    const fresh = new ResponseState(this.responseId);
+    fresh.attempts = this.attempts + 1;
+    return fresh;
   }
 
   /**

@@ -31,6 +31,12 @@ def running(number: int) -> dict[str, Any]:
     return {"type": "response.in_progress", "sequence_number": number, "response": {}}
 
 
+def delta(number: int, text: str, item: str) -> dict[str, Any]:
+    place = {"output_index": 0, "content_index": 0, "item_id": item}
+    kind = "response.output_text.delta"
+    return {"type": kind, "sequence_number": number, "delta": text, **place}
+
+
 def ended(number: int, text: str = "", **trailer: Any) -> dict[str, Any]:
     item = {"type": "message", "id": "m", "content": [{"type": "output_text", "text": text}]}
     response = {"id": "resp_1", "status": "completed", "output": [item], "holdline": trailer}
@@ -41,12 +47,13 @@ def refused(status: int, **more: Any) -> dict[str, Any]:
     return {"type": "error", "status": status, "error": {"code": "c", "message": "m", **more}}
 
 
-def resumes(exchange: Exchange, after: int) -> list[dict[str, Any]]:
+def resumes(exchange: Exchange, after: int, item: str | None = "") -> list[dict[str, Any]]:
     return [
         {
             "type": "holdline:resume",
             "response_id": "resp_1",
             "starting_after": after,
+            **({} if item is None else {"item_id": item}),
             "stream_id": exchange.lane,
         }
     ]
@@ -99,6 +106,35 @@ def test_a_gap_is_asked_for_once_and_a_socket_that_cannot_fill_it_is_replaced() 
     assert isinstance(exchange.received(refused(409), 0), Renew)
     assert [] == exchange.received(running(1), 0)
     assert [] == exchange.received(refused(409), 0)
+
+
+def test_a_resume_shows_the_item_of_the_last_event() -> None:
+    exchange = asked()
+    exchange.opened(0)
+    for event in (created(), running(1), delta(2, "a", "msg_1")):
+        exchange.received(event, 0)
+    exchange.lost()
+    assert resumes(exchange, 2, "msg_1") == exchange.opened(1)
+    followed = Exchange(ResponseState("resp_1", 7, "msg_2"), jitter=lambda: 0.0)
+    assert resumes(followed, 7, "msg_2") == followed.opened(0)
+
+
+def test_an_answer_whose_log_was_rolled_back_starts_over() -> None:
+    exchange = asked()
+    exchange.opened(0)
+    for event in (created(), running(1), delta(2, "dead", "msg_1")):
+        exchange.received(event, 0)
+    loss = refused(410, code="response_rolled_back")
+    assert [] == exchange.received(loss, 0)
+    assert resumes(exchange, -1, None) == exchange.tick(1)
+    assert ("", 1, "storage_loss") == (
+        exchange.state.text,
+        exchange.state.generation,
+        exchange.state.restart_reason,
+    )
+    for event in (created(), running(1), delta(2, "new", "msg_2"), ended(3, "new")):
+        exchange.received(event, 0)
+    assert (True, "new", None) == (exchange.settled, exchange.state.text, exchange.error)
 
 
 def test_a_pong_tells_of_a_lost_last_event() -> None:
@@ -161,7 +197,7 @@ def test_a_text_with_a_wrong_checksum_is_fetched_once_more_and_then_reported() -
     exchange = asked()
     exchange.opened(0)
     exchange.received(created(), 0)
-    assert resumes(exchange, -1) == exchange.received(ended(1, "abc", bytes=4), 0)
+    assert resumes(exchange, -1, None) == exchange.received(ended(1, "abc", bytes=4), 0)
     assert not exchange.settled
     assert "abc" == exchange.state.text
     exchange.received(created(), 0)
@@ -191,7 +227,7 @@ def test_who_has_even_the_end_is_told_it_again() -> None:
     exchange = Exchange(ResponseState("resp_1", 9), jitter=lambda: 0.0)
     exchange.opened(0)
     over = {"type": "holdline:ended", "response_id": "resp_1", "sequence_number": 9}
-    assert resumes(exchange, 8) == exchange.received(over, 0)
+    assert resumes(exchange, 8, None) == exchange.received(over, 0)
     exchange.received(ended(9, "abc", bytes=3), 0)
     assert (True, "abc") == (exchange.settled, exchange.state.text)
 

@@ -85,7 +85,7 @@ test("a socket lost in mid-answer: a resume after the last event, and no second 
   clock.advance(0);
   sockets.last.welcome();
   assert.deepEqual(sockets.last.sent, [
-    { type: "holdline:resume", response_id: "resp_1", starting_after: 3, stream_id: handle.streamId },
+    { type: "holdline:resume", response_id: "resp_1", starting_after: 3, item_id: "msg_1", stream_id: handle.streamId },
   ]);
 
   sockets.last.push(...events.slice(2)); // more than was asked for does no harm
@@ -580,6 +580,22 @@ test("a response that is gone says so", async () => {
   const handle = client.follow("resp_gone");
   sockets.last.push(refusal(handle, 404, "response_not_found"));
   assert.equal((await handle.done).error?.code, "response_not_found");
+});
+
+test("an answer whose log was rolled back starts over, and says so", async () => {
+  const { client, clock, sockets } = connect();
+  const handle = client.ask({ input: "hi" });
+  sockets.last.push(...log(handle, "resp_1", ["dead"]).slice(0, 4));
+  sockets.last.drop();
+  clock.advance(0);
+  sockets.last.welcome();
+  sockets.last.push(refusal(handle, 410, "response_rolled_back"));
+  clock.advance(1_000);
+  assert.deepEqual(sockets.last.of("holdline:resume").map((message) => message.starting_after), [3, -1]);
+  assert.deepEqual([handle.answer.text, handle.answer.attempts], ["", 2]);
+  sockets.last.push(...log(handle, "resp_1", ["new"]));
+  assert.equal((await handle.done).text, "new");
+  assert.equal(handle.verified, true);
 });
 
 test("an answer that does not match its checksum is fetched again, once", async () => {
