@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,7 +16,7 @@ from jobs.log.response_state import ResponseState
 from tests.worker.recording_sink import RecordingSink
 from worker.output import Output
 from worker.upstream.chat.chunks import DONE, ChatChunkReader
-from worker.upstream.deltas import ErrorInStream, Malformed, Stopped, Usage
+from worker.upstream.deltas import ErrorInStream, Malformed, Refusal, Stopped, Usage
 from worker.upstream.finish_reasons import normalized
 
 FUNCTIONS = ("get", "get_weather", "get_time", "say")
@@ -40,6 +41,25 @@ STOPS = {
         *("toolUse", "toolCalls", "REASON_TOOL_CALLS", "tools"),
     ),
 }
+
+# A piece of reasoning, and one of text, in the forms that servers give them.
+THOUGHTS: tuple[Callable[[str], dict[str, Any]], ...] = (
+    lambda text: {"reasoning": text},
+    lambda text: {"reasoning_content": text},
+    lambda text: {"reasoning_content": text, "reasoning": text, "reasoning_text": None},
+    lambda text: {"reasoning": {"content": text}},
+    lambda text: {"thinking_blocks": [{"type": "thinking", "thinking": text}]},
+    lambda text: {"content": [{"type": "thinking", "thinking": [{"type": "text", "text": text}]}]},
+    lambda text: {"content": [{"type": "reasoning", "summary": [{"text": text}]}]},
+)
+CONTENTS: tuple[Callable[[str], Any], ...] = (
+    lambda text: text,
+    lambda text: [text],
+    lambda text: {"type": "text", "text": text},
+    lambda text: [{"type": "text", "text": text}, {"type": "reference", "reference_ids": [1]}],
+    lambda text: [{"type": "output_text", "text": {"value": text, "annotations": []}}],
+    lambda text: [{"type": "text", "content": text}],
+)
 
 
 @dataclass(frozen=True)
@@ -107,21 +127,35 @@ def split(draw: st.DrawFn, text: str) -> list[str]:
     ]
 
 
+def whole(answer: Answer) -> dict[str, Any]:
+    """The message of an answer that is not streamed."""
+    calls = [
+        {"id": f"call_{number}", "function": {"name": name, "arguments": arguments}}
+        for number, (name, arguments) in enumerate(answer.calls)
+    ]
+    told = {"reasoning_content": answer.reasoning, "content": answer.text, "tool_calls": calls}
+    return {"role": "assistant", **told}
+
+
 def call_deltas(draw: st.DrawFn, answer: Answer) -> list[dict[str, Any]]:
     """The calls of an answer as deltas, in one of the ways in which servers tell them."""
     index = draw(st.sampled_from(["int", "text", "float", "none", "zero"]))
     ids = draw(st.sampled_from(["first", "every", "fresh", "none"]))
     if index == "zero" and ids == "none":
         index = "none"  # two calls that are alike could be one that is told twice
-    names = draw(st.sampled_from(["first", "every", "pieces"]))
+    # A second call may begin at the index of the one before it, and go on at its own.
+    late = index == "int" and ids == "first" and draw(st.booleans())
+    names = draw(st.sampled_from(["first", "every", "pieces"])) if not late else "first"
+    field = draw(st.sampled_from(["arguments", "arguments", "parameters", "input"]))
+    flat_entries = draw(st.booleans())
     again = draw(st.booleans()) and index in ("int", "text") and ids in ("first", "every")
-    placeholder = names == "first" and draw(st.booleans())
+    placeholder = names == "first" and not late and draw(st.booleans())
     told: list[list[dict[str, Any]]] = []
     for number, (name, arguments) in enumerate(answer.calls):
         pieces = split(draw, arguments)
         if placeholder and arguments != "{}":
             pieces = ["{}", *pieces]
-        elif names == "pieces" or draw(st.booleans()):
+        elif names == "pieces" or late or draw(st.booleans()):
             pieces = ["", *pieces]
         heads = [""] * len(pieces)
         heads[0] = name
@@ -134,19 +168,24 @@ def call_deltas(draw: st.DrawFn, answer: Answer) -> list[dict[str, Any]]:
             pieces.insert(1, "")
         deltas = []
         for at, (head, piece) in enumerate(zip(heads, pieces, strict=True)):
-            call: dict[str, Any] = {"type": "function", "function": {"arguments": piece}}
-            if head:
-                call["function"]["name"] = head
+            function = {field: piece} | ({"name": head} if head else {})
+            call: dict[str, Any] = function if flat_entries else {"function": function}
+            call["type"] = "function"
             if ids == "fresh":
                 call["id"] = f"call_{number}_{at}"
             elif ids == "every" or (ids == "first" and at == 0):
                 call["id"] = f"call_{number}"
-            kinds = {"int": number, "text": str(number), "float": float(number), "zero": 0}
+            kinds = {
+                "int": number - (late and at == 0 and number > 0),
+                "text": str(number),
+                "float": float(number),
+                "zero": 0,
+            }
             if index in kinds:
                 call["index"] = kinds[index]
             deltas.append(call)
         told.append(deltas)
-    if index in ("int", "text", "float") and draw(st.booleans()):
+    if index in ("int", "text", "float") and not late and draw(st.booleans()):
         flat = [one for row in _in_turns(told) for one in row]
     else:
         flat = [one for deltas in told for one in deltas]
@@ -165,10 +204,11 @@ def _in_turns(told: list[list[dict[str, Any]]]) -> list[list[dict[str, Any]]]:
 @st.composite
 def streams(draw: st.DrawFn) -> tuple[Answer, list[bytes]]:
     answer = draw(answers())
-    thought = draw(st.sampled_from(["reasoning", "reasoning_content"]))
+    form = draw(st.sampled_from(THOUGHTS))
     place = draw(st.sampled_from(["delta", "delta", "message", "text"]))
-    deltas: list[dict[str, Any]] = [{thought: p} for p in split(draw, answer.reasoning)]
-    deltas += [{"content": piece} for piece in split(draw, answer.text)]
+    deltas: list[dict[str, Any]] = [form(piece) for piece in split(draw, answer.reasoning)]
+    content = draw(st.sampled_from(CONTENTS)) if place == "delta" else CONTENTS[0]
+    deltas += [{"content": content(piece)} for piece in split(draw, answer.text)]
     if len(answer.calls) == 1 and draw(st.booleans()):
         name, arguments = answer.calls[0]
         deltas.append({"function_call": {"name": name, "arguments": ""}})
@@ -180,7 +220,7 @@ def streams(draw: st.DrawFn) -> tuple[Answer, list[bytes]]:
     unfinished = draw(st.sampled_from([None, "", "null"]))
     for one in deltas:
         choice: dict[str, Any] = {"index": 0, "finish_reason": unfinished}
-        if place == "text" and one.keys() == {"content"}:
+        if place == "text" and isinstance(one.get("content"), str):
             choice["text"] = one["content"]
         elif place == "message" and "tool_calls" not in one and "function_call" not in one:
             choice["message"] = {"role": "assistant", **one}
@@ -192,8 +232,10 @@ def streams(draw: st.DrawFn) -> tuple[Answer, list[bytes]]:
         if draw(st.integers(0, 3)) == 0:
             payloads.append(draw(st.sampled_from(NOISE)))
     reason = draw(st.sampled_from(STOPS["tool_calls" if answer.calls else "stop"]))
-    last = {"index": 0, "delta": {}, "finish_reason": reason}
-    payloads.append(json.dumps({"choices": [last]}).encode())
+    last: dict[str, Any] = {"index": 0, "delta": {}, "finish_reason": reason}
+    if place == "delta" and draw(st.booleans()):
+        last["message"] = whole(answer)  # once more, beside the deltas
+    payloads += [json.dumps({"choices": [last]}).encode()] * draw(st.integers(1, 2))
     return answer, [*payloads, DONE]
 
 
@@ -227,6 +269,7 @@ BERN, ROME = '{"city":"Bern"}', '{"city":"Rome"}'
         [frame({"odd": "Hello"}), STOP],
         [frame({"role": "assistant", "audio": {"data": "x"}}), STOP],
         [frame(output="Hello", reason="stop")],
+        [frame({"content": [{"type": "image", "image": "x"}]}), STOP],
         [frame({"content": "hm"}), CALLS],
         [frame({"content": "hm"}), called(index=0, id="c", arguments=BERN), CALLS],
         [frame({"content": "hm"}), called(index=0, id="c", arguments=BERN), STOP],
@@ -269,6 +312,49 @@ def test_what_is_not_understood_is_not_complete(payloads: list[bytes]) -> None:
             ],
             [("get", BERN), ("get", ROME)],
         ),
+        # A head at the index of the call before it, whose arguments follow at its own.
+        (
+            [
+                called(index=0, id="a", name="get", arguments=""),
+                called(index=0, arguments=BERN),
+                called(index=0, id="b", name="get", arguments=""),
+                called(index=1, arguments=ROME),
+                CALLS,
+            ],
+            [("get", BERN), ("get", ROME)],
+        ),
+        ([called(index=0, id=7, name="get", arguments=BERN), CALLS], [("get", BERN)]),
+        # In the words of Cohere and Anthropic.
+        (
+            [frame({"tool_calls": [{"name": "get", "parameters": {"a": 1}}]}), CALLS],
+            [("get", '{"a": 1}')],
+        ),
+        (
+            [
+                frame({"content": [{"type": "tool_use", "id": "a", "name": "get", "input": {}}]}),
+                frame(reason="tool_use"),
+            ],
+            [("get", "")],
+        ),
+        # The text and the calls of one answer in two choices.
+        (
+            [
+                json.dumps(
+                    {
+                        "choices": [
+                            {"index": 0, "message": {"content": "hm"}, "finish_reason": "stop"},
+                            {
+                                "index": 1,
+                                "message": {
+                                    "tool_calls": [{"function": {"name": "get", "arguments": BERN}}]
+                                },
+                            },
+                        ]
+                    }
+                ).encode()
+            ],
+            [("get", BERN)],
+        ),
         # Told in both forms.
         (
             [
@@ -296,6 +382,18 @@ def test_what_is_not_understood_is_not_complete(payloads: list[bytes]) -> None:
 def test_calls_are_told_apart(payloads: list[bytes], calls: list[tuple[str, str]]) -> None:
     found, _ = read(payloads)
     assert calls == list(found.calls)
+
+
+def test_a_call_that_a_limit_cut_is_no_fault_of_the_stream() -> None:
+    payloads = [called(index=0, name="get", arguments='{"city":"Be'), frame(reason="length")]
+    answer, reason = read([*payloads, DONE])
+    assert ((("get", '{"city":"Be'),), "length") == (answer.calls, reason)
+
+
+def test_a_part_may_be_a_refusal() -> None:
+    reader = ChatChunkReader()
+    said = reader.read(frame({"content": [{"type": "refusal", "refusal": "No."}]}))
+    assert [Refusal("No.")] == said
 
 
 @pytest.mark.parametrize(

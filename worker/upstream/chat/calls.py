@@ -5,7 +5,8 @@ The format says that a call is known by its index, and that id and name come onc
     index     missing, a string, 0 for every call, or another one when a call is repeated
     id        missing, another one in each piece, or the same for all calls
     name      in every piece, in several pieces, or growing from piece to piece
-    arguments whole or in pieces, sent twice, or preceded by a placeholder `{}`
+    arguments whole or in pieces, sent twice, preceded by a placeholder `{}`, at another index than
+              the name, or under the names that Cohere and Anthropic give them
 
 The rules, in this order: the index identifies a call; a new id alone does not begin a call; a new
 name does, unless it continues the name of a function; the same name does if the arguments so far
@@ -14,6 +15,7 @@ are whole. Fragments that belong to no call make the stream malformed.
 
 from __future__ import annotations
 
+import itertools
 import json
 import re
 from dataclasses import dataclass, field
@@ -25,6 +27,7 @@ from worker.upstream.surrogates import SurrogateJoiner, encodable
 
 _STRUCTURE: Final = re.compile(r'[\\"{}\[\]]')
 _PLACEHOLDER: Final = "{}"
+_ARGUMENTS: Final = ("arguments", "parameters", "input")
 # Of calls that cannot be passed on yet, for instance because they have no name.
 MAX_HELD_BYTES: Final = 4_000_000
 _ENTRY_BYTES: Final = 500
@@ -156,6 +159,22 @@ class CallAssembler:
             return []  # sent in both forms
         return self.read([{"index": -1, "function": function}])
 
+    def untold(self, entries: Any) -> Any:
+        """The calls of a whole message, with None for each that the stream has told as whole."""
+        if not isinstance(entries, list):
+            return entries
+        told = [
+            {"name": call.name, "arguments": call.rest or call.whole}
+            for call in self._calls
+            if call.repeats is None
+        ]
+        return [
+            None
+            if function and isinstance(entry, dict) and entry.get("function") == function
+            else entry
+            for entry, function in itertools.zip_longest(entries, told[: len(entries)])
+        ]
+
     def flush(self) -> list[Call]:
         """The pieces that were held back because more could have followed."""
         pieces: list[Call] = []
@@ -179,8 +198,10 @@ class CallAssembler:
         function = entry.get("function") or entry  # some put its fields into the call
         if not isinstance(function, dict):
             raise Malformed("a function that is not an object")
-        call_id, name = string(entry, "id"), string(function, "name")
-        arguments = function.get("arguments") or ""
+        given = entry.get("id")
+        call_id = str(given) if isinstance(given, int) else string(entry, "id")
+        name = string(function, "name")
+        arguments = next(filter(None, map(function.get, _ARGUMENTS)), "")
         if isinstance(arguments, dict | list):
             arguments = json.dumps(arguments)  # Ollama's own API really sends the object itself
         if not isinstance(arguments, str):
@@ -229,6 +250,8 @@ class CallAssembler:
             known = self._by_index.get(index)
             if known is None and by_id is not None and not by_id.scanner.complete:
                 known = by_id if name in ("", by_id.name) else None
+            if known is None and not call_id and not name:
+                known = self._begun()
         else:
             known = by_id or (self._calls[-1] if self._calls else None)
         if known is None:
@@ -246,6 +269,12 @@ class CallAssembler:
         if self._is_another(known, name, arguments):
             return self._new(index, call_id, name, by_id, known)
         return self._registered(known, index, call_id)
+
+    def _begun(self) -> _OpenCall | None:
+        """The last call if its arguments have not begun: they may come at another index."""
+        last = self._calls[-1] if self._calls else None
+        begun = last is not None and (last.pending_id is not None or not last.arguments)
+        return last if begun else None
 
     def _new(
         self,

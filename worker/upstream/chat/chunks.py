@@ -49,12 +49,13 @@ _KNOWN: Final = frozenset(
         "refusal",
         "role",
         "thinking",
+        "thinking_blocks",
         "tool_calls",
     }
 )
 # DeepSeek wants the first one back with the calls of a turn, and refuses them without.
 _REASONING: Final = ("reasoning_content", "reasoning")
-_THOUGHTS: Final = (*_REASONING, "reasoning_text", "thinking")
+_THOUGHTS: Final = (*_REASONING, "reasoning_text", "thinking", "thinking_blocks")
 # Reasons after which an answer is complete.
 _ENDS: Final = ("stop", "tool_calls")
 _PINGS: Final = frozenset({"ping", "heartbeat", "keepalive", "keep-alive"})
@@ -115,13 +116,17 @@ class ChatChunkReader:
                 self._index = choice.get("index", 0)
             if not number or choice.get("index", 0) == self._index:
                 self._choice(choice, pieces)
+            elif isinstance(message := choice.get("message"), dict) and not self._calls.seen:
+                # GitHub Copilot puts the text and the calls of one answer into two choices.
+                self._choice({"message": {"tool_calls": message.get("tool_calls")}}, pieces)
         if isinstance(usage, dict):
             pieces.append(Usage(usage))
         return pieces
 
     def end(self) -> list[Delta]:
         """The end of the stream. Raises: Malformed if something in it was not understood."""
-        if not self._is_whole(self._reason) or (self._reason is None and not self._is_answer()):
+        whole = self._is_whole(self._reason) and (self._reason is not None or self._is_answer())
+        if self._cut is None and not whole:
             raise Malformed("a stream that is not understood")
         return []
 
@@ -152,24 +157,49 @@ class ChatChunkReader:
     def _content(
         self, delta: dict[str, Any], choice: dict[str, Any], pieces: list[Delta], *, last: bool
     ) -> None:
-        text, thought = _content(delta)
+        text, thought, refusal, called = self._parts(delta)
         if thought := self._thought.joined(thought, last=last):
             if not self._reasoning:
                 self._reasoning = next((name for name in _REASONING if delta.get(name)), "")
             pieces.append(Reasoning(thought, self._reasoning))
         if text := self._text.joined(text, last=last):
             pieces.append(Text(text, _logprobs(choice.get("logprobs"))))
-        if refusal := self._refusal.joined(string(delta, "refusal"), last=last):
+        if refusal := self._refusal.joined(refusal, last=last):
             pieces.append(Refusal(refusal))
-        if calls := delta.get("tool_calls"):
+        if calls := delta.get("tool_calls") or called:
             pieces += self._calls.read(calls)
-        elif called := delta.get("function_call"):
+        elif legacy := delta.get("function_call"):
             # The older form of a call, which some servers send beside the newer one.
-            pieces += self._calls.read_legacy(called)
+            pieces += self._calls.read_legacy(legacy)
         pieces += _annotations(delta.get("annotations"))
         details = delta.get("reasoning_details")
         if isinstance(details, list) and (known := list(filter(None, map(provider_data, details)))):
             pieces.append(Thinking(known))
+
+    def _parts(self, delta: dict[str, Any]) -> tuple[str, str, str, list[Any]]:
+        """The text, the reasoning, the refusal and the calls of a delta's content."""
+        # The same reasoning may be there under several names.
+        thought = next(filter(None, (_thought(delta.get(name)) for name in _THOUGHTS)), "")
+        text, refusal, calls = "", string(delta, "refusal"), []
+        content = delta.get("content") or ""
+        for part in content if isinstance(content, list) else [content]:
+            match part:
+                case str():
+                    text += part
+                case {"type": "tool_use"}:
+                    calls.append(part)
+                case {"type": "reasoning" | "thinking"} | {"thinking": _}:
+                    thought += _thought(part)
+                case {"refusal": str(said)}:
+                    refusal += said
+                case {"text": said} | {"content": said}:
+                    # The Assistants API puts an object around the text.
+                    text += string(said if isinstance(said, dict) else {"value": said}, "value")
+                case dict():
+                    self._unread = True
+                case _:
+                    raise Malformed("content that is no string, part or list of parts")
+        return text, thought, refusal, calls
 
     def _delta(self, choice: dict[str, Any], *, last: bool) -> dict[str, Any]:
         """The delta of a choice, or what stands in its place."""
@@ -182,7 +212,8 @@ class ChatChunkReader:
                 delta = self._messages.delta(message, last=last)
             elif message.get("tool_calls"):
                 # Calls that were told before are told again, and may be whole only here.
-                delta = _Messages().delta({"tool_calls": message["tool_calls"]}, last=last)
+                message = {"tool_calls": self._calls.untold(message["tool_calls"])}
+                delta = _Messages().delta(message, last=last)
         elif not has_value and isinstance(text := choice.get("text"), str):
             delta = {"content": text}
         self._understood = self._understood or not _KNOWN.isdisjoint(delta)
@@ -251,37 +282,13 @@ def _is_error(chunk: dict[str, Any], choices: Any) -> bool:
     )
 
 
-def _content(delta: dict[str, Any]) -> tuple[str, str]:
-    """The text and the reasoning of a delta."""
-    content = delta.get("content") or ""
-    # The same reasoning may be there under several names.
-    thought = next(filter(None, (_thought(delta.get(name)) for name in _THOUGHTS)), "")
-    if isinstance(content, str):
-        return content, thought
-    if isinstance(content, dict):
-        content = [content]
-    if not isinstance(content, list):
-        raise Malformed("content that is no string, part or list of parts")
-    text = ""
-    for part in content:
-        if isinstance(part, str):
-            text += part
-        elif not isinstance(part, dict):
-            raise Malformed("a part that is not an object")
-        elif part.get("type") in ("reasoning", "thinking") or "thinking" in part:
-            thought += _thought(part)
-        else:
-            text += string(part, "text")
-    return text, thought
-
-
 def _thought(value: Any) -> str:
     """The text of reasoning: a string, Mistral's parts, Databricks' summary, Bedrock's object."""
     match value:
         case str():
             return value
         case dict():
-            named = (value.get(name) for name in ("text", "thinking", "summary"))
+            named = (value.get(name) for name in ("text", "thinking", "summary", "content"))
             return next(filter(None, map(_thought, named)), "")
         case list():
             return "".join(map(_thought, value))

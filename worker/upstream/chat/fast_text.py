@@ -19,6 +19,7 @@ class _Delta(Struct):
     reasoning_details: None = None
     reasoning_text: None = None
     thinking: None = None
+    thinking_blocks: None = None
     refusal: None = None
     function_call: None = None
     tool_calls: None = None
