@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import contextlib
+import copy
+import re
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from server.api.problem import Problem
+from jobs.errors import Limited
+from server.api.problem import Problem, from_error
 from server.api.request import parse_create
 from server.http.chat_request import NEUTRAL, Translation
 
@@ -267,6 +271,14 @@ def test_a_parameter_has_its_place(chat: dict[str, Any], response: dict[str, Any
         ({"top_logprobs": 2}, "invalid_value", "top_logprobs"),
         ({"tools": [{"type": "custom"}]}, "unsupported_parameter", "tools[0].type"),
         ({"tool_choice": 5}, "invalid_value", "tool_choice"),
+        ({"tools": {}}, "invalid_value", "tools"),
+        ({"stop": False}, "invalid_value", "stop"),
+        ({"logprobs": "no"}, "invalid_value", "logprobs"),
+        (
+            {"stream_options": {"include_usage": "no"}},
+            "invalid_value",
+            "stream_options.include_usage",
+        ),
         ({"stream_options": {"x": 1}}, "unsupported_parameter", "stream_options.x"),
         (
             {
@@ -276,7 +288,7 @@ def test_a_parameter_has_its_place(chat: dict[str, Any], response: dict[str, Any
                 }
             },
             "invalid_value",
-            "response_format.name",
+            "response_format.json_schema.name",
         ),
     ],
 )
@@ -295,6 +307,89 @@ def test_a_message_is_named_by_its_place_in_the_chat() -> None:
 
     code, param = refused({"messages": messages})
     assert ("invalid_value", True) == (code, (param or "").startswith("messages[1].content[0]"))
+
+
+IMAGE = {"type": "image_url", "image_url": {"url": "data:image/png;base64,AA", "detail": "low"}}
+FILE = {"type": "file", "file": {"file_data": "AA", "filename": "a.pdf"}}
+CHOICE = {"type": "function", "function": {"name": "f"}}
+EVERYTHING: dict[str, Any] = {
+    "model": "m",
+    "messages": [
+        {"role": "user", "content": [{"type": "text", "text": "x"}, IMAGE, FILE]},
+        {
+            "role": "assistant",
+            "content": [{"type": "text", "text": "x"}],
+            "refusal": "x",
+            "reasoning": "x",
+            "tool_calls": [
+                {"id": "c", "type": "function", "function": {"name": "f", "arguments": "{}"}}
+            ],
+        },
+        {"role": "tool", "tool_call_id": "c", "content": [{"type": "text", "text": "x"}]},
+    ],
+    "max_tokens": 5,
+    "reasoning_effort": "low",
+    "verbosity": "low",
+    "stop": ["x"],
+    "seed": 1,
+    "response_format": {"type": "json_schema", "json_schema": {"name": "n", "schema": {}}},
+    "tools": [{"type": "function", "function": {"name": "f", "description": "x"}}],
+    "tool_choice": {
+        "type": "allowed_tools",
+        "allowed_tools": {"mode": "auto", "tools": [CHOICE]},
+    },
+}
+
+
+def places(value: Any, place: str = "") -> Iterator[str]:
+    """The places of everything in a body that is neither an object nor a list."""
+    match value:
+        case dict():
+            for name, inner in value.items():
+                yield from places(inner, f"{place}.{name}" if place else name)
+        case list():
+            for index, inner in enumerate(value):
+                yield from places(inner, f"{place}[{index}]")
+        case _:
+            yield place
+
+
+@pytest.mark.parametrize("place", list(places(EVERYTHING)))
+def test_a_wrong_value_is_named_by_its_place_in_the_chat(place: str) -> None:
+    chat = copy.deepcopy(EVERYTHING)
+    *path, last = [int(one) if one.isdigit() else one for one in re.findall(r"\w+", place)]
+    holder: Any = chat
+    for name in path:
+        holder = holder[name]
+    holder[last] = [[5]]
+    _, param = refused(chat)
+    assert place.startswith(param or "nothing")
+    assert len(param or "") > len(place) / 2 or place.startswith("tool_choice")
+
+
+def test_a_refusal_keeps_its_headers_in_the_terms_of_the_chat() -> None:
+    limited = from_error(Limited("input_tokens", 5, 0))
+    named = Translation({"messages": HI}).named(limited)
+    assert ("messages", {"X-RateLimit-Limit-Input-Tokens": "5"}) == (named.param, named.headers)
+
+
+def test_the_advice_about_types_and_results_works() -> None:
+    call = {"id": "c", "type": "custom", "custom": {"name": "f", "input": "x"}}
+    asked = [*HI, {"role": "assistant", "content": None, "tool_calls": [call]}]
+    for chat, advice in (
+        ({"tools": [{"type": "custom"}]}, "'tools[0].type' must be function"),
+        ({"messages": asked}, "'messages[1].tool_calls[0].type' must be function"),
+        (
+            {"messages": [{"role": "user", "content": [{"type": "input_audio"}]}]},
+            "'messages[0].content[0].type' must be text or image_url or file",
+        ),
+        (
+            {"messages": [{"role": "tool", "tool_call_id": "c", "content": "x"}, *HI]},
+            "'messages[0].tool_call_id' is 'c', but no call before has this id",
+        ),
+    ):
+        with pytest.raises(Problem, match=re.escape(advice)):
+            Translation({"messages": HI, **chat})
 
 
 hostile = st.recursive(
