@@ -24,6 +24,23 @@ ImageUrl = Annotated[str, Meta(pattern=r"^(https?://|data:image/)")]
 FileData = Annotated[str, Meta(min_length=1)]
 
 
+# Their members are not of the standard, and stay as they are.
+_OPAQUE: Final = frozenset({"extra_content", "parameters", "schema"})
+_pack: Final = msgspec.msgpack.Encoder().encode
+
+
+class Opaque(msgspec.Struct):
+    """A type with members that are not of the standard; they must fit what is stored."""
+
+    def __post_init__(self) -> None:
+        """Raise ValueError for an integer that is too large, which msgspec names by its place."""
+        for name in _OPAQUE:
+            try:
+                _pack(getattr(self, name, None))
+            except OverflowError:
+                raise ValueError(f"an integer in '{name}' has more than 64 bits") from None
+
+
 class InputText(msgspec.Struct, tag_field="type", tag="input_text", omit_defaults=True):
     """Text that the caller says."""
 
@@ -69,7 +86,7 @@ class Message(msgspec.Struct, tag_field="type", tag="message", omit_defaults=Tru
     status: str | None = None
 
 
-class FunctionCall(msgspec.Struct, tag_field="type", tag="function_call", omit_defaults=True):
+class FunctionCall(Opaque, tag_field="type", tag="function_call", omit_defaults=True):
     """A call that a model asked for earlier; `arguments` is JSON, as the model wrote it.
 
     `extra_content` is the provider's own, which wants it back.
@@ -134,10 +151,6 @@ _PREFIXES: Final = {
     "function_call_output": "fco",
     "reasoning": "rs",
 }
-
-
-# Their members are not of the standard, and stay as they are.
-_OPAQUE: Final = frozenset({"extra_content", "parameters", "schema"})
 
 
 def without_nulls(value: Any) -> Any:

@@ -12,7 +12,16 @@ from typing import Annotated, Any, Final, Literal, TypeVar
 import msgspec
 from msgspec import Meta
 
-from .items import FunctionName, InputFile, InputImage, InputText, Item, typed, without_nulls
+from .items import (
+    FunctionName,
+    InputFile,
+    InputImage,
+    InputText,
+    Item,
+    Opaque,
+    typed,
+    without_nulls,
+)
 from .problem import Problem, invalid
 
 LANE_PATTERN: Final = r"^[A-Za-z0-9_.-]{1,256}\Z"
@@ -43,7 +52,7 @@ Included = Literal[
 ]
 
 
-class FunctionTool(msgspec.Struct, tag_field="type", tag="function"):
+class FunctionTool(Opaque, tag_field="type", tag="function"):
     """A function that the model may ask to be called; `parameters` is a JSON schema."""
 
     name: FunctionName
@@ -73,7 +82,7 @@ class JsonObject(msgspec.Struct, tag_field="type", tag="json_object"):
     """Some JSON object."""
 
 
-class JsonSchema(msgspec.Struct, tag_field="type", tag="json_schema"):
+class JsonSchema(Opaque, tag_field="type", tag="json_schema"):
     """JSON that fits a schema."""
 
     name: SchemaName

@@ -30,6 +30,7 @@ IMAGE = {"type": "input_image", "image_url": "data:image/png;base64,AAAA"}
 CALL = {"type": "function_call", "call_id": "c", "name": "f", "arguments": "{}"}
 DEEP = "[" * 5000 + "]" * 5000
 TOOLS = [{"type": "function", "name": "f"}]
+HUGE = {"maximum": 2**64}
 OTHER = {"type": "function", "name": "g"}
 AFTER, WRONG = "starting_after", "invalid_value"
 HOSTILE_NUMBERS: list[Any] = [-2, "5", 1.5, 2**53 + 1, 2**64, None, [], True]
@@ -225,6 +226,27 @@ def test_an_effort_that_is_not_known_here_is_passed_on() -> None:
             {"text": {"format": {"type": "json_schema", "name": "n"}}},
             "text.format.schema",
             "missing_required_parameter",
+        ),
+        ({"input": "x", "tools": [{**TOOLS[0], "parameters": HUGE}]}, "tools[0]", "invalid_value"),
+        (
+            {"text": {"format": {"type": "json_schema", "name": "n", "schema": HUGE}}},
+            "text.format",
+            "invalid_value",
+        ),
+        (
+            {
+                "input": [
+                    {
+                        "type": "function_call",
+                        "call_id": "c",
+                        "name": "f",
+                        "arguments": "{}",
+                        "extra_content": {"a": HUGE},
+                    }
+                ]
+            },
+            "input[0]",
+            "invalid_value",
         ),
         ({"truncation": "always"}, "truncation", "invalid_value"),
         ({"conversation": "conv_1"}, "conversation", "unsupported_parameter"),
