@@ -11,8 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from jobs.record import Job
-from worker.upstream.chat.messages import NOT_EXECUTED, messages
+from worker.upstream.chat.messages import messages
 from worker.upstream.chat.request import completion
+from worker.upstream.tool_calls import NOT_EXECUTED
 from worker.upstream.truncation import shorten
 
 from . import chat_rules

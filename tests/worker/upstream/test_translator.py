@@ -21,6 +21,7 @@ from worker.output import NotAllowed, Output
 from worker.upstream.deltas import ErrorInStream, Malformed, TooLong, UpstreamEvent
 from worker.upstream.responses.events import ResponsesEventReader
 from worker.upstream.responses.request import request
+from worker.upstream.tool_calls import NOT_EXECUTED
 
 F: dict[str, Any] = {"type": "function", "name": "f", "parameters": {}, "strict": None}
 
@@ -215,6 +216,32 @@ def test_a_request_goes_nearly_as_it_came() -> None:
         "reasoning": {"effort": "low"},
         "presence_penalty": 0.5,
     } == found
+
+
+def test_each_call_is_sent_once_and_with_an_answer() -> None:
+    call = {"type": "function_call", "call_id": "c", "name": "f", "arguments": "{}"}
+    cut = {**call, "call_id": "d", "arguments": '{"a', "status": "incomplete"}
+    user = {"type": "message", "role": "user", "content": "x"}
+    answer = {"type": "function_call_output", "call_id": "c", "output": NOT_EXECUTED}
+    result = {**answer, "output": "y"}
+    for items, sent in (
+        ([call, user], [call, answer, user]),
+        ([cut, user], [user]),
+        ([call, user, result], [call, user, result]),
+        ([call, call, result], [call, result]),
+    ):
+        job = Job("resp_1", "me", 1, {"input": items})
+        assert sent == request(job, model="up")["input"]
+
+
+def test_a_null_in_a_schema_is_kept() -> None:
+    schema = {"type": ["string", "null"], "const": None}
+    tool = {"type": "function", "name": "f", "description": None, "parameters": schema}
+    form = {"type": "json_schema", "name": "n", "schema": schema, "strict": None}
+    params = {"input": "x", "tools": [tool], "text": {"format": form, "verbosity": None}}
+    found = request(Job("resp_1", "me", 1, params), model="up")
+    assert [{"type": "function", "name": "f", "parameters": schema}] == found["tools"]
+    assert {"type": "json_schema", "name": "n", "schema": schema} == found["text"]["format"]
 
 
 class Kept:

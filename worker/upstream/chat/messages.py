@@ -24,12 +24,10 @@ Within each role the order of the texts is that of the items.
 
 from __future__ import annotations
 
-import json
-from collections import deque
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
-import jiter
+from worker.upstream.tool_calls import NOT_EXECUTED, matched, object_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -38,7 +36,6 @@ Message = dict[str, Any]
 Item = dict[str, Any]
 
 KNOWN_TYPES: Final = frozenset({"message", "function_call", "function_call_output", "reasoning"})
-NOT_EXECUTED: Final = "This call was not executed."
 _RESULT: Final = "Result of "  # begins a message of the user that holds a result, or parts of it
 _ROLES: Final = {
     "system": "system",
@@ -118,7 +115,7 @@ class _History:
     def __init__(self, items: list[Item]) -> None:
         self.items = items
         self.found: list[Message] = []
-        self._call_of, self._repeated = _matched(items)
+        self._call_of, self._repeated = matched(items)
         self._answered = set(self._call_of.values())
         self._group: _Group | None = None
         self._ids: dict[str, int] = {}  # id -> the number of its last variant
@@ -163,7 +160,7 @@ class _History:
     def call(self, position: int) -> None:
         """Adds a call to the group, which begins with it if there is none."""
         item = self.items[position]
-        arguments = _arguments(item["arguments"], whole=position in self._answered)
+        arguments = object_of(item["arguments"], whole=position in self._answered)
         if arguments is None or position in self._repeated:
             return
         if self._group is None:
@@ -232,53 +229,6 @@ class _History:
         self._ids[call_id] = number
         self._ids.setdefault(unique, 1)
         return unique
-
-
-def _matched(items: list[Item]) -> tuple[dict[int, int], set[int]]:
-    """The position of the call of each result, and the positions of calls that are told again.
-
-    Some servers use the same ids in each turn, so that a result belongs to the last turn with its
-    id. Within a turn, calls with the same id get their results in their order.
-    """
-    waiting: dict[str, deque[int]] = {}
-    matched: dict[int, int] = {}
-    repeated: set[int] = set()
-    turn: dict[str, set[tuple[str, str]]] = {}  # id -> the calls with it in this turn
-    for position, item in enumerate(items):
-        match item.get("type", "message"):
-            case "function_call":
-                call_id, told = item["call_id"], (item["name"], item["arguments"])
-                if call_id not in turn:
-                    turn[call_id], waiting[call_id] = set(), deque()
-                if told in turn[call_id]:
-                    repeated.add(position)
-                else:
-                    turn[call_id].add(told)
-                    waiting[call_id].append(position)
-            case "function_call_output":
-                if calls := waiting.get(item["call_id"]):
-                    matched[position] = calls.popleft()
-                turn.clear()
-            case "message" if item.get("role") != "assistant":
-                turn.clear()
-            case _:
-                pass
-    return matched, repeated
-
-
-def _arguments(text: str, *, whole: bool) -> str | None:
-    """The arguments as a JSON object: many servers parse them, and fail at anything else.
-
-    Returns None if they are no object and not known to be `whole`: then the call was cut.
-    """
-    try:
-        if isinstance(jiter.from_json(text.encode(), allow_inf_nan=False), dict):
-            return text
-    except ValueError:
-        pass
-    if not text.strip() or text.strip() == "null":
-        return "{}"
-    return json.dumps({"invalid_arguments": text}) if whole else None
 
 
 def _divided(content: str | list[dict[str, Any]]) -> tuple[str, list[dict[str, Any]]]:

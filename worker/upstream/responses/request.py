@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final
 
 from worker.upstream.chat.messages import UnsupportedInput
+from worker.upstream.tool_calls import NOT_EXECUTED, matched, object_of
 
 if TYPE_CHECKING:
     from jobs.record import Job
@@ -32,9 +33,10 @@ _SAME: Final = (
 )
 # 0 is what they are without being named.
 _UNLESS_ZERO: Final = ("presence_penalty", "frequency_penalty")
-# Their ids are of this side, and mean something else or nothing over there.
 # The ids and status are of this side, the others for chat completions.
 _OURS: Final = frozenset({"id", "status", "extra_content", "holdline_field", "holdline_model"})
+# A null in a JSON schema is a value: `{"const": null}`.
+_SCHEMAS: Final = frozenset({"parameters", "schema"})
 _NAMELESS: Final = frozenset({"message", "function_call", "function_call_output", "reasoning"})
 
 
@@ -61,7 +63,26 @@ def items(job: Job) -> list[Item]:
     asked = job.params.get("input", "")
     if isinstance(asked, str):
         asked = [{"type": "message", "role": "user", "content": asked}]
-    return [_item(item) for item in [*job.context, *asked] if _says(item)]
+    shown = [*job.context, *asked]
+    results, repeated = matched(shown)
+    answered = set(results.values())
+    found: list[Item] = []
+    for position, item in enumerate(shown):
+        if position in repeated:
+            continue
+        if item.get("type") == "function_call" and position not in answered:
+            found += _unanswered(item)
+        elif _says(item):
+            found.append(_item(item))
+    return found
+
+
+def _unanswered(call: Item) -> list[Item]:
+    """The call with an answer, which an upstream demands; nothing if the call was cut."""
+    if object_of(call["arguments"], whole=False) is None:
+        return []
+    answer = {"call_id": call["call_id"], "output": NOT_EXECUTED}
+    return [_item(call), {"type": "function_call_output", **answer}]
 
 
 def _says(item: Item) -> bool:
@@ -101,7 +122,11 @@ def _given(value: Any) -> Any:
     """The value without what was left out in it."""
     match value:
         case dict():
-            return {name: _given(inner) for name, inner in value.items() if inner is not None}
+            return {
+                name: inner if name in _SCHEMAS else _given(inner)
+                for name, inner in value.items()
+                if inner is not None
+            }
         case list():
             return [_given(inner) for inner in value]
         case _:
