@@ -36,15 +36,14 @@ def _measure(value: Any) -> tuple[int, int]:
     """The characters of all texts inside, and the number of images."""
     characters, images, rest = 0, 0, [value]
     while rest:  # no recursion: how deeply it is nested is the client's choice
-        match rest.pop():
-            case str(text) if text.startswith("data:image/"):
-                images += 1
-            case str(text):
-                characters += len(text)
-            case dict(fields):
-                rest += fields.values()
-            case list(items):
-                rest += items
-            case _:
-                pass
+        inner = rest.pop()
+        kind = type(inner)  # there may be 100 000 values, and `match` takes ten times as long
+        if kind is dict:
+            rest += inner.values()
+        elif kind is list:
+            rest += inner
+        elif kind is str and inner.startswith("data:image/"):
+            images += 1
+        elif kind is str:
+            characters += len(inner)
     return characters, images

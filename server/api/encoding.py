@@ -13,12 +13,11 @@ import msgspec
 
 from .frames import BINARY, TEXT, Frame, encode, lane_suffix
 from .problem import Problem, invalid
-from .request import MAX_DEPTH, parse_json
+from .request import MAX_DEPTH, MAX_VALUES, parse_json
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-MAX_VALUES: Final = 100_000
 # What a browser offers beside a encoding, because it cannot send headers: a token, never answered.
 BEARER: Final = "bearer."
 _PLAIN: Final = frozenset({str, int, bool, type(None)})

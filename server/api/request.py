@@ -32,8 +32,10 @@ SequenceNumber = Annotated[int, Meta(ge=-1, le=2**53)]
 EventItemId = Annotated[str, Meta(max_length=128)]
 StopWord = Annotated[str, Meta(min_length=1, max_length=256)]
 MAX_TOOLS: Final = 128
-# Of a body or message, in JSON and in MessagePack: arrays and objects inside of each other.
+# Of a body or message, in JSON and in MessagePack: arrays and objects inside of each other, and all
+# values together. A value takes memory and time that its one or two bytes do not show.
 MAX_DEPTH: Final = 64
+MAX_VALUES: Final = 100_000
 Penalty = Annotated[float, Meta(ge=-2, le=2)]
 SchemaName = Annotated[str, Meta(pattern=r"^[A-Za-z0-9_-]{1,64}\Z")]
 # Passed on: models have levels of their own, and there are new ones.
@@ -238,14 +240,15 @@ def parse_json(data: bytes | str) -> dict[str, Any]:
         value = msgspec.json.decode(data)
     except (msgspec.DecodeError, RecursionError, UnicodeError) as error:
         why = str(error) if isinstance(error, msgspec.DecodeError) else "nested too deeply"
-        raise invalid(None, f"This is not valid JSON: {why}", "invalid_json") from None
+        raise _not_json(why) from None
     if not isinstance(value, dict):
         raise invalid(None, "A JSON object is expected here.", "invalid_json")
-    # What has no more brackets is no deeper: most of what comes need not be looked through.
-    brackets = ("{", "[") if isinstance(data, str) else (b"{", b"[")
-    if sum(map(data.count, brackets)) > MAX_DEPTH and _is_too_deep(value):  # type: ignore[arg-type]
-        why = f"nested more than {MAX_DEPTH} deep"
-        raise invalid(None, f"This is not valid JSON: {why}", "invalid_json")
+    # Fewer brackets cannot nest too deeply, and a value follows a bracket or a comma: most of what
+    # comes need not be looked through.
+    marks = ("{", "[", ",") if isinstance(data, str) else (b"{", b"[", b",")
+    objects, arrays, commas = map(data.count, marks)  # type: ignore[arg-type]
+    if objects + arrays > MAX_DEPTH or objects + arrays + commas > MAX_VALUES:
+        _check_size(value)
     return value
 
 
@@ -253,19 +256,26 @@ def parse_json(data: bytes | str) -> dict[str, Any]:
 _HOLDERS: Final = frozenset({dict, list})
 
 
-def _is_too_deep(value: Any) -> bool:
-    """Whether there are more levels than may be, the first one being the value itself."""
-    level = [value]
+def _check_size(value: Any) -> None:
+    """Raises: Problem where there are more levels or values than may be."""
+    level, values = [value], 0
     for _ in range(MAX_DEPTH):
-        if not level:
-            return False
+        values += sum(map(len, level))
+        if values > MAX_VALUES:
+            raise _not_json(f"more than {MAX_VALUES} values")
         level = [
             inner
             for holder in level
             for inner in (holder.values() if type(holder) is dict else holder)
             if type(inner) in _HOLDERS
         ]
-    return bool(level)
+        if not level:
+            return
+    raise _not_json(f"nested more than {MAX_DEPTH} deep")
+
+
+def _not_json(why: str) -> Problem:
+    return invalid(None, f"This is not valid JSON: {why}", "invalid_json")
 
 
 def parse_create(body: dict[str, Any]) -> Create:

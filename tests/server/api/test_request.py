@@ -16,6 +16,7 @@ from server.api.request import (
     _KINDS,
     _NEUTRAL,
     MAX_DEPTH,
+    MAX_VALUES,
     Create,
     Ping,
     ResponseCreate,
@@ -334,6 +335,23 @@ def test_json_is_as_deep_as_may_be_and_no_deeper(kind: Callable[[str], str | byt
     assert {"a"} == parse_json(nested(MAX_DEPTH)).keys()
     with pytest.raises(Problem, match="nested more than 64 deep"):
         parse_json(nested(MAX_DEPTH + 1))
+
+
+@pytest.mark.parametrize("kind", [str, str.encode], ids=["text", "bytes"])
+@pytest.mark.parametrize("inner", ["0", "[]", "{}", '""'])
+def test_json_has_as_many_values_as_may_be_and_no_more(
+    kind: Callable[[str], str | bytes], inner: str
+) -> None:
+    def holding(values: int) -> str | bytes:
+        return kind(f'{{"a": [{f"{inner}," * (values - 2)}{inner}]}}')
+
+    assert {"a"} == parse_json(holding(MAX_VALUES)).keys()
+    with pytest.raises(Problem, match="more than 100000 values"):
+        parse_json(holding(MAX_VALUES + 1))
+
+
+def test_commas_in_a_text_are_no_values() -> None:
+    parse_json('{"input": "' + "[{," * MAX_VALUES + '"}')
 
 
 @pytest.mark.parametrize("name", sorted(_NEUTRAL))
