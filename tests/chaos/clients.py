@@ -51,18 +51,27 @@ encode = msgspec.json.encode
 
 @dataclass(eq=False)
 class Request:
-    """One answer that a client asks for. `last` is the last sequence number that it has."""
+    """One answer that a client asks for. `last` is the last sequence number that it has.
+
+    `item_id` is the item of the event with that number, if it was seen and has one.
+    """
 
     marker: str
     body: Event
     response_id: str = ""
     last: int = -1
+    item_id: str | None = None
     done: str = ""
     asked: bool = False
     retry_at: float = 0.0
     cancel_at: int | None = None
     delete_at: int | None = None
     lane: str | None = None
+
+    def place(self) -> Event:
+        """Where a resume goes on; by the item a server knows a log that grew anew."""
+        item = {} if self.item_id is None else {"item_id": self.item_id}
+        return {"starting_after": self.last, **item}
 
 
 @dataclass
@@ -181,7 +190,9 @@ class Client:
         if "response" in event and not request.response_id:
             request.response_id = event["response"]["id"]
             self.workload.joinable.append(request)
-        request.last = max(request.last, number)
+        if number > request.last:
+            request.last = number
+            request.item_id = event.get("item_id") or event.get("item", {}).get("id", "")
         if event["type"] in TERMINAL:
             self.finished(request, "end")
         elif request.delete_at is not None and number >= request.delete_at:
@@ -279,11 +290,8 @@ class SocketClient(Client):
     async def _ask(self, ws: aiohttp.ClientWebSocketResponse, request: Request) -> None:
         request.asked = True
         if request.response_id:
-            message = {
-                "type": "holdline:resume",
-                "response_id": request.response_id,
-                "starting_after": request.last,
-            }
+            id_ = request.response_id
+            message = {"type": "holdline:resume", "response_id": id_, **request.place()}
         else:
             message = {"type": "response.create", **request.body}
         if request.lane is not None:
@@ -376,13 +384,10 @@ class StreamClient(Client):
         timeout = aiohttp.ClientTimeout(total=None, sock_connect=2, sock_read=7)
         url = f"{self.url()}/v1/responses"
         if request.response_id:
-            message = {
-                "type": "holdline:resume",
-                "response_id": request.response_id,
-                "starting_after": request.last,
-            }
+            id_ = request.response_id
+            message = {"type": "holdline:resume", "response_id": id_, **request.place()}
             self.record("sent", message)
-            query = {"stream": "true", "starting_after": str(request.last)}
+            query = {"stream": "true", **request.place()}
             asking = self.workload.http.get(
                 f"{url}/{request.response_id}", params=query, timeout=timeout
             )

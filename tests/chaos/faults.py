@@ -78,6 +78,7 @@ class Faults:
         for proxy in self.server_proxies:
             proxy.heal()
         await self.configure("maxmemory", "0")
+        await self.configure("min-replicas-to-write", "0")
 
     # What the faults are made of
 

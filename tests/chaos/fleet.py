@@ -7,17 +7,20 @@ import contextlib
 import json
 import os
 import random
+import resource
 import signal
 import socket
 import sys
 import time
 from collections import Counter
 from pathlib import Path
+from resource import RLIM_INFINITY, RLIMIT_FSIZE
 from typing import Self
 
 import aiohttp
 
 from dev.redis import installed
+from tests.chaos.clocks import clock_environ
 from tests.system import ROOT, Process, start_process
 
 START_SECONDS = 60.0  # a machine may be busy with other things
@@ -58,8 +61,12 @@ class Storage:
             "--maxmemory-policy": "noeviction",
             "--enable-debug-command": "local",
         }
-        argv = [str(binary), *(part for pair in options.items() for part in pair)]
-        self.process = start_process(Process, "redis", argv, self.folder / "redis.log", {}, ROOT)
+        # A write beyond RLIMIT_FSIZE fails like one to a full disk only if its signal is ignored.
+        argv = ["sh", "-c", "trap '' XFSZ; exec \"$@\"", "redis", str(binary)]
+        argv += [part for pair in options.items() for part in pair]
+        environ = clock_environ(self.folder.parent, "redis")
+        log = self.folder / "redis.log"
+        self.process = start_process(Process, "redis", argv, log, environ, ROOT)
         deadline = time.monotonic() + START_SECONDS
         while not await self.answers():
             assert time.monotonic() < deadline, self.process.said
@@ -86,6 +93,16 @@ class Storage:
         """SIGKILL, and gone."""
         if self.process is not None:
             await self.process.kill()
+
+    def limit_file_size(self, limit: int) -> None:
+        """Lets no file grow beyond this; `RLIM_INFINITY` ends that."""
+        assert self.process is not None
+        resource.prlimit(self.process.popen.pid, RLIMIT_FSIZE, (limit, RLIM_INFINITY))
+
+    @property
+    def files(self) -> list[Path]:
+        """The append-only file: its base, what was appended, and the manifest that names them."""
+        return sorted((self.folder / "appendonlydir").glob("*"))
 
 
 class Member:
@@ -288,7 +305,8 @@ class Fleet:
         argv = [sys.executable, "-X", "faulthandler", "-m", kind]
         if self._sabotage:
             argv[-1:] = ["tests.chaos.sabotage", self._sabotage, kind]
-        member = Member(f"{kind}-{number}", argv, self._folder, self._environ | environ)
+        environ = self._environ | environ | clock_environ(self._folder, kind)
+        member = Member(f"{kind}-{number}", argv, self._folder, environ)
         member.start()
         return member
 

@@ -4,8 +4,10 @@ worker    killed · paused past its lease, for long or just so · told to end
 server    killed · told to end · paused
 client    connections reset · closed · half-open · delayed · throttled · stalled
 wire      the same between our processes and Redis, and a reply lost after its command
-redis     clients killed · scripts flushed · paused · killed · out of memory · tiny buffers
-loss      emptied · restarted empty · file cut short: only where loss is asked for
+redis     clients killed · scripts flushed · paused · killed · out of memory · tiny buffers ·
+          writes refused · disk full
+clock     a step of up to 90 s to either side, of Redis, of the servers or of the workers
+loss      emptied · restarted empty · file cut short · older file: only where loss is asked for
 """
 
 from __future__ import annotations
@@ -23,6 +25,8 @@ class Profile:
     lease: float = 0.3
     plain: bool = False
     model_pace: tuple[float, float] = (0.005, 0.04)
+    # Redis loses what it acknowledged: that must be told, and the rest must hold.
+    loss: bool = False
 
 
 USUAL = {
@@ -50,13 +54,24 @@ USUAL = {
     "redis.restart": 1,
     "redis.out_of_memory": 0.7,
     "redis.tiny_buffer": 1,
+    "redis.refuse_writes": 0.7,
+    "redis.disk_full": 0.5,
+    "clock.step": 1,
 }
 PROFILES = {
     "usual": Profile(USUAL),
     "loss": Profile(
-        {"loss.flush": 3, "loss.restart_empty": 2, "loss.cut_file": 3}
+        {"loss.flush": 3, "loss.restart_empty": 2, "loss.cut_file": 3, "loss.go_back": 3}
         | {kind: weight / 4 for kind, weight in USUAL.items()},
         pause=(0.1, 0.6),
+        loss=True,
+    ),
+    # Logs grow again after they went back, past what clients already have.
+    "rollback": Profile(
+        {"loss.go_back": 3, "loss.cut_file": 1}
+        | {kind: weight / 8 for kind, weight in USUAL.items()},
+        pause=(0.2, 0.8),
+        loss=True,
     ),
     # Each shows one line of defence at work: with that line switched off, the checker is red.
     "zombies": Profile(

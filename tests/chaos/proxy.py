@@ -116,7 +116,7 @@ class Link:
             self.proxy.links.remove(self)
             return
         self.opened = True
-        while self.near.pending:
+        while self.near.pending and not self.half_open:
             self.near.deliver()
         if self.near.transport is None:
             self.far.close(reset=True)

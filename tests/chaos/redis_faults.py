@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import resource
+import shutil
 import signal
 import time
 from collections.abc import Callable
-from pathlib import Path
 
+from tests.chaos import clocks
 from tests.chaos.faults import Fault, Faults
+
+# Less than half the retention, so that a step forward expires no response.
+CLOCK_SECONDS = 90.0
 
 
 async def redis_kill_pubsub(f: Faults) -> str:
@@ -71,8 +76,41 @@ async def redis_restart(f: Faults) -> str:
     return await _restart(f, lambda: None)
 
 
-def _files(f: Faults) -> list[Path]:
-    return sorted((f.storage.folder / "appendonlydir").glob("*"))
+async def redis_refuse_writes(f: Faults) -> str:
+    """NOREPLICAS for each write."""
+    seconds = f.rng.uniform(0.5, 3.0)
+    await f.configure("min-replicas-to-write", "1")
+    await asyncio.sleep(seconds)
+    await f.configure("min-replicas-to-write", "0")
+    return f"{seconds:.2f} s"
+
+
+async def redis_disk_full(f: Faults) -> str:
+    """With `everysec` each write gets MISCONF; with `always` Redis ends, and comes back later."""
+    if f.redis_busy:
+        return ""
+    f.redis_busy = True
+    seconds = f.rng.uniform(0.5, 3.0)
+    policy = f.rng.choice(("everysec", "always"))
+    f.fleet.redis_away_at = time.monotonic() + seconds
+    await f.configure("appendfsync", policy)
+    f.storage.limit_file_size(max(path.stat().st_size for path in f.storage.files))
+    await asyncio.sleep(seconds)
+    if policy == "always":
+        await f.storage.kill()
+        await f.storage.start()
+    else:
+        f.storage.limit_file_size(resource.RLIM_INFINITY)
+        await asyncio.sleep(1.5)  # Redis tries again each second
+        await f.configure("appendfsync", "always")
+    f.redis_busy = False
+    return f"{policy} {seconds:.2f} s"
+
+
+async def clock_step(f: Faults) -> str:
+    kind, seconds = f.rng.choice(clocks.KINDS), f.rng.uniform(-CLOCK_SECONDS, CLOCK_SECONDS)
+    stepped = clocks.step(f.storage.folder.parent, kind, seconds)
+    return f"{kind} {seconds:+.0f} s" if stepped else ""
 
 
 async def loss_flush(f: Faults) -> str:
@@ -82,7 +120,7 @@ async def loss_flush(f: Faults) -> str:
 
 async def loss_restart_empty(f: Faults) -> str:
     def empty() -> None:
-        for path in _files(f):
+        for path in f.storage.files:
             path.unlink()
 
     return await _restart(f, empty)
@@ -92,12 +130,29 @@ async def loss_cut_file(f: Faults) -> str:
     cut = f.rng.randint(200, 20_000)
 
     def shorten() -> None:
-        for path in _files(f):
+        for path in f.storage.files:
             if ".incr." in path.name:
                 with path.open("r+b") as file:
                     file.truncate(max(path.stat().st_size - cut, 0))
 
     return f"{cut} bytes, {await _restart(f, shorten)}"
+
+
+async def loss_go_back(f: Faults) -> str:
+    """An older copy of the file comes back, as from a snapshot of the disk; the logs grow again."""
+    if f.redis_busy:
+        return ""
+    f.redis_busy = True
+    seconds, older = f.rng.uniform(0.3, 2.0), f.storage.folder / "older"
+    shutil.copytree(f.storage.folder / "appendonlydir", older, dirs_exist_ok=True)
+    await asyncio.sleep(seconds)
+    f.redis_busy = False
+
+    def put_back() -> None:
+        shutil.rmtree(f.storage.folder / "appendonlydir")
+        older.rename(f.storage.folder / "appendonlydir")
+
+    return f"{seconds:.2f} s, {await _restart(f, put_back)}"
 
 
 KINDS: dict[str, Fault] = {
@@ -108,7 +163,11 @@ KINDS: dict[str, Fault] = {
     "redis.out_of_memory": redis_out_of_memory,
     "redis.pause": redis_pause,
     "redis.restart": redis_restart,
+    "redis.refuse_writes": redis_refuse_writes,
+    "redis.disk_full": redis_disk_full,
+    "clock.step": clock_step,
     "loss.flush": loss_flush,
     "loss.restart_empty": loss_restart_empty,
     "loss.cut_file": loss_cut_file,
+    "loss.go_back": loss_go_back,
 }

@@ -109,9 +109,7 @@ async def run(
         workload.open, workload.closing = False, True
         came_back = await fleet.ready()  # a fault has ended when the process that it killed is back
         calm = time.monotonic()
-        result = RunResult(
-            History([], {}, {}, [], calm, CALM_SECONDS, loss=profile == "loss"), faults
-        )
+        result = RunResult(History([], {}, {}, [], calm, CALM_SECONDS, loss=chosen.loss), faults)
         if not came_back:
             result.anomalies.append("a process did not come back after the faults")
         await until(lambda: all(client.idle for client in clients), calm + CALM_SECONDS)
