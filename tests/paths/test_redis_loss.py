@@ -3,13 +3,24 @@
 from __future__ import annotations
 
 import asyncio
+import json
+import signal
+import subprocess
 from pathlib import Path
+from typing import Any
 
 import pytest
+from openai import APIError, AsyncOpenAI
+from openai.types.responses import ResponseStreamEvent
 
+import holdline_client
+from holdline_client import events
+from server.api.frames import item_id_of
+from tests.node import WEB_TESTS, node_22
+from tests.paths.conftest import sdk
 from tests.paths.redis_faults import store as stores
 from tests.paths.redis_faults.clients import socket_client, streamed
-from tests.paths.redis_faults.deployment import back_to_baseline, deploy
+from tests.paths.redis_faults.deployment import Deployment, back_to_baseline, deploy
 from tests.paths.redis_faults.journeys import assert_whole, calls_of, can_answer, prompts
 from tests.system import wait_until
 
@@ -100,3 +111,118 @@ async def test_a_tail_that_nobody_has_any_more_is_said_to_be_lost(tmp_path: Path
             await answer.ends()
             assert_whole(answer, deployment.model, calls=2)
         await back_to_baseline(deployment)
+
+
+@pytest.mark.timeout(120)  # several processes start twice
+@pytest.mark.skipif(node_22() is None, reason="no Node 22 here: make check installs it")
+async def test_a_log_that_went_back_and_grew_again_past_the_cursor_is_never_spliced(
+    tmp_path: Path,
+) -> None:
+    """Our clients end with the text of the second attempt alone.
+
+    The official SDK shows only a number. It can tell the events of the second attempt by their
+    items, and its last event has the whole.
+    """
+    async with stores.running() as store, deploy(store, tmp_path) as deployment:
+        model, server, [worker] = deployment.model, deployment.server, deployment.workers
+        async with holdline_client.connect(server.url) as client, sdk(server) as official:
+            asked = prompts(3)
+            worker.signal(signal.SIGSTOP)
+            answer = client.ask(asked[0])
+            showing = asyncio.create_task(texts_shown(answer))
+            node = await asyncio.create_subprocess_exec(
+                str(node_22()),
+                *(str(WEB_TESTS / "alone.mjs"), f"{server.url}/v1/responses", asked[1]),
+                stdout=subprocess.PIPE,
+            )
+            plain = await official.responses.create(input=asked[2], model="m", background=True)
+            async with asyncio.timeout(10):
+                while await store.call("ZCARD", stores.NAMES.open) < 3:  # noqa: ASYNC110 - only asking tells
+                    await asyncio.sleep(0.05)
+            snapshot = await store.snapshot()
+            worker.signal(signal.SIGCONT)
+            seen = await followed(official, plain.id, most=15)
+            await break_down_and_go_back(deployment, snapshot, asked)
+            first = calls_of(model, asked[0])[0].sent
+            second = [calls_of(model, prompt)[1].sent for prompt in asked]
+
+            dead, whole = await showing
+            assert dead
+            assert first.startswith(dead)
+            assert (second[0], True) == (whole, answer.verified)
+            output, _ = await asyncio.wait_for(node.communicate(), 20)
+            told: dict[str, Any] = json.loads(output)
+            assert (second[1], "completed", True) == (
+                told["text"],
+                told["status"],
+                told["verified"],
+            )
+            rest = await followed(official, plain.id, starting_after=len(seen) - 1)
+            assert not items_of(seen) & items_of(rest)
+            assert "response.completed" == rest[-1].type
+            assert second[2] == rest[-1].response.output_text
+            with pytest.raises(APIError) as rolled_back:
+                [item] = items_of(seen)
+                await followed(
+                    official,
+                    plain.id,
+                    starting_after=len(seen) - 1,
+                    extra_query={"item_id": item},
+                )
+            assert "response_rolled_back" == rolled_back.value.code
+
+
+async def texts_shown(answer: holdline_client.Answer) -> list[str]:
+    """What a caller was shown from each beginning to the next."""
+    texts = [""]
+    async for event in answer.events():
+        match event:
+            case events.TextDelta(text):
+                texts[-1] += text
+            case events.Restarted():
+                texts.append("")
+            case _:
+                pass
+    return texts
+
+
+async def break_down_and_go_back(
+    deployment: Deployment, snapshot: stores.Snapshot, asked: list[str]
+) -> None:
+    """Ends server and worker in mid-answer, and starts them on a Redis that has lost all since.
+
+    The second attempt of each answer is over before the server is back.
+    """
+    model, server, store = deployment.model, deployment.server, deployment.store
+    await wait_until(
+        lambda: (
+            all(call.sent.count(" ") > 15 for p in asked for call in calls_of(model, p))
+            and len(model.calls) > len(asked)
+        )
+    )
+    await asyncio.gather(*(process.kill() for process in deployment.processes))
+    await store.go_back(snapshot)
+    deployment.workers = [await deployment.system.worker(model.url)]
+    async with asyncio.timeout(20):
+        while await store.leftovers():  # noqa: ASYNC110 - only asking tells
+            await asyncio.sleep(0.05)
+    port = server.url.rpartition(":")[2]
+    deployment.server = await deployment.system.server(HOLDLINE_PORT=port)
+
+
+async def followed(
+    client: AsyncOpenAI, response_id: str, most: int = 1000, **query: Any
+) -> list[ResponseStreamEvent]:
+    """The events of a response until its end, or the first of them."""
+    found = []
+    async with await client.responses.retrieve(response_id, stream=True, **query) as stream:
+        async for event in stream:
+            found.append(event)
+            if len(found) == most:
+                break
+    return found
+
+
+def items_of(some: list[ResponseStreamEvent]) -> set[str]:
+    """The ids of the items of these events."""
+    return {item for event in some if (item := item_id_of(event.to_dict()))}

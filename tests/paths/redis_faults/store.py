@@ -20,6 +20,7 @@ from tests.keys_without_ttl import keys_without_ttl
 from tests.system import free_port, wait_until
 
 NAMES = Partition(0)
+Snapshot = dict[bytes, tuple[int, bytes]]
 
 
 class Store:
@@ -62,6 +63,21 @@ class Store:
         """The next start finds that the last bytes never reached the disk."""
         [file] = (self._embedded.data_dir / "appendonlydir").glob("*.incr.aof")
         os.truncate(file, file.stat().st_size - octets)
+
+    async def snapshot(self) -> Snapshot:
+        """All that it holds now, by key, with the time to live in ms."""
+        async with Pipe(Redis(self.url)) as pipe:
+            keys = await pipe.call("KEYS", "*")
+            return {
+                key: (await pipe.call("PTTL", key), await pipe.call("DUMP", key)) for key in keys
+            }
+
+    async def go_back(self, snapshot: Snapshot) -> None:
+        """Holds what it held then, and nothing else, like a replica that was far behind."""
+        async with Pipe(Redis(self.url)) as pipe:
+            await pipe.call("FLUSHALL")
+            for key, (ttl, data) in snapshot.items():
+                await pipe.call("RESTORE", key, ttl, data)
 
     async def call(self, *command: str | int) -> Any:
         """The reply of one command, over a connection of its own."""
