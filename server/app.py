@@ -30,6 +30,7 @@ from .http.responses import ALLOWANCE, ResponseRoutes, allowed
 from .http.sse import Streams
 from .http.static import pages
 from .http.timeouts import HeaderTimeout
+from .large_requests import LargeRequests
 from .live.relay import Relay
 from .metrics import Metrics
 from .orphans import Orphans
@@ -100,6 +101,7 @@ class Server:
         self.sockets: set[Socket] = set()
         self.slow = SlowConsumers()
         self.byte_limiter = ByteLimiter()
+        self.large_requests = LargeRequests()
         self.header_timeout = HeaderTimeout(config.request_seconds)
         self.draining = False
 
@@ -166,6 +168,7 @@ class Server:
                 offers,
                 self.byte_limiter,
                 self.slow,
+                self.large_requests,
             )
             self.sockets.add(socket)
             try:
@@ -297,7 +300,9 @@ def create_app(config: Config) -> web.Application:
     app.on_shutdown.append(server.drain)
     app.on_response_prepare.append(add_headers)
     app.router.add_get("/v1/responses", server.socket, allow_head=False)
-    routes = ResponseRoutes(config, server.relay, server.responses, server.streams)
+    routes = ResponseRoutes(
+        config, server.relay, server.responses, server.streams, server.large_requests
+    )
     routes.add_to(app)
     ChatCompletionRoutes(config, server.relay, server.responses, routes).add_to(app)
     for path in ("/livez", "/health"):

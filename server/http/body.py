@@ -33,7 +33,7 @@ async def read_body(request: web.Request, seconds: float) -> bytes:
         )
     try:
         async with asyncio.timeout(seconds):
-            body = await request.read()
+            body = await _received(request)
     except TimeoutError:
         raise Problem(
             408,
@@ -41,6 +41,21 @@ async def read_body(request: web.Request, seconds: float) -> bytes:
             f"The body did not come within {seconds:g} seconds. Send it again.",
         ) from None
     return body if encoding == "identity" else _decoded(body, request.client_max_size)
+
+
+async def _received(request: web.Request) -> bytes:
+    """`request.read()` would keep the body for as long as the request waits for its answer.
+
+    Raises: HTTPRequestEntityTooLarge.
+    """
+    body = bytearray()
+    async for piece in request.content.iter_any():
+        body += piece
+        if len(body) > request.client_max_size:
+            raise web.HTTPRequestEntityTooLarge(
+                max_size=request.client_max_size, actual_size=len(body)
+            )
+    return bytes(body)
 
 
 def _decoded(body: bytes, most: int) -> bytes:

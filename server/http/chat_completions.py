@@ -12,13 +12,15 @@ from .auth_middleware import principal_of
 from .body import read_body, with_key
 from .chat_request import Translation
 from .chat_response import Chunks, completion, failure
-from .responses import note, post_of
+from .responses import Asked, note, post_of
 
 if TYPE_CHECKING:
     from aiohttp import web
 
+    from server.access.principal import Principal
     from server.config import Config
     from server.live.relay import Relay
+    from server.live.submission import SubmissionListener
     from server.responses import Responses
 
     from .responses import ResponseRoutes
@@ -42,27 +44,34 @@ class ChatCompletionRoutes:
     async def create(self, request: web.Request) -> web.StreamResponse:
         """Accepts a prompt, and waits for its answer or streams it."""
         who = principal_of(request)
-        viewer = who.viewer
-        raw = await read_body(request, self._config.request_seconds)
-        body = with_key(request, parse_json(raw))
-        asked = Translation(body)
-        self._routes.check_open(request)
         with self._relay.listen() as listener:
+            asked, usage = await self._accept(request, who, listener)
+            id_ = asked.response_id
+            if asked.stream:
+                reply = self._routes.stream(request, who.viewer, id_, -1, Chunks(usage=usage))
+            else:
+                reply = self._complete(request, who.viewer, id_)
+            return await self._routes.tracked(request, who.owner, asked.post, id_, reply)
+
+    async def _accept(
+        self, request: web.Request, who: Principal, listener: SubmissionListener
+    ) -> tuple[Asked, bool]:
+        raw = await read_body(request, self._config.request_seconds)
+        async with self._routes.large_requests.turn(len(raw)):
+            body = with_key(request, parse_json(raw))
+            asked = Translation(body)
+            self._routes.check_open(request)
             try:
                 create = parse_create(asked.body)
                 post = None if create.idempotency_key is not None else post_of(request, raw)
                 accepted = await self._responses.submit(
                     who, create, body, listener=listener, post=post
                 )
-                note(request, accepted)
             except Problem as problem:
                 raise asked.named(problem) from None
-            id_, chunks = accepted.response_id, Chunks(usage=asked.usage)
-            if create.stream:
-                reply = self._routes.stream(request, viewer, id_, -1, chunks)
-            else:
-                reply = self._complete(request, viewer, id_)
-            return await self._routes.tracked(request, who.owner, post, id_, reply)
+        note(request, accepted)
+        kept = Asked(accepted.response_id, post, stream=bool(create.stream), follows=True)
+        return kept, asked.usage
 
     async def _complete(self, request: web.Request, viewer: str, id_: str) -> web.StreamResponse:
         await self._routes.wait(request, viewer, id_)

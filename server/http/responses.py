@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import hashlib
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 from aiohttp import web
@@ -26,9 +27,11 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable
 
     from jobs.replies import Accepted
-    from server.api.request import Create
+    from server.access.principal import Principal
     from server.config import Config
+    from server.large_requests import LargeRequests
     from server.live.relay import Relay
+    from server.live.submission import SubmissionListener
     from server.responses import Responses
 
     from .sse import StreamFormat, Streams
@@ -41,16 +44,32 @@ RETRY_HEADER: Final = "X-Stainless-Retry-Count"
 ALLOWANCE: Final = web.RequestKey("allowance", Allowance)
 
 
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What is kept of a request while it waits for its answer: not its body."""
+
+    response_id: str
+    post: Post | None
+    stream: bool
+    follows: bool
+
+
 class ResponseRoutes:
     """The handlers; each names who asks and leaves the rest to `Responses` and a follower."""
 
     def __init__(
-        self, config: Config, relay: Relay, responses: Responses, streams: Streams
+        self,
+        config: Config,
+        relay: Relay,
+        responses: Responses,
+        streams: Streams,
+        large_requests: LargeRequests,
     ) -> None:
         self._config = config
         self._relay = relay
         self._responses = responses
         self._streams = streams
+        self.large_requests = large_requests
 
     def add_to(self, app: web.Application) -> None:
         """Adds the routes."""
@@ -66,29 +85,34 @@ class ResponseRoutes:
     async def create(self, request: web.Request) -> web.StreamResponse:
         """Accepts a prompt; waits for the answer, streams it, or leaves it in the background."""
         who = principal_of(request)
-        raw = await read_body(request, self._config.request_seconds)
-        body = with_key(request, parse_json(raw))
-        create = parse_create(body)
-        post = None if create.idempotency_key is not None else post_of(request, raw)
-        self.check_open(request)
         with self._relay.listen() as listener:
+            asked = await self._accept(request, who, listener)
+            reply = self._reply(request, who.viewer, asked)
+            return await self.tracked(request, who.owner, asked.post, asked.response_id, reply)
+
+    async def _accept(
+        self, request: web.Request, who: Principal, listener: SubmissionListener
+    ) -> Asked:
+        raw = await read_body(request, self._config.request_seconds)
+        async with self.large_requests.turn(len(raw)):
+            body = with_key(request, parse_json(raw))
+            create = parse_create(body)
+            post = None if create.idempotency_key is not None else post_of(request, raw)
+            self.check_open(request)
             follows = create.stream or not create.background
             accepted = await self._responses.submit(
                 who, create, body, listener=listener if follows else None, post=post
             )
-            note(request, accepted)
-            reply = self._reply(request, who.viewer, accepted.response_id, create)
-            return await self.tracked(request, who.owner, post, accepted.response_id, reply)
+        note(request, accepted)
+        return Asked(accepted.response_id, post, stream=bool(create.stream), follows=bool(follows))
 
-    async def _reply(
-        self, request: web.Request, viewer: str, response_id: str, create: Create
-    ) -> web.StreamResponse:
-        if create.stream:
-            return await self.stream(request, viewer, response_id, -1)
-        if not create.background:
-            await self.wait(request, viewer, response_id)
-            return await self._answer(request, viewer, response_id)
-        return await self._hand_over(request, viewer, response_id)
+    async def _reply(self, request: web.Request, viewer: str, asked: Asked) -> web.StreamResponse:
+        if asked.stream:
+            return await self.stream(request, viewer, asked.response_id, -1)
+        if asked.follows:
+            await self.wait(request, viewer, asked.response_id)
+            return await self._answer(request, viewer, asked.response_id)
+        return await self._hand_over(request, viewer, asked.response_id)
 
     async def tracked(
         self,

@@ -15,7 +15,9 @@ from collections import Counter, deque
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
-from server.api.problem import Problem, unknown
+import msgspec
+
+from server.api.problem import Problem, invalid, unknown
 from server.api.request import Auth, Ping, ResponseCancel, ResponseCreate, Resume, parse_message
 
 if TYPE_CHECKING:
@@ -23,8 +25,13 @@ if TYPE_CHECKING:
 
     from server.api.request import ClientMessage
 
+    from .unstored import ByteLimiter
+
 MAX_WAITING: Final = 64
 MAX_FOLLOWED: Final = 256
+
+_pack = msgspec.msgpack.Encoder().encode
+_unpack = msgspec.msgpack.Decoder(dict[str, Any]).decode
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +90,7 @@ class _Lane:
     # How often each response is followed: twice where a key that is sent again names one that is.
     busy: Counter[str] = field(default_factory=Counter)
     submitting: bool = False
-    waiting: deque[Submit] = field(default_factory=deque)
+    waiting: deque[bytes] = field(default_factory=deque)
 
     @property
     def idle(self) -> bool:
@@ -93,11 +100,16 @@ class _Lane:
 class Session:
     """What one socket has asked for and has not yet been given."""
 
-    __slots__ = ("_check", "_lanes", "_waiting")
+    __slots__ = ("_byte_limiter", "_check", "_lanes", "_waiting")
 
-    def __init__(self, check: Callable[[type], None]) -> None:
-        """`check` raises Problem for a type of message that may not be sent."""
+    def __init__(self, check: Callable[[type], None], byte_limiter: ByteLimiter) -> None:
+        """`check` raises Problem for a type of message that may not be sent.
+
+        `byte_limiter` is for requests that wait in lanes: they are kept encoded, because decoded
+        they take ten times as much.
+        """
         self._check = check
+        self._byte_limiter = byte_limiter
         self._lanes: dict[str | None, _Lane] = {}
         self._waiting = 0
 
@@ -149,6 +161,19 @@ class Session:
             del state.busy[response_id]
         return self._next(lane)
 
+    def close(self) -> None:
+        """Forgets the requests that wait."""
+        for state in self._lanes.values():
+            while state.waiting:
+                self._byte_limiter.take(-len(state.waiting.popleft()))
+
+    def _unpacked(self, packed: bytes) -> Submit:
+        self._byte_limiter.take(-len(packed))
+        body = _unpack(packed)
+        message = parse_message(body)
+        assert isinstance(message, ResponseCreate)  # noqa: S101 - nothing else is packed
+        return Submit(message, body)
+
     def _act(self, message: ClientMessage, body: dict[str, Any]) -> list[Action]:
         match message:
             case ResponseCreate(stream_id=lane):
@@ -171,8 +196,14 @@ class Session:
             return [submit]
         if self._waiting >= MAX_WAITING:
             raise _too_many("requests waiting in the lanes of one socket", MAX_WAITING)
+        try:
+            packed = _pack(submit.body)
+        except OverflowError:
+            raise invalid(None, "An integer of this request has more than 64 bits.") from None
+        if not self._byte_limiter.take(len(packed)):
+            raise _too_many("bytes in the lanes of all sockets", self._byte_limiter.most)
         self._waiting += 1
-        state.waiting.append(submit)
+        state.waiting.append(packed)
         return []
 
     def _resume(self, resume: Resume) -> list[Action]:
@@ -198,7 +229,7 @@ class Session:
         if state.waiting:
             self._waiting -= 1
             state.submitting = True
-            return [state.waiting.popleft()]
+            return [self._unpacked(state.waiting.popleft())]
         del self._lanes[lane]
         if not self._lanes:
             self._lanes = {}  # an emptied dict keeps its table

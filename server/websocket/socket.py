@@ -37,6 +37,7 @@ if TYPE_CHECKING:
 
     from server.api.frames import Frame
     from server.config import Config
+    from server.large_requests import LargeRequests
     from server.live.follower import Follower
     from server.live.relay import Relay
     from server.metrics import Metrics
@@ -72,6 +73,7 @@ class Socket:
         "_delivery",
         "_encoding",
         "_followers",
+        "_large_requests",
         "_metrics",
         "_relay",
         "_responses",
@@ -94,6 +96,7 @@ class Socket:
         offers: list[str],
         byte_limiter: ByteLimiter,
         slow: SlowConsumers,
+        large_requests: LargeRequests,
     ) -> None:
         """`offers` are the subprotocols that the client names. Raises: Problem."""
         self._auth = auth
@@ -102,7 +105,8 @@ class Socket:
         self._relay = relay
         self._responses = responses
         self._metrics = metrics
-        self._session = Session(auth.check)
+        self._session = Session(auth.check, byte_limiter)
+        self._large_requests = large_requests
         self._slow = slow
         self._ws = web.WebSocketResponse(
             timeout=CLOSE_SECONDS,
@@ -268,14 +272,18 @@ class Socket:
 
     async def _received(self, data: str | bytes) -> None:
         try:
-            body = self._encoding.decode(data)
-            if body.get("type") == AUTH:
-                await self._auth.authenticate(body)
-                return
+            async with self._large_requests.turn(len(data)) as large:
+                tasks = len(self._tasks)
+                await self._handle(self._encoding.decode(data))
+                if large and (submits := [*self._tasks][tasks:]):
+                    await asyncio.wait(submits)
         except Problem as problem:
             self.say(problem.event())
-            return
-        if self._auth.unauthenticated:
+
+    async def _handle(self, body: dict[str, Any]) -> None:
+        if body.get("type") == AUTH:
+            await self._auth.authenticate(body)
+        elif self._auth.unauthenticated:
             await self._auth.reject(missing())
         else:
             self._do(self._session.received(body))
@@ -388,6 +396,7 @@ class Socket:
         for follower in list(self._followers):
             follower.leave()
         self._followers.clear()
+        self._session.close()
         self._unstored.clear()
         if self._slow_consumer is not None:
             self._slow.leave(self._slow_consumer)

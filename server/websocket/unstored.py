@@ -12,7 +12,7 @@ import msgspec
 
 MAX_LANES: Final = 32
 MAX_BYTES: Final = 4 * 1_048_576
-MAX_BYTES_OF_ALL: Final = 256 * 1_048_576
+MAX_BYTES_OF_ALL: Final = 128 * 1_048_576
 MAX_ASKED: Final = 256
 
 Items = list[dict[str, Any]]
@@ -30,12 +30,12 @@ class ByteLimiter:
     """Limits the bytes that all sockets of a process keep together."""
 
     def __init__(self, most: int = MAX_BYTES_OF_ALL) -> None:
-        self._most = most
+        self.most = most
         self.used = 0
 
     def take(self, size: int) -> bool:
         """False if there is no room for so many bytes more; a negative size gives back."""
-        if size > 0 and self.used + size > self._most:
+        if size > 0 and self.used + size > self.most:
             return False
         self.used += size
         return True

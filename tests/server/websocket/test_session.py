@@ -21,6 +21,7 @@ from server.websocket.session import (
     Session,
     Submit,
 )
+from server.websocket.unstored import ByteLimiter
 from tests.error_codes import own_code
 
 A, B = "resp_000" + "a" * 32, "resp_000" + "b" * 32
@@ -46,7 +47,7 @@ def codes(actions: list[Action]) -> list[str]:
 
 
 def test_a_request_on_an_idle_lane_is_submitted_and_then_followed() -> None:
-    session = Session(anybody)
+    session = Session(anybody, ByteLimiter())
     [submit] = session.received(create())
 
     assert isinstance(submit, Submit)
@@ -57,7 +58,7 @@ def test_a_request_on_an_idle_lane_is_submitted_and_then_followed() -> None:
 
 
 def test_requests_of_one_lane_run_one_after_the_other() -> None:
-    session = Session(anybody)
+    session = Session(anybody, ByteLimiter())
     session.received(create("x", "1"))
     assert [] == session.received(create("x", "2"))
     assert [] == session.received(create("x", "3"))
@@ -73,7 +74,7 @@ def test_requests_of_one_lane_run_one_after_the_other() -> None:
 
 
 def test_lanes_run_side_by_side() -> None:
-    session = Session(anybody)
+    session = Session(anybody, ByteLimiter())
 
     started = [session.received(create(lane)) for lane in (None, "a", "b")]
 
@@ -81,7 +82,7 @@ def test_lanes_run_side_by_side() -> None:
 
 
 def test_a_refused_request_lets_the_next_one_of_its_lane_in() -> None:
-    session = Session(anybody)
+    session = Session(anybody, ByteLimiter())
     session.received(create("x", "1"))
     session.received(create("x", "2"))
 
@@ -94,7 +95,7 @@ def test_a_refused_request_lets_the_next_one_of_its_lane_in() -> None:
 
 
 def test_a_resume_does_not_wait_for_its_lane_and_the_lane_waits_for_it() -> None:
-    session = Session(anybody)
+    session = Session(anybody, ByteLimiter())
     session.received(create("x", "1"))
 
     assert [Follow(B, 7, "x")] == session.received(resume(B, 7, "x"))
@@ -105,7 +106,7 @@ def test_a_resume_does_not_wait_for_its_lane_and_the_lane_waits_for_it() -> None
 
 
 def test_what_is_followed_already_is_not_followed_twice() -> None:
-    session = Session(anybody)
+    session = Session(anybody, ByteLimiter())
     session.received(resume(A))
 
     assert ["already_followed"] == codes(session.received(resume(A, 5, "other")))
@@ -114,7 +115,7 @@ def test_what_is_followed_already_is_not_followed_twice() -> None:
 
 
 def test_a_ping_is_answered_and_a_cancel_is_passed_on() -> None:
-    session = Session(anybody)
+    session = Session(anybody, ByteLimiter())
 
     assert [Pong("p")] == session.received({"type": "holdline:ping", "id": "p"})
     assert [Pong(None)] == session.received({"type": "holdline:ping"})
@@ -125,7 +126,7 @@ def test_a_ping_is_answered_and_a_cancel_is_passed_on() -> None:
 
 
 def test_what_is_wrong_with_a_message_is_said_on_its_lane() -> None:
-    [said] = Session(anybody).received(
+    [said] = Session(anybody, ByteLimiter()).received(
         {"type": "response.create", "stream_id": "x", "temperature": 9}
     )
 
@@ -139,7 +140,7 @@ def test_what_is_wrong_with_a_message_is_said_on_its_lane() -> None:
 
 
 def test_an_end_that_nobody_waits_for_changes_nothing() -> None:
-    session = Session(anybody)
+    session = Session(anybody, ByteLimiter())
 
     assert [] == session.ended("nowhere", A)
     session.received(resume(A))
@@ -148,8 +149,33 @@ def test_an_end_that_nobody_waits_for_changes_nothing() -> None:
     assert 1 == session.followed
 
 
+def test_an_integer_that_cannot_wait_is_refused() -> None:
+    session = Session(anybody, ByteLimiter())
+    session.received(create("x"))
+    item = {"role": "user", "content": "Why?", "unknown": 2**70}
+    assert ["invalid_value"] == codes(session.received({**create("x"), "input": [item]}))
+
+
+def test_the_bytes_that_wait_in_lanes_are_bounded_over_all_sockets() -> None:
+    limiter = ByteLimiter(1000)
+    session, other = Session(anybody, limiter), Session(anybody, limiter)
+    session.received(create("x"))
+    assert [] == codes(session.received(create("x", "y" * 800)))
+    assert 800 < limiter.used < 1000
+
+    other.received(create("x"))
+    assert ["too_many"] == codes(other.received(create("x", "y" * 800)))
+    [_, submit] = session.refused("x", invalid(None, "No."))
+    assert isinstance(submit, Submit)
+    assert ("y" * 800, submit.create.input) == (submit.body["input"], "y" * 800)
+    assert 0 == limiter.used
+    assert [] == codes(other.received(create("x", "y" * 800)))
+    other.close()
+    assert 0 == limiter.used
+
+
 def test_the_waiting_requests_of_a_socket_are_bounded() -> None:
-    session = Session(anybody)
+    session = Session(anybody, ByteLimiter())
     for _ in range(MAX_WAITING + 1):
         assert [] == codes(session.received(create("x")))
 
@@ -160,7 +186,7 @@ def test_the_waiting_requests_of_a_socket_are_bounded() -> None:
 
 
 def test_the_followed_responses_of_a_socket_are_bounded() -> None:
-    session = Session(anybody)
+    session = Session(anybody, ByteLimiter())
     for number in range(MAX_FOLLOWED):
         assert [] == codes(session.received(resume(f"resp_000{number:032x}", lane=f"{number}")))
 
@@ -169,7 +195,7 @@ def test_the_followed_responses_of_a_socket_are_bounded() -> None:
 
 
 def test_requests_that_are_not_yet_accepted_count_as_well() -> None:
-    session = Session(anybody)
+    session = Session(anybody, ByteLimiter())
     for number in range(MAX_FOLLOWED):
         assert [] == codes(session.received(create(f"lane-{number}")))
 
@@ -179,7 +205,7 @@ def test_requests_that_are_not_yet_accepted_count_as_well() -> None:
 
 @pytest.mark.parametrize("hostile", ["resp_é", "\ud800", "١" * 37])
 def test_an_id_that_cannot_be_one_of_ours_is_unknown(hostile: str) -> None:
-    session = Session(anybody)
+    session = Session(anybody, ByteLimiter())
 
     assert ["response_not_found"] == codes(session.received(resume(hostile)))
     assert 0 == session.followed
@@ -215,7 +241,7 @@ class Driver:
     """Does what the session says, when the test says so, and keeps the books."""
 
     def __init__(self) -> None:
-        self.session = Session(anybody)
+        self.session = Session(anybody, ByteLimiter())
         self.asked: dict[str | None, deque[str]] = {}
         self.submitting: list[Submit] = []
         self.following: list[tuple[str | None, str]] = []
