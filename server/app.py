@@ -57,10 +57,12 @@ HEADERS: Final = {
         "require-trusted-types-for 'script'; trusted-types 'none'"
     ),
 }
+WS_VERSION: Final = "13"
 # What a refusal of this status has to carry (RFC 9110).
 OF_STATUS: Final = {
     401: {"WWW-Authenticate": 'Bearer realm="holdline"'},
-    426: {"Connection": "Upgrade", "Upgrade": "websocket"},
+    415: {"Accept-Encoding": "gzip, deflate"},
+    426: {"Connection": "Upgrade", "Upgrade": "websocket", "Sec-WebSocket-Version": WS_VERSION},
 }
 RETRY_AFTER_MS: Final = 500
 READY_SECONDS: Final = 1.0
@@ -140,7 +142,9 @@ class Server:
 
     async def socket(self, request: web.Request) -> web.StreamResponse:
         """`/v1/responses` as a WebSocket."""
-        if request.headers.get("Upgrade", "").lower() != "websocket":
+        upgrade = request.headers.get("Upgrade", "").lower()
+        version = request.headers.get("Sec-WebSocket-Version", WS_VERSION)
+        if upgrade != "websocket" or version != WS_VERSION:
             raise Problem(
                 426, "upgrade_required", "Connect with a WebSocket, or POST a request here."
             )

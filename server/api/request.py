@@ -228,6 +228,8 @@ _NEUTRAL: Final[dict[str, tuple[Any, ...]]] = {
     "stream_options": ({}, {"include_obfuscation": False}),
 }
 
+# A string that JavaScript has cut within an emoji ends in one.
+_HALF_PAIR: Final = re.compile(r"\\u[dD][89abAB][\da-fA-F]{2}(?!\\u[dD][c-fC-F])")
 _PATH = re.compile(r"^(?P<what>.*?)(?: - at `(?:key` in `)?(?P<path>\$.*)`)?$", re.DOTALL)
 
 
@@ -238,9 +240,10 @@ def parse_json(data: bytes | str) -> dict[str, Any]:
     """
     try:
         value = msgspec.json.decode(data)
-    except (msgspec.DecodeError, RecursionError, UnicodeError) as error:
-        why = str(error) if isinstance(error, msgspec.DecodeError) else "nested too deeply"
-        raise _not_json(why) from None
+    except (msgspec.DecodeError, UnicodeError) as error:
+        raise _not_json(_reason(data, error)) from None
+    except RecursionError:
+        raise _not_json("nested too deeply") from None
     if not isinstance(value, dict):
         raise invalid(None, "A JSON object is expected here.", "invalid_json")
     # Fewer brackets cannot nest too deeply, and a value follows a bracket or a comma: most of what
@@ -250,6 +253,19 @@ def parse_json(data: bytes | str) -> dict[str, Any]:
     if objects + arrays > MAX_DEPTH or objects + arrays + commas > MAX_VALUES:
         _check_size(value)
     return value
+
+
+def _not_json(why: str) -> Problem:
+    return invalid(None, f"This is not valid JSON: {why}", "invalid_json")
+
+
+def _reason(data: bytes | str, error: Exception) -> str:
+    """Why the data cannot be decoded; msgspec calls half of a surrogate pair truncated data."""
+    if isinstance(error, UnicodeError):
+        return "text that is not UTF-8"
+    text = data if isinstance(data, str) else data.decode(errors="replace")
+    half = _HALF_PAIR.search(text)
+    return f"half of a surrogate pair, {half[0]}" if half else str(error)
 
 
 # A decoder makes these and no others; their types are compared, which is the quickest.

@@ -16,7 +16,7 @@ from server.api.problem import Problem
 from server.api.request import check_key
 
 KEY_HEADER: Final = "Idempotency-Key"
-ENCODINGS: Final = frozenset({"identity", "gzip", "deflate"})
+ENCODINGS: Final = frozenset({"identity", "gzip", "x-gzip", "deflate"})
 # zlib's names: a header of gzip or zlib, whichever is found; and none.
 ANY_HEADER: Final = 47
 NO_HEADER: Final = -15

@@ -61,6 +61,14 @@ class Connection(web.RequestHandler):
         answer.force_close()
         return answer
 
+    async def finish_response(
+        self, request: web.BaseRequest, resp: web.StreamResponse, start_time: float | None
+    ) -> tuple[web.StreamResponse, bool]:
+        """Writes the response. aiohttp refuses an `Expect` that it does not know as plain text."""
+        if isinstance(resp, web.HTTPException) and resp.status >= 400:
+            resp = self.handle_error(request, resp.status)
+        return await super().finish_response(request, resp, start_time)
+
 
 async def listen(
     runner: web.AppRunner, host: str, port: int, **options: Any

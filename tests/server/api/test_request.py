@@ -326,6 +326,16 @@ def test_what_is_no_json_object_is_refused(data: bytes | str) -> None:
     assert (400, "invalid_json") == (refused.value.status, refused.value.code)
 
 
+def test_half_of_a_surrogate_pair_and_what_is_not_utf_8_are_called_so() -> None:
+    for data, why in (
+        (b'{"input": "\\ud83d"}', r"half of a surrogate pair, \\ud83d"),
+        (b'{"input": "\xfc"}', "text that is not UTF-8"),
+        (b'{"input": "\\ud83d\\ude00"', "truncated"),
+    ):
+        with pytest.raises(Problem, match=why):
+            parse_json(data)
+
+
 @pytest.mark.parametrize("kind", [str, str.encode], ids=["text", "bytes"])
 def test_json_is_as_deep_as_may_be_and_no_deeper(kind: Callable[[str], str | bytes]) -> None:
     def nested(depth: int) -> str | bytes:

@@ -28,6 +28,7 @@ Serve = Callable[..., Awaitable[Client]]
         (b"[]", "invalid_json", None),
         (b"\xff", "invalid_json", None),
         (b'{"input": "\\ud800"}', "invalid_json", None),
+        (b'{"input": "\xfc"}', "invalid_json", None),
         (b"[" * 100_000, "invalid_json", None),
         (b'{"input": 5}', "invalid_value", "input"),
         (b'{"input": "x", "temperature": 9}', "invalid_value", "temperature"),
@@ -104,6 +105,11 @@ async def test_a_refusal_names_the_methods_and_the_protocol_that_are_served(clie
         assert (405, "GET, POST") == (response.status, response.headers["Allow"])
     async with client.get(ALL) as response:
         assert (426, "websocket") == (response.status, response.headers["Upgrade"])
+    old = {"Connection": "Upgrade", "Upgrade": "websocket", "Sec-WebSocket-Version": "12"}
+    async with client.get(ALL, headers=old) as response:
+        assert (426, "13") == (response.status, response.headers["Sec-WebSocket-Version"])
+    async with client.post(ALL, headers={"Content-Encoding": "zstd"}) as response:
+        assert (415, "gzip, deflate") == (response.status, response.headers["Accept-Encoding"])
     for path in ("/health", "/livez"):
         async with client.get(path) as response:
             assert (200, {"status": "ok"}) == (response.status, await response.json())
@@ -124,6 +130,7 @@ PACKED = zlib.compress(b'{"input": ""}')
         ("deflate", b"", 400, "undecodable_body"),
         ("deflate", PACKED[:-1], 400, "undecodable_body"),
         ("gzip", gzip.compress(b"[]", mtime=0), 400, "invalid_json"),
+        ("x-gzip", gzip.compress(b"[]", mtime=0), 400, "invalid_json"),
         ("Deflate", zlib.compress(b"[]"), 400, "invalid_json"),
         ("deflate", zlib.compress(b"[]", wbits=-15), 400, "invalid_json"),
         ("identity", b"[]", 400, "invalid_json"),
