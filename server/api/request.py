@@ -290,10 +290,6 @@ def _check_size(value: Any) -> None:
     raise _not_json(f"nested more than {MAX_DEPTH} deep")
 
 
-def _not_json(why: str) -> Problem:
-    return invalid(None, f"This is not valid JSON: {why}", "invalid_json")
-
-
 def parse_create(body: dict[str, Any]) -> Create:
     """The request of an HTTP body.
 
