@@ -64,7 +64,9 @@ CAUSES: Final[dict[str, Cause]] = {
     ),
     "upstream_input_too_long": Cause(
         Then.FAILED,
-        "The input is longer than the model takes. Shorten it, or ask with truncation auto.",
+        # LiteLLM recognises this failure by "is longer than the model's context length".
+        "The input is longer than the model's context length. "
+        "Shorten it, or ask with truncation auto.",
     ),
     "upstream_unauthorized": Cause(
         Then.FAILED,

@@ -231,7 +231,9 @@ def _limited(error: Limited) -> Problem:
             return Problem(
                 400,
                 "input_tokens_exceeded",
-                f"The input has more than {limit} tokens, as far as can be told. Shorten it.",
+                # LiteLLM recognises it by "exceeds the maximum number of tokens allowed".
+                f"The input exceeds the maximum number of tokens allowed, {limit}, as estimated. "
+                "Shorten it.",
                 param="input",
                 limit=("X-RateLimit-Limit-Input-Tokens", error.limit),
             )

@@ -17,6 +17,11 @@ SECONDS = 90
 CALL = 'mode=call args={"location":"Bern"}'
 
 
+def environment(name: str) -> Path:
+    """The folder of the commands of one of `environments/`."""
+    return PYTHON.parents[1] / "environments" / name / "bin"
+
+
 async def run(shared: Shared, program: str, *arguments: str, python: Path = PYTHON) -> Any:
     """What a program prints, from JSON; it must succeed."""
     command = "node" if program.endswith(".mjs") else str(python)

@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 
 from tests.paths.conftest import Shared
-from tests.programs.running import CALL, PYTHON, SECONDS, run
+from tests.programs.running import CALL, SECONDS, environment, run
 
-AGENTS = PYTHON.parents[1] / "environments" / "agents" / "bin" / "python"
+AGENTS = environment("agents") / "python"
 
 pytestmark = [pytest.mark.timeout(2 * SECONDS), pytest.mark.heavy]
 
@@ -17,7 +17,7 @@ async def agree(shared: Shared, program: str, call: str) -> None:
     narrow, locked = shared.prompt("mode=narrow at=1"), shared.prompt("mode=401")
     saw = await run(shared, program, shared.prompt(call), narrow, locked, python=AGENTS)
     assert "Rain in Bern." == saw["loop"]
-    assert "longer than the model takes" in saw["failures"][0]
+    assert "longer than the model's context length" in saw["failures"][0]
     assert "refused this server's credentials" in saw["failures"][1]
     assert [1, 1] == [len(shared.calls(prompt)) for prompt in (narrow, locked)]
 

@@ -21,5 +21,5 @@ async def test_langchain_js(shared: Shared) -> None:
         assert "Rain in Bern." == saw[way]["loop"]
         assert {"city": "Bern"} == saw[way]["object"]
         assert 400 == saw[way]["failure"]["status"]
-        assert "longer than the model takes" in saw[way]["failure"]["message"]
+        assert "longer than the model's context length" in saw[way]["failure"]["message"]
         assert 1 == len(shared.calls(narrow))

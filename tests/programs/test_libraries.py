@@ -3,36 +3,48 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests.paths.conftest import Shared
 
-from .running import CALL, SECONDS, counted, run
+from .running import CALL, PYTHON, SECONDS, counted, environment, run
 
 TOOL = 'mode=call args={"city":"Bern"}'
 JSON = 'say={"city":"Bern"}'
 # The same request fails again: each must reach the model once, whatever the library's own retries.
-FAILURES = {
-    "context": ("mode=narrow at=1", ("400", "context_length_exceeded", "Shorten it")),
-    "unauthorized": ("mode=401", ("503", "The operator must check its key")),
+FAILURES = {"context": "mode=narrow at=1", "unauthorized": "mode=401"}
+REASONS = {
+    "context": ("400", "context_length_exceeded", "Shorten it"),
+    "unauthorized": ("503", "The operator must check its key"),
 }
+ONCE = dict.fromkeys(FAILURES, 1)
+
+Reasons = Mapping[str, tuple[str, ...]]
 
 pytestmark = pytest.mark.timeout(2 * SECONDS)
 
 
 def failures(shared: Shared) -> dict[str, str]:
     """A prompt for each failure."""
-    return {name: shared.prompt(script) for name, (script, _) in FAILURES.items()}
+    return {name: shared.prompt(script) for name, script in FAILURES.items()}
 
 
-def shows_failures(shared: Shared, asked: dict[str, str], shown: dict[str, str]) -> None:
-    """Asserts that a library shows each reason to its user, and has not asked again."""
-    for name, (_, words) in FAILURES.items():
+def shows_failures(
+    shared: Shared,
+    asked: dict[str, str],
+    shown: dict[str, str],
+    reasons: Reasons = REASONS,
+    calls: Mapping[str, int] = ONCE,
+) -> None:
+    """Asserts that a library shows each reason to its user, after so many calls of the model."""
+    for name, words in reasons.items():
         for word in words:
             assert word in shown[name]
-        assert 1 == len(shared.calls(asked[name])), name
+        assert calls[name] == len(shared.calls(asked[name])), name
 
 
 def prompts(shared: Shared) -> dict[str, Any]:
@@ -48,16 +60,25 @@ def reached(shared: Shared, asked: dict[str, Any]) -> None:
     assert [1, 1, 1, 2] == [len(shared.calls(asked[name])) for name in names]
 
 
-async def answers(shared: Shared, program: str) -> dict[str, Any]:
+async def answers(
+    shared: Shared,
+    program: str,
+    python: Path = PYTHON,
+    reasons: Reasons = REASONS,
+    calls: Mapping[str, int] = ONCE,
+) -> dict[str, Any]:
     """The output of a program that asks over both APIs, by API; its failures are shown."""
     late = shared.prompt("mode=narrow at=1")
     asked = {api: prompts(shared) for api in ("chat", "responses")}
-    saw: dict[str, Any] = await run(shared, program, json.dumps(asked | {"streamed_failure": late}))
+    saw: dict[str, Any] = await run(
+        shared, program, json.dumps(asked | {"streamed_failure": late}), python=python
+    )
     for api, said in asked.items():
         assert counted(3, saw[api]["plain"])
         reached(shared, said)
-        shows_failures(shared, said["failures"], saw[api]["failures"])
-    assert "context_length_exceeded" in saw["chat"]["failures"]["streamed"]
+        shows_failures(shared, said["failures"], saw[api]["failures"], reasons, calls)
+    for word in reasons["context"]:
+        assert word in saw["chat"]["failures"]["streamed"]
     assert 1 == len(shared.calls(late))
     return {api: saw[api] for api in asked}
 
@@ -90,3 +111,30 @@ async def test_instructor(shared: Shared) -> None:
     for mode, said in asked.items():
         assert ("Bern", "Bern") == (saw[mode]["plain"], saw[mode]["streamed"])
         shows_failures(shared, said["failures"], saw[mode]["failures"])
+
+
+@pytest.mark.heavy
+async def test_llama_index(shared: Shared) -> None:
+    """It repeats each status from 500 on by itself, twice."""
+    saw = await answers(
+        shared,
+        "llama_index_models.py",
+        python=environment("llama_index") / "python",
+        calls=ONCE | {"unauthorized": 3},
+    )
+    for seen in saw.values():
+        assert counted(5, seen["streamed"])
+        assert ("Rain in Bern.", "Bern") == (seen["loop"], seen["json"])
+    assert "Bern" == saw["chat"]["tool"]
+
+
+@pytest.mark.heavy
+async def test_litellm(shared: Shared) -> None:
+    """Its class for an input that is too long is found by the words of the message."""
+    reasons = {
+        "context": ("ContextWindowExceededError", "Shorten it"),
+        "unauthorized": ("ServiceUnavailableError", "The operator must check its key"),
+    }
+    for seen in (await answers(shared, "litellm_client.py", reasons=reasons)).values():
+        assert counted(5, seen["streamed"])
+        assert ("Rain in Bern.", "Bern") == (seen["loop"], seen["json"])

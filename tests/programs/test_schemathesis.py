@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 
 from tests.paths.conftest import Shared
-from tests.programs.running import PYTHON
+from tests.programs.running import environment
 from tests.system import run_command
 
-SCHEMATHESIS = PYTHON.parents[1] / "environments" / "schemathesis" / "bin" / "schemathesis"
+SCHEMATHESIS = environment("schemathesis") / "schemathesis"
 SEED = "7"
 # What no schema can say: a result needs its call, a choice its tool, and `after` an item before it.
 CONFIG = """
