@@ -148,6 +148,14 @@ def test_every_code_of_a_refusal_is_documented_with_its_status() -> None:
     }
 
 
+def test_a_status_is_named_with_the_code_of_the_wire() -> None:
+    for page in (ROOT / "docs").rglob("*.md"):
+        codes = re.findall(r"\b[45]\d\d `(\w+)`(?: \(`(\w+)`\))?", page.read_text())
+        assert not {code for code, _ in codes} & STANDARD_CODES.keys(), page
+        for code, ours in codes:
+            assert not ours or STANDARD_CODES[ours] == code, page
+
+
 def test_every_command_of_redis_is_in_the_list_for_a_user_of_its_own() -> None:
     [line] = [line for line in OPERATING.splitlines() if line.startswith("A user of its own (ACL)")]
     listed = {word.partition("|")[0] for word in re.findall(r"`([a-z|]+)`", line)}
