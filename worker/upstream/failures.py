@@ -4,6 +4,7 @@ An endpoint can refuse in four places: by its status, by the body of that, by an
 of a chunk, and by an event of the Responses API. The same words mean the same in all of them, so
 all of them are classified here. In this order:
 
+    a filter of content                   upstream_rejected, also with status 403
     402, quota, payment, credentials      upstream_unauthorized: the operator's trouble
     a limit of output that is too large   upstream_rejected: a shorter input would not help
     an input that is too long             upstream_input_too_long
@@ -11,8 +12,9 @@ all of them are classified here. In this order:
     rate limit, overload                  upstream_busy
     anything else                         by the status, or upstream_error within a stream
 
-Codes are looked at first. Words are needed as well: half of the servers have no code for an input
-that is too long. The words are only compared; they never go into a log or to a client.
+Codes are compared without case and separators, because servers spell the same code in many ways.
+Words are needed as well: half of the servers have no code for an input that is too long. The words
+are only compared; they never go into a log or to a client.
 """
 
 from __future__ import annotations
@@ -28,88 +30,85 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 _CODE_FIELDS: Final = frozenset(
-    {"code", "type", "status", "error_type", "error_code", "reason", "status_code", "http_code"}
+    {
+        "__type",
+        "code",
+        "error_code",
+        "error_type",
+        "http_code",
+        "reason",
+        "status",
+        "status_code",
+        "type",
+    }
 )
 _DELAY_FIELDS: Final = frozenset({"retrydelay", "retry_after", "retry_after_seconds"})
 # An argument that not every server takes, and that a request can do without.
 _OPTIONAL: Final = "stream_options"
 _MAX_DEPTH: Final = 8
-_MAX_WORDS: Final = 16_384
+_MAX_WORDS: Final = 8192
 
-_ACCOUNT_CODES: Final = frozenset(
-    {
-        "access_terminated",
-        "account_deactivated",
-        "api_key_invalid",
-        "arrearage",
-        "authentication_error",
-        "authenticationerror",
-        "billing_error",
-        "billing_hard_limit_reached",
-        "billing_not_active",
-        "blocked_api_access",
-        "exceeded_current_quota_error",
-        "forbidden",
-        "incorrect_api_key",
-        "insufficient_balance",
-        "insufficient_credits",
-        "insufficient_quota",
-        "invalid_api_key",
-        "invalid_authentication",
-        "invalid_authentication_error",
-        "payment_required",
-        "permission_denied",
-        "permission_error",
-        "permissiondeniederror",
-        "unauthenticated",
-        "unauthorized",
-    }
+_SEPARATORS: Final = re.compile(r"[\W_]")
+
+_FILTER_CODES: Final = re.compile(
+    r"content(?:filter|policy)|datainspection|moderation|prohibitedcontent|responsibleai"
+    r"|sensitivecontent"
+)
+_FILTER_WORDS: Final = re.compile(
+    r"violat\w+ (?:our |the )?(?:usage|content|safety)|(?:input|prompt) was flagged"
+    r"|(?:inappropriate|sensitive) (?:content|information)|content ?policy|content moderation"
+    r"|new_sensitive|敏感|blocked\W+prohibited",
+    re.IGNORECASE,
+)
+_ACCOUNT_CODES: Final = re.compile(
+    r"accessterminated|account(?:deactivated|overdue)|apikeyinvalid|arrearage|authentication|billing"
+    r"|blockedapiaccess|budgetexceeded|exceededcurrentquota|^forbidden|freetier"
+    r"|(?:incorrect|invalid)apikey|insufficient(?:balance|credits?|quota)|notenoughbalance"
+    r"|organizationrestricted|paymentrequired|permission|servicequota|unauth(?:enticated|orized)"
 )
 _ACCOUNT_WORDS: Final = re.compile(
     r"insufficient (?:account )?(?:balance|credits?|funds|quota)|credit balance is too low"
-    r"|requires more credits|can only afford|out of credits|no (?:more )?credits"
-    r"|used all (?:of its |your )?available credits|spending limit|billing hard limit"
-    r"|(?:billing|account) is not active|payment required|余额不足|欠费"
+    r"|balance is (?:insufficient|too low)|requires more credits|can only afford|out of credits"
+    r"|no (?:more )?credits|used all (?:of its |your )?available credits|spend(?:ing)? limit"
+    r"|billing hard limit|(?:billing|account) is not active|payment required|余额不足|欠费|overdue"
+    r"|api usage limits|budget has been exceeded|over budget|daily free allocation|trial key"
+    r"|organization has been (?:disabled|restricted)|account \S{0,40} ?is suspended"
     r"|(?:incorrect|invalid) api key|api key (?:is )?(?:not valid|invalid|expired)",
     re.IGNORECASE,
 )
-_LONG_CODES: Final = frozenset(
-    {
-        "context_length_exceeded",
-        "context_window_exceeded",
-        "exceed_context_size_error",
-        "input_too_long",
-        "max_context_length_exceeded",
-        "model_max_prompt_tokens_exceeded",
-        "prompt_too_long",
-        "request_too_large",
-        "string_above_max_length",
-        "tokens_limit_reached",
-    }
+_LONG_CODES: Final = re.compile(
+    r"context(?:length|window|size)|(?:input|prompt|tokens)toolong|maxprompttokens|requesttoolarge"
+    r"|tokenslimitreached"
 )
-_INPUT: Final = r"(?:prompt|inputs?|messages|request|input tokens?|input token count|conversation)"
+# A text that is too long; other arguments, such as the name of a tool, have limits as well.
+_TEXT_CODE: Final = "stringabovemaxlength"
+_TEXT_PARAMETERS: Final = frozenset(
+    {"content", "input", "instructions", "messages", "output", "prompt", "text"}
+)
+_INPUT: Final = r"(?:prompt|inputs?|messages|request|tokens?|conversation|context)"
 _CONTEXT: Final = r"context(?: length| size| window| limit)"
+# Also in the words of a rate limit, for more than a minute allows.
+_LARGE_REQUEST: Final = r"request (?:body )?too large"
 _LONG_WORDS: Final = re.compile(
-    # Anthropic, Bedrock, Fireworks, Zhipu
-    rf"\b{_INPUT}\W+(?:\w+\W+){{0,3}}(?:is|are) too (?:long|large|big)"
-    rf"|\b{_INPUT} exceeds? (?:the )?max"
-    # Gemini, vLLM, SGLang, llama.cpp, OpenAI's Responses, Ollama
-    rf"|\b{_INPUT}\b.{{0,80}}\b(?:exceed(?:s|ed)?|longer than|larger than|too large for)\b"
-    rf".{{0,60}}\b(?:{_CONTEXT}|tokens? allowed|token limit|model length|configured limit|limit of)"
-    rf"|input token count.{{0,60}}(?:only supports|exceeds)"
-    # OpenAI, vLLM, DeepSeek, xAI, Mistral, Moonshot, MiniMax
+    # Anthropic, Bedrock, Fireworks, Zhipu, Baidu
+    rf"\b{_INPUT}\W+(?:\w+\W+){{0,3}}(?:(?:is|are) )?too (?:long|large|big)"
+    # Gemini, vLLM, SGLang, llama.cpp, OpenAI's Responses, Ollama, TensorRT-LLM, LM Studio, watsonx
+    rf"|\b{_INPUT}\b.{{0,80}}\b(?:exceed(?:s|ed)?|(?:longer|larger|greater) than|too large for)\b"
+    rf".{{0,60}}\b(?:{_CONTEXT}|tokens? allowed|model length|(?<!rate )limit|max(?:imum)?\b|max_"
+    r"|session_len)"
+    r"|input token count.{0,60}only supports|exceeded max (?:input|prompt)|max input characters"
+    # OpenAI, vLLM, DeepSeek, xAI, Mistral, Moonshot, MiniMax, LiteLLM
     r"|maximum (?:context|prompt|model|input) length"
     rf"|exceeds? (?:the |this |your |model'?s? |model |available |maximum ){{0,4}}"
-    rf"(?:{_CONTEXT}|token limit)"
-    rf"|{_CONTEXT} exceed"
+    rf"(?:{_CONTEXT}|token limit)|token limit exceeded|contextwindowexceeded"
+    rf"|{_CONTEXT} (?:has been )?exceed|context the overflows|\(n_keep\b|n_keep \("
     # TGI, Together, DashScope
     r"|inputs?\W{0,2} tokens? \+ \W?max_new_tokens|`inputs` must have less than"
     r"|range of input length should be"
-    # Groq, Cerebras, OpenAI's tokens a minute, GitHub
+    # Groq, Cerebras, GitHub, Cohere
     r"|reduce (?:the length of (?:the|your) (?:messages|prompt|input)"
     r"|your (?:message|prompt|input))"
-    r"|request (?:body )?too large|too many tokens"
-    r"|current length is \d+ while limit is \d+",
+    rf"|{_LARGE_REQUEST}|too many tokens|current length is \d+ while limit is \d+",
     re.IGNORECASE | re.DOTALL,
 )
 _LIMIT: Final = r"max[_ ]?(?:completion|output|new)?[_ ]?tokens"
@@ -120,61 +119,48 @@ _LARGE_OUTPUT: Final = re.compile(
     rf"(?<!\+ )(?<!\+ [`'\"]){_LIMIT}\W{{0,3}}(?:\bor\W+{_LIMIT}\W{{0,3}})?\s*"
     r"(?:is too|value of|value,|must be|should be|cannot|can't|exceeds?\b|\(?\d+\)? exceeds"
     r"|:? ?\d+ ?>|is greater|is larger|\(?\d+\)? is (?:too|greater|larger))"
-    rf"|range of {_LIMIT}|maximum allowed number of output tokens|supports at most \d+ completion",
+    rf"|range of {_LIMIT}|maximum allowed number of output tokens|supports at most \d+ completion"
+    r"|maximum tokens you requested exceed",
     re.IGNORECASE,
 )
-# How a sum of both is broken down: the limit, the part of the input, the part of the output.
+# How a sum of input and output is broken down: the limit, and the part of the output.
 _SUMS: Final = (
     re.compile(
-        r"length is (?P<limit>\d+) tokens.*?(?P<input>\d+) (?:tokens )?(?:in|from) (?:the|your) "
-        r"(?:input )?(?:messages|prompt)\W+(?:and )?(?:\d+ in the functions\W+(?:and )?)?"
-        r"(?P<output>\d+) (?:tokens )?(?:in|for) the completion",
+        r"length (?:is|of) (?P<limit>\d+) tokens.{0,400}"
+        r"\W(?P<output>\d+) (?:tokens )?(?:in|for) the (?:completion|output)",
         re.DOTALL,
     ),
     re.compile(
-        r"max_new_tokens\W+must be <= (?P<limit>\d+)\W+Given: (?P<input>\d+) \W?inputs\W? tokens "
-        r"and (?P<output>\d+)"
+        r"length is (?P<limit>\d+) tokens.{0,400}requested (?P<output>\d+) output tokens", re.DOTALL
     ),
-    re.compile(r"context limit: (?P<input>\d+) \+ (?P<output>\d+) > (?P<limit>\d+)"),
     re.compile(
-        r"passed (?P<input>\d+) input tokens and requested (?P<output>\d+) output tokens"
-        r"\W+However\W+the model's context length is only (?P<limit>\d+)"
+        r"requested (?P<output>\d+) output tokens.{0,400}length is only (?P<limit>\d+)", re.DOTALL
     ),
+    re.compile(r"must be <= (?P<limit>\d+)\W+Given: \d+ \W?inputs\W? tokens and (?P<output>\d+)"),
+    re.compile(r"context limit: \d+ \+ (?P<output>\d+) > (?P<limit>\d+)"),
+    re.compile(r"\((?P<output>\d+) > (?P<limit>\d+) - \d+\)"),
 )
-_UNKNOWN_MODEL_CODES: Final = frozenset(
-    {"deploymentnotfound", "model_not_found", "not_found", "not_found_error", "notfounderror"}
+# vLLM and TensorRT-LLM: a limit of the output that the input leaves no room for.
+_NO_ROOM: Final = re.compile(r"max_tokens (?:must be at least 1, got |\()-\d")
+_UNKNOWN_MODEL_CODES: Final = re.compile(
+    r"^notfound|deploymentnotfound|model(?:not|decommissioned)|(?:invalid|unknown)model"
 )
 _UNKNOWN_MODEL_WORDS: Final = re.compile(
-    r"not a valid model|model\W.{0,80}\b(?:does not exist|not found)\b", re.IGNORECASE
+    r"not a valid model|(?:invalid|unknown|no such) model|model not exist|unable to access model"
+    r"|model\W.{0,80}\b(?:does not exist|not found)\b|model \S{0,80} ?is not supported"
+    r"|no models loaded|model identifier is invalid|模型不存在",
+    re.IGNORECASE,
 )
-_BUSY_CODES: Final = frozenset(
-    {
-        "capacity_exceeded",
-        "engine_overloaded",
-        "engine_overloaded_error",
-        "model_overloaded",
-        "overloaded",
-        "overloaded_error",
-        "rate_limit",
-        "rate_limit_error",
-        "rate_limit_exceeded",
-        "rate_limited",
-        "ratelimiterror",
-        "resource_exhausted",
-        "server_busy",
-        "server_overloaded",
-        "service_unavailable",
-        "service_unavailable_error",
-        "slow_down",
-        "throttling",
-        "throttlingexception",
-        "too_many_requests",
-        "unavailable",
-    }
+_BUSY_CODES: Final = re.compile(
+    r"capacity|limitrequests|overload|ratelimit|resourceexhausted|serverbusy|slowdown|throttl"
+    r"|toomanyrequests|unavailable|^130[235]$"
 )
-_REJECTED_CODE: Final = re.compile(
-    r"invalid_|unsupported_|image_|missing_|bad_?request|validation|unprocessable|failed_precondition"
-    r"|content_(?:filter|policy)"
+_BUSY_WORDS: Final = re.compile(
+    r"rate.?limit|too many requests|overloaded|too frequent|loading model", re.IGNORECASE
+)
+_REJECTED_CODES: Final = re.compile(
+    r"^(?:invalid|image|missing)|invalidparam|unsupported|badrequest|validation|unprocessable"
+    r"|failedprecondition"
 )
 
 
@@ -207,10 +193,13 @@ class _Details:
             case _ if depth > _MAX_DEPTH:
                 pass
             case dict():
-                if {"loc", "msg"} <= value.keys():  # FastAPI's refusal of a request
+                if {"loc", "msg"} <= value.keys():  # FastAPI's refusal, which quotes the request
                     self.codes.add("validation")
+                    value = {name: value[name] for name in ("type", "loc", "msg") if name in value}
                 for inner, one in value.items():
-                    self.add(one, str(inner).casefold(), depth + 1)
+                    if inner.endswith("Exception"):  # Bedrock
+                        self.codes.add(_SEPARATORS.sub("", inner.casefold()))
+                    self.add(one, inner.casefold(), depth + 1)
             case list():
                 for one in value:
                     self.add(one, name, depth + 1)
@@ -223,13 +212,17 @@ class _Details:
             case _:
                 pass
 
+    def has(self, codes: re.Pattern[str]) -> bool:
+        """True if one of the codes is of this form."""
+        return any(map(codes.search, self.codes))
+
     def _text(self, value: str, name: str, depth: int) -> None:
         if name in _DELAY_FIELDS and re.fullmatch(r"\d{1,6}(?:\.\d{1,9})?s?", value):
             self.retry_after = float(value.removesuffix("s"))
         elif name in _CODE_FIELDS and value.isdecimal() and len(value) == 3:
             self.numbers.append(int(value))
         elif name in _CODE_FIELDS:
-            self.codes.add(value.casefold())
+            self.codes.add(_SEPARATORS.sub("", value.casefold()))
         elif name in ("param", "loc"):
             self.parameters.add(value.rpartition(".")[2].casefold())
         self.words.append(value[:_MAX_WORDS])
@@ -287,26 +280,37 @@ def _code(details: _Details, text: str, status: int | None) -> str:
     in_stream = status is None
     if status is None:
         status = next((n for n in details.numbers if 400 <= n < 600), None)
-    codes = details.codes
-    if status in (401, 402, 403) or codes & _ACCOUNT_CODES or _ACCOUNT_WORDS.search(text):
-        return "upstream_unauthorized"
-    if _has_large_output(details, text):
+    if details.has(_FILTER_CODES) or _FILTER_WORDS.search(text):
         return "upstream_rejected"
-    if status == 413 or codes & _LONG_CODES or _LONG_WORDS.search(text):
+    if status in (401, 402, 403) or details.has(_ACCOUNT_CODES) or _ACCOUNT_WORDS.search(text):
+        return "upstream_unauthorized"
+    if (large_output := _has_large_output(details, text)) is not None:
+        return "upstream_rejected" if large_output else "upstream_input_too_long"
+    busy = status in (429, 503, 529) or details.has(_BUSY_CODES)
+    if _is_too_long(details, text, status, busy=busy):
         return "upstream_input_too_long"
-    if status == 404 or codes & _UNKNOWN_MODEL_CODES or _UNKNOWN_MODEL_WORDS.search(text):
+    if status == 404 or details.has(_UNKNOWN_MODEL_CODES) or _UNKNOWN_MODEL_WORDS.search(text):
         return "upstream_model_not_found"
-    if status in (429, 503, 529) or codes & _BUSY_CODES:
+    if busy or ((status is None or status >= 500) and _BUSY_WORDS.search(text)):
         return "upstream_busy"
     if status is None:
-        rejected = any(_REJECTED_CODE.match(code) for code in codes)
-        return "upstream_rejected" if rejected else "upstream_error"
+        return "upstream_rejected" if details.has(_REJECTED_CODES) else "upstream_error"
     return _by_status(status, in_stream=in_stream)
+
+
+def _is_too_long(details: _Details, text: str, status: int | None, *, busy: bool) -> bool:
+    if status == 413 or details.has(_LONG_CODES):
+        return True
+    if _TEXT_CODE in details.codes:
+        return bool(details.parameters & _TEXT_PARAMETERS)
+    # A rate limit counts tokens in the same words.
+    words = re.search(_LARGE_REQUEST, text, re.IGNORECASE) if busy else _LONG_WORDS.search(text)
+    return words is not None
 
 
 def _by_status(status: int, *, in_stream: bool) -> str:
     match status:
-        case 408 | 409 | 425:
+        case 408 | 409 | 424 | 425 | 499:
             return "upstream_unavailable"
         case _ if status < 400:
             return "upstream_malformed"
@@ -316,11 +320,16 @@ def _by_status(status: int, *, in_stream: bool) -> str:
             return "upstream_error" if in_stream else "upstream_unavailable"
 
 
-def _has_large_output(details: _Details, text: str) -> bool:
-    """True if it is the limit of the output that is too large, however short the input were."""
-    if details.parameters & _LIMIT_PARAMETERS:
-        return True
+def _has_large_output(details: _Details, text: str) -> bool | None:
+    """True if the limit of the output is too large, however short the input were.
+
+    Returns None if the error does not speak of that limit.
+    """
+    if _NO_ROOM.search(text):
+        return False
     for pattern in _SUMS:
         if found := pattern.search(text):
             return int(found["output"]) >= int(found["limit"])
-    return bool(_LARGE_OUTPUT.search(text))
+    if details.parameters & _LIMIT_PARAMETERS or _LARGE_OUTPUT.search(text):
+        return True
+    return None
