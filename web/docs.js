@@ -33,10 +33,18 @@ const extensions = {
   },
 };
 
+function shown() {
+  document.title = `${place.querySelector("h1")?.textContent ?? "Docs"} · Holdline`;
+  place.removeAttribute("aria-busy");
+  if (location.hash) document.getElementById(decodeURIComponent(location.hash.slice(1)))?.scrollIntoView();
+}
+
 const response = await fetch(`${location.pathname}.md`);
 if (response.ok) {
-  new Markdown(place, STATUS, extensions).show(await response.text(), true);
-  document.title = `${place.querySelector("h1")?.textContent ?? "Docs"} · Holdline`;
-} else place.append(make("p", "", "There is no such document."));
-place.removeAttribute("aria-busy");
-if (location.hash) document.getElementById(decodeURIComponent(location.hash.slice(1)))?.scrollIntoView();
+  const markdown = new Markdown(place, STATUS, extensions);
+  markdown.onshown = shown;
+  markdown.show(await response.text(), true);
+} else {
+  place.append(make("p", "", "There is no such document."));
+  shown();
+}

@@ -1,12 +1,25 @@
 // @ts-check
-/** Markdown's tokens by `marked`, with formulas as they were written, and a single `~` as text. Pure. */
+/**
+ * Markdown's tokens by `marked`, with formulas as they were written, and a single `~` as text. Pure.
+ *
+ * `marked` takes quadratic time for some texts. The steps that it may take are estimated beforehand: a text that would
+ * take too many has fewer kinds of tokens.
+ */
 
-import { Lexer } from "./vendor/marked/marked.esm.js";
+import { Lexer, Tokenizer } from "./vendor/marked/marked.esm.js";
 
 /** @typedef {import("./vendor/marked/marked.esm.js").Token} Token */
 
 /** A longer formula is read as Markdown. */
 export const MAX_CHARACTERS = 2_000;
+/** Steps for the inline text of one block, and for the tables and underlined headings of one call: at most about 60 ms. */
+const MAX_STEPS = 3_000_000;
+/** Lists and quotes inside each other. */
+const MAX_LEVELS = 20;
+/** Each may search the rest of its text for a counterpart. */
+const DELIMITERS = /[!$&*<[\\\]_`~]/g;
+/** Each character of a word may search the rest of the word for an `@`; short words take no time. */
+const WORDS = /[!-~]{200,}/g;
 
 // Each `\\.` in a formula is one unit: `\\)` is a line break and a parenthesis, not the end.
 const PARENTHESES = String.raw`\\\((?:\\[^()]|[^\\\x60]){1,${MAX_CHARACTERS}}?\\\)`;
@@ -60,14 +73,80 @@ function tilde(text, before) {
   return { type: "text", raw: "~", text: "~" };
 }
 
-/** Keeps the source of what is read, in which formulas are found. */
+/** Keeps the source of the inline text that is parsed, in which formulas are found. */
 class FormulaLexer extends Lexer {
   source = "";
+  /** Of the present block. */ #steps = 0;
 
-  /** @override @param {string} text @param {Token[]} [tokens] */
+  /** @override @param {string} text @param {Token[]} [tokens] none for the text of another token */
   inlineTokens(text, tokens) {
     this.source = text;
-    return super.inlineTokens(text, tokens);
+    this.#steps = (tokens ? 0 : this.#steps) + stepsOf(text);
+    if (this.#steps <= MAX_STEPS) return super.inlineTokens(text, tokens);
+    const plain = linesOf(text);
+    tokens?.push(...plain);
+    return plain;
+  }
+}
+
+/** Steps that it may take to parse an inline text. @param {string} text */
+function stepsOf(text) {
+  let steps = (text.match(DELIMITERS)?.length ?? 0) * text.length;
+  for (const [{ length }] of text.matchAll(WORDS)) steps += length ** 2;
+  return steps;
+}
+
+/** A text without any marks, line by line. @param {string} text @returns {Token[]} */
+function linesOf(text) {
+  return text.split("\n").flatMap((line, index) => {
+    const token = { type: "text", raw: line, text: line };
+    return index === 0 ? [token] : [{ type: "br", raw: "\n" }, token];
+  });
+}
+
+/** Bounds what `marked` does for a block. */
+class BoundedTokenizer extends Tokenizer {
+  #steps = 0;
+  #levels = 0;
+
+  /** @override @param {string} text */
+  table(text) {
+    return this.#isAffordable(text) ? super.table(text) : undefined;
+  }
+
+  /** @override @param {string} text */
+  lheading(text) {
+    return this.#isAffordable(text) ? super.lheading(text) : undefined;
+  }
+
+  /** @override @param {string} text */
+  blockquote(text) {
+    return this.#nested(() => super.blockquote(text));
+  }
+
+  /** @override @param {string} text */
+  list(text) {
+    return this.#nested(() => super.list(text));
+  }
+
+  /** Whether there are steps left to look at all lines of a block, and to fill all cells of a table. @param {string} text */
+  #isAffordable(text) {
+    if (this.#steps > MAX_STEPS) return false;
+    const { 0: block } = /** @type {RegExpExecArray} */ (PARAGRAPH.exec(text));
+    const columns = block.split("\n", 1)[0]?.split("|").length ?? 0;
+    this.#steps += block.length + (columns > 1 ? columns * block.split("\n").length : 0);
+    return this.#steps <= MAX_STEPS;
+  }
+
+  /** @param {() => Token | undefined} read @returns {Token | undefined} */
+  #nested(read) {
+    if (this.#levels === MAX_LEVELS) return undefined;
+    this.#levels += 1;
+    try {
+      return read();
+    } finally {
+      this.#levels -= 1;
+    }
   }
 }
 
@@ -96,7 +175,7 @@ export function lexed(text, whole, more = {}, targets = {}) {
     extensions.startInline = [...(more.startInline ?? []), (/** @type {string} */ rest) => rest.search(INLINE)];
   }
   const hooks = marks ? { emStrongMask: mask } : null;
-  const lexer = new FormulaLexer({ gfm: true, breaks: true, extensions, hooks });
+  const lexer = new FormulaLexer({ gfm: true, breaks: true, extensions, hooks, tokenizer: new BoundedTokenizer() });
   Object.assign(lexer.tokens.links, targets);
   return { tokens: lexer.lex(text), links: lexer.tokens.links };
 }

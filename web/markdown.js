@@ -5,6 +5,8 @@
  *
  * A block is final once another one has begun after it: it is frozen, never read or touched again. What is left is
  * compared token by token with what is shown, and only the difference touches the page.
+ *
+ * A text is parsed piece by piece, and a long one in several tasks, so that input and drawing wait for none of them.
  */
 
 import { codeBlock } from "./code.js";
@@ -29,11 +31,30 @@ import { childrenOf, isBlock, isShown, keyOf } from "./markdown-tree.js";
 
 /** Further in, an answer is shown as it was written. */
 const DEEPEST = 40;
+/** Characters of a piece; it grows while it ends within its first block. */
+const PIECE = 4_096;
+/** A larger block is divided, except code, and a list between two items: the time to parse one grows faster than its length. */
+const LARGEST_BLOCK = 16_384;
+const LARGEST_LIST = 8_192;
+/** All answers of a page show new pieces for so long in one task. */
+const SHOWING_MS = 40;
+
+let sliceEnd = 0;
+
+function isSliceOver() {
+  if (sliceEnd === 0) {
+    sliceEnd = performance.now() + SHOWING_MS;
+    setTimeout(() => (sliceEnd = 0));
+  }
+  return performance.now() > sliceEnd;
+}
 /** Higher than any panel is a text of so many lines, and a line has about so many characters. */
 const NEAR_LINES = 48;
 const LINE_CHARACTERS = 64;
 
 export class Markdown {
+  /** Called when all of a text is shown. */
+  onshown = () => {};
   /** Where the text begins that is not frozen. */ #frozen = "";
   /** What is shown of it. @type {Shown[]} */ #live = [];
   /** Named targets of links in what is frozen. @type {{[name: string]: {href: string, title: string | null}}} */
@@ -44,6 +65,8 @@ export class Markdown {
   #nearLines = 0;
   #shown = "";
   #whole = false;
+  /** Of the present piece, at most. */ #size = PIECE;
+  /** Shows the rest. @type {any} */ #timer = 0;
 
   /**
    * @param {Element} element holds the answer and nothing else
@@ -57,21 +80,51 @@ export class Markdown {
   }
 
   /**
-   * Shows a text. A text that does not begin with the frozen part replaces all that is shown.
+   * Shows a text, a long one not all at once. A text that does not begin with the frozen part replaces all that is shown.
    * @param {string} written
    * @param {boolean} whole nothing will follow
    */
   show(written, whole) {
     const text = written.includes("\r") ? written.replace(/\r\n?/g, "\n") : written;
     if (text === this.#shown && whole === this.#whole) return;
-    // A name may have been used long before its target was given: that is seen at the end.
-    if (!text.startsWith(this.#frozen) || (whole && this.#named)) this.#clear();
+    if (!text.startsWith(this.#frozen)) {
+      this.#clear();
+      this.#targets = Object.create(null);
+    }
     this.#shown = text;
     this.#whole = whole;
-    const tokens = this.#tokens(text.slice(this.#frozen.length));
-    const shown = tokens.filter(isShown);
-    this.#patch(this.element, this.#live, shown, 0);
-    this.#freeze(tokens, whole ? tokens.length : tokens.findLastIndex(isBlock));
+    this.#advance();
+  }
+
+  #advance() {
+    clearTimeout(this.#timer);
+    let done = false;
+    while (!done && !isSliceOver()) done = this.#showPiece();
+    if (done) this.onshown();
+    else this.#timer = setTimeout(() => this.#advance());
+  }
+
+  /** Shows the next piece, or makes it larger; returns whether all of the text is shown. */
+  #showPiece() {
+    const rest = this.#shown.slice(this.#frozen.length);
+    const piece = pieceOf(rest, this.#size);
+    const last = piece.length === rest.length;
+    const whole = last && this.#whole;
+    const tokens = this.#tokens(piece, whole, !last || whole);
+    const growing = whole ? tokens.length : tokens.findLastIndex(isBlock);
+    const large = this.#size >= (tokens[0]?.items?.length > 1 ? LARGEST_LIST : LARGEST_BLOCK) && tokens[0]?.type !== "code";
+    const final = !last && growing <= 0 && large ? withoutLastItem(tokens) : tokens.slice(0, Math.max(growing, 0));
+    if (!last && final.length === 0) {
+      this.#size *= 2;
+      return false;
+    }
+    this.#patch(this.element, this.#live, (last ? tokens : final).filter(isShown), 0);
+    this.#freeze(final);
+    if (final.length > 0) this.#size = PIECE;
+    // A name may have been used long before its target was given: that is seen at the end.
+    const again = whole && this.#named;
+    if (again) this.#clear();
+    return last && !again;
   }
 
   #clear() {
@@ -80,24 +133,26 @@ export class Markdown {
     this.#near = [];
     this.#nearLines = 0;
     this.#frozen = "";
-    this.#targets = Object.create(null);
     this.#named = false;
+    this.#size = PIECE;
   }
 
-  /** What cannot be read, such as a thousand quotes inside each other, is text. @param {string} text @returns {Token[]} */
-  #tokens(text) {
+  /** What cannot be read, such as a thousand brackets inside each other, is text.
+   * @param {string} text @param {boolean} whole @param {boolean} complete its last line will not change @returns {Token[]}
+   */
+  #tokens(text, whole, complete) {
     try {
-      const { tokens, links } = lexed(text, this.#whole, this.extensions, this.#targets);
-      this.#named ||= Object.keys(links).length > 0;
+      const { tokens, links } = lexed(text, whole, this.extensions, this.#targets);
+      this.#named ||= Object.keys(links).length > Object.keys(this.#targets).length;
+      if (complete) Object.assign(this.#targets, links);
       return tokens;
     } catch {
       return [{ type: "html", raw: text, text }];
     }
   }
 
-  /** @param {Token[]} tokens @param {number} count how many of them are final */
-  #freeze(tokens, count) {
-    const final = tokens.slice(0, Math.max(count, 0));
+  /** @param {Token[]} final */
+  #freeze(final) {
     let end = this.#frozen.length;
     for (const token of final) {
       end += token.raw.length;
@@ -238,6 +293,22 @@ const NAMES = {
 
 /** An answer stands below the headings of its page. @type {Readonly<Record<number, keyof HTMLElementTagNameMap>>} */
 const HEADINGS = { 1: "h3", 2: "h4", 3: "h5", 4: "h6", 5: "h6", 6: "h6" };
+
+/** The beginning of a text, whole lines or whole words where there are any. @param {string} text @param {number} size */
+function pieceOf(text, size) {
+  if (text.length <= size) return text;
+  const piece = text.slice(0, size);
+  return piece.slice(0, piece.lastIndexOf("\n") + 1 || piece.lastIndexOf(" ") + 1 || size);
+}
+
+/** A list goes on as another one with its last item. @param {Token[]} tokens @returns {Token[]} */
+function withoutLastItem(tokens) {
+  const list = tokens.at(-1);
+  if (list?.type !== "list" || list.items.length < 2) return tokens;
+  const items = list.items.slice(0, -1);
+  const raw = items.map((/** @type {Token} */ item) => item.raw).join("");
+  return [...tokens.slice(0, -1), { ...list, items, raw }];
+}
 
 /** Text in a node of its own, or in an element around it.
  * @param {string} text @param {(token: Token) => string} read @param {Element} [around]

@@ -74,6 +74,21 @@ async def test_what_grew_is_what_is_drawn_at_once(
     assert await page.evaluate(DRAW, [samples, 0]) == grown
 
 
+async def test_a_long_answer_is_shown_in_pieces(shared: Shared, open_page: NewPage) -> None:
+    """A list is divided between items, code is not; a link finds its target in another piece."""
+    page = await open_page(shared.server.url)
+    items = "".join(f"{number}. item {number} {'x ' * 20}\n" for number in range(1, 1_001))
+    code = "```\n" + "line\n" * 10_000 + "```\n"
+    answer = f"[a][later]\n\n{items}\n{code}\n[later]: https://holdline.example/"
+    (drawn,) = await page.evaluate(DRAW, [[answer], 0])
+    assert [f"item {number} " in drawn for number in (1, 500, 1_000)] == [True] * 3
+    assert 1_000 == drawn.count("<li")
+    assert len(re.findall(r"<ol[^>]* start=", drawn)) > 2
+    assert 1 == drawn.count("<pre")
+    assert 10_000 == drawn.count("line\n") + drawn.count("line<")
+    assert 1 == drawn.count('href="https://holdline.example/"')
+
+
 async def test_finished_blocks_are_never_touched_again(shared: Shared, open_page: NewPage) -> None:
     page = await open_page(shared.server.url)
     removed = await page.evaluate(

@@ -62,3 +62,23 @@ test("one tilde is text, two strike through", () => {
   assert.ok(!types("1~3天，4~6天 H~2~O ~a~ ~/x and ~/y").includes("del"));
   assert.ok(types("~~a 1~3 b~~").includes("del"));
 });
+
+test("a text that takes too many steps has lines and no marks", () => {
+  const costly = "*a* b\n".repeat(2_000);
+  assert.ok(types("*a* b\n".repeat(20)).includes("em"));
+  assert.deepEqual(new Set(types(costly)), new Set(["paragraph", "text", "br"]));
+  assert.ok(types(`${costly}\n*a*`).includes("em"));
+  assert.ok(types("**bold** and `code` in a paragraph. ".repeat(100)).includes("strong"));
+});
+
+test("a table of more cells than there is time for is text", () => {
+  const table = (columns, rows) => "|a".repeat(columns) + "|\n" + "|-".repeat(columns) + "|\n" + "|\n".repeat(rows);
+  assert.ok(types(table(20, 200)).includes("table"));
+  assert.ok(!types(table(2_000, 2_000)).includes("table"));
+});
+
+test("lists and quotes further inside each other than twenty levels are text", () => {
+  const levels = (text, type) => types(text).filter((found) => found === type).length;
+  assert.equal(levels(`${"> ".repeat(5_000)}a`, "blockquote"), 20);
+  assert.equal(levels(`${"- ".repeat(5_000)}a`, "list"), 20);
+});

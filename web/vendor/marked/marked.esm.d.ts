@@ -8,3 +8,10 @@ export class Lexer {
   lex(text: string): Token[];
   inlineTokens(text: string, tokens?: Token[]): Token[];
 }
+
+export class Tokenizer {
+  table(text: string): Token | undefined;
+  lheading(text: string): Token | undefined;
+  blockquote(text: string): Token | undefined;
+  list(text: string): Token | undefined;
+}
