@@ -454,7 +454,7 @@ async def comments(wire: _Wire, script: Script, call: Call) -> None:
     while True:
         await wire.raw(b": still here\n\n")
         await wire.event(chunk({"content": ""}))
-        await asyncio.sleep(0.01)
+        await asyncio.sleep(0.01)  # the pace of the heartbeats
 
 
 @mode
@@ -496,7 +496,7 @@ async def rst(wire: _Wire, script: Script, call: Call) -> None:
     """A reset in mid-answer."""
     await wire.begin()
     await say(wire, script, call, script.turn)
-    await asyncio.sleep(0.02)
+    await asyncio.sleep(0.02)  # or the reset would overtake the tokens
     wire.reset()
 
 
@@ -548,7 +548,7 @@ async def wholebutcut(wire: _Wire, script: Script, call: Call) -> None:
     await wire.begin()
     await say(wire, script, call)
     await wire.event(chunk(reason="stop"))
-    await asyncio.sleep(0.05)
+    await asyncio.sleep(0.05)  # or the reset would overtake the reason
     wire.reset()
 
 

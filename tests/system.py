@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import inspect
 import os
 import re
 import signal
@@ -13,7 +14,7 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Self, TypeVar
+from typing import Any, Self, TypeVar
 
 import aiohttp
 
@@ -23,12 +24,17 @@ ROOT = Path(__file__).parent.parent
 START_SECONDS = 25.0
 
 
-async def wait_until(predicate: Callable[[], object], seconds: float = 20.0) -> None:
-    """Returns when the predicate is true; fails when it is not in time."""
+async def wait_until(condition: Callable[[], Any], seconds: float = 20.0) -> Any:
+    """Polls a condition, which may be a coroutine function, and returns its first true value."""
     deadline = time.monotonic() + seconds
-    while not predicate():
-        assert time.monotonic() < deadline, "it did not come true in time"
-        await asyncio.sleep(0.01)
+    while True:
+        found = condition()
+        if inspect.isawaitable(found):
+            found = await found
+        if found:
+            return found
+        assert time.monotonic() < deadline, f"not true within {seconds} s: {found!r}"
+        await asyncio.sleep(0.01)  # the interval of the polling
 
 
 class Process:
@@ -180,15 +186,16 @@ class System:
         server = self._start(Server, "server", {**environ, "HOLDLINE_PORT": port})
         server.url = f"http://127.0.0.1:{port}"
         async with aiohttp.ClientSession() as http:
-            deadline = time.monotonic() + START_SECONDS
-            while True:
+
+            async def ready() -> bool:
                 assert server.popen.poll() is None, server.said
-                assert time.monotonic() < deadline, server.said
                 with contextlib.suppress(aiohttp.ClientError):
                     async with http.get(f"{server.url}/readyz") as response:
-                        if response.status == 200:
-                            return server
-                await asyncio.sleep(0.02)
+                        return response.status == 200
+                return False
+
+            await wait_until(ready, START_SECONDS)
+        return server
 
     async def worker(self, model_url: str, **environ: str) -> Process:
         """A worker that is ready; its model is at `model_url`."""

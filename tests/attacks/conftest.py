@@ -91,7 +91,7 @@ class Target:
         deadline = time.monotonic() + 15
         while grown := self._grown(await self.footprints()):
             assert time.monotonic() < deadline, grown
-            await asyncio.sleep(0.1)
+            await asyncio.sleep(0.1)  # the interval of the polling
         assert [] == await keys_without_ttl(self.pipe)
         for process in (self.server, self.worker):
             assert process.popen.poll() is None, process.said

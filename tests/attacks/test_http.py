@@ -159,7 +159,7 @@ async def test_a_head_that_does_not_come_is_not_waited_for(target: Target) -> No
     async def drip(raw: Raw) -> None:
         for byte in b"GET /livez HTTP/1.1\r\nX-Slow: " + b"a" * 10_000:
             await raw.send(bytes([byte]))
-            await asyncio.sleep(0.05)
+            await asyncio.sleep(0.05)  # the pace of a slow client
 
     async with Raw(target.url) as silent, Raw(target.url) as slow:
         dripping = asyncio.create_task(drip(slow))

@@ -21,7 +21,7 @@ import aiohttp
 
 from dev.redis import installed
 from tests.chaos.clocks import clock_environ
-from tests.system import ROOT, Process, start_process
+from tests.system import ROOT, Process, start_process, wait_until
 
 START_SECONDS = 60.0  # a machine may be busy with other things
 HANG_SECONDS = 8.0
@@ -67,10 +67,7 @@ class Storage:
         environ = clock_environ(self.folder.parent, "redis")
         log = self.folder / "redis.log"
         self.process = start_process(Process, "redis", argv, log, environ, ROOT)
-        deadline = time.monotonic() + START_SECONDS
-        while not await self.answers():
-            assert time.monotonic() < deadline, self.process.said
-            await asyncio.sleep(0.01)
+        await wait_until(self.answers, START_SECONDS)
 
     async def answers(self) -> bool:
         """Whether PING gets its PONG."""
@@ -213,7 +210,7 @@ class Member:
         asked = (self._asked or signal.SIGTERM).name
         self._process.signal(signal.SIGABRT)
         self._process.signal(signal.SIGCONT)
-        time.sleep(0.5)
+        time.sleep(0.5)  # the time to print its stacks
         self._process.signal(signal.SIGKILL)
         what = f"did not end {HANG_SECONDS:.0f} s after {asked}"
         self.anomalies.append("\n".join([f"{self.name} {what}", ", ".join(state), self.tail]))
@@ -315,7 +312,7 @@ class Fleet:
             away = time.monotonic() - self.redis_away_at < AWAY_SECONDS
             for member in self.members:
                 member.keep(redis_was_away=away)
-            await asyncio.sleep(0.02)
+            await asyncio.sleep(0.02)  # the interval of the polling
 
     async def ready(self, seconds: float = START_SECONDS) -> bool:
         """Waits until everybody is ready; False if somebody is not in time."""
@@ -326,7 +323,7 @@ class Fleet:
                 for member in list(waiting):
                     if member.alive and member.ready and await self._answers(http, member):
                         waiting.remove(member)
-                await asyncio.sleep(0.02)
+                await asyncio.sleep(0.02)  # the interval of the polling
         return not waiting
 
     async def _answers(self, http: aiohttp.ClientSession, member: Member) -> bool:

@@ -100,7 +100,7 @@ async def run(
         )
         tasks = [asyncio.create_task(client.run()) for client in clients]
         stack.push_async_callback(end, tasks)
-        await asyncio.sleep(0.5)
+        await asyncio.sleep(0.5)  # the clients begin before the first fault
         asyncio.get_running_loop().call_later(
             seconds - LAST_SECONDS, setattr, workload, "open", False
         )
@@ -183,7 +183,7 @@ async def end(tasks: list[asyncio.Task[None]]) -> None:
 async def until(true: Callable[[], bool], deadline: float) -> None:
     """Waits for it to be true, not longer than the deadline."""
     while not true() and time.monotonic() < deadline:  # noqa: ASYNC110 - a condition of many parts
-        await asyncio.sleep(0.02)
+        await asyncio.sleep(0.02)  # the interval of the polling
 
 
 def open_files(member: Member) -> int:
@@ -214,7 +214,7 @@ async def check_leftovers(
             rest += await in_server(http, server.name, port)
         if not rest:
             break
-        await asyncio.sleep(0.2)
+        await asyncio.sleep(0.2)  # the interval of the polling
     result.baseline_after = time.monotonic() - began
     result.anomalies += [f"left behind: {what}" for what in rest]
 

@@ -11,7 +11,7 @@ def _wait_until(predicate: Callable[[], object], seconds: float = 20.0) -> None:
     deadline = time.monotonic() + seconds
     while not predicate():
         assert time.monotonic() < deadline, "it did not come true in time"
-        time.sleep(0.01)
+        time.sleep(0.01)  # the interval of the polling
 
 
 def _is_alive(pid: int) -> bool:

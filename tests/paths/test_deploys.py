@@ -54,7 +54,7 @@ async def test_one_prompt_one_sigterm_one_call(system: System) -> None:
                 input=prompts["background"], model="m", background=True
             )
             await wait_until(lambda: len(model.calls) == 4 and all(c.sent for c in model.calls))
-            await asyncio.sleep(0.2)
+            await asyncio.sleep(0.2)  # time passes: the first deltas reach the clients
             old.signal(signal.SIGTERM)
             events, error = await stream
             assert events

@@ -96,9 +96,7 @@ async def every_path(system: System, model: FakeModel, pipe: Pipe) -> list[str]:
         assert f"{CANARY}-prompt" in str(model.calls[-1].body)
         assert f"{CANARY}-answer" in str(model.calls[-1].body["messages"][:-1])
         names = Partition(partition_of(first.id))
-        async with asyncio.timeout(20):
-            while not await pipe.call("HEXISTS", names.job(first.id), "compacted"):  # noqa: ASYNC110 - Redis tells nobody
-                await asyncio.sleep(0.01)
+        await wait_until(lambda: pipe.call("HEXISTS", names.job(first.id), "compacted"))
         assert first.output_text.strip() == await text_of(elsewhere, first.id)
         stream = await client.responses.create(input=f"{CANARY} {SAYS}", stream=True, **asked)
         events = [event async for event in stream]
@@ -107,8 +105,7 @@ async def every_path(system: System, model: FakeModel, pipe: Pipe) -> list[str]:
         async with holdline_client.connect(server.url) as ours:
             slow = f"{CANARY}-slow mode=slow pace=0.05 tokens=60 say={CANARY}-slow-answer"
             answer = ours.ask(slow)
-            await wait_until(lambda: any("slow" in call.prompt for call in model.calls))
-            await asyncio.sleep(0.3)
+            await wait_until(lambda: answer.text)
             await doomed.kill()
             await system.worker(model.url)
             assert f"{CANARY}-slow-answer" in await answer

@@ -94,13 +94,15 @@ async def test_an_answer_whose_claim_was_lost_is_begun_anew_and_never_spliced(
 
 async def has_job(replica: stores.Store, response_id: str) -> None:
     """Returns when the replica knows a job."""
-    async with asyncio.timeout(10), Pipe(Redis(replica.url)) as pipe:
-        while not await pipe.call("EXISTS", stores.NAMES.job(response_id)):  # noqa: ASYNC110 - only asking tells
-            await asyncio.sleep(0.02)
+    async with Pipe(Redis(replica.url)) as pipe:
+        await wait_until(lambda: pipe.call("EXISTS", stores.NAMES.job(response_id)), 10)
 
 
 async def in_step(replica: stores.Store) -> None:
     """Returns when the replica has what its master had."""
-    async with asyncio.timeout(10), Pipe(Redis(replica.url)) as pipe:
-        while b"master_link_status:up" not in await pipe.call("INFO", "replication"):  # noqa: ASYNC110 - only asking tells
-            await asyncio.sleep(0.02)
+    async with Pipe(Redis(replica.url)) as pipe:
+
+        async def linked() -> bool:
+            return b"master_link_status:up" in await pipe.call("INFO", "replication")
+
+        await wait_until(linked, 10)

@@ -136,9 +136,11 @@ async def test_a_log_that_went_back_and_grew_again_past_the_cursor_is_never_spli
                 stdout=subprocess.PIPE,
             )
             plain = await official.responses.create(input=asked[2], model="m", background=True)
-            async with asyncio.timeout(10):
-                while await store.call("ZCARD", stores.NAMES.open) < 3:  # noqa: ASYNC110 - only asking tells
-                    await asyncio.sleep(0.05)
+
+            async def three_are_open() -> bool:
+                return bool(await store.call("ZCARD", stores.NAMES.open) >= 3)
+
+            await wait_until(three_are_open, 10)
             snapshot = await store.snapshot()
             worker.signal(signal.SIGCONT)
             seen = await followed(official, plain.id, most=15)
@@ -203,9 +205,11 @@ async def break_down_and_go_back(
     await asyncio.gather(*(process.kill() for process in deployment.processes))
     await store.go_back(snapshot)
     deployment.workers = [await deployment.system.worker(model.url)]
-    async with asyncio.timeout(20):
-        while await store.leftovers():  # noqa: ASYNC110 - only asking tells
-            await asyncio.sleep(0.05)
+
+    async def nothing_is_left() -> bool:
+        return not await store.leftovers()
+
+    await wait_until(nothing_is_left)
     port = server.url.rpartition(":")[2]
     deployment.server = await deployment.system.server(HOLDLINE_PORT=port)
 

@@ -38,7 +38,7 @@ async def test_a_subscription_that_is_killed_every_100_ms_costs_50_answers_nothi
             killed = 0
             while not all(answer.ended or answer.problem for answer in answers):
                 killed += await pipe.call("CLIENT", "KILL", "TYPE", "pubsub")
-                await asyncio.sleep(0.1)
+                await asyncio.sleep(0.1)  # the interval between two losses
             assert killed > 20
             for answer in answers:
                 assert_whole(answer, deployment.model)

@@ -51,10 +51,13 @@ async def failed_snapshot(control: Pipe) -> AsyncIterator[None]:
 
 async def save(control: Pipe, status: bytes) -> None:
     """Returns when a snapshot has ended with this status."""
-    while b"rdb_last_bgsave_status:" + status not in await control.call("INFO", "persistence"):
+
+    async def saved() -> bool:
         with contextlib.suppress(Exception):  # the last one is still under way
             await control.call("BGSAVE")
-        await asyncio.sleep(0.1)
+        return b"rdb_last_bgsave_status:" + status in await control.call("INFO", "persistence")
+
+    await wait_until(saved)
 
 
 @contextlib.asynccontextmanager

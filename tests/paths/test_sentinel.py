@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import signal
-import time
 from typing import TYPE_CHECKING
 
 import pytest
@@ -12,6 +12,7 @@ import pytest
 from jobs.errors import RedisAway
 from jobs.redis.sentinel import Sentinels
 from tests.paths.topologies.several import watched
+from tests.system import wait_until
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -24,18 +25,20 @@ async def test_a_master_that_was_frozen_and_replaced_gets_no_more_writes(tmp_pat
         await pipe.call("SET", "key", "before")
         master.signal(signal.SIGSTOP)
         try:
-            deadline = time.monotonic() + 30
-            while [b"master"] != (await replica.call("ROLE"))[:1]:
-                assert time.monotonic() < deadline
-                await asyncio.sleep(0.05)
+
+            async def promoted() -> bool:
+                return bool([b"master"] == (await replica.call("ROLE"))[:1])
+
+            await wait_until(promoted, 30)
+
             # The old master still holds the connection open. Only the announcement ends it.
-            while True:
-                try:
+            async def written() -> bool:
+                with contextlib.suppress(RedisAway):
                     await asyncio.wait_for(pipe.call("SET", "key", "after"), 3)
-                    break
-                except RedisAway:
-                    assert time.monotonic() < deadline
-                    await asyncio.sleep(0.05)
+                    return True
+                return False
+
+            await wait_until(written)
             assert b"after" == await replica.call("GET", "key")
         finally:
             master.signal(signal.SIGCONT)

@@ -13,9 +13,16 @@ from playwright.async_api import Browser, Page, WebSocket, expect
 
 from tests.browser import NewPage, ask, ended, in_chromium, writing
 from tests.paths.conftest import Shared
-from tests.system import System
+from tests.system import System, wait_until
 
 pytestmark = in_chromium
+
+
+async def more_said(shared: Shared, prompt: str) -> None:
+    """Returns when the model has said ten more tokens, or all of them."""
+    [call] = shared.calls(prompt)
+    before = len(call.sent.split())
+    await wait_until(lambda: call.ended or len(call.sent.split()) >= before + 10)
 
 
 async def test_twenty_reloads_at_random_moments(shared: Shared, open_page: NewPage) -> None:
@@ -41,7 +48,7 @@ async def test_a_page_that_comes_out_of_the_back_forward_cache(
     await ask(page, prompt)
     await writing(page)
     await page.goto(f"{shared.server.url}/docs/protocol")
-    await asyncio.sleep(0.5)
+    await more_said(shared, prompt)
     await page.evaluate("history.back()")
     await page.wait_for_url(f"{shared.server.url}/", wait_until="commit")
     assert await ended(page) == shared.said(prompt)
@@ -55,7 +62,7 @@ async def test_a_laptop_that_sleeps(shared: Shared, open_page: NewPage) -> None:
     await writing(page)
     devtools = await page.context.new_cdp_session(page)
     await devtools.send("Page.setWebLifecycleState", {"state": "frozen"})
-    await asyncio.sleep(1.5)
+    await more_said(shared, prompt)
     await devtools.send("Page.setWebLifecycleState", {"state": "active"})
     assert await ended(page) == shared.said(prompt)
 
@@ -99,7 +106,7 @@ async def test_a_tab_that_was_hidden(shared: Shared, open_page: NewPage) -> None
     await hide(page, hidden=True)
     await page.click("#plug")  # every socket of the page dies, for five seconds
     await expect(page.locator("#state")).to_have_attribute("data-state", "reconnecting")
-    await asyncio.sleep(6)
+    await expect(page.locator("#plugged")).to_contain_text("Plugged in again", timeout=15_000)
     await expect(page.locator("#state")).not_to_have_attribute("data-state", "closed")
     await hide(page, hidden=False)
     assert await ended(page) == shared.said(prompt)
@@ -138,7 +145,7 @@ async def test_a_tab_that_was_hidden_for_an_hour(
     assert await page.evaluate("Date.now()") - began >= HOUR_MS
     if timers == "fire":  # no pong came in that hour; it lets go, and does not fight
         await expect(page.locator("#state")).to_have_attribute("data-state", "reconnecting")
-        await asyncio.sleep(1)
+        await asyncio.sleep(1)  # time passes: a socket that must not come would come now
         assert [] == sockets
     await hide(page, hidden=False)
     assert await ended(page) == shared.said(prompt)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import re
 
 import aiohttp
@@ -10,6 +9,7 @@ from playwright.async_api import expect
 
 from tests.browser import NewPage, ask, element, ended, in_chromium, writing
 from tests.paths.conftest import Shared
+from tests.system import wait_until
 
 pytestmark = in_chromium
 
@@ -59,10 +59,7 @@ async def test_regenerate_edit_and_copy(shared: Shared, open_page: NewPage) -> N
     await expect(page.locator("article.answer .text")).to_have_text(
         re.compile(rf"^c{shared.calls(first)[0].number + 1}t|^c\d+t")
     )
-    for _ in range(100):
-        if 2 == len(shared.calls(first)):
-            break
-        await asyncio.sleep(0.05)
+    await wait_until(lambda: 2 == len(shared.calls(first)))
     text = await ended(page)
     assert shared.calls(first)[1].sent.strip() == text
     assert 1 == await page.locator("article.answer").count()

@@ -14,7 +14,7 @@ import pytest
 from openai import BadRequestError, NotFoundError, RateLimitError
 
 from tests.paths.conftest import sdk
-from tests.system import System, clean_environ, free_port
+from tests.system import System, clean_environ, free_port, wait_until
 
 CONFIG = Path(__file__).parent / "litellm.yaml"
 KEY = f"sk-{secrets.token_hex(32)}"
@@ -45,14 +45,16 @@ async def proxy(tmp_path: Path) -> AsyncIterator[str]:
         )
     url = f"http://127.0.0.1:{port}"
     try:
-        async with asyncio.timeout(START_SECONDS), aiohttp.ClientSession() as http:
-            while True:
+        async with aiohttp.ClientSession() as http:
+
+            async def is_up() -> bool:
                 assert process.returncode is None, output.read_text()
                 with contextlib.suppress(aiohttp.ClientError):
                     async with http.get(f"{url}/health/liveliness") as answer:
-                        if answer.status == 200:
-                            break
-                await asyncio.sleep(0.2)
+                        return answer.status == 200
+                return False
+
+            await wait_until(is_up, START_SECONDS)
         yield f"{url}/v1"
     finally:
         with contextlib.suppress(ProcessLookupError):

@@ -6,14 +6,13 @@ import asyncio
 import contextlib
 import shutil
 import subprocess
-import time
 from collections.abc import AsyncIterator
 from pathlib import Path
 
 import aiohttp
 import pytest
 
-from tests.system import ROOT, free_port
+from tests.system import ROOT, free_port, wait_until
 
 PROXIES = {"nginx": "nginx.conf", "caddy": "Caddyfile"}
 
@@ -54,17 +53,15 @@ async def fronted(proxy: str, port: int, folder: Path) -> AsyncIterator[str]:
     url = f"http://127.0.0.1:{front}/chat"
     try:
         async with aiohttp.ClientSession() as http:
-            deadline = time.monotonic() + 20
-            while True:
+
+            async def is_up() -> bool:
                 assert process.poll() is None, (folder / "said").read_text()
-                assert time.monotonic() < deadline, (folder / "said").read_text()
-                try:
+                with contextlib.suppress(aiohttp.ClientConnectorError):  # it does not listen yet
                     async with http.get(f"{url}/livez") as answer:
-                        if answer.status == 200:
-                            break
-                except aiohttp.ClientConnectorError:
-                    pass  # it does not listen yet
-                await asyncio.sleep(0.05)
+                        return answer.status == 200
+                return False
+
+            await wait_until(is_up)
         yield url
     finally:
         process.terminate()

@@ -48,7 +48,7 @@ async def _socket(http: aiohttp.ClientSession, url: str) -> None:
     async with http.ws_connect(f"{url}/v1/responses", heartbeat=None) as ws:
         assert "holdline:welcome" == (await ws.receive_json(timeout=10))["type"]
         receiving = asyncio.create_task(ws.receive_json(timeout=20))  # what answers pings
-        await asyncio.sleep(1.5)
+        await asyncio.sleep(1.5)  # time passes: the socket is idle for three pings
         assert not receiving.done()
         await ws.send_json({"type": "response.create", "input": "tokens=3", "model": "m"})
         kinds = [(await receiving)["type"]]

@@ -21,7 +21,7 @@ async def test_one_large_request_at_a_time_and_small_ones_in_between() -> None:
     async def ask(name: str, size: int) -> None:
         async with requests.turn(size):
             order.append(name)
-            await asyncio.sleep(0.01)
+            await asyncio.sleep(0.01)  # time passes: others may come in between
             order.append(name)
 
     large = MAX_SMALL_BYTES + 1

@@ -10,6 +10,7 @@ import pytest
 from jobs.redis.pipe import Pipe
 from tests.jobs.factories import NAMES, status_of
 from tests.server.conftest import Client, Serve
+from tests.system import wait_until
 
 CANCEL = {"holdline_on_orphan": "cancel"}
 
@@ -24,11 +25,10 @@ async def asked(client: Client, **more: Any) -> tuple[Any, str]:
 
 
 async def ends(pipe: Pipe, response_id: str, status: str = "cancelled") -> None:
-    for _ in range(400):
-        if status == await status_of(pipe, response_id):
-            return
-        await asyncio.sleep(0.02)
-    raise AssertionError("it goes on")
+    async def ended() -> bool:
+        return status == await status_of(pipe, response_id)
+
+    await wait_until(ended)
 
 
 async def test_one_that_is_to_be_cancelled_is_when_its_last_follower_has_gone(
@@ -40,7 +40,7 @@ async def test_one_that_is_to_be_cancelled_is_when_its_last_follower_has_gone(
     second = await other.ws_connect("/v1/responses")
     await second.send_json({"type": "holdline:resume", "response_id": id_, "starting_after": -1})
     await ws.close()
-    await asyncio.sleep(2.5)
+    await asyncio.sleep(2.5)  # time passes: no longer followed by one, it must outlive the grace
     assert "queued" == await status_of(pipe, id_)
     await second.close()
     await ends(pipe, id_)

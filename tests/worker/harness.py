@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-import time
 from typing import Any
 
 from jobs.log.codec import Event, decode_event
@@ -61,12 +60,14 @@ class Harness:
 
     async def claim(self) -> Grant:
         """The next job, once its time has come."""
-        for _ in range(300):
-            if grants := await self.context.queue.claim(0, f"token{next(TOKENS)}", 1):
-                return grants[0]
-            await asyncio.sleep(0.01)
-            await self.context.queue.rescue(0, f"rescue{next(TOKENS)}")
-        raise AssertionError("nothing to claim")
+
+        async def claimed() -> list[Grant]:
+            if not (grants := await self.context.queue.claim(0, f"token{next(TOKENS)}", 1)):
+                await self.context.queue.rescue(0, f"rescue{next(TOKENS)}")
+            return grants
+
+        grants: list[Grant] = await wait_until(claimed)
+        return grants[0]
 
     def execution(self, grant: Grant) -> Execution:
         return Execution(self.context, 0, grant)
@@ -86,24 +87,28 @@ class Harness:
 
     async def until_said(self, response_id: str, text: str) -> None:
         """Returns when the log holds this text, and no more of it."""
-        deadline = time.monotonic() + 20
-        while (found := said(await self.events(response_id))) != text:
-            assert time.monotonic() < deadline, found
-            await asyncio.sleep(0.01)
+
+        async def is_said() -> bool:
+            return text == said(await self.events(response_id))
+
+        await wait_until(is_said)
 
     async def until_text(self, response_id: str) -> None:
         """Returns when the log holds any text."""
-        deadline = time.monotonic() + 20
-        while not said(await self.events(response_id)):
-            assert time.monotonic() < deadline
-            await asyncio.sleep(0.01)
+
+        async def any_said() -> str:
+            return said(await self.events(response_id))
+
+        await wait_until(any_said)
 
     async def ended(self, response_id: str, seconds: float = 20.0) -> View:
         """The response, once it has ended."""
-        deadline = time.monotonic() + seconds
-        while not (view := await self.view(response_id)).status.ended:
-            assert time.monotonic() < deadline, view
-            await asyncio.sleep(0.01)
+
+        async def end() -> View | None:
+            view = await self.view(response_id)
+            return view if view.status.ended else None
+
+        view: View = await wait_until(end, seconds)
         return view
 
 

@@ -22,9 +22,10 @@ async def compacted(harness: Harness, pipe: Pipe) -> list[bool]:
 
 
 async def all_compacted(harness: Harness, pipe: Pipe) -> None:
-    async with asyncio.timeout(10):
-        while not all(await compacted(harness, pipe)):  # noqa: ASYNC110 - Redis sends no event
-            await asyncio.sleep(0.02)
+    async def all_are() -> bool:
+        return all(await compacted(harness, pipe))
+
+    await wait_until(all_are, 10)
 
 
 async def test_logs_are_compacted_soon_after_their_end(harness: Harness, pipe: Pipe) -> None:

@@ -6,13 +6,13 @@ Run it with `-s` to read the figures.
 from __future__ import annotations
 
 import asyncio
-import time
 from statistics import median
 
 import pytest
 
 from jobs.log.codec import decode_event
 from jobs.log.log import read_all
+from jobs.log.view import View
 from jobs.names import new_response_id
 from jobs.queue import Queue
 from jobs.record import Job
@@ -35,10 +35,12 @@ async def ask(queue: Queue, owner: str, prompt: str) -> str:
 
 async def waited_ms(pipe: Pipe, response_id: str) -> int:
     """How long a response waited for its claim, by its own receipt, once it has ended."""
-    deadline = time.monotonic() + 20
-    while not (view := await read_all(pipe, response_id)).status.ended:
-        assert time.monotonic() < deadline, view
-        await asyncio.sleep(0.02)
+
+    async def end() -> View | None:
+        view = await read_all(pipe, response_id)
+        return view if view.status.ended else None
+
+    view = await wait_until(end)
     receipt = decode_event(view.entries[-1])["response"]["holdline"]
     assert receipt["attempts"] == 1
     queued: int = receipt["timing"]["queued_ms"]

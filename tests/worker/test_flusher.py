@@ -113,12 +113,12 @@ async def test_lost_connections_neither_lose_nor_repeat(log: Log, pipe: Pipe) ->
     async def cut() -> None:
         while True:
             await pipe.call("CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes")
-            await asyncio.sleep(0.005)
+            await asyncio.sleep(0.005)  # the interval between two losses
 
     cutting = asyncio.create_task(cut())
     for index in range(300):
         log.flusher.add_text(PLACE, f"{index} ")
-        await asyncio.sleep(0.001)
+        await asyncio.sleep(0.001)  # the pace of a model
     cutting.cancel()
     with contextlib.suppress(asyncio.CancelledError):
         await cutting

@@ -91,7 +91,7 @@ async def back_to_baseline(deployment: Deployment, seconds: float = RECOVERY_SEC
     deadline = time.monotonic() + seconds
     while found := await _out_of_place(deployment):
         assert time.monotonic() < deadline, found
-        await asyncio.sleep(0.1)
+        await asyncio.sleep(0.1)  # the interval of the polling
 
 
 async def _out_of_place(deployment: Deployment) -> dict[str, Any]:

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import os
 import signal
 import subprocess
-import time
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,7 +16,7 @@ from jobs.errors import HoldlineError
 from jobs.redis.connection import Redis
 from tests.paths.redis_faults import store as stores
 from tests.paths.redis_faults.store import Store
-from tests.system import free_port
+from tests.system import free_port, wait_until
 
 SLOTS = 16_384
 SECONDS = 20.0
@@ -28,10 +26,11 @@ MASTER = "answers"
 
 async def comes(store: Store, *command: str, text: str) -> None:
     """Returns when the reply of a command has this text in it."""
-    deadline = time.monotonic() + SECONDS
-    while text.encode() not in (said := await store.call(*command)):
-        assert time.monotonic() < deadline, said
-        await asyncio.sleep(0.05)
+
+    async def has_come() -> bool:
+        return text.encode() in await store.call(*command)
+
+    await wait_until(has_come, SECONDS)
 
 
 @dataclass
@@ -127,14 +126,14 @@ async def watched(folder: Path, *, sentinels: int = 3) -> AsyncIterator[tuple[st
 
 async def _knows_all(port: int, sentinels: int) -> None:
     """Returns when a Sentinel has found the others and the replica."""
-    deadline = time.monotonic() + SECONDS
-    while True:
+    wanted = (str(sentinels - 1).encode(), b"1")
+
+    async def all_are_known() -> bool:
         with contextlib.suppress(HoldlineError):
             said = await Redis(f"redis://127.0.0.1:{port}").ask("SENTINEL", "MASTER", MASTER)
             if isinstance(said, list):
                 fields = dict(zip(said[::2], said[1::2], strict=True))
-                wanted = (str(sentinels - 1).encode(), b"1")
-                if wanted == (fields[b"num-other-sentinels"], fields[b"num-slaves"]):
-                    return
-        assert time.monotonic() < deadline, "the Sentinels do not find each other"
-        await asyncio.sleep(0.05)
+                return wanted == (fields[b"num-other-sentinels"], fields[b"num-slaves"])
+        return False
+
+    await wait_until(all_are_known, SECONDS)

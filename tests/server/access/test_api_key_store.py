@@ -22,7 +22,7 @@ class SilentPipe:
 
     async def call(self, *_: Any) -> bytes:
         if self.silent:
-            await asyncio.sleep(1.5)
+            await asyncio.sleep(1.5)  # the time in which a silent Redis is given up
             raise RedisAway("deadline")
         return self.record
 

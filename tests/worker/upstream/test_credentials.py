@@ -20,6 +20,7 @@ from jobs.record import Status
 from jobs.redis.pipe import Pipe
 from jobs.settings import ConfigError
 from tests.fake_model import FakeModel
+from tests.system import wait_until
 from tests.worker.conftest import MakeHarness
 from tests.worker.harness import Harness, response
 from worker.config import load
@@ -83,7 +84,7 @@ async def test_a_job_that_is_cancelled_does_not_end_the_command_of_others(
 ) -> None:
     source.tell("sleep 0.2; echo sk-1")
     first, second = (asyncio.create_task(credential.key()) for _ in range(2))
-    await asyncio.sleep(0.05)
+    await wait_until(lambda: source.runs)
     first.cancel()
     assert "sk-1" == await second
     assert 1 == source.runs
@@ -95,11 +96,11 @@ async def test_a_key_is_renewed_before_it_ends_and_nobody_waits(
     source.key("sk-1", 1.0)
     assert "sk-1" == await credential.key()
     source.key("sk-2", 3600)
-    await asyncio.sleep(0.85)
+    await asyncio.sleep(0.85)  # time passes: the key is due for its renewal
     began = time.monotonic()
     assert "sk-1" == await credential.key()
     assert time.monotonic() - began < 0.05
-    await asyncio.sleep(0.1)
+    await asyncio.sleep(0.1)  # the time of the command that renews it
     assert ("sk-2", 2) == (await credential.key(), source.runs)
 
 
@@ -110,12 +111,12 @@ async def test_a_key_that_is_good_is_used_while_the_command_fails(
     source.key("sk-secret-1", 1.2)
     await credential.key()
     source.fail("no network; the token was sk-secret-1, now token=abc")
-    await asyncio.sleep(1.0)
+    await asyncio.sleep(1.0)  # time passes: the key is due for its renewal
     with capture_logs() as logs:
         for _ in range(10):
             assert "sk-secret-1" == await credential.key()
-            await asyncio.sleep(0.01)
-        await asyncio.sleep(0.2)
+            await asyncio.sleep(0.01)  # the interval between two jobs
+        await asyncio.sleep(0.2)  # time passes: the key ends
         for _ in range(10):
             with pytest.raises(KeyUnavailable, match="status 3"):
                 await credential.key()
@@ -167,10 +168,7 @@ async def test_a_command_that_takes_too_long_ends_with_all_that_it_started(
         await credential.key()
     assert time.monotonic() - began < 5
     child = int((tmp_path / "child").read_text())
-    deadline = time.monotonic() + 5
-    while _runs(child):
-        assert time.monotonic() < deadline
-        await asyncio.sleep(0.01)
+    await wait_until(lambda: not _runs(child), 5)
 
 
 def _runs(pid: int) -> bool:

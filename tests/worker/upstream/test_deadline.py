@@ -8,6 +8,8 @@ import pytest
 
 from worker.upstream.deadline import Deadline
 
+LONG_SECONDS = 5  # longer than every limit here that is to end a wait
+
 
 @contextlib.contextmanager
 def limits() -> Iterator[tuple[Deadline, asyncio.AbstractEventLoop]]:
@@ -20,7 +22,7 @@ async def test_what_takes_longer_is_over() -> None:
     with limits() as (deadline, loop):
         began = loop.time()
         with pytest.raises(TimeoutError), deadline.at(began + 0.05):
-            await asyncio.sleep(5)
+            await asyncio.sleep(LONG_SECONDS)
         assert 0.05 <= loop.time() - began < 4
         assert 0 == _cancelling()
 
@@ -32,16 +34,16 @@ async def test_a_limit_that_was_moved_is_not_over_when_the_timer_rings() -> None
         with deadline.at(loop.time() + 100):
             await asyncio.sleep(0.05)  # the timer of the first wait rings
         with pytest.raises(TimeoutError), deadline.at(loop.time() + 0.02):
-            await asyncio.sleep(5)
+            await asyncio.sleep(LONG_SECONDS)
 
 
 async def test_a_timer_that_rings_while_nothing_is_waited_for_ends_nothing() -> None:
     with limits() as (deadline, loop):
         with deadline.at(loop.time() + 0.02):
             pass  # on a busy machine even a turn of the loop may take longer
-        await asyncio.sleep(0.05)
+        await asyncio.sleep(0.05)  # time passes: the timer rings
         with pytest.raises(TimeoutError), deadline.at(loop.time() + 0.02):
-            await asyncio.sleep(5)
+            await asyncio.sleep(LONG_SECONDS)
 
 
 async def test_a_limit_may_be_moved_forward() -> None:
@@ -50,20 +52,20 @@ async def test_a_limit_may_be_moved_forward() -> None:
             await asyncio.sleep(0)
         began = loop.time()
         with pytest.raises(TimeoutError), deadline.at(began + 0.02):
-            await asyncio.sleep(5)
+            await asyncio.sleep(LONG_SECONDS)
         assert loop.time() - began < 4
 
 
 async def test_a_limit_that_is_past_is_over_at_the_first_wait() -> None:
     with limits() as (deadline, loop), pytest.raises(TimeoutError), deadline.at(loop.time() - 1):
-        await asyncio.sleep(5)
+        await asyncio.sleep(LONG_SECONDS)
 
 
 async def test_a_cancellation_by_somebody_else_stays_one() -> None:
     async def wait() -> None:
         with limits() as (deadline, loop), deadline.at(loop.time() + 0.01):
             try:
-                await asyncio.sleep(5)
+                await asyncio.sleep(LONG_SECONDS)
             finally:
                 task.cancel()  # in the same turn as the limit
 

@@ -205,11 +205,10 @@ async def ask(queue: Queue, model: str) -> str:
 
 
 async def ended(pipe: Pipe, id_: str) -> None:
-    for _ in range(1000):
-        if (await read(pipe, id_, 0, max_entries=0)).status.ended:
-            return
-        await asyncio.sleep(0.02)
-    raise AssertionError("it did not end")
+    async def has_ended() -> bool:
+        return (await read(pipe, id_, 0, max_entries=0)).status.ended
+
+    await wait_until(has_ended)
 
 
 async def test_a_model_at_its_limit_holds_up_nobody(

@@ -110,10 +110,11 @@ async def count(pipe: Pipe, what: str) -> int:
 
 async def settled(pipe: Pipe) -> None:
     """Returns when no webhook waits any more."""
-    deadline = time.monotonic() + 20
-    while await pipe.call("ZCARD", NAMES.hooks):
-        assert time.monotonic() < deadline
-        await asyncio.sleep(0.02)
+
+    async def none_waits() -> bool:
+        return not await pipe.call("ZCARD", NAMES.hooks)
+
+    await wait_until(none_waits)
 
 
 async def test_every_end_is_told_once_and_the_sdk_types_it(

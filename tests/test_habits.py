@@ -1,0 +1,31 @@
+"""Habits of the tests themselves: they wait for conditions, and no test imports another."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+HERE = Path(__file__).parent
+# `await asyncio.sleep(0)` only yields to the loop. A duration in a variable has its reason there.
+BARE_SLEEP = re.compile(r"\s*(await )?(asyncio|time)\.sleep\((?!0\))[\d.]+\)$")
+IMPORTS_A_TEST = re.compile(r"from (tests\.[\w.]*|\.)test_\w+ import")
+
+
+def found(pattern: re.Pattern[str]) -> list[str]:
+    """The lines that begin with the pattern."""
+    return [
+        f"{path.relative_to(HERE)}:{number}"
+        for path in sorted(HERE.rglob("*.py"))
+        if "node_modules" not in path.parts
+        for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1)
+        if pattern.match(line)
+    ]
+
+
+def test_a_sleep_says_why_it_is_not_a_condition() -> None:
+    """Where a condition can be named, the test uses `wait_until` of tests/system.py."""
+    assert [] == found(BARE_SLEEP)
+
+
+def test_no_test_imports_another() -> None:
+    assert [] == found(IMPORTS_A_TEST)
