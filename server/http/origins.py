@@ -29,10 +29,11 @@ MAX_ASKED_HEADERS: Final = 64
 # A header name by RFC 9110, and no longer than any that is in use.
 _HEADER_NAME: Final = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]{1,64}")
 EXPOSED_HEADERS: Final = (
-    "Retry-After, X-Response-Id, X-RateLimit-Limit-Requests, X-RateLimit-Remaining-Requests, "
+    "Retry-After, X-Response-Id, X-Should-Retry, "
+    "X-RateLimit-Limit-Requests, X-RateLimit-Remaining-Requests, "
     "X-RateLimit-Limit-Tokens, X-RateLimit-Remaining-Tokens, X-RateLimit-Limit-Money, "
-    "X-RateLimit-Limit-Waiting, X-RateLimit-Limit-Input-Tokens, X-RateLimit-Limit-Sockets, "
-    "X-RateLimit-Limit-Queue, X-RateLimit-Limit-Running"
+    "X-RateLimit-Limit-Running, X-RateLimit-Limit-Waiting, X-RateLimit-Limit-Input-Tokens, "
+    "X-RateLimit-Limit-Sockets, X-RateLimit-Limit-Queue"
 )
 PREFLIGHT_SECONDS: Final = "600"
 

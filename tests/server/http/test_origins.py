@@ -10,9 +10,9 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from server.config import Config
-from server.http.origins import SETTING, Origins, _advice
+from server.http.origins import EXPOSED_HEADERS, SETTING, Origins, _advice
 from server.origin import canonical
-from tests.system import System
+from tests.system import ROOT, System
 
 HOST = "holdline.example:8080"
 SITE = "http://shop.example:31090"
@@ -137,6 +137,13 @@ async def test_a_preflight_allows_the_headers_that_it_asks_for(system: System) -
         async with http.options("/v1/responses", headers=foreign) as response:
             assert 403 == response.status
             assert "Access-Control-Allow-Headers" not in response.headers
+
+
+def test_a_page_may_read_every_header_that_is_for_clients() -> None:
+    sources = [path.read_text() for path in (ROOT / "server").rglob("*.py")]
+    found = set(re.findall(r'"(X-(?:RateLimit-|Response-|Should-)[\w-]+)"', "".join(sources)))
+    assert {"Retry-After", *found} == set(EXPOSED_HEADERS.split(", "))
+    assert len(found) > 10
 
 
 async def test_an_app_is_answered_with_its_origin_as_it_was_sent(system: System) -> None:
