@@ -15,7 +15,7 @@ the last user message, so one prompt is a whole script:
     at        the token before which something happens (half of the tokens)
     times     how often the mode applies before the answer is `ok` (always); counted per prompt
     after     the Retry-After of a refusal, in seconds
-    say       what to say in place of numbered tokens, `_` for a space
+    say       what to say in place of numbered tokens, `_` for a space, `|` for a new line
     name      the function to call, and
     args      with which arguments; see `tests/fake_standard.py`
 
@@ -274,7 +274,7 @@ def chunk(delta: dict[str, Any] | None = None, reason: str | None = None) -> dic
 def tokens(script: Script, call: Call) -> list[str]:
     """What this call says, token by token."""
     if script.say:
-        return list(script.say.replace("_", " "))
+        return list(script.say.replace("_", " ").replace("|", "\n"))
     return [f"c{call.number}t{index} " for index in range(script.tokens)]
 
 
