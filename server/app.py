@@ -22,6 +22,7 @@ from .access.principal import from_offers
 from .api.frames import encode
 from .api.problem import FULL_RETRY_SECONDS, Problem, from_error
 from .http import openapi
+from .http.answers import pace
 from .http.auth_middleware import CREDENTIAL, PRINCIPAL, Authenticator
 from .http.chat_completions import ChatCompletionRoutes
 from .http.hosts import Hosts
@@ -262,6 +263,7 @@ async def problems(request: web.Request, handler: Any) -> web.StreamResponse:
 
 async def add_headers(request: web.Request, response: web.StreamResponse) -> None:
     """What every response carries, and what is left of the limits where a prompt was accepted."""
+    pace(request, response)
     # It names versions; and where a proxy adds its own, a strict client refuses two.
     response.headers.pop("Server", None)
     if request.app[SERVER].draining and response.status != 101:

@@ -12,6 +12,7 @@ from server.api.frames import encode, queued, sse
 from server.api.problem import restarting
 
 from .answers import error_answer
+from .timeouts import write_deadline
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -21,8 +22,6 @@ if TYPE_CHECKING:
     from server.live.follower import Follower
 
 MAX_BUFFERED: Final = 65_536
-# As long as a socket has, see `server.websocket.backpressure`.
-STUCK_SECONDS: Final = 30.0
 # For so long a chat stream waits for its first piece before it sends its status.
 HELD_SECONDS: Final = 1.0
 CUT_SECONDS: Final = 0.1
@@ -192,13 +191,8 @@ class Stream:
             parts.append(DONE)
         elif self._cut:
             parts.append(self._format.cut(response_id))
-        try:
-            async with asyncio.timeout(STUCK_SECONDS):
-                await response.write(b"".join(parts) or HEARTBEAT)
-        except TimeoutError:
-            if request.transport is not None:
-                request.transport.abort()
-            return False
+        async with write_deadline(request):
+            await response.write(b"".join(parts) or HEARTBEAT)
         return not over
 
     def _put(self, data: bytes) -> None:

@@ -6,6 +6,9 @@ would wait for an hour. Later heads are bounded by the keep-alive, bodies by `re
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
+import socket
 import time
 from typing import TYPE_CHECKING, Any, Final
 
@@ -14,7 +17,7 @@ from aiohttp import web
 from runtime.loop import Loop
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable
+    from collections.abc import AsyncIterator, Awaitable
 
     from aiohttp.typedefs import Handler
 
@@ -24,6 +27,9 @@ KEEP_ALIVE_SECONDS: Final = 75.0
 # For the rest of a body that was refused before its end.
 LINGERING_SECONDS: Final = 2.0
 LOOK_SECONDS: Final = 1.0
+# A client that takes nothing for so long is dropped.
+STUCK_SECONDS: Final = 30.0
+KERNEL_BUFFER: Final = 131_072
 
 
 class HeaderTimeout:
@@ -83,3 +89,28 @@ class TokenBucket:
         self._left = min(self._burst, self._left + (now - self._at) * self._rate) - 1
         self._at = now
         return max(0.0, -self._left / self._rate)
+
+
+def bound_buffers(transport: asyncio.WriteTransport, high: int) -> None:
+    """Bounds what the process and the kernel keep for a client that does not read.
+
+    Above `high` bytes a drain waits. Without a bound the kernel would keep megabytes.
+    """
+    transport.set_write_buffer_limits(high=high)
+    if (raw := transport.get_extra_info("socket")) is not None:
+        raw.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, KERNEL_BUFFER)
+
+
+@contextlib.asynccontextmanager
+async def write_deadline(request: web.Request) -> AsyncIterator[None]:
+    """Drops the connection if the block, which writes to it, takes longer than `STUCK_SECONDS`.
+
+    Raises: ConnectionResetError if it was dropped.
+    """
+    try:
+        async with asyncio.timeout(STUCK_SECONDS):
+            yield
+    except TimeoutError:
+        if request.transport is not None:
+            request.transport.abort()
+        raise ConnectionResetError("the client does not read") from None

@@ -11,8 +11,9 @@ import asyncio
 import time
 from typing import Final, Protocol
 
+from server.http.timeouts import STUCK_SECONDS
+
 STEP_SECONDS: Final = 0.05
-STUCK_SECONDS: Final = 30.0
 
 
 class CaughtUp(Protocol):

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import socket as sockets
 import time
 from typing import TYPE_CHECKING, Any, Final
 
@@ -26,7 +25,7 @@ from server.api.encoding import choose
 from server.api.frames import ended, queued, websocket_frame
 from server.api.problem import Problem, from_error
 from server.api.request import AUTH
-from server.http.timeouts import TokenBucket
+from server.http.timeouts import TokenBucket, bound_buffers
 
 from .acks import Delivery
 from .session import Action, Cancel, Follow, Forget, Pong, Say, Session, Submit
@@ -48,7 +47,6 @@ if TYPE_CHECKING:
     from .unstored import ByteLimiter
 
 MAX_BUFFERED: Final = 1_024
-KERNEL_BUFFER: Final = 131_072
 MAX_TASKS: Final = 64
 # Pings and pongs are messages too. Who sends more is read later, and in the end cut off: a pong
 # that waits behind a flood is a missed one.
@@ -133,10 +131,7 @@ class Socket:
         if transport is None:
             return self._ws
         self._transport = transport
-        transport.set_write_buffer_limits(high=MAX_BUFFERED)
-        if (raw := transport.get_extra_info("socket")) is not None:
-            # Without a bound the kernel takes megabytes for a client that never reads.
-            raw.setsockopt(sockets.SOL_SOCKET, sockets.SO_SNDBUF, KERNEL_BUFFER)
+        bound_buffers(transport, MAX_BUFFERED)
         self._metrics.sockets.inc()
         try:
             self.say(welcome(self._config, self._auth.limits))

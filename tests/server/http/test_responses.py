@@ -18,7 +18,8 @@ from yarl import URL
 from jobs.record import Status
 from server.api.frames import item_id_of
 from server.app import SERVER, Server
-from server.http import sse as sse_module
+from server.http import timeouts
+from server.http.answers import PIECE_BYTES
 from tests.error_codes import own_code
 from tests.server.factories import RESPONSE, Worker
 from tests.server.http.steps import ALL, answered, background, events_of, refusal
@@ -399,7 +400,7 @@ async def test_a_caller_who_waits_gets_the_answer_within_the_grace(
 async def test_a_reader_of_a_stream_who_does_not_read_is_dropped_and_holds_no_backlog(
     client: Client, worker: Worker, server: Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(sse_module, "STUCK_SECONDS", 0.5)
+    monkeypatch.setattr(timeouts, "STUCK_SECONDS", 0.5)
     id_ = await background(client)
     answer = await worker.take()
     await answer.say(*["x" * 100_000] * 100)
@@ -420,6 +421,34 @@ async def test_a_reader_of_a_stream_who_does_not_read_is_dropped_and_holds_no_ba
 
     assert largest < 1_000_000
     await answer.complete()
+
+
+async def test_readers_of_an_answer_who_do_not_read_are_dropped_and_hold_a_piece_each(
+    client: Client, worker: Worker, server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(timeouts, "STUCK_SECONDS", 1.0)
+    id_ = await answered(client, worker, *["x" * 100_000] * 40)
+    request = f"GET {ALL}/{id_} HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n".encode()
+    largest = 0
+    with contextlib.ExitStack() as stack:
+        for _ in range(10):
+            reader = stack.enter_context(socket.socket())
+            reader.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+            reader.connect(("127.0.0.1", client.port))
+            reader.sendall(request * 3)  # each waits for the one before
+        await wait_until(lambda: len(client.server.handler.connections) >= 10)
+
+        def dropped() -> bool:
+            nonlocal largest
+            transports = [c.transport for c in client.server.handler.connections if c.transport]
+            largest = max([largest, *(each.get_write_buffer_size() for each in transports)])
+            return len(transports) < 10
+
+        await wait_until(dropped)
+
+    assert 0 < largest <= PIECE_BYTES
+    async with client.get(f"{ALL}/{id_}") as response:
+        assert 4_000_000 == len((await response.json())["output"][0]["content"][0]["text"])
 
 
 async def test_a_quiet_stream_says_that_it_is_still_here(serve: Serve, worker: Worker) -> None:
