@@ -1,7 +1,8 @@
 """Exports or deletes everything that Redis holds about one end user.
 
 export TENANT/SUBJECT   print a line of JSON for each response: input, earlier turns and output
-delete TENANT/SUBJECT   delete every response in any state, with its idempotency key and webhook
+delete TENANT/SUBJECT   delete every response in any state, with its idempotency key and webhook,
+                        and every stored turn
 
 `TENANT/` selects the services of a tenant, and `public` everybody on a server without
 authentication. There is no index of owners: the command scans all keys of Redis in small steps,
@@ -15,10 +16,10 @@ import json
 import sys
 from typing import TYPE_CHECKING, Final
 
-from jobs.errors import HoldlineError, Undecodable, UnknownResponse
+from jobs.errors import HoldlineError, TurnMissing, Undecodable, UnknownResponse
 from jobs.log.codec import job_of
 from jobs.log.log import read_all
-from jobs.names import Partition, partition_of
+from jobs.names import Partition, names_of, partition_of
 from jobs.queue import Queue
 from jobs.redis.pipe import Pipe
 from jobs.redis.url import redis_from_url
@@ -32,9 +33,12 @@ if TYPE_CHECKING:
     import argparse
     from collections.abc import AsyncIterator, Mapping, Sequence
 
+    from jobs.turn_store import TurnStore
+
 AT_ONCE: Final = 500
-# The pattern of `Partition.job`, in any partition.
-JOBS: Final = "holdline:{*}:job:*"
+# The names of `Partition` that hold what an owner said, by what begins them in any partition.
+JOBS: Final = "job"
+TURNS: Final = "turn"
 
 
 def owner(written: str) -> str:
@@ -47,26 +51,30 @@ def owner(written: str) -> str:
     return owner_of(tenant, subject or None)
 
 
-async def owned(pipe: Pipe, owner: str) -> AsyncIterator[tuple[str, str]]:
-    """The ids and states of an owner's responses; one that is created meanwhile may be missed."""
+async def owned(pipe: Pipe, owner: str, kind: str = JOBS) -> AsyncIterator[tuple[str, str]]:
+    """The ids and states of an owner's responses; one that is created meanwhile may be missed.
+
+    Of its stored turns if the kind is `TURNS`; they have no state.
+    """
     seen: set[str] = set()
     for node in await pipe.nodes():
-        async for keys in _steps(node):
+        async for keys in _steps(node, kind):
             looks = (pipe.call("HMGET", key, "owner", "status") for key in keys)
             for key, (whose, status) in zip(keys, await asyncio.gather(*looks), strict=True):
                 response_id = _id_of(key)
                 # SCAN may return a key twice.
-                if whose == owner.encode() and status and response_id not in seen:
+                if whose == owner.encode() and response_id not in seen:
                     seen.add(response_id)
-                    yield response_id, status.decode()
+                    yield response_id, (status or b"").decode()
 
 
-async def _steps(node: Pipe) -> AsyncIterator[list[bytes]]:
-    """The keys of all jobs on a node, in batches."""
+async def _steps(node: Pipe, kind: str) -> AsyncIterator[list[bytes]]:
+    """The keys of a kind on a node, in batches."""
     cursor = b"0"
     while True:
-        cursor, found = await node.call("SCAN", cursor, "MATCH", JOBS, "COUNT", AT_ONCE)
-        yield [key for key in found if _is_ours(key)]
+        pattern = f"holdline:{{*}}:{kind}:*"
+        cursor, found = await node.call("SCAN", cursor, "MATCH", pattern, "COUNT", AT_ONCE)
+        yield [key for key in found if _is_ours(key, kind)]
         if cursor == b"0":
             return
 
@@ -75,19 +83,20 @@ def _id_of(key: bytes) -> str:
     return key.decode(errors="replace").rpartition(":")[2]
 
 
-def _is_ours(key: bytes) -> bool:
+def _is_ours(key: bytes, kind: str) -> bool:
     try:
-        return Partition(partition_of(_id_of(key))).job(_id_of(key)).encode() == key
+        prefix = Partition(partition_of(_id_of(key))).prefix
     except UnknownResponse:
         return False
+    return f"{prefix}{kind}:{_id_of(key)}".encode() == key
 
 
-async def export(pipe: Pipe, owner: str) -> AsyncIterator[str]:
+async def export(pipe: Pipe, turns: TurnStore, owner: str) -> AsyncIterator[str]:
     """A line for each response. Raises: HoldlineError after the last one if some are unreadable."""
     missing = []
     async for response_id, _ in owned(pipe, owner):
         try:
-            yield await _exported(pipe, owner, response_id)
+            yield await _exported(pipe, turns, owner, response_id)
         except UnknownResponse:
             continue  # expired since the scan found it
         except Undecodable as error:
@@ -96,16 +105,20 @@ async def export(pipe: Pipe, owner: str) -> AsyncIterator[str]:
         raise HoldlineError(f"not exported, because they cannot be read: {', '.join(missing)}")
 
 
-async def _exported(pipe: Pipe, owner: str, response_id: str) -> str:
+async def _exported(pipe: Pipe, turns: TurnStore, owner: str, response_id: str) -> str:
     view = await read_all(pipe, response_id, viewer=owner)
     record = await pipe.call("HGET", Partition(partition_of(response_id)).job(response_id), "job")
     if record is None:
         raise UnknownResponse(response_id)
     job = job_of(response_id, record, pipe.cipher)
+    try:
+        before = [*await turns.read(job.turns), *job.context]
+    except TurnMissing:
+        before = None  # a turn was deleted
     return json.dumps(
         {
             "owner": job.owner,
-            "before": job.context,
+            "before": before,
             "input": job.params["input"],
             "response": response_of(view),
         },
@@ -120,6 +133,9 @@ async def delete(pipe: Pipe, queue: Queue, owner: str) -> str:
         if await queue.delete(response_id):
             deleted += 1
             stopped += status in ("queued", "running")
+    # The jobs that could still read its turns are deleted as well.
+    async for response_id, _ in owned(pipe, owner, TURNS):
+        await pipe.call("DEL", names_of(response_id).turn(response_id))
     return f"{deleted} responses are deleted; {stopped} of them had not ended and are stopped"
 
 
@@ -128,11 +144,12 @@ async def run(environ: Mapping[str, str], argv: Sequence[str]) -> AsyncIterator[
     arguments = _parser().parse_args(argv)
     config, whose = Config.from_environ(environ), owner(arguments.owner)
     async with redis_from_url(config.redis_url, config.cipher).pipe() as pipe:
+        queue = Queue(pipe, config.shared)
         if arguments.action == "export":
-            async for line in export(pipe, whose):
+            async for line in export(pipe, queue.turns, whose):
                 yield line
         else:
-            yield await delete(pipe, Queue(pipe, config.shared), whose)
+            yield await delete(pipe, queue, whose)
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -21,6 +21,7 @@ MIN_BYTES: Final = len(MAGIC) + KEY_ID_BYTES + NONCE_BYTES + 16
 JOB: Final = b"job"
 ENTRY: Final = b"entry"
 BLOCK: Final = b"block"
+TURN: Final = b"turn"
 
 
 def key_id(data: bytes) -> str:

@@ -2,6 +2,7 @@
 
 HoldlineError
 ├── UnknownResponse          no such response, or one of another owner: not told apart on purpose
+├── TurnMissing              an earlier turn of a conversation was deleted, has expired or was lost
 ├── QueueFull                too many responses are queued; try again later
 ├── Limited                  a limit of the tenant is reached; `what` names the limit
 ├── NotReplicated            accepted, but acknowledged by fewer replicas than required
@@ -34,6 +35,14 @@ class UnknownResponse(HoldlineError):
 
     def __init__(self, response_id: str) -> None:
         super().__init__("response not found")
+        self.response_id = response_id
+
+
+class TurnMissing(HoldlineError):
+    """An earlier turn of a conversation was deleted, has expired or was lost by Redis."""
+
+    def __init__(self, response_id: str) -> None:
+        super().__init__(f"the turn {response_id} is missing")
         self.response_id = response_id
 
 

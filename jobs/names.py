@@ -111,6 +111,10 @@ class Partition:
         """List: the events; an entry's index is its `sequence_number`."""
         return f"{self.prefix}log:{response_id}"
 
+    def turn(self, response_id: str) -> str:
+        """Hash: the items of a response, for the jobs that continue from it; see `TurnStore`."""
+        return f"{self.prefix}turn:{response_id}"
+
     def notifications(self, response_id: str) -> str:
         """Channel: `(first index, frames)` of what was just appended."""
         return f"{self.prefix}notifications:{response_id}"

@@ -6,7 +6,10 @@ from typing import TYPE_CHECKING, Any
 
 from .errors import (
     Diverged,
+    IdempotencyKeyReused,
+    Limited,
     NotReplicated,
+    QueueFull,
     RedisRefused,
     UnknownResponse,
 )
@@ -16,6 +19,7 @@ from .names import Partition, names_of
 from .replies import accepted, check_held, granted
 from .scripts import calls
 from .tokens import input_tokens, output_tokens
+from .turn_store import TurnStore
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -25,6 +29,7 @@ if TYPE_CHECKING:
     from .record import Job, SharedSettings
     from .redis.pipe import Pipe
     from .replies import Accepted, Grant
+    from .scripts import Call
 
 RESCUE_LIMIT = 100
 MAX_JOB_BYTES = 1 << 26  # of one claim's reply
@@ -38,6 +43,7 @@ class Queue:
         self._pipe = pipe
         self._settings = settings
         self._wait_replicas = wait_replicas
+        self.turns = TurnStore(pipe, settings.job_ttl_ms)
 
     async def submit(
         self,
@@ -61,8 +67,9 @@ class Queue:
         `queue_name` comes from `names.queue_name_of`.
         `cancel_orphan`: whether it is cancelled when nobody follows it; not with webhooks.
         `account` is the end user's, for the limits of end users; empty if they do not apply.
-        Raises: QueueFull, Limited, IdempotencyKeyReused, RedisTrouble; NotReplicated, after which
-            the response is queued all the same: submitting it again under its key finds it.
+        Raises: QueueFull, Limited, IdempotencyKeyReused, TurnMissing, RedisTrouble; NotReplicated,
+            after which the response is queued all the same: submitting it again under its key
+            finds it.
         """
         names, settings = names_of(job.id), self._settings
         fails = (
@@ -73,7 +80,8 @@ class Queue:
         shown, answered = input_tokens(job), output_tokens(job)
         entries = self._kept(job.id, 0, [*events, *([begins] if begins else [])])
         first = entries.pop() if begins else b""
-        reply = await self._pipe.run(
+        return await self._submitted(
+            job,
             calls.submit(
                 **self._made(job, idempotency_key, fingerprint),
                 channel=names.notifications(job.id),
@@ -84,6 +92,7 @@ class Queue:
                 fail_on_death=int(fails),
                 queue_name=queue_name,
                 hook_wait_ms=settings.hook_wait_ms if settings.webhooks else "",
+                context_bytes=job.context_bytes if job.turns else 0,
                 tokens_field=shown + answered,
                 money_field=price.of(shown, answered) if price else 0,
                 input_tokens=shown,
@@ -101,9 +110,8 @@ class Queue:
                 max_bytes=MAX_NOTIFICATION_BYTES,
                 first_entry=first if len(first) <= MAX_NOTIFICATION_BYTES else b"",
                 entries=entries,
-            )
+            ),
         )
-        return await self._accepted(job, reply)
 
     async def submit_completed(
         self,
@@ -115,16 +123,18 @@ class Queue:
     ) -> Accepted:
         """The response that asked for no answer and has ended, or the one that this key made.
 
-        `events` are its whole log. Raises: IdempotencyKeyReused, RedisTrouble, NotReplicated.
+        `events` are its whole log. Raises: IdempotencyKeyReused, TurnMissing, RedisTrouble,
+        NotReplicated.
         """
-        reply = await self._pipe.run(
+        return await self._submitted(
+            job,
             calls.submit_completed(
                 **self._made(job, idempotency_key, fingerprint),
                 retention_ms=self._settings.retention_ms,
                 entries=self._kept(job.id, 0, events),
-            )
+            ),
+            ended=True,
         )
-        return await self._accepted(job, reply)
 
     async def made(self, partition: int, owner: str, key: str, fingerprint: str) -> str | None:
         """The response that this key made of a body with this fingerprint, if it still exists.
@@ -182,8 +192,18 @@ class Queue:
         entries, cipher = list(map(encode_event, events)), self._pipe.cipher
         return entries if cipher is None else cipher.encrypted(response_id, first, entries)
 
-    async def _accepted(self, job: Job, reply: object) -> Accepted:
-        found = accepted(job.id, reply, self._settings.max_waiting)
+    async def _submitted(self, job: Job, call: Call, *, ended: bool = False) -> Accepted:
+        """Holds the turns that a job names, and submits it; `ended` jobs hold theirs no longer."""
+        await self.turns.hold(job.id, job.turns)
+        try:
+            found = accepted(job.id, await self._pipe.run(call), self._settings.max_waiting)
+            ended = ended or not found.fresh
+        except (QueueFull, Limited, IdempotencyKeyReused):
+            ended = True
+            raise
+        finally:
+            if ended:
+                await self.turns.release(job.id, job.turns)
         await self._replicated(found.response_id)
         return found
 
@@ -318,6 +338,7 @@ class Queue:
         call = calls.delete(
             **_named(response_id),
             log_key=names.log(response_id),
+            turn_key=names.turn(response_id),
             cancels_channel=names.cancels,
         )
         return bool(await self._pipe.run(call))

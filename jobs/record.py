@@ -16,7 +16,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Any
+from typing import Any, NamedTuple
 
 
 class Status(StrEnum):
@@ -35,14 +35,25 @@ class Status(StrEnum):
         return self not in (Status.QUEUED, Status.RUNNING)
 
 
+class TurnSlice(NamedTuple):
+    """The items of an ended response from index `first` to before `stop`."""
+
+    response_id: str
+    first: int
+    stop: int
+
+
 @dataclass(frozen=True, slots=True)
 class Job:
     """What a client asked for; written once at submit and never changed.
 
     `params` is the standard's request body as validated, with the model, the service tier and the
-    ids of input items filled in; other members that the client left out stay absent. `context`
-    holds the input and output items of earlier turns, oldest first, so that the job can run even
-    if the earlier responses have been deleted. `created_at` is in Unix seconds and only ever shown.
+    ids of input items filled in; other members that the client left out stay absent. `created_at`
+    is in Unix seconds and only ever shown.
+
+    `context` holds the items of earlier turns, oldest first, and `context_bytes` is their size as
+    MessagePack. If they come from stored turns, `turns` names them: then the job is stored without
+    its context, and the worker that claims it reads them.
     """
 
     id: str
@@ -50,6 +61,8 @@ class Job:
     created_at: int
     params: dict[str, Any]
     context: list[dict[str, Any]] = field(default_factory=list)
+    context_bytes: int = 0
+    turns: list[TurnSlice] = field(default_factory=list)
 
 
 @dataclass(frozen=True, slots=True)

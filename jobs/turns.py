@@ -1,8 +1,13 @@
-"""Finds where turns begin in a conversation, so that earlier ones can be left out."""
+"""Finds where turns begin in a conversation, and leaves some of them out."""
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from .record import TurnSlice
 
 # Messages of these roles are rules: those before the first turn belong to every turn.
 RULES: Final = ("system", "developer")
@@ -21,6 +26,19 @@ def turns(shown: list[dict[str, Any]]) -> list[int]:
         if one.get("role") == "user" and n >= until:
             begun.append(n)
     return begun
+
+
+def clip(turns: Iterable[TurnSlice], start: int, stop: int) -> list[TurnSlice]:
+    """Returns what turns hold of the items from index `start` to before `stop`, of all theirs."""
+    clipped = []
+    begin = 0
+    for turn in turns:
+        first = turn.first + max(start - begin, 0)
+        last = min(turn.stop, turn.first + stop - begin)
+        if first < last:
+            clipped.append(turn._replace(first=first, stop=last))
+        begin += turn.stop - turn.first
+    return clipped
 
 
 def _results(shown: list[dict[str, Any]]) -> dict[int, int]:

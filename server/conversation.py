@@ -2,23 +2,26 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import TYPE_CHECKING, Any, Final
 
-from jobs.errors import UnknownResponse
+from jobs.errors import TurnMissing, UnknownResponse
 from jobs.log.codec import job_of
 from jobs.log.log import read, read_all
 from jobs.names import Partition, partition_of
 from jobs.names import response_of as response_of_item
+from jobs.record import TurnSlice
 
 from .access.owners import sees
-from .api.context import MAX_ITEMS, fitting, packed_bytes, too_large, too_many_items
+from .api.context import MAX_ITEMS, Context, fitting, packed_bytes, too_large, too_many_items
 from .api.frames import finished, response_of
-from .api.problem import Problem
+from .api.problem import Problem, previous_not_found
 
 if TYPE_CHECKING:
     from jobs.log.view import View
     from jobs.record import Job
     from jobs.redis.pipe import Pipe
+    from jobs.turn_store import TurnStore
 
 Item = dict[str, Any]
 
@@ -29,9 +32,10 @@ MAX_REFERRED: Final = 32
 class Conversations:
     """Reads stored responses and the items in them, as far as the viewer may see them."""
 
-    def __init__(self, pipe: Pipe, max_bytes: int) -> None:
+    def __init__(self, pipe: Pipe, turns: TurnStore, max_bytes: int) -> None:
         """`max_bytes` bounds a prompt with everything that it brings along."""
         self._pipe = pipe
+        self._turns = turns
         self._max_bytes = max_bytes
 
     async def view(self, viewer: str, response_id: str) -> View:
@@ -65,15 +69,15 @@ class Conversations:
         return job
 
     async def whole(
-        self, owner: str, params: dict[str, Any], context: list[Item], items: list[Item]
-    ) -> tuple[list[Item], list[Item]]:
+        self, owner: str, params: dict[str, Any], context: Context, items: list[Item]
+    ) -> tuple[Context, list[Item]]:
         """Returns the context and the input of a job, every item reference replaced by the item.
 
         The size of the job is known before it is built. With `truncation: "auto"` the oldest turns
         of a context that is too large are left out. Raises: Problem.
         """
         left = self._max_bytes - packed_bytes(params)
-        found = {item["id"]: item for item in context}
+        found = {item["id"]: item for item in context.items}
         wanted = {item["id"] for item in items if item["type"] == "item_reference"}
         sizes: dict[str, int] = {}
         looked = 0
@@ -106,22 +110,34 @@ class Conversations:
             raise _no_such_item(id_) from None
         return [*job.params["input"], *response["output"]]
 
-    async def context(self, owner: str, previous_id: str | None) -> list[Item]:
-        """Returns the items of the previous turns, oldest first. Raises: Problem."""
+    async def context(self, owner: str, previous_id: str | None) -> Context:
+        """Returns the items of the previous turns, oldest first. Raises: Problem.
+
+        The previous response is stored as a turn. Its turns are not held by anybody yet.
+        """
         if previous_id is None:
-            return []
+            return Context()
         try:
             view, response, job = await self._turn(owner, previous_id)
-        except UnknownResponse:
-            raise _previous_not_found(previous_id) from None
-        if not view.status.ended:
-            raise Problem(
-                409,
-                "previous_response_not_ended",
-                "The previous response has not ended yet. Wait for its last event.",
-                param="previous_response_id",
+            if not view.status.ended:
+                raise Problem(
+                    409,
+                    "previous_response_not_ended",
+                    "The previous response has not ended yet. Wait for its last event.",
+                    param="previous_response_id",
+                )
+            # With a context that only a socket remembered, a job is the first that is stored.
+            own = [*job.context, *job.params["input"], *response["output"]]
+            _, before = await asyncio.gather(
+                self._turns.keep(previous_id, owner, own), self._turns.read(job.turns)
             )
-        return [*job.context, *job.params["input"], *response["output"]]
+        except (UnknownResponse, TurnMissing):
+            raise previous_not_found(previous_id) from None
+        return Context([*before, *own], [*job.turns, TurnSlice(previous_id, 0, len(own))])
+
+    async def before(self, job: Job) -> list[Item]:
+        """Returns the items of the turns before a job's own. Raises: TurnMissing."""
+        return [*await self._turns.read(job.turns), *job.context]
 
     async def _turn(self, owner: str, response_id: str) -> tuple[View, dict[str, Any], Job]:
         """Returns a response to continue from. Raises: UnknownResponse, also if it is unstored."""
@@ -138,13 +154,4 @@ def _no_such_item(id_: str) -> Problem:
         "item_not_found",
         f"Item with id '{id_[:64]}' not found. Send the item itself in its place.",
         param="input",
-    )
-
-
-def _previous_not_found(previous_id: str) -> Problem:
-    return Problem(
-        400,
-        "previous_response_not_found",
-        f"Previous response with id '{previous_id[:64]}' not found. Send the whole conversation.",
-        param="previous_response_id",
     )

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
-from jobs.errors import Diverged
+from jobs.errors import Diverged, Undecodable
 from jobs.log.codec import decode_event, kept_fingerprints
 from jobs.log.events import begins, prepared, submitted, terminal
 from jobs.log.log import read
@@ -23,6 +24,7 @@ from jobs.record import Job, Status
 from jobs.replies import Accepted
 
 from .admission import admitted, cancels_orphan, fails_on_death
+from .api.context import Context
 from .api.frames import fingerprint
 from .api.items import check_results, stored
 from .api.problem import Problem
@@ -76,7 +78,7 @@ class Responses:
         unstored_ms: int,
     ) -> None:
         self._pipe = pipe
-        self._conversations = Conversations(pipe, max_context_bytes)
+        self._conversations = Conversations(pipe, queue.turns, max_context_bytes)
         self._queue = queue
         self._posts = posts
         self._metrics = metrics
@@ -92,7 +94,7 @@ class Responses:
         create: Create,
         body: dict[str, Any],
         *,
-        before: list[dict[str, Any]] | None = None,
+        before: list[Item] | None = None,
         generate: bool = True,
         listener: SubmissionListener | None = None,
         post: Post | None = None,
@@ -118,23 +120,27 @@ class Responses:
             if cut is not None:
                 return Accepted(cut, 0, fresh=False)
         items = stored(create.input, lambda prefix, index: item_id(prefix, id_, 0, index))
-        if before is None:
+        if before is not None:
+            context = Context(before)
+        else:
             try:
-                before = await self._conversations.context(owner, create.previous_response_id)
+                context = await self._conversations.context(owner, create.previous_response_id)
             except Problem:
                 # What it went on from may be gone by the time that it is sent again.
                 made = key and await self._queue.made(partition, owner, key, print_)
                 if not made:
                     raise
                 return Accepted(made, 0, fresh=False)
-        before, items = await self._conversations.whole(owner, params, before, items)
-        check_results(before, items)
+        context, items = await self._conversations.whole(owner, params, context, items)
+        check_results(context.items, items)
         job = Job(
             id=id_,
             owner=owner,
             created_at=int(time.time()),
             params={**params, "input": items},
-            context=before,
+            context=context.items,
+            context_bytes=context.bytes,
+            turns=context.turns,
         )
         if generate:
             queue_name = queue_name_of(
@@ -181,7 +187,7 @@ class Responses:
     async def asked(self, viewer: str, response_id: str) -> list[dict[str, Any]]:
         """What was said before the answer of a response, oldest first."""
         job = await self._job(viewer, response_id)
-        return [*job.context, *job.params["input"]]
+        return [*await self._conversations.before(job), *job.params["input"]]
 
     async def retrieve(self, viewer: str, response_id: str) -> dict[str, Any]:
         """The response object as it stands."""
@@ -200,7 +206,8 @@ class Responses:
             view = await self._conversations.view(viewer, response_id)
             job = await self._conversations.job(viewer, response_id)
             try:
-                await self._queue.cancel(response_id, view.length, _cancelled(job, view))
+                if await self._queue.cancel(response_id, view.length, _cancelled(job, view)):
+                    await self._queue.turns.release(response_id, job.turns)
             except Diverged:
                 continue
             return
@@ -209,6 +216,9 @@ class Responses:
     async def delete(self, viewer: str, response_id: str) -> None:
         """Deletes a response; one that runs is stopped."""
         await self.owned(viewer, response_id)
+        with contextlib.suppress(Undecodable):  # then its turns go with their TTL
+            job = await self._conversations.job(viewer, response_id)
+            await self._queue.turns.release(response_id, job.turns)
         await self._queue.delete(response_id)
 
     async def owned(self, viewer: str, response_id: str) -> View:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import structlog
 
-from jobs.errors import EncryptionKeyMissing, Undecodable
+from jobs.errors import EncryptionKeyMissing, RedisTrouble, Undecodable
 from jobs.log.codec import decode_event, job_of
 from jobs.log.events import terminal
 from jobs.log.log import LogWriter, read, read_all
@@ -77,7 +78,15 @@ async def close(context: WorkerContext, grant: Grant, cause: str, job: Job | Non
     await flusher.finish(
         decision.status, last, retention_ms=context.config.shared.retention_ms, bury=bury
     )
+    await release_turns(context, job)
     log.info("closed without a model call", response_id=grant.response_id, cause=cause, buried=bury)
+
+
+async def release_turns(context: WorkerContext, job: Job) -> None:
+    """Releases the turns of an ended job; if Redis is unavailable, their TTL does."""
+    if job.turns:
+        with contextlib.suppress(RedisTrouble):
+            await context.queue.turns.release(job.id, job.turns)
 
 
 async def read_state(context: WorkerContext, grant: Grant) -> tuple[View, ResponseState]:

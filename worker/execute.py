@@ -16,13 +16,21 @@ import contextlib
 import logging
 import random
 import time
+from dataclasses import replace
 from enum import Enum
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final, assert_never
 
 import structlog
 
-from jobs.errors import EncryptionKeyMissing, Fenced, Gone, Undecodable, UnknownResponse
+from jobs.errors import (
+    EncryptionKeyMissing,
+    Fenced,
+    Gone,
+    TurnMissing,
+    Undecodable,
+    UnknownResponse,
+)
 from jobs.log.codec import job_of
 from jobs.log.events import terminal
 from jobs.log.log import LogWriter
@@ -30,7 +38,7 @@ from jobs.names import item_id
 from jobs.record import Job, Status
 from jobs.redis.retry import retry
 
-from .ending import close, error_of
+from .ending import close, error_of, release_turns
 from .flusher import Flusher, LogLost
 from .model_call import ModelCall
 from .opening import read_opening
@@ -121,7 +129,10 @@ class Execution:
             if grant.cancelled:
                 await self._close("cancelled")
             else:
-                await self._attempt(job)
+                await self._attempt(await self._with_context(job))
+        except TurnMissing as error:
+            self._log.warning("earlier turn missing", turn=error.response_id)
+            await self._close("context_lost")
         except LogLost as error:
             self._log.warning("log entries lost", reason=str(error))
             await self._retry_or_close("log_lost")
@@ -133,6 +144,18 @@ class Execution:
                 await self._retry_or_close("key_missing", KEY_SECONDS)
         except Undecodable:
             await self._close("undecodable")
+
+    async def _with_context(self, job: Job) -> Job:
+        """Returns the job with the items of the turns that it names. Raises: TurnMissing."""
+        if not job.turns:
+            return job
+        self.size += job.context_bytes
+        context = await retry(
+            lambda: self._context.queue.turns.load(job.id, job.turns),
+            seconds=self._context.config.redis_retry_seconds,
+        )
+        self._job = replace(job, context=context)
+        return self._job
 
     async def _attempt(self, job: Job) -> None:
         grant, context, call = self.grant, self._context, self._call
@@ -229,6 +252,7 @@ class Execution:
             tokens=usage["total_tokens"] if usage else None,
             money=call.cost(config, usage),
         )
+        await release_turns(self._context, job)
 
     async def _repeat_end(self, writer: LogWriter, end: Event) -> None:
         status = Status(end["response"]["status"])

@@ -97,6 +97,10 @@ CAUSES: Final[dict[str, Cause]] = {
         Then.FAILED,
         "The input has a kind of item or content that is not supported yet. Send text.",
     ),
+    "context_lost": Cause(
+        Then.FAILED,
+        "Redis lost an earlier turn of this conversation. Send the whole conversation.",
+    ),
     # Another attempt may succeed.
     "upstream_busy": Cause(Then.RETRY, f"The model's endpoint is busy. {_TRY_LATER}"),
     "upstream_key_unavailable": Cause(

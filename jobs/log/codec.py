@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Any, Final
 
 import msgpack  # type: ignore[import-untyped]
 
-from jobs.ciphertext import JOB, unreadable
+from jobs.ciphertext import JOB, TURN, unreadable
 from jobs.errors import Undecodable
-from jobs.record import Job
+from jobs.record import Job, TurnSlice
 
 if TYPE_CHECKING:
     from jobs.cipher import Cipher
@@ -117,7 +117,9 @@ def decode_event(entry: bytes) -> Event:
 
 def encode_job(job: Job) -> bytes:
     """The bytes of a job, headed by their version."""
-    return _pack([JOB_VERSION, job.id, job.owner, job.created_at, job.params, job.context])
+    context = [] if job.turns else job.context
+    fields = (job.id, job.owner, job.created_at, job.params, context, job.context_bytes, job.turns)
+    return _pack([JOB_VERSION, *fields])
 
 
 def decode_job(data: bytes) -> Job:
@@ -126,8 +128,9 @@ def decode_job(data: bytes) -> Job:
     Raises: Undecodable, also for a version that a newer program wrote.
     """
     match _unpack(data):
-        case [1, str(id_), str(owner), int(created_at), dict(params), list(context)]:
-            return Job(id_, owner, created_at, params, context)
+        case [1, str(id_), str(owner), int(at), dict(params), list(context), int(size), [*turns]]:
+            named = [TurnSlice(*turn) for turn in turns]
+            return Job(id_, owner, at, params, context, size, named)
         case [int(version), *_] if version != JOB_VERSION:
             raise Undecodable(f"a job of version {version}; this program knows {JOB_VERSION}")
         case _:
@@ -150,6 +153,22 @@ def job_of(response_id: str, kept: bytes, cipher: Cipher | None) -> Job:
     if cipher is not None:
         [kept] = cipher.decrypted(response_id, 0, [kept], JOB)
     return decode_job(kept)
+
+
+def kept_turn(response_id: str, items: list[dict[str, Any]], cipher: Cipher | None) -> bytes:
+    """The bytes of a turn's items in Redis, encrypted if there is a cipher."""
+    data = _pack(items)
+    return data if cipher is None else cipher.encrypted(response_id, 0, [data], TURN)[0]
+
+
+def turn_of(response_id: str, kept: bytes, cipher: Cipher | None) -> list[dict[str, Any]]:
+    """The items of a turn, from its bytes in Redis. Raises: EncryptionKeyMissing, Undecodable."""
+    if cipher is not None:
+        [kept] = cipher.decrypted(response_id, 0, [kept], TURN)
+    items = _unpack(kept)
+    if not isinstance(items, list):
+        raise Undecodable("a turn of no known shape")
+    return items
 
 
 def decode_notification(payload: bytes) -> Appended | Grown | Waits | Deleted:

@@ -153,3 +153,15 @@ local function keep(job, log, key, ms, ...)
   redis.call('PEXPIRE', log, ms, ...)
   redis.call('PEXPIRE', job, ms, ...)
 end
+
+-- A stored turn is a hash: `items`, `owner`, a field for each job that holds it, and perhaps `deleted`.
+-- Whether a job may read it: a deleted turn is readable to the jobs that hold it alone.
+local function turn_is_readable(key, job)
+  local turn = redis.call('HMGET', key, 'owner', 'deleted', job)
+  return turn[1] and (not turn[2] or turn[3])
+end
+
+-- Whether any job holds it.
+local function turn_is_held(key)
+  return redis.call('HLEN', key) - redis.call('HEXISTS', key, 'deleted') > 2
+end

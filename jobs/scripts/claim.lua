@@ -7,7 +7,7 @@
 -- ARGV  prefix, claim, count, lease_ms, tenant_running (answers of a tenant
 --       that run at once where its settings say nothing; 0: any number), max_bytes (that a
 --       notification carries), max_job_bytes (no further job is handed out once the jobs are
---       together that large), model_limits... (four each: its name, how many more of it or -1 for any
+--       together that large, with the turns that they name), model_limits... (four each: its name, how many more of it or -1 for any
 --       number, requests and tokens a minute that its provider allows or 0 for any number)
 -- Returns {grant...}; a grant is {id, job, attempt, failures, cancel, reason, waited ms, log length, queue_name}
 -- May be repeated: the same claim is handed the same jobs while it still holds them.
@@ -21,7 +21,7 @@ count = math.min(tonumber(count), MAX_CLAIMED)
 local function record(id)
   if #id ~= ID_LENGTH or not string.find(id, '^resp_%x+$') then return nil end
   local names = { 'status', 'claim', 'owner', 'job', 'tokens', 'attempt', 'failures', 'cancel', 'reason', 'submitted',
-    'queue_name', 'begins' }
+    'queue_name', 'begins', 'context_bytes' }
   local values, job = redis.pcall('HMGET', prefix .. 'job:' .. id, unpack(names)), {}
   if values.err then return nil end
   for index, name in ipairs(names) do job[name] = values[index] or nil end
@@ -158,7 +158,7 @@ local function hand_out(id, job, tenant, start_tag, tokens)
   tenant.running = tenant.running + 1
   tenant.leases[#tenant.leases + 1], tenant.leases[#tenant.leases + 2] = time + lease_ms, id
   grants[#grants + 1], ids[#ids + 1] = grant(prefix, id, job, time), id
-  job_bytes = job_bytes + #(job.job or '')
+  job_bytes = job_bytes + #(job.job or '') + (job.context_bytes or 0)
 end
 
 -- Serves the next entry of a tenant, which may be no job that can run, and books its tokens.

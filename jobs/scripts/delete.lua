@@ -1,10 +1,11 @@
 #!lua flags=allow-oom
--- Deletes a response, ended or not; a worker that still writes it is told that it is gone.
--- KEYS  job_key, log_key, channel, cancels_channel
+-- Deletes a response, ended or not; a worker that still writes it is told that it is gone. Jobs that were
+-- accepted before, and continue from it, can read its items until they end.
+-- KEYS  job_key, log_key, turn_key, channel, cancels_channel
 -- ARGV  prefix, id
 -- Returns 1 if there was one
 -- May be repeated: there is nothing left to delete.
--- @include fields tenant_of book close
+-- @include fields tenant_of book close turn_is_held
 local job = fields(job_key, 'status', 'owner', 'account', 'day', 'tokens', 'money', 'attempt', 'key')
 local tenant = tenant_of(job.owner or '')
 if job.key then redis.call('DEL', job.key) end
@@ -14,6 +15,7 @@ redis.call('ZREM', prefix .. 'delayed', id)
 redis.call('ZREM', prefix .. 'hooks', id)
 redis.call('LREM', prefix .. 'dead', 0, id)
 redis.call('DEL', job_key, log_key, prefix .. 'hook:' .. id)
+if turn_is_held(turn_key) then redis.call('HSET', turn_key, 'deleted', 1) else redis.call('DEL', turn_key) end
 redis.call('PUBLISH', cancels_channel, id)
 redis.call('PUBLISH', channel, cmsgpack.pack({ 'gone' }))
 return job.status and 1 or 0

@@ -3,11 +3,11 @@
 -- KEYS  job_key, log_key, idempotency_key (job_key again where there is none), channel
 -- ARGV  prefix, id, owner, record, fingerprints ("" where there is no key), ttl_ms, inspect_ms,
 --       max_wait_ms, max_waiting, fail_on_death (0/1), queue_name, unstored (0/1), hook_wait_ms (of its
---       webhook; "": there is none), tokens_field (that it may take), money_field (millionths),
---       input_tokens, tenant_waiting, tenant_requests (a minute), tenant_tokens (a day),
---       tenant_money (a day), tenant_input_tokens, subject_running, subject_requests, subject_tokens,
---       subject_money (limits of a tenant, and of each of its end users, where its settings say
---       nothing; 0: none), account (of the end user; "": there is none),
+--       webhook; "": there is none), context_bytes (of the turns that it names), tokens_field (that it
+--       may take), money_field (millionths), input_tokens, tenant_waiting, tenant_requests (a minute),
+--       tenant_tokens (a day), tenant_money (a day), tenant_input_tokens, subject_running,
+--       subject_requests, subject_tokens, subject_money (limits of a tenant, and of each of its end
+--       users, where its settings say nothing; 0: none), account (of the end user; "": there is none),
 --       orphan_ms (without a follower until it is cancelled; "": never), max_bytes (that a
 --       notification carries), first_entry (that the first claim appends; "": its worker does),
 --       entries...
@@ -41,7 +41,7 @@ number = enqueue(prefix, tenant, queue_name, id)
 redis.call('HSET', job_key, unpack(without_empty({ 'status', 'queued', 'owner', owner, 'job', record, 'attempt', 0,
   'failures', 0, 'submitted', time, 'until', time + max_wait_ms, 'fail_on_death', fail_on_death, 'tokens', tokens_field,
   'money', money_field, 'day', reserve(prefix, accounts, id, time, tokens, money, ttl), 'number', number, 'queue_name', queue_name,
-  'account', accounts[2] or '', 'begins', first_entry, 'hook', hook_wait_ms, 'unstored', unstored == '1' and 1 or '',
+  'context_bytes', context_bytes, 'account', accounts[2] or '', 'begins', first_entry, 'hook', hook_wait_ms, 'unstored', unstored == '1' and 1 or '',
   'key', fingerprint ~= '' and idempotency_key or '' })))
 redis.call('PEXPIRE', job_key, ttl)
 

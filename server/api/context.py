@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass, field, replace
 from itertools import accumulate
 from typing import Any, Final
 
 import msgspec
 
-from jobs.turns import RULES, turns
+from jobs.record import TurnSlice
+from jobs.turns import RULES, clip, turns
 
 from .problem import Problem
 
@@ -15,6 +17,27 @@ Item = dict[str, Any]
 
 # Of the input and the turns before it. An item takes memory that its bytes do not show.
 MAX_ITEMS: Final = 10_000
+
+
+@dataclass(frozen=True, slots=True)
+class Context:
+    """The items before a request's own, oldest first, and their size as MessagePack.
+
+    `turns` are the stored turns that they come from; it is empty if only a socket remembers them.
+    """
+
+    items: list[Item] = field(default_factory=list)
+    turns: list[TurnSlice] = field(default_factory=list)
+    bytes: int = 0
+
+    def without(self, first: int, stop: int, size: int) -> Context:
+        """Leaves out the items from `first` to before `stop`; the others have this size."""
+        return Context(
+            self.items[:first] + self.items[stop:],
+            clip(self.turns, 0, first) + clip(self.turns, stop, len(self.items)),
+            size,
+        )
+
 
 _pack = msgspec.msgpack.Encoder().encode
 
@@ -25,27 +48,27 @@ def packed_bytes(value: Any) -> int:
 
 
 def fitting(
-    context: list[Item], items: list[Item], left: int, max_bytes: int, truncation: str | None
-) -> list[Item]:
+    context: Context, items: list[Item], left: int, max_bytes: int, truncation: str | None
+) -> Context:
     """Returns the context if it fits into the bytes left, with `items` behind it.
 
     With `truncation` "auto" the oldest turns are left out until it does; the rules before the first
     turn stay, and a call stays with its result. Raises: Problem.
     """
     most = MAX_ITEMS - len(items)
-    sizes = [packed_bytes(item) for item in context]
-    if sum(sizes) <= left and len(context) <= most:
-        return context
-    rules = next((n for n, one in enumerate(context) if one.get("role") not in RULES), len(context))
-    before = list(accumulate(sizes, initial=0))
+    before = context.items
+    sizes = list(accumulate(map(packed_bytes, before), initial=0))
+    if sizes[-1] <= left and len(before) <= most:
+        return replace(context, bytes=sizes[-1])
+    rules = next((n for n, one in enumerate(before) if one.get("role") not in RULES), len(before))
     if truncation == "auto":
-        for cut in turns(context + items):
-            if cut > len(context):
+        for cut in turns(before + items):
+            if cut > len(before):
                 break
-            size = before[rules] + before[-1] - before[cut]
-            if cut > rules and size <= left and rules + len(context) - cut <= most:
-                return context[:rules] + context[cut:]
-    if len(context) > most:
+            size = sizes[rules] + sizes[-1] - sizes[cut]
+            if cut > rules and size <= left and rules + len(before) - cut <= most:
+                return context.without(rules, cut, size)
+    if len(before) > most:
         raise too_many_items("previous_response_id")
     raise too_large("previous_response_id", max_bytes)
 

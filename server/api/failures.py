@@ -41,6 +41,7 @@ FAILURES: Final = {
     "upstream_stopped": Failure("server_error", 502, retry=False),
     "tool_not_allowed": Failure("server_error", 502),
     "log_lost": Failure("server_error", 500),
+    "context_lost": Failure("server_error", 500, retry=False),
     "worker_error": Failure("server_error", 500),
     "key_missing": Failure("server_error", 503),
     "worker_lost": Failure("server_error", 500),

@@ -18,6 +18,7 @@ from jobs.errors import (
     QueueFull,
     RedisFull,
     RedisTrouble,
+    TurnMissing,
     UnknownResponse,
 )
 
@@ -165,6 +166,16 @@ def unknown(response_id: str) -> Problem:
     )
 
 
+def previous_not_found(response_id: str) -> Problem:
+    """The refusal to continue from a response that is missing, or of which a turn is."""
+    return Problem(
+        400,
+        "previous_response_not_found",
+        f"Previous response with id '{response_id[:64]}' not found. Send the whole conversation.",
+        param="previous_response_id",
+    )
+
+
 def from_error(error: Problem | HoldlineError) -> Problem:
     """The refusal for what went wrong, here or underneath. It never carries Redis's own words."""
     match error:
@@ -172,6 +183,8 @@ def from_error(error: Problem | HoldlineError) -> Problem:
             return error
         case UnknownResponse(response_id=response_id):
             return unknown(response_id)
+        case TurnMissing():
+            return previous_not_found(error.response_id)
         case IdempotencyKeyReused():
             return Problem(
                 422,

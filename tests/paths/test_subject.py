@@ -169,7 +169,7 @@ async def test_what_cannot_be_read_is_named_after_all_that_can(pipe: Pipe, redis
     await pipe.call("HSET", NAMES.job(damaged.id), "job", b"\xc1")
     lines = []
     with pytest.raises(HoldlineError) as told:
-        async for line in subject.export(pipe, "acme/anna"):
+        async for line in subject.export(pipe, queue.turns, "acme/anna"):
             lines.append(json.loads(line))  # noqa: PERF401 - it raises in the end
     assert [job.id] == [line["response"]["id"] for line in lines]
     assert lost.id in str(told.value)

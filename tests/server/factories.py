@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import secrets
 from collections.abc import Coroutine
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import msgspec
@@ -16,7 +16,7 @@ from jobs.log.log import LogWriter
 from jobs.log.view import View
 from jobs.names import item_id
 from jobs.queue import Queue
-from jobs.record import Status
+from jobs.record import Job, Status
 from jobs.redis.pipe import Pipe
 from jobs.replies import Grant
 from server.api.frames import Frame, frame
@@ -151,7 +151,9 @@ class Worker:
         """The next job that waits, as soon as there is one."""
         while True:
             for grant in await self._queue.claim(0, secrets.token_hex(8), 1):
-                return Answer(self._pipe, grant)
+                job = job_of(grant.response_id, grant.job, self._pipe.cipher)
+                context = await self._queue.turns.load(job.id, job.turns) or job.context
+                return Answer(self._pipe, self._queue, grant, replace(job, context=context))
             await self._pipe.call("BLPOP", NAMES.wake, "0.02")
 
     async def answer(self, *pieces: str) -> Answer:
@@ -165,8 +167,9 @@ class Worker:
 class Answer:
     """One claimed job and its log."""
 
-    def __init__(self, pipe: Pipe, grant: Grant) -> None:
-        self.job = job_of(grant.response_id, grant.job, pipe.cipher)
+    def __init__(self, pipe: Pipe, queue: Queue, grant: Grant, job: Job) -> None:
+        self._queue = queue
+        self.job = job
         self.grant = grant
         self.writer = LogWriter(pipe, self.job.id, grant.claim, grant.length)
         self._text = ""
@@ -199,6 +202,7 @@ class Answer:
         end = ending(self.job, status, self._text if self._begun else "", cause=cause)
         entries = [encode_event(event) for event in [*events, end]]
         await self.writer.finish(status, entries, retention_ms=60_000)
+        await self._queue.turns.release(self.job.id, self.job.turns)
 
     async def _append(self, *events: Event) -> None:
         await self.writer.append([encode_event(event) for event in events])

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import Any
 
 import pytest
 
-from server.api.context import MAX_ITEMS, fitting, packed_bytes
+from jobs.record import TurnSlice
+from jobs.redis.pipe import Pipe
+from server.api.context import MAX_ITEMS, Context, fitting, packed_bytes
 from server.api.problem import Problem
 from tests.error_codes import own_code
 from tests.server.conftest import Client, Serve
@@ -65,16 +68,58 @@ async def test_a_chain_grows_to_the_limit_or_leaves_out_its_oldest_turns(
     )
 
 
+async def test_each_turn_of_a_conversation_is_stored_once(
+    client: Client, worker: Worker, pipe: Pipe
+) -> None:
+    previous: dict[str, str] = {}
+    sizes = []
+    for _ in range(24):
+        _, body = await ask(client, input=10 * BIG, **previous)
+        await worker.answer("Because.")
+        previous = {"previous_response_id": body["id"]}
+        keys = await pipe.call("KEYS", "*")
+        sizes.append(sum([await pipe.call("MEMORY", "USAGE", key, "SAMPLES", "0") for key in keys]))
+
+    steps = [after - before for before, after in pairwise(sizes)]
+    assert steps[-1] < 1.2 * steps[1], "a turn costs as much as the ones before it"
+    assert sizes[-1] < 3 * 24 * 10 * len(BIG)
+
+
+async def test_a_chain_with_a_deleted_turn_cannot_be_continued(
+    client: Client, worker: Worker
+) -> None:
+    ids: list[str] = []
+    for previous in (None, 0, 1):
+        more = {} if previous is None else {"previous_response_id": ids[previous]}
+        status, body = await ask(client, input="And?", **more)
+        assert 200 == status
+        ids.append(body["id"])
+        if previous != 1:
+            await worker.answer("Yes.")
+    async with client.delete(f"{ALL}/{ids[0]}") as response:
+        assert 200 == response.status
+    third = (await worker.answer("No.")).job
+    assert ["And?", "Yes."] * 2 == [item["content"][0]["text"] for item in third.context]
+    for id_ in ids:
+        code = "previous_response_not_found"
+        assert (400, code, code, "previous_response_id") == refused(
+            await ask(client, input="And?", previous_response_id=id_)
+        )
+
+
 def test_rules_stay_and_calls_stay_with_their_results() -> None:
     rules = {"type": "message", "role": "developer", "content": "Be brief."}
     call = {"type": "function_call", "call_id": "c", "name": "f", "arguments": "{}"}
     result = {"type": "function_call_output", "call_id": "c", "output": "5"}
-    context = [rules, user("a" * 500), user("b"), call]
-    assert [rules, *context[2:]] == fitting(context, [result], 300, 1000, "auto")
+    items = [rules, user("a" * 500), user("b"), call]
+    turns = [TurnSlice("one", 0, 1), TurnSlice("two", 1, 3), TurnSlice("three", 5, 6)]
+    fits = fitting(Context(items, turns), [result], 300, 1000, "auto")
+    assert ([rules, *items[2:]], sum(map(packed_bytes, fits.items))) == (fits.items, fits.bytes)
+    assert [turns[0], TurnSlice("two", 2, 3), turns[2]] == fits.turns
     with pytest.raises(Problem, match="previous_response_id"):
-        fitting([*context, user("d" * 500)], [result], 300, 1000, "auto")
+        fitting(Context([*items, user("d" * 500)]), [result], 300, 1000, "auto")
 
 
 def test_items_are_counted() -> None:
     with pytest.raises(Problem, match="10000 items"):
-        fitting([user("")] * MAX_ITEMS, [user("")], 10**9, 10**9, None)
+        fitting(Context([user("")] * MAX_ITEMS), [user("")], 10**9, 10**9, None)

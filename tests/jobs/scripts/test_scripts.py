@@ -116,6 +116,7 @@ class Both:
                 queue_name=queue_name,
                 unstored=0,
                 hook_wait_ms="0",
+                context_bytes=0,
                 tokens_field=9,
                 money_field=9,
                 input_tokens=9,
@@ -272,7 +273,10 @@ class Both:
     def delete(self, id_: str) -> Call:
         async def call() -> None:
             deletes = calls.delete(
-                **keys_of(id_), channel=NAMES.notifications(id_), cancels_channel=NAMES.cancels
+                **keys_of(id_),
+                turn_key=NAMES.turn(id_),
+                channel=NAMES.notifications(id_),
+                cancels_channel=NAMES.cancels,
             )
             reply = await self.pipe.run(deletes)
             assert self.model.delete(id_) == reply

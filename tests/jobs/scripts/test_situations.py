@@ -14,12 +14,13 @@ from jobs.log.events import begins
 from jobs.log.log import LogWriter, read
 from jobs.posts import Posts
 from jobs.queue import Queue
-from jobs.record import Job, Status
+from jobs.record import Job, Status, TurnSlice
 from jobs.record_store import RecordStore
 from jobs.redis.connection import Redis
 from jobs.redis.pipe import Pipe
 from jobs.scripts import SCRIPTS
 from jobs.tenants import Tenants
+from jobs.turn_store import TurnStore
 from tests.jobs.dump import Dump, dump
 from tests.jobs.factories import (
     NAMES,
@@ -91,6 +92,17 @@ def situations() -> list[Situation]:
         await replying(pipe)
         await Posts(pipe, SETTINGS.job_ttl_ms).reply("public", "body", job.id, "cut")
 
+    async def ended(pipe: Pipe) -> None:
+        await hooked(pipe)
+        await turns(pipe).keep(running.id, "other", [{"id": "item"}])
+
+    async def named(pipe: Pipe) -> None:
+        await ended(pipe)
+        await turns(pipe).hold(job.id, turn)
+
+    def turns(pipe: Pipe) -> TurnStore:
+        return TurnStore(pipe, SETTINGS.job_ttl_ms)
+
     async def held(pipe: Pipe) -> None:
         queue = Queue(pipe, replace(SETTINGS, tenant_running=1))
         for one, claim in zip(several, ("mine", "next"), strict=True):
@@ -102,6 +114,7 @@ def situations() -> list[Situation]:
 
     head = [encode_event(event) for event in opening(running)]
     end = [end_entry(running)]
+    turn = [TurnSlice(running.id, 0, 1)]
     new = a_job("new", store=False)
     return [
         Situation(
@@ -157,6 +170,10 @@ def situations() -> list[Situation]:
         ),
         Situation("rescue", with_time, lambda pipe: Queue(pipe, SETTINGS).rescue(0, "rescuer")),
         Situation("delete", waiting, lambda pipe: Queue(pipe, SETTINGS).delete(job.id)),
+        Situation("keep_turn", hooked, lambda pipe: turns(pipe).keep(running.id, "other", [{}])),
+        Situation("hold_turns", ended, lambda pipe: turns(pipe).hold(job.id, turn)),
+        Situation("read_turns", ended, lambda pipe: turns(pipe).read(turn)),
+        Situation("release_turns", named, lambda pipe: turns(pipe).release(job.id, turn)),
         Situation("claim_webhooks", due, lambda pipe: Hooks(pipe).claim(0, "a-claim", 5, HOUR)),
         Situation(
             "settle_webhook", sending, lambda pipe: Hooks(pipe).settle(running.id, "a-claim")
@@ -224,8 +241,18 @@ async def test_a_script_whose_reply_was_lost_is_repeated_and_leaves_what_one_run
 
 
 # These may write while memory is full: they keep what there is, or make room.
-MAY_WRITE = {"extend", "give_back", "delete", "claim_webhooks", "settle_webhook", "compact", "seen"}
-READS = {"read", "queue_positions"}
+MAY_WRITE = {
+    "extend",
+    "give_back",
+    "delete",
+    "claim_webhooks",
+    "settle_webhook",
+    "compact",
+    "seen",
+    "hold_turns",
+    "release_turns",
+}
+READS = {"read", "queue_positions", "read_turns"}
 
 
 @pytest.mark.parametrize("situation", SITUATIONS)

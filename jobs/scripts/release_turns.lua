@@ -1,0 +1,13 @@
+#!lua flags=allow-oom
+-- Releases the turns that a job held; a deleted turn is removed with its last holder.
+-- KEYS  first_turn_key
+-- ARGV  prefix, job (the id of the job), ids...
+-- Returns 1
+-- May be repeated: what is released is not held.
+-- @include turn_is_held
+for _, id in ipairs(ids) do
+  local key = prefix .. 'turn:' .. id
+  redis.call('HDEL', key, job)
+  if redis.call('HEXISTS', key, 'deleted') == 1 and not turn_is_held(key) then redis.call('DEL', key) end
+end
+return 1

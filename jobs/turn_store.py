@@ -1,0 +1,124 @@
+"""Stores each turn of a conversation once, for all the jobs that continue from it.
+
+A turn holds the input and the output items of an ended response. It is stored when the first job
+continues from the response, and lives as long as any such job may be waited for or continued from.
+
+The turns of a conversation are in different partitions, so no script can submit a job and hold its
+turns at once: the turns are held first. If the submit then fails, they live longer than they must,
+and no worse has happened.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Any
+
+from .errors import TurnMissing
+from .log.codec import kept_turn, turn_of
+from .names import Partition, names_of
+from .scripts import calls
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from .record import TurnSlice
+    from .redis.pipe import Pipe
+    from .scripts import Call
+
+Item = dict[str, Any]
+
+
+class TurnStore:
+    """The stored turns of all partitions. Raises everywhere: RedisTrouble."""
+
+    def __init__(self, pipe: Pipe, ttl_ms: int) -> None:
+        """`ttl_ms` is that of a job: a turn is kept for it from the last time that it was named."""
+        self._pipe = pipe
+        self._ttl_ms = ttl_ms
+
+    async def keep(self, response_id: str, owner: str, items: list[Item]) -> None:
+        """Stores the items of an ended response. Raises: TurnMissing if it was deleted."""
+        names = names_of(response_id)
+        kept = await self._pipe.run(
+            calls.keep_turn(
+                turn_key=names.turn(response_id),
+                job_key=names.job(response_id),
+                owner=owner,
+                items=kept_turn(response_id, items, self._pipe.cipher),
+                ttl_ms=self._ttl_ms,
+            )
+        )
+        if not kept:
+            raise TurnMissing(response_id)
+
+    async def read(self, turns: list[TurnSlice]) -> list[Item]:
+        """Returns the items of turns that nobody has deleted. Raises: TurnMissing, Undecodable."""
+        return self._items(
+            turns,
+            await self._replies(
+                turns,
+                lambda names, ids: calls.read_turns(
+                    first_turn_key=names.turn(ids[0]), prefix=names.prefix, ids=ids
+                ),
+            ),
+        )
+
+    async def hold(self, job_id: str, turns: list[TurnSlice]) -> None:
+        """Keeps turns readable to a job until it releases them.
+
+        Raises: TurnMissing; also if one was deleted before the job held it.
+        """
+        await self._held(job_id, turns, wanted=False)
+
+    async def load(self, job_id: str, turns: list[TurnSlice]) -> list[Item]:
+        """Returns the items of turns that the job holds. Raises: TurnMissing, Undecodable."""
+        return self._items(turns, await self._held(job_id, turns, wanted=True))
+
+    async def release(self, job_id: str, turns: list[TurnSlice]) -> None:
+        """Ends the hold of a job on its turns."""
+        await self._replies(
+            turns,
+            lambda names, ids: calls.release_turns(
+                first_turn_key=names.turn(ids[0]), prefix=names.prefix, job=job_id, ids=ids
+            ),
+        )
+
+    async def _held(
+        self, job_id: str, turns: list[TurnSlice], *, wanted: bool
+    ) -> list[tuple[list[str], Any]]:
+        replies = await self._replies(
+            turns,
+            lambda names, ids: calls.hold_turns(
+                first_turn_key=names.turn(ids[0]),
+                prefix=names.prefix,
+                job=job_id,
+                ttl_ms=self._ttl_ms,
+                wanted=int(wanted),
+                ids=ids,
+            ),
+        )
+        for ids, found in replies:
+            if None in found:
+                raise TurnMissing(ids[found.index(None)])
+        return replies
+
+    async def _replies(
+        self, turns: list[TurnSlice], call: Callable[[Partition, list[str]], Call]
+    ) -> list[tuple[list[str], Any]]:
+        """Runs a script in each partition; returns the ids of its turns there, and its reply."""
+        grouped: dict[Partition, list[str]] = {}
+        for id_ in dict.fromkeys(turn.response_id for turn in turns):
+            grouped.setdefault(names_of(id_), []).append(id_)
+        replies = await asyncio.gather(*(self._pipe.run(call(*one)) for one in grouped.items()))
+        return list(zip(grouped.values(), replies, strict=True))
+
+    def _items(self, turns: list[TurnSlice], replies: list[tuple[list[str], Any]]) -> list[Item]:
+        found: dict[str, list[Item]] = {}
+        for ids, stored in replies:
+            for index, id_ in enumerate(ids):
+                # A turn is kept encoded or decoded, not both.
+                kept, stored[index] = stored[index], None
+                if kept is None:
+                    raise TurnMissing(id_)
+                found[id_] = turn_of(id_, kept, self._pipe.cipher)
+        return [item for id_, first, stop in turns for item in found[id_][first:stop]]
