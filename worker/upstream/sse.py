@@ -6,7 +6,8 @@ comment; `data` lines of one event are joined by a newline; an empty line ends t
 that the end of the stream cuts short does not count.
 
 The name of an event counts where its payload lacks a type: some gateways send the type of an event
-of the Responses API, or that it is an error, by `event` alone.
+of the Responses API, or that it is an error, by `event` alone. llama.cpp has sent errors in a field
+`error` in the place of `data`. The data of an event that is named as a heartbeat is dropped.
 
 A body that begins like a JSON document is one: it is the only payload. Some servers answer so where
 a stream was asked for.
@@ -21,6 +22,7 @@ from .deltas import Malformed, parse
 
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 _ERROR: Final = b"error"
+_PINGS: Final = frozenset({b"ping", b"heartbeat", b"keepalive", b"keep-alive"})
 
 
 class EventTooLarge(Exception):
@@ -109,25 +111,28 @@ class Splitter:
             self._begun = True
             line = line.removeprefix(_BYTE_ORDER_MARK)
         if not line:
-            if self._data:
+            if self._data and self._event not in _PINGS:
                 payload = b"\n".join(self._data)
                 payloads.append(_typed(payload, self._event) if self._event else payload)
-                self._data.clear()
-                self._size = 0
+            self._data.clear()
+            self._size = 0
             self._event = b""
             return
         name, _, value = line.partition(b":")
-        if name == b"data":
+        if name == b"error":  # llama.cpp's own field
+            self._event = _ERROR
+        if name in (b"data", b"error"):
             value = value.removeprefix(b" ")
-            if value.startswith(b"data: "):  # a proxy has framed the frames
-                value = value[6:]
+            while value.startswith(b"data:"):  # a proxy has framed the frames
+                value = value[5:].removeprefix(b" ")
             self._size += len(value)
             if self._size > self._most:
                 raise EventTooLarge(self._most)
             self._data.append(value)
         elif name == b"event":
-            value = value.strip()
-            self._event = value if value == _ERROR or value.startswith(b"response.") else b""
+            value = value.strip().lower()
+            known = value in _PINGS or value == _ERROR or value.startswith(b"response.")
+            self._event = value if known else b""
 
 
 def _typed(payload: bytes, name: bytes) -> bytes:

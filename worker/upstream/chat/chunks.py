@@ -26,9 +26,9 @@ from worker.upstream.deltas import (
     Text,
     Thinking,
     Usage,
-    parse,
 )
 from worker.upstream.finish_reasons import normalized
+from worker.upstream.payload import object_of
 from worker.upstream.provider_data import provider_data
 from worker.upstream.surrogates import SurrogateJoiner, encodable
 
@@ -58,7 +58,6 @@ _REASONING: Final = ("reasoning_content", "reasoning")
 _THOUGHTS: Final = (*_REASONING, "reasoning_text", "thinking", "thinking_blocks")
 # Reasons after which an answer is complete.
 _ENDS: Final = ("stop", "tool_calls")
-_PINGS: Final = frozenset({"ping", "heartbeat", "keepalive", "keep-alive"})
 
 
 class ChatChunkReader:
@@ -90,18 +89,9 @@ class ChatChunkReader:
 
         Raises: Malformed, ErrorInStream.
         """
-        if not payload.strip():
+        if (chunk := object_of(payload)) is None:
             return []
-        chunk = parse(payload)
-        if isinstance(chunk, list) and len(chunk) == 1:
-            chunk = chunk[0]  # Gemini's errors
-        if chunk is None or chunk == "[DONE]":
-            return []
-        if not isinstance(chunk, dict):
-            raise Malformed("not an object")
         choices = chunk.get("choices")
-        if _is_error(chunk, choices):
-            raise ErrorInStream(chunk)
         if not isinstance(choices, list | None):
             raise Malformed("choices that are not a list")
         pieces: list[Delta] = []
@@ -206,6 +196,8 @@ class ChatChunkReader:
         delta = choice.get("delta") or {}
         if not isinstance(delta, dict):
             raise Malformed("a delta that is not an object")
+        if delta.get("error"):
+            raise ErrorInStream(choice)
         has_value = any(value for name, value in delta.items() if name != "role")
         if not has_value and isinstance(message := choice.get("message"), dict):
             if not self._has_output or self._messages.begun:
@@ -265,21 +257,6 @@ class _Messages:
             return value[len(before) :]
         self._texts[name] = before + value
         return value
-
-
-def _is_error(chunk: dict[str, Any], choices: Any) -> bool:
-    """True for an error in the place of a chunk, in one of the forms that servers give it."""
-    if chunk.get("error") or (chunk.get("errors") and not choices):
-        return True
-    # MiniMax has a status in each chunk.
-    status = chunk.get("base_resp")
-    if isinstance(status, dict) and status.get("status_code") and not choices:
-        return True
-    if choices or chunk.get("type") in _PINGS:
-        return False
-    return "error" in (chunk.get("object"), chunk.get("type")) or any(
-        chunk.get(name) for name in ("message", "detail", "error_type", "error_code")
-    )
 
 
 def _thought(value: Any) -> str:

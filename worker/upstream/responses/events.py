@@ -17,9 +17,9 @@ from worker.upstream.deltas import (
     UpstreamEvent,
     Usage,
     integer,
-    parse,
 )
 from worker.upstream.finish_reasons import normalized
+from worker.upstream.payload import object_of
 from worker.upstream.surrogates import encodable
 
 _LARGEST_INTEGER: Final = 2**63
@@ -45,19 +45,14 @@ class ResponsesEventReader:
 
         Raises: Malformed, ErrorInStream.
         """
-        if not payload.strip():
+        if (event := object_of(payload)) is None:
             return []
-        event = parse(payload)
-        if not isinstance(event, dict):
-            raise Malformed("not an event")
         kind = event.get("type")
-        if event.get("object") == "response" and "status" in event:
+        if "status" in event and (event.get("object") == "response" or "output" in event):
             # The whole response, where a stream was asked for.
             kind, event = f"response.{event['status']}", {"response": event}
         if kind == "response.done" and isinstance(event.get("response"), dict):
             kind = f"response.{event['response'].get('status')}"
-        if kind == "error" or (kind != "response.failed" and event.get("error")):
-            raise ErrorInStream(event)
         if not isinstance(kind, str) or not kind.startswith("response."):
             return []
         self._understood = True

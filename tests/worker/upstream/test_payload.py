@@ -1,0 +1,68 @@
+"""Errors and heartbeats in the place of a chunk or an event, in many forms."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from worker.upstream.deltas import ErrorInStream, Malformed
+from worker.upstream.failures import classify
+from worker.upstream.payload import object_of
+
+
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [
+        ({"error": {"code": 429, "message": "no"}}, "upstream_busy"),
+        ([{"error": {"code": 429, "message": "no"}}], "upstream_busy"),
+        ({"error": True, "message": "Insufficient Balance"}, "upstream_unauthorized"),
+        ({"type": "error", "message": "Overloaded"}, "upstream_busy"),
+        ({"type": "response.error", "code": "rate_limit_exceeded"}, "upstream_busy"),
+        ({"object": "error", "message": "no", "code": 404}, "upstream_model_not_found"),
+        ({"status": "error", "message": "Too many requests"}, "upstream_busy"),
+        ({"detail": "Insufficient credits"}, "upstream_unauthorized"),
+        ({"code": 1113, "msg": "余额不足", "success": False}, "upstream_unauthorized"),
+        ({"error_code": 1, "error_msg": "max input characters is 2"}, "upstream_input_too_long"),
+        (
+            {"success": False, "errors": [{"message": "No such model x"}]},
+            "upstream_model_not_found",
+        ),
+        ({"throttlingException": {"message": "Too many tokens"}}, "upstream_busy"),
+        ({"__type": "ValidationException", "message": "no"}, "upstream_rejected"),
+        ({"base_resp": {"status_code": 1008, "status_msg": "no"}}, "upstream_error"),
+        ({"choices": [{"delta": {}}], "error": {"code": 502}}, "upstream_error"),
+    ],
+)
+def test_an_error_has_many_forms(error: Any, code: str) -> None:
+    with pytest.raises(ErrorInStream) as raised:
+        object_of(json.dumps(error).encode())
+    assert code == classify(raised.value.error).code
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        {"choices": [], "error": None},
+        {"choices": [{"delta": {}}], "base_resp": {"status_code": 0}},
+        {"code": 0, "message": "Success", "choices": [], "usage": {"total_tokens": 3}},
+        {"type": "ping", "message": "still here"},
+        {"type": "response.odd", "message": "hm"},
+        {"type": "response.failed", "response": {"error": {"code": "server_error"}}},
+        {"object": "response", "status": "failed", "error": {"code": "server_error"}},
+    ],
+)
+def test_what_is_no_error_is_read(value: dict[str, Any]) -> None:
+    assert value == object_of(json.dumps(value).encode())
+
+
+@pytest.mark.parametrize("payload", [b"", b" ", b"null", b"ping", b'"ping"', b"[PING]", b"[done]"])
+def test_a_payload_may_have_no_object(payload: bytes) -> None:
+    assert object_of(payload) is None
+
+
+@pytest.mark.parametrize("payload", [b"7", b"[]", b"hello", b'"hello"', b"{", b"Internal error"])
+def test_another_payload_is_malformed(payload: bytes) -> None:
+    with pytest.raises(Malformed):
+        object_of(payload)
