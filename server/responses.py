@@ -27,7 +27,7 @@ from .admission import admitted, cancels_orphan, fails_on_death
 from .api.context import Context
 from .api.frames import fingerprint
 from .api.items import check_results, stored
-from .api.problem import Problem
+from .api.problem import Problem, invalid
 from .conversation import Conversations
 
 if TYPE_CHECKING:
@@ -133,6 +133,8 @@ class Responses:
                 return Accepted(made, 0, fresh=False)
         context, items = await self._conversations.whole(owner, params, context, items)
         check_results(context.items, items)
+        if generate and not (context.items or items or params.get("instructions")):
+            raise invalid("input", "'input' holds no item. Send one.")
         job = Job(
             id=id_,
             owner=owner,

@@ -31,6 +31,7 @@ Serve = Callable[..., Awaitable[Client]]
         (b'{"input": "\xfc"}', "invalid_json", None),
         (b"[" * 100_000, "invalid_json", None),
         (b'{"input": 5}', "invalid_value", "input"),
+        (b'{"input": []}', "invalid_value", "input"),
         (b'{"input": "x", "temperature": 9}', "invalid_value", "temperature"),
         (b'{"input": "x", "tools": [{}]}', "missing_required_parameter", "tools[0].name"),
         (b'{"input": "x", "nonsense": 1}', "unknown_parameter", "nonsense"),
