@@ -142,7 +142,7 @@ class Create(msgspec.Struct, kw_only=True):
     tools: Annotated[list[FunctionTool], Meta(max_length=MAX_TOOLS)] | None = None
     tool_choice: Literal["auto", "none", "required"] | FunctionChoice | AllowedTools | None = None
     parallel_tool_calls: bool | None = None
-    max_tool_calls: Annotated[int, Meta(ge=1)] | None = None
+    max_tool_calls: Annotated[int, Meta(ge=1, le=10_000_000)] | None = None
     text: Text | None = None
     reasoning: ReasoningEffort | None = None
     include: list[Included] | None = None

@@ -6,6 +6,7 @@ import json
 from collections.abc import Callable
 from typing import Any
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -254,6 +255,7 @@ def test_an_effort_that_is_not_known_here_is_passed_on() -> None:
         ({"top_logprobs": 21}, "top_logprobs", "invalid_value"),
         ({"presence_penalty": 3}, "presence_penalty", "invalid_value"),
         ({"max_tool_calls": 0}, "max_tool_calls", "invalid_value"),
+        ({"max_tool_calls": 2**64}, "max_tool_calls", "invalid_value"),
         ({"include": ["usage"]}, "include[0]", "invalid_value"),
         ({"service_tier": "scale"}, "service_tier", "invalid_value"),
         ({"prompt": {}}, "prompt.id", "missing_required_parameter"),
@@ -385,6 +387,13 @@ def test_a_body_is_a_request_or_a_problem_and_nothing_else(body: dict[str, Any])
     result = outcome(parse_create, body)
 
     assert isinstance(result, Create) or 400 == result.status
+
+
+@pytest.mark.parametrize("name", Create.__struct_fields__)
+def test_an_accepted_number_can_be_stored(name: str) -> None:
+    for number in (2**64, -(2**64), 10**400):
+        result = outcome(parse_create, {"input": "x", name: number})
+        assert isinstance(result, Problem) or msgspec.msgpack.encode(result)
 
 
 @given(st.sampled_from(sorted(_KINDS)), st.dictionaries(fields, anything, max_size=3))
