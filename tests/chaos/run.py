@@ -22,12 +22,13 @@ from jobs.log.log import read_all
 from jobs.redis.pipe import Pipe
 from jobs.redis.url import redis_from_url
 from tests.chaos import network_faults, process_faults, redis_faults
-from tests.chaos.clients import Client, Joiner, SocketClient, StreamClient, Workload
+from tests.chaos.clients import Client, StreamClient, Workload
 from tests.chaos.faults import Faults
 from tests.chaos.fleet import Fleet, Member, Storage, free_port
 from tests.chaos.history import Call, Event, History, Job
 from tests.chaos.profiles import PROFILES
 from tests.chaos.proxy import Proxy
+from tests.chaos.socket_clients import Joiner, SocketClient
 from tests.fake_model import FakeModel
 
 FAULTS = process_faults.KINDS | network_faults.KINDS | redis_faults.KINDS

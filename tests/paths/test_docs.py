@@ -1,22 +1,15 @@
-"""What the documents say is true: tables against the code, examples against a system."""
+"""What the documents say is true: tables against the code, examples can be read."""
 
 from __future__ import annotations
 
 import ast
-import asyncio
 import json
-import os
 import re
-import shutil
-import sys
 from collections.abc import Iterator
-from itertools import pairwise
 from math import inf, nextafter
 from pathlib import Path
-from textwrap import indent
 from typing import Any
 
-import aiohttp
 import pytest
 
 import worker.config
@@ -31,58 +24,20 @@ from server.api.failures import FAILURES
 from server.api.problem import STANDARD_CODES, Problem
 from server.config import Config
 from server.metrics import Metrics
-from tests.paths.conftest import Shared
+from tests.paths.documents import (
+    DOCUMENTS,
+    OPERATING,
+    PROTOCOL,
+    REDIS,
+    ROOT,
+    blocks,
+    first_words,
+    rows_of,
+    section,
+    table,
+    words,
+)
 from worker.outcome import CAUSES, Then
-
-ROOT = Path(__file__).parent.parent.parent
-README = (ROOT / "README.md").read_text()
-PROTOCOL = (ROOT / "docs/protocol.md").read_text()
-REDIS = (ROOT / "docs/redis.md").read_text()
-CLIENT = (ROOT / "docs/client.md").read_text()
-OPERATING = (ROOT / "docs/operating.md").read_text()
-DOCUMENTS = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
-ADDRESS = "http://127.0.0.1:8080"
-
-
-def section(document: str, heading: str) -> str:
-    """What stands under a heading."""
-    return document.split(f"\n## {heading}\n")[1].split("\n## ", maxsplit=1)[0]
-
-
-def rows_of(text: str) -> list[list[str]]:
-    """The rows of the tables in a text, without their heads."""
-    lines = text.splitlines()
-    rows = [
-        [cell.strip() for cell in line.split("|")[1:-1]]
-        for line, following in pairwise([*lines, ""])
-        if line.startswith("| ") and not following.startswith("|---")
-    ]
-    assert rows, "no table"
-    return rows
-
-
-def table(document: str, heading: str) -> list[list[str]]:
-    return rows_of(section(document, heading))
-
-
-def words(cell: str) -> list[str]:
-    """What is quoted as code in a cell."""
-    found: list[str] = re.findall(r"`([^`]+)`", cell)
-    return found
-
-
-def first_words(rows: list[list[str]]) -> list[str]:
-    """What the first column names."""
-    return [word for row in rows for word in words(row[0])]
-
-
-def blocks(document: str, language: str) -> list[str]:
-    """The fenced blocks of a language; "" is that of those which name none."""
-    fenced = re.split(r"^```(.*)\n", document, flags=re.MULTILINE)
-    # Text, opening, block, closing, text, opening, ...
-    return [
-        block for name, block in zip(fenced[1::4], fenced[2::4], strict=True) if name == language
-    ]
 
 
 def calls(folder: str) -> Iterator[ast.Call]:
@@ -312,119 +267,3 @@ def test_the_models_file_that_is_shown_can_be_used(tmp_path: Path) -> None:
     assert ["chat", "responses", "chat"] == [each.api for each in config.routes(None)]
     server = Config.from_environ(environ)
     assert ("fast", "large") == (server.catalog.default, server.templates["translate"].model)
-
-
-# What is run
-
-# The first one starts the system, and the SDK takes seconds to be imported on a busy machine.
-to_be_run = pytest.mark.timeout(60)
-
-
-async def run(*command: str) -> str:
-    """What a command prints; it must succeed."""
-    clean = {k: v for k, v in os.environ.items() if not k.lower().endswith("_proxy")}
-    process = await asyncio.create_subprocess_exec(
-        *command, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE, env=clean
-    )
-    try:
-        output, errors = await process.communicate()
-    finally:
-        if process.returncode is None:
-            process.kill()
-            await process.wait()
-    assert 0 == process.returncode, errors.decode()
-    return output.decode()
-
-
-@to_be_run
-async def test_the_readmes_curl_streams_an_answer(shared: Shared) -> None:
-    if shutil.which("curl") is None:
-        pytest.skip("curl is missing")
-    (script,) = (block for block in blocks(README, "sh") if block.startswith("curl"))
-    output = await run("bash", "-c", script.replace(ADDRESS, shared.server.url))
-    kinds = re.findall(r"^event: (.+)$", output, re.MULTILINE)
-    assert ("response.created", "response.completed") == (kinds[0], kinds[-1])
-    assert output.endswith("data: [DONE]\n\n")
-
-
-@to_be_run
-async def test_the_readmes_sdk_example_prints_the_answer(shared: Shared) -> None:
-    program, _ = blocks(README, "python")
-    # "Later" is when the answer has begun; a cursor beyond the end of a log is refused.
-    begun = "while not client.responses.retrieve(answer.id).output: pass\n# Later"
-    program = program.replace("# Later", begun)
-    output = await run(sys.executable, "-c", program.replace(ADDRESS, shared.server.url))
-    assert re.fullmatch(r"(c\d+t\d+ ){20}", output)
-
-
-@to_be_run
-async def test_the_readmes_client_example_prints_the_answer(shared: Shared) -> None:
-    _, program = blocks(README, "python")
-    output = await run(sys.executable, "-c", program.replace(ADDRESS, shared.server.url))
-    assert re.fullmatch(r"(c\d+t\d+ ){20}", output)
-
-
-@to_be_run
-async def test_the_clients_examples_run_as_written(shared: Shared) -> None:
-    head, *examples = blocks(CLIENT, "python")
-    for example in examples:
-        body = indent(example, " " * 8)
-        using = f"    async with holdline_client.connect({shared.server.url!r}) as client:\n{body}"
-        program = f"{head}\nasync def main():\n{using}\nasyncio.run(main())"
-        await run(sys.executable, "-c", program)
-
-
-def test_every_exit_code_of_the_command_is_documented() -> None:
-    from holdline_client import __main__ as command
-
-    documented = {int(row[0]) for row in table(CLIENT, "The command")}
-    assert documented == {*range(7), command.INTERRUPTED, command.BROKEN_PIPE}
-
-
-@to_be_run
-async def test_the_checksum_is_verified_as_the_protocol_says(shared: Shared) -> None:
-    (program,) = blocks(PROTOCOL, "python")
-    async with (
-        aiohttp.ClientSession() as http,
-        http.post(f"{shared.server.url}/v1/responses", json={"input": "Grüße"}) as answer,
-    ):
-        response = await answer.json()
-    exec(program, {"response": response})
-    response["output"][0]["content"][0]["text"] += " "
-    with pytest.raises(AssertionError):
-        exec(program, {"response": response})
-
-
-@to_be_run
-async def test_the_readmes_socket_session_goes_as_written(shared: Shared) -> None:
-    (session,) = (block for block in blocks(README, "") if block.startswith("< "))
-    response_id = ""
-    async with aiohttp.ClientSession() as http:
-        ws = await http.ws_connect(shared.server.ws_url)
-        for line in session.splitlines():
-            match line[:2]:
-                case "> ":
-                    await ws.send_json(json.loads(line[2:].replace("resp_...", response_id)))
-                case "< ":
-                    event = await matching(ws, line)
-                    response_id = event.get("response", {}).get("id", response_id)
-                case _:
-                    assert "connect again" in line
-                    await ws.close()
-                    ws = await http.ws_connect(shared.server.ws_url)
-        await ws.close()
-
-
-async def matching(ws: aiohttp.ClientWebSocketResponse, line: str) -> dict[str, Any]:
-    """The next event, which is what the line says. Deltas may be many, and news of the wait come
-    in between; nothing else is passed over, except before the end.
-    """
-    (kind,) = re.findall(r'"type":"([^"]+)"', line)
-    number = re.findall(r'"sequence_number":(\d+)', line)
-    while True:
-        event: dict[str, Any] = await ws.receive_json(timeout=8)
-        if event["type"] == kind:
-            assert not number or int(number[0]) == event["sequence_number"]
-            return event
-        passed = event["type"] == "holdline:queued" or kind == "response.completed"
-        assert passed, f"{event['type']} where {kind} is written"

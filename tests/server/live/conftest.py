@@ -1,4 +1,4 @@
-"""Followers whose retries do not take real time."""
+"""Shared by the tests of the live parts: faster retries, and longer waits for notifications."""
 
 from __future__ import annotations
 
@@ -12,3 +12,9 @@ def quick_retries(monkeypatch: pytest.MonkeyPatch) -> None:
     """Shortens the pauses between the reads of a follower."""
     monkeypatch.setattr(follower, "RETRY_SECONDS", (0.001, 0.002))
     monkeypatch.setattr(follower, "REWRITE_SECONDS", 0.1)
+
+
+@pytest.fixture
+def patient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A notification is waited for longer than usual: the machine may be busy."""
+    monkeypatch.setattr("server.live.submission.NOTIFICATION_TURNS", 1000)

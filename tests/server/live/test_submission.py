@@ -10,41 +10,24 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
-import msgpack  # type: ignore[import-untyped]
 import pytest
-from hypothesis import given
-from hypothesis import settings as examples
-from hypothesis import strategies as st
 
 from jobs.cipher import Cipher
-from jobs.log.codec import encode_event
-from jobs.log.events import submitted
 from jobs.log.log import MAX_NOTIFICATION_BYTES
-from jobs.queue import Queue
-from jobs.record import Job, Status
 from jobs.redis.connection import Redis
 from jobs.redis.pipe import Pipe
 from jobs.replies import Accepted
-from server.api.frames import Frame, frame
 from server.app import SERVER, Server
-from server.live import submission as submission_module
 from server.live.feed import Feed
-from server.live.relay import Relay
-from server.live.submission import EVENT_BYTES, MAX_BYTES, SubmissionListener
-from server.metrics import Metrics
+from server.live.submission import EVENT_BYTES, MAX_BYTES
 from tests.error_codes import own_code
-from tests.jobs.factories import NAMES, SETTINGS, a_job, text_delta
 from tests.server.conftest import Client, Serve
-from tests.server.factories import DELTAS, RESPONSE, RecordingSink, Worker
+from tests.server.factories import RESPONSE, Worker
 from tests.server.talk import at_rest, connected
 from tests.system import wait_until
 
+pytestmark = pytest.mark.usefixtures("patient")
 Meanwhile = Callable[[Pipe, Worker], Awaitable[object]]
-
-
-@pytest.fixture(autouse=True)
-def _patient(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(submission_module, "NOTIFICATION_TURNS", 1000)  # the machine may be busy
 
 
 def reads(server: Server) -> float:
@@ -54,14 +37,6 @@ def reads(server: Server) -> float:
 async def no_subscription(server: Server) -> bool:
     """True if Redis knows of no subscription but the probe's."""
     return not await server.pipe.call("PUBSUB", "CHANNELS", "holdline:*notifications*")
-
-
-def nothing_subscribed(response_id: str) -> Feed:
-    raise AssertionError(response_id)
-
-
-def frames(first: int, count: int) -> list[Frame]:
-    return [frame(first + index, DELTAS[first + index]) for index in range(count)]
 
 
 # No read.
@@ -357,142 +332,3 @@ async def test_a_socket_that_goes_while_it_submits_leaves_nothing(
         assert 1 == len(server.relay._feeds)
     await wait_until(lambda: at_rest(server))
     assert await no_subscription(server)
-
-
-# By hand.
-
-
-@pytest.fixture
-async def relay(redis: Redis, pipe: Pipe) -> AsyncIterator[Relay]:
-    async with Relay(redis, pipe, Queue(pipe, SETTINGS), Metrics(), doubt_seconds=60) as relay:
-        await wait_until(lambda: relay.healthy)
-        yield relay
-
-
-async def submit(pipe: Pipe, listener: SubmissionListener) -> Job:
-    job = a_job("acme/ann")
-    listener.listen(job.id, job.owner, "")
-    accepted = await Queue(pipe, SETTINGS).submit(job, submitted(job))
-    listener.accepted(accepted.number)
-    return job
-
-
-@pytest.mark.parametrize(("viewer", "may"), [("acme/ann", True), ("acme/*", True), ("b/*", False)])
-async def test_notified_entries_are_shown_to_nobody_who_may_not_see_them(
-    relay: Relay, pipe: Pipe, viewer: str, may: bool
-) -> None:
-    sink = RecordingSink()
-    with relay.listen() as listener:
-        job = await submit(pipe, listener)
-        follower = relay.follow(job.id, viewer, -1, sink)
-    await wait_until(lambda: sink.frames or sink.ended_times)
-    assert ([0, 1] if may else []) == sink.numbers
-    assert may or (sink.problem is not None and 404 == sink.problem.status)
-    follower.leave()
-    assert {} == relay._feeds
-
-
-@pytest.mark.parametrize("said", [[2, 1], ["queued", 7, 0, "worker_lost"], ["gone"], ["what?"]])
-async def test_a_notification_without_entries_leaves_it_to_the_log(
-    relay: Relay, pipe: Pipe, said: list[Any]
-) -> None:
-    with relay.listen() as listener:
-        job = await submit(pipe, listener)
-        await wait_until(lambda: listener._frames)
-        await pipe.call("PUBLISH", NAMES.notifications(job.id), msgpack.packb(said))
-        await wait_until(lambda: listener._doubted)
-        assert await listener.look() is None
-
-
-async def test_who_leaves_at_once_leaves_nothing(relay: Relay, pipe: Pipe) -> None:
-    with relay.listen() as listener:
-        job = await submit(pipe, listener)
-        relay.follow(job.id, job.owner, -1, RecordingSink()).leave()
-        assert job.id in relay.followed
-    assert ({}, {}) == (relay._feeds, relay.subscriber._subscriptions)
-
-
-async def test_notified_entries_serve_one_read(relay: Relay, pipe: Pipe) -> None:
-    sinks = [RecordingSink() for _ in range(3)]
-    with relay.listen() as listener:
-        job = await submit(pipe, listener)
-        followers = [relay.follow(job.id, job.owner, -1, sink) for sink in sinks]
-    await wait_until(lambda: all(len(sink.frames) == 2 for sink in sinks))
-    assert all([0, 1] == sink.numbers for sink in sinks)
-    for follower in followers:
-        follower.leave()
-    assert ({}, {}) == (relay._feeds, relay.subscriber._subscriptions)
-
-
-RINGS = st.lists(
-    st.one_of(
-        st.tuples(st.integers(0, 8), st.integers(0, 3)), st.sampled_from(["gap", "something else"])
-    ),
-    max_size=8,
-)
-
-
-@examples(max_examples=300)
-@given(RINGS)
-async def test_notified_entries_are_the_beginning_of_the_log_or_nothing(
-    notifications: list[tuple[int, int] | str],
-) -> None:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(submission_module, "NOTIFICATION_TURNS", 0)
-        listener = SubmissionListener(nothing_subscribed)
-        for notification in notifications:
-            match notification:
-                case (int(first), int(count)):
-                    listener.notify(first, frames(first, count))
-                case "gap":
-                    listener.gap()
-                case _:
-                    listener.doubt()
-        look = await listener.look()
-        assert await listener.look() is None
-    if look is not None:
-        view, found = look
-        assert list(range(view.length)) == [each.sequence_number for each in found]
-        assert DELTAS[: view.length] == view.entries
-        began = notifications.index(
-            next(
-                notification
-                for notification in notifications
-                if isinstance(notification, tuple) and notification[1]
-            )
-        )
-        assert "something else" not in notifications
-        assert "gap" not in notifications[began:]
-        begun = any(
-            notification[0] for notification in notifications if isinstance(notification, tuple)
-        )
-        assert (Status.RUNNING if begun else Status.QUEUED) == view.status
-
-
-async def test_a_first_notification_after_the_reply_is_waited_for() -> None:
-    listener = SubmissionListener(nothing_subscribed)
-    looks = [asyncio.create_task(listener.look()) for _ in range(2)]
-    await asyncio.sleep(0)
-    listener.notify(0, frames(0, 2))
-    found, other = await asyncio.gather(*looks)
-    assert found is not None
-    assert (2, Status.QUEUED) == (found[0].length, found[0].status)
-    assert other is None
-
-
-async def test_what_is_kept_is_bounded() -> None:
-    listener = SubmissionListener(nothing_subscribed)
-    entry = encode_event(text_delta("msg_1", 0, "x" * 1000))
-    for number in range(MAX_BYTES // (len(entry) + EVENT_BYTES) + 1):
-        assert not listener._doubted
-        listener.notify(number, [frame(number, entry)])
-    assert listener._doubted
-    assert [] == listener._frames
-    assert await listener.look() is None
-
-
-async def test_a_feed_that_nobody_follows_is_let_go(relay: Relay) -> None:
-    feed = relay.feed(RESPONSE)
-    assert relay.feed(RESPONSE) is feed
-    relay.release(feed)
-    assert ({}, {}) == (relay._feeds, relay.subscriber._subscriptions)

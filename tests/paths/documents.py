@@ -1,0 +1,57 @@
+"""The documents, and the tables and blocks in them."""
+
+from __future__ import annotations
+
+import re
+from itertools import pairwise
+from pathlib import Path
+
+ROOT = Path(__file__).parent.parent.parent
+README = (ROOT / "README.md").read_text()
+PROTOCOL = (ROOT / "docs/protocol.md").read_text()
+REDIS = (ROOT / "docs/redis.md").read_text()
+CLIENT = (ROOT / "docs/client.md").read_text()
+OPERATING = (ROOT / "docs/operating.md").read_text()
+DOCUMENTS = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
+ADDRESS = "http://127.0.0.1:8080"
+
+
+def section(document: str, heading: str) -> str:
+    """What stands under a heading."""
+    return document.split(f"\n## {heading}\n")[1].split("\n## ", maxsplit=1)[0]
+
+
+def rows_of(text: str) -> list[list[str]]:
+    """The rows of the tables in a text, without their heads."""
+    lines = text.splitlines()
+    rows = [
+        [cell.strip() for cell in line.split("|")[1:-1]]
+        for line, following in pairwise([*lines, ""])
+        if line.startswith("| ") and not following.startswith("|---")
+    ]
+    assert rows, "no table"
+    return rows
+
+
+def table(document: str, heading: str) -> list[list[str]]:
+    return rows_of(section(document, heading))
+
+
+def words(cell: str) -> list[str]:
+    """What is quoted as code in a cell."""
+    found: list[str] = re.findall(r"`([^`]+)`", cell)
+    return found
+
+
+def first_words(rows: list[list[str]]) -> list[str]:
+    """What the first column names."""
+    return [word for row in rows for word in words(row[0])]
+
+
+def blocks(document: str, language: str) -> list[str]:
+    """The fenced blocks of a language; "" is that of those which name none."""
+    fenced = re.split(r"^```(.*)\n", document, flags=re.MULTILINE)
+    # Text, opening, block, closing, text, opening, ...
+    return [
+        block for name, block in zip(fenced[1::4], fenced[2::4], strict=True) if name == language
+    ]

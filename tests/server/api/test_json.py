@@ -1,0 +1,77 @@
+"""JSON from a client: one object, within its bounds, and an error that names the cause."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+
+from server.api.problem import Problem
+from server.api.request import (
+    MAX_DEPTH,
+    MAX_VALUES,
+    parse_json,
+)
+
+DEEP = "[" * 5000 + "]" * 5000
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        "",
+        "{",
+        "5",
+        "[]",
+        '"x"',
+        "null",
+        "{'a': 1}",
+        '{"a": NaN}',
+        b"\xff",
+        DEEP,
+        '{"a": "\\ud800"}',
+    ],
+)
+def test_what_is_no_json_object_is_refused(data: bytes | str) -> None:
+    with pytest.raises(Problem) as refused:
+        parse_json(data)
+
+    assert (400, "invalid_json") == (refused.value.status, refused.value.code)
+
+
+def test_half_of_a_surrogate_pair_and_what_is_not_utf_8_are_called_so() -> None:
+    for data, why in (
+        (b'{"input": "\\ud83d"}', r"half of a surrogate pair, \\ud83d"),
+        (b'{"input": "\xfc"}', "text that is not UTF-8"),
+        (b'{"input": "\\ud83d\\ude00"', "truncated"),
+    ):
+        with pytest.raises(Problem, match=why):
+            parse_json(data)
+
+
+@pytest.mark.parametrize("kind", [str, str.encode], ids=["text", "bytes"])
+def test_json_is_as_deep_as_may_be_and_no_deeper(kind: Callable[[str], str | bytes]) -> None:
+    def nested(depth: int) -> str | bytes:
+        lists, objects = "[" * (depth - 2), "]" * (depth - 2)
+        return kind(f'{{"a": {{"wide": [{"[]," * 99}[]], "deep": {lists}{objects}}}}}')
+
+    assert {"a"} == parse_json(nested(MAX_DEPTH)).keys()
+    with pytest.raises(Problem, match="nested more than 64 deep"):
+        parse_json(nested(MAX_DEPTH + 1))
+
+
+@pytest.mark.parametrize("kind", [str, str.encode], ids=["text", "bytes"])
+@pytest.mark.parametrize("inner", ["0", "[]", "{}", '""'])
+def test_json_has_as_many_values_as_may_be_and_no_more(
+    kind: Callable[[str], str | bytes], inner: str
+) -> None:
+    def holding(values: int) -> str | bytes:
+        return kind(f'{{"a": [{f"{inner}," * (values - 2)}{inner}]}}')
+
+    assert {"a"} == parse_json(holding(MAX_VALUES)).keys()
+    with pytest.raises(Problem, match="more than 100000 values"):
+        parse_json(holding(MAX_VALUES + 1))
+
+
+def test_commas_in_a_text_are_no_values() -> None:
+    parse_json('{"input": "' + "[{," * MAX_VALUES + '"}')
