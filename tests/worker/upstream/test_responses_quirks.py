@@ -15,7 +15,7 @@ from jobs.log.codec import Event
 from jobs.log.response_state import ResponseState
 from tests.worker.recording_sink import RecordingSink
 from worker.output import Output
-from worker.upstream.deltas import Malformed, Stopped, UpstreamEvent
+from worker.upstream.deltas import ErrorInStream, Malformed, Stopped, UpstreamEvent, Usage
 from worker.upstream.responses.events import ResponsesEventReader
 
 FUNCTIONS = frozenset({"get", "say"})
@@ -263,6 +263,17 @@ AT = {"item_id": "i", "output_index": 0}
             [done(**CALL, id="i", name="get", arguments={"a": 1})],
             [Item("function_call", (), "get", '{"a": 1}')],
         ),
+        # The events of Open Responses and of vLLM for reasoning.
+        (
+            [
+                event("reasoning_part.added", **AT, part={"type": "reasoning_text", "text": ""}),
+                event("reasoning.delta", **AT, delta="Hm"),
+                event("reasoning.done", **AT, text="Hm."),
+                event("reasoning_part.done", **AT, part={"type": "reasoning_text", "text": "Hm."}),
+            ],
+            [Item("reasoning", (("reasoning_text", "Hm."),))],
+        ),
+        ([done(role="assistant", content=TEXT)], [Item("message", (("output_text", "Hello"),))]),
         # Neither an index nor an id.
         (
             [
@@ -282,6 +293,19 @@ def test_a_whole_response_is_read_where_a_stream_was_asked_for() -> None:
     output = [{"type": "message", "id": "i", "content": TEXT}, {**CALL, "name": "get"}]
     found, _ = read([{"object": "response", "status": "completed", "output": output}])
     assert [Item("message", (("output_text", "Hello"),)), Item("function_call", (), "get")] == found
+
+
+def test_the_fields_of_the_response_may_lie_beside_it() -> None:
+    usage = {"input_tokens": 3, "output_tokens": 2}
+    last = event("completed", output=[{"role": "assistant", "content": TEXT}], usage=usage)
+    found, _ = read([last])
+    assert [Item("message", (("output_text", "Hello"),))] == found
+    assert Usage(usage) in ResponsesEventReader().read(json.dumps(last).encode())
+
+
+def test_a_response_with_an_error_is_not_complete() -> None:
+    with pytest.raises(ErrorInStream):
+        read([event("completed", response={"status": "completed", "error": {"code": "x"}})])
 
 
 @pytest.mark.parametrize(

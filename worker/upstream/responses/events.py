@@ -76,12 +76,13 @@ class ResponsesEventReader:
 
     def _end(self, end: str, event: dict[str, Any]) -> list[Delta]:
         response = event.get("response")
-        body = response if isinstance(response, dict) else {}
+        # LiteLLM puts the fields of the response beside it.
+        body = event | (response if isinstance(response, dict) else {})
         # The status of the response is more reliable than the name of the event.
         if end == "completed" and body.get("status") in _ENDS:
             end = body["status"]
-        if end in ("failed", "cancelled"):
-            raise ErrorInStream(body.get("error") or event.get("error"))
+        if end in ("failed", "cancelled") or body.get("error"):
+            raise ErrorInStream(body.get("error"))
         pieces = self._flushed()
         if isinstance(counts := body.get("usage"), dict):
             pieces.append(Usage(counts))
@@ -105,7 +106,12 @@ _INDEXES: Final = frozenset({"output_index", "content_index", "summary_index"})
 
 
 def _item(item: Any) -> Any:
-    """The item with its content in parts, where a message has a text or parts of chat's type."""
+    """The item with its content in parts, where a message has a text or parts of chat's type.
+
+    An item with a role and without a type is a message, as in a request.
+    """
+    if isinstance(item, dict) and "role" in item:
+        item = {"type": "message", **item}
     if not isinstance(item, dict) or item.get("type") != "message":
         return item
     content = item.get("content")

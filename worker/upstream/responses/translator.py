@@ -34,10 +34,15 @@ _TEXTS: Final = {
     "response.output_text": ("output_text", "message"),
     "response.refusal": ("refusal", "message"),
     "response.reasoning_text": ("reasoning_text", "reasoning"),
+    "response.reasoning": ("reasoning_text", "reasoning"),  # Open Responses
     "response.reasoning_summary_text": ("summary_text", "reasoning"),
     "response.function_call_arguments": (ARGUMENTS, "function_call"),
 }
-_PARTS: Final = {"response.content_part": "content", "response.reasoning_summary_part": "summary"}
+_PARTS: Final = {
+    "response.content_part": "content",
+    "response.reasoning_part": "content",  # vLLM
+    "response.reasoning_summary_part": "summary",
+}
 # Events that repeat the text of their item when it ends.
 REPEATING: Final = frozenset({*(f"{stem}.done" for stem in (*_TEXTS, *_PARTS))})
 _GROUPS: Final = {
