@@ -164,7 +164,9 @@ class Socket:
     def say(self, message: dict[str, Any]) -> None:
         """Writes a message that is in no log."""
         if message["type"] == "error":
-            self._metrics.refused.labels(message["error"]["code"]).inc()
+            error = message["error"]
+            code = error.get("holdline", {}).get("error_code", error["code"])
+            self._metrics.refused.labels(code).inc()
         self._write(websocket_frame(self._encoding.encode(message), self._encoding.kind))
 
     async def close(self, code: CloseCode, reason: str) -> None:

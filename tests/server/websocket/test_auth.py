@@ -144,10 +144,13 @@ async def test_a_bad_token_of_a_browser_is_said_and_closes(
 async def test_nothing_else_may_come_first(
     serve: Serve, credentials: Credentials, kind: str
 ) -> None:
-    talk = await connect(await serve(**credentials.settings))
+    client = await serve(**credentials.settings)
+    talk = await connect(client)
     await talk.say(kind, input="Why?")
     assert "authentication_required" == await talk.refused()
     assert CloseCode.UNAUTHENTICATED == await talk.closed()
+    refused = client.app[SERVER].metrics.refused
+    assert 1 == refused.labels("authentication_required")._value.get()
 
 
 async def test_who_says_nothing_is_closed(serve: Serve, credentials: Credentials) -> None:
