@@ -2,6 +2,7 @@
 /** A piece of code: its language, a button to copy it, and colours once it is whole. */
 
 import { button, make } from "./dom.js";
+import { load } from "./place.js";
 import { COPIED_MS, copy } from "./signs.js";
 
 /** Beyond this many characters colours would cost a frame. */
@@ -80,17 +81,21 @@ export async function colour(code, language) {
   if (coloured && code.textContent === text) code.replaceChildren(coloured);
 }
 
-/** @type {Promise<any> | undefined} */
-let core;
+/** Modules of highlight.js, each asked for once. @type {Map<string, Promise<any>>} */
+const parts = new Map();
+
+/** @param {string} name */
+function part(name) {
+  const loaded = parts.get(name) ?? load(`vendor/highlight/${name}`);
+  parts.set(name, loaded);
+  return loaded;
+}
 
 /** @param {string} text @param {string} language @returns {Promise<DocumentFragment>} */
 async function highlight(text, language) {
-  const load = (/** @type {string} */ name) => import(new URL(`./vendor/highlight/${name}`, import.meta.url).href);
-  core ??= load("core.min.js").then(({ default: made }) => {
-    made.configure({ __emitter: Fragments });
-    return made;
-  });
-  const [highlighter, grammar] = await Promise.all([core, load(`languages/${language}.min.js`)]);
+  const names = ["core.min.js", `languages/${language}.min.js`];
+  const [{ default: highlighter }, grammar] = await Promise.all(names.map(part));
+  highlighter.configure({ __emitter: Fragments });
   if (!highlighter.getLanguage(language)) highlighter.registerLanguage(language, grammar.default);
   return highlighter.highlight(text, { language, ignoreIllegals: true })._emitter.root;
 }

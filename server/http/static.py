@@ -37,6 +37,8 @@ ENTRY: Final = "define.js"
 # packed file has the integrity values of what it loads.
 LATER: Final = ("turns.js", "words/ar.js", "words/de.js")
 LATEST: Final = ("typeset.js",)
+# What `turns.js` loads unpacked.
+HIGHLIGHT: Final = re.compile(r"vendor/highlight/.*\.js")
 # In a packed file; the source of it is in place.js.
 INTEGRITY: Final = "const INTEGRITY={};"
 # In the address of the packed file the place of the sources can be read, under any prefix.
@@ -138,6 +140,8 @@ class Pages:
         for names in (LATEST, LATER):
             stage = {name: self._pack(name, "import.meta.url", values) for name in names}
             found |= stage
+            if names is LATEST:
+                stage |= {n: a for n, a in self._assets.items() if HIGHLIGHT.fullmatch(n)}
             values = {name: integrity(asset.content, "sha256") for name, asset in stage.items()}
         widget = self._pack(ENTRY, HOME.format(version=self.version), values)
         return {**found, "widget.js": widget}

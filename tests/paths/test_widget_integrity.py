@@ -101,6 +101,27 @@ async def test_a_part_that_comes_later_and_was_changed_on_its_way_never_runs(
     watch.wrong.clear()
 
 
+@pytest.mark.parametrize("part", ["core.min.js", "languages/javascript.min.js"])
+async def test_a_changed_part_of_the_highlighter_never_runs(
+    shared: Shared, open_page: NewPage, part: str
+) -> None:
+    page = await open_page(shared.server.url)
+
+    async def change(route: Route) -> None:
+        answer = await route.fetch()
+        await route.fulfill(response=answer, body=f"window.pwned = 1; {await answer.text()}")
+
+    await page.route(f"**/vendor/highlight/{part}", change)
+    watch: Watch = page.watch  # type: ignore[attr-defined]
+    async with page.expect_event("console", lambda told: "valid digest" in told.text):
+        await ask(page, shared.prompt("say=```javascript|let_x_=_1;|```|"))
+        await ended(page)
+    assert await page.evaluate("window.pwned === undefined")
+    await expect(page.locator(".hl-keyword")).to_have_count(0)
+    assert [] == [text for text in watch.wrong if "valid digest" not in text]
+    watch.wrong.clear()
+
+
 async def test_the_front_page_shows_what_the_command_prints(
     shared: Shared, open_page: NewPage
 ) -> None:
