@@ -223,10 +223,11 @@ _TABLE: Final = (
     number(
         "HOLDLINE_MAX_HELD_BYTES",
         WORKER,
-        33_554_432,
+        67_108_864,
         1,
         10_000_000_000,
-        "how many bytes of prompts a worker holds at once; beyond it no further job is claimed",
+        "memory that the decoded prompts of a worker process may take: their bytes, and "
+        "100 for each value in them. Beyond it no further job is claimed",
     ),
     number("HOLDLINE_MODEL_TIMEOUT_SECONDS", ALL, 900, 0.1, DAY, "time for one call of the model"),
     number(

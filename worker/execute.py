@@ -40,6 +40,7 @@ from jobs.redis.retry import retry
 
 from .ending import close, error_of, release_turns
 from .flusher import Flusher, LogLost
+from .job_size import overhead
 from .model_call import ModelCall
 from .opening import read_opening
 from .outcome import CAUSES, Decision, Finished, GiveBack, RetryAfter, Then, decide
@@ -73,7 +74,7 @@ class Execution:
         self._context = context
         self.partition = partition
         self.grant = grant
-        self.size = len(grant.job)  # in bytes, as it was claimed
+        self.size = len(grant.job)  # in bytes of memory, as far as it is decoded
         self._job: Job | None = None
         self._claimed = time.monotonic()
         self._stopped: Stop | None = None
@@ -126,6 +127,7 @@ class Execution:
             job = self._job = job_of(grant.response_id, grant.job, self._context.pipe.cipher)
             # A job is kept decoded or encoded, not both.
             self.grant = grant = grant._replace(job=b"")
+            self.size += overhead(job.params)
             if grant.cancelled:
                 await self._close("cancelled")
             else:
@@ -155,6 +157,7 @@ class Execution:
             seconds=self._context.config.redis_retry_seconds,
         )
         self._job = replace(job, context=context)
+        self.size += overhead(context)
         return self._job
 
     async def _attempt(self, job: Job) -> None:

@@ -37,6 +37,8 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger()
 
+# A large job takes so many times its bytes once it is decoded.
+DECODED_BY_ENCODED: Final = 8
 # A claim takes a few jobs at a time, so that idle workers share them.
 MAX_CLAIMED_AT_ONCE: Final = 10
 MARKER_SECONDS: Final = 1
@@ -154,7 +156,7 @@ class Worker:
                 most,
                 self._room_by_model(),
                 self._rates,
-                max_job_bytes=bytes_left,
+                max_job_bytes=max(bytes_left // DECODED_BY_ENCODED, 1),
             )
             self._claims[number] = secrets.token_hex(8)
             pace.claimed(len(grants))

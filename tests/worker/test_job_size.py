@@ -1,0 +1,24 @@
+"""How much memory a job takes once it is decoded, against what Python says."""
+
+from __future__ import annotations
+
+import tracemalloc
+from typing import Any
+
+import msgspec
+import pytest
+
+from worker.job_size import overhead
+
+PART = {"type": "input_text", "text": "abc"}
+ITEM = {"type": "message", "role": "user", "content": [PART], "id": "msg_1", "status": "completed"}
+
+
+@pytest.mark.parametrize("value", [{}, [], "a", 1.5, PART, ITEM], ids=repr)
+def test_no_kind_of_value_takes_more_than_is_counted(value: Any) -> None:
+    packed = msgspec.msgpack.encode([value] * 1000)
+    tracemalloc.start()
+    decoded = msgspec.msgpack.decode(packed)
+    used, _ = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert used < 1.3 * (len(packed) + overhead(decoded))
