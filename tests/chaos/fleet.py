@@ -13,6 +13,7 @@ import socket
 import sys
 import time
 from collections import Counter
+from collections.abc import AsyncIterator
 from pathlib import Path
 from resource import RLIM_INFINITY, RLIMIT_FSIZE
 from typing import Self
@@ -41,6 +42,8 @@ def free_port(rng: random.Random) -> int:
 
 class Storage:
     """A Redis on a TCP port of its own. What it acknowledged is in its file, also after a kill."""
+
+    url = ""  # if our processes do not use the proxy in front of the port
 
     def __init__(self, folder: Path, port: int) -> None:
         self.port = port
@@ -100,6 +103,17 @@ class Storage:
     def files(self) -> list[Path]:
         """The append-only file: its base, what was appended, and the manifest that names them."""
         return sorted((self.folder / "appendonlydir").glob("*"))
+
+
+@contextlib.asynccontextmanager
+async def running(folder: Path, port: int) -> AsyncIterator[Storage]:
+    """A Redis, started."""
+    storage = Storage(folder, port)
+    await storage.start()
+    try:
+        yield storage
+    finally:
+        await storage.kill()
 
 
 class Member:

@@ -6,8 +6,10 @@ client    connections reset · closed · half-open · delayed · throttled · st
 wire      the same between our processes and Redis, and a reply lost after its command
 redis     clients killed · scripts flushed · paused · killed · out of memory · tiny buffers ·
           writes refused · disk full
+sentinel  the master frozen for less time than the Sentinels wait
 clock     a step of up to 90 s to either side, of Redis, of the servers or of the workers
-loss      emptied · restarted empty · file cut short · older file: only where loss is asked for
+loss      emptied · restarted empty · file cut short · older file · master
+          replaced: only where loss is asked for
 """
 
 from __future__ import annotations
@@ -27,6 +29,8 @@ class Profile:
     model_pace: tuple[float, float] = (0.005, 0.04)
     # Redis loses what it acknowledged: that must be told, and the rest must hold.
     loss: bool = False
+    # Above 0: Redis is a master with a replica, and Sentinels that wait so many seconds for it.
+    sentinels: float = 0
 
 
 USUAL = {
@@ -58,6 +62,12 @@ USUAL = {
     "redis.disk_full": 0.5,
     "clock.step": 1,
 }
+# Behind Sentinels our processes connect to the nodes themselves.
+WITHOUT_PROXY = {
+    kind: weight
+    for kind, weight in USUAL.items()
+    if kind.startswith(("worker", "server", "client", "redis.kill", "redis.flush", "clock"))
+}
 PROFILES = {
     "usual": Profile(USUAL),
     "loss": Profile(
@@ -72,6 +82,13 @@ PROFILES = {
         | {kind: weight / 8 for kind, weight in USUAL.items()},
         pause=(0.2, 0.8),
         loss=True,
+    ),
+    "frozen": Profile(WITHOUT_PROXY | {"sentinel.freeze": 8}, (0.1, 0.6), sentinels=5),
+    "failover": Profile(
+        WITHOUT_PROXY | {"sentinel.freeze": 4, "loss.failover": 8},
+        (0.1, 0.6),
+        loss=True,
+        sentinels=1,
     ),
     # Each shows one line of defence at work: with that line switched off, the checker is red.
     "zombies": Profile(

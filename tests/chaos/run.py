@@ -21,17 +21,17 @@ from jobs.log.codec import decode_event, job_of
 from jobs.log.log import read_all
 from jobs.redis.pipe import Pipe
 from jobs.redis.url import redis_from_url
-from tests.chaos import network_faults, process_faults, redis_faults
+from tests.chaos import network_faults, process_faults, redis_faults, sentinels
 from tests.chaos.clients import Client, StreamClient, Workload
 from tests.chaos.faults import Faults
-from tests.chaos.fleet import Fleet, Member, Storage, free_port
+from tests.chaos.fleet import Fleet, Member, free_port, running
 from tests.chaos.history import Call, Event, History, Job
 from tests.chaos.profiles import PROFILES
 from tests.chaos.proxy import Proxy
 from tests.chaos.socket_clients import Joiner, SocketClient
 from tests.fake_model import FakeModel
 
-FAULTS = process_faults.KINDS | network_faults.KINDS | redis_faults.KINDS
+FAULTS = process_faults.KINDS | network_faults.KINDS | redis_faults.KINDS | sentinels.KINDS
 SERVERS, WORKERS = 3, 3
 CALM_SECONDS = 10.0
 BASELINE_SECONDS = 10.0
@@ -66,14 +66,18 @@ async def run(
     keys = folder / "keys" if seed % 2 == 0 else None
     if keys is not None:
         keys.write_text(base64.b64encode(rng.randbytes(32)).decode())
-    storage = Storage(data, free_port(rng))
-    await storage.start()
     async with contextlib.AsyncExitStack() as stack:
-        stack.push_async_callback(storage.kill)
+        storing = (
+            sentinels.watched_pair(data, chosen.sentinels)
+            if chosen.sentinels
+            else running(data, free_port(rng))
+        )
+        storage = await stack.enter_async_context(storing)
         redis_proxy = await stack.enter_async_context(Proxy(free_port(rng), storage.port))
         model = await stack.enter_async_context(FakeModel())
+        url = storage.url or f"redis://127.0.0.1:{redis_proxy.port}"
         fleet = await stack.enter_async_context(
-            Fleet(folder, environ(redis_proxy.port, chosen.lease, keys), sabotage=sabotage)
+            Fleet(folder, environ(url, chosen.lease, keys), sabotage=sabotage)
         )
         for _ in range(SERVERS):
             fleet.add_server(free_port(rng))
@@ -132,11 +136,11 @@ async def run(
     return result
 
 
-def environ(redis_port: int, lease: float, keys: Path | None) -> dict[str, str]:
+def environ(redis_url: str, lease: float, keys: Path | None) -> dict[str, str]:
     """The settings of all processes: everything that waits waits shortly."""
     return {
         "HOLDLINE_ENCRYPTION_KEYS": str(keys or ""),
-        "REDIS_URL": f"redis://127.0.0.1:{redis_port}",
+        "REDIS_URL": redis_url,
         "OPENAI_API_KEY": "test",
         "HOLDLINE_MODEL": "simulation",
         "HOLDLINE_LEASE_SECONDS": str(lease),
@@ -232,7 +236,9 @@ async def in_redis(pipe: Pipe) -> list[str]:
             how_many = {b"zset": "ZCARD", b"list": "LLEN"}.get(kind)
             number = await pipe.call(how_many, key) if how_many else "?"
             rest.append(f"key {name} with {number} entries")
-    connections = len((await pipe.call("CLIENT", "LIST")).splitlines())
+    clients = (await pipe.call("CLIENT", "LIST")).splitlines()
+    # A replica and the Sentinels are none of ours.
+    connections = sum(b" name=sentinel" not in one and b" flags=S" not in one for one in clients)
     # A server has a pipe and a subscriber, a worker one more pipe to wait on; one more is ours.
     if connections > (most := 2 * SERVERS + 3 * WORKERS + 1):
         rest.append(f"Redis has {connections} connections, {most} would do")

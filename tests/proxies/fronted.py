@@ -26,15 +26,23 @@ def command(proxy: str, folder: Path, config: Path) -> list[str]:
 
 
 @contextlib.asynccontextmanager
-async def fronted(proxy: str, port: int, folder: Path) -> AsyncIterator[str]:
-    """The address at which the proxy serves what listens at this port."""
+async def fronted(
+    proxy: str, port: int, folder: Path, second: int | None = None
+) -> AsyncIterator[str]:
+    """The address at which the proxy serves what listens at this port, or at these two."""
     if shutil.which(proxy) is None:
         pytest.skip(f"{proxy} is missing")
     front = free_port()
     text = (ROOT / "deploy" / PROXIES[proxy]).read_text()
     assert "8443" in text
     assert "127.0.0.1:8080" in text
-    text = text.replace("8443", str(front)).replace("127.0.0.1:8080", f"127.0.0.1:{port}")
+    one, two = "127.0.0.1:8080", "127.0.0.1:8081"
+    text = text.replace("8443", str(front))
+    if second is not None:
+        assert two in text
+        for word in ("server", "to"):
+            text = text.replace(f"# {word} {two}", f"{word} 127.0.0.1:{second}")
+    text = text.replace(one, f"127.0.0.1:{port}")
     if proxy == "nginx":  # its places for temporary files and logs belong to root
         places = "".join(
             f"{kind}_temp_path {folder}/{kind};\n"

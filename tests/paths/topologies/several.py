@@ -83,13 +83,13 @@ async def cluster(masters: int = 3, *, replicas: bool = False) -> AsyncIterator[
 
 
 @contextlib.contextmanager
-def sentinel(folder: Path, master: Store, quorum: int) -> Iterator[int]:
+def sentinel(folder: Path, master: Store, quorum: int, down_ms: str) -> Iterator[int]:
     """One Sentinel that watches a master; gives its port."""
     port, file = free_port(), folder / f"sentinel-{free_port()}.conf"
     file.write_text(
         f"port {port}\nbind 127.0.0.1\ndir {folder}\n"
         f"sentinel monitor {MASTER} 127.0.0.1 {master.port} {quorum}\n"
-        f"sentinel down-after-milliseconds {MASTER} {DOWN_MS}\n"
+        f"sentinel down-after-milliseconds {MASTER} {down_ms}\n"
         f"sentinel failover-timeout {MASTER} 3000\n"
     )
     program = installed(os.environ.get("PATH")).path
@@ -108,7 +108,9 @@ def sentinel(folder: Path, master: Store, quorum: int) -> Iterator[int]:
 
 
 @contextlib.asynccontextmanager
-async def watched(folder: Path, *, sentinels: int = 3) -> AsyncIterator[tuple[str, Store, Store]]:
+async def watched(
+    folder: Path, *, sentinels: int = 3, down_ms: str = DOWN_MS
+) -> AsyncIterator[tuple[str, Store, Store]]:
     """The address of a master that Sentinels watch, the master, and its replica."""
     async with stores.running(tcp=True) as master, stores.running(tcp=True) as replica:
         await replica.call("REPLICAOF", "127.0.0.1", master.port)
@@ -116,7 +118,8 @@ async def watched(folder: Path, *, sentinels: int = 3) -> AsyncIterator[tuple[st
         quorum = sentinels // 2 + 1
         with contextlib.ExitStack() as stack:
             ports = [
-                stack.enter_context(sentinel(folder, master, quorum)) for _ in range(sentinels)
+                stack.enter_context(sentinel(folder, master, quorum, down_ms))
+                for _ in range(sentinels)
             ]
             for port in ports:
                 await _knows_all(port, sentinels)

@@ -1,0 +1,140 @@
+"""Two servers restart one after the other behind the proxies' files, and no client sees a 502."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import re
+import signal
+import subprocess
+from collections import Counter
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import aiohttp
+import pytest
+
+import holdline_client
+from tests.fake_model import FakeModel
+from tests.proxies.fronted import PROXIES, fronted
+from tests.system import Server, System
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+pytestmark = [pytest.mark.timeout(120), pytest.mark.heavy]
+WHOLE = "whole"
+RESTARTING = "503 server_restarting"  # nothing was accepted; the SDKs ask again
+
+
+class Load:
+    """Clients of each kind, each with one request after the other until `over`."""
+
+    def __init__(self, url: str, http: aiohttp.ClientSession) -> None:
+        self.url = f"{url}/v1/responses"
+        self.http = http
+        self.over = False
+        self.results: Counter[str] = Counter()
+
+    def start(self, tasks: asyncio.TaskGroup) -> None:
+        """Five plain requests, three streams and two sockets at a time."""
+        for ask in (*[self.plain] * 5, *[self.stream] * 3):
+            tasks.create_task(self._repeat(ask))
+        for _ in range(2):
+            tasks.create_task(self._socket())
+
+    async def _repeat(self, ask: Callable[[], Awaitable[str]]) -> None:
+        while not self.over:
+            self.results[await ask()] += 1
+
+    async def plain(self) -> str:
+        body = {"input": "tokens=2 mode=slow pace=0.1", "model": "m"}
+        async with self.http.post(self.url, json=body) as answer:
+            return WHOLE if answer.status == 200 else await refusal(answer)
+
+    async def stream(self) -> str:
+        """Asks, and resumes until the end."""
+        body = {"input": "tokens=8 mode=slow pace=0.1", "model": "m", "stream": True}
+        id_, last = "", -1
+        while True:
+            query = {"stream": "true", "starting_after": str(last)}
+            asking = (
+                self.http.get(f"{self.url}/{id_}", params=query)
+                if id_
+                else self.http.post(self.url, json=body)
+            )
+            try:
+                async with asking as answer:
+                    if answer.status != 200:
+                        return await refusal(answer)
+                    async for line in answer.content:
+                        if not line.startswith(b"data: {"):
+                            continue
+                        event = json.loads(line[6:])
+                        if event["type"] == "error":
+                            assert "server_restarting" == event["error"]["code"]
+                            continue
+                        id_ = id_ or event["response"]["id"]
+                        last += 1
+                        assert last == event["sequence_number"]
+                        if event["type"] == "response.completed":
+                            return WHOLE
+            except aiohttp.ClientPayloadError:
+                assert id_
+
+    async def _socket(self) -> None:
+        async with holdline_client.connect(self.url) as client:
+            while not self.over:
+                answer = client.ask("tokens=8 mode=slow pace=0.1")
+                assert 8 == len("".join([piece async for piece in answer]).split())
+                self.results[WHOLE] += 1
+
+
+async def refusal(answer: aiohttp.ClientResponse) -> str:
+    said = await answer.text()
+    found = re.search(r'"code":"(\w+)"', said)
+    return f"{answer.status} {found[1] if found else said}".strip()
+
+
+async def restart(system: System, server: Server) -> Server:
+    server.signal(signal.SIGTERM)
+    assert 0 == await server.wait()
+    return await system.server(HOLDLINE_PORT=server.url.rpartition(":")[2])
+
+
+def caddy_loses_bodies() -> bool:
+    """Caddy before 2.11.2 closes the body of a POST whose connection was refused."""
+    told = subprocess.run(["caddy", "version"], capture_output=True, text=True, check=True).stdout
+    version = [int(number) for number in re.findall(r"\d+", told)[:3]]
+    return version < [2, 11, 2]
+
+
+@pytest.mark.parametrize("proxy", PROXIES)
+async def test_a_rolling_restart_gives_no_502_and_loses_nothing(
+    system: System, tmp_path: Path, proxy: str
+) -> None:
+    async with FakeModel() as model:
+        one, two, _ = await asyncio.gather(
+            system.server(), system.server(), system.worker(model.url)
+        )
+        ports = [int(server.url.rpartition(":")[2]) for server in (one, two)]
+        async with (
+            fronted(proxy, ports[0], tmp_path, ports[1]) as url,
+            aiohttp.ClientSession() as http,
+        ):
+            load = Load(url, http)
+            async with asyncio.TaskGroup() as tasks:
+                load.start(tasks)
+                await asyncio.sleep(1)
+                for server in (one, two):
+                    await restart(system, server)
+                    await asyncio.sleep(2.5)  # Caddy looks each second whether it is back
+                load.over = True
+        allowed = {WHOLE, RESTARTING}
+        if proxy == "caddy" and caddy_loses_bodies():
+            allowed.add("502")
+            assert load.results["502"] < 40, load.results
+        assert set(load.results) <= allowed, load.results
+        assert load.results[WHOLE] > 50
+        # What was refused was not accepted, and nothing was asked twice.
+        assert load.results[WHOLE] == len(model.calls)
