@@ -45,7 +45,10 @@ class Load:
 
     async def _repeat(self, ask: Callable[[], Awaitable[str]]) -> None:
         while not self.over:
-            self.results[await ask()] += 1
+            result = await ask()
+            self.results[result] += 1
+            if result != WHOLE:
+                await asyncio.sleep(0.5)  # as the SDKs do before they ask again
 
     async def plain(self) -> str:
         body = {"input": "tokens=2 mode=slow pace=0.1", "model": "m"}
