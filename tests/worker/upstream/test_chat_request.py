@@ -109,6 +109,8 @@ def test_openais_own_endpoint_has_another_name_for_the_limit() -> None:
         ("https://one.openai.azure.com/openai/v1/", OPENAI_LIMIT),
         ("https://one.cognitiveservices.azure.com/openai/v1", OPENAI_LIMIT),
         ("https://one.services.ai.azure.com/models", OPENAI_LIMIT),
+        ("https://ONE.openai.azure.us/openai/v1", OPENAI_LIMIT),
+        ("https://one.openai.azure.cn/openai/v1", OPENAI_LIMIT),
         ("https://evilapi.openai.com.example/v1", LIMIT),
         ("https://notapi.openai.com/v1", LIMIT),
         ("http://127.0.0.1:8000/v1", LIMIT),

@@ -39,12 +39,14 @@ _SAMPLING: Final = {
 }
 
 
-# OpenAI itself, its regional addresses, and Azure's.
+# OpenAI itself, its regional addresses, and Azure's in each of its clouds.
 _OPENAI_HOSTS: Final = (
     ".api.openai.com",
-    ".openai.azure.com",
-    ".cognitiveservices.azure.com",
-    ".services.ai.azure.com",
+    *(
+        f".{service}.azure.{cloud}"
+        for service in ("openai", "cognitiveservices", "services.ai")
+        for cloud in ("com", "us", "cn")
+    ),
 )
 
 
