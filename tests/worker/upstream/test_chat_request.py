@@ -56,7 +56,8 @@ def test_items_of_input_may_have_parts_and_any_role() -> None:
 
 def test_tools_that_another_endpoint_ran_earlier_are_left_out() -> None:
     search = {"type": "web_search_call", "id": "ws_1", "status": "completed"}
-    assert [{"role": "user", "content": "hi"}] == messages([search], input="hi")
+    asked = {"role": "user", "content": "hi"}
+    assert [asked] == messages([search], input="hi") == messages(input=[search, asked])
 
 
 def test_an_assistant_who_said_nothing_is_left_out() -> None:
@@ -67,7 +68,6 @@ def test_an_assistant_who_said_nothing_is_left_out() -> None:
 @pytest.mark.parametrize(
     "item",
     [
-        {"type": "computer_call", "output": "secret"},
         {"type": "message", "role": "tool", "content": "secret"},
         {"role": "user", "content": [{"type": "input_audio", "data": "secret"}]},
     ],

@@ -106,9 +106,10 @@ def _items(job: Job) -> list[dict[str, Any]]:
     items = [{"role": "user", "content": asked}] if isinstance(asked, str) else asked
     rules = params.get("instructions")
     first = [{"role": "system", "content": rules}] if rules else []
-    # Another model's endpoint may have run tools of its own in an earlier turn.
-    before = [item for item in job.context if item.get("type", "message") in KNOWN_TYPES]
-    return [*first, *before, *items]
+    # Another model's endpoint may have run tools of its own in an earlier turn; the input may refer
+    # to their items.
+    said = [one for one in [*job.context, *items] if one.get("type", "message") in KNOWN_TYPES]
+    return [*first, *said]
 
 
 def _allowed(params: dict[str, Any]) -> list[dict[str, Any]]:
