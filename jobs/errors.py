@@ -47,12 +47,13 @@ class TurnMissing(HoldlineError):
 
 
 class QueueFull(HoldlineError):
-    """The queue is full."""
+    """The queue is full of what the limit counts."""
 
-    def __init__(self, waiting: int, limit: int) -> None:
-        super().__init__(f"{waiting} responses wait already; the limit is {limit}")
+    def __init__(self, waiting: int, limit: int, counted: str = "prompts") -> None:
+        super().__init__(f"{waiting} {counted} wait already; the limit is {limit}")
         self.waiting = waiting
         self.limit = limit
+        self.counted = counted
 
 
 class Limited(HoldlineError):

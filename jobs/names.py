@@ -208,6 +208,11 @@ class Partition:
         return f"{self.prefix}delayed"
 
     @property
+    def sizes(self) -> str:
+        """Hash: the bytes of the prompts that have not ended, by id, and their sums."""
+        return f"{self.prefix}sizes"
+
+    @property
     def open(self) -> str:
         """Sorted set: every id that has not ended, by the time of its next inspection."""
         return f"{self.prefix}open"

@@ -89,6 +89,7 @@ class Queue:
                 inspect_ms=settings.inspect_ms,
                 max_wait_ms=settings.max_wait_ms,
                 max_waiting=settings.max_waiting,
+                max_waiting_bytes=settings.max_waiting_bytes,
                 fail_on_death=int(fails),
                 queue_name=queue_name,
                 hook_wait_ms=settings.hook_wait_ms if settings.webhooks else "",
@@ -101,6 +102,7 @@ class Queue:
                 tenant_tokens=settings.tenant_tokens,
                 tenant_money=settings.tenant_money,
                 tenant_input_tokens=settings.max_input_tokens,
+                tenant_waiting_bytes=settings.tenant_waiting_bytes,
                 subject_running=settings.subject_running,
                 subject_requests=settings.subject_requests,
                 subject_tokens=settings.subject_tokens,
@@ -196,7 +198,7 @@ class Queue:
         """Holds the turns that a job names, and submits it; `ended` jobs hold theirs no longer."""
         await self.turns.hold(job.id, job.turns)
         try:
-            found = accepted(job.id, await self._pipe.run(call), self._settings.max_waiting)
+            found = accepted(job.id, await self._pipe.run(call), self._settings)
             ended = ended or not found.fresh
         except (QueueFull, Limited, IdempotencyKeyReused):
             ended = True

@@ -79,11 +79,13 @@ class SharedSettings:
     max_run_ms: int = 900_000
     max_attempts: int = 3
     max_waiting: int = 10_000
+    max_waiting_bytes: int = 1 << 30
     orphan_ms: int = 60_000
     cancel_orphans: bool = False
     tenant_running: int = 0
     tenant_sockets: int = 0
     tenant_waiting: int = 0
+    tenant_waiting_bytes: int = 0
     tenant_requests: int = 0
     tenant_tokens: int = 0
     tenant_money: float = 0.0
@@ -114,6 +116,7 @@ class SharedSettings:
             "sockets": self.tenant_sockets,
             "running": self.tenant_running,
             "waiting": self.tenant_waiting,
+            "waiting_bytes": self.tenant_waiting_bytes,
             "requests_per_minute": self.tenant_requests,
             "tokens_per_day": self.tenant_tokens,
             "money_per_day": self.tenant_money,

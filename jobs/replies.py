@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from .errors import Fenced, Gone, IdempotencyKeyReused, Limited, QueueFull, RedisRefused
 from .names import model_of
+
+if TYPE_CHECKING:
+    from .record import SharedSettings
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +57,7 @@ class Grant(NamedTuple):
         return model_of(self.queue_name)
 
 
-def accepted(response_id: str, reply: object, max_waiting: int) -> Accepted:
+def accepted(response_id: str, reply: object, settings: SharedSettings) -> Accepted:
     """What `submit` or `submit_completed` made of a response with this id.
 
     Raises: IdempotencyKeyReused, QueueFull, Limited.
@@ -70,7 +73,9 @@ def accepted(response_id: str, reply: object, max_waiting: int) -> Accepted:
         case [b"reused", bytes(first)]:
             raise IdempotencyKeyReused(first.decode())
         case [b"full", int(waiting)]:
-            raise QueueFull(waiting, max_waiting)
+            raise QueueFull(waiting, settings.max_waiting)
+        case [b"full", int(waiting), b"bytes"]:
+            raise QueueFull(waiting, settings.max_waiting_bytes, "bytes of prompts")
         case [b"limited", bytes(what), bytes(limit), int(wait)]:
             raise Limited(what.decode(), float(limit), wait / 1000)
         case _:

@@ -250,6 +250,14 @@ _TABLE: Final = (
     number(
         "HOLDLINE_MAX_WAITING", ALL, 10_000, 1, 1_000_000, "prompts in the queue of a partition"
     ),
+    number(
+        "HOLDLINE_MAX_WAITING_BYTES",
+        ALL,
+        1 << 30,
+        1 << 20,
+        1 << 40,
+        "bytes of the unended prompts of a partition, with the turns before them",
+    ),
     choice(
         "HOLDLINE_ON_ORPHAN",
         ALL,
@@ -287,6 +295,14 @@ _TABLE: Final = (
         0,
         1_000_000,
         "prompts of one tenant in the queue; 0: no limit",
+    ),
+    number(
+        "HOLDLINE_TENANT_WAITING_BYTES",
+        ALL,
+        0,
+        0,
+        1 << 40,
+        "bytes of the unended prompts of one tenant, with the turns before them; 0: no limit",
     ),
     number(
         "HOLDLINE_TENANT_REQUESTS_PER_MINUTE",

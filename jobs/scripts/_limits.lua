@@ -13,11 +13,30 @@ local USED_TTL = 3 * DAY
 -- The limits in a tenant's settings, in the order of the arguments of `submit`. Those of `subject_` hold for
 -- each end user.
 local LIMITS = { 'waiting', 'requests_per_minute', 'tokens_per_day', 'money_per_day', 'input_tokens',
-  'subject_running', 'subject_requests_per_minute', 'subject_tokens_per_day', 'subject_money_per_day' }
+  'subject_running', 'subject_requests_per_minute', 'subject_tokens_per_day', 'subject_money_per_day', 'waiting_bytes' }
 
 local function used_of(prefix, account, day) return prefix .. 'used:' .. day .. ':' .. account end
 local function open_of(prefix, account) return prefix .. 'open:' .. account end
 local function rate_of(prefix, account) return prefix .. 'rate:' .. account end
+
+-- The bytes and the tenant of each prompt that has not ended, by id; "~" has the bytes of all, "~tenant"
+-- those of a tenant.
+local function sizes_of(prefix) return prefix .. 'sizes' end
+
+local function add_size(prefix, id, tenant, bytes)
+  redis.call('HSET', sizes_of(prefix), id, bytes .. ' ' .. tenant)
+  redis.call('PEXPIRE', sizes_of(prefix), STRUCTURE_TTL)
+  for _, total in ipairs({ '~', '~' .. tenant }) do redis.call('HINCRBY', sizes_of(prefix), total, bytes) end
+end
+
+local function drop_size(prefix, id)
+  local bytes, tenant = string.match(redis.call('HGET', sizes_of(prefix), id) or '', '^(%d+) (.*)$')
+  if not bytes then return end
+  redis.call('HDEL', sizes_of(prefix), id)
+  for _, total in ipairs({ '~', '~' .. tenant }) do
+    if redis.call('HINCRBY', sizes_of(prefix), total, -bytes) <= 0 then redis.call('HDEL', sizes_of(prefix), total) end
+  end
+end
 
 -- Adds to what an account used on a day. A field that was not there may be that of a new key.
 local function use(prefix, account, day, tokens, money)
@@ -89,7 +108,7 @@ end
 -- Whether a tenant and its end user (`account`; "" for none) may have one more job: nil, or {"limited", what,
 -- limit, ms to wait}. Then the accounts that the job is booked to, and what the one with less left has: its
 -- limits of requests and tokens, each with what is left. `defaults` holds where the settings say nothing.
-local function admit(prefix, tenant, account, time, tokens, money, input, defaults)
+local function admit(prefix, tenant, account, time, tokens, money, input, bytes, defaults)
   local settings = prefix .. 'tenant:' .. tenant
   local set = redis.call('HMGET', settings, 'weight', 'running', unpack(LIMITS))
   local limit, limits_users = {}, false
@@ -102,6 +121,9 @@ local function admit(prefix, tenant, account, time, tokens, money, input, defaul
   if limit.input_tokens > 0 and input > limit.input_tokens then return limited('input_tokens', 0) end
   if limit.waiting > 0 and count_open(prefix, tenant, time) - count_running(prefix, tenant, time) >= limit.waiting then
     return limited('waiting', 5000)
+  end
+  if limit.waiting_bytes > 0 and (redis.call('HGET', sizes_of(prefix), '~' .. tenant) or 0) + bytes > limit.waiting_bytes then
+    return limited('waiting_bytes', 5000)
   end
   local refusal, left = check_account(prefix, tenant, '', limit, time, tokens, money)
   if refusal then return refusal end
@@ -139,6 +161,7 @@ end
 -- Forgets an id that no longer waits or runs.
 local function close(prefix, id, tenant)
   unlease(prefix, tenant, id)
+  drop_size(prefix, id)
   redis.call('ZREM', prefix .. 'open', id)
   redis.call('ZREM', prefix .. 'followed', id)
 end

@@ -7,7 +7,7 @@
 -- Returns {requeued, {grant...}}; a grant as in claim, its reason one of the words below
 -- May be repeated: each step is a no-op once done. Grants of a lost reply run out like any lease.
 -- @include STRUCTURE_TTL DELAY_BOUND now cap fields waiting_of notify_queued grant tenant_of ready_of idle_of open_queue
--- @include ensure_ready enqueue_first count_running lease release unlease promote
+-- @include ensure_ready enqueue_first count_running lease release unlease promote close
 lease_ms, limit = tonumber(lease_ms), tonumber(limit)
 local time, requeued, grants = now(), 0, {}
 
@@ -56,7 +56,7 @@ for _, id in ipairs(due(open_key)) do
   local tenant, queue_name = tenant_of(job.owner or ''), job.queue_name or ''
   redis.call('ZADD', open_key, time + inspect_ms, id)
   if job.status ~= 'queued' and job.status ~= 'running' then
-    redis.call('ZREM', open_key, id)
+    close(prefix, id, tenant)
   elseif job.status == 'running' then
     if not redis.call('ZSCORE', leases_key, id) then lease(prefix, tenant, { time, id }) end
   elseif time > tonumber(job['until'] or 0) then

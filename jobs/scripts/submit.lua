@@ -2,21 +2,21 @@
 -- Accepts a job: its record, its first log entries and its place in the queue, all or nothing.
 -- KEYS  job_key, log_key, idempotency_key (job_key again where there is none), channel
 -- ARGV  prefix, id, owner, record, fingerprints ("" where there is no key), ttl_ms, inspect_ms,
---       max_wait_ms, max_waiting, fail_on_death (0/1), queue_name, unstored (0/1), hook_wait_ms (of its
+--       max_wait_ms, max_waiting, max_waiting_bytes, fail_on_death (0/1), queue_name, unstored (0/1), hook_wait_ms (of its
 --       webhook; "": there is none), context_bytes (of the turns that it names), tokens_field (that it
 --       may take), money_field (millionths), input_tokens, tenant_waiting, tenant_requests (a minute),
 --       tenant_tokens (a day), tenant_money (a day), tenant_input_tokens, subject_running,
---       subject_requests, subject_tokens, subject_money (limits of a tenant, and of each of its end
+--       subject_requests, subject_tokens, subject_money, tenant_waiting_bytes (limits of a tenant, and of each of its end
 --       users, where its settings say nothing; 0: none), account (of the end user; "": there is none),
 --       orphan_ms (without a follower until it is cancelled; "": never), max_bytes (that a
 --       notification carries), first_entry (that the first claim appends; "": its worker does),
 --       entries...
 -- Returns {"accepted", id, number, requests a minute, left, tokens a day, left} · {"same", id} ·
---         {"reused", id} · {"full", waiting} · {"limited", what, limit, ms to wait}
+--         {"reused", id} · {"full", waiting} · {"full", bytes, "bytes"} · {"limited", what, limit, ms to wait}
 -- The rule of idempotency keys is `known` in _shared.lua.
 -- May be repeated: the id is the caller's own, and a job that exists is not written again.
 -- The notification is for the caller: it subscribed before the first entry, so it misses none.
--- @include STRUCTURE_TTL now without_empty notify known remember tenant_of enqueue reserve admit
+-- @include STRUCTURE_TTL now without_empty notify known remember tenant_of enqueue reserve sizes_of add_size admit
 local fingerprint, ttl = fingerprints, ttl_ms
 
 local number = redis.call('HGET', job_key, 'number')
@@ -30,11 +30,13 @@ if open >= tonumber(max_waiting) then
   local waiting = open - redis.call('ZCARD', prefix .. 'leases')
   if waiting >= tonumber(max_waiting) then return { 'full', waiting } end
 end
+local bytes, waiting_bytes = #record + context_bytes, tonumber(redis.call('HGET', sizes_of(prefix), '~') or 0)
+if waiting_bytes + bytes > tonumber(max_waiting_bytes) then return { 'full', waiting_bytes, 'bytes' } end
 
 local time, tenant, tokens, money = now(), tenant_of(owner), tonumber(tokens_field), tonumber(money_field)
-local refusal, accounts, left = admit(prefix, tenant, account, time, tokens, money, tonumber(input_tokens),
+local refusal, accounts, left = admit(prefix, tenant, account, time, tokens, money, tonumber(input_tokens), bytes,
   { tenant_waiting, tenant_requests, tenant_tokens, tenant_money, tenant_input_tokens,
-    subject_running, subject_requests, subject_tokens, subject_money })
+    subject_running, subject_requests, subject_tokens, subject_money, tenant_waiting_bytes })
 if refusal then return refusal end
 
 number = enqueue(prefix, tenant, queue_name, id)
@@ -44,6 +46,7 @@ redis.call('HSET', job_key, unpack(without_empty({ 'status', 'queued', 'owner', 
   'context_bytes', context_bytes, 'account', accounts[2] or '', 'begins', first_entry, 'hook', hook_wait_ms, 'unstored', unstored == '1' and 1 or '',
   'key', fingerprint ~= '' and idempotency_key or '' })))
 redis.call('PEXPIRE', job_key, ttl)
+add_size(prefix, id, tenant, bytes)
 
 redis.call('RPUSH', log_key, unpack(entries))
 redis.call('PEXPIRE', log_key, ttl)

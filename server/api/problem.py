@@ -192,11 +192,11 @@ def from_error(error: Problem | HoldlineError) -> Problem:
                 "This idempotency key was used with another request body. Use a new key.",
                 param="idempotency_key",
             )
-        case QueueFull(limit=limit):
+        case QueueFull(limit=limit, counted=counted):
             return Problem(
                 429,
                 "queue_full",
-                f"The queue is full ({limit} prompts wait). Try again later.",
+                f"The queue is full: its limit is {limit} {counted}. Try again later.",
                 retry_after=FULL_RETRY_SECONDS,
                 limit=("X-RateLimit-Limit-Queue", limit),
             )
@@ -257,6 +257,14 @@ def _limited(error: Limited) -> Problem:
                 f"{limit} of your prompts wait already. Wait for one to begin.",
                 retry_after=wait,
                 limit=("X-RateLimit-Limit-Waiting", error.limit),
+            )
+        case "waiting_bytes":
+            return Problem(
+                429,
+                "waiting_limit_exceeded",
+                "Your prompts that have not ended, with the turns before them, would take more "
+                f"than {limit} bytes. Wait for one to end.",
+                retry_after=wait,
             )
         case "tokens_per_day":
             return Problem(

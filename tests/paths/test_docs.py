@@ -192,6 +192,7 @@ def test_every_script_and_every_key_is_documented() -> None:
             names.leases,
             names.delayed,
             names.open,
+            names.sizes,
         ),
         *(names.dead, names.numbers, names.cancels, names.epoch, names.claimed("x")),
         *(names.hook("x"), names.hooks, names.api_keys, names.cipher),

@@ -24,6 +24,7 @@ class TenantLimits(Struct):
     sockets: int | None
     running: int | None
     waiting: int | None
+    waiting_bytes: int | None
     requests_per_minute: int | None
     tokens_per_day: int | None
     money_per_day: float | None

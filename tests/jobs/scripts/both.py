@@ -103,6 +103,7 @@ class Both:
                 inspect_ms=HOUR,
                 max_wait_ms=HOUR,
                 max_waiting=1000,
+                max_waiting_bytes=1 << 30,
                 fail_on_death=int(fails),
                 queue_name=queue_name,
                 unstored=0,

@@ -9,7 +9,7 @@ from jobs.names import model_of
 
 MAX_ATTEMPTS = 3
 MAX_RUNNING = 2
-LIMITS = ["waiting", "requests", "tokens", "money", "input_tokens"]
+LIMITS = ["waiting", "waiting_bytes", "requests", "tokens", "money", "input_tokens"]
 SUBJECT_LIMITS = ["running", "requests", "tokens", "money"]
 NO_LIMITS = {
     **{f"tenant_{what}": 0 for what in LIMITS},

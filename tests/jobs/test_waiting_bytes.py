@@ -1,0 +1,79 @@
+"""The prompts that have not ended are bounded in bytes, with the turns that they name."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from jobs.errors import Limited, QueueFull
+from jobs.log.log import LogWriter
+from jobs.queue import Queue
+from jobs.record import Job, Status, TurnSlice
+from jobs.redis.pipe import Pipe
+from tests.jobs.factories import (
+    NAMES,
+    SETTINGS,
+    a_job,
+    claimed,
+    end_entry,
+    ending,
+    inspect_now,
+    opening,
+)
+
+LARGE = "x" * 50_000
+
+
+async def submit(queue: Queue, owner: str = "acme/anna", text: str = LARGE) -> Job:
+    job = a_job(owner, text)
+    await queue.submit(job, opening(job))
+    return job
+
+
+async def test_the_bytes_of_unended_prompts_are_bounded_until_one_ends(pipe: Pipe) -> None:
+    queue = Queue(pipe, replace(SETTINGS, max_waiting_bytes=120_000))
+    jobs = [await submit(queue), await submit(queue, "other/bob")]
+    with pytest.raises(QueueFull) as refused:
+        await submit(queue)
+    assert ("bytes of prompts", 120_000) == (refused.value.counted, refused.value.limit)
+    assert 100_000 < refused.value.waiting < 102_000
+    await submit(queue, text="small")
+
+    await queue.cancel(jobs[0].id, 2, [ending(jobs[0], Status.CANCELLED)])
+    await submit(queue)
+
+
+async def test_the_bytes_of_a_tenant_are_bounded_by_themselves(pipe: Pipe) -> None:
+    queue = Queue(pipe, replace(SETTINGS, tenant_waiting_bytes=60_000))
+    await submit(queue)
+    with pytest.raises(Limited) as refused:
+        await submit(queue, "acme/bob")
+    assert ("waiting_bytes", 60_000) == (refused.value.what, refused.value.limit)
+    await submit(queue, "other/")
+
+
+async def test_turns_count_as_what_they_hold(pipe: Pipe) -> None:
+    queue = Queue(pipe, replace(SETTINGS, max_waiting_bytes=60_000))
+    first = a_job()
+    await queue.submit_completed(first, [ending(first)])
+    await queue.turns.keep(first.id, first.owner, [{}])
+    job = replace(a_job(), turns=[TurnSlice(first.id, 0, 1)], context_bytes=60_000)
+    with pytest.raises(QueueFull):
+        await queue.submit(job, opening(job))
+
+
+async def test_whatever_ends_a_prompt_frees_its_bytes(pipe: Pipe) -> None:
+    queue = Queue(pipe, SETTINGS)
+    finished, grant = await claimed(queue, "acme/anna")
+    writer = LogWriter(pipe, finished.id, grant.claim, 2)
+    await writer.finish(Status.COMPLETED, [end_entry(finished)], retention_ms=1000)
+    cancelled, deleted, lost = [await submit(queue) for _ in range(3)]
+    await queue.cancel(cancelled.id, 2, [ending(cancelled, Status.CANCELLED)])
+    await queue.delete(deleted.id)
+    await queue.delete(deleted.id)
+    await pipe.call("DEL", NAMES.job(lost.id))  # as if it had expired
+    assert 3 == await pipe.call("HLEN", NAMES.sizes)
+    await inspect_now(pipe, lost.id)
+    await queue.rescue(0, "rescuer")
+    assert 0 == await pipe.call("EXISTS", NAMES.sizes)
