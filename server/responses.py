@@ -191,6 +191,10 @@ class Responses:
         job = await self._job(viewer, response_id)
         return [*await self._conversations.before(job), *job.params["input"]]
 
+    async def look(self, viewer: str, response_id: str) -> View:
+        """The beginning of a response's log, or all of a short one."""
+        return await read(self._pipe, response_id, 0, min_entries=0, viewer=viewer)
+
     async def retrieve(self, viewer: str, response_id: str) -> dict[str, Any]:
         """The response object as it stands."""
         _, response = await self._conversations.response(viewer, response_id)

@@ -21,7 +21,12 @@ PIECE_BYTES: Final = 65_536
 
 def json_answer(value: dict[str, Any]) -> web.Response:
     """A JSON answer."""
-    return web.Response(body=encode(value), content_type="application/json")
+    return encoded_answer(encode(value))
+
+
+def encoded_answer(json: bytes) -> web.Response:
+    """A JSON answer that is encoded already."""
+    return web.Response(body=json, content_type="application/json")
 
 
 def error_answer(problem: Problem) -> web.Response:

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from server.api.problem import Problem
 from server.api.request import parse_create, parse_json
 
-from .answers import error_answer, json_answer
 from .auth_middleware import principal_of
 from .body import read_body, with_key
 from .chat_request import Translation
@@ -75,8 +74,10 @@ class ChatCompletionRoutes:
 
     async def _complete(self, request: web.Request, viewer: str, id_: str) -> web.StreamResponse:
         await self._routes.wait(request, viewer, id_)
-        found = await self._responses.retrieve(viewer, id_)
-        failed = failure(found)
-        answer = json_answer(completion(found)) if failed is None else error_answer(failed)
-        answer.headers["X-Response-Id"] = id_
-        return await self._routes.write(request, found, answer)
+        return await self._routes.answer(request, viewer, id_, as_completion)
+
+
+def as_completion(found: dict[str, Any]) -> tuple[Problem | None, dict[str, Any]]:
+    """The chat completion that a finished response is, or why it is none."""
+    failed = failure(found)
+    return failed, completion(found) if failed is None else {}

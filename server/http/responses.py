@@ -14,12 +14,14 @@ from jobs.errors import RedisTrouble
 from jobs.replies import Allowance
 from server import models
 from server.api.failures import problem_of
+from server.api.frames import encode
 from server.api.problem import Problem, invalid, restarting
 from server.api.request import parse_create, parse_json
 from server.responses import Post
 
-from .answers import error_answer, json_answer
+from .answers import encoded_answer, error_answer, json_answer
 from .auth_middleware import principal_of
+from .bodies import Bodies, Body
 from .body import read_body, with_key
 from .sse import Stream, Waiter
 
@@ -34,6 +36,7 @@ if TYPE_CHECKING:
     from server.live.submission import SubmissionListener
     from server.responses import Responses
 
+    from .bodies import Form
     from .sse import StreamFormat, Streams
 
 DEFAULT_PAGE: Final = 20
@@ -70,6 +73,7 @@ class ResponseRoutes:
         self._responses = responses
         self._streams = streams
         self.large_requests = large_requests
+        self._bodies = Bodies(responses)
 
     def add_to(self, app: web.Application) -> None:
         """Adds the routes."""
@@ -111,7 +115,7 @@ class ResponseRoutes:
             return await self.stream(request, viewer, asked.response_id, -1)
         if asked.follows:
             await self.wait(request, viewer, asked.response_id)
-            return await self._answer(request, viewer, asked.response_id)
+            return await self.answer(request, viewer, asked.response_id, as_response)
         return await self._hand_over(request, viewer, asked.response_id)
 
     async def tracked(
@@ -128,9 +132,6 @@ class ResponseRoutes:
         cut = True
         try:
             answer = await reply
-            if isinstance(answer, web.Response):
-                await answer.prepare(request)
-                await answer.write_eof()
             cut = _gone(request)
         except Problem as problem:
             cut = problem.response_id is not None
@@ -165,28 +166,22 @@ class ResponseRoutes:
 
     async def input_items(self, request: web.Request) -> web.StreamResponse:
         """A page of the input items, newest first unless `order=asc`."""
-        id_ = request.match_info["id"]
-        items = await self._responses.input_items(principal_of(request).viewer, id_)
-        order = request.query.get("order", "desc")
+        viewer, id_ = principal_of(request).viewer, request.match_info["id"]
+        await self._responses.owned(viewer, id_)
+        order, after = request.query.get("order", "desc"), request.query.get("after")
         if order not in ("asc", "desc"):
             raise invalid("order", "'order' is asc or desc.")
-        if order == "desc":
-            items = items[::-1]
-        if after := request.query.get("after"):
-            places = [index for index, item in enumerate(items) if item["id"] == after]
-            if not places:
-                raise invalid("after", "No input item has this id.")
-            items = items[places[0] + 1 :]
-        page = items[: _integer(request, "limit", DEFAULT_PAGE, 1, LARGEST_PAGE)]
-        return json_answer(
-            {
-                "object": "list",
-                "data": page,
-                "first_id": page[0]["id"] if page else None,
-                "last_id": page[-1]["id"] if page else None,
-                "has_more": len(page) < len(items),
-            }
-        )
+        limit = _integer(request, "limit", DEFAULT_PAGE, 1, LARGEST_PAGE)
+
+        async def make() -> Body:
+            items = await self._responses.input_items(viewer, id_)
+            return Body(encode(_page(items if order == "asc" else items[::-1], after, limit)))
+
+        async with self._bodies.shared((id_, order, after, limit), make, large=True) as body:
+            answer = encoded_answer(body.json)
+            await answer.prepare(request)
+            await answer.write_eof()
+            return answer
 
     async def models(self, request: web.Request) -> web.StreamResponse:
         """The models that a request may name; without a models file other names are passed on."""
@@ -227,34 +222,31 @@ class ResponseRoutes:
             await self._seen(response_id)
         return response
 
-    async def _answer(
-        self, request: web.Request, viewer: str, response_id: str
+    async def answer(
+        self, request: web.Request, viewer: str, response_id: str, form: Form
     ) -> web.StreamResponse:
-        """The finished response, or its failure as an HTTP error if it has no output.
-
-        Most programs take a failed response with status 200 for an empty answer.
-        """
-        found = await self._responses.retrieve(viewer, response_id)
-        failed = None if found["output"] else problem_of(found)
-        answer = json_answer(found) if failed is None else error_answer(failed)
-        answer.headers["X-Response-Id"] = response_id
-        return await self.write(request, found, answer)
+        """The finished response in this form, or its failure as an HTTP error."""
+        async with self._bodies.response(viewer, response_id, form) as body:
+            failed = body.problem
+            answer = encoded_answer(body.json) if failed is None else error_answer(failed)
+            answer.headers["X-Response-Id"] = response_id
+            return await self._write(request, response_id, body, answer)
 
     async def _hand_over(
         self, request: web.Request, viewer: str, response_id: str
     ) -> web.StreamResponse:
         """The response as it stands."""
-        found = await self._responses.retrieve(viewer, response_id)
-        return await self.write(request, found, json_answer(found))
+        async with self._bodies.response(viewer, response_id, as_response) as body:
+            return await self._write(request, response_id, body, encoded_answer(body.json))
 
-    async def write(
-        self, request: web.Request, found: dict[str, Any], answer: web.Response
+    async def _write(
+        self, request: web.Request, response_id: str, body: Body, answer: web.Response
     ) -> web.StreamResponse:
-        """The answer, written; the response is noted as seen after that, where it matters."""
-        if (found.get("store") is False or self._watched) and "holdline" in found:
-            await answer.prepare(request)
-            await answer.write_eof()
-            await self._seen(found["id"])
+        """Writes the answer, then notes the response as seen, where that matters."""
+        await answer.prepare(request)
+        await answer.write_eof()
+        if body.ended and (body.unstored or self._watched):
+            await self._seen(response_id)
         return answer
 
     @property
@@ -286,6 +278,31 @@ class ResponseRoutes:
             raise restarting(response_id)
         if waiter.problem is not None:
             raise waiter.problem
+
+
+def _page(items: list[dict[str, Any]], after: str | None, limit: int) -> dict[str, Any]:
+    """A page of a list of items. Raises: Problem."""
+    if after:
+        places = [index for index, item in enumerate(items) if item["id"] == after]
+        if not places:
+            raise invalid("after", "No input item has this id.")
+        items = items[places[0] + 1 :]
+    page = items[:limit]
+    return {
+        "object": "list",
+        "data": page,
+        "first_id": page[0]["id"] if page else None,
+        "last_id": page[-1]["id"] if page else None,
+        "has_more": len(page) < len(items),
+    }
+
+
+def as_response(found: dict[str, Any]) -> tuple[Problem | None, dict[str, Any]]:
+    """The response itself; a failure if it has no output.
+
+    Most programs take a failed response with status 200 for an empty answer.
+    """
+    return problem_of(found) if found and not found["output"] else None, found
 
 
 def post_of(request: web.Request, raw: bytes) -> Post | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import random
 import signal
@@ -21,6 +22,7 @@ from jobs.names import new_response_id
 from jobs.queue import Queue
 from jobs.record import Job, SharedSettings, Status
 from jobs.redis.pipe import Pipe
+from server.http.timeouts import STUCK_SECONDS
 from tests.fake_model import FakeModel
 from tests.system import Server, System, wait_until
 
@@ -145,7 +147,7 @@ async def test_a_rolling_restart_of_two_servers_under_load_loses_nothing(
     assert 50 == len(model.calls)
 
 
-async def finished_response(pipe: Pipe, tokens: int) -> str:
+async def finished_response(pipe: Pipe, tokens: int, token_bytes: int = 0) -> str:
     """A finished response in Redis, made without any process."""
     from jobs.log.codec import encode_event
     from jobs.log.events import terminal
@@ -156,7 +158,7 @@ async def finished_response(pipe: Pipe, tokens: int) -> str:
     await queue.submit(job, [lifecycle(job, "response.created", "queued")])
     (grant,) = await queue.claim(0, job.id, 1)
     writer = LogWriter(pipe, job.id, grant.claim, grant.length)
-    words = [f"w{index} " for index in range(tokens)]
+    words = [f"w{index} ".ljust(token_bytes) for index in range(tokens)]
     done = message_done("msg_1", 0, "".join(words), "completed")
     end = terminal(
         job,
@@ -278,6 +280,46 @@ async def test_a_client_that_never_reads_costs_a_cursor_and_is_dropped(
     finally:
         for raw in raws:
             raw.close()
+
+
+@pytest.mark.parametrize(
+    "seconds",
+    [
+        3,
+        pytest.param(40, marks=[pytest.mark.heavy, pytest.mark.timeout(120)]),  # to the deadline
+    ],
+)
+async def test_clients_that_never_read_a_plain_answer_share_it_and_are_dropped(
+    system: System, pipe: Pipe, http: aiohttp.ClientSession, seconds: int
+) -> None:
+    server = await system.server()
+    id_ = await finished_response(pipe, 400, 10_000)  # 4 MB of text
+    host, port = server.url.removeprefix("http://").split(":")
+    files = Path(f"/proc/{server.popen.pid}/fd")
+    before = len(list(files.iterdir()))
+    loop = asyncio.get_running_loop()
+    with contextlib.ExitStack() as stack:
+        for _ in range(150):
+            raw = stack.enter_context(sockets.socket())
+            raw.setsockopt(sockets.SOL_SOCKET, sockets.SO_RCVBUF, 4096)
+            raw.setblocking(False)
+            await loop.sock_connect(raw, (host, int(port)))
+            ask = f"GET /v1/responses/{id_} HTTP/1.1\r\nHost: {host}:{port}\r\n\r\n"
+            await loop.sock_sendall(raw, ask.encode())
+        await wait_until(lambda: len(list(files.iterdir())) >= before + 150)
+        end = time.monotonic() + seconds
+        while time.monotonic() < end:
+            asked = time.monotonic()
+            async with http.get(f"{server.url}/livez") as response:
+                assert 200 == response.status
+            assert time.monotonic() - asked < 0.5
+            assert rss(server) < 300_000_000
+            await asyncio.sleep(0.1)
+        if seconds > STUCK_SECONDS:
+            assert len(list(files.iterdir())) <= before + 2
+    async with http.get(f"{server.url}/v1/responses/{id_}") as response:
+        text = (await response.json())["output"][0]["content"][0]["text"]
+    assert 4_000_000 == len(text)
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,116 @@
+"""The JSON of responses: made once for all clients that read it at the same time.
+
+Large ones are made one after the other, and only while few bytes of them wait to be read. So what
+clients that do not read can cost is bounded, however many they are.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
+
+from server.api.frames import encode, response_of
+from server.api.problem import Problem
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Awaitable, Callable, Hashable
+
+    from server.responses import Responses
+
+    # A response -> why it is answered as an error, if it is, and the object that is answered.
+    Form = Callable[[dict[str, Any]], tuple[Problem | None, dict[str, Any]]]
+
+# Beyond this many bytes that clients have yet to read, no further large body is made.
+MAX_UNREAD_BYTES: Final = 67_108_864
+WAIT_SECONDS: Final = 10.0
+# Redis cuts a connection on which too many bytes of replies wait.
+MAX_LOOKS: Final = 16
+
+
+class Body(NamedTuple):
+    """The JSON of a response; `problem` is its failure, if the form has one."""
+
+    json: bytes
+    problem: Problem | None = None
+    ended: bool = False
+    unstored: bool = False
+
+
+@dataclass(eq=False, slots=True)
+class _Shared:
+    lock: asyncio.Lock = field(default_factory=asyncio.Lock)
+    readers: int = 0
+    body: Body | None = None
+
+
+class Bodies:
+    """The bodies that are being read; each exists as long as somebody reads it."""
+
+    def __init__(self, responses: Responses) -> None:
+        self._responses = responses
+        self._shared: dict[Hashable, _Shared] = {}
+        self._looks = asyncio.Semaphore(MAX_LOOKS)
+        self._turn = asyncio.Lock()
+        self._unread = 0
+        self._freed = asyncio.Event()
+
+    @contextlib.asynccontextmanager
+    async def response(self, viewer: str, response_id: str, form: Form) -> AsyncIterator[Body]:
+        """The response as it stands, in this form. Raises: Problem, HoldlineError."""
+        async with self._looks:
+            view = await self._responses.look(viewer, response_id)
+        small = response_of(view) if len(view.entries) == view.length else None
+        key = (form, response_id, view.status, view.attempt, view.length)
+        del view  # of a large response up to a quarter of a megabyte, while the reader waits
+
+        async def make() -> Body:
+            found = small or await self._responses.retrieve(viewer, response_id)
+            problem, answer = form(found)
+            return Body(encode(answer), problem, "holdline" in found, found.get("store") is False)
+
+        async with self.shared(key, make, large=small is None) as body:
+            yield body
+
+    @contextlib.asynccontextmanager
+    async def shared(
+        self, key: Hashable, make: Callable[[], Awaitable[Body]], *, large: bool
+    ) -> AsyncIterator[Body]:
+        """The body that `make` returns, or has returned to another reader of this key.
+
+        Raises: Problem, and as `make`.
+        """
+        shared = self._shared.setdefault(key, _Shared())
+        shared.readers += 1
+        try:
+            async with _deadline(), shared.lock:
+                if shared.body is None:
+                    shared.body = await self._made(make, large=large)
+            yield shared.body
+        finally:
+            shared.readers -= 1
+            if not shared.readers:
+                del self._shared[key]
+                if shared.body is not None:
+                    self._unread -= len(shared.body.json)
+                    self._freed.set()
+
+    async def _made(self, make: Callable[[], Awaitable[Body]], *, large: bool) -> Body:
+        async with self._turn if large else contextlib.nullcontext():
+            while large and self._unread >= MAX_UNREAD_BYTES:
+                self._freed.clear()
+                await self._freed.wait()
+            body = await make()
+            self._unread += len(body.json)
+            return body
+
+
+@contextlib.asynccontextmanager
+async def _deadline() -> AsyncIterator[None]:
+    try:
+        async with asyncio.timeout(WAIT_SECONDS):
+            yield
+    except TimeoutError:
+        message = "Too many large answers wait to be read. Try again."
+        raise Problem(503, "busy", message, retry_after=1) from None
