@@ -7,6 +7,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
+from runtime.watched_file import read_text
+
 from .models import Catalog
 from .models import catalog as _catalog
 from .record import SharedSettings
@@ -41,10 +43,7 @@ def catalog(environ: Mapping[str, str]) -> Catalog:
     if not path:
         return Catalog(default=model)
     try:
-        found = _catalog(Path(path).read_text(encoding="utf-8"))
-    except (OSError, UnicodeError) as error:
-        why = type(error).__name__
-        raise ConfigError(f"HOLDLINE_MODELS={path} cannot be read: {why}") from None
+        found = _catalog(_read("HOLDLINE_MODELS", path))
     except InvalidTable as error:
         raise ConfigError(f"HOLDLINE_MODELS={path}: {error}") from None
     if model and not found.knows(model):
@@ -65,12 +64,16 @@ def cipher(environ: Mapping[str, str]) -> Cipher | None:
     from .cipher import Cipher, InvalidEncryptionKeys
 
     try:
-        return Cipher(Path(path).read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError) as error:
-        why = type(error).__name__
-        raise ConfigError(f"HOLDLINE_ENCRYPTION_KEYS={path} cannot be read: {why}") from None
+        return Cipher(_read("HOLDLINE_ENCRYPTION_KEYS", path))
     except InvalidEncryptionKeys as error:
         raise ConfigError(f"HOLDLINE_ENCRYPTION_KEYS={path}: {error}") from None
+
+
+def _read(name: str, path: str) -> str:
+    try:
+        return read_text(Path(path))
+    except ValueError as error:
+        raise ConfigError(f"{name}={path} {error}") from None
 
 
 def hide(url: str) -> str:

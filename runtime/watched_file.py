@@ -50,22 +50,34 @@ class LiveFile(Generic[_T]):
         return self._value
 
     def _look(self) -> tuple[int, int, int]:
-        try:
-            found = self._path.stat()
-        except OSError as error:
-            raise ValueError(f"cannot be read: {type(error).__name__}") from None
-        if not stat.S_ISREG(found.st_mode):
-            raise ValueError("is not a regular file")  # reading a pipe could take for ever
+        found = _stat(self._path)
         return found.st_ino, found.st_size, found.st_mtime_ns
 
     def _read(self) -> _T:
-        try:
-            text = self._path.read_text(encoding="utf-8")
-        except (OSError, UnicodeError) as error:
-            raise ValueError(f"cannot be read: {type(error).__name__}") from None
-        if len(text) > MAX_BYTES:
+        return self._parse(read_text(self._path))
+
+
+def read_text(path: Path) -> str:
+    """Reads a file of settings. Raises: ValueError, which says why it cannot be used."""
+    _stat(path)
+    try:
+        with path.open("rb") as file:
+            content = file.read(MAX_BYTES + 1)
+        if len(content) > MAX_BYTES:
             raise ValueError(f"has more than {MAX_BYTES} bytes")
-        return self._parse(text)
+        return content.decode()
+    except (OSError, UnicodeError) as error:
+        raise ValueError(f"cannot be read: {type(error).__name__}") from None
+
+
+def _stat(path: Path) -> os.stat_result:
+    try:
+        found = path.stat()
+    except OSError as error:
+        raise ValueError(f"cannot be read: {type(error).__name__}") from None
+    if not stat.S_ISREG(found.st_mode):
+        raise ValueError("is not a regular file")  # reading a pipe could take for ever
+    return found
 
 
 def replace(path: Path, content: bytes) -> None:

@@ -20,6 +20,7 @@ STALE_SECONDS: Final = 6 * 3600.0
 PAUSE_SECONDS: Final = 10.0
 FETCH_SECONDS: Final = 5.0
 MAX_BYTES: Final = 65_536
+PLAIN: Final = {"Accept-Encoding": "identity"}
 AWAY_RETRY_SECONDS: Final = 5
 
 log = structlog.get_logger()
@@ -66,7 +67,11 @@ class Jwks:
 
     async def _fetch(self) -> None:
         try:
-            async with asyncio.timeout(FETCH_SECONDS), aiohttp.ClientSession() as http:
+            async with (
+                asyncio.timeout(FETCH_SECONDS),
+                # Unpacked, a small body could be of any size.
+                aiohttp.ClientSession(auto_decompress=False, headers=PLAIN) as http,
+            ):
                 self._keys = parse_keys(await _body(http, self._url), public_only=True)
             self._fetched_at = time.monotonic()
         except (aiohttp.ClientError, OSError, TimeoutError, ValueError) as error:

@@ -34,6 +34,7 @@ ERROR_BODY_SECONDS: Final = 5.0
 _KEY_REFUSED: Final = (401, 403)
 MAX_ERROR_BYTES: Final = 8192
 MAX_PACKED_BYTES: Final = 65_536
+PACKINGS: Final = frozenset({"gzip", "x-gzip", "deflate"})
 _PATHS: Final = {CHAT: "/chat/completions", RESPONSES: "/responses"}
 # As the SDK writes a body.
 _ENCODER: Final = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), allow_nan=False)
@@ -146,10 +147,34 @@ def iter_body(response: httpx2.Response) -> AsyncIterator[bytes]:
     Its own iterators decode, count and cut in steps of their own, all of them for each token: where
     nothing is encoded there is nothing for them to do.
     """
-    if "content-encoding" in response.headers:
-        return response.aiter_bytes()
+    packing = response.headers.get("content-encoding", "").strip().lower()
+    if packing not in ("", "identity"):
+        return _unpacked(response, packing)
     assert isinstance(response.stream, httpx2.AsyncByteStream)  # noqa: S101 - of an async client
     return aiter(response.stream)
+
+
+async def _unpacked(response: httpx2.Response, packing: str) -> AsyncIterator[bytes]:
+    """The decoded body in pieces of bounded size: a few bytes can stand for megabytes."""
+    if packing not in PACKINGS:
+        raise httpx2.DecodingError(f"content encoding {packing[:32]}")
+    # Some servers send "deflate" without zlib's header.
+    windows = [47, -15] if packing == "deflate" else [47]
+    unpack = zlib.decompressobj(wbits=windows.pop(0))
+    assert isinstance(response.stream, httpx2.AsyncByteStream)  # noqa: S101 - of an async client
+    async for chunk in response.stream:
+        left = chunk
+        while left:
+            try:
+                piece = unpack.decompress(left, MAX_PACKED_BYTES)
+            except zlib.error as error:
+                if not windows:
+                    raise httpx2.DecodingError(str(error)) from None
+                unpack = zlib.decompressobj(wbits=windows.pop(0))
+                continue
+            windows = []
+            left = unpack.unconsumed_tail
+            yield piece
 
 
 async def _error_of(response: httpx2.Response) -> Any:
@@ -170,7 +195,7 @@ async def _error_of(response: httpx2.Response) -> Any:
 async def _bounded(response: httpx2.Response) -> AsyncIterator[bytes]:
     """The first bytes of a body, unpacked where that can be bounded."""
     packing = response.headers.get("content-encoding", "identity").strip().lower()
-    if packing not in ("identity", "gzip", "x-gzip", "deflate"):
+    if packing not in {"identity", *PACKINGS}:
         return
     unpack = None if packing == "identity" else zlib.decompressobj(wbits=47).decompress
     received, left = 0, MAX_ERROR_BYTES

@@ -50,6 +50,7 @@ class WebhookClient:
             ),
             timeout=aiohttp.ClientTimeout(total=self._total, connect=CONNECT_SECONDS),
             cookie_jar=aiohttp.DummyCookieJar(),
+            auto_decompress=False,  # the body is not read
             trust_env=False,
         )
         return self

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import gzip
+import zlib
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -15,7 +16,13 @@ from tests.fake_model import FakeModel
 from tests.replay import ReplayedEndpoint
 from tests.worker.harness import configured
 from worker.config import load
-from worker.upstream.client import MAX_ERROR_BYTES, ModelClient, StatusError, iter_body
+from worker.upstream.client import (
+    MAX_ERROR_BYTES,
+    MAX_PACKED_BYTES,
+    ModelClient,
+    StatusError,
+    iter_body,
+)
 
 ARGUMENTS: dict[str, Any] = {
     "model": "m",
@@ -68,6 +75,25 @@ async def test_a_body_comes_as_it_was_sent_and_is_decoded_where_it_was_encoded()
     headers = {"Content-Encoding": "gzip"}
     encoded = httpx2.Response(200, headers=headers, stream=Sent(packed[:9], packed[9:]))
     assert b"data: a\n\n" == b"".join([piece async for piece in iter_body(encoded)])
+
+
+@pytest.mark.parametrize("packing", ["gzip", "deflate", "raw deflate"])
+async def test_a_packed_body_is_unpacked_in_pieces(packing: str) -> None:
+    wbits = {"gzip": 31, "deflate": 15, "raw deflate": -15}[packing]
+    pack = zlib.compressobj(wbits=wbits)
+    packed = pack.compress(b"a" * 10_000_000) + pack.flush()
+    assert len(packed) < 20_000
+    headers = {"Content-Encoding": packing.rpartition(" ")[2]}
+    response = httpx2.Response(200, headers=headers, stream=Sent(packed[:5000], packed[5000:]))
+    sizes = [len(piece) async for piece in iter_body(response)]
+    assert (10_000_000, MAX_PACKED_BYTES) == (sum(sizes), max(sizes))
+
+
+@pytest.mark.parametrize("packing", ["br", "gzip"])
+async def test_a_body_that_cannot_be_unpacked_is_an_error(packing: str) -> None:
+    response = httpx2.Response(200, headers={"Content-Encoding": packing}, stream=Sent(b"data: a"))
+    with pytest.raises(httpx2.DecodingError):
+        await anext(aiter(iter_body(response)))
 
 
 async def test_a_refusal_tells_its_status_its_headers_and_its_error(client: ModelClient) -> None:
