@@ -12,7 +12,6 @@ from hypothesis import settings
 from dev.redis import embedded_redis_sync
 from jobs.redis.connection import Redis
 from jobs.redis.pipe import Pipe
-from tests import fake_standard  # noqa: F401 - its modes are known from here on
 from tests.keys_without_ttl import keys_without_ttl
 from tests.system import System
 

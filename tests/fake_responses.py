@@ -1,6 +1,6 @@
 """The fake model's `/v1/responses`: an upstream that speaks the standard, in its own ids and words.
 
-`mode` is one of `MODES` here, or one of the refusals of `tests.fake_model`.
+`mode` is one of `MODES` here, or one of the refusals of `tests.fake_chat`.
 """
 
 from __future__ import annotations
@@ -9,7 +9,8 @@ import asyncio
 import itertools
 from typing import Any
 
-from tests.fake_model import Call, Mode, Script, _Wire, for_ever, tokens
+from tests.fake_chat import for_ever, tokens
+from tests.fake_wire import Call, Mode, Script, Wire
 
 MODES: dict[str, Mode] = {}
 USAGE = {
@@ -30,7 +31,7 @@ def mode(run: Mode) -> Mode:
 class Telling:
     """Events of one response, numbered as the upstream numbers them."""
 
-    def __init__(self, wire: _Wire) -> None:
+    def __init__(self, wire: Wire) -> None:
         self._wire = wire
         self._numbers = itertools.count()
 
@@ -48,7 +49,7 @@ class Telling:
         )
 
 
-async def begin(wire: _Wire) -> Telling:
+async def begin(wire: Wire) -> Telling:
     await wire.begin()
     telling = Telling(wire)
     await telling.life("created")
@@ -79,13 +80,13 @@ async def message(
     await telling.item(index, {**item, "status": "completed", "content": [part]}, done=True)
 
 
-async def end(wire: _Wire, telling: Telling, kind: str = "completed", **more: Any) -> None:
+async def end(wire: Wire, telling: Telling, kind: str = "completed", **more: Any) -> None:
     await telling.life(kind, usage=USAGE, **more)
     await wire.end()
 
 
 @mode
-async def ok(wire: _Wire, script: Script, call: Call) -> None:
+async def ok(wire: Wire, script: Script, call: Call) -> None:
     """An answer."""
     telling = await begin(wire)
     await message(telling, script, call)
@@ -93,14 +94,14 @@ async def ok(wire: _Wire, script: Script, call: Call) -> None:
 
 
 @mode
-async def slow(wire: _Wire, script: Script, call: Call) -> None:
+async def slow(wire: Wire, script: Script, call: Call) -> None:
     """An answer at a human pace."""
     script.pace = script.pace or 0.02
     await ok(wire, script, call)
 
 
 @mode
-async def rich(wire: _Wire, script: Script, call: Call) -> None:
+async def rich(wire: Wire, script: Script, call: Call) -> None:
     """Reasoning, an item that nobody here knows, a call of a function, an answer."""
     telling = await begin(wire)
     thought: dict[str, Any] = {
@@ -137,7 +138,7 @@ async def rich(wire: _Wire, script: Script, call: Call) -> None:
 
 
 @mode
-async def length(wire: _Wire, script: Script, call: Call) -> None:
+async def length(wire: Wire, script: Script, call: Call) -> None:
     """Stopped by its limit, its item left open."""
     telling = await begin(wire)
     await message(telling, script, call, cut=True)
@@ -145,7 +146,7 @@ async def length(wire: _Wire, script: Script, call: Call) -> None:
 
 
 @mode
-async def filtered(wire: _Wire, script: Script, call: Call) -> None:
+async def filtered(wire: Wire, script: Script, call: Call) -> None:
     """Stopped by a filter."""
     telling = await begin(wire)
     await message(telling, script, call, cut=True)
@@ -153,7 +154,7 @@ async def filtered(wire: _Wire, script: Script, call: Call) -> None:
 
 
 def fails(code: str) -> Mode:
-    async def fail(wire: _Wire, script: Script, call: Call) -> None:
+    async def fail(wire: Wire, script: Script, call: Call) -> None:
         telling = await begin(wire)
         await message(telling, script, call, cut=True)
         await end(wire, telling, "failed", error={"code": code, "message": SECRET})
@@ -169,7 +170,7 @@ MODES |= {
 
 
 @mode
-async def errorevent(wire: _Wire, script: Script, call: Call) -> None:
+async def errorevent(wire: Wire, script: Script, call: Call) -> None:
     """An error event in mid-stream."""
     telling = await begin(wire)
     await message(telling, script, call, cut=True)
@@ -178,7 +179,7 @@ async def errorevent(wire: _Wire, script: Script, call: Call) -> None:
 
 
 @mode
-async def eof(wire: _Wire, script: Script, call: Call) -> None:
+async def eof(wire: Wire, script: Script, call: Call) -> None:
     """A clean end in mid-answer."""
     telling = await begin(wire)
     await message(telling, script, call, cut=True)
@@ -186,7 +187,7 @@ async def eof(wire: _Wire, script: Script, call: Call) -> None:
 
 
 @mode
-async def begun(wire: _Wire, script: Script, call: Call) -> None:
+async def begun(wire: Wire, script: Script, call: Call) -> None:
     """An item begins, and then nothing."""
     telling = await begin(wire)
     await telling.item(0, {"id": "rs_up", "type": "reasoning", "summary": []})
@@ -194,7 +195,7 @@ async def begun(wire: _Wire, script: Script, call: Call) -> None:
 
 
 @mode
-async def hang(wire: _Wire, script: Script, call: Call) -> None:
+async def hang(wire: Wire, script: Script, call: Call) -> None:
     """Falls silent in mid-answer."""
     telling = await begin(wire)
     await message(telling, script, call, cut=True)
@@ -202,7 +203,7 @@ async def hang(wire: _Wire, script: Script, call: Call) -> None:
 
 
 @mode
-async def stranger(wire: _Wire, script: Script, call: Call) -> None:
+async def stranger(wire: Wire, script: Script, call: Call) -> None:
     """A delta of an item that never began."""
     telling = await begin(wire)
     await telling.event("output_text.delta", item_id="x", output_index=7, content_index=0, delta="")
@@ -210,7 +211,7 @@ async def stranger(wire: _Wire, script: Script, call: Call) -> None:
 
 
 @mode
-async def chat(wire: _Wire, script: Script, call: Call) -> None:
+async def chat(wire: Wire, script: Script, call: Call) -> None:
     """Chunks of a chat completion: the operator named the wrong `api`."""
     await wire.begin()
     await wire.event({"object": "chat.completion.chunk", "choices": []})

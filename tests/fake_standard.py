@@ -15,7 +15,8 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from tests.fake_model import Call, Script, _Wire, chunk, mode, say, stop, text_of, tokens
+from tests.fake_chat import chunk, mode, say, stop, text_of, tokens
+from tests.fake_wire import Call, Script, Wire
 
 
 def told(index: int, **fields: Any) -> dict[str, Any]:
@@ -25,7 +26,7 @@ def told(index: int, **fields: Any) -> dict[str, Any]:
 
 
 @mode
-async def call(wire: _Wire, script: Script, call: Call) -> None:
+async def call(wire: Wire, script: Script, call: Call) -> None:
     """A call; then an answer of what it gave."""
     await wire.begin()
     last = call.body["messages"][-1]
@@ -42,7 +43,7 @@ async def call(wire: _Wire, script: Script, call: Call) -> None:
 
 
 @mode
-async def calls(wire: _Wire, script: Script, call: Call) -> None:
+async def calls(wire: Wire, script: Script, call: Call) -> None:
     """Two calls, in turns."""
     await wire.begin()
     names = [tool["function"]["name"] for tool in call.body["tools"]]
@@ -56,7 +57,7 @@ async def calls(wire: _Wire, script: Script, call: Call) -> None:
 
 
 @mode
-async def think(wire: _Wire, script: Script, call: Call) -> None:
+async def think(wire: Wire, script: Script, call: Call) -> None:
     """Reasoning first."""
     await wire.begin()
     for word in ("First ", "this."):
@@ -66,7 +67,7 @@ async def think(wire: _Wire, script: Script, call: Call) -> None:
 
 
 @mode
-async def refuse(wire: _Wire, script: Script, call: Call) -> None:
+async def refuse(wire: Wire, script: Script, call: Call) -> None:
     """No."""
     await wire.begin()
     for word in ("I will ", "not."):
@@ -75,7 +76,7 @@ async def refuse(wire: _Wire, script: Script, call: Call) -> None:
 
 
 @mode
-async def cite(wire: _Wire, script: Script, call: Call) -> None:
+async def cite(wire: Wire, script: Script, call: Call) -> None:
     """An answer with a source."""
     await wire.begin()
     await say(wire, script, call)
@@ -85,7 +86,7 @@ async def cite(wire: _Wire, script: Script, call: Call) -> None:
 
 
 @mode
-async def probs(wire: _Wire, script: Script, call: Call) -> None:
+async def probs(wire: Wire, script: Script, call: Call) -> None:
     """Each token with its probability and that of others."""
     await wire.begin()
     for token in tokens(script, call):
@@ -99,7 +100,7 @@ async def probs(wire: _Wire, script: Script, call: Call) -> None:
 
 
 @mode
-async def narrow(wire: _Wire, script: Script, call: Call) -> None:
+async def narrow(wire: Wire, script: Script, call: Call) -> None:
     """Takes only a short input."""
     if sum(len(text_of(message)) for message in call.body["messages"]) > script.at:
         refused = {"code": "context_length_exceeded", "message": "too long", "type": "fake"}

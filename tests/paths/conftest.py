@@ -23,7 +23,8 @@ from tests.browser import (  # noqa: F401 - fixtures
     serve_app,
     serve_site,
 )
-from tests.fake_model import Call, FakeModel
+from tests.fake_model import FakeModel
+from tests.fake_wire import Call
 from tests.system import Server, System
 
 _COUNT = itertools.count()

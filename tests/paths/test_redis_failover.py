@@ -10,8 +10,8 @@ import pytest
 
 from jobs.redis.connection import Redis
 from jobs.redis.pipe import Pipe
-from tests.fake_model import Call, Script, mode, ok
-from tests.fake_model import _Wire as Wire
+from tests.fake_chat import mode, ok
+from tests.fake_wire import Call, Script, Wire
 from tests.paths.redis_faults import store as stores
 from tests.paths.redis_faults.clients import socket_client
 from tests.paths.redis_faults.deployment import back_to_baseline, deploy

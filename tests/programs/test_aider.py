@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.fake_model import Call
+from tests.fake_wire import Call
 from tests.paths.conftest import Shared
 from tests.system import clean_environ, run_command
 

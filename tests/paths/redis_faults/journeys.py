@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import hashlib
 
-from tests.fake_model import Call, FakeModel
+from tests.fake_model import FakeModel
+from tests.fake_wire import Call
 from tests.paths.redis_faults.clients import TERMINAL, Answer, SocketClient
 
 # Three seconds at a human pace; a count makes each prompt one of its own.

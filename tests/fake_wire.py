@@ -1,0 +1,96 @@
+"""One call of the fake model: its script, its record, and the HTTP response by hand."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import struct
+import time
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from socket import SO_LINGER, SOL_SOCKET
+from typing import Any
+
+
+@dataclass
+class Call:
+    """One request, and what became of it. Times are of the monotonic clock."""
+
+    number: int
+    prompt: str
+    mode: str
+    body: dict[str, Any]
+    headers: dict[str, str]
+    began: float = field(default_factory=time.monotonic)
+    sent: str = ""
+    ended: float | None = None
+    closed_by_client: float | None = None
+
+
+@dataclass
+class Script:
+    """What a prompt asks for."""
+
+    mode: str = "ok"
+    tokens: int = 20
+    pace: float = 0.0
+    at: int = -1
+    times: int = -1
+    after: str = ""
+    say: str = ""
+    name: str = ""
+    args: str = "{}"
+
+    @property
+    def turn(self) -> int:
+        return self.tokens // 2 if self.at < 0 else self.at
+
+
+class Wire:
+    """An HTTP response by hand: only so can it be wrong in every way."""
+
+    def __init__(self, writer: asyncio.StreamWriter) -> None:
+        self.writer = writer
+        self.whole = False
+        self.chunked = True
+
+    async def plain(
+        self, status: int, text: str, *, kind: str = "application/json", extra: str = ""
+    ) -> None:
+        content = text.encode()
+        self.writer.write(
+            f"HTTP/1.1 {status} X\r\nContent-Type: {kind}\r\n{extra}"
+            f"Content-Length: {len(content)}\r\n\r\n".encode()
+            + content
+        )
+        await self.writer.drain()
+        self.whole = True
+
+    async def begin(self, *, chunked: bool = True) -> None:
+        self.chunked = chunked
+        framing = "Transfer-Encoding: chunked" if chunked else "Connection: close"
+        self.writer.write(
+            f"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n{framing}\r\n\r\n".encode()
+        )
+        await self.writer.drain()
+
+    async def raw(self, data: bytes) -> None:
+        self.writer.write(b"%x\r\n%b\r\n" % (len(data), data) if self.chunked else data)
+        await self.writer.drain()
+
+    async def event(self, payload: Any) -> None:
+        await self.raw(b"data: %b\n\n" % json.dumps(payload).encode())
+
+    async def end(self) -> None:
+        if self.chunked:
+            self.writer.write(b"0\r\n\r\n")
+            await self.writer.drain()
+            self.whole = True
+
+    def reset(self) -> None:
+        sock = self.writer.get_extra_info("socket")
+        sock.setsockopt(SOL_SOCKET, SO_LINGER, struct.pack("ii", 1, 0))
+        self.writer.transport.abort()
+
+
+Mode = Callable[[Wire, Script, Call], Awaitable[None]]
