@@ -41,7 +41,7 @@ class Pair(Storage):
                 if sum(masters) == 1 and b"connected" in roles[not masters.index(True)]:
                     self.port = self._nodes[masters.index(True)].port
                     return
-            await asyncio.sleep(0.05)
+            await asyncio.sleep(0.05)  # the interval of the polling
 
 
 @contextlib.asynccontextmanager

@@ -128,7 +128,7 @@ async def test_a_rolling_restart_gives_no_502_and_loses_nothing(
             load = Load(url, http)
             async with asyncio.TaskGroup() as tasks:
                 load.start(tasks)
-                await asyncio.sleep(1)
+                await asyncio.sleep(1)  # time passes: the load begins
                 for server in (one, two):
                     await restart(system, server)
                     await asyncio.sleep(2.5)  # Caddy looks each second whether it is back

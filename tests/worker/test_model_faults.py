@@ -36,7 +36,7 @@ TRANSIENT = {
     "drop": "upstream_unavailable",
     "badjson": "upstream_malformed",
     "badutf": "upstream_malformed",
-    "shape": "upstream_error",
+    "shape": "upstream_busy",  # it says "overloaded"
     "errorobject": "upstream_error",
 }
 
