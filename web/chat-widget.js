@@ -105,7 +105,7 @@ export class HoldlineChat extends HTMLElement {
 
   /** Asks; what is asked while an answer is under way is not taken. @param {string} text @returns {boolean} */
   send(text) {
-    return text.trim() !== "" && (this.#thread?.ask(text.trim()) ?? null) !== null;
+    return text.trim() !== "" && !!this.#thread?.ask(text.trim());
   }
 
   stop() {
@@ -173,7 +173,7 @@ export class HoldlineChat extends HTMLElement {
   /** A token that nothing needs yet is not fetched. */
   #identify() {
     const kept = () => Object.keys(this.#storage).some((name) => name.startsWith(this.#place));
-    if (this.isOpen || kept()) void this.#thread?.renew();
+    if (this.#thread?.begun || kept()) void this.#thread?.renew();
   }
 
   async #build() {

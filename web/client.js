@@ -89,7 +89,7 @@ export class HoldlineClient extends EventTarget {
     const full = this.#waiting() >= OUTBOX_LIMIT;
     const handle = this.#add(new ResponseState(), body, key);
     if (this.state === "closed") this.#refuse(handle);
-    else if (full) handle.fail("outbox_full", `${OUTBOX_LIMIT} requests are waiting already.`);
+    else if (full) handle.fail("outbox_full", `${OUTBOX_LIMIT} requests are waiting.`);
     else if (this.state === "open") handle.opened();
     return handle;
   }
@@ -176,7 +176,7 @@ export class HoldlineClient extends EventTarget {
   #refuse(handle) {
     const close = this.#connection.close;
     const why = [close?.code, close?.reason].filter(Boolean).join(": ");
-    handle.fail("connection_closed", `The connection is closed (${why}).`);
+    handle.fail("connection_closed", `The connection is closed (${why}).`, { status: Number(close?.code) - 4_000 });
   }
 
   /** @param {ServerEvent} event */

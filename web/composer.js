@@ -40,13 +40,13 @@ export class Composer {
       event.preventDefault();
       this.submit();
     });
+    this.#send.disabled = true;
     this.show(false, false);
   }
 
   submit() {
     const prompt = this.field.value.trim();
-    if (prompt === "" || !this.send(prompt)) return;
-    this.write("");
+    if (prompt && this.send(prompt)) this.write("");
   }
 
   /** @param {string} text */
@@ -66,6 +66,5 @@ export class Composer {
     this.#send.hidden = running;
     this.#stop.hidden = !running;
     this.#stop.disabled = stopping;
-    this.#send.disabled = this.field.value.trim() === "";
   }
 }

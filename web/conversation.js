@@ -124,8 +124,7 @@ export class Conversation {
 
 /** A stopped answer is part of the history too; a failed prompt is asked again. @param {Turn} turn */
 function continuable(turn) {
-  if (turn.responseId === null || turn.text === "") return false;
-  return turn.status === "completed" || turn.status === "incomplete" || turn.status === "cancelled";
+  return turn.responseId !== null && turn.text !== "" && ["completed", "incomplete", "cancelled"].includes(turn.status);
 }
 
 /** The storage of a kind, or one that forgets where the page may have none. @param {string} kind @returns {Place} */

@@ -1,6 +1,7 @@
 // @ts-check
 /** The front page: the plug that can be pulled, and the lines to copy. */
 
+import { askForToken, hideSignIn, keptToken, UNAUTHENTICATED } from "./sign-in.js";
 import { copy } from "./signs.js";
 
 const UNPLUGGED_MS = 5_000;
@@ -64,6 +65,18 @@ chat.setAttribute("suggestions", JSON.stringify([
   "Write a table and some code",
   "Be cut once, and show me a restart",
 ]));
+
+// A server with keys or tokens asks for one.
+
+function signIn() {
+  chat.tokenProvider = keptToken;
+}
+
+if (keptToken() !== null) signIn();
+chat.addEventListener("error", (event) => {
+  if (/** @type {any} */ (event).detail?.code === UNAUTHENTICATED) askForToken(signIn);
+});
+chat.addEventListener("state", () => chat.state === "open" && hideSignIn());
 
 // The lines to copy, for this very server.
 

@@ -3,8 +3,10 @@
 
 import { attachPage, HoldlineClient } from "./client.js";
 import { LANGUAGES } from "./code.js";
+import { textOf } from "./file-text.js";
 import { guess, keyFor, requestFor, unfenced } from "./review-text.js";
 import { ReviewView } from "./review-view.js";
+import { askForToken, keptToken, UNAUTHENTICATED } from "./sign-in.js";
 import { COPIED_MS, copy } from "./signs.js";
 import { SnippetView } from "./snippet-view.js";
 
@@ -36,8 +38,16 @@ const share = byId("share", HTMLButtonElement);
 const other = byId("other", HTMLButtonElement);
 
 const client = new HoldlineClient("v1/responses");
+const token = keptToken();
+/** @type {HeadersInit} */
+const headers = token ? { Authorization: `Bearer ${token}` } : {};
+if (token) client.authenticate(token);
 attachPage(client, window);
-client.addEventListener("state", () => setTimeout(draw, client.state === "open" ? 0 : BANNER_DELAY_MS));
+client.addEventListener("state", () => {
+  setTimeout(draw, client.state === "open" ? 0 : BANNER_DELAY_MS);
+  // What was asked is asked again after the reload.
+  if (client.closed?.code === UNAUTHENTICATED) askForToken(() => location.reload());
+});
 
 /** @type {{handle: AnswerHandle, view: ReviewView, again: number, code: string, language: string, saidLost: number} | null} */
 let shown = null;
@@ -47,7 +57,7 @@ let dropped = "";
 for (const known of LANGUAGES) language.append(new Option(known, known));
 
 /** The model that answers by default; a part of what makes two reviews the same. */
-const model = fetch("v1/models", { signal: AbortSignal.timeout(5_000) })
+const model = fetch("v1/models", { headers, signal: AbortSignal.timeout(5_000) })
   .then(async (response) => String((await response.json()).data[0]?.id ?? ""))
   .catch(() => "");
 
@@ -108,7 +118,7 @@ async function follow(id) {
   const handle = client.follow(id);
   show(handle, "", "", 0);
   try {
-    const response = await fetch(`v1/responses/${id}/input_items?order=asc`);
+    const response = await fetch(`v1/responses/${id}/input_items?order=asc`, { headers });
     const { data } = await response.json();
     const content = data[0].content;
     const text = typeof content === "string" ? content : content[0].text;
@@ -132,9 +142,9 @@ async function take(taken) {
     problem.textContent = `${taken.name} is larger than ${LARGEST_FILE / 1000} KB. Take a part of it.`;
     return;
   }
-  const text = await taken.text();
-  if (text.includes("\u0000")) {
-    problem.textContent = `${taken.name} is not a text.`;
+  const text = textOf(new Uint8Array(await taken.arrayBuffer()));
+  if (text === null) {
+    problem.textContent = `${taken.name} is not a text, or in an unknown encoding. Save it as UTF-8.`;
     return;
   }
   dropped = taken.name;

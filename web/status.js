@@ -17,6 +17,7 @@ export const STATUS = {
   again: "Ask again",
   regenerate: "Regenerate",
   edit: "Edit and ask again",
+  cancelEdit: "Cancel the edit",
   copyAnswer: "Copy the answer",
   copy: "Copy",
   copied: "Copied",
@@ -71,6 +72,7 @@ export const STATUS = {
   minutes: "{n} min",
 
   tooManyWaiting: "Too many prompts are waiting already. Stop some of them, or wait.",
+  unauthenticated: "Not answered: the server asks for credentials. Sign in, and ask again.",
   closedFor: "{why} Reload the page to try again.",
   askAgain: "{why} Ask again.",
   forgotten: "The server no longer keeps this answer. Ask again.",
@@ -139,6 +141,7 @@ function cutWords(reason, words) {
 /** What went wrong and what to do about it. @param {Failure | null} error @param {StatusWords} words */
 function failureWords(error, words) {
   const why = error?.message ?? words.noReason;
+  if (error?.status === 401) return words.unauthenticated;
   switch (error?.code) {
     case "outbox_full":
       return words.tooManyWaiting;

@@ -44,7 +44,9 @@ export class Thread extends EventTarget {
 
   /** @type {HoldlineClient | null} */ #client = null;
   /** @type {() => void} */ #detach = () => {};
-  #begun = false;
+  /** Whether it was started. */
+  begun = false;
+  /** Closed, until there is another token. */ #final = false;
   #tokenAt = -TOKEN_PAUSE_MS;
   /** The last call of the token provider. @type {Promise<string | null> | null} */ #asked = null;
   /** Rings before the token ends. @type {any} */ #renewal = 0;
@@ -78,14 +80,14 @@ export class Thread extends EventTarget {
 
   /** Connects, and takes up what is unfinished. Once is enough. */
   start() {
-    if (this.#begun) return;
-    this.#begun = true;
+    if (this.begun) return;
+    this.begun = true;
     void this.#connect();
   }
 
   /** Ends the connection; answers go on at the server. */
   end() {
-    this.#begun = false;
+    this.begun = false;
     this.#asked = null;
     clearTimeout(this.#renewal);
     this.#detach();
@@ -105,9 +107,10 @@ export class Thread extends EventTarget {
   /** @param {string | null} [given] the token, where it is known */
   async #connect(given) {
     this.#tokenAt = Date.now();
+    this.#final = false;
     const before = this.#client;
     const token = given === undefined ? await this.#token() : given;
-    if (!this.#begun || before !== this.#client) return;
+    if (!this.begun || before !== this.#client) return;
     this.#detach();
     const client = new HoldlineClient(this.setting.url, this.setting.platform);
     this.#client = client;
@@ -130,6 +133,7 @@ export class Thread extends EventTarget {
     this.#dispatch("state");
     this.changed();
     if (client.closed?.code === 4401 && Date.now() - this.#tokenAt > TOKEN_PAUSE_MS) void this.#connect();
+    else this.#final = client.closed !== null;
     // Tokens grow old: the next loss finds a fresh one.
     if (client.state === "reconnecting") void this.#token().then((token) => this.#give(client, token));
   }
@@ -161,15 +165,15 @@ export class Thread extends EventTarget {
   #own(token) {
     const owner = ownerOf(token);
     if (owner === this.owner) return;
-    const [begun, client, known] = [this.#begun, this.#client, this.owner !== null];
+    const [begun, client, known] = [this.begun, this.#client, this.owner !== null];
     const unowned = known ? [] : this.entries;
     this.end();
     this.owner = owner;
     this.conversation = this.setting.conversation(owner);
     for (const { turn } of unowned) this.conversation.add(turn.prompt, turn.key, { more: this.setting.more() });
     this.entries = this.conversation.turns.map((turn) => ({ turn, handle: null }));
-    this.#begun = begun || this.unfinished;
-    if (this.#begun && (client || !begun)) void this.#connect(token);
+    this.begun = begun || this.unfinished;
+    if (this.begun && (client || !begun)) void this.#connect(token);
     if (known) this.#dispatch("left");
     this.changed();
   }
@@ -256,8 +260,9 @@ export class Thread extends EventTarget {
     if (entry.handle !== handle) return;
     const { answer } = handle;
     entry.handle = null;
-    // Closed is the connection, not the answer: what the server still has is followed by the next client.
-    if (!answer.ended || answer.error?.code === "connection_closed" || !this.entries.includes(entry)) return;
+    // Closed is the connection, not the answer: a response that exists is followed by the next client.
+    const closed = answer.error?.code === "connection_closed" && !(this.#final && turn.responseId === null);
+    if (!answer.ended || closed || !this.entries.includes(entry)) return;
     if (answer.error?.code === "previous_response_not_found" && typeof turn.request.input === "string") {
       // The server has forgotten what came before; this page has not, and tells it all.
       this.#drop(turn);

@@ -3,7 +3,7 @@
 
 import sheet from "./answer.css" with { type: "css" };
 import { asideOf } from "./aside.js";
-import { make } from "./dom.js";
+import { button, icon, ICONS, make } from "./dom.js";
 import { Markdown } from "./markdown.js";
 import { bannerWords, SIMULATION, STATUS, statusWords } from "./status.js";
 import { TurnView } from "./turn-view.js";
@@ -48,6 +48,7 @@ export class Turns {
   element = make("div", "turns");
   /** Says that there is no model behind the answers. */
   simulation = make("p", "simulation");
+  /** Forgets that a prompt is being edited. @type {(clear?: boolean) => void} */ #endEdit = () => {};
   /** @type {Map<Turn, TurnView>} */ #views = new Map();
   #words;
 
@@ -95,17 +96,41 @@ export class Turns {
     view.show({ status, responseId, text, aside, note, simulated, last, idle });
   }
 
-  /** The prompt goes back to where it was written; what is sent then takes its place. @param {Turn} turn */
+  /**
+   * Puts a prompt back into the field; the next one that is sent takes its place. An empty field ends that.
+   * @param {Turn} turn
+   */
   #edit(turn) {
     const { composer, thread } = this;
-    composer.write(turn.prompt);
-    composer.field.focus();
-    const send = composer.send;
-    composer.send = (prompt) => {
+    const { field, send } = composer;
+    this.#endEdit();
+    const listening = new AbortController();
+    const { signal } = listening;
+    const cancel = button("cancel", this.#words.cancelEdit, () => this.#endEdit(true), icon(ICONS.close));
+    this.#endEdit = (clear = false) => {
+      listening.abort();
+      cancel.remove();
       composer.send = send;
-      const there = thread.entries.at(-1)?.turn === turn;
-      return thread.ask(prompt, there ? { instead: turn } : {}) !== null;
+      this.#endEdit = () => {};
+      if (clear) composer.write("");
+      if (clear) field.focus();
     };
+    composer.send = (prompt) => {
+      const there = thread.entries.at(-1)?.turn === turn;
+      const taken = thread.ask(prompt, there ? { instead: turn } : {}) !== null;
+      if (taken) this.#endEdit();
+      return taken;
+    };
+    field.addEventListener("input", () => field.value.trim() === "" && this.#endEdit(), { signal });
+    field.addEventListener("keydown", (event) => {
+      if (event.key !== "Escape" || event.isComposing) return;
+      event.stopPropagation(); // it would close a floating widget
+      this.#endEdit(true);
+    }, { signal });
+    thread.addEventListener("left", () => this.#endEdit(), { signal });
+    field.after(cancel);
+    composer.write(turn.prompt);
+    field.focus();
   }
 
   /** The text that a screen reader announces for an answer. @param {Turn} turn */

@@ -236,8 +236,9 @@ class _Pack:
 
 
 def squeeze(css: str) -> str:
-    """A stylesheet without comments and without the white space that means nothing."""
+    """A stylesheet without comments, needless white space, or quotes around words."""
     bare = re.sub(r"/\*.*?\*/", "", css, flags=re.DOTALL)
     bare = re.sub(r"\s+", " ", bare)
-    bare = re.sub(r"\s?([{};,])\s?", r"\1", bare).replace(": ", ":").replace(";}", "}").strip()
-    return re.sub(r"(?<=[:, (])0(?=\.\d)| (?=!)", "", bare)
+    bare = re.sub(r'="([a-z]+)"\]', r"=\1]", bare)
+    bare = re.sub(r"\s?([{};,>])\s?", r"\1", bare).replace(": ", ":").replace(";}", "}").strip()
+    return re.sub(r"(?<=[:, (-])0(?=\.\d)| (?=!)", "", bare)

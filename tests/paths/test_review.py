@@ -138,17 +138,17 @@ async def test_a_file_is_dropped_and_its_language_known(shared: Shared, browser:
     await page.evaluate(
         """([name, text]) => {
           const transfer = new DataTransfer();
-          transfer.items.add(new File([text], name));
+          transfer.items.add(new File([Uint8Array.from(text, c => c.charCodeAt(0))], name));
           document.querySelector("#form").dispatchEvent(
             new DragEvent("drop", { dataTransfer: transfer, bubbles: true, cancelable: true }));
         }""",
-        ["a.rs", f"// {mark}"],
+        ["a.rs", f"// {mark} \x80"],
     )
-    await expect(page.locator("#code")).to_have_value(f"// {mark}")
+    await expect(page.locator("#code")).to_have_value(f"// {mark} €")
     await page.click(".go")
     await ended(page)
     prompts = [call.prompt for call in shared.model.calls if mark in call.prompt]
-    assert [f"```rust\n// {mark}\n```"] == prompts
+    assert [f"```rust\n// {mark} €\n```"] == prompts
 
 
 @pytest.mark.skipif(not AXE.exists(), reason="no axe-core here: make check installs it")

@@ -79,6 +79,9 @@ async def test_under_the_strictest_policy_nothing_is_violated(
     await ended(page)
 
 
+PUBLIC = "[chat.isOpen, chat.state, chat.turns]"
+
+
 async def test_methods_events_and_the_launcher(shared: Shared, open_page: NewPage) -> None:
     page = await open_page(shared.server.url)
     await page.evaluate(
@@ -95,20 +98,31 @@ async def test_methods_events_and_the_launcher(shared: Shared, open_page: NewPag
     launcher = page.locator(".launcher")
     await expect(launcher).to_be_visible()
     await expect(page.locator(".panel")).to_be_hidden()
+    assert [False, "connecting", []] == await element(page, PUBLIC)
     await element(page, "chat.open()")
     await expect(page.locator("#prompt")).to_be_focused()
+    await expect(page.locator("#state")).to_have_attribute("data-state", "open")
+    assert [True, "open", []] == await element(page, PUBLIC)
     prompt = shared.prompt("mode=slow tokens=150 pace=0.02")
     assert await element(page, f"chat.send({json.dumps(prompt)})")
     assert not await element(page, "chat.send('while one is under way')")
     await writing(page)
+    is_open, state, (turn,) = await element(page, PUBLIC)
+    assert (True, "open") == (is_open, state)
+    waiting = {"prompt": prompt, "status": "sending", "text": "", "responseId": turn["responseId"]}
+    assert waiting == turn
+    assert turn["responseId"].startswith("resp_")
     await page.keyboard.press("Escape")
     await expect(launcher).to_be_focused()
+    assert not await element(page, "chat.isOpen")
     await expect(launcher.locator(".badge")).to_have_text("1", timeout=10_000)
     await expect(launcher).to_have_accessible_name("Open the chat, 1 unread")
     await launcher.click()
     await expect(launcher.locator(".badge")).to_be_hidden()
     assert await ended(page) == shared.said(prompt)
-    assert [prompt] == [turn["prompt"] for turn in await element(page, "chat.turns")]
+    done = {**turn, "status": "completed", "text": shared.said(prompt)}
+    told = await element(page, "chat.turns")
+    assert [done] == [{**turn, "text": turn["text"].strip()} for turn in told]
     await element(page, f"chat.send({json.dumps(shared.prompt('mode=slow tokens=900 pace=0.02'))})")
     await writing(page)
     await element(page, "chat.stop()")

@@ -140,6 +140,44 @@ async def test_a_token_that_is_no_good_is_not_fetched_over_and_over(
     assert "closed" == await element(page, "chat.state")
 
 
+async def test_a_prompt_is_refused_until_a_token_is_given_on_the_page(
+    open_page: NewPage, serve_app: ServeApp
+) -> None:
+    """The prompt ends as failed; a wrong token is refused by name; a good one connects."""
+    guarded = Guarded(good={"good"})
+    page = await open_page(await serve_app(guarded.app()))
+    await page.evaluate(
+        """() => {
+          window.told = [];
+          const chat = document.querySelector("holdline-chat");
+          for (const name of ["answer", "error"]) {
+            chat.addEventListener(name, ({ detail }) => told.push(`${name} ${detail.status}`));
+          }
+        }"""
+    )
+    await ask(page, "too early")
+    await ended(page, "failed")
+    await expect(page.locator("article.answer .note")).to_have_text(
+        "Not answered: the server asks for credentials. Sign in, and ask again."
+    )
+    assert ["error closed", "answer failed", "error failed"] == await page.evaluate("told")
+    assert ["failed"] == [turn["status"] for turn in await element(page, "chat.turns")]
+    says = page.locator(".sign-in p")
+    await expect(says).to_have_text("This server demands a token or an API key.")
+    field, button = page.get_by_label("Token"), page.get_by_role("button", name="Sign in")
+    await field.fill("wrong")
+    await button.click()
+    await expect(says).to_have_text("The server does not accept this token.")
+    await field.fill("good")
+    await button.click()
+    await expect(page.locator(".sign-in")).to_be_hidden()
+    await ask(page, "in time")
+    await writing(page, "Half, ")
+    await page.reload()
+    await expect(page.locator("#state")).to_have_attribute("data-state", "open")
+    assert [("good", "in time")] == guarded.prompts
+
+
 SIGN_IN = """async token => {
   const chat = document.querySelector("holdline-chat");
   sessionStorage.setItem("token", token);

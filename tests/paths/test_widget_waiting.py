@@ -76,6 +76,34 @@ async def test_regenerate_edit_and_copy(shared: Shared, open_page: NewPage) -> N
     await expect(page.locator(".turn .prompt")).to_have_text(re.compile(re.escape(second)))
 
 
+async def test_an_edit_is_cancelled_or_emptied_and_forgotten(
+    shared: Shared, open_page: NewPage
+) -> None:
+    page = await open_page(shared.server.url)
+    first = shared.prompt("tokens=5")
+    await ask(page, first)
+    await ended(page)
+    field, cancel = page.locator("#prompt"), page.get_by_role("button", name="Cancel the edit")
+
+    async def escape() -> None:
+        await field.press("Escape")
+
+    async def empty() -> None:
+        await field.press("Control+a")
+        await field.press("Backspace")
+
+    for forget in (escape, empty, cancel.click):
+        await page.click(".edit")
+        await expect(field).to_have_value(first)
+        await forget()
+        await expect(field).to_have_value("")
+        await expect(cancel).to_have_count(0)
+    second = shared.prompt("tokens=6")
+    await ask(page, second)
+    await expect(page.locator("article.answer")).to_have_count(2)
+    assert await ended(page) == shared.said(second)
+
+
 async def test_it_remembers_and_tells_everything_to_a_server_that_has_forgotten(
     shared: Shared, open_page: NewPage
 ) -> None:

@@ -169,3 +169,21 @@ test("what another tab has cleared is not written again", async () => {
   socket.push({ type: "holdline:queued", response_id: "resp_1", stream_id });
   assert.equal(here.kept.size, 0);
 });
+
+test("a prompt that a closed connection refused has failed; the next token sends the next one", async () => {
+  const here = browser();
+  const thread = here.tab();
+  thread.ask("refused");
+  await settle();
+  here.Sockets.last.welcome();
+  const answers = [];
+  thread.addEventListener("answer", ({ detail }) => answers.push(detail.status));
+  here.Sockets.last.drop(4401, "no token");
+  await settle();
+  assert.deepEqual([thread.state, thread.active, answers], ["closed", undefined, ["failed"]]);
+  here.token = of("anna");
+  await thread.renew();
+  here.Sockets.last.welcome();
+  thread.ask("next");
+  assert.deepEqual(sent(here).at(-1), [of("anna"), "next"]);
+});

@@ -21,6 +21,7 @@ export const WORDS = {
   again: "اسأل مرة أخرى",
   regenerate: "إعادة الإجابة",
   edit: "تعديل السؤال وإرساله مجددًا",
+  cancelEdit: "إلغاء التعديل",
   copyAnswer: "نسخ الإجابة",
   copy: "نسخ",
   copied: "تم النسخ",
@@ -79,6 +80,7 @@ export const WORDS = {
   minutes: "{n} د",
 
   tooManyWaiting: "تنتظر أسئلة كثيرة بالفعل. أوقف بعضها أو انتظر.",
+  unauthenticated: "لم تتم الإجابة: يطلب الخادم بيانات الدخول. سجّل الدخول ثم اسأل مرة أخرى.",
   closedFor: "{why} أعد تحميل الصفحة.",
   askAgain: "{why} اسأل مرة أخرى.",
   forgotten: "لم يعد الخادم يحتفظ بهذه الإجابة. اسأل مرة أخرى.",

@@ -21,6 +21,7 @@ export const WORDS = {
   again: "Noch einmal fragen",
   regenerate: "Neu antworten lassen",
   edit: "Ändern und neu fragen",
+  cancelEdit: "Ändern abbrechen",
   copyAnswer: "Antwort kopieren",
   copy: "Kopieren",
   copied: "Kopiert",
@@ -79,6 +80,7 @@ export const WORDS = {
   minutes: "{n} min",
 
   tooManyWaiting: "Es warten schon zu viele Fragen. Brechen Sie einige ab oder warten Sie.",
+  unauthenticated: "Nicht beantwortet: Der Server verlangt eine Anmeldung. Melden Sie sich an und fragen Sie noch einmal.",
   closedFor: "{why} Laden Sie die Seite neu.",
   askAgain: "{why} Fragen Sie noch einmal.",
   forgotten: "Der Server hat diese Antwort nicht mehr. Fragen Sie noch einmal.",

@@ -128,8 +128,10 @@ def test_constants_and_classes_become_short_and_numbers_go_where_they_are_used()
 
 
 def test_a_squeezed_stylesheet_says_the_same() -> None:
-    css = "@media (max-width: 3rem) {\n  a > b, c :hover { margin: calc(1px + 2px) 0; }\n}\n"
-    assert "@media (max-width:3rem){a > b,c :hover{margin:calc(1px + 2px) 0}}" == squeeze(css)
+    css = "@media (max-width: 3rem) {\n  a > b, c :hover { margin: calc(1px + 2px) -0.5em; }\n}\n"
+    assert "@media (max-width:3rem){a>b,c :hover{margin:calc(1px + 2px) -.5em}}" == squeeze(css)
+    css = '[a="word"] { b: "c" } [d="two words"] { }'
+    assert '[a=word]{b:"c"}[d="two words"]{}' == squeeze(css)
 
 
 def test_the_version_is_that_of_every_byte(tmp_path_factory: pytest.TempPathFactory) -> None:
