@@ -32,7 +32,6 @@ export class Composer {
     this.#send.id = "send";
     this.#stop.id = "stop";
     this.element.append(label, this.field, this.#send, this.#stop);
-    this.element.addEventListener("submit", (event) => event.preventDefault());
     this.field.addEventListener("input", () => this.fit());
     this.field.addEventListener("keydown", (event) => {
       // The Enter that ends a composition (IME) chooses a word; Safari reports it as key 229 after the composition.
