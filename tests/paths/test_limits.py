@@ -1,0 +1,37 @@
+"""The table of every input in docs/limits.md, against the code."""
+
+from __future__ import annotations
+
+import importlib
+import re
+
+import pytest
+
+from jobs.settings_table import SETTINGS
+from tests.paths.documents import PROTOCOL, ROOT, table
+
+LIMITS = (ROOT / "docs/limits.md").read_text()
+ROWS = table(LIMITS, "Every input")
+NAMED = {pair for row in ROWS for pair in re.findall(r"`([\w.]+)` = (\d+)", row[4])}
+
+
+def test_each_row_says_what_bounds_an_input() -> None:
+    assert len(ROWS) > 20
+    for name, before, while_, _, named, beyond in ROWS:
+        assert all((before, while_, beyond)), name
+        assert re.sub(r"`[\w.]+` = \d+(, )?", "", named) == "", name
+
+
+@pytest.mark.parametrize(("name", "value"), sorted(NAMED))
+def test_each_number_is_that_of_the_code(name: str, value: str) -> None:
+    if name in SETTINGS:
+        found = SETTINGS[name].default
+    else:
+        module, _, constant = name.rpartition(".")
+        found = getattr(importlib.import_module(module), constant)
+    assert float(value) == found
+
+
+def test_each_code_is_one_of_the_protocol() -> None:
+    codes = {code for row in ROWS for code in re.findall(r"`([a-z_]+)`", row[5])}
+    assert set() == {code for code in codes if f"`{code}`" not in PROTOCOL}
