@@ -111,6 +111,21 @@ def test_a_status_is_named_with_the_code_of_the_wire() -> None:
             assert not ours or STANDARD_CODES[ours] == code, page
 
 
+def test_every_program_is_listed_with_the_version_that_is_tested() -> None:
+    folder = ROOT / "tests/programs"
+    tested: dict[str, str] = {}
+    for file in (folder / "requirements.in", *folder.glob("environments/*.in")):
+        lock = file.with_suffix(".txt").read_text()
+        locked = dict(re.findall(r"^([\w-]+)==(\S+)", lock, re.MULTILINE))
+        names = re.findall(r"^[\w-]+", file.read_text(), re.MULTILINE)
+        tested |= {name: locked[name] for name in names}
+    names = json.loads((folder / "package.json").read_text())["dependencies"]
+    packages = json.loads((folder / "package-lock.json").read_text())["packages"]
+    tested |= {name: packages[f"node_modules/{name}"]["version"] for name in names}
+    document = (ROOT / "docs/programs.md").read_text()
+    assert tested == dict(re.findall(r"`(\S+)` (\d[\d.]+\d)", document))
+
+
 def test_every_command_of_redis_is_in_the_list_for_a_user_of_its_own() -> None:
     [line] = [line for line in OPERATING.splitlines() if line.startswith("A user of its own (ACL)")]
     listed = {word.partition("|")[0] for word in re.findall(r"`([a-z|]+)`", line)}
