@@ -241,6 +241,8 @@ class _Stream:
                 pieces.append(Text("".join(texts)))
             elif (payload := self._ready.popleft()).strip() == DONE:
                 self._over = True
+                if isinstance(self._reader, ChatChunkReader):
+                    pieces += self._reader.done()
             elif len(lines := _lines(payload)) > 1:
                 self._ready.extendleft(reversed(lines))
             else:

@@ -90,7 +90,9 @@ def read(payloads: list[bytes]) -> tuple[Answer, str | None]:
     output = Output(log, "{}_{}".format, index=0, most=100_000, functions=frozenset(FUNCTIONS))
     pieces = []
     for payload in payloads:
-        if payload != DONE:
+        if payload == DONE:
+            pieces += reader.done()
+        else:
             text = reader.fast_text(payload)
             pieces += [] if text is None else reader.read(b'{"choices":null}')
             pieces += reader.read(payload)
@@ -388,6 +390,22 @@ def test_a_call_that_a_limit_cut_is_no_fault_of_the_stream() -> None:
     payloads = [called(index=0, name="get", arguments='{"city":"Be'), frame(reason="length")]
     answer, reason = read([*payloads, DONE])
     assert ((("get", '{"city":"Be'),), "length") == (answer.calls, reason)
+
+
+@pytest.mark.parametrize(
+    ("payloads", "reason"),
+    [
+        ([called(index=0, name="get", arguments=BERN), DONE], "tool_calls"),
+        ([called(index=0, name="get", arguments=BERN)], None),
+        ([called(index=0, name="get", arguments=""), DONE], None),
+        ([frame({"content": "Yes."}), DONE], None),
+        ([called(index=0, name="get", arguments=BERN), frame(reason="length"), DONE], "length"),
+    ],
+)
+def test_only_whole_calls_may_end_without_a_reason(
+    payloads: list[bytes], reason: str | None
+) -> None:
+    assert reason == read(payloads)[1]
 
 
 def test_a_part_may_be_a_refusal() -> None:

@@ -136,6 +136,11 @@ class CallAssembler:
             if call.repeats is None
         )
 
+    @property
+    def whole(self) -> bool:
+        """True if there was a call, and the arguments of each have come to their end."""
+        return self.seen and not self.leftovers and all(c.scanner.complete for c in self._calls)
+
     def read(self, entries: Any) -> list[Call]:
         """The pieces of a delta's `tool_calls`. Raises: Malformed, TooLong."""
         if isinstance(entries, dict):  # TGI has sent one call without a list

@@ -56,6 +56,7 @@ _KNOWN: Final = frozenset(
 # DeepSeek wants the first one back with the calls of a turn, and refuses them without.
 _REASONING: Final = ("reasoning_content", "reasoning")
 _THOUGHTS: Final = (*_REASONING, "reasoning_text", "thinking", "thinking_blocks")
+_CALLED: Final = b'{"choices":[{"finish_reason":"tool_calls"}]}'
 # Reasons after which an answer is complete.
 _ENDS: Final = ("stop", "tool_calls")
 
@@ -76,6 +77,7 @@ class ChatChunkReader:
         self._has_output = False
         self._reason: str | None = None  # not passed on yet
         self._cut: str | None = None
+        self._stopped = False  # a reason was passed on
 
     def fast_text(self, payload: bytes) -> str | None:
         """The text of a payload with nothing else, as nearly all are. None: use `read`."""
@@ -113,6 +115,16 @@ class ChatChunkReader:
             pieces.append(Usage(usage))
         return pieces
 
+    def done(self) -> list[Delta]:
+        """The pieces of `DONE`: the end of whole calls that came without a reason for stopping.
+
+        NVIDIA NIM leaves the reason out behind the calls of some models. A text needs a reason:
+        gateways write `DONE` behind a stream that was cut as well, and a cut text looks whole.
+        """
+        if self._stopped or self._reason is not None or not self._calls.whole:
+            return []
+        return self.read(_CALLED)
+
     def end(self) -> list[Delta]:
         """The end of the stream. Raises: Malformed if something in it was not understood."""
         whole = self._is_whole(self._reason) and (self._reason is not None or self._is_answer())
@@ -142,7 +154,7 @@ class ChatChunkReader:
             # What says that the answer was cut holds, although a later chunk says "stop".
             self._cut = self._cut or (self._reason if self._reason not in _ENDS else None)
             pieces.append(Stopped(self._cut or self._reason))
-            self._reason = None
+            self._stopped, self._reason = True, None
 
     def _content(
         self, delta: dict[str, Any], choice: dict[str, Any], pieces: list[Delta], *, last: bool
