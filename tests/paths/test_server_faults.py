@@ -314,7 +314,7 @@ async def test_clients_that_never_read_a_plain_answer_share_it_and_are_dropped(
                 assert 200 == response.status
             assert time.monotonic() - asked < 0.5
             assert rss(server) < 300_000_000
-            await asyncio.sleep(0.1)
+            await asyncio.sleep(0.1)  # the interval between two looks
         if seconds > STUCK_SECONDS:
             assert len(list(files.iterdir())) <= before + 2
     async with http.get(f"{server.url}/v1/responses/{id_}") as response:
