@@ -20,7 +20,8 @@ from jobs.tenants import Tenants
 
 from .access.principal import from_offers
 from .api.frames import encode
-from .api.problem import FULL_RETRY_SECONDS, Problem, from_error
+from .api.problem import Problem
+from .api.refusals import FULL_RETRY_SECONDS, from_error
 from .http import openapi
 from .http.answers import pace
 from .http.auth_middleware import CREDENTIAL, PRINCIPAL, Authenticator

@@ -15,7 +15,8 @@ from jobs.record import TurnSlice
 from .access.owners import sees
 from .api.context import MAX_ITEMS, Context, fitting, packed_bytes, too_large, too_many_items
 from .api.frames import finished, response_of
-from .api.problem import Problem, previous_not_found
+from .api.problem import Problem
+from .api.refusals import previous_not_found
 
 if TYPE_CHECKING:
     from jobs.log.view import View

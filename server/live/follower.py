@@ -18,7 +18,8 @@ from jobs.record import Status
 from runtime.backoff import backoff
 from server.access.owners import sees
 from server.api.frames import item_id_of
-from server.api.problem import Problem, from_error, unknown
+from server.api.problem import Problem
+from server.api.refusals import from_error, unknown
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine

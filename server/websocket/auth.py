@@ -19,7 +19,8 @@ from server.access import principal
 from server.access.jwt import LEEWAY_SECONDS
 from server.access.principal import OF_MESSAGES, Principal
 from server.api.close_codes import CloseCode
-from server.api.problem import Problem, from_error
+from server.api.problem import Problem
+from server.api.refusals import from_error
 from server.api.request import Auth, parse_message
 
 if TYPE_CHECKING:

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Final
 
 from jobs.errors import RedisTrouble
 from jobs.tenants import numbers
-from server.api.problem import FULL_RETRY_SECONDS, Problem
+from server.api.problem import Problem
+from server.api.refusals import FULL_RETRY_SECONDS
 
 if TYPE_CHECKING:
     from collections.abc import Callable

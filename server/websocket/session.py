@@ -17,7 +17,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
-from server.api.problem import Problem, invalid, unknown
+from server.api.problem import Problem, invalid
+from server.api.refusals import unknown
 from server.api.request import Auth, Ping, ResponseCancel, ResponseCreate, Resume, parse_message
 
 if TYPE_CHECKING:

@@ -23,7 +23,8 @@ from server.access.principal import missing
 from server.api.close_codes import CloseCode
 from server.api.encoding import choose
 from server.api.frames import ended, queued, websocket_frame
-from server.api.problem import Problem, from_error
+from server.api.problem import Problem
+from server.api.refusals import from_error
 from server.api.request import AUTH
 from server.http.timeouts import TokenBucket, bound_buffers
 

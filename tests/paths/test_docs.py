@@ -22,6 +22,7 @@ from server.api import request as requests
 from server.api.close_codes import CloseCode
 from server.api.failures import FAILURES
 from server.api.problem import STANDARD_CODES, Problem
+from server.api.refusals import REFUSALS
 from server.config import Config
 from server.metrics import Metrics
 from tests.paths.documents import (
@@ -95,6 +96,7 @@ def test_every_code_of_a_refusal_is_documented_with_its_status() -> None:
                 coded.add((constant(call, 2) or "invalid_value", "400"))
             case _:
                 pass
+    coded |= {(refusal.code, "429") for refusal in REFUSALS.values()}
     coded |= {("not_found", "404"), ("method_not_allowed", "405")}  # server.app, of aiohttp's own
     rows = table(PROTOCOL, "Errors")
     assert sorted(coded) == sorted((words(row[0])[0], row[2]) for row in rows)

@@ -13,7 +13,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from jobs.errors import Limited
-from server.api.problem import Problem, from_error
+from server.api.problem import Problem
+from server.api.refusals import from_error
 from server.api.request import parse_create
 from server.http.chat_request import NEUTRAL, Translation
 
