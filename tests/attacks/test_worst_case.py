@@ -1,0 +1,110 @@
+"""The worst that one tenant can send to real processes at the default settings harms nobody."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import aiohttp
+import pytest
+
+from tests.fake_model import FakeModel
+from tests.system import Process, Server, System
+
+from .worst_case import BODY_BYTES, CASES, LARGE, QUICK
+
+MAX_RSS = 300 * 1_000_000
+MAX_SECONDS = 0.5
+TRIES = 4  # other programs of the machine may take the processor away
+
+
+def peak(process: Process) -> int:
+    """The largest resident set of a process since it started, in bytes."""
+    status = Path(f"/proc/{process.popen.pid}/status").read_text()
+    return 1024 * int(re.findall(r"VmHWM:\s+(\d+) kB", status)[0])
+
+
+@asynccontextmanager
+async def other_client(url: str) -> AsyncIterator[list[float]]:
+    """The seconds in which `/livez` is answered to another client, meanwhile."""
+    waits = list[float]()
+
+    async def look() -> None:
+        async with aiohttp.ClientSession() as http:
+            while True:
+                began = time.monotonic()
+                async with http.get(f"{url}/livez") as answer:
+                    assert 200 == answer.status
+                waits.append(time.monotonic() - began)
+                await asyncio.sleep(0.02)  # the interval of the polling
+
+    task = asyncio.create_task(look())
+    try:
+        yield waits
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+
+async def stored_item(http: aiohttp.ClientSession, url: str) -> str:
+    """The id of an item of 900 KB that belongs to a response that has ended."""
+    body = {"input": f"tokens=1 {LARGE}", "model": "m"}
+    async with http.post(f"{url}/v1/responses", json=body) as answer:
+        assert 200 == answer.status, await answer.text()
+        response_id = (await answer.json())["id"]
+    async with http.get(f"{url}/v1/responses/{response_id}/input_items") as answer:
+        item_id: str = (await answer.json())["data"][0]["id"]
+        return item_id
+
+
+async def attack(http: aiohttp.ClientSession, server: Server, name: str, at_once: int) -> float:
+    """Sends requests of a case at once; the longest wait of another client, in seconds."""
+    body, status = CASES[name]
+    sent = body(await stored_item(http, server.url) if "references" in name else "")
+    assert len(sent) < BODY_BYTES
+    headers = {"Content-Encoding": "gzip"} if sent.startswith(b"\x1f\x8b") else {}
+
+    async def post() -> None:
+        url = f"{server.url}/v1/responses"
+        async with http.post(url, data=sent, headers=headers) as answer:
+            # Beyond what is done in time, large requests are refused.
+            assert answer.status in (status, 503), (name, await answer.text())
+
+    async with other_client(server.url) as waits:
+        await asyncio.gather(*(post() for _ in range(at_once)))
+        await asyncio.sleep(0.1)  # for a look that began during the last request
+    return max(waits)
+
+
+async def held(
+    redis_url: str, folder: Path, names: tuple[str, ...], at_once: int, tries: int
+) -> None:
+    async with FakeModel() as model, System(redis_url, folder) as system:
+        server, worker = await asyncio.gather(system.server(), system.worker(model.url))
+        async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=60)) as http:
+            for name in names:
+                waits = list[float]()
+                while min(waits, default=MAX_SECONDS) >= MAX_SECONDS:
+                    assert len(waits) < tries, (name, waits)
+                    waits.append(await attack(http, server, name, at_once))
+                for process in (server, worker):
+                    assert peak(process) < MAX_RSS, (name, process.name, peak(process))
+                    assert process.popen.poll() is None, process.said
+
+
+@pytest.mark.timeout(180)
+async def test_the_worst_requests_of_one_tenant_harm_nobody(redis_url: str, tmp_path: Path) -> None:
+    await held(redis_url, tmp_path, QUICK, at_once=4, tries=TRIES)
+
+
+@pytest.mark.heavy
+@pytest.mark.timeout(900)
+@pytest.mark.parametrize("name", CASES)
+async def test_a_hundred_of_the_worst_requests_harm_nobody(
+    redis_url: str, tmp_path: Path, name: str
+) -> None:
+    await held(redis_url, tmp_path, (name,), at_once=100, tries=TRIES)
