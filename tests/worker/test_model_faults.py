@@ -9,6 +9,7 @@ import pytest
 
 from jobs.log.events import RESTARTED
 from jobs.record import Status
+from tests.replay import ReplayedEndpoint
 from tests.worker.conftest import MakeHarness
 from tests.worker.harness import Harness, numbered, response, said
 
@@ -120,6 +121,21 @@ async def test_retry_after_is_waited_for(harness: Harness) -> None:
     await harness.execute("mode=busy times=1 after=0.5", attempts=2)
     assert 0.5 <= time.monotonic() - began
     assert "completed" == response(await harness.events(harness.only))["status"]
+
+
+async def test_retry_after_of_a_failing_endpoint_is_waited_for(make_harness: MakeHarness) -> None:
+    failure = (
+        b"HTTP/1.1 502 X\r\nRetry-After: 0.4\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
+    )
+    answer = b'data: {"choices": [{"delta": {"content": "ok"}, "finish_reason": "stop"}]}\n\n'
+    async with (
+        ReplayedEndpoint([failure, answer]) as endpoint,
+        make_harness(OPENAI_BASE_URL=endpoint.url) as harness,
+    ):
+        began = time.monotonic()
+        await harness.execute("hi", attempts=2)
+        assert 0.4 <= time.monotonic() - began
+        assert "completed" == response(await harness.events(harness.only))["status"]
 
 
 @pytest.mark.parametrize("mode", ["400", "500", "busy", "errorobject"])

@@ -252,8 +252,9 @@ def retry_after(headers: Mapping[str, str], now: float) -> float | None:
     the time of this side's clock, for a response without one.
     """
     value = headers.get("retry-after", "")
-    if (milliseconds := _number(headers.get("retry-after-ms", ""))) is not None:
-        return milliseconds / 1000
+    for name in ("retry-after-ms", "x-ms-retry-after-ms"):
+        if (milliseconds := _number(headers.get(name, ""))) is not None:
+            return milliseconds / 1000
     if (seconds := _number(value)) is not None or not value:
         return seconds
     at = _timestamp(value)

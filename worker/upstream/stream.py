@@ -297,9 +297,11 @@ def _translated(error: Exception, *, late: str) -> ModelError:
 
 
 def _failed(failure: Failure, detail: str, asked: float | None) -> ModelError:
+    asked = failure.retry_after if asked is None else asked
     if failure.code == "upstream_busy":
-        return Busy(failure.code, detail, failure.retry_after if asked is None else asked)
-    kind = Refused if failure.code in _FINAL else Broken
-    error = kind(failure.code, detail)
+        return Busy(failure.code, detail, asked)
+    if failure.code not in _FINAL:
+        return Broken(failure.code, detail, asked)
+    error = Refused(failure.code, detail)
     error.parameter = failure.parameter
     return error

@@ -87,7 +87,7 @@ def items(draw: st.DrawFn) -> Item:
     if kind == "message":
         types = st.sampled_from(["output_text", "output_text", "refusal"])
     else:
-        types = st.just("summary_text")
+        types = st.just(draw(st.sampled_from(["summary_text", "reasoning_text"])))
     return Item(kind, tuple((draw(types), draw(text)) for _ in range(draw(st.integers(1, 2)))))
 
 
@@ -108,6 +108,9 @@ def streams(draw: st.DrawFn) -> tuple[list[Item], list[Any]]:
     shared = ids == "stable" and draw(st.booleans())  # all items have one index
     listed = draw(st.booleans())
     empty: list[Any] | None = draw(st.sampled_from([[], None]))
+    # Open Responses and vLLM have names of their own.
+    reasoning = draw(st.sampled_from(["response.reasoning_text", "response.reasoning"]))
+    reasoning_part = draw(st.sampled_from([STEMS["content"], "response.reasoning_part"]))
     events: list[Any] = [{"type": "response.created", "response": {"id": "r"}}]
     output = []
     fresh = itertools.count()
@@ -136,6 +139,9 @@ def streams(draw: st.DrawFn) -> tuple[list[Item], list[Any]]:
             for group in {PARTS[kind][2] for kind, _ in item.parts}:
                 parts = [{"type": kind, PARTS[kind][0]: text} for kind, text in item.parts]
                 own[group] = parts if whole and not null else empty
+            if item.type == "message" and draw(st.booleans()):
+                own["role"] = "assistant"
+                del own["type"]
             return own
 
         steps = draw(
@@ -180,10 +186,13 @@ def streams(draw: st.DrawFn) -> tuple[list[Item], list[Any]]:
                 events.append({"type": f"{stem}.done", **place(), "arguments": item.arguments})
         for at, (kind, text) in enumerate(item.parts):
             field, stem, group = PARTS[kind]
+            part_stem = STEMS[group]
+            if kind == "reasoning_text":
+                stem, part_stem = reasoning, reasoning_part
             where = {f"{group}_index": at}
             if steps["part"]:
                 part = {"type": kind, field: ""}
-                events.append({"type": f"{STEMS[group]}.added", **place(**where), "part": part})
+                events.append({"type": f"{part_stem}.added", **place(**where), "part": part})
             if steps["deltas"]:
                 events += [
                     {"type": f"{stem}.delta", **place(**where), "delta": piece}
@@ -193,7 +202,7 @@ def streams(draw: st.DrawFn) -> tuple[list[Item], list[Any]]:
                 events.append({"type": f"{stem}.done", **place(**where), field: text})
             if steps["part_done"]:
                 part = {"type": kind, field: text}
-                events.append({"type": f"{STEMS[group]}.done", **place(**where), "part": part})
+                events.append({"type": f"{part_stem}.done", **place(**where), "part": part})
         if steps["item_done"]:
             item_ = named(whole=True, null=steps["null"]) | {"status": "completed"}
             events.append(
@@ -203,7 +212,10 @@ def streams(draw: st.DrawFn) -> tuple[list[Item], list[Any]]:
     response: dict[str, Any] = {"status": "completed"}
     if listed:
         response["output"] = output
-    events.append({"type": "response.completed", "response": response})
+    if draw(st.booleans()):
+        events.append({"type": "response.completed", "response": response})
+    else:
+        events.append({"type": "response.completed", **response})
     return said, events
 
 
