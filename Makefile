@@ -29,7 +29,7 @@ TSC := tests/web/node_modules/.bin/tsc
 # The certificates of the system: a company's proxy that intercepts TLS has its own there.
 UV := $(BIN)/uv --system-certs
 
-.PHONY: help setup setup-tests run test programs check check-python check-web bench chaos fuzz nightly screenshots lock clean
+.PHONY: help setup setup-tests run test programs check check-python check-web bench chaos soak fuzz nightly screenshots lock clean
 
 help: ## list the targets
 	@sed -nE 's/^([a-z-]+):[^#]*## (.*)/  make \1\t\2/p' $(firstword $(MAKEFILE_LIST)) | expand -t 20
@@ -74,6 +74,10 @@ bench: $(VENV)/.installed-dev ## measure [NAME=P3] [ARGS=--quick]
 
 chaos: $(VENV)/.installed-dev ## random faults under load, checked [SEED=1] [SECONDS=30]
 	@PYTHONPATH=. $(BIN)/python tests/chaos --seed $(SEED) --seconds $(SECONDS) $(ARGS)
+
+soak: SECONDS = 600
+soak: $(VENV)/.installed-dev ## a steady load; memory, descriptors, tasks and keys stay as they are [SECONDS=600]
+	@$(BIN)/python -m tests.chaos.soak $(SECONDS)
 
 # Two seeds, one of them fresh; what is found is told with its seed.
 fuzz: $(VENV)/.installed-dev ## random bytes at every entrance [SECONDS=30]

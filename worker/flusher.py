@@ -130,6 +130,7 @@ class Flusher:
         self._state = _State.CLOSED
         if self._task is not None:
             await cancel_and_wait(self._task)
+        self._task = self._lost = None  # the tracebacks of their errors hold this object
 
     # The producer's side
 

@@ -32,6 +32,11 @@ class Connection(web.RequestHandler):
 
     __slots__ = ()
 
+    def connection_lost(self, exc: BaseException | None) -> None:
+        """Ends the cycle of a WebSocket and its connection, which would wait for the collector."""
+        super().connection_lost(exc)
+        self._data_received_cb = None
+
     def handle_error(
         self,
         request: web.BaseRequest,

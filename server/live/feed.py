@@ -174,7 +174,10 @@ class Feed:
         asked = self._asked.get(question)
         if asked is None:
             asked = self._asked[question] = self._relay.share(self._look(question))
-        return await asyncio.shield(asked)
+        try:
+            return await asyncio.shield(asked)
+        finally:
+            del asked  # The traceback of its error holds this frame.
 
     async def _look(self, question: _Question) -> Look:
         mine = self._asked[question]
@@ -185,7 +188,7 @@ class Feed:
         try:
             view = await self._relay.read(self.response_id, *question)
         finally:
-            del self._under_way[question]
+            del self._under_way[question], mine  # the traceback of its error holds this frame
         self._learn(view)
         return view, framed(question[0], view.entries)
 

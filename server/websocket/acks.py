@@ -86,4 +86,5 @@ class Delivery:
 
     def leave(self) -> None:
         """The socket is over, and what it remembers is forgotten."""
+        del self._connection  # it holds this object
         self._turns.clear()

@@ -117,6 +117,7 @@ class SocketAuth:
 
     def release(self) -> None:
         """The socket is over."""
+        self._connection = None  # it holds this object
         if self._tenant is not None:
             self._limiter.release(self._tenant)
 

@@ -177,6 +177,11 @@ class Member:
             self.paused = True
             self._process.signal(signal.SIGSTOP)
 
+    def send_signal(self, number: signal.Signals) -> None:
+        """Sends a signal that ends nothing."""
+        if self._process is not None:
+            self._process.signal(number)
+
     def go_on(self) -> None:
         """SIGCONT."""
         if self.paused and self._process is not None and self._process.popen.poll() is None:
@@ -276,10 +281,13 @@ class Member:
 class Fleet:
     """All servers and workers; use it as an async context manager."""
 
-    def __init__(self, folder: Path, environ: dict[str, str], sabotage: str = "") -> None:
+    def __init__(
+        self, folder: Path, environ: dict[str, str], wrapper: tuple[str, ...] = ()
+    ) -> None:
+        """`wrapper`: a module that starts each process in its place, and its first arguments."""
         self._folder = folder
         self._environ = environ
-        self._sabotage = sabotage
+        self._wrapper = wrapper
         self.servers: list[Member] = []
         self.workers: list[Member] = []
         self.ports: list[int] = []
@@ -313,9 +321,7 @@ class Fleet:
         self.workers.append(self._member("worker", len(self.workers), OPENAI_BASE_URL=model_url))
 
     def _member(self, kind: str, number: int, **environ: str) -> Member:
-        argv = [sys.executable, "-X", "faulthandler", "-m", kind]
-        if self._sabotage:
-            argv[-1:] = ["tests.chaos.sabotage", self._sabotage, kind]
+        argv = [sys.executable, "-X", "faulthandler", "-m", *self._wrapper, kind]
         environ = self._environ | environ | clock_environ(self._folder, kind)
         member = Member(f"{kind}-{number}", argv, self._folder, environ)
         member.start()

@@ -6,6 +6,7 @@ the checker draws its own conclusions.
 
 from __future__ import annotations
 
+from collections.abc import MutableSequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, NamedTuple
 
@@ -33,7 +34,7 @@ class ClientTrace:
     """Everything that one client sent and received, on all its sockets."""
 
     client: str
-    entries: list[TraceEntry] = field(default_factory=list)
+    entries: MutableSequence[TraceEntry] = field(default_factory=list)
 
 
 @dataclass(frozen=True)

@@ -77,7 +77,11 @@ async def run(
         model = await stack.enter_async_context(FakeModel())
         url = storage.url or f"redis://127.0.0.1:{redis_proxy.port}"
         fleet = await stack.enter_async_context(
-            Fleet(folder, environ(url, chosen.lease, keys), sabotage=sabotage)
+            Fleet(
+                folder,
+                environ(url, chosen.lease, keys),
+                ("tests.chaos.sabotage", sabotage) if sabotage else (),
+            )
         )
         for _ in range(SERVERS):
             fleet.add_server(free_port(rng))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, MutableSequence
 from copy import deepcopy
 
 import pytest
@@ -95,7 +95,7 @@ def _good() -> History:
     )
 
 
-def _events(history: History, client: int) -> list[TraceEntry]:
+def _events(history: History, client: int) -> MutableSequence[TraceEntry]:
     return history.traces[client].entries
 
 

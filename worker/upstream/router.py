@@ -124,7 +124,7 @@ class Router:
         An endpoint whose API has no place for something in the request is not asked.
         """
         errors: list[ModelError] = []
-        unsupported: UnsupportedInput | None = None
+        unsupported: list[UnsupportedInput] = []
         for endpoint in sorted(routes, key=self._is_cooling):
             try:
                 async with contextlib.AsyncExitStack() as attempt:
@@ -134,11 +134,11 @@ class Router:
                     stack.push_async_callback(attempt.pop_all().aclose)
                     return started
             except UnsupportedInput as error:
-                unsupported = unsupported or error
+                unsupported.append(error)
             except ModelError as error:
-                errors.append(error)
                 if error.code not in FALLBACK_CODES:
                     raise
+                errors.append(error)
                 if len(routes) > 1:
                     self._cool_down(endpoint.name)
                     log.warning(
@@ -148,11 +148,14 @@ class Router:
                         reason=error.code,
                         error=error.detail,
                     )
-        if unsupported is not None and not errors:
-            raise unsupported
         # What may pass is worth another attempt, even if another of them never will.
         temporary = [one for one in errors if isinstance(one, Broken | Busy)]
-        raise (temporary or errors)[0]
+        try:
+            raise (temporary or errors or unsupported)[0]
+        finally:  # The error's traceback holds this frame: no cycle may keep the job.
+            temporary.clear()
+            errors.clear()
+            unsupported.clear()
 
     async def _start(
         self, job: Job, endpoint: Endpoint, deadline: float, attempt: contextlib.AsyncExitStack

@@ -213,7 +213,10 @@ class _Stream:
             if pieces:
                 return pieces
             if self._broken is not None:
-                raise self._broken
+                try:
+                    raise self._broken
+                finally:
+                    self._broken = None  # its traceback holds this object
             if not self._over:
                 await self._receive()
         await self._drain()
@@ -273,6 +276,7 @@ def _is_whole(payload: bytes) -> bool:
 
 
 def _translated(error: Exception, *, late: str) -> ModelError:
+    error.__traceback__ = None  # aiohttp's reader keeps its error, which would hold our frames
     detail = type(error).__name__
     match error:
         case TimeoutError():

@@ -1,0 +1,60 @@
+"""Starts a server or a worker that counts its tasks and its garbage when it gets SIGUSR1.
+
+    SOAK_FOLDER=folder python -m tests.chaos.probe server|worker
+
+The first signal also ends automatic collections, and the second tells the types of ours that only
+the collector would have freed since the first.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import importlib
+import json
+import os
+import signal
+import sys
+from collections import Counter
+from pathlib import Path
+from types import FrameType
+
+from tests.system import ROOT
+
+PARTS = ("server", "worker", "jobs", "runtime")
+
+
+def _name(thing: object) -> str:
+    """The name of a type of ours, or of a function of ours whose frame this is; else empty."""
+    if isinstance(thing, FrameType):
+        path = Path(thing.f_code.co_filename)
+        of_ours = path.is_relative_to(ROOT) and path.relative_to(ROOT).parts[0] in PARTS
+        return f"frame of {thing.f_code.co_qualname}" if of_ours else ""
+    kind = type(thing)
+    of_ours = kind.__module__.partition(".")[0] in PARTS
+    return f"{kind.__module__}.{kind.__qualname__}" if of_ours else ""
+
+
+def report(*_: object) -> None:
+    """Writes what is counted; a signal handler."""
+    gc.collect()
+    found = Counter(name for thing in gc.garbage if (name := _name(thing)))
+    gc.garbage.clear()
+    gc.disable()
+    gc.set_debug(gc.DEBUG_SAVEALL)
+    told = {"tasks": len(asyncio.all_tasks()), "garbage": found}
+    path = Path(os.environ["SOAK_FOLDER"]) / f"probe-{os.getpid()}.json"
+    path.with_suffix(".new").write_text(json.dumps(told))
+    path.with_suffix(".new").rename(path)
+
+
+def main() -> int:
+    """Runs the process."""
+    kind = sys.argv.pop()
+    signal.signal(signal.SIGUSR1, report)
+    status: int = importlib.import_module(f"{kind}.__main__").main()
+    return status
+
+
+if __name__ == "__main__":
+    sys.exit(main())
