@@ -17,8 +17,6 @@ from tests.paths.redis_faults.deployment import back_to_baseline, cpu_seconds, d
 from tests.paths.redis_faults.journeys import assert_whole, can_answer, prompts
 from tests.system import Process, System, wait_until
 
-pytestmark = pytest.mark.timeout(60)
-
 
 async def test_answers_outlive_a_redis_that_is_killed_and_comes_back_with_its_file(
     tmp_path: Path,
@@ -106,7 +104,7 @@ async def test_while_redis_is_gone_nobody_spins_and_nobody_is_dropped(
     tmp_path: Path, away: float
 ) -> None:
     async with stores.running() as store, deploy(store, tmp_path, workers=2) as deployment:
-        [prompt] = prompts(1, "mode=slow tokens=130 pace=0.5")
+        [prompt] = prompts(1, f"mode=slow tokens={2 * away + 10:.0f} pace=0.5")
         async with socket_client(deployment.server) as client:
             answer = await client.ask(prompt)
             await answer.says(3)
