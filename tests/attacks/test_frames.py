@@ -13,7 +13,6 @@ import pytest
 from tests.attacks.conftest import Target
 from tests.attacks.raw import BINARY, CLOSE, PING, PONG, TEXT, Raw, frame
 
-pytestmark = pytest.mark.timeout(60)
 CONTINUED = 0
 REFUSED: dict[str, tuple[int, bytes]] = {
     "reserved bit 1, as deflate would set it": (1002, frame(b"{}", rsv=4)),

@@ -10,7 +10,6 @@ import pytest
 from tests.attacks.conftest import REQUEST_SECONDS, Target
 from tests.attacks.raw import Raw
 
-pytestmark = pytest.mark.timeout(60)
 BODY = b'{"input":"tokens=1","model":"m"}'
 HEAD = b"POST /v1/responses HTTP/1.1\r\nHost: localhost\r\n"
 SMUGGLED = b"GET /livez?smuggled HTTP/1.1\r\nHost: localhost\r\n\r\n"

@@ -8,7 +8,6 @@ import pytest
 from jobs.names import Partition
 from tests.attacks.conftest import Target
 
-pytestmark = pytest.mark.timeout(60)
 HOSTILE = [
     "a{0}:job:x",
     "}{",

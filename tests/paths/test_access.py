@@ -21,7 +21,6 @@ from holdline_client.errors import Closed
 from tests.fake_model import FakeModel
 from tests.system import ROOT, Server, System, free_port
 
-pytestmark = pytest.mark.timeout(60)
 NO_PROXY = {k: v for k, v in os.environ.items() if not k.lower().endswith("_proxy")}
 
 

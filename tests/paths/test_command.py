@@ -20,8 +20,6 @@ from tests.jobs.proxy import Proxy
 from tests.paths.conftest import Shared
 from tests.system import ROOT, System, free_port, wait_until
 
-pytestmark = pytest.mark.timeout(60)
-
 
 @pytest.fixture
 async def model() -> AsyncIterator[FakeModel]:

@@ -14,7 +14,6 @@ from tests.fake_model import FakeModel
 from tests.paths.conftest import sdk
 from tests.system import System, wait_until
 
-pytestmark = pytest.mark.timeout(60)
 SLOW = "mode=slow tokens=40 pace=0.05"
 
 

@@ -17,9 +17,6 @@ import pytest
 from tests.paths.conftest import Shared
 from tests.paths.documents import ADDRESS, CLIENT, PROTOCOL, README, blocks, table
 
-# The first one starts the system, and the SDK takes seconds to be imported on a busy machine.
-to_be_run = pytest.mark.timeout(60)
-
 
 async def run(*command: str) -> str:
     """What a command prints; it must succeed."""
@@ -37,7 +34,6 @@ async def run(*command: str) -> str:
     return output.decode()
 
 
-@to_be_run
 async def test_the_readmes_curl_streams_an_answer(shared: Shared) -> None:
     if shutil.which("curl") is None:
         pytest.skip("curl is missing")
@@ -48,7 +44,6 @@ async def test_the_readmes_curl_streams_an_answer(shared: Shared) -> None:
     assert output.endswith("data: [DONE]\n\n")
 
 
-@to_be_run
 async def test_the_readmes_sdk_example_prints_the_answer(shared: Shared) -> None:
     program, _ = blocks(README, "python")
     # "Later" is when the answer has begun; a cursor beyond the end of a log is refused.
@@ -58,14 +53,12 @@ async def test_the_readmes_sdk_example_prints_the_answer(shared: Shared) -> None
     assert re.fullmatch(r"(c\d+t\d+ ){20}", output)
 
 
-@to_be_run
 async def test_the_readmes_client_example_prints_the_answer(shared: Shared) -> None:
     _, program = blocks(README, "python")
     output = await run(sys.executable, "-c", program.replace(ADDRESS, shared.server.url))
     assert re.fullmatch(r"(c\d+t\d+ ){20}", output)
 
 
-@to_be_run
 async def test_the_clients_examples_run_as_written(shared: Shared) -> None:
     head, *examples = blocks(CLIENT, "python")
     for example in examples:
@@ -82,7 +75,6 @@ def test_every_exit_code_of_the_command_is_documented() -> None:
     assert documented == {*range(7), command.INTERRUPTED, command.BROKEN_PIPE}
 
 
-@to_be_run
 async def test_the_checksum_is_verified_as_the_protocol_says(shared: Shared) -> None:
     (program,) = blocks(PROTOCOL, "python")
     async with (
@@ -96,7 +88,6 @@ async def test_the_checksum_is_verified_as_the_protocol_says(shared: Shared) -> 
         exec(program, {"response": response})
 
 
-@to_be_run
 async def test_the_readmes_socket_session_goes_as_written(shared: Shared) -> None:
     (session,) = (block for block in blocks(README, "") if block.startswith("< "))
     response_id = ""

@@ -12,7 +12,6 @@ ROOT = Path(__file__).parent.parent.parent
 FILES = sorted((ROOT / "tests" / "web").glob("*.test.js"))
 
 
-@pytest.mark.timeout(60)
 @pytest.mark.skipif(shutil.which("node") is None, reason="no node here: apt install nodejs")
 @pytest.mark.parametrize("file", FILES, ids=lambda file: file.name)
 def test_in_node(file: Path) -> None:

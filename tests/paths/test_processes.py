@@ -19,7 +19,6 @@ from tests.fake_model import FakeModel
 from tests.paths.conftest import sdk
 from tests.system import ROOT, System, run_module
 
-pytestmark = pytest.mark.timeout(60)
 PROCESSES = ["server", "worker"]
 
 

@@ -17,8 +17,6 @@ from tests.jobs.proxy import Proxy
 from tests.paths.conftest import Shared
 from tests.system import System, free_port, wait_until
 
-pytestmark = pytest.mark.timeout(60)
-
 
 @pytest.fixture
 async def model() -> AsyncIterator[FakeModel]:

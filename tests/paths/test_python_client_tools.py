@@ -4,13 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-import pytest
-
 import holdline_client
 from holdline_client import events
 from tests.paths.conftest import Shared
-
-pytestmark = pytest.mark.timeout(60)
 
 WEATHER: dict[str, Any] = {
     "type": "function",

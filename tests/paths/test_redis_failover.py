@@ -6,8 +6,6 @@ import asyncio
 import signal
 from pathlib import Path
 
-import pytest
-
 from jobs.redis.connection import Redis
 from jobs.redis.pipe import Pipe
 from tests.fake_chat import mode, ok
@@ -18,8 +16,6 @@ from tests.paths.redis_faults.deployment import back_to_baseline, deploy
 from tests.paths.redis_faults.journeys import assert_whole, can_answer, prompts
 from tests.paths.redis_faults.redirecting_proxy import RedirectingProxy
 from tests.system import wait_until
-
-pytestmark = pytest.mark.timeout(60)
 
 
 async def test_a_replica_that_lacks_the_tail_takes_over_and_is_told_the_rest(

@@ -24,8 +24,6 @@ from tests.paths.redis_faults.deployment import Deployment, back_to_baseline, de
 from tests.paths.redis_faults.journeys import assert_whole, calls_of, can_answer, prompts
 from tests.system import wait_until
 
-pytestmark = pytest.mark.timeout(60)
-
 
 async def test_a_redis_that_comes_back_empty_is_said_to_have_lost_what_ran_and_what_waited(
     tmp_path: Path,

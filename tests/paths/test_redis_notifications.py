@@ -6,8 +6,6 @@ import asyncio
 import re
 from pathlib import Path
 
-import pytest
-
 from jobs.redis.connection import Redis
 from jobs.redis.pipe import Pipe
 from tests.paths.redis_faults import store as stores
@@ -16,8 +14,6 @@ from tests.paths.redis_faults.deployment import back_to_baseline, deploy
 from tests.paths.redis_faults.journeys import SLOW, assert_whole, can_answer, prompts
 from tests.paths.redis_faults.redirecting_proxy import RedirectingProxy
 from tests.system import wait_until
-
-pytestmark = pytest.mark.timeout(60)
 
 
 async def test_a_subscription_that_is_killed_every_100_ms_costs_50_answers_nothing(

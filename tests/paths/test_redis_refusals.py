@@ -18,8 +18,6 @@ from tests.paths.redis_faults.deployment import Deployment, back_to_baseline, de
 from tests.paths.redis_faults.journeys import assert_whole, can_answer, prompts
 from tests.system import wait_until
 
-pytestmark = pytest.mark.timeout(60)
-
 # Several leases: without a renewal before the first rescue the answers would begin again.
 TROUBLE_SECONDS = 3.0
 

@@ -17,8 +17,6 @@ from tests.system import wait_until
 if TYPE_CHECKING:
     from pathlib import Path
 
-pytestmark = pytest.mark.timeout(60)
-
 
 async def test_a_master_that_was_frozen_and_replaced_gets_no_more_writes(tmp_path: Path) -> None:
     async with watched(tmp_path) as (url, master, replica), Sentinels(url).pipe() as pipe:

@@ -26,7 +26,6 @@ from server.http.timeouts import STUCK_SECONDS
 from tests.fake_model import FakeModel
 from tests.system import Server, System, wait_until
 
-pytestmark = pytest.mark.timeout(60)
 TERMINAL = ("response.completed", "response.failed", "response.incomplete", "error")
 
 

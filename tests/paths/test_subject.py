@@ -28,7 +28,6 @@ from tests.jobs.dump import dump
 from tests.jobs.factories import NAMES, a_job, claimed, opening
 from tests.system import Server, System, wait_until
 
-pytestmark = pytest.mark.timeout(60)
 SLOW = "mode=slow pace=0.1 tokens=600"
 # A name that is written with percent signs, one that begins like it, and the same elsewhere.
 ANNA = ("acme", "anna@x/1")

@@ -19,7 +19,6 @@ from tests.paths.conftest import sdk
 from tests.paths.redis_faults import store
 from tests.system import Server, System, wait_until
 
-pytestmark = pytest.mark.timeout(60)
 SECRET = "whsec_c2VjcmV0IHNlY3JldCBzZWNyZXQgc2VjcmV0"
 
 

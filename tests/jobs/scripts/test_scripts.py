@@ -90,8 +90,7 @@ async def step(both: Both, draw: Callable[..., Any]) -> None:
             await both.make(both.put_back(what, id_, claim))
 
 
-# In parts, because a test has ten seconds; some more where the machine is busy with others.
-@pytest.mark.timeout(60)
+# In parts, so that each of them is far below the time limit of a test.
 @pytest.mark.parametrize("part", range(6))
 @on_redis(12)
 @given(data=st.data())
