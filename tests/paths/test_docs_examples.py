@@ -119,6 +119,8 @@ async def test_every_header_of_an_answer_is_seen(system: System, shared: Shared)
         noted(http.post("/v1/responses", json=body, headers={"Origin": SITE})) as stream,
         noted(http.post("/v1/chat/completions", json={"model": "m", **failing})),
         noted(http.put("/v1/responses")),
+        noted(http.get("/v1/responses")),
+        noted(http.post("/v1/responses", headers={"Content-Encoding": "zstd"})),
         noted(http.get("/")),
         noted(http.get(f"{guarded.url}/v1/models")),
     ):
