@@ -23,11 +23,16 @@ def environment(name: str) -> Path:
 
 
 async def run(shared: Shared, program: str, *arguments: str, python: Path = PYTHON) -> Any:
-    """What a program prints, from JSON; it must succeed."""
+    """`run_at` the server that the journeys share."""
+    return await run_at(shared.server.url, program, *arguments, python=python)
+
+
+async def run_at(url: str, program: str, *arguments: str, python: Path = PYTHON) -> Any:
+    """What a program prints whose server is there, from JSON; it must succeed."""
     command = "node" if program.endswith(".mjs") else str(python)
     process = await asyncio.create_subprocess_exec(
         *(command, str(HERE / program), *arguments),
-        env={**clean_environ(), "BASE_URL": f"{shared.server.url}/v1", "NO_PROXY": "127.0.0.1"},
+        env={**clean_environ(), "BASE_URL": f"{url}/v1", "NO_PROXY": "127.0.0.1"},
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,
     )

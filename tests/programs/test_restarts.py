@@ -1,0 +1,52 @@
+"""The Node SDK through a SIGTERM, or a SIGKILL, of the server and a SIGTERM of the worker."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+
+import pytest
+
+from tests.fake_model import FakeModel
+from tests.programs.running import run_at
+from tests.system import System, wait_until
+
+pytestmark = pytest.mark.timeout(60)
+SLOW = "mode=slow tokens=40 pace=0.05"
+
+
+async def test_one_prompt_one_sigterm_one_call(system: System) -> None:
+    prompts = [f"way={way} {SLOW}" for way in ("plain", "streamed", "background")]
+    async with FakeModel() as model:
+        old, new, worker = await asyncio.gather(
+            system.server(), system.server(), system.worker(model.url)
+        )
+        running = asyncio.create_task(run_at(old.url, "node_deploy.mjs", f"{new.url}/v1", *prompts))
+        await wait_until(lambda: len(model.calls) == 3 and all(c.sent for c in model.calls))
+        old.signal(signal.SIGTERM)
+        worker.signal(signal.SIGTERM)
+        saw = await running
+        assert [0, 0] == [await old.wait(), await worker.wait()]
+        assert ("completed", "completed") == (saw["plain"], saw["background"])
+        stream = saw["stream"]
+        assert {"code": "server_restarting", "id": stream["id"]} == stream["raised"]
+        assert list(range(len(stream["numbers"]))) == stream["numbers"]
+        assert "response.completed" == stream["last"]
+        assert sorted(prompts) == sorted(call.prompt for call in model.calls)
+
+
+async def test_a_plain_request_whose_server_is_killed_attaches(system: System) -> None:
+    async with FakeModel() as model:
+        old, new, _ = await asyncio.gather(
+            system.server(), system.server(), system.worker(model.url)
+        )
+        others = [f"way={way} tokens=1" for way in ("streamed", "background")]
+        running = asyncio.create_task(
+            run_at(old.url, "node_deploy.mjs", f"{new.url}/v1", f"way=plain {SLOW}", *others)
+        )
+        await wait_until(lambda: len(model.calls) == 3 and all(c.sent for c in model.calls))
+        await asyncio.sleep(0.5)  # the others have ended
+        await old.kill()
+        await system.server(HOLDLINE_PORT=old.url.rpartition(":")[2])
+        assert "completed" == (await running)["plain"]
+        assert 3 == len(model.calls)
