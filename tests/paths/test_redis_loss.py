@@ -121,7 +121,11 @@ async def test_a_log_that_went_back_and_grew_again_past_the_cursor_is_never_spli
     The official SDK shows only a number. It can tell the events of the second attempt by their
     items, and its last event has the whole.
     """
-    async with stores.running() as store, deploy(store, tmp_path) as deployment:
+    async with (
+        stores.running() as store,
+        # A worker that is stopped for a while keeps its claims.
+        deploy(store, tmp_path, HOLDLINE_LEASE_SECONDS="60") as deployment,
+    ):
         model, server, [worker] = deployment.model, deployment.server, deployment.workers
         async with holdline_client.connect(server.url) as client, sdk(server) as official:
             asked = prompts(3)
@@ -138,15 +142,19 @@ async def test_a_log_that_went_back_and_grew_again_past_the_cursor_is_never_spli
             async def three_are_open() -> bool:
                 return bool(await store.call("ZCARD", stores.NAMES.open) >= 3)
 
-            await wait_until(three_are_open, 10)
+            await wait_until(three_are_open)
             snapshot = await store.snapshot()
             worker.signal(signal.SIGCONT)
             seen = await followed(official, plain.id, most=15)
             await break_down_and_go_back(deployment, snapshot, asked)
+            had = answer.last
+            await wait_until(lambda: answer.last != had)
+            rest = asyncio.create_task(followed(official, plain.id, starting_after=len(seen) - 1))
+            deployment.workers[0].signal(signal.SIGCONT)
             first = calls_of(model, asked[0])[0].sent
-            second = [calls_of(model, prompt)[1].sent for prompt in asked]
 
             dead, whole = await showing
+            second = [calls_of(model, prompt)[1].sent for prompt in asked]
             assert dead
             assert first.startswith(dead)
             assert (second[0], True) == (whole, answer.verified)
@@ -157,10 +165,10 @@ async def test_a_log_that_went_back_and_grew_again_past_the_cursor_is_never_spli
                 told["status"],
                 told["verified"],
             )
-            rest = await followed(official, plain.id, starting_after=len(seen) - 1)
-            assert not items_of(seen) & items_of(rest)
-            assert "response.completed" == rest[-1].type
-            assert second[2] == rest[-1].response.output_text
+            more = await rest
+            assert not items_of(seen) & items_of(more)
+            assert "response.completed" == more[-1].type
+            assert second[2] == more[-1].response.output_text
             with pytest.raises(APIError) as rolled_back:
                 [item] = items_of(seen)
                 await followed(
@@ -191,23 +199,21 @@ async def break_down_and_go_back(
 ) -> None:
     """Ends server and worker in mid-answer, and starts them on a Redis that has lost all since.
 
-    The second attempt of each answer is over before the server is back.
+    The second attempt of each answer has said more than the first, and stands still, when the
+    server is back.
     """
     model, server, store = deployment.model, deployment.server, deployment.store
-    await wait_until(
-        lambda: (
-            all(call.sent.count(" ") > 15 for p in asked for call in calls_of(model, p))
-            and len(model.calls) > len(asked)
-        )
-    )
+
+    def said(number: int, prompt: str) -> int:
+        calls = calls_of(model, prompt)
+        return len(calls[number].sent.split()) if len(calls) > number else 0
+
+    await wait_until(lambda: all(said(0, prompt) > 15 for prompt in asked))
     await asyncio.gather(*(process.kill() for process in deployment.processes))
     await store.go_back(snapshot)
     deployment.workers = [await deployment.system.worker(model.url)]
-
-    async def nothing_is_left() -> bool:
-        return not await store.leftovers()
-
-    await wait_until(nothing_is_left)
+    await wait_until(lambda: all(said(1, prompt) > said(0, prompt) + 5 for prompt in asked))
+    deployment.workers[0].signal(signal.SIGSTOP)
     port = server.url.rpartition(":")[2]
     deployment.server = await deployment.system.server(HOLDLINE_PORT=port)
 
