@@ -203,13 +203,13 @@ def _message(
     return {"type": type_, "response_id": response_id, **about, **lane_of}
 
 
-def sse(frame: Frame) -> bytes:
-    """The server-sent event of a frame.
+def sse(frame: Frame) -> tuple[bytes, bytes, bytes]:
+    """The server-sent event of a frame, in parts: the JSON is shared by all streams.
 
     Without an `id` line: after one, the official Python SDK takes every heartbeat comment for an
     event with empty data, and fails on it.
     """
-    return b"event: %b\ndata: %b\n\n" % (frame.type.encode(), frame.json)
+    return b"event: %b\ndata: " % frame.type.encode(), frame.json, b"\n\n"
 
 
 def fingerprint(body: dict[str, Any]) -> str:

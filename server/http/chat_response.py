@@ -89,16 +89,16 @@ class Chunks:
         """Whether a piece of the answer, or its end, was among the events."""
         return self._said or self._finished
 
-    def events(self, frames: list[Frame]) -> bytes:
+    def events(self, frames: list[Frame]) -> list[bytes]:
         """The chunks of events that come together: what a restart among them undoes is not told."""
         if not self._said:
             last = max((n for n, f in enumerate(frames) if f.type == RESTARTED), default=0)
             frames = [f for n, f in enumerate(frames) if n >= last or "response" in f.event]
-        told = b""
+        told: list[bytes] = []
         for frame in frames:
             if self.broken:
                 break
-            told += b"".join(map(_data, self._chunks(frame.event)))
+            told += map(_data, self._chunks(frame.event))
         return told
 
     def problem(self, problem: Problem) -> bytes:

@@ -11,8 +11,8 @@ from aiohttp import web
 from server.api.frames import encode, queued, sse
 from server.api.problem import restarting
 
-from .answers import error_answer
-from .timeouts import write_deadline
+from .answers import PIECE_BYTES, error_answer
+from .timeouts import bound_buffers, write_deadline
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -43,8 +43,8 @@ class StreamFormat(Protocol):
     def begun(self) -> bool:
         """Whether the stream may be sent with status 200."""
 
-    def events(self, frames: list[Frame]) -> bytes:
-        """Events of the log. Raises: Undecodable."""
+    def events(self, frames: list[Frame]) -> list[bytes]:
+        """Events of the log, in parts. Raises: Undecodable."""
 
     def problem(self, problem: Problem) -> bytes:
         """Why the log cannot be followed any more."""
@@ -61,9 +61,9 @@ class Events:
     broken = False
     ended = False
 
-    def events(self, frames: list[Frame]) -> bytes:
+    def events(self, frames: list[Frame]) -> list[bytes]:
         """Each as one server-sent event."""
-        return b"".join(map(sse, frames))
+        return [part for frame in frames for part in sse(frame)]
 
     def problem(self, problem: Problem) -> bytes:
         """The standard's `error`."""
@@ -98,7 +98,7 @@ class Stream:
     def deliver(self, follower: Follower, frames: list[Frame]) -> None:
         """Takes events."""
         del follower
-        self._put(self._format.events(frames))
+        self._put(*self._format.events(frames))
         if frames[-1].last:
             self.unstored = frames[-1].event["response"].get("store") is False
         if self._format.broken:
@@ -146,6 +146,8 @@ class Stream:
                 self.handed_over = self._format.ended
                 return answer
             await response.prepare(request)
+            if request.transport is not None:
+                bound_buffers(request.transport, PIECE_BYTES)
             while await self._write_next(request, response, response_id):
                 follower.catch_up_if_behind()
             if self._cut:
@@ -191,14 +193,28 @@ class Stream:
             parts.append(DONE)
         elif self._cut:
             parts.append(self._format.cut(response_id))
-        async with write_deadline(request):
-            await response.write(b"".join(parts) or HEARTBEAT)
+        for piece in _pieces(parts or [HEARTBEAT]):
+            async with write_deadline(request):
+                await response.write(piece)
         return not over
 
-    def _put(self, data: bytes) -> None:
-        self._parts.append(data)
-        self._size += len(data)
+    def _put(self, *parts: bytes) -> None:
+        self._parts += parts
+        self._size += sum(map(len, parts))
         self._news.set()
+
+
+def _pieces(parts: list[bytes]) -> Iterator[bytes]:
+    """The parts, small ones joined and large ones divided, in pieces of up to two `PIECE_BYTES`."""
+    piece = bytearray()
+    for part in parts:
+        for start in range(0, len(part), PIECE_BYTES):
+            piece += part[start : start + PIECE_BYTES]
+            if len(piece) >= PIECE_BYTES:
+                yield bytes(piece)
+                piece.clear()
+    if piece:
+        yield bytes(piece)
 
 
 class Waiter:

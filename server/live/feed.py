@@ -15,6 +15,7 @@ from jobs.errors import Undecodable
 from jobs.log.codec import Deleted, Grown, Waits, decode_notification
 from jobs.log.view import View
 from jobs.names import Partition, partition_of
+from server.api.frames import frame
 
 from .look import framed
 
@@ -22,12 +23,14 @@ if TYPE_CHECKING:
     from collections.abc import Coroutine
 
     from jobs.cipher import Cipher
+    from server.api.frames import Frame
 
     from .follower import Follower
     from .look import Look
     from .submission import SubmissionListener
 
 TICK_SECONDS = 1.0
+LARGE_BYTES = 65_536
 
 log = structlog.get_logger()
 
@@ -62,6 +65,7 @@ class Feed:
 
     __slots__ = (
         "_asked",
+        "_large",
         "_relay",
         "_under_way",
         "channel",
@@ -94,6 +98,7 @@ class Feed:
         self.reason = ""
         self.sent_position: tuple[int | None, float | None, str] | None = None
         self.notified_at = time.monotonic()
+        self._large: dict[int, Frame] = {}
         # Reads that are not yet sent, which anybody may join, and those that are under way.
         self._asked: dict[_Question, asyncio.Task[Look]] = {}
         self._under_way: dict[_Question, asyncio.Task[Look]] = {}
@@ -190,7 +195,19 @@ class Feed:
         finally:
             del self._under_way[question], mine  # the traceback of its error holds this frame
         self._learn(view)
-        return view, framed(question[0], view.entries)
+        return view, self._framed(question[0], view.entries)
+
+    def _framed(self, first: int, entries: list[bytes]) -> list[Frame]:
+        """The frames of entries; a large entry has one frame for all who read it at any time."""
+        frames = []
+        for number, entry in enumerate(entries, first):
+            known = self._large.get(number)
+            if known is None or known.entry != entry:
+                known = frame(number, entry)
+                if len(entry) > LARGE_BYTES:
+                    self._large[number] = known
+            frames.append(known)
+        return frames
 
     def _learn(self, view: View) -> None:
         self.owner = view.owner

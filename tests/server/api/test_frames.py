@@ -99,7 +99,7 @@ def test_a_lane_is_added_to_the_finished_bytes(text: str, lane: str | None) -> N
 
 @given(st.text(st.characters(exclude_categories=["Cs"])))
 def test_a_server_sent_event_is_one_whatever_its_text(text: str) -> None:
-    data = sse(frame(7, encode_event(text_delta("msg_1", 0, text))))
+    data = b"".join(sse(frame(7, encode_event(text_delta("msg_1", 0, text)))))
 
     name, payload, *end = data.split(b"\n")
     assert b"event: response.output_text.delta" == name

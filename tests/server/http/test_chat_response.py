@@ -84,8 +84,8 @@ def chunks_of(events: list[Event], *, usage: bool = False, cuts: int = 1) -> lis
     """All chunks, of events that come in so many batches."""
     chunks, ready = Chunks(usage=usage), frames(events)
     bounds = [len(ready) * n // cuts for n in range(cuts + 1)]
-    data = b"".join(chunks.events(ready[a:b]) for a, b in pairwise(bounds) if ready[a:b])
-    return told(data)
+    batches = [ready[a:b] for a, b in pairwise(bounds) if ready[a:b]]
+    return told(b"".join(part for batch in batches for part in chunks.events(batch)))
 
 
 def folded(chunks: list[dict[str, Any]]) -> dict[str, Any]:
