@@ -30,6 +30,9 @@ NOISE = (
     b'{"id":"x","object":"chat.completion.chunk","created":1}',
     b'{"choices":[{"index":0,"delta":{},"finish_reason":null}]}',
     b'{"choices":[{"index":0,"delta":{"role":"assistant","content":""},"finish_reason":""}]}',
+    b'{"choices":[{"index":0,"delta":{"tool_calls":[{"index":0,"function":{"name":""}}]}}]}',
+    b'{"choices":[{"index":0,"delta":{"content":"","function_call":{"arguments":null}}}]}',
+    b'{"choices":[{"index":0,"delta":{"tool_calls":[{"index":7,"id":"","function":{}}]}}]}',
 )
 STOPS = {
     "stop": (

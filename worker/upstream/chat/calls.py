@@ -211,6 +211,8 @@ class CallAssembler:
             arguments = json.dumps(arguments)  # Ollama's own API really sends the object itself
         if not isinstance(arguments, str):
             raise Malformed("arguments that are not a string")
+        if not (call_id or name or arguments or entry.get("extra_content")):
+            return []  # Some servers send an empty call with each piece of text.
         name = encodable(name)
         call = self._call(index, call_id, name, arguments)
         call.call_id = call.call_id or encodable(call_id)
