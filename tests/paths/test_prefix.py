@@ -26,11 +26,12 @@ async def test_every_page_works_under_a_prefix(
         failed: list[str] = []
 
         def on_response(response: Response) -> None:
-            if response.status >= 400 or "/chat/" not in response.url:
+            if response.status >= 400 or "/chat" not in response.url:
                 failed.append(f"{response.status} {response.url}")
 
         page.on("response", on_response)
-        await page.goto(f"{url}/")
+        await page.goto(url)
+        await page.wait_for_url(re.compile("/chat/$"))
         await page.fill("#prompt", shared.prompt("tokens=5"))
         await page.click("#send")
         answer = page.locator("article.answer").last
@@ -54,8 +55,21 @@ async def test_every_page_works_under_a_prefix(
 
 
 async def test_every_link_of_a_document_leads_to_one(shared: Shared, browser: Browser) -> None:
+    await follow_links(browser, shared.server.url)
+
+
+@pytest.mark.heavy
+@pytest.mark.parametrize("proxy", PROXIES)
+async def test_every_link_of_a_document_leads_to_one_under_a_prefix(
+    shared: Shared, browser: Browser, tmp_path: Path, proxy: str
+) -> None:
+    port = int(shared.server.url.rpartition(":")[2])
+    async with fronted(proxy, port, tmp_path) as url:
+        await follow_links(browser, url)
+
+
+async def follow_links(browser: Browser, url: str) -> None:
     page = await browser.new_page()
-    url = shared.server.url
     seen: set[str] = set()
     todo = ["/docs"]
     while todo:

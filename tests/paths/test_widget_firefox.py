@@ -149,7 +149,22 @@ FORMULAS = """async () => {
 }"""
 
 
-async def test_formulas_are_mathml(shared: Shared, firefox: Firefox) -> None:
+# What a page's own listener finds on the clipboard; the clipboard itself is the desktop's.
+COPIED = """async (begin, end) => {
+  const text = document.querySelector("holdline-chat").shadowRoot.querySelector(".answer .text");
+  const [from, to] = [begin, end].map(path => path ? text.querySelector(path).firstChild : text);
+  getSelection().setBaseAndExtent(from, 0, to, to.length ?? to.childNodes.length);
+  let copied = null;
+  const read = ({ clipboardData }) => (copied = clipboardData.getData("text/plain"));
+  addEventListener("copy", read, { once: true });
+  document.execCommand("copy");
+  return copied;
+}"""
+
+
+async def test_formulas_are_mathml_and_copied_as_they_were_written(
+    shared: Shared, firefox: Firefox
+) -> None:
     text = "So \\(a_1\\) and\n\n$$b^2$$\n\nend."
     content = [{"type": "output_text", "text": text}]
     item = {"type": "message", "id": "i", "content": content}
@@ -158,3 +173,5 @@ async def test_formulas_are_mathml(shared: Shared, firefox: Firefox) -> None:
     say = (IN_PAGE / "say.js").read_text()
     await firefox.run(f"events => ({say})(JSON.parse(events))", json.dumps([event]))
     assert ["http://www.w3.org/1998/Math/MathML"] * 2 == await firefox.run(FORMULAS)
+    assert text == await firefox.run(COPIED, "", "")
+    assert "\\(a_1\\)" == await firefox.run(COPIED, "mi", "mn")

@@ -45,9 +45,9 @@ def ours() -> dict[str, int]:
     first, later = len(pages.widget.packed), len(pages.packed["turns.js"].packed)
     return {
         "first paint, with the client": first,
-        "first paint, with the client and marked": first + marked,
+        "first paint, with the client and `marked`": first + marked,
         "an answer on the screen": first + later,
-        "and its first Python in colours": first + later + core + python,
+        "its first Python in colours": first + later + core + python,
     }
 
 

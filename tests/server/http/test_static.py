@@ -15,7 +15,8 @@ from server.config import Config
 from server.http.bundle import PackError, pack, squeeze, strip
 from server.http.origins import Origins
 from server.http.static import LATER, LATEST, Pages, pages
-from tests.system import Server, System
+from tests.system import ROOT, Server, System
+from tests.web.sizes import ours
 
 HERE = "https://shop.example"
 
@@ -132,6 +133,17 @@ def test_a_squeezed_stylesheet_says_the_same() -> None:
     assert "@media (max-width:3rem){a>b,c :hover{margin:calc(1px + 2px) -.5em}}" == squeeze(css)
     css = '[a="word"] { b: "c" } [d="two words"] { }'
     assert '[a=word]{b:"c"}[d="two words"]{}' == squeeze(css)
+
+
+def test_the_documented_sizes_are_those_of_today() -> None:
+    """To one percent: the version in the file changes a few bytes."""
+    document = (ROOT / "docs" / "widget.md").read_text()
+    told = re.findall(r"^\| Holdline: (.+) \| ([\d,]+) \|$", document, re.MULTILINE)
+    sizes = ours()
+    assert [name for name, _ in told] == list(sizes)
+    assert [int(size.replace(",", "")) for _, size in told] == pytest.approx(
+        list(sizes.values()), rel=0.01
+    ), "python tests/web/sizes.py --ours prints the rows of docs/widget.md"
 
 
 def test_the_version_is_that_of_every_byte(tmp_path_factory: pytest.TempPathFactory) -> None:
