@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import re
+import threading
 import time
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http.client import HTTPConnection
 from pathlib import Path
 
 import aiohttp
@@ -28,26 +30,30 @@ def peak(process: Process) -> int:
     return 1024 * int(re.findall(r"VmHWM:\s+(\d+) kB", status)[0])
 
 
-@asynccontextmanager
-async def other_client(url: str) -> AsyncIterator[list[float]]:
-    """The seconds in which `/livez` is answered to another client, meanwhile."""
-    waits = list[float]()
+@contextmanager
+def other_client(url: str) -> Iterator[list[float]]:
+    """The seconds in which `/livez` is answered to another client, meanwhile.
 
-    async def look() -> None:
-        async with aiohttp.ClientSession() as http:
-            while True:
-                began = time.monotonic()
-                async with http.get(f"{url}/livez") as answer:
-                    assert 200 == answer.status
-                waits.append(time.monotonic() - began)
-                await asyncio.sleep(0.02)  # the interval of the polling
+    It has a thread of its own: the loop that attacks is busy, too.
+    """
+    waits, over = list[float](), threading.Event()
 
-    task = asyncio.create_task(look())
+    def look() -> None:
+        connection = HTTPConnection(url.removeprefix("http://"), timeout=30)
+        while not over.wait(0.02):
+            began = time.monotonic()
+            connection.request("GET", "/livez")
+            connection.getresponse().read()
+            waits.append(time.monotonic() - began)
+        connection.close()
+
+    thread = threading.Thread(target=look)
+    thread.start()
     try:
         yield waits
     finally:
-        task.cancel()
-        await asyncio.gather(task, return_exceptions=True)
+        over.set()
+        thread.join(30)
 
 
 async def stored_item(http: aiohttp.ClientSession, url: str) -> str:
@@ -74,7 +80,7 @@ async def attack(http: aiohttp.ClientSession, server: Server, name: str, at_once
             # Beyond what is done in time, large requests are refused.
             assert answer.status in (status, 503), (name, await answer.text())
 
-    async with other_client(server.url) as waits:
+    with other_client(server.url) as waits:
         await asyncio.gather(*(post() for _ in range(at_once)))
         await asyncio.sleep(0.1)  # for a look that began during the last request
     return max(waits)
