@@ -62,6 +62,11 @@ def number(
     return Setting(name, readers, default, help_, least, most)
 
 
+def limit(name: str, readers: Readers, most: float, help_: str) -> Setting:
+    """A number that is 0 by default, which means no limit."""
+    return number(name, readers, 0, 0, most, f"{help_}; 0: no limit")
+
+
 def choice(name: str, readers: Readers, choices: tuple[str, ...], help_: str) -> Setting:
     """A setting that is one of some words, the first of them by default."""
     return Setting(name, readers, choices[0], help_, choices=choices)

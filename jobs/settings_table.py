@@ -11,7 +11,7 @@ from runtime.supervisor import MAX_PROCESSES
 
 from .models import DAY, MAX_CONCURRENCY
 from .names import MAX_PARTITIONS
-from .setting import ALL, CLIENT, EACH, SERVER, WORKER, choice, number, text
+from .setting import ALL, CLIENT, EACH, SERVER, WORKER, choice, limit, number, text
 
 _TABLE: Final = (
     text("REDIS_URL", ALL, "redis://127.0.0.1:6379/0", "[the URL](#one-redis-or-several) of Redis"),
@@ -272,102 +272,63 @@ _TABLE: Final = (
         DAY,
         "time without a follower until a response is cancelled",
     ),
-    number(
+    limit(
         "HOLDLINE_TENANT_SOCKETS",
         SERVER,
-        0,
-        0,
         1_000_000,
-        "sockets of one [tenant](#tenants) on one server process; 0: no limit",
+        "sockets of one [tenant](#tenants) on one server process",
     ),
-    number(
+    limit(
         "HOLDLINE_TENANT_RUNNING",
         ALL,
-        0,
-        0,
         1_000_000,
-        "responses of one [tenant](#tenants) that run at once; 0: no limit",
+        "responses of one [tenant](#tenants) that run at once",
     ),
-    number(
-        "HOLDLINE_TENANT_WAITING",
-        ALL,
-        0,
-        0,
-        1_000_000,
-        "prompts of one tenant in the queue; 0: no limit",
-    ),
-    number(
+    limit("HOLDLINE_TENANT_WAITING", ALL, 1_000_000, "prompts of one tenant in the queue"),
+    limit(
         "HOLDLINE_TENANT_WAITING_BYTES",
         ALL,
-        0,
-        0,
         1 << 40,
-        "bytes of the unended prompts of one tenant, with the turns before them; 0: no limit",
+        "bytes of the unended prompts of one tenant, with the turns before them",
     ),
-    number(
-        "HOLDLINE_TENANT_REQUESTS_PER_MINUTE",
-        ALL,
-        0,
-        0,
-        1_000_000,
-        "prompts of one tenant in a minute; 0: no limit",
+    limit(
+        "HOLDLINE_TENANT_REQUESTS_PER_MINUTE", ALL, 1_000_000, "prompts of one tenant in a minute"
     ),
-    number(
-        "HOLDLINE_TENANT_TOKENS_PER_DAY",
-        ALL,
-        0,
-        0,
-        1_000_000_000_000,
-        "tokens of one tenant in a day; 0: no limit",
+    limit(
+        "HOLDLINE_TENANT_TOKENS_PER_DAY", ALL, 1_000_000_000_000, "tokens of one tenant in a day"
     ),
-    number(
+    limit(
         "HOLDLINE_TENANT_MONEY_PER_DAY",
         ALL,
-        0,
-        0,
         1_000_000_000,
-        "cost of one tenant's responses in a day, by the [price](#several-models) of their "
-        "models; 0: no limit",
+        "cost of one tenant's responses in a day, by the [price](#several-models) of their models",
     ),
-    number(
+    limit(
         "HOLDLINE_SUBJECT_RUNNING",
         ALL,
-        0,
-        0,
         1_000_000,
-        "responses of one [end user](#limits-of-end-users) that wait or run at once; 0: no limit",
+        "responses of one [end user](#limits-of-end-users) that wait or run at once",
     ),
-    number(
+    limit(
         "HOLDLINE_SUBJECT_REQUESTS_PER_MINUTE",
         ALL,
-        0,
-        0,
         1_000_000,
-        "prompts of one end user in a minute; 0: no limit",
+        "prompts of one end user in a minute",
     ),
-    number(
-        "HOLDLINE_SUBJECT_TOKENS_PER_DAY",
-        ALL,
-        0,
-        0,
-        1_000_000_000_000,
-        "tokens of one end user in a day; 0: no limit",
+    limit(
+        "HOLDLINE_SUBJECT_TOKENS_PER_DAY", ALL, 1_000_000_000_000, "tokens of one end user in a day"
     ),
-    number(
+    limit(
         "HOLDLINE_SUBJECT_MONEY_PER_DAY",
         ALL,
-        0,
-        0,
         1_000_000_000,
-        "cost of one end user's responses in a day; 0: no limit",
+        "cost of one end user's responses in a day",
     ),
-    number(
+    limit(
         "HOLDLINE_MAX_INPUT_TOKENS",
         ALL,
-        0,
-        0,
         1_000_000_000,
-        "estimated tokens in the input of one prompt; 0: no limit",
+        "estimated tokens in the input of one prompt",
     ),
     number(
         "HOLDLINE_RETENTION_SECONDS",
