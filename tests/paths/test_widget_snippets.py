@@ -1,0 +1,91 @@
+"""The snippets for pages in README.md and docs/widget.md, as printed, on a fresh page of a site."""
+
+from __future__ import annotations
+
+import re
+
+from playwright.async_api import expect
+
+from tests.browser import NewPage, ServeSite, ask, ended, in_chromium
+from tests.firefox import Firefox, needs_firefox
+from tests.paths.conftest import Shared
+from tests.system import ROOT, Server, System, free_port, wait_until
+
+pytestmark = in_chromium
+
+README = (ROOT / "README.md").read_text()
+WIDGET = (ROOT / "docs" / "widget.md").read_text()
+
+
+def printed(document: str, language: str) -> list[str]:
+    return re.findall(rf"^```{language}\n(.*?)^```$", document, re.DOTALL | re.MULTILINE)
+
+
+def at(server: Server, snippet: str) -> str:
+    """A snippet with the server's address in the place of the documented one."""
+    host = server.url.removeprefix("http://")
+    named = snippet.replace("https://HOST", server.url).replace("wss://HOST", f"ws://{host}")
+    return named.replace("127.0.0.1:8080", host)
+
+
+[README_PAGE] = printed(README, "html")
+[WIDGET_PAGE] = printed(WIDGET, "html")
+[CLIENT_SCRIPT] = printed(WIDGET, "js")
+CLIENT_PAGE = f"""<p id="answer"></p><script type="module">
+const show = (text) => document.querySelector("#answer").textContent = text;
+{CLIENT_SCRIPT}
+show(handle.answer.text + " END");
+</script>"""
+
+
+async def allowing(shared: Shared, system: System) -> tuple[Server, int]:
+    """A server that lets a site in, and the port of that site."""
+    port = free_port()
+    system.environ["REDIS_URL"] = shared.redis_url
+    return await system.server(HOLDLINE_ALLOWED_ORIGINS=f"http://127.0.0.1:{port}"), port
+
+
+async def test_in_chromium(
+    shared: Shared, system: System, open_page: NewPage, serve_site: ServeSite
+) -> None:
+    server, port = await allowing(shared, system)
+    host = server.url.removeprefix("http://")
+    origin = await serve_site(at(server, README_PAGE), port)
+    page = await open_page(origin, None, host)
+    await page.click(".launcher")
+    prompt = shared.prompt("tokens=30")
+    await ask(page, prompt)
+    assert await ended(page) == shared.said(prompt)
+    for snippet, seen in ((WIDGET_PAGE, "#prompt"), (CLIENT_PAGE, "#answer")):
+        await page.set_content(at(server, snippet))
+        await expect(page.locator(seen)).to_be_visible()
+    await expect(page.locator("#answer")).to_have_text(re.compile("END"), timeout=30_000)
+
+
+@needs_firefox
+async def test_in_firefox(shared: Shared, system: System, serve_site: ServeSite) -> None:
+    server, port = await allowing(shared, system)
+    origin = await serve_site(at(server, README_PAGE + CLIENT_PAGE), port)
+    prompt = shared.prompt("tokens=30")
+    async with Firefox() as firefox:
+        await firefox.goto(origin)
+        assert await firefox.run(
+            """async prompt => {
+              await customElements.whenDefined("holdline-chat");
+              const chat = document.querySelector("holdline-chat");
+              chat.open();
+              while (!chat.send(prompt)) await new Promise(done => setTimeout(done, 20));
+              return true;
+            }""",
+            prompt,
+        )
+
+        async def answered() -> bool:
+            (turn,) = await firefox.run("() => document.querySelector('holdline-chat').turns")
+            told = await firefox.run("() => document.querySelector('#answer').textContent")
+            return bool(turn["status"] == "completed" and told.endswith(" END"))
+
+        await wait_until(answered, 40)
+        (turn,) = await firefox.run("() => document.querySelector('holdline-chat').turns")
+        assert shared.said(prompt) == turn["text"].strip()
+        assert [] == await firefox.run("() => window.wrong")
