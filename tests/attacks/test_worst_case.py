@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import re
 import threading
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from http.client import HTTPConnection
@@ -21,7 +20,6 @@ from .worst_case import BODY_BYTES, CASES, LARGE, QUICK
 
 MAX_RSS = 300 * 1_000_000
 MAX_SECONDS = 0.5
-TRIES = 4  # other programs of the machine may take the processor away
 
 
 def peak(process: Process) -> int:
@@ -30,21 +28,27 @@ def peak(process: Process) -> int:
     return 1024 * int(re.findall(r"VmHWM:\s+(\d+) kB", status)[0])
 
 
+def processor_seconds(process: Process) -> float:
+    """The processor time of a process so far."""
+    return int(Path(f"/proc/{process.popen.pid}/schedstat").read_text().split()[0]) / 1e9
+
+
 @contextmanager
-def other_client(url: str) -> Iterator[list[float]]:
+def other_client(server: Server) -> Iterator[list[float]]:
     """The seconds in which `/livez` is answered to another client, meanwhile.
 
-    It has a thread of its own: the loop that attacks is busy, too.
+    It has a thread of its own: the loop that attacks is busy, too. The seconds are those of the
+    server's processor time: what other programs of the machine take is not the server's fault.
     """
     waits, over = list[float](), threading.Event()
 
     def look() -> None:
-        connection = HTTPConnection(url.removeprefix("http://"), timeout=30)
+        connection = HTTPConnection(server.url.removeprefix("http://"), timeout=30)
         while not over.wait(0.02):
-            began = time.monotonic()
+            began = processor_seconds(server)
             connection.request("GET", "/livez")
             connection.getresponse().read()
-            waits.append(time.monotonic() - began)
+            waits.append(processor_seconds(server) - began)
         connection.close()
 
     thread = threading.Thread(target=look)
@@ -80,23 +84,18 @@ async def attack(http: aiohttp.ClientSession, server: Server, name: str, at_once
             # Beyond what is done in time, large requests are refused.
             assert answer.status in (status, 503), (name, await answer.text())
 
-    with other_client(server.url) as waits:
+    with other_client(server) as waits:
         await asyncio.gather(*(post() for _ in range(at_once)))
         await asyncio.sleep(0.1)  # for a look that began during the last request
     return max(waits)
 
 
-async def held(
-    redis_url: str, folder: Path, names: tuple[str, ...], at_once: int, tries: int
-) -> None:
+async def held(redis_url: str, folder: Path, names: tuple[str, ...], at_once: int) -> None:
     async with FakeModel() as model, System(redis_url, folder) as system:
         server, worker = await asyncio.gather(system.server(), system.worker(model.url))
         async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=60)) as http:
             for name in names:
-                waits = list[float]()
-                while min(waits, default=MAX_SECONDS) >= MAX_SECONDS:
-                    assert len(waits) < tries, (name, waits)
-                    waits.append(await attack(http, server, name, at_once))
+                assert await attack(http, server, name, at_once) < MAX_SECONDS, name
                 for process in (server, worker):
                     assert peak(process) < MAX_RSS, (name, process.name, peak(process))
                     assert process.popen.poll() is None, process.said
@@ -104,7 +103,7 @@ async def held(
 
 @pytest.mark.timeout(180)
 async def test_the_worst_requests_of_one_tenant_harm_nobody(redis_url: str, tmp_path: Path) -> None:
-    await held(redis_url, tmp_path, QUICK, at_once=4, tries=TRIES)
+    await held(redis_url, tmp_path, QUICK, at_once=4)
 
 
 @pytest.mark.heavy
@@ -113,4 +112,4 @@ async def test_the_worst_requests_of_one_tenant_harm_nobody(redis_url: str, tmp_
 async def test_a_hundred_of_the_worst_requests_harm_nobody(
     redis_url: str, tmp_path: Path, name: str
 ) -> None:
-    await held(redis_url, tmp_path, (name,), at_once=100, tries=TRIES)
+    await held(redis_url, tmp_path, (name,), at_once=100)
