@@ -55,7 +55,7 @@ CASES: dict[str, tuple[Body, int]] = {
         200,
     ),
     "as many parts as may be": (
-        lambda _: shown({"role": "user", "content": [part()] * 30_000}),
+        lambda _: shown({"role": "user", "content": [part()] * 28_000}),
         200,
     ),
     "as many items as may be": (lambda _: shown(*[{"role": "user", "content": "x"}] * 9_900), 200),
