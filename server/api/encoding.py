@@ -16,7 +16,7 @@ from .problem import Problem, invalid
 from .request import MAX_DEPTH, MAX_VALUES, parse_json
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator
 
 # What a browser offers beside a encoding, because it cannot send headers: a token, never answered.
 BEARER: Final = "bearer."
@@ -49,6 +49,9 @@ class Encoding(Protocol):
     def message(self, frame: Frame, lane: bytes) -> bytes:
         """The whole WebSocket frame for an event of a log. Raises: Undecodable."""
 
+    def fragments(self, frame: Frame, lane: bytes) -> Iterator[bytes]:
+        """`message` in fragments. Raises: Undecodable."""
+
     def decode(self, data: Any) -> dict[str, Any]:
         """The object of a payload. Raises: Problem."""
 
@@ -62,6 +65,7 @@ class _Json:
     kind = TEXT
     event = staticmethod(Frame.on_lane)
     message = staticmethod(Frame.text)
+    fragments = staticmethod(Frame.text_fragments)
     hint = "Send JSON as text frames, or offer the subprotocol holdline.msgpack."
 
     def encode(self, message: dict[str, Any]) -> bytes:
@@ -79,6 +83,7 @@ class _MessagePack:
     kind = BINARY
     event = staticmethod(Frame.packed_on_lane)
     message = staticmethod(Frame.binary)
+    fragments = staticmethod(Frame.binary_fragments)
     hint = "Send MessagePack as binary frames; this socket's subprotocol is holdline.msgpack."
 
     def encode(self, message: dict[str, Any]) -> bytes:

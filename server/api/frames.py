@@ -20,7 +20,7 @@ from jobs.log.response_state import ResponseState
 from .failures import translated
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable, Iterator
 
     from jobs.log.codec import Event
     from jobs.log.view import View
@@ -30,6 +30,8 @@ _pack = msgspec.msgpack.Encoder().encode
 _canonical = msgspec.json.Encoder(order="deterministic").encode
 
 
+# Beyond so many bytes a message is sent in fragments.
+FRAGMENT_BYTES: Final = 262_144
 TEXT: Final = 1
 BINARY: Final = 2
 _SMALL: Final = Struct("!BB").pack
@@ -45,6 +47,22 @@ def websocket_frame(payload: bytes, kind: int) -> bytes:
     if length < 65_536:
         return _MEDIUM(0x80 | kind, 126, length) + payload
     return _LARGE(0x80 | kind, 127, length) + payload
+
+
+def fragments(parts: Iterable[bytes | memoryview], kind: int) -> Iterator[bytes]:
+    """The frames of a large message (RFC 6455, section 5.4), each made when it is needed.
+
+    So a socket that does not read holds no copy of the message.
+    """
+    pieces = [
+        memoryview(part)[start : start + FRAGMENT_BYTES]
+        for part in parts
+        for start in range(0, len(part), FRAGMENT_BYTES)
+    ]
+    last = len(pieces) - 1
+    for index, piece in enumerate(pieces):
+        first_byte = (0x80 if index == last else 0) | (kind if index == 0 else 0)
+        yield _LARGE(first_byte, 127, len(piece)) + piece
 
 
 _DELTA: Final = "response.output_text.delta"
@@ -121,6 +139,15 @@ class Frame(msgspec.Struct, eq=False, gc=False):
             self._text = websocket_frame(self._json or self.json, TEXT)
         return self._text
 
+    def text_fragments(self, lane: bytes) -> Iterator[bytes]:
+        """`text` in fragments. Raises: Undecodable."""
+        return fragments([memoryview(self.json)[:-1], lane], TEXT)
+
+    def binary_fragments(self, lane: bytes) -> Iterator[bytes]:
+        """`binary` in fragments. Raises: Undecodable."""
+        packed = self.packed_on_lane(b"")
+        return fragments(_parts_with_a_field(packed, lane) if lane else [packed], BINARY)
+
     def binary(self, lane: bytes) -> bytes:
         """The MessagePack as `text` has the JSON. Raises: Undecodable."""
         if lane:
@@ -138,10 +165,14 @@ class Frame(msgspec.Struct, eq=False, gc=False):
 
 
 def _with_a_field(packed: bytes, field: bytes) -> bytes:
+    return b"".join(_parts_with_a_field(packed, field))
+
+
+def _parts_with_a_field(packed: bytes, field: bytes) -> tuple[bytes, memoryview, bytes]:
     large = packed[0] == 0xDE
     count = 1 + (int.from_bytes(packed[1:3], "big") if large else packed[0] & 0x0F)
     header = bytes([0x80 | count]) if count < 16 else b"\xde" + count.to_bytes(2, "big")
-    return header + packed[3 if large else 1 :] + field
+    return header, memoryview(packed)[3 if large else 1 :], field
 
 
 def lane_suffix(stream_id: str | None) -> bytes:

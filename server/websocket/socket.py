@@ -13,6 +13,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
+from itertools import chain
 from typing import TYPE_CHECKING, Any, Final
 
 import structlog
@@ -22,7 +23,7 @@ from jobs.errors import HoldlineError
 from server.access.principal import missing
 from server.api.close_codes import CloseCode
 from server.api.encoding import choose
-from server.api.frames import ended, queued, websocket_frame
+from server.api.frames import FRAGMENT_BYTES, ended, queued, websocket_frame
 from server.api.problem import Problem
 from server.api.refusals import from_error
 from server.api.request import AUTH
@@ -33,7 +34,7 @@ from .session import Action, Cancel, Follow, Forget, Pong, Say, Session, Submit
 from .welcome import MESSAGES_A_SECOND, welcome
 
 if TYPE_CHECKING:
-    from collections.abc import Coroutine
+    from collections.abc import Coroutine, Iterator
 
     from server.api.frames import Frame
     from server.config import Config
@@ -81,6 +82,7 @@ class Socket:
         "_slow_consumer",
         "_tasks",
         "_transport",
+        "_unsent",
         "_unstored",
         "_ws",
     )
@@ -121,6 +123,7 @@ class Socket:
         self._followers: dict[Follower, str | None] = {}
         self._tasks: dict[asyncio.Task[None], None] = {}  # an empty set takes three times as much
         self._slow_consumer: SlowConsumer | None = None  # while not writable
+        self._unsent: Iterator[bytes] | None = None  # frames that wait for an empty buffer
         self._closing: asyncio.Task[None] | None = None
         self._delivery = Delivery(self, responses, byte_limiter)
         self._unstored: dict[Follower, dict[str, Any]] = {}
@@ -198,20 +201,35 @@ class Socket:
         transport = self._transport
         if transport is None or transport.is_closing() or self._slow_consumer is not None:
             return False
-        if transport.get_write_buffer_size() <= MAX_BUFFERED:
+        if self._unsent is None and transport.get_write_buffer_size() <= MAX_BUFFERED:
             return True
-        self._slow_consumer = self._slow.watch(transport, self._caught_up)
-        self._metrics.slow_sockets.inc()
+        self._watch(transport)
         return False
 
+    def _watch(self, transport: asyncio.Transport) -> None:
+        self._slow_consumer = self._slow.watch(transport, self._caught_up)
+        self._metrics.slow_sockets.inc()
+
     def deliver(self, follower: Follower, frames: list[Frame]) -> None:
-        """Writes the events as one write."""
+        """Writes the events as one write, large ones in fragments."""
         message, lane, transport = self._encoding.message, follower.lane, self._transport
-        data = message(frames[0], lane)
-        if len(frames) > 1:
-            data = b"".join([data, *(message(frame, lane) for frame in frames[1:])])
-        if transport is not None and not transport.is_closing():
-            transport.write(data)
+        # A read ends after a large entry, or begins with one.
+        if len(frames[0].entry) > FRAGMENT_BYTES or len(frames[-1].entry) > FRAGMENT_BYTES:
+            self._unsent = chain.from_iterable(
+                [
+                    self._encoding.fragments(frame, lane)
+                    if len(frame.entry) > FRAGMENT_BYTES
+                    else [message(frame, lane)]
+                    for frame in frames
+                ]
+            )
+            self._write_unsent()
+        else:
+            data = message(frames[0], lane)
+            if len(frames) > 1:
+                data = b"".join([data, *(message(frame, lane) for frame in frames[1:])])
+            if transport is not None and not transport.is_closing():
+                transport.write(data)
         self._metrics.delivered.count += len(frames)
         if frames[-1].last and frames[-1].event["response"].get("store") is False:
             self._unstored[follower] = frames[-1].event["response"]
@@ -375,8 +393,22 @@ class Socket:
         return {"type": "holdline:pong", "id": id_, "responses": known}
 
     def _write(self, data: bytes) -> None:
-        if self._transport is not None and not self._transport.is_closing():
+        if self._unsent is not None:
+            self._unsent = chain(self._unsent, [data])
+        elif self._transport is not None and not self._transport.is_closing():
             self._transport.write(data)
+
+    def _write_unsent(self) -> None:
+        """Writes frames of large messages for as long as the kernel takes them."""
+        transport = self._transport
+        while self._unsent is not None and transport is not None and not transport.is_closing():
+            if transport.get_write_buffer_size() > MAX_BUFFERED:
+                self._watch(transport)
+                return
+            if (data := next(self._unsent, None)) is None:
+                self._unsent = None
+            else:
+                transport.write(data)
 
     def _caught_up(self, *, stuck: bool) -> None:
         """The buffer is empty, or the connection was dropped."""
@@ -384,6 +416,7 @@ class Socket:
         self._metrics.slow_sockets.dec()
         if stuck:
             self._metrics.closed_slow.inc()
+        self._write_unsent()
         if self.writable:
             for follower in list(self._followers):
                 follower.catch_up_if_behind()

@@ -288,22 +288,30 @@ async def test_a_client_that_never_reads_costs_a_cursor_and_is_dropped(
         pytest.param(40, marks=[pytest.mark.heavy, pytest.mark.timeout(120)]),  # to the deadline
     ],
 )
-async def test_clients_that_never_read_a_plain_answer_share_it_and_are_dropped(
-    system: System, pipe: Pipe, http: aiohttp.ClientSession, seconds: int
+@pytest.mark.parametrize("way", ["plain", "stream", "socket"])
+async def test_clients_that_never_read_a_large_answer_share_it_and_are_dropped(
+    system: System, pipe: Pipe, http: aiohttp.ClientSession, seconds: int, way: str
 ) -> None:
     server = await system.server()
     id_ = await finished_response(pipe, 400, 10_000)  # 4 MB of text
+    before_end = 400 + 5  # the number of the event before the last one
     host, port = server.url.removeprefix("http://").split(":")
     files = Path(f"/proc/{server.popen.pid}/fd")
     before = len(list(files.iterdir()))
     loop = asyncio.get_running_loop()
     with contextlib.ExitStack() as stack:
         for _ in range(150):
+            if way == "socket":
+                raw = stack.enter_context(await upgraded(server))
+                resume = {"type": "holdline:resume", "response_id": id_}
+                await loop.sock_sendall(raw, masked({**resume, "starting_after": before_end}))
+                continue
             raw = stack.enter_context(sockets.socket())
             raw.setsockopt(sockets.SOL_SOCKET, sockets.SO_RCVBUF, 4096)
             raw.setblocking(False)
             await loop.sock_connect(raw, (host, int(port)))
-            ask = f"GET /v1/responses/{id_} HTTP/1.1\r\nHost: {host}:{port}\r\n\r\n"
+            query = f"?stream=true&starting_after={before_end}" if way == "stream" else ""
+            ask = f"GET /v1/responses/{id_}{query} HTTP/1.1\r\nHost: {host}:{port}\r\n\r\n"
             await loop.sock_sendall(raw, ask.encode())
         await wait_until(lambda: len(list(files.iterdir())) >= before + 150)
         end = time.monotonic() + seconds

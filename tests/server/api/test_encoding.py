@@ -287,6 +287,28 @@ async def test_a_packed_socket_can_do_all_that_one_in_json_can(
     await wait_until(lambda: at_rest(server))
 
 
+@pytest.mark.parametrize("speak", [connected, packed])
+@pytest.mark.parametrize("lane", [{}, {"stream_id": "a"}])
+async def test_large_events_arrive_whole_with_pongs_between_them(
+    client: Client, worker: Worker, server: Server, speak: Any, lane: dict[str, str]
+) -> None:
+    pieces = ["a", "é" * 500_000, "b", "€" * 500_000]
+    async with speak(client) as talk:
+        await talk.say("response.create", input="1", **lane)
+        working = asyncio.create_task(worker.answer(*pieces))
+        for _ in range(3):
+            await talk.say("holdline:ping", id="x")
+            await talk.ws.ping()
+        await talk.until("response.completed")
+        assert await still_open(talk)
+    await working
+    events = [event for event in talk.events if "sequence_number" in event]
+    assert list(range(len(events))) == [event["sequence_number"] for event in events]
+    assert pieces == [event["delta"] for event in events if "delta" in event]
+    assert all(event.get("stream_id") == lane.get("stream_id") for event in events)
+    await wait_until(lambda: at_rest(server))
+
+
 async def test_the_other_kind_of_frame_is_refused_and_the_socket_stays(client: Client) -> None:
     async with packed(client) as talk:
         await talk.ws.send_str('{"type":"holdline:ping"}')
