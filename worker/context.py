@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
+
+from jobs.redis.retry import retry
 
 if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
     from jobs.queue import Queue
     from jobs.redis.pipe import Pipe
 
@@ -13,6 +17,8 @@ if TYPE_CHECKING:
     from .config import Config
     from .outcome import Policy
     from .upstream.router import Router
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,3 +31,10 @@ class WorkerContext:
     router: Router
     policy: Policy
     compactor: Compactor
+
+    async def retry(self, action: Callable[[], Awaitable[T]]) -> T:
+        """Repeats `action` while Redis is unavailable, for up to `redis_retry_seconds`.
+
+        Raises: as `jobs.redis.retry.retry`.
+        """
+        return await retry(action, seconds=self.config.redis_retry_seconds)

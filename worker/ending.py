@@ -16,7 +16,6 @@ from jobs.log.log import LogWriter, read, read_all
 from jobs.log.response_state import ResponseState
 from jobs.log.view import View
 from jobs.record import Job
-from jobs.redis.retry import retry
 
 from .flusher import Flusher
 from .outcome import Finished, Policy, decide
@@ -48,7 +47,8 @@ async def close(context: WorkerContext, grant: Grant, cause: str, job: Job | Non
     except Undecodable as error:
         # Without the key the job may be fine: what is wrong is the configuration.
         bury = bury or not isinstance(error, EncryptionKeyMissing)
-        view, state = await _length(context, grant), ResponseState()
+        view = await context.retry(lambda: read(context.pipe, grant.response_id, 0, max_entries=0))
+        state = ResponseState()
     try:
         job = job or job_of(grant.response_id, grant.job, context.pipe.cipher)
     except Undecodable:
@@ -91,7 +91,7 @@ async def release_turns(context: WorkerContext, job: Job) -> None:
 
 async def read_state(context: WorkerContext, grant: Grant) -> tuple[View, ResponseState]:
     """Reads the response and folds its log into its state. Raises: Undecodable."""
-    view = await _view(context, grant)
+    view = await context.retry(lambda: read_all(context.pipe, grant.response_id))
     try:
         return view, ResponseState(map(decode_event, view.entries))
     except (LookupError, TypeError) as error:
@@ -101,21 +101,6 @@ async def read_state(context: WorkerContext, grant: Grant) -> tuple[View, Respon
 
 def error_of(decision: Finished) -> dict[str, Any] | None:
     return None if decision.code is None else {"code": decision.code, "message": decision.message}
-
-
-async def _view(context: WorkerContext, grant: Grant) -> View:
-    return await retry(
-        lambda: read_all(context.pipe, grant.response_id),
-        seconds=context.config.redis_retry_seconds,
-    )
-
-
-async def _length(context: WorkerContext, grant: Grant) -> View:
-    """Reads the response without its log."""
-    return await retry(
-        lambda: read(context.pipe, grant.response_id, 0, max_entries=0),
-        seconds=context.config.redis_retry_seconds,
-    )
 
 
 def _ignored() -> None:

@@ -36,7 +36,6 @@ from jobs.log.events import terminal
 from jobs.log.log import LogWriter
 from jobs.names import item_id
 from jobs.record import Job, Status
-from jobs.redis.retry import retry
 
 from .ending import close, error_of, release_turns
 from .flusher import Flusher, LogLost
@@ -152,9 +151,8 @@ class Execution:
         if not job.turns:
             return job
         self.size += job.context_bytes
-        context = await retry(
-            lambda: self._context.queue.turns.load(job.id, job.turns),
-            seconds=self._context.config.redis_retry_seconds,
+        context = await self._context.retry(
+            lambda: self._context.queue.turns.load(job.id, job.turns)
         )
         self._job = replace(job, context=context)
         self.size += overhead(context)
@@ -162,9 +160,7 @@ class Execution:
 
     async def _attempt(self, job: Job) -> None:
         grant, context, call = self.grant, self._context, self._call
-        opening = await retry(
-            lambda: read_opening(context, grant, job), seconds=context.config.redis_retry_seconds
-        )
+        opening = await context.retry(lambda: read_opening(context, grant, job))
         writer = LogWriter(context.pipe, grant.response_id, grant.claim, opening.length)
         async with Flusher(
             writer,
@@ -259,11 +255,8 @@ class Execution:
 
     async def _repeat_end(self, writer: LogWriter, end: Event) -> None:
         status = Status(end["response"]["status"])
-        await retry(
-            lambda: writer.finish(
-                status, [], retention_ms=self._context.config.shared.retention_ms
-            ),
-            seconds=self._context.config.redis_retry_seconds,
+        await self._context.retry(
+            lambda: writer.finish(status, [], retention_ms=self._context.config.shared.retention_ms)
         )
 
     async def _give_back(self, reason: str) -> None:
@@ -273,9 +266,8 @@ class Execution:
 
     async def _retry(self, decision: RetryAfter) -> None:
         grant, queue = self.grant, self._context.queue
-        await retry(
-            lambda: queue.retry(grant.response_id, grant.claim, decision.delay_ms, decision.reason),
-            seconds=self._context.config.redis_retry_seconds,
+        await self._context.retry(
+            lambda: queue.retry(grant.response_id, grant.claim, decision.delay_ms, decision.reason)
         )
 
     async def _retry_or_close(self, cause: str, after: float | None = None) -> None:
@@ -302,10 +294,7 @@ class Execution:
         if self.grant.model and len(routes) == 1:
             policy = self._context.policy
             pause = min(seconds, policy.max_retry_after_ms / 1000) * random.uniform(1.0, 1.1)  # noqa: S311 - jitter
-            await retry(
-                lambda: self._context.queue.pause(self.grant.model, pause),
-                seconds=self._context.config.redis_retry_seconds,
-            )
+            await self._context.retry(lambda: self._context.queue.pause(self.grant.model, pause))
             self._log.warning("model paused", model=self.grant.model, seconds=round(pause, 1))
 
     # Values
