@@ -29,10 +29,14 @@ def provider_data(value: Any) -> dict[str, Any] | None:
 
     Raises: Malformed if it is nested too deeply.
     """
-    return _copied(value, MAX_DEPTH) if isinstance(value, dict) and value else None
+    return storable(value, MAX_DEPTH) if isinstance(value, dict) and value else None
 
 
-def _copied(value: Any, depth: int) -> Any:
+def storable(value: Any, depth: int = -1) -> Any:
+    """The value as a log can hold it: without lone surrogates and numbers of more than 64 bits.
+
+    Raises: Malformed if it has more than `depth` levels; -1 allows any number.
+    """
     if not depth:
         raise Malformed("provider data that is nested too deeply")
     match value:
@@ -41,9 +45,9 @@ def _copied(value: Any, depth: int) -> Any:
         case int() if not -_LARGEST <= value < _LARGEST:
             return str(value)  # MessagePack has no larger numbers
         case dict():
-            return {encodable(name): _copied(inner, depth - 1) for name, inner in value.items()}
+            return {encodable(name): storable(inner, depth - 1) for name, inner in value.items()}
         case list():
-            return [_copied(inner, depth - 1) for inner in value]
+            return [storable(inner, depth - 1) for inner in value]
         case _:
             return value
 

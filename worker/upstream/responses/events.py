@@ -20,9 +20,8 @@ from worker.upstream.deltas import (
 )
 from worker.upstream.finish_reasons import normalized
 from worker.upstream.payload import object_of
-from worker.upstream.surrogates import encodable
+from worker.upstream.provider_data import storable
 
-_LARGEST_INTEGER: Final = 2**63
 # An event with none of these is of the upstream's own response, or a heartbeat.
 _PLACED: Final = frozenset({"output_index", "item_id", "item", "delta", "text", "arguments"})
 _ENDS: Final = ("completed", "incomplete", "failed", "cancelled")
@@ -89,7 +88,7 @@ class ResponsesEventReader:
         output = body.get("output")
         if not output and isinstance(text := body.get("output_text"), str):
             output = [{"type": "message", "role": "assistant", "content": text}] if text else []
-        listed = [_item(_clean(one)) for one in output] if isinstance(output, list) else []
+        listed = [_item(storable(one)) for one in output] if isinstance(output, list) else []
         pieces.append(UpstreamEvent({"type": f"response.{end}", "output": listed}))
         details = body.get("incomplete_details")
         reason = details.get("reason") if isinstance(details, dict) else None
@@ -129,24 +128,7 @@ def _part(part: Any) -> Any:
 
 def _cleaned(event: dict[str, Any]) -> dict[str, Any]:
     """The event as a log can hold it, but for its delta, which may begin with half a character."""
-    cleaned: dict[str, Any] = _clean(event)
+    cleaned: dict[str, Any] = storable(event)
     for name in _INDEXES & cleaned.keys():
         cleaned[name] = integer(cleaned[name])
     return cleaned | ({"delta": event["delta"]} if isinstance(event.get("delta"), str) else {})
-
-
-def _clean(value: Any) -> Any:
-    """The value as a log can hold it: no half of a character, no number beyond 64 bits."""
-    match value:
-        case str():
-            return encodable(value)
-        case dict():
-            return {encodable(name): _clean(inner) for name, inner in value.items()}
-        case list():
-            return [_clean(inner) for inner in value]
-        case bool():
-            return value
-        case int() if not -_LARGEST_INTEGER <= value < _LARGEST_INTEGER:
-            return str(value)
-        case _:
-            return value

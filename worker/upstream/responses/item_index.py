@@ -53,6 +53,12 @@ class ItemIndex:
         self._by_id[id_] = held
         return held
 
+    def find_or_new(self, event: Event, type_: str) -> UpstreamItem:
+        """The item of an event, which is added if there is none."""
+        return self.find(event, type_) or self.new(
+            {"type": type_, "id": event.get("item_id")}, event
+        )
+
     def new(self, item: Item, event: Event) -> UpstreamItem:
         """Adds an item, with the id and the index of its first event."""
         held = UpstreamItem(item["type"], deepcopy(item))

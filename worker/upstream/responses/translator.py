@@ -222,11 +222,10 @@ class ItemTranslator:
 
     def _text(self, event: Event, kind: str, type_: str, verb: str) -> Iterator[Step]:
         text = event.get("delta" if verb == "delta" else TEXT_OF.get(kind, "arguments"))
-        held = self._index.find(event, type_)
+        find = self._index.find_or_new if text else self._index.find
+        held = find(event, type_)
         if held is None:
-            if not text:
-                return
-            held = self._index.new({"type": type_, "id": event.get("item_id")}, event)
+            return
         if held.done:
             if verb == "delta" and text:
                 raise Malformed("a piece of an item that was done")
@@ -234,10 +233,8 @@ class ItemTranslator:
         if kind == ARGUMENTS:
             yield from self._arguments(held, event, verb)
             return
-        yield from self._announce(held)
         group = "summary" if kind == "summary_text" else "content"
-        number = event.get(f"{group}_index") or 0
-        place = yield from self._part(held, group, number, kind, {})
+        place = yield from self._placed(held, event, group, kind, {})
         if verb == "delta":
             if not isinstance(text, str | None):
                 raise Malformed("a delta that is not text")
@@ -273,17 +270,21 @@ class ItemTranslator:
             yield from self._passed(event)
             return
         type_ = "message" if part["type"] in ("output_text", "refusal") else "reasoning"
-        held = self._index.find(event, type_)
-        if held is None:
-            held = self._index.new({"type": type_, "id": event.get("item_id")}, event)
+        held = self._index.find_or_new(event, type_)
         if held.done:
             return
-        yield from self._announce(held)
-        number = event.get(f"{group}_index") or 0
-        place = yield from self._part(held, group, number, part["type"], part)
+        place = yield from self._placed(held, event, group, part["type"], part)
         name = TEXT_OF[place.kind]
         if event["type"].endswith(".done") and (text := part.get(name)):
             yield from self._reconcile(held, place, held.item[group][place.part], name, text)
+
+    def _placed(
+        self, held: UpstreamItem, event: Event, group: str, kind: str, given: Part
+    ) -> Generator[Step, None, Place]:
+        """The place of the part that an event names; its item and itself are added if needed."""
+        yield from self._announce(held)
+        number = event.get(f"{group}_index") or 0
+        return (yield from self._part(held, group, number, kind, given))
 
     def _part(
         self,
@@ -309,14 +310,10 @@ class ItemTranslator:
         return Place(kind, held.item["id"], held.index, ours)
 
     def _annotation(self, event: Event) -> Iterator[Step]:
-        held = self._index.find(event, "message")
-        if held is None:
-            held = self._index.new({"type": "message", "id": event.get("item_id")}, event)
+        held = self._index.find_or_new(event, "message")
         if held.done:
             return
-        yield from self._announce(held)
-        number = event.get("content_index") or 0
-        place = yield from self._part(held, "content", number, "output_text", {})
+        place = yield from self._placed(held, event, "content", "output_text", {})
         annotations = held.item["content"][place.part]["annotations"]
         ours = items.annotated(place, len(annotations), event["annotation"])
         items.apply(held.item, ours)
