@@ -175,6 +175,8 @@ async def _unpacked(response: httpx2.Response, packing: str) -> AsyncIterator[by
             windows = []
             left = unpack.unconsumed_tail
             yield piece
+            if unpack.eof:
+                return  # zlib would keep all bytes that follow
 
 
 async def _error_of(response: httpx2.Response) -> Any:
@@ -182,30 +184,17 @@ async def _error_of(response: httpx2.Response) -> Any:
     body = bytearray()
     try:
         async with asyncio.timeout(ERROR_BODY_SECONDS):
-            async for piece in _bounded(response):
+            async for piece in iter_body(response):
                 body += piece
+                if len(body) >= MAX_ERROR_BYTES:
+                    break
     except Exception:  # noqa: BLE001, S110 - the status is enough if the body cannot be read
         pass
+    del body[MAX_ERROR_BYTES:]
     try:
         return parse(bytes(body))
     except Malformed:
         return body.decode(errors="replace")
-
-
-async def _bounded(response: httpx2.Response) -> AsyncIterator[bytes]:
-    """The first bytes of a body, unpacked where that can be bounded."""
-    packing = response.headers.get("content-encoding", "identity").strip().lower()
-    if packing not in {"identity", *PACKINGS}:
-        return
-    unpack = None if packing == "identity" else zlib.decompressobj(wbits=47).decompress
-    received, left = 0, MAX_ERROR_BYTES
-    assert isinstance(response.stream, httpx2.AsyncByteStream)  # noqa: S101 - of an async client
-    async for chunk in response.stream:
-        piece = unpack(chunk, left) if unpack else chunk[:left]
-        yield piece
-        received, left = received + len(chunk), left - len(piece)
-        if left <= 0 or received >= MAX_PACKED_BYTES:
-            return
 
 
 class _RecordingTransport(httpx2.AsyncBaseTransport):

@@ -89,6 +89,12 @@ async def test_a_packed_body_is_unpacked_in_pieces(packing: str) -> None:
     assert (10_000_000, MAX_PACKED_BYTES) == (sum(sizes), max(sizes))
 
 
+async def test_bytes_after_the_end_of_a_packed_body_are_not_kept() -> None:
+    sent = Sent(gzip.compress(b"data: a\n\n"), b"x", b"x")
+    response = httpx2.Response(200, headers={"Content-Encoding": "gzip"}, stream=sent)
+    assert [b"data: a\n\n"] == [piece async for piece in iter_body(response)]
+
+
 @pytest.mark.parametrize("packing", ["br", "gzip"])
 async def test_a_body_that_cannot_be_unpacked_is_an_error(packing: str) -> None:
     response = httpx2.Response(200, headers={"Content-Encoding": packing}, stream=Sent(b"data: a"))
