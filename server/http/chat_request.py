@@ -143,34 +143,33 @@ class Translation:
         return param
 
     def _settings(self, chat: Json) -> None:
-        limit = chat.get("max_completion_tokens")
-        if limit is None and chat.get("max_tokens") is not None:
-            limit, self._limit = chat["max_tokens"], "max_tokens"
-        if limit is not None:
-            self.body["max_output_tokens"] = limit
-        if chat.get("reasoning_effort") is not None:
-            self.body["reasoning"] = {"effort": chat["reasoning_effort"]}
+        given = {name: value for name, value in chat.items() if value is not None}
+        for name in ("max_tokens", "max_completion_tokens"):  # the newer name counts
+            if name in given:
+                self.body["max_output_tokens"], self._limit = given[name], name
+        if "reasoning_effort" in given:
+            self.body["reasoning"] = {"effort": given["reasoning_effort"]}
         text: Json = {}
-        if chat.get("response_format") is not None:
-            text["format"] = _format(mapping(chat["response_format"], "response_format"))
-        if chat.get("verbosity") is not None:
-            text["verbosity"] = chat["verbosity"]
+        if "response_format" in given:
+            text["format"] = _format(mapping(given["response_format"], "response_format"))
+        if "verbosity" in given:
+            text["verbosity"] = given["verbosity"]
         if text:
             self.body["text"] = text
-        if chat.get("tools") is not None:
+        if "tools" in given:
             self.body["tools"] = [
                 _function(tool, f"tools[{index}]")
-                for index, tool in enumerate(listing(chat["tools"], "tools"))
+                for index, tool in enumerate(listing(given["tools"], "tools"))
             ]
-        if chat.get("tool_choice") is not None:
-            self.body["tool_choice"] = _choice(chat["tool_choice"])
-        if (stop := chat.get("stop")) not in (None, "", []):
+        if "tool_choice" in given:
+            self.body["tool_choice"] = _choice(given["tool_choice"])
+        if (stop := given.get("stop", [])) not in ("", []):
             self.body["holdline_stop"] = [stop] if isinstance(stop, str) else stop
-        if chat.get("seed") is not None:
-            self.body["holdline_seed"] = chat["seed"]
-        if chat.get("logprobs") is not None and flag(chat["logprobs"], "logprobs"):
+        if "seed" in given:
+            self.body["holdline_seed"] = given["seed"]
+        if "logprobs" in given and flag(given["logprobs"], "logprobs"):
             self.body["include"] = [LOGPROBS]
-        elif chat.get("top_logprobs"):
+        elif given.get("top_logprobs"):
             raise invalid("top_logprobs", "'top_logprobs' needs 'logprobs' to be true.")
 
 

@@ -73,7 +73,6 @@ STREAMED: Final = {
     ("post", "/v1/chat/completions"),
     ("get", f"{RESPONSES}/{{id}}"),
 }
-STATUS: Final = {("get", RESPONSES): "101", ("get", "/readyz"): "200"}
 
 # MessagePack carries the same objects as JSON.
 SUBPROTOCOLS: Final = {
@@ -172,7 +171,7 @@ def openapi() -> Document:
             "operationId": _operation_id(method, path),
             "summary": does,
             "responses": {
-                STATUS.get((method, path), "200"): _answer(
+                "101" if answer is None else "200": _answer(
                     schemas, answer, events if (method, path) in STREAMED else []
                 ),
                 "default": {
