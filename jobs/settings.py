@@ -61,8 +61,11 @@ def check_names(environ: Mapping[str, str]) -> None:
         if name in RENAMED:
             raise ConfigError(f"{name} has a new name: set {RENAMED[name]} instead")
         if name.startswith(PREFIX) and name not in SETTINGS:
-            longer = [known for known in SETTINGS if known.startswith(name.upper())]
-            near = difflib.get_close_matches(name.upper(), longer or SETTINGS, n=1, cutoff=0.0)[0]
+            # Without the prefix: REDIS_URL and OPENAI_API_KEY have none.
+            wanted = name.upper().removeprefix(PREFIX)
+            names = {known.removeprefix(PREFIX): known for known in SETTINGS}
+            longer = [known for known in names if wanted in known]
+            near = names[difflib.get_close_matches(wanted, longer or names, n=1, cutoff=0.0)[0]]
             about = SETTINGS[near].plain_help
             raise ConfigError(f"{name} is not a setting; did you mean {near} ({about})?")
 

@@ -61,10 +61,13 @@ def test_names_of_others_are_none_of_our_business() -> None:
         ("HOLDLINE_LEASE", "HOLDLINE_LEASE_SECONDS"),
         ("HOLDLINE_port", "HOLDLINE_PORT"),
         ("HOLDLINE_MAX_ATTEMPT", "HOLDLINE_MAX_ATTEMPTS"),
+        ("HOLDLINE_TIMEOUT", "HOLDLINE_STALL_TIMEOUT_SECONDS"),
+        ("HOLDLINE_REDIS_URL", "REDIS_URL"),
+        ("HOLDLINE_OPENAI_API_KEY", "OPENAI_API_KEY"),
     ],
 )
 def test_an_unknown_name_is_answered_with_the_nearest(wrong: str, nearest: str) -> None:
-    with pytest.raises(ConfigError, match=f"{wrong} is not a setting.*{nearest} "):
+    with pytest.raises(ConfigError, match=f"{wrong} is not a setting.* {nearest} "):
         env.check_names({wrong: "1"})
 
 
