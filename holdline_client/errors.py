@@ -1,8 +1,8 @@
-"""What can go wrong, by who can do something about it.
+"""The client's errors; each class calls for a different reaction.
 
-Error                 `code` is the server's where the server said it, see docs/protocol.md
-├── Refused           the request was not taken: mend it, or come back later
-├── Failed            the answer was begun and failed; what there is of it is in `answer.text`
+Error                 `code` is the server's code if the server sent the error, see docs/protocol.md
+├── Refused           the request was not accepted: correct it, or try again later
+├── Failed            the answer was begun and failed; its partial text is in `answer.text`
 ├── Restarted         text that an iteration has handed out does not count any more
 ├── OutcomeUnknown    the connection was lost for too long to learn whether the request was accepted
 ├── ChecksumMismatch  the text does not match the checksum that the server keeps

@@ -126,7 +126,7 @@ class Leases:
         await self._loop.stop()
 
     def renew_now(self) -> None:
-        """Renews without waiting for the next time; that also finds jobs to cancel."""
+        """Renews the leases at once, which also finds cancelled jobs."""
         self._loop.wake()
 
     async def _tick(self) -> None:

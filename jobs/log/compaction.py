@@ -39,7 +39,7 @@ MIN_TEXT_BYTES: Final = 1_024
 MAX_TEXTS: Final = 32
 # A tenth smaller than with level 1, in the same time; level 9 gains nothing more.
 LEVEL: Final = 6
-# `compact` makes no block with more than one entry beyond `BLOCK_BYTES`.
+# A block of `compact` exceeds `BLOCK_BYTES` only if it holds a single entry.
 MAX_EXPANDED_BYTES: Final = 536_870_912
 
 # The first two bytes of delta entries: an array, headed by a code of `codec`.

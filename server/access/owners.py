@@ -35,7 +35,7 @@ def is_subject(name: object) -> bool:
         return False
     try:
         return len(name.encode()) <= MAX_SUBJECT
-    except UnicodeEncodeError:  # half a character
+    except UnicodeEncodeError:  # a lone surrogate
         return False
 
 

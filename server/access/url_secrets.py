@@ -27,7 +27,7 @@ _VALUE: Final = re.compile(
     r"eyJ[\w-]+\.eyJ[\w-]*\.[\w-]*",
     re.IGNORECASE,
 )
-# A name that can be repeated in the error: short, and with nothing behind it.
+# A parameter name that is safe to repeat in the error: short, with no value in it.
 _SHOWN: Final = re.compile(r"[\w.\[\]-]{1,32}")
 
 

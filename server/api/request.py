@@ -260,7 +260,7 @@ def _not_json(why: str) -> Problem:
 
 
 def _reason(data: bytes | str, error: Exception) -> str:
-    """Why the data cannot be decoded; msgspec calls half of a surrogate pair truncated data."""
+    """Returns why decoding failed. msgspec reports half of a surrogate pair as truncated data."""
     if isinstance(error, UnicodeError):
         return "text that is not UTF-8"
     text = data if isinstance(data, str) else data.decode(errors="replace")

@@ -39,7 +39,7 @@ LATER: Final = ("turns.js", "words/ar.js", "words/de.js")
 LATEST: Final = ("typeset.js",)
 # What `turns.js` loads unpacked.
 HIGHLIGHT: Final = re.compile(r"vendor/highlight/.*\.js")
-# In a packed file; the source of it is in place.js.
+# How the constant of place.js reads in a packed file; the values are filled in there.
 INTEGRITY: Final = "const INTEGRITY={};"
 # In the address of the packed file the place of the sources can be read, under any prefix.
 HOME: Final = (
@@ -229,7 +229,7 @@ def pages() -> Pages:
 
 
 def integrity(content: bytes, algorithm: str = "sha384") -> str:
-    """The value that a browser compares a file with."""
+    """The Subresource Integrity value of a file."""
     digest = hashlib.new(algorithm, content).digest()
     return f"{algorithm}-{base64.b64encode(digest).decode()}"
 

@@ -104,7 +104,7 @@ class Relay:
         return follower
 
     def listen(self) -> SubmissionListener:
-        """Listens to what its user submits, so that following it needs no read."""
+        """Returns a listener that subscribes before a submit; following then needs no read."""
         return SubmissionListener(self.feed)
 
     def feed(self, response_id: str) -> Feed:

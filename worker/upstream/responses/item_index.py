@@ -91,5 +91,5 @@ class ItemIndex:
 
 
 def _continues(whole: Item, sofar: Item) -> bool:
-    """True if the whole item begins with the text of an item so far."""
+    """True if the text of the whole item begins with the text received so far."""
     return whole.get("type") == sofar.get("type") and text_of(whole).startswith(text_of(sofar))

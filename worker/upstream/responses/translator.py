@@ -209,7 +209,7 @@ class ItemTranslator:
     def _reconcile(
         self, held: UpstreamItem, place: Place, holder: dict[str, Any], name: str, whole: str
     ) -> Iterator[Step]:
-        """Sends what a whole text adds to its deltas, or replaces them by it."""
+        """Sends the rest of a whole text after its deltas; keeps the whole if they differ."""
         if not isinstance(whole, str):
             raise Malformed("a text that is not a string")
         held.joiners.pop(place, None)
