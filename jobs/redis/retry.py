@@ -26,7 +26,8 @@ async def retry(action: Callable[[], Awaitable[T]], *, seconds: float) -> T:
         try:
             return await action()
         except (RedisAway, RedisFull):
-            if time.monotonic() + pause > until:
+            left = until - time.monotonic()
+            if left <= 0:
                 raise
-        await asyncio.sleep(pause * random.uniform(0.5, 1.0))  # noqa: S311 - jitter
+        await asyncio.sleep(min(pause * random.uniform(0.5, 1.0), left))  # noqa: S311 - jitter
         pause = min(pause * 2, longest)

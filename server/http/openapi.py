@@ -151,9 +151,9 @@ PARAMETERS: Final[dict[tuple[str, str], tuple[tuple[str, str, Any], ...]]] = {
 def openapi() -> Document:
     """The OpenAPI document."""
     routed = [kind for *_, body, answer in ROUTES for kind in (body, answer) if _is_type(kind)]
-    others = [bodies.ErrorBody, bodies.WebhookEvent, *EVENTS.values()]
-    schemas, components = _schemas([*routed, *others])
-    events = [schemas[kind] for kind in EVENTS.values()]
+    streamed = [*EVENTS.values(), MESSAGES["error"]]
+    schemas, components = _schemas([*routed, bodies.ErrorBody, bodies.WebhookEvent, *streamed])
+    events = [schemas[kind] for kind in streamed]
     components["Create"]["properties"] |= {
         name: {"description": "Accepted where it changes nothing.", "enum": [None, *values]}
         for name, values in requests._NEUTRAL.items()  # noqa: SLF001 - the other half of Create
@@ -368,8 +368,19 @@ def _answer(schemas: dict[Any, Document], answer: Any, events: list[Document]) -
         return {"description": "OK", "content": {answer: {"schema": _WORD}}}
     content: Document = {JSON: {"schema": schemas[answer]}}
     if events:
-        content[EVENT_STREAM] = {"schema": {"oneOf": events}}
+        content[EVENT_STREAM] = {"schema": _server_sent(events)}
     return {"description": "OK", "content": content}
+
+
+def _server_sent(events: list[Document]) -> Document:
+    """The schema of one server-sent event, as OpenAPI 3.2 describes its fields."""
+    data = {
+        "type": "string",
+        "contentMediaType": JSON,
+        "contentSchema": {"oneOf": events},
+    }
+    fields = {"event": {"type": "string"}, "data": data}
+    return {"type": "object", "properties": fields, "required": ["data"]}
 
 
 def _parameters(method: str, path: str) -> list[Document]:

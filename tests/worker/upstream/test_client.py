@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import gzip
+import ssl
 import zlib
 from collections.abc import AsyncIterator
 from typing import Any
@@ -55,6 +56,19 @@ async def test_a_call_is_sent_as_the_sdk_sends_it(model: FakeModel, client: Mode
     ours, theirs = model.calls
     assert theirs.headers == ours.headers
     assert theirs.body == ours.body
+
+
+async def test_clients_of_hundreds_of_models_load_the_certificates_once(
+    monkeypatch: pytest.MonkeyPatch, model: FakeModel
+) -> None:
+    endpoint = configured("redis://127.0.0.1:9/0", model).single
+    assert endpoint is not None
+    made = []
+    monkeypatch.setattr(ssl.SSLContext, "load_verify_locations", lambda *_, **__: made.append(1))
+    for _ in range(3):
+        async with ModelClient(endpoint):
+            pass
+    assert len(made) <= 1
 
 
 class Sent(httpx2.AsyncByteStream):
