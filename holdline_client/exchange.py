@@ -201,7 +201,7 @@ class Exchange:
             return []
         reading = self._reading
         self._asked_after = reading.last
-        return [protocol.resume(self.state.response_id, reading.last, reading.item_id, self.lane)]
+        return [protocol.resume(self.state.response_id, reading.last, reading.shown, self.lane)]
 
     def _cancel_if_wanted(self) -> list[Message]:
         if not self._stopping or self.state.response_id is None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 from urllib.parse import urlsplit, urlunsplit
@@ -53,16 +54,17 @@ def cancel(response_id: str) -> Message:
     return {"type": "response.cancel", "response_id": response_id}
 
 
-def resume(response_id: str, after: int, item_id: str | None, lane: str) -> Message:
+def resume(response_id: str, after: int, shown: Mapping[str, str], lane: str) -> Message:
     """Everything after a sequence number, then live; -1 means from the beginning.
 
-    `item_id` is the item of the event with that number: the server compares it with its log.
+    `shown` has the `item_id` and the `event_type` of the event with that number, as far as they are
+    known: the server compares them with its log.
     """
     return {
         "type": "holdline:resume",
         "response_id": response_id,
         "starting_after": after,
-        **({} if item_id is None else {"item_id": item_id}),
+        **shown,
         "stream_id": lane,
     }
 

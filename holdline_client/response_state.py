@@ -53,6 +53,7 @@ class ResponseState:
     """The answer so far. `last` is the last sequence number that need not be sent again.
 
     `item_id` is the item of the event with that number: "" if it has none, None if that is unknown.
+    `shown` is what a resume shows of that event.
     `text` is all output text of the present attempt. `deltas` is that text in the order in which it
     came. Deltas are only appended until `generation` changes; then those handed out are void. A
     state that starts in the middle has in `deltas` the text after it, and the whole `text` only at
@@ -65,6 +66,7 @@ class ResponseState:
         self.response_id = response_id
         self.last = after
         self.item_id = item_id
+        self._event_type: str | None = None
         self.status: Status = "sending"
         self.attempts = 0
         self.model: str | None = None
@@ -111,13 +113,20 @@ class ResponseState:
             return Outcome.GAP
         self.last = number
         self.item_id = event.get("item_id") or (event.get("item") or {}).get("id") or ""
+        self._event_type = event["type"]
         self._apply(event)
         return Outcome.APPLIED
 
     def step_back(self) -> None:
         """Has the last event sent once more."""
         self.last -= 1
-        self.item_id = None
+        self.item_id = self._event_type = None
+
+    @property
+    def shown(self) -> dict[str, str]:
+        """Names the last event, so that a log that lost it can be told apart."""
+        known = {"item_id": self.item_id, "event_type": self._event_type}
+        return {name: value for name, value in known.items() if value is not None}
 
     def start_over(self) -> ResponseState:
         """A state without events, after the server's storage lost some of them."""

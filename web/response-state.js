@@ -46,8 +46,11 @@ const TERMINAL = new Set(["response.completed", "response.incomplete", "response
 export const isEnd = (status) => ENDS.has(status);
 
 export class ResponseState {
-  /** The item of the event `lastSequenceNumber`: "" if it has none, undefined if that is unknown. @type {string | undefined} */
-  itemId;
+  /**
+   * What a resume shows of the event `lastSequenceNumber`, undefined if there is none.
+   * @type {{item_id: string | undefined, event_type: string} | undefined}
+   */
+  seen;
 
   /**
    * @param {string | null} [responseId] null until the server has named it
@@ -106,7 +109,7 @@ export class ResponseState {
     this.responseId ??= event.response?.id ?? event.response_id ?? null;
     if (number > this.lastSequenceNumber + 1) return "gap";
     this.lastSequenceNumber = number;
-    this.itemId = event.item_id ?? event.item?.id ?? "";
+    this.seen = { item_id: event.item_id ?? event.item?.id, event_type: event.type };
     this.#apply(event);
     return "applied";
   }

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from struct import Struct
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import msgspec
 
@@ -207,6 +207,28 @@ def item_id_of(event: Event) -> str:
     """The id of the item that an event belongs to, "" if it belongs to none."""
     id_: str = event.get("item_id") or (event.get("item") or {}).get("id") or ""
     return id_
+
+
+class Shown(NamedTuple):
+    """The client's last event, in the words of its resume; None where the resume does not say.
+
+    Item ids contain the claim of their attempt. Within an item, the events that close it after a
+    loss have other types than those that were lost. So both tell whether a log still holds what
+    the client has.
+    """
+
+    item_id: str | None = None
+    event_type: str | None = None
+
+    def fits(self, event: Event) -> bool:
+        """Whether this may be that event."""
+        return self.item_id in (None, item_id_of(event)) and self.event_type in (
+            None,
+            event["type"],
+        )
+
+
+NOTHING: Final = Shown()
 
 
 def encode(message: dict[str, Any]) -> bytes:

@@ -30,6 +30,7 @@ Key = Annotated[str, Meta(min_length=1, max_length=255)]
 ResponseId = Annotated[str, Meta(max_length=128)]
 SequenceNumber = Annotated[int, Meta(ge=-1, le=2**53)]
 EventItemId = Annotated[str, Meta(max_length=128)]
+EventType = Annotated[str, Meta(max_length=128)]
 StopWord = Annotated[str, Meta(min_length=1, max_length=256)]
 MAX_TOOLS: Final = 128
 # Of a body or message, in JSON and in MessagePack: arrays and objects inside of each other, and all
@@ -187,12 +188,14 @@ class ResponseCancel(msgspec.Struct, tag_field="type", tag="response.cancel"):
 class Resume(msgspec.Struct, tag_field="type", tag="holdline:resume"):
     """Asks for everything after a sequence number; -1 is everything.
 
-    `item_id` is the item of the event with that number, "" if the event belongs to no item.
+    `event_type` is the type of the event with that number, and `item_id` its item, "" if the event
+    belongs to no item.
     """
 
     response_id: ResponseId
     starting_after: SequenceNumber = -1
     item_id: EventItemId | None = None
+    event_type: EventType | None = None
     stream_id: Lane | None = None
 
 

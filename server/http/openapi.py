@@ -138,6 +138,7 @@ PARAMETERS: Final[dict[tuple[str, str], tuple[tuple[str, str, Any], ...]]] = {
         ("query", "stream", {"type": "boolean", "default": False}),
         ("query", "starting_after", _NUMBER),
         ("query", "item_id", _WORD),
+        ("query", "event_type", _WORD),
     ),
     ("get", f"{RESPONSES}/{{id}}/input_items"): (
         ("query", "order", {"enum": ["asc", "desc"], "default": "desc"}),

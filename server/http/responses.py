@@ -14,7 +14,7 @@ from jobs.errors import RedisTrouble
 from jobs.replies import Allowance
 from server import models
 from server.api.failures import problem_of
-from server.api.frames import encode
+from server.api.frames import NOTHING, Shown, encode
 from server.api.problem import Problem, invalid, restarting
 from server.api.request import parse_create, parse_json
 from server.responses import Post
@@ -147,8 +147,8 @@ class ResponseRoutes:
         if _flag(request, "stream"):
             after = _integer(request, "starting_after", -1, -1, 2**53)
             await self._responses.owned(viewer, id_)
-            item_id = request.query.get("item_id")
-            return await self.stream(request, viewer, id_, after, item_id=item_id)
+            shown = Shown(request.query.get("item_id"), request.query.get("event_type"))
+            return await self.stream(request, viewer, id_, after, shown=shown)
         return await self._hand_over(request, viewer, id_)
 
     async def cancel(self, request: web.Request) -> web.StreamResponse:
@@ -208,11 +208,11 @@ class ResponseRoutes:
         after: int,
         format_: StreamFormat | None = None,
         *,
-        item_id: str | None = None,
+        shown: Shown = NOTHING,
     ) -> web.StreamResponse:
         """Server-sent events until the response has ended."""
         stream = Stream(self._config.ping_seconds, format_)
-        follower = self._relay.follow(response_id, viewer, after, stream, item_id=item_id)
+        follower = self._relay.follow(response_id, viewer, after, stream, shown=shown)
         try:
             with self._streams.open(stream):
                 response = await stream.serve(request, follower, response_id)

@@ -17,7 +17,7 @@ from jobs.log.cursor import Cursor, Relation
 from jobs.record import Status
 from runtime.backoff import backoff
 from server.access.owners import sees
-from server.api.frames import item_id_of
+from server.api.frames import NOTHING, Shown
 from server.api.problem import Problem
 from server.api.refusals import from_error, unknown
 
@@ -75,20 +75,19 @@ class Sink(Protocol):
 class Follower:
     """Brings the entries of a log after `starting_after` to a sink, each once and in order.
 
-    `item_id` is the item of the event at `starting_after` as the client has seen it, or None if the
-    client does not say. Item ids contain the claim of their attempt, so they tell whether the log
-    still holds what the client has. `lane` is the sink's own: what it adds to each of the events.
+    `shown` is the event at `starting_after` as the client has seen it. `lane` is the sink's own:
+    what it adds to each of the events.
     """
 
     __slots__ = (
         "_cursor",
         "_doubted",
         "_heard",
-        "_item_id",
         "_live",
         "_reading",
         "_resumed_at",
         "_sent_last",
+        "_shown",
         "_sink",
         "_viewer",
         "done",
@@ -102,7 +101,7 @@ class Follower:
         viewer: str,
         starting_after: int,
         sink: Sink,
-        item_id: str | None = None,
+        shown: Shown = NOTHING,
     ) -> None:
         self.feed = feed
         self.lane = b""
@@ -110,7 +109,7 @@ class Follower:
         self._resumed_at = starting_after + 1
         self._cursor = Cursor(starting_after + 1)
         self._sink = sink
-        self._item_id = item_id if starting_after >= 0 else None
+        self._shown = shown if starting_after >= 0 else NOTHING
         self._heard = 0
         self._doubted = False  # since the read that is under way began
         self._sent_last: int | None = None  # hash of the last event sent, to know the log again
@@ -218,7 +217,7 @@ class Follower:
                 self._heard, self._doubted = 0, False
                 try:
                     # One entry more than is needed, to see that it is the one the client has.
-                    known = self._sent_last is not None or self._item_id is not None
+                    known = self._sent_last is not None or self._shown != NOTHING
                     start = self._cursor.next - known
                     view, frames = await self.feed.read(start, least=1 + known, viewer=self._viewer)
                 except RedisTrouble:
@@ -261,7 +260,7 @@ class Follower:
             return unknown(self.response_id)
         if view.length >= self._cursor.next and (again is None or self._is_same(again)):
             return None
-        if self._cursor.next == self._resumed_at and self._item_id is None:
+        if self._cursor.next == self._resumed_at and self._shown == NOTHING:
             return Problem(
                 400,
                 "starting_after_beyond_end",
@@ -279,7 +278,7 @@ class Follower:
     def _is_same(self, again: Frame) -> bool:
         """Whether this is the event that the client has seen last."""
         if self._sent_last is None:
-            return item_id_of(again.event) == self._item_id
+            return self._shown.fits(again.event)
         return hash(again.entry) == self._sent_last
 
 

@@ -14,6 +14,7 @@ from jobs.log.log import read
 from jobs.names import Partition, tenant_of
 from jobs.redis.subscriber import Subscriber
 from runtime.loop import Loop
+from server.api.frames import NOTHING, Shown
 
 from .feed import TICK_SECONDS, Feed
 from .follower import Follower
@@ -88,15 +89,15 @@ class Relay:
         starting_after: int,
         sink: Sink,
         *,
-        item_id: str | None = None,
+        shown: Shown = NOTHING,
     ) -> Follower:
         """A follower that is on its way: the subscription first, then the log.
 
-        `viewer` is that of a `Principal`, `item_id` that of a `Follower`. Raises: UnknownResponse
+        `viewer` is that of a `Principal`, `shown` that of a `Follower`. Raises: UnknownResponse
         for an id that cannot exist.
         """
         feed = self.feed(response_id)
-        follower = Follower(feed, viewer, starting_after, sink, item_id)
+        follower = Follower(feed, viewer, starting_after, sink, shown)
         feed.add(follower)
         self._metrics.followers.inc()
         if feed.confirmed:

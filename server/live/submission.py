@@ -80,6 +80,7 @@ class SubmissionListener:
         self.open = False
         if self._feed is not None:
             self._feed.release()
+            self._feed = None  # it holds this object
 
     def listen(self, response_id: str, owner: str, queue_name: str) -> None:
         """Subscribes to a fresh id, which is submitted for this owner into this queue."""

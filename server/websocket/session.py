@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
+from server.api.frames import NOTHING, Shown
 from server.api.problem import Problem, invalid
 from server.api.refusals import unknown
 from server.api.request import Auth, Ping, ResponseCancel, ResponseCreate, Resume, parse_message
@@ -50,7 +51,7 @@ class Follow:
     response_id: str
     starting_after: int
     lane: str | None
-    item_id: str | None = None
+    shown: Shown = NOTHING
 
 
 @dataclass(frozen=True, slots=True)
@@ -221,7 +222,8 @@ class Session:
         if not response_id.isascii():
             raise unknown(response_id)
         self._lanes.setdefault(lane, _Lane()).busy[response_id] += 1
-        return [Follow(response_id, resume.starting_after, lane, resume.item_id)]
+        shown = Shown(resume.item_id, resume.event_type)
+        return [Follow(response_id, resume.starting_after, lane, shown)]
 
     def _next(self, lane: str | None) -> list[Action]:
         state = self._lanes[lane]

@@ -334,7 +334,7 @@ class Socket:
                 self._auth.who.viewer,
                 action.starting_after,
                 self,
-                item_id=action.item_id,
+                shown=action.shown,
             )
         except HoldlineError as error:
             problem = from_error(error)

@@ -53,14 +53,14 @@ encode = msgspec.json.encode
 class Request:
     """One answer that a client asks for. `last` is the last sequence number that it has.
 
-    `item_id` is the item of the event with that number, if it was seen and has one.
+    `shown` is what a resume shows of the event with that number, if it was seen.
     """
 
     marker: str
     body: Event
     response_id: str = ""
     last: int = -1
-    item_id: str | None = None
+    shown: dict[str, str] = field(default_factory=dict)
     done: str = ""
     asked: bool = False
     retry_at: float = 0.0
@@ -69,9 +69,8 @@ class Request:
     lane: str | None = None
 
     def place(self) -> Event:
-        """Where a resume goes on; by the item a server knows a log that grew anew."""
-        item = {} if self.item_id is None else {"item_id": self.item_id}
-        return {"starting_after": self.last, **item}
+        """Where a resume goes on; by the event shown a server knows a log that grew anew."""
+        return {"starting_after": self.last, **self.shown}
 
 
 @dataclass
@@ -192,7 +191,8 @@ class Client:
             self.workload.joinable.append(request)
         if number > request.last:
             request.last = number
-            request.item_id = event.get("item_id") or event.get("item", {}).get("id", "")
+            item_id = event.get("item_id") or event.get("item", {}).get("id", "")
+            request.shown = {"item_id": item_id, "event_type": event["type"]}
         if event["type"] in TERMINAL:
             self.finished(request, "end")
         elif request.delete_at is not None and number >= request.delete_at:

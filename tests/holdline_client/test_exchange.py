@@ -47,16 +47,12 @@ def refused(status: int, **more: Any) -> dict[str, Any]:
     return {"type": "error", "status": status, "error": {"code": "c", "message": "m", **more}}
 
 
-def resumes(exchange: Exchange, after: int, item: str | None = "") -> list[dict[str, Any]]:
-    return [
-        {
-            "type": "holdline:resume",
-            "response_id": "resp_1",
-            "starting_after": after,
-            **({} if item is None else {"item_id": item}),
-            "stream_id": exchange.lane,
-        }
-    ]
+def resumes(exchange: Exchange, after: int, **shown: str) -> list[dict[str, Any]]:
+    message = {"type": "holdline:resume", "response_id": "resp_1", "starting_after": after}
+    return [{**message, **shown, "stream_id": exchange.lane}]
+
+
+CREATED = {"item_id": "", "event_type": "response.created"}
 
 
 def test_until_it_is_accepted_the_request_is_sent_again_with_its_key_and_then_resumed() -> None:
@@ -67,7 +63,7 @@ def test_until_it_is_accepted_the_request_is_sent_again_with_its_key_and_then_re
     assert "k" == first["idempotency_key"]
     assert [] == exchange.received(created(), 3)
     exchange.lost()
-    assert resumes(exchange, 0) == exchange.opened(5)
+    assert resumes(exchange, 0, **CREATED) == exchange.opened(5)
 
 
 def test_a_request_that_nobody_answers_is_sent_a_few_times_and_given_up() -> None:
@@ -101,7 +97,7 @@ def test_a_gap_is_asked_for_once_and_a_socket_that_cannot_fill_it_is_replaced() 
     exchange = asked()
     exchange.opened(0)
     exchange.received(created(), 0)
-    assert resumes(exchange, 0) == exchange.received(running(2), 0)
+    assert resumes(exchange, 0, **CREATED) == exchange.received(running(2), 0)
     assert [] == exchange.received(running(3), 0)
     assert isinstance(exchange.received(refused(409), 0), Renew)
     assert [] == exchange.received(running(1), 0)
@@ -114,9 +110,11 @@ def test_a_resume_shows_the_item_of_the_last_event() -> None:
     for event in (created(), running(1), delta(2, "a", "msg_1")):
         exchange.received(event, 0)
     exchange.lost()
-    assert resumes(exchange, 2, "msg_1") == exchange.opened(1)
+    assert resumes(
+        exchange, 2, item_id="msg_1", event_type="response.output_text.delta"
+    ) == exchange.opened(1)
     followed = Exchange(ResponseState("resp_1", 7, "msg_2"), jitter=lambda: 0.0)
-    assert resumes(followed, 7, "msg_2") == followed.opened(0)
+    assert resumes(followed, 7, item_id="msg_2") == followed.opened(0)
 
 
 def test_an_answer_whose_log_was_rolled_back_starts_over() -> None:
@@ -126,7 +124,7 @@ def test_an_answer_whose_log_was_rolled_back_starts_over() -> None:
         exchange.received(event, 0)
     loss = refused(410, code="response_rolled_back")
     assert [] == exchange.received(loss, 0)
-    assert resumes(exchange, -1, None) == exchange.tick(1)
+    assert resumes(exchange, -1) == exchange.tick(1)
     assert ("", 1, "storage_loss") == (
         exchange.state.text,
         exchange.state.generation,
@@ -142,7 +140,7 @@ def test_a_pong_tells_of_a_lost_last_event() -> None:
     exchange.opened(0)
     exchange.received(created(), 0)
     assert [] == exchange.heard(0)
-    assert resumes(exchange, 0) == exchange.heard(4)
+    assert resumes(exchange, 0, **CREATED) == exchange.heard(4)
     assert isinstance(exchange.heard(4), Renew)
     exchange.lost()
     exchange.opened(0)
@@ -190,14 +188,14 @@ def test_a_stop_withdraws_what_never_left_and_cancels_what_is_accepted_even_late
     cancel = {"type": "response.cancel", "response_id": "resp_1"}
     assert [cancel] == exchange.received(created(), 0)
     exchange.lost()
-    assert [*resumes(exchange, 0), cancel] == exchange.opened(0)
+    assert [*resumes(exchange, 0, **CREATED), cancel] == exchange.opened(0)
 
 
 def test_a_text_with_a_wrong_checksum_is_fetched_once_more_and_then_reported() -> None:
     exchange = asked()
     exchange.opened(0)
     exchange.received(created(), 0)
-    assert resumes(exchange, -1, None) == exchange.received(ended(1, "abc", bytes=4), 0)
+    assert resumes(exchange, -1) == exchange.received(ended(1, "abc", bytes=4), 0)
     assert not exchange.settled
     assert "abc" == exchange.state.text
     exchange.received(created(), 0)
@@ -227,7 +225,7 @@ def test_who_has_even_the_end_is_told_it_again() -> None:
     exchange = Exchange(ResponseState("resp_1", 9), jitter=lambda: 0.0)
     exchange.opened(0)
     over = {"type": "holdline:ended", "response_id": "resp_1", "sequence_number": 9}
-    assert resumes(exchange, 8, None) == exchange.received(over, 0)
+    assert resumes(exchange, 8) == exchange.received(over, 0)
     exchange.received(ended(9, "abc", bytes=3), 0)
     assert (True, "abc") == (exchange.settled, exchange.state.text)
 
@@ -240,4 +238,4 @@ def test_a_cancel_that_finds_the_server_busy_is_asked_again() -> None:
     assert [cancel] == exchange.stop()
     exchange.received(refused(503), 0)
     assert exchange.due is not None
-    assert [*resumes(exchange, 0), cancel] == exchange.tick(exchange.due)
+    assert [*resumes(exchange, 0, **CREATED), cancel] == exchange.tick(exchange.due)

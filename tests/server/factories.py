@@ -19,7 +19,7 @@ from jobs.queue import Queue
 from jobs.record import Job, Status
 from jobs.redis.pipe import Pipe
 from jobs.replies import Grant
-from server.api.frames import Frame, frame
+from server.api.frames import NOTHING, Frame, Shown, frame
 from server.api.problem import Problem
 from server.live.follower import Follower
 from server.live.look import Look
@@ -85,9 +85,9 @@ class ScriptedFeed:
         sink: RecordingSink,
         starting_after: int = -1,
         owner: str = "public",
-        item_id: str | None = None,
+        shown: Shown = NOTHING,
     ) -> Follower:
-        follower = Follower(self, owner, starting_after, sink, item_id)
+        follower = Follower(self, owner, starting_after, sink, shown)
         self.followers.add(follower)
         return follower
 

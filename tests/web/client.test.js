@@ -47,7 +47,10 @@ test("a socket lost in mid-answer: a resume after the last event, and no second 
   clock.advance(0);
   sockets.last.welcome();
   assert.deepEqual(sockets.last.sent, [
-    { type: "holdline:resume", response_id: "resp_1", starting_after: 3, item_id: "msg_1", stream_id: handle.streamId },
+    {
+      type: "holdline:resume", response_id: "resp_1", starting_after: 3, item_id: "msg_1", event_type: events[3].type,
+      stream_id: handle.streamId,
+    },
   ]);
 
   sockets.last.push(...events.slice(2)); // more than was asked for does no harm

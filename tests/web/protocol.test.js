@@ -15,8 +15,10 @@ test("the messages of a client", () => {
     type: "response.create", input: "hi", model: "m", stream_id: "lane", idempotency_key: "key",
   });
   assert.deepEqual(cancel("r"), { type: "response.cancel", response_id: "r" });
-  assert.deepEqual(resume({ responseId: "r", lastSequenceNumber: 3, itemId: "msg_1" }, "lane"), {
-    type: "holdline:resume", response_id: "r", starting_after: 3, item_id: "msg_1", stream_id: "lane",
+  const seen = { item_id: "msg_1", event_type: "response.output_text.delta" };
+  assert.deepEqual(resume({ responseId: "r", lastSequenceNumber: 3, seen }, "lane"), {
+    type: "holdline:resume", response_id: "r", starting_after: 3, item_id: "msg_1", event_type: "response.output_text.delta",
+    stream_id: "lane",
   });
   assert.deepEqual(ping("7"), { type: "holdline:ping", id: "7" });
   assert.deepEqual(auth("t"), { type: "holdline:auth", token: "t" });

@@ -12,8 +12,9 @@ from jobs.errors import UnknownResponse
 from jobs.log.codec import encode_event
 from jobs.names import item_id
 from jobs.record import Status
+from server.api.frames import Shown
 from server.live import follower as follower_module
-from tests.jobs.factories import text_delta
+from tests.jobs.factories import message_done, text_delta
 from tests.server.factories import DELTAS, RESPONSE, Away, RecordingSink, ScriptedFeed
 from tests.system import wait_until
 
@@ -245,20 +246,23 @@ async def test_a_log_that_was_rolled_back_and_written_anew_is_said_out_loud() ->
     assert [0, 1, 2, 3, 4] == sink.numbers
 
 
-@pytest.mark.parametrize("attempt", ["cut", "grown", "begun"])
+@pytest.mark.parametrize("attempt", ["cut", "grown", "begun", "closed"])
 async def test_a_resume_that_shows_an_item_is_told_that_its_log_was_rolled_back(
     attempt: str,
 ) -> None:
     item = item_id("msg", RESPONSE, 1, 0, "first")
     other = encode_event(text_delta(item_id("msg", RESPONSE, 1, 0, "other"), 0, "4"))
+    closing = message_done(item, 0, "0123", "incomplete")
     log = {
         "cut": DELTAS[:3],
         "grown": [*DELTAS[:3], *[other] * 4, END],
         "begun": [*DELTAS[:4], BEGUN, *DELTAS[5:7]],
+        # Another worker has closed the item after the delta was lost.
+        "closed": [*DELTAS[:4], *map(encode_event, closing), BEGUN],
     }
     feed, sink = ScriptedFeed(log[attempt]), RecordingSink()
     feed.status = Status.COMPLETED
-    feed.follow(sink, 4, item_id=item).catch_up()
+    feed.follow(sink, 4, shown=Shown(item, "response.output_text.delta")).catch_up()
     await feed.settle()
 
     assert sink.problem is not None
@@ -266,12 +270,24 @@ async def test_a_resume_that_shows_an_item_is_told_that_its_log_was_rolled_back(
     assert [] == sink.numbers
 
 
-@pytest.mark.parametrize(("after", "item"), [(4, "msg_1"), (0, ""), (-1, ""), (-1, "msg_1")])
-async def test_a_resume_that_shows_the_right_item_has_the_rest(after: int, item: str) -> None:
+@pytest.mark.parametrize(
+    ("after", "item", "kind"),
+    [
+        (4, "msg_1", "response.output_text.delta"),
+        (4, "msg_1", None),
+        (4, None, "response.output_text.delta"),
+        (0, "", "response.in_progress"),
+        (-1, "", ""),
+        (-1, "msg_1", None),
+    ],
+)
+async def test_a_resume_that_shows_the_right_event_has_the_rest(
+    after: int, item: str | None, kind: str | None
+) -> None:
     feed, sink = ScriptedFeed([BEGUN, *DELTAS[1:6], END]), RecordingSink()
     feed.status = Status.COMPLETED
     feed.page = 2
-    feed.follow(sink, after, item_id=item).catch_up()
+    feed.follow(sink, after, shown=Shown(item, kind)).catch_up()
     await feed.settle()
 
     assert list(range(after + 1, 7)) == sink.numbers
