@@ -62,13 +62,13 @@ export function cancel(responseId) {
 
 /**
  * Everything after a sequence number, then live; -1 means from the beginning.
- * @param {{responseId: string | null, lastSequenceNumber: number, seen?: {item_id: string | undefined, event_type: string} | undefined}} answer `seen`
+ * @param {{responseId: string | null, lastSequenceNumber: number, event?: {item_id: string | undefined, event_type: string} | undefined}} answer `event`
  *   is of the event with this number: the server compares it with its log
  * @param {string} streamId
  */
-export function resume({ responseId, lastSequenceNumber, seen }, streamId) {
+export function resume({ responseId, lastSequenceNumber, event }, streamId) {
   return {
-    type: "holdline:resume", response_id: responseId, starting_after: lastSequenceNumber, stream_id: streamId, ...seen,
+    type: "holdline:resume", response_id: responseId, starting_after: lastSequenceNumber, stream_id: streamId, ...event,
   };
 }
 

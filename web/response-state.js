@@ -50,7 +50,7 @@ export class ResponseState {
    * What a resume shows of the event `lastSequenceNumber`, undefined if there is none.
    * @type {{item_id: string | undefined, event_type: string} | undefined}
    */
-  seen;
+  event;
 
   /**
    * @param {string | null} [responseId] null until the server has named it
@@ -109,7 +109,7 @@ export class ResponseState {
     this.responseId ??= event.response?.id ?? event.response_id ?? null;
     if (number > this.lastSequenceNumber + 1) return "gap";
     this.lastSequenceNumber = number;
-    this.seen = { item_id: event.item_id ?? event.item?.id, event_type: event.type };
+    this.event = { item_id: event.item_id ?? event.item?.id, event_type: event.type };
     this.#apply(event);
     return "applied";
   }

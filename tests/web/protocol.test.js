@@ -16,7 +16,7 @@ test("the messages of a client", () => {
   });
   assert.deepEqual(cancel("r"), { type: "response.cancel", response_id: "r" });
   const seen = { item_id: "msg_1", event_type: "response.output_text.delta" };
-  assert.deepEqual(resume({ responseId: "r", lastSequenceNumber: 3, seen }, "lane"), {
+  assert.deepEqual(resume({ responseId: "r", lastSequenceNumber: 3, event: seen }, "lane"), {
     type: "holdline:resume", response_id: "r", starting_after: 3, item_id: "msg_1", event_type: "response.output_text.delta",
     stream_id: "lane",
   });
