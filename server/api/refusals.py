@@ -37,52 +37,52 @@ class Refusal(NamedTuple):
 REFUSALS: Final = {
     "waiting": Refusal(
         "waiting_limit_exceeded",
-        "Waiting",
+        "X-RateLimit-Limit-Waiting",
         "{} of your prompts wait already. Wait for one to begin.",
     ),
     "waiting_bytes": Refusal(
         "waiting_limit_exceeded",
-        "Waiting-Bytes",
+        "X-RateLimit-Limit-Waiting-Bytes",
         "Your prompts that have not ended, with the turns before them, would take more than {} "
         "bytes. Wait for one to end.",
     ),
     "requests_per_minute": Refusal(
         "rate_limit_exceeded",
-        "Requests",
+        "X-RateLimit-Limit-Requests",
         "At most {} requests a minute. Wait as long as Retry-After says.",
     ),
     "tokens_per_day": Refusal(
         "token_budget_exceeded",
-        "Tokens",
+        "X-RateLimit-Limit-Tokens",
         "This would exceed your {} tokens a day. Ask again tomorrow (UTC), or less.",
         should_retry=False,
     ),
     "money_per_day": Refusal(
         "money_budget_exceeded",
-        "Money",
+        "X-RateLimit-Limit-Money",
         "This would exceed what your answers may cost a day, {}. Ask again tomorrow (UTC), or a "
         "cheaper model.",
         should_retry=False,
     ),
     "subject_running": Refusal(
         "subject_running_limit_exceeded",
-        "Running",
+        "X-RateLimit-Limit-Running",
         "{} of your answers wait or run already. Wait for one to end.",
     ),
     "subject_requests_per_minute": Refusal(
         "subject_rate_limit_exceeded",
-        "Requests",
+        "X-RateLimit-Limit-Requests",
         "Each user may send {} requests a minute. Wait as long as Retry-After says.",
     ),
     "subject_tokens_per_day": Refusal(
         "subject_budget_exceeded",
-        "Tokens",
+        "X-RateLimit-Limit-Tokens",
         "This would exceed the {} tokens a day of each user. Ask again tomorrow (UTC), or less.",
         should_retry=False,
     ),
     "subject_money_per_day": Refusal(
         "subject_budget_exceeded",
-        "Money",
+        "X-RateLimit-Limit-Money",
         "This would exceed what the answers of each user may cost a day, {}. Ask again tomorrow "
         "(UTC), or a cheaper model.",
         should_retry=False,
@@ -189,6 +189,6 @@ def limited(error: Limited) -> Problem:
         refusal.code,
         refusal.message.format(limit),
         retry_after=max(math.ceil(error.wait), 1),
-        limit=(f"X-RateLimit-Limit-{refusal.header}", error.limit),
+        limit=(refusal.header, error.limit),
         should_retry=refusal.should_retry,
     )
