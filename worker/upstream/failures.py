@@ -86,6 +86,11 @@ _TEXT_PARAMETERS: Final = frozenset(
     {"content", "input", "instructions", "messages", "output", "prompt", "text"}
 )
 _INPUT: Final = r"(?:prompt|inputs?|messages|request|tokens?|conversation|context)"
+# One part of the input is too large: fewer turns would not help.
+_LARGE_PART: Final = re.compile(
+    r"\b(?:image|file|document|attachment|video)s? (?:size )?(?:exceeds?\b|is too large)",
+    re.IGNORECASE,
+)
 _CONTEXT: Final = r"context(?: length| size| window| limit)"
 # Also in the words of a rate limit, for more than a minute allows.
 _LARGE_REQUEST: Final = r"request (?:body )?too large"
@@ -105,6 +110,9 @@ _LONG_WORDS: Final = re.compile(
     # TGI, Together, DashScope
     r"|inputs?\W{0,2} tokens? \+ \W?max_new_tokens|`inputs` must have less than"
     r"|range of input length should be"
+    # SiliconFlow, ExLlama
+    r"|length of prompt_tokens \(\d+\) must be|requires \d+ pages \(only \d+ available\)"
+    r"|(?:输入|上下文|提示).{0,12}(?:过长|太长|超出|超过)"
     # Groq, Cerebras, GitHub, Cohere
     r"|reduce (?:the length of (?:the|your) (?:messages|prompt|input)"
     r"|your (?:message|prompt|input))"
@@ -304,6 +312,8 @@ def _is_too_long(details: _Details, text: str, status: int | None, *, busy: bool
         return True
     if _TEXT_CODE in details.codes:
         return bool(details.parameters & _TEXT_PARAMETERS)
+    if _LARGE_PART.search(text):
+        return False
     # A rate limit counts tokens in the same words.
     words = re.search(_LARGE_REQUEST, text, re.IGNORECASE) if busy else _LONG_WORDS.search(text)
     return words is not None
