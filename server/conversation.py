@@ -17,6 +17,7 @@ from .api.context import MAX_ITEMS, Context, fitting, packed_bytes, too_large, t
 from .api.frames import finished, response_of
 from .api.problem import Problem
 from .api.refusals import previous_not_found
+from .large_requests import LargeRequests
 
 if TYPE_CHECKING:
     from jobs.log.view import View
@@ -38,6 +39,7 @@ class Conversations:
         self._pipe = pipe
         self._turns = turns
         self._max_bytes = max_bytes
+        self._expansions = LargeRequests()
 
     async def view(self, viewer: str, response_id: str) -> View:
         """Returns a response with its whole log. Raises: UnknownResponse."""
@@ -77,6 +79,14 @@ class Conversations:
         The size of the job is known before it is built. With `truncation: "auto"` the oldest turns
         of a context that is too large are left out. Raises: Problem.
         """
+        refers = any(item["type"] == "item_reference" for item in items)
+        # A small request may refer to megabytes, so it takes its turn as a large one does.
+        async with self._expansions.turn(self._max_bytes if refers else 0):
+            return await self._expanded(owner, params, context, items)
+
+    async def _expanded(
+        self, owner: str, params: dict[str, Any], context: Context, items: list[Item]
+    ) -> tuple[Context, list[Item]]:
         left = self._max_bytes - packed_bytes(params)
         found = {item["id"]: item for item in context.items}
         wanted = {item["id"] for item in items if item["type"] == "item_reference"}
@@ -129,9 +139,10 @@ class Conversations:
                 )
             # With a context that only a socket remembered, a job is the first that is stored.
             own = [*job.context, *job.params["input"], *response["output"]]
-            _, before = await asyncio.gather(
-                self._turns.keep(previous_id, owner, own), self._turns.read(job.turns)
-            )
+            async with self._expansions.turn(job.context_bytes):
+                _, before = await asyncio.gather(
+                    self._turns.keep(previous_id, owner, own), self._turns.read(job.turns)
+                )
         except (UnknownResponse, TurnMissing):
             raise previous_not_found(previous_id) from None
         return Context([*before, *own], [*job.turns, TurnSlice(previous_id, 0, len(own))])

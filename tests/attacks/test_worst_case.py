@@ -21,9 +21,6 @@ from .worst_case import BODY_BYTES, CASES, LARGE, QUICK
 MAX_RSS = 300 * 1_000_000
 MAX_SECONDS = 0.5
 
-# Small requests take no turns, whatever they refer to: a hundred stop the server for 0.7 s.
-UNFAIR = pytest.param("4 references to a large item", marks=pytest.mark.xfail(strict=False))
-
 
 def peak(process: Process) -> int:
     """The largest resident set of a process since it started, in bytes."""
@@ -111,7 +108,7 @@ async def test_the_worst_requests_of_one_tenant_harm_nobody(redis_url: str, tmp_
 
 @pytest.mark.heavy
 @pytest.mark.timeout(900)
-@pytest.mark.parametrize("name", [UNFAIR if name == UNFAIR.values[0] else name for name in CASES])
+@pytest.mark.parametrize("name", CASES)
 async def test_a_hundred_of_the_worst_requests_harm_nobody(
     redis_url: str, tmp_path: Path, name: str
 ) -> None:
