@@ -1,4 +1,5 @@
-"""Following a response's log: one feed a response, one cursor a follower, one relay a process.
+"""Follows the logs of responses: one relay per process, one feed per response, one cursor per
+follower.
 
-Sockets and HTTP streams are sinks to this package; it knows neither.
+Sockets and HTTP streams implement `Sink`; this package imports neither.
 """

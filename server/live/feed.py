@@ -1,6 +1,6 @@
-"""The followers of one response, and what is known of it while it is followed.
+"""The feed of one response: its followers, and its state while it is followed.
 
-A feed turns each ringing entry into bytes once, however many follow it.
+A feed decodes each published entry once, however many followers it has.
 """
 
 from __future__ import annotations
@@ -40,28 +40,28 @@ _Question = tuple[int, int, str]
 
 
 class FeedOwner(Protocol):
-    """The part of the relay that a feed uses."""
+    """The part of `Relay` that a feed uses."""
 
     cipher: Cipher | None
 
     def spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
-        """Runs a task that is cancelled at the end of the relay."""
+        """Runs a task that is cancelled when the relay closes."""
 
     def share(self, look: Coroutine[Any, Any, Look]) -> asyncio.Task[Look]:
-        """Runs a read that several followers may await."""
+        """Runs a read whose result several followers may await."""
 
     async def read(self, response_id: str, start: int, least: int, viewer: str) -> View:
-        """Reads a log."""
+        """Reads the log of a response from index `start` on."""
 
     def dropped(self, feed: Feed) -> None:
-        """Counts a follower that has left."""
+        """Handles the departure of a follower of this feed."""
 
     def release(self, feed: Feed) -> None:
-        """Removes the feed if nobody needs it."""
+        """Removes the feed if it is no longer needed."""
 
 
 class Feed:
-    """The followers of one response."""
+    """Distributes the notifications of one response to its followers."""
 
     __slots__ = (
         "_asked",
@@ -90,7 +90,7 @@ class Feed:
         self.partition = partition_of(response_id)
         self.channel = Partition(self.partition).notifications(response_id)
         self.followers: set[Follower] = set()
-        self.only: Follower | None = None  # where there is one, as nearly always
+        self.only: Follower | None = None  # set if there is exactly one, as nearly always
         self.listener: SubmissionListener | None = None
         self.confirmed = False
         self.number = 0
@@ -99,28 +99,28 @@ class Feed:
         self.sent_position: tuple[int | None, float | None, str] | None = None
         self.notified_at = time.monotonic()
         self._large: dict[int, Frame] = {}
-        # Reads that are not yet sent, which anybody may join, and those that are under way.
+        # Reads that have not been sent to Redis, which other callers may join, and sent reads.
         self._asked: dict[_Question, asyncio.Task[Look]] = {}
         self._under_way: dict[_Question, asyncio.Task[Look]] = {}
 
     @property
     def needed(self) -> bool:
-        """True while somebody follows the response, or is about to."""
+        """True while the response has a follower, or a listener that may lead to one."""
         return bool(self.followers) or (self.listener is not None and self.listener.open)
 
     @property
     def quiet(self) -> bool:
-        """True when nothing has rung for a while."""
+        """True if no notification has arrived for `TICK_SECONDS`."""
         return time.monotonic() - self.notified_at > TICK_SECONDS
 
     def notify(self, payload: bytes) -> None:
-        """Something was published about the response."""
+        """Handles one notification that was published for the response."""
         self.notified_at = time.monotonic()
         try:
             notification = decode_notification(payload)
-            if isinstance(notification, tuple):  # each event of each answer; the rest is rare
+            if isinstance(notification, tuple):  # the hot path: every event; other kinds are rare
                 first, entries = notification
-                if first:  # those at 0 are of its submission: it waits
+                if first:  # entries at index 0 belong to the submission: still queued
                     self.number = 0
                 if (cipher := self._relay.cipher) is not None:
                     entries = cipher.decrypted(self.response_id, first, entries)
@@ -148,7 +148,10 @@ class Feed:
             self.gap()
 
     def gap(self) -> None:
-        """The subscription is confirmed, and anything may have been missed until now."""
+        """Makes all followers read the log, because notifications may have been missed.
+
+        Called when the subscription is confirmed, and after any interruption.
+        """
         self.confirmed = True
         self.notified_at = time.monotonic()
         if self.listener is not None:
@@ -157,15 +160,16 @@ class Feed:
             follower.catch_up()
 
     def spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
-        """Runs a follower's read as a task that the relay awaits at its end."""
+        """Runs a follower's read as a task that the relay cancels and awaits when it closes."""
         return self._relay.spawn(work)
 
     async def read(self, start: int, *, least: int, viewer: str) -> Look:
-        """The response from index `start` on, and the events of its entries.
+        """Returns the response from index `start` on, with its entries as events.
 
-        Many followers at one place, as after a reconnect, are one read and one decoding. A read
-        that was sent is not joined: who asks now may have heard of what it does not find. It is
-        waited for, so that there is one at a time. Nothing is sent where all of the log was heard.
+        Followers at the same position, as after a reconnect, share one read and one decoding. A
+        caller does not join a read that was already sent to Redis, because it may know of entries
+        that were appended after that read. It waits for that read to finish, so that only one runs
+        at a time. If the listener received the whole log, nothing is read.
 
         Raises: UnknownResponse, Undecodable, RedisTrouble.
         """
@@ -182,7 +186,7 @@ class Feed:
         try:
             return await asyncio.shield(asked)
         finally:
-            del asked  # The traceback of its error holds this frame.
+            del asked  # The traceback of the task's error refers to this frame.
 
     async def _look(self, question: _Question) -> Look:
         mine = self._asked[question]
@@ -193,12 +197,14 @@ class Feed:
         try:
             view = await self._relay.read(self.response_id, *question)
         finally:
-            del self._under_way[question], mine  # the traceback of its error holds this frame
+            del self._under_way[question], mine  # the traceback of an error refers to this frame
         self._learn(view)
         return view, self._framed(question[0], view.entries)
 
     def _framed(self, first: int, entries: list[bytes]) -> list[Frame]:
-        """The frames of entries; a large entry has one frame for all who read it at any time."""
+        """Returns the frames of entries. The frame of a large entry is kept and shared by all
+        reads.
+        """
         frames = []
         for number, entry in enumerate(entries, first):
             known = self._large.get(number)
@@ -215,7 +221,7 @@ class Feed:
             self.number, self.queue_name, self.reason = view.number, view.queue_name, view.reason
 
     def release(self) -> None:
-        """Ends the subscription if nobody needs the feed."""
+        """Ends the subscription if the feed is no longer needed."""
         self._relay.release(self)
 
     def add(self, follower: Follower) -> None:
@@ -224,7 +230,7 @@ class Feed:
         self.only = follower if len(self.followers) == 1 else None
 
     def drop(self, follower: Follower) -> None:
-        """This follower is done."""
+        """Removes a follower that is done."""
         if follower in self.followers:
             self.followers.discard(follower)
             self.only = next(iter(self.followers)) if len(self.followers) == 1 else None
@@ -240,7 +246,7 @@ class Feed:
         """Sends the followers the position of the response in its queue, if that has changed."""
         place = max(self.number - (head or self.number) + 1, 1) + above
         eta = None if pace is None else round(place * pace, 1)
-        # What holds it back now is more to the point than why it waits again.
+        # The present cause of the wait tells the client more than the reason of an earlier retry.
         reason = held_by or self.reason or "workers_busy"
         if self.sent_position == (place, eta, reason):
             return

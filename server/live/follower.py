@@ -1,9 +1,10 @@
-"""One cursor on one log: the only way an event reaches a client.
+"""A follower: one cursor on one log. Every event that reaches a client passes through a follower.
 
-Live stream, resume, second device, gap and slow socket are the same three steps: the subscription
-is confirmed, the log is read from the cursor, and from then on entries that fit the cursor are sent
-as they arrive. After anything else the log is read from the cursor. Nothing is sent to a sink that
-is not writable; when it is again, the log is read from the cursor: the log is the buffer.
+A live stream, a resume, a second device, a gap and a slow socket are all served in the same three
+steps: the subscription is confirmed, the log is read from the cursor, and from then on entries that
+fit the cursor are sent as they arrive. If an entry does not fit, the log is read from the cursor
+again. Nothing is sent to a sink that is not writable. Once it is writable again, the log is read
+from the cursor, so the log itself is the buffer.
 """
 
 from __future__ import annotations
@@ -30,12 +31,12 @@ if TYPE_CHECKING:
     from .look import Look
 
 RETRY_SECONDS = (0.1, 2.0)
-# A worker finds Redis again a second or two after the server at the latest.
+# A worker reconnects to Redis at most a second or two after the server does.
 REWRITE_SECONDS = 5.0
 
 
 class FollowedFeed(Protocol):
-    """The part of a feed that a follower uses."""
+    """The part of `Feed` that a follower uses."""
 
     response_id: str
     owner: str
@@ -43,40 +44,46 @@ class FollowedFeed(Protocol):
 
     @property
     def quiet(self) -> bool:
-        """True if nothing was published for a while."""
+        """True if no notification has arrived for a while."""
 
     def spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
-        """Runs a read of the follower."""
+        """Runs a follower's read as a task."""
 
     async def read(self, start: int, *, least: int, viewer: str) -> Look:
         """Reads the log from index `start` on."""
 
     def drop(self, follower: Follower) -> None:
-        """Forgets a follower that is done."""
+        """Removes a follower that is done."""
 
 
 class Sink(Protocol):
-    """Where a follower's events go. Nothing here waits."""
+    """The destination of a follower's events. No method blocks."""
 
     @property
     def writable(self) -> bool:
-        """False while more would only pile up in memory; then call `Follower.catch_up` later."""
+        """False while further events would only accumulate in memory.
+
+        The sink calls `Follower.catch_up` once it is writable again.
+        """
 
     def deliver(self, follower: Follower, frames: list[Frame]) -> None:
         """Takes events, in order and without a gap. Raises: Undecodable."""
 
     def queued(self, follower: Follower, place: int | None, eta: float | None, reason: str) -> None:
-        """Takes news about the wait: a place from 1, or None while a retry is not due; seconds."""
+        """Reports the position in the queue, from 1, or None while a retry is not due yet.
+
+        `eta` is the estimated wait in seconds.
+        """
 
     def ended(self, follower: Follower, problem: Problem | None) -> None:
-        """The follower is done: after the last event, or because of a problem."""
+        """Reports that the follower is done, after the last event or because of a problem."""
 
 
 class Follower:
-    """Brings the entries of a log after `starting_after` to a sink, each once and in order.
+    """Delivers the entries of a log after `starting_after` to a sink, each once and in order.
 
-    `shown` is the event at `starting_after` as the client has seen it. `lane` is the sink's own:
-    what it adds to each of the events.
+    `shown` is the event at `starting_after` as the client has seen it. `lane` belongs to the sink,
+    which adds it to each event.
     """
 
     __slots__ = (
@@ -111,31 +118,31 @@ class Follower:
         self._sink = sink
         self._shown = shown if starting_after >= 0 else NOTHING
         self._heard = 0
-        self._doubted = False  # since the read that is under way began
-        self._sent_last: int | None = None  # hash of the last event sent, to know the log again
+        self._doubted = False  # set if a doubt arose after the running read began
+        self._sent_last: int | None = None  # hash of the last entry sent, to recognize the log
         self._live = False
         self._reading: asyncio.Task[None] | None = None
         self.done = False
 
     @property
     def response_id(self) -> str:
-        """The response that is followed."""
+        """The id of the followed response."""
         return self.feed.response_id
 
     @property
     def last(self) -> int:
-        """The last sequence number that was handed to the sink, or -1."""
+        """The sequence number of the last event that the sink has, or -1."""
         return self._cursor.next - 1
 
     @property
     def told_nothing(self) -> bool:
-        """True while the sink has been handed no event at all."""
+        """True while no event has been delivered to the sink."""
         return self._sent_last is None
 
     def notify(self, first: int, frames: list[Frame]) -> None:
-        """Entries were appended from index `first` on."""
+        """Handles entries that were appended from index `first` on."""
         if not self._live:
-            # A read is due or under way, and goes on until it has what was heard.
+            # A read is due or running; it repeats until it has all entries announced so far.
             self._heard = max(self._heard, first + len(frames))
         elif self._sink.writable and self._cursor.passes(first, len(frames)):
             self._deliver(frames)
@@ -143,13 +150,13 @@ class Follower:
             self._place(first, frames)
 
     def grown(self, length: int) -> None:
-        """The log has at least `length` entries, which the notification did not carry."""
+        """Handles a notification that carries no entries: the log has at least `length` of them."""
         self._heard = max(self._heard, length)
         if self._live and self._cursor.next < length:
             self.catch_up()
 
     def waits(self, place: int | None, eta: float | None, reason: str) -> None:
-        """The response waits; `place` from 1, `eta` in seconds."""
+        """Reports to the sink that the response waits; `place` counts from 1, `eta` in seconds."""
         if not self.done and self._sink.writable:
             self._sink.queued(self, place, eta, reason)
 
@@ -163,24 +170,24 @@ class Follower:
                 self.catch_up()
 
     def catch_up(self) -> None:
-        """Reads the log from the cursor until nothing is missing. Right at any time of doubt."""
+        """Reads the log from the cursor until nothing is missing; safe to call at any time."""
         self._live = False
         self._doubted = True
         if self._reading is None and not self.done:
             self._reading = self.feed.spawn(self._read())
 
     def catch_up_if_behind(self) -> None:
-        """The sink is writable again: reads what it missed, if it missed anything."""
+        """Reads the entries that the sink missed while it was not writable, if there are any."""
         if not self._live and self.feed.confirmed:
             self.catch_up()
 
     def doubt(self) -> None:
-        """Reads the log after a quiet while: the last notification may have been lost."""
+        """Reads the log if the feed is quiet, because its last notification may have been lost."""
         if self._live and self.feed.quiet:
             self.catch_up()
 
     def leave(self) -> None:
-        """Nothing reaches the sink any more."""
+        """Stops following; the sink gets nothing more."""
         if not self.done:
             self.done, self._live = True, False
             if self._reading is not None:
@@ -212,11 +219,12 @@ class Follower:
         rewritten_by: float | None = None
         try:
             while self._sink.writable and not self.done:
-                # What was heard before a read is in what it finds, or lost: waiting for it would
-                # have no end. What is doubted during a read may be missing from what it finds.
+                # Entries announced before this read are either in its result or lost, so waiting
+                # for lost ones would never end. Entries behind a doubt that arises during the read
+                # may be missing from its result.
                 self._heard, self._doubted = 0, False
                 try:
-                    # One entry more than is needed, to see that it is the one the client has.
+                    # Reads one entry more than needed, to check that the client has the same one.
                     known = self._sent_last is not None or self._shown != NOTHING
                     start = self._cursor.next - known
                     view, frames = await self.feed.read(start, least=1 + known, viewer=self._viewer)
@@ -236,7 +244,7 @@ class Follower:
                     return
                 behind = view.length < self._cursor.next and sees(self._viewer, view.owner)
                 if behind and view.status is Status.RUNNING:
-                    # Redis lost a tail; its worker still has it in memory and writes it again.
+                    # Redis lost the end of the log; the worker has it in memory and rewrites it.
                     rewritten_by = rewritten_by or time.monotonic() + REWRITE_SECONDS
                     if time.monotonic() < rewritten_by:
                         await asyncio.sleep(RETRY_SECONDS[0])
@@ -255,7 +263,7 @@ class Follower:
             self._reading = None
 
     def _doubt(self, view: View, again: Frame | None) -> Problem | None:
-        """Why this view cannot be the continuation of what the client has, if it cannot."""
+        """Returns the reason why this view does not continue the client's events, or None."""
         if not sees(self._viewer, view.owner):
             return unknown(self.response_id)
         if view.length >= self._cursor.next and (again is None or self._is_same(again)):
@@ -276,7 +284,7 @@ class Follower:
         )
 
     def _is_same(self, again: Frame) -> bool:
-        """Whether this is the event that the client has seen last."""
+        """Returns True if this is the last event that the client has seen."""
         if self._sent_last is None:
             return self._shown.fits(again.event)
         return hash(again.entry) == self._sent_last

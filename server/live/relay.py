@@ -1,4 +1,4 @@
-"""Who follows what: one subscriber for the process, one feed for each followed response."""
+"""The relay: one Redis subscriber per process, and one feed per followed response."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ log = structlog.get_logger()
 
 
 class Relay:
-    """All feeds of the process; use it as an async context manager."""
+    """Owns all feeds of the process; use it as an async context manager."""
 
     def __init__(
         self, redis: Redis, pipe: Pipe, queue: Queue, metrics: Metrics, *, doubt_seconds: float
@@ -91,10 +91,11 @@ class Relay:
         *,
         shown: Shown = NOTHING,
     ) -> Follower:
-        """A follower that is on its way: the subscription first, then the log.
+        """Returns a new follower, which reads the log once the subscription is confirmed.
 
-        `viewer` is that of a `Principal`, `shown` that of a `Follower`. Raises: UnknownResponse
-        for an id that cannot exist.
+        `viewer` is `Principal.viewer`; `shown` is described at `Follower`.
+
+        Raises: UnknownResponse for an id that cannot exist.
         """
         feed = self.feed(response_id)
         follower = Follower(feed, viewer, starting_after, sink, shown)
@@ -105,13 +106,17 @@ class Relay:
         return follower
 
     def listen(self) -> SubmissionListener:
-        """Returns a listener that subscribes before a submit; following then needs no read."""
+        """Returns a listener that subscribes before a submission, so that following needs no
+        read.
+        """
         return SubmissionListener(self.feed)
 
     def feed(self, response_id: str) -> Feed:
-        """The feed of a response; a new one is subscribed.
+        """Returns the feed of a response; creates and subscribes it if there is none.
 
-        Whoever takes it and does not follow calls `release`. Raises: UnknownResponse.
+        A caller that does not add a follower must call `release`.
+
+        Raises: UnknownResponse.
         """
         feed = self._feeds.get(response_id)
         if feed is None:
@@ -120,20 +125,20 @@ class Relay:
         return feed
 
     def release(self, feed: Feed) -> None:
-        """Nothing is left of a feed that nobody needs."""
+        """Removes the feed and its subscription if it is no longer needed."""
         if not feed.needed and self._feeds.get(feed.response_id) is feed:
             del self._feeds[feed.response_id]
             self.subscriber.unsubscribe(feed.channel)
 
     def spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
-        """A task that the relay owns."""
+        """Starts a task that the relay owns."""
         task = asyncio.create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._done)
         return task
 
     def share(self, look: Coroutine[Any, Any, Look]) -> asyncio.Task[Look]:
-        """A read that the relay owns; its error is for those who asked, if any of them is left."""
+        """Starts a read that the relay owns; an error is raised in the callers that await it."""
         task = asyncio.create_task(look)
         self._shared.add(task)
         task.add_done_callback(self._shared_done)
@@ -145,7 +150,7 @@ class Relay:
             task.exception()
 
     async def read(self, response_id: str, start: int, least: int, viewer: str) -> View:
-        """A bounded read of a log, at most `MAX_READS` at once in a process.
+        """Reads a bounded part of a log; at most `MAX_READS` reads run at once in a process.
 
         Raises: UnknownResponse, Undecodable, RedisTrouble.
         """
@@ -154,7 +159,7 @@ class Relay:
             return await read(self._pipe, response_id, start, min_entries=least, viewer=viewer)
 
     def dropped(self, feed: Feed) -> None:
-        """A follower has left the feed."""
+        """Handles the departure of a follower of this feed."""
         self._metrics.followers.dec()
         self.release(feed)
 
@@ -165,7 +170,7 @@ class Relay:
 
     @property
     def followed(self) -> set[str]:
-        """The responses that somebody follows here."""
+        """The ids of the responses that are followed on this server."""
         return set(self._feeds)
 
     @property
@@ -174,11 +179,14 @@ class Relay:
         return self._pipe.connected and self.subscriber.healthy
 
     def on_health(self, tell: Callable[[bool], None]) -> None:
-        """`tell` is called when `healthy` has changed."""
+        """Registers a function that is called with the new value when `healthy` changes."""
         self._on_health.append(tell)
 
     async def _check_health(self) -> None:
-        """Sends Redis no command: the reply of a stopped Redis would delay the news."""
+        """Calls the health callbacks if `healthy` has changed.
+
+        Sends Redis no command: waiting for a stopped Redis would delay the report.
+        """
         if self.healthy is not self._was_healthy:
             self._was_healthy = self.healthy
             log.warning("Redis health changed", healthy=self._was_healthy)
@@ -190,11 +198,12 @@ class Relay:
         await self._send_queue_positions()
 
     async def _look_for_loss(self) -> None:
-        """Lets followers read whose Redis was emptied, and those who heard nothing for long.
+        """Makes followers read their logs if Redis was emptied or their feed has long been quiet.
 
-        The first look knows no epoch to compare with: Redis may have been emptied before it.
+        The first check has no earlier epoch to compare with, so every feed counts as affected:
+        Redis may have been emptied before it.
         """
-        # Of a cluster one node may have been emptied: what is of another partition is on another.
+        # Each partition has an epoch, because a single node of a cluster may have been emptied.
         epochs = {}
         for number in {0} | {feed.partition for feed in self._feeds.values()}:
             fresh = secrets.token_hex(8)

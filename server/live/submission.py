@@ -1,11 +1,12 @@
-"""Keeps the notifications of a response that is being submitted, to spare its first read.
+"""Collects the notifications of a response while it is submitted, to save the first read of its
+log.
 
-The script that accepts a response publishes the entries that its log begins with. Whoever receives
-them was subscribed before anything could be missed; so entries that were published from index 0 on
-without a gap are what a read would find, and nobody has to read. In any doubt the log is read:
-after a gap, after a notification of another kind or without entries, beyond the bytes kept here,
-and if the beginning was missed because the script was faster than the subscription or found another
-response.
+The script that accepts a response publishes the first entries of its log. A subscriber that
+receives them was subscribed before it could miss any. So entries published from index 0 on without
+a gap are exactly those that a read would return, and no read is needed. In any case of doubt the
+log is read: after a gap, after a notification of another kind or without entries, if the entries
+exceed the bytes kept here, and if the first entries were missed because the script was faster than
+the subscription or found another response.
 """
 
 from __future__ import annotations
@@ -24,28 +25,29 @@ if TYPE_CHECKING:
     from .look import Look
 
 MAX_BYTES: Final = 65_536
-# What an event takes in memory beside its entry.
+# The memory that an event takes in addition to its entry.
 EVENT_BYTES: Final = 512
-# The reply of the script and its notification leave Redis together, over two connections, and
-# arrive in any order. After so many turns of the event loop it counts as missed.
+# The script's reply and its notification leave Redis together, but over two connections, so they
+# arrive in any order. After this many turns of the event loop the notification counts as missed.
 NOTIFICATION_TURNS: Final = 2
 
 
 class ListenedFeed(Protocol):
-    """The part of a feed that a listener uses."""
+    """The part of `Feed` that a listener uses."""
 
     listener: SubmissionListener | None
 
     def release(self) -> None:
-        """Ends the subscription if nobody needs the feed."""
+        """Ends the subscription if the feed is no longer needed."""
 
 
 class SubmissionListener:
-    """A response that is about to be submitted; made by `Relay.listen`, used as a context manager.
+    """Listens to a response that is about to be submitted.
 
-    Call `listen` in the same turn as the submission and before it, `accepted` after it, and follow
-    the response before the end of the context: then the first read is of what was heard. Once the
-    context has ended nothing is left but what a follower keeps.
+    `Relay.listen` creates it; use it as a context manager. Call `listen` before the submission and
+    in the same turn of the event loop, `accepted` after it, and follow the response before leaving
+    the context: the first read then returns the collected entries. Leaving the context releases
+    the feed, which only a follower keeps alive.
     """
 
     __slots__ = (
@@ -80,22 +82,20 @@ class SubmissionListener:
         self.open = False
         if self._feed is not None:
             self._feed.release()
-            self._feed = None  # it holds this object
+            self._feed = None  # breaks a reference cycle: the feed refers to this object
 
     def listen(self, response_id: str, owner: str, queue_name: str) -> None:
-        """Subscribes to a fresh id, which is submitted for this owner into this queue."""
+        """Subscribes to the fresh id of a response that this owner submits into this queue."""
         self._owner, self._queue_name = owner, queue_name
         self._feed = self._feed_of(response_id)
         self._feed.listener = self
 
     def accepted(self, number: int) -> None:
-        """It waits with this number."""
+        """Notes the number under which the response waits in its queue."""
         self._number = number
 
-    # Notifications.
-
     def notify(self, first: int, frames: list[Frame]) -> None:
-        """Entries were appended from index `first` on."""
+        """Collects entries that were appended from index `first` on."""
         self._size += sum(len(frame.entry) + EVENT_BYTES for frame in frames)
         if first != len(self._frames) or self._size > MAX_BYTES:
             self.doubt()
@@ -104,17 +104,17 @@ class SubmissionListener:
             self._waits = first == 0
 
     def gap(self) -> None:
-        """Notifications may have been missed: none that counts, where the first is yet to come."""
+        """Handles a possible loss of notifications, which is harmless before the first entries."""
         if self._frames:
             self.doubt()
 
     def doubt(self) -> None:
-        """What was heard is not the whole: it is forgotten, and the log is read."""
+        """Drops the collected entries, which may be incomplete, so that the log is read."""
         self._doubted = True
         self._frames = []
 
     async def look(self) -> Look | None:
-        """The log as it was heard up to now, once; None where it must be read."""
+        """Returns the log as collected so far, on the first call only; None if it must be read."""
         for _ in range(NOTIFICATION_TURNS):
             if self._frames or self._doubted:
                 break
@@ -123,7 +123,7 @@ class SubmissionListener:
         self.doubt()
         if not frames:
             return None
-        status = Status.QUEUED if self._waits else Status.RUNNING  # an end is among the events
+        status = Status.QUEUED if self._waits else Status.RUNNING  # the events tell if it has ended
         entries = [frame.entry for frame in frames]
         number, queue_name = self._number, self._queue_name
         return View(status, self._owner, 0, number, "", len(frames), entries, queue_name), frames
