@@ -256,7 +256,7 @@ _TABLE: Final = (
         1 << 30,
         1 << 20,
         1 << 40,
-        "bytes of the unended prompts of a partition, with the turns before them",
+        "bytes of the prompts of a partition that have not ended, with the turns before them",
     ),
     choice(
         "HOLDLINE_ON_ORPHAN",
@@ -289,7 +289,7 @@ _TABLE: Final = (
         "HOLDLINE_TENANT_WAITING_BYTES",
         ALL,
         1 << 40,
-        "bytes of the unended prompts of one tenant, with the turns before them",
+        "bytes of the prompts of one tenant that have not ended, with the turns before them",
     ),
     limit(
         "HOLDLINE_TENANT_REQUESTS_PER_MINUTE", ALL, 1_000_000, "prompts of one tenant in a minute"

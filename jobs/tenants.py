@@ -41,7 +41,9 @@ FIELDS: Final[dict[str, Field]] = {
     "sockets": Field(0, 1_000_000, True, "sockets on each server process; 0: any number"),
     "running": Field(0, 1_000_000, True, "answers that run at once; 0: as many as can"),
     "waiting": Field(0, 1_000_000, True, "prompts that wait; 0: any number"),
-    "waiting_bytes": Field(0, 1e12, True, "bytes of its unended prompts; 0: any number"),
+    "waiting_bytes": Field(
+        0, 1e12, True, "bytes of its prompts that have not ended; 0: any number"
+    ),
     "requests_per_minute": Field(0, 1_000_000, True, "prompts a minute; 0: any number"),
     "tokens_per_day": Field(0, 1e12, True, "tokens a day, UTC; 0: any number"),
     "money_per_day": Field(0, 1e9, False, "what its answers cost a day; 0: anything"),
