@@ -1,4 +1,4 @@
-"""One WebSocket: its messages, authentication, lanes, back-pressure and limits.
+"""Handles WebSockets: their messages, authentication, lanes, back-pressure and limits.
 
-What a message asks for is done in `server.responses`; following a log is in `server.live`.
+`server.responses` carries out the requests, and `server.live` follows the logs.
 """

@@ -1,4 +1,4 @@
-"""After the last event: what one socket remembers of an answer, and whether its client has it."""
+"""Handles a finished answer on one socket: remembers it, and confirms its arrival by a ping."""
 
 from __future__ import annotations
 
@@ -17,12 +17,13 @@ if TYPE_CHECKING:
 
 
 class Connection(Protocol):
-    """The part of a socket that deliveries use."""
+    """The part of `Socket` that `Delivery` uses."""
 
     @property
     def owner(self) -> str:
-        """Whose answers are remembered: an administrator sees those of others too, and goes on
-        from none of them.
+        """The owner whose answers are remembered.
+
+        An administrator can also see the answers of other owners, but cannot continue from them.
         """
 
     def ping(self, payload: bytes) -> None:
@@ -30,7 +31,7 @@ class Connection(Protocol):
 
 
 class Delivery:
-    """The answers that one socket has brought to their end."""
+    """Tracks the answers that one socket has delivered up to their last event."""
 
     __slots__ = ("_connection", "_keeping", "_ping_acks", "_responses", "_turns")
 
@@ -44,21 +45,21 @@ class Delivery:
         self._keeping: dict[str, asyncio.Event] = {}
 
     async def before(self, previous_id: str | None) -> Items | None:
-        """What was said up to the end of an answer that this socket remembers, or None."""
+        """Returns the items up to the end of an answer if this socket remembers it, else None."""
         if previous_id is not None and (keeping := self._keeping.get(previous_id)) is not None:
             await keeping.wait()
         return self._turns.recall(previous_id)
 
     def refused(self, lane: str | None, previous_id: str | None) -> None:
-        """A turn of the lane that names this answer was refused."""
+        """Handles the refusal of a turn on this lane that continues from this answer."""
         self._turns.forget(lane, previous_id)
 
     def announce(self, response_id: str) -> None:
-        """`keep` is about to be called; until it is done, `before` waits."""
+        """Announces a call of `keep`; `before` waits until that call is done."""
         self._keeping[response_id] = asyncio.Event()
 
     async def keep(self, lane: str | None, response: dict[str, Any]) -> None:
-        """Remembers an answer that is not stored, and asks whether the client has it."""
+        """Remembers an unstored answer, and sends a ping to learn whether the client has it."""
         id_: str = response["id"]
         try:
             if response["status"] == "failed":
@@ -66,25 +67,25 @@ class Delivery:
             before = await self._responses.asked(self._connection.owner, id_)
             self._turns.keep(lane, id_, [*before, *response["output"]])
         except HoldlineError:
-            pass  # whoever goes on from it is told that it is not to be found
+            pass  # a turn that continues from it is then refused as not found
         finally:
             self._keeping.pop(id_).set()
         self.ask(id_)
 
     def ask(self, response_id: str) -> None:
-        """Asks whether the client has all of a response that was written to it."""
+        """Sends a ping to learn whether the client has received all of a response."""
         self._connection.ping(self._ping_acks.ask(response_id))
 
     def pong(self, payload: bytes) -> list[str]:
-        """The responses that the client is now known to have; call `seen` for each."""
+        """Returns the responses that this pong confirms; the caller calls `seen` for each."""
         return self._ping_acks.pong(payload)
 
     async def seen(self, response_id: str) -> None:
-        """Takes note of it in Redis."""
-        with contextlib.suppress(HoldlineError):  # then it is kept for the retention
+        """Records in Redis that the client has received all of a response."""
+        with contextlib.suppress(HoldlineError):  # then it is kept for the whole retention time
             await self._responses.seen(response_id)
 
     def leave(self) -> None:
-        """The socket is over, and what it remembers is forgotten."""
-        del self._connection  # it holds this object
+        """Forgets all answers, at the end of the socket."""
+        del self._connection  # breaks a reference cycle: the connection refers to this object
         self._turns.clear()

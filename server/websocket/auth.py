@@ -1,10 +1,10 @@
-"""Who is at the other end of one socket, and until when.
+"""Authenticates the client of one socket, and closes the socket when its credential expires.
 
-upgraded ---- a token in time ----> in ---- shortly before its end: told ----+
-|                                ^                                       |
-| none in time, or a bad one     +---- a fresh one of the same owner ----+
-v                                                                        v
-closed, 4408 or 4401                            closed after a grace, 4401; answers go on
+upgraded -- valid token in time --> authenticated -- token about to expire, client warned --+
+|                                    ^                                                      |
+| no token in time, or invalid       +------- fresh token of the same owner ----------------+
+v                                                                                           v
+closed with 4408 or 4401                         closed with 4401 after a grace; answers go on
 """
 
 from __future__ import annotations
@@ -29,13 +29,13 @@ if TYPE_CHECKING:
 
     from .limits import SocketLimiter
 
-TELL_SECONDS: Final = 30.0  # before the end of a token
-LOOK_SECONDS: Final = 3.0  # how often a key is looked up again, for it may have been revoked
+TELL_SECONDS: Final = 30.0  # the client is warned this long before its token expires
+LOOK_SECONDS: Final = 3.0  # a key is looked up this often, because it may have been revoked
 IDLE_SECONDS: Final = 3600.0
 
 
 class Connection(Protocol):
-    """The part of a socket that authentication uses."""
+    """The part of `Socket` that authentication uses."""
 
     def say(self, message: dict[str, Any]) -> None:
         """Writes a message."""
@@ -45,7 +45,7 @@ class Connection(Protocol):
 
 
 async def heard(changed: asyncio.Event, seconds: float) -> bool:
-    """Whether somebody has shown something that counts, within so many seconds."""
+    """Waits for the event; returns False if it is not set within `seconds`."""
     try:
         async with asyncio.timeout(seconds):
             await changed.wait()
@@ -55,7 +55,7 @@ async def heard(changed: asyncio.Event, seconds: float) -> bool:
 
 
 class SocketAuth:
-    """The authentication of one socket. `watch` runs as long as the socket does."""
+    """Authenticates one socket. `watch` runs as long as the socket is open."""
 
     __slots__ = (
         "_address",
@@ -79,8 +79,11 @@ class SocketAuth:
         credential: str | None,
         address: str,
     ) -> None:
-        """`who` has shown `credential` already; with no `who` the credential is still unread, or
-        there is none and the first message has to bring it. `address` is the client's.
+        """Takes the result of the upgrade request.
+
+        `who` is the principal of `credential` if the upgrade was authenticated. If `who` is None,
+        the credential has not been checked yet, or there is none and the first message must carry
+        it. `address` is the client's.
         """
         self._limiter = limiter
         self._tenant: str | None = None
@@ -90,23 +93,23 @@ class SocketAuth:
         self._who = who
         self._address = address
         self._credential = credential
-        self._changed: asyncio.Event | None = None  # where somebody watches
+        self._changed: asyncio.Event | None = None  # set while `watch` runs
         self._connection: Connection | None = None
 
     @property
     def who(self) -> Principal:
-        """Who it is. Raises: Problem while nobody knows."""
+        """The principal of the socket. Raises: Problem if it is not authenticated yet."""
         if self._who is None:
             raise principal.missing()
         return self._who
 
     @property
     def unauthenticated(self) -> bool:
-        """Whether a first message has still to say who it is."""
+        """True while the socket has no principal, so that the first message must authenticate."""
         return self._who is None
 
     async def reserve(self) -> None:
-        """Counts the socket for its tenant, if known; `release` ends it. Raises: Problem."""
+        """Counts the socket for its tenant, if that is known, until `release`. Raises: Problem."""
         if self._who is not None:
             await self._reserve(self._who)
 
@@ -116,34 +119,34 @@ class SocketAuth:
         self._tenant = tenant
 
     def release(self) -> None:
-        """The socket is over."""
-        self._connection = None  # it holds this object
+        """Stops counting the socket, at its end."""
+        self._connection = None  # breaks a reference cycle: the connection refers to this object
         if self._tenant is not None:
             self._limiter.release(self._tenant)
 
     def check(self, kind: type) -> None:
-        """Raises Problem for a message that may not be sent by whoever this is, or not any more."""
+        """Raises Problem if the principal may not send this kind of message, or has expired."""
         if self.who.ended(time.time() - LEEWAY_SECONDS):
             raise principal.refused()
         self.who.check(OF_MESSAGES.get(kind, principal.ANYTHING))
 
     async def enter(self, connection: Connection) -> None:
-        """The socket is open: judges what came with the upgrade and was not judged before."""
+        """Takes the open connection, and checks the upgrade's credential if that is still due."""
         self._connection = connection
         if self.unauthenticated and self._credential is not None:
             await self._show(self._credential)
 
     async def authenticate(self, body: dict[str, Any]) -> None:
-        """Takes a `holdline:auth`. Where everybody comes in, it has no effect.
+        """Handles a `holdline:auth` message, which has no effect on a server without keys.
 
-        Raises: Problem for one that is not formed like one.
+        Raises: Problem for a malformed message.
         """
         message = parse_message(body)
         if not self._authenticator.open and isinstance(message, Auth):
             await self._show(message.token)
 
     async def reject(self, problem: Problem) -> None:
-        """Says why, and closes."""
+        """Sends the problem, and closes the socket."""
         assert self._connection is not None  # noqa: S101 - `enter` comes first
         self._connection.say(problem.event())
         too_many = problem.status == 429
@@ -166,7 +169,7 @@ class SocketAuth:
                 self._connection.say(problem.event())
                 await self._connection.close(CloseCode.TRY_AGAIN, problem.code)
             else:
-                self._connection.say(problem.event())  # what it has shown before still counts
+                self._connection.say(problem.event())  # the earlier credential stays valid
             return
         self._who, self._credential = who, credential
         if self._changed is not None:
@@ -181,7 +184,10 @@ class SocketAuth:
         )
 
     async def watch(self) -> None:
-        """Closes the socket when its time has come: returns after that, or never."""
+        """Closes the socket when its credential is missing, expired or revoked, and returns then.
+
+        Returns at once on a server without keys.
+        """
         if self._authenticator.open:
             return
         self._changed = changed = asyncio.Event()
@@ -206,7 +212,10 @@ class SocketAuth:
             await heard(changed, max(min(waits), 0.01))
 
     async def _still_counts(self, who: Principal) -> bool:
-        """Whether a key still counts, and what it may do now. A token counts until its end."""
+        """Returns False if a key was revoked, and applies its present permissions.
+
+        A token stays valid until it expires.
+        """
         if who.key_id is None:
             return True
         try:
@@ -216,7 +225,7 @@ class SocketAuth:
         except Problem:
             return False
         except HoldlineError:
-            return True  # Redis is away, and nobody can have revoked it there
+            return True  # Redis is unavailable, so the key cannot have been revoked there
         return True
 
     def _tell(self, left: float) -> None:

@@ -1,8 +1,8 @@
-"""The sockets that cannot be written to now: one timer looks after all of them.
+"""Watches the sockets that cannot be written to now, with a single timer for all of them.
 
-A task for each would cost more than what it waits for. Where there is none, there is no timer. If
-nothing at all can be written for `STUCK_SECONDS`, the connection is dropped; a half-open one is
-found in this way too.
+A task per socket would cost more than the check that it does. The timer runs only while there are
+such sockets. If nothing at all can be written to a connection for `STUCK_SECONDS`, it is dropped;
+this also finds half-open connections.
 """
 
 from __future__ import annotations
@@ -17,15 +17,15 @@ STEP_SECONDS: Final = 0.05
 
 
 class CaughtUp(Protocol):
-    """What is called when the buffer is empty, or the connection was dropped."""
+    """A callback for the time when the buffer is empty or the connection was dropped."""
 
     def __call__(self, *, stuck: bool) -> None: ...
 
 
 class SlowConsumer:
-    """A transport whose client does not read as fast as it is written to.
+    """A transport whose client reads more slowly than the server writes.
 
-    `over` is done when the buffer is empty or the connection is over.
+    `over` is done when the buffer is empty or the connection has ended.
     """
 
     __slots__ = ("_caught_up", "_left", "_since", "_transport", "over")
@@ -38,11 +38,14 @@ class SlowConsumer:
         self.over: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
     def look(self, now: float) -> bool:
-        """True if it has gone on, or is over: then nobody looks after it any more."""
+        """Checks the transport; returns True if it needs no further checks.
+
+        That is so once its buffer is empty, or the connection has ended or was dropped.
+        """
         size = self._transport.get_write_buffer_size()
         stuck = size == self._left and now - self._since > STUCK_SECONDS
         if stuck or self._transport.is_closing():
-            # It would stay open until a dead peer has read the rest.
+            # Without an abort it would stay open until a dead peer has read the buffer.
             self._transport.abort()
         elif size:
             if size != self._left:
@@ -53,13 +56,13 @@ class SlowConsumer:
         return True
 
     def end(self) -> None:
-        """Whoever waits for `over` goes on; who was cancelled meanwhile has cancelled it."""
+        """Completes `over`, unless a waiter was cancelled, which cancelled the future too."""
         if not self.over.done():
             self.over.set_result(None)
 
 
 class SlowConsumers:
-    """All of a process."""
+    """All slow consumers of a process."""
 
     def __init__(self) -> None:
         self._consumers: set[SlowConsumer] = set()
@@ -69,7 +72,7 @@ class SlowConsumers:
         return len(self._consumers)
 
     def watch(self, transport: asyncio.WriteTransport, caught_up: CaughtUp) -> SlowConsumer:
-        """From now on the transport is looked at every `STEP_SECONDS`."""
+        """Starts checking a transport every `STEP_SECONDS`."""
         consumer = SlowConsumer(transport, caught_up)
         self._consumers.add(consumer)
         if self._timer is None:
@@ -77,7 +80,7 @@ class SlowConsumers:
         return consumer
 
     def leave(self, consumer: SlowConsumer) -> None:
-        """Its socket is over."""
+        """Stops checking a transport, at the end of its socket."""
         self._consumers.discard(consumer)
         consumer.end()
 

@@ -1,4 +1,4 @@
-"""What each tenant may, and how many sockets it holds on this server process."""
+"""Reads each tenant's limits, and counts its sockets on this server process."""
 
 from __future__ import annotations
 
@@ -20,27 +20,27 @@ if TYPE_CHECKING:
 
 LOOK_SECONDS: Final = 0.5
 
-# By `tenants.FIELDS`; None is no limit.
+# Keyed by the names in `tenants.FIELDS`; None means no limit.
 Limits = dict[str, float | None]
 
 
 class SocketLimiter:
-    """The sockets of all tenants here. Each `take` needs its `release`."""
+    """Counts the open sockets of each tenant. Each `take` needs a `release`."""
 
     def __init__(
         self, tenants: Tenants, shared: SharedSettings, healthy: Callable[[], bool]
     ) -> None:
-        """`healthy` says whether it is worth to ask Redis."""
+        """Takes `healthy`, which returns False while Redis is unavailable and not worth asking."""
         self._tenants = tenants
-        # What a tenant may of which nothing is set. All sockets of such tenants share it.
+        # The limits of a tenant without its own; all sockets of such tenants share this dict.
         self.usual: Limits = {name: value or None for name, value in shared.of_tenants.items()}
         self._healthy = healthy
         self._taken: Counter[str] = Counter()
 
     async def take(self, tenant: str) -> Limits:
-        """What the tenant may, which has one socket more now.
+        """Counts one more socket for the tenant, and returns the tenant's limits.
 
-        Raises: Problem where it has as many as it may.
+        Raises: Problem if it already has as many sockets as it may.
         """
         limits = await self._limits(tenant)
         most = limits["sockets"]
@@ -57,13 +57,13 @@ class SocketLimiter:
         return limits
 
     def release(self, tenant: str) -> None:
-        """A socket of the tenant is over."""
+        """Stops counting a socket of the tenant, at its end."""
         self._taken[tenant] -= 1
         if not self._taken[tenant]:
             del self._taken[tenant]
 
     async def _limits(self, tenant: str) -> Limits:
-        """The usual ones also where Redis does not answer at once."""
+        """Returns the tenant's limits, or the usual ones if Redis does not reply at once."""
         found: dict[str, float] = {}
         with contextlib.suppress(RedisTrouble, TimeoutError):
             if self._healthy():

@@ -1,12 +1,13 @@
-"""One socket's state machine: messages and events in, actions out. No I/O.
+"""The state machine of one socket: it turns messages and events into actions. No I/O.
 
-A lane runs its requests first in, first out; lanes run side by side:
+A lane runs its requests in the order in which they arrive; lanes run in parallel:
 
-    lane      create                         its response has ended
-    idle      submit, lane is busy           -
-    busy      wait in the lane               submit the next one, or idle
+    lane      on a create                    when its response has ended
+    idle      submit; becomes busy           -
+    busy      the request waits in the lane  submit the next one, or become idle
 
-The driver does the actions in order and tells what came of them by `submitted`, `refused`, `ended`.
+The driver carries out the actions in order, and reports their results by calling `submitted`,
+`refused` and `ended`.
 """
 
 from __future__ import annotations
@@ -38,7 +39,7 @@ _unpack = msgspec.msgpack.Decoder(dict[str, Any]).decode
 
 @dataclass(frozen=True, slots=True)
 class Submit:
-    """Submit this request; then call `submitted` or `refused` with its lane."""
+    """Action: submit this request, then call `submitted` or `refused` with its lane."""
 
     create: ResponseCreate
     body: dict[str, Any]
@@ -46,7 +47,7 @@ class Submit:
 
 @dataclass(frozen=True, slots=True)
 class Follow:
-    """Follow a response on a lane; call `ended` when it has ended or cannot be followed."""
+    """Action: follow a response on a lane; call `ended` when it ends or cannot be followed."""
 
     response_id: str
     starting_after: int
@@ -56,7 +57,7 @@ class Follow:
 
 @dataclass(frozen=True, slots=True)
 class Cancel:
-    """Cancel a response."""
+    """Action: cancel a response."""
 
     response_id: str
     lane: str | None
@@ -64,7 +65,7 @@ class Cancel:
 
 @dataclass(frozen=True, slots=True)
 class Forget:
-    """A turn that went on from this response was refused on its lane."""
+    """Action: handle the refusal of a turn that continued from this response on the lane."""
 
     lane: str | None
     response_id: str
@@ -72,14 +73,14 @@ class Forget:
 
 @dataclass(frozen=True, slots=True)
 class Say:
-    """Send this message."""
+    """Action: send this message."""
 
     message: dict[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
 class Pong:
-    """Send a pong with the last sequence number of every followed response."""
+    """Action: send a pong with the last sequence number of every followed response."""
 
     id: str | int | None
 
@@ -89,7 +90,8 @@ Action = Submit | Follow | Cancel | Forget | Say | Pong
 
 @dataclass(slots=True)
 class _Lane:
-    # How often each response is followed: twice where a key that is sent again names one that is.
+    # How many times each response is followed: twice if a request with a repeated idempotency key
+    # leads to a response that the lane follows already.
     busy: Counter[str] = field(default_factory=Counter)
     submitting: bool = False
     waiting: deque[bytes] = field(default_factory=deque)
@@ -100,15 +102,16 @@ class _Lane:
 
 
 class Session:
-    """What one socket has asked for and has not yet been given."""
+    """The pending requests and followed responses of one socket."""
 
     __slots__ = ("_byte_limiter", "_check", "_lanes", "_waiting")
 
     def __init__(self, check: Callable[[type], None], byte_limiter: ByteLimiter) -> None:
-        """`check` raises Problem for a type of message that may not be sent.
+        """Takes a permission check and a limit of bytes.
 
-        `byte_limiter` is for requests that wait in lanes: they are kept encoded, because decoded
-        they take ten times as much.
+        `check` raises Problem for a type of message that may not be sent. `byte_limiter` limits
+        the requests that wait in lanes. They are kept encoded, because decoded ones take ten times
+        the memory.
         """
         self._check = check
         self._byte_limiter = byte_limiter
@@ -117,16 +120,18 @@ class Session:
 
     @property
     def followed(self) -> int:
-        """How many responses the socket follows."""
+        """The number of responses that the socket follows."""
         return sum(len(lane.busy) for lane in self._lanes.values())
 
     @property
     def _open(self) -> int:
-        """What is followed, or will be as soon as it is accepted."""
+        """The number of responses that are followed, or will be once they are accepted."""
         return self.followed + sum(lane.submitting for lane in self._lanes.values())
 
     def received(self, body: dict[str, Any]) -> list[Action]:
-        """What to do about a message. What is wrong with it is said, and closes nothing."""
+        """Returns the actions for a message. An invalid one is answered with an error event; the
+        socket stays open.
+        """
         lane = body.get("stream_id")
         try:
             message = parse_message(body)
@@ -142,19 +147,19 @@ class Session:
             return said
 
     def submitted(self, lane: str | None, response_id: str) -> list[Action]:
-        """The lane's request was accepted as this response, which is now followed."""
+        """Handles the acceptance of the lane's request: the new response is followed."""
         state = self._lanes[lane]
         state.submitting = False
         state.busy[response_id] += 1
         return [Follow(response_id, -1, lane)]
 
     def refused(self, lane: str | None, problem: Problem) -> list[Action]:
-        """The lane's request was not accepted."""
+        """Handles the refusal of the lane's request: reports it and submits the next one."""
         self._lanes[lane].submitting = False
         return [Say(problem.event(stream_id=lane)), *self._next(lane)]
 
     def ended(self, lane: str | None, response_id: str) -> list[Action]:
-        """The lane's response has ended, or can no longer be followed."""
+        """Handles the end of a response on the lane, or of the possibility to follow it."""
         state = self._lanes.get(lane)
         if state is None or response_id not in state.busy:
             return []
@@ -164,7 +169,7 @@ class Session:
         return self._next(lane)
 
     def close(self) -> None:
-        """Forgets the requests that wait."""
+        """Drops the requests that wait in the lanes, and releases their bytes."""
         for state in self._lanes.values():
             while state.waiting:
                 self._byte_limiter.take(-len(state.waiting.popleft()))
@@ -235,7 +240,7 @@ class Session:
             return [self._unpacked(state.waiting.popleft())]
         del self._lanes[lane]
         if not self._lanes:
-            self._lanes = {}  # an emptied dict keeps its table
+            self._lanes = {}  # an emptied dict keeps its hash table
         return []
 
 

@@ -1,11 +1,12 @@
-"""One WebSocket: reads messages, does what the session says, writes events.
+"""One WebSocket: reads messages, carries out the session's actions, and writes events.
 
 Events are written straight to the transport, with no task and no queue per event. Once the
-transport holds more than `MAX_BUFFERED`, nothing is added: the followers keep their cursors, and
-read what they missed from the log when the buffer is empty. See `slow`.
+transport holds more than `MAX_BUFFERED` bytes, nothing is added: the followers keep their cursors,
+and read the missed entries from the log when the buffer is empty. See `backpressure`.
 
-What one turn of the loop writes travels together; beyond `MAX_BUFFERED` the transport tries at
-once. So it holds more than that only if the kernel's own buffer is full: the client is slow.
+Everything written in one turn of the event loop is sent together; beyond `MAX_BUFFERED` the
+transport tries to send at once. So it holds more than that only if the kernel's own buffer is
+full, which means that the client is slow.
 """
 
 from __future__ import annotations
@@ -50,10 +51,10 @@ if TYPE_CHECKING:
 
 MAX_BUFFERED: Final = 1_024
 MAX_TASKS: Final = 64
-# Pings and pongs are messages too. Who sends more is read later, and in the end cut off: a pong
-# that waits behind a flood is a missed one.
+# Pings and pongs count as messages too. A client that sends more is read later. In the end it is
+# cut off, because its pongs queue behind its other messages and so arrive too late.
 MESSAGES_AT_ONCE: Final = 1000
-# What has come in is handed out without a pause; after so many it is the turn of others.
+# Received messages are handled without a pause; after this many, other tasks get their turn.
 MESSAGES_A_TURN: Final = 10
 CLOSE_SECONDS: Final = 2.0
 
@@ -61,9 +62,9 @@ log = structlog.get_logger()
 
 
 class Socket:
-    """The connection of one client, from the upgrade to the end. A `Sink` for its followers.
+    """The connection of one client, from the upgrade to its end. A `Sink` for its followers.
 
-    There are ten thousand of them, most of which wait: what they hold is made when it is needed.
+    A server may hold ten thousand, most of them idle, so their parts are created when needed.
     """
 
     __slots__ = (
@@ -99,7 +100,7 @@ class Socket:
         slow: SlowConsumers,
         large_requests: LargeRequests,
     ) -> None:
-        """`offers` are the subprotocols that the client names. Raises: Problem."""
+        """Chooses the encoding from `offers`, the client's subprotocols. Raises: Problem."""
         self._auth = auth
         self._encoding, name = choose(offers)
         self._config = config
@@ -112,7 +113,7 @@ class Socket:
         self._ws = web.WebSocketResponse(
             timeout=CLOSE_SECONDS,
             heartbeat=config.ping_seconds,
-            autoping=False,  # our own pings are answered too, and their pongs mean something
+            autoping=False,  # pongs to the pings of `Delivery` must be seen here
             compress=False,
             max_msg_size=config.max_body_bytes,
             protocols=(self._encoding.subprotocol,),
@@ -121,15 +122,15 @@ class Socket:
             self._ws.headers["Sec-WebSocket-Protocol"] = name
         self._transport: asyncio.Transport | None = None
         self._followers: dict[Follower, str | None] = {}
-        self._tasks: dict[asyncio.Task[None], None] = {}  # an empty set takes three times as much
-        self._slow_consumer: SlowConsumer | None = None  # while not writable
-        self._unsent: Iterator[bytes] | None = None  # frames that wait for an empty buffer
+        self._tasks: dict[asyncio.Task[None], None] = {}  # an empty set is three times as large
+        self._slow_consumer: SlowConsumer | None = None  # set while not writable
+        self._unsent: Iterator[bytes] | None = None  # frames to write once the buffer is empty
         self._closing: asyncio.Task[None] | None = None
         self._delivery = Delivery(self, responses, byte_limiter)
         self._unstored: dict[Follower, dict[str, Any]] = {}
 
     async def serve(self, request: web.Request) -> web.WebSocketResponse:
-        """Upgrades, and returns when the connection is over and has left nothing behind."""
+        """Upgrades the request, and returns once the connection has ended and is cleaned up."""
         await self._ws.prepare(request)
         transport = request.transport
         if transport is None:
@@ -144,7 +145,7 @@ class Socket:
             await self._auth.enter(self)
             self._spawn(self._auth.watch())
             await self._receive()
-        except Exception:  # the edge of a connection: after the upgrade no response can tell of it
+        except Exception:  # the edge of a connection: no HTTP response can report it any more
             log.exception("a socket failed")
             self._transport.abort()
         finally:
@@ -153,17 +154,17 @@ class Socket:
         return self._ws
 
     async def restart(self, retry_after_ms: int) -> None:
-        """Asks the client to come back elsewhere, and closes."""
+        """Asks the client to connect to another server, and closes the socket."""
         self.say({"type": "holdline:draining", "retry_after_ms": retry_after_ms})
         await self._close(CloseCode.RESTARTING, "server restarts")
         if self._transport is not None:
             self._transport.abort()
 
     def tell_health(self, *, healthy: bool) -> None:
-        """Tells that answers may be late, or that they no longer are."""
+        """Tells the client that answers may be late, or that they no longer are."""
         self.say({"type": "holdline:degraded", "degraded": not healthy})
 
-    # What `SocketAuth` and `Delivery` need.
+    # The connection of `SocketAuth` and `Delivery`.
 
     def say(self, message: dict[str, Any]) -> None:
         """Writes a message that is in no log."""
@@ -174,7 +175,10 @@ class Socket:
         self._write(websocket_frame(self._encoding.encode(message), self._encoding.kind))
 
     async def close(self, code: CloseCode, reason: str) -> None:
-        """Closes, and waits for the client to close too: sooner it might not be told the code."""
+        """Closes the socket, and waits until the client has closed it too.
+
+        Without the wait the client might not receive the close code.
+        """
         if self._closing is None:
             self._closing = asyncio.create_task(self._close(code, reason), name="close")
         await asyncio.wait([self._closing])
@@ -186,18 +190,18 @@ class Socket:
 
     @property
     def owner(self) -> str:
-        """Whose answers this socket goes on from."""
+        """The owner whose answers this socket may continue from."""
         return self._auth.who.owner
 
     def ping(self, payload: bytes) -> None:
-        """Sends a ping that a pong will answer."""
+        """Sends a ping with this payload, which the client's pong repeats."""
         self._write(websocket_frame(payload, WSMsgType.PING))
 
-    # What a Sink does.
+    # The methods of `Sink`.
 
     @property
     def writable(self) -> bool:
-        """False while the transport's buffer is full, and from then until it is empty."""
+        """False from the time when the transport's buffer is full until it is empty."""
         transport = self._transport
         if transport is None or transport.is_closing() or self._slow_consumer is not None:
             return False
@@ -211,9 +215,9 @@ class Socket:
         self._metrics.slow_sockets.inc()
 
     def deliver(self, follower: Follower, frames: list[Frame]) -> None:
-        """Writes the events as one write, large ones in fragments."""
+        """Writes the events in one write; large ones are written later in fragments."""
         message, lane, transport = self._encoding.message, follower.lane, self._transport
-        # A read ends after a large entry, or begins with one.
+        # A large entry is always the first or the last one of a read.
         if len(frames[0].entry) > FRAGMENT_BYTES or len(frames[-1].entry) > FRAGMENT_BYTES:
             self._unsent = chain.from_iterable(
                 [
@@ -240,15 +244,15 @@ class Socket:
         self.say(queued(follower.response_id, place, eta, reason, lane))
 
     def ended(self, follower: Follower, problem: Problem | None) -> None:
-        """Frees the lane for its next request."""
+        """Reports the end to the client if necessary, and frees the lane for its next request."""
         lane = self._followers.pop(follower, None)
         if not self._followers:
-            self._followers = {}  # an emptied dict keeps its table
+            self._followers = {}  # an emptied dict keeps its hash table
         unstored = self._unstored.pop(follower, None)
         if problem is not None:
             self.say(problem.event(stream_id=lane, response_id=follower.response_id))
         elif follower.told_nothing:
-            # Resumed at the very end: without a word the client would wait for ever.
+            # Resumed after the last event: without a message the client would wait for ever.
             self.say(ended(follower.response_id, follower.last, lane))
             self._delivery.ask(follower.response_id)
         elif unstored is None and self._config.shared.only_if_unseen:
@@ -258,8 +262,6 @@ class Socket:
         else:
             self._delivery.announce(follower.response_id)
             self._spawn(self._keep(lane, unstored))
-
-    # The rest is our own.
 
     async def _receive(self) -> None:
         bucket = TokenBucket(MESSAGES_A_SECOND, MESSAGES_AT_ONCE)
@@ -284,7 +286,7 @@ class Socket:
             if wait := bucket.take(time.monotonic()):
                 await asyncio.sleep(wait)
                 if self._transport is None or self._transport.is_closing():
-                    return  # the rest of a flood, of somebody who has gone
+                    return  # drops the remaining messages of a client that has left
 
     async def _received(self, data: str | bytes) -> None:
         try:
@@ -305,7 +307,10 @@ class Socket:
             self._do(self._session.received(body))
 
     async def _room(self) -> None:
-        """A client that asks and does not read waits here, and so do its further messages."""
+        """Waits until the socket is writable and has fewer than `MAX_TASKS` tasks.
+
+        So a client that sends requests without reading delays its own further messages.
+        """
         while not self.writable and self._slow_consumer is not None:
             await self._slow_consumer.over
         while len(self._tasks) >= MAX_TASKS:
@@ -389,7 +394,7 @@ class Socket:
         known = {}
         for follower in self._followers:
             known[follower.response_id] = follower.last
-            follower.doubt()  # so that a lost last event is found at the next ping
+            follower.doubt()  # finds a lost last event at the next ping
         return {"type": "holdline:pong", "id": id_, "responses": known}
 
     def _write(self, data: bytes) -> None:
@@ -399,7 +404,7 @@ class Socket:
             self._transport.write(data)
 
     def _write_unsent(self) -> None:
-        """Writes frames of large messages for as long as the kernel takes them."""
+        """Writes frames of large messages for as long as the kernel accepts them."""
         transport = self._transport
         while self._unsent is not None and transport is not None and not transport.is_closing():
             if transport.get_write_buffer_size() > MAX_BUFFERED:
@@ -411,7 +416,7 @@ class Socket:
                 transport.write(data)
 
     def _caught_up(self, *, stuck: bool) -> None:
-        """The buffer is empty, or the connection was dropped."""
+        """Resumes writing: the buffer is empty, or the connection was dropped."""
         self._slow_consumer = None
         self._metrics.slow_sockets.dec()
         if stuck:
@@ -439,4 +444,4 @@ class Socket:
         finally:
             self._delivery.leave()
         if self._transport is not None and self._transport.get_write_buffer_size():
-            self._transport.abort()  # nobody will read the rest
+            self._transport.abort()  # the client will not read the rest

@@ -1,7 +1,7 @@
-"""What one socket remembers: answers that are not stored, and which of them its client has.
+"""The memory of one socket: its unstored answers, and the answers that its client has received.
 
-The standard lets a client go on from an answer with `store: false` on the socket that brought it.
-Such an answer is in Redis only until it is delivered, so each lane keeps its latest one here.
+The standard lets a client continue from an answer with `store: false` on the socket that delivered
+it. Such an answer is in Redis only until it is delivered, so each lane keeps its latest one here.
 """
 
 from __future__ import annotations
@@ -34,7 +34,9 @@ class ByteLimiter:
         self.used = 0
 
     def take(self, size: int) -> bool:
-        """False if there is no room for so many bytes more; a negative size gives back."""
+        """Reserves `size` bytes, or returns False if they exceed the limit; a negative size frees
+        bytes.
+        """
         if size > 0 and self.used + size > self.most:
             return False
         self.used += size
@@ -42,10 +44,10 @@ class ByteLimiter:
 
 
 class UnstoredTurns:
-    """The latest answer of each lane that is not stored, with all that was said before it.
+    """The latest unstored answer of each lane, with all items of the conversation before it.
 
-    Beyond `MAX_LANES` lanes or `MAX_BYTES` the oldest one is forgotten. One that is larger by
-    itself, or for which the process has no room, is not kept.
+    Beyond `MAX_LANES` lanes or `MAX_BYTES` the oldest answer is dropped. An answer that alone
+    exceeds `MAX_BYTES`, or exceeds the limit of the process, is not kept.
     """
 
     __slots__ = ("_limiter", "_turns")
@@ -55,7 +57,7 @@ class UnstoredTurns:
         self._turns: dict[str | None, _Turn] = {}
 
     def keep(self, lane: str | None, response_id: str, items: Items) -> None:
-        """Takes the place of what the lane remembered."""
+        """Keeps an answer in the place of the lane's earlier one."""
         self._drop(lane)
         turn = _Turn(response_id, _pack(items))
         size = len(turn.items)
@@ -67,22 +69,22 @@ class UnstoredTurns:
             self._turns[lane] = turn
 
     def recall(self, response_id: str | None) -> Items | None:
-        """What was said up to the end of this response, oldest first, or None."""
+        """Returns the items up to the end of this response, oldest first, or None."""
         for turn in self._turns.values():
             if turn.response_id == response_id:
                 return _unpack(turn.items)
         return None
 
     def forget(self, lane: str | None, response_id: str | None) -> None:
-        """A turn that went on from this response failed: its own lane must begin anew.
+        """Drops the lane's answer after a turn that continued from it failed on the same lane.
 
-        A turn on another lane, a fork, takes nothing from the lane that it left.
+        A failed turn on another lane is a fork, which leaves the answer of the first lane.
         """
         if lane in self._turns and self._turns[lane].response_id == response_id:
             self._drop(lane)
 
     def clear(self) -> None:
-        """Forgets everything."""
+        """Drops all answers."""
         for lane in list(self._turns):
             self._drop(lane)
 
@@ -97,20 +99,20 @@ class UnstoredTurns:
 
 
 class PingAcks:
-    """Which answers a client is known to have.
+    """Tracks which answers a client has received.
 
-    Frames arrive in order, so the pong to a ping says that all before the ping has arrived.
+    Frames arrive in order, so the pong to a ping confirms everything sent before that ping.
     """
 
     __slots__ = ("_asked", "_number")
 
     def __init__(self) -> None:
-        # In the order in which they were asked about. An empty deque has ten times the size.
+        # Response ids by the number of their ping, in order. An empty deque is ten times as large.
         self._asked: dict[int, str] = {}
         self._number = 0
 
     def ask(self, response_id: str) -> bytes:
-        """The payload of the ping to send after the last event of this response."""
+        """Returns the payload of the ping to send after the last event of this response."""
         self._number += 1
         if len(self._asked) >= MAX_ASKED:
             del self._asked[next(iter(self._asked))]
@@ -118,7 +120,7 @@ class PingAcks:
         return str(self._number).encode()
 
     def pong(self, payload: bytes) -> list[str]:
-        """The responses that this pong confirms; a pong that was not asked for confirms none."""
+        """Returns the responses that this pong confirms; an unsolicited pong confirms none."""
         number = int(payload) if payload.isdigit() and len(payload) < 16 else 0
         if number > self._number:
             return []

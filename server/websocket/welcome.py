@@ -1,4 +1,4 @@
-"""The first message on a socket: how often to ping, and what may be asked for at most."""
+"""The first message on a socket: the ping interval and the limits."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ MESSAGES_A_SECOND: Final = 100
 
 
 def welcome(config: Config, tenant: Mapping[str, Any]) -> dict[str, Any]:
-    """The message; `tenant` are the limits of whoever is there, as far as that is known."""
+    """Returns the message; `tenant` holds the tenant's limits, or the usual ones before a login."""
     shared = config.shared
     return {
         "type": "holdline:welcome",
