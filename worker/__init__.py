@@ -1,1 +1,1 @@
-"""Claims jobs, calls the model, appends what it says to the log. Never sees a socket."""
+"""Claims jobs, calls models and appends their output to the log. Never handles client sockets."""

@@ -42,9 +42,9 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger()
 
-# A blocking pop of one second has its reply well within this; a stopped Redis is found by it.
+# The deadline of a blocking pop, which waits for one second. A Redis that hangs is detected by it.
 BLOCKING_SECONDS = 4.0
-# After the grace: giving back takes three seconds, and more on a busy machine.
+# Added to the grace period: jobs are given back within three seconds, or more on a busy machine.
 STOP_SECONDS = 8.0
 
 
@@ -113,7 +113,10 @@ class _Worker(Program[Config]):
 
 
 async def _asked(config: Config) -> list[str]:
-    """Asks each model. Raises: ConfigError, if one of them does not answer."""
+    """Sends each model a test prompt and returns one line per model.
+
+    Raises: ConfigError if a model does not answer.
+    """
     found = [each async for each in probe_models(config)]
     if failures := [line for fine, line in found if not fine]:
         raise ConfigError("; ".join(failures))
@@ -121,7 +124,12 @@ async def _asked(config: Config) -> list[str]:
 
 
 async def _tried_key(endpoint: Endpoint) -> str:
-    """Reads the key of an endpoint where that can fail. Raises: ConfigError."""
+    """Reads an endpoint's API key and returns a note for its summary line.
+
+    The note is empty if the key comes from neither a file nor a command.
+
+    Raises: ConfigError if the key cannot be read.
+    """
     credential = credential_of(endpoint)
     try:
         await credential.key()
@@ -138,7 +146,7 @@ def _log_waiting(error: RedisAway) -> None:
 
 
 async def _result_unless_set(event: asyncio.Event, awaitable: Awaitable[str]) -> str | None:
-    """The result of the awaitable, or None if the event is set first."""
+    """Returns the result of the awaitable, or None if the event is set first."""
     asked, told = asyncio.ensure_future(awaitable), asyncio.create_task(event.wait())
     try:
         await asyncio.wait({asked, told}, return_when=asyncio.FIRST_COMPLETED)
@@ -151,15 +159,15 @@ async def _result_unless_set(event: asyncio.Event, awaitable: Awaitable[str]) ->
 
 
 def main() -> int:
-    """Runs the worker; 0 after a signal, 1 when it cannot start."""
+    """Runs the worker. Returns the exit status: 0 after a signal, 1 if it could not start."""
     return _Worker("worker", __package__, __doc__).main()
 
 
 def leave(status: int) -> NoReturn:
-    """Ends the process at once.
+    """Exits the process at once, without Python's own teardown.
 
-    Python needs a quarter of a second of CPU to tear down the SDK. On a busy machine that takes
-    seconds, in which a stopped worker seems to hang.
+    The teardown of the SDK takes a quarter of a second of CPU time. On a busy machine that is
+    several seconds, during which a stopped worker seems to hang.
     """
     sys.stdout.flush()
     sys.stderr.flush()

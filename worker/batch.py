@@ -1,4 +1,4 @@
-"""Joins gathered text into deltas, and divides entries into batches for one append each."""
+"""Joins pieces of text into deltas, and divides log entries into batches of one append each."""
 
 from __future__ import annotations
 
@@ -13,32 +13,33 @@ if TYPE_CHECKING:
 
     from jobs.log.items import Place
 
-# At most four bytes a character, so no delta is larger than 16 KB.
+# A character takes at most four bytes, so no delta is larger than 16 KB.
 MAX_DELTA_CHARACTERS: Final = 4096
-# Log probabilities are many times larger than the text they belong to.
+# Limits a run by tokens, because log probabilities are many times larger than their text.
 MAX_LOGPROBS: Final = 64
 LOGPROB_BYTES: Final = 40
-# A script of this size delays other scripts by a few milliseconds.
+# An append of this size delays other Redis scripts by a few milliseconds.
 MAX_BATCH_BYTES: Final = 262_144
 
 
 @dataclass(slots=True)
 class TextRun:
-    """Gathered text of one place."""
+    """Consecutive pieces of text for one place, with their log probabilities."""
 
     place: Place
     pieces: list[str]
     logprobs: list[Any]
 
     def continues(self, place: Place) -> bool:
-        """True if the run takes more text of this place."""
+        """Returns True if more text for `place` can be added to this run."""
         return self.place == place and len(self.logprobs) < MAX_LOGPROBS
 
     def entries(self) -> list[bytes]:
-        """The text as encoded deltas."""
+        """Returns the text as encoded deltas."""
         place, text = self.place, "".join(self.pieces)
         if place.kind == "output_text" and not self.logprobs and len(text) <= MAX_DELTA_CHARACTERS:
-            return [encode_text_delta(place.item_id, place.index, place.part, text)]  # nearly all
+            # The usual case.
+            return [encode_text_delta(place.item_id, place.index, place.part, text)]
         starts = range(0, len(text), MAX_DELTA_CHARACTERS)
         return [
             encode_event(
@@ -53,7 +54,10 @@ class TextRun:
 
 
 def batch(entries: Iterable[bytes]) -> list[bytes]:
-    """The first entries: at least one if there is one, then up to `MAX_BATCH_BYTES`."""
+    """Returns the first entries, of up to `MAX_BATCH_BYTES` together.
+
+    The first entry is always included, even if it is larger than that.
+    """
     taken: list[bytes] = []
     size = 0
     for entry in entries:

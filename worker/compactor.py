@@ -1,8 +1,8 @@
-"""Compacts the logs of finished responses, soon after their end and several in one write.
+"""Compacts the logs of finished responses shortly after they end, several at a time.
 
-The last event has been sent by then, and no client waits for the compaction. Logs that end within
-about a tenth of a second are written together, so that tokens of running responses do not queue
-behind the packing.
+The last event of a response has already been sent, so no client waits for the compaction. Logs
+that end within about a tenth of a second are written together, so that tokens of running responses
+do not queue behind the compaction.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     Head = Callable[[], list[bytes]]
 
-# A range, so that the loop does not fall in step with responses that end at a steady pace.
+# A random pause keeps the loop from synchronizing with responses that end at regular intervals.
 PAUSE_SECONDS: Final = (0.05, 0.15)
 MAX_WAITING_BYTES: Final = 4_000_000
 STOP_SECONDS: Final = 1.0
@@ -36,9 +36,9 @@ T = TypeVar("T")
 
 
 class Compactor:
-    """The compactor of one process; use it as an async context manager.
+    """Compacts logs for one worker process; use it as an async context manager.
 
-    Leaving compacts the logs that still wait, within `STOP_SECONDS`.
+    On exit it compacts the logs that are still waiting, for at most `STOP_SECONDS`.
     """
 
     def __init__(self) -> None:
@@ -59,11 +59,13 @@ class Compactor:
                 await self._compact_waiting()
 
     async def compact(self, writer: LogWriter, head: Head, rest: list[bytes]) -> None:
-        """Compacts a log whose entries are those of `head` followed by `rest`; see
-        `LogWriter.compacted`. `head` is called when the entries are needed.
+        """Schedules the compaction of a log; see `LogWriter.compacted`.
 
-        Returns at once as a rule. If many bytes wait already, this log is compacted before the
-        return, which bounds the memory in use.
+        The entries of the log are those that `head` returns, followed by `rest`. `head` is called
+        when the log is compacted.
+
+        Usually returns at once. If `MAX_WAITING_BYTES` are waiting already, this log is compacted
+        before the method returns, which limits the memory in use.
         """
         size = sum(map(len, rest))
         if self._waiting_bytes + size > MAX_WAITING_BYTES:
@@ -78,7 +80,7 @@ class Compactor:
         for writer, head, rest in waiting:
             if compacted := await _attempted(partial(_compacted, writer, head, rest)):
                 ready.append((writer, compacted))
-            await asyncio.sleep(0)  # running responses come first
+            await asyncio.sleep(0)  # lets running responses proceed between two compactions
         await asyncio.gather(
             *(_attempted(partial(writer.store_compacted, compacted)) for writer, compacted in ready)
         )
@@ -89,12 +91,12 @@ async def _compacted(writer: LogWriter, head: Head, rest: list[bytes]) -> Call:
 
 
 async def _attempted(step: Callable[[], Awaitable[T]]) -> T | None:
-    """The result of a step, or None if it failed.
+    """Calls `step` and returns its result, or None if it failed.
 
-    A stop may cancel this before it runs, so the step is called here: a coroutine that was made
-    before would never be awaited.
+    `step` is a function, not a coroutine: if a shutdown cancelled this call before it started, a
+    coroutine created by the caller would never be awaited.
 
-    A failure costs memory in Redis and nothing else: the log stays as it was.
+    A failure leaves the log uncompacted. The only cost is memory in Redis.
     """
     try:
         return await step()

@@ -19,19 +19,20 @@ if TYPE_CHECKING:
     from jobs.models import Api, Model, Price
     from jobs.record import SharedSettings
 
-# An endpoint of one's own often wants no key, and the SDK insists on one.
+# Self-hosted endpoints often need no API key, but the SDK requires one.
 NO_KEY = "none"
 
 
 @dataclass(frozen=True, slots=True)
 class Endpoint:
-    """One model as a worker calls it. Times in seconds.
+    """The endpoint of one model. Times are in seconds.
 
-    `upstream` is what the endpoint calls the model; None where a name is passed on as it is. At
-    most `concurrency` calls are made at once; `rates` are requests and tokens a minute, of all
-    workers. `fallbacks` are names of other endpoints. `output_limit` is its name for the limit
-    of an answer; None is that of its host. The key is `api_key`, unless it comes from a file or
-    from the output of a command; it is sent in `api_key_header`.
+    `upstream` is the endpoint's own name for the model; None passes the requested name on. At most
+    `concurrency` calls are made at once. `rates` are the requests and tokens per minute of all
+    workers together. `fallbacks` are the names of other endpoints. `output_limit` is the name of
+    the parameter that limits the output; None chooses it by the endpoint's host. The API key is
+    `api_key`, unless it is read from a file or from a command's output. It is sent in the header
+    `api_key_header`.
     """
 
     name: str
@@ -55,9 +56,10 @@ class Endpoint:
 
 @dataclass(frozen=True, slots=True)
 class Config:
-    """All settings of one worker process. Times in seconds.
+    """All settings of one worker process. Times are in seconds.
 
-    `endpoints` has every model of the models file; without one, `single` takes any name.
+    `endpoints` maps the names of the models file to their endpoints. Without a models file,
+    `single` is the endpoint for every name.
     """
 
     redis_url: str = field(repr=False)
@@ -77,7 +79,7 @@ class Config:
     cipher: Cipher | None = None
 
     def routes(self, model: str | None) -> list[Endpoint]:
-        """The endpoint for this model and its fallbacks; none if there is no such model."""
+        """Returns the model's endpoint and its fallbacks, or nothing for an unknown model."""
         if self.single is not None:
             return [self.single]
         endpoint = self.endpoints.get(model or self.model)
@@ -87,7 +89,7 @@ class Config:
 
 
 def load(environ: Mapping[str, str]) -> Config:
-    """The settings of an environment.
+    """Reads the settings from environment variables.
 
     Raises: ConfigError.
     """
@@ -127,7 +129,7 @@ def load(environ: Mapping[str, str]) -> Config:
 
 
 def _receiver(environ: Mapping[str, str]) -> Receiver | None:
-    """Where webhooks go, if anywhere."""
+    """Returns the receiver of webhooks, or None if no URL is set. Raises: ConfigError."""
     private = text(environ, "HOLDLINE_WEBHOOK_ALLOW_PRIVATE") == "1"
     url = text(environ, "HOLDLINE_WEBHOOK_URL")
     written = text(environ, "HOLDLINE_WEBHOOK_SECRET")
@@ -153,7 +155,7 @@ def _receiver(environ: Mapping[str, str]) -> Receiver | None:
 
 
 def _single(usual: Endpoint, environ: Mapping[str, str]) -> Endpoint:
-    """The one endpoint of a worker without a models file."""
+    """Returns the only endpoint of a worker without a models file. Raises: ConfigError."""
     base_url = text(environ, "OPENAI_BASE_URL")
     key = text(environ, "OPENAI_API_KEY")
     if not base_url and not key:
@@ -167,7 +169,7 @@ def _single(usual: Endpoint, environ: Mapping[str, str]) -> Endpoint:
 
 
 def _endpoint(name: str, model: Model, usual: Endpoint, environ: Mapping[str, str]) -> Endpoint:
-    """A model of the models file."""
+    """Returns the endpoint of one entry of the models file. Raises: ConfigError."""
     key = environ.get(model.api_key_env, "").strip() if model.api_key_env else NO_KEY
     if not key:
         raise ConfigError(

@@ -1,4 +1,4 @@
-"""The parts that the jobs of a worker share."""
+"""Holds the objects that all jobs of one worker process share."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class WorkerContext:
-    """The parts that all jobs of one process share."""
+    """The objects that all jobs of one process share."""
 
     config: Config
     pipe: Pipe
@@ -35,6 +35,6 @@ class WorkerContext:
     async def retry(self, action: Callable[[], Awaitable[T]]) -> T:
         """Repeats `action` while Redis is unavailable, for up to `redis_retry_seconds`.
 
-        Raises: as `jobs.redis.retry.retry`.
+        Raises: the errors of `jobs.redis.retry.retry`.
         """
         return await retry(action, seconds=self.config.redis_retry_seconds)

@@ -1,4 +1,4 @@
-"""Ending a response from what its log holds, without a call of the model."""
+"""Ends a response with the output already in its log, without a model call."""
 
 from __future__ import annotations
 
@@ -29,30 +29,32 @@ log = structlog.get_logger()
 
 
 async def close(context: WorkerContext, grant: Grant, cause: str, job: Job | None = None) -> None:
-    """Ends a response from what its log holds, without a call of the model.
+    """Ends a response with the output already in its log, without a model call.
 
-    `job` is the grant's, if it was decoded already.
+    `job` is the decoded job of the grant, if the caller has decoded it already.
 
-    Raises: Fenced, Gone, UnknownResponse if another attempt has it or it was deleted; RedisTrouble.
+    Raises: Fenced, Gone or UnknownResponse if another attempt holds the response or it was deleted;
+        RedisTrouble.
     """
     started = time.monotonic()
     decision = decide(cause, failures=grant.failures, policy=Policy(max_attempts=0), jitter=0.0)
     if not isinstance(decision, Finished):
         raise TypeError(f"{cause} does not end a response")
-    # A person should look at jobs that kill their workers, and at those that cannot be read.
+    # Jobs that crash their workers and jobs that cannot be decoded go to the dead list, where an
+    # operator can inspect them.
     poison = cause == "worker_lost" and grant.failures >= context.policy.max_attempts
     bury = poison or cause == "undecodable"
     try:
         view, state = await read_state(context, grant)
     except Undecodable as error:
-        # Without the key the job may be fine: what is wrong is the configuration.
+        # If only the key is missing, the configuration is wrong and the job may be valid.
         bury = bury or not isinstance(error, EncryptionKeyMissing)
         view = await context.retry(lambda: read(context.pipe, grant.response_id, 0, max_entries=0))
         state = ResponseState()
     try:
         job = job or job_of(grant.response_id, grant.job, context.pipe.cipher)
     except Undecodable:
-        # A snapshot holds each of the request's fields that another snapshot shows.
+        # A snapshot in the log has all request fields that the final snapshot needs.
         params = state.last or {"model": "unknown", "created_at": 0}
         job = Job(grant.response_id, view.owner, params["created_at"], params)
     writer = LogWriter(context.pipe, grant.response_id, grant.claim, view.length)
@@ -83,7 +85,7 @@ async def close(context: WorkerContext, grant: Grant, cause: str, job: Job | Non
 
 
 async def release_turns(context: WorkerContext, job: Job) -> None:
-    """Releases the turns of an ended job; if Redis is unavailable, their TTL does."""
+    """Releases the turns held by a finished job. If Redis is unavailable, they expire by TTL."""
     if job.turns:
         with contextlib.suppress(RedisTrouble):
             await context.queue.turns.release(job.id, job.turns)
@@ -95,7 +97,7 @@ async def read_state(context: WorkerContext, grant: Grant) -> tuple[View, Respon
     try:
         return view, ResponseState(map(decode_event, view.entries))
     except (LookupError, TypeError) as error:
-        # Each entry can be read, but together they make no sense: another program wrote here.
+        # Each entry is valid, but together they are inconsistent: another program wrote this log.
         raise Undecodable("the events of the log contradict each other") from error
 
 
@@ -104,4 +106,4 @@ def error_of(decision: Finished) -> dict[str, Any] | None:
 
 
 def _ignored() -> None:
-    """Does nothing: no model call is under way that could be stopped."""
+    """Does nothing, because there is no model call to stop."""

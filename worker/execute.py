@@ -1,12 +1,12 @@
-"""One claimed job, from its start to its end.
+"""Executes one claimed job.
 
     decode -> announce the attempt -> call the model -> decide -> apply
 
-A job is stopped from outside in one of three ways, and each is obeyed in one place:
+The worker can stop a job for one of three reasons:
 
     CANCEL      the model call is closed, its output is kept, the response ends as cancelled
     GIVE_BACK   the model call is closed, the job goes to the front of the queue
-    LOST        everything is dropped at once, and not one byte more is written
+    LOST        the job is dropped at once, and nothing more is written to its log
 """
 
 from __future__ import annotations
@@ -54,12 +54,13 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger()
 
-# Another worker may have the key. A worker that gets a new one is restarted meanwhile.
+# The delay before the next attempt if the encryption key is missing. Another worker may have the
+# key, or this one may be restarted with it in the meantime.
 KEY_SECONDS: Final = 15.0
 
 
 class Stop(Enum):
-    """Why a job is stopped from outside."""
+    """The reason for which a worker stops a job."""
 
     CANCEL = "cancel"
     GIVE_BACK = "give back"
@@ -67,13 +68,16 @@ class Stop(Enum):
 
 
 class Execution:
-    """One job that this worker holds. Call `run` once; `stop` at any time, and repeatedly."""
+    """One job held by this worker.
+
+    Call `run` once. `stop` may be called at any time and more than once.
+    """
 
     def __init__(self, context: WorkerContext, partition: int, grant: Grant) -> None:
         self._context = context
         self.partition = partition
         self.grant = grant
-        self.size = len(grant.job)  # in bytes of memory, as far as it is decoded
+        self.size = len(grant.job)  # an estimate of its memory in bytes; grows as it is decoded
         self._job: Job | None = None
         self._claimed = time.monotonic()
         self._stopped: Stop | None = None
@@ -82,7 +86,7 @@ class Execution:
         self._log = log.bind(response_id=grant.response_id, attempt=grant.attempt)
 
     def stop(self, reason: Stop) -> None:
-        """Ends the job. LOST overrides any other reason, and CANCEL overrides GIVE_BACK."""
+        """Stops the job. LOST overrides any other reason, and CANCEL overrides GIVE_BACK."""
         if reason is Stop.LOST or self._stopped in (None, Stop.GIVE_BACK):
             self._stopped = reason
         if reason is Stop.LOST and self._task is not None:
@@ -92,14 +96,14 @@ class Execution:
 
     @property
     def exhausted(self) -> bool:
-        """True if the model could not be called for a lack of files or memory of this worker."""
+        """True if the model call failed because this worker lacks file descriptors or memory."""
         return self._call.cause == "worker_exhausted"
 
     async def run(self) -> None:
-        """Returns when the job has ended, waits for another attempt or was lost.
+        """Runs the job. Returns when it has ended, is requeued for another attempt or was lost.
 
-        Raises: RedisTrouble when Redis was unavailable for too long: the lease runs out, and a
-            rescue takes the job.
+        Raises: RedisTrouble if Redis was unavailable for too long. The lease then expires, and a
+            rescue takes the job over.
         """
         self._task = asyncio.current_task()
         assert self._task is not None  # noqa: S101 - a coroutine runs in a task
@@ -110,13 +114,13 @@ class Execution:
         except asyncio.CancelledError:
             if self._stopped is not Stop.LOST:
                 raise
-            self._task.uncancel()  # this cancellation was `stop`'s, and has served its purpose
+            self._task.uncancel()  # the cancellation came from `stop` and ends here
             self._log.info("lease lost", reason="renewal refused")
         finally:
             self._task = None
 
     async def fail(self) -> None:
-        """Decides on another attempt or the end, after an unexpected error. Raises: as `run`."""
+        """Retries the job or ends its response after an unexpected error. Raises: RedisTrouble."""
         with contextlib.suppress(Fenced, Gone, UnknownResponse):
             await self._retry_or_close("worker_error")
 
@@ -124,7 +128,7 @@ class Execution:
         grant = self.grant
         try:
             job = self._job = job_of(grant.response_id, grant.job, self._context.pipe.cipher)
-            # A job is kept decoded or encoded, not both.
+            # Frees the encoded job, so that the job is not in memory twice.
             self.grant = grant = grant._replace(job=b"")
             self.size += overhead(job.params)
             if grant.cancelled:
@@ -147,7 +151,7 @@ class Execution:
             await self._close("undecodable")
 
     async def _with_context(self, job: Job) -> Job:
-        """Returns the job with the items of the turns that it names. Raises: TurnMissing."""
+        """Returns the job with the items of its earlier turns loaded. Raises: TurnMissing."""
         if not job.turns:
             return job
         self.size += job.context_bytes
@@ -171,10 +175,10 @@ class Execution:
             compact=partial(context.compactor.compact, writer, opening.head),
         ) as flusher:
             if opening.state.end is not None:
-                # Redis kept the last event and lost the end of the job: it ends once more.
+                # Redis kept the last event but lost the job's final state, so it is written again.
                 await self._repeat_end(writer, opening.state.end)
                 return
-            # The log announces each call before it is made: attempts in the log are model calls.
+            # The attempt is in the log before the call is made, so that the log shows every call.
             if opening.events:
                 flusher.add(*opening.events)
                 await flusher.drain()
@@ -197,7 +201,7 @@ class Execution:
         if call.cause == "cancelled" and self._stopped is Stop.GIVE_BACK:
             return GiveBack("draining")
         if self._stopped is Stop.CANCEL and CAUSES[call.cause].then in (Then.RETRY, Then.GIVE_BACK):
-            # It failed while it was being cancelled: nobody waits for another attempt.
+            # The call failed while it was being cancelled, so another attempt is not wanted.
             call.cause = "cancelled"
         return self._decide_on(call.cause, call.retry_after)
 
@@ -226,7 +230,7 @@ class Execution:
                     await self._finish(decision, job, output, flusher)
                 case _:
                     assert_never(decision)
-        finally:  # the client does not wait for the log line
+        finally:  # logs last, so that the client does not wait for it
             self._log_attempt(decision, output.size)
 
     async def _finish(self, decision: Finished, job: Job, output: Output, flusher: Flusher) -> None:
@@ -238,7 +242,7 @@ class Execution:
             output=output.end(completed=decision.status is Status.COMPLETED),
             attempts=self.grant.attempt,
             timing=self._timing(),
-            completed_at=int(time.time()),  # only ever shown
+            completed_at=int(time.time()),  # for display only
             usage=usage,
             error=error_of(decision),
             incomplete=decision.reason,
@@ -271,7 +275,7 @@ class Execution:
         )
 
     async def _retry_or_close(self, cause: str, after: float | None = None) -> None:
-        """Requeues the job for another attempt, or ends the response from what its log holds."""
+        """Requeues the job, or ends the response with the output already in its log."""
         decision = self._decide_on(cause, after)
         if isinstance(decision, RetryAfter):
             await self._retry(decision)
@@ -282,10 +286,10 @@ class Execution:
         await close(self._context, self.grant, cause, self._job)
 
     async def _pause_model(self, job: Job) -> None:
-        """Keeps all workers from calling the model for as long as its provider asks.
+        """Stops all workers from calling the model for the time that its provider asks for.
 
-        Only if models have queues of their own and this one has no fallback: otherwise a provider
-        that serves few requests would stop all of them.
+        Applies only if models have separate queues and this one has no fallback. Otherwise a
+        provider with a low rate limit would stop requests to every model.
         """
         seconds = self._call.retry_after
         if self._call.cause != "upstream_busy" or not seconds:
@@ -316,7 +320,7 @@ class Execution:
         return item_id(prefix, grant.response_id, grant.attempt, index, grant.claim)
 
     def _timing(self) -> dict[str, int]:
-        """The times of the response in ms, as its last event holds them."""
+        """Returns the `timing` object of the response's last event, in ms."""
         since_claim = round(1000 * (time.monotonic() - self._claimed))
         return {
             "queued_ms": self.grant.waited_ms,

@@ -2,41 +2,41 @@
 
 Rules:
 
-- The log has one writer and the flusher one producer. The producer adds nothing while it awaits
-  `drain` or `finish`.
-- At most one append is under way. Output that is added meanwhile gathers, and the next append takes
-  all of it. So the first delta is sent at once, a slow model costs one append a delta, and a fast
-  model is batched at the speed of Redis, without a timer.
-- A usual append needs no task: the reply is handled by a callback. Only an append that has to be
-  repeated, divided or delayed gets one.
-- Entries stay in memory until the attempt ends. The length of the log therefore says how much of
-  the attempt it holds. If Redis lost a tail, the same entries are appended again under the same
-  numbers, and readers notice nothing.
+- The log has one writer, and the flusher has one producer. The producer adds nothing while it
+  awaits `drain` or `finish`.
+- At most one append is in flight. Output added in the meantime is buffered, and the next append
+  takes all of it. So the first delta is sent at once, a slow model causes one append per delta, and
+  the output of a fast model is batched at the speed of Redis, without a timer.
+- A normal append needs no task: a callback handles the reply. Only an append that has to be
+  repeated, divided or delayed runs in a task.
+- Entries stay in memory until the attempt ends. The length of the log tells how many of them it
+  has. If Redis lost its last entries in a failover, the same entries are appended again under the
+  same numbers, and readers notice nothing.
 
-Who writes the log is the state:
+The state says which part of the program writes to the log:
 
-    IDLE        nobody: everything that was added is in the log
-    SCHEDULED   a callback, in the next turn of the event loop
-    SENDING     nobody: one append is under way, and a callback handles its reply
+    IDLE        none: all output is in the log
+    SCHEDULED   a callback, in the next iteration of the event loop
+    SENDING     none: one append is in flight, and a callback handles its reply
     FLUSHING    a task
     DRAINING    the producer, in `drain` or `finish`
-    LOST        nobody: an append failed for good, and `check` raises its error
-    CLOSED      nobody: the flusher was left
+    LOST        none: an append failed permanently, and `check` raises its error
+    CLOSED      none: the context manager has exited
 
     state       event                                      next state
     IDLE        output is added                            SCHEDULED
-    SCHEDULED   the turn begins, the connection is up      SENDING
-    SCHEDULED   the turn begins, the connection is down    FLUSHING
-    SENDING     reply, nothing has gathered                IDLE
-    SENDING     reply, output has gathered                 SENDING, FLUSHING as from SCHEDULED
-    SENDING     an error, or entries are left over         FLUSHING
+    SCHEDULED   the callback runs, the connection is up    SENDING
+    SCHEDULED   the callback runs, the connection is down  FLUSHING
+    SENDING     reply, nothing is buffered                 IDLE
+    SENDING     reply, output is buffered                  SENDING or FLUSHING, as from SCHEDULED
+    SENDING     an error, or entries remain unsent         FLUSHING
     FLUSHING    everything is in the log                   IDLE
-    FLUSHING    an error that retrying does not help       LOST, `on_loss` is called
+    FLUSHING    a permanent error                          LOST, `on_loss` is called
     IDLE, SCHEDULED, SENDING
                 the producer drains or finishes            DRAINING, after the reply if SENDING
     FLUSHING    the producer drains or finishes            FLUSHING until its end, then DRAINING
     DRAINING    everything is in the log                   IDLE
-    DRAINING    an error that retrying does not help       LOST, the producer gets the error
+    DRAINING    a permanent error                          LOST, the producer gets the error
     any         exit                                       CLOSED
 """
 
@@ -63,16 +63,20 @@ if TYPE_CHECKING:
     from jobs.log.log import LogWriter
     from jobs.record import Status
 
-# A failover loses a tail once. Losing tails again and again makes no progress.
+# A failover loses the end of a log once. If entries are lost repeatedly, the attempt makes no
+# progress and is given up.
 MAX_REPAIRS: Final = 10
 
 
 class LogLost(HoldlineError):
-    """Redis lost entries from before this attempt, which cannot append them again."""
+    """Redis lost log entries that this attempt cannot append again.
+
+    The entries are older than the attempt, or were lost more than `MAX_REPAIRS` times in a row.
+    """
 
 
 class _State(Enum):
-    """Who writes the log; the table is at the top of the module."""
+    """The states of a flusher; the transitions are in the module's docstring."""
 
     IDLE = auto()
     SCHEDULED = auto()
@@ -84,13 +88,13 @@ class _State(Enum):
 
 
 class Flusher:
-    """Appends the output of one attempt; use it as an async context manager.
+    """Appends the output of one attempt to its log; use it as an async context manager.
 
-    `on_cancel` is called when an append finds that the response is to be cancelled. `on_loss` is
-    called when nothing can be appended any more; the error is raised by the next call of `check`,
-    `drain` or `finish`. An append is repeated for up to `retry_seconds`. Meanwhile the flusher is
-    `full` beyond `max_unsent_bytes` of output. `compact` is called with all entries of the attempt
-    after `finish`.
+    `on_cancel` is called when the reply to an append reports that the response is to be cancelled.
+    `on_loss` is called when appending has failed permanently; the next call of `check`, `drain` or
+    `finish` raises the error. While Redis is unavailable, an append is repeated for up to
+    `retry_seconds`. The flusher is `full` while more than `max_unsent_bytes` of output are unsent.
+    After `finish`, `compact` is called with all entries of the attempt.
     """
 
     def __init__(
@@ -111,14 +115,14 @@ class Flusher:
         self._retry_seconds = retry_seconds
         self._max_unsent = max_unsent_bytes
         self._state = _State.IDLE
-        self._reply: asyncio.Future[object] | None = None  # of the append that is under way
+        self._reply: asyncio.Future[object] | None = None  # of the append in flight
         self._task: asyncio.Task[None] | None = None
         self._lost: Exception | None = None
         self._entries: list[bytes] = []
         self._sent = 0
         self._repairs = 0
         self._gathered: list[Event | TextRun] = []
-        self._gathered_size = 0  # in characters, which is near enough for a bound
+        self._gathered_size = 0  # in characters, which is accurate enough for a limit
         self._unsent = 0
         self._room = asyncio.Event()
         self._room.set()
@@ -130,27 +134,28 @@ class Flusher:
         self._state = _State.CLOSED
         if self._task is not None:
             await cancel_and_wait(self._task)
-        self._task = self._lost = None  # the tracebacks of their errors hold this object
+        # Breaks reference cycles: the tracebacks of the errors refer to this object.
+        self._task = self._lost = None
 
     # The producer's side
 
     @property
     def full(self) -> bool:
-        """True while so much output waits for Redis that the model has to wait; see `room`."""
+        """True while too much output is unsent to read more from the model; see `room`."""
         return not self._room.is_set()
 
     async def room(self) -> None:
-        """Returns when there is room for more output."""
+        """Waits until the flusher is no longer full."""
         await self._room.wait()
 
     def add(self, *events: Event) -> None:
-        """Appends these events soon."""
+        """Schedules events to be appended."""
         self._gathered.extend(events)
         if self._state is _State.IDLE:
             self._schedule()
 
     def add_text(self, place: Place, text: str, logprobs: list[Any] | None = None) -> None:
-        """Appends text to a place soon; several pieces may become one delta."""
+        """Schedules a piece of text to be appended. Several pieces may be joined to one delta."""
         last = self._gathered[-1] if self._gathered else None
         if isinstance(last, TextRun) and last.continues(place):
             last.pieces.append(text)
@@ -168,7 +173,7 @@ class Flusher:
             self._schedule()
 
     def check(self) -> None:
-        """Raises the error that ended the appends, if there is one.
+        """Raises the error if appending has failed permanently.
 
         Raises: Fenced, Gone, LogLost, RedisTrouble.
         """
@@ -176,9 +181,9 @@ class Flusher:
             raise self._lost
 
     async def drain(self) -> None:
-        """Returns when everything that was added is in the log.
+        """Waits until all added output is in the log.
 
-        Raises: Fenced, Gone, LogLost, RedisTrouble: this attempt can append nothing more.
+        Raises: Fenced, Gone, LogLost or RedisTrouble if appending has failed permanently.
         """
         async with self._draining():
             self._encode()
@@ -194,11 +199,11 @@ class Flusher:
         tokens: int | None = None,
         money: float | None = None,
     ) -> None:
-        """Appends what was added and `last`, and ends the response in the same script.
+        """Appends all added output and `last`, and ends the response in the same script.
 
-        `tokens` and `money` are the usage, where it is known.
+        `bury` puts the job on the dead list. `tokens` and `money` are the usage, if it is known.
 
-        Raises: as `drain`.
+        Raises: the errors of `drain`.
         """
         async with self._draining():
             self._gathered.append(last)
@@ -219,7 +224,7 @@ class Flusher:
             ended = None
             while ended is None:
                 if self._unsent > MAX_BATCH_BYTES:
-                    # `last` is kept for the script that ends the response.
+                    # `last` must be appended by the script that ends the response.
                     await self._append_up_to(len(self._entries) - 1)
                 ended = await self._written(end)
         await self._compact(self._entries)
@@ -231,11 +236,11 @@ class Flusher:
         asyncio.get_running_loop().call_soon(self._on_turn)
 
     def _on_turn(self) -> None:
-        if self._state is _State.SCHEDULED:  # unless the producer has drained since
+        if self._state is _State.SCHEDULED:  # the producer may have drained in the meantime
             self._send()
 
     def _send(self) -> None:
-        """Sends what has gathered, without a task if that is possible."""
+        """Sends the buffered output, without a task if possible."""
         if not self._gathered:
             self._state = _State.IDLE
             return
@@ -251,7 +256,7 @@ class Flusher:
         self._reply = None
         if self._state is _State.CLOSED:
             return
-        with contextlib.suppress(HoldlineError):  # the same append follows, with retries
+        with contextlib.suppress(HoldlineError):  # the append is repeated below, with retries
             cancel = self._writer.appended(reply.result())
             self._repairs = 0
             self._at(self._writer.length)
@@ -282,7 +287,10 @@ class Flusher:
 
     @contextlib.asynccontextmanager
     async def _draining(self) -> AsyncIterator[None]:
-        """Makes the producer the writer. If it is cancelled, only leaving may follow."""
+        """Makes the producer the writer of the log.
+
+        After a cancellation in here, the flusher must not be used except to exit it.
+        """
         if self._state is _State.FLUSHING and self._task is not None:
             await asyncio.wait([self._task])
         self.check()
@@ -311,7 +319,7 @@ class Flusher:
             self._room.set()
 
     def _encode(self) -> None:
-        """Turns what has gathered into entries."""
+        """Encodes the buffered output as log entries."""
         gathered, self._gathered, self._gathered_size = self._gathered, [], 0
         for one in gathered:
             if isinstance(one, TextRun):
@@ -330,7 +338,8 @@ class Flusher:
     async def _written(self, write: Callable[[], Awaitable[bool]]) -> bool | None:
         """Calls `write`, with retries, and returns its result.
 
-        Returns None if the log had another length than expected: the entries to write have changed.
+        Returns None if the log was shorter or longer than expected. The caller then has to select
+        the entries to write again.
         """
         try:
             answer = await retry(write, seconds=self._retry_seconds)
@@ -342,9 +351,11 @@ class Flusher:
         return answer
 
     def _repair(self, error: Diverged) -> None:
-        """Goes back to the end of the log, which holds a prefix of these entries.
+        """Continues from the actual end of the log, which has a prefix of this attempt's entries.
 
-        It cannot hold anything else, because no other attempt has the claim.
+        It cannot have any other entries, because no other attempt holds the claim.
+
+        Raises: LogLost, or Fenced if the log has more entries than this attempt has made.
         """
         self._repairs += 1
         if error.found < self._first or self._repairs > MAX_REPAIRS:

@@ -1,15 +1,16 @@
-"""How much memory a decoded job takes besides its bytes. Pure."""
+"""Estimates the memory that a decoded job takes in addition to its encoded bytes. Pure."""
 
 from __future__ import annotations
 
 from typing import Any, Final
 
-# A large history takes most: 1.1 KB for an item with nine values. An empty object takes 72 bytes.
+# Long histories have the largest overhead: 1.1 KB for an item with nine values. An empty object
+# takes 72 bytes.
 VALUE_BYTES: Final = 100
 
 
 def overhead(value: Any) -> int:
-    """The memory that all values in this one take besides their bytes, about."""
+    """Estimates the overhead of a JSON value and of all values in it, in bytes."""
     values, rest = 0, [value]
     while rest:
         values += 1

@@ -1,9 +1,9 @@
-"""Keeps the leases of a worker's jobs, and looks after those of lost workers.
+"""Renews the leases of a worker's jobs, and rescues the jobs of lost workers.
 
-A renewal that comes late means that something held this process up: it was stopped, the machine is
-overloaded, or Redis was unavailable. Leases may have run out meanwhile, so the worker claims less
-until its renewals are in time again. Otherwise several slow workers would take jobs from each
-other for ever, and finish none.
+A renewal is late if the process was suspended, the machine is overloaded or Redis was unavailable.
+Leases may have expired in the meantime, so the worker claims fewer jobs until its renewals are on
+time again. Otherwise several slow workers would take jobs from each other for ever, and finish
+none.
 """
 
 from __future__ import annotations
@@ -30,35 +30,35 @@ log = structlog.get_logger()
 
 MIN_RENEWAL_SECONDS: Final = 0.05
 RENEWALS_PER_LEASE: Final = 3
-# The part of a lease after which a renewal is late; two renewals are due in it.
+# The fraction of a lease after which a renewal is late. Two renewals are due within it.
 LATE: Final = 0.75
 UNLIMITED: Final = 1_000_000
 FAILURE_PAUSE_SECONDS: Final = (0.2, 1.0)
 
 
 class RedisHealth:
-    """Logs that Redis requests fail, once until they succeed again."""
+    """Logs the beginning and the end of a period in which Redis requests fail."""
 
     def __init__(self) -> None:
         self._failing = False
 
     def failed(self, error: RedisTrouble) -> None:
-        """Logs the first of several failures."""
+        """Logs the first failure since the last success."""
         if not self._failing:
             self._failing = True
             log.warning("Redis failing", error=type(error).__name__, detail=str(error))
 
     def succeeded(self) -> None:
-        """Logs the end of a failure."""
+        """Logs the recovery, if requests were failing."""
         if self._failing:
             self._failing = False
             log.info("Redis recovered")
 
 
 class Pace:
-    """Limits how many jobs are claimed between two renewals.
+    """Limits the number of jobs claimed between two renewals.
 
-    After a late renewal that is one job, and twice as many after each renewal in time.
+    After a late renewal the limit is one job. It doubles after each renewal that is on time.
     """
 
     def __init__(self) -> None:
@@ -68,19 +68,19 @@ class Pace:
 
     @property
     def left(self) -> int:
-        """How many more jobs may be claimed before the next renewal."""
+        """The number of jobs that may still be claimed before the next renewal."""
         return self._limit - self._claimed
 
     def claimed(self, jobs: int) -> None:
-        """Counts claimed jobs."""
+        """Counts `jobs` towards the limit."""
         self._claimed += jobs
 
     async def wait(self) -> None:
-        """Returns after the next renewal in time."""
+        """Waits for the next renewal that is on time."""
         await self._raised.wait()
 
     def renewed(self, *, late: bool) -> None:
-        """Sets the limit until the next renewal."""
+        """Records a renewal, and sets the limit until the next one."""
         self._claimed = 0
         if late:
             self._limit = 1
@@ -93,7 +93,7 @@ class Pace:
 class Leases:
     """Renews the leases of the jobs in `held`; use it as an async context manager.
 
-    `rescuing` says whether the leases of other workers may be looked after as well.
+    The jobs of other workers whose leases have expired are rescued while `rescuing` returns True.
     """
 
     def __init__(
@@ -126,7 +126,7 @@ class Leases:
         await self._loop.stop()
 
     def renew_now(self) -> None:
-        """Renews the leases at once, which also finds cancelled jobs."""
+        """Renews the leases at once. The replies also report cancelled jobs."""
         self._loop.wake()
 
     async def _tick(self) -> None:
@@ -136,8 +136,8 @@ class Leases:
             await self._renew()
             gap, self._renewed_at = loop.time() - self._renewed_at, now
             self._adapt(gap)
-            # Own leases first: after a pause of this process or of Redis they have run out, and a
-            # rescue must not take these jobs from a worker that is alive.
+            # This worker's leases are renewed first. After a pause of the process or of Redis they
+            # have expired, and a rescue must not take these jobs from a live worker.
             if now >= self._rescue_at and self._rescuing():
                 for number in range(self._context.config.shared.partitions):
                     await self._rescue.rescue(number)
@@ -152,14 +152,18 @@ class Leases:
             self._loop.wake()
 
     def _adapt(self, gap: float) -> None:
-        """Adapts claims and rescues to the seconds since the last renewal."""
+        """Adjusts the limit on claims and the time of the next rescue after a renewal.
+
+        `gap` is the time since the renewal before it, in seconds.
+        """
         late = gap > self._lease * LATE
         self.pace.renewed(late=late)
         if late:
             log.warning("leases renewed late", seconds=round(gap, 3), held=len(self._held))
-        # If Redis was unavailable or refused, the leases of other workers may have run out as well:
-        # their last renewal was up to one period before this worker's. They get the time to renew
-        # them. Only once, because a worker that is always late must rescue.
+        # If Redis was unavailable or refused requests, the leases of other workers may have expired
+        # as well: their last renewal was up to one period before this worker's. The rescue is
+        # postponed so that they can renew, but only once, because a worker that is always late must
+        # still rescue.
         held_up = gap > self._lease - self._period
         now = asyncio.get_running_loop().time()
         if held_up and not self._held_up:
@@ -182,7 +186,7 @@ class Leases:
             answers = await self._context.queue.extend(number, pairs)
             for execution, answer in zip(executions, answers, strict=True):
                 if execution not in self._held:
-                    continue  # it ended meanwhile, and a finished job has no lease
+                    continue  # the job ended in the meantime and has no lease any more
                 if answer == "lost":
                     execution.stop(Stop.LOST)
                 elif answer == "cancel":

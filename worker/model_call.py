@@ -1,4 +1,4 @@
-"""One call of the model: feeds its answer into an output, and records what came of it."""
+"""Makes one model call, passes its output on and records its result."""
 
 from __future__ import annotations
 
@@ -24,14 +24,16 @@ if TYPE_CHECKING:
 
 
 class ModelCall:
-    """One call. Call `run` once; `stop` ends it at any time, also before it has begun.
+    """One model call and its result.
 
-    `cause` is a row of `outcome.CAUSES`, and `detail` what was observed: a reason for stopping or
-    the class of an error, never the provider's words. `retry_after` is in seconds.
+    Call `run` once. `stop` may be called at any time, also before `run`.
+
+    `cause` is a key of `outcome.CAUSES`. `detail` is "finish_reason" or describes the error; it
+    never contains the provider's message. `retry_after` is in seconds.
     """
 
     def __init__(self) -> None:
-        self.cause = "cancelled"  # until anything else happens
+        self.cause = "cancelled"  # the result if the call is stopped before it has another one
         self.detail = ""
         self.retry_after: float | None = None
         self.model: str | None = None
@@ -39,17 +41,17 @@ class ModelCall:
         self._began = self._ended = 0.0
         self._first: float | None = None
         self._stopped = False
-        # Stopping moves this deadline to the present.
+        # `stop` moves this deadline to the present.
         self._deadline: asyncio.Timeout | None = None
 
     def stop(self) -> None:
-        """Ends the call, and closes its connection."""
+        """Stops the call and closes its connection."""
         self._stopped = True
         if self._deadline is not None and not self._deadline.expired():
             self._deadline.reschedule(asyncio.get_running_loop().time())
 
     async def run(self, router: Router, job: Job, output: Output, flusher: Flusher) -> None:
-        """Returns when the call has ended, for whatever reason."""
+        """Makes the call. Returns when it has succeeded, failed or was stopped."""
         self._began = time.monotonic()
         if not self._stopped:
             deadline = self._deadline = asyncio.timeout(None)
@@ -93,15 +95,16 @@ class ModelCall:
             self.retry_after = error.retry_after
 
     def usage(self, job: Job, size: int, default_model: str) -> dict[str, Any] | None:
-        """The usage in the standard's form, counted or estimated; None if nothing is known.
+        """Returns the usage in the format of the Responses API, or None if it is unknown.
 
-        `size` is that of the output in bytes.
+        The usage is the provider's, or an estimate if the call ended before it was sent. `size` is
+        the size of the output in bytes.
         """
         if self._counts is not None:
             return usage.counted(self._counts)
         if self.detail == "finish_reason" or not size:
             return None
-        # The call ended before its provider could count. Its cost so far can be estimated.
+        # The call ended before the provider sent its usage, so the cost so far is estimated.
         try:
             arguments = chat_request.completion(job, default_model=default_model)
         except UnsupportedInput:
@@ -109,7 +112,10 @@ class ModelCall:
         return usage.estimated(chat_request.characters(arguments), size)
 
     def cost(self, config: Config, counted: dict[str, Any] | None) -> float | None:
-        """The cost in millionths, by the price of the model that answered, if that is known."""
+        """Returns the cost in millionths of the price's currency.
+
+        Returns None if the usage or the price of the model that answered is unknown.
+        """
         endpoint = config.endpoints.get(self.model or "")
         if counted is None or endpoint is None or endpoint.price is None:
             return None
@@ -120,7 +126,7 @@ class ModelCall:
         )
 
     def timing(self) -> dict[str, int]:
-        """The call's times in ms; `first_token_ms` only if there was a first token."""
+        """Returns the duration of the call in ms, and the time to its first token if it had one."""
         timing = {}
         if self._first is not None:
             timing["first_token_ms"] = round(1000 * (self._first - self._began))

@@ -1,4 +1,4 @@
-"""The beginning of an attempt: the state of its log, and the events before the model call."""
+"""Prepares an attempt: reads the state of its log, and builds the events before the model call."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ if TYPE_CHECKING:
     from .compactor import Head
     from .context import WorkerContext
 
-# The entries of a log before the first claim.
+# The number of entries in a log before the first claim.
 SUBMITTED: Final = 2
 
 
 class Opening(NamedTuple):
-    """The beginning of an attempt.
+    """The log at the beginning of an attempt, and the events to append to it.
 
-    `events` are to be appended to a log of `length` entries, whose fold is `state`. `head` returns
-    these entries.
+    The log has `length` entries, which `head` returns. `state` is the response state folded from
+    them. `events` have to be appended before the model call.
     """
 
     events: list[Event]
@@ -37,9 +37,9 @@ class Opening(NamedTuple):
 
 
 async def read_opening(context: WorkerContext, grant: Grant, job: Job) -> Opening:
-    """Reads how this attempt begins. Raises: Undecodable, UnknownResponse, RedisTrouble."""
+    """Returns the opening of an attempt. Raises: Undecodable, UnknownResponse, RedisTrouble."""
     if grant.attempt == 1:
-        # As a rule the claim has appended that the attempt begins.
+        # The claim usually has appended the event that begins the attempt.
         first = [] if grant.length > SUBMITTED else [begins(job)]
         return Opening(
             first, ResponseState(), grant.length, partial(_first_entries, job, grant.length)
@@ -56,5 +56,5 @@ async def read_opening(context: WorkerContext, grant: Grant, job: Job) -> Openin
 
 
 def _first_entries(job: Job, length: int) -> list[bytes]:
-    """The log of a job that is claimed for the first time."""
+    """Returns the first `length` entries in the log of a job on its first attempt."""
     return [encode_event(event) for event in (*submitted(job), begins(job))][:length]

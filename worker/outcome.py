@@ -1,21 +1,24 @@
-"""Decides what follows a model call: the response ends, or another attempt is made.
+"""Decides whether a model call ends its response or is followed by another attempt.
 
-The whole policy is one table.
+The whole policy is one table:
 
-    what happened                               the last attempt      an earlier one
+    result of the call                          last attempt          earlier attempt
     stop                                        completed             completed
     length, content_filter                      incomplete            incomplete
     cancelled                                   cancelled             cancelled
-    refused for good, too long, over time,
-      a reason for stopping that is not known   failed                failed
+    request refused, time limit reached,
+      input or output too long,
+      unknown stop reason                       failed                failed
     busy                                        failed                retry when the provider says
-    unavailable, silent, cut, malformed, ...    failed                retry after a backoff
-    this worker lacks files or memory           given back            given back
+    unavailable, stalled, truncated,
+      malformed, ...                            failed                retry after a backoff
+    worker lacks file descriptors or memory     given back            given back
 
-Completed means whole: only the provider's own reason for stopping leads there.
+A completed response is whole: a response is completed only if the provider sent a stop reason that
+says so.
 
-The table decides for one job. A provider's 429 also pauses its model for all workers; that second
-wait is decided in `worker.execute`.
+The table applies to one job. A 429 from a provider also pauses its model for all workers; that is
+decided in `worker.execute`.
 """
 
 from __future__ import annotations
@@ -28,7 +31,7 @@ from jobs.record import Status
 
 
 class Then(Enum):
-    """What follows from a cause."""
+    """The consequence of a cause."""
 
     COMPLETED = "completed"
     INCOMPLETE = "incomplete"
@@ -40,8 +43,10 @@ class Then(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Cause:
-    """One row. `message` is what a client reads where the cause ends its response as failed:
-    written here, never the provider's words, and it says what to do.
+    """One row of the table.
+
+    `message` is the error message of a response that fails for this cause. It tells the client what
+    to do, and never contains the provider's message.
     """
 
     then: Then
@@ -51,12 +56,12 @@ class Cause:
 _TRY_LATER = "Try again later."
 
 CAUSES: Final[dict[str, Cause]] = {
-    # The provider's reasons for stopping, by their own names.
+    # Stop reasons of the provider, under their own names, and cancellation.
     "stop": Cause(Then.COMPLETED),
     "length": Cause(Then.INCOMPLETE),
     "content_filter": Cause(Then.INCOMPLETE),
     "cancelled": Cause(Then.CANCELLED),
-    # Another attempt would end in the same way.
+    # Permanent failures: another attempt would fail in the same way.
     "upstream_rejected": Cause(
         Then.FAILED,
         "The model's endpoint refused the request. "
@@ -86,8 +91,8 @@ CAUSES: Final[dict[str, Cause]] = {
         Then.FAILED,
         "The answer was longer than allowed; its beginning is kept. Ask for a shorter one.",
     ),
-    # Whether the answer is whole is not known, so it is not completed. The endpoint means the same
-    # by its word each time, so another call would be paid for in vain.
+    # The response may be incomplete, so it is not completed. A retry would be billed and end with
+    # the same unknown stop reason.
     "upstream_stopped": Cause(
         Then.FAILED,
         "The model stopped for a reason that is not known here; what it had written is kept. "
@@ -101,7 +106,7 @@ CAUSES: Final[dict[str, Cause]] = {
         Then.FAILED,
         "Redis lost an earlier turn of this conversation. Send the whole conversation.",
     ),
-    # Another attempt may succeed.
+    # Temporary failures: another attempt may succeed.
     "upstream_busy": Cause(Then.RETRY, f"The model's endpoint is busy. {_TRY_LATER}"),
     "upstream_key_unavailable": Cause(
         Then.RETRY,
@@ -144,9 +149,9 @@ CAUSES: Final[dict[str, Cause]] = {
         "The stored request is encrypted with a key that its worker does not have. "
         "Try again later; if it lasts, tell the operator.",
     ),
-    # Another worker may have what this one lacks; the provider has done nothing wrong.
+    # Another worker may have free resources. The provider did not fail.
     "worker_exhausted": Cause(Then.GIVE_BACK),
-    # What a rescue ends without a model call.
+    # Responses that a rescue ends without a model call.
     "worker_lost": Cause(
         Then.FAILED, f"The worker was lost in mid-answer; what it had written is kept. {_TRY_LATER}"
     ),
@@ -159,7 +164,7 @@ CAUSES: Final[dict[str, Cause]] = {
     ),
 }
 
-# Calls of functions end an answer as its last word does: what follows is the client's turn.
+# Function calls complete a response like text does: the client then sends the results.
 _REASONS: Final = {
     "stop": "stop",
     "tool_calls": "stop",
@@ -172,13 +177,16 @@ _INCOMPLETE_REASON: Final = {"length": "max_output_tokens", "content_filter": "c
 
 
 def cause_of(finish_reason: str) -> str:
-    """The row for a reason for stopping, in the words of `upstream.finish_reasons`."""
+    """Returns the key of `CAUSES` for a stop reason normalized by `upstream.finish_reasons`."""
     return _REASONS.get(finish_reason, "upstream_stopped")
 
 
 @dataclass(frozen=True, slots=True)
 class Finished:
-    """The response ends. `code` and `message` are for `failed`, `reason` is for `incomplete`."""
+    """The response ends with `status`.
+
+    `code` and `message` are set if it failed, `reason` if it is incomplete.
+    """
 
     status: Status
     code: str | None = None
@@ -188,7 +196,7 @@ class Finished:
 
 @dataclass(frozen=True, slots=True)
 class RetryAfter:
-    """Another attempt is worth it, in so many ms; `reason` is what its client is told."""
+    """The job is retried after `delay_ms`; `reason` is reported to the client."""
 
     delay_ms: int
     reason: str
@@ -196,7 +204,7 @@ class RetryAfter:
 
 @dataclass(frozen=True, slots=True)
 class GiveBack:
-    """The job goes back to the front of the queue; `reason` is what its client is told."""
+    """The job goes back to the front of the queue; `reason` is reported to the client."""
 
     reason: str
 
@@ -206,22 +214,23 @@ Decision = Finished | RetryAfter | GiveBack
 
 @dataclass(frozen=True, slots=True)
 class Policy:
-    """How often and how soon to try again. Times in ms."""
+    """The limits on attempts and on the delays between them. Times are in ms."""
 
     max_attempts: int = 3
     first_delay_ms: int = 500
     max_delay_ms: int = 30_000
-    # A provider may ask for hours. A client is better served by a failure.
+    # A provider may ask for hours. An early failure is more useful to the client.
     max_retry_after_ms: int = 120_000
 
 
 def decide(
     cause: str, *, failures: int, policy: Policy, jitter: float, retry_after: float | None = None
 ) -> Decision:
-    """Returns what follows from a cause.
+    """Decides on the end of the response or another attempt.
 
-    `failures` counts the attempts that went wrong before this one. `retry_after` is what the
-    provider asked for, in seconds. `jitter` is from 0 to 1: it spreads those who failed together.
+    `failures` is the number of failed attempts before this one. `retry_after` is the delay that the
+    provider asked for, in seconds. `jitter` is a random number from 0 to 1, which spreads the
+    retries of jobs that failed at the same time.
     """
     row = CAUSES[cause]
     match row.then:
@@ -242,7 +251,7 @@ def decide(
 def _delay(failures: int, policy: Policy, jitter: float, retry_after: float | None) -> int:
     if retry_after is not None:
         asked = min(max(retry_after, 0.0) * 1000, policy.max_retry_after_ms)
-        # Never before the time that was asked for, and not all in the same instant after it.
+        # Never earlier than the provider asked for, and not all at the same moment.
         return round(asked + jitter * min(policy.first_delay_ms, asked * 0.1))
     step = min(policy.first_delay_ms << min(failures, 20), policy.max_delay_ms)
     return round(step * (0.5 + jitter / 2))

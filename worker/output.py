@@ -1,11 +1,11 @@
-"""Builds the output items of one attempt, and the events that carry them.
+"""Builds the output items of one attempt, and the events that report them.
 
-Text, refusals and reasoning follow each other: where another kind begins, the item before it is
-done. Chunks of several calls may alternate, so calls stay open until the end.
+Messages and reasoning are sequential: an item is done when the next one begins. Chunks of several
+function calls may alternate, so calls stay open until the end.
 
-Everything that an answer adds to the log is bounded: its text by one limit, and by a second one
-whatever else an endpoint can send without end: items and parts, names, annotations, log
-probabilities, provider data, and items and events that pass intact.
+Everything that a model call adds to the log is limited. One limit applies to its text, a second one
+to all other data that an endpoint could send without end: items and parts, names, annotations, log
+probabilities, provider data, and items and events that are passed through unchanged.
 """
 
 from __future__ import annotations
@@ -38,26 +38,26 @@ if TYPE_CHECKING:
 
     from .upstream.deltas import OutputDelta
 
-# An item id from a prefix and an output index.
+# Returns an item id for a prefix and an output index.
 Name = Callable[[str, int], str]
 
 
-# Roughly what an item, a part or an event weighs in the log besides its content.
+# Approximate sizes of an item, a part and an event in the log, without their content.
 ITEM_BYTES: Final = 1000
 PART_BYTES: Final = 500
 EVENT_BYTES: Final = 100
-# With a lower limit of the text, this much of the rest is still allowed.
+# The minimum of the limit on other data, for configurations with a low limit on text.
 MIN_OTHER_BYTES: Final = 65_536
 
 
 class Sink(Protocol):
-    """Takes events; `Flusher` is one."""
+    """Receives the events of an output, as `Flusher` does."""
 
     def add(self, *events: Event) -> None:
-        """Takes these events."""
+        """Adds events."""
 
     def add_text(self, place: Place, text: str, logprobs: list[Any] | None = None) -> None:
-        """Takes a piece of text; several pieces may become one delta."""
+        """Adds a piece of text. Several pieces may be joined to one delta."""
 
 
 class NotAllowed(Exception):
@@ -80,7 +80,7 @@ class _Part:
 
 @dataclass(slots=True)
 class _Open:
-    """An item that grows: a message, or reasoning."""
+    """An open message or reasoning item."""
 
     type: str
     item_id: str
@@ -98,7 +98,7 @@ class _Open:
 
 @dataclass(slots=True)
 class _OpenCall:
-    """A call that grows. No event is sent for it until its name is known."""
+    """An open function call. No event is sent for it until its name is known."""
 
     call_id: str = ""
     name: str = ""
@@ -111,9 +111,10 @@ _KINDS = {Text: "output_text", Refusal: "refusal", Reasoning: "reasoning_text"}
 
 
 class Output:
-    """The items of one attempt. `index` is the first output index; `functions` may be called.
+    """The output items of one attempt.
 
-    `most` is in bytes, of all text, and once more of everything else.
+    `index` is the output index of the first item. `functions` are the names of the functions that
+    the model may call. `most` limits the text, and separately all other data, in bytes.
     """
 
     def __init__(
@@ -125,18 +126,18 @@ class Output:
         self._functions = functions
         self._open: _Open | None = None
         self._calls: dict[int, _OpenCall] = {}
-        # Not a method: this object and the translator would hold each other, and the job, until
-        # the garbage collector runs.
+        # Not a method of this object, because a reference cycle with the translator would keep both
+        # of them and the job in memory until the garbage collector runs.
         self._take_index = itertools.count(index).__next__
         self._translator = translator.ItemTranslator(name, self._take_index)
         self._done: dict[int, Item] = {}
-        self._details: list[dict[str, Any]] = []  # of the reasoning, for the provider
-        self.maker = ""  # the name of the model that answers
+        self._details: list[dict[str, Any]] = []  # `reasoning_details`, for the provider
+        self.maker = ""  # the name of the model that produces the output
         self.size = 0
         self._other_size = 0
 
     def take(self, piece: OutputDelta) -> None:
-        """Outputs a piece of the answer. Raises: TooLong, NotAllowed, Malformed."""
+        """Adds a piece of the model's output. Raises: TooLong, NotAllowed, Malformed."""
         match piece:
             case Text() | Refusal() | Reasoning():
                 provider_field = piece.field if isinstance(piece, Reasoning) else ""
@@ -172,13 +173,13 @@ class Output:
         for index, item in self._translator.open():
             self._finish(index, {**item, "status": status})
         if completed and not self._done:
-            # An empty answer is complete too, and clients expect one message.
+            # An empty output is complete too, but clients expect one message.
             self._part("output_text")
             self._close(status)
         return [self._done[index] for index in sorted(self._done)]
 
     def _part(self, kind: str, provider_field: str = "") -> _Part:
-        """The part that grows by text of this kind; it begins where there is none."""
+        """Returns the open part for text of this kind, and begins one if there is none."""
         wanted = "reasoning" if kind == "reasoning_text" else "message"
         if self._open is not None and self._open.type != wanted:
             self._close("completed")
@@ -216,13 +217,13 @@ class Output:
             self._close("completed")
             index = self._take_index()
             call.place = Place(ARGUMENTS, self._name("fc", index), index)
-            # Some servers give a call no id; the client needs one to answer it.
+            # Some servers send no call id, but the client needs one for the result.
             call.call_id = call.call_id or call.place.item_id.replace("fc_", "call_", 1)
             self._sink.add(items.added(index, self._called(call, call.place, "in_progress")))
         self._add_text(call.place, call.pieces, held + piece.arguments)
 
     def _pass(self, event: Event) -> None:
-        """Says what an upstream that speaks the standard says, under our ids."""
+        """Passes on an event of a Responses API upstream, with our ids and indexes."""
         silent = True
         for step in self._translator.translate(event):
             silent = False
@@ -244,11 +245,11 @@ class Output:
                     self._done[step["output_index"]] = item
             self._sink.add(step)
             self._count_step(step)
-        if silent:  # the translator keeps it
+        if silent:  # the translator buffers the event
             self._count(EVENT_BYTES + json_bytes(event))
 
     def _count_step(self, step: Event) -> None:
-        """Counts an event that has been added, without the text in it, which counts by itself."""
+        """Counts an event without its text, which `_fitting` counts."""
         kind: str = step["type"]
         if kind == "response.output_item.added":
             self._count(ITEM_BYTES)
@@ -262,7 +263,7 @@ class Output:
             self._count(EVENT_BYTES + json_bytes(step))
 
     def _count(self, size: int) -> None:
-        """Counts what is no text. Raises: TooLong, also for what was added already."""
+        """Counts data other than text. Raises: TooLong, possibly after the data was added."""
         self._other_size += size
         if self._other_size > max(self._most, MIN_OTHER_BYTES):
             raise TooLong
@@ -278,7 +279,7 @@ class Output:
             raise TooLong
 
     def _fitting(self, text: str) -> str:
-        """As much of the text as there is room for; it counts from now on."""
+        """Returns the part of the text that fits the limit, and counts it."""
         size = len(text) if text.isascii() else len(text.encode())
         if self.size + size > self._most:
             text = text.encode()[: self._most - self.size].decode(errors="ignore")
@@ -287,7 +288,7 @@ class Output:
         return text
 
     def _called(self, call: _OpenCall, place: Place, status: str) -> Item:
-        # The first call of a message holds what belongs to all of it.
+        # The first call of a message also has the data that belongs to the whole message.
         first = status != "in_progress" and call is next(iter(self._calls.values()))
         extra = marked(call.extra_content, self.maker, self._details if first else [])
         arguments = "".join(call.pieces)
@@ -304,5 +305,5 @@ class Output:
 
 
 def json_bytes(value: Any) -> int:
-    """The size of a value as JSON."""
+    """Returns the size of a value as JSON, in bytes."""
     return len(json.dumps(value, ensure_ascii=False).encode(errors="replace"))

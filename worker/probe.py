@@ -1,4 +1,4 @@
-"""Asks each model for a short answer, for `python -m worker --check --ask-models`."""
+"""Sends each model a short test prompt, for `python -m worker --check --ask-models`."""
 
 from __future__ import annotations
 
@@ -18,12 +18,15 @@ if TYPE_CHECKING:
 
     from .config import Config
 
-# The Responses API allows no fewer.
+# The minimum that the Responses API accepts.
 MAX_OUTPUT_TOKENS = 16
 
 
 async def probe_models(config: Config) -> AsyncIterator[tuple[bool, str]]:
-    """For each model, whether it began to answer, and a line for people. No fallback is asked."""
+    """Tests each model, without its fallbacks.
+
+    Yields for each model True if it began to answer, and a line that reports the result.
+    """
     async with Router(config) as router:
         for endpoint in [config.single] if config.single else config.endpoints.values():
             name = endpoint.name or config.model

@@ -1,8 +1,8 @@
-"""Takes over responses whose lease or waiting time has run out.
+"""Takes over responses whose lease has expired or that have waited in the queue for too long.
 
-Every worker does so a few times in each lease. Two at once do no harm: the script gives each
-response to one of them. A response that may be tried again is requeued by the script. Any other
-gets its last event here, outside of the limit on concurrency, because that needs no model.
+Every worker does this a few times per lease. Two workers may do it at once, because the script
+gives each response to only one of them. The script requeues a response that may be retried. All
+others are ended here. That needs no model call, so it does not count towards the concurrency limit.
 """
 
 from __future__ import annotations
@@ -31,7 +31,10 @@ _CAUSES: Final = {"cancelled": "cancelled", "expired": "queue_timeout"}
 
 
 class Rescue:
-    """Rescues in one Redis; use it as an async context manager that owns the closing tasks."""
+    """Rescues responses; use it as an async context manager.
+
+    The tasks that end responses are cancelled on exit.
+    """
 
     def __init__(self, context: WorkerContext) -> None:
         self._context = context
@@ -45,7 +48,7 @@ class Rescue:
         await cancel_all(self._closing)
 
     async def rescue(self, partition: int) -> None:
-        """Has the script requeue the lost responses of a partition; starts closing the others.
+        """Requeues the lost responses of a partition, and starts a task to end each of the others.
 
         Raises: RedisTrouble.
         """
@@ -79,7 +82,7 @@ class Rescue:
         except (Fenced, Gone, UnknownResponse):
             pass  # another worker was faster
         except RedisTrouble as error:
-            # The lease of a rescue is short: the response is rescued again.
+            # A rescue has a short lease, so the response is rescued again.
             log.warning(
                 "closing a response put off: Redis unavailable",
                 response_id=response_id,

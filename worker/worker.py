@@ -1,10 +1,11 @@
-"""The worker: claims jobs while it has room for them, and stops in two steps.
+"""Claims and runs jobs up to the worker's limits, and shuts down in two steps.
 
-    quiet   nothing new is claimed; running jobs may finish within the grace
-    stop    jobs that still run are given back at once, so that no lease has to run out
+    quiet   no more jobs are claimed; running jobs may finish within the grace period
+    stop    running jobs are given back at once, so that other workers need not wait for their
+            leases to expire
 
-Jobs are claimed by a script and by nothing else. An idle worker blocks on a Redis list for a marker
-that says that something was queued. If a marker is lost, the worker looks anyway after a second.
+Jobs are claimed only by a Redis script. An idle worker blocks on a Redis list of markers, one of
+which is pushed when a job is queued. If a marker is lost, the worker still looks after a second.
 """
 
 from __future__ import annotations
@@ -37,20 +38,23 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger()
 
-# A large job takes so many times its bytes once it is decoded.
+# The memory that a large decoded job takes, as a multiple of its encoded size.
 DECODED_BY_ENCODED: Final = 8
-# A claim takes a few jobs at a time, so that idle workers share them.
+# Claims are small, so that idle workers share the queued jobs.
 MAX_CLAIMED_AT_ONCE: Final = 10
 MARKER_SECONDS: Final = 1
 EXHAUSTED_SECONDS: Final = 1.0
-# The time for giving back; Redis may be unavailable.
+# The time limit for giving jobs back, in case Redis is unavailable.
 STOP_SECONDS: Final = 3.0
 
 
 class Worker:
-    """One worker process. Call `run` once, and then set the events `quiet` and `stop` in turn.
+    """Runs the jobs of one worker process.
 
-    `waiting` is a connection of its own, because a blocking command delays every later one.
+    Call `run` once. To shut down, set the event `quiet` and then, if needed, `stop`.
+
+    `waiting` is a separate connection for blocking commands, which delay all later commands on
+    their connection.
     """
 
     def __init__(
@@ -78,7 +82,7 @@ class Worker:
         self._held: dict[Execution, asyncio.Task[None]] = {}
         self._freed = asyncio.Event()
         self._paused_until = 0.0  # by time.monotonic()
-        # A blocking pop under way. If a slot frees first, the worker claims and keeps the pop.
+        # The pending blocking pop. It is kept if a job ends first and the worker claims again.
         self._pop: asyncio.Future[Any] | None = None
         self._health = RedisHealth()
         self._leases = Leases(
@@ -86,9 +90,9 @@ class Worker:
         )
 
     async def run(self) -> None:
-        """Works until `quiet`, then finishes or gives back the jobs that it holds."""
+        """Claims and runs jobs until `quiet` is set, then finishes or gives back its jobs."""
         for number in self._partitions:
-            # While not subscribed, a cancellation is noticed when the lease is next renewed.
+            # Without a subscription, a cancellation is noticed at the next lease renewal.
             self._subscriber.subscribe(
                 Partition(number).cancels, self._on_cancel, self._leases.renew_now
             )
@@ -123,7 +127,7 @@ class Worker:
                 await asyncio.wait({self._pop})
 
     async def _wait_for_room(self) -> None:
-        """Returns when one more job can be held and its lease be kept."""
+        """Waits until one more job can be held and its lease renewed on time."""
         while True:
             if min(self._left) <= 0:
                 self._freed.clear()
@@ -138,8 +142,8 @@ class Worker:
     async def _claim(self, partitions: list[int]) -> bool:
         """Claims and starts jobs of these partitions.
 
-        Returns False if no partition filled its claim, so that no job is known to wait; True if
-        more may wait, or if there was no room to look.
+        Returns False if no partition filled its claim, so that no further job is known to be
+        queued. Returns True if more jobs may be queued, or if there was no room to claim them.
         """
         more = False
         pace = self._leases.pace
@@ -148,8 +152,8 @@ class Worker:
             most = min(jobs_left, pace.left, MAX_CLAIMED_AT_ONCE)
             if most <= 0 or bytes_left <= 0:
                 return True
-            # A claim is reused until it is answered. If only the reply is lost, the same
-            # claim gets the same jobs.
+            # A claim id is reused until Redis replies. If only the reply is lost, the same claim id
+            # gets the same jobs.
             grants = await self._context.queue.claim(
                 number,
                 self._claims[number],
@@ -162,22 +166,22 @@ class Worker:
             pace.claimed(len(grants))
             for grant in grants:
                 self._start(number, grant)
-            # A claim that was not filled leaves nothing behind. A later submission leaves a marker,
-            # unless enough markers are there already.
+            # A claim that was not filled has left no job that this worker could run. A later
+            # submission pushes a marker, unless the list has enough markers already.
             more = more or len(grants) == most or min(self._left) <= 0
         return more
 
     @property
     def _left(self) -> tuple[int, int]:
-        """How many more jobs can be held, and how many bytes of them."""
+        """The number of jobs that can still be held, and their bytes."""
         config = self._context.config
         size = sum(execution.size for execution in self._held)
         return config.concurrency - len(self._held), config.max_held_bytes - size
 
     def _room_by_model(self) -> dict[str, int]:
-        """How many more jobs of each model with a limit of its own can be held.
+        """Returns how many more jobs can be held of each model with its own concurrency limit.
 
-        Jobs of a model without room stay in the queue, where they delay no others.
+        Jobs of a model at its limit stay in the queue, where they do not delay other jobs.
         """
         config, router = self._context.config, self._context.router
         held = Counter(execution.grant.model for execution in self._held)
@@ -188,7 +192,7 @@ class Worker:
         }
 
     async def _wait_for_marker(self) -> list[int]:
-        """Waits for a marker, or for a free place of a model; returns the partitions to look at."""
+        """Waits for a marker or for the end of a job, and returns the partitions to claim from."""
         pop = self._pop or self._waiting.pop(self._markers, MARKER_SECONDS)
         self._pop = None
         if self._room_by_model():
@@ -199,10 +203,10 @@ class Worker:
             finally:
                 freed.cancel()
             if not pop.done():
-                return self._partitions  # the pop goes on, and its marker is for the next time
+                return self._partitions  # the pop stays pending, and the next call awaits it
             self._pop = None
         reply = await pop
-        # Without a marker look at all partitions: one may have been lost.
+        # Without a marker, claim from all partitions, because a marker may have been lost.
         return self._partitions if reply is None else [self._markers[reply[0].decode()]]
 
     def _start(self, partition: int, grant: Grant) -> None:
@@ -214,7 +218,7 @@ class Worker:
         try:
             await execution.run()
         except RedisTrouble as error:
-            # Its lease runs out, and the first worker that reaches Redis again takes it.
+            # The lease expires, and the first worker that reaches Redis again takes the job over.
             log.warning(
                 "job abandoned: Redis unavailable",
                 response_id=response_id,
@@ -231,7 +235,7 @@ class Worker:
             self._freed.set()
 
     def _pause(self) -> None:
-        """Claims nothing for a while, so that running jobs end and other workers are first."""
+        """Pauses claims, so that running jobs can end and other workers claim first."""
         if self._paused_until < time.monotonic():
             log.error(
                 "claims paused: no free file descriptors or memory",
@@ -241,7 +245,7 @@ class Worker:
         self._paused_until = time.monotonic() + EXHAUSTED_SECONDS
 
     def _on_cancel(self, payload: bytes) -> None:
-        # A notification is only a hint: the renewal that follows finds what is to be cancelled.
+        # The notification is only a hint. The renewal reports the jobs that are to be cancelled.
         response_id = payload.decode(errors="replace")
         if any(execution.grant.response_id == response_id for execution in self._held):
             self._leases.renew_now()
@@ -249,7 +253,7 @@ class Worker:
     # Stopping
 
     async def _drain(self) -> None:
-        """Waits for running jobs, until the grace is over or `stop` is set."""
+        """Waits for running jobs until the grace period is over or `stop` is set."""
         log.info("draining", running=len(self._held), grace=self._context.config.grace)
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(self._context.config.grace):
@@ -266,5 +270,5 @@ class Worker:
     async def _give_back(self) -> None:
         for execution in self._held:
             execution.stop(Stop.GIVE_BACK)
-        # If Redis is unavailable, the leases run out.
+        # If Redis is unavailable, the leases expire and other workers take the jobs over.
         await cancel_all(self._held.values(), grace=STOP_SECONDS)
