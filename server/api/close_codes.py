@@ -1,8 +1,8 @@
-"""The codes with which the server itself closes a socket.
+"""The close codes that the server itself sends on a WebSocket.
 
-aiohttp closes with 1002, 1007 and 1009 on data that is no message. Of the band 4400 to 4499, the
-codes of which read like a status of HTTP, 4408 and 4429 mean "come back, slowly"; clients take any
-other code of the band, also one that they do not know, for final.
+aiohttp closes with 1002, 1007 and 1009 when it receives malformed data. The codes from 4400 to 4499
+mirror HTTP status codes. Among them, 4408 and 4429 ask the client to reconnect with backoff;
+clients treat every other code in that range as final, including codes that they do not know.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from enum import IntEnum
 
 
 class CloseCode(IntEnum):
-    """Why a socket is closed by the server."""
+    """The reason for which the server closes a socket."""
 
     RESTARTING = 1012
     TRY_AGAIN = 1013
@@ -21,5 +21,5 @@ class CloseCode(IntEnum):
 
     @property
     def come_back(self) -> bool:
-        """Whether connecting again, unchanged, can help."""
+        """True if reconnecting with the same credentials can succeed."""
         return self is not CloseCode.UNAUTHENTICATED

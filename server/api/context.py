@@ -1,4 +1,4 @@
-"""Bounds what a request becomes: its input, the turns before it and the items that it refers to."""
+"""Bounds the size of a prompt: its input, the previous turns and the items that it references."""
 
 from __future__ import annotations
 
@@ -15,15 +15,16 @@ from .problem import Problem
 
 Item = dict[str, Any]
 
-# Of the input and the turns before it. An item takes memory that its bytes do not show.
+# Counts the input and the previous turns. The memory that an item takes exceeds its encoded bytes.
 MAX_ITEMS: Final = 10_000
 
 
 @dataclass(frozen=True, slots=True)
 class Context:
-    """The items before a request's own, oldest first, and their size as MessagePack.
+    """The items that precede a request's own, oldest first, and their size as MessagePack.
 
-    `turns` are the stored turns that they come from; it is empty if only a socket remembers them.
+    `turns` are the stored turns that the items come from. It is empty if the turns are unstored and
+    only a socket remembers them.
     """
 
     items: list[Item] = field(default_factory=list)
@@ -31,7 +32,10 @@ class Context:
     bytes: int = 0
 
     def without(self, first: int, stop: int, size: int) -> Context:
-        """Leaves out the items from `first` to before `stop`; the others have this size."""
+        """Returns the context without the items in `[first, stop)`.
+
+        `size` is the size of the remaining items in bytes.
+        """
         return Context(
             self.items[:first] + self.items[stop:],
             clip(self.turns, 0, first) + clip(self.turns, stop, len(self.items)),
@@ -43,17 +47,20 @@ _pack = msgspec.msgpack.Encoder().encode
 
 
 def packed_bytes(value: Any) -> int:
-    """The size of a value as it is stored."""
+    """Returns the stored size of a value, in bytes of MessagePack."""
     return len(_pack(value))
 
 
 def fitting(
     context: Context, items: list[Item], left: int, max_bytes: int, truncation: str | None
 ) -> Context:
-    """Returns the context if it fits into the bytes left, with `items` behind it.
+    """Returns the context, followed by `items`, if it fits into the remaining `left` bytes.
 
-    With `truncation` "auto" the oldest turns are left out until it does; the rules before the first
-    turn stay, and a call stays with its result. Raises: Problem.
+    With `truncation` "auto", the oldest turns are dropped until it fits. The system and developer
+    messages before the first turn are kept, and a function call is never separated from its
+    result.
+
+    Raises: Problem.
     """
     most = MAX_ITEMS - len(items)
     before = context.items
@@ -74,12 +81,12 @@ def fitting(
 
 
 def too_large(param: str, max_bytes: int) -> Problem:
-    """The refusal of a prompt with too many bytes; `param` names the field that has them."""
+    """Returns the refusal of a prompt with too many bytes; `param` names the field at fault."""
     return _refusal(param, f"{max_bytes} bytes")
 
 
 def too_many_items(param: str) -> Problem:
-    """The refusal of a prompt with too many items."""
+    """Returns the refusal of a prompt with too many items; `param` names the field at fault."""
     return _refusal(param, f"{MAX_ITEMS} items")
 
 

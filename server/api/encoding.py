@@ -1,7 +1,8 @@
-"""How objects travel over a socket: JSON in text frames, or MessagePack in binary ones.
+"""The encodings of a socket: JSON in text frames, or MessagePack in binary frames.
 
-Both carry the same objects. What a client sends is bounded before anything looks at it: a binary
-message can hold what JSON cannot say, and each of these things is refused by name.
+Both carry the same objects. A client's message is validated before any other code reads it:
+MessagePack can hold values that JSON cannot express, and each of these is refused with an error
+that names it.
 """
 
 from __future__ import annotations
@@ -18,7 +19,8 @@ from .request import MAX_DEPTH, MAX_VALUES, parse_json
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-# What a browser offers beside a encoding, because it cannot send headers: a token, never answered.
+# The prefix of the subprotocol in which a browser offers its token, because it cannot set headers.
+# The server never selects this subprotocol.
 BEARER: Final = "bearer."
 _PLAIN: Final = frozenset({str, int, bool, type(None)})
 
@@ -27,37 +29,37 @@ _unpack = msgspec.msgpack.Decoder().decode
 
 
 class Encoding(Protocol):
-    """What a socket needs to know of its encoding. No state: one object serves all sockets."""
+    """The encoding of a socket. It is stateless: one object serves all sockets."""
 
     @property
     def subprotocol(self) -> str:
-        """The name by which a client asks for it."""
+        """The WebSocket subprotocol with which a client selects the encoding."""
 
     @property
     def kind(self) -> int:
-        """The opcode of the frames in which messages travel."""
+        """The opcode of the frames that carry messages."""
 
     def encode(self, message: dict[str, Any]) -> bytes:
-        """The payload for a message that is in no log."""
+        """Returns the payload of a message that is not part of a log."""
 
     def lane(self, stream_id: str | None) -> bytes:
-        """What `event` adds for a lane."""
+        """Returns the bytes that `event` appends to name a lane."""
 
     def event(self, frame: Frame, lane: bytes) -> bytes:
-        """The payload for an event of a log. Raises: Undecodable."""
+        """Returns the payload of a log's event. Raises: Undecodable."""
 
     def message(self, frame: Frame, lane: bytes) -> bytes:
-        """The whole WebSocket frame for an event of a log. Raises: Undecodable."""
+        """Returns the whole WebSocket frame of a log's event. Raises: Undecodable."""
 
     def fragments(self, frame: Frame, lane: bytes) -> Iterator[bytes]:
-        """`message` in fragments. Raises: Undecodable."""
+        """Returns `message` as a sequence of fragments. Raises: Undecodable."""
 
     def decode(self, data: Any) -> dict[str, Any]:
-        """The object of a payload. Raises: Problem."""
+        """Decodes a client's payload into an object. Raises: Problem."""
 
     @property
     def hint(self) -> str:
-        """What to send, for whoever sent the other kind of frame."""
+        """The advice for a client that sent the other kind of frame."""
 
 
 class _Json:
@@ -102,12 +104,12 @@ ENCODINGS: Final = {each.subprotocol: each for each in (JSON, MESSAGE_PACK)}
 
 
 def choose(offers: Iterable[str]) -> tuple[Encoding, str | None]:
-    """The encoding for a client's `Sec-WebSocket-Protocol` headers, and the name to answer with.
+    """Returns the encoding for a client's `Sec-WebSocket-Protocol` headers, and its name.
 
-    The first offer that is known counts. Who offers nothing, or nothing but a token, gets JSON and
-    no name.
+    The first known offer is selected. A client that offers nothing, or only a token, gets JSON, and
+    the name is None.
 
-    Raises: Problem where all that is offered is unknown. It repeats none of it.
+    Raises: Problem if every offer is unknown. The error does not repeat the offers.
     """
     names = [name.strip() for offer in offers for name in offer.split(",") if name.strip()]
     for name in names:
@@ -124,12 +126,12 @@ def choose(offers: Iterable[str]) -> tuple[Encoding, str | None]:
 
 
 def parse_packed(data: bytes) -> dict[str, Any]:
-    """The object of a MessagePack message that says nothing JSON could not say.
+    """Decodes a MessagePack message that holds only values which JSON can express.
 
     Raises: Problem.
     """
-    # A decoder of msgspec keeps no state between messages, and believes no length that a message
-    # claims. (The long-lived Unpacker of another package crashed after an error.)
+    # A msgspec decoder keeps no state between messages, and does not trust the lengths that a
+    # message declares. (The long-lived Unpacker of another package crashed after an error.)
     try:
         value = _unpack(data)
     except (msgspec.DecodeError, UnicodeError) as error:

@@ -1,8 +1,9 @@
 """Translates the causes of failed responses into the error codes that clients know.
 
-The log keeps the worker's causes (`worker.outcome`). Clients act on the standard's codes, so
-those are what both APIs send; the cause stays beside them as `holdline.error_code`. The codes for
-a caller's credentials and quota are never sent for an upstream's: those are the operator's.
+The log keeps the worker's causes (`worker.outcome`). Clients act on the standard's codes, so both
+APIs send those, and add the cause as `holdline.error_code`. The standard's codes for credentials
+and quota are reserved for the caller's own. They are never sent for an upstream's credentials or
+quota, which belong to the operator.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from .problem import Problem
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """The wire's code of a cause, its HTTP status, and whether the same request may succeed."""
+    """The code and HTTP status of a cause; `retry` is True if the same request may succeed."""
 
     code: str
     status: int
@@ -51,7 +52,7 @@ FAILURES: Final = {
 
 
 def translated(response: dict[str, Any]) -> dict[str, Any]:
-    """The response object of a log, with the wire's error code where it has failed."""
+    """Returns a log's response object, with the standard's error code if the response failed."""
     error = response.get("error")
     failure = FAILURES.get(error["code"]) if error else None
     if error is None or failure is None:
@@ -61,7 +62,7 @@ def translated(response: dict[str, Any]) -> dict[str, Any]:
 
 
 def problem_of(response: dict[str, Any]) -> Problem | None:
-    """The refusal that a translated response is as an HTTP answer, if it has failed."""
+    """Returns the HTTP error for a translated response that failed, or None if it did not fail."""
     if response["status"] != "failed":
         return None
     error = response["error"]

@@ -1,7 +1,7 @@
-"""Log entries <-> the standard's events, as bytes of a encoding.
+"""Converts log entries into the standard's events, as bytes of an encoding.
 
-An event is turned into bytes once for a process and encoding, and only where somebody follows in
-that encoding. What differs between followers, the lane, is spliced into the finished bytes.
+A process encodes an event at most once per encoding, and only if a follower uses that encoding.
+Followers differ in their lane alone, which is spliced into the encoded bytes.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ _pack = msgspec.msgpack.Encoder().encode
 _canonical = msgspec.json.Encoder(order="deterministic").encode
 
 
-# Beyond so many bytes a message is sent in fragments.
+# Larger messages are sent in fragments.
 FRAGMENT_BYTES: Final = 262_144
 TEXT: Final = 1
 BINARY: Final = 2
@@ -40,7 +40,7 @@ _LARGE: Final = Struct("!BBQ").pack
 
 
 def websocket_frame(payload: bytes, kind: int) -> bytes:
-    """An unmasked, unfragmented frame (RFC 6455, section 5.2); `kind` is its opcode."""
+    """Returns an unmasked, unfragmented frame (RFC 6455, section 5.2); `kind` is its opcode."""
     length = len(payload)
     if length < 126:
         return _SMALL(0x80 | kind, length) + payload
@@ -50,9 +50,9 @@ def websocket_frame(payload: bytes, kind: int) -> bytes:
 
 
 def fragments(parts: Iterable[bytes | memoryview], kind: int) -> Iterator[bytes]:
-    """The frames of a large message (RFC 6455, section 5.4), each made when it is needed.
+    """Yields the frames of a large message (RFC 6455, section 5.4), each made on demand.
 
-    So a socket that does not read holds no copy of the message.
+    A socket whose client does not read therefore holds no copy of the message.
     """
     pieces = [
         memoryview(part)[start : start + FRAGMENT_BYTES]
@@ -67,11 +67,11 @@ def fragments(parts: Iterable[bytes | memoryview], kind: int) -> Iterator[bytes]
 
 _DELTA: Final = "response.output_text.delta"
 _text_delta = msgspec.msgpack.Decoder(tuple[int, str, int, int, str]).decode
-_A_TEXT_DELTA: Final = bytes([0x95, TEXT_DELTA])  # how its entry begins: an array of five
+_A_TEXT_DELTA: Final = bytes([0x95, TEXT_DELTA])  # the first bytes of its entry: an array of five
 
 
 class TextDelta(msgspec.Struct, tag_field="type", tag=_DELTA, gc=False):
-    """A piece of text: nine of ten events are one, and it has a way of its own that is shorter."""
+    """A text delta. Nine of ten events are text deltas, so they have a shorter code path."""
 
     sequence_number: int
     item_id: str
@@ -81,15 +81,15 @@ class TextDelta(msgspec.Struct, tag_field="type", tag=_DELTA, gc=False):
     logprobs: list[Any] = []
 
 
-# What ends the JSON of an event that is on no lane.
+# The end of the JSON of an event that is on no lane.
 NO_LANE: Final = b"}"
 
 
 class Frame(msgspec.Struct, eq=False, gc=False):
-    """One event, which becomes bytes of a encoding when somebody first needs them.
+    """One event, encoded when a follower first needs the bytes.
 
-    `entry` are the bytes of the log; `last` is True for the event that ends its response. Nobody
-    may alter what it says: all followers share it.
+    `entry` holds the log's bytes; `last` is True for the event that ends its response. All
+    followers share the frame, so its event must not be modified.
     """
 
     sequence_number: int
@@ -104,34 +104,36 @@ class Frame(msgspec.Struct, eq=False, gc=False):
 
     @property
     def event(self) -> Event:
-        """The event, its fields in the order in which they are sent."""
+        """The event, with its fields in the order in which they are sent."""
         said = self._said
         return said if isinstance(said, dict) else msgspec.to_builtins(said)
 
     @property
     def json(self) -> bytes:
-        """The event in JSON. Raises: Undecodable."""
+        """The event as JSON. Raises: Undecodable."""
         return self.on_lane(NO_LANE)
 
     def on_lane(self, lane: bytes) -> bytes:
-        """The JSON with `stream_id`; `lane` comes from `lane_suffix`. Raises: Undecodable."""
+        """Returns the JSON with `stream_id`; `lane` is from `lane_suffix`. Raises: Undecodable."""
         if self._json is None:
             self._json = self._encoded(_encode)
         return self._json if lane == NO_LANE else self._json[:-1] + lane
 
     def packed_on_lane(self, lane: bytes) -> bytes:
-        """The event in MessagePack, with the name and value in `lane`, if it is not empty.
+        """Returns the event as MessagePack, with the field in `lane` appended if it is not empty.
 
-        Raises: Undecodable.
+        `lane` is the encoded name and value of the field. Raises: Undecodable.
         """
         if self._packed is None:
             self._packed = self._encoded(_pack)
         return _with_a_field(self._packed, lane) if lane else self._packed
 
     def text(self, lane: bytes) -> bytes:
-        """The JSON as a WebSocket's frame, the same bytes for all who are on no lane.
+        """Returns the JSON as a WebSocket frame; all followers without a lane share its bytes.
 
-        So a thousand sockets that do not read hold an event once. Raises: Undecodable.
+        A thousand sockets whose clients do not read therefore hold an event once.
+
+        Raises: Undecodable.
         """
         if lane != NO_LANE:
             return websocket_frame(self.on_lane(lane), TEXT)
@@ -140,16 +142,16 @@ class Frame(msgspec.Struct, eq=False, gc=False):
         return self._text
 
     def text_fragments(self, lane: bytes) -> Iterator[bytes]:
-        """`text` in fragments. Raises: Undecodable."""
+        """Returns `text` as a sequence of fragments. Raises: Undecodable."""
         return fragments([memoryview(self.json)[:-1], lane], TEXT)
 
     def binary_fragments(self, lane: bytes) -> Iterator[bytes]:
-        """`binary` in fragments. Raises: Undecodable."""
+        """Returns `binary` as a sequence of fragments. Raises: Undecodable."""
         packed = self.packed_on_lane(b"")
         return fragments(_parts_with_a_field(packed, lane) if lane else [packed], BINARY)
 
     def binary(self, lane: bytes) -> bytes:
-        """The MessagePack as `text` has the JSON. Raises: Undecodable."""
+        """Returns the MessagePack as a WebSocket frame, shared like `text`. Raises: Undecodable."""
         if lane:
             return websocket_frame(self.packed_on_lane(lane), BINARY)
         if self._binary is None:
@@ -160,7 +162,7 @@ class Frame(msgspec.Struct, eq=False, gc=False):
         try:
             return how(self._said)
         except (TypeError, ValueError, RecursionError) as error:
-            # MessagePack can say more than JSON; nobody of ours does.
+            # MessagePack can express more than JSON, but our workers write only JSON's values.
             raise Undecodable(f"an entry that is no JSON: {type(error).__name__}") from error
 
 
@@ -176,12 +178,12 @@ def _parts_with_a_field(packed: bytes, field: bytes) -> tuple[bytes, memoryview,
 
 
 def lane_suffix(stream_id: str | None) -> bytes:
-    """What ends the JSON of an event on a lane."""
+    """Returns the end of the JSON of an event on a lane, or `NO_LANE` without one."""
     return NO_LANE if stream_id is None else b',"stream_id":%b}' % _encode(stream_id)
 
 
 def frame(sequence_number: int, entry: bytes) -> Frame:
-    """The event of a log entry.
+    """Decodes a log entry into its event.
 
     Raises: Undecodable.
     """
@@ -191,7 +193,7 @@ def frame(sequence_number: int, entry: bytes) -> Frame:
             said = TextDelta(sequence_number, item_id, output_index, content_index, delta)
             return Frame(sequence_number, entry, _DELTA, False, said, _encode(said))
     except (msgspec.DecodeError, UnicodeError):
-        pass  # the way of all others finds out whether it is an event nevertheless
+        pass  # the general path below decides whether the entry is an event nevertheless
     event = decode_event(entry)
     if "sequence_number" in event:
         raise Undecodable("an entry with a number of its own")
@@ -204,24 +206,24 @@ def frame(sequence_number: int, entry: bytes) -> Frame:
 
 
 def item_id_of(event: Event) -> str:
-    """The id of the item that an event belongs to, "" if it belongs to none."""
+    """Returns the id of the item that an event belongs to, or "" if it belongs to none."""
     id_: str = event.get("item_id") or (event.get("item") or {}).get("id") or ""
     return id_
 
 
 class Shown(NamedTuple):
-    """The client's last event, in the words of its resume; None where the resume does not say.
+    """The client's last event, as its resume describes it; a field is None if it was not given.
 
-    Item ids contain the claim of their attempt. Within an item, the events that close it after a
-    loss have other types than those that were lost. So both tell whether a log still holds what
-    the client has.
+    The two fields show whether a log still holds the events that the client has. Item ids contain
+    the claim of their attempt, so an item of another attempt has another id. Within an item, the
+    events that close it after a loss have other types than the events that were lost.
     """
 
     item_id: str | None = None
     event_type: str | None = None
 
     def fits(self, event: Event) -> bool:
-        """Whether this may be that event."""
+        """Returns True if `event` can be the client's last event."""
         return self.item_id in (None, item_id_of(event)) and self.event_type in (
             None,
             event["type"],
@@ -232,20 +234,20 @@ NOTHING: Final = Shown()
 
 
 def encode(message: dict[str, Any]) -> bytes:
-    """The JSON of a message that is in no log."""
+    """Returns the JSON of a message that is not part of a log."""
     return _encode(message)
 
 
 def queued(
     response_id: str, place: int | None, eta: float | None, reason: str, lane: str | None = None
 ) -> dict[str, Any]:
-    """The message with a response's position in its queue; `eta` in seconds."""
+    """Returns the message with a response's position in its queue; `eta` is in seconds."""
     about = {"position": place, "eta_seconds": eta, "reason": reason}
     return _message("holdline:queued", response_id, about, lane)
 
 
 def ended(response_id: str, last: int, lane: str | None) -> dict[str, Any]:
-    """The message for a client that has all events of an ended response already."""
+    """Returns the message for a client that already has all events of an ended response."""
     return _message("holdline:ended", response_id, {"sequence_number": last}, lane)
 
 
@@ -257,16 +259,16 @@ def _message(
 
 
 def sse(frame: Frame) -> tuple[bytes, bytes, bytes]:
-    """The server-sent event of a frame, in parts: the JSON is shared by all streams.
+    """Returns the server-sent event of a frame, in parts: all streams share the JSON.
 
-    Without an `id` line: after one, the official Python SDK takes every heartbeat comment for an
+    It has no `id` line: after one, the official Python SDK takes every heartbeat comment for an
     event with empty data, and fails on it.
     """
     return b"event: %b\ndata: " % frame.type.encode(), frame.json, b"\n\n"
 
 
 def fingerprint(body: dict[str, Any]) -> str:
-    """Identifies a request's body: the same for the same JSON in any order of its keys."""
+    """Returns a digest of a request's body that does not depend on the order of the JSON's keys."""
     meaningful = {
         k: v for k, v in body.items() if k not in ("idempotency_key", "stream", "stream_id", "type")
     }
@@ -274,7 +276,7 @@ def fingerprint(body: dict[str, Any]) -> str:
 
 
 def response_of(view: View) -> dict[str, Any]:
-    """The response object that a whole log adds up to, ended or not."""
+    """Returns the response object that a complete view of a log adds up to, ended or not."""
     state = ResponseState(decode_event(entry) for entry in view.entries)
     if state.last is None:
         return {}
@@ -284,7 +286,7 @@ def response_of(view: View) -> dict[str, Any]:
 
 
 def finished(entry: bytes) -> dict[str, Any] | None:
-    """The response object of the last entry of a log, if that ends the response."""
+    """Returns the response object of a log's last entry, or None if the response has not ended."""
     event = decode_event(entry)
     return translated(event["response"]) if event["type"] in TERMINAL_TYPES else None
 

@@ -1,7 +1,7 @@
-"""The items of a request's input, as types, and as what is stored of them.
+"""The types of a request's input items, and their conversion to the stored form.
 
-An item of the input is a message, or something that an earlier answer said and the client kept:
-calls of functions and what came of them, reasoning, a reference to an item that is stored here.
+An input item is a message, or part of an earlier answer that the client kept: a function call or
+its result, reasoning, or a reference to an item that is stored here.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from .problem import invalid
 
 Role = Literal["user", "assistant", "system", "developer"]
 ItemId = Annotated[str, Meta(min_length=1, max_length=128)]
-# LiteLLM puts a thought signature into the id of a call, and wants it back there.
+# LiteLLM puts a thought signature into the id of a call, and expects it back there.
 MAX_CALL_ID: Final = 65_536
 CallId = Annotated[str, Meta(min_length=1, max_length=MAX_CALL_ID)]
 FunctionName = Annotated[str, Meta(pattern=r"^[A-Za-z0-9_.-]{1,128}\Z")]
@@ -24,16 +24,16 @@ ImageUrl = Annotated[str, Meta(pattern=r"^(https?://|data:image/)")]
 FileData = Annotated[str, Meta(min_length=1)]
 
 
-# Their members are not of the standard, and stay as they are.
+# Fields whose members the standard does not define. They are kept unchanged.
 _OPAQUE: Final = frozenset({"extra_content", "parameters", "schema"})
 _pack: Final = msgspec.msgpack.Encoder().encode
 
 
 class Opaque(msgspec.Struct):
-    """A type with members that are not of the standard; they must fit what is stored."""
+    """A type with fields in `_OPAQUE`, whose values must be storable as MessagePack."""
 
     def __post_init__(self) -> None:
-        """Raise ValueError for an integer that is too large, which msgspec names by its place."""
+        """Raise ValueError for an integer of more than 64 bits; msgspec adds its path."""
         for name in _OPAQUE:
             try:
                 _pack(getattr(self, name, None))
@@ -42,13 +42,13 @@ class Opaque(msgspec.Struct):
 
 
 class InputText(msgspec.Struct, tag_field="type", tag="input_text", omit_defaults=True):
-    """Text that the caller says."""
+    """Text from the caller."""
 
     text: str
 
 
 class OutputText(msgspec.Struct, tag_field="type", tag="output_text"):
-    """Text that a model said earlier; annotations and logprobs are not read back."""
+    """Text that a model produced earlier; its annotations and logprobs are ignored."""
 
     text: str
 
@@ -60,23 +60,23 @@ class Refusal(msgspec.Struct, tag_field="type", tag="refusal"):
 
 
 class InputImage(msgspec.Struct, tag_field="type", tag="input_image"):
-    """An image, by its address or as a data URL."""
+    """An image, as an http(s) URL or a data URL."""
 
     image_url: ImageUrl
     detail: Literal["low", "high", "auto", "original"] = "auto"
 
 
 class InputFile(msgspec.Struct, tag_field="type", tag="input_file", omit_defaults=True):
-    """A file: base64 data, or a data URL."""
+    """A file, as base64 data or a data URL."""
 
     file_data: FileData
     filename: Annotated[str, Meta(max_length=255)] | None = None
 
 
 class Message(msgspec.Struct, tag_field="type", tag="message", omit_defaults=True):
-    """One message. What a client keeps of our own output items fits too.
+    """One message. The output messages of earlier responses are accepted too.
 
-    `phase` is for an upstream that speaks the standard.
+    `phase` is passed on to an upstream that implements the standard.
     """
 
     role: Role
@@ -87,9 +87,9 @@ class Message(msgspec.Struct, tag_field="type", tag="message", omit_defaults=Tru
 
 
 class FunctionCall(Opaque, tag_field="type", tag="function_call", omit_defaults=True):
-    """A call that a model asked for earlier; `arguments` is JSON, as the model wrote it.
+    """A call that a model requested earlier; `arguments` is JSON, as the model wrote it.
 
-    `extra_content` is the provider's own, which wants it back.
+    `extra_content` is the provider's own data, which the provider expects back.
     """
 
     call_id: CallId
@@ -101,7 +101,7 @@ class FunctionCall(Opaque, tag_field="type", tag="function_call", omit_defaults=
 
 
 class FunctionCallOutput(msgspec.Struct, tag_field="type", tag="function_call_output"):
-    """What the call gave."""
+    """The result of a function call."""
 
     call_id: CallId
     output: str | list[InputText | InputImage | InputFile]
@@ -122,10 +122,10 @@ class ReasoningText(msgspec.Struct, tag_field="type", tag="reasoning_text"):
 
 
 class Reasoning(msgspec.Struct, tag_field="type", tag="reasoning", omit_defaults=True):
-    """Reasoning of an earlier answer; an upstream that wants it back is given it.
+    """The reasoning of an earlier answer, for upstreams that expect it back.
 
-    `holdline_field` is the field of a chat message in which it came, `holdline_model` the model
-    that wants it back there.
+    `holdline_field` is the field of the chat message that contained it; `holdline_model` is the
+    model that expects it back in this field.
     """
 
     summary: list[SummaryText] = []
@@ -138,7 +138,7 @@ class Reasoning(msgspec.Struct, tag_field="type", tag="reasoning", omit_defaults
 
 
 class ItemReference(msgspec.Struct, tag_field="type", tag="item_reference"):
-    """Stands for an item that is stored here."""
+    """A reference to an item that is stored here."""
 
     id: ItemId
 
@@ -154,7 +154,7 @@ _PREFIXES: Final = {
 
 
 def without_nulls(value: Any) -> Any:
-    """The value without members that are null, which are as good as none."""
+    """Returns the value without its null members, which mean the same as absent ones."""
     match value:
         case dict():
             return {
@@ -169,8 +169,10 @@ def without_nulls(value: Any) -> Any:
 
 
 def typed(items: Any) -> Any:
-    """The input with `type` filled in where the standard lets it be left out: messages, and
-    references that are nothing but an id. An empty id is as good as none.
+    """Returns the input with `type` filled in where the standard makes it optional.
+
+    That is in messages, and in references that consist of an id alone. An empty id means the same
+    as an absent one.
     """
     if not isinstance(items, list):
         return items
@@ -189,7 +191,7 @@ def _typed(item: Any) -> Any:
 
 
 def check_results(before: list[dict[str, Any]], items: list[dict[str, Any]]) -> None:
-    """Raises: Problem for the result of a call that nobody asked for, as no model takes it."""
+    """Raises Problem for a result without an earlier call, because models reject such input."""
     asked = {item["call_id"] for item in before if item["type"] == "function_call"}
     for index, item in enumerate(items):
         if item["type"] == "function_call":
@@ -203,9 +205,9 @@ def check_results(before: list[dict[str, Any]], items: list[dict[str, Any]]) -> 
 
 
 def stored(items: str | list[Item], make_id: Callable[[str, int], str]) -> list[dict[str, Any]]:
-    """The input as the standard's items, each with an id from `make_id(prefix, index)`.
+    """Returns the input as the standard's items, each with an id from `make_id(prefix, index)`.
 
-    References stay as they are: what they stand for has an id of its own.
+    References are kept unchanged, because the items that they refer to have ids already.
     """
     if isinstance(items, str):
         items = [Message(role="user", content=items)]

@@ -1,7 +1,7 @@
-"""What can be wrong with a request, in the standard's error shape.
+"""Refusals of requests, in the standard's error shape.
 
-Every refusal is a `Problem`: HTTP sends its status and body, a WebSocket the same as an
-`error` event.
+Every refusal is a `Problem`. HTTP sends it as a status and a body, a WebSocket as an `error` event
+with the same content.
 """
 
 from __future__ import annotations
@@ -12,9 +12,9 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
 MAX_NAMES = 50
-# Codes that clients of the standard act on. Our own, finer code stays beside it.
+# The standard's codes, which clients act on, for our own codes. An error carries both.
 STANDARD_CODES: Final[Mapping[str, str]] = {
-    # The caller's own credential, quota, rate and input.
+    # Faults of the caller: credential, quota, rate and input.
     "authentication_required": "invalid_api_key",
     "invalid_token": "invalid_api_key",
     "token_budget_exceeded": "insufficient_quota",
@@ -27,7 +27,7 @@ STANDARD_CODES: Final[Mapping[str, str]] = {
     "subject_budget_exceeded": "insufficient_quota",
     "input_tokens_exceeded": "context_length_exceeded",
     "context_too_large": "context_length_exceeded",
-    # The operator's.
+    # Faults of the service.
     "answer_restarted": "server_error",
     "busy": "server_error",
     "internal_error": "server_error",
@@ -41,7 +41,7 @@ STANDARD_CODES: Final[Mapping[str, str]] = {
 
 
 class Problem(Exception):
-    """A refusal: HTTP status, the standard's `type` and `code`, one line that tells what to do."""
+    """A refusal: an HTTP status, the standard's `type` and `code`, and a line of advice."""
 
     def __init__(
         self,
@@ -58,9 +58,9 @@ class Problem(Exception):
     ) -> None:
         """`code` is our own; `STANDARD_CODES` or `standard_code` translates it for the wire.
 
-        `limit` is what was exceeded, as a word of a header, and how much it is.
-        `response_id` names the response that the request has made.
-        With `should_retry` False, official SDKs do not send the same request again by themselves.
+        `limit` is the limit that was exceeded: the name of its header, and its value.
+        `response_id` names the response that the request created.
+        If `should_retry` is False, official SDKs do not retry the request automatically.
         """
         super().__init__(message)
         self.status = status
@@ -82,7 +82,7 @@ class Problem(Exception):
 
     @property
     def error(self) -> dict[str, Any]:
-        """The standard's error object, with our own code where that says more."""
+        """The standard's error object, with our own code if it differs from the standard's."""
         error: dict[str, Any] = {
             "type": self.type,
             "code": self.standard_code,
@@ -97,7 +97,7 @@ class Problem(Exception):
 
     @property
     def headers(self) -> dict[str, str]:
-        """The headers that go with it over HTTP."""
+        """The HTTP headers of the refusal."""
         headers = {} if self.retry_after is None else {"Retry-After": str(self.retry_after)}
         if self.limit is not None:
             header, most = self.limit
@@ -109,7 +109,7 @@ class Problem(Exception):
         return headers
 
     def event(self, **about: str | None) -> dict[str, Any]:
-        """The `error` event; `about` names the lane or the response, where there is one."""
+        """Returns the `error` event; `about` names the lane or the response, if there is one."""
         event: dict[str, Any] = {"type": "error", "status": self.status, "error": self.error}
         if self.headers:
             event["error"] = {**self.error, "headers": self.headers}
@@ -117,19 +117,19 @@ class Problem(Exception):
 
 
 def invalid(param: str | None, message: str, code: str = "invalid_value") -> Problem:
-    """A field that is wrong."""
+    """Returns the refusal of a request with an invalid field."""
     return Problem(400, code, message, param=param)
 
 
 def name_list(names: Sequence[str]) -> str:
-    """The names for a message, up to a limit."""
+    """Returns the names as a list for a message, cut after `MAX_NAMES`."""
     return ", ".join([*names[:MAX_NAMES], *(["..."] if len(names) > MAX_NAMES else [])])
 
 
 def restarting(response_id: str, why: str = "The answer goes on. ") -> Problem:
-    """The server ends a request before its response has ended.
+    """Returns the error for a request that a restart of the server ends before its response.
 
-    The same request again would be a second call of the model, so the SDKs are told not to.
+    Retrying the request would call the model a second time, so SDKs are told not to retry.
     """
     return Problem(
         503,

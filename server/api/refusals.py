@@ -1,4 +1,4 @@
-"""The refusals for the errors of `jobs`."""
+"""Translates the errors of `jobs` into refusals."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ FULL_RETRY_SECONDS: Final = 5
 
 
 class Refusal(NamedTuple):
-    """The code, the header with the limit, and the message in which `{}` stands for the limit."""
+    """The code, the name of the limit's header, and the message with `{}` for the limit."""
 
     code: str
     header: str
@@ -33,7 +33,8 @@ class Refusal(NamedTuple):
     should_retry: bool = True
 
 
-# By the fields of `tenants.FIELDS` that can refuse a prompt; `input_tokens` is no matter of time.
+# Keyed by the fields of `tenants.FIELDS` that can refuse a prompt. `input_tokens` is not among
+# them: waiting does not help against it, so `limited` answers it with status 400.
 REFUSALS: Final = {
     "waiting": Refusal(
         "waiting_limit_exceeded",
@@ -91,7 +92,10 @@ REFUSALS: Final = {
 
 
 def unknown(response_id: str) -> Problem:
-    """No such response, or not yours: the same words for both."""
+    """Returns the refusal for a response that does not exist, or that the caller may not see.
+
+    The message is the same in both cases.
+    """
     return Problem(
         404,
         "response_not_found",
@@ -101,7 +105,7 @@ def unknown(response_id: str) -> Problem:
 
 
 def previous_not_found(response_id: str) -> Problem:
-    """The refusal to continue from a response that is missing, or of which a turn is."""
+    """Returns the refusal to continue from a response if it, or one of its turns, is missing."""
     return Problem(
         400,
         "previous_response_not_found",
@@ -111,7 +115,10 @@ def previous_not_found(response_id: str) -> Problem:
 
 
 def from_error(error: Problem | HoldlineError) -> Problem:
-    """The refusal for what went wrong, here or underneath. It never carries Redis's own words."""
+    """Returns the refusal for an error of the server or of `jobs`.
+
+    It never repeats a message of Redis.
+    """
     match error:
         case Problem():
             return error
@@ -171,7 +178,7 @@ def from_error(error: Problem | HoldlineError) -> Problem:
 
 
 def limited(error: Limited) -> Problem:
-    """The refusal of a prompt that exceeds a limit of its tenant or end user."""
+    """Returns the refusal of a prompt that exceeds a limit of its tenant or end user."""
     limit = f"{error.limit:g}"
     if error.what == "input_tokens":
         return Problem(

@@ -1,7 +1,8 @@
-"""The bodies and messages that clients send, as types; what is wrong with one, as a `Problem`.
+"""The types of clients' request bodies and messages, and their validation.
 
-A parameter of the standard that is not supported yet is accepted where it changes nothing, and
-refused by name where it would: never ignored in silence.
+A parameter of the standard that is not supported yet is accepted if its value changes nothing.
+Otherwise the request is refused with an error that names the parameter. No parameter is silently
+ignored.
 """
 
 from __future__ import annotations
@@ -33,19 +34,20 @@ EventItemId = Annotated[str, Meta(max_length=128)]
 EventType = Annotated[str, Meta(max_length=128)]
 StopWord = Annotated[str, Meta(min_length=1, max_length=256)]
 MAX_TOOLS: Final = 128
-# Of a body or message, in JSON and in MessagePack: arrays and objects inside of each other, and all
-# values together. A value takes memory and time that its one or two bytes do not show.
+# Limits of a body or message, in JSON and in MessagePack: the nesting of arrays and objects, and
+# the total number of values. A value of one or two bytes takes more memory and time than its size
+# suggests.
 MAX_DEPTH: Final = 64
 MAX_VALUES: Final = 100_000
 Penalty = Annotated[float, Meta(ge=-2, le=2)]
 SchemaName = Annotated[str, Meta(pattern=r"^[A-Za-z0-9_-]{1,64}\Z")]
-# Passed on: models have levels of their own, and there are new ones.
+# Passed on unchecked: the levels differ between models, and new ones appear.
 Effort = Annotated[str, Meta(min_length=1, max_length=32)]
 Summary = Literal["auto", "concise", "detailed"]
 Included = Literal[
     "message.output_text.logprobs",
     "reasoning.encrypted_content",
-    # About tools that nobody offers here: there is never any of it.
+    # These concern tools that are not offered here, so they never add anything.
     "file_search_call.results",
     "web_search_call.results",
     "web_search_call.action.sources",
@@ -56,7 +58,7 @@ Included = Literal[
 
 
 class FunctionTool(Opaque, tag_field="type", tag="function"):
-    """A function that the model may ask to be called; `parameters` is a JSON schema."""
+    """A function that the model may call; `parameters` is a JSON schema."""
 
     name: FunctionName
     description: str | None = None
@@ -65,13 +67,13 @@ class FunctionTool(Opaque, tag_field="type", tag="function"):
 
 
 class FunctionChoice(msgspec.Struct, tag_field="type", tag="function"):
-    """The function that the model must call, or one of those that it may."""
+    """The function that the model must call, or one of the functions that it may call."""
 
     name: FunctionName
 
 
 class AllowedTools(msgspec.Struct, tag_field="type", tag="allowed_tools"):
-    """Those of the tools that count for this request."""
+    """The subset of the tools that the model may use for this request."""
 
     tools: Annotated[list[FunctionChoice], Meta(min_length=1, max_length=MAX_TOOLS)]
     mode: Literal["auto", "required"] = "auto"
@@ -82,11 +84,11 @@ class TextFormat(msgspec.Struct, frozen=True, tag_field="type", tag="text"):
 
 
 class JsonObject(msgspec.Struct, tag_field="type", tag="json_object"):
-    """Some JSON object."""
+    """Any JSON object."""
 
 
 class JsonSchema(Opaque, tag_field="type", tag="json_schema"):
-    """JSON that fits a schema."""
+    """JSON that conforms to a schema."""
 
     name: SchemaName
     schema: dict[str, Any]
@@ -95,21 +97,21 @@ class JsonSchema(Opaque, tag_field="type", tag="json_schema"):
 
 
 class Text(msgspec.Struct, forbid_unknown_fields=True):
-    """How the answer's text is to look."""
+    """The format and verbosity of the answer's text."""
 
     format: TextFormat | JsonObject | JsonSchema = TextFormat()
     verbosity: Literal["low", "medium", "high"] | None = None
 
 
 class ReasoningEffort(msgspec.Struct, forbid_unknown_fields=True):
-    """How much the model is to think, and what it is to tell of it."""
+    """The model's reasoning effort, and the summary of its reasoning to return."""
 
     effort: Effort | None = None
     summary: Summary | None = None
     generate_summary: Summary | msgspec.UnsetType = msgspec.UNSET  # the older name of `summary`
 
     def __post_init__(self) -> None:
-        """Keep one name; where both are given, the newer one counts."""
+        """Keep one name; if both are given, the newer one takes precedence."""
         if self.summary is None and self.generate_summary is not msgspec.UNSET:
             self.summary = self.generate_summary
         self.generate_summary = msgspec.UNSET
@@ -119,7 +121,7 @@ Variable = str | InputText | InputImage | InputFile
 
 
 class Prompt(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True):
-    """A template of this server, and what stands in its places."""
+    """A prompt template of this server, and the values of its variables."""
 
     id: Annotated[str, Meta(min_length=1, max_length=128)]
     variables: Annotated[dict[str, Variable], Meta(max_length=64)] | None = None
@@ -129,7 +131,7 @@ class Prompt(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True):
 class Create(msgspec.Struct, kw_only=True):
     """The body of `POST /v1/responses` and of `response.create`."""
 
-    # A prompt may bring all that is asked.
+    # May be empty, because a prompt template can contain the whole input.
     input: str | list[Item] = ""
     prompt: Prompt | None = None
     model: Annotated[str, Meta(min_length=1, max_length=256)] | None = None
@@ -172,24 +174,24 @@ class Create(msgspec.Struct, kw_only=True):
 
 
 class ResponseCreate(Create, tag_field="type", tag="response.create", kw_only=True):
-    """A `Create` on a lane of a socket."""
+    """A `Create` that is sent over a socket, optionally on a lane."""
 
     stream_id: Lane | None = None
     generate: bool | None = None
 
 
 class ResponseCancel(msgspec.Struct, tag_field="type", tag="response.cancel"):
-    """Ends a response; its terminal event is the confirmation."""
+    """Cancels a response; the response's terminal event confirms it."""
 
     response_id: ResponseId
     stream_id: Lane | None = None
 
 
 class Resume(msgspec.Struct, tag_field="type", tag="holdline:resume"):
-    """Asks for everything after a sequence number; -1 is everything.
+    """Requests all events after a sequence number; -1 requests all events.
 
-    `event_type` is the type of the event with that number, and `item_id` its item, "" if the event
-    belongs to no item.
+    `event_type` is the type of the event with that number; `item_id` is the id of its item, or ""
+    if the event belongs to no item.
     """
 
     response_id: ResponseId
@@ -200,7 +202,7 @@ class Resume(msgspec.Struct, tag_field="type", tag="holdline:resume"):
 
 
 class Ping(msgspec.Struct, tag_field="type", tag="holdline:ping"):
-    """Asks for a pong."""
+    """Requests a pong."""
 
     id: str | int | None = None
 
@@ -218,7 +220,8 @@ ClientMessage = ResponseCreate | ResponseCancel | Resume | Ping | Auth
 _CREATE_FIELDS: Final = frozenset(Create.__struct_fields__)
 _ENVELOPE: Final = frozenset({"type", "stream_id", "generate"})
 
-# The standard's parameters that are not supported yet, each with the values that change nothing.
+# The standard's parameters that are not supported yet, each with the accepted values, which change
+# nothing.
 _NEUTRAL: Final[dict[str, tuple[Any, ...]]] = {
     "background_options": (),
     "access_programs": (),
@@ -231,13 +234,13 @@ _NEUTRAL: Final[dict[str, tuple[Any, ...]]] = {
     "stream_options": ({}, {"include_obfuscation": False}),
 }
 
-# A string that JavaScript has cut within an emoji ends in one.
+# Half of a surrogate pair: a string that JavaScript has cut within an emoji ends in one.
 _HALF_PAIR: Final = re.compile(r"\\u[dD][89abAB][\da-fA-F]{2}(?!\\u[dD][c-fC-F])")
 _PATH = re.compile(r"^(?P<what>.*?)(?: - at `(?:key` in `)?(?P<path>\$.*)`)?$", re.DOTALL)
 
 
 def parse_json(data: bytes | str) -> dict[str, Any]:
-    """The JSON object of a body or message.
+    """Decodes the JSON object of a body or message.
 
     Raises: Problem.
     """
@@ -249,8 +252,8 @@ def parse_json(data: bytes | str) -> dict[str, Any]:
         raise _not_json("nested too deeply") from None
     if not isinstance(value, dict):
         raise invalid(None, "A JSON object is expected here.", "invalid_json")
-    # Fewer brackets cannot nest too deeply, and a value follows a bracket or a comma: most of what
-    # comes need not be looked through.
+    # The nesting cannot be deeper than the number of opening brackets, and every value follows a
+    # bracket or a comma. These counts clear most bodies without a walk through their values.
     marks = ("{", "[", ",") if isinstance(data, str) else (b"{", b"[", b",")
     objects, arrays, commas = map(data.count, marks)  # type: ignore[arg-type]
     if objects + arrays > MAX_DEPTH or objects + arrays + commas > MAX_VALUES:
@@ -271,12 +274,12 @@ def _reason(data: bytes | str, error: Exception) -> str:
     return f"half of a surrogate pair, {half[0]}" if half else str(error)
 
 
-# A decoder makes these and no others; their types are compared, which is the quickest.
+# The decoder creates containers of exactly these types. Comparing types is the fastest check.
 _HOLDERS: Final = frozenset({dict, list})
 
 
 def _check_size(value: Any) -> None:
-    """Raises: Problem where there are more levels or values than may be."""
+    """Raises Problem if the value exceeds `MAX_DEPTH` or `MAX_VALUES`."""
     level, values = [value], 0
     for _ in range(MAX_DEPTH):
         values += sum(map(len, level))
@@ -294,7 +297,7 @@ def _check_size(value: Any) -> None:
 
 
 def parse_create(body: dict[str, Any]) -> Create:
-    """The request of an HTTP body.
+    """Validates an HTTP body and returns its request.
 
     Raises: Problem, which names the field.
     """
@@ -309,12 +312,12 @@ class _Keyed(msgspec.Struct):
 
 
 def check_key(value: Any) -> None:
-    """Raises Problem for a value that cannot be an idempotency key."""
+    """Raises Problem for a value that is not a valid idempotency key."""
     _convert({"idempotency_key": value}, _Keyed)
 
 
 def parse_message(message: dict[str, Any]) -> ClientMessage:
-    """The message of a socket.
+    """Validates a socket's message and returns it as its type.
 
     Raises: Problem, which names the field.
     """
@@ -342,13 +345,13 @@ def parse_message(message: dict[str, Any]) -> ClientMessage:
 
 
 def check_input(create: Create, body: dict[str, Any]) -> None:
-    """Raises: Problem where nothing is asked: only a prompt may do without an `input`."""
+    """Raises Problem if `input` is missing, unless there is a prompt template."""
     if body.get("input") is None and create.prompt is None:
         raise invalid("input", "'input' is required.", "missing_required_parameter")
 
 
 def check_tools(create: Create) -> None:
-    """Raises: Problem where `tool_choice` asks for a tool that the request does not bring."""
+    """Raises Problem if `tool_choice` needs a tool that is not among the request's `tools`."""
     names = {tool.name for tool in create.tools or ()}
     match create.tool_choice:
         case "required" if not names:
@@ -374,9 +377,9 @@ _KINDS: Final[dict[str, type[ClientMessage]]] = {
 
 
 def params_of(create: Create, default_model: str) -> dict[str, Any]:
-    """What is stored of a request: every parameter that was given, and the model.
+    """Returns the stored parameters of a request: all that were given, and the model.
 
-    Raises: Problem where no model is named anywhere.
+    Raises: Problem if the request names no model and the server has no default.
     """
     model = create.model or default_model
     if not model:
@@ -387,7 +390,7 @@ def params_of(create: Create, default_model: str) -> dict[str, Any]:
     left_out = {"type", "input", "stream", "idempotency_key", "stream_id", "generate"}
     params = {k: v for k, v in given.items() if v is not None and k not in left_out}
     if params.get("service_tier") == "auto":
-        params["service_tier"] = "default"  # What is shown is the tier that was used.
+        params["service_tier"] = "default"  # A response shows the tier that was used.
     return params | {"model": model}
 
 

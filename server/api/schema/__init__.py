@@ -1,5 +1,5 @@
-"""What goes out, as types: the objects of the standard, and ours.
+"""The types of outgoing objects: the standard's and our own.
 
-The server writes JSON from the log as it is; nothing here is built on the way. The types are what
-`documents` makes its schemas from, and the tests hold real answers against them.
+The server writes its JSON directly from the log and does not instantiate these types. `openapi`
+generates its schemas from them, and the tests validate real answers against them.
 """

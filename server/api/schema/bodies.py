@@ -1,4 +1,4 @@
-"""What is answered over HTTP, apart from responses, and what a webhook says."""
+"""The bodies of HTTP answers other than responses, and of webhooks."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class Deleted(Struct):
 
 
 class Subject(Struct):
-    """Which response a webhook tells of."""
+    """The response that a webhook is about."""
 
     id: str
 
@@ -40,7 +40,7 @@ class WebhookEvent(Struct):
 
 
 class InputItems(Struct):
-    """A page of the input."""
+    """A page of a response's input items."""
 
     object: Literal["list"]
     data: list[dict[str, Any]]
@@ -73,7 +73,7 @@ class Ready(Struct):
 
 
 class OriginCheck(Struct):
-    """Whether a site may use the server, and the setting that says so."""
+    """The answer whether a site may use the server, with the name of the setting that decides."""
 
     origin: str | None
     allowed: bool

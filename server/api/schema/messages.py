@@ -1,4 +1,4 @@
-"""What a socket is told that is in no log."""
+"""The types of the messages to a socket that are not part of a log."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class About(Struct, kw_only=True):
 
 
 class TenantLimits(Struct):
-    """What a tenant may, null where there is no limit."""
+    """The limits of a tenant; null means no limit."""
 
     sockets: int | None
     running: int | None
@@ -36,7 +36,7 @@ class TenantLimits(Struct):
 
 
 class Limits(Struct):
-    """What a socket may do at most."""
+    """The limits of a socket."""
 
     message_bytes: int
     depth: int
@@ -70,7 +70,7 @@ class Pong(Struct):
 
 
 class Authenticated(Struct):
-    """What was shown counts, for so many seconds more; null is no end."""
+    """The credential was accepted. It expires after `expires_in_seconds`; null means never."""
 
     expires_in_seconds: float | None
     scopes: list[Literal["create", "read", "cancel", "admin"]]
@@ -78,7 +78,7 @@ class Authenticated(Struct):
 
 
 class Expiring(Struct):
-    """The socket is closed so many seconds after the end of its token."""
+    """The token expires soon. The socket is closed `grace_seconds` after its expiry."""
 
     expires_in_seconds: float
     grace_seconds: float
@@ -103,9 +103,9 @@ class ProblemDetail(Struct):
 
 
 class Problem(Struct):
-    """What was wrong, and what to do; `headers` is there in an event that has a `Retry-After`.
+    """The standard's error object; in an event, `headers` holds those that HTTP would send.
 
-    `response_id` names a response that goes on.
+    `response_id` names the response that the request created, which is still running.
     """
 
     type: Literal["invalid_request_error", "rate_limit_error", "server_error"]

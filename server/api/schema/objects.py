@@ -1,4 +1,4 @@
-"""The objects of the standard: parts, items, the response."""
+"""The standard's objects: parts, items and the response."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ ItemStatus = Literal["in_progress", "completed", "incomplete"]
 
 
 class TextPart(Struct, tag_field="type", tag="output_text"):
-    """Text that the model said."""
+    """Text that the model produced."""
 
     text: str
     annotations: list[dict[str, Any]] = []
@@ -21,19 +21,19 @@ class TextPart(Struct, tag_field="type", tag="output_text"):
 
 
 class RefusalPart(Struct, tag_field="type", tag="refusal"):
-    """What the model said in the place of an answer."""
+    """The model's refusal to answer."""
 
     refusal: str
 
 
 class ReasoningPart(Struct, tag_field="type", tag="reasoning_text"):
-    """What the model thought."""
+    """Text of the model's reasoning."""
 
     text: str
 
 
 class SummaryPart(Struct, tag_field="type", tag="summary_text"):
-    """What the model thought, in short."""
+    """Text of a summary of the model's reasoning."""
 
     text: str
 
@@ -45,7 +45,7 @@ Part = TextPart | RefusalPart | ReasoningPart | SummaryPart
 
 
 class MessageItem(Struct, tag_field="type", tag="message"):
-    """A message of the model."""
+    """A message from the model."""
 
     id: str
     role: Literal["assistant"]
@@ -66,7 +66,7 @@ class FunctionCallItem(Struct, tag_field="type", tag="function_call"):
 
 
 class ReasoningItem(Struct, tag_field="type", tag="reasoning"):
-    """What the model thought before it answered."""
+    """The model's reasoning before its answer."""
 
     id: str
     summary: list[SummaryPart]
@@ -84,20 +84,20 @@ Item = MessageItem | FunctionCallItem | ReasoningItem
 
 
 class ResponseError(Struct):
-    """Why a response failed."""
+    """The reason for which a response failed."""
 
     code: str
     message: str
 
 
 class Incomplete(Struct):
-    """Why a response is incomplete."""
+    """The reason for which a response is incomplete."""
 
     reason: str
 
 
 class Usage(Struct):
-    """What the provider counted, or an estimate."""
+    """The token counts from the provider, or an estimate."""
 
     input_tokens: int
     output_tokens: int
@@ -107,7 +107,7 @@ class Usage(Struct):
 
 
 class Timing(Struct):
-    """Milliseconds; see "The `holdline` object" in the protocol."""
+    """Durations in milliseconds; see "The `holdline` object" in the protocol."""
 
     queued_ms: int | UnsetType = UNSET
     first_token_ms: int | UnsetType = UNSET

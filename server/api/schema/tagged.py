@@ -1,4 +1,4 @@
-"""One shape under several types."""
+"""Defines one struct under several values of `type`."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from msgspec import Struct
 
 
 def _named(kind: str) -> str:
-    """The name of a type: `response.output_text.delta` is `ResponseOutputTextDelta`."""
+    """Returns a class name: `ResponseOutputTextDelta` for `response.output_text.delta`."""
     return "".join(word.capitalize() for word in re.split("[:._]", kind))
 
 
