@@ -1,4 +1,4 @@
-"""Who a caller is and what the caller may do: API keys, signed tokens, owners.
+"""Authentication and authorization: API keys, signed tokens and the owners of responses.
 
-The HTTP middleware that asks is in `server.http`, the socket's part in `server.websocket`.
+The HTTP middleware that applies them is in `server.http`, the socket's part in `server.websocket`.
 """

@@ -1,4 +1,4 @@
-"""Where the API keys are: in Redis, or in a file. Both notice a change within seconds."""
+"""The stores of API keys: Redis, or a file. Both pick up a change within seconds."""
 
 from __future__ import annotations
 
@@ -22,11 +22,12 @@ if TYPE_CHECKING:
 
     from .api_keys import Record
 
-# A revoked key counts no longer than this while Redis answers, and no longer than that if not.
+# The lifetime of a cached key, which bounds how long a revoked key is still accepted: FRESH_SECONDS
+# while Redis answers, STALE_SECONDS while it does not.
 FRESH_SECONDS: Final = 3.0
 STALE_SECONDS: Final = 300.0
-# The wait for Redis about a key that is known. What follows waits for Redis as well, and the two
-# waits together must not be twice the time after which a request is refused.
+# The timeout for refreshing a cached key. The request waits for Redis again after authentication,
+# and with the full timeout here it could take twice as long to be refused.
 KNOWN_WAIT_SECONDS: Final = 0.5
 MAX_CACHED: Final = 4096
 
@@ -34,26 +35,29 @@ log = structlog.get_logger()
 
 
 class FileKeys:
-    """The keys of a file, which is read again when it has changed."""
+    """The keys of a file, which is reloaded after it changes."""
 
     def __init__(self, file: LiveFile[dict[str, Record]]) -> None:
         self._file = file
 
     async def get(self, id_: str) -> Record | None:
-        """The record of a key, or None."""
+        """Returns the record of a key, or None if there is no such key."""
         return self._file.get().get(id_)
 
 
 class RedisKeys:
-    """The keys in Redis. Those that were used lately are known while Redis is away."""
+    """The keys in Redis. Recently used keys are cached, and work while Redis is unavailable."""
 
     def __init__(self, pipe: Pipe) -> None:
         self._store = RecordStore(pipe, Partition(0).api_keys)
-        # Only what exists: ids that somebody makes up must not push out the others.
+        # Unknown ids are not cached: made-up ids would evict real keys.
         self._known: OrderedDict[str, tuple[float, Record]] = OrderedDict()
 
     async def get(self, id_: str) -> Record | None:
-        """The record of a key, or None. Raises: RedisTrouble where nobody knows."""
+        """Returns the record of a key, or None if there is no such key.
+
+        Raises: RedisTrouble if Redis is unavailable and the key is not cached.
+        """
         at, record = self._known.get(id_, (-STALE_SECONDS, None))
         age = time.monotonic() - at
         if record is not None and age < FRESH_SECONDS:
@@ -81,5 +85,5 @@ class RedisKeys:
         return record
 
     async def renew(self) -> None:
-        """Lets the keys live on in Redis."""
+        """Renews the TTL of the keys in Redis."""
         await self._store.renew()

@@ -1,11 +1,12 @@
-"""API keys: how one is written, what is kept of it, and when it counts.
+"""API keys: their format, the stored record and its validity.
 
     hl_2f9c01d4ab37_<43 letters and digits>
-       id           secret, 256 bits of chance
+       id           secret, 256 random bits
 
-Only the SHA-256 of the secret is kept. A slow hash is for words that people choose: it makes each
-guess dear. Here nobody can guess, 2^256 is too many at any speed, and a slow one would be paid by
-our own server on each request. The id finds the record, so that no secret is ever looked up.
+Only the SHA-256 of the secret is stored. A slow hash protects passwords that people choose, by
+making each guess expensive. These secrets cannot be guessed, since 2^256 is too many at any speed,
+and a slow hash would cost the server its time on each request. The record is looked up by the id,
+never by the secret.
 """
 
 from __future__ import annotations
@@ -28,14 +29,18 @@ MAX_VALID: Final = 2
 _ALPHABET: Final = string.ascii_letters + string.digits
 _SECRET_LENGTH: Final = 43  # log2(62) * 43 = 256 bits
 _WRITTEN = re.compile(r"hl_([0-9a-f]{12})_([A-Za-z0-9]{43})", re.ASCII)
-# What an unknown id is compared with, so that it takes as long as a known one.
+# The digest that a key with an unknown id is compared with, so that the check takes as long as for
+# a known id.
 _NOBODY: Final = "0" * 64
 
 Names = Annotated[list[Annotated[str, Meta(min_length=1, max_length=256)]], Meta(max_length=256)]
 
 
 class Secret(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
-    """What is kept of a secret; `until` in Unix seconds, None for as long as the key counts."""
+    """The stored form of a secret.
+
+    `until` is the end of its validity in Unix seconds. None means as long as the key is valid.
+    """
 
     sha256: Annotated[str, Meta(pattern=r"^[0-9a-f]{64}\Z")]
     until: float | None = None
@@ -44,7 +49,7 @@ class Secret(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defau
 class Record(
     msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True
 ):
-    """What is kept of a key. `created_at` and `expires_at` in Unix seconds."""
+    """The stored form of a key. `created_at` and `expires_at` are in Unix seconds."""
 
     id: Annotated[str, Meta(pattern=r"^[0-9a-f]{12}\Z")]
     tenant: Annotated[str, Meta(pattern=TENANT_PATTERN)]
@@ -57,7 +62,7 @@ class Record(
     note: Annotated[str, Meta(max_length=256)] = ""
 
     def principal(self) -> Principal:
-        """Who shows this key."""
+        """Returns the principal that this key authenticates."""
         return Principal(
             tenant=self.tenant,
             scopes=frozenset(self.scopes),
@@ -69,26 +74,26 @@ class Record(
 
 
 def new_id() -> str:
-    """An id for a new key."""
+    """Returns a random id for a new key."""
     return secrets.token_hex(6)
 
 
 def new_key(id_: str) -> tuple[str, Secret]:
-    """A key as it is shown, once, and what is kept of it."""
+    """Returns a new key as text, which is shown only once, and its stored form."""
     secret = "".join(secrets.choice(_ALPHABET) for _ in range(_SECRET_LENGTH))
     return f"{PREFIX}{id_}_{secret}", Secret(_digest(secret))
 
 
 def id_of(written: str) -> str | None:
-    """The id in a key, or None for what is not written like one."""
+    """Returns the id in a key, or None if the text does not have the format of a key."""
     match = _WRITTEN.fullmatch(written)
     return None if match is None else match[1]
 
 
 def matches(record: Record | None, written: str, now: float) -> bool:
-    """Whether this is the key of the record, and counts at `now`, in Unix seconds.
+    """Returns True if `written` is the key of the record and valid at `now`, in Unix seconds.
 
-    Every secret is compared in constant time, also where there is no record.
+    Every secret is compared in constant time, even if there is no record.
     """
     digest = _digest(written.rpartition("_")[2])
     found = False
@@ -100,7 +105,7 @@ def matches(record: Record | None, written: str, now: float) -> bool:
 
 
 def rotated(record: Record, fresh: Secret, now: float, keep_seconds: float) -> Record:
-    """The record with a fresh secret; the latest one before it counts for so many seconds more."""
+    """Returns the record with a fresh secret; the previous one stays valid for `keep_seconds`."""
     latest = record.secrets[-1]
     end = now + keep_seconds
     until = end if latest.until is None else min(latest.until, end)
@@ -109,25 +114,25 @@ def rotated(record: Record, fresh: Secret, now: float, keep_seconds: float) -> R
 
 
 def encode(record: Record) -> bytes:
-    """A record as JSON."""
+    """Encodes a record as JSON."""
     return msgspec.json.encode(record)
 
 
 def decode(data: bytes) -> Record:
-    """A record of JSON. Raises: msgspec.ValidationError, msgspec.DecodeError."""
+    """Decodes a record from JSON. Raises: msgspec.ValidationError, msgspec.DecodeError."""
     return msgspec.json.decode(data, type=Record)
 
 
 class File(msgspec.Struct, forbid_unknown_fields=True):
-    """What a file of keys holds."""
+    """The content of a key file."""
 
     keys: list[Record]
 
 
 def parse_file(text: str) -> dict[str, Record]:
-    """The records of a file of keys, by id.
+    """Returns the records of a key file, by id.
 
-    Raises: ValueError, which names the place; msgspec's errors are some.
+    Raises: ValueError, which names the place of the error; msgspec's errors are subclasses.
     """
     found: dict[str, Record] = {}
     for record in msgspec.json.decode(text, type=File).keys:
@@ -138,7 +143,7 @@ def parse_file(text: str) -> dict[str, Record]:
 
 
 def format_file(records: dict[str, Record]) -> bytes:
-    """The file of some records, to be read by people too."""
+    """Returns the key file for some records, indented for people to read."""
     return msgspec.json.format(msgspec.json.encode(File([*records.values()])), indent=2) + b"\n"
 
 

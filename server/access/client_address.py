@@ -1,4 +1,4 @@
-"""The address of a client, which stands for an end user where nobody says who it is. Pure."""
+"""Finds the address of a client, which identifies an end user without a token. Pure: no I/O."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _WITH_PORT: Final = re.compile(r"(?:\[(?P<six>[^\]]+)\]|(?P<four>[0-9.]+))(?::[0
 
 
 def networks(written: str) -> tuple[Network, ...]:
-    """The addresses and networks in a list with commas. Raises: ValueError."""
+    """Parses a comma-separated list of addresses and networks. Raises: ValueError."""
     return tuple(
         ipaddress.ip_network(part.strip(), strict=False)
         for part in written.split(",")
@@ -26,11 +26,11 @@ def networks(written: str) -> tuple[Network, ...]:
 
 
 def client_address(peer: str | None, forwarded: Iterable[str], trusted: tuple[Network, ...]) -> str:
-    """The address of a client, the network of an IPv6 address; empty if the peer has none.
+    """Returns the address of a client, or its /64 network for IPv6.
 
-    `forwarded` are the values of `X-Forwarded-For`, to which each proxy appends the address of its
-    own peer. They are read from the right for as long as a trusted proxy has written them: what is
-    left of that anybody can have made up.
+    It is empty if the peer has no address. `forwarded` holds the values of `X-Forwarded-For`, to
+    which each proxy appends the address of its own peer. They are read from the right, for as long
+    as a trusted proxy has appended them. Everything further left can be forged by the client.
     """
     address = _address(peer or "")
     if address is None:
@@ -55,7 +55,7 @@ def _address(written: str) -> Address | None:
     except ValueError:
         return None
     if isinstance(address, ipaddress.IPv6Address):
-        # A scope names an interface of this machine, and is no part of the address.
+        # A scope id names an interface of this machine and is not part of the client's address.
         plain = ipaddress.IPv6Address(int(address))
         return plain.ipv4_mapped or plain
     return address

@@ -1,4 +1,4 @@
-"""The public keys that an identity provider publishes: fetched when needed, kept for a while."""
+"""The public keys of an identity provider, fetched on demand and cached."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from server.api.problem import Problem
 from .jwt import Key, Keys, parse_keys
 
 FRESH_SECONDS: Final = 300.0
-# While the address does not answer, what it said last counts so long.
+# While the address does not answer, the keys of the last fetch are used for this long.
 STALE_SECONDS: Final = 6 * 3600.0
-# A token with a made-up `kid` must not make us ask as often as somebody sends one.
+# The minimum time between two fetches. Without it, each token with a made-up `kid` would cause one.
 PAUSE_SECONDS: Final = 10.0
 FETCH_SECONDS: Final = 5.0
 MAX_BYTES: Final = 65_536
@@ -27,7 +27,7 @@ log = structlog.get_logger()
 
 
 class Jwks:
-    """The key set at an address, which `config` has found to be https or loopback."""
+    """The key set at a URL; `config` has checked that the URL is https or loopback."""
 
     def __init__(self, url: str) -> None:
         self._url = url
@@ -37,9 +37,9 @@ class Jwks:
         self._fetching: asyncio.Task[None] | None = None
 
     async def get(self, kid: str) -> Key | None:
-        """The key of this name, or None.
+        """Returns the key with this `kid`, or None if the set does not contain it.
 
-        Raises: Problem while the keys are not known and cannot be fetched.
+        Raises: Problem if no keys are cached and they cannot be fetched.
         """
         age = time.monotonic() - self._fetched_at
         known = self._keys is not None and age < STALE_SECONDS
@@ -47,7 +47,7 @@ class Jwks:
             if self._fetching is None and time.monotonic() - self._tried_at >= PAUSE_SECONDS:
                 self._tried_at = time.monotonic()
                 self._fetching = asyncio.create_task(self._fetch(), name="jwks")
-            # Who has a key that is known need not wait for a newer set.
+            # A token whose key is cached does not wait for a newer set.
             if self._fetching is not None and not (known and kid in (self._keys or {})):
                 await asyncio.wait([self._fetching])
         if self._keys is None or time.monotonic() - self._fetched_at > STALE_SECONDS:
@@ -60,7 +60,7 @@ class Jwks:
         return self._keys.get(kid)
 
     async def close(self) -> None:
-        """Ends a fetch that is under way."""
+        """Cancels a fetch in progress."""
         if self._fetching is not None:
             self._fetching.cancel()
             await asyncio.wait([self._fetching])
@@ -69,7 +69,7 @@ class Jwks:
         try:
             async with (
                 asyncio.timeout(FETCH_SECONDS),
-                # Unpacked, a small body could be of any size.
+                # Decompressed, a small body could have any size.
                 aiohttp.ClientSession(auto_decompress=False, headers=PLAIN) as http,
             ):
                 self._keys = parse_keys(await _body(http, self._url), public_only=True)
@@ -82,8 +82,8 @@ class Jwks:
 
 
 async def _body(http: aiohttp.ClientSession, url: str) -> bytes:
-    """Raises: ValueError for an answer that is none, or too long."""
-    # A redirect could lead from https to anywhere.
+    """Returns the body at a URL. Raises: ValueError for a status other than 200, or a long body."""
+    # A redirect could lead from https to an insecure address.
     async with http.get(url, allow_redirects=False) as answer:
         if answer.status != 200:
             raise ValueError(f"status {answer.status}")

@@ -1,8 +1,8 @@
-"""Tokens of end users: JSON Web Tokens, and the keys that they are checked with. Pure.
+"""Verifies the tokens of end users, which are JSON Web Tokens. Pure: no I/O.
 
-A key says by its type which algorithm it is for, and a token is checked with the one key that its
-`kid` names: what the token itself says about algorithms or keys chooses nothing. So `none`, a
-public key taken for a shared secret, and a key that travels with its token all fail.
+The type of a key determines its algorithm, and a token is verified with the one key that its `kid`
+names. The token's own statements about algorithms or keys are ignored. This defeats the algorithm
+`none`, the use of a public key as a shared secret, and a key that is embedded in its token.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from .principal import ADMIN, MAX_CREDENTIAL, OF_A_TOKEN, Principal, names, refu
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-LEEWAY_SECONDS: Final = 10.0  # by which the clocks of two machines may differ
+LEEWAY_SECONDS: Final = 10.0  # the permitted difference between the clocks of two machines
 MIN_SECRET: Final = 32  # bytes of a shared secret
 MIN_RSA_BITS: Final = 2048
 MAX_KEYS: Final = 64
@@ -30,7 +30,7 @@ _ALGORITHMS: Final[dict[tuple[str, str | None], str]] = {
     ("EC", "P-256"): "ES256",
     ("RSA", None): "RS256",
 }
-# What PyJWT lets out for bytes that are no token, besides its own errors.
+# PyJWT's own errors, and the other exceptions that it lets escape for bytes that are not a token.
 _NOT_A_TOKEN: Final = (
     jwt.PyJWTError,
     ValueError,
@@ -43,7 +43,10 @@ _NOT_A_TOKEN: Final = (
 
 @dataclass(frozen=True, slots=True)
 class Rules:
-    """What a token must say. Seconds; "" for an issuer or audience that is not looked at."""
+    """The requirements for a token's claims.
+
+    An empty `issuer` or `audience` is not checked. `max_seconds` limits the remaining lifetime.
+    """
 
     issuer: str = ""
     audience: str = ""
@@ -53,7 +56,7 @@ class Rules:
 
 @dataclass(frozen=True, slots=True)
 class Key:
-    """One key. Its tokens are of `tenant` alone, where it has one."""
+    """A verification key. If `tenant` is set, the key is valid for that tenant's tokens alone."""
 
     kid: str
     jwk: jwt.PyJWK
@@ -61,7 +64,7 @@ class Key:
 
     @property
     def algorithm(self) -> str:
-        """The only algorithm that it is for."""
+        """The only algorithm that the key may be used with."""
         return self.jwk.algorithm_name
 
 
@@ -69,12 +72,12 @@ Keys = dict[str, Key]
 
 
 def parse_keys(text: str | bytes, *, public_only: bool = False) -> Keys:
-    """The keys of a JSON Web Key Set by `kid`; `tenant` in one is ours.
+    """Returns the keys of a JSON Web Key Set by `kid`; the member `tenant` is our extension.
 
-    Of a set that comes from an address, `public_only`, what we have no use for is left out, as RFC
-    7517 wants it. A file of our own is refused instead, so that a slip is noticed.
+    In a set that was fetched from a URL (`public_only`), unusable keys are skipped, as RFC 7517
+    recommends. In the operator's own file they are errors, so that mistakes are noticed.
 
-    Raises: ValueError, which names the place and repeats no key.
+    Raises: ValueError, which names the place of the error and repeats no key.
     """
     keys: Keys = {}
     for index, entry in enumerate(_entries(text)):
@@ -136,7 +139,7 @@ def _kind(entry: dict[str, Any]) -> tuple[Any, Any]:
 
 
 def kid_of(token: str) -> str:
-    """The `kid` that a token names.
+    """Returns the `kid` that a token names.
 
     Raises: Problem.
     """
@@ -153,9 +156,9 @@ def kid_of(token: str) -> str:
 
 
 def verified(token: str, key: Key, rules: Rules, now: float) -> Principal:
-    """Who shows this token; `now` in Unix seconds.
+    """Verifies a token and returns its principal; `now` is in Unix seconds.
 
-    Raises: Problem, the same one whatever is wrong.
+    Raises: Problem, which is the same for every fault.
     """
     try:
         claims = jwt.decode(

@@ -1,13 +1,13 @@
-"""Whose a response is, as one word that is written beside it in Redis, and who sees which words.
+"""The owners of responses: the string that is stored with a response, and its access rule.
 
-    public            everybody, where nobody has to say who they are
-    acme/             the services of the tenant acme, which show its API keys
-    acme/anna%40x     the end user anna@x of that tenant, who shows a token
+    public            every caller, if the server does not authenticate
+    acme/             the services of the tenant acme, which present its API keys
+    acme/anna%40x     the end user anna@x of that tenant, who presents a token
 
-A tenant has only letters, digits and `_ . -`, and a subject is written in them with `%`. So no name
-from outside can make a word with a second `/`, with the `|` that parts a lane from an owner in the
-names of Redis, or one that begins with the `~` of a queue's own numbers: the words of two owners
-never meet, and none is a word of ours.
+A tenant's name has only letters, digits and `_ . -`; a subject is percent-encoded into the same
+characters and `%`. An external name therefore cannot produce an owner with a second `/`, with the
+`|` that separates a lane from an owner in Redis key names, or with the leading `~` of a queue's
+own counters. Two owners never share a string, and no owner equals a reserved string.
 """
 
 from __future__ import annotations
@@ -19,18 +19,18 @@ from urllib.parse import quote
 PUBLIC: Final = "public"
 MAX_SUBJECT: Final = 256
 TENANT_PATTERN: Final = r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}\Z"
-# No owner has a `*`, so nobody can be called what a tenant's administrator looks with.
+# No owner contains a `*`, so no owner equals the viewer of a tenant's administrator.
 _ALL: Final = "/*"
 _TENANT = re.compile(TENANT_PATTERN, re.ASCII)
 
 
 def is_tenant(name: object) -> bool:
-    """Whether this can be the name of a tenant."""
+    """Returns True for a valid name of a tenant."""
     return isinstance(name, str) and _TENANT.match(name) is not None
 
 
 def is_subject(name: object) -> bool:
-    """Whether this can be the name of an end user: 1 to 256 bytes of text."""
+    """Returns True for a valid name of an end user: text of 1 to 256 bytes in UTF-8."""
     if not isinstance(name, str) or not name:
         return False
     try:
@@ -40,9 +40,9 @@ def is_subject(name: object) -> bool:
 
 
 def owner_of(tenant: str, subject: str | None) -> str:
-    """The owner of what an end user asks, or a service, which has no subject.
+    """Returns the owner for the requests of an end user, or of a service, whose subject is None.
 
-    Raises: ValueError for names that `is_tenant` and `is_subject` refuse.
+    Raises: ValueError for a name that `is_tenant` or `is_subject` rejects.
     """
     if not is_tenant(tenant) or (subject is not None and not is_subject(subject)):
         raise ValueError("not the names of an owner")
@@ -50,12 +50,15 @@ def owner_of(tenant: str, subject: str | None) -> str:
 
 
 def all_of(tenant: str) -> str:
-    """What sees all owners of a tenant."""
+    """Returns the viewer that sees all owners of a tenant."""
     return tenant + _ALL
 
 
 def sees(viewer: str, owner: str) -> bool:
-    """Whether a viewer, an owner or what `all_of` gave, may see what is this owner's."""
+    """Returns True if a viewer may see this owner's responses.
+
+    A viewer is an owner, or a result of `all_of`.
+    """
     if viewer.endswith(_ALL):
         return owner.startswith(viewer[:-1])
     return viewer == owner

@@ -1,11 +1,12 @@
-"""Who somebody is and what they may do. Pure: where keys and tokens are kept, `access` knows.
+"""Principals: the identity of a caller, and its permissions.
 
-what is shown     who that is                          sees
-nothing, in the   everybody is one owner               all there is
-open mode
-an API key        a service of its tenant              what services of the tenant asked;
-with `admin`, all of the tenant's
-a token           an end user, the `sub` of a tenant   what that end user asked
+    credential          principal                           sees the responses of
+    none (open mode)    all callers are one owner           everyone
+    an API key          a service of its tenant             the tenant's services;
+                                                            with `admin`, the whole tenant
+    a token             an end user: the `sub` in a tenant  that end user
+
+This module does no I/O: the stores of keys and tokens are other modules.
 """
 
 from __future__ import annotations
@@ -25,14 +26,14 @@ READ: Final = "read"
 CANCEL: Final = "cancel"
 ADMIN: Final = "admin"
 SCOPES: Final = (CREATE, READ, CANCEL, ADMIN)
-# What a token may do that does not say; `admin` is never a token's.
+# The scopes of a token without a `scope` claim. No token ever has `admin`.
 OF_A_TOKEN: Final = frozenset({CREATE, READ, CANCEL})
 
-ANYTHING: Final = ""  # a scope that everybody has who has come in
+ANYTHING: Final = ""  # the scope that every authenticated caller has
 SOCKET: Final = "/v1/responses"
-# The scope that each route of the API needs. One that is missing here needs `admin`.
+# The scope that each route of the API requires. A route that is not listed here requires `admin`.
 OF_ROUTES: Final[Mapping[tuple[str, str], str]] = {
-    ("GET", SOCKET): ANYTHING,  # the socket: each of its messages needs its own
+    ("GET", SOCKET): ANYTHING,  # the WebSocket, whose messages each require a scope of their own
     ("POST", "/v1/responses"): CREATE,
     ("POST", "/v1/chat/completions"): CREATE,
     ("GET", "/v1/responses/{id}"): READ,
@@ -52,11 +53,11 @@ MAX_CREDENTIAL: Final = 4096
 
 @dataclass(frozen=True, slots=True)
 class Principal:
-    """Somebody who has come in.
+    """An authenticated caller.
 
-    `models` and `prompts` are those that may be used, None for all. `expires_at` is in Unix
-    seconds, None for no end. `key_id` names the API key that was shown. `address` is the client's;
-    it is personal data, and neither logged nor stored.
+    `models` and `prompts` are the names that it may use; None allows all. `expires_at` is in Unix
+    seconds; None means no expiry. `key_id` names the API key that the caller presented. `address`
+    is the client's address. It is personal data, and is neither logged nor stored.
     """
 
     tenant: str | None
@@ -70,14 +71,16 @@ class Principal:
 
     @property
     def owner(self) -> str:
-        """The owner of what they ask."""
+        """The owner of the caller's responses."""
         return PUBLIC if self.tenant is None else owner_of(self.tenant, self.subject)
 
     def account(self, digest: Callable[[str], str]) -> str:
-        """What the limits of end users are counted by: the owner of an end user, else the address.
+        """Returns the name under which the limits of an end user are counted.
 
-        `digest` makes the address unreadable. A service with `admin` acts for its whole tenant, and
-        has none. No owner has an `@`, so the accounts of a subject and of an address never meet.
+        It is the owner for a token's subject, and the client's address otherwise. `digest` makes
+        the address unreadable. A service with `admin` acts for its whole tenant and has no account,
+        so the name is empty. No owner contains an `@`, so the accounts of a subject and of an
+        address never collide.
         """
         if self.subject is not None:
             return self.owner
@@ -87,21 +90,21 @@ class Principal:
 
     @property
     def viewer(self) -> str:
-        """What they look at responses with, for `owners.sees`."""
+        """The caller's viewer for `owners.sees`."""
         if self.tenant is None or self.subject is not None or ADMIN not in self.scopes:
             return self.owner
         return all_of(self.tenant)
 
     def sees(self, owner: str) -> bool:
-        """Whether what is this owner's can be seen."""
+        """Returns True if the caller may see this owner's responses."""
         return sees(self.viewer, owner)
 
     def ended(self, now: float) -> bool:
-        """Whether key or token has expired; `now` in Unix seconds."""
+        """Returns True if the key or token has expired; `now` is in Unix seconds."""
         return self.expires_at is not None and now >= self.expires_at
 
     def check(self, scope: str) -> None:
-        """Raises Problem where the scope is missing, whatever the request is about."""
+        """Raises Problem if the caller lacks the scope."""
         if scope not in self.scopes and scope != ANYTHING:
             raise Problem(
                 403,
@@ -110,11 +113,11 @@ class Principal:
             )
 
     def may_use_model(self, name: str) -> bool:
-        """Whether requests may name this model."""
+        """Returns True if the caller's requests may name this model."""
         return self.models is None or name in self.models
 
     def may_use_prompt(self, id_: str) -> bool:
-        """Whether requests may name this prompt template."""
+        """Returns True if the caller's requests may name this prompt template."""
         return self.prompts is None or id_ in self.prompts
 
 
@@ -122,7 +125,7 @@ EVERYBODY: Final = Principal(None)
 
 
 class Headers(Protocol):
-    """The part of a request's headers that is needed here."""
+    """The interface of request headers that `from_header` uses."""
 
     def get(self, name: str) -> str | None: ...
 
@@ -130,9 +133,9 @@ class Headers(Protocol):
 
 
 def from_header(headers: Mapping[str, str] | Headers) -> str | None:
-    """The credential of the `Authorization` header, or None where there is no such header.
+    """Returns the credential of the `Authorization` header, or None if there is no such header.
 
-    Raises: Problem for a header that is of another scheme, or empty.
+    Raises: Problem if the header has another scheme than Bearer, or is empty.
     """
     written = headers.get("Authorization")
     if written is None:
@@ -144,7 +147,7 @@ def from_header(headers: Mapping[str, str] | Headers) -> str | None:
 
 
 def from_offers(offers: Iterable[str]) -> str | None:
-    """The token that a browser offers as a subprotocol, `bearer.<token>`: the first one."""
+    """Returns the first token that a browser offers as a subprotocol `bearer.<token>`, or None."""
     for offer in offers:
         for name in offer.split(","):
             if name.strip().startswith(BEARER):
@@ -153,7 +156,7 @@ def from_offers(offers: Iterable[str]) -> str | None:
 
 
 def missing() -> Problem:
-    """Nothing was shown."""
+    """Returns the refusal of a request without a credential."""
     return Problem(
         401,
         "authentication_required",
@@ -163,7 +166,7 @@ def missing() -> Problem:
 
 
 def refused() -> Problem:
-    """What was shown does not count: the same words whatever is wrong with it."""
+    """Returns the refusal of an invalid credential, which is the same for every fault."""
     return Problem(
         401,
         "invalid_token",
@@ -172,7 +175,7 @@ def refused() -> Problem:
 
 
 def other_owner() -> Problem:
-    """A fresh token belongs to somebody else than the one whose socket this is."""
+    """Returns the refusal of a fresh token whose subject or tenant is not the socket's."""
     return Problem(
         403,
         "token_of_another",
@@ -182,9 +185,9 @@ def other_owner() -> Problem:
 
 
 def names(value: Any) -> frozenset[str] | None:
-    """The names in a claim or record: a list of strings, or one string with spaces; None for none.
+    """Returns the names in a claim, which is a list of strings or one string with spaces.
 
-    Raises: ValueError.
+    An absent claim (None) gives None. Raises: ValueError.
     """
     if value is None:
         return None

@@ -1,7 +1,7 @@
-"""Refuses URLs whose query carries a credential. Pure.
+"""Refuses URLs whose query carries a credential. Pure: no I/O.
 
-Logs, histories and `Referer` keep URLs, so a secret in one is not secret any more; the caller is
-told so, instead of being served and never knowing.
+URLs end up in logs, browser histories and `Referer` headers, so a secret in a URL has leaked.
+The request is refused, because a caller that is served would never notice the leak.
 """
 
 from __future__ import annotations
@@ -16,18 +16,19 @@ from .api_keys import PREFIX
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-# Names are compared in lower case, without punctuation: `X-Api-Key`, `auth[token]`, `id_token`.
+# Names are compared in lower case and without punctuation. Examples: `X-Api-Key`, `auth[token]`,
+# `id_token`.
 _NAME: Final = re.compile(
     r"^(key|sk|sig|sid)$|token|secret|passw|pwd|auth(?!or)|authoriz|bearer|jwt|credential|session|"
     r"(api|access|private|subscription|master|service|app)keys?"
 )
-# A key of ours or of a provider, or a JSON Web Token, whatever the name.
+# The format of our own keys, a provider's key or a JSON Web Token, under any parameter name.
 _VALUE: Final = re.compile(
     rf"bearer\s.*|({PREFIX}|sk-|sk_|pk_|gsk_|ghp_|xai-|AIza|AKIA)\S{{12,}}|"
     r"eyJ[\w-]+\.eyJ[\w-]*\.[\w-]*",
     re.IGNORECASE,
 )
-# A parameter name that is safe to repeat in the error: short, with no value in it.
+# A parameter name that the error may repeat: short, and without a value in it.
 _SHOWN: Final = re.compile(r"[\w.\[\]-]{1,32}")
 
 
