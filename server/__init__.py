@@ -1,1 +1,1 @@
-"""Holds sockets, follows logs and pushes what they say. Never calls a model."""
+"""The server: holds client connections, follows logs and sends their events. Calls no model."""

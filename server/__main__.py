@@ -23,7 +23,7 @@ from .http.connection import listen
 
 log = structlog.get_logger()
 
-# A drain takes the grace and five seconds at most, or twice that on a busy machine.
+# A drain takes at most five seconds more than the grace; on a busy machine about twice that.
 STOP_SECONDS: Final = 12.0
 
 
@@ -37,7 +37,7 @@ class _Server(Program[Config]):
         yield f"would listen on {config.host}:{config.port}; configuration is fine"
 
     def children(self, config: Config) -> Children:
-        # A port that is taken is found here, not by each child; port 0 is chosen for all of them.
+        # Detects a port in use once instead of in each child, and resolves port 0 for all children.
         family = socket.AF_INET6 if ":" in config.host else socket.AF_INET
         try:
             with socket.create_server((config.host, config.port), family=family) as probe:
@@ -59,7 +59,7 @@ class _Server(Program[Config]):
 
         handle_stop(on_signal, stop.set if child else None)
         try:
-            # Only children share a port, so that a second server on it fails here.
+            # Only children share a port, so a second server on the same port fails here.
             try:
                 listener = await listen(
                     runner, config.host, config.port, backlog=BACKLOG, reuse_port=child
@@ -71,7 +71,7 @@ class _Server(Program[Config]):
             log.info("server ready", address=f"http://{host}:{port}")
             async with app[SERVER].header_timeout.watch(runner):
                 await stop.wait()
-            listener.close()  # no new sockets; those that are open are told to reconnect
+            listener.close()  # no new sockets; open ones are asked to reconnect
             await app[SERVER].drain()
         finally:
             await runner.cleanup()
@@ -82,7 +82,7 @@ def _cannot_listen(error: OSError) -> ConfigError:
 
 
 def main() -> int:
-    """Runs the server; 0 after a signal, 1 when it cannot start."""
+    """Runs the server. Returns 0 after a signal, or 1 if the server cannot start."""
     return _Server("server", __package__, __doc__).main()
 
 

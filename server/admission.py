@@ -1,4 +1,4 @@
-"""Decides whether a request is allowed, and what it asks for once its template is expanded."""
+"""Checks that a request is allowed, expands its template and derives the settings of its job."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The application: what is built at the start, in which order it ends, and every route."""
+"""The application: its parts, the order of its start and shutdown, and all routes."""
 
 from __future__ import annotations
 
@@ -49,7 +49,8 @@ if TYPE_CHECKING:
     from .config import Config
 
 BACKLOG: Final = 4096
-# An `istr` is what each response would make of a name, and a socket would keep.
+# Prepared as `istr`, because otherwise each response would convert the names again, and each open
+# socket would keep its own copies.
 HEADERS: Final = {
     istr("X-Content-Type-Options"): "nosniff",
     istr("Referrer-Policy"): "no-referrer",
@@ -60,7 +61,7 @@ HEADERS: Final = {
     ),
 }
 WS_VERSION: Final = "13"
-# What a refusal of this status has to carry (RFC 9110).
+# The headers that a refusal with this status must have (RFC 9110).
 OF_STATUS: Final = {
     401: {"WWW-Authenticate": 'Bearer realm="holdline"'},
     415: {"Accept-Encoding": "gzip, deflate"},
@@ -73,14 +74,15 @@ log = structlog.get_logger()
 
 
 class Server:
-    """What the routes share."""
+    """The parts of the server that the routes share."""
 
     def __init__(self, config: Config) -> None:
         self.config = config
         self.metrics = Metrics()
         self.redis = redis_from_url(config.redis_url, config.cipher)
         self.pipe = self.redis.pipe()
-        # WAIT holds up what comes after it, so prompts that wait for replicas travel apart.
+        # WAIT delays all later commands of its connection, so prompts that wait for replicas use a
+        # connection of their own.
         self.submits = self.redis.pipe() if config.wait_replicas else self.pipe
         self.queue = Queue(self.submits, config.shared, wait_replicas=config.wait_replicas)
         self.relay = Relay(
@@ -110,7 +112,7 @@ class Server:
         self.draining = False
 
     async def run(self, app: web.Application) -> AsyncIterator[None]:
-        """Everything that lives as long as the application; a `cleanup_ctx`."""
+        """Opens and closes the parts that live as long as the application; a `cleanup_ctx`."""
         del app
         async with contextlib.AsyncExitStack() as stack:
             for pipe in {self.pipe, self.submits}:
@@ -123,9 +125,10 @@ class Server:
             yield
 
     async def drain(self, app: web.Application | None = None) -> None:
-        """Takes nothing more, and sends everybody elsewhere: nothing is lost, all can resume.
+        """Stops accepting requests, and asks all clients to connect to another server.
 
-        A request that waits without a stream cannot resume: it may finish within the grace.
+        Nothing is lost, because every stream can be resumed. A request that waits without a stream
+        cannot be resumed, so it may finish within the grace.
         """
         del app
         if self.draining:
@@ -138,12 +141,12 @@ class Server:
         )
 
     def tell_health(self, healthy: bool) -> None:
-        """Tells all sockets that Redis went away, or is back; they stay open."""
+        """Tells all sockets that Redis is unavailable, or available again; they stay open."""
         for socket in list(self.sockets):
             socket.tell_health(healthy=healthy)
 
     async def socket(self, request: web.Request) -> web.StreamResponse:
-        """`/v1/responses` as a WebSocket."""
+        """Serves a WebSocket at `/v1/responses`."""
         upgrade = request.headers.get("Upgrade", "").lower()
         version = request.headers.get("Sec-WebSocket-Version", WS_VERSION)
         if upgrade != "websocket" or version != WS_VERSION:
@@ -164,7 +167,7 @@ class Server:
         )
         try:
             await auth.reserve()
-            self._check_room()  # others may have come in meanwhile
+            self._check_room()  # other sockets may have been opened meanwhile
             socket = Socket(
                 auth,
                 self.config,
@@ -185,7 +188,7 @@ class Server:
             auth.release()
 
     def _check_room(self) -> None:
-        """Raises: Problem where there is no room for one socket more."""
+        """Raises: Problem if the server drains or has reached its limit of sockets."""
         if self.draining:
             raise Problem(503, "server_restarting", "This server restarts.", retry_after=1)
         if 0 < self.config.max_sockets <= len(self.sockets):
@@ -199,12 +202,14 @@ class Server:
             )
 
     async def livez(self, request: web.Request) -> web.StreamResponse:
-        """The process answers."""
+        """Reports that the process is alive."""
         del request
         return web.json_response({"status": "ok"})
 
     async def readyz(self, request: web.Request) -> web.StreamResponse:
-        """Redis answers, the subscriber is healthy, and the server is not about to go."""
+        """Reports whether the server is ready: Redis answers, the subscriber is healthy, and the
+        server is not draining.
+        """
         del request
         try:
             async with asyncio.timeout(READY_SECONDS):
@@ -222,7 +227,7 @@ class Server:
         )
 
     async def metrics_page(self, request: web.Request) -> web.StreamResponse:
-        """The counters, for Prometheus."""
+        """Returns the metrics in the text format of Prometheus."""
         del request
         self.metrics.tasks.set(len(asyncio.all_tasks()))
         body = generate_latest(self.metrics.registry)
@@ -231,7 +236,7 @@ class Server:
 
 @web.middleware
 async def problems(request: web.Request, handler: Any) -> web.StreamResponse:
-    """The edge of a request: every refusal in the standard's shape, and nothing of ours in it."""
+    """Turns every exception into a refusal in the standard's format, without internal details."""
     try:
         response: web.StreamResponse = await handler(request)
     except Problem as problem:
@@ -253,8 +258,8 @@ async def problems(request: web.Request, handler: Any) -> web.StreamResponse:
             answer.headers["Allow"] = ", ".join(sorted(error.allowed_methods))
         return answer
     except ConnectionError:
-        return web.Response(status=400)  # nobody is there any more to read it
-    except Exception:  # the edge of a request; the traceback stays here
+        return web.Response(status=400)  # the client has left and will not read it
+    except Exception:  # the edge of a request; the traceback goes to the log only
         log.exception("a request failed", path=request.path)
         return _refusal(
             request, Problem(500, "internal_error", "Something went wrong here. Try again.")
@@ -263,9 +268,9 @@ async def problems(request: web.Request, handler: Any) -> web.StreamResponse:
 
 
 async def add_headers(request: web.Request, response: web.StreamResponse) -> None:
-    """What every response carries, and what is left of the limits where a prompt was accepted."""
+    """Adds the headers of every response, and the remaining allowance after an accepted prompt."""
     pace(request, response)
-    # It names versions; and where a proxy adds its own, a strict client refuses two.
+    # `Server` names versions, and a strict client rejects a second one added by a proxy.
     response.headers.pop("Server", None)
     if request.app[SERVER].draining and response.status != 101:
         response.headers["Connection"] = "close"  # the next request goes to another server
@@ -296,7 +301,7 @@ SERVER: Final = web.AppKey("server", Server)
 
 
 def create_app(config: Config) -> web.Application:
-    """The application, which has not yet opened anything."""
+    """Creates the application; connections are opened when it starts."""
     server = Server(config)
     app = web.Application(
         middlewares=[server.header_timeout.middleware(), problems],

@@ -33,7 +33,7 @@ _T = TypeVar("_T")
 
 @dataclass(frozen=True, slots=True)
 class AuthConfig:
-    """How requests authenticate. Files are read again when they change."""
+    """The settings of authentication. Files are read again when they change."""
 
     keys_in_redis: bool
     keys_file: LiveFile[dict[str, Record]] | None
@@ -51,7 +51,7 @@ class AuthConfig:
 
     @property
     def described(self) -> str:
-        """A few words for `--check`."""
+        """A short description of the permitted clients, for `--check`."""
         keys = {"API keys in Redis": self.keys_in_redis, "API keys in a file": self.keys_file}
         signed = {"tokens": self.jwt_keys or self.jwks_url}
         asked = [words for words, there in (keys | signed).items() if there]
@@ -59,7 +59,7 @@ class AuthConfig:
 
     @classmethod
     def from_environ(cls, environ: Mapping[str, str]) -> AuthConfig:
-        """Raises: ConfigError."""
+        """Reads the settings from environment variables. Raises: ConfigError."""
         keys = env.text(environ, "HOLDLINE_API_KEYS")
         url = env.text(environ, "HOLDLINE_JWKS_URL")
         if url and not _is_safe(url):
@@ -91,7 +91,7 @@ class AuthConfig:
 
 @dataclass(frozen=True, slots=True)
 class Config:
-    """All settings of one server process. Times in seconds, sizes in bytes."""
+    """All settings of one server process. Times are in seconds, sizes in bytes."""
 
     redis_url: str = field(repr=False)
     host: str
@@ -116,9 +116,9 @@ class Config:
 
     @classmethod
     def from_environ(cls, environ: Mapping[str, str]) -> Config:
-        """The configuration of some environment variables.
+        """Reads the configuration from environment variables.
 
-        Raises: ConfigError, which names the variable and says what would be right.
+        Raises: ConfigError, which names the variable and says how to correct it.
         """
         env.check_names(environ)
         host = env.text(environ, "HOLDLINE_HOST")
@@ -159,7 +159,7 @@ class Config:
 
 
 def _proxies(written: str) -> tuple[Network, ...]:
-    """The proxies whose word about a client's address counts. Raises: ConfigError."""
+    """Returns the proxies that are trusted to name a client's address. Raises: ConfigError."""
     try:
         return networks(written)
     except ValueError as error:
@@ -170,7 +170,7 @@ def _proxies(written: str) -> tuple[Network, ...]:
 
 
 def _origins(written: str) -> tuple[str, ...]:
-    """The sites of a list with commas, in the spelling of browsers.
+    """Returns the origins in a comma-separated list, in the spelling of browsers.
 
     Raises: ConfigError.
     """
@@ -178,7 +178,7 @@ def _origins(written: str) -> tuple[str, ...]:
 
 
 def _hosts(written: str, *, closed: bool) -> frozenset[str] | None:
-    """The names, besides loopback's, that requests may call the server by; None for any.
+    """Returns the host names that requests may use besides those of loopback; None allows any.
 
     Raises: ConfigError.
     """
@@ -209,7 +209,7 @@ def _origin_advice(written: str) -> str:
         )
     scheme, _, rest = written.rpartition("://")
     scheme = {"ws": "http", "wss": "https"}.get(scheme.lower(), scheme)
-    # The host and the port alone: no path, no query, no user.
+    # Keeps only the host and the port.
     host = re.split(r"[/?#]", rest)[0].rpartition("@")[2]
     schemes = (scheme,) if scheme else ("https", "http")
     sites = [site for each in schemes if (site := canonical(f"{each}://{host}"))]
@@ -219,7 +219,7 @@ def _origin_advice(written: str) -> str:
 
 
 def _file(name: str, path: str, parse: Callable[[str], _T]) -> LiveFile[_T]:
-    """Raises: ConfigError."""
+    """Reads a file that is watched for changes. Raises: ConfigError."""
     try:
         return LiveFile(path, parse)
     except ValueError as error:
@@ -227,7 +227,7 @@ def _file(name: str, path: str, parse: Callable[[str], _T]) -> LiveFile[_T]:
 
 
 def _is_safe(url: str) -> bool:
-    """True if nobody on the way can alter the response of this URL."""
+    """Returns True if the network cannot alter the response of this URL."""
     try:
         parts = urlsplit(url)
         host = parts.hostname or ""

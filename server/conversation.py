@@ -27,15 +27,16 @@ if TYPE_CHECKING:
 
 Item = dict[str, Any]
 
-# References may lead to so many responses; all items of one of them are found at once.
+# The item references of a request may point into this many responses. One look-up finds all items
+# of a response.
 MAX_REFERRED: Final = 32
 
 
 class Conversations:
-    """Reads stored responses and the items in them, as far as the viewer may see them."""
+    """Reads stored responses, and the items in them, that the viewer may see."""
 
     def __init__(self, pipe: Pipe, turns: TurnStore, max_bytes: int) -> None:
-        """`max_bytes` bounds a prompt with everything that it brings along."""
+        """Takes the limit `max_bytes` for a prompt with its context and referenced items."""
         self._pipe = pipe
         self._turns = turns
         self._max_bytes = max_bytes
@@ -46,9 +47,9 @@ class Conversations:
         return await read_all(self._pipe, response_id, viewer=viewer)
 
     async def response(self, viewer: str, response_id: str) -> tuple[View, dict[str, Any]]:
-        """Returns a response object, and a view of its log or the end of it.
+        """Returns a view of a response's log or of its last entry, and the response object.
 
-        A finished response is whole in the last entry, so that a long log is not read for it.
+        The last entry of a finished log holds the whole response, so a long log need not be read.
         Raises: UnknownResponse.
         """
         view = await read(self._pipe, response_id, 0, viewer=viewer)
@@ -61,7 +62,7 @@ class Conversations:
         return view, response_of(view)
 
     async def job(self, viewer: str, response_id: str) -> Job:
-        """Returns the job of a response that was looked at before. Raises: UnknownResponse."""
+        """Returns the job of a response whose view was read before. Raises: UnknownResponse."""
         names = Partition(partition_of(response_id))
         data = await self._pipe.call("HGET", names.job(response_id), "job")
         if data is None:
@@ -80,7 +81,7 @@ class Conversations:
         of a context that is too large are left out. Raises: Problem.
         """
         refers = any(item["type"] == "item_reference" for item in items)
-        # A small request may refer to megabytes, so it takes its turn as a large one does.
+        # Even a small request may refer to megabytes, so it waits for its turn like a large one.
         async with self._expansions.turn(self._max_bytes if refers else 0):
             return await self._expanded(owner, params, context, items)
 
@@ -124,7 +125,7 @@ class Conversations:
     async def context(self, owner: str, previous_id: str | None) -> Context:
         """Returns the items of the previous turns, oldest first. Raises: Problem.
 
-        The previous response is stored as a turn. Its turns are not held by anybody yet.
+        The previous response is stored as a turn. No job holds the returned turns yet.
         """
         if previous_id is None:
             return Context()
@@ -137,7 +138,7 @@ class Conversations:
                     "The previous response has not ended yet. Wait for its last event.",
                     param="previous_response_id",
                 )
-            # With a context that only a socket remembered, a job is the first that is stored.
+            # If the job's context came from a socket's memory, its items are stored here first.
             own = [*job.context, *job.params["input"], *response["output"]]
             async with self._expansions.turn(job.context_bytes):
                 _, before = await asyncio.gather(

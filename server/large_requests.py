@@ -1,8 +1,8 @@
-"""Lets large requests through one after the other, with small ones in between.
+"""Processes large requests one at a time, while small ones pass without waiting.
 
-Decoded, a request takes ten times its bytes and up to a fifth of a second of the event loop. So at
-most one large request at a time is decoded, expanded and submitted, and what it became is freed
-before the next one's turn.
+Decoding expands a request to ten times its bytes in memory, and takes up to a fifth of a second of
+the event loop. So at most one large request at a time is decoded, expanded and submitted, and its
+memory is freed before the next one's turn.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ class LargeRequests:
 
     @contextlib.asynccontextmanager
     async def turn(self, size: int) -> AsyncIterator[bool]:
-        """Waits for the turn of a request of so many bytes; True if it is large.
+        """Waits for the turn of a request of `size` bytes; yields True if it is large.
 
         Raises: Problem.
         """
@@ -43,7 +43,7 @@ class LargeRequests:
                 503, "busy", "Too many large requests wait. Try again.", retry_after=1
             ) from None
         try:
-            await asyncio.sleep(0)  # whatever else is ready comes first
+            await asyncio.sleep(0)  # lets other ready tasks run first
             yield True
         finally:
             self._lock.release()

@@ -1,4 +1,4 @@
-"""What the server counts, for Prometheus."""
+"""The server's metrics for Prometheus."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ class UnlockedCounter(Collector):
         registry.register(self)
 
     def collect(self) -> Iterator[CounterMetricFamily]:
-        """Called by prometheus_client for each scrape."""
+        """Yields the present value; prometheus_client calls it for each scrape."""
         yield CounterMetricFamily(*self._about, value=self.count)
 
 
 class Metrics:
-    """The counters of one server process."""
+    """The counters and gauges of one server process."""
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()

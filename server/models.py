@@ -1,4 +1,4 @@
-"""The models that a request may name."""
+"""Lists and checks the models that a request may name."""
 
 from __future__ import annotations
 
@@ -16,7 +16,11 @@ if TYPE_CHECKING:
 
 
 def listed(catalog: Catalog, who: Principal = EVERYBODY) -> list[dict[str, Any]]:
-    """The standard's model objects: of the models file, or the default one, what may be used."""
+    """Returns the standard's model objects of all models that the principal may use.
+
+    The models are those of the models file. Without one they are the default model and the models
+    that the principal's credential names.
+    """
     known = set(catalog.models) or ({catalog.default} if catalog.default else set())
     if not catalog.models:
         known |= who.models or set()
@@ -24,7 +28,7 @@ def listed(catalog: Catalog, who: Principal = EVERYBODY) -> list[dict[str, Any]]
 
 
 def found(catalog: Catalog, name: str, who: Principal = EVERYBODY) -> dict[str, Any]:
-    """The model object of a name.
+    """Returns the model object of a name.
 
     Raises: Problem.
     """
@@ -35,15 +39,15 @@ def found(catalog: Catalog, name: str, who: Principal = EVERYBODY) -> dict[str, 
 
 
 def check(catalog: Catalog, name: str, who: Principal = EVERYBODY) -> None:
-    """Raises Problem for a name that a request may not use: as if there were no such model."""
+    """Raises Problem if a request may not use this model, as if the model did not exist."""
     if not catalog.knows(name) or not who.may_use_model(name):
         raise _not_found(catalog, name, who)
 
 
 def check_params(catalog: Catalog, params: dict[str, Any]) -> None:
-    """Checks the parameters that only one of the APIs of endpoints has.
+    """Checks the parameters that only one of the endpoint APIs supports.
 
-    Raises: Problem if neither the model nor a fallback of it can be asked with one of them.
+    Raises: Problem if neither the model nor any of its fallbacks supports one of them.
     """
     if catalog.apis(params["model"]) != {RESPONSES}:
         return

@@ -1,7 +1,8 @@
-"""One spelling for each origin and host, so that two spellings of one site are equal. Pure.
+"""Converts origins and host names to a canonical spelling, so that they can be compared. Pure.
 
 An origin is `scheme://host[:port]`, or `null` for a page without one (RFC 6454, and the URL
-Standard for hosts). Apps and browser extensions have schemes of their own: `capacitor://localhost`.
+Standard for hosts). Apps and browser extensions use schemes of their own, such as
+`capacitor://localhost`.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ MAX_ORIGIN_LENGTH: Final = 2048
 
 _ORIGIN: Final = re.compile(
     r"(?P<scheme>[a-z][a-z0-9+.-]*)://"
-    # A comma would end the entry in the list of origins; the rest ends a host in an address.
+    # A comma would end the entry in the list of origins; the other characters end a host in a URL.
     r"(?P<host>\[[0-9a-f:.]+\]|[^\s\x00-\x20\x7f,:/?#@\[\]\\<>^|\"'`]*)"
     r"(?::(?P<port>[0-9]{1,5}))?",
     re.IGNORECASE,
@@ -27,10 +28,10 @@ _NAME: Final = re.compile(r"[a-z0-9._~-]*", re.IGNORECASE)
 
 
 def canonical(origin: str) -> str | None:
-    """The origin in the spelling of browsers, or None if no browser can send it.
+    """Returns the origin in the spelling of browsers, or None if no browser can send it.
 
-    The scheme and the host are in lower case, a host with other letters is in punycode, and a
-    port that the scheme implies is left out.
+    The scheme and the host are in lower case, a host with non-ASCII letters is in punycode, and
+    the default port of the scheme is left out.
     """
     if origin == "null":
         return origin
@@ -39,7 +40,8 @@ def canonical(origin: str) -> str | None:
         return None
     scheme, port = match["scheme"].lower(), int(match["port"] or 0)
     host = _host(match["host"], web=scheme in DEFAULT_PORTS)
-    # A socket's page has an http or https origin, whatever the socket's own address is.
+    # The page that opens a socket has an http or https origin, even if the socket's URL is ws or
+    # wss.
     if host is None or scheme in ("ws", "wss") or port > 65535 or (match["port"] and not port):
         return None
     shown = f":{port}" if port and port != DEFAULT_PORTS.get(scheme) else ""
@@ -61,16 +63,16 @@ def _host(host: str, *, web: bool) -> str | None:
 
 @functools.lru_cache(maxsize=64)
 def canonical_host(host: str) -> str | None:
-    """The name in a `Host` header, without the port and an IPv6 address's brackets.
+    """Returns the name in a `Host` header, without the port and the brackets of an IPv6 address.
 
-    Returns None for what is no `host` or `host:port`.
+    Returns None for a value that is neither `host` nor `host:port`.
     """
     origin = canonical(f"http://{host}")
     return None if origin is None else URL(origin).raw_host
 
 
 def is_loopback(host: str) -> bool:
-    """True for an address of loopback, and for the names that always mean one (RFC 6761)."""
+    """Returns True for a loopback address, and for the names reserved for it (RFC 6761)."""
     if host == "localhost" or host.endswith(".localhost"):
         return True
     try:

@@ -1,7 +1,8 @@
-"""Cancels answers that nobody follows any more, where that was asked for.
+"""Cancels orphans: answers that no client follows any more, if their requests ask for that.
 
-Each server says in every third of the grace which of these its clients follow; so they are counted
-over all servers. Whoever looks first cancels what nobody has named for the grace.
+In each third of the grace period, every server reports which of these answers its clients follow,
+so followers on all servers count. The first server to find an answer that no server has reported
+for the grace period cancels it.
 """
 
 from __future__ import annotations
@@ -35,7 +36,7 @@ log = structlog.get_logger()
 
 
 class Orphans:
-    """The orphans of all servers, as far as this one finds them."""
+    """Reports the answers followed on this server, and cancels the orphans that it finds."""
 
     def __init__(
         self, pipe: Pipe, queue: Queue, relay: Relay, responses: Responses, shared: SharedSettings
@@ -48,12 +49,12 @@ class Orphans:
         self._looks = 0
 
     def loop(self) -> Loop:
-        """The loop that looks for orphans three times in each grace period."""
+        """Returns the loop that looks for orphans three times in each grace period."""
         period = max(self._shared.orphan_ms / 3000, MIN_PERIOD_SECONDS)
         return Loop("orphans", self._look, (period, period))
 
     async def _look(self) -> None:
-        # For a whole grace period after the start, clients get the time to reconnect.
+        # Clients have a whole grace period after the start to reconnect.
         if self._looks < LOOKS_BEFORE_CANCEL:
             self._looks += 1
             await self._report(0)
@@ -62,7 +63,7 @@ class Orphans:
             await self._cancel(response_id)
 
     async def _report(self, most: int) -> set[str]:
-        """Reports what is followed here; returns up to `most` orphans of each partition."""
+        """Reports the answers followed here; returns up to `most` orphans of each partition."""
         found: set[str] = set()
         followed: dict[int, list[str]] = {n: [] for n in range(self._shared.partitions)}
         for response_id in self._relay.followed:

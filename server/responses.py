@@ -1,4 +1,4 @@
-"""What can be done with a response, whoever asks over whatever transport."""
+"""The operations on responses, for all transports."""
 
 from __future__ import annotations
 
@@ -57,9 +57,9 @@ class Post:
 
 
 class Responses:
-    """The responses of all owners; every call names who asks, and sees nobody else's.
+    """The responses of all owners; every call is limited to those that its viewer may see.
 
-    `viewer` is that of a `Principal`: an owner, or what sees all owners of a tenant.
+    `viewer` is `Principal.viewer`: an owner, or a value that sees all owners of a tenant.
 
     Raises everywhere: Problem, UnknownResponse, RedisTrouble.
     """
@@ -99,14 +99,15 @@ class Responses:
         listener: SubmissionListener | None = None,
         post: Post | None = None,
     ) -> Accepted:
-        """Accepts a request, or finds the response that its idempotency key made before.
+        """Accepts a request, or finds the earlier response with the same idempotency key.
 
-        `before` is what was said up to the previous response, where the caller remembers it. With
-        `generate` False no model is asked: the response ends at once, to be gone on from.
-        `listener` is of a caller who follows what is accepted. `post` is of one who may repeat the
-        request by itself; after the reply, or without it, call `replied`.
+        `before` holds the items up to the end of the previous response, if the caller remembers
+        them. If `generate` is False, no model is called: the response ends at once, and later
+        requests can continue from it. A caller that follows the accepted response passes a
+        `listener`. A caller whose client may repeat the request by itself passes `post`, and calls
+        `replied` once the reply was sent or cut.
         """
-        owner = who.owner  # also where more can be seen: what is gone on from is one's own
+        owner = who.owner  # even if the viewer sees more: only one's own can be continued
         create, params = admitted(
             create, who, self._catalog, self._templates, self._max_context_bytes
         )
@@ -126,7 +127,7 @@ class Responses:
             try:
                 context = await self._conversations.context(owner, create.previous_response_id)
             except Problem:
-                # What it went on from may be gone by the time that it is sent again.
+                # When a request is repeated, the response it continues from may be gone already.
                 made = key and await self._queue.made(partition, owner, key, print_)
                 if not made:
                     raise
@@ -174,7 +175,7 @@ class Responses:
         return accepted
 
     async def replied(self, owner: str, post: Post, response_id: str, *, cut: bool) -> None:
-        """Notes that a POST has its reply, or was cut; then a retry of it may have the response."""
+        """Records that a POST was replied to, or cut off; a retry may attach to a cut one."""
         request = self._posts.request_of(post.fingerprint)
         await self._posts.reply(owner, request, response_id, "cut" if cut else "")
 
@@ -183,31 +184,38 @@ class Responses:
         return kept_fingerprints(digest, self._pipe.cipher).partition(",")[0][:32]
 
     async def seen(self, response_id: str) -> None:
-        """Takes note that a client has all of a response, which the caller knows to be its own."""
+        """Records that a client has received all of a response.
+
+        The caller has checked that the response belongs to the client.
+        """
         await self._queue.seen(response_id, self._unstored_ms)
 
     async def asked(self, viewer: str, response_id: str) -> list[dict[str, Any]]:
-        """What was said before the answer of a response, oldest first."""
+        """Returns the items before the output of a response, oldest first."""
         job = await self._job(viewer, response_id)
         return [*await self._conversations.before(job), *job.params["input"]]
 
     async def look(self, viewer: str, response_id: str) -> View:
-        """The beginning of a response's log, or all of a short one."""
+        """Returns the first part of a response's log, or all of a short log."""
         return await read(self._pipe, response_id, 0, min_entries=0, viewer=viewer)
 
     async def retrieve(self, viewer: str, response_id: str) -> dict[str, Any]:
-        """The response object as it stands."""
+        """Returns the present response object."""
         _, response = await self._conversations.response(viewer, response_id)
         return response
 
     async def input_items(self, viewer: str, response_id: str) -> list[Item]:
-        """The input items of a response, oldest first."""
+        """Returns the input items of a response, oldest first."""
         job = await self._job(viewer, response_id)
         items: list[Item] = job.params["input"]
         return items
 
     async def cancel(self, viewer: str, response_id: str) -> None:
-        """Ends a response that waits, asks the worker of one that runs; one that ended stays."""
+        """Cancels a response.
+
+        A queued response ends at once, the worker of a running one is asked to stop, and a finished
+        response is left unchanged.
+        """
         for _ in range(CANCEL_TRIES):
             view = await self._conversations.view(viewer, response_id)
             job = await self._conversations.job(viewer, response_id)
@@ -220,19 +228,19 @@ class Responses:
         raise Problem(503, "busy", "The response changes too quickly. Try again.", retry_after=1)
 
     async def delete(self, viewer: str, response_id: str) -> None:
-        """Deletes a response; one that runs is stopped."""
+        """Deletes a response; a running one is stopped."""
         await self.owned(viewer, response_id)
-        with contextlib.suppress(Undecodable):  # then its turns go with their TTL
+        with contextlib.suppress(Undecodable):  # its turns then expire by their TTL
             job = await self._conversations.job(viewer, response_id)
             await self._queue.turns.release(response_id, job.turns)
         await self._queue.delete(response_id)
 
     async def owned(self, viewer: str, response_id: str) -> View:
-        """A look at a response without its log."""
+        """Returns a view of a response without log entries."""
         return await read(self._pipe, response_id, 0, max_entries=0, viewer=viewer)
 
     async def _job(self, viewer: str, response_id: str) -> Job:
-        # What cannot be seen is found out by the same short look as what is not there.
+        # One short read refuses both invisible and missing responses, in the same way.
         await self.owned(viewer, response_id)
         return await self._conversations.job(viewer, response_id)
 

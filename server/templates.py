@@ -1,8 +1,9 @@
-"""Prompt templates: `prompt: {id, variables}` of a request -> the request that it stands for.
+"""Prompt templates: expands the `prompt: {id, variables}` of a request into a full request.
 
-They come from the `[prompts]` tables of a models file, above those of `prompts.toml` beside this
-module. A template is expanded when a request is accepted, so a job needs no template to still be
-there. Where `{{name}}` stands, the variable is put in as it is: it is never read as a template.
+Templates come from the `[prompts]` tables of the models file, which override those of
+`prompts.toml` beside this module. A template is expanded when a request is accepted, so a job does
+not depend on the template any more. `{{name}}` is replaced by the value of the variable, which is
+never read as a template itself.
 """
 
 from __future__ import annotations
@@ -42,7 +43,9 @@ class TemplateMessage(Table, frozen=True, kw_only=True):
 
 
 class Template(Table, frozen=True, kw_only=True):
-    """One table under `[prompts]`. `model`, `temperature` and `text` yield to the request's own."""
+    """One table under `[prompts]`. The request's own `model`, `temperature` and `text` override
+    those of the template.
+    """
 
     version: NonEmpty | None = None
     instructions: NonEmpty | None = None
@@ -53,7 +56,7 @@ class Template(Table, frozen=True, kw_only=True):
 
     @property
     def variables(self) -> frozenset[str]:
-        """The names of the variables that it needs."""
+        """The names of the variables that the template needs."""
         texts = [self.instructions or "", *(message.content for message in self.messages)]
         return frozenset(name for text in texts for name in _VARIABLE.findall(text))
 
@@ -64,9 +67,9 @@ Templates = Mapping[str, Template]
 def templates(
     tables: Mapping[str, Any], knows: Callable[[str], bool] = lambda _: True
 ) -> dict[str, Template]:
-    """The templates of these tables, and the built-in ones whose ids they do not use.
+    """Returns the templates of these tables, and the built-in ones with other ids.
 
-    `knows` is true for the models that exist. Raises: InvalidTable.
+    `knows` returns True for the models that exist. Raises: InvalidTable.
     """
     built_in = catalog(BUILT_IN.read_text(encoding="utf-8")).prompts
     return {id_: _template(id_, one, knows) for id_, one in {**built_in, **tables}.items()}
@@ -85,14 +88,14 @@ def _template(id_: str, values: Any, knows: Callable[[str], bool]) -> Template:
 
 
 def allowed(known: Templates, may_use: Callable[[str], bool]) -> Templates:
-    """The templates that may be used."""
+    """Returns the templates that may be used, by id."""
     return {id_: template for id_, template in known.items() if may_use(id_)}
 
 
 def expanded(create: Create, known: Templates, max_bytes: int) -> Create:
-    """The request that this one stands for; the same where it names no prompt.
+    """Returns the request with its template expanded, or unchanged if it names no prompt.
 
-    Raises: Problem, which names what is missing, unknown or too large.
+    Raises: Problem, which names the missing, unknown or too large part.
     """
     if create.prompt is None:
         return create
@@ -133,7 +136,7 @@ def expanded(create: Create, known: Templates, max_bytes: int) -> Create:
 
 
 def _expanded_bytes(template: Template, variables: Mapping[str, Variable]) -> int:
-    """The size of an expanded template: a variable counts wherever it stands."""
+    """Returns the size of an expanded template; a variable counts at every place of its name."""
     texts = [template.instructions or "", *(message.content for message in template.messages)]
     sizes = {name: packed_bytes(value) for name, value in variables.items()}
     return sum(
@@ -144,7 +147,7 @@ def _expanded_bytes(template: Template, variables: Mapping[str, Variable]) -> in
 def _input(
     create: Create, template: Template, variables: Mapping[str, Variable]
 ) -> str | list[Item]:
-    """The template's messages, then what the request itself asks."""
+    """Returns the template's messages, followed by the request's own input."""
     if not template.messages:
         return create.input
     begun: list[Item] = [
@@ -163,7 +166,7 @@ def _instructions(template: Template, variables: Mapping[str, Variable]) -> str 
 
 
 def _content(role: str, content: str, variables: Mapping[str, Variable]) -> str | list[Any]:
-    """One string where all of it is text, else the parts in their order."""
+    """Returns one string if all pieces are text, else the parts in order."""
     pieces = _pieces(content, variables)
     if role != "user" or all(isinstance(value, str | InputText) for _, value in pieces):
         return "".join(_texts(pieces, f"a message of the role {role}"))
@@ -177,8 +180,8 @@ def _content(role: str, content: str, variables: Mapping[str, Variable]) -> str 
 
 
 def _pieces(text: str, variables: Mapping[str, Variable]) -> list[tuple[str, Variable]]:
-    """The text in pieces, each with the name of the variable that it is, or ""."""
-    # Names and what is between them take turns; what a variable holds is not looked at again.
+    """Returns pairs of a variable's name and its value, or of "" and the text between variables."""
+    # `split` alternates text and names; the value of a variable is not searched for names again.
     pieces = enumerate(_VARIABLE.split(text))
     return [(piece, variables[piece]) if index % 2 else ("", piece) for index, piece in pieces]
 
