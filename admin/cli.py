@@ -10,12 +10,13 @@ from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 
 from jobs.errors import HoldlineError
 
-# A command: yields the lines to print. Raises: HoldlineError, ValueError, OSError.
+# A command, which takes the environment and the arguments, and yields the lines to print.
+# Raises: HoldlineError, ValueError, OSError.
 Command = Callable[[Mapping[str, str], Sequence[str]], AsyncIterator[str]]
 
 
 def parser(name: str, about: str | None) -> argparse.ArgumentParser:
-    """A parser whose help is the docstring of the module, with its line breaks."""
+    """Returns a parser whose help is the module's docstring, with its line breaks."""
     return argparse.ArgumentParser(
         prog=f"python -m {name}",
         description=about,

@@ -1,8 +1,8 @@
-"""`python -m admin.dead`: lists and handles the entries that workers no longer touch.
+"""Manages the dead list, whose entries workers do not process any more.
 
-list           every entry of the dead list: an id with its end, or bytes that are no id
-again ID       submits the same request as a new response, and takes the entry off the list
-drop ID        takes the entry off the list
+list           list all entries: an id with its status, or bytes that are no id
+again ID       submit the same request as a new response, and remove the entry
+drop ID        remove the entry
 """
 
 from __future__ import annotations
@@ -70,7 +70,7 @@ async def _drop(queue: Queue, partitions: int, entry: str) -> str:
 
 
 async def run(environ: Mapping[str, str], argv: Sequence[str]) -> AsyncIterator[str]:
-    """The command."""
+    """Runs the command."""
     arguments = _parser().parse_args(argv)
     config = load(environ)
     async with redis_from_url(config.redis_url, config.cipher).pipe() as pipe:

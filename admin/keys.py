@@ -48,7 +48,7 @@ class Store(Protocol):
         """All records, by id."""
 
     async def put(self, id_: str, before: bytes | None, after: bytes | None) -> None:
-        """Replaces the record `before` with `after`; None means that there is no record."""
+        """Replaces the record `before` with `after`; None stands for no record."""
 
 
 class FileStore:
@@ -81,7 +81,7 @@ class FileStore:
 
 @contextlib.asynccontextmanager
 async def store(environ: Mapping[str, str]) -> AsyncIterator[Store]:
-    """The storage that HOLDLINE_API_KEYS names.
+    """Opens the storage that HOLDLINE_API_KEYS names.
 
     Raises: ConfigError.
     """
@@ -123,7 +123,7 @@ async def create(store: Store, arguments: argparse.Namespace) -> str:
 
 
 async def list_all(store: Store) -> str:
-    """Returns the text to print, a line for each key."""
+    """Lists all keys. Returns the text to print, with one line per key."""
     now = time.time()
     records = [api_keys.decode(record) for record in (await store.all()).values()]
     lines = [_line(record, now) for record in sorted(records, key=lambda r: (r.tenant, r.id))]
@@ -213,7 +213,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 async def run(environ: Mapping[str, str], argv: Sequence[str]) -> AsyncIterator[str]:
-    """The command."""
+    """Runs the command."""
     arguments = _parser().parse_args(argv)
     async with store(environ) as keys:
         match arguments.action:

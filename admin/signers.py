@@ -1,6 +1,6 @@
 """Manages the signing keys with which backends sign tokens for their users.
 
-add KID       create a key pair: print the private key, which is not kept, and add the public one
+add KID       create a key pair: print the private key, which is not stored, and add the public one
 list          list the keys that verify tokens
 remove KID    remove a key; its tokens are no longer accepted
 
@@ -36,7 +36,9 @@ KEEP: Final = {
 
 
 def new_pair(kid: str, algorithm: str, tenant: str | None) -> tuple[dict[str, Any], dict[str, Any]]:
-    """The key that signs tokens and the key that verifies them; for HS256 they are the same."""
+    """Returns the key that signs tokens and the key that verifies them; for HS256 both are the
+    same.
+    """
     about = {"kid": kid, "alg": algorithm, "use": "sig"} | ({"tenant": tenant} if tenant else {})
     if algorithm == "HS256":
         shared = {"kty": "oct", **about, "k": _encode(secrets.token_bytes(MIN_SECRET))}
@@ -55,7 +57,7 @@ def new_pair(kid: str, algorithm: str, tenant: str | None) -> tuple[dict[str, An
 
 
 async def run(environ: Mapping[str, str], argv: Sequence[str]) -> AsyncIterator[str]:
-    """The command."""
+    """Runs the command."""
     arguments = _parser().parse_args(argv)
     env.check_names(environ)
     path = env.text(environ, "HOLDLINE_JWT_KEYS")

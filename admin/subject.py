@@ -4,8 +4,8 @@ export TENANT/SUBJECT   print a line of JSON for each response: input, earlier t
 delete TENANT/SUBJECT   delete every response in any state, with its idempotency key and webhook,
                         and every stored turn
 
-`TENANT/` selects the services of a tenant, and `public` everybody on a server without
-authentication. There is no index of owners: the command scans all keys of Redis in small steps,
+`TENANT/` selects the services of a tenant, and `public` all clients of a server without
+authentication. There is no index of owners, so the command scans all keys of Redis in small steps,
 which takes a few seconds for a hundred thousand keys.
 """
 
@@ -36,13 +36,13 @@ if TYPE_CHECKING:
     from jobs.turn_store import TurnStore
 
 AT_ONCE: Final = 500
-# The names of `Partition` that hold what an owner said, by what begins them in any partition.
+# The prefixes, within a partition, of the keys that hold an owner's data.
 JOBS: Final = "job"
 TURNS: Final = "turn"
 
 
 def owner(written: str) -> str:
-    """The owner that the argument names. Raises: ValueError."""
+    """Returns the owner that the argument names. Raises: ValueError."""
     if written == PUBLIC:
         return PUBLIC
     tenant, slash, subject = written.partition("/")
@@ -52,9 +52,10 @@ def owner(written: str) -> str:
 
 
 async def owned(pipe: Pipe, owner: str, kind: str = JOBS) -> AsyncIterator[tuple[str, str]]:
-    """The ids and states of an owner's responses; one that is created meanwhile may be missed.
+    """Yields the ids and states of an owner's responses.
 
-    Of its stored turns if the kind is `TURNS`; they have no state.
+    If `kind` is `TURNS`, yields those of the owner's stored turns, whose state is "". A response
+    that is created during the scan may be missed.
     """
     seen: set[str] = set()
     for node in await pipe.nodes():
@@ -69,7 +70,7 @@ async def owned(pipe: Pipe, owner: str, kind: str = JOBS) -> AsyncIterator[tuple
 
 
 async def _steps(node: Pipe, kind: str) -> AsyncIterator[list[bytes]]:
-    """The keys of a kind on a node, in batches."""
+    """Yields the keys of one kind on a node, in batches."""
     cursor = b"0"
     while True:
         pattern = f"holdline:{{*}}:{kind}:*"
@@ -92,7 +93,10 @@ def _is_ours(key: bytes, kind: str) -> bool:
 
 
 async def export(pipe: Pipe, turns: TurnStore, owner: str) -> AsyncIterator[str]:
-    """A line for each response. Raises: HoldlineError after the last one if some are unreadable."""
+    """Yields a line for each response.
+
+    Raises: HoldlineError after the last line if some responses are unreadable.
+    """
     missing = []
     async for response_id, _ in owned(pipe, owner):
         try:
@@ -140,7 +144,7 @@ async def delete(pipe: Pipe, queue: Queue, owner: str) -> str:
 
 
 async def run(environ: Mapping[str, str], argv: Sequence[str]) -> AsyncIterator[str]:
-    """The command."""
+    """Runs the command."""
     arguments = _parser().parse_args(argv)
     config, whose = Config.from_environ(environ), owner(arguments.owner)
     async with redis_from_url(config.redis_url, config.cipher).pipe() as pipe:

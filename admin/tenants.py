@@ -1,7 +1,7 @@
 """Shows and changes the limits of one tenant, without a restart.
 
 show TENANT                 show its settings and its usage
-set TENANT NAME=VALUE ...   change settings, from the next claim on
+set TENANT NAME=VALUE ...   change settings; they apply from the next job that a worker takes
 clear TENANT                reset all settings to the defaults
 """
 
@@ -44,7 +44,7 @@ async def _text(tenants: Tenants, tenant: str) -> str:
 
 
 async def run(environ: Mapping[str, str], argv: Sequence[str]) -> AsyncIterator[str]:
-    """The command."""
+    """Runs the command."""
     arguments = _parser().parse_args(argv)
     config = Config.from_environ(environ)
     async with redis_from_url(config.redis_url).pipe() as pipe:

@@ -1,4 +1,4 @@
-"""What any process of Holdline needs, whatever it does: logs, supervision, back-off, tuning.
+"""Infrastructure of every Holdline process: logs, supervision, back-off, tuning.
 
-Nothing here knows Redis, HTTP or models. This package imports none of the others.
+It does not depend on Redis, HTTP or models, and imports no other package of the project.
 """

@@ -6,7 +6,7 @@ import contextlib
 
 
 def disable_core_dumps() -> None:
-    """Disables core dumps of this process and its children, if the system has them."""
+    """Disables core dumps of this process and its children, if the system supports them."""
     with contextlib.suppress(ImportError, OSError, ValueError):
         import resource
 

@@ -5,17 +5,18 @@ from __future__ import annotations
 import gc
 from typing import Final
 
-# Of `gc.set_threshold`. With Python's 700 for the youngest generation, a worker with a hundred
-# responses spends a tenth of its time in the collector, which traverses the live objects of all
-# responses again and again. Reference counting frees nearly everything without it.
+# The arguments of `gc.set_threshold`. With Python's 700 for the youngest generation, a worker with
+# a hundred responses spends a tenth of its time in the collector, which traverses the live objects
+# of all responses again and again. Reference counting frees nearly everything without it.
 THRESHOLDS: Final = (20_000, 20, 20)
 
 
 def freeze_and_tune_gc() -> None:
-    """Excludes all objects that exist now from collection; called when the process is ready.
+    """Excludes all present objects from collection, and sets the thresholds.
 
-    Modules, types and functions live as long as the process: some hundred thousand objects. A full
-    collection that includes them blocks the loop, and with it each token, for a tenth of a second.
+    It is called when the process is ready. Modules, types and functions are some hundred thousand
+    objects that live as long as the process. A full collection that includes them blocks the event
+    loop, and so delays every token, for a tenth of a second.
     """
     gc.collect()
     gc.freeze()

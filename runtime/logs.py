@@ -36,7 +36,7 @@ def configure() -> None:
 
 
 def described(error: Exception) -> str:
-    """The class of an error and where it was raised.
+    """Returns the class of an error and the place where it was raised.
 
     Neither its message nor its traceback is included: both may hold a prompt or a key.
     """

@@ -19,9 +19,9 @@ _NO_ERRORS: Final[tuple[type[Exception], ...]] = ()
 
 
 async def cancel_and_wait(task: asyncio.Task[None]) -> None:
-    """Cancels a task and waits for its end; a cancellation of the caller is still delivered.
+    """Cancels a task and waits for its end; a cancellation of the caller still takes effect.
 
-    Raises: whatever the task raised, other than its own cancellation.
+    Raises: the task's exception, except its own cancellation.
     """
     task.cancel()
     await asyncio.wait([task])
@@ -50,11 +50,11 @@ class Loop:
     leaving cancels it, a running tick included, and waits for its end.
 
     An error of a tick does not end the loop. Errors of the classes in `ignored` are expected, for
-    instance an unavailable Redis that is reported elsewhere; any other is logged by its class and
-    place alone, because its message may hold a prompt or a key.
+    instance an unavailable Redis that is reported elsewhere. Of any other error, only the class and
+    the place are logged, because its message may hold a prompt or a key.
 
     `first_pause` is the range before the first tick; None starts with a tick. `wake` ends the
-    present pause at once.
+    current pause at once.
     """
 
     def __init__(
@@ -92,7 +92,7 @@ class Loop:
             await cancel_and_wait(task)
 
     def wake(self) -> None:
-        """Ends the present pause; during a tick, skips the pause after it."""
+        """Ends the current pause; during a tick, skips the pause after it."""
         self._awake.set()
 
     async def _run(self) -> None:

@@ -1,4 +1,4 @@
-"""The limit of open files: raised at the start, and recognized when it is reached all the same."""
+"""Raises the limit of open files at the start, and recognizes errors caused by reaching it."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ _EXHAUSTED: Final = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.
 
 
 def raise_open_file_limit() -> None:
-    """Raises the soft limit of this process to the hard one, if the system has limits.
+    """Raises the soft limit of open files to the hard limit, if the system has such limits.
 
-    Many systems start a process with 1024 for the sake of programs that call `select`.
+    Many systems start a process with a soft limit of 1024, for programs that call `select`.
     """
     with contextlib.suppress(ImportError, OSError, ValueError):
         import resource
@@ -26,10 +26,10 @@ def raise_open_file_limit() -> None:
 
 
 def is_exhausted(error: BaseException) -> bool:
-    """True if an error comes from a lack of files, sockets or memory here, not from the peer.
+    """Returns True if an error comes from a local lack of files, sockets or memory.
 
     Name resolution reports a lack of files as a temporary failure of the name server. So if the
-    error itself says nothing, a file is opened.
+    error itself does not show the cause, the function tries to open a file.
     """
     if any(isinstance(one, OSError) and one.errno in _EXHAUSTED for one in _causes(error)):
         return True
@@ -41,7 +41,7 @@ def is_exhausted(error: BaseException) -> bool:
 
 
 def _causes(error: BaseException | None) -> Iterator[BaseException]:
-    for _ in range(10):  # a bound, in case they go round in a circle
+    for _ in range(10):  # bounded, because causes may form a cycle
         if error is None:
             return
         yield error

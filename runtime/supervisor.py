@@ -1,8 +1,8 @@
-"""Runs one program as several processes, because Python uses one core.
+"""Runs one program as several processes, because a Python process uses only one core.
 
 The parent starts its children, forwards stop signals to them, and restarts those that die. Children
-are started with `--child`: they share their port, and stop when their standard input ends, which
-happens when the parent is gone.
+are started with `--child`: they share their port, and stop at the end of their standard input,
+which the kernel closes when the parent dies.
 """
 
 from __future__ import annotations
@@ -26,18 +26,19 @@ if TYPE_CHECKING:
 log = structlog.get_logger()
 
 MAX_PROCESSES: Final = 64
-# The exit status of a child that would fail again; after any other one it is restarted.
+# The exit status of a child that would fail again; after any other status it is restarted.
 CANNOT_START: Final = 3
 RESTART_SECONDS: Final = (0.2, 10.0)
-# A child that has run for longer was not killed by its start: the backoff begins again.
+# A child that ran for longer did not die because of its start, so the backoff starts over.
 STABLE_SECONDS: Final = 30.0
 
 
 @dataclass(frozen=True, slots=True)
 class Children:
-    """How to run children. `environ` is added to the environment of the parent.
+    """The settings for running children.
 
-    Children that are still there `stop_seconds` after the first stop signal are killed.
+    `environ` is added to the environment of the parent. Children that still run `stop_seconds`
+    after the first stop signal are killed.
     """
 
     stop_seconds: float
@@ -58,7 +59,7 @@ def run(main: Coroutine[Any, Any, None]) -> None:
 def handle_stop(on_signal: Callable[[], None], on_parent_gone: Callable[[], None] | None) -> None:
     """Calls `on_signal` for each SIGTERM and SIGINT.
 
-    In a child, `on_parent_gone` is called once when its parent is gone.
+    In a child, `on_parent_gone` is called once when the parent has died.
     """
     loop = asyncio.get_running_loop()
     for which in (signal.SIGTERM, signal.SIGINT):
@@ -78,7 +79,7 @@ def handle_stop(on_signal: Callable[[], None], on_parent_gone: Callable[[], None
 async def supervise(package: str, number: int, how: Children) -> int:
     """Keeps `number` children of `python -m package --child` running until a SIGTERM or SIGINT.
 
-    Every signal is forwarded. Returns the exit status: 0 if all children ended well, else 1.
+    Every signal is forwarded. Returns the exit status: 0 if all children exited with 0, else 1.
     """
     log.info("starting processes", processes=number)
     command = [sys.executable, "-m", package, "--child"]
@@ -97,7 +98,7 @@ async def supervise(package: str, number: int, how: Children) -> int:
     asked = asyncio.create_task(stopping.wait())
     kept = [asyncio.create_task(child.keep()) for child in children]
     try:
-        # Only a child that cannot start ends by itself, and then the others cannot start either.
+        # `keep` ends by itself only if a child cannot start; then the others cannot start either.
         await asyncio.wait([asked, *kept], return_when=asyncio.FIRST_COMPLETED)
         if not stopping.is_set():
             stop(signal.SIGTERM)
@@ -112,7 +113,7 @@ async def supervise(package: str, number: int, how: Children) -> int:
 
 
 class _Child:
-    """One process, and its successors when it dies."""
+    """One child process, and the processes that replace it when it dies."""
 
     def __init__(self, command: list[str], environ: Mapping[str, str]) -> None:
         self._command = command
@@ -128,7 +129,7 @@ class _Child:
             self._process.send_signal(which)
 
     async def keep(self) -> int:
-        """Restarts the process until it is stopped, or cannot start. Returns its exit status."""
+        """Restarts the process until it is stopped or cannot start. Returns its exit status."""
         deaths = 0
         while not self._stopping.is_set():
             began = time.monotonic()
@@ -152,7 +153,7 @@ class _Child:
             *self._command,
             stdin=asyncio.subprocess.PIPE,  # closed by the kernel when the parent dies
             env=self._environ,
-            start_new_session=True,  # the parent alone gets Ctrl-C, and forwards it once
+            start_new_session=True,  # only the parent receives Ctrl-C, and forwards it once
         )
         if self._stopped_by is not None:  # stopped while it was being started
             self._process.send_signal(self._stopped_by)

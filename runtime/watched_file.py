@@ -1,4 +1,6 @@
-"""Files that may change while a process runs: read again when they have, never half written."""
+"""Files that may change while a process runs: reads them again after a change, and writes them
+atomically.
+"""
 
 from __future__ import annotations
 
@@ -24,12 +26,14 @@ log = structlog.get_logger()
 
 
 class LiveFile(Generic[_T]):
-    """What a file says. One that cannot be read any more, or makes no sense, leaves what it said
-    before in force, and a line in the log.
+    """The parsed content of a file, which is read again when the file changes.
+
+    If the changed file is unreadable or invalid, the earlier content stays in force and a warning
+    is logged.
     """
 
     def __init__(self, path: str, parse: Callable[[str], _T]) -> None:
-        """Reads it. Raises: ValueError, which says why it cannot be used."""
+        """Reads the file. Raises: ValueError, whose message says why it cannot be used."""
         self._path = Path(path)
         self._parse = parse
         self._mark = self._look()
@@ -37,7 +41,7 @@ class LiveFile(Generic[_T]):
         self._looked = time.monotonic()
 
     def get(self, *, at_once: bool = False) -> _T:
-        """What the file says, or said up to `LOOK_SECONDS` ago; `at_once` looks in any case."""
+        """Returns the content, at most `LOOK_SECONDS` old; `at_once` checks the file now."""
         if not at_once and time.monotonic() - self._looked < LOOK_SECONDS:
             return self._value
         self._looked = time.monotonic()
@@ -58,7 +62,7 @@ class LiveFile(Generic[_T]):
 
 
 def read_text(path: Path) -> str:
-    """Reads a file of settings. Raises: ValueError, which says why it cannot be used."""
+    """Reads a settings file. Raises: ValueError, whose message says why it cannot be used."""
     _stat(path)
     try:
         with path.open("rb") as file:
@@ -76,12 +80,12 @@ def _stat(path: Path) -> os.stat_result:
     except OSError as error:
         raise ValueError(f"cannot be read: {type(error).__name__}") from None
     if not stat.S_ISREG(found.st_mode):
-        raise ValueError("is not a regular file")  # reading a pipe could take for ever
+        raise ValueError("is not a regular file")  # reading a pipe could block for ever
     return found
 
 
 def replace(path: Path, content: bytes) -> None:
-    """Writes a file that only its owner may read, whole or not at all. Raises: OSError."""
+    """Writes a file atomically, so that only its owner may read it. Raises: OSError."""
     handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     try:
         with os.fdopen(handle, "wb") as file:
@@ -96,7 +100,7 @@ def replace(path: Path, content: bytes) -> None:
 
 @contextlib.contextmanager
 def locked(path: Path) -> Iterator[None]:
-    """Locks a file: commands that read and write it run one after the other. Raises: OSError."""
+    """Locks a file, so that commands that change it run one at a time. Raises: OSError."""
     with path.with_name(f".{path.name}.lock").open("a") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         yield
