@@ -1,4 +1,4 @@
-"""The HTTP routes, server-sent events, and the pages and documents that are served.
+"""The HTTP routes, server-sent events, and the pages and documents that the server serves.
 
-The rules of a request's body are in `server.api`; who may call is in `server.access`.
+`server.api` validates request bodies; `server.access` authenticates and authorizes callers.
 """

@@ -1,4 +1,4 @@
-"""JSON answers, refusals as HTTP answers, and how the body of any answer is written."""
+"""Builds JSON and error responses, and paces the writing of response bodies."""
 
 from __future__ import annotations
 
@@ -20,17 +20,17 @@ PIECE_BYTES: Final = 65_536
 
 
 def json_answer(value: dict[str, Any]) -> web.Response:
-    """A JSON answer."""
+    """Returns an HTTP response with this value as JSON."""
     return encoded_answer(encode(value))
 
 
 def encoded_answer(json: bytes) -> web.Response:
-    """A JSON answer that is encoded already."""
+    """Returns an HTTP response with JSON that is already encoded."""
     return web.Response(body=json, content_type="application/json")
 
 
 def error_answer(problem: Problem) -> web.Response:
-    """The standard's error object, with the headers that belong to it."""
+    """Returns an HTTP response with the standard's error object and its headers."""
     answer = json_answer({"error": problem.error})
     answer.set_status(problem.status)
     answer.headers.update(problem.headers)
@@ -40,8 +40,8 @@ def error_answer(problem: Problem) -> web.Response:
 class PacedBody(Payload):
     """A body that is written in pieces, at the pace of its client.
 
-    The process holds one piece of it for each client, and the body itself once. A client that does
-    not read is dropped.
+    The process holds the body once, and one piece of it for each client. The connection of a client
+    that does not read is dropped.
     """
 
     def __init__(self, data: bytes, request: web.Request) -> None:
@@ -55,7 +55,10 @@ class PacedBody(Payload):
         return text
 
     async def write(self, writer: AbstractStreamWriter) -> None:
-        """Returns when the kernel has taken all of it. Raises: ConnectionError."""
+        """Writes the body, and returns once the kernel has accepted all of it.
+
+        Raises: ConnectionError.
+        """
         if (transport := self._request.transport) is not None:
             bound_buffers(transport, 0)
         whole = memoryview(self._value)
@@ -66,6 +69,6 @@ class PacedBody(Payload):
 
 
 def pace(request: web.Request, response: web.StreamResponse) -> None:
-    """Has the body of an answer written at the pace of its client; a stream has a pace already."""
+    """Replaces the body of a response by a `PacedBody`; streams pace themselves."""
     if isinstance(response, web.Response) and isinstance(response.body, bytes):
         response.body = PacedBody(response.body, request)

@@ -1,7 +1,7 @@
-"""Who comes in: keys and tokens are looked up and checked, and every request is.
+"""Authenticates every request to the API by its key or token.
 
-Without keys and tokens configured everybody comes in as `EVERYBODY`, and the configuration allows
-loopback only.
+If neither keys nor tokens are configured, every caller is the principal `EVERYBODY`, and the
+configuration allows loopback addresses only.
 """
 
 from __future__ import annotations
@@ -48,18 +48,18 @@ class Authenticator:
 
     @property
     def open(self) -> bool:
-        """Whether everybody comes in."""
+        """True if the server does not authenticate."""
         return not self._settings.closed
 
     def address_of(self, request: web.Request) -> str:
-        """The address of the client that sent a request, as far as trusted proxies tell it."""
+        """Returns the address of a request's client, as reported by trusted proxies."""
         forwarded = request.headers.getall("X-Forwarded-For", ())
         return client_address(request.remote, forwarded, self._settings.proxies)
 
     async def authenticated(self, credential: str | None, address: str) -> Principal:
-        """Who shows this credential, from this address.
+        """Returns the principal of a credential, with the client's address.
 
-        What is wrong with a credential that does not count is not said.
+        The error for an invalid credential does not say what is wrong with it.
         """
         return replace(await self._by_credential(credential), address=address)
 
@@ -93,7 +93,7 @@ class Authenticator:
         return jwt.verified(token, key, self._settings.rules, time.time())
 
     async def run(self, app: web.Application) -> AsyncIterator[None]:
-        """Renews what is kept in Redis, and closes what was opened; a `cleanup_ctx`."""
+        """Renews the API keys in Redis, and closes the JWKS client at the end; a `cleanup_ctx`."""
         del app
         async with contextlib.AsyncExitStack() as stack:
             if self._jwks is not None:
@@ -105,7 +105,10 @@ class Authenticator:
             yield
 
     def add_to(self, app: web.Application) -> None:
-        """Lets nobody into the API who has not said who they are; a socket may still say it."""
+        """Adds the middleware, which refuses API requests without a valid credential.
+
+        A WebSocket may authenticate after its upgrade.
+        """
         app.middlewares.append(self._guard())
         app.cleanup_ctx.append(self.run)
 
@@ -122,13 +125,14 @@ class Authenticator:
     async def _admit(self, request: web.Request) -> None:
         check_url(request.query)
         if isinstance(request.match_info.http_exception, web.HTTPNotFound):
-            return  # the routes are public: a path that is none of them is 404 to everybody
+            return  # the list of routes is public, so an unknown path is a 404 for every caller
         resource = request.match_info.route.resource
         place = "" if resource is None else resource.canonical
         credential = None if self.open else principal.from_header(request.headers)
         if (request.method, place) == ("GET", principal.SOCKET):
-            # A header is checked before the upgrade. A browser cannot send one, nor read why an
-            # upgrade was refused: its token is checked after it, by `server.websocket.auth`.
+            # An `Authorization` header is checked before the upgrade. A browser can neither send
+            # one nor read why an upgrade was refused, so `server.websocket.auth` checks its token
+            # after the upgrade.
             if self.open or credential is not None:
                 request[PRINCIPAL] = await self.authenticated(credential, self.address_of(request))
                 request[CREDENTIAL] = credential
@@ -143,5 +147,5 @@ CREDENTIAL: Final = web.RequestKey("shown", object)
 
 
 def principal_of(request: web.Request) -> Principal:
-    """Who sent a request of the API."""
+    """Returns the principal of an API request."""
     return request[PRINCIPAL]

@@ -1,7 +1,7 @@
-"""The JSON of responses: made once for all clients that read it at the same time.
+"""The JSON bodies of responses, built once for all clients that read them at the same time.
 
-Large ones are made one after the other, and only while few bytes of them wait to be read. So what
-clients that do not read can cost is bounded, however many they are.
+Large bodies are built one at a time, and only while few bytes wait to be read. This bounds the
+memory that clients which do not read can occupy, however many there are.
 """
 
 from __future__ import annotations
@@ -19,18 +19,19 @@ if TYPE_CHECKING:
 
     from server.responses import Responses
 
-    # A response -> why it is answered as an error, if it is, and the object that is answered.
+    # Takes a response object. Returns the error to answer with, or None, and the object to answer
+    # with otherwise.
     Form = Callable[[dict[str, Any]], tuple[Problem | None, dict[str, Any]]]
 
-# Beyond this many bytes that clients have yet to read, no further large body is made.
+# While clients have yet to read this many bytes, no further large body is built.
 MAX_UNREAD_BYTES: Final = 67_108_864
 WAIT_SECONDS: Final = 10.0
-# Redis cuts a connection on which too many bytes of replies wait.
+# The limit on concurrent reads: Redis closes a connection with too many bytes of unread replies.
 MAX_LOOKS: Final = 16
 
 
 class Body(NamedTuple):
-    """The JSON of a response; `problem` is its failure, if the form has one."""
+    """The JSON of a response; `problem` is set if the form answers with an error instead."""
 
     json: bytes
     problem: Problem | None = None
@@ -46,7 +47,7 @@ class _Shared:
 
 
 class Bodies:
-    """The bodies that are being read; each exists as long as somebody reads it."""
+    """The bodies that are being read. Each exists as long as at least one client reads it."""
 
     def __init__(self, responses: Responses) -> None:
         self._responses = responses
@@ -58,12 +59,15 @@ class Bodies:
 
     @contextlib.asynccontextmanager
     async def response(self, viewer: str, response_id: str, form: Form) -> AsyncIterator[Body]:
-        """The response as it stands, in this form. Raises: Problem, HoldlineError."""
+        """Yields the body of a response in its current state, converted by `form`.
+
+        Raises: Problem, HoldlineError.
+        """
         async with self._looks:
             view = await self._responses.look(viewer, response_id)
         small = response_of(view) if len(view.entries) == view.length else None
         key = (form, response_id, view.status, view.attempt, view.length)
-        del view  # of a large response up to a quarter of a megabyte, while the reader waits
+        del view  # up to 256 KB for a large response, which a slow client would keep alive
 
         async def make() -> Body:
             found = small or await self._responses.retrieve(viewer, response_id)
@@ -77,9 +81,9 @@ class Bodies:
     async def shared(
         self, key: Hashable, make: Callable[[], Awaitable[Body]], *, large: bool
     ) -> AsyncIterator[Body]:
-        """The body that `make` returns, or has returned to another reader of this key.
+        """Yields the body from `make`, or the one that another reader of this key has already made.
 
-        Raises: Problem, and as `make`.
+        Raises: Problem, and everything that `make` raises.
         """
         shared = self._shared.setdefault(key, _Shared())
         shared.readers += 1

@@ -1,7 +1,7 @@
-"""Reads a request's body: in time, bounded, and decoded.
+"""Reads and decodes a request's body, with a deadline and a size limit.
 
-aiohttp decodes bodies too, but answers an encoding that it cannot read in words of its own. The
-server runs with its `auto_decompress` off.
+aiohttp can decode bodies too, but its answer to an unsupported encoding does not have the
+standard's error shape. The server therefore runs with `auto_decompress` off.
 """
 
 from __future__ import annotations
@@ -17,13 +17,16 @@ from server.api.request import check_key
 
 KEY_HEADER: Final = "Idempotency-Key"
 ENCODINGS: Final = frozenset({"identity", "gzip", "x-gzip", "deflate"})
-# zlib's names: a header of gzip or zlib, whichever is found; and none.
+# zlib's values of `wbits`: detect a gzip or zlib header, and expect no header.
 ANY_HEADER: Final = 47
 NO_HEADER: Final = -15
 
 
 async def read_body(request: web.Request, seconds: float) -> bytes:
-    """The decoded body. Raises: Problem; HTTPRequestEntityTooLarge."""
+    """Reads a body within `seconds` and returns it decoded.
+
+    Raises: Problem, HTTPRequestEntityTooLarge.
+    """
     encoding = request.headers.get("Content-Encoding", "identity").strip().lower()
     if encoding not in ENCODINGS:
         raise Problem(
@@ -44,7 +47,7 @@ async def read_body(request: web.Request, seconds: float) -> bytes:
 
 
 async def _received(request: web.Request) -> bytes:
-    """`request.read()` would keep the body for as long as the request waits for its answer.
+    """Reads the body without `request.read()`, which would keep it until the request is answered.
 
     Raises: HTTPRequestEntityTooLarge.
     """
@@ -59,8 +62,11 @@ async def _received(request: web.Request) -> bytes:
 
 
 def _decoded(body: bytes, most: int) -> bytes:
-    """Raises: Problem; HTTPRequestEntityTooLarge, before more than `most` bytes are decoded."""
-    # Some clients send "deflate" without zlib's header, whose first byte ends in 8.
+    """Decompresses a body, up to `most` bytes.
+
+    Raises: Problem; HTTPRequestEntityTooLarge, as soon as `most` bytes are exceeded.
+    """
+    # Some clients send "deflate" without the zlib header, whose first byte ends in the hex digit 8.
     header = body[:2] == b"\x1f\x8b" or (body[:1] and body[0] & 0x0F == 8)
     unpack = zlib.decompressobj(wbits=ANY_HEADER if header else NO_HEADER)
     try:
@@ -79,9 +85,9 @@ def _damaged() -> Problem:
 
 
 def with_key(request: web.Request, body: dict[str, Any]) -> dict[str, Any]:
-    """The body with the idempotency key of the header, if there is one: it comes first.
+    """Returns the body with the idempotency key of the header, which overrides the body's own.
 
-    Raises: Problem if the body has a key that could not be one.
+    Raises: Problem if the body's own key is invalid.
     """
     key = request.headers.get(KEY_HEADER)
     if key is None:

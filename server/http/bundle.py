@@ -1,16 +1,16 @@
-"""Our ES modules as one file: what a page loads is one request, and one integrity value covers it.
+"""Bundles our ES modules into one file, so that a page needs one request and one integrity value.
 
-Nothing is compiled. Comments, space that means nothing, long `#private` names, long names of
-constants and classes, `import` and `export` go, and what is left stands in the order in which the
-modules would run. That works because the modules keep to a few forms, and what keeps to no form is
-refused:
+Nothing is compiled. The bundler removes comments, insignificant white space, `import` and `export`,
+shortens `#private` names and the names of constants and classes, and concatenates the modules in
+the order in which they would run. This works because the modules use only these forms of import and
+export; any other form is refused:
 
     import { a, b } from "./other.js";
     import sheet from "./look.css" with { type: "css" };
     export const | class | function | async function NAME
     export { a } from "./other.js";
 
-The exports of the entry are those of the whole.
+The bundle exports what the entry module exports.
 
 No two modules may declare the same top-level name. A vendored module is wrapped in a function, so
 its names cannot collide.
@@ -28,7 +28,8 @@ from typing import Final
 
 Read = Callable[[str], str]
 
-# A string, a template or a pattern is kept as it is; a comment goes.
+# Matches strings, template literals and regular expressions, which are kept unchanged, and
+# comments, which are removed.
 _TOKEN: Final = re.compile(
     r"""(?P<kept>"(?:\\.|[^"\\\n])*"|'(?:\\.|[^'\\\n])*'|`(?:\\.|[^`\\])*`
     |(?<=[(,=:\[!&|?{};\s])/(?![/*])(?:\\.|\[(?:\\.|[^\]\\\n])*\]|[^/\\\n\[])+/[a-z]*(?=[.,;)\s]))
@@ -36,11 +37,11 @@ _TOKEN: Final = re.compile(
     re.DOTALL | re.VERBOSE,
 )
 _SPACE: Final = re.compile(r" ?([=*<>!&|?:,;{}()\[\]]+) ?")
-# Between two operands, where it cannot become another sign.
+# An operator between two operands, where removing the spaces cannot create another operator.
 _OPERATOR: Final = re.compile(r"(?<=[\w\])]) ([-+*%/]) (?=[\w(\[])| ([-+*%/])(?==)")
-# Line ends that can go: our modules write every semicolon, so none of these ends a statement.
+# Removable line ends: our modules write every semicolon, so none of these ends a statement.
 _END: Final = re.compile(r"(?<=[{},;])\n|[;,]?\n(?=[})\]])")
-# Where it is declared, and where it is used; not what a string holds.
+# A private name where it is declared or used, but not inside of a string.
 _PRIVATE: Final = re.compile(
     r"(?:(?<=\.)|(?<=^)|(?<=^get )|(?<=^set )|(?<=^async ))#(\w+)", re.MULTILINE
 )
@@ -62,26 +63,26 @@ _TOP: Final = re.compile(r"^(?:const|let|class|function|async function)\*? (\w+)
 _CAPITAL: Final = re.compile(r"(?<![\w$])(?<![^.]\.)[A-Z]\w+")
 _NUMBER: Final = re.compile(r"^const ([A-Z]\w+) = ([\d_.]+);\n", re.MULTILINE)
 _FILLED: Final = re.compile(r"\$\{[^}]*\}")
-# `place.js` gets its value when the file is served.
+# The constant in `place.js` whose value is filled in when the file is served.
 _FILLED_LATER: Final = "INTEGRITY"
 _LEFT: Final = re.compile(r"^(?:import|export)\b(?!\().*", re.MULTILINE)
 _VENDOR_EXPORT: Final = re.compile(r"export\s*\{([^}]*)\};?\s*(?://[^\n]*\s*)?$")
-# The lines of a minified module are longer on average, in characters. Other vendored modules lose
-# indentation and the comments that have lines of their own: to read each of their tokens would take
-# ten times as long.
+# The average line length, in characters, from which a vendored module counts as minified. From
+# other vendored modules, only indentation and comments on lines of their own are removed, because
+# reading each of their tokens would take ten times as long.
 _MINIFIED_LINE: Final = 200
 _BLOCKS: Final = re.compile(r"^[ \t]*/\*[^*]*(?:\*(?!/)[^*]*)*\*/$", re.MULTILINE)
 _LINES: Final = re.compile(r"^\s+(?://.*\n\s*)*|^//.*\n", re.MULTILINE)
 
 
 class PackError(Exception):
-    """A module is not written in the forms that can be packed."""
+    """A module uses a form that cannot be packed."""
 
 
 def strip(source: str) -> str:
-    """The source without comments and without the space that means nothing.
+    """Returns the source without comments and insignificant white space.
 
-    Strings, templates and patterns stay, and lines stay lines.
+    Strings, template literals and regular expressions are kept, and so are line breaks.
     """
     bare = "".join(f"{line.strip()}\n" for line in _without_comments(source).splitlines())
     tight = _between(bare, _tight, lambda match: match[0])
@@ -89,7 +90,7 @@ def strip(source: str) -> str:
 
 
 def _between(code: str, change: Callable[[str], str], token: Callable[[re.Match[str]], str]) -> str:
-    """The code with `change` made of what lies between strings, templates and patterns."""
+    """Applies `token` to strings, templates and regular expressions, and `change` to the rest."""
     out, end = [], 0
     for match in _TOKEN.finditer(code):
         out += [change(code[end : match.start()]), token(match)]
@@ -102,7 +103,7 @@ def _tight(code: str) -> str:
 
 
 def shorten(code: str) -> str:
-    """One module's code with short names in place of `#private` ones, which nobody else can see."""
+    """Returns a module's code with its `#private` names shortened; no other module can use them."""
     counts = Counter(_PRIVATE.findall(code))
     short = {name: _letters(place) for place, (name, _) in enumerate(counts.most_common())}
     return _PRIVATE.sub(lambda match: f"#{short[match[1]]}", code)
@@ -125,9 +126,9 @@ def _kept(match: re.Match[str]) -> str:
 
 
 def pack(read: Read, entry: str, home: str) -> str:
-    """The entry and all that it imports, as one module.
+    """Packs the entry and all of its imports into one module.
 
-    `home` is what stands for `import.meta.url` in every module: an expression.
+    `home` is the JavaScript expression that replaces `import.meta.url` in every module.
 
     Raises: PackError.
     """
@@ -149,7 +150,7 @@ class _Pack:
         self.exported: list[str] = []
 
     def body(self) -> str:
-        """All modules, with short names for constants and classes, and numbers in their places."""
+        """Returns all modules, with constants and classes shortened and numbers inlined."""
         kept = {*self.exported, *self._numbers, _FILLED_LATER}
         capital = [name for name in self._owners if _CAPITAL.fullmatch(name) and name not in kept]
         short = {name: f"${_letters(place)}" for place, name in enumerate(capital)} | self._numbers
@@ -169,7 +170,7 @@ class _Pack:
         )
 
     def add(self, place: str, *, entry: bool = False) -> None:
-        """Adds a module after those that it needs; only the entry's exports count."""
+        """Adds a module after its imports; only the entry's exports are recorded."""
         if place in self._done:
             return
         self._done.add(place)
@@ -236,7 +237,7 @@ class _Pack:
 
 
 def squeeze(css: str) -> str:
-    """A stylesheet without comments, needless white space, or quotes around words."""
+    """Returns a stylesheet without comments, redundant white space and quotes around words."""
     bare = re.sub(r"/\*.*?\*/", "", css, flags=re.DOTALL)
     bare = re.sub(r"\s+", " ", bare)
     bare = re.sub(r'="([a-z]+)"\]', r"=\1]", bare)

@@ -1,4 +1,4 @@
-"""`POST /v1/chat/completions`: the same queue and the same log, told as a chat completion."""
+"""`POST /v1/chat/completions`: presents a response of the same queue and log as a completion."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 
 class ChatCompletionRoutes:
-    """The one route; waiting, streaming and letting go are those of `ResponseRoutes`."""
+    """The route; it shares waiting, streaming and retry tracking with `ResponseRoutes`."""
 
     def __init__(
         self, config: Config, relay: Relay, responses: Responses, routes: ResponseRoutes
@@ -78,6 +78,6 @@ class ChatCompletionRoutes:
 
 
 def as_completion(found: dict[str, Any]) -> tuple[Problem | None, dict[str, Any]]:
-    """The chat completion that a finished response is, or why it is none."""
+    """Converts a finished response into a chat completion, or returns its failure."""
     failed = failure(found)
     return failed, completion(found) if failed is None else {}

@@ -1,16 +1,16 @@
-"""The body of a chat completion -> the body of a response, for programs that know nothing newer.
+"""Translates the body of a chat completion into the body of a response, for older clients.
 
-    messages                 input: messages, calls of functions, and what came of them
+    messages                 input: messages, function calls and their results
     max_completion_tokens    max_output_tokens; the older max_tokens too
     response_format          text.format
     reasoning_effort         reasoning.effort; verbosity is text.verbosity
     tools, tool_choice       the same, without the nesting
     logprobs, top_logprobs   include, top_logprobs
-    stop, seed               holdline_stop, holdline_seed: the standard has none
+    stop, seed               holdline_stop, holdline_seed: not in the standard
 
-What a response has no place for is refused by name, and never ignored in silence. Only shapes are
-looked at here; values are checked by `request.parse_create`, and `named` gives what it complains
-of the name that the caller knows.
+A parameter that a response does not support is refused with an error that names it; none is
+silently ignored. This module checks only the shapes of values. `request.parse_create` checks the
+values themselves, and `named` translates the field in its errors back to the chat body's name.
 """
 
 from __future__ import annotations
@@ -44,7 +44,8 @@ _SAME: Final = frozenset(
         "idempotency_key",
     }
 )
-# What a response cannot do, each with the values that ask for nothing.
+# The parameters that a response does not support, each with the accepted values, which have no
+# effect.
 NEUTRAL: Final[dict[str, tuple[Any, ...]]] = {
     "audio": (),
     "function_call": (),
@@ -78,11 +79,12 @@ _STREAM_OPTIONS: Final = frozenset(
     {
         "include_usage",
         "include_obfuscation",
-        "continuous_usage_stats",  # vLLM's; usage is counted at the end alone
+        "continuous_usage_stats",  # an option of vLLM; usage is only sent at the end
     }
 )
 LOGPROBS: Final = "message.output_text.logprobs"
-# Patterns of fields of a response, behind the place of an item, and their names in a chat body.
+# Patterns of a response's field names, and their replacements in a chat body. They apply after an
+# item's index is replaced by the place of its message.
 _RENAMED: Final = tuple(
     (re.compile(pattern), name)
     for pattern, name in (
@@ -107,9 +109,9 @@ _RENAMED: Final = tuple(
 
 
 class Translation:
-    """A body in the terms of a response; `usage` says whether a stream ends with the count.
+    """A chat body, translated into the body of a response.
 
-    Raises: Problem.
+    `usage` is True if a stream is to end with a chunk of token counts. Raises: Problem.
     """
 
     def __init__(self, chat: Json) -> None:
@@ -125,7 +127,7 @@ class Translation:
         self.usage = options is not None and _usage(mapping(options, "stream_options"))
 
     def named(self, problem: Problem) -> Problem:
-        """The same problem in the terms of the chat body."""
+        """Renames the field in a problem to its name in the chat body."""
         old = problem.param
         if old is None:
             return problem
@@ -144,7 +146,7 @@ class Translation:
 
     def _settings(self, chat: Json) -> None:
         given = {name: value for name, value in chat.items() if value is not None}
-        for name in ("max_tokens", "max_completion_tokens"):  # the newer name counts
+        for name in ("max_tokens", "max_completion_tokens"):  # the newer name takes precedence
             if name in given:
                 self.body["max_output_tokens"], self._limit = given[name], name
         if "reasoning_effort" in given:

@@ -1,8 +1,8 @@
-"""What a response says -> a chat completion, and its events -> the chunks of one.
+"""Translates a response into a chat completion, and its events into chat chunks.
 
-A chat stream can take nothing back. So if an answer begins anew after a piece of it was sent, the
-stream ends with an error that names the response, which can still be followed as one. What begins
-anew before that is told without a trace of it.
+A chat stream cannot retract text. If an answer restarts after part of it was sent, the stream
+therefore ends with an error that names the response, which the client can still follow by its id.
+A restart before the first part is invisible in the stream.
 """
 
 from __future__ import annotations
@@ -24,19 +24,19 @@ _REASONS: Final = {"max_output_tokens": "length", "content_filter": "content_fil
 
 
 def completion_id(response_id: str) -> str:
-    """The id of a chat completion: that of its response, under another prefix."""
+    """Returns the id of a chat completion: the response's id with another prefix."""
     return f"chatcmpl-{response_id.removeprefix('resp_')}"
 
 
 def failure(response: Json) -> Problem | None:
-    """Why this response is no chat completion, if it is none."""
+    """Returns the error for a response that failed or was cancelled, or None."""
     if response["status"] == "cancelled":
         return Problem(409, "cancelled", "Somebody cancelled this answer.", should_retry=False)
     return problem_of(response)
 
 
 def completion(response: Json) -> Json:
-    """The chat completion that an ended response is. Call `failure` first."""
+    """Translates an ended response into a chat completion. Call `failure` first."""
     parts = [
         part for item in response["output"] if item["type"] == "message" for part in item["content"]
     ]
@@ -70,7 +70,7 @@ def completion(response: Json) -> Json:
 
 
 class Chunks:
-    """The chunks of one stream; a `StreamFormat`. `usage` adds a last one that counts."""
+    """The chunks of one stream; a `StreamFormat`. `usage` adds a last chunk with token counts."""
 
     def __init__(self, *, usage: bool) -> None:
         self._usage = usage
@@ -79,18 +79,21 @@ class Chunks:
         self._finished = False
         self._calls: dict[int, int] = {}
         self._argued: set[int] = set()
-        self._extras: dict[int, Json] = {}  # that were sent when their calls began
+        self._extras: dict[int, Json] = {}  # the provider data sent with the start of each call
         self.failure: Problem | None = None
         self.broken = False
         self.ended = False
 
     @property
     def begun(self) -> bool:
-        """Whether a piece of the answer, or its end, was among the events."""
+        """True once the events have contained a part of the answer, or its end."""
         return self._said or self._finished
 
     def events(self, frames: list[Frame]) -> list[bytes]:
-        """The chunks of events that come together: what a restart among them undoes is not told."""
+        """Translates a batch of events into chunks.
+
+        Until a part of the answer was sent, events that a restart in the batch undoes are omitted.
+        """
         if not self._said:
             last = max((n for n, f in enumerate(frames) if f.type == RESTARTED), default=0)
             frames = [f for n, f in enumerate(frames) if n >= last or "response" in f.event]
@@ -102,11 +105,11 @@ class Chunks:
         return told
 
     def problem(self, problem: Problem) -> bytes:
-        """The chunk that ends a stream early; the official SDKs raise it as an error."""
+        """Returns the chunk that ends a stream early; the official SDKs raise it as an error."""
         return _data({"error": problem.error})
 
     def cut(self, response_id: str) -> bytes:
-        """The error that ends a stream before its response: `server_restarting`."""
+        """Returns the error that ends a stream before its response: `server_restarting`."""
         problem = restarting(
             response_id, "A chat stream cannot be resumed; the answer goes on as a response. "
         )
@@ -181,7 +184,7 @@ class Chunks:
         return self._delta({"tool_calls": [{"index": number, **begun}]})
 
     def _extra(self, index: int, extra: Json) -> list[Json]:
-        """The provider's data that was not known yet when the call began."""
+        """Returns a chunk with the provider data that was unknown when the call began."""
         sent = self._extras.get(index, {})
         rest = {name: value for name, value in extra.items() if name not in sent}
         if index not in self._calls or not rest:
@@ -234,7 +237,7 @@ def _finish_reason(response: Json) -> str:
 
 def _call(item: Json) -> Json:
     function = {"name": item["name"], "arguments": item["arguments"]}
-    extra = item.get("extra_content")  # of the provider, which wants it back
+    extra = item.get("extra_content")  # the provider's own data, which it expects back
     own = {"extra_content": extra} if extra else {}
     return {"id": item["call_id"], "type": "function", "function": function, **own}
 

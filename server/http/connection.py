@@ -1,4 +1,4 @@
-"""One connection of the HTTP server: malformed HTTP is answered in the standard's error shape."""
+"""The HTTP server's connections, which answer malformed HTTP in the standard's error shape."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ log = structlog.get_logger()
 
 
 class Connection(web.RequestHandler):
-    """A connection whose errors outside of any route are JSON, too.
+    """A connection that also answers errors outside of any route in JSON.
 
     aiohttp would answer in plain text, and log a traceback with the malformed line, which can be a
     header with a credential.
@@ -33,7 +33,10 @@ class Connection(web.RequestHandler):
     __slots__ = ()
 
     def connection_lost(self, exc: BaseException | None) -> None:
-        """Ends the cycle of a WebSocket and its connection, which would wait for the collector."""
+        """Breaks the reference cycle of a WebSocket and its connection.
+
+        Otherwise both would stay in memory until the garbage collector finds the cycle.
+        """
         super().connection_lost(exc)
         self._data_received_cb = None
 
@@ -44,7 +47,7 @@ class Connection(web.RequestHandler):
         exc: BaseException | None = None,
         message: str | None = None,
     ) -> web.StreamResponse:
-        """Answers what never became a request, or an exception that no middleware saw.
+        """Answers malformed HTTP, or an exception that no middleware handled.
 
         Raises: ConnectionError if a response has begun, so the connection can only be closed.
         """
@@ -69,7 +72,10 @@ class Connection(web.RequestHandler):
     async def finish_response(
         self, request: web.BaseRequest, resp: web.StreamResponse, start_time: float | None
     ) -> tuple[web.StreamResponse, bool]:
-        """Writes the response. aiohttp refuses an `Expect` that it does not know as plain text."""
+        """Writes the response, as JSON if aiohttp itself refused the request.
+
+        aiohttp refuses an unknown `Expect` header in plain text.
+        """
         if isinstance(resp, web.HTTPException) and resp.status >= 400:
             resp = self.handle_error(request, resp.status)
         return await super().finish_response(request, resp, start_time)
@@ -78,7 +84,10 @@ class Connection(web.RequestHandler):
 async def listen(
     runner: web.AppRunner, host: str, port: int, **options: Any
 ) -> asyncio.base_events.Server:
-    """Listens for an application that is set up; `web.TCPSite` takes no class of connections."""
+    """Starts listening for an application that is set up.
+
+    `web.TCPSite` does not accept a connection class.
+    """
     loop = asyncio.get_running_loop()
     server = runner.server
     if server is None:

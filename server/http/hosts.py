@@ -1,9 +1,9 @@
-"""The names that requests may call this server by: a defence against DNS rebinding.
+"""Checks the `Host` header of requests, as a defence against DNS rebinding.
 
-Where nobody authenticates, the server listens on loopback and trusts the machine's own users. A
-page of another site could let its own name resolve to loopback after it was loaded: the browser
-would take this server for the page's own site and send no foreign `Origin`. `Host` still carries
-the page's name.
+Without authentication, the server listens on loopback and trusts the machine's own users. A
+malicious page could make its own host name resolve to loopback after it was loaded. The browser
+would then take this server for the page's own site and send no foreign `Origin`, but `Host` would
+still carry the page's name.
 """
 
 from __future__ import annotations
@@ -21,32 +21,35 @@ if TYPE_CHECKING:
     from aiohttp.typedefs import Handler
 
 SETTING: Final = "HOLDLINE_ALLOWED_HOSTS"
-# Probes call a server by any name, and these routes tell nothing but their status.
+# Probes may use any host name, and these routes reveal nothing but the server's status.
 PROBES: Final = frozenset({"/livez", "/readyz", "/health"})
 
 
 class Hosts:
-    """The names besides those of loopback."""
+    """The allowed host names, in addition to those of loopback."""
 
     def __init__(self, allowed: Collection[str]) -> None:
         """Takes the names in their canonical spelling."""
         self._allowed = frozenset(allowed)
 
     def allows(self, host: str | None) -> bool:
-        """True for the `Host` header of a request that may pass. Browsers always send one."""
+        """Returns True if a request with this `Host` header is allowed.
+
+        A request without the header is allowed, because browsers always send it.
+        """
         if host is None:
             return True
         name = canonical_host(host)
         return name is not None and (name in self._allowed or is_loopback(name))
 
     def add_to(self, app: web.Application) -> None:
-        """Guards every route but those of probes."""
+        """Adds the middleware, which checks every route except the probes'."""
         app.middlewares.append(self._guard())
 
     def _guard(self) -> Any:
         @web.middleware
         def guard(request: web.Request, handler: Handler) -> Awaitable[web.StreamResponse]:
-            # No coroutine of its own, which would be kept as long as a socket is open.
+            # Not a coroutine: its frame would be kept for as long as a socket is open.
             if request.path in PROBES or self.allows(request.headers.get("Host")):
                 return handler(request)
             raise Problem(403, "host_not_allowed", _advice(request.headers["Host"]))

@@ -1,7 +1,8 @@
-"""`/openapi.json` and `/asyncapi.json`: OpenAPI 3.1 of the routes, AsyncAPI 3.1 of the socket.
+"""Serves `/openapi.json`, OpenAPI 3.1 for the routes, and `/asyncapi.json`, AsyncAPI 3.1.
 
-Both are made from the types that requests are read with (`request`) and from those of what goes
-out (`shapes`). A route, a message, an event or a close code that is missing here fails a test.
+Both documents are generated from the types that parse requests (`server.api.request`) and the types
+of outgoing objects (`server.api.schema`). A test fails if a route, a message, an event or a close
+code is missing here.
 """
 
 from __future__ import annotations
@@ -39,7 +40,7 @@ BEARER_SCHEME: Final = {
 Document = dict[str, Any]
 Route = tuple[str, str, str, Any, Any]
 
-# Method, path, what it does, the type of the body, the type of the answer or its media type.
+# Method, path, summary, the type of the request's body, the type of the answer or its media type.
 ROUTES: Final[tuple[Route, ...]] = (
     ("post", RESPONSES, "Ask", requests.Create, objects.Response),
     ("get", RESPONSES, "The WebSocket: see /asyncapi.json", None, None),
@@ -66,7 +67,7 @@ ROUTES: Final[tuple[Route, ...]] = (
     ("get", "/web/{version}/{name}", "A source that never changes", None, "text/javascript"),
     ("get", "/web/{name}", "A source", None, "text/javascript"),
 )
-# Items of the input whose `type` may be left out: see `items.typed`.
+# Input items whose `type` is optional: see `items.typed`.
 UNTYPED: Final = {"Message", "ItemReference"}
 STREAMED: Final = {
     ("post", RESPONSES),
@@ -85,7 +86,7 @@ SUBPROTOCOLS: Final = {
     },
 }
 
-# The rest of it is in docs/protocol.md, Chat completions.
+# The schema is partial. docs/protocol.md, "Chat completions", describes the rest.
 _CALL_ID: Final = {"type": "string", "minLength": 1, "maxLength": MAX_CALL_ID}
 _CHAT_CONTENT: Final = {
     "anyOf": [
@@ -131,7 +132,7 @@ CHAT_BODY: Final = {
 
 _WORD: Final = {"type": "string"}
 _NUMBER: Final = {"type": "integer", "minimum": -1, "default": -1}
-# What is in the address or a header; the path's own are required.
+# Parameters in the query or a header. Those in the path are derived from it and are required.
 PARAMETERS: Final[dict[tuple[str, str], tuple[tuple[str, str, Any], ...]]] = {
     ("post", RESPONSES): (("header", "Idempotency-Key", {**_WORD, "maxLength": 255}),),
     ("get", f"{RESPONSES}/{{id}}"): (
@@ -150,7 +151,7 @@ PARAMETERS: Final[dict[tuple[str, str], tuple[tuple[str, str, Any], ...]]] = {
 
 
 def openapi() -> Document:
-    """The OpenAPI document."""
+    """Returns the OpenAPI document."""
     routed = [kind for *_, body, answer in ROUTES for kind in (body, answer) if _is_type(kind)]
     streamed = [*EVENTS.values(), MESSAGES["error"]]
     schemas, components = _schemas([*routed, bodies.ErrorBody, bodies.WebhookEvent, *streamed])
@@ -161,7 +162,7 @@ def openapi() -> Document:
     }
     components["Create"]["additionalProperties"] = False
     _allow_what_is_taken(components, "Create")
-    # What `check_input` requires, which no type says.
+    # The rule of `check_input`, which the types do not express.
     given = {"not": {"type": "null"}}
     components["Create"]["anyOf"] = [
         {"required": [name], "properties": {name: given}} for name in ("input", "prompt")
@@ -194,7 +195,7 @@ def openapi() -> Document:
         "servers": [{"url": "/"}],
         "paths": paths,
         "webhooks": {"responseEnded": {"post": _webhook(schemas[bodies.WebhookEvent])}},
-        # Where nobody has to say who they are, nothing is as good.
+        # The empty alternative is for servers without authentication.
         "security": [{}, {"bearer": []}],
         "components": {"schemas": components, "securitySchemes": {"bearer": BEARER_SCHEME}},
     }
@@ -214,7 +215,7 @@ def _webhook(event: Document) -> Document:
 
 
 def asyncapi() -> Document:
-    """The AsyncAPI document."""
+    """Returns the AsyncAPI document."""
     received, sent = dict(requests._KINDS), EVENTS | MESSAGES  # noqa: SLF001 - by type
     schemas, components = _schemas([*received.values(), *sent.values()])
     messages = {
@@ -259,7 +260,7 @@ def asyncapi() -> Document:
 
 
 def add_to(app: web.Application) -> None:
-    """Adds the two routes."""
+    """Adds the routes of the two documents."""
     app.router.add_get("/openapi.json", _serves(openapi), allow_head=False)
     app.router.add_get("/asyncapi.json", _serves(asyncapi), allow_head=False)
 
@@ -282,7 +283,7 @@ def _is_type(kind: Any) -> bool:
 
 
 def _schemas(kinds: Iterable[Any]) -> tuple[dict[Any, Document], Document]:
-    """The schema of each type, and what they refer to."""
+    """Returns the schema of each type, and the components that the schemas refer to."""
     kinds = list(dict.fromkeys(kinds))
     found, components = msgspec.json.schema_components(kinds, ref_template=REF)
     components = _portable(components)
@@ -292,13 +293,13 @@ def _schemas(kinds: Iterable[Any]) -> tuple[dict[Any, Document], Document]:
 
 
 def _allow_what_is_taken(components: Document, root: str) -> None:
-    """Allows in a request what the server takes, and no type says.
+    """Extends a request's schemas by the input that the server accepts but the types do not state.
 
-    A member that may be missing may be null as well, and an item's id may be empty. Where only one
-    kind of object can stand, its `type` may be left out.
+    An optional member may also be null, and an item's id may be empty. Where only one type of
+    object is possible, its `type` may be omitted.
     """
     reached, todo = {root}, [root]
-    # The names of components that are alternatives to each other somewhere.
+    # The names of components that are alternatives in some `anyOf`, so `type` distinguishes them.
     told_apart = {
         name
         for one in _objects(components)
@@ -332,14 +333,14 @@ def _takes_null(schema: Document) -> bool:
 
 
 def _referred(schema: Any) -> Iterator[str]:
-    """The names of the components that a schema refers to."""
+    """Yields the names of the components that a schema refers to."""
     for one in _objects(schema):
         if isinstance(ref := one.get("$ref"), str):
             yield ref.rpartition("/")[2]
 
 
 def _objects(schema: Any) -> Iterator[Document]:
-    """All objects in a schema, itself included."""
+    """Yields all objects in a schema, including the schema itself."""
     if isinstance(schema, dict):
         yield schema
     for one in schema.values() if isinstance(schema, dict) else schema:
@@ -348,8 +349,10 @@ def _objects(schema: Any) -> Iterator[Document]:
 
 
 def _portable(schema: Any) -> Any:
-    """A schema without what only Python understands, `Z` for the end of a text, and without what
-    only OpenAPI does: discriminators, which say nothing that the `type` of a member does not say.
+    """Returns a schema without features that only Python or only OpenAPI understands.
+
+    These are Python's `Z` for the end of a text in patterns, and OpenAPI's discriminators, which
+    are redundant beside the `type` of each member.
     """
     match schema:
         case dict():
@@ -374,7 +377,7 @@ def _answer(schemas: dict[Any, Document], answer: Any, events: list[Document]) -
 
 
 def _server_sent(events: list[Document]) -> Document:
-    """The schema of one server-sent event, as OpenAPI 3.2 describes its fields."""
+    """Returns the schema of a server-sent event, with its fields as in OpenAPI 3.2."""
     data = {
         "type": "string",
         "contentMediaType": JSON,

@@ -1,7 +1,8 @@
-"""Which sites may use this server from a browser: its own pages, and HOLDLINE_ALLOWED_ORIGINS.
+"""Checks the `Origin` of requests: the server's own pages and HOLDLINE_ALLOWED_ORIGINS may use it.
 
-A browser names the site in `Origin`. A socket is not bound by CORS, and a plain POST is only
-partly, so the server refuses by itself; a caller without `Origin` is no browser, and passes.
+A browser names the site in `Origin`. CORS does not restrict WebSockets, and restricts a simple POST
+only in part, so the server itself refuses other sites. A request without `Origin` does not come
+from a browser and is allowed.
 """
 
 from __future__ import annotations
@@ -22,11 +23,11 @@ if TYPE_CHECKING:
 SETTING: Final = "HOLDLINE_ALLOWED_ORIGINS"
 GUARDED: Final = "/v1/"
 METHODS: Final = "GET, POST, DELETE, OPTIONS"
-# Headers that need permission, of our own clients. Further ones are allowed as they are asked for:
-# the official SDKs send a dozen x-stainless-*, and each version may add one.
+# The headers of our own clients that CORS requires the server to allow. Other headers are allowed
+# on request: the official SDKs send a dozen x-stainless-* headers, and each version may add one.
 ALLOWED_HEADERS: Final = ("Authorization", "Content-Type", "Idempotency-Key", "Last-Event-ID")
 MAX_ASKED_HEADERS: Final = 64
-# A header name by RFC 9110, and no longer than any that is in use.
+# A header name by RFC 9110, of at most 64 characters: longer than any in use.
 _HEADER_NAME: Final = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]{1,64}")
 EXPOSED_HEADERS: Final = (
     "Retry-After, X-Response-Id, X-Should-Retry, "
@@ -39,14 +40,14 @@ PREFLIGHT_SECONDS: Final = "600"
 
 
 class Origins:
-    """The sites that may come in, and what they are told."""
+    """The allowed origins, and the CORS headers for them."""
 
     def __init__(self, allowed: Collection[str]) -> None:
         """Takes the allowed sites in their canonical spelling."""
         self._allowed = frozenset(allowed)
 
     def allows(self, origin: str | None, host: str) -> bool:
-        """Whether a site may use the server that was called by the name `host`."""
+        """Returns True if a site may use the server; `host` is the request's `Host` header."""
         if origin is None or origin in self._allowed:
             return True
         site = canonical(origin)
@@ -56,7 +57,7 @@ class Origins:
         return site in self._allowed or site in own
 
     def add_to(self, app: web.Application) -> None:
-        """Guards the API, and adds the route at which a site asks whether it is allowed."""
+        """Adds the API's middleware, and the route that tells a site whether it is allowed."""
         app.middlewares.append(self._guard())
         app.on_response_prepare.append(self._add_headers)
         app.router.add_get("/origin", self._check)
@@ -64,10 +65,11 @@ class Origins:
     def _guard(self) -> Any:
         @web.middleware
         def guard(request: web.Request, handler: Handler) -> Awaitable[web.StreamResponse]:
-            # No coroutine of its own, which would be kept as long as a socket is open.
+            # Not a coroutine: its frame would be kept for as long as a socket is open.
             if not request.path.startswith(GUARDED):
                 return handler(request)
-            # A browser sends one; of several, another reader may believe another one.
+            # A browser sends one `Origin`. Several are joined, which no allowed origin matches,
+            # because another reader, such as a proxy, could rely on another one of them.
             origin = ", ".join(request.headers.getall("Origin", ())) or None
             if not self.allows(origin, request.host):
                 advice = _advice(origin or "", others=bool(self._allowed))
@@ -84,12 +86,12 @@ class Origins:
             return
         response.headers.add("Vary", "Origin")
         if origin in self._allowed or canonical(origin) in self._allowed:
-            # As it was sent: the browser compares it letter by letter with its own spelling.
+            # Echoed unchanged, because the browser compares it literally with its own spelling.
             response.headers["Access-Control-Allow-Origin"] = origin
             response.headers["Access-Control-Expose-Headers"] = EXPOSED_HEADERS
 
     async def _check(self, request: web.Request) -> web.StreamResponse:
-        """A socket that was refused does not tell a page why; this does, to anyone."""
+        """Tells any page whether its site is allowed, which a refused WebSocket cannot tell it."""
         origin = request.headers.get("Origin")
         return web.json_response(
             {
@@ -102,11 +104,11 @@ class Origins:
 
 
 def _advice(origin: str, *, others: bool) -> str:
-    """How to allow the site; `others` says that the setting is not empty now."""
+    """Returns how to allow a site; `others` is True if the setting already lists other sites."""
     site = canonical(origin)
     if site is None:
         return f"The site {origin} may not use this server: it has no origin that could be allowed"
-    # `null` is the origin of local files and sandboxed frames, whoever made them.
+    # `null` is the origin of all local files and sandboxed frames, from any author.
     which = "every page without an origin" if site == "null" else "it"
     as_well = " as well (sites are separated by commas)" if others else ""
     return (
@@ -128,7 +130,7 @@ async def _preflight(request: web.Request) -> web.StreamResponse:
 
 
 def _allowed_headers(request: web.Request) -> list[str]:
-    """Our own headers, and those that the browser asks for. An invalid name is left out."""
+    """Returns our own headers and those that the browser requests, without invalid names."""
     asked = ",".join(request.headers.getall("Access-Control-Request-Headers", ())).split(",")
     names = {name.lower(): name for name in ALLOWED_HEADERS}
     for name in asked[:MAX_ASKED_HEADERS]:

@@ -1,4 +1,4 @@
-"""The HTTP routes of the Responses API, over the same log as the sockets."""
+"""The HTTP routes of the Responses API, which read the same logs as the WebSocket."""
 
 from __future__ import annotations
 
@@ -41,15 +41,15 @@ if TYPE_CHECKING:
 
 DEFAULT_PAGE: Final = 20
 LARGEST_PAGE: Final = 100
-# How often an official SDK has repeated this request by itself.
+# The number of automatic retries of this request by an official SDK.
 RETRY_HEADER: Final = "X-Stainless-Retry-Count"
-# What the tenant has left, of a request whose prompt was accepted.
+# The tenant's remaining allowance, set on a request whose prompt was accepted.
 ALLOWANCE: Final = web.RequestKey("allowance", Allowance)
 
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """What is kept of a request while it waits for its answer: not its body."""
+    """The part of a request that is kept while it waits for its answer, without the body."""
 
     response_id: str
     post: Post | None
@@ -58,7 +58,7 @@ class Asked:
 
 
 class ResponseRoutes:
-    """The handlers; each names who asks and leaves the rest to `Responses` and a follower."""
+    """The handlers. Each identifies the caller, and delegates to `Responses` and a follower."""
 
     def __init__(
         self,
@@ -87,7 +87,7 @@ class ResponseRoutes:
         app.router.add_get("/v1/models/{id:.+}", self.model, allow_head=False)
 
     async def create(self, request: web.Request) -> web.StreamResponse:
-        """Accepts a prompt; waits for the answer, streams it, or leaves it in the background."""
+        """Accepts a prompt, and waits for its answer, streams it, or runs it in the background."""
         who = principal_of(request)
         with self._relay.listen() as listener:
             asked = await self._accept(request, who, listener)
@@ -126,7 +126,7 @@ class ResponseRoutes:
         response_id: str,
         reply: Awaitable[web.StreamResponse],
     ) -> web.StreamResponse:
-        """Writes the reply of a POST, and notes whether it was cut."""
+        """Writes the reply to a POST, and records whether it was cut off."""
         if post is None:
             return await reply
         cut = True
@@ -137,12 +137,15 @@ class ResponseRoutes:
             cut = problem.response_id is not None
             raise
         finally:
-            with contextlib.suppress(RedisTrouble):  # a retry is then another request
+            with contextlib.suppress(RedisTrouble):  # a retry then counts as a new request
                 await self._responses.replied(owner, post, response_id, cut=cut)
         return answer
 
     async def retrieve(self, request: web.Request) -> web.StreamResponse:
-        """The response as it stands, or its events after a sequence number and then live."""
+        """Returns the response in its current state, or streams its events.
+
+        A stream begins after a sequence number and continues live.
+        """
         viewer, id_ = principal_of(request).viewer, request.match_info["id"]
         if _flag(request, "stream"):
             after = _integer(request, "starting_after", -1, -1, 2**53)
@@ -152,7 +155,7 @@ class ResponseRoutes:
         return await self._hand_over(request, viewer, id_)
 
     async def cancel(self, request: web.Request) -> web.StreamResponse:
-        """Cancels, and answers with the response once it has ended."""
+        """Cancels a response, and returns it once it has ended."""
         viewer, id_ = principal_of(request).viewer, request.match_info["id"]
         await self._responses.cancel(viewer, id_)
         await self.wait(request, viewer, id_)
@@ -165,7 +168,7 @@ class ResponseRoutes:
         return json_answer({"id": id_, "object": "response", "deleted": True})
 
     async def input_items(self, request: web.Request) -> web.StreamResponse:
-        """A page of the input items, newest first unless `order=asc`."""
+        """Returns a page of the input items, newest first unless `order=asc`."""
         viewer, id_ = principal_of(request).viewer, request.match_info["id"]
         await self._responses.owned(viewer, id_)
         order, after = request.query.get("order", "desc"), request.query.get("after")
@@ -184,17 +187,23 @@ class ResponseRoutes:
             return answer
 
     async def models(self, request: web.Request) -> web.StreamResponse:
-        """The models that a request may name; without a models file other names are passed on."""
+        """Lists the models that a request may name.
+
+        Without a models file, requests may use other names too, which are passed on.
+        """
         listed = models.listed(self._config.catalog, principal_of(request))
         return json_answer({"object": "list", "data": listed})
 
     async def model(self, request: web.Request) -> web.StreamResponse:
-        """One of these models."""
+        """Returns one of the listed models."""
         catalog, name = self._config.catalog, request.match_info["id"]
         return json_answer(models.found(catalog, name, principal_of(request)))
 
     def check_open(self, request: web.Request) -> None:
-        """Refuses a prompt whose answer nobody would get. Raises: Problem, ConnectionError."""
+        """Refuses a prompt whose answer could not be delivered.
+
+        Raises: Problem if the server is stopping, ConnectionError if the client has disconnected.
+        """
         if _gone(request):
             raise ConnectionResetError
         if self._streams.stopped:
@@ -210,7 +219,7 @@ class ResponseRoutes:
         *,
         shown: Shown = NOTHING,
     ) -> web.StreamResponse:
-        """Server-sent events until the response has ended."""
+        """Sends server-sent events until the response has ended."""
         stream = Stream(self._config.ping_seconds, format_)
         follower = self._relay.follow(response_id, viewer, after, stream, shown=shown)
         try:
@@ -225,7 +234,7 @@ class ResponseRoutes:
     async def answer(
         self, request: web.Request, viewer: str, response_id: str, form: Form
     ) -> web.StreamResponse:
-        """The finished response in this form, or its failure as an HTTP error."""
+        """Returns the finished response, converted by `form`, or its failure as an HTTP error."""
         async with self._bodies.response(viewer, response_id, form) as body:
             failed = body.problem
             answer = encoded_answer(body.json) if failed is None else error_answer(failed)
@@ -235,14 +244,14 @@ class ResponseRoutes:
     async def _hand_over(
         self, request: web.Request, viewer: str, response_id: str
     ) -> web.StreamResponse:
-        """The response as it stands."""
+        """Returns the response in its current state."""
         async with self._bodies.response(viewer, response_id, as_response) as body:
             return await self._write(request, response_id, body, encoded_answer(body.json))
 
     async def _write(
         self, request: web.Request, response_id: str, body: Body, answer: web.Response
     ) -> web.StreamResponse:
-        """Writes the answer, then notes the response as seen, where that matters."""
+        """Writes the answer, then records the response as seen if the server tracks this."""
         await answer.prepare(request)
         await answer.write_eof()
         if body.ended and (body.unstored or self._watched):
@@ -251,15 +260,19 @@ class ResponseRoutes:
 
     @property
     def _watched(self) -> bool:
-        """Whether it matters for all responses who has seen them."""
+        """True if the server records for all responses whether a client has seen them."""
         return self._config.shared.only_if_unseen
 
     async def _seen(self, response_id: str) -> None:
-        with contextlib.suppress(RedisTrouble):  # then it is kept for the retention
+        with contextlib.suppress(RedisTrouble):  # it is then kept for the full retention
             await self._responses.seen(response_id)
 
     async def wait(self, request: web.Request, viewer: str, response_id: str) -> None:
-        """Returns when the response has ended, or nobody is there any more to be told."""
+        """Waits until the response has ended.
+
+        Raises: CancelledError if the client disconnects; Problem if the server restarts, or the
+        response cannot be followed.
+        """
         waiter = Waiter()
         follower = self._relay.follow(response_id, viewer, -1, waiter)
         try:
@@ -281,7 +294,7 @@ class ResponseRoutes:
 
 
 def _page(items: list[dict[str, Any]], after: str | None, limit: int) -> dict[str, Any]:
-    """A page of a list of items. Raises: Problem."""
+    """Returns a page of a list of items. Raises: Problem."""
     if after:
         places = [index for index, item in enumerate(items) if item["id"] == after]
         if not places:
@@ -298,15 +311,18 @@ def _page(items: list[dict[str, Any]], after: str | None, limit: int) -> dict[st
 
 
 def as_response(found: dict[str, Any]) -> tuple[Problem | None, dict[str, Any]]:
-    """The response itself; a failure if it has no output.
+    """Returns the response itself, or its failure if it has failed without any output.
 
-    Most programs take a failed response with status 200 for an empty answer.
+    Most clients would take a failed response with status 200 for an empty answer.
     """
     return problem_of(found) if found and not found["output"] else None, found
 
 
 def post_of(request: web.Request, raw: bytes) -> Post | None:
-    """What a later retry of this request is known by, if an official SDK has sent it."""
+    """Returns the identity by which a retry of this POST is recognized.
+
+    Returns None if the request was not sent by an official SDK.
+    """
     count = request.headers.get(RETRY_HEADER)
     if count is None:
         return None
@@ -315,18 +331,18 @@ def post_of(request: web.Request, raw: bytes) -> Post | None:
 
 
 def _gone(request: web.Request) -> bool:
-    """True if nobody can be answered any more."""
+    """Returns True if the client has disconnected."""
     return request.transport is None or request.transport.is_closing()
 
 
 def note(request: web.Request, accepted: Accepted) -> None:
-    """Has the answer tell what is left."""
+    """Stores the tenant's remaining allowance on the request, for the answer's headers."""
     if accepted.allowance is not None:
         request[ALLOWANCE] = accepted.allowance
 
 
 def allowed(allowance: Allowance | None) -> dict[str, str]:
-    """The headers that tell what is left of the limits that there are."""
+    """Returns the headers with the tenant's limits and what remains of them."""
     headers = {}
     if allowance and allowance.requests:
         headers["X-RateLimit-Limit-Requests"] = str(allowance.requests)

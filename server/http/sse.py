@@ -1,4 +1,4 @@
-"""A follower's events as server-sent events, or awaited to their end."""
+"""Sends a follower's events as server-sent events, or waits for their end."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from server.live.follower import Follower
 
 MAX_BUFFERED: Final = 65_536
-# For so long a chat stream waits for its first piece before it sends its status.
+# The time for which a chat stream waits for its first piece before it sends its HTTP status.
 HELD_SECONDS: Final = 1.0
 CUT_SECONDS: Final = 0.1
 DONE: Final = b"data: [DONE]\n\n"
@@ -30,31 +30,31 @@ HEARTBEAT: Final = b": still here\n\n"
 
 
 class StreamFormat(Protocol):
-    """How a stream says what there is to say, as server-sent events."""
+    """The format of a stream: how log events and errors become server-sent events."""
 
     failure: Problem | None
-    """Why the response failed, once that was told."""
+    """The failure of the response, once the stream has sent it."""
     broken: bool
-    """True once it has told why it ends before the response does, or otherwise than well."""
+    """True once the stream has sent an error that ends it early or instead of a regular end."""
     ended: bool
-    """True once it has told an end of the response that is not the usual one."""
+    """True once the stream has sent an end of the response other than the regular one."""
 
     @property
     def begun(self) -> bool:
-        """Whether the stream may be sent with status 200."""
+        """True if the stream may be sent with status 200."""
 
     def events(self, frames: list[Frame]) -> list[bytes]:
-        """Events of the log, in parts. Raises: Undecodable."""
+        """Converts events of the log into parts of the stream. Raises: Undecodable."""
 
     def problem(self, problem: Problem) -> bytes:
-        """Why the log cannot be followed any more."""
+        """Returns the error for a log that cannot be followed any more."""
 
     def cut(self, response_id: str) -> bytes:
-        """The error that ends a stream before its response: `server_restarting`."""
+        """Returns the error that ends a stream before its response: `server_restarting`."""
 
 
 class Events:
-    """The standard's events as they are; whoever is cut off resumes."""
+    """The format of the Responses API: the standard's events, unchanged and resumable."""
 
     begun = True
     failure = None
@@ -62,20 +62,23 @@ class Events:
     ended = False
 
     def events(self, frames: list[Frame]) -> list[bytes]:
-        """Each as one server-sent event."""
+        """Converts each event into one server-sent event."""
         return [part for frame in frames for part in sse(frame)]
 
     def problem(self, problem: Problem) -> bytes:
-        """The standard's `error`."""
+        """Returns the standard's `error` event."""
         return b"event: error\ndata: %b\n\n" % encode(problem.event())
 
     def cut(self, response_id: str) -> bytes:
-        """The standard's `error`, without a sequence number, so that a resume misses nothing."""
+        """Returns the standard's `error` event.
+
+        It has no sequence number, so that a resume misses no event.
+        """
         return self.problem(restarting(response_id))
 
 
 class Stream:
-    """A `Sink` that is read by one request. Its buffer is bounded; the log holds the rest."""
+    """A `Sink` that one request reads. Its buffer is bounded; the log holds the rest."""
 
     def __init__(self, heartbeat_seconds: float, format_: StreamFormat | None = None) -> None:
         self._heartbeat = heartbeat_seconds
@@ -92,11 +95,11 @@ class Stream:
 
     @property
     def writable(self) -> bool:
-        """False while enough waits to be written."""
+        """False while the buffer is full or the stream is over."""
         return self._size < MAX_BUFFERED and not self._over
 
     def deliver(self, follower: Follower, frames: list[Frame]) -> None:
-        """Takes events."""
+        """Buffers events."""
         del follower
         self._put(*self._format.events(frames))
         if frames[-1].last:
@@ -105,12 +108,12 @@ class Stream:
             self.stop()
 
     def queued(self, follower: Follower, place: int | None, eta: float | None, reason: str) -> None:
-        """Tells where the response waits, in a comment, which the standard's clients pass over."""
+        """Sends the position in the queue as a comment, which the standard's clients ignore."""
         message = queued(follower.response_id, place, eta, reason)
         self._put(b": %b\n\n" % encode(message))
 
     def ended(self, follower: Follower, problem: Problem | None) -> None:
-        """Takes the end: `[DONE]` follows only the whole of a response."""
+        """Ends the stream. Only a complete response is followed by `[DONE]`."""
         del follower
         if problem is not None:
             self._put(self._format.problem(problem))
@@ -120,14 +123,14 @@ class Stream:
         self.stop()
 
     def stop(self) -> None:
-        """Ends the stream where it is; the client resumes it elsewhere."""
+        """Ends the stream at its current position; the client can resume it on another server."""
         self._over = True
         self._news.set()
 
     async def serve(
         self, request: web.Request, follower: Follower, response_id: str
     ) -> web.StreamResponse:
-        """Writes events until the response has ended, the client has gone or reads nothing."""
+        """Writes events until the response ends, or the client disconnects or stops reading."""
         response = web.StreamResponse(
             headers={
                 "Content-Type": "text/event-stream; charset=utf-8",
@@ -137,7 +140,7 @@ class Stream:
             }
         )
         await self._hold()
-        with contextlib.suppress(ConnectionError):  # also one that was lost before the first byte
+        with contextlib.suppress(ConnectionError):  # including a loss before the first byte
             if (failure := self._early_failure) is not None:
                 answer = error_answer(failure)
                 answer.headers["X-Response-Id"] = response_id
@@ -151,8 +154,9 @@ class Stream:
             while await self._write_next(request, response, response_id):
                 follower.catch_up_if_behind()
             if self._cut:
-                # Without the last chunk, clients that ignore the error see a broken connection.
-                # Some drop what they have not read when they see it, so the error goes ahead.
+                # The final HTTP chunk is omitted, so that clients that ignore the error see a
+                # broken connection. Some clients then discard unread data, so the error is sent
+                # first and given time to arrive.
                 await asyncio.sleep(CUT_SECONDS)
                 if request.transport is not None:
                     request.transport.close()
@@ -162,7 +166,7 @@ class Stream:
         return response
 
     async def _hold(self) -> None:
-        """Waits for the first piece or an end, so that an early failure has a status of its own."""
+        """Waits for the first piece or an end, so that an early failure can set the HTTP status."""
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(HELD_SECONDS):
                 while not (self._format.begun or self._over):
@@ -172,12 +176,12 @@ class Stream:
 
     @property
     def _early_failure(self) -> Problem | None:
-        """Why the stream ends before its first piece, if it does."""
+        """The problem that ends the stream before its first piece, or None."""
         return None if self._format.begun else self._format.failure or self._problem
 
     @property
     def _cut(self) -> bool:
-        """True if the stream ends before its response, and nothing has said why."""
+        """True if the stream ends before its response and has not sent the reason."""
         return self._over and not (self._complete or self._explained or self._format.broken)
 
     async def _write_next(
@@ -205,7 +209,7 @@ class Stream:
 
 
 def _pieces(parts: list[bytes]) -> Iterator[bytes]:
-    """The parts, small ones joined and large ones divided, in pieces of up to two `PIECE_BYTES`."""
+    """Joins small parts and splits large ones into pieces of up to two `PIECE_BYTES`."""
     piece = bytearray()
     for part in parts:
         for start in range(0, len(part), PIECE_BYTES):
@@ -218,7 +222,7 @@ def _pieces(parts: list[bytes]) -> Iterator[bytes]:
 
 
 class Waiter:
-    """A `Sink` for one who only wants to know when it is over."""
+    """A `Sink` that only waits for the end of a response."""
 
     writable = True
 
@@ -228,19 +232,19 @@ class Waiter:
         self.restarted = False
 
     def deliver(self, follower: Follower, frames: list[Frame]) -> None:
-        """Needs no event."""
+        """Ignores events."""
 
     def queued(self, follower: Follower, place: int | None, eta: float | None, reason: str) -> None:
-        """Needs no place."""
+        """Ignores the position in the queue."""
 
     def ended(self, follower: Follower, problem: Problem | None) -> None:
-        """Takes the end."""
+        """Records the end, and the problem if there is one."""
         del follower
         self.problem = problem
         self.done.set()
 
     def restart(self) -> None:
-        """The server goes before the response has ended."""
+        """Ends the wait because the server restarts; does nothing if the response has ended."""
         self.restarted = not self.done.is_set()
         self.done.set()
 
@@ -257,7 +261,7 @@ class Streams:
 
     @contextlib.contextmanager
     def open(self, stream: Stream) -> Iterator[None]:
-        """Counts a stream as open; it ends at once if the server is about to go."""
+        """Registers an open stream; ends it at once if the server is stopping."""
         self._open.add(stream)
         if self.stopped:
             stream.stop()
@@ -268,7 +272,7 @@ class Streams:
 
     @contextlib.contextmanager
     def wait(self, waiter: Waiter) -> Iterator[None]:
-        """Counts a request as waiting."""
+        """Registers a waiting request."""
         self._waiters.add(waiter)
         try:
             yield
@@ -277,12 +281,12 @@ class Streams:
             self._left.set()
 
     def hurry(self) -> None:
-        """Skips the rest of the grace."""
+        """Skips the rest of the grace period."""
         self._hurried = True
         self._left.set()
 
     async def stop(self, grace_seconds: float) -> None:
-        """Ends the streams, and lets requests that wait without one finish within the grace."""
+        """Ends the streams, and gives waiting requests a grace period to finish."""
         self.stopped = True
         for stream in list(self._open):
             stream.stop()

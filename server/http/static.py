@@ -1,8 +1,9 @@
-"""What a browser loads: `web/` as it is, the same under its version, and the widget in one file.
+"""Serves the browser's files: `web/` with and without a version, and the widget as one file.
 
-`/web/NAME` is the source, asked for anew each time. `/web/VERSION/NAME` never changes: the version
-is the hash of all of `web/`, and another version is not there. `/widget.js` is the widget and all
-that it needs at once, and so is `/web/VERSION/widget.js`. The pages refer to versioned names.
+`/web/NAME` is a source file, which browsers revalidate on each use. `/web/VERSION/NAME` never
+changes: the version is a hash of all of `web/`, and no other version is served. `/widget.js` and
+`/web/VERSION/widget.js` contain the widget and everything that it needs at first. The pages refer
+to versioned names.
 
 `python -m server.http.static` prints both ways to embed the widget, one with its integrity value.
 """
@@ -33,24 +34,27 @@ DOCUMENT: Final = "{name:[a-z/-]+}"
 PAGES: Final = {"/": "index.html", "/review": "review.html", f"/docs/{DOCUMENT}": "docs.html"}
 FIRST_DOCUMENT: Final = "protocol"
 ENTRY: Final = "define.js"
-# What the widget loads later, and what that loads in its turn, each packed with what it needs. A
-# packed file has the integrity values of what it loads.
+# The modules that the widget loads later (LATER), and the modules that those load (LATEST). Each is
+# packed with its imports. A packed file contains the integrity values of the files that it loads.
 LATER: Final = ("turns.js", "words/ar.js", "words/de.js")
 LATEST: Final = ("typeset.js",)
-# What `turns.js` loads unpacked.
+# The files that `turns.js` loads unpacked.
 HIGHLIGHT: Final = re.compile(r"vendor/highlight/.*\.js")
-# How the constant of place.js reads in a packed file; the values are filled in there.
+# The constant of place.js as it appears in a packed file, where its values are filled in.
 INTEGRITY: Final = "const INTEGRITY={};"
-# In the address of the packed file the place of the sources can be read, under any prefix.
+# The expression for the URL of the sources: it derives it from the packed file's own URL, so it
+# works under any path prefix.
 HOME: Final = (
     'new URL("./web/{version}/x.js", '
     'import.meta.url.replace(/web\\/[0-9a-f]{{16}}\\/widget\\.js$/, "widget.js")).href'
 )
 
-# zlib's names: a gzip frame; with less memory its blocks are shorter, and fit code better.
+# Parameters of zlib. GZIP (`wbits`) selects the gzip format. A lower `memLevel` makes the blocks
+# shorter, which compresses code better.
 GZIP: Final = 31
 MEM_LEVEL: Final = 6
-# A stylesheet in a packed file: its letters are not those of code, so a block ends with it.
+# A stylesheet in a packed file. A compression block ends after it, because its letter frequencies
+# differ from those of code.
 SHEET: Final = re.compile(rb"\.replaceSync\(.*\n")
 
 FOR_EVER: Final = "public, max-age=31536000, immutable"
@@ -65,7 +69,7 @@ TYPES: Final = {
     ".png": "image/png",
 }
 WORTH_PACKING: Final = frozenset({"text/javascript", "text/css", "text/html", "text/markdown"})
-# Code is public: any site may load it. What it may then do here, `origins` decides.
+# Any site may load the code, which is public. `origins` decides which sites may use the API.
 ANYONE: Final = {
     "Access-Control-Allow-Origin": "*",
     "Cross-Origin-Resource-Policy": "cross-origin",
@@ -74,14 +78,14 @@ ANYONE: Final = {
 
 @dataclass(frozen=True)
 class Asset:
-    """One file as it goes out."""
+    """The content and the media type of a served file."""
 
     content: bytes
     type: str
 
     @functools.cached_property
     def packed(self) -> bytes:
-        """The content as gzip; made once, so it may take its time."""
+        """The content as gzip, at the highest level because it is compressed only once."""
         packer = zlib.compressobj(9, zlib.DEFLATED, GZIP, MEM_LEVEL)
         packed, begin = b"", 0
         for sheet in SHEET.finditer(self.content):
@@ -92,11 +96,11 @@ class Asset:
 
     @functools.cached_property
     def etag(self) -> str:
-        """The name of exactly this content."""
+        """The entity tag: a hash of the content."""
         return hashlib.sha256(self.content).hexdigest()[:32]
 
     def answer(self, request: web.Request, cache: str) -> web.Response:
-        """The file, or that the caller has it already."""
+        """Returns the file, or 304 if the client already has this version."""
         headers = {**ANYONE, "Cache-Control": cache, "Vary": "Accept-Encoding"}
         known = request.if_none_match
         if known is not None and any(tag.value == self.etag for tag in known):
@@ -134,7 +138,7 @@ class Pages:
 
     @functools.cached_property
     def packed(self) -> dict[str, Asset]:
-        """The widget, and what it loads later, by name."""
+        """The widget and the modules that it loads later, packed, by name."""
         found: dict[str, Asset] = {}
         values: dict[str, str] = {}
         for names in (LATEST, LATER):
@@ -153,12 +157,12 @@ class Pages:
 
     @property
     def widget(self) -> Asset:
-        """The widget, all of it that is needed to show it."""
+        """The packed widget, with everything that is needed to display it."""
         return self.packed["widget.js"]
 
     @property
     def integrity(self) -> str:
-        """What a page that pins the widget compares it with."""
+        """The Subresource Integrity value for pages that pin this version of the widget."""
         return integrity(self.widget.content)
 
     @functools.cached_property
@@ -166,10 +170,10 @@ class Pages:
         return {name: _asset(name, content) for name, content in self._sources.items()}
 
     def page(self, name: str, depth: int = 0) -> Asset:
-        """A page whose references to `web/` are versioned.
+        """Returns a page in which the references to `web/` are versioned and relative.
 
-        Its own addresses are relative to where it is, `depth` folders down: a proxy may serve all
-        of this under a prefix that nobody here knows.
+        `depth` is the number of folders above the page in its URL. References are relative because
+        a proxy may serve the pages under a prefix that the server does not know.
         """
         filled = self._sources[name].decode().replace('="/web/', f'="/web/{self.version}/')
         filled = filled.replace('="/', f'="{"../" * depth or "./"}')
@@ -178,7 +182,7 @@ class Pages:
         return Asset(filled.encode(), TYPES[".html"])
 
     def add_to(self, app: web.Application) -> None:
-        """Adds the routes."""
+        """Adds the routes of the pages, documents and files."""
         get = functools.partial(app.router.add_get)
         for route, name in PAGES.items():
             if name in self._sources:
@@ -190,7 +194,8 @@ class Pages:
         get("/web/{name:.+}", self._source)
 
     def _serves(self, name: str) -> Handler:
-        # All are made now: packing the widget takes half a second, in which no socket is served.
+        # The pages are built at start-up, because packing the widget blocks the event loop for half
+        # a second.
         deepest = 1 + max((document.count("/") for document in self._docs), default=0)
         pages = [self.page(name, depth) for depth in range(deepest + 1)]
 
@@ -204,7 +209,7 @@ class Pages:
 
     async def _first_document(self, request: web.Request) -> web.StreamResponse:
         del request
-        # Relative, so that it holds under a prefix as well.
+        # The location is relative, so that it also works under a proxy's path prefix.
         return web.Response(status=302, headers={"Location": f"docs/{FIRST_DOCUMENT}"})
 
     async def _doc(self, request: web.Request) -> web.StreamResponse:
@@ -224,12 +229,12 @@ class Pages:
 
 @functools.cache
 def pages() -> Pages:
-    """The pages of this installation, read once in a process."""
+    """Returns the pages of this installation, which are read once per process."""
     return Pages()
 
 
 def integrity(content: bytes, algorithm: str = "sha384") -> str:
-    """The Subresource Integrity value of a file."""
+    """Returns the Subresource Integrity value of a file."""
     digest = hashlib.new(algorithm, content).digest()
     return f"{algorithm}-{base64.b64encode(digest).decode()}"
 

@@ -1,7 +1,7 @@
-"""How long a client may take, and how much it may send: the slow are let go, a flood is read late.
+"""Time limits for slow clients, and the rate limit that delays the reading of a flood of messages.
 
-A connection is closed that has not sent the head of its first request in time; aiohttp by itself
-would wait for an hour. Later heads are bounded by the keep-alive, bodies by `read_body`.
+A connection is closed if it does not send the head of its first request in time; aiohttp by itself
+would wait for an hour. The keep-alive timeout limits later heads, and `read_body` limits bodies.
 """
 
 from __future__ import annotations
@@ -21,19 +21,19 @@ if TYPE_CHECKING:
 
     from aiohttp.typedefs import Handler
 
-# Longer than the minute for which a proxy keeps its connections: the one who closes first wins
-# the race against a request that is already under way.
+# Longer than the minute for which proxies keep idle connections, so that the proxy closes first. If
+# the server closed first, a request that is already under way would be lost.
 KEEP_ALIVE_SECONDS: Final = 75.0
-# For the rest of a body that was refused before its end.
+# The time to read the rest of a body that was refused before its end.
 LINGERING_SECONDS: Final = 2.0
 LOOK_SECONDS: Final = 1.0
-# A client that takes nothing for so long is dropped.
+# A client that accepts no data for this long is disconnected.
 STUCK_SECONDS: Final = 30.0
 KERNEL_BUFFER: Final = 131_072
 
 
 class HeaderTimeout:
-    """Closes connections whose first request does not come; who has sent a head is let in."""
+    """Closes connections that do not send the head of their first request in time."""
 
     def __init__(self, seconds: float) -> None:
         self._seconds = seconds
@@ -41,18 +41,21 @@ class HeaderTimeout:
         self._in: set[Any] = set()
 
     def middleware(self) -> Any:
-        """Notes who has sent a head. It has to be the outermost."""
+        """Returns the middleware that records connections with a complete head.
+
+        It must be the outermost middleware.
+        """
 
         @web.middleware
         def enter(request: web.Request, handler: Handler) -> Awaitable[web.StreamResponse]:
-            # No coroutine of its own, which would be kept as long as a socket is open.
+            # Not a coroutine: its frame would be kept for as long as a socket is open.
             self._in.add(request.protocol)
             return handler(request)
 
         return enter
 
     def watch(self, runner: web.AppRunner) -> Loop:
-        """The loop that looks at the connections of a server once a second."""
+        """Returns the loop that checks a server's connections at least once a second."""
 
         async def look() -> None:
             if runner.server is not None:
@@ -63,7 +66,7 @@ class HeaderTimeout:
         return Loop("header timeout", look, pause, first_pause=pause)
 
     def look(self, connections: list[Any], now: float) -> None:
-        """Closes what has waited for too long; forgets what is gone."""
+        """Closes connections that have waited for too long, and forgets closed ones."""
         here = set(connections)
         self._in &= here
         self._waiting = {c: self._waiting.get(c, now) for c in here - self._in}
@@ -73,28 +76,29 @@ class HeaderTimeout:
 
 
 class TokenBucket:
-    """A bucket of messages that fills at a steady pace; `take` says how long to wait."""
+    """A token bucket that limits the rate of messages; `take` returns the time to wait."""
 
     __slots__ = ("_at", "_burst", "_left", "_rate")
 
     def __init__(self, rate: float, burst: int) -> None:
-        """`rate` in messages a second; `burst` may come at once."""
+        """`rate` is in messages per second; `burst` is the number of messages allowed at once."""
         self._rate = rate
         self._burst = burst
         self._left = float(burst)
         self._at = 0.0
 
     def take(self, now: float) -> float:
-        """Counts one message at this time; the seconds until there is room for it."""
+        """Counts one message at time `now`, and returns the seconds until it is allowed."""
         self._left = min(self._burst, self._left + (now - self._at) * self._rate) - 1
         self._at = now
         return max(0.0, -self._left / self._rate)
 
 
 def bound_buffers(transport: asyncio.WriteTransport, high: int) -> None:
-    """Bounds what the process and the kernel keep for a client that does not read.
+    """Limits the data that the process and the kernel buffer for a client that does not read.
 
-    Above `high` bytes a drain waits. Without a bound the kernel would keep megabytes.
+    A drain waits while the process buffers more than `high` bytes. Without a limit, the kernel
+    would buffer megabytes.
     """
     transport.set_write_buffer_limits(high=high)
     if (raw := transport.get_extra_info("socket")) is not None:
