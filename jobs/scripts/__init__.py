@@ -1,8 +1,8 @@
-"""The Lua scripts: one file a transition, loaded once, named by their SHA-1.
+"""Loads the Lua scripts, one file for each transition, and makes functions that call them.
 
-Local functions and constants that several scripts need are in files whose names begin with `_`.
-Redis runs a script from its first line at each call, and creates each function in it anew. So a
-script names those that it uses, and is preceded by them, by what they use, and by nothing else:
+Functions and constants that several scripts need are in files whose names begin with `_`. Redis
+runs a script from its first line at each call and creates each of its functions again. So a script
+names the shared parts that it uses, and only these and their dependencies are prepended to it:
 
     -- @include fields push
 
@@ -31,12 +31,12 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
 _FOLDER: Final = Path(__file__).parent
-# A part stands in front of what needs it, so the order of the files is that of their dependence.
+# Each file may use the parts of the files before it.
 _PARTS: Final = ("_shared.lua", "_provider.lua", "_fair_queue.lua", "_limits.lua")
 _COMMENT: Final = re.compile(r"^ *--.*\n", re.MULTILINE)
 _PART: Final = re.compile(r"^local (?:function )?(\w+)(?:.*\n)+?(?=local |\Z)", re.MULTILINE)
 _INCLUDE: Final = re.compile(r"^-- @include (.*)\n", re.MULTILINE)
-# Strings, comments and fields of tables name no part.
+# Strings, comments and fields of tables, which are no uses of a part.
 _NO_NAME: Final = re.compile(r"'[^']*'|--.*|(?<=\w)\.\w+")
 
 _HEADER: Final = r"^-- {}  (.*(?:\n--   .*)*)"
@@ -44,20 +44,20 @@ _EXPLANATION: Final = re.compile(r"\([^)]*\)")
 _NAME: Final = re.compile(r"[a-z][a-z0-9_]*", re.ASCII)
 
 
-# The name of a script, the number of its keys, its keys and its arguments.
+# A call: the name of a script, the number of its keys, its keys and its arguments.
 Call = tuple[Any, ...]
 
 
 class WrongArguments(Exception):
-    """A script's header that cannot be read."""
+    """The header of a script is malformed, or its includes are wrong."""
 
 
 @dataclass(frozen=True, slots=True)
 class Script:
-    """A script as Redis knows it: `source` to load it, `sha` to call it.
+    """A script: `source` loads it into Redis, `sha` calls it.
 
-    `keys` and `args` are the names in its header. `rest` is the name that collects the values after
-    them; "" where there are none.
+    `keys` and `args` are the names in its header. `rest` is the name of the table that collects the
+    remaining values; "" if the script has none.
     """
 
     name: str
@@ -68,10 +68,10 @@ class Script:
     rest: str
 
     def caller(self) -> Callable[..., Call]:
-        """The function that makes a call of this script from keyword arguments.
+        """Returns the function that makes a call of this script from keyword arguments.
 
-        Generated, as a namedtuple's `__new__` is: matching keyword arguments by hand would cost a
-        microsecond for each append.
+        The function is generated, like a namedtuple's `__new__`: matching keyword arguments by hand
+        would cost a microsecond for each append.
         """
         names = [*self.keys, *self.args, *([self.rest] if self.rest else [])]
         values = [*self.keys, *self.args, *([f"*{self.rest}"] if self.rest else [])]
@@ -90,7 +90,7 @@ def _declared(source: str, heading: str) -> list[str]:
 
 
 def _arguments(source: str) -> tuple[tuple[str, ...], tuple[str, ...], str]:
-    """The names of keys, of arguments, and of the table of the remaining arguments."""
+    """Returns the names of the keys, the arguments, and the table of the remaining arguments."""
     keys, args, rest = _declared(source, "KEYS"), _declared(source, "ARGV"), ""
     if args[-1].endswith("..."):
         rest = args.pop().removesuffix("...")
@@ -102,7 +102,7 @@ def _arguments(source: str) -> tuple[tuple[str, ...], tuple[str, ...], str]:
 
 
 def _locals(keys: tuple[str, ...], args: tuple[str, ...], rest: str) -> str:
-    """The Lua lines that give the arguments their names."""
+    """Returns the Lua lines that assign the keys and arguments to local variables."""
     values = [f"KEYS[{index}]" for index in range(1, len(keys) + 1)]
     values += [f"ARGV[{index}]" for index in range(1, len(args) + 1)]
     lines = f"local {', '.join(keys + args)} = {', '.join(values)}\n"
@@ -125,7 +125,10 @@ def _parts() -> Iterator[tuple[str, str]]:
 
 
 def check_includes(body: str, parts: set[str]) -> set[str]:
-    """The parts that a script includes. Raises: WrongArguments if it uses others."""
+    """Returns the parts that a script includes.
+
+    Raises: WrongArguments if they are not exactly the parts that it uses.
+    """
     included = set(" ".join(_INCLUDE.findall(body)).split())
     used = _names(body) & parts
     if included != used:
@@ -158,5 +161,5 @@ def _load_all() -> dict[str, Script]:
 
 
 SCRIPTS: Final = _load_all()
-# One function a script: `calls.append(...)`.
+# One function for each script, as in `calls.append(...)`.
 calls: Final = SimpleNamespace(**{name: script.caller() for name, script in SCRIPTS.items()})

@@ -1,17 +1,17 @@
 -- Start-time fair queueing of the tenants in each queue: this file keeps the tags; `claim.lua` picks the
--- next tenant and books its tokens. May name what is in _shared.lua and _provider.lua.
+-- next tenant and books its tokens. It may use the parts of _shared.lua and _provider.lua.
 --
 -- A tenant's finish tag in a queue is the tokens that it used there, divided by its weight. The tenant with
 -- the lowest tag is served next: the start tag of its job is its finish tag, or the virtual time if that is
 -- higher, and its new finish tag is the start tag plus the job's tokens by weight. A claim books estimated
 -- tokens, and the end of the job corrects the tag.
 --
--- The virtual time of a queue is the start tag of the job that was served last. A tenant that comes, or comes
--- back, starts there at least: it is served next, and gains nothing from having been idle.
+-- The virtual time of a queue is the start tag of the job that was served last. A new or returning tenant gets
+-- at least this tag, so it is served next but gains nothing from having been idle.
 
-local IDLE_BOUND = 10000 -- idle tenants of which a queue keeps the finish tags
+local IDLE_BOUND = 10000 -- the number of idle tenants whose finish tags a queue keeps
 
--- An owner is `tenant/subject`, or one word where nobody has to say who they are.
+-- Returns the tenant of an owner: `tenant/subject`, or a single word if requests need no authentication.
 local function tenant_of(owner) return string.match(owner, '^([^/]+)/') or owner end
 
 local function ready_of(prefix, queue_name) return of_queue(prefix, 'ready', queue_name) end
@@ -27,7 +27,7 @@ local function weight_of(prefix, tenant)
   return tonumber(redis.call('HGET', prefix .. 'tenant:' .. tenant, 'weight') or 1)
 end
 
--- Pushes to the end of a list. One that was empty is a new key: its TTL is set again.
+-- Appends a value to a list and returns the new length. A list that was empty is a new key, so its TTL is set.
 local function queue_up(list, what)
   local length = redis.call('RPUSH', list, what)
   if length == 1 then redis.call('PEXPIRE', list, STRUCTURE_TTL) end
@@ -38,13 +38,13 @@ local function wake(prefix)
   if redis.call('LLEN', prefix .. 'wake') < WAKE_BOUND then queue_up(prefix .. 'wake', '1') end
 end
 
--- Adds a queue to the list of those in which something waits.
+-- Adds a queue to the list of queues with waiting jobs, if it is not in it.
 local function open_queue(prefix, queue_name)
   local queues = prefix .. 'queues'
   if not redis.call('LPOS', queues, queue_name) then queue_up(queues, queue_name) end
 end
 
--- Makes a tenant ready in a queue, at its finish tag or the virtual time.
+-- Makes a tenant ready in a queue, at its finish tag or at the virtual time if that is higher.
 local function add_ready(prefix, queue_name, tenant, finish_tag)
   local ready = ready_of(prefix, queue_name)
   redis.call('ZADD', ready, math.max(finish_tag, virtual_time_of(prefix, queue_name)), tenant)
@@ -52,27 +52,30 @@ local function add_ready(prefix, queue_name, tenant, finish_tag)
   open_queue(prefix, queue_name)
 end
 
--- Makes a tenant ready if it is neither ready nor held back; a held one is released when one of its jobs ends.
+-- Makes a tenant ready if it is neither ready nor held back. A tenant that is held back is released when one of
+-- its jobs ends.
 local function ensure_ready(prefix, queue_name, tenant)
   if redis.call('ZSCORE', ready_of(prefix, queue_name), tenant) then return end
   if redis.call('HEXISTS', held_of(prefix, tenant), queue_name) == 1 then return end
-  -- Its entry among the idle stays, and is not read while the tenant is ready.
+  -- The tenant's entry in the idle set stays; it is not read while the tenant is ready.
   add_ready(prefix, queue_name, tenant, tonumber(redis.call('ZSCORE', idle_of(prefix, queue_name), tenant) or 0))
 end
 
--- Makes a tenant idle in a queue: it has nothing waiting there any more.
+-- Makes a tenant idle in a queue in which it has no more waiting jobs.
 local function make_idle(prefix, queue_name, tenant, finish_tag, virtual_time)
   local idle = idle_of(prefix, queue_name)
   redis.call('ZREM', ready_of(prefix, queue_name), tenant)
   if redis.call('ZADD', idle, finish_tag, tenant) == 0 then return end
   redis.call('PEXPIRE', idle, STRUCTURE_TTL)
-  -- A tag below the virtual time has no effect any more. If there is none, the lowest tags over the bound go.
+  -- Tags below the virtual time have no effect any more and are removed. If there are none, the lowest tags
+  -- beyond the bound are removed.
   if redis.call('ZREMRANGEBYSCORE', idle, '-inf', virtual_time) == 0 then
     redis.call('ZREMRANGEBYRANK', idle, 0, -IDLE_BOUND - 1)
   end
 end
 
--- Corrects the finish tag by the tokens of a job that has ended. `job` has the fields that are named here.
+-- Replaces the estimated tokens of an ended job by the actual ones, in its tenant's finish tag and in the
+-- model's token bucket. `job` holds the fields that are read here.
 local function settle(prefix, job, tenant, tokens)
   if not job.charged or tokens < 0 then return end
   local queue_name, model = job.queue_name or '', model_of(job.queue_name or '')
@@ -97,7 +100,8 @@ local function settle(prefix, job, tenant, tokens)
 end
 
 -- Appends an id to its tenant's list and makes the tenant ready. Returns the number of the job.
--- Numbers in a list ascend, so a place is a difference and a lost id is one that was overtaken.
+-- Numbers in a list ascend. So a queue position is the difference of two numbers, and an id whose number is
+-- lower than that of the head of the list has been lost.
 local function enqueue(prefix, tenant, queue_name, id)
   local numbers, waiting = prefix .. 'numbers', waiting_of(prefix, queue_name, tenant)
   local number = redis.call('HINCRBY', numbers, queue_name == '' and tenant or queue_name .. '|' .. tenant, 1)
@@ -108,14 +112,14 @@ local function enqueue(prefix, tenant, queue_name, id)
   return number
 end
 
--- The same, before all others in the list.
+-- As `enqueue`, but inserts the id at the front of the list.
 local function enqueue_first(prefix, tenant, queue_name, id)
   local waiting, first = waiting_of(prefix, queue_name, tenant), nil
   repeat
     local head = redis.call('LINDEX', waiting, 0)
     if not head then return enqueue(prefix, tenant, queue_name, id) end
     first = redis.call('HGET', prefix .. 'job:' .. head, 'number')
-    -- Deleted meanwhile: without a number it would break the order.
+    -- The job at the head was deleted. Without a number, its entry would break the order.
     if not first then redis.call('LPOP', waiting) end
   until first
   redis.call('LPUSH', waiting, id)
@@ -125,15 +129,16 @@ local function enqueue_first(prefix, tenant, queue_name, id)
   return first - 1
 end
 
--- How many answers of a tenant run.
+-- Counts the running responses of a tenant.
 local function count_running(prefix, tenant, time)
   local running = running_of(prefix, tenant)
   redis.call('ZREMRANGEBYSCORE', running, '-inf', time)
   return redis.call('ZCARD', running)
 end
 
--- Begins or renews leases of a tenant: the time at which one ends, and the id, of each. It never moves
--- back. A lease is also a place among the running answers of its tenant, which ends with it at the latest.
+-- Begins or renews leases of a tenant. `leases` has two values for each lease: the time at which it ends, and
+-- the id. That time never moves back. A leased response counts as one of the tenant's running responses, until
+-- its lease ends at the latest.
 local function lease(prefix, tenant, leases)
   for _, key in ipairs({ prefix .. 'leases', running_of(prefix, tenant) }) do
     for from = 1, #leases, 1000 do
@@ -143,14 +148,15 @@ local function lease(prefix, tenant, leases)
   end
 end
 
--- Holds a tenant back in a queue: as many of its jobs run as may.
+-- Holds a tenant back in a queue, because its limit of running jobs is reached.
 local function hold(prefix, queue_name, tenant, finish_tag)
   redis.call('ZREM', ready_of(prefix, queue_name), tenant)
   redis.call('HSET', held_of(prefix, tenant), queue_name, finish_tag)
   redis.call('PEXPIRE', held_of(prefix, tenant), STRUCTURE_TTL)
 end
 
--- Makes a tenant ready wherever it was held back; the next claim holds it again if that was too early.
+-- Makes a tenant ready in every queue in which it was held back. If that is too early, the next claim holds it
+-- back again.
 local function release(prefix, tenant)
   local held = redis.call('HGETALL', held_of(prefix, tenant))
   if #held == 0 then return end
@@ -159,13 +165,13 @@ local function release(prefix, tenant)
   wake(prefix)
 end
 
--- Ends a lease: the answer runs no longer, and another one of the tenant may.
+-- Ends a lease. The response no longer counts as running, so another one of its tenant may run.
 local function unlease(prefix, tenant, id)
   redis.call('ZREM', prefix .. 'leases', id)
   if redis.call('ZREM', running_of(prefix, tenant), id) == 1 then release(prefix, tenant) end
 end
 
--- Moves up to `limit` retries that are due to the front of their tenants' lists; answers how many.
+-- Moves up to `limit` due retries to the front of their tenants' lists; returns the number of ids processed.
 local function promote(prefix, time, limit)
   local due = redis.call('ZRANGEBYSCORE', prefix .. 'delayed', '-inf', time, 'LIMIT', 0, limit)
   for _, id in ipairs(due) do

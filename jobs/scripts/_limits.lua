@@ -1,17 +1,18 @@
--- What an account may; may name what is in _shared.lua, _provider.lua and _fair_queue.lua.
+-- The limits of accounts. This file may use the parts of _shared.lua, _provider.lua and _fair_queue.lua.
 --
--- An account is a tenant, or one of its end users: `tenant/subject`, or `tenant/@digest` of the address of a
--- caller without a subject. A job is booked to its tenant and, where end users are limited, to its end user.
+-- An account is a tenant, or one of its end users: `tenant/subject`, or `tenant/@digest` for a client without a
+-- subject, from the digest of its address. A job is booked to its tenant and, if end users have limits, to its
+-- end user.
 --
--- A budget is booked when a job is accepted, as estimated; when it ends, what it really took takes the
--- place of the estimate. So what is on its way counts, and what came to nothing does not.
+-- The estimated tokens and cost of a job are booked when it is accepted. When it ends, the actual usage replaces
+-- the estimate. So jobs in progress count against a budget, and jobs that never called a model do not.
 
 local DAY = 24 * 3600 * 1000
 local MINUTE = 60 * 1000
 local USED_TTL = 3 * DAY
 
--- The limits in a tenant's settings, in the order of the arguments of `submit`. Those of `subject_` hold for
--- each end user.
+-- The limits in a tenant's settings, in the order of the arguments of `submit`. Limits whose names begin with
+-- `subject_` apply to each end user.
 local LIMITS = { 'waiting', 'requests_per_minute', 'tokens_per_day', 'money_per_day', 'input_tokens',
   'subject_running', 'subject_requests_per_minute', 'subject_tokens_per_day', 'subject_money_per_day', 'waiting_bytes' }
 
@@ -19,8 +20,8 @@ local function used_of(prefix, account, day) return prefix .. 'used:' .. day .. 
 local function open_of(prefix, account) return prefix .. 'open:' .. account end
 local function rate_of(prefix, account) return prefix .. 'rate:' .. account end
 
--- The bytes and the tenant of each prompt that has not ended, by id; "~" has the bytes of all, "~tenant"
--- those of a tenant.
+-- The hash with the bytes and the tenant of each unfinished prompt, by id. Its field "~" has the bytes of all
+-- prompts, and "~tenant" those of one tenant.
 local function sizes_of(prefix) return prefix .. 'sizes' end
 
 local function add_size(prefix, id, tenant, bytes)
@@ -38,7 +39,7 @@ local function drop_size(prefix, id)
   end
 end
 
--- Adds to what an account used on a day. A field that was not there may be that of a new key.
+-- Adds to an account's usage on a day. A field that did not exist may belong to a new key, so the TTL is set.
 local function use(prefix, account, day, tokens, money)
   local used = used_of(prefix, account, day)
   if tokens ~= 0 and redis.call('HINCRBY', used, 'tokens', tokens) == tokens then
@@ -50,7 +51,7 @@ local function use(prefix, account, day, tokens, money)
   end
 end
 
--- Books a job that was accepted, and that can be open for `kept` ms; the day on which it is booked.
+-- Books an accepted job, which can be unfinished for up to `kept` ms. Returns the day on which it is booked.
 local function reserve(prefix, accounts, id, time, tokens, money, kept)
   local day = math.floor(time / DAY)
   for _, account in ipairs(accounts) do
@@ -61,8 +62,8 @@ local function reserve(prefix, accounts, id, time, tokens, money, kept)
   return day
 end
 
--- What the job took, once: -1 where nobody knows, which is the estimate if a model was asked. `job` has
--- the fields that are named here.
+-- Books the actual usage of a job, only once. -1 stands for an unknown usage: then the estimate is booked if a
+-- model was called, else nothing. `job` holds the fields that are read here.
 local function book(prefix, id, job, tenant, tokens, money)
   if not job.day then return end
   local asked, reserved, cost = job.attempt ~= '0', tonumber(job.tokens or 0), tonumber(job.money or 0)
@@ -75,15 +76,17 @@ local function book(prefix, id, job, tenant, tokens, money)
   end
 end
 
--- How many jobs of an account have not ended.
+-- Counts the unfinished jobs of an account.
 local function count_open(prefix, account, time)
   redis.call('ZREMRANGEBYSCORE', open_of(prefix, account), '-inf', time)
   return redis.call('ZCARD', open_of(prefix, account))
 end
 
--- Whether the minute and the day of an account leave room for one more job: nil, or {"limited", what, limit,
--- ms to wait}. And its limits of requests and tokens, each with what the job leaves. It charges nothing.
--- `limit` says what holds by the names in LIMITS, which begin with `kind`; 0 is no limit.
+-- Checks an account's limits per minute and per day for one more job, and charges nothing. Returns
+-- {"limited", name, limit, ms to wait} if one is reached; else nil and {requests per minute, left, tokens per
+-- day, left}, where the job itself is already subtracted.
+-- `limit` has the limits by their names in LIMITS, and `kind` is the prefix of the names to check; 0 means no
+-- limit.
 local function check_account(prefix, account, kind, limit, time, tokens, money)
   local function limited(what, wait) return { 'limited', kind .. what, tostring(limit[kind .. what]), math.ceil(wait) } end
   local most, rate, budget = limit[kind .. 'tokens_per_day'], limit[kind .. 'requests_per_minute'], limit[kind .. 'money_per_day']
@@ -95,7 +98,7 @@ local function check_account(prefix, account, kind, limit, time, tokens, money)
     if most > 0 and tokens_left < 0 then return limited('tokens_per_day', tomorrow) end
     if budget > 0 and (used[2] or 0) + money > budget * 1e6 then return limited('money_per_day', tomorrow) end
   end
-  if rate > 0 then -- a bucket that holds the requests of one minute
+  if rate > 0 then -- a token bucket with the capacity of one minute's requests
     local b = redis.call('HMGET', rate_of(prefix, account), 'left', 'at')
     left = math.min(rate, (b[1] or rate) + math.max(0, time - (b[2] or time)) * rate / MINUTE)
     if tonumber(b[2] or 0) > time then redis.call('HSET', rate_of(prefix, account), 'at', time) end
@@ -105,9 +108,10 @@ local function check_account(prefix, account, kind, limit, time, tokens, money)
   return nil, { rate, left, most, math.max(0, tokens_left) }
 end
 
--- Whether a tenant and its end user (`account`; "" for none) may have one more job: nil, or {"limited", what,
--- limit, ms to wait}. Then the accounts that the job is booked to, and what the one with less left has: its
--- limits of requests and tokens, each with what is left. `defaults` holds where the settings say nothing.
+-- Checks whether a tenant and its end user (`account`; "" if there is none) may submit one more job, and charges
+-- the request. Returns {"limited", name, limit, ms to wait} if a limit is reached; else nil, the accounts to
+-- which the job is booked, and {requests per minute, left, tokens per day, left}, each pair from the account
+-- that has less left. `defaults` has the limits for tenants whose settings lack them, in the order of LIMITS.
 local function admit(prefix, tenant, account, time, tokens, money, input, bytes, defaults)
   local settings = prefix .. 'tenant:' .. tenant
   local set = redis.call('HMGET', settings, 'weight', 'running', unpack(LIMITS))
@@ -158,7 +162,7 @@ local function admit(prefix, tenant, account, time, tokens, money, input, bytes,
   return nil, accounts, least
 end
 
--- Forgets an id that no longer waits or runs.
+-- Removes an id that no longer waits or runs from all sets of unfinished jobs.
 local function close(prefix, id, tenant)
   unlease(prefix, tenant, id)
   drop_size(prefix, id)

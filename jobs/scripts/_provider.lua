@@ -1,27 +1,30 @@
--- What the provider of a model allows, for all workers together; may name what is in _shared.lua.
+-- The rate limits and pauses of a model's provider, for all workers together. This file may use the parts of
+-- _shared.lua.
 
 local RATE_TTL = 10 * 60 * 1000
 local MOST = 1000000
-local RAMP_STEP = 500 -- ms in which twice as many may begin after a pause: 1, 2, 4, ...
-local RAMP = 20 * RAMP_STEP -- after which nothing is left of a pause
+local RAMP_STEP = 500 -- ms after which the number of jobs that may begin after a pause doubles: 1, 2, 4, ...
+local RAMP = 20 * RAMP_STEP -- ms after its end for which a pause still limits the model
 
 local function pause_of(prefix, model) return prefix .. 'pause:' .. model end
 local function pace_of(prefix, model) return prefix .. 'pace:' .. model end
 
--- What is in a bucket that takes in `limit` a minute and holds a sixth of that: no minute's worth at once.
+-- Returns the content of a token bucket after `passed` ms. It is filled by `limit` per minute and holds a sixth
+-- of that, so that the requests of a whole minute are not sent at once.
 local function filled(left, limit, passed)
   local most = math.max(1, limit / 6)
   return math.min(most, (left or most) + passed * limit / 60000)
 end
 
--- What a claim knows of a model: {how many more, requests and tokens a minute, what is left of both}.
+-- Returns the allowance of a model in a claim: `room`, the number of jobs that may still begin; `requests` and
+-- `tokens`, the limits per minute; `left`, the remaining requests and tokens; `ramps`, true after a pause.
 local function allowance(prefix, model, time, most, requests, tokens)
   local known = { room = most < 0 and MOST or most, requests = requests, tokens = tokens }
-  -- Only where models are told apart is one of them paused.
+  -- Models can be paused only if the queues distinguish them.
   local p = model ~= '' and redis.call('HMGET', pause_of(prefix, model), 'until', 'begun')
   if p and p[1] then
     local over = time - p[1]
-    if -over > DELAY_BOUND then over = 0 end -- the clock has stepped back
+    if -over > DELAY_BOUND then over = 0 end -- Redis's clock has stepped back
     local ramp = over < 0 and 0 or math.floor(2 ^ (over / RAMP_STEP)) - p[2]
     known.room, known.ramps = math.max(0, math.min(known.room, ramp)), true
   end
@@ -38,7 +41,7 @@ local function allows(known)
   return known.room > 0 and (known.requests == 0 or known.left[1] >= 1) and (known.tokens == 0 or known.left[2] > 0)
 end
 
--- One more of a model begins, and takes about so many tokens.
+-- Books one more job of a model that begins, and its estimated tokens.
 local function spend(prefix, model, time, known, tokens)
   known.room = known.room - 1
   if known.ramps then redis.call('HINCRBY', pause_of(prefix, model), 'begun', 1) end

@@ -1,9 +1,9 @@
 #!lua
--- Compares the log's length with what its writer believes, then appends and notifies.
+-- Appends entries and notifies followers, if the log has the length that its writer expects.
 -- KEYS  job_key, log_key, channel
 -- ARGV  claim, expected, max_bytes (that a notification carries), entries...
 -- Returns {"ok", length, cancel} · {"gone"} · {"fenced"} · {"diverged", length}
--- May be repeated: entries that are already the tail are not pushed twice.
+-- May be repeated: entries that are already at the tail of the log are not appended twice.
 -- @include notify push
 expected = tonumber(expected)
 local f = redis.call('HMGET', job_key, 'status', 'claim', 'cancel')

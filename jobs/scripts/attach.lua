@@ -1,12 +1,12 @@
 #!lua
--- Finds a response whose POST was cut, for a retry of that POST, which waits for it from now on.
+-- Finds a response whose POST was cut off, for a retry of that POST, which then waits for this response.
 -- KEYS  replies_key
 -- ARGV  prefix, id (that the retry would make), window_ms (in which one that has ended is found),
---       settle_ms (until a waiting server has subscribed), subscribers (0/1: this Redis sees them all)
--- Returns the id, "open" if only others' replies are waited for, or ""
--- A waiting server is subscribed to its response, and Redis notices at once if it dies. A cluster's
--- node sees its own subscribers alone: there only what was noted as cut is found.
--- May be repeated: the entry has the id with which it was found.
+--       settle_ms (time for a waiting server to subscribe), subscribers (0/1: this Redis counts all of them)
+-- Returns the id; "open" if there are only responses for which other POSTs still wait; or ""
+-- A waiting server is subscribed to its response, and Redis notices at once if that server dies. A node of a
+-- cluster counts only its own subscribers: there, only POSTs that were recorded as cut are found.
+-- May be repeated: the entry records the id of the retry that found it.
 -- @include now fields
 local time, entries, cut, dead, open = now(), redis.call('HGETALL', replies_key), nil, nil, ''
 for index = 1, #entries, 2 do

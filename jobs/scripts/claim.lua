@@ -1,23 +1,23 @@
 #!lua
--- Hands out up to `count` waiting jobs, each under a lease. The higher tier comes first; in a tier
--- models take turns, and for a model the tenant with the lowest finish tag is next. A job that has waited
--- long is overtaken a few times only. A tenant of which as many jobs run as may is held back until one ends.
--- The first attempt of a job begins here: its log says so as soon as it is handed out.
+-- Hands out up to `count` waiting jobs, each under a lease. Higher tiers come first. Within a tier, models take
+-- turns, and for each model the tenant with the lowest finish tag is next. A job that has waited for long is
+-- overtaken only a few times. A tenant that has reached its limit of running jobs is held back until one ends.
+-- The first attempt of a job begins here: its first event is appended to the log as soon as it is handed out.
 -- KEYS  queues_key, claimed_key
 -- ARGV  prefix, claim, count, lease_ms, tenant_running (answers of a tenant
---       that run at once where its settings say nothing; 0: any number), max_bytes (that a
---       notification carries), max_job_bytes (no further job is handed out once the jobs are
---       together that large, with the turns that they name), model_limits... (four each: its name, how many more of it or -1 for any
---       number, requests and tokens a minute that its provider allows or 0 for any number)
+--       that may run at once if its settings have no limit; 0: any number), max_bytes (that a
+--       notification carries), max_job_bytes (no further job is handed out once the jobs, with the turns
+--       that they name, have this size together), model_limits... (four each: the name, how many more jobs may
+--       begin or -1 for any number, requests and tokens per minute that its provider allows or 0 for any number)
 -- Returns {grant...}; a grant is {id, job, attempt, failures, cancel, reason, waited ms, log length, queue_name}
--- May be repeated: the same claim is handed the same jobs while it still holds them.
+-- May be repeated: a repeated claim returns the same jobs, as long as the claim still holds them.
 -- @include STRUCTURE_TTL PROMOTE_BOUND MAX_CLAIMED LONG_WAIT OVERTAKEN_BOUND SUBMITTED ID_LENGTH now fields
 -- @include waiting_of rank_of model_of bury grant notify push allowance allows spend ready_of queue_up
 -- @include make_idle count_running lease hold promote
 local time = now()
 count = math.min(tonumber(count), MAX_CLAIMED)
 
--- The record of an id that was found in a list; nil for what nobody of ours wrote.
+-- Returns the record of an id from a list; nil for an entry that this program cannot have written.
 local function record(id)
   if #id ~= ID_LENGTH or not string.find(id, '^resp_%x+$') then return nil end
   local names = { 'status', 'claim', 'owner', 'job', 'tokens', 'attempt', 'failures', 'cancel', 'reason', 'submitted',
@@ -40,7 +40,7 @@ if before then
   return again
 end
 
--- Due retries are promoted here as well as in rescue, so that they are as punctual as claims are.
+-- Due retries are promoted here as well as in `rescue`, so that they do not wait for the next rescue.
 local found = redis.call('LRANGE', queues_key, 0, -1)
 local retries = redis.call('EXISTS', prefix .. 'delayed') == 1
 if retries then
@@ -50,7 +50,7 @@ end
 local queues = { unpack(found) }
 if #queues == 0 then return {} end
 
--- The virtual time of each queue, and the notes of earlier claims.
+-- The virtual time of each queue, and the statistics of earlier claims.
 local virtual_times = {}
 for index, queue_name in ipairs(queues) do virtual_times[index] = '~virtual_time|' .. queue_name end
 local noted = fields(prefix .. 'numbers', '~last', '~pace', '~busy', '~overtaken', unpack(virtual_times))
@@ -67,7 +67,8 @@ local function open(queue_name)
   return allows(models[model])
 end
 
--- What a claim knows of a tenant: how many of its answers run and may, and what it is handed out.
+-- Returns the state of a tenant in this claim: its running responses and their limit, its weight, the lengths of
+-- its waiting lists, and the leases that it is granted.
 local tenants = {}
 local function tenant_by(name)
   if not tenants[name] then
@@ -79,8 +80,8 @@ local function tenant_by(name)
   return tenants[name]
 end
 
--- A queue's virtual time, its next tenant with that one's finish tag, and the finish tag of the tenant behind.
--- While the same tenant is next, its finish tag is kept here alone.
+-- The schedule of each queue: its virtual time, the next tenant with its finish tag, and the finish tag of the
+-- tenant behind it. While the same tenant stays next, its finish tag is updated only here, not in Redis.
 local schedules = {}
 local function write_finish_tag(schedule)
   if schedule.tenant and schedule.moved then redis.call('ZADD', schedule.ready, schedule.finish_tag, schedule.tenant) end
@@ -97,7 +98,7 @@ local function schedule_of(queue_name)
   return schedule
 end
 
--- When the next job of a queue was submitted.
+-- Returns the time at which the next job of a queue was submitted, or now if there is none.
 local function since(queue_name)
   local tenant = schedule_of(queue_name).tenant
   local id = tenant and redis.call('LINDEX', waiting_of(prefix, queue_name, tenant), 0)
@@ -105,7 +106,7 @@ local function since(queue_name)
   return tonumber(job and job.submitted or time)
 end
 
--- The index of the queue that is served next, or nil.
+-- Returns the index of the queue to serve next, or nil if no queue can be served.
 local function choose()
   local best, oldest, at
   for index, queue_name in ipairs(queues) do
@@ -126,7 +127,7 @@ local function choose()
   return oldest
 end
 
--- Takes the next id of a tenant's list: the id, and whether there is more.
+-- Removes the first id from a tenant's list. Returns the id, and whether more ids are left.
 local function take(tenant, queue_name, waiting)
   local id = redis.call('LPOP', waiting)
   local left = tenant.waiting[queue_name]
@@ -140,7 +141,7 @@ local function take(tenant, queue_name, waiting)
   return id, left > 0
 end
 
--- Appends to the log of a job what its submission left for this moment, where nothing else has happened.
+-- Appends the entry that the submission left for the first claim, if nothing else has been appended since.
 local function begin(id, job)
   local name, log = prefix .. 'job:' .. id, prefix .. 'log:' .. id
   redis.call('HDEL', name, 'begins')
@@ -161,7 +162,7 @@ local function hand_out(id, job, tenant, start_tag, tokens)
   job_bytes = job_bytes + #(job.job or '') + (job.context_bytes or 0)
 end
 
--- Serves the next entry of a tenant, which may be no job that can run, and books its tokens.
+-- Takes the next entry of a tenant and books its tokens. Not every entry is a job that can run.
 local function serve(queue_name, schedule, tenant)
   local id, more = take(tenant, queue_name, waiting_of(prefix, queue_name, schedule.tenant))
   local job = id and record(id)
@@ -172,8 +173,8 @@ local function serve(queue_name, schedule, tenant)
     spend(prefix, model_of(queue_name), time, models[model_of(queue_name)], tokens)
   elseif id and not job then
     bury(prefix, id)
-  end -- else a second entry of a job that runs or has ended: the hash decides, the entry goes
-  -- An entry that is no grant costs one token, so that such entries do not hold up other tenants.
+  end -- else the entry is stale, such as a second one of a job that runs or has ended: the hash decides
+  -- A stale entry costs one token, so that stale entries of a tenant do not hold up other tenants.
   schedule.virtual_time, schedule.finish_tag, schedule.moved = start_tag, start_tag + tokens / tenant.weight, true
   if not more then
     make_idle(prefix, queue_name, schedule.tenant, schedule.finish_tag, schedule.virtual_time)
@@ -181,9 +182,10 @@ local function serve(queue_name, schedule, tenant)
   end
 end
 
--- An emptied queue stays in the list until a claim finds nothing in it: mostly another job comes first.
+-- A queue that this claim has emptied stays in the list until another claim finds it empty, because usually a new
+-- job arrives before that.
 local emptied = {}
-for _ = 1, count + 100 do -- a bound on stale entries and on tenants held back in one call
+for _ = 1, count + 100 do -- bounds the stale entries and the tenants held back in one call
   local index = #grants < count and job_bytes < tonumber(max_job_bytes) and choose()
   if not index then break end
   local queue_name = table.remove(queues, index)
@@ -219,7 +221,7 @@ if table.concat(queues, '\n') ~= table.concat(found, '\n') or #queues ~= #found 
 end
 if #ids > 0 then
   redis.call('SET', claimed_key, table.concat(ids, ' '), 'PX', lease_ms)
-  -- The pace of a busy queue, for estimates: ms between claims while something always waited.
+  -- The pace of a busy queue, for estimates of waiting times: ms per claimed job while the queue is never empty.
   local pace = noted['~pace']
   if noted['~last'] and noted['~busy'] == '1' then
     local step = math.min(math.max(0, time - noted['~last']) / #ids, 600000)

@@ -1,9 +1,9 @@
 #!lua flags=allow-oom
--- Hands out webhooks that are due, each under a lease, and counts the attempt.
+-- Hands out due webhooks, each under a lease, and counts the attempts to send them.
 -- KEYS  hooks_key, claimed_key
 -- ARGV  prefix, claim, lease_ms, count
 -- Returns {{id, status, ended ms, tries, now ms}...}
--- May be repeated: the same claim is handed the same webhooks while it still holds them.
+-- May be repeated: a repeated claim returns the same webhooks, as long as the claim still holds them.
 -- @include now
 local time, rows, ids = now(), {}, {}
 local before = redis.call('GET', claimed_key)
@@ -19,7 +19,7 @@ if before then
 end
 for _, id in ipairs(redis.call('ZRANGEBYSCORE', hooks_key, '-inf', time, 'LIMIT', 0, count)) do
   if redis.call('EXISTS', prefix .. 'hook:' .. id) == 0 then
-    redis.call('ZREM', hooks_key, id) -- too old
+    redis.call('ZREM', hooks_key, id) -- the webhook has expired
   else
     redis.call('HINCRBY', prefix .. 'hook:' .. id, 'tries', 1)
     redis.call('HSET', prefix .. 'hook:' .. id, 'claim', claim)

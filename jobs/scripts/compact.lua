@@ -1,10 +1,10 @@
 #!lua flags=allow-oom
--- Keeps the log of a job that has ended as blocks in the job, in a tenth of the room.
+-- Stores the log of an ended job as blocks in the job's hash, in a tenth of the memory.
 -- KEYS  job_key, log_key
 -- ARGV  claim, head_length, head_sha1 (of the entries of the head), counts ("2000,17": entries of
 --       each block), blocks...
--- Returns 1 if the log is compacted
--- May be repeated: what is compacted has no list left, so it is not compacted twice.
+-- Returns 1 if the log is compacted, 0 if it is left as it is
+-- May be repeated: a compacted log has no list left, so it is not compacted twice.
 -- @include entries_of
 local f = redis.call('HMGET', job_key, 'ended', 'claim', 'compacted')
 if f[3] then return 1 end

@@ -1,9 +1,10 @@
 #!lua flags=allow-oom
--- Renews the leases of one worker, also when memory is full: an answer must not be lost to that.
+-- Renews the leases of one worker, even if Redis has reached maxmemory: a running response must not lose its
+-- lease to that.
 -- KEYS  leases_key
 -- ARGV  prefix, lease_ms, held... (two each: id, claim)
 -- Returns {"held" | "cancel" | "lost"...}, one for each id
--- May be repeated: a lease is set, not added to, and never moves back.
+-- May be repeated: the end of a lease is set, not added to, and never moves back.
 -- @include now tenant_of lease
 local till, answers, leases = now() + lease_ms, {}, {}
 for index = 1, #held, 2 do

@@ -1,11 +1,11 @@
 #!lua
--- Appends the last entries and ends the job in the same breath: one terminal event, and it is last.
+-- Appends the last entries and ends the job atomically, so that a log has one terminal event and ends with it.
 -- KEYS  job_key, log_key, channel
 -- ARGV  prefix, id, claim, expected (length), max_bytes (that a notification carries),
---       status, retention_ms, to_dead (0/1), tokens (that it took; -1: unknown),
---       money (millionths; -1: unknown), entries...
+--       status, retention_ms, to_dead (0/1), tokens (actual usage; -1: unknown),
+--       money (actual cost in millionths; -1: unknown), entries...
 -- Returns {"ok", length} · {"gone"} · {"fenced"} · {"diverged", length}
--- May be repeated: the claim that finished and the same tail mean that this was it.
+-- May be repeated: if the same claim ended the job with the same tail, this very call did.
 -- @include now fields hook bury notify push entries_of keep tenant_of settle book close
 expected = tonumber(expected)
 local job = fields(job_key, 'status', 'claim', 'compacted', 'owner', 'account', 'queue_name', 'charged', 'start_tag', 'day', 'tokens',
@@ -14,10 +14,11 @@ if not job.status then return { 'gone' } end
 local ended = job.status ~= 'running'
 if job.claim ~= claim or (ended and job.status ~= status) then return { 'fenced' } end
 if ended then
-  -- Nothing follows the last event: what has ended can only be found to have ended in this very way.
+  -- Nothing follows the last event, so the log of a repeated call has exactly the length that the call produces.
   local had = job.compacted and entries_of(job.compacted) or redis.call('LLEN', log_key)
   if had ~= expected + #entries then return { 'fenced' } end
-  -- Only the claim that had ended it could compact it, so this was it; there is no tail to compare.
+  -- Only the claim that ended the job can compact its log, so this call is a repetition. A compacted log has no
+  -- tail to compare.
   if job.compacted then return { 'ok', had } end
 end
 

@@ -1,10 +1,10 @@
 #!lua
--- Says which responses are followed, and finds those that nobody has followed for the grace and that
--- are to be cancelled then. One that is found is not found again for a minute.
+-- Records which responses are followed, and returns orphans: responses that are to be cancelled because nobody
+-- has followed them for the grace period. An orphan is not returned again for a minute.
 -- KEYS  followed_key
 -- ARGV  grace_ms, limit, ids... (that are followed)
 -- Returns {id...}
--- May be repeated: a time is set, not added to; what a lost reply found is found again later.
+-- May be repeated: a time is set, not added to; the orphans of a lost reply are returned again later.
 -- @include STRUCTURE_TTL now cap
 local time = now()
 cap(followed_key, time + math.max(grace_ms, 60000), limit)

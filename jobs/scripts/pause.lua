@@ -1,9 +1,9 @@
 #!lua
--- Lets nothing of a model begin for a while: its provider asked for that. Then one, two, four, ...
+-- Lets no job of a model begin for a while, because its provider asked for that. Then one, two, four, ... may.
 -- KEYS  pause_key
 -- ARGV  pause_ms
--- Returns 1 if this is the longest pause that was asked for, else 0
--- May be repeated: the end of a pause only ever moves back.
+-- Returns 1 if this pause ends later than the current one, else 0
+-- May be repeated: a pause is only ever extended.
 -- @include DELAY_BOUND now RAMP
 local time = now()
 local till = redis.call('HGET', pause_key, 'until')

@@ -1,10 +1,10 @@
 #!lua
--- Writes one record of a hash that operators keep here, if the record is still the one that was read.
+-- Writes one record of an operator's hash, if the record is still the one that the caller has read.
 -- KEYS  records_key
 -- ARGV  id, before (the record that was read, "" where there was none), after ("" to remove it),
 --       ttl_ms, max_records
 -- Returns {"ok"} · {"changed"}: read it again · {"full", records}
--- May be repeated: a record that is already the new one is left as it is.
+-- May be repeated: a record that already has the new value is left as it is.
 local found = redis.call('HGET', records_key, id) or ''
 if found ~= after then
   if found ~= before then return { 'changed' } end

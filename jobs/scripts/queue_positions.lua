@@ -1,10 +1,11 @@
 #!lua flags=no-writes
--- Where each tenant's queue stands: a place is a job's number less the head's, plus one, plus what the
--- tenant has waiting for the same model in the tiers above.
+-- Returns the heads of waiting lists, from which queue positions follow: a position is the job's number minus
+-- the head's, plus one, plus the number of the tenant's jobs that wait for the same model in higher tiers.
 -- KEYS  numbers_key
 -- ARGV  prefix, tenants... (two each: queue_name, owner)
--- Returns {pace in ms ("" where unknown), (head number (or 0), how many above, why it waits)...}; why is
---         "own_limit": as many of the tenant run as may, "provider_rate", or "": the workers are busy
+-- Returns {pace in ms ("" if unknown), (head number (0 if none), jobs in higher tiers, reason)...}; the reason
+--         for waiting is "own_limit": the tenant has reached its limit of running jobs; "provider_rate": the
+--         provider's limit is reached or its model is paused; or "": the workers are busy
 -- May be repeated: it writes nothing.
 -- @include now waiting_of rank_of model_of pause_of pace_of tenant_of held_of
 local time, answer = now(), { redis.call('HGET', numbers_key, '~pace') or '' }

@@ -1,11 +1,11 @@
 #!lua flags=no-writes
--- A consistent look at one response: who owns it, how it stands, and its log from an index on.
+-- Reads a consistent snapshot of one response: its owner, its state, and its log from an index on.
 -- KEYS  job_key, log_key
 -- ARGV  first_index, max_entries, max_bytes, min_entries (given however large they are), viewer (the
---       owner that asks, `tenant/*` for all owners of a tenant, or "" for every owner)
--- Returns {} where there is none that the viewer may see, with no more to read ·
+--       requesting owner, `tenant/*` for all owners of a tenant, or "" for every owner)
+-- Returns {} if there is no response that the viewer may see; in either case nothing more is read ·
 --       {status, owner, attempt, number, reason, length, {entry...}, queue_name, first, {block...}}
---       Of a compacted log there are blocks in the place of entries, the first entry of them `first`.
+--       A compacted log returns blocks instead of entries; `first` is the index of their first entry.
 -- May be repeated: it writes nothing.
 -- @include entries_of
 local f = redis.call('HMGET', job_key, 'status', 'owner', 'attempt', 'number', 'reason', 'queue_name', 'compacted')
@@ -15,7 +15,8 @@ if string.sub(viewer, -2) == '/*' then owner = string.sub(owner, 1, #viewer - 1)
 if viewer ~= '' and owner ~= viewer then return {} end
 local from, most, bytes, least = tonumber(first_index), tonumber(max_entries), tonumber(max_bytes), tonumber(min_entries)
 
--- The block that holds `from`, and those after it until there are enough entries.
+-- Returns the index of the first entry of the block that contains `from`; this block, and the blocks after it
+-- until they have at least `least` entries from `from` on.
 local function blocks_from(compacted)
   local first, last, number, blocks = 0, 0, 0, {}
   for count in string.gmatch(compacted, '%d+') do

@@ -1,9 +1,9 @@
 #!lua flags=allow-oom
--- Releases the turns that a job held; a deleted turn is removed with its last holder.
+-- Releases the turns that a job held; a deleted turn is removed when its last holder releases it.
 -- KEYS  first_turn_key
 -- ARGV  prefix, job (the id of the job), ids...
 -- Returns 1
--- May be repeated: what is released is not held.
+-- May be repeated: releasing a turn that is not held changes nothing.
 -- @include turn_is_held
 for _, id in ipairs(ids) do
   local key = prefix .. 'turn:' .. id

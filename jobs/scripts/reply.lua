@@ -1,9 +1,10 @@
 #!lua
--- Keeps which responses the POSTs of one body wait for, so that the retry of one that was cut finds it.
+-- Records the responses for which POSTs with one body wait, so that the retry of a POST that was cut off finds
+-- its response.
 -- KEYS  replies_key
 -- ARGV  id, state ("open": its reply is not written yet; "cut": it will not be; "": it is), most, ttl_ms
--- Returns 1 if the response is kept, else 0
--- May be repeated: the last state counts.
+-- Returns 1 if the response is recorded, else 0
+-- May be repeated: the last state replaces the one before.
 -- @include now
 if state == '' or (state == 'cut' and redis.call('HEXISTS', replies_key, id) == 0) then
   redis.call('HDEL', replies_key, id)

@@ -1,11 +1,11 @@
 #!lua
--- Looks for what time or death has left behind, a bounded number of each:
---   retries that are due, leases that ran out, ids that fell out of the queue.
--- A job that may not be tried again is handed to the caller, who must write its last event.
+-- Recovers jobs, a bounded number of each kind: retries that are due, jobs whose lease has expired, jobs whose
+-- waiting time is over, and ids that were lost from the queue.
+-- A job that may not be tried again is granted to the caller, which must write its last event.
 -- KEYS  leases_key, delayed_key, open_key
 -- ARGV  prefix, claim, lease_ms, max_attempts, inspect_ms, limit
--- Returns {requeued, {grant...}}; a grant as in claim, its reason one of the words below
--- May be repeated: each step is a no-op once done. Grants of a lost reply run out like any lease.
+-- Returns {requeued, {grant...}}; a grant is as in `claim`, with the reason "cancelled", "worker_lost" or "expired"
+-- May be repeated: a completed step is not done again, and the grants of a lost reply expire like any lease.
 -- @include STRUCTURE_TTL DELAY_BOUND now cap fields waiting_of notify_queued grant tenant_of ready_of idle_of open_queue
 -- @include ensure_ready enqueue_first count_running lease release unlease promote close
 lease_ms, limit = tonumber(lease_ms), tonumber(limit)
@@ -18,7 +18,8 @@ cap(open_key, time + inspect_ms, limit)
 local function due(key) return redis.call('ZRANGEBYSCORE', key, '-inf', time, 'LIMIT', 0, limit) end
 
 local function take(id, owner, reason)
-  -- `ending` outlives this rescuer: whoever finds its lease run out ends the job, and never runs it.
+  -- `ending` outlives the rescuing process: if this lease expires too, the next rescue ends the job, and no
+  -- worker runs it again.
   local name = prefix .. 'job:' .. id
   redis.call('HSET', name, 'status', 'running', 'claim', claim, 'reason', reason, 'ending', reason)
   redis.call('ZREM', delayed_key, id)
@@ -62,7 +63,7 @@ for _, id in ipairs(due(open_key)) do
   elseif time > tonumber(job['until'] or 0) then
     take(id, job.owner, 'expired')
   elseif not redis.call('ZSCORE', delayed_key, id) then
-    -- Numbers in a list ascend: only one that was overtaken is worth a search.
+    -- Numbers in a list ascend, so only an id whose number is lower than the head's can have been lost.
     local waiting = waiting_of(prefix, queue_name, tenant)
     local head = redis.call('LINDEX', waiting, 0)
     local first = head and tonumber(redis.call('HGET', prefix .. 'job:' .. head, 'number') or 0)
@@ -71,7 +72,7 @@ for _, id in ipairs(due(open_key)) do
       redis.call('HSET', name, 'number', enqueue_first(prefix, tenant, queue_name, id))
       requeued = requeued + 1
     else
-      -- Held back, and nothing runs whose end would release it: that end was lost.
+      -- If the tenant is held back and none of its jobs runs, no end of a job will release it: one was lost.
       if count_running(prefix, tenant, time) == 0 then release(prefix, tenant) end
       ensure_ready(prefix, queue_name, tenant)
       if redis.call('EXISTS', ready_of(prefix, queue_name)) == 1 then open_queue(prefix, queue_name) end
@@ -79,7 +80,7 @@ for _, id in ipairs(due(open_key)) do
   end
 end
 
--- What is never empty on a busy day is never made anew.
+-- A TTL is set when a key is created. On a busy system these keys are never empty and so never created again.
 for _, name in ipairs({ 'leases', 'open', 'queues', 'wake', 'followed', 'numbers' }) do
   redis.call('PEXPIRE', prefix .. name, STRUCTURE_TTL)
 end

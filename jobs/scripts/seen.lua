@@ -1,11 +1,10 @@
 #!lua flags=allow-oom
--- Notes that a client has the whole of a response. One that is not to be stored goes soon after; a
--- webhook that is only for what nobody has seen is dropped, unless it is on its way already.
+-- Records that a client has received a whole response. An unstored response expires soon after that. A webhook
+-- that is only for unseen responses is dropped, unless it has been tried already.
 -- KEYS  job_key, log_key, hook_key
 -- ARGV  prefix, id, grace_ms
 -- Returns 1 if there is such a response and it has ended, else 0
--- May be repeated: the first time counts, a time to live is only ever shortened, and what is
--- dropped is gone.
+-- May be repeated: the first time is kept, a TTL is only ever shortened, and a dropped webhook stays dropped.
 -- @include now fields end_hook keep
 local job = fields(job_key, 'status', 'unstored', 'seen', 'key')
 if not job.status or job.status == 'queued' or job.status == 'running' then return 0 end

@@ -1,5 +1,5 @@
 #!lua
--- Sets what holds for a tenant. What it waits for because of a limit looks again at once.
+-- Changes the settings of a tenant. If a limit held the tenant back, the new one is checked at once.
 -- KEYS  tenant_key
 -- ARGV  prefix, tenant, settings... (two each: field, value or "" for the default)
 -- Returns the fields and values that are set now

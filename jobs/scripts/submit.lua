@@ -1,21 +1,21 @@
 #!lua
--- Accepts a job: its record, its first log entries and its place in the queue, all or nothing.
+-- Accepts a job atomically: writes its record, its first log entries and its place in the queue.
 -- KEYS  job_key, log_key, idempotency_key (job_key again where there is none), channel
 -- ARGV  prefix, id, owner, record, fingerprints ("" where there is no key), ttl_ms, inspect_ms,
---       max_wait_ms, max_waiting, max_waiting_bytes, fail_on_death (0/1), queue_name, unstored (0/1), hook_wait_ms (of its
---       webhook; "": there is none), context_bytes (of the turns that it names), tokens_field (that it
---       may take), money_field (millionths), input_tokens, tenant_waiting, tenant_requests (a minute),
---       tenant_tokens (a day), tenant_money (a day), tenant_input_tokens, subject_running,
---       subject_requests, subject_tokens, subject_money, tenant_waiting_bytes (limits of a tenant, and of each of its end
---       users, where its settings say nothing; 0: none), account (of the end user; "": there is none),
---       orphan_ms (without a follower until it is cancelled; "": never), max_bytes (that a
---       notification carries), first_entry (that the first claim appends; "": its worker does),
---       entries...
--- Returns {"accepted", id, number, requests a minute, left, tokens a day, left} · {"same", id} ·
+--       max_wait_ms, max_waiting, max_waiting_bytes, fail_on_death (0/1), queue_name, unstored (0/1),
+--       hook_wait_ms (delay of its webhook; "": no webhook), context_bytes (of the turns that it names),
+--       tokens_field (estimate), money_field (estimate in millionths), input_tokens (estimate),
+--       tenant_waiting, tenant_requests (per minute), tenant_tokens (per day), tenant_money (per day),
+--       tenant_input_tokens, subject_running, subject_requests, subject_tokens, subject_money,
+--       tenant_waiting_bytes (these limits of a tenant, and of each of its end users, apply if its settings
+--       have none; 0: no limit), account (of the end user; "": none), orphan_ms (time without a follower
+--       after which it is cancelled; "": never), max_bytes (that a notification carries), first_entry (that
+--       the first claim appends; "": its worker does), entries...
+-- Returns {"accepted", id, number, requests per minute, left, tokens per day, left} · {"same", id} ·
 --         {"reused", id} · {"full", waiting} · {"full", bytes, "bytes"} · {"limited", what, limit, ms to wait}
--- The rule of idempotency keys is `known` in _shared.lua.
--- May be repeated: the id is the caller's own, and a job that exists is not written again.
--- The notification is for the caller: it subscribed before the first entry, so it misses none.
+-- `known` in _shared.lua decides what an idempotency key returns.
+-- May be repeated: the caller has generated the id, and a job that exists is not written again.
+-- The notification is for the caller, which subscribes before it submits, so that it misses no entry.
 -- @include STRUCTURE_TTL now without_empty notify known remember tenant_of enqueue reserve sizes_of add_size admit
 local fingerprint, ttl = fingerprints, ttl_ms
 

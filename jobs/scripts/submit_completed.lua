@@ -1,10 +1,10 @@
 #!lua
--- Keeps a request that asks for no answer: its record and its whole log, and no place in the queue.
+-- Stores a request without generation as completed: its record and its whole log, with no place in the queue.
 -- KEYS  job_key, log_key, idempotency_key (job_key again where there is none)
 -- ARGV  prefix, id, owner, record, fingerprints ("" where there is no key), retention_ms,
 --       unstored (0/1), entries...
 -- Returns {"accepted", id, 0} · {"same", id} · {"reused", id}
--- May be repeated: the id is the caller's own, and a job that exists is not written again.
+-- May be repeated: the caller has generated the id, and a job that exists is not written again.
 -- @include now without_empty push known remember keep
 local fingerprint, time = fingerprints, now()
 if redis.call('EXISTS', job_key) == 1 then return { 'accepted', id, 0 } end
