@@ -5,8 +5,8 @@
 
 Only the SHA-256 of the secret is stored. A slow hash protects passwords that people choose, by
 making each guess expensive. These secrets cannot be guessed, since 2^256 is too many at any speed,
-and a slow hash would cost the server its time on each request. The record is looked up by the id,
-never by the secret.
+and a slow hash would cost the server time on each request. The record is looked up by the id, never
+by the secret.
 """
 
 from __future__ import annotations
@@ -105,7 +105,7 @@ def matches(record: Record | None, written: str, now: float) -> bool:
 
 
 def rotated(record: Record, fresh: Secret, now: float, keep_seconds: float) -> Record:
-    """Returns the record with a fresh secret; the previous one stays valid for `keep_seconds`."""
+    """Returns the record with a fresh secret; the previous one expires within `keep_seconds`."""
     latest = record.secrets[-1]
     end = now + keep_seconds
     until = end if latest.until is None else min(latest.until, end)

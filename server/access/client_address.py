@@ -1,4 +1,4 @@
-"""Finds the address of a client, which identifies an end user without a token. Pure: no I/O."""
+"""Finds a client's address, which identifies end users who send no token. Pure: no I/O."""
 
 from __future__ import annotations
 

@@ -193,7 +193,7 @@ def frame(sequence_number: int, entry: bytes) -> Frame:
             said = TextDelta(sequence_number, item_id, output_index, content_index, delta)
             return Frame(sequence_number, entry, _DELTA, False, said, _encode(said))
     except (msgspec.DecodeError, UnicodeError):
-        pass  # the general path below decides whether the entry is an event nevertheless
+        pass  # the general path below decides whether the entry is a valid event
     event = decode_event(entry)
     if "sequence_number" in event:
         raise Undecodable("an entry with a number of its own")

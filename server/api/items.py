@@ -171,8 +171,8 @@ def without_nulls(value: Any) -> Any:
 def typed(items: Any) -> Any:
     """Returns the input with `type` filled in where the standard makes it optional.
 
-    That is in messages, and in references that consist of an id alone. An empty id means the same
-    as an absent one.
+    It is optional in messages, and in references that consist of an id alone. An empty id means the
+    same as an absent one.
     """
     if not isinstance(items, list):
         return items

@@ -50,7 +50,7 @@ class PacedBody(Payload):
         self._request = request
 
     def decode(self, encoding: str = "utf-8", errors: str = "strict") -> str:
-        """The body as text."""
+        """Returns the body as text."""
         text: str = self._value.decode(encoding, errors)
         return text
 

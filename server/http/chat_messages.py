@@ -54,8 +54,8 @@ def _items_of(message: Json, place: str) -> list[tuple[Json, str]]:
 # The fields in which providers send reasoning and expect it back.
 _REASONING: Final = ("reasoning_content", "reasoning")
 # Fields that client libraries or other providers add to the model's messages, and that clients send
-# back. They are ignored: each repeats the content of another field, or has a meaning for its author
-# alone.
+# back. They are ignored: each repeats the content of another field, or has a meaning only to the
+# program that added it.
 _ECHOED: Final = frozenset(
     {
         "annotations",

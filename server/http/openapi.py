@@ -1,4 +1,4 @@
-"""Serves `/openapi.json`, OpenAPI 3.1 for the routes, and `/asyncapi.json`, AsyncAPI 3.1.
+"""Serves `/openapi.json` (OpenAPI 3.1, routes) and `/asyncapi.json` (AsyncAPI 3.1, WebSocket).
 
 Both documents are generated from the types that parse requests (`server.api.request`) and the types
 of outgoing objects (`server.api.schema`). A test fails if a route, a message, an event or a close
@@ -293,7 +293,7 @@ def _schemas(kinds: Iterable[Any]) -> tuple[dict[Any, Document], Document]:
 
 
 def _allow_what_is_taken(components: Document, root: str) -> None:
-    """Extends a request's schemas by the input that the server accepts but the types do not state.
+    """Adds input to a request's schemas that the server accepts but the types do not express.
 
     An optional member may also be null, and an item's id may be empty. Where only one type of
     object is possible, its `type` may be omitted.

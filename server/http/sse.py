@@ -35,7 +35,7 @@ class StreamFormat(Protocol):
     failure: Problem | None
     """The failure of the response, once the stream has sent it."""
     broken: bool
-    """True once the stream has sent an error that ends it early or instead of a regular end."""
+    """True once the stream has sent an error as its end: it was cut off, or the response failed."""
     ended: bool
     """True once the stream has sent an end of the response other than the regular one."""
 

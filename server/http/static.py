@@ -42,7 +42,7 @@ LATEST: Final = ("typeset.js",)
 HIGHLIGHT: Final = re.compile(r"vendor/highlight/.*\.js")
 # The constant of place.js as it appears in a packed file, where its values are filled in.
 INTEGRITY: Final = "const INTEGRITY={};"
-# The expression for the URL of the sources: it derives it from the packed file's own URL, so it
+# The JavaScript expression for the URL of the sources. It uses the packed file's own URL, so it
 # works under any path prefix.
 HOME: Final = (
     'new URL("./web/{version}/x.js", '

@@ -1,4 +1,4 @@
-"""Time limits for slow clients, and the rate limit that delays the reading of a flood of messages.
+"""Timeouts for slow clients, and a limit on the rate at which a client's messages are read.
 
 A connection is closed if it does not send the head of its first request in time; aiohttp by itself
 would wait for an hour. The keep-alive timeout limits later heads, and `read_body` limits bodies.

@@ -73,7 +73,7 @@ class Ready(Struct):
 
 
 class OriginCheck(Struct):
-    """The answer whether a site may use the server, with the name of the setting that decides."""
+    """The result of checking a site's origin, with the name of the setting that decides."""
 
     origin: str | None
     allowed: bool

@@ -103,9 +103,10 @@ class ProblemDetail(Struct):
 
 
 class Problem(Struct):
-    """The standard's error object; in an event, `headers` holds those that HTTP would send.
+    """The standard's error object.
 
-    `response_id` names the response that the request created, which is still running.
+    In an event, `headers` holds the headers that HTTP would send, if there are any. `response_id`
+    names the response that the request created, which is still running.
     """
 
     type: Literal["invalid_request_error", "rate_limit_error", "server_error"]
