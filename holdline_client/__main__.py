@@ -1,4 +1,4 @@
-"""Asks a Holdline server, and shows the answer as it is written.
+"""Sends a prompt to a Holdline server, and shows the answer as it is generated.
 
 holdline-ask "Why is the sky blue?"            ask
 holdline-ask - < prompt.txt                    read the prompt from standard input
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from .client import Client
 
 DEFAULT_URL: Final = "http://127.0.0.1:8080"
-# Somebody looks at this line: a changed network is noticed sooner than the server asks for.
+# A user is watching, so a lost connection must be detected sooner than at the server's interval.
 PING_SECONDS: Final = 8.0
 MAX_PROMPT_CHARACTERS: Final = 64 * 1024 * 1024
 
@@ -170,7 +170,7 @@ async def _ask(
     loop = asyncio.get_running_loop()
 
     def continued() -> None:
-        # After Ctrl-Z and fg the socket may be dead, and the screen is another one.
+        # After Ctrl-Z and fg the socket may be dead, and the screen may have changed.
         client.probe()
         terminal.redraw()
 
@@ -192,7 +192,7 @@ async def _ask(
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Runs the command; returns its exit code."""
+    """Runs the command. Returns its exit code."""
     parser = _parser()
     arguments = parser.parse_args(argv)
     prompt = _prompt(parser, arguments)
@@ -203,7 +203,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         return asyncio.run(_run(arguments, prompt))
     except BrokenPipeError:
-        # Whoever read the output has enough. Python would complain once more at the exit.
+        # The reader of the output has closed it. Without this, Python's flush at exit would fail
+        # once more.
         with contextlib.suppress(OSError):
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return BROKEN_PIPE

@@ -1,6 +1,6 @@
-"""One answer as its caller sees it.
+"""The public interface of one answer.
 
-Nothing is queued between the socket and the caller: events are applied to one state, and an
+No events are queued between the socket and the caller: they are applied to one state, and an
 iteration is a position in it. A slow or absent consumer costs no memory beyond the text.
 """
 
@@ -20,21 +20,22 @@ if TYPE_CHECKING:
 
 
 class Answer:
-    """An answer that is being made, or was. `Client.ask` and `Client.follow` make them.
+    """A running or finished answer, returned by `Client.ask` and `Client.follow`.
 
-    It grows whether or not anybody iterates, and goes on at the server when the client is closed.
+    It grows even if the caller does not iterate, and continues at the server after the client is
+    closed.
 
-        async for piece in answer    the text, piece by piece, as it comes
-        await answer                 the whole text, once it has ended
-        answer.events()              all that happens, as the types of `holdline_client.events`
+        async for piece in answer    yields the text, piece by piece, as it arrives
+        await answer                 returns the whole text when the answer has ended
+        answer.events()              yields all events, as the types of `holdline_client.events`
 
-    The pieces of one iteration, joined, are always a prefix of `text`. Where an
-    attempt dies after pieces were handed out, that cannot be kept: the iteration raises
-    `errors.Restarted`, and the next iteration begins with the new text. `await` does not care.
+    The pieces of one iteration, joined, are always a prefix of `text`. If an attempt dies after
+    pieces were yielded, this can no longer hold: the iteration raises `errors.Restarted`, and the
+    next iteration begins with the new text. A restart does not affect `await`.
 
-    Both raise `errors.Error` where the answer failed, was refused, or does not match its checksum;
-    what there is of it is in `text` all the same. `incomplete` and `cancelled` raise nothing: look
-    at `status`.
+    Both raise `errors.Error` if the answer failed, was refused, or does not match its checksum; the
+    available text is in `text` nevertheless. `incomplete` and `cancelled` raise no error: check
+    `status`.
     """
 
     def __init__(
@@ -58,80 +59,85 @@ class Answer:
 
     @property
     def text(self) -> str:
-        """All output text so far, of the present attempt alone."""
+        """All output text so far, of the current attempt only."""
         return self._exchange.state.text
 
     @property
     def status(self) -> Status:
-        """`sending`, `queued`, `in_progress`, or one of four ends: `completed`, `incomplete`,
-        `failed`, `cancelled`.
+        """The status: `sending`, `queued`, `in_progress`, or one of four final ones, `completed`,
+        `incomplete`, `failed` and `cancelled`.
         """
         return self._exchange.state.status
 
     @property
     def done(self) -> bool:
-        """True when it has ended and its checksum was compared."""
+        """True when the answer has ended and its checksum was compared."""
         return self._exchange.settled
 
     @property
     def error(self) -> errors.Error | None:
-        """Why it failed; None while it runs, and where it did not."""
+        """The error of a failed answer; None while it runs and if it did not fail."""
         return self._exchange.error
 
     @property
     def verified(self) -> bool | None:
-        """Whether the text matches its SHA-256; None before the end, and without a checksum."""
+        """True if the text matches its SHA-256; None before the end, or without a checksum."""
         return self._exchange.verified
 
     @property
     def queue(self) -> Wait | None:
-        """Where it waits: `position` from 1, `eta_seconds`, `reason`; None when it does not."""
+        """The position in the queue; None if the answer does not wait.
+
+        `position` counts from 1; `eta_seconds` and `reason` describe the wait.
+        """
         return self._exchange.state.wait
 
     @property
     def attempts(self) -> int:
-        """How often a worker has begun it. Above 1, what an earlier attempt wrote is gone."""
+        """The number of attempts so far. The text of earlier attempts is discarded."""
         return self._exchange.state.attempts
 
     @property
     def model(self) -> str | None:
-        """The model's name, once the server has said it."""
+        """The model's name; None until the server has sent it."""
         return self._exchange.state.model
 
     @property
     def response(self) -> dict[str, Any] | None:
-        """The final response object of the standard, with its `output`; None before the end."""
+        """The standard's final response object, with its `output`; None before the end."""
         return self._exchange.state.response
 
     @property
     def usage(self) -> dict[str, Any] | None:
-        """The tokens, as the standard counts them; None before the end."""
+        """The standard's object of token counts; None before the end."""
         return (self.response or {}).get("usage")
 
     @property
     def incomplete_reason(self) -> str | None:
-        """Why it is `incomplete`: `max_output_tokens`, `content_filter`."""
+        """The reason of the status `incomplete`: `max_output_tokens` or `content_filter`."""
         return ((self.response or {}).get("incomplete_details") or {}).get("reason")
 
     @property
     def last(self) -> int:
-        """The sequence number of the last event that is in `text`: a follower goes on there."""
+        """The sequence number of the last event in `text`; `Client.follow` continues after it."""
         return self._exchange.state.last
 
     @property
     def item_id(self) -> str | None:
-        """The item that the event `last` belongs to: "" if to none, None if that is unknown."""
+        """The id of the item of the event `last`: "" if it has none, None if that is unknown."""
         return self._exchange.state.item_id
 
     @property
     def idempotency_key(self) -> str:
-        """Asking the same again with this key attaches to this answer and calls no model."""
+        """The idempotency key. The same request with this key attaches to this answer and calls no
+        model.
+        """
         return self._exchange.key
 
     def cancel(self) -> None:
-        """Asks for the end and does not wait: the status will say whether that came in time.
+        """Requests cancellation without waiting; `status` then shows whether it came in time.
 
-        Cancelling a task that iterates or awaits only stops that task.
+        Cancelling a task that iterates or awaits stops only that task.
         """
         self._stop(self._exchange)
 
@@ -142,9 +148,9 @@ class Answer:
         return self._text_deltas()
 
     async def events(self) -> AsyncIterator[Event]:
-        """Yields every event from now on, `Ended` last; raises nothing of its own.
+        """Yields every event from now on, `Ended` last; failures raise no error here.
 
-        A slow consumer gets fewer events: of several places in the queue, the last one.
+        A slow consumer gets fewer events: of several positions in the queue, only the last one.
         """
         id_: str | None = None
         queue: Wait | None = None

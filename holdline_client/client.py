@@ -1,4 +1,4 @@
-"""Many answers over one socket: each event finds its answer, each answer its lane."""
+"""The client: many answers over one socket, each on a lane of its own."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ if TYPE_CHECKING:
     from .credential import Token
     from .protocol import Message
 
-# The server follows so many responses for one socket.
+# The server's limit of followed responses per socket.
 MAX_ANSWERS: Final = 256
-# A last event with a long answer, its text twice.
+# Enough for the last event of a long answer, which holds the text twice.
 MESSAGE_BYTES: Final = 32 * 1024 * 1024
 
 
@@ -39,17 +39,18 @@ def connect(
     ping_seconds: float | None = None,
     message_bytes: int = MESSAGE_BYTES,
 ) -> Client:
-    """A client of the server at `url`, to be used as an async context manager.
+    """Returns a client of the server at `url`; use it as an async context manager.
 
-    `url` is `http://host:port`, or any address below it up to the WebSocket's own. `token`: an API
-    key, a token, or a function, async or not, that fetches a fresh token whenever one is needed:
-    for each connection, and before the end of the one that a socket has shown. `timeout`:
-    seconds that entering may take. `reconnect_timeout`: seconds for which answers wait for a
-    lost connection; after that they fail with `unreachable`, and can still be followed by their
-    ids while the server keeps them. `ping_seconds`: the interval of pings, the server's own if that
-    is shorter. `message_bytes`: the largest message that is taken.
+    `url` is `http://host:port`, or any address below it up to the WebSocket's own. `token` is an
+    API key, a token, or a function, async or not, that fetches a fresh token whenever one is
+    needed: for each connection, and before a socket's token expires. `timeout` limits the seconds
+    that entering the context may take. `reconnect_timeout` is the number of seconds for which
+    answers wait for a lost connection; after that they fail with `unreachable`, and can still be
+    followed by their ids while the server keeps them. `ping_seconds` is the interval of pings; the
+    server's interval is used if it is shorter. `message_bytes` is the size of the largest accepted
+    message.
 
-    Raises: ValueError for an address that is none.
+    Raises: ValueError for an invalid address.
     """
     return Client(
         protocol.socket_url(url),
@@ -62,7 +63,7 @@ def connect(
 
 
 class Client:
-    """A connection to a server, and whatever is asked over it; made by `connect`."""
+    """A connection to a server and the answers that it carries; created by `connect`."""
 
     def __init__(
         self,
@@ -93,8 +94,8 @@ class Client:
         return f"<holdline_client.Client {self.state}>"
 
     async def __aenter__(self) -> Self:
-        """Connects. Raises: errors.Closed where the server refuses; errors.Unreachable."""
-        # No total time: a socket lives as long as it lives, and each wait on it has its own end.
+        """Connects. Raises: errors.Closed if the server refuses; errors.Unreachable."""
+        # A socket has no total time limit, because each wait on it has its own deadline.
         none = aiohttp.ClientTimeout(total=None)
         self._http = aiohttp.ClientSession(timeout=none)
         self._connection = Connection(
@@ -131,7 +132,10 @@ class Client:
 
     @property
     def state(self) -> State:
-        """`connecting` until the first welcome, `open`, `reconnecting`, `closed` for good."""
+        """The state of the connection.
+
+        `connecting` until the first welcome, then `open` or `reconnecting`; `closed` is final.
+        """
         return "connecting" if self._connection is None else self._connection.state
 
     def ask(
@@ -144,11 +148,11 @@ class Client:
         idempotency_key: str | None = None,
         **parameters: Any,
     ) -> Answer:
-        """Asks, at once, or as soon as there is a connection.
+        """Sends a prompt, at once or as soon as there is a connection, and returns its answer.
 
-        `parameters` are any others of the standard's body. The same request with the same
-        `idempotency_key` attaches to the same answer, also after a crash of this program; without
-        one a random key does that for this answer alone.
+        `parameters` are further fields of the standard's request body. The same request with the
+        same `idempotency_key` attaches to the same answer, even after a crash of this program.
+        Without a key, a random one protects only this answer from being requested twice.
         """
         named = {
             "model": model,
@@ -161,37 +165,39 @@ class Client:
         return self._add(Exchange(ResponseState(), request=request, key=key, jitter=random.random))
 
     def follow(self, response_id: str, *, after: int = -1, item_id: str | None = None) -> Answer:
-        """An answer that exists: everything after a sequence number, then live.
+        """Follows an existing answer: all events after a sequence number, then live ones.
 
-        With `after` the pieces are those that follow, and `text` is the whole only at the end.
-        `after` and `item_id` are `last` and `item_id` of another `Answer`. With `item_id` the
-        answer starts over if the server's storage has lost that event meanwhile.
+        With `after`, an iteration yields only the text after that event, and `text` is complete
+        only at the end. `after` and `item_id` are `last` and `item_id` of another `Answer`. With
+        `item_id` the answer starts over if the server's storage has lost that event meanwhile.
         """
         state = ResponseState(response_id, after, item_id)
         return self._add(Exchange(state, jitter=random.random))
 
     def authenticate(self, token: str) -> None:
-        """Gives a fresh token to this socket and to each that follows it."""
+        """Uses a fresh token for the present socket and all later ones."""
         self._credential.token = token
         if self._connection is not None:
             self._connection.send(protocol.auth(token))
 
     def probe(self) -> None:
-        """Tests the connection within seconds and replaces it if it is dead: the network has
-        changed, or the machine slept.
+        """Tests the connection within seconds, and replaces it if it is dead.
+
+        Call it when the network has changed or the machine was asleep.
         """
         if self._connection is not None:
             self._connection.probe()
 
     async def close(self) -> None:
-        """Ends the connection. Answers go on at the server and can be followed by their ids."""
+        """Ends the connection. Answers continue at the server; follow them by their ids."""
         if self._connection is not None:
             self._connection.end(Closed("client_closed", "This client was closed."))
         owner, self._owner = self._owner, None
         try:
             if owner is not None:
                 owner.cancel()
-                # Not awaited itself: a cancellation of whoever closes is not its own.
+                # `wait` tells a cancellation of the caller from that of the task; awaiting the
+                # task itself would not.
                 await asyncio.wait([owner])
                 if not owner.cancelled():
                     owner.result()
@@ -199,10 +205,10 @@ class Client:
             if self._http is not None:
                 await self._http.close()
 
-    # The listener of the connection
+    # The methods of `Listener`.
 
     def opened(self, welcome: Message) -> None:
-        """A socket is open: whatever is still to be said is said on it."""
+        """Handles an open socket: sends the pending messages of all answers."""
         self._stop_giving_up()
         limits = welcome.get("limits")
         found = limits.get("message_bytes") if isinstance(limits, dict) else None
@@ -211,7 +217,7 @@ class Client:
             self._do(exchange, exchange.opened(now(), self._limit))
 
     def lost(self) -> None:
-        """The socket is gone."""
+        """Handles the loss of the socket."""
         if self._giving_up is None:
             later = asyncio.get_running_loop().call_later
             self._giving_up = later(self._reconnect_timeout, self._give_up)
@@ -220,7 +226,7 @@ class Client:
             self._do(exchange, [])
 
     def event(self, event: Message) -> None:
-        """A message has come."""
+        """Handles a received message."""
         if event["type"] == "holdline:pong":
             known = event.get("responses")
             last = known if isinstance(known, dict) else {}
@@ -230,7 +236,7 @@ class Client:
             self._do(meant, meant.received(event, now()))
 
     def changed(self, state: State) -> None:
-        """The connection's state is another one."""
+        """Handles a change of the connection's state."""
         self._state_changed.set()
         closed = None if self._connection is None else self._connection.closed
         for exchange, answer in self._each():
@@ -239,13 +245,11 @@ class Client:
                 self._do(exchange, [])
             answer.notify()
 
-    # The rest is our own
-
     async def _run(self, connection: Connection) -> None:
         try:
             await connection.run()
         except Exception as error:
-            # A fault of ours must not leave anybody waiting for ever.
+            # A defect of the client must not leave callers waiting for ever.
             connection.end(Closed("client_error", f"The client broke: {type(error).__name__}."))
             raise
         finally:
@@ -270,7 +274,7 @@ class Client:
         return answer
 
     def _exchange_of(self, event: Message) -> Exchange | None:
-        """Whose event it is: by its lane, or, of a refused cancel, by the response."""
+        """Returns the exchange of an event by its lane, or of a refused cancel by its response."""
         if isinstance(lane := event.get("stream_id"), str):
             return self._answers[lane][0] if lane in self._answers else None
         response_id = event.get("response_id")
@@ -321,10 +325,10 @@ class Client:
             raise _copy(closed)
 
     def _each(self) -> list[tuple[Exchange, Answer]]:
-        """A copy: what settles leaves the map."""
+        """Returns a copy, because settled answers are removed from the map during an iteration."""
         return list(self._answers.values())
 
 
 def _copy(closed: Closed) -> Closed:
-    """One error a victim: each has a traceback of its own."""
+    """Returns a copy, because each raised error must have its own traceback."""
     return Closed(closed.code, closed.message, close_code=closed.close_code, status=closed.status)

@@ -1,7 +1,7 @@
-"""One socket that is kept open: opened, proved alive by pings, replaced when it dies.
+"""Keeps one socket open: connects it, tests it with pings, and replaces it when it dies.
 
-It knows nothing of answers. A socket counts as open from its welcome to its loss. Every wait has a
-deadline: for the welcome, for a pong, for the next try.
+This module does not depend on answers. A socket counts as open from its welcome to its loss. Every
+wait has a deadline: for the welcome, for a pong, for the next try.
 """
 
 from __future__ import annotations
@@ -26,40 +26,41 @@ if TYPE_CHECKING:
 
 State = Literal["connecting", "open", "reconnecting", "closed"]
 
-# A socket that has not said welcome by then is given up.
+# A socket without a welcome message after this time is abandoned.
 WELCOME_SECONDS: Final = 10.0
 CLOSE_SECONDS: Final = 1.0
-# Messages that wait to be written. Beyond this the connection is stuck, and is replaced.
+# The limit of messages that wait to be written. Beyond it the connection counts as stuck and is
+# replaced.
 MAX_OUTGOING: Final = 2048
-# Of the refusals of an upgrade, those that another try may overcome.
+# The 4xx statuses of a refused upgrade that are worth another try.
 _MOMENTARY: Final = frozenset({408, 425, 429})
 
 
 def now() -> float:
-    """Seconds of a clock that goes on while the machine sleeps, where there is one."""
+    """Returns the seconds of a clock that advances while the machine sleeps, if there is one."""
     with contextlib.suppress(AttributeError, OSError):
         return time.clock_gettime(time.CLOCK_BOOTTIME)
     return time.monotonic()
 
 
 class Listener(Protocol):
-    """The listener of a connection. Its methods must not wait."""
+    """Receives the events of a connection. Its methods must not block."""
 
     def opened(self, welcome: Message) -> None:
-        """A socket was welcomed; it is empty."""
+        """Handles the welcome message of a new socket, on which nothing was sent yet."""
 
     def lost(self) -> None:
-        """A socket that had been welcomed is gone."""
+        """Handles the loss of a socket that was open."""
 
     def event(self, event: Message) -> None:
-        """A message has come."""
+        """Handles a received message."""
 
     def changed(self, state: State) -> None:
-        """The state is another one. After `closed` nothing follows."""
+        """Handles a new state. No further calls follow `closed`."""
 
 
 class Connection:
-    """Keeps a socket open for as long as `run` runs."""
+    """Keeps a socket open while `run` runs."""
 
     def __init__(
         self,
@@ -80,19 +81,18 @@ class Connection:
         self._ping_seconds = ping_seconds
         self._message_bytes = message_bytes
         self._outgoing: deque[str] = deque()
-        self._outgoing_ready = asyncio.Event()  # something to write
-        self._wake = (
-            asyncio.Event()
-        )  # the keepalive, or the wait for the next try, must check again
-        self._gone = asyncio.Event()  # the socket is to be replaced
-        self._expiring = asyncio.Event()  # the token of the socket is about to end
+        self._outgoing_ready = asyncio.Event()  # set if there is a message to write
+        # Set if the keepalive, or the wait for the next try, must check again.
+        self._wake = asyncio.Event()
+        self._gone = asyncio.Event()  # set if the socket must be replaced
+        self._expiring = asyncio.Event()  # set if the socket's token is about to expire
         self._keepalive: Keepalive | None = None
         self._probe_wanted = False
         self._tries = 0
         self._not_before = 0.0
 
     def send(self, message: Message) -> None:
-        """Writes soon. Without an open socket nothing is written: ask again after `opened`."""
+        """Queues a message. Without an open socket it is dropped; send it again after `opened`."""
         if self.state != "open":
             return
         if len(self._outgoing) >= MAX_OUTGOING:
@@ -102,7 +102,7 @@ class Connection:
         self._outgoing_ready.set()
 
     def probe(self) -> None:
-        """The connection may be dead: ask for a pong within a short time, or try at once."""
+        """Tests a connection that may be dead with a ping and a short deadline, or retries now."""
         self._probe_wanted = True
         self._wake.set()
 
@@ -111,7 +111,7 @@ class Connection:
         self._gone.set()
 
     async def run(self) -> None:
-        """Connects, and connects again, until the server or the caller ends it for good."""
+        """Connects and reconnects until the server or the caller ends the connection for good."""
         while True:
             began = now()
             after, lived = 0.0, 0.0
@@ -131,13 +131,13 @@ class Connection:
             self._tries += 1
 
     def end(self, closed: Closed) -> None:
-        """Ends it for good, and says why; then cancel `run`."""
+        """Ends the connection for good with this error. The caller then cancels `run`."""
         if self.closed is None:
             self.closed = closed
             self._become("closed")
 
     async def _pause(self, wait: float) -> None:
-        """Waits for the next try. A probe ends it, unless the server asked for it."""
+        """Waits for the next try. A probe ends the wait unless the server asked for it."""
         until = now() + wait
         while (left := until - now()) > 0:
             self._wake.clear()
@@ -149,7 +149,7 @@ class Connection:
                 return
 
     def _not_upgraded(self, error: aiohttp.WSServerHandshakeError) -> float:
-        """Ends it where no later try can do better; else how many seconds to wait."""
+        """Ends the connection if no later try can succeed. Returns the Retry-After in seconds."""
         if 400 <= error.status < 500 and error.status not in _MOMENTARY:
             why = f"The server refused the connection with status {error.status}."
             self.end(Closed("connection_refused", why, status=error.status))
@@ -157,7 +157,10 @@ class Connection:
         return float(stated) if stated.isdecimal() else 0.0
 
     async def _once(self) -> tuple[float, float]:
-        """One socket; seconds that the server asked for, and seconds that it lived."""
+        """Runs one socket. Returns the delay that the server asked for, and the socket's lifetime.
+
+        Both are in seconds.
+        """
         async with contextlib.AsyncExitStack() as stack:
             headers = await self.credential.headers()
             async with asyncio.timeout(WELCOME_SECONDS):
@@ -206,11 +209,11 @@ class Connection:
         self._outgoing.clear()
         self._listener.lost()
         if self.closed is None:
-            # Before the close handshake, which takes a moment: nothing may be sent meanwhile.
+            # Set before the close handshake, so that nothing is sent while it runs.
             self._become("reconnecting")
 
     async def _converse(self, ws: aiohttp.ClientWebSocketResponse) -> None:
-        """Returns when the socket is over, or is to be."""
+        """Runs the tasks of an open socket; returns when it has ended or must be replaced."""
         tasks = [
             asyncio.create_task(work, name=f"holdline {name}")
             for name, work in (
@@ -267,7 +270,7 @@ class Connection:
                 await ws.send_str(self._outgoing.popleft())
 
     async def _stay_known(self) -> None:
-        """Shows a fresh token before the one of this socket ends, where there is one to be had."""
+        """Sends a fresh token before the socket's token expires, if one can be fetched."""
         while True:
             await self._expiring.wait()
             self._expiring.clear()
@@ -277,9 +280,9 @@ class Connection:
                         self.send(protocol.auth(token))
 
     async def _keep_alive(self) -> None:
-        """Returns when the socket is dead, or is to be left."""
+        """Sends pings; returns when the socket is dead or must be left."""
         keepalive = self._keepalive
-        assert keepalive is not None  # noqa: S101 - a socket that was begun has one
+        assert keepalive is not None  # noqa: S101 - `_begin` creates it
         while True:
             action = keepalive.tick(now())
             if self._probe_wanted and action is None:
@@ -297,10 +300,10 @@ class Connection:
                             await self._wake.wait()
 
     def _advice(self, ws: aiohttp.ClientWebSocketResponse, *, welcomed: bool) -> float:
-        """Ends it where the close code says so; else how many seconds the server asked for."""
+        """Ends the connection if the close code is final. Returns the server's delay in seconds."""
         code = ws.close_code or 1006
         advice = protocol.close_advice(code)
-        # A token that has ended is no reason to stay away from a socket that had been welcomed.
+        # An expired token on an accepted socket is no reason to stop, if it can be renewed.
         renewed = welcomed and code == protocol.UNAUTHENTICATED and self.credential.renewable
         if not advice.come_back and not renewed:
             self.end(

@@ -1,4 +1,4 @@
-"""What a client shows to a server: an API key, a token, or a function that fetches a fresh one."""
+"""The client's credential: an API key, a token, or a function that fetches a fresh token."""
 
 from __future__ import annotations
 
@@ -9,23 +9,26 @@ from typing import Final
 
 Token = str | Callable[[], str | Awaitable[str]]
 
-# A function that does not answer must not hold up the next try for ever.
+# Bounds the call of a token function, so that a hanging one cannot block the next try for ever.
 FETCH_SECONDS: Final = 10.0
 
 
 class Credential:
-    """The one that counts now; it may be replaced while the client runs."""
+    """The current credential; its token may be replaced while the client runs."""
 
     def __init__(self, token: Token | None) -> None:
         self.token = token
 
     @property
     def renewable(self) -> bool:
-        """Whether another one can be had when this one has ended."""
+        """True if a fresh token can be fetched when the present one has expired."""
         return callable(self.token)
 
     async def fetch(self) -> str | None:
-        """The key or token to show. Raises: TimeoutError, and what the function raises."""
+        """Returns the key or token to send.
+
+        Raises: TimeoutError, and any exception of the token function.
+        """
         if not callable(self.token):
             return self.token
         async with asyncio.timeout(FETCH_SECONDS):
@@ -33,6 +36,6 @@ class Credential:
             return await found if inspect.isawaitable(found) else found
 
     async def headers(self) -> dict[str, str]:
-        """The headers of an upgrade. Raises: as `fetch`."""
+        """Returns the headers of the upgrade request. Raises: the same as `fetch`."""
         token = await self.fetch()
         return {} if token is None else {"Authorization": f"Bearer {token}"}

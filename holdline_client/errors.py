@@ -2,19 +2,19 @@
 
 Error                 `code` is the server's code if the server sent the error, see docs/protocol.md
 ├── Refused           the request was not accepted: correct it, or try again later
-├── Failed            the answer was begun and failed; its partial text is in `answer.text`
-├── Restarted         text that an iteration has handed out does not count any more
+├── Failed            the answer was started and failed; its partial text is in `answer.text`
+├── Restarted         the text that an iteration has yielded is void
 ├── OutcomeUnknown    the connection was lost for too long to learn whether the request was accepted
 ├── ChecksumMismatch  the text does not match the checksum that the server keeps
-└── Closed            there is no connection, and there will be none
-    └── Unreachable   nobody answered in time
+└── Closed            the connection is closed for good
+    └── Unreachable   no server answered in time
 """
 
 from __future__ import annotations
 
 
 class Error(Exception):
-    """The root. `status` is the HTTP status that belongs to `code`, 0 where there is none."""
+    """The base class. `status` is the HTTP status that belongs to `code`, 0 if there is none."""
 
     def __init__(
         self, code: str, message: str, *, status: int = 0, param: str | None = None
@@ -30,18 +30,18 @@ class Error(Exception):
 
 
 class Refused(Error):
-    """The server, or this client before it, did not take the request; no model was called."""
+    """The server, or the client itself, refused the request; no model was called."""
 
 
 class Failed(Error):
-    """`response.failed`, or its loss: the answer will not be finished."""
+    """The answer ended with `response.failed` or was lost; it will not be finished."""
 
 
 class Restarted(Error):
-    """The attempt whose text was being handed out is dead, and another one writes a new text.
+    """The attempt whose text was being yielded has died, and another one writes a new text.
 
-    Iterate over the same answer again: it begins with the first piece of the new text. `attempt`
-    counts from 1.
+    Iterate over the same answer again: the iteration begins with the first piece of the new text.
+    `attempt` counts from 1.
     """
 
     def __init__(self, attempt: int, reason: str) -> None:
@@ -51,7 +51,11 @@ class Restarted(Error):
 
 
 class OutcomeUnknown(Error):
-    """Ask again with the same idempotency key: it attaches to the answer, if there is one."""
+    """The connection was lost before it was known whether the server accepted the request.
+
+    Send the request again with the same idempotency key: it attaches to the answer, if there is
+    one.
+    """
 
 
 class ChecksumMismatch(Error):
@@ -67,4 +71,4 @@ class Closed(Error):
 
 
 class Unreachable(Closed):
-    """No server has said welcome in time."""
+    """No server sent its welcome message in time."""

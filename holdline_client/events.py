@@ -8,14 +8,17 @@ from typing import Any
 
 @dataclass(frozen=True, slots=True)
 class Accepted:
-    """The server keeps the request; from now on the answer is made, whoever is connected."""
+    """The server has stored the request; the answer continues even without a connection."""
 
     id: str
 
 
 @dataclass(frozen=True, slots=True)
 class Queued:
-    """The request waits. `position` counts from 1; None before a retry, due in `eta_seconds`."""
+    """The request waits in a queue.
+
+    `position` counts from 1; it is None before a retry, which is due in `eta_seconds`.
+    """
 
     position: int | None
     eta_seconds: float | None
@@ -31,7 +34,7 @@ class TextDelta:
 
 @dataclass(frozen=True, slots=True)
 class Restarted:
-    """All text so far is void: another attempt, counted from 1, writes a new text."""
+    """All text so far is void; a new attempt writes another text. `attempt` counts from 1."""
 
     attempt: int
     reason: str
@@ -39,14 +42,17 @@ class Restarted:
 
 @dataclass(frozen=True, slots=True)
 class Item:
-    """An output item of the present attempt is done, as the standard shapes it."""
+    """An output item of the current attempt is complete; `item` has the standard's format."""
 
     item: dict[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
 class Connection:
-    """`connecting`, `open`, `reconnecting` or `closed`. The answer goes on meanwhile."""
+    """The state of the connection has changed; the answer continues at the server meanwhile.
+
+    `state` is `connecting`, `open`, `reconnecting` or `closed`.
+    """
 
     state: str
 

@@ -1,18 +1,19 @@
-"""One ask, from the prompt to the verified answer, across any number of sockets. No I/O.
+"""One exchange, from the prompt to the verified answer, across any number of sockets. No I/O.
 
-Until the server has named the response, the request is what is sent after a loss, with the key that
-makes the second sending attach to the first. From then on it is a resume after the last sequence
-number. Neither ever costs a second call of a model.
+Until the server has named the response, a lost socket leads to the request being sent again, with
+an idempotency key that attaches it to the first one. After that, it leads to a resume after the
+last sequence number. Neither ever causes a second call of a model.
 
     event                sends                                    and waits for
     opened, no id        the request with its key                 `ACCEPT_SECONDS`, then again
     opened, an id        a resume after `state.last`              events
-    a gap                a resume, once for each place            events
+    a gap                a resume, once for each position         events
     a momentary refusal  nothing                                  a delay, then as opened
     a log rolled back    nothing                                  a delay, then a resume after -1
     a wrong checksum     a resume after -1, once                  the whole log again
 
-Whoever drives it sends what is returned, in order, and calls `tick` at `due`. Times are seconds.
+The driver sends the returned messages in order, and calls `tick` at the time `due`. Times are in
+seconds.
 """
 
 from __future__ import annotations
@@ -30,22 +31,23 @@ if TYPE_CHECKING:
 
     from .protocol import Message
 
-# How long a sent request may go unanswered before it is sent again, and how often that is done.
+# The time after which an unanswered request is sent again, and the number of sendings.
 ACCEPT_SECONDS: Final = 30.0
 ACCEPT_TRIES: Final = 3
 
-# How long after the first sending a request may be sent again. The server forgets a key with its
-# response, after an hour unless configured otherwise; a resend past that would be a second call.
+# The time after the first sending in which a request may be sent again. The server deletes a key
+# with its response, after an hour unless configured otherwise. A later resend would cause a second
+# call of the model.
 RESEND_SECONDS: Final = 1800.0
 
-# How often in a row a refusal that is about the moment (429, 5xx) is met with another try. What is
-# not accepted may be given back to its author soon; an accepted answer is worth a long wait.
+# The tries after consecutive momentary refusals (429, 5xx). A request that is not accepted may fail
+# soon, because its author can repeat it; an accepted answer is worth a long wait.
 BUSY_TRIES: Final = 6
 BUSY_TRIES_ACCEPTED: Final = 200
 
 
 class Renew:
-    """In place of a message: replace the socket, it does not bring what was asked for."""
+    """An action: replace the socket, because it does not deliver the requested events."""
 
 
 class Exchange:
@@ -77,9 +79,8 @@ class Exchange:
         self._refusals = 0
         self._asked_after: int | None = None
         self._holed = False
-        self._again: ResponseState | None = (
-            None  # the log, fetched once more after a wrong checksum
-        )
+        # The state of a log that is fetched once more after a wrong checksum.
+        self._again: ResponseState | None = None
 
     @property
     def accepted(self) -> bool:
@@ -90,10 +91,10 @@ class Exchange:
     def _reading(self) -> ResponseState:
         return self._again or self.state
 
-    # What happens to it
+    # Inputs
 
     def opened(self, now: float, message_bytes: int | None = None) -> list[Message]:
-        """A socket is open; the server takes messages of so many bytes."""
+        """Handles an open socket, whose server accepts messages of up to `message_bytes`."""
         if self.settled:
             return []
         self._open, self._limit = True, message_bytes
@@ -102,7 +103,7 @@ class Exchange:
         return [*self._resume(), *self._cancel_if_wanted()]
 
     def lost(self) -> None:
-        """The socket is gone, and with it whatever was asked on it."""
+        """Handles the loss of the socket, and of the requests sent on it."""
         self._open = self._holed = False
         self._asked_after, self._sendings = None, 0
         if self.settled:
@@ -111,7 +112,7 @@ class Exchange:
         self.due = (self._sent_at or 0.0) + RESEND_SECONDS if waits else None
 
     def tick(self, now: float) -> list[Message]:
-        """`due` is reached: a deadline has passed."""
+        """Handles the deadline `due`."""
         if self.settled or self.due is None or now < self.due:
             return []
         self.due = None
@@ -121,7 +122,7 @@ class Exchange:
         return []
 
     def stop(self) -> list[Message]:
-        """The caller wants it ended. What has not left this process is withdrawn at once."""
+        """Cancels the answer for the caller. A request that was never sent is withdrawn at once."""
         if self.settled or self._stopping:
             return []
         self._stopping = True
@@ -131,13 +132,13 @@ class Exchange:
         return self._cancel_if_wanted() if self._open else []
 
     def received(self, event: Message, now: float) -> list[Message] | Renew:
-        """An event of its lane."""
+        """Handles an event of the exchange's lane."""
         if self.settled:
             return []
         if event["type"] == "error":
             return self._refused(event, now)
         if event["type"] == "holdline:ended":
-            # The caller had even the end: from one event earlier it is said again.
+            # The caller has the last event already; a resume one event earlier sends it again.
             self._reading.step_back()
             return self._resume()
         known = self.accepted
@@ -159,16 +160,16 @@ class Exchange:
         return sends
 
     def heard(self, last: int | None) -> list[Message] | Renew:
-        """A pong says which event of the response was sent last; None if it is not followed."""
+        """Handles a pong, which names the last event sent; None if the response is not followed."""
         if self.settled or not self.accepted or self.busy:
             return []
         if last is not None and last <= self._reading.last:
             return []
-        # Asked for since the last ping and still not here: this socket does not bring it.
+        # It was requested before and has still not arrived, so this socket will not deliver it.
         return Renew() if self._asked_after == self._reading.last else self._resume()
 
     def fail(self, error: Error) -> None:
-        """Ends it for a reason that its log does not know."""
+        """Ends the exchange with an error that is not in its log."""
         if self.settled:
             return
         self.state.fail()
@@ -176,7 +177,7 @@ class Exchange:
         self.error = error if self._again is None else _checksum_mismatch()
         self._settle()
 
-    # What follows from it
+    # Actions
 
     def _create(self, now: float) -> list[Message]:
         if self._sent_at is not None and now - self._sent_at >= RESEND_SECONDS:
@@ -188,7 +189,7 @@ class Exchange:
         message = protocol.create(self._request, self.lane, self.key)
         size = len(protocol.encode(message).encode("utf-8", "surrogatepass"))
         if self._limit is not None and size > self._limit:
-            # The server would close the socket, and every other answer would lose it too.
+            # The server would close the socket, which all other answers share.
             self.fail(Refused("too_large", f"It is longer than {self._limit} bytes.", status=413))
             return []
         self._sent_at = now if self._sent_at is None else self._sent_at
@@ -224,8 +225,8 @@ class Exchange:
     def _refused(self, event: Message, now: float) -> list[Message] | Renew:
         error, status = _read_error(event)
         if self.accepted and status == 409:
-            # It is followed already, or had ended before it could be stopped. But if this socket
-            # has left out events, the server will not say them twice on it.
+            # The response is followed already, or ended before the cancel arrived. But if events
+            # are missing on this socket, the server will not send them on it again.
             return Renew() if self._holed else []
         rolled_back = _code_of(error) == "response_rolled_back"
         momentary = rolled_back or status == 429 or status >= 500
@@ -251,7 +252,7 @@ class Exchange:
             self._again = ResponseState(self.state.response_id)
 
     def _verify(self) -> list[Message]:
-        """Compares the checksum; a text that does not match is fetched again, once."""
+        """Compares the checksum; a log whose text does not match is fetched again, once."""
         failed = self._reading.status == "failed"
         self.verified = None if failed else self._reading.verified()
         if self.verified is False and self._again is None and self._open:
@@ -279,7 +280,7 @@ def _read_error(event: Message) -> tuple[dict[str, Any], int]:
 
 
 def _code_of(error: dict[str, Any]) -> str:
-    """The server's own code of an error, which says more than the standard's."""
+    """Returns the server's own code of an error, which is more specific than the standard's."""
     ours = error.get("holdline")
     code = ours.get("error_code") if isinstance(ours, dict) else None
     return str(code or error.get("code") or "unknown")

@@ -1,8 +1,8 @@
-"""Tokens for end users, made by a backend: what a browser shows to a Holdline server.
+"""Mints the tokens with which a backend's end users authenticate to a Holdline server.
 
-A token is a JSON Web Token (RFC 7519), so any library can make one as well. With a shared secret
-this needs nothing but Python; with a private key it needs the package `cryptography`, which comes
-with the extra `jwt` of this one.
+A token is a JSON Web Token (RFC 7519), so any JWT library can create one as well. A shared secret
+needs only Python; a private key needs the package `cryptography`, which the extra `jwt` of this
+package installs.
 """
 
 from __future__ import annotations
@@ -36,13 +36,13 @@ def mint_token(
     audience: str | None = None,
     issuer: str | None = None,
 ) -> str:
-    """A token with which `subject`, an end user, may use the server for so many seconds.
+    """Returns a token with which `subject`, an end user, may use the server for `seconds`.
 
-    `key` is what `python -m admin.signers add` has printed, a JSON Web Key with its `kid`, as an
-    object or as text. `tenant` may be left out where the key belongs to one. Without `scopes` the
-    token is for `create`, `read` and `cancel`; without `models` or `prompts` it is for all of them.
+    `key` is the JSON Web Key with its `kid` that `python -m admin.signers add` prints, as an object
+    or as text. `tenant` may be left out if the key belongs to a tenant. Without `scopes` the token
+    allows `create`, `read` and `cancel`; without `models` or `prompts` it allows all of them.
 
-    Raises: ValueError for a key or a claim that makes no token.
+    Raises: ValueError for an invalid key or claim.
     """
     jwk = _key(key)
     now = time.time()
@@ -105,7 +105,7 @@ def _signature(jwk: Mapping[str, Any], signed: bytes) -> bytes:
 
 
 def _list(names: Iterable[str]) -> list[str]:
-    # A string is a list of letters, and never meant as one.
+    # A string would be iterated by letters; it is a list of names separated by spaces.
     return names.split() if isinstance(names, str) else list(names)
 
 

@@ -1,8 +1,8 @@
-"""Whether one socket is alive: when to ping, how long to wait for the pong, when to move elsewhere.
+"""The keepalive of one socket: decides when to ping, to drop the socket, or to move elsewhere.
 
-A dead connection is silent. So there is a ping after each quiet interval, and a deadline for its
-pong. Frames that arrive move the deadline, because a long answer may precede the pong, but not for
-ever. Times are seconds of a clock that goes on while the machine sleeps.
+A dead connection is silent. So there is a ping after each interval without one, and a deadline for
+its pong. Arriving frames extend the deadline up to a limit, because a long answer may precede the
+pong. Times are seconds of a clock that advances while the machine sleeps.
 """
 
 from __future__ import annotations
@@ -13,17 +13,17 @@ from typing import Final
 from .backoff import LONGEST_STATED
 
 PING_SECONDS: Final = 25.0
-# For a pong to a ping in quiet times, and to one sent because the connection may be dead.
+# The deadline for the pong to a regular ping, and to one sent because the connection may be dead.
 PONG_DEADLINE: Final = 10.0
 PROBE_DEADLINE: Final = 3.0
-# While frames come, the deadline of a pong moves up to this many times its length.
+# Arriving frames extend the deadline of a pong up to this many times its length.
 MAX_DEADLINE_FACTOR: Final = 3
-# A timer that fires this much late slept with the process: the socket must be probed.
+# A timer that fires this many seconds late means that the process slept, so the socket is probed.
 OVERSLEPT: Final = 5.0
 
 
 class Action(Enum):
-    """What is due."""
+    """An action that is due."""
 
     PING = "ping"  # send a ping with `Keepalive.awaited`
     DEAD = "dead"  # drop the socket and connect again
@@ -57,7 +57,7 @@ class Keepalive:
             late = now - self._dead_at
             if late < 0:
                 return None
-            # Asleep while it waited: the pong may lie unread in this very process.
+            # If the process slept during the wait, the pong may have arrived but not been read yet.
             return Action.DEAD if late <= OVERSLEPT else self._ping(now, PROBE_DEADLINE)
         if now < self._ping_at:
             return None
@@ -65,11 +65,11 @@ class Keepalive:
         return self._ping(now, PROBE_DEADLINE if overslept else PONG_DEADLINE)
 
     def probe(self, now: float) -> Action:
-        """Pings at once: the network has changed, or the process was stopped."""
+        """Pings at once, because the network has changed or the process was stopped."""
         return self._ping(now, PROBE_DEADLINE)
 
     def heard(self, now: float, pong: object = None) -> None:
-        """A frame has come; `pong` is the id in it if it is one."""
+        """Handles a received frame; `pong` is its id if it is a pong."""
         if self.awaited is None:
             return
         if pong == self.awaited:
@@ -79,7 +79,7 @@ class Keepalive:
             self._dead_at = min(now + self._deadline, max(self._last_deadline, now))
 
     def draining(self, now: float, retry_after: float) -> float:
-        """The server is about to go; how many seconds it wants to be left alone."""
+        """Handles a draining server. Returns the seconds to wait before the next connection."""
         wait = min(max(retry_after, 0.0), LONGEST_STATED)
         self._move_at = now + wait
         return wait

@@ -1,4 +1,4 @@
-"""The frames of the wire as this client reads and writes them; docs/protocol.md has them all."""
+"""Reads and writes the WebSocket messages that this client uses; see docs/protocol.md for all."""
 
 from __future__ import annotations
 
@@ -14,19 +14,21 @@ Message = dict[str, Any]
 ROUTE: Final = "/v1/responses"
 UNAUTHENTICATED: Final = 4401
 
-# Standard codes after which the same client would fail in the same way again: protocol error, a
-# kind of data that is not taken, data that is not of its kind, policy, too big, an extension.
+# Standard close codes after which the same client would fail again in the same way: protocol error,
+# unsupported data, invalid payload, policy violation, message too big, missing extension.
 _FINAL_STANDARD: Final = frozenset({1002, 1003, 1007, 1008, 1009, 1010})
-# Of the band 4400 to 4499, what is about the moment and not about the client: silent, too many.
+# The codes from 4400 to 4499 that are temporary and no fault of the client: 4408 (no authentication
+# in time) and 4429 (too many).
 _COME_BACK: Final = frozenset({4408, 4429})
 _TOO_MANY_SECONDS: Final = 5.0
 _STATED = re.compile(r"retry_after_ms\W{1,3}(\d{1,9})", re.ASCII)
 
 
 def parse_frame(data: object) -> Message | None:
-    """The event in a frame, or None for a frame that is not one.
+    """Returns the event in a frame, or None for a frame without one.
 
-    A None needs no alarm: if it was an event of an answer, the next sequence number tells.
+    None is no error: if the frame was an event of an answer, the next sequence number reveals the
+    gap.
     """
     if not isinstance(data, str):
         return None
@@ -40,25 +42,27 @@ def parse_frame(data: object) -> Message | None:
 
 
 def encode(message: Message) -> str:
-    """The frame of a message."""
+    """Returns the frame of a message."""
     return json.dumps(message, ensure_ascii=False, separators=(",", ":"))
 
 
 def create(request: Message, lane: str, key: str) -> Message:
-    """A request on a lane. The same key and body, sent again, attach to the same response."""
+    """Returns a request on a lane; sent again with the same key and body, it attaches to the same
+    response.
+    """
     return {**request, "type": "response.create", "stream_id": lane, "idempotency_key": key}
 
 
 def cancel(response_id: str) -> Message:
-    """Asks for the end of a response."""
+    """Returns a request to cancel a response."""
     return {"type": "response.cancel", "response_id": response_id}
 
 
 def resume(response_id: str, after: int, shown: Mapping[str, str], lane: str) -> Message:
-    """Everything after a sequence number, then live; -1 means from the beginning.
+    """Returns a request for all events after a sequence number, and live ones after them.
 
-    `shown` has the `item_id` and the `event_type` of the event with that number, as far as they are
-    known: the server compares them with its log.
+    An `after` of -1 means from the beginning. `shown` has the `item_id` and the `event_type` of the
+    event with that number, as far as they are known; the server compares them with its log.
     """
     return {
         "type": "holdline:resume",
@@ -70,20 +74,20 @@ def resume(response_id: str, after: int, shown: Mapping[str, str], lane: str) ->
 
 
 def ping(id_: str) -> Message:
-    """Asks for a pong."""
+    """Returns a ping, which the server answers with a pong."""
     return {"type": "holdline:ping", "id": id_}
 
 
 def auth(token: str) -> Message:
-    """A fresh token for a socket that lives longer than its token."""
+    """Returns a message with a fresh token, for a socket that lives longer than its token."""
     return {"type": "holdline:auth", "token": token}
 
 
 def socket_url(url: str) -> str:
-    """The address of the WebSocket of a server.
+    """Returns the WebSocket address of a server.
 
-    Takes `http:`, `https:`, `ws:` and `wss:`. A path that is empty or ends in `/v1` is completed,
-    so the base URL that one gives to the official SDK will do.
+    Accepts `http:`, `https:`, `ws:` and `wss:`. A path that is empty or ends in `/v1` is completed,
+    so the base URL for the official SDK works as well.
 
     Raises: ValueError.
     """
@@ -99,17 +103,17 @@ def socket_url(url: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Advice:
-    """What a close code advises; `after` in seconds."""
+    """The reaction that a close code calls for; `after` is the delay in seconds."""
 
     come_back: bool
     after: float
 
 
 def close_advice(code: int, reason: str = "") -> Advice:
-    """What to do after a close. `reason` may state `retry_after_ms=N`.
+    """Returns the reaction to a close. `reason` may contain `retry_after_ms=N`.
 
-    An unknown code means "come back": a socket too many costs little, an answer that nobody fetches
-    costs everything.
+    An unknown code means "come back": an unnecessary connection costs little, but without one the
+    answer might never be fetched.
     """
     client_is_wrong = 4400 <= code <= 4499 and code not in _COME_BACK
     come_back = not (code in _FINAL_STANDARD or client_is_wrong)

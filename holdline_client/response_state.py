@@ -1,8 +1,8 @@
 """The state of one response, built from its events.
 
-The state is always that of a prefix of the response's log: an event that was seen is dropped, and
-an event beyond the next one is reported instead of applied, so a gap can neither be hidden nor
-filled with later text. `web/response-state.js` does the same; both pass
+The state always corresponds to a prefix of the response's log: an event that was applied before is
+dropped, and an event beyond the next one is reported instead of applied. So a gap can neither be
+hidden nor filled with later text. `web/response-state.js` does the same; both pass
 tests/vectors/response-state.json.
 """
 
@@ -22,17 +22,20 @@ _TERMINAL: Final = frozenset({"response.completed", "response.incomplete", "resp
 
 
 class Outcome(Enum):
-    """What became of an event."""
+    """The result of applying an event."""
 
     APPLIED = "applied"
-    SEEN = "seen"  # before, or after the end
+    SEEN = "seen"  # applied before, or after the end of the response
     GAP = "gap"  # events before it are missing: resume after `last`
-    IGNORED = "ignored"  # not of the log, and of no interest here
+    IGNORED = "ignored"  # not an event of the log
 
 
 @dataclass(frozen=True, slots=True)
 class Wait:
-    """Where the answer waits. `position` counts from 1; None while a retry is not yet due."""
+    """The answer's wait in the queue.
+
+    `position` counts from 1; it is None while a retry is not yet due.
+    """
 
     position: int | None
     eta_seconds: float | None
@@ -50,14 +53,14 @@ class _Item:
 
 
 class ResponseState:
-    """The answer so far. `last` is the last sequence number that need not be sent again.
+    """The answer so far. A resume continues after the sequence number `last`.
 
     `item_id` is the item of the event with that number: "" if it has none, None if that is unknown.
-    `shown` is what a resume shows of that event.
-    `text` is all output text of the present attempt. `deltas` is that text in the order in which it
-    came. Deltas are only appended until `generation` changes; then those handed out are void. A
-    state that starts in the middle has in `deltas` the text after it, and the whole `text` only at
-    the end.
+    `shown` describes that event in a resume.
+    `text` is all output text of the current attempt, and `deltas` is that text in the order of its
+    arrival. Deltas are only appended until `generation` changes; that makes all earlier deltas
+    void. In a state that starts in the middle of a log, `deltas` holds the text after that point,
+    and `text` is complete only at the end.
     """
 
     def __init__(
@@ -78,10 +81,9 @@ class ResponseState:
         self.generation = 0
         self._items: dict[int, _Item] = {}
         self._whole = after < 0
-        self._tip = (
-            -1,
-            -1,
-        )  # (output index, content index) of the last part: earlier parts are not at the end
+        # The (output index, content index) of the last part; text of earlier parts is not appended
+        # at the end.
+        self._tip = (-1, -1)
 
     @property
     def ended(self) -> bool:
@@ -90,7 +92,7 @@ class ResponseState:
 
     @property
     def text(self) -> str:
-        """All output text, in order, of the present attempt alone."""
+        """All output text of the current attempt, in order."""
         return "".join(item.text for _, item in sorted(self._items.items()))
 
     @property
@@ -100,7 +102,7 @@ class ResponseState:
         return found if isinstance(found, dict) else {}
 
     def apply(self, event: dict[str, Any]) -> Outcome:
-        """Takes one event; the caller resumes after `last` when the outcome is a gap."""
+        """Applies one event; if the outcome is a gap, the caller resumes after `last`."""
         if event["type"] == "holdline:queued":
             return self._queued(event)
         number = event.get("sequence_number")
@@ -118,18 +120,18 @@ class ResponseState:
         return Outcome.APPLIED
 
     def step_back(self) -> None:
-        """Has the last event sent once more."""
+        """Decrements `last`, so that a resume makes the server send the last event again."""
         self.last -= 1
         self.item_id = self._event_type = None
 
     @property
     def shown(self) -> dict[str, str]:
-        """Names the last event, so that a log that lost it can be told apart."""
+        """The known fields of the last event, by which the server detects a log that lost it."""
         known = {"item_id": self.item_id, "event_type": self._event_type}
         return {name: value for name, value in known.items() if value is not None}
 
     def start_over(self) -> ResponseState:
-        """A state without events, after the server's storage lost some of them."""
+        """Returns a state without events, for use after the server's storage lost some of them."""
         fresh = ResponseState(self.response_id)
         fresh.attempts, fresh.generation = self.attempts + 1, self.generation + 1
         fresh.restart_reason = "storage_loss"
@@ -141,17 +143,17 @@ class ResponseState:
         self._extend_to(self.text)
 
     def withdraw(self) -> None:
-        """Ends it here, before anybody has heard of it."""
+        """Ends a response whose request was never sent."""
         if not self.ended:
             self.status = "cancelled"
 
     def fail(self) -> None:
-        """Ends it here, for a reason that is not in its log."""
+        """Ends the response for a reason that is not in its log."""
         if not self.ended:
             self.status = "failed"
 
     def verified(self) -> bool | None:
-        """Whether the text matches the checksum; None without one."""
+        """Returns True if the text matches the checksum; None without a checksum."""
         text = self.text.encode("utf-8", "surrogatepass")
         size, digest = self.trailer.get("bytes"), self.trailer.get("sha256")
         if isinstance(size, int) and size != len(text):
@@ -176,7 +178,7 @@ class ResponseState:
             case kind if kind in _TERMINAL:
                 self._end(response)
             case "response.created" | "response.queued":
-                # A worker may have begun before the log says so; a status never goes back.
+                # A worker may have started before the log shows it, and a status never goes back.
                 if self.status == "sending":
                     running = response.get("status") == "in_progress"
                     self.status = "in_progress" if running else "queued"
@@ -196,7 +198,7 @@ class ResponseState:
                 self._item(event).texts[event["content_index"]] = event.get("text") or ""
                 self._extend_to(self.text)
             case _:
-                pass  # Counted all the same: it has a sequence number.
+                pass  # has no effect, but its sequence number counts
 
     def _mark_started(self) -> None:
         self.status = "in_progress"
@@ -204,7 +206,7 @@ class ResponseState:
         self.attempts = max(self.attempts, 1)
 
     def _restart(self, attempt: int | None, reason: str) -> None:
-        # The next attempt starts from nothing: text of two is never mixed.
+        # The next attempt starts without text, so the texts of two attempts are never mixed.
         self._items.clear()
         self.done_items.clear()
         self.attempts = attempt or self.attempts + 1
@@ -225,7 +227,7 @@ class ResponseState:
             self._extend_to(self.text)
 
     def _item(self, event: dict[str, Any]) -> _Item:
-        """The item of an event. One of another id at the same index takes its place."""
+        """Returns the item of an event; replaces an item with another id at the same index."""
         index, id_ = event["output_index"], event.get("item_id")
         item = self._items.get(index)
         if item is None or (id_ is not None and item.id != id_):
@@ -247,7 +249,7 @@ class ResponseState:
         """Makes `deltas` add up to `text`, by appending if that is possible."""
         known = "".join(self.deltas)
         if not self._whole:
-            return  # What came before is unknown until the end.
+            return  # the text before the starting point is unknown until the end
         if not text.startswith(known):
             self._reset_deltas()
             known = ""
@@ -260,8 +262,8 @@ class ResponseState:
         self.wait = None
         self.response = response
         self.attempts = self.trailer.get("attempts", self.attempts)
-        # The output is the whole of the last attempt; only a failure may come without it, and then
-        # the partial text stays.
+        # The output is all of the last attempt. Only a failure may lack it, and then the partial
+        # text stays.
         output = response.get("output")
         if isinstance(output, list) and (output or self.status != "failed"):
             self._items = _items_of(output)

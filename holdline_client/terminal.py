@@ -1,8 +1,8 @@
-"""One answer on a terminal: text to standard output, and what happens to standard error.
+"""Shows one answer: its text on standard output, its status on standard error.
 
-On a terminal the text is shown as it comes; after a restart it is shown from the beginning, below a
-line that says so. A pipe or a file cannot take text back, so it gets the text once it is whole,
-unless the stream was asked for.
+On a terminal the text is shown as it arrives; after a restart it is shown from the beginning, below
+a line that announces the restart. Text written to a pipe or a file cannot be taken back, so it is
+written when it is complete, unless streaming was requested.
 """
 
 from __future__ import annotations
@@ -17,28 +17,30 @@ if TYPE_CHECKING:
     from .answer import Answer
     from .events import Event
 
-# Escape sequences in model output are shown, not obeyed. Tabs and newlines stay.
+# Escape sequences in model output are shown, not executed. Tabs and newlines stay.
 _CONTROLS: Final = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
-# The status stands on a line of its own, or behind text that goes on there later.
+# The status is on a line of its own, or behind text that continues there later.
 _ERASE: Final = "\r\x1b[K"
 _STATUS_BEHIND_TEXT: Final = "\x1b7\x1b[2m [{}]\x1b[0m"
 _ERASE_BEHIND_TEXT: Final = "\x1b8\x1b[J"
 
 
 def harmless(text: str) -> str:
-    """The text with its control characters made visible, so that no terminal obeys them."""
+    """Returns the text with its control characters made visible, so that no terminal executes
+    them.
+    """
     return _CONTROLS.sub(_visible, text)
 
 
 def _visible(match: re.Match[str]) -> str:
     code = ord(match[0])
     if code == 13:
-        return ""  # the end of a line as some write it
+        return ""  # part of a CRLF line ending
     return chr(0x2400 + code) if code < 0x20 else "\ufffd"
 
 
 class Terminal:
-    """Where one answer is shown. `stream` decides whether text is written as it comes."""
+    """Shows one answer on two text streams. With `stream`, text is written as it arrives."""
 
     def __init__(self, out: TextIO, status: TextIO, *, stream: bool | None = None) -> None:
         self._out = out
@@ -46,15 +48,15 @@ class Terminal:
         self._stream = out.isatty() if stream is None else stream
         self._clean = out.isatty()
         self._lively = status.isatty()
-        self._shown = ""  # the status that stands there now
-        self._behind_text = False  # and whether it stands behind text
+        self._shown = ""  # the status on the screen now
+        self._behind_text = False  # True if that status is behind text
         self._column = 0
         self._wrote = False
         self._began = time.monotonic()
 
     @property
     def streams(self) -> bool:
-        """True where text is written as it comes."""
+        """True if text is written as it arrives."""
         return self._stream
 
     def show(self, event: Event) -> None:
@@ -76,7 +78,7 @@ class Terminal:
                 pass
 
     def end(self, answer: Answer) -> None:
-        """Writes what has not been written, and a last line on the terminal."""
+        """Writes the remaining text, and a final line if standard error is a terminal."""
         self._set_status("")
         if not self._stream and answer.text:
             self._write(answer.text)
@@ -89,7 +91,7 @@ class Terminal:
             self.write_line(f"{answer.id} · {spent:.1f} s{tokens}")
 
     def write_line(self, line: str) -> None:
-        """A line of its own on standard error, whatever that is."""
+        """Writes a line of its own to standard error, be it a terminal or not."""
         self._set_status("")
         if self._column and self._clean and self._lively:
             self._write("\n")
@@ -97,7 +99,7 @@ class Terminal:
         self._status.flush()
 
     def redraw(self) -> None:
-        """The terminal may show something else meanwhile: forgets what stood there."""
+        """Writes the status again, because the terminal may show something else by now."""
         shown, self._shown = self._shown, ""
         self._set_status(shown)
 
@@ -125,7 +127,7 @@ class Terminal:
         self._column = 0 if text.endswith("\n") else 1
 
     def _set_status(self, status: str) -> None:
-        """Replaces the status; only where somebody looks."""
+        """Replaces the status, if standard error is a terminal."""
         if not self._lively or status == self._shown:
             return
         if self._shown:
