@@ -36,9 +36,7 @@ KEEP: Final = {
 
 
 def new_pair(kid: str, algorithm: str, tenant: str | None) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Returns the key that signs tokens and the key that verifies them; for HS256 both are the
-    same.
-    """
+    """Returns the key that signs tokens and the one that verifies them; HS256 uses one for both."""
     about = {"kid": kid, "alg": algorithm, "use": "sig"} | ({"tenant": tenant} if tenant else {})
     if algorithm == "HS256":
         shared = {"kty": "oct", **about, "k": _encode(secrets.token_bytes(MIN_SECRET))}

@@ -64,8 +64,10 @@ class Answer:
 
     @property
     def status(self) -> Status:
-        """The status: `sending`, `queued`, `in_progress`, or one of four final ones, `completed`,
-        `incomplete`, `failed` and `cancelled`.
+        """The status of the answer.
+
+        It is `sending`, `queued` or `in_progress`, and at the end `completed`, `incomplete`,
+        `failed` or `cancelled`.
         """
         return self._exchange.state.status
 
@@ -129,8 +131,9 @@ class Answer:
 
     @property
     def idempotency_key(self) -> str:
-        """The idempotency key. The same request with this key attaches to this answer and calls no
-        model.
+        """The idempotency key of the request.
+
+        Sending the same request again with this key attaches to this answer and calls no model.
         """
         return self._exchange.key
 

@@ -47,8 +47,9 @@ def encode(message: Message) -> str:
 
 
 def create(request: Message, lane: str, key: str) -> Message:
-    """Returns a request on a lane; sent again with the same key and body, it attaches to the same
-    response.
+    """Returns a request on a lane.
+
+    If the same key and body are sent again, they attach to the same response.
     """
     return {**request, "type": "response.create", "stream_id": lane, "idempotency_key": key}
 

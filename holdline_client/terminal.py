@@ -26,9 +26,7 @@ _ERASE_BEHIND_TEXT: Final = "\x1b8\x1b[J"
 
 
 def harmless(text: str) -> str:
-    """Returns the text with its control characters made visible, so that no terminal executes
-    them.
-    """
+    """Returns the text with visible control characters, so that no terminal executes them."""
     return _CONTROLS.sub(_visible, text)
 
 

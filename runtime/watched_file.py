@@ -1,6 +1,4 @@
-"""Files that may change while a process runs: reads them again after a change, and writes them
-atomically.
-"""
+"""Reads files again when they change while a process runs, and writes files atomically."""
 
 from __future__ import annotations
 

@@ -207,8 +207,9 @@ class Server:
         return web.json_response({"status": "ok"})
 
     async def readyz(self, request: web.Request) -> web.StreamResponse:
-        """Reports whether the server is ready: Redis answers, the subscriber is healthy, and the
-        server is not draining.
+        """Reports whether the server is ready for requests.
+
+        It is if Redis answers, the subscriber is healthy, and the server is not draining.
         """
         del request
         try:

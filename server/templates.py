@@ -43,8 +43,9 @@ class TemplateMessage(Table, frozen=True, kw_only=True):
 
 
 class Template(Table, frozen=True, kw_only=True):
-    """One table under `[prompts]`. The request's own `model`, `temperature` and `text` override
-    those of the template.
+    """One table under `[prompts]`.
+
+    The request's own `model`, `temperature` and `text` override those of the template.
     """
 
     version: NonEmpty | None = None

@@ -202,9 +202,7 @@ class Feed:
         return view, self._framed(question[0], view.entries)
 
     def _framed(self, first: int, entries: list[bytes]) -> list[Frame]:
-        """Returns the frames of entries. The frame of a large entry is kept and shared by all
-        reads.
-        """
+        """Returns the frames of entries; all reads share the frame of a large entry."""
         frames = []
         for number, entry in enumerate(entries, first):
             known = self._large.get(number)

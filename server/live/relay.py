@@ -106,9 +106,7 @@ class Relay:
         return follower
 
     def listen(self) -> SubmissionListener:
-        """Returns a listener that subscribes before a submission, so that following needs no
-        read.
-        """
+        """Returns a listener that subscribes before a submission, to save the first read."""
         return SubmissionListener(self.feed)
 
     def feed(self, response_id: str) -> Feed:

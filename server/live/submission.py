@@ -1,5 +1,4 @@
-"""Collects the notifications of a response while it is submitted, to save the first read of its
-log.
+"""Collects the notifications of a response during its submission, to save the first read.
 
 The script that accepts a response publishes the first entries of its log. A subscriber that
 receives them was subscribed before it could miss any. So entries published from index 0 on without

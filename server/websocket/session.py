@@ -129,8 +129,9 @@ class Session:
         return self.followed + sum(lane.submitting for lane in self._lanes.values())
 
     def received(self, body: dict[str, Any]) -> list[Action]:
-        """Returns the actions for a message. An invalid one is answered with an error event; the
-        socket stays open.
+        """Returns the actions for a message.
+
+        An invalid message is answered with an error event, and the socket stays open.
         """
         lane = body.get("stream_id")
         try:

@@ -34,8 +34,9 @@ class ByteLimiter:
         self.used = 0
 
     def take(self, size: int) -> bool:
-        """Reserves `size` bytes, or returns False if they exceed the limit; a negative size frees
-        bytes.
+        """Reserves `size` bytes; returns False if they would exceed the limit.
+
+        A negative size frees bytes.
         """
         if size > 0 and self.used + size > self.most:
             return False
