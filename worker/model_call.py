@@ -112,7 +112,7 @@ class ModelCall:
         return usage.estimated(chat_request.characters(arguments), size)
 
     def cost(self, config: Config, counted: dict[str, Any] | None) -> float | None:
-        """Returns the cost in millionths of the price's currency.
+        """Returns the cost in millionths of a unit of the operator's currency.
 
         Returns None if the usage or the price of the model that answered is unknown.
         """

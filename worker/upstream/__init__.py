@@ -1,4 +1,4 @@
-"""Calling a model: its request, its stream, and what the stream's chunks or events mean.
+"""Calls models: builds their requests, and reads their streams of chunks or events.
 
-This package yields output and errors; the log is written by `worker.flusher`.
+This package yields output and raises errors; `worker.flusher` writes the log.
 """

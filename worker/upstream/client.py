@@ -1,8 +1,9 @@
-"""What the openai package does for a call: address, authentication, headers, transport, errors.
+"""Sends requests to an endpoint with the URL, headers and transport of the openai package.
 
-Its own way to a stream walks through the types of the request, and puts the same headers together
-for each call; a short answer costs less than that. So the SDK makes one request that leaves for
-nowhere, and every call sends its like with another body, through the SDK's transport.
+For each call, the package traverses the types of the request and builds the same headers again,
+which takes longer than reading a short response. So the SDK builds one request at start-up, which
+is recorded and not sent. Every call sends a copy of it with another body, through the SDK's
+transport.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ import ssl
 import zlib
 from typing import TYPE_CHECKING, Any, Final, Self
 
-import httpx2  # what the SDK sends with
+import httpx2  # the HTTP client of the SDK
 import openai
 
 from jobs.models import CHAT, RESPONSES
@@ -30,20 +31,23 @@ if TYPE_CHECKING:
     from worker.config import Endpoint
 
 CONNECT_SECONDS: Final = 10.0
-# Errors are read bounded, so that no endpoint can fill the memory or delay the next attempt.
+# Limits on reading error bodies, so that no endpoint can fill the memory or delay the next attempt.
 ERROR_BODY_SECONDS: Final = 5.0
-# An endpoint that refuses a key; some say of one that has ended that it may not do this.
+# The statuses of a refused key; some endpoints send 403 for an expired one.
 _KEY_REFUSED: Final = (401, 403)
 MAX_ERROR_BYTES: Final = 8192
 MAX_PACKED_BYTES: Final = 65_536
 PACKINGS: Final = frozenset({"gzip", "x-gzip", "deflate"})
 _PATHS: Final = {CHAT: "/chat/completions", RESPONSES: "/responses"}
-# As the SDK writes a body.
+# Encodes a body as the SDK does.
 _ENCODER: Final = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), allow_nan=False)
 
 
 class StatusError(Exception):
-    """A response whose status is not 2xx. `error` is its body as JSON, or as text."""
+    """The endpoint responded with a status other than 2xx.
+
+    `error` is the body, parsed as JSON if possible, otherwise as text.
+    """
 
     def __init__(self, status: int, headers: Mapping[str, str], error: Any) -> None:
         super().__init__(status)
@@ -53,7 +57,10 @@ class StatusError(Exception):
 
 
 class ModelClient:
-    """One endpoint. Use it as an async context manager, in the loop that uses it."""
+    """The HTTP client of one endpoint.
+
+    Use it as an async context manager, in the event loop that sends the requests.
+    """
 
     def __init__(self, endpoint: Endpoint) -> None:
         self._path = _PATHS[endpoint.api]
@@ -61,11 +68,11 @@ class ModelClient:
         self._key_header = endpoint.api_key_header
         self._headers: tuple[str, httpx2.Headers] | None = None  # for the last key
         self._options: dict[str, Any] = {
-            "api_key": NO_KEY,  # each request has the one of its time
+            "api_key": NO_KEY,  # each request gets the current key
             "base_url": endpoint.base_url,
-            # Retries are ours: the SDK's are hidden, and each of them may be billed.
+            # The worker retries itself: retries of the SDK are hidden, and each may be billed.
             "max_retries": 0,
-            # A read that takes long is ours as well: comments would reset the SDK's timer for ever.
+            # The worker detects stalls itself: comments would reset the SDK's timer for ever.
             "timeout": openai.Timeout(None, connect=CONNECT_SECONDS),
         }
         self._http = openai.DefaultAioHttpClient(verify=_ssl_context())
@@ -81,10 +88,12 @@ class ModelClient:
         await self._client.close()
 
     async def send(self, arguments: dict[str, Any]) -> httpx2.Response:
-        """The response to these arguments, its body unread; whoever asked has to close it.
+        """Sends a request and returns its response with an unread body. The caller closes it.
 
-        A refused key is renewed once, if it can be. Raises: StatusError, KeyUnavailable, and
-        whatever the transport raises.
+        If the endpoint refuses the key, the request is repeated once with a renewed key, if there
+        is one.
+
+        Raises: StatusError, KeyUnavailable, and the errors of the transport.
         """
         body = _ENCODER.encode(arguments).encode()
         key = await self._credential.key()
@@ -98,7 +107,7 @@ class ModelClient:
         return await self._send(body, renewed)
 
     async def _send(self, body: bytes, key: str) -> httpx2.Response:
-        # A redirect would take the prompt and the key to an address that nobody configured.
+        # A redirect would send the prompt and the key to an address that is not configured.
         response = await self._http.send(
             self._request(body, key), stream=True, follow_redirects=False
         )
@@ -132,7 +141,7 @@ class ModelClient:
         return headers
 
     async def _record_template(self) -> httpx2.Request:
-        """The request that the SDK would send."""
+        """Returns the request that the SDK would send."""
         recorder = _RecordingTransport()
         http = openai.DefaultAsyncHttpxClient(
             transport=recorder, trust_env=False, verify=_ssl_context()
@@ -141,21 +150,24 @@ class ModelClient:
             with contextlib.suppress(openai.APIConnectionError):
                 await client.post(self._path, body={}, cast_to=httpx2.Response)
         assert recorder.request is not None  # noqa: S101 - the SDK sends what it is told to
-        del recorder.request.headers["content-length"]  # that of a body which is not sent
+        del recorder.request.headers["content-length"]  # each request has its own body
         return recorder.request
 
 
 @functools.cache
 def _ssl_context() -> ssl.SSLContext:
-    """The context of all endpoints: loading the certificates takes 40 ms and 0.4 MB each time."""
+    """Returns the TLS context that all endpoints share.
+
+    Loading the certificates takes 40 ms and 0.4 MB each time.
+    """
     return httpx2.create_ssl_context()
 
 
 def iter_body(response: httpx2.Response) -> AsyncIterator[bytes]:
-    """The bytes of an unread body as they come.
+    """Returns an iterator over the decoded bytes of an unread body.
 
-    Its own iterators decode, count and cut in steps of their own, all of them for each token: where
-    nothing is encoded there is nothing for them to do.
+    httpx's iterators decode, count and re-chunk every piece, which means for every token. A body
+    without content encoding needs none of that, so its raw stream is returned.
     """
     packing = response.headers.get("content-encoding", "").strip().lower()
     if packing not in ("", "identity"):
@@ -165,7 +177,10 @@ def iter_body(response: httpx2.Response) -> AsyncIterator[bytes]:
 
 
 async def _unpacked(response: httpx2.Response, packing: str) -> AsyncIterator[bytes]:
-    """The decoded body in pieces of bounded size: a few bytes can stand for megabytes."""
+    """Yields the decompressed body in pieces of at most `MAX_PACKED_BYTES`.
+
+    Without that limit, a few compressed bytes could expand to megabytes at once.
+    """
     if packing not in PACKINGS:
         raise httpx2.DecodingError(f"content encoding {packing[:32]}")
     # Some servers send "deflate" without zlib's header.
@@ -186,11 +201,11 @@ async def _unpacked(response: httpx2.Response, packing: str) -> AsyncIterator[by
             left = unpack.unconsumed_tail
             yield piece
             if unpack.eof:
-                return  # zlib would keep all bytes that follow
+                return  # zlib would store all bytes after the end
 
 
 async def _error_of(response: httpx2.Response) -> Any:
-    """The beginning of an error's body, as JSON if it is, else as text."""
+    """Returns the beginning of an error body, parsed as JSON if possible, otherwise as text."""
     body = bytearray()
     try:
         async with asyncio.timeout(ERROR_BODY_SECONDS):
@@ -208,7 +223,7 @@ async def _error_of(response: httpx2.Response) -> Any:
 
 
 class _RecordingTransport(httpx2.AsyncBaseTransport):
-    """A transport on which no request leaves: it keeps the last one that would have."""
+    """A transport that records the last request instead of sending it."""
 
     request: httpx2.Request | None = None
 

@@ -1,14 +1,14 @@
-"""The key that a model's endpoint is called with: a setting, or one that is replaced while we run.
+"""Provides the API key of a model's endpoint. A key has one of three sources:
 
-    a setting   the same as long as the process runs
-    a file      read again when it has changed
-    a command   run again before the key ends, and when the endpoint refuses it
+    a setting   it stays the same while the process runs
+    a file      it is read again when the file changes
+    a command   it is run again before the key expires, and when the endpoint refuses the key
 
-A command is run once, whoever waits for it. While the key is still good, nobody waits: the key is
-renewed in the background, and if that fails it goes on being used until it ends.
+Concurrent calls share one run of the command. While the key is still valid, no call waits: the key
+is renewed in the background, and if that fails, it is used until it expires.
 
-No key gets into a log. What a command writes to its standard error does, cut and without words
-that may be keys, if the command has failed.
+No key is logged. The standard error of a failed command is logged, shortened and without words
+that may be keys.
 """
 
 from __future__ import annotations
@@ -40,14 +40,15 @@ COMMAND_SECONDS: Final = 30.0
 CLEANUP_SECONDS: Final = 1.0
 MAX_OUTPUT_BYTES: Final = 65_536
 MAX_LOGGED: Final = 500
-# A key is renewed this long before its end, or after four fifths of its time if that is sooner.
+# A key is renewed this long before it expires, or after four fifths of its lifetime if that is
+# later.
 MARGIN_SECONDS: Final = 300.0
-# A key whose end is not known is renewed after this time, and is good until it is refused.
+# A key with an unknown expiry is renewed after this time, and is valid until it is refused.
 UNKNOWN_SECONDS: Final = 300.0
-# After a failure the source is left alone this long, and so are the jobs that need it.
+# After a failure, the source is not read again for this time, and jobs that need it are delayed.
 PAUSE_SECONDS: Final = 10.0
 _REMEMBERED: Final = 4
-# Words of an error that may be keys: what follows a name of one, and whatever is long.
+# Words of an error that may be keys: words that follow a name such as "token", and long words.
 _SECRET: Final = re.compile(
     r"""(?i)(\b(?:bearer|basic)\s+|(?:token|key|secret|password|credential)["']?\s*[=:]\s*)\S+"""
     r"|\bsk-\S+|[\w+/=~.-]{20,}"
@@ -56,7 +57,7 @@ _WORD: Final = re.compile(r"""[^\s"',:{}\[\]]{4,}""")
 
 
 class KeyUnavailable(Exception):
-    """There is no key to call the endpoint with; the message is for the log and has no key."""
+    """There is no key for the endpoint. The message is for the log and does not contain a key."""
 
 
 class Credential(Protocol):
@@ -67,16 +68,16 @@ class Credential(Protocol):
         ...
 
     async def renewed(self, refused: str) -> str | None:
-        """Returns another key than the one that was refused, or None. Raises: KeyUnavailable."""
+        """Returns a key other than the refused one, or None. Raises: KeyUnavailable."""
         ...
 
     async def close(self) -> None:
-        """Ends what is running for the key."""
+        """Stops a command that is running."""
         ...
 
 
 def credential_of(endpoint: Endpoint) -> Credential:
-    """The credential that an endpoint's settings describe."""
+    """Returns the credential for an endpoint's settings."""
     if endpoint.api_key_file:
         return FileKey(endpoint.name, endpoint.api_key_file)
     if endpoint.api_key_command:
@@ -85,7 +86,7 @@ def credential_of(endpoint: Endpoint) -> Credential:
 
 
 class FixedKey:
-    """A key that is a setting."""
+    """A key from a setting."""
 
     def __init__(self, key: str) -> None:
         self._key = key
@@ -101,7 +102,7 @@ class FixedKey:
 
 
 class FileKey:
-    """The key in a file, which need not be there from the beginning."""
+    """A key from a file, which need not exist at start-up."""
 
     def __init__(self, model: str, path: str) -> None:
         self._model = model
@@ -134,7 +135,7 @@ class FileKey:
 
 
 class CommandKey:
-    """The key that a command prints. `close` it."""
+    """A key from the output of a command. The caller must call `close`."""
 
     def __init__(self, model: str, command: tuple[str, ...]) -> None:
         self._model = model
@@ -145,7 +146,7 @@ class CommandKey:
         self._running: asyncio.Task[None] | None = None
         self._failure = ""
         self._paused_until = -math.inf
-        # A key that the endpoint refuses although the command goes on printing it.
+        # A refused key that the command still prints.
         self._hopeless = ""
         self._hopeless_until = -math.inf
         self._known: deque[str] = deque(maxlen=_REMEMBERED)
@@ -175,10 +176,10 @@ class CommandKey:
             await asyncio.gather(self._running, return_exceptions=True)
 
     async def _renew(self) -> None:
-        """Waits for a run that ends after now. Raises: KeyUnavailable."""
+        """Waits for the current run of the command, or for a new one. Raises: KeyUnavailable."""
         if self._running is None and time.monotonic() < self._paused_until:
             raise KeyUnavailable(self._failure)
-        # Others wait for the same run, so that the end of one of them must not end it.
+        # Other tasks wait for the same run, so the cancellation of this one must not cancel it.
         self._start()
         if self._running is not None:
             await asyncio.shield(self._running)
@@ -204,12 +205,15 @@ class CommandKey:
         if 0 < left < math.inf:
             self._ends_at = now + left
             self._renew_at = now + max(left - MARGIN_SECONDS, left * 0.8)
-        else:  # whether it has ended already is for the endpoint to say
+        else:  # expiry unknown or past: the endpoint decides whether the key is still valid
             self._ends_at, self._renew_at = math.inf, now + UNKNOWN_SECONDS
         self._key = found.key
 
     async def _printed(self) -> KeyText:
-        """Runs the command. Raises: KeyUnavailable, after a line in the log."""
+        """Runs the command and returns the key that it prints.
+
+        Raises: KeyUnavailable, after logging the failure.
+        """
         output, errors, status = b"", b"", None
         try:
             async with asyncio.timeout(COMMAND_SECONDS):
@@ -235,10 +239,12 @@ class CommandKey:
 
 
 async def _run(command: tuple[str, ...]) -> tuple[bytes, bytes, int]:
-    """The output of a command, its errors, and its status.
+    """Runs a command and returns its standard output, its standard error and its exit status.
 
-    It is a group of processes of its own: the commands of clouds are scripts that start others, and
-    all of them end when this is cancelled. Raises: OSError, ValueError.
+    The command runs in its own process group, because the command-line tools of clouds are scripts
+    that start other processes. All of them are killed if this coroutine fails or is cancelled.
+
+    Raises: OSError; ValueError if the command prints more than `MAX_OUTPUT_BYTES`.
     """
     process = await asyncio.create_subprocess_exec(
         *command,
@@ -260,7 +266,7 @@ async def _run(command: tuple[str, ...]) -> tuple[bytes, bytes, int]:
         for reader in readers:
             reader.cancel()
         await asyncio.gather(*readers, return_exceptions=True)
-        # What is left in the pipes has to be read before asyncio lets go of the process.
+        # asyncio releases the process only after all output in the pipes has been read.
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(CLEANUP_SECONDS):
                 await process.communicate()

@@ -1,8 +1,8 @@
-"""A limit of time on what a task waits for, again and again, that is moved for next to nothing.
+"""A timeout for many consecutive waits of one task that is cheap to move.
 
-`asyncio.timeout` makes a timer for each wait, and a stream has a wait for each token. Here one
-timer runs to the first limit. When it rings, it is set anew if the limit was moved meanwhile, which
-it nearly always was.
+`asyncio.timeout` creates a timer for each wait, and a stream has a wait for each token. Here one
+timer runs until the first limit. When it fires, it is restarted if the limit was moved in the
+meantime, which is nearly always the case.
 """
 
 from __future__ import annotations
@@ -15,26 +15,30 @@ if TYPE_CHECKING:
 
 
 class Deadline:
-    """Of the task that makes it. Enter it around each wait: `with deadline.at(when): await ...`."""
+    """A timeout for the task that creates it.
+
+    Enter it around each wait: `with deadline.at(when): await ...`. If the limit passes, the wait is
+    cancelled and the `with` statement raises TimeoutError.
+    """
 
     def __init__(self) -> None:
         task = asyncio.current_task()
-        assert task is not None  # noqa: S101 - who waits is a task
+        assert task is not None  # noqa: S101 - a coroutine runs in a task
         self._task = task
         self._loop = asyncio.get_running_loop()
         self._timer: asyncio.TimerHandle | None = None
         self._rings = 0.0
-        self._limit: float | None = None  # while something is waited for
+        self._limit: float | None = None  # the limit of the current wait, or None between waits
         self._cancelling = 0
         self._over = False
 
     def at(self, when: float) -> Self:
-        """The limit of the next wait, in the loop's time. Raises TimeoutError when it is over."""
+        """Sets the limit of the next wait, in the time of the event loop, and returns `self`."""
         self._limit = when
         return self
 
     def close(self) -> None:
-        """Leaves no timer behind."""
+        """Cancels the timer."""
         if self._timer is not None:
             self._timer.cancel()
 
@@ -53,7 +57,7 @@ class Deadline:
         if not self._over:
             return
         self._over = False
-        # As `asyncio.timeout`: a cancellation that is somebody else's stays one.
+        # Like `asyncio.timeout`, this does not swallow a cancellation that has another source.
         if self._task.uncancel() <= self._cancelling and kind is asyncio.CancelledError:
             raise TimeoutError from error
 

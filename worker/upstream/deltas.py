@@ -1,4 +1,4 @@
-"""The content of a stream's payloads: output, usage, reasons for stopping, and two errors."""
+"""Types for the content of a stream: pieces of output, usage, stop reasons and errors."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import jiter
 
 @dataclass(frozen=True, slots=True)
 class Text:
-    """A piece of the answer. It can be encoded: no half of a surrogate pair is in it."""
+    """A piece of the answer's text. It has no lone surrogates, so it can be encoded."""
 
     text: str
     logprobs: list[dict[str, Any]] | None = None
@@ -28,7 +28,7 @@ class Refusal:
 class Reasoning:
     """A piece of the model's reasoning before its answer.
 
-    `field` is the field of a message in which the provider wants it back, or "".
+    `field` is the message field in which the provider requires it in later requests, or "".
     """
 
     text: str
@@ -37,11 +37,11 @@ class Reasoning:
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """A piece of a call of a function.
+    """A piece of a function call.
 
-    `key` identifies the call within the stream. The first piece of a call has its whole name, and
-    its id if the server gives it one; further pieces have neither. `extra_content` is for the
-    provider that made the call.
+    `key` identifies the call within the stream. The first piece of a call has its complete name,
+    and its id if the server sends one; further pieces have neither. `extra_content` is data that
+    the provider requires in later requests.
     """
 
     key: int
@@ -53,23 +53,24 @@ class Call:
 
 @dataclass(frozen=True, slots=True)
 class Annotation:
-    """Something about the text so far, in the standard's words: the source of a statement."""
+    """An annotation of the text so far, such as a URL citation, as in the Responses API."""
 
     fields: dict[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
 class UpstreamEvent:
-    """An event of an upstream that speaks the standard itself; ids and indexes are its own."""
+    """An event of a Responses API upstream, with the upstream's own ids and indexes."""
 
     event: dict[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
 class Thinking:
-    """The model is at work on something that cannot be shown.
+    """A piece of reasoning that is not shown to clients.
 
-    `details` are pieces of `reasoning_details`, which the provider wants back with the calls.
+    `details` are pieces of `reasoning_details`, which the provider requires in later requests
+    together with the calls.
     """
 
     details: list[dict[str, Any]]
@@ -77,14 +78,14 @@ class Thinking:
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """What the provider counted so far, in its own words."""
+    """The token counts so far, under the provider's own field names."""
 
     counts: dict[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
 class Stopped:
-    """The provider's reason for stopping, normalized. Only after it can an answer be whole."""
+    """The provider's stop reason, normalized. A response without one is never complete."""
 
     reason: str
 
@@ -94,15 +95,15 @@ Delta = OutputDelta | Usage | Stopped
 
 
 class Malformed(Exception):
-    """A payload or a stream that is not that of an answer; the message never quotes it."""
+    """A payload or a stream is not a valid response. The message never quotes it."""
 
 
 class TooLong(Exception):
-    """The answer reached its limit; the part that fits was output."""
+    """The output exceeds its size limit. The part that fits was output."""
 
 
 class ErrorInStream(Exception):
-    """The endpoint sent an error in the place of a payload: `error` is its parsed JSON."""
+    """The endpoint sent an error in place of a payload; `error` is its parsed JSON."""
 
     def __init__(self, error: Any) -> None:
         super().__init__()
@@ -110,12 +111,12 @@ class ErrorInStream(Exception):
 
 
 def parse(payload: bytes) -> Any:
-    """Returns the JSON of a payload. Raises: Malformed."""
+    """Parses a payload as JSON. Raises: Malformed."""
     try:
         return jiter.from_json(payload)
     except ValueError:
         pass
-    # jiter refuses an escaped half of a surrogate pair, which the standard library accepts.
+    # jiter refuses escaped lone surrogates, which the standard library accepts.
     try:
         return json.loads(payload)
     except (ValueError, RecursionError) as error:
@@ -123,7 +124,7 @@ def parse(payload: bytes) -> Any:
 
 
 def integer(value: Any) -> int | None:
-    """Returns a whole number, also one that is written as a float or as text, or None."""
+    """Returns an integer, also from a float or a string with an integral value, or None."""
     match value:
         case bool():
             return None

@@ -1,20 +1,20 @@
-"""Classifies the errors of endpoints into rows of `outcome.CAUSES`.
+"""Maps the errors of endpoints to keys of `outcome.CAUSES`.
 
-An endpoint can refuse in four places: by its status, by the body of that, by an error in the place
-of a chunk, and by an event of the Responses API. The same words mean the same in all of them, so
-all of them are classified here. In this order:
+An endpoint can report an error in four ways: by the HTTP status, in the body of such a response, in
+place of a chunk, and by an event of the Responses API. The same codes and messages mean the same in
+all of them, so all are classified here, in this order:
 
-    a filter of content                   upstream_rejected, also with status 403
-    402, quota, payment, credentials      upstream_unauthorized: the operator's trouble
-    a limit of output that is too large   upstream_rejected: a shorter input would not help
-    an input that is too long             upstream_input_too_long
-    the model is not known                upstream_model_not_found
-    rate limit, overload                  upstream_busy
-    anything else                         by the status, or upstream_error within a stream
+    content filter                      upstream_rejected, also with status 403
+    402, quota, payment, credentials    upstream_unauthorized: the operator has to act
+    output limit too large              upstream_rejected: a shorter input would not help
+    input too long                      upstream_input_too_long
+    unknown model                       upstream_model_not_found
+    rate limit, overload                upstream_busy
+    any other error                     by the status, or upstream_error within a stream
 
 Codes are compared without case and separators, because servers spell the same code in many ways.
-Words are needed as well: half of the servers have no code for an input that is too long. The words
-are only compared; they never go into a log or to a client.
+Messages are searched as well, because half of the servers have no code for an input that is too
+long. Messages are never logged or sent to a client.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ _CODE_FIELDS: Final = frozenset(
     }
 )
 _DELAY_FIELDS: Final = frozenset({"retrydelay", "retry_after", "retry_after_seconds"})
-# An argument that not every server takes, and that a request can do without.
+# An argument that some servers refuse and that can be left out.
 _OPTIONAL: Final = "stream_options"
 _MAX_DEPTH: Final = 8
 _MAX_WORDS: Final = 8192
@@ -80,19 +80,20 @@ _LONG_CODES: Final = re.compile(
     r"context(?:length|window|size)|(?:input|prompt|tokens)toolong|maxprompttokens|requesttoolarge"
     r"|tokenslimitreached"
 )
-# A text that is too long; other arguments, such as the name of a tool, have limits as well.
+# The code for a string that is too long. It means that the input is too long only for the
+# parameters below: others, such as the name of a tool, have limits as well.
 _TEXT_CODE: Final = "stringabovemaxlength"
 _TEXT_PARAMETERS: Final = frozenset(
     {"content", "input", "instructions", "messages", "output", "prompt", "text"}
 )
 _INPUT: Final = r"(?:prompt|inputs?|messages|request|tokens?|conversation|context)"
-# One part of the input is too large: fewer turns would not help.
+# One part of the input is too large, so fewer turns would not help.
 _LARGE_PART: Final = re.compile(
     r"\b(?:image|file|document|attachment|video)s? (?:size )?(?:exceeds?\b|is too large)",
     re.IGNORECASE,
 )
 _CONTEXT: Final = r"context(?: length| size| window| limit)"
-# Also in the words of a rate limit, for more than a minute allows.
+# Rate limits use this message too, for a request with more tokens than a minute allows.
 _LARGE_REQUEST: Final = r"request (?:body )?too large"
 _LONG_WORDS: Final = re.compile(
     # Anthropic, Bedrock, Fireworks, Zhipu, Baidu
@@ -131,7 +132,7 @@ _LARGE_OUTPUT: Final = re.compile(
     r"|maximum tokens you requested exceed",
     re.IGNORECASE,
 )
-# How a sum of input and output is broken down: the limit, and the part of the output.
+# Messages that break the sum of input and output down: the limit, and the tokens of the output.
 _SUMS: Final = (
     re.compile(
         r"length (?:is|of) (?P<limit>\d+) tokens.{0,400}"
@@ -148,7 +149,7 @@ _SUMS: Final = (
     re.compile(r"context limit: \d+ \+ (?P<output>\d+) > (?P<limit>\d+)"),
     re.compile(r"\((?P<output>\d+) > (?P<limit>\d+) - \d+\)"),
 )
-# vLLM and TensorRT-LLM: a limit of the output that the input leaves no room for.
+# vLLM and TensorRT-LLM: the input leaves no room for any output.
 _NO_ROOM: Final = re.compile(r"max_tokens (?:must be at least 1, got |\()-\d")
 _UNKNOWN_MODEL_CODES: Final = re.compile(
     r"^notfound|deploymentnotfound|model(?:not|decommissioned)|(?:invalid|unknown)model"
@@ -174,10 +175,10 @@ _REJECTED_CODES: Final = re.compile(
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """How an endpoint refused. `code` is a row of `outcome.CAUSES`.
+    """A classified error of an endpoint. `code` is a key of `outcome.CAUSES`.
 
-    `retry_after` are the seconds that the error itself asks to wait. `parameter` is the argument of
-    the request that the endpoint does not take, if it can be left out.
+    `retry_after` is the delay in seconds that the error itself asks for. `parameter` is the request
+    argument that the endpoint refuses, if it can be left out.
     """
 
     code: str
@@ -187,7 +188,7 @@ class Failure:
 
 @dataclass(slots=True)
 class _Details:
-    """The codes, numbers and words of an error, whatever its shape."""
+    """The codes, numbers and messages of an error, collected from any JSON structure."""
 
     codes: set[str] = field(default_factory=set)
     numbers: list[int] = field(default_factory=list)
@@ -196,12 +197,12 @@ class _Details:
     retry_after: float | None = None
 
     def add(self, value: Any, name: str = "", depth: int = 0) -> None:
-        """Takes a value of the error and all that is in it."""
+        """Adds a value of the error and all values in it."""
         match value:
             case _ if depth > _MAX_DEPTH:
                 pass
             case dict():
-                if {"loc", "msg"} <= value.keys():  # FastAPI's refusal, which quotes the request
+                if {"loc", "msg"} <= value.keys():  # FastAPI's error, which quotes the request
                     self.codes.add("validation")
                     value = {name: value[name] for name in ("type", "loc", "msg") if name in value}
                 for inner, one in value.items():
@@ -221,7 +222,7 @@ class _Details:
                 pass
 
     def has(self, codes: re.Pattern[str]) -> bool:
-        """True if one of the codes is of this form."""
+        """Returns True if one of the codes matches the pattern."""
         return any(map(codes.search, self.codes))
 
     def _text(self, value: str, name: str, depth: int) -> None:
@@ -234,7 +235,7 @@ class _Details:
         elif name in ("param", "loc"):
             self.parameters.add(value.rpartition(".")[2].casefold())
         self.words.append(value[:_MAX_WORDS])
-        # A proxy passes on the error of its own upstream as a text.
+        # A proxy may pass on the error of its own upstream as a string with JSON.
         if value.lstrip()[:1] in ("{", "["):
             try:
                 inner = json.loads(value)
@@ -244,7 +245,7 @@ class _Details:
 
 
 def classify(error: Any, status: int | None = None) -> Failure:
-    """Classifies an error by its parsed JSON, or its text, and by its HTTP status if it has one."""
+    """Classifies an error by its parsed JSON or its text, and by its HTTP status if it has one."""
     details = _Details()
     details.add(error)
     text = "\n".join(details.words)[:_MAX_WORDS]
@@ -254,10 +255,10 @@ def classify(error: Any, status: int | None = None) -> Failure:
 
 
 def retry_after(headers: Mapping[str, str], now: float) -> float | None:
-    """Returns the seconds that the headers of a response ask to wait, if they do.
+    """Returns the delay in seconds that the headers of a response ask for, or None.
 
-    A date is compared with the response's own `Date`, so that the clocks need not agree; `now` is
-    the time of this side's clock, for a response without one.
+    A date is compared with the `Date` of the response, so that the clocks need not agree. `now` is
+    the local time, which is used for a response without a `Date`.
     """
     value = headers.get("retry-after", "")
     for name in ("retry-after-ms", "x-ms-retry-after-ms"):
@@ -314,7 +315,7 @@ def _is_too_long(details: _Details, text: str, status: int | None, *, busy: bool
         return bool(details.parameters & _TEXT_PARAMETERS)
     if _LARGE_PART.search(text):
         return False
-    # A rate limit counts tokens in the same words.
+    # The messages of rate limits mention tokens in the same way.
     words = re.search(_LARGE_REQUEST, text, re.IGNORECASE) if busy else _LONG_WORDS.search(text)
     return words is not None
 
@@ -332,9 +333,10 @@ def _by_status(status: int, *, in_stream: bool) -> str:
 
 
 def _has_large_output(details: _Details, text: str) -> bool | None:
-    """True if the limit of the output is too large, however short the input were.
+    """Returns True if the requested output limit is too large for any input.
 
-    Returns None if the error does not speak of that limit.
+    Returns False if a shorter input would make room for the output, and None if the error does not
+    mention the output limit.
     """
     if _NO_ROOM.search(text):
         return False

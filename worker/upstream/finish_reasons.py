@@ -1,15 +1,16 @@
-"""Reasons for stopping, in the words of many servers -> those of chat completions.
+"""Normalizes the stop reasons of many servers to those of chat completions.
 
-stop             the model said all that it wanted to
-tool_calls       it waits for the results of its calls
-length           a limit of tokens cut the answer
-content_filter   a filter cut it
-error, busy      the server, or the model, failed in mid-answer
-unknown          any other word
+    stop             the model finished its answer
+    tool_calls       the model waits for the results of its calls
+    length           a token limit truncated the answer
+    content_filter   a content filter truncated the answer
+    error, busy      the server or the model failed during the answer
+    unknown          any other reason
 
-Servers spell the same word in many ways, so case and separators do not count. Words for filters and
-for limits of length are many and new ones come, so unknown ones count by a part of them. Nothing
-else is guessed: an answer is complete only for a word that is known to say so.
+Servers spell the same reason in many ways, so case and separators are ignored. There are many
+reasons for filters and length limits, and servers add new ones, so unknown reasons of these two
+kinds are recognized by parts of their names. No other reason is guessed: an answer is complete only
+if its stop reason is known to mean that.
 """
 
 from __future__ import annotations
@@ -42,7 +43,7 @@ _PREFIX: Final = re.compile(r"^(?:finish)?reason")
 
 
 def normalized(reason: Any) -> str | None:
-    """Returns the reason in the words of chat completions, or None if it says "not yet".
+    """Returns the normalized stop reason, or None if the answer has not stopped yet.
 
     Raises: Malformed.
     """
@@ -53,7 +54,7 @@ def normalized(reason: Any) -> str | None:
     if not isinstance(reason, str):
         raise Malformed("a reason that is not a string")
     words = _letters(reason)
-    # Gemini says why it filtered: "function_call_filter: MALFORMED_FUNCTION_CALL".
+    # Gemini appends a detail: "function_call_filter: MALFORMED_FUNCTION_CALL".
     known = _NORMALIZED.get(_letters(reason.rpartition(":")[2]), _NORMALIZED.get(words))
     if known is not None or not words:
         return known or None

@@ -1,6 +1,6 @@
-"""Reads the key of a provider from a file's text or a command's output.
+"""Reads an API key from the text of a file or the output of a command.
 
-The text is the key itself, or JSON as the commands of clouds print it:
+The text is the key itself, or JSON as the command-line tools of clouds print it:
 
     az account get-access-token           {"accessToken": …, "expires_on": 1795933000, …}
     gcloud auth print-access-token        the token
@@ -8,7 +8,7 @@ The text is the key itself, or JSON as the commands of clouds print it:
     a metadata server, or OAuth           {"access_token": …, "expires_in": 3599}
     an ExecCredential of Kubernetes       {"status": {"token": …, "expirationTimestamp": …}}
 
-A token in the form of a JWT says itself when it ends.
+The expiry of a JWT is read from its claims.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from datetime import datetime
 from typing import Any, Final
 
 MAX_KEY: Final = 16_384
-# Names of fields, in lower case and without `_` and `-`; the first one that is there counts.
+# Field names, in lower case and without `_` and `-`; the first name that is found is used.
 _KEYS: Final = ("accesstoken", "token", "idtoken", "apikey", "key")
 _ENDS: Final = (
     "expireson",
@@ -40,21 +40,22 @@ _ENDS: Final = (
 _MAX_DEPTH: Final = 4
 _HEADER_SAFE: Final = re.compile(rf"[\x21-\x7e]{{1,{MAX_KEY}}}")
 _JWT: Final = re.compile(r"[\w-]+\.([\w-]+)\.[\w-]*", re.ASCII)
-# Numbers below are seconds from now, those above are milliseconds of the epoch.
+# Numbers below `_RELATIVE` are seconds from now. Numbers above `_MILLISECONDS` are milliseconds
+# since the epoch, all others seconds since the epoch.
 _RELATIVE: Final = 100_000_000
 _MILLISECONDS: Final = 100_000_000_000
 
 
 @dataclass(frozen=True, slots=True)
 class KeyText:
-    """A key, and the time at which it ends in seconds of the epoch; None if that is not known."""
+    """A key, and its expiry in seconds since the epoch; None if that is unknown."""
 
     key: str = field(repr=False)
     ends_at: float | None = None
 
 
 def key_of(text: str, now: float) -> KeyText:
-    """Returns the key of a text. Raises: ValueError, whose message never quotes the text."""
+    """Returns the key in a text. Raises: ValueError, whose message never quotes the text."""
     text = text.strip()
     if not text:
         raise ValueError("is empty")
@@ -87,7 +88,7 @@ def _is_text(value: Any) -> bool:
 
 
 def _named(value: Any, name: str, depth: int = 0) -> Iterator[Any]:
-    """The values of fields with this name, those further outside first."""
+    """Yields the values of all fields with this name, outer fields first."""
     if not isinstance(value, dict) or depth > _MAX_DEPTH:
         return
     for given, inner in value.items():
@@ -98,7 +99,10 @@ def _named(value: Any, name: str, depth: int = 0) -> Iterator[Any]:
 
 
 def _time(value: Any, now: float) -> float | None:
-    """A time of the epoch: from a number, or from a date. A date without a zone is local."""
+    """Returns the seconds since the epoch for a number or a date, or None if it is neither.
+
+    A date without a zone is local time.
+    """
     if isinstance(value, str):
         try:
             value = float(value)
@@ -119,7 +123,10 @@ def _date(text: str) -> float | None:
 
 
 def _end_of_jwt(key: str) -> float | None:
-    """The time at which a token says that it ends, which is nothing to rely on for access."""
+    """Returns the expiry in the claims of a JWT, or None.
+
+    The signature is not verified, so the value must not be used to grant access.
+    """
     match = _JWT.fullmatch(key)
     if match is None:
         return None

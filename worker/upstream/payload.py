@@ -1,7 +1,7 @@
-"""Reads the object of a payload, of either API: heartbeats are dropped, and errors are raised.
+"""Parses the JSON object of a payload for both APIs, drops heartbeats and raises errors.
 
-An endpoint sends an error in the place of a chunk or an event in one of many forms: in `error`,
-`errors`, `message` or `detail`, in an object that is one by its type, or under the name of an
+An endpoint may send an error in place of a chunk or an event, in one of many forms: in `error`,
+`errors`, `message` or `detail`, in an object whose type is an error, or under the name of an
 exception.
 """
 
@@ -12,7 +12,7 @@ from typing import Any, Final
 from .deltas import ErrorInStream, Malformed, parse
 
 _PINGS: Final = frozenset({"ping", "heartbeat", "keepalive", "keep-alive"})
-# Payloads without quotes that have no object.
+# Payloads without an object, compared without quotes.
 _NO_OBJECTS: Final = frozenset(
     {b"", b"null", b"done", b"[done]", b"ping", b"[ping]", b"heartbeat", b"keepalive"}
 )
@@ -28,7 +28,7 @@ _ERROR_FIELDS: Final = (
 
 
 def object_of(payload: bytes) -> dict[str, Any] | None:
-    """The object of a payload, or None for a heartbeat. Raises: Malformed, ErrorInStream."""
+    """Returns the object in a payload, or None for a heartbeat. Raises: Malformed, ErrorInStream."""
     if payload.strip(b' \n"').lower() in _NO_OBJECTS:
         return None
     value = parse(payload)
@@ -46,7 +46,7 @@ def _is_error(value: dict[str, Any]) -> bool:
     if kind in ("error", "response.error"):
         return True
     if "response" in value or value.get("object") == "response":
-        return False  # A response has its error within, beside the words of the request.
+        return False  # A response object reports its error in its own `error` field.
     if value.get("error") or "error" in (value.get("object"), value.get("status")):
         return True
     is_chunk = value.get("choices") or kind in _PINGS or str(kind).startswith("response.")

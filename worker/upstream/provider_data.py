@@ -1,11 +1,12 @@
-"""Data that a provider puts into an item and wants back with it, such as a thought signature.
+"""Handles data that a provider requires back with an item, such as a thought signature.
 
-It is for the model that made it: another one's provider refuses or misreads it. So the item keeps
-the name of that model, and what has no name is taken to be of the model that the request names.
+The data is sent only to the model that produced it, because the provider of another model refuses
+or misinterprets it. So the item has the name of that model. Data without a name is taken to be from
+the model that the request names.
 
-    a call        `extra_content`, with `holdline_model` in it, and the `reasoning_details` of its
-                  message as `holdline_reasoning_details`
-    reasoning     `holdline_field`, the field of a message in which it came, and `holdline_model`
+    a call        `extra_content`, which includes `holdline_model`, and the `reasoning_details` of
+                  the message as `holdline_reasoning_details`
+    reasoning     `holdline_field`, the message field from which it came, and `holdline_model`
 """
 
 from __future__ import annotations
@@ -18,14 +19,14 @@ from .surrogates import encodable
 MAX_DEPTH: Final = 16
 MAKER: Final = "holdline_model"
 DETAILS: Final = "holdline_reasoning_details"
-# Fields of a piece of reasoning that grow from chunk to chunk.
+# Fields of `reasoning_details` whose text is sent in pieces over several chunks.
 _GROWING: Final = ("text", "summary")
-_OPEN: Final = 32  # how many pieces may grow at once
+_OPEN: Final = 32  # the maximum number of pieces that are open at once
 _LARGEST: Final = 2**63
 
 
 def provider_data(value: Any) -> dict[str, Any] | None:
-    """The object as it can be stored, or None if it is none or empty.
+    """Returns the value in a form that can be stored, or None if it is not an object or empty.
 
     Raises: Malformed if it is nested too deeply.
     """
@@ -33,7 +34,9 @@ def provider_data(value: Any) -> dict[str, Any] | None:
 
 
 def storable(value: Any, depth: int = -1) -> Any:
-    """The value as a log can hold it: without lone surrogates and numbers of more than 64 bits.
+    """Returns the value without lone surrogates and numbers of more than 64 bits.
+
+    A log can store neither of them.
 
     Raises: Malformed if it has more than `depth` levels; -1 allows any number.
     """
@@ -43,7 +46,7 @@ def storable(value: Any, depth: int = -1) -> Any:
         case str():
             return encodable(value)
         case int() if not -_LARGEST <= value < _LARGEST:
-            return str(value)  # MessagePack has no larger numbers
+            return str(value)  # MessagePack does not support larger numbers
         case dict():
             return {encodable(name): storable(inner, depth - 1) for name, inner in value.items()}
         case list():
@@ -55,16 +58,17 @@ def storable(value: Any, depth: int = -1) -> Any:
 def marked(
     extra: dict[str, Any] | None, maker: str, details: list[dict[str, Any]]
 ) -> dict[str, Any] | None:
-    """The `extra_content` of a call as it is stored, or None if there is nothing for its maker."""
+    """Returns the `extra_content` of a call in its stored form, or None if there is no data."""
     if not extra and not details:
         return None
     return {**(extra or {}), MAKER: maker} | ({DETAILS: details} if details else {})
 
 
 def own(item: dict[str, Any], maker: str, named: str) -> dict[str, Any]:
-    """The item as it goes to the model `maker`, where the request names the model `named`.
+    """Returns an item with provider data only if it is from the model `maker`.
 
-    A call has its `reasoning_details` beside its `extra_content`.
+    `named` is the model that the request names. The `reasoning_details` of a call are returned as a
+    field of the call, next to its `extra_content`.
     """
     match item:
         case {"type": "function_call", "extra_content": dict(extra)}:
@@ -85,10 +89,10 @@ def own(item: dict[str, Any], maker: str, named: str) -> dict[str, Any]:
 
 
 def add_details(details: list[dict[str, Any]], pieces: list[dict[str, Any]]) -> None:
-    """Adds the `reasoning_details` of a chunk to those before it, whose pieces they continue."""
+    """Adds the `reasoning_details` of a chunk to `details`, and joins pieces that continue."""
     for piece in pieces:
         key = (piece.get("type"), piece.get("index"))
-        # A piece without an index can only continue the last one.
+        # A piece without an index can continue only the last piece.
         near = details[-(_OPEN if piece.get("index") is not None else 1) :]
         before = next((one for one in near if (one.get("type"), one.get("index")) == key), None)
         if before is None or _conflict(before, piece):
@@ -103,7 +107,7 @@ def add_details(details: list[dict[str, Any]], pieces: list[dict[str, Any]]) -> 
 
 
 def _conflict(before: dict[str, Any], piece: dict[str, Any]) -> bool:
-    """True if the piece is another one than that before it, in spite of its index."""
+    """Returns True if the pieces are different ones in spite of the same type and index."""
     ids = before.get("id"), piece.get("id")
     return (None not in ids and ids[0] != ids[1]) or bool(before.get("data") and piece.get("data"))
 

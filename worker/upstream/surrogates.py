@@ -1,4 +1,4 @@
-"""Halves of characters: JSON can escape one half of a surrogate pair, UTF-8 cannot write it."""
+"""Handles lone surrogates, which JSON can escape but UTF-8 cannot encode."""
 
 from __future__ import annotations
 
@@ -7,12 +7,15 @@ from dataclasses import dataclass
 
 @dataclass(slots=True)
 class SurrogateJoiner:
-    """Joins surrogate pairs, also across two pieces of a text, and replaces each lone surrogate."""
+    """Joins surrogate pairs, also across two pieces of a text, and replaces lone surrogates."""
 
-    high: str = ""  # the half that waits for the other one
+    high: str = ""  # a high surrogate at the end of the last piece
 
     def joined(self, text: str, *, last: bool = False) -> str:
-        """Returns the text, with the half that the piece before it has left."""
+        """Returns the text, preceded by the high surrogate that the piece before it ended with.
+
+        A high surrogate at its own end is kept for the next piece, unless this is the `last` one.
+        """
         if not self.high and text.isascii():
             return text
         text, self.high = self.high + text, ""

@@ -1,4 +1,4 @@
-"""The calls in a history and their results, as every API of an endpoint wants them."""
+"""Matches the calls of a history with their results, for both APIs."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ NOT_EXECUTED: Final = "This call was not executed."
 
 
 def matched(items: list[Item]) -> tuple[dict[int, int], set[int]]:
-    """The position of the call of each result, and the positions of calls that are told again.
+    """Returns the position of the call for each result, and the positions of repeated calls.
 
-    Some servers use the same ids in each turn, so that a result belongs to the last turn with its
-    id. Within a turn, calls with the same id get their results in their order.
+    Some servers use the same ids in each turn, so a result belongs to the last turn with its id.
+    Within a turn, calls with the same id get their results in order.
     """
     waiting: dict[str, deque[int]] = {}
     found: dict[int, int] = {}
     repeated: set[int] = set()
-    turn: dict[str, set[tuple[str, str]]] = {}  # id -> the calls with it in this turn
+    turn: dict[str, set[tuple[str, str]]] = {}  # from an id to its calls in this turn
     for position, item in enumerate(items):
         match item.get("type", "message"):
             case "function_call":
@@ -46,9 +46,11 @@ def matched(items: list[Item]) -> tuple[dict[int, int], set[int]]:
 
 
 def object_of(text: str, *, whole: bool) -> str | None:
-    """The arguments as a JSON object: many servers parse them, and fail at anything else.
+    """Returns the arguments of a call as a JSON object.
 
-    Returns None if they are no object and not known to be `whole`: then the call was cut.
+    Many servers parse the arguments and fail if they are anything else. `whole` is True if the
+    arguments are known to be complete. Otherwise arguments that are not an object were truncated,
+    and the result is None.
     """
     try:
         if isinstance(jiter.from_json(text.encode(), allow_inf_nan=False), dict):

@@ -1,4 +1,4 @@
-"""`truncation: "auto"`: earlier turns are left out until the input fits the model."""
+"""Implements `truncation: "auto"`: removes earlier turns until the input fits the model."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ if TYPE_CHECKING:
 
 
 def shorten(job: Job, arguments: dict[str, Any]) -> bool:
-    """Takes the older half of the turns out of the arguments, if the request allows that.
+    """Removes the older half of the turns from the arguments, if the request allows that.
 
-    Returns False if nothing can be taken: the input of this turn stays, and so do the rules before
-    it. The arguments are those of either API.
+    Returns False if nothing can be removed. The input of this turn and the instructions at the
+    beginning are kept. The arguments may be those of either API.
     """
     name = "messages" if "messages" in arguments else "input"
     shown: list[dict[str, Any]] = arguments[name]

@@ -1,4 +1,4 @@
-"""What an answer cost, in the standard's words."""
+"""Converts and estimates token usage, in the format of the Responses API."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from .deltas import integer
 
 _MAX_COUNT: Final = 2**53
 
-# What a count is called: by chat completions, by the standard, and by some servers' own habit.
+# The names of each count in chat completions, in the Responses API, and on some servers.
 _INPUT: Final = ("prompt_tokens", "input_tokens", "promptTokens", "inputTokens")
 _OUTPUT: Final = ("completion_tokens", "output_tokens", "completionTokens", "outputTokens")
 _TOTAL: Final = ("total_tokens", "totalTokens")
@@ -22,12 +22,12 @@ _REASONING: Final = ("reasoning_tokens",)
 
 
 def counted(counts: dict[str, Any]) -> dict[str, Any]:
-    """The standard's `usage` of a provider's counts.
+    """Converts a provider's counts to the `usage` object of the Responses API.
 
-    Some servers send both pairs of names, one of them as zeros: the larger count is the true one.
-    Cached input that exceeds the input was not included in it, nor was reasoning that exceeds the
-    output. Where the total exceeds the sum of input and output, the difference is cached input if
-    it has the same size, else reasoning; all of it was generated or read, so it counts.
+    Some servers send both pairs of names, one of them with zeros, so the larger count is used. If
+    the cached input exceeds the input, the input does not include it; the same holds for reasoning
+    and the output. If the total exceeds the sum of input and output, the difference is cached input
+    if it has the same size, and reasoning otherwise. All of it was read or generated, so it counts.
     """
     prompt, completion = _largest(counts, _INPUT), _largest(counts, _OUTPUT)
     cached = max(_largest(part, _CACHED) for part in (counts, *map(counts.get, _INPUT_DETAILS)))
@@ -52,9 +52,9 @@ def counted(counts: dict[str, Any]) -> dict[str, Any]:
 
 
 def merged(before: dict[str, Any] | None, counts: dict[str, Any]) -> dict[str, Any]:
-    """Merges the counts of several frames of a stream; each count only grows.
+    """Merges the counts of several chunks of a stream by the maximum of each count.
 
-    Some servers count the input only in the first frame, or end with a frame of zeros.
+    Some servers send the input count only in the first chunk, or end with a chunk of zeros.
     """
     found = {**(before or {}), **counts}
     for name, old in (before or {}).items():
@@ -67,7 +67,10 @@ def merged(before: dict[str, Any] | None, counts: dict[str, Any]) -> dict[str, A
 
 
 def estimated(prompt: int, answer: int) -> dict[str, Any]:
-    """The `usage` of a call that ended before its provider counted; arguments are characters."""
+    """Estimates the `usage` of a call that ended before the provider sent it.
+
+    `prompt` is in characters, `answer` in bytes.
+    """
     return _usage(-(-prompt // CHARACTERS_A_TOKEN), -(-answer // CHARACTERS_A_TOKEN))
 
 
@@ -86,6 +89,6 @@ def _largest(counts: Any, names: tuple[str, ...]) -> int:
 
 
 def _count(counts: Any, name: str) -> int:
-    """A count, 0 where there is none; also one that is written as a float or as text."""
+    """Returns a count, also from a float or a string, or 0 if there is none."""
     value = integer(counts.get(name)) if isinstance(counts, dict) else None
     return value if value is not None and 0 <= value < _MAX_COUNT else 0

@@ -1,4 +1,4 @@
-"""The chat completions API: the request and its messages, and the chunks of the answer.
+"""Supports endpoints of the Chat Completions API: requests, messages and the chunks of a stream.
 
-What both APIs share, and the call itself, lie in `worker.upstream`.
+The HTTP call, and code for both APIs, are in `worker.upstream`.
 """

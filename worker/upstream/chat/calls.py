@@ -1,16 +1,21 @@
-"""The calls of a chat completion's stream, put together from their pieces.
+"""Assembles the function calls of a chat-completions stream from their pieces.
 
-The format says that a call is known by its index, and that id and name come once. Servers differ:
+By the format, the index identifies a call, and its id and name are sent once. Servers differ:
 
-    index     missing, a string, 0 for every call, or another one when a call is repeated
-    id        missing, another one in each piece, or the same for all calls
-    name      in every piece, in several pieces, or growing from piece to piece
-    arguments whole or in pieces, sent twice, preceded by a placeholder `{}`, at another index than
-              the name, or under the names that Cohere and Anthropic give them
+    index     missing, a string, 0 for every call, or a different one when a call is repeated
+    id        missing, different in each piece, or the same for all calls
+    name      in every piece, divided into several pieces, or growing from piece to piece
+    arguments whole or in pieces, sent twice, preceded by a placeholder `{}`, at a different index
+              than the name, or under the field names of Cohere and Anthropic
 
-The rules, in this order: the index identifies a call; a new id alone does not begin a call; a new
-name does, unless it continues the name of a function; the same name does if the arguments so far
-are whole. Fragments that belong to no call make the stream malformed.
+These rules apply, in this order:
+
+1. The index identifies a call.
+2. A new id alone does not begin a call.
+3. A new name begins a call, unless it continues the name of a function.
+4. The same name begins a call if the arguments so far are complete.
+
+Fragments that belong to no call make the stream malformed.
 """
 
 from __future__ import annotations
@@ -28,14 +33,14 @@ from worker.upstream.surrogates import SurrogateJoiner, encodable
 _STRUCTURE: Final = re.compile(r'[\\"{}\[\]]')
 _PLACEHOLDER: Final = "{}"
 _ARGUMENTS: Final = ("arguments", "parameters", "input")
-# Of calls that cannot be passed on yet, for instance because they have no name.
+# Limits the calls that cannot be passed on yet, for instance because their name is still missing.
 MAX_HELD_BYTES: Final = 4_000_000
 _ENTRY_BYTES: Final = 500
 
 
 @dataclass(slots=True)
 class _Scanner:
-    """Finds the end of the JSON object that a text begins with, piece by piece."""
+    """Finds the end of the JSON object at the beginning of a text that arrives in pieces."""
 
     depth: int = 0
     begun: bool = False
@@ -47,11 +52,11 @@ class _Scanner:
         return self.begun and not self.depth
 
     def end(self, text: str) -> int:
-        """Returns how many characters of the next piece belong to the object."""
+        """Returns the number of characters of the next piece that belong to the object."""
         if self.complete:
             return 0
         if not self.begun and (stripped := text.lstrip()) and not stripped.startswith("{"):
-            return len(text)  # not an object: its end is not known
+            return len(text)  # not an object, so its end is unknown
         skip = 1 if self.escaped else 0
         self.escaped = False
         for match in _STRUCTURE.finditer(text, skip):
@@ -74,7 +79,7 @@ class _Scanner:
 
 @dataclass(slots=True)
 class _OpenCall:
-    """A call that grows. `held` is the part of its arguments that was not passed on yet."""
+    """A call that is not complete yet. `held` are its arguments that were not passed on yet."""
 
     key: int
     call_id: str = ""
@@ -83,16 +88,17 @@ class _OpenCall:
     announced: bool = False
     arguments: list[str] = field(default_factory=list)
     held: str = ""
-    rest: str = ""  # follows the whole arguments
-    pending_id: str | None = None  # the name came again, after the whole arguments
-    repeats: _OpenCall | None = None  # a call with the same id, which this one repeats so far
+    rest: str = ""  # text that follows the complete arguments
+    pending_id: str | None = None  # the id of a repeated name after the complete arguments
+    repeats: _OpenCall | None = None  # the earlier call that this one has repeated so far
     scanner: _Scanner = field(default_factory=_Scanner)
     joiner: SurrogateJoiner = field(default_factory=SurrogateJoiner)
 
     def add(self, text: str) -> None:
-        """Takes the next piece of the arguments."""
+        """Adds the next piece of the arguments."""
         end = self.scanner.end(text)
-        # Only another object can be a repetition; anything else is the model's own mistake.
+        # Only another object can be a repetition. Any other text is an error of the model and is
+        # kept as a part of the arguments.
         if end < len(text) and not self.rest and not text[end:].lstrip().startswith("{"):
             end = len(text)
         head, self.rest = text[:end], self.rest + text[end:]
@@ -101,7 +107,7 @@ class _OpenCall:
             self.held += head
 
     def announce(self) -> Call:
-        """The first piece of the call."""
+        """Marks the call as announced, and returns its first piece."""
         self.announced = True
         extra, self.extra_content = self.extra_content, None
         return Call(self.key, self.call_id, self.name, "", extra)
@@ -112,24 +118,24 @@ class _OpenCall:
 
 
 class CallAssembler:
-    """Reads the calls of one stream. `functions` are the names that the model was shown."""
+    """Reads the calls of one stream. `functions` are the names of the functions in the request."""
 
     def __init__(self, functions: frozenset[str] = frozenset()) -> None:
         self._functions = functions
         self._calls: list[_OpenCall] = []
-        self._announced = 0  # how many of them were announced, or repeat another one
+        self._announced = 0  # the number of calls that were announced or repeat another call
         self._by_index: dict[int, _OpenCall] = {}
         self._by_id: dict[str, _OpenCall] = {}
         self._held_bytes = 0
 
     @property
     def seen(self) -> bool:
-        """True if there was a call, or a piece of one."""
+        """True if any piece of a call was received."""
         return bool(self._calls)
 
     @property
     def leftovers(self) -> bool:
-        """True if there are fragments: without a call, or of a call whose arguments never ended."""
+        """True if there are fragments: calls without a name or with incomplete arguments."""
         return any(
             not call.name or call.rest or (call.scanner.begun and not call.scanner.complete)
             for call in self._calls
@@ -138,11 +144,11 @@ class CallAssembler:
 
     @property
     def whole(self) -> bool:
-        """True if there was a call, and the arguments of each have come to their end."""
+        """True if there was a call and the arguments of every call are complete."""
         return self.seen and not self.leftovers and all(c.scanner.complete for c in self._calls)
 
     def read(self, entries: Any) -> list[Call]:
-        """The pieces of a delta's `tool_calls`. Raises: Malformed, TooLong."""
+        """Returns the pieces of a delta's `tool_calls`. Raises: Malformed, TooLong."""
         if isinstance(entries, dict):  # TGI has sent one call without a list
             entries = [entries]
         if not isinstance(entries, list):
@@ -159,13 +165,16 @@ class CallAssembler:
         return pieces
 
     def read_legacy(self, function: Any) -> list[Call]:
-        """The pieces of a delta's `function_call`, of which an answer has one."""
+        """Returns the pieces of a delta's `function_call`; a response has at most one such call."""
         if any(index >= 0 for index in self._by_index):
-            return []  # sent in both forms
+            return []  # the server sends the call in both forms
         return self.read([{"index": -1, "function": function}])
 
     def untold(self, entries: Any) -> Any:
-        """The calls of a whole message, with None for each that the stream has told as whole."""
+        """Returns the calls of a complete message that the stream has not sent completely.
+
+        Every other call is replaced by None, so that the positions stay the same.
+        """
         if not isinstance(entries, list):
             return entries
         told = [
@@ -181,14 +190,14 @@ class CallAssembler:
         ]
 
     def flush(self) -> list[Call]:
-        """The pieces that were held back because more could have followed."""
+        """Returns the pieces that were held back because more could have followed."""
         pieces: list[Call] = []
         for call in self._calls:
             call.add(call.joiner.joined("", last=True))
             if (other := call.repeats) is not None:
                 if _is_repetition(call.whole, other.whole):
                     continue
-                call.repeats, call.call_id = None, ""  # another call after all
+                call.repeats, call.call_id = None, ""  # it differs, so it is a separate call
             if call.rest and call.held.strip() == _PLACEHOLDER:
                 call.arguments, call.held, call.rest = [call.rest], call.rest, ""
             elif _is_repetition(call.rest, call.whole):
@@ -200,7 +209,7 @@ class CallAssembler:
         return pieces
 
     def _entry(self, index: int | None, entry: dict[str, Any]) -> list[Call]:
-        function = entry.get("function") or entry  # some put its fields into the call
+        function = entry.get("function") or entry  # some servers put its fields into the call
         if not isinstance(function, dict):
             raise Malformed("a function that is not an object")
         given = entry.get("id")
@@ -208,7 +217,7 @@ class CallAssembler:
         name = string(function, "name")
         arguments = next(filter(None, map(function.get, _ARGUMENTS)), "")
         if isinstance(arguments, dict | list):
-            arguments = json.dumps(arguments)  # Ollama's own API really sends the object itself
+            arguments = json.dumps(arguments)  # Ollama's native API sends the object itself
         if not isinstance(arguments, str):
             raise Malformed("arguments that are not a string")
         if not (call_id or name or arguments or entry.get("extra_content")):
@@ -236,7 +245,7 @@ class CallAssembler:
         return pieces
 
     def _announce(self) -> list[Call]:
-        """Announces the calls whose names are known, in their order."""
+        """Announces the calls whose names are complete, in their order."""
         pieces: list[Call] = []
         for call in self._calls[self._announced :]:
             if call.repeats is None and not call.announced:
@@ -251,7 +260,7 @@ class CallAssembler:
         return [Call(call.key, "", "", arguments)] if arguments else []
 
     def _call(self, index: int | None, call_id: str, name: str, arguments: str) -> _OpenCall:
-        """The call that an entry belongs to; it may be a new one."""
+        """Returns the call that an entry belongs to, and adds one if the entry begins a call."""
         by_id = self._by_id.get(call_id) if call_id else None
         if index is not None:
             known = self._by_index.get(index)
@@ -278,7 +287,10 @@ class CallAssembler:
         return self._registered(known, index, call_id)
 
     def _begun(self) -> _OpenCall | None:
-        """The last call if its arguments have not begun: they may come at another index."""
+        """Returns the last call if its arguments have not begun.
+
+        Its arguments may be sent at a different index than its name.
+        """
         last = self._calls[-1] if self._calls else None
         begun = last is not None and (last.pending_id is not None or not last.arguments)
         return last if begun else None
@@ -291,7 +303,10 @@ class CallAssembler:
         by_id: _OpenCall | None,
         before: _OpenCall | None = None,
     ) -> _OpenCall:
-        """A new call; `before` was at its place. Until it differs it may be a repetition."""
+        """Adds a call; `before` is the earlier call at the same index or with the same id.
+
+        The new call may be a repetition as long as it does not differ from the earlier one.
+        """
         first = by_id or (before if index is not None and not call_id else None)
         repeats = first is not None and first.scanner.complete and name in ("", first.name)
         call = _OpenCall(
@@ -308,9 +323,9 @@ class CallAssembler:
         return call
 
     def _is_head(self, known: _OpenCall, call_id: str, name: str, arguments: str) -> bool:
-        """True if an entry without arguments may begin another call of the same function.
+        """Returns True if an entry without arguments may begin another call of the same function.
 
-        It may be an empty repetition as well: what follows decides.
+        It may also be an empty repetition of the known call. Only the next entries tell.
         """
         if arguments or name not in ("", known.name):
             return False
@@ -318,7 +333,7 @@ class CallAssembler:
         return again or known.pending_id is not None
 
     def _is_another(self, known: _OpenCall, name: str, arguments: str) -> bool:
-        """True if an entry at the place of a known call begins another call."""
+        """Returns True if an entry with the index or id of a known call begins another call."""
         if not name or not known.name:
             return False
         if name != known.name:
@@ -326,7 +341,7 @@ class CallAssembler:
         return known.scanner.complete and bool(arguments)
 
     def _grown(self, name: str, piece: str) -> str:
-        """The name with the next piece of it, or as it is if the piece is not a part of it."""
+        """Returns the name extended by `piece`, or unchanged if `piece` does not continue it."""
         if not name or (piece.startswith(name) and name not in self._functions):
             return piece
         if self._begins_function(name + piece) and not {name, piece} <= self._functions:
@@ -337,7 +352,7 @@ class CallAssembler:
         return any(function.startswith(name) for function in self._functions)
 
     def _ready(self, call: _OpenCall) -> bool:
-        """True if no more of the name can follow."""
+        """Returns True if the name of the call is complete."""
         if not call.name or call.announced:
             return call.announced
         longer = any(
@@ -347,7 +362,7 @@ class CallAssembler:
 
 
 def string(holder: dict[str, Any], name: str) -> str:
-    """The text of a field, "" where there is none. Raises: Malformed."""
+    """Returns the text of a field, or "" if it has none. Raises: Malformed."""
     value = holder.get(name) or ""
     if not isinstance(value, str):
         raise Malformed(f"{name} that is not a string")
@@ -355,7 +370,7 @@ def string(holder: dict[str, Any], name: str) -> str:
 
 
 def _is_repetition(text: str, whole: str) -> bool:
-    """True if the text is the whole arguments again, or a beginning of them."""
+    """Returns True if `text` repeats the complete arguments or begins to repeat them."""
     if whole.startswith(text) or not text.replace(whole, "").strip():
         return True
     try:

@@ -1,14 +1,15 @@
 """Reads the payloads of a chat-completions stream.
 
-A payload may hold several things at once: a piece of text and the reason for stopping, or the
-usage alone. What has no meaning for an answer (roles, ids, empty deltas, pings) yields nothing.
+A payload may have several parts, for instance a piece of text and the stop reason, or the usage
+alone. Parts without meaning for the response (roles, ids, empty deltas, pings) yield nothing.
 
-Servers differ where the format's documents are silent. Reasoning has three names and, at one of
-them, a shape of its own inside `content`; the answer is in `message` or `text` in place of `delta`;
-a whole completion comes where a stream was asked for. `calls` puts calls together.
+Servers differ where the documentation of the format is silent. Reasoning has several field names,
+and some servers put it into `content` in a format of their own. Some servers use `message` or
+`text` in place of `delta`, or send a whole completion although a stream was requested. `calls`
+assembles function calls.
 
-A reason for stopping does not make an answer whole. It is passed on once everything before it was
-understood, and `end` rejects a stream with fragments left over.
+A stop reason alone does not make a response complete. It is passed on only after everything before
+it was understood, and `end` rejects a stream with fragments left over.
 """
 
 from __future__ import annotations
@@ -36,7 +37,8 @@ from .calls import CallAssembler, string
 from .fast_text import decode_text
 
 DONE: Final = b"[DONE]"
-# What a delta may hold. An answer without a word that has another field was not understood.
+# The fields of a delta that are read. A response without output was not understood if it has any
+# other field with a value.
 _KNOWN: Final = frozenset(
     {
         "annotations",
@@ -53,16 +55,19 @@ _KNOWN: Final = frozenset(
         "tool_calls",
     }
 )
-# DeepSeek wants the first one back with the calls of a turn, and refuses them without.
+# DeepSeek requires the first one in later requests, together with the calls of the same turn.
 _REASONING: Final = ("reasoning_content", "reasoning")
 _THOUGHTS: Final = (*_REASONING, "reasoning_text", "thinking", "thinking_blocks")
 _CALLED: Final = b'{"choices":[{"finish_reason":"tool_calls"}]}'
-# Reasons after which an answer is complete.
+# Stop reasons of a complete response.
 _ENDS: Final = ("stop", "tool_calls")
 
 
 class ChatChunkReader:
-    """Reads the payloads of one stream, in order. `functions` were shown to the model."""
+    """Reads the payloads of one stream, in order.
+
+    `functions` are the names of the functions in the request.
+    """
 
     def __init__(self, functions: frozenset[str] = frozenset()) -> None:
         self._text = SurrogateJoiner()
@@ -72,22 +77,22 @@ class ChatChunkReader:
         self._calls = CallAssembler(functions)
         self._messages = _Messages()
         self._index: Any = None
-        self._understood = False  # a field of an answer was there
-        self._unread = False  # a field with a value was there that is not known
+        self._understood = False  # a known field was received
+        self._unread = False  # an unknown field with a value was received
         self._has_output = False
-        self._reason: str | None = None  # not passed on yet
+        self._reason: str | None = None  # a stop reason that was not passed on yet
         self._cut: str | None = None
-        self._stopped = False  # a reason was passed on
+        self._stopped = False  # a stop reason was passed on
 
     def fast_text(self, payload: bytes) -> str | None:
-        """The text of a payload with nothing else, as nearly all are. None: use `read`."""
+        """Returns the text of a payload without other content, or None if `read` is needed."""
         if self._text.high or not (text := decode_text(payload)):
             return None
         self._has_output = True
         return text
 
     def read(self, payload: bytes) -> list[Delta]:
-        """The pieces of a payload that is not `DONE`.
+        """Returns the pieces of a payload other than `DONE`.
 
         Raises: Malformed, ErrorInStream.
         """
@@ -116,17 +121,18 @@ class ChatChunkReader:
         return pieces
 
     def done(self) -> list[Delta]:
-        """The pieces of `DONE`: the end of whole calls that came without a reason for stopping.
+        """Returns the pieces of `DONE`: the end of complete calls without a stop reason.
 
-        NVIDIA NIM leaves the reason out behind the calls of some models. A text needs a reason:
-        gateways write `DONE` behind a stream that was cut as well, and a cut text looks whole.
+        NVIDIA NIM omits the stop reason after the calls of some models. A text needs a stop reason,
+        because gateways also send `DONE` after a truncated stream, and a truncated text looks
+        complete.
         """
         if self._stopped or self._reason is not None or not self._calls.whole:
             return []
         return self.read(_CALLED)
 
     def end(self) -> list[Delta]:
-        """The end of the stream. Raises: Malformed if something in it was not understood."""
+        """Ends the stream. Raises: Malformed if something in it was not understood."""
         whole = self._is_whole(self._reason) and (self._reason is not None or self._is_answer())
         if self._cut is None and not whole:
             raise Malformed("a stream that is not understood")
@@ -151,7 +157,7 @@ class ChatChunkReader:
             self._has_output = True
             pieces += flushed
         if self._is_whole(self._reason):
-            # What says that the answer was cut holds, although a later chunk says "stop".
+            # A reason that reports a truncated response is kept even if "stop" follows.
             self._cut = self._cut or (self._reason if self._reason not in _ENDS else None)
             pieces.append(Stopped(self._cut or self._reason))
             self._stopped, self._reason = True, None
@@ -171,7 +177,7 @@ class ChatChunkReader:
         if calls := delta.get("tool_calls") or called:
             pieces += self._calls.read(calls)
         elif legacy := delta.get("function_call"):
-            # The older form of a call, which some servers send beside the newer one.
+            # The older form of a call, which some servers send in addition to the newer one.
             pieces += self._calls.read_legacy(legacy)
         pieces += _annotations(delta.get("annotations"))
         details = delta.get("reasoning_details")
@@ -179,8 +185,8 @@ class ChatChunkReader:
             pieces.append(Thinking(known))
 
     def _parts(self, delta: dict[str, Any]) -> tuple[str, str, str, list[Any]]:
-        """The text, the reasoning, the refusal and the calls of a delta's content."""
-        # The same reasoning may be there under several names.
+        """Returns the text, the reasoning, the refusal and the calls of a delta."""
+        # Only the first field counts, because some servers send the same reasoning in several.
         thought = next(filter(None, (_thought(delta.get(name)) for name in _THOUGHTS)), "")
         text, refusal, calls = "", string(delta, "refusal"), []
         content = delta.get("content") or ""
@@ -204,7 +210,7 @@ class ChatChunkReader:
         return text, thought, refusal, calls
 
     def _delta(self, choice: dict[str, Any], *, last: bool) -> dict[str, Any]:
-        """The delta of a choice, or what stands in its place."""
+        """Returns the delta of a choice, built from `message` or `text` if it has none."""
         delta = choice.get("delta") or {}
         if not isinstance(delta, dict):
             raise Malformed("a delta that is not an object")
@@ -215,7 +221,7 @@ class ChatChunkReader:
             if not self._has_output or self._messages.begun:
                 delta = self._messages.delta(message, last=last)
             elif message.get("tool_calls"):
-                # Calls that were told before are told again, and may be whole only here.
+                # The message repeats calls of earlier deltas, some of which were incomplete there.
                 message = {"tool_calls": self._calls.untold(message["tool_calls"])}
                 delta = _Messages().delta(message, last=last)
         elif not has_value and isinstance(text := choice.get("text"), str):
@@ -227,11 +233,11 @@ class ChatChunkReader:
         return delta
 
     def _is_answer(self) -> bool:
-        """True if there was an answer, which may be one without a word."""
+        """Returns True if there was a response, which may be empty."""
         return self._has_output or (self._understood and not self._unread)
 
     def _is_whole(self, reason: str | None) -> bool:
-        """True if an answer that stopped for this reason has lost nothing."""
+        """Returns True if nothing is missing in a response with this stop reason."""
         if reason not in _ENDS:
             return reason is not None or not self._calls.leftovers
         if self._calls.leftovers or (reason == "tool_calls" and not self._calls.seen):
@@ -240,14 +246,14 @@ class ChatChunkReader:
 
 
 class _Messages:
-    """Reads `message` in place of `delta`: either a piece, or the whole text so far."""
+    """Converts messages to deltas. A message has either the next piece or the whole text so far."""
 
     def __init__(self) -> None:
         self._texts: dict[str, str] = {}
         self.begun = False
 
     def delta(self, message: dict[str, Any], *, last: bool) -> dict[str, Any]:
-        """Returns what is new in the message. The `last` one is whole."""
+        """Returns the new content of a message as a delta. The `last` message is complete."""
         self.begun = True
         new = dict(message)
         for name, value in message.items():
@@ -272,7 +278,10 @@ class _Messages:
 
 
 def _thought(value: Any) -> str:
-    """The text of reasoning: a string, Mistral's parts, Databricks' summary, Bedrock's object."""
+    """Returns the text of reasoning in any known form.
+
+    The forms are a string, Mistral's parts, Databricks' summary and Bedrock's object.
+    """
     match value:
         case str():
             return value
@@ -288,7 +297,7 @@ def _thought(value: Any) -> str:
 
 
 def _groq(chunk: dict[str, Any]) -> Any:
-    """The usage where Groq has it."""
+    """Returns the usage from Groq's own field."""
     own = chunk.get("x_groq")
     return own.get("usage") if isinstance(own, dict) else None
 
@@ -314,7 +323,7 @@ def _logprob(given: dict[str, Any]) -> dict[str, Any]:
 
 
 def _annotations(given: Any) -> list[Delta]:
-    """Sources on the web; the standard has them flat, chat completions nested."""
+    """Returns the URL citations; the Responses API has them flat, chat completions nested."""
     pieces: list[Delta] = []
     for one in given if isinstance(given, list) else ():
         cited = one.get("url_citation") if isinstance(one, dict) else None

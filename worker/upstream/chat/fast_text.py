@@ -1,7 +1,7 @@
-"""The fast path of nearly every payload: a piece of text and nothing else.
+"""The fast path for payloads that have a piece of text and nothing else, as nearly all do.
 
-Only the fields that could say more are looked at, in one pass that builds no dictionary. What is
-not of this form, in whatever way, is for `chunks` to judge: there is nothing that is wrong here.
+Decoding takes one pass and builds no dictionary. It checks only the fields that could have other
+content. Every other payload, valid or not, is left to `chunks`; this module reports no errors.
 """
 
 from __future__ import annotations
@@ -47,7 +47,10 @@ _DECODER: Final = msgspec.json.Decoder(_Chunk)
 
 
 def decode_text(payload: bytes) -> str | None:
-    """Returns the text of a payload with nothing else, or None. The text can be encoded."""
+    """Returns the text of a payload without other content, or None for any other payload.
+
+    The text has no lone surrogates.
+    """
     try:
         return _DECODER.decode(payload).choices[0].delta.content
     except (ValueError, RecursionError):

@@ -1,25 +1,28 @@
-"""The standard's items -> the messages of a chat completion.
+"""Converts items of the Responses API to the messages of a chat completion.
 
-message               -> a message: a string, or, of the user, parts where it shows more than text
-function_call         -> a call of the assistant's message before it
-function_call_output  -> a message of the role `tool`
-reasoning             -> the field of the message with the calls that follow it in which it came,
-                         `reasoning_content` or `reasoning`; nothing else takes it back
+    message               a message whose content is a string; a user message with images or files
+                          has a list of parts
+    function_call         a call in the assistant message before it
+    function_call_output  a message with the role `tool`
+    reasoning             the field `reasoning_content` or `reasoning`, from which it came, in the
+                          assistant message with the calls that follow; other reasoning is dropped
 
-Items come in any order, but a chat completion takes only this one: an assistant's message with
-calls, then one result of each of them, then anything else. Therefore:
+Items may have any order, but a chat completion accepts only this one: an assistant message with
+calls, then one result for each call, then any other message. Therefore:
 
-- text that follows a call is merged into the message with the call, and so is another call;
-- a message between a call and its result is moved behind the results;
-- images and files of a result go into a message of the user behind the results, those of a
-  message that is not the user's into one behind that message;
-- a call without a result is answered by `NOT_EXECUTED`; if its arguments are cut, it is left out;
-- a result without a call is told as a message of the user.
+- Text or a further call that follows a call is merged into the message of that call.
+- A message between a call and its result is moved behind the results.
+- Images and files of a result go into a user message behind the results. Those of a system or
+  assistant message go into a user message behind that message.
+- A call without a result gets the result `NOT_EXECUTED`. If its arguments are truncated, the call
+  is left out.
+- A result without a call becomes a user message.
 
-What a provider put into a call, its `extra_content`, goes back with it: some refuse a call without.
-So do the `reasoning_details` of the message. See `provider_data` for whose they are.
+The `extra_content` that a provider put into a call is sent back with the call, because some
+providers refuse the call otherwise. So are the `reasoning_details` of the message. `provider_data`
+selects the data of the model that is called.
 
-Within each role the order of the texts is that of the items.
+Texts of the same role keep their order.
 """
 
 from __future__ import annotations
@@ -36,15 +39,15 @@ Message = dict[str, Any]
 Item = dict[str, Any]
 
 KNOWN_TYPES: Final = frozenset({"message", "function_call", "function_call_output", "reasoning"})
-_RESULT: Final = "Result of "  # begins a message of the user that holds a result, or parts of it
+_RESULT: Final = "Result of "  # begins a user message with a result or with parts of one
 _ROLES: Final = {
     "system": "system",
-    # `developer` is the newer word for the same rank; most compatible servers refuse it.
+    # `developer` is the newer name for the same role; most compatible servers refuse it.
     "developer": "system",
     "user": "user",
     "assistant": "assistant",
 }
-# type of a part -> the field that holds its text
+# Maps the type of a part to the field with its text.
 _TEXT_PARTS: Final = {
     "input_text": "text",
     "output_text": "text",
@@ -55,11 +58,11 @@ _SHOWN_PARTS: Final = frozenset({"input_image", "input_file"})
 
 
 class UnsupportedInput(Exception):
-    """An item that a chat completion cannot show to a model; the message names its type only."""
+    """The endpoint's API cannot express a part of the request; the message names only its type."""
 
 
 def messages(items: Iterable[Item]) -> list[Message]:
-    """The messages, in the order that a chat completion takes.
+    """Returns the messages in the order that a chat completion requires.
 
     Raises: UnsupportedInput.
     """
@@ -81,7 +84,7 @@ def messages(items: Iterable[Item]) -> list[Message]:
 
 
 def holds_result(message: Message) -> bool:
-    """True for a message of the user that holds the result of a call, or parts of one."""
+    """Returns True for a user message with the result of a call or with parts of one."""
     content = message.get("content")
     if isinstance(content, list):
         content = content[0].get("text") if content else None
@@ -90,11 +93,12 @@ def holds_result(message: Message) -> bool:
 
 @dataclass(slots=True)
 class _Group:
-    """An assistant's message with calls, and what goes behind it.
+    """An assistant message with calls, and the messages that follow it.
 
-    `said` holds the contents that become that of the message, `ids` the id that is sent for each
-    call, by the position of its item. `waiting` holds the positions of the calls whose results are
-    still to come; the group is open until they came.
+    `said` are the texts that are joined to the content of the message. `ids` maps the position of
+    each call's item to the id that is sent. `waiting` are the positions of the calls whose results
+    have not been reached yet; the group stays open until it is empty. `moved` are messages that
+    follow the results.
     """
 
     said: list[str]
@@ -110,7 +114,7 @@ class _Group:
 
 
 class _History:
-    """The messages so far, and the group that is open."""
+    """The messages converted so far, and the open group."""
 
     def __init__(self, items: list[Item]) -> None:
         self.items = items
@@ -118,12 +122,12 @@ class _History:
         self._call_of, self._repeated = matched(items)
         self._answered = set(self._call_of.values())
         self._group: _Group | None = None
-        self._ids: dict[str, int] = {}  # id -> the number of its last variant
+        self._ids: dict[str, int] = {}  # from an id to the number of its last variant
         self._outputs: dict[str, Any] = {}
-        self._thoughts: list[tuple[str, str]] = []  # since the last message that was no assistant's
+        self._thoughts: list[tuple[str, str]] = []  # since the last system or user message
 
     def message(self, item: Item) -> None:
-        """Adds a message, and behind it what only a message of the user can show."""
+        """Adds a message, and a user message for parts that only a user message can have."""
         role, content = _ROLES[item["role"]], item.get("content") or ""
         if role == "user":
             self._add({"role": role, "content": _shown_by_user(content)})
@@ -137,7 +141,7 @@ class _History:
     def _add(self, message: Message) -> None:
         group = self._group
         if message["role"] == "assistant":
-            # What was cut before its first word says nothing, and some servers refuse it.
+            # A message truncated before its first word is empty, and some servers refuse it.
             if not message["content"]:
                 return
             if group is not None:
@@ -152,13 +156,13 @@ class _History:
             self._thoughts.clear()
 
     def reasoning(self, item: Item) -> None:
-        """Adds reasoning to the calls that it comes before."""
+        """Adds reasoning to the message with the calls that follow it."""
         if name := item.get("holdline_field"):
             thoughts = self._thoughts if self._group is None else self._group.thoughts
             thoughts += [(name, part["text"]) for part in item.get("content") or ()]
 
     def call(self, position: int) -> None:
-        """Adds a call to the group, which begins with it if there is none."""
+        """Adds a call to the open group, or begins a group with it."""
         item = self.items[position]
         arguments = object_of(item["arguments"], whole=position in self._answered)
         if arguments is None or position in self._repeated:
@@ -181,7 +185,7 @@ class _History:
             group.unanswered.append(position)
 
     def result(self, position: int) -> None:
-        """Adds a result behind the calls of the group."""
+        """Adds the result of a call behind the calls of the group."""
         item, call = self.items[position], self._call_of.get(position)
         text, shown = _divided(item["output"])
         group = self._group
@@ -201,7 +205,7 @@ class _History:
             self.close()
 
     def close(self) -> None:
-        """Ends the group, with an answer to each call that has none."""
+        """Ends the open group, and adds a result for each call that has none."""
         if (group := self._group) is None:
             return
         self._group = None
@@ -221,7 +225,7 @@ class _History:
         self.found += group.moved
 
     def _unique(self, call_id: str) -> str:
-        """The id, or another one if there was a call with it: some servers refuse that."""
+        """Returns the id, with a suffix if it was used before: some servers refuse duplicates."""
         unique, number = call_id, self._ids.get(call_id, 1)
         while unique in self._ids:
             number += 1
@@ -232,7 +236,7 @@ class _History:
 
 
 def _divided(content: str | list[dict[str, Any]]) -> tuple[str, list[dict[str, Any]]]:
-    """The text, and the other parts: only a message of the user takes those."""
+    """Returns the text, and the images and files, which only a user message can have."""
     if isinstance(content, str):
         return content, []
     text = "".join(_text(part) for part in content if part.get("type") not in _SHOWN_PARTS)
@@ -240,9 +244,10 @@ def _divided(content: str | list[dict[str, Any]]) -> tuple[str, list[dict[str, A
 
 
 def _shown_by_user(content: str | list[dict[str, Any]]) -> str | list[dict[str, Any]]:
-    """One string where all of it is text: the form that every compatible server takes.
+    """Returns the content of a user message.
 
-    Some servers refuse an empty text among the parts.
+    Content that is only text becomes one string, which every compatible server accepts. Otherwise
+    the result is a list of parts. Empty texts are dropped, because some servers refuse them.
     """
     text, shown = _divided(content)
     if isinstance(content, str) or not shown:

@@ -1,13 +1,13 @@
-"""The standard's request -> the arguments of a chat completion.
+"""Converts a request of the Responses API to the arguments of a chat completion.
 
-instructions              -> a system message, first
-context, oldest first     -> what was said in earlier turns
-input                     -> what is asked now: a string, or items
-temperature, top_p, ...   -> the same names
-max_output_tokens         -> max_tokens; see `LIMIT`
-tools, tool_choice        -> the same, as chat completions nest them
-text.format               -> response_format
-reasoning.effort          -> reasoning_effort
+    instructions              a system message, first
+    context, oldest first     the messages of earlier turns
+    input                     the messages of this turn, from a string or items
+    temperature, top_p, ...   the same names
+    max_output_tokens         max_tokens; see `LIMIT`
+    tools, tool_choice        the same, nested as chat completions require
+    text.format               response_format
+    reasoning.effort          reasoning_effort
 """
 
 from __future__ import annotations
@@ -22,13 +22,13 @@ from .messages import KNOWN_TYPES, messages
 if TYPE_CHECKING:
     from jobs.record import Job
 
-# Every compatible server knows the old name, and few know the new one. OpenAI's own endpoint knows
-# both, but its reasoning models refuse the old one.
+# Every compatible server accepts the old name, and few accept the new one. OpenAI's own endpoint
+# accepts both, but its reasoning models refuse the old one.
 LIMIT: Final = "max_tokens"
 OPENAI_LIMIT: Final = "max_completion_tokens"
 LOGPROBS: Final = "message.output_text.logprobs"
 
-# name of the parameter -> the argument
+# Maps the name of a request parameter to that of the argument.
 _SAMPLING: Final = {
     "temperature": "temperature",
     "top_p": "top_p",
@@ -39,7 +39,7 @@ _SAMPLING: Final = {
 }
 
 
-# OpenAI itself, its regional addresses, and Azure's in each of its clouds.
+# The hosts of OpenAI, with its regional addresses, and of Azure in each of its clouds.
 _OPENAI_HOSTS: Final = (
     ".api.openai.com",
     *(
@@ -51,7 +51,7 @@ _OPENAI_HOSTS: Final = (
 
 
 def limit_name(base_url: str | None) -> str:
-    """The name of the output limit at an endpoint; None is OpenAI's own."""
+    """Returns the name of the output limit at an endpoint; None is OpenAI's own endpoint."""
     host = urlsplit(base_url).hostname if base_url else "api.openai.com"
     return OPENAI_LIMIT if f".{host}".endswith(_OPENAI_HOSTS) else LIMIT
 
@@ -59,9 +59,11 @@ def limit_name(base_url: str | None) -> str:
 def completion(
     job: Job, *, default_model: str, limit: str = LIMIT, asked: str = ""
 ) -> dict[str, Any]:
-    """The arguments for `POST /chat/completions`, streamed and with usage.
+    """Returns the arguments for `POST /chat/completions`, streamed and with usage.
 
-    `asked` is the name of the model that is asked, if it is not the one that the request names.
+    `limit` is the endpoint's name for the output limit. `asked` is the name of the model that is
+    called; empty if it is the model of the request.
+
     Raises: UnsupportedInput.
     """
     params = job.params
@@ -85,12 +87,12 @@ def completion(
 
 
 def functions(params: dict[str, Any]) -> frozenset[str]:
-    """The names of the functions that the model may call."""
+    """Returns the names of the functions that the model may call."""
     return frozenset(tool["name"] for tool in _allowed(params))
 
 
 def characters(arguments: dict[str, Any]) -> int:
-    """How many characters of text these arguments show to the model."""
+    """Returns the number of characters of text in the messages of these arguments."""
     return sum(len(_text_of(message["content"])) for message in arguments["messages"])
 
 
@@ -106,14 +108,17 @@ def _items(job: Job) -> list[dict[str, Any]]:
     items = [{"role": "user", "content": asked}] if isinstance(asked, str) else asked
     rules = params.get("instructions")
     first = [{"role": "system", "content": rules}] if rules else []
-    # Another model's endpoint may have run tools of its own in an earlier turn; the input may refer
-    # to their items.
+    # In an earlier turn, another model's endpoint may have run tools of its own. Their items, and
+    # references to them in the input, are left out.
     said = [one for one in [*job.context, *items] if one.get("type", "message") in KNOWN_TYPES]
     return [*first, *said]
 
 
 def _allowed(params: dict[str, Any]) -> list[dict[str, Any]]:
-    """The tools that count: some servers know no `allowed_tools`, so the others are not shown."""
+    """Returns the tools that `tool_choice` allows.
+
+    The other tools are not sent at all, because some servers do not support `allowed_tools`.
+    """
     tools: list[dict[str, Any]] = params.get("tools") or []
     choice = params.get("tool_choice")
     if choice == "none":
@@ -127,7 +132,7 @@ def _allowed(params: dict[str, Any]) -> list[dict[str, Any]]:
 
 def _tools(params: dict[str, Any]) -> dict[str, Any]:
     choice = params.get("tool_choice")
-    # With `none` the model is shown all of them: an earlier turn may have called one.
+    # With `none` all tools are sent, because an earlier turn may have called one of them.
     shown = params.get("tools") if choice == "none" else _allowed(params)
     if not shown:
         return {}
@@ -166,5 +171,5 @@ def _text(text: dict[str, Any]) -> dict[str, Any]:
 
 
 def _given(fields: dict[str, Any]) -> dict[str, Any]:
-    """The fields but for the type, and those that say nothing."""
+    """Returns the fields without the type and without null values."""
     return {name: value for name, value in fields.items() if name != "type" and value is not None}

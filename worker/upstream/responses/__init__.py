@@ -1,4 +1,4 @@
-"""The Responses API as an upstream: the request, and its events and items under our own ids.
+"""Supports endpoints of the Responses API: requests, and events and items under our own ids.
 
-What both APIs share, and the call itself, lie in `worker.upstream`.
+The HTTP call, and code for both APIs, are in `worker.upstream`.
 """
