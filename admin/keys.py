@@ -62,7 +62,7 @@ class FileStore:
         return {id_: api_keys.encode(record) for id_, record in self._read().items()}
 
     async def put(self, id_: str, before: bytes | None, after: bytes | None) -> None:
-        """Rewrites the file with one record changed."""
+        """Rewrites the file with one record replaced, added or removed."""
         with locked(self._path):
             records = self._read()
             found = records.pop(id_, None)

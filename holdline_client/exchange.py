@@ -112,7 +112,7 @@ class Exchange:
         self.due = (self._sent_at or 0.0) + RESEND_SECONDS if waits else None
 
     def tick(self, now: float) -> list[Message]:
-        """Handles the deadline `due`."""
+        """Returns the messages to send once the deadline `due` has passed."""
         if self.settled or self.due is None or now < self.due:
             return []
         self.due = None

@@ -105,7 +105,7 @@ def _signature(jwk: Mapping[str, Any], signed: bytes) -> bytes:
 
 
 def _list(names: Iterable[str]) -> list[str]:
-    # A string would be iterated by letters; it is a list of names separated by spaces.
+    # Iterating over a string would yield its letters, so it is split into names at spaces.
     return names.split() if isinstance(names, str) else list(names)
 
 

@@ -81,8 +81,8 @@ class ResponseState:
         self.generation = 0
         self._items: dict[int, _Item] = {}
         self._whole = after < 0
-        # The (output index, content index) of the last part; text of earlier parts is not appended
-        # at the end.
+        # The (output index, content index) of the last part; the text of an earlier part does not
+        # belong at the end.
         self._tip = (-1, -1)
 
     @property

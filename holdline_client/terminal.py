@@ -89,7 +89,7 @@ class Terminal:
             self.write_line(f"{answer.id} · {spent:.1f} s{tokens}")
 
     def write_line(self, line: str) -> None:
-        """Writes a line of its own to standard error, be it a terminal or not."""
+        """Writes a line of its own to standard error, whether or not that is a terminal."""
         self._set_status("")
         if self._column and self._clean and self._lively:
             self._write("\n")

@@ -27,8 +27,8 @@ if TYPE_CHECKING:
 
 Item = dict[str, Any]
 
-# The item references of a request may point into this many responses. One look-up finds all items
-# of a response.
+# The item references of a request may lead to at most this many responses. One look-up finds all
+# items of a response.
 MAX_REFERRED: Final = 32
 
 

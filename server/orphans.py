@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from .live.relay import Relay
     from .responses import Responses
 
-AT_ONCE: Final = 1000  # ids in one script
+AT_ONCE: Final = 1000  # ids per call of the script
 MAX_FOUND: Final = 100
 MIN_PERIOD_SECONDS: Final = 0.05
 LOOKS_BEFORE_CANCEL: Final = 3
@@ -76,7 +76,7 @@ class Orphans:
         return found - self._relay.followed
 
     async def _cancel(self, response_id: str) -> None:
-        with contextlib.suppress(HoldlineError, Problem):  # else it is found again in a minute
+        with contextlib.suppress(HoldlineError, Problem):  # it is found again in a minute
             view = await read(self._pipe, response_id, 0, max_entries=0)
             if not view.status.ended:
                 log.info("orphan cancelled", response_id=response_id)

@@ -35,7 +35,7 @@ LARGE_BYTES = 65_536
 log = structlog.get_logger()
 
 
-# start, least, viewer
+# The arguments of a read: start, least, viewer.
 _Question = tuple[int, int, str]
 
 
@@ -120,7 +120,7 @@ class Feed:
             notification = decode_notification(payload)
             if isinstance(notification, tuple):  # the hot path: every event; other kinds are rare
                 first, entries = notification
-                if first:  # entries at index 0 belong to the submission: still queued
+                if first:  # entries at index 0 come from the submission: the job still waits
                     self.number = 0
                 if (cipher := self._relay.cipher) is not None:
                     entries = cipher.decrypted(self.response_id, first, entries)

@@ -118,7 +118,7 @@ class Follower:
         self._sink = sink
         self._shown = shown if starting_after >= 0 else NOTHING
         self._heard = 0
-        self._doubted = False  # set if a doubt arose after the running read began
+        self._doubted = False  # True if entries may have been missed since the read began
         self._sent_last: int | None = None  # hash of the last entry sent, to recognize the log
         self._live = False
         self._reading: asyncio.Task[None] | None = None
@@ -220,8 +220,8 @@ class Follower:
         try:
             while self._sink.writable and not self.done:
                 # Entries announced before this read are either in its result or lost, so waiting
-                # for lost ones would never end. Entries behind a doubt that arises during the read
-                # may be missing from its result.
+                # for lost ones would never end. Entries published during the read may be missing
+                # from its result, so a doubt that arises meanwhile leads to another read.
                 self._heard, self._doubted = 0, False
                 try:
                     # Reads one entry more than needed, to check that the client has the same one.

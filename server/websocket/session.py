@@ -160,7 +160,7 @@ class Session:
         return [Say(problem.event(stream_id=lane)), *self._next(lane)]
 
     def ended(self, lane: str | None, response_id: str) -> list[Action]:
-        """Handles the end of a response on the lane, or of the possibility to follow it."""
+        """Handles a response on the lane that has ended or can no longer be followed."""
         state = self._lanes.get(lane)
         if state is None or response_id not in state.busy:
             return []

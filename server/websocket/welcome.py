@@ -18,7 +18,7 @@ MESSAGES_A_SECOND: Final = 100
 
 
 def welcome(config: Config, tenant: Mapping[str, Any]) -> dict[str, Any]:
-    """Returns the message; `tenant` holds the tenant's limits, or the usual ones before a login."""
+    """Returns the message; `tenant` holds the limits of the tenant, as far as it is known."""
     shared = config.shared
     return {
         "type": "holdline:welcome",
