@@ -28,7 +28,7 @@ _ERROR_FIELDS: Final = (
 
 
 def object_of(payload: bytes) -> dict[str, Any] | None:
-    """Returns the object in a payload, or None for a heartbeat. Raises: Malformed, ErrorInStream."""
+    """Returns the object of a payload; None for a heartbeat. Raises: Malformed, ErrorInStream."""
     if payload.strip(b' \n"').lower() in _NO_OBJECTS:
         return None
     value = parse(payload)

@@ -1,8 +1,8 @@
-"""Routes each job to a model: the one that the job names, or one of its fallbacks.
+"""Routes each job to the model that it names, or to one of the fallbacks of that model.
 
-The models of a route are tried in order until one of them has started its answer. Before the first
-piece of output nothing has to be taken back. After it the answer is that model's, and a failure is
-the whole attempt's.
+The models of a route are tried in order until one of them begins to answer. Before the first piece
+of output, the next model can be tried because nothing has been sent to the client. Afterwards, a
+failure of the model fails the whole attempt.
 
 A model that has just failed is tried last for a while, so that a hundred jobs do not each wait for
 the same timeout.
@@ -35,7 +35,8 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger()
 
-# What another model may do better: this one is down, full, refuses us, or does not begin.
+# Failures for which a fallback is tried: the model is unavailable, busy, refuses the worker's
+# access, or does not begin to answer.
 FALLBACK_CODES: Final = frozenset(
     {
         "upstream_busy",
@@ -53,7 +54,7 @@ COOLDOWN_SECONDS: Final = 10.0
 
 
 class StartedAnswer:
-    """An answer whose first pieces have arrived. `model` is the name of the model that gives it."""
+    """An answer whose first pieces have arrived. `model` is the name of the answering model."""
 
     def __init__(self, answer: Answer, first: list[Delta], model: str) -> None:
         self._answer = answer
@@ -61,7 +62,7 @@ class StartedAnswer:
         self.model = model
 
     async def next(self) -> list[Delta]:
-        """As `Answer.next`."""
+        """Returns the next pieces, as `Answer.next` does."""
         if self._first:
             first, self._first = self._first, []
             return first
@@ -69,7 +70,10 @@ class StartedAnswer:
 
 
 class Router:
-    """Use it as an async context manager, in the loop that uses it."""
+    """Routes jobs to the configured models.
+
+    Use it as an async context manager, in the event loop that makes the calls.
+    """
 
     def __init__(self, config: Config) -> None:
         self._config = config
@@ -78,7 +82,7 @@ class Router:
         self._slots = {one.name: asyncio.Semaphore(one.concurrency) for one in endpoints}
         self._cooling_until: dict[str, float] = {}
         self._borrowed: dict[str, int] = {}
-        # Arguments that an endpoint has refused, so that each job need not be refused for them.
+        # Arguments that an endpoint has refused. They are left out of later requests.
         self._left_out: defaultdict[str, set[str]] = defaultdict(set)
         self._stack = contextlib.AsyncExitStack()
 
@@ -91,14 +95,14 @@ class Router:
         await self._stack.aclose()
 
     def borrowed(self, name: str) -> int:
-        """Returns how many calls of this model serve jobs that named another one."""
+        """Returns the number of calls of this model for jobs that named another model."""
         return self._borrowed.get(name, 0)
 
     @contextlib.asynccontextmanager
     async def answer(self, job: Job) -> AsyncIterator[StartedAnswer]:
-        """The answer of the job's model, or of its first fallback that begins one.
+        """Yields the answer of the job's model, or of the first fallback that begins to answer.
 
-        Raises: ModelError, also from within; UnsupportedInput.
+        Raises: UnsupportedInput, ModelError. The methods of the answer raise ModelError too.
         """
         routes = self._config.routes(job.params.get("model"))
         if not routes:
@@ -108,7 +112,7 @@ class Router:
             yield await self._first(job, routes, deadline, stack)
 
     async def try_model(self, job: Job, endpoint: Endpoint) -> None:
-        """Returns when this model, without fallbacks, has begun to answer the job.
+        """Waits until this model has begun to answer the job, without trying fallbacks.
 
         Raises: ModelError, UnsupportedInput.
         """
@@ -119,9 +123,9 @@ class Router:
     async def _first(
         self, job: Job, routes: list[Endpoint], deadline: float, stack: contextlib.AsyncExitStack
     ) -> StartedAnswer:
-        """The first answer that begins; it is closed with the stack.
+        """Returns the first answer that begins; it is closed with `stack`.
 
-        An endpoint whose API has no place for something in the request is not asked.
+        An endpoint whose API cannot express the request is skipped.
         """
         errors: list[ModelError] = []
         unsupported: list[UnsupportedInput] = []
@@ -148,11 +152,11 @@ class Router:
                         reason=error.code,
                         error=error.detail,
                     )
-        # What may pass is worth another attempt, even if another of them never will.
+        # A temporary error allows another attempt, even if other models failed permanently.
         temporary = [one for one in errors if isinstance(one, Broken | Busy)]
         try:
             raise (temporary or errors or unsupported)[0]
-        finally:  # The error's traceback holds this frame: no cycle may keep the job.
+        finally:  # Breaks a reference cycle: the traceback of the error refers to this frame.
             temporary.clear()
             errors.clear()
             unsupported.clear()
@@ -172,7 +176,7 @@ class Router:
             except TimeoutError:
                 raise Busy("upstream_busy", "no room") from None
         else:
-            await slot.acquire()  # at once
+            await slot.acquire()  # does not wait
         attempt.callback(slot.release)
         model = self._models[endpoint.name]
         while True:
@@ -189,7 +193,10 @@ class Router:
     def _adapt(
         self, job: Job, endpoint: Endpoint, arguments: dict[str, Any], error: Refused
     ) -> bool:
-        """Changes the arguments so that the endpoint may take them; False if that cannot be."""
+        """Changes the arguments so that the endpoint may accept them.
+
+        Returns False if that is not possible.
+        """
         if error.parameter in arguments:
             self._left_out[endpoint.name].add(error.parameter)
             del arguments[error.parameter]
@@ -197,7 +204,7 @@ class Router:
         return error.code == "upstream_input_too_long" and shorten(job, arguments)
 
     def _arguments(self, job: Job, endpoint: Endpoint) -> dict[str, Any]:
-        """The job's request for the endpoint's API. Raises: UnsupportedInput."""
+        """Returns the arguments of the job for the endpoint's API. Raises: UnsupportedInput."""
         model = endpoint.upstream or job.params.get("model") or self._config.model
         if endpoint.api == RESPONSES:
             return responses_request.request(job, model=model)

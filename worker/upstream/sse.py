@@ -1,16 +1,16 @@
-"""Server-sent events: bytes as they arrive -> the payload of each whole event.
+"""Parses server-sent events: divides a stream of bytes into the payloads of its events.
 
-The rules are those of the HTML standard, section "Interpreting an event stream", as far as a
-model's endpoint uses them: lines end in CRLF, LF or CR; a line that begins with a colon is a
-comment; `data` lines of one event are joined by a newline; an empty line ends the event; an event
-that the end of the stream cuts short does not count.
+The rules are those of the HTML standard, section "Interpreting an event stream", as far as models'
+endpoints use them: lines end in CRLF, LF or CR; a line that begins with a colon is a comment; the
+`data` lines of one event are joined by newlines; an empty line ends the event; an event that is
+incomplete at the end of the stream is dropped.
 
-The name of an event counts where its payload lacks a type: some gateways send the type of an event
-of the Responses API, or that it is an error, by `event` alone. llama.cpp has sent errors in a field
-`error` in the place of `data`. The data of an event that is named as a heartbeat is dropped.
+The name of an event is used if its payload has no type: some gateways send the type of a Responses
+API event, or the fact that it is an error, only in `event`. llama.cpp has sent errors in a field
+`error` in place of `data`. Events with the name of a heartbeat are dropped.
 
-A body that begins like a JSON document is one: it is the only payload. Some servers answer so where
-a stream was asked for.
+A body that begins like a JSON document is treated as one and becomes the only payload. Some servers
+respond in this way although a stream was requested.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _PINGS: Final = frozenset({b"ping", b"heartbeat", b"keepalive", b"keep-alive"})
 
 
 class EventTooLarge(Exception):
-    """An event that has not ended yet is larger than allowed."""
+    """An event exceeds the size limit before its end was received."""
 
     def __init__(self, most: int) -> None:
         super().__init__(f"an event of more than {most} bytes")
@@ -34,9 +34,9 @@ class EventTooLarge(Exception):
 
 
 class Splitter:
-    """Cuts a stream of bytes into payloads; `most` is the size of an event in bytes.
+    """Divides a stream of bytes into payloads; `most` limits the size of an event in bytes.
 
-    Nothing is decoded here, so a chunk may end anywhere, also inside a character.
+    Chunks may end anywhere, even within a character, because no text is decoded.
     """
 
     def __init__(self, most: int) -> None:
@@ -47,14 +47,14 @@ class Splitter:
         self._size = 0
         self._after_cr = False
         self._begun = False
-        # The first bytes, until it is known what they begin.
+        # The first bytes, until it is clear whether they begin a JSON document.
         self._head: bytes | None = b""
         self._is_json = False
 
     def feed(self, chunk: bytes) -> list[bytes]:
-        """The payloads of the events that end in this chunk.
+        """Returns the payloads of the events that end in this chunk.
 
-        Raises: EventTooLarge, after which the stream is of no use.
+        Raises: EventTooLarge, after which the splitter must not be used any more.
         """
         if self._head is not None:
             chunk = self._sniffed(chunk)
@@ -64,7 +64,8 @@ class Splitter:
                 raise EventTooLarge(self._most)
             return []
         if self._after_cr and chunk:
-            # The CR at the end of the last chunk has ended its line; its LF must not end another.
+            # The CR at the end of the last chunk has ended a line. An LF that belongs to it must
+            # not end another line.
             self._after_cr = False
             chunk = chunk.removeprefix(b"\n")
         if b"\r" in chunk:
@@ -83,10 +84,10 @@ class Splitter:
         return payloads
 
     def rest(self) -> list[bytes]:
-        """The payload that the end of the stream has cut short, if only its last line is missing.
+        """Returns the payload of an unfinished event at the end of the stream.
 
-        The HTML standard drops such an event. Some servers leave out the empty line after their
-        last one, so it is for the caller to judge whether the payload is whole.
+        The HTML standard drops such an event. Some servers omit the empty line after their last
+        event, so the caller has to check whether the payload is complete.
         """
         if self._is_json:
             return [bytes(self._line)]
@@ -96,7 +97,10 @@ class Splitter:
         return payloads
 
     def _sniffed(self, chunk: bytes) -> bytes:
-        """The bytes so far once it is known whether they begin a JSON document; else none."""
+        """Returns the bytes so far once it is clear whether they begin a JSON document.
+
+        Until then it returns no bytes.
+        """
         head = (self._head or b"") + chunk
         text = head.removeprefix(_BYTE_ORDER_MARK).lstrip()
         if not text or _BYTE_ORDER_MARK.startswith(head):
@@ -123,7 +127,7 @@ class Splitter:
             self._event = _ERROR
         if name in (b"data", b"error"):
             value = value.removeprefix(b" ")
-            while value.startswith(b"data:"):  # a proxy has framed the frames
+            while value.startswith(b"data:"):  # a proxy has wrapped the events in further events
                 value = value[5:].removeprefix(b" ")
             self._size += len(value)
             if self._size > self._most:
@@ -136,7 +140,7 @@ class Splitter:
 
 
 def _typed(payload: bytes, name: bytes) -> bytes:
-    """The payload with the name of its event as its type, if it has none."""
+    """Returns the payload with the name of its event as its type, if it has no type."""
     if payload.startswith((b'{"type"', b"[DONE]")):
         return payload
     try:

@@ -1,12 +1,11 @@
-"""A model at its endpoint: the stream of its answer, and three errors.
+"""Calls a model at its endpoint, and reads the stream of its answer.
 
-`client` makes the call with the openai package. Its stream is taken as bytes: the package's event
-objects cost sixteen times as much, and they hide what must be seen. With them a stream that was
-cut looks complete, half an event is dropped in silence, and an HTML page with status 200 is an
-empty success.
+`client` makes the call with the openai package, but the stream is read as bytes. The package's
+event objects take sixteen times as long, and they hide errors: a truncated stream looks complete,
+an incomplete event is dropped silently, and an HTML page with status 200 is an empty success.
 
-Of its many errors three are left. Each carries a code of `outcome.CAUSES`; the provider's words go
-nowhere, because they may hold a key, an address or the prompt.
+All errors are mapped to three classes. Each error has a code of `outcome.CAUSES`. The provider's
+message is never passed on, because it may contain a key, an address or the prompt.
 """
 
 from __future__ import annotations
@@ -34,13 +33,14 @@ if TYPE_CHECKING:
 
     from worker.config import Endpoint
 
-# After its reason for stopping a provider still sends its usage. It is not worth a long wait.
+# The time to wait for the usage, which providers send after the stop reason.
 USAGE_SECONDS: Final = 5.0
-# Mostly the end of the body comes with the last event.
+# The time to wait for the end of the body, which usually arrives with the last event.
 DRAIN_SECONDS: Final = 0.1
-# Pages for people: a captive portal, or a wrong address. Everything else is known by its content.
+# Web pages, for instance of a captive portal or at a wrong address. Bodies of all other types are
+# judged by their content.
 _PAGES: Final = frozenset({"text/html", "application/xhtml+xml"})
-# Rows that another attempt would end in as well.
+# Codes of permanent failures, which another attempt would not change.
 _FINAL: Final = frozenset(
     {
         "upstream_input_too_long",
@@ -49,15 +49,17 @@ _FINAL: Final = frozenset(
         "upstream_unauthorized",
     }
 )
-# JSON may write one byte of text as six, and one event may hold a whole answer.
+# JSON may encode one byte of text as six, and one event may contain a whole answer.
 _ESCAPED: Final = 6
 _ENVELOPE: Final = 65_536
 
 
 class ModelError(Exception):
-    """No answer, or no more of it. `code` is a row of `outcome.CAUSES`; `detail` is for the log.
+    """The call failed before or during the answer.
 
-    `parameter` is an argument that the endpoint refuses and that can be left out.
+    `code` is a key of `outcome.CAUSES`, and `detail` is for the log. `retry_after` is the delay in
+    seconds that the provider asked for. `parameter` is an argument that the endpoint refuses and
+    that can be left out.
     """
 
     parameter = ""
@@ -70,22 +72,22 @@ class ModelError(Exception):
 
 
 class Refused(ModelError):
-    """The provider will not answer this request, however often it is asked."""
+    """A permanent failure: another attempt of the same request would fail too."""
 
 
 class Busy(ModelError):
-    """The provider asks to come back, after `retry_after` seconds if it said so."""
+    """The provider is busy. The request should be retried after `retry_after` seconds, if set."""
 
 
 class Broken(ModelError):
-    """The call went wrong: unreachable, too slow, cut, or not the stream of an answer."""
+    """A temporary failure: the endpoint was unreachable or too slow, or its stream was invalid."""
 
 
 class Answer(Protocol):
-    """An answer that is being given."""
+    """An answer in progress."""
 
     async def next(self) -> list[Delta]:
-        """One or more pieces, or none when the answer is over; raises ModelError."""
+        """Returns the next pieces, or an empty list after the last one. Raises: ModelError."""
         ...
 
 
@@ -93,7 +95,10 @@ _Reader = ChatChunkReader | ResponsesEventReader
 
 
 class UpstreamModel:
-    """One model at its endpoint. Use it as an async context manager, in the loop that uses it."""
+    """One model at its endpoint.
+
+    Use it as an async context manager, in the event loop that makes the calls.
+    """
 
     def __init__(self, endpoint: Endpoint, max_output_bytes: int) -> None:
         self._endpoint = endpoint
@@ -109,10 +114,12 @@ class UpstreamModel:
 
     @contextlib.asynccontextmanager
     async def answer(self, arguments: dict[str, Any], until: float) -> AsyncIterator[Answer]:
-        """The answer to these arguments; the connection is closed on the way out. `until` is the
-        loop's time at which the attempt is over, whatever this model is allowed.
+        """Calls the model with these arguments and yields its answer.
 
-        Raises: ModelError, also from within.
+        The connection is closed on exit. `until` is the deadline of the whole attempt, in the time
+        of the event loop. It applies even if this model's own time limit is later.
+
+        Raises: ModelError. The methods of the answer raise it too.
         """
         loop = asyncio.get_running_loop()
         total_at = min(loop.time() + self._endpoint.timeout_seconds, until)
@@ -120,7 +127,7 @@ class UpstreamModel:
         try:
             async with asyncio.timeout_at(first_at):
                 response = await self._client.send(arguments)
-        except Exception as error:  # noqa: BLE001 - whatever it is, it becomes one of ours
+        except Exception as error:  # noqa: BLE001 - every error is mapped to a ModelError
             raise _translated(error, late="upstream_timeout") from None
         async with contextlib.aclosing(response):
             media_type = response.headers.get("content-type", "").partition(";")[0].strip().lower()
@@ -142,10 +149,10 @@ class UpstreamModel:
 
 
 class _Stream:
-    """Bytes -> pieces, under three deadlines: first piece, silence, total.
+    """Reads pieces from a body, with deadlines for the first piece, for stalls and for the end.
 
-    Only a piece ends a silence: not bytes, not comments, not empty deltas. A reader that pauses
-    between two calls of `next` is not the provider's silence.
+    Only a piece resets the stall timeout; bytes, comments and empty deltas do not. The timeout runs
+    only during `next`, so a pause of the caller does not count as a stall of the provider.
     """
 
     def __init__(
@@ -172,7 +179,7 @@ class _Stream:
         self._deadline = Deadline()
 
     def close(self) -> None:
-        """Nothing more will be read."""
+        """Cancels the timer of the deadlines. `next` must not be called any more."""
         self._deadline.close()
 
     async def next(self) -> list[Delta]:
@@ -190,7 +197,7 @@ class _Stream:
                 pieces = await self._read()
         except Exception as error:  # noqa: BLE001 - as in UpstreamModel.answer
             if self._stopped and not isinstance(error, Malformed):
-                return []  # The answer is whole; only its usage is missing.
+                return []  # The answer is complete; only its usage is missing.
             raise _translated(error, late=late) from None
         if pieces:
             self._first_at = None
@@ -208,7 +215,7 @@ class _Stream:
                     pieces += self._reader.end()
             except (Malformed, ErrorInStream) as error:
                 self._ready.clear()
-                self._broken = error  # What came before it is delivered first.
+                self._broken = error  # The pieces before the error are returned first.
             self._stopped = self._stopped or any(isinstance(piece, Stopped) for piece in pieces)
             if pieces:
                 return pieces
@@ -216,25 +223,25 @@ class _Stream:
                 try:
                     raise self._broken
                 finally:
-                    self._broken = None  # its traceback holds this object
+                    self._broken = None  # breaks a reference cycle through its traceback
             if not self._over:
                 await self._receive()
         await self._drain()
         return []
 
     async def _receive(self) -> None:
-        """Adds the payloads of the next bytes, or what the end of the body has left."""
+        """Adds the payloads of the next bytes, or the unfinished event at the end of the body."""
         chunk = await anext(self._raw, None)
         if chunk is None:
             self._ended = True
-            # Only the empty lines are missing there, or it is cut in the middle of an event.
+            # Either only the empty lines are missing here, or an event is truncated.
             lines = [line for rest in self._splitter.rest() for line in _lines(rest)]
             self._ready.extend(filter(_is_whole, lines))
         else:
             self._ready.extend(self._splitter.feed(chunk))
 
     def _read_ready(self, pieces: list[Delta]) -> None:
-        """Adds what the payloads say that are there; plain text in a row is one piece."""
+        """Adds the pieces of the available payloads. Consecutive texts are joined to one piece."""
         while self._ready and not self._over:
             texts = []
             while self._ready and (text := self._reader.fast_text(self._ready[0])):
@@ -252,7 +259,7 @@ class _Stream:
                 pieces += self._reader.read(payload)
 
     async def _drain(self) -> None:
-        """Reads what follows the last event, so that the connection can be used again."""
+        """Reads the rest of the body, so that the connection can be reused."""
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(DRAIN_SECONDS):
                 while await anext(self._raw, None) is not None:
@@ -260,12 +267,12 @@ class _Stream:
 
 
 def _lines(payload: bytes) -> list[bytes]:
-    """The events of a payload, where a server leaves out the empty lines between them."""
+    """Divides a payload into its events, if a server omits the empty lines between them."""
     return payload.split(b"\n") if b"\n" in payload and not _is_whole(payload) else [payload]
 
 
 def _is_whole(payload: bytes) -> bool:
-    """True for the payload of an event that lacks only the empty line at its end."""
+    """Returns True if a payload is complete: `DONE` or valid JSON."""
     if payload.strip() == DONE:
         return True
     try:
@@ -276,7 +283,7 @@ def _is_whole(payload: bytes) -> bool:
 
 
 def _translated(error: Exception, *, late: str) -> ModelError:
-    error.__traceback__ = None  # aiohttp's reader keeps its error, which would hold our frames
+    error.__traceback__ = None  # aiohttp's reader keeps the error, which would keep our frames
     detail = type(error).__name__
     match error:
         case TimeoutError():
@@ -296,7 +303,7 @@ def _translated(error: Exception, *, late: str) -> ModelError:
         case _ if is_exhausted(error):
             return Broken("worker_exhausted", detail)
         case _:
-            # Transport errors, before the first byte and in mid-stream, and what the SDK lets out.
+            # Transport errors before or during the stream, and all other errors of the SDK.
             return Broken("upstream_unavailable", detail)
 
 

@@ -1,5 +1,7 @@
 """Converts a request of the Responses API to the arguments of a chat completion.
 
+Each parameter becomes:
+
     instructions              a system message, first
     context, oldest first     the messages of earlier turns
     input                     the messages of this turn, from a string or items

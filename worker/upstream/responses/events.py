@@ -1,8 +1,8 @@
 """Reads the payloads of an upstream's Responses stream.
 
-Events of items are passed on to `translator`, which puts the items together under our ids and
-indexes. The upstream's own response object is not passed on, except for the output of the last
-event: the words of an error may hold anything. An answer is whole only after that last event.
+Item events are passed on to `translator`, which rebuilds the items under our ids and indexes. The
+upstream's own response object is not passed on, because its error message may contain anything.
+Only the output of the last event is used. A response is complete only after that last event.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from worker.upstream.finish_reasons import normalized
 from worker.upstream.payload import object_of
 from worker.upstream.provider_data import storable
 
-# An event with none of these is of the upstream's own response, or a heartbeat.
+# An event without any of these fields is about the upstream's response object, or a heartbeat.
 _PLACED: Final = frozenset({"output_index", "item_id", "item", "delta", "text", "arguments"})
 _ENDS: Final = ("completed", "incomplete", "failed", "cancelled")
 
@@ -31,16 +31,17 @@ class ResponsesEventReader:
     """Reads the payloads of one stream, in order."""
 
     def __init__(self) -> None:
-        # Items that only begin are held back: until there is output, another model may answer.
+        # Events that only add items and parts are held back until there is output. Until then a
+        # fallback model may still take over.
         self._begun: list[Delta] | None = []
         self._understood = False
 
     def fast_text(self, _payload: bytes) -> str | None:
-        """As of `ChatChunkReader`: here no text comes without its place."""
+        """Returns None: unlike in `ChatChunkReader`, every text also names its item and part."""
         return None
 
     def read(self, payload: bytes) -> list[Delta]:
-        """The pieces of a payload.
+        """Returns the pieces of a payload.
 
         Raises: Malformed, ErrorInStream.
         """
@@ -48,7 +49,7 @@ class ResponsesEventReader:
             return []
         kind = event.get("type")
         if "status" in event and (event.get("object") == "response" or "output" in event):
-            # The whole response, where a stream was asked for.
+            # The server sent the whole response, although a stream was requested.
             kind, event = f"response.{event['status']}", {"response": event}
         if kind == "response.done" and isinstance(event.get("response"), dict):
             kind = f"response.{event['response'].get('status')}"
@@ -58,7 +59,7 @@ class ResponsesEventReader:
         if (end := kind.removeprefix("response.")) in _ENDS:
             return self._end(end, event)
         if not event.keys() & _PLACED:
-            return []  # of its own response, a heartbeat, or not known
+            return []  # about the upstream's response object, a heartbeat, or unknown
         if "item" in event:
             event = {**event, "item": _item(event["item"])}
         passed = UpstreamEvent(_cleaned(event))
@@ -68,14 +69,14 @@ class ResponsesEventReader:
         return [*self._flushed(), passed]
 
     def end(self) -> list[Delta]:
-        """The end of the stream. Raises: Malformed if nothing in it was understood."""
+        """Ends the stream. Raises: Malformed if nothing in it was understood."""
         if not self._understood:
             raise Malformed("not a stream of events")
         return []
 
     def _end(self, end: str, event: dict[str, Any]) -> list[Delta]:
         response = event.get("response")
-        # LiteLLM puts the fields of the response beside it.
+        # LiteLLM puts the fields of the response directly into the event.
         body = event | (response if isinstance(response, dict) else {})
         # The status of the response is more reliable than the name of the event.
         if end == "completed" and body.get("status") in _ENDS:
@@ -105,9 +106,10 @@ _INDEXES: Final = frozenset({"output_index", "content_index", "summary_index"})
 
 
 def _item(item: Any) -> Any:
-    """The item with its content in parts, where a message has a text or parts of chat's type.
+    """Returns an item with the content of a message as a list of Responses API parts.
 
-    An item with a role and without a type is a message, as in a request.
+    Some upstreams send the content as a string, or as parts with the type of chat completions. An
+    item with a role but without a type is a message, as in a request.
     """
     if isinstance(item, dict) and "role" in item:
         item = {"type": "message", **item}
@@ -127,7 +129,10 @@ def _part(part: Any) -> Any:
 
 
 def _cleaned(event: dict[str, Any]) -> dict[str, Any]:
-    """The event as a log can hold it, but for its delta, which may begin with half a character."""
+    """Returns the event in a form that a log can store.
+
+    Its delta is left unchanged, because it may begin or end with half of a surrogate pair.
+    """
     cleaned: dict[str, Any] = storable(event)
     for name in _INDEXES & cleaned.keys():
         cleaned[name] = integer(cleaned[name])

@@ -1,8 +1,9 @@
-"""The items of an upstream's stream, found by their ids, their indexes or their text.
+"""Finds the items of an upstream's stream by their ids, their indexes or their text.
 
-Items may share an index, and ids may differ in each event or be missing. An id that was seen names
-its item. Another id at an index is another item's if the ids there can be relied on, because one of
-them came again; else it is one more name of the item at that index.
+Items may share an index, and the ids of an item may be missing or differ in each event. A known id
+identifies its item. An unknown id at a known index belongs to a new item if the ids of that index
+are reliable, which means that one of them was repeated. Otherwise it is another id of the item at
+that index.
 """
 
 from __future__ import annotations
@@ -26,13 +27,17 @@ class ItemIndex:
         self._by_index: dict[int, UpstreamItem] = {}
 
     def by_id(self, id_: Any) -> UpstreamItem | None:
-        """The item with this id, if there is one."""
+        """Returns the item with this id, or None."""
         return self._by_id.get(id_) if isinstance(id_, str) else None
 
     def find(
         self, event: Event, type_: str | None = None, whole: Item | None = None
     ) -> UpstreamItem | None:
-        """The item of an event, if there is one; `type_` is what it has to be."""
+        """Returns the item of an event, or None if it is new.
+
+        The item must have the type `type_`, if given. `whole` is the complete item in the event, if
+        the event has one.
+        """
         id_ = event.get("item_id") or (whole or {}).get("id")
         if (known := self.by_id(id_)) is not None:
             known.confirmed = True
@@ -46,7 +51,7 @@ class ItemIndex:
             return None
         if not id_ or not held.ids:
             return held
-        # Where an item's id came again ids can be relied on, and another one is another item's.
+        # If an id of the item was repeated, the ids are reliable: another id means another item.
         if held.confirmed and not (whole and _continues(whole, held.item)):
             return None
         held.ids.add(id_)
@@ -54,7 +59,7 @@ class ItemIndex:
         return held
 
     def find_or_new(self, event: Event, type_: str) -> UpstreamItem:
-        """The item of an event, which is added if there is none."""
+        """Returns the item of an event, and adds one if there is none."""
         return self.find(event, type_) or self.new(
             {"type": type_, "id": event.get("item_id")}, event
         )
@@ -73,9 +78,10 @@ class ItemIndex:
     def listed(
         self, whole: Item, index: int, matched: set[int], ids: set[Any]
     ) -> UpstreamItem | None:
-        """The item that the last event lists at this index, if it was there before.
+        """Returns the known item that the last event lists as `whole` at `index`, or None.
 
-        `ids` are those of all listed items: an item with one of them is no other one's.
+        `matched` are the Python ids of the items that were already found. `ids` are the item ids of
+        all listed items; a known item with one of these ids can match only the item listed with it.
         """
         if (known := self.by_id(whole.get("id"))) is not None:
             return known
@@ -91,5 +97,5 @@ class ItemIndex:
 
 
 def _continues(whole: Item, sofar: Item) -> bool:
-    """True if the text of the whole item begins with the text received so far."""
+    """Returns True if the items have the same type and `whole` begins with the text so far."""
     return whole.get("type") == sofar.get("type") and text_of(whole).startswith(text_of(sofar))

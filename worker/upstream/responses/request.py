@@ -1,7 +1,7 @@
-"""The standard's request -> the arguments of an upstream that speaks the standard itself.
+"""Converts a request to the arguments of an endpoint of the Responses API.
 
-Nearly all of it goes as it came. What was said in earlier turns goes along as items, because
-nothing is stored there: an answer belongs to this side alone.
+Nearly all parameters are passed on unchanged. Earlier turns are sent as items, because responses
+are stored only by Holdline and never at the endpoint.
 """
 
 from __future__ import annotations
@@ -31,19 +31,19 @@ _SAME: Final = (
     "top_p",
     "truncation",
 )
-# 0 is what they are without being named.
+# Parameters whose default is 0.
 _UNLESS_ZERO: Final = ("presence_penalty", "frequency_penalty")
-# The ids and status are of this side, the others for chat completions.
+# Fields that are not sent: the id and status are our own, the others are for chat completions.
 _OURS: Final = frozenset({"id", "status", "extra_content", "holdline_field", "holdline_model"})
-# A null in a JSON schema is a value: `{"const": null}`.
+# Fields with a JSON schema, in which null is a value, as in `{"const": null}`.
 _SCHEMAS: Final = frozenset({"parameters", "schema"})
 _NAMELESS: Final = frozenset({"message", "function_call", "function_call_output", "reasoning"})
 
 
 def request(job: Job, *, model: str) -> dict[str, Any]:
-    """The arguments for `POST /responses`, streamed and not stored.
+    """Returns the arguments for `POST /responses`, streamed and not stored.
 
-    Raises: UnsupportedInput where the request asks for what the standard cannot say.
+    Raises: UnsupportedInput if the request has a parameter that the Responses API lacks.
     """
     params = job.params
     if params.get("holdline_stop") or params.get("holdline_seed") is not None:
@@ -59,7 +59,7 @@ def request(job: Job, *, model: str) -> dict[str, Any]:
 
 
 def items(job: Job) -> list[Item]:
-    """What was said in earlier turns, and what is asked now."""
+    """Returns the items of earlier turns and of the input."""
     asked = job.params.get("input", "")
     if isinstance(asked, str):
         asked = [{"type": "message", "role": "user", "content": asked}]
@@ -78,7 +78,7 @@ def items(job: Job) -> list[Item]:
 
 
 def _unanswered(call: Item) -> list[Item]:
-    """The call with an answer, which an upstream demands; nothing if the call was cut."""
+    """Returns a call with a result, which endpoints require, or nothing if it was truncated."""
     if object_of(call["arguments"], whole=False) is None:
         return []
     answer = {"call_id": call["call_id"], "output": NOT_EXECUTED}
@@ -86,8 +86,10 @@ def _unanswered(call: Item) -> list[Item]:
 
 
 def _says(item: Item) -> bool:
-    """False for what an upstream refuses: a message that was cut before its first word, and
-    reasoning that was told only in summary.
+    """Returns False for an item that endpoints refuse.
+
+    That is an assistant message truncated before its first word, or reasoning that has only a
+    summary.
     """
     match item.get("type", "message"):
         case "message":
@@ -119,7 +121,7 @@ def _part(part: Item) -> Item:
 
 
 def _given(value: Any) -> Any:
-    """The value without what was left out in it."""
+    """Returns the value without the null fields in it."""
     match value:
         case dict():
             return {

@@ -1,12 +1,13 @@
-"""The items of an upstream that speaks the standard, under our ids and indexes.
+"""Rebuilds the items of a Responses API upstream under our ids and indexes.
 
-Upstreams leave out what the standard has: items and parts that are never added, texts and arguments
-that come only in a `…done` event or in the list of the last one, fields that are missing or null.
-So messages, reasoning and calls are rebuilt here and sent in the standard's order. A whole value
-wins over its deltas: what it adds to them is sent as one more delta, and where it differs it
-replaces them in the item.
+Upstreams omit events and fields of the Responses API: items and parts are never added, texts and
+arguments are sent only in a `…done` event or in the output of the last event, and fields are
+missing or null. So messages, reasoning and calls are rebuilt here and sent in the order of the
+Responses API. A complete value takes precedence over its deltas: if it continues them, the rest is
+sent as one more delta; if it differs, it replaces them in the item.
 
-Items of other types pass intact. What is left at the end and belongs to no item is malformed.
+Items of other types are passed through unchanged. Data that belongs to no item at the end makes the
+stream malformed.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
     from jobs.log.codec import Event
     from jobs.log.items import Item, Part
 
-# What the type of an event of a text begins with -> the kind of its place, and its item's type.
+# Maps the beginning of a text event's type to the kind of its place and the type of its item.
 _TEXTS: Final = {
     "response.output_text": ("output_text", "message"),
     "response.refusal": ("refusal", "message"),
@@ -55,7 +56,10 @@ _DROPPED: Final = ("sequence_number", "obfuscation", "response_id")
 
 @dataclass(frozen=True, slots=True)
 class PlacedText:
-    """A piece of text at its place. `ItemTranslator.add_text` takes as much of it as fits."""
+    """A piece of text and its place.
+
+    The caller passes the part of the text that fits its limit to `ItemTranslator.add_text`.
+    """
 
     place: Place
     text: str
@@ -67,7 +71,11 @@ Step = dict[str, Any] | PlacedText
 
 
 class ItemTranslator:
-    """`name` gives an item its id from a prefix and an index, `take_index` the next index."""
+    """Translates the events of one stream.
+
+    `name` returns an item id for a prefix and an output index. `take_index` returns the next output
+    index.
+    """
 
     def __init__(self, name: Callable[[str, int], str], take_index: Callable[[], int]) -> None:
         self._name = name
@@ -75,9 +83,11 @@ class ItemTranslator:
         self._index = ItemIndex()
 
     def translate(self, event: Event) -> Iterator[Step]:
-        """The event as ours: events, and pieces of text. Each has to be taken before the next.
+        """Yields our events and pieces of text for an event of the upstream.
 
-        Raises: Malformed, for one that does not fit those before it.
+        The caller has to handle each of them before it requests the next.
+
+        Raises: Malformed if the event is invalid or contradicts earlier events.
         """
         try:
             yield from self._translate(event)
@@ -85,11 +95,11 @@ class ItemTranslator:
             raise Malformed(type(error).__name__) from None
 
     def add_text(self, placed: PlacedText, text: str) -> None:
-        """Adds as much of the piece to its item."""
+        """Adds `text`, the part of a piece that fits, to the item of the piece."""
         items.apply(placed.item, items.delta(placed.place, text, placed.logprobs))
 
     def open(self) -> list[tuple[int, Item]]:
-        """The items that are not done, with their indexes."""
+        """Returns the announced items that are not done, with their indexes."""
         return [
             (one.index, one.item) for one in self._index.items if one.announced and not one.done
         ]
@@ -125,7 +135,7 @@ class ItemTranslator:
         yield from self._announce(known)
 
     def _announce(self, held: UpstreamItem) -> Iterator[Step]:
-        """The event that adds the item, if that has not happened; a call needs its name."""
+        """Yields the event that adds the item, unless it was added or is a call without a name."""
         if held.announced or (held.type == "function_call" and not name_of(held.item)):
             return
         held.index = self._take_index()
@@ -151,9 +161,9 @@ class ItemTranslator:
             }
 
     def _complete(self, held: UpstreamItem, whole: Item, *, final: bool) -> Iterator[Step]:
-        """Takes the whole item of an event, and ends the item.
+        """Merges the complete item of an event, and ends the item.
 
-        An item without text stays open until the last event, which may list its text.
+        An item without text stays open until the last event, which may contain its text.
         """
         if held.done:
             return
@@ -175,7 +185,7 @@ class ItemTranslator:
         yield from self._finish(held)
 
     def _merged(self, held: UpstreamItem, whole: Item) -> Iterator[Step]:
-        """Merges the whole item into ours, with deltas for what was missing."""
+        """Merges the complete item into ours, and yields deltas for missing text."""
         if held.type == "function_call":
             if isinstance(arguments := whole.get("arguments"), dict | list):
                 arguments = json.dumps(arguments)
@@ -209,7 +219,10 @@ class ItemTranslator:
     def _reconcile(
         self, held: UpstreamItem, place: Place, holder: dict[str, Any], name: str, whole: str
     ) -> Iterator[Step]:
-        """Sends the rest of a whole text after its deltas; keeps the whole if they differ."""
+        """Yields the rest of a complete text after its deltas.
+
+        If the deltas differ from the complete text, it replaces them in the item.
+        """
         if not isinstance(whole, str):
             raise Malformed("a text that is not a string")
         held.joiners.pop(place, None)
@@ -281,7 +294,10 @@ class ItemTranslator:
     def _placed(
         self, held: UpstreamItem, event: Event, group: str, kind: str, given: Part
     ) -> Generator[Step, None, Place]:
-        """The place of the part that an event names; its item and itself are added if needed."""
+        """Returns the place of the part that an event names.
+
+        The item and the part are added if they are new.
+        """
         yield from self._announce(held)
         number = event.get(f"{group}_index") or 0
         return (yield from self._part(held, group, number, kind, given))
@@ -295,7 +311,7 @@ class ItemTranslator:
         given: Part,
         matched: set[int] | None = None,
     ) -> Generator[Step, None, Place]:
-        """The place of a part; an event adds it if it is new."""
+        """Returns the place of a part, and adds the part if it is new."""
         ours = held.find_part(group, number, kind, matched)
         if ours is None:
             parts: list[Part] = held.item.get(group) or []
@@ -320,7 +336,7 @@ class ItemTranslator:
         yield ours
 
     def _passed(self, event: Event) -> Iterator[Step]:
-        """An event of an unknown type, if its item was announced."""
+        """Passes on an event of an unknown type, if its item was announced."""
         held = self._index.find(event)
         if held is None or not held.announced or held.done:
             return
@@ -334,7 +350,7 @@ class ItemTranslator:
         yield ours
 
     def _ended(self, output: list[Any], *, completed: bool) -> Iterator[Step]:
-        """Takes the items that the last event lists, and ends all that are open."""
+        """Merges the items that the last event lists, and ends all open items."""
         matched: set[int] = set()
         ids = {whole.get("id") for whole in output}
         for index, whole in enumerate(output):

@@ -1,4 +1,4 @@
-"""One item of an upstream's stream, and how ours differs from it. Pure."""
+"""Maps one item of an upstream's stream to the item that we send. Pure."""
 
 from __future__ import annotations
 
@@ -22,16 +22,16 @@ _PREFIXES: Final = {"message": "msg", "reasoning": "rs", "function_call": "fc"}
 
 @dataclass(slots=True)
 class UpstreamItem:
-    """An item of the upstream. `item` is ours: as announced so far."""
+    """An item of the upstream. `item` is our version of it, with the content sent so far."""
 
     type: str
     item: Item
-    index: int = -1  # ours, once it was announced
+    index: int = -1  # our output index, or -1 until the item is announced
     ids: set[str] = field(default_factory=set)
-    confirmed: bool = False  # an id of it came again
+    confirmed: bool = False  # one of the ids was repeated, so they are reliable
     done: bool = False
-    held: Item | None = None  # as the upstream has it whole, where that may not be all
-    arguments: list[str] = field(default_factory=list)  # of a call without a name
+    held: Item | None = None  # the upstream's item, to be merged at the end of the stream
+    arguments: list[str] = field(default_factory=list)  # of a call whose name is not known yet
     parts: dict[tuple[str, int, str], int] = field(default_factory=dict)
     joiners: dict[Place, SurrogateJoiner] = field(default_factory=dict)
 
@@ -40,16 +40,19 @@ class UpstreamItem:
         return self.index >= 0
 
     def joined(self, place: Place, text: str) -> str:
-        """The next piece of a text, with the half of a character that the last one has left."""
+        """Returns the next piece of a text, with surrogate pairs joined across pieces."""
         return self.joiners.setdefault(place, SurrogateJoiner()).joined(text)
 
     @property
     def arguments_place(self) -> Place:
-        """The place of the arguments of a call."""
+        """The place of a call's arguments."""
         return Place(ARGUMENTS, self.item["id"], self.index)
 
     def begin(self, name: Callable[[str, int], str]) -> None:
-        """Makes ours the item as it begins, under an id of ours with the upstream's prefix."""
+        """Resets `item` to its initial state, with an id of ours.
+
+        The id has the usual prefix of the item's type, or the upstream's prefix for other types.
+        """
         item = self.item
         usual = _PREFIXES.get(self.type, "")
         match_ = _PREFIX.match(str(item.get("id") or "")) or _PREFIX.match(f"{self.type}_")
@@ -74,10 +77,10 @@ class UpstreamItem:
     def find_part(
         self, group: str, number: int, kind: str, matched: set[int] | None = None
     ) -> int | None:
-        """The position of a part in our item, or None if it is new.
+        """Returns the position of a part in our item, or None if it is new.
 
-        A whole item lists its parts by position, whatever their indexes were: then `matched` has
-        the positions that are taken.
+        A complete item lists its parts by position, which may differ from the indexes in earlier
+        events. For a part of a complete item, `matched` are the positions that are taken.
         """
         ours = self.parts.get((group, number, kind))
         if ours is not None or matched is None:
@@ -89,7 +92,7 @@ class UpstreamItem:
 
 
 def merged_parts(whole: Item, own: list[Part], group: str) -> list[Part]:
-    """The parts of a whole item, or our own if it has none."""
+    """Returns the parts of a complete item, or our own parts if it has none."""
     parts = whole.get(group)
     if not isinstance(parts, list) or not parts:
         return own
@@ -105,18 +108,18 @@ def merged_parts(whole: Item, own: list[Part], group: str) -> list[Part]:
 
 
 def has_text(item: Item) -> bool:
-    """True if an item has any text besides its name."""
+    """Returns True if an item has any text besides its name."""
     return bool(text_of({**item, "name": ""}))
 
 
 def name_of(item: dict[str, Any]) -> str:
-    """The name in an item or an event of a call, or ""."""
+    """Returns the name in an item or an event of a call, or ""."""
     name = item.get("name")
     return name if isinstance(name, str) else ""
 
 
 def text_of(item: Item) -> str:
-    """All text of an item, to compare it."""
+    """Returns all text of an item, for comparisons."""
     texts = [item.get("name"), item.get("arguments")]
     for group in ("summary", "content"):
         parts = item.get(group)
