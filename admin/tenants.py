@@ -1,7 +1,7 @@
 """Shows and changes the limits of one tenant, without a restart.
 
 show TENANT                 show its settings and its usage
-set TENANT NAME=VALUE ...   change settings; they apply from the next job that a worker takes
+set TENANT NAME=VALUE ...   change settings; they apply from the next claim on
 clear TENANT                reset all settings to the defaults
 """
 

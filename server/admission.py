@@ -54,7 +54,7 @@ def fails_on_death(create: Create) -> bool | None:
 
 
 def cancels_orphan(create: Create) -> bool | None:
-    """Returns whether to cancel the response once nobody follows it; None leaves it to the setting.
+    """Returns whether a response without followers is cancelled; None leaves it to the setting.
 
     A background response needs no follower. Raises: Problem.
     """
