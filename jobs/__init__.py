@@ -1,4 +1,4 @@
 """The formats and operations that server and worker share through Redis: jobs, queue and logs.
 
-Nothing here knows the web or calls a model.
+Nothing here depends on HTTP or WebSocket, or calls a model.
 """

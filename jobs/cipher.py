@@ -1,12 +1,12 @@
-"""The encryption of jobs, log entries and blocks in Redis; `ciphertext` has the layout.
+"""Encrypts jobs, log entries, blocks and turns in Redis; `ciphertext` has the layout.
 
-Each response has keys of its own, derived from one of the operator's encryption keys and the
+Each response has its own keys, derived from one of the operator's encryption keys and the
 response's id. The kind and the index of a piece are authenticated with it, so a ciphertext cannot
 be moved to another response or position.
 
 The nonce is a keyed hash of the piece, its kind and its index. Encrypting the same piece again
-gives the same bytes, which a repeated append requires; different pieces share a nonce with a
-probability of 2 ** -96. No counter is needed, even when a worker writes a lost tail again.
+gives the same bytes, which a repeated append requires; two different pieces share a nonce with a
+probability of 2 ** -96. So no counter is needed, even when a worker writes a lost tail again.
 
 Several encryption keys may be configured: the first one encrypts, all of them decrypt.
 """
@@ -45,8 +45,9 @@ class Cipher:
     """
 
     def __init__(self, listed: str) -> None:
-        """`listed` holds base64 encodings of 32 bytes, and `plain` for no encryption, separated by
-        white space.
+        """Reads the keys from `listed`, separated by white space.
+
+        Each is the base64 encoding of 32 bytes, or `plain` for no encryption.
 
         Raises: InvalidEncryptionKeys.
         """
@@ -71,7 +72,7 @@ class Cipher:
     def encrypted(
         self, response_id: str, first: int, pieces: list[bytes], kind: bytes = ENTRY
     ) -> list[bytes]:
-        """The ciphertexts of consecutive pieces, the first of them at index `first`."""
+        """Returns the ciphertexts of consecutive pieces; the first has the index `first`."""
         id_ = self.ids[0]
         if id_ == PLAIN:
             return pieces
@@ -87,7 +88,7 @@ class Cipher:
     def decrypted(
         self, response_id: str, first: int, ciphertexts: list[bytes], kind: bytes = ENTRY
     ) -> list[bytes]:
-        """The pieces of consecutive ciphertexts, the first of them at index `first`.
+        """Returns the pieces of consecutive ciphertexts; the first has the index `first`.
 
         Raises: EncryptionKeyMissing; Undecodable for a ciphertext that was altered or moved.
         """
@@ -97,10 +98,10 @@ class Cipher:
         ]
 
     def fingerprints(self, fingerprint: str) -> str:
-        """A request's fingerprint under each encryption key, separated by commas.
+        """Returns a request's fingerprint under each encryption key, separated by commas.
 
-        The first one is stored; the others were stored if the same request came under another key.
-        Without the keys nobody can test a guess of the request against them.
+        The first one is the one to store. The others find the same request if it was stored under
+        an older key. Without the keys, a guess of the request cannot be tested against them.
         """
         return ",".join(
             fingerprint

@@ -1,9 +1,9 @@
-"""The layout of encrypted bytes in Redis, for readers that have no `Cipher`.
+"""The layout of encrypted bytes in Redis, for code that has no `Cipher`.
 
     0xC1 | id of the encryption key, 4 bytes | nonce, 12 bytes | AES-256-GCM ciphertext and tag
 
-MessagePack and zlib never begin with 0xC1. Apart from `cipher`, so that a process without
-encryption keys does not load the cryptography package.
+MessagePack and zlib data never begin with 0xC1. This module is separate from `cipher`, so that a
+process without encryption keys does not load the cryptography package.
 """
 
 from __future__ import annotations
@@ -25,12 +25,15 @@ TURN: Final = b"turn"
 
 
 def key_id(data: bytes) -> str:
-    """The id of the encryption key that `data` names, in hexadecimal."""
+    """Returns the id of the encryption key of a ciphertext, in hexadecimal."""
     return data[len(MAGIC) : len(MAGIC) + KEY_ID_BYTES].hex()
 
 
 def unreadable(data: bytes, expected: str, error: Exception) -> Undecodable:
-    """The error for bytes that cannot be decoded: still encrypted, or not what was expected."""
+    """Returns the error for bytes that cannot be decoded.
+
+    They are still encrypted with an unknown key, or are not of the `expected` format.
+    """
     if data.startswith(MAGIC) and len(data) >= MIN_BYTES:
         return EncryptionKeyMissing(key_id(data))
     return Undecodable(f"not {expected}: {type(error).__name__}")

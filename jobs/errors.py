@@ -1,23 +1,23 @@
-"""Every error that `jobs` raises.
+"""The errors of the package `jobs`.
 
 HoldlineError
-├── UnknownResponse          no such response, or one of another owner: not told apart on purpose
+├── UnknownResponse          no such response, or one of another owner: indistinguishable on purpose
 ├── TurnMissing              an earlier turn of a conversation was deleted, has expired or was lost
 ├── QueueFull                too many responses are queued; try again later
 ├── Limited                  a limit of the tenant is reached; `what` names the limit
 ├── NotReplicated            accepted, but acknowledged by fewer replicas than required
 ├── IdempotencyKeyReused     the idempotency key belongs to a request with another body
-├── NotWritable              the log takes nothing more from this writer
+├── NotWritable              the log accepts no more entries from this writer
 │   ├── Fenced               another attempt owns the response, or it has ended
 │   ├── Gone                 the response was deleted, has expired or was lost by Redis
-│   └── Diverged             the log does not have the length that its only writer wrote
-├── RecordChanged            another process has written the record meanwhile; read it again
+│   └── Diverged             the log does not have the length that its writer expects
+├── RecordChanged            another process has changed the record since it was read; read it again
 ├── RecordStoreFull          the record store has no room for another record
-├── Undecodable              bytes in Redis that no version of this program wrote
+├── Undecodable              bytes in Redis that this program cannot decode
 │   └── EncryptionKeyMissing encrypted with a key that this process does not have
 └── RedisTrouble
     ├── RedisAway            no connection, or no reply in time; worth repeating
-    │   └── RedisNotReady    an error reply that passes; nothing was written
+    │   └── RedisNotReady    a temporary error reply; nothing was written
     ├── RedisFull            `maxmemory` is reached; nothing was written
     ├── RedisRefused         Redis replied with an error; repeating is useless
     └── RedisUnsuitable      a version or settings with which the promises cannot be kept
@@ -27,11 +27,11 @@ from __future__ import annotations
 
 
 class HoldlineError(Exception):
-    """The root of all errors of this package."""
+    """The base class of all errors of this package."""
 
 
 class UnknownResponse(HoldlineError):
-    """No response with this id can be seen by this owner."""
+    """There is no response with this id that the owner may see."""
 
     def __init__(self, response_id: str) -> None:
         super().__init__("response not found")
@@ -47,7 +47,7 @@ class TurnMissing(HoldlineError):
 
 
 class QueueFull(HoldlineError):
-    """The queue is full of what the limit counts."""
+    """The queue has reached its limit of prompts or bytes; `counted` says which."""
 
     def __init__(self, waiting: int, limit: int, counted: str = "prompts") -> None:
         super().__init__(f"{waiting} {counted} wait already; the limit is {limit}")
@@ -57,7 +57,10 @@ class QueueFull(HoldlineError):
 
 
 class Limited(HoldlineError):
-    """A tenant has reached a limit: `what`, a field of `tenants.FIELDS`. `wait` is in seconds."""
+    """A tenant has reached a limit.
+
+    `what` is the name of the limit, a field of `tenants.FIELDS`. `wait` is in seconds.
+    """
 
     def __init__(self, what: str, limit: float, wait: float) -> None:
         super().__init__(f"{what}: the limit is {limit:g}")
@@ -84,7 +87,7 @@ class IdempotencyKeyReused(HoldlineError):
 
 
 class NotWritable(HoldlineError):
-    """The log takes nothing more from this writer, which must stop its model call."""
+    """The log accepts no more entries from this writer, which must stop its model call."""
 
     def __init__(self, response_id: str) -> None:
         super().__init__(f"{response_id}: {type(self).__name__.lower()}")
@@ -100,7 +103,7 @@ class Gone(NotWritable):
 
 
 class Diverged(NotWritable):
-    """The log has `found` entries; its writer had written `expected`."""
+    """The log has `found` entries, where its writer expects `expected`."""
 
     def __init__(self, response_id: str, expected: int, found: int) -> None:
         super().__init__(response_id)
@@ -125,7 +128,7 @@ class RecordStoreFull(HoldlineError):
 
 
 class Undecodable(HoldlineError):
-    """Bytes in Redis that no version of this program wrote."""
+    """Bytes in Redis cannot be decoded: no version that this program knows wrote them."""
 
 
 class EncryptionKeyMissing(Undecodable):
@@ -145,7 +148,7 @@ class RedisAway(RedisTrouble):
 
 
 class RedisNotReady(RedisAway):
-    """Redis replied with an error that passes, such as MISCONF; `code` is its first word."""
+    """Redis replied with a temporary error, such as MISCONF; `code` is its first word."""
 
     def __init__(self, code: str, message: str) -> None:
         super().__init__(f"Redis is not ready: {message}")

@@ -1,7 +1,7 @@
-"""The webhooks that wait to be sent: claimed under a lease, and settled.
+"""Claims webhooks that wait to be sent, and settles them.
 
-A webhook is put in line by the very script that ends its response (`finish`, `cancel`), so there is
-no moment at which one could be lost between the two. `Queue.seen` may drop it.
+The script that ends a response (`finish`, `cancel`) also queues its webhook, so that no webhook can
+be lost between the two steps. `Queue.seen` may drop a webhook.
 """
 
 from __future__ import annotations
@@ -18,7 +18,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Hook:
-    """One webhook under a lease. `tries` counts this one too; times in Unix ms of Redis's clock."""
+    """One webhook under a lease.
+
+    `tries` includes the current attempt. Times are in Unix milliseconds of Redis's clock.
+    """
 
     response_id: str
     status: str
@@ -34,7 +37,7 @@ class Hooks:
         self._pipe = pipe
 
     async def claim(self, partition: int, claim: str, count: int, lease_ms: int) -> list[Hook]:
-        """Up to `count` that are due; `settle` each within the lease.
+        """Returns up to `count` due webhooks; call `settle` for each of them within the lease.
 
         Raises: RedisTrouble.
         """
@@ -57,9 +60,12 @@ class Hooks:
     async def settle(
         self, response_id: str, claim: str, *, again_ms: int = -1, outcome: str = "sent"
     ) -> bool:
-        """It is over, or due again after `again_ms`; False if it was somebody else's meanwhile.
+        """Finishes a webhook, or makes it due again after `again_ms` if that is not negative.
 
-        `outcome` is counted: "sent" or "dead". Raises: RedisTrouble.
+        `outcome`, "sent" or "dead", is counted when it finishes. Returns False if the webhook is
+        finished already or another claim holds it.
+
+        Raises: RedisTrouble.
         """
         names = Partition(partition_of(response_id))
         call = calls.settle_webhook(

@@ -1,4 +1,4 @@
-"""The `main` of server and worker: arguments, logging, `--check`, and one process or several."""
+"""The command line of server and worker: arguments, logging, `--check`, one or more processes."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ CHECK_SECONDS: Final = 4.0
 
 
 class ProgramConfig(Protocol):
-    """The part of a configuration that is needed here."""
+    """The settings that this module reads from a program's configuration."""
 
     @property
     def redis_url(self) -> str: ...
@@ -46,7 +46,10 @@ C = TypeVar("C", bound=ProgramConfig)
 
 
 class Program(ABC, Generic[C]):
-    """A server or a worker; `package` is what `python -m` runs. Methods may raise ConfigError."""
+    """The server or the worker as a program; `package` is the one that `python -m` runs.
+
+    Methods may raise ConfigError.
+    """
 
     def __init__(self, name: str, package: str, about: str | None) -> None:
         self.name = name
@@ -55,22 +58,25 @@ class Program(ABC, Generic[C]):
 
     @abstractmethod
     def load(self, environ: Mapping[str, str]) -> C:
-        """Reads the settings."""
+        """Returns the configuration from environment variables."""
 
     @abstractmethod
     def summary(self, config: C, arguments: argparse.Namespace) -> Iterable[str]:
-        """The lines that `--check` prints about the settings."""
+        """Returns the lines that `--check` prints about the settings."""
 
     def add_arguments(self, parser: argparse.ArgumentParser) -> None:
-        """Adds arguments of this program alone."""
+        """Adds the arguments that only this program has."""
 
     @abstractmethod
     def children(self, config: C) -> Children:
-        """How to run as several processes."""
+        """Returns how to run the program as several processes."""
 
     @abstractmethod
     async def serve(self, config: C, *, child: bool) -> None:
-        """Runs one process until a signal. A child shares its port and ends with its parent."""
+        """Runs one process until a signal arrives.
+
+        A child shares its port with the other children and ends with its parent.
+        """
 
     def main(self) -> int:
         """Runs the command line. Returns 0 after a signal, 1 if the program cannot start."""

@@ -1,4 +1,4 @@
-"""The models file, which `HOLDLINE_MODELS` names: what server and worker both know of each model.
+"""Decodes the models file, whose path is in `HOLDLINE_MODELS`, for server and worker.
 
     default = "fast"
 
@@ -6,8 +6,8 @@
     base_url = "http://127.0.0.1:11434/v1"
     fallbacks = ["large"]
 
-A file without a model leaves it at that of `OPENAI_BASE_URL`, and any name is passed on to it. The
-tables under `[prompts]` are decoded by the server alone, in `server/templates.py`.
+If the file lists no models, the endpoint of `OPENAI_BASE_URL` is used, and every model name is
+passed on to it. Only the server decodes the tables under `[prompts]`, in `server/templates.py`.
 """
 
 from __future__ import annotations
@@ -29,10 +29,10 @@ RESPONSES: Final = "responses"
 MAX_CONCURRENCY: Final = 1000
 DAY: Final = 86_400
 AUTHORIZATION: Final = "Authorization"
-# Only one of these can be where a key comes from.
+# The settings for the source of an API key; a model may have only one of them.
 KEY_SOURCES: Final = ("api_key_env", "api_key_file", "api_key_command")
 
-# Names become parts of keys in Redis, so they hold no character that separates the parts.
+# Model names become parts of Redis keys, so they contain no character that separates the parts.
 _NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:/@+-]{0,127}", re.ASCII)
 
 _Url = Annotated[
@@ -60,7 +60,7 @@ class Price(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     cached_input: _Money | None = None
 
     def of(self, input_: int, output: int, cached: int = 0) -> float:
-        """The cost of these tokens, in millionths; `cached` are part of `input_`."""
+        """Returns the cost of these tokens in millionths; `input_` includes `cached`."""
         cheaper = self.input if self.cached_input is None else self.cached_input
         return (input_ - cached) * self.input + cached * cheaper + output * self.output
 
@@ -68,15 +68,15 @@ class Price(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 class Model(Table, frozen=True, kw_only=True):
     """One table under `[models]`. None stands for the setting of the process.
 
-    `model` is the name that the endpoint knows, if it is another one. `api_key_env` names the
-    environment variable with the key; `api_key_file` is a file that holds it and `api_key_command`
-    a command that prints it, for keys that end; none of them if the endpoint needs none.
-    `api_key_header` is where the key is sent, if not as a bearer token.
+    `model` is the endpoint's name for the model, if it differs. `api_key_env` names the environment
+    variable with the API key. For keys that expire, `api_key_file` is a file that contains the key,
+    and `api_key_command` a command that prints it. An endpoint without a key has none of the three.
+    `api_key_header` is the header that carries the key; by default it is sent as a bearer token.
 
-    `fallbacks` are asked in this order when the model cannot begin to answer. The provider's limits
-    hold for all workers together; 0 is no limit. `output_limit` is the endpoint's name for the
-    limit of an answer, if it is another one than that of its host; `stream_options` tells whether
-    it takes that argument.
+    `fallbacks` are tried in this order if the model cannot begin to answer. The provider's limits,
+    `requests_per_minute` and `tokens_per_minute`, apply to all workers together; 0 means no limit.
+    `output_limit` is the endpoint's name for the limit of output tokens, if it differs from the
+    usual one of its host. `stream_options` is False for an endpoint that rejects that argument.
     """
 
     base_url: _Url | None = None
@@ -98,15 +98,15 @@ class Model(Table, frozen=True, kw_only=True):
     tokens_per_minute: Annotated[int, Meta(ge=1, le=10**12)] = 0
 
     def __repr__(self) -> str:
-        """Without the URL, which may hold a password."""
+        """Returns a description without the URL, which may contain a password."""
         return f"Model(model={self.model!r}, api={self.api!r})"
 
 
 @dataclass(frozen=True, slots=True)
 class Catalog:
-    """The content of a models file. Without `models` every name is passed on as it is.
+    """The content of a models file. If `models` is empty, every model name is passed on unchanged.
 
-    `prompts` are the tables under `[prompts]`, not decoded.
+    `prompts` are the undecoded tables under `[prompts]`.
     """
 
     models: Mapping[str, Model] = field(default_factory=dict)
@@ -114,23 +114,23 @@ class Catalog:
     prompts: Mapping[str, Any] = field(default_factory=dict)
 
     def knows(self, name: str) -> bool:
-        """True for a name that a request may use."""
+        """Returns True if a request may use this model name."""
         return not self.models or name in self.models
 
     def apis(self, name: str) -> set[Api]:
-        """The APIs of the endpoints that may answer for the model: its own, and its fallbacks'."""
+        """Returns the APIs of the endpoints that may answer: the model's and its fallbacks'."""
         model = self.models.get(name)
         if model is None:
             return set()
         return {model.api, *(self.models[fallback].api for fallback in model.fallbacks)}
 
     def price(self, name: str) -> Price | None:
-        """The model's price, if the file has one."""
+        """Returns the model's price, or None if the file has none."""
         model = self.models.get(name)
         return model.price if model else None
 
     def queue_model(self, name: str) -> str:
-        """The model in the name of its queue; "" where any model name may be used."""
+        """Returns the model's part of a queue name; "" for a model that the file does not list."""
         return name if name in self.models else ""
 
 

@@ -1,7 +1,7 @@
-"""Every key and channel name, and the partition that an id carries.
+"""The names of all Redis keys and channels, and the ids of responses and items.
 
 All keys of one response and of its queue share the hash tag `{p}`, so that each script touches one
-slot of a cluster. The partition is part of the response id: an id alone finds its keys.
+slot of a cluster. The partition is part of the response id, so an id is enough to find its keys.
 """
 
 from __future__ import annotations
@@ -15,31 +15,31 @@ from functools import cache
 from .errors import UnknownResponse
 
 MAX_PARTITIONS = 4096
-# The standard's words for how urgent a request is, highest first.
+# The standard's service tiers, highest first, and their letters in queue names.
 _TIERS = {"priority": "p", "default": "d", "auto": "d", "flex": "f"}
 _ID = re.compile(r"resp_[0-9a-f]{35}", re.ASCII)
 _ITEM = re.compile(r"[a-z]{1,8}_([0-9a-f]{35})[0-9a-f]{4,12}", re.ASCII)
 
 
 def new_response_id(partition: int) -> str:
-    """A fresh id: `resp_`, three hex digits of partition, 128 random bits."""
+    """Returns a new id: `resp_`, three hex digits of the partition, 128 random bits."""
     return f"resp_{partition:03x}{secrets.token_hex(16)}"
 
 
 def partition_of(response_id: str) -> int:
-    """The partition inside an id.
+    """Returns the partition in a response id.
 
-    Raises: UnknownResponse for anything that `new_response_id` cannot have made, so that no text
-        from outside ever becomes part of a key.
+    Raises: UnknownResponse for any text that `new_response_id` cannot have made, so that no text
+        from a client ever becomes part of a key.
     """
     return names_of(response_id).number
 
 
 def pick_partition(partitions: int, owner: str, idempotency_key: str | None) -> int:
-    """The partition for a new response.
+    """Returns the partition for a new response.
 
-    A key always picks the same one for its owner: only there can one script see that the key was
-    used before. Without a key any partition will do.
+    The same owner and idempotency key always give the same partition, because a script can find a
+    used key only in its own partition. Without a key the partition is random.
     """
     if idempotency_key is None:
         return secrets.randbelow(partitions)
@@ -47,37 +47,40 @@ def pick_partition(partitions: int, owner: str, idempotency_key: str | None) -> 
 
 
 def queue_name_of(tier: str | None, model: str) -> str:
-    """The name of the queue in which a job waits: its tier, and its model or "".
+    """Returns the name of the queue for a job: its tier, and its model or "".
 
-    Models are told apart only where a models file lists them: otherwise any word that a client
-    sends would make a key. "" is the default tier without a model.
+    Queues distinguish only models that a models file lists; otherwise a client could create a key
+    with any model name. The name of the default tier without a model is "".
     """
     letter = _TIERS.get(tier or "default", "d")
     return f"{letter}:{model}" if model or letter != "d" else ""
 
 
 def model_of(queue_name: str) -> str:
-    """The model of a queue; "" where models are not told apart."""
+    """Returns the model of a queue; "" if the queue does not distinguish models."""
     return queue_name[2:]
 
 
 def tenant_of(owner: str) -> str:
-    """The tenant whose share, limits and budget an owner uses; as `tenant_of` in the scripts."""
+    """Returns the tenant whose share, limits and budget an owner uses.
+
+    The scripts have the same function, `tenant_of`.
+    """
     return owner.partition("/")[0]
 
 
 def item_id(prefix: str, response_id: str, attempt: int, index: int, claim: str = "") -> str:
-    """The id of an output item: the same for the same attempt, never shared by two attempts.
+    """Returns the id of an output item, which is stable within an attempt and unique across them.
 
-    Where Redis loses a claim, the next one gets the same attempt number. So `claim` is part of the
-    id, and a follower can tell from any entry of an item which of the two has said it. The response
-    is part of it as well, so that an item is found by its id alone.
+    If Redis loses a claim, the next claim gets the same attempt number. So `claim` is part of the
+    id, and any entry of an item shows a follower which of the two attempts has written it. The
+    response id is also part of it, so that an item can be found by its id alone.
     """
     return f"{prefix}_{response_id.removeprefix('resp_')}{claim[:4]}{attempt:02x}{index:02x}"
 
 
 def response_of(item: str) -> str:
-    """The response that an item's id names.
+    """Returns the id of the response that contains an item.
 
     Raises: UnknownResponse for an id that `item_id` cannot have made.
     """
@@ -88,23 +91,23 @@ def response_of(item: str) -> str:
 
 
 def _digest(owner: str, idempotency_key: str) -> bytes:
-    # A header may hold bytes that are no UTF-8; they come as lone surrogates.
+    # A header may contain bytes that are not UTF-8, which are decoded as lone surrogates.
     return hashlib.sha256(f"{owner}\0{idempotency_key}".encode("utf-8", "surrogatepass")).digest()
 
 
 @dataclass(frozen=True, slots=True)
 class Partition:
-    """The names inside one partition."""
+    """The names of the keys and channels in one partition."""
 
     number: int
     prefix: str = field(init=False)
-    """What every key of the partition starts with; scripts build the rest from it."""
+    """The prefix of every key of the partition, from which scripts build further names."""
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "prefix", f"holdline:{{{self.number}}}:")
 
     def job(self, response_id: str) -> str:
-        """Hash: the authority on the state of one job."""
+        """Hash: the record and the authoritative state of one job."""
         return f"{self.prefix}job:{response_id}"
 
     def log(self, response_id: str) -> str:
@@ -112,47 +115,48 @@ class Partition:
         return f"{self.prefix}log:{response_id}"
 
     def turn(self, response_id: str) -> str:
-        """Hash: the items of a response, for the jobs that continue from it; see `TurnStore`."""
+        """Hash: the items of a response for the jobs that continue from it; see `TurnStore`."""
         return f"{self.prefix}turn:{response_id}"
 
     def notifications(self, response_id: str) -> str:
-        """Channel: `(first index, frames)` of what was just appended."""
+        """Channel: `(first index, entries)` of each append, and other changes of a response."""
         return f"{self.prefix}notifications:{response_id}"
 
     def idempotency(self, owner: str, idempotency_key: str) -> str:
-        """String: the response that this owner's key made."""
+        """String: the id of the response that an owner's idempotency key created."""
         return f"{self.prefix}key:{_digest(owner, idempotency_key).hex()}"
 
     def replies(self, owner: str, request: str) -> str:
-        """Hash: the responses that this owner's POSTs of one body wait for; see `reply.lua`."""
+        """Hash: the responses for which an owner's POSTs of one body wait; see `reply.lua`."""
         return f"{self.prefix}replies:{_digest(owner, request).hex()}"
 
     @property
     def ready(self) -> str:
-        """Sorted set: the tenants with waiting jobs by their finish tags; the lowest is next.
+        """Sorted set: the tenants with waiting jobs, by finish tag; the lowest tag is next.
 
-        The key is of the queue ""; another queue's has `|` and its name appended.
+        This is the key of the queue ""; for another queue, `|` and its name are appended.
         """
         return f"{self.prefix}ready"
 
     @property
     def idle(self) -> str:
-        """Sorted set: idle tenants by their finish tags; the key is named as `ready`."""
+        """Sorted set: the idle tenants, by finish tag; named like `ready`."""
         return f"{self.prefix}idle"
 
     @property
     def waiting_prefix(self) -> str:
-        """Lists, one a tenant: the ids that wait in the queue "". Those of another queue are at
-        `waiting|<queue>|<tenant>`.
+        """Prefix of lists, one for each tenant: the ids that wait in the queue "".
+
+        The lists of other queues are at `waiting|<queue>|<tenant>`.
         """
         return f"{self.prefix}waiting:"
 
     def tenant(self, tenant: str) -> str:
-        """Hash: what is set for a tenant: its weight and its limits."""
+        """Hash: the settings of a tenant, which are its weight and its limits."""
         return f"{self.prefix}tenant:{tenant}"
 
     def running(self, tenant: str) -> str:
-        """Sorted set: the running ids of a tenant by the end of their lease, Redis time in ms."""
+        """Sorted set: a tenant's running ids, by the end of their leases in ms of Redis time."""
         return f"{self.prefix}running:{tenant}"
 
     def held(self, tenant: str) -> str:
@@ -161,119 +165,122 @@ class Partition:
 
     @property
     def followed(self) -> str:
-        """Sorted set: ids that are cancelled when nobody follows them, by when that is."""
+        """Sorted set: ids to cancel if nobody follows them, by the time of that."""
         return f"{self.prefix}followed"
 
     def open_of(self, account: str) -> str:
-        """Sorted set: the ids of an account that have not ended, by when they must have.
+        """Sorted set: the unfinished ids of an account, by the latest time of their end.
 
         An account is a tenant or one of its end users; see `_limits.lua`.
         """
         return f"{self.prefix}open:{account}"
 
     def pause(self, model: str) -> str:
-        """Hash: till when nothing of a model begins, Redis time in ms, and what has begun since."""
+        """Hash: the end of a model's pause in ms of Redis time, and the jobs begun since then."""
         return f"{self.prefix}pause:{model}"
 
     def pace(self, model: str) -> str:
-        """Hash: what is left of a provider's requests and tokens a minute."""
+        """Hash: the requests and tokens left in the token buckets of a model's provider."""
         return f"{self.prefix}pace:{model}"
 
     def rate(self, account: str) -> str:
-        """Hash: the bucket of an account's requests, and when it was last looked at."""
+        """Hash: the requests left in an account's token bucket, and the time of its last update."""
         return f"{self.prefix}rate:{account}"
 
     def used(self, account: str, day: int) -> str:
-        """Hash: tokens and money, in millionths, of an account on a day since 1970, UTC."""
+        """Hash: an account's tokens, and money in millionths; `day` counts from 1970 in UTC."""
         return f"{self.prefix}used:{day}:{account}"
 
     @property
     def queues(self) -> str:
-        """List: the names of queues with waiting jobs, the next to be served first."""
+        """List: the names of the queues with waiting jobs, in the order of service."""
         return f"{self.prefix}queues"
 
     @property
     def wake(self) -> str:
-        """List: a few markers on which idle workers block. Losing one costs a second."""
+        """List: a few markers for which idle workers block. A lost marker costs a second."""
         return f"{self.prefix}wake"
 
     @property
     def leases(self) -> str:
-        """Sorted set: running ids by the end of their lease, Redis time in ms."""
+        """Sorted set: the running ids, by the end of their leases in ms of Redis time."""
         return f"{self.prefix}leases"
 
     @property
     def delayed(self) -> str:
-        """Sorted set: ids that wait for a retry, by due time, Redis time in ms."""
+        """Sorted set: the ids that wait for a retry, by due time in ms of Redis time."""
         return f"{self.prefix}delayed"
 
     @property
     def sizes(self) -> str:
-        """Hash: the bytes of the prompts that have not ended, by id, and their sums."""
+        """Hash: the bytes of each unfinished prompt, by id, and their sums."""
         return f"{self.prefix}sizes"
 
     @property
     def open(self) -> str:
-        """Sorted set: every id that has not ended, by the time of its next inspection."""
+        """Sorted set: every unfinished id, by the time of its next inspection."""
         return f"{self.prefix}open"
 
     @property
     def dead(self) -> str:
-        """List, bounded: what no worker should touch again without a human."""
+        """Bounded list: the dead list, whose entries no worker touches without an operator."""
         return f"{self.prefix}dead"
 
     @property
     def numbers(self) -> str:
-        """Hash: per owner, the first and last number of its waiting list, for queue positions."""
+        """Hash: the last job number of each waiting list, for queue positions; and statistics."""
         return f"{self.prefix}numbers"
 
     @property
     def api_keys(self) -> str:
-        """Hash, in partition 0 alone: the API keys of services; see `record_store`."""
+        """Hash, only in partition 0: the API keys of services; see `record_store`."""
         return f"{self.prefix}api_keys"
 
     @property
     def cipher(self) -> str:
-        """String, in partition 0 alone: the id of the key that the last process to start writes
-        with; missing where nothing was ever encrypted.
+        """String, only in partition 0: the id of the key with which the last process encrypts.
+
+        The last process is the one that was started last.
+
+        It is missing if encryption was never configured.
         """
         return f"{self.prefix}cipher"
 
     @property
     def cancels(self) -> str:
-        """Channel: ids of running responses that are to be cancelled."""
+        """Channel: the ids of running responses to cancel."""
         return f"{self.prefix}cancels"
 
     @property
     def epoch(self) -> str:
-        """String: random; another value, or none, means that Redis lost what it held."""
+        """String: a random value; if it is missing or has changed, Redis has lost its data."""
         return f"{self.prefix}epoch"
 
     def claimed(self, claim: str) -> str:
-        """String: what a claim handed out, so that a repeated claim hands out the same."""
+        """String: the ids that a claim handed out, so that a repeated claim returns the same."""
         return f"{self.prefix}claimed:{claim}"
 
     @property
     def hooks(self) -> str:
-        """Sorted set: ids whose webhook waits or is being sent, by due time, Redis time in ms."""
+        """Sorted set: the ids with an unfinished webhook, by due time in ms of Redis time."""
         return f"{self.prefix}hooks"
 
     def hook(self, response_id: str) -> str:
-        """Hash: one webhook: how the response ended, and the attempts so far."""
+        """Hash: one webhook, with the response's final status and the attempts so far."""
         return f"{self.prefix}hook:{response_id}"
 
     def probe(self, process: str) -> str:
-        """Channel: a process's own probes; a subscription that does not deliver them is broken."""
+        """Channel: the probes of a process; a connection that does not deliver them is broken."""
         return f"{self.prefix}probe:{process}"
 
 
 def names_of(response_id: str) -> Partition:
-    """The names of the partition that a response is in. Raises: as `partition_of`."""
+    """Returns the names in the partition of a response. Raises: as `partition_of`."""
     if _ID.fullmatch(response_id) is None:
         raise UnknownResponse(response_id)
     return _names(response_id[5:8])
 
 
-@cache  # an id has room for `MAX_PARTITIONS` of them
+@cache  # bounded: three hex digits have `MAX_PARTITIONS` values
 def _names(digits: str) -> Partition:
     return Partition(int(digits, 16))

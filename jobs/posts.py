@@ -1,4 +1,7 @@
-"""POSTs that wait for a response, so that a client's own retry of one that was cut finds it."""
+"""Records POSTs that wait for a response, so that a client's retry finds the same response.
+
+A client such as an official SDK repeats a POST whose connection was cut off.
+"""
 
 from __future__ import annotations
 
@@ -12,28 +15,32 @@ from .scripts import calls
 if TYPE_CHECKING:
     from .redis.pipe import Pipe
 
-MAX_REPLIES: Final = 64  # of one owner and body, that are waited for at once
+MAX_REPLIES: Final = 64  # POSTs of one owner and body that wait at once
 RETRY_WINDOW_MS: Final = 120_000  # the official SDKs repeat a request after a minute at most
-SETTLE_MS: Final = 300  # they wait a little longer before the first repetition
-SECOND_LOOK_SECONDS: Final = 1.2  # more than a server takes to notice that a client has gone
+SETTLE_MS: Final = 300  # the official SDKs wait a little longer before their first retry
+SECOND_LOOK_SECONDS: Final = 1.2  # longer than a server takes to notice a lost client
 
 
 class Posts:
-    """The POSTs of all partitions. Raises: RedisTrouble."""
+    """The waiting POSTs of all partitions. All methods raise RedisTrouble."""
 
     def __init__(self, pipe: Pipe, ttl_ms: int) -> None:
-        """`ttl_ms` is that of a job."""
+        """`ttl_ms` is the TTL of a job."""
         self._pipe = pipe
         self._ttl_ms = ttl_ms
 
     def request_of(self, fingerprint: str) -> str:
-        """Identifies a POST's body in the names of keys, so that nobody can test a guess of it."""
+        """Returns the identifier of a POST's body for key names.
+
+        With encryption, a guess of the body cannot be tested against it.
+        """
         return kept_fingerprints(fingerprint, self._pipe.cipher).partition(",")[0]
 
     async def reply(self, owner: str, request: str, response_id: str, state: str) -> None:
-        """Notes that a POST waits for a response (`open`), was cut (`cut`), or has its reply (``).
+        """Records the state of a POST that waits for a response.
 
-        `request` comes from `request_of`; the response is in the partition that it picks.
+        The states are `open`: it waits; `cut`: its connection was cut off; "": it was answered.
+        `request` comes from `request_of`.
         """
         call = calls.reply(
             replies_key=names_of(response_id).replies(owner, request),
@@ -45,10 +52,11 @@ class Posts:
         await self._pipe.run(call)
 
     async def attach(self, owner: str, request: str, response_id: str) -> str | None:
-        """The response of a POST of this body that was cut, for a retry of it.
+        """Returns the id of the response that a POST's retry continues with, or None.
 
-        `response_id` is the one that the retry makes if there is none. A second look notices what
-        is just being cut.
+        It is that of a POST with the same body that was cut off. Without one, the retry creates
+        `response_id`. A second look finds a POST whose server is only just noticing the loss of the
+        connection.
         """
         names = names_of(response_id)
         call = calls.attach(

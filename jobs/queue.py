@@ -1,4 +1,4 @@
-"""The queue: submit, claim, extend, retry, give back, cancel, rescue, delete: a script each."""
+"""The queue of jobs; each operation that changes a job's state runs one Lua script."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from .scripts import Call
 
 RESCUE_LIMIT = 100
-MAX_JOB_BYTES = 1 << 26  # of one claim's reply
+MAX_JOB_BYTES = 1 << 26  # the default bound of the jobs in one claim's reply
 WAIT_MS = 1_000
 
 
@@ -59,17 +59,19 @@ class Queue:
         cancel_orphan: bool | None = None,
         account: str = "",
     ) -> Accepted:
-        """The response that now waits, or the one that this key made before.
+        """Queues a response, or returns the one that the idempotency key has created before.
 
-        `begins` is appended when the job is claimed for the first time, unless it is so large that
-        its worker should say it itself.
-        `fingerprint` identifies the request's body, without spaces.
+        `begins` is appended when the job is claimed for the first time. If it is larger than a
+        notification may be, the worker appends it.
+        `fingerprint` identifies the request's body and contains no spaces.
         `queue_name` comes from `names.queue_name_of`.
-        `cancel_orphan`: whether it is cancelled when nobody follows it; not with webhooks.
-        `account` is the end user's, for the limits of end users; empty if they do not apply.
+        `fail_on_worker_death` and `cancel_orphan` default to the shared settings. An orphan is a
+        response that nobody follows; none is cancelled if webhooks are configured.
+        `account` is that of the end user, for the limits of end users; empty if they do not apply.
+
         Raises: QueueFull, Limited, IdempotencyKeyReused, TurnMissing, RedisTrouble; NotReplicated,
-            after which the response is queued all the same: submitting it again under its key
-            finds it.
+            after which the response is queued all the same: submitting it again with its key finds
+            it.
         """
         names, settings = names_of(job.id), self._settings
         fails = (
@@ -123,10 +125,11 @@ class Queue:
         idempotency_key: str | None = None,
         fingerprint: str = "",
     ) -> Accepted:
-        """The response that asked for no answer and has ended, or the one that this key made.
+        """Stores a request without generation as completed; `events` are its whole log.
 
-        `events` are its whole log. Raises: IdempotencyKeyReused, TurnMissing, RedisTrouble,
-        NotReplicated.
+        Returns the response, or the one that the idempotency key has created before.
+
+        Raises: IdempotencyKeyReused, TurnMissing, RedisTrouble, NotReplicated.
         """
         return await self._submitted(
             job,
@@ -139,9 +142,10 @@ class Queue:
         )
 
     async def made(self, partition: int, owner: str, key: str, fingerprint: str) -> str | None:
-        """The response that this key made of a body with this fingerprint, if it still exists.
+        """Returns the id of the response that an idempotency key created, or None.
 
-        The same rule as `known` in `_shared.lua`, for requests that do not submit a job.
+        Returns None as well if its body had another fingerprint or if it no longer exists. This is
+        the rule of `known` in `_shared.lua`, for requests that do not submit a job.
         """
         names = Partition(partition)
         found = (await self._pipe.call("GET", names.idempotency(owner, key)) or b"").split()
@@ -153,10 +157,10 @@ class Queue:
         return response_id if await self._pipe.call("EXISTS", names.job(response_id)) else None
 
     async def seen(self, response_id: str, grace_ms: int) -> bool:
-        """Notes that a client has the whole of a response; False if it has not ended.
+        """Records that a client has received a whole response; returns False if it has not ended.
 
-        One that is not to be stored is kept for `grace_ms` more; a webhook that is only for what
-        nobody has seen is dropped.
+        An unstored response is kept for `grace_ms` more. A webhook that is only for unseen
+        responses is dropped.
         """
         names = names_of(response_id)
         call = calls.seen(
@@ -170,7 +174,7 @@ class Queue:
         return bool(await self._pipe.run(call))
 
     def _made(self, job: Job, idempotency_key: str | None, fingerprint: str) -> dict[str, Any]:
-        """The arguments of a script that makes a response."""
+        """Returns the arguments that all scripts that create a response have in common."""
         names = names_of(job.id)
         made = names.job(job.id)
         key, prints = made, ""
@@ -190,12 +194,12 @@ class Queue:
         }
 
     def _kept(self, response_id: str, first: int, events: list[Event]) -> list[bytes]:
-        """The entries of events, from index `first` on, as they are kept."""
+        """Returns the entries of events from index `first` on, encrypted if there is a cipher."""
         entries, cipher = list(map(encode_event, events)), self._pipe.cipher
         return entries if cipher is None else cipher.encrypted(response_id, first, entries)
 
     async def _submitted(self, job: Job, call: Call, *, ended: bool = False) -> Accepted:
-        """Holds the turns that a job names, and submits it; `ended` jobs hold theirs no longer."""
+        """Holds the turns that a job names and submits it; releases them if the job is `ended`."""
         await self.turns.hold(job.id, job.turns)
         try:
             found = accepted(job.id, await self._pipe.run(call), self._settings)
@@ -226,11 +230,12 @@ class Queue:
         rates: Mapping[str, tuple[int, int]] | None = None,
         max_job_bytes: int = MAX_JOB_BYTES,
     ) -> list[Grant]:
-        """Up to `count` jobs, held under `claim`; the same ones if the claim was used before.
+        """Claims up to `count` jobs under `claim`; a repeated claim returns the same jobs.
 
-        None is added to jobs that are `max_job_bytes` large together.
-        `room` says how many there may be of a model; of one that it lacks, as many as wait.
-        `rates` says how many requests and tokens a minute its provider allows; 0 is any number.
+        No further job is added once the jobs have `max_job_bytes` together.
+        `room` has the number of jobs of each model that may begin; other models are unlimited.
+        `rates` has the requests and tokens per minute that a model's provider allows; 0 means any
+        number.
         """
         names = Partition(partition)
         room, rates = room or {}, rates or {}
@@ -254,7 +259,10 @@ class Queue:
         return [granted(claim, row) for row in reply]
 
     async def extend(self, partition: int, held: list[tuple[str, str]]) -> list[str]:
-        """For each `(response id, claim)`: "held", "cancel" or "lost"."""
+        """Renews the leases of `(response id, claim)` pairs; returns the state of each.
+
+        The states are "held"; "cancel": it is held and is to be cancelled; "lost": it is not held.
+        """
         names = Partition(partition)
         flat = [part for pair in held for part in pair]
         reply = await self._pipe.run(
@@ -268,7 +276,7 @@ class Queue:
         return [answer.decode() for answer in reply]
 
     async def retry(self, response_id: str, claim: str, delay_ms: int, reason: str) -> None:
-        """The job waits `delay_ms` for another attempt. Raises: Fenced, Gone."""
+        """Queues a running job for another attempt after `delay_ms`. Raises: Fenced, Gone."""
         reply = await self._pipe.run(
             calls.retry(
                 **_named(response_id),
@@ -280,17 +288,19 @@ class Queue:
         check_held(response_id, reply)
 
     async def give_back(self, response_id: str, claim: str, reason: str) -> None:
-        """The job is the next one to be claimed by anybody. Raises: Fenced, Gone."""
+        """Gives a running job back to the front of its tenant's queue. Raises: Fenced, Gone."""
         reply = await self._pipe.run(
             calls.give_back(**_named(response_id), claim=claim, reason=reason)
         )
         check_held(response_id, reply)
 
     async def cancel(self, response_id: str, length: int, events: list[Event]) -> bool:
-        """True if the response has ended, False if its worker was asked to end it.
+        """Cancels a response: at once, or by asking the worker that holds it.
 
+        Returns True if the response has ended, False if its worker was asked to end it.
         `events` end a response that no worker holds and whose log has `length` entries.
-        Raises: UnknownResponse; Diverged when the log has moved: read it and call again.
+
+        Raises: UnknownResponse; Diverged if the log has another length: read it and call again.
         """
         names = names_of(response_id)
         reply = await self._pipe.run(
@@ -317,7 +327,10 @@ class Queue:
                 raise RedisRefused("cancel: unexpected reply")
 
     async def rescue(self, partition: int, claim: str) -> tuple[int, list[Grant]]:
-        """How many lost jobs wait again, and those that the caller must end now."""
+        """Recovers lost jobs of a partition.
+
+        Returns the number of jobs that are queued again, and the jobs that the caller must end.
+        """
         names, settings = Partition(partition), self._settings
         requeued, rows = await self._pipe.run(
             calls.rescue(
@@ -335,7 +348,7 @@ class Queue:
         return requeued, [granted(claim, row) for row in rows]
 
     async def delete(self, response_id: str) -> bool:
-        """True if there was such a response. Who may delete it is for the caller to know."""
+        """Deletes a response; returns False if it did not exist. The caller checks the owner."""
         names = names_of(response_id)
         call = calls.delete(
             **_named(response_id),
@@ -346,21 +359,23 @@ class Queue:
         return bool(await self._pipe.run(call))
 
     async def dead(self, partition: int) -> list[bytes]:
-        """What lies in the dead list, oldest first: response ids, or whatever was no id."""
+        """Returns the entries of the dead list, oldest first: response ids or invalid entries."""
         found: list[bytes] = await self._pipe.call("LRANGE", Partition(partition).dead, 0, -1)
         return found
 
     async def count_dead(self, partition: int) -> int:
-        """How many entries the dead list has."""
+        """Returns the number of entries in the dead list."""
         return int(await self._pipe.call("LLEN", Partition(partition).dead))
 
     async def unbury(self, partition: int, entry: bytes) -> bool:
-        """Takes an entry off the dead list; True if it was there."""
+        """Removes an entry from the dead list; returns True if it was there."""
         return bool(await self._pipe.call("LREM", Partition(partition).dead, 1, entry))
 
     async def orphans(self, partition: int, followed: list[str], most: int) -> list[str]:
-        """Says what this process follows, to be said again in every third of the grace; up to
-        `most` that nobody has followed for the grace.
+        """Records the responses that this process follows; returns up to `most` orphans.
+
+        Call it in every third of the grace period. Orphans are responses that nobody has followed
+        for the grace period.
         """
         reply = await self._pipe.run(
             calls.orphans(
@@ -373,7 +388,10 @@ class Queue:
         return [response_id.decode() for response_id in reply]
 
     async def pause(self, model: str, seconds: float) -> None:
-        """No worker begins anything of a model for so long; then a few, then all."""
+        """Pauses a model in all workers for `seconds`.
+
+        Meanwhile none of its jobs begins; afterwards a few may, then all.
+        """
         for number in range(self._settings.partitions):
             pause_key = Partition(number).pause(model)
             await self._pipe.run(calls.pause(pause_key=pause_key, pause_ms=round(1000 * seconds)))
@@ -381,9 +399,12 @@ class Queue:
     async def queue_positions(
         self, partition: int, waiting: list[tuple[str, str]]
     ) -> tuple[float | None, dict[tuple[str, str], tuple[int, int, str]]]:
-        """Seconds between claims while the queue is busy; for each `(queue_name, owner)` the head's
-        number (0 where nothing waits), how many of the tenant's come before it in higher tiers, and
-        why it waits: `own_limit`, `provider_rate`, or "" where the workers are busy.
+        """Returns what queue positions are computed from.
+
+        The first value is the seconds between claimed jobs while the queue is busy, or None if
+        unknown. The second one has, for each `(queue_name, owner)`: the number of the head (0 if no
+        job waits), the number of the tenant's jobs in higher tiers, and the reason for waiting:
+        `own_limit`, `provider_rate`, or "" if the workers are busy.
         """
         names = Partition(partition)
         flat = [part for pair in waiting for part in pair]
@@ -397,7 +418,7 @@ class Queue:
 
 
 def _named(response_id: str) -> dict[str, str]:
-    """The arguments of most scripts of one response."""
+    """Returns the arguments that most scripts for one response have in common."""
     names = names_of(response_id)
     return {
         "job_key": names.job(response_id),

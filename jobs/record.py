@@ -2,14 +2,14 @@
 
     from       submit   claim     retry    give_back  rescue   finish            cancel
     (nothing)  queued
-    (nothing)  completed, by submit_completed: a request that asks for no answer
+    (nothing)  completed, by submit_completed: a request without generation
     queued              running                                                  cancelled
     running                       queued   queued     queued   its own status    (asked for)
-    completed, incomplete, failed, cancelled: nothing leads out
+    completed, incomplete, failed, cancelled: final
 
 Each column is one script in `jobs/scripts/`; the scripts enforce this table in Redis. A queued job
-whose waiting time is over or that is cancelled passes through `running` on its way to its end: the
-rescue claims it to write its last event.
+whose waiting time is over, or whose cancellation was requested while it ran, becomes `running`
+before it ends: a rescue or a worker claims it to write its last event.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from typing import Any, NamedTuple
 
 
 class Status(StrEnum):
-    """The states of a job; the names are the standard's, `running` is its `in_progress`."""
+    """The states of a job, named as in the standard, whose name for `running` is `in_progress`."""
 
     QUEUED = "queued"
     RUNNING = "running"
@@ -31,12 +31,12 @@ class Status(StrEnum):
 
     @property
     def ended(self) -> bool:
-        """True for the four states that nothing leads out of."""
+        """True for the four final states."""
         return self not in (Status.QUEUED, Status.RUNNING)
 
 
 class TurnSlice(NamedTuple):
-    """The items of an ended response from index `first` to before `stop`."""
+    """The items of an ended response from index `first` up to, but not including, `stop`."""
 
     response_id: str
     first: int
@@ -45,15 +45,15 @@ class TurnSlice(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """What a client asked for; written once at submit and never changed.
+    """A client's request, written once when it is submitted and never changed.
 
-    `params` is the standard's request body as validated, with the model, the service tier and the
-    ids of input items filled in; other members that the client left out stay absent. `created_at`
-    is in Unix seconds and only ever shown.
+    `params` is the validated request body of the standard. The model, the service tier and the ids
+    of input items are filled in; other members that the client omitted stay absent. `created_at` is
+    in Unix seconds and is only displayed.
 
     `context` holds the items of earlier turns, oldest first, and `context_bytes` is their size as
-    MessagePack. If they come from stored turns, `turns` names them: then the job is stored without
-    its context, and the worker that claims it reads them.
+    MessagePack. If they come from stored turns, `turns` names those turns: then the job is stored
+    without its context, and the worker that claims it reads the turns.
     """
 
     id: str
@@ -67,10 +67,10 @@ class Job:
 
 @dataclass(frozen=True, slots=True)
 class SharedSettings:
-    """The numbers that server and worker must agree on. Times in ms.
+    """The settings that server and worker must agree on. Times are in milliseconds.
 
-    `tenant_*` are the limits of tenants that have none of their own, `subject_*` those of each end
-    user; 0 means unlimited.
+    `tenant_*` are the limits of tenants that have no limits of their own, and `subject_*` those of
+    each of their end users; 0 means unlimited.
     """
 
     lease_ms: int = 15_000
@@ -101,7 +101,7 @@ class SharedSettings:
 
     @property
     def job_ttl_ms(self) -> int:
-        """How long an unfinished job is kept: longer than it can possibly take."""
+        """The TTL of an unfinished job, which is longer than any job can take."""
         return self.max_wait_ms + self.max_attempts * 2 * self.max_run_ms + self.retention_ms
 
     @property
@@ -111,7 +111,7 @@ class SharedSettings:
 
     @property
     def of_tenants(self) -> dict[str, float]:
-        """The limits of a tenant that has none of its own, by the names of `tenants.FIELDS`."""
+        """The limits of a tenant without limits of its own, by the names in `tenants.FIELDS`."""
         return {
             "sockets": self.tenant_sockets,
             "running": self.tenant_running,
@@ -129,5 +129,5 @@ class SharedSettings:
 
     @property
     def inspect_ms(self) -> int:
-        """Milliseconds between two checks whether a waiting or running job was lost."""
+        """The interval of the checks whether a waiting or running job was lost."""
         return max(2 * self.lease_ms, 1_000)

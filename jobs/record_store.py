@@ -1,8 +1,10 @@
-"""Records that operators keep in Redis: few, small, read by every server, written by a command.
+"""Stores the records of operators in Redis, such as API keys.
+
+Records are few and small; every server reads them, and a command writes them.
 
 A store is one hash in partition 0. It is bounded, and expires 400 days after the last write or
-renewal. Each server renews it once an hour, so it outlives every pause of the service, and nothing
-stays in Redis for ever.
+renewal. Each server renews it once an hour, so that it outlives long interruptions of the service,
+but does not stay in Redis for ever.
 """
 
 from __future__ import annotations
@@ -20,27 +22,27 @@ MAX_RECORDS = 10_000
 
 
 class RecordStore:
-    """One hash of records. Raises everywhere: RedisTrouble."""
+    """One hash of records. All methods raise RedisTrouble."""
 
     def __init__(self, pipe: Pipe, key: str) -> None:
-        """`key` is a key of `names.Partition`."""
+        """`key` is the Redis key of the hash, a name of `names.Partition`."""
         self._pipe = pipe
         self._key = key
 
     async def get(self, id_: str) -> bytes | None:
-        """One record."""
+        """Returns one record, or None if there is none with this id."""
         found: bytes | None = await self._pipe.call("HGET", self._key, id_)
         return found
 
     async def all(self) -> dict[str, bytes]:
-        """All records, by id."""
+        """Returns all records, by id."""
         flat = await self._pipe.call("HGETALL", self._key)
         return {id_.decode(): record for id_, record in zip(flat[::2], flat[1::2], strict=True)}
 
     async def put(self, id_: str, before: bytes | None, after: bytes | None) -> None:
-        """Writes a record where `before` was read; None is none.
+        """Replaces the record `before` by `after`; None stands for no record.
 
-        Raises: RecordChanged if somebody else wrote it meanwhile; RecordStoreFull.
+        Raises: RecordChanged if another process has changed the record meanwhile; RecordStoreFull.
         """
         reply = await self._pipe.run(
             calls.put_record(
@@ -63,5 +65,5 @@ class RecordStore:
                 raise RedisRefused("put_record: unexpected reply")
 
     async def renew(self) -> None:
-        """Renews the expiry."""
+        """Renews the TTL of the store."""
         await self._pipe.call("PEXPIRE", self._key, RECORDS_TTL_MS)

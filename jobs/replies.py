@@ -1,4 +1,4 @@
-"""What the scripts of the queue answer."""
+"""Decodes the replies of the queue's scripts."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Allowance:
-    """What a tenant may in a minute and a day, and has left; a limit of 0 is none."""
+    """A tenant's requests per minute and tokens per day, with what is left; 0 means no limit."""
 
     requests: int
     requests_left: int
@@ -24,7 +24,7 @@ class Allowance:
 
 @dataclass(frozen=True, slots=True)
 class Accepted:
-    """A submitted response. `fresh` is False where the idempotency key had made it before."""
+    """A submitted response. `fresh` is False if its idempotency key had created it before."""
 
     response_id: str
     number: int
@@ -33,11 +33,12 @@ class Accepted:
 
 
 class Grant(NamedTuple):
-    """A job that a worker holds under `claim` until its lease runs out.
+    """A job that a worker holds under `claim` until its lease expires.
 
-    `job` is undecoded: bytes that cannot be decoded are the worker's to bury. `reason` says why it
-    waited again or must be ended: "" at first, else `worker_lost`, `cancelled`, `expired`, or the
-    reason that a retry gave. `length` is the log's. `waited_ms` is since submit.
+    `job` is not decoded here, so that a worker can move undecodable bytes to the dead list.
+    `reason` is "" at first. Later it says why the job was queued again or must be ended:
+    `worker_lost`, `cancelled`, `expired`, or the reason of a retry. `length` is the length of the
+    log. `waited_ms` is the time since the submission.
     """
 
     response_id: str
@@ -53,12 +54,12 @@ class Grant(NamedTuple):
 
     @property
     def model(self) -> str:
-        """The model for which it waited; "" where the queue does not tell them apart."""
+        """The model of the job's queue; "" if the queue does not distinguish models."""
         return model_of(self.queue_name)
 
 
 def accepted(response_id: str, reply: object, settings: SharedSettings) -> Accepted:
-    """What `submit` or `submit_completed` made of a response with this id.
+    """Decodes the reply of `submit` or `submit_completed` for a response id.
 
     Raises: IdempotencyKeyReused, QueueFull, Limited.
     """
@@ -83,7 +84,7 @@ def accepted(response_id: str, reply: object, settings: SharedSettings) -> Accep
 
 
 def granted(claim: str, row: list[Any]) -> Grant:
-    """A job that `claim` or `rescue` hands out."""
+    """Decodes a job that `claim` or `rescue` has granted."""
     id_, job, attempt, failures, cancelled, reason, waited, length, queue_name = row
     return Grant(
         id_.decode(),
@@ -100,7 +101,7 @@ def granted(claim: str, row: list[Any]) -> Grant:
 
 
 def check_held(response_id: str, reply: object) -> None:
-    """Returns where the job was still its claim's. Raises: Fenced, Gone."""
+    """Checks that the claim still held the job. Raises: Fenced, Gone."""
     match reply:
         case [b"ok"]:
             return
