@@ -1,4 +1,4 @@
-"""One setting: what the table, the parser, the help and the documentation know of it."""
+"""The declaration of a setting, for the parser, the help and the documentation."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ CLIENT: Final = "`holdline`"
 
 @dataclass(frozen=True, slots=True)
 class Setting:
-    """One setting.
+    """The declaration of one setting.
 
     `least` and `most` bound a number; a setting with `choices` allows no other words. `help` is
-    Markdown. `shown` stands for an empty default in the documentation.
+    Markdown. The documentation shows `shown` in the place of an empty default.
     """
 
     name: str
@@ -46,27 +46,27 @@ class Setting:
 
     @property
     def plain_help(self) -> str:
-        """The help without the marks of Markdown."""
+        """The help without Markdown links and code marks."""
         return re.sub(r"\[([^]]*)\]\([^)]*\)", r"\1", self.help).replace("`", "")
 
 
 def text(name: str, readers: Readers, default: str, help_: str, *, shown: str = "") -> Setting:
-    """A setting that is a text."""
+    """Declares a setting whose value is a text."""
     return Setting(name, readers, default, help_, shown=shown)
 
 
 def number(
     name: str, readers: Readers, default: float, least: float, most: float, help_: str
 ) -> Setting:
-    """A setting that is a number within bounds."""
+    """Declares a setting whose value is a number within bounds."""
     return Setting(name, readers, default, help_, least, most)
 
 
 def limit(name: str, readers: Readers, most: float, help_: str) -> Setting:
-    """A number that is 0 by default, which means no limit."""
+    """Declares a limit: a number whose default of 0 means no limit."""
     return number(name, readers, 0, 0, most, f"{help_}; 0: no limit")
 
 
 def choice(name: str, readers: Readers, choices: tuple[str, ...], help_: str) -> Setting:
-    """A setting that is one of some words, the first of them by default."""
+    """Declares a setting with a fixed set of values; the first one is the default."""
     return Setting(name, readers, choices[0], help_, choices=choices)

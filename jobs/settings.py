@@ -1,7 +1,7 @@
 """Reads settings from environment variables, as `settings_table.py` declares them.
 
-Server and worker run from one environment, so each knows every name; each keeps its own frozen
-configuration. `python -m jobs.settings` prints the table of `docs/operating.md`.
+Server and worker may run in the same environment, so each accepts the names of all settings; each
+has its own frozen configuration. `python -m jobs.settings` prints the table of `docs/operating.md`.
 """
 
 from __future__ import annotations
@@ -26,8 +26,8 @@ RENAMED: Final = {
     "HOLDLINE_GRACE_SECONDS": "HOLDLINE_SHUTDOWN_GRACE_SECONDS",
 }
 
-# What Kubernetes and Docker set for each service that lies beside a container: for one that is
-# called `holdline`, HOLDLINE_PORT=tcp://10.0.0.1:8080, HOLDLINE_SERVICE_HOST and the like.
+# Variables that Kubernetes and Docker set in a container for each service near it. For a service
+# named `holdline`: HOLDLINE_PORT=tcp://10.0.0.1:8080, HOLDLINE_SERVICE_HOST and the like.
 _SERVICE_LINK: Final = re.compile(
     r"HOLDLINE_(\w+_)?(SERVICE_(HOST|PORT(_\w+)?)|PORT_\d+_(TCP|UDP|SCTP)(_(PROTO|PORT|ADDR))?)"
 )
@@ -35,11 +35,11 @@ _SERVICE_ADDRESS: Final = re.compile(r"(tcp|udp|sctp)://[^/]+:\d+")
 
 
 class ConfigError(HoldlineError):
-    """A setting is invalid; the message names it and says what is allowed."""
+    """A setting is invalid; the message names it and the allowed values."""
 
 
 def is_service_link(name: str, value: str) -> bool:
-    """True for a variable with which Kubernetes or Docker announces another service."""
+    """Returns True for a variable with which Kubernetes or Docker announces a service."""
     if not name.startswith(PREFIX):
         return False
     return bool(
@@ -49,7 +49,7 @@ def is_service_link(name: str, value: str) -> bool:
 
 
 def ignored_links(environ: Mapping[str, str]) -> list[str]:
-    """The names of settings that are ignored, because an orchestrator has set them."""
+    """Returns the settings that are ignored because an orchestrator has set them."""
     return [name for name in SETTINGS if is_service_link(name, environ.get(name, ""))]
 
 
@@ -61,7 +61,7 @@ def check_names(environ: Mapping[str, str]) -> None:
         if name in RENAMED:
             raise ConfigError(f"{name} has a new name: set {RENAMED[name]} instead")
         if name.startswith(PREFIX) and name not in SETTINGS:
-            # Without the prefix: REDIS_URL and OPENAI_API_KEY have none.
+            # Names are compared without the prefix, because REDIS_URL and OPENAI_API_KEY lack it.
             wanted = name.upper().removeprefix(PREFIX)
             names = {known.removeprefix(PREFIX): known for known in SETTINGS}
             longer = [known for known in names if wanted in known]
@@ -71,9 +71,9 @@ def check_names(environ: Mapping[str, str]) -> None:
 
 
 def text(environ: Mapping[str, str], name: str) -> str:
-    """The value of a setting, or its default if it is empty or not set.
+    """Returns the value of a setting, or its default if it is empty or not set.
 
-    Raises: ConfigError, if the setting allows a few words and this is another.
+    Raises: ConfigError if the setting has choices and the value is not one of them.
     """
     setting, value = SETTINGS[name], environ.get(name, "").strip()
     if not value or is_service_link(name, value):
@@ -84,7 +84,7 @@ def text(environ: Mapping[str, str], name: str) -> str:
 
 
 def number(environ: Mapping[str, str], name: str) -> float:
-    """The value of a setting that is a number.
+    """Returns the value of a setting that is a number.
 
     Raises: ConfigError.
     """
@@ -101,7 +101,7 @@ def number(environ: Mapping[str, str], name: str) -> float:
 
 
 def whole(environ: Mapping[str, str], name: str) -> int:
-    """The value of a setting that is a number, rounded down.
+    """Returns the value of a setting that is a number, rounded down.
 
     Raises: ConfigError.
     """
@@ -109,7 +109,7 @@ def whole(environ: Mapping[str, str], name: str) -> int:
 
 
 def milliseconds(environ: Mapping[str, str], name: str) -> int:
-    """The value of a setting in seconds, in milliseconds.
+    """Returns the value of a setting in seconds, converted to milliseconds.
 
     Raises: ConfigError.
     """
@@ -117,7 +117,7 @@ def milliseconds(environ: Mapping[str, str], name: str) -> int:
 
 
 def help_text(program: str) -> str:
-    """The settings of a program ("server" or "worker"), for its `--help`."""
+    """Returns the settings of a program ("server" or "worker") as text for its `--help`."""
     lines = ["settings (environment variables):"]
     for setting in SETTINGS.values():
         if setting.readers != ALL and program not in setting.readers:
@@ -132,7 +132,7 @@ def help_text(program: str) -> str:
 
 
 def markdown() -> str:
-    """The table of all settings for the documentation."""
+    """Returns the table of all settings for the documentation."""
     lines = ["| name | default | from, to | what | read by |", "|---|---|---|---|---|"]
     for each in SETTINGS.values():
         cells = (f"`{each.name}`", each.shown_default, each.bounds, each.help, each.readers)

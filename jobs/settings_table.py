@@ -1,6 +1,6 @@
-"""The table of all settings; `settings.py` makes the parser, the help and the documentation of it.
+"""The table of all settings, from which `settings.py` makes parser, help and documentation.
 
-A new setting is a new line here, and a line in the Config of the program that reads it.
+A new setting needs an entry here, and a field in the Config of the program that reads it.
 """
 
 from __future__ import annotations

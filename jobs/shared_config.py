@@ -1,4 +1,4 @@
-"""The part of the configuration that server and worker have in common, from the environment."""
+"""Reads the part of the configuration that server and worker share from the environment."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 def redis_url(environ: Mapping[str, str]) -> str:
-    """The URL of Redis.
+    """Returns the URL of Redis.
 
     Raises: ConfigError.
     """
@@ -34,9 +34,11 @@ def redis_url(environ: Mapping[str, str]) -> str:
 
 
 def catalog(environ: Mapping[str, str]) -> Catalog:
-    """The models file; an empty catalog without one. `HOLDLINE_MODEL` sets the default model.
+    """Returns the content of the models file; without a file, an empty catalog.
 
-    Raises: ConfigError, which names the file and the table and key in it.
+    `HOLDLINE_MODEL` overrides the file's default model.
+
+    Raises: ConfigError, which names the file, and the table and key in it.
     """
     path = text(environ, "HOLDLINE_MODELS")
     model = text(environ, "HOLDLINE_MODEL")
@@ -53,14 +55,14 @@ def catalog(environ: Mapping[str, str]) -> Catalog:
 
 
 def cipher(environ: Mapping[str, str]) -> Cipher | None:
-    """The cipher of prompts and answers in Redis; None if they are not encrypted.
+    """Returns the cipher for prompts and answers in Redis; None if they are not encrypted.
 
     Raises: ConfigError, which contains no key.
     """
     path = text(environ, "HOLDLINE_ENCRYPTION_KEYS")
     if not path:
         return None
-    # Imported only if it is needed, because it takes long.
+    # Imported only if it is needed, because the import is slow.
     from .cipher import Cipher, InvalidEncryptionKeys
 
     try:
@@ -77,7 +79,7 @@ def _read(name: str, path: str) -> str:
 
 
 def hide(url: str) -> str:
-    """The URL without its password and query."""
+    """Returns the URL without its login and query."""
     parts = urlsplit(url)
     place = parts.netloc.rpartition("@")[2]
     hidden = "…@" if "@" in parts.netloc else ""
@@ -85,7 +87,7 @@ def hide(url: str) -> str:
 
 
 def shared_settings(environ: Mapping[str, str]) -> SharedSettings:
-    """The settings that all processes on one Redis share.
+    """Returns the settings that all processes on one Redis share.
 
     Raises: ConfigError.
     """

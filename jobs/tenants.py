@@ -1,7 +1,8 @@
-"""What is set for a tenant: its weight and its limits, changed while everything runs.
+"""Reads and changes the settings of tenants, their weight and limits, at run time.
 
-A tenant is whose answers share one account: see `docs/operating.md`. Its settings are in Redis, in
-each partition, where the scripts read them; what they do not say is the setting of the process.
+The responses of a tenant share one account: see `docs/operating.md`. A tenant's settings are in
+Redis, in each partition, where the scripts read them. Settings that a tenant lacks are those of the
+process.
 """
 
 from __future__ import annotations
@@ -23,12 +24,12 @@ DAY: Final = 86_400
 
 
 class WrongSetting(HoldlineError):
-    """A setting of a tenant that does not exist, or a value that it cannot have."""
+    """There is no such setting of a tenant, or its value is invalid."""
 
 
 @dataclass(frozen=True, slots=True)
 class Field:
-    """One setting: what it may be, and what it means."""
+    """The bounds and the meaning of one setting of a tenant."""
 
     least: float
     most: float
@@ -57,7 +58,10 @@ FIELDS: Final[dict[str, Field]] = {
 
 @dataclass(frozen=True, slots=True)
 class TenantUsage:
-    """Running answers, whether others wait for one of them to end, and what was used today."""
+    """A tenant's running responses, and its usage today.
+
+    `held` is True if the tenant is held back until one of its responses ends.
+    """
 
     running: int
     held: bool
@@ -66,19 +70,22 @@ class TenantUsage:
 
 
 class Tenants:
-    """The settings of all tenants. Raises everywhere: RedisTrouble."""
+    """The settings of all tenants. All methods raise RedisTrouble."""
 
     def __init__(self, pipe: Pipe, partitions: int) -> None:
         self._pipe = pipe
         self._partitions = [Partition(number) for number in range(partitions)]
 
     async def get(self, tenant: str) -> dict[str, str]:
-        """What is set, by field."""
+        """Returns the settings of a tenant, by field."""
         flat = await self._pipe.call("HGETALL", self._partitions[0].tenant(tenant))
         return _pairs(flat)
 
     async def set(self, tenant: str, values: Mapping[str, str]) -> dict[str, str]:
-        """Sets these fields, "" for the default; what is set then. Raises: WrongSetting."""
+        """Changes some settings of a tenant and returns all of them; "" restores a default.
+
+        Raises: WrongSetting.
+        """
         wanted = {name: checked(name, value) for name, value in values.items()}
         flat = [part for pair in wanted.items() for part in pair]
         found = {}
@@ -90,11 +97,11 @@ class Tenants:
         return found
 
     async def clear(self, tenant: str) -> None:
-        """Back to the defaults."""
+        """Restores the defaults of a tenant."""
         await self.set(tenant, dict.fromkeys(FIELDS, ""))
 
     async def usage(self, tenant: str) -> TenantUsage:
-        """The usage of a tenant, over all partitions."""
+        """Returns the usage of a tenant in all partitions."""
         running, held, tokens, money = 0, False, 0, 0.0
         now = int((await self._pipe.call("TIME"))[0])
         for names in self._partitions:
@@ -107,7 +114,7 @@ class Tenants:
 
 
 def numbers(values: Mapping[str, str]) -> dict[str, float]:
-    """Settings as numbers; what no version of this program has set is left out."""
+    """Returns settings as numbers, without unknown fields."""
     return {
         name: int(value) if FIELDS[name].whole else float(value)
         for name, value in values.items()
@@ -116,7 +123,7 @@ def numbers(values: Mapping[str, str]) -> dict[str, float]:
 
 
 def checked(name: str, value: str) -> str:
-    """The value as it is kept. Raises: WrongSetting."""
+    """Returns the value of a setting in the form that is stored. Raises: WrongSetting."""
     field = FIELDS.get(name)
     if field is None:
         raise WrongSetting(f"{name} is not a setting of a tenant; known: {', '.join(FIELDS)}")

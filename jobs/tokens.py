@@ -1,7 +1,7 @@
-"""What a request takes, in tokens, before anybody has counted: for turns, limits and budgets.
+"""Estimates the tokens of a request before it runs, for fair queueing, limits and budgets.
 
-An estimate is wrong by a factor at times, and what is booked on it is put right when the answer has
-ended. It must be cheap, never zero, and grow with what is sent.
+An estimate may be wrong by a factor; the actual usage replaces it when the response has ended. It
+must be cheap and never zero, and grow with the size of the request.
 """
 
 from __future__ import annotations
@@ -13,29 +13,29 @@ if TYPE_CHECKING:
 
 CHARACTERS_A_TOKEN: Final = 4  # of English text; other languages and code have fewer
 IMAGE_TOKENS: Final = 1000
-# What is asked for is a bound that answers seldom come near.
+# `max_output_tokens` is a bound that answers seldom come near, so this estimate caps it.
 USUAL_OUTPUT_TOKENS: Final = 500
-# Parts of a request that a model is shown; the rest is for us.
+# The parts of a request that are sent to the model; the others only concern this program.
 _SHOWN: Final = ("instructions", "input", "tools", "text")
 
 
 def input_tokens(job: Job) -> int:
-    """About how many tokens the model is shown."""
+    """Estimates the tokens of the prompt."""
     shown = [job.context, *(job.params.get(name) for name in _SHOWN)]
     characters, images = _measure(shown)
     return -(-characters // CHARACTERS_A_TOKEN) + images * IMAGE_TOKENS + 1
 
 
 def output_tokens(job: Job) -> int:
-    """About how many tokens the answer has."""
+    """Estimates the tokens of the answer."""
     asked = job.params.get("max_output_tokens")
     return min(asked, USUAL_OUTPUT_TOKENS) if isinstance(asked, int) else USUAL_OUTPUT_TOKENS
 
 
 def _measure(value: Any) -> tuple[int, int]:
-    """The characters of all texts inside, and the number of images."""
+    """Returns the number of characters in all nested strings, and the number of images."""
     characters, images, rest = 0, 0, [value]
-    while rest:  # no recursion: how deeply it is nested is the client's choice
+    while rest:  # no recursion, because the client chooses the depth of nesting
         inner = rest.pop()
         kind = type(inner)  # there may be 100 000 values, and `match` takes ten times as long
         if kind is dict:

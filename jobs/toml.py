@@ -1,7 +1,8 @@
 """Decodes the tables of a TOML file into msgspec structs, with errors that name table and key.
 
-An error says what the key must be, as the struct's annotations declare it, and never repeats the
-value: the likeliest mistake is a secret in the wrong place. Pure: no file is read here.
+An error says which values the key allows, as the struct's annotations declare them. It never
+repeats the value, because the likeliest mistake is a secret in the wrong place. This module does no
+I/O.
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ _MISSING: Final = re.compile(r"Object missing required field `(.*)`")
 
 
 class InvalidTable(HoldlineError):
-    """The file has a mistake; the message names the line, or the table and the key."""
+    """The file is invalid; the message names the line, or the table and the key."""
 
 
 class Table(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -39,7 +40,7 @@ class Table(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
 
 
 def parse(text: str, kind: type[_T]) -> _T:
-    """The whole file.
+    """Decodes a whole file.
 
     Raises: InvalidTable.
     """
@@ -51,7 +52,7 @@ def parse(text: str, kind: type[_T]) -> _T:
 
 
 def convert(values: Any, kind: type[_T], place: str) -> _T:
-    """One table of the file; `place` is its dotted name.
+    """Converts one table of the file; `place` is its dotted name.
 
     Raises: InvalidTable.
     """
@@ -65,12 +66,12 @@ def convert(values: Any, kind: type[_T], place: str) -> _T:
 
 
 def invalid(place: str, key: str, what: str) -> InvalidTable:
-    """The error for a key of a table."""
+    """Returns the error for a key of a table; an empty `place` is the top level of the file."""
     return InvalidTable(f"[{place}] {key} {what}" if place else f"{key} {what}")
 
 
 def _explained(message: str, values: Any, kind: type, place: str) -> InvalidTable:
-    """Puts the message of msgspec into the terms of the file."""
+    """Returns the error for a message of msgspec, in the terms of the file."""
     match = _MESSAGE.fullmatch(message)
     what, path = (match[1], match[2] or "") if match else (message, "")
     steps = [name or int(index) for name, index in re.findall(r"\.(\w+)|\[(\d+)\]", path)]
@@ -100,7 +101,7 @@ def _unknown_key(key: str, table: Any, found: inspect.Type, place: str) -> Inval
 
 
 def _plain(found: inspect.Type) -> inspect.Type:
-    """The type without its description, and without None beside it."""
+    """Returns the type without its metadata and without an alternative of None."""
     match found:
         case inspect.Metadata(type=inner):
             return _plain(inner)
@@ -111,7 +112,7 @@ def _plain(found: inspect.Type) -> inspect.Type:
 
 
 def _inside(found: inspect.Type, step: str | int) -> inspect.Type:
-    """The type of a field or of an item; AnyType where it cannot be told."""
+    """Returns the type of a field or of a list item; AnyType if it is unknown."""
     match _plain(found):
         case inspect.StructType(fields=fields):
             return next(each.type for each in fields if each.encode_name == step)
@@ -122,7 +123,7 @@ def _inside(found: inspect.Type, step: str | int) -> inspect.Type:
 
 
 def _allowed(found: inspect.Type) -> str:
-    """The values that a type allows, in words; "" where msgspec's own words are better."""
+    """Describes the values that a type allows; "" if msgspec's own message is better."""
     match found:
         case inspect.Metadata(extra_json_schema={"description": str(description)}):
             return description

@@ -1,11 +1,11 @@
-"""Stores each turn of a conversation once, for all the jobs that continue from it.
+"""Stores each turn of a conversation once, for all jobs that continue from it.
 
-A turn holds the input and the output items of an ended response. It is stored when the first job
-continues from the response, and lives as long as any such job may be waited for or continued from.
+A turn has the input and output items of an ended response. It is stored when the first job
+continues from that response, and is kept as long as such a job may run or be continued from.
 
 The turns of a conversation are in different partitions, so no script can submit a job and hold its
-turns at once: the turns are held first. If the submit then fails, they live longer than they must,
-and no worse has happened.
+turns at once: the turns are held first. If the submission then fails, the only consequence is that
+the turns are kept longer than necessary.
 """
 
 from __future__ import annotations
@@ -29,10 +29,10 @@ Item = dict[str, Any]
 
 
 class TurnStore:
-    """The stored turns of all partitions. Raises everywhere: RedisTrouble."""
+    """The stored turns of all partitions. All methods raise RedisTrouble."""
 
     def __init__(self, pipe: Pipe, ttl_ms: int) -> None:
-        """`ttl_ms` is that of a job: a turn is kept for it from the last time that it was named."""
+        """`ttl_ms` is the TTL of a job; each use of a turn renews the turn's TTL to it."""
         self._pipe = pipe
         self._ttl_ms = ttl_ms
 
@@ -52,7 +52,7 @@ class TurnStore:
             raise TurnMissing(response_id)
 
     async def read(self, turns: list[TurnSlice]) -> list[Item]:
-        """Returns the items of turns that nobody has deleted. Raises: TurnMissing, Undecodable."""
+        """Returns the items of turns that are not deleted. Raises: TurnMissing, Undecodable."""
         return self._items(
             turns,
             await self._replies(
@@ -66,7 +66,7 @@ class TurnStore:
     async def hold(self, job_id: str, turns: list[TurnSlice]) -> None:
         """Keeps turns readable to a job until it releases them.
 
-        Raises: TurnMissing; also if one was deleted before the job held it.
+        Raises: TurnMissing, also for a turn that was deleted before the job held it.
         """
         await self._held(job_id, turns, wanted=False)
 
@@ -105,7 +105,7 @@ class TurnStore:
     async def _replies(
         self, turns: list[TurnSlice], call: Callable[[Partition, list[str]], Call]
     ) -> list[tuple[list[str], Any]]:
-        """Runs a script in each partition; returns the ids of its turns there, and its reply."""
+        """Runs a script in each partition; returns pairs of the turns' ids there and the reply."""
         grouped: dict[Partition, list[str]] = {}
         for id_ in dict.fromkeys(turn.response_id for turn in turns):
             grouped.setdefault(names_of(id_), []).append(id_)
@@ -116,7 +116,7 @@ class TurnStore:
         found: dict[str, list[Item]] = {}
         for ids, stored in replies:
             for index, id_ in enumerate(ids):
-                # A turn is kept encoded or decoded, not both.
+                # To save memory, the encoded turn is freed when the decoded one is made.
                 kept, stored[index] = stored[index], None
                 if kept is None:
                     raise TurnMissing(id_)

@@ -1,4 +1,4 @@
-"""Finds where turns begin in a conversation, and leaves some of them out."""
+"""Finds the beginnings of turns in a conversation, and clips a range of its items."""
 
 from __future__ import annotations
 
@@ -9,18 +9,19 @@ if TYPE_CHECKING:
 
     from .record import TurnSlice
 
-# Messages of these roles are rules: those before the first turn belong to every turn.
+# Messages with these roles are instructions: those before the first turn apply to every turn.
 RULES: Final = ("system", "developer")
 
 
 def turns(shown: list[dict[str, Any]]) -> list[int]:
-    """Where turns begin: with what the user says, unless a result of a call before it follows.
+    """Returns the indexes at which turns begin.
 
-    A result without its call would be refused.
+    A turn begins at a user message, except between a tool call and its result: a model endpoint
+    refuses a result without its call.
     """
     ends = _results(shown)
     begun: list[int] = []
-    until = 0  # where the last result of the calls so far is
+    until = 0  # the index of the last result of the calls so far
     for n, one in enumerate(shown):
         until = max(until, ends.get(n, 0))
         if one.get("role") == "user" and n >= until:
@@ -29,7 +30,10 @@ def turns(shown: list[dict[str, Any]]) -> list[int]:
 
 
 def clip(turns: Iterable[TurnSlice], start: int, stop: int) -> list[TurnSlice]:
-    """Returns what turns hold of the items from index `start` to before `stop`, of all theirs."""
+    """Clips turns to a range of their items.
+
+    The indexes `start` and `stop` count the items of all turns in sequence; `stop` is excluded.
+    """
     clipped = []
     begin = 0
     for turn in turns:
@@ -42,8 +46,11 @@ def clip(turns: Iterable[TurnSlice], start: int, stop: int) -> list[TurnSlice]:
 
 
 def _results(shown: list[dict[str, Any]]) -> dict[int, int]:
-    """The index of the result of each call that is an item, by the index of the call."""
-    following: dict[str, int] = {}  # id -> its next result
+    """Returns the index of each tool call's result, by the index of the call.
+
+    A call without a result is left out.
+    """
+    following: dict[str, int] = {}  # call id -> the index of its next result
     ends: dict[int, int] = {}
     for n, one in reversed(list(enumerate(shown))):
         if one.get("type") == "function_call_output":
