@@ -1,4 +1,4 @@
-"""Everything on this machine with one command: Redis, the demo model, a server, a worker."""
+"""Runs Redis, the demo model, a server and a worker on this machine with one command."""
 
 import argparse
 import asyncio
@@ -33,7 +33,7 @@ The server and the worker read further HOLDLINE_ names: `python -m server --chec
 
 
 class CannotStartError(Exception):
-    """Something that only the caller can change is in the way; the message says what to do."""
+    """The user has to change something before the start; the message says what."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -58,11 +58,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 async def run(environ: Mapping[str, str], *, reload: bool = False) -> int:
-    """Starts it all and keeps it until it is to stop; returns the exit status."""
+    """Starts all processes and runs them until they stop. Returns the exit status."""
     host, port = address(environ)
-    # The name is ours alone; to the server and the worker it would be an unknown one.
+    # Only this program uses this variable. The server and the worker would refuse it as unknown.
     inner = {name: value for name, value in environ.items() if name != "HOLDLINE_DATA_DIR"}
-    # Ctrl-C is to be answered in seconds, and jobs that are given back continue at the next start.
+    # Ctrl-C should take effect within seconds. Jobs that are given back continue at the next start.
     inner.setdefault("HOLDLINE_SHUTDOWN_GRACE_SECONDS", "2")
     children: list[Child] = []
     with contextlib.ExitStack() as stack:
@@ -92,10 +92,11 @@ async def run(environ: Mapping[str, str], *, reload: bool = False) -> int:
 
 
 def address(environ: Mapping[str, str]) -> tuple[str, int]:
-    """Where the server will listen, which is free at this moment.
+    """Returns the host and port for the server, after a check that they are free.
 
     Raises:
-        CannotStartError: it is taken, or is no address of this machine.
+        CannotStartError: the port is taken or invalid, or the host is not an address of this
+            machine.
     """
     host = environ.get("HOLDLINE_HOST") or "127.0.0.1"
     value = environ.get("HOLDLINE_PORT") or "8080"
@@ -116,7 +117,7 @@ def address(environ: Mapping[str, str]) -> tuple[str, int]:
 def _is_free(host: str, port: int) -> bool:
     family, kind, protocol, _, place = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
     with socket.socket(family, kind, protocol) as probe:
-        # As the server does: a port whose last connections are fading away is free.
+        # The server sets this option too: connections in TIME_WAIT do not make a port taken.
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind(place)

@@ -1,4 +1,4 @@
-"""The processes that `python -m dev` keeps: how each starts, how each shows that it is ready."""
+"""Defines the processes that `python -m dev` runs, and the readiness check of each."""
 
 import asyncio
 import os
@@ -24,14 +24,14 @@ def redis_server(embedded: Embedded) -> Child:
         ready,
         os.environ,
         outlives=True,
-        pdeathsig=signal.SIGTERM,  # It has a file to finish, and needs nobody for that.
+        pdeathsig=signal.SIGTERM,  # Lets Redis finish writing its append-only file.
         pass_fds=[embedded.lock],
         last_words=embedded.last_words,
     )
 
 
 def demo_model(environ: Mapping[str, str]) -> tuple[Child, dict[str, str]]:
-    """The simulated model, and the environment in which the others find it."""
+    """Returns the simulated model, and the environment with which the other processes find it."""
     with socket.create_server(("127.0.0.1", 0)) as probe:
         port = probe.getsockname()[1]
     inner = {
@@ -53,7 +53,8 @@ def server(environ: Mapping[str, str], host: str, port: int) -> Child:
 
 def worker(environ: Mapping[str, str]) -> Child:
     async def ready(running: Running) -> bool:
-        # It listens nowhere, so its own word is what there is; a short life would belie it.
+        # A worker does not listen on a port, so its log line is used. It also has to run for a
+        # moment, because it could still exit after that line.
         lived = time.monotonic() - running.since
         return lived > WORKER_SECONDS and any("worker ready" in line for line in running.heard)
 
@@ -71,7 +72,7 @@ def answers_200(host: str, port: int, path: str) -> Callable[[Running], Awaitabl
                     return b" 200 " in await reader.readline()
                 finally:
                     writer.close()
-        except OSError:  # TimeoutError is one.
+        except OSError:  # includes TimeoutError
             return False
 
     return ready

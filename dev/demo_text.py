@@ -1,4 +1,4 @@
-"""What the demo model answers: text made from what it was asked, by rule. Nothing here thinks."""
+"""Generates the answers of the demo model from the prompt, by fixed rules and without an AI."""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -27,7 +27,7 @@ REMEMBERED = 5
 
 @dataclass(frozen=True)
 class Wish:
-    """What the words of the prompt ask of the demo model, besides an answer."""
+    """The special behaviour that words in a prompt request from the demo model."""
 
     slowly: bool = False
     fail: bool = False
@@ -55,12 +55,12 @@ def wish(prompt: str) -> Wish:
 
 
 def tokens(text: str) -> list[str]:
-    """The text in pieces about as long as a model's; joined they are the text again."""
+    """Divides a text into pieces about as long as a model's tokens, without losing a character."""
     return TOKEN.findall(text)
 
 
 def text_of(message: Mapping[str, Any]) -> str:
-    """The text of a chat message, whose content is a string or a list of parts."""
+    """Returns the text of a chat message, whose content is a string or a list of parts."""
     content = message.get("content")
     if isinstance(content, str):
         return content
@@ -71,12 +71,12 @@ def text_of(message: Mapping[str, Any]) -> str:
 
 
 def asked(messages: Sequence[Mapping[str, Any]]) -> list[str]:
-    """What the user said, turn by turn."""
+    """Returns the texts of the user's messages, in order."""
     return [text_of(message) for message in messages if message.get("role") == "user"]
 
 
 def answer(messages: Sequence[Mapping[str, Any]]) -> str:
-    """The whole answer in Markdown."""
+    """Returns the whole answer in Markdown."""
     turns = asked(messages) or [""]
     prompt = turns[-1]
     prose, code = split(prompt)

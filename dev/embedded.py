@@ -1,4 +1,4 @@
-"""A Redis server of our own, on a unix socket in a private folder and nowhere else."""
+"""Configures an embedded Redis server that listens only on a Unix socket in a private folder."""
 
 import contextlib
 import fcntl
@@ -10,13 +10,14 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-# The server before us may still be writing its last lines after its parent was killed.
+# How long to wait for the lock. After its parent was killed, an earlier server may still be writing
+# its files.
 LOCK_SECONDS = 2.0
 SOCKET = "redis.sock"
 
 
 class DataDirError(Exception):
-    """This folder cannot hold the data; the message says why and what to do."""
+    """The data folder cannot be used; the message says why and what to do."""
 
     def __init__(self, data_dir: Path, why: str) -> None:
         super().__init__(f"{data_dir} {why} with HOLDLINE_DATA_DIR=...")
@@ -25,10 +26,10 @@ class DataDirError(Exception):
 
 @dataclass(frozen=True)
 class Embedded:
-    """A server of our own that is ready to be started: the folders are there and locked.
+    """An embedded server that is ready to be started: its folders exist and are locked.
 
-    Whoever starts `argv` passes `lock` on to it, so that the data stays locked for as long as
-    either of the two processes lives.
+    The process that runs `argv` must pass the file descriptor `lock` on to it, so that the data
+    stays locked as long as either of the two processes runs.
     """
 
     binary: Path
@@ -56,7 +57,10 @@ class Embedded:
         ]
 
     def answers(self) -> bool:
-        """Whether PING gets its PONG: a server that still reads its file accepts and refuses."""
+        """Returns True if the server replies to PING.
+
+        While it still loads its file, it accepts connections but replies with an error.
+        """
         with contextlib.suppress(OSError), socket.socket(socket.AF_UNIX) as line:
             line.settimeout(1.0)
             line.connect(str(self.socket))
@@ -65,7 +69,7 @@ class Embedded:
         return False
 
     def last_words(self) -> str:
-        """The end of the server's log, for the message about its death."""
+        """Returns the end of the server's log, for the error message after it has exited."""
         with contextlib.suppress(OSError):
             return "\n".join(self.log.read_text(errors="replace").splitlines()[-5:])
         return "(it left no log)"
@@ -75,17 +79,18 @@ class Embedded:
 def prepared(
     binary: Path, data_dir: Path | None = None, *options: str, persist: bool = True
 ) -> Iterator[Embedded]:
-    """The folders of an embedded server, made, locked, and cleared away afterwards.
+    """Creates and locks the folders of an embedded server, and removes temporary ones on exit.
 
-    Without a data folder there is a throw-away one. `options` are further arguments of the
+    Without `data_dir`, the data is in a temporary folder. `options` are further arguments of the
     server, such as `"--maxmemory", "4mb"`.
 
     Raises:
-        DataDirError: another one holds the folder, or it cannot be written.
+        DataDirError: another Holdline uses the folder, or it is not writable.
     """
     keep = ("--appendonly", "yes", "--appendfsync", "everysec") if persist else ()
     with contextlib.ExitStack() as stack:
-        # Short, because a socket's path may have 104 bytes on macOS; mkdtemp makes it 0700.
+        # The name is short, because macOS limits the path of a socket to 104 bytes. mkdtemp creates
+        # the folder with mode 0700.
         private = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="holdline-")))
         data = private if data_dir is None else data_dir.absolute()
         try:
@@ -113,8 +118,10 @@ def _lock(lock: int, data: Path) -> None:
 
 
 def _clear_away(lock: int, private: Path) -> None:
-    """The lock file names the private folder of its last holder, who may have been killed before
-    it could remove it; ours takes the place.
+    """Removes the private folder of the last server, and records `private` in the lock file.
+
+    The lock file contains the private folder of its last holder, which may have been killed before
+    it could remove the folder.
     """
     if before := os.pread(lock, 4096, 0).decode():
         with contextlib.suppress(OSError):

@@ -1,4 +1,4 @@
-"""What a Redis that somebody else runs says of itself."""
+"""Checks the Redis server at `REDIS_URL`."""
 
 import asyncio
 from urllib.parse import urlsplit
@@ -13,10 +13,10 @@ ASK_SECONDS = 5.0
 
 
 async def examine(url: str) -> str:
-    """The name and version of the Redis at `url`, such as "redis 7.2.4".
+    """Returns the name and version of the Redis at `url`, such as "redis 7.2.4".
 
     Raises:
-        NoRedisError: it does not answer, refuses us, or is too old.
+        NoRedisError: the server does not reply, refuses the connection or is too old.
     """
     shown = without_secrets(url)
     try:
@@ -43,7 +43,10 @@ async def examine(url: str) -> str:
 
 
 def without_secrets(url: str) -> str:
-    """The URL as it may be shown: the password is starred, the query (which may hold one) gone."""
+    """Returns the URL for display: credentials are masked, and the query is removed.
+
+    The query may contain a password.
+    """
     parts = urlsplit(url)
     place = parts.netloc
     if "@" in place:

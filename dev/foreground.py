@@ -1,8 +1,8 @@
-"""Under make, Ctrl-C is ours alone.
+"""Keeps Ctrl-C from make, when this process runs under make.
 
-A terminal sends Ctrl-C to every process of its foreground group, make among them, and make then
-ends with a failure of its own, however cleanly its child stopped. So the child makes itself the
-foreground group, and gives the place back when it is done.
+A terminal sends the signal of Ctrl-C to every process in its foreground process group. That
+includes make, which then exits with an error even if its child stopped cleanly. So the child makes
+its own process group the foreground group, and restores the previous group when it is done.
 """
 
 import contextlib
@@ -17,9 +17,10 @@ from .pdeathsig import die_with_parent
 
 @contextlib.contextmanager
 def alone_in_front() -> Iterator[None]:
-    """Takes the terminal from make while the block runs; does nothing where no make is above us.
+    """Makes this process the foreground process group; does nothing without make.
 
-    Also ties us to make, which, killed hard, could not tell us to stop.
+    On Linux it also requests SIGTERM for this process when make dies, because a make that is killed
+    with SIGKILL cannot stop its child.
     """
     if "MAKELEVEL" not in os.environ:
         yield
@@ -30,7 +31,7 @@ def alone_in_front() -> Iterator[None]:
         yield
         return
     before = os.getpgrp()
-    # Ctrl-Z would stop us and leave make, and the shell behind it, waiting.
+    # Ctrl-Z would stop this process while make and the shell wait for it.
     stop = signal.signal(signal.SIGTSTP, lambda *_: None)
     os.setpgid(0, 0)
     _give_terminal_to(os.getpid())
@@ -42,7 +43,7 @@ def alone_in_front() -> Iterator[None]:
 
 
 def _give_terminal_to(group: int) -> None:
-    # A group in the background that does this is stopped by SIGTTOU, unless it blocks the signal.
+    # SIGTTOU would stop a background process group that calls tcsetpgrp, unless it is blocked.
     signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTTOU])
     with contextlib.suppress(OSError):
         os.tcsetpgrp(0, group)

@@ -1,14 +1,15 @@
-"""Log lines as a person reads them: what happened, and the facts behind it."""
+"""Formats structured log lines for people: the event, followed by its fields."""
 
 import json
 
-# The supervisor says who speaks, and the reader sees when.
+# Fields that are not repeated. The supervisor prefixes the name of the process, and a reader who
+# watches the output needs no timestamps.
 LEFT_OUT = ("event", "timestamp", "level", "exception")
 QUIET = ("debug", "info")
 
 
 def readable(line: str) -> str:
-    """A structured line in plain words; any other line as it is."""
+    """Returns a structured line as readable text, and any other line unchanged."""
     if not line.startswith("{"):
         return line
     try:

@@ -1,7 +1,7 @@
-"""The demo model: an OpenAI-compatible endpoint behind which nothing thinks.
+"""The demo model: a simulated OpenAI-compatible endpoint without an AI.
 
-`POST /v1/chat/completions`, streamed or whole, and `GET /v1/models`, on the loopback. It writes
-at a human pace, so that there is something to see.
+It serves `POST /v1/chat/completions`, streamed or not, and `GET /v1/models` on the loopback
+interface. It writes slowly enough to watch the stream.
 """
 
 import argparse
@@ -36,7 +36,7 @@ DEMO_TOKENS_PER_SECOND sets the pace ({TOKENS_PER_SECOND:g}).
 
 
 class DemoModel:
-    """The endpoint and the little that it remembers: which prompts it has failed once."""
+    """The simulated endpoint. It remembers the prompts that it has failed once."""
 
     def __init__(self, tokens_per_second: float = TOKENS_PER_SECOND) -> None:
         self.tokens_per_second = tokens_per_second
@@ -101,10 +101,10 @@ def error(
 
 
 def pace(text: str | None) -> float:
-    """Tokens a second, from the environment.
+    """Parses the number of tokens per second from the environment.
 
     Raises:
-        ValueError: not a number above 0.
+        ValueError: the text is not a number above 0.
     """
     if not text:
         return TOKENS_PER_SECOND
@@ -130,7 +130,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 2
     print(f"a simulated model at http://127.0.0.1:{port}/v1", flush=True)
     try:
-        # A stream that is under way may take minutes, and nobody waits for a demo that stops.
+        # A running stream may take minutes, so it is cut off when the demo stops.
         web.run_app(
             model.app(),
             host="127.0.0.1",

@@ -1,7 +1,7 @@
-"""A child dies with its parent, even when the parent is killed hard.
+"""Makes a child process end with its parent, even if the parent is killed with SIGKILL.
 
-Linux tells the child itself (`PR_SET_PDEATHSIG`). Elsewhere a second process, this file run as a
-program, stands between the two and watches who its own parent is.
+On Linux the kernel signals the child (`PR_SET_PDEATHSIG`). On other systems this file is run as a
+program: a process between the two that polls its parent process id.
 """
 
 import ctypes
@@ -21,8 +21,9 @@ WATCH_SECONDS = 0.1
 def with_pdeathsig(
     argv: Sequence[str], pdeathsig: signal.Signals
 ) -> tuple[list[str], Callable[[], None] | None]:
-    """Returns the arguments and the `preexec_fn` of a child that gets `pdeathsig` when this
-    process dies.
+    """Prepares a child that is sent `pdeathsig` when this process dies.
+
+    Returns the arguments and the `preexec_fn` of the child.
 
     Start the child from the main thread: the kernel watches the *thread* that forked, and only the
     main thread lives as long as the process.
@@ -33,19 +34,22 @@ def with_pdeathsig(
 
 
 def die_with_parent(pdeathsig: signal.Signals, parent: int) -> Callable[[], None]:
-    """Returns the `preexec_fn` of a child that gets `pdeathsig` when `parent` dies."""
+    """Returns the `preexec_fn` of a child that is sent `pdeathsig` when `parent` dies."""
     prctl = ctypes.CDLL(None, use_errno=True).prctl
 
     def set_pdeathsig() -> None:
         prctl(PR_SET_PDEATHSIG, pdeathsig.value)
-        if os.getppid() != parent:  # It died before the line above could mean anything.
+        if os.getppid() != parent:  # The parent died before the call above took effect.
             os._exit(1)
 
     return set_pdeathsig
 
 
 def watch(argv: Sequence[str], pdeathsig: signal.Signals, parent: int) -> int:
-    """Runs `argv` until it ends or `parent` is gone; signals to us are passed on."""
+    """Runs `argv` until it ends or `parent` has died, and passes signals on to it.
+
+    Returns the exit status of `argv`.
+    """
     child = subprocess.Popen(argv, close_fds=False)
 
     def pass_on(number: int, _frame: FrameType | None) -> None:
@@ -58,7 +62,7 @@ def watch(argv: Sequence[str], pdeathsig: signal.Signals, parent: int) -> int:
             child.send_signal(pdeathsig)
             return child.wait()
         time.sleep(WATCH_SECONDS)
-    # Shells say 128 + n for a death by signal n, and an exit status cannot be negative.
+    # An exit status cannot be negative. Like shells, use 128 + n for a death by signal n.
     return status if status >= 0 else 128 - status
 
 

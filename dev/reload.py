@@ -11,17 +11,18 @@ SUFFIXES = (".py", ".lua", ".toml", ".js", ".css", ".html")
 
 
 class SourceWatcher:
-    """The source files below a folder and their modification times at the last look."""
+    """Watches the source files below a folder for changes."""
 
     def __init__(self, root: Path) -> None:
         self._root = root
         self._seen = self._modified()
 
     async def changed(self) -> Path:
-        """Waits until a file has changed, come or gone since the last call; returns its path,
-        relative to the root.
+        """Waits until a file was changed, added or removed since the last call.
+
+        Returns its path relative to the root.
         """
-        while not (found := self._look()):  # noqa: ASYNC110 - nothing tells of a change
+        while not (found := self._look()):  # noqa: ASYNC110 - there is no event to wait for
             await asyncio.sleep(POLL_SECONDS)
         return min(found).relative_to(self._root)
 
@@ -34,6 +35,6 @@ class SourceWatcher:
         for folder, folders, files in os.walk(self._root):
             folders[:] = [name for name in folders if name[0] != "." and name != "node_modules"]
             for path in (Path(folder, name) for name in files if name.endswith(SUFFIXES)):
-                with contextlib.suppress(FileNotFoundError):  # It is gone since it was listed.
+                with contextlib.suppress(FileNotFoundError):  # removed after it was listed
                     found[path] = path.stat().st_mtime_ns
         return found

@@ -1,4 +1,4 @@
-"""One answer of the demo model on its way, in the shapes of the chat completions API."""
+"""Sends one answer of the demo model in the formats of the chat completions API."""
 
 import asyncio
 import json
@@ -11,12 +11,12 @@ from aiohttp import web
 from .demo_text import text_of, tokens
 
 NAME = "holdline-demo"
-# The first token takes as long as this many of the others: 0.6 s at the usual pace.
+# The first token takes as long as this many other tokens: 0.6 s at the default pace.
 FIRST_TOKENS = 24
 
 
 class Reply:
-    """One answer on its way: its tokens, and the objects around them."""
+    """One answer: its tokens, and the JSON objects in which they are sent."""
 
     def __init__(self, request: web.Request, body: dict[str, Any], text: str) -> None:
         self.request = request
@@ -35,13 +35,16 @@ class Reply:
         }
 
     def call(self, tool: dict[str, Any] | None) -> None:
-        """Turns the answer into the call of a tool, if there is one to call."""
+        """Replaces the answer by a call of `tool`, unless it is None."""
         if tool is not None:
             self.tool, self.finish = tool, "tool_calls"
             self.tokens = tokens(tool["function"]["arguments"])
 
     async def send(self, pace: float, *, cut: bool) -> web.StreamResponse:
-        """Writes the answer; with `cut` the connection ends in the middle."""
+        """Sends the answer at `pace` tokens per second.
+
+        With `cut`, the connection is closed in the middle of it.
+        """
         if self.body.get("stream"):
             return await self._stream(pace, cut=cut)
         await asyncio.sleep((FIRST_TOKENS + len(self.tokens)) / pace)
@@ -77,7 +80,7 @@ class Reply:
             data = json.dumps({**self.head, "object": "chat.completion.chunk", **part})
             await response.write(f"data: {data}\n\n".encode())
 
-        # Each token has its time from the start on: a late one does not delay the others.
+        # Each token is scheduled relative to the start, so that a late one does not delay others.
         began = time.monotonic()
         try:
             await chunk(self._opening())
@@ -96,7 +99,7 @@ class Reply:
         return response
 
     def _hang_up(self) -> None:
-        # What is written already still goes out; only the end never comes.
+        # `close` still sends the data that was written; only the end is missing.
         if self.request.transport is not None:
             self.request.transport.close()
 

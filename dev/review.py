@@ -1,7 +1,7 @@
-"""Simple observations about a piece of code, each of which is true of it.
+"""Makes simple, true observations about a piece of code.
 
-Python is parsed; of other languages only lines, braces and a few words are looked at, and what
-cannot be told from those is not said.
+Python is parsed. In other languages only lines, braces and a few keywords are examined, and only
+observations that follow from these are made.
 """
 
 import ast
@@ -48,7 +48,7 @@ class Function:
 
 @dataclass(frozen=True)
 class Observations:
-    """What can be said of the code; line numbers count from 1."""
+    """The observations about a piece of code; line numbers start at 1."""
 
     language: str
     lines: int
@@ -64,10 +64,10 @@ class Observations:
 
 
 def split(text: str) -> tuple[str, list[tuple[str, str]]]:
-    """The prose of a message and its pieces of code, as (language or "", code).
+    """Returns the prose of a message, and its pieces of code as tuples of language and code.
 
-    Code stands in fences; a message without any, of at least three lines that begin as code does,
-    is code as a whole.
+    The language may be "". Code is expected in fences. In a message without fences, of at least
+    three lines of which two look like code, everything from the first such line on is code.
     """
     blocks = [(match[1].lower(), match[2]) for match in FENCE.finditer(text)]
     if blocks:
@@ -127,7 +127,7 @@ def _functions(tree: ast.Module) -> Iterator[Function]:
 
 
 def _depth(tree: ast.Module) -> int:
-    """How many blocks stand inside each other at the deepest place. An elif is not deeper."""
+    """Returns the maximum nesting depth of blocks. An elif counts as deep as its if."""
     deepest = 0
     nodes: list[tuple[ast.AST, int]] = [(tree, 0)]
     while nodes:
@@ -166,7 +166,7 @@ def _faults(tree: ast.Module) -> Iterator[tuple[int, str]]:
 
 
 def _braces(plain: str) -> tuple[dict[int, int], int]:
-    """Where each brace that opens is closed, and how deep they stand at most."""
+    """Returns the closing position of each opening brace, and the maximum nesting depth."""
     pairs, opened, deepest = {}, [], 0
     for place, character in enumerate(plain):
         if character == "{":
@@ -178,7 +178,7 @@ def _braces(plain: str) -> tuple[dict[int, int], int]:
 
 
 def _braced(plain: str, pairs: Mapping[int, int]) -> Iterator[Function]:
-    """Named functions with braces; `plain` has neither strings nor comments."""
+    """Yields the named functions with braces; `plain` is code without strings and comments."""
     for match in HEAD.finditer(plain):
         if (end := pairs.get(match.end() - 1)) is not None:
             line = plain.count("\n", 0, match.start()) + 1

@@ -1,7 +1,7 @@
-"""Several processes as one: started in order, stopped together, none left behind.
+"""Supervises several processes: starts them in order, stops them together and leaves none running.
 
-A child that dies takes the rest with it, by name. The first request to stop (Ctrl-C, SIGTERM, a
-closed terminal) ends all of them within five seconds; the second ends them at once.
+If a child dies, its name is printed and the others are stopped. The first request to stop (Ctrl-C,
+SIGTERM or a closed terminal) ends all of them within five seconds; the second ends them at once.
 """
 
 import asyncio
@@ -20,7 +20,8 @@ from .pdeathsig import with_pdeathsig
 
 READY_SECONDS = 30.0
 ASK_SECONDS = 0.02
-# First for the children that work, then for those that they lean on: together less than five.
+# The time limits for stopping: first the children that work, then those that they depend on.
+# Together they are less than five seconds.
 STOP_SECONDS = 3.0
 LAST_STOP_SECONDS = 0.8
 COLOURS = (36, 35, 33, 32, 34)
@@ -29,17 +30,17 @@ ROOT = Path(__file__).resolve().parent.parent
 
 @dataclass(frozen=True)
 class Child:
-    """A process to be kept: how it starts, when it is ready, when it may go."""
+    """The definition of a child: how it is started, checked for readiness and stopped."""
 
     name: str
     argv: Sequence[str]
     ready: Callable[["Running"], Awaitable[bool]]
     environ: Mapping[str, str]
-    # The others lean on it, so it is stopped when they are gone.
+    # Other children depend on it, so it is stopped after them.
     outlives: bool = False
     # It is restarted when a source file changes.
     reloads: bool = False
-    # The signal that it gets when the supervisor is killed.
+    # The signal that is sent to it when the supervisor is killed.
     pdeathsig: signal.Signals = signal.SIGKILL
     pass_fds: Sequence[int] = ()
     last_words: Callable[[], str] = str
@@ -47,7 +48,7 @@ class Child:
 
 @dataclass
 class Running:
-    """A child that was started, and the last lines that it wrote."""
+    """A started child, and the last lines of its output."""
 
     child: Child
     process: asyncio.subprocess.Process
@@ -66,7 +67,7 @@ class Running:
 
 
 class Died(Exception):
-    """A child ended although nobody had asked it to, or it never became ready."""
+    """A child ended unexpectedly, or did not become ready."""
 
     def __init__(self, running: Running, how: str) -> None:
         words = running.child.last_words().strip()
@@ -79,11 +80,13 @@ async def supervise(
     when_ready: Callable[[], None],
     changed: Callable[[], Awaitable[Path]] | None = None,
 ) -> int:
-    """Keeps the children until they are to stop, and returns the exit status to end with:
-    0 after a request to stop, 1 after a death, 130 when a second request cut the stop short.
+    """Runs the children until a request to stop or until one of them dies.
 
-    `changed` waits for a change of the source; after each, the children that reload are restarted.
-    With it, the death of such a child does not end the others: the next change restarts it.
+    Returns the exit status: 0 after a request to stop, 1 after a death, 130 if a second request
+    ended the children at once.
+
+    `changed` waits for a change of the source code. After each change, the children with `reloads`
+    are restarted. If such a child dies, the others keep running, and the next change restarts it.
     """
     loop = asyncio.get_running_loop()
     stop, hurry = asyncio.Event(), asyncio.Event()
@@ -105,7 +108,7 @@ async def supervise(
     else:
         print_status("stopping")
     finally:
-        stop.set()  # From here on each request is one to hurry.
+        stop.set()  # From here on, each request ends the children at once.
         await _until_stop(_stop(kept), hurry)
         for running in kept:
             running.send(signal.SIGKILL)
@@ -117,12 +120,12 @@ async def supervise(
 
 
 def print_status(text: str) -> None:
-    with contextlib.suppress(OSError):  # The terminal may be gone; that is no reason to stay.
+    with contextlib.suppress(OSError):  # A closed terminal must not prevent the shutdown.
         print(f"holdline: {text}", flush=True)
 
 
 async def _until_stop(work: Awaitable[None], stop: asyncio.Event) -> None:
-    """Runs `work` to its end or to the stop, whichever is first; its error is ours."""
+    """Runs `work` until it ends or `stop` is set. Raises: the errors of `work`."""
     working = asyncio.ensure_future(work)
     stopping = asyncio.ensure_future(stop.wait())
     try:
@@ -141,7 +144,10 @@ async def _keep(
     when_ready: Callable[[], None],
     changed: Callable[[], Awaitable[Path]] | None,
 ) -> None:
-    """Starts one child after the other and then waits for a death, which raises `Died`."""
+    """Starts one child after the other, and restarts children after changes.
+
+    Raises: Died if a child dies, unless a later change of the source code restarts it.
+    """
     for number, child in enumerate(children):
         kept.append(await _start(child, COLOURS[number % len(COLOURS)]))
         await _ready(kept[-1], kept)
@@ -161,7 +167,7 @@ async def _keep(
 
 
 async def _death(kept: Sequence[Running]) -> None:
-    """Waits for a death and raises `Died`."""
+    """Waits until a child dies. Raises: Died."""
     deaths = [asyncio.ensure_future(running.process.wait()) for running in kept]
     try:
         await asyncio.wait(deaths, return_when=asyncio.FIRST_COMPLETED)
@@ -173,7 +179,7 @@ async def _death(kept: Sequence[Running]) -> None:
 
 
 async def _until_change(kept: Sequence[Running], changed: Callable[[], Awaitable[Path]]) -> None:
-    """Waits for a change of the source. Raises: Died when a child dies first."""
+    """Waits for a change of the source code. Raises: Died if a child dies first."""
     death = asyncio.ensure_future(_death(kept))
     change = asyncio.ensure_future(changed())
     try:
@@ -189,7 +195,7 @@ async def _until_change(kept: Sequence[Running], changed: Callable[[], Awaitable
 
 
 async def _restart(children: Sequence[Child], kept: list[Running]) -> None:
-    """Stops the children that reload and starts them again, also those that have died."""
+    """Restarts the children with `reloads`, including those that have died."""
     old = [running for running in kept if running.child.reloads]
     await _stop(old)
     await asyncio.gather(*(running.process.wait() for running in old))
@@ -209,7 +215,7 @@ async def _start(child: Child, colour: int) -> Running:
         *argv,
         preexec_fn=set_pdeathsig,
         pass_fds=child.pass_fds,
-        start_new_session=True,  # Ctrl-C is ours to hear, and ours to pass on.
+        start_new_session=True,  # Only the supervisor receives Ctrl-C, and it stops the children.
         cwd=ROOT,
         env={**child.environ, "PYTHONUNBUFFERED": "1"},
         stdin=asyncio.subprocess.DEVNULL,
@@ -241,7 +247,7 @@ def _all_alive(kept: Sequence[Running]) -> None:
 
 
 async def _stop(kept: Sequence[Running]) -> None:
-    """Two rounds: those that work, then those that they lean on."""
+    """Stops the children that work, and then those that they depend on."""
     for outlives, seconds in ((False, STOP_SECONDS), (True, LAST_STOP_SECONDS)):
         group = [running for running in kept if running.child.outlives is outlives]
         for running in group:
@@ -256,7 +262,7 @@ async def _stop(kept: Sequence[Running]) -> None:
 
 
 async def _pass_on(running: Running, reader: asyncio.StreamReader) -> None:
-    """Prints what the child writes, each line under its name."""
+    """Prints the output of a child, each line prefixed with the child's name."""
     mark = f"{running.child.name:>7} | "
     if sys.stdout.isatty() and "NO_COLOR" not in os.environ:
         mark = f"\x1b[{running.colour}m{mark}\x1b[0m"
@@ -278,7 +284,10 @@ def _print_line(running: Running, mark: str, line: bytes) -> None:
 
 
 async def _drain_output(gone: Sequence[Running]) -> None:
-    """The last lines of those that are gone; not for long, as a grandchild may hold their pipe."""
+    """Prints the remaining output of children that have ended.
+
+    It waits only briefly, because a grandchild may keep the pipe open.
+    """
     tasks = [running.output for running in gone if running.output is not None]
     if tasks:
         _done, waiting = await asyncio.wait(tasks, timeout=0.3)

@@ -1,4 +1,4 @@
-"""The demo model's tool call: the first tool offered, with arguments that fit its schema."""
+"""Builds the demo model's tool call: the first tool offered, with arguments valid in its schema."""
 
 import json
 import uuid
@@ -9,7 +9,10 @@ DEEPEST = 8
 
 
 def called_tool(tools: Any, messages: Sequence[Mapping[str, Any]]) -> dict[str, Any] | None:
-    """The call in a chat message's shape, or None: nothing is offered, or it has been called."""
+    """Returns a tool call in the format of a chat message.
+
+    Returns None if no tool is offered, or if the last message is the result of a call.
+    """
     if messages and messages[-1].get("role") == "tool":
         return None
     offered = [tool for tool in tools or [] if isinstance(tool, dict) and "function" in tool]
@@ -25,7 +28,7 @@ def called_tool(tools: Any, messages: Sequence[Mapping[str, Any]]) -> dict[str, 
 
 
 def example(schema: Any, depth: int = 0) -> Any:
-    """A simple value that fits a JSON schema, as far as its types and choices go."""
+    """Returns a simple value for a JSON schema. Only its types and choices are considered."""
     if not isinstance(schema, dict) or depth > DEEPEST:
         return None
     for keyword in ("const", "default"):

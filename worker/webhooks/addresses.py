@@ -1,9 +1,9 @@
-"""Which IP addresses a webhook may be sent to: those of the open internet alone. Pure.
+"""Restricts webhooks to public IP addresses. Pure.
 
-The table is that of IANA's special-purpose registries (RFC 6890), not of `ipaddress.is_global`,
-whose opinion differs between versions of Python. In IPv6 only 2000::/3 is assigned as global
-unicast; whatever lies outside of it is refused, so that a prefix that is assigned later is refused
-until it is added here.
+The table follows IANA's special-purpose registries (RFC 6890). `ipaddress.is_global` is not used,
+because its results differ between versions of Python. In IPv6, only 2000::/3 is assigned as global
+unicast. All other addresses are refused, so a prefix that is assigned later is refused until it is
+added here.
 """
 
 from __future__ import annotations
@@ -11,13 +11,13 @@ from __future__ import annotations
 import ipaddress
 from typing import Final
 
-# Each is used inside one machine, one site or one cloud, by a protocol, or for examples.
+# Networks that are used within one machine, one site or one cloud, by a protocol, or for examples.
 _REFUSED_V4: Final = tuple(
     ipaddress.IPv4Network(network)
     for network in (
         "0.0.0.0/8",  # this network
         "10.0.0.0/8",  # private
-        "100.64.0.0/10",  # carriers' NAT; the metadata service of one cloud
+        "100.64.0.0/10",  # carrier-grade NAT; the metadata service of one cloud
         "127.0.0.0/8",  # loopback
         "168.63.129.16/32",  # the host agent of one cloud, although the address is public
         "169.254.0.0/16",  # link-local; the metadata services of most clouds
@@ -37,20 +37,20 @@ _GLOBAL_V6: Final = ipaddress.IPv6Network("2000::/3")
 _REFUSED_V6: Final = tuple(
     ipaddress.IPv6Network(network)
     for network in (
-        "2001::/23",  # protocol assignments; Teredo, which wraps IPv4 addresses
+        "2001::/23",  # protocol assignments; Teredo, which embeds IPv4 addresses
         "2001:db8::/32",  # documentation
-        "2002::/16",  # 6to4, which wraps IPv4 addresses
+        "2002::/16",  # 6to4, which embeds IPv4 addresses
         "3fff::/20",  # documentation
     )
 )
-# On a network without IPv4, a resolver wraps an IPv4 address in the last 32 bits of these.
+# Networks whose last 32 bits are an IPv4 address. Resolvers return them on networks without IPv4.
 _WRAPPING: Final = (ipaddress.IPv6Network("64:ff9b::/96"), ipaddress.IPv6Network("::ffff:0:0/96"))
-# An ISATAP interface identifier (RFC 5214): the site's router unwraps the IPv4 address behind it.
+# ISATAP interface identifiers (RFC 5214): the site's router forwards to the IPv4 address after it.
 _ISATAP: Final = (0x0000_5EFE, 0x0200_5EFE)
 
 
 def is_public(address: str) -> bool:
-    """True if this is the text of an IP address of the open internet."""
+    """Returns True if `address` is the text of a public IP address."""
     try:
         parsed = ipaddress.ip_address(address)
     except ValueError:
@@ -61,7 +61,7 @@ def is_public(address: str) -> bool:
         return _is_public_v4(ipaddress.IPv4Address(parsed.packed[-4:]))
     return (
         parsed in _GLOBAL_V6
-        and parsed.scope_id is None  # a scope names a link of this machine
+        and parsed.scope_id is None  # a scope id names a network interface of this machine
         and not any(parsed in network for network in _REFUSED_V6)
         and int.from_bytes(parsed.packed[8:12]) not in _ISATAP
     )

@@ -1,7 +1,7 @@
-"""Sends one POST to an untrusted receiver.
+"""Sends single POST requests to an untrusted receiver.
 
-The address is checked when the connection is made, after name resolution, so a name that resolves
-to another address the second time gains nothing. Redirects are not followed.
+The address is checked after name resolution, when the connection is made. So a name that resolves
+to a different address later cannot bypass the check. Redirects are not followed.
 """
 
 from __future__ import annotations
@@ -14,14 +14,18 @@ import aiohttp
 
 from .addresses import is_public
 
-# Standard Webhooks: 15 to 30 seconds.
+# Standard Webhooks recommends 15 to 30 seconds.
 TOTAL_SECONDS: Final = 15.0
 CONNECT_SECONDS: Final = 5.0
 
 
 @dataclass(frozen=True, slots=True)
 class DeliveryResult:
-    """The answer to one attempt. Without an answer `status` is None and `reason` says why."""
+    """The result of one attempt.
+
+    Without an HTTP response, `status` is None and `reason` is the cause. `retry_after` is in
+    seconds.
+    """
 
     status: int | None
     reason: str = ""
@@ -29,7 +33,7 @@ class DeliveryResult:
 
 
 class NotPublic(OSError):
-    """The address is not one of the open internet."""
+    """The address is not public."""
 
 
 class WebhookClient:
@@ -43,7 +47,7 @@ class WebhookClient:
     async def __aenter__(self) -> Self:
         self._http = aiohttp.ClientSession(
             connector=aiohttp.TCPConnector(
-                # Every attempt resolves and connects anew: each one is looked at.
+                # Every attempt resolves the name and connects again, so that each is checked.
                 force_close=True,
                 use_dns_cache=False,
                 socket_factory=self._socket,
@@ -60,7 +64,7 @@ class WebhookClient:
             await self._http.close()
 
     async def send(self, url: str, payload: bytes, headers: dict[str, str]) -> DeliveryResult:
-        """Makes one attempt; the body of the answer is not read."""
+        """Makes one attempt. The body of the response is not read."""
         if self._http is None:
             raise RuntimeError("use it as an async context manager")
         try:
@@ -77,7 +81,7 @@ class WebhookClient:
             return DeliveryResult(None, type(error).__name__)
 
     def _socket(self, info: tuple[Any, Any, int, str, tuple[Any, ...]]) -> socket.socket:
-        """A socket for an address that is about to be connected to."""
+        """Returns a socket for a resolved address. Raises: NotPublic."""
         family, kind, protocol, _, address = info
         if not self._allow_private and not is_public(str(address[0])):
             raise NotPublic("the address is not one of the open internet")

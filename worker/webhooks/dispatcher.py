@@ -1,8 +1,9 @@
-"""Sends the webhooks that are due, each at least once.
+"""Sends due webhooks, each at least once.
 
-Every worker dispatches. A webhook is claimed under a lease that is longer than an attempt can take,
-so no two workers send the same one at once. If its worker dies in between, another worker sends it
-again under the same `webhook-id`, by which the receiver recognises the duplicate.
+Every worker has a dispatcher. A webhook is claimed with a lease that is longer than an attempt can
+take, so two workers never send the same webhook at the same time. If a worker dies before it has
+stored the result, another worker sends the webhook again under the same `webhook-id`, by which the
+receiver recognizes the duplicate.
 """
 
 from __future__ import annotations
@@ -37,8 +38,8 @@ STOP_SECONDS: Final = 3.0
 class WebhookDispatcher:
     """Claims and sends due webhooks; use it as an async context manager.
 
-    Leaving claims nothing more and waits `STOP_SECONDS` for attempts that are under way. The rest
-    is left to its lease.
+    On exit it stops claiming and waits up to `STOP_SECONDS` for running attempts. Webhooks whose
+    attempts do not finish are sent again after their leases expire.
     """
 
     def __init__(
@@ -58,7 +59,7 @@ class WebhookDispatcher:
         self._lease_ms = lease_ms
         self._schedule = schedule
         self._sending: set[asyncio.Task[None]] = set()
-        # The worker itself reports that Redis is unavailable.
+        # RedisTrouble is ignored here, because the worker itself logs that Redis is unavailable.
         self._loop = Loop("webhook dispatcher", self._claim, PAUSE_SECONDS, ignored=(RedisTrouble,))
 
     async def __aenter__(self) -> Self:
@@ -98,7 +99,7 @@ class WebhookDispatcher:
 
     async def _attempt(self, hook: Hook) -> Verdict:
         if hook.tries > len(self._schedule) + 1:
-            return Dead()  # the workers that sent it died, each time
+            return Dead()  # earlier attempts have no result: their workers died each time
         payload = body(hook.response_id, hook.status, hook.ended_ms)
         signed = headers(hook.response_id, hook.now_ms, payload, self._receiver.keys)
         result = await self._client.send(self._receiver.url, payload, signed)

@@ -1,8 +1,8 @@
-"""The body of a webhook, its signature and its schedule of attempts. Pure.
+"""Builds the body of a webhook, its signature and its schedule of attempts. Pure.
 
-The message is in the shape of OpenAI's webhooks, the signature that of Standard Webhooks 1.0: so
-`client.webhooks.unwrap` of the official SDK verifies and types it. It names the response and holds
-none of its content: the receiver fetches the response with credentials of its own.
+The body has the format of OpenAI's webhooks, and the signature that of Standard Webhooks 1.0, so
+`client.webhooks.unwrap` of the official SDK verifies and parses it. The body contains the id of the
+response but none of its content; the receiver fetches the response with its own credentials.
 """
 
 from __future__ import annotations
@@ -15,10 +15,10 @@ import json
 from dataclasses import dataclass, field
 from typing import Final
 
-# Seconds before the next attempt, after so many: what Standard Webhooks recommends, three days.
+# The delay in seconds after each attempt, as Standard Webhooks recommends: three days in total.
 SCHEDULE: Final = (5, 300, 1800, 7200, 18_000, 36_000, 50_400, 72_000, 86_400)
 MAX_RETRY_AFTER: Final = 86_400.0
-LATER: Final = 0.2  # a delay is lengthened by chance, by this part of it at most
+LATER: Final = 0.2  # the maximum jitter, as a fraction of the delay
 GONE: Final = 410
 
 SECRET_PREFIX: Final = "whsec_"  # noqa: S105 - the prefix, not a secret
@@ -27,7 +27,7 @@ SECRET_BYTES: Final = (24, 64)
 
 @dataclass(frozen=True, slots=True)
 class Receiver:
-    """Where webhooks go. `keys` are those of the secrets: each signs."""
+    """The receiver of webhooks. Each webhook is signed with each of the `keys`."""
 
     url: str = field(repr=False)
     keys: tuple[bytes, ...] = field(repr=False)
@@ -36,12 +36,12 @@ class Receiver:
 
 @dataclass(frozen=True, slots=True)
 class Sent:
-    """The receiver has it."""
+    """The receiver has accepted the webhook."""
 
 
 @dataclass(frozen=True, slots=True)
 class Again:
-    """To be tried again after so many ms."""
+    """The webhook is retried after `after_ms`."""
 
     after_ms: int
 
@@ -55,12 +55,12 @@ Verdict = Sent | Again | Dead
 
 
 def event_id(response_id: str) -> str:
-    """The id of the one terminal event that a response has: the same at every attempt."""
+    """Returns the id of a response's terminal event, which is the same in every attempt."""
     return "evt_" + response_id.removeprefix("resp_")
 
 
 def body(response_id: str, status: str, ended_ms: int) -> bytes:
-    """The message."""
+    """Returns the body of the webhook for a finished response."""
     event = {
         "id": event_id(response_id),
         "object": "event",
@@ -74,7 +74,7 @@ def body(response_id: str, status: str, ended_ms: int) -> bytes:
 def headers(
     response_id: str, now_ms: int, payload: bytes, secrets: tuple[bytes, ...]
 ) -> dict[str, str]:
-    """The headers of one attempt, one signature for each secret."""
+    """Returns the headers of one attempt, with one signature for each secret."""
     id_, timestamp = event_id(response_id), str(now_ms // 1000)
     signed = b".".join((id_.encode(), timestamp.encode(), payload))
     signatures = [
@@ -98,7 +98,10 @@ def judge(
     retry_after: float = 0.0,
     schedule: tuple[float, ...] = SCHEDULE,
 ) -> Verdict:
-    """Judges an attempt. `status` is None without an answer; `jitter` is in [0, 1)."""
+    """Decides whether a webhook was sent, is retried or is abandoned after an attempt.
+
+    `status` is None if there was no HTTP response. `jitter` is a random number in [0, 1).
+    """
     if status is not None and 200 <= status < 300:
         return Sent()
     if status == GONE or tries > len(schedule):
@@ -108,9 +111,9 @@ def judge(
 
 
 def read_secrets(written: str) -> tuple[bytes, ...]:
-    """The keys of one or several secrets, with spaces or commas between them; sign with each.
+    """Returns the keys of one or more secrets, which are separated by spaces or commas.
 
-    Raises: ValueError, whose message does not repeat them.
+    Raises: ValueError, whose message does not contain the secrets.
     """
     found = []
     for word in written.replace(",", " ").split():

@@ -1,8 +1,8 @@
 """Reads the payloads of an upstream's Responses stream.
 
-Item events are passed on to `translator`, which rebuilds the items under our ids and indexes. The
-upstream's own response object is not passed on, because its error message may contain anything.
-Only the output of the last event is used. A response is complete only after that last event.
+Item events are passed on to `translator`, which rebuilds the items under our ids and indexes. Of
+the upstream's own response object, only the output in the last event is passed on: its error
+message may contain anything. A response is complete only after that last event.
 """
 
 from __future__ import annotations
