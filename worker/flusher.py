@@ -134,7 +134,7 @@ class Flusher:
         self._state = _State.CLOSED
         if self._task is not None:
             await cancel_and_wait(self._task)
-        # Breaks reference cycles: the tracebacks of the errors refer to this object.
+        # Breaks reference cycles, because the tracebacks of the errors refer to this object.
         self._task = self._lost = None
 
     # The producer's side

@@ -39,7 +39,7 @@ class Opening(NamedTuple):
 async def read_opening(context: WorkerContext, grant: Grant, job: Job) -> Opening:
     """Returns the opening of an attempt. Raises: Undecodable, UnknownResponse, RedisTrouble."""
     if grant.attempt == 1:
-        # The claim usually has appended the event that begins the attempt.
+        # The claim has usually appended the event that begins the attempt.
         first = [] if grant.length > SUBMITTED else [begins(job)]
         return Opening(
             first, ResponseState(), grant.length, partial(_first_entries, job, grant.length)

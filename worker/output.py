@@ -85,7 +85,7 @@ class _Open:
     type: str
     item_id: str
     index: int
-    provider_field: str = ""  # of reasoning
+    provider_field: str = ""  # the message field from which reasoning came
     maker: str = ""
     parts: list[_Part] = field(default_factory=list)
 

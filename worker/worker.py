@@ -152,8 +152,8 @@ class Worker:
             most = min(jobs_left, pace.left, MAX_CLAIMED_AT_ONCE)
             if most <= 0 or bytes_left <= 0:
                 return True
-            # A claim id is reused until Redis replies. If only the reply is lost, the same claim id
-            # gets the same jobs.
+            # A claim is reused until Redis replies. If only the reply is lost, the same claim gets
+            # the same jobs.
             grants = await self._context.queue.claim(
                 number,
                 self._claims[number],

@@ -303,7 +303,7 @@ def _translated(error: Exception, *, late: str) -> ModelError:
         case _ if is_exhausted(error):
             return Broken("worker_exhausted", detail)
         case _:
-            # Transport errors before or during the stream, and all other errors of the SDK.
+            # Transport errors before or during the stream, and all other errors.
             return Broken("upstream_unavailable", detail)
 
 

@@ -107,7 +107,7 @@ class _Group:
     unanswered: list[int] = field(default_factory=list)
     waiting: set[int] = field(default_factory=set)
     results: list[Message] = field(default_factory=list)
-    thoughts: list[tuple[str, str]] = field(default_factory=list)  # fields and texts
+    thoughts: list[tuple[str, str]] = field(default_factory=list)  # message fields and texts
     details: list[dict[str, Any]] = field(default_factory=list)
     shown: list[dict[str, Any]] = field(default_factory=list)
     moved: list[Message] = field(default_factory=list)
@@ -124,7 +124,7 @@ class _History:
         self._group: _Group | None = None
         self._ids: dict[str, int] = {}  # from an id to the number of its last variant
         self._outputs: dict[str, Any] = {}
-        self._thoughts: list[tuple[str, str]] = []  # since the last system or user message
+        self._thoughts: list[tuple[str, str]] = []  # of the current assistant turn
 
     def message(self, item: Item) -> None:
         """Adds a message, and a user message for parts that only a user message can have."""
