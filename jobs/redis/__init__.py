@@ -1,4 +1,4 @@
 """Connections to Redis: one node, Sentinel or Cluster; commands, scripts and notifications.
 
-Nothing here knows what a job is or what a script does.
+Nothing here depends on what a job is or what a script does.
 """

@@ -14,9 +14,9 @@ if TYPE_CHECKING:
     from .pipe import Pipe
 
 MIN_VERSION: Final = (7, 0)
-# An error reply comes at once, while a missing connection takes the deadline of the pipe.
+# Needed because an error reply arrives at once; a missing connection takes the pipe's deadline.
 NOT_READY_PAUSE_SECONDS: Final = 1.0
-# As long as the records of operators, see `record_store`.
+# The same TTL as that of operators' records, see `record_store`.
 KEY_ID_TTL_MS: Final = 400 * 24 * 3600 * 1000
 
 
@@ -53,9 +53,10 @@ async def _check_node(pipe: Pipe) -> str:
 
 
 async def check_until_available(pipe: Pipe, tell: Callable[[RedisAway], None]) -> str:
-    """As `check`, repeated until Redis is available; calls `tell` after each failure.
+    """Repeats `check` until Redis is available and returns its result; reports failures to `tell`.
 
-    Stores the id of the encryption key of this process, for the processes that start later.
+    Stores the id of the encryption key of this process, so that processes that start later can
+    check theirs.
 
     Raises: RedisUnsuitable, RedisRefused.
     """
@@ -64,7 +65,7 @@ async def check_until_available(pipe: Pipe, tell: Callable[[RedisAway], None]) -
             found = await check(pipe)
             if (cipher := pipe.cipher) is not None:
                 names = Partition(0)
-                with contextlib.suppress(RedisFull):  # the id only serves to detect wrong keys
+                with contextlib.suppress(RedisFull):  # the id only helps to detect wrong keys
                     await pipe.call("SET", names.cipher, cipher.ids[0], "PX", KEY_ID_TTL_MS)
         except RedisAway as error:
             if isinstance(error, RedisNotReady) and error.code == "NOAUTH":
@@ -77,7 +78,10 @@ async def check_until_available(pipe: Pipe, tell: Callable[[RedisAway], None]) -
 
 
 async def _check_encryption(pipe: Pipe) -> None:
-    """Raises: RedisUnsuitable if this process cannot decrypt what the others write."""
+    """Checks that this process can decrypt what other processes write.
+
+    Raises: RedisUnsuitable.
+    """
     last = (await pipe.call("GET", Partition(0).cipher) or b"").decode()
     known = ("plain",) if pipe.cipher is None else pipe.cipher.ids
     if last and last not in known:

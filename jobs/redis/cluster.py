@@ -1,11 +1,11 @@
-"""A Redis Cluster or Valkey Cluster: each command goes to the node that has its key.
+"""Connects to a Redis Cluster or Valkey Cluster and sends each command to the node with its key.
 
 All keys of a partition are in one slot, so each script runs on one node. Notifications are plain
 pub/sub, which a cluster forwards to all its nodes: a connection to any of them receives everything.
 
 The slot table is read at the start, every few seconds, and whenever a node is lost or replies
-MOVED. Only a command that was certainly not executed is sent to another node. A slot has to move
-atomically, as Valkey 9 does it: while a slot is on two nodes, a script sees half of its keys.
+MOVED. A command is sent to another node only if it was certainly not executed. A slot has to be
+moved atomically, as Valkey 9 does: while a slot is on two nodes, a script sees half of its keys.
 """
 
 from __future__ import annotations
@@ -47,7 +47,10 @@ SlotTable = list[tuple[int, int, str]]
 
 
 class Cluster(Redis):
-    """`redis+cluster://[user:password@]host:port,host:port...`; the hosts are any of its nodes."""
+    """The connector for `redis+cluster://[user:password@]host:port,host:port...`.
+
+    The hosts are any nodes of the cluster.
+    """
 
     def __init__(self, url: str, cipher: Cipher | None = None) -> None:
         self.cipher = cipher
@@ -65,19 +68,19 @@ class Cluster(Redis):
         return {host for _, _, host in self.table}
 
     def owner(self, slot: int) -> str | None:
-        """The `host:port` of the master that has a slot."""
+        """Returns the `host:port` of the master that has a slot, or None if it is unknown."""
         return next((host for low, high, host in self.table if low <= slot <= high), None)
 
     def node(self, host: str) -> Redis:
-        """The node at `host:port`."""
+        """Returns a connector for the node at `host:port`."""
         return Redis(urlunsplit((self._scheme, self._login + host, "", self._query, "")))
 
     def pipe(self, *, deadline: float = 5.0) -> ClusterPipe:
-        """A pipe to all masters."""
+        """Returns a pipe to all masters; `deadline` is in seconds."""
         return ClusterPipe(self, deadline=deadline)
 
     async def open(self) -> Wire:
-        """A new connection to any node. Raises: RedisAway."""
+        """Opens a connection to any node. Raises: RedisAway."""
         for host in self._hosts():
             with contextlib.suppress(RedisAway, RedisRefused):
                 return await self.node(host).open()
@@ -94,14 +97,14 @@ class Cluster(Redis):
         raise RedisAway("no node of the cluster has sent a slot table")
 
     def _hosts(self) -> list[str]:
-        """All known nodes in random order, so that a dead one is not always tried first."""
+        """Returns all known nodes in random order, so that a dead one is not always tried first."""
         known = list(self.masters | set(self._seeds))
         random.shuffle(known)
         return known
 
 
 class ClusterPipe(Pipe):
-    """A pipe to each master; the slot table selects the one for a command."""
+    """Pipes to all masters; the slot table selects the one for each command."""
 
     sees_subscribers = False
 
@@ -111,7 +114,7 @@ class ClusterPipe(Pipe):
         self._pipes: dict[str, Pipe] = {}
         pause = (REFRESH_SECONDS, REFRESH_SECONDS)
         self._refreshing = Loop("cluster", self._refresh, pause)
-        # Each blocking pop has a pipe of its own, kept with the host that had the list then.
+        # Each blocking pop has its own pipe, stored with the host that had the list at that time.
         self._waiting: dict[str, tuple[str, Pipe]] = {}
         self._popping: dict[str, asyncio.Task[list[bytes] | None]] = {}
 
@@ -136,7 +139,7 @@ class ClusterPipe(Pipe):
             await pipe.__aexit__()
 
     async def nodes(self) -> list[Pipe]:
-        """A pipe to each master. Raises: RedisAway."""
+        """Returns a pipe to each master. Raises: RedisAway."""
         await self._at(0, time.monotonic() + self._deadline)
         return [self._pipes[host] for host in sorted(self._cluster.masters & set(self._pipes))]
 
@@ -170,7 +173,7 @@ class ClusterPipe(Pipe):
             await asyncio.sleep(RETRY_SECONDS)
 
     async def pop(self, keys: Iterable[str], seconds: int) -> list[bytes] | None:
-        """As `Pipe.pop`. The next call returns what other lists have returned meanwhile."""
+        """As `Pipe.pop`. Elements that other lists return meanwhile are kept for the next calls."""
         for key in keys:
             if key not in self._popping:
                 self._popping[key] = asyncio.create_task(self._pop(key, seconds), name="pop")
@@ -199,7 +202,7 @@ class ClusterPipe(Pipe):
             raise RedisAway(str(refusal).partition(" ")[0]) from refusal
 
     async def _at(self, slot: int, until: float) -> Pipe:
-        """The pipe to the master that has this slot; waits until it is connected."""
+        """Returns the pipe to the master that has this slot; waits until it is connected."""
         while True:
             pipe = self._pipes.get(self._cluster.owner(slot) or "")
             if pipe is not None and pipe.connected:
@@ -226,6 +229,6 @@ class ClusterPipe(Pipe):
 
 def _range(row: list[Any], asked: str) -> tuple[int, int, str]:
     low, high, (host, port, *_), *_ = row
-    # A node that does not know its own address leaves it out: then it is the node that was asked.
+    # A node that does not know its own address omits it. Then the row is about the queried node.
     name = host.decode() if host else urlsplit(f"//{asked}").hostname
     return low, high, join_host_port(name, port)

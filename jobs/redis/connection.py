@@ -1,8 +1,8 @@
 """Opens connections to one Redis.
 
-redis-py opens the connection: address, TLS, authentication, database. `pipe` and `subscriber` then
-write and read it themselves, because redis-py's pool repeats commands, swallows cancellations on
-Python 3.11 when it has a socket timeout, and its pub/sub loses messages silently.
+redis-py only opens the connection: address, TLS, authentication, database. `pipe` and `subscriber`
+then read and write it themselves. redis-py's pool repeats commands and, on Python 3.11 with a
+socket timeout, swallows cancellations; its pub/sub loses messages silently.
 """
 
 from __future__ import annotations
@@ -35,16 +35,17 @@ CONNECT_SECONDS = 3.0
 RECONNECT_SECONDS = (0.05, 1.0)
 _PORT = re.compile(r"[^:]:\d+$|\]:\d+$")
 
-# The errors of a connection attempt whose peer disconnects: redis-py on Python 3.12 and newer
-# raises AttributeError and TypeError when the connection is reset.
+# The errors of a failed connection attempt. On Python 3.12 and newer, redis-py raises
+# AttributeError and TypeError when the connection is reset.
 CONNECTION_ERRORS = (RedisError, OSError, EOFError, AttributeError, TypeError, TimeoutError)
 
 
 class Redis:
-    """The address of one Redis, and the cipher for records and logs, if they are encrypted.
+    """The connector for one Redis.
 
-    `refusal` is the error reply that refused the last login, if it did. Subclasses:
-    `sentinel.Sentinels` and `cluster.Cluster`.
+    `cipher` encrypts records and logs; None if they are not encrypted. `refusal` is the error reply
+    to the last login, or None if it succeeded. Subclasses: `sentinel.Sentinels` and
+    `cluster.Cluster`.
     """
 
     refusal: str | None = None
@@ -61,7 +62,7 @@ class Redis:
         )
 
     async def open(self) -> Wire:
-        """A new connection.
+        """Opens a new connection.
 
         Raises: RedisAway after `CONNECT_SECONDS` at the latest; RedisRefused for a wrong password.
         """
@@ -74,7 +75,7 @@ class Redis:
         except CONNECTION_ERRORS as error:
             for cause in (error, error.__cause__):
                 if isinstance(cause, AuthenticationError):
-                    # redis-py drops the code of the reply.
+                    # redis-py drops the code of the error reply, so it is restored here.
                     code = "NOAUTH" if "required" in str(cause) else "WRONGPASS"
                     self.refusal = f"{code} {cause}"
                     raise exception_of(self.refusal) from error
@@ -87,13 +88,15 @@ class Redis:
         return Wire(reader, writer)
 
     def pipe(self, *, deadline: float = 5.0) -> Pipe:
-        """A pipe to it; `deadline` is in seconds."""
+        """Returns a pipe to this Redis; `deadline` is in seconds."""
         return Pipe(self, deadline=deadline)
 
     async def ask(self, *command: str) -> object:
-        """The reply of one command over a new connection; errors are returned as replies.
+        """Sends one command over a new connection and returns its reply.
 
-        Raises: RedisAway after two times `CONNECT_SECONDS` at the latest.
+        An error reply is returned, not raised.
+
+        Raises: RedisAway after twice `CONNECT_SECONDS` at the latest.
         """
         wire = await self.open()
         replies: list[object] = []
@@ -115,7 +118,7 @@ class Redis:
         return replies[0]
 
     async def stay_connected(self, serve: Callable[[Wire], Awaitable[None]]) -> NoReturn:
-        """Opens a connection, and another one whenever `serve` has returned from the last."""
+        """Opens a connection and calls `serve` with it; opens another one when `serve` returns."""
         failures = 0
         while True:
             try:
@@ -129,7 +132,7 @@ class Redis:
 
 
 def hosts_of(url: SplitResult, default_port: int) -> list[str]:
-    """The `host:port` of each host in a URL with several hosts.
+    """Returns the `host:port` of each host in a URL with several hosts.
 
     Raises: ValueError.
     """
@@ -140,5 +143,5 @@ def hosts_of(url: SplitResult, default_port: int) -> list[str]:
 
 
 def join_host_port(host: str | None, port: str | int) -> str:
-    """`host:port`, with an IPv6 address in brackets."""
+    """Returns `host:port`, with an IPv6 address in brackets."""
     return f"[{host}]:{port}" if host and ":" in host else f"{host}:{port}"

@@ -1,13 +1,13 @@
-"""Pipelines commands over one connection: those of one turn of the event loop are one write.
+"""Pipelines commands over one connection and batches those of one event loop iteration.
 
-Replies arrive in order, so a command is a future in a queue. This gives, without more machinery:
+Replies arrive in order, so each pending command is a future in a queue. This design provides:
 
-- batching: the commands of one turn are one write, and their replies mostly one read;
+- batching: the commands of one iteration are one write, and their replies usually one read;
 - cancellation: the reply to a cancelled caller is read and dropped, and never reaches another one;
 - one deadline: the oldest command has waited the longest. When its time is over, the connection is
   closed and every command on it fails. This detects a stopped or half-open Redis.
 
-A lost connection fails the commands under way, because they may or may not have been executed.
+If the connection is lost, pending commands fail, because they may or may not have been executed.
 `run` repeats scripts until the deadline; each script's header says why that is safe.
 """
 
@@ -41,8 +41,8 @@ RETRY_SECONDS = 0.05
 class Pipe:
     """A connection that reconnects by itself; use it as an async context manager.
 
-    `deadline` bounds each command in seconds, the wait for a connection included. `cipher` is for
-    the callers that write and read records and logs; the pipe itself encrypts nothing.
+    `deadline` bounds each command in seconds, including the wait for a connection. `cipher` is for
+    callers that read and write records and logs; the pipe itself encrypts nothing.
     """
 
     sees_subscribers = True
@@ -73,9 +73,9 @@ class Pipe:
             await cancel_and_wait(self._owner)
 
     async def run(self, call: Call) -> Any:
-        """The reply of a script, which is run again after lost connections until the deadline.
+        """Runs a script and returns its reply; repeats it after a lost connection.
 
-        Raises: RedisAway, RedisFull, RedisRefused.
+        It is repeated until the deadline. Raises: RedisAway, RedisFull, RedisRefused.
         """
         packed = _packed(call)
         until = time.monotonic() + self._deadline
@@ -89,22 +89,22 @@ class Pipe:
             except RedisRefused as error:
                 if not str(error).startswith("NOSCRIPT"):
                     raise
-                # Redis was restarted, failed over or flushed its scripts: EVAL loads it again.
+                # Redis was restarted, failed over or flushed its scripts: EVAL loads the script.
                 packed = pack("EVAL", SCRIPTS[call[0]].source, *call[1:])
 
     def begin(self, call: Call) -> asyncio.Future[Any] | None:
         """Sends a script once and returns its future reply, or None if it cannot be sent now.
 
-        Unlike `run` it needs no task, and it repeats nothing: after an error call `run`.
+        Unlike `run`, it needs no task and repeats nothing: call `run` after an error.
         """
         if self._wire is None or len(self._under_way) >= MAX_UNDER_WAY:
             return None
         return self.send(_packed(call), time.monotonic() + self._deadline)
 
     async def call(self, *command: Argument, at: str = "") -> Any:
-        """The reply of one command, sent once.
+        """Sends one command once and returns its reply.
 
-        `at` is a key on the node that has to execute it, for a command that names no key itself.
+        For a command without a key, `at` is a key on the node that has to execute the command.
 
         Raises: RedisAway, after which the command may or may not have been executed; RedisFull;
             RedisRefused.
@@ -112,19 +112,20 @@ class Pipe:
         return await self._reply(pack(*command), at, time.monotonic() + self._deadline)
 
     async def pop(self, keys: Iterable[str], seconds: int) -> list[bytes] | None:
-        """The name of the first list with an element, and that element; waits up to `seconds`.
+        """Pops an element from the first of several lists that has one; waits up to `seconds`.
 
-        Returns None after that time. Blocks every later command on this pipe. Raises: as `call`.
+        Returns the name of the list and the element, or None after that time. Blocks every later
+        command on this pipe. Raises: as `call`.
         """
         popped: list[bytes] | None = await self.call("BLPOP", *keys, seconds)
         return popped
 
     async def nodes(self) -> list[Pipe]:
-        """A pipe to each master; this one alone, outside of a cluster. Raises: RedisAway."""
+        """Returns a pipe to each master; without a cluster, this pipe. Raises: RedisAway."""
         return [self]
 
     def _reply(self, packed: bytes, key: str | bytes, until: float) -> Awaitable[Any]:
-        """The reply of the node that has the key: outside of a cluster, of the only one."""
+        """Sends a packed command to the node that has the key, if there are several."""
         del key
         return self.send(packed, until) if self._wire is not None else self._sent(packed, until)
 
@@ -167,7 +168,7 @@ class Pipe:
 
     async def _serve(self, wire: Wire) -> None:
         self._wire = wire
-        for script in SCRIPTS.values():  # before any caller can send: replies stay in order
+        for script in SCRIPTS.values():  # before any caller can send a command
             load = pack("SCRIPT", "LOAD", script.source)
             _ = self.send(load, time.monotonic() + self._deadline)
         self._connected.set()

@@ -16,9 +16,10 @@ _PAUSES: Final = (0.05, 1.0)
 
 
 async def retry(action: Callable[[], Awaitable[T]], *, seconds: float) -> T:
-    """The result of `action`, repeated for up to `seconds`; it must be safe to repeat.
+    """Returns the result of `action`, which is retried for up to `seconds`.
 
-    Raises: the last RedisAway or RedisFull after `seconds`; any other error at once.
+    `action` must be safe to repeat. Raises: the last RedisAway or RedisFull after `seconds`; any
+    other error at once.
     """
     until = time.monotonic() + seconds
     pause, longest = _PAUSES

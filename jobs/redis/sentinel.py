@@ -1,10 +1,10 @@
-"""A Redis behind Sentinels: each new connection asks them for the current master.
+"""Connects to a Redis behind Sentinels: each new connection asks them for the current master.
 
-At a failover Sentinel closes the connections to the old master, and reconnecting finds the new one.
-An old master that cannot be reached, or is frozen, closes nothing: so each connection also listens
-for the announcement that its master was replaced.
-Writes that the old master had acknowledged but not replicated are lost, as in any failover: the
-log's length shows it, and the worker that still has the text appends it again.
+At a failover, Sentinel closes the connections to the old master, and reconnecting finds the new
+one. An old master that is unreachable or frozen closes nothing, so a watch on each connection also
+listens for the announcement that its master was replaced.
+Writes that the old master had acknowledged but not replicated are lost, as in any failover. The
+length of the log reveals the loss, and the worker that still has the text appends it again.
 """
 
 from __future__ import annotations
@@ -34,10 +34,10 @@ Place = tuple[str, str]
 
 
 class Sentinels(Redis):
-    """`redis+sentinel://[user:password@]host:port,host:port.../name[/db]`.
+    """The connector for `redis+sentinel://[user:password@]host:port,host:port.../name[/db]`.
 
-    User and password are the master's; the Sentinels need none. `rediss+sentinel` uses TLS for the
-    master and the Sentinels.
+    User and password are those of the master; the Sentinels need none. `rediss+sentinel` uses TLS
+    for the master and the Sentinels.
     """
 
     def __init__(self, url: str, cipher: Cipher | None = None) -> None:
@@ -49,7 +49,7 @@ class Sentinels(Redis):
         if not name:
             raise ValueError("the name of the master is missing: redis+sentinel://host:port/name")
         self._name = name
-        self._opened: Place | None = None  # of the latest connection
+        self._opened: Place | None = None  # the master of the latest connection
         self._login = f"{login}@" if login else ""
         self._rest = scheme, f"/{db}" if db else "", parts.query
         self._sentinels = [
@@ -58,16 +58,16 @@ class Sentinels(Redis):
         ]
 
     async def open(self) -> Wire:
-        """A new connection to the master. Raises: RedisAway."""
+        """Opens a connection to the master. Raises: RedisAway."""
         for sentinel in list(self._sentinels):
             place = await self._named_by(sentinel)
             if place is None:
-                # Moved to the end, so that the others are asked first from now on.
+                # This Sentinel is moved to the end, so that the others are asked first next time.
                 self._sentinels.remove(sentinel)
                 self._sentinels.append(sentinel)
                 continue
             master = self._master(*place)
-            # A Sentinel that was cut off may still name a master that has become a replica.
+            # A partitioned Sentinel may still name a master that has become a replica.
             if _is_replica(await master.ask("ROLE")):
                 continue
             wire = await master.open()
@@ -78,8 +78,8 @@ class Sentinels(Redis):
     async def stay_connected(self, serve: Callable[[Wire], Awaitable[None]]) -> NoReturn:
         """As `Redis.stay_connected`; a connection is also closed when its master is replaced.
 
-        A master that was frozen does not close its connections. It would go on taking writes when
-        it comes back, until a Sentinel makes it a replica and they are lost.
+        A frozen master does not close its connections. When it runs again, it would accept writes
+        until a Sentinel makes it a replica, and these writes would be lost.
         """
 
         async def serve_and_watch(wire: Wire) -> None:
@@ -112,14 +112,14 @@ class Sentinels(Redis):
             line.send(pack("SUBSCRIBE", "+switch-master"))
             async with asyncio.timeout(WATCH_SECONDS), asyncio.TaskGroup() as group:
                 group.create_task(line.receive(take))
-                # What was switched before the subscription is not announced to it.
+                # A switch before the subscription is not announced, so the master is asked for.
                 if await self._named_by(sentinel) not in (None, place):
                     wire.close()
         finally:
             line.close()
 
     async def _named_by(self, sentinel: Redis) -> Place | None:
-        """The address of the master in the words of one Sentinel, or None if it knows none."""
+        """Returns the master's address according to one Sentinel, or None if it knows none."""
         try:
             reply = await sentinel.ask("SENTINEL", "GET-MASTER-ADDR-BY-NAME", self._name)
         except (RedisAway, RedisRefused):

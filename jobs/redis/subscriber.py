@@ -1,12 +1,12 @@
-"""Subscriptions to pub/sub channels over one connection, with a report of every possible loss.
+"""Subscribes to pub/sub channels over one connection and reports every possible loss of messages.
 
-Pub/sub drops messages while a subscriber is disconnected, and Redis does not report it. Therefore
+Pub/sub drops messages while a subscriber is disconnected, and Redis does not report the loss. So
 each subscription has two callbacks: `notify` receives the messages; `gap` is called whenever Redis
-confirms the subscription, at first and after each reconnect, because messages may have been missed
+confirms the subscription, initially and after each reconnect, because messages may have been missed
 before. The owner of the subscription then reads the log.
 
 A connection may look alive and deliver nothing: a stopped process, a half-open link, a replica that
-lost its master. A probe detects this: it is published over another connection and has to arrive
+has lost its master. A probe detects this: it is published over another connection and has to arrive
 over this one.
 """
 
@@ -59,7 +59,7 @@ class Subscriber:
 
     @property
     def healthy(self) -> bool:
-        """True while published messages arrive, as far as the last probe could tell."""
+        """True while published messages arrive, according to the last probe."""
         fresh = time.monotonic() - self._last_probe < MAX_SILENCE_SECONDS
         return self._wire is not None and self._probe.encode() in self._confirmed and fresh
 
@@ -120,7 +120,8 @@ class Subscriber:
                     self._confirmed[channel], gap = self._subscriptions[name]
                     gap()
             case hiredis.ReplyError():
-                # Nobody can tell which subscription it was: all are repeated, at the next check.
+                # The error does not name its subscription, so the next check reconnects and
+                # repeats all of them.
                 self._refused = True
             case _:
                 pass  # the reply to UNSUBSCRIBE

@@ -29,9 +29,9 @@ _SCHEMES: Final[dict[str, tuple[type[Redis], str]]] = {
 
 
 def redis_from_url(url: str, cipher: Cipher | None = None) -> Redis:
-    """The connector for a URL; it does not connect yet. `cipher` encrypts jobs and logs.
+    """Returns the connector for a URL, without connecting. `cipher` encrypts jobs and logs.
 
-    Raises: ValueError, whose message says which URLs are valid and repeats nothing of this one.
+    Raises: ValueError; its message describes valid URLs and repeats nothing of this one.
     """
     scheme = urlsplit(url).scheme
     if scheme not in _SCHEMES:

@@ -16,7 +16,7 @@ Argument = str | bytes | int | float
 
 
 def pack(*command: Argument) -> bytes:
-    """The bytes of one command."""
+    """Returns the bytes of one command."""
     packed: bytes = hiredis.pack_command(command)  # type: ignore[arg-type]  # its stub means tuple[..., ...]
     return packed
 
@@ -28,11 +28,11 @@ class Connector(Protocol):
     refusal: str | None
 
     async def stay_connected(self, serve: Callable[[Wire], Awaitable[None]]) -> NoReturn:
-        """Opens a connection, and another one whenever `serve` has returned from the last."""
+        """Opens a connection and calls `serve` with it; opens another one when `serve` returns."""
 
 
 class Writer(Protocol):
-    """The part of asyncio's StreamWriter that is used; kept as long as the connection."""
+    """The part of asyncio's StreamWriter that a Wire uses; it lives as long as the connection."""
 
     @property
     def transport(self) -> asyncio.WriteTransport: ...
@@ -41,8 +41,8 @@ class Writer(Protocol):
 class Messages(asyncio.Protocol):
     """Passes each message to `take` as soon as its last byte has arrived.
 
-    `over` is done when the connection has ended. Replaces asyncio's StreamReader, which would copy
-    the bytes twice and wake a task in a later turn of the loop.
+    `over` is done when the connection has ended. This protocol replaces asyncio's StreamReader,
+    which would copy the bytes twice and wake a task in a later iteration of the event loop.
     """
 
     def __init__(self, take: Callable[[object], None]) -> None:
@@ -79,7 +79,7 @@ class Wire:
     _outgoing: list[bytes] = field(default_factory=list)
 
     def send(self, data: bytes) -> None:
-        """Writes at the end of this turn of the loop, together with whatever else it sends."""
+        """Adds data to the batch that is written at the end of this event loop iteration."""
         if not self._outgoing:
             asyncio.get_running_loop().call_soon(self._flush)
         self._outgoing.append(data)
@@ -87,7 +87,8 @@ class Wire:
     def _flush(self) -> None:
         """Writes the batch, or drops it if the connection is closing.
 
-        uvloop would raise then; the reader of the connection fails the commands under way.
+        uvloop would raise on a write to a closing transport. The reader of the connection makes
+        the pending commands fail.
         """
         data = b"".join(self._outgoing)
         self._outgoing.clear()
@@ -98,18 +99,18 @@ class Wire:
     async def receive(self, take: Callable[[object], None]) -> None:
         """Passes every message to `take`; returns when the connection has ended.
 
-        Bytes that are no RESP end it too, as does a hiredis.ProtocolError from `take`.
+        Bytes that are not RESP end it too, as does a hiredis.ProtocolError from `take`.
         """
         transport = self.writer.transport
         if self.reader.at_eof() or self.reader.exception() or transport.is_closing():
             return
         messages = Messages(take)
         transport.set_protocol(messages)
-        # The bytes that the StreamReader holds come first. It is at its end, so `read` cannot wait.
+        # The bytes that the StreamReader holds come first. After `feed_eof`, `read` cannot wait.
         self.reader.feed_eof()
         messages.data_received(await self.reader.read())
         await messages.over
 
     def close(self) -> None:
-        """Drops the connection and the unwritten bytes."""
+        """Closes the connection at once and drops unwritten bytes."""
         self.writer.transport.abort()
