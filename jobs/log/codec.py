@@ -1,9 +1,9 @@
-"""Bytes in Redis <-> jobs and log entries.
+"""Encodes and decodes jobs, log entries, turns and notifications.
 
-An entry is one Responses event without its `sequence_number`, which is its index. The events of a
-streamed text are positional arrays headed by a small code, because a log holds hundreds of them;
-any other event is `[type, fields]`. Entries have no version number; instead, a code
-once given never changes its meaning.
+An entry is one Responses event without its `sequence_number`, which is the index of the entry. The
+events of a streamed text are positional arrays that begin with a small code, because a log has
+hundreds of them; any other event is `[type, fields]`. Entries have no version number; instead, the
+meaning of a code never changes.
 """
 
 from __future__ import annotations
@@ -24,21 +24,21 @@ Event = dict[str, Any]
 
 JOB_VERSION: Final = 1
 
-# The appended entries, behind the index of the first one. A plain tuple, because a NamedTuple takes
-# three times as long to make, and each event of each answer is one.
+# The index of the first appended entry, and the entries. This is a plain tuple because creating a
+# NamedTuple takes three times as long, and there is one for each event of each response.
 Appended = tuple[int, list[bytes]]
 
 
 @dataclass(frozen=True, slots=True)
 class Grown:
-    """Entries that are too large for a notification were appended; the log now has `length`."""
+    """Entries too large for a notification were appended; the log now has `length` entries."""
 
     length: int
 
 
 @dataclass(frozen=True, slots=True)
 class Waits:
-    """The response is queued again: `number` in its tenant's list, or a retry after `delay_ms`."""
+    """The response is queued again: at `number` in its tenant's list, or after `delay_ms`."""
 
     number: int
     delay_ms: int
@@ -52,7 +52,7 @@ class Deleted:
 
 TEXT_DELTA: Final = 1
 
-# code -> (event type, fields that travel, fields that are always the same)
+# code -> (event type, encoded fields, constant fields, which are not encoded)
 _POSITIONAL: Final[dict[int, tuple[str, tuple[str, ...], dict[str, Any]]]] = {
     TEXT_DELTA: (
         "response.output_text.delta",
@@ -84,7 +84,7 @@ _TRAVELLING: Final = {
 
 
 def encode_event(event: Event) -> bytes:
-    """The entry for an event that has a `type` and no `sequence_number`."""
+    """Encodes an event that has a `type` and no `sequence_number`."""
     code = _CODES.get(event["type"])
     if code is not None:
         names, fields, constant = _TRAVELLING[code]
@@ -94,12 +94,12 @@ def encode_event(event: Event) -> bytes:
 
 
 def encode_text_delta(item_id: str, output_index: int, content_index: int, text: str) -> bytes:
-    """The entry for a text delta without log probabilities; equals that of `encode_event`."""
+    """Encodes a text delta without log probabilities; the result equals that of `encode_event`."""
     return _pack([TEXT_DELTA, item_id, output_index, content_index, text])
 
 
 def decode_event(entry: bytes) -> Event:
-    """The event of an entry.
+    """Decodes the event of an entry.
 
     Raises: Undecodable.
     """
@@ -116,16 +116,16 @@ def decode_event(entry: bytes) -> Event:
 
 
 def encode_job(job: Job) -> bytes:
-    """The bytes of a job, headed by their version."""
+    """Encodes a job; the version of the encoding comes first."""
     context = [] if job.turns else job.context
     fields = (job.id, job.owner, job.created_at, job.params, context, job.context_bytes, job.turns)
     return _pack([JOB_VERSION, *fields])
 
 
 def decode_job(data: bytes) -> Job:
-    """The job of `encode_job`'s bytes.
+    """Decodes a job.
 
-    Raises: Undecodable, also for a version that a newer program wrote.
+    Raises: Undecodable, also for the version of a newer program.
     """
     match _unpack(data):
         case [1, str(id_), str(owner), int(at), dict(params), list(context), int(size), [*turns]]:
@@ -138,31 +138,31 @@ def decode_job(data: bytes) -> Job:
 
 
 def kept_job(job: Job, cipher: Cipher | None) -> bytes:
-    """The bytes of a job in Redis, encrypted if there is a cipher."""
+    """Encodes a job for Redis and encrypts it if there is a cipher."""
     data = encode_job(job)
     return data if cipher is None else cipher.encrypted(job.id, 0, [data], JOB)[0]
 
 
 def kept_fingerprints(fingerprint: str, cipher: Cipher | None) -> str:
-    """The fingerprint of a request as it is kept; with encryption, one for each key."""
+    """Returns a request's fingerprint for Redis; with a cipher, one for each of its keys."""
     return fingerprint if cipher is None else cipher.fingerprints(fingerprint)
 
 
 def job_of(response_id: str, kept: bytes, cipher: Cipher | None) -> Job:
-    """The job of a response, from its bytes in Redis. Raises: EncryptionKeyMissing, Undecodable."""
+    """Decrypts and decodes a job from Redis. Raises: EncryptionKeyMissing, Undecodable."""
     if cipher is not None:
         [kept] = cipher.decrypted(response_id, 0, [kept], JOB)
     return decode_job(kept)
 
 
 def kept_turn(response_id: str, items: list[dict[str, Any]], cipher: Cipher | None) -> bytes:
-    """The bytes of a turn's items in Redis, encrypted if there is a cipher."""
+    """Encodes a turn's items for Redis and encrypts them if there is a cipher."""
     data = _pack(items)
     return data if cipher is None else cipher.encrypted(response_id, 0, [data], TURN)[0]
 
 
 def turn_of(response_id: str, kept: bytes, cipher: Cipher | None) -> list[dict[str, Any]]:
-    """The items of a turn, from its bytes in Redis. Raises: EncryptionKeyMissing, Undecodable."""
+    """Decrypts and decodes a turn's items. Raises: EncryptionKeyMissing, Undecodable."""
     if cipher is not None:
         [kept] = cipher.decrypted(response_id, 0, [kept], TURN)
     items = _unpack(kept)
@@ -172,12 +172,12 @@ def turn_of(response_id: str, kept: bytes, cipher: Cipher | None) -> list[dict[s
 
 
 def decode_notification(payload: bytes) -> Appended | Grown | Waits | Deleted:
-    """The change that a message on a log's channel announces.
+    """Decodes the change that a message on a response's channel announces.
 
     Raises: Undecodable.
     """
     change = _unpack(payload, raw=True)
-    # The common case comes first: a class pattern, as below, takes longer than all of this.
+    # The common case comes first: a class pattern, as below, is slower than all these checks.
     if type(change) is list and len(change) == 2:
         first, entries = change
         if type(first) is int and type(entries) is list:
@@ -203,8 +203,8 @@ def _pack(value: Any) -> bytes:
 
 
 def _unpack(data: bytes, *, raw: bool = False) -> Any:
-    # `unpackb` is called once for each value: a reused Unpacker crashed after an error
-    # (CVE-2026-57585). The C and the Python version raise different classes of errors.
+    # Each value has its own call of `unpackb`, because a reused Unpacker crashed after an error
+    # (CVE-2026-57585). The C and the Python implementation raise errors of different classes.
     try:
         return msgpack.unpackb(data, raw=raw, strict_map_key=False)
     except Exception as error:

@@ -1,11 +1,11 @@
 """Compacts a finished log into blocks: the same entries, byte for byte, in a tenth of the memory.
 
-A growing log holds each delta as an entry, and most text several times: an answer's text is in its
+A growing log has an entry for each delta, and most text several times: an answer's text is in its
 deltas, in three closing events and in the last event; the request is in four snapshots. Nothing is
 appended to a finished log, so it can be stored as blocks:
 
     block   zlib([VERSION, [text, ...], [row, ...]])
-    row     a run of deltas of one place: [prefix, index of its text, [bytes of each piece, ...]]
+    row     a run of deltas with one prefix: [prefix, index of its text, [bytes of each piece, ...]]
             any other entry: [bytes or index of a text, ...], to be concatenated
     text    the concatenated pieces of a run, or any other long string
 
@@ -30,37 +30,37 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 VERSION: Final = 1
-# The bounds of one read, so that a block is one read.
+# These are also the bounds of one read, so that one read can return a block.
 BLOCK_ENTRIES: Final = 2_000
 BLOCK_BYTES: Final = 262_144
 # Shorter strings are left to zlib, which finds repetitions within 32 KB.
 MIN_TEXT_BYTES: Final = 1_024
-# Each text is searched for in each entry.
+# A bound on the cost of compaction, which searches each entry for each text.
 MAX_TEXTS: Final = 32
-# A tenth smaller than with level 1, in the same time; level 9 gains nothing more.
+# The result is a tenth smaller than with level 1, in the same time; level 9 gains nothing more.
 LEVEL: Final = 6
 # A block of `compact` exceeds `BLOCK_BYTES` only if it holds a single entry.
 MAX_EXPANDED_BYTES: Final = 536_870_912
 
-# The first two bytes of delta entries: an array, headed by a code of `codec`.
+# The first two bytes of delta entries: an array header and a code of `codec`.
 _DELTAS: Final = frozenset({b"\x95\x01", b"\x94\x07", b"\x95\x08", b"\x95\x09"})
 
 
 @dataclass(frozen=True, slots=True)
 class Block:
-    """Consecutive entries of a log, compacted."""
+    """A block of `count` consecutive entries of a log, compacted to `data`."""
 
     count: int
     data: bytes
 
 
 def compact(entries: list[bytes]) -> list[Block]:
-    """The blocks of a whole log, in order."""
+    """Returns the blocks of a whole log, in order."""
     return [_compacted(some) for some in _divided(entries)]
 
 
 def expand(data: bytes, start: int = 0) -> list[bytes]:
-    """The entries of a block from index `start` of the block on.
+    """Returns the entries of a block, from index `start` within the block on.
 
     Raises: Undecodable.
     """
@@ -134,7 +134,7 @@ def _compacted(entries: list[bytes]) -> Block:
 
 
 def _prefix(entry: bytes) -> bytes | None:
-    """The bytes before the text of a delta, or None for any other entry."""
+    """Returns the bytes before the text of a delta, or None for any other entry."""
     if entry[:2] not in _DELTAS:
         return None
     try:
@@ -145,7 +145,7 @@ def _prefix(entry: bytes) -> bytes | None:
 
 
 def _string_after(prefix: bytes | None, entry: bytes) -> bytes | None:
-    """The string between the prefix and the end of the entry; None if that is not one string."""
+    """Returns the string from the prefix to the end of the entry; None if it is not one string."""
     if prefix is None or not entry.startswith(prefix):
         return None
     at = len(prefix)
@@ -160,7 +160,7 @@ _SHORT: Final = [bytes([0xA0 | length]) for length in range(32)]
 
 
 def _header(length: int) -> bytes:
-    """The MessagePack header of a string of `length` bytes; a delta has 16 KB at most."""
+    """Returns the MessagePack header of a string of `length` bytes; a delta has at most 16 KB."""
     if length < 32:
         return _SHORT[length]
     if length < 256:
@@ -174,7 +174,7 @@ def _run(prefix: bytes, text: bytes, lengths: list[int], skipped: int) -> list[b
 
 
 def _spliced(entry: bytes, texts: list[bytes]) -> list[Any]:
-    """The entry in parts, with indexes in the place of the long texts that it contains."""
+    """Returns the entry in parts, with the long texts that it contains replaced by indexes."""
     row: list[Any] = [entry]
     if len(entry) < MIN_TEXT_BYTES:
         return row
@@ -201,12 +201,12 @@ def _split(row: list[Any], text: bytes, number: int) -> list[Any]:
     return parts
 
 
-# The header of a string of `MIN_TEXT_BYTES` or more; may match inside of other strings too.
+# The header of a string of `MIN_TEXT_BYTES` or more. It may also match inside another string.
 _LONG_HEADER: Final = re.compile(rb"\xda[\x04-\xff]|\xdb", re.DOTALL)
 
 
 def _long_strings(entry: bytes) -> list[bytes]:
-    """The long strings anywhere in an entry, longest first, since one may contain another."""
+    """Returns all long strings in an entry, longest first, since one may contain another."""
     found: set[bytes] = set()
     if not _LONG_HEADER.search(entry):
         return []
@@ -227,8 +227,8 @@ def _long_strings(entry: bytes) -> list[bytes]:
     return sorted(found, key=len, reverse=True)
 
 
-# zlib's preset dictionary: bytes that almost every log contains, and half of a short answer.
-# The dictionary is part of the format; a change needs another `VERSION`.
+# zlib's preset dictionary: bytes that almost every log contains, and that make up half of the log
+# of a short answer. The dictionary is part of the format, so a change needs another `VERSION`.
 _SNAPSHOT: Final[dict[str, Any]] = {
     "object": "response",
     "created_at": 1_800_000_000,

@@ -28,12 +28,12 @@ class Relation(Enum):
 
 @dataclass(slots=True)
 class Cursor:
-    """`next` is the sequence number of the next entry to send to the client."""
+    """A follower's position; `next` is the sequence number of the next entry to send."""
 
     next: int
 
     def relation(self, first: int, count: int) -> Relation:
-        """How `count` entries from `first` on relate to this cursor."""
+        """Returns how `count` entries from `first` on relate to this cursor."""
         if first + count <= self.next:
             return Relation.SEEN
         return Relation.FITS if first <= self.next else Relation.GAP
@@ -50,9 +50,9 @@ class Cursor:
         return True
 
     def take(self, first: int, entries: list[T]) -> list[tuple[int, T]]:
-        """The `(sequence number, entry)` pairs from the cursor on; moves past them.
+        """Returns the `(sequence number, entry)` pairs from the cursor on, and moves past them.
 
-        Raises: ValueError for entries with a gap before them, which would be a gap at the client.
+        Raises: ValueError if there is a gap before the entries, which the client would see.
         """
         skip = self.next - first
         if skip < 0:

@@ -1,8 +1,8 @@
-"""The response object and the events that contain one, from the first to the last.
+"""Builds response objects and the events that contain one, from the first to the last.
 
-The last event carries the SHA-256 checksum of the answer's text, which clients compare with theirs.
-Events of output items are in `items`. All are the events of log entries: the standard's fields
-without `sequence_number`.
+The last event has the SHA-256 checksum of the answer's text, which clients compare with their own.
+The events of output items are in `items`. All events are as in log entries: they have the
+standard's fields without `sequence_number`.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ _TERMINAL: Final = {
     Status.COMPLETED: "response.completed",
     Status.INCOMPLETE: "response.incomplete",
     Status.FAILED: "response.failed",
-    # The standard has the status `cancelled` but no event for it; its clients end on this one.
+    # The standard has the status `cancelled` but no event for it; its clients stop at this one.
     Status.CANCELLED: "response.incomplete",
 }
 TERMINAL_TYPES: Final = frozenset(_TERMINAL.values())
@@ -39,7 +39,7 @@ def snapshot(
     incomplete: str | None = None,
     completed_at: int | None = None,
 ) -> dict[str, Any]:
-    """The response object, with every field that the standard requires."""
+    """Returns the response object, with every field that the standard requires."""
     params = job.params
     return {
         "id": job.id,
@@ -79,23 +79,23 @@ def snapshot(
 
 
 def lifecycle(job: Job, kind: str, status: str) -> Event:
-    """`response.created`, `response.queued` or `response.in_progress`."""
+    """Returns a `response.created`, `response.queued` or `response.in_progress` event."""
     return {"type": kind, "response": snapshot(job, status)}
 
 
 def submitted(job: Job) -> list[Event]:
-    """The first two events of a queued job's log."""
+    """Returns the first two events of a queued job's log."""
     response = snapshot(job, "queued")
     return [{"type": f"response.{kind}", "response": response} for kind in ("created", "queued")]
 
 
 def begins(job: Job) -> Event:
-    """The first event of an attempt."""
+    """Returns the first event of an attempt."""
     return lifecycle(job, "response.in_progress", "in_progress")
 
 
 def prepared(job: Job) -> list[Event]:
-    """The whole log of a request without generation, which is completed when it is stored."""
+    """Returns the whole log of a request without generation, which is completed at once."""
     none = {
         "input_tokens": 0,
         "input_tokens_details": {"cached_tokens": 0},
@@ -119,7 +119,7 @@ def prepared(job: Job) -> list[Event]:
 
 
 def restarted(job: Job, attempt: int, reason: str) -> Event:
-    """Announces another attempt; the output of the ones before is void."""
+    """Returns the event that announces another attempt and voids the output of earlier ones."""
     return {"type": RESTARTED, "response_id": job.id, "attempt": attempt, "reason": reason}
 
 
@@ -136,10 +136,10 @@ def terminal(
     incomplete: str | None = None,
     model: str | None = None,
 ) -> Event:
-    """The last event of a log, with the checksum of its text and its timing.
+    """Returns the last event of a log, with the checksum of the text, and the timing.
 
-    `timing` is in ms. Only a completed response has a `completed_at`. `model` is the model that
-    answered, or None.
+    `timing` is in milliseconds. Only a completed response has a `completed_at`. `model` is the
+    model that answered, or None.
     """
     response = snapshot(
         job,
@@ -163,7 +163,7 @@ def terminal(
 
 
 def output_text(output: list[Item]) -> str:
-    """The text of all messages of a response, concatenated as in the official SDKs."""
+    """Returns the text of all messages of a response, concatenated as in the official SDKs."""
     return "".join(
         part["text"]
         for item in output

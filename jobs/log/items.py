@@ -1,10 +1,11 @@
-"""Output items, their parts, and the events that build them up; the standard's shapes.
+"""Builds output items, their parts and their events, in the shapes of the standard.
 
     message         parts of output text and refusals
-    reasoning       parts of reasoning text; a summary, where an upstream writes one
+    reasoning       parts of reasoning text; a summary, if an upstream writes one
     function_call   arguments
 
-An item is added empty, grows by deltas and is done as a whole. A `Place` says what a delta extends.
+An item is added empty, is extended by deltas, and its done event repeats it as a whole. A `Place`
+names the text that a delta extends.
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ ARGUMENTS: Final = "function_call_arguments"
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Where a piece of text belongs: to a part of an item, or to the arguments of a call.
+    """The place of a piece of text: in a part of an item, or in the arguments of a call.
 
     `kind` is the type of the part, or `ARGUMENTS`.
     """
@@ -43,7 +44,7 @@ class Place:
 
     @property
     def fields(self) -> dict[str, Any]:
-        """The fields by which an event names the place."""
+        """The fields with which an event names the place."""
         where: dict[str, Any] = {"item_id": self.item_id, "output_index": self.index}
         if self.kind == "summary_text":
             where["summary_index"] = self.part
@@ -53,13 +54,13 @@ class Place:
 
     @property
     def event(self) -> str:
-        """What the type of its events starts with."""
+        """The prefix that the types of its events have in common."""
         kind = "reasoning_summary_text" if self.kind == "summary_text" else self.kind
         return f"response.{kind}"
 
 
 def message(item_id: str, status: str, content: list[Part]) -> Item:
-    """A message of the model."""
+    """Returns a message item of the model."""
     return {
         "id": item_id,
         "type": "message",
@@ -72,7 +73,10 @@ def message(item_id: str, status: str, content: list[Part]) -> Item:
 def reasoning(
     item_id: str, status: str, content: list[Part], field: str = "", model: str = ""
 ) -> Item:
-    """The model's reasoning; `field` is that of a chat message in which `model` wants it back."""
+    """Returns a reasoning item.
+
+    `field` is the field of a chat message in which `model` expects the reasoning to be sent back.
+    """
     item = {
         "id": item_id,
         "type": "reasoning",
@@ -91,9 +95,9 @@ def function_call(
     arguments: str,
     extra_content: dict[str, Any] | None = None,
 ) -> Item:
-    """A tool call; `arguments` is JSON as the model wrote it.
+    """Returns a tool call item; `arguments` is JSON as the model wrote it.
 
-    `extra_content` is the provider's, which wants it back with the call.
+    `extra_content` is data of the provider, which expects it to be sent back with the call.
     """
     item = {
         "id": item_id,
@@ -107,34 +111,34 @@ def function_call(
 
 
 def text_part(text: str) -> Part:
-    """A part of output text."""
+    """Returns a part of output text."""
     return {"type": "output_text", "text": text, "annotations": [], "logprobs": []}
 
 
 def part_of(kind: str, text: str = "") -> Part:
-    """A part of type `kind`."""
+    """Returns a part of type `kind`."""
     return text_part(text) if kind == "output_text" else {"type": kind, TEXT_OF[kind]: text}
 
 
 def added(index: int, item: Item) -> Event:
-    """The event that begins an item."""
+    """Returns the event that begins an item."""
     return {"type": "response.output_item.added", "output_index": index, "item": item}
 
 
 def part_added(place: Place) -> Event:
-    """The event that begins a part."""
+    """Returns the event that begins a part."""
     begun = {**place.fields, "part": part_of(place.kind)}
     return {"type": "response.content_part.added", **begun}
 
 
 def delta(place: Place, text: str, logprobs: list[Any] | None = None) -> Event:
-    """The event that extends a text; only output text has `logprobs`."""
+    """Returns the event that extends a text; only output text has `logprobs`."""
     event = {"type": f"{place.event}.delta", **place.fields, "delta": text}
     return event | {"logprobs": logprobs or []} if place.kind == "output_text" else event
 
 
 def annotated(place: Place, number: int, annotation: dict[str, Any]) -> Event:
-    """The event that adds an annotation to a part of output text."""
+    """Returns the event that adds an annotation to a part of output text."""
     return {
         "type": "response.output_text.annotation.added",
         **place.fields,
@@ -144,7 +148,7 @@ def annotated(place: Place, number: int, annotation: dict[str, Any]) -> Event:
 
 
 def done(index: int, item: Item) -> list[Event]:
-    """The events that end an item: those of its parts, then that of the item."""
+    """Returns the events that end an item: those of its parts, then that of the item."""
     events: list[Event] = []
     if item["type"] == "function_call":
         place = Place(ARGUMENTS, item["id"], index)
@@ -158,7 +162,7 @@ def done(index: int, item: Item) -> list[Event]:
 
 
 def _texts(item: Item, name: str) -> list[tuple[int, Part]]:
-    """The numbered text parts of an item; an item of an unknown type may hold anything."""
+    """Returns the numbered text parts of an item; items of unknown types may contain anything."""
     parts = item.get(name)
     return [
         (number, part)
@@ -177,7 +181,7 @@ def _part_done(place: Place, part: Part) -> list[Event]:
 
 
 def apply(item: Item, event: Event) -> None:
-    """Applies an event to the item it belongs to; the item's step of the ResponseState fold."""
+    """Applies an event to the item it belongs to; this is the item's step of ResponseState."""
     match event["type"]:
         case "response.content_part.added":
             item.setdefault("content", []).append(deepcopy(event["part"]))

@@ -1,7 +1,7 @@
 """Appends to a response's log, finishes it and reads it.
 
-The log is the truth; a notification only announces that it has grown. A finished log may be
-compacted, see `compaction`; reading it works the same.
+The log is authoritative; a notification only announces that it has grown. A finished log may be
+compacted, see `compaction`, and is read in the same way.
 """
 
 from __future__ import annotations
@@ -24,12 +24,12 @@ if TYPE_CHECKING:
     from jobs.redis.pipe import Pipe
     from jobs.scripts import Call
 
-# A notification that carries its entries saves each follower a read. Above this size a read is
-# cheaper than sending the bytes to every subscribed server, whether a follower needs them or not.
+# A notification that contains its entries saves each follower a read. Above this size, a read is
+# cheaper than sending the bytes to every subscribed server, whether or not a follower needs them.
 MAX_NOTIFICATION_BYTES = 32_768
 READ_ENTRIES = BLOCK_ENTRIES
 READ_BYTES = BLOCK_BYTES
-# A few ms; larger logs are compacted in a thread.
+# Compacting this many bytes takes a few ms; larger logs are compacted in a thread.
 MAX_INLINE_COMPACTION_BYTES = 262_144
 
 
@@ -43,7 +43,7 @@ async def read(
     min_entries: int = 1,
     viewer: str = "",
 ) -> View:
-    """The response and its log from index `start` on, bounded in entries and bytes.
+    """Reads a response and its log from index `start` on, bounded in entries and bytes.
 
     At least `min_entries` entries are returned, however large, so that every read makes progress. A
     compacted log returns the rest of the block that contains `start`. A response that `viewer` may
@@ -90,7 +90,7 @@ async def read(
 
 
 async def read_all(pipe: Pipe, response_id: str, *, viewer: str = "") -> View:
-    """The response and its whole log; a long log takes several reads."""
+    """Reads a response and its whole log; a long log takes several reads."""
     view = await read(pipe, response_id, 0, viewer=viewer)
     entries = view.entries
     while len(entries) < view.length:
@@ -114,7 +114,7 @@ class LogWriter:
     """The only writer of a response's log, as long as its claim is valid.
 
     `length` is the log's length as far as the writer knows; every append checks it. After any error
-    but a RedisTrouble, stop: the response belongs to another attempt or is gone.
+    other than RedisTrouble, stop writing: the response belongs to another attempt or is gone.
     """
 
     def __init__(self, pipe: Pipe, response_id: str, claim: str, length: int) -> None:
@@ -137,10 +137,10 @@ class LogWriter:
         return self.appended(await self._pipe.run(self._append(entries)))
 
     def begin(self, entries: list[bytes]) -> asyncio.Future[object] | None:
-        """As `append`, sent once: pass the reply to `appended`. None if it cannot be sent now.
+        """Sends an append once and returns its future reply, or None if it cannot be sent now.
 
-        After an error call `append` with the same entries, to which more may be added: it finds
-        out whether they were appended.
+        Pass the reply to `appended`. After an error, call `append` with the same entries, to which
+        more may be added: it detects whether they were appended.
         """
         return self._pipe.begin(self._append(entries))
 
@@ -171,11 +171,11 @@ class LogWriter:
         await self.store_compacted(await self.compacted(head, rest))
 
     async def compacted(self, head: list[bytes], rest: list[bytes]) -> Call:
-        """The call that stores the compacted log, for `store_compacted`.
+        """Compacts the log and returns the call that stores it, for `store_compacted`.
 
         `head` and `rest` are the whole log as far as the writer knows. Redis compares the length
-        and a checksum of the head; the rest was appended by this writer, so that its length is
-        enough. A log that differs is left uncompacted, which costs memory alone.
+        and a checksum of the head. This writer has appended the rest, so comparing its length is
+        enough. A log that differs is left uncompacted, which only costs memory.
         """
         log = head + rest
         if sum(map(len, log)) > MAX_INLINE_COMPACTION_BYTES:
@@ -202,7 +202,7 @@ class LogWriter:
         return call
 
     async def store_compacted(self, compacted: Call) -> None:
-        """Replaces the log by the result of `compacted`. Raises: RedisTrouble."""
+        """Replaces the log with the result of `compacted`. Raises: RedisTrouble."""
         await self._pipe.run(compacted)
 
     async def finish(

@@ -1,6 +1,6 @@
 """Folds the events of a log into the state of its response.
 
-Server, worker and rescue use this fold, so that every process reports the same state.
+Server, worker and rescue all use it, so that every process reports the same state.
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ if TYPE_CHECKING:
 class ResponseState:
     """The output of a response after some of its events.
 
-    `output` holds the items of the last attempt alone. `next_index` is the first output index that
-    no attempt has used: the accumulators of the official SDKs refuse an index that is used twice.
-    `last` is the last response object, `end` the terminal event.
+    `output` has only the items of the last attempt. `next_index` is the first output index that no
+    attempt has used: the accumulators of the official SDKs reject an index that is used twice.
+    `last` is the last response object, and `end` the terminal event; both are None before.
     """
 
     def __init__(self, events: Iterable[Event] = ()) -> None:
@@ -61,9 +61,9 @@ class ResponseState:
                 pass
 
     def close(self) -> list[Event]:
-        """The events that close the open items as incomplete.
+        """Applies and returns the events that close the open items as incomplete.
 
-        Append them before a restart or an end: the accumulators of the official SDKs refuse a whole
+        Append them before a restart or an end: the accumulators of the official SDKs reject a whole
         response if one of its items is added and never done.
         """
         events: list[Event] = []
