@@ -100,8 +100,8 @@ class Cipher:
     def fingerprints(self, fingerprint: str) -> str:
         """Returns a request's fingerprint under each encryption key, separated by commas.
 
-        The first one is the one to store. The others find the same request if it was stored under
-        an older key. Without the keys, a guess of the request cannot be tested against them.
+        The first one is stored. The others find the same request if it was stored under another
+        key. Without the keys, a guess of the request cannot be tested against the fingerprints.
         """
         return ",".join(
             fingerprint

@@ -165,7 +165,7 @@ class Partition:
 
     @property
     def followed(self) -> str:
-        """Sorted set: ids to cancel if nobody follows them, by the time of that."""
+        """Sorted set: ids to cancel if nobody follows them, by the time of their cancellation."""
         return f"{self.prefix}followed"
 
     def open_of(self, account: str) -> str:
@@ -188,7 +188,10 @@ class Partition:
         return f"{self.prefix}rate:{account}"
 
     def used(self, account: str, day: int) -> str:
-        """Hash: an account's tokens, and money in millionths; `day` counts from 1970 in UTC."""
+        """Hash: the tokens, and the money in millionths, that an account used on a day.
+
+        `day` is the number of days since 1970, in UTC.
+        """
         return f"{self.prefix}used:{day}:{account}"
 
     @property
@@ -238,11 +241,9 @@ class Partition:
 
     @property
     def cipher(self) -> str:
-        """String, only in partition 0: the id of the key with which the last process encrypts.
+        """String, only in partition 0: the id of the encryption key of the last started process.
 
-        The last process is the one that was started last.
-
-        It is missing if encryption was never configured.
+        This Redis key is missing if encryption was never configured.
         """
         return f"{self.prefix}cipher"
 

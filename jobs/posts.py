@@ -40,7 +40,8 @@ class Posts:
         """Records the state of a POST that waits for a response.
 
         The states are `open`: it waits; `cut`: its connection was cut off; "": it was answered.
-        `request` comes from `request_of`.
+        `request` comes from `request_of`; `response_id` must be in the
+        partition that `names.pick_partition` picks for `request`.
         """
         call = calls.reply(
             replies_key=names_of(response_id).replies(owner, request),

@@ -32,7 +32,7 @@ class TurnStore:
     """The stored turns of all partitions. All methods raise RedisTrouble."""
 
     def __init__(self, pipe: Pipe, ttl_ms: int) -> None:
-        """`ttl_ms` is the TTL of a job; each use of a turn renews the turn's TTL to it."""
+        """`ttl_ms` is the TTL of a job; storing or holding a turn sets the turn's TTL to it."""
         self._pipe = pipe
         self._ttl_ms = ttl_ms
 

@@ -46,7 +46,7 @@ class Pipe:
     """
 
     sees_subscribers = True
-    """Whether PUBSUB NUMSUB counts the subscribers of all processes."""
+    """True if PUBSUB NUMSUB counts the subscribers of all processes."""
 
     def __init__(self, redis: Connector, *, deadline: float = 5.0) -> None:
         self._redis = redis
@@ -73,9 +73,9 @@ class Pipe:
             await cancel_and_wait(self._owner)
 
     async def run(self, call: Call) -> Any:
-        """Runs a script and returns its reply; repeats it after a lost connection.
+        """Runs a script and returns its reply; retries after lost connections until the deadline.
 
-        It is repeated until the deadline. Raises: RedisAway, RedisFull, RedisRefused.
+        Raises: RedisAway, RedisFull, RedisRefused.
         """
         packed = _packed(call)
         until = time.monotonic() + self._deadline
@@ -125,7 +125,7 @@ class Pipe:
         return [self]
 
     def _reply(self, packed: bytes, key: str | bytes, until: float) -> Awaitable[Any]:
-        """Sends a packed command to the node that has the key, if there are several."""
+        """Sends a packed command to the node that has the key; here there is only one node."""
         del key
         return self.send(packed, until) if self._wire is not None else self._sent(packed, until)
 
@@ -168,7 +168,7 @@ class Pipe:
 
     async def _serve(self, wire: Wire) -> None:
         self._wire = wire
-        for script in SCRIPTS.values():  # before any caller can send a command
+        for script in SCRIPTS.values():  # before any caller can send, so replies stay in order
             load = pack("SCRIPT", "LOAD", script.source)
             _ = self.send(load, time.monotonic() + self._deadline)
         self._connected.set()

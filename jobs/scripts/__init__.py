@@ -36,7 +36,7 @@ _PARTS: Final = ("_shared.lua", "_provider.lua", "_fair_queue.lua", "_limits.lua
 _COMMENT: Final = re.compile(r"^ *--.*\n", re.MULTILINE)
 _PART: Final = re.compile(r"^local (?:function )?(\w+)(?:.*\n)+?(?=local |\Z)", re.MULTILINE)
 _INCLUDE: Final = re.compile(r"^-- @include (.*)\n", re.MULTILINE)
-# Strings, comments and fields of tables, which are no uses of a part.
+# Strings, comments and fields of tables, which never refer to a part.
 _NO_NAME: Final = re.compile(r"'[^']*'|--.*|(?<=\w)\.\w+")
 
 _HEADER: Final = r"^-- {}  (.*(?:\n--   .*)*)"

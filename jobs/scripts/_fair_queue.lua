@@ -67,14 +67,14 @@ local function make_idle(prefix, queue_name, tenant, finish_tag, virtual_time)
   redis.call('ZREM', ready_of(prefix, queue_name), tenant)
   if redis.call('ZADD', idle, finish_tag, tenant) == 0 then return end
   redis.call('PEXPIRE', idle, STRUCTURE_TTL)
-  -- Tags below the virtual time have no effect any more and are removed. If there are none, the lowest tags
+  -- Tags up to the virtual time have no effect any more and are removed. If there are none, the lowest tags
   -- beyond the bound are removed.
   if redis.call('ZREMRANGEBYSCORE', idle, '-inf', virtual_time) == 0 then
     redis.call('ZREMRANGEBYRANK', idle, 0, -IDLE_BOUND - 1)
   end
 end
 
--- Replaces the estimated tokens of an ended job by the actual ones, in its tenant's finish tag and in the
+-- Replaces the estimated tokens of an ended job with the actual ones, in its tenant's finish tag and in the
 -- model's token bucket. `job` holds the fields that are read here.
 local function settle(prefix, job, tenant, tokens)
   if not job.charged or tokens < 0 then return end

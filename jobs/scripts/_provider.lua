@@ -4,7 +4,7 @@
 local RATE_TTL = 10 * 60 * 1000
 local MOST = 1000000
 local RAMP_STEP = 500 -- ms after which the number of jobs that may begin after a pause doubles: 1, 2, 4, ...
-local RAMP = 20 * RAMP_STEP -- ms after its end for which a pause still limits the model
+local RAMP = 20 * RAMP_STEP -- ms for which a pause still limits the model after its end
 
 local function pause_of(prefix, model) return prefix .. 'pause:' .. model end
 local function pace_of(prefix, model) return prefix .. 'pace:' .. model end

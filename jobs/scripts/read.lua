@@ -3,7 +3,7 @@
 -- KEYS  job_key, log_key
 -- ARGV  first_index, max_entries, max_bytes, min_entries (given however large they are), viewer (the
 --       requesting owner, `tenant/*` for all owners of a tenant, or "" for every owner)
--- Returns {} if there is no response that the viewer may see; in either case nothing more is read ·
+-- Returns {} if there is no response that the viewer may see; a hidden one takes no more reads than a missing one ·
 --       {status, owner, attempt, number, reason, length, {entry...}, queue_name, first, {block...}}
 --       A compacted log returns blocks instead of entries; `first` is the index of their first entry.
 -- May be repeated: it writes nothing.

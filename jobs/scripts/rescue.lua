@@ -63,7 +63,7 @@ for _, id in ipairs(due(open_key)) do
   elseif time > tonumber(job['until'] or 0) then
     take(id, job.owner, 'expired')
   elseif not redis.call('ZSCORE', delayed_key, id) then
-    -- Numbers in a list ascend, so only an id whose number is lower than the head's can have been lost.
+    -- Numbers in a list ascend, so the list is searched only if the head's number is higher or there is no head.
     local waiting = waiting_of(prefix, queue_name, tenant)
     local head = redis.call('LINDEX', waiting, 0)
     local first = head and tonumber(redis.call('HGET', prefix .. 'job:' .. head, 'number') or 0)
