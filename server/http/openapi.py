@@ -378,11 +378,12 @@ def _answer(schemas: dict[Any, Document], answer: Any, events: list[Document]) -
 
 def _server_sent(events: list[Document]) -> Document:
     """Returns the schema of a server-sent event, with its fields as in OpenAPI 3.2."""
-    data = {
+    payload = {
         "type": "string",
         "contentMediaType": JSON,
         "contentSchema": {"oneOf": events},
     }
+    data = {"anyOf": [{"const": "[DONE]"}, payload]}
     fields = {"event": {"type": "string"}, "data": data}
     return {"type": "object", "properties": fields, "required": ["data"]}
 

@@ -147,8 +147,8 @@ class ResponseRoutes:
         A stream begins after a sequence number and continues live.
         """
         viewer, id_ = principal_of(request).viewer, request.match_info["id"]
+        after = _integer(request, "starting_after", -1, -1, 2**53)
         if _flag(request, "stream"):
-            after = _integer(request, "starting_after", -1, -1, 2**53)
             await self._responses.owned(viewer, id_)
             shown = Shown(request.query.get("item_id"), request.query.get("event_type"))
             return await self.stream(request, viewer, id_, after, shown=shown)
