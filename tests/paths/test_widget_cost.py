@@ -15,6 +15,7 @@ from playwright.async_api import CDPSession, Page, expect
 
 from tests.browser import IN_PAGE, MARKDOWN, NewPage, element, in_chromium
 from tests.paths.conftest import Shared
+from tests.system import wait_until
 
 pytestmark = in_chromium
 
@@ -73,7 +74,11 @@ async def test_ten_thousand_tokens_cost_less_than_the_budget(
         simplest = min(simplest, await spent(page, devtools, BARE) - frames)
         best = min(best, await spent(page, devtools, GO) - frames)
         assert "completed" == (await element(page, "chat.turns"))[0]["status"]
-        assert await page.evaluate(TO_END) <= 1  # it was drawn where somebody looks
+
+        async def at_the_end(page: Page = page) -> bool:
+            return bool(await page.evaluate(TO_END) <= 1)
+
+        await wait_until(at_the_end)  # it was drawn where somebody looks
         await page.context.close()
         print(f"frames {frames:.0f}, simplest {simplest:.0f}, widget {best:.0f} ms")
         if best < BUDGET_MS:
@@ -115,7 +120,7 @@ WORST = [
 ]
 COSTLY = (IN_PAGE / "costly.js").read_text()
 COSTLY_LENGTH = 100_000
-COSTLY_TASK_MS = 200
+COSTLY_TASK_MS = 300
 # What the longest task for plain text costs on the machine that the bound was set for.
 PLAIN_TASK_MS = 20
 

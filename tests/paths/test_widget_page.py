@@ -20,7 +20,7 @@ from tests.browser import (
     writing,
 )
 from tests.paths.conftest import Shared
-from tests.system import Server, System, free_port
+from tests.system import Server, System, free_port, wait_until
 
 pytestmark = in_chromium
 
@@ -165,7 +165,11 @@ async def test_the_end_stays_in_view_and_a_reader_where_he_reads(
     await expect(page.locator("#state")).to_have_attribute("data-state", "open")
     await element(page, "chat.send('go')")
     await writing(page, "A heading")
-    assert await page.evaluate(FAR) <= 1
+
+    async def at_the_end() -> bool:
+        return bool(await page.evaluate(FAR) <= 1)
+
+    await wait_until(at_the_end)  # the page scrolls in the frame after the text
     await page.locator(".log").hover()
     await page.mouse.wheel(0, -60)
     await expect(page.locator(".latest")).to_be_visible()
