@@ -68,7 +68,9 @@ class TurnStore:
 
         Raises: TurnMissing, also for a turn that was deleted before the job held it.
         """
-        await self._held(job_id, turns, wanted=False)
+        for ids, found in await self._held(job_id, turns, wanted=False):
+            if None in found:
+                raise TurnMissing(ids[found.index(None)])
 
     async def load(self, job_id: str, turns: list[TurnSlice]) -> list[Item]:
         """Returns the items of turns that the job holds. Raises: TurnMissing, Undecodable."""
@@ -86,7 +88,7 @@ class TurnStore:
     async def _held(
         self, job_id: str, turns: list[TurnSlice], *, wanted: bool
     ) -> list[tuple[list[str], Any]]:
-        replies = await self._replies(
+        return await self._replies(
             turns,
             lambda names, ids: calls.hold_turns(
                 first_turn_key=names.turn(ids[0]),
@@ -97,10 +99,6 @@ class TurnStore:
                 ids=ids,
             ),
         )
-        for ids, found in replies:
-            if None in found:
-                raise TurnMissing(ids[found.index(None)])
-        return replies
 
     async def _replies(
         self, turns: list[TurnSlice], call: Callable[[Partition, list[str]], Call]

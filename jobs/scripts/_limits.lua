@@ -24,10 +24,16 @@ local function rate_of(prefix, account) return prefix .. 'rate:' .. account end
 -- prompts, and "~tenant" those of one tenant.
 local function sizes_of(prefix) return prefix .. 'sizes' end
 
-local function add_size(prefix, id, tenant, bytes)
-  redis.call('HSET', sizes_of(prefix), id, bytes .. ' ' .. tenant)
-  redis.call('PEXPIRE', sizes_of(prefix), STRUCTURE_TTL)
-  for _, total in ipairs({ '~', '~' .. tenant }) do redis.call('HINCRBY', sizes_of(prefix), total, bytes) end
+-- The bytes of all unfinished prompts, and of those of a tenant.
+local function sum_sizes(prefix, tenant)
+  local sums = redis.call('HMGET', sizes_of(prefix), '~', '~' .. tenant)
+  return tonumber(sums[1] or 0), tonumber(sums[2] or 0)
+end
+
+-- Adds a prompt to the sums that `sum_sizes` returned.
+local function add_size(prefix, id, tenant, bytes, all, own)
+  redis.call('HSET', sizes_of(prefix), id, bytes .. ' ' .. tenant, '~', all + bytes, '~' .. tenant, own + bytes)
+  if all == 0 then redis.call('PEXPIRE', sizes_of(prefix), STRUCTURE_TTL) end
 end
 
 local function drop_size(prefix, id)
@@ -109,10 +115,10 @@ local function check_account(prefix, account, kind, limit, time, tokens, money)
 end
 
 -- Checks whether a tenant and its end user (`account`; "" if there is none) may submit one more job, and charges
--- the request. Returns {"limited", name, limit, ms to wait} if a limit is reached; else nil, the accounts to
+-- the request. `own_bytes` is the size of the tenant's unfinished prompts with this one. Returns {"limited", name, limit, ms to wait} if a limit is reached; else nil, the accounts to
 -- which the job is booked, and {requests per minute, left, tokens per day, left}, each pair from the account
 -- that has less left. `defaults` has the limits for tenants whose settings lack them, in the order of LIMITS.
-local function admit(prefix, tenant, account, time, tokens, money, input, bytes, defaults)
+local function admit(prefix, tenant, account, time, tokens, money, input, own_bytes, defaults)
   local settings = prefix .. 'tenant:' .. tenant
   local set = redis.call('HMGET', settings, 'weight', 'running', unpack(LIMITS))
   local limit, limits_users = {}, false
@@ -126,7 +132,7 @@ local function admit(prefix, tenant, account, time, tokens, money, input, bytes,
   if limit.waiting > 0 and count_open(prefix, tenant, time) - count_running(prefix, tenant, time) >= limit.waiting then
     return limited('waiting', 5000)
   end
-  if limit.waiting_bytes > 0 and (redis.call('HGET', sizes_of(prefix), '~' .. tenant) or 0) + bytes > limit.waiting_bytes then
+  if limit.waiting_bytes > 0 and own_bytes > limit.waiting_bytes then
     return limited('waiting_bytes', 5000)
   end
   local refusal, left = check_account(prefix, tenant, '', limit, time, tokens, money)

@@ -81,7 +81,7 @@ for _, id in ipairs(due(open_key)) do
 end
 
 -- A TTL is set when a key is created. On a busy system these keys are never empty and so never created again.
-for _, name in ipairs({ 'leases', 'open', 'queues', 'wake', 'followed', 'numbers' }) do
+for _, name in ipairs({ 'leases', 'open', 'queues', 'wake', 'followed', 'numbers', 'sizes' }) do
   redis.call('PEXPIRE', prefix .. name, STRUCTURE_TTL)
 end
 for _, queue_name in ipairs(redis.call('LRANGE', prefix .. 'queues', 0, -1)) do

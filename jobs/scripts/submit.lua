@@ -16,7 +16,7 @@
 -- `known` in _shared.lua decides what an idempotency key returns.
 -- May be repeated: the caller has generated the id, and a job that exists is not written again.
 -- The notification is for the caller, which subscribes before it submits, so that it misses no entry.
--- @include STRUCTURE_TTL now without_empty notify known remember tenant_of enqueue reserve sizes_of add_size admit
+-- @include STRUCTURE_TTL now without_empty notify known remember tenant_of enqueue reserve sum_sizes add_size admit
 local fingerprint, ttl = fingerprints, ttl_ms
 
 local number = redis.call('HGET', job_key, 'number')
@@ -30,11 +30,11 @@ if open >= tonumber(max_waiting) then
   local waiting = open - redis.call('ZCARD', prefix .. 'leases')
   if waiting >= tonumber(max_waiting) then return { 'full', waiting } end
 end
-local bytes, waiting_bytes = #record + context_bytes, tonumber(redis.call('HGET', sizes_of(prefix), '~') or 0)
-if waiting_bytes + bytes > tonumber(max_waiting_bytes) then return { 'full', waiting_bytes, 'bytes' } end
-
 local time, tenant, tokens, money = now(), tenant_of(owner), tonumber(tokens_field), tonumber(money_field)
-local refusal, accounts, left = admit(prefix, tenant, account, time, tokens, money, tonumber(input_tokens), bytes,
+local bytes, all_bytes, own_bytes = #record + context_bytes, sum_sizes(prefix, tenant)
+if all_bytes + bytes > tonumber(max_waiting_bytes) then return { 'full', all_bytes, 'bytes' } end
+
+local refusal, accounts, left = admit(prefix, tenant, account, time, tokens, money, tonumber(input_tokens), own_bytes + bytes,
   { tenant_waiting, tenant_requests, tenant_tokens, tenant_money, tenant_input_tokens,
     subject_running, subject_requests, subject_tokens, subject_money, tenant_waiting_bytes })
 if refusal then return refusal end
@@ -46,7 +46,7 @@ redis.call('HSET', job_key, unpack(without_empty({ 'status', 'queued', 'owner', 
   'context_bytes', context_bytes, 'account', accounts[2] or '', 'begins', first_entry, 'hook', hook_wait_ms, 'unstored', unstored == '1' and 1 or '',
   'key', fingerprint ~= '' and idempotency_key or '' })))
 redis.call('PEXPIRE', job_key, ttl)
-add_size(prefix, id, tenant, bytes)
+add_size(prefix, id, tenant, bytes, all_bytes, own_bytes)
 
 redis.call('RPUSH', log_key, unpack(entries))
 redis.call('PEXPIRE', log_key, ttl)

@@ -23,9 +23,10 @@ JOBS = 100
 
 
 async def test_a_job_takes_few_commands_of_redis() -> None:
-    """Submit, claim and finish: 17, 8 and 15 commands inside of three scripts, which read a record
-    once and write it once; the first event of the attempt is one of the claim's. It hands out a
-    hundred here, and shares what it asks of a tenant.
+    """Submit, claim and finish: 19, 8 and 19 commands in three scripts, which read a record once
+    and write it once. Six of them keep the bytes of unfinished prompts, which are bounded. The
+    first event of the attempt is one of the claim's commands. A claim hands out a hundred jobs
+    here, and reads the limits of their tenant once.
     """
     async with Rig() as rig:
         noop = rig.ours("noop")
@@ -34,12 +35,12 @@ async def test_a_job_takes_few_commands_of_redis() -> None:
         await rig.forget_commands()
         await noop.ask(f"fill {JOBS}")
         await noop.ask(f"drain {JOBS}")
-        assert 52 > await rig.commands() / JOBS
+        assert 49 > await rig.commands() / JOBS
 
 
 async def test_a_job_that_comes_alone_takes_few_commands_of_redis() -> None:
-    """It finds nothing that others have made or asked: its tenant comes into the line and leaves
-    it, and what it alone had is gone with it. 25, 24 and 15 commands, and the scripts themselves.
+    """No other job has made the keys that it needs or read the limits of its tenant, and its keys
+    are deleted when it ends: 75 commands, with the three scripts themselves.
     """
     async with Rig() as rig:
         noop = rig.ours("noop")
@@ -48,7 +49,7 @@ async def test_a_job_that_comes_alone_takes_few_commands_of_redis() -> None:
             for _ in range(10):
                 await noop.ask("fill 1")
                 await noop.ask("drain 1")
-        assert 80 > await rig.commands() / 10
+        assert 77 > await rig.commands() / 10
 
 
 async def test_a_backlog_adds_no_command_to_a_job() -> None:
