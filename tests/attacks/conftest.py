@@ -1,4 +1,4 @@
-"""A system under attack, a well-behaved client beside it, and what must be as it was afterwards."""
+"""Fixtures: a system to attack, a well-behaved client, and checks that the attack left no trace."""
 
 from __future__ import annotations
 
@@ -23,9 +23,10 @@ from tests.keys_without_ttl import keys_without_ttl
 from tests.system import Process, Server, System, wait_until
 
 REQUEST_SECONDS = 1.0
-# What a process keeps of a busy minute: caches, arenas, buffers. An attack that leaves more leaks.
+# Caches, allocator arenas and buffers that a process keeps after a busy minute. More growth than
+# this is a leak.
 RSS_SLACK = 24 * 1024 * 1024
-# What the questions of strangers hold for a moment; an attack leaves hundreds, if it leaves any.
+# Room for the requests that other clients have in flight. An attack that leaks leaves hundreds.
 GAUGE_SLACK = 3
 TRACES = ("Traceback", "a request failed", "a socket failed", "a message failed", "a read failed")
 
@@ -41,7 +42,7 @@ class Footprint:
 
 @dataclass
 class Target:
-    """A server, its worker and what they hold; `decoy` is another server, which nobody needs."""
+    """The system under attack; `decoy` is a second server to attack in place of `server`."""
 
     server: Server
     decoy: Server
@@ -55,7 +56,7 @@ class Target:
         return self.server.url
 
     async def gauges(self) -> dict[str, float]:
-        """The server's gauges that say what it holds."""
+        """Returns the server's gauges of open sockets, followers and tasks."""
         async with (
             aiohttp.ClientSession() as http,
             http.get(f"{self.url}/metrics", headers={"Connection": "close"}) as answer,
@@ -66,7 +67,7 @@ class Target:
         return {name: float(value) for name, value in rows if name in names}
 
     async def footprints(self) -> dict[str, Footprint]:
-        """What both processes hold now."""
+        """Returns the resources that the server and the worker hold now."""
         gauges = await self.gauges()
         gauges["keys in Redis"] = float(await self.pipe.call("DBSIZE"))
         return {
@@ -74,8 +75,8 @@ class Target:
             for process in (self.server, self.worker)
         }
 
-    async def ask(self, prompt: str = "tokens=3") -> str:
-        """A stranger's question, which must be answered whatever has happened."""
+    async def send_request(self, prompt: str = "tokens=3") -> str:
+        """Sends a request as another client and returns its status. It must always succeed."""
         body = {"input": prompt, "model": "m"}
         async with (
             aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=20)) as http,
@@ -85,20 +86,20 @@ class Target:
             status: str = (await answer.json())["status"]
             return status
 
-    async def unharmed(self) -> None:
-        """Nothing crashed, nothing grew, nothing was logged, and a stranger is answered."""
-        assert "completed" == await self.ask()
+    async def check_unharmed(self) -> None:
+        """Checks that nothing crashed, leaked or logged an error, and that requests succeed."""
+        assert "completed" == await self.send_request()
         deadline = time.monotonic() + 15
-        while grown := self._grown(await self.footprints()):
+        while grown := self._growth(await self.footprints()):
             assert time.monotonic() < deadline, grown
-            await asyncio.sleep(0.1)  # the interval of the polling
+            await asyncio.sleep(0.1)  # polling interval
         assert [] == await keys_without_ttl(self.pipe)
         for process in (self.server, self.worker):
             assert process.popen.poll() is None, process.said
             for trace in TRACES:
                 assert trace not in process.said, process.said
 
-    def _grown(self, now: dict[str, Footprint]) -> list[str]:
+    def _growth(self, now: dict[str, Footprint]) -> list[str]:
         grown = []
         for name, then in self.before.items():
             found = now[name]
@@ -149,7 +150,7 @@ async def _run(
 
 @pytest.fixture(scope="module")
 def _running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[_Running]:
-    """In a thread with a loop of its own, as the system of `tests/paths`."""
+    """Runs the system in a thread with its own event loop, as `tests/paths` does."""
     started, ready = threading.Event(), list[_Running]()
     loop = asyncio.new_event_loop()
     stop = asyncio.Event()
@@ -174,18 +175,18 @@ def _running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[_Running]:
 
 @pytest.fixture
 async def target(_running: _Running) -> AsyncIterator[Target]:
-    """A system that is warm; after the test it must be unharmed."""
+    """A warmed-up system that is checked for damage after the test."""
     async with Pipe(Redis(_running.redis_url)) as pipe:
         running = _running
         target = Target(running.server, running.decoy, running.worker, running.model, pipe)
-        await target.ask()
+        await target.send_request()
         target.before = await target.footprints()
         yield target
-        await target.unharmed()
+        await target.check_unharmed()
 
 
 class Waits(NamedTuple):
-    """What a client waits for a pong, in seconds."""
+    """Round-trip times of pings, in seconds."""
 
     median: float
     p99: float
@@ -195,7 +196,7 @@ class Waits(NamedTuple):
 
 
 class Victim:
-    """A client that keeps asking for pongs and counts what it waits; use it as a context."""
+    """A client that sends pings and measures the time until each pong. An async context manager."""
 
     def __init__(self, target: Target) -> None:
         self._target = target
@@ -205,7 +206,7 @@ class Victim:
     async def __aenter__(self) -> Self:
         self._http = aiohttp.ClientSession()
         self._ws = await self._http.ws_connect(self._target.server.ws_url)
-        self._task = asyncio.create_task(self._ask_for_ever())
+        self._task = asyncio.create_task(self._ping_forever())
         return self
 
     async def __aexit__(self, *_: object) -> None:
@@ -216,14 +217,14 @@ class Victim:
         await self._ws.close()
         await self._http.close()
 
-    async def measured(self, count: int = 200) -> Waits:
-        """The next so many waits."""
+    async def measure(self, count: int = 200) -> Waits:
+        """Measures the next `count` round trips."""
         self.waits.clear()
         await wait_until(lambda: len(self.waits) >= count, 40)
         waits = sorted(self.waits)
         return Waits(waits[count // 2], waits[int(0.99 * count) - 1])
 
-    async def _ask_for_ever(self) -> None:
+    async def _ping_forever(self) -> None:
         number = 0
         while True:
             number += 1
@@ -232,7 +233,7 @@ class Victim:
             while (message := await self._ws.receive_json(timeout=20)).get("id") != number:
                 assert message["type"] == "holdline:welcome"
             self.waits.append(time.monotonic() - began)
-            await asyncio.sleep(0.012)  # a client's own pace, below the limit of a socket
+            await asyncio.sleep(0.012)  # paced below the message limit of a socket
 
 
 @pytest.fixture

@@ -1,8 +1,8 @@
-"""Floods, in a process of their own: an attacker does not share the machine time of its victim.
+"""Floods that run in a process of their own, so that they do not share the victim's event loop.
 
     python -m tests.attacks.floods NAME
 
-Each line of standard input is where the flood goes from then on; an empty one is nowhere.
+Each line of standard input is the URL to flood from then on; an empty line pauses the flood.
 """
 
 from __future__ import annotations
@@ -17,14 +17,14 @@ from tests.attacks.raw import BINARY, PING, Raw, frame
 from tests.system import ROOT
 
 ATTACKERS = 2
-# What a flood may send in a second is bounded by this and by how much is sent at once: the one
-# who is attacked must have a machine to notice it on.
+# This pause and the size of each write bound the rate of a flood. The machine must keep enough
+# processor time for the server to react.
 PAUSE_SECONDS = 0.005
 SETTLE_SECONDS = 0.3
 
 
 async def _pour(url: str, data: bytes, *, read: bool, greeting: bytes = b"") -> None:
-    """Sends the same for ever, over a new connection whenever the server has had enough."""
+    """Sends the same data forever and reconnects whenever the server closes the connection."""
     while True:
         with contextlib.suppress(ConnectionError):
             async with Raw(url) as raw:
@@ -53,8 +53,8 @@ async def messages(url: str) -> None:
     await _pour(url, frame(b'{"type":"holdline:ping","id":1}') * 100, read=True)
 
 
-async def messages_anew(url: str) -> None:
-    """As many as are read at once, over one connection after the other."""
+async def messages_reconnecting(url: str) -> None:
+    """Sends a large burst of messages over each of many short connections."""
     while True:
         with contextlib.suppress(ConnectionError):
             async with Raw(url) as raw:
@@ -82,12 +82,20 @@ async def connections(url: str) -> None:
 
 FLOODS: dict[str, Callable[[str], Coroutine[Any, Any, None]]] = {
     flood.__name__: flood
-    for flood in (pings, pings_unread, messages, messages_anew, garbage, fragments, connections)
+    for flood in (
+        pings,
+        pings_unread,
+        messages,
+        messages_reconnecting,
+        garbage,
+        fragments,
+        connections,
+    )
 }
 
 
 class Flood:
-    """A process that floods whomever it is told to; use it as an async context manager."""
+    """A process that floods a given URL. An async context manager."""
 
     def __init__(self, name: str) -> None:
         self._name = name
@@ -108,8 +116,8 @@ class Flood:
             self._process.kill()
         await self._process.wait()
 
-    async def at(self, url: str) -> None:
-        """From now on the flood goes there; "" is nowhere. Returns when it has arrived."""
+    async def direct_at(self, url: str) -> None:
+        """Directs the flood at `url`, or pauses it if `url` is empty, and waits for the effect."""
         assert self._process.stdin is not None
         assert self._process.returncode is None
         self._process.stdin.write(f"{url}\n".encode())

@@ -1,10 +1,10 @@
-"""A fuzzer with a budget of time: the socket in both encodings, the HTTP front, and the decoders.
+"""A time-limited fuzzer for the socket in both encodings, the HTTP front end and the decoders.
 
     python -m tests.attacks.fuzz URL --seconds 30 --seed 1
 
-What it sends is made of valid messages and requests with a few things changed, so that most of it
-gets past the first check. It ends with an error as soon as a decoder lets an unforeseen error out
-or the server does not answer a bystander.
+It sends valid messages and requests with a few changes, so that most of them pass the first
+checks. It fails as soon as a decoder raises an unexpected exception or the server stops
+answering valid requests.
 """
 
 from __future__ import annotations
@@ -72,8 +72,8 @@ REQUEST = (
 )
 
 
-def changed(rng: random.Random, value: Any) -> Any:
-    """The value with one thing in it replaced, removed, added or wrapped."""
+def mutated(rng: random.Random, value: Any) -> Any:
+    """Returns the value with one part replaced, removed, added or wrapped."""
     if isinstance(value, dict) and value and rng.random() < 0.8:
         name = rng.choice(list(value))
         match rng.randrange(5):
@@ -82,10 +82,10 @@ def changed(rng: random.Random, value: Any) -> Any:
             case 1:
                 return value | {rng.choice(["", "x", "__proto__", name * 2]): rng.choice(LEAVES)}
             case _:
-                return value | {name: changed(rng, value[name])}
+                return value | {name: mutated(rng, value[name])}
     if isinstance(value, list) and value and rng.random() < 0.8:
         at = rng.randrange(len(value))
-        return [*value[:at], changed(rng, value[at]), *value[at + rng.randrange(2) :]]
+        return [*value[:at], mutated(rng, value[at]), *value[at + rng.randrange(2) :]]
     if rng.random() < 0.1:
         for _ in range(rng.choice([3, 70, 200])):
             value = [value]
@@ -93,8 +93,8 @@ def changed(rng: random.Random, value: Any) -> Any:
     return rng.choice(LEAVES)
 
 
-def torn(rng: random.Random, data: bytes) -> bytes:
-    """The bytes with a few of them changed, cut or doubled."""
+def corrupted(rng: random.Random, data: bytes) -> bytes:
+    """Returns the data with a few bytes changed, cut, inserted or repeated."""
     out = bytearray(data)
     for _ in range(rng.randrange(4)):
         at = rng.randrange(len(out) + 1)
@@ -111,17 +111,17 @@ def torn(rng: random.Random, data: bytes) -> bytes:
 
 
 def decoders(rng: random.Random) -> None:
-    """One round of the decoders: what is wrong is said in one of two ways, never in another."""
-    message = changed(rng, changed(rng, rng.choice(MESSAGES)))
+    """Runs each decoder once. Invalid input may raise only the exceptions suppressed here."""
+    message = mutated(rng, mutated(rng, rng.choice(MESSAGES)))
     for parse in (parse_message, parse_create):
         if isinstance(message, dict):
             with contextlib.suppress(Problem):
                 parse(message)
     with contextlib.suppress(Problem):
-        parse_json(torn(rng, json.dumps(message).encode()))
+        parse_json(corrupted(rng, json.dumps(message).encode()))
     with contextlib.suppress(Problem, ValueError, OverflowError):
-        parse_packed(torn(rng, msgpack.packb(message)))
-    packed = torn(rng, msgpack.packb(changed(rng, rng.choice(ENTRIES))))
+        parse_packed(corrupted(rng, msgpack.packb(message)))
+    packed = corrupted(rng, msgpack.packb(mutated(rng, rng.choice(ENTRIES))))
     for decode in (
         decode_event,
         decode_job,
@@ -133,16 +133,16 @@ def decoders(rng: random.Random) -> None:
 
 
 def frames(rng: random.Random, *, packed: bool) -> bytes:
-    """One frame, mostly of a message that is nearly right."""
+    """Returns one frame, usually with an almost valid message."""
     message = rng.choice(MESSAGES)
     for _ in range(rng.randrange(3)):
-        message = changed(rng, message)
+        message = mutated(rng, message)
     try:
         payload = msgpack.packb(message) if packed else json.dumps(message).encode()
     except (ValueError, OverflowError):
         payload = b""
     if rng.random() < 0.3:
-        payload = torn(rng, payload)
+        payload = corrupted(rng, payload)
     broken = rng.random() < 0.1
     return frame(
         payload,
@@ -161,7 +161,7 @@ def frames(rng: random.Random, *, packed: bool) -> bytes:
 
 
 async def socket_round(url: str, rng: random.Random, seen: Counter[str]) -> None:
-    """One connection: an upgrade, and frames until it is closed or has heard enough."""
+    """Opens one WebSocket, sends 40 frames and reads until the server closes it."""
     packed = rng.random() < 0.5
     offer = "holdline.msgpack" if packed else "holdline.json"
     async with Raw(url) as raw:
@@ -175,22 +175,22 @@ async def socket_round(url: str, rng: random.Random, seen: Counter[str]) -> None
 
 
 async def request_round(url: str, rng: random.Random, seen: Counter[str]) -> None:
-    """One connection with a request that is nearly right."""
+    """Sends one almost valid request over a new connection."""
     async with Raw(url) as raw:
-        await raw.send(torn(rng, torn(rng, REQUEST)))
+        await raw.send(corrupted(rng, corrupted(rng, REQUEST)))
         raw.done()
         said = await raw.rest(20)
         seen[f"HTTP {said[9:12].decode('latin-1') or 'closed'}"] += 1
 
 
-async def bystander(url: str) -> None:
-    """Raises where somebody who does nothing wrong is not answered."""
+async def check_bystander(url: str) -> None:
+    """Checks that a valid request is still answered."""
     async with Raw(url) as raw:
         assert 200 == (await raw.answer(b"GET /readyz HTTP/1.1\r\nHost: localhost\r\n\r\n"))[0]
 
 
 async def fuzz(url: str, seconds: float, seed: int) -> Counter[str]:
-    """Rounds of everything until the time is over; what was seen, counted."""
+    """Runs rounds until the time is over and returns the number of results of each kind."""
     rng, seen = random.Random(seed), Counter[str]()
     until = time.monotonic() + seconds
     while time.monotonic() < until:
@@ -200,7 +200,7 @@ async def fuzz(url: str, seconds: float, seed: int) -> Counter[str]:
         await socket_round(url, rng, seen)
         for _ in range(4):
             await request_round(url, rng, seen)
-        await bystander(url)
+        await check_bystander(url)
     for what in seen:
         assert "internal_error" not in what, f"seed {seed}: {dict(seen)}"
         assert not what.startswith("HTTP 5"), f"seed {seed}: {dict(seen)}"
@@ -208,7 +208,7 @@ async def fuzz(url: str, seconds: float, seed: int) -> Counter[str]:
 
 
 def main() -> None:
-    """Against a server that runs."""
+    """Fuzzes a running server."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("url")
     parser.add_argument("--seconds", type=float, default=30)

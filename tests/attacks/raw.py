@@ -1,4 +1,4 @@
-"""A client that keeps to no rule: raw connections, and WebSocket frames with any bit set."""
+"""A client that can break the protocol: raw connections and arbitrary WebSocket frames."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def frame(
     mask: bool = True,
     length: int | None = None,
 ) -> bytes:
-    """A client's frame; `length` is what it claims to be, whatever it is."""
+    """Returns a client frame. `length` overrides the payload length in its header."""
     claimed = len(payload) if length is None else length
     first, masked = (0x80 if fin else 0) | rsv << 4 | opcode, 0x80 if mask else 0
     if claimed < 126:
@@ -41,7 +41,7 @@ def frame(
 
 
 class Raw:
-    """One TCP connection to a server; use it as an async context manager."""
+    """One TCP connection to a server. An async context manager."""
 
     def __init__(self, url: str) -> None:
         self._place = urlsplit(url)
@@ -59,21 +59,21 @@ class Raw:
                 with contextlib.suppress(OSError):
                     await self.writer.wait_closed()
         except TimeoutError:
-            self.writer.transport.abort()  # the server does not take what was written
+            self.writer.transport.abort()  # the server does not read what was written
 
     async def send(self, data: bytes) -> None:
-        """Writes, also to one who has closed already."""
+        """Writes data. Does nothing if the peer has already closed the connection."""
         with contextlib.suppress(ConnectionError):
             self.writer.write(data)
             await self.writer.drain()
 
     def done(self) -> None:
-        """Says that nothing more comes, also to one who has closed already."""
+        """Sends end-of-file. Does nothing if the peer has already closed the connection."""
         with contextlib.suppress(OSError):
             self.writer.write_eof()
 
     async def rest(self, seconds: float = SECONDS) -> bytes:
-        """All that comes until the server closes."""
+        """Reads until the server closes the connection."""
         said = b""
         async with asyncio.timeout(seconds):
             with contextlib.suppress(ConnectionError):
@@ -82,7 +82,7 @@ class Raw:
         return said
 
     async def answer(self, request: bytes, seconds: float = SECONDS) -> tuple[int, bytes]:
-        """The status and head of the answer to a request; 0 where it was closed without one."""
+        """Sends a request and returns the status and head of its response; 0 if there was none."""
         await self.send(request)
         head = b""
         async with asyncio.timeout(seconds):
@@ -93,7 +93,7 @@ class Raw:
         return int(head.split(b" ", 2)[1]), head
 
     async def upgrade(self, *headers: str, path: str = "/v1/responses") -> tuple[int, bytes]:
-        """Asks for a WebSocket; the status and head of the answer."""
+        """Sends a WebSocket upgrade and returns the status and head of its response."""
         key = base64.b64encode(os.urandom(16)).decode()
         lines = [
             f"GET {path} HTTP/1.1",
@@ -108,7 +108,9 @@ class Raw:
         return await self.answer(request.encode("latin-1"))
 
     async def next(self) -> tuple[int, bytes]:
-        """The server's next frame: opcode and payload. Raises: IncompleteReadError at the end."""
+        """Returns the opcode and payload of the server's next frame.
+
+        Raises: IncompleteReadError at the end of the stream."""
         first, second = await self.reader.readexactly(2)
         length = second & 0x7F
         if length == 126:
@@ -118,7 +120,7 @@ class Raw:
         return first & 0x0F, await self.reader.readexactly(length)
 
     async def message(self, kind: str, seconds: float = SECONDS) -> dict[str, Any]:
-        """The next JSON message of this type; others are passed over."""
+        """Returns the next JSON message of this type and skips all others."""
         async with asyncio.timeout(seconds):
             while True:
                 opcode, payload = await self.next()
@@ -128,7 +130,7 @@ class Raw:
                         return message
 
     async def closed(self, seconds: float = SECONDS) -> int | None:
-        """The code of the server's close frame; None where the line ends without one."""
+        """Returns the code of the server's close frame, or None if there is none before the end."""
         async with asyncio.timeout(seconds):
             try:
                 while True:

@@ -1,6 +1,6 @@
-"""Frames that break RFC 6455. The applicable cases of the Autobahn suite, sections 2 to 7, by hand.
+"""Frames that violate RFC 6455: the applicable cases of the Autobahn suite, sections 2 to 7.
 
-(The suite itself wants a server that says nothing but an echo.)
+The suite itself cannot be used because it requires an echo server.
 """
 
 from __future__ import annotations
@@ -21,25 +21,25 @@ REFUSED: dict[str, tuple[int, bytes]] = {
     "reserved bit on a ping": (1002, frame(b"", PING, rsv=4)),
     "a deflate bomb": (1002, frame(b"\xed\xc1\x01\x01" + b"\x00" * 60_000, BINARY, rsv=4)),
     **{f"opcode {n}": (1002, frame(b"", n)) for n in (3, 4, 5, 6, 7, 11, 12, 13, 14, 15)},
-    "a ping in fragments": (1002, frame(b"a", PING, fin=False)),
-    "a close in fragments": (1002, frame(b"\x03\xe8", CLOSE, fin=False)),
-    "a long ping": (1002, frame(b"a" * 126, PING)),
-    "a long pong": (1002, frame(b"a" * 126, PONG)),
-    "a long close": (1002, frame(b"\x03\xe8" + b"a" * 124, CLOSE)),
-    "a continuation of nothing": (1002, frame(b"a", CONTINUED)),
-    "a continuation of what has ended": (1002, frame(b"{}") + frame(b"a", CONTINUED)),
-    "a message inside a message": (1002, frame(b"{", fin=False) + frame(b"}", TEXT)),
-    "a close of one byte": (1002, frame(b"\x03", CLOSE)),
+    "a fragmented ping": (1002, frame(b"a", PING, fin=False)),
+    "a fragmented close": (1002, frame(b"\x03\xe8", CLOSE, fin=False)),
+    "an oversized ping": (1002, frame(b"a" * 126, PING)),
+    "an oversized pong": (1002, frame(b"a" * 126, PONG)),
+    "an oversized close": (1002, frame(b"\x03\xe8" + b"a" * 124, CLOSE)),
+    "a continuation without a start": (1002, frame(b"a", CONTINUED)),
+    "a continuation after the final fragment": (1002, frame(b"{}") + frame(b"a", CONTINUED)),
+    "a message inside a fragmented message": (1002, frame(b"{", fin=False) + frame(b"}", TEXT)),
+    "a close with one byte": (1002, frame(b"\x03", CLOSE)),
     "text that is not UTF-8": (1007, frame(b"\xff\xfe")),
-    "text that is not UTF-8, in parts": (
+    "fragmented text that is not UTF-8": (
         1007,
         frame(b"\xce", fin=False) + frame(b"\xce", CONTINUED),
     ),
     "a surrogate in UTF-8": (1007, frame(b"\xed\xa0\x80")),
     "a message above the limit": (1009, frame(b"a", length=2**20 + 1)),
-    "a message of 4 GiB, claimed": (1009, frame(b"a", length=2**32)),
-    "a message of 8 EiB, claimed": (1009, frame(b"a", length=2**63 - 1)),
-    "a length with its highest bit": (1009, frame(b"a", length=2**64 - 1)),
+    "a claimed length of 4 GiB": (1009, frame(b"a", length=2**32)),
+    "a claimed length of 8 EiB": (1009, frame(b"a", length=2**63 - 1)),
+    "a length with its highest bit set": (1009, frame(b"a", length=2**64 - 1)),
     "fragments above the limit": (
         1009,
         frame(b"a" * 600_000, fin=False) + frame(b"a" * 600_000, CONTINUED),
@@ -47,7 +47,7 @@ REFUSED: dict[str, tuple[int, bytes]] = {
 }
 
 
-async def test_a_frame_that_breaks_the_rules_closes_its_own_socket_and_no_other(
+async def test_an_invalid_frame_closes_only_its_own_socket(
     target: Target,
 ) -> None:
     async def refused(name: str, code: int, data: bytes) -> None:
@@ -65,7 +65,7 @@ async def test_a_frame_that_breaks_the_rules_closes_its_own_socket_and_no_other(
 
 
 @pytest.mark.parametrize("parts", [1, 2, 31])
-async def test_a_message_in_fragments_with_pings_between_is_one_message(
+async def test_pings_between_the_fragments_of_a_message_are_allowed(
     target: Target, parts: int
 ) -> None:
     said = b'{"type":"holdline:ping","id":"\xc3\xa9"}'
@@ -80,7 +80,7 @@ async def test_a_message_in_fragments_with_pings_between_is_one_message(
         assert "é" == (await raw.message("holdline:pong"))["id"]
 
 
-async def test_pings_are_answered_with_what_they_hold(target: Target) -> None:
+async def test_a_pong_returns_the_payload_of_its_ping(target: Target) -> None:
     async with Raw(target.url) as raw:
         await raw.upgrade()
         for payload in (b"", b"hello", bytes(range(125))):
@@ -92,16 +92,14 @@ async def test_pings_are_answered_with_what_they_hold(target: Target) -> None:
 
 
 @pytest.mark.parametrize("code", [0, 999, 1004, 1005, 1006, 1016, 1100, 2000, 2999, 65535])
-async def test_a_close_with_a_code_that_must_not_be_sent_ends_the_socket(
-    target: Target, code: int
-) -> None:
+async def test_an_invalid_close_code_closes_the_socket(target: Target, code: int) -> None:
     async with Raw(target.url) as raw:
         await raw.upgrade()
         await raw.send(frame(struct.pack("!H", code), CLOSE))
         await raw.rest()
 
 
-async def test_garbage_in_the_place_of_frames_ends_the_socket(target: Target) -> None:
+async def test_garbage_instead_of_frames_closes_the_socket(target: Target) -> None:
     for garbage in (b"\x00" * 4096, b"\xff" * 4096, b"GET / HTTP/1.1\r\n\r\n" * 100):
         async with Raw(target.url) as raw:
             await raw.upgrade()
@@ -110,14 +108,14 @@ async def test_garbage_in_the_place_of_frames_ends_the_socket(target: Target) ->
             await raw.rest()
 
 
-async def test_deflate_is_never_agreed_on(target: Target) -> None:
+async def test_permessage_deflate_is_never_negotiated(target: Target) -> None:
     async with Raw(target.url) as raw:
         status, head = await raw.upgrade("Sec-WebSocket-Extensions: permessage-deflate")
     assert 101 == status
     assert b"extensions" not in head.lower()
 
 
-async def test_fragments_without_end_end_at_the_limit(target: Target) -> None:
+async def test_an_endless_fragmented_message_is_closed_at_the_size_limit(target: Target) -> None:
     async with Raw(target.url) as raw:
         await raw.upgrade()
         await raw.send(frame(b"[", fin=False))
@@ -149,7 +147,7 @@ MESSAGES = [
 ]
 
 
-async def test_a_message_that_means_nothing_is_refused_and_the_socket_stays(
+async def test_an_invalid_message_gets_an_error_and_the_socket_stays_open(
     target: Target,
 ) -> None:
     async with Raw(target.url) as raw:
@@ -158,14 +156,14 @@ async def test_a_message_that_means_nothing_is_refused_and_the_socket_stays(
             await raw.send(frame(said))
             error = await raw.message("error")
             assert error["error"]["code"]
-            assert len(str(error)) < 2000, "an error that repeats what was sent"
+            assert len(str(error)) < 2000, "the error echoes the input"
 
 
 BOMBS = [
     b"\xc1",
-    b"\xdf\xff\xff\xff\xff",  # a map of 4 billion pairs, claimed
-    b"\xdd\xff\xff\xff\xff",  # a list of as many
-    b"\xdb\xff\xff\xff\xff",  # a text of 4 GiB
+    b"\xdf\xff\xff\xff\xff",  # claims a map of 4 billion pairs
+    b"\xdd\xff\xff\xff\xff",  # claims a list of 4 billion elements
+    b"\xdb\xff\xff\xff\xff",  # claims a string of 4 GiB
     b"\xc6\xff\xff\xff\xff",
     b"\xc9\xff\xff\xff\xff\x00",
     b"\x81\xa1a" + b"\x91" * 1000 + b"\xc0",
@@ -183,10 +181,10 @@ BOMBS = [
 ]
 
 
-async def test_a_messagepack_bomb_is_refused_and_the_socket_stays(target: Target) -> None:
+async def test_a_messagepack_bomb_gets_an_error_and_the_socket_stays_open(target: Target) -> None:
     async with Raw(target.url) as raw:
         assert 101 == (await raw.upgrade("Sec-WebSocket-Protocol: holdline.msgpack"))[0]
-        await raw.next()  # welcome
+        await raw.next()  # the welcome message
         for bomb in BOMBS:
             await raw.send(frame(bomb, BINARY))
             async with asyncio.timeout(10):

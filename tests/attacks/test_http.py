@@ -1,4 +1,4 @@
-"""Requests that break HTTP, and headers that want to be somewhere else."""
+"""Malformed HTTP requests, request smuggling, hostile paths and forged origins."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ BODY = b'{"input":"tokens=1","model":"m"}'
 HEAD = b"POST /v1/responses HTTP/1.1\r\nHost: localhost\r\n"
 SMUGGLED = b"GET /livez?smuggled HTTP/1.1\r\nHost: localhost\r\n\r\n"
 
-# Shapes on which two servers in a row may disagree where a request ends.
+# Requests for which a proxy and the server behind it may disagree about where the request ends.
 SMUGGLING = {
     "both lengths": b"Content-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n" + SMUGGLED,
     "two lengths": b"Content-Length: 0\r\nContent-Length: 50\r\n\r\n" + SMUGGLED,
@@ -26,7 +26,7 @@ SMUGGLING = {
     "a list of lengths": b"Content-Length: 2, 2\r\n\r\n{}" + SMUGGLED,
     "a space before the colon": b"Content-Length : 2\r\n\r\n{}" + SMUGGLED,
     "a folded header": b"Transfer-Encoding:\r\n chunked\r\n\r\n0\r\n\r\n" + SMUGGLED,
-    "a coding of another name": b"Transfer-Encoding: xchunked\r\n\r\n0\r\n\r\n" + SMUGGLED,
+    "an unknown coding": b"Transfer-Encoding: xchunked\r\n\r\n0\r\n\r\n" + SMUGGLED,
     "chunked twice": b"Transfer-Encoding: chunked, chunked\r\n\r\n0\r\n\r\n" + SMUGGLED,
     "chunked not last": b"Transfer-Encoding: chunked, identity\r\n\r\n0\r\n\r\n" + SMUGGLED,
     "a bare line feed": b"Content-Length: 2\n\r\n{}" + SMUGGLED,
@@ -40,9 +40,7 @@ SMUGGLING = {
 
 
 @pytest.mark.parametrize("shape", SMUGGLING)
-async def test_a_request_that_could_be_read_in_two_ways_hides_no_other(
-    target: Target, shape: str
-) -> None:
+async def test_an_ambiguous_request_cannot_smuggle_another(target: Target, shape: str) -> None:
     async with Raw(target.url) as raw:
         await raw.send(HEAD + SMUGGLING[shape])
         raw.done()
@@ -70,14 +68,14 @@ MALFORMED = [
 ]
 
 
-async def test_what_is_no_request_is_refused(target: Target) -> None:
+async def test_malformed_requests_are_rejected(target: Target) -> None:
     for data in MALFORMED:
         async with Raw(target.url) as raw:
             await raw.send(data)
             raw.done()
             said = await raw.rest()
         assert said[9:12] in (b"", b"400", b"404", b"405", b"417"), data[:60]
-        assert len(said) < 4000, "an answer that repeats what was sent"
+        assert len(said) < 4000, "the response echoes the input"
         if said:
             head, _, body = said.partition(b"\r\n\r\n")
             assert b"content-type: application/json" in head.lower(), data[:60]
@@ -103,7 +101,7 @@ PATHS = [
 
 
 @pytest.mark.parametrize("method", ["GET", "POST", "DELETE", "OPTIONS", "TRACE", "CONNECT", "X"])
-async def test_a_path_that_leads_elsewhere_leads_nowhere(target: Target, method: str) -> None:
+async def test_hostile_paths_are_rejected(target: Target, method: str) -> None:
     for path in PATHS:
         async with Raw(target.url) as raw:
             request = f"{method} {path} HTTP/1.1\r\nHost: localhost\r\nContent-Length: 0\r\n\r\n"
@@ -133,7 +131,7 @@ ORIGINS = [
 ]
 
 
-async def test_no_trick_with_an_origin_opens_a_socket_or_asks(target: Target) -> None:
+async def test_forged_origins_are_rejected_over_http_and_websocket(target: Target) -> None:
     port = target.url.rpartition(":")[2]
     for origin in ORIGINS:
         said = origin.format(port=port)
@@ -145,7 +143,7 @@ async def test_no_trick_with_an_origin_opens_a_socket_or_asks(target: Target) ->
             assert 403 == (await raw.answer(head.encode() + BODY))[0], said
 
 
-async def test_two_origins_are_none(target: Target) -> None:
+async def test_two_origin_headers_are_rejected(target: Target) -> None:
     good = f"Origin: {target.url}"
     async with Raw(target.url) as raw:
         assert 101 == (await raw.upgrade(good))[0]
@@ -154,11 +152,11 @@ async def test_two_origins_are_none(target: Target) -> None:
             assert (await raw.upgrade(*pair))[0] in (400, 403), pair
 
 
-async def test_a_head_that_does_not_come_is_not_waited_for(target: Target) -> None:
+async def test_an_incomplete_request_head_times_out(target: Target) -> None:
     async def drip(raw: Raw) -> None:
         for byte in b"GET /livez HTTP/1.1\r\nX-Slow: " + b"a" * 10_000:
             await raw.send(bytes([byte]))
-            await asyncio.sleep(0.05)  # the pace of a slow client
+            await asyncio.sleep(0.05)  # a slow client
 
     async with Raw(target.url) as silent, Raw(target.url) as slow:
         dripping = asyncio.create_task(drip(slow))
@@ -170,7 +168,7 @@ async def test_a_head_that_does_not_come_is_not_waited_for(target: Target) -> No
             await asyncio.wait([dripping])
 
 
-async def test_a_body_that_does_not_come_is_refused_in_time(target: Target) -> None:
+async def test_an_incomplete_body_times_out_with_408(target: Target) -> None:
     async def refused(route: str, length: str) -> None:
         async with Raw(target.url) as raw:
             head = f"POST {route} HTTP/1.1\r\nHost: localhost\r\n{length}\r\n\r\n"
@@ -187,7 +185,7 @@ async def test_a_body_that_does_not_come_is_refused_in_time(target: Target) -> N
     )
 
 
-async def test_a_chunked_body_without_end_is_cut_at_the_limit(target: Target) -> None:
+async def test_an_endless_chunked_body_is_rejected_at_the_size_limit(target: Target) -> None:
     async with Raw(target.url) as raw:
 
         async def pour() -> None:
@@ -205,7 +203,7 @@ async def test_a_chunked_body_without_end_is_cut_at_the_limit(target: Target) ->
     assert said == b"" or said.startswith(b"HTTP/1.1 413")
 
 
-async def test_a_compressed_body_is_measured_as_it_is_unpacked(target: Target) -> None:
+async def test_a_compressed_body_is_limited_by_its_decompressed_size(target: Target) -> None:
     import zlib
 
     bomb = zlib.compress(b"a" * 200_000_000, 9)
@@ -215,7 +213,7 @@ async def test_a_compressed_body_is_measured_as_it_is_unpacked(target: Target) -
     assert 413 == status
 
 
-async def test_a_body_nested_beyond_reason_is_refused(target: Target) -> None:
+async def test_deeply_nested_or_invalid_json_is_rejected(target: Target) -> None:
     for body in (b"[" * 500_000, b'{"input":' + b'[{"a":' * 100_000, b'{"input":"' + b"\xff" * 9):
         async with Raw(target.url) as raw:
             head = f"Content-Length: {len(body)}\r\n\r\n".encode()

@@ -1,4 +1,4 @@
-"""Words of a client that want to become a key of Redis, a line of a log or a header."""
+"""Client input that tries to inject Redis keys, commands, log lines or headers."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ HOSTILE = [
 ]
 
 
-async def _names(target: Target) -> list[str]:
+async def _key_names(target: Target) -> list[str]:
     found, cursor = [], b"0"
     while True:
         cursor, some = await target.pipe.call("SCAN", cursor, "COUNT", 1000)
@@ -35,7 +35,7 @@ async def _names(target: Target) -> list[str]:
             return found
 
 
-async def test_no_word_of_a_client_becomes_a_name_or_a_command(target: Target) -> None:
+async def test_client_input_cannot_inject_redis_keys_or_commands(target: Target) -> None:
     canary = "holdline-canary"
     await target.pipe.call("SET", canary, "there", "PX", 60_000)
     prefix = Partition(0).prefix
@@ -53,9 +53,9 @@ async def test_no_word_of_a_client_becomes_a_name_or_a_command(target: Target) -
             async with http.post(f"{target.url}/v1/responses", json=body) as answer:
                 said = await answer.json()
                 assert 200 == answer.status, said
-                # What a client says of itself comes back as it was said.
+                # User and metadata are returned unchanged.
                 assert (word, {word[:64]: word}) == (said["user"], said["metadata"])
-    names = await _names(target)
+    names = await _key_names(target)
     assert canary in names
     await target.pipe.call("DEL", canary)
     for name in names:
@@ -82,7 +82,7 @@ IDS = [
 
 
 @pytest.mark.parametrize("kind", ["holdline:resume", "response.cancel"])
-async def test_a_forged_id_is_as_unknown_as_any_other(target: Target, kind: str) -> None:
+async def test_a_forged_response_id_is_not_found(target: Target, kind: str) -> None:
     async with aiohttp.ClientSession() as http, http.ws_connect(target.server.ws_url) as ws:
         await ws.receive_json(timeout=10)
         for id_ in IDS:
@@ -94,7 +94,7 @@ async def test_a_forged_id_is_as_unknown_as_any_other(target: Target, kind: str)
 
 
 @pytest.mark.parametrize("after", [-2, 2**53 + 1, 10**30, 1.5, "0", [], {"a": 1}, True])
-async def test_a_forged_sequence_number_is_refused_by_name(target: Target, after: object) -> None:
+async def test_an_invalid_starting_after_is_rejected(target: Target, after: object) -> None:
     async with aiohttp.ClientSession() as http, http.ws_connect(target.server.ws_url) as ws:
         await ws.receive_json(timeout=10)
         message = {"type": "holdline:resume", "response_id": IDS[7], "starting_after": after}
@@ -106,7 +106,7 @@ async def test_a_forged_sequence_number_is_refused_by_name(target: Target, after
         )
 
 
-async def test_no_word_of_a_client_becomes_a_log_line_or_a_header(target: Target) -> None:
+async def test_client_input_cannot_inject_log_lines_or_headers(target: Target) -> None:
     async with aiohttp.ClientSession() as http:
         for word in HOSTILE:
             clean = "".join(c for c in word if c.isprintable()).encode("utf-8", "replace")

@@ -1,4 +1,4 @@
-"""Canaries through every path: none is where it must not be. And what is deleted is nowhere."""
+"""Secrets must not leak through any path, and deleted data must not stay in Redis."""
 
 from __future__ import annotations
 
@@ -28,14 +28,14 @@ SECRETS = {
     "HOLDLINE_MAX_ATTEMPTS": "1",
 }
 SCRIPTS = ["", *(f"mode={m}" for m in ("400", "401", "503", "badjson", "errorobject", "html"))]
-# Answers that fail after some output are sent as they are; earlier failures as an HTTP error.
+# A failure after the first output returns the partial response; an earlier one is an HTTP error.
 BEGUN = ("", "mode=badjson", "mode=errorobject")
-# How a canary looks once it has been through JSON, base64 or a header.
+# The forms that a canary takes in JSON, base64 and headers.
 FORMS = ("canary", "Y2FuYXJ5", "Canary")
 
 
 def body(script: str) -> dict[str, Any]:
-    """A request with a canary in every place that takes one."""
+    """Returns a request with a canary in every field that accepts free text."""
     image = {"type": "input_image", "image_url": "data:image/png;base64,Y2FuYXJ5"}
     text = {"type": "input_text", "text": f"canary-prompt {script}"}
     return {
@@ -49,7 +49,7 @@ def body(script: str) -> dict[str, Any]:
     }
 
 
-async def test_no_secret_is_where_it_must_not_be(system: System, pipe: Pipe) -> None:
+async def test_secrets_do_not_reach_logs_errors_or_metrics(system: System, pipe: Pipe) -> None:
     system.environ |= SECRETS
     async with FakeModel() as model, aiohttp.ClientSession() as http:
         server, worker_ = await asyncio.gather(system.server(), system.worker(model.url))
@@ -63,7 +63,7 @@ async def test_no_secret_is_where_it_must_not_be(system: System, pipe: Pipe) -> 
                 found = await answer.json()
                 assert (answer.status == 200) == (script in BEGUN), found
                 told.append(str(found["error"]))
-        # Refusals, of what is wrong in a place that holds a secret.
+        # Validation errors of fields that hold a secret.
         refused: list[dict[str, Any]]
         refused = [{"temperature": 99}, {"tools": "x"}, {"input": 5}, {"metadata": []}]
         for wrong in refused:
@@ -79,7 +79,7 @@ async def test_no_secret_is_where_it_must_not_be(system: System, pipe: Pipe) -> 
             async with http.get(server.url + path) as answer:
                 told.append(await answer.text())
         told += await _damaged(http, responses, pipe, ids[0])
-        # A worker that dies with an answer in its hands, and what its successor says of it.
+        # A worker dies during a response, and its successor reports the response.
         asked = asyncio.create_task(_ask(http, responses, "mode=slow pace=5"))
         await wait_until(lambda: any("pace=5" in call.prompt for call in model.calls))
         await worker_.kill()
@@ -102,10 +102,10 @@ async def _ask(http: aiohttp.ClientSession, responses: str, script: str) -> None
 async def _damaged(
     http: aiohttp.ClientSession, responses: str, pipe: Pipe, response_id: str
 ) -> list[str]:
-    """What is told of a record and a log that cannot be decoded."""
+    """Returns the server's replies about a record and a log that cannot be decoded."""
     names, told = Partition(0), []
     await pipe.call("HSET", names.job(response_id), "job", b"\xc1canary-record")
-    # Its log is compacted soon after its end; whichever form it has by now is damaged.
+    # The log is compacted soon after the response has ended. Damage the form that it has now.
     if await pipe.call("HEXISTS", names.job(response_id), "block0"):
         await pipe.call("HSET", names.job(response_id), "block0", b"\xc1canary-block")
     else:
@@ -116,7 +116,7 @@ async def _damaged(
     return told
 
 
-def test_a_configuration_that_is_shown_shows_no_secret() -> None:
+def test_the_repr_of_a_configuration_hides_secrets() -> None:
     environ = SECRETS | {"REDIS_URL": "redis://:canary-password@127.0.0.1:6379/0"}
     for config in (worker.config.load(environ), Config.from_environ(environ)):
         for form in FORMS:
@@ -124,7 +124,7 @@ def test_a_configuration_that_is_shown_shows_no_secret() -> None:
             assert form not in f"{config}"
 
 
-async def test_no_process_leaves_a_core(system: System) -> None:
+async def test_core_dumps_are_disabled(system: System) -> None:
     async with FakeModel() as model:
         server, worker_ = await asyncio.gather(system.server(), system.worker(model.url))
         for process in (server, worker_):
@@ -133,7 +133,7 @@ async def test_no_process_leaves_a_core(system: System) -> None:
             assert ["0", "0"] == line.split()[4:6]
 
 
-async def test_what_is_deleted_is_nowhere(system: System, pipe: Pipe) -> None:
+async def test_a_deleted_response_leaves_no_trace_in_redis(system: System, pipe: Pipe) -> None:
     system.environ |= SECRETS
     async with FakeModel() as model, aiohttp.ClientSession() as http:
         server, _ = await asyncio.gather(system.server(), system.worker(model.url))
@@ -150,7 +150,7 @@ async def test_what_is_deleted_is_nowhere(system: System, pipe: Pipe) -> None:
             assert id_ in held
             async with http.delete(f"{responses}/{id_}") as answer:
                 assert 200 == answer.status
-        # What a claim handed out is kept for a lease: ids, and nothing else.
+        # The ids that a claim returned are kept until their lease expires; no content is.
         left = {k: v for k, v in (await dump(pipe)).items() if b":claimed:" not in k}
     assert "canary" not in repr(left)
     for id_ in ids:

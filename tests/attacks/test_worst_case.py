@@ -1,4 +1,4 @@
-"""The worst that one tenant can send to real processes at the default settings harms nobody."""
+"""The costliest requests that default settings allow must not delay other clients."""
 
 from __future__ import annotations
 
@@ -23,26 +23,26 @@ MAX_SECONDS = 0.5
 
 
 def peak(process: Process) -> int:
-    """The largest resident set of a process since it started, in bytes."""
+    """Returns the peak resident memory of a process, in bytes."""
     status = Path(f"/proc/{process.popen.pid}/status").read_text()
     return 1024 * int(re.findall(r"VmHWM:\s+(\d+) kB", status)[0])
 
 
 def processor_seconds(process: Process) -> float:
-    """The processor time of a process so far."""
+    """Returns the processor time that a process has used."""
     return int(Path(f"/proc/{process.popen.pid}/schedstat").read_text().split()[0]) / 1e9
 
 
 @contextmanager
 def other_client(server: Server) -> Iterator[list[float]]:
-    """The seconds in which `/livez` is answered to another client, meanwhile.
+    """Requests `/livez` repeatedly as another client and records how long each request takes.
 
-    It has a thread of its own: the loop that attacks is busy, too. The seconds are those of the
-    server's processor time: what other programs of the machine take is not the server's fault.
+    The client has its own thread because the attacking event loop is busy. The times are
+    processor seconds of the server, so that other programs on the machine do not count.
     """
     waits, over = list[float](), threading.Event()
 
-    def look() -> None:
+    def poll() -> None:
         connection = HTTPConnection(server.url.removeprefix("http://"), timeout=30)
         while not over.wait(0.02):
             began = processor_seconds(server)
@@ -51,7 +51,7 @@ def other_client(server: Server) -> Iterator[list[float]]:
             waits.append(processor_seconds(server) - began)
         connection.close()
 
-    thread = threading.Thread(target=look)
+    thread = threading.Thread(target=poll)
     thread.start()
     try:
         yield waits
@@ -61,7 +61,7 @@ def other_client(server: Server) -> Iterator[list[float]]:
 
 
 async def stored_item(http: aiohttp.ClientSession, url: str) -> str:
-    """The id of an item of 900 KB that belongs to a response that has ended."""
+    """Returns the id of a 900 KB item of a finished response."""
     body = {"input": f"tokens=1 {LARGE}", "model": "m"}
     async with http.post(f"{url}/v1/responses", json=body) as answer:
         assert 200 == answer.status, await answer.text()
@@ -72,7 +72,7 @@ async def stored_item(http: aiohttp.ClientSession, url: str) -> str:
 
 
 async def attack(http: aiohttp.ClientSession, server: Server, name: str, at_once: int) -> float:
-    """Sends requests of a case at once; the longest wait of another client, in seconds."""
+    """Sends concurrent requests of one case. Returns another client's longest wait in seconds."""
     body, status = CASES[name]
     sent = body(await stored_item(http, server.url) if "references" in name else "")
     assert len(sent) < BODY_BYTES
@@ -81,16 +81,16 @@ async def attack(http: aiohttp.ClientSession, server: Server, name: str, at_once
     async def post() -> None:
         url = f"{server.url}/v1/responses"
         async with http.post(url, data=sent, headers=headers) as answer:
-            # Beyond what is done in time, large requests are refused.
+            # A server under load rejects large requests that it could not handle in time.
             assert answer.status in (status, 503), (name, await answer.text())
 
     with other_client(server) as waits:
         await asyncio.gather(*(post() for _ in range(at_once)))
-        await asyncio.sleep(0.1)  # for a look that began during the last request
+        await asyncio.sleep(0.1)  # for a request to `/livez` that is still in flight
     return max(waits)
 
 
-async def held(redis_url: str, folder: Path, names: tuple[str, ...], at_once: int) -> None:
+async def check_bounded(redis_url: str, folder: Path, names: tuple[str, ...], at_once: int) -> None:
     async with FakeModel() as model, System(redis_url, folder) as system:
         server, worker = await asyncio.gather(system.server(), system.worker(model.url))
         async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=60)) as http:
@@ -102,14 +102,16 @@ async def held(redis_url: str, folder: Path, names: tuple[str, ...], at_once: in
 
 
 @pytest.mark.timeout(180)
-async def test_the_worst_requests_of_one_tenant_harm_nobody(redis_url: str, tmp_path: Path) -> None:
-    await held(redis_url, tmp_path, QUICK, at_once=4)
+async def test_the_costliest_requests_of_one_tenant_do_not_delay_other_clients(
+    redis_url: str, tmp_path: Path
+) -> None:
+    await check_bounded(redis_url, tmp_path, QUICK, at_once=4)
 
 
 @pytest.mark.heavy
 @pytest.mark.timeout(900)
 @pytest.mark.parametrize("name", CASES)
-async def test_a_hundred_of_the_worst_requests_harm_nobody(
+async def test_a_hundred_of_the_costliest_requests_do_not_delay_other_clients(
     redis_url: str, tmp_path: Path, name: str
 ) -> None:
-    await held(redis_url, tmp_path, (name,), at_once=100)
+    await check_bounded(redis_url, tmp_path, (name,), at_once=100)

@@ -1,4 +1,4 @@
-"""Requests of one tenant that become the most, within the default limits or just beyond."""
+"""The costliest requests that a client can send, just within the default limits or just beyond."""
 
 from __future__ import annotations
 
@@ -10,23 +10,23 @@ from typing import Any
 from server.api.request import MAX_VALUES
 
 BODY_BYTES = 1_048_576
-# So that a worker holds the job: the model answers with headers, and then with nothing.
+# The model sends headers and nothing more, so that a worker holds the job.
 HOLD = "mode=headers"
 LARGE = "x" * 900_000
 
 Body = Callable[[str], bytes]
 
 
-def asks(**members: Any) -> bytes:
+def request(**members: Any) -> bytes:
     return json.dumps({"background": True, "model": "m", "input": HOLD, **members}).encode()
 
 
-def shown(*items: Any) -> bytes:
-    return asks(input=[*items, {"role": "user", "content": HOLD}])
+def request_with_items(*items: Any) -> bytes:
+    return request(input=[*items, {"role": "user", "content": HOLD}])
 
 
 def references(count: int) -> Body:
-    return lambda item_id: shown(*[{"type": "item_reference", "id": item_id}] * count)
+    return lambda item_id: request_with_items(*[{"type": "item_reference", "id": item_id}] * count)
 
 
 def tool(**parameters: Any) -> dict[str, Any]:
@@ -43,31 +43,41 @@ def call(number: int) -> list[dict[str, Any]]:
 
 
 VALUES = MAX_VALUES - 100
-# What is sent, by the id of a stored item of 900 KB, and the status of the answer.
+# By case: a function from the id of a stored 900 KB item to a request body, and the expected
+# status.
 CASES: dict[str, tuple[Body, int]] = {
     "560 references to a large item": (references(560), 400),
     "1000 references to a large item": (references(1000), 400),
     "4 references to a large item": (references(4), 200),
     "a megabyte of empty objects": (lambda _: b'{"input": [' + b"{}," * 349_000 + b"{}]}", 400),
-    "as many empty objects as may be": (lambda _: asks(tools=[tool(a=[{}] * VALUES)]), 200),
-    "as many keys as may be": (
-        lambda _: asks(tools=[tool(**{f"{n:x}": 0 for n in range(VALUES)})]),
+    "the maximum number of empty objects": (lambda _: request(tools=[tool(a=[{}] * VALUES)]), 200),
+    "the maximum number of keys": (
+        lambda _: request(tools=[tool(**{f"{n:x}": 0 for n in range(VALUES)})]),
         200,
     ),
-    "as many parts as may be": (
-        lambda _: shown({"role": "user", "content": [part()] * 28_000}),
+    "the maximum number of parts": (
+        lambda _: request_with_items({"role": "user", "content": [part()] * 28_000}),
         200,
     ),
-    "as many items as may be": (lambda _: shown(*[{"role": "user", "content": "x"}] * 9_900), 200),
-    "more items than may be": (lambda _: shown(*[{"role": "user", "content": "x"}] * 12_000), 400),
-    "a history of calls": (lambda _: shown(*[one for n in range(4_900) for one in call(n)]), 200),
-    "nested as deep as a megabyte": (lambda _: b'{"input":' + b"[" * 1_000_000, 400),
+    "the maximum number of items": (
+        lambda _: request_with_items(*[{"role": "user", "content": "x"}] * 9_900),
+        200,
+    ),
+    "more than the maximum number of items": (
+        lambda _: request_with_items(*[{"role": "user", "content": "x"}] * 12_000),
+        400,
+    ),
+    "a history of calls": (
+        lambda _: request_with_items(*[one for n in range(4_900) for one in call(n)]),
+        200,
+    ),
+    "a megabyte of nested lists": (lambda _: b'{"input":' + b"[" * 1_000_000, 400),
     "128 large tools": (
-        lambda _: asks(tools=[tool(a="y" * 7_900) | {"name": f"f{n}"} for n in range(128)]),
+        lambda _: request(tools=[tool(a="y" * 7_900) | {"name": f"f{n}"} for n in range(128)]),
         200,
     ),
-    "a long list of words in a schema": (
-        lambda _: asks(
+    "a long enum in a schema": (
+        lambda _: request(
             text={
                 "format": {
                     "type": "json_schema",
@@ -79,19 +89,19 @@ CASES: dict[str, tuple[Body, int]] = {
         200,
     ),
     "a pattern that backtracks": (
-        lambda _: asks(tools=[tool(pattern="(a+)+$" * 150_000)]),
+        lambda _: request(tools=[tool(pattern="(a+)+$" * 150_000)]),
         200,
     ),
-    "large metadata": (lambda _: asks(metadata={"a": LARGE}), 400),
-    "a megabyte of text": (lambda _: asks(input=f"{HOLD} {LARGE}"), 200),
+    "large metadata": (lambda _: request(metadata={"a": LARGE}), 400),
+    "a megabyte of text": (lambda _: request(input=f"{HOLD} {LARGE}"), 200),
     "a body that inflates": (lambda _: gzip.compress(b"a" * 200_000_000, 1), 413),
 }
-# Those that a gate can wait for: one of each kind.
+# One case of each kind, which is few enough for the gate.
 QUICK = (
     "560 references to a large item",
     "4 references to a large item",
     "a megabyte of empty objects",
-    "as many empty objects as may be",
-    "as many items as may be",
+    "the maximum number of empty objects",
+    "the maximum number of items",
     "a body that inflates",
 )
