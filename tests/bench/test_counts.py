@@ -1,7 +1,7 @@
-"""What does not depend on the machine is held by counting: a bound beside its reason.
+"""Bounds on counts that do not depend on the machine, each with its reason.
 
-A bound that breaks says that something became dearer for everybody. Raise it where that is worth
-what it buys, and say so; lower it when a count has fallen.
+If a bound breaks, an operation has become more expensive for every user. Raise the bound only if
+the benefit is worth the cost, and document why. Lower it when a count has fallen.
 """
 
 from __future__ import annotations
@@ -22,11 +22,12 @@ from server.api.frames import frame
 JOBS = 100
 
 
-async def test_a_job_takes_few_commands_of_redis() -> None:
-    """Submit, claim and finish: 19, 8 and 19 commands in three scripts, which read a record once
-    and write it once. Six of them keep the bytes of unfinished prompts, which are bounded. The
-    first event of the attempt is one of the claim's commands. A claim hands out a hundred jobs
-    here, and reads the limits of their tenant once.
+async def test_the_redis_commands_per_job_are_bounded() -> None:
+    """Submit, claim and finish use 19, 8 and 19 commands in three scripts.
+
+    Each script reads and writes the job record once. Six commands maintain the bounded total of
+    bytes in unfinished prompts. The claim's commands include the append of the attempt's first
+    event. Here a claim returns a hundred jobs and reads their tenant's limits once.
     """
     async with Rig() as rig:
         noop = rig.ours("noop")
@@ -38,9 +39,11 @@ async def test_a_job_takes_few_commands_of_redis() -> None:
         assert 49 > await rig.commands() / JOBS
 
 
-async def test_a_job_that_comes_alone_takes_few_commands_of_redis() -> None:
-    """No other job has made the keys that it needs or read the limits of its tenant, and its keys
-    are deleted when it ends: 75 commands, with the three scripts themselves.
+async def test_the_redis_commands_of_a_single_job_are_bounded() -> None:
+    """A single job uses 75 commands, including the three script calls themselves.
+
+    No other job has created the keys that it needs or read its tenant's limits, and its keys are
+    deleted when it ends.
     """
     async with Rig() as rig:
         noop = rig.ours("noop")
@@ -52,8 +55,8 @@ async def test_a_job_that_comes_alone_takes_few_commands_of_redis() -> None:
         assert 77 > await rig.commands() / 10
 
 
-async def test_a_backlog_adds_no_command_to_a_job() -> None:
-    """Nothing is linear in what waits. A tenth is what the turns of a claim may differ by."""
+async def test_a_backlog_does_not_add_redis_commands_per_job() -> None:
+    """No cost grows with the backlog. Claims may batch jobs differently, hence the tenth."""
     async with Rig() as rig:
         noop = rig.ours("noop")
         counts = []
@@ -66,9 +69,10 @@ async def test_a_backlog_adds_no_command_to_a_job() -> None:
         assert counts[0] * 1.1 > counts[1]
 
 
-async def test_a_long_answer_that_is_said_at_once_is_few_entries() -> None:
-    """What gathers while an append is under way is one delta; what begins and ends an answer is
-    nine events. A busy machine gathers in more pieces: twenty are far from one a token.
+async def test_a_long_fast_answer_is_stored_in_few_log_entries() -> None:
+    """Tokens that arrive during an append become one delta; nine events start and end the answer.
+
+    A busy machine may need more appends. Twenty deltas are still far below one per token.
     """
     async with Rig() as rig:
         model, url = await rig.model()
@@ -80,9 +84,12 @@ async def test_a_long_answer_that_is_said_at_once_is_few_entries() -> None:
         assert model.popen.poll() is None
 
 
-async def test_an_answer_takes_few_scripts() -> None:
-    """Submit, and the server's look at what it hands out; claim, the rest of the answer with its
-    end, the compaction. Leases and a model whose bytes come in two reads add to that: measured 5.1.
+async def test_the_script_calls_per_answer_are_bounded() -> None:
+    """An answer needs about five scripts; 5.1 were measured.
+
+    They are the submission, the server's read of the response, the claim, the append of the rest
+    of the answer with its end, and the compaction. Lease renewals and model output that arrives in
+    two reads add to that.
     """
     answers = 20
     async with Rig() as rig:
@@ -96,9 +103,11 @@ async def test_an_answer_takes_few_scripts() -> None:
         assert 6.4 > await rig.scripts() / answers
 
 
-async def test_an_answer_over_a_socket_takes_no_read() -> None:
-    """Submit, claim, the rest of the answer with its end, compaction. The beginning is pushed.
-    Leases and a model whose bytes come in two reads add to that: measured 4.0.
+async def test_an_answer_over_a_socket_needs_no_read_script() -> None:
+    """An answer needs about four scripts, since the first events are pushed; 4.0 were measured.
+
+    They are the submission, the claim, the append of the rest of the answer with its end, and the
+    compaction. Lease renewals and model output that arrives in two reads add to that.
     """
     answers = 20
     async with Rig() as rig:
@@ -118,16 +127,16 @@ async def test_an_answer_over_a_socket_takes_no_read() -> None:
 @pytest.mark.parametrize(
     ("what", "most"),
     [
-        # A code, the item's id of 43 characters, two small numbers, the text.
+        # A type code, the item id of 43 characters, two small integers and the text.
         (lambda: a_delta(a_job().id, "tok42 "), 64),
-        # The standard's field names, on which every client relies, are the most of it.
+        # Most of it is the standard's field names, which every client relies on.
         (lambda: frame(1000, a_delta(a_job().id, "tok42 ")).json, 240),
-        # The whole response object with every field that the standard requires.
+        # The complete response object with every field that the standard requires.
         (lambda: encode_event(last_event(a_job())), 900),
         (partial(encode_job, a_job()), 120),
     ],
-    ids=["entry of a delta", "event of a delta", "entry of an end", "job"],
+    ids=["delta entry", "delta event", "end entry", "job"],
 )
-def test_what_is_stored_and_sent_is_small(what: partial[bytes], most: int) -> None:
+def test_stored_and_sent_data_stay_small(what: partial[bytes], most: int) -> None:
     size = len(what())
     assert most > size > most / 2

@@ -1,4 +1,4 @@
-"""The harness at work, in sizes that mean nothing: what is measured is not looked at."""
+"""Runs the benchmark harness at tiny sizes. The measured values are not checked."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from bench.run import run
 ROOT = Path(__file__).parent.parent.parent
 
 
-async def test_the_queue_is_measured_and_its_result_can_be_shown() -> None:
+async def test_the_queue_measure_runs_and_its_result_is_formatted() -> None:
     (measure,) = chosen(["p3"])
     small = replace(measure, sizes={"quick": {"jobs": 50, "fewer": 1}})
     outcome = await run(small, "quick", 1, lambda _: None)
@@ -28,7 +28,7 @@ async def test_the_queue_is_measured_and_its_result_can_be_shown() -> None:
     assert "| holdline |" in report.for_document([found])
 
 
-async def test_the_memory_of_an_answer_is_measured_through_real_processes() -> None:
+async def test_the_memory_measure_runs_against_real_processes() -> None:
     (measure,) = chosen(["P11"])
     small = replace(measure, sizes={"quick": {"tokens": (20,)}}, bounds=())
     outcome = await run(small, "quick", 1, lambda _: None)
@@ -37,7 +37,7 @@ async def test_the_memory_of_an_answer_is_measured_through_real_processes() -> N
     assert figures["redis"].median > figures["text"].median
 
 
-async def test_a_process_that_says_nothing_is_told_with_its_last_words() -> None:
+async def test_a_failed_bench_process_is_reported_with_its_last_output() -> None:
     async with Rig() as rig:
         noop = rig.ours("noop")
         assert "ok" == await noop.ask("fill 1")
@@ -45,22 +45,22 @@ async def test_a_process_that_says_nothing_is_told_with_its_last_words() -> None
             await noop.ask("nonsense")
 
 
-async def test_nothing_of_a_ground_outlives_it() -> None:
+async def test_a_rig_leaves_no_process_and_no_folder() -> None:
     async with Rig() as rig:
         redis = rig.redis.popen
     assert redis.poll() is not None
     assert not await asyncio.to_thread(rig.folder.exists)
 
 
-def test_there_is_a_measure_for_each_of_the_twelve() -> None:
-    # P5 is a bound of P4: the same sockets, the same bursts.
+def test_each_performance_target_has_a_measure() -> None:
+    # P5 is a bound of P4 because it uses the same sockets and bursts.
     assert [f"P{number}" for number in range(1, 13) if number != 5] == list(found())
     assert ["P4"] == [measure.name for measure in chosen(["P5", "p4"])]
     with pytest.raises(SystemExit, match="no measure P13"):
         chosen(["P13"])
 
 
-def test_the_page_says_what_each_measure_does() -> None:
+def test_the_performance_page_describes_each_measure() -> None:
     page = report.DOCUMENT.read_text(encoding="utf-8")
     for number in range(1, 13):
         assert re.search(rf"^\| (P\d+, )?P{number}\b", page, re.MULTILINE), number

@@ -38,21 +38,21 @@ def an_outcome() -> Outcome:
     return Outcome(a_measure(), "quick", rounds, {"saq": "make bench installs it"}, about)
 
 
-def test_a_ratio_is_taken_within_a_round_and_its_median_decides() -> None:
+def test_a_ratio_is_computed_per_round_and_its_median_is_judged() -> None:
     found = report.result(an_outcome())
     assert {"median": 7, "min": 5, "max": 8} == found["bounds"][0]["value"]
     assert [True, False, None] == [bound["holds"] for bound in found["bounds"]]
     assert {"median": 700, "min": 500, "max": 800} == found["figures"]["ours"]["rate"]
 
 
-def test_a_peer_that_is_missing_is_named_and_nothing_is_made_up_for_it() -> None:
+def test_a_missing_peer_is_reported_as_not_measured() -> None:
     found = report.result(an_outcome())
     assert found["bounds"][2]["value"] is None
     assert "left out: saq: make bench installs it" in report.for_terminal(found)
     assert "| P3 | against saq | not measured | ≥ 25 | no peer |" in report.for_document([found])
 
 
-def test_the_page_says_what_the_json_says() -> None:
+def test_the_page_shows_the_figures_of_the_json_result() -> None:
     text = report.for_document([CANNED])
     assert "| P3 | against BullMQ | 7.00 (5.00 to 8.00) | ≥ 6 | holds | quick, 3 |" in text
     assert "| P3 | cost | 11.0 (9.00 to 12.0) | ≤ 10 | **behind** | quick, 3 |" in text
@@ -65,13 +65,13 @@ def test_the_page_says_what_the_json_says() -> None:
     assert "While others used the machine, so that delays mean little: P3." in busy
 
 
-def test_what_is_kept_is_found_again_in_the_order_of_the_measures(tmp_path: Path) -> None:
+def test_kept_results_are_returned_in_the_order_of_the_measures(tmp_path: Path) -> None:
     for name in ("P10", "P3"):
         report.keep({**CANNED, "name": name}, tmp_path)
     assert ["P3", "P10"] == [one["name"] for one in report.kept(tmp_path)]
 
 
-def test_only_what_is_between_the_markers_is_made() -> None:
+def test_only_the_text_between_the_markers_is_replaced() -> None:
     page = f"before {report.BEGIN} old {report.END} after"
     made = report.between_markers(page, "new")
     assert f"before {report.BEGIN}\n\nnew\n\n{report.END} after" == made
@@ -79,12 +79,12 @@ def test_only_what_is_between_the_markers_is_made() -> None:
         report.between_markers("no markers", "new")
 
 
-def test_the_page_of_this_repository_shows_the_results_that_it_holds() -> None:
+def test_the_performance_page_is_up_to_date_with_the_kept_results() -> None:
     page = report.DOCUMENT.read_text(encoding="utf-8")
     assert report.between_markers(page, report.for_document(report.kept(report.RESULTS))) == page
 
 
-def test_the_page_says_why_wherever_a_bound_is_not_kept() -> None:
+def test_the_performance_page_explains_each_missed_bound() -> None:
     page = report.DOCUMENT.read_text(encoding="utf-8")
     reasons = page.split("## Where we are behind\n")[1].split("\n## ", maxsplit=1)[0]
     behind = {
@@ -100,9 +100,9 @@ def test_the_page_says_why_wherever_a_bound_is_not_kept() -> None:
     ("value", "said"),
     [(0, "0"), (0.01234, "0.0123"), (1.5, "1.50"), (42.42, "42.4"), (1234567, "1 230 000")],
 )
-def test_three_figures_mean_something(value: float, said: str) -> None:
+def test_numbers_are_shown_with_three_significant_figures(value: float, said: str) -> None:
     assert said == short(value)
 
 
-def test_a_spread_is_a_median_between_a_minimum_and_a_maximum() -> None:
+def test_a_spread_has_a_median_a_minimum_and_a_maximum() -> None:
     assert Spread(2, 1, 9) == Spread.of([9, 1, 2])

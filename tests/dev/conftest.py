@@ -7,22 +7,22 @@ import pytest
 
 
 def _wait_until(predicate: Callable[[], object], seconds: float = 20.0) -> None:
-    """Returns when the predicate is true; fails when it is not in time."""
+    """Waits until the predicate is true. Fails after `seconds`."""
     deadline = time.monotonic() + seconds
     while not predicate():
-        assert time.monotonic() < deadline, "it did not come true in time"
-        time.sleep(0.01)  # the interval of the polling
+        assert time.monotonic() < deadline, "timed out"
+        time.sleep(0.01)  # polling interval
 
 
 def _is_alive(pid: int) -> bool:
-    """Whether the process runs: one that nobody has waited for yet has a number, and no life."""
+    """Returns whether the process is running. A zombie has a pid but is not running."""
     try:
         os.kill(pid, 0)
     except ProcessLookupError:
         return False
     try:
         return ") Z " not in Path(f"/proc/{pid}/stat").read_text()
-    except OSError:  # No /proc, or gone by now; the next call knows.
+    except OSError:  # There is no /proc, or the process has just ended; the next call decides.
         return True
 
 

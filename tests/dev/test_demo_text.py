@@ -1,4 +1,4 @@
-"""What the demo model answers, and which words change what it does."""
+"""The demo model's answers and the keywords that change its behaviour."""
 
 from typing import Any
 
@@ -30,11 +30,11 @@ def user(text: Any) -> dict[str, Any]:
         ("What is wrong?\n```\nfail()\n```", Wish()),
     ],
 )
-def test_words_of_the_prompt_are_wishes(prompt: str, wished: Wish) -> None:
+def test_keywords_in_the_prompt_select_the_behaviour(prompt: str, wished: Wish) -> None:
     assert wished == wish(prompt)
 
 
-def test_an_answer_is_markdown_that_says_it_is_a_simulation() -> None:
+def test_an_answer_is_markdown_and_names_itself_a_simulation() -> None:
     text = answer([user("Why is the sky blue?")])
 
     assert "a simulation, not an AI" in text
@@ -43,7 +43,7 @@ def test_an_answer_is_markdown_that_says_it_is_a_simulation() -> None:
         assert piece in text
 
 
-def test_an_answer_tells_what_was_asked_before() -> None:
+def test_an_answer_lists_the_earlier_questions() -> None:
     first = [user("Who wrote Faust?")]
     conversation = [*first, {"role": "assistant", "content": answer(first)}, user("And when?")]
 
@@ -52,7 +52,7 @@ def test_an_answer_tells_what_was_asked_before() -> None:
     assert "before this" not in answer(first)
 
 
-def test_content_in_parts_is_read() -> None:
+def test_content_parts_are_accepted() -> None:
     parts = [{"type": "text", "text": "Look at this"}, {"type": "image_url", "image_url": {}}]
 
     assert "> Look at this\n> [image_url]" in answer([user(parts)])
@@ -69,7 +69,7 @@ def test_code_is_reviewed_in_three_sections() -> None:
     assert "## Bugs\n\n- line 4: a bare `except:`" in text
 
 
-def test_a_tools_result_is_quoted() -> None:
+def test_a_tool_result_is_quoted() -> None:
     text = answer([user("call a tool"), {"role": "tool", "content": "18 degrees"}])
 
     assert "The tool answered:\n\n> 18 degrees" in text
@@ -77,7 +77,7 @@ def test_a_tools_result_is_quoted() -> None:
 
 @settings(deadline=None)
 @given(st.text())
-def test_tokens_joined_are_the_text(text: str) -> None:
+def test_the_joined_tokens_equal_the_text(text: str) -> None:
     assert text == "".join(tokens(text))
 
 
@@ -104,5 +104,5 @@ def test_the_first_tool_is_called_once() -> None:
         ({"type": "object", "properties": {"city": {"default": "Weimar"}}}, {"city": "Weimar"}),
     ],
 )
-def test_arguments_fit_the_schema(schema: dict[str, Any], value: Any) -> None:
+def test_tool_arguments_match_the_schema(schema: dict[str, Any], value: Any) -> None:
     assert value == example(schema)

@@ -1,4 +1,4 @@
-"""Ctrl-C in a real terminal, with make between the terminal and us."""
+"""Ctrl-C in a real terminal, with `make` as the parent of the supervisor."""
 
 import contextlib
 import os
@@ -30,7 +30,7 @@ sys.exit(status)
 
 
 def make_run(folder: Path) -> list[str]:
-    """`make run` of a Makefile whose recipe is as ours, with the stand-in program."""
+    """Returns `make run` for a Makefile with our recipe that runs the stand-in program."""
     (folder / "program.py").write_text(PROGRAM)
     recipe = f"@PYTHONPATH={Path.cwd()} exec {sys.executable} {folder}/program.py"
     (folder / "Makefile").write_text(f"run:\n\t{recipe}\n")
@@ -38,14 +38,14 @@ def make_run(folder: Path) -> list[str]:
 
 
 class Terminal:
-    """A command as the session of a terminal of its own."""
+    """Runs a command as a session with its own terminal."""
 
     def __init__(self, command: list[str]) -> None:
         self.ours, theirs = pty.openpty()
         os.set_blocking(self.ours, False)
         self.said = b""
         self.process = subprocess.Popen(
-            # A shell would do the same: a session, and this terminal to control it.
+            # Like a shell: start a session whose controlling terminal is this one.
             ["setsid", "--ctty", "--wait", *command],
             stdin=theirs,
             stdout=theirs,
@@ -54,7 +54,7 @@ class Terminal:
         os.close(theirs)
 
     def shows(self, text: bytes) -> bool:
-        with contextlib.suppress(OSError):  # Nothing yet, or everyone has gone.
+        with contextlib.suppress(OSError):  # No output yet, or all processes have ended.
             self.said += os.read(self.ours, 65536)
         return text in self.said
 
@@ -68,7 +68,7 @@ def terminal(tmp_path: Path) -> Iterator[Terminal]:
     os.close(terminal.ours)
 
 
-def test_ctrl_c_ends_make_with_status_0(
+def test_ctrl_c_stops_make_with_status_0(
     terminal: Terminal, wait_until: Callable[..., None]
 ) -> None:
     wait_until(lambda: terminal.shows(b"all ready"))
@@ -79,11 +79,11 @@ def test_ctrl_c_ends_make_with_status_0(
     wait_until(lambda: terminal.shows(b"stopping"))
 
 
-def test_when_make_is_killed_hard_everything_stops(
+def test_everything_stops_when_make_is_killed(
     tmp_path: Path, wait_until: Callable[..., None], is_alive: Callable[[int], bool]
 ) -> None:
     said = tmp_path / "said"
-    # No terminal, whose end would be another reason to stop.
+    # Without a terminal, because its hang-up would stop the processes too.
     with said.open("wb") as output:
         make = subprocess.Popen(make_run(tmp_path), stdin=subprocess.DEVNULL, stdout=output)
     wait_until(lambda: "all ready" in said.read_text())

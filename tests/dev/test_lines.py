@@ -1,4 +1,4 @@
-"""What children log is shown to a person."""
+"""Child processes' log lines are formatted for a reader at a terminal."""
 
 import pytest
 
@@ -17,5 +17,5 @@ from dev.lines import readable
         ("", ""),
     ],
 )
-def test_structured_lines_become_words_and_others_stay(line: str, shown: str) -> None:
+def test_structured_lines_are_formatted_and_others_are_unchanged(line: str, shown: str) -> None:
     assert shown == readable(line)

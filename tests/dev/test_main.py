@@ -1,4 +1,4 @@
-"""`python -m dev` as a user meets it: what it says and how it ends."""
+"""The messages and exit statuses of `python -m dev`."""
 
 import os
 import socket
@@ -14,7 +14,7 @@ from dev.external_redis import without_secrets
 
 
 def run_dev(*arguments: str, **environ: str) -> subprocess.CompletedProcess[str]:
-    """Runs it in an environment of nothing but the search path and `environ`."""
+    """Runs `python -m dev` with only PATH and `environ` in its environment."""
     return subprocess.run(
         [sys.executable, "-m", "dev", *arguments],
         env={"PATH": os.environ["PATH"], **environ},
@@ -32,7 +32,7 @@ def free_port() -> int:
         return int(listener.getsockname()[1])
 
 
-def test_help_names_what_can_be_set() -> None:
+def test_help_lists_the_settings() -> None:
     done = run_dev("--help")
 
     assert 0 == done.returncode
@@ -40,7 +40,7 @@ def test_help_names_what_can_be_set() -> None:
         assert name in done.stdout
 
 
-def test_a_taken_port_is_named_with_the_way_to_another() -> None:
+def test_a_port_in_use_is_reported_with_a_way_to_choose_another() -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port = listener.getsockname()[1]
         done = run_dev(HOLDLINE_PORT=str(port))
@@ -51,17 +51,19 @@ def test_a_taken_port_is_named_with_the_way_to_another() -> None:
 
 
 @pytest.mark.parametrize("port", ["http", "0", "65536", "-1"])
-def test_a_port_that_is_none_is_refused(port: str) -> None:
+def test_an_invalid_port_is_rejected(port: str) -> None:
     with pytest.raises(CannotStartError, match=f"HOLDLINE_PORT={port} is no port"):
         address({"HOLDLINE_PORT": port})
 
 
-def test_a_host_that_is_not_ours_is_refused() -> None:
+def test_a_host_of_another_machine_is_rejected() -> None:
     with pytest.raises(CannotStartError, match="cannot be listened on"):
         address({"HOLDLINE_HOST": "192.0.2.1"})
 
 
-def test_a_second_one_on_the_same_data_is_refused(tmp_path: Path, free_port: int) -> None:
+def test_a_second_instance_on_the_same_data_folder_is_rejected(
+    tmp_path: Path, free_port: int
+) -> None:
     with prepared(Path("any"), tmp_path):
         done = run_dev(HOLDLINE_DATA_DIR=str(tmp_path), HOLDLINE_PORT=str(free_port))
 
@@ -69,7 +71,7 @@ def test_a_second_one_on_the_same_data_is_refused(tmp_path: Path, free_port: int
     assert f"holdline: {tmp_path} is in use by another Holdline" in done.stderr
 
 
-def test_a_data_folder_that_cannot_be_is_named(tmp_path: Path, free_port: int) -> None:
+def test_an_unusable_data_folder_is_reported(tmp_path: Path, free_port: int) -> None:
     (tmp_path / "file").touch()
     folder = tmp_path / "file" / "data"
 
@@ -79,7 +81,7 @@ def test_a_data_folder_that_cannot_be_is_named(tmp_path: Path, free_port: int) -
     assert f"holdline: {folder} cannot be used" in done.stderr
 
 
-def test_a_redis_url_that_does_not_serve_is_named_without_its_password(free_port: int) -> None:
+def test_an_unreachable_redis_url_is_reported_without_its_password(free_port: int) -> None:
     url = f"redis://:secret@127.0.0.1:{free_port}/0"
 
     done = run_dev(REDIS_URL=url, HOLDLINE_PORT=str(free_port))

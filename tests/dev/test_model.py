@@ -1,4 +1,4 @@
-"""The demo model is an OpenAI-compatible endpoint: the official SDK is its client here."""
+"""The demo model is an OpenAI-compatible endpoint, tested with the official SDK."""
 
 import json
 import subprocess
@@ -42,7 +42,7 @@ async def client(endpoint: test_utils.TestServer) -> AsyncIterator[openai.AsyncO
         yield client
 
 
-def saying(text: str) -> list[ChatCompletionMessageParam]:
+def user_message(text: str) -> list[ChatCompletionMessageParam]:
     return [{"role": "user", "content": text}]
 
 
@@ -68,7 +68,7 @@ async def test_streamed_and_whole_answers_are_the_same_text(client: openai.Async
     assert len(chunks) > 100
 
 
-async def test_a_stream_has_the_standards_shape(endpoint: test_utils.TestServer) -> None:
+async def test_a_stream_has_the_shape_of_the_standard(endpoint: test_utils.TestServer) -> None:
     body = {"model": "m", "messages": QUESTION, "stream": True}
     async with (
         aiohttp.ClientSession() as session,
@@ -89,7 +89,7 @@ async def test_a_stream_has_the_standards_shape(endpoint: test_utils.TestServer)
     ]
 
 
-async def test_usage_comes_last_and_only_when_asked_for(client: openai.AsyncOpenAI) -> None:
+async def test_usage_is_the_last_chunk_and_only_sent_on_request(client: openai.AsyncOpenAI) -> None:
     plain = await streamed(client, QUESTION)
     counted = await streamed(client, QUESTION, stream_options={"include_usage": True})
 
@@ -97,47 +97,49 @@ async def test_usage_comes_last_and_only_when_asked_for(client: openai.AsyncOpen
     usage = counted[-1].usage
     assert usage is not None
     assert [] == counted[-1].choices
-    # One chunk opens, one says why it ends, and one counts.
+    # The first chunk, the finish reason and the usage carry no token.
     assert len(counted) - 3 == usage.completion_tokens
     assert usage.prompt_tokens + usage.completion_tokens == usage.total_tokens
 
 
 @pytest.mark.parametrize("limit", ["max_tokens", "max_completion_tokens"])
-async def test_a_limit_of_tokens_ends_with_length(client: openai.AsyncOpenAI, limit: str) -> None:
+async def test_a_token_limit_ends_the_answer_with_finish_reason_length(
+    client: openai.AsyncOpenAI, limit: str
+) -> None:
     chunks = await streamed(client, QUESTION, **{limit: 5})
 
     assert "length" == chunks[-1].choices[0].finish_reason
     assert 5 == sum(bool(chunk.choices[0].delta.content) for chunk in chunks)
 
 
-async def test_earlier_turns_are_remembered(client: openai.AsyncOpenAI) -> None:
+async def test_an_answer_refers_to_earlier_turns(client: openai.AsyncOpenAI) -> None:
     chunks = await streamed(
         client,
-        [*QUESTION, {"role": "assistant", "content": "Because."}, *saying("And at night?")],
+        [*QUESTION, {"role": "assistant", "content": "Because."}, *user_message("And at night?")],
     )
 
     assert "- “Why is it blue?”" in text_of(chunks)
 
 
-async def test_fail_is_a_500(client: openai.AsyncOpenAI) -> None:
+async def test_fail_returns_500(client: openai.AsyncOpenAI) -> None:
     with pytest.raises(openai.InternalServerError, match="because the prompt says so"):
-        await streamed(client, saying("fail"))
+        await streamed(client, user_message("fail"))
 
 
-async def test_rate_limit_is_a_429_that_says_when(client: openai.AsyncOpenAI) -> None:
+async def test_rate_limit_returns_429_with_retry_after(client: openai.AsyncOpenAI) -> None:
     with pytest.raises(openai.RateLimitError) as caught:
-        await streamed(client, saying("rate limit"))
+        await streamed(client, user_message("rate limit"))
 
     assert "1" == caught.value.response.headers["Retry-After"]
 
 
-async def test_be_cut_breaks_the_stream_off(client: openai.AsyncOpenAI) -> None:
+async def test_be_cut_aborts_the_stream(client: openai.AsyncOpenAI) -> None:
     with pytest.raises((openai.APIError, aiohttp.ClientError)):
-        await streamed(client, saying("be cut"))
+        await streamed(client, user_message("be cut"))
 
 
 async def test_the_text_before_a_cut_arrives(endpoint: test_utils.TestServer) -> None:
-    body = {"messages": saying("be cut"), "stream": True}
+    body = {"messages": user_message("be cut"), "stream": True}
     seen = b""
     async with aiohttp.ClientSession() as session:
         with pytest.raises(aiohttp.ClientPayloadError):
@@ -152,17 +154,17 @@ async def test_the_text_before_a_cut_arrives(endpoint: test_utils.TestServer) ->
 
 
 @pytest.mark.parametrize("words", ["fail once", "rate limit once", "be cut once"])
-async def test_once_means_that_the_second_try_succeeds(
+async def test_once_makes_the_second_attempt_succeed(
     client: openai.AsyncOpenAI, words: str
 ) -> None:
     with pytest.raises((openai.APIError, aiohttp.ClientError)):
-        await streamed(client, saying(words))
+        await streamed(client, user_message(words))
 
-    assert "stop" == (await streamed(client, saying(words)))[-1].choices[0].finish_reason
+    assert "stop" == (await streamed(client, user_message(words)))[-1].choices[0].finish_reason
 
 
-async def test_a_tool_is_called_with_arguments_that_fit(client: openai.AsyncOpenAI) -> None:
-    chunks = await streamed(client, saying("call a tool"), tools=[WEATHER])
+async def test_a_tool_is_called_with_valid_arguments(client: openai.AsyncOpenAI) -> None:
+    chunks = await streamed(client, user_message("call a tool"), tools=[WEATHER])
     calls = [call for chunk in chunks for call in chunk.choices[0].delta.tool_calls or []]
 
     assert "tool_calls" == chunks[-1].choices[0].finish_reason
@@ -173,7 +175,7 @@ async def test_a_tool_is_called_with_arguments_that_fit(client: openai.AsyncOpen
 
 
 @pytest.mark.parametrize("body", ["{", "[]", '{"messages": "hello"}', '{"messages": [1]}'])
-async def test_a_bad_body_is_a_400(endpoint: test_utils.TestServer, body: str) -> None:
+async def test_an_invalid_body_returns_400(endpoint: test_utils.TestServer, body: str) -> None:
     async with (
         aiohttp.ClientSession() as session,
         session.post(endpoint.make_url("/v1/chat/completions"), data=body) as response,
@@ -182,7 +184,7 @@ async def test_a_bad_body_is_a_400(endpoint: test_utils.TestServer, body: str) -
         assert "invalid_request_error" == (await response.json())["error"]["type"]
 
 
-async def test_models_and_words_are_listed(
+async def test_models_and_keywords_are_listed(
     client: openai.AsyncOpenAI, endpoint: test_utils.TestServer
 ) -> None:
     assert ["holdline-demo"] == [model.id async for model in client.models.list()]
@@ -200,7 +202,7 @@ async def test_models_and_words_are_listed(
         assert words in told
 
 
-def test_the_pace_is_a_number_above_0() -> None:
+def test_the_token_rate_must_be_a_positive_number() -> None:
     assert 40.0 == pace(None)
     assert 2.5 == pace("2.5")
     for wrong in ("fast", "0", "-1", "inf", "nan"):

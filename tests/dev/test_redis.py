@@ -1,4 +1,4 @@
-"""Which Redis is taken, and what an embedded one promises."""
+"""The choice of a Redis server, and the guarantees of the embedded one."""
 
 import signal
 import subprocess
@@ -34,7 +34,7 @@ def no_wheel(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("importlib.util.find_spec", lambda _name: None)
 
 
-def test_redis_url_comes_first(tmp_path: Path) -> None:
+def test_redis_url_has_priority(tmp_path: Path) -> None:
     a_server(tmp_path, "redis-server", "7.2.5")
 
     assert ExternalRedis("redis://cache:1") == choose(
@@ -42,7 +42,7 @@ def test_redis_url_comes_first(tmp_path: Path) -> None:
     )
 
 
-def test_the_wheel_comes_before_the_path(tmp_path: Path) -> None:
+def test_the_wheel_has_priority_over_the_path(tmp_path: Path) -> None:
     a_server(tmp_path, "redis-server", "99.0.0")
 
     chosen = choose({"REDIS_URL": "", "PATH": str(tmp_path)})
@@ -52,20 +52,24 @@ def test_the_wheel_comes_before_the_path(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["redis-server", "valkey-server"])
-def test_the_path_serves_where_there_is_no_wheel(no_wheel: None, tmp_path: Path, name: str) -> None:
+def test_without_the_wheel_a_server_on_the_path_is_used(
+    no_wheel: None, tmp_path: Path, name: str
+) -> None:
     program = a_server(tmp_path, name, "7.0.0")
 
     assert Program(program, "7.0.0", "the PATH") == installed(str(tmp_path))
 
 
-def test_a_server_that_is_too_old_is_passed_over(no_wheel: None, tmp_path: Path) -> None:
+def test_a_redis_server_that_is_too_old_is_skipped(no_wheel: None, tmp_path: Path) -> None:
     a_server(tmp_path, "redis-server", "6.2.14")
     newer = a_server(tmp_path, "valkey-server", "8.1.0")
 
     assert newer == installed(str(tmp_path)).path
 
 
-def test_without_any_the_error_shows_three_ways_out(no_wheel: None, tmp_path: Path) -> None:
+def test_without_a_redis_server_the_error_names_three_solutions(
+    no_wheel: None, tmp_path: Path
+) -> None:
     old = a_server(tmp_path, "redis-server", "6.2.14")
 
     with pytest.raises(NoRedisError) as caught:
@@ -76,7 +80,7 @@ def test_without_any_the_error_shows_three_ways_out(no_wheel: None, tmp_path: Pa
         assert way in str(caught.value)
 
 
-def test_a_binary_that_does_not_run_is_named(no_wheel: None, tmp_path: Path) -> None:
+def test_a_redis_binary_that_fails_is_reported(no_wheel: None, tmp_path: Path) -> None:
     broken = tmp_path / "redis-server"
     broken.write_text("#!/bin/sh\nexit 1\n")
     broken.chmod(0o755)
@@ -85,7 +89,7 @@ def test_a_binary_that_does_not_run_is_named(no_wheel: None, tmp_path: Path) -> 
         installed(str(tmp_path))
 
 
-async def test_embedded_redis_listens_on_a_private_socket_alone() -> None:
+async def test_embedded_redis_listens_only_on_a_private_socket() -> None:
     async with embedded_redis() as url:
         socket = Path(url.removeprefix("unix://"))
         with client.Redis.from_url(url) as connection:
@@ -97,13 +101,13 @@ async def test_embedded_redis_listens_on_a_private_socket_alone() -> None:
     assert not socket.parent.exists()
 
 
-def test_a_throw_away_redis_starts_empty() -> None:
+def test_a_temporary_redis_starts_empty() -> None:
     for _ in range(2):
         with embedded_redis_sync() as url, client.Redis.from_url(url) as connection:
             assert connection.set("key", "value", nx=True)
 
 
-def test_a_persistent_redis_keeps_what_it_acknowledged(tmp_path: Path) -> None:
+def test_a_persistent_redis_keeps_acknowledged_writes(tmp_path: Path) -> None:
     with embedded_redis_sync(tmp_path, persist=True) as url, client.Redis.from_url(url) as before:
         before.set("key", "value")
 
@@ -111,7 +115,7 @@ def test_a_persistent_redis_keeps_what_it_acknowledged(tmp_path: Path) -> None:
         assert b"value" == after.get("key")
 
 
-def test_further_options_reach_the_server() -> None:
+def test_extra_options_are_passed_to_redis() -> None:
     with (
         embedded_redis_sync(None, "--maxmemory", "8mb") as url,
         client.Redis.from_url(url) as connection,
@@ -119,7 +123,7 @@ def test_further_options_reach_the_server() -> None:
         assert {"maxmemory": str(8 * 1024 * 1024)} == connection.config_get("maxmemory")
 
 
-def test_a_server_that_does_not_start_says_why() -> None:
+def test_a_redis_that_fails_to_start_is_reported_with_the_reason() -> None:
     with (
         pytest.raises(NoRedisError, match="did not start"),
         embedded_redis_sync(None, "--no-such-option", "1"),
@@ -127,7 +131,9 @@ def test_a_server_that_does_not_start_says_why() -> None:
         pass
 
 
-def test_two_cannot_share_a_data_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_data_folder_cannot_be_used_twice_at_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("dev.embedded.LOCK_SECONDS", 0.0)
     with (
         prepared(Path("any"), tmp_path),
@@ -139,7 +145,7 @@ def test_two_cannot_share_a_data_folder(tmp_path: Path, monkeypatch: pytest.Monk
     assert tmp_path == caught.value.data_dir
 
 
-def test_the_private_folder_of_a_killed_holder_is_cleared_away(tmp_path: Path) -> None:
+def test_the_private_folder_of_a_killed_process_is_removed(tmp_path: Path) -> None:
     left = tmp_path / "holdline-left"
     left.mkdir()
     (left / "redis.sock").touch()
@@ -151,7 +157,7 @@ def test_the_private_folder_of_a_killed_holder_is_cleared_away(tmp_path: Path) -
         assert not left.exists()
 
 
-def test_a_server_dies_with_a_parent_that_is_killed_hard(
+def test_embedded_redis_ends_when_its_parent_is_killed(
     tmp_path: Path, wait_until: Callable[..., None], is_alive: Callable[[int], bool]
 ) -> None:
     program = (

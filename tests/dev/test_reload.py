@@ -1,4 +1,4 @@
-"""`--reload`: which changes are found, and what is restarted."""
+"""`--reload`: which changes are detected, and which children restart."""
 
 import asyncio
 import signal
@@ -34,7 +34,7 @@ PROGRAM = "import os, time; print('pid', os.getpid(), {}); time.sleep(60)\n"
 
 
 class Reloading:
-    """A supervisor whose child `program` is a file in the folder."""
+    """A supervisor with a child `program` that runs a file in the folder."""
 
     def __init__(self, folder: Path) -> None:
         self.program = folder / "program.py"
@@ -64,7 +64,7 @@ def reloading(tmp_path: Path) -> Iterator[Reloading]:
     started.process.wait()
 
 
-def test_a_change_restarts_what_reloads_and_nothing_else(
+def test_a_change_restarts_only_the_reloading_children(
     reloading: Reloading, wait_until: Callable[..., None], is_alive: Callable[[int], bool]
 ) -> None:
     wait_until(lambda: "all ready" in reloading.output())
@@ -81,7 +81,7 @@ def test_a_change_restarts_what_reloads_and_nothing_else(
     assert not is_alive(after)
 
 
-def test_a_broken_source_waits_for_the_next_change(
+def test_after_a_failed_restart_the_next_change_restarts_again(
     reloading: Reloading, wait_until: Callable[..., None]
 ) -> None:
     wait_until(lambda: "all ready" in reloading.output())
@@ -96,7 +96,7 @@ def test_a_broken_source_waits_for_the_next_change(
 
 
 @pytest.mark.parametrize("name", ["a.py", "jobs/scripts/claim.lua", "prompts.toml", "web/a.js"])
-async def test_a_change_of_a_source_file_is_found(tmp_path: Path, name: str) -> None:
+async def test_a_changed_source_file_is_detected(tmp_path: Path, name: str) -> None:
     path = tmp_path / name
     path.parent.mkdir(parents=True, exist_ok=True)
     watcher = SourceWatcher(tmp_path)

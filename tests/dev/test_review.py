@@ -1,4 +1,4 @@
-"""What the demo model says of code is true of it."""
+"""The demo model's statements about code are correct."""
 
 import textwrap
 
@@ -55,7 +55,7 @@ def test_python_is_parsed() -> None:
     assert ((7, "TODO"),) == seen.marks
 
 
-def test_faults_in_python_are_found_where_they_are() -> None:
+def test_python_faults_are_reported_with_their_lines() -> None:
     seen = observe(PYTHON)
 
     assert [3, 15, 16, 19] == [line for line, _ in seen.faults]
@@ -63,14 +63,14 @@ def test_faults_in_python_are_found_where_they_are() -> None:
         assert words in fault
 
 
-def test_a_chain_of_elifs_is_one_level_deep() -> None:
+def test_a_chain_of_elifs_counts_as_one_level() -> None:
     code = "if a:\n    pass\n" + "elif b:\n    pass\n" * 9 + "else:\n    if c:\n        pass\n"
 
-    # The last `if` reads as an elif to the parser, and is none the deeper for it.
+    # The parser treats `if` inside `else` like an elif, so it adds no level.
     assert 1 == observe(code).depth
 
 
-def test_other_languages_are_read_by_braces_without_strings_and_comments() -> None:
+def test_other_languages_are_parsed_by_braces_outside_strings_and_comments() -> None:
     seen = observe(JAVASCRIPT, "js")
 
     assert "js" == seen.language
@@ -79,11 +79,11 @@ def test_other_languages_are_read_by_braces_without_strings_and_comments() -> No
     assert ((8, "FIXME"),) == seen.marks
 
 
-def test_long_lines_are_numbered() -> None:
+def test_long_lines_are_reported_by_number() -> None:
     assert (2,) == observe(f"a = 1\nb = '{'x' * 100}'\n").long_lines
 
 
-def test_python_that_cannot_be_parsed_is_a_fault_with_its_line() -> None:
+def test_a_python_syntax_error_is_reported_with_its_line() -> None:
     (fault,) = observe("a = 1\nb = = 2\n", "python").faults
 
     assert (2, "Python cannot parse it: invalid syntax") == fault
@@ -103,9 +103,7 @@ def test_very_deep_code_does_not_break_the_review() -> None:
         ("```\nopen", "", [("", "open")]),
     ],
 )
-def test_prose_and_code_are_told_apart(
-    text: str, prose: str, pieces: list[tuple[str, str]]
-) -> None:
+def test_prose_and_code_are_separated(text: str, prose: str, pieces: list[tuple[str, str]]) -> None:
     words, code = split(text)
 
     assert prose.split() == words.split()
@@ -114,7 +112,7 @@ def test_prose_and_code_are_told_apart(
 
 @settings(deadline=None)
 @given(st.text(alphabet="{}()'\"/*\n \\`fn=>axif:d", max_size=200), st.sampled_from(["", "js"]))
-def test_any_text_can_be_observed(text: str, language: str) -> None:
+def test_any_text_can_be_reviewed(text: str, language: str) -> None:
     seen = observe(text, language)
 
     assert seen.depth >= 0

@@ -1,4 +1,4 @@
-"""Several processes as one, with small stand-ins for the real ones."""
+"""The supervisor, with small stand-ins for the real processes."""
 
 import os
 import signal
@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-# Each argument is a child, `name:kind`; "kind" is a line of Python below.
+# Each argument is a child `name:kind`, where the kind selects a program below.
 SUPERVISOR = """
 import asyncio, os, sys
 from dev.supervise import Child, supervise
@@ -40,7 +40,7 @@ sys.exit(asyncio.run(supervise(children, lambda: print("all ready", flush=True))
 
 
 class Supervised:
-    """A supervisor in a process of its own, and what it has written so far."""
+    """A supervisor process and its output so far."""
 
     def __init__(self, is_alive: Callable[[int], bool], folder: Path, *children: str) -> None:
         self.is_alive = is_alive
@@ -82,7 +82,7 @@ def start(tmp_path: Path, is_alive: Callable[[int], bool]) -> Iterator[Start]:
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
-def test_one_request_stops_everything_with_status_0(
+def test_one_signal_stops_all_children_with_status_0(
     start: Start, wait_until: Callable[..., None], number: signal.Signals
 ) -> None:
     supervised = start("below:steady", "one:clean", "two:clean")
@@ -95,7 +95,7 @@ def test_one_request_stops_everything_with_status_0(
     assert 2 == supervised.said().count("goodbye")
 
 
-def test_a_child_that_will_not_stop_is_killed_within_5_seconds(
+def test_a_child_that_ignores_sigterm_is_killed_within_5_seconds(
     start: Start, wait_until: Callable[..., None]
 ) -> None:
     supervised = start("below:stubborn", "one:stubborn")
@@ -109,7 +109,9 @@ def test_a_child_that_will_not_stop_is_killed_within_5_seconds(
     assert supervised.none_left()
 
 
-def test_the_second_request_kills_at_once(start: Start, wait_until: Callable[..., None]) -> None:
+def test_a_second_signal_kills_all_children_at_once(
+    start: Start, wait_until: Callable[..., None]
+) -> None:
     supervised = start("one:stubborn")
     wait_until(lambda: "all ready" in supervised.said())
 
@@ -123,7 +125,9 @@ def test_the_second_request_kills_at_once(start: Start, wait_until: Callable[...
     assert supervised.none_left()
 
 
-def test_a_request_during_the_start_is_heard(start: Start, wait_until: Callable[..., None]) -> None:
+def test_a_signal_during_start_up_stops_all_children(
+    start: Start, wait_until: Callable[..., None]
+) -> None:
     supervised = start("one:steady", "two:stubborn")
     wait_until(supervised.pids)
 
@@ -137,7 +141,7 @@ def test_a_request_during_the_start_is_heard(start: Start, wait_until: Callable[
     ("kind", "how"),
     [("failing", "two ended with exit status 3"), ("crashing", "two was killed by SIGKILL")],
 )
-def test_a_child_that_dies_is_named_and_takes_the_rest_with_it(
+def test_a_child_that_fails_during_start_up_is_named_and_stops_the_others(
     start: Start, kind: str, how: str
 ) -> None:
     supervised = start("one:steady", f"two:{kind}", "three:steady")
@@ -147,14 +151,16 @@ def test_a_child_that_dies_is_named_and_takes_the_rest_with_it(
     assert supervised.none_left()
 
 
-def test_the_last_words_of_a_child_are_heard(start: Start) -> None:
+def test_the_last_output_of_a_failed_child_is_shown(start: Start) -> None:
     supervised = start("one:failing")
 
     assert 1 == supervised.process.wait(8)
     assert "    one | out of luck" in supervised.said()
 
 
-def test_a_child_that_dies_later_ends_it_too(start: Start, wait_until: Callable[..., None]) -> None:
+def test_a_child_that_dies_later_also_stops_the_others(
+    start: Start, wait_until: Callable[..., None]
+) -> None:
     supervised = start("one:steady", "two:steady")
     wait_until(lambda: "all ready" in supervised.said())
 
@@ -165,7 +171,7 @@ def test_a_child_that_dies_later_ends_it_too(start: Start, wait_until: Callable[
     assert supervised.none_left()
 
 
-def test_a_supervisor_that_is_killed_hard_leaves_no_orphan(
+def test_a_killed_supervisor_leaves_no_orphan_process(
     start: Start, wait_until: Callable[..., None]
 ) -> None:
     supervised = start("below:stubborn", "one:stubborn", "two:steady")
@@ -176,7 +182,7 @@ def test_a_supervisor_that_is_killed_hard_leaves_no_orphan(
     wait_until(supervised.none_left)
 
 
-def test_the_watching_parent_of_other_systems_ends_the_child(
+def test_the_watcher_process_ends_the_child_of_a_killed_parent(
     tmp_path: Path, wait_until: Callable[..., None], is_alive: Callable[[int], bool]
 ) -> None:
     said = tmp_path / "said"
@@ -196,7 +202,7 @@ def test_the_watching_parent_of_other_systems_ends_the_child(
     wait_until(lambda: not is_alive(int(said.read_text())))
 
 
-def test_the_watching_parent_of_other_systems_passes_the_exit_status_on() -> None:
+def test_the_watcher_process_returns_the_exit_status_of_its_child() -> None:
     wrapped = [sys.executable, "dev/pdeathsig.py", "15", str(os.getpid())]
 
     done = subprocess.run([*wrapped, sys.executable, "-c", "raise SystemExit(7)"], check=False)

@@ -1,4 +1,4 @@
-"""The wheel of the server: one package, in which everything runs as it does in the checkout."""
+"""The server's wheel: a single package that behaves as the checkout does."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ MODULES = {"jobs", "jobs.log", "jobs.log.log", "server", "worker.__main__"}
         ("role = 'server'\n", "role = 'server'\n"),
     ],
 )
-def test_a_line_becomes(source: str, staged: str) -> None:
+def test_names_of_packages_are_prefixed(source: str, staged: str) -> None:
     assert staged == rewrite(source, "a.py", MODULES)
 
 
@@ -47,13 +47,13 @@ def test_a_line_becomes(source: str, staged: str) -> None:
         "name = 'jobs' '.log'\n",
     ],
 )
-def test_what_cannot_be_rewritten_is_rejected_with_its_place(source: str) -> None:
+def test_a_line_that_cannot_be_rewritten_is_rejected_with_its_location(source: str) -> None:
     with pytest.raises(StagingError, match=r"^a\.py:1: "):
         rewrite(source, "a.py", MODULES)
 
 
 async def install(folder: Path) -> str:
-    """The Python of a fresh environment that has the wheel and, from here, what it depends on."""
+    """Installs the wheel in a fresh environment with our dependencies. Returns its Python."""
     stage(folder / "staged")
     pip = (sys.executable, "-m", "pip", "--disable-pip-version-check", "--no-input", "--quiet")
     await run_command(
@@ -77,7 +77,7 @@ async def install(folder: Path) -> str:
 
 
 @pytest.mark.timeout(180)
-async def test_a_server_and_a_worker_of_the_wheel_answer_and_nothing_else_is_importable(
+async def test_an_installed_wheel_serves_requests_and_adds_only_one_package(
     redis_url: str, tmp_path: Path
 ) -> None:
     python = await install(tmp_path)
@@ -101,7 +101,7 @@ async def test_a_server_and_a_worker_of_the_wheel_answer_and_nothing_else_is_imp
         aiohttp.ClientSession() as http,
     ):
         assert "configuration is fine" in await system.run("server", "--check")
-        # A child of several processes is started by the name of its module.
+        # With several processes, each child is started by its module name.
         server = await system.server(HOLDLINE_PROCESSES="2")
         worker = await system.worker(model.url, HOLDLINE_PROCESSES="2")
         await wait_until(lambda: worker.said.count("worker ready") == 2)

@@ -79,14 +79,14 @@ def run_dev(tmp_path: Path) -> Iterator[Callable[[], Dev]]:
         dev.process.terminate()
         dev.process.wait(6)
     with prepared(Path("any"), tmp_path / "data"):
-        pass  # Clears away what one that was killed hard could not.
+        pass  # Cleans up after a killed process.
 
 
 def text_of(response: dict[str, Any]) -> str:
     return "".join(part["text"] for item in response["output"] for part in item["content"])
 
 
-def test_an_answer_comes_and_survives_a_restart(
+def test_an_answer_survives_a_restart(
     run_dev: Callable[[], Dev], wait_until: Callable[..., None], is_alive: Callable[[int], bool]
 ) -> None:
     first = run_dev()
@@ -108,7 +108,7 @@ def test_an_answer_comes_and_survives_a_restart(
     assert text_of(asked) == text_of(second.ask(f"/v1/responses/{asked['id']}"))
 
 
-def test_killed_hard_it_leaves_no_process_and_no_listener(
+def test_a_killed_dev_server_leaves_no_process_and_no_listener(
     run_dev: Callable[[], Dev], wait_until: Callable[..., None], is_alive: Callable[[int], bool]
 ) -> None:
     dev = run_dev()
@@ -121,7 +121,7 @@ def test_killed_hard_it_leaves_no_process_and_no_listener(
     assert not dev.is_listening()
 
 
-def test_a_worker_that_is_killed_is_named(
+def test_a_killed_worker_is_named(
     run_dev: Callable[[], Dev], wait_until: Callable[..., None]
 ) -> None:
     dev = run_dev()
