@@ -1,6 +1,6 @@
 """The client's errors; each class calls for a different reaction.
 
-Error                 `code` is the server's code if the server sent the error, see docs/protocol.md
+Error                 `code` is that of the server if it sent the error: docs/protocol-reference.md
 ├── Refused           the request was not accepted: correct it, or try again later
 ├── Failed            the answer was started and failed; its partial text is in `answer.text`
 ├── Restarted         the text that an iteration has yielded is void

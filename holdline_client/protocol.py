@@ -1,4 +1,7 @@
-"""Reads and writes the WebSocket messages that this client uses; see docs/protocol.md for all."""
+"""Reads and writes the WebSocket messages that this client uses.
+
+docs/protocol-reference.md lists all messages.
+"""
 
 from __future__ import annotations
 

@@ -85,7 +85,7 @@ _TABLE: Final = (
         60,
         0,
         DAY,
-        "how long a response that is [not stored](protocol.md#what-is-not-stored) is kept "
+        "how long a response that is [not stored](protocol.md#unstored-responses) is kept "
         "after its delivery",
     ),
     text(

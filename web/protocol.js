@@ -2,8 +2,8 @@
 /**
  * The frames of the wire as this client reads and writes them. Pure.
  *
- * The events are those of the Responses API; what carries the prefix `holdline:` is ours. `docs/protocol.md` is the
- * reference for both sides.
+ * The events are those of the Responses API; what carries the prefix `holdline:` is ours.
+ * `docs/protocol-reference.md` is the reference for both sides.
  */
 
 /** @typedef {{[name: string]: any}} Json a JSON object whose members are not known in advance */

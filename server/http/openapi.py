@@ -34,7 +34,7 @@ RESPONSES: Final = "/v1/responses"
 BEARER_SCHEME: Final = {
     "type": "http",
     "scheme": "bearer",
-    "description": "An API key or a token: docs/protocol.md, Who may come in.",
+    "description": "An API key or a token: docs/protocol.md, Authentication.",
 }
 
 Document = dict[str, Any]
@@ -98,7 +98,7 @@ _CHAT_CONTENT: Final = {
                 "required": ["type", "text"],
                 "properties": {"type": {"const": "text"}, "text": {"type": "string"}},
             },
-            "description": "Parts; images and files too, as in docs/protocol.md.",
+            "description": "Parts; images and files too, as in docs/protocol.md, Chat completions.",
         },
     ]
 }
@@ -177,7 +177,7 @@ def openapi() -> Document:
                     schemas, answer, events if (method, path) in STREAMED else []
                 ),
                 "default": {
-                    "description": "Refused; the codes are in docs/protocol.md, Errors.",
+                    "description": "Refused; the codes are in docs/protocol-reference.md, Errors.",
                     "content": {JSON: {"schema": schemas[bodies.ErrorBody]}},
                 },
             },

@@ -9,6 +9,7 @@ from pathlib import Path
 ROOT = Path(__file__).parent.parent.parent
 README = (ROOT / "README.md").read_text()
 PROTOCOL = (ROOT / "docs/protocol.md").read_text()
+REFERENCE = (ROOT / "docs/protocol-reference.md").read_text()
 REDIS = (ROOT / "docs/redis.md").read_text()
 CLIENT = (ROOT / "docs/client.md").read_text()
 OPERATING = (ROOT / "docs/operating.md").read_text()

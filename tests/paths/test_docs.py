@@ -30,6 +30,7 @@ from tests.paths.documents import (
     OPERATING,
     PROTOCOL,
     REDIS,
+    REFERENCE,
     ROOT,
     blocks,
     first_words,
@@ -98,7 +99,7 @@ def test_every_code_of_a_refusal_is_documented_with_its_status() -> None:
                 pass
     coded |= {(refusal.code, "429") for refusal in REFUSALS.values()}
     coded |= {("not_found", "404"), ("method_not_allowed", "405")}  # server.app, of aiohttp's own
-    rows = table(PROTOCOL, "Errors")
+    rows = table(REFERENCE, "Errors")
     assert sorted(coded) == sorted((words(row[0])[0], row[2]) for row in rows)
     assert dict(STANDARD_CODES) == {
         words(row[0])[0]: words(row[1])[0] for row in rows if row[1] != "the same"
@@ -141,14 +142,14 @@ def test_every_command_of_redis_is_in_the_list_for_a_user_of_its_own() -> None:
 
 
 def test_every_cause_is_documented_with_what_follows() -> None:
-    rows = table(PROTOCOL, "Why a response failed or waits")
+    rows = table(REFERENCE, "Why a response failed or waits")
     assert {name: cause.then for name, cause in CAUSES.items()} == {
         words(row[0])[0]: Then(row[1]) for row in rows
     }
 
 
 def test_every_error_code_of_a_failed_response_is_documented() -> None:
-    rows = table(PROTOCOL, "Error codes of failed responses")
+    rows = table(REFERENCE, "Error codes of failed responses")
     assert {
         cause: (failure.code, str(failure.status), "yes" if failure.retry else "no")
         for cause, failure in FAILURES.items()
@@ -156,7 +157,7 @@ def test_every_error_code_of_a_failed_response_is_documented() -> None:
 
 
 def test_every_close_code_is_documented_with_its_band() -> None:
-    rows = table(PROTOCOL, "Close codes")
+    rows = table(REFERENCE, "Close codes")
     advice = {int(code): row[1] for row in rows for code in row[0].split(", ")}
     assert {code: code.come_back for code in CloseCode} == {
         code: advice[code].startswith("yes") for code in CloseCode
@@ -165,21 +166,21 @@ def test_every_close_code_is_documented_with_its_band() -> None:
 
 
 def test_every_message_is_documented() -> None:
-    sent = set(first_words(table(PROTOCOL, "Messages of the server")))
-    received = set(first_words(table(PROTOCOL, "Messages of the client")))
+    sent = set(first_words(table(REFERENCE, "Server messages")))
+    received = set(first_words(table(REFERENCE, "Client messages")))
     assert set(requests._KINDS) == received
     written: set[str] = set()
     for folder in ("jobs", "server"):
         for path in (ROOT / folder).rglob("*.py"):
             written |= set(re.findall(r'"(holdline:[a-z]+)"', path.read_text()))
     assert written - received == sent - {"error"}
-    lines = "".join(blocks(PROTOCOL, "json")).splitlines()
+    lines = "".join(blocks(PROTOCOL + REFERENCE, "json")).splitlines()
     shown = {event["type"] for event in map(json.loads, lines) if "type" in event}
     assert sent | received <= shown
 
 
 def test_every_parameter_is_documented_with_the_values_that_are_accepted() -> None:
-    parts = section(PROTOCOL, "Parameters").split("\nNeutral: ")
+    parts = section(REFERENCE, "Parameters").split("\nNeutral: ")
     supported, neutral_rows = map(rows_of, parts)
     assert set(requests.Create.__struct_fields__) == set(first_words(supported))
     neutral = {words(row[0])[0]: row[1] for row in neutral_rows}

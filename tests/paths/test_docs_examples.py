@@ -1,4 +1,4 @@
-"""The examples of the protocol's document are sent, and its headers seen."""
+"""The examples of the protocol reference are sent, and its headers seen."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ from tests.paths.conftest import Shared
 from tests.system import System
 
 ROOT = Path(__file__).parent.parent.parent
-PROTOCOL = (ROOT / "docs/protocol.md").read_text()
-(REFUSALS,) = re.findall(r"^```text\n(.*?)^```", PROTOCOL, re.MULTILINE | re.DOTALL)
+REFERENCE = (ROOT / "docs/protocol-reference.md").read_text()
+(REFUSALS,) = re.findall(r"^```text\n(.*?)^```", REFERENCE, re.MULTILINE | re.DOTALL)
 LINE = re.compile(r"^(GET|POST|WS)(?: (/\S+))?(?: (\{.*?))?(?: -> (\d+)(?: (\w+))?)?$")
-HEADERS = PROTOCOL.split("\n## Headers\n")[1].split("\n## ")[0]
+HEADERS = REFERENCE.split("\n## Headers\n")[1].split("\n## ")[0]
 SITE = "https://shop.example"
 
 

@@ -6,7 +6,6 @@ import ast
 import json
 import re
 import tomllib
-from pathlib import Path
 from typing import Any
 
 import aiohttp
@@ -29,10 +28,9 @@ from server.http.static import pages
 from tests.paths.compliance.calls import TRANSPORTS
 from tests.paths.compliance.cases import CASES, Case, text
 from tests.paths.conftest import Shared
+from tests.paths.documents import PROTOCOL, REFERENCE, ROOT, blocks
 from worker.webhooks.message import body, headers
 
-ROOT = Path(__file__).parent.parent.parent
-PROTOCOL = (ROOT / "docs/protocol.md").read_text()
 ASYNCAPI = ROOT / "tests/web/node_modules/@asyncapi/specs/schemas/3.1.0.json"
 OPEN, ASYNC = openapi.openapi(), openapi.asyncapi()
 
@@ -159,7 +157,7 @@ def test_a_response_has_exactly_the_fields_that_are_written() -> None:
 
 EXAMPLES = [
     json.loads(line)
-    for block in re.findall(r"^```json\n(.*?)^```", PROTOCOL, re.MULTILINE | re.DOTALL)
+    for block in blocks(PROTOCOL + REFERENCE, "json")
     for line in block.splitlines()
     if '"type"' in line.partition(",")[0]
 ]

@@ -8,7 +8,7 @@ import re
 import pytest
 
 from jobs.settings_table import SETTINGS
-from tests.paths.documents import PROTOCOL, ROOT, table
+from tests.paths.documents import PROTOCOL, REFERENCE, ROOT, table
 
 LIMITS = (ROOT / "docs/limits.md").read_text()
 ROWS = table(LIMITS, "Every input")
@@ -34,4 +34,4 @@ def test_each_number_is_that_of_the_code(name: str, value: str) -> None:
 
 def test_each_code_is_one_of_the_protocol() -> None:
     codes = {code for row in ROWS for code in re.findall(r"`([a-z_]+)`", row[5])}
-    assert set() == {code for code in codes if f"`{code}`" not in PROTOCOL}
+    assert set() == {code for code in codes if f"`{code}`" not in PROTOCOL + REFERENCE}
