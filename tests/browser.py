@@ -1,4 +1,4 @@
-"""The Chromium that the tests and the screenshots drive, and what the tests do with a page."""
+"""The Chromium of the tests and screenshots, with helpers for pages."""
 
 from __future__ import annotations
 
@@ -36,9 +36,9 @@ FLAGS = [
     "--disable-sync",
 ]
 needs_chromium = pytest.mark.skipif(
-    CHROMIUM is None, reason="no chromium here: apt install chromium"
+    CHROMIUM is None, reason="chromium is not installed: apt install chromium"
 )
-# One Chromium for all tests: it belongs to the session's loop, in which they run for that reason.
+# All tests share one Chromium, which belongs to the session's event loop, so they run in that loop.
 in_session_loop = pytest.mark.asyncio(loop_scope="session")
 in_chromium = [pytest.mark.browser, pytest.mark.timeout(120), needs_chromium, in_session_loop]
 
@@ -66,7 +66,7 @@ async def chromium() -> AsyncIterator[Browser]:
         browser = await playwright.chromium.launch(
             executable_path=CHROMIUM,
             args=FLAGS,
-            # Playwright turns the back-forward cache off, which browsers do not.
+            # Playwright disables the back-forward cache, which users' browsers have.
             ignore_default_args=["--disable-back-forward-cache"],
         )
         yield browser
@@ -75,14 +75,14 @@ async def chromium() -> AsyncIterator[Browser]:
 
 @pytest_asyncio.fixture(loop_scope="session")
 async def browser(chromium: Browser) -> AsyncIterator[Browser]:
-    """The session's browser, in which no test leaves a page or a context."""
+    """The session's browser, whose contexts and pages are closed after each test."""
     yield chromium
     for context in chromium.contexts:
         await context.close()
 
 
 class Watch:
-    """What went wrong on a page: errors, violations of its CSP, requests to other hosts."""
+    """Records what goes wrong on a page: errors, CSP violations and requests to other hosts."""
 
     def __init__(self, page: Page, *hosts: str) -> None:
         self.wrong: list[str] = []
@@ -97,7 +97,7 @@ class Watch:
 
     def _on_console(self, message: ConsoleMessage) -> None:
         self.console.append(message.text)
-        # A socket or a file that could not be had is reported by the browser, whatever we do.
+        # The browser itself reports every socket or file that fails to load.
         if message.type == "error" and not re.search(
             r"WebSocket connection|Failed to load resource", message.text
         ):
@@ -110,7 +110,7 @@ class Watch:
 
 @pytest_asyncio.fixture(loop_scope="session")
 async def open_page(browser: Browser) -> AsyncIterator[NewPage]:
-    """Opens a page in a context of its own or in a given one; what is wrong on it fails."""
+    """Opens a page in a new or given context. The test fails if anything goes wrong on it."""
     watched: list[Watch] = []
 
     async def open_page(
@@ -134,30 +134,30 @@ async def ask(page: Page, prompt: str) -> None:
 
 
 async def writing(page: Page, token: str = "t3 ") -> None:
-    """The answer is being written, and has come as far as a token."""
+    """Waits until the text of the last answer contains a token."""
     text = page.locator("article.answer .text").last
     await expect(text).to_have_text(re.compile(token), timeout=20_000)
 
 
 async def ended(page: Page, status: str = "completed") -> str:
-    """The text of the last answer, once it has ended with this status."""
+    """Waits until the last answer has ended with this status and returns its text."""
     answer = page.locator("article.answer").last
     await expect(answer).to_have_attribute("data-status", status, timeout=40_000)
     return (await answer.locator(".text").text_content() or "").strip()
 
 
 async def element(page: Page, script: str) -> Any:
-    """The value of a script in which `chat` is the element."""
+    """Returns the value of a JavaScript expression in which `chat` is the chat element."""
     return await page.evaluate(f"(chat => {script})(document.querySelector('holdline-chat'))")
 
 
 @pytest_asyncio.fixture(loop_scope="session")
 async def serve_app() -> AsyncIterator[ServeApp]:
-    """Serves an application on a port of its own; its origin."""
+    """Serves an application on a free port and returns its origin."""
     runners: list[web.AppRunner] = []
 
     async def serve(app: web.Application, port: int | None = None) -> str:
-        # A page may hold a socket of it open until the browser ends.
+        # A page may keep a socket open until the browser exits.
         runner = web.AppRunner(app, shutdown_timeout=0.5)
         await runner.setup()
         runners.append(runner)
@@ -172,7 +172,7 @@ async def serve_app() -> AsyncIterator[ServeApp]:
 
 @pytest.fixture
 def serve_site(serve_app: ServeApp) -> ServeSite:
-    """Serves another site, with a page of its own; its origin."""
+    """Serves a page as another site and returns its origin."""
 
     async def serve(html: str, port: int | None = None, csp: str | None = None) -> str:
         headers = {} if csp is None else {"Content-Security-Policy": csp}

@@ -1,4 +1,4 @@
-"""What every test stands on: a real Redis, emptied before each test, checked for leaks after it."""
+"""Shared fixtures: a real Redis, emptied before each test and checked for leaks after it."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from jobs.redis.pipe import Pipe
 from tests.keys_without_ttl import keys_without_ttl
 from tests.system import System
 
-# How long an example takes depends on who else is on the machine; a test has its own deadline.
+# The duration of an example depends on the load of the machine, and each test has a timeout.
 settings.register_profile("house", deadline=None)
 settings.register_profile("few", deadline=None, max_examples=20)
 settings.load_profile("house")
@@ -40,7 +40,7 @@ def _server_url() -> Iterator[str]:
 
 @pytest.fixture
 async def redis_url(_server_url: str) -> AsyncIterator[str]:
-    """An empty Redis. Whatever a test leaves in it must have a time to live."""
+    """An empty Redis. Every key that a test leaves in it must have a TTL."""
     async with Pipe(Redis(_server_url)) as pipe:
         await pipe.call("FLUSHALL")
     yield _server_url
@@ -61,7 +61,7 @@ async def pipe(redis: Redis) -> AsyncIterator[Pipe]:
 
 @pytest.fixture
 async def system(redis_url: str, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[System]:
-    """Real server and worker processes on the test's Redis, ended when the test ends."""
+    """Starts real server and worker processes on the test's Redis and ends them after the test."""
     async with System(redis_url, tmp_path_factory.mktemp("system")) as system:
         yield system
 
@@ -78,7 +78,7 @@ async def _no_leaked_tasks() -> AsyncIterator[None]:
 
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """The slowest files come first, so that none of them is what all others wait for at the end."""
+    """Runs the slowest files first, so that the run does not end with one worker still busy."""
     items.sort(key=lambda item: not item.path.name.startswith(SLOW))
 
 
@@ -86,7 +86,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 def pytest_runtest_makereport(
     item: pytest.Item,
 ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
-    """In CI nothing is skipped: what cannot run there is a failure."""
+    """Turns a skipped test into a failure in CI, where every test must run."""
     report = yield
     if report.skipped and os.environ.get("CI") and not hasattr(report, "wasxfail"):
         report.outcome = "failed"

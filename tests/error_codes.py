@@ -1,4 +1,4 @@
-"""Reads the error codes of Holdline itself, which clients of the standard need not know."""
+"""Reads Holdline's own error codes, which are outside the standard."""
 
 from __future__ import annotations
 

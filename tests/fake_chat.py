@@ -1,4 +1,4 @@
-"""The fake model's chat completions: what each `mode` does."""
+"""The fake model's modes for chat completions."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def mode(run: Mode) -> Mode:
 
 
 def text_of(message: dict[str, Any]) -> str:
-    """The text of a message, whatever else it shows."""
+    """Returns the text of a message, without images and other parts."""
     content = message["content"] or ""
     if isinstance(content, str):
         return content
@@ -36,7 +36,7 @@ def chunk(delta: dict[str, Any] | None = None, reason: str | None = None) -> dic
 
 
 def tokens(script: Script, call: Call) -> list[str]:
-    """What this call says, token by token."""
+    """Returns the tokens of this call's answer."""
     if script.say:
         return list(script.say.replace("_", " ").replace("|", "\n"))
     return [f"c{call.number}t{index} " for index in range(script.tokens)]
@@ -53,7 +53,7 @@ async def say(wire: Wire, script: Script, call: Call, stop: int | None = None) -
 
 
 async def stop(wire: Wire, script: Script, call: Call, reason: str = "stop") -> None:
-    """Ends an answer as it should be ended."""
+    """Ends an answer correctly: finish reason, usage if requested, [DONE]."""
     await wire.event(chunk(reason=reason))
     if call.body.get("stream_options", {}).get("include_usage"):
         used = len(tokens(script, call))
@@ -63,14 +63,14 @@ async def stop(wire: Wire, script: Script, call: Call, reason: str = "stop") -> 
     await wire.end()
 
 
-async def for_ever() -> None:
-    """Until the client goes away."""
+async def wait_forever() -> None:
+    """Waits until the client disconnects and this task is cancelled."""
     await asyncio.Event().wait()
 
 
 @mode
 async def ok(wire: Wire, script: Script, call: Call) -> None:
-    """An answer."""
+    """A complete answer."""
     await wire.begin()
     await say(wire, script, call)
     await stop(wire, script, call)
@@ -78,14 +78,14 @@ async def ok(wire: Wire, script: Script, call: Call) -> None:
 
 @mode
 async def slow(wire: Wire, script: Script, call: Call) -> None:
-    """An answer at a human pace."""
+    """An answer with a pause between tokens."""
     script.pace = script.pace or 0.02
     await ok(wire, script, call)
 
 
 @mode
 async def fast(wire: Wire, script: Script, call: Call) -> None:
-    """Many tokens in each write, as fast as they are taken."""
+    """Many tokens in each write, as fast as the client reads them."""
     await wire.begin()
     said = tokens(script, call)
     for at in range(0, len(said), 100):
@@ -99,7 +99,7 @@ async def fast(wire: Wire, script: Script, call: Call) -> None:
 
 @mode
 async def length(wire: Wire, script: Script, call: Call) -> None:
-    """Stopped by its limit."""
+    """An answer that ends at the token limit."""
     await wire.begin()
     await say(wire, script, call)
     await stop(wire, script, call, "length")
@@ -107,7 +107,7 @@ async def length(wire: Wire, script: Script, call: Call) -> None:
 
 @mode
 async def filtered(wire: Wire, script: Script, call: Call) -> None:
-    """Stopped by a filter."""
+    """An answer that is stopped by a content filter."""
     await wire.begin()
     await say(wire, script, call, script.turn)
     await stop(wire, script, call, "content_filter")
@@ -115,7 +115,7 @@ async def filtered(wire: Wire, script: Script, call: Call) -> None:
 
 @mode
 async def empty(wire: Wire, script: Script, call: Call) -> None:
-    """An answer without a word."""
+    """An answer without text."""
     script.tokens = 0
     await ok(wire, script, call)
 
@@ -131,7 +131,7 @@ async def giant(wire: Wire, script: Script, call: Call) -> None:
 
 @mode
 async def emoji(wire: Wire, script: Script, call: Call) -> None:
-    """Characters and graphemes cut everywhere: by bytes, by escapes, by tokens."""
+    """Characters and graphemes that are split between bytes, escapes and tokens."""
     script.say = "a👩‍👩‍👧é🇩🇪ü"
     await wire.begin()
     for token in tokens(script, call):
@@ -151,17 +151,17 @@ async def emoji(wire: Wire, script: Script, call: Call) -> None:
 
 @mode
 async def usage(wire: Wire, script: Script, call: Call) -> None:
-    """Tells its usage with every chunk, then goes on for ever."""
+    """Reports its usage with every chunk and never ends."""
     await wire.begin()
     for index, token in enumerate(tokens(script, call)):
         counts = {"prompt_tokens": 7, "completion_tokens": index + 1}
         await wire.event({**chunk({"content": token}), "usage": counts})
-    await for_ever()
+    await wait_forever()
 
 
 @mode
 async def busy(wire: Wire, script: Script, call: Call) -> None:
-    """429, with Retry-After if the script has one."""
+    """Status 429, with a Retry-After header if the script has one."""
     extra = f"Retry-After: {script.after}\r\n" if script.after else ""
     await wire.plain(429, error(call), extra=extra)
 
@@ -177,53 +177,53 @@ MODES |= {str(code): status(code) for code in (400, 401, 402, 403, 404, 408, 418
 
 
 def error(call: Call) -> str:
-    """An error as thoughtless as real ones: it repeats the key and the prompt."""
+    """Returns an error that leaks the key and the prompt, as some real endpoints do."""
     words = f"no: {call.headers.get('authorization')} {call.prompt}"
     return json.dumps({"error": {"message": words, "type": "fake", "code": "fake"}})
 
 
 @mode
 async def html(wire: Wire, _script: Script, _call: Call) -> None:
-    """A captive portal: status 200 and a page."""
+    """Status 200 with an HTML page, like a captive portal."""
     await wire.plain(200, "<html>Welcome to the hotel</html>", kind="text/html")
 
 
 @mode
 async def silent(_wire: Wire, _script: Script, _call: Call) -> None:
-    """Not even headers."""
-    await for_ever()
+    """No response, not even headers."""
+    await wait_forever()
 
 
 @mode
 async def headers(wire: Wire, _script: Script, _call: Call) -> None:
-    """Headers, and then nothing."""
+    """Headers without a body."""
     await wire.begin()
-    await for_ever()
+    await wait_forever()
 
 
 @mode
 async def hang(wire: Wire, script: Script, call: Call) -> None:
-    """Falls silent in mid-answer."""
+    """Sends nothing more after half of the answer."""
     await wire.begin()
     await say(wire, script, call, script.turn)
-    await for_ever()
+    await wait_forever()
 
 
 @mode
 async def comments(wire: Wire, script: Script, call: Call) -> None:
-    """From `at` on nothing but comments, empty deltas and heartbeats, for ever."""
+    """From token `at` on, sends only comments and empty deltas, forever."""
     await wire.begin()
     if script.at > 0:
         await say(wire, script, call, script.at)
     while True:
         await wire.raw(b": still here\n\n")
         await wire.event(chunk({"content": ""}))
-        await asyncio.sleep(0.01)  # the pace of the heartbeats
+        await asyncio.sleep(0.01)  # interval of the keepalives
 
 
 @mode
 async def eof(wire: Wire, script: Script, call: Call) -> None:
-    """A clean end in mid-answer, without a reason."""
+    """Ends the body in mid-answer without a finish reason."""
     await wire.begin()
     await say(wire, script, call, script.turn)
     await wire.end()
@@ -231,7 +231,7 @@ async def eof(wire: Wire, script: Script, call: Call) -> None:
 
 @mode
 async def done(wire: Wire, script: Script, call: Call) -> None:
-    """[DONE] in mid-answer, without a reason."""
+    """Sends [DONE] in mid-answer without a finish reason."""
     await wire.begin()
     await say(wire, script, call, script.turn)
     await wire.raw(b"data: [DONE]\n\n")
@@ -240,7 +240,7 @@ async def done(wire: Wire, script: Script, call: Call) -> None:
 
 @mode
 async def cutchunk(wire: Wire, script: Script, call: Call) -> None:
-    """The connection ends inside an HTTP chunk."""
+    """Closes the connection inside an HTTP chunk."""
     await wire.begin()
     await say(wire, script, call, script.turn)
     wire.writer.write(b'ff\r\ndata: {"choices":[{"delta":{"content":"ha')
@@ -249,7 +249,7 @@ async def cutchunk(wire: Wire, script: Script, call: Call) -> None:
 
 @mode
 async def cutevent(wire: Wire, script: Script, call: Call) -> None:
-    """The body ends inside an event, and HTTP sees nothing wrong."""
+    """Ends the body inside an event, which is valid HTTP."""
     await wire.begin(chunked=False)
     await say(wire, script, call, script.turn)
     await wire.raw(b'data: {"choices":[{"delta":{"content":"ha')
@@ -257,22 +257,22 @@ async def cutevent(wire: Wire, script: Script, call: Call) -> None:
 
 @mode
 async def rst(wire: Wire, script: Script, call: Call) -> None:
-    """A reset in mid-answer."""
+    """Resets the connection in mid-answer."""
     await wire.begin()
     await say(wire, script, call, script.turn)
-    await asyncio.sleep(0.02)  # or the reset would overtake the tokens
+    await asyncio.sleep(0.02)  # otherwise the reset would discard tokens in transit
     wire.reset()
 
 
 @mode
 async def drop(wire: Wire, _script: Script, _call: Call) -> None:
-    """A reset before the first byte."""
+    """Resets the connection before the first byte."""
     wire.reset()
 
 
 @mode
 async def badjson(wire: Wire, script: Script, call: Call) -> None:
-    """Half a JSON object in a whole event."""
+    """Sends a complete event with truncated JSON."""
     await wire.begin()
     await say(wire, script, call, script.turn)
     await wire.raw(b'data: {"choices":[{"delta":\n\n')
@@ -281,7 +281,7 @@ async def badjson(wire: Wire, script: Script, call: Call) -> None:
 
 @mode
 async def badutf(wire: Wire, script: Script, call: Call) -> None:
-    """Bytes that are no UTF-8."""
+    """Sends invalid UTF-8."""
     await wire.begin()
     await say(wire, script, call, script.turn)
     await wire.raw(b'data: {"choices":[{"delta":{"content":"\xff\xfe"}}]}\n\n')
@@ -290,7 +290,7 @@ async def badutf(wire: Wire, script: Script, call: Call) -> None:
 
 @mode
 async def shape(wire: Wire, script: Script, call: Call) -> None:
-    """JSON of another shape, with an event name that the SDK does not look at."""
+    """Sends JSON of an unexpected shape, with an event name that the SDK ignores."""
     await wire.begin()
     await say(wire, script, call, script.turn)
     await wire.raw(b'event: error\ndata: {"message": "overloaded"}\n\n')
@@ -299,7 +299,7 @@ async def shape(wire: Wire, script: Script, call: Call) -> None:
 
 @mode
 async def errorobject(wire: Wire, script: Script, call: Call) -> None:
-    """An error object in mid-stream."""
+    """Sends an error object in mid-stream."""
     await wire.begin()
     await say(wire, script, call, script.turn)
     await wire.raw(b"data: %b\n\n" % error(call).encode())
@@ -307,18 +307,18 @@ async def errorobject(wire: Wire, script: Script, call: Call) -> None:
 
 
 @mode
-async def wholebutcut(wire: Wire, script: Script, call: Call) -> None:
-    """The reason for stopping, then a reset before the usage: the answer is whole."""
+async def resetbeforeusage(wire: Wire, script: Script, call: Call) -> None:
+    """Sends the finish reason, then resets before the usage. The answer is complete."""
     await wire.begin()
     await say(wire, script, call)
     await wire.event(chunk(reason="stop"))
-    await asyncio.sleep(0.05)  # or the reset would overtake the reason
+    await asyncio.sleep(0.05)  # otherwise the reset would discard the reason in transit
     wire.reset()
 
 
 @mode
 async def thinking(wire: Wire, script: Script, call: Call) -> None:
-    """Reasons for a while, longer than a silence may last, then answers."""
+    """Sends reasoning for longer than the stall timeout, then an answer."""
     await wire.begin()
     for _ in range(script.tokens):
         await wire.event(chunk({"reasoning_content": "hm "}))

@@ -1,28 +1,27 @@
-"""The tests' model: a real HTTP server that speaks chat completions and does as it is told.
+"""The tests' model: a real HTTP server for chat completions whose behaviour the prompt selects.
 
-It speaks the standard itself as well: see `tests.fake_responses`.
+It also serves the Responses API: see `tests.fake_responses`.
 
-A simulation, plainly: its answers are numbered tokens. It obeys words of the form `name=value` in
-the last user message, so one prompt is a whole script:
+Its answers are simulated: numbered tokens. Words of the form `name=value` in the last user message
+select what it does, so a prompt is a script:
 
     async with FakeModel() as model:
         ...                      # point OPENAI_BASE_URL at model.url
         "mode=slow tokens=50"    # as the prompt
 
-    mode      what it does (see `tests/fake_chat.py`); default `ok`
+    mode      the behaviour (see `tests/fake_chat.py`); default `ok`
     tokens    how many tokens (20)
     pace      seconds between tokens (0)
-    at        the token before which something happens (half of the tokens)
+    at        the token before which the mode acts (half of the tokens)
     times     how often the mode applies before the answer is `ok` (always); counted per prompt
-    after     the Retry-After of a refusal, in seconds
-    say       what to say in place of numbered tokens, `_` for a space, `|` for a new line
-    name      the function to call, and
-    args      with which arguments; see `tests/fake_standard.py`
+    after     the Retry-After of an error, in seconds
+    say       text to send instead of numbered tokens, `_` for a space, `|` for a new line
+    name      the function to call
+    args      its arguments; see `tests/fake_standard.py`
 
-`model.key = (header, value)` refuses every call without that header, and counts it in `refused`.
-`model.script = {...}` says the same for every prompt that does not. Every call is recorded in
-`model.calls`. A token carries the number of its call (`c3t17 `), so a text that was spliced from
-two calls can be seen.
+With `model.key = (header, value)`, calls without that header are rejected and counted in `refused`.
+`model.script = {...}` sets defaults for these words. Every call is recorded in `model.calls`. Each
+token contains the number of its call (`c3t17 `), so that text spliced from two calls is detected.
 """
 
 from __future__ import annotations
@@ -47,7 +46,7 @@ WORDS = re.compile(r"\b([a-z]+)=(\S+)")
 
 
 class FakeModel:
-    """Use it as an async context manager; `url` is its base URL."""
+    """The fake endpoint, an async context manager. `url` is its base URL."""
 
     def __init__(self, **script: Any) -> None:
         self.script = script
@@ -55,7 +54,7 @@ class FakeModel:
         self.key: tuple[str, str] | None = None
         self.refused = 0
         self.url = ""
-        self._asked: Counter[str] = Counter()
+        self._asked_count: Counter[str] = Counter()
         self._server: asyncio.Server | None = None
         self._tasks: set[asyncio.Task[None]] = set()
 
@@ -74,7 +73,7 @@ class FakeModel:
 
     @property
     def open_calls(self) -> list[Call]:
-        """The calls whose answer is still being given."""
+        """The calls that are still being answered."""
         return [call for call in self.calls if call.ended is None]
 
     async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -82,22 +81,24 @@ class FakeModel:
         assert task is not None
         self._tasks.add(task)
         try:
-            # A reset by the other side, at any moment, is its right.
+            # The client may reset the connection at any time.
             with contextlib.suppress(ConnectionError, asyncio.IncompleteReadError):
                 early: bytes | None = b""
                 while early is not None:
-                    early = await self._one(early, reader, writer)
+                    early = await self._serve_one(early, reader, writer)
         except asyncio.CancelledError:
-            pass  # asyncio's own callback on this task would report it.
+            pass  # Otherwise asyncio's own callback on this task would report it.
         finally:
             self._tasks.discard(task)
             writer.close()
 
-    async def _one(
+    async def _serve_one(
         self, early: bytes, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
     ) -> bytes | None:
-        """One request and its answer; None if the connection can take no other one, else what
-        has already been read of the next.
+        """Answers one request.
+
+        Returns the bytes of the next request that were already read, or None if the connection
+        cannot be used again.
         """
         head = (early + await reader.readuntil(b"\r\n\r\n")).decode()
         line, *fields = head.splitlines()
@@ -118,13 +119,13 @@ class FakeModel:
         script = self._read(prompt)
         call = Call(len(self.calls) + 1, prompt, script.mode, body, headers)
         self.calls.append(call)
-        # The client sends nothing while it is answered: what comes is its farewell, or, just
-        # after the end, the first byte of its next request.
-        farewell = asyncio.create_task(reader.read(1))
+        # The client sends nothing during an answer. A read returns when it disconnects or, just
+        # after the end, with the first byte of its next request.
+        next_byte = asyncio.create_task(reader.read(1))
         modes = fake_chat.MODES | fake_responses.MODES if passes else fake_chat.MODES
         answer = asyncio.create_task(_answer(modes[script.mode], wire, script, call))
         try:
-            await asyncio.wait({farewell, answer}, return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait({next_byte, answer}, return_when=asyncio.FIRST_COMPLETED)
             if not answer.done():
                 call.closed_by_client = time.monotonic()
             elif not answer.cancelled() and answer.exception() is not None:
@@ -133,12 +134,12 @@ class FakeModel:
                 call.closed_by_client = time.monotonic()
         finally:
             call.ended = time.monotonic()
-            for task in (farewell, answer):
+            for task in (next_byte, answer):
                 task.cancel()
-            await asyncio.gather(farewell, answer, return_exceptions=True)
+            await asyncio.gather(next_byte, answer, return_exceptions=True)
         if not wire.whole or call.closed_by_client is not None:
             return None
-        return b"" if farewell.cancelled() else farewell.result()
+        return b"" if next_byte.cancelled() else next_byte.result()
 
     def _read(self, prompt: str) -> Script:
         words = {**self.script, **dict(WORDS.findall(prompt))}
@@ -150,8 +151,8 @@ class FakeModel:
             "pace": float,
         }
         script = Script(**{name: kinds.get(name, str)(value) for name, value in known.items()})
-        self._asked[prompt] += 1
-        if 0 <= script.times < self._asked[prompt]:
+        self._asked_count[prompt] += 1
+        if 0 <= script.times < self._asked_count[prompt]:
             script.mode = "ok"
         return script
 

@@ -1,6 +1,6 @@
-"""The fake model's `/v1/responses`: an upstream that speaks the standard, in its own ids and words.
+"""The fake model's `/v1/responses`: an upstream of the Responses API with its own ids.
 
-`mode` is one of `MODES` here, or one of the refusals of `tests.fake_chat`.
+`mode` is one of `MODES` here or one of the error modes of `tests.fake_chat`.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ import asyncio
 import itertools
 from typing import Any
 
-from tests.fake_chat import for_ever, tokens
+from tests.fake_chat import tokens, wait_forever
 from tests.fake_wire import Call, Mode, Script, Wire
 
 MODES: dict[str, Mode] = {}
@@ -28,8 +28,8 @@ def mode(run: Mode) -> Mode:
     return run
 
 
-class Telling:
-    """Events of one response, numbered as the upstream numbers them."""
+class EventWriter:
+    """Sends the events of one response with the upstream's own sequence numbers."""
 
     def __init__(self, wire: Wire) -> None:
         self._wire = wire
@@ -49,61 +49,61 @@ class Telling:
         )
 
 
-async def begin(wire: Wire) -> Telling:
+async def begin(wire: Wire) -> EventWriter:
     await wire.begin()
-    telling = Telling(wire)
-    await telling.life("created")
-    await telling.life("in_progress")
-    return telling
+    writer = EventWriter(wire)
+    await writer.life("created")
+    await writer.life("in_progress")
+    return writer
 
 
 async def message(
-    telling: Telling, script: Script, call: Call, *, index: int = 0, cut: bool = False
+    writer: EventWriter, script: Script, call: Call, *, index: int = 0, cut: bool = False
 ) -> None:
-    """A message; `cut` ends it before its last half."""
+    """Sends a message. With `cut`, only its first half and no end."""
     item = {"id": "msg_up", "type": "message", "role": "assistant", "phase": "final_answer"}
     place = {"item_id": "msg_up", "output_index": index, "content_index": 0}
     part: dict[str, Any] = {"type": "output_text", "text": "", "annotations": [], "logprobs": []}
-    await telling.item(index, {**item, "status": "in_progress", "content": []})
-    await telling.event("content_part.added", **place, part=part)
+    await writer.item(index, {**item, "status": "in_progress", "content": []})
+    await writer.event("content_part.added", **place, part=part)
     for token in tokens(script, call)[: script.turn if cut else None]:
         call.sent += token
         more = {"logprobs": [], "obfuscation": "xyz"}
-        await telling.event("output_text.delta", **place, delta=token, **more)
+        await writer.event("output_text.delta", **place, delta=token, **more)
         if script.pace:
             await asyncio.sleep(script.pace)
     if cut:
         return
     part = {**part, "text": call.sent}
-    await telling.event("output_text.done", **place, text=call.sent, logprobs=[])
-    await telling.event("content_part.done", **place, part=part)
-    await telling.item(index, {**item, "status": "completed", "content": [part]}, done=True)
+    await writer.event("output_text.done", **place, text=call.sent, logprobs=[])
+    await writer.event("content_part.done", **place, part=part)
+    await writer.item(index, {**item, "status": "completed", "content": [part]}, done=True)
 
 
-async def end(wire: Wire, telling: Telling, kind: str = "completed", **more: Any) -> None:
-    await telling.life(kind, usage=USAGE, **more)
+async def end(wire: Wire, writer: EventWriter, kind: str = "completed", **more: Any) -> None:
+    await writer.life(kind, usage=USAGE, **more)
     await wire.end()
 
 
 @mode
 async def ok(wire: Wire, script: Script, call: Call) -> None:
-    """An answer."""
-    telling = await begin(wire)
-    await message(telling, script, call)
-    await end(wire, telling)
+    """A complete answer."""
+    writer = await begin(wire)
+    await message(writer, script, call)
+    await end(wire, writer)
 
 
 @mode
 async def slow(wire: Wire, script: Script, call: Call) -> None:
-    """An answer at a human pace."""
+    """An answer with a pause between tokens."""
     script.pace = script.pace or 0.02
     await ok(wire, script, call)
 
 
 @mode
 async def rich(wire: Wire, script: Script, call: Call) -> None:
-    """Reasoning, an item that nobody here knows, a call of a function, an answer."""
-    telling = await begin(wire)
+    """Reasoning, an item of an unknown type, a function call and an answer."""
+    writer = await begin(wire)
     thought: dict[str, Any] = {
         "id": "rs_up",
         "type": "reasoning",
@@ -112,52 +112,52 @@ async def rich(wire: Wire, script: Script, call: Call) -> None:
     }
     place = {"item_id": "rs_up", "output_index": 0, "summary_index": 0}
     summary = {"type": "summary_text", "text": "Hm."}
-    await telling.item(0, thought)
-    await telling.event("reasoning_summary_part.added", **place, part={**summary, "text": ""})
-    await telling.event("reasoning_summary_text.delta", **place, delta="Hm.")
-    await telling.event("reasoning_summary_text.done", **place, text="Hm.")
-    await telling.event("reasoning_summary_part.done", **place, part=summary)
-    await telling.item(
+    await writer.item(0, thought)
+    await writer.event("reasoning_summary_part.added", **place, part={**summary, "text": ""})
+    await writer.event("reasoning_summary_text.delta", **place, delta="Hm.")
+    await writer.event("reasoning_summary_text.done", **place, text="Hm.")
+    await writer.event("reasoning_summary_part.done", **place, part=summary)
+    await writer.item(
         0, {**thought, "summary": [summary], "encrypted_content": "opaque"}, done=True
     )
     odd = {"id": "odd_up", "type": "odd_call", "status": "in_progress", "content": "none"}
-    await telling.item(1, odd)
-    await telling.event("odd_call.searching", item_id="odd_up", output_index=1, what={"a": [1]})
-    await telling.item(1, {**odd, "status": "completed", "action": {"query": "q"}}, done=True)
+    await writer.item(1, odd)
+    await writer.event("odd_call.searching", item_id="odd_up", output_index=1, what={"a": [1]})
+    await writer.item(1, {**odd, "status": "completed", "action": {"query": "q"}}, done=True)
     function = {"id": "fc_up", "type": "function_call", "call_id": "call_up", "name": "f"}
     at = {"item_id": "fc_up", "output_index": 2}
-    await telling.item(2, {**function, "status": "in_progress", "arguments": ""})
+    await writer.item(2, {**function, "status": "in_progress", "arguments": ""})
     for piece in ('{"a"', ": 1}"):
-        await telling.event("function_call_arguments.delta", **at, delta=piece)
-    await telling.event("function_call_arguments.done", **at, arguments='{"a": 1}')
+        await writer.event("function_call_arguments.delta", **at, delta=piece)
+    await writer.event("function_call_arguments.done", **at, arguments='{"a": 1}')
     called = {**function, "status": "completed", "arguments": '{"a": 1}'}
-    await telling.item(2, called, done=True)
-    await telling.event("keepalive")
-    await message(telling, script, call, index=3)
-    await end(wire, telling)
+    await writer.item(2, called, done=True)
+    await writer.event("keepalive")
+    await message(writer, script, call, index=3)
+    await end(wire, writer)
 
 
 @mode
 async def length(wire: Wire, script: Script, call: Call) -> None:
-    """Stopped by its limit, its item left open."""
-    telling = await begin(wire)
-    await message(telling, script, call, cut=True)
-    await end(wire, telling, "incomplete", incomplete_details={"reason": "max_output_tokens"})
+    """An answer that ends at the token limit, with its item unfinished."""
+    writer = await begin(wire)
+    await message(writer, script, call, cut=True)
+    await end(wire, writer, "incomplete", incomplete_details={"reason": "max_output_tokens"})
 
 
 @mode
 async def filtered(wire: Wire, script: Script, call: Call) -> None:
-    """Stopped by a filter."""
-    telling = await begin(wire)
-    await message(telling, script, call, cut=True)
-    await end(wire, telling, "incomplete", incomplete_details={"reason": "content_filter"})
+    """An answer that is stopped by a content filter."""
+    writer = await begin(wire)
+    await message(writer, script, call, cut=True)
+    await end(wire, writer, "incomplete", incomplete_details={"reason": "content_filter"})
 
 
 def fails(code: str) -> Mode:
     async def fail(wire: Wire, script: Script, call: Call) -> None:
-        telling = await begin(wire)
-        await message(telling, script, call, cut=True)
-        await end(wire, telling, "failed", error={"code": code, "message": SECRET})
+        writer = await begin(wire)
+        await message(writer, script, call, cut=True)
+        await end(wire, writer, "failed", error={"code": code, "message": SECRET})
 
     return fail
 
@@ -171,48 +171,48 @@ MODES |= {
 
 @mode
 async def errorevent(wire: Wire, script: Script, call: Call) -> None:
-    """An error event in mid-stream."""
-    telling = await begin(wire)
-    await message(telling, script, call, cut=True)
+    """Sends an error event in mid-stream."""
+    writer = await begin(wire)
+    await message(writer, script, call, cut=True)
     await wire.event({"type": "error", "code": "server_error", "message": SECRET})
     await wire.end()
 
 
 @mode
 async def eof(wire: Wire, script: Script, call: Call) -> None:
-    """A clean end in mid-answer."""
-    telling = await begin(wire)
-    await message(telling, script, call, cut=True)
+    """Ends the body in mid-answer."""
+    writer = await begin(wire)
+    await message(writer, script, call, cut=True)
     await wire.end()
 
 
 @mode
 async def begun(wire: Wire, script: Script, call: Call) -> None:
-    """An item begins, and then nothing."""
-    telling = await begin(wire)
-    await telling.item(0, {"id": "rs_up", "type": "reasoning", "summary": []})
-    await for_ever()
+    """Starts an item and sends nothing more."""
+    writer = await begin(wire)
+    await writer.item(0, {"id": "rs_up", "type": "reasoning", "summary": []})
+    await wait_forever()
 
 
 @mode
 async def hang(wire: Wire, script: Script, call: Call) -> None:
-    """Falls silent in mid-answer."""
-    telling = await begin(wire)
-    await message(telling, script, call, cut=True)
-    await for_ever()
+    """Sends nothing more after half of the answer."""
+    writer = await begin(wire)
+    await message(writer, script, call, cut=True)
+    await wait_forever()
 
 
 @mode
-async def stranger(wire: Wire, script: Script, call: Call) -> None:
-    """A delta of an item that never began."""
-    telling = await begin(wire)
-    await telling.event("output_text.delta", item_id="x", output_index=7, content_index=0, delta="")
-    await end(wire, telling)
+async def unknownitem(wire: Wire, script: Script, call: Call) -> None:
+    """Sends a delta for an item that was never added."""
+    writer = await begin(wire)
+    await writer.event("output_text.delta", item_id="x", output_index=7, content_index=0, delta="")
+    await end(wire, writer)
 
 
 @mode
 async def chat(wire: Wire, script: Script, call: Call) -> None:
-    """Chunks of a chat completion: the operator named the wrong `api`."""
+    """Sends chat completion chunks, as if the operator had configured the wrong `api`."""
     await wire.begin()
     await wire.event({"object": "chat.completion.chunk", "choices": []})
     await wire.end()

@@ -1,13 +1,13 @@
-"""More modes of the fake model: whatever else the standard lets a model say.
+"""More modes of the fake model: the other kinds of output that chat completions allow.
 
-call      calls the first tool it is shown with `args` as JSON, or the one of `name`; once it has
-          the result of a call, it says that
-calls     two calls at a time, told in turns
-think     reasoning, and then the answer
-refuse    a refusal in the place of an answer
+call      calls the first tool, or the tool `name`, with `args` as JSON; its answer to the result
+          of a call is that result
+calls     two parallel calls with interleaved deltas
+think     reasoning, then the answer
+refuse    a refusal instead of an answer
 cite      an answer with a source
-probs     an answer with log probabilities, if it was asked for them
-narrow    400 for an input of more than `at` characters, as too long for its context
+probs     an answer with log probabilities, if they are requested
+narrow    400, context length exceeded, for an input of more than `at` characters
 """
 
 from __future__ import annotations
@@ -19,15 +19,15 @@ from tests.fake_chat import chunk, mode, say, stop, text_of, tokens
 from tests.fake_wire import Call, Script, Wire
 
 
-def told(index: int, **fields: Any) -> dict[str, Any]:
-    """A delta of one call."""
+def call_delta(index: int, **fields: Any) -> dict[str, Any]:
+    """Returns a delta of one tool call."""
     call_id = {"id": fields.pop("id"), "type": "function"} if "id" in fields else {}
     return {"tool_calls": [{"index": index, **call_id, "function": fields}]}
 
 
 @mode
 async def call(wire: Wire, script: Script, call: Call) -> None:
-    """A call; then an answer of what it gave."""
+    """A tool call, or an answer that repeats the result of one."""
     await wire.begin()
     last = call.body["messages"][-1]
     if last["role"] == "tool":
@@ -36,29 +36,29 @@ async def call(wire: Wire, script: Script, call: Call) -> None:
         await stop(wire, script, call)
         return
     name = script.name or call.body["tools"][0]["function"]["name"]
-    await wire.event(chunk(told(0, id=f"call_{call.number}", name=name, arguments="")))
+    await wire.event(chunk(call_delta(0, id=f"call_{call.number}", name=name, arguments="")))
     for letter in script.args:
-        await wire.event(chunk(told(0, arguments=letter)))
+        await wire.event(chunk(call_delta(0, arguments=letter)))
     await stop(wire, script, call, "tool_calls")
 
 
 @mode
 async def calls(wire: Wire, script: Script, call: Call) -> None:
-    """Two calls, in turns."""
+    """Two parallel tool calls with interleaved deltas."""
     await wire.begin()
     names = [tool["function"]["name"] for tool in call.body["tools"]]
     for index in (0, 1):
         name = names[index % len(names)]
-        await wire.event(chunk(told(index, id=f"call_{call.number}_{index}", name=name)))
+        await wire.event(chunk(call_delta(index, id=f"call_{call.number}_{index}", name=name)))
     for letter in script.args:
         for index in (0, 1):
-            await wire.event(chunk(told(index, arguments=letter)))
+            await wire.event(chunk(call_delta(index, arguments=letter)))
     await stop(wire, script, call, "tool_calls")
 
 
 @mode
 async def think(wire: Wire, script: Script, call: Call) -> None:
-    """Reasoning first."""
+    """Reasoning, then the answer."""
     await wire.begin()
     for word in ("First ", "this."):
         await wire.event(chunk({"reasoning_content": word}))
@@ -68,7 +68,7 @@ async def think(wire: Wire, script: Script, call: Call) -> None:
 
 @mode
 async def refuse(wire: Wire, script: Script, call: Call) -> None:
-    """No."""
+    """A refusal."""
     await wire.begin()
     for word in ("I will ", "not."):
         await wire.event(chunk({"refusal": word}))
@@ -87,7 +87,7 @@ async def cite(wire: Wire, script: Script, call: Call) -> None:
 
 @mode
 async def probs(wire: Wire, script: Script, call: Call) -> None:
-    """Each token with its probability and that of others."""
+    """Each token with its log probability and those of alternatives."""
     await wire.begin()
     for token in tokens(script, call):
         event = chunk({"content": token})
@@ -101,7 +101,7 @@ async def probs(wire: Wire, script: Script, call: Call) -> None:
 
 @mode
 async def narrow(wire: Wire, script: Script, call: Call) -> None:
-    """Takes only a short input."""
+    """Rejects an input that is longer than `at` characters."""
     if sum(len(text_of(message)) for message in call.body["messages"]) > script.at:
         refused = {"code": "context_length_exceeded", "message": "too long", "type": "fake"}
         await wire.plain(400, json.dumps({"error": refused}))

@@ -1,4 +1,4 @@
-"""One call of the fake model: its script, its record, and the HTTP response by hand."""
+"""A call of the fake model: its script, its record and its hand-written HTTP response."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from typing import Any
 
 @dataclass
 class Call:
-    """One request, and what became of it. Times are of the monotonic clock."""
+    """The record of one request. Times are from the monotonic clock."""
 
     number: int
     prompt: str
@@ -29,7 +29,7 @@ class Call:
 
 @dataclass
 class Script:
-    """What a prompt asks for."""
+    """The behaviour that a prompt selects."""
 
     mode: str = "ok"
     tokens: int = 20
@@ -47,7 +47,7 @@ class Script:
 
 
 class Wire:
-    """An HTTP response by hand: only so can it be wrong in every way."""
+    """Writes an HTTP response by hand, so that it can violate the protocol in any way."""
 
     def __init__(self, writer: asyncio.StreamWriter) -> None:
         self.writer = writer

@@ -1,4 +1,4 @@
-"""A real Firefox, driven by WebDriver BiDi, which it speaks by itself."""
+"""A real Firefox, driven directly over WebDriver BiDi."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ import pytest
 
 FIREFOX = shutil.which("firefox-esr") or shutil.which("firefox")
 needs_firefox = pytest.mark.skipif(
-    FIREFOX is None, reason="no firefox here: apt install firefox-esr"
+    FIREFOX is None, reason="firefox is not installed: apt install firefox-esr"
 )
 START_SECONDS = 60.0
 ANSWER_SECONDS = 60.0
-# What a first start would ask, fetch or tell.
+# Disables first-run prompts, downloads and telemetry.
 PREFERENCES = {
     "app.normandy.enabled": False,
     "app.update.disabledForTesting": True,
@@ -36,7 +36,7 @@ PREFERENCES = {
     "services.settings.server": "data:,#remote-settings-dummy/v1",
     "toolkit.telemetry.reportingpolicy.firstRun": False,
 }
-# Run before a page's own scripts.
+# Runs before the page's own scripts.
 WATCH = """() => {
   window.wrong = [];
   document.addEventListener("securitypolicyviolation", event =>
@@ -47,7 +47,7 @@ WATCH = """() => {
 
 
 class Firefox:
-    """One browser with one tab; use it as an async context manager."""
+    """A browser with one tab. An async context manager."""
 
     def __init__(self) -> None:
         self.console: list[str] = []
@@ -80,7 +80,7 @@ class Firefox:
             self._socket = await http.ws_connect(f"{url}/session", max_msg_size=0)
             stack.push_async_callback(self._socket.close)
             reader = asyncio.create_task(self._read(), name="bidi")
-            stack.push_async_callback(_gone, reader)
+            stack.push_async_callback(_cancel, reader)
             await self.call("session.new", capabilities={})
             await self.call("session.subscribe", events=["log.entryAdded"])
             await self.call("script.addPreloadScript", functionDeclaration=WATCH)
@@ -93,7 +93,7 @@ class Firefox:
         await self._stack.aclose()
 
     async def call(self, method: str, **params: Any) -> dict[str, Any]:
-        """One command's result."""
+        """Sends a command and returns its result."""
         number = next(self._ids)
         future = self._waiting[number] = asyncio.get_running_loop().create_future()
         await self._socket.send_json({"id": number, "method": method, "params": params})
@@ -109,7 +109,7 @@ class Firefox:
         await self.call("browsingContext.reload", context=self.tab, wait="complete")
 
     async def run(self, function: str, *values: str) -> Any:
-        """What a function gives back, by way of JSON; the function's arguments are texts."""
+        """Calls a JavaScript function with string arguments and returns its JSON result."""
         result = await self.call(
             "script.callFunction",
             functionDeclaration=f"async (...v) => JSON.stringify(await ({function})(...v) ?? null)",
@@ -122,7 +122,7 @@ class Firefox:
         return json.loads(result["result"]["value"])
 
     async def type(self, text: str) -> None:
-        """Presses the keys of a text, Enter for a line's end, where the focus is."""
+        """Types a text into the focused element, with Enter for a newline."""
         keys = text.replace("\n", "\ue007")
         actions = [{"type": kind, "value": key} for key in keys for kind in ("keyDown", "keyUp")]
         source = {"type": "key", "id": "keyboard", "actions": actions}
@@ -141,9 +141,11 @@ class Firefox:
         assert process.stderr is not None
         async for line in process.stderr:
             if found := re.search(rb"WebDriver BiDi listening on (ws://\S+)", line):
-                self._drain = asyncio.create_task(_drained(process.stderr), name="firefox output")
+                self._drain = asyncio.create_task(
+                    _discard_output(process.stderr), name="firefox output"
+                )
                 return found[1].decode()
-        raise AssertionError("firefox ended before it listened")
+        raise AssertionError("firefox exited before it listened")
 
     async def _end(self, process: asyncio.subprocess.Process) -> None:
         if process.returncode is None:
@@ -157,12 +159,12 @@ class Firefox:
             await self._drain
 
 
-async def _drained(stream: asyncio.StreamReader) -> None:
+async def _discard_output(stream: asyncio.StreamReader) -> None:
     while await stream.read(65_536):
         pass
 
 
-async def _gone(task: asyncio.Task[None]) -> None:
+async def _cancel(task: asyncio.Task[None]) -> None:
     task.cancel()
     with contextlib.suppress(asyncio.CancelledError):
         await task

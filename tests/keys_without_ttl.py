@@ -1,4 +1,4 @@
-"""The keys that would stay in Redis for ever."""
+"""Finds keys that would stay in Redis forever."""
 
 from __future__ import annotations
 
@@ -6,6 +6,6 @@ from jobs.redis.pipe import Pipe
 
 
 async def keys_without_ttl(pipe: Pipe) -> list[str]:
-    """The names of all keys of ours that have no time to live."""
+    """Returns the names of all Holdline keys without a TTL."""
     keys = await pipe.call("KEYS", "holdline:*")
     return [key.decode() for key in keys if await pipe.call("PTTL", key) == -1]

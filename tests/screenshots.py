@@ -1,6 +1,6 @@
-"""`make screenshots`: the pictures in the documents, taken of the real thing in a real Chromium.
+"""Takes the documents' screenshots of the real system in a real Chromium: `make screenshots`.
 
-Each state that one can see, in both modes, light and dark, on a desk and in a hand.
+It shows each visible state in light and dark mode, on a desktop and on a phone.
 """
 
 from __future__ import annotations
@@ -78,7 +78,7 @@ async def ask(page: Page, prompt: str) -> None:
 
 
 async def waiting(page: Page, look: str, system: System, model: str) -> Process:
-    """Before there is a worker: the beginning, and the line."""
+    """The empty page and a queued prompt, before a worker starts."""
     await expect(page.locator("#state")).to_have_attribute("data-state", "open")
     await take(page, f"begin-{look}")
     await ask(page, "How does a long answer survive a lost connection? Show me some code.")
@@ -88,7 +88,7 @@ async def waiting(page: Page, look: str, system: System, model: str) -> Process:
 
 
 async def answering(page: Page, look: str) -> None:
-    """An answer from its first words to its end, with the line lost on the way."""
+    """An answer from its first words to its end, with a lost connection in between."""
     text = page.locator("article.answer .text").last
     await expect(text).to_contain_text("pushes each piece", timeout=30_000)
     await take(page, f"writing-{look}")
@@ -100,7 +100,7 @@ async def answering(page: Page, look: str) -> None:
 
 
 async def ending(page: Page, look: str) -> None:
-    """A restart, a stop, a failure."""
+    """A restarted, a stopped and a failed answer."""
     await ask(page, f"Be cut once ({look})")
     note = page.locator("article.answer .note").last
     await expect(note).to_contain_text("Attempt 2", timeout=60_000)
@@ -114,7 +114,7 @@ async def ending(page: Page, look: str) -> None:
 
 
 async def floating(page: Page, look: str, url: str, *, language: str = "en") -> None:
-    """On somebody's page: closed, with something unread, and open."""
+    """The floating widget on another site's page: open, and closed with an unread answer."""
     await page.goto(f"{url}/docs/shop")
     await page.evaluate(
         """([html, language]) => {
@@ -149,7 +149,9 @@ async def floating(page: Page, look: str, url: str, *, language: str = "en") -> 
 
 async def reviewing(page: Page, look: str, url: str) -> None:
     await page.goto(f"{url}/review")
-    await page.fill("#code", f"{SNIPPET}\n# {look}\n")  # one that nobody has asked for
+    await page.fill(
+        "#code", f"{SNIPPET}\n# {look}\n"
+    )  # a new text, so that no stored review matches
     await take(page, f"review-begin-{look}")
     await page.click(".go")
     await expect(page.locator(".card.complexity")).to_have_attribute(
@@ -181,7 +183,7 @@ async def opened(browser: Browser, scheme: str, *, phone: bool) -> AsyncIterator
 
 
 async def main() -> None:
-    """Starts everything but a worker, and lets one visitor after the other see every state."""
+    """Starts everything but a worker and shows every state to each kind of visitor."""
     port = free_port()
     model = f"http://127.0.0.1:{port}/v1"
     demo = await asyncio.create_subprocess_exec(

@@ -1,4 +1,4 @@
-"""Real server and worker processes, for the tests of whole journeys."""
+"""Real server and worker processes for end-to-end tests."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ import aiohttp
 from dev.pdeathsig import with_pdeathsig
 
 ROOT = Path(__file__).parent.parent
-START_SECONDS = 60.0  # seconds of CPU, on cores that may be shared by many
+START_SECONDS = 60.0  # a start needs seconds of processor time on cores that other tests share
 
 
 async def wait_until(condition: Callable[[], Any], seconds: float = 20.0) -> Any:
@@ -34,11 +34,11 @@ async def wait_until(condition: Callable[[], Any], seconds: float = 20.0) -> Any
         if found:
             return found
         assert time.monotonic() < deadline, f"not true within {seconds} s: {found!r}"
-        await asyncio.sleep(0.01)  # the interval of the polling
+        await asyncio.sleep(0.01)  # polling interval
 
 
 class Process:
-    """One process of ours, its output in a file."""
+    """A process that the tests started, with its output in a file."""
 
     def __init__(self, name: str, popen: subprocess.Popen[bytes], output: Path) -> None:
         self.name = name
@@ -47,7 +47,7 @@ class Process:
 
     @property
     def said(self) -> str:
-        """What the process has printed so far."""
+        """The output of the process so far."""
         return self._output.read_text(errors="replace")
 
     def signal(self, number: signal.Signals) -> None:
@@ -55,12 +55,12 @@ class Process:
         self.popen.send_signal(number)
 
     async def wait(self, seconds: float = 10.0) -> int:
-        """The exit status, once it has ended."""
+        """Waits until the process has ended and returns its exit status."""
         await wait_until(lambda: self.popen.poll() is not None, seconds)
         return self.popen.returncode
 
     async def kill(self) -> None:
-        """SIGKILL, and gone."""
+        """Sends SIGKILL and waits until the process has ended."""
         self.popen.kill()
         await self.wait()
 
@@ -69,17 +69,17 @@ _P = TypeVar("_P", bound="Process")
 
 
 class Server(Process):
-    """A server process and where it listens."""
+    """A server process and its address."""
 
     url = ""
 
     @property
     def ws_url(self) -> str:
-        """The address of its WebSocket."""
+        """The URL of its WebSocket."""
         return self.url.replace("http", "ws", 1) + "/v1/responses"
 
     async def metric(self, name: str) -> float:
-        """The value of a metric without labels."""
+        """Returns the value of a metric without labels."""
         async with aiohttp.ClientSession() as http, http.get(f"{self.url}/metrics") as response:
             value = re.search(rf"^{name} (\S+)$", await response.text(), re.MULTILINE)
         assert value is not None, name
@@ -89,9 +89,9 @@ class Server(Process):
 def start_process(
     kind: type[_P], name: str, argv: list[str], output: Path, environ: dict[str, str], cwd: Path
 ) -> _P:
-    """Starts a process that does not outlive us; its output is appended to a file.
+    """Starts a process that ends with this one and appends its output to a file.
 
-    Of our own environment it has nothing that names a setting of ours, a model or a Redis.
+    It does not inherit environment variables that configure Holdline, a model or Redis.
     """
     wrapped, set_pdeathsig = with_pdeathsig(argv, signal.SIGKILL)
     with output.open("ab") as sink:
@@ -102,13 +102,13 @@ def start_process(
             stdin=subprocess.DEVNULL,
             stdout=sink,
             stderr=sink,
-            preexec_fn=set_pdeathsig,  # noqa: PLW1509 - ties the child's life to ours
+            preexec_fn=set_pdeathsig,  # noqa: PLW1509 - ends the child with this process
         )
     return kind(name, popen, output)
 
 
 def clean_environ() -> dict[str, str]:
-    """The environment without any setting of ours, a model or a Redis."""
+    """Returns the environment without the settings of Holdline, a model or Redis."""
     ours = ("HOLDLINE_", "OPENAI_", "REDIS_")
     return {name: value for name, value in os.environ.items() if not name.startswith(ours)}
 
@@ -116,7 +116,7 @@ def clean_environ() -> dict[str, str]:
 async def run_command(
     *command: str, cwd: Path = ROOT, environ: dict[str, str] | None = None
 ) -> str:
-    """The output of a command, errors included; it must succeed."""
+    """Runs a command that must succeed and returns its output, including stderr."""
     process = await asyncio.create_subprocess_exec(
         *command, cwd=cwd, env=environ, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
     )
@@ -131,7 +131,7 @@ async def run_command(
 
 
 def run_module(module: str, *arguments: str, **environ: str) -> subprocess.CompletedProcess[str]:
-    """Runs a program of ours to its end, whatever its exit status."""
+    """Runs one of Holdline's modules to its end. Any exit status is accepted."""
     return subprocess.run(
         [sys.executable, "-m", module, *arguments],
         cwd=ROOT,
@@ -144,10 +144,10 @@ def run_module(module: str, *arguments: str, **environ: str) -> subprocess.Compl
 
 
 class System:
-    """Starts processes against one Redis, and ends them all.
+    """Starts processes on one Redis and ends all of them.
 
-    They run from the checkout. Another installation has a `python` of its own, the `package` in
-    which the modules lie ("name."), and a working directory other than the checkout.
+    They run from the checkout by default. For another installation, `python` is its interpreter,
+    `package` the prefix of its modules ("name.") and `cwd` a directory outside the checkout.
     """
 
     def __init__(
@@ -181,7 +181,7 @@ class System:
             await process.wait()
 
     async def server(self, **environ: str) -> Server:
-        """A server that is ready."""
+        """Starts a server and waits until it is ready."""
         port = environ.get("HOLDLINE_PORT") or str(free_port())
         server = self._start(Server, "server", {**environ, "HOLDLINE_PORT": port})
         server.url = f"http://127.0.0.1:{port}"
@@ -198,13 +198,13 @@ class System:
         return server
 
     async def worker(self, model_url: str, **environ: str) -> Process:
-        """A worker that is ready; its model is at `model_url`."""
+        """Starts a worker with the model at `model_url` and waits until it is ready."""
         worker = self._start(Process, "worker", {"OPENAI_BASE_URL": model_url, **environ})
         await wait_until(lambda: "worker ready" in worker.said, START_SECONDS)
         return worker
 
     async def run(self, module: str, *arguments: str) -> str:
-        """What a command of ours prints; it must succeed."""
+        """Runs one of Holdline's commands, which must succeed, and returns its output."""
         environ = clean_environ() | self.environ
         return await run_command(*self._command(module), *arguments, cwd=self._cwd, environ=environ)
 
@@ -220,7 +220,7 @@ class System:
 
 
 def free_port() -> int:
-    """A port of loopback that nobody has right now."""
+    """Returns a free port of the loopback interface."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]

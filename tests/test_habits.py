@@ -1,4 +1,4 @@
-"""Habits of the tests themselves: they wait for conditions, and no test imports another."""
+"""Rules for the tests themselves: wait for conditions, and do not import other test modules."""
 
 from __future__ import annotations
 
@@ -6,13 +6,13 @@ import re
 from pathlib import Path
 
 HERE = Path(__file__).parent
-# `await asyncio.sleep(0)` only yields to the loop. A duration in a variable has its reason there.
+# `await asyncio.sleep(0)` only yields to the loop. A named duration is explained at its definition.
 BARE_SLEEP = re.compile(r"\s*(await )?(asyncio|time)\.sleep\((?!0\))[\d.]+\)$")
 IMPORTS_A_TEST = re.compile(r"from (tests\.[\w.]*|\.)test_\w+ import")
 
 
 def found(pattern: re.Pattern[str]) -> list[str]:
-    """The lines that begin with the pattern."""
+    """Returns the locations of lines that start with the pattern."""
     return [
         f"{path.relative_to(HERE)}:{number}"
         for path in sorted(HERE.rglob("*.py"))
@@ -22,8 +22,8 @@ def found(pattern: re.Pattern[str]) -> list[str]:
     ]
 
 
-def test_a_sleep_says_why_it_is_not_a_condition() -> None:
-    """Where a condition can be named, the test uses `wait_until` of tests/system.py."""
+def test_a_sleep_has_a_comment_with_its_reason() -> None:
+    """A test that waits for a condition uses `wait_until` of tests/system.py."""
     assert [] == found(BARE_SLEEP)
 
 

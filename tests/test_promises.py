@@ -1,4 +1,4 @@
-"""The README promises nothing, and names no program, without a test that exists."""
+"""Every promise and every program in the README names existing tests."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ TESTS = Path(__file__).parent
 README = (TESTS.parent / "README.md").read_text()
 
 
-def test_every_promise_names_tests_that_exist() -> None:
+def test_every_promise_names_existing_tests() -> None:
     promises = re.findall(r"^\| (G\d+) \|.*$", README, re.MULTILINE)
     assert [f"G{number}" for number in range(1, 16)] == promises
     rows = re.findall(r"^\| G\d+ \|.*$", README, re.MULTILINE)

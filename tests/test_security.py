@@ -1,4 +1,4 @@
-"""SECURITY.md defends nothing without a test that exists."""
+"""Every defence in SECURITY.md names existing tests."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ TESTS = Path(__file__).parent
 SECURITY = (TESTS.parent / "SECURITY.md").read_text()
 
 
-def test_every_defence_names_tests_that_exist() -> None:
+def test_every_defence_names_existing_tests() -> None:
     table = SECURITY.split("\n## What is defended\n")[1].split("\n## ")[0]
     rows = re.findall(r"^\| .*$", table, re.MULTILINE)[1:]
     assert len(rows) >= 15

@@ -1,5 +1,6 @@
-"""The OpenAI Agents SDK, over HTTP and over its WebSocket, each with a loop of tools. Prints what
-it saw as JSON.
+"""The OpenAI Agents SDK over HTTP and WebSocket, each with a tool loop.
+
+Prints its results as JSON.
 """
 
 import asyncio

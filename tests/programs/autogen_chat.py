@@ -1,4 +1,4 @@
-"""AutoGen's assistant agent, with its own retries. Prints what it saw as JSON."""
+"""AutoGen's assistant agent, with its own retries. Prints its results as JSON."""
 
 import asyncio
 import json
@@ -37,7 +37,7 @@ async def main() -> None:
     for prompt in (narrow, locked):
         try:
             await agent().run(task=prompt)
-        except Exception as error:  # noqa: BLE001 - what its user would see
+        except Exception as error:  # noqa: BLE001 - a user would see any of them
             failures.append(str(error))
     print(json.dumps({"loop": result.messages[-1].content, "failures": failures}))
     await client.close()

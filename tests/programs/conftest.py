@@ -1,8 +1,8 @@
-"""What runs the programs: `make setup-tests` installs them, and PROGRAMS says where."""
+"""Fixtures for the programs, which `make setup-tests` installs in the folder PROGRAMS."""
 
 import os
 
 from tests.paths.conftest import shared as shared  # noqa: PLC0414 - a fixture, used by its name
 
-# Without them there is nothing to test, and `make test` passes these files over.
+# If they are not installed, `make test` skips these files.
 collect_ignore_glob = [] if os.environ.get("PROGRAMS") else ["test_*.py"]

@@ -1,4 +1,4 @@
-"""haystack's generators for both APIs, and its agent. Prints what it saw as JSON."""
+"""haystack's generators for both APIs, and its agent. Prints its results as JSON."""
 
 import json
 import os
@@ -6,7 +6,7 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
-# It tells its makers of each run otherwise.
+# Otherwise haystack sends telemetry about each run.
 os.environ["HAYSTACK_TELEMETRY_ENABLED"] = "False"
 
 from haystack.components.agents import Agent
@@ -17,7 +17,7 @@ from haystack.utils import Secret
 from openai import APIStatusError
 from pydantic import BaseModel
 
-# The class, and its name for a schema.
+# The generator class and its option for a schema.
 APIS = {
     "chat": (OpenAIChatGenerator, "response_format"),
     "responses": (OpenAIResponsesChatGenerator, "text_format"),
@@ -38,14 +38,14 @@ def plain(generator: Any, prompt: str, **options: Any) -> str:
 
 
 def streamed(generator: Any, prompt: str) -> list[str]:
-    """The whole text, and what its pieces make together."""
+    """Returns the complete text and the concatenated pieces."""
     pieces: list[str] = []
     text = plain(generator, prompt, streaming_callback=lambda piece: pieces.append(piece.content))
     return [text, "".join(pieces)]
 
 
 def shown(ask: Callable[[Any, str], Any], generator: Any, prompt: str) -> str:
-    """What the user is shown of a failure."""
+    """Returns the error message that a user sees."""
     try:
         return f"answered: {ask(generator, prompt)}"
     except APIStatusError as error:

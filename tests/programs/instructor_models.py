@@ -1,4 +1,4 @@
-"""instructor in its modes for both APIs. Prints what it saw as JSON."""
+"""instructor in its modes for both APIs. Prints its results as JSON."""
 
 import json
 import os
@@ -23,7 +23,7 @@ class City(BaseModel):
 
 
 def shown(ask: Callable[[str], str], prompt: str) -> str:
-    """What the user is shown of a failure."""
+    """Returns the error message that a user sees."""
     try:
         return f"answered: {ask(prompt)}"
     except InstructorRetryException as error:

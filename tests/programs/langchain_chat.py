@@ -1,4 +1,4 @@
-"""LangChain's `ChatOpenAI` over the Responses API. Prints what it saw as JSON."""
+"""LangChain's `ChatOpenAI` over the Responses API. Prints its results as JSON."""
 
 import json
 import os

@@ -1,5 +1,4 @@
-// LangChain JS, as chat completions and as responses, with its own retries. Prints what it saw as
-// JSON.
+// LangChain JS over both APIs, with its own retries. Prints its results as JSON.
 import { tool } from "@langchain/core/tools";
 import { ChatOpenAI } from "@langchain/openai";
 import { z } from "zod";

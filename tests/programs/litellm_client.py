@@ -1,11 +1,11 @@
-"""LiteLLM as a client, over both APIs. Prints what it saw as JSON."""
+"""LiteLLM as a client, over both APIs. Prints its results as JSON."""
 
 import json
 import os
 import sys
 from typing import Any, ClassVar
 
-# Without it LiteLLM fetches its table of prices from the internet.
+# Otherwise LiteLLM downloads its price list.
 os.environ["LITELLM_LOCAL_MODEL_COST_MAP"] = "True"
 
 import litellm
@@ -17,7 +17,7 @@ WEATHER = {
     "parameters": {"type": "object", "properties": {"location": {"type": "string"}}},
 }
 COMMON = {"model": "openai/m", "api_base": os.environ["BASE_URL"], "api_key": "any"}
-# It prints advice to standard output with each failure.
+# Otherwise LiteLLM prints advice to standard output with each failure.
 litellm.suppress_debug_info = True
 
 
@@ -79,7 +79,7 @@ def streamed(api: Chat | Responses, prompt: str) -> str:
 
 
 def shown(api: Chat | Responses, prompt: str, *, stream: bool = False) -> str:
-    """What the user is shown of a failure."""
+    """Returns the error message that a user sees."""
     try:
         answered = streamed(api, prompt) if stream else api.text(api.create(prompt))
     except APIError as error:

@@ -1,4 +1,4 @@
-"""LlamaIndex's models for other servers, over both APIs. Prints what it saw as JSON."""
+"""LlamaIndex's models for other servers, over both APIs. Prints its results as JSON."""
 
 import asyncio
 import json
@@ -30,7 +30,7 @@ def streamed(llm: FunctionCallingLLM, prompt: str) -> str:
 
 
 def shown(llm: FunctionCallingLLM, prompt: str, *, stream: bool = False) -> str:
-    """What the user is shown of a failure."""
+    """Returns the error message that a user sees."""
     try:
         return f"answered: {streamed(llm, prompt) if stream else llm.complete(prompt)}"
     except APIStatusError as error:
@@ -64,7 +64,7 @@ common = {
 chat = OpenAILike(**common, is_chat_model=True)
 responses = OpenAILikeResponses(**common)
 saw = {"chat": seen(chat, asked["chat"]), "responses": seen(responses, asked["responses"])}
-# A schema is a tool over chat completions, and a format over responses.
+# LlamaIndex sends a schema as a tool in chat completions and as a format in responses.
 saw["chat"]["tool"] = city(chat, asked["chat"]["tool"])
 text = chat.complete(asked["chat"]["json"], response_format={"type": "json_object"}).text
 saw["chat"]["json"] = json.loads(text)["city"]

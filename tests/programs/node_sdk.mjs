@@ -1,4 +1,4 @@
-// The official Node SDK, pointed at the server by its base URL alone. Prints what it saw as JSON.
+// The official Node SDK, given only the server's base URL. Prints its results as JSON.
 import OpenAI from "openai";
 import { ResponsesWS } from "openai/resources/responses/ws";
 

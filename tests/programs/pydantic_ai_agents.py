@@ -1,4 +1,4 @@
-"""pydantic-ai over both APIs. Prints what it saw as JSON."""
+"""pydantic-ai over both APIs. Prints its results as JSON."""
 
 import asyncio
 import json
@@ -24,7 +24,7 @@ def weather(location: str) -> str:
 
 
 async def shown(answer: Awaitable[Any]) -> str:
-    """What the user is shown of a failure."""
+    """Returns the error message that a user sees."""
     try:
         return f"answered: {await answer}"
     except ModelHTTPError as error:

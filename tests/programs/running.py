@@ -1,4 +1,4 @@
-"""Runs a program that nobody here wrote, and reads what it prints."""
+"""Runs a third-party program and reads its output."""
 
 from __future__ import annotations
 
@@ -18,17 +18,17 @@ CALL = 'mode=call args={"location":"Bern"}'
 
 
 def environment(name: str) -> Path:
-    """The folder of the commands of one of `environments/`."""
+    """Returns the folder of the commands in one of `environments/`."""
     return PYTHON.parents[1] / "environments" / name / "bin"
 
 
 async def run(shared: Shared, program: str, *arguments: str, python: Path = PYTHON) -> Any:
-    """`run_at` the server that the journeys share."""
+    """Runs a program against the tests' shared server, like `run_at`."""
     return await run_at(shared.server.url, program, *arguments, python=python)
 
 
 async def run_at(url: str, program: str, *arguments: str, python: Path = PYTHON) -> Any:
-    """What a program prints whose server is there, from JSON; it must succeed."""
+    """Runs a program against the server at `url`. It must succeed. Returns its JSON output."""
     command = "node" if program.endswith(".mjs") else str(python)
     process = await asyncio.create_subprocess_exec(
         *(command, str(HERE / program), *arguments),
@@ -47,6 +47,6 @@ async def run_at(url: str, program: str, *arguments: str, python: Path = PYTHON)
     return json.loads(said)
 
 
-def counted(tokens: int, text: str) -> bool:
-    """Whether a text is what the model says in so many tokens."""
+def has_tokens(tokens: int, text: str) -> bool:
+    """Returns whether the text consists of this number of tokens."""
     return tokens == len(text.split())

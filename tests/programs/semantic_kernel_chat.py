@@ -1,4 +1,4 @@
-"""Semantic Kernel's chat agent, with a client of its user. Prints what it saw as JSON."""
+"""Semantic Kernel's chat agent with a configured client. Prints its results as JSON."""
 
 import asyncio
 import json
@@ -12,7 +12,7 @@ from semantic_kernel.functions import kernel_function
 
 
 class Weather:
-    """A plug-in of one function."""
+    """A plug-in with one function."""
 
     @kernel_function(name="weather", description="The weather at a place.")
     def weather(self, location: str) -> str:
@@ -31,7 +31,7 @@ async def main() -> None:
     for prompt in (narrow, locked):
         try:
             await agent.get_response(messages=prompt)
-        except Exception as error:  # noqa: BLE001 - what its user would see
+        except Exception as error:  # noqa: BLE001 - a user would see any of them
             failures.append(f"{error} {error.__cause__}")
     print(json.dumps({"loop": str(response), "failures": failures}))
 

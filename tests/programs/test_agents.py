@@ -12,8 +12,8 @@ AGENTS = environment("agents") / "python"
 pytestmark = [pytest.mark.timeout(2 * SECONDS), pytest.mark.heavy]
 
 
-async def agree(shared: Shared, program: str, call: str) -> None:
-    """A loop of tools, and two failures of which each is asked once and shows its reason."""
+async def check_agent(shared: Shared, program: str, call: str) -> None:
+    """Checks a tool loop and two failures, each shown with its reason after a single call."""
     narrow, locked = shared.prompt("mode=narrow at=1"), shared.prompt("mode=401")
     saw = await run(shared, program, shared.prompt(call), narrow, locked, python=AGENTS)
     assert "Rain in Bern." == saw["loop"]
@@ -23,8 +23,8 @@ async def agree(shared: Shared, program: str, call: str) -> None:
 
 
 async def test_autogen(shared: Shared) -> None:
-    await agree(shared, "autogen_chat.py", CALL)
+    await check_agent(shared, "autogen_chat.py", CALL)
 
 
 async def test_semantic_kernel(shared: Shared) -> None:
-    await agree(shared, "semantic_kernel_chat.py", f"{CALL} name=Weather-weather")
+    await check_agent(shared, "semantic_kernel_chat.py", f"{CALL} name=Weather-weather")

@@ -20,7 +20,7 @@ pytestmark = [pytest.mark.timeout(2 * SECONDS), pytest.mark.heavy]
 
 
 async def ask(shared: Shared, folder: Path, prompt: str) -> tuple[str, list[Call]]:
-    """The output of one turn about `rain.py`, and the calls of the model. aider always exits 0."""
+    """Returns the output of one turn about `rain.py` and the model calls. aider always exits 0."""
     metadata = folder / "metadata.json"
     metadata.write_text(json.dumps({"openai/m": MODEL}))
     said = await run_command(
@@ -36,12 +36,12 @@ async def ask(shared: Shared, folder: Path, prompt: str) -> tuple[str, list[Call
             "HOME": str(folder),
             "OPENAI_API_BASE": f"{shared.server.url}/v1",
             "OPENAI_API_KEY": "any",
-            "LITELLM_LOCAL_MODEL_COST_MAP": "True",  # or it asks the internet for one
+            "LITELLM_LOCAL_MODEL_COST_MAP": "True",  # otherwise it downloads one
             "NO_PROXY": "127.0.0.1",
-            "BROWSER": "true",  # it opens a page about each overflow
+            "BROWSER": "true",  # aider opens a browser when the context overflows
         },
     )
-    # aider adds its own instructions behind the prompt.
+    # aider appends its own instructions to the prompt.
     return said, [call for call in list(shared.model.calls) if call.prompt.startswith(prompt)]
 
 
@@ -52,9 +52,7 @@ async def test_aider_edits_a_file(shared: Shared, tmp_path: Path) -> None:
     assert 1 == len(calls)
 
 
-async def test_aider_tells_an_input_that_is_too_long_from_other_failures(
-    shared: Shared, tmp_path: Path
-) -> None:
+async def test_aider_recognizes_an_input_that_is_too_long(shared: Shared, tmp_path: Path) -> None:
     said, calls = await ask(shared, tmp_path, shared.prompt("mode=narrow at=1"))
     assert "Model openai/m has hit a token limit!" in said
     assert 1 == len(calls)

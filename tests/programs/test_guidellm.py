@@ -1,4 +1,4 @@
-"""guidellm, unmodified: a benchmark that counts answers, tokens and failures."""
+"""guidellm, unmodified, counts answers, tokens and failures correctly."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from tests.system import clean_environ, run_command
 
 from .running import environment
 
-# It imports torch.
+# guidellm imports torch, which takes long.
 SECONDS = 400
 
 pytestmark = [pytest.mark.timeout(SECONDS), pytest.mark.heavy]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tests.paths.conftest import Shared
-from tests.programs.running import CALL, SECONDS, counted, run
+from tests.programs.running import CALL, SECONDS, has_tokens, run
 
 pytestmark = pytest.mark.timeout(2 * SECONDS)
 
@@ -15,9 +15,9 @@ async def test_langchain_js(shared: Shared) -> None:
     prompts = [shared.prompt(script) for script in scripts * 2]
     saw = await run(shared, "langchain_js.mjs", *prompts)
     for way, narrow in (("chat", prompts[4]), ("responses", prompts[9])):
-        assert counted(3, saw[way]["plain"])
+        assert has_tokens(3, saw[way]["plain"])
         assert (7, 3) == (saw[way]["usage"]["input_tokens"], saw[way]["usage"]["output_tokens"])
-        assert counted(5, saw[way]["streamed"])
+        assert has_tokens(5, saw[way]["streamed"])
         assert "Rain in Bern." == saw[way]["loop"]
         assert {"city": "Bern"} == saw[way]["object"]
         assert 400 == saw[way]["failure"]["status"]

@@ -1,4 +1,4 @@
-"""Libraries that nobody here wrote, each with answers and with failures whose reasons it shows."""
+"""Third-party libraries return correct answers and show the reasons of failures."""
 
 from __future__ import annotations
 
@@ -11,11 +11,12 @@ import pytest
 
 from tests.paths.conftest import Shared
 
-from .running import CALL, PYTHON, SECONDS, counted, environment, run
+from .running import CALL, PYTHON, SECONDS, environment, has_tokens, run
 
 TOOL = 'mode=call args={"city":"Bern"}'
 JSON = 'say={"city":"Bern"}'
-# The same request fails again: each must reach the model once, whatever the library's own retries.
+# A retry of the same request fails again without a model call, so each must reach the model once
+# however often the library retries.
 FAILURES = {"context": "mode=narrow at=1", "unauthorized": "mode=401"}
 REASONS = {
     "context": ("400", "context_length_exceeded", "Shorten it"),
@@ -29,18 +30,18 @@ pytestmark = pytest.mark.timeout(2 * SECONDS)
 
 
 def failures(shared: Shared) -> dict[str, str]:
-    """A prompt for each failure."""
+    """Returns a prompt for each failure."""
     return {name: shared.prompt(script) for name, script in FAILURES.items()}
 
 
-def shows_failures(
+def check_failures(
     shared: Shared,
     asked: dict[str, str],
     shown: dict[str, str],
     reasons: Reasons = REASONS,
     calls: Mapping[str, int] = ONCE,
 ) -> None:
-    """Asserts that a library shows each reason to its user, after so many calls of the model."""
+    """Asserts that a library shows each reason, after the expected number of model calls."""
     for name, words in reasons.items():
         for word in words:
             assert word in shown[name]
@@ -48,14 +49,14 @@ def shows_failures(
 
 
 def prompts(shared: Shared) -> dict[str, Any]:
-    """What a program asks over one API."""
+    """Returns the prompts of a program for one API."""
     scripts = {"plain": "tokens=3", "streamed": "tokens=5", "loop": CALL, "tool": TOOL}
     asked = {name: shared.prompt(script) for name, script in (scripts | {"json": JSON}).items()}
     return asked | {"failures": failures(shared)}
 
 
-def reached(shared: Shared, asked: dict[str, Any]) -> None:
-    """Asserts that the model was called once for each answer, and twice for a loop of tools."""
+def check_model_calls(shared: Shared, asked: dict[str, Any]) -> None:
+    """Asserts that the model was called once for each answer and twice for a tool loop."""
     names = ("plain", "streamed", "json", "loop")
     assert [1, 1, 1, 2] == [len(shared.calls(asked[name])) for name in names]
 
@@ -67,16 +68,16 @@ async def answers(
     reasons: Reasons = REASONS,
     calls: Mapping[str, int] = ONCE,
 ) -> dict[str, Any]:
-    """The output of a program that asks over both APIs, by API; its failures are shown."""
+    """Runs a program over both APIs, checks its failures and returns its output by API."""
     late = shared.prompt("mode=narrow at=1")
     asked = {api: prompts(shared) for api in ("chat", "responses")}
     saw: dict[str, Any] = await run(
         shared, program, json.dumps(asked | {"streamed_failure": late}), python=python
     )
     for api, said in asked.items():
-        assert counted(3, saw[api]["plain"])
-        reached(shared, said)
-        shows_failures(shared, said["failures"], saw[api]["failures"], reasons, calls)
+        assert has_tokens(3, saw[api]["plain"])
+        check_model_calls(shared, said)
+        check_failures(shared, said["failures"], saw[api]["failures"], reasons, calls)
     for word in reasons["context"]:
         assert word in saw["chat"]["failures"]["streamed"]
     assert 1 == len(shared.calls(late))
@@ -85,14 +86,14 @@ async def answers(
 
 async def test_pydantic_ai(shared: Shared) -> None:
     for seen in (await answers(shared, "pydantic_ai_agents.py")).values():
-        assert counted(5, seen["streamed"])
+        assert has_tokens(5, seen["streamed"])
         assert ("Rain in Bern.", "Bern", "Bern") == (seen["loop"], seen["tool"], seen["json"])
 
 
 async def test_haystack(shared: Shared) -> None:
     for seen in (await answers(shared, "haystack_generators.py")).values():
         text, pieces = seen["streamed"]
-        assert counted(5, text)
+        assert has_tokens(5, text)
         assert text == pieces
         assert ("Rain in Bern.", "Bern") == (seen["loop"], seen["json"])
 
@@ -110,12 +111,12 @@ async def test_instructor(shared: Shared) -> None:
     saw = await run(shared, "instructor_models.py", json.dumps(asked))
     for mode, said in asked.items():
         assert ("Bern", "Bern") == (saw[mode]["plain"], saw[mode]["streamed"])
-        shows_failures(shared, said["failures"], saw[mode]["failures"])
+        check_failures(shared, said["failures"], saw[mode]["failures"])
 
 
 @pytest.mark.heavy
 async def test_llama_index(shared: Shared) -> None:
-    """It repeats each status from 500 on by itself, twice."""
+    """LlamaIndex retries each status of 500 and above twice by itself."""
     saw = await answers(
         shared,
         "llama_index_models.py",
@@ -123,18 +124,18 @@ async def test_llama_index(shared: Shared) -> None:
         calls=ONCE | {"unauthorized": 3},
     )
     for seen in saw.values():
-        assert counted(5, seen["streamed"])
+        assert has_tokens(5, seen["streamed"])
         assert ("Rain in Bern.", "Bern") == (seen["loop"], seen["json"])
     assert "Bern" == saw["chat"]["tool"]
 
 
 @pytest.mark.heavy
 async def test_litellm(shared: Shared) -> None:
-    """Its class for an input that is too long is found by the words of the message."""
+    """LiteLLM recognizes an input that is too long by the text of the error message."""
     reasons = {
         "context": ("ContextWindowExceededError", "Shorten it"),
         "unauthorized": ("ServiceUnavailableError", "The operator must check its key"),
     }
     for seen in (await answers(shared, "litellm_client.py", reasons=reasons)).values():
-        assert counted(5, seen["streamed"])
+        assert has_tokens(5, seen["streamed"])
         assert ("Rain in Bern.", "Bern") == (seen["loop"], seen["json"])

@@ -1,4 +1,4 @@
-"""A real LiteLLM proxy in the place of the model: an upstream that nobody here wrote."""
+"""A real LiteLLM proxy as the upstream."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ pytestmark = pytest.mark.timeout(2 * START_SECONDS)
 
 @pytest.fixture
 async def proxy(tmp_path: Path) -> AsyncIterator[str]:
-    """The base URL of a proxy that has started."""
+    """Starts a proxy and returns its base URL."""
     port = free_port()
     program = Path(os.environ["PROGRAMS"]) / "bin" / "litellm"
     output = tmp_path / "litellm.log"
@@ -36,7 +36,7 @@ async def proxy(tmp_path: Path) -> AsyncIterator[str]:
             env={
                 **clean_environ(),
                 "LITELLM_MASTER_KEY": KEY,
-                "LITELLM_LOCAL_MODEL_COST_MAP": "True",  # or it asks the internet for one
+                "LITELLM_LOCAL_MODEL_COST_MAP": "True",  # otherwise it downloads one
                 "NO_PROXY": "127.0.0.1",
             },
             stdin=asyncio.subprocess.DEVNULL,
@@ -62,7 +62,7 @@ async def proxy(tmp_path: Path) -> AsyncIterator[str]:
         await process.wait()
 
 
-async def test_a_litellm_proxy_is_an_upstream(system: System, proxy: str) -> None:
+async def test_a_litellm_proxy_works_as_an_upstream(system: System, proxy: str) -> None:
     system.environ |= {"HOLDLINE_MAX_ATTEMPTS": "1", "OPENAI_API_KEY": KEY}
     await system.worker(proxy)
     async with sdk(await system.server()) as client:

@@ -1,11 +1,11 @@
-"""Programs that nobody here wrote, unmodified, each pointed at a server by its base URL alone."""
+"""Third-party SDKs, unmodified, that are given only the base URL of a server."""
 
 from __future__ import annotations
 
 import pytest
 
 from tests.paths.conftest import Shared
-from tests.programs.running import CALL, SECONDS, counted, run
+from tests.programs.running import CALL, SECONDS, has_tokens, run
 
 pytestmark = pytest.mark.timeout(2 * SECONDS)
 
@@ -13,15 +13,15 @@ pytestmark = pytest.mark.timeout(2 * SECONDS)
 async def test_the_node_sdk(shared: Shared) -> None:
     asked, streamed, over, chatted = (shared.prompt(f"tokens={n}") for n in (3, 5, 7, 9))
     saw = await run(shared, "node_sdk.mjs", asked, streamed, over, shared.prompt(CALL), chatted)
-    assert counted(3, saw["plain"])
+    assert has_tokens(3, saw["plain"])
     assert saw["plain"] == saw["again"]
-    assert counted(5, saw["streamed"])
+    assert has_tokens(5, saw["streamed"])
     assert saw["streamed"] == saw["final"]
     assert "response.in_progress" == saw["kinds"][0]
     assert "response.completed" == saw["kinds"][-1]
     assert 'Rain: {"location":"Bern"}' == saw["loop"]
-    assert counted(9, saw["chat"])
-    assert counted(7, saw["heard"])
+    assert has_tokens(9, saw["chat"])
+    assert has_tokens(7, saw["heard"])
     assert "completed" == saw["ended"]
     assert 1 == len(shared.calls(over))
 
@@ -31,9 +31,9 @@ async def test_the_vercel_ai_sdk(shared: Shared) -> None:
     shaped = shared.prompt('say={"city":"Bern"}')
     called, chatted = shared.prompt(CALL), shared.prompt(CALL)
     saw = await run(shared, "ai_sdk.mjs", asked, streamed, called, shaped, chatted)
-    assert counted(3, saw["plain"])
+    assert has_tokens(3, saw["plain"])
     assert "stop" == saw["reason"]
-    assert counted(5, saw["streamed"])
+    assert has_tokens(5, saw["streamed"])
     assert 12 == saw["usage"]["totalTokens"]
     assert ("Rain in Bern.", 2) == (saw["loop"], saw["steps"])
     assert {"city": "Bern"} == saw["object"]
@@ -41,7 +41,7 @@ async def test_the_vercel_ai_sdk(shared: Shared) -> None:
     assert "json_schema" == shared.calls(shaped)[0].body["response_format"]["type"]
 
 
-async def test_the_agents_sdk_over_http_and_over_its_socket(shared: Shared) -> None:
+async def test_the_agents_sdk_over_http_and_websocket(shared: Shared) -> None:
     prompts = shared.prompt(CALL), shared.prompt(CALL)
     saw = await run(shared, "agents_sdk.py", *prompts)
     for way, prompt in zip(("http", "socket"), prompts, strict=True):
@@ -56,8 +56,8 @@ async def test_langchain(shared: Shared) -> None:
     asked, streamed = shared.prompt("tokens=3"), shared.prompt("tokens=5")
     chatted = shared.prompt("tokens=9")
     saw = await run(shared, "langchain_chat.py", asked, streamed, shared.prompt(CALL), chatted)
-    assert counted(3, saw["plain"])
-    assert counted(5, saw["streamed"])
+    assert has_tokens(3, saw["plain"])
+    assert has_tokens(5, saw["streamed"])
     assert (7, 3) == (saw["usage"]["input_tokens"], saw["usage"]["output_tokens"])
     assert "Rain in Bern." == saw["loop"]
-    assert counted(9, saw["older"])
+    assert has_tokens(9, saw["older"])

@@ -1,4 +1,4 @@
-"""The Node SDK through a SIGTERM, or a SIGKILL, of the server and a SIGTERM of the worker."""
+"""The Node SDK during a SIGTERM or SIGKILL of the server and a SIGTERM of the worker."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ pytestmark = pytest.mark.timeout(60)
 SLOW = "mode=slow tokens=40 pace=0.05"
 
 
-async def test_one_prompt_one_sigterm_one_call(system: System) -> None:
+async def test_after_a_sigterm_each_prompt_has_called_the_model_once(system: System) -> None:
     prompts = [f"way={way} {SLOW}" for way in ("plain", "streamed", "background")]
     async with FakeModel() as model:
         old, new, worker = await asyncio.gather(
@@ -35,7 +35,9 @@ async def test_one_prompt_one_sigterm_one_call(system: System) -> None:
         assert sorted(prompts) == sorted(call.prompt for call in model.calls)
 
 
-async def test_a_plain_request_whose_server_is_killed_attaches(system: System) -> None:
+async def test_a_retried_request_attaches_to_its_response_after_a_server_is_killed(
+    system: System,
+) -> None:
     async with FakeModel() as model:
         old, new, _ = await asyncio.gather(
             system.server(), system.server(), system.worker(model.url)

@@ -1,4 +1,4 @@
-"""Schemathesis, unmodified: every route of `/openapi.json` does what the document says of it."""
+"""Schemathesis, unmodified: every route conforms to `/openapi.json`."""
 
 from __future__ import annotations
 
@@ -12,14 +12,15 @@ from tests.system import run_command
 
 SCHEMATHESIS = environment("schemathesis") / "schemathesis"
 SEED = "7"
-# What no schema can say: a result needs its call, a choice its tool, and `after` an item before it.
+# A schema cannot express that a result needs its call, a choice its tool and `after` an existing
+# item.
 CONFIG = """
 [[operations]]
 include-path-regex = "chat/completions|responses"
 [operations.checks]
 positive_data_acceptance.enabled = false
 
-# Its own list lacks 413, for a body that is too large besides.
+# The default list lacks 413, which an invalid body that is also too large gets.
 [checks.negative_data_rejection]
 expected-statuses = [
   "400", "401", "403", "404", "405", "406", "409", "413", "415", "422", "428", "429", "5xx",
@@ -28,14 +29,14 @@ expected-statuses = [
 
 
 async def check(shared: Shared, folder: Path, *options: str) -> None:
-    """A run of its checks against a server, by its document."""
+    """Runs the checks of Schemathesis against the server."""
     (folder / "schemathesis.toml").write_text(CONFIG)
     await run_command(
         str(SCHEMATHESIS),
         "run",
         f"{shared.server.url}/openapi.json",
         f"--seed={SEED}",
-        # A handshake: what a plain GET gets is its refusal, which another test has.
+        # This route is a WebSocket handshake. Another test checks that it rejects a plain GET.
         "--exclude-operation-id=get_v1_responses",
         "--no-color",
         *options,
@@ -44,11 +45,13 @@ async def check(shared: Shared, folder: Path, *options: str) -> None:
 
 
 @pytest.mark.timeout(120)
-async def test_every_route_is_as_documented(shared: Shared, tmp_path: Path) -> None:
+async def test_every_route_conforms_to_openapi_json(shared: Shared, tmp_path: Path) -> None:
     await check(shared, tmp_path, "--phases=examples,coverage,fuzzing", "--max-examples=5")
 
 
 @pytest.mark.heavy
 @pytest.mark.timeout(900)
-async def test_every_route_is_as_documented_for_long(shared: Shared, tmp_path: Path) -> None:
+async def test_every_route_conforms_to_openapi_json_in_a_long_run(
+    shared: Shared, tmp_path: Path
+) -> None:
     await check(shared, tmp_path, "--max-examples=100")

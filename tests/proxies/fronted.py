@@ -1,4 +1,4 @@
-"""The proxies' files in `deploy/`, as they are but for ports."""
+"""Runs the proxy configurations in `deploy/`, unmodified except for ports and folders."""
 
 from __future__ import annotations
 
@@ -29,9 +29,9 @@ def command(proxy: str, folder: Path, config: Path) -> list[str]:
 async def fronted(
     proxy: str, port: int, folder: Path, second: int | None = None
 ) -> AsyncIterator[str]:
-    """The address at which the proxy serves what listens at this port, or at these two."""
+    """Starts a proxy in front of the servers at one or two ports and returns its URL."""
     if shutil.which(proxy) is None:
-        pytest.skip(f"{proxy} is missing")
+        pytest.skip(f"{proxy} is not installed")
     front = free_port()
     text = (ROOT / "deploy" / PROXIES[proxy]).read_text()
     assert "8443" in text
@@ -43,7 +43,7 @@ async def fronted(
         for word in ("server", "to"):
             text = text.replace(f"# {word} {two}", f"{word} 127.0.0.1:{second}")
     text = text.replace(one, f"127.0.0.1:{port}")
-    if proxy == "nginx":  # its places for temporary files and logs belong to root
+    if proxy == "nginx":  # its default folders for temporary files and logs belong to root
         places = "".join(
             f"{kind}_temp_path {folder}/{kind};\n"
             for kind in ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
@@ -64,7 +64,7 @@ async def fronted(
 
             async def is_up() -> bool:
                 assert process.poll() is None, (folder / "said").read_text()
-                with contextlib.suppress(aiohttp.ClientConnectorError):  # it does not listen yet
+                with contextlib.suppress(aiohttp.ClientConnectorError):  # it is not listening yet
                     async with http.get(f"{url}/livez") as answer:
                         return answer.status == 200
                 return False

@@ -1,4 +1,4 @@
-"""The proxies' files in `deploy/`, as they are but for ports, in front of a real server."""
+"""The proxy configurations in `deploy/`, in front of a real server."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ pytestmark = pytest.mark.timeout(90)
 
 
 @pytest.mark.parametrize("proxy", PROXIES)
-async def test_sockets_streams_and_subpaths_pass(
+async def test_sockets_streams_and_subpaths_work_through_a_proxy(
     system: System, tmp_path: Path, proxy: str
 ) -> None:
     async with FakeModel() as model:
@@ -39,15 +39,15 @@ async def test_sockets_streams_and_subpaths_pass(
                 assert "text/html" in answer.headers["Content-Type"]
             too_large = io.BytesIO(b"a" * 2_000_000)
             async with http.post(f"{url}/v1/responses", data=too_large) as answer:
-                # Caddy 2.6 says 502 of a body that it has cut off itself.
+                # Caddy 2.6 returns 502 for a body that it has truncated itself.
                 assert answer.status in (413, 502)
 
 
 async def _socket(http: aiohttp.ClientSession, url: str) -> None:
-    """The upgrade passes, and what is idle for longer than a ping is kept."""
+    """The upgrade works, and a socket that is idle for several pings stays open."""
     async with http.ws_connect(f"{url}/v1/responses", heartbeat=None) as ws:
         assert "holdline:welcome" == (await ws.receive_json(timeout=10))["type"]
-        receiving = asyncio.create_task(ws.receive_json(timeout=20))  # what answers pings
+        receiving = asyncio.create_task(ws.receive_json(timeout=20))  # answers pings while it waits
         await asyncio.sleep(1.5)  # time passes: the socket is idle for three pings
         assert not receiving.done()
         await ws.send_json({"type": "response.create", "input": "tokens=3", "model": "m"})
@@ -57,7 +57,7 @@ async def _socket(http: aiohttp.ClientSession, url: str) -> None:
 
 
 async def _stream(http: aiohttp.ClientSession, url: str) -> None:
-    """Events come one by one: a proxy that buffers would bring them together at the end."""
+    """Events arrive one by one. A buffering proxy would deliver all of them at the end."""
     body = {"input": "mode=slow pace=0.3 tokens=6", "model": "m", "stream": True}
     async with http.post(f"{url}/v1/responses", json=body) as answer:
         assert 200 == answer.status
@@ -68,7 +68,7 @@ async def _stream(http: aiohttp.ClientSession, url: str) -> None:
 
 
 async def _origins(url: str) -> None:
-    """The name that a browser used reaches the server, so a page of the same site may come in."""
+    """The server sees the host name that the browser used, so it accepts pages of the same site."""
     place, path = url.removesuffix("/chat"), "/chat/v1/responses"
     async with Raw(url) as raw:
         assert 101 == (await raw.upgrade(f"Origin: {place}", path=path))[0]
@@ -77,7 +77,7 @@ async def _origins(url: str) -> None:
 
 
 @pytest.mark.parametrize("proxy", PROXIES)
-async def test_the_address_of_a_client_is_the_proxys_word_alone(tmp_path: Path, proxy: str) -> None:
+async def test_a_proxy_replaces_a_forged_x_forwarded_for(tmp_path: Path, proxy: str) -> None:
     heard: list[str] = []
 
     async def hear(request: web.Request) -> web.Response:
@@ -85,7 +85,7 @@ async def test_the_address_of_a_client_is_the_proxys_word_alone(tmp_path: Path, 
         return web.Response()
 
     async def name_nothing(request: web.Request, response: web.StreamResponse) -> None:
-        response.headers.pop("Server", None)  # as our own server
+        response.headers.pop("Server", None)  # like our own server
 
     app = web.Application()
     app.on_response_prepare.append(name_nothing)

@@ -1,4 +1,4 @@
-"""Two servers restart one after the other behind the proxies' files, and no client sees a 502."""
+"""Two servers restart one after the other behind a proxy, and no client sees a 502."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
 pytestmark = [pytest.mark.timeout(120), pytest.mark.heavy]
-WHOLE = "whole"
-RESTARTING = "503 server_restarting"  # nothing was accepted; the SDKs ask again
+COMPLETE = "whole"
+RESTARTING = "503 server_restarting"  # the request was not accepted, and SDKs retry it
 
 
 class Load:
-    """Clients of each kind, each with one request after the other until `over`."""
+    """Clients of each kind that send one request after another until `over`."""
 
     def __init__(self, url: str, http: aiohttp.ClientSession) -> None:
         self.url = f"{url}/v1/responses"
@@ -37,7 +37,7 @@ class Load:
         self.results: Counter[str] = Counter()
 
     def start(self, tasks: asyncio.TaskGroup) -> None:
-        """Five plain requests, three streams and two sockets at a time."""
+        """Starts five clients with plain requests, three with streams and two with sockets."""
         for ask in (*[self.plain] * 5, *[self.stream] * 3):
             tasks.create_task(self._repeat(ask))
         for _ in range(2):
@@ -47,16 +47,16 @@ class Load:
         while not self.over:
             result = await ask()
             self.results[result] += 1
-            if result != WHOLE:
-                await asyncio.sleep(0.5)  # as the SDKs do before they ask again
+            if result != COMPLETE:
+                await asyncio.sleep(0.5)  # as the SDKs do before they retry
 
     async def plain(self) -> str:
         body = {"input": "tokens=2 mode=slow pace=0.1", "model": "m"}
         async with self.http.post(self.url, json=body) as answer:
-            return WHOLE if answer.status == 200 else await refusal(answer)
+            return COMPLETE if answer.status == 200 else await refusal(answer)
 
     async def stream(self) -> str:
-        """Asks, and resumes until the end."""
+        """Sends a request and resumes its stream until the end."""
         body = {"input": "tokens=8 mode=slow pace=0.1", "model": "m", "stream": True}
         id_, last = "", -1
         while True:
@@ -81,7 +81,7 @@ class Load:
                         last += 1
                         assert last == event["sequence_number"]
                         if event["type"] == "response.completed":
-                            return WHOLE
+                            return COMPLETE
             except aiohttp.ClientPayloadError:
                 assert id_
 
@@ -90,7 +90,7 @@ class Load:
             while not self.over:
                 answer = client.ask("tokens=8 mode=slow pace=0.1")
                 assert 8 == len("".join([piece async for piece in answer]).split())
-                self.results[WHOLE] += 1
+                self.results[COMPLETE] += 1
 
 
 async def refusal(answer: aiohttp.ClientResponse) -> str:
@@ -106,14 +106,17 @@ async def restart(system: System, server: Server) -> Server:
 
 
 def caddy_loses_bodies() -> bool:
-    """Caddy before 2.11.2 closes the body of a POST whose connection was refused."""
+    """Returns whether Caddy is older than 2.11.2.
+
+    Older versions close the body of a POST when the upstream refuses the connection.
+    """
     told = subprocess.run(["caddy", "version"], capture_output=True, text=True, check=True).stdout
     version = [int(number) for number in re.findall(r"\d+", told)[:3]]
     return version < [2, 11, 2]
 
 
 @pytest.mark.parametrize("proxy", PROXIES)
-async def test_a_rolling_restart_gives_no_502_and_loses_nothing(
+async def test_a_rolling_restart_returns_no_502_and_loses_no_answer(
     system: System, tmp_path: Path, proxy: str
 ) -> None:
     async with FakeModel() as model:
@@ -131,13 +134,13 @@ async def test_a_rolling_restart_gives_no_502_and_loses_nothing(
                 await asyncio.sleep(1)  # time passes: the load begins
                 for server in (one, two):
                     await restart(system, server)
-                    await asyncio.sleep(2.5)  # Caddy looks each second whether it is back
+                    await asyncio.sleep(2.5)  # Caddy checks the server's health every second
                 load.over = True
-        allowed = {WHOLE, RESTARTING}
+        allowed = {COMPLETE, RESTARTING}
         if proxy == "caddy" and caddy_loses_bodies():
             allowed.add("502")
             assert load.results["502"] < 40, load.results
         assert set(load.results) <= allowed, load.results
-        assert load.results[WHOLE] > 50
-        # What was refused was not accepted, and nothing was asked twice.
-        assert load.results[WHOLE] == len(model.calls)
+        assert load.results[COMPLETE] > 50
+        # Rejected requests were not accepted, and no prompt called the model twice.
+        assert load.results[COMPLETE] == len(model.calls)

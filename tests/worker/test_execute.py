@@ -75,7 +75,7 @@ async def test_an_output_index_is_never_used_twice(harness: Harness) -> None:
         ("fast tokens=3000", Status.COMPLETED, None, numbered(1, 3000)),
         ("slow pace=0.001", Status.COMPLETED, None, numbered(1)),
         ("emoji", Status.COMPLETED, None, "a👩‍👩‍👧é🇩🇪ü"),
-        ("wholebutcut", Status.COMPLETED, None, numbered(1)),
+        ("resetbeforeusage", Status.COMPLETED, None, numbered(1)),
     ],
 )
 async def test_how_an_answer_may_end(

@@ -110,7 +110,7 @@ async def test_all_kinds_of_items_pass_intact(make_harness: MakeHarness, models:
         ("503", Status.QUEUED, "upstream_busy"),
         ("begun", Status.QUEUED, "upstream_timeout"),
         ("hang", Status.QUEUED, "upstream_stalled"),
-        ("stranger", Status.QUEUED, "upstream_malformed"),
+        ("unknownitem", Status.QUEUED, "upstream_malformed"),
         ("chat", Status.QUEUED, "upstream_malformed"),
         ("html", Status.QUEUED, "upstream_malformed"),
     ],
