@@ -47,9 +47,8 @@ def fails_on_death(create: Create) -> bool | None:
     if word is None:
         return None
     if word not in ON_DEATH:
-        raise invalid(
-            "metadata.holdline_on_worker_death", "'holdline_on_worker_death' is restart or fail."
-        )
+        message = "'holdline_on_worker_death' must be 'restart' or 'fail'."
+        raise invalid("metadata.holdline_on_worker_death", message)
     return ON_DEATH[word]
 
 
@@ -60,7 +59,8 @@ def cancels_orphan(create: Create) -> bool | None:
     """
     word = (create.metadata or {}).get("holdline_on_orphan")
     if word is not None and word not in ON_ORPHAN:
-        raise invalid("metadata.holdline_on_orphan", "'holdline_on_orphan' is go_on or cancel.")
+        message = "'holdline_on_orphan' must be 'go_on' or 'cancel'."
+        raise invalid("metadata.holdline_on_orphan", message)
     if create.background:
         return False
     return None if word is None else ON_ORPHAN[word]

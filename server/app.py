@@ -151,7 +151,9 @@ class Server:
         version = request.headers.get("Sec-WebSocket-Version", WS_VERSION)
         if upgrade != "websocket" or version != WS_VERSION:
             raise Problem(
-                426, "upgrade_required", "Connect with a WebSocket, or POST a request here."
+                426,
+                "upgrade_required",
+                "Open a WebSocket connection to this path, or send a POST request.",
             )
         self._check_room()
         offers = request.headers.getall("Sec-WebSocket-Protocol", [])
@@ -190,13 +192,15 @@ class Server:
     def _check_room(self) -> None:
         """Raises: Problem if the server drains or has reached its limit of sockets."""
         if self.draining:
-            raise Problem(503, "server_restarting", "This server restarts.", retry_after=1)
+            raise Problem(
+                503, "server_restarting", "The server is restarting. Try again.", retry_after=1
+            )
         if 0 < self.config.max_sockets <= len(self.sockets):
             raise Problem(
                 429,
                 "websocket_connection_limit_reached",
-                f"This server holds {self.config.max_sockets} sockets, and no more. "
-                "Come back later, or connect to another one.",
+                f"This server has reached its limit of {self.config.max_sockets} sockets. "
+                "Try again later, or connect to another server.",
                 retry_after=FULL_RETRY_SECONDS,
                 limit=("X-RateLimit-Limit-Sockets", self.config.max_sockets),
             )
@@ -247,13 +251,16 @@ async def problems(request: web.Request, handler: Any) -> web.StreamResponse:
     except web.HTTPRequestEntityTooLarge:
         most = request.app[SERVER].config.max_body_bytes
         return _refusal(
-            request, Problem(413, "body_too_large", f"At most {most} bytes are accepted.")
+            request, Problem(413, "body_too_large", f"The body must have at most {most} bytes.")
         )
     except web.HTTPException as error:
         if error.status < 400:
             raise
         answer = _refusal(
-            request, Problem(error.status, _code(error), f"{error.reason}: {request.path}")
+            request,
+            Problem(
+                error.status, _code(error), f"{error.reason}: {request.method} {request.path}."
+            ),
         )
         if isinstance(error, web.HTTPMethodNotAllowed):
             answer.headers["Allow"] = ", ".join(sorted(error.allowed_methods))
@@ -263,7 +270,8 @@ async def problems(request: web.Request, handler: Any) -> web.StreamResponse:
     except Exception:  # the edge of a request; the traceback goes to the log only
         log.exception("a request failed", path=request.path)
         return _refusal(
-            request, Problem(500, "internal_error", "Something went wrong here. Try again.")
+            request,
+            Problem(500, "internal_error", "The server encountered an internal error. Try again."),
         )
     return response
 

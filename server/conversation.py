@@ -135,7 +135,7 @@ class Conversations:
                 raise Problem(
                     409,
                     "previous_response_not_ended",
-                    "The previous response has not ended yet. Wait for its last event.",
+                    "The previous response has not finished yet. Wait for its last event.",
                     param="previous_response_id",
                 )
             # If the job's context came from a socket's memory, its items are stored here first.
@@ -165,6 +165,6 @@ def _no_such_item(id_: str) -> Problem:
     return Problem(
         404,
         "item_not_found",
-        f"Item with id '{id_[:64]}' not found. Send the item itself in its place.",
+        f"Item with id '{id_[:64]}' not found. Send the item itself instead.",
         param="input",
     )

@@ -40,7 +40,7 @@ class LargeRequests:
                 await self._lock.acquire()
         except TimeoutError:
             raise Problem(
-                503, "busy", "Too many large requests wait. Try again.", retry_after=1
+                503, "busy", "Too many large requests are waiting. Try again.", retry_after=1
             ) from None
         try:
             await asyncio.sleep(0)  # lets other ready tasks run first

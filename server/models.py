@@ -66,6 +66,6 @@ def _not_found(catalog: Catalog, name: str, who: Principal) -> Problem:
     return Problem(
         404,
         "model_not_found",
-        f"There is no model '{name[:64]}' here. Known: {named or 'none by name'}.",
+        f"Model '{name[:64]}' not found. Available models: {named or 'none'}.",
         param="model",
     )

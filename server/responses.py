@@ -135,7 +135,7 @@ class Responses:
         context, items = await self._conversations.whole(owner, params, context, items)
         check_results(context.items, items)
         if generate and not (context.items or items or params.get("instructions")):
-            raise invalid("input", "'input' holds no item. Send one.")
+            raise invalid("input", "'input' must contain at least one item.")
         job = Job(
             id=id_,
             owner=owner,
@@ -225,7 +225,8 @@ class Responses:
             except Diverged:
                 continue
             return
-        raise Problem(503, "busy", "The response changes too quickly. Try again.", retry_after=1)
+        message = "The response is changing too quickly to be cancelled. Try again."
+        raise Problem(503, "busy", message, retry_after=1)
 
     async def delete(self, viewer: str, response_id: str) -> None:
         """Deletes a response; a running one is stopped."""

@@ -108,20 +108,20 @@ def expanded(create: Create, known: Templates, max_bytes: int) -> Create:
     for name in sorted(template.variables - variables.keys()):
         raise invalid(
             f"prompt.variables.{name}",
-            f"Prompt '{create.prompt.id}' needs the variable '{name}'.",
+            f"Prompt '{create.prompt.id}' requires the variable '{name}'.",
             "missing_required_parameter",
         )
     for name in sorted(variables.keys() - template.variables):
         needed = ", ".join(sorted(template.variables)) or "none"
         raise invalid(
             f"prompt.variables.{name}",
-            f"Prompt '{create.prompt.id}' has no variable '{name}'. Its variables: {needed}.",
+            f"Prompt '{create.prompt.id}' has no variable '{name}'. Known variables: {needed}.",
             "unknown_parameter",
         )
     if not create.input and not template.messages:
         raise invalid(
             "input",
-            f"Prompt '{create.prompt.id}' has no messages: send an 'input'.",
+            f"Prompt '{create.prompt.id}' has no messages. Send an 'input'.",
             "missing_required_parameter",
         )
     if _expanded_bytes(template, variables) > max_bytes:
@@ -196,9 +196,8 @@ def _texts(pieces: list[tuple[str, Variable]], where: str) -> list[str]:
             case InputText(text=text):
                 texts.append(text)
             case _:
-                raise invalid(
-                    f"prompt.variables.{name}", f"'{name}' stands in {where}: it must be text."
-                )
+                message = f"The variable '{name}' must be text, because {where} contains it."
+                raise invalid(f"prompt.variables.{name}", message)
     return texts
 
 
@@ -209,8 +208,8 @@ def _or(given: Any, otherwise: Any) -> Any:
 def _not_found(id_: str, known: Templates) -> Problem:
     if id_ in known:
         version = known[id_].version
-        there = f"Its version is '{version}'" if version else "It has no version"
-        say = f"Prompt '{id_}' is not there in this version. {there}; leave the version out."
+        there = f"Its only version is '{version}'" if version else "It has no version"
+        say = f"Prompt '{id_}' does not have this version. {there}. Leave the version out."
         return Problem(404, "prompt_not_found", say, param="prompt.version")
-    say = f"There is no prompt '{id_[:64]}' here. Known: {name_list(sorted(known))}."
+    say = f"Prompt '{id_[:64]}' not found. Available prompts: {name_list(sorted(known))}."
     return Problem(404, "prompt_not_found", say, param="prompt.id")

@@ -54,7 +54,7 @@ class Jwks:
             raise Problem(
                 503,
                 "token_keys_unavailable",
-                "The keys that tokens are checked with cannot be fetched. Try again in a moment.",
+                "The keys that verify tokens cannot be fetched. Try again in a moment.",
                 retry_after=AWAY_RETRY_SECONDS,
             )
         return self._keys.get(kid)

@@ -109,7 +109,7 @@ class Principal:
             raise Problem(
                 403,
                 "insufficient_scope",
-                f"This key or token lacks the scope '{scope}'. Use one that has it.",
+                f"This key or token does not have the scope '{scope}'. Use one that has it.",
             )
 
     def may_use_model(self, name: str) -> bool:
@@ -160,8 +160,8 @@ def missing() -> Problem:
     return Problem(
         401,
         "authentication_required",
-        "Say who you are: 'Authorization: Bearer' with an API key or a token; on a WebSocket also "
-        "by a first message 'holdline:auth'.",
+        "Authentication is required. Send an API key or a token as 'Authorization: Bearer', or, on "
+        "a WebSocket, in a first message 'holdline:auth'.",
     )
 
 
@@ -170,7 +170,7 @@ def refused() -> Problem:
     return Problem(
         401,
         "invalid_token",
-        "This key or token is malformed, expired, revoked or not ours. Get another one.",
+        "This key or token is malformed, expired, revoked or unknown. Get a new one.",
     )
 
 
@@ -179,7 +179,7 @@ def other_owner() -> Problem:
     return Problem(
         403,
         "token_of_another",
-        "This token is of another subject or tenant than the socket. Open a socket of its own.",
+        "This token has another subject or tenant than the socket. Open a new socket with it.",
         param="token",
     )
 
@@ -195,4 +195,4 @@ def names(value: Any) -> frozenset[str] | None:
         return frozenset(value.split())
     if isinstance(value, list) and all(isinstance(one, str) for one in value):
         return frozenset(value)
-    raise ValueError("not a list of names")
+    raise ValueError("the claim is not a list of names")

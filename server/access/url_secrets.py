@@ -37,12 +37,12 @@ def check_url(query: Mapping[str, str]) -> None:
     for name, value in query.items():
         if _is_secret(name, value):
             shown = name if _SHOWN.fullmatch(name) and not _VALUE.fullmatch(name) else None
-            subject = "a parameter of this URL" if shown is None else f"'{shown}'"
+            subject = "A parameter" if shown is None else f"Parameter '{shown}'"
             raise Problem(
                 400,
                 "token_in_url",
-                f"A URL is no place for a secret, and {subject} is taken for one. URLs are logged: "
-                "replace the secret, and send it as 'Authorization: Bearer', in a first message "
+                f"{subject} of this URL looks like a secret. URLs are logged, so replace the "
+                "secret, and send the new one as 'Authorization: Bearer', in a first message "
                 "'holdline:auth', or as the subprotocol 'bearer.<token>'.",
                 param=shown,
             )

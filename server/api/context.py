@@ -94,7 +94,7 @@ def _refusal(param: str, limit: str) -> Problem:
     return Problem(
         400,
         "context_too_large",
-        f"With '{param}' the prompt has more than {limit}, counting the turns before it, the items "
-        "that it refers to and its template. Send less, or begin a new conversation.",
+        f"'{param}' makes the prompt exceed {limit}, including its earlier turns, referenced items "
+        "and template. Send less, or start a new conversation.",
         param=param,
     )

@@ -14,7 +14,14 @@ import msgspec
 
 from .frames import BINARY, TEXT, Frame, encode, lane_suffix
 from .problem import Problem, invalid
-from .request import MAX_DEPTH, MAX_VALUES, parse_json
+from .request import (
+    MAX_DEPTH,
+    MAX_VALUES,
+    TOO_DEEP,
+    TOO_MANY_VALUES,
+    parse_json,
+    reason_of,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -68,7 +75,7 @@ class _Json:
     event = staticmethod(Frame.on_lane)
     message = staticmethod(Frame.text)
     fragments = staticmethod(Frame.text_fragments)
-    hint = "Send JSON as text frames, or offer the subprotocol holdline.msgpack."
+    hint = "Send JSON in text frames, or select MessagePack with the subprotocol holdline.msgpack."
 
     def encode(self, message: dict[str, Any]) -> bytes:
         return encode(message)
@@ -86,7 +93,7 @@ class _MessagePack:
     event = staticmethod(Frame.packed_on_lane)
     message = staticmethod(Frame.binary)
     fragments = staticmethod(Frame.binary_fragments)
-    hint = "Send MessagePack as binary frames; this socket's subprotocol is holdline.msgpack."
+    hint = "Send MessagePack in binary frames, because the subprotocol is holdline.msgpack."
 
     def encode(self, message: dict[str, Any]) -> bytes:
         return _pack(message)
@@ -117,10 +124,10 @@ def choose(offers: Iterable[str]) -> tuple[Encoding, str | None]:
             return ENCODINGS[name], name
     if all(name.startswith(BEARER) for name in names):
         return JSON, None
-    known = " and ".join(sorted(ENCODINGS))
+    known = " or ".join(sorted(ENCODINGS))
     raise invalid(
         "Sec-WebSocket-Protocol",
-        f"None of these subprotocols is known. Offer one of {known}, or none at all.",
+        f"None of the offered subprotocols is supported. Offer {known}, or none.",
         "unknown_subprotocol",
     )
 
@@ -135,12 +142,11 @@ def parse_packed(data: bytes) -> dict[str, Any]:
     try:
         value = _unpack(data)
     except (msgspec.DecodeError, UnicodeError) as error:
-        why = str(error) if isinstance(error, msgspec.DecodeError) else "text that is not UTF-8"
-        raise _not_packed(why) from None
+        raise _not_packed(reason_of(error)) from None
     except RecursionError:
-        raise _too_deep() from None
+        raise _not_packed(TOO_DEEP) from None
     if not isinstance(value, dict):
-        raise invalid(None, "A MessagePack map is expected here.", "invalid_msgpack")
+        raise invalid(None, "The message must be a MessagePack map.", "invalid_msgpack")
     _check(value)
     return value
 
@@ -151,14 +157,14 @@ def _check(root: dict[Any, Any]) -> None:
     while waiting:
         holder, path, depth = waiting.pop()
         if depth > MAX_DEPTH:
-            raise _too_deep()
+            raise _not_packed(TOO_DEEP)
         left -= len(holder)
         if left < 0:
-            raise _not_packed(f"more than {MAX_VALUES} values")
+            raise _not_packed(TOO_MANY_VALUES)
         pairs = holder.items() if isinstance(holder, dict) else enumerate(holder)
         for name, value in pairs:
             if isinstance(holder, dict) and type(name) is not str:
-                raise _wrong(path, "a map whose keys are all text")
+                raise _wrong(path, "a map whose keys are strings")
             kind = type(value)
             if kind in _PLAIN:
                 continue
@@ -166,20 +172,17 @@ def _check(root: dict[Any, Any]) -> None:
             if kind is dict or kind is list:
                 waiting.append((value, place, depth + 1))
             elif kind is not float:
-                what = "text" if kind is bytes else "a value that JSON has too"
-                raise _wrong(place, f"{what}, not {'bytes' if kind is bytes else 'an extension'}")
+                right = "a string, not bytes" if kind is bytes else "a JSON value, not an extension"
+                raise _wrong(place, right)
             elif not math.isfinite(value):
                 raise _wrong(place, "a finite number")
 
 
 def _wrong(path: str, right: str) -> Problem:
     param = path.removeprefix(".")[:128] or None
-    return invalid(param, f"Invalid value for '{param or 'the message'}': expected {right}.")
-
-
-def _too_deep() -> Problem:
-    return _not_packed(f"nested more than {MAX_DEPTH} deep")
+    name = f"'{param}'" if param else "the message"
+    return invalid(param, f"Invalid value for {name}: expected {right}.")
 
 
 def _not_packed(why: str) -> Problem:
-    return invalid(None, f"This is not valid MessagePack: {why}.", "invalid_msgpack")
+    return invalid(None, f"Invalid MessagePack: {why}.", "invalid_msgpack")

@@ -163,7 +163,9 @@ class Frame(msgspec.Struct, eq=False, gc=False):
             return how(self._said)
         except (TypeError, ValueError, RecursionError) as error:
             # MessagePack can express more than JSON, but our workers write only JSON's values.
-            raise Undecodable(f"an entry that is no JSON: {type(error).__name__}") from error
+            raise Undecodable(
+                f"a log entry cannot be encoded as JSON: {type(error).__name__}"
+            ) from error
 
 
 def _with_a_field(packed: bytes, field: bytes) -> bytes:
@@ -196,7 +198,7 @@ def frame(sequence_number: int, entry: bytes) -> Frame:
         pass  # the general path below decides whether the entry is a valid event
     event = decode_event(entry)
     if "sequence_number" in event:
-        raise Undecodable("an entry with a number of its own")
+        raise Undecodable("a log entry contains a sequence number")
     kind = event["type"]
     numbered = {"type": kind, "sequence_number": sequence_number, **event}
     last = kind in TERMINAL_TYPES

@@ -38,7 +38,7 @@ class Opaque(msgspec.Struct):
             try:
                 _pack(getattr(self, name, None))
             except OverflowError:
-                raise ValueError(f"an integer in '{name}' has more than 64 bits") from None
+                raise ValueError(f"integers in '{name}' must fit in 64 bits") from None
 
 
 class InputText(msgspec.Struct, tag_field="type", tag="input_text", omit_defaults=True):
@@ -199,8 +199,8 @@ def check_results(before: list[dict[str, Any]], items: list[dict[str, Any]]) -> 
         elif item["type"] == "function_call_output" and item["call_id"] not in asked:
             raise invalid(
                 f"input[{index}].call_id",
-                f"No function_call with call_id '{item['call_id'][:64]}' comes before its output. "
-                "Send the call as well, or go on from its response with 'previous_response_id'.",
+                f"No earlier function_call has the call_id '{item['call_id'][:64]}'. Send the call "
+                "too, or continue from its response with 'previous_response_id'.",
             )
 
 

@@ -126,7 +126,7 @@ def name_list(names: Sequence[str]) -> str:
     return ", ".join([*names[:MAX_NAMES], *(["..."] if len(names) > MAX_NAMES else [])])
 
 
-def restarting(response_id: str, why: str = "The answer goes on. ") -> Problem:
+def restarting(response_id: str, why: str = "The response continues. ") -> Problem:
     """Returns the error for a request that a restart of the server ends before its response.
 
     Retrying the request would call the model a second time, so SDKs are told not to retry.
@@ -134,7 +134,7 @@ def restarting(response_id: str, why: str = "The answer goes on. ") -> Problem:
     return Problem(
         503,
         "server_restarting",
-        f"This server restarts. {why}Get it with GET /v1/responses/{response_id}.",
+        f"The server is restarting. {why}Retrieve it with GET /v1/responses/{response_id}.",
         response_id=response_id,
         should_retry=False,
     )

@@ -39,53 +39,57 @@ REFUSALS: Final = {
     "waiting": Refusal(
         "waiting_limit_exceeded",
         "X-RateLimit-Limit-Waiting",
-        "{} of your prompts wait already. Wait for one to begin.",
+        "You already have {} waiting prompts, which is the limit. Wait until one starts.",
     ),
     "waiting_bytes": Refusal(
         "waiting_limit_exceeded",
         "X-RateLimit-Limit-Waiting-Bytes",
-        "Your prompts that have not ended, with the turns before them, would take more than {} "
-        "bytes. Wait for one to end.",
+        "Your unfinished prompts and their earlier turns would exceed the limit of {} bytes. "
+        "Wait until one finishes.",
     ),
     "requests_per_minute": Refusal(
         "rate_limit_exceeded",
         "X-RateLimit-Limit-Requests",
-        "At most {} requests a minute. Wait as long as Retry-After says.",
+        "You have reached your limit of {} requests per minute. Retry after the Retry-After time.",
     ),
     "tokens_per_day": Refusal(
         "token_budget_exceeded",
         "X-RateLimit-Limit-Tokens",
-        "This would exceed your {} tokens a day. Ask again tomorrow (UTC), or less.",
+        "This request would exceed your limit of {} tokens per day. "
+        "Try again tomorrow (UTC), or send a smaller request.",
         should_retry=False,
     ),
     "money_per_day": Refusal(
         "money_budget_exceeded",
         "X-RateLimit-Limit-Money",
-        "This would exceed what your answers may cost a day, {}. Ask again tomorrow (UTC), or a "
-        "cheaper model.",
+        "This request would exceed your cost limit of {} per day. "
+        "Try again tomorrow (UTC), or use a cheaper model.",
         should_retry=False,
     ),
     "subject_running": Refusal(
         "subject_running_limit_exceeded",
         "X-RateLimit-Limit-Running",
-        "{} of your answers wait or run already. Wait for one to end.",
+        "You already have {} waiting or running responses, which is the limit. "
+        "Wait until one finishes.",
     ),
     "subject_requests_per_minute": Refusal(
         "subject_rate_limit_exceeded",
         "X-RateLimit-Limit-Requests",
-        "Each user may send {} requests a minute. Wait as long as Retry-After says.",
+        "You have reached the limit of {} requests per minute for each user. "
+        "Retry after the Retry-After time.",
     ),
     "subject_tokens_per_day": Refusal(
         "subject_budget_exceeded",
         "X-RateLimit-Limit-Tokens",
-        "This would exceed the {} tokens a day of each user. Ask again tomorrow (UTC), or less.",
+        "This request would exceed the limit of {} tokens per day for each user. "
+        "Try again tomorrow (UTC), or send a smaller request.",
         should_retry=False,
     ),
     "subject_money_per_day": Refusal(
         "subject_budget_exceeded",
         "X-RateLimit-Limit-Money",
-        "This would exceed what the answers of each user may cost a day, {}. Ask again tomorrow "
-        "(UTC), or a cheaper model.",
+        "This request would exceed the cost limit of {} per day for each user. "
+        "Try again tomorrow (UTC), or use a cheaper model.",
         should_retry=False,
     ),
 }
@@ -130,14 +134,14 @@ def from_error(error: Problem | HoldlineError) -> Problem:
             return Problem(
                 422,
                 "idempotency_key_reused",
-                "This idempotency key was used with another request body. Use a new key.",
+                "This idempotency key was used with a different request body. Use a new key.",
                 param="idempotency_key",
             )
         case QueueFull(limit=limit, counted=counted):
             return Problem(
                 429,
                 "queue_full",
-                f"The queue is full: its limit is {limit} {counted}. Try again later.",
+                f"The queue has reached its limit of {limit} {counted}. Try again later.",
                 retry_after=FULL_RETRY_SECONDS,
                 limit=("X-RateLimit-Limit-Queue", limit),
             )
@@ -147,7 +151,7 @@ def from_error(error: Problem | HoldlineError) -> Problem:
             return Problem(
                 503,
                 "not_replicated",
-                "The prompt is queued, but too few replicas of the storage have it. "
+                "The prompt is queued, but too few storage replicas have acknowledged it. "
                 "Send it again with the same idempotency key.",
                 retry_after=AWAY_RETRY_SECONDS,
             )
@@ -162,8 +166,8 @@ def from_error(error: Problem | HoldlineError) -> Problem:
             return Problem(
                 503,
                 "response_key_missing",
-                "This server lacks the key with which the response is encrypted. "
-                "Try again later; if it lasts, tell the operator.",
+                "This server does not have the key that encrypts the response. "
+                "Try again later; if the error persists, contact the operator.",
                 retry_after=FULL_RETRY_SECONDS,
             )
         case RedisTrouble():
@@ -174,7 +178,9 @@ def from_error(error: Problem | HoldlineError) -> Problem:
                 retry_after=AWAY_RETRY_SECONDS,
             )
         case _:
-            return Problem(500, "internal_error", "Something went wrong here. Try again.")
+            return Problem(
+                500, "internal_error", "The server encountered an internal error. Try again."
+            )
 
 
 def limited(error: Limited) -> Problem:
@@ -185,8 +191,8 @@ def limited(error: Limited) -> Problem:
             400,
             "input_tokens_exceeded",
             # LiteLLM recognises it by "exceeds the maximum number of tokens allowed".
-            f"The input exceeds the maximum number of tokens allowed, {limit}, as estimated. "
-            "Shorten it.",
+            f"The estimated input exceeds the maximum number of tokens allowed, which is {limit}. "
+            "Shorten the input.",
             param="input",
             limit=("X-RateLimit-Limit-Input-Tokens", error.limit),
         )

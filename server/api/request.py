@@ -39,6 +39,8 @@ MAX_TOOLS: Final = 128
 # suggests.
 MAX_DEPTH: Final = 64
 MAX_VALUES: Final = 100_000
+TOO_DEEP: Final = f"at most {MAX_DEPTH} levels of nesting are allowed"
+TOO_MANY_VALUES: Final = f"at most {MAX_VALUES} values are allowed"
 Penalty = Annotated[float, Meta(ge=-2, le=2)]
 SchemaName = Annotated[str, Meta(pattern=r"^[A-Za-z0-9_-]{1,64}\Z")]
 # Passed on unchecked: the levels differ between models, and new ones appear.
@@ -249,9 +251,9 @@ def parse_json(data: bytes | str) -> dict[str, Any]:
     except (msgspec.DecodeError, UnicodeError) as error:
         raise _not_json(_reason(data, error)) from None
     except RecursionError:
-        raise _not_json("nested too deeply") from None
+        raise _not_json(TOO_DEEP) from None
     if not isinstance(value, dict):
-        raise invalid(None, "A JSON object is expected here.", "invalid_json")
+        raise invalid(None, "The request must be a JSON object.", "invalid_json")
     # The nesting cannot be deeper than the number of opening brackets, and every value follows a
     # bracket or a comma. These counts clear most bodies without a walk through their values.
     marks = ("{", "[", ",") if isinstance(data, str) else (b"{", b"[", b",")
@@ -262,16 +264,24 @@ def parse_json(data: bytes | str) -> dict[str, Any]:
 
 
 def _not_json(why: str) -> Problem:
-    return invalid(None, f"This is not valid JSON: {why}", "invalid_json")
+    return invalid(None, f"Invalid JSON: {why}.", "invalid_json")
+
+
+def reason_of(error: Exception) -> str:
+    """Returns why a body or message could not be decoded, in lower case, to follow a colon."""
+    if isinstance(error, UnicodeError):
+        return "the text is not valid UTF-8"
+    what = str(error).rpartition(" is malformed: ")[2]
+    return what[:1].lower() + what[1:]
 
 
 def _reason(data: bytes | str, error: Exception) -> str:
-    """Returns why decoding failed. msgspec reports half of a surrogate pair as truncated data."""
-    if isinstance(error, UnicodeError):
-        return "text that is not UTF-8"
+    """As `reason_of`; msgspec reports half of a surrogate pair as truncated data."""
     text = data if isinstance(data, str) else data.decode(errors="replace")
     half = _HALF_PAIR.search(text)
-    return f"half of a surrogate pair, {half[0]}" if half else str(error)
+    if half and not isinstance(error, UnicodeError):
+        return f"the escape sequence {half[0]} is an unpaired surrogate"
+    return reason_of(error)
 
 
 # The decoder creates containers of exactly these types. Comparing types is the fastest check.
@@ -284,7 +294,7 @@ def _check_size(value: Any) -> None:
     for _ in range(MAX_DEPTH):
         values += sum(map(len, level))
         if values > MAX_VALUES:
-            raise _not_json(f"more than {MAX_VALUES} values")
+            raise _not_json(TOO_MANY_VALUES)
         level = [
             inner
             for holder in level
@@ -293,7 +303,7 @@ def _check_size(value: Any) -> None:
         ]
         if not level:
             return
-    raise _not_json(f"nested more than {MAX_DEPTH} deep")
+    raise _not_json(TOO_DEEP)
 
 
 def parse_create(body: dict[str, Any]) -> Create:
@@ -323,21 +333,25 @@ def parse_message(message: dict[str, Any]) -> ClientMessage:
     """
     kind = message.get("type")
     if not isinstance(kind, str):
-        raise invalid("type", "Every message needs a `type`.", "missing_required_parameter")
+        raise invalid(
+            "type", "'type' is required, and must be a string.", "missing_required_parameter"
+        )
     if kind not in _KINDS:
         known = ", ".join(sorted(_KINDS))
-        raise invalid("type", f"Unknown type '{kind[:64]}'. Known: {known}.", "unknown_type")
+        raise invalid("type", f"Unknown type '{kind[:64]}'. Known types: {known}.", "unknown_type")
     if kind == "response.create":
         message = _without_neutral(message, _CREATE_FIELDS | _ENVELOPE)
         if message.get("background"):
-            raise _unsupported("background", " over WebSocket: every response survives its socket")
+            raise _unsupported(
+                "background", " over WebSocket, where every response outlives its socket"
+            )
     try:
         converted = _convert(message, _KINDS[kind])
     except Problem as problem:
         if problem.param != "stream_id":
             raise
-        words = "1 to 256 letters, digits, underscores, hyphens and periods"
-        raise invalid("stream_id", f"A 'stream_id' is {words}.", "invalid_stream_id") from None
+        words = "must be 1 to 256 letters, digits, underscores, hyphens or periods"
+        raise invalid("stream_id", f"'stream_id' {words}.", "invalid_stream_id") from None
     if isinstance(converted, ResponseCreate):
         check_input(converted, message)
         check_tools(converted)
@@ -355,16 +369,20 @@ def check_tools(create: Create) -> None:
     names = {tool.name for tool in create.tools or ()}
     match create.tool_choice:
         case "required" if not names:
-            raise invalid("tool_choice", "'tool_choice' is required, but 'tools' is empty.")
+            message = "'tool_choice' is 'required', but 'tools' is empty. Send at least one tool."
+            raise invalid("tool_choice", message)
         case FunctionChoice(name=name) if name not in names:
-            raise invalid("tool_choice.name", f"'{name}' is none of the 'tools'.")
+            raise _no_such_tool("tool_choice.name", name)
         case AllowedTools(tools=tools):
             for index, tool in enumerate(tools):
                 if tool.name not in names:
-                    where = f"tool_choice.tools[{index}].name"
-                    raise invalid(where, f"'{tool.name}' is none of the 'tools'.")
+                    raise _no_such_tool(f"tool_choice.tools[{index}].name", tool.name)
         case _:
             pass
+
+
+def _no_such_tool(place: str, name: str) -> Problem:
+    return invalid(place, f"Function '{name}' is not in 'tools'. Add it, or name another one.")
 
 
 _KINDS: Final[dict[str, type[ClientMessage]]] = {
@@ -383,9 +401,8 @@ def params_of(create: Create, default_model: str) -> dict[str, Any]:
     """
     model = create.model or default_model
     if not model:
-        raise invalid(
-            "model", "Name a `model`; this server has no default.", "missing_required_parameter"
-        )
+        message = "'model' is required, because this server has no default model."
+        raise invalid("model", message, "missing_required_parameter")
     given = msgspec.to_builtins(create)
     left_out = {"type", "input", "stream", "idempotency_key", "stream_id", "generate"}
     params = {k: v for k, v in given.items() if v is not None and k not in left_out}
@@ -409,7 +426,7 @@ def _without_neutral(body: dict[str, Any], supported: frozenset[str]) -> dict[st
 
 
 def _unsupported(name: str, where: str = "") -> Problem:
-    message = f"Parameter '{name}' is not supported here{where}. Leave it out."
+    message = f"Parameter '{name}' is not supported{where}. Leave it out."
     return invalid(name, message, "unsupported_parameter")
 
 
@@ -427,4 +444,5 @@ def _from_validation(text: str) -> Problem:
     if missing := re.search(r"missing required field `(\w+)`", what):
         param = f"{param}.{missing[1]}" if param else missing[1]
         return invalid(param, f"'{param}' is required.", "missing_required_parameter")
+    what = re.sub("^Invalid (?:enum )?value ('.*')$", r"\1 is not supported", what)
     return invalid(param, f"Invalid value for '{param}': {what[:1].lower()}{what[1:]}.")

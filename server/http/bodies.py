@@ -116,5 +116,5 @@ async def _deadline() -> AsyncIterator[None]:
         async with asyncio.timeout(WAIT_SECONDS):
             yield
     except TimeoutError:
-        message = "Too many large answers wait to be read. Try again."
+        message = "Too many large responses are waiting to be read. Try again."
         raise Problem(503, "busy", message, retry_after=1) from None

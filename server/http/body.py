@@ -32,7 +32,7 @@ async def read_body(request: web.Request, seconds: float) -> bytes:
         raise Problem(
             415,
             "unsupported_encoding",
-            "A body may be encoded with gzip or deflate, or not at all.",
+            "The Content-Encoding must be gzip, deflate or identity.",
         )
     try:
         async with asyncio.timeout(seconds):
@@ -41,7 +41,7 @@ async def read_body(request: web.Request, seconds: float) -> bytes:
         raise Problem(
             408,
             "request_too_slow",
-            f"The body did not come within {seconds:g} seconds. Send it again.",
+            f"The body did not arrive within {seconds:g} seconds. Send it again.",
         ) from None
     return body if encoding == "identity" else _decoded(body, request.client_max_size)
 
@@ -81,7 +81,7 @@ def _decoded(body: bytes, most: int) -> bytes:
 
 
 def _damaged() -> Problem:
-    return Problem(400, "undecodable_body", "The body is not what its Content-Encoding says.")
+    return Problem(400, "undecodable_body", "The body does not match its Content-Encoding.")
 
 
 def with_key(request: web.Request, body: dict[str, Any]) -> dict[str, Any]:

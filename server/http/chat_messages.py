@@ -16,7 +16,7 @@ def items(messages: Any) -> list[tuple[Json, str]]:
     if messages is None:
         raise missing("messages")
     if not listing(messages, "messages"):
-        raise invalid("messages", "'messages' must hold one message at least.")
+        raise invalid("messages", "'messages' must contain at least one message.")
     found: list[tuple[Json, str]] = []
     calls: set[str] = set()
     for index, message in enumerate(messages):
@@ -169,7 +169,5 @@ def _only(message: Json, place: str, names: set[str]) -> None:
 
 
 def _no_call(call_id: str, place: str) -> Problem:
-    message = (
-        f"'{place}' is '{call_id[:64]}', but no call before has this id. Send the call as well."
-    )
+    message = f"No earlier tool call has the id '{call_id[:64]}' of '{place}'. Send the call too."
     return invalid(place, message)

@@ -172,7 +172,7 @@ class Translation:
         if "logprobs" in given and flag(given["logprobs"], "logprobs"):
             self.body["include"] = [LOGPROBS]
         elif given.get("top_logprobs"):
-            raise invalid("top_logprobs", "'top_logprobs' needs 'logprobs' to be true.")
+            raise invalid("top_logprobs", "'top_logprobs' requires 'logprobs' to be true.")
 
 
 def _known(name: str, value: Any) -> None:
@@ -218,5 +218,5 @@ def _choice(choice: Any) -> Any:
         case _:
             raise invalid(
                 "tool_choice",
-                "'tool_choice' is none, auto, required, a function, or allowed_tools.",
+                "'tool_choice' must be none, auto, required, a function or allowed_tools.",
             )

@@ -31,7 +31,7 @@ def completion_id(response_id: str) -> str:
 def failure(response: Json) -> Problem | None:
     """Returns the error for a response that failed or was cancelled, or None."""
     if response["status"] == "cancelled":
-        return Problem(409, "cancelled", "Somebody cancelled this answer.", should_retry=False)
+        return Problem(409, "cancelled", "The response was cancelled.", should_retry=False)
     return problem_of(response)
 
 
@@ -111,15 +111,15 @@ class Chunks:
     def cut(self, response_id: str) -> bytes:
         """Returns the error that ends a stream before its response: `server_restarting`."""
         problem = restarting(
-            response_id, "A chat stream cannot be resumed; the answer goes on as a response. "
+            response_id, "A chat stream cannot be resumed, but the response continues. "
         )
         return self.problem(problem)
 
     @property
     def _elsewhere(self) -> str:
         id_ = self._head.get("id", "").replace("chatcmpl-", "resp_")
-        where = f"GET /v1/responses/{id_}" if id_ else "the response that X-Response-Id names"
-        return f"The answer goes on; follow it there: {where}."
+        where = f"with GET /v1/responses/{id_}" if id_ else "under the id in X-Response-Id"
+        return f"The response continues. Retrieve it {where}."
 
     def _chunks(self, event: Event) -> list[Json]:
         match event["type"]:
@@ -172,8 +172,8 @@ class Chunks:
         problem = Problem(
             503,
             "answer_restarted",
-            "The answer began anew after some of it was sent, which a chat stream cannot take "
-            f"back. {self._elsewhere}",
+            "The answer restarted after part of it was sent, and a chat stream cannot retract "
+            f"text. {self._elsewhere}",
         )
         return [{"error": problem.error}]
 

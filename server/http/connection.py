@@ -57,9 +57,11 @@ class Connection(web.RequestHandler):
         if request.writer.output_size > 0:
             raise ConnectionError
         if status >= 500:
-            problem = Problem(500, "internal_error", "Something went wrong here. Try again.")
+            problem = Problem(
+                500, "internal_error", "The server encountered an internal error. Try again."
+            )
         else:
-            problem = Problem(status, "http_error", "This is no valid HTTP request.")
+            problem = Problem(status, "http_error", "The HTTP request is invalid.")
         answer = web.Response(
             status=problem.status,
             headers={"X-Content-Type-Options": "nosniff"},

@@ -60,8 +60,8 @@ class Hosts:
 def _advice(host: str) -> str:
     name = canonical_host(host)
     if name is None:
-        return "The Host header must be a name, with or without a port."
+        return "The Host header must be a host name, with or without a port."
     return (
-        f"This server is not known as {name}. If it should be, start it with {SETTING}={name} "
-        "(names are separated by commas)."
+        f"The host name {name} is not allowed. To allow it, start the server with {SETTING}={name} "
+        "(separate several names with commas)."
     )

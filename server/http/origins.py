@@ -107,13 +107,13 @@ def _advice(origin: str, *, others: bool) -> str:
     """Returns how to allow a site; `others` is True if the setting already lists other sites."""
     site = canonical(origin)
     if site is None:
-        return f"The site {origin} may not use this server: it has no origin that could be allowed"
+        return f"The site {origin} cannot be allowed to use this server, because it has no origin."
     # `null` is the origin of all local files and sandboxed frames, from any author.
     which = "every page without an origin" if site == "null" else "it"
-    as_well = " as well (sites are separated by commas)" if others else ""
+    as_well = " as well" if others else ""
     return (
-        f"The site {origin} may not use this server. "
-        f"To allow {which}{as_well}, start the server with {SETTING}={site}"
+        f"The site {origin} is not allowed to use this server. To allow {which}{as_well}, "
+        f"start the server with {SETTING}={site} (separate several sites with commas)."
     )
 
 

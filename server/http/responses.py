@@ -173,7 +173,7 @@ class ResponseRoutes:
         await self._responses.owned(viewer, id_)
         order, after = request.query.get("order", "desc"), request.query.get("after")
         if order not in ("asc", "desc"):
-            raise invalid("order", "'order' is asc or desc.")
+            raise invalid("order", "'order' must be 'asc' or 'desc'.")
         limit = _integer(request, "limit", DEFAULT_PAGE, 1, LARGEST_PAGE)
 
         async def make() -> Body:
@@ -207,7 +207,9 @@ class ResponseRoutes:
         if _gone(request):
             raise ConnectionResetError
         if self._streams.stopped:
-            raise Problem(503, "server_restarting", "This server restarts.", retry_after=1)
+            raise Problem(
+                503, "server_restarting", "The server is restarting. Try again.", retry_after=1
+            )
 
     async def stream(
         self,
@@ -298,7 +300,7 @@ def _page(items: list[dict[str, Any]], after: str | None, limit: int) -> dict[st
     if after:
         places = [index for index, item in enumerate(items) if item["id"] == after]
         if not places:
-            raise invalid("after", "No input item has this id.")
+            raise invalid("after", "'after' is not the id of an input item of this response.")
         items = items[places[0] + 1 :]
     page = items[:limit]
     return {
@@ -360,7 +362,7 @@ def _flag(request: web.Request, name: str) -> bool:
         case "false" | "0" | "":
             return False
         case _:
-            raise invalid(name, f"'{name}' is true or false.")
+            raise invalid(name, f"'{name}' must be true or false.")
 
 
 def _integer(request: web.Request, name: str, default: int, least: int, most: int) -> int:

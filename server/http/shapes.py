@@ -44,7 +44,7 @@ def flag(value: Any, place: str) -> bool:
 
 def other_type(place: str, types: tuple[str, ...]) -> Problem:
     """Returns the refusal of an object whose `type` is none of `types`."""
-    message = f"'{place}.type' must be {' or '.join(types)}: nothing else is supported here."
+    message = f"'{place}.type' must be {' or '.join(types)}. Other types are not supported."
     return invalid(f"{place}.type", message, "unsupported_parameter")
 
 
@@ -55,5 +55,5 @@ def missing(place: str) -> Problem:
 
 def unsupported(place: str) -> Problem:
     """Returns the refusal of an unsupported field."""
-    message = f"'{place}' asks for what is not supported here. Leave it out."
+    message = f"This value of '{place}' is not supported. Leave it out."
     return invalid(place, message, "unsupported_parameter")

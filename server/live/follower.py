@@ -272,15 +272,15 @@ class Follower:
             return Problem(
                 400,
                 "starting_after_beyond_end",
-                f"starting_after is {self._resumed_at - 1}, but the response has only "
+                f"'starting_after' is {self._resumed_at - 1}, but the response has only "
                 f"{view.length} events. Follow it from the beginning.",
                 param="starting_after",
             )
         return Problem(
             410,
             "response_rolled_back",
-            "The storage lost events of this response that you have seen. "
-            "Drop what you have and follow it from the beginning.",
+            "The storage lost events of this response that you have already received. "
+            "Discard them, and follow the response from the beginning.",
         )
 
     def _is_same(self, again: Frame) -> bool:
@@ -294,9 +294,14 @@ def _gone() -> Problem:
     return Problem(
         410,
         "response_gone",
-        "This response was deleted, has expired, or was lost by the storage. Ask again.",
+        "This response was deleted, has expired, or was lost by the storage. "
+        "Send the request again.",
     )
 
 
 def _undecodable() -> Problem:
-    return Problem(500, "response_damaged", "An event of this response cannot be read.")
+    return Problem(
+        500,
+        "response_damaged",
+        "An event of this response cannot be decoded. Send the request again.",
+    )

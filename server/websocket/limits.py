@@ -48,8 +48,8 @@ class SocketLimiter:
             raise Problem(
                 429,
                 "socket_limit_exceeded",
-                f"You have {most:g} sockets on this server already, and may have no more. "
-                "Close one, or come back later.",
+                f"You already have {most:g} sockets on this server, which is the limit. "
+                "Close one, or try again later.",
                 retry_after=FULL_RETRY_SECONDS,
                 limit=("X-RateLimit-Limit-Sockets", most),
             )

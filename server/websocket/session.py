@@ -203,13 +203,13 @@ class Session:
             state.submitting = True
             return [submit]
         if self._waiting >= MAX_WAITING:
-            raise _too_many("requests waiting in the lanes of one socket", MAX_WAITING)
+            raise _too_many("queued requests on one socket", MAX_WAITING)
         try:
             packed = _pack(submit.body)
         except OverflowError:
-            raise invalid(None, "An integer of this request has more than 64 bits.") from None
+            raise invalid(None, "Integers in the request must fit in 64 bits.") from None
         if not self._byte_limiter.take(len(packed)):
-            raise _too_many("bytes in the lanes of all sockets", self._byte_limiter.most)
+            raise _too_many("bytes of queued requests on all sockets", self._byte_limiter.most)
         self._waiting += 1
         state.waiting.append(packed)
         return []
@@ -220,7 +220,7 @@ class Session:
             raise Problem(
                 409,
                 "already_followed",
-                "This socket follows that response already; its events are on their way.",
+                "This socket already follows this response, and will receive its events.",
                 param="response_id",
             )
         if self._open >= MAX_FOLLOWED:
@@ -246,4 +246,9 @@ class Session:
 
 
 def _too_many(what: str, limit: int) -> Problem:
-    return Problem(429, "too_many", f"At most {limit} {what}. Wait for one to end.", retry_after=1)
+    return Problem(
+        429,
+        "too_many",
+        f"At most {limit} {what} are allowed. Wait until one finishes.",
+        retry_after=1,
+    )

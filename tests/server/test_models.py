@@ -36,7 +36,7 @@ async def test_an_unknown_model_is_refused_and_the_known_ones_named(listing: Cli
     ):
         error = (await answer.json())["error"]
         assert (404, "model_not_found", "model") == (answer.status, error["code"], error["param"])
-        assert "Known: a/b, c." in error["message"]
+        assert "Available models: a/b, c." in error["message"]
 
 
 async def test_a_parameter_that_the_models_api_does_not_have_is_refused(

@@ -124,7 +124,7 @@ def test_what_is_wrong_is_named(prompt: Any, status: int, code: str, param: str)
     problem = refused.value
     assert (status, code, param) == (problem.status, problem.code, problem.param)
     if code == "prompt_not_found" and param == "prompt.id":
-        assert "Known: both, code-review, shown, told." in problem.message
+        assert "Available prompts: both, code-review, shown, told." in problem.message
 
 
 @pytest.mark.parametrize(

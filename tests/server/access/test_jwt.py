@@ -89,7 +89,7 @@ def test_what_a_token_says_it_may_do_is_all_that_it_may() -> None:
 
 def test_a_key_of_a_tenant_makes_tokens_of_that_tenant_alone() -> None:
     assert "acme" == check(mint_token(OURS_PRIVATE, subject="anna")).tenant
-    with pytest.raises(Problem, match="revoked or not ours"):
+    with pytest.raises(Problem, match="revoked or unknown"):
         check(signed(OURS_PRIVATE, tenant="other"))
 
 

@@ -293,7 +293,7 @@ async def test_models_and_prompts_that_are_not_for_one_do_not_exist_for_one(
     for name in ("b", "z", "nothing"):
         status, text = await ask(input="x", model=name)
         assert 404 == status
-        assert f"There is no model '{name}' here. Known: a." in text
+        assert f"Model '{name}' not found. Available models: a." in text
     status, text = await ask(prompt={"id": "q"})
     assert (404, True) == (status, "prompt_not_found" in text)
     assert '"q' not in text.replace("'q'", "")

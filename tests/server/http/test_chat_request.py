@@ -386,7 +386,7 @@ def test_the_advice_about_types_and_results_works() -> None:
         ),
         (
             {"messages": [{"role": "tool", "tool_call_id": "c", "content": "x"}, *HI]},
-            "'messages[0].tool_call_id' is 'c', but no call before has this id",
+            "No earlier tool call has the id 'c' of 'messages[0].tool_call_id'",
         ),
     ):
         with pytest.raises(Problem, match=re.escape(advice)):

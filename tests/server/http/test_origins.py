@@ -97,7 +97,7 @@ def test_the_advice_of_a_refusal_works(sent: str) -> None:
     for before in ("", "https://a.example"):
         assert origins(before).allows(sent, HOST) == (sent == before != "")
         advice = _advice(sent, others=bool(before))
-        told = re.search(rf"{SETTING}=(\S+)$", advice)
+        told = re.search(rf"{SETTING}=(\S+) \(separate several sites with commas\)\.$", advice)
         if told is None:
             assert canonical(sent) is None
             continue
