@@ -1,7 +1,7 @@
-"""A running system that the journeys share: two servers, a worker, a model and a Redis of its own.
+"""A running system that end-to-end tests share: two servers, a worker, a model and a Redis.
 
-It lives in a thread with a loop of its own, because starting processes for each test would cost
-more than all of the tests. A journey that breaks something starts its own `system`.
+It runs in a thread with its own event loop, because starting processes for each test would take
+longer than the tests themselves. A test that breaks something starts its own `system`.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ _COUNT = itertools.count()
 
 @dataclass
 class Shared:
-    """What runs for all journeys."""
+    """The system that all end-to-end tests share."""
 
     server: Server
     other: Server
@@ -40,15 +40,15 @@ class Shared:
     redis_url: str
 
     def prompt(self, script: str = "") -> str:
-        """A prompt that no other test has: `script` is obeyed by the model."""
+        """Returns a prompt that no other test uses. `script` controls the model."""
         return f"journey={next(_COUNT)} {script}".strip()
 
     def calls(self, prompt: str) -> list[Call]:
-        """The model's calls for a prompt."""
+        """Returns the model calls for a prompt."""
         return [call for call in list(self.model.calls) if call.prompt == prompt]
 
     def said(self, prompt: str) -> str:
-        """What the model said to a prompt, which it was asked once."""
+        """Returns the model's answer to a prompt. Fails unless it was called exactly once."""
         calls = self.calls(prompt)
         assert 1 == len(calls)
         return calls[0].sent.strip()
@@ -102,11 +102,11 @@ async def client(shared: Shared) -> AsyncIterator[AsyncOpenAI]:
 
 @pytest.fixture
 async def elsewhere(shared: Shared) -> AsyncIterator[AsyncOpenAI]:
-    """The same system through its other server."""
+    """A client of the other server of the same system."""
     async with sdk(shared.other) as client:
         yield client
 
 
 def sdk(server: Server) -> AsyncOpenAI:
-    """The official client, pointed at a server by nothing but its base URL."""
+    """Returns the official client, configured with only the server's base URL."""
     return AsyncOpenAI(base_url=f"{server.url}/v1", api_key="any", max_retries=0, timeout=20)

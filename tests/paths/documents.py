@@ -1,4 +1,4 @@
-"""The documents, and the tables and blocks in them."""
+"""Reads the documents and the tables and code blocks in them."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ ADDRESS = "http://127.0.0.1:8080"
 
 
 def section(document: str, heading: str) -> str:
-    """What stands under a heading."""
+    """Returns the text under a heading."""
     return document.split(f"\n## {heading}\n")[1].split("\n## ", maxsplit=1)[0]
 
 
 def rows_of(text: str) -> list[list[str]]:
-    """The rows of the tables in a text, without their heads."""
+    """Returns the rows of all tables in a text, without header rows."""
     lines = text.splitlines()
     rows = [
         [cell.strip() for cell in line.split("|")[1:-1]]
@@ -39,18 +39,18 @@ def table(document: str, heading: str) -> list[list[str]]:
 
 
 def words(cell: str) -> list[str]:
-    """What is quoted as code in a cell."""
+    """Returns the code spans in a cell."""
     found: list[str] = re.findall(r"`([^`]+)`", cell)
     return found
 
 
 def first_words(rows: list[list[str]]) -> list[str]:
-    """What the first column names."""
+    """Returns the code spans in the first column."""
     return [word for row in rows for word in words(row[0])]
 
 
 def blocks(document: str, language: str) -> list[str]:
-    """The fenced blocks of a language; "" is that of those which name none."""
+    """Returns the fenced blocks of a language; "" selects blocks without one."""
     fenced = re.split(r"^```(.*)\n", document, flags=re.MULTILINE)
     # Text, opening, block, closing, text, opening, ...
     return [

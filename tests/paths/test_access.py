@@ -1,4 +1,4 @@
-"""Clients that show keys and tokens to real processes, and what these leave behind of them."""
+"""Clients with keys and tokens against real processes, which must not leak them."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ NO_PROXY = {k: v for k, v in os.environ.items() if not k.lower().endswith("_prox
 
 @dataclass
 class Site:
-    """A server and a worker of which one has to know a key or a token."""
+    """A server that requires a key or token, and a worker."""
 
     system: System
     server: Server
@@ -50,7 +50,7 @@ async def site(system: System, tmp_path: Path) -> AsyncIterator[Site]:
         yield Site(system, server, key, signer)
 
 
-async def test_the_official_sdk_shows_a_key_and_is_told_what_is_wrong_with_it(site: Site) -> None:
+async def test_the_official_sdk_works_with_a_key_and_a_wrong_key_is_rejected(site: Site) -> None:
     def sdk(key: str) -> AsyncOpenAI:
         return AsyncOpenAI(base_url=f"{site.server.url}/v1", api_key=key, max_retries=0)
 
@@ -70,7 +70,7 @@ async def test_the_official_sdk_shows_a_key_and_is_told_what_is_wrong_with_it(si
     assert "invalid_api_key" == refused.value.code
 
 
-async def test_the_python_client_fetches_a_token_whenever_one_is_needed(site: Site) -> None:
+async def test_the_python_client_fetches_a_new_token_before_the_old_one_expires(site: Site) -> None:
     fetched = 0
 
     async def fetch() -> str:
@@ -85,17 +85,19 @@ async def test_the_python_client_fetches_a_token_whenever_one_is_needed(site: Si
     assert fetched > 1
 
 
-async def test_the_python_client_gives_up_where_its_token_does_not_count(site: Site) -> None:
+async def test_the_python_client_raises_if_its_token_is_rejected(site: Site) -> None:
     with pytest.raises(Closed) as closed:
         async with holdline_client.connect(site.server.url, token="wrong"):
             pass
     assert 401 == closed.value.status
 
 
-@pytest.mark.skipif(shutil.which("node") is None, reason="no node here: apt install nodejs")
-async def test_the_web_client_shows_a_fresh_token_before_the_old_one_ends(site: Site) -> None:
+@pytest.mark.skipif(
+    shutil.which("node") is None, reason="node is not installed: apt install nodejs"
+)
+async def test_the_web_client_sends_a_new_token_before_the_old_one_expires(site: Site) -> None:
     process = await asyncio.create_subprocess_exec(
-        # Until Node 22 its WebSocket has to be asked for.
+        # Before Node 22, WebSocket is behind a flag.
         *("node", "--experimental-websocket", str(ROOT / "tests/web/token.mjs")),
         site.server.ws_url,
         stdin=subprocess.PIPE,
@@ -106,8 +108,8 @@ async def test_the_web_client_shows_a_fresh_token_before_the_old_one_ends(site: 
     assert ["state open", "expiring", "answer completed"] == said.decode().splitlines()
 
 
-async def test_no_key_and_no_token_is_in_what_the_processes_say(site: Site) -> None:
-    """Neither good ones nor bad ones, whichever way they come in."""
+async def test_keys_and_tokens_do_not_appear_in_logs_or_metrics(site: Site) -> None:
+    """Neither valid nor invalid credentials may appear, however they were sent."""
     bad = "canary-" + "x" * 40
     shown = [site.key, site.token(), f"hl_0123456789ab_{'canary0' * 6}z", f"{bad}.{bad}.{bad}"]
     async with aiohttp.ClientSession() as http:
@@ -135,7 +137,7 @@ async def test_no_key_and_no_token_is_in_what_the_processes_say(site: Site) -> N
         assert secret not in everything
 
 
-async def test_with_keys_a_server_may_listen_where_others_reach_it(site: Site) -> None:
+async def test_a_server_with_keys_may_listen_on_all_interfaces(site: Site) -> None:
     port = str(free_port())
     server = await site.system.server(HOLDLINE_HOST="0.0.0.0", HOLDLINE_PORT=port)
     async with aiohttp.ClientSession() as http, http.get(f"{server.url}/v1/models") as response:

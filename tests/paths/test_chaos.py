@@ -1,4 +1,4 @@
-"""Random faults against a whole system; and the checker sees what it is there to see."""
+"""Random faults against a complete system, and proof that the checker detects violations."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ VIOLATIONS = re.compile(r"^violations +\d+(.*)$", re.MULTILINE)
 
 
 def chaos(*arguments: str) -> tuple[int, str]:
-    """What `make chaos` ends with, and what it prints."""
+    """Runs `make chaos` and returns its exit status and output."""
     argv, set_pdeathsig = with_pdeathsig(
         [sys.executable, "tests/chaos", *arguments], signal.SIGKILL
     )
@@ -39,29 +39,27 @@ def chaos(*arguments: str) -> tuple[int, str]:
 
 
 @pytest.mark.timeout(120)
-def test_every_promise_is_kept_under_random_faults() -> None:
-    """The report names the seed, and the nightly runs take other seeds for longer."""
+def test_random_faults_break_no_promise() -> None:
+    """The report names the seed. Nightly runs use other seeds for longer."""
     status, report = chaos("--seed", str(random.randrange(1_000_000)), "--seconds", "15")
     print(report)
     assert 0 == status, report
 
 
-# `tests/chaos/test_checker.py` shows the checker each violation without a run.
+# `tests/chaos/test_checker.py` tests the checker with each violation without a run.
 @pytest.mark.timeout(350)
 @pytest.mark.parametrize(
     ("what", "broken"),
     [
-        # What a zombie spoils depends on when it wakes.
+        # The violation depends on when the suspended worker resumes.
         pytest.param("fence", {"I1", "I2", "I3", "I5"}, marks=pytest.mark.heavy),
         ("seen", {"I5"}),
         pytest.param("gap", {"I4"}, marks=pytest.mark.heavy),
         pytest.param("compare", {"I1"}, marks=pytest.mark.heavy),
     ],
 )
-def test_the_checker_is_red_when_a_line_of_defence_is_switched_off(
-    what: str, broken: set[str]
-) -> None:
-    """Faults are random: one run in three may have had none that the missing line was for."""
+def test_the_checker_detects_a_disabled_defence(what: str, broken: set[str]) -> None:
+    """Up to three runs, because a run of random faults may lack the relevant one."""
     report = ""
     for seed in ("1", "2", "3"):
         status, report = chaos("--seed", seed, "--seconds", "14", "--sabotage", what)
@@ -71,11 +69,11 @@ def test_the_checker_is_red_when_a_line_of_defence_is_switched_off(
         assert bool(seen) == bool(status), report
         if broken & seen:
             return
-    pytest.fail(f"nothing of {broken} was seen without {what}:\n{report}")
+    pytest.fail(f"none of {broken} was detected without {what}:\n{report}")
 
 
 @pytest.mark.parametrize("what", sorted(SABOTAGES))
-def test_a_sabotage_still_fits_the_code(what: str) -> None:
-    """In a process of its own, which it changes."""
+def test_a_sabotage_can_still_be_applied(what: str) -> None:
+    """The sabotage patches modules, so it runs in a process of its own."""
     script = f"from tests.chaos.sabotage import SABOTAGES; SABOTAGES[{what!r}][0]()"
     subprocess.run([sys.executable, "-c", script], cwd=ROOT, timeout=50, check=True)

@@ -1,4 +1,4 @@
-"""`web/client.js` without the widget: in Node 22 and in a web worker, on a line that breaks."""
+"""`web/client.js` without the widget, in Node 22 and in a web worker, with a lost connection."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from tests.paths.conftest import Shared
 from tests.system import System, free_port
 
 
-@pytest.mark.skipif(node_22() is None, reason="no Node 22 here: make check installs it")
-async def test_in_node_22(shared: Shared) -> None:
+@pytest.mark.skipif(node_22() is None, reason="Node 22 is not installed: make check installs it")
+async def test_the_web_client_resumes_in_node_22(shared: Shared) -> None:
     prompt = shared.prompt("mode=slow tokens=40 pace=0.02")
     process = await asyncio.create_subprocess_exec(
         str(node_22()),
@@ -55,10 +55,10 @@ onmessage = async ({ data }) => {
 @pytest.mark.browser
 @in_session_loop
 @needs_chromium
-async def test_in_a_worker(
+async def test_the_web_client_resumes_in_a_web_worker(
     shared: Shared, system: System, open_page: NewPage, serve_app: ServeApp
 ) -> None:
-    """A worker of another site, whose page has nothing to do with it."""
+    """The worker belongs to another site, and its page does not use Holdline."""
     port = free_port()
     system.environ["REDIS_URL"] = shared.redis_url
     server = await system.server(HOLDLINE_ALLOWED_ORIGINS=f"http://127.0.0.1:{port}")

@@ -1,4 +1,4 @@
-"""`holdline-ask` as people use it: on a terminal, through a pipe, stopped and gone on."""
+"""`holdline-ask` on a terminal and in a pipe, interrupted and resumed."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ async def model() -> AsyncIterator[FakeModel]:
 
 
 class Command:
-    """One run of the command; `shown` is what its terminal or its pipe has got."""
+    """One run of the command. `shown` is the output to its terminal or pipe."""
 
     def __init__(self, process: asyncio.subprocess.Process, master: int | None) -> None:
         self.process = process
@@ -70,7 +70,7 @@ class Command:
         os.set_blocking(self._master, False)
         loop.add_reader(self._master, news.set)
         try:
-            with contextlib.suppress(OSError):  # the other end of the terminal is closed
+            with contextlib.suppress(OSError):  # the process has closed its side of the terminal
                 while True:
                     await news.wait()
                     news.clear()
@@ -81,25 +81,25 @@ class Command:
             os.close(self._master)
 
     async def end(self) -> int:
-        """The exit code, once all that it has written was read."""
+        """Reads all output, waits for the end and returns the exit code."""
         assert self._reading is not None
         await asyncio.wait_for(self._reading, 40)
         return await asyncio.wait_for(self.process.wait(), 20)
 
 
 def tokens(text: str) -> list[int]:
-    """The numbers of the tokens in a text."""
+    """Returns the numbers of the tokens in a text."""
     return [int(number) for number in re.findall(r"c\d+t(\d+) ", text)]
 
 
-async def test_a_pipe_gets_the_whole_text_and_nothing_else(shared: Shared) -> None:
+async def test_a_pipe_receives_only_the_complete_text(shared: Shared) -> None:
     command = await Command.start("-", url=shared.server.url, stdin=shared.prompt())
     assert 0 == await command.end()
     assert list(range(20)) == tokens(command.shown)
     assert "" == command.errors
 
 
-async def test_a_terminal_is_shown_the_stream_and_the_id(shared: Shared) -> None:
+async def test_a_terminal_shows_the_stream_and_the_id(shared: Shared) -> None:
     command = await Command.start(
         shared.prompt("mode=slow tokens=40 pace=0.05"), url=shared.server.url, tty=True
     )
@@ -109,7 +109,7 @@ async def test_a_terminal_is_shown_the_stream_and_the_id(shared: Shared) -> None
     assert "40 tokens" in command.shown
 
 
-async def test_a_terminal_is_told_of_a_broken_line_and_the_text_goes_on_behind_it(
+async def test_a_terminal_shows_a_lost_connection_and_then_continues_the_text(
     shared: Shared,
 ) -> None:
     async with Proxy(shared.server.url) as proxy:
@@ -125,14 +125,14 @@ async def test_a_terminal_is_told_of_a_broken_line_and_the_text_goes_on_behind_i
     assert list(range(40)) == tokens(before + rest)
 
 
-async def test_what_a_model_says_does_not_command_the_terminal(shared: Shared) -> None:
+async def test_escape_sequences_from_a_model_are_not_sent_to_the_terminal(shared: Shared) -> None:
     prompt = shared.prompt("say=a\x1b]0;owned\x07b")
     command = await Command.start(prompt, url=shared.server.url, tty=True)
     assert 0 == await command.end()
     assert "a␛]0;owned␇b" in command.shown
 
 
-async def test_ctrl_c_says_how_to_go_on_and_so_it_does(shared: Shared) -> None:
+async def test_ctrl_c_prints_a_command_that_resumes_the_answer(shared: Shared) -> None:
     prompt = shared.prompt("mode=slow tokens=60 pace=0.05")
     command = await Command.start(prompt, "--stream", url=shared.server.url)
     await wait_until(lambda: len(tokens(command.shown)) > 3)
@@ -148,20 +148,20 @@ async def test_ctrl_c_says_how_to_go_on_and_so_it_does(shared: Shared) -> None:
     assert 1 == len(shared.calls(prompt))
 
 
-class Once(Proxy):
-    """Lets one connection through."""
+class SingleConnectionProxy(Proxy):
+    """A proxy that accepts only one connection."""
 
     async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.refuse = min(self.accepted, 1)
         await super()._accept(reader, writer)
 
 
-async def test_ctrl_c_before_anything_was_accepted_says_the_key(shared: Shared) -> None:
+async def test_ctrl_c_before_acceptance_prints_the_idempotency_key(shared: Shared) -> None:
     command = await Command.start("x", url=f"http://127.0.0.1:{free_port()}", tty=True)
     await wait_until(lambda: "connecting" in command.shown)
     command.process.send_signal(signal.SIGINT)
     assert 130 == await command.end()
-    async with Once(shared.server.url) as proxy:
+    async with SingleConnectionProxy(shared.server.url) as proxy:
         proxy.drop_reply_after(b"holdline:welcome")
         url = proxy.url.replace("redis", "http")
         command = await Command.start(shared.prompt(), url=url, tty=True)
@@ -171,14 +171,14 @@ async def test_ctrl_c_before_anything_was_accepted_says_the_key(shared: Shared) 
     assert "--key" in command.shown
 
 
-async def test_a_stopped_command_goes_on_although_its_socket_has_died(shared: Shared) -> None:
+async def test_a_suspended_command_resumes_after_its_socket_has_died(shared: Shared) -> None:
     prompt = shared.prompt("mode=slow tokens=60 pace=0.05")
     async with Proxy(shared.server.url) as proxy:
         url = proxy.url.replace("redis", "http")
         command = await Command.start(prompt, "--stream", url=url)
         await wait_until(lambda: len(tokens(command.shown)) > 3)
         command.process.send_signal(signal.SIGSTOP)
-        proxy.stop_forwarding()  # what a router does to a connection that it has forgotten
+        proxy.stop_forwarding()  # like a router that has dropped the connection from its table
         accepted = proxy.accepted
         command.process.send_signal(signal.SIGCONT)
         await wait_until(lambda: proxy.accepted > accepted)
@@ -188,7 +188,7 @@ async def test_a_stopped_command_goes_on_although_its_socket_has_died(shared: Sh
     assert 1 == len(shared.calls(prompt))
 
 
-async def test_a_server_killed_under_the_command_shows_on_the_status_line_only(
+async def test_a_killed_server_does_not_change_the_output_of_the_command(
     system: System, model: FakeModel
 ) -> None:
     port = str(free_port())
@@ -203,7 +203,7 @@ async def test_a_server_killed_under_the_command_shows_on_the_status_line_only(
     assert 1 == len(model.calls)
 
 
-async def test_a_restart_is_marked_in_a_stream_and_unseen_in_a_pipe(
+async def test_a_restart_is_announced_in_a_stream_and_invisible_in_a_pipe(
     system: System, model: FakeModel
 ) -> None:
     server = await system.server()
@@ -229,13 +229,15 @@ async def test_a_restart_is_marked_in_a_stream_and_unseen_in_a_pipe(
         ("mode=filtered", 3, "content_filter"),
     ],
 )
-async def test_exit_codes(shared: Shared, script: str, code: int, word: str) -> None:
+async def test_a_failed_answer_sets_the_exit_code(
+    shared: Shared, script: str, code: int, word: str
+) -> None:
     command = await Command.start(shared.prompt(script), url=shared.server.url)
     assert code == await command.end()
     assert word in command.errors
 
 
-async def test_wrong_usage_is_said_and_nothing_is_asked(shared: Shared) -> None:
+async def test_invalid_arguments_print_the_usage_and_send_no_request(shared: Shared) -> None:
     for arguments, url in [
         ((), shared.server.url),
         (("x", "--id", "resp_1"), shared.server.url),
@@ -246,7 +248,7 @@ async def test_wrong_usage_is_said_and_nothing_is_asked(shared: Shared) -> None:
         assert "usage:" in command.errors
 
 
-async def test_the_wheel_holds_the_client_alone_and_runs_in_a_fresh_environment(
+async def test_the_client_wheel_contains_only_the_client_and_runs_in_a_fresh_environment(
     tmp_path: Path,
 ) -> None:
     async def run(*command: str) -> str:
@@ -277,7 +279,7 @@ async def test_the_wheel_holds_the_client_alone_and_runs_in_a_fresh_environment(
     python = str(tmp_path / "fresh/bin/python")
     await run(sys.executable, *pip, "--python", python, "install", "--no-deps", str(wheel))
     (site,) = (tmp_path / "fresh/lib").glob("python*/site-packages")
-    # aiohttp is there already: a test needs no network.
+    # aiohttp comes from this environment, so that the test needs no network.
     for place in sys.path:
         if place.endswith("site-packages"):
             (site / "rest.pth").write_text(place)

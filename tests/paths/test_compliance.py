@@ -1,4 +1,4 @@
-"""Every case of the standard's compliance suite that is not optional, on every transport."""
+"""Every required case of the standard's compliance suite, on every transport."""
 
 from __future__ import annotations
 
@@ -12,20 +12,22 @@ from tests.paths.compliance.cases import ARGUMENTS, CASES, WEATHER, Case
 from tests.paths.conftest import Shared
 
 
-def test_the_schema_is_that_of_the_version_that_is_promised() -> None:
+def test_the_schema_has_the_promised_version() -> None:
     assert "2026-04-24" == schema.VERSION
 
 
 @pytest.mark.parametrize("transport", TRANSPORTS)
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.id)
-async def test_a_case_of_one_request(shared: Shared, case: Case, transport: str) -> None:
+async def test_a_compliance_case_with_one_request(
+    shared: Shared, case: Case, transport: str
+) -> None:
     async with TRANSPORTS[transport](shared.server) as ask:
         turn = await ask(case.request(shared.prompt(case.script)))
     assert {} == turn.error
     assert "completed" == turn.response["status"]
     assert case.output in [item["type"] for item in turn.response["output"]]
     if transport != "plain":
-        turn.is_whole()
+        turn.check_complete()
         assert case.kinds <= set(turn.kinds)
 
 
@@ -71,13 +73,13 @@ async def test_websocket_sequential_responses(shared: Shared) -> None:
             for word in ("first", "second")
         ]
     for turn in turns:
-        turn.is_whole()
+        turn.check_complete()
         assert "completed" == turn.response["status"]
     assert turns[0].response["id"] != turns[1].response["id"]
 
 
 @pytest.mark.parametrize("transport", TRANSPORTS)
-async def test_a_missing_previous_response_is_refused_by_its_code(
+async def test_an_unknown_previous_response_returns_previous_response_not_found(
     shared: Shared, transport: str
 ) -> None:
     async with TRANSPORTS[transport](shared.server) as ask:
@@ -94,7 +96,7 @@ async def test_a_missing_previous_response_is_refused_by_its_code(
 
 
 def unstored(text: str, previous: Turn | None = None, **more: Any) -> dict[str, Any]:
-    """A request that is not stored and may go on from an earlier turn."""
+    """Returns an unstored request that may continue an earlier turn."""
     request = {"model": "m", "store": False, "input": text, **more}
     return request | ({"previous_response_id": previous.response["id"]} if previous else {})
 
@@ -131,7 +133,7 @@ async def test_websocket_failed_continuation_evicts_cache(shared: Shared) -> Non
     assert "previous_response_not_found" == again.error["code"]
 
 
-async def test_what_is_not_stored_is_not_gone_on_from_on_another_socket(shared: Shared) -> None:
+async def test_an_unstored_response_cannot_be_continued_on_another_socket(shared: Shared) -> None:
     async with TRANSPORTS["socket"](shared.server) as ask:
         first = await ask(unstored(shared.prompt()))
     async with TRANSPORTS["socket"](shared.server) as ask:

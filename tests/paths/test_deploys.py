@@ -1,4 +1,4 @@
-"""One prompt, one signal to the server, one call of the model, however the official SDK asks."""
+"""A server restart during requests of the official SDK causes no second model call."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ SLOW = "mode=slow tokens=40 pace=0.05"
 
 
 async def streamed(client: AsyncOpenAI, prompt: str) -> tuple[list[Any], openai.APIError]:
-    """The events of a stream until the SDK raises, and what it raises."""
+    """Returns the events of a stream until the SDK raises, and the exception."""
     events: list[Any] = []
     with pytest.raises(openai.APIError) as raised:
         async for event in await client.responses.create(input=prompt, model="m", stream=True):
-            events.append(event)  # noqa: PERF401 - what came before the error is kept
+            events.append(event)  # noqa: PERF401 - events before the error are kept
     return events, raised.value
 
 
 async def chatted(client: AsyncOpenAI, prompt: str) -> tuple[str, openai.APIError]:
-    """The id of a streamed chat completion, and what the SDK raises."""
+    """Returns the id of a streamed chat completion and the exception that the SDK raises."""
     id_ = ""
     with pytest.raises(openai.APIError) as raised:
         async for chunk in await client.chat.completions.create(
@@ -37,7 +37,9 @@ async def chatted(client: AsyncOpenAI, prompt: str) -> tuple[str, openai.APIErro
     return id_, raised.value
 
 
-async def test_one_prompt_one_sigterm_one_call(system: System) -> None:
+async def test_after_a_sigterm_each_kind_of_request_has_called_the_model_once(
+    system: System,
+) -> None:
     ways = ("plain", "streamed", "background", "chat")
     prompts = {way: f"way={way} {SLOW}" for way in ways}
     async with FakeModel() as model:
@@ -76,8 +78,10 @@ async def test_one_prompt_one_sigterm_one_call(system: System) -> None:
         assert sorted(prompts.values()) == sorted(call.prompt for call in model.calls)
 
 
-@pytest.mark.heavy  # the gate has it without processes, in test_responses.py
-async def test_beyond_the_grace_the_id_is_told_and_nothing_is_asked_again(system: System) -> None:
+@pytest.mark.heavy  # test_responses.py tests this in the gate without processes
+async def test_a_request_cut_off_by_a_restart_returns_its_id_and_is_not_repeated(
+    system: System,
+) -> None:
     async with FakeModel() as model:
         old, new, _ = await asyncio.gather(
             system.server(HOLDLINE_SHUTDOWN_GRACE_SECONDS="0.1"),
@@ -98,8 +102,8 @@ async def test_beyond_the_grace_the_id_is_told_and_nothing_is_asked_again(system
         assert 1 == len(model.calls)
 
 
-async def test_one_prompt_one_sigkill_one_call(system: System) -> None:
-    """The SDK repeats a request whose connection broke; the repetition attaches."""
+async def test_after_a_sigkill_a_retried_prompt_has_called_the_model_once(system: System) -> None:
+    """The SDK retries after the connection broke, and the retry attaches to the same response."""
     async with FakeModel() as model:
         old, _ = await asyncio.gather(system.server(), system.worker(model.url))
         async with sdk(old) as retrying:

@@ -1,4 +1,4 @@
-"""What the documents say is true: tables against the code, examples can be read."""
+"""The documents match the code: tables, settings, examples and links."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def constant(call: ast.Call, place: int) -> Any:
 # Tables
 
 
-def test_every_setting_is_documented_and_every_documented_one_exists() -> None:
+def test_the_documented_settings_match_the_code() -> None:
     dev = set(re.findall(r"HOLDLINE_[A-Z_]+", ENVIRONMENT))
     named = {n for d in DOCUMENTS for n in re.findall(r"\bHOLDLINE_[A-Z_]+", d.read_text())}
     assert set() == named - SETTINGS.keys() - dev
@@ -69,7 +69,7 @@ NUMBERS = [row for row in table(OPERATING, "Settings") if row[2]]
 
 
 @pytest.mark.parametrize(("name", "default", "limits"), [(*row[:3],) for row in NUMBERS])
-def test_the_documented_default_and_limits_are_those_of_the_code(
+def test_the_documented_default_and_limits_of_a_setting_match_the_code(
     name: str, default: str, limits: str
 ) -> None:
     name = name.strip("`")
@@ -86,11 +86,11 @@ def test_the_documented_default_and_limits_are_those_of_the_code(
             read(**{name: str(beyond)})
 
 
-def test_every_code_of_a_refusal_is_documented_with_its_status() -> None:
+def test_every_error_code_is_documented_with_its_status() -> None:
     coded: set[tuple[str, str]] = set()
     for call in calls("server"):
         match call.func:
-            # `http_error` has the status that HTTP itself gives it.
+            # The status of `http_error` comes from aiohttp's exception.
             case ast.Name("Problem") if constant(call, 1) and constant(call, 0):
                 coded.add((constant(call, 1), str(constant(call, 0))))
             case ast.Name("invalid"):
@@ -98,7 +98,10 @@ def test_every_code_of_a_refusal_is_documented_with_its_status() -> None:
             case _:
                 pass
     coded |= {(refusal.code, "429") for refusal in REFUSALS.values()}
-    coded |= {("not_found", "404"), ("method_not_allowed", "405")}  # server.app, of aiohttp's own
+    coded |= {
+        ("not_found", "404"),
+        ("method_not_allowed", "405"),
+    }  # server.app derives these from aiohttp's errors
     rows = table(REFERENCE, "Errors")
     assert sorted(coded) == sorted((words(row[0])[0], row[2]) for row in rows)
     assert dict(STANDARD_CODES) == {
@@ -106,7 +109,7 @@ def test_every_code_of_a_refusal_is_documented_with_its_status() -> None:
     }
 
 
-def test_a_status_is_named_with_the_code_of_the_wire() -> None:
+def test_the_documents_name_the_error_codes_that_are_sent() -> None:
     for page in (ROOT / "docs").rglob("*.md"):
         codes = re.findall(r"\b[45]\d\d `(\w+)`(?: \(`(\w+)`\))?", page.read_text())
         assert not {code for code, _ in codes} & STANDARD_CODES.keys(), page
@@ -114,7 +117,7 @@ def test_a_status_is_named_with_the_code_of_the_wire() -> None:
             assert not ours or STANDARD_CODES[ours] == code, page
 
 
-def test_every_program_is_listed_with_the_version_that_is_tested() -> None:
+def test_every_program_is_listed_with_its_tested_version() -> None:
     folder = ROOT / "tests/programs"
     tested: dict[str, str] = {}
     for file in (folder / "requirements.in", *folder.glob("environments/*.in")):
@@ -129,7 +132,7 @@ def test_every_program_is_listed_with_the_version_that_is_tested() -> None:
     assert tested == dict(re.findall(r"`(\S+)` (\d[\d.]+\d)", document))
 
 
-def test_every_command_of_redis_is_in_the_list_for_a_user_of_its_own() -> None:
+def test_every_redis_command_is_in_the_documented_acl() -> None:
     [line] = [line for line in OPERATING.splitlines() if line.startswith("A user of its own (ACL)")]
     listed = {word.partition("|")[0] for word in re.findall(r"`([a-z|]+)`", line)}
     sent: set[str] = set()
@@ -141,7 +144,7 @@ def test_every_command_of_redis_is_in_the_list_for_a_user_of_its_own() -> None:
     assert {command.lower() for command in sent} - {"sentinel"} <= listed
 
 
-def test_every_cause_is_documented_with_what_follows() -> None:
+def test_every_failure_cause_is_documented_with_its_consequence() -> None:
     rows = table(REFERENCE, "Why a response failed or waits")
     assert {name: cause.then for name, cause in CAUSES.items()} == {
         words(row[0])[0]: Then(row[1]) for row in rows
@@ -156,7 +159,7 @@ def test_every_error_code_of_a_failed_response_is_documented() -> None:
     } == {words(row[0])[0]: (words(row[1])[0], row[2], row[3]) for row in rows}
 
 
-def test_every_close_code_is_documented_with_its_band() -> None:
+def test_every_close_code_is_documented_with_its_reconnect_advice() -> None:
     rows = table(REFERENCE, "Close codes")
     advice = {int(code): row[1] for row in rows for code in row[0].split(", ")}
     assert {code: code.come_back for code in CloseCode} == {
@@ -179,7 +182,7 @@ def test_every_message_is_documented() -> None:
     assert sent | received <= shown
 
 
-def test_every_parameter_is_documented_with_the_values_that_are_accepted() -> None:
+def test_every_parameter_is_documented_with_its_accepted_values() -> None:
     parts = section(REFERENCE, "Parameters").split("\nNeutral: ")
     supported, neutral_rows = map(rows_of, parts)
     assert set(requests.Create.__struct_fields__) == set(first_words(supported))
@@ -252,7 +255,7 @@ def test_every_log_line_is_documented(folder: str, nth: int) -> None:
 
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
-def test_links_lead_somewhere(document: Path) -> None:
+def test_links_have_existing_targets(document: Path) -> None:
     for target in re.findall(r"\]\(([^)\s]+)\)", document.read_text()):
         if "://" in target:
             continue
@@ -275,7 +278,7 @@ def test_examples_parse(document: Path) -> None:
             json.loads(line)
 
 
-def test_the_models_file_that_is_shown_can_be_used(tmp_path: Path) -> None:
+def test_the_documented_models_file_is_valid(tmp_path: Path) -> None:
     path = tmp_path / "models.toml"
     path.write_text("".join(blocks(OPERATING, "toml")))
     environ = {"HOLDLINE_MODELS": str(path), "OPENAI_API_KEY": "a", "LARGE_KEY": "b"}

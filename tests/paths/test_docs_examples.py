@@ -1,4 +1,4 @@
-"""The examples of the protocol reference are sent, and its headers seen."""
+"""The example requests of the protocol reference return the documented errors and headers."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ HEADERS = REFERENCE.split("\n## Headers\n")[1].split("\n## ")[0]
 SITE = "https://shop.example"
 
 
-async def test_what_is_refused_is_refused_as_written(shared: Shared, client: AsyncOpenAI) -> None:
+async def test_the_documented_errors_are_returned(shared: Shared, client: AsyncOpenAI) -> None:
     done = await client.responses.create(input=shared.prompt("tokens=1"), model="m")
     slow = await client.responses.create(
         input=shared.prompt("mode=hang tokens=2"), model="m", background=True
@@ -54,7 +54,7 @@ async def test_what_is_refused_is_refused_as_written(shared: Shared, client: Asy
 
 
 async def refusal(ws: aiohttp.ClientWebSocketResponse) -> tuple[int, str | None]:
-    """The next error of a socket."""
+    """Returns the status and code of the next error on a socket."""
     while (event := await ws.receive_json(timeout=20))["type"] != "error":
         pass
     return event["status"], event["error"]["code"]
@@ -63,7 +63,7 @@ async def refusal(ws: aiohttp.ClientWebSocketResponse) -> tuple[int, str | None]
 async def asked(
     http: aiohttp.ClientSession, method: str, url: str, body: str | None
 ) -> tuple[int, str | None]:
-    """The status and the code of an answer. A stream that has begun tells of both in an event."""
+    """Returns the status and code of an answer. A stream that has started has them in an event."""
     content = None if body is None else BytesIO(body.encode())
     async with http.request(method, url, data=content) as answer:
         if answer.content_type == "text/event-stream":
@@ -75,7 +75,7 @@ async def asked(
 
 
 def documented(of: str) -> set[str]:
-    """The headers of one side."""
+    """Returns the documented headers of one side."""
     rows = re.findall(r"^\| (`.+?) \| (.+?) \|", HEADERS, re.MULTILINE)
     return {name for names, side in rows if of in side for name in re.findall(r"`(.+?)`", names)}
 
@@ -93,7 +93,7 @@ def test_every_header_is_documented() -> None:
     assert known | one_word == sides
 
 
-async def test_every_header_of_an_answer_is_seen(system: System, shared: Shared) -> None:
+async def test_every_documented_response_header_is_sent(system: System, shared: Shared) -> None:
     system.environ["REDIS_URL"] = shared.redis_url
     limits = {"HOLDLINE_TENANT_REQUESTS_PER_MINUTE": "100", "HOLDLINE_TENANT_TOKENS_PER_DAY": "1e6"}
     server, guarded = await asyncio.gather(

@@ -1,4 +1,4 @@
-"""The examples of the README and of the client's document run as they are written."""
+"""The examples of the README and the client document run as printed."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from tests.paths.documents import ADDRESS, CLIENT, PROTOCOL, README, blocks, tab
 
 
 async def run(*command: str) -> str:
-    """What a command prints; it must succeed."""
+    """Runs a command, which must succeed, and returns its output."""
     clean = {k: v for k, v in os.environ.items() if not k.lower().endswith("_proxy")}
     process = await asyncio.create_subprocess_exec(
         *command, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE, env=clean
@@ -34,9 +34,9 @@ async def run(*command: str) -> str:
     return output.decode()
 
 
-async def test_the_readmes_curl_streams_an_answer(shared: Shared) -> None:
+async def test_the_curl_command_of_the_readme_streams_an_answer(shared: Shared) -> None:
     if shutil.which("curl") is None:
-        pytest.skip("curl is missing")
+        pytest.skip("curl is not installed")
     (script,) = (block for block in blocks(README, "sh") if block.startswith("curl"))
     output = await run("bash", "-c", script.replace(ADDRESS, shared.server.url))
     kinds = re.findall(r"^event: (.+)$", output, re.MULTILINE)
@@ -44,22 +44,22 @@ async def test_the_readmes_curl_streams_an_answer(shared: Shared) -> None:
     assert output.endswith("data: [DONE]\n\n")
 
 
-async def test_the_readmes_sdk_example_prints_the_answer(shared: Shared) -> None:
+async def test_the_sdk_example_of_the_readme_prints_the_answer(shared: Shared) -> None:
     program, _ = blocks(README, "python")
-    # "Later" is when the answer has begun; a cursor beyond the end of a log is refused.
+    # "Later" means after the answer has started: a cursor beyond the end of the log is rejected.
     begun = "while not client.responses.retrieve(answer.id).output: pass\n# Later"
     program = program.replace("# Later", begun)
     output = await run(sys.executable, "-c", program.replace(ADDRESS, shared.server.url))
     assert re.fullmatch(r"(c\d+t\d+ ){20}", output)
 
 
-async def test_the_readmes_client_example_prints_the_answer(shared: Shared) -> None:
+async def test_the_client_example_of_the_readme_prints_the_answer(shared: Shared) -> None:
     _, program = blocks(README, "python")
     output = await run(sys.executable, "-c", program.replace(ADDRESS, shared.server.url))
     assert re.fullmatch(r"(c\d+t\d+ ){20}", output)
 
 
-async def test_the_clients_examples_run_as_written(shared: Shared) -> None:
+async def test_the_examples_of_the_client_document_run(shared: Shared) -> None:
     head, *examples = blocks(CLIENT, "python")
     for example in examples:
         body = indent(example, " " * 8)
@@ -75,7 +75,7 @@ def test_every_exit_code_of_the_command_is_documented() -> None:
     assert documented == {*range(7), command.INTERRUPTED, command.BROKEN_PIPE}
 
 
-async def test_the_checksum_is_verified_as_the_protocol_says(shared: Shared) -> None:
+async def test_the_documented_checksum_example_verifies_a_response(shared: Shared) -> None:
     (program,) = blocks(PROTOCOL, "python")
     async with (
         aiohttp.ClientSession() as http,
@@ -88,7 +88,7 @@ async def test_the_checksum_is_verified_as_the_protocol_says(shared: Shared) -> 
         exec(program, {"response": response})
 
 
-async def test_the_readmes_socket_session_goes_as_written(shared: Shared) -> None:
+async def test_the_socket_session_of_the_readme_matches_the_server(shared: Shared) -> None:
     (session,) = (block for block in blocks(README, "") if block.startswith("< "))
     response_id = ""
     async with aiohttp.ClientSession() as http:
@@ -108,8 +108,9 @@ async def test_the_readmes_socket_session_goes_as_written(shared: Shared) -> Non
 
 
 async def matching(ws: aiohttp.ClientWebSocketResponse, line: str) -> dict[str, Any]:
-    """The next event, which is what the line says. Deltas may be many, and news of the wait come
-    in between; nothing else is passed over, except before the end.
+    """Waits for the event that the line describes.
+
+    Only `holdline:queued` events are skipped, and any event before the end of the response.
     """
     (kind,) = re.findall(r'"type":"([^"]+)"', line)
     number = re.findall(r'"sequence_number":(\d+)', line)

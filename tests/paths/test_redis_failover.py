@@ -12,8 +12,8 @@ from tests.fake_chat import mode, ok
 from tests.fake_wire import Call, Script, Wire
 from tests.paths.redis_faults import store as stores
 from tests.paths.redis_faults.clients import socket_client
-from tests.paths.redis_faults.deployment import back_to_baseline, deploy
-from tests.paths.redis_faults.journeys import assert_whole, can_answer, prompts
+from tests.paths.redis_faults.deployment import deploy, wait_for_baseline
+from tests.paths.redis_faults.journeys import assert_answers, assert_complete, prompts
 from tests.paths.redis_faults.redirecting_proxy import RedirectingProxy
 from tests.system import wait_until
 
@@ -32,20 +32,23 @@ async def test_a_replica_that_lacks_the_tail_takes_over_and_is_told_the_rest(
         await in_step(replica)
         async with socket_client(deployment.server) as client:
             answers = [await client.ask(prompt) for prompt in prompts(3)]
-            await asyncio.gather(*(answer.says(10) for answer in answers))
+            await asyncio.gather(*(answer.wait_for_tokens(10) for answer in answers))
             replication.stop_forwarding()
             had = [len(answer.text.split()) for answer in answers]
             await asyncio.gather(
-                *(answer.says(count + 10) for answer, count in zip(answers, had, strict=True))
+                *(
+                    answer.wait_for_tokens(count + 10)
+                    for answer, count in zip(answers, had, strict=True)
+                )
             )
             await master.kill()
             await replica.call("REPLICAOF", "NO", "ONE")
             proxy.redirect(replica.url)
-            await asyncio.gather(*(answer.ends() for answer in answers))
+            await asyncio.gather(*(answer.wait_for_end() for answer in answers))
             for answer in answers:
-                assert_whole(answer, deployment.model)
-            await can_answer(client, deployment.model)
-        await back_to_baseline(deployment)
+                assert_complete(answer, deployment.model)
+            await assert_answers(client, deployment.model)
+        await wait_for_baseline(deployment)
 
 
 @mode
@@ -80,12 +83,12 @@ async def test_an_answer_whose_claim_was_lost_is_begun_anew_and_never_spliced(
             await master.kill()
             await replica.call("REPLICAOF", "NO", "ONE")
             proxy.redirect(replica.url)
-            await answer.ends()
+            await answer.wait_for_end()
             assert "response_rolled_back" == answer.code
             await client.follow_again(answer)
-            await answer.ends()
-            assert_whole(answer, deployment.model, calls=2)
-        await back_to_baseline(deployment)
+            await answer.wait_for_end()
+            assert_complete(answer, deployment.model, calls=2)
+        await wait_for_baseline(deployment)
 
 
 async def has_job(replica: stores.Store, response_id: str) -> None:

@@ -20,8 +20,8 @@ from tests.node import WEB_TESTS, node_22
 from tests.paths.conftest import sdk
 from tests.paths.redis_faults import store as stores
 from tests.paths.redis_faults.clients import socket_client, streamed
-from tests.paths.redis_faults.deployment import Deployment, back_to_baseline, deploy
-from tests.paths.redis_faults.journeys import assert_whole, calls_of, can_answer, prompts
+from tests.paths.redis_faults.deployment import Deployment, deploy, wait_for_baseline
+from tests.paths.redis_faults.journeys import assert_answers, assert_complete, calls_of, prompts
 from tests.system import wait_until
 
 
@@ -35,19 +35,19 @@ async def test_a_redis_that_comes_back_empty_is_said_to_have_lost_what_ran_and_w
         one, two = prompts(2, "mode=slow tokens=400 pace=0.05")
         async with socket_client(deployment.server) as client:
             runs = await client.ask(one)
-            await runs.says(5)
+            await runs.wait_for_tokens(5)
             waits = await client.ask(two)
             await wait_until(lambda: waits.events)
             await store.kill()
             store.forget()
             await store.start()
-            await asyncio.gather(runs.ends(6), waits.ends(6))
+            await asyncio.gather(runs.wait_for_end(6), waits.wait_for_end(6))
             assert ["response_gone"] * 2 == [runs.code, waits.code]
             [call] = calls_of(deployment.model, one)
             await wait_until(lambda: call.closed_by_client is not None)
             assert [] == calls_of(deployment.model, two)
-            await can_answer(client, deployment.model)
-        await back_to_baseline(deployment)
+            await assert_answers(client, deployment.model)
+        await wait_for_baseline(deployment)
 
 
 async def test_a_flush_is_said_to_have_lost_what_ran_and_what_waited(tmp_path: Path) -> None:
@@ -58,21 +58,23 @@ async def test_a_flush_is_said_to_have_lost_what_ran_and_what_waited(tmp_path: P
         one, two = prompts(2, "mode=slow tokens=400 pace=0.05")
         async with socket_client(deployment.server) as client:
             runs = await client.ask(one)
-            await runs.says(5)
+            await runs.wait_for_tokens(5)
             waits = await client.ask(two)
             await wait_until(lambda: waits.events)
             async with streamed(deployment.server, "a third") as stream:
                 await wait_until(lambda: stream.events)
                 await store.call("FLUSHALL")
-                await asyncio.gather(runs.ends(6), waits.ends(6), stream.ends(6))
+                await asyncio.gather(
+                    runs.wait_for_end(6), waits.wait_for_end(6), stream.wait_for_end(6)
+                )
             assert ["response_gone"] * 3 == [runs.code, waits.code, stream.code]
             assert not stream.over
             [call] = calls_of(deployment.model, one)
             await wait_until(lambda: call.closed_by_client is not None)
             assert [] == calls_of(deployment.model, two)
-            await can_answer(client, deployment.model)
+            await assert_answers(client, deployment.model)
             assert [] == client.degraded
-        await back_to_baseline(deployment)
+        await wait_for_baseline(deployment)
 
 
 async def test_a_tail_that_redis_lost_is_written_again_by_the_worker_that_has_it(
@@ -81,34 +83,34 @@ async def test_a_tail_that_redis_lost_is_written_again_by_the_worker_that_has_it
     async with stores.running() as store, deploy(store, tmp_path, workers=2) as deployment:
         async with socket_client(deployment.server) as client:
             answers = [await client.ask(prompt) for prompt in prompts(3)]
-            await asyncio.gather(*(answer.says(25) for answer in answers))
+            await asyncio.gather(*(answer.wait_for_tokens(25) for answer in answers))
             await store.kill()
             store.cut(4000)
             await store.start()
-            await asyncio.gather(*(answer.ends() for answer in answers))
+            await asyncio.gather(*(answer.wait_for_end() for answer in answers))
             for answer in answers:
-                assert_whole(answer, deployment.model)
-            await can_answer(client, deployment.model)
-        await back_to_baseline(deployment)
+                assert_complete(answer, deployment.model)
+            await assert_answers(client, deployment.model)
+        await wait_for_baseline(deployment)
 
 
 async def test_a_tail_that_nobody_has_any_more_is_said_to_be_lost(tmp_path: Path) -> None:
     async with stores.running() as store, deploy(store, tmp_path) as deployment:
         async with socket_client(deployment.server) as client:
             answer = await client.ask(prompts(1)[0])
-            await answer.says(25)
+            await answer.wait_for_tokens(25)
             await asyncio.gather(store.kill(), deployment.workers[0].kill())
             store.cut(2000)
             await store.start()
             had = len(answer.events)
             deployment.workers.append(await deployment.system.worker(deployment.model.url))
-            await answer.ends()
+            await answer.wait_for_end()
             assert "response_rolled_back" == answer.code
             assert had == len(answer.events)  # and nothing wrong came before it
             await client.follow_again(answer)
-            await answer.ends()
-            assert_whole(answer, deployment.model, calls=2)
-        await back_to_baseline(deployment)
+            await answer.wait_for_end()
+            assert_complete(answer, deployment.model, calls=2)
+        await wait_for_baseline(deployment)
 
 
 @pytest.mark.timeout(120)  # several processes start twice
@@ -210,7 +212,7 @@ async def break_down_and_go_back(
 
     await wait_until(lambda: all(said(0, prompt) > 15 for prompt in asked))
     await asyncio.gather(*(process.kill() for process in deployment.processes))
-    await store.go_back(snapshot)
+    await store.restore(snapshot)
     deployment.workers = [await deployment.system.worker(model.url)]
     await wait_until(lambda: all(said(1, prompt) > said(0, prompt) + 5 for prompt in asked))
     deployment.workers[0].signal(signal.SIGSTOP)

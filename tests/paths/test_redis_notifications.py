@@ -10,8 +10,8 @@ from jobs.redis.connection import Redis
 from jobs.redis.pipe import Pipe
 from tests.paths.redis_faults import store as stores
 from tests.paths.redis_faults.clients import socket_client, streamed
-from tests.paths.redis_faults.deployment import back_to_baseline, deploy
-from tests.paths.redis_faults.journeys import SLOW, assert_whole, can_answer, prompts
+from tests.paths.redis_faults.deployment import deploy, wait_for_baseline
+from tests.paths.redis_faults.journeys import SLOW, assert_answers, assert_complete, prompts
 from tests.paths.redis_faults.redirecting_proxy import RedirectingProxy
 from tests.system import wait_until
 
@@ -37,9 +37,9 @@ async def test_a_subscription_that_is_killed_every_100_ms_costs_50_answers_nothi
                 await asyncio.sleep(0.1)  # the interval between two losses
             assert killed > 20
             for answer in answers:
-                assert_whole(answer, deployment.model)
-            await can_answer(client, deployment.model)
-        await back_to_baseline(deployment)
+                assert_complete(answer, deployment.model)
+            await assert_answers(client, deployment.model)
+        await wait_for_baseline(deployment)
 
 
 async def test_a_subscription_that_overflows_with_each_last_event_loses_none_of_them(
@@ -54,15 +54,15 @@ async def test_a_subscription_that_overflows_with_each_last_event_loses_none_of_
             answers, asked = [], prompts(40, "mode=fast tokens=800")
             for at in range(0, 40, 2):
                 some = [await client.ask(prompt) for prompt in asked[at : at + 2]]
-                await asyncio.gather(*(answer.ends(20) for answer in some))
+                await asyncio.gather(*(answer.wait_for_end(20) for answer in some))
                 answers += some
             for answer in answers:
-                assert_whole(answer, deployment.model)
+                assert_complete(answer, deployment.model)
             stats = (await store.call("INFO", "stats")).decode()
             [cut] = re.findall(r"client_output_buffer_limit_disconnections:(\d+)", stats)
             print(cut, "cuts")
             assert int(cut) >= 10
-        await back_to_baseline(deployment)
+        await wait_for_baseline(deployment)
 
 
 async def test_a_subscription_that_is_silent_on_a_living_connection_is_found_by_its_probe(
@@ -79,13 +79,13 @@ async def test_a_subscription_that_is_silent_on_a_living_connection_is_found_by_
             streamed(deployment.server, two) as stream,
         ):
             answers = [await client.ask(one), stream]
-            await asyncio.gather(*(answer.says(10) for answer in answers))
+            await asyncio.gather(*(answer.wait_for_tokens(10) for answer in answers))
             proxy.mute_subscribers()
             had = [len(answer.events) for answer in answers]
             await wait_until(lambda: not any(call.ended is None for call in deployment.model.calls))
-            await asyncio.gather(*(answer.ends(8) for answer in answers))
+            await asyncio.gather(*(answer.wait_for_end(8) for answer in answers))
             for answer, before in zip(answers, had, strict=True):
-                assert_whole(answer, deployment.model)
+                assert_complete(answer, deployment.model)
                 assert before < len(answer.events)
-            await can_answer(client, deployment.model)
-        await back_to_baseline(deployment)
+            await assert_answers(client, deployment.model)
+        await wait_for_baseline(deployment)

@@ -13,8 +13,8 @@ from jobs.redis.connection import Redis
 from jobs.redis.pipe import Pipe
 from tests.paths.redis_faults import store as stores
 from tests.paths.redis_faults.clients import refused, socket_client, streamed
-from tests.paths.redis_faults.deployment import back_to_baseline, cpu_seconds, deploy
-from tests.paths.redis_faults.journeys import assert_whole, can_answer, prompts
+from tests.paths.redis_faults.deployment import cpu_seconds, deploy, wait_for_baseline
+from tests.paths.redis_faults.journeys import assert_answers, assert_complete, prompts
 from tests.system import Process, System, wait_until
 
 
@@ -28,19 +28,19 @@ async def test_answers_outlive_a_redis_that_is_killed_and_comes_back_with_its_fi
             streamed(deployment.server, three) as stream,
         ):
             answers = [await client.ask(one), await client.ask(two), stream]
-            await asyncio.gather(*(answer.says(10) for answer in answers))
+            await asyncio.gather(*(answer.wait_for_tokens(10) for answer in answers))
             await store.kill()
-            await client.told_degraded(True)
+            await client.wait_for_degraded(True)
             await asyncio.sleep(1.5)  # time passes: longer than a lease
             await store.start()
-            await client.told_degraded(False)
-            await asyncio.gather(*(answer.ends() for answer in answers))
+            await client.wait_for_degraded(False)
+            await asyncio.gather(*(answer.wait_for_end() for answer in answers))
             for answer in answers:
-                assert_whole(answer, deployment.model)
+                assert_complete(answer, deployment.model)
             await wait_until(lambda: stream.over)
-            await can_answer(client, deployment.model)
+            await assert_answers(client, deployment.model)
             assert [True, False] == [degraded for _, degraded in client.degraded]
-        await back_to_baseline(deployment)
+        await wait_for_baseline(deployment)
 
 
 async def test_answers_go_on_by_themselves_when_a_full_redis_has_room_again(
@@ -53,22 +53,22 @@ async def test_answers_go_on_by_themselves_when_a_full_redis_has_room_again(
             streamed(deployment.server, two) as stream,
         ):
             answers = [await client.ask(one), stream]
-            await asyncio.gather(*(answer.says(10) for answer in answers))
+            await asyncio.gather(*(answer.wait_for_tokens(10) for answer in answers))
             await store.call("CONFIG", "SET", "maxmemory", 1)
             full = asyncio.create_task(asyncio.sleep(2))  # time passes: longer than a lease
             assert (503, "5") == await refused(deployment.server)
             meanwhile = await client.ask("meanwhile")
-            await meanwhile.ends()
+            await meanwhile.wait_for_end()
             assert "storage_full" == meanwhile.code
             await full
             said = [answer.text for answer in answers]
             await store.call("CONFIG", "SET", "maxmemory", 0)
-            await asyncio.gather(*(answer.ends() for answer in answers))
+            await asyncio.gather(*(answer.wait_for_end() for answer in answers))
             for answer, before in zip(answers, said, strict=True):
-                assert_whole(answer, deployment.model)
+                assert_complete(answer, deployment.model)
                 assert len(before) < len(answer.text)
-            await can_answer(client, deployment.model)
-        await back_to_baseline(deployment)
+            await assert_answers(client, deployment.model)
+        await wait_for_baseline(deployment)
 
 
 async def test_a_redis_that_stops_for_12_seconds_costs_only_time(tmp_path: Path) -> None:
@@ -79,7 +79,7 @@ async def test_a_redis_that_stops_for_12_seconds_costs_only_time(tmp_path: Path)
             streamed(deployment.server, two) as stream,
         ):
             answers = [await client.ask(one), stream]
-            await asyncio.gather(*(answer.says(10) for answer in answers))
+            await asyncio.gather(*(answer.wait_for_tokens(10) for answer in answers))
             store.signal(signal.SIGSTOP)
             stopped = time.monotonic()
             try:
@@ -89,13 +89,13 @@ async def test_a_redis_that_stops_for_12_seconds_costs_only_time(tmp_path: Path)
             assert [True] == [degraded for _, degraded in client.degraded]
             # A subscriber counts as lost 5 s after its last probe, and is looked at once a second.
             assert client.degraded[0][0] - stopped < 6.5
-            await client.told_degraded(False)
-            await asyncio.gather(*(answer.ends() for answer in answers))
+            await client.wait_for_degraded(False)
+            await asyncio.gather(*(answer.wait_for_end() for answer in answers))
             for answer in answers:
-                assert_whole(answer, deployment.model)
-            await can_answer(client, deployment.model)
+                assert_complete(answer, deployment.model)
+            await assert_answers(client, deployment.model)
             assert [True, False] == [degraded for _, degraded in client.degraded]
-        await back_to_baseline(deployment)
+        await wait_for_baseline(deployment)
 
 
 @pytest.mark.timeout(180)
@@ -107,7 +107,7 @@ async def test_while_redis_is_gone_nobody_spins_and_nobody_is_dropped(
         [prompt] = prompts(1, f"mode=slow tokens={2 * away + 10:.0f} pace=0.5")
         async with socket_client(deployment.server) as client:
             answer = await client.ask(prompt)
-            await answer.says(3)
+            await answer.wait_for_tokens(3)
             await store.kill()
             before = [cpu_seconds(process) for process in deployment.processes]
             await asyncio.sleep(away)
@@ -116,11 +116,11 @@ async def test_while_redis_is_gone_nobody_spins_and_nobody_is_dropped(
             print("CPU of server, worker, worker:", shares)
             assert max(shares) < 0.05
             await store.start()
-            await client.told_degraded(False)
-            await answer.ends(30)
-            assert_whole(answer, deployment.model)
-            await can_answer(client, deployment.model)
-        await back_to_baseline(deployment)
+            await client.wait_for_degraded(False)
+            await answer.wait_for_end(30)
+            assert_complete(answer, deployment.model)
+            await assert_answers(client, deployment.model)
+        await wait_for_baseline(deployment)
 
 
 async def test_scripts_that_are_flushed_again_and_again_are_missed_by_nobody(
@@ -136,8 +136,8 @@ async def test_scripts_that_are_flushed_again_and_again_are_missed_by_nobody(
                 await pipe.call("SCRIPT", "FLUSH")
                 await asyncio.sleep(0.05)  # the interval between two flushes
             for answer in answers:
-                assert_whole(answer, deployment.model)
-        await back_to_baseline(deployment)
+                assert_complete(answer, deployment.model)
+        await wait_for_baseline(deployment)
 
 
 async def test_nobody_starts_on_a_redis_that_may_evict_answers(tmp_path: Path) -> None:

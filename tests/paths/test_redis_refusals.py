@@ -14,8 +14,8 @@ from jobs.redis.connection import Redis
 from jobs.redis.pipe import Pipe
 from tests.paths.redis_faults import store as stores
 from tests.paths.redis_faults.clients import refused, socket_client, streamed
-from tests.paths.redis_faults.deployment import Deployment, back_to_baseline, deploy
-from tests.paths.redis_faults.journeys import assert_whole, can_answer, prompts
+from tests.paths.redis_faults.deployment import Deployment, deploy, wait_for_baseline
+from tests.paths.redis_faults.journeys import assert_answers, assert_complete, prompts
 from tests.system import wait_until
 
 # Several leases: without a renewal before the first rescue the answers would begin again.
@@ -97,18 +97,18 @@ async def test_answers_pause_while_redis_refuses_and_go_on_with_one_model_call(
             streamed(deployment.server, two) as stream,
         ):
             answers = [await client.ask(one), stream]
-            await asyncio.gather(*(answer.says(10, 20) for answer in answers))
+            await asyncio.gather(*(answer.wait_for_tokens(10, 20) for answer in answers))
             async with trouble(control):
                 passed = asyncio.create_task(asyncio.sleep(TROUBLE_SECONDS))
                 if trouble is too_few_replicas:
                     assert (503, "2") == await refused(deployment.server)
                 await passed
-            await asyncio.gather(*(answer.ends(20) for answer in answers))
+            await asyncio.gather(*(answer.wait_for_end(20) for answer in answers))
             for answer in answers:
-                assert_whole(answer, deployment.model)
-            await can_answer(client, deployment.model)
+                assert_complete(answer, deployment.model)
+            await assert_answers(client, deployment.model)
         assert_no_restart(deployment)
-        await back_to_baseline(deployment)
+        await wait_for_baseline(deployment)
 
 
 def assert_no_restart(deployment: Deployment) -> None:
@@ -127,10 +127,10 @@ async def test_a_job_is_abandoned_after_the_seconds_of_the_setting(tmp_path: Pat
         [prompt] = prompts(1)
         async with socket_client(deployment.server) as client:
             answer = await client.ask(prompt)
-            await answer.says(10, 20)
+            await answer.wait_for_tokens(10, 20)
             [worker] = deployment.workers
             async with too_few_replicas(control):
                 await wait_until(lambda: "job abandoned: Redis unavailable" in worker.said)
-            await answer.ends(20)
-            assert_whole(answer, deployment.model, calls=2)
-        await back_to_baseline(deployment)
+            await answer.wait_for_end(20)
+            assert_complete(answer, deployment.model, calls=2)
+        await wait_for_baseline(deployment)

@@ -93,10 +93,10 @@ async def test_a_lane_runs_its_requests_first_in_first_out(shared: Shared) -> No
     async with socket(shared.server) as ws:
         for prompt in prompts:
             await ws.send_json({"type": "response.create", "input": prompt, "model": "m"})
-        ends = 0
+        wait_for_end = 0
         created: list[str] = []
         running: set[str] = set()
-        while ends < 5:
+        while wait_for_end < 5:
             event = await ws.receive_json(timeout=8)
             if event["type"] == "response.created":
                 created.append(event["response"]["id"])
@@ -104,7 +104,7 @@ async def test_a_lane_runs_its_requests_first_in_first_out(shared: Shared) -> No
                 assert 1 == len(running)  # never two of a lane at once
             elif event["type"] == "response.completed":
                 running.remove(event["response"]["id"])
-                ends += 1
+                wait_for_end += 1
     order = [shared.calls(prompt)[0].number for prompt in prompts]
     assert sorted(order) == order
 

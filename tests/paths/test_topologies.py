@@ -54,7 +54,7 @@ async def asked(shown: SocketClient, count: int, script: str) -> list[Answer]:
 
 async def all_whole(answers: list[Answer], model: FakeModel, *, calls: int = 1) -> None:
     """Each ends, without a gap, and with what its last call said."""
-    await asyncio.gather(*(answer.ends(30) for answer in answers))
+    await asyncio.gather(*(answer.wait_for_end(30) for answer in answers))
     for answer in answers:
         assert None is answer.problem
         assert list(range(len(answer.events))) == [e["sequence_number"] for e in answer.events]
@@ -100,7 +100,7 @@ async def test_a_cluster_carries_answers_on_all_its_masters(tmp_path: Path) -> N
         waits = await shown.ask("mode=silent")
         await wait_until(lambda: waits.events and model.open_calls)
         await shown.cancel(waits)
-        await waits.ends()
+        await waits.wait_for_end()
         assert "cancelled" == waits.events[-1]["response"]["status"]
 
 
@@ -111,7 +111,7 @@ async def test_a_slot_that_moves_to_another_master_is_followed(tmp_path: Path) -
         socket_client(server) as shown,
     ):
         answers = await asked(shown, 5, SLOW)
-        await asyncio.gather(*(answer.says(5) for answer in answers))
+        await asyncio.gather(*(answer.wait_for_tokens(5) for answer in answers))
         giver = master_of(answers[0], nodes.masters)
         taker = next(node for node in nodes.masters if node is not giver)
         slot = key_slot(Partition(0).wake.encode())
@@ -129,11 +129,11 @@ async def test_what_one_emptied_master_of_a_cluster_had_is_said_to_be_lost(tmp_p
         socket_client(server) as shown,
     ):
         answers = await asked(shown, 12, SLOW)
-        await asyncio.gather(*(answer.says(3) for answer in answers))
+        await asyncio.gather(*(answer.wait_for_tokens(3) for answer in answers))
         emptied = master_of(answers[0], nodes.masters)
         await emptied.call("FLUSHALL")
         lost = [answer for answer in answers if master_of(answer, nodes.masters) is emptied]
-        await asyncio.gather(*(answer.ends(6) for answer in lost))
+        await asyncio.gather(*(answer.wait_for_end(6) for answer in lost))
         assert {"response_gone"} == {answer.code for answer in lost}
         await all_whole([answer for answer in answers if answer not in lost], model)
 
@@ -145,10 +145,10 @@ async def test_a_replica_that_takes_over_in_a_cluster_is_found(tmp_path: Path) -
         socket_client(server) as shown,
     ):
         answers = await asked(shown, 12, SLOW)
-        await asyncio.gather(*(answer.says(5) for answer in answers))
+        await asyncio.gather(*(answer.wait_for_tokens(5) for answer in answers))
         dead = master_of(answers[0], nodes.masters)
         await dead.kill()
-        await asyncio.gather(*(answer.ends(40) for answer in answers))
+        await asyncio.gather(*(answer.wait_for_end(40) for answer in answers))
         assert all(answer.ended or answer.code in LOST for answer in answers)
         live = [answer for answer in answers if master_of(answer, nodes.masters) is not dead]
         assert all(answer.ended for answer in live)
@@ -162,9 +162,9 @@ async def test_a_replica_that_sentinels_have_made_master_is_found(tmp_path: Path
         socket_client(server) as shown,
     ):
         answers = await asked(shown, 6, SLOW)
-        await asyncio.gather(*(answer.says(5) for answer in answers))
+        await asyncio.gather(*(answer.wait_for_tokens(5) for answer in answers))
         await master.kill()
-        await asyncio.gather(*(answer.ends(40) for answer in answers))
+        await asyncio.gather(*(answer.wait_for_end(40) for answer in answers))
         assert all(answer.ended or answer.code in LOST for answer in answers)
         assert [b"master"] == (await replica.call("ROLE"))[:1]
         await all_whole(await asked(shown, 5, "tokens=5"), model)

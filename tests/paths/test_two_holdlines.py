@@ -39,7 +39,7 @@ async def test_a_holdline_is_an_upstream(system: System, shared: Shared, tmp_pat
             }
         )
     for turn in (thought, first, second):
-        turn.is_whole()
+        turn.check_complete()
         assert "completed" == turn.response["status"]
     assert ["reasoning", "message"] == [item["type"] for item in thought.response["output"]]
     assert ARGUMENTS == call["arguments"]

@@ -1,4 +1,4 @@
-"""One turn of a conversation over each transport, with everything that comes back checked."""
+"""Runs one turn of a conversation over each transport and checks every event and response."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ TERMINAL = {"response.completed", "response.failed", "response.incomplete"}
 
 @dataclass
 class Turn:
-    """What came of a request: its events if it streamed, and the response or the refusal."""
+    """The result of a request: its events if it was streamed, and the response or the error."""
 
     response: dict[str, Any] = field(default_factory=dict)
     events: list[dict[str, Any]] = field(default_factory=list)
@@ -27,19 +27,19 @@ class Turn:
 
     @property
     def kinds(self) -> list[str]:
-        """The types of its events, without ours."""
+        """The types of its events, without Holdline's extensions."""
         return [kind for event in self.events if (kind := event["type"]) in EVENTS]
 
-    def took(self, event: dict[str, Any]) -> bool:
-        """Takes an event; True if it is the last one."""
+    def add_event(self, event: dict[str, Any]) -> bool:
+        """Checks and adds an event. Returns whether it is terminal."""
         check_event(event)
         self.events.append(event)
         if event["type"] in TERMINAL:
             self.response = check_response(event["response"])
         return event["type"] in TERMINAL
 
-    def is_whole(self) -> None:
-        """Fails unless its events are numbered without a gap and told in the standard's order."""
+    def check_complete(self) -> None:
+        """Asserts that the events are numbered without gaps and in the order of the standard."""
         numbers = [event["sequence_number"] for event in self.events if "sequence_number" in event]
         assert list(range(len(numbers))) == numbers
         open_items: set[str] = set()
@@ -61,7 +61,7 @@ Ask = Callable[[dict[str, Any]], Awaitable[Turn]]
 
 @asynccontextmanager
 async def plain(server: Server) -> AsyncIterator[Ask]:
-    """POST, answered by one object."""
+    """POST that returns one object."""
     async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(SECONDS)) as http:
 
         async def ask(body: dict[str, Any]) -> Turn:
@@ -77,7 +77,7 @@ async def plain(server: Server) -> AsyncIterator[Ask]:
 
 @asynccontextmanager
 async def streamed(server: Server) -> AsyncIterator[Ask]:
-    """POST, answered by server-sent events."""
+    """POST that returns server-sent events."""
     async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(SECONDS)) as http:
 
         async def ask(body: dict[str, Any]) -> Turn:
@@ -98,7 +98,7 @@ async def streamed(server: Server) -> AsyncIterator[Ask]:
                     assert {"event", "data"} == set(fields)
                     data = json.loads(fields["data"])
                     assert fields["event"] == data["type"]
-                    turn.took(data)
+                    turn.add_event(data)
             return turn
 
         yield ask
@@ -106,7 +106,7 @@ async def streamed(server: Server) -> AsyncIterator[Ask]:
 
 @asynccontextmanager
 async def socket(server: Server) -> AsyncIterator[Ask]:
-    """`response.create` over one WebSocket, one after the other."""
+    """`response.create` messages over one WebSocket, one after the other."""
     async with (
         aiohttp.ClientSession() as http,
         http.ws_connect(server.ws_url) as ws,
@@ -121,7 +121,7 @@ async def socket(server: Server) -> AsyncIterator[Ask]:
                     SOCKET_ERROR.model_validate(event)
                     turn.error = event["error"]
                     return turn
-                if turn.took(event):
+                if turn.add_event(event):
                     return turn
 
         yield ask

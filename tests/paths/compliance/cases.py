@@ -1,6 +1,6 @@
-"""The cases of the standard's compliance suite, in our words: those that one request makes.
+"""The cases with one request from the standard's compliance suite, rewritten.
 
-A prompt begins with words that the tests' model obeys.
+A prompt begins with words that control the tests' model.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ def text(prompt: str) -> dict[str, Any]:
 
 @dataclass(frozen=True)
 class Case:
-    """A request, and what the suite asks of its answer."""
+    """A request and what the suite requires of its response."""
 
     id: str
     script: str
@@ -44,7 +44,7 @@ class Case:
     kinds: set[str] = field(default_factory=set)
 
     def request(self, prompt: str) -> dict[str, Any]:
-        """The body; `prompt` holds what the model obeys."""
+        """Returns the body. `prompt` contains the script for the model."""
         request: dict[str, Any] = {"model": "m", **self.body(prompt)}
         return request
 
@@ -133,9 +133,9 @@ CASES = [
             ]
         },
     ),
-    # What the suite has no case for, and the standard's schema describes.
+    # The standard's schema describes these, but the suite has no case for them.
     Case(
-        "two calls at a time, of the tools that are allowed",
+        "parallel calls of allowed tools",
         f"mode=calls args={ARGUMENTS}",
         lambda prompt: {
             "input": prompt,

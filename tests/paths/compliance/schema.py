@@ -1,7 +1,7 @@
-"""The standard's own schema: the types that `openresponses-types` makes of its OpenAPI document.
+"""The standard's own schema: the types that `openresponses-types` generates from its OpenAPI.
 
-`check_event` and `check_response` fail with everything that is wrong. A type of ours has the prefix
-that the standard demands of extensions, and no schema there.
+`check_event` and `check_response` report all violations. Holdline's own event types have the prefix
+that the standard requires of extensions and no schema in it.
 """
 
 from __future__ import annotations
@@ -29,33 +29,34 @@ EVENTS: Final[dict[str, type[BaseModel]]] = {
     if name.endswith("StreamingEvent")
 }
 SOCKET_ERROR: Final = standard.WebSocketErrorEvent
-# Events that OpenAI added after the standard was written; the official SDK has a type for each.
+# OpenAI added these events after the standard was written. The official SDK has a type for each.
 LATER: Final[TypeAdapter[Any]] = TypeAdapter(ResponseStreamEvent)
 
 
 def check_response(response: Any) -> dict[str, Any]:
-    """The response object, which the standard's schema accepts."""
+    """Validates a response object against the standard's schema and returns it."""
     assert isinstance(response, dict)
-    standard.ResponseResource.model_validate(_as_the_schema_wants(response))
+    standard.ResponseResource.model_validate(_with_null_schema(response))
     return response
 
 
 def check_event(event: dict[str, Any]) -> None:
-    """Fails unless the event is as the standard, or the official SDK, describes its type."""
+    """Validates an event against the standard's schema or the official SDK's type."""
     kind = event["type"]
     if kind.startswith(OURS):
         return
     if "response" in event:
-        event = {**event, "response": _as_the_schema_wants(event["response"])}
+        event = {**event, "response": _with_null_schema(event["response"])}
     if kind in EVENTS:
         EVENTS[kind].model_validate(event)
     else:
         LATER.validate_python(event)
 
 
-def _as_the_schema_wants(response: dict[str, Any]) -> dict[str, Any]:
-    """The standard's schema says that the JSON schema which a response shows back is null. So does
-    no server, and its text says otherwise.
+def _with_null_schema(response: dict[str, Any]) -> dict[str, Any]:
+    """Returns the response with a null JSON schema in its text format.
+
+    The standard's schema requires null there, but its text does not, and no server sends null.
     """
     form = response["text"].get("format", {})
     if form.get("type") != "json_schema":

@@ -1,4 +1,4 @@
-"""What a client was told: over one socket that stays open, or as server-sent events."""
+"""Clients that record everything they receive over one open socket or as server-sent events."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ TERMINAL = {"response.completed", "response.failed", "response.incomplete"}
 
 
 class Answer:
-    """Everything that one client was told about one response, as it came."""
+    """All events that a client received for one response, in order."""
 
     def __init__(self, prompt: str) -> None:
         self.prompt = prompt
@@ -35,7 +35,7 @@ class Answer:
             self.events.append(event)
 
     def forget(self) -> None:
-        """Drops what came so far, to follow the response from its beginning."""
+        """Drops the events so far, before the response is followed from its beginning."""
         self.events, self.problem = [], None
 
     @property
@@ -49,14 +49,14 @@ class Answer:
 
     @property
     def code(self) -> str | None:
-        """The code of the problem that ended the following of it."""
+        """The code of the error that ended the stream of events, if any."""
         if self.problem is None:
             return None
         return own_code(self.problem["error"])
 
     @property
     def text(self) -> str:
-        """What has been said since the last restart."""
+        """The text since the last restart."""
         said = ""
         for event in self.events:
             if event["type"] == "holdline:restarted":
@@ -65,17 +65,17 @@ class Answer:
                 said += event["delta"]
         return said
 
-    async def says(self, tokens: int, seconds: float = 8.0) -> None:
-        """Returns when so many tokens have come."""
+    async def wait_for_tokens(self, tokens: int, seconds: float = 8.0) -> None:
+        """Waits until this number of tokens has arrived."""
         await wait_until(lambda: self.text.count(" ") >= tokens, seconds)
 
-    async def ends(self, seconds: float = 10.0) -> None:
-        """Returns at the last event, or at a problem."""
+    async def wait_for_end(self, seconds: float = 10.0) -> None:
+        """Waits for the last event or an error."""
         await wait_until(lambda: self.ended or self.problem, seconds)
 
 
 class SocketClient:
-    """A client on one socket: each prompt on a lane of its own, and what was said to all."""
+    """A client with one socket that sends each prompt on its own `stream_id`."""
 
     def __init__(self, ws: aiohttp.ClientWebSocketResponse) -> None:
         self._ws = ws
@@ -88,7 +88,7 @@ class SocketClient:
         return not self._ws.closed
 
     async def ask(self, prompt: str) -> Answer:
-        """Sends a prompt; its answer fills while it comes."""
+        """Sends a prompt. Returns its answer, to which `read` adds events as they arrive."""
         lane = f"lane{next(self._count)}"
         answer = self._lanes[lane] = Answer(prompt)
         await self._ws.send_json(
@@ -97,7 +97,7 @@ class SocketClient:
         return answer
 
     async def follow_again(self, answer: Answer) -> None:
-        """Drops what it has of an answer and follows it from its beginning, as a code advises."""
+        """Drops the events of an answer and follows it from its beginning."""
         id_ = answer.id
         answer.forget()
         lane = f"lane{next(self._count)}"
@@ -106,16 +106,16 @@ class SocketClient:
         await self._ws.send_json({**resume, "stream_id": lane})
 
     async def cancel(self, answer: Answer) -> None:
-        """Asks for its end, which comes as its last event."""
+        """Cancels the answer, which then receives its last event."""
         await self._ws.send_json({"type": "response.cancel", "response_id": answer.id})
 
-    async def told_degraded(self, degraded: bool, seconds: float = 8.0) -> float:
-        """When it was told so last, on the monotonic clock."""
+    async def wait_for_degraded(self, degraded: bool, seconds: float = 8.0) -> float:
+        """Waits for a `holdline:degraded` message with this value. Returns its monotonic time."""
         await wait_until(lambda: self.degraded and self.degraded[-1][1] is degraded, seconds)
         return self.degraded[-1][0]
 
     async def read(self) -> None:
-        """Takes whatever comes, until the socket is closed."""
+        """Receives messages until the socket is closed."""
         async for message in self._ws:
             event = json.loads(message.data)
             if event["type"] == "holdline:degraded":
@@ -126,7 +126,7 @@ class SocketClient:
 
 @contextlib.asynccontextmanager
 async def socket_client(server: Server) -> AsyncIterator[SocketClient]:
-    """A socket that must stay open until the block ends."""
+    """Opens a socket that must stay open until the block ends."""
     async with aiohttp.ClientSession() as http, http.ws_connect(server.ws_url) as ws:
         client = SocketClient(ws)
         reading = asyncio.create_task(client.read())
@@ -140,7 +140,7 @@ async def socket_client(server: Server) -> AsyncIterator[SocketClient]:
 
 @contextlib.asynccontextmanager
 async def streamed(server: Server, prompt: str) -> AsyncIterator[Answer]:
-    """The answer to a prompt as server-sent events, which fill it while the block runs."""
+    """Streams the answer to a prompt as server-sent events while the block runs."""
     answer = Answer(prompt)
     async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=None)) as http:
         reading = asyncio.create_task(_stream(http, server, answer))
@@ -162,7 +162,7 @@ async def _stream(http: aiohttp.ClientSession, server: Server, answer: Answer) -
 
 
 async def refused(server: Server) -> tuple[int, str | None]:
-    """Status and Retry-After of a prompt that cannot be taken."""
+    """Returns the status and Retry-After of a prompt that is rejected."""
     async with (
         aiohttp.ClientSession() as http,
         http.post(f"{server.url}/v1/responses", json={"input": "x", "model": "m"}) as response,

@@ -1,4 +1,4 @@
-"""A server, workers and a model on a Redis that may be harmed; and whether all is well again."""
+"""A server, workers and a model on a Redis with faults, and checks for complete recovery."""
 
 from __future__ import annotations
 
@@ -19,25 +19,25 @@ from tests.paths.redis_faults.store import Store
 from tests.system import Process, Server, System
 
 RECOVERY_SECONDS = 10.0
-# The pool of a client library may hold one connection more or less.
+# The size of a client library's connection pool may vary.
 SLACK = 3
 
 
 @dataclass
 class Footprint:
-    """What a process holds of the system."""
+    """The system resources that a process holds."""
 
     fds: int
     threads: int
 
     def fits(self, before: Footprint) -> bool:
-        """It has not grown."""
+        """Returns whether the footprint has not grown."""
         return self.fds <= before.fds + SLACK and self.threads <= before.threads + SLACK
 
 
 @dataclass
 class Deployment:
-    """What runs; `before` is the largest footprint of each kind of process before the fault."""
+    """The running system; `before` has the largest footprint of each kind of process."""
 
     store: Store
     model: FakeModel
@@ -51,7 +51,7 @@ class Deployment:
         return [self.server, *self.workers]
 
     def footprints(self) -> list[tuple[str, Footprint]]:
-        """Of every process that lives."""
+        """Returns the name and footprint of every running process."""
         return [
             (process.name, _footprint(process, self.model))
             for process in self.processes
@@ -63,7 +63,7 @@ class Deployment:
 async def deploy(
     store: Store, folder: Path, *, workers: int = 1, redis_url: str = "", **environ: str
 ) -> AsyncIterator[Deployment]:
-    """A deployment that has answered once, so that what is opened at the first use is open."""
+    """Starts a deployment and sends one prompt, so that lazily opened connections are open."""
     async with (
         FakeModel() as model,
         System(redis_url or store.url, folder) as system,
@@ -75,26 +75,26 @@ async def deploy(
         )
         found = Deployment(store, model, system, server, them, {})
         async with streamed(server, "warm up") as answer:
-            await answer.ends()
+            await answer.wait_for_end()
         for name, now in found.footprints():
             most = found.before.setdefault(name, now)
             found.before[name] = Footprint(max(most.fds, now.fds), max(most.threads, now.threads))
         yield found
 
 
-async def back_to_baseline(deployment: Deployment, seconds: float = RECOVERY_SECONDS) -> None:
-    """Returns when nothing is left of what was running; fails when that takes too long.
+async def wait_for_baseline(deployment: Deployment, seconds: float = RECOVERY_SECONDS) -> None:
+    """Waits until the deployment has returned to its idle state. Fails after `seconds`.
 
-    Nothing waits or is leased in Redis and each key has a TTL, nobody follows, and every process
-    has as many files and threads as before.
+    Then Redis has no waiting or leased job and no key without a TTL, no client follows a response,
+    and every process has as many open files and threads as before.
     """
     deadline = time.monotonic() + seconds
-    while found := await _out_of_place(deployment):
+    while found := await _leftovers(deployment):
         assert time.monotonic() < deadline, found
-        await asyncio.sleep(0.1)  # the interval of the polling
+        await asyncio.sleep(0.1)  # polling interval
 
 
-async def _out_of_place(deployment: Deployment) -> dict[str, Any]:
+async def _leftovers(deployment: Deployment) -> dict[str, Any]:
     found = await deployment.store.leftovers()
     if followers := await deployment.server.metric("holdline_followers"):
         found["followers"] = followers
@@ -112,7 +112,7 @@ async def _ready(server: Server) -> bool:
 
 
 def _footprint(process: Process, model: FakeModel) -> Footprint:
-    """Idle connections to the model are not counted: they wait for their next use, and expire."""
+    """Returns the footprint of a process without pooled model connections, which expire later."""
     own = Path(f"/proc/{process.popen.pid}")
     pooled = _sockets_to(own, int(model.url.rsplit(":", 1)[1].partition("/")[0]))
     fds = 0
@@ -128,6 +128,6 @@ def _sockets_to(own: Path, port: int) -> set[str]:
 
 
 def cpu_seconds(process: Process) -> float:
-    """What a process has used so far, in the kernel and outside."""
+    """Returns the processor time of a process so far, user and kernel."""
     fields = Path(f"/proc/{process.popen.pid}/stat").read_text().rpartition(")")[2].split()
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")

@@ -1,4 +1,4 @@
-"""Prompts of the journeys through faults of Redis, and whether their answers are whole."""
+"""Prompts for the tests with Redis faults, and checks that their answers are complete."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from tests.fake_model import FakeModel
 from tests.fake_wire import Call
 from tests.paths.redis_faults.clients import TERMINAL, Answer, SocketClient
 
-# Three seconds at a human pace; a count makes each prompt one of its own.
+# An answer of three seconds. `prompts` adds a number so that each prompt is unique.
 SLOW = "mode=slow tokens=60 pace=0.05"
 
 
@@ -16,8 +16,11 @@ def prompts(count: int, script: str = SLOW) -> list[str]:
     return [f"nr={number} {script}" for number in range(count)]
 
 
-def assert_whole(answer: Answer, model: FakeModel, *, calls: int = 1) -> None:
-    """It came without a gap or a repeat, as the last of so many calls said it, and proved."""
+def assert_complete(answer: Answer, model: FakeModel, *, calls: int = 1) -> None:
+    """Asserts that the answer has no gap, no repeat and a correct checksum.
+
+    Its text must equal the output of the last of `calls` model calls.
+    """
     assert None is answer.problem
     assert list(range(len(answer.events))) == [e["sequence_number"] for e in answer.events]
     assert [answer.events[-1]] == [e for e in answer.events if e["type"] in TERMINAL]
@@ -33,11 +36,11 @@ def assert_whole(answer: Answer, model: FakeModel, *, calls: int = 1) -> None:
     )
 
 
-async def can_answer(client: SocketClient, model: FakeModel) -> None:
-    """The socket that was open through it all takes a new prompt."""
+async def assert_answers(client: SocketClient, model: FakeModel) -> None:
+    """Asserts that the socket, which stayed open during the fault, still answers a prompt."""
     answer = await client.ask("anew")
-    await answer.ends()
-    assert_whole(answer, model)
+    await answer.wait_for_end()
+    assert_complete(answer, model)
 
 
 def calls_of(model: FakeModel, prompt: str) -> list[Call]:

@@ -1,4 +1,4 @@
-"""The proxy of `tests.jobs.proxy` that can lead elsewhere, or swallow what one side says."""
+"""A proxy that can redirect to another Redis or discard replies."""
 
 from __future__ import annotations
 
@@ -10,19 +10,19 @@ from tests.jobs.proxy import CHUNK, Link, Proxy
 
 
 class RedirectingProxy(Proxy):
-    """A fixed address in front of a Redis that may change."""
+    """A fixed address in front of a changing Redis."""
 
     def __init__(self, redis_url: str) -> None:
         super().__init__(redis_url)
         self._muted: list[Link] = []
 
     def redirect(self, redis_url: str) -> None:
-        """From now on every connection ends there; those that are open are gone."""
+        """Directs new connections to another Redis and resets the open ones."""
         self._to = urlsplit(redis_url)
         self.reset()
 
     def mute_subscribers(self) -> None:
-        """Connections that are subscribed now never hear Redis again, and stay open."""
+        """Discards all further replies on subscribed connections without closing them."""
         self._muted += [link for link in self.links if b"SUBSCRIBE" in b"".join(link.requests)]
 
     async def _forward_replies(self, link: Link, reader: asyncio.StreamReader) -> None:

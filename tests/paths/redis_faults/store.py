@@ -1,4 +1,4 @@
-"""A Redis of a test's own that can be killed, stopped, emptied, cut short and started again."""
+"""A test's own Redis, which can be killed, stopped, emptied, truncated and started again."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ Snapshot = dict[bytes, tuple[int, bytes]]
 
 
 class Store:
-    """One Redis process after the other, all on the same address and the same data folder."""
+    """Successive Redis processes with the same address and data folder."""
 
     def __init__(self, embedded: Embedded, port: int) -> None:
         self._embedded = embedded
@@ -33,11 +33,11 @@ class Store:
         self.url = f"redis://127.0.0.1:{port}" if port else embedded.url
 
     async def start(self) -> None:
-        """Returns when it answers: what its file holds has been read."""
+        """Starts Redis and waits until it has loaded its file and answers."""
         argv, set_pdeathsig = with_pdeathsig(self._embedded.argv, signal.SIGKILL)
         self._popen = subprocess.Popen(
             argv,
-            preexec_fn=set_pdeathsig,  # noqa: PLW1509 - ties the child's life to ours
+            preexec_fn=set_pdeathsig,  # noqa: PLW1509 - ends the child with this process
             pass_fds=[self._embedded.lock],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
@@ -49,43 +49,43 @@ class Store:
             self._popen.send_signal(number)
 
     async def kill(self) -> None:
-        """SIGKILL, and gone; the file is as the kernel has it."""
+        """Sends SIGKILL and waits for the end. The file keeps everything written to the kernel."""
         if self._popen is not None:
             self._popen.kill()
             popen, self._popen = self._popen, None
             await wait_until(lambda: popen.poll() is not None)
 
     def forget(self) -> None:
-        """The next start finds nothing."""
+        """Deletes the data, so that the next start finds an empty database."""
         shutil.rmtree(self._embedded.data_dir / "appendonlydir")
 
     def cut(self, octets: int) -> None:
-        """The next start finds that the last bytes never reached the disk."""
+        """Truncates the file, as if its last bytes had never reached the disk."""
         [file] = (self._embedded.data_dir / "appendonlydir").glob("*.incr.aof")
         os.truncate(file, file.stat().st_size - octets)
 
     async def snapshot(self) -> Snapshot:
-        """All that it holds now, by key, with the time to live in ms."""
+        """Returns all current data by key, with the TTL in ms."""
         async with Pipe(Redis(self.url)) as pipe:
             keys = await pipe.call("KEYS", "*")
             return {
                 key: (await pipe.call("PTTL", key), await pipe.call("DUMP", key)) for key in keys
             }
 
-    async def go_back(self, snapshot: Snapshot) -> None:
-        """Holds what it held then, and nothing else, like a replica that was far behind."""
+    async def restore(self, snapshot: Snapshot) -> None:
+        """Replaces all data with a snapshot, like the failover to a replica that was far behind."""
         async with Pipe(Redis(self.url)) as pipe:
             await pipe.call("FLUSHALL")
             for key, (ttl, data) in snapshot.items():
                 await pipe.call("RESTORE", key, ttl, data)
 
     async def call(self, *command: str | int) -> Any:
-        """The reply of one command, over a connection of its own."""
+        """Sends one command over a new connection and returns its reply."""
         async with Pipe(Redis(self.url)) as pipe:
             return await pipe.call(*command)
 
     async def leftovers(self) -> dict[str, Any]:
-        """What no ended answer leaves behind, by name; empty when everything has ended."""
+        """Returns state that a finished answer must not leave behind, by name."""
         async with Pipe(Redis(self.url)) as pipe:
             found = {
                 "leases": await pipe.call("ZRANGE", NAMES.leases, 0, -1),
@@ -100,9 +100,9 @@ class Store:
 
 @contextlib.asynccontextmanager
 async def running(*options: str, tcp: bool = False) -> AsyncIterator[Store]:
-    """A Redis that keeps a file, started; `tcp` puts it on a port of loopback."""
+    """Starts a Redis with persistence; with `tcp`, on a loopback port."""
     port = free_port() if tcp else 0
-    # A replica need not wait for others.
+    # Sync with a replica at once instead of waiting for more replicas.
     own = ["--repl-diskless-sync-delay", "0"]
     own += ["--port", str(port), "--bind", "127.0.0.1"] if tcp else []
     with prepared(installed(os.environ.get("PATH")).path, None, *own, *options) as embedded:
