@@ -14,6 +14,7 @@ from typing import Any
 import aiohttp
 import pytest
 
+from tests.jobs.proxy import Proxy
 from tests.paths.conftest import Shared
 from tests.paths.documents import ADDRESS, CLIENT, PROTOCOL, README, blocks, table
 
@@ -76,7 +77,7 @@ def test_every_exit_code_of_the_command_is_documented() -> None:
 
 
 async def test_the_documented_checksum_example_verifies_a_response(shared: Shared) -> None:
-    (program,) = blocks(PROTOCOL, "python")
+    _, program = blocks(PROTOCOL, "python")
     async with (
         aiohttp.ClientSession() as http,
         http.post(f"{shared.server.url}/v1/responses", json={"input": "Grüße"}) as answer,
@@ -88,36 +89,82 @@ async def test_the_documented_checksum_example_verifies_a_response(shared: Share
         exec(program, {"response": response})
 
 
-async def test_the_socket_session_of_the_readme_matches_the_server(shared: Shared) -> None:
-    (session,) = (block for block in blocks(README, "") if block.startswith("< "))
-    response_id = ""
+@pytest.mark.parametrize("document", [README, PROTOCOL], ids=["README", "protocol"])
+async def test_the_documented_socket_session_matches_the_server(
+    shared: Shared, document: str
+) -> None:
+    (session,) = (block for block in blocks(document, "") if block.startswith("< "))
+    ids = {"resp_...": "", "msg_...": ""}
+    shift: int | None = 0  # events that the session leaves out; None until it is known again
     async with aiohttp.ClientSession() as http:
         ws = await http.ws_connect(shared.server.ws_url)
         for line in session.splitlines():
             match line[:2]:
                 case "> ":
-                    await ws.send_json(json.loads(line[2:].replace("resp_...", response_id)))
+                    message = re.sub(r"(?:resp|msg)_\.\.\.", lambda found: ids[found[0]], line[2:])
+                    await ws.send_json(json.loads(message))
                 case "< ":
                     event = await matching(ws, line)
-                    response_id = event.get("response", {}).get("id", response_id)
-                case _:
-                    assert "connect again" in line
+                    if number := re.search(r'"sequence_number":(\d+)', line):
+                        difference = event["sequence_number"] - int(number[1])
+                        shift = difference if shift is None else shift
+                        assert shift == difference
+                    ids["resp_..."] = event.get("response", {}).get("id", ids["resp_..."])
+                    ids["msg_..."] = event.get("item_id", ids["msg_..."])
+                case _ if "connect again" in line:
                     await ws.close()
                     ws = await http.ws_connect(shared.server.ws_url)
+                case _:
+                    assert "more deltas" in line
+                    shift = None
         await ws.close()
 
 
 async def matching(ws: aiohttp.ClientWebSocketResponse, line: str) -> dict[str, Any]:
-    """Waits for the event that the line describes.
+    """Waits for the event that the line describes; it has every field that the line shows.
 
-    Only `holdline:queued` events are skipped, and any event before the end of the response.
+    Only `holdline:queued` events are skipped, deltas before the end of the text, and any event
+    before the end of the response.
     """
-    (kind,) = re.findall(r'"type":"([^"]+)"', line)
-    number = re.findall(r'"sequence_number":(\d+)', line)
-    while True:
-        event: dict[str, Any] = await ws.receive_json(timeout=8)
-        if event["type"] == kind:
-            assert not number or int(number[0]) == event["sequence_number"]
-            return event
-        passed = event["type"] == "holdline:queued" or kind == "response.completed"
-        assert passed, f"{event['type']} where {kind} is written"
+    (kind,) = re.findall(r'^< {"type":"([^"]+)"', line)
+    skipped = {
+        "response.output_text.done": r"holdline:queued|response\.output_text\.delta",
+        "response.completed": r"holdline:queued|response\..*",
+    }.get(kind, "holdline:queued")
+    while (event := await ws.receive_json(timeout=8))["type"] != kind:
+        assert re.fullmatch(skipped, event["type"]), f"{event['type']} where {kind} is written"
+    sent = set(re.findall(r'"(\w+)":', json.dumps(event)))
+    assert set() == set(re.findall(r'"(\w+)":', line)) - sent
+    found: dict[str, Any] = event
+    return found
+
+
+@pytest.mark.parametrize("fault", ["", "mode=eof times=1"], ids=["cut", "restarted"])
+async def test_the_documented_socket_client_survives_a_cut_and_a_restart(
+    shared: Shared, fault: str
+) -> None:
+    program, _ = blocks(PROTOCOL, "python")
+    prompt = shared.prompt(f"pace=0.05 {fault}")
+    async with Proxy(shared.server.url) as proxy:
+        address = proxy.url.replace("redis:", "ws:")
+        process = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-c", program.replace("ws://127.0.0.1:8080", address), prompt),
+            stdout=asyncio.subprocess.PIPE,
+        )
+        assert process.stdout is not None
+        try:
+            output = await asyncio.wait_for(process.stdout.readuntil(b"t5 "), 20)
+            proxy.reset()
+            output += await asyncio.wait_for(process.stdout.read(), 20)
+            assert 0 == await process.wait()
+        finally:
+            if process.returncode is None:
+                process.kill()
+                await process.wait()
+        assert 2 == proxy.accepted
+    *void, text, status, rest = re.split(r"\n", output.decode())
+    assert ("completed", "") == (status, rest)
+    assert bool(fault) == ("starts over" in "".join(void))
+    assert [f"t{number}" for number in range(20)] == re.findall(r"t\d+", text)
+    assert 1 == len(set(re.findall(r"c\d+", text)))
+    assert len(shared.calls(prompt)) == 1 + bool(fault)
