@@ -1,4 +1,4 @@
-"""The OpenAPI and the AsyncAPI document: valid, complete, and true of what a server really says."""
+"""The OpenAPI and AsyncAPI documents are valid, complete and match the server's real output."""
 
 from __future__ import annotations
 
@@ -35,16 +35,17 @@ ASYNCAPI = ROOT / "tests/web/node_modules/@asyncapi/specs/schemas/3.1.0.json"
 OPEN, ASYNC = openapi.openapi(), openapi.asyncapi()
 
 
-def fits(value: Any, name: str) -> None:
-    """Fails unless a value is as a component of one of the documents says."""
+def check_schema(value: Any, name: str) -> None:
+    """Validates a value against a schema component of one of the documents."""
     document = OPEN if name in OPEN["components"]["schemas"] else ASYNC
     schema = {"$ref": f"#/components/schemas/{name}", "components": document["components"]}
     Draft202012Validator(schema).validate(value)
 
 
 def closed(components: dict[str, Any], *, whole: bool) -> dict[str, Any]:
-    """The components without leave for fields that they do not name; if not `whole`, nothing is
-    required of what they hold.
+    """Returns the components with unknown fields forbidden.
+
+    Unless `whole`, no field is required.
     """
     copy: dict[str, Any] = json.loads(json.dumps(components))
     for schema in copy["schemas"].values():
@@ -58,16 +59,18 @@ CLOSED = closed(ASYNC["components"], whole=True)
 
 
 def name_of(kind: str) -> str:
-    """The component of a message that is sent."""
+    """Returns the schema component of a message type."""
     return (EVENTS | MESSAGES)[kind].__name__
 
 
-def test_the_openapi_document_is_one() -> None:
+def test_the_openapi_document_is_valid() -> None:
     OpenAPIV31SpecValidator(OPEN).validate()
 
 
-@pytest.mark.skipif(not ASYNCAPI.exists(), reason="no AsyncAPI schema here: make check installs it")
-def test_the_asyncapi_document_is_one() -> None:
+@pytest.mark.skipif(
+    not ASYNCAPI.exists(), reason="the AsyncAPI schema is not installed: make check installs it"
+)
+def test_the_asyncapi_document_is_valid() -> None:
     Draft7Validator(json.loads(ASYNCAPI.read_text())).validate(ASYNC)
     channel = ASYNC["channels"]["responses"]
     for operation in ASYNC["operations"].values():
@@ -78,20 +81,20 @@ def test_the_asyncapi_document_is_one() -> None:
 
 
 @pytest.mark.parametrize("status", [each.value for each in Status if each.ended])
-def test_a_webhook_is_as_the_document_says(status: str) -> None:
+def test_a_webhook_conforms_to_the_document(status: str) -> None:
     payload = body("resp_000" + "0" * 32, status, 1_700_000_000_000)
-    fits(json.loads(payload), "WebhookEvent")
+    check_schema(json.loads(payload), "WebhookEvent")
     sent = {name for name in headers("resp_0", 1, payload, (b"k",)) if name.startswith("webhook")}
     named = {each["name"] for each in OPEN["webhooks"]["responseEnded"]["post"]["parameters"]}
     assert named == sent
 
 
-def test_they_have_the_version_of_the_project() -> None:
+def test_the_api_documents_have_the_version_of_the_project() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     assert project["version"] == OPEN["info"]["version"] == ASYNC["info"]["version"]
 
 
-def test_every_route_is_in_the_document_and_every_documented_one_exists() -> None:
+def test_the_documented_routes_match_the_served_routes() -> None:
     app = create_app(Config.from_environ({}))
     versioned = f"/web/{pages().version}/"
     served = {
@@ -103,7 +106,7 @@ def test_every_route_is_in_the_document_and_every_documented_one_exists() -> Non
     assert served == documented
 
 
-def test_every_message_and_every_event_is_in_the_document() -> None:
+def test_every_message_and_event_is_documented() -> None:
     written = {
         text
         for folder in ("jobs", "server", "worker")
@@ -113,7 +116,7 @@ def test_every_message_and_every_event_is_in_the_document() -> None:
         if isinstance(node, ast.Constant) and isinstance(text := node.value, str)
         if re.fullmatch(r"response\.[a-z_.]+[a-z]|holdline:[a-z]+", text)
     }
-    # What is put together where it is written: f"response.{kind}".
+    # These are built with f-strings such as f"response.{kind}".
     written |= {"response.created", "response.queued", "error"}
     written |= {f"response.{stem}_part.done" for stem in ("content", "reasoning_summary")}
     written |= {
@@ -121,9 +124,9 @@ def test_every_message_and_every_event_is_in_the_document() -> None:
         for kind in (*TEXT_OF, ARGUMENTS)
         for end in ("delta", "done")
     }
-    # The worker reads a provider's events by the names before their last word.
+    # The worker matches a provider's events by name without the last word.
     written -= {stem for stem in written if f"{stem}.done" in EVENTS}
-    # Events of providers under other names, which are read and never sent.
+    # Other names that providers use. The worker accepts them and the server never sends them.
     written -= {"response.done", "response.error", "response.reasoning", "response.reasoning_part"}
     assert written == EVENTS.keys() | MESSAGES.keys()
     assert events.TERMINAL_TYPES <= EVENTS.keys()
@@ -132,19 +135,19 @@ def test_every_message_and_every_event_is_in_the_document() -> None:
     assert named == requests._KINDS.keys() | EVENTS.keys() | MESSAGES.keys()
 
 
-def test_every_close_code_is_in_the_document() -> None:
+def test_every_close_code_is_in_the_asyncapi_document() -> None:
     codes = ASYNC["channels"]["responses"]["x-close-codes"]
     assert {str(int(code)): code.come_back for code in CloseCode} == {
         code: about["come_back"] for code, about in codes.items()
     }
 
 
-def test_every_parameter_is_in_the_document() -> None:
+def test_every_parameter_is_in_the_openapi_document() -> None:
     known = {*requests.Create.__struct_fields__, *requests._NEUTRAL}
     assert known == OPEN["components"]["schemas"]["Create"]["properties"].keys()
 
 
-def test_a_response_has_exactly_the_fields_that_are_written() -> None:
+def test_the_schema_of_a_response_has_exactly_the_fields_that_are_sent() -> None:
     (keys,) = (
         {key.value for key in node.value.keys if isinstance(key, ast.Constant)}
         for function in ast.walk(ast.parse((ROOT / "jobs/log/events.py").read_text()))
@@ -164,8 +167,8 @@ EXAMPLES = [
 
 
 @pytest.mark.parametrize("example", EXAMPLES, ids=lambda example: example["type"])
-def test_an_example_has_only_what_its_type_has(example: dict[str, Any]) -> None:
-    """Examples are shortened, so nothing is required of them."""
+def test_an_example_has_only_fields_of_its_type(example: dict[str, Any]) -> None:
+    """Examples are shortened, so they may lack required fields."""
     (message,) = (
         name for name, m in ASYNC["components"]["messages"].items() if m["name"] == example["type"]
     )
@@ -174,7 +177,7 @@ def test_an_example_has_only_what_its_type_has(example: dict[str, Any]) -> None:
     Draft202012Validator(reference).validate(example)
 
 
-async def test_the_documents_are_served(shared: Shared) -> None:
+async def test_the_api_documents_are_served(shared: Shared) -> None:
     async with aiohttp.ClientSession() as http:
         for path, document in (("/openapi.json", OPEN), ("/asyncapi.json", ASYNC)):
             async with http.get(shared.server.url + path) as answer:
@@ -193,29 +196,29 @@ async def test_the_documents_are_served(shared: Shared) -> None:
         ("/nowhere", 404, "ErrorBody"),
     ],
 )
-async def test_what_is_got_is_as_documented(
+async def test_a_get_response_conforms_to_its_schema(
     shared: Shared, path: str, status: int, name: str
 ) -> None:
     async with aiohttp.ClientSession() as http, http.get(shared.server.url + path) as answer:
         assert status == answer.status
-        fits(await answer.json(), name)
+        check_schema(await answer.json(), name)
 
 
-async def test_a_whole_life_over_http_is_as_documented(shared: Shared) -> None:
+async def test_all_http_operations_on_a_response_conform_to_their_schemas(shared: Shared) -> None:
     async with aiohttp.ClientSession(shared.server.url) as http:
         ask = {"input": [{"role": "user", "content": shared.prompt()}], "model": "m"}
-        fits(ask, "Create")
+        check_schema(ask, "Create")
         async with http.post("/v1/responses", json=ask) as answer:
             response = await answer.json()
-        fits(response, "Response")
+        check_schema(response, "Response")
         one = f"/v1/responses/{response['id']}"
         for path, name in ((one, "Response"), (f"{one}/input_items", "InputItems")):
             async with http.get(path) as answer:
-                fits(await answer.json(), name)
+                check_schema(await answer.json(), name)
         async with http.post(f"{one}/cancel") as answer:
-            fits(await answer.json(), "Response")
+            check_schema(await answer.json(), "Response")
         async with http.delete(one) as answer:
-            fits(await answer.json(), "Deleted")
+            check_schema(await answer.json(), "Deleted")
 
 
 ENDS = [Case(script, script, text) for script in ("mode=eof times=1", "mode=length", "mode=400")]
@@ -223,9 +226,11 @@ ENDS = [Case(script, script, text) for script in ("mode=eof times=1", "mode=leng
 
 @pytest.mark.parametrize("transport", ["streamed", "socket"])
 @pytest.mark.parametrize("case", [*CASES, *ENDS], ids=lambda case: case.id)
-async def test_every_event_is_as_documented(shared: Shared, case: Case, transport: str) -> None:
+async def test_every_event_conforms_to_its_schema(
+    shared: Shared, case: Case, transport: str
+) -> None:
     request = case.request(shared.prompt(case.script))
-    fits(request, "Create")
+    check_schema(request, "Create")
     async with TRANSPORTS[transport](shared.server) as ask:
         turn = await ask(request)
     assert turn.events
@@ -234,16 +239,16 @@ async def test_every_event_is_as_documented(shared: Shared, case: Case, transpor
         Draft202012Validator({"$ref": reference, "components": CLOSED}).validate(event)
 
 
-async def test_what_a_socket_says_is_as_documented(shared: Shared) -> None:
+async def test_every_socket_message_conforms_to_its_schema(shared: Shared) -> None:
     async with aiohttp.ClientSession() as http, http.ws_connect(shared.server.ws_url) as ws:
-        fits(await ws.receive_json(timeout=8), "HoldlineWelcome")
+        check_schema(await ws.receive_json(timeout=8), "HoldlineWelcome")
         for said, name in (
             ({"type": "holdline:ping", "id": 1}, "HoldlinePong"),
             ({"type": "response.cancel", "response_id": "resp_x"}, "ErrorEvent"),
             ({"type": "holdline:resume", "response_id": "resp_x", "stream_id": "a"}, "ErrorEvent"),
         ):
             await ws.send_json(said)
-            fits(await ws.receive_json(timeout=8), name)
+            check_schema(await ws.receive_json(timeout=8), name)
 
 
 @pytest.mark.parametrize(
@@ -257,7 +262,7 @@ async def test_what_a_socket_says_is_as_documented(shared: Shared) -> None:
         ("/v1/chat/completions", {"messages": [{"role": "user", "content": "Why?"}]}, True),
     ],
 )
-def test_the_document_requires_what_the_server_requires(
+def test_the_document_requires_the_same_fields_as_the_server(
     path: str, body: dict[str, Any], whole: bool
 ) -> None:
     asked = OPEN["paths"][path]["post"]["requestBody"]["content"]["application/json"]["schema"]

@@ -1,4 +1,4 @@
-"""Encrypted in Redis, from end to end: every path works, and nothing said is there in plain."""
+"""Encryption in Redis, end to end: every path works, and no text is stored unencrypted."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ SAYS = f"tokens=8 say={CANARY}-answer"
 
 
 class Tap:
-    """Hears every command that Redis executes, with all that is stored and published."""
+    """Records every command that Redis executes, including everything stored and published."""
 
     def __init__(self, url: str) -> None:
         self._redis = Redis(url)
@@ -61,11 +61,11 @@ async def model() -> AsyncIterator[FakeModel]:
 @pytest.fixture
 def keys(tmp_path: Path) -> Path:
     path = tmp_path / "keys"
-    path.write_text(a_key())
+    path.write_text(new_key())
     return path
 
 
-def a_key() -> str:
+def new_key() -> str:
     return b64encode(os.urandom(32)).decode()
 
 
@@ -73,8 +73,8 @@ async def text_of(client: AsyncOpenAI, response_id: str) -> str:
     return (await client.responses.retrieve(response_id)).output_text.strip()
 
 
-async def every_path(system: System, model: FakeModel, pipe: Pipe) -> list[str]:
-    """Prompts and answers by each way that there is; the ids of those that are kept."""
+async def use_every_path(system: System, model: FakeModel, pipe: Pipe) -> list[str]:
+    """Sends prompts over every path and returns the ids of the responses that are kept."""
     system.environ |= {
         "HOLDLINE_WEBHOOK_URL": "http://127.0.0.1:9/hook",
         "HOLDLINE_WEBHOOK_SECRET": "whsec_c2VjcmV0IHNlY3JldCBzZWNyZXQgc2VjcmV0",
@@ -89,7 +89,7 @@ async def every_path(system: System, model: FakeModel, pipe: Pipe) -> list[str]:
         asked: dict[str, Any] = {"model": "m", "instructions": f"{CANARY}-instructions"}
         first = await client.responses.create(input=f"{CANARY}-prompt {SAYS}", **asked)
         assert f"{CANARY}-answer" in first.output_text
-        # The turn before, read by another server; streamed; compacted or not.
+        # Another server reads the previous turn, compacted or not; then a stream.
         second = await elsewhere.responses.create(
             input=f"{CANARY}-more {SAYS}", previous_response_id=first.id, **asked
         )
@@ -101,7 +101,7 @@ async def every_path(system: System, model: FakeModel, pipe: Pipe) -> list[str]:
         stream = await client.responses.create(input=f"{CANARY} {SAYS}", stream=True, **asked)
         events = [event async for event in stream]
         assert "response.completed" == events[-1].type
-        # A socket, whose answer outlives the worker that began it.
+        # Over a socket, with an answer that survives the death of its worker.
         async with holdline_client.connect(server.url) as ours:
             slow = f"{CANARY}-slow mode=slow pace=0.05 tokens=60 say={CANARY}-slow-answer"
             answer = ours.ask(slow)
@@ -111,7 +111,7 @@ async def every_path(system: System, model: FakeModel, pipe: Pipe) -> list[str]:
             assert f"{CANARY}-slow-answer" in await answer
             assert answer.verified
         assert 2 == len([call for call in model.calls if call.prompt == slow])
-        # One that runs is cancelled, and read from its middle on.
+        # A running response is cancelled and read from its middle.
         running = await client.responses.create(
             input=f"{CANARY}-cut {slow}", background=True, **asked
         )
@@ -129,13 +129,13 @@ async def every_path(system: System, model: FakeModel, pipe: Pipe) -> list[str]:
 
 
 @pytest.mark.parametrize("encrypted", [True, False])
-async def test_nothing_that_is_said_is_in_redis_in_plain(
+async def test_redis_contains_no_plain_text_if_encryption_is_on(
     system: System, model: FakeModel, pipe: Pipe, keys: Path, redis_url: str, encrypted: bool
 ) -> None:
     if encrypted:
         system.environ["HOLDLINE_ENCRYPTION_KEYS"] = str(keys)
     async with Tap(redis_url) as tap:
-        ids = await every_path(system, model, pipe)
+        ids = await use_every_path(system, model, pipe)
         await wait_until(lambda: ids[-1].encode() in tap.heard)
     held = repr(await dump(pipe))
     assert all(id_ in held for id_ in ids)
@@ -143,16 +143,16 @@ async def test_nothing_that_is_said_is_in_redis_in_plain(
         assert encrypted != (CANARY in seen)
 
 
-async def test_keys_are_rotated_while_answers_are_there(
+async def test_encryption_keys_can_be_rotated_during_an_answer(
     system: System, model: FakeModel, keys: Path
 ) -> None:
-    old, new = keys.read_text(), a_key()
+    old, new = keys.read_text(), new_key()
     system.environ["HOLDLINE_ENCRYPTION_KEYS"] = str(keys)
     server, worker = await asyncio.gather(system.server(), system.worker(model.url))
     async with sdk(server) as client:
         before = await client.responses.create(input=SAYS, model="m")
         for listed in (f"{old}\n{new}\n", f"{new}\n{old}\n"):
-            # A slow answer is under way, and what writes it is replaced in its middle.
+            # The worker is replaced in the middle of a slow answer.
             began = len(model.calls)
             slow = await client.responses.create(
                 input=f"mode=slow pace=0.05 tokens=60 say={CANARY} {listed[:4]}",

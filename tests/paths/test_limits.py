@@ -1,4 +1,4 @@
-"""The table of every input in docs/limits.md, against the code."""
+"""The table "Every input" in docs/limits.md matches the code."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ ROWS = table(LIMITS, "Every input")
 NAMED = {pair for row in ROWS for pair in re.findall(r"`([\w.]+)` = (\d+)", row[4])}
 
 
-def test_each_row_says_what_bounds_an_input() -> None:
+def test_each_row_documents_the_bound_of_an_input() -> None:
     assert len(ROWS) > 20
     for name, before, while_, _, named, beyond in ROWS:
         assert all((before, while_, beyond)), name
@@ -23,7 +23,7 @@ def test_each_row_says_what_bounds_an_input() -> None:
 
 
 @pytest.mark.parametrize(("name", "value"), sorted(NAMED))
-def test_each_number_is_that_of_the_code(name: str, value: str) -> None:
+def test_each_documented_limit_matches_the_code(name: str, value: str) -> None:
     if name in SETTINGS:
         found = SETTINGS[name].default
     else:
@@ -32,6 +32,6 @@ def test_each_number_is_that_of_the_code(name: str, value: str) -> None:
     assert float(value) == found
 
 
-def test_each_code_is_one_of_the_protocol() -> None:
+def test_each_error_code_of_a_limit_is_in_the_protocol() -> None:
     codes = {code for row in ROWS for code in re.findall(r"`([a-z_]+)`", row[5])}
     assert set() == {code for code in codes if f"`{code}`" not in PROTOCOL + REFERENCE}

@@ -1,4 +1,4 @@
-"""Several models behind one address, through the official SDK."""
+"""Several models behind one server, used with the official SDK."""
 
 from __future__ import annotations
 
@@ -33,9 +33,9 @@ def file(tmp_path: Path, chat: FakeModel, passed: FakeModel, down: FakeModel) ->
     return str(path)
 
 
-# What pydantic says of an item that the SDK does not know.
+# pydantic warns about an item type that the SDK does not know.
 @pytest.mark.filterwarnings("ignore:Pydantic serializer warnings:UserWarning")
-async def test_each_model_answers_by_its_api_and_one_that_is_down_is_passed_over(
+async def test_each_model_answers_over_its_api_and_a_failed_one_falls_back(
     system: System, tmp_path: Path
 ) -> None:
     async with (
@@ -47,8 +47,8 @@ async def test_each_model_answers_by_its_api_and_one_that_is_down_is_passed_over
         server = await system.server(**environ)
         await system.worker("", **environ)
         async with sdk(server) as client:
-            await _look_around(client, chat)
-            await _talk(client, passed)
+            await _check_models_and_templates(client, chat)
+            await _check_conversation(client, passed)
             answer = await client.responses.create(input="hi", model="down", service_tier="flex")
             assert ("down", "completed", "flex") == (
                 answer.model,
@@ -60,7 +60,7 @@ async def test_each_model_answers_by_its_api_and_one_that_is_down_is_passed_over
             assert 1 == len(down.calls)
 
 
-async def _look_around(client: AsyncOpenAI, chat: FakeModel) -> None:
+async def _check_models_and_templates(client: AsyncOpenAI, chat: FakeModel) -> None:
     assert ["down", "passed", "plain"] == [model.id async for model in client.models.list()]
     assert "passed" == (await client.models.retrieve("passed")).id
     with pytest.raises(NotFoundError, match=r"Known: down, passed, plain\."):
@@ -74,8 +74,8 @@ async def _look_around(client: AsyncOpenAI, chat: FakeModel) -> None:
     assert "greet" == answer.prompt.id
 
 
-async def _talk(client: AsyncOpenAI, passed: FakeModel) -> None:
-    """The SDK's own accumulator takes what passes; the next turn brings it along."""
+async def _check_conversation(client: AsyncOpenAI, passed: FakeModel) -> None:
+    """The SDK accumulates passed-through items, and the next turn sends them back to the model."""
     async with client.responses.stream(input="mode=rich", model="passed", tools=[TOOL]) as stream:
         async for _ in stream:
             pass

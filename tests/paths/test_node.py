@@ -1,4 +1,4 @@
-"""The page's pure modules in Node, on the vectors that these tests read too."""
+"""Runs the tests of the page's pure modules in Node, with the same vectors as the Python tests."""
 
 from __future__ import annotations
 
@@ -12,9 +12,11 @@ ROOT = Path(__file__).parent.parent.parent
 FILES = sorted((ROOT / "tests" / "web").glob("*.test.js"))
 
 
-@pytest.mark.skipif(shutil.which("node") is None, reason="no node here: apt install nodejs")
+@pytest.mark.skipif(
+    shutil.which("node") is None, reason="node is not installed: apt install nodejs"
+)
 @pytest.mark.parametrize("file", FILES, ids=lambda file: file.name)
-def test_in_node(file: Path) -> None:
+def test_the_pure_modules_of_the_page_pass_their_node_tests(file: Path) -> None:
     ran = subprocess.run(
         ["node", "--test", str(file)], cwd=ROOT, capture_output=True, text=True, check=False
     )

@@ -1,4 +1,4 @@
-"""A real Chromium on the page at `/`: it asks, reloads in mid-answer, and has the answer once."""
+"""The page at `/` in a real Chromium: streaming, reload in mid-answer, stop and reconnection."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ pytestmark = in_chromium
 
 @pytest_asyncio.fixture(loop_scope="session")
 async def page(browser: Browser) -> AsyncIterator[Page]:
-    """A page; console errors, and so violations of its CSP, fail the test."""
+    """A page. Console errors, which include CSP violations, fail the test."""
     page = await browser.new_page()
     wrong: list[str] = []
 
@@ -34,7 +34,7 @@ async def page(browser: Browser) -> AsyncIterator[Page]:
     page.on("pageerror", on_error)
     page.on("console", on_console)
     yield page
-    # A socket that could not connect is reported by the browser itself, whatever the page does.
+    # The browser itself reports every socket that fails to connect.
     assert [] == [text for text in wrong if "WebSocket connection" not in text]
 
 
@@ -43,25 +43,25 @@ async def ask(page: Page, prompt: str) -> None:
     await page.click("#send")
 
 
-async def ended(page: Page, status: str = "completed") -> str:
-    """The text of the last answer, once it has ended with this status."""
+async def wait_for_end(page: Page, status: str = "completed") -> str:
+    """Waits until the last answer has ended with this status and returns its text."""
     answer = page.locator("article.answer").last
     await expect(answer).to_have_attribute("data-status", status, timeout=20_000)
     return await answer.locator(".text").text_content() or ""
 
 
-async def test_the_page_streams_an_answer_as_it_is_written(shared: Shared, page: Page) -> None:
+async def test_the_page_streams_an_answer(shared: Shared, page: Page) -> None:
     await page.goto(shared.server.url)
     prompt = shared.prompt("mode=slow tokens=60 pace=0.03")
     await ask(page, prompt)
     text = page.locator("article.answer .text")
     await expect(text).to_have_text(re.compile("t3 "), timeout=10_000)
     assert "t59" not in await text.inner_text()
-    shown = await ended(page)
+    shown = await wait_for_end(page)
     assert shared.calls(prompt)[0].sent.strip() == shown.strip()
 
 
-async def test_a_reload_in_mid_answer_shows_the_whole_answer_once(
+async def test_a_reload_in_mid_answer_shows_the_complete_answer_once(
     shared: Shared, page: Page
 ) -> None:
     rng = random.Random(7)
@@ -69,15 +69,15 @@ async def test_a_reload_in_mid_answer_shows_the_whole_answer_once(
     prompt = shared.prompt("mode=slow tokens=80 pace=0.03")
     await ask(page, prompt)
     for _ in range(3):
-        await asyncio.sleep(rng.uniform(0.05, 0.6))  # where in the answer is what is random
+        await asyncio.sleep(rng.uniform(0.05, 0.6))  # reload at a random point of the answer
         await page.reload()
-    text = await ended(page)
+    text = await wait_for_end(page)
     assert shared.calls(prompt)[0].sent.strip() == text.strip()
     assert 1 == await page.locator("article.answer").count()
     assert 1 == len(shared.calls(prompt))
 
 
-async def test_stop_stops_the_model(shared: Shared, page: Page) -> None:
+async def test_the_stop_button_cancels_the_model_call(shared: Shared, page: Page) -> None:
     await page.goto(shared.server.url)
     prompt = shared.prompt("mode=slow tokens=2000 pace=0.02")
     await ask(page, prompt)
@@ -85,40 +85,40 @@ async def test_stop_stops_the_model(shared: Shared, page: Page) -> None:
         re.compile("t3 "), timeout=10_000
     )
     await page.click("#stop")
-    await ended(page, "cancelled")
+    await wait_for_end(page, "cancelled")
     assert shared.calls(prompt)[0].closed_by_client is not None
 
 
-async def test_what_a_model_says_is_text_and_never_markup(shared: Shared, page: Page) -> None:
+async def test_html_in_an_answer_is_shown_as_text(shared: Shared, page: Page) -> None:
     await page.goto(shared.server.url)
     await ask(page, shared.prompt("say=<img_src=x_onerror=document.title='pwned'><b>bold</b>"))
-    assert "<b>bold</b>" in await ended(page)
+    assert "<b>bold</b>" in await wait_for_end(page)
     assert 0 == await page.locator("article.answer img, article.answer b").count()
     assert "pwned" not in await page.title()
 
 
 @pytest.fixture
-async def lonely(system: System, shared: Shared) -> Server:
-    """A server of one's own on the shared Redis, to be killed."""
+async def own_server(system: System, shared: Shared) -> Server:
+    """A server on the shared Redis that the test may kill."""
     system.environ["REDIS_URL"] = shared.redis_url
     return await system.server()
 
 
-async def test_the_page_says_that_it_reconnects_and_has_the_answer_when_the_server_is_back(
-    shared: Shared, system: System, lonely: Server, page: Page
+async def test_the_page_shows_that_it_reconnects_and_then_completes_the_answer(
+    shared: Shared, system: System, own_server: Server, page: Page
 ) -> None:
-    await page.goto(lonely.url)
+    await page.goto(own_server.url)
     prompt = shared.prompt("mode=slow tokens=60 pace=0.1")
     await ask(page, prompt)
     await expect(page.locator("article.answer .text")).to_have_text(
         re.compile("t3 "), timeout=10_000
     )
-    await lonely.kill()
+    await own_server.kill()
     await expect(page.locator("#state")).to_have_attribute(
         "data-state", "reconnecting", timeout=10_000
     )
     await expect(page.locator("#banner")).to_be_visible(timeout=10_000)
-    await system.server(HOLDLINE_PORT=lonely.url.rpartition(":")[2])
-    text = await ended(page)
+    await system.server(HOLDLINE_PORT=own_server.url.rpartition(":")[2])
+    text = await wait_for_end(page)
     assert shared.calls(prompt)[0].sent.strip() == text.strip()
     assert 1 == len(shared.calls(prompt))

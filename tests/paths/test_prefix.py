@@ -1,4 +1,4 @@
-"""The pages behind the shipped proxies, under a prefix of a site, in a real browser."""
+"""The pages under a path prefix behind the provided proxy configurations, in a real browser."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ pytestmark = in_chromium
 
 
 @pytest.mark.parametrize("proxy", PROXIES)
-async def test_every_page_works_under_a_prefix(
+async def test_every_page_works_under_a_path_prefix(
     shared: Shared, browser: Browser, tmp_path: Path, proxy: str
 ) -> None:
     port = int(shared.server.url.rpartition(":")[2])
@@ -54,13 +54,13 @@ async def test_every_page_works_under_a_prefix(
         assert [] == failed + watch.wrong
 
 
-async def test_every_link_of_a_document_leads_to_one(shared: Shared, browser: Browser) -> None:
+async def test_every_link_between_served_documents_works(shared: Shared, browser: Browser) -> None:
     await follow_links(browser, shared.server.url)
 
 
 @pytest.mark.heavy
 @pytest.mark.parametrize("proxy", PROXIES)
-async def test_every_link_of_a_document_leads_to_one_under_a_prefix(
+async def test_every_link_between_served_documents_works_under_a_path_prefix(
     shared: Shared, browser: Browser, tmp_path: Path, proxy: str
 ) -> None:
     port = int(shared.server.url.rpartition(":")[2])

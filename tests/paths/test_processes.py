@@ -1,4 +1,4 @@
-"""The processes as their operator meets them: checks, refusals, logs, one without the other."""
+"""Server and worker from the operator's view: checks, start-up errors and logs."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ async def model() -> AsyncIterator[FakeModel]:
 
 
 @pytest.mark.parametrize("process", PROCESSES)
-def test_check_tells_what_it_found_and_hides_secrets(process: str, redis_url: str) -> None:
+def test_check_reports_the_redis_version_and_hides_secrets(process: str, redis_url: str) -> None:
     said = run_module(process, "--check", REDIS_URL=redis_url, OPENAI_API_KEY="sk-canary")
     assert 0 == said.returncode, said.stderr
     assert "Valkey" in said.stdout or "Redis" in said.stdout
@@ -37,7 +37,7 @@ def test_check_tells_what_it_found_and_hides_secrets(process: str, redis_url: st
 
 
 @pytest.mark.parametrize("process", PROCESSES)
-def test_check_fails_where_redis_cannot_be_reached(process: str) -> None:
+def test_check_fails_if_redis_is_unreachable(process: str) -> None:
     said = run_module(
         process, "--check", REDIS_URL="redis://:canary@127.0.0.1:1/0", OPENAI_API_KEY="x"
     )
@@ -48,7 +48,7 @@ def test_check_fails_where_redis_cannot_be_reached(process: str) -> None:
 
 
 @pytest.mark.parametrize("process", PROCESSES)
-def test_an_unknown_setting_is_an_error_that_names_the_nearest(process: str) -> None:
+def test_an_unknown_setting_is_rejected_with_the_nearest_name(process: str) -> None:
     said = run_module(process, "--check", HOLDLINE_CONCURENCY="5", OPENAI_API_KEY="x")
     assert 1 == said.returncode
     assert "HOLDLINE_CONCURENCY" in said.stderr
@@ -56,7 +56,9 @@ def test_an_unknown_setting_is_an_error_that_names_the_nearest(process: str) -> 
 
 
 @pytest.mark.parametrize("process", PROCESSES)
-async def test_a_redis_that_evicts_is_refused_with_the_setting_to_change(process: str) -> None:
+async def test_a_redis_that_evicts_keys_is_rejected_with_the_setting_to_change(
+    process: str,
+) -> None:
     async with embedded_redis(
         None, "--maxmemory", "50mb", "--maxmemory-policy", "allkeys-lru"
     ) as url:
@@ -65,14 +67,14 @@ async def test_a_redis_that_evicts_is_refused_with_the_setting_to_change(process
     assert "maxmemory-policy" in said.stderr
 
 
-def test_without_keys_only_loopback_may_be_bound(redis_url: str) -> None:
+def test_a_server_without_keys_may_listen_only_on_loopback(redis_url: str) -> None:
     said = run_module("server", REDIS_URL=redis_url, HOLDLINE_HOST="0.0.0.0")
     assert 1 == said.returncode
     assert "HOLDLINE_HOST" in said.stderr
 
 
 @pytest.mark.parametrize("process", PROCESSES)
-async def test_neither_process_needs_the_other_ones_code(
+async def test_server_and_worker_run_without_each_others_code(
     process: str, tmp_path: Path, redis_url: str
 ) -> None:
     for part in ("jobs", "runtime", process, "web"):
@@ -90,7 +92,7 @@ async def test_neither_process_needs_the_other_ones_code(
     assert 0 == said.returncode, said.stderr
 
 
-async def test_no_prompt_answer_or_key_is_ever_logged_or_told(
+async def test_prompts_answers_and_keys_do_not_appear_in_logs_or_errors(
     system: System, model: FakeModel
 ) -> None:
     system.environ |= {"OPENAI_API_KEY": "sk-canary-key", "HOLDLINE_MAX_ATTEMPTS": "1"}
@@ -116,5 +118,6 @@ async def test_no_prompt_answer_or_key_is_ever_logged_or_told(
         assert 0 == await process.wait()
     for said in (server.said, worker.said, *told):
         assert "canary" not in said
-    # What the model said cannot be told from the logs either: its tokens carry its call's number.
+    # The model's tokens contain the number of their call, so this finds any answer text in the
+    # logs.
     assert "c1t" not in server.said + worker.said

@@ -1,4 +1,4 @@
-"""The Python client against real servers, workers and Redis: whatever dies, the answer comes."""
+"""The Python client with real servers, workers and Redis: answers arrive although parts fail."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ async def model() -> AsyncIterator[FakeModel]:
         yield model
 
 
-def whole(text: str, tokens: int = 20) -> bool:
-    """All tokens of one call, in order."""
+def is_complete(text: str, tokens: int = 20) -> bool:
+    """Returns whether the text is all tokens of a single call, in order."""
     words = text.split()
     calls = {word.partition("t")[0] for word in words}
     return len(calls) == 1 and [w.partition("t")[2] for w in words] == [*map(str, range(tokens))]
@@ -36,7 +36,7 @@ async def test_an_answer_streams_and_is_verified(shared: Shared) -> None:
         answer = client.ask(shared.prompt("mode=slow"))
         pieces = [piece async for piece in answer]
     assert len(pieces) > 3
-    assert whole("".join(pieces))
+    assert is_complete("".join(pieces))
     assert ("".join(pieces), "completed", True) == (answer.text, answer.status, answer.verified)
     assert answer.usage is not None
     assert 20 == answer.usage["output_tokens"]
@@ -44,16 +44,18 @@ async def test_an_answer_streams_and_is_verified(shared: Shared) -> None:
     assert answer.id == answer.response["id"]
 
 
-async def test_twenty_asks_share_one_socket_and_each_has_its_own_answer(shared: Shared) -> None:
+async def test_twenty_prompts_share_one_socket_and_each_gets_its_own_answer(shared: Shared) -> None:
     prompts = [shared.prompt("mode=slow") for _ in range(20)]
     async with holdline_client.connect(shared.server.url) as client:
         texts = await asyncio.gather(*map(client.ask, prompts))
-    assert [True] * 20 == [whole(text) for text in texts]
+    assert [True] * 20 == [is_complete(text) for text in texts]
     assert 20 == len(set(texts))
     assert [1] * 20 == [len(shared.calls(prompt)) for prompt in prompts]
 
 
-async def test_a_conversation_goes_on_and_an_answer_is_followed_by_its_id(shared: Shared) -> None:
+async def test_a_conversation_continues_and_an_answer_can_be_followed_by_its_id(
+    shared: Shared,
+) -> None:
     async with holdline_client.connect(shared.server.url) as client:
         first = client.ask(shared.prompt())
         await first
@@ -73,7 +75,7 @@ async def test_a_conversation_goes_on_and_an_answer_is_followed_by_its_id(shared
     assert ["user", "assistant", "user"] == [m["role"] for m in call.body["messages"]]
 
 
-async def test_refusals_and_failures_have_the_servers_code(shared: Shared) -> None:
+async def test_client_exceptions_have_the_error_code_of_the_server(shared: Shared) -> None:
     async with holdline_client.connect(shared.server.url) as client:
         with pytest.raises(errors.Refused) as refused:
             await client.ask("x", temperature=9)
@@ -89,7 +91,7 @@ async def test_refusals_and_failures_have_the_servers_code(shared: Shared) -> No
         assert ("incomplete", "max_output_tokens") == (cut.status, cut.incomplete_reason)
 
 
-async def test_a_cancel_ends_it_and_keeps_what_there_is(shared: Shared) -> None:
+async def test_a_cancelled_answer_keeps_its_text_so_far(shared: Shared) -> None:
     async with holdline_client.connect(shared.server.url) as client:
         answer = client.ask(shared.prompt("mode=slow tokens=2000"))
         async for _ in answer:
@@ -100,7 +102,7 @@ async def test_a_cancel_ends_it_and_keeps_what_there_is(shared: Shared) -> None:
     assert answer.text.startswith("c")
 
 
-async def test_a_server_killed_in_mid_answer_costs_no_piece_and_no_call(
+async def test_a_server_killed_in_mid_answer_loses_no_text_and_causes_no_second_call(
     system: System, model: FakeModel
 ) -> None:
     port = str(free_port())
@@ -114,12 +116,12 @@ async def test_a_server_killed_in_mid_answer_costs_no_piece_and_no_call(
             if len(pieces) == 5:
                 await server.kill()
                 await system.server(HOLDLINE_PORT=port)
-    assert whole("".join(pieces), 60)
+    assert is_complete("".join(pieces), 60)
     assert 1 == len(model.calls)
     assert answer.verified
 
 
-async def test_a_restarting_server_says_so_and_the_client_comes_back(
+async def test_the_client_reconnects_to_a_restarted_server(
     system: System, model: FakeModel
 ) -> None:
     port = str(free_port())
@@ -136,35 +138,35 @@ async def test_a_restarting_server_says_so_and_the_client_comes_back(
                 server = await system.server(HOLDLINE_PORT=port)
                 break
         text = await answer
-    assert whole(text, 40)
+    assert is_complete(text, 40)
     assert 1 == len(model.calls)
 
 
-async def test_a_line_that_is_cut_again_and_again_brings_every_piece_once(shared: Shared) -> None:
+async def test_a_repeatedly_lost_connection_delivers_every_piece_once(shared: Shared) -> None:
     async with Proxy(shared.server.url) as proxy:
         async with holdline_client.connect(proxy.url.replace("redis", "http")) as client:
             answers = [client.ask(shared.prompt("mode=slow tokens=80")) for _ in range(5)]
             for cut in range(1, 5):
-                await wait_until(partial(said, cut * 30, answers))
+                await wait_until(partial(have_text, cut * 30, answers))
                 proxy.reset()
             await asyncio.gather(*answers)
-        assert [True] * 5 == [whole(answer.text, 80) for answer in answers]
+        assert [True] * 5 == [is_complete(answer.text, 80) for answer in answers]
         assert [True] * 5 == [answer.verified for answer in answers]
         assert proxy.accepted > 2
 
 
-async def test_a_lost_acceptance_makes_no_second_answer(shared: Shared) -> None:
+async def test_a_lost_acceptance_does_not_create_a_second_response(shared: Shared) -> None:
     prompt = shared.prompt("mode=slow")
     async with Proxy(shared.server.url) as proxy:
         async with holdline_client.connect(proxy.url.replace("redis", "http")) as client:
             proxy.drop_next_reply()
             text = await client.ask(prompt)
         assert 2 == proxy.accepted
-    assert whole(text)
+    assert is_complete(text)
     assert 1 == len(shared.calls(prompt))
 
 
-async def test_a_line_that_says_nothing_any_more_is_found_dead_and_replaced(
+async def test_a_silent_connection_is_detected_and_replaced(
     shared: Shared,
 ) -> None:
     async with Proxy(shared.server.url) as proxy:
@@ -177,10 +179,10 @@ async def test_a_line_that_says_nothing_any_more_is_found_dead_and_replaced(
             client.probe()
             await wait_until(lambda: client.state == "reconnecting")
             proxy.forward_again()
-            assert whole(await answer, 60)
+            assert is_complete(await answer, 60)
 
 
-async def test_a_dead_attempt_is_taken_back_and_never_spliced(
+async def test_the_text_of_a_failed_attempt_is_replaced_and_never_spliced(
     system: System, model: FakeModel
 ) -> None:
     server = await system.server()
@@ -197,14 +199,14 @@ async def test_a_dead_attempt_is_taken_back_and_never_spliced(
         assert (2, "worker_lost") == (restarted.value.attempt, restarted.value.reason)
         again = "".join([piece async for piece in answer])
         happened = await told
-    assert whole(again, 100)
+    assert is_complete(again, 100)
     assert again == answer.text
     (at,) = [i for i, h in enumerate(happened) if isinstance(h, events.Restarted)]
     assert again == "".join(h.text for h in happened[at:] if isinstance(h, events.TextDelta))
     assert isinstance(happened[-1], events.Ended)
 
 
-def said(least: int, answers: list[holdline_client.Answer]) -> bool:
+def have_text(least: int, answers: list[holdline_client.Answer]) -> bool:
     return all(len(answer.text) > least for answer in answers)
 
 
@@ -212,7 +214,7 @@ async def _all(answer: holdline_client.Answer) -> list[events.Event]:
     return [event async for event in answer.events()]
 
 
-async def test_who_waits_is_told_where(system: System, model: FakeModel) -> None:
+async def test_a_queued_client_receives_its_position(system: System, model: FakeModel) -> None:
     server = await system.server()
     async with holdline_client.connect(server.url) as client:
         first, second = client.ask("one"), client.ask("two")
@@ -227,8 +229,8 @@ async def test_who_waits_is_told_where(system: System, model: FakeModel) -> None
     assert "completed" == happened[-1].status
 
 
-class Liar(Proxy):
-    """Sends a wrong checksum, so many times."""
+class FalsifyingProxy(Proxy):
+    """A proxy that falsifies the next `lies` checksums."""
 
     lies = 0
 
@@ -239,11 +241,11 @@ class Liar(Proxy):
         await super()._pass(data, writer)
 
 
-async def test_a_text_that_does_not_match_its_checksum_is_fetched_again_and_then_reported(
+async def test_a_wrong_checksum_is_retried_once_and_then_reported(
     shared: Shared,
 ) -> None:
     async with (
-        Liar(shared.server.url) as proxy,
+        FalsifyingProxy(shared.server.url) as proxy,
         holdline_client.connect(proxy.url.replace("redis", "http")) as client,
     ):
         proxy.lies = 1
@@ -261,20 +263,20 @@ async def test_a_text_that_does_not_match_its_checksum_is_fetched_again_and_then
         )
 
 
-async def test_nobody_waits_for_ever() -> None:
+async def test_connecting_to_an_unreachable_server_times_out() -> None:
     with pytest.raises(errors.Unreachable):
         async with holdline_client.connect(f"http://127.0.0.1:{free_port()}", timeout=0.3):
             pass
 
 
-async def test_a_refused_upgrade_is_final(shared: Shared) -> None:
+async def test_a_rejected_upgrade_is_not_retried(shared: Shared) -> None:
     with pytest.raises(errors.Closed) as closed:
         async with holdline_client.connect(f"{shared.server.url}/nowhere/v1/responses", timeout=20):
             pass
     assert 404 == closed.value.status
 
 
-async def test_a_closed_client_leaves_nobody_waiting(shared: Shared) -> None:
+async def test_closing_the_client_ends_pending_answers(shared: Shared) -> None:
     async with holdline_client.connect(shared.server.url) as client:
         answer = client.ask(shared.prompt("mode=slow tokens=500"))
         async for _ in answer:

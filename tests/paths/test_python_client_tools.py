@@ -1,4 +1,4 @@
-"""The Python client beyond text: what else the standard has passes through it."""
+"""The Python client with tools and unstored responses."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ WEATHER: dict[str, Any] = {
 }
 
 
-async def test_a_loop_of_tools(shared: Shared) -> None:
+async def test_a_tool_loop(shared: Shared) -> None:
     async with holdline_client.connect(shared.server.url) as client:
         answer = client.ask(
             shared.prompt('mode=call args={"city":"Bern"}'), tools=[WEATHER], tool_choice="required"
@@ -33,7 +33,7 @@ async def test_a_loop_of_tools(shared: Shared) -> None:
     assert text == follow_up.text
 
 
-async def test_an_answer_that_is_not_stored_is_whole_all_the_same(shared: Shared) -> None:
+async def test_an_unstored_answer_is_complete_and_verified(shared: Shared) -> None:
     async with holdline_client.connect(shared.server.url) as client:
         answer = client.ask(shared.prompt("mode=slow"), store=False)
         text = await answer

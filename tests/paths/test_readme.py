@@ -1,4 +1,4 @@
-"""The README's snippets run as printed in a fresh clone, but for the addresses."""
+"""The README's snippets run as printed in a fresh clone, except for addresses and ports."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ SERVER = "http://127.0.0.1:8080"
 
 @pytest.fixture
 def clone(tmp_path: Path) -> Path:
-    """A checkout with an environment and nothing else."""
+    """A checkout with a virtual environment and no generated files."""
     for path in ROOT.iterdir():
         if not path.name.startswith("."):
             (tmp_path / path.name).symlink_to(path)
@@ -33,7 +33,7 @@ def clone(tmp_path: Path) -> Path:
 
 
 @pytest.mark.parametrize(("language", "snippet"), ASKING)
-async def test_a_snippet_that_asks_prints_the_answer(
+async def test_a_request_snippet_prints_the_answer(
     shared: Shared, clone: Path, language: str, snippet: str
 ) -> None:
     file = clone / f"snippet.{language}"
@@ -43,7 +43,7 @@ async def test_a_snippet_that_asks_prints_the_answer(
     assert 20 == len(set(re.findall(r"c\d+t\d+ ", said)))
 
 
-async def test_the_snippet_that_starts_more_starts_them(shared: Shared, clone: Path) -> None:
+async def test_the_snippet_that_starts_more_processes_works(shared: Shared, clone: Path) -> None:
     text = STARTING.replace("8081", str(free_port())).replace(
         "redis://127.0.0.1:6379/0", shared.redis_url
     )

@@ -1,4 +1,4 @@
-"""A replica that lacks the tail of its master takes over."""
+"""Failover to a replica that lacks the last writes of its master."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from tests.paths.redis_faults.redirecting_proxy import RedirectingProxy
 from tests.system import wait_until
 
 
-async def test_a_replica_that_lacks_the_tail_takes_over_and_is_told_the_rest(
+async def test_after_a_failover_the_worker_appends_the_events_that_the_replica_lacks(
     tmp_path: Path,
 ) -> None:
     async with (
@@ -29,7 +29,7 @@ async def test_a_replica_that_lacks_the_tail_takes_over_and_is_told_the_rest(
         deploy(replica, tmp_path, workers=2, redis_url=proxy.url) as deployment,
     ):
         await replica.call("REPLICAOF", "127.0.0.1", replication.url.rpartition(":")[2])
-        await in_step(replica)
+        await wait_for_sync(replica)
         async with socket_client(deployment.server) as client:
             answers = [await client.ask(prompt) for prompt in prompts(3)]
             await asyncio.gather(*(answer.wait_for_tokens(10) for answer in answers))
@@ -52,13 +52,13 @@ async def test_a_replica_that_lacks_the_tail_takes_over_and_is_told_the_rest(
 
 
 @mode
-async def mumble(wire: Wire, script: Script, call: Call) -> None:
-    """After its first token every answer says the same."""
+async def constant(wire: Wire, script: Script, call: Call) -> None:
+    """An answer whose text after the first token is the same in every attempt."""
     script.say = f"{call.number}_" + "x" * script.tokens
     await ok(wire, script, call)
 
 
-async def test_an_answer_whose_claim_was_lost_is_begun_anew_and_never_spliced(
+async def test_an_answer_whose_claim_was_lost_restarts_and_is_never_spliced(
     tmp_path: Path,
 ) -> None:
     async with (
@@ -69,13 +69,13 @@ async def test_an_answer_whose_claim_was_lost_is_begun_anew_and_never_spliced(
         deploy(replica, tmp_path, redis_url=proxy.url) as deployment,
     ):
         await replica.call("REPLICAOF", "127.0.0.1", replication.url.rpartition(":")[2])
-        await in_step(replica)
+        await wait_for_sync(replica)
         async with socket_client(deployment.server) as client:
             deployment.workers[0].signal(signal.SIGSTOP)
             try:
-                answer = await client.ask("mode=mumble tokens=50 pace=0.05")
+                answer = await client.ask("mode=constant tokens=50 pace=0.05")
                 await wait_until(lambda: answer.events)
-                await has_job(replica, answer.id)
+                await wait_for_job(replica, answer.id)
                 replication.stop_forwarding()
             finally:
                 deployment.workers[0].signal(signal.SIGCONT)
@@ -91,14 +91,14 @@ async def test_an_answer_whose_claim_was_lost_is_begun_anew_and_never_spliced(
         await wait_for_baseline(deployment)
 
 
-async def has_job(replica: stores.Store, response_id: str) -> None:
-    """Returns when the replica knows a job."""
+async def wait_for_job(replica: stores.Store, response_id: str) -> None:
+    """Waits until the replica has a job."""
     async with Pipe(Redis(replica.url)) as pipe:
         await wait_until(lambda: pipe.call("EXISTS", stores.NAMES.job(response_id)), 10)
 
 
-async def in_step(replica: stores.Store) -> None:
-    """Returns when the replica has what its master had."""
+async def wait_for_sync(replica: stores.Store) -> None:
+    """Waits until the replica is in sync with its master."""
     async with Pipe(Redis(replica.url)) as pipe:
 
         async def linked() -> bool:

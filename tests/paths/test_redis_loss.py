@@ -1,4 +1,4 @@
-"""Redis that loses what it acknowledged: the loss is reported, or written again."""
+"""Redis loses acknowledged writes: they are written again, or the loss is reported."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from tests.paths.redis_faults.journeys import assert_answers, assert_complete, c
 from tests.system import wait_until
 
 
-async def test_a_redis_that_comes_back_empty_is_said_to_have_lost_what_ran_and_what_waited(
+async def test_an_empty_redis_after_a_restart_ends_all_answers_with_response_gone(
     tmp_path: Path,
 ) -> None:
     async with (
@@ -39,7 +39,7 @@ async def test_a_redis_that_comes_back_empty_is_said_to_have_lost_what_ran_and_w
             waits = await client.ask(two)
             await wait_until(lambda: waits.events)
             await store.kill()
-            store.forget()
+            store.delete_data()
             await store.start()
             await asyncio.gather(runs.wait_for_end(6), waits.wait_for_end(6))
             assert ["response_gone"] * 2 == [runs.code, waits.code]
@@ -50,7 +50,7 @@ async def test_a_redis_that_comes_back_empty_is_said_to_have_lost_what_ran_and_w
         await wait_for_baseline(deployment)
 
 
-async def test_a_flush_is_said_to_have_lost_what_ran_and_what_waited(tmp_path: Path) -> None:
+async def test_a_flush_ends_all_answers_with_response_gone(tmp_path: Path) -> None:
     async with (
         stores.running() as store,
         deploy(store, tmp_path, HOLDLINE_CONCURRENCY="1") as deployment,
@@ -77,7 +77,7 @@ async def test_a_flush_is_said_to_have_lost_what_ran_and_what_waited(tmp_path: P
         await wait_for_baseline(deployment)
 
 
-async def test_a_tail_that_redis_lost_is_written_again_by_the_worker_that_has_it(
+async def test_a_worker_appends_again_the_events_that_redis_lost(
     tmp_path: Path,
 ) -> None:
     async with stores.running() as store, deploy(store, tmp_path, workers=2) as deployment:
@@ -85,7 +85,7 @@ async def test_a_tail_that_redis_lost_is_written_again_by_the_worker_that_has_it
             answers = [await client.ask(prompt) for prompt in prompts(3)]
             await asyncio.gather(*(answer.wait_for_tokens(25) for answer in answers))
             await store.kill()
-            store.cut(4000)
+            store.truncate(4000)
             await store.start()
             await asyncio.gather(*(answer.wait_for_end() for answer in answers))
             for answer in answers:
@@ -94,38 +94,40 @@ async def test_a_tail_that_redis_lost_is_written_again_by_the_worker_that_has_it
         await wait_for_baseline(deployment)
 
 
-async def test_a_tail_that_nobody_has_any_more_is_said_to_be_lost(tmp_path: Path) -> None:
+async def test_events_that_redis_and_the_worker_lost_end_with_response_rolled_back(
+    tmp_path: Path,
+) -> None:
     async with stores.running() as store, deploy(store, tmp_path) as deployment:
         async with socket_client(deployment.server) as client:
             answer = await client.ask(prompts(1)[0])
             await answer.wait_for_tokens(25)
             await asyncio.gather(store.kill(), deployment.workers[0].kill())
-            store.cut(2000)
+            store.truncate(2000)
             await store.start()
             had = len(answer.events)
             deployment.workers.append(await deployment.system.worker(deployment.model.url))
             await answer.wait_for_end()
             assert "response_rolled_back" == answer.code
-            assert had == len(answer.events)  # and nothing wrong came before it
+            assert had == len(answer.events)  # and no wrong event preceded the error
             await client.follow_again(answer)
             await answer.wait_for_end()
             assert_complete(answer, deployment.model, calls=2)
         await wait_for_baseline(deployment)
 
 
-@pytest.mark.timeout(120)  # several processes start twice
-@pytest.mark.skipif(node_22() is None, reason="no Node 22 here: make check installs it")
-async def test_a_log_that_went_back_and_grew_again_past_the_cursor_is_never_spliced(
+@pytest.mark.timeout(120)  # several processes are started twice
+@pytest.mark.skipif(node_22() is None, reason="Node 22 is not installed: make check installs it")
+async def test_a_log_that_was_rolled_back_and_regrew_past_the_cursor_is_never_spliced(
     tmp_path: Path,
 ) -> None:
-    """Our clients end with the text of the second attempt alone.
+    """Holdline's clients end with only the text of the second attempt.
 
-    The official SDK shows only a number. It can tell the events of the second attempt by their
-    items, and its last event has the whole.
+    The official SDK sends only a sequence number. Its user can recognize the events of the second
+    attempt by their item ids, and the last event contains the complete response.
     """
     async with (
         stores.running() as store,
-        # A worker that is stopped for a while keeps its claims.
+        # A long lease, so that a suspended worker keeps its claims.
         deploy(store, tmp_path, HOLDLINE_LEASE_SECONDS="60") as deployment,
     ):
         model, server, [worker] = deployment.model, deployment.server, deployment.workers
@@ -133,7 +135,7 @@ async def test_a_log_that_went_back_and_grew_again_past_the_cursor_is_never_spli
             asked = prompts(3)
             worker.signal(signal.SIGSTOP)
             answer = client.ask(asked[0])
-            showing = asyncio.create_task(texts_shown(answer))
+            showing = asyncio.create_task(texts_by_attempt(answer))
             node = await asyncio.create_subprocess_exec(
                 str(node_22()),
                 *(str(WEB_TESTS / "alone.mjs"), f"{server.url}/v1/responses", asked[1]),
@@ -148,7 +150,7 @@ async def test_a_log_that_went_back_and_grew_again_past_the_cursor_is_never_spli
             snapshot = await store.snapshot()
             worker.signal(signal.SIGCONT)
             seen = await followed(official, plain.id, most=15)
-            await break_down_and_go_back(deployment, snapshot, asked)
+            await crash_and_roll_back(deployment, snapshot, asked)
             had = answer.last
             await wait_until(lambda: answer.last != had)
             rest = asyncio.create_task(followed(official, plain.id, starting_after=len(seen) - 1))
@@ -182,8 +184,8 @@ async def test_a_log_that_went_back_and_grew_again_past_the_cursor_is_never_spli
             assert "response_rolled_back" == rolled_back.value.code
 
 
-async def texts_shown(answer: holdline_client.Answer) -> list[str]:
-    """What a caller was shown from each beginning to the next."""
+async def texts_by_attempt(answer: holdline_client.Answer) -> list[str]:
+    """Returns the text that a caller received in each attempt."""
     texts = [""]
     async for event in answer.events():
         match event:
@@ -196,13 +198,13 @@ async def texts_shown(answer: holdline_client.Answer) -> list[str]:
     return texts
 
 
-async def break_down_and_go_back(
+async def crash_and_roll_back(
     deployment: Deployment, snapshot: stores.Snapshot, asked: list[str]
 ) -> None:
-    """Ends server and worker in mid-answer, and starts them on a Redis that has lost all since.
+    """Kills server and worker in mid-answer and restarts them after a rollback of Redis.
 
-    The second attempt of each answer has said more than the first, and stands still, when the
-    server is back.
+    When the server restarts, the second attempt of each answer is longer than the first, and its
+    worker is suspended.
     """
     model, server, store = deployment.model, deployment.server, deployment.store
 
@@ -223,7 +225,7 @@ async def break_down_and_go_back(
 async def followed(
     client: AsyncOpenAI, response_id: str, most: int = 1000, **query: Any
 ) -> list[ResponseStreamEvent]:
-    """The events of a response until its end, or the first of them."""
+    """Returns the events of a response until its end, at most `most`."""
     found = []
     async with await client.responses.retrieve(response_id, stream=True, **query) as stream:
         async for event in stream:
@@ -234,5 +236,5 @@ async def followed(
 
 
 def items_of(some: list[ResponseStreamEvent]) -> set[str]:
-    """The ids of the items of these events."""
+    """Returns the item ids of the events."""
     return {item for event in some if (item := item_id_of(event.to_dict()))}

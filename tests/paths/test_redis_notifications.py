@@ -1,4 +1,4 @@
-"""Subscriptions that are cut, overflow or fall silent lose no event."""
+"""Subscriptions that are killed, overflow or become silent lose no event."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tests.paths.redis_faults.redirecting_proxy import RedirectingProxy
 from tests.system import wait_until
 
 
-async def test_a_subscription_that_is_killed_every_100_ms_costs_50_answers_nothing(
+async def test_killing_the_subscription_every_100_ms_loses_no_event_of_50_answers(
     tmp_path: Path,
 ) -> None:
     async with stores.running() as store, deploy(store, tmp_path) as deployment:
@@ -34,7 +34,7 @@ async def test_a_subscription_that_is_killed_every_100_ms_costs_50_answers_nothi
             killed = 0
             while not all(answer.ended or answer.problem for answer in answers):
                 killed += await pipe.call("CLIENT", "KILL", "TYPE", "pubsub")
-                await asyncio.sleep(0.1)  # the interval between two losses
+                await asyncio.sleep(0.1)  # interval between two kills
             assert killed > 20
             for answer in answers:
                 assert_complete(answer, deployment.model)
@@ -42,15 +42,15 @@ async def test_a_subscription_that_is_killed_every_100_ms_costs_50_answers_nothi
         await wait_for_baseline(deployment)
 
 
-async def test_a_subscription_that_overflows_with_each_last_event_loses_none_of_them(
+async def test_an_overflowing_subscription_loses_no_terminal_event(
     tmp_path: Path,
 ) -> None:
-    # The last events of such an answer hold its text four times: more than the output buffer
-    # of a subscriber, and less than what a notification leaves to a read of the log.
+    # The last events of such an answer contain its text four times. That exceeds the output buffer
+    # of a subscriber, but is still small enough to be sent in a notification.
     options = ("--client-output-buffer-limit", "pubsub 4096 0 0")
     async with stores.running(*options) as store, deploy(store, tmp_path) as deployment:
         async with socket_client(deployment.server) as client:
-            # Two at a time: of those that end together one cut takes several.
+            # Only two at a time, because one disconnection affects all answers that end together.
             answers, asked = [], prompts(40, "mode=fast tokens=800")
             for at in range(0, 40, 2):
                 some = [await client.ask(prompt) for prompt in asked[at : at + 2]]
@@ -65,7 +65,7 @@ async def test_a_subscription_that_overflows_with_each_last_event_loses_none_of_
         await wait_for_baseline(deployment)
 
 
-async def test_a_subscription_that_is_silent_on_a_living_connection_is_found_by_its_probe(
+async def test_a_silent_subscription_on_an_open_connection_is_detected_by_its_probe(
     tmp_path: Path,
 ) -> None:
     async with (

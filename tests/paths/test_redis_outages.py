@@ -1,4 +1,4 @@
-"""Redis that is killed, stopped, full or without its scripts: answers go on when it is back."""
+"""Redis is killed, stopped, full or loses its scripts: answers continue when it has recovered."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from tests.paths.redis_faults.journeys import assert_answers, assert_complete, p
 from tests.system import Process, System, wait_until
 
 
-async def test_answers_outlive_a_redis_that_is_killed_and_comes_back_with_its_file(
+async def test_answers_continue_after_redis_is_killed_and_restarted_with_its_data(
     tmp_path: Path,
 ) -> None:
     async with stores.running() as store, deploy(store, tmp_path, workers=2) as deployment:
@@ -43,7 +43,7 @@ async def test_answers_outlive_a_redis_that_is_killed_and_comes_back_with_its_fi
         await wait_for_baseline(deployment)
 
 
-async def test_answers_go_on_by_themselves_when_a_full_redis_has_room_again(
+async def test_answers_continue_when_a_full_redis_has_room_again(
     tmp_path: Path,
 ) -> None:
     async with stores.running() as store, deploy(store, tmp_path, workers=2) as deployment:
@@ -71,7 +71,7 @@ async def test_answers_go_on_by_themselves_when_a_full_redis_has_room_again(
         await wait_for_baseline(deployment)
 
 
-async def test_a_redis_that_stops_for_12_seconds_costs_only_time(tmp_path: Path) -> None:
+async def test_answers_continue_after_redis_is_stopped_for_12_seconds(tmp_path: Path) -> None:
     async with stores.running() as store, deploy(store, tmp_path, workers=2) as deployment:
         one, two = prompts(2)
         async with (
@@ -87,7 +87,8 @@ async def test_a_redis_that_stops_for_12_seconds_costs_only_time(tmp_path: Path)
             finally:
                 store.signal(signal.SIGCONT)
             assert [True] == [degraded for _, degraded in client.degraded]
-            # A subscriber counts as lost 5 s after its last probe, and is looked at once a second.
+            # A subscriber counts as lost 5 s after its last probe, and this is checked once a
+            # second.
             assert client.degraded[0][0] - stopped < 6.5
             await client.wait_for_degraded(False)
             await asyncio.gather(*(answer.wait_for_end() for answer in answers))
@@ -100,7 +101,7 @@ async def test_a_redis_that_stops_for_12_seconds_costs_only_time(tmp_path: Path)
 
 @pytest.mark.timeout(180)
 @pytest.mark.parametrize("away", [15.0, pytest.param(60.0, marks=pytest.mark.heavy)])
-async def test_while_redis_is_gone_nobody_spins_and_nobody_is_dropped(
+async def test_a_long_redis_outage_uses_little_cpu_and_closes_no_socket(
     tmp_path: Path, away: float
 ) -> None:
     async with stores.running() as store, deploy(store, tmp_path, workers=2) as deployment:
@@ -123,7 +124,7 @@ async def test_while_redis_is_gone_nobody_spins_and_nobody_is_dropped(
         await wait_for_baseline(deployment)
 
 
-async def test_scripts_that_are_flushed_again_and_again_are_missed_by_nobody(
+async def test_answers_are_complete_although_scripts_are_flushed_repeatedly(
     tmp_path: Path,
 ) -> None:
     async with stores.running() as store, deploy(store, tmp_path) as deployment:
@@ -134,13 +135,15 @@ async def test_scripts_that_are_flushed_again_and_again_are_missed_by_nobody(
                 answers.append(await client.ask(prompt))
             while not all(answer.ended or answer.problem for answer in answers):
                 await pipe.call("SCRIPT", "FLUSH")
-                await asyncio.sleep(0.05)  # the interval between two flushes
+                await asyncio.sleep(0.05)  # interval between two flushes
             for answer in answers:
                 assert_complete(answer, deployment.model)
         await wait_for_baseline(deployment)
 
 
-async def test_nobody_starts_on_a_redis_that_may_evict_answers(tmp_path: Path) -> None:
+async def test_server_and_worker_refuse_to_start_on_a_redis_that_evicts_keys(
+    tmp_path: Path,
+) -> None:
     async with (
         stores.running("--maxmemory-policy", "allkeys-lru") as store,
         System(store.url, tmp_path) as system,

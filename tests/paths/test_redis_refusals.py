@@ -1,4 +1,4 @@
-"""A Redis that refuses for a while: answers pause, and go on with their one model call."""
+"""Redis rejects commands for a while: answers pause and continue with the same model call."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from tests.paths.redis_faults.deployment import Deployment, deploy, wait_for_bas
 from tests.paths.redis_faults.journeys import assert_answers, assert_complete, prompts
 from tests.system import wait_until
 
-# Several leases: without a renewal before the first rescue the answers would begin again.
+# Longer than several leases. Without a renewal before the first rescue, the answers would restart.
 TROUBLE_SECONDS = 3.0
 
 Trouble: TypeAlias = Callable[[Pipe], contextlib.AbstractAsyncContextManager[None]]
@@ -26,7 +26,7 @@ Trouble: TypeAlias = Callable[[Pipe], contextlib.AbstractAsyncContextManager[Non
 
 @contextlib.asynccontextmanager
 async def too_few_replicas(control: Pipe) -> AsyncIterator[None]:
-    """NOREPLICAS to every write."""
+    """Every write fails with NOREPLICAS."""
     await control.call("CONFIG", "SET", "min-replicas-to-write", "1")
     yield
     await control.call("CONFIG", "SET", "min-replicas-to-write", "0")
@@ -34,7 +34,7 @@ async def too_few_replicas(control: Pipe) -> AsyncIterator[None]:
 
 @contextlib.asynccontextmanager
 async def failed_snapshot(control: Pipe) -> AsyncIterator[None]:
-    """MISCONF to every write: a folder is where the snapshot should be."""
+    """Every write fails with MISCONF, because a folder blocks the snapshot file."""
     _, folder = await control.call("CONFIG", "GET", "dir")
     _, name = await control.call("CONFIG", "GET", "dbfilename")
     file = Path(folder.decode()) / name.decode()
@@ -48,10 +48,10 @@ async def failed_snapshot(control: Pipe) -> AsyncIterator[None]:
 
 
 async def save(control: Pipe, status: bytes) -> None:
-    """Returns when a snapshot has ended with this status."""
+    """Takes snapshots until one has ended with this status."""
 
     async def saved() -> bool:
-        with contextlib.suppress(Exception):  # the last one is still under way
+        with contextlib.suppress(Exception):  # a snapshot is already running
             await control.call("BGSAVE")
         return b"rdb_last_bgsave_status:" + status in await control.call("INFO", "persistence")
 
@@ -60,7 +60,7 @@ async def save(control: Pipe, status: bytes) -> None:
 
 @contextlib.asynccontextmanager
 async def long_script(control: Pipe) -> AsyncIterator[None]:
-    """BUSY to every command."""
+    """Every command fails with BUSY."""
     await control.call("CONFIG", "SET", "busy-reply-threshold", "10")
     loop = "local over = os.clock() + ARGV[1] while os.clock() < over do end"
     running = asyncio.create_task(control.call("EVAL", loop, 0, str(TROUBLE_SECONDS)))
@@ -70,7 +70,7 @@ async def long_script(control: Pipe) -> AsyncIterator[None]:
 
 @contextlib.asynccontextmanager
 async def no_free_connection(control: Pipe) -> AsyncIterator[None]:
-    """`ERR max number of clients reached` to every new connection, and all old ones are closed."""
+    """All connections are closed, and new ones get `ERR max number of clients reached`."""
     _, most = await control.call("CONFIG", "GET", "maxclients")
     await control.call("CONFIG", "SET", "maxclients", "1")
     await control.call("CLIENT", "KILL", "TYPE", "pubsub")
@@ -83,7 +83,7 @@ TROUBLES = (too_few_replicas, failed_snapshot, long_script, no_free_connection)
 
 
 @pytest.mark.parametrize("trouble", TROUBLES)
-async def test_answers_pause_while_redis_refuses_and_go_on_with_one_model_call(
+async def test_answers_pause_while_redis_rejects_commands_and_need_one_model_call(
     tmp_path: Path, trouble: Trouble
 ) -> None:
     async with (
@@ -112,13 +112,13 @@ async def test_answers_pause_while_redis_refuses_and_go_on_with_one_model_call(
 
 
 def assert_no_restart(deployment: Deployment) -> None:
-    """No worker has abandoned, lost or rescued a job."""
+    """Asserts that no worker has abandoned, lost or rescued a job."""
     said = "".join(worker.said for worker in deployment.workers)
     for line in ("job abandoned", "lease lost", "rescued", "log entries lost"):
         assert line not in said
 
 
-async def test_a_job_is_abandoned_after_the_seconds_of_the_setting(tmp_path: Path) -> None:
+async def test_a_job_is_abandoned_after_the_configured_retry_time(tmp_path: Path) -> None:
     async with (
         stores.running() as store,
         Pipe(Redis(store.url), deadline=20) as control,

@@ -1,4 +1,4 @@
-"""The code reviewer in a real Chromium: sections that stream, lines that are marked, one review."""
+"""The code review page in a real Chromium: streamed sections, marked lines, shared reviews."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tests.paths.conftest import Shared
 
 pytestmark = in_chromium
 
-# The fake model obeys the words in the snippet.
+# The script in the snippet controls the fake model.
 SNIPPET = "def f(x):\n    # {script}\n    return x\n"
 
 
@@ -29,7 +29,7 @@ async def submit(page: Page, code: str) -> None:
     await page.click(".go")
 
 
-async def ended(page: Page, status: str = "completed") -> None:
+async def wait_for_end(page: Page, status: str = "completed") -> None:
     sections = page.locator(".sections")
     await expect(sections).to_have_attribute("data-status", status, timeout=30_000)
 
@@ -38,9 +38,7 @@ def calls(shared: Shared, mark: str) -> int:
     return sum(mark in call.prompt for call in list(shared.model.calls))
 
 
-async def test_sections_lines_and_a_link_that_others_follow_live(
-    shared: Shared, browser: Browser
-) -> None:
+async def test_a_review_can_be_followed_live_by_its_link(shared: Shared, browser: Browser) -> None:
     mark = shared.prompt()
     one, watch = await visitor(browser, f"{shared.server.url}/review")
     script = f"{mark} mode=slow pace=0.03 tokens=200"
@@ -52,14 +50,14 @@ async def test_sections_lines_and_a_link_that_others_follow_live(
     await expect(other.locator(text)).to_contain_text("t9 ", timeout=20_000)
     await expect(other.locator(".sections")).to_have_attribute("data-status", "in_progress")
     await expect(other.locator("#stop")).to_be_hidden()
-    await ended(one)
-    await ended(other)
+    await wait_for_end(one)
+    await wait_for_end(other)
     assert await one.inner_text(text) == await other.inner_text(text)
     assert 1 == calls(shared, mark)
     assert [] == watch.wrong + other_watch.wrong
 
 
-async def test_the_same_snippet_joins_the_running_review_and_is_not_paid_twice(
+async def test_the_same_snippet_joins_the_running_review_without_a_second_call(
     shared: Shared, browser: Browser
 ) -> None:
     mark = shared.prompt()
@@ -67,55 +65,59 @@ async def test_the_same_snippet_joins_the_running_review_and_is_not_paid_twice(
     pages = [(await visitor(browser, f"{shared.server.url}/review"))[0] for _ in range(3)]
     await asyncio.gather(*(submit(page, snippet) for page in pages))
     for page in pages:
-        await ended(page)
+        await wait_for_end(page)
     assert 1 == len({page.url for page in pages})
     assert 1 == calls(shared, mark)
     late, _ = await visitor(browser, f"{shared.server.url}/review")
     await submit(late, snippet)
-    await ended(late)
+    await wait_for_end(late)
     assert 1 == calls(shared, mark)
     await late.click("#again")
     await expect(late.locator(".sections")).to_have_attribute("data-status", "in_progress")
-    await ended(late)
+    await wait_for_end(late)
     assert 2 == calls(shared, mark)
 
 
-async def test_a_reload_in_mid_review_loses_nothing(shared: Shared, browser: Browser) -> None:
+async def test_a_reload_in_mid_review_continues_the_review(
+    shared: Shared, browser: Browser
+) -> None:
     mark = shared.prompt()
     page, watch = await visitor(browser, f"{shared.server.url}/review")
     await submit(page, SNIPPET.format(script=f"{mark} mode=slow pace=0.03 tokens=120"))
     for wait in (0.0, 0.4, 0.9):
         await asyncio.sleep(wait)
         await page.reload()
-    await ended(page)
+    await wait_for_end(page)
     await expect(page.locator(".preface")).to_contain_text("t119")
     assert 1 == calls(shared, mark)
     assert [] == watch.wrong
 
 
-async def test_stop_failure_and_a_review_that_is_gone(shared: Shared, browser: Browser) -> None:
+async def test_a_stopped_a_failed_and_an_expired_review_are_explained(
+    shared: Shared, browser: Browser
+) -> None:
     page, _ = await visitor(browser, f"{shared.server.url}/review")
     await submit(page, SNIPPET.format(script=f"{shared.prompt()} mode=slow pace=0.05 tokens=900"))
     await expect(page.locator(".preface")).to_contain_text("t3 ", timeout=20_000)
     await page.click("#stop")
-    await ended(page, "cancelled")
+    await wait_for_end(page, "cancelled")
     await expect(page.locator(".review-note")).to_have_text(
         "Stopped. This is what had been written."
     )
     await page.click("#other")
     await expect(page.locator("#code")).to_be_focused()
     await submit(page, SNIPPET.format(script=f"{shared.prompt()} mode=400"))
-    await ended(page, "failed")
+    await wait_for_end(page, "failed")
     await expect(page.locator(".review-note")).to_contain_text("You can ask again.")
     gone, _ = await visitor(browser, f"{shared.server.url}/review#resp_0000aaaa")
-    await ended(gone, "failed")
+    await wait_for_end(gone, "failed")
     await expect(gone.locator(".review-note")).to_contain_text("no longer keeps")
 
 
 SECTIONS = (IN_PAGE / "sections.js").read_text()
 
 
-async def test_sections_fill_one_after_the_other_and_name_lines(
+async def test_review_sections_fill_in_order_and_link_to_lines(
     shared: Shared, browser: Browser
 ) -> None:
     page, watch = await visitor(browser, f"{shared.server.url}/review")
@@ -126,13 +128,15 @@ async def test_sections_fill_one_after_the_other_and_name_lines(
     await expect(page.locator(".line-link")).to_have_text(["L1", "lines 2 to 3", "L4", "L99"])
     await page.click("text=lines 2 to 3")
     await expect(page.locator(".listing")).to_have_attribute("data-marked", "2-3")
-    await page.click("text=L99")  # a line that the snippet does not have
+    await page.click("text=L99")  # a line beyond the end of the snippet
     await expect(page.locator(".listing")).to_have_attribute("data-marked", "4")
     assert 0 == await page.locator(".card b").count()
     assert [] == watch.wrong
 
 
-async def test_a_file_is_dropped_and_its_language_known(shared: Shared, browser: Browser) -> None:
+async def test_a_dropped_file_is_loaded_and_its_language_detected(
+    shared: Shared, browser: Browser
+) -> None:
     page, _ = await visitor(browser, f"{shared.server.url}/review")
     mark = shared.prompt("tokens=3")
     await page.evaluate(
@@ -146,14 +150,14 @@ async def test_a_file_is_dropped_and_its_language_known(shared: Shared, browser:
     )
     await expect(page.locator("#code")).to_have_value(f"// {mark} €")
     await page.click(".go")
-    await ended(page)
+    await wait_for_end(page)
     prompts = [call.prompt for call in shared.model.calls if mark in call.prompt]
     assert [f"```rust\n// {mark} €\n```"] == prompts
 
 
-@pytest.mark.skipif(not AXE.exists(), reason="no axe-core here: make check installs it")
+@pytest.mark.skipif(not AXE.exists(), reason="axe-core is not installed: make check installs it")
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-async def test_axe_finds_nothing(shared: Shared, browser: Browser, scheme: str) -> None:
+async def test_axe_reports_no_violations(shared: Shared, browser: Browser, scheme: str) -> None:
     context = await browser.new_context(color_scheme=scheme)  # type: ignore[arg-type]
     page = await context.new_page()
     for path in ("/review", "/docs/protocol"):
@@ -163,6 +167,6 @@ async def test_axe_finds_nothing(shared: Shared, browser: Browser, scheme: str) 
         assert [] == await page.evaluate(AXE_RUN), path
     await page.goto(f"{shared.server.url}/review")
     await submit(page, SNIPPET.format(script=shared.prompt("tokens=20")))
-    await ended(page)
+    await wait_for_end(page)
     await page.evaluate(AXE.read_text())
     assert [] == await page.evaluate(AXE_RUN), "a review"

@@ -55,11 +55,11 @@ class Store:
             popen, self._popen = self._popen, None
             await wait_until(lambda: popen.poll() is not None)
 
-    def forget(self) -> None:
+    def delete_data(self) -> None:
         """Deletes the data, so that the next start finds an empty database."""
         shutil.rmtree(self._embedded.data_dir / "appendonlydir")
 
-    def cut(self, octets: int) -> None:
+    def truncate(self, octets: int) -> None:
         """Truncates the file, as if its last bytes had never reached the disk."""
         [file] = (self._embedded.data_dir / "appendonlydir").glob("*.incr.aof")
         os.truncate(file, file.stat().st_size - octets)
