@@ -98,7 +98,7 @@ async def read_state(context: WorkerContext, grant: Grant) -> tuple[View, Respon
         return view, ResponseState(map(decode_event, view.entries))
     except (LookupError, TypeError) as error:
         # Each entry is valid, but together they are inconsistent: another program wrote this log.
-        raise Undecodable("the events of the log contradict each other") from error
+        raise Undecodable("the events of the log are inconsistent") from error
 
 
 def error_of(decision: Finished) -> dict[str, Any] | None:

@@ -54,6 +54,8 @@ class Cause:
 
 
 _TRY_LATER = "Try again later."
+_TELL_OPERATOR = "If the error persists, contact the operator."
+_KEPT = "The text generated so far is kept."
 
 CAUSES: Final[dict[str, Cause]] = {
     # Stop reasons of the provider, under their own names, and cancellation.
@@ -64,43 +66,42 @@ CAUSES: Final[dict[str, Cause]] = {
     # Permanent failures: another attempt would fail in the same way.
     "upstream_rejected": Cause(
         Then.FAILED,
-        "The model's endpoint refused the request. "
+        "The model's endpoint rejected the request. "
         "Check its parameters and the length of its input.",
     ),
     "upstream_input_too_long": Cause(
         Then.FAILED,
         # LiteLLM recognises this failure by "is longer than the model's context length".
         "The input is longer than the model's context length. "
-        "Shorten it, or ask with truncation auto.",
+        "Shorten it, or set 'truncation' to 'auto'.",
     ),
     "upstream_unauthorized": Cause(
         Then.FAILED,
-        "The model's endpoint refused this server's credentials or account. "
-        "The operator must check its key, its quota and its payment.",
+        "The model's endpoint rejected this server's API key or account. "
+        "The operator must check the key, the quota and the billing.",
     ),
     "upstream_model_not_found": Cause(
         Then.FAILED,
-        "The model's endpoint does not know this model. Name another one.",
+        "The model's endpoint does not know this model. Use another model.",
     ),
     "upstream_over_time": Cause(
         Then.FAILED,
-        "The model took longer than allowed; what it had written is kept. "
-        "Ask for a shorter answer.",
+        f"The model exceeded its time limit. {_KEPT} Ask for a shorter answer.",
     ),
     "output_too_long": Cause(
         Then.FAILED,
-        "The answer was longer than allowed; its beginning is kept. Ask for a shorter one.",
+        f"The output exceeded its size limit. {_KEPT} Ask for a shorter answer.",
     ),
     # The response may be incomplete, so it is not completed. A retry would be billed and end with
     # the same unknown stop reason.
     "upstream_stopped": Cause(
         Then.FAILED,
-        "The model stopped for a reason that is not known here; what it had written is kept. "
-        "The operator must check what its endpoint means.",
+        f"The model stopped for an unknown reason. {_KEPT} "
+        "The operator must check the stop reasons of the model's endpoint.",
     ),
     "unsupported_input": Cause(
         Then.FAILED,
-        "The input has a kind of item or content that is not supported yet. Send text.",
+        "The input contains an item or content of an unsupported type. Send text.",
     ),
     "context_lost": Cause(
         Then.FAILED,
@@ -110,57 +111,57 @@ CAUSES: Final[dict[str, Cause]] = {
     "upstream_busy": Cause(Then.RETRY, f"The model's endpoint is busy. {_TRY_LATER}"),
     "upstream_key_unavailable": Cause(
         Then.RETRY,
-        "This server has no key for the model's endpoint just now. "
-        "Try again later; if it lasts, tell the operator.",
+        "This server currently has no API key for the model's endpoint. "
+        f"{_TRY_LATER} {_TELL_OPERATOR}",
     ),
     "upstream_unavailable": Cause(
-        Then.RETRY, f"The model's endpoint could not be reached or failed. {_TRY_LATER}"
+        Then.RETRY, f"The model's endpoint could not be reached, or failed. {_TRY_LATER}"
     ),
     "upstream_timeout": Cause(
-        Then.RETRY, f"The model did not begin to answer in time. {_TRY_LATER}"
+        Then.RETRY, f"The model did not start to answer in time. {_TRY_LATER}"
     ),
     "upstream_stalled": Cause(
         Then.RETRY,
-        f"The model fell silent in mid-answer; what it had written is kept. {_TRY_LATER}",
+        f"The model stopped sending text before the end of its answer. {_KEPT} {_TRY_LATER}",
     ),
     "upstream_truncated": Cause(
         Then.RETRY,
-        f"The model's stream ended before its answer did; what had come is kept. {_TRY_LATER}",
+        f"The model's stream ended before its answer was complete. {_KEPT} {_TRY_LATER}",
     ),
     "upstream_malformed": Cause(
         Then.RETRY,
-        "The model's endpoint sent something that is not a stream of an answer. "
-        "Try again later; if it lasts, the operator must check the endpoint's address.",
+        "The model's endpoint sent an invalid response. "
+        f"{_TRY_LATER} If the error persists, the operator must check the endpoint's URL.",
     ),
     "upstream_error": Cause(
-        Then.RETRY, f"The model's endpoint reported an error in mid-stream. {_TRY_LATER}"
+        Then.RETRY, f"The model's endpoint reported an error during its answer. {_TRY_LATER}"
     ),
     "tool_not_allowed": Cause(
         Then.RETRY,
         "The model called a function that the request does not allow. "
-        "Allow it, or describe better when to call which.",
+        "Allow the function, or describe more clearly when to call each one.",
     ),
     "log_lost": Cause(Then.RETRY, f"Redis lost a part of this response. {_TRY_LATER}"),
     "worker_error": Cause(
-        Then.RETRY, "The worker met an error of its own. Try again; if it lasts, tell the operator."
+        Then.RETRY, f"The worker encountered an internal error. Try again. {_TELL_OPERATOR}"
     ),
     "key_missing": Cause(
         Then.RETRY,
-        "The stored request is encrypted with a key that its worker does not have. "
-        "Try again later; if it lasts, tell the operator.",
+        "The stored request is encrypted with a key that the worker does not have. "
+        f"{_TRY_LATER} {_TELL_OPERATOR}",
     ),
     # Another worker may have free resources. The provider did not fail.
     "worker_exhausted": Cause(Then.GIVE_BACK),
     # Responses that a rescue ends without a model call.
     "worker_lost": Cause(
-        Then.FAILED, f"The worker was lost in mid-answer; what it had written is kept. {_TRY_LATER}"
+        Then.FAILED, f"The worker was lost before the end of the answer. {_KEPT} {_TRY_LATER}"
     ),
     "queue_timeout": Cause(
-        Then.FAILED, f"No worker was free within the time that a prompt may wait. {_TRY_LATER}"
+        Then.FAILED, f"The prompt reached its maximum time in the queue. {_TRY_LATER}"
     ),
     "undecodable": Cause(
         Then.FAILED,
-        "The stored request could not be read. Send it again; if it lasts, tell the operator.",
+        f"The stored request could not be decoded. Send it again. {_TELL_OPERATOR}",
     ),
 }
 

@@ -31,7 +31,7 @@ async def probe_models(config: Config) -> AsyncIterator[tuple[bool, str]]:
         for endpoint in [config.single] if config.single else config.endpoints.values():
             name = endpoint.name or config.model
             if not name:
-                yield True, "model not asked: HOLDLINE_MODEL names none"
+                yield True, "model not tested: set HOLDLINE_MODEL"
                 continue
             params = {"model": name, "input": "Say OK.", "max_output_tokens": MAX_OUTPUT_TOKENS}
             began = time.monotonic()
@@ -40,9 +40,9 @@ async def probe_models(config: Config) -> AsyncIterator[tuple[bool, str]]:
             except ModelError as error:
                 yield False, f"{name} failed: {error.code} ({error.detail}). {_advice(error.code)}"
             except UnsupportedInput:
-                yield False, f"{name} failed: its endpoint takes no text"
+                yield False, f"{name} failed: its endpoint does not accept text"
             else:
-                yield True, f"{name} answers after {time.monotonic() - began:.1f} s"
+                yield True, f"{name} answered after {time.monotonic() - began:.1f} s"
 
 
 def _advice(cause: str) -> str:

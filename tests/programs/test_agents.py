@@ -18,7 +18,7 @@ async def check_agent(shared: Shared, program: str, call: str) -> None:
     saw = await run(shared, program, shared.prompt(call), narrow, locked, python=AGENTS)
     assert "Rain in Bern." == saw["loop"]
     assert "longer than the model's context length" in saw["failures"][0]
-    assert "refused this server's credentials" in saw["failures"][1]
+    assert "rejected this server's API key" in saw["failures"][1]
     assert [1, 1] == [len(shared.calls(prompt)) for prompt in (narrow, locked)]
 
 

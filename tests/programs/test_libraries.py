@@ -20,7 +20,7 @@ JSON = 'say={"city":"Bern"}'
 FAILURES = {"context": "mode=narrow at=1", "unauthorized": "mode=401"}
 REASONS = {
     "context": ("400", "context_length_exceeded", "Shorten it"),
-    "unauthorized": ("503", "The operator must check its key"),
+    "unauthorized": ("503", "The operator must check the key"),
 }
 ONCE = dict.fromkeys(FAILURES, 1)
 
@@ -134,7 +134,7 @@ async def test_litellm(shared: Shared) -> None:
     """LiteLLM recognizes an input that is too long by the text of the error message."""
     reasons = {
         "context": ("ContextWindowExceededError", "Shorten it"),
-        "unauthorized": ("ServiceUnavailableError", "The operator must check its key"),
+        "unauthorized": ("ServiceUnavailableError", "The operator must check the key"),
     }
     for seen in (await answers(shared, "litellm_client.py", reasons=reasons)).values():
         assert has_tokens(5, seen["streamed"])

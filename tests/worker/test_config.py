@@ -109,7 +109,7 @@ async def test_a_check_asks_each_model_if_it_may(
     assert (0, []) == (done.returncode, model.calls), done.stderr
     done = await asked(good, "--ask-models")
     assert (0, 2) == (done.returncode, len(model.calls)), done.stderr
-    assert "one answers after" in done.stdout
+    assert "one answered after" in done.stdout
     done = await asked(bad, "--ask-models")
     assert 1 == done.returncode
     assert "down failed: upstream_unavailable" in done.stderr

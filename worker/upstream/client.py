@@ -182,7 +182,7 @@ async def _unpacked(response: httpx2.Response, packing: str) -> AsyncIterator[by
     Without that limit, a few compressed bytes could expand to megabytes at once.
     """
     if packing not in PACKINGS:
-        raise httpx2.DecodingError(f"content encoding {packing[:32]}")
+        raise httpx2.DecodingError(f"unsupported content encoding {packing[:32]}")
     # Some servers send "deflate" without zlib's header.
     windows = [47, -15] if packing == "deflate" else [47]
     unpack = zlib.decompressobj(wbits=windows.pop(0))

@@ -220,13 +220,13 @@ class CommandKey:
                 output, errors, status = await _run(self._command)
             if status == 0:
                 return key_of(output.decode(errors="replace"), time.time())
-            reason = f"ended with status {status}"
+            reason = f"exited with status {status}"
         except TimeoutError:
             reason = f"took longer than {COMMAND_SECONDS:g} seconds"
         except OSError as error:
             reason = f"cannot be run: {type(error).__name__}"
         except ValueError as error:
-            reason = f"printed what {error}"
+            reason = f"output {error}"
         printed = _WORD.findall(output.decode(errors="replace"))
         log.error(
             "model key unavailable",

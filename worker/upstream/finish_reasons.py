@@ -52,7 +52,7 @@ def normalized(reason: Any) -> str | None:
     if not reason:
         return None
     if not isinstance(reason, str):
-        raise Malformed("a reason that is not a string")
+        raise Malformed("the finish reason is not a string")
     words = _letters(reason)
     # Gemini appends a detail: "function_call_filter: MALFORMED_FUNCTION_CALL".
     known = _NORMALIZED.get(_letters(reason.rpartition(":")[2]), _NORMALIZED.get(words))

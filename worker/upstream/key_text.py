@@ -64,7 +64,7 @@ def key_of(text: str, now: float) -> KeyText:
     try:
         value = json.loads(text)
     except (ValueError, RecursionError):
-        raise ValueError("is not JSON, although it begins as JSON does") from None
+        raise ValueError("is not valid JSON, although it begins like JSON") from None
     if isinstance(value, str):
         return KeyText(_checked(value.strip()), _end_of_jwt(value.strip()))
     found = next((one for name in _KEYS for one in _named(value, name) if _is_text(one)), None)
@@ -79,7 +79,7 @@ def key_of(text: str, now: float) -> KeyText:
 
 def _checked(key: str) -> str:
     if not _HEADER_SAFE.fullmatch(key):
-        raise ValueError(f"is not one word of 1 to {MAX_KEY} printable characters")
+        raise ValueError(f"is not a single word of 1 to {MAX_KEY} printable characters")
     return key
 
 

@@ -35,7 +35,7 @@ def object_of(payload: bytes) -> dict[str, Any] | None:
     if isinstance(value, list) and len(value) == 1:
         value = value[0]  # Gemini's errors
     if not isinstance(value, dict):
-        raise Malformed("not an object")
+        raise Malformed("an event is not a JSON object")
     if _is_error(value):
         raise ErrorInStream(value)
     return value

@@ -41,7 +41,7 @@ def storable(value: Any, depth: int = -1) -> Any:
     Raises: Malformed if it has more than `depth` levels; -1 allows any number.
     """
     if not depth:
-        raise Malformed("provider data that is nested too deeply")
+        raise Malformed("provider data is nested too deeply")
     match value:
         case str():
             return encodable(value)

@@ -106,7 +106,7 @@ class Router:
         """
         routes = self._config.routes(job.params.get("model"))
         if not routes:
-            raise Refused("upstream_model_not_found", "not in HOLDLINE_MODELS")
+            raise Refused("upstream_model_not_found", "the model is not in HOLDLINE_MODELS")
         deadline = asyncio.get_running_loop().time() + self._config.total
         async with contextlib.AsyncExitStack() as stack:
             yield await self._first(job, routes, deadline, stack)
@@ -174,7 +174,7 @@ class Router:
                 async with asyncio.timeout_at(latest):
                     await slot.acquire()
             except TimeoutError:
-                raise Busy("upstream_busy", "no room") from None
+                raise Busy("upstream_busy", "the model has reached its concurrency limit") from None
         else:
             await slot.acquire()  # does not wait
         attempt.callback(slot.release)

@@ -29,7 +29,7 @@ class EventTooLarge(Exception):
     """An event exceeds the size limit before its end was received."""
 
     def __init__(self, most: int) -> None:
-        super().__init__(f"an event of more than {most} bytes")
+        super().__init__(f"an event has more than {most} bytes")
         self.most = most
 
 

@@ -132,7 +132,7 @@ class UpstreamModel:
         async with contextlib.aclosing(response):
             media_type = response.headers.get("content-type", "").partition(";")[0].strip().lower()
             if media_type in _PAGES:
-                raise Broken("upstream_malformed", f"content type {media_type}")
+                raise Broken("upstream_malformed", f"unsupported content type {media_type}")
             splitter = Splitter(self._max_output_bytes * _ESCAPED + _ENVELOPE)
             reader, silence = self._reader(arguments), self._endpoint.stall_timeout_seconds
             raw = iter_body(response)
@@ -202,7 +202,7 @@ class _Stream:
         if pieces:
             self._first_at = None
         elif not self._stopped:
-            raise Broken("upstream_truncated", "end of stream without a reason for stopping")
+            raise Broken("upstream_truncated", "the stream ended without a finish reason")
         return pieces
 
     async def _read(self) -> list[Delta]:
@@ -288,7 +288,7 @@ def _translated(error: Exception, *, late: str) -> ModelError:
     match error:
         case TimeoutError():
             kind = Refused if late == "upstream_over_time" else Broken
-            return kind(late, "deadline")
+            return kind(late, "time limit exceeded")
         case Malformed():
             return Broken("upstream_malformed", detail)
         case ErrorInStream(error=content):

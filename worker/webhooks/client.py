@@ -84,7 +84,7 @@ class WebhookClient:
         """Returns a socket for a resolved address. Raises: NotPublic."""
         family, kind, protocol, _, address = info
         if not self._allow_private and not is_public(str(address[0])):
-            raise NotPublic("the address is not one of the open internet")
+            raise NotPublic("the address is not public")
         made = socket.socket(family, kind, protocol)
         made.setblocking(False)
         return made

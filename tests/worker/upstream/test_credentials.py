@@ -141,7 +141,7 @@ async def test_a_key_that_is_refused_again_is_not_asked_for_by_each_job(
     [
         ("exit 1", "status 1"),
         ("true", "is empty"),
-        ("echo please log in", "one word"),
+        ("echo please log in", "a single word"),
         ("yes | head -c 100000000", "more than 65536 bytes"),
         ("yes >&2", "more than 65536 bytes"),
         ("kill -9 $$", "status -9"),
@@ -334,5 +334,5 @@ async def test_a_check_tries_the_keys(
     assert "sk-secret-1" not in printed
     source.fail("log in first, sk-secret-1")
     status, printed = await checked()
-    assert (1, True) == (status, "[models.m] api_key_command ended with status 3" in printed)
+    assert (1, True) == (status, "[models.m] api_key_command exited with status 3" in printed)
     assert "sk-secret-1" not in printed

@@ -152,11 +152,11 @@ class CallAssembler:
         if isinstance(entries, dict):  # TGI has sent one call without a list
             entries = [entries]
         if not isinstance(entries, list):
-            raise Malformed("calls that are not a list")
+            raise Malformed("tool_calls is not a list")
         pieces: list[Call] = []
         entries = [entry for entry in entries if entry is not None]
         if not all(isinstance(entry, dict) for entry in entries):
-            raise Malformed("a call that is not an object")
+            raise Malformed("a tool call is not an object")
         indexes = [integer(entry.get("index")) for entry in entries]
         if len(entries) > 1 and indexes == [None] * len(entries):
             indexes = list(range(len(entries)))
@@ -211,7 +211,7 @@ class CallAssembler:
     def _entry(self, index: int | None, entry: dict[str, Any]) -> list[Call]:
         function = entry.get("function") or entry  # some servers put its fields into the call
         if not isinstance(function, dict):
-            raise Malformed("a function that is not an object")
+            raise Malformed("the function of a tool call is not an object")
         given = entry.get("id")
         call_id = str(given) if isinstance(given, int) else string(entry, "id")
         name = string(function, "name")
@@ -219,7 +219,7 @@ class CallAssembler:
         if isinstance(arguments, dict | list):
             arguments = json.dumps(arguments)  # Ollama's native API sends the object itself
         if not isinstance(arguments, str):
-            raise Malformed("arguments that are not a string")
+            raise Malformed("the arguments of a tool call are not a string")
         if not (call_id or name or arguments or entry.get("extra_content")):
             return []  # Some servers send an empty call with each piece of text.
         name = encodable(name)
@@ -227,7 +227,7 @@ class CallAssembler:
         call.call_id = call.call_id or encodable(call_id)
         if name and (grown := self._grown(call.name, name)) != call.name:
             if call.announced:
-                raise Malformed("a name that goes on after its arguments")
+                raise Malformed("the name of a tool call changed after its arguments had begun")
             call.name = grown
         call.add(call.joiner.joined(arguments))
         if not call.announced:
@@ -365,7 +365,7 @@ def string(holder: dict[str, Any], name: str) -> str:
     """Returns the text of a field, or "" if it has none. Raises: Malformed."""
     value = holder.get(name) or ""
     if not isinstance(value, str):
-        raise Malformed(f"{name} that is not a string")
+        raise Malformed(f"{name} is not a string")
     return value
 
 

@@ -100,14 +100,14 @@ class ChatChunkReader:
             return []
         choices = chunk.get("choices")
         if not isinstance(choices, list | None):
-            raise Malformed("choices that are not a list")
+            raise Malformed("choices is not a list")
         pieces: list[Delta] = []
         usage = chunk.get("usage") or _groq(chunk)
         for number, choice in enumerate(choices or ()):
             if choice is None:
                 continue
             if not isinstance(choice, dict):
-                raise Malformed("a choice that is not an object")
+                raise Malformed("a choice is not an object")
             usage = usage or choice.get("usage")  # Moonshot
             if self._index is None:
                 self._index = choice.get("index", 0)
@@ -135,7 +135,7 @@ class ChatChunkReader:
         """Ends the stream. Raises: Malformed if something in it was not understood."""
         whole = self._is_whole(self._reason) and (self._reason is not None or self._is_answer())
         if self._cut is None and not whole:
-            raise Malformed("a stream that is not understood")
+            raise Malformed("the stream is not a whole chat completion")
         return []
 
     def _choice(self, choice: dict[str, Any], pieces: list[Delta]) -> None:
@@ -206,14 +206,14 @@ class ChatChunkReader:
                 case dict():
                     self._unread = True
                 case _:
-                    raise Malformed("content that is no string, part or list of parts")
+                    raise Malformed("content is neither a string, a part nor a list of parts")
         return text, thought, refusal, calls
 
     def _delta(self, choice: dict[str, Any], *, last: bool) -> dict[str, Any]:
         """Returns the delta of a choice, built from `message` or `text` if it has none."""
         delta = choice.get("delta") or {}
         if not isinstance(delta, dict):
-            raise Malformed("a delta that is not an object")
+            raise Malformed("a delta is not an object")
         if delta.get("error"):
             raise ErrorInStream(choice)
         has_value = any(value for name, value in delta.items() if name != "role")
@@ -293,7 +293,7 @@ def _thought(value: Any) -> str:
         case None:
             return ""
         case _:
-            raise Malformed("reasoning that is no text")
+            raise Malformed("reasoning is not text")
 
 
 def _groq(chunk: dict[str, Any]) -> Any:

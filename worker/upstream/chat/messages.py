@@ -78,7 +78,7 @@ def messages(items: Iterable[Item]) -> list[Message]:
             case "reasoning":
                 history.reasoning(item)
             case kind:
-                raise UnsupportedInput(f"item of type {kind}")
+                raise UnsupportedInput(f"items of type {kind} are not supported")
     history.close()
     return history.found
 
@@ -258,7 +258,7 @@ def _shown_by_user(content: str | list[dict[str, Any]]) -> str | list[dict[str, 
 def _text(part: dict[str, Any]) -> str:
     kind = part.get("type")
     if kind not in _TEXT_PARTS:
-        raise UnsupportedInput(f"content of type {kind}")
+        raise UnsupportedInput(f"content of type {kind} is not supported")
     text: str = part[_TEXT_PARTS[kind]]
     return text
 

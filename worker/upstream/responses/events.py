@@ -71,7 +71,7 @@ class ResponsesEventReader:
     def end(self) -> list[Delta]:
         """Ends the stream. Raises: Malformed if nothing in it was understood."""
         if not self._understood:
-            raise Malformed("not a stream of events")
+            raise Malformed("the stream contains no event of the Responses API")
         return []
 
     def _end(self, end: str, event: dict[str, Any]) -> list[Delta]:

@@ -47,7 +47,7 @@ def request(job: Job, *, model: str) -> dict[str, Any]:
     """
     params = job.params
     if params.get("holdline_stop") or params.get("holdline_seed") is not None:
-        raise UnsupportedInput("stop or seed")
+        raise UnsupportedInput("stop and seed are not supported")
     arguments: dict[str, Any] = {
         "model": model,
         "input": items(job),

@@ -224,7 +224,7 @@ class ItemTranslator:
         If the deltas differ from the complete text, it replaces them in the item.
         """
         if not isinstance(whole, str):
-            raise Malformed("a text that is not a string")
+            raise Malformed("a text is not a string")
         held.joiners.pop(place, None)
         text: str = holder[name]
         if whole.startswith(text):
@@ -241,7 +241,7 @@ class ItemTranslator:
             return
         if held.done:
             if verb == "delta" and text:
-                raise Malformed("a piece of an item that was done")
+                raise Malformed("a delta belongs to a finished item")
             return
         if kind == ARGUMENTS:
             yield from self._arguments(held, event, verb)
@@ -250,7 +250,7 @@ class ItemTranslator:
         place = yield from self._placed(held, event, group, kind, {})
         if verb == "delta":
             if not isinstance(text, str | None):
-                raise Malformed("a delta that is not text")
+                raise Malformed("a delta is not text")
             logprobs = event.get("logprobs")
             logprobs = logprobs if isinstance(logprobs, list) else None
             yield PlacedText(place, held.joined(place, text or ""), logprobs, held.item)
@@ -264,7 +264,7 @@ class ItemTranslator:
         yield from self._announce(held)
         text = event.get("delta" if verb == "delta" else "arguments") or ""
         if not isinstance(text, str):
-            raise Malformed("arguments that are not text")
+            raise Malformed("the arguments of a call are not text")
         if not held.announced:
             if verb == "done":
                 held.arguments.clear()
@@ -371,4 +371,4 @@ class ItemTranslator:
                     held.item["status"] = "completed"
                 yield from self._finish(held)
         if not self._index.items or not all(held.announced for held in self._index.items):
-            raise Malformed("a response that lacks its items")
+            raise Malformed("the response lacks items that the stream contained")
