@@ -1,4 +1,4 @@
-"""Programs that know only chat completions: the official SDK, unmodified, on the same system."""
+"""Chat completions with the unmodified official SDK."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ async def test_a_plain_answer(shared: Shared, client: AsyncOpenAI) -> None:
     assert whole.id == response.id.replace("resp_", "chatcmpl-")
 
 
-async def test_a_stream_that_is_followed_as_a_response_too(
+async def test_a_chat_stream_can_also_be_followed_as_a_response(
     shared: Shared, client: AsyncOpenAI, elsewhere: AsyncOpenAI
 ) -> None:
     raw = await client.chat.completions.with_raw_response.create(
@@ -88,9 +88,7 @@ async def test_a_stream_that_is_followed_as_a_response_too(
     assert 40 == count.completion_tokens
 
 
-async def test_the_sdks_stream_helper_and_a_waiting_queue(
-    shared: Shared, client: AsyncOpenAI
-) -> None:
+async def test_the_stream_helper_of_the_sdk_works(shared: Shared, client: AsyncOpenAI) -> None:
     async with client.chat.completions.stream(
         messages=ask(shared.prompt("tokens=7")), model="m"
     ) as stream:
@@ -101,7 +99,7 @@ async def test_the_sdks_stream_helper_and_a_waiting_queue(
 
 
 @pytest.mark.parametrize("streamed", [False, True])
-async def test_a_loop_with_a_tool(shared: Shared, client: AsyncOpenAI, streamed: bool) -> None:
+async def test_a_chat_tool_loop(shared: Shared, client: AsyncOpenAI, streamed: bool) -> None:
     prompt = shared.prompt('mode=call name=get_weather args={"location":"Bern"}')
     messages = ask(prompt)
     if streamed:
@@ -144,7 +142,7 @@ async def test_the_sdk_parses_structured_output(shared: Shared, client: AsyncOpe
     assert ("json_schema", "Place") == (wanted["type"], wanted["json_schema"]["name"])
 
 
-async def test_what_fails_is_an_error_and_is_not_asked_again(shared: Shared) -> None:
+async def test_a_failed_completion_raises_and_is_not_retried(shared: Shared) -> None:
     prompt = shared.prompt("mode=400")
     async with AsyncOpenAI(base_url=f"{shared.server.url}/v1", api_key="any") as stubborn:
         with pytest.raises(openai.BadRequestError) as refused:
@@ -179,7 +177,7 @@ async def test_reasoning_refusals_and_log_probabilities(
     assert (await said("probs")).logprobs is None
 
 
-async def test_a_resend_with_the_same_key_is_the_same_answer(
+async def test_a_repeated_idempotency_key_returns_the_same_completion(
     shared: Shared, client: AsyncOpenAI, elsewhere: AsyncOpenAI
 ) -> None:
     prompt = shared.prompt("tokens=5")
@@ -195,7 +193,7 @@ async def test_a_resend_with_the_same_key_is_the_same_answer(
     assert 1 == len(shared.calls(prompt))
 
 
-async def test_a_worker_killed_in_mid_stream_ends_it_and_the_answer_is_to_be_had(
+async def test_a_worker_killed_in_mid_stream_ends_the_stream_and_the_answer_can_be_retrieved(
     system: System, shared: Shared
 ) -> None:
     server = await system.server()

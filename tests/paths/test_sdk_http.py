@@ -1,4 +1,4 @@
-"""The official SDK over HTTP, unmodified, against a real server, worker, Redis and HTTP model."""
+"""The unmodified official SDK over HTTP, with a real server, worker, Redis and HTTP model."""
 
 from __future__ import annotations
 
@@ -39,20 +39,20 @@ def text_of(stream: list[Any]) -> str:
     return "".join(e.delta for e in stream if e.type == "response.output_text.delta")
 
 
-def is_proved(response: Response) -> bool:
+def checksum_matches(response: Response) -> bool:
     assert response.model_extra is not None
     trailer = response.model_extra["holdline"]
     text = response.output_text.encode()
     return (len(text), hashlib.sha256(text).hexdigest()) == (trailer["bytes"], trailer["sha256"])
 
 
-async def test_a_plain_answer_is_whole_proved_and_counted(
+async def test_a_plain_answer_is_complete_with_checksum_and_usage(
     shared: Shared, client: AsyncOpenAI
 ) -> None:
     response = await client.responses.create(input=shared.prompt("tokens=20"), model="m")
     assert "completed" == response.status
     assert 20 == len(response.output_text.split())
-    assert is_proved(response)
+    assert checksum_matches(response)
     assert response.usage is not None
     assert (7, 20, 27) == (
         response.usage.input_tokens,
@@ -62,7 +62,7 @@ async def test_a_plain_answer_is_whole_proved_and_counted(
     assert response == await client.responses.retrieve(response.id)
 
 
-async def test_a_stream_has_the_standards_events_in_the_standards_order(
+async def test_a_stream_has_the_events_of_the_standard_in_order(
     shared: Shared, client: AsyncOpenAI
 ) -> None:
     stream = await events(
@@ -76,7 +76,7 @@ async def test_a_stream_has_the_standards_events_in_the_standards_order(
     assert stream[-1].response.output_text == text_of(stream)
 
 
-async def test_every_event_of_an_answer_can_be_resumed_from_on_another_server(
+async def test_a_stream_can_resume_after_any_event_on_another_server(
     shared: Shared, client: AsyncOpenAI, elsewhere: AsyncOpenAI
 ) -> None:
     whole = await events(
@@ -88,7 +88,7 @@ async def test_every_event_of_an_answer_can_be_resumed_from_on_another_server(
         assert whole[after + 1 :] == await events(rest)
 
 
-async def test_an_answer_in_the_background_can_be_followed_while_it_is_written(
+async def test_a_background_answer_can_be_streamed_while_it_runs(
     shared: Shared, client: AsyncOpenAI, elsewhere: AsyncOpenAI
 ) -> None:
     prompt = shared.prompt(SLOW)
@@ -102,7 +102,7 @@ async def test_an_answer_in_the_background_can_be_followed_while_it_is_written(
     assert 1 == len(shared.calls(prompt))
 
 
-async def test_a_streaming_caller_who_leaves_does_not_stop_the_answer(
+async def test_closing_a_stream_does_not_stop_the_answer(
     shared: Shared, client: AsyncOpenAI, elsewhere: AsyncOpenAI
 ) -> None:
     prompt = shared.prompt(SLOW)
@@ -113,11 +113,11 @@ async def test_a_streaming_caller_who_leaves_does_not_stop_the_answer(
         await elsewhere.responses.retrieve(first.response.id, stream=True, starting_after=0)
     )
     assert "response.completed" == rest[-1].type
-    assert is_proved(rest[-1].response)
+    assert checksum_matches(rest[-1].response)
     assert 1 == len(shared.calls(prompt))
 
 
-async def test_a_plain_caller_who_goes_away_does_not_stop_the_answer(
+async def test_a_client_timeout_does_not_stop_the_answer(
     shared: Shared, client: AsyncOpenAI
 ) -> None:
     prompt = shared.prompt(SLOW)
@@ -131,7 +131,9 @@ async def test_a_plain_caller_who_goes_away_does_not_stop_the_answer(
     assert 1 == len(shared.calls(prompt))
 
 
-async def test_a_key_with_another_body_is_refused(shared: Shared, client: AsyncOpenAI) -> None:
+async def test_an_idempotency_key_with_another_body_is_rejected(
+    shared: Shared, client: AsyncOpenAI
+) -> None:
     key = {"Idempotency-Key": shared.prompt()}
     await client.responses.create(input="one", model="m", extra_headers=key)
     with pytest.raises(openai.UnprocessableEntityError) as refused:
@@ -139,7 +141,7 @@ async def test_a_key_with_another_body_is_refused(shared: Shared, client: AsyncO
     assert "idempotency_key_reused" == refused.value.code
 
 
-async def test_a_cancel_is_confirmed_and_keeps_what_was_said(
+async def test_a_cancel_is_confirmed_and_keeps_the_text_so_far(
     shared: Shared, client: AsyncOpenAI, elsewhere: AsyncOpenAI
 ) -> None:
     prompt = shared.prompt("mode=slow tokens=200")
@@ -156,7 +158,7 @@ async def test_a_cancel_is_confirmed_and_keeps_what_was_said(
     assert shared.calls(prompt)[0].closed_by_client is not None
 
 
-async def test_a_cancel_before_any_worker_is_there_ends_the_response(system: System) -> None:
+async def test_a_response_can_be_cancelled_before_a_worker_starts(system: System) -> None:
     async with sdk(await system.server()) as client:
         waiting = await client.responses.create(input="x", model="m", background=True)
         assert "queued" == waiting.status
@@ -164,7 +166,7 @@ async def test_a_cancel_before_any_worker_is_there_ends_the_response(system: Sys
         assert "cancelled" == (await client.responses.cancel(waiting.id)).status
 
 
-async def test_the_model_sees_the_turns_before(shared: Shared, client: AsyncOpenAI) -> None:
+async def test_the_model_receives_the_previous_turns(shared: Shared, client: AsyncOpenAI) -> None:
     first = await client.responses.create(
         input=shared.prompt(), model="m", instructions="Be brief."
     )
@@ -180,7 +182,7 @@ async def test_the_model_sees_the_turns_before(shared: Shared, client: AsyncOpen
     assert [first.output_text, "Shout.", prompt] == [m["content"] for m in messages[1:]]
 
 
-async def test_a_length_limit_ends_as_incomplete_with_its_reason(
+async def test_an_answer_at_the_token_limit_is_incomplete_with_its_reason(
     shared: Shared, client: AsyncOpenAI
 ) -> None:
     response = await client.responses.create(
@@ -191,7 +193,7 @@ async def test_a_length_limit_ends_as_incomplete_with_its_reason(
     assert "max_output_tokens" == response.incomplete_details.reason
 
 
-async def test_the_sdks_own_accumulator_takes_a_restart(
+async def test_the_stream_accumulator_of_the_sdk_accepts_a_restart(
     shared: Shared, client: AsyncOpenAI
 ) -> None:
     prompt = shared.prompt("mode=eof times=1")
@@ -200,7 +202,7 @@ async def test_the_sdks_own_accumulator_takes_a_restart(
         final = await stream.get_final_response()
     assert "holdline:restarted" in kinds
     assert 1 == len(final.output)
-    assert is_proved(final)
+    assert checksum_matches(final)
     assert 2 == len(shared.calls(prompt))
 
 
@@ -212,7 +214,7 @@ async def test_heartbeats_do_not_disturb_the_sdk(system: System, shared: Shared)
     assert "response.completed" == stream[-1].type
 
 
-async def test_what_is_deleted_is_gone(shared: Shared, client: AsyncOpenAI) -> None:
+async def test_a_deleted_response_returns_404(shared: Shared, client: AsyncOpenAI) -> None:
     response = await client.responses.create(input=shared.prompt(), model="m")
     await client.responses.delete(response.id)
     with pytest.raises(openai.NotFoundError):
@@ -221,7 +223,7 @@ async def test_what_is_deleted_is_gone(shared: Shared, client: AsyncOpenAI) -> N
         await client.responses.delete(response.id)
 
 
-async def test_the_input_can_be_read_back(shared: Shared, client: AsyncOpenAI) -> None:
+async def test_the_input_items_can_be_listed(shared: Shared, client: AsyncOpenAI) -> None:
     said = [shared.prompt(), shared.prompt()]
     response = await client.responses.create(
         input=[{"role": "user", "content": one} for one in said], model="m", background=True
@@ -234,7 +236,7 @@ async def test_models_are_listed(client: AsyncOpenAI) -> None:
     assert ["simulation"] == [one.id async for one in client.models.list()]
 
 
-async def test_a_hundred_join_a_hundred_answers_at_random_moments_and_all_are_whole(
+async def test_a_hundred_clients_join_running_answers_and_receive_them_completely(
     shared: Shared, client: AsyncOpenAI, elsewhere: AsyncOpenAI
 ) -> None:
     prompt = shared.prompt(SLOW)
@@ -246,7 +248,7 @@ async def test_a_hundred_join_a_hundred_answers_at_random_moments_and_all_are_wh
         return (
             list(range(len(joined))) == [event.sequence_number for event in joined]
             and joined[-1].response.output_text == text_of(joined)
-            and is_proved(joined[-1].response)
+            and checksum_matches(joined[-1].response)
         )
 
     whole = await asyncio.gather(*(ask_and_join(index) for index in range(100)))

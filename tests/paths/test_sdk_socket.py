@@ -1,4 +1,4 @@
-"""The official SDK over the WebSocket, and what no other WebSocket mode has: resuming."""
+"""The official SDK over WebSocket, and Holdline's own socket messages, such as resume."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ LIMITS = ResponsesWebSocketLimits(
 
 @asynccontextmanager
 async def socket(server: Server) -> AsyncIterator[aiohttp.ClientWebSocketResponse]:
-    """A bare socket that has been welcomed."""
+    """Opens a WebSocket and receives its welcome message."""
     async with aiohttp.ClientSession() as http, http.ws_connect(server.ws_url) as ws:
         welcome = await ws.receive_json(timeout=5)
         assert "holdline:welcome" == welcome["type"]
@@ -37,18 +37,18 @@ async def socket(server: Server) -> AsyncIterator[aiohttp.ClientWebSocketRespons
 
 
 async def until(ws: aiohttp.ClientWebSocketResponse, *kinds: str) -> list[dict[str, Any]]:
-    """The events up to the first of these kinds."""
+    """Receives events up to the first of these types."""
     events: list[dict[str, Any]] = []
     while not events or events[-1]["type"] not in kinds:
         events.append(await ws.receive_json(timeout=8))
     return events
 
 
-def numbered(events: list[dict[str, Any]]) -> list[int]:
+def sequence_numbers(events: list[dict[str, Any]]) -> list[int]:
     return [event["sequence_number"] for event in events if "sequence_number" in event]
 
 
-async def test_the_sdks_socket_streams_an_answer(shared: Shared, client: AsyncOpenAI) -> None:
+async def test_the_socket_of_the_sdk_streams_an_answer(shared: Shared, client: AsyncOpenAI) -> None:
     async with client.responses.connect() as connection:
         await connection.response.create(input=shared.prompt(), model="m")
         kinds: list[str] = []
@@ -60,7 +60,7 @@ async def test_the_sdks_socket_streams_an_answer(shared: Shared, client: AsyncOp
     assert "response.created" == next(kind for kind in kinds if not kind.startswith("holdline:"))
 
 
-async def test_the_sdks_lanes_run_side_by_side_and_each_in_order(
+async def test_the_lanes_of_the_sdk_run_in_parallel_and_each_in_order(
     shared: Shared, client: AsyncOpenAI
 ) -> None:
     slow = [shared.prompt("mode=slow tokens=80 pace=0.05"), shared.prompt(SLOW)]
@@ -73,7 +73,7 @@ async def test_the_sdks_lanes_run_side_by_side_and_each_in_order(
         await first.send({"type": "response.create", "input": slow[0], "model": "m"})
         await second.send({"type": "response.create", "input": quick, "model": "m"})
         done = await second.get_final_response()
-        assert shared.calls(slow[0])[0].ended is None  # side by side
+        assert shared.calls(slow[0])[0].ended is None  # the first answer is still running
         before = await first.get_final_response()
         await first.send(
             {
@@ -88,7 +88,7 @@ async def test_the_sdks_lanes_run_side_by_side_and_each_in_order(
     assert 3 == len(shared.calls(slow[1])[0].body["messages"])
 
 
-async def test_a_lane_runs_its_requests_first_in_first_out(shared: Shared) -> None:
+async def test_a_lane_runs_its_requests_in_order(shared: Shared) -> None:
     prompts = [shared.prompt("tokens=3") for _ in range(5)]
     async with socket(shared.server) as ws:
         for prompt in prompts:
@@ -101,7 +101,7 @@ async def test_a_lane_runs_its_requests_first_in_first_out(shared: Shared) -> No
             if event["type"] == "response.created":
                 created.append(event["response"]["id"])
                 running.add(event["response"]["id"])
-                assert 1 == len(running)  # never two of a lane at once
+                assert 1 == len(running)  # at most one running response per lane
             elif event["type"] == "response.completed":
                 running.remove(event["response"]["id"])
                 wait_for_end += 1
@@ -109,7 +109,7 @@ async def test_a_lane_runs_its_requests_first_in_first_out(shared: Shared) -> No
     assert sorted(order) == order
 
 
-async def test_a_cut_socket_is_resumed_elsewhere_with_exactly_the_rest(shared: Shared) -> None:
+async def test_a_dropped_socket_resumes_on_another_server(shared: Shared) -> None:
     prompt = shared.prompt(SLOW)
     create = {"type": "response.create", "input": prompt, "model": "m", "stream_id": "a"}
     async with socket(shared.server) as ws:
@@ -117,7 +117,7 @@ async def test_a_cut_socket_is_resumed_elsewhere_with_exactly_the_rest(shared: S
         had = [await ws.receive_json(timeout=8) for _ in range(12)]
     had = [event for event in had if "sequence_number" in event]
     servers = [shared.other, shared.server]
-    for turn in range(6):  # cut again and again, on one server and the other
+    for turn in range(6):  # drop the connection repeatedly and alternate between the servers
         async with socket(servers[turn % 2]) as ws:
             await ws.send_json(
                 {
@@ -129,7 +129,7 @@ async def test_a_cut_socket_is_resumed_elsewhere_with_exactly_the_rest(shared: S
             )
             stop = TERMINAL if turn == 5 else {"response.output_text.delta", *TERMINAL}
             had += [event for event in await until(ws, *stop) if "sequence_number" in event]
-    assert list(range(len(had))) == numbered(had)
+    assert list(range(len(had))) == sequence_numbers(had)
     assert {"a"} == {event["stream_id"] for event in had}
     said = "".join(e["delta"] for e in had if e["type"] == "response.output_text.delta")
     assert said == had[-1]["response"]["output"][0]["content"][0]["text"]
@@ -146,18 +146,18 @@ async def test_a_resend_with_the_same_key_attaches_to_the_same_answer(shared: Sh
         "idempotency_key": prompt,
     }
     async with socket(shared.server) as ws:
-        await ws.send_json(create)  # and the socket is gone before anything was heard of it
+        await ws.send_json(create)  # and the socket closes before any reply
     async with socket(shared.other) as one, socket(shared.server) as two:
         await one.send_json(create)
         await two.send_json(create)
         first, second = await asyncio.gather(until(one, *TERMINAL), until(two, *TERMINAL))
     events = [[e for e in each if "sequence_number" in e] for each in (first, second)]
     assert events[0] == events[1]
-    assert list(range(len(events[0]))) == numbered(events[0])
+    assert list(range(len(events[0]))) == sequence_numbers(events[0])
     assert 1 == len(shared.calls(prompt))
 
 
-async def test_a_resume_at_the_very_end_is_told_so(shared: Shared) -> None:
+async def test_a_resume_after_the_last_event_returns_holdline_ended(shared: Shared) -> None:
     async with socket(shared.server) as ws:
         await ws.send_json({"type": "response.create", "input": shared.prompt(), "model": "m"})
         events = await until(ws, *TERMINAL)
@@ -191,7 +191,7 @@ async def test_a_cancel_is_confirmed_by_the_terminal_event(shared: Shared) -> No
     assert ("response.incomplete", "cancelled") == (end["type"], end["response"]["status"])
 
 
-async def test_a_pong_tells_the_last_sequence_numbers(shared: Shared) -> None:
+async def test_a_pong_contains_the_last_sequence_numbers(shared: Shared) -> None:
     async with socket(shared.server) as ws:
         await ws.send_json(
             {"type": "response.create", "input": shared.prompt("mode=hang tokens=4"), "model": "m"}
@@ -238,7 +238,9 @@ async def test_an_error_leaves_the_socket_open(shared: Shared, message: str, cod
         assert "holdline:pong" == (await ws.receive_json(timeout=5))["type"]
 
 
-async def test_the_sdk_warms_up_and_goes_on_unstored(shared: Shared, client: AsyncOpenAI) -> None:
+async def test_the_sdk_can_warm_up_and_continue_without_storage(
+    shared: Shared, client: AsyncOpenAI
+) -> None:
     first, second = shared.prompt("say=OK"), shared.prompt("say=papaya")
     async with (
         client.responses.connect() as connection,

@@ -1,4 +1,4 @@
-"""The rest of the standard through the official SDK: tools, formats, reasoning, images, files."""
+"""Further features of the standard with the official SDK: tools, formats, reasoning and files."""
 
 from __future__ import annotations
 
@@ -26,23 +26,23 @@ PIXEL = "data:image/png;base64,iVBORw0KGgo="
 
 
 class Place(BaseModel):
-    """What an answer is to fit, or a function to be called with."""
+    """The schema of a structured answer or of a function's arguments."""
 
     city: str
 
 
 def call_of(response: Response) -> Any:
-    """The one call of a response."""
+    """Returns the only function call of a response."""
     (call,) = [item for item in response.output if item.type == "function_call"]
     return call
 
 
 def result(call: Any, output: str) -> Any:
-    """What came of a call."""
+    """Returns the output item for a call."""
     return {"type": "function_call_output", "call_id": call.call_id, "output": output}
 
 
-async def test_a_function_is_called_and_its_result_answered_by_the_previous_response(
+async def test_a_function_result_continues_the_previous_response(
     shared: Shared, client: AsyncOpenAI
 ) -> None:
     prompt = shared.prompt(f"mode=call args={BERN}")
@@ -65,7 +65,7 @@ async def test_a_function_is_called_and_its_result_answered_by_the_previous_resp
     assert {name: WEATHER[name] for name in WEATHER if name != "type"} == shown
 
 
-async def test_a_loop_can_send_the_whole_conversation_itself(
+async def test_a_tool_loop_can_send_the_complete_conversation(
     shared: Shared, client: AsyncOpenAI
 ) -> None:
     prompt = shared.prompt(f"mode=call args={BERN}")
@@ -77,7 +77,7 @@ async def test_a_loop_can_send_the_whole_conversation_itself(
     assert "Sun" == second.output_text
 
 
-async def test_items_can_be_named_in_place_of_being_sent(
+async def test_items_can_be_sent_by_reference(
     shared: Shared, client: AsyncOpenAI, elsewhere: AsyncOpenAI
 ) -> None:
     prompt = shared.prompt(f"mode=call args={BERN}")
@@ -97,7 +97,7 @@ async def test_items_can_be_named_in_place_of_being_sent(
         await client.responses.create(input=[{"type": "item_reference", "id": "msg_1"}], model="m")
 
 
-async def test_streamed_calls_add_up_in_the_sdks_own_accumulator(
+async def test_streamed_tool_calls_work_with_the_accumulator_of_the_sdk(
     shared: Shared, client: AsyncOpenAI
 ) -> None:
     prompt = shared.prompt(f"mode=calls args={BERN}")
@@ -136,7 +136,7 @@ async def test_streamed_calls_add_up_in_the_sdks_own_accumulator(
         ),
     ],
 )
-async def test_a_choice_of_tools_reaches_the_model(
+async def test_the_tool_choice_reaches_the_model(
     shared: Shared, client: AsyncOpenAI, choice: Any, shown: list[str], passed: Any
 ) -> None:
     prompt = shared.prompt("mode=call")
@@ -155,7 +155,7 @@ async def test_a_choice_of_tools_reaches_the_model(
     assert shown[0] == call_of(response).name
 
 
-async def test_a_function_that_is_not_allowed_is_never_called(
+async def test_a_call_of_a_disallowed_function_is_retried(
     shared: Shared, client: AsyncOpenAI
 ) -> None:
     prompt = shared.prompt("mode=call name=time times=1 tokens=2")
@@ -174,7 +174,7 @@ async def test_a_function_that_is_not_allowed_is_never_called(
     assert 2 == len(shared.calls(prompt))
 
 
-async def test_an_answer_fits_its_schema(shared: Shared, client: AsyncOpenAI) -> None:
+async def test_structured_output_is_parsed_by_the_sdk(shared: Shared, client: AsyncOpenAI) -> None:
     prompt = shared.prompt(f"say={BERN}")
     response = await client.responses.parse(input=prompt, model="m", text_format=Place)
 
@@ -189,7 +189,7 @@ async def test_an_answer_fits_its_schema(shared: Shared, client: AsyncOpenAI) ->
     assert "json_schema" == getattr(response.text.format, "type", None)
 
 
-async def test_reasoning_is_an_item_of_its_own_and_not_shown_again(
+async def test_reasoning_is_a_separate_item_and_not_sent_back_to_the_model(
     shared: Shared, client: AsyncOpenAI
 ) -> None:
     prompt = shared.prompt("mode=think tokens=3")
@@ -208,7 +208,7 @@ async def test_reasoning_is_an_item_of_its_own_and_not_shown_again(
     assert ["user", "assistant", "user"] == roles
 
 
-async def test_a_refusal_is_a_part_of_its_own(shared: Shared, client: AsyncOpenAI) -> None:
+async def test_a_refusal_is_a_separate_content_part(shared: Shared, client: AsyncOpenAI) -> None:
     stream = await client.responses.create(
         input=shared.prompt("mode=refuse"), model="m", stream=True
     )
@@ -224,7 +224,7 @@ async def test_a_refusal_is_a_part_of_its_own(shared: Shared, client: AsyncOpenA
     assert "" == last.response.output_text
 
 
-async def test_a_source_is_told_and_kept(shared: Shared, client: AsyncOpenAI) -> None:
+async def test_a_source_is_returned_as_an_annotation(shared: Shared, client: AsyncOpenAI) -> None:
     response = await client.responses.create(input=shared.prompt("mode=cite"), model="m")
 
     message = response.output[0]
@@ -236,7 +236,9 @@ async def test_a_source_is_told_and_kept(shared: Shared, client: AsyncOpenAI) ->
     assert ("https://example.org/a", 2) == (source.url, source.end_index)
 
 
-async def test_log_probabilities_come_if_asked_for(shared: Shared, client: AsyncOpenAI) -> None:
+async def test_log_probabilities_are_returned_on_request(
+    shared: Shared, client: AsyncOpenAI
+) -> None:
     async def tokens(**more: Any) -> list[Any]:
         response = await client.responses.create(
             input=shared.prompt("mode=probs tokens=3"), model="m", **more
@@ -271,9 +273,7 @@ async def test_images_and_files_reach_the_model(shared: Shared, client: AsyncOpe
     ] == call.body["messages"][-1]["content"]
 
 
-async def test_the_oldest_turns_go_if_the_caller_allows_it(
-    shared: Shared, client: AsyncOpenAI
-) -> None:
+async def test_truncation_auto_drops_the_oldest_turns(shared: Shared, client: AsyncOpenAI) -> None:
     prompt = shared.prompt("mode=narrow at=400 tokens=1")
     old = [{"role": role, "content": "x" * 100} for role in ("user", "assistant") * 10]
     asked: list[Any] = [

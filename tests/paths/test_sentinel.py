@@ -1,4 +1,4 @@
-"""A frozen master that Sentinels replace: no write goes to it any more, also when it comes back."""
+"""Sentinels replace a frozen master, which gets no more writes even after it resumes."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
-async def test_a_master_that_was_frozen_and_replaced_gets_no_more_writes(tmp_path: Path) -> None:
+async def test_a_replaced_master_receives_no_more_writes(tmp_path: Path) -> None:
     async with watched(tmp_path) as (url, master, replica), Sentinels(url).pipe() as pipe:
         await pipe.call("SET", "key", "before")
         master.signal(signal.SIGSTOP)
@@ -29,7 +29,7 @@ async def test_a_master_that_was_frozen_and_replaced_gets_no_more_writes(tmp_pat
 
             await wait_until(promoted, 30)
 
-            # The old master still holds the connection open. Only the announcement ends it.
+            # The old master keeps the connection open. Only the Sentinels' announcement closes it.
             async def written() -> bool:
                 with contextlib.suppress(RedisAway):
                     await asyncio.wait_for(pipe.call("SET", "key", "after"), 3)
@@ -45,7 +45,7 @@ async def test_a_master_that_was_frozen_and_replaced_gets_no_more_writes(tmp_pat
             assert f"{number}".encode() == await replica.call("GET", "key")
 
 
-async def test_a_replica_is_not_taken_for_the_master(
+async def test_a_replica_is_not_accepted_as_the_master(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async with watched(tmp_path, sentinels=1) as (url, _, replica):

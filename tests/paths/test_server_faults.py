@@ -1,4 +1,4 @@
-"""Servers that die, restart and are stormed; sockets that are cut, half-open or never read."""
+"""Servers that die, restart or face a reconnect storm, and clients that never read."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ async def model() -> AsyncIterator[FakeModel]:
 
 @pytest.fixture(autouse=True)
 async def _no_debugging() -> None:
-    """The load comes from this process: a loop that watches itself could not make it."""
+    """Turns off asyncio's debug mode, in which this process could not generate the load."""
     asyncio.get_running_loop().set_debug(False)
 
 
@@ -49,7 +49,7 @@ async def http() -> AsyncIterator[aiohttp.ClientSession]:
 
 
 class Client:
-    """One client as it should be: it resumes on any server until it has the whole answer."""
+    """A correct client: it resumes on any server until it has the complete answer."""
 
     def __init__(self, http: aiohttp.ClientSession, prompt: str, servers: list[str]) -> None:
         self.http = http
@@ -68,7 +68,7 @@ class Client:
 
     @property
     def whole(self) -> bool:
-        """Everything, once, in order, and as the terminal event tells it."""
+        """Whether all events arrived once, in order and with the text of the terminal event."""
         numbers = [event["sequence_number"] for event in self.events]
         said = self.events[-1]["response"]["output"][0]["content"][0]["text"]
         return numbers == list(range(len(numbers))) and said == self.text
@@ -108,7 +108,7 @@ class Client:
         }
 
 
-async def test_a_server_killed_under_200_sockets_costs_no_event_and_no_call(
+async def test_killing_a_server_with_200_sockets_loses_no_event_and_causes_no_call(
     system: System, model: FakeModel, http: aiohttp.ClientSession
 ) -> None:
     doomed, other = await asyncio.gather(system.server(), system.server())
@@ -126,7 +126,7 @@ async def test_a_server_killed_under_200_sockets_costs_no_event_and_no_call(
     assert 200 == len(model.calls)
 
 
-async def test_a_rolling_restart_of_two_servers_under_load_loses_nothing(
+async def test_a_rolling_restart_under_load_loses_no_event(
     system: System, model: FakeModel, http: aiohttp.ClientSession
 ) -> None:
     old = await asyncio.gather(system.server(), system.server())
@@ -147,7 +147,7 @@ async def test_a_rolling_restart_of_two_servers_under_load_loses_nothing(
 
 
 async def finished_response(pipe: Pipe, tokens: int, token_bytes: int = 0) -> str:
-    """A finished response in Redis, made without any process."""
+    """Writes a finished response to Redis without a server or worker. Returns its id."""
     from jobs.log.codec import encode_event
     from jobs.log.events import terminal
     from tests.jobs.factories import message_added, message_done, text_delta
@@ -176,14 +176,14 @@ async def finished_response(pipe: Pipe, tokens: int, token_bytes: int = 0) -> st
     return job.id
 
 
-async def test_3000_clients_that_come_back_at_once_all_have_the_whole_answer(
+async def test_3000_clients_that_reconnect_at_once_receive_their_complete_answers(
     system: System, pipe: Pipe, http: aiohttp.ClientSession
 ) -> None:
     server = await system.server()
     ids = [await finished_response(pipe, 50) for _ in range(20)]
     missed = 40
 
-    async def come_back(index: int) -> list[int]:
+    async def reconnect(index: int) -> list[int]:
         while True:
             try:
                 async with http.ws_connect(server.ws_url) as ws:
@@ -205,13 +205,13 @@ async def test_3000_clients_that_come_back_at_once_all_have_the_whole_answer(
                 await asyncio.sleep(random.uniform(0.1, 1))
 
     started = time.monotonic()
-    got = await asyncio.gather(*(come_back(index) for index in range(3000)))
+    got = await asyncio.gather(*(reconnect(index) for index in range(3000)))
     print(f"3000 clients whole after {time.monotonic() - started:.1f} s")
     assert [list(range(missed + 1, 57))] * 3000 == got
 
 
-async def metric_becomes(server: Server, name: str, expected: float) -> None:
-    """Returns when one of the server's metrics has this value."""
+async def wait_for_metric(server: Server, name: str, expected: float) -> None:
+    """Waits until one of the server's metrics has this value."""
 
     async def becomes() -> bool:
         return expected == await server.metric(name)
@@ -220,12 +220,12 @@ async def metric_becomes(server: Server, name: str, expected: float) -> None:
 
 
 def rss(server: Server) -> int:
-    """Resident memory in bytes."""
+    """Returns the resident memory of a server in bytes."""
     return int(Path(f"/proc/{server.popen.pid}/statm").read_text().split()[1]) * 4096
 
 
 async def upgraded(server: Server) -> sockets.socket:
-    """A raw socket after the upgrade, with a small receive buffer, of which nobody reads."""
+    """Opens an upgraded raw socket with a small receive buffer that the test never reads."""
     raw = sockets.socket()
     raw.setsockopt(sockets.SOL_SOCKET, sockets.SO_RCVBUF, 4096)
     raw.setblocking(False)
@@ -243,39 +243,40 @@ async def upgraded(server: Server) -> sockets.socket:
     return raw
 
 
-def masked(message: dict[str, Any]) -> bytes:
-    """A client's text frame."""
+def client_frame(message: dict[str, Any]) -> bytes:
+    """Returns a client's text frame."""
     data = json.dumps(message).encode()
     assert len(data) < 126
     return bytes([0x81, 0x80 | len(data), 0, 0, 0, 0]) + data
 
 
-async def test_a_client_that_never_reads_costs_a_cursor_and_is_dropped(
+async def test_a_client_that_never_reads_uses_little_memory_and_is_disconnected(
     system: System, pipe: Pipe, http: aiohttp.ClientSession
 ) -> None:
     server = await system.server(HOLDLINE_PING_SECONDS="4")
-    id_ = await finished_response(pipe, 40_000)  # some megabytes on the wire
+    id_ = await finished_response(pipe, 40_000)  # several megabytes on the wire
     loop = asyncio.get_running_loop()
     before = rss(server)
     raws = [await upgraded(server) for _ in range(20)]
     try:
         for raw in raws:
             await loop.sock_sendall(
-                raw, masked({"type": "holdline:resume", "response_id": id_, "starting_after": -1})
+                raw,
+                client_frame({"type": "holdline:resume", "response_id": id_, "starting_after": -1}),
             )
-        await metric_becomes(server, "holdline_slow_sockets", 20)
+        await wait_for_metric(server, "holdline_slow_sockets", 20)
         assert rss(server) - before < 60_000_000
-        # A reader beside them is served as if they were not there.
+        # A client that reads is served normally.
         resume = {"type": "holdline:resume", "response_id": id_, "starting_after": 39_990}
         async with http.ws_connect(server.ws_url) as ws:
             await ws.send_json(resume)
             async for message in ws:
                 if json.loads(message.data)["type"] in TERMINAL:
                     break
-        # No pong comes from them: they are dropped, and leave nothing.
-        await metric_becomes(server, "holdline_sockets", 0)
-        await metric_becomes(server, "holdline_followers", 0)
-        await metric_becomes(server, "holdline_slow_sockets", 0)
+        # The other clients send no pongs, so they are disconnected and all their state is freed.
+        await wait_for_metric(server, "holdline_sockets", 0)
+        await wait_for_metric(server, "holdline_followers", 0)
+        await wait_for_metric(server, "holdline_slow_sockets", 0)
     finally:
         for raw in raws:
             raw.close()
@@ -285,11 +286,13 @@ async def test_a_client_that_never_reads_costs_a_cursor_and_is_dropped(
     "seconds",
     [
         3,
-        pytest.param(40, marks=[pytest.mark.heavy, pytest.mark.timeout(120)]),  # to the deadline
+        pytest.param(
+            40, marks=[pytest.mark.heavy, pytest.mark.timeout(120)]
+        ),  # until the server's write deadline
     ],
 )
 @pytest.mark.parametrize("way", ["plain", "stream", "socket"])
-async def test_clients_that_never_read_a_large_answer_share_it_and_are_dropped(
+async def test_clients_that_never_read_share_one_copy_of_a_large_answer_and_are_disconnected(
     system: System, pipe: Pipe, http: aiohttp.ClientSession, seconds: int, way: str
 ) -> None:
     server = await system.server()
@@ -304,7 +307,7 @@ async def test_clients_that_never_read_a_large_answer_share_it_and_are_dropped(
             if way == "socket":
                 raw = stack.enter_context(await upgraded(server))
                 resume = {"type": "holdline:resume", "response_id": id_}
-                await loop.sock_sendall(raw, masked({**resume, "starting_after": before_end}))
+                await loop.sock_sendall(raw, client_frame({**resume, "starting_after": before_end}))
                 continue
             raw = stack.enter_context(sockets.socket())
             raw.setsockopt(sockets.SOL_SOCKET, sockets.SO_RCVBUF, 4096)
@@ -321,7 +324,7 @@ async def test_clients_that_never_read_a_large_answer_share_it_and_are_dropped(
                 assert 200 == response.status
             assert time.monotonic() - asked < 0.5
             assert rss(server) < 300_000_000
-            await asyncio.sleep(0.1)  # the interval between two looks
+            await asyncio.sleep(0.1)  # interval between two checks
         if seconds > STUCK_SECONDS:
             assert len(list(files.iterdir())) <= before + 2
     async with http.get(f"{server.url}/v1/responses/{id_}") as response:
@@ -338,7 +341,7 @@ async def test_clients_that_never_read_a_large_answer_share_it_and_are_dropped(
         ("18446744073709551616", 400, "invalid_value"),
     ],
 )
-async def test_a_sequence_number_that_cannot_be_is_refused_by_name(
+async def test_an_impossible_starting_after_is_rejected(
     system: System, pipe: Pipe, http: aiohttp.ClientSession, after: str, status: int, code: str
 ) -> None:
     server = await system.server()
@@ -349,7 +352,7 @@ async def test_a_sequence_number_that_cannot_be_is_refused_by_name(
         assert code in await response.text()
 
 
-async def test_what_has_expired_is_said_to_be_gone(
+async def test_an_expired_response_is_not_found(
     system: System, pipe: Pipe, http: aiohttp.ClientSession
 ) -> None:
     server = await system.server()

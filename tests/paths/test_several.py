@@ -1,4 +1,4 @@
-"""Server and worker as several processes: one port, one death that nobody notices, one end."""
+"""Server and worker with several processes: shared port, replaced children, joint shutdown."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ async def model() -> AsyncIterator[FakeModel]:
 
 
 def children(process: Process) -> list[int]:
-    """The processes that this one keeps."""
+    """Returns the child processes of a process."""
     pid = process.popen.pid
     found = Path(f"/proc/{pid}/task/{pid}/children").read_text(encoding="ascii")
     return [int(child) for child in found.split()]
 
 
 def alive(pid: int) -> bool:
-    """Gone, or a zombie that nobody has to wait for any more."""
+    """Returns whether a process is running. A zombie is not."""
     try:
         stat = Path(f"/proc/{pid}/stat").read_text(encoding="ascii")
     except FileNotFoundError:
@@ -40,13 +40,13 @@ def alive(pid: int) -> bool:
     return stat.rpartition(") ")[2][0] != "Z"
 
 
-async def ready(process: Process, times: int) -> None:
-    """So many children have said that they are ready, the dead ones included."""
+async def wait_until_ready(process: Process, times: int) -> None:
+    """Waits until this number of children, dead ones included, has logged that it is ready."""
     await wait_until(lambda: process.said.count(f"{process.name} ready") >= times, 30)
 
 
 async def ask(url: str) -> str:
-    """A whole answer over a connection of its own."""
+    """Requests an answer over a new connection and returns its status."""
     async with (
         aiohttp.ClientSession() as http,
         http.post(f"{url}/v1/responses", json={"input": "tokens=5"}) as response,
@@ -55,13 +55,13 @@ async def ask(url: str) -> str:
         return str((await response.json())["status"])
 
 
-async def test_two_servers_and_two_workers_answer_and_end_well(
+async def test_two_server_and_two_worker_processes_answer_and_shut_down(
     system: System, model: FakeModel
 ) -> None:
     server = await system.server(HOLDLINE_PROCESSES="2")
     worker = await system.worker(model.url, HOLDLINE_PROCESSES="2")
-    await ready(server, 2)
-    await ready(worker, 2)
+    await wait_until_ready(server, 2)
+    await wait_until_ready(worker, 2)
     assert (2, 2) == (len(children(server)), len(children(worker)))
     assert ["completed"] * 12 == await asyncio.gather(*(ask(server.url) for _ in range(12)))
 
@@ -73,15 +73,15 @@ async def test_two_servers_and_two_workers_answer_and_end_well(
     assert 2 == server.said.count("draining")
 
 
-async def test_whoever_dies_is_followed_by_another(system: System, model: FakeModel) -> None:
+async def test_a_dead_child_process_is_replaced(system: System, model: FakeModel) -> None:
     server = await system.server(HOLDLINE_PROCESSES="2")
     worker = await system.worker(model.url, HOLDLINE_PROCESSES="2")
-    await ready(server, 2)
-    await ready(worker, 2)
+    await wait_until_ready(server, 2)
+    await wait_until_ready(worker, 2)
     for process in (server, worker):
         first, second = children(process)
         os.kill(first, signal.SIGKILL)
-        await ready(process, 3)
+        await wait_until_ready(process, 3)
         assert second in children(process)
         assert first not in children(process)
         assert "a process died" in process.said
@@ -90,18 +90,18 @@ async def test_whoever_dies_is_followed_by_another(system: System, model: FakeMo
     assert 0 == await server.wait(20)
 
 
-async def test_children_do_not_outlive_their_parent(system: System, model: FakeModel) -> None:
+async def test_child_processes_end_with_their_parent(system: System, model: FakeModel) -> None:
     server = await system.server(HOLDLINE_PROCESSES="2")
     worker = await system.worker(model.url, HOLDLINE_PROCESSES="2")
-    await ready(server, 2)
-    await ready(worker, 2)
+    await wait_until_ready(server, 2)
+    await wait_until_ready(worker, 2)
     kept = children(server) + children(worker)
     await server.kill()
     await worker.kill()
     await wait_until(lambda: not any(map(alive, kept)), 20)
 
 
-async def test_a_port_that_is_taken_is_told_once(system: System) -> None:
+async def test_a_port_in_use_is_reported_once(system: System) -> None:
     server = await system.server()
     port = server.url.rpartition(":")[2]
     said = await asyncio.to_thread(
@@ -111,7 +111,9 @@ async def test_a_port_that_is_taken_is_told_once(system: System) -> None:
 
 
 @pytest.mark.parametrize("module", ["server", "worker"])
-async def test_where_one_cannot_start_none_is_kept(pipe: Pipe, redis_url: str, module: str) -> None:
+async def test_if_one_child_process_cannot_start_all_are_stopped(
+    pipe: Pipe, redis_url: str, module: str
+) -> None:
     await pipe.call("CONFIG", "SET", "maxmemory-policy", "allkeys-lru")
     try:
         environ = {"REDIS_URL": redis_url, "OPENAI_API_KEY": "x", "HOLDLINE_PORT": "0"}
@@ -122,7 +124,7 @@ async def test_where_one_cannot_start_none_is_kept(pipe: Pipe, redis_url: str, m
 
 
 @pytest.mark.parametrize("module", ["server", "worker"])
-def test_a_wrong_number_of_processes_is_refused(module: str) -> None:
+def test_an_invalid_number_of_processes_is_rejected(module: str) -> None:
     wrong = {"REDIS_URL": "redis://127.0.0.1:1/0", "OPENAI_API_KEY": "x"}
     said = run_module(module, "--processes", "nine", **wrong)
     assert (1, True) == (said.returncode, "HOLDLINE_PROCESSES must be a number" in said.stderr)

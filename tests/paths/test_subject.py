@@ -1,4 +1,4 @@
-"""All of one end user is exported and deleted, and of nobody else."""
+"""Export and deletion of all responses of one end user."""
 
 from __future__ import annotations
 
@@ -29,14 +29,15 @@ from tests.jobs.factories import NAMES, a_job, claimed, opening
 from tests.system import Server, System, wait_until
 
 SLOW = "mode=slow pace=0.1 tokens=600"
-# A name that is written with percent signs, one that begins like it, and the same elsewhere.
+# An owner that needs escaping, one that is its prefix, another, and the same subject of another
+# tenant.
 ANNA = ("acme", "anna@x/1")
 OTHERS = [("acme", "anna"), ("acme", "ben"), ("bolt", "anna@x/1")]
 
 
 @dataclass
 class Site:
-    """A door, a server, a worker that works, and a model."""
+    """A server with tokens, a worker and a model."""
 
     system: System
     server: Server
@@ -68,8 +69,11 @@ async def site(system: System, tmp_path: Path) -> AsyncIterator[Site]:
         yield Site(system, server, model, signer)
 
 
-async def everything_of(site: Site, who: tuple[str, str]) -> list[str]:
-    """One that has ended, one that went on from it, one that runs, one that was cancelled."""
+async def create_responses(site: Site, who: tuple[str, str]) -> list[str]:
+    """Creates a finished response, its continuation, a running one and a cancelled one.
+
+    Returns their ids in this order.
+    """
     async with site.sdk(*who) as client:
         asked: dict[str, Any] = {"model": "m", "extra_headers": {"Idempotency-Key": "k"}}
         first = await client.responses.create(input=f"tokens=3 of={who}", **asked)
@@ -82,11 +86,11 @@ async def everything_of(site: Site, who: tuple[str, str]) -> list[str]:
         return [first.id, second.id, runs.id, cut.id]
 
 
-async def test_all_of_one_end_user_is_exported_and_deleted_and_of_nobody_else(
+async def test_only_the_responses_of_one_end_user_are_exported_and_deleted(
     site: Site, pipe: Pipe
 ) -> None:
-    mine = await everything_of(site, ANNA)
-    theirs = [id_ for who in OTHERS for id_ in await everything_of(site, who)]
+    mine = await create_responses(site, ANNA)
+    theirs = [id_ for who in OTHERS for id_ in await create_responses(site, who)]
     exported = await site.system.run("admin.subject", "export", "/".join(ANNA))
     lines = {line["response"]["id"]: line for line in map(json.loads, exported.splitlines())}
     assert sorted(mine) == sorted(lines)
@@ -106,7 +110,7 @@ async def test_all_of_one_end_user_is_exported_and_deleted_and_of_nobody_else(
     assert again.startswith("0 responses are deleted")
     assert "" == await site.system.run("admin.subject", "export", "/".join(ANNA))
 
-    # What a claim handed out is kept for a lease: ids, and nothing else.
+    # The ids that a claim returned are kept until their lease expires; no content is.
     held = repr({k: v for k, v in (await dump(pipe)).items() if b":claimed:" not in k})
     assert not [id_ for id_ in mine if id_ in held]
     assert all(id_ in held for id_ in theirs)
@@ -130,17 +134,17 @@ async def test_all_of_one_end_user_is_exported_and_deleted_and_of_nobody_else(
         ("acme/100%25", "acme/100%2525"),
     ],
 )
-def test_an_owner_is_named_as_its_token_names_it(written: str, owner: str) -> None:
+def test_an_owner_is_escaped_as_in_its_token(written: str, owner: str) -> None:
     assert owner == subject.owner(written)
 
 
 @pytest.mark.parametrize("written", ["", "acme", "a b/c", "*/*", "acme/" + "x" * 257])
-def test_what_is_no_owner_is_refused(written: str) -> None:
+def test_an_invalid_owner_is_rejected(written: str) -> None:
     with pytest.raises(ValueError, match=r"owner|TENANT/SUBJECT"):
         subject.owner(written)
 
 
-async def test_more_than_one_step_finds_is_found_once_and_what_is_alien_is_passed_over(
+async def test_a_search_over_several_batches_finds_each_response_once_and_skips_foreign_keys(
     pipe: Pipe,
 ) -> None:
     queue = Queue(pipe, SharedSettings())
@@ -157,7 +161,9 @@ async def test_more_than_one_step_finds_is_found_once_and_what_is_alien_is_passe
     assert sorted(wanted) == sorted(found)
 
 
-async def test_what_cannot_be_read_is_named_after_all_that_can(pipe: Pipe, redis_url: str) -> None:
+async def test_an_export_ends_with_an_error_that_names_unreadable_responses(
+    pipe: Pipe, redis_url: str
+) -> None:
     queue = Queue(pipe, SharedSettings())
     job, _ = await claimed(queue, "acme/anna")
     async with Pipe(Redis(redis_url, Cipher(b64encode(os.urandom(32)).decode()))) as locked:
@@ -169,7 +175,7 @@ async def test_what_cannot_be_read_is_named_after_all_that_can(pipe: Pipe, redis
     lines = []
     with pytest.raises(HoldlineError) as told:
         async for line in subject.export(pipe, queue.turns, "acme/anna"):
-            lines.append(json.loads(line))  # noqa: PERF401 - it raises in the end
+            lines.append(json.loads(line))  # noqa: PERF401 - the export raises at its end
     assert [job.id] == [line["response"]["id"] for line in lines]
     assert lost.id in str(told.value)
     assert damaged.id in str(told.value)

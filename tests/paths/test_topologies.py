@@ -1,4 +1,4 @@
-"""More than one Redis: a cluster, a master that Sentinels name, and one behind TLS."""
+"""Other Redis topologies: a cluster, Sentinels, and Redis behind TLS."""
 
 from __future__ import annotations
 
@@ -33,13 +33,13 @@ pytestmark = pytest.mark.timeout(90)
 
 PARTITIONS = 9
 SLOW = "mode=slow tokens=60 pace=0.05"
-# What a failover may have lost, and says so.
+# The errors with which the loss of events by a failover is reported.
 LOST = {"response_gone", "response_rolled_back"}
 
 
 @contextlib.asynccontextmanager
 async def site(url: str, folder: Path, **environ: str) -> AsyncIterator[tuple[Server, FakeModel]]:
-    """A server and two workers on what is at this address."""
+    """Starts a server and two workers on the Redis at `url`."""
     async with FakeModel() as model, System(url, folder) as system:
         system.environ |= environ
         server, _ = await asyncio.gather(
@@ -48,12 +48,12 @@ async def site(url: str, folder: Path, **environ: str) -> AsyncIterator[tuple[Se
         yield server, model
 
 
-async def asked(shown: SocketClient, count: int, script: str) -> list[Answer]:
+async def send_prompts(shown: SocketClient, count: int, script: str) -> list[Answer]:
     return [await shown.ask(f"nr={time.monotonic_ns()} {script}") for _ in range(count)]
 
 
-async def all_whole(answers: list[Answer], model: FakeModel, *, calls: int = 1) -> None:
-    """Each ends, without a gap, and with what its last call said."""
+async def assert_all_complete(answers: list[Answer], model: FakeModel, *, calls: int = 1) -> None:
+    """Asserts that each answer ends without a gap and with the text of its last model call."""
     await asyncio.gather(*(answer.wait_for_end(30) for answer in answers))
     for answer in answers:
         assert None is answer.problem
@@ -63,8 +63,8 @@ async def all_whole(answers: list[Answer], model: FakeModel, *, calls: int = 1) 
         assert (calls, answer.text) == (len(said), said[-1])
 
 
-async def ran(url: str, *arguments: str) -> str:
-    """What a command of ours prints."""
+async def run_command(url: str, *arguments: str) -> str:
+    """Runs one of Holdline's commands and returns its output."""
     command = (sys.executable, "-m", *arguments)
     environ = {"REDIS_URL": url, "HOLDLINE_PARTITIONS": str(PARTITIONS), "HOLDLINE_MODEL": "m"}
     process = await asyncio.create_subprocess_exec(
@@ -76,24 +76,24 @@ async def ran(url: str, *arguments: str) -> str:
 
 
 def master_of(answer: Answer, nodes: list[Store]) -> Store:
-    """The node that has an answer, as the slots were dealt."""
+    """Returns the master that stores an answer, by the initial distribution of slots."""
     slot = key_slot(Partition(partition_of(answer.id)).job(answer.id).encode())
     return nodes[min(slot // (16_384 // len(nodes)), len(nodes) - 1)]
 
 
-async def test_a_cluster_carries_answers_on_all_its_masters(tmp_path: Path) -> None:
+async def test_answers_are_spread_over_all_masters_of_a_cluster(tmp_path: Path) -> None:
     async with (
         cluster() as nodes,
         site(nodes.url, tmp_path, HOLDLINE_PARTITIONS=str(PARTITIONS)) as (server, model),
         socket_client(server) as shown,
     ):
-        answers = await asked(shown, 40, "tokens=20 pace=0.01")
-        await all_whole(answers, model)
+        answers = await send_prompts(shown, 40, "tokens=20 pace=0.01")
+        await assert_all_complete(answers, model)
         used = {master_of(answer, nodes.masters).port for answer in answers}
         assert {node.port for node in nodes.masters} == used
         for node in nodes.masters:
             assert 0 < await node.call("DBSIZE")
-        said = await ran(nodes.url, "admin.subject", "export", "public")
+        said = await run_command(nodes.url, "admin.subject", "export", "public")
         assert {answer.id for answer in answers} == {
             json.loads(line)["response"]["id"] for line in said.splitlines()
         }
@@ -104,47 +104,49 @@ async def test_a_cluster_carries_answers_on_all_its_masters(tmp_path: Path) -> N
         assert "cancelled" == waits.events[-1]["response"]["status"]
 
 
-async def test_a_slot_that_moves_to_another_master_is_followed(tmp_path: Path) -> None:
+async def test_answers_continue_when_their_slot_moves_to_another_master(tmp_path: Path) -> None:
     async with (
         cluster() as nodes,
         site(nodes.url, tmp_path, HOLDLINE_PARTITIONS="1") as (server, model),
         socket_client(server) as shown,
     ):
-        answers = await asked(shown, 5, SLOW)
+        answers = await send_prompts(shown, 5, SLOW)
         await asyncio.gather(*(answer.wait_for_tokens(5) for answer in answers))
-        giver = master_of(answers[0], nodes.masters)
-        taker = next(node for node in nodes.masters if node is not giver)
+        source = master_of(answers[0], nodes.masters)
+        target = next(node for node in nodes.masters if node is not source)
         slot = key_slot(Partition(0).wake.encode())
-        await nodes.move(slot, giver, taker)
-        await all_whole(answers, model)
-        await all_whole(await asked(shown, 5, "tokens=5"), model)
-        assert [] == await giver.call("CLUSTER", "GETKEYSINSLOT", slot, 1)
-        assert [] != await taker.call("CLUSTER", "GETKEYSINSLOT", slot, 1)
+        await nodes.move(slot, source, target)
+        await assert_all_complete(answers, model)
+        await assert_all_complete(await send_prompts(shown, 5, "tokens=5"), model)
+        assert [] == await source.call("CLUSTER", "GETKEYSINSLOT", slot, 1)
+        assert [] != await target.call("CLUSTER", "GETKEYSINSLOT", slot, 1)
 
 
-async def test_what_one_emptied_master_of_a_cluster_had_is_said_to_be_lost(tmp_path: Path) -> None:
+async def test_flushing_one_master_of_a_cluster_ends_its_answers_with_response_gone(
+    tmp_path: Path,
+) -> None:
     async with (
         cluster() as nodes,
         site(nodes.url, tmp_path, HOLDLINE_PARTITIONS=str(PARTITIONS)) as (server, model),
         socket_client(server) as shown,
     ):
-        answers = await asked(shown, 12, SLOW)
+        answers = await send_prompts(shown, 12, SLOW)
         await asyncio.gather(*(answer.wait_for_tokens(3) for answer in answers))
         emptied = master_of(answers[0], nodes.masters)
         await emptied.call("FLUSHALL")
         lost = [answer for answer in answers if master_of(answer, nodes.masters) is emptied]
         await asyncio.gather(*(answer.wait_for_end(6) for answer in lost))
         assert {"response_gone"} == {answer.code for answer in lost}
-        await all_whole([answer for answer in answers if answer not in lost], model)
+        await assert_all_complete([answer for answer in answers if answer not in lost], model)
 
 
-async def test_a_replica_that_takes_over_in_a_cluster_is_found(tmp_path: Path) -> None:
+async def test_answers_continue_after_a_cluster_failover(tmp_path: Path) -> None:
     async with (
         cluster(replicas=True) as nodes,
         site(nodes.url, tmp_path, HOLDLINE_PARTITIONS=str(PARTITIONS)) as (server, model),
         socket_client(server) as shown,
     ):
-        answers = await asked(shown, 12, SLOW)
+        answers = await send_prompts(shown, 12, SLOW)
         await asyncio.gather(*(answer.wait_for_tokens(5) for answer in answers))
         dead = master_of(answers[0], nodes.masters)
         await dead.kill()
@@ -152,27 +154,27 @@ async def test_a_replica_that_takes_over_in_a_cluster_is_found(tmp_path: Path) -
         assert all(answer.ended or answer.code in LOST for answer in answers)
         live = [answer for answer in answers if master_of(answer, nodes.masters) is not dead]
         assert all(answer.ended for answer in live)
-        await all_whole(await asked(shown, 20, "tokens=5"), model)
+        await assert_all_complete(await send_prompts(shown, 20, "tokens=5"), model)
 
 
-async def test_a_replica_that_sentinels_have_made_master_is_found(tmp_path: Path) -> None:
+async def test_answers_continue_after_a_sentinel_failover(tmp_path: Path) -> None:
     async with (
         watched(tmp_path) as (url, master, replica),
         site(url, tmp_path) as (server, model),
         socket_client(server) as shown,
     ):
-        answers = await asked(shown, 6, SLOW)
+        answers = await send_prompts(shown, 6, SLOW)
         await asyncio.gather(*(answer.wait_for_tokens(5) for answer in answers))
         await master.kill()
         await asyncio.gather(*(answer.wait_for_end(40) for answer in answers))
         assert all(answer.ended or answer.code in LOST for answer in answers)
         assert [b"master"] == (await replica.call("ROLE"))[:1]
-        await all_whole(await asked(shown, 5, "tokens=5"), model)
+        await assert_all_complete(await send_prompts(shown, 5, "tokens=5"), model)
 
 
 @contextlib.asynccontextmanager
 async def tls_in_front(store: Store, folder: Path) -> AsyncIterator[str]:
-    """The address of a Redis that is reached by TLS alone, with a certificate of its own."""
+    """Serves a Redis over TLS with a self-signed certificate. Yields its URL."""
     certificate = self_signed(folder)
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(certificate, folder / "key.pem")
@@ -184,7 +186,7 @@ async def tls_in_front(store: Store, folder: Path) -> AsyncIterator[str]:
         tasks.add(task)
         there = await asyncio.open_connection("127.0.0.1", store.port)
         with contextlib.suppress(OSError, asyncio.CancelledError):
-            await asyncio.gather(copied(reader, there[1]), copied(there[0], writer))
+            await asyncio.gather(copy(reader, there[1]), copy(there[0], writer))
         tasks.discard(task)
 
     front = await asyncio.start_server(accept, "127.0.0.1", 0, ssl=context)
@@ -198,7 +200,7 @@ async def tls_in_front(store: Store, folder: Path) -> AsyncIterator[str]:
         await asyncio.gather(*tasks, return_exceptions=True)
 
 
-async def copied(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+async def copy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
     try:
         while data := await reader.read(65_536):
             writer.write(data)
@@ -208,7 +210,7 @@ async def copied(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> 
 
 
 def self_signed(folder: Path) -> Path:
-    """The file of a certificate for 127.0.0.1; its key is beside it."""
+    """Creates a certificate for 127.0.0.1 with its key. Returns the certificate's path."""
     key = ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "127.0.0.1")])
     now = dt.datetime.now(dt.UTC)
@@ -232,11 +234,11 @@ def self_signed(folder: Path) -> Path:
     return file
 
 
-async def test_a_redis_behind_tls_with_a_password_carries_answers(tmp_path: Path) -> None:
+async def test_a_redis_with_tls_and_a_password_works(tmp_path: Path) -> None:
     async with (
         stores.running(tcp=True) as store,
         tls_in_front(store, tmp_path) as url,
     ):
         await store.call("CONFIG", "SET", "requirepass", "secret")
         async with site(url, tmp_path) as (server, model), socket_client(server) as shown:
-            await all_whole(await asked(shown, 5, "tokens=20 pace=0.01"), model)
+            await assert_all_complete(await send_prompts(shown, 5, "tokens=20 pace=0.01"), model)

@@ -18,7 +18,9 @@ api = "responses"
 """
 
 
-async def test_a_holdline_is_an_upstream(system: System, shared: Shared, tmp_path: Path) -> None:
+async def test_a_holdline_works_as_an_upstream(
+    system: System, shared: Shared, tmp_path: Path
+) -> None:
     models = tmp_path / "models.toml"
     models.write_text(MODELS.format(url=shared.server.url))
     system.environ["HOLDLINE_MODELS"] = str(models)

@@ -1,4 +1,4 @@
-"""Webhooks from end to end: a server, workers, a receiver and the official SDK."""
+"""Webhooks, end to end: a server, workers, a receiver and the official SDK."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ SECRET = "whsec_c2VjcmV0IHNlY3JldCBzZWNyZXQgc2VjcmV0"
 
 
 class Receiver:
-    """Believes what the SDK believes. Answers 500 to the first `refuse` messages."""
+    """Verifies webhooks with the SDK and answers 500 to the first `refuse` of them."""
 
     def __init__(self) -> None:
         self.told: list[tuple[str, str]] = []
@@ -69,7 +69,7 @@ async def background(client: AsyncOpenAI, prompt: str) -> str:
     return answer.id
 
 
-async def test_every_end_of_an_answer_is_told_and_no_secret_is_logged(
+async def test_a_webhook_is_sent_for_every_kind_of_end_and_no_secret_is_logged(
     system: System, model: FakeModel, receiver: Receiver
 ) -> None:
     system.environ |= receiver.environ
@@ -92,7 +92,7 @@ async def test_every_end_of_an_answer_is_told_and_no_secret_is_logged(
     assert "/hook" not in worker.said + server.said
 
 
-async def test_the_end_of_a_dead_workers_answer_is_told_by_another_one(
+async def test_another_worker_sends_the_webhook_for_the_answer_of_a_dead_worker(
     system: System, model: FakeModel, receiver: Receiver
 ) -> None:
     system.environ |= receiver.environ | {"HOLDLINE_ON_WORKER_DEATH": "fail"}
@@ -107,7 +107,7 @@ async def test_the_end_of_a_dead_workers_answer_is_told_by_another_one(
     assert [("response.failed", lost)] == receiver.told
 
 
-async def test_only_what_nobody_has_seen_is_told(
+async def test_webhooks_are_sent_only_for_unseen_answers_if_configured(
     system: System, model: FakeModel, receiver: Receiver, pipe: Pipe
 ) -> None:
     unseen_only = {"HOLDLINE_WEBHOOK_ONLY_IF_UNSEEN_SECONDS": "4"}
@@ -130,22 +130,24 @@ async def test_only_what_nobody_has_seen_is_told(
     async def none_waits() -> bool:
         return not await pipe.call("ZCARD", Partition(0).hooks)
 
-    await wait_until(none_waits)  # Redis learns of a delivery a moment after the receiver
+    await wait_until(
+        none_waits
+    )  # the delivery is recorded in Redis shortly after the receiver gets it
 
 
-async def test_a_socket_that_died_before_the_end_has_seen_nothing(
+async def test_an_answer_whose_socket_closed_before_the_end_counts_as_unseen(
     system: System, model: FakeModel, receiver: Receiver
 ) -> None:
     system.environ |= receiver.environ | {"HOLDLINE_WEBHOOK_ONLY_IF_UNSEEN_SECONDS": "1"}
     server = await system.server()
     await system.worker(model.url)
-    response_id = await abandoned(server)
+    response_id = await abandon_answer(server)
     await wait_until(lambda: receiver.told)
     assert [("response.completed", response_id)] == receiver.told
 
 
-async def abandoned(server: Server) -> str:
-    """An answer of which its asker has read the beginning only."""
+async def abandon_answer(server: Server) -> str:
+    """Sends a prompt and closes the socket after the first event. Returns the response's id."""
     async with aiohttp.ClientSession() as http, http.ws_connect(server.ws_url) as ws:
         ask = {"type": "response.create", "input": "mode=slow tokens=30", "model": "m"}
         await ws.send_json(ask)
@@ -157,7 +159,7 @@ async def abandoned(server: Server) -> str:
     raise AssertionError("not accepted")
 
 
-async def test_a_webhook_outlives_a_redis_that_is_killed_and_comes_back_with_its_file(
+async def test_a_webhook_is_still_sent_after_redis_is_killed_and_restarted(
     model: FakeModel, receiver: Receiver, tmp_path: Path
 ) -> None:
     receiver.refuse = 1

@@ -1,4 +1,4 @@
-"""The widget for everybody: by ear, by keyboard, by thumb, enlarged, and in axe's eyes."""
+"""Accessibility of the widget: announcements, keyboard, touch, zoom and axe checks."""
 
 from __future__ import annotations
 
@@ -47,10 +47,10 @@ async def test_an_answer_is_announced_once(shared: Shared, open_page: NewPage) -
     assert "off" == await page.locator("#turns, .log").first.get_attribute("aria-live")
 
 
-async def test_the_enter_that_ends_a_composition_sends_nothing(
+async def test_enter_during_an_input_method_composition_does_not_send(
     shared: Shared, open_page: NewPage
 ) -> None:
-    """A real composition, by the browser's own input method; only its window is missing."""
+    """The composition uses the browser's own input method, only without its window."""
     page = await open_page(shared.server.url)
     devtools = await page.context.new_cdp_session(page)
     field = page.locator("#prompt")
@@ -78,7 +78,9 @@ async def test_the_enter_that_ends_a_composition_sends_nothing(
     assert await ended(page) == shared.said(f"{prompt} 日本")
 
 
-async def test_the_keyboard_alone(shared: Shared, open_page: NewPage) -> None:
+async def test_the_widget_can_be_used_with_the_keyboard_alone(
+    shared: Shared, open_page: NewPage
+) -> None:
     page = await open_page(shared.server.url)
     field = page.locator("#prompt")
     await field.focus()
@@ -90,7 +92,7 @@ async def test_the_keyboard_alone(shared: Shared, open_page: NewPage) -> None:
         "e => e.dispatchEvent(new KeyboardEvent('keydown',"
         " { key: 'Enter', isComposing: true, bubbles: true, cancelable: true }))"
     )
-    await expect(field).to_have_value("one\ntwo")  # the Enter that ends a composition sends nothing
+    await expect(field).to_have_value("one\ntwo")  # Enter during a composition does not send
     prompt = shared.prompt("tokens=5")
     await field.fill(prompt)
     await page.keyboard.press("Enter")
@@ -108,10 +110,10 @@ async def test_the_keyboard_alone(shared: Shared, open_page: NewPage) -> None:
     assert {"action edit", "action regenerate", "action copy", "log", "fresh"} <= reached
 
 
-@pytest.mark.skipif(not AXE.exists(), reason="no axe-core here: make check installs it")
+@pytest.mark.skipif(not AXE.exists(), reason="axe-core is not installed: make check installs it")
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("width", [1280, 360])
-async def test_axe_finds_nothing_in_any_state(
+async def test_axe_reports_no_violations_in_any_state_of_the_widget(
     shared: Shared, open_page: NewPage, scheme: str, width: int
 ) -> None:
     page = await open_page(
@@ -164,7 +166,7 @@ async def test_axe_finds_nothing_in_any_state(
     await examine("every kind of block")
 
 
-async def test_targets_are_large_enough_for_a_thumb(shared: Shared, open_page: NewPage) -> None:
+async def test_touch_targets_are_at_least_44_pixels(shared: Shared, open_page: NewPage) -> None:
     page = await open_page(
         shared.server.url, viewport={"width": 360, "height": 740}, has_touch=True
     )
@@ -179,7 +181,7 @@ async def test_targets_are_large_enough_for_a_thumb(shared: Shared, open_page: N
     assert [] == small
 
 
-async def test_on_a_phone_it_is_the_whole_screen_and_does_not_zoom(
+async def test_on_a_phone_the_widget_fills_the_screen_and_does_not_zoom(
     shared: Shared, open_page: NewPage
 ) -> None:
     page = await open_page(shared.server.url, viewport={"width": 360, "height": 740})
@@ -188,7 +190,7 @@ async def test_on_a_phone_it_is_the_whole_screen_and_does_not_zoom(
     box = await page.locator(".panel").bounding_box()
     assert {"x": 0, "y": 0, "width": 360, "height": 740} == box
     size = await page.locator("#prompt").evaluate("e => parseFloat(getComputedStyle(e).fontSize)")
-    assert size >= 16  # below that, iOS zooms into the field
+    assert size >= 16  # with a smaller font, iOS zooms into the field
 
 
 CUT_OFF = (IN_PAGE / "cut-off.js").read_text()
@@ -196,13 +198,13 @@ CUT_OFF = (IN_PAGE / "cut-off.js").read_text()
 
 @pytest.mark.parametrize("mode", ["", "floating"])
 @pytest.mark.parametrize("percent", [200, 400])
-async def test_zoomed_nothing_is_cut_off(
+async def test_no_content_is_cut_off_at_high_zoom(
     shared: Shared, open_page: NewPage, percent: int, mode: str
 ) -> None:
-    """As a browser zooms 1280 by 1024: fewer CSS pixels, of more dots each; nothing else changes.
+    """Zooms a 1280 by 1024 viewport like a browser: fewer CSS pixels with more dots each.
 
-    400 % are the 320 pixels of WCAG 1.4.10. A magnifier (a pinch) is another thing, and lays
-    nothing out anew.
+    400 % is the width of 320 pixels of WCAG 1.4.10. Pinch zoom is different: it does not change
+    the layout.
     """
     share = percent / 100
     page = await open_page(
