@@ -122,12 +122,13 @@ def help_text(program: str) -> str:
     for setting in SETTINGS.values():
         if setting.readers != ALL and program not in setting.readers:
             continue
-        limits = f"; {setting.bounds.replace(', ', ' to ')}" if setting.bounds else ""
-        default = f" ({setting.shown_default.strip('`') or 'not set'}{limits})"
+        bounds = f" ({setting.bounds.replace(', ', ' to ')})" if setting.bounds else ""
+        indent = " " * 6
         lines.append(f"  {setting.name}")
         lines += textwrap.wrap(
-            setting.plain_help + default, 90, initial_indent=" " * 6, subsequent_indent=" " * 6
+            setting.plain_help, 90, initial_indent=indent, subsequent_indent=indent
         )
+        lines.append(f"{indent}default: {setting.shown_default.strip('`') or 'not set'}{bounds}")
     return "\n".join(lines)
 
 

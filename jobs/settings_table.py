@@ -14,20 +14,25 @@ from .names import MAX_PARTITIONS
 from .setting import ALL, CLIENT, EACH, SERVER, WORKER, choice, limit, number, text
 
 _TABLE: Final = (
-    text("REDIS_URL", ALL, "redis://127.0.0.1:6379/0", "[the URL](#one-redis-or-several) of Redis"),
+    text("REDIS_URL", ALL, "redis://127.0.0.1:6379/0", "the [URL](#one-redis-or-several) of Redis"),
     text(
         "OPENAI_BASE_URL",
         WORKER,
         "",
-        "the model's endpoint, which streams chat completions",
+        "the base URL of the model's endpoint, which must stream chat completions",
         shown="OpenAI's",
     ),
-    text("OPENAI_API_KEY", WORKER, "", "its key; required if no `OPENAI_BASE_URL` is set"),
+    text(
+        "OPENAI_API_KEY",
+        WORKER,
+        "",
+        "the API key of the model's endpoint; required unless `OPENAI_BASE_URL` is set",
+    ),
     text(
         "HOLDLINE_HOST",
         SERVER,
         "127.0.0.1",
-        "the address to listen on; without API keys or tokens only a loopback address is allowed",
+        "the address to listen on; without API keys or tokens, only loopback addresses are allowed",
     ),
     number(
         "HOLDLINE_PORT",
@@ -35,23 +40,30 @@ _TABLE: Final = (
         8080,
         0,
         65_535,
-        "the port to listen on; 0: any free port, which the log names",
+        "the port to listen on; 0: any free port, which is logged",
     ),
     text(
         "HOLDLINE_MODEL",
         ALL,
         "",
-        "the model for requests that name none; without it such requests are refused",
+        "the model for requests that name none; without it, such requests are refused",
     ),
-    text("HOLDLINE_MODELS", ALL, "", "the file of [models](#several-models) and prompt templates"),
-    number("HOLDLINE_PING_SECONDS", SERVER, 25, 0.05, 300, "the interval of pings and heartbeats"),
+    text(
+        "HOLDLINE_MODELS",
+        ALL,
+        "",
+        "the path of the file with [models](#several-models) and prompt templates",
+    ),
+    number(
+        "HOLDLINE_PING_SECONDS", SERVER, 25, 0.05, 300, "the interval between pings and heartbeats"
+    ),
     number(
         "HOLDLINE_MAX_BODY_BYTES",
         SERVER,
         1_048_576,
         1024,
         67_108_864,
-        "the largest request body or message",
+        "the maximum size of a request body or message",
     ),
     number(
         "HOLDLINE_MAX_CONTEXT_BYTES",
@@ -59,8 +71,9 @@ _TABLE: Final = (
         4_194_304,
         1024,
         67_108_864,
-        "the largest prompt that a request may [become](limits.md#what-a-request-becomes): its "
-        "input, the turns before it, the items that it refers to and its template",
+        "the maximum size of a prompt after its "
+        "[expansion](limits.md#what-a-request-becomes): its input, earlier turns, "
+        "referenced items and template",
     ),
     number(
         "HOLDLINE_MAX_SOCKETS",
@@ -68,8 +81,8 @@ _TABLE: Final = (
         0,
         0,
         1_000_000,
-        "sockets of one server process; 0: no limit. Beyond it 429 "
-        "`websocket_connection_limit_reached`",
+        "the maximum number of sockets of one server process; further sockets get 429 "
+        "`websocket_connection_limit_reached`; 0: no limit",
     ),
     number(
         "HOLDLINE_REQUEST_SECONDS",
@@ -77,7 +90,8 @@ _TABLE: Final = (
         30,
         0.1,
         3600,
-        "time for a client to send the head of its first request, and the body of each request",
+        "the time limit for a client to send the head of its first request, and the body of"
+        " each request",
     ),
     number(
         "HOLDLINE_UNSTORED_SECONDS",
@@ -92,36 +106,37 @@ _TABLE: Final = (
         "HOLDLINE_ALLOWED_ORIGINS",
         SERVER,
         "",
-        "[other sites](#sites-and-apps) whose pages may use the server, separated by commas: "
-        "`https://shop.example`",
+        "[other sites](#sites-and-apps) whose pages may use the server, separated by "
+        "commas, such as `https://shop.example`",
     ),
     text(
         "HOLDLINE_ALLOWED_HOSTS",
         SERVER,
         "",
-        "[names](#sites-and-apps) that `Host` may have besides those of loopback, separated by "
-        "commas: `chat.example`",
-        shown="with keys or tokens: any",
+        "[host names](#sites-and-apps) that `Host` may contain besides loopback names, "
+        "separated by commas, such as `chat.example`",
+        shown="any, with keys or tokens",
     ),
     text(
         "HOLDLINE_TRUSTED_PROXIES",
         SERVER,
         "",
-        "addresses and networks of proxies whose `X-Forwarded-For` tells the [address of a "
-        "client](#limits-of-end-users), separated by commas: `127.0.0.1,10.0.0.0/8`",
+        "addresses and networks of the proxies whose `X-Forwarded-For` determines the "
+        "[address of a client](#limits-of-end-users), separated by commas, such as "
+        "`127.0.0.1,10.0.0.0/8`",
     ),
     text(
         "HOLDLINE_API_KEYS",
         SERVER,
         "",
-        "where [API keys](#keys-and-tokens-in-five-minutes) are: `redis`, or the path of a file",
+        "the location of the [API keys](#keys-and-tokens-in-five-minutes): `redis`, or the "
+        "path of a file",
     ),
     text(
         "HOLDLINE_JWT_KEYS",
         SERVER,
         "",
-        "the file with the keys that verify [tokens](#keys-and-tokens-in-five-minutes): a "
-        "JSON Web Key Set",
+        "the path of the JSON Web Key Set that verifies [tokens](#keys-and-tokens-in-five-minutes)",
     ),
     text(
         "HOLDLINE_JWKS_URL",
@@ -138,9 +153,16 @@ _TABLE: Final = (
         3600,
         60,
         DAY,
-        "the longest time for which a token may still be valid",
+        "the maximum remaining lifetime of a token",
     ),
-    number("HOLDLINE_AUTH_SECONDS", SERVER, 10, 0.05, 300, "time for a socket to authenticate"),
+    number(
+        "HOLDLINE_AUTH_SECONDS",
+        SERVER,
+        10,
+        0.05,
+        300,
+        "the time limit for a socket to authenticate",
+    ),
     number(
         "HOLDLINE_AUTH_GRACE_SECONDS",
         SERVER,
@@ -155,7 +177,7 @@ _TABLE: Final = (
         0,
         0,
         10,
-        "replicas that must have a prompt before it is accepted",
+        "the number of replicas that must acknowledge a prompt before it is accepted",
     ),
     number(
         "HOLDLINE_PROCESSES",
@@ -163,8 +185,8 @@ _TABLE: Final = (
         1,
         1,
         MAX_PROCESSES,
-        "[processes](#several-of-everything) of one server or worker, one for each core; "
-        "`--processes` overrides it",
+        "the number of [processes](#several-of-everything) of one server or worker, usually"
+        " one per core; `--processes` overrides it",
     ),
     number(
         "HOLDLINE_CONCURRENCY",
@@ -172,7 +194,7 @@ _TABLE: Final = (
         100,
         1,
         MAX_CONCURRENCY,
-        "responses that one worker process generates at once",
+        "the maximum number of responses that one worker process generates at once",
     ),
     number(
         "HOLDLINE_FIRST_TOKEN_SECONDS",
@@ -180,10 +202,15 @@ _TABLE: Final = (
         120,
         0.05,
         DAY,
-        "time until the model's first piece of text",
+        "the time limit for the model's first piece of text",
     ),
     number(
-        "HOLDLINE_STALL_TIMEOUT_SECONDS", WORKER, 60, 0.05, DAY, "time between two pieces of text"
+        "HOLDLINE_STALL_TIMEOUT_SECONDS",
+        WORKER,
+        60,
+        0.05,
+        DAY,
+        "the time limit between two pieces of text",
     ),
     number(
         "HOLDLINE_MAX_OUTPUT_BYTES",
@@ -191,8 +218,8 @@ _TABLE: Final = (
         4_000_000,
         1,
         100_000_000,
-        "the longest output of one response: all its text, and as much again of everything else "
-        "(calls, annotations, log probabilities, passed items)",
+        "the maximum output of one response: its text, and the same amount again for "
+        "everything else (calls, annotations, log probabilities, passed items)",
     ),
     number(
         "HOLDLINE_SHUTDOWN_GRACE_SECONDS",
@@ -200,8 +227,8 @@ _TABLE: Final = (
         20,
         0,
         3600,
-        "time for a stopping worker to finish its responses, and for a stopping server to answer "
-        "requests that wait without a stream",
+        "the time for a stopping worker to finish its responses, and for a stopping server "
+        "to answer requests that wait without a stream",
     ),
     number(
         "HOLDLINE_REDIS_RETRY_SECONDS",
@@ -209,8 +236,8 @@ _TABLE: Final = (
         120,
         0,
         3600,
-        "how long a worker keeps the output of a response that [Redis does not "
-        "take](#when-redis-is-away-full-or-emptied); then it abandons the job",
+        "how long a worker keeps output that [Redis does not "
+        "accept](#when-redis-is-away-full-or-emptied) before it abandons the job",
     ),
     number(
         "HOLDLINE_MAX_UNSENT_BYTES",
@@ -218,7 +245,8 @@ _TABLE: Final = (
         1_000_000,
         1,
         100_000_000,
-        "how much output of one response waits in a worker for Redis; beyond it the model waits",
+        "the maximum output of one response that waits in a worker for Redis; beyond it, "
+        "the worker stops reading from the model",
     ),
     number(
         "HOLDLINE_MAX_HELD_BYTES",
@@ -226,29 +254,43 @@ _TABLE: Final = (
         67_108_864,
         1,
         10_000_000_000,
-        "memory that the decoded prompts of a worker process may take: their bytes, and "
-        "100 for each value in them. Beyond it no further job is claimed",
+        "the maximum memory for the decoded prompts of a worker process: their bytes, and "
+        "100 for each value in them; beyond it, the worker claims no further job",
     ),
-    number("HOLDLINE_MODEL_TIMEOUT_SECONDS", ALL, 900, 0.1, DAY, "time for one call of the model"),
+    number(
+        "HOLDLINE_MODEL_TIMEOUT_SECONDS", ALL, 900, 0.1, DAY, "the time limit of one model call"
+    ),
     number(
         "HOLDLINE_LEASE_SECONDS",
         ALL,
         15,
         0.1,
         600,
-        "how long a worker that does not renew its lease keeps a response",
+        "how long a response stays with a worker that does not renew its lease",
     ),
-    number("HOLDLINE_MAX_ATTEMPTS", ALL, 3, 1, 100, "attempts of one response that may fail"),
+    number(
+        "HOLDLINE_MAX_ATTEMPTS",
+        ALL,
+        3,
+        1,
+        100,
+        "the maximum number of failed attempts of one response",
+    ),
     number(
         "HOLDLINE_MAX_WAIT_SECONDS",
         ALL,
         3600,
         0.1,
         7 * DAY,
-        "the longest time for a prompt in the queue",
+        "the maximum time of a prompt in the queue",
     ),
     number(
-        "HOLDLINE_MAX_WAITING", ALL, 10_000, 1, 1_000_000, "prompts in the queue of a partition"
+        "HOLDLINE_MAX_WAITING",
+        ALL,
+        10_000,
+        1,
+        1_000_000,
+        "the maximum number of prompts in the queue of a partition",
     ),
     number(
         "HOLDLINE_MAX_WAITING_BYTES",
@@ -256,13 +298,13 @@ _TABLE: Final = (
         1 << 30,
         1 << 20,
         1 << 40,
-        "bytes of the prompts of a partition that have not ended, with the turns before them",
+        "the maximum size of the unfinished prompts of a partition, including their earlier turns",
     ),
     choice(
         "HOLDLINE_ON_ORPHAN",
         ALL,
         ("go_on", "cancel"),
-        "`go_on` or `cancel` a response that [nobody follows](#orphans)",
+        "the policy for a response that [no client follows](#orphans): `go_on` or `cancel`",
     ),
     number(
         "HOLDLINE_ORPHAN_SECONDS",
@@ -270,65 +312,81 @@ _TABLE: Final = (
         60,
         0.1,
         DAY,
-        "time without a follower until a response is cancelled",
+        "the time without a follower after which a response is cancelled",
     ),
     limit(
         "HOLDLINE_TENANT_SOCKETS",
         SERVER,
         1_000_000,
-        "sockets of one [tenant](#tenants) on one server process",
+        "the maximum number of sockets of one [tenant](#tenants) on one server process",
     ),
     limit(
         "HOLDLINE_TENANT_RUNNING",
         ALL,
         1_000_000,
-        "responses of one [tenant](#tenants) that run at once",
+        "the maximum number of running responses of one [tenant](#tenants)",
     ),
-    limit("HOLDLINE_TENANT_WAITING", ALL, 1_000_000, "prompts of one tenant in the queue"),
+    limit(
+        "HOLDLINE_TENANT_WAITING",
+        ALL,
+        1_000_000,
+        "the maximum number of prompts of one tenant in the queue",
+    ),
     limit(
         "HOLDLINE_TENANT_WAITING_BYTES",
         ALL,
         1 << 40,
-        "bytes of the prompts of one tenant that have not ended, with the turns before them",
+        "the maximum size of the unfinished prompts of one tenant, including their earlier turns",
     ),
     limit(
-        "HOLDLINE_TENANT_REQUESTS_PER_MINUTE", ALL, 1_000_000, "prompts of one tenant in a minute"
+        "HOLDLINE_TENANT_REQUESTS_PER_MINUTE",
+        ALL,
+        1_000_000,
+        "the maximum number of prompts of one tenant per minute",
     ),
     limit(
-        "HOLDLINE_TENANT_TOKENS_PER_DAY", ALL, 1_000_000_000_000, "tokens of one tenant in a day"
+        "HOLDLINE_TENANT_TOKENS_PER_DAY",
+        ALL,
+        1_000_000_000_000,
+        "the maximum number of tokens of one tenant per day",
     ),
     limit(
         "HOLDLINE_TENANT_MONEY_PER_DAY",
         ALL,
         1_000_000_000,
-        "cost of one tenant's responses in a day, by the [price](#several-models) of their models",
+        "the maximum cost of one tenant's responses per day, by the "
+        "[price](#several-models) of their models",
     ),
     limit(
         "HOLDLINE_SUBJECT_RUNNING",
         ALL,
         1_000_000,
-        "responses of one [end user](#limits-of-end-users) that wait or run at once",
+        "the maximum number of waiting and running responses of one [end "
+        "user](#limits-of-end-users)",
     ),
     limit(
         "HOLDLINE_SUBJECT_REQUESTS_PER_MINUTE",
         ALL,
         1_000_000,
-        "prompts of one end user in a minute",
+        "the maximum number of prompts of one end user per minute",
     ),
     limit(
-        "HOLDLINE_SUBJECT_TOKENS_PER_DAY", ALL, 1_000_000_000_000, "tokens of one end user in a day"
+        "HOLDLINE_SUBJECT_TOKENS_PER_DAY",
+        ALL,
+        1_000_000_000_000,
+        "the maximum number of tokens of one end user per day",
     ),
     limit(
         "HOLDLINE_SUBJECT_MONEY_PER_DAY",
         ALL,
         1_000_000_000,
-        "cost of one end user's responses in a day",
+        "the maximum cost of one end user's responses per day",
     ),
     limit(
         "HOLDLINE_MAX_INPUT_TOKENS",
         ALL,
         1_000_000_000,
-        "estimated tokens in the input of one prompt",
+        "the maximum number of estimated tokens in the input of one prompt",
     ),
     number(
         "HOLDLINE_RETENTION_SECONDS",
@@ -342,13 +400,14 @@ _TABLE: Final = (
         "HOLDLINE_ENCRYPTION_KEYS",
         ALL,
         "",
-        "the file with the keys that [encrypt](#encryption) prompts and answers in Redis",
+        "the path of the file with the keys that [encrypt](#encryption) prompts and answers"
+        " in Redis",
     ),
     choice(
         "HOLDLINE_ON_WORKER_DEATH",
         ALL,
         ("restart", "fail"),
-        "`restart` or `fail` the responses of a worker that died",
+        "the policy for the responses of a worker that died: `restart` or `fail`",
     ),
     number(
         "HOLDLINE_PARTITIONS",
@@ -356,15 +415,17 @@ _TABLE: Final = (
         1,
         1,
         MAX_PARTITIONS,
-        "partitions of the keys in Redis; leave it at 1",
+        "the number of partitions of the keys in Redis; leave it at 1",
     ),
-    text("HOLDLINE_WEBHOOK_URL", ALL, "", "the receiver of [webhooks](webhooks.md): `https://`"),
+    text(
+        "HOLDLINE_WEBHOOK_URL", ALL, "", "the `https://` URL that receives [webhooks](webhooks.md)"
+    ),
     text(
         "HOLDLINE_WEBHOOK_SECRET",
         WORKER,
         "",
-        "the secret that signs webhooks: `whsec_` and base64 of 24 to 64 bytes; several, "
-        "separated by spaces, while one is replaced",
+        "the secret that signs webhooks: `whsec_` and the base64 encoding of 24 to 64 "
+        "bytes; several secrets, separated by spaces, while one is replaced",
     ),
     number(
         "HOLDLINE_WEBHOOK_ONLY_IF_UNSEEN_SECONDS",
@@ -372,19 +433,20 @@ _TABLE: Final = (
         0,
         0,
         DAY,
-        "above 0: a webhook is sent only if no client has acknowledged the end in this time",
+        "above 0: a webhook is sent only if no client acknowledges the end of the response "
+        "within this time",
     ),
     choice(
         "HOLDLINE_WEBHOOK_ALLOW_PRIVATE",
         WORKER,
         ("0", "1"),
-        "`1`: webhooks may also go to private addresses, and by `http://`",
+        "`1`: webhooks may also be sent to private addresses, and over `http://`",
     ),
     text(
         "HOLDLINE_URL",
         CLIENT,
         "http://127.0.0.1:8080",
-        "the server of [the command](client.md#the-command)",
+        "the server that [the command](client.md#the-command) connects to",
     ),
     text("HOLDLINE_TOKEN", CLIENT, "", "the token that the command sends to the server"),
 )

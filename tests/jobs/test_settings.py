@@ -81,7 +81,7 @@ def test_an_old_name_is_answered_with_the_new_one(old: str, new: str) -> None:
 def test_the_help_of_a_program_lists_its_settings() -> None:
     assert "HOLDLINE_PORT\n" in help_text("server")
     assert "HOLDLINE_CONCURRENCY\n" not in help_text("server")
-    assert "(100; 1 to 1000)" in help_text("worker")
+    assert "default: 100 (1 to 1000)\n" in help_text("worker")
     for program in ("server", "worker"):
         assert "REDIS_URL\n" in help_text(program)
         assert "HOLDLINE_PROCESSES\n" in help_text(program)
