@@ -1,4 +1,6 @@
-"""The README's snippets run as printed in a fresh clone, except for addresses and ports."""
+"""The snippets of the README, and the one that starts several processes, run as printed in a fresh
+clone, except for addresses and ports.
+"""
 
 from __future__ import annotations
 
@@ -14,11 +16,25 @@ import pytest
 from tests.paths.conftest import Shared
 from tests.system import ROOT, clean_environ, free_port, run_command
 
-SNIPPETS = re.findall(
-    r"^```(sh|python)\n(.*?)^```", (ROOT / "README.md").read_text(), re.MULTILINE | re.DOTALL
+README = (ROOT / "README.md").read_text()
+PROGRAMS = re.findall(
+    r"[Ss]ave this as `(\S+)` and run `([^`]+)`:\n\n```python\n(.*?)^```",
+    README,
+    re.MULTILINE | re.DOTALL,
 )
-ASKING = [one for one in SNIPPETS if "make run" not in one[1] and "127.0.0.1:8080" in one[1]]
-((_, STARTING),) = (one for one in SNIPPETS if "-m worker" in one[1])
+SHELL = re.findall(r"^```sh\n(.*?)^```", README, re.MULTILINE | re.DOTALL)
+# A Python snippet is saved to the file that the text names, and run as the text says.
+ASKING = [
+    *PROGRAMS,
+    *(("snippet.sh", "bash snippet.sh", one) for one in SHELL if "make" not in one),
+]
+SCALING = [
+    text for path in (ROOT / "docs").rglob("*.md") if "-m worker &" in (text := path.read_text())
+]
+((STARTING,),) = (
+    re.findall(r"^```sh\n([^`]*-m worker &.*?)^```", text, re.MULTILINE | re.DOTALL)
+    for text in SCALING
+)
 SERVER = "http://127.0.0.1:8080"
 
 
@@ -32,31 +48,35 @@ def clone(tmp_path: Path) -> Path:
     return tmp_path
 
 
-@pytest.mark.parametrize(("language", "snippet"), ASKING)
+def test_every_program_names_its_file_and_its_command() -> None:
+    assert len(PROGRAMS) == README.count("```python\n")
+
+
+@pytest.mark.parametrize(("file", "command", "snippet"), ASKING)
 async def test_a_request_snippet_prints_the_answer(
-    shared: Shared, clone: Path, language: str, snippet: str
+    shared: Shared, clone: Path, file: str, command: str, snippet: str
 ) -> None:
-    file = clone / f"snippet.{language}"
-    file.write_text(snippet.replace(SERVER, shared.server.url))
-    program = {"python": ".venv/bin/python", "sh": "bash"}[language]
-    said = await run_command(program, file.name, cwd=clone, environ=clean_environ())
+    (clone / file).write_text(snippet.replace(SERVER, shared.server.url))
+    said = await run_command(*command.split(), cwd=clone, environ=clean_environ())
     assert 20 == len(set(re.findall(r"c\d+t\d+ ", said)))
 
 
 async def test_the_snippet_that_starts_more_processes_works(shared: Shared, clone: Path) -> None:
-    text = STARTING.replace("8081", str(free_port())).replace(
-        "redis://127.0.0.1:6379/0", shared.redis_url
-    )
+    text = STARTING.replace("redis://127.0.0.1:6379/0", shared.redis_url)
+    for port in ("8080", "8081"):
+        text = text.replace(port, str(free_port()))
+    environ = clean_environ()
+    environ["PATH"] = f"{clone / '.venv/bin'}:{environ['PATH']}"
     process = await asyncio.create_subprocess_exec(
         *("bash", "-c", f"{text}\nwait"),
         cwd=clone,
-        env=clean_environ(),
+        env=environ,
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.STDOUT,
         start_new_session=True,
     )
     assert process.stdout is not None
-    missing = {"server ready", "worker ready"}
+    missing = ["server ready", "server ready", "worker ready", "worker ready"]
     said = ""
     try:
         async with asyncio.timeout(30):
@@ -64,7 +84,8 @@ async def test_the_snippet_that_starts_more_processes_works(shared: Shared, clon
                 line = (await process.stdout.readline()).decode()
                 assert line, said
                 said += line
-                missing -= {words for words in missing if words in line}
+                for words in {words for words in missing if words in line}:
+                    missing.remove(words)
     finally:
         os.killpg(process.pid, signal.SIGKILL)
         await process.wait()
