@@ -102,6 +102,8 @@ async def test_the_documented_socket_session_matches_the_server(
             match line[:2]:
                 case "> ":
                     message = re.sub(r"(?:resp|msg)_\.\.\.", lambda found: ids[found[0]], line[2:])
+                    # A model without pauses would write its whole answer as one delta.
+                    message = message.replace("Why is the sky blue?", shared.prompt("pace=0.02"))
                     await ws.send_json(json.loads(message))
                 case "< ":
                     event = await matching(ws, line)

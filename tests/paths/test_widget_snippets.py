@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import re
+import subprocess
+import sys
+from pathlib import Path
 
+import aiohttp
 from playwright.async_api import expect
 
 from tests.browser import NewPage, ServeSite, ask, ended, in_chromium
 from tests.firefox import Firefox, needs_firefox
 from tests.paths.conftest import Shared
-from tests.system import ROOT, Server, System, free_port, wait_until
+from tests.system import ROOT, Server, System, clean_environ, free_port, wait_until
 
 pytestmark = in_chromium
 
@@ -29,7 +33,8 @@ def at(server: Server, snippet: str) -> str:
 
 
 [README_PAGE] = printed(README, "html")
-[WIDGET_PAGE] = printed(WIDGET, "html")
+[WIDGET_PAGE, TOKEN_PAGE] = printed(WIDGET, "html")
+[TOKEN_SITE] = printed(WIDGET, "python")
 [CLIENT_SCRIPT] = printed(WIDGET, "js")
 CLIENT_PAGE = f"""<p id="answer"></p><script type="module">
 const show = (text) => document.querySelector("#answer").textContent = text;
@@ -60,6 +65,39 @@ async def test_in_chromium(
         await page.set_content(at(server, snippet))
         await expect(page.locator(seen)).to_be_visible()
     await expect(page.locator("#answer")).to_have_text(re.compile("END"), timeout=30_000)
+
+
+async def test_a_page_with_tokens_in_chromium(
+    shared: Shared, system: System, open_page: NewPage, tmp_path: Path
+) -> None:
+    system.environ |= {"REDIS_URL": shared.redis_url, "HOLDLINE_JWT_KEYS": str(tmp_path / "keys")}
+    [command] = re.findall(r"-m (admin\.signers add .+?) \|", WIDGET)
+    key = (await system.run(*command.split())).splitlines()[0]
+    port = free_port()
+    origin = f"http://127.0.0.1:{port}"
+    server = await system.server(HOLDLINE_ALLOWED_ORIGINS=origin)
+    (tmp_path / "signing-key.json").write_text(key)
+    (tmp_path / "index.html").write_text(at(server, TOKEN_PAGE))
+    program = TOKEN_SITE.replace("8000", str(port))
+    environ = clean_environ() | {"PYTHONPATH": str(ROOT)}
+    with subprocess.Popen([sys.executable, "-c", program], cwd=tmp_path, env=environ) as site:
+        try:
+            await wait_until(lambda: answers(origin))
+            page = await open_page(origin, None, server.url.removeprefix("http://"))
+            prompt = shared.prompt()
+            await ask(page, prompt)
+            assert await ended(page) == shared.said(prompt)
+        finally:
+            site.kill()
+
+
+async def answers(url: str) -> bool:
+    """Says whether a site accepts connections."""
+    try:
+        async with aiohttp.ClientSession() as http, http.get(url):
+            return True
+    except aiohttp.ClientConnectorError:
+        return False
 
 
 @needs_firefox
