@@ -133,13 +133,13 @@ async def ask(page: Page, prompt: str) -> None:
     await page.click("#send")
 
 
-async def writing(page: Page, token: str = "t3 ") -> None:
+async def wait_for_text(page: Page, token: str = "t3 ") -> None:
     """Waits until the text of the last answer contains a token."""
     text = page.locator("article.answer .text").last
     await expect(text).to_have_text(re.compile(token), timeout=20_000)
 
 
-async def ended(page: Page, status: str = "completed") -> str:
+async def wait_for_end(page: Page, status: str = "completed") -> str:
     """Waits until the last answer has ended with this status and returns its text."""
     answer = page.locator("article.answer").last
     await expect(answer).to_have_attribute("data-status", status, timeout=40_000)

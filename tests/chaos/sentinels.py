@@ -13,7 +13,7 @@ from jobs.errors import HoldlineError
 from tests.chaos.faults import Fault, Faults
 from tests.chaos.fleet import START_SECONDS, Storage
 from tests.paths.redis_faults.store import Store
-from tests.paths.topologies.several import watched
+from tests.paths.topologies.several import with_sentinels
 
 
 class Pair(Storage):
@@ -48,7 +48,7 @@ class Pair(Storage):
 async def watched_pair(folder: Path, down_seconds: float) -> AsyncIterator[Pair]:
     """Both nodes and the Sentinels, which wait so long for a master, started."""
     down_ms = f"{down_seconds * 1000:.0f}"
-    async with watched(folder, down_ms=down_ms) as (url, master, replica):
+    async with with_sentinels(folder, down_ms=down_ms) as (url, master, replica):
         yield Pair(folder, url, (master, replica), down_seconds)
 
 

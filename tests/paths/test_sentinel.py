@@ -11,7 +11,7 @@ import pytest
 
 from jobs.errors import RedisAway
 from jobs.redis.sentinel import Sentinels
-from tests.paths.topologies.several import watched
+from tests.paths.topologies.several import with_sentinels
 from tests.system import wait_until
 
 if TYPE_CHECKING:
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 async def test_a_replaced_master_receives_no_more_writes(tmp_path: Path) -> None:
-    async with watched(tmp_path) as (url, master, replica), Sentinels(url).pipe() as pipe:
+    async with with_sentinels(tmp_path) as (url, master, replica), Sentinels(url).pipe() as pipe:
         await pipe.call("SET", "key", "before")
         master.signal(signal.SIGSTOP)
         try:
@@ -48,7 +48,7 @@ async def test_a_replaced_master_receives_no_more_writes(tmp_path: Path) -> None
 async def test_a_replica_is_not_accepted_as_the_master(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async with watched(tmp_path, sentinels=1) as (url, _, replica):
+    async with with_sentinels(tmp_path, sentinels=1) as (url, _, replica):
 
         async def named(*_: object) -> tuple[str, str]:
             return "127.0.0.1", str(replica.port)

@@ -26,7 +26,7 @@ from tests.fake_model import FakeModel
 from tests.paths.redis_faults import store as stores
 from tests.paths.redis_faults.clients import Answer, SocketClient, socket_client
 from tests.paths.redis_faults.store import Store
-from tests.paths.topologies.several import cluster, watched
+from tests.paths.topologies.several import cluster, with_sentinels
 from tests.system import ROOT, Server, System, wait_until
 
 pytestmark = pytest.mark.timeout(90)
@@ -159,7 +159,7 @@ async def test_answers_continue_after_a_cluster_failover(tmp_path: Path) -> None
 
 async def test_answers_continue_after_a_sentinel_failover(tmp_path: Path) -> None:
     async with (
-        watched(tmp_path) as (url, master, replica),
+        with_sentinels(tmp_path) as (url, master, replica),
         site(url, tmp_path) as (server, model),
         socket_client(server) as shown,
     ):

@@ -14,9 +14,9 @@ from tests.browser import (
     NewPage,
     ask,
     element,
-    ended,
     in_chromium,
-    writing,
+    wait_for_end,
+    wait_for_text,
 )
 from tests.paths.conftest import Shared
 
@@ -40,7 +40,7 @@ async def test_an_answer_is_announced_once(shared: Shared, open_page: NewPage) -
     )
     prompt = shared.prompt("mode=slow tokens=60 pace=0.02")
     await ask(page, prompt)
-    text = await ended(page)
+    text = await wait_for_end(page)
     await page.wait_for_timeout(300)
     heard = [words for words in await page.evaluate("heard") if words]
     assert [f"The answer is complete: {text}"] == [words.strip() for words in heard]
@@ -75,7 +75,7 @@ async def test_enter_during_an_input_method_composition_does_not_send(
     assert [["Enter", True]] == await page.evaluate("keys")
     await expect(page.locator("article.answer")).to_have_count(0)
     await page.keyboard.press("Enter")
-    assert await ended(page) == shared.said(f"{prompt} 日本")
+    assert await wait_for_end(page) == shared.said(f"{prompt} 日本")
 
 
 async def test_the_widget_can_be_used_with_the_keyboard_alone(
@@ -96,7 +96,7 @@ async def test_the_widget_can_be_used_with_the_keyboard_alone(
     prompt = shared.prompt("tokens=5")
     await field.fill(prompt)
     await page.keyboard.press("Enter")
-    assert await ended(page) == shared.said(prompt)
+    assert await wait_for_end(page) == shared.said(prompt)
     await expect(field).to_be_focused()
     await page.keyboard.press("Shift+Tab")
     reached = set()
@@ -127,13 +127,13 @@ async def test_axe_reports_no_violations_in_any_state_of_the_widget(
     await expect(page.locator("#state")).to_have_attribute("data-state", "open")
     await examine("the beginning")
     await ask(page, shared.prompt("mode=slow tokens=900 pace=0.02"))
-    await writing(page)
+    await wait_for_text(page)
     await examine("writing")
     await page.click("#stop")
-    await ended(page, "cancelled")
+    await wait_for_end(page, "cancelled")
     await examine("stopped")
     await ask(page, shared.prompt("mode=400"))
-    await ended(page, "failed")
+    await wait_for_end(page, "failed")
     await examine("failed")
     await page.click("#plug")
     await expect(page.locator("#banner")).to_be_visible()
@@ -171,7 +171,7 @@ async def test_touch_targets_are_at_least_44_pixels(shared: Shared, open_page: N
         shared.server.url, viewport={"width": 360, "height": 740}, has_touch=True
     )
     await ask(page, shared.prompt("tokens=5"))
-    await ended(page)
+    await wait_for_end(page)
     small = await page.evaluate(
         """() => [...document.querySelector("holdline-chat").shadowRoot.querySelectorAll("button")]
           .map(b => [b.className, b.getBoundingClientRect()])
@@ -215,7 +215,7 @@ async def test_no_content_is_cut_off_at_high_zoom(
     await element(page, f"chat.mode = '{mode}'")
     await element(page, "chat.open()")
     await ask(page, shared.prompt("say=" + "a_very_" * 30 + "long|`" + "code" * 40 + "`"))
-    await ended(page)
+    await wait_for_end(page)
     if not mode:
         await page.click("#plug")
         await expect(page.locator("#banner")).to_be_visible()
@@ -223,27 +223,27 @@ async def test_no_content_is_cut_off_at_high_zoom(
     assert [] == await page.evaluate(CUT_OFF)
 
 
-async def test_who_wants_less_motion_gets_none(shared: Shared, open_page: NewPage) -> None:
+async def test_reduced_motion_disables_all_animations(shared: Shared, open_page: NewPage) -> None:
     page = await open_page(shared.server.url, reduced_motion="reduce")
     await ask(page, shared.prompt("mode=slow tokens=600 pace=0.02"))
-    await writing(page)
+    await wait_for_text(page)
     running = "document.querySelector('holdline-chat').shadowRoot.getAnimations().length"
     assert 0 == await page.evaluate(running)
     await page.click("#stop")
-    await ended(page, "cancelled")
+    await wait_for_end(page, "cancelled")
 
 
-async def test_what_is_scrolled_out_of_sight_takes_no_click(
+async def test_content_scrolled_out_of_view_does_not_intercept_clicks(
     shared: Shared, open_page: NewPage
 ) -> None:
-    """Blocks that are not laid out until they are near have boxes that lie under other things."""
+    """Blocks with deferred layout have boxes that overlap elements outside the log."""
     page = await open_page(shared.server.url)
     await expect(page.locator("#state")).to_have_attribute("data-state", "open")
     await page.evaluate(STREAM, [MARKDOWN["chat"] * 40, 0.3])
     await element(page, "chat.conversation = 'long'")
     await expect(page.locator("#state")).to_have_attribute("data-state", "open")
     await element(page, "chat.send('go')")
-    await ended(page)
+    await wait_for_end(page)
     for share in (0, 0.5, 1):
         taken = await page.evaluate(
             """async share => {

@@ -1,4 +1,4 @@
-"""What an answer can be: markdown that grows, and never more than text, nodes and links."""
+"""How answers are rendered: streamed Markdown, safe nodes and links, thoughts and sources."""
 
 from __future__ import annotations
 
@@ -10,7 +10,17 @@ from typing import Any
 import pytest
 from playwright.async_api import Page, expect
 
-from tests.browser import HOSTILE, IN_PAGE, ROOT, SAMPLES, NewPage, ask, element, ended, in_chromium
+from tests.browser import (
+    HOSTILE,
+    IN_PAGE,
+    ROOT,
+    SAMPLES,
+    NewPage,
+    ask,
+    element,
+    in_chromium,
+    wait_for_end,
+)
 from tests.paths.conftest import Shared
 
 pytestmark = in_chromium
@@ -22,7 +32,7 @@ FOUND = (IN_PAGE / "found.js").read_text()
 
 
 @pytest.mark.parametrize("chunk", [0, 1, 7])
-async def test_no_answer_runs_or_loads_anything(
+async def test_hostile_answers_run_and_load_nothing(
     shared: Shared, open_page: NewPage, chunk: int
 ) -> None:
     page = await open_page(shared.server.url)
@@ -32,9 +42,7 @@ async def test_no_answer_runs_or_loads_anything(
     assert await page.evaluate("window.pwned === undefined")
 
 
-async def test_a_hostile_answer_through_the_whole_system(
-    shared: Shared, open_page: NewPage
-) -> None:
+async def test_a_hostile_answer_is_harmless_end_to_end(shared: Shared, open_page: NewPage) -> None:
     page = await open_page(shared.server.url)
     await ask(
         page,
@@ -43,7 +51,7 @@ async def test_a_hostile_answer_through_the_whole_system(
             "[y](javascript:window.pwned=1)"
         ),
     )
-    text = await ended(page)
+    text = await wait_for_end(page)
     assert "<img src=x onerror=window.pwned=1>" in text
     assert "Image: x (evil.example)" in text
     assert 1 == await page.locator("article.answer a").count()
@@ -51,7 +59,7 @@ async def test_a_hostile_answer_through_the_whole_system(
     assert await page.evaluate("window.pwned === undefined")
 
 
-async def test_an_answer_nested_without_end_stops_nothing(
+async def test_deeply_nested_markdown_renders_within_a_time_limit(
     shared: Shared, open_page: NewPage
 ) -> None:
     page = await open_page(shared.server.url)
@@ -65,7 +73,7 @@ DOCUMENT = (ROOT / "docs" / "protocol.md").read_text()
 
 
 @pytest.mark.parametrize("chunk", [1, 3, 50])
-async def test_what_grew_is_what_is_drawn_at_once(
+async def test_streamed_markdown_renders_like_complete_markdown(
     shared: Shared, open_page: NewPage, chunk: int
 ) -> None:
     page = await open_page(shared.server.url)
@@ -74,8 +82,8 @@ async def test_what_grew_is_what_is_drawn_at_once(
     assert await page.evaluate(DRAW, [samples, 0]) == grown
 
 
-async def test_a_long_answer_is_shown_in_pieces(shared: Shared, open_page: NewPage) -> None:
-    """A list is divided between items, code is not; a link finds its target in another piece."""
+async def test_a_long_answer_is_rendered_in_pieces(shared: Shared, open_page: NewPage) -> None:
+    """Lists are split between items, code is not, and links find targets in other pieces."""
     page = await open_page(shared.server.url)
     items = "".join(f"{number}. item {number} {'x ' * 20}\n" for number in range(1, 1_001))
     code = "```\n" + "line\n" * 10_000 + "```\n"
@@ -89,7 +97,7 @@ async def test_a_long_answer_is_shown_in_pieces(shared: Shared, open_page: NewPa
     assert 1 == drawn.count('href="https://holdline.example/"')
 
 
-async def test_finished_blocks_are_never_touched_again(shared: Shared, open_page: NewPage) -> None:
+async def test_finished_blocks_are_not_rendered_again(shared: Shared, open_page: NewPage) -> None:
     page = await open_page(shared.server.url)
     removed = await page.evaluate(
         """async text => {
@@ -117,10 +125,10 @@ async def test_finished_blocks_are_never_touched_again(shared: Shared, open_page
     assert removed < 0.35
 
 
-async def test_code_gets_its_colours_when_it_is_whole_and_in_view(
+async def test_code_is_highlighted_when_it_is_complete_and_in_view(
     shared: Shared, open_page: NewPage
 ) -> None:
-    """Beyond the edge of the window it waits: nobody sees it, and an answer may rush past."""
+    """Code outside the window is not highlighted, because a fast answer may scroll past it."""
     page = await open_page(shared.server.url)
     await page.evaluate(DRAW, [["```python\ndef f():\n    return 'x'\n```\n"], 1])
     code = page.locator("body > div:last-child code.code-text")
@@ -136,24 +144,24 @@ BESIDE = json.loads((ROOT / "tests" / "vectors" / "aside.json").read_text())
 
 
 @pytest.mark.parametrize("case", BESIDE, ids=lambda case: case["name"])
-async def test_what_an_answer_has_besides_its_text(
+async def test_thoughts_tools_refusals_and_sources_are_shown(
     shared: Shared, open_page: NewPage, case: dict[str, Any]
 ) -> None:
-    """Thoughts in a line that opens, tools by name, a refusal as text, sources as links."""
+    """Thoughts can be expanded, tools are named, a refusal is text and sources are links."""
     page = await open_page(shared.server.url)
     await page.evaluate(SAY, case["events"])
     await element(page, "chat.conversation = 'beside'")
     await expect(page.locator("#state")).to_have_attribute("data-state", "open")
     await element(page, "chat.send('go')")
-    assert case["text"] == await ended(page)
-    await shows(page, case["aside"])
+    assert case["text"] == await wait_for_end(page)
+    await check_aside(page, case["aside"])
     await page.reload()
     await element(page, "chat.conversation = 'beside'")
     await expect(page.locator("article.answer")).to_have_attribute("data-status", "completed")
-    await shows(page, case["aside"])
+    await check_aside(page, case["aside"])
 
 
-async def shows(page: Page, aside: dict[str, Any] | None) -> None:
+async def check_aside(page: Page, aside: dict[str, Any] | None) -> None:
     if aside is None:
         await expect(page.locator(".aside")).to_have_count(0)
         return
@@ -217,7 +225,7 @@ SHOWN = [
 ]
 
 
-async def test_a_formula_is_shown_as_it_was_written_however_it_came(
+async def test_a_formula_is_shown_as_source_however_it_was_chunked(
     shared: Shared, open_page: NewPage
 ) -> None:
     page = await open_page(shared.server.url)

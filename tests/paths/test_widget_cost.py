@@ -1,8 +1,9 @@
-"""How much of the main thread's time the widget costs while it streams.
+"""The main-thread time that the widget uses while it streams.
 
-Counted is the processor's time of the page's main thread: scripts, style, layout, paint, garbage.
-The frames are made inside the page, because a browser's own work to receive 10,000 of them from a
-real socket (0.5 s) is no widget's doing; making them is measured beforehand and subtracted.
+The tests measure processor time of the page's main thread: scripts, style, layout, paint and
+garbage collection. The frames are generated inside the page, because a browser needs 0.5 s to
+receive 10,000 of them from a real socket. The cost of generating them is measured first and
+subtracted.
 """
 
 from __future__ import annotations
@@ -23,9 +24,9 @@ SECONDS = 2.0
 TOKENS = 10_000
 BUDGET_MS = 150
 FRAME_MS = 50
-# What the simplest page costs on the machine that the budget was set for, when it is quiet.
+# The cost of the simplest page on the machine for which the budget was set, when it is idle.
 SIMPLEST_MS = 430
-# What others do on the machine adds to a measurement and never takes away: the least is the truth.
+# Other load on the machine can only increase a measurement, so the minimum counts.
 ROUNDS = 5
 STREAM, IDLE, BARE = ((IN_PAGE / f"{name}.js").read_text() for name in ("stream", "idle", "bare"))
 TO_END = """() => {
@@ -36,18 +37,18 @@ GO = "() => document.querySelector('holdline-chat').send('go')"
 
 
 async def prepared(shared: Shared, open_page: NewPage) -> tuple[Page, CDPSession]:
-    """The front page, its widget connected to a server in the page."""
+    """Opens the front page with its widget connected to a simulated server in the page."""
     page = await open_page(shared.server.url)
     text = (MARKDOWN["chat"] * 200)[:60_000]
     assert TOKENS == await page.evaluate(STREAM, [text, SECONDS])
     await element(page, "chat.conversation = 'measured'")
     await expect(page.locator("#state")).to_have_attribute("data-state", "open")
-    await page.wait_for_timeout(800)  # what it does when it is idle
+    await page.wait_for_timeout(800)  # until idle-time work is done
     return page, await page.context.new_cdp_session(page)
 
 
-async def spent(page: Page, devtools: CDPSession, script: str) -> float:
-    """Milliseconds of the main thread from a script's start until all has come and is drawn."""
+async def main_thread_ms(page: Page, devtools: CDPSession, script: str) -> float:
+    """Returns the main thread's milliseconds from a script's start until all text is drawn."""
 
     async def now() -> float:
         metrics = (await devtools.send("Performance.getMetrics"))["metrics"]
@@ -60,25 +61,27 @@ async def spent(page: Page, devtools: CDPSession, script: str) -> float:
     return await now() - before
 
 
-async def test_ten_thousand_tokens_cost_less_than_the_budget(
+async def test_ten_thousand_tokens_stay_within_the_main_thread_budget(
     shared: Shared, open_page: NewPage
 ) -> None:
-    """Where the simplest page, measured beside it, costs more than it should, the machine is slow:
-    there, and nowhere else, the budget grows as much as that page's cost has.
+    """The budget grows only on a slow machine.
+
+    The simplest possible page is measured at the same time. If it costs more than expected, the
+    budget grows by the same factor.
     """
     best, simplest = 1e9, 1e9
     for _ in range(ROUNDS):
         page, devtools = await prepared(shared, open_page)
         await devtools.send("Performance.enable", {"timeDomain": "threadTicks"})
-        frames = await spent(page, devtools, IDLE)
-        simplest = min(simplest, await spent(page, devtools, BARE) - frames)
-        best = min(best, await spent(page, devtools, GO) - frames)
+        frames = await main_thread_ms(page, devtools, IDLE)
+        simplest = min(simplest, await main_thread_ms(page, devtools, BARE) - frames)
+        best = min(best, await main_thread_ms(page, devtools, GO) - frames)
         assert "completed" == (await element(page, "chat.turns"))[0]["status"]
 
         async def at_the_end(page: Page = page) -> bool:
             return bool(await page.evaluate(TO_END) <= 1)
 
-        await wait_until(at_the_end)  # it was drawn where somebody looks
+        await wait_until(at_the_end)  # the text was drawn inside the visible area
         await page.context.close()
         print(f"frames {frames:.0f}, simplest {simplest:.0f}, widget {best:.0f} ms")
         if best < BUDGET_MS:
@@ -88,7 +91,7 @@ async def test_ten_thousand_tokens_cost_less_than_the_budget(
     assert best < BUDGET_MS * slowness
 
 
-async def test_no_frame_of_ten_thousand_tokens_is_long(shared: Shared, open_page: NewPage) -> None:
+async def test_ten_thousand_tokens_cause_no_long_task(shared: Shared, open_page: NewPage) -> None:
     longest = 1e9
     for _ in range(ROUNDS):
         page, devtools = await prepared(shared, open_page)
@@ -102,7 +105,7 @@ async def test_no_frame_of_ten_thousand_tokens_is_long(shared: Shared, open_page
     assert longest < FRAME_MS
 
 
-# Texts that took longest, and one of each kind of bound.
+# The texts that took longest, and one for each kind of bound.
 WORST = [
     "_a__b",
     "_a__b\n",
@@ -121,15 +124,15 @@ WORST = [
 COSTLY = (IN_PAGE / "costly.js").read_text()
 COSTLY_LENGTH = 100_000
 COSTLY_TASK_MS = 300
-# What the longest task for plain text costs on the machine that the bound was set for.
+# The longest task for plain text on the machine for which the bound was set.
 PLAIN_TASK_MS = 20
 
 
 @pytest.mark.parametrize("names", [WORST, pytest.param(None, marks=pytest.mark.heavy)])
-async def test_no_answer_of_a_hundred_kilobytes_holds_up_a_page(
+async def test_no_costly_answer_of_100_kb_blocks_the_page(
     shared: Shared, open_page: NewPage, names: list[str] | None
 ) -> None:
-    """Each text is shown as after a reload. Plain text of the same length measures the machine."""
+    """Each text is rendered at once, as after a reload. Plain text calibrates the machine."""
     page = await open_page(shared.server.url + "/docs/limits")
     devtools = await page.context.new_cdp_session(page)
     await tasks(page, devtools, COSTLY, [1_000, None])
@@ -143,8 +146,9 @@ async def test_no_answer_of_a_hundred_kilobytes_holds_up_a_page(
 async def tasks(
     page: Page, devtools: CDPSession, script: str, values: Any = None, seconds: float = 0.1
 ) -> list[tuple[float, float]]:
-    """The tasks of the main thread from a script's start until some seconds after its end: when
-    each began, in seconds, and the processor's time that it took, in milliseconds.
+    """Traces the main thread from a script's start until `seconds` after its end.
+
+    Returns the start time in seconds and the processor time in milliseconds of each task.
     """
     events: list[dict[str, Any]] = []
     complete = asyncio.Event()

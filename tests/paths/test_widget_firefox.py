@@ -1,6 +1,6 @@
-"""The widget's main paths in a real Firefox, under the page's own policy.
+"""The widget's main paths in a real Firefox, under the page's own content security policy.
 
-The end of an answer is the log's text, once, whatever the page went through.
+Whatever happens to the page, it finally shows the log's text exactly once.
 """
 
 from __future__ import annotations
@@ -29,17 +29,17 @@ ANSWERS = """() => {
 
 @pytest.fixture
 async def firefox() -> AsyncIterator[Firefox]:
-    """What went wrong on the last page fails the test."""
+    """A Firefox. Errors on its last page fail the test."""
     async with Firefox() as firefox:
         yield firefox
         assert [] == await firefox.run("() => window.wrong")
-        # A socket that was cut is reported by the browser, whatever we do.
+        # The browser itself reports every socket that was disconnected.
         errors = [line for line in firefox.console if line.startswith("error:")]
         assert [] == [line for line in errors if "ws://" not in line]
 
 
-async def ended(firefox: Firefox, seconds: float = 60) -> list[tuple[str, str]]:
-    """Status and text of all answers, once none is under way."""
+async def wait_for_end(firefox: Firefox, seconds: float = 60) -> list[tuple[str, str]]:
+    """Waits until no answer is running. Returns the status and text of all answers."""
 
     async def all_ended() -> list[tuple[str, str]] | None:
         answers = [(status, text) for status, text in await firefox.run(ANSWERS)]
@@ -51,7 +51,7 @@ async def ended(firefox: Firefox, seconds: float = 60) -> list[tuple[str, str]]:
 
 
 async def ask(firefox: Firefox, prompt: str) -> None:
-    """By keyboard, as a visitor does."""
+    """Types a prompt, as a visitor does."""
     await firefox.run(
         """async () => {
           const chat = document.querySelector("holdline-chat");
@@ -63,27 +63,31 @@ async def ask(firefox: Firefox, prompt: str) -> None:
     await firefox.type(f"{prompt}\n")
 
 
-async def test_reloads_in_mid_answer_and_a_pulled_plug(shared: Shared, firefox: Firefox) -> None:
+async def test_an_answer_survives_reloads_and_a_lost_connection_in_firefox(
+    shared: Shared, firefox: Firefox
+) -> None:
     rng = random.Random(11)
     await firefox.goto(shared.server.url)
     prompt = shared.prompt("mode=slow tokens=200 pace=0.03")
     await ask(firefox, prompt)
     for _ in range(4):
-        await asyncio.sleep(rng.uniform(0.0, 0.8))  # where in the answer is what is random
+        await asyncio.sleep(rng.uniform(0.0, 0.8))  # reload at a random point of the answer
         await firefox.reload()
     await firefox.run("() => document.querySelector('#plug').click()")
-    answers = await ended(firefox)
+    answers = await wait_for_end(firefox)
     assert [("completed", shared.said(prompt))] == answers
     again = shared.prompt("tokens=20")
     await ask(firefox, again)
-    answers = await ended(firefox)
+    answers = await wait_for_end(firefox)
     while len(answers) < 2:
-        answers = await ended(firefox)
+        answers = await wait_for_end(firefox)
     assert shared.said(again) == answers[1][1]
 
 
-async def test_no_answer_runs_or_loads_anything(shared: Shared, firefox: Firefox) -> None:
-    """Under the page's own policy, with Trusted Types where Firefox has them."""
+async def test_hostile_answers_run_and_load_nothing_in_firefox(
+    shared: Shared, firefox: Firefox
+) -> None:
+    """The page's own policy applies, with Trusted Types if Firefox supports them."""
     found = (IN_PAGE / "found.js").read_text()
     await firefox.goto(shared.server.url)
     for chunk in ("0", "7"):
@@ -92,12 +96,14 @@ async def test_no_answer_runs_or_loads_anything(shared: Shared, firefox: Firefox
             json.dumps(HOSTILE),
             chunk,
         )
-        await asyncio.sleep(0.3)  # time passes: a script that was let in would run now
+        await asyncio.sleep(0.3)  # time passes: an injected script would run now
         assert [] == await firefox.run(found)
     assert await firefox.run("() => window.pwned === undefined")
 
 
-async def test_what_grew_is_what_is_drawn_at_once(shared: Shared, firefox: Firefox) -> None:
+async def test_streamed_markdown_renders_like_complete_markdown_in_firefox(
+    shared: Shared, firefox: Firefox
+) -> None:
     await firefox.goto(shared.server.url)
     draw = f"(answers, chunk) => ({DRAW})([JSON.parse(answers), +chunk])"
     whole = await firefox.run(draw, json.dumps(SAMPLES), "0")
@@ -124,7 +130,7 @@ FOLLOWED = """async () => {
 }"""
 
 
-async def test_the_end_stays_in_view_and_its_code_has_colours(
+async def test_the_end_of_an_answer_stays_in_view_and_its_code_is_highlighted(
     shared: Shared, firefox: Firefox
 ) -> None:
     await firefox.goto(shared.server.url)
@@ -149,7 +155,7 @@ FORMULAS = """async () => {
 }"""
 
 
-# What a page's own listener finds on the clipboard; the clipboard itself is the desktop's.
+# Reads the clipboard data in a page's listener, because the real clipboard belongs to the desktop.
 COPIED = """async (begin, end) => {
   const text = document.querySelector("holdline-chat").shadowRoot.querySelector(".answer .text");
   const [from, to] = [begin, end].map(path => path ? text.querySelector(path).firstChild : text);
@@ -162,7 +168,7 @@ COPIED = """async (begin, end) => {
 }"""
 
 
-async def test_formulas_are_mathml_and_copied_as_they_were_written(
+async def test_formulas_are_mathml_and_are_copied_as_source(
     shared: Shared, firefox: Firefox
 ) -> None:
     text = "So \\(a_1\\) and\n\n$$b^2$$\n\nend."

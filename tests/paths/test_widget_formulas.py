@@ -1,4 +1,4 @@
-"""Formulas of an answer as MathML: nodes of ours, bounded, and otherwise what was written."""
+"""Formulas in answers: rendered as safe, bounded MathML, otherwise shown as their source."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 from playwright.async_api import Page, Route, expect
 
 from server.http.static import pages
-from tests.browser import IN_PAGE, ROOT, NewPage, Watch, element, ended, in_chromium
+from tests.browser import IN_PAGE, ROOT, NewPage, Watch, element, in_chromium, wait_for_end
 from tests.paths.conftest import Shared
 
 pytestmark = in_chromium
@@ -20,7 +20,7 @@ FORMULAS: dict[str, Any] = json.loads((ROOT / "tests" / "vectors" / "formulas.js
 REPEATED = [
     begin * times + ("x" if end else "") + end * times for begin, times, end in FORMULAS["repeated"]
 ]
-# Of MathML Core, and nothing that leads elsewhere.
+# Attributes of MathML Core, without any that links elsewhere.
 ATTRIBUTES = {
     *("accent", "accentunder", "data-written", "depth", "display", "displaystyle", "encoding"),
     *("fence", "height", "largeop", "linethickness", "lspace", "mathsize", "mathvariant"),
@@ -57,8 +57,8 @@ LEFT = ["$x$", r"\(\href{https://evil.example}{x}\)", r"\(z^2"]
 MATHS = "article.answer .text math"
 
 
-async def answered(page: Page, text: str) -> None:
-    """An answer of this text, by a server in the page."""
+async def show_answer(page: Page, text: str) -> None:
+    """Shows an answer with this text from a simulated server in the page."""
     content = [{"type": "output_text", "text": text}]
     item = {"type": "message", "id": "i", "content": content}
     event = {"type": "response.output_item.done", "output_index": 0, "item": item}
@@ -66,20 +66,22 @@ async def answered(page: Page, text: str) -> None:
     await element(page, "chat.conversation = 'formulas'")
     await expect(page.locator("#state")).to_have_attribute("data-state", "open")
     await element(page, "chat.send('go')")
-    await ended(page)
+    await wait_for_end(page)
 
 
-async def seen(page: Page) -> None:
-    """Every part of the answer has been in view."""
+async def scroll_through(page: Page) -> None:
+    """Scrolls every block of the answer into view."""
     for block in await page.locator("article.answer .text > *").all():
         await block.scroll_into_view_if_needed()
         await page.wait_for_timeout(100)
 
 
-async def test_formulas_of_an_answer_are_mathml(shared: Shared, open_page: NewPage) -> None:
+async def test_formulas_in_an_answer_are_rendered_as_mathml(
+    shared: Shared, open_page: NewPage
+) -> None:
     page = await open_page(shared.server.url, viewport={"width": 375, "height": 700})
-    await answered(page, SHOWN)
-    await seen(page)
+    await show_answer(page, SHOWN)
+    await scroll_through(page)
     await expect(page.locator(MATHS)).to_have_count(len(WRITTEN), timeout=20_000)
     found = await page.locator(MATHS).evaluate_all(
         """maths => maths.map(math => [math.namespaceURI, math.getAttribute("data-written"),
@@ -93,7 +95,7 @@ async def test_formulas_of_an_answer_are_mathml(shared: Shared, open_page: NewPa
         assert drawn
         assert (display == "block") == (written[:2] in {r"\[", "$$"})
     assert LEFT == await page.locator("article.answer .text code").all_text_contents()
-    # What is too wide scrolls by itself, by keyboard too, and nothing else does.
+    # A formula that is too wide scrolls, also by keyboard, and the log itself does not.
     wide = page.get_by_role("group", name="Formula")
     await expect(wide).to_have_count(1, timeout=20_000)
     assert "0" == await wide.get_attribute("tabindex")
@@ -101,12 +103,12 @@ async def test_formulas_of_an_answer_are_mathml(shared: Shared, open_page: NewPa
     assert 0 == log
 
 
-async def test_what_is_copied_and_read_out_is_what_was_written(
+async def test_formulas_are_copied_and_announced_as_source(
     shared: Shared, open_page: NewPage
 ) -> None:
     page = await open_page(shared.server.url)
     await page.context.grant_permissions(["clipboard-read", "clipboard-write"])
-    await answered(page, "So \\(a_1\\) and\n\n$$b^2$$\n\nend.")
+    await show_answer(page, "So \\(a_1\\) and\n\n$$b^2$$\n\nend.")
     await expect(page.locator(MATHS)).to_have_count(2, timeout=20_000)
     await page.click("button.copy")
     copied = "navigator.clipboard.readText()"
@@ -132,7 +134,7 @@ async def test_what_is_copied_and_read_out_is_what_was_written(
     )
 
 
-async def test_a_changed_part_never_runs_and_formulas_stay(
+async def test_a_modified_typesetter_never_runs_and_formulas_stay_source(
     shared: Shared, open_page: NewPage
 ) -> None:
     page = await open_page(f"{shared.server.url}/livez")
@@ -144,7 +146,7 @@ async def test_a_changed_part_never_runs_and_formulas_stay(
     await page.route("**/typeset.js*", change)
     await page.goto(shared.server.url)
     async with page.expect_event("console", lambda told: "valid digest" in told.text):
-        await answered(page, "So \\(a_1\\), $b$")
+        await show_answer(page, "So \\(a_1\\), $b$")
     await page.wait_for_timeout(200)
     codes = await page.locator("article.answer .text code").all_text_contents()
     assert ["\\(a_1\\)", "$b$"] == codes
@@ -154,10 +156,8 @@ async def test_a_changed_part_never_runs_and_formulas_stay(
     watch.wrong.clear()
 
 
-async def test_no_formula_runs_loads_or_reaches_anything(
-    shared: Shared, open_page: NewPage
-) -> None:
-    """The packed file makes what its source makes; what is refused throws."""
+async def test_no_formula_runs_or_loads_anything(shared: Shared, open_page: NewPage) -> None:
+    """The bundled typesetter produces the same as its source and throws for rejected input."""
     page = await open_page(shared.server.url)
     urls = ["/web/typeset.js", f"/web/{pages().version}/typeset.js"]
     source, packed = [await page.evaluate(TYPESET, [url, FORMULAS["shown"]]) for url in urls]
@@ -175,7 +175,9 @@ async def test_no_formula_runs_loads_or_reaches_anything(
     assert await page.evaluate("window.pwned === undefined")
 
 
-async def test_large_and_deep_formulas_are_bounded(shared: Shared, open_page: NewPage) -> None:
+async def test_large_and_deep_formulas_have_bounded_cost(
+    shared: Shared, open_page: NewPage
+) -> None:
     page = await open_page(shared.server.url)
     for tex in REPEATED:
         (made,) = await page.evaluate(TYPESET, ["/web/typeset.js", [tex]])
@@ -200,12 +202,12 @@ async def test_a_thousand_formulas_keep_the_page_responsive(
         }"""
     )
     async with asyncio.timeout(30):
-        await answered(page, "\\(" + "x" * 100_000 + f"\\)\n\n{text}")
+        await show_answer(page, "\\(" + "x" * 100_000 + f"\\)\n\n{text}")
     await expect(page.locator(MATHS).first).to_be_attached(timeout=20_000)
     await page.wait_for_timeout(500)
     made = await page.locator(MATHS).count()
     print(f"{made} of them made, the longest task {await page.evaluate('longest')} ms")
-    assert made < 200  # the others wait until somebody goes there
+    assert made < 200  # the others wait until they are in view
     assert await page.evaluate("longest") < 1_000
     block = page.locator("article.answer .text > *").nth(150)
     await block.scroll_into_view_if_needed()

@@ -1,4 +1,4 @@
-"""A fixed version of the widget in a real browser: the one of its integrity value, and no other."""
+"""A pinned version of the widget: the browser loads only the files of its integrity value."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pytest
 from playwright.async_api import Route, expect
 
 from server.http.static import pages
-from tests.browser import ROOT, NewPage, ServeSite, Watch, ask, element, ended, in_chromium
+from tests.browser import ROOT, NewPage, ServeSite, Watch, ask, element, in_chromium, wait_for_end
 from tests.paths.conftest import Shared
 from tests.system import Server, System, free_port
 
@@ -19,8 +19,8 @@ pytestmark = in_chromium
 PRINTED = re.compile(r"<script type=\"module\" crossorigin.*</holdline-chat>", re.DOTALL)
 
 
-async def printed() -> str:
-    """What the command prints to embed this version and no other."""
+async def printed_snippet() -> str:
+    """Returns the snippet that the command prints to embed exactly this version."""
     command = await asyncio.create_subprocess_exec(
         sys.executable, "-m", "server.http.static", cwd=ROOT, stdout=asyncio.subprocess.PIPE
     )
@@ -30,10 +30,10 @@ async def printed() -> str:
     return found[0]
 
 
-async def embedded(
+async def embed(
     system: System, shared: Shared, serve_site: ServeSite, lines: str
 ) -> tuple[str, Server]:
-    """Another site with these lines on its page, and the server that lets it in."""
+    """Serves another site's page with this snippet and starts a server that allows the site."""
     port = free_port()
     system.environ["REDIS_URL"] = shared.redis_url
     server = await system.server(HOLDLINE_ALLOWED_ORIGINS=f"http://127.0.0.1:{port}")
@@ -42,14 +42,14 @@ async def embedded(
     return await serve_site(html, port), server
 
 
-async def test_the_printed_lines_put_the_widget_on_another_site(
+async def test_the_printed_snippet_embeds_the_widget_on_another_site(
     shared: Shared, system: System, open_page: NewPage, serve_site: ServeSite
 ) -> None:
-    origin, server = await embedded(system, shared, serve_site, await printed())
+    origin, server = await embed(system, shared, serve_site, await printed_snippet())
     page = await open_page(origin, None, server.url.split("/")[2])
     prompt = shared.prompt("tokens=20")
     await ask(page, prompt)
-    assert await ended(page) == shared.said(prompt)
+    assert await wait_for_end(page) == shared.said(prompt)
     loaded = await page.evaluate("performance.getEntriesByType('resource').map(e => e.name)")
     fixed = f"{server.url}/web/{pages().version}/"
     scripts = [url for url in loaded if url.partition("#")[0].endswith(".js")]
@@ -57,13 +57,13 @@ async def test_the_printed_lines_put_the_widget_on_another_site(
     assert [] == [url for url in scripts if not url.startswith(fixed)]
 
 
-async def test_a_wrong_value_loads_nothing(
+async def test_a_wrong_integrity_value_loads_nothing(
     shared: Shared, system: System, open_page: NewPage, serve_site: ServeSite
 ) -> None:
     right = pages().integrity
     wrong = f"sha384-{'A' * 64}"
-    lines = (await printed()).replace(right, wrong)
-    origin, server = await embedded(system, shared, serve_site, lines)
+    lines = (await printed_snippet()).replace(right, wrong)
+    origin, server = await embed(system, shared, serve_site, lines)
     page = await open_page(origin, None, server.url.split("/")[2])
     assert await page.evaluate("customElements.get('holdline-chat') === undefined")
     watch: Watch = page.watch  # type: ignore[attr-defined]
@@ -73,7 +73,7 @@ async def test_a_wrong_value_loads_nothing(
 
 
 @pytest.mark.parametrize("part", ["turns.js", "words/de.js"])
-async def test_a_part_that_comes_later_and_was_changed_on_its_way_never_runs(
+async def test_a_lazily_loaded_part_that_was_modified_in_transit_never_runs(
     shared: Shared, open_page: NewPage, part: str
 ) -> None:
     page = await open_page(f"{shared.server.url}/livez")
@@ -93,7 +93,9 @@ async def test_a_part_that_comes_later_and_was_changed_on_its_way_never_runs(
     await page.unroute(f"**/{part}", change)
     prompt = shared.prompt("tokens=20")
     await ask(page, prompt)
-    assert await ended(page) == shared.said(prompt)  # what is needed is asked for again
+    assert await wait_for_end(page) == shared.said(
+        prompt
+    )  # a part that is needed is requested again
     assert await page.evaluate("window.pwned === undefined")
     watch: Watch = page.watch  # type: ignore[attr-defined]
     assert watch.wrong
@@ -102,7 +104,7 @@ async def test_a_part_that_comes_later_and_was_changed_on_its_way_never_runs(
 
 
 @pytest.mark.parametrize("part", ["core.min.js", "languages/javascript.min.js"])
-async def test_a_changed_part_of_the_highlighter_never_runs(
+async def test_a_modified_part_of_the_highlighter_never_runs(
     shared: Shared, open_page: NewPage, part: str
 ) -> None:
     page = await open_page(shared.server.url)
@@ -115,21 +117,19 @@ async def test_a_changed_part_of_the_highlighter_never_runs(
     watch: Watch = page.watch  # type: ignore[attr-defined]
     async with page.expect_event("console", lambda told: "valid digest" in told.text):
         await ask(page, shared.prompt("say=```javascript|let_x_=_1;|```|"))
-        await ended(page)
+        await wait_for_end(page)
     assert await page.evaluate("window.pwned === undefined")
     await expect(page.locator(".hl-keyword")).to_have_count(0)
     assert [] == [text for text in watch.wrong if "valid digest" not in text]
     watch.wrong.clear()
 
 
-async def test_the_front_page_shows_what_the_command_prints(
-    shared: Shared, open_page: NewPage
-) -> None:
+async def test_the_front_page_shows_the_printed_snippet(shared: Shared, open_page: NewPage) -> None:
     page = await open_page(shared.server.url)
     await page.click("details summary")
     shown = page.locator("#pinned")
     await expect(shown).to_be_visible()
-    lines = (await printed()).replace("https://HOST", shared.server.url)
+    lines = (await printed_snippet()).replace("https://HOST", shared.server.url)
     assert lines.split() == (await shown.inner_text()).split()
     await page.context.grant_permissions(["clipboard-read", "clipboard-write"])
     await page.click("[data-copies=pinned]")

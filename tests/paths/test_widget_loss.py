@@ -1,6 +1,6 @@
-"""The widget in a real Chromium, through the real server, worker and Redis.
+"""The widget in a real Chromium, with a real server, worker and Redis.
 
-Whatever happens to the page and to its connection: the text at the end is the log's text, once.
+Whatever happens to the page and its connection, it finally shows the log's text exactly once.
 """
 
 from __future__ import annotations
@@ -11,33 +11,35 @@ import random
 import pytest
 from playwright.async_api import Browser, Page, WebSocket, expect
 
-from tests.browser import NewPage, ask, ended, in_chromium, writing
+from tests.browser import NewPage, ask, in_chromium, wait_for_end, wait_for_text
 from tests.paths.conftest import Shared
 from tests.system import System, wait_until
 
 pytestmark = in_chromium
 
 
-async def more_said(shared: Shared, prompt: str) -> None:
-    """Returns when the model has said ten more tokens, or all of them."""
+async def wait_for_more_tokens(shared: Shared, prompt: str) -> None:
+    """Waits until the model has sent ten more tokens or all of them."""
     [call] = shared.calls(prompt)
     before = len(call.sent.split())
     await wait_until(lambda: call.ended or len(call.sent.split()) >= before + 10)
 
 
-async def test_twenty_reloads_at_random_moments(shared: Shared, open_page: NewPage) -> None:
+async def test_an_answer_survives_twenty_reloads_at_random_moments(
+    shared: Shared, open_page: NewPage
+) -> None:
     rng = random.Random(5)
     page = await open_page(shared.server.url)
     prompt = shared.prompt("mode=slow tokens=300 pace=0.03")
     await ask(page, prompt)
     for _ in range(20):
-        await asyncio.sleep(rng.uniform(0.0, 0.5))  # where in the answer is what is random
+        await asyncio.sleep(rng.uniform(0.0, 0.5))  # reload at a random point of the answer
         await page.reload()
-    assert await ended(page) == shared.said(prompt)
+    assert await wait_for_end(page) == shared.said(prompt)
     assert 1 == await page.locator("article.answer").count()
 
 
-async def test_a_page_that_comes_out_of_the_back_forward_cache(
+async def test_a_page_restored_from_the_back_forward_cache_continues(
     shared: Shared, open_page: NewPage
 ) -> None:
     page = await open_page(shared.server.url)
@@ -46,40 +48,42 @@ async def test_a_page_that_comes_out_of_the_back_forward_cache(
     )
     prompt = shared.prompt("mode=slow tokens=120 pace=0.03")
     await ask(page, prompt)
-    await writing(page)
+    await wait_for_text(page)
     await page.goto(f"{shared.server.url}/docs/protocol")
-    await more_said(shared, prompt)
+    await wait_for_more_tokens(shared, prompt)
     await page.evaluate("history.back()")
     await page.wait_for_url(f"{shared.server.url}/", wait_until="commit")
-    assert await ended(page) == shared.said(prompt)
+    assert await wait_for_end(page) == shared.said(prompt)
     assert "persisted" == await page.title()
 
 
-async def test_a_laptop_that_sleeps(shared: Shared, open_page: NewPage) -> None:
+async def test_a_frozen_page_catches_up_when_it_resumes(shared: Shared, open_page: NewPage) -> None:
     page = await open_page(shared.server.url)
     prompt = shared.prompt("mode=slow tokens=100 pace=0.03")
     await ask(page, prompt)
-    await writing(page)
+    await wait_for_text(page)
     devtools = await page.context.new_cdp_session(page)
     await devtools.send("Page.setWebLifecycleState", {"state": "frozen"})
-    await more_said(shared, prompt)
+    await wait_for_more_tokens(shared, prompt)
     await devtools.send("Page.setWebLifecycleState", {"state": "active"})
-    assert await ended(page) == shared.said(prompt)
+    assert await wait_for_end(page) == shared.said(prompt)
 
 
-async def test_flight_mode(shared: Shared, open_page: NewPage) -> None:
+async def test_an_answer_continues_after_the_network_was_offline(
+    shared: Shared, open_page: NewPage
+) -> None:
     page = await open_page(shared.server.url)
     prompt = shared.prompt("mode=slow tokens=150 pace=0.05")
     await ask(page, prompt)
-    await writing(page)
+    await wait_for_text(page)
     await page.context.set_offline(True)
     await expect(page.locator("#banner")).to_be_visible(timeout=20_000)
     await page.context.set_offline(False)
-    assert await ended(page) == shared.said(prompt)
+    assert await wait_for_end(page) == shared.said(prompt)
     await expect(page.locator("#banner")).to_be_hidden()
 
 
-async def test_a_prompt_of_flight_mode_is_shown_as_waiting_and_sent_once(
+async def test_a_prompt_written_offline_is_shown_as_unsent_and_sent_once(
     shared: Shared, open_page: NewPage
 ) -> None:
     page = await open_page(shared.server.url)
@@ -94,61 +98,63 @@ async def test_a_prompt_of_flight_mode_is_shown_as_waiting_and_sent_once(
     )
     assert [] == shared.calls(prompt)
     await page.context.set_offline(False)
-    assert await ended(page) == shared.said(prompt)
+    assert await wait_for_end(page) == shared.said(prompt)
 
 
-async def test_a_tab_that_was_hidden(shared: Shared, open_page: NewPage) -> None:
-    """Hidden, with its socket gone, it does not fight for another; shown, it has everything."""
+async def test_a_hidden_tab_reconnects_when_it_is_shown(shared: Shared, open_page: NewPage) -> None:
+    """A hidden tab whose socket is closed does not reconnect until it is shown again."""
     page = await open_page(shared.server.url)
     prompt = shared.prompt("mode=slow tokens=100 pace=0.03")
     await ask(page, prompt)
-    await writing(page)
+    await wait_for_text(page)
     await hide(page, hidden=True)
-    await page.click("#plug")  # every socket of the page dies, for five seconds
+    await page.click("#plug")  # closes all sockets of the page for five seconds
     await expect(page.locator("#state")).to_have_attribute("data-state", "reconnecting")
     await expect(page.locator("#plugged")).to_contain_text("Plugged in again", timeout=15_000)
     await expect(page.locator("#state")).not_to_have_attribute("data-state", "closed")
     await hide(page, hidden=False)
-    assert await ended(page) == shared.said(prompt)
+    assert await wait_for_end(page) == shared.said(prompt)
 
 
 HOUR_MS = 3_600_000
 
 
 @pytest.mark.parametrize("timers", ["fire", "sleep"])
-async def test_a_tab_that_was_hidden_for_an_hour(
+async def test_a_tab_that_was_hidden_for_an_hour_catches_up(
     shared: Shared, open_page: NewPage, timers: str
 ) -> None:
-    """The page's clock and all of its timers are Playwright's, from before its first script.
+    """Playwright controls the page's clock and timers from before its first script.
 
-    For a tab in the background each timer of that hour rings; for one that is put to sleep, each
-    rings once, late, as after a closed lid.
+    In a background tab, each timer of that hour fires. In a sleeping tab, each timer fires once
+    and late, as after a laptop wakes.
     """
     page = await open_page(f"{shared.server.url}/livez")
     await page.clock.install()
     await page.goto(shared.server.url)
     prompt = shared.prompt("mode=slow tokens=150 pace=0.03")
     await ask(page, prompt)
-    await writing(page)
+    await wait_for_text(page)
     began = await page.evaluate("Date.now()")
     await hide(page, hidden=True)
     sockets: list[str] = []
 
-    def begun(socket: WebSocket) -> None:
+    def on_socket(socket: WebSocket) -> None:
         sockets.append(socket.url)
 
-    page.on("websocket", begun)
+    page.on("websocket", on_socket)
     if timers == "fire":
         await page.clock.run_for(HOUR_MS)
     else:
         await page.clock.fast_forward(HOUR_MS)
     assert await page.evaluate("Date.now()") - began >= HOUR_MS
-    if timers == "fire":  # no pong came in that hour; it lets go, and does not fight
+    if (
+        timers == "fire"
+    ):  # no pong arrived in that hour, so the socket was closed, and no new one is opened
         await expect(page.locator("#state")).to_have_attribute("data-state", "reconnecting")
-        await asyncio.sleep(1)  # time passes: a socket that must not come would come now
+        await asyncio.sleep(1)  # time passes: a reconnection would happen now
         assert [] == sockets
     await hide(page, hidden=False)
-    assert await ended(page) == shared.said(prompt)
+    assert await wait_for_end(page) == shared.said(prompt)
     assert 1 == await page.locator("article.answer").count()
     await expect(page.locator("#state")).to_have_attribute("data-state", "open")
 
@@ -164,7 +170,7 @@ async def hide(page: Page, *, hidden: bool) -> None:
     )
 
 
-async def test_two_tabs_of_one_conversation_are_both_live(
+async def test_two_tabs_of_one_conversation_both_receive_updates(
     shared: Shared, open_page: NewPage, browser: Browser
 ) -> None:
     context = await browser.new_context()
@@ -172,34 +178,34 @@ async def test_two_tabs_of_one_conversation_are_both_live(
     other = await open_page(shared.server.url, context)
     prompt = shared.prompt("mode=slow tokens=120 pace=0.03")
     await ask(one, prompt)
-    await writing(one)
-    await writing(other, "t9 ")
-    assert await ended(one) == await ended(other) == shared.said(prompt)
+    await wait_for_text(one)
+    await wait_for_text(other, "t9 ")
+    assert await wait_for_end(one) == await wait_for_end(other) == shared.said(prompt)
     back = shared.prompt("tokens=10")
     await ask(other, back)
     await expect(other.locator("article.answer")).to_have_count(2)
-    assert await ended(other) == shared.said(back)
+    assert await wait_for_end(other) == shared.said(back)
     await expect(one.locator("article.answer")).to_have_count(2)
-    assert await ended(one) == shared.said(back)
+    assert await wait_for_end(one) == shared.said(back)
     await one.bring_to_front()
     await one.click("#new")
     await expect(other.locator("article.answer")).to_have_count(0)
 
 
-async def test_a_pulled_plug_loses_nothing(shared: Shared, open_page: NewPage) -> None:
+async def test_the_pull_the_plug_demo_loses_no_text(shared: Shared, open_page: NewPage) -> None:
     page = await open_page(shared.server.url)
     prompt = shared.prompt("mode=slow tokens=150 pace=0.05")
     await ask(page, prompt)
-    await writing(page)
+    await wait_for_text(page)
     await page.click("#plug")
     await expect(page.locator("#banner")).to_contain_text("Reconnecting")
     await expect(page.locator("#plugged")).to_contain_text(
         "Plugged in again, and connected", timeout=15_000
     )
-    assert await ended(page) == shared.said(prompt)
+    assert await wait_for_end(page) == shared.said(prompt)
 
 
-async def test_a_short_loss_is_not_spoken_of(
+async def test_a_short_connection_loss_shows_no_banner(
     shared: Shared, system: System, open_page: NewPage
 ) -> None:
     system.environ["REDIS_URL"] = shared.redis_url
@@ -223,7 +229,7 @@ async def test_a_short_loss_is_not_spoken_of(
     assert not await page.evaluate("window.spoken")
 
 
-async def test_an_answer_whose_checksum_does_not_match_is_fetched_again(
+async def test_an_answer_with_a_wrong_checksum_is_fetched_again(
     shared: Shared, open_page: NewPage
 ) -> None:
     page = await open_page(f"{shared.server.url}/livez")
@@ -243,7 +249,7 @@ async def test_an_answer_whose_checksum_does_not_match_is_fetched_again(
     await page.goto(shared.server.url)
     prompt = shared.prompt("tokens=30")
     await ask(page, prompt)
-    text = await ended(page)
+    text = await wait_for_end(page)
     await expect(page.locator("article.answer .note")).to_contain_text("the checksum matches")
-    assert await ended(page) == text == shared.said(prompt)
+    assert await wait_for_end(page) == text == shared.said(prompt)
     assert 2 == await page.evaluate("window.damaged")

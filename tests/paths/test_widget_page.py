@@ -1,4 +1,4 @@
-"""What a page can do with the widget: embed it, ask it, listen to it, under any policy."""
+"""The widget's interface for pages: embedding, methods, events, properties and languages."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from tests.browser import (
     Watch,
     ask,
     element,
-    ended,
     in_chromium,
-    writing,
+    wait_for_end,
+    wait_for_text,
 )
 from tests.paths.conftest import Shared
 from tests.system import Server, System, free_port, wait_until
@@ -37,7 +37,7 @@ def embedding(server: Server, attributes: str = "", script: str = "") -> str:
       <holdline-chat {attributes}></holdline-chat>{script}</main></html>"""
 
 
-async def test_on_another_site_that_is_allowed(
+async def test_the_widget_works_on_an_allowed_site(
     shared: Shared, system: System, open_page: NewPage, serve_site: ServeSite
 ) -> None:
     port = free_port()
@@ -48,10 +48,10 @@ async def test_on_another_site_that_is_allowed(
     await page.click(".launcher")
     prompt = shared.prompt("tokens=30")
     await ask(page, prompt)
-    assert await ended(page) == shared.said(prompt)
+    assert await wait_for_end(page) == shared.said(prompt)
 
 
-async def test_on_another_site_that_is_not_allowed_the_console_names_the_setting(
+async def test_on_a_disallowed_site_the_console_names_the_setting(
     shared: Shared, open_page: NewPage, serve_site: ServeSite
 ) -> None:
     origin = await serve_site(embedding(shared.server))
@@ -63,10 +63,10 @@ async def test_on_another_site_that_is_not_allowed_the_console_names_the_setting
     watch.wrong.clear()
 
 
-async def test_under_the_strictest_policy_nothing_is_violated(
+async def test_the_widget_works_under_a_strict_content_security_policy(
     shared: Shared, system: System, open_page: NewPage
 ) -> None:
-    """The house's own policy is that of the promise, and stricter; a violation fails every test."""
+    """The server's own policy is at least as strict. In every test, a violation is a failure."""
     page = await open_page(shared.server.url)
     policy = await page.evaluate(
         "fetch('/').then(response => response.headers.get('content-security-policy'))"
@@ -76,13 +76,15 @@ async def test_under_the_strictest_policy_nothing_is_violated(
         name, *values = part.split()
         assert set(directives[name]) <= {*values, "data:"}
     await ask(page, shared.prompt("say=```python\\n_x_=_1\\n```"))
-    await ended(page)
+    await wait_for_end(page)
 
 
 PUBLIC = "[chat.isOpen, chat.state, chat.turns]"
 
 
-async def test_methods_events_and_the_launcher(shared: Shared, open_page: NewPage) -> None:
+async def test_the_public_methods_events_and_the_launcher(
+    shared: Shared, open_page: NewPage
+) -> None:
     page = await open_page(shared.server.url)
     await page.evaluate(
         """() => {
@@ -106,7 +108,7 @@ async def test_methods_events_and_the_launcher(shared: Shared, open_page: NewPag
     prompt = shared.prompt("mode=slow tokens=150 pace=0.02")
     assert await element(page, f"chat.send({json.dumps(prompt)})")
     assert not await element(page, "chat.send('while one is under way')")
-    await writing(page)
+    await wait_for_text(page)
     is_open, state, (turn,) = await element(page, PUBLIC)
     assert (True, "open") == (is_open, state)
     waiting = {"prompt": prompt, "status": "sending", "text": "", "responseId": turn["responseId"]}
@@ -119,16 +121,16 @@ async def test_methods_events_and_the_launcher(shared: Shared, open_page: NewPag
     await expect(launcher).to_have_accessible_name("Open the chat, 1 unread")
     await launcher.click()
     await expect(launcher.locator(".badge")).to_be_hidden()
-    assert await ended(page) == shared.said(prompt)
+    assert await wait_for_end(page) == shared.said(prompt)
     done = {**turn, "status": "completed", "text": shared.said(prompt)}
     told = await element(page, "chat.turns")
     assert [done] == [{**turn, "text": turn["text"].strip()} for turn in told]
     await element(page, f"chat.send({json.dumps(shared.prompt('mode=slow tokens=900 pace=0.02'))})")
-    await writing(page)
+    await wait_for_text(page)
     await element(page, "chat.stop()")
-    await ended(page, "cancelled")
+    await wait_for_end(page, "cancelled")
     await element(page, f"chat.send({json.dumps(shared.prompt('mode=400'))})")
-    await ended(page, "failed")
+    await wait_for_end(page, "failed")
     await element(page, "chat.clear()")
     await expect(page.locator("article.answer")).to_have_count(0)
     names = [tuple(told) for told in await page.evaluate("told")]
@@ -155,32 +157,32 @@ FAR = """async () => {
 }"""
 
 
-async def test_the_end_stays_in_view_and_a_reader_where_he_reads(
+async def test_the_view_follows_the_end_unless_the_reader_has_scrolled_up(
     shared: Shared, open_page: NewPage
 ) -> None:
-    """Also while more comes in a moment than the panel is high."""
+    """This also holds when a single update is higher than the panel."""
     page = await open_page(shared.server.url)
     await page.evaluate(STREAM, [MARKDOWN["chat"] * 20, 2.0])
     await element(page, "chat.conversation = 'long'")
     await expect(page.locator("#state")).to_have_attribute("data-state", "open")
     await element(page, "chat.send('go')")
-    await writing(page, "A heading")
+    await wait_for_text(page, "A heading")
 
     async def at_the_end() -> bool:
         return bool(await page.evaluate(FAR) <= 1)
 
-    await wait_until(at_the_end)  # the page scrolls in the frame after the text
+    await wait_until(at_the_end)  # the page scrolls one frame after the text appears
     await page.locator(".log").hover()
     await page.mouse.wheel(0, -60)
     await expect(page.locator(".latest")).to_be_visible()
-    await ended(page)
+    await wait_for_end(page)
     assert await page.evaluate(FAR) > 30
     await page.locator(".latest").click()
     await expect(page.locator(".latest")).to_be_hidden()
     assert await page.evaluate(FAR) <= 1
 
 
-async def test_attributes_are_properties_and_reach_the_request(
+async def test_properties_of_the_widget_change_its_texts_and_requests(
     shared: Shared, open_page: NewPage
 ) -> None:
     page = await open_page(shared.server.url)
@@ -204,7 +206,7 @@ async def test_attributes_are_properties_and_reach_the_request(
     await expect(page.locator("#prompt")).to_have_attribute("placeholder", "Say it")
     prompt = shared.prompt("tokens=3")
     await ask(page, prompt)
-    await ended(page)
+    await wait_for_end(page)
     body = shared.calls(prompt)[0].body
     assert ("other-model", 0.5) == (body["model"], body["temperature"])
     assert "Be brief." == body["messages"][0]["content"]
@@ -212,9 +214,7 @@ async def test_attributes_are_properties_and_reach_the_request(
     await expect(page.locator("article.answer")).to_have_count(0)
 
 
-async def test_the_token_provider_is_asked_and_its_token_sent(
-    shared: Shared, open_page: NewPage
-) -> None:
+async def test_the_token_of_the_token_provider_is_sent(shared: Shared, open_page: NewPage) -> None:
     page = await open_page(f"{shared.server.url}/livez")
     await page.add_init_script(
         """window.sent = [];
@@ -237,10 +237,10 @@ async def test_the_token_provider_is_asked_and_its_token_sent(
 
 
 @pytest.mark.parametrize(("language", "side"), [("en", "left"), ("ar", "right")])
-async def test_each_paragraph_begins_where_its_own_script_does(
+async def test_each_paragraph_is_aligned_by_its_own_script(
     shared: Shared, open_page: NewPage, language: str, side: str
 ) -> None:
-    """An English answer on an Arabic page, and the reverse; the title is the page's."""
+    """Covers mixed English and Arabic text on both kinds of page. The title follows the page."""
     page = await open_page(shared.server.url)
     await page.evaluate(STREAM, ["One.\n\n- two\n\nواحد.\n\n1. اثنان\n", 0.1])
     await element(page, f"chat.setAttribute('lang', '{language}')")
@@ -248,7 +248,7 @@ async def test_each_paragraph_begins_where_its_own_script_does(
     await expect(page.locator(".title")).to_have_text("S")
     await expect(page.locator("#state")).to_have_attribute("data-state", "open")
     await element(page, "chat.send('go')")
-    await ended(page)
+    await wait_for_end(page)
     sides = """() => {
       const root = document.querySelector("holdline-chat").shadowRoot;
       const sideOf = node => {
@@ -266,7 +266,7 @@ async def test_each_paragraph_begins_where_its_own_script_does(
 @pytest.mark.parametrize(
     ("language", "direction", "send"), [("de", "ltr", "Senden"), ("ar", "rtl", "إرسال")]
 )
-async def test_other_languages(
+async def test_the_widget_speaks_the_language_of_the_page(
     shared: Shared, open_page: NewPage, language: str, direction: str, send: str
 ) -> None:
     page = await open_page(shared.server.url)
@@ -275,4 +275,4 @@ async def test_other_languages(
     assert direction == await page.locator(".panel").evaluate("e => getComputedStyle(e).direction")
     prompt = shared.prompt("tokens=3")
     await ask(page, prompt)
-    assert await ended(page) == shared.said(prompt)
+    assert await wait_for_end(page) == shared.said(prompt)

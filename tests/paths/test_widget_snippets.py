@@ -10,7 +10,7 @@ from pathlib import Path
 import aiohttp
 from playwright.async_api import expect
 
-from tests.browser import NewPage, ServeSite, ask, ended, in_chromium
+from tests.browser import NewPage, ServeSite, ask, in_chromium, wait_for_end
 from tests.firefox import Firefox, needs_firefox
 from tests.paths.conftest import Shared
 from tests.system import ROOT, Server, System, clean_environ, free_port, wait_until
@@ -21,21 +21,21 @@ README = (ROOT / "README.md").read_text()
 WIDGET = (ROOT / "docs" / "widget.md").read_text()
 
 
-def printed(document: str, language: str) -> list[str]:
+def code_blocks(document: str, language: str) -> list[str]:
     return re.findall(rf"^```{language}\n(.*?)^```$", document, re.DOTALL | re.MULTILINE)
 
 
-def at(server: Server, snippet: str) -> str:
-    """A snippet with the server's address in the place of the documented one."""
+def with_address(server: Server, snippet: str) -> str:
+    """Returns a snippet with the server's address instead of the documented one."""
     host = server.url.removeprefix("http://")
     named = snippet.replace("https://HOST", server.url).replace("wss://HOST", f"ws://{host}")
     return named.replace("127.0.0.1:8080", host)
 
 
-[README_PAGE] = printed(README, "html")
-[WIDGET_PAGE, TOKEN_PAGE] = printed(WIDGET, "html")
-[TOKEN_SITE] = printed(WIDGET, "python")
-[CLIENT_SCRIPT] = printed(WIDGET, "js")
+[README_PAGE] = code_blocks(README, "html")
+[WIDGET_PAGE, TOKEN_PAGE] = code_blocks(WIDGET, "html")
+[TOKEN_SITE] = code_blocks(WIDGET, "python")
+[CLIENT_SCRIPT] = code_blocks(WIDGET, "js")
 CLIENT_PAGE = f"""<p id="answer"></p><script type="module">
 const show = (text) => document.querySelector("#answer").textContent = text;
 {CLIENT_SCRIPT}
@@ -43,31 +43,31 @@ show(handle.answer.text + " END");
 </script>"""
 
 
-async def allowing(shared: Shared, system: System) -> tuple[Server, int]:
-    """A server that lets a site in, and the port of that site."""
+async def start_allowing_server(shared: Shared, system: System) -> tuple[Server, int]:
+    """Starts a server that allows a site and returns it with the site's port."""
     port = free_port()
     system.environ["REDIS_URL"] = shared.redis_url
     return await system.server(HOLDLINE_ALLOWED_ORIGINS=f"http://127.0.0.1:{port}"), port
 
 
-async def test_in_chromium(
+async def test_the_snippets_work_in_chromium(
     shared: Shared, system: System, open_page: NewPage, serve_site: ServeSite
 ) -> None:
-    server, port = await allowing(shared, system)
+    server, port = await start_allowing_server(shared, system)
     host = server.url.removeprefix("http://")
-    origin = await serve_site(at(server, README_PAGE), port)
+    origin = await serve_site(with_address(server, README_PAGE), port)
     page = await open_page(origin, None, host)
     await page.click(".launcher")
     prompt = shared.prompt("tokens=30")
     await ask(page, prompt)
-    assert await ended(page) == shared.said(prompt)
+    assert await wait_for_end(page) == shared.said(prompt)
     for snippet, seen in ((WIDGET_PAGE, "#prompt"), (CLIENT_PAGE, "#answer")):
-        await page.set_content(at(server, snippet))
+        await page.set_content(with_address(server, snippet))
         await expect(page.locator(seen)).to_be_visible()
     await expect(page.locator("#answer")).to_have_text(re.compile("END"), timeout=30_000)
 
 
-async def test_a_page_with_tokens_in_chromium(
+async def test_the_snippets_with_tokens_work_in_chromium(
     shared: Shared, system: System, open_page: NewPage, tmp_path: Path
 ) -> None:
     system.environ |= {"REDIS_URL": shared.redis_url, "HOLDLINE_JWT_KEYS": str(tmp_path / "keys")}
@@ -77,7 +77,7 @@ async def test_a_page_with_tokens_in_chromium(
     origin = f"http://127.0.0.1:{port}"
     server = await system.server(HOLDLINE_ALLOWED_ORIGINS=origin)
     (tmp_path / "signing-key.json").write_text(key)
-    (tmp_path / "index.html").write_text(at(server, TOKEN_PAGE))
+    (tmp_path / "index.html").write_text(with_address(server, TOKEN_PAGE))
     program = TOKEN_SITE.replace("8000", str(port))
     environ = clean_environ() | {"PYTHONPATH": str(ROOT)}
     with subprocess.Popen([sys.executable, "-c", program], cwd=tmp_path, env=environ) as site:
@@ -86,13 +86,13 @@ async def test_a_page_with_tokens_in_chromium(
             page = await open_page(origin, None, server.url.removeprefix("http://"))
             prompt = shared.prompt()
             await ask(page, prompt)
-            assert await ended(page) == shared.said(prompt)
+            assert await wait_for_end(page) == shared.said(prompt)
         finally:
             site.kill()
 
 
 async def answers(url: str) -> bool:
-    """Says whether a site accepts connections."""
+    """Returns whether a site accepts connections."""
     try:
         async with aiohttp.ClientSession() as http, http.get(url):
             return True
@@ -101,9 +101,11 @@ async def answers(url: str) -> bool:
 
 
 @needs_firefox
-async def test_in_firefox(shared: Shared, system: System, serve_site: ServeSite) -> None:
-    server, port = await allowing(shared, system)
-    origin = await serve_site(at(server, README_PAGE + CLIENT_PAGE), port)
+async def test_the_snippets_work_in_firefox(
+    shared: Shared, system: System, serve_site: ServeSite
+) -> None:
+    server, port = await start_allowing_server(shared, system)
+    origin = await serve_site(with_address(server, README_PAGE + CLIENT_PAGE), port)
     prompt = shared.prompt("tokens=30")
     async with Firefox() as firefox:
         await firefox.goto(origin)

@@ -1,4 +1,4 @@
-"""The token provider against a server that demands tokens: a small one that says what is needed."""
+"""The token provider, with a small simulated server that requires tokens."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from aiohttp import WSMsgType, web
 from playwright.async_api import Page, expect
 
 from server.http.static import Pages
-from tests.browser import NewPage, ServeApp, ask, element, ended, in_chromium, writing
+from tests.browser import NewPage, ServeApp, ask, element, in_chromium, wait_for_end, wait_for_text
 from tests.system import wait_until
 
 pytestmark = in_chromium
@@ -19,10 +19,10 @@ pytestmark = in_chromium
 
 @dataclass
 class Guarded:
-    """Answers who brings a good token; closes with 4401 who brings another one, or none."""
+    """Answers clients with a valid token and closes all other sockets with 4401."""
 
-    good: set[str] = field(default_factory=set)
-    brought: list[str] = field(default_factory=list)
+    valid: set[str] = field(default_factory=set)
+    tokens_received: list[str] = field(default_factory=list)
     sockets: list[web.WebSocketResponse] = field(default_factory=list)
     asked: int = 0
     prompts: list[tuple[str, str]] = field(default_factory=list)
@@ -45,8 +45,8 @@ class Guarded:
                 break
             asked = json.loads(message.data)
             if asked["type"] == "holdline:auth":
-                self.brought.append(asked["token"])
-                shown, known = asked["token"], asked["token"] in self.good
+                self.tokens_received.append(asked["token"])
+                shown, known = asked["token"], asked["token"] in self.valid
             if asked["type"] == "holdline:ping":
                 await socket.send_json({"type": "holdline:pong", "id": asked["id"]})
             elif not known:
@@ -58,7 +58,7 @@ class Guarded:
         return socket
 
     async def _answer(self, socket: web.WebSocketResponse, asked: dict[str, Any]) -> None:
-        """The whole of the log for who resumes, its beginning for who asks."""
+        """Sends the complete log for a resume and only its beginning for a new prompt."""
         response = {"id": "resp_1", "status": "in_progress", "model": "m"}
         if asked["type"] == "response.create":
             self.asked += 1
@@ -78,13 +78,13 @@ class Guarded:
 
 
 def token(number: int, seconds: int, subject: str = "ÿ") -> str:
-    """A JSON Web Token, as far as a client looks at it."""
+    """Returns a JSON Web Token that is valid enough for a client that only reads its claims."""
     claims = json.dumps({"iat": 1_000, "exp": 1_000 + seconds, "jti": f"{number}", "sub": subject})
     return f"e30.{base64.urlsafe_b64encode(claims.encode()).decode().rstrip('=')}.s"
 
 
 async def visit(url: str, open_page: NewPage, tokens: list[str]) -> Page:
-    """A page whose provider gives these tokens, one after the other."""
+    """Opens a page whose token provider returns these tokens in order."""
     page = await open_page(f"{url}/docs/empty")
     await page.evaluate(
         """tokens => {
@@ -101,35 +101,36 @@ async def visit(url: str, open_page: NewPage, tokens: list[str]) -> Page:
     return page
 
 
-async def test_a_token_is_renewed_in_band_before_it_ends(
+async def test_a_token_is_renewed_on_the_open_socket_before_it_expires(
     open_page: NewPage, serve_app: ServeApp
 ) -> None:
     tokens = [token(number, 2) for number in range(4)]
-    guarded = Guarded(good=set(tokens))
+    guarded = Guarded(valid=set(tokens))
     page = await visit(await serve_app(guarded.app()), open_page, tokens)
-    await wait_until(lambda: len(guarded.brought) >= 3)
-    assert tokens[:3] == guarded.brought[:3]
+    await wait_until(lambda: len(guarded.tokens_received) >= 3)
+    assert tokens[:3] == guarded.tokens_received[:3]
     assert 1 == len(guarded.sockets)
     await expect(page.locator("#state")).to_have_attribute("data-state", "open")
 
 
-async def test_a_token_that_has_ended_is_replaced_and_the_answer_goes_on(
+async def test_an_expired_token_is_replaced_and_the_answer_continues(
     open_page: NewPage, serve_app: ServeApp
 ) -> None:
-    guarded = Guarded(good={"old"})
+    guarded = Guarded(valid={"old"})
     page = await visit(await serve_app(guarded.app()), open_page, ["old", "new"])
     await ask(page, "go")
-    await writing(page, "Half, ")
-    guarded.good = {"new"}
-    # A token that is refused at once is not fetched again for a while; this one has served.
+    await wait_for_text(page, "Half, ")
+    guarded.valid = {"new"}
+    # After a quick rejection, no token is fetched for a while. Move the clock so that this one was
+    # in use for longer.
     await page.evaluate("() => { const now = Date.now; Date.now = () => now() + 60_000; }")
     await guarded.sockets[0].close(code=4401, message=b"the token has ended")
-    assert "Half, and whole." == await ended(page)
-    assert ["old", "new"] == guarded.brought
+    assert "Half, and whole." == await wait_for_end(page)
+    assert ["old", "new"] == guarded.tokens_received
     assert 1 == guarded.asked
 
 
-async def test_a_token_that_is_no_good_is_not_fetched_over_and_over(
+async def test_a_rejected_token_is_not_fetched_repeatedly(
     open_page: NewPage, serve_app: ServeApp
 ) -> None:
     guarded = Guarded()
@@ -140,11 +141,11 @@ async def test_a_token_that_is_no_good_is_not_fetched_over_and_over(
     assert "closed" == await element(page, "chat.state")
 
 
-async def test_a_prompt_is_refused_until_a_token_is_given_on_the_page(
+async def test_a_visitor_can_sign_in_with_a_token_on_the_front_page(
     open_page: NewPage, serve_app: ServeApp
 ) -> None:
-    """The prompt ends as failed; a wrong token is refused by name; a good one connects."""
-    guarded = Guarded(good={"good"})
+    """A prompt without a token fails, a wrong token is reported, and a valid one connects."""
+    guarded = Guarded(valid={"good"})
     page = await open_page(await serve_app(guarded.app()))
     await page.evaluate(
         """() => {
@@ -156,7 +157,7 @@ async def test_a_prompt_is_refused_until_a_token_is_given_on_the_page(
         }"""
     )
     await ask(page, "too early")
-    await ended(page, "failed")
+    await wait_for_end(page, "failed")
     await expect(page.locator("article.answer .note")).to_have_text(
         "Not answered: the server asks for credentials. Sign in, and ask again."
     )
@@ -172,7 +173,7 @@ async def test_a_prompt_is_refused_until_a_token_is_given_on_the_page(
     await button.click()
     await expect(page.locator(".sign-in")).to_be_hidden()
     await ask(page, "in time")
-    await writing(page, "Half, ")
+    await wait_for_text(page, "Half, ")
     await page.reload()
     await expect(page.locator("#state")).to_have_attribute("data-state", "open")
     assert [("good", "in time")] == guarded.prompts
@@ -185,25 +186,27 @@ SIGN_IN = """async token => {
 }"""
 
 
-async def test_two_subjects_of_one_browser_never_meet(
+async def test_conversations_of_two_subjects_in_one_browser_stay_separate(
     open_page: NewPage, serve_app: ServeApp
 ) -> None:
-    """In one tab and in two, through reloads, with an unsent prompt, and after a sign-out."""
+    """Covers one and two tabs, reloads, an unsent prompt and a sign-out."""
     anna, again, ben = token(1, 900, "anna"), token(2, 900, "anna"), token(3, 900, "ben")
-    guarded = Guarded(good={anna, again, ben})
+    guarded = Guarded(valid={anna, again, ben})
     url = await serve_app(guarded.app())
     page = await open_page(url)
     prompts, state = page.locator(".turn .prompt"), page.locator("#state")
     await page.evaluate(SIGN_IN, anna)
-    await wait_until(lambda: guarded.brought == [anna])
+    await wait_until(lambda: guarded.tokens_received == [anna])
     await ask(page, "hers")
-    await writing(page, "Half, ")
-    await page.evaluate(SIGN_IN, again)  # the same subject: the socket and the view stay
-    await wait_until(lambda: guarded.brought == [anna, again])
+    await wait_for_text(page, "Half, ")
+    await page.evaluate(SIGN_IN, again)  # the same subject keeps its socket and view
+    await wait_until(lambda: guarded.tokens_received == [anna, again])
     await expect(prompts).to_have_text(["You asked: hers"])
 
     await page.context.set_offline(offline=True)
-    await page.evaluate("WebSocket.prototype.send = () => {}")  # a line that is dead, not closed
+    await page.evaluate(
+        "WebSocket.prototype.send = () => {}"
+    )  # the connection is dead but not closed
     await element(page, "chat.stop()")
     await element(page, "chat.clear()")
     await element(page, "chat.send('unsent')")
@@ -217,10 +220,10 @@ async def test_two_subjects_of_one_browser_never_meet(
     await page.evaluate(SIGN_IN, ben)
     await expect(state).to_have_attribute("data-state", "open")
     await ask(page, "his")
-    await writing(page, "Half, ")
+    await wait_for_text(page, "Half, ")
 
     other = await open_page(url, page.context)
-    await other.evaluate(SIGN_IN, anna)  # her unsent prompt is there, and goes in her name
+    await other.evaluate(SIGN_IN, anna)  # her unsent prompt is restored and sent with her token
     await expect(other.locator(".turn .prompt")).to_have_text(["You asked: unsent"])
     await wait_until(lambda: len(guarded.prompts) == 3)
     assert [(anna, "hers"), (ben, "his"), (anna, "unsent")] == guarded.prompts
@@ -240,10 +243,10 @@ async def test_two_subjects_of_one_browser_never_meet(
     assert ["ben"] == await other.evaluate(kept)
 
 
-async def test_a_page_without_tokens_names_its_user(
+async def test_conversations_are_separate_by_user_on_a_page_without_tokens(
     open_page: NewPage, serve_app: ServeApp
 ) -> None:
-    """And what was stored under a name without an owner is nobody's."""
+    """Conversations that were stored without a user are shown to no user."""
     page = await open_page(f"{await serve_app(Guarded().app())}/docs/empty")
     prompts = """async user => {
       const turn = { prompt: "old", key: "k", request: {}, status: "completed", text: "x" };

@@ -1,4 +1,4 @@
-"""What the widget says while one waits, and what can be done with an answer."""
+"""The widget's notes for each state of an answer, and the actions on an answer."""
 
 from __future__ import annotations
 
@@ -7,41 +7,43 @@ import re
 import aiohttp
 from playwright.async_api import expect
 
-from tests.browser import NewPage, ask, element, ended, in_chromium, writing
+from tests.browser import NewPage, ask, element, in_chromium, wait_for_end, wait_for_text
 from tests.paths.conftest import Shared
 from tests.system import wait_until
 
 pytestmark = in_chromium
 
 
-async def test_each_state_has_its_words_and_its_actions(shared: Shared, open_page: NewPage) -> None:
+async def test_each_state_shows_its_note_and_its_actions(
+    shared: Shared, open_page: NewPage
+) -> None:
     page = await open_page(shared.server.url)
     note = page.locator("article.answer .note").last
     prompt = shared.prompt("mode=slow tokens=400 pace=0.03")
     await ask(page, prompt)
     await expect(note).to_have_text("Writing…")
     await page.click("#stop")
-    await ended(page, "cancelled")
+    await wait_for_end(page, "cancelled")
     await expect(note).to_have_text("Stopped. This is what had been written.")
     await page.click(".again")
-    await writing(page)
+    await wait_for_text(page)
     await page.click("#stop")
-    await ended(page, "cancelled")
+    await wait_for_end(page, "cancelled")
     assert 1 == await page.locator("article.answer").count()
     failing = shared.prompt("mode=401")
     await ask(page, failing)
-    await ended(page, "failed")
+    await wait_for_end(page, "failed")
     await expect(note).to_contain_text("You can ask again.")
 
 
-async def test_a_restart_drops_the_dead_text_and_says_why(
+async def test_a_restart_replaces_the_text_and_shows_the_attempt(
     shared: Shared, open_page: NewPage
 ) -> None:
     page = await open_page(shared.server.url)
     prompt = shared.prompt("mode=rst tokens=40 at=20 pace=0.02 times=1")
     await ask(page, prompt)
-    await writing(page, "c\\d+t5 ")
-    text = await ended(page)
+    await wait_for_text(page, "c\\d+t5 ")
+    text = await wait_for_end(page)
     calls = shared.calls(prompt)
     assert 2 == len(calls)
     assert calls[1].sent.strip() == text
@@ -54,13 +56,13 @@ async def test_regenerate_edit_and_copy(shared: Shared, open_page: NewPage) -> N
     await page.context.grant_permissions(["clipboard-read", "clipboard-write"])
     first = shared.prompt("tokens=5")
     await ask(page, first)
-    await ended(page)
+    await wait_for_end(page)
     await page.click(".regenerate")
     await expect(page.locator("article.answer .text")).to_have_text(
         re.compile(rf"^c{shared.calls(first)[0].number + 1}t|^c\d+t")
     )
     await wait_until(lambda: 2 == len(shared.calls(first)))
-    text = await ended(page)
+    text = await wait_for_end(page)
     assert shared.calls(first)[1].sent.strip() == text
     assert 1 == await page.locator("article.answer").count()
     await page.click(".copy")
@@ -71,18 +73,16 @@ async def test_regenerate_edit_and_copy(shared: Shared, open_page: NewPage) -> N
     second = shared.prompt("tokens=6")
     await ask(page, second)
     await expect(page.locator(".turn .prompt")).to_contain_text(second)
-    assert await ended(page) == shared.said(second)
+    assert await wait_for_end(page) == shared.said(second)
     assert 1 == await page.locator("article.answer").count()
     await expect(page.locator(".turn .prompt")).to_have_text(re.compile(re.escape(second)))
 
 
-async def test_an_edit_is_cancelled_or_emptied_and_forgotten(
-    shared: Shared, open_page: NewPage
-) -> None:
+async def test_a_cancelled_or_emptied_edit_is_discarded(shared: Shared, open_page: NewPage) -> None:
     page = await open_page(shared.server.url)
     first = shared.prompt("tokens=5")
     await ask(page, first)
-    await ended(page)
+    await wait_for_end(page)
     field, cancel = page.locator("#prompt"), page.get_by_role("button", name="Cancel the edit")
 
     async def escape() -> None:
@@ -101,19 +101,19 @@ async def test_an_edit_is_cancelled_or_emptied_and_forgotten(
     second = shared.prompt("tokens=6")
     await ask(page, second)
     await expect(page.locator("article.answer")).to_have_count(2)
-    assert await ended(page) == shared.said(second)
+    assert await wait_for_end(page) == shared.said(second)
 
 
-async def test_it_remembers_and_tells_everything_to_a_server_that_has_forgotten(
+async def test_the_widget_resends_the_conversation_if_the_server_has_deleted_it(
     shared: Shared, open_page: NewPage
 ) -> None:
     page = await open_page(shared.server.url)
     first, second, third = (shared.prompt("tokens=4") for _ in range(3))
     await ask(page, first)
-    answer = await ended(page)
+    answer = await wait_for_end(page)
     await ask(page, second)
     await expect(page.locator("article.answer")).to_have_count(2)
-    await ended(page)
+    await wait_for_end(page)
     told = [message["content"] for message in shared.calls(second)[0].body["messages"]]
     assert [first, answer, second] == [text.strip() for text in told]
     async with aiohttp.ClientSession(shared.server.url) as http:
@@ -122,7 +122,7 @@ async def test_it_remembers_and_tells_everything_to_a_server_that_has_forgotten(
                 assert 200 == response.status
     await ask(page, third)
     await expect(page.locator("article.answer")).to_have_count(3)
-    await ended(page)
+    await wait_for_end(page)
     told = [message["content"] for message in shared.calls(third)[0].body["messages"]]
     assert [first, second, third] == [text.strip() for text in told][::2]
     assert 5 == len(told)

@@ -1,4 +1,4 @@
-"""Workers that die, pause, hang and stop: the answer arrives once, whole, and by one writer."""
+"""Workers that die, pause, hang or stop: each answer arrives once, complete and unspliced."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from tests.fake_model import FakeModel
 from tests.paths.conftest import sdk
 from tests.system import System, wait_until
 
-# A test here starts up to seven processes. One start takes seconds while others use the cores.
+# A test here starts up to seven processes, and each start takes seconds on shared cores.
 pytestmark = pytest.mark.timeout(120)
 RESTARTED = "holdline:restarted"
 SLOW = "mode=slow tokens=60 pace=0.03"
@@ -42,7 +42,7 @@ async def ask(system: System) -> AsyncIterator[AsyncOpenAI]:
 
 
 async def finished(client: AsyncOpenAI, response_id: str) -> list[Any]:
-    """All events of a response, to its end."""
+    """Streams all events of a response until its end."""
     return [event async for event in await client.responses.retrieve(response_id, stream=True)]
 
 
@@ -51,11 +51,11 @@ def kinds(events: list[Any], *wanted: str) -> list[str]:
 
 
 def calls_in(text: str) -> set[str]:
-    """The numbers of the model calls whose tokens a text holds."""
+    """Returns the numbers of the model calls whose tokens a text contains."""
     return set(re.findall(r"c(\d+)t\d+", text))
 
 
-def spoken_since_restart(events: list[Any]) -> str:
+def text_since_restart(events: list[Any]) -> str:
     last = max(i for i, e in enumerate(events) if e.type in ("response.created", RESTARTED))
     said: list[str] = [e.delta for e in events[last:] if e.type == "response.output_text.delta"]
     return "".join(said)
@@ -64,13 +64,13 @@ def spoken_since_restart(events: list[Any]) -> str:
 async def start(
     client: AsyncOpenAI, model: FakeModel, prompt: str = SLOW, tokens: int = 5, **more: Any
 ) -> str:
-    """A response of which the model has said some tokens."""
+    """Starts a response and waits until the model has sent some tokens. Returns its id."""
     response = await client.responses.create(input=prompt, model="m", background=True, **more)
     await wait_until(lambda: model.calls and len(model.calls[-1].sent.split()) >= tokens)
     return str(response.id)
 
 
-async def test_a_worker_killed_before_the_first_token_costs_only_time(
+async def test_after_a_worker_is_killed_before_the_first_token_the_answer_restarts(
     system: System, model: FakeModel, ask: AsyncOpenAI
 ) -> None:
     worker = await system.worker(model.url)
@@ -84,7 +84,7 @@ async def test_a_worker_killed_before_the_first_token_costs_only_time(
     assert 2 == len(model.calls)
 
 
-async def test_a_worker_killed_in_mid_answer_is_announced_and_never_spliced(
+async def test_after_a_worker_is_killed_in_mid_answer_the_restart_is_announced_and_never_spliced(
     system: System, model: FakeModel, ask: AsyncOpenAI
 ) -> None:
     worker = await system.worker(model.url)
@@ -96,15 +96,15 @@ async def test_a_worker_killed_in_mid_answer_is_announced_and_never_spliced(
     assert list(range(len(events))) == [event.sequence_number for event in events]
     assert [RESTARTED] == kinds(events, RESTARTED)
     assert {"2"} == calls_in(events[-1].response.output_text)
-    assert events[-1].response.output_text == spoken_since_restart(events)
+    assert events[-1].response.output_text == text_since_restart(events)
     assert 2 == len(model.calls)
 
 
-async def test_a_paused_worker_that_wakes_writes_not_one_byte_and_closes_its_call(
+async def test_a_resumed_worker_that_lost_its_lease_writes_nothing_and_closes_its_call(
     system: System, model: FakeModel, ask: AsyncOpenAI
 ) -> None:
     paused = await system.worker(model.url)
-    # The first call has no end: however long the other worker takes to start, it is still open.
+    # The first call never ends, so it is still open however long the other worker takes to start.
     id_ = await start(ask, model, "mode=hang tokens=150 at=150 pace=0.03 times=1")
     paused.signal(signal.SIGSTOP)
     await system.worker(model.url)
@@ -119,19 +119,19 @@ async def test_a_paused_worker_that_wakes_writes_not_one_byte_and_closes_its_cal
     assert 2 == len(model.calls)
 
 
-async def test_a_job_far_longer_than_its_lease_is_never_run_twice(
+async def test_a_job_longer_than_many_leases_runs_once(
     system: System, model: FakeModel, ask: AsyncOpenAI
 ) -> None:
     lease = {"HOLDLINE_LEASE_SECONDS": "0.6"}
     await asyncio.gather(system.worker(model.url, **lease), system.worker(model.url, **lease))
-    id_ = await start(ask, model, "mode=slow tokens=130 pace=0.05")  # 10 leases long
+    id_ = await start(ask, model, "mode=slow tokens=130 pace=0.05")  # as long as 10 leases
     events = await finished(ask, id_)
     assert "response.completed" == events[-1].type
     assert [] == kinds(events, RESTARTED)
     assert 1 == len(model.calls)
 
 
-async def test_a_death_may_end_the_answer_instead_and_keeps_what_was_said(
+async def test_a_worker_death_can_fail_the_response_and_keeps_its_text(
     system: System, model: FakeModel, ask: AsyncOpenAI
 ) -> None:
     worker = await system.worker(model.url)
@@ -146,7 +146,7 @@ async def test_a_death_may_end_the_answer_instead_and_keeps_what_was_said(
     assert 1 == len(model.calls)
 
 
-async def test_a_job_that_kills_its_workers_is_ended_and_buried(
+async def test_a_job_that_kills_its_workers_fails_and_moves_to_the_dead_list(
     system: System, model: FakeModel, ask: AsyncOpenAI, pipe: Pipe
 ) -> None:
     system.environ |= {"HOLDLINE_LEASE_SECONDS": "0.3", "HOLDLINE_MAX_ATTEMPTS": "2"}
@@ -170,7 +170,7 @@ async def test_a_job_that_kills_its_workers_is_ended_and_buried(
     assert "cancelled" == (await ask.responses.cancel(again)).status
 
 
-async def test_what_cannot_be_decoded_is_buried_and_the_worker_lives(
+async def test_an_undecodable_job_moves_to_the_dead_list_and_the_worker_continues(
     system: System, model: FakeModel, ask: AsyncOpenAI, pipe: Pipe
 ) -> None:
     names = Partition(0)
@@ -187,7 +187,7 @@ async def test_what_cannot_be_decoded_is_buried_and_the_worker_lives(
     assert 1 == len(model.calls)
 
 
-async def test_sigterm_finishes_what_it_can(
+async def test_sigterm_lets_running_answers_finish(
     system: System, model: FakeModel, ask: AsyncOpenAI
 ) -> None:
     worker = await system.worker(model.url)
@@ -199,25 +199,25 @@ async def test_sigterm_finishes_what_it_can(
     assert 1 == len(model.calls)
 
 
-async def test_sigterm_gives_the_rest_back_at_once(
+async def test_after_the_grace_period_sigterm_returns_unfinished_jobs_to_the_queue(
     system: System, model: FakeModel, ask: AsyncOpenAI
 ) -> None:
     system.environ |= {"HOLDLINE_SHUTDOWN_GRACE_SECONDS": "0.2", "HOLDLINE_LEASE_SECONDS": "30"}
     worker = await system.worker(model.url)
-    # The first call has no end: however long the other worker takes to start, there is a rest.
+    # The first call never ends, so it is unfinished however long the other worker takes to start.
     id_ = await start(ask, model, "mode=hang times=1")
     await system.worker(model.url)
     asked = time.monotonic()
     worker.signal(signal.SIGTERM)
     await wait_until(lambda: len(model.calls) == 2)
-    assert time.monotonic() - asked < 3  # the takeover did not wait for a lease of 30 s
+    assert time.monotonic() - asked < 3  # the takeover did not wait for the lease of 30 s to expire
     assert 0 == await worker.wait()
     events = await finished(ask, id_)
     assert "response.completed" == events[-1].type
     assert {"2"} == calls_in(events[-1].response.output_text)
 
 
-async def test_a_cancel_closes_a_silent_models_connection_within_a_quarter_second(
+async def test_a_cancel_closes_the_connection_of_a_silent_model_within_250_ms(
     system: System, model: FakeModel, ask: AsyncOpenAI
 ) -> None:
     await system.worker(model.url, HOLDLINE_LEASE_SECONDS="30")
@@ -231,7 +231,7 @@ async def test_a_cancel_closes_a_silent_models_connection_within_a_quarter_secon
     assert closed - asked < 0.25
 
 
-async def test_the_log_tells_as_many_attempts_as_there_were_calls(
+async def test_the_log_has_one_attempt_per_model_call(
     system: System, model: FakeModel, ask: AsyncOpenAI, pipe: Pipe
 ) -> None:
     await system.worker(model.url)
@@ -245,13 +245,13 @@ async def test_the_log_tells_as_many_attempts_as_there_were_calls(
     assert 1 == sum(kind in ("response.completed", "response.failed") for kind in told)
 
 
-async def test_a_worker_out_of_descriptors_gives_jobs_back_and_fails_none(
+async def test_a_worker_without_free_file_descriptors_returns_jobs_and_fails_none(
     system: System, ask: AsyncOpenAI, model: FakeModel
 ) -> None:
     worker = await system.worker(model.url, HOLDLINE_CONCURRENCY="40")
     taken = len(list(Path(f"/proc/{worker.popen.pid}/fd").iterdir()))
     _, most = resource.prlimit(worker.popen.pid, resource.RLIMIT_NOFILE)
-    # Room for six calls of the model.
+    # Leave room for six model calls.
     resource.prlimit(worker.popen.pid, resource.RLIMIT_NOFILE, (taken + 6, most))
     prompt = "mode=slow tokens=10 pace=0.03"
     async with asyncio.TaskGroup() as group:
@@ -262,6 +262,6 @@ async def test_a_worker_out_of_descriptors_gives_jobs_back_and_fails_none(
     ended = [await finished(ask, task.result().id) for task in made]
     assert ["response.completed"] * 12 == [events[-1].type for events in ended]
     assert "claims paused: no free file descriptors or memory" in worker.said
-    # What could not be called was not announced as a failed call of the provider.
+    # Calls that could not be made were not reported as provider failures.
     assert "upstream_unavailable" not in worker.said
     assert 12 == len(model.calls)

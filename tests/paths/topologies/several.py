@@ -1,4 +1,4 @@
-"""Several Redis processes that belong together: a cluster, and a master with Sentinels."""
+"""Starts groups of Redis processes: a cluster, and a master with Sentinels."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ DOWN_MS = "1000"
 MASTER = "answers"
 
 
-async def comes(store: Store, *command: str, text: str) -> None:
-    """Returns when the reply of a command has this text in it."""
+async def wait_for_reply(store: Store, *command: str, text: str) -> None:
+    """Waits until the reply of a command contains this text."""
 
     async def has_come() -> bool:
         return text.encode() in await store.call(*command)
@@ -35,27 +35,27 @@ async def comes(store: Store, *command: str, text: str) -> None:
 
 @dataclass
 class Nodes:
-    """A cluster: its masters and, in the same order, a replica of each, if it has any."""
+    """A cluster: its masters and, in the same order, their replicas, if any."""
 
     masters: list[Store]
     replicas: list[Store]
 
     @property
     def url(self) -> str:
-        """Where Holdline finds it, as long as one of two nodes lives."""
+        """The URL for Holdline, with two of its nodes."""
         places = ",".join(f"127.0.0.1:{node.port}" for node in self.masters[:2])
         return f"redis+cluster://{places}"
 
-    async def move(self, slot: int, giver: Store, taker: Store) -> None:
-        """Brings a slot to another master, with all its keys at once."""
-        id_ = (await taker.call("CLUSTER", "MYID")).decode()
-        await giver.call("CLUSTER", "MIGRATESLOTS", "SLOTSRANGE", slot, slot, "NODE", id_)
-        await comes(taker, "CLUSTER", "NODES", text=f" {slot}\n")
+    async def move(self, slot: int, source: Store, target: Store) -> None:
+        """Moves a slot with all its keys to another master at once."""
+        id_ = (await target.call("CLUSTER", "MYID")).decode()
+        await source.call("CLUSTER", "MIGRATESLOTS", "SLOTSRANGE", slot, slot, "NODE", id_)
+        await wait_for_reply(target, "CLUSTER", "NODES", text=f" {slot}\n")
 
 
 @contextlib.asynccontextmanager
 async def cluster(masters: int = 3, *, replicas: bool = False) -> AsyncIterator[Nodes]:
-    """A cluster that is well."""
+    """Starts a cluster and waits until it is healthy."""
     options = ("--cluster-enabled", "yes", "--cluster-node-timeout", DOWN_MS)
     async with contextlib.AsyncExitStack() as stack:
         nodes: list[Store] = []
@@ -71,20 +71,20 @@ async def cluster(masters: int = 3, *, replicas: bool = False) -> AsyncIterator[
         for node, port in zip(nodes[1:], bus[1:], strict=True):
             await nodes[0].call("CLUSTER", "MEET", "127.0.0.1", node.port, port)
         for node in nodes:
-            await comes(node, "CLUSTER", "INFO", text=f"cluster_known_nodes:{len(nodes)}")
+            await wait_for_reply(node, "CLUSTER", "INFO", text=f"cluster_known_nodes:{len(nodes)}")
         for master, replica in zip(found.masters, found.replicas, strict=replicas):
             await replica.call(
                 "CLUSTER", "REPLICATE", (await master.call("CLUSTER", "MYID")).decode()
             )
-            await comes(replica, "INFO", "replication", text="master_link_status:up")
+            await wait_for_reply(replica, "INFO", "replication", text="master_link_status:up")
         for node in nodes:
-            await comes(node, "CLUSTER", "INFO", text="cluster_state:ok")
+            await wait_for_reply(node, "CLUSTER", "INFO", text="cluster_state:ok")
         yield found
 
 
 @contextlib.contextmanager
 def sentinel(folder: Path, master: Store, quorum: int, down_ms: str) -> Iterator[int]:
-    """One Sentinel that watches a master; gives its port."""
+    """Starts a Sentinel that monitors a master. Yields its port."""
     port, file = free_port(), folder / f"sentinel-{free_port()}.conf"
     file.write_text(
         f"port {port}\nbind 127.0.0.1\ndir {folder}\n"
@@ -96,7 +96,7 @@ def sentinel(folder: Path, master: Store, quorum: int, down_ms: str) -> Iterator
     argv, set_pdeathsig = with_pdeathsig([str(program), str(file), "--sentinel"], signal.SIGKILL)
     process = subprocess.Popen(
         argv,
-        preexec_fn=set_pdeathsig,  # noqa: PLW1509 - ties the child's life to ours
+        preexec_fn=set_pdeathsig,  # noqa: PLW1509 - ends the child with this process
         stdin=subprocess.DEVNULL,
         stdout=subprocess.DEVNULL,
     )
@@ -108,13 +108,13 @@ def sentinel(folder: Path, master: Store, quorum: int, down_ms: str) -> Iterator
 
 
 @contextlib.asynccontextmanager
-async def watched(
+async def with_sentinels(
     folder: Path, *, sentinels: int = 3, down_ms: str = DOWN_MS
 ) -> AsyncIterator[tuple[str, Store, Store]]:
-    """The address of a master that Sentinels watch, the master, and its replica."""
+    """Starts a master with a replica and Sentinels. Yields its URL, the master and the replica."""
     async with stores.running(tcp=True) as master, stores.running(tcp=True) as replica:
         await replica.call("REPLICAOF", "127.0.0.1", master.port)
-        await comes(replica, "INFO", "replication", text="master_link_status:up")
+        await wait_for_reply(replica, "INFO", "replication", text="master_link_status:up")
         quorum = sentinels // 2 + 1
         with contextlib.ExitStack() as stack:
             ports = [
@@ -122,13 +122,13 @@ async def watched(
                 for _ in range(sentinels)
             ]
             for port in ports:
-                await _knows_all(port, sentinels)
+                await _wait_for_discovery(port, sentinels)
             places = ",".join(f"127.0.0.1:{port}" for port in ports)
             yield f"redis+sentinel://{places}/{MASTER}", master, replica
 
 
-async def _knows_all(port: int, sentinels: int) -> None:
-    """Returns when a Sentinel has found the others and the replica."""
+async def _wait_for_discovery(port: int, sentinels: int) -> None:
+    """Waits until a Sentinel has found the others and the replica."""
     wanted = (str(sentinels - 1).encode(), b"1")
 
     async def all_are_known() -> bool:
