@@ -1,4 +1,4 @@
-"""The documents match the code: tables, settings, examples and links."""
+"""The documents match the code: tables and settings."""
 
 from __future__ import annotations
 
@@ -249,33 +249,6 @@ def test_every_log_line_is_documented(folder: str, nth: int) -> None:
     said -= {None}
     half = section(OPERATING, "Log lines").split("Of a worker:")[nth]
     assert said == {words(row[0])[0] for row in rows_of(half)}
-
-
-# Links and blocks
-
-
-@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
-def test_links_have_existing_targets(document: Path) -> None:
-    for target in re.findall(r"\]\(([^)\s]+)\)", document.read_text()):
-        if "://" in target:
-            continue
-        path, _, anchor = target.partition("#")
-        place = (document.parent / path).resolve() if path else document
-        assert place.exists(), target
-        if anchor:
-            headings = re.findall(r"^#+ (.+)$", place.read_text(), re.MULTILINE)
-            anchors = [re.sub(r"[^\w\- ]", "", h.lower()).replace(" ", "-") for h in headings]
-            assert anchor in anchors, target
-
-
-@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
-def test_examples_parse(document: Path) -> None:
-    text = document.read_text()
-    for block in blocks(text, "python"):
-        ast.parse(block)
-    for block in blocks(text, "json"):
-        for line in block.splitlines():
-            json.loads(line)
 
 
 def test_the_documented_models_file_is_valid(tmp_path: Path) -> None:

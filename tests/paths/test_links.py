@@ -1,0 +1,113 @@
+"""Links, images and snippets of all Markdown files, and every mention of a document in the code."""
+
+from __future__ import annotations
+
+import ast
+import functools
+import json
+import os
+import re
+import subprocess
+import tomllib
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.paths.documents import ROOT
+
+PAGES = sorted(
+    path
+    for folder in (*ROOT.glob("*.md"), ROOT / ".github", ROOT / "deploy", ROOT / "docs")
+    for path in ([folder] if folder.is_file() else folder.rglob("*.md"))
+)
+FENCE = re.compile(r"^( *)```([^\n]*)\n(.*?)^\1```$", re.MULTILINE | re.DOTALL)
+LINK = re.compile(r"\]\(([^)\s]+)\)|^\[[^\]]+\]:\s*(\S+)|(?:src|href)=\"([^\"]+)\"", re.MULTILINE)
+SOURCES = {".py", ".js", ".mjs", ".lua", ".html", ".css", ".toml", ".yml", ".conf", ".in", ".txt"}
+each_page = pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+
+
+def links(page: Path) -> list[tuple[Path, str]]:
+    """Returns the target and the anchor of each link to a file, outside of code."""
+    text = re.sub(r"`[^`\n]+`", "", FENCE.sub("", page.read_text()))
+    found = ["".join(groups) for groups in LINK.findall(text)]
+    parts = [link.partition("#") for link in found if "://" not in link]
+    return [((page.parent / path).resolve() if path else page, hash_) for path, _, hash_ in parts]
+
+
+@functools.cache
+def anchors(page: Path) -> set[str]:
+    """Returns the anchors of the headings. A repeated heading gets a number, as on GitHub."""
+    found: set[str] = set()
+    seen = Counter[str]()
+    for heading in re.findall(r"^#+ (.+)$", FENCE.sub("", page.read_text()), re.MULTILINE):
+        text = re.sub(r"\[([^\]]*)\]\([^)]*\)", r"\1", heading)
+        name = re.sub(r"[^\w\- ]", "", text.lower()).replace(" ", "-")
+        found.add(f"{name}-{seen[name]}" if seen[name] else name)
+        seen[name] += 1
+    return found
+
+
+@each_page
+def test_every_link_has_a_target(page: Path) -> None:
+    for target, anchor in links(page):
+        assert target.is_relative_to(ROOT), target
+        assert target.exists(), target
+        assert not anchor or anchor in anchors(target), f"{target}#{anchor}"
+
+
+def test_every_file_in_docs_is_reachable_from_the_readme() -> None:
+    """A link to a folder reaches its images."""
+    seen: set[Path] = set()
+    todo = [ROOT / "README.md"]
+    while todo:
+        path = todo.pop()
+        if path in seen:
+            continue
+        seen.add(path)
+        if path.is_dir():
+            seen |= {*path.glob("*.png"), *path.glob("*.svg")}
+        elif path.suffix == ".md":
+            todo += [target for target, _ in links(path)]
+    assert set() == {path for path in (ROOT / "docs").rglob("*.*") if path.is_file()} - seen
+
+
+def test_the_menu_of_the_docs_pages_names_every_document() -> None:
+    menu = re.findall(r'href="/docs/([a-z/-]+)"', (ROOT / "web/docs.html").read_text())
+    assert sorted(menu) == sorted(path.stem for path in (ROOT / "docs").glob("*.md"))
+
+
+def sources() -> Iterator[Path]:
+    """Returns the text files of the repository that are not Markdown."""
+    for folder, folders, names in os.walk(ROOT):
+        folders[:] = [name for name in folders if name[0] != "." and name != "node_modules"]
+        for path in (Path(folder) / name for name in names):
+            if path.suffix in SOURCES or path.name == "Makefile":
+                yield path
+
+
+def test_every_document_that_the_code_mentions_exists() -> None:
+    for path in sources():
+        for document, anchor in re.findall(r"\bdocs/([\w/-]+\.md)(?:#([\w-]+))?", path.read_text()):
+            target = ROOT / "docs" / document
+            assert target.is_file(), f"{path}: {document}"
+            assert not anchor or anchor in anchors(target), f"{path}: {document}#{anchor}"
+
+
+@each_page
+def test_every_snippet_parses(page: Path) -> None:
+    for _, language, code in FENCE.findall(page.read_text()):
+        match language:
+            case "python":
+                ast.parse(code)
+            case "json":
+                for line in code.splitlines():
+                    json.loads(line)
+            case "toml":
+                tomllib.loads(code)
+            case "sh":
+                subprocess.run(["bash", "-n"], input=code, text=True, check=True, timeout=10)
+            case _:
+                # Pages and scripts run in a browser in test_widget_snippets.py.
+                assert language in {"", "html", "js", "text"}, language
