@@ -79,7 +79,8 @@ class Queue:
         )
         cancels = settings.cancel_orphans if cancel_orphan is None else cancel_orphan
         cancels = cancels and not settings.webhooks
-        shown, answered = input_tokens(job), output_tokens(job)
+        limits = self._limits(job, account)
+        shown, answered = limits["input_tokens"], output_tokens(job)
         entries = self._kept(job.id, 0, [*events, *([begins] if begins else [])])
         first = entries.pop() if begins else b""
         return await self._submitted(
@@ -98,18 +99,7 @@ class Queue:
                 context_bytes=job.context_bytes if job.turns else 0,
                 tokens_field=shown + answered,
                 money_field=price.of(shown, answered) if price else 0,
-                input_tokens=shown,
-                tenant_waiting=settings.tenant_waiting,
-                tenant_requests=settings.tenant_requests,
-                tenant_tokens=settings.tenant_tokens,
-                tenant_money=settings.tenant_money,
-                tenant_input_tokens=settings.max_input_tokens,
-                tenant_waiting_bytes=settings.tenant_waiting_bytes,
-                subject_running=settings.subject_running,
-                subject_requests=settings.subject_requests,
-                subject_tokens=settings.subject_tokens,
-                subject_money=settings.subject_money,
-                account=account,
+                **limits,
                 orphan_ms=settings.orphan_ms if cancels else "",
                 max_bytes=MAX_NOTIFICATION_BYTES,
                 first_entry=first if len(first) <= MAX_NOTIFICATION_BYTES else b"",
@@ -124,17 +114,20 @@ class Queue:
         *,
         idempotency_key: str | None = None,
         fingerprint: str = "",
+        account: str = "",
     ) -> Accepted:
         """Stores a request without generation as completed; `events` are its whole log.
 
         Returns the response, or the one that the idempotency key has created before.
+        `account` is as for `submit`.
 
-        Raises: IdempotencyKeyReused, TurnMissing, RedisTrouble, NotReplicated.
+        Raises: Limited, IdempotencyKeyReused, TurnMissing, RedisTrouble, NotReplicated.
         """
         return await self._submitted(
             job,
             calls.submit_completed(
                 **self._made(job, idempotency_key, fingerprint),
+                **self._limits(job, account),
                 retention_ms=self._settings.retention_ms,
                 entries=self._kept(job.id, 0, events),
             ),
@@ -191,6 +184,24 @@ class Queue:
             "record": kept_job(job, self._pipe.cipher),
             "fingerprints": prints,
             "unstored": int(job.params.get("store") is False),
+        }
+
+    def _limits(self, job: Job, account: str) -> dict[str, Any]:
+        """Returns the arguments with the limits of a job's tenant and end user."""
+        settings = self._settings
+        return {
+            "input_tokens": input_tokens(job),
+            "tenant_waiting": settings.tenant_waiting,
+            "tenant_requests": settings.tenant_requests,
+            "tenant_tokens": settings.tenant_tokens,
+            "tenant_money": settings.tenant_money,
+            "tenant_input_tokens": settings.max_input_tokens,
+            "tenant_waiting_bytes": settings.tenant_waiting_bytes,
+            "subject_running": settings.subject_running,
+            "subject_requests": settings.subject_requests,
+            "subject_tokens": settings.subject_tokens,
+            "subject_money": settings.subject_money,
+            "account": account,
         }
 
     def _kept(self, response_id: str, first: int, events: list[Event]) -> list[bytes]:

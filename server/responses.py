@@ -145,6 +145,7 @@ class Responses:
             context_bytes=context.bytes,
             turns=context.turns,
         )
+        account = who.account(self._digest)
         if generate:
             queue_name = queue_name_of(
                 params.get("service_tier"), self._catalog.queue_model(params["model"])
@@ -163,13 +164,13 @@ class Responses:
                 fail_on_worker_death=fails_on_death(create),
                 queue_name=queue_name,
                 price=self._catalog.price(params["model"]),
-                account=who.account(self._digest),
+                account=account,
             )
             if listener is not None:
                 listener.accepted(accepted.number)
         else:
             accepted = await self._queue.submit_completed(
-                job, prepared(job), idempotency_key=key, fingerprint=print_
+                job, prepared(job), idempotency_key=key, fingerprint=print_, account=account
             )
         self._metrics.submitted.labels(str(accepted.fresh).lower()).inc()
         return accepted

@@ -115,9 +115,11 @@ local function check_account(prefix, account, kind, limit, time, tokens, money)
 end
 
 -- Checks whether a tenant and its end user (`account`; "" if there is none) may submit one more job, and charges
--- the request. `own_bytes` is the size of the tenant's unfinished prompts with this one. Returns {"limited", name, limit, ms to wait} if a limit is reached; else nil, the accounts to
--- which the job is booked, and {requests per minute, left, tokens per day, left}, each pair from the account
--- that has less left. `defaults` has the limits for tenants whose settings lack them, in the order of LIMITS.
+-- the request. `own_bytes` is the size of the tenant's unfinished prompts with this one; nil for a request that
+-- ends at once, to which the limits of unfinished prompts do not apply. Returns {"limited", name, limit, ms to wait}
+-- if a limit is reached; else nil, the accounts to which the job is booked, and {requests per minute, left, tokens
+-- per day, left}, each pair from the account that has less left. `defaults` has the limits for tenants whose
+-- settings lack them, in the order of LIMITS.
 local function admit(prefix, tenant, account, time, tokens, money, input, own_bytes, defaults)
   local settings = prefix .. 'tenant:' .. tenant
   local set = redis.call('HMGET', settings, 'weight', 'running', unpack(LIMITS))
@@ -129,17 +131,18 @@ local function admit(prefix, tenant, account, time, tokens, money, input, own_by
   local function limited(what, wait) return { 'limited', what, tostring(limit[what]), wait } end
 
   if limit.input_tokens > 0 and input > limit.input_tokens then return limited('input_tokens', 0) end
-  if limit.waiting > 0 and count_open(prefix, tenant, time) - count_running(prefix, tenant, time) >= limit.waiting then
+  if own_bytes and limit.waiting > 0
+    and count_open(prefix, tenant, time) - count_running(prefix, tenant, time) >= limit.waiting then
     return limited('waiting', 5000)
   end
-  if limit.waiting_bytes > 0 and own_bytes > limit.waiting_bytes then
+  if own_bytes and limit.waiting_bytes > 0 and own_bytes > limit.waiting_bytes then
     return limited('waiting_bytes', 5000)
   end
   local refusal, left = check_account(prefix, tenant, '', limit, time, tokens, money)
   if refusal then return refusal end
   local accounts, lefts = { tenant }, { left }
   if account ~= '' and limits_users then
-    if limit.subject_running > 0 and count_open(prefix, account, time) >= limit.subject_running then
+    if own_bytes and limit.subject_running > 0 and count_open(prefix, account, time) >= limit.subject_running then
       return limited('subject_running', 5000)
     end
     refusal, left = check_account(prefix, account, 'subject_', limit, time, tokens, money)

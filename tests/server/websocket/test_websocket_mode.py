@@ -74,6 +74,26 @@ async def test_a_warm_up_is_of_the_socket_alone(client: Client) -> None:
     assert (400, "unknown_parameter", "generate") == (refused.status, error["code"], error["param"])
 
 
+async def test_a_warm_up_counts_as_a_request(serve: Serve) -> None:
+    client = await serve(
+        tenant_requests_per_minute="9",
+        subject_requests_per_minute="2",
+        max_input_tokens="100",
+        tenant_waiting="1",
+        subject_running="1",
+    )
+    async with connected(client) as talk:
+        await talk.say("response.create", input="It waits.")
+        await talk.until("response.created")
+        warm = {"generate": False, "stream_id": "w"}
+        await talk.say("response.create", input="x" * 1000, **warm)
+        assert (400, "input_tokens_exceeded", "input") == await talk.error()
+        await talk.say("response.create", input="Warm, beside a prompt that waits.", **warm)
+        await ended(talk)
+        await talk.say("response.create", input="Too many.", **warm)
+        assert (429, "subject_rate_limit_exceeded", None) == await talk.error()
+
+
 # Going on
 
 
