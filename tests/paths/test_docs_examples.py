@@ -88,7 +88,7 @@ def test_every_header_is_documented() -> None:
     known |= set(
         re.findall(r"Access-Control-[A-Za-z-]+", (ROOT / "server/http/origins.py").read_text())
     )
-    sides = documented("request") | documented("answer") | documented("refusal")
+    sides = documented("request") | documented("response") | documented("refusal")
     one_word = {"Allow", "Authorization", "Connection", "Origin", "Upgrade"}
     assert known | one_word == sides
 
@@ -125,4 +125,4 @@ async def test_every_documented_response_header_is_sent(system: System, shared: 
         noted(http.get(f"{guarded.url}/v1/models")),
     ):
         await stream.read()
-    assert set() == documented("answer") - seen
+    assert set() == documented("response") - seen
