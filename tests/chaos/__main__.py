@@ -1,4 +1,4 @@
-"""`make chaos SEED=n SECONDS=s`: real processes, random faults, one checker. 1 on any violation."""
+"""Injects faults into real processes and checks the promises. Exits with 1 on a violation."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ import sys
 from pathlib import Path
 
 HERE = Path(__file__).parent
-# Python puts the folder of a program first; a module of ours must not hide another's.
+# Python puts the program's folder first on the path, where its modules could hide others.
 sys.path[:] = [place for place in sys.path if Path(place or ".").resolve() != HERE.resolve()]
 
 REPORTS = HERE.parent.parent / "chaos-report"
 
 
 def main() -> int:
-    """The exit status."""
+    """Returns the exit status."""
     from tests.chaos.checker import check
     from tests.chaos.profiles import PROFILES
     from tests.chaos.report import keep, lines
@@ -26,25 +26,27 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="make chaos", description=__doc__)
     parser.add_argument("--seed", type=int, default=random.randrange(1_000_000))
     parser.add_argument("--seconds", type=float, default=30)
-    parser.add_argument("--loss", action="store_true", help="Redis loses what it acknowledged")
+    parser.add_argument("--loss", action="store_true", help="make Redis lose acknowledged writes")
     parser.add_argument("--profile", choices=sorted(PROFILES), default="usual")
     parser.add_argument("--sabotage", choices=sorted(SABOTAGES), default="")
-    parser.add_argument("--keep", action="store_true", help="keep a report of a good run too")
+    parser.add_argument(
+        "--keep", action="store_true", help="keep the report even without a violation"
+    )
     chosen = parser.parse_args()
     profile = "loss" if chosen.loss else chosen.profile
     if chosen.sabotage:
         switch_off, profile = SABOTAGES[chosen.sabotage]
-        switch_off()  # here as well: the faults know the scripts by their sums
+        switch_off()  # in this process too, because the faults identify scripts by their SHA1
     print(f"seed {chosen.seed}, {chosen.seconds:g} s, {profile}", flush=True)
     with work_folder() as work:
-        going = run(
+        running = run(
             chosen.seed,
             chosen.seconds,
             profile=profile,
             sabotage=chosen.sabotage,
             folder=Path(work),
         )
-        result = asyncio.run(going)
+        result = asyncio.run(running)
         verdict = check(result.history)
         report = lines(chosen.seed, chosen.seconds, profile, result, verdict)
         print("\n".join(report[1:]), flush=True)
@@ -52,7 +54,7 @@ def main() -> int:
         if (wrong and not chosen.sabotage) or chosen.keep:
             folder = REPORTS / f"{profile.replace(' ', '-')}-{chosen.seed}"
             keep(folder, Path(work), report, result)
-            print(f"everything is in {folder.parent.name}/{folder.name}")
+            print(f"the full report is in {folder.parent.name}/{folder.name}")
     return int(wrong)
 
 

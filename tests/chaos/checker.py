@@ -1,14 +1,14 @@
-"""Reads a run that is over, and says everything that is not as it was promised. No I/O.
+"""Checks a finished run against the promises. Does no I/O.
 
-I1   a log only grows, entry after entry
-I2   no attempt writes after a newer one has begun
-I3   exactly one event ends a log, and it is the last
-I4   what was acknowledged ends, within the bound after the faults have ended
-I5   what a client has is the beginning of the log: no gap, no repeat, in order
-I6   no call of the model that is not an attempt in the log; one key, one response
-I7   nobody sees what is another's
-I10  what was lost is said with a code
-G7   completed means whole
+I1   a log only grows, by appends
+I2   no attempt writes after a newer one has started
+I3   a log has exactly one terminal event, which is its last
+I4   every acknowledged response ends within the bound after the faults have ended
+I5   a client's events are a prefix of the log: no gap, no repeat, in order
+I6   every model call is an attempt in the log, and one key creates one response
+I7   no client sees another response's data
+I10  every loss is reported with an error code
+G7   a completed answer is complete
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from tests.chaos.history import Event, History
 from tests.chaos.log_rules import TERMINAL, LogChecker
 from tests.chaos.segments import Segment, TraceReader
 
-# Refusals after which asking again is right, and none of which loses anything.
+# Errors after which a retry is correct and nothing is lost.
 PASSING = frozenset(
     {
         "already_followed",
@@ -41,7 +41,7 @@ ENDED = frozenset({"completed", "incomplete", "failed", "cancelled"})
 
 @dataclass(frozen=True)
 class Violation:
-    """One promise that was not kept, and where to see it."""
+    """A broken promise, with an excerpt that shows it."""
 
     invariant: str
     response_id: str
@@ -55,7 +55,7 @@ class Violation:
 
 @dataclass
 class Verdict:
-    """What the checker found; `counts` is what a reader wants to know besides."""
+    """The checker's findings. `counts` has further statistics for the report."""
 
     violations: list[Violation] = field(default_factory=list)
     counts: Counter[str] = field(default_factory=Counter)
@@ -63,7 +63,7 @@ class Verdict:
 
 
 def check(history: History) -> Verdict:
-    """The verdict on a run."""
+    """Checks a run and returns the verdict."""
     checker = _Checker(history)
     checker.run()
     return checker.verdict
@@ -127,24 +127,26 @@ class _Checker:
             self.attempts[id_] = len(log_checker.attempts)
         ended = next((event for event in log if event["type"] in TERMINAL), None)
         if job.status not in ENDED:
-            self.complain("I4", id_, f"is {job.status} for ever")
+            self.complain("I4", id_, f"is {job.status} forever")
         elif self.history.loss:
             return
         elif ended is None:
-            self.complain("I3", id_, f"is {job.status}, and its log has no last event")
+            self.complain("I3", id_, f"is {job.status}, but its log has no terminal event")
         elif ended["response"]["status"] != job.status:
-            self.complain("I3", id_, f"is {job.status}; its log: {ended['response']['status']}")
+            self.complain(
+                "I3", id_, f"is {job.status}, but its log ends with {ended['response']['status']}"
+            )
 
     def _about(self, id_: str, invariant: str, says: str) -> None:
         self.complain(invariant, id_, says)
 
-    # What came to clients
+    # Events that clients received
 
     def segment(self, segment: Segment) -> None:
         numbers = [event["sequence_number"] for _, event in segment.events]
         for expected, number in enumerate(numbers, segment.start + 1):
             if number != expected:
-                what = "came again" if number < expected else f"came, {expected} is missing"
+                what = "repeated" if number < expected else f"received, {expected} is missing"
                 self.complain(
                     "I5", segment.response_id, f"{number} {what}", segment=segment, seq=number
                 )
@@ -154,7 +156,7 @@ class _Checker:
         ]
         if ends and ends[0] != len(segment.events) - 1:
             self.complain(
-                "I3", segment.response_id, "an event came after the last", segment=segment
+                "I3", segment.response_id, "an event after the terminal one", segment=segment
             )
         log = self.history.logs.get(segment.response_id)
         if log is not None and not self.history.loss:
@@ -162,7 +164,7 @@ class _Checker:
                 number = event["sequence_number"]
                 entry = log[number] if number < len(log) else None
                 if entry is None or {**_sent(entry), "sequence_number": number} != event:
-                    says = f"{number} came as {_short(event)}, the log says {_short(entry)}"
+                    says = f"{number} received as {_short(event)}, but the log has {_short(entry)}"
                     self.complain("I1", segment.response_id, says, segment=segment, seq=number)
                     break
         allowed = PASSING
@@ -173,11 +175,14 @@ class _Checker:
         for code in segment.codes:
             if code not in allowed:
                 self.complain(
-                    "I10", segment.response_id, f"{segment.client} was told {code}", segment=segment
+                    "I10",
+                    segment.response_id,
+                    f"{segment.client} received the error {code}",
+                    segment=segment,
                 )
 
     def views(self) -> None:
-        """What each client has of each response, from all of its segments."""
+        """Checks what each client received of each response, in all segments together."""
         whole: dict[tuple[str, str], list[Segment]] = {}
         for segment in self.segments:
             whole.setdefault((segment.client, segment.marker), []).append(segment)
@@ -185,10 +190,10 @@ class _Checker:
             ids = {segment.response_id for segment in segments if segment.response_id}
             codes = {code for segment in segments for code in segment.codes}
             if len(ids) > 1 and not self.history.loss and not ids & self.deleted:
-                self.complain("I6", min(ids), f"{client}: one key made {len(ids)} responses")
+                self.complain("I6", min(ids), f"{client}: one key created {len(ids)} responses")
             if not ids:
                 if not (self.history.loss and codes & LOST):
-                    self.complain("I4", "", f"{client} was never answered about {marker}")
+                    self.complain("I4", "", f"{client} never received a response for {marker}")
                 continue
             for id_ in ids:
                 self.view(
@@ -214,13 +219,13 @@ class _Checker:
         elif end_at > self.history.calm_at + self.history.bound:
             late = end_at - self.history.calm_at
             self.complain(
-                "I4", id_, f"{segments[0].client} had its end {late:.1f} s after the faults"
+                "I4", id_, f"{segments[0].client} received the end {late:.1f} s after the faults"
             )
         if base == -1 and (self.history.loss or id_ not in self.history.logs):
             log_checker = LogChecker(partial(self._about, id_), marker, self.calls)
             log_checker.read(have)
 
-    # What it cost
+    # Model calls
 
     def model_calls(self) -> None:
         ids: dict[str, list[str]] = {}
@@ -230,7 +235,9 @@ class _Checker:
         for marker, number in calls.items():
             mine = ids.get(marker, [])
             if not mine:
-                self.complain("I6", "", f"{number} calls for {marker}, which is no response's")
+                self.complain(
+                    "I6", "", f"{number} calls for {marker}, which belongs to no response"
+                )
             elif not any(id_ in self.deleted for id_ in mine):
                 attempts = sum(self.attempts.get(id_, 0) for id_ in mine)
                 if number > attempts:
@@ -243,10 +250,10 @@ class _Checker:
                 made.setdefault(job.marker, []).append(id_)
         for marker, ids in made.items():
             if len(ids) > 1:
-                self.complain("I6", ids[0], f"{len(ids)} responses for the one key of {marker}")
+                self.complain("I6", ids[0], f"{len(ids)} responses for a single key of {marker}")
         for id_ in {segment.response_id for segment in self.segments} - {""} - self.deleted:
             if id_ not in self.history.jobs:
-                self.complain("I10", id_, "was acknowledged, and Redis does not have it")
+                self.complain("I10", id_, "was acknowledged but is not in Redis")
 
     def count(self) -> None:
         counts = self.verdict.counts
@@ -270,7 +277,7 @@ class _Checker:
 
 
 def _sent(entry: Event) -> Event:
-    """An entry of a log as a server sends it: failures have the error codes of the wire."""
+    """Returns a log entry as a server sends it, with failures translated to API error codes."""
     if "response" not in entry:
         return entry
     return {**entry, "response": translated(entry["response"])}

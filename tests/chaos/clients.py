@@ -1,7 +1,8 @@
-"""The clients: each asks, follows, loses its socket, comes back elsewhere, and writes it down.
+"""Clients that send prompts, follow answers, reconnect to other servers and record everything.
 
-A client is as simple as a right one can be. It counts what it has, and after a loss it asks any
-server for what follows. It throws nothing away and repairs nothing: what it is told is its line.
+Each client is as simple as a correct client can be. It remembers its last sequence number and,
+after a lost connection, resumes from there on any server. It neither drops nor repairs anything,
+so its trace contains exactly what it received.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ PING_SECONDS = 0.5
 SILENT_SECONDS = 2.5
 SEND_SECONDS = 2.0
 
-# What the model does, and how often of a hundred.
+# The modes of the model, with their weights in percent.
 MODES = (
     (62, ""),
     (6, "mode=eof times=1"),
@@ -51,9 +52,9 @@ encode = msgspec.json.encode
 
 @dataclass(eq=False)
 class Request:
-    """One answer that a client asks for. `last` is the last sequence number that it has.
+    """An answer that a client requests. `last` is the last sequence number that it has received.
 
-    `shown` is what a resume shows of the event with that number, if it was seen.
+    `shown` has the fields of that event which a resume sends back, if the event was received.
     """
 
     marker: str
@@ -69,13 +70,13 @@ class Request:
     lane: str | None = None
 
     def place(self) -> Event:
-        """Where a resume goes on; by the event shown a server knows a log that grew anew."""
+        """The position of a resume. The server detects a regrown log by the fields of the event."""
         return {"starting_after": self.last, **self.shown}
 
 
 @dataclass
 class Workload:
-    """What the clients share: the servers, the answers that others may join, the phase."""
+    """Shared state of the clients: servers, joinable answers and the phase of the run."""
 
     urls: list[str]
     http: aiohttp.ClientSession
@@ -91,7 +92,7 @@ class Workload:
 
 
 class Client:
-    """What clients of every kind have in common."""
+    """The base of all kinds of clients."""
 
     def __init__(self, name: str, workload: Workload, rng: random.Random, most: int) -> None:
         self.name = name
@@ -107,11 +108,11 @@ class Client:
 
     @property
     def idle(self) -> bool:
-        """Nothing is wanted any more."""
+        """Whether no request and no task is pending."""
         return not self.requests and not self._tasks
 
     async def run(self) -> None:
-        """Until it is cancelled."""
+        """Connects again and again until it is cancelled."""
         failures = 0
         try:
             while True:
@@ -139,11 +140,11 @@ class Client:
         self.trace.entries.append(TraceEntry(time.monotonic(), self.socket, what, data))
 
     def url(self) -> str:
-        """Any server."""
+        """The URL of a random server."""
         return self.rng.choice(self.workload.urls)
 
     def next_request(self) -> Request | None:
-        """The next answer to ask for, if it is time for one."""
+        """The next request, if it is time for one."""
         now = time.monotonic()
         if not self.workload.open or len(self.requests) >= self.most or now < self._next_at:
             return None
@@ -154,7 +155,7 @@ class Client:
         return request
 
     def make_request(self) -> Request | None:
-        """A prompt of one's own."""
+        """Creates a request with a new prompt."""
         rng, workload = self.rng, self.workload
         workload.count += 1
         marker = f"m{workload.count}"
@@ -184,7 +185,7 @@ class Client:
         return request
 
     def on_event(self, request: Request, event: Event) -> None:
-        """An event of this answer came."""
+        """Handles an event of this answer."""
         number = event["sequence_number"]
         if "response" in event and not request.response_id:
             request.response_id = event["response"]["id"]
@@ -200,7 +201,7 @@ class Client:
             self.spawn(self._delete(request))
 
     def on_error(self, request: Request, code: str) -> None:
-        """An error about this answer came."""
+        """Handles an error of this answer."""
         if code == "already_followed":
             return
         if code in PASSING:
@@ -210,13 +211,13 @@ class Client:
             self.finished(request, code)
 
     def finished(self, request: Request, how: str) -> None:
-        """Nothing more is expected."""
+        """Marks the request as done."""
         request.done = how
         if request in self.requests:
             self.requests.remove(request)
 
     def spawn(self, work: Any) -> None:
-        """Something to be done on another connection."""
+        """Starts a task that uses another connection."""
         task = asyncio.create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
@@ -226,7 +227,7 @@ class Client:
         await self.call_until_answered("DELETE", f"/{request.response_id}")
 
     async def call_until_answered(self, method: str, path: str) -> None:
-        """Repeats a request until a server has answered it."""
+        """Repeats a request until a server answers it."""
         timeout = aiohttp.ClientTimeout(total=8)
         while True:
             with contextlib.suppress(aiohttp.ClientError, OSError):
@@ -238,7 +239,7 @@ class Client:
 
 
 class StreamClient(Client):
-    """One answer at a time over HTTP, as server-sent events."""
+    """A client that streams one answer at a time over HTTP."""
 
     async def connect(self) -> None:
         while not (request := self.requests[0] if self.requests else self.next_request()):  # noqa: ASYNC110

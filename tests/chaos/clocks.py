@@ -1,4 +1,4 @@
-"""Clocks that step, by libfaketime: one for each kind of process in a run."""
+"""Steps the clocks of processes with libfaketime, separately for each kind of process."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ KINDS = ("redis", "server", "worker")
 
 
 def clock_environ(folder: Path, kind: str) -> dict[str, str]:
-    """The environment of a process whose clock `step` moves; empty where libfaketime is missing."""
+    """Returns the environment for a steppable clock, or an empty one without libfaketime."""
     library = next(Path("/usr/lib").glob("*/faketime/libfaketime.so.1"), None)
     if library is None:
         return {}
@@ -17,14 +17,14 @@ def clock_environ(folder: Path, kind: str) -> dict[str, str]:
     return {
         "LD_PRELOAD": str(library),
         "FAKETIME_TIMESTAMP_FILE": str(offset),
-        "FAKETIME_CACHE_DURATION": "1",  # seconds until a step is noticed
+        "FAKETIME_CACHE_DURATION": "1",  # seconds until a step takes effect
         "FAKETIME_DONT_FAKE_MONOTONIC": "1",
         "FAKETIME_DISABLE_SHM": "1",
     }
 
 
 def step(folder: Path, kind: str, seconds: float) -> bool:
-    """Sets the clock of these processes that far from the true time, if libfaketime is there."""
+    """Sets the clock offset of these processes. Returns False without libfaketime."""
     if not (offset := _offset(folder, kind)).exists():
         return False
     offset.write_text(f"{seconds:+.2f}")

@@ -1,6 +1,6 @@
-"""Runs faults: each a short coroutine that does harm, and undoes it where it would last.
+"""Injects faults, each a short coroutine that also undoes any lasting effect.
 
-Which fault comes when is drawn from one seeded generator, and recorded with its time.
+A seeded random generator selects the faults and their times, which are recorded.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ Fault = Callable[["Faults"], Awaitable[str]]
 
 @dataclass
 class Faults:
-    """Does harm to a system until it is told to stop."""
+    """Injects the faults of a profile into a system."""
 
     profile: Profile
     kinds: Mapping[str, Fault]
@@ -47,43 +47,43 @@ class Faults:
     _under_way: set[asyncio.Task[None]] = field(default_factory=set)
 
     async def run(self, seconds: float) -> None:
-        """Until the time is over; then call `heal`."""
+        """Injects faults for this time. Call `heal` afterwards."""
         if self.profile.wire_delay:
             self.redis_proxy.slow_down(self.profile.wire_delay)
         names, weights = list(self.profile.weights), list(self.profile.weights.values())
         until = time.monotonic() + seconds
         while (now := time.monotonic()) < until:
             kind = self.rng.choices(names, weights)[0]
-            task = asyncio.create_task(self._one(kind))
+            task = asyncio.create_task(self._inject(kind))
             self._under_way.add(task)
             task.add_done_callback(self._under_way.discard)
             await asyncio.sleep(min(self.rng.uniform(*self.profile.pause), until - now))
 
-    async def _one(self, kind: str) -> None:
+    async def _inject(self, kind: str) -> None:
         at = time.monotonic() - self.began
-        # A control command may itself meet the fault before it.
+        # An earlier fault may affect the control commands themselves.
         with contextlib.suppress(RedisError, OSError, TimeoutError):
             if what := await self.kinds[kind](self):
                 self.done[kind] += 1
                 self.injected.append((at, kind, what))
 
     async def heal(self) -> None:
-        """Every fault has ended, and what it broke works again, except for what was killed."""
+        """Ends all faults and repairs their effects, except killed processes."""
         if self._under_way:
             await asyncio.wait(self._under_way, timeout=10)
         self.storage.signal(signal.SIGCONT)
         for member in self.fleet.members:
-            member.go_on()
+            member.resume()
         self.redis_proxy.heal()
         for proxy in self.server_proxies:
             proxy.heal()
         await self.configure("maxmemory", "0")
         await self.configure("min-replicas-to-write", "0")
 
-    # What the faults are made of
+    # Helpers for faults
 
     async def control(self, *command: str) -> object:
-        """A command to Redis that passes no proxy."""
+        """Sends a command to Redis without a proxy."""
         client = redis.asyncio.Redis(port=self.storage.port, socket_timeout=3)
         try:
             return await client.execute_command(*command)  # type: ignore[no-untyped-call]
@@ -91,15 +91,15 @@ class Faults:
             await client.aclose()
 
     async def configure(self, name: str, value: str) -> None:
-        """A setting of Redis."""
+        """Changes a setting of Redis."""
         await self.control("CONFIG", "SET", name, value)
 
     def member(self, members: Sequence[Member]) -> Member | None:
-        """One of them that works; never the last one that does."""
+        """Returns a random working member, or None if at most one is left."""
         living = [one for one in members if one.alive and one.ready and not one.paused]
         return self.rng.choice(living) if len(living) > 1 else None
 
     def some(self, proxies: Sequence[Proxy], share: float) -> list[Link]:
-        """Some of the links that are well; at least one, if there is one."""
+        """Returns a random share of the healthy links, at least one if there is any."""
         links = [link for proxy in proxies for link in proxy.links if not link.half_open]
         return self.rng.sample(links, min(len(links), max(1, round(len(links) * share))))

@@ -1,4 +1,4 @@
-"""The processes of a run: one Redis, some servers, some workers; each comes back from death."""
+"""The processes of a run: one Redis, servers and workers, which are restarted when they die."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ from dev.redis import installed
 from tests.chaos.clocks import clock_environ
 from tests.system import ROOT, Process, start_process, wait_until
 
-START_SECONDS = 60.0  # a machine may be busy with other things
+START_SECONDS = 60.0  # the machine may be busy
 HANG_SECONDS = 8.0
-# A server that was started while Redis was away has given up by then.
+# A server that starts while Redis is unavailable exits within this time.
 AWAY_SECONDS = 10.0
 
 
 def free_port(rng: random.Random) -> int:
-    """A port of loopback below those that the kernel gives to outgoing connections."""
+    """Returns a free loopback port below the kernel's ephemeral range."""
     while True:
         port = rng.randrange(20_000, 32_000)
         with contextlib.suppress(OSError), socket.socket() as probe:
@@ -41,9 +41,9 @@ def free_port(rng: random.Random) -> int:
 
 
 class Storage:
-    """A Redis on a TCP port of its own. What it acknowledged is in its file, also after a kill."""
+    """A Redis on its own TCP port. Acknowledged writes are in its file even after a kill."""
 
-    url = ""  # if our processes do not use the proxy in front of the port
+    url = ""  # set if Holdline's processes connect without the proxy
 
     def __init__(self, folder: Path, port: int) -> None:
         self.port = port
@@ -51,9 +51,9 @@ class Storage:
         self.process: Process | None = None
 
     async def start(self) -> None:
-        """Returns when it answers."""
+        """Starts Redis and waits until it answers."""
         binary = installed(os.environ.get("PATH")).path
-        # `always`: with `everysec` a write may be acknowledged before the file has it.
+        # `always`, because with `everysec` a write may be acknowledged before it is in the file.
         options = {
             "--port": str(self.port),
             "--bind": "127.0.0.1",
@@ -64,7 +64,7 @@ class Storage:
             "--maxmemory-policy": "noeviction",
             "--enable-debug-command": "local",
         }
-        # A write beyond RLIMIT_FSIZE fails like one to a full disk only if its signal is ignored.
+        # With its signal ignored, a write beyond RLIMIT_FSIZE fails like a write to a full disk.
         argv = ["sh", "-c", "trap '' XFSZ; exec \"$@\"", "redis", str(binary)]
         argv += [part for pair in options.items() for part in pair]
         environ = clock_environ(self.folder.parent, "redis")
@@ -73,7 +73,7 @@ class Storage:
         await wait_until(self.answers, START_SECONDS)
 
     async def answers(self) -> bool:
-        """Whether PING gets its PONG."""
+        """Returns whether Redis answers PING."""
         with contextlib.suppress(OSError):
             async with asyncio.timeout(1):
                 reader, writer = await asyncio.open_connection("127.0.0.1", self.port)
@@ -90,24 +90,24 @@ class Storage:
             self.process.signal(number)
 
     async def kill(self) -> None:
-        """SIGKILL, and gone."""
+        """Sends SIGKILL and waits until the process has ended."""
         if self.process is not None:
             await self.process.kill()
 
     def limit_file_size(self, limit: int) -> None:
-        """Lets no file grow beyond this; `RLIM_INFINITY` ends that."""
+        """Limits the size of its files; `RLIM_INFINITY` removes the limit."""
         assert self.process is not None
         resource.prlimit(self.process.popen.pid, RLIMIT_FSIZE, (limit, RLIM_INFINITY))
 
     @property
     def files(self) -> list[Path]:
-        """The append-only file: its base, what was appended, and the manifest that names them."""
+        """The files of the append-only log: base, increments and manifest."""
         return sorted((self.folder / "appendonlydir").glob("*"))
 
 
 @contextlib.asynccontextmanager
 async def running(folder: Path, port: int) -> AsyncIterator[Storage]:
-    """A Redis, started."""
+    """Starts a Redis and kills it at the end."""
     storage = Storage(folder, port)
     await storage.start()
     try:
@@ -117,9 +117,9 @@ async def running(folder: Path, port: int) -> AsyncIterator[Storage]:
 
 
 class Member:
-    """A server or a worker and its successors, one at a time.
+    """A server or worker and its successive processes, one at a time.
 
-    Whoever kills it says for how long it stays away. A death that nobody caused is an oddity.
+    A kill specifies the time until the restart. An unexpected death is recorded as an anomaly.
     """
 
     def __init__(self, name: str, argv: list[str], folder: Path, environ: dict[str, str]) -> None:
@@ -139,23 +139,23 @@ class Member:
 
     @property
     def pid(self) -> int:
-        """The number of the process that lives now."""
+        """The pid of the current process."""
         assert self._process is not None
         return self._process.popen.pid
 
     @property
     def alive(self) -> bool:
-        """Whether it runs and nobody has asked it to go."""
+        """Whether the process is running and was not asked to stop."""
         process = self._process
         return process is not None and process.popen.poll() is None and self._asked is None
 
     @property
     def said(self) -> str:
-        """What the present process has said."""
+        """The output of the current process."""
         return self._output.read_bytes()[self._read_from :].decode(errors="replace")
 
     def start(self) -> None:
-        """Starts it, or its successor."""
+        """Starts the next process."""
         self._read_from = self._output.stat().st_size if self._output.exists() else 0
         self._process = start_process(
             Process, self.name, self._argv, self._output, self._environ, ROOT
@@ -164,62 +164,62 @@ class Member:
         self.starts += 1
 
     def kill(self, away: float) -> None:
-        """SIGKILL; back after `away` seconds."""
-        self._ask(signal.SIGKILL, away)
+        """Sends SIGKILL. The next process starts after `away` seconds."""
+        self._stop(signal.SIGKILL, away)
 
     def term(self, away: float) -> None:
-        """SIGTERM; back `away` seconds after it has gone."""
-        self._ask(signal.SIGTERM, away)
+        """Sends SIGTERM. The next process starts `away` seconds after the end of this one."""
+        self._stop(signal.SIGTERM, away)
 
     def pause(self) -> None:
-        """SIGSTOP."""
+        """Sends SIGSTOP."""
         if self.alive and self._process is not None:
             self.paused = True
             self._process.signal(signal.SIGSTOP)
 
     def send_signal(self, number: signal.Signals) -> None:
-        """Sends a signal that ends nothing."""
+        """Sends a signal that does not end the process."""
         if self._process is not None:
             self._process.signal(number)
 
-    def go_on(self) -> None:
-        """SIGCONT."""
+    def resume(self) -> None:
+        """Sends SIGCONT."""
         if self.paused and self._process is not None and self._process.popen.poll() is None:
             self._process.signal(signal.SIGCONT)
         self.paused = False
 
-    def _ask(self, number: signal.Signals, away: float) -> None:
+    def _stop(self, number: signal.Signals, away: float) -> None:
         if self.alive and self._process is not None:
             self._asked, self._asked_at, self._back_at = number, time.monotonic(), away
             self._process.signal(number)
 
     def keep(self, *, redis_was_away: bool) -> None:
-        """Looks after it; call this often."""
+        """Restarts a dead process and kills a hanging one. Must be called often."""
         if self._process is None:
             return
         status, now = self._process.popen.poll(), time.monotonic()
         if status is None:
             if self._asked is not None and now - self._asked_at > HANG_SECONDS:
-                self._tell_of_hang()
+                self._record_hang()
                 self._asked_at, self._asked = now, signal.SIGKILL
             return
         if self._asked is None:
-            # A server refuses to start without Redis, and whoever keeps it starts it again.
+            # A server exits if it starts without Redis, and is started again.
             if not (redis_was_away and self.kind == "server" and status == 1):
                 self.anomalies.append(f"{self.name} ended by itself, status {status}:\n{self.tail}")
             self._asked, self._back_at = signal.SIGKILL, 0.2
         elif self._asked is signal.SIGTERM and status not in (0, -signal.SIGKILL):
-            # Asked before it had its handlers, Python dies of the signal.
+            # Before its signal handlers are installed, the signal kills Python.
             if status != -signal.SIGTERM or self.ready:
                 self.anomalies.append(f"{self.name} answered SIGTERM with {status}:\n{self.tail}")
             self._asked = signal.SIGKILL
-        if self._back_at < 1e6:  # seconds to stay away, until it is seen to be gone
+        if self._back_at < 1e6:  # still the delay in seconds, because the end was not yet noticed
             self._back_at = now + self._back_at + 1e6
         elif now + 1e6 >= self._back_at:
             self.start()
 
-    def _tell_of_hang(self) -> None:
-        """Has it write its stack, and ends it; a stopped process is told as such."""
+    def _record_hang(self) -> None:
+        """Records a hanging process with its state and stack traces, and kills it."""
         assert self._process is not None
         state = [
             line.replace("\t", " ")
@@ -229,28 +229,28 @@ class Member:
         asked = (self._asked or signal.SIGTERM).name
         self._process.signal(signal.SIGABRT)
         self._process.signal(signal.SIGCONT)
-        time.sleep(0.5)  # the time to print its stacks
+        time.sleep(0.5)  # time to print the stack traces
         self._process.signal(signal.SIGKILL)
         what = f"did not end {HANG_SECONDS:.0f} s after {asked}"
         self.anomalies.append("\n".join([f"{self.name} {what}", ", ".join(state), self.tail]))
 
     @property
     def kind(self) -> str:
-        """`server` or `worker`."""
+        """The kind of process: `server` or `worker`."""
         return self.name.partition("-")[0]
 
     @property
     def ready(self) -> bool:
-        """Whether it has said that it is ready."""
+        """Whether the process has logged that it is ready."""
         return f"{self.kind} ready" in self.said
 
     @property
     def tail(self) -> str:
-        """Its last words."""
+        """The last lines of its output."""
         return "\n".join(self.said.splitlines()[-16:])
 
     def errors(self) -> list[str]:
-        """What it and those before it have logged as errors, each once, and tracebacks."""
+        """Returns the distinct error logs and tracebacks of all its processes, with counts."""
         found: Counter[str] = Counter()
         if not self._output.exists():
             return []
@@ -271,7 +271,7 @@ class Member:
         return [f"{self.name} logged {number} x {what}" for what, number in found.items()]
 
     def end(self) -> None:
-        """Kills it for good."""
+        """Kills the process without a restart."""
         if self._process is not None:
             self._process.popen.kill()
             self._process.popen.wait()
@@ -279,12 +279,12 @@ class Member:
 
 
 class Fleet:
-    """All servers and workers; use it as an async context manager."""
+    """All servers and workers. An async context manager."""
 
     def __init__(
         self, folder: Path, environ: dict[str, str], wrapper: tuple[str, ...] = ()
     ) -> None:
-        """`wrapper`: a module that starts each process in its place, and its first arguments."""
+        """`wrapper` is a module, with arguments, that starts each process."""
         self._folder = folder
         self._environ = environ
         self._wrapper = wrapper
@@ -296,7 +296,7 @@ class Fleet:
 
     @property
     def members(self) -> list[Member]:
-        """Everybody."""
+        """All servers and workers."""
         return [*self.servers, *self.workers]
 
     async def __aenter__(self) -> Self:
@@ -311,13 +311,13 @@ class Fleet:
             member.end()
 
     def add_server(self, port: int) -> None:
-        """A server that will listen on this port."""
+        """Starts a server on this port."""
         member = self._member("server", len(self.servers), HOLDLINE_PORT=str(port))
         self.servers.append(member)
         self.ports.append(port)
 
     def add_worker(self, model_url: str) -> None:
-        """A worker whose model is there."""
+        """Starts a worker with this model."""
         self.workers.append(self._member("worker", len(self.workers), OPENAI_BASE_URL=model_url))
 
     def _member(self, kind: str, number: int, **environ: str) -> Member:
@@ -332,10 +332,10 @@ class Fleet:
             away = time.monotonic() - self.redis_away_at < AWAY_SECONDS
             for member in self.members:
                 member.keep(redis_was_away=away)
-            await asyncio.sleep(0.02)  # the interval of the polling
+            await asyncio.sleep(0.02)  # polling interval
 
     async def ready(self, seconds: float = START_SECONDS) -> bool:
-        """Waits until everybody is ready; False if somebody is not in time."""
+        """Waits until all members are ready. Returns False after `seconds`."""
         deadline = time.monotonic() + seconds
         async with aiohttp.ClientSession() as http:
             waiting = list(self.members)
@@ -343,7 +343,7 @@ class Fleet:
                 for member in list(waiting):
                     if member.alive and member.ready and await self._answers(http, member):
                         waiting.remove(member)
-                await asyncio.sleep(0.02)  # the interval of the polling
+                await asyncio.sleep(0.02)  # polling interval
         return not waiting
 
     async def _answers(self, http: aiohttp.ClientSession, member: Member) -> bool:

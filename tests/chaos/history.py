@@ -1,7 +1,7 @@
-"""The history of a run that is over: all that the checker reads. No I/O.
+"""The history of a finished run, which the checker reads. Does no I/O.
 
-A trace is what one client sent and received, in order. Nothing that a client concluded is in it:
-the checker draws its own conclusions.
+A trace contains what one client sent and received, in order. It contains no conclusions of the
+client, so that the checker draws its own.
 """
 
 from __future__ import annotations
@@ -15,12 +15,12 @@ What = Literal["open", "sent", "came", "lost"]
 
 
 class TraceEntry(NamedTuple):
-    """One entry of a trace; `at` is of the monotonic clock.
+    """One entry of a trace. `at` is a time of the monotonic clock.
 
-    open   `data` names the server
-    sent   a message; requests over HTTP are told as the message that means the same
-    came   an event or message; a refusal over HTTP is told as the `error` event
-    lost   `data["why"]`; nothing more came on this socket
+    open   a connection was opened; `data` names the server
+    sent   a message; an HTTP request is recorded as the equivalent message
+    came   an event or message; an HTTP error is recorded as an `error` event
+    lost   the connection ended, with the reason in `data["why"]`
     """
 
     at: float
@@ -39,7 +39,7 @@ class ClientTrace:
 
 @dataclass(frozen=True)
 class Job:
-    """How a response stands in Redis at the end."""
+    """The state of a response in Redis at the end of the run."""
 
     status: str
     attempt: int
@@ -48,7 +48,7 @@ class Job:
 
 @dataclass(frozen=True)
 class Call:
-    """A call that the model has seen. Its text is `tokens` times `c<number>t<index> `."""
+    """A model call. Its text consists of `tokens` tokens `c<number>t<index> `."""
 
     number: int
     marker: str
@@ -57,7 +57,7 @@ class Call:
 
 @dataclass
 class History:
-    """A run that is over. `loss` says that Redis was made to lose what it had acknowledged."""
+    """A finished run. `loss` is set if Redis was made to lose acknowledged writes."""
 
     traces: list[ClientTrace]
     logs: dict[str, list[Event]]

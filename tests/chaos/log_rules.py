@@ -1,7 +1,7 @@
-"""The rules of a log, whether Redis has it at the end of a run or a client received it.
+"""The rules for a log, either from Redis at the end of a run or as a client received it.
 
-The model's tokens carry the number of their call and their place in it, `c17t4 `. So the text alone
-shows where two calls were spliced, a token was lost or one was said twice.
+Each token of the model contains the number of its call and its index, as in `c17t4 `. So the text
+alone shows whether calls were spliced or tokens were lost or repeated.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ Complain = Callable[[str, str], None]
 
 @dataclass
 class Attempt:
-    """What one attempt has written."""
+    """The output of one attempt."""
 
     number: int
     text: str = ""
@@ -30,7 +30,7 @@ class Attempt:
 
 
 class LogChecker:
-    """Reads the events of one log in order; `complain(invariant, what is wrong)`."""
+    """Reads the events of one log in order and reports violations with `complain`."""
 
     def __init__(self, complain: Complain, marker: str, calls: dict[int, Call]) -> None:
         self._complain = complain
@@ -41,35 +41,35 @@ class LogChecker:
         self.end: Event | None = None
 
     def read(self, events: Iterable[Event]) -> None:
-        """Takes a log, or its beginning."""
+        """Checks a log or a prefix of it."""
         for number, event in enumerate(events):
             self._number = number
-            self._one(event)
+            self._check_event(event)
         for attempt in self.attempts:
             self._text(attempt)
         if self.end is not None:
-            self._ending(self.end)
+            self._check_end(self.end)
 
     def _wrong(self, invariant: str, what: str) -> None:
         self._complain(invariant, f"entry {self._number}: {what}")
 
-    def _one(self, event: Event) -> None:
+    def _check_event(self, event: Event) -> None:
         kind = event["type"]
         if self.end is not None:
-            self._wrong("I3", f"{kind} after the last event")
+            self._wrong("I3", f"{kind} after the terminal event")
             return
         if (self._number < 2) != (kind in ("response.created", "response.queued")):
-            self._wrong("I1", f"{kind} in this place")
+            self._wrong("I1", f"{kind} at the wrong position")
         if "response" in event:
             found = (event["response"].get("metadata") or {}).get("marker")
             if found != self._marker:
-                self._wrong("I7", f"{kind} shows the marker {found}, not {self._marker}")
+                self._wrong("I7", f"{kind} has the marker {found} instead of {self._marker}")
         match kind:
             case "response.created" | "response.queued":
                 pass
             case "response.in_progress":
                 if self.attempts and self.attempts[-1].number == 1:
-                    self._wrong("I1", "the first attempt begins twice")
+                    self._wrong("I1", "the first attempt starts twice")
                 elif not self.attempts:
                     self.attempts.append(Attempt(1))
             case "holdline:restarted":
@@ -80,9 +80,9 @@ class LogChecker:
             case _ if kind in TERMINAL:
                 self.end = event
             case _:
-                self._of_item(event)
+                self._check_item_event(event)
 
-    def _of_item(self, event: Event) -> None:
+    def _check_item_event(self, event: Event) -> None:
         kind = event["type"]
         item_id: str = event.get("item_id") or event["item"]["id"]
         if not self.attempts:
@@ -91,37 +91,37 @@ class LogChecker:
         attempt = self.attempts[-1]
         if kind == "response.output_item.added":
             if any(item_id in other.items for other in self.attempts):
-                self._wrong("I1", f"item {item_id} is added twice")
+                self._wrong("I1", f"item {item_id} was added twice")
             attempt.items[item_id] = ""
             return
         if item_id not in attempt.items:
             old = any(item_id in other.items for other in self.attempts)
-            self._wrong("I2" if old else "I1", f"{kind} of an item that is not attempt's own")
+            self._wrong("I2" if old else "I1", f"{kind} of an item of another attempt")
             return
         match kind:
             case "response.output_text.delta":
                 attempt.items[item_id] += event["delta"]
                 attempt.text += event["delta"]
             case "response.output_text.done":
-                self._same(event["text"], attempt.items[item_id], kind)
+                self._check_equal(event["text"], attempt.items[item_id], kind)
             case "response.content_part.done":
-                self._same(event["part"]["text"], attempt.items[item_id], kind)
+                self._check_equal(event["part"]["text"], attempt.items[item_id], kind)
             case "response.output_item.done":
-                self._same(_text([event["item"]]), attempt.items[item_id], kind)
+                self._check_equal(_text([event["item"]]), attempt.items[item_id], kind)
             case _:
                 pass
 
-    def _same(self, told: str, had: str, kind: str) -> None:
+    def _check_equal(self, told: str, had: str, kind: str) -> None:
         if told != had:
-            self._wrong("I5", f"{kind} says {told[-40:]!r}, the deltas said {had[-40:]!r}")
+            self._wrong("I5", f"{kind} has {told[-40:]!r}, but the deltas have {had[-40:]!r}")
 
     def _text(self, attempt: Attempt) -> None:
         tokens = TOKEN.findall(attempt.text)
         if "".join(f"c{call}t{index} " for call, index in tokens) != attempt.text:
-            self._wrong("I1", f"text that no model said: {attempt.text[-60:]!r}")
+            self._wrong("I1", f"text that the model did not send: {attempt.text[-60:]!r}")
         calls = sorted({int(call) for call, _ in tokens})
         if len(calls) > 1:
-            self._wrong("I2", f"attempt {attempt.number} holds text of the calls {calls}")
+            self._wrong("I2", f"attempt {attempt.number} has text of the calls {calls}")
         elif [int(index) for _, index in tokens] != list(range(len(tokens))):
             self._wrong("I1", f"attempt {attempt.number} lost or repeated a token")
         if not calls:
@@ -131,26 +131,29 @@ class LogChecker:
             said = self._calls.get(call)
             if said is None or said.marker != self._marker:
                 whose = said and said.marker
-                self._wrong("I7", f"text of call {call}, which was for {whose}")
+                self._wrong("I7", f"text of call {call}, which belongs to {whose}")
         for other in self.attempts:
             if other is not attempt and other.call == attempt.call:
-                self._wrong("I2", f"two attempts hold text of call {attempt.call}")
+                self._wrong("I2", f"two attempts have text of call {attempt.call}")
 
-    def _ending(self, end: Event) -> None:
+    def _check_end(self, end: Event) -> None:
         response = end["response"]
         text = _text(response["output"])
         said = self.attempts[-1].text if self.attempts else ""
         if text != said:
-            self._wrong("I5", f"the end says {text[-40:]!r}, the log said {said[-40:]!r}")
+            self._wrong(
+                "I5", f"the terminal event has {text[-40:]!r}, but the log has {said[-40:]!r}"
+            )
         trailer = response["holdline"]
         if trailer["sha256"] != hashlib.sha256(said.encode()).hexdigest():
-            self._wrong("I5", "the checksum is not that of the text")
+            self._wrong("I5", "the checksum does not match the text")
         if trailer["bytes"] != len(said.encode()):
             self._wrong(
-                "I5", f"the last event says {trailer['bytes']} bytes, not {len(said.encode())}"
+                "I5",
+                f"the terminal event has {trailer['bytes']} bytes instead of {len(said.encode())}",
             )
         if self.attempts and trailer["attempts"] < self.attempts[-1].number:
-            self._wrong("I6", f"the end says {trailer['attempts']} attempts")
+            self._wrong("I6", f"the terminal event has {trailer['attempts']} attempts")
         if end["type"] == "response.completed":
             call = self._calls.get(self.attempts[-1].call or 0) if self.attempts else None
             tokens = len(TOKEN.findall(said))

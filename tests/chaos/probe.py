@@ -1,9 +1,9 @@
-"""Starts a server or a worker that counts its tasks and its garbage when it gets SIGUSR1.
+"""Starts a server or worker that counts its tasks and garbage on SIGUSR1.
 
     SOAK_FOLDER=folder python -m tests.chaos.probe server|worker
 
-The first signal also ends automatic collections, and the second tells the types of ours that only
-the collector would have freed since the first.
+The first signal also disables automatic garbage collection. The second reports the types of
+Holdline objects since then that only the collector would have freed.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ PARTS = ("server", "worker", "jobs", "runtime")
 
 
 def _name(thing: object) -> str:
-    """The name of a type of ours, or of a function of ours whose frame this is; else empty."""
+    """Returns the name of a Holdline type, or of the Holdline function of a frame; else ""."""
     if isinstance(thing, FrameType):
         path = Path(thing.f_code.co_filename)
         of_ours = path.is_relative_to(ROOT) and path.relative_to(ROOT).parts[0] in PARTS
@@ -36,7 +36,7 @@ def _name(thing: object) -> str:
 
 
 def report(*_: object) -> None:
-    """Writes what is counted; a signal handler."""
+    """Writes the counts; a signal handler."""
     gc.collect()
     found = Counter(name for thing in gc.garbage if (name := _name(thing)))
     gc.garbage.clear()

@@ -1,4 +1,4 @@
-"""Faults of our own processes: killed, told to end, paused past what their peers wait for."""
+"""Faults of servers and workers: kills, SIGTERM, and pauses longer than a lease."""
 
 from __future__ import annotations
 
@@ -22,19 +22,19 @@ async def worker_pause(f: Faults) -> str:
     seconds = f.rng.uniform(0.6, 3.0) * f.profile.lease
     worker.pause()
     await asyncio.sleep(seconds)
-    worker.go_on()
+    worker.resume()
     return f"{worker.name} {seconds:.2f} s"
 
 
 async def worker_pause_past_lease(f: Faults) -> str:
-    """Wakes just when another worker takes over: that is when it could spoil something."""
+    """Pauses a worker until another one takes over, when a late write could corrupt the log."""
     worker = f.member(f.fleet.workers)
     if worker is None:
         return ""
     seconds = f.rng.uniform(1.2, 2.0) * f.profile.lease
     worker.pause()
     await asyncio.sleep(seconds)
-    worker.go_on()
+    worker.resume()
     return f"{worker.name} {seconds:.2f} s"
 
 
@@ -69,7 +69,7 @@ async def server_pause(f: Faults) -> str:
     seconds = f.rng.uniform(0.2, 3.0)
     server.pause()
     await asyncio.sleep(seconds)
-    server.go_on()
+    server.resume()
     return f"{server.name} {seconds:.2f} s"
 
 

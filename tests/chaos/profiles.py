@@ -1,15 +1,15 @@
-"""Which faults a run has, and how often.
+"""The faults of a run and their frequencies.
 
-worker    killed · paused past its lease, for long or just so · told to end
-server    killed · told to end · paused
+worker    killed · paused past its lease, long or barely · SIGTERM
+server    killed · SIGTERM · paused
 client    connections reset · closed · half-open · delayed · throttled · stalled
-wire      the same between our processes and Redis, and a reply lost after its command
+wire      the same between Holdline and Redis, and the reply to a command lost
 redis     clients killed · scripts flushed · paused · killed · out of memory · tiny buffers ·
-          writes refused · disk full
+          writes rejected · disk full
 sentinel  the master frozen for less time than the Sentinels wait
-clock     a step of up to 90 s to either side, of Redis, of the servers or of the workers
-loss      emptied · restarted empty · file cut short · older file · master
-          replaced: only where loss is asked for
+clock     a step of up to 90 s forward or back, in Redis, the servers or the workers
+loss      flushed · restarted empty · file truncated · older file restored · master replaced;
+          only in profiles with loss
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Profile:
-    """Which faults, how often each, and how many seconds lie between two."""
+    """The faults with their weights and the range of seconds between two faults."""
 
     weights: dict[str, float]
     pause: tuple[float, float] = (0.05, 0.35)
@@ -27,9 +27,9 @@ class Profile:
     lease: float = 0.3
     plain: bool = False
     model_pace: tuple[float, float] = (0.005, 0.04)
-    # Redis loses what it acknowledged: that must be told, and the rest must hold.
+    # Redis loses acknowledged writes. The loss must be reported, and all other promises hold.
     loss: bool = False
-    # Above 0: Redis is a master with a replica, and Sentinels that wait so many seconds for it.
+    # If above 0, Redis is a master with a replica and Sentinels that wait this many seconds for it.
     sentinels: float = 0
 
 
@@ -62,7 +62,7 @@ USUAL = {
     "redis.disk_full": 0.5,
     "clock.step": 1,
 }
-# Behind Sentinels our processes connect to the nodes themselves.
+# With Sentinels, Holdline's processes connect to the nodes directly.
 WITHOUT_PROXY = {
     kind: weight
     for kind, weight in USUAL.items()
@@ -76,7 +76,7 @@ PROFILES = {
         pause=(0.1, 0.6),
         loss=True,
     ),
-    # Logs grow again after they went back, past what clients already have.
+    # After a rollback, logs grow again beyond the positions of clients.
     "rollback": Profile(
         {"loss.go_back": 3, "loss.cut_file": 1}
         | {kind: weight / 8 for kind, weight in USUAL.items()},
@@ -90,11 +90,11 @@ PROFILES = {
         loss=True,
         sentinels=1,
     ),
-    # Each shows one line of defence at work: with that line switched off, the checker is red.
+    # Each profile exercises one defence. Without that defence, the checker reports violations.
     "zombies": Profile(
         {"worker.pause_past_lease": 1},
         pause=(0.8, 1.2),
-        # A zombie does harm only until its successor has said its first word: this makes that long.
+        # A zombie can do harm only until its successor's first output. The delay extends that time.
         wire_delay=0.05,
         lease=0.7,
         plain=True,

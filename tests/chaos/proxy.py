@@ -1,7 +1,8 @@
-"""A TCP proxy that misbehaves when told.
+"""A TCP proxy that can misbehave.
 
 Each connection is a link between its near end, where it was accepted, and its far end. A half-open
-link takes whatever it is sent and passes on nothing, not even the end: the peers must find out.
+link accepts all data and forwards nothing, not even the end of the connection, so that the peers
+have to detect it.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from socket import SO_LINGER, SO_RCVBUF, SOL_SOCKET
 from typing import Self, cast
 
 CONNECT_SECONDS = 2.0
-# So small that a link which is throttled is soon felt by the one who writes into it.
+# Small, so that throttling soon blocks the sender.
 RECEIVE_BUFFER = 16_384
 
 
@@ -51,7 +52,7 @@ class _End(asyncio.Protocol):
         self.peer.release()
 
     def hold(self) -> None:
-        """Reads no more until `release` was called as often."""
+        """Stops reading until `release` has been called as often as `hold`."""
         self._holds += 1
         if self._holds == 1 and self.transport is not None:
             self.transport.pause_reading()
@@ -66,7 +67,7 @@ class _End(asyncio.Protocol):
             self.transport.write(data)
 
     def deliver(self) -> None:
-        """Passes on the oldest piece that was delayed."""
+        """Forwards the oldest delayed data."""
         if self.pending and not self.link.half_open:
             self.peer.write(self.pending.popleft())
 
@@ -83,7 +84,7 @@ class _End(asyncio.Protocol):
 
 
 class Link:
-    """One connection through the proxy, and what is wrong with it."""
+    """One connection through the proxy, with its current faults."""
 
     def __init__(self, proxy: Proxy) -> None:
         self.proxy = proxy
@@ -92,7 +93,7 @@ class Link:
         self.half_open = False
         self.delay = 0.0
         self.rate = 0.0
-        # The command whose reply will be lost, and the connection with it.
+        # The command whose reply will be dropped together with the connection.
         self.swallows = b""
         self.opened = False
         self._opening: asyncio.Task[None] | None = None
@@ -149,7 +150,7 @@ class Link:
 
     def lost(self, end: _End, *, reset: bool) -> None:
         if not self.opened and end is self.near:
-            return  # the far end is closed when it is there, or was not to be had
+            return  # the far end is closed once it is connected, or it could not be connected
         if end.peer.transport is None:
             if self in self.proxy.links:
                 self.proxy.links.remove(self)
@@ -160,17 +161,17 @@ class Link:
             )
 
     def reset(self) -> None:
-        """Both peers have their connection reset."""
+        """Resets the connections to both peers."""
         self.near.close(reset=True)
         self.far.close(reset=True)
 
     def close(self) -> None:
-        """Both peers see a clean end."""
+        """Closes the connections to both peers cleanly."""
         self.near.close(reset=False)
         self.far.close(reset=False)
 
     def stall(self, seconds: float) -> None:
-        """Nothing passes for a while, and nothing is lost."""
+        """Stops forwarding for a while without losing data."""
         loop = asyncio.get_running_loop()
         for end in (self.near, self.far):
             end.hold()
@@ -178,13 +179,13 @@ class Link:
 
 
 class Proxy:
-    """Listens on `port` and passes on to `target`; use it as an async context manager."""
+    """Forwards connections from `port` to `target`. An async context manager."""
 
     def __init__(self, port: int, target: int) -> None:
         self.port = port
         self.target = target
         self.links: list[Link] = []
-        # The reply to the next command that contains one of these is swallowed.
+        # The reply to the next command that contains one of these is dropped.
         self.needles: set[bytes] = set()
         self.swallowed: Counter[bytes] = Counter()
         self.delay = 0.0
@@ -208,13 +209,13 @@ class Proxy:
         return link.near
 
     def slow_down(self, delay: float) -> None:
-        """Every link, also of those to come, delays what it passes on by so many seconds."""
+        """Delays the data on every current and future link by this many seconds."""
         self.delay = delay
         for link in self.links:
             link.delay = delay
 
     def heal(self) -> None:
-        """Nothing is wrong any more; what was half-open is reset."""
+        """Ends all faults and resets half-open links."""
         self.needles.clear()
         self.slow_down(0.0)
         for link in list(self.links):

@@ -1,4 +1,4 @@
-"""Faults of Redis itself; `loss.*` make it lose what it has acknowledged."""
+"""Faults of Redis itself. Faults named `loss.*` lose acknowledged writes."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ async def redis_restart(f: Faults) -> str:
 
 
 async def redis_refuse_writes(f: Faults) -> str:
-    """NOREPLICAS for each write."""
+    """Every write fails with NOREPLICAS."""
     seconds = f.rng.uniform(0.5, 3.0)
     await f.configure("min-replicas-to-write", "1")
     await asyncio.sleep(seconds)
@@ -86,7 +86,7 @@ async def redis_refuse_writes(f: Faults) -> str:
 
 
 async def redis_disk_full(f: Faults) -> str:
-    """With `everysec` each write gets MISCONF; with `always` Redis ends, and comes back later."""
+    """With `everysec`, every write fails with MISCONF; with `always`, Redis exits and restarts."""
     if f.redis_busy:
         return ""
     f.redis_busy = True
@@ -101,7 +101,7 @@ async def redis_disk_full(f: Faults) -> str:
         await f.storage.start()
     else:
         f.storage.limit_file_size(resource.RLIM_INFINITY)
-        await asyncio.sleep(1.5)  # Redis tries again each second
+        await asyncio.sleep(1.5)  # Redis retries every second
         await f.configure("appendfsync", "always")
     f.redis_busy = False
     return f"{policy} {seconds:.2f} s"
@@ -139,7 +139,7 @@ async def loss_cut_file(f: Faults) -> str:
 
 
 async def loss_go_back(f: Faults) -> str:
-    """An older copy of the file comes back, as from a snapshot of the disk; the logs grow again."""
+    """Restores an older copy of the file, like a disk snapshot, from which the logs grow again."""
     if f.redis_busy:
         return ""
     f.redis_busy = True

@@ -1,4 +1,4 @@
-"""What a run looks like on a screen, and what is kept of one that went wrong."""
+"""The printed report of a run, and the files kept from a failed one."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ SHOWN = 15
 def lines(
     seed: int, seconds: float, profile: str, result: RunResult, verdict: Verdict
 ) -> list[str]:
-    """The report."""
+    """Returns the lines of the report."""
     counts = verdict.counts
-    kinds, lost = _told(result.faults.done), _told(result.faults.lost_replies)
+    kinds, lost = _joined(result.faults.done), _joined(result.faults.lost_replies)
     ends = ", ".join(
         f"{counts[status]} {status}"
         for status in ("completed", "incomplete", "failed", "cancelled")
@@ -39,9 +39,9 @@ def lines(
         f"model         {counts['calls']} calls, {counts['restarts']} restarts",
         f"clients       {len(result.history.traces)}, {sockets} sockets, {segments} segments",
         f"events        {events} of {entries} log entries, {resumes} resumes",
-        f"errors told   {_told(verdict.codes) or 'none'}",
-        f"afterwards    all ended in {settled:.1f} s, at the baseline {baseline:.1f} s later",
-        f"violations    {len(violations)}" + (f": {_told(sums)}" if sums else ""),
+        f"errors sent   {_joined(verdict.codes) or 'none'}",
+        f"afterwards    all ended in {settled:.1f} s, idle state {baseline:.1f} s later",
+        f"violations    {len(violations)}" + (f": {_joined(sums)}" if sums else ""),
     ]
     found += [f"  {text}" for _, text in violations[:SHOWN]]
     if len(violations) > SHOWN:
@@ -49,12 +49,12 @@ def lines(
     return found
 
 
-def _told(counts: Counter[str]) -> str:
+def _joined(counts: Counter[str]) -> str:
     return ", ".join(f"{what} {number}" for what, number in sorted(counts.items()))
 
 
 def keep(folder: Path, work: Path, report: list[str], result: RunResult) -> None:
-    """Writes everything that is known of a run into a folder."""
+    """Writes all data of a run to a folder."""
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
     (folder / "report.txt").write_text("\n".join(report) + "\n")

@@ -1,4 +1,4 @@
-"""One run: a system, a swarm and faults for some seconds; then calm, and all is collected."""
+"""One run: a system under load with faults, then a calm phase, then the collected history."""
 
 from __future__ import annotations
 
@@ -35,18 +35,18 @@ FAULTS = process_faults.KINDS | network_faults.KINDS | redis_faults.KINDS | sent
 SERVERS, WORKERS = 3, 3
 CALM_SECONDS = 10.0
 BASELINE_SECONDS = 10.0
-# New answers stop so long before the faults do: a retry waits for seconds at the most.
+# Clients stop sending prompts this long before the faults end, because retries wait seconds.
 LAST_SECONDS = 1.5
 MARKER = re.compile(r"marker=(\S+)")
 
 
 @dataclass
 class RunResult:
-    """What is left of a run."""
+    """The result of a run."""
 
     history: History
     faults: Faults
-    # What is wrong besides the promises that the checker knows.
+    # Problems outside the promises that the checker knows.
     anomalies: list[str] = field(default_factory=list)
     settled_after: float = 0.0
     baseline_after: float = 0.0
@@ -55,9 +55,9 @@ class RunResult:
 async def run(
     seed: int, seconds: float, *, profile: str = "usual", sabotage: str = "", folder: Path
 ) -> RunResult:
-    """Runs for so many seconds, and some more until everything has ended.
+    """Runs the system with faults for `seconds`, then until all answers have ended.
 
-    With an even seed what is in Redis is encrypted.
+    With an even seed, the data in Redis is encrypted.
     """
     chosen = PROFILES[profile]
     rng = random.Random(f"{seed} set-up")
@@ -68,7 +68,7 @@ async def run(
         keys.write_text(base64.b64encode(rng.randbytes(32)).decode())
     async with contextlib.AsyncExitStack() as stack:
         storing = (
-            sentinels.watched_pair(data, chosen.sentinels)
+            sentinels.start_pair(data, chosen.sentinels)
             if chosen.sentinels
             else running(data, free_port(rng))
         )
@@ -109,18 +109,20 @@ async def run(
         )
         tasks = [asyncio.create_task(client.run()) for client in clients]
         stack.push_async_callback(end, tasks)
-        await asyncio.sleep(0.5)  # the clients begin before the first fault
+        await asyncio.sleep(0.5)  # the clients start before the first fault
         asyncio.get_running_loop().call_later(
             seconds - LAST_SECONDS, setattr, workload, "open", False
         )
         await faults.run(seconds)
         await faults.heal()
         workload.open, workload.closing = False, True
-        came_back = await fleet.ready()  # a fault has ended when the process that it killed is back
+        ready_again = (
+            await fleet.ready()
+        )  # a fault has ended when the killed process is ready again
         calm = time.monotonic()
         result = RunResult(History([], {}, {}, [], calm, CALM_SECONDS, loss=chosen.loss), faults)
-        if not came_back:
-            result.anomalies.append("a process did not come back after the faults")
+        if not ready_again:
+            result.anomalies.append("a process was not ready again after the faults")
         await until(lambda: all(client.idle for client in clients), calm + CALM_SECONDS)
         result.settled_after = time.monotonic() - calm
         await end(tasks)
@@ -141,7 +143,7 @@ async def run(
 
 
 def environ(redis_url: str, lease: float, keys: Path | None) -> dict[str, str]:
-    """The settings of all processes: everything that waits waits shortly."""
+    """Returns the settings of all processes, with short timeouts."""
     return {
         "HOLDLINE_ENCRYPTION_KEYS": str(keys or ""),
         "REDIS_URL": redis_url,
@@ -159,7 +161,7 @@ def environ(redis_url: str, lease: float, keys: Path | None) -> dict[str, str]:
 
 
 def swarm(workload: Workload, seed: int) -> list[Client]:
-    """The clients, each with a generator of its own."""
+    """Returns the clients, each with its own random generator."""
     clients: list[Client] = []
 
     def rng(name: str) -> random.Random:
@@ -178,8 +180,8 @@ def swarm(workload: Workload, seed: int) -> list[Client]:
 
 
 async def end(tasks: list[asyncio.Task[None]]) -> None:
-    """Cancels them, and raises what one of them has died of."""
-    # Again and again: a cancellation that meets a timeout inside of a library can get lost.
+    """Cancels the tasks and raises the first exception of any of them."""
+    # Repeatedly, because a timeout inside a library can swallow a cancellation.
     while pending := [task for task in tasks if not task.done()]:
         for task in pending:
             task.cancel()
@@ -189,14 +191,14 @@ async def end(tasks: list[asyncio.Task[None]]) -> None:
             task.result()
 
 
-async def until(true: Callable[[], bool], deadline: float) -> None:
-    """Waits for it to be true, not longer than the deadline."""
-    while not true() and time.monotonic() < deadline:  # noqa: ASYNC110 - a condition of many parts
-        await asyncio.sleep(0.02)  # the interval of the polling
+async def until(condition: Callable[[], bool], deadline: float) -> None:
+    """Waits until the condition is true, at most until the deadline."""
+    while not condition() and time.monotonic() < deadline:  # noqa: ASYNC110 - there is no single event to wait for
+        await asyncio.sleep(0.02)  # polling interval
 
 
 def open_files(member: Member) -> int:
-    """How many files and sockets the process holds, where the system tells."""
+    """Returns the number of open files and sockets of a process, or 0 if unknown."""
     with contextlib.suppress(OSError):
         return len(list(Path(f"/proc/{member.pid}/fd").iterdir()))
     return 0
@@ -210,47 +212,48 @@ async def check_leftovers(
     http: aiohttp.ClientSession,
     baseline: dict[int, int],
 ) -> None:
-    """After the last client has gone nothing may be left but what retention keeps."""
+    """Records state other than retained responses that is left after the last client has gone."""
     most = max(baseline.values()) + 4
     rest: list[str] = []
     began = time.monotonic()
     while time.monotonic() - began < BASELINE_SECONDS:
-        rest = await in_redis(pipe)
-        rest += [f"the model still answers call {call.number}" for call in model.open_calls]
+        rest = await leftovers_in_redis(pipe)
+        rest += [f"the model is still answering call {call.number}" for call in model.open_calls]
         for server, port in zip(fleet.servers, fleet.ports, strict=True):
             if (number := open_files(server)) > most:
-                rest.append(f"{server.name} holds {number} files, {most} at most at its start")
-            rest += await in_server(http, server.name, port)
+                rest.append(f"{server.name} has {number} open files, expected at most {most}")
+            rest += await leftovers_in_server(http, server.name, port)
         if not rest:
             break
-        await asyncio.sleep(0.2)  # the interval of the polling
+        await asyncio.sleep(0.2)  # polling interval
     result.baseline_after = time.monotonic() - began
     result.anomalies += [f"left behind: {what}" for what in rest]
 
 
-async def in_redis(pipe: Pipe) -> list[str]:
-    """What is left of a queue in which nothing waits and nothing runs."""
+async def leftovers_in_redis(pipe: Pipe) -> list[str]:
+    """Returns leftovers in Redis although no job is waiting or running."""
     rest: list[str] = []
     for key in sorted(await pipe.call("KEYS", "holdline:*")):
         name = key.decode().partition("}:")[2]
         if await pipe.call("PTTL", key) == -1:
-            rest.append(f"key {name} would live for ever")
+            rest.append(f"key {name} has no TTL")
         if name.startswith(("leases", "delayed", "open", "waiting:", "ready", "running", "held")):
             kind = await pipe.call("TYPE", key)
             how_many = {b"zset": "ZCARD", b"list": "LLEN"}.get(kind)
             number = await pipe.call(how_many, key) if how_many else "?"
             rest.append(f"key {name} with {number} entries")
     clients = (await pipe.call("CLIENT", "LIST")).splitlines()
-    # A replica and the Sentinels are none of ours.
+    # Connections of a replica and of Sentinels do not count.
     connections = sum(b" name=sentinel" not in one and b" flags=S" not in one for one in clients)
-    # A server has a pipe and a subscriber, a worker one more pipe to wait on; one more is ours.
+    # A server has a pipe and a subscriber, a worker has one more pipe for blocking commands, and
+    # this test has one.
     if connections > (most := 2 * SERVERS + 3 * WORKERS + 1):
-        rest.append(f"Redis has {connections} connections, {most} would do")
+        rest.append(f"Redis has {connections} connections, expected at most {most}")
     return rest
 
 
-async def in_server(http: aiohttp.ClientSession, name: str, port: int) -> list[str]:
-    """Followers and sockets that nobody holds any more."""
+async def leftovers_in_server(http: aiohttp.ClientSession, name: str, port: int) -> list[str]:
+    """Returns followers and sockets that are still counted although all clients have gone."""
     async with http.get(f"http://127.0.0.1:{port}/metrics") as response:
         page = await response.text()
     found = dict(re.findall(r"^(holdline_\w+) (\S+)$", page, re.MULTILINE))
@@ -259,7 +262,7 @@ async def in_server(http: aiohttp.ClientSession, name: str, port: int) -> list[s
 
 
 async def collect(history: History, pipe: Pipe) -> None:
-    """All jobs and logs, as Redis has them."""
+    """Reads all jobs and logs from Redis into the history."""
     for key in await pipe.call("KEYS", "holdline:*}:job:*"):
         id_ = key.decode().rpartition(":")[2]
         status, attempt, packed = await pipe.call("HMGET", key, "status", "attempt", "job")
@@ -279,7 +282,7 @@ def _marker(prompt: str) -> str:
 
 
 def work_folder() -> tempfile.TemporaryDirectory[str]:
-    """A folder for the run, in memory where that is possible: Redis writes to it all the time."""
+    """Returns a folder for the run, in memory if possible, because Redis writes continuously."""
     memory = Path("/dev/shm")
     return tempfile.TemporaryDirectory(
         prefix="holdline-chaos-", dir=memory if memory.is_dir() else None

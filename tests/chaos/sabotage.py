@@ -1,8 +1,8 @@
-"""Starts a server or a worker with one of its lines of defence switched off.
+"""Starts a server or worker with one of its defences disabled.
 
     python -m tests.chaos.sabotage WHAT server|worker
 
-The checker must see each of these; they are nowhere but here.
+The checker must detect each sabotage. The sabotages exist only in this module.
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ from jobs.record import Job
 from jobs.replies import Grant
 from jobs.scripts import SCRIPTS
 
-HESITATES_SECONDS = 0.8
+DELAY_SECONDS = 0.8
 
 
 def change(script: str, before: str, after: str) -> None:
-    """A script without one of its conditions."""
+    """Replaces a condition in a script."""
     old = SCRIPTS[script]
     source = old.source.replace(before.encode(), after.encode())
     assert source != old.source, f"{script} has changed: {before}"
@@ -31,7 +31,7 @@ def change(script: str, before: str, after: str) -> None:
 
 
 def successor() -> None:
-    """Who takes over hesitates before its first word: harmless, while there is a fence."""
+    """Delays the first output of a restarted attempt, which is harmless while the fence works."""
     from worker import execute
     from worker.context import WorkerContext
     from worker.opening import Opening, read_opening
@@ -39,17 +39,17 @@ def successor() -> None:
     async def slowly(context: WorkerContext, grant: Grant, job: Job) -> Opening:
         opening = await read_opening(context, grant, job)
         if grant.attempt > 1:
-            await asyncio.sleep(HESITATES_SECONDS)
+            await asyncio.sleep(DELAY_SECONDS)
         return opening
 
-    execute.read_opening = slowly  # type: ignore[attr-defined]  # what it has imported
+    execute.read_opening = slowly  # type: ignore[attr-defined]  # the name that `execute` has imported
 
 
 def fence() -> None:
-    """An append does not ask whose the response is.
+    """Appends do not check the claim.
 
-    Nor does a worker hear from its beat that it has lost a response: mostly that comes before the
-    first append of a zombie, and the fence is for when it does not.
+    Lease renewals do not report a lost claim either. Usually that report precedes a zombie's first
+    append; the fence protects the log if it does not.
     """
     successor()
     change("append", "if f[1] ~= 'running' or f[2] ~= claim then return { 'fenced' } end", "")
@@ -57,12 +57,12 @@ def fence() -> None:
 
 
 def compare() -> None:
-    """An append does not compare the log's length with its writer's."""
+    """Appends do not compare the log's length with the writer's."""
     change("append", "if length == expected then", "if true then")
 
 
 def seen() -> None:
-    """A follower passes on entries that it has sent before."""
+    """A follower sends entries again that it has already sent."""
     from server.api.frames import Frame
     from server.live.follower import Follower
 
@@ -80,7 +80,7 @@ def seen() -> None:
 
 
 def gap() -> None:
-    """Nothing is read again after notifications were lost."""
+    """Lost notifications do not cause a read of the log."""
     from server.live.feed import Feed
 
     original = Feed.gap
@@ -92,7 +92,7 @@ def gap() -> None:
     Feed.gap = once  # type: ignore[method-assign]
 
 
-# `successor` takes nothing away: under the same faults the checker must be silent about it.
+# `successor` disables no defence, so the checker must report nothing under the same faults.
 SABOTAGES: dict[str, tuple[Callable[[], None], str]] = {
     "fence": (fence, "zombies"),
     "successor": (successor, "zombies"),

@@ -1,4 +1,4 @@
-"""Divides a client's trace into segments: one response as followed on one socket."""
+"""Divides a client's trace into segments. A segment is one response followed on one socket."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from tests.error_codes import own_code
 
 @dataclass
 class Segment:
-    """One response on one socket: what was asked for, and every numbered event that followed."""
+    """One response on one socket: the request and all numbered events that followed."""
 
     client: str
     socket: int
@@ -22,13 +22,13 @@ class Segment:
 
     @property
     def last(self) -> int:
-        """The last sequence number that came, or what was asked to be left out."""
+        """The last sequence number received, or else the position of the resume."""
         return int(self.events[-1][1]["sequence_number"]) if self.events else self.start
 
 
 @dataclass
 class TraceSummary:
-    """What a trace holds: segments, deletions, cancellations, and entries that break a promise."""
+    """The segments, deletions, cancellations and anomalies in a trace."""
 
     segments: list[Segment] = field(default_factory=list)
     deleted: set[str] = field(default_factory=set)
@@ -38,7 +38,7 @@ class TraceSummary:
 
 
 class TraceReader:
-    """Reads one trace. `markers` tells whose a response is, as far as that is known."""
+    """Reads one trace. `markers` maps response ids to markers, as far as they are known."""
 
     def __init__(self, trace: ClientTrace, markers: dict[str, str]) -> None:
         self._client = trace.client
@@ -96,7 +96,9 @@ class TraceReader:
             ids = {segment.response_id for segment in self._sockets.get(entry.socket, ())}
             if event["response_id"] not in ids and "" not in ids:
                 self._anomaly(
-                    "I7", event["response_id"], "a place in the queue that nobody asked for"
+                    "I7",
+                    event["response_id"],
+                    "a queue position of a response that was not requested",
                 )
 
     def _numbered(self, entry: TraceEntry) -> None:
@@ -104,12 +106,12 @@ class TraceReader:
         lane = entry.data.get("stream_id")
         segment = self._lanes.get((entry.socket, lane))
         if segment is None:
-            self._anomaly("I7", "", f"{event['type']} on lane {lane}, on which nothing was asked")
+            self._anomaly("I7", "", f"{event['type']} on lane {lane}, which has no request")
             return
         if "response" in event:
             id_ = event["response"]["id"]
             if segment.response_id not in ("", id_):
-                self._anomaly("I7", id_, f"came where {segment.response_id} was asked for")
+                self._anomaly("I7", id_, f"received instead of {segment.response_id}")
             segment.response_id = id_
         segment.events.append((entry.at, event))
 
@@ -123,7 +125,7 @@ class TraceReader:
                 (segment for segment in reversed(segments) if segment.response_id == about), segment
             )
         if segment is None:
-            self._anomaly("I10", about or "", f"error {code} about nothing that was asked")
+            self._anomaly("I10", about or "", f"error {code} for no request")
         else:
             segment.codes.append(code)
 
@@ -136,10 +138,10 @@ class TraceReader:
             if mine is None:
                 if all(segment.response_id for segment in segments):
                     self._anomaly(
-                        "I7", id_, "a pong tells of a response that was not asked for here"
+                        "I7", id_, "a pong contains a response that was not requested here"
                     )
             elif mine.last != last:
-                self._anomaly("I5", id_, f"a pong says {last}, and {mine.last} is what came")
+                self._anomaly("I5", id_, f"a pong contains {last}, but {mine.last} was received")
 
     def _anomaly(self, invariant: str, response_id: str, what: str) -> None:
         self.summary.anomalies.append((invariant, response_id, f"{self._client}: {what}"))

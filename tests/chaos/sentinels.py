@@ -1,4 +1,4 @@
-"""A master with a replica and three Sentinels, in the place of the one Redis of a run."""
+"""A master with a replica and three Sentinels, instead of the single Redis of a run."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from tests.paths.topologies.several import with_sentinels
 
 
 class Pair(Storage):
-    """The two nodes; `port` is the master's."""
+    """Both nodes. `port` is the master's."""
 
     def __init__(
         self, folder: Path, url: str, nodes: tuple[Store, Store], down_seconds: float
@@ -31,8 +31,8 @@ class Pair(Storage):
         """Sends a signal to the master."""
         next(node for node in self._nodes if node.port == self.port).signal(number)
 
-    async def settled(self) -> None:
-        """Returns when one node is the master and the other its connected replica."""
+    async def wait_until_settled(self) -> None:
+        """Waits until one node is the master and the other its connected replica."""
         deadline = time.monotonic() + START_SECONDS
         while time.monotonic() < deadline:
             with contextlib.suppress(HoldlineError):
@@ -41,12 +41,12 @@ class Pair(Storage):
                 if sum(masters) == 1 and b"connected" in roles[not masters.index(True)]:
                     self.port = self._nodes[masters.index(True)].port
                     return
-            await asyncio.sleep(0.05)  # the interval of the polling
+            await asyncio.sleep(0.05)  # polling interval
 
 
 @contextlib.asynccontextmanager
-async def watched_pair(folder: Path, down_seconds: float) -> AsyncIterator[Pair]:
-    """Both nodes and the Sentinels, which wait so long for a master, started."""
+async def start_pair(folder: Path, down_seconds: float) -> AsyncIterator[Pair]:
+    """Starts both nodes and Sentinels that wait `down_seconds` for a master."""
     down_ms = f"{down_seconds * 1000:.0f}"
     async with with_sentinels(folder, down_ms=down_ms) as (url, master, replica):
         yield Pair(folder, url, (master, replica), down_seconds)
@@ -62,19 +62,19 @@ async def _freeze(f: Faults, least: float, most: float) -> str:
     f.storage.signal(signal.SIGSTOP)
     await asyncio.sleep(seconds)
     f.storage.signal(signal.SIGCONT)
-    await asyncio.sleep(1)  # a vote may be under way
-    await f.storage.settled()
+    await asyncio.sleep(1)  # an election may be in progress
+    await f.storage.wait_until_settled()
     f.redis_busy = False
     return f"{seconds:.2f} s" + (", replaced" if before != f.storage.port else "")
 
 
 async def sentinel_freeze(f: Faults) -> str:
-    """The master comes back before the Sentinels miss it."""
+    """Freezes the master for less time than the Sentinels wait."""
     return await _freeze(f, 0.1, 0.5)
 
 
 async def loss_failover(f: Faults) -> str:
-    """The master comes back late: mostly there is a new one, which may lack its last writes."""
+    """Freezes the master until a replica, which may lack its last writes, usually replaces it."""
     return await _freeze(f, 1.2, 6.0)
 
 

@@ -1,7 +1,7 @@
-"""`make soak SECONDS=s`: a steady load of connects, asks, resumes, cancels and deletes.
+"""Checks for leaks under a steady load of prompts, resumes, cancels and deletes: `make soak`.
 
-What the processes hold in the last tenth of the time is what they held in the second: memory,
-descriptors, tasks, and keys in Redis. Then their garbage collectors find nothing of ours. 1 if not.
+Memory, file descriptors, tasks and Redis keys in the last tenth of the time must equal those in
+the second tenth. Then garbage collection must find no Holdline objects. Exits with 1 otherwise.
 """
 
 from __future__ import annotations
@@ -30,20 +30,20 @@ from tests.fake_model import FakeModel
 RETENTION_SECONDS = 20.0
 SAMPLE_SECONDS = 2.0
 GARBAGE_SECONDS = 15.0
-# How much more than before: a share, and a number that a random load alone may make.
+# Allowed growth: a share, plus a number by which a random load alone can vary.
 ALLOWED = {"memory": (0.1, 6e6), "files": (0.0, 12), "tasks": (0.0, 20), "keys": (0.2, 60)}
 
 Sample = dict[str, float]
 
 
 def memory(member: Member) -> int:
-    """Bytes that are the process's own."""
+    """Returns the anonymous memory of a process in bytes."""
     status = Path(f"/proc/{member.pid}/status").read_text()
     return int(status.partition("RssAnon:")[2].split()[0]) * 1024
 
 
 async def probe(member: Member, folder: Path) -> dict[str, Any]:
-    """What the process counts; see `tests.chaos.probe`."""
+    """Returns the counts of a process; see `tests.chaos.probe`."""
     path = folder / f"probe-{member.pid}.json"
     path.unlink(missing_ok=True)
     assert member.alive
@@ -54,14 +54,14 @@ async def probe(member: Member, folder: Path) -> dict[str, Any]:
 
 
 async def tasks_of(http: aiohttp.ClientSession, port: int) -> float:
-    """How many tasks a server has, in its own words."""
+    """Returns the number of tasks from a server's metrics."""
     async with http.get(f"http://127.0.0.1:{port}/metrics") as response:
         page = await response.text()
     return float(page.partition("\nholdline_tasks ")[2].split()[0])
 
 
 async def sample(fleet: Fleet, pipe: Pipe, http: aiohttp.ClientSession) -> Sample:
-    """What is held now, by name."""
+    """Returns the current resource usage by name."""
     now: Sample = {"keys": float(await pipe.call("DBSIZE"))}
     for member in fleet.members:
         now[f"{member.name} memory"] = memory(member)
@@ -71,8 +71,8 @@ async def sample(fleet: Fleet, pipe: Pipe, http: aiohttp.ClientSession) -> Sampl
     return now
 
 
-def grown(before: list[Sample], after: list[Sample]) -> list[str]:
-    """A line for each name: both means, and FAILED where the second is too large."""
+def growth_report(before: list[Sample], after: list[Sample]) -> list[str]:
+    """Returns a line per name with both means, and FAILED if the second is too large."""
     lines: list[str] = []
     for name in before[0]:
         old, new = (mean(one[name] for one in samples) for samples in (before, after))
@@ -83,7 +83,7 @@ def grown(before: list[Sample], after: list[Sample]) -> list[str]:
 
 
 async def soak(seconds: float, folder: Path) -> list[str]:
-    """The report."""
+    """Runs the load and returns the report."""
     rng = random.Random()
     data = folder / "redis"
     data.mkdir()
@@ -118,20 +118,23 @@ async def soak(seconds: float, folder: Path) -> list[str]:
             await asyncio.sleep(SAMPLE_SECONDS)
         before = [one for at, one in samples if 0.1 <= at < 0.2]
         after = [one for at, one in samples if at >= 0.9]
-        report = [f"{workload.count} asked, {len(model.calls)} calls", *grown(before, after)]
+        report = [
+            f"{workload.count} asked, {len(model.calls)} calls",
+            *growth_report(before, after),
+        ]
         told = [await probe(member, folder) for member in fleet.members]
         await asyncio.sleep(GARBAGE_SECONDS)
         told = [await probe(member, folder) for member in fleet.members]
         for member, one in zip(fleet.members, told, strict=True):
             verdict = f"FAILED: {one['garbage']}" if one["garbage"] else "none"
-            report.append(f"{member.name:18} garbage of ours: {verdict}, {one['tasks']} tasks")
+            report.append(f"{member.name:18} garbage objects: {verdict}, {one['tasks']} tasks")
             oddities = [*member.anomalies, *member.errors()]
             report += [f"FAILED: {oddity}" for oddity in oddities]
     return report
 
 
 def main() -> int:
-    """The exit status."""
+    """Returns the exit status."""
     with work_folder() as work:
         report = asyncio.run(soak(float(sys.argv[1]), Path(work)))
     print("\n".join(report))

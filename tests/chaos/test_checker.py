@@ -1,4 +1,4 @@
-"""The checker on runs made by hand: silent about a good one, and never about a bad one."""
+"""Tests the checker with constructed runs, one correct and the others each with a violation."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def _asked(id_: str, marker: str) -> Asked:
 
 
 def _log(id_: str, marker: str, first: int, second: int) -> list[Event]:
-    """An attempt that said two tokens and was lost, and one that said three and ended."""
+    """Returns a log with a lost attempt of two tokens and a completed one of three tokens."""
     job = _asked(id_, marker)
     text = f"c{second}t0 c{second}t1 c{second}t2 "
     done = message_done("msg_2", 1, text, "completed")
@@ -75,7 +75,7 @@ def _trace(client: str, *sockets: tuple[Event, list[Event]]) -> ClientTrace:
     return ClientTrace(client, lines)
 
 
-def _good() -> History:
+def _correct_run() -> History:
     mine, other = _log(MINE, "m1", 1, 3), _log(OTHER, "m2", 2, 4)
     return History(
         traces=[
@@ -104,42 +104,42 @@ def _change(history: History, client: int, index: int, **fields: object) -> None
     lines[index] = lines[index]._replace(data={**lines[index].data, **fields})
 
 
-# Each does one bad thing to a good run; what is asserted is the promise that it breaks.
+# Each function breaks one promise in a correct run. The tests assert that this violation is found.
 
 
-def an_event_is_left_out(history: History) -> None:
+def an_event_is_missing(history: History) -> None:
     del _events(history, 1)[4]
 
 
-def an_event_comes_twice(history: History) -> None:
+def an_event_is_repeated(history: History) -> None:
     lines = _events(history, 1)
     lines.insert(4, lines[4])
 
 
-def two_events_change_places(history: History) -> None:
+def two_events_are_swapped(history: History) -> None:
     lines = _events(history, 1)
     lines[4], lines[5] = lines[5], lines[4]
 
 
-def a_resume_begins_too_early(history: History) -> None:
+def a_resume_starts_too_early(history: History) -> None:
     lines = _events(history, 0)
     lines.insert(9, lines[6]._replace(socket=2))
 
 
-def the_last_event_never_comes(history: History) -> None:
+def the_terminal_event_is_missing(history: History) -> None:
     del _events(history, 1)[-2]
 
 
-def the_end_comes_too_late(history: History) -> None:
+def the_terminal_event_is_late(history: History) -> None:
     lines = _events(history, 1)
     lines[-2] = lines[-2]._replace(at=111)
 
 
-def nobody_answers_a_prompt(history: History) -> None:
+def a_prompt_gets_no_answer(history: History) -> None:
     _events(history, 1)[1:-1] = []
 
 
-def the_log_says_something_else(history: History) -> None:
+def the_log_differs(history: History) -> None:
     history.logs[MINE][5] = text_delta("msg_1", 0, "c1t0 ")
 
 
@@ -148,7 +148,7 @@ def the_log_is_shorter(history: History) -> None:
 
 
 def a_zombie_writes(history: History) -> None:
-    """The first attempt goes on after the second has begun; all clients see the same."""
+    """The first attempt writes after the second has started. All clients receive the same."""
     log = history.logs[OTHER]
     log.insert(12, text_delta("msg_1", 0, "c2t2 "))
     history.traces[1] = _trace("two", (_create("m2"), _numbered(log)))
@@ -160,7 +160,7 @@ def two_calls_are_spliced(history: History) -> None:
     history.traces[1] = _trace("two", (_create("m2"), _numbered(log)))
 
 
-def something_follows_the_end(history: History) -> None:
+def an_event_follows_the_terminal_event(history: History) -> None:
     log = history.logs[OTHER]
     log.append(log[-1])
     history.traces[1] = _trace("two", (_create("m2"), _numbered(log)))
@@ -181,7 +181,7 @@ def a_token_is_lost(history: History) -> None:
     history.traces[1] = _trace("two", (_create("m2"), _numbered(log)))
 
 
-def a_cut_answer_is_called_complete(history: History) -> None:
+def a_truncated_answer_is_completed(history: History) -> None:
     history.calls[3] = Call(4, "m2", 50)
 
 
@@ -193,27 +193,27 @@ def the_checksum_is_wrong(history: History) -> None:
     history.traces[1] = _trace("two", (_create("m2"), _numbered(log)))
 
 
-def a_call_too_many(history: History) -> None:
+def an_extra_model_call(history: History) -> None:
     history.calls.append(Call(5, "m1", 3))
 
 
-def a_key_makes_two_responses(history: History) -> None:
+def a_key_creates_two_responses(history: History) -> None:
     third = "resp_000" + "c" * 32
     history.jobs[third] = Job("completed", 2, "m1")
     history.logs[third] = _log(third, "m1", 1, 3)
 
 
-def a_neighbours_event_comes(history: History) -> None:
+def an_event_of_another_response(history: History) -> None:
     lines = _events(history, 1)
     line = lines[6]
     lines[6] = line._replace(data={**history.logs[MINE][5], "sequence_number": 5})
 
 
-def a_neighbours_text_is_in_the_log(history: History) -> None:
+def text_of_another_response(history: History) -> None:
     history.calls[3] = Call(4, "m1", 3)
 
 
-def an_event_comes_unasked(history: History) -> None:
+def an_unrequested_event(history: History) -> None:
     _change(history, 1, 6, stream_id="nobody's")
 
 
@@ -222,41 +222,41 @@ def a_response_is_gone(history: History) -> None:
     _events(history, 1)[-2:] = [TraceEntry(1, 1, "came", error)]
 
 
-def a_pong_knows_of_more(history: History) -> None:
+def a_pong_is_ahead(history: History) -> None:
     pong = {"type": "holdline:pong", "responses": {OTHER: 7}}
     _events(history, 1).insert(7, TraceEntry(1, 1, "came", pong))
 
 
 BAD: list[tuple[Callable[[History], None], str]] = [
-    (an_event_is_left_out, "I5"),
-    (an_event_comes_twice, "I5"),
-    (two_events_change_places, "I5"),
-    (a_resume_begins_too_early, "I5"),
-    (the_last_event_never_comes, "I4"),
-    (the_end_comes_too_late, "I4"),
-    (nobody_answers_a_prompt, "I4"),
-    (the_log_says_something_else, "I1"),
+    (an_event_is_missing, "I5"),
+    (an_event_is_repeated, "I5"),
+    (two_events_are_swapped, "I5"),
+    (a_resume_starts_too_early, "I5"),
+    (the_terminal_event_is_missing, "I4"),
+    (the_terminal_event_is_late, "I4"),
+    (a_prompt_gets_no_answer, "I4"),
+    (the_log_differs, "I1"),
     (the_log_is_shorter, "I1"),
     (a_zombie_writes, "I2"),
     (two_calls_are_spliced, "I2"),
-    (something_follows_the_end, "I3"),
+    (an_event_follows_the_terminal_event, "I3"),
     (a_log_has_no_end, "I3"),
     (a_job_never_ends, "I4"),
     (a_token_is_lost, "I1"),
-    (a_cut_answer_is_called_complete, "G7"),
+    (a_truncated_answer_is_completed, "G7"),
     (the_checksum_is_wrong, "I5"),
-    (a_call_too_many, "I6"),
-    (a_key_makes_two_responses, "I6"),
-    (a_neighbours_event_comes, "I1"),
-    (a_neighbours_text_is_in_the_log, "I7"),
-    (an_event_comes_unasked, "I7"),
+    (an_extra_model_call, "I6"),
+    (a_key_creates_two_responses, "I6"),
+    (an_event_of_another_response, "I1"),
+    (text_of_another_response, "I7"),
+    (an_unrequested_event, "I7"),
     (a_response_is_gone, "I10"),
-    (a_pong_knows_of_more, "I5"),
+    (a_pong_is_ahead, "I5"),
 ]
 
 
-def test_a_good_run_has_no_violation() -> None:
-    verdict = check(_good())
+def test_a_correct_run_has_no_violation() -> None:
+    verdict = check(_correct_run())
     assert [] == verdict.violations
     assert 2 == verdict.counts["answers"]
     assert 2 == verdict.counts["restarts"]
@@ -264,42 +264,44 @@ def test_a_good_run_has_no_violation() -> None:
 
 
 @pytest.mark.parametrize(("spoil", "invariant"), BAD, ids=[bad.__name__ for bad, _ in BAD])
-def test_the_checker_sees_that(spoil: Callable[[History], None], invariant: str) -> None:
-    history = _good()
+def test_the_checker_detects_each_violation(
+    spoil: Callable[[History], None], invariant: str
+) -> None:
+    history = _correct_run()
     spoil(history)
     assert invariant in {violation.invariant for violation in check(history).violations}
 
 
-def test_a_violation_shows_the_log_and_the_trace() -> None:
-    history = _good()
-    an_event_is_left_out(history)
+def test_a_violation_report_shows_the_log_and_the_trace() -> None:
+    history = _correct_run()
+    an_event_is_missing(history)
     said = str(check(history).violations[0])
     assert OTHER in said
     assert "log " in said
     assert "two/1 " in said
 
 
-def test_what_a_client_deleted_itself_may_be_gone() -> None:
-    history = _good()
+def test_a_response_that_its_client_deleted_may_be_gone() -> None:
+    history = _correct_run()
     a_response_is_gone(history)
     _events(history, 1).append(TraceEntry(1, 1, "sent", {"type": "delete", "response_id": OTHER}))
     del history.jobs[OTHER], history.logs[OTHER]
     assert [] == check(history).violations
 
 
-def test_lost_data_must_be_said_and_never_continued_wrongly() -> None:
-    history = _good()
+def test_lost_data_must_be_reported_and_never_spliced() -> None:
+    history = _correct_run()
     history.loss = True
     a_response_is_gone(history)
     del history.jobs[OTHER], history.logs[OTHER]
     assert [] == check(history).violations
     history.traces[1].entries.pop()
     assert ["I4"] == [violation.invariant for violation in check(history).violations]
-    two_calls_are_spliced_for_the_client(history)
+    splice_two_calls_for_the_client(history)
     assert "I2" in {violation.invariant for violation in check(history).violations}
 
 
-def two_calls_are_spliced_for_the_client(history: History) -> None:
+def splice_two_calls_for_the_client(history: History) -> None:
     log = _log(OTHER, "m2", 2, 4)
     log[13] = text_delta("msg_2", 1, "c2t1 c2t2 ")
     history.traces[1] = _trace("two", (_create("m2"), _numbered(log)))
