@@ -43,8 +43,7 @@ test: $(VENV)/.installed-dev ## all tests but the heavy ones, or one file or tes
 	@$(BIN)/python $(MODE) -m pytest $(if $(ONE),-n 0 $(ONE),-n 2 --dist loadfile --no-loadscope-reorder -m "not heavy") $(ARGS)
 
 # What `make test` and `make programs` need; with PROGRAMS in the environment one runs both.
-setup-tests: $(VENV)/.installed-dev $(PROGRAMS)/.installed tests/programs/node_modules/.installed \
-	$(PROGRAMS)/environments/schemathesis/.installed
+setup-tests: $(VENV)/.installed-dev $(PROGRAMS)/.installed tests/programs/node_modules/.installed
 
 # Programs that nobody here wrote, against a server of ours, and one as its model.
 programs: setup-tests $(ENVIRONMENTS) ## other people's clients and proxies, unmodified

@@ -23,7 +23,6 @@ settings.load_profile("house")
 
 SLOW = (
     "test_chaos",
-    "test_litellm",
     "test_redis_",
     "test_worker_faults",
     "test_server_faults",

@@ -53,7 +53,7 @@ def test_random_faults_break_no_promise() -> None:
     [
         # The violation depends on when the suspended worker resumes.
         pytest.param("fence", {"I1", "I2", "I3", "I5"}, marks=pytest.mark.heavy),
-        ("seen", {"I5"}),
+        pytest.param("seen", {"I5"}, marks=pytest.mark.heavy),
         pytest.param("gap", {"I4"}, marks=pytest.mark.heavy),
         pytest.param("compare", {"I1"}, marks=pytest.mark.heavy),
     ],

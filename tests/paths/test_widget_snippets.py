@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import aiohttp
+import pytest
 from playwright.async_api import expect
 
 from tests.browser import NewPage, ServeSite, ask, in_chromium, wait_for_end
@@ -101,6 +102,7 @@ async def answers(url: str) -> bool:
 
 
 @needs_firefox
+@pytest.mark.heavy
 async def test_the_snippets_work_in_firefox(
     shared: Shared, system: System, serve_site: ServeSite
 ) -> None:

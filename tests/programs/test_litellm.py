@@ -21,7 +21,7 @@ KEY = f"sk-{secrets.token_hex(32)}"
 SAID = "The sky is blue because short waves scatter more, 👋🏽."
 START_SECONDS = 120
 
-pytestmark = pytest.mark.timeout(2 * START_SECONDS)
+pytestmark = [pytest.mark.timeout(2 * START_SECONDS), pytest.mark.heavy]
 
 
 @pytest.fixture

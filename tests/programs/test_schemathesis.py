@@ -28,9 +28,10 @@ expected-statuses = [
 """
 
 
-async def check(shared: Shared, folder: Path, *options: str) -> None:
-    """Runs the checks of Schemathesis against the server."""
-    (folder / "schemathesis.toml").write_text(CONFIG)
+@pytest.mark.heavy
+@pytest.mark.timeout(900)
+async def test_every_route_conforms_to_openapi_json(shared: Shared, tmp_path: Path) -> None:
+    (tmp_path / "schemathesis.toml").write_text(CONFIG)
     await run_command(
         str(SCHEMATHESIS),
         "run",
@@ -38,20 +39,7 @@ async def check(shared: Shared, folder: Path, *options: str) -> None:
         f"--seed={SEED}",
         # This route is a WebSocket handshake. Another test checks that it rejects a plain GET.
         "--exclude-operation-id=get_v1_responses",
+        "--max-examples=100",
         "--no-color",
-        *options,
-        cwd=folder,
+        cwd=tmp_path,
     )
-
-
-@pytest.mark.timeout(120)
-async def test_every_route_conforms_to_openapi_json(shared: Shared, tmp_path: Path) -> None:
-    await check(shared, tmp_path, "--phases=examples,coverage,fuzzing", "--max-examples=5")
-
-
-@pytest.mark.heavy
-@pytest.mark.timeout(900)
-async def test_every_route_conforms_to_openapi_json_in_a_long_run(
-    shared: Shared, tmp_path: Path
-) -> None:
-    await check(shared, tmp_path, "--max-examples=100")

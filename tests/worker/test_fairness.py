@@ -47,6 +47,7 @@ async def waited_ms(pipe: Pipe, response_id: str) -> int:
     return queued
 
 
+@pytest.mark.heavy  # tests/jobs/test_fairness.py tests this in the gate without processes
 @pytest.mark.timeout(120)
 async def test_ten_thousand_of_one_tenant_delay_another_by_what_runs_already(
     system: System, pipe: Pipe

@@ -185,7 +185,16 @@ def test_an_entry_that_nobody_of_ours_wrote_is_undecodable(entry: bytes) -> None
 @pytest.mark.skipif("MSGPACK_PUREPYTHON" in os.environ, reason="this is the inner run")
 def test_all_this_holds_where_msgpack_has_no_c_extension() -> None:
     # Its Python version raises other errors.
-    argv = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", __file__]
+    argv = [
+        sys.executable,
+        "-m",
+        "pytest",
+        "-q",
+        "-p",
+        "no:cacheprovider",
+        "--hypothesis-profile=few",
+        __file__,
+    ]
     inner = os.environ | {"MSGPACK_PUREPYTHON": "1"}
     inner.pop("CI", None)
 
