@@ -120,7 +120,7 @@ def _conditions(results: list[Result]) -> str:
     return (
         f"Measured on {machine['cores']} cores of {machine['processor']}, {machine['system']}, "
         f"{min(one['date'] for one in results)} to {max(one['date'] for one in results)}, "
-        f"with {versions}. The machine's load before each was {min(loads)} to {max(loads)}."
+        f"with {versions}. The load average before each measure was {min(loads)} to {max(loads)}."
         + _doubts(results)
     )
 
@@ -129,15 +129,18 @@ def _doubts(results: list[Result]) -> str:
     """What speaks against the figures."""
     said = ""
     if small := [one["name"] for one in results if one["size"] != "full"]:
-        said += f" Of a small size, which is a look and no figure: {', '.join(small)}."
+        said += f" Measured with a small size, which gives only an estimate: {', '.join(small)}."
     busy = [one["name"] for one in results if one["load_before"] > one["machine"]["cores"]]
     if busy:
-        said += f" While others used the machine, so that delays mean little: {', '.join(busy)}."
+        said += (
+            " Measured while other programs used the machine, so that delays are unreliable: "
+            f"{', '.join(busy)}."
+        )
     return said
 
 
 def _bounds(results: list[Result]) -> str:
-    rows = ["| | against | measured | bound | | size, rounds |", "|---|---|---|---|---|---|"]
+    rows = ["| | quantity | measured | bound | | size, rounds |", "|---|---|---|---|---|---|"]
     rows += [
         f"| {found['name']} | {bound['text']} | {spoken(bound['value'])} | {bound['limit']}"
         f" | {verdict(bound)} | {found['size']}, {found['rounds']} |"

@@ -127,7 +127,7 @@ def _sample(
 
 
 UNITS: Final = {
-    CPU: "ms CPU a job",
+    CPU: "CPU ms per job",
     "api": "ms",
     "worker": "ms",
     "redis": "ms",

@@ -6,7 +6,7 @@ from .jobs import CPU, OURS, SEED, UNITS, contest
 
 MEASURE = Measure(
     name="P1",
-    title="A job's cost: answers that the model gives at once, at a steady pace",
+    title="Cost of a job: immediate answers of the model, at a steady rate",
     sizes={
         "full": {"rate": 100, "seconds": 4, "tokens": 50},
         "quick": {"rate": 50, "seconds": 3, "tokens": 50},
@@ -14,7 +14,7 @@ MEASURE = Measure(
     units=UNITS,
     bounds=(
         Bound(
-            "CPU a job of Express and BullMQ polled every second, against ours",
+            "CPU per job: Express and BullMQ polled every second, relative to Holdline",
             lambda one: one[SEED][CPU] / one[OURS][CPU],
             least=4,
         ),

@@ -6,7 +6,7 @@ from .jobs import DELAY, OURS, SEED, UNITS, contest
 
 MEASURE = Measure(
     name="P2",
-    title="The delay that is added: from the prompt to the whole answer, the model taking no time",
+    title="Added delay: from the prompt to the complete answer, with a model that takes no time",
     sizes={
         "full": {"rate": 20, "seconds": 3, "tokens": 50},
         "quick": {"rate": 20, "seconds": 2, "tokens": 50},
@@ -14,7 +14,7 @@ MEASURE = Measure(
     units=UNITS,
     bounds=(
         Bound(
-            "delay of polling every second, against ours",
+            "delay: polling every second, relative to Holdline",
             lambda one: one[SEED][DELAY] / one[OURS][DELAY],
             least=200,
         ),

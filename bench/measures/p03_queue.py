@@ -12,7 +12,7 @@ from bench.processes import Cpu, Process
 from bench.rig import Rig
 
 PYTHON = ("arq", "saq", "taskiq")
-OURS, RATE = "holdline", "jobs a worker CPU second"
+OURS, RATE = "holdline", "jobs per worker CPU second"
 
 
 @asynccontextmanager
@@ -52,12 +52,16 @@ def _of_python(one: Round) -> float:
 
 MEASURE = Measure(
     name="P3",
-    title="The queue: jobs that do nothing, emptied by one worker process, 100 at once",
+    title="Queue: empty jobs, processed by one worker process, 100 at a time",
     sizes={"full": {"jobs": 10_000, "fewer": 10}, "quick": {"jobs": 5_000, "fewer": 10}},
-    units={RATE: "", "worker": "µs a job", "redis": "µs a job", "commands": "a job"},
+    units={RATE: "", "worker": "µs per job", "redis": "µs per job", "commands": "per job"},
     bounds=(
-        Bound("against BullMQ", lambda one: one[OURS][RATE] / one["BullMQ"][RATE], least=6),
-        Bound("against the fastest of arq, saq, taskiq", _of_python, least=25),
+        Bound(
+            "throughput relative to BullMQ",
+            lambda one: one[OURS][RATE] / one["BullMQ"][RATE],
+            least=6,
+        ),
+        Bound("throughput relative to the fastest of arq, saq and taskiq", _of_python, least=25),
     ),
     open=contest,
 )

@@ -12,7 +12,7 @@ from bench.rig import Rig
 
 from .push import UNITS, all_of, push
 
-RATE = "events a server CPU second"
+RATE = "events per server CPU second"
 
 
 @asynccontextmanager
@@ -28,13 +28,16 @@ async def contest(rig: Rig, size: Mapping[str, Any]) -> AsyncIterator[Mapping[st
 
 def _against(peer: str) -> Bound:
     least = {"ws": 0.8, "Socket.IO": 2}[peer]
-    text = {"ws": "against Node ws, bare", "Socket.IO": "against Socket.IO with its adapter"}[peer]
+    text = {
+        "ws": "throughput relative to bare Node ws",
+        "Socket.IO": "throughput relative to Socket.IO with its Redis adapter",
+    }[peer]
     return Bound(text, lambda one: one["holdline"][RATE] / one[peer][RATE], least=least)
 
 
 MEASURE = Measure(
     name="P4",
-    title="The push: one event for each socket, in bursts, through the whole server",
+    title="Push: one event per socket, in bursts, through the whole server",
     sizes={
         "full": {"sockets": 1_000, "events": 25_000},
         "quick": {"sockets": 200, "events": 5_000},
@@ -44,7 +47,7 @@ MEASURE = Measure(
         _against("ws"),
         _against("Socket.IO"),
         Bound(
-            "P5: as a share of aiohttp + uvloop writing a ready frame",
+            "P5: throughput relative to aiohttp with uvloop writing a prepared frame",
             lambda one: one["holdline"][RATE] / one["floor"][RATE],
             least=0.5,
         ),

@@ -105,18 +105,18 @@ def _most(load: str, cut: str, most: float) -> Bound:
 
 MEASURE = Measure(
     name="P6",
-    title="A token's way: from the model's write to the client's socket, streams x tokens a second",
+    title="Token latency: from the model's write to the client's socket, streams x tokens a second",
     sizes={"full": {"seconds": 3}, "quick": {"seconds": 2}},
     units={
         "p50": "ms",
         "p99": "ms",
-        **dict.fromkeys(("worker", "redis", "server", "model", "harness"), "µs a token"),
+        **dict.fromkeys(("worker", "redis", "server", "model", "harness"), "µs per token"),
     },
     bounds=(
         _most("1 x 50", "p50", 1.2),
         _most("100 x 50", "p99", 5),
         Bound(
-            "p99 at 100 x 50 of the SDK read directly, against ours",
+            "p99 at 100 x 50: the SDK read directly, relative to Holdline",
             lambda r: r["SDK read directly, 100 x 50"]["p99"] / r["holdline, 100 x 50"]["p99"],
             least=20,
         ),

@@ -1,4 +1,4 @@
-"""P7: tokens a second of one core of a worker, against the SDK's typed stream read directly."""
+"""P7: a worker's tokens per second of one core, relative to the SDK's typed stream."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from bench.figures import Bound, Measure, Play, Sample
 from bench.processes import Cpu
 from bench.rig import Rig
 
-OURS, SDK, RATE = "holdline", "openai SDK, typed, read directly", "tokens a worker CPU second"
+OURS, SDK, RATE = "holdline", "openai SDK, typed, read directly", "tokens per worker CPU second"
 
 
 @asynccontextmanager
@@ -49,14 +49,18 @@ def _sample(taken: Mapping[str, float], tokens: int, worker: str) -> Sample:
 
 MEASURE = Measure(
     name="P7",
-    title="The worker: answers that the model gives at once, 100 side by side",
+    title="Worker: immediate answers of the model, 100 in parallel",
     sizes={
         "full": {"answers": 200, "tokens": 500, "fewer": 4},
         "quick": {"answers": 40, "tokens": 500, "fewer": 4},
     },
-    units={RATE: "", "worker": "µs a token", "redis": "µs a token", "model": "µs a token"},
+    units={RATE: "", "worker": "µs per token", "redis": "µs per token", "model": "µs per token"},
     bounds=(
-        Bound("against the SDK's typed stream", lambda r: r[OURS][RATE] / r[SDK][RATE], least=5),
+        Bound(
+            "throughput relative to the SDK's typed stream",
+            lambda r: r[OURS][RATE] / r[SDK][RATE],
+            least=5,
+        ),
     ),
     open=contest,
 )

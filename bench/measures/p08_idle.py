@@ -93,19 +93,19 @@ def _sample(server: Process, empty: int, sockets: int) -> Sample:
 
 MEASURE = Measure(
     name="P8",
-    title="An idle socket that has followed an answer of 20 tokens to its end",
+    title="Memory of an idle socket that has followed an answer of 20 tokens to its end",
     # A few hundred sockets fit into what the allocators had to spare: aiohttp's own are 12 KiB
     # each where there are 600, and 15 where there are 2,000 or 10,000.
     sizes={"full": {"sockets": 2_000}, "quick": {"sockets": 400}},
-    units={MEMORY: "KiB a socket", "empty": "MiB before"},
+    units={MEMORY: "KiB per socket", "empty": "MiB before"},
     bounds=(
         Bound(
-            "against aiohttp's bare socket",
+            "memory relative to a bare aiohttp socket",
             lambda one: one["holdline"][MEMORY] / one["aiohttp"][MEMORY],
             most=1.25,
         ),
         Bound(
-            "against Socket.IO with its adapter",
+            "memory relative to Socket.IO with its Redis adapter",
             lambda one: one["holdline"][MEMORY] / one["Socket.IO"][MEMORY],
             most=1.3,
         ),

@@ -126,13 +126,13 @@ def _cost(sample: Sample) -> float:
 
 
 TEXTS = {
-    "many sockets": "an event, with many sockets against 100",
-    "backlog": "a job, with a backlog against none",
-    "resume of long": "a resume that misses 10 events, of a long answer against a short one",
+    "many sockets": "CPU per event: many sockets relative to 100",
+    "backlog": "CPU per job: with a backlog relative to none",
+    "resume of long": "CPU per resume over 10 events: a long answer relative to a short one",
 }
 MEASURE = Measure(
     name="P10",
-    title="Flat: CPU of server or worker and Redis, with much and with little of what waits",
+    title="Scaling: CPU of server or worker and of Redis, with a small and with a large load",
     sizes={
         "full": {
             "sockets": 10_000,

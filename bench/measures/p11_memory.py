@@ -19,7 +19,7 @@ from jobs.names import Partition
 ALLOWANCE: Final = 1_536
 # Its worker compacts it right after its last event.
 SEALED_SECONDS: Final = 5.0
-PACES: Final = {"a delta a token": 0.002, "at once": 0.0}
+PACES: Final = {"one delta per token": 0.002, "at once": 0.0}
 
 
 @asynccontextmanager
@@ -58,13 +58,13 @@ async def _play(rig: Rig, port: int, prompt: str) -> Sample:
 
 
 def _bound(who: str) -> Bound:
-    text = f"{who}: memory less 1.5 KB, against the text"
+    text = f"{who}: memory minus 1.5 KB, relative to the text"
     return Bound(text, lambda one: one[who]["times the text"], most=1.5)
 
 
 MEASURE = Measure(
     name="P11",
-    title="The memory of a finished answer: MEMORY USAGE of its job, which then holds its log",
+    title="Memory of a finished answer: MEMORY USAGE of its job, which then contains its log",
     sizes={"full": {"tokens": (100, 500)}, "quick": {"tokens": (100, 500)}},
     units={"redis": "bytes", "text": "bytes", "entries": "", "times the text": ""},
     bounds=tuple(_bound(f"500 tokens, {how}") for how in PACES),

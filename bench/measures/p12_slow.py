@@ -66,22 +66,22 @@ async def _play(rig: Rig, size: Mapping[str, Any], *, reads: bool) -> Sample:
     return {
         "held": (max(peak, held) - empty) / sockets / 1024,
         "at the end": (held - empty) / sockets / 1024,
-        "said to each": pieces * len(PIECE) / 1024,
+        "sent to each": pieces * len(PIECE) / 1024,
     }
 
 
 MEASURE = Measure(
     name="P12",
-    title="A slow socket: sockets that never read while their answers run, and such as read",
+    title="Slow sockets: sockets that never read while their answers run, and sockets that read",
     sizes={"full": {"sockets": 1_000, "pieces": 120}, "quick": {"sockets": 200, "pieces": 100}},
     units={
-        "held": "KiB a socket",
-        "at the end": "KiB a socket",
-        "said to each": "KiB",
+        "held": "KiB per socket",
+        "at the end": "KiB per socket",
+        "sent to each": "KiB",
     },
     bounds=(
         Bound(
-            "memory of sockets that never read, against those that read",
+            "memory of sockets that never read, relative to sockets that read",
             lambda one: one[SLOW]["held"] / one[READING]["held"],
             most=1.2,
         ),

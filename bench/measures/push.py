@@ -196,18 +196,18 @@ async def push(rig: Rig, pushed: Pushed, sockets: int, each: int, events: int) -
     taken, seconds = cpu.taken(), loop.time() - began
     server = taken[pushed.server.name]
     return {
-        "events a server CPU second": sent / server,
+        "events per server CPU second": sent / server,
         "server": server / sent * 1e6,
         "redis": taken["redis"] / sent * 1e6,
         "harness": taken["self"] / sent * 1e6,
-        "events a second": sent / seconds,
+        "events per second": sent / seconds,
     }
 
 
 UNITS: Final = {
-    "events a server CPU second": "",
-    "server": "µs an event",
-    "redis": "µs an event",
-    "harness": "µs an event",
-    "events a second": "",
+    "events per server CPU second": "",
+    "server": "µs per event",
+    "redis": "µs per event",
+    "harness": "µs per event",
+    "events per second": "",
 }

@@ -84,7 +84,7 @@ def tokens() -> None:
     """Tokens a second of one core."""
     if found := figures("p7"):
         figure, axes = plt.subplots(figsize=(8, 2.2))
-        bars(axes, found, "tokens a worker CPU second", "tokens a second of one core")
+        bars(axes, found, "tokens per worker CPU second", "tokens a second of one core")
         save(figure, "bench-tokens")
 
 

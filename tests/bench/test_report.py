@@ -58,11 +58,13 @@ def test_the_page_shows_the_figures_of_the_json_result() -> None:
     assert "| P3 | cost | 11.0 (9.00 to 12.0) | ≤ 10 | **behind** | quick, 3 |" in text
     assert "| ours | 700 (500 to 800) | 11.0 (9.00 to 12.0) |" in text
     assert "2 cores of Some Processor" in text
-    assert "The machine's load before each was 0.5 to 0.5." in text
-    assert "Of a small size, which is a look and no figure: P3." in text
-    assert "While others used" not in text
+    assert "The load average before each measure was 0.5 to 0.5." in text
+    assert "Measured with a small size, which gives only an estimate: P3." in text
+    assert "while other programs used" not in text
     busy = report.for_document([{**CANNED, "load_before": 2.1}])
-    assert "While others used the machine, so that delays mean little: P3." in busy
+    assert (
+        "Measured while other programs used the machine, so that delays are unreliable: P3." in busy
+    )
 
 
 def test_kept_results_are_returned_in_the_order_of_the_measures(tmp_path: Path) -> None:
