@@ -24,7 +24,7 @@ async def contest(rig: Rig, size: Mapping[str, Any]) -> AsyncIterator[Mapping[st
         plays["BullMQ"] = partial(_play, rig, bullmq, jobs)
     for name in PYTHON:
         if peer := await rig.python(f"{name}_queue", package=name):
-            plays[name] = partial(_play, rig, peer, max(jobs // size["fewer"], 100))
+            plays[name] = partial(_play, rig, peer, max(jobs // size["peer divisor"], 100))
     yield plays
 
 
@@ -53,7 +53,7 @@ def _of_python(one: Round) -> float:
 MEASURE = Measure(
     name="P3",
     title="Queue: empty jobs, processed by one worker process, 100 at a time",
-    sizes={"full": {"jobs": 10_000, "fewer": 10}, "quick": {"jobs": 5_000, "fewer": 10}},
+    sizes={"full": {"jobs": 10_000, "peer divisor": 10}, "quick": {"jobs": 5_000, "fewer": 10}},
     units={RATE: "", "worker": "µs per job", "redis": "µs per job", "commands": "per job"},
     bounds=(
         Bound(

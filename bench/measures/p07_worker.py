@@ -33,7 +33,7 @@ async def contest(rig: Rig, size: Mapping[str, Any]) -> AsyncIterator[Mapping[st
         assert direct is not None  # noqa: S101 - else it does not play
         cpu = Cpu(direct, model)
         # It needs so much longer that a part of the answers tells as much.
-        streams = max(answers // size["fewer"], 1)
+        streams = max(answers // size["peer divisor"], 1)
         said = json.loads(await direct.ask(f"stream {streams} {tokens} 0"))
         return _sample(cpu.taken(), said["tokens"], direct.name)
 
@@ -51,8 +51,8 @@ MEASURE = Measure(
     name="P7",
     title="Worker: immediate answers of the model, 100 in parallel",
     sizes={
-        "full": {"answers": 200, "tokens": 500, "fewer": 4},
-        "quick": {"answers": 40, "tokens": 500, "fewer": 4},
+        "full": {"answers": 200, "tokens": 500, "peer divisor": 4},
+        "quick": {"answers": 40, "tokens": 500, "peer divisor": 4},
     },
     units={RATE: "", "worker": "µs per token", "redis": "µs per token", "model": "µs per token"},
     bounds=(

@@ -20,7 +20,7 @@ ROOT = Path(__file__).parent.parent.parent
 
 async def test_the_queue_measure_runs_and_its_result_is_formatted() -> None:
     (measure,) = chosen(["p3"])
-    small = replace(measure, sizes={"quick": {"jobs": 50, "fewer": 1}})
+    small = replace(measure, sizes={"quick": {"jobs": 50, "peer divisor": 1}})
     outcome = await run(small, "quick", 1, lambda _: None)
     found = report.result(outcome)
     assert found["figures"]["holdline"]["commands"]["median"] > 3
