@@ -46,7 +46,7 @@ class Process:
         self._output = output
 
     @property
-    def said(self) -> str:
+    def output(self) -> str:
         """The output of the process so far."""
         return self._output.read_text(errors="replace")
 
@@ -188,7 +188,7 @@ class System:
         async with aiohttp.ClientSession() as http:
 
             async def ready() -> bool:
-                assert server.popen.poll() is None, server.said
+                assert server.popen.poll() is None, server.output
                 with contextlib.suppress(aiohttp.ClientError):
                     async with http.get(f"{server.url}/readyz") as response:
                         return response.status == 200
@@ -200,7 +200,7 @@ class System:
     async def worker(self, model_url: str, **environ: str) -> Process:
         """Starts a worker with the model at `model_url` and waits until it is ready."""
         worker = self._start(Process, "worker", {"OPENAI_BASE_URL": model_url, **environ})
-        await wait_until(lambda: "worker ready" in worker.said, START_SECONDS)
+        await wait_until(lambda: "worker ready" in worker.output, START_SECONDS)
         return worker
 
     async def run(self, module: str, *arguments: str) -> str:

@@ -95,9 +95,9 @@ class Target:
             await asyncio.sleep(0.1)  # polling interval
         assert [] == await keys_without_ttl(self.pipe)
         for process in (self.server, self.worker):
-            assert process.popen.poll() is None, process.said
+            assert process.popen.poll() is None, process.output
             for trace in TRACES:
-                assert trace not in process.said, process.said
+                assert trace not in process.output, process.output
 
     def _growth(self, now: dict[str, Footprint]) -> list[str]:
         grown = []

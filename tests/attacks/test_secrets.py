@@ -89,7 +89,7 @@ async def test_secrets_do_not_reach_logs_errors_or_metrics(system: System, pipe:
         for process in (server, successor):
             process.signal(signal.SIGTERM)
             assert 0 == await process.wait(30)
-    for said in (server.said, worker_.said, successor.said, *told):
+    for said in (server.output, worker_.output, successor.output, *told):
         for form in FORMS:
             assert form not in said, said
 

@@ -98,7 +98,7 @@ async def check_bounded(redis_url: str, folder: Path, names: tuple[str, ...], at
                 assert await attack(http, server, name, at_once) < MAX_SECONDS, name
                 for process in (server, worker):
                     assert peak(process) < MAX_RSS, (name, process.name, peak(process))
-                    assert process.popen.poll() is None, process.said
+                    assert process.popen.poll() is None, process.output
 
 
 @pytest.mark.timeout(180)

@@ -56,7 +56,7 @@ async def test_the_redis_commands_of_a_single_job_are_bounded() -> None:
 
 
 async def test_a_backlog_does_not_add_redis_commands_per_job() -> None:
-    """No cost grows with the backlog. Claims may batch jobs differently, hence the tenth."""
+    """No cost grows with the backlog. The margin of a tenth covers different batches of claims."""
     async with Rig() as rig:
         noop = rig.ours("noop")
         counts = []

@@ -150,7 +150,7 @@ class Member:
         return process is not None and process.popen.poll() is None and self._asked is None
 
     @property
-    def said(self) -> str:
+    def output(self) -> str:
         """The output of the current process."""
         return self._output.read_bytes()[self._read_from :].decode(errors="replace")
 
@@ -242,12 +242,12 @@ class Member:
     @property
     def ready(self) -> bool:
         """Whether the process has logged that it is ready."""
-        return f"{self.kind} ready" in self.said
+        return f"{self.kind} ready" in self.output
 
     @property
     def tail(self) -> str:
         """The last lines of its output."""
-        return "\n".join(self.said.splitlines()[-16:])
+        return "\n".join(self.output.splitlines()[-16:])
 
     def errors(self) -> list[str]:
         """Returns the distinct error logs and tracebacks of all its processes, with counts."""

@@ -43,7 +43,7 @@ class Terminal:
     def __init__(self, command: list[str]) -> None:
         self.ours, theirs = pty.openpty()
         os.set_blocking(self.ours, False)
-        self.said = b""
+        self.shown = b""
         self.process = subprocess.Popen(
             # Like a shell: start a session whose controlling terminal is this one.
             ["setsid", "--ctty", "--wait", *command],
@@ -55,8 +55,8 @@ class Terminal:
 
     def shows(self, text: bytes) -> bool:
         with contextlib.suppress(OSError):  # No output yet, or all processes have ended.
-            self.said += os.read(self.ours, 65536)
-        return text in self.said
+            self.shown += os.read(self.ours, 65536)
+        return text in self.shown
 
 
 @pytest.fixture

@@ -59,7 +59,7 @@ def text_of(chunks: list[ChatCompletionChunk]) -> str:
     return "".join(chunk.choices[0].delta.content or "" for chunk in chunks if chunk.choices)
 
 
-async def test_streamed_and_whole_answers_are_the_same_text(client: openai.AsyncOpenAI) -> None:
+async def test_streamed_and_plain_answers_have_the_same_text(client: openai.AsyncOpenAI) -> None:
     chunks = await streamed(client, QUESTION)
     whole = await client.chat.completions.create(model="any", messages=QUESTION)
 
@@ -138,7 +138,7 @@ async def test_be_cut_aborts_the_stream(client: openai.AsyncOpenAI) -> None:
         await streamed(client, user_message("be cut"))
 
 
-async def test_the_text_before_a_cut_arrives(endpoint: test_utils.TestServer) -> None:
+async def test_the_text_before_an_aborted_stream_arrives(endpoint: test_utils.TestServer) -> None:
     body = {"messages": user_message("be cut"), "stream": True}
     seen = b""
     async with aiohttp.ClientSession() as session:

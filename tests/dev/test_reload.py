@@ -1,4 +1,4 @@
-"""`--reload`: which changes are detected, and which children restart."""
+"""`--reload` detects changes of source files and restarts only the reloading children."""
 
 import asyncio
 import signal

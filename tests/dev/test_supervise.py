@@ -53,11 +53,11 @@ class Supervised:
                 stderr=subprocess.STDOUT,
             )
 
-    def said(self) -> str:
+    def output_text(self) -> str:
         return self.output.read_text()
 
     def pids(self) -> list[int]:
-        words = [line.split() for line in self.said().splitlines()]
+        words = [line.split() for line in self.output_text().splitlines()]
         return [int(line[-1]) for line in words if line[-2:-1] == ["pid"]]
 
     def none_left(self) -> bool:
@@ -86,20 +86,20 @@ def test_one_signal_stops_all_children_with_status_0(
     start: Start, wait_until: Callable[..., None], number: signal.Signals
 ) -> None:
     supervised = start("below:steady", "one:clean", "two:clean")
-    wait_until(lambda: "all ready" in supervised.said())
+    wait_until(lambda: "all ready" in supervised.output_text())
 
     supervised.process.send_signal(number)
 
     assert 0 == supervised.process.wait(5)
     assert supervised.none_left()
-    assert 2 == supervised.said().count("goodbye")
+    assert 2 == supervised.output_text().count("goodbye")
 
 
 def test_a_child_that_ignores_sigterm_is_killed_within_5_seconds(
     start: Start, wait_until: Callable[..., None]
 ) -> None:
     supervised = start("below:stubborn", "one:stubborn")
-    wait_until(lambda: "all ready" in supervised.said())
+    wait_until(lambda: "all ready" in supervised.output_text())
     began = time.monotonic()
 
     supervised.process.send_signal(signal.SIGINT)
@@ -113,10 +113,10 @@ def test_a_second_signal_kills_all_children_at_once(
     start: Start, wait_until: Callable[..., None]
 ) -> None:
     supervised = start("one:stubborn")
-    wait_until(lambda: "all ready" in supervised.said())
+    wait_until(lambda: "all ready" in supervised.output_text())
 
     supervised.process.send_signal(signal.SIGINT)
-    wait_until(lambda: "stopping" in supervised.said())
+    wait_until(lambda: "stopping" in supervised.output_text())
     began = time.monotonic()
     supervised.process.send_signal(signal.SIGINT)
 
@@ -147,7 +147,7 @@ def test_a_child_that_fails_during_start_up_is_named_and_stops_the_others(
     supervised = start("one:steady", f"two:{kind}", "three:steady")
 
     assert 1 == supervised.process.wait(8)
-    assert how in supervised.said()
+    assert how in supervised.output_text()
     assert supervised.none_left()
 
 
@@ -155,19 +155,19 @@ def test_the_last_output_of_a_failed_child_is_shown(start: Start) -> None:
     supervised = start("one:failing")
 
     assert 1 == supervised.process.wait(8)
-    assert "    one | out of luck" in supervised.said()
+    assert "    one | out of luck" in supervised.output_text()
 
 
 def test_a_child_that_dies_later_also_stops_the_others(
     start: Start, wait_until: Callable[..., None]
 ) -> None:
     supervised = start("one:steady", "two:steady")
-    wait_until(lambda: "all ready" in supervised.said())
+    wait_until(lambda: "all ready" in supervised.output_text())
 
     os.kill(supervised.pids()[0], signal.SIGTERM)
 
     assert 1 == supervised.process.wait(8)
-    assert "one was killed by SIGTERM" in supervised.said()
+    assert "one was killed by SIGTERM" in supervised.output_text()
     assert supervised.none_left()
 
 
@@ -175,7 +175,7 @@ def test_a_killed_supervisor_leaves_no_orphan_process(
     start: Start, wait_until: Callable[..., None]
 ) -> None:
     supervised = start("below:stubborn", "one:stubborn", "two:steady")
-    wait_until(lambda: "all ready" in supervised.said())
+    wait_until(lambda: "all ready" in supervised.output_text())
 
     supervised.process.kill()
 

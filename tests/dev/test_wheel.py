@@ -30,7 +30,7 @@ MODULES = {"jobs", "jobs.log", "jobs.log.log", "server", "worker.__main__"}
         ("role = 'server'\n", "role = 'server'\n"),
     ],
 )
-def test_names_of_packages_are_prefixed(source: str, staged: str) -> None:
+def test_package_names_are_prefixed(source: str, staged: str) -> None:
     assert staged == rewrite(source, "a.py", MODULES)
 
 
@@ -104,7 +104,7 @@ async def test_an_installed_wheel_serves_requests_and_adds_only_one_package(
         # With several processes, each child is started by its module name.
         server = await system.server(HOLDLINE_PROCESSES="2")
         worker = await system.worker(model.url, HOLDLINE_PROCESSES="2")
-        await wait_until(lambda: worker.said.count("worker ready") == 2)
+        await wait_until(lambda: worker.output.count("worker ready") == 2)
         body = {"input": "tokens=3"}
         async with http.post(f"{server.url}/v1/responses", json=body) as response:
             answer = await response.json()

@@ -47,7 +47,7 @@ class Shared:
         """Returns the model calls for a prompt."""
         return [call for call in list(self.model.calls) if call.prompt == prompt]
 
-    def said(self, prompt: str) -> str:
+    def answer_to(self, prompt: str) -> str:
         """Returns the model's answer to a prompt. Fails unless it was called exactly once."""
         calls = self.calls(prompt)
         assert 1 == len(calls)

@@ -131,7 +131,7 @@ async def test_keys_and_tokens_do_not_appear_in_logs_or_metrics(site: Site) -> N
             assert 400 <= response.status < 500
         async with http.get(f"{site.server.url}/metrics") as response:
             metrics = await response.text()
-    everything = metrics + "".join(process.said for process in site.system._processes)
+    everything = metrics + "".join(process.output for process in site.system._processes)
     assert "server ready" in everything
     for secret in (*shown, "canary", json.loads(site.signer)["d"]):
         assert secret not in everything

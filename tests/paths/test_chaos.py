@@ -59,7 +59,7 @@ def test_random_faults_break_no_promise() -> None:
     ],
 )
 def test_the_checker_detects_a_disabled_defence(what: str, broken: set[str]) -> None:
-    """Up to three runs, because a run of random faults may lack the relevant one."""
+    """Runs up to three times, because random faults may not include the one for this defence."""
     report = ""
     for seed in ("1", "2", "3"):
         status, report = chaos("--seed", seed, "--seconds", "14", "--sabotage", what)

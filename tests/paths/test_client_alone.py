@@ -28,7 +28,7 @@ async def test_the_web_client_resumes_in_node_22(shared: Shared) -> None:
     assert 0 == process.returncode
     told: dict[str, Any] = json.loads(output)
     assert ("completed", True, 2) == (told["status"], told["verified"], told["sockets"])
-    assert shared.said(prompt) == told["text"].strip()
+    assert shared.answer_to(prompt) == told["text"].strip()
 
 
 WORKER = """
@@ -86,5 +86,5 @@ async def test_the_web_client_resumes_in_a_web_worker(
         }""",
         [f"{server.url}/v1/responses", prompt],
     )
-    assert shared.said(prompt) == told.pop("text").strip()
+    assert shared.answer_to(prompt) == told.pop("text").strip()
     assert told == {"status": "completed", "verified": True, "sockets": 2, "page": "undefined"}

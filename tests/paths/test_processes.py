@@ -116,8 +116,8 @@ async def test_prompts_answers_and_keys_do_not_appear_in_logs_or_errors(
     for process in (server, worker):
         process.signal(signal.SIGTERM)
         assert 0 == await process.wait()
-    for said in (server.said, worker.said, *told):
+    for said in (server.output, worker.output, *told):
         assert "canary" not in said
     # The model's tokens contain the number of their call, so this finds any answer text in the
     # logs.
-    assert "c1t" not in server.said + worker.said
+    assert "c1t" not in server.output + worker.output

@@ -15,7 +15,7 @@ WEATHER: dict[str, Any] = {
 }
 
 
-async def test_a_tool_loop(shared: Shared) -> None:
+async def test_a_tool_loop_works_with_the_python_client(shared: Shared) -> None:
     async with holdline_client.connect(shared.server.url) as client:
         answer = client.ask(
             shared.prompt('mode=call args={"city":"Bern"}'), tools=[WEATHER], tool_choice="required"

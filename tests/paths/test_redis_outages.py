@@ -154,5 +154,5 @@ async def test_server_and_worker_refuse_to_start_on_a_redis_that_evicts_keys(
         ]
         assert [1, 1] == [await process.wait() for process in started]
         for process in started:
-            assert "maxmemory-policy is allkeys-lru" in process.said
-            assert "CONFIG SET maxmemory-policy noeviction" in process.said
+            assert "maxmemory-policy is allkeys-lru" in process.output
+            assert "CONFIG SET maxmemory-policy noeviction" in process.output

@@ -113,7 +113,7 @@ async def test_answers_pause_while_redis_rejects_commands_and_need_one_model_cal
 
 def assert_no_restart(deployment: Deployment) -> None:
     """Asserts that no worker has abandoned, lost or rescued a job."""
-    said = "".join(worker.said for worker in deployment.workers)
+    said = "".join(worker.output for worker in deployment.workers)
     for line in ("job abandoned", "lease lost", "rescued", "log entries lost"):
         assert line not in said
 
@@ -130,7 +130,7 @@ async def test_a_job_is_abandoned_after_the_configured_retry_time(tmp_path: Path
             await answer.wait_for_tokens(10, 20)
             [worker] = deployment.workers
             async with too_few_replicas(control):
-                await wait_until(lambda: "job abandoned: Redis unavailable" in worker.said)
+                await wait_until(lambda: "job abandoned: Redis unavailable" in worker.output)
             await answer.wait_for_end(20)
             assert_complete(answer, deployment.model, calls=2)
         await wait_for_baseline(deployment)

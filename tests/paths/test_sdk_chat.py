@@ -38,7 +38,9 @@ class Place(BaseModel):
     city: str
 
 
-async def test_a_plain_answer(shared: Shared, client: AsyncOpenAI) -> None:
+async def test_a_chat_completion_returns_text_and_usage(
+    shared: Shared, client: AsyncOpenAI
+) -> None:
     prompt = shared.prompt("tokens=5")
     raw = await client.chat.completions.with_raw_response.create(
         messages=[{"role": "developer", "content": "Be brief."}, *ask(prompt)],
@@ -99,7 +101,9 @@ async def test_the_stream_helper_of_the_sdk_works(shared: Shared, client: AsyncO
 
 
 @pytest.mark.parametrize("streamed", [False, True])
-async def test_a_chat_tool_loop(shared: Shared, client: AsyncOpenAI, streamed: bool) -> None:
+async def test_a_tool_loop_works_over_chat_completions(
+    shared: Shared, client: AsyncOpenAI, streamed: bool
+) -> None:
     prompt = shared.prompt('mode=call name=get_weather args={"location":"Bern"}')
     messages = ask(prompt)
     if streamed:
@@ -160,7 +164,7 @@ async def test_a_failed_completion_raises_and_is_not_retried(shared: Shared) -> 
     assert 2 == len(shared.calls(prompt))
 
 
-async def test_reasoning_refusals_and_log_probabilities(
+async def test_chat_completions_include_reasoning_refusals_and_log_probabilities(
     shared: Shared, client: AsyncOpenAI
 ) -> None:
     async def said(mode: str, **more: Any) -> Any:

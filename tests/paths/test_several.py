@@ -42,7 +42,7 @@ def alive(pid: int) -> bool:
 
 async def wait_until_ready(process: Process, times: int) -> None:
     """Waits until this number of children, dead ones included, has logged that it is ready."""
-    await wait_until(lambda: process.said.count(f"{process.name} ready") >= times, 30)
+    await wait_until(lambda: process.output.count(f"{process.name} ready") >= times, 30)
 
 
 async def ask(url: str) -> str:
@@ -70,7 +70,7 @@ async def test_two_server_and_two_worker_processes_answer_and_shut_down(
         process.signal(signal.SIGTERM)
     assert [0, 0] == [await server.wait(20), await worker.wait(20)]
     assert not any(map(alive, kept))
-    assert 2 == server.said.count("draining")
+    assert 2 == server.output.count("draining")
 
 
 async def test_a_dead_child_process_is_replaced(system: System, model: FakeModel) -> None:
@@ -84,7 +84,7 @@ async def test_a_dead_child_process_is_replaced(system: System, model: FakeModel
         await wait_until_ready(process, 3)
         assert second in children(process)
         assert first not in children(process)
-        assert "a process died" in process.said
+        assert "a process died" in process.output
     assert ["completed"] * 6 == await asyncio.gather(*(ask(server.url) for _ in range(6)))
     server.signal(signal.SIGINT)
     assert 0 == await server.wait(20)

@@ -1,4 +1,4 @@
-"""A Holdline whose model is another Holdline, with `api = "responses"`."""
+"""One Holdline is the upstream of another, with `api = "responses"`."""
 
 from __future__ import annotations
 

@@ -87,9 +87,9 @@ async def test_a_webhook_is_sent_for_every_kind_of_end_and_no_secret_is_logged(
         assert sorted(expected) == sorted(receiver.told)
         fetched = await client.responses.retrieve(expected[1][1])
         assert "completed" == fetched.status
-    await wait_until(lambda: worker.said.count("webhook sent") == 4)
-    assert SECRET not in worker.said + server.said
-    assert "/hook" not in worker.said + server.said
+    await wait_until(lambda: worker.output.count("webhook sent") == 4)
+    assert SECRET not in worker.output + server.output
+    assert "/hook" not in worker.output + server.output
 
 
 async def test_another_worker_sends_the_webhook_for_the_answer_of_a_dead_worker(
@@ -169,7 +169,7 @@ async def test_a_webhook_is_still_sent_after_redis_is_killed_and_restarted(
         worker = await system.worker(model.url)
         async with sdk(server) as client:
             told_later = await background(client, "x")
-        await wait_until(lambda: "webhook failed" in worker.said)
+        await wait_until(lambda: "webhook failed" in worker.output)
         await redis.kill()
         await redis.start()
         await wait_until(lambda: receiver.told)

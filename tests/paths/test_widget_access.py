@@ -75,7 +75,7 @@ async def test_enter_during_an_input_method_composition_does_not_send(
     assert [["Enter", True]] == await page.evaluate("keys")
     await expect(page.locator("article.answer")).to_have_count(0)
     await page.keyboard.press("Enter")
-    assert await wait_for_end(page) == shared.said(f"{prompt} 日本")
+    assert await wait_for_end(page) == shared.answer_to(f"{prompt} 日本")
 
 
 async def test_the_widget_can_be_used_with_the_keyboard_alone(
@@ -96,7 +96,7 @@ async def test_the_widget_can_be_used_with_the_keyboard_alone(
     prompt = shared.prompt("tokens=5")
     await field.fill(prompt)
     await page.keyboard.press("Enter")
-    assert await wait_for_end(page) == shared.said(prompt)
+    assert await wait_for_end(page) == shared.answer_to(prompt)
     await expect(field).to_be_focused()
     await page.keyboard.press("Shift+Tab")
     reached = set()

@@ -75,13 +75,13 @@ async def test_an_answer_survives_reloads_and_a_lost_connection_in_firefox(
         await firefox.reload()
     await firefox.run("() => document.querySelector('#plug').click()")
     answers = await wait_for_end(firefox)
-    assert [("completed", shared.said(prompt))] == answers
+    assert [("completed", shared.answer_to(prompt))] == answers
     again = shared.prompt("tokens=20")
     await ask(firefox, again)
     answers = await wait_for_end(firefox)
     while len(answers) < 2:
         answers = await wait_for_end(firefox)
-    assert shared.said(again) == answers[1][1]
+    assert shared.answer_to(again) == answers[1][1]
 
 
 async def test_hostile_answers_run_and_load_nothing_in_firefox(

@@ -49,7 +49,7 @@ async def test_the_printed_snippet_embeds_the_widget_on_another_site(
     page = await open_page(origin, None, server.url.split("/")[2])
     prompt = shared.prompt("tokens=20")
     await ask(page, prompt)
-    assert await wait_for_end(page) == shared.said(prompt)
+    assert await wait_for_end(page) == shared.answer_to(prompt)
     loaded = await page.evaluate("performance.getEntriesByType('resource').map(e => e.name)")
     fixed = f"{server.url}/web/{pages().version}/"
     scripts = [url for url in loaded if url.partition("#")[0].endswith(".js")]
@@ -93,7 +93,7 @@ async def test_a_lazily_loaded_part_that_was_modified_in_transit_never_runs(
     await page.unroute(f"**/{part}", change)
     prompt = shared.prompt("tokens=20")
     await ask(page, prompt)
-    assert await wait_for_end(page) == shared.said(
+    assert await wait_for_end(page) == shared.answer_to(
         prompt
     )  # a part that is needed is requested again
     assert await page.evaluate("window.pwned === undefined")

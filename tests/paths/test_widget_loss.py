@@ -35,7 +35,7 @@ async def test_an_answer_survives_twenty_reloads_at_random_moments(
     for _ in range(20):
         await asyncio.sleep(rng.uniform(0.0, 0.5))  # reload at a random point of the answer
         await page.reload()
-    assert await wait_for_end(page) == shared.said(prompt)
+    assert await wait_for_end(page) == shared.answer_to(prompt)
     assert 1 == await page.locator("article.answer").count()
 
 
@@ -53,7 +53,7 @@ async def test_a_page_restored_from_the_back_forward_cache_continues(
     await wait_for_more_tokens(shared, prompt)
     await page.evaluate("history.back()")
     await page.wait_for_url(f"{shared.server.url}/", wait_until="commit")
-    assert await wait_for_end(page) == shared.said(prompt)
+    assert await wait_for_end(page) == shared.answer_to(prompt)
     assert "persisted" == await page.title()
 
 
@@ -66,7 +66,7 @@ async def test_a_frozen_page_catches_up_when_it_resumes(shared: Shared, open_pag
     await devtools.send("Page.setWebLifecycleState", {"state": "frozen"})
     await wait_for_more_tokens(shared, prompt)
     await devtools.send("Page.setWebLifecycleState", {"state": "active"})
-    assert await wait_for_end(page) == shared.said(prompt)
+    assert await wait_for_end(page) == shared.answer_to(prompt)
 
 
 async def test_an_answer_continues_after_the_network_was_offline(
@@ -79,7 +79,7 @@ async def test_an_answer_continues_after_the_network_was_offline(
     await page.context.set_offline(True)
     await expect(page.locator("#banner")).to_be_visible(timeout=20_000)
     await page.context.set_offline(False)
-    assert await wait_for_end(page) == shared.said(prompt)
+    assert await wait_for_end(page) == shared.answer_to(prompt)
     await expect(page.locator("#banner")).to_be_hidden()
 
 
@@ -98,7 +98,7 @@ async def test_a_prompt_written_offline_is_shown_as_unsent_and_sent_once(
     )
     assert [] == shared.calls(prompt)
     await page.context.set_offline(False)
-    assert await wait_for_end(page) == shared.said(prompt)
+    assert await wait_for_end(page) == shared.answer_to(prompt)
 
 
 async def test_a_hidden_tab_reconnects_when_it_is_shown(shared: Shared, open_page: NewPage) -> None:
@@ -113,7 +113,7 @@ async def test_a_hidden_tab_reconnects_when_it_is_shown(shared: Shared, open_pag
     await expect(page.locator("#plugged")).to_contain_text("Plugged in again", timeout=15_000)
     await expect(page.locator("#state")).not_to_have_attribute("data-state", "closed")
     await hide(page, hidden=False)
-    assert await wait_for_end(page) == shared.said(prompt)
+    assert await wait_for_end(page) == shared.answer_to(prompt)
 
 
 HOUR_MS = 3_600_000
@@ -154,7 +154,7 @@ async def test_a_tab_that_was_hidden_for_an_hour_catches_up(
         await asyncio.sleep(1)  # time passes: a reconnection would happen now
         assert [] == sockets
     await hide(page, hidden=False)
-    assert await wait_for_end(page) == shared.said(prompt)
+    assert await wait_for_end(page) == shared.answer_to(prompt)
     assert 1 == await page.locator("article.answer").count()
     await expect(page.locator("#state")).to_have_attribute("data-state", "open")
 
@@ -180,13 +180,13 @@ async def test_two_tabs_of_one_conversation_both_receive_updates(
     await ask(one, prompt)
     await wait_for_text(one)
     await wait_for_text(other, "t9 ")
-    assert await wait_for_end(one) == await wait_for_end(other) == shared.said(prompt)
+    assert await wait_for_end(one) == await wait_for_end(other) == shared.answer_to(prompt)
     back = shared.prompt("tokens=10")
     await ask(other, back)
     await expect(other.locator("article.answer")).to_have_count(2)
-    assert await wait_for_end(other) == shared.said(back)
+    assert await wait_for_end(other) == shared.answer_to(back)
     await expect(one.locator("article.answer")).to_have_count(2)
-    assert await wait_for_end(one) == shared.said(back)
+    assert await wait_for_end(one) == shared.answer_to(back)
     await one.bring_to_front()
     await one.click("#new")
     await expect(other.locator("article.answer")).to_have_count(0)
@@ -202,7 +202,7 @@ async def test_the_pull_the_plug_demo_loses_no_text(shared: Shared, open_page: N
     await expect(page.locator("#plugged")).to_contain_text(
         "Plugged in again, and connected", timeout=15_000
     )
-    assert await wait_for_end(page) == shared.said(prompt)
+    assert await wait_for_end(page) == shared.answer_to(prompt)
 
 
 async def test_a_short_connection_loss_shows_no_banner(
@@ -251,5 +251,5 @@ async def test_an_answer_with_a_wrong_checksum_is_fetched_again(
     await ask(page, prompt)
     text = await wait_for_end(page)
     await expect(page.locator("article.answer .note")).to_contain_text("the checksum matches")
-    assert await wait_for_end(page) == text == shared.said(prompt)
+    assert await wait_for_end(page) == text == shared.answer_to(prompt)
     assert 2 == await page.evaluate("window.damaged")

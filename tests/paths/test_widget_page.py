@@ -48,7 +48,7 @@ async def test_the_widget_works_on_an_allowed_site(
     await page.click(".launcher")
     prompt = shared.prompt("tokens=30")
     await ask(page, prompt)
-    assert await wait_for_end(page) == shared.said(prompt)
+    assert await wait_for_end(page) == shared.answer_to(prompt)
 
 
 async def test_on_a_disallowed_site_the_console_names_the_setting(
@@ -82,7 +82,7 @@ async def test_the_widget_works_under_a_strict_content_security_policy(
 PUBLIC = "[chat.isOpen, chat.state, chat.turns]"
 
 
-async def test_the_public_methods_events_and_the_launcher(
+async def test_public_methods_events_and_the_launcher_work(
     shared: Shared, open_page: NewPage
 ) -> None:
     page = await open_page(shared.server.url)
@@ -121,8 +121,8 @@ async def test_the_public_methods_events_and_the_launcher(
     await expect(launcher).to_have_accessible_name("Open the chat, 1 unread")
     await launcher.click()
     await expect(launcher.locator(".badge")).to_be_hidden()
-    assert await wait_for_end(page) == shared.said(prompt)
-    done = {**turn, "status": "completed", "text": shared.said(prompt)}
+    assert await wait_for_end(page) == shared.answer_to(prompt)
+    done = {**turn, "status": "completed", "text": shared.answer_to(prompt)}
     told = await element(page, "chat.turns")
     assert [done] == [{**turn, "text": turn["text"].strip()} for turn in told]
     await element(page, f"chat.send({json.dumps(shared.prompt('mode=slow tokens=900 pace=0.02'))})")
@@ -275,4 +275,4 @@ async def test_the_widget_speaks_the_language_of_the_page(
     assert direction == await page.locator(".panel").evaluate("e => getComputedStyle(e).direction")
     prompt = shared.prompt("tokens=3")
     await ask(page, prompt)
-    assert await wait_for_end(page) == shared.said(prompt)
+    assert await wait_for_end(page) == shared.answer_to(prompt)

@@ -61,7 +61,7 @@ async def test_the_snippets_work_in_chromium(
     await page.click(".launcher")
     prompt = shared.prompt("tokens=30")
     await ask(page, prompt)
-    assert await wait_for_end(page) == shared.said(prompt)
+    assert await wait_for_end(page) == shared.answer_to(prompt)
     for snippet, seen in ((WIDGET_PAGE, "#prompt"), (CLIENT_PAGE, "#answer")):
         await page.set_content(with_address(server, snippet))
         await expect(page.locator(seen)).to_be_visible()
@@ -87,7 +87,7 @@ async def test_the_snippets_with_tokens_work_in_chromium(
             page = await open_page(origin, None, server.url.removeprefix("http://"))
             prompt = shared.prompt()
             await ask(page, prompt)
-            assert await wait_for_end(page) == shared.said(prompt)
+            assert await wait_for_end(page) == shared.answer_to(prompt)
         finally:
             site.kill()
 
@@ -129,5 +129,5 @@ async def test_the_snippets_work_in_firefox(
 
         await wait_until(answered, 40)
         (turn,) = await firefox.run("() => document.querySelector('holdline-chat').turns")
-        assert shared.said(prompt) == turn["text"].strip()
+        assert shared.answer_to(prompt) == turn["text"].strip()
         assert [] == await firefox.run("() => window.wrong")

@@ -51,7 +51,9 @@ async def test_a_restart_replaces_the_text_and_shows_the_attempt(
     await expect(page.locator("article.answer .note")).to_contain_text("attempt 2")
 
 
-async def test_regenerate_edit_and_copy(shared: Shared, open_page: NewPage) -> None:
+async def test_an_answer_can_be_regenerated_and_copied_and_its_prompt_edited(
+    shared: Shared, open_page: NewPage
+) -> None:
     page = await open_page(shared.server.url)
     await page.context.grant_permissions(["clipboard-read", "clipboard-write"])
     first = shared.prompt("tokens=5")
@@ -73,7 +75,7 @@ async def test_regenerate_edit_and_copy(shared: Shared, open_page: NewPage) -> N
     second = shared.prompt("tokens=6")
     await ask(page, second)
     await expect(page.locator(".turn .prompt")).to_contain_text(second)
-    assert await wait_for_end(page) == shared.said(second)
+    assert await wait_for_end(page) == shared.answer_to(second)
     assert 1 == await page.locator("article.answer").count()
     await expect(page.locator(".turn .prompt")).to_have_text(re.compile(re.escape(second)))
 
@@ -101,7 +103,7 @@ async def test_a_cancelled_or_emptied_edit_is_discarded(shared: Shared, open_pag
     second = shared.prompt("tokens=6")
     await ask(page, second)
     await expect(page.locator("article.answer")).to_have_count(2)
-    assert await wait_for_end(page) == shared.said(second)
+    assert await wait_for_end(page) == shared.answer_to(second)
 
 
 async def test_the_widget_resends_the_conversation_if_the_server_has_deleted_it(

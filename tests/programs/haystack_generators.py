@@ -1,4 +1,4 @@
-"""haystack's generators for both APIs, and its agent. Prints its results as JSON."""
+"""haystack's generators for both APIs and its agent. Prints its results as JSON."""
 
 import json
 import os

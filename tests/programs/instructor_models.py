@@ -1,4 +1,4 @@
-"""instructor in its modes for both APIs. Prints its results as JSON."""
+"""instructor in several modes over both APIs. Prints its results as JSON."""
 
 import json
 import os

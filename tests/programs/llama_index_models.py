@@ -1,4 +1,4 @@
-"""LlamaIndex's models for other servers, over both APIs. Prints its results as JSON."""
+"""LlamaIndex's models for OpenAI-compatible servers, over both APIs. Prints its results as JSON."""
 
 import asyncio
 import json

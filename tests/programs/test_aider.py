@@ -36,7 +36,7 @@ async def ask(shared: Shared, folder: Path, prompt: str) -> tuple[str, list[Call
             "HOME": str(folder),
             "OPENAI_API_BASE": f"{shared.server.url}/v1",
             "OPENAI_API_KEY": "any",
-            "LITELLM_LOCAL_MODEL_COST_MAP": "True",  # otherwise it downloads one
+            "LITELLM_LOCAL_MODEL_COST_MAP": "True",  # otherwise it downloads the map
             "NO_PROXY": "127.0.0.1",
             "BROWSER": "true",  # aider opens a browser when the context overflows
         },

@@ -38,7 +38,7 @@ async def test_guidellm(shared: Shared, tmp_path: Path) -> None:
     report = json.loads((tmp_path / "report.json").read_text())
     requests = report["benchmarks"][0]["requests"]
     (good,), (bad,) = requests["successful"], requests["errored"]
-    assert shared.said(answered) == good["output"].strip()
+    assert shared.answer_to(answered) == good["output"].strip()
     assert 3 == good["output_tokens"]
     assert "400 Bad Request" in bad["info"]["error"]
     assert [1, 1] == [len(shared.calls(prompt)) for prompt in (answered, failed)]

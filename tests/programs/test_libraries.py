@@ -15,8 +15,8 @@ from .running import CALL, PYTHON, SECONDS, environment, has_tokens, run
 
 TOOL = 'mode=call args={"city":"Bern"}'
 JSON = 'say={"city":"Bern"}'
-# A retry of the same request fails again without a model call, so each must reach the model once
-# however often the library retries.
+# A retry would fail again, so each request must reach the model only once, whatever the library's
+# own retries.
 FAILURES = {"context": "mode=narrow at=1", "unauthorized": "mode=401"}
 REASONS = {
     "context": ("400", "context_length_exceeded", "Shorten it"),

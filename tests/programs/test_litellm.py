@@ -36,7 +36,7 @@ async def proxy(tmp_path: Path) -> AsyncIterator[str]:
             env={
                 **clean_environ(),
                 "LITELLM_MASTER_KEY": KEY,
-                "LITELLM_LOCAL_MODEL_COST_MAP": "True",  # otherwise it downloads one
+                "LITELLM_LOCAL_MODEL_COST_MAP": "True",  # otherwise it downloads the map
                 "NO_PROXY": "127.0.0.1",
             },
             stdin=asyncio.subprocess.DEVNULL,

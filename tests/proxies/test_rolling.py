@@ -28,7 +28,7 @@ RESTARTING = "503 server_restarting"  # the request was not accepted, and SDKs r
 
 
 class Load:
-    """Clients of each kind that send one request after another until `over`."""
+    """Clients of each kind that send one request after another until `over` is set."""
 
     def __init__(self, url: str, http: aiohttp.ClientSession) -> None:
         self.url = f"{url}/v1/responses"
@@ -131,7 +131,7 @@ async def test_a_rolling_restart_returns_no_502_and_loses_no_answer(
             load = Load(url, http)
             async with asyncio.TaskGroup() as tasks:
                 load.start(tasks)
-                await asyncio.sleep(1)  # time passes: the load begins
+                await asyncio.sleep(1)  # time passes: the load starts
                 for server in (one, two):
                     await restart(system, server)
                     await asyncio.sleep(2.5)  # Caddy checks the server's health every second

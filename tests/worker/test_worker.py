@@ -245,8 +245,8 @@ async def test_a_process_answers_and_stops_with_status_0(
     await harness.ended(response_id)
     worker.signal(signal.SIGTERM)
     assert 0 == await worker.wait(5)
-    assert "mode=ok" not in worker.said
-    assert all(json.loads(line) for line in worker.said.splitlines())
+    assert "mode=ok" not in worker.output
+    assert all(json.loads(line) for line in worker.output.splitlines())
 
 
 async def test_a_process_that_is_killed_is_replaced(

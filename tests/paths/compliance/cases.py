@@ -1,4 +1,4 @@
-"""The cases with one request from the standard's compliance suite, rewritten.
+"""The single-request cases of the standard's compliance suite, rewritten for these tests.
 
 A prompt begins with words that control the tests' model.
 """
