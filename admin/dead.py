@@ -1,6 +1,6 @@
-"""Manages the dead list, whose entries workers do not process any more.
+"""Manages the dead list, whose entries workers no longer process.
 
-list           list all entries: an id with its status, or bytes that are no id
+list           list all entries: a response id with its status, or bytes that are not an id
 again ID       submit the same request as a new response, and remove the entry
 drop ID        remove the entry
 """
@@ -33,10 +33,10 @@ async def _state(pipe: Pipe, entry: bytes) -> str:
         name = entry.decode("ascii")
         names = Partition(partition_of(name))
     except (UnicodeDecodeError, UnknownResponse):
-        return f"{entry[:80]!r}  not an id of ours: drop it"
+        return f"{entry[:80]!r}  not a response id; drop it"
     status, failures = await pipe.call("HMGET", names.job(name), "status", "failures")
     if status is None:
-        return f"{name}  expired: drop it"
+        return f"{name}  expired; drop it"
     return f"{name}  {status.decode()} after {int(failures or 0)} lost attempts"
 
 
@@ -46,7 +46,7 @@ async def _list(pipe: Pipe, queue: Queue, partitions: int) -> AsyncIterator[str]
         for entry in await queue.dead(partition):
             total += 1
             yield await _state(pipe, entry)
-    yield f"{total} in the dead list"
+    yield f"{total} entries in the dead list"
 
 
 async def _again(pipe: Pipe, queue: Queue, response_id: str) -> str:
@@ -61,12 +61,12 @@ async def _again(pipe: Pipe, queue: Queue, response_id: str) -> str:
         job, submitted(job), begins=begins(job), queue_name=(queue_name or b"").decode()
     )
     await queue.unbury(partition, response_id.encode())
-    return f"{response_id} is asked again as {accepted.response_id}"
+    return f"{response_id} was submitted again as {accepted.response_id}"
 
 
 async def _drop(queue: Queue, partitions: int, entry: str) -> str:
     dropped = [await queue.unbury(number, entry.encode()) for number in range(partitions)]
-    return "dropped" if any(dropped) else "it is not in the dead list"
+    return f"{entry} was dropped" if any(dropped) else f"{entry} is not in the dead list"
 
 
 async def run(environ: Mapping[str, str], argv: Sequence[str]) -> AsyncIterator[str]:
@@ -88,9 +88,9 @@ async def run(environ: Mapping[str, str], argv: Sequence[str]) -> AsyncIterator[
 def _parser() -> argparse.ArgumentParser:
     parser = cli.parser("admin.dead", __doc__)
     actions = parser.add_subparsers(dest="action", required=True)
-    actions.add_parser("list")
-    for name in ("again", "drop"):
-        actions.add_parser(name).add_argument("id")
+    actions.add_parser("list", help="list all entries")
+    for name, about in (("again", "submit the request again"), ("drop", "remove the entry")):
+        actions.add_parser(name, help=about).add_argument("id", help="the id of the response")
     return parser
 
 

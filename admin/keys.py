@@ -67,7 +67,7 @@ class FileStore:
             records = self._read()
             found = records.pop(id_, None)
             if (None if found is None else api_keys.encode(found)) != before:
-                raise HoldlineError(f"{id_} was changed by another process just now: try again")
+                raise HoldlineError(f"{id_} was changed by another process; try again")
             if after is not None:
                 records[id_] = api_keys.decode(after)
             replace(self._path, api_keys.format_file(records))
@@ -89,7 +89,7 @@ async def store(environ: Mapping[str, str]) -> AsyncIterator[Store]:
     place = env.text(environ, "HOLDLINE_API_KEYS")
     if not place:
         raise ConfigError(
-            "set HOLDLINE_API_KEYS=redis, or to the path of a file: keys are kept there"
+            "HOLDLINE_API_KEYS is not set: set it to redis or to the path of the key file"
         )
     if place != "redis":
         yield FileStore(Path(place))
@@ -101,7 +101,7 @@ async def store(environ: Mapping[str, str]) -> AsyncIterator[Store]:
 async def create(store: Store, arguments: argparse.Namespace) -> str:
     """Creates a key. Returns the text to print, which contains it."""
     if not is_tenant(arguments.tenant):
-        raise ValueError("a tenant is named by 1 to 64 letters, digits and _ . -")
+        raise ValueError("TENANT must be 1 to 64 letters, digits and _ . -")
     id_, now = api_keys.new_id(), time.time()
     written, secret = api_keys.new_key(id_)
     record = msgspec.convert(
@@ -142,18 +142,20 @@ async def rotate(store: Store, id_: str, keep_seconds: float) -> str:
 async def revoke(store: Store, id_: str) -> str:
     """Revokes a key. Returns the text to print."""
     await store.put(id_, await _found(store, id_), None)
-    return f"{id_} is revoked"
+    return f"{id_} was revoked"
 
 
 async def _found(store: Store, id_: str) -> bytes:
     found = (await store.all()).get(id_)
     if found is None:
-        raise HoldlineError(f"there is no API key {id_}; `python -m admin.keys list` shows all")
+        raise HoldlineError(
+            f"API key {id_} not found; list all keys with `python -m admin.keys list`"
+        )
     return found
 
 
 def _shown_once(written: str) -> str:
-    return f"{written}\nKeep it now: it is not shown again."
+    return f"{written}\nSave the key now. It cannot be shown again."
 
 
 def _line(record: Record, now: float) -> str:
@@ -180,9 +182,11 @@ def _seconds(written: str) -> float:
     try:
         seconds = float(written[:-1]) * _UNITS[written[-1:]]
     except (ValueError, KeyError):
-        raise argparse.ArgumentTypeError("a number with s, m, h or d, such as 90d") from None
+        raise argparse.ArgumentTypeError(
+            "must be a number followed by s, m, h or d, such as 90d"
+        ) from None
     if not 0 <= seconds <= 3650 * DAY:
-        raise argparse.ArgumentTypeError("from 0s to 3650d")
+        raise argparse.ArgumentTypeError("must be between 0s and 3650d")
     return seconds
 
 
@@ -190,25 +194,30 @@ def _parser() -> argparse.ArgumentParser:
     parser = cli.parser("admin.keys", __doc__)
     actions = parser.add_subparsers(dest="action", required=True)
     making = actions.add_parser("create", help="create a key")
-    making.add_argument("tenant", help="1 to 64 letters, digits and _ . -")
+    making.add_argument("tenant", help="tenant of the key: 1 to 64 letters, digits and _ . -")
     making.add_argument(
-        "--scopes", default=_DEFAULT_SCOPES, help=f"of {','.join(SCOPES)} ({_DEFAULT_SCOPES})"
+        "--scopes",
+        default=_DEFAULT_SCOPES,
+        help=f"scopes of the key, from {','.join(SCOPES)} (default: {_DEFAULT_SCOPES})",
     )
     making.add_argument("--model", action="append", help="a model that the key may use; repeatable")
     making.add_argument(
-        "--prompt", action="append", help="a prompt template that it may use; repeatable"
+        "--prompt", action="append", help="a prompt template that the key may use; repeatable"
     )
     making.add_argument(
-        "--expires", type=_seconds, help="time until it expires, such as 90d; never if left out"
+        "--expires", type=_seconds, help="time until the key expires, such as 90d (default: never)"
     )
-    making.add_argument("--note", default="", help="a note that list shows")
+    making.add_argument("--note", default="", help="a note, which list shows")
     actions.add_parser("list", help="list all keys")
     turning = actions.add_parser("rotate", help="replace the secret of a key")
-    turning.add_argument("id")
+    turning.add_argument("id", help="id of the key")
     turning.add_argument(
-        "--keep", type=_seconds, default=DAY, help="how long the old secret stays valid (1d)"
+        "--keep",
+        type=_seconds,
+        default=DAY,
+        help="how long the old secret stays valid (default: 1d)",
     )
-    actions.add_parser("revoke", help="revoke a key").add_argument("id")
+    actions.add_parser("revoke", help="revoke a key").add_argument("id", help="id of the key")
     return parser
 
 

@@ -30,8 +30,8 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping, Sequence
 
 KEEP: Final = {
-    "EdDSA": "Keep it now, with the backend alone: it is not shown again.",
-    "HS256": "Keep it with the backend alone. The server has the same in its file.",
+    "EdDSA": "Save this key now, on the backend only. It cannot be shown again.",
+    "HS256": "Save this key on the backend only. The server stores the same key in its file.",
 }
 
 
@@ -60,7 +60,7 @@ async def run(environ: Mapping[str, str], argv: Sequence[str]) -> AsyncIterator[
     env.check_names(environ)
     path = env.text(environ, "HOLDLINE_JWT_KEYS")
     if not path:
-        raise ConfigError("set HOLDLINE_JWT_KEYS to the path of a file: the keys are listed there")
+        raise ConfigError("HOLDLINE_JWT_KEYS is not set: set it to the path of the key file")
     file = Path(path)
     with locked(file):
         listed = _read(file)
@@ -72,9 +72,9 @@ async def run(environ: Mapping[str, str], argv: Sequence[str]) -> AsyncIterator[
             case "remove":
                 left = [key for key in listed if key["kid"] != arguments.kid]
                 if left == listed:
-                    raise HoldlineError(f"there is no key {arguments.kid} in {file}")
+                    raise HoldlineError(f"key {arguments.kid} not found in {file}")
                 _write(file, left)
-                yield f"{arguments.kid} is removed"
+                yield f"{arguments.kid} was removed"
             case _:
                 keys = parse_keys(json.dumps({"keys": listed})).values()
                 lines = [
@@ -107,11 +107,16 @@ def _parser() -> argparse.ArgumentParser:
     parser = cli.parser("admin.signers", __doc__)
     actions = parser.add_subparsers(dest="action", required=True)
     adding = actions.add_parser("add", help="create a key pair")
-    adding.add_argument("kid", help="its name, such as 2026-11")
-    adding.add_argument("--alg", choices=KEEP, default="EdDSA", help="HS256 is one shared secret")
-    adding.add_argument("--tenant", help="the only tenant that its tokens may name")
+    adding.add_argument("kid", help="name of the key, such as 2026-11")
+    adding.add_argument(
+        "--alg",
+        choices=KEEP,
+        default="EdDSA",
+        help="algorithm (default: EdDSA); HS256 uses one shared secret",
+    )
+    adding.add_argument("--tenant", help="the only tenant that tokens of this key may name")
     actions.add_parser("list", help="list all keys")
-    actions.add_parser("remove", help="remove a key").add_argument("kid")
+    actions.add_parser("remove", help="remove a key").add_argument("kid", help="name of the key")
     return parser
 
 

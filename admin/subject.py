@@ -47,7 +47,9 @@ def owner(written: str) -> str:
         return PUBLIC
     tenant, slash, subject = written.partition("/")
     if not slash:
-        raise ValueError(f"{written} is not TENANT/SUBJECT; TENANT/ are a tenant's services")
+        raise ValueError(
+            f"{written} does not have the form TENANT/SUBJECT or, for a tenant's services, TENANT/"
+        )
     return owner_of(tenant, subject or None)
 
 
@@ -106,7 +108,7 @@ async def export(pipe: Pipe, turns: TurnStore, owner: str) -> AsyncIterator[str]
         except Undecodable as error:
             missing.append(f"{response_id} ({error})")
     if missing:
-        raise HoldlineError(f"not exported, because they cannot be read: {', '.join(missing)}")
+        raise HoldlineError(f"these responses could not be decoded: {', '.join(missing)}")
 
 
 async def _exported(pipe: Pipe, turns: TurnStore, owner: str, response_id: str) -> str:
@@ -140,7 +142,7 @@ async def delete(pipe: Pipe, queue: Queue, owner: str) -> str:
     # The jobs that could still read its turns are deleted as well.
     async for response_id, _ in owned(pipe, owner, TURNS):
         await pipe.call("DEL", names_of(response_id).turn(response_id))
-    return f"{deleted} responses are deleted; {stopped} of them had not ended and are stopped"
+    return f"{deleted} responses were deleted; {stopped} of them were unfinished and were stopped"
 
 
 async def run(environ: Mapping[str, str], argv: Sequence[str]) -> AsyncIterator[str]:
@@ -159,8 +161,9 @@ async def run(environ: Mapping[str, str], argv: Sequence[str]) -> AsyncIterator[
 def _parser() -> argparse.ArgumentParser:
     parser = cli.parser("admin.subject", __doc__)
     actions = parser.add_subparsers(dest="action", required=True)
-    for name in ("export", "delete"):
-        actions.add_parser(name).add_argument("owner", metavar="TENANT/SUBJECT")
+    for name, about in (("export", "print all responses"), ("delete", "delete all data")):
+        action = actions.add_parser(name, help=about)
+        action.add_argument("owner", metavar="TENANT/SUBJECT", help="the end user")
     return parser
 
 

@@ -26,20 +26,22 @@ def _values(written: list[str]) -> dict[str, str]:
     for pair in written:
         name, equals, value = pair.partition("=")
         if not equals or not value:
-            raise WrongSetting(f"{pair!r} is not NAME=VALUE")
+            raise WrongSetting(f"{pair!r} does not have the form NAME=VALUE")
         values[name] = value
     return values
 
 
 async def _text(tenants: Tenants, tenant: str) -> str:
     found, usage = await tenants.get(tenant), await tenants.usage(tenant)
-    held = "; others wait for one of them to end" if usage.held else ""
+    held = "; further ones wait until one of these finishes" if usage.held else ""
     lines = [
         f"{name:27} {found.get(name, 'default'):>12}  {field.what}"
         for name, field in FIELDS.items()
     ]
-    lines.append(f"{usage.running} of its answers run{held}")
-    lines.append(f"{usage.tokens} tokens and {usage.money:.6g} used or reserved today (UTC)")
+    lines.append(f"{usage.running} responses are running{held}")
+    lines.append(
+        f"{usage.tokens} tokens and a cost of {usage.money:.6g} were used or reserved today (UTC)"
+    )
     return "\n".join(lines)
 
 
@@ -59,11 +61,15 @@ async def run(environ: Mapping[str, str], argv: Sequence[str]) -> AsyncIterator[
 def _parser() -> argparse.ArgumentParser:
     parser = cli.parser("admin.tenants", __doc__)
     actions = parser.add_subparsers(dest="action", required=True)
-    for name in ("show", "set", "clear"):
-        action = actions.add_parser(name)
-        action.add_argument("tenant")
+    for name, about in (
+        ("show", "show the settings and the usage"),
+        ("set", "change settings"),
+        ("clear", "reset all settings to the defaults"),
+    ):
+        action = actions.add_parser(name, help=about)
+        action.add_argument("tenant", help="name of the tenant")
         if name == "set":
-            action.add_argument("values", nargs="+", metavar="NAME=VALUE")
+            action.add_argument("values", nargs="+", metavar="NAME=VALUE", help="a new value")
     return parser
 
 

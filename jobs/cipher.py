@@ -53,21 +53,23 @@ class Cipher:
         """
         words = listed.split()
         if not 1 <= len(words) <= MAX_ENCRYPTION_KEYS:
-            raise InvalidEncryptionKeys(f"from 1 to {MAX_ENCRYPTION_KEYS} keys, not {len(words)}")
+            raise InvalidEncryptionKeys(
+                f"must contain 1 to {MAX_ENCRYPTION_KEYS} keys, not {len(words)}"
+            )
         self._encryption_keys: dict[str, bytes | None] = {}
         for number, word in enumerate(words, 1):
             key = None if word == PLAIN else _decode_key(word, number)
             id_ = PLAIN if key is None else _expand(key, b"id", KEY_ID_BYTES).hex()
             self._encryption_keys[id_] = key
         if len(self._encryption_keys) < len(words):
-            raise InvalidEncryptionKeys("the same key, or two that have the same id, twice")
+            raise InvalidEncryptionKeys("contains the same key twice, or two keys with the same id")
         self.ids = tuple(self._encryption_keys)
         self._derived = lru_cache(_MAX_DERIVED)(self._derive)
 
     def __str__(self) -> str:
         first, *others = self.ids
         written = "not encrypted" if first == PLAIN else f"encrypted with the key {first}"
-        return f"{written}; {', '.join(others)} can be read" if others else written
+        return f"{written}; also decrypted: {', '.join(others)}" if others else written
 
     def encrypted(
         self, response_id: str, first: int, pieces: list[bytes], kind: bytes = ENTRY
@@ -116,7 +118,7 @@ class Cipher:
                 return data
             raise EncryptionKeyMissing(PLAIN)
         if len(data) < MIN_BYTES:
-            raise Undecodable("truncated ciphertext")
+            raise Undecodable("the ciphertext is truncated")
         id_ = key_id(data)
         if id_ not in self._encryption_keys:
             raise EncryptionKeyMissing(id_)
@@ -126,7 +128,7 @@ class Cipher:
         try:
             return aead.decrypt(nonce, ciphertext, head + position)
         except InvalidTag:
-            raise Undecodable("a ciphertext that was altered, or belongs elsewhere") from None
+            raise Undecodable("the ciphertext was altered or moved") from None
 
     def _derive(self, id_: str, response_id: str) -> tuple[AESGCM, bytes]:
         key = self._encryption_keys[id_]
@@ -146,7 +148,8 @@ def _decode_key(word: str, number: int) -> bytes:
         key = b""
     if len(key) != ENCRYPTION_KEY_BYTES:
         raise InvalidEncryptionKeys(
-            f"key {number} is not base64 of {ENCRYPTION_KEY_BYTES} bytes: openssl rand -base64 32"
+            f"key {number} is not the base64 encoding of {ENCRYPTION_KEY_BYTES} bytes; "
+            "create one with `openssl rand -base64 32`"
         )
     return key
 

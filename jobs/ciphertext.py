@@ -36,4 +36,4 @@ def unreadable(data: bytes, expected: str, error: Exception) -> Undecodable:
     """
     if data.startswith(MAGIC) and len(data) >= MIN_BYTES:
         return EncryptionKeyMissing(key_id(data))
-    return Undecodable(f"not {expected}: {type(error).__name__}")
+    return Undecodable(f"invalid {expected}: {type(error).__name__}")

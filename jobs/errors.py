@@ -42,7 +42,7 @@ class TurnMissing(HoldlineError):
     """An earlier turn of a conversation was deleted, has expired or was lost by Redis."""
 
     def __init__(self, response_id: str) -> None:
-        super().__init__(f"the turn {response_id} is missing")
+        super().__init__(f"turn {response_id} is missing")
         self.response_id = response_id
 
 
@@ -50,7 +50,7 @@ class QueueFull(HoldlineError):
     """The queue has reached its limit of prompts or bytes; `counted` says which."""
 
     def __init__(self, waiting: int, limit: int, counted: str = "prompts") -> None:
-        super().__init__(f"{waiting} {counted} wait already; the limit is {limit}")
+        super().__init__(f"{waiting} {counted} are in the queue already; the limit is {limit}")
         self.waiting = waiting
         self.limit = limit
         self.counted = counted
@@ -63,7 +63,7 @@ class Limited(HoldlineError):
     """
 
     def __init__(self, what: str, limit: float, wait: float) -> None:
-        super().__init__(f"{what}: the limit is {limit:g}")
+        super().__init__(f"the limit {what} of {limit:g} is reached")
         self.what = what
         self.limit = limit
         self.wait = wait
@@ -73,7 +73,7 @@ class NotReplicated(HoldlineError):
     """The response is queued, but fewer replicas than required have acknowledged it."""
 
     def __init__(self, response_id: str, replicas: int) -> None:
-        super().__init__(f"{replicas} replicas have {response_id}")
+        super().__init__(f"only {replicas} replicas have acknowledged {response_id}")
         self.response_id = response_id
         self.replicas = replicas
 
@@ -82,7 +82,7 @@ class IdempotencyKeyReused(HoldlineError):
     """The idempotency key was used for a request with another body."""
 
     def __init__(self, response_id: str) -> None:
-        super().__init__("idempotency key was used with another body")
+        super().__init__("the idempotency key was used with a different body")
         self.response_id = response_id
 
 
@@ -115,7 +115,7 @@ class RecordChanged(HoldlineError):
     """Another process has written this record since it was read."""
 
     def __init__(self, record_id: str) -> None:
-        super().__init__(f"{record_id} was changed at the same time: try again")
+        super().__init__(f"{record_id} was changed by another process; try again")
         self.record_id = record_id
 
 
@@ -123,7 +123,7 @@ class RecordStoreFull(HoldlineError):
     """The record store is full."""
 
     def __init__(self, records: int) -> None:
-        super().__init__(f"there are {records} records already: remove some")
+        super().__init__(f"there are {records} records already; remove some first")
         self.records = records
 
 

@@ -115,10 +115,12 @@ class Program(ABC, Generic[C]):
             formatter_class=argparse.RawDescriptionHelpFormatter,
         )
         parser.add_argument(
-            "--check", action="store_true", help="check settings and Redis, and end"
+            "--check", action="store_true", help="check the settings and Redis, then exit"
         )
         self.add_arguments(parser)
-        parser.add_argument("--processes", metavar="N", help="run N processes, one for each core")
+        parser.add_argument(
+            "--processes", metavar="N", help="run N processes, usually one per core"
+        )
         parser.add_argument("--child", action="store_true", help=argparse.SUPPRESS)
         return parser
 

@@ -150,7 +150,7 @@ def catalog(text: str) -> Catalog:
     for name, model in models.items():
         _check_fallbacks(name, model, models)
     if file.default and file.default not in models:
-        raise invalid("", "default", f"is {file.default!r}, which is no model; {_known(models)}")
+        raise invalid("", "default", f"is {file.default!r}, which is not a model; {_known(models)}")
     return Catalog(models, file.default, file.prompts)
 
 
@@ -158,19 +158,19 @@ def _model(name: str, values: Any) -> Model:
     place = f"models.{name}"
     if not _NAME.fullmatch(name):
         raise InvalidTable(
-            f"[{place}] is not a name for a model: 1 to 128 letters, digits and . _ : / @ + -"
+            f"[{place}] is not a valid name: use 1 to 128 letters, digits and . _ : / @ + -"
         )
     model = convert(values, Model, place)
     sources = [source for source in KEY_SOURCES if values.get(source)]
     if len(sources) > 1:
-        raise invalid(place, sources[1], f"is set beside {sources[0]}; a key has one source")
+        raise invalid(place, sources[1], f"conflicts with {sources[0]}; set only one of them")
     if "api_key_command" in values and not "".join(model.api_key_command[:1]):
         raise invalid(place, "api_key_command", "must begin with the name of a program")
     if not model.base_url and not sources:
         raise invalid(
             place,
             "base_url",
-            f"is missing; leave it out only for OpenAI, which needs {' or '.join(KEY_SOURCES)}",
+            f"is missing; only OpenAI needs none, and then one of {', '.join(KEY_SOURCES)}",
         )
     return model
 
@@ -178,13 +178,15 @@ def _model(name: str, values: Any) -> Model:
 def _check_fallbacks(name: str, model: Model, models: Mapping[str, Model]) -> None:
     for index, fallback in enumerate(model.fallbacks):
         if fallback not in models:
-            wrong = f"names {fallback!r}, which is no model; {_known(models)}"
+            wrong = f"contains {fallback!r}, which is not a model; {_known(models)}"
         elif fallback == name or fallback in model.fallbacks[:index]:
-            wrong = f"names {fallback!r} twice: each model is asked once"
+            wrong = f"repeats {fallback!r}; each model is tried only once"
         else:
             continue
         raise invalid(f"models.{name}", "fallbacks", wrong)
 
 
 def _known(models: Mapping[str, Model]) -> str:
-    return f"known: {', '.join(sorted(models))}" if models else "there is no [models] table"
+    return (
+        f"known models: {', '.join(sorted(models))}" if models else "the file has no [models] table"
+    )

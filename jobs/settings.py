@@ -59,7 +59,7 @@ def check_names(environ: Mapping[str, str]) -> None:
         if is_service_link(name, environ[name]):
             continue
         if name in RENAMED:
-            raise ConfigError(f"{name} has a new name: set {RENAMED[name]} instead")
+            raise ConfigError(f"{name} was renamed: set {RENAMED[name]} instead")
         if name.startswith(PREFIX) and name not in SETTINGS:
             # Names are compared without the prefix, because REDIS_URL and OPENAI_API_KEY lack it.
             wanted = name.upper().removeprefix(PREFIX)

@@ -50,7 +50,9 @@ def catalog(environ: Mapping[str, str]) -> Catalog:
         raise ConfigError(f"HOLDLINE_MODELS={path}: {error}") from None
     if model and not found.knows(model):
         known = ", ".join(sorted(found.models))
-        raise ConfigError(f"HOLDLINE_MODEL={model} is not in HOLDLINE_MODELS; known: {known}")
+        raise ConfigError(
+            f"HOLDLINE_MODEL={model} is not in HOLDLINE_MODELS; known models: {known}"
+        )
     return Catalog(found.models, model or found.default, found.prompts)
 
 
@@ -75,7 +77,7 @@ def _read(name: str, path: str) -> str:
     try:
         return read_text(Path(path))
     except ValueError as error:
-        raise ConfigError(f"{name}={path} {error}") from None
+        raise ConfigError(f"{name}={path}: {error}") from None
 
 
 def hide(url: str) -> str:

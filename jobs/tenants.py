@@ -38,21 +38,27 @@ class Field:
 
 
 FIELDS: Final[dict[str, Field]] = {
-    "weight": Field(0.01, 100, False, "its share of the queue; 1 if not set"),
-    "sockets": Field(0, 1_000_000, True, "sockets on each server process; 0: any number"),
-    "running": Field(0, 1_000_000, True, "answers that run at once; 0: as many as can"),
-    "waiting": Field(0, 1_000_000, True, "prompts that wait; 0: any number"),
-    "waiting_bytes": Field(
-        0, 1e12, True, "bytes of its prompts that have not ended; 0: any number"
+    "weight": Field(0.01, 100, False, "share of the queue; 1 if not set"),
+    "sockets": Field(0, 1_000_000, True, "sockets on each server process; 0: no limit"),
+    "running": Field(0, 1_000_000, True, "running responses; 0: no limit"),
+    "waiting": Field(0, 1_000_000, True, "prompts in the queue; 0: no limit"),
+    "waiting_bytes": Field(0, 1e12, True, "bytes of unfinished prompts; 0: no limit"),
+    "requests_per_minute": Field(0, 1_000_000, True, "prompts per minute; 0: no limit"),
+    "tokens_per_day": Field(0, 1e12, True, "tokens per day (UTC); 0: no limit"),
+    "money_per_day": Field(0, 1e9, False, "cost of responses per day (UTC); 0: no limit"),
+    "input_tokens": Field(0, 1e9, True, "estimated tokens of one prompt; 0: no limit"),
+    "subject_running": Field(
+        0, 1_000_000, True, "waiting and running responses per end user; 0: no limit"
     ),
-    "requests_per_minute": Field(0, 1_000_000, True, "prompts a minute; 0: any number"),
-    "tokens_per_day": Field(0, 1e12, True, "tokens a day, UTC; 0: any number"),
-    "money_per_day": Field(0, 1e9, False, "what its answers cost a day; 0: anything"),
-    "input_tokens": Field(0, 1e9, True, "tokens of one prompt; 0: any number"),
-    "subject_running": Field(0, 1_000_000, True, "answers of an end user that wait or run; 0: any"),
-    "subject_requests_per_minute": Field(0, 1_000_000, True, "prompts of an end user; 0: any"),
-    "subject_tokens_per_day": Field(0, 1e12, True, "tokens of an end user, UTC; 0: any number"),
-    "subject_money_per_day": Field(0, 1e9, False, "what an end user's answers cost; 0: anything"),
+    "subject_requests_per_minute": Field(
+        0, 1_000_000, True, "prompts per minute and end user; 0: no limit"
+    ),
+    "subject_tokens_per_day": Field(
+        0, 1e12, True, "tokens per day (UTC) and end user; 0: no limit"
+    ),
+    "subject_money_per_day": Field(
+        0, 1e9, False, "cost of responses per day (UTC) and end user; 0: no limit"
+    ),
 }
 
 
@@ -126,7 +132,7 @@ def checked(name: str, value: str) -> str:
     """Returns the value of a setting in the form that is stored. Raises: WrongSetting."""
     field = FIELDS.get(name)
     if field is None:
-        raise WrongSetting(f"{name} is not a setting of a tenant; known: {', '.join(FIELDS)}")
+        raise WrongSetting(f"{name} is not a tenant setting; known settings: {', '.join(FIELDS)}")
     if value == "":
         return ""
     try:
@@ -134,7 +140,9 @@ def checked(name: str, value: str) -> str:
     except ValueError:
         raise WrongSetting(f"{name} must be a number, not {value!r}") from None
     if not field.least <= number <= field.most:
-        raise WrongSetting(f"{name} must be from {field.least:g} to {field.most:g}, not {value}")
+        raise WrongSetting(
+            f"{name} must be between {field.least:g} and {field.most:g}, not {value}"
+        )
     if field.whole and number != int(number):
         raise WrongSetting(f"{name} must be a whole number, not {value}")
     return str(int(number)) if field.whole else repr(number)

@@ -19,7 +19,7 @@ from .errors import HoldlineError
 
 _T = TypeVar("_T")
 
-NonEmpty = Annotated[str, msgspec.Meta(pattern=r"\S", description="a string that is not empty")]
+NonEmpty = Annotated[str, msgspec.Meta(pattern=r"\S", description="a non-empty string")]
 
 _RENAMED: Final = {
     "dialect": "api",
@@ -47,7 +47,7 @@ def parse(text: str, kind: type[_T]) -> _T:
     try:
         values = msgspec.toml.decode(text)
     except (msgspec.DecodeError, RecursionError) as error:
-        raise InvalidTable(f"this is not TOML: {error}") from None
+        raise InvalidTable(f"invalid TOML: {error}") from None
     return convert(values, kind, "")
 
 
@@ -92,12 +92,12 @@ def _explained(message: str, values: Any, kind: type, place: str) -> InvalidTabl
 
 def _unknown_key(key: str, table: Any, found: inspect.Type, place: str) -> InvalidTable:
     if place and isinstance(table[key], dict):
-        hint = '; a name with a dot must be quoted, as in [models."gpt-4.1-mini"]'
+        hint = '; a name that contains a dot must be quoted, as in [models."gpt-4.1-mini"]'
     else:
         known = [each.encode_name for each in getattr(_plain(found), "fields", ())]
         near = [_RENAMED[key]] if _RENAMED.get(key) in known else known
         hint = f"; did you mean {difflib.get_close_matches(key, near, n=1, cutoff=0.0)[0]}?"
-    return invalid(place, key, f"is not known here{hint}")
+    return invalid(place, key, f"is unknown{hint}")
 
 
 def _plain(found: inspect.Type) -> inspect.Type:

@@ -33,8 +33,9 @@ class _Server(Program[Config]):
 
     def summary(self, config: Config, arguments: argparse.Namespace) -> Iterable[str]:
         del arguments
-        yield f"may come in: {config.access.described}"
-        yield f"would listen on {config.host}:{config.port}; configuration is fine"
+        yield f"allowed clients: {config.access.described}"
+        yield f"address: {config.host}:{config.port}"
+        yield "the configuration is valid"
 
     def children(self, config: Config) -> Children:
         # Detects a port in use once instead of in each child, and resolves port 0 for all children.
@@ -78,7 +79,7 @@ class _Server(Program[Config]):
 
 
 def _cannot_listen(error: OSError) -> ConfigError:
-    return ConfigError(f"cannot listen: {error.strerror}; HOLDLINE_PORT chooses another port")
+    return ConfigError(f"cannot listen: {error.strerror}; set HOLDLINE_HOST or HOLDLINE_PORT")
 
 
 def main() -> int:

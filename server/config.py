@@ -55,7 +55,7 @@ class AuthConfig:
         keys = {"API keys in Redis": self.keys_in_redis, "API keys in a file": self.keys_file}
         signed = {"tokens": self.jwt_keys or self.jwks_url}
         asked = [words for words, there in (keys | signed).items() if there]
-        return f"who has {' or '.join(asked)}" if asked else "everybody, from this machine"
+        return f"holders of {' or '.join(asked)}" if asked else "everyone on this machine"
 
     @classmethod
     def from_environ(cls, environ: Mapping[str, str]) -> AuthConfig:
@@ -64,8 +64,8 @@ class AuthConfig:
         url = env.text(environ, "HOLDLINE_JWKS_URL")
         if url and not _is_safe(url):
             raise ConfigError(
-                "HOLDLINE_JWKS_URL must be https://, or http:// on loopback, without a password: "
-                "who can change what it answers can make tokens"
+                "HOLDLINE_JWKS_URL must be an https:// URL, or http:// on loopback, without a "
+                "password: anyone who can alter the key set can forge tokens"
             )
         claim = env.text(environ, "HOLDLINE_JWT_TENANT_CLAIM")
         return cls(
@@ -125,9 +125,9 @@ class Config:
         access = AuthConfig.from_environ(environ)
         if not access.closed and not is_loopback(host):
             raise ConfigError(
-                f"HOLDLINE_HOST={host} can be reached by others, and without keys anyone may come "
-                "in: set HOLDLINE_HOST=127.0.0.1 and put a proxy that authenticates in front, or "
-                "let the server ask for keys or tokens with HOLDLINE_API_KEYS or HOLDLINE_JWT_KEYS"
+                f"HOLDLINE_HOST={host} is reachable from other machines, but the server does not "
+                "authenticate clients: set HOLDLINE_API_KEYS or HOLDLINE_JWT_KEYS, or set "
+                "HOLDLINE_HOST=127.0.0.1 and put a proxy that authenticates in front"
             )
         catalog = shared_config.catalog(environ)
         try:
@@ -187,8 +187,8 @@ def _hosts(written: str, *, closed: bool) -> frozenset[str] | None:
         host = canonical_host(part)
         if host is None or not re.fullmatch(r"[^:]*|\[[^\]]*\]", part):
             raise ConfigError(
-                f"HOLDLINE_ALLOWED_HOSTS holds {part!r}; write names without scheme, port and "
-                "path, separated by commas, such as chat.example"
+                f"HOLDLINE_ALLOWED_HOSTS contains {part!r}; write host names without scheme, port "
+                "and path, separated by commas, such as chat.example"
             )
         hosts.add(host)
     return frozenset(hosts) if hosts or not closed else None
@@ -197,15 +197,17 @@ def _hosts(written: str, *, closed: bool) -> frozenset[str] | None:
 def _origin(written: str) -> str:
     origin = canonical(written)
     if origin is None:
-        raise ConfigError(f"HOLDLINE_ALLOWED_ORIGINS holds {written!r}; {_origin_advice(written)}")
+        raise ConfigError(
+            f"HOLDLINE_ALLOWED_ORIGINS contains {written!r}; {_origin_advice(written)}"
+        )
     return origin
 
 
 def _origin_advice(written: str) -> str:
     if "*" in written:
         return (
-            "there is no wildcard: write each site that may use the server, separated by commas, "
-            "such as https://shop.example,https://www.shop.example"
+            "wildcards are not supported: write each allowed site, separated by commas, such as "
+            "https://shop.example,https://www.shop.example"
         )
     scheme, _, rest = written.rpartition("://")
     scheme = {"ws": "http", "wss": "https"}.get(scheme.lower(), scheme)
@@ -213,8 +215,8 @@ def _origin_advice(written: str) -> str:
     host = re.split(r"[/?#]", rest)[0].rpartition("@")[2]
     schemes = (scheme,) if scheme else ("https", "http")
     sites = [site for each in schemes if (site := canonical(f"{each}://{host}"))]
-    return "an origin is scheme://host[:port] with no path: write " + (
-        " or ".join(sites) or "for instance https://shop.example"
+    return "an origin has the form scheme://host[:port], without a path: write " + (
+        " or ".join(sites) or "for example https://shop.example"
     )
 
 

@@ -79,12 +79,14 @@ def templates(
 def _template(id_: str, values: Any, knows: Callable[[str], bool]) -> Template:
     place = f"prompts.{id_}"
     if not _ID.fullmatch(id_):
-        raise InvalidTable(f"[{place}] is not an id: 1 to 128 letters, digits and . _ : -")
+        raise InvalidTable(f"[{place}] is not a valid id: use 1 to 128 letters, digits and . _ : -")
     template = convert(values, Template, place)
     if template.model and not knows(template.model):
-        raise invalid_key(place, "model", f"is {template.model!r}, which is no model of [models]")
+        raise invalid_key(place, "model", f"is {template.model!r}, which is not in [models]")
     if template.instructions is None and not template.messages:
-        raise invalid_key(place, "instructions", "is missing, and so are messages: one is needed")
+        raise invalid_key(
+            place, "instructions", "and messages are both missing; set at least one of them"
+        )
     return template
 
 

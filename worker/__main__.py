@@ -56,7 +56,7 @@ class _Worker(Program[Config]):
         parser.add_argument(
             "--ask-models",
             action="store_true",
-            help="with --check: ask each model for a few tokens, which its provider may bill",
+            help="with --check: send each model a short prompt, which its provider may bill",
         )
 
     def summary(self, config: Config, arguments: argparse.Namespace) -> Iterable[str]:
@@ -65,7 +65,7 @@ class _Worker(Program[Config]):
             yield f"{endpoint.name or 'model'} at {at}{asyncio.run(_tried_key(endpoint))}"
         if arguments.ask_models:
             yield from asyncio.run(_asked(config))
-        yield "configuration is fine"
+        yield "the configuration is valid"
 
     def children(self, config: Config) -> Children:
         return Children(config.grace + STOP_SECONDS)
@@ -138,7 +138,7 @@ async def _tried_key(endpoint: Endpoint) -> str:
     finally:
         await credential.close()
     source = endpoint.api_key_file or endpoint.api_key_command[:1]
-    return ", its key was read" if source else ""
+    return ", API key read" if source else ""
 
 
 def _log_waiting(error: RedisAway) -> None:

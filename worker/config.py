@@ -139,8 +139,8 @@ def _receiver(environ: Mapping[str, str]) -> Receiver | None:
     schemes = ("https", "http") if private else ("https",)
     if parts.scheme not in schemes or not parts.hostname or "@" in parts.netloc:
         raise ConfigError(
-            "HOLDLINE_WEBHOOK_URL must be an https:// address without a user and password; "
-            "http:// needs HOLDLINE_WEBHOOK_ALLOW_PRIVATE=1"
+            "HOLDLINE_WEBHOOK_URL must be an https:// URL without user and password; "
+            "http:// requires HOLDLINE_WEBHOOK_ALLOW_PRIVATE=1"
         )
     try:
         keys = read_secrets(written)
@@ -148,7 +148,7 @@ def _receiver(environ: Mapping[str, str]) -> Receiver | None:
         raise ConfigError(f"HOLDLINE_WEBHOOK_SECRET: {error}") from None
     if not keys:
         raise ConfigError(
-            "HOLDLINE_WEBHOOK_URL needs HOLDLINE_WEBHOOK_SECRET, for example "
+            "HOLDLINE_WEBHOOK_URL requires HOLDLINE_WEBHOOK_SECRET, for example "
             "whsec_$(openssl rand -base64 32)"
         )
     return Receiver(url, keys, private)
@@ -160,8 +160,8 @@ def _single(usual: Endpoint, environ: Mapping[str, str]) -> Endpoint:
     key = text(environ, "OPENAI_API_KEY")
     if not base_url and not key:
         raise ConfigError(
-            "no model: set OPENAI_API_KEY for OpenAI's endpoint, "
-            "or OPENAI_BASE_URL for any compatible one, or HOLDLINE_MODELS for several"
+            "no model is configured: set OPENAI_API_KEY to use OpenAI, OPENAI_BASE_URL to use "
+            "another compatible endpoint, or HOLDLINE_MODELS to use several models"
         )
     if base_url and urlsplit(base_url).scheme not in ("http", "https"):
         raise ConfigError("OPENAI_BASE_URL must begin with http:// or https://")
@@ -177,9 +177,9 @@ def _endpoint(name: str, model: Model, usual: Endpoint, environ: Mapping[str, st
         )
     if model.timeout_seconds is not None and model.timeout_seconds > usual.timeout_seconds:
         raise ConfigError(
-            f"[models.{name}] timeout_seconds is {model.timeout_seconds:g}, more than "
-            f"HOLDLINE_MODEL_TIMEOUT_SECONDS={usual.timeout_seconds:g}: "
-            "raise that for all processes first"
+            f"[models.{name}] timeout_seconds is {model.timeout_seconds:g}, which exceeds "
+            f"HOLDLINE_MODEL_TIMEOUT_SECONDS={usual.timeout_seconds:g}; "
+            "raise that setting for all processes first"
         )
     return Endpoint(
         name=name,

@@ -107,12 +107,12 @@ def decode_event(entry: bytes) -> Event:
         case [int(code), *values] if code in _POSITIONAL:
             kind, fields, constant = _POSITIONAL[code]
             if len(values) != len(fields):
-                raise Undecodable(f"entry code {code} with {len(values)} fields")
+                raise Undecodable(f"a log entry with code {code} has {len(values)} fields")
             return {"type": kind, **dict(zip(fields, values, strict=True)), **constant}
         case [str(kind), dict(rest)] if "type" not in rest:
             return {"type": kind, **rest}
         case _:
-            raise Undecodable("a log entry of no known shape")
+            raise Undecodable("unknown format of a log entry")
 
 
 def encode_job(job: Job) -> bytes:
@@ -132,9 +132,11 @@ def decode_job(data: bytes) -> Job:
             named = [TurnSlice(*turn) for turn in turns]
             return Job(id_, owner, at, params, context, size, named)
         case [int(version), *_] if version != JOB_VERSION:
-            raise Undecodable(f"a job of version {version}; this program knows {JOB_VERSION}")
+            raise Undecodable(
+                f"unsupported job version {version}; this program supports {JOB_VERSION}"
+            )
         case _:
-            raise Undecodable("a job of no known shape")
+            raise Undecodable("unknown format of a job")
 
 
 def kept_job(job: Job, cipher: Cipher | None) -> bytes:
@@ -167,7 +169,7 @@ def turn_of(response_id: str, kept: bytes, cipher: Cipher | None) -> list[dict[s
         [kept] = cipher.decrypted(response_id, 0, [kept], TURN)
     items = _unpack(kept)
     if not isinstance(items, list):
-        raise Undecodable("a turn of no known shape")
+        raise Undecodable("unknown format of a turn")
     return items
 
 
@@ -194,7 +196,7 @@ def decode_notification(payload: bytes) -> Appended | Grown | Waits | Deleted:
         case [b"gone"]:
             return Deleted()
         case _:
-            raise Undecodable("a notification of no known shape")
+            raise Undecodable("unknown format of a notification")
 
 
 def _pack(value: Any) -> bytes:

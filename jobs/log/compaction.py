@@ -70,9 +70,9 @@ def expand(data: bytes, start: int = 0) -> list[bytes]:
         version, texts, rows = msgpack.unpackb(packed)
         entries = _expanded(texts, rows, start) if version == VERSION else None
     except Exception as error:  # zlib and msgpack raise errors of several classes
-        raise unreadable(data, "a block", error) from error
+        raise unreadable(data, "block", error) from error
     if entries is None or not unpacker.eof:
-        raise Undecodable(f"a block that is truncated, or not of version {VERSION}")
+        raise Undecodable(f"the block is truncated, or its version is not {VERSION}")
     return entries
 
 

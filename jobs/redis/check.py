@@ -38,7 +38,7 @@ async def _check_node(pipe: Pipe) -> str:
     if tuple(int(part) for part in version.split(".")[:2]) < MIN_VERSION:
         minimum = ".".join(map(str, MIN_VERSION))
         raise RedisUnsuitable(
-            f"{name} {version} is too old: use Redis {minimum}, Valkey 7.2 or newer"
+            f"{name} {version} is too old: use Redis {minimum} or newer, or Valkey 7.2 or newer"
         )
     memory = _fields(await pipe.call("INFO", "memory"))
     policy = memory.get("maxmemory_policy", "noeviction")
@@ -69,7 +69,7 @@ async def check_until_available(pipe: Pipe, tell: Callable[[RedisAway], None]) -
                     await pipe.call("SET", names.cipher, cipher.ids[0], "PX", KEY_ID_TTL_MS)
         except RedisAway as error:
             if isinstance(error, RedisNotReady) and error.code == "NOAUTH":
-                raise RedisRefused("REDIS_URL has no password, and Redis requires one") from error
+                raise RedisRefused("REDIS_URL has no password, but Redis requires one") from error
             tell(error)
             if isinstance(error, RedisNotReady):
                 await asyncio.sleep(NOT_READY_PAUSE_SECONDS)
@@ -86,12 +86,12 @@ async def _check_encryption(pipe: Pipe) -> None:
     known = ("plain",) if pipe.cipher is None else pipe.cipher.ids
     if last and last not in known:
         raise RedisUnsuitable(
-            f"what is in this Redis is encrypted with the key {last}, which is not in "
-            "HOLDLINE_ENCRYPTION_KEYS; whoever starts without it cannot read it. To go on all the "
-            f"same, and lose what is there, delete {Partition(0).cipher}"
+            f"the data in this Redis is encrypted with the key {last}: add this key to "
+            "HOLDLINE_ENCRYPTION_KEYS, or, to start without access to that data, delete "
+            f"{Partition(0).cipher} from Redis"
             if last != "plain"
-            else "what is in this Redis is not encrypted: list plain in HOLDLINE_ENCRYPTION_KEYS, "
-            "behind the key, until the last of it has expired"
+            else "the data in this Redis is not encrypted: add plain to HOLDLINE_ENCRYPTION_KEYS, "
+            "after the key, until that data has expired"
         )
 
 

@@ -68,7 +68,7 @@ class Redis:
         """
         connection = self._pool.make_connection()  # type: ignore[no-untyped-call]
         if not isinstance(connection, AbstractConnection):
-            raise RedisUnsuitable(f"unknown kind of connection {type(connection).__name__}")
+            raise RedisUnsuitable(f"unsupported connection class {type(connection).__name__}")
         try:
             async with asyncio.timeout(CONNECT_SECONDS):
                 await connection.connect()  # type: ignore[no-untyped-call]
@@ -83,7 +83,7 @@ class Redis:
         self.refusal = None
         reader, writer = connection._reader, connection._writer  # noqa: SLF001 - see the docstring
         if reader is None or writer is None:
-            raise RedisAway("cannot connect to Redis: closed at once")
+            raise RedisAway("cannot connect to Redis: it closed the connection")
         connection._reader = connection._writer = None  # noqa: SLF001 - redis-py must not close them
         return Wire(reader, writer)
 

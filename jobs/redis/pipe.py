@@ -140,7 +140,7 @@ class Pipe:
         """
         under_way = self._under_way
         if len(under_way) >= MAX_UNDER_WAY:
-            raise RedisAway(f"{MAX_UNDER_WAY} commands are waiting for Redis already")
+            raise RedisAway(f"{MAX_UNDER_WAY} commands are already waiting for Redis")
         if self._wire is None:
             raise RedisAway("no connection to Redis")
         reply = self._loop.create_future()

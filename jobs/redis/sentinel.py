@@ -73,7 +73,7 @@ class Sentinels(Redis):
             wire = await master.open()
             self._opened = place
             return wire
-        raise RedisAway(f"no Sentinel names a master of {self._name}")
+        raise RedisAway(f"no Sentinel knows a master named {self._name}")
 
     async def stay_connected(self, serve: Callable[[Wire], Awaitable[None]]) -> NoReturn:
         """As `Redis.stay_connected`; a connection is also closed when its master is replaced.

@@ -85,7 +85,7 @@ class Script:
 def _declared(source: str, heading: str) -> list[str]:
     match = re.search(_HEADER.format(heading), source, re.MULTILINE)
     if match is None:
-        raise WrongArguments(f"no {heading} in the header")
+        raise WrongArguments(f"the header has no {heading}")
     return [name.strip(" \n-") for name in _EXPLANATION.sub("", match[1]).split(",")]
 
 
@@ -97,7 +97,7 @@ def _arguments(source: str) -> tuple[tuple[str, ...], tuple[str, ...], str]:
     names = [*keys, *args, *([rest] if rest else [])]
     wrong = [name for name in names if not _NAME.fullmatch(name) or names.count(name) > 1]
     if wrong:
-        raise WrongArguments(f"not a name, or given twice: {', '.join(wrong)}")
+        raise WrongArguments(f"invalid or duplicate names: {', '.join(wrong)}")
     return tuple(keys), tuple(args), rest
 
 

@@ -86,10 +86,10 @@ async def _body(http: aiohttp.ClientSession, url: str) -> bytes:
     # A redirect could lead from https to an insecure address.
     async with http.get(url, allow_redirects=False) as answer:
         if answer.status != 200:
-            raise ValueError(f"status {answer.status}")
+            raise ValueError(f"the server replied with status {answer.status}")
         body = bytearray()
         async for part in answer.content.iter_any():
             body += part
             if len(body) > MAX_BYTES:
-                raise ValueError(f"more than {MAX_BYTES} bytes")
+                raise ValueError(f"the key set has more than {MAX_BYTES} bytes")
         return bytes(body)

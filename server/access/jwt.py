@@ -88,7 +88,7 @@ def parse_keys(text: str | bytes, *, public_only: bool = False) -> Keys:
                 continue
             raise ValueError(f"keys[{index}] {error}") from None
         if key.kid in keys and not public_only:
-            raise ValueError(f"keys[{index}] is another one with the kid '{key.kid}'")
+            raise ValueError(f"keys[{index}] repeats the kid '{key.kid}'")
         keys.setdefault(key.kid, key)
     return keys
 
@@ -100,7 +100,9 @@ def _entries(text: str | bytes) -> list[Any]:
         document = {}
     entries = document.get("keys")
     if not isinstance(entries, list) or len(entries) > MAX_KEYS:
-        raise ValueError(f"is no JSON Web Key Set: 'keys' is a list of at most {MAX_KEYS}")
+        raise ValueError(
+            f"must be a JSON Web Key Set, whose 'keys' is a list of at most {MAX_KEYS}"
+        )
     return entries
 
 
@@ -110,27 +112,27 @@ def _key(entry: Any, *, public_only: bool) -> Key:
     if not isinstance(kid, str) or not 0 < len(kid) <= 128:
         raise ValueError("needs a 'kid' of 1 to 128 characters")
     if tenant is not None and not is_tenant(tenant):
-        raise ValueError("has a 'tenant' that is not the name of one")
+        raise ValueError("has an invalid 'tenant': use 1 to 64 letters, digits and _ . -")
     if entry.get("use", "sig") != "sig":
-        raise ValueError("is not for signatures")
+        raise ValueError("has a 'use' other than 'sig'")
     algorithm = next((a for k, a in _ALGORITHMS.items() if k == _kind(entry)), None)
     if algorithm is None or entry.get("alg", algorithm) != algorithm:
         known = ", ".join(_ALGORITHMS.values())
-        raise ValueError(f"has a 'kty', 'crv' or 'alg' that is not for one of {known}")
+        raise ValueError(f"has a 'kty', 'crv' and 'alg' that match none of {known}")
     if public_only and algorithm == "HS256":
-        raise ValueError("is a secret, and was published")
+        raise ValueError("is a shared secret, which must not be published")
     if "d" in entry:
         raise ValueError(
-            "is a private key: keep that where tokens are made, and list its public one"
+            "is a private key: keep it where tokens are signed, and list its public key here"
         )
     try:
         jwk = jwt.PyJWK(entry, algorithm)
     except _NOT_A_TOKEN:
-        raise ValueError("cannot be read as a key") from None
+        raise ValueError("cannot be decoded as a key") from None
     if algorithm == "HS256" and len(jwk.key) < MIN_SECRET:
-        raise ValueError(f"is a secret of less than {MIN_SECRET} bytes")
+        raise ValueError(f"is a secret of fewer than {MIN_SECRET} bytes")
     if algorithm == "RS256" and jwk.key.key_size < MIN_RSA_BITS:
-        raise ValueError(f"is an RSA key of less than {MIN_RSA_BITS} bits")
+        raise ValueError(f"is an RSA key of fewer than {MIN_RSA_BITS} bits")
     return Key(kid, jwk, tenant)
 
 
@@ -182,12 +184,12 @@ def verified(token: str, key: Key, rules: Rules, now: float) -> Principal:
 def _principal(claims: Mapping[str, Any], key: Key, rules: Rules, now: float) -> Principal:
     expires_at = float(claims["exp"])
     if not math.isfinite(expires_at) or expires_at - now > rules.max_seconds + LEEWAY_SECONDS:
-        raise ValueError("good for too long")
+        raise ValueError("the token is valid for too long")
     tenant, subject = claims.get(rules.tenant_claim, key.tenant), claims["sub"]
     if not is_tenant(tenant) or not is_subject(subject):
-        raise ValueError("not a tenant and a subject")
+        raise ValueError("the tenant or the subject is invalid")
     if key.tenant is not None and tenant != key.tenant:
-        raise ValueError("the key is another tenant's")
+        raise ValueError("the key belongs to another tenant")
     scopes = names(claims.get("scope"))
     return Principal(
         tenant=tenant,

@@ -45,7 +45,7 @@ def owner_of(tenant: str, subject: str | None) -> str:
     Raises: ValueError for a name that `is_tenant` or `is_subject` rejects.
     """
     if not is_tenant(tenant) or (subject is not None and not is_subject(subject)):
-        raise ValueError("not the names of an owner")
+        raise ValueError("the tenant or the subject is invalid")
     return f"{tenant}/{quote(subject or '', safe='').replace('~', '%7E')}"
 
 

@@ -29,7 +29,7 @@ def run(redis_url: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureF
 async def test_what_is_set_is_shown_until_it_is_cleared(run: Run, pipe: Pipe) -> None:
     code, shown = await asyncio.to_thread(run, "set", "acme", "weight=2", "running=20")
     assert (0, ["weight", "2.0"]) == (code, shown.split()[:2])
-    assert "0 of its answers run\n" in shown
+    assert "0 responses are running\n" in shown
     assert {"weight": "2.0", "running": "20"} == await Tenants(pipe, 1).get("acme")
     _, shown = await asyncio.to_thread(run, "clear", "acme")
     assert ["weight", "default"] == shown.split()[:2]
@@ -39,12 +39,12 @@ async def test_what_is_set_is_shown_until_it_is_cleared(run: Run, pipe: Pipe) ->
 @pytest.mark.parametrize(
     ("written", "said"),
     [
-        ("weight=0", "weight must be from 0.01 to 100, not 0"),
-        ("weight=nan", "weight must be from"),
+        ("weight=0", "weight must be between 0.01 and 100, not 0"),
+        ("weight=nan", "weight must be between"),
         ("running=1.5", "running must be a whole number, not 1.5"),
         ("running=many", "running must be a number, not 'many'"),
-        ("colour=red", "colour is not a setting of a tenant; known: weight, sockets"),
-        ("running", "'running' is not NAME=VALUE"),
+        ("colour=red", "colour is not a tenant setting; known settings: weight, sockets"),
+        ("running", "'running' does not have the form NAME=VALUE"),
     ],
 )
 async def test_what_cannot_be_meant_is_refused(

@@ -100,7 +100,7 @@ async def test_an_installed_wheel_serves_requests_and_adds_only_one_package(
         System(redis_url, folder, python=python, package=f"{PACKAGE}.", cwd=tmp_path) as system,
         aiohttp.ClientSession() as http,
     ):
-        assert "configuration is fine" in await system.run("server", "--check")
+        assert "configuration is valid" in await system.run("server", "--check")
         # With several processes, each child is started by its module name.
         server = await system.server(HOLDLINE_PROCESSES="2")
         worker = await system.worker(model.url, HOLDLINE_PROCESSES="2")

@@ -74,15 +74,15 @@ ONE = '[models.m]\nbase_url = "http://h"\n'
 @pytest.mark.parametrize(
     ("text", "says"),
     [
-        ("[models.m\n", r"not TOML.*line 1"),
-        ("[modells.m]\n", r"modells is not known"),
+        ("[models.m\n", r"invalid TOML.*line 1"),
+        ("[modells.m]\n", r"modells is unknown"),
         ("models = 1", "models must be a table"),
         ("[models]\nm = 1", r"\[models\] m must be a table"),
         ("[models.m]\n", r"\[models.m\] base_url is missing"),
         ("[models.gpt-4.1-mini]\napi_key_env = 'K'\n", r"\[models.gpt-4\].*"),
         (ONE + "[models.gpt-4]\napi_key_env = 'K'\n[models.gpt-4.1]\n", r"must be quoted"),
-        ("[models.'a|b']\n", "not a name for a model"),
-        (ONE + "bas_url = 'x'", r"\[models.m\] bas_url is not known here; did you mean base_url"),
+        ("[models.'a|b']\n", "not a valid name"),
+        (ONE + "bas_url = 'x'", r"\[models.m\] bas_url is unknown; did you mean base_url"),
         ("[models.m]\nbase_url = 'localhost'", "must be a URL that begins with http"),
         ("[models.m]\nbase_url = ''", "must be a URL"),
         (ONE + "api_key_env = 'sk-1234'", "api_key_env must be the name"),
@@ -90,22 +90,22 @@ ONE = '[models.m]\nbase_url = "http://h"\n'
         (ONE + "concurrency = 0", "between 1 and 1000"),
         (ONE + "concurrency = 1.5", "whole number"),
         (ONE + "concurrency = true", "concurrency must be a whole number"),
-        (ONE + "dialect = 'responses'", r"\[models.m\] dialect is not known.*mean api\?"),
+        (ONE + "dialect = 'responses'", r"\[models.m\] dialect is unknown.*mean api\?"),
         (ONE + "silence_seconds = 1", "did you mean stall_timeout_seconds"),
         (ONE + "total_seconds = 1", r"did you mean timeout_seconds\?"),
         (ONE + "timeout_seconds = inf", "timeout_seconds must be a number between 0.1 and 86400"),
         (ONE + "requests_per_minute = 0", "whole number between 1 and 1e"),
         (ONE + "fallbacks = ['m', 2]", r"\[models.m\] fallbacks\[1\] must be a string"),
-        (ONE + "model = ' '", "model must be a string that is not empty"),
+        (ONE + "model = ' '", "model must be a non-empty string"),
         (ONE + "price = 3", r"\[models.m\] price must be a table"),
         (ONE + "price = { input = 1, output = 'much' }", r"\[models.m.price\] output must be"),
         (ONE + "stall_timeout_seconds = nan", "between"),
         (ONE + "fallbacks = 'm'", "list of strings"),
-        (ONE + "fallbacks = ['n']", r"\[models.m\] fallbacks names 'n'.*known: m"),
-        (ONE + "fallbacks = ['m']", "twice"),
+        (ONE + "fallbacks = ['n']", r"\[models.m\] fallbacks contains 'n'.*known models: m"),
+        (ONE + "fallbacks = ['m']", "repeats 'm'"),
         (ONE + "price = { input = 1 }", r"\[models.m.price\] output is missing"),
-        (ONE + "price = { input = 1, output = 2, tokens = 3 }", "tokens is not known"),
-        ("default = 'n'\n" + ONE, "default is 'n'.*known: m"),
+        (ONE + "price = { input = 1, output = 2, tokens = 3 }", "tokens is unknown"),
+        ("default = 'n'\n" + ONE, "default is 'n'.*known models: m"),
     ],
 )
 def test_what_is_wrong_is_named(text: str, says: str) -> None:
@@ -123,13 +123,13 @@ def test_any_text_is_read_or_refused(text: str) -> None:
 def test_the_environment_names_file_and_place(tmp_path: Path) -> None:
     path = tmp_path / "models.toml"
     environ = {"HOLDLINE_MODELS": str(path)}
-    with pytest.raises(ConfigError, match=r"HOLDLINE_MODELS=.*models.toml cannot be read"):
+    with pytest.raises(ConfigError, match=r"HOLDLINE_MODELS=.*models.toml: cannot be read"):
         catalog(environ)
     path.write_text("default = 3")
-    with pytest.raises(ConfigError, match=r"models.toml: default must be a string"):
+    with pytest.raises(ConfigError, match=r"models.toml: default must be a non-empty string"):
         catalog(environ)
     path.write_text(WHOLE)
     assert "fast" == catalog(environ).default
     assert "gpt-4.1-mini" == catalog({**environ, "HOLDLINE_MODEL": "gpt-4.1-mini"}).default
-    with pytest.raises(ConfigError, match=r"HOLDLINE_MODEL=other is not in .*known: fast"):
+    with pytest.raises(ConfigError, match=r"HOLDLINE_MODEL=other is not in .*known models: fast"):
         catalog({**environ, "HOLDLINE_MODEL": "other"})

@@ -74,7 +74,7 @@ def test_an_unknown_name_is_answered_with_the_nearest(wrong: str, nearest: str) 
 @pytest.mark.parametrize(("old", "new"), RENAMED.items())
 def test_an_old_name_is_answered_with_the_new_one(old: str, new: str) -> None:
     assert new in SETTINGS
-    with pytest.raises(ConfigError, match=f"^{old} has a new name: set {new} instead$"):
+    with pytest.raises(ConfigError, match=f"^{old} was renamed: set {new} instead$"):
         env.check_names({old: "1"})
 
 

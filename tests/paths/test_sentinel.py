@@ -55,5 +55,5 @@ async def test_a_replica_is_not_accepted_as_the_master(
 
         sentinels = Sentinels(url)
         monkeypatch.setattr(sentinels, "_named_by", named)
-        with pytest.raises(RedisAway, match="no Sentinel names a master"):
+        with pytest.raises(RedisAway, match="no Sentinel knows a master"):
             await sentinels.open()

@@ -104,14 +104,14 @@ def test_origins_are_taken_as_browsers_write_them(origin: str) -> None:
         ("https://me@shop.example:443/chat?a=b", "write https://shop.example"),
         ("tauri://localhost/", "write tauri://localhost"),
         ("ws://a", "write http://a"),
-        ("https://a:99999", "for instance https://shop.example"),
-        ("https://", "for instance https://shop.example"),
+        ("https://a:99999", "for example https://shop.example"),
+        ("https://", "for example https://shop.example"),
     ],
 )
 def test_an_origin_that_no_browser_sends_is_refused_with_the_one_to_write(
     origin: str, write: str
 ) -> None:
-    with pytest.raises(ConfigError, match="HOLDLINE_ALLOWED_ORIGINS holds") as refused:
+    with pytest.raises(ConfigError, match="HOLDLINE_ALLOWED_ORIGINS contains") as refused:
         Config.from_environ({"HOLDLINE_ALLOWED_ORIGINS": f"https://a.example, {origin}"})
     assert str(refused.value).endswith(write)
 
@@ -129,8 +129,8 @@ def test_origins_are_kept_as_browsers_spell_them() -> None:
 @pytest.mark.parametrize("host", ["0.0.0.0", "::", "10.0.0.1"])
 def test_where_one_has_to_say_who_one_is_others_may_reach_the_server(host: str) -> None:
     config = Config.from_environ({"HOLDLINE_HOST": host, "HOLDLINE_API_KEYS": "redis"})
-    assert (host, "who has API keys in Redis") == (config.host, config.access.described)
-    assert "everybody, from this machine" == Config.from_environ({}).access.described
+    assert (host, "holders of API keys in Redis") == (config.host, config.access.described)
+    assert "everyone on this machine" == Config.from_environ({}).access.described
 
 
 @pytest.mark.parametrize(

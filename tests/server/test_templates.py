@@ -130,9 +130,9 @@ def test_what_is_wrong_is_named(prompt: Any, status: int, code: str, param: str)
 @pytest.mark.parametrize(
     ("text", "says"),
     [
-        ("[prompts.a]", r"\[prompts.a\] instructions is missing"),
+        ("[prompts.a]", r"\[prompts.a\] instructions and messages are both missing"),
         ("[prompts]\na = 1", r"\[prompts\] a must be a table"),
-        ("[prompts.'a b']\ninstructions = 'x'", "not an id"),
+        ("[prompts.'a b']\ninstructions = 'x'", "not a valid id"),
         ("[prompts.a]\ninstruction = 'x'\nmessages = [{ content = 'x' }]", "mean instructions"),
         ("[prompts.a]\nmessages = [{ role = 'king', content = 'x' }]", "role must be assistant or"),
         (

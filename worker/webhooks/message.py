@@ -118,13 +118,13 @@ def read_secrets(written: str) -> tuple[bytes, ...]:
     found = []
     for word in written.replace(",", " ").split():
         if not word.startswith(SECRET_PREFIX):
-            raise ValueError(f"a secret must begin with {SECRET_PREFIX}")
+            raise ValueError(f"each secret must begin with {SECRET_PREFIX}")
         try:
             key = base64.b64decode(word.removeprefix(SECRET_PREFIX), validate=True)
         except binascii.Error:
-            raise ValueError(f"what follows {SECRET_PREFIX} must be base64") from None
+            raise ValueError(f"the part after {SECRET_PREFIX} must be base64") from None
         least, most = SECRET_BYTES
         if not least <= len(key) <= most:
-            raise ValueError(f"a secret must have {least} to {most} bytes, not {len(key)}")
+            raise ValueError(f"each secret must have {least} to {most} bytes, not {len(key)}")
         found.append(key)
     return tuple(found)

@@ -54,7 +54,7 @@ def test_what_is_no_name_makes_no_owner(tenant: str, subject: str) -> None:
     if is_tenant(tenant) and is_subject(subject):
         assert owner_of(tenant, subject)
     else:
-        with pytest.raises(ValueError, match="names"):
+        with pytest.raises(ValueError, match="tenant or the subject"):
             owner_of(tenant, subject)
 
 

@@ -41,7 +41,7 @@ def test_other_names_are_refused(host: str) -> None:
     "written", ["http://a.example", "a.example:80", "*.a.example", "a b", "a/"]
 )
 def test_a_setting_that_is_no_name_is_refused_at_the_start(written: str) -> None:
-    with pytest.raises(ConfigError, match="HOLDLINE_ALLOWED_HOSTS holds"):
+    with pytest.raises(ConfigError, match="HOLDLINE_ALLOWED_HOSTS contains"):
         Config.from_environ({SETTING: written})
 
 

@@ -223,7 +223,7 @@ def test_a_site_is_allowed_by_its_exact_name(origin: str | None, allowed: bool) 
 
 @pytest.mark.parametrize("wrong", ["shop.example", "https://shop.example/", "*"])
 def test_a_site_that_no_browser_names_so_is_refused_at_the_start(wrong: str) -> None:
-    with pytest.raises(ConfigError, match="HOLDLINE_ALLOWED_ORIGINS holds"):
+    with pytest.raises(ConfigError, match="HOLDLINE_ALLOWED_ORIGINS contains"):
         Config.from_environ({"HOLDLINE_ALLOWED_ORIGINS": f"{HERE}, {wrong}"})
 
 

@@ -295,8 +295,11 @@ def test_a_key_has_one_source(tmp_path: Path) -> None:
     path = tmp_path / "models.toml"
     environ = {"HOLDLINE_MODELS": str(path), "K": "sk-secret"}
     for setting, says in [
-        ('api_key_env = "K"\napi_key_file = "f"', "api_key_file is set beside api_key_env"),
-        ('api_key_file = "f"\napi_key_command = ["c"]', "api_key_command is set beside api_key_fi"),
+        ('api_key_env = "K"\napi_key_file = "f"', "api_key_file conflicts with api_key_env"),
+        (
+            'api_key_file = "f"\napi_key_command = ["c"]',
+            "api_key_command conflicts with api_key_fi",
+        ),
         ("api_key_command = []", "api_key_command must begin with the name of a program"),
         ('api_key_command = [""]', "api_key_command must begin with the name of a program"),
         ('api_key_command = "gcloud auth"', "api_key_command must be a list of strings"),
@@ -330,7 +333,7 @@ async def test_a_check_tries_the_keys(
 
     source.key("sk-secret-1")
     status, printed = await checked()
-    assert (0, True) == (status, "m at http://h, its key was read" in printed)
+    assert (0, True) == (status, "m at http://h, API key read" in printed)
     assert "sk-secret-1" not in printed
     source.fail("log in first, sk-secret-1")
     status, printed = await checked()

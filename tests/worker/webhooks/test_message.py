@@ -75,7 +75,7 @@ def test_secrets_and_address_are_read_and_never_shown() -> None:
 @pytest.mark.parametrize(
     ("environ", "word"),
     [
-        (URL, "needs HOLDLINE_WEBHOOK_SECRET"),
+        (URL, "requires HOLDLINE_WEBHOOK_SECRET"),
         (URL | {"HOLDLINE_WEBHOOK_SECRET": "secret"}, "whsec_"),
         (URL | {"HOLDLINE_WEBHOOK_SECRET": "whsec_%%"}, "base64"),
         (URL | {"HOLDLINE_WEBHOOK_SECRET": "whsec_c2hvcnQ="}, "24 to 64 bytes"),
