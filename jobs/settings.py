@@ -1,7 +1,7 @@
 """Reads settings from environment variables, as `settings_table.py` declares them.
 
 Server and worker may run in the same environment, so each accepts the names of all settings; each
-has its own frozen configuration. `python -m jobs.settings` prints the table of `docs/operating.md`.
+has its own frozen configuration. `python -m jobs.settings` prints the table of `docs/configure.md`.
 """
 
 from __future__ import annotations

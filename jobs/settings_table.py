@@ -14,7 +14,7 @@ from .names import MAX_PARTITIONS
 from .setting import ALL, CLIENT, EACH, SERVER, WORKER, choice, limit, number, text
 
 _TABLE: Final = (
-    text("REDIS_URL", ALL, "redis://127.0.0.1:6379/0", "the [URL](#one-redis-or-several) of Redis"),
+    text("REDIS_URL", ALL, "redis://127.0.0.1:6379/0", "the [URL](#redis-urls) of Redis"),
     text(
         "OPENAI_BASE_URL",
         WORKER,
@@ -52,7 +52,7 @@ _TABLE: Final = (
         "HOLDLINE_MODELS",
         ALL,
         "",
-        "the path of the file with [models](#several-models) and prompt templates",
+        "the path of the file with [models](models.md#the-models-file) and prompt templates",
     ),
     number(
         "HOLDLINE_PING_SECONDS", SERVER, 25, 0.05, 300, "the interval between pings and heartbeats"
@@ -106,15 +106,15 @@ _TABLE: Final = (
         "HOLDLINE_ALLOWED_ORIGINS",
         SERVER,
         "",
-        "[other sites](#sites-and-apps) whose pages may use the server, separated by "
-        "commas, such as `https://shop.example`",
+        "[other sites](secure.md#allowed-sites-and-apps) whose pages may use the server, separated "
+        "by commas, such as `https://shop.example`",
     ),
     text(
         "HOLDLINE_ALLOWED_HOSTS",
         SERVER,
         "",
-        "[host names](#sites-and-apps) that `Host` may contain besides loopback names, "
-        "separated by commas, such as `chat.example`",
+        "[host names](secure.md#allowed-sites-and-apps) that `Host` may contain besides loopback "
+        "names, separated by commas, such as `chat.example`",
         shown="any, with keys or tokens",
     ),
     text(
@@ -122,21 +122,21 @@ _TABLE: Final = (
         SERVER,
         "",
         "addresses and networks of the proxies whose `X-Forwarded-For` determines the "
-        "[address of a client](#limits-of-end-users), separated by commas, such as "
+        "[address of a client](tenants.md#limits-of-end-users), separated by commas, such as "
         "`127.0.0.1,10.0.0.0/8`",
     ),
     text(
         "HOLDLINE_API_KEYS",
         SERVER,
         "",
-        "the location of the [API keys](#keys-and-tokens-in-five-minutes): `redis`, or the "
+        "the location of the [API keys](secure.md#api-keys-and-tokens): `redis`, or the "
         "path of a file",
     ),
     text(
         "HOLDLINE_JWT_KEYS",
         SERVER,
         "",
-        "the path of the JSON Web Key Set that verifies [tokens](#keys-and-tokens-in-five-minutes)",
+        "the path of the JSON Web Key Set that verifies [tokens](secure.md#api-keys-and-tokens)",
     ),
     text(
         "HOLDLINE_JWKS_URL",
@@ -185,8 +185,8 @@ _TABLE: Final = (
         1,
         1,
         MAX_PROCESSES,
-        "the number of [processes](#several-of-everything) of one server or worker, usually"
-        " one per core; `--processes` overrides it",
+        "the number of [processes](scale.md#several-servers-and-workers) of one server or worker, "
+        "usually one per core; `--processes` overrides it",
     ),
     number(
         "HOLDLINE_CONCURRENCY",
@@ -237,7 +237,7 @@ _TABLE: Final = (
         0,
         3600,
         "how long a worker keeps output that [Redis does not "
-        "accept](#when-redis-is-away-full-or-emptied) before it abandons the job",
+        "accept](recover.md#when-redis-is-unavailable) before it abandons the job",
     ),
     number(
         "HOLDLINE_MAX_UNSENT_BYTES",
@@ -318,13 +318,14 @@ _TABLE: Final = (
         "HOLDLINE_TENANT_SOCKETS",
         SERVER,
         1_000_000,
-        "the maximum number of sockets of one [tenant](#tenants) on one server process",
+        "the maximum number of sockets of one [tenant](tenants.md#limits-of-tenants) on one server "
+        "process",
     ),
     limit(
         "HOLDLINE_TENANT_RUNNING",
         ALL,
         1_000_000,
-        "the maximum number of running responses of one [tenant](#tenants)",
+        "the maximum number of running responses of one [tenant](tenants.md#limits-of-tenants)",
     ),
     limit(
         "HOLDLINE_TENANT_WAITING",
@@ -355,14 +356,14 @@ _TABLE: Final = (
         ALL,
         1_000_000_000,
         "the maximum cost of one tenant's responses per day, by the "
-        "[price](#several-models) of their models",
+        "[price](models.md#the-models-file) of their models",
     ),
     limit(
         "HOLDLINE_SUBJECT_RUNNING",
         ALL,
         1_000_000,
         "the maximum number of waiting and running responses of one [end "
-        "user](#limits-of-end-users)",
+        "user](tenants.md#limits-of-end-users)",
     ),
     limit(
         "HOLDLINE_SUBJECT_REQUESTS_PER_MINUTE",
@@ -400,8 +401,8 @@ _TABLE: Final = (
         "HOLDLINE_ENCRYPTION_KEYS",
         ALL,
         "",
-        "the path of the file with the keys that [encrypt](#encryption) prompts and answers"
-        " in Redis",
+        "the path of the file with the keys that [encrypt](secure.md#encryption) prompts and "
+        "answers in Redis",
     ),
     choice(
         "HOLDLINE_ON_WORKER_DEATH",

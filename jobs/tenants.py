@@ -1,6 +1,6 @@
 """Reads and changes the settings of tenants, their weight and limits, at run time.
 
-The responses of a tenant share one account: see `docs/operating.md`. A tenant's settings are in
+The responses of a tenant share one account: see `docs/tenants.md`. A tenant's settings are in
 Redis, in each partition, where the scripts read them. Settings that a tenant lacks are those of the
 process.
 """

@@ -26,12 +26,15 @@ from server.api.refusals import REFUSALS
 from server.config import Config
 from server.metrics import Metrics
 from tests.paths.documents import (
+    CONFIGURE,
     DOCUMENTS,
-    OPERATING,
+    MODELS,
     PROTOCOL,
     REDIS,
     REFERENCE,
     ROOT,
+    SECURE,
+    WATCH,
     blocks,
     first_words,
     rows_of,
@@ -61,11 +64,11 @@ def test_the_documented_settings_match_the_code() -> None:
     dev = set(re.findall(r"HOLDLINE_[A-Z_]+", ENVIRONMENT))
     named = {n for d in DOCUMENTS for n in re.findall(r"\bHOLDLINE_[A-Z_]+", d.read_text())}
     assert set() == named - SETTINGS.keys() - dev
-    assert f"\n\n{markdown()}\n\n" in section(OPERATING, "Settings"), "run python -m jobs.settings"
+    assert f"\n\n{markdown()}\n\n" in section(CONFIGURE, "Settings"), "run python -m jobs.settings"
 
 
 GIVEN = {"OPENAI_API_KEY": "any"}
-NUMBERS = [row for row in table(OPERATING, "Settings") if row[2]]
+NUMBERS = [row for row in table(CONFIGURE, "Settings") if row[2]]
 
 
 @pytest.mark.parametrize(("name", "default", "limits"), [(*row[:3],) for row in NUMBERS])
@@ -133,8 +136,8 @@ def test_every_program_is_listed_with_its_tested_version() -> None:
 
 
 def test_every_redis_command_is_in_the_documented_acl() -> None:
-    [line] = [line for line in OPERATING.splitlines() if line.startswith("A user of its own (ACL)")]
-    listed = {word.partition("|")[0] for word in re.findall(r"`([a-z|]+)`", line)}
+    acl = section(SECURE, "Access to Redis")
+    listed = {word.partition("|")[0] for word in re.findall(r"`([a-z|]+)`", acl)}
     sent: set[str] = set()
     for script in SCRIPTS.values():
         sent |= set(re.findall(r"redis\.p?call\('([A-Z]+)'", script.source.decode()))
@@ -234,7 +237,7 @@ def test_every_metric_is_documented() -> None:
         metric.name + ("_total" if metric.type == "counter" else "")
         for metric in Metrics().registry.collect()
     }
-    assert exposed == set(first_words(table(OPERATING, "Metrics")))
+    assert exposed == set(first_words(table(WATCH, "Metrics")))
 
 
 @pytest.mark.parametrize(("folder", "nth"), [("server", 0), ("worker", 1)])
@@ -247,13 +250,13 @@ def test_every_log_line_is_documented(folder: str, nth: int) -> None:
             case _:
                 pass
     said -= {None}
-    half = section(OPERATING, "Log lines").split("Of a worker:")[nth]
+    half = section(WATCH, "Log lines").split("Of a worker:")[nth]
     assert said == {words(row[0])[0] for row in rows_of(half)}
 
 
 def test_the_documented_models_file_is_valid(tmp_path: Path) -> None:
     path = tmp_path / "models.toml"
-    path.write_text("".join(blocks(OPERATING, "toml")))
+    path.write_text("".join(blocks(MODELS, "toml")))
     environ = {"HOLDLINE_MODELS": str(path), "OPENAI_API_KEY": "a", "LARGE_KEY": "b"}
     config = worker.config.load(environ)
     ending = ["gpt-4.1", "gemini", "mounted"]

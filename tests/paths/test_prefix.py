@@ -83,4 +83,4 @@ async def follow_links(browser: Browser, url: str) -> None:
             if path.startswith("/docs/") and path not in seen:
                 seen.add(path)
                 todo.append(path)
-    assert {"/docs/client", "/docs/limits", "/docs/operating", "/docs/widget"} <= seen
+    assert {"/docs/client", "/docs/configure", "/docs/operating", "/docs/widget"} <= seen
