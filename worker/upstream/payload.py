@@ -7,15 +7,21 @@ exception.
 
 from __future__ import annotations
 
+import re
 from typing import Any, Final
 
 from .deltas import ErrorInStream, Malformed, parse
 
-_PINGS: Final = frozenset({"ping", "heartbeat", "keepalive", "keep-alive"})
-# Payloads without an object, compared without quotes.
-_NO_OBJECTS: Final = frozenset(
-    {b"", b"null", b"done", b"[done]", b"ping", b"[ping]", b"heartbeat", b"keepalive"}
+# The end of the stream, in any case and with or without brackets and quotes.
+_DONE: Final = re.compile(rb"""[\s"'\[(<]*done[\s"'\])>.!]*""", re.IGNORECASE)
+_HEARTBEAT: Final = re.compile(
+    r"""[\s"'\[(<:*-]*(?:ping|pong|heart[ _-]?beat|keep[ _-]?alive)[\s"'\])>:.!*-]*""",
+    re.IGNORECASE,
 )
+# Payloads without content.
+_EMPTY: Final = re.compile(rb"""[\s"':.-]*|\s*"?null"?\s*""")
+# Fields that may name a heartbeat.
+_KINDS: Final = ("type", "event", "object", "status", "message", "msg")
 _ERROR_FIELDS: Final = (
     "detail",
     "error_code",
@@ -27,9 +33,19 @@ _ERROR_FIELDS: Final = (
 )
 
 
+def is_done(payload: bytes) -> bool:
+    """Returns True if a payload marks the end of the stream."""
+    return _DONE.fullmatch(payload) is not None
+
+
+def is_heartbeat(name: str) -> bool:
+    """Returns True if a payload without an object, or the name of an event, is a heartbeat."""
+    return _HEARTBEAT.fullmatch(name) is not None
+
+
 def object_of(payload: bytes) -> dict[str, Any] | None:
     """Returns the object of a payload; None for a heartbeat. Raises: Malformed, ErrorInStream."""
-    if payload.strip(b' \n"').lower() in _NO_OBJECTS:
+    if _EMPTY.fullmatch(payload) or is_heartbeat(payload[:100].decode(errors="replace")):
         return None
     value = parse(payload)
     if isinstance(value, list) and len(value) == 1:
@@ -49,8 +65,10 @@ def _is_error(value: dict[str, Any]) -> bool:
         return False  # A response object reports its error in its own `error` field.
     if value.get("error") or "error" in (value.get("object"), value.get("status")):
         return True
-    is_chunk = value.get("choices") or kind in _PINGS or str(kind).startswith("response.")
+    is_chunk = value.get("choices") or str(kind).startswith("response.")
     if is_chunk or value.get("code") in (0, "0"):
+        return False
+    if any(is_heartbeat(str(value.get(name, ""))) for name in _KINDS):
         return False
     status = value.get("base_resp")  # MiniMax has one in each chunk.
     return (

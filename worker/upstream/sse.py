@@ -9,6 +9,9 @@ The name of an event is used if its payload has no type: some gateways send the 
 API event, or the fact that it is an error, only in `event`. llama.cpp has sent errors in a field
 `error` in place of `data`. Events with the name of a heartbeat are dropped.
 
+A line that begins a JSON object is treated as `data`, together with the lines up to the next empty
+line: some servers send an error in this way in mid-stream.
+
 A body that begins like a JSON document is treated as one and becomes the only payload. Some servers
 respond in this way although a stream was requested.
 """
@@ -19,10 +22,11 @@ import json
 from typing import Final
 
 from .deltas import Malformed, parse
+from .payload import is_heartbeat
 
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 _ERROR: Final = b"error"
-_PINGS: Final = frozenset({b"ping", b"heartbeat", b"keepalive", b"keep-alive"})
+_PING: Final = b"ping"
 
 
 class EventTooLarge(Exception):
@@ -47,6 +51,7 @@ class Splitter:
         self._size = 0
         self._after_cr = False
         self._begun = False
+        self._bare = False  # in a JSON document without the name of its field
         # The first bytes, until it is clear whether they begin a JSON document.
         self._head: bytes | None = b""
         self._is_json = False
@@ -115,13 +120,17 @@ class Splitter:
             self._begun = True
             line = line.removeprefix(_BYTE_ORDER_MARK)
         if not line:
-            if self._data and self._event not in _PINGS:
+            if self._data and self._event != _PING:
                 payload = b"\n".join(self._data)
                 payloads.append(_typed(payload, self._event) if self._event else payload)
             self._data.clear()
             self._size = 0
             self._event = b""
+            self._bare = False
             return
+        if line.startswith(b"{") or (self._bare and not line.startswith(b"data:")):
+            self._bare = True
+            line = b"data: " + line
         name, _, value = line.partition(b":")
         if name == b"error":  # llama.cpp's own field
             self._event = _ERROR
@@ -135,7 +144,9 @@ class Splitter:
             self._data.append(value)
         elif name == b"event":
             value = value.strip().lower()
-            known = value in _PINGS or value == _ERROR or value.startswith(b"response.")
+            if is_heartbeat(value.decode(errors="replace")):
+                value = _PING
+            known = value in (_PING, _ERROR) or value.startswith(b"response.")
             self._event = value if known else b""
 
 

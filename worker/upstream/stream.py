@@ -19,12 +19,13 @@ from typing import TYPE_CHECKING, Any, Final, Protocol, Self
 from jobs.models import RESPONSES
 from runtime.open_files import is_exhausted
 
-from .chat.chunks import DONE, ChatChunkReader
+from .chat.chunks import ChatChunkReader
 from .client import ModelClient, StatusError, iter_body
 from .credentials import PAUSE_SECONDS, KeyUnavailable
 from .deadline import Deadline
 from .deltas import Delta, ErrorInStream, Malformed, Stopped, Text, parse
 from .failures import Failure, classify, retry_after
+from .payload import is_done
 from .responses.events import ResponsesEventReader
 from .sse import EventTooLarge, Splitter
 
@@ -249,7 +250,7 @@ class _Stream:
                 self._ready.popleft()
             if texts:
                 pieces.append(Text("".join(texts)))
-            elif (payload := self._ready.popleft()).strip() == DONE:
+            elif is_done(payload := self._ready.popleft()):
                 self._over = True
                 if isinstance(self._reader, ChatChunkReader):
                     pieces += self._reader.done()
@@ -272,8 +273,8 @@ def _lines(payload: bytes) -> list[bytes]:
 
 
 def _is_whole(payload: bytes) -> bool:
-    """Returns True if a payload is complete: `DONE` or valid JSON."""
-    if payload.strip() == DONE:
+    """Returns True if a payload is complete: the end of the stream or valid JSON."""
+    if is_done(payload):
         return True
     try:
         parse(payload)

@@ -15,16 +15,24 @@ from hypothesis import strategies as st
 from jobs.log.response_state import ResponseState
 from tests.worker.recording_sink import RecordingSink
 from worker.output import Output
-from worker.upstream.chat.chunks import DONE, ChatChunkReader
+from worker.upstream.chat.chunks import ChatChunkReader
 from worker.upstream.deltas import ErrorInStream, Malformed, Refusal, Stopped, Usage
 from worker.upstream.finish_reasons import normalized
 
+DONE = b"[DONE]"
 FUNCTIONS = ("get", "get_weather", "get_time", "say")
 NOISE = (
     b"",
     b" ",
     b"{}",
     b'{"type":"ping"}',
+    b"ping",
+    b"[PING]",
+    b'"keep-alive"',
+    b": heartbeat",
+    b"...",
+    b'{"event":"heartbeat","message":"alive"}',
+    b'{"message":"ping"}',
     b'{"choices":[]}',
     b'{"choices":null,"usage":null}',
     b'{"id":"x","object":"chat.completion.chunk","created":1}',
@@ -34,6 +42,7 @@ NOISE = (
     b'{"choices":[{"index":0,"delta":{"content":"","function_call":{"arguments":null}}}]}',
     b'{"choices":[{"index":0,"delta":{"tool_calls":[{"index":7,"id":"","function":{}}]}}]}',
 )
+REASON_FIELDS = ("finishReason", "stop_reason", "stopReason", "done_reason")
 STOPS = {
     "stop": (
         *("stop", "STOP", "eos", "end", "end_turn", "EOS_TOKEN", "FinishReason.STOP", "Stop"),
@@ -237,10 +246,23 @@ def streams(draw: st.DrawFn) -> tuple[Answer, list[bytes]]:
         if draw(st.integers(0, 3)) == 0:
             payloads.append(draw(st.sampled_from(NOISE)))
     reason = draw(st.sampled_from(STOPS["tool_calls" if answer.calls else "stop"]))
-    last: dict[str, Any] = {"index": 0, "delta": {}, "finish_reason": reason}
+    last: dict[str, Any] = {"index": 0, "delta": {}}
+    field = draw(st.sampled_from(["finish_reason", "finish_reason", *REASON_FIELDS]))
+    where = draw(st.sampled_from(["choice", "choice", "delta", "chunk"]))
+    if where == "delta":
+        last["delta"] = {field: reason}
+    elif where == "choice":
+        last[field] = reason
+    if where != "choice" or field != "finish_reason":
+        last |= draw(st.sampled_from([{}, {"finish_reason": None}]))
     if place == "delta" and draw(st.booleans()):
         last["message"] = whole(answer)  # once more, beside the deltas
-    payloads += [json.dumps({"choices": [last]}).encode()] * draw(st.integers(1, 2))
+    chunk: dict[str, Any] = {"choices": [last]}
+    if where == "chunk":
+        chunk = {"choices": draw(st.sampled_from([[], [last]])), field: reason}
+        if "message" in last:
+            chunk["choices"] = [last]
+    payloads += [json.dumps(chunk).encode()] * draw(st.integers(1, 2))
     return answer, [*payloads, DONE]
 
 

@@ -36,7 +36,6 @@ from worker.upstream.surrogates import SurrogateJoiner, encodable
 from .calls import CallAssembler, string
 from .fast_text import decode_text
 
-DONE: Final = b"[DONE]"
 # The fields of a delta that are read. A response without output was not understood if it has any
 # other field with a value.
 _KNOWN: Final = frozenset(
@@ -59,6 +58,8 @@ _KNOWN: Final = frozenset(
 _REASONING: Final = ("reasoning_content", "reasoning")
 _THOUGHTS: Final = (*_REASONING, "reasoning_text", "thinking", "thinking_blocks")
 _CALLED: Final = b'{"choices":[{"finish_reason":"tool_calls"}]}'
+# The fields of the stop reason.
+_REASONS: Final = ("finish_reason", "finishReason", "stop_reason", "stopReason", "done_reason")
 # Stop reasons of a complete response.
 _ENDS: Final = ("stop", "tool_calls")
 
@@ -92,7 +93,7 @@ class ChatChunkReader:
         return text
 
     def read(self, payload: bytes) -> list[Delta]:
-        """Returns the pieces of a payload other than `DONE`.
+        """Returns the pieces of a payload other than the end of the stream.
 
         Raises: Malformed, ErrorInStream.
         """
@@ -116,15 +117,17 @@ class ChatChunkReader:
             elif isinstance(message := choice.get("message"), dict) and not self._calls.seen:
                 # GitHub Copilot puts the text and the calls of one answer into two choices.
                 self._choice({"message": {"tool_calls": message.get("tool_calls")}}, pieces)
+        if "choices" in chunk and (beside := {k: chunk[k] for k in _REASONS if chunk.get(k)}):
+            self._choice(beside, pieces)  # the stop reason beside the choices
         if isinstance(usage, dict):
             pieces.append(Usage(usage))
         return pieces
 
     def done(self) -> list[Delta]:
-        """Returns the pieces of `DONE`: the end of complete calls without a stop reason.
+        """Returns the pieces of `[DONE]`: the end of complete calls without a stop reason.
 
         NVIDIA NIM omits the stop reason after the calls of some models. A text needs a stop reason,
-        because gateways also send `DONE` after a truncated stream, and a truncated text looks
+        because gateways also send `[DONE]` after a truncated stream, and a truncated text looks
         complete.
         """
         if self._stopped or self._reason is not None or not self._calls.whole:
@@ -141,9 +144,7 @@ class ChatChunkReader:
     def _choice(self, choice: dict[str, Any], pieces: list[Delta]) -> None:
         if choice.get("error"):
             raise ErrorInStream(choice)
-        reason = normalized(
-            choice.get("finish_reason", choice.get("stop_reason")) or choice.get("finishReason")
-        )
+        reason = _reason(choice)
         delta = self._delta(choice, last=reason is not None)
         before = len(pieces)
         self._content(delta, choice, pieces, last=reason is not None)
@@ -228,7 +229,7 @@ class ChatChunkReader:
             delta = {"content": text}
         self._understood = self._understood or not _KNOWN.isdisjoint(delta)
         self._unread = self._unread or any(
-            value for name, value in delta.items() if name not in _KNOWN
+            value for name, value in delta.items() if name not in _KNOWN and name not in _REASONS
         )
         return delta
 
@@ -243,6 +244,25 @@ class ChatChunkReader:
         if self._calls.leftovers or (reason == "tool_calls" and not self._calls.seen):
             return False
         return self._is_answer()
+
+
+def _reason(choice: dict[str, Any]) -> str | None:
+    """Returns the stop reason of a choice, which some servers put into its delta or message.
+
+    In vLLM, `stop_reason` is the matched stop string, so beside a `finish_reason` it counts only if
+    it is a known reason.
+    """
+    holders = [choice, choice.get("delta"), choice.get("message")]
+    for holder in [one for one in holders if isinstance(one, dict)]:
+        for name in _REASONS:
+            given = holder.get(name)
+            if name != "finish_reason" and not isinstance(given, str):
+                continue
+            reason = normalized(given)
+            matched = name != "finish_reason" and "finish_reason" in choice
+            if reason is not None and not (reason == "unknown" and matched):
+                return reason
+    return None
 
 
 class _Messages:

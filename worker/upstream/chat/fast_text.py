@@ -12,7 +12,14 @@ import msgspec
 from msgspec import Meta, Struct
 
 
-class _Delta(Struct):
+class _Reasons(Struct):
+    finishReason: None = None  # noqa: N815 - Gemini's
+    stop_reason: None = None
+    stopReason: None = None  # noqa: N815 - Bedrock's
+    done_reason: None = None
+
+
+class _Delta(_Reasons, kw_only=True):
     content: Annotated[str, Meta(min_length=1)]
     reasoning_content: None = None
     reasoning: None = None
@@ -24,20 +31,20 @@ class _Delta(Struct):
     function_call: None = None
     tool_calls: None = None
     annotations: None = None
+    finish_reason: Literal[""] | None = None
 
 
-class _Choice(Struct):
+class _Choice(_Reasons, kw_only=True):
     delta: _Delta
     finish_reason: Literal[""] | None = None
-    finishReason: None = None  # noqa: N815 - Gemini's
-    stop_reason: None = None
     error: None = None
     logprobs: None = None
     usage: None = None
 
 
-class _Chunk(Struct):
+class _Chunk(_Reasons, kw_only=True):
     choices: tuple[_Choice]
+    finish_reason: Literal[""] | None = None
     error: None = None
     usage: None = None
     x_groq: None = None
