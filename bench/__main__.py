@@ -39,7 +39,7 @@ def chosen(names: list[str]) -> list[Measure]:
     there = found()
     wanted = [{"P5": "P4"}.get(name.upper(), name.upper()) for name in names] or list(there)
     if unknown := [name for name in wanted if name not in there]:
-        raise SystemExit(f"bench: no measure {', '.join(unknown)}; there are {', '.join(there)}")
+        raise SystemExit(f"bench: unknown measure {', '.join(unknown)}; known: {', '.join(there)}")
     return [there[name] for name in dict.fromkeys(wanted)]
 
 

@@ -53,7 +53,9 @@ class ClientPool:
         try:
             await self.whole.reached(count, seconds)
         except TimeoutError:
-            raise BenchError(f"{self.whole.count} of {count} answers came in time") from None
+            raise BenchError(
+                f"only {self.whole.count} of {count} responses completed in time"
+            ) from None
         if self.wrong:
             raise BenchError(f"an answer went wrong: {self.wrong!r}")
 

@@ -59,7 +59,7 @@ class Drain:
             writer = LogWriter(self._pipe, grant.response_id, grant.claim, grant.length)
             await writer.finish(Status.COMPLETED, SAID, retention_ms=SETTINGS.retention_ms)
         except HoldlineError as error:
-            raise SystemExit(f"a job was not finished: {error}") from error
+            raise SystemExit(f"a job could not be finished: {error}") from error
         finally:
             del self._running[grant.response_id]
             self._freed.set()
@@ -80,7 +80,7 @@ async def _serve() -> None:
                 case ["drain", count]:
                     await Drain(pipe).run(int(count))
                 case _:
-                    raise SystemExit(f"unknown: {words}")
+                    raise SystemExit(f"unknown command: {words}")
             print("ok", flush=True)
 
 

@@ -80,7 +80,9 @@ class Process:
         deadline = time.monotonic() + seconds
         while not happened():
             if self.popen.poll() is not None or time.monotonic() > deadline:
-                raise BenchError(f"{self.name} does not do its part:\n{self.said[-2000:]}")
+                raise BenchError(
+                    f"{self.name} exited or timed out; its output:\n{self.said[-2000:]}"
+                )
             await asyncio.sleep(0.02)
 
     async def ask(self, line: str, seconds: float = 120.0) -> str:
@@ -89,13 +91,15 @@ class Process:
 
     def _ask(self, line: str) -> str:
         if self.popen.stdin is None or self.popen.stdout is None:
-            raise BenchError(f"{self.name} does not talk")
+            raise BenchError(f"{self.name} was started without pipes")
         with contextlib.suppress(BrokenPipeError):
             self.popen.stdin.write(line.encode() + b"\n")
             self.popen.stdin.flush()
         answer = self.popen.stdout.readline().decode().strip()
         if not answer:
-            raise BenchError(f"{self.name} said nothing to {line!r}:\n{self.said[-2000:]}")
+            raise BenchError(
+                f"{self.name} did not reply to {line!r}; its output:\n{self.said[-2000:]}"
+            )
         return answer
 
     async def end(self) -> None:

@@ -174,5 +174,5 @@ def between_markers(document: str, text: str) -> str:
     before, begin, rest = document.partition(BEGIN)
     _, end, after = rest.partition(END)
     if not begin or not end:
-        raise ValueError(f"{DOCUMENT.name} has lost its markers")
+        raise ValueError(f"{DOCUMENT.name} does not contain the markers")
     return f"{before}{BEGIN}\n\n{text}\n\n{END}{after}"

@@ -19,16 +19,16 @@ from .reload import SourceWatcher
 from .supervise import ROOT, Child, print_status, supervise
 
 ENVIRONMENT = """environment:
-  HOLDLINE_HOST, HOLDLINE_PORT   where the server listens (127.0.0.1, 8080)
-  HOLDLINE_DATA_DIR              where the embedded Redis keeps its data (.data in the checkout)
-  REDIS_URL                      a Redis of yours instead of the embedded one
-  OPENAI_API_KEY                 the key of the model's endpoint
-  OPENAI_BASE_URL                the model's endpoint, anything that speaks the OpenAI API
-  HOLDLINE_MODEL                 the model when a request names none
-  HOLDLINE_MODELS                a file of several models and prompt templates
-With neither OPENAI_ name nor HOLDLINE_MODELS set a simulated model answers;
-`python -m dev.model --help` tells more.
-The server and the worker read further HOLDLINE_ names: `python -m server --check`.
+  HOLDLINE_HOST, HOLDLINE_PORT   address and port of the server (127.0.0.1, 8080)
+  HOLDLINE_DATA_DIR              data folder of the embedded Redis (.data in the checkout)
+  REDIS_URL                      your own Redis instead of the embedded one
+  OPENAI_API_KEY                 API key of the model's endpoint
+  OPENAI_BASE_URL                base URL of the model's endpoint, which is OpenAI-compatible
+  HOLDLINE_MODEL                 model for requests that name none
+  HOLDLINE_MODELS                file of several models and prompt templates
+If none of the OPENAI_ variables and HOLDLINE_MODELS is set, a simulated model answers;
+see `python -m dev.model --help`.
+For the other settings, see `python -m server --help` and `python -m worker --help`.
 """
 
 
@@ -39,7 +39,7 @@ class CannotStartError(Exception):
 def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         prog="python -m dev",
-        description=f"{__doc__} Ctrl-C stops it all.",
+        description=f"{__doc__} Ctrl-C stops everything.",
         epilog=ENVIRONMENT,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
@@ -77,7 +77,7 @@ async def run(environ: Mapping[str, str], *, reload: bool = False) -> int:
                 name = program.path.name.removesuffix("-server")
                 redis = f"{name} {program.version} from {program.origin}, data in {data_dir}"
         if listed := environ.get("HOLDLINE_MODELS"):
-            model = f"as {listed} says"
+            model = f"from {listed}"
         elif environ.get("OPENAI_API_KEY") or environ.get("OPENAI_BASE_URL"):
             model = environ.get("OPENAI_BASE_URL") or "OpenAI"
         else:
@@ -101,16 +101,16 @@ def address(environ: Mapping[str, str]) -> tuple[str, int]:
     host = environ.get("HOLDLINE_HOST") or "127.0.0.1"
     value = environ.get("HOLDLINE_PORT") or "8080"
     if not value.isdecimal() or not 0 < int(value) < 65536:
-        raise CannotStartError(f"HOLDLINE_PORT={value} is no port; HOLDLINE_PORT=8081 would be one")
+        raise CannotStartError(f"HOLDLINE_PORT must be a number between 1 and 65535, not {value}")
     port = int(value)
     try:
         if _is_free(host, port):
             return host, port
     except OSError as error:
-        raise CannotStartError(f"HOLDLINE_HOST={host} cannot be listened on: {error}") from None
+        raise CannotStartError(f"cannot listen on HOLDLINE_HOST={host}: {error}") from None
     other = next((free for free in range(port + 1, 65536) if _is_free(host, free)), 8081)
     raise CannotStartError(
-        f"port {port} on {host} is taken; HOLDLINE_PORT={other} make run chooses another"
+        f"port {port} on {host} is in use; choose another with `HOLDLINE_PORT={other} make run`"
     )
 
 

@@ -72,7 +72,7 @@ class Embedded:
         """Returns the end of the server's log, for the error message after it has exited."""
         with contextlib.suppress(OSError):
             return "\n".join(self.log.read_text(errors="replace").splitlines()[-5:])
-        return "(it left no log)"
+        return "(there is no log)"
 
 
 @contextlib.contextmanager

@@ -26,18 +26,18 @@ async def examine(url: str) -> str:
             maint_notifications_config=MaintNotificationsConfig(enabled=False),
         )
     except ValueError as error:
-        raise NoRedisError(f"REDIS_URL={shown} is not a Redis URL: {error}") from None
+        raise NoRedisError(f"REDIS_URL={shown} is invalid: {error}") from None
     try:
         async with asyncio.timeout(ASK_SECONDS):
             info = await client.info("server")
     except (RedisError, OSError) as error:
-        why = str(error) or "no answer"
-        raise NoRedisError(f"REDIS_URL={shown} does not serve: {why}\n{WAYS_OUT}") from None
+        why = str(error) or "no reply"
+        raise NoRedisError(f"REDIS_URL={shown} cannot be used: {why}\n{WAYS_OUT}") from None
     finally:
         await client.aclose()
     version = str(info["redis_version"])
     if tuple(int(part) for part in version.split(".")[:2]) < FLOOR:
-        raise NoRedisError(f"REDIS_URL={shown} is version {version}; 7.0 is the oldest that serves")
+        raise NoRedisError(f"REDIS_URL={shown} is version {version}, but 7.0 or newer is required")
     valkey = info.get("valkey_version")
     return f"valkey {valkey}" if valkey else f"redis {version}"
 

@@ -60,7 +60,7 @@ class DemoModel:
         try:
             body = await request.json()
         except ValueError:
-            return error(400, "the body is not JSON")
+            return error(400, "the body is not valid JSON")
         messages = body.get("messages") if isinstance(body, dict) else None
         if not isinstance(messages, list) or not all(isinstance(m, dict) for m in messages):
             return error(400, "messages is not a list of objects", param="messages")
@@ -120,13 +120,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
         description=ABOUT,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("--port", type=int, default=8090, help="on 127.0.0.1 (8090)")
+    parser.add_argument("--port", type=int, default=8090, help="port on 127.0.0.1 (default: 8090)")
     port = parser.parse_args(arguments).port
     value = os.environ.get("DEMO_TOKENS_PER_SECOND")
     try:
         model = DemoModel(pace(value))
     except ValueError:
-        print(f"DEMO_TOKENS_PER_SECOND={value} is no number above 0", file=sys.stderr)
+        print(f"DEMO_TOKENS_PER_SECOND={value} is not a number above 0", file=sys.stderr)
         return 2
     print(f"a simulated model at http://127.0.0.1:{port}/v1", flush=True)
     try:

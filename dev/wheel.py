@@ -138,26 +138,32 @@ def rewrite(source: str, name: str, modules: set[str]) -> str:
                 for alias in names:
                     top = alias.name.partition(".")[0]
                     if top in FOLDERS:
-                        raise refuse(node, f"`import {alias.name}`: write `from ... import`")
+                        raise refuse(
+                            node, f"`import {alias.name}` must be written as `from ... import`"
+                        )
                     if top in DYNAMIC:
-                        raise refuse(node, f"{top} imports by strings, which are not rewritten")
+                        raise refuse(
+                            node, f"{top} imports modules by strings, which are not rewritten"
+                        )
             case ast.ImportFrom(module=str(module), level=0):
                 top = module.partition(".")[0]
                 if top in DYNAMIC:
-                    raise refuse(node, f"{top} imports by strings, which are not rewritten")
+                    raise refuse(node, f"{top} imports modules by strings, which are not rewritten")
                 if top in FOLDERS:
                     at = offset(node.lineno, node.col_offset)
                     found = _FROM.match(data[at:].decode())
                     if found is None:
-                        raise refuse(node, "an import across lines")
+                        raise refuse(node, "the import must be on one line")
                     places.add(at + found.end())
             case ast.Name(id="__import__"):
-                raise refuse(node, "__import__ imports by strings, which are not rewritten")
+                raise refuse(node, "__import__ imports modules by strings, which are not rewritten")
             case ast.List(elts=items) | ast.Tuple(elts=items) | ast.Call(args=items):
                 for before, after in pairwise(items):
                     match before, after:
                         case ast.Constant("-m"), ast.Constant(str(run)) if run in modules:
-                            raise refuse(after, f"-m {run!r}: use __package__ or __name__")
+                            raise refuse(
+                                after, f"-m {run!r} must be written with __package__ or __name__"
+                            )
                         case _:
                             pass
             case ast.Constant(value=str(value)) if "." in value and value in modules:
@@ -165,7 +171,7 @@ def rewrite(source: str, name: str, modules: set[str]) -> str:
                 end = offset(node.end_lineno or node.lineno, node.end_col_offset or 0)
                 head, there, _ = data[at:end].decode().partition(value)
                 if not there:
-                    raise refuse(node, f"{value!r} is put together from parts")
+                    raise refuse(node, f"{value!r} must be written as one string")
                 places.add(at + len(head.encode()))
             case ast.JoinedStr() | ast.Constant(value=str()):
                 at = offset(node.lineno, node.col_offset)

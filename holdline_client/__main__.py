@@ -47,25 +47,27 @@ def _parser() -> argparse.ArgumentParser:
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("prompt", nargs="?", help="what to ask; - reads it from standard input")
+    parser.add_argument("prompt", nargs="?", help="the prompt; - reads it from standard input")
     parser.add_argument(
         "--url",
         default=os.environ.get("HOLDLINE_URL") or DEFAULT_URL,
-        help=f"the server ($HOLDLINE_URL, else {DEFAULT_URL})",
+        help=f"URL of the server (default: $HOLDLINE_URL, or {DEFAULT_URL})",
     )
-    parser.add_argument("--model", help="the model; without it the server's default")
-    parser.add_argument("--instructions", help="how the model is to answer")
-    parser.add_argument("--previous", metavar="ID", help="the response before this turn")
+    parser.add_argument("--model", help="name of the model (default: the server's)")
+    parser.add_argument("--instructions", help="instructions for the model")
+    parser.add_argument("--previous", metavar="ID", help="the response that this prompt continues")
     parser.add_argument(
-        "--key", help="an idempotency key: the same key and prompt, the same answer"
+        "--key", help="an idempotency key: repeating it with the same prompt gives the same answer"
     )
-    parser.add_argument("--id", help="go on with this response instead of asking")
-    parser.add_argument("--after", type=int, default=-1, help="show what follows this event (-1)")
-    parser.add_argument("--item", help="the item of that event, as this command has printed it")
+    parser.add_argument("--id", help="resume this response instead of sending a prompt")
+    parser.add_argument(
+        "--after", type=int, default=-1, help="show only what follows this event (default: -1)"
+    )
+    parser.add_argument("--item", help="the item of that event, as printed by this command")
     parser.add_argument(
         "--stream",
         action=argparse.BooleanOptionalAction,
-        help="write text as it comes; without it only a terminal gets it so",
+        help="write text as it arrives (default: only if the output is a terminal)",
     )
     return parser
 
@@ -73,10 +75,10 @@ def _parser() -> argparse.ArgumentParser:
 def _prompt(parser: argparse.ArgumentParser, arguments: argparse.Namespace) -> str:
     if arguments.id is not None:
         if arguments.prompt is not None:
-            parser.error("give a prompt or --id, not both")
+            parser.error("use either a prompt or --id, not both")
         return ""
     if arguments.prompt is None:
-        parser.error("give a prompt, - for standard input, or --id")
+        parser.error("a prompt, - for standard input, or --id is required")
     if arguments.prompt != "-":
         return str(arguments.prompt)
     text = sys.stdin.read(MAX_PROMPT_CHARACTERS + 1)
@@ -105,10 +107,10 @@ async def _show(answer: Answer, terminal: Terminal) -> int:
         terminal.write_line(f"holdline-ask: {answer.error}")
         if isinstance(answer.error, OutcomeUnknown):
             terminal.write_line(
-                f"holdline-ask: ask the same again with --key {answer.idempotency_key}"
+                f"holdline-ask: send the same prompt again with --key {answer.idempotency_key}"
             )
         elif answer.id is not None and isinstance(answer.error, Closed):
-            terminal.write_line(f"holdline-ask: go on with: holdline-ask --id {answer.id}")
+            terminal.write_line(f"holdline-ask: resume with: holdline-ask --id {answer.id}")
         return _code(answer.error)
     if answer.status == "incomplete":
         terminal.write_line(f"holdline-ask: cut off: {answer.incomplete_reason or 'incomplete'}")
@@ -133,12 +135,12 @@ def _interrupted(answer: Answer, terminal: Terminal, arguments: argparse.Namespa
         item = f" --item {answer.item_id}" if answer.item_id else ""
         after = f" --after {answer.last}{item}" if terminal.streams and answer.last >= 0 else ""
         terminal.write_line(
-            f"The answer goes on. To see it: holdline-ask{server} --id {answer.id}{after}"
+            f"The answer continues. To see it: holdline-ask{server} --id {answer.id}{after}"
         )
     else:
         terminal.write_line(
-            "Nothing was accepted yet, as far as is known. To be sure of one answer, "
-            f"ask the same with --key {answer.idempotency_key}"
+            "The prompt was possibly not accepted. To get exactly one answer, "
+            f"send the same prompt again with --key {answer.idempotency_key}"
         )
 
 

@@ -115,7 +115,7 @@ class Client:
             self._connected()
         except TimeoutError:
             await self.close()
-            why = f"No server has answered within {self._timeout:g} seconds."
+            why = f"No server replied within {self._timeout:g} seconds."
             raise Unreachable("unreachable", why) from None
         except BaseException:
             await self.close()
@@ -250,7 +250,7 @@ class Client:
             await connection.run()
         except Exception as error:
             # A defect of the client must not leave callers waiting for ever.
-            connection.end(Closed("client_error", f"The client broke: {type(error).__name__}."))
+            connection.end(Closed("client_error", f"The client failed: {type(error).__name__}."))
             raise
         finally:
             self._stop_giving_up()
@@ -261,11 +261,11 @@ class Client:
         answer = Answer(exchange, lambda: self.state, self._stop)
         connection = self._connection
         if connection is None:
-            raise RuntimeError("use the client as an async context manager: async with connect(…)")
+            raise RuntimeError("the client is not connected: use `async with connect(…) as client`")
         if connection.closed is not None:
             exchange.fail(_copy(connection.closed))
         elif len(self._answers) >= MAX_ANSWERS:
-            why = f"{MAX_ANSWERS} answers are under way already; wait for one to end."
+            why = f"At most {MAX_ANSWERS} answers may be in progress. Wait until one finishes."
             exchange.fail(Refused("too_many", why, status=429))
         else:
             self._answers[exchange.lane] = exchange, answer
@@ -315,7 +315,7 @@ class Client:
 
     def _give_up(self) -> None:
         for exchange, _ in self._each():
-            why = f"There was no connection for {self._reconnect_timeout:g} seconds."
+            why = f"The server was not reachable for {self._reconnect_timeout:g} seconds."
             exchange.fail(Unreachable("unreachable", why))
             self._do(exchange, [])
 

@@ -307,7 +307,11 @@ class Connection:
         renewed = welcomed and code == protocol.UNAUTHENTICATED and self.credential.renewable
         if not advice.come_back and not renewed:
             self.end(
-                Closed("connection_closed", f"The server closed with {code}.", close_code=code)
+                Closed(
+                    "connection_closed",
+                    f"The server closed the connection with code {code}.",
+                    close_code=code,
+                )
             )
         return advice.after
 

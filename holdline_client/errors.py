@@ -45,7 +45,7 @@ class Restarted(Error):
     """
 
     def __init__(self, attempt: int, reason: str) -> None:
-        super().__init__("restarted", "The text so far was taken back; the answer starts over.")
+        super().__init__("restarted", "The text so far was discarded. The answer starts over.")
         self.attempt = attempt
         self.reason = reason
 

@@ -145,7 +145,9 @@ class Exchange:
         try:
             outcome = self._reading.apply(event)
         except (LookupError, TypeError, AttributeError, ValueError):
-            self.fail(Failed("malformed_event", f"The server sent a broken {event['type']}."))
+            self.fail(
+                Failed("malformed_event", f"The server sent an invalid {event['type']} event.")
+            )
             return []
         sends = [] if known or not self.accepted else self._now_accepted()
         if outcome is Outcome.GAP:
@@ -183,14 +185,16 @@ class Exchange:
         if self._sent_at is not None and now - self._sent_at >= RESEND_SECONDS:
             self._outcome_unknown()
         elif self._sendings == ACCEPT_TRIES:
-            self.fail(Refused("not_accepted", "The server does not take the request."))
+            self.fail(Refused("not_accepted", "The server did not accept the request."))
         if self.settled or self._request is None:
             return []
         message = protocol.create(self._request, self.lane, self.key)
         size = len(protocol.encode(message).encode("utf-8", "surrogatepass"))
         if self._limit is not None and size > self._limit:
             # The server would close the socket, which all other answers share.
-            self.fail(Refused("too_large", f"It is longer than {self._limit} bytes.", status=413))
+            self.fail(
+                Refused("too_large", f"The request has more than {self._limit} bytes.", status=413)
+            )
             return []
         self._sent_at = now if self._sent_at is None else self._sent_at
         self._sendings += 1
@@ -218,7 +222,7 @@ class Exchange:
         self.fail(
             OutcomeUnknown(
                 "outcome_unknown",
-                "It was sent, and the connection was gone too long to learn what became of it.",
+                "The request was sent, but the connection was lost before its outcome was known.",
             )
         )
 
@@ -234,7 +238,7 @@ class Exchange:
         if not momentary or self._refusals >= tries:
             kind = Failed if self.accepted else Refused
             code = _code_of(error)
-            message = str(error.get("message") or "The server refused it.")
+            message = str(error.get("message") or "The server refused the request.")
             self.fail(kind(code, message, status=status, param=error.get("param")))
             return []
         if rolled_back:
@@ -295,7 +299,7 @@ def _failure(response: dict[str, Any]) -> Failed:
 
 def _checksum_mismatch() -> ChecksumMismatch:
     return ChecksumMismatch(
-        "checksum_mismatch", "The text does not match the checksum that the server keeps."
+        "checksum_mismatch", "The text does not match the checksum from the server."
     )
 
 

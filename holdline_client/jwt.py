@@ -47,7 +47,7 @@ def mint_token(
     jwk = _key(key)
     now = time.time()
     if not subject or not math.isfinite(seconds) or seconds <= 0:
-        raise ValueError("a token needs a subject, and seconds to live")
+        raise ValueError("subject must not be empty, and seconds must be a finite number above 0")
     claims: dict[str, Any] = {
         "sub": subject,
         "tenant": tenant if tenant is not None else jwk.get("tenant"),
@@ -60,7 +60,7 @@ def mint_token(
         "iss": issuer,
     }
     if claims["tenant"] is None:
-        raise ValueError("name the tenant: this key belongs to none")
+        raise ValueError("tenant is required, because this key belongs to no tenant")
     header = {"alg": _algorithm(jwk), "typ": "JWT", "kid": jwk["kid"]}
     stated = {name: value for name, value in claims.items() if value is not None}
     signed = f"{_written(header)}.{_written(stated)}"
@@ -71,10 +71,10 @@ def _key(key: Mapping[str, Any] | str) -> Mapping[str, Any]:
     try:
         found = json.loads(key) if isinstance(key, str) else key
     except ValueError:
-        raise ValueError("the key is not JSON") from None
+        raise ValueError("the key is not valid JSON") from None
     kid = found.get("kid") if isinstance(found, Mapping) else None
     if kid is None or not str(kid):
-        raise ValueError("the key is no JSON Web Key with a 'kid'")
+        raise ValueError("the key is not a JSON Web Key with a 'kid'")
     return found
 
 
@@ -85,22 +85,24 @@ def _algorithm(jwk: Mapping[str, Any]) -> str:
         case "OKP", "Ed25519":
             return "EdDSA"
         case _:
-            raise ValueError("the key is for neither HS256 nor EdDSA")
+            raise ValueError("the key must be for HS256 or EdDSA")
 
 
 def _signature(jwk: Mapping[str, Any], signed: bytes) -> bytes:
     if jwk["kty"] == "oct":
         secret = _decode(jwk.get("k", ""))
         if len(secret) < MIN_SECRET:
-            raise ValueError(f"a shared secret has {MIN_SECRET} bytes or more")
+            raise ValueError(f"the shared secret must have at least {MIN_SECRET} bytes")
         return hmac.digest(secret, signed, hashlib.sha256)
     try:
         from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
     except ImportError:
-        raise ValueError("an Ed25519 key needs the package cryptography") from None
+        raise ValueError("an Ed25519 key requires the package cryptography") from None
     private = _decode(jwk.get("d", ""))
     if len(private) != PRIVATE_BYTES:
-        raise ValueError("the key has no private part: it is the half that the server has")
+        raise ValueError(
+            "the key has no private part: use the private key, not the public key of the server"
+        )
     return Ed25519PrivateKey.from_private_bytes(private).sign(signed)
 
 
@@ -121,4 +123,4 @@ def _decode(text: str) -> bytes:
     try:
         return base64.b64decode(text + "=" * (-len(text) % 4), altchars=b"-_", validate=True)
     except (ValueError, TypeError):
-        raise ValueError("the key is not written in base64url") from None
+        raise ValueError("the key is not encoded in base64url") from None

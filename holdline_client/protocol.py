@@ -98,7 +98,7 @@ def socket_url(url: str) -> str:
     parts = urlsplit(url)
     scheme = {"http": "ws", "https": "wss"}.get(parts.scheme, parts.scheme)
     if scheme not in {"ws", "wss"} or not parts.hostname:
-        raise ValueError(f"not the address of a server: {url!r}; say http://host:port")
+        raise ValueError(f"{url!r} is not the URL of a server: use the form http://host:port")
     path = parts.path.rstrip("/")
     if not path.endswith(ROUTE):
         path = path.removesuffix("/v1") + ROUTE

@@ -62,7 +62,7 @@ async def _ours(
     def ask(number: int) -> None:
         at = number % SOCKETS
         if at not in free:
-            raise BenchError("the system does not keep up with the pace")
+            raise BenchError("the system cannot sustain this rate")
         free.discard(at)
         asked[at] = time.monotonic()
         pool.clients[at].send(prompt)

@@ -47,7 +47,7 @@ async def _play(rig: Rig, port: int, prompt: str) -> Sample:
     last = decode_event(entries[-1])
     text = len(output_text(last["response"]["output"]).encode())
     if text != last["response"]["holdline"]["bytes"]:
-        raise ValueError("the text is not where it was")
+        raise ValueError("the stored text is incomplete")
     taken = await call("MEMORY", "USAGE", job, "SAMPLES", 0)
     return {
         "redis": taken,

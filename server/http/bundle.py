@@ -121,7 +121,7 @@ def _without_comments(source: str) -> str:
 def _kept(match: re.Match[str]) -> str:
     kept: str = match["kept"] or ""
     if kept.startswith("`") and ("\n" in kept or kept.count("${") > kept.count("}")):
-        raise PackError(f"a template over lines, or with another inside: {kept}")
+        raise PackError(f"a template literal spans lines or is nested: {kept}")
     return kept
 
 
@@ -177,7 +177,7 @@ class _Pack:
         code = _without_comments(self._read(place))
         for name in _TOP.findall(_EXPORT.sub("", code)):
             if (other := self._owners.setdefault(name, place)) != place:
-                raise PackError(f"{name} is at the top of both {other} and {place}")
+                raise PackError(f"{name} is defined at the top level of both {other} and {place}")
         code = _IMPORT.sub(lambda match: self._import(place, match), code)
         code = _REEXPORT.sub(lambda match: self._reexport(place, match, entry), code)
         if entry:

@@ -46,18 +46,20 @@ def test_a_port_in_use_is_reported_with_a_way_to_choose_another() -> None:
         done = run_dev(HOLDLINE_PORT=str(port))
 
     assert 2 == done.returncode
-    assert f"port {port} on 127.0.0.1 is taken; HOLDLINE_PORT=" in done.stderr
-    assert "make run chooses another" in done.stderr
+    assert f"port {port} on 127.0.0.1 is in use; choose another with `HOLDLINE_PORT=" in done.stderr
+    assert " make run`" in done.stderr
 
 
 @pytest.mark.parametrize("port", ["http", "0", "65536", "-1"])
 def test_an_invalid_port_is_rejected(port: str) -> None:
-    with pytest.raises(CannotStartError, match=f"HOLDLINE_PORT={port} is no port"):
+    with pytest.raises(
+        CannotStartError, match=f"HOLDLINE_PORT must be a number between 1 and 65535, not {port}"
+    ):
         address({"HOLDLINE_PORT": port})
 
 
 def test_a_host_of_another_machine_is_rejected() -> None:
-    with pytest.raises(CannotStartError, match="cannot be listened on"):
+    with pytest.raises(CannotStartError, match="cannot listen on HOLDLINE_HOST="):
         address({"HOLDLINE_HOST": "192.0.2.1"})
 
 
@@ -87,7 +89,7 @@ def test_an_unreachable_redis_url_is_reported_without_its_password(free_port: in
     done = run_dev(REDIS_URL=url, HOLDLINE_PORT=str(free_port))
 
     assert 2 == done.returncode
-    assert f"REDIS_URL=redis://***@127.0.0.1:{free_port}/0 does not serve" in done.stderr
+    assert f"REDIS_URL=redis://***@127.0.0.1:{free_port}/0 cannot be used" in done.stderr
     assert "secret" not in done.stderr + done.stdout
 
 

@@ -85,7 +85,7 @@ def test_a_redis_binary_that_fails_is_reported(no_wheel: None, tmp_path: Path) -
     broken.write_text("#!/bin/sh\nexit 1\n")
     broken.chmod(0o755)
 
-    with pytest.raises(NoRedisError, match=f"{broken} does not run here"):
+    with pytest.raises(NoRedisError, match=f"{broken} cannot be run"):
         installed(str(tmp_path))
 
 

@@ -87,8 +87,8 @@ def test_after_a_failed_restart_the_next_change_restarts_again(
     wait_until(lambda: "all ready" in reloading.output())
 
     reloading.program.write_text("def\n")
-    wait_until(lambda: "waiting for a change of the source" in reloading.output())
-    assert "program ended with exit status 1" in reloading.output()
+    wait_until(lambda: "waiting for a source file to change" in reloading.output())
+    assert "program exited with status 1" in reloading.output()
     reloading.program.write_text(PROGRAM.format(3))
 
     wait_until(lambda: "holdline: ready again" in reloading.output())

@@ -139,7 +139,7 @@ def test_a_signal_during_start_up_stops_all_children(
 
 @pytest.mark.parametrize(
     ("kind", "how"),
-    [("failing", "two ended with exit status 3"), ("crashing", "two was killed by SIGKILL")],
+    [("failing", "two exited with status 3"), ("crashing", "two was killed by SIGKILL")],
 )
 def test_a_child_that_fails_during_start_up_is_named_and_stops_the_others(
     start: Start, kind: str, how: str

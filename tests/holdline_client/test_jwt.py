@@ -72,12 +72,12 @@ def test_what_is_not_said_is_left_out_and_the_tenant_may_be_the_keys() -> None:
 @pytest.mark.parametrize(
     ("key", "claims", "why"),
     [
-        ("{", {}, "not JSON"),
-        ("[]", {}, "no JSON Web Key"),
-        ({**SHARED, "kid": None}, {}, "no JSON Web Key"),
+        ("{", {}, "not valid JSON"),
+        ("[]", {}, "not a JSON Web Key"),
+        ({**SHARED, "kid": None}, {}, "not a JSON Web Key"),
         ({**SHARED, "k": "c2hvcnQ"}, {}, "32 bytes"),
         ({**SHARED, "k": "!"}, {}, "base64url"),
-        ({"kty": "RSA", "kid": "a"}, {}, "neither HS256 nor EdDSA"),
+        ({"kty": "RSA", "kid": "a"}, {}, "must be for HS256 or EdDSA"),
         ({k: v for k, v in PRIVATE.items() if k != "d"}, {}, "no private part"),
         (SHARED, {"subject": ""}, "subject"),
         (SHARED, {"seconds": 0}, "seconds"),
