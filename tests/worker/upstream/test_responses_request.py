@@ -15,7 +15,7 @@ import pytest
 from jobs.log.codec import Event
 from jobs.log.items import Place
 from worker.output import Output
-from worker.upstream.chat.chunks import DONE, ChatChunkReader
+from worker.upstream.chat.chunks import ChatChunkReader
 from worker.upstream.deltas import Call, Stopped, Usage
 from worker.upstream.sse import Splitter
 from worker.upstream.usage import counted
@@ -30,7 +30,7 @@ def pieces(stream: bytes, size: int) -> list[Any]:
     found: list[Any] = []
     for at in range(0, len(stream), size):
         for payload in splitter.feed(stream[at : at + size]):
-            if payload != DONE:
+            if payload != b"[DONE]":
                 found += chunks.read(payload)
     return found
 
