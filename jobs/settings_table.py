@@ -231,6 +231,15 @@ _TABLE: Final = (
         "to answer requests that wait without a stream",
     ),
     number(
+        "HOLDLINE_SHUTDOWN_DELAY_SECONDS",
+        SERVER,
+        0,
+        0,
+        60,
+        "the time for which a stopping server still accepts requests, while `/readyz` answers 503 "
+        "and each response closes its connection, so that load balancers stop using it",
+    ),
+    number(
         "HOLDLINE_REDIS_RETRY_SECONDS",
         WORKER,
         120,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import contextlib
 import socket
 import sys
 from collections.abc import Iterable, Mapping
@@ -19,12 +20,14 @@ from runtime.supervisor import Children, handle_stop
 
 from .app import BACKLOG, SERVER, create_app
 from .config import Config
-from .http.connection import listen
+from .http.connection import listen, stop_listening
 
 log = structlog.get_logger()
 
 # A drain takes at most five seconds more than the grace; on a busy machine about twice that.
 STOP_SECONDS: Final = 12.0
+# After a delayed stop, the time for the requests of connections that were opened just before it.
+LAST_REQUEST_SECONDS: Final = 0.3
 
 
 class _Server(Program[Config]):
@@ -45,16 +48,18 @@ class _Server(Program[Config]):
                 port = probe.getsockname()[1]
         except OSError as error:
             raise _cannot_listen(error) from None
-        return Children(config.grace_seconds + STOP_SECONDS, {"HOLDLINE_PORT": str(port)})
+        seconds = config.delay_seconds + config.grace_seconds + STOP_SECONDS
+        return Children(seconds, {"HOLDLINE_PORT": str(port)})
 
     async def serve(self, config: Config, *, child: bool) -> None:
         app = create_app(config)
         runner = web.AppRunner(app, shutdown_timeout=2)
         await runner.setup()
-        stop = asyncio.Event()
+        stop, hurry = asyncio.Event(), asyncio.Event()
 
         def on_signal() -> None:
             if stop.is_set():
+                hurry.set()
                 app[SERVER].streams.hurry()
             stop.set()
 
@@ -72,7 +77,12 @@ class _Server(Program[Config]):
             log.info("server ready", address=f"http://{host}:{port}")
             async with app[SERVER].header_timeout.watch(runner):
                 await stop.wait()
-            listener.close()  # no new sockets; open ones are asked to reconnect
+                app[SERVER].stopping = True
+                with contextlib.suppress(TimeoutError):
+                    await asyncio.wait_for(hurry.wait(), config.delay_seconds)
+            await stop_listening(runner, listener)
+            if config.delay_seconds and not hurry.is_set():
+                await asyncio.sleep(LAST_REQUEST_SECONDS)
             await app[SERVER].drain()
         finally:
             await runner.cleanup()

@@ -109,6 +109,7 @@ class Server:
         self.byte_limiter = ByteLimiter()
         self.large_requests = LargeRequests()
         self.header_timeout = HeaderTimeout(config.request_seconds)
+        self.stopping = False
         self.draining = False
 
     async def run(self, app: web.Application) -> AsyncIterator[None]:
@@ -133,7 +134,7 @@ class Server:
         del app
         if self.draining:
             return
-        self.draining = True
+        self.stopping = self.draining = True
         log.info("draining", sockets=len(self.sockets))
         await asyncio.gather(
             self.streams.stop(self.config.grace_seconds),
@@ -213,7 +214,7 @@ class Server:
     async def readyz(self, request: web.Request) -> web.StreamResponse:
         """Reports whether the server is ready for requests.
 
-        It is if Redis answers, the subscriber is healthy, and the server is not draining.
+        It is if Redis answers, the subscriber is healthy, and the server is not stopping.
         """
         del request
         try:
@@ -224,9 +225,9 @@ class Server:
         found = {
             "redis": redis,
             "notifications": self.relay.subscriber.healthy,
-            "draining": self.draining,
+            "draining": self.stopping,
         }
-        ready = redis and self.relay.subscriber.healthy and not self.draining
+        ready = redis and self.relay.subscriber.healthy and not self.stopping
         return web.json_response(
             {"status": "ready" if ready else "not ready", **found}, status=200 if ready else 503
         )
@@ -281,7 +282,7 @@ async def add_headers(request: web.Request, response: web.StreamResponse) -> Non
     pace(request, response)
     # `Server` names versions, and a strict client rejects a second one added by a proxy.
     response.headers.pop("Server", None)
-    if request.app[SERVER].draining and response.status != 101:
+    if request.app[SERVER].stopping and response.status != 101:
         response.headers["Connection"] = "close"  # the next request goes to another server
         response.force_close()
     for name, value in (HEADERS | allowed(request.get(ALLOWANCE))).items():

@@ -108,6 +108,7 @@ class Config:
     unstored_seconds: float
     request_seconds: float
     grace_seconds: float
+    delay_seconds: float
     origins: tuple[str, ...]
     hosts: frozenset[str] | None
     access: AuthConfig
@@ -149,6 +150,7 @@ class Config:
             unstored_seconds=env.number(environ, "HOLDLINE_UNSTORED_SECONDS"),
             request_seconds=env.number(environ, "HOLDLINE_REQUEST_SECONDS"),
             grace_seconds=env.number(environ, "HOLDLINE_SHUTDOWN_GRACE_SECONDS"),
+            delay_seconds=env.number(environ, "HOLDLINE_SHUTDOWN_DELAY_SECONDS"),
             wait_replicas=env.whole(environ, "HOLDLINE_WAIT_REPLICAS"),
             origins=_origins(env.text(environ, "HOLDLINE_ALLOWED_ORIGINS")),
             hosts=_hosts(env.text(environ, "HOLDLINE_ALLOWED_HOSTS"), closed=access.closed),

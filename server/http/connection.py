@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Any, Final
+import contextlib
+import os
+import socket
+from typing import TYPE_CHECKING, Any, Final
 
 import structlog
 from aiohttp import web
@@ -12,6 +15,9 @@ from server.api.frames import encode
 from server.api.problem import Problem
 
 from .timeouts import KEEP_ALIVE_SECONDS, LINGERING_SECONDS
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 OPTIONS: Final[dict[str, Any]] = {
     "access_log": None,
@@ -83,6 +89,13 @@ class Connection(web.RequestHandler):
         return await super().finish_response(request, resp, start_time)
 
 
+def _factory(runner: web.AppRunner, loop: asyncio.AbstractEventLoop) -> Callable[[], Connection]:
+    server = runner.server
+    if server is None:
+        raise RuntimeError("the application is not set up")
+    return lambda: Connection(server, loop=loop, **OPTIONS)
+
+
 async def listen(
     runner: web.AppRunner, host: str, port: int, **options: Any
 ) -> asyncio.base_events.Server:
@@ -91,11 +104,22 @@ async def listen(
     `web.TCPSite` does not accept a connection class.
     """
     loop = asyncio.get_running_loop()
-    server = runner.server
-    if server is None:
-        raise RuntimeError("the application is not set up")
+    return await loop.create_server(_factory(runner, loop), host, port, **options)
 
-    def connect() -> Connection:
-        return Connection(server, loop=loop, **OPTIONS)
 
-    return await loop.create_server(connect, host, port, **options)
+async def stop_listening(runner: web.AppRunner, listener: asyncio.Server) -> None:
+    """Stops listening, and serves the connections that the kernel has accepted until then.
+
+    Closing the listener alone would reset them, with requests that proxies must not send again.
+    """
+    loop = asyncio.get_running_loop()
+    rest = [socket.socket(fileno=os.dup(one.fileno())) for one in listener.sockets]
+    listener.close()  # the copies keep the sockets open
+    accepted = []
+    for one in rest:
+        with one, contextlib.suppress(OSError):
+            while True:
+                accepted.append(one.accept()[0])
+    for connection in accepted:
+        connection.setblocking(False)
+        await loop.connect_accepted_socket(_factory(runner, loop), connection)

@@ -18,7 +18,8 @@ Body = Callable[[str], bytes]
 
 
 def request(**members: Any) -> bytes:
-    return json.dumps({"background": True, "model": "m", "input": HOLD, **members}).encode()
+    body = {"background": True, "model": "m", "input": HOLD, **members}
+    return json.dumps(body, separators=(",", ":")).encode()
 
 
 def request_with_items(*items: Any) -> bytes:
