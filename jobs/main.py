@@ -89,9 +89,9 @@ class Program(ABC, Generic[C]):
         raise_open_file_limit()
         for name in ignored_links(environ):
             log.warning(
-                "setting ignored: set by an orchestrator for a service of this name",
-                name=name,
-                remedy="set enableServiceLinks to false, or give the service another name",
+                "setting ignored: service link of an orchestrator",
+                setting=name,
+                action="set enableServiceLinks to false, or rename the service",
             )
         try:
             config = self.load(environ)

@@ -1,4 +1,47 @@
-"""Structured logs: text on a terminal, JSON elsewhere. No prompt, answer or key is logged."""
+"""Structured logs: text on a terminal, JSON elsewhere. No prompt, answer or key is logged.
+
+Each line has a constant message, `event`. Levels: `info` for a step in a life cycle, `warning` for
+a fault from which the program recovers by itself, `error` for a fault that needs an operator.
+
+A line has only these fields:
+
+response_id     the response
+attempt         number of the attempt at a model call or a webhook, from 1
+turn_id         the earlier response whose turn is missing
+cause           protocol code: why an attempt or a response ended, or why its job was given back
+error           class of an error; for an unhandled one in a worker, also the function and the line
+reason          explanation in words
+exception       traceback of an unhandled error in a server
+action          what an operator has to do
+model           name of a model in the models file
+partition       number of a partition
+key_id          id of an API key or of an encryption key
+setting         name of a setting
+file            path of a file
+path            path of an HTTP request
+url             address at which a server listens
+loop            name of a background loop
+redis           version and persistence of Redis
+status          HTTP status of a webhook's receiver
+pid             process id of a child process
+exit_status     exit status of a child process; negative for a signal
+seconds         length of a pause, a delay or a grace period
+retry_ms        time until the next attempt; null if there is none
+queued_ms       time from the submission to the start of an attempt
+first_token_ms  time from the start of a model call to its first token
+model_ms        duration of a model call
+total_ms        time from the submission to the end of an attempt
+bytes           size of an attempt's output
+processes       number of child processes
+concurrency     number of jobs that a worker runs at once
+jobs            number of jobs that a worker runs now
+sockets         number of open WebSockets
+requeued        number of jobs put back into the queue
+closing         number of responses that a rescue ends
+entries         number of entries in a dead list
+dead_list       true if the response is now in the dead list
+still_valid     true if the previous key is still used
+"""
 
 from __future__ import annotations
 

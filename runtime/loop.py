@@ -104,7 +104,9 @@ class Loop:
             except self._ignored:
                 pass
             except Exception as error:  # noqa: BLE001 - the edge of a loop: the next tick may succeed
-                log.error("background loop failed", loop=self.name, error=described(error))
+                log.error(
+                    "unhandled error in background loop", loop=self.name, error=described(error)
+                )
             await self._wait(self._pause)
 
     async def _wait(self, pause: tuple[float, float]) -> None:

@@ -81,7 +81,7 @@ async def supervise(package: str, number: int, how: Children) -> int:
 
     Every signal is forwarded. Returns the exit status: 0 if all children exited with 0, else 1.
     """
-    log.info("starting processes", processes=number)
+    log.info("starting child processes", processes=number)
     command = [sys.executable, "-m", package, "--child"]
     environ = {**os.environ, **how.environ, "HOLDLINE_PROCESSES": "1"}
     children = [_Child(command, environ) for _ in range(number)]
@@ -142,7 +142,9 @@ class _Child:
             deaths = 1 if time.monotonic() - began > STABLE_SECONDS else deaths + 1
             pause = backoff(deaths, *RESTART_SECONDS)
             pid = self._process.pid if self._process else 0
-            log.error("a process died", process=pid, status=status, again_in=round(pause, 1))
+            log.error(
+                "child process died", pid=pid, exit_status=status, retry_ms=round(1000 * pause)
+            )
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(pause):
                     await self._stopping.wait()

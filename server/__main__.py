@@ -74,7 +74,7 @@ class _Server(Program[Config]):
                 raise _cannot_listen(error) from None
             host, port = listener.sockets[0].getsockname()[:2]
             freeze_and_tune_gc()
-            log.info("server ready", address=f"http://{host}:{port}")
+            log.info("server ready", url=f"http://{host}:{port}")
             async with app[SERVER].header_timeout.watch(runner):
                 await stop.wait()
                 app[SERVER].stopping = True

@@ -268,8 +268,10 @@ async def problems(request: web.Request, handler: Any) -> web.StreamResponse:
         return answer
     except ConnectionError:
         return web.Response(status=400)  # the client has left and will not read it
-    except Exception:  # the edge of a request; the traceback goes to the log only
-        log.exception("a request failed", path=request.path)
+    except Exception as error:  # the edge of a request; the traceback goes to the log only
+        log.exception(
+            "unhandled error in request handler", path=request.path, error=type(error).__name__
+        )
         return _refusal(
             request,
             Problem(500, "internal_error", "The server encountered an internal error. Try again."),
@@ -290,7 +292,7 @@ async def add_headers(request: web.Request, response: web.StreamResponse) -> Non
 
 
 def _log_outage(error: RedisAway) -> None:
-    log.warning("waiting for Redis", error=str(error))
+    log.warning("waiting for Redis", error=type(error).__name__, reason=str(error))
 
 
 def _code(error: web.HTTPException) -> str:

@@ -103,5 +103,5 @@ async def _attempted(step: Callable[[], Awaitable[T]]) -> T | None:
     except RedisTrouble:
         return None
     except Exception as error:  # noqa: BLE001 - the edge of a log: the others must be compacted
-        log.error("log compaction failed", error=described(error))
+        log.error("unhandled error in log compaction", error=described(error))
         return None

@@ -81,7 +81,12 @@ async def close(context: WorkerContext, grant: Grant, cause: str, job: Job | Non
         decision.status, last, retention_ms=context.config.shared.retention_ms, bury=bury
     )
     await release_turns(context, job)
-    log.info("closed without a model call", response_id=grant.response_id, cause=cause, buried=bury)
+    log.info(
+        "response closed without a model call",
+        response_id=grant.response_id,
+        cause=cause,
+        dead_list=bury,
+    )
 
 
 async def release_turns(context: WorkerContext, job: Job) -> None:

@@ -110,7 +110,7 @@ class Execution:
         try:
             await self._run()
         except (Fenced, Gone, UnknownResponse) as error:
-            self._log.info("lease lost", reason=type(error).__name__)
+            self._log.info("lease lost", error=type(error).__name__)
         except asyncio.CancelledError:
             if self._stopped is not Stop.LOST:
                 raise
@@ -136,13 +136,17 @@ class Execution:
             else:
                 await self._attempt(await self._with_context(job))
         except TurnMissing as error:
-            self._log.warning("earlier turn missing", turn=error.response_id)
+            self._log.warning("earlier turn missing", turn_id=error.response_id)
             await self._close("context_lost")
         except LogLost as error:
             self._log.warning("log entries lost", reason=str(error))
             await self._retry_or_close("log_lost")
         except EncryptionKeyMissing as error:
-            self._log.error("encryption key missing", key_id=error.key_id)
+            self._log.error(
+                "encryption key missing",
+                key_id=error.key_id,
+                action="add the key to the HOLDLINE_ENCRYPTION_KEYS file of this worker",
+            )
             if grant.cancelled:
                 await self._close("cancelled")
             else:
@@ -264,7 +268,7 @@ class Execution:
         )
 
     async def _give_back(self, reason: str) -> None:
-        self._log.info("job given back", reason=reason)
+        self._log.info("job given back", cause=reason)
         grant = self.grant
         await self._context.queue.give_back(grant.response_id, grant.claim, reason)
 
@@ -299,7 +303,11 @@ class Execution:
             policy = self._context.policy
             pause = min(seconds, policy.max_retry_after_ms / 1000) * random.uniform(1.0, 1.1)  # noqa: S311 - jitter
             await self._context.retry(lambda: self._context.queue.pause(self.grant.model, pause))
-            self._log.warning("model paused", model=self.grant.model, seconds=round(pause, 1))
+            self._log.warning(
+                "model paused: its provider sent Retry-After",
+                model=self.grant.model,
+                seconds=round(pause, 1),
+            )
 
     # Values
 
@@ -309,7 +317,7 @@ class Execution:
             logging.WARNING if CAUSES[call.cause].message else logging.INFO,
             "attempt ended",
             cause=call.cause,
-            detail=call.detail,
+            error=call.detail or None,
             bytes=size,
             retry_ms=decision.delay_ms if isinstance(decision, RetryAfter) else None,
             **self._timing(),

@@ -56,7 +56,7 @@ class Rescue:
             return
         requeued, grants = await self._context.queue.rescue(partition, secrets.token_hex(8))
         if requeued or grants:
-            log.warning("rescued", partition=partition, requeued=requeued, closing=len(grants))
+            log.warning("jobs rescued", partition=partition, requeued=requeued, closing=len(grants))
         for grant in grants:
             task = asyncio.create_task(self._close(grant), name="rescue")
             self._closing.add(task)
@@ -66,11 +66,11 @@ class Rescue:
     async def _report_dead(self, partition: int) -> None:
         dead = await self._context.queue.count_dead(partition)
         if dead > self._dead.get(partition, 0):
-            log.warning(
+            log.error(
                 "dead list has grown",
                 partition=partition,
                 entries=dead,
-                command="python -m admin.dead list",
+                action="run python -m admin.dead list",
             )
         self._dead[partition] = dead
 
@@ -84,9 +84,13 @@ class Rescue:
         except RedisTrouble as error:
             # A rescue has a short lease, so the response is rescued again.
             log.warning(
-                "closing a response put off: Redis unavailable",
+                "closing a response postponed: Redis unavailable",
                 response_id=response_id,
                 error=type(error).__name__,
             )
         except Exception as error:  # noqa: BLE001 - the edge of a job: the others must be rescued
-            log.error("closing a response failed", response_id=response_id, error=described(error))
+            log.error(
+                "unhandled error in closing a response",
+                response_id=response_id,
+                error=described(error),
+            )

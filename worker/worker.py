@@ -225,7 +225,7 @@ class Worker:
                 error=type(error).__name__,
             )
         except Exception as error:  # noqa: BLE001 - the edge of a job: the others go on
-            log.error("job failed", response_id=response_id, error=described(error))
+            log.error("unhandled error in job", response_id=response_id, error=described(error))
             with contextlib.suppress(HoldlineError):
                 await execution.fail()
         finally:
@@ -239,8 +239,9 @@ class Worker:
         if self._paused_until < time.monotonic():
             log.error(
                 "claims paused: no free file descriptors or memory",
-                held=len(self._held),
+                jobs=len(self._held),
                 seconds=EXHAUSTED_SECONDS,
+                action="raise the limit of open files, or lower HOLDLINE_CONCURRENCY",
             )
         self._paused_until = time.monotonic() + EXHAUSTED_SECONDS
 
@@ -254,7 +255,7 @@ class Worker:
 
     async def _drain(self) -> None:
         """Waits for running jobs until the grace period is over or `stop` is set."""
-        log.info("draining", running=len(self._held), grace=self._context.config.grace)
+        log.info("draining", jobs=len(self._held), seconds=self._context.config.grace)
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(self._context.config.grace):
                 stopping = asyncio.create_task(self._stop.wait(), name="stop")

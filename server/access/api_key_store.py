@@ -77,7 +77,7 @@ class RedisKeys:
         try:
             record = api_keys.decode(found)
         except msgspec.DecodeError:
-            log.error("API key not understood", key_id=id_)
+            log.error("malformed API key record: key rejected", key_id=id_, action="revoke the key")
             return None
         self._known[id_] = time.monotonic(), record
         while len(self._known) > MAX_CACHED:

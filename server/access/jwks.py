@@ -75,8 +75,9 @@ class Jwks:
                 self._keys = parse_keys(await _body(http, self._url), public_only=True)
             self._fetched_at = time.monotonic()
         except (aiohttp.ClientError, OSError, TimeoutError, ValueError) as error:
-            reason = str(error) if type(error) is ValueError else type(error).__name__
-            log.warning("JWT keys not fetched", error=reason)
+            # An aiohttp error can quote the URL, and a URL can contain a password.
+            reason = str(error) if type(error) is ValueError else None
+            log.warning("JWT keys not fetched", error=type(error).__name__, reason=reason)
         finally:
             self._fetching = None
 

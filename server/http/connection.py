@@ -59,7 +59,12 @@ class Connection(web.RequestHandler):
         """
         del message  # it quotes the request
         if status >= 500:
-            log.error("a request failed", path=request.path, exc_info=exc)
+            log.error(
+                "unhandled error in request handler",
+                path=request.path,
+                error=exc and type(exc).__name__,
+                exc_info=exc,
+            )
         if request.writer.output_size > 0:
             raise ConnectionError
         if status >= 500:

@@ -144,7 +144,7 @@ class Feed:
                 case Deleted():
                     self.gap()
         except Undecodable:
-            log.warning("notification not understood", response_id=self.response_id)
+            log.warning("malformed notification: reading the log", response_id=self.response_id)
             self.gap()
 
     def gap(self) -> None:

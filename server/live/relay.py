@@ -164,7 +164,7 @@ class Relay:
     def _done(self, task: asyncio.Task[None]) -> None:
         self._tasks.discard(task)
         if not task.cancelled() and (error := task.exception()):
-            log.error("a read failed", error=type(error).__name__, exc_info=error)
+            log.error("unhandled error in log read", error=type(error).__name__, exc_info=error)
 
     @property
     def followed(self) -> set[str]:
@@ -187,7 +187,12 @@ class Relay:
         """
         if self.healthy is not self._was_healthy:
             self._was_healthy = self.healthy
-            log.warning("Redis health changed", healthy=self._was_healthy)
+            if self._was_healthy:
+                log.info("Redis recovered")
+            else:
+                connected = self._pipe.connected
+                reason = "no notifications received" if connected else "no connection"
+                log.warning("Redis failing", reason=reason)
             for tell in self._on_health:
                 tell(self._was_healthy)
 

@@ -145,8 +145,10 @@ class Socket:
             await self._auth.enter(self)
             self._spawn(self._auth.watch())
             await self._receive()
-        except Exception:  # the edge of a connection: no HTTP response can report it any more
-            log.exception("a socket failed")
+        except (
+            Exception
+        ) as error:  # the edge of a connection: no HTTP response can report it any more
+            log.exception("unhandled error in WebSocket", error=type(error).__name__)
             self._transport.abort()
         finally:
             self._metrics.sockets.dec()
@@ -386,7 +388,9 @@ class Socket:
     def _worked(self, task: asyncio.Task[None]) -> None:
         self._tasks.pop(task, None)
         if not task.cancelled() and (error := task.exception()):
-            log.error("a message failed", error=type(error).__name__, exc_info=error)
+            log.error(
+                "unhandled error in message handler", error=type(error).__name__, exc_info=error
+            )
             if self._transport is not None:
                 self._transport.abort()
 

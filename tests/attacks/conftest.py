@@ -28,7 +28,7 @@ REQUEST_SECONDS = 1.0
 RSS_SLACK = 24 * 1024 * 1024
 # Room for the requests that other clients have in flight. An attack that leaks leaves hundreds.
 GAUGE_SLACK = 3
-TRACES = ("Traceback", "a request failed", "a socket failed", "a message failed", "a read failed")
+TRACES = ("Traceback", "unhandled error")
 
 
 @dataclass(frozen=True)

@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+import runtime.logs
 import worker.config
 from dev.__main__ import ENVIRONMENT
 from jobs.names import Partition
@@ -240,18 +241,40 @@ def test_every_metric_is_documented() -> None:
     assert exposed == set(first_words(table(WATCH, "Metrics")))
 
 
-@pytest.mark.parametrize(("folder", "nth"), [("server", 0), ("worker", 1)])
-def test_every_log_line_is_documented(folder: str, nth: int) -> None:
-    said: set[str] = set()
-    for call in [*calls(folder), *calls("jobs"), *calls("runtime")]:
+def log_calls(*folders: str) -> Iterator[tuple[str, ast.Call]]:
+    """Yields the method and the call of each use of a logger."""
+    for call in (call for folder in folders for call in calls(folder)):
         match call.func:
-            case ast.Attribute(ast.Name("log") | ast.Attribute(attr="_log"), level):
-                said.add(constant(call, 1 if level == "log" else 0))
+            case ast.Attribute(ast.Name("log") | ast.Attribute(attr="_log"), method):
+                yield method, call
             case _:
                 pass
-    said -= {None}
-    half = section(WATCH, "Log lines").split("Of a worker:")[nth]
+
+
+@pytest.mark.parametrize(("folder", "nth"), [("server", 0), ("worker", 1)])
+def test_every_log_line_is_documented(folder: str, nth: int) -> None:
+    said = {
+        constant(call, 1 if method == "log" else 0)
+        for method, call in log_calls(folder, "jobs", "runtime")
+        if method != "bind"
+    }
+    assert None not in said, "a message that is not constant"
+    half = section(WATCH, "Log lines").split("A worker logs:")[nth]
     assert said == {words(row[0])[0] for row in rows_of(half)}
+
+
+def test_log_lines_have_only_the_documented_fields() -> None:
+    packages = ("server", "worker", "jobs", "runtime", "admin", "dev", "holdline_client")
+    keywords = [keyword for _, call in log_calls(*packages) for keyword in call.keywords]
+    unpacked = [ast.unparse(keyword.value) for keyword in keywords if keyword.arg is None]
+    assert ["self._timing()"] == unpacked
+    used = {keyword.arg for keyword in keywords} - {None, "exc_info"}
+    used |= {"exception", "queued_ms", "first_token_ms", "model_ms", "total_ms"}
+    documented = table(WATCH, "Log fields")
+    assert used == set(first_words(documented))
+    assert runtime.logs.__doc__ is not None
+    fields = re.findall(r"^(\w+)  +(.+)$", runtime.logs.__doc__, re.MULTILINE)
+    assert fields == [(words(row[0])[0], row[1]) for row in documented]
 
 
 def test_the_documented_models_file_is_valid(tmp_path: Path) -> None:

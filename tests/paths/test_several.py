@@ -84,7 +84,7 @@ async def test_a_dead_child_process_is_replaced(system: System, model: FakeModel
         await wait_until_ready(process, 3)
         assert second in children(process)
         assert first not in children(process)
-        assert "a process died" in process.output
+        assert "child process died" in process.output
     assert ["completed"] * 6 == await asyncio.gather(*(ask(server.url) for _ in range(6)))
     server.signal(signal.SIGINT)
     assert 0 == await server.wait(20)

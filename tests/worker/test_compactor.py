@@ -68,7 +68,7 @@ async def test_a_failed_compaction_stops_no_other(
 
     await harness.context.compactor.compact(Broken(), list, [b"secret"])  # type: ignore[arg-type]  # broken
     await harness.execute("mode=ok")
-    await wait_until(lambda: "log compaction failed" in capfd.readouterr().out)
+    await wait_until(lambda: "unhandled error in log compaction" in capfd.readouterr().out)
     await all_compacted(harness, pipe)
 
 

@@ -129,7 +129,9 @@ class FileKey:
             now = time.monotonic()
             if now - self._reported >= PAUSE_SECONDS:
                 self._reported = now
-                log.error("model key unavailable", model=self._model, reason=f"file {error}")
+                log.error(
+                    "model key unavailable", model=self._model, reason=f"api_key_file {error}"
+                )
             raise KeyUnavailable(f"api_key_file {error}") from None
         return self._file.get()
 
@@ -228,14 +230,15 @@ class CommandKey:
         except ValueError as error:
             reason = f"output {error}"
         printed = _WORD.findall(output.decode(errors="replace"))
+        reason = f"api_key_command {reason}"
+        stderr = _without_keys(errors.decode(errors="replace"), [*self._known, *printed])
         log.error(
             "model key unavailable",
             model=self._model,
-            reason=f"command {reason}",
-            stderr=_without_keys(errors.decode(errors="replace"), [*self._known, *printed]),
+            reason=f"{reason}: {stderr}" if stderr else reason,
             still_valid=time.monotonic() < self._ends_at,
         )
-        raise KeyUnavailable(f"api_key_command {reason}")
+        raise KeyUnavailable(reason)
 
 
 async def _run(command: tuple[str, ...]) -> tuple[bytes, bytes, int]:

@@ -146,10 +146,10 @@ class Router:
                 if len(routes) > 1:
                     self._cool_down(endpoint.name)
                     log.warning(
-                        "model passed over",
+                        "model skipped: its call failed",
                         response_id=job.id,
                         model=endpoint.name,
-                        reason=error.code,
+                        cause=error.code,
                         error=error.detail,
                     )
         # A temporary error allows another attempt, even if other models failed permanently.

@@ -92,7 +92,7 @@ class WebhookDispatcher:
             )
         except Exception as error:  # noqa: BLE001 - the edge of a delivery: its lease runs out
             log.error(
-                "webhook attempt failed unexpectedly",
+                "unhandled error in webhook delivery",
                 response_id=hook.response_id,
                 error=described(error),
             )
@@ -111,15 +111,15 @@ class WebhookDispatcher:
             schedule=self._schedule,
         )
         if isinstance(verdict, Sent):
-            log.info("webhook sent", response_id=hook.response_id, tries=hook.tries)
-        elif isinstance(verdict, Again):
+            log.info("webhook sent", response_id=hook.response_id, attempt=hook.tries)
+        else:
             log.warning(
                 "webhook failed",
                 response_id=hook.response_id,
                 status=result.status,
                 reason=result.reason,
-                tries=hook.tries,
-                retry_ms=verdict.after_ms,
+                attempt=hook.tries,
+                retry_ms=verdict.after_ms if isinstance(verdict, Again) else None,
             )
         return verdict
 
@@ -130,5 +130,5 @@ class WebhookDispatcher:
             case Again(after_ms):
                 await self._hooks.settle(hook.response_id, claim, again_ms=after_ms)
             case Dead():
-                log.error("webhook abandoned", response_id=hook.response_id, tries=hook.tries)
+                log.error("webhook abandoned", response_id=hook.response_id, attempt=hook.tries)
                 await self._hooks.settle(hook.response_id, claim, outcome="dead")

@@ -122,7 +122,8 @@ async def test_a_key_that_is_good_is_used_while_the_command_fails(
                 await credential.key()
     [line] = logs
     assert ("model key unavailable", "m", True) == (line["event"], line["model"], True)
-    assert "no network; the token was …, now token=…" == line["stderr"]
+    said = "no network; the token was …, now token=…"
+    assert f"api_key_command exited with status 3: {said}" == line["reason"]
     assert 2 == source.runs, "it is left alone for a while"
 
 
@@ -155,7 +156,8 @@ async def test_what_a_command_may_do_is_bounded(
         await credential.key()
     [line] = logs
     assert reason in line["reason"]
-    assert len(line["stderr"]) <= credentials.MAX_LOGGED
+    _, _, printed = line["reason"].partition(": ")
+    assert len(printed) <= credentials.MAX_LOGGED
 
 
 async def test_a_command_that_takes_too_long_ends_with_all_that_it_started(
