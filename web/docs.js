@@ -25,6 +25,12 @@ const extensions = {
       link.href = url.href;
       return { node: link };
     },
+    image: (/** @type {any} */ { href, text }) => {
+      const image = make("img");
+      image.src = new URL(href, location.href).href;
+      image.alt = text;
+      return { node: image, update: () => {} };
+    },
     heading: (/** @type {any} */ { depth, text }) => {
       const heading = make(/** @type {"h1"} */ (`h${depth}`));
       heading.id = anchor(text);

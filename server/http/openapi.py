@@ -63,6 +63,7 @@ ROUTES: Final[tuple[Route, ...]] = (
     ("get", "/docs", "The first document", None, "text/html"),
     ("get", "/docs/{name}", "A document, as a page", None, "text/html"),
     ("get", "/docs/{name}.md", "A document, as it is written", None, "text/markdown"),
+    ("get", "/docs/images/{name}", "An image of a document", None, "image/svg+xml"),
     ("get", "/widget.js", "The widget, in one file", None, "text/javascript"),
     ("get", "/web/{version}/{name}", "A source that never changes", None, "text/javascript"),
     ("get", "/web/{name}", "A source", None, "text/javascript"),

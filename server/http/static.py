@@ -33,6 +33,8 @@ DOCS: Final = Path(__file__).parents[2] / "docs"
 DOCUMENT: Final = "{name:[a-z/-]+}"
 PAGES: Final = {"/": "index.html", "/review": "review.html", f"/docs/{DOCUMENT}": "docs.html"}
 FIRST_DOCUMENT: Final = "protocol"
+# An image of the documents, in Markdown.
+IMAGE: Final = re.compile(r"\(images/([a-z-]+\.(?:png|svg))\)")
 ENTRY: Final = "define.js"
 # The modules that the widget loads later (LATER), and the modules that those load (LATEST). Each is
 # packed with its imports. A packed file contains the integrity values of the files that it loads.
@@ -135,6 +137,11 @@ class Pages:
             path.relative_to(docs).with_suffix("").as_posix(): _asset(path.name, path.read_bytes())
             for path in docs.rglob("*.md")
         }
+        self._images = {
+            name: _asset(name, (docs / "images" / name).read_bytes())
+            for document in self._docs.values()
+            for name in IMAGE.findall(document.content.decode())
+        }
 
     @functools.cached_property
     def packed(self) -> dict[str, Asset]:
@@ -189,6 +196,7 @@ class Pages:
                 get(route, self._serves(name))
         get("/docs", self._first_document)
         get(f"/docs/{DOCUMENT}.md", self._doc)
+        get("/docs/images/{name}", self._image)
         get("/widget.js", self._widget)
         get(f"/web/{self.version}/{{name:.+}}", self._versioned)
         get("/web/{name:.+}", self._source)
@@ -214,6 +222,9 @@ class Pages:
 
     async def _doc(self, request: web.Request) -> web.StreamResponse:
         return _found(self._docs.get(request.match_info["name"])).answer(request, ASK_AGAIN)
+
+    async def _image(self, request: web.Request) -> web.StreamResponse:
+        return _found(self._images.get(request.match_info["name"])).answer(request, ASK_AGAIN)
 
     async def _widget(self, request: web.Request) -> web.StreamResponse:
         return self.widget.answer(request, ASK_AGAIN)

@@ -77,6 +77,9 @@ async def follow_links(browser: Browser, url: str) -> None:
         assert response is not None
         assert 200 == response.status, response.url
         await expect(page.locator("#document h1")).to_be_visible()
+        await expect(page.locator("#document[aria-busy]")).to_have_count(0)
+        await page.wait_for_function("[...document.images].every((image) => image.complete)")
+        assert await page.evaluate("[...document.images].every((image) => image.naturalWidth)")
         found = await page.evaluate("[...document.links].map((link) => link.href)")
         for address in {one.partition("#")[0].partition("?")[0] for one in found}:
             path = address.removeprefix(url)
