@@ -26,7 +26,7 @@ from .credentials import credential_of
 from .deltas import Malformed, parse
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Mapping
+    from collections.abc import AsyncIterable, AsyncIterator, Mapping
 
     from worker.config import Endpoint
 
@@ -38,6 +38,8 @@ _KEY_REFUSED: Final = (401, 403)
 MAX_ERROR_BYTES: Final = 8192
 MAX_PACKED_BYTES: Final = 65_536
 PACKINGS: Final = frozenset({"gzip", "x-gzip", "deflate"})
+_GZIP: Final = b"\x1f\x8b"
+_MAGIC_BYTES: Final = 2
 _PATHS: Final = {CHAT: "/chat/completions", RESPONSES: "/responses"}
 # Encodes a body as the SDK does.
 _ENCODER: Final = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), allow_nan=False)
@@ -169,39 +171,51 @@ def iter_body(response: httpx2.Response) -> AsyncIterator[bytes]:
     httpx's iterators decode, count and re-chunk every piece, which means for every token. A body
     without content encoding needs none of that, so its raw stream is returned.
     """
-    packing = response.headers.get("content-encoding", "").strip().lower()
-    if packing not in ("", "identity"):
-        return _unpacked(response, packing)
+    packings = response.headers.get("content-encoding", "").lower().split(",")
+    packings = [name for one in packings if (name := one.strip()) not in ("", "identity")]
     assert isinstance(response.stream, httpx2.AsyncByteStream)  # noqa: S101 - of an async client
+    if packings:
+        return _unpacked(response.stream, ", ".join(packings))
     return aiter(response.stream)
 
 
-async def _unpacked(response: httpx2.Response, packing: str) -> AsyncIterator[bytes]:
+async def _unpacked(packed: AsyncIterable[bytes], packing: str) -> AsyncIterator[bytes]:
     """Yields the decompressed body in pieces of at most `MAX_PACKED_BYTES`.
 
-    Without that limit, a few compressed bytes could expand to megabytes at once.
+    Without that limit, a few compressed bytes could expand to megabytes at once. A gzip body may
+    have several members. Other bytes after its end are ignored.
     """
     if packing not in PACKINGS:
-        raise httpx2.DecodingError(f"unsupported content encoding {packing[:32]}")
-    # Some servers send "deflate" without zlib's header.
-    windows = [47, -15] if packing == "deflate" else [47]
-    unpack = zlib.decompressobj(wbits=windows.pop(0))
-    assert isinstance(response.stream, httpx2.AsyncByteStream)  # noqa: S101 - of an async client
-    async for chunk in response.stream:
-        left = chunk
-        while left:
+        raise httpx2.DecodingError(f"content encoding {packing[:32]}")
+    unpack: zlib._Decompress | None = None
+    ended = False
+    left = b""
+    async for chunk in packed:
+        left += chunk
+        while len(left) >= _MAGIC_BYTES or (left and unpack is not None):
+            if unpack is None:
+                if ended and not left.startswith(_GZIP):
+                    return
+                unpack = zlib.decompressobj(wbits=_window(left))
             try:
                 piece = unpack.decompress(left, MAX_PACKED_BYTES)
             except zlib.error as error:
-                if not windows:
-                    raise httpx2.DecodingError(str(error)) from None
-                unpack = zlib.decompressobj(wbits=windows.pop(0))
-                continue
-            windows = []
-            left = unpack.unconsumed_tail
-            yield piece
+                raise httpx2.DecodingError(str(error)) from None
+            left = unpack.unused_data if unpack.eof else unpack.unconsumed_tail
             if unpack.eof:
-                return  # zlib would store all bytes after the end
+                unpack, ended = None, True
+            yield piece
+
+
+def _window(head: bytes) -> int:
+    """Returns the `wbits` for a body that begins with these bytes.
+
+    Some servers send "deflate" without zlib's header, whose first two bytes are a multiple of 31.
+    """
+    if head.startswith(_GZIP):
+        return 31
+    is_zlib = head[0] & 15 == zlib.DEFLATED and int.from_bytes(head[:_MAGIC_BYTES]) % 31 == 0
+    return 15 if is_zlib else -15
 
 
 async def _error_of(response: httpx2.Response) -> Any:

@@ -326,7 +326,7 @@ def test_what_is_not_understood_is_not_complete(payloads: list[bytes]) -> None:
         # The model's own mistakes are passed on as they are.
         ([called(index=0, name="get", arguments='{"a":1}}'), CALLS], [("get", '{"a":1}}')]),
         ([called(index=0, name="get", arguments="not JSON"), STOP], [("get", "not JSON")]),
-        ([called(index=0, name="get", arguments=None), STOP], [("get", "")]),
+        ([called(index=0, name="get", arguments=None), STOP], [("get", "{}")]),
         ([called(index=0, name="get", arguments={"a": 1}), STOP], [("get", '{"a": 1}')]),
         # A call without an id after one that has the same name and the same arguments.
         ([called(name="get", arguments=BERN)] * 2 + [CALLS], [("get", BERN)] * 2),
@@ -361,7 +361,7 @@ def test_what_is_not_understood_is_not_complete(payloads: list[bytes]) -> None:
                 frame({"content": [{"type": "tool_use", "id": "a", "name": "get", "input": {}}]}),
                 frame(reason="tool_use"),
             ],
-            [("get", "")],
+            [("get", "{}")],
         ),
         # The text and the calls of one answer in two choices.
         (
@@ -411,10 +411,40 @@ def test_calls_are_told_apart(payloads: list[bytes], calls: list[tuple[str, str]
     assert calls == list(found.calls)
 
 
+@pytest.mark.parametrize(
+    ("pieces", "arguments"),
+    [
+        (["", '{"ci', '{"city":"Be', BERN], BERN),
+        (["{", '{"', BERN, BERN], BERN),
+        # Pieces that begin like the piece before them, without growing.
+        (['{"a":', '{"a":1}', "}"], '{"a":{"a":1}}'),
+        (['{"a":', '{"a":', "1}}"], '{"a":{"a":1}}'),
+        (["{", '{"a":1', "}}"], '{{"a":1}}'),
+        ([""], "{}"),
+    ],
+)
+@pytest.mark.parametrize("named", ["first", "every"])
+def test_arguments_may_grow_or_be_missing(pieces: list[str], arguments: str, named: str) -> None:
+    payloads = [
+        called(index=0, id="a", arguments=piece, **({"name": "get"} if named == "every" else {}))
+        for piece in pieces
+    ]
+    found, _ = read([called(index=0, id="a", name="get"), *payloads, CALLS, DONE])
+    assert (("get", arguments),) == found.calls
+
+
+@pytest.mark.parametrize("last", ['{"town":"Bern"}', '{"city":"Be'])
+def test_arguments_that_grow_otherwise_are_malformed(last: str) -> None:
+    with pytest.raises(Malformed):
+        read([called(index=0, name="get", arguments=one) for one in ('{"c', last)] + [CALLS, DONE])
+
+
 def test_a_call_that_a_limit_cut_is_no_fault_of_the_stream() -> None:
     payloads = [called(index=0, name="get", arguments='{"city":"Be'), frame(reason="length")]
     answer, reason = read([*payloads, DONE])
     assert ((("get", '{"city":"Be'),), "length") == (answer.calls, reason)
+    answer, _ = read([called(index=0, name="get", arguments=""), frame(reason="length"), DONE])
+    assert (("get", ""),) == answer.calls
 
 
 @pytest.mark.parametrize(

@@ -103,10 +103,27 @@ async def test_a_packed_body_is_unpacked_in_pieces(packing: str) -> None:
     assert (10_000_000, MAX_PACKED_BYTES) == (sum(sizes), max(sizes))
 
 
+@pytest.mark.parametrize("size", [1, 7, 1000])
+async def test_a_packed_body_may_have_several_members(size: int) -> None:
+    packed = gzip.compress(b"data: a\n\n") + gzip.compress(b"data: b\n\n") + b"\0\0\0"
+    sent = Sent(*(packed[at : at + size] for at in range(0, len(packed), size)))
+    response = httpx2.Response(200, headers={"Content-Encoding": "gzip, identity"}, stream=sent)
+    assert b"data: a\n\ndata: b\n\n" == b"".join([piece async for piece in iter_body(response)])
+
+
 async def test_bytes_after_the_end_of_a_packed_body_are_not_kept() -> None:
     sent = Sent(gzip.compress(b"data: a\n\n"), b"x", b"x")
     response = httpx2.Response(200, headers={"Content-Encoding": "gzip"}, stream=sent)
     assert [b"data: a\n\n"] == [piece async for piece in iter_body(response)]
+
+
+@pytest.mark.parametrize("wbits", [31, 15, -15])
+async def test_a_packed_body_may_come_byte_by_byte(wbits: int) -> None:
+    pack = zlib.compressobj(wbits=wbits)
+    packed = pack.compress(b"data: a\n\n") + pack.flush()
+    sent = Sent(*(bytes([byte]) for byte in packed))
+    response = httpx2.Response(200, headers={"Content-Encoding": "deflate"}, stream=sent)
+    assert b"data: a\n\n" == b"".join([piece async for piece in iter_body(response)])
 
 
 @pytest.mark.parametrize("packing", ["br", "gzip"])

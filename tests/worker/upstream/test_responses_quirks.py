@@ -304,7 +304,10 @@ def test_items_are_put_together(events: list[Any], items: list[Item]) -> None:
 def test_a_whole_response_is_read_where_a_stream_was_asked_for() -> None:
     output = [{"type": "message", "id": "i", "content": TEXT}, {**CALL, "name": "get"}]
     found, _ = read([{"object": "response", "status": "completed", "output": output}])
-    assert [Item("message", (("output_text", "Hello"),)), Item("function_call", (), "get")] == found
+    assert [
+        Item("message", (("output_text", "Hello"),)),
+        Item("function_call", (), "get", "{}"),
+    ] == found
 
 
 def test_the_fields_of_the_response_may_lie_beside_it() -> None:

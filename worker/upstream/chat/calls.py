@@ -5,8 +5,9 @@ By the format, the index identifies a call, and its id and name are sent once. S
     index     missing, a string, 0 for every call, or a different one when a call is repeated
     id        missing, different in each piece, or the same for all calls
     name      in every piece, divided into several pieces, or growing from piece to piece
-    arguments whole or in pieces, sent twice, preceded by a placeholder `{}`, at a different index
-              than the name, or under the field names of Cohere and Anthropic
+    arguments whole or in pieces, sent twice, preceded by a placeholder `{}`, growing from piece to
+              piece, missing, at a different index than the name, or under the field names of
+              Cohere and Anthropic
 
 These rules apply, in this order:
 
@@ -16,6 +17,12 @@ These rules apply, in this order:
 4. The same name begins a call if the arguments so far are complete.
 
 Fragments that belong to no call make the stream malformed.
+
+Arguments grow if each piece begins with the piece before it and the last piece is a JSON object.
+Then the pieces cannot be joined: the first piece opens an object that the last one does not close.
+
+A complete call without arguments gets the arguments `{}`, as OpenAI sends them. Many clients parse
+the arguments and fail if they are empty.
 """
 
 from __future__ import annotations
@@ -87,6 +94,8 @@ class _OpenCall:
     extra_content: dict[str, Any] | None = None  # not passed on yet
     announced: bool = False
     arguments: list[str] = field(default_factory=list)
+    grown: str = ""  # the last of the pieces that may be growing, if there are two or more
+    lengths: list[int] = field(default_factory=list)  # of these pieces
     held: str = ""
     rest: str = ""  # text that follows the complete arguments
     pending_id: str | None = None  # the id of a repeated name after the complete arguments
@@ -95,7 +104,32 @@ class _OpenCall:
     joiner: SurrogateJoiner = field(default_factory=SurrogateJoiner)
 
     def add(self, text: str) -> None:
-        """Adds the next piece of the arguments."""
+        """Adds the next piece of the arguments. Raises: TooLong."""
+        if text and len(self.arguments) == 1 and self.scanner.begun and not self.scanner.complete:
+            before = self.grown or self.arguments[0]
+            if text.startswith(before):
+                self.lengths.append(len(text))
+                self.grown = text
+                return
+            self.settle(last=False)
+        self._append(text)
+
+    def settle(self, *, last: bool) -> None:
+        """Adds the pieces that may be growing. If the `last` one is an object, it replaces them.
+
+        Raises: TooLong.
+        """
+        grown, lengths = self.grown, self.lengths
+        self.grown, self.lengths = "", []
+        if last and _is_object(grown):
+            self._append(grown[len(self.arguments[0]) :])
+        elif sum(lengths) > MAX_HELD_BYTES:
+            raise TooLong
+        else:
+            for length in lengths:
+                self._append(grown[:length])
+
+    def _append(self, text: str) -> None:
         end = self.scanner.end(text)
         # Only another object can be a repetition. Any other text is an error of the model and is
         # kept as a part of the arguments.
@@ -189,11 +223,15 @@ class CallAssembler:
             for entry, function in itertools.zip_longest(entries, told[: len(entries)])
         ]
 
-    def flush(self) -> list[Call]:
-        """Returns the pieces that were held back because more could have followed."""
+    def flush(self, *, complete: bool) -> list[Call]:
+        """Returns the pieces that were held back because more could have followed.
+
+        `complete` is False if the answer was truncated.
+        """
         pieces: list[Call] = []
         for call in self._calls:
             call.add(call.joiner.joined("", last=True))
+            call.settle(last=True)
             if (other := call.repeats) is not None:
                 if _is_repetition(call.whole, other.whole):
                     continue
@@ -205,6 +243,8 @@ class CallAssembler:
             if call.name:
                 if not call.announced:
                     pieces.append(call.announce())
+                if complete and not call.whole.strip():
+                    call.add(_PLACEHOLDER)
                 pieces += self._take_held(call)
         return pieces
 
@@ -367,6 +407,13 @@ def string(holder: dict[str, Any], name: str) -> str:
     if not isinstance(value, str):
         raise Malformed(f"{name} is not a string")
     return value
+
+
+def _is_object(text: str) -> bool:
+    try:
+        return isinstance(json.loads(text), dict)
+    except (ValueError, RecursionError):
+        return False
 
 
 def _is_repetition(text: str, whole: str) -> bool:

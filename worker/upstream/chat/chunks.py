@@ -154,7 +154,7 @@ class ChatChunkReader:
         self._reason = reason or self._reason
         if self._reason is None:
             return
-        if flushed := self._calls.flush():
+        if flushed := self._calls.flush(complete=self._reason in _ENDS):
             self._has_output = True
             pieces += flushed
         if self._is_whole(self._reason):

@@ -151,6 +151,11 @@ class ItemTranslator:
         for place, joiner in held.joiners.items():
             if half := joiner.joined("", last=True):
                 yield PlacedText(place, half, None, held.item)
+        item = held.item
+        is_call = held.type == "function_call" and item.get("status") == "completed"
+        if is_call and not item["arguments"].strip():
+            # OpenAI sends `{}` for a call without arguments. Many clients cannot parse "".
+            yield PlacedText(held.arguments_place, "{}", None, item)
         if held.type in KNOWN:
             yield from items.done(held.index, held.item)
         else:
