@@ -32,28 +32,38 @@ class Metrics:
         self.registry = CollectorRegistry()
         self.sockets = Gauge("holdline_sockets", "Open WebSockets.", registry=self.registry)
         self.followers = Gauge(
-            "holdline_followers", "Logs followed for clients.", registry=self.registry
+            "holdline_followers", "Subscriptions of clients to responses.", registry=self.registry
         )
-        self.tasks = Gauge("holdline_tasks", "Tasks of the event loop.", registry=self.registry)
+        self.tasks = Gauge(
+            "holdline_tasks", "asyncio tasks in this process.", registry=self.registry
+        )
         self.slow_sockets = Gauge(
-            "holdline_slow_sockets", "Sockets that are not writable now.", registry=self.registry
+            "holdline_slow_sockets",
+            "WebSockets that cannot be written to now.",
+            registry=self.registry,
         )
         self.submitted = Counter(
-            "holdline_submitted", "Responses accepted.", ["fresh"], registry=self.registry
+            "holdline_submitted",
+            "Prompts accepted. fresh=false marks a repeated idempotency key.",
+            ["fresh"],
+            registry=self.registry,
         )
         self.delivered = UnlockedCounter(
-            "holdline_events_delivered", "Events handed to clients.", self.registry
+            "holdline_events_delivered", "Events written to WebSockets.", self.registry
         )
         self.reads = Counter(
             "holdline_log_reads",
-            "Reads of a log by followers: at the start if it was not heard, and after every gap.",
+            "Log reads for clients: at the start, after notification gaps, and as periodic checks.",
             registry=self.registry,
         )
         self.refused = Counter(
-            "holdline_refused", "Requests refused, by code.", ["code"], registry=self.registry
+            "holdline_refused",
+            "Requests and messages refused, by error code.",
+            ["code"],
+            registry=self.registry,
         )
         self.closed_slow = Counter(
             "holdline_sockets_closed_slow",
-            "Sockets closed because nothing could be written for too long.",
+            "WebSockets closed because the client stopped reading.",
             registry=self.registry,
         )
