@@ -54,7 +54,7 @@ class Cipher:
         words = listed.split()
         if not 1 <= len(words) <= MAX_ENCRYPTION_KEYS:
             raise InvalidEncryptionKeys(
-                f"must contain 1 to {MAX_ENCRYPTION_KEYS} keys, not {len(words)}"
+                f"the file must contain 1 to {MAX_ENCRYPTION_KEYS} keys, not {len(words)}"
             )
         self._encryption_keys: dict[str, bytes | None] = {}
         for number, word in enumerate(words, 1):
@@ -62,7 +62,9 @@ class Cipher:
             id_ = PLAIN if key is None else _expand(key, b"id", KEY_ID_BYTES).hex()
             self._encryption_keys[id_] = key
         if len(self._encryption_keys) < len(words):
-            raise InvalidEncryptionKeys("contains the same key twice, or two keys with the same id")
+            raise InvalidEncryptionKeys(
+                "the file contains the same key twice, or two keys with the same id"
+            )
         self.ids = tuple(self._encryption_keys)
         self._derived = lru_cache(_MAX_DERIVED)(self._derive)
 

@@ -170,7 +170,7 @@ def _model(name: str, values: Any) -> Model:
         raise invalid(
             place,
             "base_url",
-            f"is missing; only OpenAI needs none, and then one of {', '.join(KEY_SOURCES)}",
+            f"is missing; only OpenAI needs no URL, but requires one of {', '.join(KEY_SOURCES)}",
         )
     return model
 

@@ -335,7 +335,7 @@ class Queue:
             case [b"diverged", int(found)]:
                 raise Diverged(response_id, length, found)
             case _:
-                raise RedisRefused("cancel: unexpected reply")
+                raise RedisRefused("the script cancel returned an unexpected reply")
 
     async def rescue(self, partition: int, claim: str) -> tuple[int, list[Grant]]:
         """Recovers lost jobs of a partition.

@@ -62,7 +62,7 @@ class RecordStore:
             case [b"full", int(records)]:
                 raise RecordStoreFull(records)
             case _:
-                raise RedisRefused("put_record: unexpected reply")
+                raise RedisRefused("the script put_record returned an unexpected reply")
 
     async def renew(self) -> None:
         """Renews the TTL of the store."""

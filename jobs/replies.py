@@ -80,7 +80,7 @@ def accepted(response_id: str, reply: object, settings: SharedSettings) -> Accep
         case [b"limited", bytes(what), bytes(limit), int(wait)]:
             raise Limited(what.decode(), float(limit), wait / 1000)
         case _:
-            raise RedisRefused("submit: unexpected reply")
+            raise RedisRefused("the script submit returned an unexpected reply")
 
 
 def granted(claim: str, row: list[Any]) -> Grant:
@@ -110,4 +110,4 @@ def check_held(response_id: str, reply: object) -> None:
         case [b"fenced"]:
             raise Fenced(response_id)
         case _:
-            raise RedisRefused("unexpected reply")
+            raise RedisRefused("a script returned an unexpected reply")

@@ -29,7 +29,7 @@ def redis_url(environ: Mapping[str, str]) -> str:
     try:
         redis_from_url(url)
     except ValueError as error:
-        raise ConfigError(f"REDIS_URL {error}") from None
+        raise ConfigError(f"REDIS_URL: {error}") from None
     return url
 
 

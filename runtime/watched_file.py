@@ -66,19 +66,19 @@ def read_text(path: Path) -> str:
         with path.open("rb") as file:
             content = file.read(MAX_BYTES + 1)
         if len(content) > MAX_BYTES:
-            raise ValueError(f"has more than {MAX_BYTES} bytes")
+            raise ValueError(f"the file has more than {MAX_BYTES} bytes")
         return content.decode()
     except (OSError, UnicodeError) as error:
-        raise ValueError(f"cannot be read: {type(error).__name__}") from None
+        raise ValueError(f"the file cannot be read: {type(error).__name__}") from None
 
 
 def _stat(path: Path) -> os.stat_result:
     try:
         found = path.stat()
     except OSError as error:
-        raise ValueError(f"cannot be read: {type(error).__name__}") from None
+        raise ValueError(f"the file cannot be read: {type(error).__name__}") from None
     if not stat.S_ISREG(found.st_mode):
-        raise ValueError("is not a regular file")  # reading a pipe could block for ever
+        raise ValueError("the path is not a regular file")  # reading a pipe could block for ever
     return found
 
 

@@ -110,7 +110,7 @@ class Redis:
             async with asyncio.timeout(CONNECT_SECONDS):
                 await wire.receive(take)
         except TimeoutError:
-            raise RedisAway("Redis does not answer") from None
+            raise RedisAway("Redis did not reply in time") from None
         finally:
             wire.close()
         if not replies:
@@ -138,7 +138,7 @@ def hosts_of(url: SplitResult, default_port: int) -> list[str]:
     """
     hosts = [host.strip() for host in url.netloc.rpartition("@")[2].split(",")]
     if not all(hosts):
-        raise ValueError("a host is missing")
+        raise ValueError("the URL lacks a host")
     return [host if _PORT.search(host) else f"{host}:{default_port}" for host in hosts]
 
 

@@ -35,9 +35,9 @@ def redis_from_url(url: str, cipher: Cipher | None = None) -> Redis:
     """
     scheme = urlsplit(url).scheme
     if scheme not in _SCHEMES:
-        raise ValueError(f"must begin with {', '.join(f'{name}://' for name in _SCHEMES)}")
+        raise ValueError(f"the URL must begin with {', '.join(f'{name}://' for name in _SCHEMES)}")
     connector, form = _SCHEMES[scheme]
     try:
         return connector(url, cipher)
     except ValueError:
-        raise ValueError(f"must look like {form}") from None
+        raise ValueError(f"the URL must have the form {form}") from None

@@ -86,9 +86,9 @@ def parse_keys(text: str | bytes, *, public_only: bool = False) -> Keys:
         except ValueError as error:
             if public_only:
                 continue
-            raise ValueError(f"keys[{index}] {error}") from None
+            raise ValueError(f"keys[{index}]: {error}") from None
         if key.kid in keys and not public_only:
-            raise ValueError(f"keys[{index}] repeats the kid '{key.kid}'")
+            raise ValueError(f"keys[{index}]: the kid '{key.kid}' is already used")
         keys.setdefault(key.kid, key)
     return keys
 
@@ -101,7 +101,7 @@ def _entries(text: str | bytes) -> list[Any]:
     entries = document.get("keys")
     if not isinstance(entries, list) or len(entries) > MAX_KEYS:
         raise ValueError(
-            f"must be a JSON Web Key Set, whose 'keys' is a list of at most {MAX_KEYS}"
+            f"expected a JSON Web Key Set with a list 'keys' of at most {MAX_KEYS} keys"
         )
     return entries
 
@@ -110,29 +110,29 @@ def _key(entry: Any, *, public_only: bool) -> Key:
     entry = entry if isinstance(entry, dict) else {}
     kid, tenant = entry.get("kid"), entry.get("tenant")
     if not isinstance(kid, str) or not 0 < len(kid) <= 128:
-        raise ValueError("needs a 'kid' of 1 to 128 characters")
+        raise ValueError("the key must have a 'kid' of 1 to 128 characters")
     if tenant is not None and not is_tenant(tenant):
-        raise ValueError("has an invalid 'tenant': use 1 to 64 letters, digits and _ . -")
+        raise ValueError("the 'tenant' of the key must be 1 to 64 letters, digits and _ . -")
     if entry.get("use", "sig") != "sig":
-        raise ValueError("has a 'use' other than 'sig'")
+        raise ValueError("the 'use' of the key must be 'sig'")
     algorithm = next((a for k, a in _ALGORITHMS.items() if k == _kind(entry)), None)
     if algorithm is None or entry.get("alg", algorithm) != algorithm:
         known = ", ".join(_ALGORITHMS.values())
-        raise ValueError(f"has a 'kty', 'crv' and 'alg' that match none of {known}")
+        raise ValueError(f"the 'kty', 'crv' and 'alg' of the key must be those of one of {known}")
     if public_only and algorithm == "HS256":
-        raise ValueError("is a shared secret, which must not be published")
+        raise ValueError("the key is a shared secret, which must not be published")
     if "d" in entry:
         raise ValueError(
-            "is a private key: keep it where tokens are signed, and list its public key here"
+            "the key is private: keep it where tokens are signed, and list its public key here"
         )
     try:
         jwk = jwt.PyJWK(entry, algorithm)
     except _NOT_A_TOKEN:
-        raise ValueError("cannot be decoded as a key") from None
+        raise ValueError("the key cannot be decoded") from None
     if algorithm == "HS256" and len(jwk.key) < MIN_SECRET:
-        raise ValueError(f"is a secret of fewer than {MIN_SECRET} bytes")
+        raise ValueError(f"the secret must have at least {MIN_SECRET} bytes")
     if algorithm == "RS256" and jwk.key.key_size < MIN_RSA_BITS:
-        raise ValueError(f"is an RSA key of fewer than {MIN_RSA_BITS} bits")
+        raise ValueError(f"the RSA key must have at least {MIN_RSA_BITS} bits")
     return Key(kid, jwk, tenant)
 
 

@@ -164,7 +164,7 @@ def _check(root: dict[Any, Any]) -> None:
         pairs = holder.items() if isinstance(holder, dict) else enumerate(holder)
         for name, value in pairs:
             if isinstance(holder, dict) and type(name) is not str:
-                raise _wrong(path, "a map whose keys are strings")
+                raise _wrong(path, "expected a map whose keys are strings")
             kind = type(value)
             if kind in _PLAIN:
                 continue
@@ -172,16 +172,16 @@ def _check(root: dict[Any, Any]) -> None:
             if kind is dict or kind is list:
                 waiting.append((value, place, depth + 1))
             elif kind is not float:
-                right = "a string, not bytes" if kind is bytes else "a JSON value, not an extension"
-                raise _wrong(place, right)
+                what = "a string, not bytes" if kind is bytes else "a JSON value, not an extension"
+                raise _wrong(place, f"expected {what}")
             elif not math.isfinite(value):
-                raise _wrong(place, "a finite number")
+                raise _wrong(place, "expected a finite number")
 
 
-def _wrong(path: str, right: str) -> Problem:
+def _wrong(path: str, why: str) -> Problem:
     param = path.removeprefix(".")[:128] or None
     name = f"'{param}'" if param else "the message"
-    return invalid(param, f"Invalid value for {name}: expected {right}.")
+    return invalid(param, f"Invalid value for {name}: {why}.")
 
 
 def _not_packed(why: str) -> Problem:

@@ -342,16 +342,22 @@ def parse_message(message: dict[str, Any]) -> ClientMessage:
     if kind == "response.create":
         message = _without_neutral(message, _CREATE_FIELDS | _ENVELOPE)
         if message.get("background"):
-            raise _unsupported(
-                "background", " over WebSocket, where every response outlives its socket"
+            raise invalid(
+                "background",
+                "Parameter 'background' is not supported over WebSocket, where every response "
+                "outlives its socket. Leave it out.",
+                "unsupported_parameter",
             )
     try:
         converted = _convert(message, _KINDS[kind])
     except Problem as problem:
         if problem.param != "stream_id":
             raise
-        words = "must be 1 to 256 letters, digits, underscores, hyphens or periods"
-        raise invalid("stream_id", f"'stream_id' {words}.", "invalid_stream_id") from None
+        raise invalid(
+            "stream_id",
+            "'stream_id' must be 1 to 256 letters, digits, underscores, hyphens or periods.",
+            "invalid_stream_id",
+        ) from None
     if isinstance(converted, ResponseCreate):
         check_input(converted, message)
         check_tools(converted)
@@ -425,8 +431,8 @@ def _without_neutral(body: dict[str, Any], supported: frozenset[str]) -> dict[st
     return kept
 
 
-def _unsupported(name: str, where: str = "") -> Problem:
-    message = f"Parameter '{name}' is not supported{where}. Leave it out."
+def _unsupported(name: str) -> Problem:
+    message = f"Parameter '{name}' is not supported. Leave it out."
     return invalid(name, message, "unsupported_parameter")
 
 

@@ -374,5 +374,5 @@ def _integer(request: web.Request, name: str, default: int, least: int, most: in
     except ValueError:
         raise invalid(name, f"'{name}' must be a whole number.") from None
     if not least <= value <= most:
-        raise invalid(name, f"'{name}' must be from {least} to {most}.")
+        raise invalid(name, f"'{name}' must be between {least} and {most}.")
     return value

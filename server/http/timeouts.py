@@ -117,4 +117,4 @@ async def write_deadline(request: web.Request) -> AsyncIterator[None]:
     except TimeoutError:
         if request.transport is not None:
             request.transport.abort()
-        raise ConnectionResetError("the client does not read") from None
+        raise ConnectionResetError("the client stopped reading") from None

@@ -197,19 +197,21 @@ class Session:
 
     def _create(self, lane: str | None, submit: Submit) -> list[Action]:
         if self._open + self._waiting >= MAX_FOLLOWED:
-            raise _too_many("responses on one socket", MAX_FOLLOWED)
+            raise _too_many(f"One socket may have at most {MAX_FOLLOWED} responses.")
         state = self._lanes.setdefault(lane, _Lane())
         if state.idle:
             state.submitting = True
             return [submit]
         if self._waiting >= MAX_WAITING:
-            raise _too_many("queued requests on one socket", MAX_WAITING)
+            raise _too_many(f"One socket may have at most {MAX_WAITING} queued requests.")
         try:
             packed = _pack(submit.body)
         except OverflowError:
             raise invalid(None, "Integers in the request must fit in 64 bits.") from None
         if not self._byte_limiter.take(len(packed)):
-            raise _too_many("bytes of queued requests on all sockets", self._byte_limiter.most)
+            raise _too_many(
+                f"Queued requests of all sockets may have at most {self._byte_limiter.most} bytes."
+            )
         self._waiting += 1
         state.waiting.append(packed)
         return []
@@ -224,7 +226,7 @@ class Session:
                 param="response_id",
             )
         if self._open >= MAX_FOLLOWED:
-            raise _too_many("responses on one socket", MAX_FOLLOWED)
+            raise _too_many(f"One socket may have at most {MAX_FOLLOWED} responses.")
         if not response_id.isascii():
             raise unknown(response_id)
         self._lanes.setdefault(lane, _Lane()).busy[response_id] += 1
@@ -245,10 +247,5 @@ class Session:
         return []
 
 
-def _too_many(what: str, limit: int) -> Problem:
-    return Problem(
-        429,
-        "too_many",
-        f"At most {limit} {what} are allowed. Wait until one finishes.",
-        retry_after=1,
-    )
+def _too_many(why: str) -> Problem:
+    return Problem(429, "too_many", f"{why} Wait until one finishes.", retry_after=1)

@@ -123,7 +123,9 @@ def test_any_text_is_read_or_refused(text: str) -> None:
 def test_the_environment_names_file_and_place(tmp_path: Path) -> None:
     path = tmp_path / "models.toml"
     environ = {"HOLDLINE_MODELS": str(path)}
-    with pytest.raises(ConfigError, match=r"HOLDLINE_MODELS=.*models.toml: cannot be read"):
+    with pytest.raises(
+        ConfigError, match=r"HOLDLINE_MODELS=.*models.toml: the file cannot be read"
+    ):
         catalog(environ)
     path.write_text("default = 3")
     with pytest.raises(ConfigError, match=r"models.toml: default must be a non-empty string"):

@@ -138,7 +138,7 @@ def test_what_becomes_of_a_dead_workers_answers_is_a_choice() -> None:
 
 @pytest.mark.parametrize("url", ["http://redis:6379", "redis", "localhost:6379", "://"])
 def test_a_redis_url_of_another_kind_is_refused(url: str) -> None:
-    with pytest.raises(ConfigError, match="REDIS_URL must begin with"):
+    with pytest.raises(ConfigError, match="REDIS_URL: the URL must begin with"):
         shared_config.redis_url({"REDIS_URL": url})
 
 

@@ -84,7 +84,7 @@ async def test_a_file_of_keys_that_cannot_be_meant_is_named_and_not_repeated(
     tmp_path: Path,
 ) -> None:
     path = tmp_path / "keys"
-    with pytest.raises(ConfigError, match=r"keys: cannot be read: FileNotFoundError"):
+    with pytest.raises(ConfigError, match=r"keys: the file cannot be read: FileNotFoundError"):
         Config.from_environ({"HOLDLINE_ENCRYPTION_KEYS": str(path)})
     path.write_text("secret")
     with pytest.raises(ConfigError, match=f"{path}: key 1 is not the base64") as refused:

@@ -130,9 +130,9 @@ class FileKey:
             if now - self._reported >= PAUSE_SECONDS:
                 self._reported = now
                 log.error(
-                    "model key unavailable", model=self._model, reason=f"api_key_file {error}"
+                    "model key unavailable", model=self._model, reason=f"api_key_file: {error}"
                 )
-            raise KeyUnavailable(f"api_key_file {error}") from None
+            raise KeyUnavailable(f"api_key_file: {error}") from None
         return self._file.get()
 
 
@@ -228,7 +228,7 @@ class CommandKey:
         except OSError as error:
             reason = f"cannot be run: {type(error).__name__}"
         except ValueError as error:
-            reason = f"output {error}"
+            reason = f"printed an invalid key: {error}"
         printed = _WORD.findall(output.decode(errors="replace"))
         reason = f"api_key_command {reason}"
         stderr = _without_keys(errors.decode(errors="replace"), [*self._known, *printed])
@@ -280,7 +280,7 @@ async def _read(stream: asyncio.StreamReader) -> bytes:
     while chunk := await stream.read(MAX_OUTPUT_BYTES):
         content += chunk
         if len(content) > MAX_OUTPUT_BYTES:
-            raise ValueError(f"has more than {MAX_OUTPUT_BYTES} bytes")
+            raise ValueError(f"the output has more than {MAX_OUTPUT_BYTES} bytes")
     return content
 
 

@@ -58,18 +58,18 @@ def key_of(text: str, now: float) -> KeyText:
     """Returns the key in a text. Raises: ValueError, whose message never quotes the text."""
     text = text.strip()
     if not text:
-        raise ValueError("is empty")
+        raise ValueError("the key is empty")
     if not text.startswith(("{", "[", '"')):
         return KeyText(_checked(text), _end_of_jwt(text))
     try:
         value = json.loads(text)
     except (ValueError, RecursionError):
-        raise ValueError("is not valid JSON, although it begins like JSON") from None
+        raise ValueError("the text begins like JSON, but is not valid JSON") from None
     if isinstance(value, str):
         return KeyText(_checked(value.strip()), _end_of_jwt(value.strip()))
     found = next((one for name in _KEYS for one in _named(value, name) if _is_text(one)), None)
     if found is None:
-        raise ValueError("is JSON without an access_token, token or key")
+        raise ValueError("the JSON has no access_token, token or key")
     ends = [one for name in _ENDS for one in _named(value, name)]
     # Numbers first: `az` prints the same time as a number and as a date without a zone.
     ends.sort(key=lambda end: not isinstance(end, int | float))
@@ -79,7 +79,7 @@ def key_of(text: str, now: float) -> KeyText:
 
 def _checked(key: str) -> str:
     if not _HEADER_SAFE.fullmatch(key):
-        raise ValueError(f"is not a single word of 1 to {MAX_KEY} printable characters")
+        raise ValueError(f"the key must be a single word of 1 to {MAX_KEY} printable characters")
     return key
 
 

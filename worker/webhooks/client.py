@@ -66,7 +66,7 @@ class WebhookClient:
     async def send(self, url: str, payload: bytes, headers: dict[str, str]) -> DeliveryResult:
         """Makes one attempt. The body of the response is not read."""
         if self._http is None:
-            raise RuntimeError("use it as an async context manager")
+            raise RuntimeError("the client must be used as an async context manager")
         try:
             async with self._http.post(
                 url, data=payload, headers=headers, allow_redirects=False

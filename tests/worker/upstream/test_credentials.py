@@ -142,7 +142,7 @@ async def test_a_key_that_is_refused_again_is_not_asked_for_by_each_job(
     [
         ("exit 1", "status 1"),
         ("true", "is empty"),
-        ("echo please log in", "a single word"),
+        ("echo please log in", "single word"),
         ("yes | head -c 100000000", "more than 65536 bytes"),
         ("yes >&2", "more than 65536 bytes"),
         ("kill -9 $$", "status -9"),

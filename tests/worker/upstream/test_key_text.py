@@ -75,7 +75,7 @@ def test_a_key_is_found(text: Any, key: str, seconds: float | None) -> None:
     ],
 )
 def test_a_text_without_a_key_is_refused_without_being_quoted(text: str) -> None:
-    with pytest.raises(ValueError, match=r"^(is|has) ") as caught:
+    with pytest.raises(ValueError, match=r"^the (key|text|JSON) ") as caught:
         key_of(text, NOW)
     assert "sk-1" not in str(caught.value)
 
