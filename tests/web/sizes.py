@@ -44,10 +44,10 @@ def ours() -> dict[str, int]:
     )
     first, later = len(pages.widget.packed), len(pages.packed["turns.js"].packed)
     return {
-        "first paint, with the client": first,
-        "first paint, with the client and `marked`": first + marked,
-        "an answer on the screen": first + later,
-        "its first Python in colours": first + later + core + python,
+        "first paint with the client": first,
+        "first paint with the client and `marked`": first + marked,
+        "with a rendered answer": first + later,
+        "with highlighted Python code": first + later + core + python,
     }
 
 
