@@ -10,7 +10,9 @@ from pathlib import Path
 
 import pytest
 
-pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="setsid and /proc are Linux's")
+pytestmark = pytest.mark.skipif(
+    sys.platform != "linux", reason="setsid and /proc exist only on Linux"
+)
 
 PROGRAM = """
 import asyncio, os, sys

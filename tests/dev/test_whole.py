@@ -16,7 +16,7 @@ import pytest
 from dev.embedded import prepared
 
 pytestmark = [
-    pytest.mark.skipif(sys.platform != "linux", reason="it looks for children in /proc"),
+    pytest.mark.skipif(sys.platform != "linux", reason="reads child processes from /proc"),
     pytest.mark.timeout(40),
 ]
 

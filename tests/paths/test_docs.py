@@ -228,7 +228,7 @@ def test_every_script_and_every_key_is_documented() -> None:
         names.probe("x"),
     ]
     public = [name for name in dir(names) if not name.startswith("_")]
-    assert len(public) == len(made) + len(("number", "prefix")), "a key that this test misses"
+    assert len(public) == len(made) + len(("number", "prefix")), "a key is missing from this test"
     kinds = {name.removeprefix(names.prefix).partition(":")[0] for name in made}
     assert kinds == {name.partition(":")[0] for name in first_words(keys)}
 

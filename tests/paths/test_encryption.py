@@ -26,13 +26,13 @@ CANARY = "canary"
 SAYS = f"tokens=8 say={CANARY}-answer"
 
 
-class Tap:
+class CommandRecorder:
     """Records every command that Redis executes, including everything stored and published."""
 
     def __init__(self, url: str) -> None:
         self._redis = Redis(url)
         self._task: asyncio.Task[None] | None = None
-        self.heard = bytearray()
+        self.recorded = bytearray()
 
     async def __aenter__(self) -> Self:
         self._wire = await self._redis.open()
@@ -49,7 +49,7 @@ class Tap:
 
     async def _listen(self) -> None:
         while data := await self._wire.reader.read(65_536):
-            self.heard += data
+            self.recorded += data
 
 
 @pytest.fixture
@@ -134,12 +134,12 @@ async def test_redis_contains_no_plain_text_if_encryption_is_on(
 ) -> None:
     if encrypted:
         system.environ["HOLDLINE_ENCRYPTION_KEYS"] = str(keys)
-    async with Tap(redis_url) as tap:
+    async with CommandRecorder(redis_url) as tap:
         ids = await use_every_path(system, model, pipe)
-        await wait_until(lambda: ids[-1].encode() in tap.heard)
+        await wait_until(lambda: ids[-1].encode() in tap.recorded)
     held = repr(await dump(pipe))
     assert all(id_ in held for id_ in ids)
-    for seen in (held, tap.heard.decode("latin-1")):
+    for seen in (held, tap.recorded.decode("latin-1")):
         assert encrypted != (CANARY in seen)
 
 

@@ -10,7 +10,7 @@ from playwright.async_api import Browser, Response, expect
 
 from tests.browser import Watch, in_chromium
 from tests.paths.conftest import Shared
-from tests.proxies.fronted import PROXIES, fronted
+from tests.proxies.fronted import PROXIES, run_proxy
 
 pytestmark = in_chromium
 
@@ -20,7 +20,7 @@ async def test_every_page_works_under_a_path_prefix(
     shared: Shared, browser: Browser, tmp_path: Path, proxy: str
 ) -> None:
     port = int(shared.server.url.rpartition(":")[2])
-    async with fronted(proxy, port, tmp_path) as url:
+    async with run_proxy(proxy, port, tmp_path) as url:
         page = await (await browser.new_context()).new_page()
         watch = Watch(page, url.split("/")[2])
         failed: list[str] = []
@@ -64,7 +64,7 @@ async def test_every_link_between_served_documents_works_under_a_path_prefix(
     shared: Shared, browser: Browser, tmp_path: Path, proxy: str
 ) -> None:
     port = int(shared.server.url.rpartition(":")[2])
-    async with fronted(proxy, port, tmp_path) as url:
+    async with run_proxy(proxy, port, tmp_path) as url:
         await follow_links(browser, url)
 
 

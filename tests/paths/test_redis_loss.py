@@ -149,11 +149,11 @@ async def test_a_log_that_was_rolled_back_and_regrew_past_the_cursor_is_never_sp
             await wait_until(three_are_open)
             snapshot = await store.snapshot()
             worker.signal(signal.SIGCONT)
-            seen = await followed(official, plain.id, most=15)
+            seen = await follow(official, plain.id, most=15)
             await crash_and_roll_back(deployment, snapshot, asked)
             had = answer.last
             await wait_until(lambda: answer.last != had)
-            rest = asyncio.create_task(followed(official, plain.id, starting_after=len(seen) - 1))
+            rest = asyncio.create_task(follow(official, plain.id, starting_after=len(seen) - 1))
             deployment.workers[0].signal(signal.SIGCONT)
             first = calls_of(model, asked[0])[0].sent
 
@@ -175,7 +175,7 @@ async def test_a_log_that_was_rolled_back_and_regrew_past_the_cursor_is_never_sp
             assert second[2] == more[-1].response.output_text
             with pytest.raises(APIError) as rolled_back:
                 [item] = items_of(seen)
-                await followed(
+                await follow(
                     official,
                     plain.id,
                     starting_after=len(seen) - 1,
@@ -222,7 +222,7 @@ async def crash_and_roll_back(
     deployment.server = await deployment.system.server(HOLDLINE_PORT=port)
 
 
-async def followed(
+async def follow(
     client: AsyncOpenAI, response_id: str, most: int = 1000, **query: Any
 ) -> list[ResponseStreamEvent]:
     """Returns the events of a response until its end, at most `most`."""

@@ -12,7 +12,7 @@ import pytest
 from jobs.redis.connection import Redis
 from jobs.redis.pipe import Pipe
 from tests.paths.redis_faults import store as stores
-from tests.paths.redis_faults.clients import refused, socket_client, streamed
+from tests.paths.redis_faults.clients import rejected_prompt, socket_client, streamed
 from tests.paths.redis_faults.deployment import cpu_seconds, deploy, wait_for_baseline
 from tests.paths.redis_faults.journeys import assert_answers, assert_complete, prompts
 from tests.system import Process, System, wait_until
@@ -56,7 +56,7 @@ async def test_answers_continue_when_a_full_redis_has_room_again(
             await asyncio.gather(*(answer.wait_for_tokens(10) for answer in answers))
             await store.call("CONFIG", "SET", "maxmemory", 1)
             full = asyncio.create_task(asyncio.sleep(2))  # time passes: longer than a lease
-            assert (503, "5") == await refused(deployment.server)
+            assert (503, "5") == await rejected_prompt(deployment.server)
             meanwhile = await client.ask("meanwhile")
             await meanwhile.wait_for_end()
             assert "storage_full" == meanwhile.code

@@ -13,7 +13,7 @@ import pytest
 from jobs.redis.connection import Redis
 from jobs.redis.pipe import Pipe
 from tests.paths.redis_faults import store as stores
-from tests.paths.redis_faults.clients import refused, socket_client, streamed
+from tests.paths.redis_faults.clients import rejected_prompt, socket_client, streamed
 from tests.paths.redis_faults.deployment import Deployment, deploy, wait_for_baseline
 from tests.paths.redis_faults.journeys import assert_answers, assert_complete, prompts
 from tests.system import wait_until
@@ -101,7 +101,7 @@ async def test_answers_pause_while_redis_rejects_commands_and_need_one_model_cal
             async with trouble(control):
                 passed = asyncio.create_task(asyncio.sleep(TROUBLE_SECONDS))
                 if trouble is too_few_replicas:
-                    assert (503, "2") == await refused(deployment.server)
+                    assert (503, "2") == await rejected_prompt(deployment.server)
                 await passed
             await asyncio.gather(*(answer.wait_for_end(20) for answer in answers))
             for answer in answers:

@@ -67,7 +67,7 @@ class Client:
         )
 
     @property
-    def whole(self) -> bool:
+    def is_complete(self) -> bool:
         """Whether all events arrived once, in order and with the text of the terminal event."""
         numbers = [event["sequence_number"] for event in self.events]
         said = self.events[-1]["response"]["output"][0]["content"][0]["text"]
@@ -121,7 +121,7 @@ async def test_killing_a_server_with_200_sockets_loses_no_event_and_causes_no_ca
     await doomed.kill()
     servers.remove(doomed.ws_url)
     await asyncio.gather(*running)
-    assert [True] * 200 == [client.whole for client in clients]
+    assert [True] * 200 == [client.is_complete for client in clients]
     assert sum(client.connections for client in clients) > 200
     assert 200 == len(model.calls)
 
@@ -141,7 +141,7 @@ async def test_a_rolling_restart_under_load_loses_no_event(
         servers.remove(server.ws_url)
         servers.append((await system.server()).ws_url)
     await asyncio.gather(*running)
-    assert [True] * 50 == [client.whole for client in clients]
+    assert [True] * 50 == [client.is_complete for client in clients]
     assert 50 <= sum(client.draining for client in clients)
     assert 50 == len(model.calls)
 
@@ -206,7 +206,7 @@ async def test_3000_clients_that_reconnect_at_once_receive_their_complete_answer
 
     started = time.monotonic()
     got = await asyncio.gather(*(reconnect(index) for index in range(3000)))
-    print(f"3000 clients whole after {time.monotonic() - started:.1f} s")
+    print(f"3000 clients had complete answers after {time.monotonic() - started:.1f} s")
     assert [list(range(missed + 1, 57))] * 3000 == got
 
 
@@ -224,7 +224,7 @@ def rss(server: Server) -> int:
     return int(Path(f"/proc/{server.popen.pid}/statm").read_text().split()[1]) * 4096
 
 
-async def upgraded(server: Server) -> sockets.socket:
+async def open_raw_socket(server: Server) -> sockets.socket:
     """Opens an upgraded raw socket with a small receive buffer that the test never reads."""
     raw = sockets.socket()
     raw.setsockopt(sockets.SOL_SOCKET, sockets.SO_RCVBUF, 4096)
@@ -257,7 +257,7 @@ async def test_a_client_that_never_reads_uses_little_memory_and_is_disconnected(
     id_ = await finished_response(pipe, 40_000)  # several megabytes on the wire
     loop = asyncio.get_running_loop()
     before = rss(server)
-    raws = [await upgraded(server) for _ in range(20)]
+    raws = [await open_raw_socket(server) for _ in range(20)]
     try:
         for raw in raws:
             await loop.sock_sendall(
@@ -305,7 +305,7 @@ async def test_clients_that_never_read_share_one_copy_of_a_large_answer_and_are_
     with contextlib.ExitStack() as stack:
         for _ in range(150):
             if way == "socket":
-                raw = stack.enter_context(await upgraded(server))
+                raw = stack.enter_context(await open_raw_socket(server))
                 resume = {"type": "holdline:resume", "response_id": id_}
                 await loop.sock_sendall(raw, client_frame({**resume, "starting_after": before_end}))
                 continue

@@ -36,7 +36,7 @@ TO_END = """() => {
 GO = "() => document.querySelector('holdline-chat').send('go')"
 
 
-async def prepared(shared: Shared, open_page: NewPage) -> tuple[Page, CDPSession]:
+async def prepare(shared: Shared, open_page: NewPage) -> tuple[Page, CDPSession]:
     """Opens the front page with its widget connected to a simulated server in the page."""
     page = await open_page(shared.server.url)
     text = (MARKDOWN["chat"] * 200)[:60_000]
@@ -71,7 +71,7 @@ async def test_ten_thousand_tokens_stay_within_the_main_thread_budget(
     """
     best, simplest = 1e9, 1e9
     for _ in range(ROUNDS):
-        page, devtools = await prepared(shared, open_page)
+        page, devtools = await prepare(shared, open_page)
         await devtools.send("Performance.enable", {"timeDomain": "threadTicks"})
         frames = await main_thread_ms(page, devtools, IDLE)
         simplest = min(simplest, await main_thread_ms(page, devtools, BARE) - frames)
@@ -94,7 +94,7 @@ async def test_ten_thousand_tokens_stay_within_the_main_thread_budget(
 async def test_ten_thousand_tokens_cause_no_long_task(shared: Shared, open_page: NewPage) -> None:
     longest = 1e9
     for _ in range(ROUNDS):
-        page, devtools = await prepared(shared, open_page)
+        page, devtools = await prepare(shared, open_page)
         found = await tasks(page, devtools, GO, seconds=SECONDS + 0.6)
         assert len(found) > 100
         longest = min(longest, max(task for _, task in found))

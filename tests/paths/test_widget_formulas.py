@@ -206,7 +206,7 @@ async def test_a_thousand_formulas_keep_the_page_responsive(
     await expect(page.locator(MATHS).first).to_be_attached(timeout=20_000)
     await page.wait_for_timeout(500)
     made = await page.locator(MATHS).count()
-    print(f"{made} of them made, the longest task {await page.evaluate('longest')} ms")
+    print(f"{made} formulas rendered, longest task {await page.evaluate('longest')} ms")
     assert made < 200  # the others wait until they are in view
     assert await page.evaluate("longest") < 1_000
     block = page.locator("article.answer .text > *").nth(150)

@@ -18,7 +18,7 @@ pytestmark = in_chromium
 
 
 @dataclass
-class Guarded:
+class TokenServer:
     """Answers clients with a valid token and closes all other sockets with 4401."""
 
     valid: set[str] = field(default_factory=set)
@@ -105,7 +105,7 @@ async def test_a_token_is_renewed_on_the_open_socket_before_it_expires(
     open_page: NewPage, serve_app: ServeApp
 ) -> None:
     tokens = [token(number, 2) for number in range(4)]
-    guarded = Guarded(valid=set(tokens))
+    guarded = TokenServer(valid=set(tokens))
     page = await visit(await serve_app(guarded.app()), open_page, tokens)
     await wait_until(lambda: len(guarded.tokens_received) >= 3)
     assert tokens[:3] == guarded.tokens_received[:3]
@@ -116,7 +116,7 @@ async def test_a_token_is_renewed_on_the_open_socket_before_it_expires(
 async def test_an_expired_token_is_replaced_and_the_answer_continues(
     open_page: NewPage, serve_app: ServeApp
 ) -> None:
-    guarded = Guarded(valid={"old"})
+    guarded = TokenServer(valid={"old"})
     page = await visit(await serve_app(guarded.app()), open_page, ["old", "new"])
     await ask(page, "go")
     await wait_for_text(page, "Half, ")
@@ -133,7 +133,7 @@ async def test_an_expired_token_is_replaced_and_the_answer_continues(
 async def test_a_rejected_token_is_not_fetched_repeatedly(
     open_page: NewPage, serve_app: ServeApp
 ) -> None:
-    guarded = Guarded()
+    guarded = TokenServer()
     page = await visit(await serve_app(guarded.app()), open_page, ["bad"])
     await expect(page.locator("#banner")).to_have_text("The server asks for credentials.")
     assert 1 == len(guarded.sockets)
@@ -145,7 +145,7 @@ async def test_a_visitor_can_sign_in_with_a_token_on_the_front_page(
     open_page: NewPage, serve_app: ServeApp
 ) -> None:
     """A prompt without a token fails, a wrong token is reported, and a valid one connects."""
-    guarded = Guarded(valid={"good"})
+    guarded = TokenServer(valid={"good"})
     page = await open_page(await serve_app(guarded.app()))
     await page.evaluate(
         """() => {
@@ -191,7 +191,7 @@ async def test_conversations_of_two_subjects_in_one_browser_stay_separate(
 ) -> None:
     """Covers one and two tabs, reloads, an unsent prompt and a sign-out."""
     anna, again, ben = token(1, 900, "anna"), token(2, 900, "anna"), token(3, 900, "ben")
-    guarded = Guarded(valid={anna, again, ben})
+    guarded = TokenServer(valid={anna, again, ben})
     url = await serve_app(guarded.app())
     page = await open_page(url)
     prompts, state = page.locator(".turn .prompt"), page.locator("#state")
@@ -247,7 +247,7 @@ async def test_conversations_are_separate_by_user_on_a_page_without_tokens(
     open_page: NewPage, serve_app: ServeApp
 ) -> None:
     """Conversations that were stored without a user are shown to no user."""
-    page = await open_page(f"{await serve_app(Guarded().app())}/docs/empty")
+    page = await open_page(f"{await serve_app(TokenServer().app())}/docs/empty")
     prompts = """async user => {
       const turn = { prompt: "old", key: "k", request: {}, status: "completed", text: "x" };
       const place = `holdline.${location.host}.conversation`;

@@ -41,7 +41,7 @@ async def ask(system: System) -> AsyncIterator[AsyncOpenAI]:
         yield client
 
 
-async def finished(client: AsyncOpenAI, response_id: str) -> list[Any]:
+async def events_until_end(client: AsyncOpenAI, response_id: str) -> list[Any]:
     """Streams all events of a response until its end."""
     return [event async for event in await client.responses.retrieve(response_id, stream=True)]
 
@@ -78,7 +78,7 @@ async def test_after_a_worker_is_killed_before_the_first_token_the_answer_restar
     await wait_until(lambda: model.calls)
     await worker.kill()
     await system.worker(model.url)
-    events = await finished(ask, response.id)
+    events = await events_until_end(ask, response.id)
     assert [RESTARTED] == kinds(events, RESTARTED)
     assert "response.completed" == events[-1].type
     assert 2 == len(model.calls)
@@ -91,7 +91,7 @@ async def test_after_a_worker_is_killed_in_mid_answer_the_restart_is_announced_a
     id_ = await start(ask, model)
     await worker.kill()
     await system.worker(model.url)
-    events = await finished(ask, id_)
+    events = await events_until_end(ask, id_)
     assert "response.completed" == events[-1].type
     assert list(range(len(events))) == [event.sequence_number for event in events]
     assert [RESTARTED] == kinds(events, RESTARTED)
@@ -111,7 +111,7 @@ async def test_a_resumed_worker_that_lost_its_lease_writes_nothing_and_closes_it
     await wait_until(lambda: len(model.calls) == 2 and len(model.calls[1].sent.split()) > 5)
     paused.signal(signal.SIGCONT)
     await wait_until(lambda: model.calls[0].closed_by_client is not None)
-    events = await finished(ask, id_)
+    events = await events_until_end(ask, id_)
     after = [e.type for e in events].index(RESTARTED)
     late = "".join(e.delta for e in events[after:] if e.type == "response.output_text.delta")
     assert {"2"} == calls_in(late)
@@ -125,7 +125,7 @@ async def test_a_job_longer_than_many_leases_runs_once(
     lease = {"HOLDLINE_LEASE_SECONDS": "0.6"}
     await asyncio.gather(system.worker(model.url, **lease), system.worker(model.url, **lease))
     id_ = await start(ask, model, "mode=slow tokens=130 pace=0.05")  # as long as 10 leases
-    events = await finished(ask, id_)
+    events = await events_until_end(ask, id_)
     assert "response.completed" == events[-1].type
     assert [] == kinds(events, RESTARTED)
     assert 1 == len(model.calls)
@@ -138,7 +138,7 @@ async def test_a_worker_death_can_fail_the_response_and_keeps_its_text(
     id_ = await start(ask, model, metadata={"holdline_on_worker_death": "fail"})
     await worker.kill()
     await system.worker(model.url)
-    events = await finished(ask, id_)
+    events = await events_until_end(ask, id_)
     end = events[-1].response
     assert ("response.failed", "failed") == (events[-1].type, end.status)
     assert ("server_error", "worker_lost") == (end.error.code, end.holdline["error_code"])
@@ -158,7 +158,7 @@ async def test_a_job_that_kills_its_workers_fails_and_moves_to_the_dead_list(
     await system.worker(model.url)
     other = await ask.responses.create(input="tokens=2", model="m")
     assert "completed" == other.status
-    events = await finished(ask, response.id)
+    events = await events_until_end(ask, response.id)
     assert "worker_lost" == events[-1].response.holdline["error_code"]
     assert 2 == len([call for call in model.calls if "hang" in call.prompt])
     assert [response.id.encode()] == await pipe.call("LRANGE", Partition(0).dead, 0, -1)
@@ -179,7 +179,7 @@ async def test_an_undecodable_job_moves_to_the_dead_list_and_the_worker_continue
     await pipe.call("HSET", names.job(waiting.id), "job", msgpack.packb([99, "from the future"]))
     await pipe.call("LPUSH", names.waiting_prefix + "public", b"\x00garbage", stranger)
     await system.worker(model.url)
-    events = await finished(ask, waiting.id)
+    events = await events_until_end(ask, waiting.id)
     assert "undecodable" == events[-1].response.holdline["error_code"]
     assert "completed" == (await ask.responses.create(input="tokens=2", model="m")).status
     dead = await pipe.call("LRANGE", names.dead, 0, -1)
@@ -194,7 +194,7 @@ async def test_sigterm_lets_running_answers_finish(
     id_ = await start(ask, model, "mode=slow tokens=40 pace=0.02")
     worker.signal(signal.SIGTERM)
     assert 0 == await worker.wait()
-    events = await finished(ask, id_)
+    events = await events_until_end(ask, id_)
     assert "response.completed" == events[-1].type
     assert 1 == len(model.calls)
 
@@ -212,7 +212,7 @@ async def test_after_the_grace_period_sigterm_returns_unfinished_jobs_to_the_que
     await wait_until(lambda: len(model.calls) == 2)
     assert time.monotonic() - asked < 3  # the takeover did not wait for the lease of 30 s to expire
     assert 0 == await worker.wait()
-    events = await finished(ask, id_)
+    events = await events_until_end(ask, id_)
     assert "response.completed" == events[-1].type
     assert {"2"} == calls_in(events[-1].response.output_text)
 
@@ -259,7 +259,7 @@ async def test_a_worker_without_free_file_descriptors_returns_jobs_and_fails_non
             group.create_task(ask.responses.create(input=prompt, model="m", background=True))
             for _ in range(12)
         ]
-    ended = [await finished(ask, task.result().id) for task in made]
+    ended = [await events_until_end(ask, task.result().id) for task in made]
     assert ["response.completed"] * 12 == [events[-1].type for events in ended]
     assert "claims paused: no free file descriptors or memory" in worker.output
     # Calls that could not be made were not reported as provider failures.

@@ -44,7 +44,7 @@ def streamed(generator: Any, prompt: str) -> list[str]:
     return [text, "".join(pieces)]
 
 
-def shown(ask: Callable[[Any, str], Any], generator: Any, prompt: str) -> str:
+def error_shown(ask: Callable[[Any, str], Any], generator: Any, prompt: str) -> str:
     """Returns the error message that a user sees."""
     try:
         return f"answered: {ask(generator, prompt)}"
@@ -64,9 +64,11 @@ for api, (kind, shape) in APIS.items():
         "loop": agent.run([ChatMessage.from_user(say["loop"])])["last_message"].text,
         "json": json.loads(plain(generator, say["json"], generation_kwargs={shape: City}))["city"],
         "failures": {
-            name: shown(plain, generator, prompt) for name, prompt in say["failures"].items()
+            name: error_shown(plain, generator, prompt) for name, prompt in say["failures"].items()
         },
     }
     if api == "chat":
-        seen[api]["failures"]["streamed"] = shown(streamed, generator, asked["streamed_failure"])
+        seen[api]["failures"]["streamed"] = error_shown(
+            streamed, generator, asked["streamed_failure"]
+        )
 print(json.dumps(seen))

@@ -22,7 +22,7 @@ class City(BaseModel):
     city: str
 
 
-def shown(ask: Callable[[str], str], prompt: str) -> str:
+def error_shown(ask: Callable[[str], str], prompt: str) -> str:
     """Returns the error message that a user sees."""
     try:
         return f"answered: {ask(prompt)}"
@@ -44,7 +44,7 @@ for name, mode in MODES.items():
     say = asked[name]
     seen[name] = {
         "plain": city(say["plain"]),
-        "failures": {kind: shown(city, prompt) for kind, prompt in say["failures"].items()},
+        "failures": {kind: error_shown(city, prompt) for kind, prompt in say["failures"].items()},
     }
     pieces = client.create_partial(
         model="m", messages=[{"role": "user", "content": say["streamed"]}], response_model=City

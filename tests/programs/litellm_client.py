@@ -78,7 +78,7 @@ def streamed(api: Chat | Responses, prompt: str) -> str:
     return "".join(api.pieces(api.create(prompt, stream=True)))
 
 
-def shown(api: Chat | Responses, prompt: str, *, stream: bool = False) -> str:
+def error_shown(api: Chat | Responses, prompt: str, *, stream: bool = False) -> str:
     """Returns the error message that a user sees."""
     try:
         answered = streamed(api, prompt) if stream else api.text(api.create(prompt))
@@ -95,7 +95,7 @@ for name, api in {"chat": Chat(), "responses": Responses()}.items():
         "streamed": streamed(api, say["streamed"]),
         "loop": api.loop(say["loop"]),
         "json": json.loads(api.text(api.create(say["json"], **api.json_mode)))["city"],
-        "failures": {name: shown(api, prompt) for name, prompt in say["failures"].items()},
+        "failures": {name: error_shown(api, prompt) for name, prompt in say["failures"].items()},
     }
-saw["chat"]["failures"]["streamed"] = shown(Chat(), asked["streamed_failure"], stream=True)
+saw["chat"]["failures"]["streamed"] = error_shown(Chat(), asked["streamed_failure"], stream=True)
 print(json.dumps(saw))

@@ -29,7 +29,7 @@ def streamed(llm: FunctionCallingLLM, prompt: str) -> str:
     return "".join([piece.delta or "" for piece in llm.stream_complete(prompt)])
 
 
-def shown(llm: FunctionCallingLLM, prompt: str, *, stream: bool = False) -> str:
+def error_shown(llm: FunctionCallingLLM, prompt: str, *, stream: bool = False) -> str:
     """Returns the error message that a user sees."""
     try:
         return f"answered: {streamed(llm, prompt) if stream else llm.complete(prompt)}"
@@ -50,7 +50,7 @@ def seen(llm: FunctionCallingLLM, asked: dict[str, Any]) -> dict[str, Any]:
         "plain": llm.complete(asked["plain"]).text,
         "streamed": streamed(llm, asked["streamed"]),
         "loop": asyncio.run(loop(llm, asked["loop"])),
-        "failures": {name: shown(llm, prompt) for name, prompt in asked["failures"].items()},
+        "failures": {name: error_shown(llm, prompt) for name, prompt in asked["failures"].items()},
     }
 
 
@@ -69,5 +69,5 @@ saw["chat"]["tool"] = city(chat, asked["chat"]["tool"])
 text = chat.complete(asked["chat"]["json"], response_format={"type": "json_object"}).text
 saw["chat"]["json"] = json.loads(text)["city"]
 saw["responses"]["json"] = city(responses, asked["responses"]["json"])
-saw["chat"]["failures"]["streamed"] = shown(chat, asked["streamed_failure"], stream=True)
+saw["chat"]["failures"]["streamed"] = error_shown(chat, asked["streamed_failure"], stream=True)
 print(json.dumps(saw))

@@ -23,7 +23,7 @@ def weather(location: str) -> str:
     return f"Rain in {location}."
 
 
-async def shown(answer: Awaitable[Any]) -> str:
+async def error_shown(answer: Awaitable[Any]) -> str:
     """Returns the error message that a user sees."""
     try:
         return f"answered: {await answer}"
@@ -53,10 +53,11 @@ async def main() -> None:
             "tool": (await plain(Agent(model, output_type=City), say["tool"])).city,
             "json": (await plain(Agent(model, output_type=NativeOutput(City)), say["json"])).city,
             "failures": {
-                name: await shown(plain(agent, prompt)) for name, prompt in say["failures"].items()
+                name: await error_shown(plain(agent, prompt))
+                for name, prompt in say["failures"].items()
             },
         }
-    seen["chat"]["failures"]["streamed"] = await shown(
+    seen["chat"]["failures"]["streamed"] = await error_shown(
         streamed(Agent(OpenAIChatModel("m", provider=provider)), asked["streamed_failure"])
     )
     print(json.dumps(seen))

@@ -26,7 +26,7 @@ def command(proxy: str, folder: Path, config: Path) -> list[str]:
 
 
 @contextlib.asynccontextmanager
-async def fronted(
+async def run_proxy(
     proxy: str, port: int, folder: Path, second: int | None = None
 ) -> AsyncIterator[str]:
     """Starts a proxy in front of the servers at one or two ports and returns its URL."""

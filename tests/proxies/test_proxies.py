@@ -14,7 +14,7 @@ from yarl import URL
 
 from tests.attacks.raw import Raw
 from tests.fake_model import FakeModel
-from tests.proxies.fronted import PROXIES, fronted
+from tests.proxies.fronted import PROXIES, run_proxy
 from tests.system import System
 
 pytestmark = pytest.mark.timeout(90)
@@ -28,7 +28,7 @@ async def test_sockets_streams_and_subpaths_work_through_a_proxy(
         server = await system.server(HOLDLINE_PING_SECONDS="0.5")
         await system.worker(model.url)
         port = int(server.url.rpartition(":")[2])
-        async with fronted(proxy, port, tmp_path) as url, aiohttp.ClientSession() as http:
+        async with run_proxy(proxy, port, tmp_path) as url, aiohttp.ClientSession() as http:
             await _socket(http, url)
             await _stream(http, url)
             await _origins(url)
@@ -78,24 +78,24 @@ async def _origins(url: str) -> None:
 
 @pytest.mark.parametrize("proxy", PROXIES)
 async def test_a_proxy_replaces_a_forged_x_forwarded_for(tmp_path: Path, proxy: str) -> None:
-    heard: list[str] = []
+    forwarded_for: list[str] = []
 
-    async def hear(request: web.Request) -> web.Response:
-        heard.append(request.headers.get("X-Forwarded-For", ""))
+    async def record(request: web.Request) -> web.Response:
+        forwarded_for.append(request.headers.get("X-Forwarded-For", ""))
         return web.Response()
 
-    async def name_nothing(request: web.Request, response: web.StreamResponse) -> None:
+    async def remove_server_header(request: web.Request, response: web.StreamResponse) -> None:
         response.headers.pop("Server", None)  # like our own server
 
     app = web.Application()
-    app.on_response_prepare.append(name_nothing)
-    app.router.add_get("/{tail:.*}", hear)
+    app.on_response_prepare.append(remove_server_header)
+    app.router.add_get("/{tail:.*}", record)
     runner = web.AppRunner(app)
     await runner.setup()
     try:
         await web.TCPSite(runner, "127.0.0.1", 0).start()
-        async with fronted(proxy, runner.addresses[0][1], tmp_path) as url:
-            heard.clear()
+        async with run_proxy(proxy, runner.addresses[0][1], tmp_path) as url:
+            forwarded_for.clear()
             forged = {"X-Forwarded-For": "6.6.6.6"}
             async with (
                 aiohttp.ClientSession() as http,
@@ -104,5 +104,5 @@ async def test_a_proxy_replaces_a_forged_x_forwarded_for(tmp_path: Path, proxy: 
                 assert 200 == answer.status
     finally:
         await runner.cleanup()
-    assert "127.0.0.1" in heard
-    assert not any("6.6.6.6" in word for word in heard)
+    assert "127.0.0.1" in forwarded_for
+    assert not any("6.6.6.6" in word for word in forwarded_for)

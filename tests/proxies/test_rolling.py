@@ -15,7 +15,7 @@ import pytest
 
 import holdline_client
 from tests.fake_model import FakeModel
-from tests.proxies.fronted import PROXIES, fronted
+from tests.proxies.fronted import PROXIES, run_proxy
 from tests.system import Server, System
 
 if TYPE_CHECKING:
@@ -114,7 +114,7 @@ async def test_a_rolling_restart_returns_no_502_and_loses_no_answer(
         )
         ports = [int(server.url.rpartition(":")[2]) for server in (one, two)]
         async with (
-            fronted(proxy, ports[0], tmp_path, ports[1]) as url,
+            run_proxy(proxy, ports[0], tmp_path, ports[1]) as url,
             aiohttp.ClientSession() as http,
         ):
             load = Load(url, http)

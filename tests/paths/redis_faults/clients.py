@@ -161,7 +161,7 @@ async def _stream(http: aiohttp.ClientSession, server: Server, answer: Answer) -
                 answer.take(json.loads(line[6:]))
 
 
-async def refused(server: Server) -> tuple[int, str | None]:
+async def rejected_prompt(server: Server) -> tuple[int, str | None]:
     """Returns the status and Retry-After of a prompt that is rejected."""
     async with (
         aiohttp.ClientSession() as http,
