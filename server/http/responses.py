@@ -77,7 +77,8 @@ class ResponseRoutes:
 
     def add_to(self, app: web.Application) -> None:
         """Adds the routes."""
-        one = "/v1/responses/{id}"
+        # Routes of the Responses API that do not exist here must not be taken for ids (405).
+        one = "/v1/responses/{id:(?!(?:compact|input_tokens)$)[^/]+}"
         app.router.add_post("/v1/responses", self.create)
         app.router.add_get(one, self.retrieve, allow_head=False)
         app.router.add_delete(one, self.delete)

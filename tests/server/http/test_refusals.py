@@ -92,6 +92,8 @@ async def test_redis_away_says_when_to_come_again_and_is_over_when_redis_is_back
         ("PUT", ALL, 405),
         ("PATCH", f"{ALL}/{RESPONSE}", 405),
         ("GET", ALL, 426),
+        ("POST", f"{ALL}/compact", 404),
+        ("POST", f"{ALL}/input_tokens", 404),
     ],
 )
 async def test_what_is_not_served_is_refused_in_the_same_shape(
