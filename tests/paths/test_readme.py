@@ -61,6 +61,7 @@ async def test_a_request_snippet_prints_the_answer(
     assert 20 == len(set(re.findall(r"c\d+t\d+ ", said)))
 
 
+@pytest.mark.timeout(90)
 async def test_the_snippet_that_starts_more_processes_works(shared: Shared, clone: Path) -> None:
     text = STARTING.replace("redis://127.0.0.1:6379/0", shared.redis_url)
     for port in ("8080", "8081"):
@@ -79,7 +80,7 @@ async def test_the_snippet_that_starts_more_processes_works(shared: Shared, clon
     missing = ["server ready", "server ready", "worker ready", "worker ready"]
     said = ""
     try:
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(60):
             while missing:
                 line = (await process.stdout.readline()).decode()
                 assert line, said
