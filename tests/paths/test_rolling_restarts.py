@@ -14,7 +14,7 @@ from playwright.async_api import Page, expect
 
 from tests.browser import NewPage, in_chromium
 from tests.fake_model import FakeModel
-from tests.proxies.fronted import PROXIES, fronted
+from tests.proxies.fronted import PROXIES, run_proxy
 from tests.system import Server, System
 
 pytestmark = in_chromium
@@ -102,7 +102,7 @@ async def test_a_rolling_restart_is_not_noticed_behind_either_proxy(
         for proxy in PROXIES:
             folder = tmp_path / proxy
             folder.mkdir()
-            url = await stack.enter_async_context(fronted(proxy, ports[0], folder, ports[1]))
+            url = await stack.enter_async_context(run_proxy(proxy, ports[0], folder, ports[1]))
             clients.append(Clients(proxy, url, await open_page(f"{url}/")))
         async with asyncio.TaskGroup() as tasks:
             for each in clients:
