@@ -88,9 +88,9 @@ async def run(environ: Mapping[str, str], argv: Sequence[str]) -> AsyncIterator[
 def _parser() -> argparse.ArgumentParser:
     parser = cli.parser("admin.dead", __doc__)
     actions = parser.add_subparsers(dest="action", required=True)
-    actions.add_parser("list", help="list all entries")
-    for name, about in (("again", "submit the request again"), ("drop", "remove the entry")):
-        actions.add_parser(name, help=about).add_argument("id", help="the id of the response")
+    actions.add_parser("list")
+    for name in ("again", "drop"):
+        actions.add_parser(name).add_argument("id", help="the id of the response")
     return parser
 
 

@@ -161,9 +161,10 @@ async def run(environ: Mapping[str, str], argv: Sequence[str]) -> AsyncIterator[
 def _parser() -> argparse.ArgumentParser:
     parser = cli.parser("admin.subject", __doc__)
     actions = parser.add_subparsers(dest="action", required=True)
-    for name, about in (("export", "print all responses"), ("delete", "delete all data")):
-        action = actions.add_parser(name, help=about)
-        action.add_argument("owner", metavar="TENANT/SUBJECT", help="the end user")
+    for name in ("export", "delete"):
+        actions.add_parser(name).add_argument(
+            "owner", metavar="TENANT/SUBJECT", help="the end user"
+        )
     return parser
 
 

@@ -61,12 +61,8 @@ async def run(environ: Mapping[str, str], argv: Sequence[str]) -> AsyncIterator[
 def _parser() -> argparse.ArgumentParser:
     parser = cli.parser("admin.tenants", __doc__)
     actions = parser.add_subparsers(dest="action", required=True)
-    for name, about in (
-        ("show", "show the settings and the usage"),
-        ("set", "change settings"),
-        ("clear", "reset all settings to the defaults"),
-    ):
-        action = actions.add_parser(name, help=about)
+    for name in ("show", "set", "clear"):
+        action = actions.add_parser(name)
         action.add_argument("tenant", help="name of the tenant")
         if name == "set":
             action.add_argument("values", nargs="+", metavar="NAME=VALUE", help="a new value")

@@ -12,13 +12,13 @@ NOTICE = (
     "It writes by rule, at the pace of a real model.*"
 )
 WORDS = """Words in the last message that change what the demo model does:
-  slowly        it writes at an eighth of its pace
-  fail          it answers HTTP 500
-  rate limit    it answers HTTP 429 with Retry-After: 1
-  be cut        its stream breaks off in the middle
-  ... once      after one of the three before ("fail once"): only the first time it is asked
-  call a tool   it calls the first tool that the request offers ("call the tool" does too)
-Pasted code is reviewed, and the words inside code do not count."""
+  slowly        write at an eighth of the usual speed
+  fail          reply with HTTP 500
+  rate limit    reply with HTTP 429 and Retry-After: 1
+  be cut        break the stream off in the middle
+  ... once      after fail, rate limit or be cut ("fail once"): only for the first request
+  call a tool   call the first tool of the request ("call the tool" works too)
+Pasted code is reviewed, and words inside code have no effect."""
 
 TOKEN = re.compile(r"\s*\w{1,6}|\s*[^\w\s]|\s+")
 QUOTED = 400

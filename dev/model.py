@@ -60,16 +60,20 @@ class DemoModel:
         try:
             body = await request.json()
         except ValueError:
-            return error(400, "the body is not valid JSON")
+            return error(400, "The body is not valid JSON.")
         messages = body.get("messages") if isinstance(body, dict) else None
         if not isinstance(messages, list) or not all(isinstance(m, dict) for m in messages):
-            return error(400, "messages is not a list of objects", param="messages")
+            return error(400, "'messages' must be a list of objects.", param="messages")
         wished = wish((asked(messages) or [""])[-1])
         granted = not wished.once or self._is_first(messages)
         if wished.fail and granted:
-            return error(500, "the demo model fails because the prompt says so")
+            return error(500, "The demo model failed, because the prompt requested it.")
         if wished.rate_limit and granted:
-            return error(429, "the demo model was asked for a rate limit", retry_after=1)
+            return error(
+                429,
+                "The demo model is rate limited, because the prompt requested it.",
+                retry_after=1,
+            )
         reply = Reply(request, body, await asyncio.to_thread(answer, messages))
         pace = self.tokens_per_second / (SLOWER if wished.slowly else 1)
         if wished.call_tool or body.get("tool_choice") == "required":

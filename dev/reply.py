@@ -95,7 +95,7 @@ class Reply:
                 await event({"choices": [], "usage": self._usage()})
             await response.write(b"data: [DONE]\n\n")
         except ConnectionResetError:
-            print("the caller went away", flush=True)
+            print("the client disconnected", flush=True)
         return response
 
     def _hang_up(self) -> None:

@@ -1,9 +1,9 @@
 """Sends a prompt to a Holdline server, and shows the answer as it is generated.
 
-holdline-ask "Why is the sky blue?"            ask
-holdline-ask - < prompt.txt                    read the prompt from standard input
+holdline-ask "Why is the sky blue?"             send a prompt
+holdline-ask - < prompt.txt                     read the prompt from standard input
 holdline-ask --id resp_… [--after N --item ID]  resume an existing response
-holdline-ask --previous resp_… "And at dusk?"  continue a conversation
+holdline-ask --previous resp_… "And at dusk?"   continue a conversation
 
 exit codes: 0 completed, 1 failed or refused, 2 wrong usage, 3 incomplete (cut off at a limit or
 by a filter), 4 cancelled, 5 no connection, 6 the text does not match its checksum, 130 Ctrl-C

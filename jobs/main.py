@@ -134,4 +134,7 @@ class Program(ABC, Generic[C]):
 async def _checked(config: ProgramConfig) -> str:
     redis = redis_from_url(config.redis_url, config.cipher)
     async with redis.pipe(deadline=CHECK_SECONDS) as pipe:
-        return await check(pipe)
+        try:
+            return await check(pipe)
+        except RedisTrouble as error:
+            raise ConfigError(f"REDIS_URL={hide(config.redis_url)}: {error}") from None

@@ -1,4 +1,4 @@
-"""Runs a server, which accepts requests and streams responses. See docs/operating.md."""
+"""Runs a server, which accepts requests and streams responses. See docs/configure.md."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Runs a worker, which takes prompts from the queue and calls models. See docs/operating.md."""
+"""Runs a worker, which takes prompts from the queue and calls models. See docs/configure.md."""
 
 from __future__ import annotations
 

@@ -264,11 +264,11 @@ def _found(asset: Asset | None) -> Asset:
 def main() -> None:
     """Prints how to embed the widget."""
     found = pages()
-    print(f"""Always the newest:
+    print(f"""To load the newest version:
   <script type="module" src="https://HOST/widget.js"></script>
   <holdline-chat></holdline-chat>
 
-This version and no other ({len(found.widget.packed)} bytes gzip):
+To pin this version ({len(found.widget.packed)} bytes compressed):
   <script type="module" crossorigin
           src="https://HOST/web/{found.version}/widget.js"
           integrity="{found.integrity}"></script>

@@ -122,7 +122,7 @@ async def test_an_answer_refers_to_earlier_turns(client: openai.AsyncOpenAI) -> 
 
 
 async def test_fail_returns_500(client: openai.AsyncOpenAI) -> None:
-    with pytest.raises(openai.InternalServerError, match="because the prompt says so"):
+    with pytest.raises(openai.InternalServerError, match="because the prompt requested it"):
         await streamed(client, user_message("fail"))
 
 
