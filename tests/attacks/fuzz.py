@@ -170,8 +170,8 @@ async def socket_round(url: str, rng: random.Random, seen: Counter[str]) -> None
         for _ in range(40):
             await raw.send(frames(rng, packed=packed))
         raw.done()
-        said = await raw.rest(20)
-        seen["socket: internal_error" if b"internal_error" in said else "socket"] += 1
+        received = await raw.rest(20)
+        seen["socket: internal_error" if b"internal_error" in received else "socket"] += 1
 
 
 async def request_round(url: str, rng: random.Random, seen: Counter[str]) -> None:
@@ -179,8 +179,8 @@ async def request_round(url: str, rng: random.Random, seen: Counter[str]) -> Non
     async with Raw(url) as raw:
         await raw.send(corrupted(rng, corrupted(rng, REQUEST)))
         raw.done()
-        said = await raw.rest(20)
-        seen[f"HTTP {said[9:12].decode('latin-1') or 'closed'}"] += 1
+        received = await raw.rest(20)
+        seen[f"HTTP {received[9:12].decode('latin-1') or 'closed'}"] += 1
 
 
 async def check_bystander(url: str) -> None:

@@ -74,12 +74,12 @@ class Raw:
 
     async def rest(self, seconds: float = SECONDS) -> bytes:
         """Reads until the server closes the connection."""
-        said = b""
+        received = b""
         async with asyncio.timeout(seconds):
             with contextlib.suppress(ConnectionError):
                 while data := await self.reader.read(65_536):
-                    said += data
-        return said
+                    received += data
+        return received
 
     async def answer(self, request: bytes, seconds: float = SECONDS) -> tuple[int, bytes]:
         """Sends a request and returns the status and head of its response; 0 if there was none."""

@@ -51,12 +51,12 @@ async def test_a_flood_does_not_delay_other_clients(
             for url, waits in ((target.decoy.url, elsewhere), (target.url, here)):
                 await flood.direct_at(url)
                 waits.append(await victim.measure(WINDOW))
-        said = await target.send_request()
+        status = await target.send_request()
         await flood.direct_at("")
     print(
         f"{name}: a pong took {best(elsewhere)} with the flood elsewhere, {best(here)} with it here"
     )
-    assert "completed" == said
+    assert "completed" == status
     assert _undelayed(elsewhere, here), (elsewhere, here)
 
 

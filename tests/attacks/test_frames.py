@@ -68,9 +68,9 @@ async def test_an_invalid_frame_closes_only_its_own_socket(
 async def test_pings_between_the_fragments_of_a_message_are_allowed(
     target: Target, parts: int
 ) -> None:
-    said = b'{"type":"holdline:ping","id":"\xc3\xa9"}'
-    size = -(-len(said) // parts)
-    pieces = [said[at : at + size] for at in range(0, len(said), size)]
+    text = b'{"type":"holdline:ping","id":"\xc3\xa9"}'
+    size = -(-len(text) // parts)
+    pieces = [text[at : at + size] for at in range(0, len(text), size)]
     async with Raw(target.url) as raw:
         await raw.upgrade()
         for number, piece in enumerate(pieces):
@@ -152,8 +152,8 @@ async def test_an_invalid_message_gets_an_error_and_the_socket_stays_open(
 ) -> None:
     async with Raw(target.url) as raw:
         await raw.upgrade()
-        for said in MESSAGES:
-            await raw.send(frame(said))
+        for text in MESSAGES:
+            await raw.send(frame(text))
             error = await raw.message("error")
             assert error["error"]["code"]
             assert len(str(error)) < 2000, "the error echoes the input"

@@ -44,10 +44,10 @@ async def test_an_ambiguous_request_cannot_smuggle_another(target: Target, shape
     async with Raw(target.url) as raw:
         await raw.send(HEAD + SMUGGLING[shape])
         raw.done()
-        said = await raw.rest()
-    statuses = [int(part[:3]) for part in said.split(b"HTTP/1.1 ")[1:]]
-    assert all(400 <= status < 500 for status in statuses), said
-    assert b'"ok"' not in said
+        received = await raw.rest()
+    statuses = [int(part[:3]) for part in received.split(b"HTTP/1.1 ")[1:]]
+    assert all(400 <= status < 500 for status in statuses), received
+    assert b'"ok"' not in received
 
 
 MALFORMED = [
@@ -73,11 +73,11 @@ async def test_malformed_requests_are_rejected(target: Target) -> None:
         async with Raw(target.url) as raw:
             await raw.send(data)
             raw.done()
-            said = await raw.rest()
-        assert said[9:12] in (b"", b"400", b"404", b"405", b"417"), data[:60]
-        assert len(said) < 4000, "the response echoes the input"
-        if said:
-            head, _, body = said.partition(b"\r\n\r\n")
+            received = await raw.rest()
+        assert received[9:12] in (b"", b"400", b"404", b"405", b"417"), data[:60]
+        assert len(received) < 4000, "the response echoes the input"
+        if received:
+            head, _, body = received.partition(b"\r\n\r\n")
             assert b"content-type: application/json" in head.lower(), data[:60]
             assert json.loads(body)["error"]["type"] == "invalid_request_error"
 
@@ -133,14 +133,14 @@ ORIGINS = [
 
 async def test_forged_origins_are_rejected_over_http_and_websocket(target: Target) -> None:
     port = target.url.rpartition(":")[2]
-    for origin in ORIGINS:
-        said = origin.format(port=port)
+    for template in ORIGINS:
+        origin = template.format(port=port)
         async with Raw(target.url) as raw:
-            assert 403 == (await raw.upgrade(f"Origin: {said}"))[0], said
+            assert 403 == (await raw.upgrade(f"Origin: {origin}"))[0], origin
         async with Raw(target.url) as raw:
-            lines = f"Host: 127.0.0.1:{port}\r\nOrigin: {said}\r\nContent-Length: {len(BODY)}"
+            lines = f"Host: 127.0.0.1:{port}\r\nOrigin: {origin}\r\nContent-Length: {len(BODY)}"
             head = f"POST /v1/responses HTTP/1.1\r\n{lines}\r\n\r\n"
-            assert 403 == (await raw.answer(head.encode() + BODY))[0], said
+            assert 403 == (await raw.answer(head.encode() + BODY))[0], origin
 
 
 async def test_two_origin_headers_are_rejected(target: Target) -> None:
@@ -196,11 +196,11 @@ async def test_an_endless_chunked_body_is_rejected_at_the_size_limit(target: Tar
 
         pouring = asyncio.create_task(pour())
         try:
-            said = await raw.rest(30)
+            received = await raw.rest(30)
         finally:
             pouring.cancel()
             await asyncio.wait([pouring])
-    assert said == b"" or said.startswith(b"HTTP/1.1 413")
+    assert received == b"" or received.startswith(b"HTTP/1.1 413")
 
 
 async def test_a_compressed_body_is_limited_by_its_decompressed_size(target: Target) -> None:
@@ -219,5 +219,5 @@ async def test_deeply_nested_or_invalid_json_is_rejected(target: Target) -> None
             head = f"Content-Length: {len(body)}\r\n\r\n".encode()
             status, _ = await raw.answer(HEAD + head + body)
             assert 400 == status
-            said = await asyncio.wait_for(raw.reader.readuntil(b"}}"), 10)
-            assert "invalid_json" == json.loads(said)["error"]["code"]
+            received = await asyncio.wait_for(raw.reader.readuntil(b"}}"), 10)
+            assert "invalid_json" == json.loads(received)["error"]["code"]

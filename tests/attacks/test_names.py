@@ -51,10 +51,10 @@ async def test_client_input_cannot_inject_redis_keys_or_commands(target: Target)
                 "metadata": {word[:64]: word},
             }
             async with http.post(f"{target.url}/v1/responses", json=body) as answer:
-                said = await answer.json()
-                assert 200 == answer.status, said
+                reply = await answer.json()
+                assert 200 == answer.status, reply
                 # User and metadata are returned unchanged.
-                assert (word, {word[:64]: word}) == (said["user"], said["metadata"])
+                assert (word, {word[:64]: word}) == (reply["user"], reply["metadata"])
     names = await _key_names(target)
     assert canary in names
     await target.pipe.call("DEL", canary)
@@ -87,9 +87,9 @@ async def test_a_forged_response_id_is_not_found(target: Target, kind: str) -> N
         await ws.receive_json(timeout=10)
         for id_ in IDS:
             await ws.send_json({"type": kind, "response_id": id_})
-            said = await ws.receive_json(timeout=10)
-            assert "response_not_found" == said["error"]["code"], id_
-            shown = said["error"]["message"].replace(id_[:64], "")
+            reply = await ws.receive_json(timeout=10)
+            assert "response_not_found" == reply["error"]["code"], id_
+            shown = reply["error"]["message"].replace(id_[:64], "")
             assert "Response with id '' not found. It may have expired." == shown
 
 
@@ -99,10 +99,10 @@ async def test_an_invalid_starting_after_is_rejected(target: Target, after: obje
         await ws.receive_json(timeout=10)
         message = {"type": "holdline:resume", "response_id": IDS[7], "starting_after": after}
         await ws.send_json(message)
-        said = await ws.receive_json(timeout=10)
+        reply = await ws.receive_json(timeout=10)
         assert ("invalid_value", "starting_after") == (
-            said["error"]["code"],
-            said["error"]["param"],
+            reply["error"]["code"],
+            reply["error"]["param"],
         )
 
 
@@ -117,9 +117,9 @@ async def test_client_input_cannot_inject_log_lines_or_headers(target: Target) -
             }
             async with http.get(f"{target.url}/v1/nothing", headers=headers) as answer:
                 assert 404 == answer.status
-                told = repr(answer.headers)
-            assert "forged" not in told
-            assert "FLUSHALL" not in told
+                response_headers = repr(answer.headers)
+            assert "forged" not in response_headers
+            assert "FLUSHALL" not in response_headers
     for process in (target.server, target.worker):
         for word in ("FLUSHALL", "forged", "owned", "\x1b"):
             assert word not in process.output

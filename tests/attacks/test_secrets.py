@@ -53,7 +53,7 @@ async def test_secrets_do_not_reach_logs_errors_or_metrics(system: System, pipe:
     system.environ |= SECRETS
     async with FakeModel() as model, aiohttp.ClientSession() as http:
         server, worker_ = await asyncio.gather(system.server(), system.worker(model.url))
-        responses, told = f"{server.url}/v1/responses", []
+        responses, outputs = f"{server.url}/v1/responses", []
         http.headers["Authorization"] = "Bearer canary-token"
         http.headers["User-Agent"] = "canary-agent"
         ids = []
@@ -62,36 +62,36 @@ async def test_secrets_do_not_reach_logs_errors_or_metrics(system: System, pipe:
                 ids.append(answer.headers["X-Response-Id"])
                 found = await answer.json()
                 assert (answer.status == 200) == (script in BEGUN), found
-                told.append(str(found["error"]))
+                outputs.append(str(found["error"]))
         # Validation errors of fields that hold a secret.
         refused: list[dict[str, Any]]
         refused = [{"temperature": 99}, {"tools": "x"}, {"input": 5}, {"metadata": []}]
         for wrong in refused:
             async with http.post(responses, json=body("refused") | wrong) as answer:
                 assert 400 == answer.status
-                told.append(await answer.text())
+                outputs.append(await answer.text())
         async with http.post(responses, json=body("") | {"input": "canary-other"}) as answer:
             assert 422 == answer.status
-            told.append(await answer.text())
+            outputs.append(await answer.text())
         async with http.post(responses, data=b'{"input": "canary-broken') as answer:
-            told.append(await answer.text())
+            outputs.append(await answer.text())
         for path in ("/metrics", "/openapi.json", "/asyncapi.json", "/readyz", "/v1/models"):
             async with http.get(server.url + path) as answer:
-                told.append(await answer.text())
-        told += await _damaged(http, responses, pipe, ids[0])
+                outputs.append(await answer.text())
+        outputs += await _damaged(http, responses, pipe, ids[0])
         # A worker dies during a response, and its successor reports the response.
         asked = asyncio.create_task(_ask(http, responses, "mode=slow pace=5"))
         await wait_until(lambda: any("pace=5" in call.prompt for call in model.calls))
         await worker_.kill()
         successor = await system.worker(model.url)
         await asked
-        told.append(await system.run("admin.dead", "list"))
+        outputs.append(await system.run("admin.dead", "list"))
         for process in (server, successor):
             process.signal(signal.SIGTERM)
             assert 0 == await process.wait(30)
-    for said in (server.output, worker_.output, successor.output, *told):
+    for output in (server.output, worker_.output, successor.output, *outputs):
         for form in FORMS:
-            assert form not in said, said
+            assert form not in output, output
 
 
 async def _ask(http: aiohttp.ClientSession, responses: str, script: str) -> None:
@@ -103,7 +103,7 @@ async def _damaged(
     http: aiohttp.ClientSession, responses: str, pipe: Pipe, response_id: str
 ) -> list[str]:
     """Returns the server's replies about a record and a log that cannot be decoded."""
-    names, told = Partition(0), []
+    names, outputs = Partition(0), []
     await pipe.call("HSET", names.job(response_id), "job", b"\xc1canary-record")
     # The log is compacted soon after the response has ended. Damage the form that it has now.
     if await pipe.call("HEXISTS", names.job(response_id), "block0"):
@@ -112,8 +112,8 @@ async def _damaged(
         await pipe.call("LSET", names.log(response_id), 0, b"\xc1canary-entry")
     for path in ("", "?stream=true", "/input_items"):
         async with http.get(f"{responses}/{response_id}{path}") as answer:
-            told.append(await answer.text())
-    return told
+            outputs.append(await answer.text())
+    return outputs
 
 
 def test_the_repr_of_a_configuration_hides_secrets() -> None:

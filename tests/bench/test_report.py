@@ -99,11 +99,11 @@ def test_the_performance_page_explains_each_missed_bound() -> None:
 
 
 @pytest.mark.parametrize(
-    ("value", "said"),
+    ("value", "shown"),
     [(0, "0"), (0.01234, "0.0123"), (1.5, "1.50"), (42.42, "42.4"), (1234567, "1 230 000")],
 )
-def test_numbers_are_shown_with_three_significant_figures(value: float, said: str) -> None:
-    assert said == short(value)
+def test_numbers_are_shown_with_three_significant_figures(value: float, shown: str) -> None:
+    assert shown == short(value)
 
 
 def test_a_spread_has_a_median_a_minimum_and_a_maximum() -> None:

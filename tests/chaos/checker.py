@@ -77,7 +77,7 @@ class _Checker:
         self.markers = {id_: job.marker for id_, job in history.jobs.items()}
         for trace in history.traces:
             for line in trace.entries:
-                if line.what == "came" and "response" in line.data:
+                if line.what == "received" and "response" in line.data:
                     response = line.data["response"]
                     marker = (response.get("metadata") or {}).get("marker", "")
                     self.markers.setdefault(response["id"], marker)
@@ -112,9 +112,9 @@ class _Checker:
         log = self.history.logs.get(id_, [])
         parts = [f"log   {text}" for text in _excerpt(list(enumerate(log)), seq)]
         if segment is not None:
-            came = [(event["sequence_number"], event) for _, event in segment.events]
+            received = [(event["sequence_number"], event) for _, event in segment.events]
             who = f"{segment.client}/{segment.socket}"
-            parts += [f"{who} {text}" for text in _excerpt(came, seq)]
+            parts += [f"{who} {text}" for text in _excerpt(received, seq)]
         self.verdict.violations.append(Violation(invariant, id_, says, "\n".join(parts)))
 
     # The logs
@@ -211,9 +211,9 @@ class _Checker:
                     if event["type"] in TERMINAL:
                         end_at = at
         codes = {code for segment in segments for code in segment.codes}
-        told = codes & (LOST if self.history.loss else DELETED)
+        reported = codes & (LOST if self.history.loss else DELETED)
         if end_at is None:
-            if not (told and (self.history.loss or id_ in self.deleted)):
+            if not (reported and (self.history.loss or id_ in self.deleted)):
                 says = f"{segments[0].client} has no end, only {len(have)} events after {base}"
                 self.complain("I4", id_, says, segment=segments[-1])
         elif end_at > self.history.calm_at + self.history.bound:

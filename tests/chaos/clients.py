@@ -249,13 +249,13 @@ class StreamClient(Client):
         async with self._open(request) as response:
             if response.status != 200:
                 body = decode(await response.read())
-                self.record("came", {"type": "error", **body})
+                self.record("received", {"type": "error", **body})
                 self.on_error(request, own_code(body["error"]))
                 return
             async for line in response.content:
                 if line.startswith(b"data: {"):
                     event = decode(line[6:])
-                    self.record("came", event)
+                    self.record("received", event)
                     if event["type"] == "error":
                         self.on_error(request, own_code(event["error"]))
                     else:

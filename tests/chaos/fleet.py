@@ -263,11 +263,11 @@ class Member:
                 found["\n".join([*traceback[-6:], line])] += 1
                 traceback = []
             with contextlib.suppress(ValueError):
-                said = json.loads(line)
-                if isinstance(said, dict) and said.get("level") in ("error", "critical"):
-                    last = str(said.pop("exception", "")).splitlines()[-6:]
-                    said.pop("timestamp", None)
-                    found["\n".join([json.dumps(said), *last])] += 1
+                entry = json.loads(line)
+                if isinstance(entry, dict) and entry.get("level") in ("error", "critical"):
+                    last = str(entry.pop("exception", "")).splitlines()[-6:]
+                    entry.pop("timestamp", None)
+                    found["\n".join([json.dumps(entry), *last])] += 1
         return [f"{self.name} logged {number} x {what}" for what, number in found.items()]
 
     def end(self) -> None:

@@ -11,16 +11,16 @@ from dataclasses import dataclass, field
 from typing import Any, Literal, NamedTuple
 
 Event = dict[str, Any]
-What = Literal["open", "sent", "came", "lost"]
+What = Literal["open", "sent", "received", "lost"]
 
 
 class TraceEntry(NamedTuple):
     """One entry of a trace. `at` is a time of the monotonic clock.
 
-    open   a connection was opened; `data` names the server
-    sent   a message; an HTTP request is recorded as the equivalent message
-    came   an event or message; an HTTP error is recorded as an `error` event
-    lost   the connection ended, with the reason in `data["why"]`
+    open      a connection was opened; `data` names the server
+    sent      a message; an HTTP request is recorded as the equivalent message
+    received  an event or message; an HTTP error is recorded as an `error` event
+    lost      the connection ended, with the reason in `data["why"]`
     """
 
     at: float

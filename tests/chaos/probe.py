@@ -42,9 +42,9 @@ def report(*_: object) -> None:
     gc.garbage.clear()
     gc.disable()
     gc.set_debug(gc.DEBUG_SAVEALL)
-    told = {"tasks": len(asyncio.all_tasks()), "garbage": found}
+    counts = {"tasks": len(asyncio.all_tasks()), "garbage": found}
     path = Path(os.environ["SOAK_FOLDER"]) / f"probe-{os.getpid()}.json"
-    path.with_suffix(".new").write_text(json.dumps(told))
+    path.with_suffix(".new").write_text(json.dumps(counts))
     path.with_suffix(".new").rename(path)
 
 

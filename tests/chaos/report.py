@@ -67,8 +67,8 @@ def keep(folder: Path, work: Path, report: list[str], result: RunResult) -> None
     with (folder / "traces.jsonl").open("w") as out:
         for trace in history.traces:
             for line in trace.entries:
-                told = [trace.client, round(line.at - zero, 4), *line[1:]]
-                out.write(json.dumps(told) + "\n")
+                row = [trace.client, round(line.at - zero, 4), *line[1:]]
+                out.write(json.dumps(row) + "\n")
     with (folder / "logs.jsonl").open("w") as out:
         for id_, log in history.logs.items():
             out.write(json.dumps([id_, history.jobs[id_].__dict__, log]) + "\n")

@@ -53,7 +53,7 @@ class TraceReader:
         match entry.what:
             case "sent":
                 self._sent(entry)
-            case "came":
+            case "received":
                 self._received(entry)
             case _:
                 pass

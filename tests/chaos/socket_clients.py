@@ -91,7 +91,7 @@ class SocketClient(Client):
             await ws.send_str(encode(message).decode())
 
     def _on_message(self, ws: aiohttp.ClientWebSocketResponse, event: Event) -> None:
-        self.record("came", event)
+        self.record("received", event)
         lane = event.get("stream_id")
         request = next((w for w in self.requests if w.lane == lane), None)
         if request is None:

@@ -68,9 +68,9 @@ def _resume(id_: str, after: int) -> Event:
 
 def _trace(client: str, *sockets: tuple[Event, list[Event]]) -> ClientTrace:
     lines: list[TraceEntry] = []
-    for number, (asked, came) in enumerate(sockets, 1):
-        lines.append(TraceEntry(number, number, "sent", asked))
-        lines += [TraceEntry(number, number, "came", event) for event in came]
+    for number, (request, received) in enumerate(sockets, 1):
+        lines.append(TraceEntry(number, number, "sent", request))
+        lines += [TraceEntry(number, number, "received", event) for event in received]
         lines.append(TraceEntry(number, number, "lost", {"why": "cut"}))
     return ClientTrace(client, lines)
 
@@ -219,12 +219,12 @@ def an_unrequested_event(history: History) -> None:
 
 def a_response_is_gone(history: History) -> None:
     error = {"type": "error", "error": {"code": "response_gone"}, "response_id": OTHER}
-    _events(history, 1)[-2:] = [TraceEntry(1, 1, "came", error)]
+    _events(history, 1)[-2:] = [TraceEntry(1, 1, "received", error)]
 
 
 def a_pong_is_ahead(history: History) -> None:
     pong = {"type": "holdline:pong", "responses": {OTHER: 7}}
-    _events(history, 1).insert(7, TraceEntry(1, 1, "came", pong))
+    _events(history, 1).insert(7, TraceEntry(1, 1, "received", pong))
 
 
 BAD: list[tuple[Callable[[History], None], str]] = [
@@ -275,10 +275,10 @@ def test_the_checker_detects_each_violation(
 def test_a_violation_report_shows_the_log_and_the_trace() -> None:
     history = _correct_run()
     an_event_is_missing(history)
-    said = str(check(history).violations[0])
-    assert OTHER in said
-    assert "log " in said
-    assert "two/1 " in said
+    report = str(check(history).violations[0])
+    assert OTHER in report
+    assert "log " in report
+    assert "two/1 " in report
 
 
 def test_a_response_that_its_client_deleted_may_be_gone() -> None:

@@ -84,15 +84,15 @@ def test_ctrl_c_stops_make_with_status_0(
 def test_everything_stops_when_make_is_killed(
     tmp_path: Path, wait_until: Callable[..., None], is_alive: Callable[[int], bool]
 ) -> None:
-    said = tmp_path / "said"
+    log = tmp_path / "log"
     # Without a terminal, because its hang-up would stop the processes too.
-    with said.open("wb") as output:
+    with log.open("wb") as output:
         make = subprocess.Popen(make_run(tmp_path), stdin=subprocess.DEVNULL, stdout=output)
-    wait_until(lambda: "all ready" in said.read_text())
+    wait_until(lambda: "all ready" in log.read_text())
 
     make.kill()
 
     make.wait()
-    supervisor = int(said.read_text().split("supervisor ")[1].split()[0])
+    supervisor = int(log.read_text().split("supervisor ")[1].split()[0])
     wait_until(lambda: not is_alive(supervisor))
-    assert "stopping" in said.read_text()
+    assert "stopping" in log.read_text()

@@ -194,12 +194,12 @@ async def test_models_and_keywords_are_listed(
         session.get(endpoint.make_url("/")) as response,
     ):
         about = await response.text()
-    told = subprocess.run(
+    help_text = subprocess.run(
         [sys.executable, "-m", "dev.model", "--help"], capture_output=True, text=True, check=True
     ).stdout
     for words in ("simulation", "slowly", "fail", "be cut", "call a tool", "rate limit", "once"):
         assert words in about
-        assert words in told
+        assert words in help_text
 
 
 def test_the_token_rate_must_be_a_positive_number() -> None:

@@ -185,7 +185,7 @@ def test_a_killed_supervisor_leaves_no_orphan_process(
 def test_the_watcher_process_ends_the_child_of_a_killed_parent(
     tmp_path: Path, wait_until: Callable[..., None], is_alive: Callable[[int], bool]
 ) -> None:
-    said = tmp_path / "said"
+    log = tmp_path / "log"
     child = "import os, time; print(os.getpid(), flush=True); time.sleep(60)"
     parent = (
         "import os, subprocess, sys\n"
@@ -193,13 +193,13 @@ def test_the_watcher_process_ends_the_child_of_a_killed_parent(
         f"subprocess.run([*wrapped, sys.executable, '-c', {child!r}])\n"
     )
     with (
-        said.open("wb") as output,
+        log.open("wb") as output,
         subprocess.Popen([sys.executable, "-c", parent], stdout=output) as process,
     ):
-        wait_until(lambda: said.read_text().endswith("\n"))
+        wait_until(lambda: log.read_text().endswith("\n"))
         process.kill()
 
-    wait_until(lambda: not is_alive(int(said.read_text())))
+    wait_until(lambda: not is_alive(int(log.read_text())))
 
 
 def test_the_watcher_process_returns_the_exit_status_of_its_child() -> None:

@@ -90,8 +90,8 @@ async def test_an_installed_wheel_serves_requests_and_adds_only_one_package(
     assert str(ROOT) not in where
 
     for module in ("worker", "admin.keys"):
-        said = await run_command(python, "-m", f"{PACKAGE}.{module}", "--help", cwd=tmp_path)
-        assert f"usage: python -m {PACKAGE}.{module} " in said
+        output = await run_command(python, "-m", f"{PACKAGE}.{module}", "--help", cwd=tmp_path)
+        assert f"usage: python -m {PACKAGE}.{module} " in output
 
     folder = tmp_path / "system"
     folder.mkdir()

@@ -26,9 +26,9 @@ async def test_the_web_client_resumes_in_node_22(shared: Shared) -> None:
     )
     output, _ = await asyncio.wait_for(process.communicate(), 40)
     assert 0 == process.returncode
-    told: dict[str, Any] = json.loads(output)
-    assert ("completed", True, 2) == (told["status"], told["verified"], told["sockets"])
-    assert shared.answer_to(prompt) == told["text"].strip()
+    result: dict[str, Any] = json.loads(output)
+    assert ("completed", True, 2) == (result["status"], result["verified"], result["sockets"])
+    assert shared.answer_to(prompt) == result["text"].strip()
 
 
 WORKER = """
@@ -75,7 +75,7 @@ async def test_the_web_client_resumes_in_a_web_worker(
     origin = await serve_app(app, port)
     page = await open_page(origin, None, server.url.split("/")[2])
     prompt = shared.prompt("mode=slow tokens=40 pace=0.02")
-    told = await page.evaluate(
+    result = await page.evaluate(
         """([url, prompt]) => {
           const worker = new Worker("/worker.js", { type: "module" });
           worker.postMessage({ url, prompt });
@@ -86,5 +86,5 @@ async def test_the_web_client_resumes_in_a_web_worker(
         }""",
         [f"{server.url}/v1/responses", prompt],
     )
-    assert shared.answer_to(prompt) == told.pop("text").strip()
-    assert told == {"status": "completed", "verified": True, "sockets": 2, "page": "undefined"}
+    assert shared.answer_to(prompt) == result.pop("text").strip()
+    assert result == {"status": "completed", "verified": True, "sockets": 2, "page": "undefined"}

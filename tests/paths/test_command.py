@@ -284,7 +284,7 @@ async def test_the_client_wheel_contains_only_the_client_and_runs_in_a_fresh_env
         if place.endswith("site-packages"):
             (site / "rest.pth").write_text(place)
     assert "holdline-ask" in await run(python, "-m", "holdline_client", "--help")
-    said = await run(str(tmp_path / "fresh/bin/holdline-ask"), "--help")
-    assert "--after" in said
+    output = await run(str(tmp_path / "fresh/bin/holdline-ask"), "--help")
+    assert "--after" in output
     where = await run(python, "-c", "import holdline_client as c; print(c.__file__, c.__all__)")
     assert str(site) in where

@@ -129,9 +129,9 @@ async def test_the_client_reconnects_to_a_restarted_server(
     await system.worker(model.url)
     async with holdline_client.connect(server.url) as client:
         answer = client.ask("mode=slow tokens=40 pace=0.05")
-        told: list[events.Event] = []
+        received: list[events.Event] = []
         async for event in answer.events():
-            told.append(event)
+            received.append(event)
             if isinstance(event, events.TextDelta) and server.popen.poll() is None:
                 server.signal(signal.SIGTERM)
                 await server.wait()
@@ -189,7 +189,7 @@ async def test_the_text_of_a_failed_attempt_is_replaced_and_never_spliced(
     doomed = await system.worker(model.url)
     async with holdline_client.connect(server.url) as client:
         answer = client.ask("mode=slow tokens=100 pace=0.05")
-        told = asyncio.create_task(_all(answer))
+        collecting = asyncio.create_task(_all(answer))
         with pytest.raises(errors.Restarted) as restarted:
             async for _ in answer:
                 if doomed.popen.poll() is None:
@@ -198,7 +198,7 @@ async def test_the_text_of_a_failed_attempt_is_replaced_and_never_spliced(
                     model.script = {"pace": 0}
         assert (2, "worker_lost") == (restarted.value.attempt, restarted.value.reason)
         again = "".join([piece async for piece in answer])
-        happened = await told
+        happened = await collecting
     assert is_complete(again, 100)
     assert again == answer.text
     (at,) = [i for i, h in enumerate(happened) if isinstance(h, events.Restarted)]

@@ -113,9 +113,9 @@ async def test_answers_pause_while_redis_rejects_commands_and_need_one_model_cal
 
 def assert_no_restart(deployment: Deployment) -> None:
     """Asserts that no worker has abandoned, lost or rescued a job."""
-    said = "".join(worker.output for worker in deployment.workers)
+    output = "".join(worker.output for worker in deployment.workers)
     for line in ("job abandoned", "lease lost", "rescued", "log entries lost"):
-        assert line not in said
+        assert line not in output
 
 
 async def test_a_job_is_abandoned_after_the_configured_retry_time(tmp_path: Path) -> None:

@@ -104,10 +104,10 @@ async def test_child_processes_end_with_their_parent(system: System, model: Fake
 async def test_a_port_in_use_is_reported_once(system: System) -> None:
     server = await system.server()
     port = server.url.rpartition(":")[2]
-    said = await asyncio.to_thread(
+    result = await asyncio.to_thread(
         run_module, "server", "--processes", "2", REDIS_URL=system.redis_url, HOLDLINE_PORT=port
     )
-    assert (1, 1) == (said.returncode, said.stderr.count("cannot listen"))
+    assert (1, 1) == (result.returncode, result.stderr.count("cannot listen"))
 
 
 @pytest.mark.parametrize("module", ["server", "worker"])
@@ -117,16 +117,16 @@ async def test_if_one_child_process_cannot_start_all_are_stopped(
     await pipe.call("CONFIG", "SET", "maxmemory-policy", "allkeys-lru")
     try:
         environ = {"REDIS_URL": redis_url, "OPENAI_API_KEY": "x", "HOLDLINE_PORT": "0"}
-        said = await asyncio.to_thread(run_module, module, "--processes", "2", **environ)
+        result = await asyncio.to_thread(run_module, module, "--processes", "2", **environ)
     finally:
         await pipe.call("CONFIG", "SET", "maxmemory-policy", "noeviction")
-    assert (1, True) == (said.returncode, "maxmemory-policy" in said.stderr)
+    assert (1, True) == (result.returncode, "maxmemory-policy" in result.stderr)
 
 
 @pytest.mark.parametrize("module", ["server", "worker"])
 def test_an_invalid_number_of_processes_is_rejected(module: str) -> None:
     wrong = {"REDIS_URL": "redis://127.0.0.1:1/0", "OPENAI_API_KEY": "x"}
-    said = run_module(module, "--processes", "nine", **wrong)
-    assert (1, True) == (said.returncode, "HOLDLINE_PROCESSES must be a number" in said.stderr)
-    said = run_module(module, "--processes", "65", **wrong)
-    assert (1, True) == (said.returncode, "between 1 and 64" in said.stderr)
+    result = run_module(module, "--processes", "nine", **wrong)
+    assert (1, True) == (result.returncode, "HOLDLINE_PROCESSES must be a number" in result.stderr)
+    result = run_module(module, "--processes", "65", **wrong)
+    assert (1, True) == (result.returncode, "between 1 and 64" in result.stderr)

@@ -103,8 +103,8 @@ async def test_only_the_responses_of_one_end_user_are_exported_and_deleted(
 
     running = [call for call in site.model.open_calls if str(ANNA) in call.prompt]
     assert 1 == len(running)
-    said = await site.system.run("admin.subject", "delete", "/".join(ANNA))
-    assert "4 responses were deleted; 1 of them were unfinished and were stopped\n" == said
+    output = await site.system.run("admin.subject", "delete", "/".join(ANNA))
+    assert "4 responses were deleted; 1 of them were unfinished and were stopped\n" == output
     await wait_until(lambda: running[0].closed_by_client)
     again = await site.system.run("admin.subject", "delete", "/".join(ANNA))
     assert again.startswith("0 responses were deleted")
@@ -173,10 +173,10 @@ async def test_an_export_ends_with_an_error_that_names_unreadable_responses(
     await queue.submit(damaged, opening(damaged))
     await pipe.call("HSET", NAMES.job(damaged.id), "job", b"\xc1")
     lines = []
-    with pytest.raises(HoldlineError) as told:
+    with pytest.raises(HoldlineError) as raised:
         async for line in subject.export(pipe, queue.turns, "acme/anna"):
             lines.append(json.loads(line))  # noqa: PERF401 - the export raises at its end
     assert [job.id] == [line["response"]["id"] for line in lines]
-    assert lost.id in str(told.value)
-    assert damaged.id in str(told.value)
+    assert lost.id in str(raised.value)
+    assert damaged.id in str(raised.value)
     assert "3 responses were deleted" in await subject.delete(pipe, queue, "acme/anna")

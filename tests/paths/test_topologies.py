@@ -59,8 +59,8 @@ async def assert_all_complete(answers: list[Answer], model: FakeModel, *, calls:
         assert None is answer.problem
         assert list(range(len(answer.events))) == [e["sequence_number"] for e in answer.events]
         assert "completed" == answer.events[-1]["response"]["status"]
-        said = [call.sent for call in model.calls if call.prompt == answer.prompt]
-        assert (calls, answer.text) == (len(said), said[-1])
+        sent = [call.sent for call in model.calls if call.prompt == answer.prompt]
+        assert (calls, answer.text) == (len(sent), sent[-1])
 
 
 async def run_command(url: str, *arguments: str) -> str:
@@ -70,9 +70,9 @@ async def run_command(url: str, *arguments: str) -> str:
     process = await asyncio.create_subprocess_exec(
         *command, cwd=ROOT, env=os.environ | environ, stdout=subprocess.PIPE
     )
-    said, _ = await process.communicate()
+    output, _ = await process.communicate()
     assert 0 == process.returncode
-    return said.decode()
+    return output.decode()
 
 
 def master_of(answer: Answer, nodes: list[Store]) -> Store:
@@ -93,9 +93,9 @@ async def test_answers_are_spread_over_all_masters_of_a_cluster(tmp_path: Path) 
         assert {node.port for node in nodes.masters} == used
         for node in nodes.masters:
             assert 0 < await node.call("DBSIZE")
-        said = await run_command(nodes.url, "admin.subject", "export", "public")
+        output = await run_command(nodes.url, "admin.subject", "export", "public")
         assert {answer.id for answer in answers} == {
-            json.loads(line)["response"]["id"] for line in said.splitlines()
+            json.loads(line)["response"]["id"] for line in output.splitlines()
         }
         waits = await shown.ask("mode=silent")
         await wait_until(lambda: waits.events and model.open_calls)

@@ -24,9 +24,9 @@ async def printed_snippet() -> str:
     command = await asyncio.create_subprocess_exec(
         sys.executable, "-m", "server.http.static", cwd=ROOT, stdout=asyncio.subprocess.PIPE
     )
-    told, _ = await asyncio.wait_for(command.communicate(), 30)
-    found = PRINTED.search(told.decode())
-    assert found is not None, told
+    output, _ = await asyncio.wait_for(command.communicate(), 30)
+    found = PRINTED.search(output.decode())
+    assert found is not None, output
     return found[0]
 
 
@@ -115,7 +115,7 @@ async def test_a_modified_part_of_the_highlighter_never_runs(
 
     await page.route(f"**/vendor/highlight/{part}", change)
     watch: Watch = page.watch  # type: ignore[attr-defined]
-    async with page.expect_event("console", lambda told: "valid digest" in told.text):
+    async with page.expect_event("console", lambda message: "valid digest" in message.text):
         await ask(page, shared.prompt("say=```javascript|let_x_=_1;|```|"))
         await wait_for_end(page)
     assert await page.evaluate("window.pwned === undefined")

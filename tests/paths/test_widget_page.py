@@ -58,8 +58,8 @@ async def test_on_a_disallowed_site_the_console_names_the_setting(
     page = await open_page(origin, None, shared.server.url.split("/")[2])
     await expect(page.locator("#banner")).to_have_text("The server does not let this page in.")
     watch: Watch = page.watch  # type: ignore[attr-defined]
-    told = [text for text in watch.wrong if text.startswith("Holdline:")]
-    assert [f"HOLDLINE_ALLOWED_ORIGINS={origin}"] == [text.split()[-1] for text in told]
+    messages = [text for text in watch.wrong if text.startswith("Holdline:")]
+    assert [f"HOLDLINE_ALLOWED_ORIGINS={origin}"] == [text.split()[-1] for text in messages]
     watch.wrong.clear()
 
 
@@ -123,8 +123,8 @@ async def test_public_methods_events_and_the_launcher_work(
     await expect(launcher.locator(".badge")).to_be_hidden()
     assert await wait_for_end(page) == shared.answer_to(prompt)
     done = {**turn, "status": "completed", "text": shared.answer_to(prompt)}
-    told = await element(page, "chat.turns")
-    assert [done] == [{**turn, "text": turn["text"].strip()} for turn in told]
+    turns = await element(page, "chat.turns")
+    assert [done] == [{**turn, "text": turn["text"].strip()} for turn in turns]
     await element(page, f"chat.send({json.dumps(shared.prompt('mode=slow tokens=900 pace=0.02'))})")
     await wait_for_text(page)
     await element(page, "chat.stop()")
@@ -133,7 +133,7 @@ async def test_public_methods_events_and_the_launcher_work(
     await wait_for_end(page, "failed")
     await element(page, "chat.clear()")
     await expect(page.locator("article.answer")).to_have_count(0)
-    names = [tuple(told) for told in await page.evaluate("told")]
+    names = [tuple(event) for event in await page.evaluate("told")]
     for expected in [
         ("open", None),
         ("close", None),

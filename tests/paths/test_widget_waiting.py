@@ -116,8 +116,8 @@ async def test_the_widget_resends_the_conversation_if_the_server_has_deleted_it(
     await ask(page, second)
     await expect(page.locator("article.answer")).to_have_count(2)
     await wait_for_end(page)
-    told = [message["content"] for message in shared.calls(second)[0].body["messages"]]
-    assert [first, answer, second] == [text.strip() for text in told]
+    sent = [message["content"] for message in shared.calls(second)[0].body["messages"]]
+    assert [first, answer, second] == [text.strip() for text in sent]
     async with aiohttp.ClientSession(shared.server.url) as http:
         for turn in await element(page, "chat.turns"):
             async with http.delete(f"/v1/responses/{turn['responseId']}") as response:
@@ -125,6 +125,6 @@ async def test_the_widget_resends_the_conversation_if_the_server_has_deleted_it(
     await ask(page, third)
     await expect(page.locator("article.answer")).to_have_count(3)
     await wait_for_end(page)
-    told = [message["content"] for message in shared.calls(third)[0].body["messages"]]
-    assert [first, second, third] == [text.strip() for text in told][::2]
-    assert 5 == len(told)
+    sent = [message["content"] for message in shared.calls(third)[0].body["messages"]]
+    assert [first, second, third] == [text.strip() for text in sent][::2]
+    assert 5 == len(sent)

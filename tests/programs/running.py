@@ -38,13 +38,13 @@ async def run_at(url: str, program: str, *arguments: str, python: Path = PYTHON)
     )
     try:
         async with asyncio.timeout(SECONDS):
-            said, errors = await process.communicate()
+            output, errors = await process.communicate()
     finally:
         if process.returncode is None:
             process.kill()
             await process.wait()
     assert 0 == process.returncode, errors.decode()
-    return json.loads(said)
+    return json.loads(output)
 
 
 def has_tokens(tokens: int, text: str) -> bool:

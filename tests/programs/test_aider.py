@@ -23,7 +23,7 @@ async def ask(shared: Shared, folder: Path, prompt: str) -> tuple[str, list[Call
     """Returns the output of one turn about `rain.py` and the model calls. aider always exits 0."""
     metadata = folder / "metadata.json"
     metadata.write_text(json.dumps({"openai/m": MODEL}))
-    said = await run_command(
+    output = await run_command(
         str(AIDER),
         *("--model", "openai/m", "--model-metadata-file", str(metadata)),
         *("--edit-format", "whole", "--no-git", "--map-tokens", "0"),
@@ -42,7 +42,7 @@ async def ask(shared: Shared, folder: Path, prompt: str) -> tuple[str, list[Call
         },
     )
     # aider appends its own instructions to the prompt.
-    return said, [call for call in list(shared.model.calls) if call.prompt.startswith(prompt)]
+    return output, [call for call in list(shared.model.calls) if call.prompt.startswith(prompt)]
 
 
 async def test_aider_edits_a_file(shared: Shared, tmp_path: Path) -> None:
@@ -53,6 +53,6 @@ async def test_aider_edits_a_file(shared: Shared, tmp_path: Path) -> None:
 
 
 async def test_aider_recognizes_an_input_that_is_too_long(shared: Shared, tmp_path: Path) -> None:
-    said, calls = await ask(shared, tmp_path, shared.prompt("mode=narrow at=1"))
-    assert "Model openai/m has hit a token limit!" in said
+    output, calls = await ask(shared, tmp_path, shared.prompt("mode=narrow at=1"))
+    assert "Model openai/m has hit a token limit!" in output
     assert 1 == len(calls)

@@ -51,11 +51,11 @@ async def run_proxy(
         text = text.replace("http {\n", f"http {{\naccess_log off;\n{places}", 1)
     config = folder / PROXIES[proxy]
     config.write_text(text)
-    with (folder / "said").open("wb") as said:
+    with (folder / "log").open("wb") as output:
         process = subprocess.Popen(
             command(proxy, folder, config),
-            stdout=said,
-            stderr=said,
+            stdout=output,
+            stderr=output,
             env={"PATH": "/usr/sbin:/usr/bin:/bin", "HOME": str(folder)},
         )
     url = f"http://127.0.0.1:{front}/chat"
@@ -63,7 +63,7 @@ async def run_proxy(
         async with aiohttp.ClientSession() as http:
 
             async def is_up() -> bool:
-                assert process.poll() is None, (folder / "said").read_text()
+                assert process.poll() is None, (folder / "log").read_text()
                 with contextlib.suppress(aiohttp.ClientConnectorError):  # it is not listening yet
                     async with http.get(f"{url}/livez") as answer:
                         return answer.status == 200
