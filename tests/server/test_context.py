@@ -11,6 +11,7 @@ from jobs.record import TurnSlice
 from jobs.redis.pipe import Pipe
 from server.api.context import MAX_ITEMS, Context, fitting, packed_bytes
 from server.api.problem import Problem
+from server.conversation import Conversations
 from tests.error_codes import own_code
 from tests.server.conftest import Client, Serve
 from tests.server.factories import Worker
@@ -35,7 +36,17 @@ def refused(answer: tuple[int, dict[str, Any]]) -> tuple[int, str, str, str]:
     return status, own_code(error), error["code"], error["param"]
 
 
-async def test_references_count_as_what_they_stand_for(serve: Serve, worker: Worker) -> None:
+async def test_references_count_as_what_they_stand_for(
+    serve: Serve, worker: Worker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    loaded: list[str] = []
+    load = Conversations._items_beside
+
+    async def count(self: Conversations, owner: str, id_: str) -> list[dict[str, Any]]:
+        loaded.append(id_)
+        return await load(self, owner, id_)
+
+    monkeypatch.setattr(Conversations, "_items_beside", count)
     client = await serve(max_context_bytes="10000")
     _, first = await ask(client, input=BIG)
     await worker.answer("Because.")
@@ -43,6 +54,7 @@ async def test_references_count_as_what_they_stand_for(serve: Serve, worker: Wor
         id_ = (await response.json())["data"][0]["id"]
     reference = {"type": "item_reference", "id": id_}
     assert 200 == (await ask(client, input=[reference] * 3))[0]
+    assert [id_] == loaded, "an item that is named three times is loaded once"
     assert (400, "context_too_large", "context_length_exceeded", "input") == refused(
         await ask(client, input=[reference] * 5)
     )
@@ -120,6 +132,9 @@ def test_rules_stay_and_calls_stay_with_their_results() -> None:
         fitting(Context([*items, user("d" * 500)]), [result], 300, 1000, "auto")
 
 
-def test_items_are_counted() -> None:
+async def test_items_are_counted(client: Client) -> None:
+    assert (400, "context_too_large", "context_length_exceeded", "input") == refused(
+        await ask(client, input=[user("")] * (MAX_ITEMS + 1))
+    )
     with pytest.raises(Problem, match="10000 items"):
         fitting(Context([user("")] * MAX_ITEMS), [user("")], 10**9, 10**9, None)
