@@ -73,7 +73,7 @@ class NotReplicated(HoldlineError):
     """The response is queued, but fewer replicas than required have acknowledged it."""
 
     def __init__(self, response_id: str, replicas: int) -> None:
-        super().__init__(f"only {replicas} replicas have acknowledged {response_id}")
+        super().__init__(f"too few replicas ({replicas}) have acknowledged {response_id}")
         self.response_id = response_id
         self.replicas = replicas
 

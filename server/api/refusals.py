@@ -50,7 +50,8 @@ REFUSALS: Final = {
     "requests_per_minute": Refusal(
         "rate_limit_exceeded",
         "X-RateLimit-Limit-Requests",
-        "You have reached your limit of {} requests per minute. Retry after the Retry-After time.",
+        "You have reached your limit of {} requests per minute. "
+        "Try again after the delay in Retry-After.",
     ),
     "tokens_per_day": Refusal(
         "token_budget_exceeded",
@@ -76,7 +77,7 @@ REFUSALS: Final = {
         "subject_rate_limit_exceeded",
         "X-RateLimit-Limit-Requests",
         "You have reached the limit of {} requests per minute for each user. "
-        "Retry after the Retry-After time.",
+        "Try again after the delay in Retry-After.",
     ),
     "subject_tokens_per_day": Refusal(
         "subject_budget_exceeded",
@@ -166,8 +167,8 @@ def from_error(error: Problem | HoldlineError) -> Problem:
             return Problem(
                 503,
                 "response_key_missing",
-                "This server does not have the key that encrypts the response. "
-                "Try again later; if the error persists, contact the operator.",
+                "This server does not have the key that decrypts the response. "
+                "Try again later. If the error persists, contact the operator.",
                 retry_after=FULL_RETRY_SECONDS,
             )
         case RedisTrouble():
@@ -191,8 +192,8 @@ def limited(error: Limited) -> Problem:
             400,
             "input_tokens_exceeded",
             # LiteLLM recognises it by "exceeds the maximum number of tokens allowed".
-            f"The estimated input exceeds the maximum number of tokens allowed, which is {limit}. "
-            "Shorten the input.",
+            "According to an estimate, the input exceeds the maximum number of tokens allowed, "
+            f"which is {limit}. Shorten the input.",
             param="input",
             limit=("X-RateLimit-Limit-Input-Tokens", error.limit),
         )
