@@ -112,7 +112,7 @@ def decode_event(entry: bytes) -> Event:
         case [str(kind), dict(rest)] if "type" not in rest:
             return {"type": kind, **rest}
         case _:
-            raise Undecodable("unknown format of a log entry")
+            raise Undecodable("the log entry has an unknown format")
 
 
 def encode_job(job: Job) -> bytes:
@@ -136,7 +136,7 @@ def decode_job(data: bytes) -> Job:
                 f"unsupported job version {version}; this program supports {JOB_VERSION}"
             )
         case _:
-            raise Undecodable("unknown format of a job")
+            raise Undecodable("the job has an unknown format")
 
 
 def kept_job(job: Job, cipher: Cipher | None) -> bytes:
@@ -169,7 +169,7 @@ def turn_of(response_id: str, kept: bytes, cipher: Cipher | None) -> list[dict[s
         [kept] = cipher.decrypted(response_id, 0, [kept], TURN)
     items = _unpack(kept)
     if not isinstance(items, list):
-        raise Undecodable("unknown format of a turn")
+        raise Undecodable("the turn has an unknown format")
     return items
 
 
@@ -196,7 +196,7 @@ def decode_notification(payload: bytes) -> Appended | Grown | Waits | Deleted:
         case [b"gone"]:
             return Deleted()
         case _:
-            raise Undecodable("unknown format of a notification")
+            raise Undecodable("the notification has an unknown format")
 
 
 def _pack(value: Any) -> bytes:
