@@ -203,7 +203,7 @@ async def headers(wire: Wire, _script: Script, _call: Call) -> None:
 
 @mode
 async def hang(wire: Wire, script: Script, call: Call) -> None:
-    """Sends nothing more after half of the answer."""
+    """Stops sending in mid-answer and keeps the connection open."""
     await wire.begin()
     await say(wire, script, call, script.turn)
     await wait_forever()
