@@ -87,7 +87,9 @@ def _explained(message: str, values: Any, kind: type, place: str) -> InvalidTabl
         return _unknown_key(unknown[1], values, found, ".".join(names))
     if missing := _MISSING.fullmatch(what):
         return invalid(".".join(names), missing[1], "is missing")
-    return invalid(".".join(names[:-1]), names[-1], f"must be {_allowed(found) or what}")
+    allowed = _allowed(found)
+    problem = f"must be {allowed}" if allowed else f"is invalid: {what[:1].lower()}{what[1:]}"
+    return invalid(".".join(names[:-1]), names[-1], problem)
 
 
 def _unknown_key(key: str, table: Any, found: inspect.Type, place: str) -> InvalidTable:

@@ -147,7 +147,7 @@ def test_what_is_wrong_is_named(prompt: Any, status: int, code: str, param: str)
         ("[prompts.a]\ninstructions = 'x'\ntemperature = 3", "between 0 and 2"),
         (
             "[prompts.a]\ninstructions = 'x'\ntext = { format = 'x' }",
-            r"\[prompts.a.text\] format must be Expected",
+            r"\[prompts.a.text\] format is invalid: expected",
         ),
     ],
 )
