@@ -72,7 +72,7 @@ _TABLE: Final = (
         1024,
         67_108_864,
         "the maximum size of a prompt after its "
-        "[expansion](limits.md#what-a-request-becomes): its input, earlier turns, "
+        "[expansion](limits.md#the-size-of-a-prompt): its input, earlier turns, "
         "referenced items and template",
     ),
     number(
