@@ -1,5 +1,6 @@
-"""The snippets of the README, and the one that starts several processes, run as printed in a fresh
-clone, except for addresses and ports.
+"""The README's snippets and the one that starts several processes run as printed in a fresh clone.
+
+Only addresses, ports and the number of processes are replaced.
 """
 
 from __future__ import annotations
@@ -28,13 +29,8 @@ ASKING = [
     *PROGRAMS,
     *(("snippet.sh", "bash snippet.sh", one) for one in SHELL if "make" not in one),
 ]
-SCALING = [
-    text for path in (ROOT / "docs").rglob("*.md") if "-m worker &" in (text := path.read_text())
-]
-((STARTING,),) = (
-    re.findall(r"^```sh\n([^`]*-m worker &.*?)^```", text, re.MULTILINE | re.DOTALL)
-    for text in SCALING
-)
+SCALE = (ROOT / "docs" / "scale.md").read_text()
+STARTING = re.findall(r"^```sh\n(.*?)^```", SCALE, re.MULTILINE | re.DOTALL)[0]
 SERVER = "http://127.0.0.1:8080"
 
 
@@ -63,10 +59,10 @@ async def test_a_request_snippet_prints_the_answer(
 
 @pytest.mark.timeout(90)
 async def test_the_snippet_that_starts_more_processes_works(shared: Shared, clone: Path) -> None:
+    assert 2 == STARTING.count("--processes 4")
     text = STARTING.replace("redis://127.0.0.1:6379/0", shared.redis_url)
-    for port in ("8080", "8081"):
-        text = text.replace(port, str(free_port()))
-    environ = clean_environ()
+    text = text.replace("--processes 4", "--processes 2")
+    environ = clean_environ() | {"HOLDLINE_PORT": str(free_port())}
     environ["PATH"] = f"{clone / '.venv/bin'}:{environ['PATH']}"
     process = await asyncio.create_subprocess_exec(
         *("bash", "-c", f"{text}\nwait"),
