@@ -186,7 +186,7 @@ async def _unpacked(packed: AsyncIterable[bytes], packing: str) -> AsyncIterator
     have several members. Other bytes after its end are ignored.
     """
     if packing not in PACKINGS:
-        raise httpx2.DecodingError(f"content encoding {packing[:32]}")
+        raise httpx2.DecodingError(f"unsupported content encoding {packing[:32]}")
     unpack: zlib._Decompress | None = None
     ended = False
     left = b""
