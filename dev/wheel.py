@@ -17,6 +17,8 @@ from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+from server.http.static import IMAGE
+
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
@@ -75,10 +77,14 @@ def stage(target: Path, root: Path = ROOT) -> None:
         else:
             shutil.copyfile(path, place)
     shutil.copytree(root / "web", package / "web")
+    (package / "docs/images").mkdir(parents=True)
     for path in (root / "docs").rglob("*.md"):
         place = package / path.relative_to(root)
         place.parent.mkdir(parents=True, exist_ok=True)
-        place.write_text(_COMMAND.sub(rf"{PACKAGE}.\1", path.read_text()))
+        text = path.read_text()
+        place.write_text(_COMMAND.sub(rf"{PACKAGE}.\1", text))
+        for name in IMAGE.findall(text):
+            shutil.copyfile(root / "docs/images" / name, package / "docs/images" / name)
     shutil.copyfile(root / "LICENSE", target / "LICENSE")
     project = tomllib.loads((root / "pyproject.toml").read_text())["project"]
     (target / "pyproject.toml").write_text(

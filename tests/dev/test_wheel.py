@@ -114,6 +114,7 @@ async def test_an_installed_wheel_serves_requests_and_adds_only_one_package(
             ("/", "holdline-chat"),
             ("/widget.js", "INTEGRITY"),
             ("/docs/operating.md", f"python -m {PACKAGE}.server"),
+            ("/docs/images/bench-delay.svg", "<svg"),
         ):
             async with http.get(server.url + path) as response:
                 assert part in await response.text(), path
