@@ -11,7 +11,7 @@ turn_id         the earlier response whose turn is missing
 cause           protocol code: why an attempt or a response ended, or why its job was given back
 error           class of an error; for an unhandled one in a worker, also the function and the line
 reason          explanation in words
-exception       traceback of an unhandled error in a server
+exception       traceback of an unhandled error in a server, without the error's message
 action          what an operator has to do
 model           name of a model in the models file
 partition       number of a partition
@@ -48,8 +48,12 @@ from __future__ import annotations
 import logging
 import sys
 import traceback
+from typing import TYPE_CHECKING
 
 import structlog
+
+if TYPE_CHECKING:
+    from structlog.typing import EventDict
 
 
 def configure() -> None:
@@ -64,7 +68,7 @@ def configure() -> None:
             structlog.contextvars.merge_contextvars,
             structlog.processors.add_log_level,
             structlog.processors.TimeStamper(fmt="iso", utc=True),
-            structlog.processors.format_exc_info,
+            _format_traceback,
             renderer,
         ],
         wrapper_class=structlog.make_filtering_bound_logger(logging.INFO),
@@ -76,6 +80,16 @@ def configure() -> None:
     # aiohttp logs the start of a header that is too long, and a token may be in it. Errors in a
     # handler are logged by `server.app.problems`.
     logging.getLogger("aiohttp.server").setLevel(logging.CRITICAL)
+
+
+def _format_traceback(_: object, __: str, line: EventDict) -> EventDict:
+    """Replaces `exc_info` with a traceback. The error's message may hold a prompt or a key."""
+    given = line.pop("exc_info", None)
+    error = given if isinstance(given, BaseException) else given and sys.exception()
+    if error:
+        frames = "".join(traceback.format_tb(error.__traceback__))
+        line["exception"] = f"{frames}{type(error).__name__}"
+    return line
 
 
 def described(error: Exception) -> str:

@@ -25,7 +25,7 @@ NO_HEADER: Final = -15
 async def read_body(request: web.Request, seconds: float) -> bytes:
     """Reads a body within `seconds` and returns it decoded.
 
-    Raises: Problem, HTTPRequestEntityTooLarge.
+    Raises: Problem, HTTPRequestEntityTooLarge, ConnectionResetError.
     """
     encoding = request.headers.get("Content-Encoding", "identity").strip().lower()
     if encoding not in ENCODINGS:
@@ -49,15 +49,20 @@ async def read_body(request: web.Request, seconds: float) -> bytes:
 async def _received(request: web.Request) -> bytes:
     """Reads the body without `request.read()`, which would keep it until the request is answered.
 
-    Raises: HTTPRequestEntityTooLarge.
+    Raises: HTTPRequestEntityTooLarge; ConnectionResetError if the client is gone.
     """
     body = bytearray()
-    async for piece in request.content.iter_any():
-        body += piece
-        if len(body) > request.client_max_size:
-            raise web.HTTPRequestEntityTooLarge(
-                max_size=request.client_max_size, actual_size=len(body)
-            )
+    try:
+        async for piece in request.content.iter_any():
+            body += piece
+            if len(body) > request.client_max_size:
+                raise web.HTTPRequestEntityTooLarge(
+                    max_size=request.client_max_size, actual_size=len(body)
+                )
+    except ConnectionError as error:
+        # The stream keeps this error, whose traceback leads back to the stream and the request.
+        error.__traceback__ = None
+        raise ConnectionResetError from None
     return bytes(body)
 
 

@@ -65,6 +65,8 @@ class Connection(web.RequestHandler):
                 error=exc and type(exc).__name__,
                 exc_info=exc,
             )
+        if exc is not None:
+            exc.__traceback__ = None  # its frames refer to the exception: a reference cycle
         if request.writer.output_size > 0:
             raise ConnectionError
         if status >= 500:

@@ -153,6 +153,10 @@ class Socket:
         finally:
             self._metrics.sockets.dec()
             await self._leave()
+            lost = self._ws.exception()
+            while lost is not None:  # frames refer to the WebSocket, which keeps the exception
+                lost.__traceback__ = None
+                lost = lost.__context__
         return self._ws
 
     async def restart(self, retry_after_ms: int) -> None:

@@ -3,56 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import gc
-from collections import Counter
 from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.garbage import collected
 from worker.execute import Stop
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from tests.worker.conftest import MakeHarness
     from tests.worker.harness import Harness
 
 JOBS = 10
-OURS = ("jobs.", "worker.")
-
-
-class Collected:
-    """What the collector found, by type."""
-
-    def __init__(self) -> None:
-        self.types: Counter[str] = Counter()
-
-    @property
-    def ours(self) -> dict[str, int]:
-        """Only our own types, and what could be a prompt."""
-        return {
-            name: count
-            for name, count in self.types.items()
-            if name.startswith(OURS) or name in ("builtins.str", "builtins.bytes")
-        }
-
-
-@contextlib.contextmanager
-def collected() -> Iterator[Collected]:
-    """Disables the garbage collector inside the block, then records the types that it finds."""
-    found = Collected()
-    gc.collect()
-    gc.disable()
-    try:
-        yield found
-        gc.set_debug(gc.DEBUG_SAVEALL)
-        gc.collect()
-        found.types.update(f"{type(one).__module__}.{type(one).__qualname__}" for one in gc.garbage)
-    finally:
-        gc.set_debug(0)
-        gc.garbage.clear()
-        gc.enable()
 
 
 async def executed(harness: Harness, prompt: str) -> None:

@@ -1,0 +1,46 @@
+"""What the garbage collector finds: objects of Holdline that a reference cycle kept."""
+
+from __future__ import annotations
+
+import contextlib
+import gc
+from collections import Counter
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+PACKAGES = ("jobs.", "runtime.", "server.", "worker.")
+
+
+class Collected:
+    """The objects that the collector found, counted by type."""
+
+    def __init__(self) -> None:
+        self.types: Counter[str] = Counter()
+
+    @property
+    def ours(self) -> dict[str, int]:
+        """The types of Holdline, and the types that a prompt can have."""
+        return {
+            name: count
+            for name, count in self.types.items()
+            if name.startswith(PACKAGES) or name in ("builtins.str", "builtins.bytes")
+        }
+
+
+@contextlib.contextmanager
+def collected() -> Iterator[Collected]:
+    """Disables the garbage collector inside the block, then records the types that it finds."""
+    found = Collected()
+    gc.collect()
+    gc.disable()
+    try:
+        yield found
+        gc.set_debug(gc.DEBUG_SAVEALL)
+        gc.collect()
+        found.types.update(f"{type(one).__module__}.{type(one).__qualname__}" for one in gc.garbage)
+    finally:
+        gc.set_debug(0)
+        gc.garbage.clear()
+        gc.enable()

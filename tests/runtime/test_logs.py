@@ -1,0 +1,39 @@
+"""The log lines of a process."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+
+from tests.system import ROOT
+
+SCRIPT = """
+import structlog
+from runtime import logs
+
+logs.configure()
+try:
+    raise ValueError("the " + "prompt")
+except ValueError as error:
+    structlog.get_logger().exception("unhandled error", error=type(error).__name__)
+    structlog.get_logger().error("unhandled error", exc_info=error)
+structlog.get_logger().error("no error", exc_info=None)
+"""
+
+
+def test_a_logged_traceback_lacks_the_message_of_the_error() -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", SCRIPT],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=50,
+        check=True,
+    )
+    *lines, last = [json.loads(line) for line in done.stderr.splitlines()]
+    for line in lines:
+        assert line["exception"].endswith("ValueError")
+        assert ", line 7," in line["exception"]
+    assert "exception" not in last
+    assert "the prompt" not in done.stderr
