@@ -62,7 +62,8 @@ async def test_a_lost_connection_leaves_nothing_for_the_collector(
 ) -> None:
     listener = await listen(runner, "127.0.0.1", 0)
     port = listener.sockets[0].getsockname()[1]
-    server = runner.app[SERVER]
+    web_server, server = runner.server, runner.app[SERVER]
+    assert web_server is not None
     await wait_until(lambda: server.relay.subscriber.healthy)
 
     async def lost() -> None:
@@ -76,7 +77,7 @@ async def test_a_lost_connection_leaves_nothing_for_the_collector(
         writer.close()
         with contextlib.suppress(ConnectionError):
             await writer.wait_closed()
-        await wait_until(lambda: not runner.server.connections and at_rest(server))
+        await wait_until(lambda: not web_server.connections and at_rest(server))
 
     try:
         await lost()  # objects that are created once
