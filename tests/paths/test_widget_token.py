@@ -243,6 +243,50 @@ async def test_conversations_of_two_subjects_in_one_browser_stay_separate(
     assert ["ben"] == await other.evaluate(kept)
 
 
+async def test_a_logout_reaches_other_tabs_and_a_new_subject_ends_a_stream(
+    open_page: NewPage, serve_app: ServeApp
+) -> None:
+    anna, short, ben = token(1, 900, "anna"), token(2, 2, "anna"), token(3, 900, "ben")
+    guarded = TokenServer(valid={anna, short, ben})
+    url = await serve_app(guarded.app())
+    page = await open_page(url)
+    prompts = page.locator(".turn .prompt")
+    kept = "Object.keys(localStorage).map(key => key.match(/anna|ben/)?.[0])"
+    await page.evaluate(SIGN_IN, short)
+    await wait_until(lambda: guarded.tokens_received == [short])
+    await ask(page, "hers")
+    await wait_for_text(page, "Half, ")
+
+    hers = guarded.sockets[-1]
+    # The token that replaces hers during the stream is another user's.
+    await page.evaluate("token => sessionStorage.setItem('token', token)", ben)
+    await wait_until(lambda: ben in guarded.tokens_received)
+    await expect(prompts).to_have_count(0)
+    await wait_until(lambda: hers.closed)
+    assert [] == await element(page, "chat.turns")
+    assert ["anna"] == await page.evaluate(kept)
+
+    # She is back in two tabs; the answer continues in both.
+    other = await open_page(url, page.context)
+    for tab in (page, other):
+        await tab.evaluate(SIGN_IN, anna)
+        await expect(tab.locator(".turn .prompt")).to_have_text(["You asked: hers"])
+        assert "Half, and whole." == await wait_for_end(tab)
+    await ask(page, "hers, too")
+    await wait_for_text(page, "Half, ")
+    await expect(other.locator(".turn")).to_have_count(2)
+    await element(other, "chat.logout()")
+    await expect(prompts).to_have_count(0)
+    assert [] == await element(page, "chat.turns")
+    for tab in (page, other):
+        assert [] == await tab.evaluate(kept)
+        await tab.evaluate(SIGN_IN, ben)
+        await expect(tab.locator("#state")).to_have_attribute("data-state", "open")
+        await expect(tab.locator(".turn")).to_have_count(0)
+    # Both tabs may send a prompt, with the same idempotency key.
+    assert {(short, "hers"), (anna, "hers, too")} == set(guarded.prompts)
+
+
 async def test_conversations_are_separate_by_user_on_a_page_without_tokens(
     open_page: NewPage, serve_app: ServeApp
 ) -> None:
