@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import re
 
+import pytest
+
+from dev.architecture import ROUTES, arrows, imports, pictures, rooms
 from tests.paths.documents import README, ROOT, blocks, section
 
 
@@ -13,3 +16,23 @@ def test_the_files_on_the_path_of_a_prompt_exist() -> None:
         assert (ROOT / line.split()[0]).is_file(), line
         for other in re.findall(r"\b\w+\.py\b", line.partition(" ")[2]):
             assert (ROOT / line.split()[0]).with_name(other).is_file(), line
+
+
+PICTURES = pictures()
+
+
+@pytest.mark.parametrize("name", PICTURES)
+def test_the_committed_picture_is_the_one_that_the_script_draws(name: str) -> None:
+    committed = (ROOT / "docs/images" / name).read_text()
+    assert committed == PICTURES[name], "run python -m dev.architecture"
+
+
+def test_the_picture_of_the_packages_has_each_arrow_of_the_code_and_no_other() -> None:
+    assert arrows(imports()) == ROUTES.keys()
+
+
+def test_an_import_without_a_place_in_the_picture_is_an_error() -> None:
+    found = imports()
+    found["jobs"].add("server/http")
+    with pytest.raises(KeyError, match="jobs"):
+        rooms(found)

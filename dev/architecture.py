@@ -1,0 +1,280 @@
+"""Draws the two pictures of docs/architecture.md: `python -m dev.architecture`."""
+
+import ast
+import textwrap
+from collections.abc import Iterator, Mapping, Sequence
+from html import escape
+from pathlib import Path
+
+ROOT = Path(__file__).parent.parent
+PACKAGES = ("admin", "bench", "dev", "holdline_client", "jobs", "runtime", "server", "worker")
+
+INK, GREY, LINE = "#111827", "#4b5563", "#6b7280"
+WHITE, BLUE, GREEN, VIOLET, AMBER, ROSE, PALE = (
+    *("#ffffff", "#dbeafe", "#dcfce7", "#ede9fe"),
+    *("#fef3c7", "#ffe4e6", "#f9fafb"),
+)
+LINE_HEIGHT = 15
+
+ROOMS = {
+    "server": "app, responses, metrics",
+    "server/websocket": "sockets, sessions, acks",
+    "server/http": "HTTP API, event streams, pages",
+    "server/live": "relay, feeds, followers",
+    "server/access": "API keys, tokens, owners",
+    "server/api": "requests, events, errors",
+    "server/api/schema": "shapes of all messages",
+    "worker": "claims, attempts, flusher, leases",
+    "worker/upstream": "models, streams, failures",
+    "worker/upstream/chat": "Chat Completions endpoints",
+    "worker/upstream/responses": "Responses endpoints",
+    "worker/webhooks": "signs and sends webhooks",
+    "jobs": "queue, records, settings",
+    "jobs/log": "append, read, cursor, compaction",
+    "jobs/redis": "connections, pipe, subscriber",
+    "jobs/scripts": "a Lua script per transition",
+}
+# The polyline of each arrow between packages. Every import between two packages needs one.
+ROUTES = {
+    ("admin", "worker"): [(180, 76), (180, 100)],
+    ("admin", "jobs"): [(320, 76), (320, 496)],
+    ("admin", "server"): [(470, 76), (470, 100)],
+    ("admin", "runtime"): [(50, 54), (16, 54), (16, 672), (50, 672)],
+    ("worker", "jobs"): [(180, 472), (180, 496)],
+    ("worker", "runtime"): [(50, 290), (33, 290), (33, 656), (50, 656)],
+    ("server", "jobs"): [(470, 472), (470, 496)],
+    ("server", "runtime"): [(620, 440), (637, 440), (637, 656), (620, 656)],
+    ("jobs", "runtime"): [(335, 622), (335, 646)],
+    ("dev", "server"): [(660, 230), (620, 230)],
+    ("bench", "dev"): [(725, 496), (725, 264)],
+    ("bench", "jobs"): [(660, 550), (620, 550)],
+    ("bench", "runtime"): [(725, 592), (725, 672), (620, 672)],
+}
+BOXES = {
+    "admin": (50, 32, 570, 44, AMBER),
+    "worker": (50, 100, 260, 372, GREEN),
+    "server": (330, 100, 290, 372, BLUE),
+    "jobs": (50, 496, 570, 126, VIOLET),
+    "runtime": (50, 646, 570, 46, AMBER),
+    "holdline_client": (660, 16, 130, 100, WHITE),
+    "dev": (660, 180, 130, 84, WHITE),
+    "bench": (660, 496, 130, 96, WHITE),
+}
+# Where the folders of a package are drawn: left, top, width, number of columns.
+GRIDS = {"worker": (60, 134, 240, 1), "server": (340, 134, 270, 1), "jobs": (60, 528, 270, 2)}
+ABOUT = {
+    "admin": "the operator's commands: keys, tenants, dead list, a subject's data",
+    "worker": "calls the models",
+    "server": "serves the clients",
+    "jobs": "everything in Redis, shared by servers and workers",
+    "runtime": "event loops, logging, supervision; knows nothing of jobs",
+    "holdline_client": "the Python client; imports no other package",
+    "dev": "make run, the demo model, the wheel",
+    "bench": "benchmarks; measures running processes",
+}
+
+STEPS = [
+    ("client", "sends the prompt with an idempotency key, so that a resend is harmless"),
+    ("server", "submits: one script writes the record, the log and the queue entry"),
+    ("server", "subscribes to the log, and sends its first events to the client"),
+    ("worker", "claims the job under a lease; only this claim may append to the log"),
+    ("worker", "calls the model, and appends the output; Redis notifies the servers"),
+    ("server", "sends the entries after the cursor; if some are missing, it reads the log"),
+    ("worker", "appends the last event, which is sent like the others; compacts the log"),
+]
+# For each lane: by step, what happens, and the step at which the path continues.
+LANES = {
+    "A socket dies": {
+        1: ("Before the first event, the client sends the prompt again with the same key.", 2),
+        2: ("The server finds the response of that key, and creates no second job.", 3),
+        5: ("The worker continues. It does not know which clients follow.", 5),
+        6: ("The client reconnects to any server, and sends its last sequence number.", 6),
+    },
+    "A worker dies": {
+        4: ("Before the claim, the job stays in the queue for another worker.", 4),
+        5: (
+            "The lease expires, and a rescue queues the job again, up to the third failure.",
+            4,
+        ),
+        6: ("Clients get the event holdline:restarted. The old claim cannot append.", 6),
+        7: ("After the last event, the response is complete. Its log is not compacted.", 7),
+    },
+    "Redis dies": {
+        2: ("New prompts get 503. The client sends the prompt again, with the same key.", 1),
+        5: ("The call continues. The worker buffers output, and retries for two minutes.", 5),
+        6: (
+            "Sockets stay open. Later, the server reads the log from each cursor.",
+            6,
+        ),
+        7: (
+            "If Redis lost the end of a log, its worker writes it again, with the same numbers.",
+            5,
+        ),
+    },
+}
+ACTORS = {"client": WHITE, "server": BLUE, "worker": GREEN}
+ROW, TOP = 98, 50
+
+
+def imports(root: Path = ROOT) -> dict[str, set[str]]:
+    """Returns for each folder with modules the folders that its modules import from."""
+    found: dict[str, set[str]] = {}
+    for path in sorted(path for package in PACKAGES for path in (root / package).rglob("*.py")):
+        folder = path.parent.relative_to(root)
+        targets = found.setdefault(folder.as_posix(), set())
+        for module in _modules(ast.parse(path.read_bytes()), folder.parts):
+            if module[0] in PACKAGES:
+                # A name that is no folder is a module of the folder, or a name in a module.
+                while not root.joinpath(*module).is_dir():
+                    module = module[:-1]  # noqa: PLW2901 - The loop shortens its own name.
+                targets.add("/".join(module))
+        targets.discard(folder.as_posix())
+    return found
+
+
+def _modules(tree: ast.AST, folder: tuple[str, ...]) -> Iterator[tuple[str, ...]]:
+    for node in ast.walk(tree):
+        match node:
+            case ast.Import():
+                yield from (tuple(alias.name.split(".")) for alias in node.names)
+            case ast.ImportFrom():
+                base = folder[: len(folder) - node.level + 1] if node.level else ()
+                base += tuple((node.module or "").split(".")) if node.module else ()
+                yield from ((*base, alias.name) for alias in node.names)
+            case _:
+                pass
+
+
+def arrows(found: Mapping[str, set[str]]) -> set[tuple[str, str]]:
+    """Returns the imports between two packages."""
+    pairs = {
+        (folder.split("/")[0], other.split("/")[0]) for folder in found for other in found[folder]
+    }
+    return {(one, other) for one, other in pairs if one != other}
+
+
+def rooms(found: Mapping[str, set[str]]) -> str:
+    """Draws the packages, their folders and all imports between them.
+
+    Raises:
+        KeyError: a folder or an import between two packages has no place in the picture.
+    """
+    drawn = [_box(*BOXES[name][:4], BOXES[name][4]) for name in BOXES]
+    for name, (x, y, width, *_) in BOXES.items():
+        drawn.append(_text(x + 10, y + 20, [name], bold=True, size=14))
+        if width < 200:
+            drawn.append(_text(x + 10, y + 38, textwrap.wrap(ABOUT[name], 17)))
+        else:
+            drawn.append(_text(x + 84, y + 20, [ABOUT[name]]))
+    for package, (x, y, width, columns) in GRIDS.items():
+        folders = [name for name in found if name.split("/")[0] == package]
+        heights = [y] * columns
+        for nth, folder in enumerate(sorted(folders, key=list(ROOMS).index)):
+            column = nth % columns
+            left = x + (width + 10) * column
+            height, room = _room(folder, (left, heights[column], width), found[folder])
+            heights[column] += height + 6
+            drawn.append(room)
+    legend = "An arrow points to the imported package or folder."
+    drawn.append(_text(50, 712, [legend], colour=GREY))
+    drawn += [_arrow(ROUTES[pair]) for pair in sorted(arrows(found))]
+    return _picture(726, "The packages, their folders and the imports between them", drawn)
+
+
+def _room(folder: str, spot: tuple[int, int, int], targets: set[str]) -> tuple[int, str]:
+    """Returns the height and the picture of a folder, with the folders that it imports from."""
+    x, y, width = spot
+    package, _, _ = folder.partition("/")
+    inside = sorted(other for other in targets if other.split("/")[0] == package)
+    uses = textwrap.wrap(f"\u2192 {', '.join(map(_name, inside))}", 34 if width < 250 else 42)
+    about = [ROOMS[folder]] if width < 250 else []
+    lines = _text(x + 8, y + 31, about)
+    if not about:
+        lines = _text(x + 8 + 8 * len(_name(folder)) + 8, y + 16, [ROOMS[folder]])
+    if inside:
+        lines += _text(x + 8, y + 31 + LINE_HEIGHT * len(about), uses, colour=GREY)
+    height = 24 + LINE_HEIGHT * (len(about) + len(uses) * bool(inside))
+    return height, _box(x, y, width, height, WHITE) + _text(
+        x + 8, y + 16, [_name(folder)], bold=True
+    ) + lines
+
+
+def _name(folder: str) -> str:
+    return folder.partition("/")[2] or f"{folder}/*.py"
+
+
+def path() -> str:
+    """Draws the path of one prompt, and beside it what happens when a part dies."""
+    drawn = [_text(10, 30, ["The path of one prompt"], bold=True, size=15)]
+    for nth, (actor, words) in enumerate(STEPS, 1):
+        y = TOP + ROW * (nth - 1)
+        drawn.append(_box(10, y, 220, ROW - 18, ACTORS[actor]))
+        drawn.append(_text(20, y + 20, [f"{nth}  {actor}"], bold=True))
+        drawn.append(_text(20, y + 37, textwrap.wrap(words, 30)))
+        if nth < len(STEPS):
+            drawn.append(_arrow([(120, y + ROW - 18), (120, y + ROW)]))
+    for nth, (title, cells) in enumerate(LANES.items()):
+        x = 248 + 185 * nth
+        drawn.append(_box(x - 4, 8, 181, TOP + ROW * len(STEPS) - 18, PALE))
+        drawn.append(_text(x + 8, 30, [title], bold=True, size=15))
+        for step, (words, back) in cells.items():
+            y = TOP + ROW * (step - 1)
+            drawn.append(_box(x, y, 173, ROW - 14, ROSE))
+            lines = textwrap.wrap(words, 25)
+            drawn.append(_text(x + 8, y + 16, lines))
+            drawn.append(_text(x + 8, y + 76, [f"\u2192 step {back}"], bold=True))
+    return _picture(TOP + ROW * len(STEPS), "The path of one prompt, and its failures", drawn)
+
+
+def _picture(height: int, title: str, drawn: Sequence[str]) -> str:
+    """Returns an SVG with a white background, which is readable on light and dark pages."""
+    head = (
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 800 {height}" width="800"'
+        f' height="{height}" role="img" font-family="Helvetica, Arial, sans-serif">'
+        f"<title>{title}</title>"
+        '<defs><marker id="head" viewBox="0 0 8 8" refX="7" refY="4" markerWidth="8"'
+        f' markerHeight="8" orient="auto"><path d="M0 0L8 4L0 8z" fill="{LINE}"/></marker></defs>'
+        f'<rect width="800" height="{height}" rx="8" fill="{WHITE}"/>'
+    )
+    return "\n".join([head, *drawn, "</svg>", ""])
+
+
+def _box(x: int, y: int, width: int, height: int, colour: str) -> str:
+    return (
+        f'<rect x="{x}" y="{y}" width="{width}" height="{height}" rx="5" fill="{colour}"'
+        f' stroke="{LINE}"/>'
+    )
+
+
+def _text(
+    x: int,
+    y: int,
+    lines: Sequence[str],
+    *,
+    bold: bool = False,
+    size: int = 12,
+    colour: str = INK,
+) -> str:
+    weight = ' font-weight="bold"' if bold else ""
+    return "".join(
+        f'<text x="{x}" y="{y + LINE_HEIGHT * nth}" font-size="{size}"{weight} fill="{colour}">'
+        f"{escape(line)}</text>"
+        for nth, line in enumerate(lines)
+    )
+
+
+def _arrow(points: Sequence[tuple[int, int]]) -> str:
+    line = "L".join(f"{x} {y}" for x, y in points)
+    return (
+        f'<path d="M{line}" fill="none" stroke="{LINE}" stroke-width="2" marker-end="url(#head)"/>'
+    )
+
+
+def pictures() -> dict[str, str]:
+    """Returns the pictures by the names of their files in docs/images."""
+    return {"architecture-rooms.svg": rooms(imports()), "architecture-path.svg": path()}
+
+
+if __name__ == "__main__":
+    for name, picture in pictures().items():
+        (ROOT / "docs" / "images" / name).write_text(picture)
