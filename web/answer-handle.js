@@ -1,10 +1,10 @@
 // @ts-check
 /**
- * One ask, from the prompt to the verified answer, across any number of sockets.
+ * Follows one prompt from its request to the verified answer, across any number of sockets.
  *
- * Until the server has named the response, the request is what is sent after a loss, with the key that makes the second
- * sending attach to the first. From then on it is a resume after the last sequence number. Neither ever costs a second
- * call of a model.
+ * After a lost connection, the client sends the request again until the server has named the response. Both copies carry
+ * the same idempotency key, so the second attaches to the first. Once the response has an id, the client resumes after
+ * the last sequence number instead. Neither causes a second model call.
  */
 
 import { ResponseState, verify } from "./response-state.js";
@@ -16,63 +16,63 @@ import { cancel, create, resume } from "./protocol.js";
 /** @typedef {import("./response-state.js").Failure} Failure */
 
 /**
- * What a handle needs of its client.
+ * The functions of the client that a handle calls.
  * @typedef {{
  *   send: (message: object) => boolean,
  *   renew: () => void,
  *   limits: () => {[name: string]: any},
  *   settled: (handle: AnswerHandle) => void,
  *   platform: import("./connection.js").Platform,
- * }} Transport `renew` replaces the socket; `limits` are those of the server's welcome
+ * }} Transport `renew` replaces the socket; `limits` returns the limits in the server's welcome
  */
 
-/** Milliseconds that a sent request may go unanswered before it is sent again, and how often that is done. */
+/** How long to wait for a reply before sending a request again, in milliseconds, and the maximum number of sends. */
 export const ACCEPT_DEADLINE_MS = 30_000;
 const ACCEPT_TRIES = 3;
 
 /**
- * How long after the first sending a request may be sent again. The server forgets a key with its response, after an
- * hour unless configured otherwise; a resend past that would be a second call of the model.
+ * The time after the first send during which a request may be sent again. The server deletes an idempotency key together
+ * with its response, by default after an hour. A resend after that would call the model a second time.
  */
 export const RESEND_WINDOW_MS = 30 * 60_000;
 
-/** A prompt that never left this device is given up after a day. */
+/** A prompt that could not be sent for a day fails. */
 export const UNSENT_WINDOW_MS = 24 * 3_600_000;
 
 /**
- * How often in a row a refusal that is about the moment (429, 5xx) is met with another try. A prompt that is not
- * accepted may be given back to its author soon; an accepted answer is being written and is worth a long wait.
+ * The maximum number of consecutive retries after a temporary error (429 or 5xx). A prompt that has not been accepted can
+ * fail early, because the user can send it again. An accepted answer is already being generated, so it is retried longer.
  */
 const BUSY_TRIES = 6;
 const BUSY_TRIES_ACCEPTED = 200;
 
-/** A `change` event after each change of `answer`, `stopping` or `verified`. */
+/** Represents one answer. Dispatches `change` after each change of `answer`, `stopping` or `verified`. */
 export class AnswerHandle extends EventTarget {
-  /** Called whenever `change` is dispatched; it needs no object for each delta. @type {() => void} */
+  /** Called on each change. Unlike the event, it allocates no object per delta. @type {() => void} */
   onchange = () => {};
-  /** The user wants it stopped; the terminal event will say whether that came in time. */
+  /** Whether the user has asked to stop the answer. The terminal event shows whether the request arrived in time. */
   stopping = false;
-  /** Whether the text matches its checksum: null while that is unknown, and where it cannot be computed. */
+  /** Whether the text matches its checksum; null if this is not known yet or cannot be computed. */
   verified = /** @type {boolean | null} */ (null);
-  /** The server is too busy for it just now, and it will be tried again. */
+  /** Whether the server is too busy to accept the request; the client will retry. */
   busy = false;
 
   /** @type {Transport} */ #transport;
   /** @type {(answer: ResponseState) => void} */ #resolve = () => {};
   #settled = false;
   /** Whether `change` has listeners. */ #hasListeners = false;
-  /** When the request was first sent; null as long as it never left. @type {number | null} */ #sentAt = null;
+  /** The time of the first send; null if the request has not been sent. @type {number | null} */ #sentAt = null;
   #sendings = 0;
   #refusals = 0;
-  /** The sequence number after which the present socket was asked to go on. @type {number | null} */ #askedAfter = null;
-  /** Events are missing on this very socket. */ #hasGap = false;
-  /** The answer whose checksum did not match, while it is fetched again. @type {ResponseState | null} */ #mismatched = null;
+  /** The sequence number after which this socket was asked to resume. @type {number | null} */ #askedAfter = null;
+  /** Whether events were skipped on this socket. */ #hasGap = false;
+  /** The answer whose checksum did not match, kept while it is fetched again. @type {ResponseState | null} */ #mismatched = null;
   /** @type {any} */ #timer = 0;
 
   /**
    * @param {Transport} transport
-   * @param {{streamId: string, idempotencyKey: string, request: Request | null, answer: ResponseState}} of a request that is
-   *   to be sent, or an answer whose response id is known
+   * @param {{streamId: string, idempotencyKey: string, request: Request | null, answer: ResponseState}} of a request to
+   *   send, or an answer whose response id is known
    */
   constructor(transport, { streamId, idempotencyKey, request, answer }) {
     super();
@@ -81,18 +81,18 @@ export class AnswerHandle extends EventTarget {
     this.idempotencyKey = idempotencyKey;
     this.request = request;
     this.answer = answer;
-    /** Resolves when the answer has ended and its checksum was compared, or when the client is closed; never rejects.
+    /** Resolves once the answer has ended and its checksum has been compared, or the client is closed; never rejects.
      * @type {Promise<ResponseState>} */
     this.done = new Promise((resolve) => (this.#resolve = resolve));
     if (request) this.#after(UNSENT_WINDOW_MS, () => this.fail("never_sent", "It could not be sent within a day."));
   }
 
-  /** Whether the server still has to confirm that it knows of this. */
+  /** Whether the server has not confirmed the request yet. */
   get waiting() {
     return !this.#settled && this.answer.responseId === null;
   }
 
-  /** Asks for the end. What has not left this device is withdrawn at once. */
+  /** Cancels the answer. A request that has not been sent is withdrawn at once. */
   stop() {
     if (this.answer.ended || this.stopping) return;
     this.stopping = true;
@@ -104,7 +104,7 @@ export class AnswerHandle extends EventTarget {
     this.#changed();
   }
 
-  /** A socket is open: sends the request, or resumes. */
+  /** Sends the request or resumes the response on a newly opened socket. */
   opened() {
     if (this.#settled || this.answer.ended) return;
     if (this.answer.responseId !== null) {
@@ -115,7 +115,7 @@ export class AnswerHandle extends EventTarget {
     if (this.request) this.#create(this.request);
   }
 
-  /** The socket is gone, and with it whatever was asked on it. */
+  /** Resets the state that belonged to the lost socket. */
   lost() {
     if (this.#settled) return;
     this.#askedAfter = null;
@@ -126,7 +126,7 @@ export class AnswerHandle extends EventTarget {
     this.#after(Math.max(left, 0), () => this.#outcomeUnknown());
   }
 
-  /** Takes an event of this lane or of this response.
+  /** Handles an event of this stream or this response.
    * @param {ServerEvent} event
    */
   receive(event) {
@@ -144,13 +144,13 @@ export class AnswerHandle extends EventTarget {
     this.#changed();
   }
 
-  /** Compares with what a pong says is the last event of this response; undefined if the server does not follow it.
-   * @param {number | undefined} last
+  /** Compares the last sequence number in a pong with the last one received.
+   * @param {number | undefined} last the last number sent; undefined if the server does not follow the response
    */
   heard(last) {
     if (this.#settled || this.answer.ended || this.answer.responseId === null || this.busy) return;
     if (last !== undefined && last <= this.answer.lastSequenceNumber) return;
-    // Asked for since the last ping and still not here: this socket does not bring it.
+    // The resume was sent before the last ping and has had no effect, so the socket is replaced.
     if (this.#askedAfter === this.answer.lastSequenceNumber) this.#transport.renew();
     else this.#resume();
   }
@@ -160,20 +160,20 @@ export class AnswerHandle extends EventTarget {
     if (this.#askedAfter !== this.answer.lastSequenceNumber) this.#resume();
   }
 
-  /** Ends it for a reason that its log does not know.
+  /** Fails the answer for a reason that is not in the response's log.
    * @param {string} code @param {string} message @param {Partial<Failure>} [more]
    */
   fail(code, message, more = {}) {
     if (this.#settled) return;
     if (this.#mismatched !== null) {
-      this.answer = this.#mismatched; // the text with the wrong checksum, marked as such, is better than none
+      this.answer = this.#mismatched; // keep the mismatched text, marked as unverified, instead of showing none
       this.verified = false;
     } else this.answer.fail({ ...more, code, message });
     this.settle();
     this.#changed();
   }
 
-  /** Nothing more will come: lets go of the timer and of whoever waits. */
+  /** Clears the timer and resolves `done`. */
   settle() {
     if (this.#settled) return;
     this.#settled = true;
@@ -188,7 +188,7 @@ export class AnswerHandle extends EventTarget {
     if (this.#sentAt !== null && now - this.#sentAt >= RESEND_WINDOW_MS) return this.#outcomeUnknown();
     if (this.#sendings === ACCEPT_TRIES) return this.fail("not_accepted", "The server does not accept it.");
     const message = create(request, this.streamId, this.idempotencyKey);
-    // A server closes the socket on a message that is too long, and every other answer would lose it too.
+    // The server closes the socket on a message that is too long, which would interrupt all other answers.
     const most = this.#transport.limits().message_bytes;
     if (typeof most === "number" && new TextEncoder().encode(JSON.stringify(message)).length > most) {
       return this.fail("too_large", `It is longer than ${most} bytes.`, { status: 413 });
@@ -223,12 +223,12 @@ export class AnswerHandle extends EventTarget {
     const status = event.status ?? 0;
     const accepted = this.answer.responseId !== null;
     if (accepted && status === 409) {
-      // Nothing to do: it is followed already, or it has ended before it could be stopped. But if this socket has
-      // left out events, the server will not say them twice on it.
+      // The response is already followed, or it ended before it could be cancelled, so nothing is left to do. But if
+      // this socket has skipped events, the server will not send them on it again.
       if (this.#hasGap) this.#transport.renew();
       return;
     }
-    const rolledBack = code === "response_rolled_back"; // the storage has lost what this handle has
+    const rolledBack = code === "response_rolled_back"; // the server's storage lost events that this handle has received
     const momentary = rolledBack || status === 429 || status >= 500;
     const tries = accepted ? BUSY_TRIES_ACCEPTED : BUSY_TRIES;
     if (!momentary || this.#refusals >= tries) return this.fail(code, message, { type, param, status });
@@ -241,7 +241,7 @@ export class AnswerHandle extends EventTarget {
     this.#changed();
   }
 
-  /** Compares the checksum; a text that does not match is fetched again, once. */
+  /** Verifies the checksum. If it does not match, fetches the text again once. */
   async #verify() {
     const answer = this.answer;
     const verified = answer.status === "failed" ? null : await verify(answer.text, answer.trailer);

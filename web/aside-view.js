@@ -1,5 +1,5 @@
 // @ts-check
-/** What an answer has besides its text, as it is shown: a line that opens, a line, a sentence, links. */
+/** Shows the parts of an answer other than its text: reasoning, tool calls, a refusal and sources. */
 
 import { make } from "./dom.js";
 import { linkTo } from "./link-node.js";
@@ -8,7 +8,7 @@ import { fill } from "./words.js";
 /** @typedef {import("./aside.js").Aside} Aside */
 
 export class AsideView {
-  /** Goes above the text, and below it. */
+  /** The elements above and below the text. */
   above = make("div", "aside");
   below = make("div", "aside");
   #thoughts = make("div", "thoughts");

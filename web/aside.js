@@ -1,28 +1,28 @@
 // @ts-check
-/** What an answer has besides its text: thoughts, tools that were called, a refusal, sources, what nobody can draw. Pure. */
+/** The parts of an answer other than its text: reasoning, tool calls, refusal, sources and unsupported items. Pure. */
 
 /**
- * `others` are the types of items and parts that are not drawn, for example of an image.
+ * `others` are the types of items and parts that the widget cannot show, for example an image.
  * @typedef {{
  *   thoughts: string, tools: string[], refusal: string, sources: {url: string, title: string}[], others?: string[],
  * }} Aside
  */
 
-/** What is drawn, beside the calls of tools. */
+/** The types that the widget shows, besides tool calls. */
 const DRAWN = new Set([
   "message", "reasoning", "output_text", "refusal", "summary_text", "reasoning_text", "text",
 ]);
-/** A call whose point is what it made. */
+/** Image generation counts as unsupported content and not as a tool call. */
 const MAKES = "image_generation_call";
-/** Types are a provider's words: so many of them, of so many characters. */
+/** Limits for the names of unsupported types, which come from the provider: how many, and how many characters each. */
 const MAX_OTHERS = 8;
 const LONGEST_TYPE = 64;
 
-/** More of the thoughts is not kept with a conversation. */
+/** The maximum number of characters of reasoning that is stored with a conversation. */
 const LONGEST_THOUGHTS = 20_000;
 
 /**
- * Null where there is nothing but text, which is nearly always.
+ * Returns the parts of an answer other than its text, or null for the usual answer that has only text.
  * @param {{items: Map<number, import("./response-state.js").Item>}} answer
  * @returns {Aside | null}
  */

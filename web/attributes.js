@@ -1,7 +1,7 @@
 // @ts-check
-/** The attributes of the element, each but `lang` and `open` a property as well. Pure. */
+/** The attributes of the element. Each except `lang` and `open` is also a property. Pure. */
 
-/** A change of one of these rebuilds the widget; the conversation stays. */
+/** Attributes whose change rebuilds the widget. The conversation is kept. */
 export const BUILT = [
   "heading", "greeting", "suggestions", "placeholder", "server", "conversation", "user", "storage", "mode", "lang",
 ];
@@ -9,7 +9,7 @@ const PLAIN = ["model", "instructions", "prompt", "theme", "font"];
 
 const PROPERTIES = [...BUILT.slice(0, -1), ...PLAIN];
 
-/** What a page has set before the element was defined becomes an attribute. @param {any} element */
+/** Turns properties that the page set before the element was defined into attributes. @param {any} element */
 export function keepProperties(element) {
   for (const property of [...PROPERTIES, "tokenProvider"].filter((name) => Object.hasOwn(element, name))) {
     const value = element[property];
@@ -35,14 +35,14 @@ export function addProperties(prototype) {
   }
 }
 
-/** A JSON list, or one suggestion a line. @param {string | null} written @returns {string[]} */
+/** Parses suggestions, written as a JSON list or one per line. @param {string | null} written @returns {string[]} */
 export function suggestionsOf(written) {
   if (!written) return [];
   try {
     const list = JSON.parse(written);
     if (Array.isArray(list)) return list.map(String);
   } catch {
-    // Not JSON, so it is lines.
+    // The text is not JSON, so it holds one suggestion per line.
   }
   return written.split("\n").map((line) => line.trim()).filter((line) => line !== "");
 }

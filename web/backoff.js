@@ -1,29 +1,29 @@
 // @ts-check
 /**
- * How long to wait before the next try. Pure.
+ * Computes the delay before the next connection attempt. Pure.
  *
- * The first retry is immediate, because most losses are one broken line and the server is fine. From the second on the
- * whole delay is drawn by lot (full jitter), so that ten thousand clients of a restarted server do not return in step.
+ * The first retry is immediate, because most losses affect one connection and not the server. From the second retry on,
+ * the delay is fully random (full jitter), so that the clients of a restarted server do not reconnect all at once.
  */
 
 export const SHORTEST_MS = 500;
 export const LONGEST_MS = 20_000;
 
-/** The range grows slowly: a server that restarts is back within seconds, and so are its clients. */
+/** The range of the delay grows slowly, because a restarting server is back within seconds. */
 const FIRST_CEILING_MS = 1_000;
 const GROWTH = 1.5;
 
-/** A connection that lived shorter than this did not prove that the server is well: the tries go on counting. */
+/** A connection that lasted less than this does not reset the number of tries. */
 export const STABLE_MS = 5_000;
 
-/** However long a server asks for, nobody waits longer than this. */
+/** The longest delay that a server can request. */
 export const LONGEST_STATED_MS = 300_000;
 
 /**
- * Milliseconds before a try.
+ * Returns the delay before an attempt, in milliseconds.
  * @param {number} tries tries since the last stable connection: 0 for the first
  * @param {number} random in [0, 1)
- * @param {number} [retryAfterMs] what the server asked for; never undercut, and spread a little past it
+ * @param {number} [retryAfterMs] the minimum delay requested by the server; a little jitter is added
  */
 export function delay(tries, random, retryAfterMs = 0) {
   const ceiling = Math.min(LONGEST_MS, FIRST_CEILING_MS * GROWTH ** Math.min(tries - 1, 20));
@@ -33,7 +33,7 @@ export function delay(tries, random, retryAfterMs = 0) {
 }
 
 /**
- * The number of tries that a lost connection leaves behind: none if it had proved itself.
+ * Returns the number of tries to count after a lost connection: 0 if the connection was stable.
  * @param {number} tries
  * @param {number} livedMs how long it was open; 0 if it never was
  */

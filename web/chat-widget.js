@@ -1,9 +1,9 @@
 // @ts-check
 /**
- * `<holdline-chat>`: an assistant on any page, in the text or floating with a launcher. `docs/widget.md` is its reference.
+ * `<holdline-chat>`: an assistant for any page, inline or floating with a launcher. See `docs/widget.md` for its reference.
  *
- * The element is the shell: it reads attributes, opens and closes, and tells the page. The thinking is in `thread.js`, the
- * drawing in `panel.js`.
+ * The element reads the attributes, opens and closes the panel, and dispatches events to the page. `thread.js` holds the
+ * conversation, and `panel.js` draws it.
  */
 
 import sheet from "./chat-widget.css" with { type: "css" };
@@ -17,11 +17,11 @@ import { ENGLISH, fill } from "./words.js";
 
 /** @typedef {import("./conversation.js").Turn} Turn */
 /** @typedef {import("./words.js").Words} Words */
-/** @typedef {() => Promise<string | null> | string | null} TokenProvider null while nobody is signed in */
+/** @typedef {() => Promise<string | null> | string | null} TokenProvider returns null while no user is signed in */
 
-/** After so long without a connection the server is asked whether it lets this site in. */
+/** How long the widget waits for a connection before it asks the server whether this origin is allowed. */
 const REFUSED_AFTER_MS = 1_500;
-/** After so long it is tried again to load what is missing. */
+/** The delay before a failed module is loaded again. */
 const RELOAD_MS = 2_000;
 
 /** @param {any} element */
@@ -30,10 +30,10 @@ const own = (element) => element;
 export class HoldlineChat extends HTMLElement {
   static observedAttributes = [...BUILT, "open"];
 
-  // A page may have set these before this class was there.
-  /** Goes into each request, for example `{temperature: 0}`. @type {object} */
+  // The page may have set these properties before the element was defined.
+  /** Fields to add to each request, for example `{temperature: 0}`. @type {object} */
   request = own(this).request ?? {};
-  /** Words in place of the widget's own. @type {Partial<Words>} */
+  /** Texts that replace those of the widget. @type {Partial<Words>} */
   words = own(this).words ?? {};
 
   /** @type {Thread | null} */ #thread = null;
@@ -42,13 +42,13 @@ export class HoldlineChat extends HTMLElement {
   #badge = make("span", "badge");
   #root = this.attachShadow({ mode: "open" });
   /** @type {Words} */ #words = ENGLISH;
-  /** Draws turns; loaded when there is time. @type {typeof import("./turns.js") | null} */ #drawer = null;
+  /** The module that draws turns, loaded when the page is idle. @type {typeof import("./turns.js") | null} */ #drawer = null;
   /** @type {TokenProvider | null} */ #provider = null;
   #storage = storageOf("none");
   #loading = false;
   #unread = 0;
   #built = 0;
-  /** Ends what listens to the page. */ #leave = new AbortController();
+  /** Removes the event listeners on the page. */ #leave = new AbortController();
 
   constructor() {
     super();
@@ -87,7 +87,7 @@ export class HoldlineChat extends HTMLElement {
     else if (this.#built > 0) this.#build();
   }
 
-  // What a page may call.
+  // The public interface.
 
   open() {
     if (this.isOpen) return this.#panel?.composer.field.focus();
@@ -103,7 +103,7 @@ export class HoldlineChat extends HTMLElement {
     this.#dispatch("close");
   }
 
-  /** Asks; what is asked while an answer is under way is not taken. @param {string} text @returns {boolean} */
+  /** Sends a prompt. Returns false, without sending it, while an answer is being generated. @param {string} text @returns {boolean} */
   send(text) {
     return text.trim() !== "" && !!this.#thread?.ask(text.trim());
   }
@@ -116,7 +116,7 @@ export class HoldlineChat extends HTMLElement {
     this.#thread?.clear();
   }
 
-  /** Forgets the conversation and the token of whoever is here. */
+  /** Deletes the conversation and discards the token of the current user. */
   logout() {
     this.clear();
     this.#provider = null;
@@ -125,7 +125,7 @@ export class HoldlineChat extends HTMLElement {
     this.#dispatch("logout");
   }
 
-  /** Fetches a fresh token, whenever one is needed. */
+  /** The function that returns a fresh token. The widget calls it whenever it needs one. */
   get tokenProvider() {
     return this.#provider;
   }
@@ -139,28 +139,28 @@ export class HoldlineChat extends HTMLElement {
     return !this.#floats || this.hasAttribute("open");
   }
 
-  /** `connecting`, `open`, `reconnecting` or `closed`. */
+  /** The state of the connection: `connecting`, `open`, `reconnecting` or `closed`. */
   get state() {
     return this.#thread?.state ?? "connecting";
   }
 
-  /** The conversation so far, oldest first. */
+  /** The turns of the conversation, oldest first. */
   get turns() {
     return (this.#thread?.conversation.turns ?? []).map(outline);
   }
 
-  // The rest is its own.
+  // Private members.
 
   get #floats() {
     return this.getAttribute("mode") === "floating";
   }
 
-  /** Where the server is. */
+  /** The URL of the server. */
   get #server() {
     return new URL(this.getAttribute("server") ?? HOME, location.href);
   }
 
-  /** The beginning of the name under which a conversation is stored; its owner is the end. */
+  /** The prefix of the storage key of a conversation. The owner is appended to it. */
   get #place() {
     const [conversation, user] = ["conversation", "user"].map((name) => this.getAttribute(name) ?? "");
     return JSON.stringify(["holdline", this.#server.href, conversation, user]);
@@ -170,7 +170,7 @@ export class HoldlineChat extends HTMLElement {
     return this.getAttribute("lang") ?? this.closest("[lang]")?.getAttribute("lang") ?? "en";
   }
 
-  /** A token that nothing needs yet is not fetched. */
+  /** Determines the owner of the conversation. Fetches a token only if one is needed already. */
   #identify() {
     const kept = () => Object.keys(this.#storage).some((name) => name.startsWith(this.#place));
     if (this.#thread?.begun || kept()) void this.#thread?.renew();
@@ -180,9 +180,9 @@ export class HoldlineChat extends HTMLElement {
     const build = ++this.#built;
     this.#thread?.end();
     this.#thread = this.#panel = null;
-    this.#root.replaceChildren(this.#launcher); // what is shown may be another user's
+    this.#root.replaceChildren(this.#launcher); // the current content may belong to another user
     const words = { ...ENGLISH, ...await wordsOf(this.#language), ...this.words };
-    if (build !== this.#built) return; // an attribute has changed meanwhile, or the element is gone
+    if (build !== this.#built) return; // an attribute has changed in the meantime, or the element was removed
     this.#words = words;
     const storage = this.#storage = storageOf(this.getAttribute("storage") ?? "local");
     const place = this.#place;
@@ -218,7 +218,7 @@ export class HoldlineChat extends HTMLElement {
     else if (this.#provider && !this.isOpen) this.#identify();
   }
 
-  /** Loads what draws turns, as often as it takes. @returns {null} */
+  /** Loads the module that draws turns, and retries until it succeeds. @returns {null} */
   #loadDrawer() {
     if (this.#loading) return null;
     this.#loading = true;
@@ -235,7 +235,7 @@ export class HoldlineChat extends HTMLElement {
     return null;
   }
 
-  /** What each request carries besides the prompt. */
+  /** Returns the fields that each request has in addition to the prompt. */
   #more() {
     const [model, instructions, prompt] = ["model", "instructions", "prompt"].map((name) => this.getAttribute(name));
     return {
@@ -244,7 +244,7 @@ export class HoldlineChat extends HTMLElement {
     };
   }
 
-  /** Nobody who does not open it costs the server a socket. */
+  /** Shows or hides the panel. The widget connects only once it is opened, so an unopened one uses no socket. */
   #showOpen() {
     const open = this.isOpen;
     if (this.#panel) this.#panel.element.hidden = !open;
@@ -300,13 +300,13 @@ export class HoldlineChat extends HTMLElement {
 
 addProperties(HoldlineChat.prototype);
 
-/** The public part of a turn. @param {Turn} turn */
+/** Returns the public fields of a turn. @param {Turn} turn */
 const outline = ({ prompt, text, status, responseId }) => ({ prompt, text, status, responseId });
 
 /** @param {Event} event */
 const turnOf = (event) => outline(/** @type {CustomEvent<Turn>} */ (event).detail);
 
-/** When the page has drawn itself. @param {() => void} run */
+/** Runs a function once the page is idle. @param {() => void} run */
 function idle(run) {
   if ("requestIdleCallback" in globalThis) requestIdleCallback(run, { timeout: 1_000 });
   else setTimeout(run, 50);

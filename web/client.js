@@ -1,6 +1,6 @@
 // @ts-check
 /**
- * A client of Holdline for a page, a worker or Node: asks, follows, and loses nothing with a lost socket.
+ * A Holdline client for pages, web workers and Node. It sends prompts, follows answers, and resumes them after a lost socket.
  *
  *     const client = new HoldlineClient("/v1/responses");
  *     attachPage(client, window);
@@ -8,7 +8,7 @@
  *     handle.addEventListener("change", () => show(handle.answer.text));
  *     await handle.done;
  *
- * The socket is the business of `connection.js`, one answer that of `answer-handle.js`; here each event finds its answer.
+ * `connection.js` keeps the socket, and `answer-handle.js` follows one answer. This module routes each event to its answer.
  */
 
 import { ResponseState } from "./response-state.js";
@@ -23,25 +23,27 @@ export { attachPage } from "./page-life.js";
 /** @typedef {import("./protocol.js").ServerEvent} ServerEvent */
 /** @typedef {import("./connection.js").Platform} Platform */
 
-/** How many requests may wait for the server to accept them. One more fails at once, and says so. */
+/** The maximum number of requests that wait for the server to accept them. A further request fails at once. */
 export const OUTBOX_LIMIT = 50;
 
 /**
- * Events: `state` after each change of `state`; `degraded` when the server says that it cannot do all it should, or can
- * again; `expiring` when the token is about to end, and `authenticate` is to be called with a fresh one; `error` for a
- * refusal that belongs to no answer. The last three are `CustomEvent`s with the frame as `detail`.
+ * Sends prompts and follows answers over one connection.
+ *
+ * Events: `state` after each change of `state`; `degraded` when the server becomes degraded or recovers; `expiring` when
+ * the token expires soon and `authenticate` should be called with a fresh one; `error` for an error that belongs to no
+ * answer. The last three are `CustomEvent`s with the frame as `detail`.
  */
 export class HoldlineClient extends EventTarget {
   /** @type {Connection} */ #connection;
-  /** Unsettled answers by lane, in the order in which they were asked. @type {Map<string, AnswerHandle>} */
+  /** Unfinished answers by stream id, in the order of their prompts. @type {Map<string, AnswerHandle>} */
   #lanes = new Map();
   /** @type {string | null} */ #token = null;
   /** @type {Platform} */ #platform;
 
   /**
-   * Connects at once.
-   * @param {string} url the socket's address, or the path of it on the page's own host
-   * @param {Partial<Platform>} [platform] clock, timers, random numbers and `WebSocket`; the default is the platform's own
+   * Connects immediately.
+   * @param {string} url the address of the socket, or its path on the page's host
+   * @param {Partial<Platform>} [platform] clock, timers, random numbers and `WebSocket`; the platform's own by default
    */
   constructor(url, platform = {}) {
     super();
@@ -61,26 +63,26 @@ export class HoldlineClient extends EventTarget {
     this.#connection.start();
   }
 
-  /** `connecting` until the first welcome, `open`, `reconnecting`, or `closed` for good. */
+  /** The state: `connecting` until the first welcome, then `open` or `reconnecting`; `closed` is final. */
   get state() {
     return this.#connection.state;
   }
 
-  /** Why it is closed for good: the code and the reason of the close, without a code if no socket could be opened; null before. */
+  /** The close code and reason once the client is closed, otherwise null. The code is null if no socket could be opened. */
   get closed() {
     return this.#connection.close;
   }
 
-  /** The limits that the present server stated in its welcome. @returns {{[name: string]: any}} */
+  /** The limits in the welcome of the current server. @returns {{[name: string]: any}} */
   get limits() {
     return this.#connection.welcome?.limits ?? {};
   }
 
   /**
-   * Asks. Without a connection the request waits and is sent once there is one.
+   * Sends a request, or queues it until there is a connection.
    *
-   * A caller that wants to survive a reload before the server has accepted keeps the request and the handle's
-   * `idempotencyKey`, and asks the same again with `idempotency_key`: it attaches to the same response.
+   * To survive a reload before the server has accepted the request, store the request and the handle's `idempotencyKey`.
+   * Then send the same request with that `idempotency_key`; it attaches to the same response.
    * @param {Request} request
    * @returns {AnswerHandle}
    */
@@ -95,9 +97,9 @@ export class HoldlineClient extends EventTarget {
   }
 
   /**
-   * Follows a response that exists: everything after a sequence number, then live.
+   * Follows an existing response: replays its events after a sequence number, then streams new ones.
    * @param {string} responseId
-   * @param {number} [startingAfter] -1 for all of it
+   * @param {number} [startingAfter] the last sequence number to skip; -1 replays the whole response
    * @returns {AnswerHandle}
    */
   follow(responseId, startingAfter = -1) {
@@ -107,7 +109,7 @@ export class HoldlineClient extends EventTarget {
     return handle;
   }
 
-  /** Gives a token to this socket and to each that follows it.
+  /** Sends a token on this socket and on each later one.
    * @param {string} token
    */
   authenticate(token) {
@@ -120,12 +122,12 @@ export class HoldlineClient extends EventTarget {
     this.#connection.probe();
   }
 
-  /** @param {boolean} hidden a hidden page does not fight for a new socket */
+  /** @param {boolean} hidden whether the page is hidden; a hidden page does not reconnect */
   setHidden(hidden) {
     this.#connection.setHidden(hidden);
   }
 
-  /** The page goes to sleep: the socket is let go until `wake`. */
+  /** Closes the socket until `wake` is called, because the page is about to be frozen. */
   suspend() {
     this.#connection.suspend();
   }
@@ -134,7 +136,7 @@ export class HoldlineClient extends EventTarget {
     this.#connection.wake();
   }
 
-  /** Ends it for good. Answers under way go on at the server; their handles settle as they stand. */
+  /** Closes the client permanently. The server continues unfinished answers; their handles settle in their current state. */
   close() {
     this.#connection.end();
     this.#each((handle) => handle.settle());
@@ -166,7 +168,7 @@ export class HoldlineClient extends EventTarget {
   }
 
   #stateChanged() {
-    // A final code is about this client and not about one answer, so each learns it.
+    // A final close code concerns the client and not one answer, so every answer fails with it.
     const close = this.#connection.close;
     if (close !== null && close.code !== 1000) this.#each((handle) => this.#refuse(handle));
     this.dispatchEvent(new Event("state"));
@@ -189,7 +191,7 @@ export class HoldlineClient extends EventTarget {
     else if (event.type === "error") this.#dispatch("error", event);
   }
 
-  /** What a pong says was sent last tells of an event that was lost without another one after it.
+  /** Passes the sequence numbers in a pong to the handles, which detect a lost event even if no other event follows it.
    * @param {{[responseId: string]: number}} responses
    */
   #pong(responses) {
@@ -209,7 +211,9 @@ export class HoldlineClient extends EventTarget {
     this.dispatchEvent(new CustomEvent(name, { detail }));
   }
 
-  /** Over a copy: a handle that settles leaves the map. @param {(handle: AnswerHandle) => void} run */
+  /** Calls a function with each handle, over a copy, because a settled handle is removed from the map.
+   * @param {(handle: AnswerHandle) => void} run
+   */
   #each(run) {
     for (const handle of [...this.#lanes.values()]) run(handle);
   }

@@ -1,11 +1,11 @@
 // @ts-check
-/** A piece of code: its language, a button to copy it, and colours once it is whole. */
+/** A code block: its language, a button that copies it, and syntax highlighting once it is complete. */
 
 import { button, make } from "./dom.js";
 import { load } from "./place.js";
 import { COPIED_MS, copy } from "./signs.js";
 
-/** Beyond this many characters colours would cost a frame. */
+/** The longest code that is highlighted, in characters. Longer code would delay a frame. */
 const LONGEST = 30_000;
 
 /** @type {Readonly<Record<string, string>>} */
@@ -16,20 +16,21 @@ const ALIASES = {
   md: "markdown", toml: "ini", gql: "graphql", docker: "dockerfile", make: "makefile", patch: "diff", h: "c",
 };
 
-/** The languages that there are colours for. */
+/** The languages that can be highlighted. */
 export const LANGUAGES = (
   "bash c cpp csharp css diff dockerfile go graphql ini java javascript json kotlin lua makefile markdown php python " +
   "ruby rust scala sql swift typescript xml yaml"
 ).split(" ");
 
-/** The language that a name means, or "" for one without colours. @param {string} name */
+/** Returns the language for a name, or "" if it cannot be highlighted. @param {string} name */
 export function languageOf(name) {
   const known = ALIASES[name.toLowerCase()] ?? name.toLowerCase();
   return LANGUAGES.includes(known) ? known : "";
 }
 
 /**
- * @param {string} language as the answer names it
+ * Makes an empty code block.
+ * @param {string} language the name in the answer
  * @param {{copy: string, copied: string, code: string}} words
  */
 export function codeBlock(language, words) {
@@ -41,21 +42,21 @@ export function codeBlock(language, words) {
     copying.textContent = words.copied;
     setTimeout(() => (copying.textContent = words.copy), COPIED_MS);
   }, words.copy);
-  copying.removeAttribute("aria-label"); // what it shows is its name, and "Copied" is to be heard
+  copying.removeAttribute("aria-label"); // its text is its accessible name, so that "Copied" is announced
   const scroll = make("pre", "code", code);
-  scroll.tabIndex = 0; // a keyboard scrolls it too
+  scroll.tabIndex = 0; // makes it scrollable by keyboard
   scroll.setAttribute("role", "group");
   scroll.setAttribute("aria-label", `${words.code} ${language}`.trim());
   const node = make("div", "code-block", make("div", "code-head", make("span", "code-language", language), copying), scroll);
   return { node, text, close: () => colourOnceSeen(code, languageOf(language)) };
 }
 
-/** Code by its element, with the language of it. @type {WeakMap<Element, string>} */
+/** The language of each code element that has not been highlighted. @type {WeakMap<Element, string>} */
 const unseen = new WeakMap();
 /** @type {IntersectionObserver | undefined} */
 let view;
 
-/** Colours are for eyes: code far up in a long answer waits until somebody goes there.
+/** Highlights code once it scrolls into view, because code far up in a long answer may never be seen.
  * @param {Element} code @param {string} language
  */
 function colourOnceSeen(code, language) {
@@ -71,17 +72,17 @@ function colourOnceSeen(code, language) {
   view.observe(code);
 }
 
-/** Colours a piece of code, when the colours are there; until then and without them it is text.
+/** Highlights code once the highlighter has loaded. Until then, or if loading fails, the code stays plain.
  * @param {Element} code @param {string} language
  */
 export async function colour(code, language) {
   const text = code.textContent ?? "";
   if (language === "" || text.length > LONGEST) return;
-  const coloured = await highlight(text, language).catch(() => null); // off line: then without colours
+  const coloured = await highlight(text, language).catch(() => null); // loading failed, for example offline
   if (coloured && code.textContent === text) code.replaceChildren(coloured);
 }
 
-/** Modules of highlight.js, each asked for once. @type {Map<string, Promise<any>>} */
+/** The modules of highlight.js; each is loaded once. @type {Map<string, Promise<any>>} */
 const parts = new Map();
 
 /** @param {string} name */
@@ -100,7 +101,7 @@ async function highlight(text, language) {
   return highlighter.highlight(text, { language, ignoreIllegals: true })._emitter.root;
 }
 
-/** Takes the place of highlight.js's own emitter, which makes HTML: this one makes nodes. */
+/** Replaces the emitter of highlight.js: it creates DOM nodes instead of HTML. */
 class Fragments {
   root = document.createDocumentFragment();
   /** @type {Node[]} */

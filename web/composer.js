@@ -1,5 +1,5 @@
 // @ts-check
-/** Where a prompt is written, and sent or stopped. */
+/** The form in which a prompt is written, sent and stopped. */
 
 import { button, icon, ICONS, make } from "./dom.js";
 
@@ -15,7 +15,7 @@ export class Composer {
 
   /**
    * @param {Words} words
-   * @param {{send: (prompt: string) => boolean, stop: () => void}} does `send` says whether it took the prompt
+   * @param {{send: (prompt: string) => boolean, stop: () => void}} actions `send` returns whether the prompt was accepted
    */
   constructor(words, { send, stop }) {
     this.send = send;
@@ -34,7 +34,7 @@ export class Composer {
     this.element.append(label, this.field, this.#send, this.#stop);
     this.field.addEventListener("input", () => this.fit());
     this.field.addEventListener("keydown", (event) => {
-      // The Enter that ends a composition (IME) chooses a word; Safari reports it as key 229 after the composition.
+      // During an IME composition, Enter selects a word. Safari reports this Enter as key 229 after the composition.
       if (event.key !== "Enter" || event.shiftKey || event.isComposing || event.keyCode === 229) return;
       event.preventDefault();
       this.submit();

@@ -1,9 +1,9 @@
 // @ts-check
 /**
- * One socket that is kept open: opened, checked by pings, replaced when it dies. It knows nothing of answers.
+ * Keeps one socket open: it connects, sends pings, and replaces a dead socket. It does not handle answers.
  *
- * A socket counts as open from its welcome to its loss. Every wait has a deadline: for the welcome, for a pong, for the
- * next try. What the page tells (hidden, asleep, back) is an input; nothing here looks at a document.
+ * A socket is open from its welcome until it is lost. Each wait has a deadline: the welcome, a pong, the next attempt.
+ * The state of the page (hidden, frozen, resumed) is an input; this module does not access the document.
  */
 
 import { delay, LONGEST_STATED_MS, triesAfterLoss } from "./backoff.js";
@@ -13,10 +13,10 @@ import { closeAdvice, parseFrame, ping } from "./protocol.js";
 
 /** @typedef {"connecting" | "open" | "reconnecting" | "closed"} State `connecting` until the first welcome */
 
-/** @typedef {{code: number | null, reason: string}} Close the code is null if the browser refused to open a socket */
+/** @typedef {{code: number | null, reason: string}} Close `code` is null if the browser refused to open a socket */
 
 /**
- * Clock, timers and random numbers, so that tests can control them.
+ * The clock, timers and random numbers, which tests replace.
  * @typedef {{
  *   WebSocket: new (url: string, protocols?: string | string[]) => WebSocket,
  *   now: () => number, random: () => number,
@@ -25,25 +25,26 @@ import { closeAdvice, parseFrame, ping } from "./protocol.js";
  */
 
 /**
+ * The callbacks of a connection.
  * @typedef {{
  *   state: (state: State) => void,
  *   open: (welcome: ServerEvent) => void,
  *   lost: () => void,
  *   event: (event: ServerEvent) => void,
- * }} Listeners `open` after each welcome, `lost` after each end of a socket that had been welcomed
+ * }} Listeners `open` is called after each welcome, and `lost` after the loss of an open socket
  */
 
-/** Milliseconds. A socket without a welcome by then is closed. */
+/** How long to wait for the welcome before closing a socket, in milliseconds. */
 export const WELCOME_DEADLINE_MS = 10_000;
 export const PING_INTERVAL_MS = 25_000;
-/** For a pong to a ping in quiet times, and to one sent because the connection may be dead. */
+/** How long to wait for the pong to a periodic ping, and to a ping that probes a possibly dead connection. */
 export const PONG_DEADLINE_MS = 10_000;
 export const PROBE_DEADLINE_MS = 3_000;
 
-/** A long answer may precede the pong: while frames come, the deadline moves, up to this many times its length. */
+/** The pong may be queued behind a long answer, so each received frame extends its deadline, up to this factor. */
 const MAX_DEADLINE_FACTOR = 3;
 
-/** A timer that fires this much late slept with the machine: the socket must be probed. */
+/** A ping timer that fires this late shows that the machine was asleep, so the socket is probed. */
 const OVERSLEPT_MS = 5_000;
 
 /** @typedef {"socket" | "ping" | "pong" | "drain"} Timer */
@@ -52,27 +53,27 @@ const TIMERS = /** @type {const} */ (["socket", "ping", "pong", "drain"]);
 export class Connection {
   /** @type {State} */
   state = "connecting";
-  /** Why it is closed for good. @type {Close | null} */
+  /** The final close, or null before it. @type {Close | null} */
   close = null;
-  /** The first frame of the present socket. @type {ServerEvent | null} */
+  /** The first frame of the current socket. @type {ServerEvent | null} */
   welcome = null;
 
   /** @type {WebSocket | null} */
   #socket = null;
   #tries = 0;
-  /** When the present socket was begun, and when it was welcomed. */
+  /** The times at which the current socket was created and welcomed. */
   #begunAt = 0;
   #openAt = 0;
   #notBefore = 0;
   #hidden = false;
   #suspended = false;
   #pings = 0;
-  /** The ping that waits for its pong. @type {string | null} */
+  /** The id of the ping that has no pong yet. @type {string | null} */
   #awaited = null;
-  /** Its deadline in milliseconds, and the moment past which no traffic excuses the missing pong. */
+  /** The deadline of the pong in milliseconds, and the time after which other frames no longer extend it. */
   #deadline = 0;
   #lastDeadline = 0;
-  /** One each: the next try or the welcome's deadline; the next ping; the pong's deadline; the move elsewhere.
+  /** Timers for the next attempt or the welcome's deadline, the next ping, the pong's deadline, and the end of draining.
    * @type {Record<Timer, any>}
    */
   #timers = { socket: 0, ping: 0, pong: 0, drain: 0 };
@@ -92,7 +93,7 @@ export class Connection {
     this.#connect();
   }
 
-  /** Sends now or says false; what could not be sent is the caller's to send again after the next `open`.
+  /** Sends a message, or returns false if the socket is not open. The caller has to resend it after the next `open`.
    * @param {object} message
    */
   send(message) {
@@ -101,8 +102,8 @@ export class Connection {
     return true;
   }
 
-  /** Ends it for good.
-   * @param {Close} [close]
+  /** Closes the connection permanently.
+* @param {Close} [close]
    */
   end(close = { code: 1000, reason: "closed by the client" }) {
     if (this.state === "closed") return;
@@ -111,18 +112,18 @@ export class Connection {
     this.#become("closed");
   }
 
-  /** Asks for a pong within a short time, or connects at once if there is no socket. */
+  /** Sends a ping with a short deadline, or connects at once if there is no socket. */
   probe() {
     if (this.state === "closed" || this.#suspended) return;
     if (this.state === "open") return this.#ping(PROBE_DEADLINE_MS);
     const age = this.platform.now() - this.#begunAt;
-    if (this.#socket && age < PROBE_DEADLINE_MS) return; // it is being opened this very moment
-    if (this.#notBefore > this.platform.now()) return; // the server asked for this wait
+    if (this.#socket && age < PROBE_DEADLINE_MS) return; // the socket is still being opened
+    if (this.#notBefore > this.platform.now()) return; // the server requested this delay
     this.#forgetSocket();
     this.#connect();
   }
 
-  /** A hidden page keeps its socket but does not fight for a new one.
+  /** Sets whether the page is hidden. A hidden page keeps its socket, but does not reconnect.
    * @param {boolean} hidden
    */
   setHidden(hidden) {
@@ -134,7 +135,7 @@ export class Connection {
     else this.#retry(this.#notBefore - this.platform.now());
   }
 
-  /** The page is put to sleep: the socket is let go, so that the sleep is not disturbed and nothing is half alive. */
+  /** Closes the socket before the page is frozen; a frozen page could not answer on it. */
   suspend() {
     if (this.state === "closed" || this.#suspended) return;
     this.#suspended = true;
@@ -143,14 +144,14 @@ export class Connection {
     if (wasOpen) this.#become("reconnecting");
   }
 
-  /** The page is awake again. */
+  /** Reconnects or probes after the page has resumed. */
   wake() {
     if (!this.#suspended) return this.probe();
     this.#suspended = false;
     this.#retry(this.#notBefore - this.platform.now());
   }
 
-  /** Replaces the present socket at once, for a reason that the caller has. */
+  /** Replaces the current socket immediately, at the caller's request. */
   renew() {
     if (this.state === "open") this.#lose(0);
   }
@@ -162,14 +163,14 @@ export class Connection {
     try {
       socket = new this.platform.WebSocket(this.url);
     } catch (error) {
-      // The address itself is refused (for example ws: on a page under https:): no later try can do better.
+      // The address itself was refused, for example ws: on an https: page, so a retry would fail as well.
       this.end({ code: null, reason: String(error) });
       return;
     }
     this.#socket = socket;
     socket.onmessage = (message) => this.#receive(message.data);
     socket.onclose = (close) => this.#closed(close.code, close.reason);
-    // In a browser a close follows each error. Node 20 leaves it out when the upgrade is refused.
+    // In a browser, a close event follows each error. Node 20 omits it when the upgrade is refused.
     socket.onerror = () => {
       if (this.state !== "open") this.#lose(0);
     };
@@ -181,7 +182,7 @@ export class Connection {
     const event = parseFrame(data);
     if (event === null) return;
     if (this.state !== "open") {
-      if (event.type !== "holdline:welcome") return; // it is always the first
+      if (event.type !== "holdline:welcome") return; // the welcome is always the first frame
       this.#welcomed(event);
     } else if (event.type === "holdline:draining") {
       this.#draining(event.retry_after_ms);
@@ -216,7 +217,7 @@ export class Connection {
     }, interval);
   }
 
-  /** A ping that is already under way is not asked again; only its deadline may come nearer.
+  /** Sends a ping. While one is pending, only a probe, with its shorter deadline, replaces it.
    * @param {number} deadline milliseconds
    */
   #ping(deadline) {
@@ -235,7 +236,7 @@ export class Connection {
     this.#set("pong", () => this.#lose(0), Math.min(this.#deadline, Math.max(left, 0)));
   }
 
-  /** This server is about to go: stay until the stated moment, then come back, most likely elsewhere.
+  /** Stays connected for the stated time while the server shuts down, then reconnects, usually to another server.
    * @param {unknown} retryAfterMs
    */
   #draining(retryAfterMs) {
@@ -252,8 +253,8 @@ export class Connection {
     else this.end({ code, reason });
   }
 
-  /** The present socket is of no use any more.
-   * @param {number} afterMs what the server asked for
+  /** Drops the current socket and schedules a retry.
+   * @param {number} afterMs the delay that the server requested
    */
   #lose(afterMs) {
     const now = this.platform.now();
@@ -265,7 +266,7 @@ export class Connection {
     this.#retry(wait);
   }
 
-  /** Tries after a while, unless the page is hidden or asleep: then the return of the page tries.
+  /** Schedules an attempt. A hidden or frozen page reconnects only when it is shown or resumed.
    * @param {number} wait milliseconds
    */
   #retry(wait) {
@@ -285,7 +286,7 @@ export class Connection {
     if (wasOpen) this.listeners.lost();
   }
 
-  /** A socket on a dead line may take minutes to close; nobody listens to it meanwhile. */
+  /** Detaches the current socket and closes it. On a dead network, its close event may take minutes. */
   #forgetSocket() {
     const socket = this.#socket;
     if (socket === null) return;

@@ -1,10 +1,10 @@
 // @ts-check
 /**
- * A conversation, kept where a reload and another tab find it. Pure but for the storage that it is given.
+ * A conversation in a storage that reloads and other tabs share. Pure except for that storage.
  *
- * A turn is stored before its prompt is sent, with the key of the request: a reload before the server has named the
- * response sends the same request with the same key, a later one follows the response. Both end up with one answer, and
- * so do two tabs. What is stored is the truth; each write changes one turn of it.
+ * A turn is stored with its request's idempotency key before its prompt is sent. After a reload, the page sends the same
+ * request with the same key if the response has no id yet, and otherwise follows the response. Either way there is one
+ * answer, also with two tabs. The storage is authoritative, and each write changes one turn.
  */
 
 /** @typedef {import("./response-state.js").Status} Status */
@@ -14,19 +14,19 @@
  * @typedef {{
  *   prompt: string, request: Request, key: string, at: number, responseId: string | null, status: Status, text: string,
  *   note: string, model: string | null, aside?: import("./aside.js").Aside | null,
- * }} Turn one prompt and its answer; `at` in milliseconds; `note` is the line under an answer that has ended
+ * }} Turn one prompt and its answer; `at` is in milliseconds; `note` is the line under a finished answer
  */
 
 /** @typedef {Pick<Storage, "getItem" | "setItem" | "removeItem">} Place */
 
-/** More turns than this are forgotten from the beginning, so that the storage does not overflow. */
+/** The maximum number of turns. The oldest turns are deleted first, so that the storage does not overflow. */
 export const TURN_LIMIT = 100;
 
 export class Conversation {
   /** @type {Turn[]} */
   turns = [];
 
-  /** @param {Place} storage @param {string} [name] under which it is stored */
+  /** @param {Place} storage @param {string} [name] the storage key */
   constructor(storage, name = "holdline.conversation") {
     this.storage = storage;
     this.name = name;
@@ -34,12 +34,11 @@ export class Conversation {
   }
 
   /**
-   * A new turn, stored. The model sees what came before by the id of the last response that can be continued.
+   * Adds and stores a turn. The request names the last continuable response, so that the model sees the history.
    * @param {string} prompt
    * @param {string} key
-   * @param {{whole?: boolean, like?: Turn, more?: object, at?: number}} [how] `whole`: send all earlier turns along, for a
-   *   server that has forgotten them; `like`: with the request of another turn, to have it answered once more; `more`: of
-   *   the request
+   * @param {{whole?: boolean, like?: Turn, more?: object, at?: number}} [how] `whole`: include all earlier turns, for a
+   *   server that has deleted them; `like`: repeat the request of this turn; `more`: further fields of the request
    * @returns {Turn}
    */
   add(prompt, key, { whole = false, like, more = {}, at = Date.now() } = {}) {
@@ -64,14 +63,14 @@ export class Conversation {
     this.storage.removeItem(this.name);
   }
 
-  /** Writes a turn down, beside what other tabs have written. @param {Turn} turn */
+  /** Stores a turn, and keeps the turns that other tabs have stored. @param {Turn} turn */
   save(turn) {
     const stored = this.#stored();
     const place = stored.findIndex(({ key }) => key === turn.key);
     this.#write(place < 0 ? [...stored, turn] : stored.with(place, turn));
   }
 
-  /** Takes over what another tab has written; a turn that is here stays the same object. */
+  /** Loads the turns that other tabs have stored. Turns that are already here stay the same objects. */
   sync() {
     const here = new Map(this.turns.map((turn) => [turn.key, turn]));
     this.turns = this.#stored().map((turn) => {
@@ -81,7 +80,7 @@ export class Conversation {
     });
   }
 
-  /** Where there is no room, as many of the last turns as there is room for. @param {Turn[]} turns */
+  /** Stores the turns; if the storage is full, stores as many of the last ones as fit. @param {Turn[]} turns */
   #write(turns) {
     if (turns.length === 0) return this.storage.removeItem(this.name);
     for (let first = Math.max(0, turns.length - TURN_LIMIT); first < turns.length; first = 2 * first + 1) {
@@ -89,12 +88,12 @@ export class Conversation {
         this.storage.setItem(this.name, JSON.stringify(turns.slice(first)));
         return;
       } catch {
-        // Full: the oldest turns are worth least.
+        // The storage is full, so the oldest turns are dropped.
       }
     }
   }
 
-  /** What is stored, or nothing: another version's remains are no reason to fail. @returns {Turn[]} */
+  /** Returns the stored turns, or none if the stored value is invalid, for example from another version. @returns {Turn[]} */
   #stored() {
     try {
       const turns = JSON.parse(this.storage.getItem(this.name) ?? "[]");
@@ -122,19 +121,19 @@ export class Conversation {
   }
 }
 
-/** A stopped answer is part of the history too; a failed prompt is asked again. @param {Turn} turn */
+/** Whether a later prompt can build on a turn. A stopped answer belongs to the history; a failed one does not. @param {Turn} turn */
 function continuable(turn) {
   return turn.responseId !== null && turn.text !== "" && ["completed", "incomplete", "cancelled"].includes(turn.status);
 }
 
-/** The storage of a kind, or one that forgets where the page may have none. @param {string} kind @returns {Place} */
+/** Returns the storage of a kind, or one in memory if the page cannot use it. @param {string} kind @returns {Place} */
 export function storageOf(kind) {
   try {
     const found = kind === "session" ? globalThis.sessionStorage : kind === "none" ? null : globalThis.localStorage;
     found?.getItem("");
     if (found) return found;
   } catch {
-    // A page in a sandbox.
+    // A sandboxed page has no storage.
   }
   /** @type {Map<string, string>} */
   const kept = new Map();

@@ -1,5 +1,5 @@
 // @ts-check
-/** What `/widget.js` is: the element, defined, and the client for who wants that alone. */
+/** The entry of `/widget.js`: it defines the element, and exports the client for use without the widget. */
 
 import { HoldlineChat } from "./chat-widget.js";
 

@@ -1,5 +1,5 @@
 // @ts-check
-/** A document of the house, drawn by what draws answers. It is our own, so its links may lead to other documents. */
+/** Shows a page of the documentation with the Markdown renderer of answers. Unlike an answer, it may link to other pages. */
 
 import { make } from "./dom.js";
 import { Markdown } from "./markdown.js";
@@ -7,10 +7,10 @@ import { STATUS } from "./status.js";
 
 const place = /** @type {HTMLElement} */ (document.getElementById("document"));
 
-/** Where the documents are, under any prefix. */
+/** The path of the documents, including any prefix. */
 const FOLDER = location.pathname.replace(/\/docs\/.*$/, "/docs/");
 
-/** What a heading is called in an address. @param {string} text */
+/** Returns the fragment identifier of a heading. @param {string} text */
 const anchor = (text) => text.toLowerCase().replace(/[^\p{L}\p{N}\s_-]/gu, "").trim().replace(/\s/g, "-");
 
 const extensions = {
@@ -18,7 +18,7 @@ const extensions = {
     link: (/** @type {any} */ { href }) => {
       const url = new URL(href, location.href);
       const own = url.origin === location.origin;
-      // Files of the repository that are no documents are not served.
+      // Other files of the repository are not served, so links to them become text.
       if (own && !url.pathname.startsWith(FOLDER)) return { node: make("span") };
       if (own) url.pathname = url.pathname.replace(/\.md$/, "");
       const link = make("a");

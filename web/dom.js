@@ -1,10 +1,11 @@
 // @ts-check
-/** Elements by name. A class is also a part, so that whoever may name it here may style it from outside. */
+/** Creates elements. Each class is also a shadow part, so that pages can style it with `::part`. */
 
 /**
+ * Makes an element.
  * @template {keyof HTMLElementTagNameMap} Name
  * @param {Name} name
- * @param {string} [kind] its classes and parts
+ * @param {string} [kind] the classes and parts, separated by spaces
  * @param {...(Node | string)} children
  * @returns {HTMLElementTagNameMap[Name]}
  */
@@ -19,8 +20,9 @@ export function make(name, kind = "", ...children) {
 }
 
 /**
- * @param {string} kind
- * @param {string} label what it is called where its children do not say it
+ * Makes a button.
+ * @param {string} kind the classes and parts
+ * @param {string} label the accessible name
  * @param {() => void} run
  * @param {...(Node | string)} children
  */
@@ -32,12 +34,12 @@ export function button(kind, label, run, ...children) {
   return made;
 }
 
-/** @param {Element} element @param {string} label */
+/** Sets the accessible name of an element. @param {Element} element @param {string} label */
 export function name(element, label) {
   element.setAttribute("aria-label", label);
 }
 
-/** A drawing on 24 by 24, which says nothing to who cannot see it. @param {string} path */
+/** Makes an icon from an SVG path on a 24 by 24 grid. It is hidden from screen readers. @param {string} path */
 export function icon(path) {
   const [svg, line] = ["svg", "path"].map((tag) => document.createElementNS("http://www.w3.org/2000/svg", tag));
   svg?.setAttribute("viewBox", "0 0 24 24");
@@ -47,7 +49,7 @@ export function icon(path) {
   return /** @type {SVGElement} */ (svg);
 }
 
-/** What an icon shows. */
+/** The SVG paths of the icons. */
 export const ICONS = {
   chat: "M4 5h16v11H11l-5 4v-4H4z",
   close: "M6 6l12 12M18 6L6 18",

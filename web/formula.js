@@ -1,35 +1,35 @@
 // @ts-check
-/** Formulas: shown as they were written until they are whole, seen, and there as MathML. */
+/** Shows a formula as its source until it is complete, in view, and typeset as MathML. */
 
 import { make } from "./dom.js";
 import { MAX_CHARACTERS } from "./lexer.js";
 import { load } from "./place.js";
 
-/** What one frame gives to formulas: a thousand of them hold up nothing. */
+/** The time per frame for typesetting formulas, so that even a thousand formulas do not block the page. */
 const SLICE_MS = 8;
-/** What sets formulas is asked for so often; without it they stay as they were written. */
+/** The maximum number of attempts to load the typesetter. Without it, formulas stay as their source. */
 const MAX_LOADS = 3;
 
 const CLOSED = /^(?:\\\(([^]*)\\\)|\\\[([^]*)\\\]|\$\$([^]*)\$\$|\$(?!\$)([^]*)\$)$/;
 
 /**
- * A formula's TeX, and whether it stands on lines of its own; null for one that is too long or has no end.
+ * Returns a formula's TeX and whether it is a display formula, or null if it is too long or incomplete.
  * @param {string} written
  */
 export function texOf(written) {
-  if (written.length > MAX_CHARACTERS + 4) return null; // with `$$` on both sides
+  if (written.length > MAX_CHARACTERS + 4) return null; // the limit plus `$$` on both sides
   const [, parentheses, brackets, dollars, dollar] = CLOSED.exec(written) ?? [];
   const tex = parentheses ?? brackets ?? dollars ?? dollar;
   return tex === undefined ? null : { tex, display: brackets !== undefined || dollars !== undefined };
 }
 
-/** Formulas by the names of what scrolls. @type {WeakMap<Element, string>} */
+/** The accessible name for each formula's scrolling container. @type {WeakMap<Element, string>} */
 const names = new WeakMap();
 /** @type {IntersectionObserver | undefined} */
 let sight;
 
-/** Formulas are for eyes: those far up in a long answer wait until somebody goes there.
- * @param {Element} code holds the formula as it was written @param {string} name of a formula, to be heard where it scrolls
+/** Typesets a formula once it scrolls into view, because formulas far up in a long answer may never be seen.
+ * @param {Element} code contains the source of the formula @param {string} name the accessible name if it scrolls
  */
 export function typesetOnceSeen(code, name) {
   if (texOf(code.textContent ?? "") === null) return;
@@ -46,7 +46,7 @@ export function typesetOnceSeen(code, name) {
   sight.observe(code);
 }
 
-/** Those in view. @type {Element[]} */
+/** The formulas in view that are not typeset yet. @type {Element[]} */
 const waiting = [];
 let typesetting = false;
 
@@ -85,9 +85,9 @@ function typesetter() {
   return loading;
 }
 
-/** Puts MathML in the place of a formula; one that cannot be typeset stays as it was written.
+/** Replaces a formula's source with MathML; a formula that cannot be typeset keeps its source.
  * @param {Element} code @param {Typeset} typeset
- * @returns {Element | null} what scrolls where the formula is wider than the answer
+ * @returns {Element | null} the element that scrolls if the formula is wider than the answer
  */
 function replace(code, typeset) {
   const written = code.textContent ?? "";
@@ -105,7 +105,7 @@ function replace(code, typeset) {
   return math.closest("p, ul, ol, h3, h4, h5, h6");
 }
 
-/** A keyboard scrolls it too. @param {Element} scroll @param {string} name */
+/** Makes a scrolling element reachable by keyboard. @param {Element} scroll @param {string} name */
 function reach(scroll, name) {
   if (scroll.scrollWidth <= scroll.clientWidth || scroll.matches("ul, ol")) return;
   scroll.setAttribute("tabindex", "0");
@@ -114,12 +114,12 @@ function reach(scroll, name) {
   scroll.setAttribute("aria-label", name);
 }
 
-/** The text of a node, with formulas as they were written. @param {Element} node */
+/** Returns the text of a node, with formulas as their source. @param {Element} node */
 export function textAsWritten(node) {
   return node.querySelector("math") ? written(/** @type {Element} */ (node.cloneNode(true))).textContent ?? "" : node.textContent ?? "";
 }
 
-/** @template {Element | DocumentFragment} T @param {T} copied @returns {T} */
+/** Replaces the MathML in a copied tree with the sources. @template {Element | DocumentFragment} T @param {T} copied @returns {T} */
 function written(copied) {
   for (const math of copied.querySelectorAll("math")) math.replaceWith(math.getAttribute("data-written") ?? "");
   return copied;
@@ -128,7 +128,7 @@ function written(copied) {
 /** @type {WeakSet<Node>} */
 const roots = new WeakSet();
 
-/** Has what is selected copied with its formulas as they were written. @param {Node} root */
+/** Makes copying from a root put the sources of the selected formulas on the clipboard. @param {Node} root */
 function copyAsWritten(root) {
   if (roots.has(root)) return;
   roots.add(root);
@@ -137,7 +137,7 @@ function copyAsWritten(root) {
     if (!clipboardData || target instanceof HTMLTextAreaElement) return;
     const selected = selectedIn(root)?.cloneContents();
     if (!selected?.querySelector("math")) return;
-    for (const past of selected.querySelectorAll(".past")) past.classList.remove("past"); // what is skipped has no text
+    for (const past of selected.querySelectorAll(".past")) past.classList.remove("past"); // `innerText` omits blocks whose layout is skipped
     const place = make("div", "unseen", written(selected));
     (root instanceof ShadowRoot ? root : document.body).append(place);
     clipboardData.setData("text/plain", place.innerText);
@@ -146,7 +146,7 @@ function copyAsWritten(root) {
   });
 }
 
-/** What is selected, formulas whole. @param {Node} root @returns {Range | null} */
+/** Returns the selected range, extended to whole formulas. @param {Node} root @returns {Range | null} */
 function selectedIn(root) {
   const selection = /** @type {any} */ (getSelection());
   if (!selection || selection.rangeCount === 0) return null;
