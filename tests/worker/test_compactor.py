@@ -34,7 +34,7 @@ async def test_logs_are_compacted_soon_after_their_end(harness: Harness, pipe: P
     assert views == [await harness.view(id_) for id_ in harness.ids]
 
 
-async def test_waiting_logs_are_compacted_at_exit_and_not_before(
+async def test_queued_logs_are_compacted_at_exit(
     make_harness: MakeHarness, pipe: Pipe, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(compactor, "PAUSE_SECONDS", (60, 60))
@@ -56,7 +56,7 @@ async def test_a_log_beyond_the_bound_of_waiting_bytes_is_compacted_at_once(
         assert {True, False} == set(await compacted(harness, pipe))
 
 
-async def test_a_failed_compaction_stops_no_other(
+async def test_a_failed_compaction_does_not_stop_the_others(
     harness: Harness, pipe: Pipe, capfd: pytest.CaptureFixture[str]
 ) -> None:
     class Broken:
@@ -99,7 +99,7 @@ async def test_a_stop_between_two_logs_leaves_no_coroutine_behind(
     assert stored == []
 
 
-async def test_a_step_that_is_cancelled_before_it_runs_leaves_no_coroutine() -> None:
+async def test_a_step_cancelled_before_it_runs_leaves_no_coroutine_behind() -> None:
     begun: list[str] = []
 
     async def step() -> None:

@@ -27,11 +27,11 @@ def test_the_defaults() -> None:
     assert (15_000, 3) == (config.shared.lease_ms, config.shared.max_attempts)
 
 
-def test_the_servers_names_are_no_error() -> None:
+def test_settings_of_the_server_are_accepted() -> None:
     assert load(MODEL) == load({**MODEL, "HOLDLINE_HOST": "0.0.0.0", "HOLDLINE_PORT": "80"})
 
 
-def test_without_a_model_it_says_what_to_set() -> None:
+def test_a_missing_model_is_reported_with_the_settings_to_change() -> None:
     with pytest.raises(ConfigError, match=r"OPENAI_API_KEY.*OPENAI_BASE_URL"):
         load({})
 
@@ -48,7 +48,7 @@ def test_without_a_model_it_says_what_to_set() -> None:
         ("REDIS_URL", "localhost", "redis://"),
     ],
 )
-def test_a_wrong_setting_is_named(name: str, value: str, says: str) -> None:
+def test_an_invalid_setting_is_named_in_the_error(name: str, value: str, says: str) -> None:
     with pytest.raises(ConfigError, match=name) as caught:
         load({**MODEL, name: value})
     assert says in str(caught.value)
@@ -72,7 +72,7 @@ def checked(*arguments: str, **environ: str) -> subprocess.CompletedProcess[str]
     )
 
 
-def test_a_check_says_what_it_found(redis_url: str) -> None:
+def test_a_check_prints_its_findings(redis_url: str) -> None:
     done = checked(REDIS_URL=redis_url, OPENAI_BASE_URL="http://me:hush@localhost/v1")
     assert 0 == done.returncode, done.stderr
     assert "Valkey" in done.stdout or "Redis 7" in done.stdout
@@ -92,7 +92,7 @@ def test_a_check_fails_on_a_wrong_name() -> None:
     assert (1, "worker: HOLDLINE_CONCURENCY") == (done.returncode, done.stderr[:27])
 
 
-async def test_a_check_asks_each_model_if_it_may(
+async def test_a_check_calls_each_model_if_requested(
     redis_url: str, tmp_path: Path, model: FakeModel
 ) -> None:
     good, bad = tmp_path / "good.toml", tmp_path / "bad.toml"

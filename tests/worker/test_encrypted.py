@@ -50,7 +50,7 @@ async def last(pipe: Pipe, response_id: str) -> dict[str, object]:
     return response
 
 
-async def test_it_waits_for_a_worker_that_has_the_key(
+async def test_a_job_waits_for_a_worker_that_has_its_key(
     harness: Harness, locked: Pipe, pipe: Pipe
 ) -> None:
     response_id = await ask(locked)
@@ -67,7 +67,7 @@ async def test_it_waits_for_a_worker_that_has_the_key(
     assert 1 == len(harness.model.calls)
 
 
-async def test_in_the_end_it_fails_with_a_code_and_is_not_called_poison(
+async def test_a_job_that_no_worker_can_decrypt_fails_with_its_own_code(
     harness: Harness, locked: Pipe, pipe: Pipe
 ) -> None:
     response_id = await ask(locked)
@@ -91,7 +91,7 @@ async def test_a_cancel_needs_no_key(harness: Harness, locked: Pipe, pipe: Pipe)
     assert "cancelled" == await status_of(pipe, response_id)
 
 
-async def test_a_rescue_ends_what_it_cannot_read(
+async def test_a_rescue_ends_a_job_that_it_cannot_decrypt(
     harness: Harness, locked: Pipe, pipe: Pipe
 ) -> None:
     response_id = await ask(locked)
@@ -100,7 +100,9 @@ async def test_a_rescue_ends_what_it_cannot_read(
     assert [] == await harness.context.queue.dead(0)
 
 
-async def test_what_was_altered_is_poison(harness: Harness, locked: Pipe, pipe: Pipe) -> None:
+async def test_an_altered_job_is_moved_to_the_dead_list(
+    harness: Harness, locked: Pipe, pipe: Pipe
+) -> None:
     given_the_key(harness, locked)
     response_id = await ask(locked)
     record = await pipe.call("HGET", NAMES.job(response_id), "job")

@@ -15,7 +15,7 @@ from tests.worker.conftest import MakeHarness
 from tests.worker.harness import Harness, begun, numbered, response, said
 
 
-async def test_an_answer_is_the_standards_events_in_their_order(harness: Harness) -> None:
+async def test_an_answer_consists_of_the_standards_events_in_order(harness: Harness) -> None:
     view = await harness.execute("mode=ok")
     assert Status.COMPLETED is view.status
     events = await harness.events(harness.only)
@@ -36,7 +36,7 @@ async def test_an_answer_is_the_standards_events_in_their_order(harness: Harness
     assert numbered(1) == said(events)
 
 
-async def test_a_whole_answer_has_its_proof_its_receipt_and_its_usage(harness: Harness) -> None:
+async def test_a_completed_answer_has_its_checksum_timings_and_usage(harness: Harness) -> None:
     await harness.execute("mode=ok")
     ended = response(await harness.events(harness.only))
     text = numbered(1).encode()
@@ -78,7 +78,7 @@ async def test_an_output_index_is_never_used_twice(harness: Harness) -> None:
         ("resetbeforeusage", Status.COMPLETED, None, numbered(1)),
     ],
 )
-async def test_how_an_answer_may_end(
+async def test_a_stop_reason_sets_the_status_of_the_response(
     harness: Harness, mode: str, status: Status, reason: str | None, text: str
 ) -> None:
     view = await harness.execute(f"mode={mode}")
@@ -90,7 +90,7 @@ async def test_how_an_answer_may_end(
     assert 1 == len(ended["output"])
 
 
-async def test_a_giant_answer_is_cut_at_the_limit_and_its_beginning_kept(harness: Harness) -> None:
+async def test_an_oversized_answer_is_truncated_at_the_limit(harness: Harness) -> None:
     await harness.execute("mode=giant")
     events = await harness.events(harness.only)
     ended = response(events)
@@ -100,13 +100,13 @@ async def test_a_giant_answer_is_cut_at_the_limit_and_its_beginning_kept(harness
     await wait_until(lambda: harness.model.calls[0].closed_by_client)
 
 
-async def test_one_giant_delta_is_cut_as_well(make_harness: MakeHarness) -> None:
+async def test_an_oversized_delta_is_truncated_at_the_limit(make_harness: MakeHarness) -> None:
     async with make_harness(HOLDLINE_MAX_OUTPUT_BYTES="7") as harness:
         await harness.execute("say=aaaäää")
         assert "aaaää" == said(await harness.events(harness.only))
 
 
-async def test_input_that_cannot_be_shown_to_a_model_is_refused(harness: Harness) -> None:
+async def test_input_that_the_model_cannot_take_fails_the_response(harness: Harness) -> None:
     audio: dict[str, Any] = {"role": "user", "content": [{"type": "input_audio"}]}
     response_id = await harness.submit("", input=[audio])
     await harness.execution(await harness.claim()).run()
@@ -115,7 +115,7 @@ async def test_input_that_cannot_be_shown_to_a_model_is_refused(harness: Harness
     assert [] == harness.model.calls
 
 
-async def test_the_first_piece_does_not_wait_for_the_second(harness: Harness) -> None:
+async def test_the_first_delta_is_written_before_the_second_arrives(harness: Harness) -> None:
     response_id = await harness.submit("mode=hang at=1")
     running = await begun(harness)
     await harness.until_said(response_id, "c1t0 ")
@@ -126,14 +126,14 @@ async def test_the_first_piece_does_not_wait_for_the_second(harness: Harness) ->
         await running
 
 
-async def test_a_model_faster_than_redis_is_batched(harness: Harness) -> None:
+async def test_deltas_are_batched_while_redis_is_slow(harness: Harness) -> None:
     await harness.execute("mode=fast tokens=20000")
     events = await harness.events(harness.only)
     assert numbered(1, 20_000) == said(events)
     assert len(events) < 2000
 
 
-async def test_many_at_once_are_never_mixed(harness: Harness) -> None:
+async def test_concurrent_answers_are_never_mixed(harness: Harness) -> None:
     ids = [await harness.submit(f"say=mine{index}_") for index in range(50)]
     grants = [await harness.claim() for _ in ids]
     await asyncio.gather(*(harness.execution(grant).run() for grant in grants))

@@ -49,7 +49,7 @@ async def waited_ms(pipe: Pipe, response_id: str) -> int:
 
 @pytest.mark.heavy  # tests/jobs/test_fairness.py tests this in the gate without processes
 @pytest.mark.timeout(120)
-async def test_ten_thousand_of_one_tenant_delay_another_by_what_runs_already(
+async def test_ten_thousand_prompts_of_one_tenant_delay_another_only_by_running_answers(
     system: System, pipe: Pipe
 ) -> None:
     queue, short = Queue(pipe, SETTINGS), {"HOLDLINE_CONCURRENCY": str(SLOTS)}

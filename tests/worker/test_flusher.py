@@ -70,7 +70,7 @@ async def log(harness: Harness, other: Pipe) -> AsyncIterator[Log]:
         yield log
 
 
-async def test_text_that_gathers_during_an_append_is_one_delta(log: Log) -> None:
+async def test_text_that_arrives_during_an_append_becomes_one_delta(log: Log) -> None:
     log.flusher.add_text(PLACE, "first ")
     await asyncio.sleep(0)
     for index in range(100):
@@ -80,7 +80,7 @@ async def test_text_that_gathers_during_an_append_is_one_delta(log: Log) -> None
     assert "first " + "".join(f"{index} " for index in range(100)) == await log.text()
 
 
-async def test_no_delta_is_larger_than_its_bound_and_no_character_is_cut(log: Log) -> None:
+async def test_deltas_are_bounded_and_split_between_characters(log: Log) -> None:
     text = "😀" * (2 * MAX_DELTA_CHARACTERS + 1)
     log.flusher.add_text(PLACE, text)
     await log.flusher.drain()
@@ -88,7 +88,7 @@ async def test_no_delta_is_larger_than_its_bound_and_no_character_is_cut(log: Lo
     assert text == await log.text()
 
 
-async def test_an_answer_larger_than_a_batch_ends_with_its_last_event(log: Log) -> None:
+async def test_an_answer_larger_than_a_batch_is_written_up_to_its_last_event(log: Log) -> None:
     text = "x" * (3 * MAX_BATCH_BYTES)
     log.flusher.add_text(PLACE, text)
     await log.flusher.finish(Status.COMPLETED, END, retention_ms=1000)
@@ -98,7 +98,7 @@ async def test_an_answer_larger_than_a_batch_ends_with_its_last_event(log: Log) 
     assert text == said(events)
 
 
-async def test_a_full_flusher_has_room_again_after_a_pause_of_redis(log: Log, pipe: Pipe) -> None:
+async def test_a_full_flusher_recovers_after_an_outage_of_redis(log: Log, pipe: Pipe) -> None:
     await log.flusher.drain()
     await pipe.call("CLIENT", "PAUSE", "600", "WRITE")
     for _ in range(11):
@@ -109,7 +109,7 @@ async def test_a_full_flusher_has_room_again_after_a_pause_of_redis(log: Log, pi
     assert 11 * (MAX_UNSENT_BYTES // 10) == len(await log.text())
 
 
-async def test_lost_connections_neither_lose_nor_repeat(log: Log, pipe: Pipe) -> None:
+async def test_lost_connections_neither_lose_nor_repeat_text(log: Log, pipe: Pipe) -> None:
     async def cut() -> None:
         while True:
             await pipe.call("CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes")
@@ -153,7 +153,7 @@ async def test_a_lost_claim_is_reported_and_ends_the_wait_for_room(log: Log, pip
     assert "" == await log.text()
 
 
-async def test_an_unexpected_error_reaches_the_producer_and_lets_it_go(
+async def test_an_unexpected_error_reaches_the_producer_and_unblocks_it(
     log: Log, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await log.flusher.drain()
@@ -178,7 +178,7 @@ async def test_a_cancel_is_reported_with_the_next_append(log: Log) -> None:
     assert ["cancel"] == log.reported
 
 
-async def test_a_finish_whose_reply_was_lost_is_one_finish(
+async def test_a_finish_whose_reply_is_lost_ends_the_log_once(
     log: Log, other: Pipe, pipe: Pipe
 ) -> None:
     await log.flusher.finish(Status.COMPLETED, END, retention_ms=1000)

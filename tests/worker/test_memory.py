@@ -24,7 +24,7 @@ async def executed(harness: Harness, prompt: str) -> None:
 
 
 @pytest.mark.parametrize("prompt", ["tokens=20", "400", "500", "rst", "eof", "badjson", "call"])
-async def test_a_job_leaves_nothing_for_the_collector(
+async def test_a_finished_job_leaves_no_reference_cycles(
     make_harness: MakeHarness, prompt: str
 ) -> None:
     async with make_harness(HOLDLINE_MAX_ATTEMPTS="1") as harness:
@@ -35,7 +35,7 @@ async def test_a_job_leaves_nothing_for_the_collector(
 
 
 @pytest.mark.parametrize("reason", Stop)
-async def test_a_stopped_job_leaves_nothing_for_the_collector(
+async def test_a_stopped_job_leaves_no_reference_cycles(
     make_harness: MakeHarness, reason: Stop
 ) -> None:
     async def stopped(harness: Harness) -> None:

@@ -83,7 +83,7 @@ async def test_a_transient_error_is_retried_and_fails_after_the_last_attempt(
 
 
 @pytest.mark.parametrize(("mode", "code"), [*TRANSIENT.items(), *SILENT.items()])
-async def test_a_second_attempt_makes_it_whole(
+async def test_a_second_attempt_completes_the_answer(
     make_harness: MakeHarness, mode: str, code: str
 ) -> None:
     async with make_harness(**SHORT.get(code, {})) as harness:
@@ -100,7 +100,7 @@ async def test_reasoning_counts_as_output_for_the_stall_timeout(make_harness: Ma
         assert Status.COMPLETED is view.status
 
 
-async def test_a_call_that_takes_too_long_is_ended(make_harness: MakeHarness) -> None:
+async def test_a_call_that_exceeds_the_model_timeout_is_ended(make_harness: MakeHarness) -> None:
     async with make_harness(HOLDLINE_MODEL_TIMEOUT_SECONDS="0.3") as harness:
         view = await harness.execute("mode=slow tokens=1000")
         assert Status.FAILED is view.status
@@ -109,21 +109,21 @@ async def test_a_call_that_takes_too_long_is_ended(make_harness: MakeHarness) ->
         assert said(events)
 
 
-async def test_an_endpoint_that_is_not_there_is_unavailable(make_harness: MakeHarness) -> None:
+async def test_an_unreachable_endpoint_counts_as_unavailable(make_harness: MakeHarness) -> None:
     async with make_harness(OPENAI_BASE_URL="http://127.0.0.1:9/v1") as harness:
         await harness.execute("hi", attempts=3)
         ended = response(await harness.events(harness.only))
         assert "upstream_unavailable" == ended["error"]["code"]
 
 
-async def test_retry_after_is_waited_for(harness: Harness) -> None:
+async def test_the_retry_waits_for_the_time_in_retry_after(harness: Harness) -> None:
     began = time.monotonic()
     await harness.execute("mode=busy times=1 after=0.5", attempts=2)
     assert 0.5 <= time.monotonic() - began
     assert "completed" == response(await harness.events(harness.only))["status"]
 
 
-async def test_retry_after_of_a_failing_endpoint_is_waited_for(make_harness: MakeHarness) -> None:
+async def test_retry_after_of_a_5xx_response_is_respected(make_harness: MakeHarness) -> None:
     failure = (
         b"HTTP/1.1 502 X\r\nRetry-After: 0.4\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
     )
@@ -139,7 +139,7 @@ async def test_retry_after_of_a_failing_endpoint_is_waited_for(make_harness: Mak
 
 
 @pytest.mark.parametrize("mode", ["400", "500", "busy", "errorobject"])
-async def test_a_providers_words_reach_neither_clients_nor_logs(
+async def test_the_text_of_a_provider_error_reaches_neither_clients_nor_logs(
     harness: Harness, mode: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     await harness.execute(f"mode={mode} marker-of-the-prompt", attempts=1)

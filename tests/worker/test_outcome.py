@@ -25,7 +25,7 @@ def told(outcome: Decision) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("row", ROWS, ids=lambda row: f"{row['cause']}-{row.get('failures', 0)}")
-def test_what_becomes_of_a_response(row: dict[str, Any]) -> None:
+def test_each_cause_leads_to_its_outcome(row: dict[str, Any]) -> None:
     outcome = decide(
         row["cause"],
         failures=row.get("failures", 0),
@@ -36,12 +36,12 @@ def test_what_becomes_of_a_response(row: dict[str, Any]) -> None:
     assert row["then"] == told(outcome)
 
 
-def test_every_cause_has_a_row() -> None:
+def test_every_cause_has_a_test_case() -> None:
     assert set(CAUSES) == {row["cause"] for row in ROWS}
 
 
 @pytest.mark.parametrize("cause", CAUSES)
-def test_a_failure_tells_its_client_what_to_do(cause: str) -> None:
+def test_the_message_of_a_failure_tells_the_client_what_to_do(cause: str) -> None:
     fails = CAUSES[cause].then in (Then.FAILED, Then.RETRY)
     assert fails == CAUSES[cause].message.endswith(".")
 
@@ -53,7 +53,7 @@ def test_a_failure_tells_its_client_what_to_do(cause: str) -> None:
     retry_after=st.none() | st.floats(min_value=-1e9, max_value=1e9),
     most=st.integers(min_value=1, max_value=100),
 )
-def test_every_response_ends_and_no_wait_is_without_bound(
+def test_retries_end_and_their_delays_are_bounded(
     cause: str, failures: int, jitter: float, retry_after: float | None, most: int
 ) -> None:
     policy = Policy(max_attempts=most)

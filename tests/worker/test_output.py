@@ -82,7 +82,7 @@ def test_events_add_up_to_the_items_that_the_response_holds(
 
 
 @given(pieces, st.data())
-def test_wherever_an_attempt_breaks_off_its_items_can_be_ended(
+def test_the_open_items_of_an_interrupted_attempt_can_be_closed(
     said: list[Any], data: st.DataObject
 ) -> None:
     log = RecordingSink()
@@ -101,7 +101,7 @@ def test_wherever_an_attempt_breaks_off_its_items_can_be_ended(
 
 
 @given(pieces)
-def test_every_event_is_one_that_the_official_types_know(said: list[Any]) -> None:
+def test_every_event_is_valid_by_the_types_of_the_sdk(said: list[Any]) -> None:
     log = RecordingSink()
     growing = output(log)
     for piece in said:
@@ -112,7 +112,7 @@ def test_every_event_is_one_that_the_official_types_know(said: list[Any]) -> Non
         EVENT.validate_python({**event, "sequence_number": number})
 
 
-def test_another_kind_ends_what_was_said_before() -> None:
+def test_an_item_of_another_type_closes_the_open_item() -> None:
     log = RecordingSink()
     growing = output(log)
     for piece in (Reasoning("Hm."), Text("So."), Call(0, "call_1", "f", "{}")):
@@ -136,7 +136,7 @@ def test_another_kind_ends_what_was_said_before() -> None:
     ] == kinds(log)
 
 
-def test_calls_told_in_turns_are_told_apart() -> None:
+def test_interleaved_calls_are_told_apart() -> None:
     log = RecordingSink()
     growing = output(log)
     for key in (0, 1):
@@ -148,7 +148,7 @@ def test_calls_told_in_turns_are_told_apart() -> None:
     assert ["12", "12"] == [item["arguments"] for item in growing.end(completed=True)]
 
 
-def test_arguments_wait_for_the_name_of_their_function() -> None:
+def test_arguments_are_held_until_the_name_of_the_function_arrives() -> None:
     log = RecordingSink()
     growing = output(log)
     growing.take(Call(0, "", "", '{"a":'))
@@ -160,14 +160,14 @@ def test_arguments_wait_for_the_name_of_their_function() -> None:
     assert "call_0" == item["call_id"]
 
 
-def test_a_function_that_is_not_allowed_is_not_called() -> None:
+def test_a_call_of_a_function_that_is_not_allowed_raises() -> None:
     log = RecordingSink()
     with pytest.raises(NotAllowed):
         output(log).take(Call(0, "call_1", "delete_all", "{}"))
     assert [] == log.events
 
 
-def test_what_does_not_fit_is_cut_between_characters() -> None:
+def test_output_beyond_the_limit_is_truncated_between_characters() -> None:
     log = RecordingSink()
     growing = output(log, most=10)
     growing.take(Reasoning("12345678"))
@@ -180,7 +180,7 @@ def test_what_does_not_fit_is_cut_between_characters() -> None:
     assert 10 == growing.size
 
 
-def test_an_answer_without_a_word_is_a_message_if_it_is_whole() -> None:
+def test_a_complete_answer_without_text_is_an_empty_message() -> None:
     (message,) = output(RecordingSink()).end(completed=True)
     assert ("message", "") == (message["type"], message["content"][0]["text"])
     assert [] == output(RecordingSink()).end(completed=False)
@@ -223,7 +223,7 @@ ENDLESS: dict[str, Callable[[int], list[OutputDelta]]] = {
 
 
 @pytest.mark.parametrize("kind", ENDLESS)
-def test_what_is_no_text_is_bounded_too(kind: str) -> None:
+def test_output_besides_text_is_bounded(kind: str) -> None:
     log = RecordingSink()
     growing = output(log, most=1)
     with pytest.raises(TooLong):

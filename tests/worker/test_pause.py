@@ -15,7 +15,7 @@ from tests.worker.conftest import MakeHarness
 
 
 @pytest.mark.parametrize("fallback", [False, True])
-async def test_a_429_pauses_its_model_unless_another_can_answer(
+async def test_a_429_pauses_the_model_unless_a_fallback_can_answer(
     make_harness: MakeHarness, model: FakeModel, pipe: Pipe, tmp_path: Path, fallback: bool
 ) -> None:
     path = tmp_path / "models.toml"

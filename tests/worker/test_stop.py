@@ -51,7 +51,7 @@ async def test_a_cancelled_response_has_the_usage_that_the_provider_sent(harness
     assert 20 == response(await harness.events(response_id))["usage"]["output_tokens"]
 
 
-async def test_a_cancel_that_an_append_finds_is_obeyed(harness: Harness) -> None:
+async def test_a_cancel_reported_by_an_append_stops_the_job(harness: Harness) -> None:
     response_id = await harness.submit("mode=slow tokens=1000")
     running = asyncio.create_task(harness.execution(await harness.claim()).run())
     await wait_until(lambda: harness.model.calls and harness.model.calls[0].sent)
@@ -60,7 +60,7 @@ async def test_a_cancel_that_an_append_finds_is_obeyed(harness: Harness) -> None
     assert Status.CANCELLED is (await harness.view(response_id)).status
 
 
-async def test_a_job_that_was_cancelled_before_its_claim_calls_no_model(harness: Harness) -> None:
+async def test_a_job_cancelled_before_its_claim_calls_no_model(harness: Harness) -> None:
     response_id = await harness.submit("mode=rst times=1")
     grant = await harness.claim()
     await harness.context.queue.cancel(response_id, 0, [])
@@ -70,7 +70,7 @@ async def test_a_job_that_was_cancelled_before_its_claim_calls_no_model(harness:
     assert [] == harness.model.calls
 
 
-async def test_a_job_that_is_given_back_is_claimed_again_at_once(harness: Harness) -> None:
+async def test_a_job_given_back_by_its_worker_is_claimed_again_at_once(harness: Harness) -> None:
     response_id = await harness.submit("mode=hang times=1")
     execution = harness.execution(await harness.claim())
     running = asyncio.create_task(execution.run())
@@ -85,7 +85,7 @@ async def test_a_job_that_is_given_back_is_claimed_again_at_once(harness: Harnes
     assert ["draining"] == [event["reason"] for event in events if event["type"] == RESTARTED]
 
 
-async def test_a_worker_that_lost_its_claim_writes_not_one_byte_more(harness: Harness) -> None:
+async def test_a_worker_that_lost_its_claim_writes_nothing_more(harness: Harness) -> None:
     response_id = await harness.submit("mode=slow pace=0.05 times=1")
     running = await begun(harness)
     # Its lease runs out while nobody renews it, and a second attempt takes over.
@@ -103,7 +103,7 @@ async def test_a_worker_that_lost_its_claim_writes_not_one_byte_more(harness: Ha
     assert numbered(2) == said(events)
 
 
-async def test_a_lost_lease_ends_a_silent_call_too(harness: Harness) -> None:
+async def test_a_lost_lease_ends_a_call_without_output(harness: Harness) -> None:
     response_id = await harness.submit("mode=headers")
     execution = harness.execution(await harness.claim())
     running = asyncio.create_task(execution.run())

@@ -10,7 +10,9 @@ from tests.system import wait_until
 from tests.worker.harness import Harness, begun, numbered, response, said
 
 
-async def test_a_tail_that_redis_lost_is_written_again(harness: Harness, pipe: Pipe) -> None:
+async def test_entries_of_the_attempt_that_redis_lost_are_written_again(
+    harness: Harness, pipe: Pipe
+) -> None:
     response_id = await harness.submit("mode=slow pace=0.01 tokens=60")
     running = await begun(harness)
     await wait_until(lambda: len(harness.model.calls[0].sent) > 60)
@@ -24,7 +26,7 @@ async def test_a_tail_that_redis_lost_is_written_again(harness: Harness, pipe: P
     assert 1 == len(harness.model.calls)
 
 
-async def test_a_log_that_lost_entries_from_before_the_attempt_leads_to_another_attempt(
+async def test_the_loss_of_entries_from_before_the_attempt_leads_to_another_attempt(
     harness: Harness, pipe: Pipe
 ) -> None:
     response_id = await harness.submit("mode=slow pace=0.01 tokens=40")
@@ -38,7 +40,7 @@ async def test_a_log_that_lost_entries_from_before_the_attempt_leads_to_another_
     assert numbered(2, 40) == said(events)
 
 
-async def test_memory_that_is_full_for_a_while_delays_and_loses_nothing(
+async def test_a_full_redis_delays_the_answer_and_loses_nothing(
     harness: Harness, pipe: Pipe
 ) -> None:
     response_id = await harness.submit("mode=slow pace=0.01 tokens=30")

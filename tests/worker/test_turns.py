@@ -46,7 +46,7 @@ async def messages(harness: Harness) -> list[str]:
 
 
 @pytest.mark.parametrize("fate", ["kept", "deleted", "expired"])
-async def test_an_accepted_job_is_answered_whatever_becomes_of_the_turn_before(
+async def test_an_accepted_job_is_answered_even_if_its_previous_turn_is_deleted(
     harness: Harness, fate: str
 ) -> None:
     queue, pipe = harness.context.queue, harness.context.pipe
@@ -68,7 +68,9 @@ async def test_an_accepted_job_is_answered_whatever_becomes_of_the_turn_before(
     assert not held, "an ended job holds its turns no longer"
 
 
-async def test_a_job_whose_turn_redis_lost_fails_without_a_call(harness: Harness) -> None:
+async def test_a_job_whose_previous_turn_is_lost_fails_without_a_model_call(
+    harness: Harness,
+) -> None:
     turn = await a_turn(harness, EARLIER, 1)
     job = await accepted(harness, [turn])
     await harness.context.pipe.call("DEL", Partition(1).turn(turn))  # with the master of a shard
@@ -80,7 +82,7 @@ async def test_a_job_whose_turn_redis_lost_fails_without_a_call(harness: Harness
     assert [] == harness.model.calls
 
 
-async def test_turns_count_towards_the_bytes_that_a_worker_holds(harness: Harness) -> None:
+async def test_previous_turns_count_towards_the_memory_budget_of_a_worker(harness: Harness) -> None:
     turn = await a_turn(harness, EARLIER, 1)
     first, second = [await accepted(harness, [turn]) for _ in range(2)]
     queue = harness.context.queue
@@ -91,7 +93,7 @@ async def test_turns_count_towards_the_bytes_that_a_worker_holds(harness: Harnes
     assert second.id == grant.response_id
 
 
-async def test_a_job_that_ends_without_a_call_releases_its_turns(harness: Harness) -> None:
+async def test_a_job_that_ends_without_a_model_call_releases_its_turns(harness: Harness) -> None:
     turn = await a_turn(harness, EARLIER, 1)
     await accepted(harness, [turn])
     await harness.context.queue.delete(turn)

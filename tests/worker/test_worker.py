@@ -20,7 +20,7 @@ from tests.worker.conftest import MakeHarness, Work
 from tests.worker.harness import Harness, numbered, response, said
 
 
-async def test_what_is_submitted_is_answered(harness: Harness, work: Work) -> None:
+async def test_submitted_jobs_are_answered(harness: Harness, work: Work) -> None:
     async with work(harness):
         ids = [await harness.submit("mode=ok") for _ in range(30)]
         for response_id in ids:
@@ -37,7 +37,7 @@ async def until_idle(harness: Harness) -> None:
     await wait_until(blocked)
 
 
-async def test_an_idle_worker_is_woken_at_once(harness: Harness, work: Work) -> None:
+async def test_a_submission_wakes_an_idle_worker_at_once(harness: Harness, work: Work) -> None:
     async with work(harness):
         await harness.ended(await harness.submit("mode=ok"))
         await until_idle(harness)
@@ -46,14 +46,16 @@ async def test_an_idle_worker_is_woken_at_once(harness: Harness, work: Work) -> 
         assert time.monotonic() - began < 0.4
 
 
-async def test_partitions_are_all_served(make_harness: MakeHarness, work: Work) -> None:
+async def test_all_partitions_are_served(make_harness: MakeHarness, work: Work) -> None:
     async with make_harness(HOLDLINE_PARTITIONS="3") as harness, work(harness):
         ids = [await harness.submit("mode=ok", partition=number) for number in (0, 1, 2, 2, 1, 0)]
         for response_id in ids:
             assert Status.COMPLETED is (await harness.ended(response_id)).status
 
 
-async def test_no_more_than_the_limit_runs_at_once(make_harness: MakeHarness, work: Work) -> None:
+async def test_concurrent_jobs_are_bounded_by_the_limit(
+    make_harness: MakeHarness, work: Work
+) -> None:
     async with make_harness(HOLDLINE_CONCURRENCY="3") as harness, work(harness) as running:
         ids = [await harness.submit("mode=slow pace=0.01") for _ in range(9)]
         most = 0
@@ -62,7 +64,7 @@ async def test_no_more_than_the_limit_runs_at_once(make_harness: MakeHarness, wo
         assert 3 == most
 
 
-async def test_no_more_bytes_than_the_budget_are_held_but_for_one_job(
+async def test_the_bytes_of_claimed_jobs_exceed_the_budget_by_at_most_one_job(
     make_harness: MakeHarness, work: Work
 ) -> None:
     # Each prompt is 10 KB: two are less than the budget, and three are more.
@@ -77,14 +79,18 @@ async def test_no_more_bytes_than_the_budget_are_held_but_for_one_job(
     assert 3 == most
 
 
-async def test_a_job_above_the_budget_runs_alone(make_harness: MakeHarness, work: Work) -> None:
+async def test_a_job_larger_than_the_budget_runs_alone(
+    make_harness: MakeHarness, work: Work
+) -> None:
     async with make_harness(HOLDLINE_MAX_HELD_BYTES="1") as harness, work(harness):
         ids = [await harness.submit("mode=ok") for _ in range(3)]
         for response_id in ids:
             assert Status.COMPLETED is (await harness.ended(response_id)).status
 
 
-async def test_a_job_much_longer_than_its_lease_is_run_once(harness: Harness, work: Work) -> None:
+async def test_a_job_that_runs_longer_than_its_lease_runs_once(
+    harness: Harness, work: Work
+) -> None:
     async with work(harness), work(harness):
         view = await harness.ended(await harness.submit("mode=slow tokens=100 pace=0.03"))
         assert (Status.COMPLETED, 1) == (view.status, view.attempt)
@@ -92,7 +98,7 @@ async def test_a_job_much_longer_than_its_lease_is_run_once(harness: Harness, wo
 
 
 @pytest.mark.parametrize("mode", ["silent", "headers", "hang"])
-async def test_a_cancel_closes_the_model_within_250_ms(
+async def test_a_cancel_closes_the_connection_to_the_model_within_250_ms(
     harness: Harness, work: Work, mode: str
 ) -> None:
     async with work(harness):
@@ -107,7 +113,9 @@ async def test_a_cancel_closes_the_model_within_250_ms(
         assert call.closed_by_client - asked < 0.25
 
 
-async def test_a_cancel_that_races_the_end_has_one_end(harness: Harness, work: Work) -> None:
+async def test_a_cancel_that_races_the_end_leaves_one_terminal_event(
+    harness: Harness, work: Work
+) -> None:
     async with work(harness):
         ids = [await harness.submit("mode=slow pace=0.002 tokens=10") for _ in range(20)]
         for response_id in ids:
@@ -129,7 +137,9 @@ async def test_a_deleted_response_frees_its_worker(harness: Harness, work: Work)
         await wait_until(lambda: len(running.worker._held) == 0)
 
 
-async def test_a_dead_workers_job_goes_on_elsewhere(harness: Harness, work: Work) -> None:
+async def test_the_job_of_a_dead_worker_is_finished_by_another(
+    harness: Harness, work: Work
+) -> None:
     response_id = await harness.submit("mode=ok")
     await harness.claim()  # by somebody who is never seen again
     async with work(harness):
@@ -139,7 +149,9 @@ async def test_a_dead_workers_job_goes_on_elsewhere(harness: Harness, work: Work
         assert ["worker_lost"] == [e["reason"] for e in events if e["type"] == RESTARTED]
 
 
-async def test_a_job_that_kills_its_workers_ends(harness: Harness, work: Work, pipe: Pipe) -> None:
+async def test_a_job_that_kills_its_workers_is_failed(
+    harness: Harness, work: Work, pipe: Pipe
+) -> None:
     response_id = await harness.submit("mode=ok")
     await harness.claim()
     await pipe.call("HSET", Partition(0).job(response_id), "failures", 2)
@@ -150,7 +162,7 @@ async def test_a_job_that_kills_its_workers_ends(harness: Harness, work: Work, p
     assert [] == harness.model.calls
 
 
-async def test_a_worker_s_death_may_be_the_end_and_keeps_the_partial_text(
+async def test_a_response_may_fail_at_the_death_of_its_worker_and_keeps_the_partial_text(
     harness: Harness, work: Work
 ) -> None:
     response_id = await harness.submit("mode=hang at=5", fail_on_worker_death=True)
@@ -167,7 +179,7 @@ async def test_a_worker_s_death_may_be_the_end_and_keeps_the_partial_text(
     assert ["incomplete"] == [item["status"] for item in response(events)["output"]]
 
 
-async def test_a_prompt_that_waited_too_long_is_told_so(
+async def test_a_job_that_waited_too_long_fails_with_its_own_code(
     make_harness: MakeHarness, work: Work
 ) -> None:
     short = {"HOLDLINE_MAX_WAIT_SECONDS": "0.1", "HOLDLINE_CONCURRENCY": "1"}
@@ -182,7 +194,9 @@ async def test_a_prompt_that_waited_too_long_is_told_so(
         await harness.ended(first)
 
 
-async def test_an_alien_entry_stops_nobody(harness: Harness, work: Work, pipe: Pipe) -> None:
+async def test_a_foreign_entry_in_the_queue_blocks_no_job(
+    harness: Harness, work: Work, pipe: Pipe
+) -> None:
     names = Partition(0)
     await pipe.call("ZADD", names.ready, 0, "me")
     await pipe.call("RPUSH", f"{names.waiting_prefix}me", "garbage")
@@ -191,7 +205,9 @@ async def test_an_alien_entry_stops_nobody(harness: Harness, work: Work, pipe: P
     assert [b"garbage"] == await pipe.call("LRANGE", names.dead, 0, -1)
 
 
-async def test_a_drain_finishes_what_can_be_finished(make_harness: MakeHarness, work: Work) -> None:
+async def test_a_draining_worker_finishes_jobs_within_the_grace_period(
+    make_harness: MakeHarness, work: Work
+) -> None:
     async with (
         make_harness(HOLDLINE_SHUTDOWN_GRACE_SECONDS="5") as harness,
         work(harness) as running,
@@ -206,7 +222,7 @@ async def test_a_drain_finishes_what_can_be_finished(make_harness: MakeHarness, 
         assert Status.QUEUED is (await harness.view(later)).status
 
 
-async def test_a_drain_gives_the_rest_back_and_another_goes_on_before_the_lease_is_over(
+async def test_a_draining_worker_gives_back_unfinished_jobs_before_their_lease_expires(
     make_harness: MakeHarness, work: Work
 ) -> None:
     async with make_harness(HOLDLINE_LEASE_SECONDS="60") as harness:
@@ -223,7 +239,7 @@ async def test_a_drain_gives_the_rest_back_and_another_goes_on_before_the_lease_
         assert ["draining"] == [e["reason"] for e in events if e["type"] == RESTARTED]
 
 
-async def test_a_worker_that_slept_past_its_lease_keeps_what_nobody_took(
+async def test_a_worker_suspended_past_its_lease_keeps_jobs_that_nobody_claimed(
     harness: Harness, work: Work
 ) -> None:
     async with work(harness):
@@ -237,7 +253,7 @@ async def test_a_worker_that_slept_past_its_lease_keeps_what_nobody_took(
 # Real processes
 
 
-async def test_a_process_answers_and_stops_with_status_0(
+async def test_a_worker_process_answers_and_exits_with_status_0(
     system: System, harness: Harness, model: FakeModel
 ) -> None:
     worker = await system.worker(model.url)
@@ -249,7 +265,7 @@ async def test_a_process_answers_and_stops_with_status_0(
     assert all(json.loads(line) for line in worker.output.splitlines())
 
 
-async def test_a_process_that_is_killed_is_replaced(
+async def test_a_killed_worker_process_is_replaced(
     system: System, harness: Harness, model: FakeModel
 ) -> None:
     first = await system.worker(model.url)
@@ -262,7 +278,7 @@ async def test_a_process_that_is_killed_is_replaced(
     assert 2 == len(model.calls)
 
 
-async def test_a_process_that_was_stopped_past_its_lease_writes_nothing_more(
+async def test_a_process_suspended_past_its_lease_writes_nothing_more(
     system: System, harness: Harness, model: FakeModel
 ) -> None:
     first = await system.worker(model.url)
@@ -277,7 +293,7 @@ async def test_a_process_that_was_stopped_past_its_lease_writes_nothing_more(
     assert view.entries == (await harness.view(response_id)).entries
 
 
-async def test_a_process_drains_while_redis_is_away(
+async def test_a_worker_process_drains_while_redis_is_unavailable(
     system: System, harness: Harness, model: FakeModel
 ) -> None:
     worker = await system.worker(model.url, HOLDLINE_SHUTDOWN_GRACE_SECONDS="0.3")

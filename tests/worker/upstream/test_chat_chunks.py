@@ -33,7 +33,7 @@ def escaped(*deltas: str) -> str:
     return "".join(piece.text for piece in pieces if isinstance(piece, Text))
 
 
-def test_a_payload_may_hold_several_things() -> None:
+def test_a_chunk_may_hold_several_pieces() -> None:
     usage = {"prompt_tokens": 1}
     pieces = ChatChunkReader().read(chunk({"content": "a"}, "stop", usage=usage))
     assert [Text("a"), Stopped("stop"), Usage(usage)] == pieces
@@ -57,11 +57,11 @@ def test_a_payload_may_hold_several_things() -> None:
         b'{"choices":[{"index":1,"delta":{}}]}',
     ],
 )
-def test_what_means_nothing_is_no_piece(payload: bytes) -> None:
+def test_chunks_without_content_yield_nothing(payload: bytes) -> None:
     assert [] == ChatChunkReader().read(payload)
 
 
-def test_reasoning_is_a_sign_of_life() -> None:
+def test_reasoning_deltas_count_as_activity() -> None:
     expected = [Reasoning("hm", "reasoning_content")]
     assert expected == ChatChunkReader().read(chunk({"reasoning_content": "hm"}))
 
@@ -82,7 +82,7 @@ def test_reasoning_is_a_sign_of_life() -> None:
         b"[" * 100_000,
     ],
 )
-def test_another_shape_is_malformed(payload: bytes) -> None:
+def test_chunks_of_unknown_shape_are_malformed(payload: bytes) -> None:
     with pytest.raises(Malformed):
         ChatChunkReader().read(payload)
 
@@ -100,12 +100,12 @@ def test_another_shape_is_malformed(payload: bytes) -> None:
         b'[{"error":{"code":400}}]',
     ],
 )
-def test_an_error_in_the_place_of_a_chunk_is_one_in_any_form(payload: bytes) -> None:
+def test_an_error_in_place_of_a_chunk_is_recognized_in_each_form(payload: bytes) -> None:
     with pytest.raises(ErrorInStream):
         ChatChunkReader().read(payload)
 
 
-def test_an_error_keeps_nothing_of_what_it_says() -> None:
+def test_an_error_does_not_keep_the_message_of_the_provider() -> None:
     with pytest.raises(ErrorInStream) as caught:
         ChatChunkReader().read(b'{"error":{"message":"your key sk-secret"}}')
     assert "secret" not in repr(caught.value)
@@ -125,12 +125,12 @@ def test_an_error_keeps_nothing_of_what_it_says() -> None:
         (["é", "ü😀"], "éü😀"),
     ],
 )
-def test_halves_of_characters_are_joined_or_replaced(deltas: list[str], text: str) -> None:
+def test_surrogate_halves_are_joined_or_replaced(deltas: list[str], text: str) -> None:
     assert text == escaped(*deltas)
 
 
 @given(st.lists(st.text(st.characters(codec=None, categories=None), max_size=6), max_size=6))
-def test_whatever_a_provider_escapes_can_be_encoded(deltas: list[str]) -> None:
+def test_text_with_any_escapes_can_be_encoded_as_utf_8(deltas: list[str]) -> None:
     text = escaped(*(json.dumps(delta)[1:-1] for delta in deltas))
     assert text == text.encode().decode()
     joined = "".join(deltas).encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")

@@ -268,7 +268,9 @@ def streams(draw: st.DrawFn) -> tuple[Answer, list[bytes]]:
 
 @settings(suppress_health_check=[HealthCheck.too_slow], deadline=None)
 @given(streams())
-def test_a_stream_that_is_odd_but_clear_is_what_it_says(case: tuple[Answer, list[bytes]]) -> None:
+def test_unusual_but_unambiguous_streams_yield_the_items_of_the_plain_stream(
+    case: tuple[Answer, list[bytes]],
+) -> None:
     answer, payloads = case
     found, reason = read(payloads)
     assert answer == found
@@ -310,7 +312,7 @@ BERN, ROME = '{"city":"Bern"}', '{"city":"Rome"}'
         [b'{"type":"response.output_text.delta","delta":"Hello"}'],
     ],
 )
-def test_what_is_not_understood_is_not_complete(payloads: list[bytes]) -> None:
+def test_streams_that_cannot_be_interpreted_are_not_completed(payloads: list[bytes]) -> None:
     reader, pieces = ChatChunkReader(frozenset(FUNCTIONS)), []
     with pytest.raises((Malformed, ErrorInStream)):
         for payload in payloads:
@@ -406,7 +408,9 @@ def test_what_is_not_understood_is_not_complete(payloads: list[bytes]) -> None:
         ),
     ],
 )
-def test_calls_are_told_apart(payloads: list[bytes], calls: list[tuple[str, str]]) -> None:
+def test_calls_without_ids_or_indexes_are_told_apart(
+    payloads: list[bytes], calls: list[tuple[str, str]]
+) -> None:
     found, _ = read(payloads)
     assert calls == list(found.calls)
 
@@ -424,7 +428,9 @@ def test_calls_are_told_apart(payloads: list[bytes], calls: list[tuple[str, str]
     ],
 )
 @pytest.mark.parametrize("named", ["first", "every"])
-def test_arguments_may_grow_or_be_missing(pieces: list[str], arguments: str, named: str) -> None:
+def test_cumulative_and_missing_arguments_are_accepted(
+    pieces: list[str], arguments: str, named: str
+) -> None:
     payloads = [
         called(index=0, id="a", arguments=piece, **({"name": "get"} if named == "every" else {}))
         for piece in pieces
@@ -434,12 +440,12 @@ def test_arguments_may_grow_or_be_missing(pieces: list[str], arguments: str, nam
 
 
 @pytest.mark.parametrize("last", ['{"town":"Bern"}', '{"city":"Be'])
-def test_arguments_that_grow_otherwise_are_malformed(last: str) -> None:
+def test_arguments_that_change_their_beginning_are_malformed(last: str) -> None:
     with pytest.raises(Malformed):
         read([called(index=0, name="get", arguments=one) for one in ('{"c', last)] + [CALLS, DONE])
 
 
-def test_a_call_that_a_limit_cut_is_no_fault_of_the_stream() -> None:
+def test_a_call_truncated_by_a_limit_is_not_malformed() -> None:
     payloads = [called(index=0, name="get", arguments='{"city":"Be'), frame(reason="length")]
     answer, reason = read([*payloads, DONE])
     assert ((("get", '{"city":"Be'),), "length") == (answer.calls, reason)
@@ -457,7 +463,7 @@ def test_a_call_that_a_limit_cut_is_no_fault_of_the_stream() -> None:
         ([called(index=0, name="get", arguments=BERN), frame(reason="length"), DONE], "length"),
     ],
 )
-def test_only_whole_calls_may_end_without_a_reason(
+def test_only_complete_calls_may_lack_a_stop_reason(
     payloads: list[bytes], reason: str | None
 ) -> None:
     assert reason == read(payloads)[1]
@@ -493,7 +499,7 @@ def test_a_part_may_be_a_refusal() -> None:
         ([frame({"role": "assistant", "content": ""}), STOP], ""),
     ],
 )
-def test_the_answer_may_be_in_another_place(payloads: list[bytes], text: str) -> None:
+def test_the_answer_is_found_in_alternative_fields(payloads: list[bytes], text: str) -> None:
     assert text == read(payloads)[0].text
 
 
@@ -511,10 +517,10 @@ def test_the_answer_may_be_in_another_place(payloads: list[bytes], text: str) ->
     + [("abort", "error"), ("MALFORMED_FUNCTION_CALL", "error"), ("OTHER", "unknown")]
     + [({"type": "length", "length": 7}, "length")],
 )
-def test_a_reason_for_stopping_has_many_words(word: Any, reason: str) -> None:
+def test_synonyms_of_stop_reasons_are_recognized(word: Any, reason: str) -> None:
     assert reason == normalized(word)
 
 
 @pytest.mark.parametrize("word", [None, "", " ", "null", "None", "FINISH_REASON_UNSPECIFIED"])
-def test_a_reason_may_say_not_yet(word: str | None) -> None:
+def test_placeholder_stop_reasons_are_ignored(word: str | None) -> None:
     assert normalized(word) is None

@@ -22,11 +22,11 @@ def messages(context: list[dict[str, Any]] | None = None, **params: Any) -> list
     return found
 
 
-def test_a_string_is_what_the_user_says() -> None:
+def test_a_string_input_becomes_a_user_message() -> None:
     assert [{"role": "user", "content": "hi"}] == messages(input="hi")
 
 
-def test_instructions_context_and_input_come_in_this_order() -> None:
+def test_instructions_context_and_input_are_sent_in_this_order() -> None:
     context = [
         {"role": "user", "content": "one"},
         message_done("msg_1", 0, "two", "completed")[-1]["item"],
@@ -39,7 +39,7 @@ def test_instructions_context_and_input_come_in_this_order() -> None:
     ] == messages(context, instructions="be kind", input="three")
 
 
-def test_items_of_input_may_have_parts_and_any_role() -> None:
+def test_input_messages_with_parts_and_all_roles_are_translated() -> None:
     parts = [{"type": "input_text", "text": "a"}, {"type": "input_text", "text": "b"}]
     assert [
         {"role": "system", "content": "ab"},
@@ -54,13 +54,13 @@ def test_items_of_input_may_have_parts_and_any_role() -> None:
     )
 
 
-def test_tools_that_another_endpoint_ran_earlier_are_left_out() -> None:
+def test_calls_of_hosted_tools_are_omitted() -> None:
     search = {"type": "web_search_call", "id": "ws_1", "status": "completed"}
     asked = {"role": "user", "content": "hi"}
     assert [asked] == messages([search], input="hi") == messages(input=[search, asked])
 
 
-def test_an_assistant_who_said_nothing_is_left_out() -> None:
+def test_an_empty_assistant_message_is_omitted() -> None:
     nothing = message_done("msg_1", 0, "", "incomplete")[-1]["item"]
     assert [{"role": "user", "content": "hi"}] == messages([nothing], input="hi")
 
@@ -72,13 +72,13 @@ def test_an_assistant_who_said_nothing_is_left_out() -> None:
         {"role": "user", "content": [{"type": "input_audio", "data": "secret"}]},
     ],
 )
-def test_what_cannot_be_shown_is_refused_without_its_content(item: dict[str, Any]) -> None:
+def test_unsupported_items_are_rejected_without_quoting_their_content(item: dict[str, Any]) -> None:
     with pytest.raises(UnsupportedInput) as caught:
         messages(input=[item])
     assert "secret" not in str(caught.value)
 
 
-def test_only_what_was_asked_for_is_sent() -> None:
+def test_only_parameters_that_were_set_are_sent() -> None:
     assert {"model", "messages", "stream", "stream_options"} == set(arguments(input="hi"))
     assert {"temperature": 0, "top_p": 0.5, "max_tokens": 9} == {
         name: value
@@ -94,7 +94,7 @@ def test_only_what_was_asked_for_is_sent() -> None:
     }
 
 
-def test_openais_own_endpoint_has_another_name_for_the_limit() -> None:
+def test_the_output_limit_is_sent_to_openai_as_max_completion_tokens() -> None:
     job = Job("resp_x", "me", 0, {"input": "hi", "max_output_tokens": 9})
     sent = completion(job, default_model="default", limit=OPENAI_LIMIT)
     assert ("default", 9) == (sent["model"], sent["max_completion_tokens"])
@@ -116,11 +116,13 @@ def test_openais_own_endpoint_has_another_name_for_the_limit() -> None:
         ("http://127.0.0.1:8000/v1", LIMIT),
     ],
 )
-def test_a_host_has_its_name_for_the_limit(url: str | None, name: str) -> None:
+def test_the_output_limit_is_sent_under_the_name_that_the_host_uses(
+    url: str | None, name: str
+) -> None:
     assert name == limit_name(url)
 
 
-def test_usage_is_told_in_the_standards_words() -> None:
+def test_usage_is_translated_to_the_fields_of_the_standard() -> None:
     counts = {
         "prompt_tokens": 10,
         "completion_tokens": 5,
@@ -215,7 +217,7 @@ def test_usage_is_told_in_the_standards_words() -> None:
         ),
     ],
 )
-def test_the_larger_count_is_the_true_one(
+def test_the_larger_of_two_conflicting_counts_is_used(
     counts: dict[str, Any], input_tokens: int, output_tokens: int, reasoning_tokens: int
 ) -> None:
     usage = counted(counts)
@@ -243,7 +245,7 @@ def test_the_larger_count_is_the_true_one(
         [{"prompt_tokens": 12, "completion_tokens": 5}, {"prompt_tokens": None}],
     ],
 )
-def test_counts_that_come_in_several_frames_only_grow(frames: list[dict[str, Any]]) -> None:
+def test_counts_of_several_chunks_never_decrease(frames: list[dict[str, Any]]) -> None:
     counts: dict[str, Any] = {}
     for frame in frames:
         counts = merged(counts, {**frame, "prompt_tokens_details": {"cached_tokens": 4}})
@@ -256,20 +258,20 @@ def test_counts_that_come_in_several_frames_only_grow(frames: list[dict[str, Any
 
 
 @pytest.mark.parametrize("counts", [{}, {"prompt_tokens": "some"}, {"prompt_tokens_details": 7}])
-def test_usage_of_another_shape_counts_nothing(counts: dict[str, Any]) -> None:
+def test_usage_of_unknown_shape_is_ignored(counts: dict[str, Any]) -> None:
     assert 0 == counted(counts)["total_tokens"]
 
 
-def test_usage_is_estimated_by_characters() -> None:
+def test_missing_usage_is_estimated_from_characters() -> None:
     assert 4 == estimated(characters(arguments(input="12345")), 5)["total_tokens"]
 
 
-def test_what_a_chat_completion_alone_can_say_is_passed_on() -> None:
+def test_parameters_that_only_chat_completions_have_are_passed_on() -> None:
     asked = arguments(input="hi", holdline_stop=["\n"], holdline_seed=0)
     assert (["\n"], 0) == (asked["stop"], asked["seed"])
 
 
-def test_what_the_standard_cannot_say_is_refused_where_it_is_spoken() -> None:
+def test_parameters_that_only_chat_completions_have_are_refused_for_the_responses_api() -> None:
     job = Job("resp_x", "me", 0, {"input": "hi", "holdline_seed": 0}, [])
     with pytest.raises(UnsupportedInput):
         request(job, model="m")
@@ -283,5 +285,5 @@ def test_what_the_standard_cannot_say_is_refused_where_it_is_spoken() -> None:
         ("http://127.0.0.1:8000/v1", LIMIT),
     ],
 )
-def test_the_name_of_the_limit_is_the_endpoints(base_url: str | None, name: str) -> None:
+def test_the_name_of_the_output_limit_can_be_configured(base_url: str | None, name: str) -> None:
     assert name == limit_name(base_url)

@@ -42,7 +42,9 @@ async def client(model: FakeModel) -> AsyncIterator[ModelClient]:
         yield client
 
 
-async def test_a_call_is_sent_as_the_sdk_sends_it(model: FakeModel, client: ModelClient) -> None:
+async def test_a_call_is_sent_as_the_sdk_would_send_it(
+    model: FakeModel, client: ModelClient
+) -> None:
     async with contextlib.aclosing(await client.send(ARGUMENTS)) as response:
         await response.aread()
     async with openai.AsyncOpenAI(
@@ -58,7 +60,7 @@ async def test_a_call_is_sent_as_the_sdk_sends_it(model: FakeModel, client: Mode
     assert theirs.body == ours.body
 
 
-async def test_clients_of_hundreds_of_models_load_the_certificates_once(
+async def test_clients_share_one_load_of_the_ca_certificates(
     monkeypatch: pytest.MonkeyPatch, model: FakeModel
 ) -> None:
     endpoint = configured("redis://127.0.0.1:9/0", model).single
@@ -82,7 +84,7 @@ class Sent(httpx2.AsyncByteStream):
             yield piece
 
 
-async def test_a_body_comes_as_it_was_sent_and_is_decoded_where_it_was_encoded() -> None:
+async def test_plain_bodies_are_passed_through_and_encoded_bodies_are_decoded() -> None:
     plain = httpx2.Response(200, stream=Sent(b"data: a\n", b"\n"))
     assert [b"data: a\n", b"\n"] == [piece async for piece in iter_body(plain)]
     packed = gzip.compress(b"data: a\n\n")
@@ -92,7 +94,7 @@ async def test_a_body_comes_as_it_was_sent_and_is_decoded_where_it_was_encoded()
 
 
 @pytest.mark.parametrize("packing", ["gzip", "deflate", "raw deflate"])
-async def test_a_packed_body_is_unpacked_in_pieces(packing: str) -> None:
+async def test_a_compressed_body_is_decompressed_in_bounded_pieces(packing: str) -> None:
     wbits = {"gzip": 31, "deflate": 15, "raw deflate": -15}[packing]
     pack = zlib.compressobj(wbits=wbits)
     packed = pack.compress(b"a" * 10_000_000) + pack.flush()
@@ -104,21 +106,21 @@ async def test_a_packed_body_is_unpacked_in_pieces(packing: str) -> None:
 
 
 @pytest.mark.parametrize("size", [1, 7, 1000])
-async def test_a_packed_body_may_have_several_members(size: int) -> None:
+async def test_a_gzip_body_may_have_several_members(size: int) -> None:
     packed = gzip.compress(b"data: a\n\n") + gzip.compress(b"data: b\n\n") + b"\0\0\0"
     sent = Sent(*(packed[at : at + size] for at in range(0, len(packed), size)))
     response = httpx2.Response(200, headers={"Content-Encoding": "gzip, identity"}, stream=sent)
     assert b"data: a\n\ndata: b\n\n" == b"".join([piece async for piece in iter_body(response)])
 
 
-async def test_bytes_after_the_end_of_a_packed_body_are_not_kept() -> None:
+async def test_bytes_after_the_end_of_a_compressed_body_are_discarded() -> None:
     sent = Sent(gzip.compress(b"data: a\n\n"), b"x", b"x")
     response = httpx2.Response(200, headers={"Content-Encoding": "gzip"}, stream=sent)
     assert [b"data: a\n\n"] == [piece async for piece in iter_body(response)]
 
 
 @pytest.mark.parametrize("wbits", [31, 15, -15])
-async def test_a_packed_body_may_come_byte_by_byte(wbits: int) -> None:
+async def test_a_compressed_body_may_arrive_byte_by_byte(wbits: int) -> None:
     pack = zlib.compressobj(wbits=wbits)
     packed = pack.compress(b"data: a\n\n") + pack.flush()
     sent = Sent(*(bytes([byte]) for byte in packed))
@@ -127,13 +129,13 @@ async def test_a_packed_body_may_come_byte_by_byte(wbits: int) -> None:
 
 
 @pytest.mark.parametrize("packing", ["br", "gzip"])
-async def test_a_body_that_cannot_be_unpacked_is_an_error(packing: str) -> None:
+async def test_a_corrupt_compressed_body_is_an_error(packing: str) -> None:
     response = httpx2.Response(200, headers={"Content-Encoding": packing}, stream=Sent(b"data: a"))
     with pytest.raises(httpx2.DecodingError):
         await anext(aiter(iter_body(response)))
 
 
-async def test_a_refusal_tells_its_status_its_headers_and_its_error(client: ModelClient) -> None:
+async def test_a_refused_call_reports_status_headers_and_error(client: ModelClient) -> None:
     asked = ARGUMENTS | {"messages": [{"role": "user", "content": "mode=busy after=3"}]}
     with pytest.raises(StatusError) as caught:
         await client.send(asked)
@@ -162,26 +164,26 @@ async def refused(reply: bytes) -> StatusError:
 
 
 @pytest.mark.parametrize("packed", [False, True])
-async def test_an_error_is_read_bounded_also_when_it_is_unpacked(packed: bool) -> None:
+async def test_error_bodies_are_bounded_before_and_after_decompression(packed: bool) -> None:
     body = b"x" * 50_000_000 if packed else b"x" * 1_000_000
     sent = gzip.compress(body) if packed else body
     error = await refused(refusal(sent, *(["Content-Encoding: gzip"] if packed else [])))
     assert MAX_ERROR_BYTES == len(error.error)
 
 
-async def test_a_packed_error_is_understood() -> None:
+async def test_a_compressed_error_body_is_decoded() -> None:
     body = gzip.compress(b'{"error":{"code":"context_length_exceeded"}}')
     error = await refused(refusal(body, "Content-Encoding: gzip"))
     assert {"error": {"code": "context_length_exceeded"}} == error.error
 
 
-async def test_an_error_that_cannot_be_unpacked_has_its_status() -> None:
+async def test_a_corrupt_compressed_error_body_keeps_its_status() -> None:
     for encoding in ("gzip", "br", "zstd"):
         error = await refused(refusal(b"no", f"Content-Encoding: {encoding}"))
         assert (400, "") == (error.status, error.error)
 
 
-async def test_a_redirect_is_not_followed() -> None:
+async def test_redirects_are_not_followed() -> None:
     async with ReplayedEndpoint([b"HTTP/1.1 500 X\r\nContent-Length: 0\r\n\r\n"]) as other:
         error = await refused(
             refusal(b"", f"Location: {other.url}", status="307 Temporary Redirect")

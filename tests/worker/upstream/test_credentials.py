@@ -68,7 +68,9 @@ async def credential(source: Source) -> AsyncIterator[CommandKey]:
     await credential.close()
 
 
-async def test_a_command_is_run_once_for_a_hundred(source: Source, credential: CommandKey) -> None:
+async def test_a_hundred_concurrent_jobs_run_the_command_once(
+    source: Source, credential: CommandKey
+) -> None:
     source.key("sk-1", 3600)
     assert {"sk-1"} == set(await asyncio.gather(*(credential.key() for _ in range(100))))
     assert 1 == source.runs
@@ -79,7 +81,7 @@ async def test_a_command_is_run_once_for_a_hundred(source: Source, credential: C
     assert 2 == source.runs
 
 
-async def test_a_job_that_is_cancelled_does_not_end_the_command_of_others(
+async def test_cancelling_a_job_does_not_stop_the_command_for_others(
     source: Source, credential: CommandKey
 ) -> None:
     source.tell("sleep 0.2; echo sk-1")
@@ -90,7 +92,7 @@ async def test_a_job_that_is_cancelled_does_not_end_the_command_of_others(
     assert 1 == source.runs
 
 
-async def test_a_key_is_renewed_before_it_ends_and_nobody_waits(
+async def test_a_key_is_renewed_in_the_background_before_it_expires(
     source: Source, credential: CommandKey
 ) -> None:
     source.key("sk-1", 1.0)
@@ -104,7 +106,7 @@ async def test_a_key_is_renewed_before_it_ends_and_nobody_waits(
     assert ("sk-2", 2) == (await credential.key(), source.runs)
 
 
-async def test_a_key_that_is_good_is_used_while_the_command_fails(
+async def test_a_valid_key_is_used_while_the_command_fails(
     source: Source, credential: CommandKey, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(credentials, "PAUSE_SECONDS", 60.0)
@@ -127,7 +129,7 @@ async def test_a_key_that_is_good_is_used_while_the_command_fails(
     assert 2 == source.runs, "it is left alone for a while"
 
 
-async def test_a_key_that_is_refused_again_is_not_asked_for_by_each_job(
+async def test_the_command_is_not_run_for_each_job_while_its_keys_are_refused(
     source: Source, credential: CommandKey
 ) -> None:
     source.key("sk-1", 3600)
@@ -148,7 +150,7 @@ async def test_a_key_that_is_refused_again_is_not_asked_for_by_each_job(
         ("kill -9 $$", "status -9"),
     ],
 )
-async def test_what_a_command_may_do_is_bounded(
+async def test_time_and_output_of_a_command_are_bounded(
     source: Source, credential: CommandKey, script: str, reason: str
 ) -> None:
     source.tell(script)
@@ -160,7 +162,7 @@ async def test_what_a_command_may_do_is_bounded(
     assert len(printed) <= credentials.MAX_LOGGED
 
 
-async def test_a_command_that_takes_too_long_ends_with_all_that_it_started(
+async def test_a_command_that_times_out_is_killed_with_its_child_processes(
     source: Source, credential: CommandKey, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(credentials, "COMMAND_SECONDS", 0.3)
@@ -180,13 +182,13 @@ def _runs(pid: int) -> bool:
         return False
 
 
-async def test_a_program_that_is_not_there_is_named_as_such() -> None:
+async def test_a_missing_program_is_reported_as_missing() -> None:
     with capture_logs() as logs, pytest.raises(KeyUnavailable, match="FileNotFoundError"):
         await CommandKey("m", ("/no/such/program",)).key()
     assert 1 == len(logs)
 
 
-async def test_a_file_is_read_again_when_it_has_changed(
+async def test_a_changed_key_file_is_read_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = tmp_path / "key"
@@ -230,7 +232,7 @@ async def keyed(
 
 @pytest.mark.parametrize("header", ["authorization", "api-key"])
 @pytest.mark.parametrize("kind", ["file", "command"])
-async def test_a_key_that_changes_while_a_worker_runs_costs_no_answer(
+async def test_a_key_rotated_while_a_worker_runs_fails_no_response(
     make_harness: MakeHarness, tmp_path: Path, source: Source, kind: str, header: str
 ) -> None:
     path = tmp_path / "key"
@@ -262,7 +264,7 @@ async def test_a_key_that_changes_while_a_worker_runs_costs_no_answer(
     assert "sk-rotated" not in str(logs)
 
 
-async def test_without_a_key_a_job_is_put_off_and_no_call_is_made(
+async def test_a_job_is_postponed_without_a_model_call_while_no_key_is_available(
     make_harness: MakeHarness, tmp_path: Path, source: Source, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(credentials, "PAUSE_SECONDS", 0.05)
@@ -279,7 +281,7 @@ async def test_without_a_key_a_job_is_put_off_and_no_call_is_made(
         assert "Bearer sk-1" == model.calls[0].headers["authorization"]
 
 
-async def test_a_key_that_stays_refused_is_the_operators_trouble(
+async def test_a_key_that_stays_refused_fails_as_an_authentication_error(
     make_harness: MakeHarness, tmp_path: Path, source: Source
 ) -> None:
     source.key("sk-1")
@@ -293,7 +295,7 @@ async def test_a_key_that_stays_refused_is_the_operators_trouble(
         assert (0, 1, 2) == (len(model.calls), model.refused, source.runs)
 
 
-def test_a_key_has_one_source(tmp_path: Path) -> None:
+def test_two_sources_for_one_key_are_rejected(tmp_path: Path) -> None:
     path = tmp_path / "models.toml"
     environ = {"HOLDLINE_MODELS": str(path), "K": "sk-secret"}
     for setting, says in [
@@ -314,7 +316,7 @@ def test_a_key_has_one_source(tmp_path: Path) -> None:
     assert "sk-secret" not in repr(load(environ))
 
 
-async def test_a_check_tries_the_keys(
+async def test_a_check_loads_the_keys(
     pipe: Pipe, redis_url: str, tmp_path: Path, source: Source
 ) -> None:
     path = tmp_path / "models.toml"

@@ -18,7 +18,7 @@ def limits() -> Iterator[tuple[Deadline, asyncio.AbstractEventLoop]]:
         yield deadline, asyncio.get_running_loop()
 
 
-async def test_what_takes_longer_is_over() -> None:
+async def test_a_wait_beyond_the_deadline_times_out() -> None:
     with limits() as (deadline, loop):
         began = loop.time()
         with pytest.raises(TimeoutError), deadline.at(began + 0.05):
@@ -27,7 +27,7 @@ async def test_what_takes_longer_is_over() -> None:
         assert 0 == _cancelling()
 
 
-async def test_a_limit_that_was_moved_is_not_over_when_the_timer_rings() -> None:
+async def test_an_extended_deadline_outlasts_the_old_timer() -> None:
     with limits() as (deadline, loop):
         with deadline.at(loop.time() + 0.02):
             pass  # on a busy machine even a turn of the loop may take longer
@@ -37,7 +37,7 @@ async def test_a_limit_that_was_moved_is_not_over_when_the_timer_rings() -> None
             await asyncio.sleep(LONG_SECONDS)
 
 
-async def test_a_timer_that_rings_while_nothing_is_waited_for_ends_nothing() -> None:
+async def test_a_timer_that_fires_outside_of_a_wait_cancels_nothing() -> None:
     with limits() as (deadline, loop):
         with deadline.at(loop.time() + 0.02):
             pass  # on a busy machine even a turn of the loop may take longer
@@ -46,7 +46,7 @@ async def test_a_timer_that_rings_while_nothing_is_waited_for_ends_nothing() -> 
             await asyncio.sleep(LONG_SECONDS)
 
 
-async def test_a_limit_may_be_moved_forward() -> None:
+async def test_a_deadline_can_be_moved_to_an_earlier_time() -> None:
     with limits() as (deadline, loop):
         with deadline.at(loop.time() + 100):
             await asyncio.sleep(0)
@@ -56,12 +56,12 @@ async def test_a_limit_may_be_moved_forward() -> None:
         assert loop.time() - began < 4
 
 
-async def test_a_limit_that_is_past_is_over_at_the_first_wait() -> None:
+async def test_a_deadline_in_the_past_times_out_at_the_first_wait() -> None:
     with limits() as (deadline, loop), pytest.raises(TimeoutError), deadline.at(loop.time() - 1):
         await asyncio.sleep(LONG_SECONDS)
 
 
-async def test_a_cancellation_by_somebody_else_stays_one() -> None:
+async def test_a_cancellation_from_outside_stays_a_cancellation() -> None:
     async def wait() -> None:
         with limits() as (deadline, loop), deadline.at(loop.time() + 0.01):
             try:
@@ -74,14 +74,14 @@ async def test_a_cancellation_by_somebody_else_stays_one() -> None:
         await task
 
 
-async def test_another_error_is_not_hidden() -> None:
+async def test_other_errors_are_raised_unchanged() -> None:
     with limits() as (deadline, loop):
         with pytest.raises(LookupError), deadline.at(loop.time() + 1):
             raise LookupError
         assert 0 == _cancelling()
 
 
-async def test_nothing_is_left_behind() -> None:
+async def test_no_timer_is_left_behind() -> None:
     with limits() as (deadline, loop):
         with deadline.at(loop.time() + 100):
             await asyncio.sleep(0)

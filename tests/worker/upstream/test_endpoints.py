@@ -56,7 +56,7 @@ async def ended(harness: Harness, **request: Any) -> tuple[str, str | None, list
 
 
 @pytest.mark.parametrize("vector", VECTORS, ids=lambda path: path.name)
-async def test_an_endpoint_is_understood(
+async def test_the_replies_of_an_endpoint_lead_to_the_expected_response(
     vector: Path, make_harness: MakeHarness, tmp_path: Path
 ) -> None:
     case = json.loads((vector / "case.json").read_text())

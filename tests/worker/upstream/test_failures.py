@@ -27,16 +27,16 @@ NOW = 784_111_777.0  # 08:49:37
 
 
 @pytest.mark.parametrize("row", ROWS, ids=lambda row: f"{row['code']}-{row['from']}")
-def test_an_error_means(row: dict[str, Any]) -> None:
+def test_an_error_is_classified(row: dict[str, Any]) -> None:
     assert row["code"] == classify(row["error"], row["status"]).code
 
 
 @given(JSON, st.none() | st.integers(300, 599))
-def test_every_error_has_a_row(error: Any, status: int | None) -> None:
+def test_every_error_code_has_a_vector(error: Any, status: int | None) -> None:
     assert classify(error, status).code in CAUSES
 
 
-def test_what_an_error_asks_for_is_read() -> None:
+def test_the_retry_delay_of_an_error_is_read() -> None:
     error = [{"error": {"code": 429, "details": [{"@type": "RetryInfo", "retryDelay": "34s"}]}}]
     assert ("upstream_busy", 34.0) == (classify(error, 429).code, classify(error, 429).retry_after)
 
@@ -48,7 +48,7 @@ def test_what_an_error_asks_for_is_read() -> None:
         {"error": {"message": "Unknown parameter: 'stream_options'.", "param": "stream_options"}},
     ],
 )
-def test_an_optional_argument_that_is_refused_is_named(error: Any) -> None:
+def test_a_refused_optional_argument_is_recognized(error: Any) -> None:
     assert "stream_options" == classify(error, 422).parameter
 
 
@@ -70,7 +70,7 @@ def test_an_optional_argument_that_is_refused_is_named(error: Any) -> None:
         ({"retry-after": DATE}, 0.0),
     ],
 )
-def test_a_wait_is_asked_for_in_seconds_or_as_a_date(
+def test_retry_after_is_read_as_seconds_or_as_a_date(
     headers: dict[str, str], seconds: float | None
 ) -> None:
     assert seconds == retry_after(headers, NOW)

@@ -45,7 +45,7 @@ CHUNK = st.fixed_dictionaries(
 
 
 @given(CHUNK, st.booleans())
-def test_what_is_plain_means_the_same_to_the_long_way(chunk: Any, ascii_only: bool) -> None:
+def test_the_fast_parser_agrees_with_the_full_parser(chunk: Any, ascii_only: bool) -> None:
     payload = json.dumps(chunk, ensure_ascii=ascii_only).encode(errors="replace")
     if text := decode_text(payload):
         assert [Text(text)] == ChatChunkReader().read(payload)
@@ -61,7 +61,7 @@ PLAIN = {
 
 
 @pytest.mark.parametrize("payload", PLAIN.values(), ids=PLAIN)
-def test_what_servers_send_for_a_token_is_plain(payload: str) -> None:
+def test_ordinary_token_chunks_take_the_fast_path(payload: str) -> None:
     assert "a" == decode_text(payload.encode())
 
 
@@ -76,11 +76,11 @@ def test_what_servers_send_for_a_token_is_plain(payload: str) -> None:
         b'{"choices":[]}',
     ],
 )
-def test_what_is_not_plain_is_left_to_others(payload: bytes) -> None:
+def test_other_chunks_are_left_to_the_full_parser(payload: bytes) -> None:
     assert decode_text(payload) is None
 
 
-def test_text_that_follows_half_a_character_is_not_plain() -> None:
+def test_text_after_half_a_surrogate_pair_is_left_to_the_full_parser() -> None:
     chunks = ChatChunkReader()
     assert [] == chunks.read(b'{"choices":[{"delta":{"content":"\\ud83d"}}]}')
     rest = b'{"choices":[{"delta":{"content":"a"}}]}'

@@ -86,7 +86,7 @@ SIGNATURES = {
 
 @pytest.mark.parametrize("through", [kept, sent_back])
 @pytest.mark.parametrize("reply", SIGNATURES)
-async def test_the_signature_of_a_call_comes_back(
+async def test_the_signature_of_a_call_is_sent_back(
     make_harness: MakeHarness, reply: str, through: Through
 ) -> None:
     shown = await next_turn(make_harness, SIGNATURES[reply], through)
@@ -94,14 +94,14 @@ async def test_the_signature_of_a_call_comes_back(
 
 
 @pytest.mark.parametrize("through", [kept, sent_back])
-async def test_text_behind_a_call_is_sent_before_its_result(
+async def test_text_after_a_call_is_sent_before_the_result_of_the_call(
     make_harness: MakeHarness, through: Through
 ) -> None:
     shown = await next_turn(make_harness, stream(calling(), {"content": "\n"}), through)
     assert "\n" == shown[1]["content"]
 
 
-def test_an_id_with_a_signature_in_it_comes_back() -> None:
+def test_a_call_id_that_contains_a_signature_is_sent_back() -> None:
     id_ = "call_1__thought__" + "A" * 4000  # as LiteLLM makes them
     call = {"type": "function_call", "call_id": id_, "name": "f", "arguments": "{}"}
     said, result = messages(sent_back([call, RESULT | {"call_id": id_}]))
@@ -164,7 +164,7 @@ DETAILED: dict[str, tuple[list[Json], list[Json]]] = {
 
 @pytest.mark.parametrize("through", [kept, sent_back])
 @pytest.mark.parametrize("reply", DETAILED)
-async def test_details_of_the_reasoning_come_back_with_its_call(
+async def test_reasoning_details_are_sent_back_with_their_call(
     make_harness: MakeHarness, reply: str, through: Through
 ) -> None:
     deltas, details = DETAILED[reply]
@@ -174,7 +174,7 @@ async def test_details_of_the_reasoning_come_back_with_its_call(
     assert signed == (SIGNED if reply == "two of a kind" else None)
 
 
-async def test_reasoning_comes_back_in_its_own_field(make_harness: MakeHarness) -> None:
+async def test_reasoning_is_sent_back_in_the_field_it_came_in(make_harness: MakeHarness) -> None:
     sent, _ = REASONED["in another field"]
     assert "I think." == (await next_turn(make_harness, sent, sent_back))[1]["reasoning"]
 
@@ -192,7 +192,7 @@ def whole_turn(*deltas: Json, maker: str) -> list[Json]:
     return [*output.end(completed=True), RESULT]
 
 
-def test_data_of_a_provider_goes_only_to_the_model_that_made_it() -> None:
+def test_provider_data_is_sent_only_to_the_model_that_produced_it() -> None:
     for deltas, names in (
         ([*THOUGHT, calling(extra_content=SIGNED)], {"reasoning_content"}),
         (DETAILED["in pieces"][0], {"reasoning", "reasoning_details"}),
@@ -213,7 +213,7 @@ def test_data_of_a_provider_goes_only_to_the_model_that_made_it() -> None:
             assert "holdline" not in json.dumps(told)
 
 
-def test_data_without_a_maker_goes_to_the_model_that_is_named() -> None:
+def test_provider_data_of_unknown_origin_is_sent_to_the_requested_model() -> None:
     call = {"type": "function_call", "call_id": "call_1", "name": "f", "arguments": "{}"}
     items = [call | {"extra_content": SIGNED}, RESULT]
     job = Job("resp_x", "me", 0, {"model": "one", "input": items})
@@ -224,14 +224,14 @@ def test_data_without_a_maker_goes_to_the_model_that_is_named() -> None:
 
 @pytest.mark.parametrize("through", [kept, sent_back])
 @pytest.mark.parametrize("reply", REASONED)
-async def test_reasoning_content_comes_back_with_its_call(
+async def test_reasoning_content_is_sent_back_with_its_call(
     make_harness: MakeHarness, reply: str, through: Through
 ) -> None:
     sent, thought = REASONED[reply]
     assert thought == (await next_turn(make_harness, sent, through))[1].get("reasoning_content")
 
 
-def test_reasoning_without_a_call_does_not_come_back() -> None:
+def test_reasoning_without_a_call_is_not_sent_back() -> None:
     parts = [{"type": "reasoning_text", "text": "I think."}]
     thought = {"type": "reasoning", "content": parts, "holdline_field": "reasoning_content"}
     said = {"type": "message", "role": "assistant", "content": "So."}
@@ -243,7 +243,7 @@ def test_reasoning_without_a_call_does_not_come_back() -> None:
     ]
 
 
-async def test_data_of_a_provider_is_bounded(make_harness: MakeHarness) -> None:
+async def test_provider_data_is_bounded_in_size(make_harness: MakeHarness) -> None:
     reply = stream(calling(extra_content={"google": "x" * 70_000}))
     async with (
         ReplayedEndpoint([reply]) as endpoint,
@@ -254,7 +254,7 @@ async def test_data_of_a_provider_is_bounded(make_harness: MakeHarness) -> None:
     assert "output_too_long" in json.dumps(response)
 
 
-def test_the_phase_of_a_message_is_passed_on_where_the_standard_is_spoken() -> None:
+def test_the_phase_of_a_message_is_passed_on_to_the_responses_api() -> None:
     parts = [{"type": "output_text", "text": "Let me look."}]
     message = {"type": "message", "role": "assistant", "phase": "commentary", "content": parts}
     call = {"type": "function_call", "call_id": "c", "name": "f", "arguments": "{}"}

@@ -39,7 +39,7 @@ def counted() -> Iterator[Counter[str]]:
         sys.setprofile(before)
 
 
-async def test_a_token_that_comes_with_others_passes_through_few_functions(
+async def test_a_token_costs_a_bounded_number_of_function_calls(
     harness: Harness,
 ) -> None:
     """Two lines of an event, and the two that look for plain text: four. What is said once for all

@@ -46,7 +46,9 @@ def jwt(**claims: Any) -> str:
         ({"token": "a", "expires_in": "soon", "expiry": None, "exp": True}, "a", None),
     ],
 )
-def test_a_key_is_found(text: Any, key: str, seconds: float | None) -> None:
+def test_keys_are_found_in_the_output_of_cloud_tools(
+    text: Any, key: str, seconds: float | None
+) -> None:
     found = key_of(text if isinstance(text, str) else json.dumps(text, indent=1), NOW)
     assert key == found.key
     left = None if found.ends_at is None else found.ends_at - NOW
@@ -74,14 +76,14 @@ def test_a_key_is_found(text: Any, key: str, seconds: float | None) -> None:
         '{"a":' * 10_000,
     ],
 )
-def test_a_text_without_a_key_is_refused_without_being_quoted(text: str) -> None:
+def test_text_without_a_key_is_rejected_without_being_quoted(text: str) -> None:
     with pytest.raises(ValueError, match=r"^the (key|text|JSON) ") as caught:
         key_of(text, NOW)
     assert "sk-1" not in str(caught.value)
 
 
 @given(st.text() | st.recursive(st.none() | st.text(), st.lists).map(json.dumps))
-def test_any_text_is_a_key_for_a_header_or_refused(text: str) -> None:
+def test_any_text_is_a_valid_header_value_or_rejected(text: str) -> None:
     try:
         found: KeyText = key_of(text, NOW)
     except ValueError:

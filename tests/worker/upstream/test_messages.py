@@ -163,7 +163,7 @@ def test_items_are_regrouped(name: str) -> None:
         ('{"a": 1', '{"invalid_arguments": "{\\"a\\": 1"}'),
     ],
 )
-def test_arguments_are_an_object(arguments: str, sent: str) -> None:
+def test_arguments_of_calls_are_json_objects(arguments: str, sent: str) -> None:
     shown = messages([call(arguments=arguments), result()])
     assert sent == shown[0]["tool_calls"][0]["function"]["arguments"]
 
@@ -190,7 +190,7 @@ ITEMS = st.lists(
 
 
 @given(ITEMS)
-def test_every_history_keeps_to_the_rules(items: list[Json]) -> None:
+def test_messages_of_any_history_satisfy_the_rules_of_servers(items: list[Json]) -> None:
     chat_rules.check(messages(items))
 
 
@@ -218,7 +218,7 @@ def test_no_result_is_lost(items: list[Json]) -> None:
 
 
 @given(ITEMS, ITEMS)
-def test_whole_turns_are_left_out(before: list[Json], asked: list[Json]) -> None:
+def test_only_whole_turns_are_dropped(before: list[Json], asked: list[Json]) -> None:
     job = Job("resp_x", "me", 0, {"truncation": "auto", "input": asked}, before)
     arguments = completion(job, default_model="m")
     whole = arguments["messages"]
@@ -231,7 +231,7 @@ def test_whole_turns_are_left_out(before: list[Json], asked: list[Json]) -> None
         assert whole[len(whole) - len(kept[rules:]) :] == kept[rules:]
 
 
-def test_the_image_of_a_result_begins_no_turn() -> None:
+def test_an_image_in_a_result_does_not_start_a_turn() -> None:
     asked = [said("user", "look"), call(), result("c1", [IMAGE])]
     before = [said("user", "old"), said("assistant", "older")]
     job = Job("resp_x", "me", 0, {"truncation": "auto", "input": asked}, before)

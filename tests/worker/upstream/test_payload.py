@@ -35,7 +35,7 @@ from worker.upstream.payload import object_of
         ({"choices": [{"delta": {}}], "error": {"code": 502}}, "upstream_error"),
     ],
 )
-def test_an_error_has_many_forms(error: Any, code: str) -> None:
+def test_errors_are_recognized_in_each_form(error: Any, code: str) -> None:
     with pytest.raises(ErrorInStream) as raised:
         object_of(json.dumps(error).encode())
     assert code == classify(raised.value.error).code
@@ -53,16 +53,16 @@ def test_an_error_has_many_forms(error: Any, code: str) -> None:
         {"object": "response", "status": "failed", "error": {"code": "server_error"}},
     ],
 )
-def test_what_is_no_error_is_read(value: dict[str, Any]) -> None:
+def test_payloads_without_an_error_are_accepted(value: dict[str, Any]) -> None:
     assert value == object_of(json.dumps(value).encode())
 
 
 @pytest.mark.parametrize("payload", [b"", b" ", b"null", b"ping", b'"ping"', b"[PING]", b"[done]"])
-def test_a_payload_may_have_no_object(payload: bytes) -> None:
+def test_heartbeats_and_stream_ends_are_accepted(payload: bytes) -> None:
     assert object_of(payload) is None
 
 
 @pytest.mark.parametrize("payload", [b"7", b"[]", b"hello", b'"hello"', b"{", b"Internal error"])
-def test_another_payload_is_malformed(payload: bytes) -> None:
+def test_other_payloads_are_malformed(payload: bytes) -> None:
     with pytest.raises(Malformed):
         object_of(payload)

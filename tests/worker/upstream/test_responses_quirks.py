@@ -221,7 +221,7 @@ def streams(draw: st.DrawFn) -> tuple[list[Item], list[Any]]:
 
 @settings(suppress_health_check=[HealthCheck.too_slow], deadline=None)
 @given(streams())
-def test_a_stream_that_leaves_things_out_is_what_it_says(
+def test_streams_with_missing_events_yield_the_items_of_the_complete_stream(
     case: tuple[list[Item], list[Any]],
 ) -> None:
     said, events = case
@@ -296,12 +296,12 @@ AT = {"item_id": "i", "output_index": 0}
         ),
     ],
 )
-def test_items_are_put_together(events: list[Any], items: list[Item]) -> None:
+def test_items_are_assembled_from_their_events(events: list[Any], items: list[Item]) -> None:
     found, _ = read([*events, COMPLETED])
     assert items == found
 
 
-def test_a_whole_response_is_read_where_a_stream_was_asked_for() -> None:
+def test_an_unstreamed_response_to_a_streaming_request_is_accepted() -> None:
     output = [{"type": "message", "id": "i", "content": TEXT}, {**CALL, "name": "get"}]
     found, _ = read([{"object": "response", "status": "completed", "output": output}])
     assert [
@@ -310,7 +310,7 @@ def test_a_whole_response_is_read_where_a_stream_was_asked_for() -> None:
     ] == found
 
 
-def test_the_fields_of_the_response_may_lie_beside_it() -> None:
+def test_response_fields_at_the_top_level_are_accepted() -> None:
     usage = {"input_tokens": 3, "output_tokens": 2}
     last = event("completed", output=[{"role": "assistant", "content": TEXT}], usage=usage)
     found, _ = read([last])
@@ -318,7 +318,7 @@ def test_the_fields_of_the_response_may_lie_beside_it() -> None:
     assert Usage(usage) in ResponsesEventReader().read(json.dumps(last).encode())
 
 
-def test_a_response_with_an_error_is_not_complete() -> None:
+def test_a_response_with_an_error_is_not_completed() -> None:
     with pytest.raises(ErrorInStream):
         read([event("completed", response={"status": "completed", "error": {"code": "x"}})])
 
@@ -340,6 +340,6 @@ def test_a_response_with_an_error_is_not_complete() -> None:
         [{"choices": [{"delta": {"content": "Hello"}, "finish_reason": "stop"}]}],
     ],
 )
-def test_what_belongs_to_no_item_is_malformed(events: list[Any]) -> None:
+def test_events_without_an_item_are_malformed(events: list[Any]) -> None:
     with pytest.raises(Malformed):
         read(events)

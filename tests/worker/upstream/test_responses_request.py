@@ -72,7 +72,7 @@ def told(item: dict[str, Any]) -> dict[str, Any]:
 
 @pytest.mark.parametrize("size", [1, 7, 4096])
 @pytest.mark.parametrize("vector", VECTORS, ids=lambda path: path.stem)
-def test_a_stream_means(vector: Path, size: int) -> None:
+def test_a_stream_yields_the_expected_items(vector: Path, size: int) -> None:
     expected = json.loads(vector.with_suffix(".json").read_text())
     found = pieces(vector.read_bytes(), size)
     assert expected["output"] == output(found)

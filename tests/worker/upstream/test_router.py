@@ -46,7 +46,7 @@ async def pair(
         yield harness, one, two
 
 
-async def test_a_model_may_have_its_own_name_for_the_limit_and_no_stream_options(
+async def test_the_name_of_the_limit_and_stream_options_can_be_set_for_each_model(
     make_harness: MakeHarness, tmp_path: Path
 ) -> None:
     more = 'output_limit = "max_completion_tokens"\nstream_options = false'
@@ -58,7 +58,7 @@ async def test_a_model_may_have_its_own_name_for_the_limit_and_no_stream_options
         )
 
 
-async def test_an_argument_that_was_refused_is_left_out_from_then_on(
+async def test_an_argument_refused_by_a_model_is_omitted_from_then_on(
     make_harness: MakeHarness, tmp_path: Path
 ) -> None:
     vectors = Path(__file__).parents[2] / "vectors" / "endpoints" / "stream-options-refused"
@@ -75,7 +75,7 @@ async def test_an_argument_that_was_refused_is_left_out_from_then_on(
 @pytest.mark.parametrize(
     "mode", ["503", "500", "busy", "401", "402", "404", "drop", "html", "headers", "silent"]
 )
-async def test_the_next_model_answers_when_the_first_cannot_begin(
+async def test_the_fallback_answers_if_the_first_model_cannot_start(
     make_harness: MakeHarness, tmp_path: Path, mode: str
 ) -> None:
     async with pair(make_harness, tmp_path, mode, more="first_token_seconds = 0.3") as made:
@@ -92,7 +92,7 @@ async def test_the_next_model_answers_when_the_first_cannot_begin(
         assert (1, 2) == (len(one.calls), len(two.calls)), "it is not waited for a second time"
 
 
-async def test_the_first_one_answers_while_it_can(
+async def test_the_first_model_is_preferred_while_it_is_available(
     make_harness: MakeHarness, tmp_path: Path
 ) -> None:
     async with pair(make_harness, tmp_path, "ok") as (harness, one, two):
@@ -102,7 +102,7 @@ async def test_the_first_one_answers_while_it_can(
 
 
 @pytest.mark.parametrize("mode", ["400", "eof", "rst"])
-async def test_what_another_model_must_not_mend_is_left(
+async def test_no_fallback_after_a_rejected_request_or_partial_output(
     make_harness: MakeHarness, tmp_path: Path, mode: str
 ) -> None:
     """A refusal of the request, and whatever happens after the first piece."""
@@ -112,7 +112,7 @@ async def test_what_another_model_must_not_mend_is_left(
 
 
 @pytest.mark.parametrize("apis", [("chat", "responses", "chat"), ("responses", "chat", "chat")])
-async def test_a_model_whose_api_lacks_a_parameter_of_the_request_is_not_asked(
+async def test_a_model_whose_api_lacks_a_parameter_is_skipped(
     make_harness: MakeHarness, tmp_path: Path, apis: tuple[str, ...]
 ) -> None:
     """The second of those that can take it answers; the first of them is away."""
@@ -133,7 +133,7 @@ async def test_a_model_whose_api_lacks_a_parameter_of_the_request_is_not_asked(
         assert ["x"] == last.calls[0].body["stop"]
 
 
-async def test_a_parameter_that_no_model_can_take_fails_the_job(
+async def test_a_parameter_that_no_model_supports_fails_the_job(
     make_harness: MakeHarness, tmp_path: Path
 ) -> None:
     path = tmp_path / "models.toml"
@@ -143,7 +143,7 @@ async def test_a_parameter_that_no_model_can_take_fails_the_job(
         assert "unsupported_input" == response(await harness.events(harness.only))["error"]["code"]
 
 
-async def test_when_none_can_begin_what_may_pass_is_tried_again(
+async def test_a_transient_error_is_retried_if_no_model_can_start(
     make_harness: MakeHarness, tmp_path: Path
 ) -> None:
     async with pair(make_harness, tmp_path, "401", "503") as (harness, one, two):
@@ -153,7 +153,7 @@ async def test_when_none_can_begin_what_may_pass_is_tried_again(
         assert (3, 3) == (len(one.calls), len(two.calls))
 
 
-async def test_a_model_that_is_not_in_the_file_is_not_called(
+async def test_a_model_missing_from_the_file_is_not_called(
     make_harness: MakeHarness, tmp_path: Path
 ) -> None:
     async with pair(make_harness, tmp_path, "ok") as (harness, one, two):
@@ -164,7 +164,7 @@ async def test_a_model_that_is_not_in_the_file_is_not_called(
         assert (0, 0) == (len(one.calls), len(two.calls))
 
 
-async def test_a_fallback_takes_no_more_than_it_has_room_for(
+async def test_a_fallback_stays_within_its_own_concurrency_limit(
     make_harness: MakeHarness, tmp_path: Path
 ) -> None:
     async with (
@@ -181,7 +181,7 @@ async def test_a_fallback_takes_no_more_than_it_has_room_for(
         assert (3, 1) == (len(two.calls), most)
 
 
-def test_what_the_environment_lacks_is_named(tmp_path: Path) -> None:
+def test_missing_environment_variables_are_named(tmp_path: Path) -> None:
     path = tmp_path / "models.toml"
     path.write_text('[models.m]\napi_key_env = "SOME_KEY"\ntimeout_seconds = 1000\n')
     environ = {"HOLDLINE_MODELS": str(path)}
@@ -211,7 +211,7 @@ async def ended(pipe: Pipe, id_: str) -> None:
     await wait_until(has_ended)
 
 
-async def test_a_model_at_its_limit_holds_up_nobody(
+async def test_a_model_at_its_limit_does_not_delay_other_models(
     system: System, pipe: Pipe, tmp_path: Path
 ) -> None:
     """Three for one that takes one at a time, and one for another: that one need not wait."""

@@ -20,7 +20,7 @@ def payloads(chunks: list[bytes]) -> list[str]:
 
 
 @pytest.mark.parametrize("vector", VECTORS, ids=lambda vector: vector["name"])
-def test_a_stream_has_these_payloads(vector: dict[str, Any]) -> None:
+def test_a_stream_is_split_into_payloads(vector: dict[str, Any]) -> None:
     chunks = [chunk.encode("latin-1") for chunk in vector["chunks"]]
     assert vector["payloads"] == payloads(chunks)
     assert vector["payloads"] == payloads([b"".join(chunks)])
@@ -31,7 +31,9 @@ def test_a_stream_has_these_payloads(vector: dict[str, Any]) -> None:
     vector=st.sampled_from(VECTORS),
     cuts=st.lists(st.integers(min_value=0, max_value=60), max_size=8),
 )
-def test_where_a_stream_is_cut_changes_nothing(vector: dict[str, Any], cuts: list[int]) -> None:
+def test_payloads_do_not_depend_on_chunk_boundaries(
+    vector: dict[str, Any], cuts: list[int]
+) -> None:
     whole = "".join(vector["chunks"]).encode("latin-1")
     at = [0, *sorted(min(cut, len(whole)) for cut in cuts), len(whole)]
     assert vector["payloads"] == payloads([whole[a:b] for a, b in itertools.pairwise(at)])
@@ -47,13 +49,13 @@ def test_where_a_stream_is_cut_changes_nothing(vector: dict[str, Any], cuts: lis
     ],
     ids=["a line without an end", "a long line", "many lines", "a comment without an end"],
 )
-def test_an_event_is_bounded(stream: bytes) -> None:
+def test_the_size_of_an_event_is_bounded(stream: bytes) -> None:
     splitter = Splitter(32)
     with pytest.raises(EventTooLarge):
         for byte in stream:
             splitter.feed(bytes([byte]))
 
 
-def test_a_long_stream_of_small_events_is_not_one_large_event() -> None:
+def test_the_bound_applies_to_events_and_not_to_the_stream() -> None:
     splitter = Splitter(32)
     assert 1000 == sum(len(splitter.feed(b"data: 0123456789\n\n")) for _ in range(1000))

@@ -52,7 +52,9 @@ async def run(
         return harness, await harness.events(harness.only)
 
 
-async def test_an_answer_passes(make_harness: MakeHarness, models: str, model: FakeModel) -> None:
+async def test_a_text_answer_is_translated(
+    make_harness: MakeHarness, models: str, model: FakeModel
+) -> None:
     _, events = await run(make_harness, models, "hi")
     answer = response(events)
     assert "completed" == answer["status"]
@@ -73,7 +75,9 @@ async def test_an_answer_passes(make_harness: MakeHarness, models: str, model: F
     assert {item["id"]} == {event["item_id"] for event in events if "item_id" in event}
 
 
-async def test_all_kinds_of_items_pass_intact(make_harness: MakeHarness, models: str) -> None:
+async def test_all_types_of_items_are_translated_unchanged(
+    make_harness: MakeHarness, models: str
+) -> None:
     _, events = await run(make_harness, models, "mode=rich", tools=[F])
     answer = events[-1]["response"]
     thought, odd, call, message = answer["output"]
@@ -115,7 +119,7 @@ async def test_all_kinds_of_items_pass_intact(make_harness: MakeHarness, models:
         ("html", Status.QUEUED, "upstream_malformed"),
     ],
 )
-async def test_how_it_may_end(
+async def test_each_end_of_the_stream_leads_to_its_status(
     make_harness: MakeHarness, models: str, mode: str, status: Status, reason: str
 ) -> None:
     short = {"begun": "late", "hang": "stalled"}.get(mode, "m")
@@ -131,7 +135,7 @@ async def test_how_it_may_end(
     assert ["incomplete"] * len(answer["output"]) == [i["status"] for i in answer["output"]]
 
 
-async def test_a_stream_that_broke_is_begun_anew_and_never_spliced(
+async def test_a_broken_stream_is_restarted_and_never_spliced(
     make_harness: MakeHarness, models: str, model: FakeModel
 ) -> None:
     _, events = await run(make_harness, models, "mode=eof times=1", attempts=2)
@@ -143,7 +147,7 @@ async def test_a_stream_that_broke_is_begun_anew_and_never_spliced(
     assert 2 == len({event["item"]["id"] for event in added})
 
 
-async def test_another_model_answers_where_an_item_only_began(
+async def test_a_fallback_answers_if_an_item_has_started_without_content(
     make_harness: MakeHarness, models: str, model: FakeModel
 ) -> None:
     _, events = await run(make_harness, models, "mode=begun times=1", model="first")
@@ -153,14 +157,14 @@ async def test_another_model_answers_where_an_item_only_began(
     assert "messages" in model.calls[1].body
 
 
-async def test_what_is_too_long_is_cut(make_harness: MakeHarness, models: str) -> None:
+async def test_output_beyond_the_limit_is_truncated(make_harness: MakeHarness, models: str) -> None:
     async with make_harness(HOLDLINE_MODELS=models, HOLDLINE_MAX_OUTPUT_BYTES="10") as harness:
         await harness.execute("hi")
         answer = response(await harness.events(harness.only))
         assert ("output_too_long", 10) == (answer["error"]["code"], answer["holdline"]["bytes"])
 
 
-async def test_a_function_that_is_not_allowed_is_not_told(
+async def test_a_call_of_a_disallowed_function_is_not_passed_on(
     make_harness: MakeHarness, models: str
 ) -> None:
     harness, events = await run(make_harness, models, "mode=rich")
@@ -168,7 +172,7 @@ async def test_a_function_that_is_not_allowed_is_not_told(
     assert "function_call" not in [event.get("item", {}).get("type") for event in events]
 
 
-def test_a_request_goes_nearly_as_it_came() -> None:
+def test_a_request_is_forwarded_nearly_unchanged() -> None:
     user = {"id": "msg_1", "type": "message", "status": "completed", "role": "user"}
     text = {"type": "input_text", "text": "x"}
     image = {"type": "input_image", "image_url": "https://h/i.png", "detail": "auto"}
@@ -218,7 +222,7 @@ def test_a_request_goes_nearly_as_it_came() -> None:
     } == found
 
 
-def test_each_call_is_sent_once_and_with_an_answer() -> None:
+def test_each_call_is_sent_once_and_with_a_result() -> None:
     call = {"type": "function_call", "call_id": "c", "name": "f", "arguments": "{}"}
     cut = {**call, "call_id": "d", "arguments": '{"a', "status": "incomplete"}
     user = {"type": "message", "role": "user", "content": "x"}
@@ -234,7 +238,7 @@ def test_each_call_is_sent_once_and_with_an_answer() -> None:
         assert sent == request(job, model="up")["input"]
 
 
-def test_a_null_in_a_schema_is_kept() -> None:
+def test_nulls_in_a_schema_are_kept() -> None:
     schema = {"type": ["string", "null"], "const": None}
     tool = {"type": "function", "name": "f", "description": None, "parameters": schema}
     form = {"type": "json_schema", "name": "n", "schema": schema, "strict": None}
@@ -312,7 +316,7 @@ EVENT = st.fixed_dictionaries(
         {"type": "response.odd", "output_index": 0},
     ]
 )
-def test_whatever_an_upstream_sends_is_told_or_called_malformed(events: list[Any]) -> None:
+def test_any_upstream_events_are_translated_or_malformed(events: list[Any]) -> None:
     """And what is told can be folded again, and ended."""
     sink, reader = Kept(), ResponsesEventReader()
     output = Output(sink, "{}_{}".format, index=0, most=1000, functions=frozenset("f"))

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
         *("localhost", "", "1.1.1.1 ", "1.1.1", "0x7f000001", "2606:4700:4700::1111%eth0"),
     ],
 )
-def test_addresses_that_are_refused(address: str) -> None:
+def test_non_public_addresses_are_refused(address: str) -> None:
     assert not is_public(address)
 
 
@@ -42,7 +42,7 @@ def test_addresses_that_are_refused(address: str) -> None:
         *("2606:4700:4700::1111", "2a00:1450:4001::1", "::ffff:1.1.1.1", "64:ff9b::101:101"),
     ],
 )
-def test_addresses_of_the_open_internet(address: str) -> None:
+def test_public_addresses_are_allowed(address: str) -> None:
     assert is_public(address)
 
 
@@ -72,7 +72,7 @@ class Rebinding:
         """Nothing is open."""
 
 
-async def test_a_name_that_is_rebound_after_the_check_gains_nothing(
+async def test_a_name_rebound_after_the_check_cannot_reach_a_private_address(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     reached = asyncio.Event()

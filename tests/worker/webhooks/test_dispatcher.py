@@ -117,7 +117,7 @@ async def settled(pipe: Pipe) -> None:
     await wait_until(none_waits)
 
 
-async def test_every_end_is_told_once_and_the_sdk_types_it(
+async def test_each_ended_response_sends_one_webhook_that_the_sdk_parses(
     pipe: Pipe, client: WebhookClient, inbox: Inbox
 ) -> None:
     ends = [Status.COMPLETED, Status.FAILED, Status.INCOMPLETE, Status.CANCELLED]
@@ -129,12 +129,12 @@ async def test_every_end_is_told_once_and_the_sdk_types_it(
     assert 4 == await count(pipe, "sent")
 
 
-async def test_nothing_is_told_where_nobody_asked_for_it(pipe: Pipe) -> None:
+async def test_no_webhook_is_sent_unless_requested(pipe: Pipe) -> None:
     await ended(pipe, settings=SharedSettings())
     assert 0 == await pipe.call("ZCARD", NAMES.hooks)
 
 
-async def test_an_end_that_is_repeated_is_told_once(
+async def test_a_repeated_finish_sends_one_webhook(
     pipe: Pipe, client: WebhookClient, inbox: Inbox
 ) -> None:
     job, queue = a_job(), Queue(pipe, SETTINGS)
@@ -148,7 +148,7 @@ async def test_an_end_that_is_repeated_is_told_once(
     assert 1 == len(inbox.told)
 
 
-async def test_a_refusal_is_tried_again_under_the_same_id_and_no_redirect_is_followed(
+async def test_a_refused_delivery_is_retried_under_the_same_id_and_redirects_are_not_followed(
     pipe: Pipe, client: WebhookClient, inbox: Inbox
 ) -> None:
     await ended(pipe)
@@ -160,7 +160,7 @@ async def test_a_refusal_is_tried_again_under_the_same_id_and_no_redirect_is_fol
 
 
 @pytest.mark.parametrize(("answers", "calls"), [([410], 1), ([500] * 9, len(QUICK) + 1)])
-async def test_what_is_refused_for_good_or_too_often_is_given_up_and_counted(
+async def test_a_delivery_that_is_refused_finally_or_too_often_is_dropped_and_counted(
     pipe: Pipe, client: WebhookClient, inbox: Inbox, answers: list[int], calls: int
 ) -> None:
     await ended(pipe)
@@ -174,7 +174,7 @@ async def test_what_is_refused_for_good_or_too_often_is_given_up_and_counted(
     )
 
 
-async def test_a_dispatcher_that_dies_between_sending_and_confirming_is_followed_by_another(
+async def test_a_delivery_is_repeated_if_its_dispatcher_dies_before_confirming(
     pipe: Pipe, client: WebhookClient, inbox: Inbox
 ) -> None:
     await ended(pipe)
@@ -191,7 +191,7 @@ async def test_a_dispatcher_that_dies_between_sending_and_confirming_is_followed
     assert 1 == len({event.id for event in inbox.events})
 
 
-async def test_two_dispatchers_never_hold_the_same_one(pipe: Pipe) -> None:
+async def test_two_dispatchers_never_claim_the_same_webhook(pipe: Pipe) -> None:
     for _ in range(30):
         await ended(pipe)
     hooks = Hooks(pipe)
@@ -202,7 +202,7 @@ async def test_two_dispatchers_never_hold_the_same_one(pipe: Pipe) -> None:
     assert await hooks.settle(held[0], "t0")
 
 
-async def test_who_was_paused_past_its_lease_settles_nothing(pipe: Pipe) -> None:
+async def test_a_dispatcher_suspended_past_its_lease_confirms_nothing(pipe: Pipe) -> None:
     job, hooks = await ended(pipe), Hooks(pipe)
     assert 1 == len(await hooks.claim(0, "paused", 1, 1))
     deadline = time.monotonic() + 10
@@ -212,7 +212,7 @@ async def test_who_was_paused_past_its_lease_settles_nothing(pipe: Pipe) -> None
     assert not await hooks.settle(job.id, "paused")
 
 
-async def test_what_was_seen_in_time_is_told_to_nobody(
+async def test_no_webhook_is_sent_for_a_response_that_a_client_received_in_time(
     pipe: Pipe, client: WebhookClient, inbox: Inbox
 ) -> None:
     delayed = replace(SETTINGS, hook_wait_ms=700)
@@ -224,7 +224,9 @@ async def test_what_was_seen_in_time_is_told_to_nobody(
     assert 1 == await count(pipe, "seen")
 
 
-async def test_without_a_wait_it_does_not_matter_who_saw_it(pipe: Pipe) -> None:
+async def test_without_a_delay_the_webhook_is_sent_even_if_a_client_received_the_response(
+    pipe: Pipe,
+) -> None:
     job = await ended(pipe)
     assert await Queue(pipe, SETTINGS).seen(job.id, 1000)
     assert 1 == await pipe.call("ZCARD", NAMES.hooks)
@@ -234,14 +236,14 @@ async def test_without_a_wait_it_does_not_matter_who_saw_it(pipe: Pipe) -> None:
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "localhost", "[::1]", "169.254.169.254", "0"])
-async def test_a_private_address_is_refused_before_a_byte_is_sent(inbox: Inbox, host: str) -> None:
+async def test_a_private_address_is_refused_before_connecting(inbox: Inbox, host: str) -> None:
     async with WebhookClient(allow_private=False) as client:
         result = await client.send(inbox.url.replace("127.0.0.1", host), b"{}", {})
     assert result.status is None
     assert [] == inbox.told
 
 
-async def test_a_name_that_leads_elsewhere_at_the_second_look_is_refused(
+async def test_a_name_that_resolves_to_a_private_address_later_is_refused(
     inbox: Inbox, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     looks: list[str] = []
@@ -264,7 +266,7 @@ async def test_a_name_that_leads_elsewhere_at_the_second_look_is_refused(
     assert [] == inbox.told
 
 
-async def test_a_receiver_that_says_nothing_costs_one_deadline() -> None:
+async def test_a_delivery_to_a_silent_receiver_times_out() -> None:
     async def silent(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         while await reader.read(1000):
             pass

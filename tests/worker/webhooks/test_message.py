@@ -27,7 +27,7 @@ NEW = "whsec_" + base64.b64encode(b"n" * 32).decode()
 
 
 @pytest.mark.parametrize("status", ["completed", "failed", "incomplete", "cancelled"])
-def test_the_sdk_verifies_and_types_it_with_the_old_and_the_new_secret(status: str) -> None:
+def test_the_sdk_verifies_a_webhook_with_the_old_and_the_new_secret(status: str) -> None:
     payload = body(ID, status, 1_700_000_000_123)
     now = round(1000 * time.time())
     signed = headers(ID, now, payload, read_secrets(f"{NEW} {OLD}"))
@@ -44,7 +44,7 @@ def test_the_sdk_verifies_and_types_it_with_the_old_and_the_new_secret(status: s
         webhooks.unwrap(payload + b" ", signed, secret=NEW)
 
 
-def test_what_was_taken_is_over_and_anything_else_is_tried_again_ever_later() -> None:
+def test_accepted_deliveries_end_and_others_are_retried_with_growing_delays() -> None:
     assert [Sent()] * 3 == [judge(status, tries=1, jitter=0) for status in (200, 204, 299)]
     for status in (None, 100, 301, 400, 404, 429, 500):
         assert Again(5_000) == judge(status, tries=1, jitter=0)
@@ -62,7 +62,7 @@ GIVEN = {"OPENAI_API_KEY": "any"}
 URL = {"HOLDLINE_WEBHOOK_URL": "https://example.com/hook"}
 
 
-def test_secrets_and_address_are_read_and_never_shown() -> None:
+def test_secrets_and_url_are_read_and_never_shown() -> None:
     config = load(GIVEN | URL | {"HOLDLINE_WEBHOOK_SECRET": f"{OLD},{NEW}"})
     assert config.receiver is not None
     assert (b"o" * 24, b"n" * 32) == config.receiver.keys
@@ -84,7 +84,9 @@ def test_secrets_and_address_are_read_and_never_shown() -> None:
         ({"HOLDLINE_WEBHOOK_ALLOW_PRIVATE": "yes"}, "0 or 1"),
     ],
 )
-def test_a_wrong_setting_is_said_and_not_repeated(environ: dict[str, str], word: str) -> None:
+def test_an_invalid_setting_is_reported_without_its_value(
+    environ: dict[str, str], word: str
+) -> None:
     with pytest.raises(ConfigError, match=word) as error:
         load(GIVEN | environ)
     assert "c2hvcnQ" not in str(error.value)
