@@ -78,6 +78,20 @@ def test_the_menu_of_the_docs_pages_names_every_document() -> None:
     assert sorted(menu) == sorted(path.stem for path in (ROOT / "docs").glob("*.md"))
 
 
+def test_every_entry_of_the_glossary_is_linked_from_another_document() -> None:
+    glossary = ROOT / "docs/glossary.md"
+    entries = re.findall(r"^## (.+)$", glossary.read_text(), re.MULTILINE)
+    assert entries == sorted(entries, key=str.lower)
+    linked = {
+        anchor
+        for page in PAGES
+        if page != glossary
+        for target, anchor in links(page)
+        if target == glossary
+    }
+    assert {entry.lower().replace(" ", "-") for entry in entries} == linked - {""}
+
+
 def sources() -> Iterator[Path]:
     """Returns the text files of the repository that are not Markdown."""
     for folder, folders, names in os.walk(ROOT):
