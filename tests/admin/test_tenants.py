@@ -26,7 +26,7 @@ def run(redis_url: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureF
     return run
 
 
-async def test_what_is_set_is_shown_until_it_is_cleared(run: Run, pipe: Pipe) -> None:
+async def test_tenant_settings_are_shown_until_cleared(run: Run, pipe: Pipe) -> None:
     code, shown = await asyncio.to_thread(run, "set", "acme", "weight=2", "running=20")
     assert (0, ["weight", "2.0"]) == (code, shown.split()[:2])
     assert "0 responses are running\n" in shown
@@ -47,7 +47,7 @@ async def test_what_is_set_is_shown_until_it_is_cleared(run: Run, pipe: Pipe) ->
         ("running", "'running' does not have the form NAME=VALUE"),
     ],
 )
-async def test_what_cannot_be_meant_is_refused(
+async def test_invalid_tenant_settings_are_refused(
     run: Run, pipe: Pipe, written: str, said: str
 ) -> None:
     code, shown = await asyncio.to_thread(run, "set", "acme", written)
@@ -56,13 +56,13 @@ async def test_what_cannot_be_meant_is_refused(
     assert {} == await Tenants(pipe, 1).get("acme")
 
 
-async def test_every_partition_knows_the_settings(pipe: Pipe) -> None:
+async def test_tenant_settings_are_stored_in_every_partition(pipe: Pipe) -> None:
     await Tenants(pipe, 3).set("acme", {"running": "7"})
     for number in range(3):
         assert b"7" == await pipe.call("HGET", f"holdline:{{{number}}}:tenant:acme", "running")
 
 
-def test_an_empty_value_is_the_default() -> None:
+def test_an_empty_value_restores_the_default() -> None:
     assert "" == checked("running", "")
     with pytest.raises(WrongSetting):
         checked("colour", "")

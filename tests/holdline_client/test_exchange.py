@@ -55,7 +55,7 @@ def resumes(exchange: Exchange, after: int, **shown: str) -> list[dict[str, Any]
 CREATED = {"item_id": "", "event_type": "response.created"}
 
 
-def test_until_it_is_accepted_the_request_is_sent_again_with_its_key_and_then_resumed() -> None:
+def test_a_request_is_resent_with_its_key_until_accepted_and_resumed_afterwards() -> None:
     exchange = asked()
     (first,) = exchange.opened(0)
     exchange.lost()
@@ -66,7 +66,7 @@ def test_until_it_is_accepted_the_request_is_sent_again_with_its_key_and_then_re
     assert resumes(exchange, 0, **CREATED) == exchange.opened(5)
 
 
-def test_a_request_that_nobody_answers_is_sent_a_few_times_and_given_up() -> None:
+def test_an_unanswered_request_is_resent_a_few_times_and_then_fails() -> None:
     exchange = asked()
     sent, now = len(exchange.opened(0)), 0.0
     while not exchange.settled:
@@ -76,7 +76,7 @@ def test_a_request_that_nobody_answers_is_sent_a_few_times_and_given_up() -> Non
     assert isinstance(exchange.error, errors.Refused)
 
 
-def test_a_request_is_never_sent_again_once_its_key_may_be_forgotten() -> None:
+def test_a_request_is_not_resent_once_its_key_may_have_expired() -> None:
     late = asked()
     late.opened(0)
     late.lost()
@@ -93,7 +93,7 @@ def test_a_request_is_never_sent_again_once_its_key_may_be_forgotten() -> None:
     assert never_sent.due is None
 
 
-def test_a_gap_is_asked_for_once_and_a_socket_that_cannot_fill_it_is_replaced() -> None:
+def test_a_gap_is_requested_once_and_a_socket_that_cannot_fill_it_is_replaced() -> None:
     exchange = asked()
     exchange.opened(0)
     exchange.received(created(), 0)
@@ -135,7 +135,7 @@ def test_an_answer_whose_log_was_rolled_back_starts_over() -> None:
     assert (True, "new", None) == (exchange.settled, exchange.state.text, exchange.error)
 
 
-def test_a_pong_tells_of_a_lost_last_event() -> None:
+def test_a_pong_reveals_a_lost_last_event() -> None:
     exchange = asked()
     exchange.opened(0)
     exchange.received(created(), 0)
@@ -147,7 +147,7 @@ def test_a_pong_tells_of_a_lost_last_event() -> None:
     assert isinstance(exchange.heard(None), Renew)
 
 
-def test_a_refusal_about_the_moment_is_met_with_another_try_for_a_while() -> None:
+def test_a_temporary_refusal_is_retried_for_a_limited_time() -> None:
     exchange = asked()
     exchange.opened(0)
     exchange.received(refused(429, headers={"Retry-After": "7"}), 0)
@@ -162,7 +162,7 @@ def test_a_refusal_about_the_moment_is_met_with_another_try_for_a_while() -> Non
 
 
 @pytest.mark.parametrize("status", [400, 404, 413, 422])
-def test_a_refusal_about_the_request_is_final(status: int) -> None:
+def test_a_permanent_refusal_is_not_retried(status: int) -> None:
     exchange = asked()
     exchange.opened(0)
     exchange.received(refused(status, param="model"), 0)
@@ -171,14 +171,14 @@ def test_a_refusal_about_the_request_is_final(status: int) -> None:
     assert [] == exchange.opened(1)
 
 
-def test_what_is_too_long_for_the_server_does_not_cost_the_others_their_socket() -> None:
+def test_an_oversized_request_fails_alone_and_keeps_the_socket() -> None:
     exchange = asked(input="x" * 100)
     assert [] == exchange.opened(0, 100)
     assert exchange.error is not None
     assert 413 == exchange.error.status
 
 
-def test_a_stop_withdraws_what_never_left_and_cancels_what_is_accepted_even_later() -> None:
+def test_a_stop_withdraws_an_unsent_request_and_cancels_an_accepted_one() -> None:
     unsent = asked()
     assert [] == unsent.stop()
     assert (True, "cancelled") == (unsent.settled, unsent.state.status)
@@ -191,7 +191,7 @@ def test_a_stop_withdraws_what_never_left_and_cancels_what_is_accepted_even_late
     assert [*resumes(exchange, 0, **CREATED), cancel] == exchange.opened(0)
 
 
-def test_a_text_with_a_wrong_checksum_is_fetched_once_more_and_then_reported() -> None:
+def test_a_text_with_a_wrong_checksum_is_fetched_again_once_and_then_reported() -> None:
     exchange = asked()
     exchange.opened(0)
     exchange.received(created(), 0)
@@ -213,7 +213,7 @@ def test_a_text_with_a_wrong_checksum_is_fetched_once_more_and_then_reported() -
     assert "abc" == wrong.state.text
 
 
-def test_an_event_that_makes_no_sense_fails_its_answer_alone() -> None:
+def test_an_invalid_event_fails_only_its_own_answer() -> None:
     exchange = asked()
     exchange.opened(0)
     exchange.received(created(), 0)
@@ -221,7 +221,7 @@ def test_an_event_that_makes_no_sense_fails_its_answer_alone() -> None:
     assert isinstance(exchange.error, errors.Failed)
 
 
-def test_who_has_even_the_end_is_told_it_again() -> None:
+def test_a_resume_after_the_last_event_receives_it_again() -> None:
     exchange = Exchange(ResponseState("resp_1", 9), jitter=lambda: 0.0)
     exchange.opened(0)
     over = {"type": "holdline:ended", "response_id": "resp_1", "sequence_number": 9}
@@ -230,7 +230,7 @@ def test_who_has_even_the_end_is_told_it_again() -> None:
     assert (True, "abc") == (exchange.settled, exchange.state.text)
 
 
-def test_a_cancel_that_finds_the_server_busy_is_asked_again() -> None:
+def test_a_cancel_refused_by_a_busy_server_is_repeated() -> None:
     exchange = asked()
     exchange.opened(0)
     exchange.received(created(), 0)

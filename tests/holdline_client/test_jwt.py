@@ -36,7 +36,7 @@ def read(token: str, key: dict[str, Any]) -> dict[str, Any]:
 
 @pytest.mark.parametrize("key", [SHARED, PRIVATE], ids=["HS256", "EdDSA"])
 @pytest.mark.parametrize("written", [False, True])
-def test_another_library_reads_what_was_meant(key: dict[str, Any], written: bool) -> None:
+def test_tokens_are_readable_by_another_library(key: dict[str, Any], written: bool) -> None:
     before = int(time.time())
     token = holdline_client.mint_token(
         json.dumps(key) if written else key,
@@ -64,7 +64,7 @@ def test_another_library_reads_what_was_meant(key: dict[str, Any], written: bool
     } == claims
 
 
-def test_what_is_not_said_is_left_out_and_the_tenant_may_be_the_keys() -> None:
+def test_unset_claims_are_omitted_and_the_tenant_may_come_from_the_key() -> None:
     token = holdline_client.mint_token({**SHARED, "tenant": "acme"}, subject="a")
     assert {"sub", "tenant", "iat", "exp"} == read(token, SHARED).keys()
 
@@ -85,7 +85,9 @@ def test_what_is_not_said_is_left_out_and_the_tenant_may_be_the_keys() -> None:
         (SHARED, {"tenant": None}, "tenant"),
     ],
 )
-def test_what_makes_no_token_is_said(key: Any, claims: dict[str, Any], why: str) -> None:
+def test_invalid_arguments_are_named_in_the_error(
+    key: Any, claims: dict[str, Any], why: str
+) -> None:
     with pytest.raises(ValueError, match=why) as wrong:
         holdline_client.mint_token(key, **{"subject": "anna", "tenant": "acme", **claims})
     assert str(SHARED["k"]) not in str(wrong.value)

@@ -12,7 +12,7 @@ from holdline_client.keepalive import (
 )
 
 
-def test_a_quiet_interval_is_followed_by_a_ping_and_a_pong_by_a_quiet_interval() -> None:
+def test_a_ping_is_sent_after_each_quiet_interval() -> None:
     keepalive = Keepalive(0, 25)
     assert None is keepalive.tick(24.9)
     assert Action.PING is keepalive.tick(25)
@@ -21,14 +21,14 @@ def test_a_quiet_interval_is_followed_by_a_ping_and_a_pong_by_a_quiet_interval()
     assert (None, 51) == (keepalive.awaited, keepalive.due)
 
 
-def test_a_line_that_says_nothing_is_dead_at_the_deadline() -> None:
+def test_a_silent_connection_is_dead_at_the_deadline() -> None:
     keepalive = Keepalive(0, 25)
     keepalive.tick(25)
     assert None is keepalive.tick(25 + PONG_DEADLINE - 0.1)
     assert Action.DEAD is keepalive.tick(25 + PONG_DEADLINE)
 
 
-def test_what_comes_before_the_pong_buys_time_but_not_for_ever() -> None:
+def test_other_messages_extend_the_wait_for_a_pong_within_a_bound() -> None:
     keepalive = Keepalive(0, 25)
     keepalive.tick(25)
     now = 25.0
@@ -38,7 +38,7 @@ def test_what_comes_before_the_pong_buys_time_but_not_for_ever() -> None:
     assert 25 + MAX_DEADLINE_FACTOR * PONG_DEADLINE == now
 
 
-def test_a_pong_to_an_older_ping_is_not_the_one_that_is_awaited() -> None:
+def test_a_pong_to_an_older_ping_does_not_count() -> None:
     keepalive = Keepalive(0, 25)
     keepalive.tick(25)
     keepalive.probe(26)
@@ -46,13 +46,13 @@ def test_a_pong_to_an_older_ping_is_not_the_one_that_is_awaited() -> None:
     assert Action.DEAD is keepalive.tick(27 + PROBE_DEADLINE)
 
 
-def test_a_probe_asks_at_once_and_waits_less() -> None:
+def test_a_probe_pings_at_once_with_a_shorter_deadline() -> None:
     keepalive = Keepalive(0, 25)
     assert Action.PING is keepalive.probe(3)
     assert 3 + PROBE_DEADLINE == keepalive.due
 
 
-def test_a_socket_that_overslept_is_probed_before_it_is_dropped() -> None:
+def test_a_socket_is_probed_after_a_suspend_before_it_is_dropped() -> None:
     keepalive = Keepalive(0, 25)
     assert Action.PING is keepalive.tick(25 + OVERSLEPT + 0.1)
     assert 25 + OVERSLEPT + 0.1 + PROBE_DEADLINE == keepalive.due
@@ -62,7 +62,7 @@ def test_a_socket_that_overslept_is_probed_before_it_is_dropped() -> None:
     assert Action.DEAD is again.tick(1000 + PROBE_DEADLINE)
 
 
-def test_a_server_that_goes_is_left_at_the_moment_that_it_named() -> None:
+def test_a_draining_server_is_left_at_the_stated_time() -> None:
     keepalive = Keepalive(0, 25)
     keepalive.draining(1, 0.5)
     assert 1.5 == keepalive.due

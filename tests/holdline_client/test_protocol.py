@@ -22,22 +22,22 @@ from server.api.close_codes import CloseCode
         ("ws://h/v1/responses?a=b#c", "ws://h/v1/responses?a=b"),
     ],
 )
-def test_the_address_of_a_server_leads_to_its_socket(url: str, expected: str) -> None:
+def test_the_url_of_a_server_is_mapped_to_its_websocket_url(url: str, expected: str) -> None:
     assert expected == socket_url(url)
 
 
 @pytest.mark.parametrize("url", ["", "h:1", "ftp://h", "http://"])
-def test_what_is_no_address_is_refused(url: str) -> None:
+def test_an_invalid_url_is_refused(url: str) -> None:
     with pytest.raises(ValueError, match="http://host:port"):
         socket_url(url)
 
 
 @pytest.mark.parametrize("frame", [b"{}", "", "[]", "{", "null", "{}", '{"type":1}', "[" * 99_999])
-def test_what_is_no_event_is_passed_over(frame: object) -> None:
+def test_frames_that_are_not_events_are_ignored(frame: object) -> None:
     assert parse_frame(frame) is None
 
 
-def test_the_advice_of_a_close_code_is_the_servers() -> None:
+def test_the_client_and_the_server_agree_on_the_meaning_of_close_codes() -> None:
     for code in CloseCode:
         assert code.come_back == close_advice(code).come_back, code
     for other in (1005, 1006, 1001, 3999, 4999):
@@ -46,7 +46,7 @@ def test_the_advice_of_a_close_code_is_the_servers() -> None:
     assert close_advice(4429).after > 0
 
 
-def test_the_first_retry_is_immediate_and_later_ones_are_drawn_from_a_growing_range() -> None:
+def test_the_first_retry_is_immediate_and_later_delays_are_drawn_from_a_growing_range() -> None:
     top = 1 - 2**-53
     assert [0.0, 0.0] == [delay(0, 0.0), delay(0, top)]
     ceilings = [round(delay(tries, top), 2) for tries in (1, 2, 3, 8, 9, 100)]
@@ -54,11 +54,11 @@ def test_the_first_retry_is_immediate_and_later_ones_are_drawn_from_a_growing_ra
     assert (SHORTEST + LONGEST) / 2 == delay(100, 0.5)
 
 
-def test_what_the_server_asked_for_is_never_undercut_and_never_for_ever() -> None:
+def test_the_delay_requested_by_the_server_is_respected_up_to_a_bound() -> None:
     assert 7.0 == delay(0, 0.0, 7.0)
     assert delay(0, 0.9, 1e9) <= LONGEST_STATED + SHORTEST
     assert (4, 0) == (tries_after_loss(4, 4.9), tries_after_loss(4, 5.0))
 
 
-def test_control_characters_are_shown_and_not_obeyed() -> None:
+def test_control_characters_are_escaped_in_the_output() -> None:
     assert "a\tb\nc␛[31m␇\ufffd" == harmless("a\tb\r\nc\x1b[31m\x07\x9b")

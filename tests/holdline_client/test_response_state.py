@@ -26,7 +26,7 @@ def delta(number: int, text: str, part: int = 0) -> dict[str, Any]:
 
 
 @by_name
-def test_the_state(vector: dict[str, Any]) -> None:
+def test_events_lead_to_the_expected_state(vector: dict[str, Any]) -> None:
     state = ResponseState()
     outcomes = [state.apply(event) for event in vector["events"]]
     found = {
@@ -40,7 +40,7 @@ def test_the_state(vector: dict[str, Any]) -> None:
 
 
 @by_name
-def test_the_pieces_since_the_last_change_of_generation_are_the_text(
+def test_the_deltas_since_the_last_generation_change_add_up_to_the_text(
     vector: dict[str, Any],
 ) -> None:
     state = ResponseState()
@@ -55,7 +55,7 @@ def test_the_pieces_since_the_last_change_of_generation_are_the_text(
 
 
 @by_name
-def test_the_checksum_is_that_of_the_text(vector: dict[str, Any]) -> None:
+def test_the_checksum_matches_the_text(vector: dict[str, Any]) -> None:
     state = ResponseState()
     for event in vector["events"]:
         state.apply(event)
@@ -67,7 +67,7 @@ def test_the_checksum_is_that_of_the_text(vector: dict[str, Any]) -> None:
 
 
 @by_name
-def test_any_prefix_and_then_the_whole_log_gives_the_same_answer(vector: dict[str, Any]) -> None:
+def test_a_prefix_followed_by_the_whole_log_gives_the_same_answer(vector: dict[str, Any]) -> None:
     if vector["expect"]["gaps"]:
         return
     events = vector["events"]
@@ -78,7 +78,7 @@ def test_any_prefix_and_then_the_whole_log_gives_the_same_answer(vector: dict[st
         assert (vector["expect"]["text"], vector["expect"]["status"]) == (state.text, state.status)
 
 
-def test_who_begins_in_the_middle_is_handed_the_rest_and_has_the_whole_at_the_end() -> None:
+def test_a_follower_that_starts_in_the_middle_has_the_whole_answer_at_the_end() -> None:
     state = ResponseState("resp_1", 4)
     assert Outcome.SEEN is state.apply(delta(4, "no"))
     assert Outcome.GAP is state.apply(delta(6, "no"))
@@ -92,7 +92,7 @@ def test_who_begins_in_the_middle_is_handed_the_rest_and_has_the_whole_at_the_en
     assert ("Hello, world", ["wor", "ld"], 0) == (state.text, state.deltas, state.generation)
 
 
-def test_text_that_does_not_stand_at_the_end_begins_a_new_generation() -> None:
+def test_text_inserted_before_the_end_starts_a_new_generation() -> None:
     state = ResponseState()
     state.apply({"type": "response.in_progress", "sequence_number": 0, "response": {"id": "r"}})
     state.apply(delta(1, "a", part=0))

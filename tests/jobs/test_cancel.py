@@ -44,7 +44,7 @@ async def test_a_waiting_job_is_cancelled_at_once(pipe: Pipe, queue: Queue) -> N
     assert [] == await claim_ids(queue)
 
 
-async def test_a_job_that_waits_for_a_retry_is_cancelled_at_once(pipe: Pipe, queue: Queue) -> None:
+async def test_a_job_waiting_for_a_retry_is_cancelled_at_once(pipe: Pipe, queue: Queue) -> None:
     job, grant = await claimed(queue)
     await queue.retry(job.id, grant.claim, 1, "busy")
 
@@ -55,7 +55,7 @@ async def test_a_job_that_waits_for_a_retry_is_cancelled_at_once(pipe: Pipe, que
     assert [] == await claim_ids(queue)
 
 
-async def test_the_worker_of_a_running_job_is_asked_by_each_way_it_listens(
+async def test_a_cancel_reaches_the_worker_of_a_running_job_on_every_channel(
     pipe: Pipe, queue: Queue
 ) -> None:
     job, grant = await claimed(queue)
@@ -69,7 +69,7 @@ async def test_the_worker_of_a_running_job_is_asked_by_each_way_it_listens(
     assert again.cancelled
 
 
-async def test_cancelling_what_has_ended_changes_nothing(pipe: Pipe, queue: Queue) -> None:
+async def test_cancelling_a_finished_response_changes_nothing(pipe: Pipe, queue: Queue) -> None:
     job, grant = await claimed(queue)
     await finish(pipe, job, grant.claim)
 
@@ -79,7 +79,7 @@ async def test_cancelling_what_has_ended_changes_nothing(pipe: Pipe, queue: Queu
     assert [2] == await ends_in_log(pipe, job.id)
 
 
-async def test_cancelling_on_the_strength_of_an_old_log_is_refused(queue: Queue) -> None:
+async def test_a_cancel_based_on_an_outdated_log_is_refused(queue: Queue) -> None:
     job = await submitted(queue)
 
     with pytest.raises(Diverged) as refused:
@@ -88,7 +88,7 @@ async def test_cancelling_on_the_strength_of_an_old_log_is_refused(queue: Queue)
     assert (1, 2) == (refused.value.expected, refused.value.found)
 
 
-async def test_what_does_not_exist_cannot_be_cancelled(queue: Queue) -> None:
+async def test_a_cancel_of_an_unknown_response_is_refused(queue: Queue) -> None:
     with pytest.raises(UnknownResponse):
         await queue.cancel(new_response_id(0), 0, [])
 

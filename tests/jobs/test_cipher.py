@@ -31,23 +31,25 @@ CIPHER = Cipher(OLD)
 
 
 @given(st.lists(st.binary(max_size=200), max_size=5), st.integers(0, 2**40), KINDS)
-def test_what_was_kept_comes_back(pieces: list[bytes], first: int, kind: bytes) -> None:
+def test_encrypted_values_are_decrypted_unchanged(
+    pieces: list[bytes], first: int, kind: bytes
+) -> None:
     kept = CIPHER.encrypted(A, first, pieces, kind)
     assert all(one.startswith(MAGIC) for one in kept)
     assert pieces == Cipher(OLD).decrypted(A, first, kept, kind)
 
 
-def test_the_same_piece_in_the_same_place_is_the_same_bytes_in_every_process() -> None:
+def test_the_same_value_in_the_same_place_has_the_same_ciphertext_in_every_process() -> None:
     assert CIPHER.encrypted(A, 7, [b"a", b"a"]) == Cipher(OLD).encrypted(A, 7, [b"a", b"a"])
 
 
-def test_no_two_pieces_share_a_nonce() -> None:
+def test_no_two_values_share_a_nonce() -> None:
     pieces = [*CIPHER.encrypted(A, 0, [b"a"] * 1000), *CIPHER.encrypted(A, 0, [b"b"] * 1000)]
     assert 2000 == len({piece[5:17] for piece in pieces})
 
 
 @given(st.binary(min_size=1, max_size=40), st.data())
-def test_what_was_altered_is_refused(piece: bytes, data: st.DataObject) -> None:
+def test_altered_ciphertext_is_rejected(piece: bytes, data: st.DataObject) -> None:
     [kept] = CIPHER.encrypted(A, 0, [piece])
     at = data.draw(st.integers(0, len(kept) - 1))
     other = bytes([kept[at] ^ data.draw(st.integers(1, 255))])
@@ -57,7 +59,7 @@ def test_what_was_altered_is_refused(piece: bytes, data: st.DataObject) -> None:
         CIPHER.decrypted(A, 0, [kept[:at]])
 
 
-def test_nothing_can_be_moved() -> None:
+def test_ciphertext_moved_to_another_place_is_rejected() -> None:
     kept = CIPHER.encrypted(A, 3, [b"piece"])
     assert [b"piece"] == CIPHER.decrypted(A, 3, kept)
     for response, index, kind in ((B, 3, ENTRY), (A, 4, ENTRY), (A, 3, BLOCK), (A, 3, JOB)):
@@ -65,7 +67,7 @@ def test_nothing_can_be_moved() -> None:
             CIPHER.decrypted(response, index, kept, kind)
 
 
-def test_the_first_key_writes_and_all_of_them_read() -> None:
+def test_the_first_key_encrypts_and_every_key_decrypts() -> None:
     both = Cipher(f"{NEW}\n{OLD}\n")
     assert (*Cipher(NEW).ids, *CIPHER.ids) == both.ids
     assert [b"a"] == both.decrypted(A, 0, CIPHER.encrypted(A, 0, [b"a"]))
@@ -75,7 +77,7 @@ def test_the_first_key_writes_and_all_of_them_read() -> None:
     assert both.ids[0] == missing.value.key_id
 
 
-def test_plain_is_how_encryption_is_switched_on_and_off() -> None:
+def test_the_key_plain_allows_switching_encryption_on_and_off() -> None:
     switching_on, switching_off = Cipher(f"{OLD} {PLAIN}"), Cipher(f"{PLAIN} {OLD}")
     assert [b"a"] == switching_on.decrypted(A, 0, [b"a"])
     assert [b"a"] == switching_off.encrypted(A, 0, [b"a"])
@@ -84,7 +86,7 @@ def test_plain_is_how_encryption_is_switched_on_and_off() -> None:
         CIPHER.decrypted(A, 0, [b"a"])
 
 
-def test_what_it_shows_of_itself_is_no_key() -> None:
+def test_the_representation_shows_no_key() -> None:
     shown = str(Cipher(f"{NEW} {OLD} {PLAIN}"))
     assert "encrypted with the key" in shown
     assert re.search("; also decrypted: [0-9a-f]{8}, plain$", shown)
@@ -106,21 +108,21 @@ def test_what_it_shows_of_itself_is_no_key() -> None:
     # Keys are random, and the processes of one run must agree on the names of the tests.
     ids=["none", "eleven", "one twice", "plain twice", "a short one", "no base64"],
 )
-def test_a_list_that_cannot_be_meant_is_refused_and_not_repeated(listed: str, why: str) -> None:
+def test_an_invalid_list_of_keys_is_rejected_without_being_quoted(listed: str, why: str) -> None:
     with pytest.raises(InvalidEncryptionKeys, match=why) as refused:
         Cipher(listed)
     for word in listed.split():
         assert word == PLAIN or word not in str(refused.value)
 
 
-def test_a_fingerprint_is_known_again_and_cannot_be_guessed() -> None:
+def test_a_fingerprint_is_stable_and_depends_on_the_key() -> None:
     old, both = CIPHER.fingerprints("print"), Cipher(f"{NEW} {OLD} {PLAIN}").fingerprints("print")
     assert "print" not in old
     assert [Cipher(NEW).fingerprints("print"), old, "print"] == both.split(",")
     assert old != CIPHER.fingerprints("another")
 
 
-def test_nothing_else_that_is_kept_begins_like_what_is_encrypted() -> None:
+def test_no_unencrypted_value_starts_like_ciphertext() -> None:
     job = a_job()
     entries = list(map(encode_event, opening(job)))
     for kept in (encode_job(job), *entries, compact(entries)[0].data):

@@ -20,14 +20,14 @@ from tests.jobs.factories import (
 from tests.jobs.steps import claim_ids, dead, finish
 
 
-async def test_jobs_of_one_owner_are_claimed_in_the_order_in_which_they_came(queue: Queue) -> None:
+async def test_jobs_of_one_owner_are_claimed_in_order_of_arrival(queue: Queue) -> None:
     jobs = [await submitted(queue) for _ in range(10)]
 
     assert [job.id for job in jobs] == [(await claim_ids(queue))[0] for _ in range(10)]
     assert [] == await claim_ids(queue)
 
 
-async def test_an_owner_who_floods_does_not_keep_another_waiting(queue: Queue) -> None:
+async def test_an_owner_with_many_jobs_does_not_delay_another(queue: Queue) -> None:
     for _ in range(100):
         await submitted(queue, "flood")
     await claim_ids(queue, 10)
@@ -36,7 +36,7 @@ async def test_an_owner_who_floods_does_not_keep_another_waiting(queue: Queue) -
     assert only.id in [*await claim_ids(queue), *await claim_ids(queue)]
 
 
-async def test_owners_are_served_in_turn_also_within_one_claim(queue: Queue) -> None:
+async def test_one_claim_takes_jobs_of_owners_in_turn(queue: Queue) -> None:
     for _ in range(6):
         for owner in "abc":
             await submitted(queue, owner)
@@ -46,7 +46,7 @@ async def test_owners_are_served_in_turn_also_within_one_claim(queue: Queue) -> 
     assert list("abcabcabc") == [decode_job(grant.job).owner for grant in grants]
 
 
-async def test_a_grant_says_what_a_worker_must_know(queue: Queue) -> None:
+async def test_a_grant_holds_everything_that_a_worker_needs(queue: Queue) -> None:
     job = await submitted(queue)
 
     [grant] = await queue.claim(0, "mine", 1)
@@ -63,7 +63,7 @@ async def test_a_grant_says_what_a_worker_must_know(queue: Queue) -> None:
     assert 0 <= grant.waited_ms < 10_000
 
 
-async def test_the_same_token_is_handed_the_same_jobs(queue: Queue) -> None:
+async def test_a_repeated_claim_with_the_same_token_returns_the_same_jobs(queue: Queue) -> None:
     for _ in range(5):
         await submitted(queue)
 
@@ -75,7 +75,7 @@ async def test_the_same_token_is_handed_the_same_jobs(queue: Queue) -> None:
     assert 3 == len(await claim_ids(queue, 9))
 
 
-async def test_a_claim_ends_where_its_jobs_are_large_enough(queue: Queue) -> None:
+async def test_a_claim_stops_at_its_limit_of_bytes(queue: Queue) -> None:
     for _ in range(5):
         await submitted(queue)
     [first] = await queue.claim(0, new_claim(), 5, max_job_bytes=1)
@@ -86,7 +86,7 @@ async def test_a_claim_ends_where_its_jobs_are_large_enough(queue: Queue) -> Non
     assert 2 == len(await queue.claim(0, new_claim(), 5))
 
 
-async def test_a_repeated_claim_hands_out_nothing_that_has_ended_or_gone(
+async def test_a_repeated_claim_omits_jobs_that_ended_or_were_deleted(
     pipe: Pipe, queue: Queue
 ) -> None:
     jobs = [await submitted(queue) for _ in range(5)]
@@ -99,9 +99,7 @@ async def test_a_repeated_claim_hands_out_nothing_that_has_ended_or_gone(
     assert [jobs[4].id] == await claim_ids(queue, 5, "mine")
 
 
-async def test_a_job_that_stands_in_the_list_five_times_is_claimed_once(
-    pipe: Pipe, queue: Queue
-) -> None:
+async def test_a_job_queued_five_times_is_claimed_once(pipe: Pipe, queue: Queue) -> None:
     job = await submitted(queue)
     await pipe.call("RPUSH", NAMES.waiting_prefix + "public", *[job.id] * 4)
 
@@ -110,7 +108,7 @@ async def test_a_job_that_stands_in_the_list_five_times_is_claimed_once(
 
 
 @pytest.mark.parametrize("alien", [b"\xff\x00", b"", b"{}", b"resp_x", b"job with spaces"])
-async def test_an_entry_that_nobody_of_ours_wrote_is_buried_once_and_the_next_is_claimed(
+async def test_a_foreign_entry_is_moved_to_the_dead_list_and_the_next_job_is_claimed(
     pipe: Pipe, queue: Queue, alien: bytes
 ) -> None:
     await pipe.call("RPUSH", NAMES.waiting_prefix + "public", alien)
@@ -121,7 +119,9 @@ async def test_an_entry_that_nobody_of_ours_wrote_is_buried_once_and_the_next_is
     assert [alien] == await dead(pipe)
 
 
-async def test_a_job_whose_key_is_of_another_type_is_buried(pipe: Pipe, queue: Queue) -> None:
+async def test_a_job_whose_key_has_the_wrong_type_is_moved_to_the_dead_list(
+    pipe: Pipe, queue: Queue
+) -> None:
     id_ = new_response_id(0)
     await pipe.call("SET", NAMES.job(id_), "not a hash", "PX", 60_000)
     await pipe.call("RPUSH", NAMES.waiting_prefix + "public", id_)
@@ -131,7 +131,9 @@ async def test_a_job_whose_key_is_of_another_type_is_buried(pipe: Pipe, queue: Q
     assert [id_.encode()] == await dead(pipe)
 
 
-async def test_a_list_full_of_aliens_does_not_stop_another_owner(pipe: Pipe, queue: Queue) -> None:
+async def test_a_list_full_of_foreign_entries_does_not_block_another_owner(
+    pipe: Pipe, queue: Queue
+) -> None:
     await submitted(queue, "broken")
     await pipe.call("LPUSH", NAMES.waiting_prefix + "broken", *["alien"] * 500)
     job = await submitted(queue, "sane")
@@ -139,7 +141,7 @@ async def test_a_list_full_of_aliens_does_not_stop_another_owner(pipe: Pipe, que
     assert job.id in [*await claim_ids(queue, 1), *await claim_ids(queue, 1)]
 
 
-async def test_the_list_of_the_dead_is_bounded(pipe: Pipe, queue: Queue) -> None:
+async def test_the_dead_list_is_bounded(pipe: Pipe, queue: Queue) -> None:
     await submitted(queue)
     await pipe.call("LPUSH", NAMES.waiting_prefix + "public", *["alien"] * 1500)
     while await pipe.call("LLEN", NAMES.waiting_prefix + "public"):
@@ -148,7 +150,7 @@ async def test_the_list_of_the_dead_is_bounded(pipe: Pipe, queue: Queue) -> None
     assert 1000 == len(await dead(pipe))
 
 
-async def test_two_claims_at_once_never_share_a_job(queue: Queue, redis: Redis) -> None:
+async def test_concurrent_claims_never_share_a_job(queue: Queue, redis: Redis) -> None:
     for _ in range(60):
         await submitted(queue)
     async with Pipe(redis) as other:
@@ -159,7 +161,9 @@ async def test_two_claims_at_once_never_share_a_job(queue: Queue, redis: Redis) 
     assert 60 == len(ids) == len(set(ids))
 
 
-async def test_idle_workers_are_woken_by_markers_that_are_few(pipe: Pipe, queue: Queue) -> None:
+async def test_idle_workers_are_woken_by_a_bounded_number_of_markers(
+    pipe: Pipe, queue: Queue
+) -> None:
     for _ in range(200):
         await submitted(queue)
 

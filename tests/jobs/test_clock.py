@@ -38,7 +38,7 @@ async def rescue(queue: Queue) -> None:
     await queue.rescue(0, new_claim())
 
 
-async def test_the_lease_of_a_dead_worker_runs_out(pipe: Pipe) -> None:
+async def test_the_lease_of_a_dead_worker_still_expires(pipe: Pipe) -> None:
     queue = Queue(pipe, QUICK)
     job, _ = await claimed(queue)
     await step_back(pipe, NAMES.leases, job.id)
@@ -46,7 +46,7 @@ async def test_the_lease_of_a_dead_worker_runs_out(pipe: Pipe) -> None:
     assert await due_in(pipe, NAMES.leases, job.id) <= LEASE
 
 
-async def test_the_lease_of_a_live_worker_goes_on(pipe: Pipe) -> None:
+async def test_the_lease_of_a_live_worker_is_still_extended(pipe: Pipe) -> None:
     queue = Queue(pipe, QUICK)
     job, grant = await claimed(queue)
     await step_back(pipe, NAMES.leases, job.id)
@@ -55,7 +55,7 @@ async def test_the_lease_of_a_live_worker_goes_on(pipe: Pipe) -> None:
     assert ["held"] == await queue.extend(0, [(job.id, grant.claim)])
 
 
-async def test_a_retry_and_an_inspection_come_soon(pipe: Pipe) -> None:
+async def test_retries_and_inspections_are_not_postponed(pipe: Pipe) -> None:
     queue = Queue(pipe, QUICK)
     job, grant = await claimed(queue)
     await queue.retry(job.id, grant.claim, 60_000, "busy")
@@ -66,7 +66,7 @@ async def test_a_retry_and_an_inspection_come_soon(pipe: Pipe) -> None:
     assert await due_in(pipe, NAMES.open, job.id) <= QUICK.inspect_ms
 
 
-async def test_a_tenants_requests_of_a_minute_are_given_back(pipe: Pipe) -> None:
+async def test_the_request_budget_of_a_tenant_is_refilled(pipe: Pipe) -> None:
     queue = Queue(pipe, replace(SETTINGS, tenant_requests=1))
     job = await submitted(queue, "a/")
     rate = f"{NAMES.prefix}rate:a"
@@ -78,7 +78,7 @@ async def test_a_tenants_requests_of_a_minute_are_given_back(pipe: Pipe) -> None
     assert job.id
 
 
-async def test_a_providers_requests_and_its_pause_are_given_back(pipe: Pipe) -> None:
+async def test_the_request_budget_and_the_pause_of_a_provider_recover(pipe: Pipe) -> None:
     queue = Queue(pipe, SETTINGS)
 
     async def claim() -> int:

@@ -84,7 +84,7 @@ async def answered(
 
 
 @pytest.mark.parametrize("compacted", [False, True])
-async def test_it_reads_as_before_from_every_index_and_is_nowhere_in_plain(
+async def test_an_encrypted_log_reads_the_same_from_every_index_and_is_stored_nowhere_in_plain(
     pipe: Pipe, queue: Queue, compacted: bool
 ) -> None:
     job, writer, entries = await answered(pipe, queue, 3000)
@@ -104,7 +104,7 @@ async def test_it_reads_as_before_from_every_index_and_is_nowhere_in_plain(
     assert "fingerprint" not in held
 
 
-async def test_an_append_that_is_repeated_is_known_again(pipe: Pipe, queue: Queue) -> None:
+async def test_a_repeated_encrypted_append_is_recognized(pipe: Pipe, queue: Queue) -> None:
     job, grant = await claimed(queue)
     entries = of(job)
     for _ in range(2):  # the second one as by a worker that never saw the first one's reply
@@ -115,7 +115,7 @@ async def test_an_append_that_is_repeated_is_known_again(pipe: Pipe, queue: Queu
     assert entries == (await read_all(pipe, job.id)).entries[2:]
 
 
-async def test_what_waits_is_cancelled_in_the_same_way(pipe: Pipe, queue: Queue) -> None:
+async def test_an_encrypted_waiting_job_is_cancelled_at_once(pipe: Pipe, queue: Queue) -> None:
     job = a_job()
     await queue.submit(job, opening(job))
     last = ending(job, Status.CANCELLED, f"{CANARY}-answer")
@@ -124,7 +124,9 @@ async def test_what_waits_is_cancelled_in_the_same_way(pipe: Pipe, queue: Queue)
     assert CANARY not in repr(await dump(pipe))
 
 
-async def test_nothing_moves_to_another_response_or_place(pipe: Pipe, queue: Queue) -> None:
+async def test_an_entry_moved_to_another_response_or_place_is_rejected(
+    pipe: Pipe, queue: Queue
+) -> None:
     (one, _, _), (two, _, _) = await answered(pipe, queue), await answered(pipe, queue, key="other")
     for source, at in ((one.id, 3), (two.id, 4)):
         moved = await pipe.call("LINDEX", NAMES.log(source), 3)
@@ -139,7 +141,7 @@ async def test_nothing_moves_to_another_response_or_place(pipe: Pipe, queue: Que
         job_of(two.id, record, pipe.cipher)
 
 
-async def test_no_block_moves_either(pipe: Pipe, queue: Queue) -> None:
+async def test_exchanged_blocks_are_rejected(pipe: Pipe, queue: Queue) -> None:
     job, writer, entries = await answered(pipe, queue, 3000)
     await writer.compact(list(map(encode_event, opening_of(job))), entries)
     first, second = await pipe.call("HMGET", NAMES.job(job.id), "block0", "block1")
@@ -149,7 +151,7 @@ async def test_no_block_moves_either(pipe: Pipe, queue: Queue) -> None:
             await read(pipe, job.id, start)
 
 
-async def test_a_new_key_in_front_writes_and_the_old_one_still_reads(
+async def test_a_new_first_key_encrypts_and_the_old_key_still_decrypts(
     pipe: Pipe, queue: Queue, redis_url: str
 ) -> None:
     job, grant = await claimed(queue)
@@ -171,7 +173,7 @@ async def test_a_new_key_in_front_writes_and_the_old_one_still_reads(
         await LogWriter(pipe, job.id, grant.claim, grant.length + 4).append(entries[4:])
 
 
-async def test_a_request_is_known_again_by_its_key_after_a_rotation(
+async def test_an_idempotency_key_is_recognized_after_a_key_rotation(
     pipe: Pipe, queue: Queue, redis_url: str
 ) -> None:
     job, _, _ = await answered(pipe, queue)
@@ -187,7 +189,7 @@ async def test_a_request_is_known_again_by_its_key_after_a_rotation(
 
 
 @pytest.mark.parametrize("listed", [None, NEW], ids=["no keys", "another key"])
-async def test_who_lacks_the_key_is_told_which(
+async def test_a_missing_key_is_named_in_the_error(
     pipe: Pipe, queue: Queue, redis_url: str, listed: str | None
 ) -> None:
     job, writer, entries = await answered(pipe, queue)
@@ -204,7 +206,7 @@ async def test_who_lacks_the_key_is_told_which(
             await read_all(stranger, job.id)
 
 
-async def test_who_could_not_read_what_others_write_does_not_start(
+async def test_a_process_that_lacks_the_key_of_others_does_not_start(
     pipe: Pipe, redis_url: str
 ) -> None:
     async with other(redis_url, None) as stranger:
@@ -232,7 +234,7 @@ async def test_who_could_not_read_what_others_write_does_not_start(
             await check(on_again)
 
 
-async def test_a_full_redis_keeps_nobody_from_starting(pipe: Pipe) -> None:
+async def test_the_key_check_passes_on_a_full_redis(pipe: Pipe) -> None:
     await pipe.call("CONFIG", "SET", "maxmemory", "1")
     try:
         assert "no AOF" in await check_until_available(pipe, not_away)

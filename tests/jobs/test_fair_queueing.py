@@ -55,7 +55,7 @@ async def end(pipe: Pipe, grant: Grant, tokens: int | None = None) -> None:
 # What was used decides
 
 
-async def test_who_comes_is_the_next_one_however_many_wait(queue: Queue) -> None:
+async def test_a_new_owner_is_served_next_regardless_of_the_queue_length(queue: Queue) -> None:
     for _ in range(50):
         await submitted(queue, "a")
     assert "a" * 10 == await owners(queue, 10)
@@ -63,7 +63,7 @@ async def test_who_comes_is_the_next_one_however_many_wait(queue: Queue) -> None
     assert "b" == await owners(queue, 1)
 
 
-async def test_a_tenant_that_took_more_tokens_is_served_less_often(
+async def test_a_tenant_that_used_more_tokens_is_served_less_often(
     pipe: Pipe, queue: Queue
 ) -> None:
     """Both are served one at a time; an answer of a takes nine times what one of b takes."""
@@ -78,7 +78,7 @@ async def test_a_tenant_that_took_more_tokens_is_served_less_often(
     assert 5 <= served["a"] <= 8, served
 
 
-async def test_a_long_prompt_is_booked_before_it_was_answered(queue: Queue) -> None:
+async def test_a_long_prompt_is_charged_before_it_is_answered(queue: Queue) -> None:
     for text in ("x" * 40_000, "x", "x"):
         job = a_job("a", text)
         await queue.submit(job, opening(job))
@@ -87,7 +87,7 @@ async def test_a_long_prompt_is_booked_before_it_was_answered(queue: Queue) -> N
     assert "abbbbbb" == await owners(queue, 7)
 
 
-async def test_what_an_answer_took_is_put_right_when_its_tenant_has_left(
+async def test_the_charge_is_corrected_even_after_its_tenant_became_idle(
     pipe: Pipe, queue: Queue
 ) -> None:
     await submitted(queue, "a")
@@ -99,7 +99,7 @@ async def test_what_an_answer_took_is_put_right_when_its_tenant_has_left(
     assert "bbbaaa" == await owners(queue, 6)
 
 
-async def test_nobody_saves_up_by_staying_away(pipe: Pipe, queue: Queue) -> None:
+async def test_an_idle_tenant_accumulates_no_credit(pipe: Pipe, queue: Queue) -> None:
     for _ in range(30):
         await submitted(queue, "a")
     for _ in range(20):
@@ -121,7 +121,7 @@ async def test_a_tenant_with_twice_the_weight_is_served_twice_as_often(
     assert {"a": 20, "b": 10} == Counter(await owners(queue, 30))
 
 
-async def test_the_end_of_a_rescued_answer_is_booked_once(pipe: Pipe, queue: Queue) -> None:
+async def test_a_rescued_answer_is_charged_once(pipe: Pipe, queue: Queue) -> None:
     for _ in range(2):
         await submitted(queue, "a")
     [grant] = await claim(queue)
@@ -139,7 +139,7 @@ def narrow(pipe: Pipe) -> Queue:
     return Queue(pipe, replace(SETTINGS, tenant_running=2))
 
 
-async def test_no_more_of_a_tenant_run_than_may_and_nobody_waits_for_that(
+async def test_a_tenant_at_its_concurrency_limit_does_not_delay_others(
     pipe: Pipe, narrow: Queue
 ) -> None:
     for _ in range(9):
@@ -155,9 +155,7 @@ async def test_no_more_of_a_tenant_run_than_may_and_nobody_waits_for_that(
 
 
 @pytest.mark.parametrize("how", ["finish", "retry", "give_back", "delete", "dead"])
-async def test_whatever_ends_a_run_lets_the_next_one_run(
-    pipe: Pipe, narrow: Queue, how: str
-) -> None:
+async def test_each_way_to_end_a_run_frees_its_slot(pipe: Pipe, narrow: Queue, how: str) -> None:
     for _ in range(4):
         await submitted(narrow, "a")
     first, second = await claim(narrow, 9)
@@ -178,7 +176,7 @@ async def test_whatever_ends_a_run_lets_the_next_one_run(
     assert second.response_id != third.response_id
 
 
-async def test_a_limit_counts_over_queues_and_frees_all_of_them(pipe: Pipe, narrow: Queue) -> None:
+async def test_a_concurrency_limit_applies_across_queues(pipe: Pipe, narrow: Queue) -> None:
     for tier in ("priority", "default", "flex") * 2:
         job = a_job("a")
         await narrow.submit(job, opening(job), queue_name=queue_name_of(tier, "m"))
@@ -191,9 +189,7 @@ async def test_a_limit_counts_over_queues_and_frees_all_of_them(pipe: Pipe, narr
     assert ["p:m", "p:m", "d:m", "d:m", "f:m", "f:m"] == seen
 
 
-async def test_a_limit_that_is_raised_counts_at_once_also_for_who_is_held_back(
-    pipe: Pipe, narrow: Queue
-) -> None:
+async def test_a_raised_limit_applies_at_once_to_waiting_jobs(pipe: Pipe, narrow: Queue) -> None:
     for _ in range(9):
         await submitted(narrow, "a")
     await claim(narrow, 9)
@@ -204,7 +200,7 @@ async def test_a_limit_that_is_raised_counts_at_once_also_for_who_is_held_back(
     assert 4 == len(await claim(narrow, 9))
 
 
-async def test_an_end_that_was_lost_holds_nobody_back_for_ever(pipe: Pipe, narrow: Queue) -> None:
+async def test_a_slot_whose_release_was_lost_is_freed_eventually(pipe: Pipe, narrow: Queue) -> None:
     jobs = [await submitted(narrow, "a") for _ in range(3)]
     await claim(narrow, 9)
     assert [] == await claim(narrow, 9)
@@ -214,9 +210,7 @@ async def test_an_end_that_was_lost_holds_nobody_back_for_ever(pipe: Pipe, narro
     assert 1 == len(await claim(narrow, 9))
 
 
-async def test_a_worker_that_keeps_its_lease_keeps_its_place_among_the_running(
-    pipe: Pipe, narrow: Queue
-) -> None:
+async def test_a_renewed_lease_keeps_its_slot(pipe: Pipe, narrow: Queue) -> None:
     for _ in range(3):
         await submitted(narrow, "a")
     held = [(grant.response_id, grant.claim) for grant in await claim(narrow, 9)]
@@ -236,7 +230,9 @@ async def commands(pipe: Pipe) -> int:
 
 
 @pytest.mark.timeout(30)
-async def test_a_claim_costs_the_same_however_many_wait(pipe: Pipe, narrow: Queue) -> None:
+async def test_the_cost_of_a_claim_does_not_depend_on_the_queue_length(
+    pipe: Pipe, narrow: Queue
+) -> None:
     costs = []
     for waiting in (20, 1000):
         await pipe.call("FLUSHALL")
@@ -256,9 +252,7 @@ async def test_a_claim_costs_the_same_however_many_wait(pipe: Pipe, narrow: Queu
     assert max(costs) < 80, costs
 
 
-async def test_what_an_answer_took_takes_the_place_of_its_estimate_once(
-    pipe: Pipe, queue: Queue
-) -> None:
+async def test_the_actual_usage_replaces_the_estimate_once(pipe: Pipe, queue: Queue) -> None:
     await submitted(queue, "a")
     [grant] = await claim(queue)
     assert 500 < (await Tenants(pipe, 1).usage("a")).tokens
@@ -268,7 +262,7 @@ async def test_what_an_answer_took_takes_the_place_of_its_estimate_once(
     assert 37 == (await Tenants(pipe, 1).usage("a")).tokens
 
 
-async def test_the_end_users_of_a_tenant_share_its_turns_and_limits(
+async def test_end_users_share_the_turns_and_limits_of_their_tenant(
     pipe: Pipe, narrow: Queue
 ) -> None:
     for subject in ("x", "y", ""):

@@ -33,7 +33,7 @@ async def end(pipe: Pipe, grant: Grant, tokens: int) -> None:
 
 
 @pytest.mark.timeout(120)
-async def test_ten_thousand_of_one_tenant_delay_one_of_another_by_what_runs_already(
+async def test_ten_thousand_jobs_of_one_tenant_delay_another_only_by_running_jobs(
     pipe: Pipe,
 ) -> None:
     queue, rng = Queue(pipe, SETTINGS), random.Random(4)

@@ -36,7 +36,7 @@ instructions = "Greet."
 """
 
 
-def test_a_whole_file() -> None:
+def test_a_complete_models_file_is_read() -> None:
     found = parsed(WHOLE)
     fast, mini = found.models["fast"], found.models["gpt-4.1-mini"]
     assert "fast" == found.default
@@ -62,7 +62,7 @@ def test_a_whole_file() -> None:
     assert "hush" not in repr(found)
 
 
-def test_without_models_every_name_is_known() -> None:
+def test_any_model_name_is_accepted_without_a_models_file() -> None:
     assert parsed("").knows("anything")
     assert parsed("[prompts.a]\n").knows("anything")
     assert catalog({"HOLDLINE_MODEL": "m"}).knows("anything")
@@ -108,19 +108,19 @@ ONE = '[models.m]\nbase_url = "http://h"\n'
         ("default = 'n'\n" + ONE, "default is 'n'.*known models: m"),
     ],
 )
-def test_what_is_wrong_is_named(text: str, says: str) -> None:
+def test_the_error_names_the_invalid_value(text: str, says: str) -> None:
     with pytest.raises(InvalidTable, match=says) as caught:
         parsed(text)
     assert "sk-1234" not in str(caught.value)
 
 
 @given(st.text())
-def test_any_text_is_read_or_refused(text: str) -> None:
+def test_any_text_is_parsed_or_rejected_with_an_error(text: str) -> None:
     with contextlib.suppress(InvalidTable):
         parsed(text)
 
 
-def test_the_environment_names_file_and_place(tmp_path: Path) -> None:
+def test_an_error_of_the_models_file_names_the_file_and_the_place(tmp_path: Path) -> None:
     path = tmp_path / "models.toml"
     environ = {"HOLDLINE_MODELS": str(path)}
     with pytest.raises(

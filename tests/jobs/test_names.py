@@ -23,11 +23,11 @@ GOOD = "resp_" + "0" * 3 + "a" * 32
 
 
 @given(st.integers(0, MAX_PARTITIONS - 1))
-def test_an_id_carries_its_partition(partition: int) -> None:
+def test_an_id_contains_its_partition(partition: int) -> None:
     assert partition == partition_of(new_response_id(partition))
 
 
-def test_no_two_ids_are_the_same() -> None:
+def test_ids_are_unique() -> None:
     assert 1000 == len({new_response_id(0) for _ in range(1000)})
 
 
@@ -55,13 +55,13 @@ def test_no_two_ids_are_the_same() -> None:
         pytest.param("resp_-01" + "a" * 32, id="a negative partition"),
     ],
 )
-def test_an_id_that_is_not_ours_is_unknown(hostile: str) -> None:
+def test_a_foreign_id_is_unknown(hostile: str) -> None:
     with pytest.raises(UnknownResponse):
         partition_of(hostile)
 
 
 @given(st.text())
-def test_no_text_makes_a_key_unless_it_is_an_id(text: str) -> None:
+def test_only_valid_ids_become_part_of_a_key(text: str) -> None:
     try:
         partition_of(text)
     except UnknownResponse:
@@ -104,7 +104,7 @@ def test_all_keys_of_a_partition_share_its_hash_tag() -> None:
 
 
 @given(st.text(), st.text(min_size=1))
-def test_an_idempotency_key_is_only_ever_stored_as_a_digest(owner: str, key: str) -> None:
+def test_an_idempotency_key_is_stored_only_as_a_digest(owner: str, key: str) -> None:
     assert re.fullmatch(r"holdline:\{3\}:key:[0-9a-f]{64}", Partition(3).idempotency(owner, key))
 
 
@@ -115,18 +115,18 @@ def test_an_idempotency_key_may_be_any_text(key: str) -> None:
 
 
 @given(st.integers(1, MAX_PARTITIONS), st.text(min_size=1, max_size=20))
-def test_a_key_picks_the_same_partition_each_time(partitions: int, key: str) -> None:
+def test_an_idempotency_key_always_selects_the_same_partition(partitions: int, key: str) -> None:
     picked = {pick_partition(partitions, "public", key) for _ in range(3)}
 
     assert 1 == len(picked)
     assert 0 <= picked.pop() < partitions
 
 
-def test_without_a_key_every_partition_is_picked() -> None:
+def test_requests_without_a_key_are_spread_over_all_partitions() -> None:
     assert {0, 1, 2, 3} == {pick_partition(4, "public", None) for _ in range(500)}
 
 
-def test_keys_of_two_owners_never_meet() -> None:
+def test_idempotency_keys_of_two_owners_never_collide() -> None:
     names = Partition(0)
 
     assert names.idempotency("a", "key") != names.idempotency("b", "key")
@@ -145,7 +145,7 @@ def test_two_attempts_never_share_the_id_of_an_item() -> None:
     assert ids[0] == item_id("msg", GOOD, 1, 0)
 
 
-def test_an_item_leads_to_its_response() -> None:
+def test_an_item_id_leads_to_its_response() -> None:
     assert GOOD == response_of(item_id("fc", GOOD, 3, 300, "c0ffee"))
     assert GOOD == response_of(item_id("msg", GOOD, 0, 0))
     for alien in ("", "msg_1", GOOD, item_id("msg", GOOD, 0, 0) + ":", "msg_" + "g" * 39):

@@ -38,7 +38,9 @@ async def why(queue: Queue, owner: str = "a") -> str:
     return (await queue.queue_positions(0, [(QUEUE, owner)]))[1][QUEUE, owner][2]
 
 
-async def test_requests_a_minute_are_shared_by_all_who_claim(pipe: Pipe, queue: Queue) -> None:
+async def test_the_request_limit_of_a_provider_is_shared_by_all_workers(
+    pipe: Pipe, queue: Queue
+) -> None:
     await waits(queue, 30)
     assert 10 == await claim(queue, 9, requests=60) + await claim(queue, requests=60)
     assert "provider_rate" == await why(queue)
@@ -46,7 +48,9 @@ async def test_requests_a_minute_are_shared_by_all_who_claim(pipe: Pipe, queue: 
     assert 3 == await claim(queue, requests=60)
 
 
-async def test_tokens_a_minute_are_booked_as_estimated(pipe: Pipe, queue: Queue) -> None:
+async def test_estimated_tokens_count_against_the_token_limit_of_a_provider(
+    pipe: Pipe, queue: Queue
+) -> None:
     await waits(queue, 30)
     # Ten seconds' worth is 1000 tokens; one takes a little more than 500.
     assert 2 == await claim(queue, tokens=6000)
@@ -55,7 +59,7 @@ async def test_tokens_a_minute_are_booked_as_estimated(pipe: Pipe, queue: Queue)
     assert 2 == await claim(queue, tokens=6000)
 
 
-async def test_who_waits_for_a_provider_holds_up_nobody(queue: Queue) -> None:
+async def test_a_job_waiting_for_its_provider_does_not_delay_others(queue: Queue) -> None:
     await waits(queue, 30)
     await queue.pause("m", 60)
     await waits(queue, 3, model="n")
@@ -63,7 +67,7 @@ async def test_who_waits_for_a_provider_holds_up_nobody(queue: Queue) -> None:
     assert "provider_rate" == await why(queue)
 
 
-async def test_after_a_pause_a_trickle_comes_first(pipe: Pipe, queue: Queue) -> None:
+async def test_requests_resume_slowly_after_a_pause(pipe: Pipe, queue: Queue) -> None:
     await waits(queue, 40)
     await queue.pause("m", 100)
     assert 0 == await claim(queue)
@@ -79,14 +83,14 @@ async def test_after_a_pause_a_trickle_comes_first(pipe: Pipe, queue: Queue) -> 
     assert 40 - sum(begun) == await claim(queue)
 
 
-async def test_a_pause_is_never_made_shorter(pipe: Pipe, queue: Queue) -> None:
+async def test_a_pause_is_never_shortened(pipe: Pipe, queue: Queue) -> None:
     await queue.pause("m", 60)
     till = await pipe.call("HGET", NAMES.pause("m"), "until")
     await queue.pause("m", 1)
     assert till == await pipe.call("HGET", NAMES.pause("m"), "until")
 
 
-async def test_why_somebody_waits(pipe: Pipe) -> None:
+async def test_the_reason_for_a_wait_is_reported(pipe: Pipe) -> None:
     narrow = Queue(pipe, replace(SETTINGS, tenant_running=1))
     await waits(narrow, 2)
     assert "" == await why(narrow)

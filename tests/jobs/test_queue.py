@@ -47,7 +47,7 @@ async def test_a_submitted_job_waits_with_its_first_events(pipe: Pipe, queue: Qu
     assert opening(job) == [decode_event(entry) for entry in view.entries]
 
 
-async def test_a_key_used_again_leads_to_the_same_response(queue: Queue) -> None:
+async def test_a_repeated_key_returns_the_same_response(queue: Queue) -> None:
     first, second = a_job(), a_job()
     await submit(queue, first, "key")
 
@@ -55,7 +55,9 @@ async def test_a_key_used_again_leads_to_the_same_response(queue: Queue) -> None
     assert [first.id] == await claim_ids(queue, 5)
 
 
-async def test_a_key_used_by_fifty_at_once_makes_one_response(queue: Queue, redis: Redis) -> None:
+async def test_fifty_concurrent_submits_with_one_key_create_one_response(
+    queue: Queue, redis: Redis
+) -> None:
     async with Pipe(redis) as other:
         queues = [queue, Queue(other, SETTINGS)]
         accepted = await asyncio.gather(
@@ -67,7 +69,7 @@ async def test_a_key_used_by_fifty_at_once_makes_one_response(queue: Queue, redi
     assert 1 == len(await claim_ids(queue, 50))
 
 
-async def test_a_key_used_with_another_body_is_refused(queue: Queue) -> None:
+async def test_a_key_repeated_with_another_body_is_refused(queue: Queue) -> None:
     first = a_job()
     await submit(queue, first, "key", "one")
 
@@ -77,7 +79,7 @@ async def test_a_key_used_with_another_body_is_refused(queue: Queue) -> None:
     assert first.id == refused.value.response_id
 
 
-async def test_a_key_of_another_owner_is_another_key(queue: Queue) -> None:
+async def test_the_same_key_of_another_owner_creates_another_response(queue: Queue) -> None:
     assert (await submit(queue, a_job("a"), "key")).fresh
     assert (await submit(queue, a_job("b"), "key")).fresh
 
@@ -90,14 +92,14 @@ async def test_a_key_of_a_deleted_response_can_be_used_again(queue: Queue) -> No
     assert (await submit(queue, a_job(), "key", "other")).fresh
 
 
-async def test_without_a_key_the_same_body_is_another_response(queue: Queue) -> None:
+async def test_the_same_body_without_a_key_creates_another_response(queue: Queue) -> None:
     await submit(queue, a_job())
     await submit(queue, a_job())
 
     assert 2 == len(await claim_ids(queue, 5))
 
 
-async def test_a_full_queue_refuses_and_says_how_full_it_is(pipe: Pipe) -> None:
+async def test_a_full_queue_refuses_and_reports_its_length(pipe: Pipe) -> None:
     queue = Queue(pipe, SharedSettings(max_waiting=3))
     jobs = [await submitted(queue) for _ in range(3)]
 
@@ -108,13 +110,13 @@ async def test_a_full_queue_refuses_and_says_how_full_it_is(pipe: Pipe) -> None:
     assert [job.id for job in jobs] == await claim_ids(queue, 10)
 
 
-async def test_what_runs_does_not_fill_the_queue(pipe: Pipe) -> None:
+async def test_running_jobs_do_not_count_as_waiting(pipe: Pipe) -> None:
     queue = Queue(pipe, SharedSettings(max_waiting=1))
     for _ in range(5):
         await claimed(queue)
 
 
-async def test_what_waits_for_a_retry_fills_the_queue(pipe: Pipe) -> None:
+async def test_jobs_waiting_for_a_retry_count_as_waiting(pipe: Pipe) -> None:
     queue = Queue(pipe, SharedSettings(max_waiting=1))
     job, grant = await claimed(queue)
     await queue.retry(job.id, grant.claim, 60_000, "busy")
@@ -123,7 +125,7 @@ async def test_what_waits_for_a_retry_fills_the_queue(pipe: Pipe) -> None:
         await submitted(queue)
 
 
-async def test_a_key_that_is_known_is_answered_by_a_full_queue(pipe: Pipe) -> None:
+async def test_a_full_queue_accepts_a_repeated_key(pipe: Pipe) -> None:
     queue = Queue(pipe, SharedSettings(max_waiting=1))
     job = a_job()
     await submit(queue, job, "key")
@@ -134,7 +136,7 @@ async def test_a_key_that_is_known_is_answered_by_a_full_queue(pipe: Pipe) -> No
 # Extend.
 
 
-async def test_extend_says_of_each_whether_it_is_held_lost_or_to_be_cancelled(
+async def test_extend_reports_each_lease_as_held_lost_or_to_be_cancelled(
     pipe: Pipe, queue: Queue
 ) -> None:
     kept, _ = await claimed(queue)
@@ -156,7 +158,7 @@ async def test_extend_says_of_each_whether_it_is_held_lost_or_to_be_cancelled(
     assert [] == await queue.extend(0, [])
 
 
-async def test_an_extended_lease_lasts_longer_and_never_moves_back(
+async def test_an_extended_lease_lasts_longer_and_is_never_shortened(
     pipe: Pipe, queue: Queue
 ) -> None:
     job, grant = await claimed(queue)
@@ -173,7 +175,7 @@ async def test_an_extended_lease_lasts_longer_and_never_moves_back(
 # Retry and give back.
 
 
-async def test_a_retry_waits_out_its_delay_and_is_counted(pipe: Pipe, queue: Queue) -> None:
+async def test_a_retry_waits_for_its_delay_and_is_counted(pipe: Pipe, queue: Queue) -> None:
     job, grant = await claimed(queue)
     await queue.retry(job.id, grant.claim, 60_000, "provider_busy")
 
@@ -192,7 +194,7 @@ async def test_a_retry_waits_out_its_delay_and_is_counted(pipe: Pipe, queue: Que
     )
 
 
-async def test_a_job_that_is_given_back_is_the_next_one_and_has_no_strike(queue: Queue) -> None:
+async def test_a_job_given_back_is_next_and_counts_no_failure(queue: Queue) -> None:
     first, grant = await claimed(queue)
     second = await submitted(queue)
     await queue.give_back(first.id, grant.claim, "worker_stopping")
@@ -203,7 +205,9 @@ async def test_a_job_that_is_given_back_is_the_next_one_and_has_no_strike(queue:
     assert (2, 0, "worker_stopping") == (grants[0].attempt, grants[0].failures, grants[0].reason)
 
 
-async def test_jobs_that_are_given_back_come_before_all_who_wait(pipe: Pipe, queue: Queue) -> None:
+async def test_jobs_given_back_are_claimed_before_all_waiting_jobs(
+    pipe: Pipe, queue: Queue
+) -> None:
     jobs = [await submitted(queue) for _ in range(6)]
     await queue.claim(0, "mine", 3)
     for job in reversed(jobs[:3]):
@@ -215,7 +219,7 @@ async def test_jobs_that_are_given_back_come_before_all_who_wait(pipe: Pipe, que
 
 
 @pytest.mark.parametrize("way", ["retry", "give_back"])
-async def test_only_the_holder_can_put_a_job_back_and_repeating_it_is_harmless(
+async def test_only_the_holder_can_put_a_job_back_and_a_repeat_changes_nothing(
     pipe: Pipe, queue: Queue, way: str
 ) -> None:
     async def put_back(id_: str, claim: str) -> None:
@@ -242,7 +246,7 @@ async def test_only_the_holder_can_put_a_job_back_and_repeating_it_is_harmless(
 # Places.
 
 
-async def test_a_place_is_a_jobs_number_less_the_heads_plus_one(pipe: Pipe, queue: Queue) -> None:
+async def test_the_queue_position_counts_from_the_head(pipe: Pipe, queue: Queue) -> None:
     jobs = [await submitted(queue, "a") for _ in range(5)]
     await claim_ids(queue, 2)
     _, heads = await queue.queue_positions(0, [("", "a"), ("", "nobody")])
@@ -252,7 +256,7 @@ async def test_a_place_is_a_jobs_number_less_the_heads_plus_one(pipe: Pipe, queu
     assert 3 == number - heads["", "a"][0] + 1
 
 
-async def test_the_pace_is_known_once_jobs_have_been_claimed_while_others_waited(
+async def test_the_pace_is_known_after_claims_from_a_queue_with_waiting_jobs(
     queue: Queue,
 ) -> None:
     assert None is (await queue.queue_positions(0, []))[0]

@@ -132,7 +132,7 @@ SCRIPTS: dict[str, list[Step]] = {
 
 @pytest.mark.parametrize("status", [None, *Status])
 @pytest.mark.parametrize("script", sorted(SCRIPTS))
-async def test_a_script_leads_where_the_table_says_and_nowhere_else(
+async def test_scripts_follow_the_table_of_transitions(
     pipe: Pipe, script: str, status: Status | None
 ) -> None:
     queue = Queue(pipe, SETTINGS)
@@ -149,7 +149,7 @@ async def test_a_script_leads_where_the_table_says_and_nowhere_else(
     assert [*TRANSITIONS.get(script, {}).get(status, ())] == reached
 
 
-async def test_a_job_that_has_ended_is_never_written_again(pipe: Pipe) -> None:
+async def test_a_finished_job_is_never_written_again(pipe: Pipe) -> None:
     queue = Queue(pipe, SETTINGS)
     for status in ENDS:
         job, claim = await brought_to(pipe, queue, status)
@@ -163,13 +163,13 @@ async def test_a_job_that_has_ended_is_never_written_again(pipe: Pipe) -> None:
         assert status == await status_of(pipe, job.id)
 
 
-def test_nothing_leads_out_of_an_end() -> None:
+def test_final_states_have_no_transitions() -> None:
     froms = {status for table in TRANSITIONS.values() for status in table}
 
     assert {None, Status.QUEUED, Status.RUNNING} == froms
     assert [False, False, True, True, True, True] == [status.ended for status in Status]
 
 
-def test_a_lost_job_is_looked_for_less_often_than_leases_run_out() -> None:
+def test_lost_jobs_are_searched_for_less_often_than_leases_expire() -> None:
     assert 30_000 == SharedSettings(lease_ms=15_000).inspect_ms
     assert 1_000 == SharedSettings(lease_ms=100).inspect_ms

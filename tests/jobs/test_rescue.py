@@ -31,7 +31,9 @@ from tests.jobs.steps import claim_ids, dead, finish
 from tests.keys_without_ttl import keys_without_ttl
 
 
-async def test_the_job_of_a_dead_worker_waits_again_with_a_strike(pipe: Pipe, queue: Queue) -> None:
+async def test_the_job_of_a_dead_worker_is_requeued_and_counts_a_failure(
+    pipe: Pipe, queue: Queue
+) -> None:
     job, grant = await claimed(queue)
     await run_out(pipe, job.id)
 
@@ -42,7 +44,7 @@ async def test_the_job_of_a_dead_worker_waits_again_with_a_strike(pipe: Pipe, qu
         await LogWriter(pipe, job.id, grant.claim, 2).append([b"x"])
 
 
-async def test_two_rescuers_at_once_put_a_job_back_once(
+async def test_two_concurrent_rescuers_requeue_a_job_once(
     pipe: Pipe, queue: Queue, redis: Redis
 ) -> None:
     jobs = [(await claimed(queue))[0] for _ in range(20)]
@@ -57,7 +59,7 @@ async def test_two_rescuers_at_once_put_a_job_back_once(
     assert sorted(job.id for job in jobs) == sorted(await claim_ids(queue, 50))
 
 
-async def test_a_job_that_kills_every_worker_is_handed_to_the_rescuer_to_end(pipe: Pipe) -> None:
+async def test_the_rescuer_is_told_to_end_a_job_that_kills_every_worker(pipe: Pipe) -> None:
     queue = Queue(pipe, SharedSettings(max_attempts=3))
     job = await submitted(queue)
     for _ in range(2):
@@ -83,7 +85,7 @@ async def test_a_job_that_kills_every_worker_is_handed_to_the_rescuer_to_end(pip
     assert Status.FAILED == await status_of(pipe, job.id)
 
 
-async def test_a_rescuer_that_dies_leaves_its_job_to_the_next_one(pipe: Pipe) -> None:
+async def test_the_job_of_a_dead_rescuer_passes_to_the_next_one(pipe: Pipe) -> None:
     queue = Queue(pipe, SharedSettings(max_attempts=1))
     job, _ = await claimed(queue)
     await run_out(pipe, job.id)
@@ -97,7 +99,7 @@ async def test_a_rescuer_that_dies_leaves_its_job_to_the_next_one(pipe: Pipe) ->
         await finish(pipe, job, "first", Status.FAILED)
 
 
-async def test_a_job_that_shall_not_be_tried_again_is_handed_over_at_the_first_death(
+async def test_the_rescuer_is_told_to_end_a_job_without_retries_at_the_first_death(
     pipe: Pipe, queue: Queue
 ) -> None:
     job = a_job()
@@ -110,7 +112,7 @@ async def test_a_job_that_shall_not_be_tried_again_is_handed_over_at_the_first_d
     assert (0, "worker_lost", 1) == (requeued, grant.reason, grant.failures)
 
 
-async def test_a_request_may_ask_for_another_attempt_where_the_default_is_to_fail(
+async def test_a_request_can_opt_into_another_attempt_after_a_death(
     pipe: Pipe,
 ) -> None:
     queue = Queue(pipe, SharedSettings(fail_on_worker_death=True))
@@ -122,7 +124,7 @@ async def test_a_request_may_ask_for_another_attempt_where_the_default_is_to_fai
     assert (1, []) == await queue.rescue(0, new_claim())
 
 
-async def test_a_dead_workers_job_that_was_to_be_cancelled_is_handed_over_to_be_ended(
+async def test_the_rescuer_is_told_to_end_a_cancelled_job_of_a_dead_worker(
     pipe: Pipe, queue: Queue
 ) -> None:
     job, _ = await claimed(queue)
@@ -134,7 +136,7 @@ async def test_a_dead_workers_job_that_was_to_be_cancelled_is_handed_over_to_be_
     assert ("cancelled", True) == (grant.reason, grant.cancelled)
 
 
-async def test_a_job_that_waited_for_too_long_is_handed_over_to_be_ended(pipe: Pipe) -> None:
+async def test_the_rescuer_is_told_to_end_a_job_that_waited_too_long(pipe: Pipe) -> None:
     queue = Queue(pipe, SharedSettings(max_wait_ms=-1))
     job = await submitted(queue)
     await inspect_now(pipe, job.id)
@@ -146,9 +148,7 @@ async def test_a_job_that_waited_for_too_long_is_handed_over_to_be_ended(pipe: P
 
 
 @pytest.mark.parametrize("others", [0, 1, 5])
-async def test_a_job_that_fell_out_of_the_list_is_found_again(
-    pipe: Pipe, queue: Queue, others: int
-) -> None:
+async def test_a_job_lost_from_its_queue_is_requeued(pipe: Pipe, queue: Queue, others: int) -> None:
     lost = await submitted(queue)
     kept = [await submitted(queue) for _ in range(others)]
     assert 1 == await pipe.call("LREM", NAMES.waiting_prefix + "public", 0, lost.id)
@@ -158,7 +158,7 @@ async def test_a_job_that_fell_out_of_the_list_is_found_again(
     assert [lost.id, *(job.id for job in kept)] == await claim_ids(queue, 10)
 
 
-async def test_a_job_lost_from_the_middle_is_found_once_those_before_it_are_gone(
+async def test_a_job_lost_from_the_middle_is_requeued_once_earlier_jobs_are_gone(
     pipe: Pipe, queue: Queue
 ) -> None:
     jobs = [await submitted(queue) for _ in range(3)]
@@ -170,9 +170,7 @@ async def test_a_job_lost_from_the_middle_is_found_once_those_before_it_are_gone
     assert [jobs[1].id, jobs[2].id] == await claim_ids(queue, 10)
 
 
-async def test_a_job_that_waits_is_not_queued_twice_by_being_inspected(
-    pipe: Pipe, queue: Queue
-) -> None:
+async def test_inspecting_a_waiting_job_does_not_queue_it_twice(pipe: Pipe, queue: Queue) -> None:
     jobs = [await submitted(queue) for _ in range(3)]
     for _ in range(3):
         for job in jobs:
@@ -185,7 +183,7 @@ async def test_a_job_that_waits_is_not_queued_twice_by_being_inspected(
 @pytest.mark.parametrize(
     "key", [NAMES.ready, NAMES.queues, NAMES.leases, NAMES.wake, NAMES.numbers]
 )
-async def test_a_lost_key_of_the_queue_loses_no_job_and_comes_back_with_a_ttl(
+async def test_a_lost_queue_key_loses_no_job_and_is_recreated_with_a_ttl(
     pipe: Pipe, queue: Queue, key: str
 ) -> None:
     running, grant = await claimed(queue)

@@ -26,7 +26,7 @@ LINKS = {
 }
 
 
-def test_variables_of_an_orchestrator_are_ignored_and_told() -> None:
+def test_service_variables_of_kubernetes_are_ignored_and_reported() -> None:
     env.check_names(LINKS)
     assert 8080 == env.whole(LINKS, "HOLDLINE_PORT")
     assert ["HOLDLINE_PORT"] == env.ignored_links(LINKS)
@@ -41,7 +41,7 @@ def test_a_wrong_port_is_still_an_error(name: str, value: str) -> None:
         env.whole({name: value}, name)
 
 
-def test_nothing_needs_to_be_set() -> None:
+def test_every_setting_has_a_default() -> None:
     assert SharedSettings() == shared_config.shared_settings({})
     assert "redis://127.0.0.1:6379/0" == shared_config.redis_url({})
 
@@ -50,7 +50,7 @@ def test_every_known_name_is_accepted() -> None:
     env.check_names(dict.fromkeys(SETTINGS, "anything"))
 
 
-def test_names_of_others_are_none_of_our_business() -> None:
+def test_variables_without_the_prefix_are_ignored() -> None:
     env.check_names({"PATH": "/bin", "OPENAI_ORG": "x", "MY_HOLDLINE_PORT": "1"})
 
 
@@ -66,13 +66,15 @@ def test_names_of_others_are_none_of_our_business() -> None:
         ("HOLDLINE_OPENAI_API_KEY", "OPENAI_API_KEY"),
     ],
 )
-def test_an_unknown_name_is_answered_with_the_nearest(wrong: str, nearest: str) -> None:
+def test_the_error_of_an_unknown_setting_suggests_the_nearest_name(
+    wrong: str, nearest: str
+) -> None:
     with pytest.raises(ConfigError, match=f"{wrong} is not a setting.* {nearest} "):
         env.check_names({wrong: "1"})
 
 
 @pytest.mark.parametrize(("old", "new"), RENAMED.items())
-def test_an_old_name_is_answered_with_the_new_one(old: str, new: str) -> None:
+def test_the_error_of_a_renamed_setting_names_the_new_one(old: str, new: str) -> None:
     assert new in SETTINGS
     with pytest.raises(ConfigError, match=f"^{old} was renamed: set {new} instead$"):
         env.check_names({old: "1"})
@@ -131,13 +133,13 @@ def test_seconds_become_milliseconds() -> None:
     )
 
 
-def test_what_becomes_of_a_dead_workers_answers_is_a_choice() -> None:
+def test_the_policy_for_answers_of_a_dead_worker_is_configurable() -> None:
     assert not shared_config.shared_settings({}).fail_on_worker_death
     assert shared_config.shared_settings({"HOLDLINE_ON_WORKER_DEATH": "fail"}).fail_on_worker_death
 
 
 @pytest.mark.parametrize("url", ["http://redis:6379", "redis", "localhost:6379", "://"])
-def test_a_redis_url_of_another_kind_is_refused(url: str) -> None:
+def test_an_unsupported_redis_url_is_refused(url: str) -> None:
     with pytest.raises(ConfigError, match="REDIS_URL: the URL must begin with"):
         shared_config.redis_url({"REDIS_URL": url})
 
@@ -151,11 +153,11 @@ def test_a_redis_url_of_another_kind_is_refused(url: str) -> None:
         ("unix:///run/redis.sock?password=secret", "unix:///run/redis.sock"),
     ],
 )
-def test_no_secret_of_a_url_is_shown(url: str, shown: str) -> None:
+def test_secrets_in_urls_are_never_shown(url: str, shown: str) -> None:
     assert shown == shared_config.hide(url)
 
 
-def test_an_unfinished_job_is_kept_for_longer_than_it_can_take() -> None:
+def test_the_ttl_of_an_unfinished_job_exceeds_its_longest_possible_run() -> None:
     settings = SharedSettings(max_wait_ms=10, max_attempts=3, max_run_ms=100, retention_ms=1000)
 
     assert settings.job_ttl_ms > 10 + 3 * 100 + 1000

@@ -53,7 +53,9 @@ async def has_waited(pipe: Pipe, *ids: str, minutes: int = 2) -> None:
         ("priority", "a:b", "p:a:b"),
     ],
 )
-def test_a_queue_name_is_a_tier_and_a_model(tier: str | None, model: str, queue_name: str) -> None:
+def test_a_queue_name_consists_of_tier_and_model(
+    tier: str | None, model: str, queue_name: str
+) -> None:
     assert queue_name == queue_name_of(tier, model)
 
 
@@ -63,7 +65,7 @@ async def test_priority_comes_first_and_flex_last(queue: Queue) -> None:
     assert [ids[i] for i in (2, 5, 1, 4, 0, 3)] == await next_ids(queue, 9)
 
 
-async def test_in_a_tier_owners_take_turns(queue: Queue) -> None:
+async def test_owners_take_turns_within_a_tier(queue: Queue) -> None:
     for tier in ("flex", "priority"):
         flood = [await waits(queue, tier, owner="flood") for _ in range(4)]
         quiet = [await waits(queue, tier, owner="quiet") for _ in range(2)]
@@ -71,13 +73,13 @@ async def test_in_a_tier_owners_take_turns(queue: Queue) -> None:
         assert wanted == await next_ids(queue, 9)
 
 
-async def test_models_of_a_tier_take_turns(queue: Queue) -> None:
+async def test_models_take_turns_within_a_tier(queue: Queue) -> None:
     one = [await waits(queue, model="one") for _ in range(3)]
     two = [await waits(queue, model="two") for _ in range(3)]
     assert [x for pair in zip(one, two, strict=True) for x in pair] == await next_ids(queue, 9)
 
 
-async def test_who_waits_for_a_full_model_holds_up_nobody(queue: Queue) -> None:
+async def test_a_job_waiting_for_a_full_model_does_not_delay_others(queue: Queue) -> None:
     full = [await waits(queue, tier, "full") for tier in ("priority", "default", "default")]
     free = [await waits(queue, tier, "free") for tier in ("default", "flex")]
     plain = await waits(queue)
@@ -88,7 +90,7 @@ async def test_who_waits_for_a_full_model_holds_up_nobody(queue: Queue) -> None:
 
 
 @pytest.mark.parametrize("tier", ["default", "flex"])
-async def test_who_has_waited_long_is_overtaken_three_times(
+async def test_a_job_that_waited_long_is_overtaken_at_most_three_times(
     pipe: Pipe, queue: Queue, tier: str
 ) -> None:
     old = [await waits(queue, tier) for _ in range(2)]
@@ -109,7 +111,7 @@ async def test_flex_is_not_starved_by_default(pipe: Pipe, queue: Queue) -> None:
         order += await next_ids(queue)
 
 
-async def test_a_place_counts_what_comes_before_it(pipe: Pipe, queue: Queue) -> None:
+async def test_a_position_counts_the_jobs_ahead(pipe: Pipe, queue: Queue) -> None:
     """The tiers of one owner and model; what others wait for is not in it."""
     for tier in ("default", "default", "flex", "priority"):
         await waits(queue, tier, "m")
@@ -123,14 +125,14 @@ async def test_a_place_counts_what_comes_before_it(pipe: Pipe, queue: Queue) -> 
     assert 2 == view.number
 
 
-async def test_a_place_in_a_queue_that_tells_no_models_apart(queue: Queue) -> None:
+async def test_a_position_is_reported_without_a_models_file(queue: Queue) -> None:
     for tier in ("priority", "default", "flex"):
         await waits(queue, tier)
     _, heads = await queue.queue_positions(0, [("f:", "a"), ("", "a"), ("p:", "a")])
     assert [(1, 2, ""), (1, 1, ""), (1, 0, "")] == list(heads.values())
 
 
-async def test_a_returned_job_waits_in_its_queue(pipe: Pipe, queue: Queue) -> None:
+async def test_a_requeued_job_returns_to_its_own_queue(pipe: Pipe, queue: Queue) -> None:
     """After a retry, a worker that stops, one that died, and an id that fell out of the queue."""
     ids = [await waits(queue, "flex", "m") for _ in range(4)]
     claims = {g.response_id: g for g in await queue.claim(0, new_claim(), 9)}

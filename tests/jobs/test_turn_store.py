@@ -46,7 +46,7 @@ async def a_turn(queue: Queue, text: str = "said", partition: int = 0) -> TurnSl
     return TurnSlice(job.id, 0, 3)
 
 
-async def test_turns_of_all_partitions_are_read_in_the_order_in_which_they_are_named(
+async def test_turns_of_all_partitions_are_read_in_the_requested_order(
     queue: Queue, turns: TurnStore
 ) -> None:
     named = [await a_turn(queue, f"turn {n}", n % PARTITIONS) for n in range(7)]
@@ -63,7 +63,7 @@ async def test_turns_of_all_partitions_are_read_in_the_order_in_which_they_are_n
     assert expected == await turns.load("job", named) == await turns.read(named)
 
 
-async def test_a_deleted_turn_is_readable_to_jobs_accepted_before_until_they_end(
+async def test_a_deleted_turn_stays_readable_for_jobs_accepted_before(
     queue: Queue, turns: TurnStore, pipe: Pipe
 ) -> None:
     turn = await a_turn(queue)
@@ -84,7 +84,7 @@ async def test_a_deleted_turn_is_readable_to_jobs_accepted_before_until_they_end
     assert 0 == await pipe.call("EXISTS", NAMES.turn(turn.response_id))
 
 
-async def test_a_turn_that_no_job_holds_is_deleted_at_once(queue: Queue, pipe: Pipe) -> None:
+async def test_an_unreferenced_turn_is_deleted_at_once(queue: Queue, pipe: Pipe) -> None:
     turn = await a_turn(queue)
     await queue.turns.hold("job", [turn])
     await queue.turns.release("job", [turn])
@@ -92,7 +92,7 @@ async def test_a_turn_that_no_job_holds_is_deleted_at_once(queue: Queue, pipe: P
     assert 0 == await pipe.call("EXISTS", NAMES.turn(turn.response_id))
 
 
-async def test_a_turn_outlives_its_response_as_long_as_jobs_name_it(
+async def test_a_turn_outlives_its_response_while_jobs_reference_it(
     queue: Queue, turns: TurnStore, pipe: Pipe
 ) -> None:
     turn = await a_turn(queue)
@@ -104,7 +104,7 @@ async def test_a_turn_outlives_its_response_as_long_as_jobs_name_it(
     assert items_of("said") == await turns.read([turn])
 
 
-async def test_a_refused_job_holds_nothing(pipe: Pipe) -> None:
+async def test_a_refused_job_references_no_turns(pipe: Pipe) -> None:
     queue = Queue(pipe, SharedSettings(max_waiting=1))
     first = a_job()
     await queue.submit(first, opening(first))
@@ -125,7 +125,7 @@ async def locked(redis_url: str, pipe: Pipe) -> AsyncIterator[Pipe]:
         yield locked
 
 
-async def test_a_turn_is_encrypted_and_belongs_to_its_response(locked: Pipe) -> None:
+async def test_a_turn_is_encrypted_and_bound_to_its_response(locked: Pipe) -> None:
     queue = Queue(locked, SETTINGS)
     turn, other = await a_turn(queue, "a secret"), await a_turn(queue, "another")
     kept = await locked.call("HGET", NAMES.turn(turn.response_id), "items")
@@ -137,7 +137,9 @@ async def test_a_turn_is_encrypted_and_belongs_to_its_response(locked: Pipe) -> 
 
 
 @given(sizes=st.lists(st.integers(0, 5), max_size=6), data=st.data())
-def test_clipped_turns_hold_the_items_in_between(sizes: list[int], data: st.DataObject) -> None:
+def test_clipped_turns_hold_exactly_the_items_of_the_range(
+    sizes: list[int], data: st.DataObject
+) -> None:
     turns = [TurnSlice(str(n), 2, 2 + size) for n, size in enumerate(sizes)]
     items = [(turn.response_id, n) for turn in turns for n in range(turn.first, turn.stop)]
     start = data.draw(st.integers(0, len(items)))

@@ -31,7 +31,7 @@ async def submit(queue: Queue, owner: str = "acme/anna", text: str = LARGE) -> J
     return job
 
 
-async def test_the_bytes_of_unended_prompts_are_bounded_until_one_ends(pipe: Pipe) -> None:
+async def test_the_bytes_of_unfinished_prompts_are_bounded(pipe: Pipe) -> None:
     queue = Queue(pipe, replace(SETTINGS, max_waiting_bytes=120_000))
     jobs = [await submit(queue), await submit(queue, "other/bob")]
     with pytest.raises(QueueFull) as refused:
@@ -44,7 +44,7 @@ async def test_the_bytes_of_unended_prompts_are_bounded_until_one_ends(pipe: Pip
     await submit(queue)
 
 
-async def test_the_bytes_of_a_tenant_are_bounded_by_themselves(pipe: Pipe) -> None:
+async def test_the_bytes_of_unfinished_prompts_are_bounded_for_each_tenant(pipe: Pipe) -> None:
     queue = Queue(pipe, replace(SETTINGS, tenant_waiting_bytes=60_000))
     await submit(queue)
     with pytest.raises(Limited) as refused:
@@ -53,7 +53,7 @@ async def test_the_bytes_of_a_tenant_are_bounded_by_themselves(pipe: Pipe) -> No
     await submit(queue, "other/")
 
 
-async def test_turns_count_as_what_they_hold(pipe: Pipe) -> None:
+async def test_referenced_turns_count_with_their_bytes(pipe: Pipe) -> None:
     queue = Queue(pipe, replace(SETTINGS, max_waiting_bytes=60_000))
     first = a_job()
     await queue.submit_completed(first, [ending(first)])
@@ -63,7 +63,7 @@ async def test_turns_count_as_what_they_hold(pipe: Pipe) -> None:
         await queue.submit(job, opening(job))
 
 
-async def test_whatever_ends_a_prompt_frees_its_bytes(pipe: Pipe) -> None:
+async def test_each_way_to_end_a_prompt_frees_its_bytes(pipe: Pipe) -> None:
     queue = Queue(pipe, SETTINGS)
     finished, grant = await claimed(queue, "acme/anna")
     writer = LogWriter(pipe, finished.id, grant.claim, 2)

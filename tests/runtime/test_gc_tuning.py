@@ -25,7 +25,7 @@ assert after() is None
 """
 
 
-def test_what_is_there_is_never_searched_again_and_what_comes_later_is() -> None:
+def test_objects_from_before_the_freeze_are_never_scanned_again() -> None:
     """In a process of its own: it is for life."""
     done = subprocess.run(
         [sys.executable, "-c", SETTLED], capture_output=True, text=True, timeout=30, check=False

@@ -33,7 +33,7 @@ class Ticks:
                 await self._changed.wait()
 
 
-async def test_ticks_until_it_is_left() -> None:
+async def test_a_loop_ticks_until_it_is_stopped() -> None:
     ticks = Ticks()
     async with Loop("a loop", ticks, AT_ONCE):
         await ticks.reach(3)
@@ -93,7 +93,7 @@ async def test_an_ignored_error_is_not_logged() -> None:
     assert lines == []
 
 
-async def test_leaving_cancels_a_running_tick() -> None:
+async def test_stopping_a_loop_cancels_a_running_tick() -> None:
     started, cancelled = asyncio.Event(), asyncio.Event()
 
     async def hang() -> None:

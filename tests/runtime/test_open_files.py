@@ -41,14 +41,14 @@ def _raised(inner: OSError) -> Iterator[BaseException]:
     yield outer
 
 
-def test_a_lack_here_is_found_behind_the_errors_of_libraries() -> None:
+def test_exhausted_file_descriptors_are_recognized_behind_library_errors() -> None:
     for lack in (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM):
         assert all(is_exhausted(error) for error in _raised(OSError(lack, "lack")))
     for fault in (errno.ECONNREFUSED, errno.EHOSTUNREACH, errno.EPIPE):
         assert not any(is_exhausted(error) for error in _raised(OSError(fault, "fault")))
 
 
-def test_an_error_that_says_nothing_is_tried_with_a_file(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_unclear_error_is_checked_by_opening_a_file(monkeypatch: pytest.MonkeyPatch) -> None:
     unknown = OSError("Temporary failure in name resolution")
     assert not is_exhausted(unknown)
 

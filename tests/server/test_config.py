@@ -12,7 +12,7 @@ from jobs.settings import ConfigError
 from server.config import Config
 
 
-def test_nothing_needs_to_be_set() -> None:
+def test_every_setting_has_a_default() -> None:
     config = Config.from_environ({})
 
     assert ("127.0.0.1", 8080, "", SharedSettings()) == (
@@ -79,7 +79,7 @@ def test_a_value_that_is_wrong_is_refused_by_name(name: str, value: str) -> None
         Config.from_environ({name: value})
 
 
-def test_an_unknown_name_is_answered_with_the_nearest() -> None:
+def test_the_error_of_an_unknown_setting_suggests_the_nearest_name() -> None:
     with pytest.raises(ConfigError, match=r"HOLDLINE_PORTS is not a setting.*HOLDLINE_PORT "):
         Config.from_environ({"HOLDLINE_PORTS": "1"})
 

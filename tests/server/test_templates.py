@@ -118,7 +118,7 @@ IMAGE = {"type": "input_image", "image_url": "https://h/i.png"}
         ),
     ],
 )
-def test_what_is_wrong_is_named(prompt: Any, status: int, code: str, param: str) -> None:
+def test_the_error_names_the_invalid_value(prompt: Any, status: int, code: str, param: str) -> None:
     with pytest.raises(Problem) as refused:
         expanded(parse_create({"prompt": prompt}), TEMPLATES, 10_000)
     problem = refused.value

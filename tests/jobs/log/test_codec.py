@@ -65,14 +65,14 @@ indexes = st.integers(0, 2**31)
 
 
 @given(kinds | text, fields)
-def test_any_event_comes_back_as_it_was(kind: str, rest: dict[str, Any]) -> None:
+def test_any_event_is_decoded_unchanged(kind: str, rest: dict[str, Any]) -> None:
     event = {"type": kind, **rest}
 
     assert event == decode_event(encode_event(event))
 
 
 @given(text, indexes, text)
-def test_the_events_of_a_streamed_text_come_back_as_they_were(
+def test_events_of_a_streamed_text_are_decoded_unchanged(
     item_id: str, index: int, piece: str
 ) -> None:
     events: list[Event] = [
@@ -85,7 +85,7 @@ def test_the_events_of_a_streamed_text_come_back_as_they_were(
 
 
 @given(text, indexes, text)
-def test_the_shorter_way_of_a_piece_of_text_leads_to_the_same(
+def test_the_fast_encoding_of_a_text_delta_decodes_to_the_same_event(
     item_id: str, index: int, piece: str
 ) -> None:
     assert encode_text_delta(item_id, index, 0, piece) == encode_event(
@@ -93,38 +93,38 @@ def test_the_shorter_way_of_a_piece_of_text_leads_to_the_same(
     )
 
 
-def test_the_events_of_a_streamed_text_travel_without_their_names() -> None:
+def test_events_of_a_streamed_text_are_encoded_without_field_names() -> None:
     delta = text_delta("msg_1", 0, "Hello")
 
     assert b"delta" not in encode_event(delta)
 
 
 @given(fields)
-def test_a_streamed_event_with_a_field_that_we_do_not_know_keeps_it(rest: dict[str, Any]) -> None:
+def test_a_streamed_event_keeps_unknown_fields(rest: dict[str, Any]) -> None:
     event = {**text_delta("msg_1", 0, "Hello"), **rest, "obfuscation": "x"}
 
     assert event == decode_event(encode_event(event))
 
 
-def test_a_streamed_event_with_log_probabilities_keeps_them() -> None:
+def test_a_streamed_event_keeps_its_log_probabilities() -> None:
     event = {**text_delta("msg_1", 0, "Hello"), "logprobs": [{"token": "Hello", "logprob": -0.5}]}
 
     assert event == decode_event(encode_event(event))
 
 
 @given(st.builds(Job, text, text, st.integers(0, 2**40), fields, st.lists(fields, max_size=3)))
-def test_any_job_comes_back_as_it_was(job: Job) -> None:
+def test_any_job_is_decoded_unchanged(job: Job) -> None:
     assert job == decode_job(encode_job(job))
 
 
 @pytest.mark.parametrize("said", ["\0", "a\u202eb", "👩‍👩‍👧‍👦" * 1000, "\ufffe", "é" * 5000])
-def test_a_prompt_comes_back_to_the_byte(said: str) -> None:
+def test_a_prompt_is_decoded_byte_for_byte(said: str) -> None:
     job = Job("resp_1", "public", 0, {"input": said})
 
     assert said.encode() == decode_job(encode_job(job)).params["input"].encode()
 
 
-def test_a_job_of_a_newer_version_says_so() -> None:
+def test_a_job_of_a_newer_version_is_rejected_with_its_version() -> None:
     with pytest.raises(Undecodable, match="version 2"):
         decode_job(msgpack.packb([2, "anything", {}]))
 
@@ -145,14 +145,14 @@ def test_each_kind_of_notification_is_decoded(payload: list[Any], change: object
 
 
 @given(hostile)
-def test_hostile_bytes_decode_or_are_undecodable_and_nothing_else(data: bytes) -> None:
+def test_hostile_bytes_decode_or_raise_undecodable(data: bytes) -> None:
     for decode in (decode_event, decode_job, decode_notification):
         with contextlib.suppress(Undecodable):
             decode(data)
 
 
 @given(hostile)
-def test_what_decodes_as_an_event_has_a_type_that_is_text(data: bytes) -> None:
+def test_every_decoded_event_has_a_type_that_is_a_string(data: bytes) -> None:
     try:
         event = decode_event(data)
     except Undecodable:
@@ -177,13 +177,13 @@ def test_what_decodes_as_an_event_has_a_type_that_is_text(data: bytes) -> None:
         pytest.param(b"\x92\xa1\xff\x80", id="a type that is not UTF-8"),
     ],
 )
-def test_an_entry_that_nobody_of_ours_wrote_is_undecodable(entry: bytes) -> None:
+def test_a_foreign_entry_is_undecodable(entry: bytes) -> None:
     with pytest.raises(Undecodable):
         decode_event(entry)
 
 
 @pytest.mark.skipif("MSGPACK_PUREPYTHON" in os.environ, reason="this is the inner run")
-def test_all_this_holds_where_msgpack_has_no_c_extension() -> None:
+def test_the_codec_works_without_the_c_extension_of_msgpack() -> None:
     # Its Python version raises other errors.
     argv = [
         sys.executable,

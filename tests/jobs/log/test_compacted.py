@@ -59,7 +59,7 @@ async def ended(pipe: Pipe, queue: Queue, pieces: int = 40) -> Ended:
     return await Ended(pipe, *await claimed(queue), pieces).end()
 
 
-async def test_a_compacted_log_reads_as_before_from_every_index(pipe: Pipe, queue: Queue) -> None:
+async def test_a_compacted_log_reads_the_same_from_every_index(pipe: Pipe, queue: Queue) -> None:
     answer = await ended(pipe, queue)
     log = answer.head + answer.rest
     before = [await answer.view(start) for start in range(len(log) + 2)]
@@ -72,7 +72,7 @@ async def test_a_compacted_log_reads_as_before_from_every_index(pipe: Pipe, queu
     assert [] == (await read(pipe, answer.job.id, 0, max_entries=0)).entries
 
 
-async def test_a_long_one_is_read_in_steps_that_all_get_on(pipe: Pipe, queue: Queue) -> None:
+async def test_a_long_compacted_log_is_read_in_several_steps(pipe: Pipe, queue: Queue) -> None:
     answer = await ended(pipe, queue, 4_500)
     await answer.compact()
     log = answer.head + answer.rest
@@ -84,7 +84,7 @@ async def test_a_long_one_is_read_in_steps_that_all_get_on(pipe: Pipe, queue: Qu
     assert len(log) == (await answer.view(4_499)).length
 
 
-async def test_the_room_that_it_takes(pipe: Pipe, queue: Queue) -> None:
+async def test_a_compacted_log_takes_less_memory(pipe: Pipe, queue: Queue) -> None:
     answer = await ended(pipe, queue)
     names = [NAMES.job(answer.job.id), NAMES.log(answer.job.id)]
     before = sum([await pipe.call("MEMORY", "USAGE", name) for name in names])
@@ -103,7 +103,7 @@ async def test_compacting_and_ending_may_be_repeated(pipe: Pipe, queue: Queue) -
     assert answer.head + answer.rest == (await answer.view()).entries
 
 
-async def test_nothing_follows_what_was_compacted(pipe: Pipe, queue: Queue) -> None:
+async def test_nothing_is_appended_to_a_compacted_log(pipe: Pipe, queue: Queue) -> None:
     answer = await ended(pipe, queue)
     await answer.compact()
     for expected in (0, answer.writer.length):
@@ -129,7 +129,7 @@ async def test_a_running_log_is_not_compacted(pipe: Pipe, queue: Queue) -> None:
     assert 2 == await pipe.call("LLEN", NAMES.log(job.id))
 
 
-async def test_another_head_or_another_length_is_left_alone(pipe: Pipe, queue: Queue) -> None:
+async def test_a_log_with_another_head_or_length_is_not_compacted(pipe: Pipe, queue: Queue) -> None:
     answer = await ended(pipe, queue)
     other = head_of(a_job())
     await answer.writer.compact(other, answer.rest)
@@ -138,7 +138,7 @@ async def test_another_head_or_another_length_is_left_alone(pipe: Pipe, queue: Q
     assert answer.head + answer.rest == (await answer.view()).entries
 
 
-async def test_what_is_compacted_can_be_deleted_and_expires(pipe: Pipe, queue: Queue) -> None:
+async def test_a_compacted_log_can_be_deleted_and_expires(pipe: Pipe, queue: Queue) -> None:
     answer = await ended(pipe, queue)
     await answer.compact()
     left = await pipe.call("PTTL", NAMES.job(answer.job.id))
@@ -147,7 +147,7 @@ async def test_what_is_compacted_can_be_deleted_and_expires(pipe: Pipe, queue: Q
     assert [] == await pipe.call("KEYS", f"*{answer.job.id}*")
 
 
-async def test_a_repeated_submit_finds_what_was_compacted(pipe: Pipe, queue: Queue) -> None:
+async def test_a_repeated_submit_returns_the_compacted_response(pipe: Pipe, queue: Queue) -> None:
     answer = await ended(pipe, queue)
     await answer.compact()
     await queue.submit(answer.job, opening_of(answer.job))
@@ -155,7 +155,7 @@ async def test_a_repeated_submit_finds_what_was_compacted(pipe: Pipe, queue: Que
     assert [] == await queue.claim(0, new_claim(), 1)
 
 
-async def test_a_block_that_was_damaged_cannot_be_read(pipe: Pipe, queue: Queue) -> None:
+async def test_a_damaged_block_raises_an_error_when_read(pipe: Pipe, queue: Queue) -> None:
     answer = await ended(pipe, queue)
     await answer.compact()
     await pipe.call("HSET", NAMES.job(answer.job.id), "block0", b"garbage")

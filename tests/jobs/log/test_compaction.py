@@ -60,12 +60,12 @@ def test_a_compacted_log_is_expanded_from_any_index_on(entries: list[bytes], sta
 
 
 @given(st.lists(texts, max_size=40))
-def test_an_answer_comes_back(pieces: list[str]) -> None:
+def test_a_compacted_answer_is_expanded_unchanged(pieces: list[str]) -> None:
     entries = log_of(pieces)
     assert entries == expanded(compact(entries))
 
 
-def test_a_long_log_is_several_blocks_each_of_one_read() -> None:
+def test_a_long_log_becomes_several_blocks_of_one_read_each() -> None:
     entries = log_of([f"{number} " for number in range(7_000)] + ["a long piece " * 300] * 80)
     blocks = compact(entries)
 
@@ -78,13 +78,13 @@ def test_a_long_log_is_several_blocks_each_of_one_read() -> None:
     assert max(sizes) <= BLOCK_BYTES
 
 
-def test_one_entry_may_be_larger_than_a_block() -> None:
+def test_an_entry_may_be_larger_than_a_block() -> None:
     entries = [b"a", b"b" * (2 * BLOCK_BYTES), b"c"]
     assert [1, 1, 1] == [block.count for block in compact(entries)]
     assert entries == expanded(compact(entries))
 
 
-def test_nothing_is_no_block() -> None:
+def test_an_empty_log_has_no_blocks() -> None:
     assert [] == compact([])
 
 
@@ -110,7 +110,7 @@ def test_a_compacted_answer_takes_little_more_room_than_its_text(tokens: int) ->
         compact([b"entry"])[0].data[:-6] + b"wrong!",
     ],
 )
-def test_what_is_no_block_cannot_be_read(data: bytes) -> None:
+def test_bytes_that_are_not_a_block_raise_an_error(data: bytes) -> None:
     with pytest.raises(Undecodable):
         expand(data)
 

@@ -34,7 +34,7 @@ class Client:
 
 
 @given(st.data())
-def test_any_interleaving_of_reads_and_notifications_gives_a_prefix_and_a_last_read_the_whole(
+def test_a_client_has_a_prefix_at_any_time_and_the_whole_log_after_a_last_read(
     data: st.DataObject,
 ) -> None:
     log: list[bytes] = []
@@ -85,16 +85,14 @@ def test_any_interleaving_of_reads_and_notifications_gives_a_prefix_and_a_last_r
         (9, 9, Relation.GAP),
     ],
 )
-def test_a_notification_is_seen_or_fits_or_shows_a_gap(
+def test_a_notification_is_a_repeat_or_fits_or_reveals_a_gap(
     first: int, count: int, relation: Relation
 ) -> None:
     assert relation is Cursor(5).relation(first, count)
 
 
 @given(st.integers(0, 9), st.integers(0, 9), st.integers(0, 9))
-def test_what_passes_is_what_fits_with_nothing_to_cut_off(
-    after: int, first: int, count: int
-) -> None:
+def test_entries_pass_only_if_they_fit_without_trimming(after: int, first: int, count: int) -> None:
     cursor = Cursor(after)
     whole = cursor.relation(first, count) is Relation.FITS and first == after
 
@@ -102,7 +100,7 @@ def test_what_passes_is_what_fits_with_nothing_to_cut_off(
     assert (after + count if whole else after) == cursor.next
 
 
-def test_entries_that_would_leave_a_gap_are_not_taken() -> None:
+def test_entries_that_would_leave_a_gap_are_rejected() -> None:
     cursor = Cursor(5)
 
     with pytest.raises(ValueError, match="gap after 4"):
@@ -111,7 +109,7 @@ def test_entries_that_would_leave_a_gap_are_not_taken() -> None:
     assert 5 == cursor.next
 
 
-def test_only_what_the_client_lacks_is_taken() -> None:
+def test_only_entries_that_the_client_lacks_are_taken() -> None:
     cursor = Cursor(2)
 
     assert [(2, b"two"), (3, b"three")] == cursor.take(0, [b"zero", b"one", b"two", b"three"])

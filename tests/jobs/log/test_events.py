@@ -129,7 +129,7 @@ def missing_fields(value: object, model: BaseModel, path: str = "") -> list[str]
 
 
 @pytest.mark.parametrize(("answer", "text"), ANSWERS)
-def test_every_event_of_the_standard_is_what_the_sdk_requires(answer: Any, text: str) -> None:
+def test_every_standard_event_has_the_fields_that_the_sdk_requires(answer: Any, text: str) -> None:
     for event in on_the_wire(answer(a_job())):
         if event["type"] == RESTARTED:
             continue
@@ -147,7 +147,7 @@ def test_the_check_against_the_sdk_notices_a_missing_field() -> None:
 
 
 @pytest.mark.parametrize(("answer", "text"), ANSWERS)
-def test_the_sdk_adds_our_events_up_to_what_we_say(answer: Any, text: str) -> None:
+def test_the_sdk_accumulates_events_to_the_same_response(answer: Any, text: str) -> None:
     events = answer(a_job())
 
     response = added_up_by_the_sdk(events)
@@ -159,7 +159,7 @@ def test_the_sdk_adds_our_events_up_to_what_we_say(answer: Any, text: str) -> No
 
 
 @pytest.mark.parametrize(("answer", "text"), ANSWERS)
-def test_a_state_holds_what_the_last_event_says(answer: Any, text: str) -> None:
+def test_the_accumulated_state_equals_the_terminal_event(answer: Any, text: str) -> None:
     events = answer(a_job())
 
     state = ResponseState(events[:-1])
@@ -171,7 +171,7 @@ def test_a_state_holds_what_the_last_event_says(answer: Any, text: str) -> None:
 
 
 @pytest.mark.parametrize(("answer", "text"), ANSWERS)
-def test_only_the_last_event_ends_a_log(answer: Any, text: str) -> None:
+def test_only_the_last_event_is_terminal(answer: Any, text: str) -> None:
     events = answer(a_job())
     ends = [event for event in events if event["type"] in TERMINAL_TYPES]
 
@@ -180,7 +180,7 @@ def test_only_the_last_event_ends_a_log(answer: Any, text: str) -> None:
 
 
 @pytest.mark.parametrize(("answer", "text"), ANSWERS)
-def test_the_terminal_event_proves_its_text(answer: Any, text: str) -> None:
+def test_the_terminal_event_carries_the_checksum_of_the_text(answer: Any, text: str) -> None:
     checksum = answer(a_job())[-1]["response"]["holdline"]
 
     assert hashlib.sha256(text.encode()).hexdigest() == checksum["sha256"]
@@ -188,9 +188,7 @@ def test_the_terminal_event_proves_its_text(answer: Any, text: str) -> None:
 
 
 @pytest.mark.parametrize(("answer", "text"), ANSWERS)
-def test_an_answer_can_be_closed_after_any_event_and_the_sdk_goes_along(
-    answer: Any, text: str
-) -> None:
+def test_an_answer_can_be_closed_after_any_event(answer: Any, text: str) -> None:
     job = a_job()
     events = answer(job)[:-1]
     for cut in range(2, len(events) + 1):
@@ -201,7 +199,7 @@ def test_an_answer_can_be_closed_after_any_event_and_the_sdk_goes_along(
         assert output_text(state.output) == added_up_by_the_sdk(closed).output_text
 
 
-def test_a_restart_uses_output_indexes_and_ids_that_no_attempt_has_used() -> None:
+def test_a_restart_uses_fresh_output_indexes_and_ids() -> None:
     events = a_restarted_answer(a_job())
     added = [event for event in events if event["type"] == "response.output_item.added"]
 
@@ -220,7 +218,7 @@ def test_after_a_restart_only_the_last_attempt_counts() -> None:
     assert [] == state.close()
 
 
-def test_closing_says_what_was_said_so_far_and_that_it_is_incomplete() -> None:
+def test_a_closed_answer_is_incomplete_and_keeps_its_text() -> None:
     job = a_job()
     state = ResponseState([*opening(job), *saying(job, 1, 0, ["Be", "ca"])])
 
@@ -237,7 +235,7 @@ def test_closing_says_what_was_said_so_far_and_that_it_is_incomplete() -> None:
 
 
 @given(st.lists(st.text(max_size=5), max_size=20), st.integers(0, 40))
-def test_a_state_may_be_built_in_any_two_steps(pieces: list[str], cut: int) -> None:
+def test_a_state_can_be_built_in_two_steps_at_any_point(pieces: list[str], cut: int) -> None:
     job = a_job()
     events = [*opening(job), *saying(job, 1, 0, pieces), *said(job, 1, 0, "".join(pieces))]
 
@@ -266,13 +264,13 @@ def test_only_a_completed_response_has_a_time_of_completion(status: Status) -> N
     assert (status is Status.COMPLETED) == (response["completed_at"] is not None)
 
 
-def test_a_response_has_every_field_that_the_sdk_knows_as_required() -> None:
+def test_a_response_has_every_field_that_the_sdk_requires() -> None:
     response = ending(a_job(), Status.COMPLETED)["response"]
 
     assert [] == missing_fields(response, TypeAdapter(Response).validate_python(response))
 
 
-def test_parameters_are_shown_as_they_were_given() -> None:
+def test_a_response_shows_its_parameters_unchanged() -> None:
     job = a_job(temperature=0.0, top_p=0.5, store=False, metadata={"a": "b"}, max_output_tokens=7)
     response = ending(job)["response"]
 
@@ -285,7 +283,7 @@ def test_parameters_are_shown_as_they_were_given() -> None:
     )
 
 
-def test_the_text_of_a_response_is_the_text_of_its_messages_alone() -> None:
+def test_the_text_of_a_response_consists_of_its_messages_only() -> None:
     output = [
         {"type": "reasoning", "content": [{"type": "reasoning_text", "text": "hm"}]},
         {"type": "message", "content": [text_part("a"), {"type": "refusal", "refusal": "no"}]},

@@ -72,7 +72,7 @@ async def test_entries_are_appended_in_order(pipe: Pipe, queue: Queue) -> None:
     assert 5 == writer.length
 
 
-async def test_a_repeated_append_is_one_append(
+async def test_a_repeated_append_writes_its_entries_once(
     pipe: Pipe, queue: Queue, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     job, grant = await claimed(queue)
@@ -85,7 +85,7 @@ async def test_a_repeated_append_is_one_append(
     assert [b"%d" % number for number in range(10)] == await entries_of(pipe, job)
 
 
-async def test_a_repeated_append_of_equal_entries_is_one_append_each(
+async def test_repeated_appends_of_equal_entries_write_each_once(
     pipe: Pipe, queue: Queue, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     job, grant = await claimed(queue)
@@ -98,7 +98,7 @@ async def test_a_repeated_append_of_equal_entries_is_one_append_each(
     assert [b"ha"] * 10 == await entries_of(pipe, job)
 
 
-async def test_a_repeated_finish_is_one_end(
+async def test_a_repeated_finish_writes_one_terminal_event(
     pipe: Pipe, queue: Queue, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     job, grant = await claimed(queue)
@@ -111,7 +111,7 @@ async def test_a_repeated_finish_is_one_end(
     assert [job.id.encode()] == await pipe.call("LRANGE", NAMES.dead, 0, -1)
 
 
-async def test_a_repeated_finish_without_entries_buries_once(
+async def test_a_repeated_finish_without_entries_adds_one_dead_list_entry(
     pipe: Pipe, queue: Queue, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     job, grant = await claimed(queue)
@@ -134,7 +134,7 @@ async def test_other_entries_at_the_same_place_are_a_conflict(pipe: Pipe, queue:
     assert [b"a"] == await entries_of(pipe, job)
 
 
-async def test_a_log_that_lost_its_tail_is_noticed_by_its_writer(pipe: Pipe, queue: Queue) -> None:
+async def test_a_writer_notices_that_its_log_lost_entries(pipe: Pipe, queue: Queue) -> None:
     job, grant = await claimed(queue)
     writer = LogWriter(pipe, job.id, grant.claim, grant.length)
     await writer.append([b"a", b"b"])
@@ -146,9 +146,7 @@ async def test_a_log_that_lost_its_tail_is_noticed_by_its_writer(pipe: Pipe, que
     assert 3 == refused.value.found
 
 
-async def test_a_log_that_redis_lost_whole_is_written_anew_with_a_ttl(
-    pipe: Pipe, queue: Queue
-) -> None:
+async def test_a_log_that_redis_lost_is_rewritten_with_a_ttl(pipe: Pipe, queue: Queue) -> None:
     job, grant = await claimed(queue)
     await pipe.call("DEL", NAMES.log(job.id))
     with pytest.raises(Diverged):
@@ -160,7 +158,7 @@ async def test_a_log_that_redis_lost_whole_is_written_anew_with_a_ttl(
 
 
 @pytest.mark.parametrize("ending", [False, True])
-async def test_a_writer_that_lost_its_lease_writes_not_one_byte(
+async def test_a_writer_that_lost_its_lease_writes_nothing(
     pipe: Pipe, queue: Queue, ending: bool
 ) -> None:
     job, grant = await claimed(queue)
@@ -178,7 +176,7 @@ async def test_a_writer_that_lost_its_lease_writes_not_one_byte(
     assert [] == await entries_of(pipe, job)
 
 
-async def test_after_the_end_nothing_is_appended(pipe: Pipe, queue: Queue) -> None:
+async def test_nothing_is_appended_to_a_finished_log(pipe: Pipe, queue: Queue) -> None:
     job, grant = await claimed(queue)
     writer = LogWriter(pipe, job.id, grant.claim, grant.length)
     await writer.finish(Status.COMPLETED, [b"end"], retention_ms=RETENTION)
@@ -192,7 +190,9 @@ async def test_after_the_end_nothing_is_appended(pipe: Pipe, queue: Queue) -> No
     assert [b"end"] == await entries_of(pipe, job)
 
 
-async def test_a_response_that_is_gone_says_so(pipe: Pipe, queue: Queue) -> None:
+async def test_an_append_to_a_deleted_response_reports_that_it_is_gone(
+    pipe: Pipe, queue: Queue
+) -> None:
     job, grant = await claimed(queue)
     writer = LogWriter(pipe, job.id, grant.claim, grant.length)
     await queue.delete(job.id)
@@ -206,9 +206,7 @@ async def test_a_response_that_is_gone_says_so(pipe: Pipe, queue: Queue) -> None
     assert 0 == await pipe.call("EXISTS", NAMES.log(job.id), NAMES.job(job.id))
 
 
-async def test_an_append_says_that_the_response_is_to_be_cancelled(
-    pipe: Pipe, queue: Queue
-) -> None:
+async def test_an_append_reports_a_requested_cancel(pipe: Pipe, queue: Queue) -> None:
     job, grant = await claimed(queue)
     writer = LogWriter(pipe, job.id, grant.claim, grant.length)
     await queue.cancel(job.id, 2, [])
@@ -217,7 +215,7 @@ async def test_an_append_says_that_the_response_is_to_be_cancelled(
     assert await writer.append([])
 
 
-async def test_job_and_log_are_kept_for_as_long_as_the_response_can_take(
+async def test_an_unfinished_job_and_its_log_outlive_the_longest_possible_run(
     pipe: Pipe, queue: Queue
 ) -> None:
     job, grant = await claimed(queue)
@@ -227,7 +225,7 @@ async def test_job_and_log_are_kept_for_as_long_as_the_response_can_take(
         assert SETTINGS.job_ttl_ms - 10_000 < await ttl(pipe, key) <= SETTINGS.job_ttl_ms
 
 
-async def test_after_the_end_job_and_log_are_kept_for_the_retention(
+async def test_a_finished_job_and_its_log_are_kept_for_the_retention_time(
     pipe: Pipe, queue: Queue
 ) -> None:
     job, grant = await claimed(queue)
@@ -238,7 +236,7 @@ async def test_after_the_end_job_and_log_are_kept_for_the_retention(
         assert RETENTION - 10_000 < await ttl(pipe, key) <= RETENTION
 
 
-async def test_ten_thousand_entries_are_appended_at_once_and_read_in_steps(
+async def test_ten_thousand_entries_are_appended_in_one_call_and_read_in_several(
     pipe: Pipe, queue: Queue
 ) -> None:
     job, grant = await claimed(queue)
@@ -249,7 +247,7 @@ async def test_ten_thousand_entries_are_appended_at_once_and_read_in_steps(
     assert entries == await entries_of(pipe, job)
 
 
-async def test_a_read_is_bounded_in_bytes_and_gives_at_least_one_entry(
+async def test_a_read_is_bounded_in_bytes_and_returns_at_least_one_entry(
     pipe: Pipe, queue: Queue
 ) -> None:
     job, grant = await claimed(queue)
@@ -262,7 +260,7 @@ async def test_a_read_is_bounded_in_bytes_and_gives_at_least_one_entry(
     assert [] == (await read(pipe, job.id, 99)).entries
 
 
-async def test_what_was_never_submitted_is_unknown(pipe: Pipe) -> None:
+async def test_a_response_that_was_never_submitted_is_unknown(pipe: Pipe) -> None:
     with pytest.raises(UnknownResponse):
         await read(pipe, new_response_id(0), 0)
     with pytest.raises(UnknownResponse):
@@ -308,7 +306,7 @@ async def test_a_notification_carries_the_appended_entries_once(
     assert [(2, [b"a", b"b"]), (4, [end_entry(job)])] == notifications.received
 
 
-async def test_a_first_claim_says_that_the_attempt_begins(
+async def test_the_first_claim_notifies_followers_of_the_attempt(
     pipe: Pipe, redis: Redis, queue: Queue
 ) -> None:
     job, notifications = a_job(), Notifications()
@@ -329,7 +327,7 @@ async def test_a_first_claim_says_that_the_attempt_begins(
     assert [*said, first] == (await read(pipe, job.id, 0)).entries
 
 
-async def test_a_first_claim_says_nothing_where_the_log_is_not_as_it_was_submitted(
+async def test_the_first_claim_sends_no_notification_if_the_log_has_changed_since_the_submit(
     pipe: Pipe, queue: Queue
 ) -> None:
     lost, large = a_job(), a_job(instructions="x" * MAX_NOTIFICATION_BYTES)
@@ -340,7 +338,7 @@ async def test_a_first_claim_says_nothing_where_the_log_is_not_as_it_was_submitt
     assert {lost.id: 1, large.id: 2} == grants
 
 
-async def test_entries_too_large_to_carry_are_notified_by_their_number_alone(
+async def test_a_notification_of_large_entries_carries_only_their_number(
     pipe: Pipe, redis: Redis, queue: Queue
 ) -> None:
     job, grant = await claimed(queue)
@@ -356,7 +354,9 @@ async def test_entries_too_large_to_carry_are_notified_by_their_number_alone(
     assert [(2, [b"x" * MAX_NOTIFICATION_BYTES]), Grown(5), Grown(8)] == notifications.received
 
 
-async def test_a_notification_tells_of_a_wait(pipe: Pipe, redis: Redis, queue: Queue) -> None:
+async def test_a_notification_carries_the_reason_for_a_wait(
+    pipe: Pipe, redis: Redis, queue: Queue
+) -> None:
     job, grant = await claimed(queue)
     other = await submitted(queue)
     notifications = Notifications()

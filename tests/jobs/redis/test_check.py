@@ -13,14 +13,14 @@ from jobs.redis.connection import Redis
 from jobs.redis.pipe import Pipe
 
 
-async def test_a_redis_that_will_do_is_described_in_one_line(pipe: Pipe) -> None:
+async def test_a_suitable_redis_is_described_in_one_line(pipe: Pipe) -> None:
     found = await check(pipe)
 
     assert "\n" not in found
     assert found.startswith(("Redis ", "Valkey "))
 
 
-async def test_a_redis_that_evicts_is_refused_with_what_to_set(pipe: Pipe) -> None:
+async def test_a_redis_that_evicts_keys_is_refused_with_the_setting_to_change(pipe: Pipe) -> None:
     await pipe.call("CONFIG", "SET", "maxmemory-policy", "allkeys-lru")
     try:
         with pytest.raises(RedisUnsuitable, match="CONFIG SET maxmemory-policy noeviction"):
@@ -29,7 +29,7 @@ async def test_a_redis_that_evicts_is_refused_with_what_to_set(pipe: Pipe) -> No
         await pipe.call("CONFIG", "SET", "maxmemory-policy", "noeviction")
 
 
-async def test_a_redis_that_is_too_old_is_refused(
+async def test_a_redis_version_that_is_too_old_is_refused(
     pipe: Pipe, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async def old(*command: str) -> bytes:
@@ -41,7 +41,7 @@ async def test_a_redis_that_is_too_old_is_refused(
         await check(pipe)
 
 
-async def test_a_missing_password_is_final_at_the_start(pipe: Pipe, redis: Redis) -> None:
+async def test_a_missing_password_stops_the_start(pipe: Pipe, redis: Redis) -> None:
     await pipe.call("CONFIG", "SET", "requirepass", "secret")
     try:
         async with Pipe(redis, deadline=0.5) as other:
@@ -51,7 +51,7 @@ async def test_a_missing_password_is_final_at_the_start(pipe: Pipe, redis: Redis
         await pipe.call("CONFIG", "SET", "requirepass", "")
 
 
-async def test_a_wrong_password_is_final_at_the_start(pipe: Pipe, redis_url: str) -> None:
+async def test_a_wrong_password_stops_the_start(pipe: Pipe, redis_url: str) -> None:
     await pipe.call("ACL", "SETUSER", "someone", "on", ">right", "+@all", "~*")
     parts = urlsplit(redis_url)
     if parts.scheme == "unix":
@@ -66,7 +66,7 @@ async def test_a_wrong_password_is_final_at_the_start(pipe: Pipe, redis_url: str
         await pipe.call("ACL", "DELUSER", "someone")
 
 
-async def test_an_error_that_passes_is_waited_for_at_the_start(
+async def test_a_transient_error_is_retried_at_the_start(
     pipe: Pipe, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     call = pipe.call

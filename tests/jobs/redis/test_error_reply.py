@@ -53,7 +53,7 @@ FULL = (
 
 
 @pytest.mark.parametrize("message", PASSES)
-def test_an_error_that_passes_is_worth_repeating(message: str) -> None:
+def test_transient_errors_are_retried(message: str) -> None:
     error = exception_of(message)
     assert RedisNotReady is type(error)
     assert isinstance(error, RedisAway)
@@ -61,11 +61,11 @@ def test_an_error_that_passes_is_worth_repeating(message: str) -> None:
 
 
 @pytest.mark.parametrize("message", FINAL)
-def test_an_error_that_repeating_does_not_change_is_final(message: str) -> None:
+def test_permanent_errors_are_not_retried(message: str) -> None:
     error = exception_of(message)
     assert (RedisRefused, message) == (type(error), str(error))
 
 
 @pytest.mark.parametrize("message", FULL)
-def test_a_full_redis_is_told_apart(message: str) -> None:
+def test_an_out_of_memory_error_is_recognized(message: str) -> None:
     assert RedisFull is type(exception_of(message))

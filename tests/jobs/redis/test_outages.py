@@ -39,7 +39,7 @@ async def answers(pipe: Pipe) -> None:
                 return
 
 
-async def test_what_was_under_way_fails_when_the_connection_is_lost(
+async def test_pending_commands_fail_when_the_connection_is_lost(
     proxy: Proxy, through: Pipe
 ) -> None:
     proxy.drop_next_reply()
@@ -51,14 +51,14 @@ async def test_what_was_under_way_fails_when_the_connection_is_lost(
     await through.call("DEL", "holdline:counter")
 
 
-async def test_a_script_is_repeated_over_the_next_connection(proxy: Proxy, through: Pipe) -> None:
+async def test_a_script_is_repeated_on_the_next_connection(proxy: Proxy, through: Pipe) -> None:
     proxy.drop_next_reply()
 
     assert [b""] == await queue_positions(through)
     assert 2 == proxy.accepted
 
 
-async def test_scripts_are_repeated_through_a_network_that_breaks_again_and_again(
+async def test_scripts_are_repeated_until_they_succeed_on_a_failing_network(
     proxy: Proxy, through: Pipe
 ) -> None:
     async def break_again() -> None:
@@ -77,7 +77,7 @@ async def test_scripts_are_repeated_through_a_network_that_breaks_again_and_agai
     assert [b""] == await queue_positions(through)
 
 
-async def test_replies_stay_with_their_callers_over_every_lost_connection(
+async def test_replies_reach_their_own_callers_across_lost_connections(
     proxy: Proxy, through: Pipe
 ) -> None:
     wrong = []
@@ -118,7 +118,7 @@ class ClosedAtOnce(Redis):
         return wire
 
 
-async def test_a_connection_that_is_closed_as_soon_as_it_opens_shifts_no_reply(
+async def test_a_connection_closed_right_after_opening_shifts_no_reply(
     redis_url: str,
 ) -> None:
     async with Pipe(ClosedAtOnce(redis_url)) as pipe:
@@ -130,16 +130,14 @@ async def test_a_connection_that_is_closed_as_soon_as_it_opens_shifts_no_reply(
         assert b"after" == await pipe.call("ECHO", "after")
 
 
-async def test_a_redis_that_closes_what_it_accepts_is_asked_again(proxy: Proxy) -> None:
+async def test_a_connection_that_redis_closes_at_once_is_retried(proxy: Proxy) -> None:
     proxy.refuse = 3
     async with Pipe(Redis(proxy.url)) as pipe:
         assert [b""] == await queue_positions(pipe)
     assert 4 == proxy.accepted
 
 
-async def test_bytes_that_are_no_reply_cost_the_connection_and_no_more(
-    proxy: Proxy, through: Pipe
-) -> None:
+async def test_an_invalid_reply_closes_only_the_connection(proxy: Proxy, through: Pipe) -> None:
     proxy.instead = b"HTTP/1.1 400 Bad Request\r\n\r\n"
     with pytest.raises(RedisAway):
         await through.call("PING")
@@ -147,9 +145,7 @@ async def test_bytes_that_are_no_reply_cost_the_connection_and_no_more(
     assert b"after" == await through.call("ECHO", "after")
 
 
-async def test_a_reply_that_nobody_asked_for_costs_the_connection_and_no_more(
-    proxy: Proxy, through: Pipe
-) -> None:
+async def test_an_unexpected_reply_closes_only_the_connection(proxy: Proxy, through: Pipe) -> None:
     proxy.instead = b"+PONG\r\n+PONG\r\n"
     await through.call("PING")
 
@@ -157,14 +153,14 @@ async def test_a_reply_that_nobody_asked_for_costs_the_connection_and_no_more(
     assert b"after" == await through.call("ECHO", "after")
 
 
-async def test_scripts_that_redis_forgot_are_loaded_again(pipe: Pipe) -> None:
+async def test_scripts_missing_from_redis_are_loaded_again(pipe: Pipe) -> None:
     await pipe.call("SCRIPT", "FLUSH")
 
     assert [b""] == await queue_positions(pipe)
     assert [1] == await pipe.call("SCRIPT", "EXISTS", SCRIPTS["queue_positions"].sha)
 
 
-async def test_a_script_that_redis_forgot_is_repeated_like_any_other(
+async def test_a_missing_script_is_repeated_after_a_lost_connection(
     pipe: Pipe, proxy: Proxy, through: Pipe
 ) -> None:
     await pipe.call("SCRIPT", "FLUSH")
@@ -174,7 +170,7 @@ async def test_a_script_that_redis_forgot_is_repeated_like_any_other(
     assert 2 == proxy.accepted
 
 
-async def test_a_stopped_redis_is_found_within_the_deadline_and_is_back_when_it_goes_on(
+async def test_a_suspended_redis_is_detected_within_the_deadline_and_used_again_when_it_resumes(
     own: tuple[str, int],
 ) -> None:
     url, pid = own
@@ -193,7 +189,7 @@ async def test_a_stopped_redis_is_found_within_the_deadline_and_is_back_when_it_
         assert b"after" == await pipe.call("ECHO", "after")
 
 
-async def test_a_half_open_connection_is_found_and_another_is_made(proxy: Proxy) -> None:
+async def test_a_half_open_connection_is_detected_and_replaced(proxy: Proxy) -> None:
     async with Pipe(Redis(proxy.url), deadline=0.6) as pipe:
         await answers(pipe)
         proxy.stop_forwarding()
@@ -205,7 +201,7 @@ async def test_a_half_open_connection_is_found_and_another_is_made(proxy: Proxy)
         assert 1 < proxy.accepted
 
 
-async def test_a_slow_network_is_not_a_dead_one(proxy: Proxy, through: Pipe) -> None:
+async def test_a_slow_connection_is_not_closed(proxy: Proxy, through: Pipe) -> None:
     proxy.delay = 0.05
     assert [b"x"] * 3 == [await through.call("ECHO", "x") for _ in range(3)]
     proxy.delay, proxy.bytes_per_second = 0, 400_000
@@ -214,7 +210,7 @@ async def test_a_slow_network_is_not_a_dead_one(proxy: Proxy, through: Pipe) -> 
     assert 1 == proxy.accepted
 
 
-async def test_without_a_redis_a_command_fails_at_its_deadline(tmp_path: Path) -> None:
+async def test_a_command_fails_at_its_deadline_if_redis_is_down(tmp_path: Path) -> None:
     began = time.monotonic()
     async with Pipe(Redis(f"unix://{tmp_path}/nobody.sock"), deadline=0.4) as pipe:
         with pytest.raises(RedisAway, match="no connection"):
@@ -225,9 +221,7 @@ async def test_without_a_redis_a_command_fails_at_its_deadline(tmp_path: Path) -
     assert 0.7 < time.monotonic() - began < 3
 
 
-async def test_a_killed_redis_that_comes_back_is_found_again(
-    own: tuple[str, int], tmp_path: Path
-) -> None:
+async def test_a_restarted_redis_is_used_again(own: tuple[str, int], tmp_path: Path) -> None:
     url, pid = own
     async with Proxy(url, tmp_path) as proxy, Pipe(Redis(proxy.url), deadline=0.5) as pipe:
         await answers(pipe)
@@ -239,7 +233,7 @@ async def test_a_killed_redis_that_comes_back_is_found_again(
             await answers(pipe)
 
 
-async def test_a_connection_that_redis_closes_while_idle_is_no_error_for_anybody(
+async def test_an_idle_connection_that_redis_closes_causes_no_error(
     pipe: Pipe, redis: Redis
 ) -> None:
     async with Pipe(redis) as idle:
@@ -255,7 +249,7 @@ async def test_a_connection_that_redis_closes_while_idle_is_no_error_for_anybody
 
 
 @pytest.mark.parametrize("turns", range(12))
-async def test_a_pipe_can_be_left_at_any_turn_of_losing_its_connection(
+async def test_a_pipe_can_be_closed_at_any_step_of_losing_its_connection(
     redis_url: str, turns: int
 ) -> None:
     async with Proxy(redis_url) as proxy:
@@ -270,7 +264,7 @@ async def test_a_pipe_can_be_left_at_any_turn_of_losing_its_connection(
         assert time.monotonic() - began < 2
 
 
-async def test_what_is_under_way_when_a_pipe_is_left_fails(proxy: Proxy) -> None:
+async def test_pending_commands_fail_when_the_pipe_is_closed(proxy: Proxy) -> None:
     async with Pipe(Redis(proxy.url)) as pipe:
         await pipe.call("PING")
         proxy.stop_forwarding()

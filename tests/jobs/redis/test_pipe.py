@@ -11,7 +11,9 @@ from tests.jobs.proxy import Proxy
 from tests.system import wait_until
 
 
-async def test_the_commands_of_one_turn_are_one_write(proxy: Proxy, through: Pipe) -> None:
+async def test_commands_of_one_loop_iteration_are_sent_in_one_write(
+    proxy: Proxy, through: Pipe
+) -> None:
     before = len(proxy.requests)
 
     replies = await asyncio.gather(*(through.call("ECHO", f"{n}") for n in range(50)))
@@ -20,7 +22,7 @@ async def test_the_commands_of_one_turn_are_one_write(proxy: Proxy, through: Pip
     assert 1 == len(proxy.requests) - before
 
 
-async def test_commands_of_different_turns_do_not_wait_for_each_other(
+async def test_commands_of_different_loop_iterations_do_not_wait_for_each_other(
     proxy: Proxy, through: Pipe
 ) -> None:
     proxy.stop_forwarding()
@@ -40,7 +42,7 @@ async def test_large_arguments_and_replies_arrive_whole(pipe: Pipe) -> None:
     assert [large, b"small"] == list(replies)
 
 
-async def test_a_cancelled_callers_reply_is_nobody_elses(proxy: Proxy, through: Pipe) -> None:
+async def test_the_reply_of_a_cancelled_caller_is_discarded(proxy: Proxy, through: Pipe) -> None:
     for pause in range(4):
         proxy.stop_forwarding()
         cancelled = [asyncio.create_task(through.call("ECHO", "lost")) for _ in range(5)]
@@ -56,7 +58,7 @@ async def test_a_cancelled_callers_reply_is_nobody_elses(proxy: Proxy, through: 
         assert b"next" == await through.call("ECHO", "next")
 
 
-async def test_an_error_is_its_own_callers_alone(pipe: Pipe) -> None:
+async def test_an_error_is_raised_only_in_its_own_caller(pipe: Pipe) -> None:
     replies = await asyncio.gather(
         pipe.call("ECHO", "a"),
         pipe.call("NO SUCH COMMAND"),

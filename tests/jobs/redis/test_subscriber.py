@@ -55,7 +55,7 @@ async def kill_pubsub(pipe: Pipe) -> None:
     await pipe.call("CLIENT", "KILL", "TYPE", "pubsub")
 
 
-async def test_a_gap_comes_first_and_then_what_is_published(
+async def test_a_subscription_starts_with_a_gap_followed_by_messages(
     subscriber: Subscriber, pipe: Pipe
 ) -> None:
     recorder = Recorder(subscriber)
@@ -129,7 +129,7 @@ async def test_a_subscription_made_without_a_connection_is_confirmed_later(
     await wait_until(lambda: late.gaps and first.gaps == 2)
 
 
-async def test_a_subscriber_that_is_killed_again_and_again_keeps_reconnecting(
+async def test_a_subscriber_reconnects_after_each_lost_connection(
     subscriber: Subscriber, pipe: Pipe
 ) -> None:
     recorder = Recorder(subscriber)
@@ -168,7 +168,7 @@ async def test_unsubscribing_before_the_confirmation_leaves_nothing_behind(
     assert [CHANNEL.encode(), 0] == await pipe.call("PUBSUB", "NUMSUB", CHANNEL)
 
 
-async def test_subscribing_again_at_once_misses_nothing_without_a_gap(
+async def test_resubscribing_at_once_loses_no_message_unless_a_gap_is_reported(
     subscriber: Subscriber, pipe: Pipe
 ) -> None:
     await wait_until(lambda: subscriber.healthy)
@@ -188,9 +188,7 @@ async def test_subscribing_again_at_once_misses_nothing_without_a_gap(
         subscriber.unsubscribe(CHANNEL)
 
 
-async def test_a_subscriber_is_healthy_once_its_probes_can_come_back(
-    redis: Redis, pipe: Pipe
-) -> None:
+async def test_a_subscriber_is_healthy_once_its_probes_can_return(redis: Redis, pipe: Pipe) -> None:
     subscriber = subscriber_of(redis, pipe)
     assert not subscriber.healthy
     async with subscriber:
@@ -199,7 +197,7 @@ async def test_a_subscriber_is_healthy_once_its_probes_can_come_back(
 
 
 @pytest.mark.usefixtures("quick")
-async def test_a_connection_that_looks_alive_and_delivers_nothing_is_replaced(
+async def test_an_open_connection_that_delivers_nothing_is_replaced(
     proxy: Proxy, pipe: Pipe
 ) -> None:
     async with subscriber_of(Redis(proxy.url), pipe) as subscriber:
@@ -242,7 +240,7 @@ async def test_a_connection_without_messages_is_kept(subscriber: Subscriber) -> 
 
 
 @pytest.mark.usefixtures("quick")
-async def test_a_subscription_that_a_busy_redis_refuses_is_repeated(
+async def test_a_subscription_refused_by_a_busy_redis_is_repeated(
     quick: None, subscriber: Subscriber, pipe: Pipe, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(subscriber_module, "MAX_SILENCE_SECONDS", 60)
@@ -261,9 +259,7 @@ async def test_a_subscription_that_a_busy_redis_refuses_is_repeated(
         await pipe.call("CONFIG", "SET", "busy-reply-threshold", "5000")
 
 
-async def test_bytes_that_are_no_message_cost_the_connection_and_no_more(
-    proxy: Proxy, pipe: Pipe
-) -> None:
+async def test_an_invalid_message_closes_only_the_connection(proxy: Proxy, pipe: Pipe) -> None:
     async with subscriber_of(Redis(proxy.url), pipe) as subscriber:
         recorder = Recorder(subscriber)
         await wait_until(lambda: recorder.gaps == 1)
@@ -272,7 +268,9 @@ async def test_bytes_that_are_no_message_cost_the_connection_and_no_more(
         await wait_until(lambda: recorder.gaps == 2)
 
 
-async def test_a_redis_that_is_not_there_yet_is_waited_for(proxy: Proxy, pipe: Pipe) -> None:
+async def test_a_subscriber_waits_for_a_redis_that_has_not_started(
+    proxy: Proxy, pipe: Pipe
+) -> None:
     proxy.refuse = 3
     async with subscriber_of(Redis(proxy.url), pipe) as subscriber:
         recorder = Recorder(subscriber)
@@ -281,7 +279,7 @@ async def test_a_redis_that_is_not_there_yet_is_waited_for(proxy: Proxy, pipe: P
 
 
 @pytest.mark.parametrize("turns", range(8))
-async def test_a_subscriber_can_be_closed_at_any_turn_of_losing_its_connection(
+async def test_a_subscriber_can_be_closed_at_any_step_of_losing_its_connection(
     redis: Redis, pipe: Pipe, turns: int
 ) -> None:
     began = time.monotonic()

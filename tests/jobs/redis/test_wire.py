@@ -14,13 +14,13 @@ from jobs.redis.wire import pack
 from tests.system import wait_until
 
 
-async def test_a_redis_that_is_not_running_cannot_be_connected(tmp_path: Path) -> None:
+async def test_connecting_to_a_stopped_redis_fails(tmp_path: Path) -> None:
     for url in (f"unix://{tmp_path}/nobody.sock", "redis://127.0.0.1:1"):
         with pytest.raises(RedisAway, match="cannot connect"):
             await Redis(url).open()
 
 
-async def test_an_error_of_take_is_not_swallowed(redis: Redis) -> None:
+async def test_an_error_in_the_take_callback_is_raised(redis: Redis) -> None:
     def take(message: object) -> None:
         raise LookupError(message)
 
@@ -50,7 +50,7 @@ async def test_bytes_that_arrive_before_receive_are_not_lost(redis: Redis) -> No
     assert [b"early", b"late"] == replies
 
 
-async def test_a_connection_that_is_closed_twice_is_closed(redis: Redis) -> None:
+async def test_closing_a_connection_twice_is_harmless(redis: Redis) -> None:
     wire = await redis.open()
     wire.close()
     wire.close()

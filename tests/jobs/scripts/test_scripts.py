@@ -94,7 +94,7 @@ async def step(both: Both, draw: Callable[..., Any]) -> None:
 @pytest.mark.parametrize("part", range(6))
 @on_redis(12)
 @given(data=st.data())
-async def test_scripts_do_what_the_model_does_however_they_are_repeated_and_reordered(
+async def test_scripts_agree_with_the_model_under_repeats_and_reorderings(
     pipe: Pipe, part: int, data: st.DataObject
 ) -> None:
     await pipe.call("FLUSHALL")

@@ -198,7 +198,7 @@ def situations() -> list[Situation]:
 SITUATIONS = [pytest.param(each, id=each.script) for each in situations()]
 
 
-def test_every_script_has_a_situation() -> None:
+def test_every_script_has_a_test_situation() -> None:
     assert sorted(SCRIPTS) == sorted(each.script for each in situations())
 
 
@@ -219,7 +219,7 @@ async def after(pipe: Pipe, situation: Situation) -> tuple[object, Dump]:
 
 @pytest.mark.parametrize("lost", [1, 3])
 @pytest.mark.parametrize("situation", SITUATIONS)
-async def test_a_script_whose_reply_was_lost_is_repeated_and_leaves_what_one_run_leaves(
+async def test_a_script_repeated_after_a_lost_reply_has_the_effect_of_one_run(
     pipe: Pipe, proxy: Proxy, situation: Situation, lost: int
 ) -> None:
     _, expected = await after(pipe, situation)
@@ -256,7 +256,7 @@ READS = {"read", "queue_positions", "read_turns"}
 
 
 @pytest.mark.parametrize("situation", SITUATIONS)
-async def test_with_memory_full_a_script_writes_nothing_unless_it_keeps_or_makes_room(
+async def test_only_scripts_that_need_no_extra_memory_write_to_a_full_redis(
     pipe: Pipe, situation: Situation
 ) -> None:
     _, expected = await after(pipe, situation)

@@ -15,7 +15,7 @@ FILES = sorted(path for path in FOLDER.glob("*.lua") if not path.stem.startswith
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
-def test_every_script_says_what_it_takes_and_why_it_may_be_repeated(path: Path) -> None:
+def test_every_script_documents_its_arguments_and_why_it_is_repeatable(path: Path) -> None:
     first, *lines = path.read_text(encoding="utf-8").splitlines()
     header = "\n".join(line for line in lines if line.startswith("--"))
 
@@ -25,12 +25,12 @@ def test_every_script_says_what_it_takes_and_why_it_may_be_repeated(path: Path) 
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
-def test_no_script_asks_any_clock_but_that_of_redis(path: Path) -> None:
+def test_scripts_read_only_the_clock_of_redis(path: Path) -> None:
     assert not re.search(r"\bos\.|math\.random", path.read_text(encoding="utf-8"))
 
 
 @pytest.mark.parametrize("script", SCRIPTS.values(), ids=lambda script: script.name)
-def test_in_front_of_a_script_stands_only_what_is_used(script: Script) -> None:
+def test_the_source_of_a_script_declares_no_unused_names(script: Script) -> None:
     source = script.source.decode()
     declared = re.findall(r"^local (?:function )?(\w+)", source, re.MULTILINE)
     named = set(declared) - set(script.keys)
@@ -47,7 +47,7 @@ def test_in_front_of_a_script_stands_only_what_is_used(script: Script) -> None:
         ("-- @include now\n-- @include push other", r"unused or unknown \['other'\]"),
     ],
 )
-def test_a_missing_and_an_unused_include_are_errors(header: str, message: str) -> None:
+def test_missing_and_unused_includes_are_errors(header: str, message: str) -> None:
     parts = {"now", "push", "keep"}
     code = "push(log, now(), job.keep, 'keep') -- keep\n"
     assert {"now", "push"} == check_includes(f"-- @include now push\n{code}", parts)
@@ -55,13 +55,13 @@ def test_a_missing_and_an_unused_include_are_errors(header: str, message: str) -
         check_includes(f"{header}\n{code}", parts)
 
 
-def test_what_runs_once_a_token_makes_two_functions_and_no_more() -> None:
+def test_the_script_that_runs_for_each_token_defines_two_functions_only() -> None:
     source = SCRIPTS["append"].source.decode()
     assert ["notify", "push"] == re.findall(r"function (\w+)", source)
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
-def test_a_script_has_its_arguments_by_the_names_of_its_header(path: Path) -> None:
+def test_a_script_reads_its_arguments_by_the_names_in_its_header(path: Path) -> None:
     script, code = SCRIPTS[path.stem], re.sub(r"--.*", "", path.read_text(encoding="utf-8"))
     assert not re.search(r"\b(KEYS|ARGV)\b", code)
     # A key may be named for the cluster alone, which finds the slot by it.
@@ -70,7 +70,7 @@ def test_a_script_has_its_arguments_by_the_names_of_its_header(path: Path) -> No
 
 
 @pytest.mark.parametrize("script", SCRIPTS.values(), ids=lambda script: script.name)
-def test_a_call_names_every_argument_of_the_header_and_no_other(script: Script) -> None:
+def test_a_call_must_name_exactly_the_arguments_of_the_header(script: Script) -> None:
     call, rest = getattr(calls, script.name), [script.rest] if script.rest else []
     names = [*script.keys, *script.args, *rest]
     right = {name: ["a", "b"] if name in rest else name for name in names}
