@@ -1,33 +1,33 @@
 // @ts-check
 /**
- * Markdown's tokens by `marked`, with formulas as they were written, and a single `~` as text. Pure.
+ * Tokenizes Markdown with `marked`. Formulas become tokens of their own, and a single `~` stays text. Pure.
  *
- * `marked` takes quadratic time for some texts. The steps that it may take are estimated beforehand: a text that would
- * take too many has fewer kinds of tokens.
+ * `marked` takes quadratic time for some texts. The number of steps is therefore estimated first, and a text that needs
+ * too many is tokenized with fewer kinds of tokens.
  */
 
 import { Lexer, Tokenizer } from "./vendor/marked/marked.esm.js";
 
 /** @typedef {import("./vendor/marked/marked.esm.js").Token} Token */
 
-/** A longer formula is read as Markdown. */
+/** The longest formula in characters; a longer one is parsed as Markdown. */
 export const MAX_CHARACTERS = 2_000;
-/** Steps for the inline text of one block, and for the tables and underlined headings of one call: at most about 60 ms. */
+/** The maximum number of steps for the inline text of a block, and for the tables and underlined headings of a call: about 60 ms. */
 const MAX_STEPS = 3_000_000;
-/** Lists and quotes inside each other. */
+/** The maximum nesting depth of lists and quotes. */
 const MAX_LEVELS = 20;
-/** Each may search the rest of its text for a counterpart. */
+/** Characters for which `marked` may search the rest of the text for a counterpart. */
 const DELIMITERS = /[!$&*<[\\\]_`~]/g;
-/** Each character of a word may search the rest of the word for an `@`; short words take no time. */
+/** Long words: for each character of a word, `marked` may search the rest of the word for an `@`. */
 const WORDS = /[!-~]{200,}/g;
 
 // Each `\\.` in a formula is one unit: `\\)` is a line break and a parenthesis, not the end.
 const PARENTHESES = String.raw`\\\((?:\\[^()]|[^\\\x60]){1,${MAX_CHARACTERS}}?\\\)`;
 const BRACKETS = String.raw`\\\[(?:\\[^[\]]|[^\\\x60]){1,${MAX_CHARACTERS}}?\\\]`;
 const DOLLARS = String.raw`\$\$(?!\$)(?:\\[^]|\$(?!\$)|[^\\$\x60]){1,${MAX_CHARACTERS}}?\$\$`;
-// Pandoc's rule: no space inside, no letter or digit outside. "$5 for one or 6$" is no formula either.
+// Pandoc's rule: no space just inside the dollars, no letter or digit just outside. "$5 for one or 6$" is not a formula either.
 const DOLLAR = String.raw`(?<![\w$\\])\$(?![\s$]|\d[^$\\]*[a-z]{2})(?:\\.|[^\\$\n\x60]){1,${MAX_CHARACTERS}}?(?<!\s)\$(?![\w$])`;
-// One that has not ended yet, to the end of its line.
+// An unfinished formula extends to the end of its line.
 const OPEN = String.raw`\\\([^\n\x60]*|\\\[(?![^\]\n]*\])[^\n\x60]*|\$\$(?=[^\s$])[^\n\x60]*`;
 
 const INLINE = new RegExp([PARENTHESES, BRACKETS, DOLLARS, DOLLAR, OPEN].join("|"), "g");
@@ -43,17 +43,19 @@ const formula = (raw) => ({ type: "formula", raw, text: raw.trim() });
 /** @param {string} raw */
 const display = (raw) => ({ type: "display", raw, tokens: [formula(raw.trim())] });
 
-/** @param {string} text @param {boolean} whole nothing will follow @returns {Token | undefined} */
+/** Reads a display formula at the start of a text.
+ * @param {string} text @param {boolean} whole whether the text is complete @returns {Token | undefined}
+ */
 function blockFormula(text, whole) {
   const closed = BLOCK.exec(text);
   if (closed) {
     const [raw, found = "", end] = closed;
-    // `$$x$$ and more` is a line of text, as far as anybody can tell before the line has ended.
+    // `$$x$$ and more` is a line of text, so `$$x$$` is a display formula only once its line has ended.
     const own = !found.startsWith("$") || found.includes("\n") || end === "\n" || (whole && raw.length === text.length);
     return own ? display(raw) : undefined;
   }
   if (!OPEN_BLOCK.test(text)) return undefined;
-  // While it may still end, all that follows is part of it.
+  // While the closing delimiter may still arrive, all following text belongs to the formula.
   const growing = !whole && text.length <= MAX_CHARACTERS;
   return display(growing ? text : /** @type {RegExpExecArray} */ (PARAGRAPH.exec(text))[0]);
 }
@@ -67,18 +69,18 @@ function inlineFormula(text, before) {
   return /^\$(?!\$)/.test(text) && /[\w$]$/.test(before.at(-1)?.raw ?? "") ? undefined : formula(found[0]);
 }
 
-/** Two tildes strike through; one is a range, as in `1~3`. @param {string} text @param {Token[]} before */
+/** Reads a single tilde as text, because it marks a range, as in `1~3`. Two tildes strike text through. @param {string} text @param {Token[]} before */
 function tilde(text, before) {
   if (text[0] !== "~" || text[1] === "~" || before.at(-1)?.raw.endsWith("~")) return undefined;
   return { type: "text", raw: "~", text: "~" };
 }
 
-/** Keeps the source of the inline text that is parsed, in which formulas are found. */
+/** Limits the steps for inline text, and keeps that text, in which `mask` finds formulas. */
 class FormulaLexer extends Lexer {
   source = "";
-  /** Of the present block. */ #steps = 0;
+  /** The steps for the current block. */ #steps = 0;
 
-  /** @override @param {string} text @param {Token[]} [tokens] none for the text of another token */
+  /** @override @param {string} text @param {Token[]} [tokens] absent for text inside another token */
   inlineTokens(text, tokens) {
     this.source = text;
     this.#steps = (tokens ? 0 : this.#steps) + stepsOf(text);
@@ -89,14 +91,14 @@ class FormulaLexer extends Lexer {
   }
 }
 
-/** Steps that it may take to parse an inline text. @param {string} text */
+/** Estimates the steps for parsing an inline text. @param {string} text */
 function stepsOf(text) {
   let steps = (text.match(DELIMITERS)?.length ?? 0) * text.length;
   for (const [{ length }] of text.matchAll(WORDS)) steps += length ** 2;
   return steps;
 }
 
-/** A text without any marks, line by line. @param {string} text @returns {Token[]} */
+/** Returns a text as plain lines, without inline formatting. @param {string} text @returns {Token[]} */
 function linesOf(text) {
   return text.split("\n").flatMap((line, index) => {
     const token = { type: "text", raw: line, text: line };
@@ -104,7 +106,7 @@ function linesOf(text) {
   });
 }
 
-/** Bounds what `marked` does for a block. */
+/** Limits the work of `marked` for blocks. */
 class BoundedTokenizer extends Tokenizer {
   #steps = 0;
   #levels = 0;
@@ -129,7 +131,7 @@ class BoundedTokenizer extends Tokenizer {
     return this.#nested(() => super.list(text));
   }
 
-  /** Whether there are steps left to look at all lines of a block, and to fill all cells of a table. @param {string} text */
+  /** Whether enough steps are left to scan a block and to fill a table's cells. @param {string} text */
   #isAffordable(text) {
     if (this.#steps > MAX_STEPS) return false;
     const { 0: block } = /** @type {RegExpExecArray} */ (PARAGRAPH.exec(text));
@@ -138,7 +140,7 @@ class BoundedTokenizer extends Tokenizer {
     return this.#steps <= MAX_STEPS;
   }
 
-  /** @param {() => Token | undefined} read @returns {Token | undefined} */
+  /** Limits how deeply lists and quotes are nested. @param {() => Token | undefined} read @returns {Token | undefined} */
   #nested(read) {
     if (this.#levels === MAX_LEVELS) return undefined;
     this.#levels += 1;
@@ -150,7 +152,7 @@ class BoundedTokenizer extends Tokenizer {
   }
 }
 
-/** Hides formulas from the search for the ends of emphasis. @this {{lexer: FormulaLexer}} @param {string} masked */
+/** Masks formulas, so that `marked` does not find the end of emphasis inside them. @this {{lexer: FormulaLexer}} @param {string} masked */
 function mask(masked) {
   let out = masked;
   for (const { 0: { length }, index } of this.lexer.source.matchAll(INLINE)) {
@@ -160,9 +162,10 @@ function mask(masked) {
 }
 
 /**
- * @param {string} text @param {boolean} whole nothing will follow
- * @param {{[name: string]: any}} [more] extensions of `marked`'s lexer
- * @param {{[name: string]: object}} [targets] of links, by name
+ * Tokenizes a text.
+ * @param {string} text @param {boolean} whole whether the text is complete
+ * @param {{[name: string]: any}} [more] further extensions for the lexer of `marked`
+ * @param {{[name: string]: object}} [targets] known link targets by name
  */
 export function lexed(text, whole, more = {}, targets = {}) {
   const marks = MARKS.test(text);

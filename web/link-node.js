@@ -1,13 +1,13 @@
 // @ts-check
-/** A link of an answer: it opens elsewhere, tells nobody where it was, and says where it leads. */
+/** Makes the links of answers: they open in a new tab, send no referrer, and show their destination. */
 
 import { make } from "./dom.js";
 import { address, destination } from "./links.js";
 
 /**
- * A link, or for an address that is not to be followed a piece of text; its text goes into `body`.
+ * Makes a link, or plain text if its address is not allowed. The caller adds the text to `body`.
  * @param {string} href
- * @param {string} text what it will show
+ * @param {string} text the text that the link will show
  * @returns {{node: HTMLElement, body: HTMLElement}}
  */
 export function linkTo(href, text) {

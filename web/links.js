@@ -1,13 +1,13 @@
 // @ts-check
-/** Where a link of an answer may lead. Pure. */
+/** Checks the addresses of links in answers. Pure. */
 
 const ALLOWED = new Set(["https:", "http:", "mailto:", "tel:"]);
 
 /**
- * The address of a link, or null for one that is not to be followed.
+ * Returns the address of a link, or null if it is not allowed.
  *
- * Only a whole address counts: a model does not know on which site it is shown, and a path of its making could be that
- * site's own "delete". A name or a password in an address is there to look like another host.
+ * Only absolute addresses are allowed. A model does not know which site shows its answer, and a relative path could be a
+ * "delete" link of that site. Addresses with a user name or a password are refused, because these imitate other hosts.
  * @param {string} written
  * @returns {URL | null}
  */
@@ -21,7 +21,7 @@ export function address(written) {
   return ALLOWED.has(url.protocol) && url.username === "" && url.password === "" ? url : null;
 }
 
-/** Where a link leads, or "" if its text names that host already; the host is spelled as the browser reads it.
+/** Returns the destination of a link as the browser spells it, or "" if the text of the link already names that host.
  * @param {URL} url @param {string} text
  */
 export function destination(url, text) {
@@ -29,7 +29,7 @@ export function destination(url, text) {
   return text.toLowerCase().includes(place) && !looksElsewhere(text, place) ? "" : place;
 }
 
-/** A text that names a host besides the true one. @param {string} text @param {string} place */
+/** Whether a text names a host other than the destination. @param {string} text @param {string} place */
 function looksElsewhere(text, place) {
   const hosts = text.toLowerCase().match(/[\w-]+(?:\.[\w-]+)+/g) ?? [];
   return hosts.length > 0 && hosts[0] !== place && hosts[0] !== place.split(":")[0];
@@ -42,7 +42,7 @@ const NAMED = {
   middot: "·", times: "×", deg: "°", euro: "€", larr: "←", rarr: "→", le: "≤", ge: "≥", ne: "≠",
 };
 
-/** The characters that entities stand for; a name that is not known stays as it is. @param {string} text */
+/** Decodes HTML entities; unknown entities stay unchanged. @param {string} text */
 export function decoded(text) {
   if (!text.includes("&")) return text;
   return text.replace(/&(?:#(\d{1,7})|#x([\da-f]{1,6})|(\w{1,8}));/gi, (whole, decimal, hex, name) => {

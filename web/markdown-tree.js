@@ -1,15 +1,15 @@
 // @ts-check
-/** The tokens of `marked` as a tree of what is shown. Pure. */
+/** Maps the tokens of `marked` to the tree of elements that are shown. Pure. */
 
 /** @typedef {import("./vendor/marked/marked.esm.js").Token} Token */
 
-/** What takes no room has no node. @param {Token} token */
+/** Whether a token has a node. Blank lines and link definitions have none. @param {Token} token */
 export const isShown = ({ type }) => type !== "space" && type !== "def";
 
-/** @param {Token} token */
+/** Whether a token is a block and not just blank lines. @param {Token} token */
 export const isBlock = ({ type }) => type !== "space";
 
-/** What of a token cannot change without another element. @param {Token} token */
+/** Returns the properties of a token whose change requires a new element. @param {Token} token */
 export function keyOf(token) {
   switch (token.type) {
     case "heading":
@@ -35,7 +35,7 @@ export function keyOf(token) {
   return token.type;
 }
 
-/** @param {Token} token @returns {Token[]} */
+/** Returns the tokens inside a token. @param {Token} token @returns {Token[]} */
 export function childrenOf(token) {
   switch (token.type) {
     case "list":
@@ -45,7 +45,7 @@ export function childrenOf(token) {
     case "row":
       return token.cells.map((/** @type {Token} */ cell) => ({ ...cell, type: "cell", raw: cell.text }));
     case "list_item":
-      // The lines of a loose list are paragraphs.
+      // In a loose list, lines become paragraphs.
       return (token.tokens ?? []).filter(isShown)
         .map((child) => (token.loose && child.type === "text" ? { ...child, type: "paragraph" } : child));
   }

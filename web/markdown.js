@@ -1,12 +1,12 @@
 // @ts-check
 /**
- * Markdown that grows, as nodes. `marked` finds the tokens; nodes are made by name and filled with text, so whatever an
- * answer holds, it can be nothing but what is built here.
+ * Renders growing Markdown as DOM nodes. `marked` finds the tokens. The nodes are created by name and filled with text, so
+ * an answer cannot create any other elements.
  *
- * A block is final once another one has begun after it: it is frozen, never read or touched again. What is left is
- * compared token by token with what is shown, and only the difference touches the page.
+ * A block is final once the next block has begun. A final block is frozen: it is not parsed or changed again. The rest is
+ * compared token by token with the nodes on the page, and only the differences are applied.
  *
- * A text is parsed piece by piece, and a long one in several tasks, so that input and drawing wait for none of them.
+ * A text is parsed in pieces, and a long text in several tasks, so that it does not block input and drawing.
  */
 
 import { codeBlock } from "./code.js";
@@ -20,8 +20,8 @@ import { childrenOf, isBlock, isShown, keyOf } from "./markdown-tree.js";
 /** @typedef {import("./vendor/marked/marked.esm.js").Token} Token */
 
 /**
- * A token that is shown: its node, the node that holds its children, and the children. `update` shows another token of
- * the same key; `close` is called once nothing will be added.
+ * A token on the page: its node, the node that contains its children, and the children. `update` shows another token with
+ * the same key; `close` is called once the token is complete.
  * @typedef {{
  *   key: string, raw: string, node: Node, body: Node, children: Shown[], update?: (token: Token) => void, close?: () => void,
  * }} Shown
@@ -29,14 +29,14 @@ import { childrenOf, isBlock, isShown, keyOf } from "./markdown-tree.js";
 
 /** @typedef {{copy: string, copied: string, code: string, formula: string, image: string, table: string, done: string, todo: string}} Words */
 
-/** Further in, an answer is shown as it was written. */
+/** The maximum depth of the tree; more deeply nested text is shown as its source. */
 const DEEPEST = 40;
-/** Characters of a piece; it grows while it ends within its first block. */
+/** The size of a piece in characters. A piece that ends within its first block is doubled. */
 const PIECE = 4_096;
-/** A larger block is divided, except code, and a list between two items: the time to parse one grows faster than its length. */
+/** The size at which blocks are divided, because parse time grows faster than length. Code stays whole; lists are divided between items. */
 const LARGEST_BLOCK = 16_384;
 const LARGEST_LIST = 8_192;
-/** All answers of a page show new pieces for so long in one task. */
+/** The time per task in which all answers of a page together show new pieces. */
 const SHOWING_MS = 40;
 
 let sliceEnd = 0;
@@ -48,30 +48,30 @@ function isSliceOver() {
   }
   return performance.now() > sliceEnd;
 }
-/** Higher than any panel is a text of so many lines, and a line has about so many characters. */
+/** A height in lines that exceeds any panel, and an estimate of the characters per line. */
 const NEAR_LINES = 48;
 const LINE_CHARACTERS = 64;
 
 export class Markdown {
-  /** Called when all of a text is shown. */
+  /** Called when the whole text is shown. */
   onshown = () => {};
-  /** Where the text begins that is not frozen. */ #frozen = "";
-  /** What is shown of it. @type {Shown[]} */ #live = [];
-  /** Named targets of links in what is frozen. @type {{[name: string]: {href: string, title: string | null}}} */
+  /** The source of the frozen blocks. */ #frozen = "";
+  /** The tokens on the page that are not frozen. @type {Shown[]} */ #live = [];
+  /** The named link targets in the frozen text. @type {{[name: string]: {href: string, title: string | null}}} */
   #targets = Object.create(null);
   #named = false;
-  /** The last frozen blocks, and about how many lines they have. @type {{node: Element, lines: number}[]} */
+  /** The last frozen blocks and their approximate numbers of lines. @type {{node: Element, lines: number}[]} */
   #near = [];
   #nearLines = 0;
   #shown = "";
   #whole = false;
-  /** Of the present piece, at most. */ #size = PIECE;
-  /** Shows the rest. @type {any} */ #timer = 0;
+  /** The maximum size of the current piece. */ #size = PIECE;
+  /** The timer of the next task. @type {any} */ #timer = 0;
 
   /**
-   * @param {Element} element holds the answer and nothing else
+   * @param {Element} element the element that contains only the answer
    * @param {Words} words
-   * @param {{[name: string]: any}} [extensions] as `marked`'s lexer takes them, and under `make` by type what is shown
+   * @param {{[name: string]: any}} [extensions] extensions of `marked`'s lexer; `make` has a function per type that creates its node
    */
   constructor(element, words, extensions) {
     this.element = element;
@@ -80,9 +80,9 @@ export class Markdown {
   }
 
   /**
-   * Shows a text, a long one not all at once. A text that does not begin with the frozen part replaces all that is shown.
-   * @param {string} written
-   * @param {boolean} whole nothing will follow
+   * Shows a text; a long one in several tasks. A text that does not begin with the frozen part replaces the content.
+   * @param {string} written the source so far
+   * @param {boolean} whole whether the text is complete
    */
   show(written, whole) {
     const text = written.includes("\r") ? written.replace(/\r\n?/g, "\n") : written;
@@ -104,7 +104,7 @@ export class Markdown {
     else this.#timer = setTimeout(() => this.#advance());
   }
 
-  /** Shows the next piece, or makes it larger; returns whether all of the text is shown. */
+  /** Shows the next piece or enlarges it. Returns whether the whole text is shown. */
   #showPiece() {
     const rest = this.#shown.slice(this.#frozen.length);
     const piece = pieceOf(rest, this.#size);
@@ -121,7 +121,7 @@ export class Markdown {
     this.#patch(this.element, this.#live, (last ? tokens : final).filter(isShown), 0);
     this.#freeze(final);
     if (final.length > 0) this.#size = PIECE;
-    // A name may have been used long before its target was given: that is seen at the end.
+    // Text may use a link name before its definition, so a text with definitions is rendered again at the end.
     const again = whole && this.#named;
     if (again) this.#clear();
     return last && !again;
@@ -137,8 +137,8 @@ export class Markdown {
     this.#size = PIECE;
   }
 
-  /** What cannot be read, such as a thousand brackets inside each other, is text.
-   * @param {string} text @param {boolean} whole @param {boolean} complete its last line will not change @returns {Token[]}
+  /** Tokenizes a piece. A piece on which `marked` fails, such as a thousand nested brackets, becomes plain text.
+   * @param {string} text @param {boolean} whole @param {boolean} complete whether the last line is final @returns {Token[]}
    */
   #tokens(text, whole, complete) {
     try {
@@ -151,7 +151,7 @@ export class Markdown {
     }
   }
 
-  /** @param {Token[]} final */
+  /** Freezes the first blocks. @param {Token[]} final */
   #freeze(final) {
     let end = this.#frozen.length;
     for (const token of final) {
@@ -165,7 +165,7 @@ export class Markdown {
     this.#frozen = this.#shown.slice(0, end);
   }
 
-  /** Marks as past what is further from the end than anybody sees who looks at the end. @param {Shown} entry */
+  /** Adds a frozen block, and marks blocks as past that are out of view for a reader at the end. @param {Shown} entry */
   #leave({ node, raw }) {
     if (!(node instanceof Element)) return;
     const lines = raw.split("\n").length + raw.length / LINE_CHARACTERS;
@@ -179,7 +179,7 @@ export class Markdown {
   }
 
   /**
-   * Makes the last nodes of a parent those of the tokens.
+   * Changes the nodes of a parent so that they match the tokens.
    * @param {Node} parent @param {Shown[]} shown @param {Token[]} tokens @param {number} depth
    */
   #patch(parent, shown, tokens, depth) {
@@ -276,7 +276,7 @@ export class Markdown {
     return name ? { node: make(name) } : leaf(token.raw, (next) => next.raw);
   }
 
-  /** Loading it would tell its host that, and what, somebody reads. It is offered as a link. @param {Token} token */
+  /** Shows an image as a link, because loading it would tell its host who reads which answer. @param {Token} token */
   #image(token) {
     const text = this.words.image + (token.text ? `: ${token.text}` : "");
     const { node, body = node } = linkTo(token.href, "");
@@ -291,17 +291,17 @@ const NAMES = {
   br: "br", hr: "hr", row: "tr",
 };
 
-/** An answer stands below the headings of its page. @type {Readonly<Record<number, keyof HTMLElementTagNameMap>>} */
+/** The headings of an answer, which rank below the headings of the page. @type {Readonly<Record<number, keyof HTMLElementTagNameMap>>} */
 const HEADINGS = { 1: "h3", 2: "h4", 3: "h5", 4: "h6", 5: "h6", 6: "h6" };
 
-/** The beginning of a text, whole lines or whole words where there are any. @param {string} text @param {number} size */
+/** Returns the beginning of a text, cut after a line or a word if possible. @param {string} text @param {number} size */
 function pieceOf(text, size) {
   if (text.length <= size) return text;
   const piece = text.slice(0, size);
   return piece.slice(0, piece.lastIndexOf("\n") + 1 || piece.lastIndexOf(" ") + 1 || size);
 }
 
-/** A list goes on as another one with its last item. @param {Token[]} tokens @returns {Token[]} */
+/** Splits off the last item of a list, which continues as another list. @param {Token[]} tokens @returns {Token[]} */
 function withoutLastItem(tokens) {
   const list = tokens.at(-1);
   if (list?.type !== "list" || list.items.length < 2) return tokens;
@@ -310,7 +310,7 @@ function withoutLastItem(tokens) {
   return [...tokens.slice(0, -1), { ...list, items, raw }];
 }
 
-/** Text in a node of its own, or in an element around it.
+/** Makes a text node, optionally inside an element.
  * @param {string} text @param {(token: Token) => string} read @param {Element} [around]
  */
 function leaf(text, read, around) {
@@ -322,7 +322,9 @@ function leaf(text, read, around) {
   };
 }
 
-/** What is there already stays: a selection in it survives. @param {Text} node @param {string} text */
+/** Changes the text of a node. Text that only grows is appended, so that selections survive.
+ * @param {Text} node @param {string} text
+ */
 function setText(node, text) {
   const there = node.data;
   if (text === there) return;
@@ -330,7 +332,7 @@ function setText(node, text) {
   else node.data = text;
 }
 
-/** @param {Shown} entry */
+/** Closes a shown token and its children. @param {Shown} entry */
 function close(entry) {
   entry.close?.();
   for (const child of entry.children) close(child);

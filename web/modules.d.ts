@@ -1,4 +1,4 @@
-/** A stylesheet is imported as one that can be adopted. */
+/** A stylesheet import is a constructable stylesheet. */
 declare module "*.css" {
   const sheet: CSSStyleSheet;
   export default sheet;

@@ -1,18 +1,18 @@
 // @ts-check
-/** The life of a page as inputs of a client: shown, hidden, asleep, awake, back on line. */
+/** Connects the life cycle of a page to a client: shown, hidden, frozen, resumed, online. */
 
 /**
- * A listener to the life of a page.
+ * The methods that receive life-cycle changes.
  * @typedef {{
  *   probe: () => void, setHidden: (hidden: boolean) => void, suspend: () => void, wake: () => void,
  * }} Living
  */
 
 /**
- * Feeds a page's life to a client until the returned function is called.
+ * Reports the life cycle of a page to a client until the returned function is called.
  *
- * Each of these moments is one at which a socket may be dead without a close event: the network changed, the
- * lid was opened, the page came out of the back-forward cache.
+ * After each of these changes, the socket may be dead without a close event: the network has changed, the lid was
+ * opened, or the page was restored from the back-forward cache.
  * @param {Living} client
  * @param {Window} window
  * @returns {() => void}
@@ -27,8 +27,8 @@ export function attachPage(client, window) {
   /** @type {[EventTarget, string, () => void][]} */
   const inputs = [
     [window, "online", probe],
-    [window, "offline", probe], // often wrong, so it is doubt and not news
-    [window, "pagehide", suspend], // an open socket would keep the page out of the back-forward cache
+    [window, "offline", probe], // often wrong, so the socket is only probed
+    [window, "pagehide", suspend], // an open socket would prevent back-forward caching
     [window, "pageshow", wake],
     [document, "visibilitychange", visibility],
     [document, "freeze", suspend],

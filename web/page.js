@@ -1,5 +1,5 @@
 // @ts-check
-/** The front page: the plug that can be pulled, and the lines to copy. */
+/** The front page: a switch that cuts the connection, and snippets to copy. */
 
 import { askForToken, hideSignIn, keptToken, UNAUTHENTICATED } from "./sign-in.js";
 import { copy } from "./signs.js";
@@ -13,7 +13,7 @@ function byId(id, kind) {
   return found;
 }
 
-// The plug: while it is out, every socket of this page dies, those that are there and those that are tried.
+// While the switch is off, all sockets of this page are closed, and new ones fail.
 
 /** @type {Set<WebSocket>} */
 const sockets = new Set();
@@ -58,7 +58,7 @@ function connected() {
 
 byId("reload", HTMLButtonElement).addEventListener("click", () => location.reload());
 
-// The widget's suggestions, and what the demo can be asked to do.
+// The suggestions of the widget, which show the features of the demo.
 
 chat.setAttribute("suggestions", JSON.stringify([
   "Explain slowly how a long answer survives a lost connection",
@@ -66,7 +66,7 @@ chat.setAttribute("suggestions", JSON.stringify([
   "Be cut once, and show me a restart",
 ]));
 
-// A server with keys or tokens asks for one.
+// A server that requires authentication asks for a token.
 
 function signIn() {
   chat.tokenProvider = keptToken;
@@ -78,7 +78,7 @@ chat.addEventListener("error", (event) => {
 });
 chat.addEventListener("state", () => chat.state === "open" && hideSignIn());
 
-// The lines to copy, for this very server.
+// Snippets to copy, with the address of this server.
 
 byId("snippet", HTMLElement).textContent = `<script type="module" src="${new URL("widget.js", location.href).href}"></script>
 <holdline-chat></holdline-chat>`;

@@ -1,5 +1,5 @@
 // @ts-check
-/** What is seen of a conversation: its head, its turns, the banner, the place to write. It draws what a thread has. */
+/** Draws a thread: the header, the turns, the banner and the composer. */
 
 import { Composer } from "./composer.js";
 import { button, icon, ICONS, make, name } from "./dom.js";
@@ -8,15 +8,15 @@ import { button, icon, ICONS, make, name } from "./dom.js";
 /** @typedef {import("./thread.js").Thread} Thread */
 /** @typedef {import("./turns.js").Turns} Turns */
 
-/** Milliseconds without a connection before one speaks of it: most losses are over by then. */
+/** The delay before the banner reports a lost connection, in milliseconds. Most losses are shorter. */
 const BANNER_DELAY_MS = 1_500;
-/** Who has scrolled up reads, and is not carried along until he is as near to the end as this again. */
+/** The panel follows the end again once a reader who scrolled up is this close to it. */
 const FOLLOW_END_PX = 96;
-/** Drawing takes at most a part of the time: after a draw, the next waits this many times as long as it took. */
+/** The pause after a draw, as a multiple of the time that it took, which limits the share of time spent on drawing. */
 const REST = 12;
 const LONGEST_REST_MS = 400;
 const SHORTEST_REST_MS = 80;
-/** Nobody reads so many characters in a millisecond: where more come, they are drawn together. */
+/** Characters per millisecond beyond any reading speed; faster output is drawn in larger steps. */
 const READ_PER_MS = 5;
 
 export class Panel {
@@ -29,24 +29,24 @@ export class Panel {
   #announcement = make("p", "unseen");
   #latest;
   #fresh;
-  /** What was asked and answered, once it can be drawn. @type {Turns | null} */ #turns = null;
+  /** The drawn turns, once their module has loaded. @type {Turns | null} */ #turns = null;
   #drawing = 0;
   #drawnAt = 0;
   #drawMs = 0;
-  /** Characters of the answer under way, and by how many the last draw made it longer. */
+  /** The length of the current answer, and its growth at the last draw, in characters. */
   #length = 0;
   #grown = 0;
   #followsEnd = true;
-  /** Where it is scrolled to. */ #top = 0;
-  /** Pixels from there to the end. */ #left = 0;
-  /** Blocks get their true height when they come into view, and the log its own with the window's. */
+  /** The scroll position. */ #top = 0;
+  /** The distance from the scroll position to the end in pixels. */ #left = 0;
+  /** Observes sizes: blocks get their real height in view, and the log's height depends on the window. */
   #sizes = new ResizeObserver(() => this.#keepEnd());
   #bannerTimer = 0;
-  /** The server does not let this site in, which the connection cannot know. */ #refused = false;
+  /** Whether the server refuses this origin, which the connection cannot detect. */ #refused = false;
 
   /**
    * @param {Thread} thread @param {Words} words
-   * @param {() => typeof import("./turns.js") | null} drawer draws turns, once it is there; then `draw` is called
+   * @param {() => typeof import("./turns.js") | null} drawer returns the module that draws turns, or null until it has loaded
    * @param {{title: string, greeting: string, suggestions: string[], placeholder: string, close: () => void}} how
    */
   constructor(thread, words, drawer, how) {
@@ -127,13 +127,13 @@ export class Panel {
     this.#showState();
   }
 
-  /** What draws turns is there, and has better words for the banner. */
+  /** Draws again once the module that draws turns has loaded, which also has better texts for the banner. */
   arrived() {
     if (!this.#banner.hidden) this.#showState();
     this.draw();
   }
 
-  /** Draws before long, however many events come until then; while much comes, not more often than it can be read. */
+  /** Schedules one draw for all events until then. During fast output, draws are less frequent. */
   draw() {
     if (this.#drawing) return;
     const rest = Math.min(LONGEST_REST_MS, Math.max(SHORTEST_REST_MS, REST * this.#drawMs, this.#grown / READ_PER_MS));
@@ -144,7 +144,7 @@ export class Panel {
       this.#draw();
       this.#drawnAt = performance.now();
       this.#drawMs = this.#drawnAt - began;
-      if (this.#log.classList.contains("rushing")) this.draw(); // nothing may follow that would tell that it is over
+      if (this.#log.classList.contains("rushing")) this.draw(); // no later event may show that the fast output has ended
     }), wait);
   }
 
@@ -162,7 +162,7 @@ export class Panel {
     this.#keepEnd();
   }
 
-  /** What rushes past at the end is not laid out above it, as long as nobody goes there. @param {boolean} rushes */
+  /** Skips the layout of fast output above the end while the reader is at the end. @param {boolean} rushes */
   #rush(rushes) {
     this.#log.classList.toggle("rushing", rushes && this.#followsEnd);
   }
@@ -177,12 +177,12 @@ export class Panel {
     return turns;
   }
 
-  /** A loss that nobody has had time to notice is not spoken of. */
+  /** The connection state to show. It stays `open` during short losses. */
   get #spokenState() {
     return this.#banner.hidden ? "open" : this.thread.state;
   }
 
-  /** The dot tells at once; the banner waits until there is something to worry about. */
+  /** Updates the dot at once, and the banner after a delay, so that short losses are not reported. */
   #drawState() {
     const { state } = this.thread;
     if (this.#state.dataset.state !== state) {
@@ -211,8 +211,8 @@ export class Panel {
   #scrolled() {
     const top = this.#top, left = this.#left;
     this.#measure();
-    // The end may move away by itself; only a reader scrolls up, and be it by little. The browser's scroll anchoring
-    // moves the position and not the distance to the end, which only a reader makes smaller.
+    // Growing content moves the end away, but only a reader scrolls up, if only a little. The browser's scroll anchoring
+    // changes the position but not the distance to the end, which only a reader can reduce.
     if (this.#top < top && this.#left > 1) this.#followsEnd = false;
     else if (this.#left < FOLLOW_END_PX && this.#left < left) this.#followsEnd = true;
     if (!this.#followsEnd) this.#rush(false);

@@ -1,23 +1,23 @@
 // @ts-check
-/** Where this code was loaded from, and how more of it is. */
+/** Determines where this code was loaded from, and loads further modules. */
 
-/** The root of the server that served this: without `web/…`, the version in it, and `widget.js`. */
+/** The root URL of the server: the URL of this module without `web/`, the version and the file name. */
 export const HOME = import.meta.url.replace(/\/web\/(?:[\da-f]{16}\/)?[\w-]+\.js$/, "/");
 
-/** Hashes of what is loaded later, where the server has put them in. @type {{[name: string]: string}} */
+/** The integrity values of modules that are loaded later, filled in by the server. @type {{[name: string]: string}} */
 const INTEGRITY = {};
 
 let failures = 0;
 
 /**
- * A module that is not needed at once. Where its hash is known, nothing else will do: the preload takes the module in
- * with its integrity value, and the import finds it there.
+ * Loads a module on demand. If its integrity value is known, a preload link first fetches the module and checks the value;
+ * the import then uses the preloaded module.
  * @param {string} name
  * @returns {Promise<any>}
  */
 export async function load(name) {
   const url = new URL(name, import.meta.url);
-  // What has failed once is remembered by its address, and so is what a cache keeps for ever.
+  // Browsers remember a failed import by its URL, and caches keep responses forever, so a retry needs another URL.
   if (failures > 0) url.search = String(failures);
   const integrity = INTEGRITY[name];
   try {
@@ -39,13 +39,13 @@ export async function load(name) {
 
 const TRANSLATED = ["ar", "de"];
 
-/** The words of a language, as far as there are any. @param {string} language @returns {Promise<object>} */
+/** Returns the texts in a language, or none if there is no translation. @param {string} language @returns {Promise<object>} */
 export async function wordsOf(language) {
   const short = language.toLowerCase().split("-")[0] ?? "";
   if (!TRANSLATED.includes(short)) return {};
   try {
     return (await load(`words/${short}.js`)).WORDS;
   } catch {
-    return {}; // English is better than nothing
+    return {}; // falls back to English
   }
 }

@@ -1,35 +1,35 @@
 // @ts-check
 /**
- * The frames of the wire as this client reads and writes them. Pure.
+ * Reads and writes the frames of the WebSocket protocol. Pure.
  *
- * The events are those of the Responses API; what carries the prefix `holdline:` is ours.
- * `docs/protocol-reference.md` is the reference for both sides.
+ * The events are those of the Responses API, plus Holdline's own, which have the prefix `holdline:`.
+ * See `docs/protocol-reference.md` for the reference.
  */
 
 /** @typedef {{[name: string]: any}} Json a JSON object whose members are not known in advance */
 
 /**
- * One message of the server: the type, and whatever that type brings.
+ * A message of the server: its type and the fields of that type.
  * @typedef {Json & {
  *   type: string, sequence_number?: number, stream_id?: string, response_id?: string, response?: Json,
  * }} ServerEvent
  */
 
 /**
- * What a caller may put in a request; the rest of the standard's body passes through untouched.
+ * The fields of a request. All other fields of the Responses API are passed on unchanged.
  * @typedef {Json & {
  *   input?: string | Json[], previous_response_id?: string, instructions?: string, model?: string,
  *   idempotency_key?: string,
  * }} Request
  */
 
-/** A timer with more rings at once. */
+/** The longest delay of a timer in milliseconds; a timer with a longer one fires at once. */
 const LONGEST_TIMER_MS = 2 ** 31 - 1;
 
 /**
- * The event in a frame, or null for a frame that is not one: a binary frame, broken JSON, an object without a type.
+ * Returns the event in a frame, or null for a binary frame, invalid JSON or an object without a type.
  *
- * A null needs no alarm: if it was an event of an answer, the next sequence number betrays the gap.
+ * The caller can ignore null: if the frame was an event of an answer, the next sequence number shows the gap.
  * @param {unknown} data
  * @returns {ServerEvent | null}
  */
@@ -46,7 +46,7 @@ export function parseFrame(data) {
 }
 
 /**
- * A request on a lane of its own. The same key and the same body, sent again, attach to the same response.
+ * Makes a request with its own stream id. Sent again with the same key and body, it attaches to the same response.
  * @param {Request} request
  * @param {string} streamId
  * @param {string} idempotencyKey
@@ -55,15 +55,15 @@ export function create(request, streamId, idempotencyKey) {
   return { ...request, type: "response.create", stream_id: streamId, idempotency_key: idempotencyKey };
 }
 
-/** @param {string} responseId */
+/** Makes a cancel message. @param {string} responseId */
 export function cancel(responseId) {
   return { type: "response.cancel", response_id: responseId };
 }
 
 /**
- * Everything after a sequence number, then live; -1 means from the beginning.
+ * Makes a resume message: the server replays the events after a sequence number, or all after -1, then streams new ones.
  * @param {{responseId: string | null, lastSequenceNumber: number, event?: {item_id: string | undefined, event_type: string} | undefined}} answer `event`
- *   is of the event with this number: the server compares it with its log
+ *   describes the event with this number, which the server compares with its log
  * @param {string} streamId
  */
 export function resume({ responseId, lastSequenceNumber, event }, streamId) {
@@ -72,19 +72,19 @@ export function resume({ responseId, lastSequenceNumber, event }, streamId) {
   };
 }
 
-/** @param {string} id */
+/** Makes a ping message. @param {string} id */
 export function ping(id) {
   return { type: "holdline:ping", id };
 }
 
-/** @param {string} token */
+/** Makes an authentication message. @param {string} token */
 export function auth(token) {
   return { type: "holdline:auth", token };
 }
 
 /**
- * Milliseconds that a token is good for, if it says so as JSON Web Tokens do; 0 if not. A difference of two times of one
- * clock: that of this device may be wrong.
+ * Returns the lifetime of a JSON Web Token in milliseconds, or 0 if it does not state one. Both times come from the
+ * issuer's clock, because the clock of this device may be wrong.
  * @param {string} token
  */
 export function lifetimeOf(token) {
@@ -93,8 +93,8 @@ export function lifetimeOf(token) {
 }
 
 /**
- * The person or the service that a token names: the issuer, the tenant and the subject of a JSON Web Token, or the public
- * part of an API key; "" for a token that names nobody. Two subjects never have the same one.
+ * Returns the owner of a token: the issuer, the tenant and the subject of a JSON Web Token, or the public part of an API
+ * key; "" for any other token. Different subjects never have the same owner.
  * @param {string | null} token
  */
 export function ownerOf(token) {
@@ -102,7 +102,7 @@ export function ownerOf(token) {
   return sub ? JSON.stringify([iss, tenant, sub]) : /^hl_\w{12}(?=_)/.exec(token ?? "")?.[0] ?? "";
 }
 
-/** The claims of a JSON Web Token, none for anything else. @param {string} token @returns {Json} */
+/** Returns the claims of a JSON Web Token, or no claims for another string. @param {string} token @returns {Json} */
 function claimsOf(token) {
   try {
     return Object(JSON.parse(atob((token.split(".")[1] ?? "").replace(/-/g, "+").replace(/_/g, "/"))));
@@ -111,49 +111,49 @@ function claimsOf(token) {
   }
 }
 
-/** 128 random bits. Not `randomUUID`, which browsers give to secure origins alone. */
+/** Returns 128 random bits as text. Browsers offer `randomUUID` only to secure origins. */
 export function randomId() {
   const bytes = globalThis.crypto.getRandomValues(new Uint8Array(16));
   return Array.from(bytes, (byte) => byte.toString(16).padStart(2, "0")).join("");
 }
 
 /**
- * The address of the socket for what a caller has: a `ws:` or `http:` address, or a path on the page's own host.
+ * Returns the address of the socket for a `ws:` or `http:` address, or for a path on the page's host.
  * @param {string} url
- * @param {string} [base] the page's address, needed for a path alone
+ * @param {string} [base] the address of the page, needed only for a path
  */
 export function socketUrl(url, base) {
   const address = new URL(url, base);
   if (address.protocol === "http:") address.protocol = "ws:";
   if (address.protocol === "https:") address.protocol = "wss:";
   if (address.protocol !== "ws:" && address.protocol !== "wss:") throw new TypeError(`not a socket's address: ${url}`);
-  address.hash = ""; // a WebSocket refuses an address with a fragment
+  address.hash = ""; // WebSocket addresses must not have a fragment
   return address.href;
 }
 
-/** Standard codes after which the same client would fail in the same way again. */
+/** Standard close codes after which a reconnected client would fail again for the same reason. */
 const FINAL_STANDARD = new Set([
   1002, // protocol error
-  1003, // a kind of data that the server does not take
-  1007, // data that does not match its kind
+  1003, // unsupported kind of data
+  1007, // invalid data
   1008, // policy
-  1009, // too big
-  1010, // a missing extension
+  1009, // message too big
+  1010, // missing extension
 ]);
 
-/** Of the band 4400 to 4499, what is about the moment and not about the client. */
-const COME_BACK = new Set([4408, 4429]); // silent, too many
+/** Temporary close codes in the range 4400 to 4499; the other codes concern the client itself. */
+const COME_BACK = new Set([4408, 4429]); // time-out, too many requests
 
-/** After 4429 without a stated time: milliseconds before the next try. */
+/** The delay after close code 4429 without a stated time, in milliseconds. */
 const TOO_MANY_MS = 5_000;
 
 /**
- * What a close code advises.
+ * Returns whether to reconnect after a close code, and after how many milliseconds.
  *
- * An unknown code means "come back": a socket too many costs little, an answer that nobody fetches costs everything.
- * 1006 and 1005 are what a browser reports for a broken line or a refused upgrade; it cannot tell them apart.
+ * The client reconnects after an unknown code, because an unneeded socket costs less than a lost answer. Browsers report
+ * 1005 or 1006 for both a broken connection and a refused upgrade.
  * @param {number} code
- * @param {string} [reason] may state `retry_after_ms=N`
+ * @param {string} [reason] may contain `retry_after_ms=N`
  * @returns {{comeBack: boolean, afterMs: number}}
  */
 export function closeAdvice(code, reason = "") {

@@ -1,10 +1,11 @@
 // @ts-check
-/** What a server says of a site that it does not let in. */
+/** Asks a server why it refuses the origin of this page. */
 
 /**
- * Why the server does not let this site in, or null if it does, or cannot be asked.
+ * Returns why the server refuses this origin, or null if the origin is allowed or the request fails.
  *
- * A refused upgrade looks to a page like a broken line; the server tells the difference at `/origin`, to anyone.
+ * A page cannot distinguish a refused upgrade from a broken connection. The server's `/origin` endpoint is public and
+ * reports whether an origin is allowed.
  * @param {URL} server
  * @returns {Promise<string | null>}
  */

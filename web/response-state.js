@@ -1,9 +1,9 @@
 // @ts-check
 /**
- * The state of one response, built from its events. Pure but for `verify`, which asks WebCrypto for a digest.
+ * Builds the state of one response from its events. Pure except for `verify`, which uses WebCrypto.
  *
- * The state is always that of a prefix of the response's log: an event that was seen is dropped, and an event beyond
- * the next one is reported instead of applied, so a gap can neither be hidden nor filled with later text.
+ * The state always corresponds to a prefix of the response's log. Duplicate events are dropped, and an event that arrives
+ * too early is reported as a gap and not applied, so later text never hides missing text.
  * `holdline_client/response_state.py` does the same; both pass tests/vectors/response-state.json.
  */
 
@@ -11,13 +11,13 @@
 /** @typedef {import("./protocol.js").Json} Json */
 
 /**
- * `sending` until the server has shown that it knows the request; the last four are the ends.
+ * The status of an answer: `sending` until the server has confirmed the request. The last four are final.
  * @typedef {"sending" | "queued" | "in_progress" | "completed" | "incomplete" | "failed" | "cancelled"} Status
  */
 
 /**
- * What became of an event: `applied`; `seen` before, or after the end; `gap`, events before it are missing and the
- * caller must resume after `lastSequenceNumber`; `ignored`, not an event of the log and of no interest here.
+ * The outcome of an event: `applied`; `seen`, a duplicate or an event after the end; `gap`, earlier events are missing and
+ * the caller must resume after `lastSequenceNumber`; `ignored`, neither an event of the log nor relevant here.
  * @typedef {"applied" | "seen" | "gap" | "ignored"} Outcome
  */
 
@@ -28,8 +28,8 @@
 /** @typedef {{code: string, message: string, type?: string, param?: string | null, status?: number}} Failure */
 
 /**
- * One item of the output: as the wire has it, of whatever type; the text parts of a message by content index; and other
- * streamed parts, by the name of their events, which `aside.js` reads.
+ * An item of the output: `raw` is the item as received; `texts` are the text parts of a message by content index;
+ * `pieces` are other streamed parts by event name, which `aside.js` reads.
  * @typedef {{id: string, raw: Json, texts: string[], pieces: {[event: string]: string[]}, annotations: Json[]}} Item
  */
 
@@ -37,43 +37,43 @@
 const ENDS = new Set(["completed", "incomplete", "failed", "cancelled"]);
 
 const TEXT = "response.output_text";
-/** Nearly every event is one of these, so it is not taken apart. */
+/** The most frequent event type, which is handled first. */
 const TEXT_DELTA = `${TEXT}.delta`;
 
 const TERMINAL = new Set(["response.completed", "response.incomplete", "response.failed"]);
 
-/** @param {Status} status */
+/** Whether a status is final. @param {Status} status */
 export const isEnd = (status) => ENDS.has(status);
 
 export class ResponseState {
   /**
-   * What a resume shows of the event `lastSequenceNumber`, undefined if there is none.
+   * Identifies the last applied event in a resume message; undefined if there is none.
    * @type {{item_id: string | undefined, event_type: string} | undefined}
    */
   event;
 
   /**
-   * @param {string | null} [responseId] null until the server has named it
-   * @param {number} [startingAfter] the last sequence number that need not be sent again
+   * @param {string | null} [responseId] null until the server has assigned it
+   * @param {number} [startingAfter] the last sequence number to skip
    */
   constructor(responseId = null, startingAfter = -1) {
     this.responseId = responseId;
     this.lastSequenceNumber = startingAfter;
     /** @type {Status} */
     this.status = "sending";
-    /** How often a worker has begun it. Above 1, what an earlier attempt wrote is gone. */
+    /** The number of attempts. Each attempt discards the text of the previous one. */
     this.attempts = 0;
     /** @type {string | null} */
     this.model = null;
-    /** While it waits for a worker: the first, or after an attempt that broke off the next. @type {{position: number | null, etaSeconds: number | null, reason: string | null} | null} */
+    /** The place in the queue while the response waits for a worker, initially or after a failed attempt. @type {{position: number | null, etaSeconds: number | null, reason: string | null} | null} */
     this.queue = null;
     /** Why the text was restarted, if the server gave a reason. @type {string | null} */
     this.restartReason = null;
     /** @type {Failure | null} */
     this.error = null;
-    /** Why it is incomplete, for example `max_output_tokens`. @type {string | null} */
+    /** Why the answer is incomplete, for example `max_output_tokens`. @type {string | null} */
     this.incompleteReason = null;
-    /** From the terminal event. @type {Trailer | null} */
+    /** The `holdline` object of the terminal event. @type {Trailer | null} */
     this.trailer = null;
     /** @type {Map<number, Item>} */
     this.items = new Map();
@@ -83,21 +83,21 @@ export class ResponseState {
     return isEnd(this.status);
   }
 
-  /** Characters of it so far. */
+  /** The number of characters received so far. */
   get length() {
     let length = 0;
     for (const { texts } of this.items.values()) for (const text of texts) length += text?.length ?? 0;
     return length;
   }
 
-  /** All output text, in order, of the present attempt alone. */
+  /** The output text of the current attempt, in order. */
   get text() {
     const items = [...this.items.entries()].sort(([a], [b]) => a - b);
     return items.map(([, item]) => item.texts.join("")).join("");
   }
 
   /**
-   * Takes one event; the caller resumes after `lastSequenceNumber` when the outcome is `gap`.
+   * Applies an event. If the outcome is `gap`, the caller resumes after `lastSequenceNumber`.
    * @param {ServerEvent} event
    * @returns {Outcome}
    */
@@ -114,7 +114,7 @@ export class ResponseState {
     return "applied";
   }
 
-  /** A state without events, after the server's storage lost some of them. */
+  /** Discards all events, after the server's storage has lost some of them. */
   startOver() {
     const fresh = new ResponseState(this.responseId);
     fresh.attempts = this.attempts + 1;
@@ -122,7 +122,7 @@ export class ResponseState {
   }
 
   /**
-   * Ends it here, for a reason that is not in its log: refused, given up, unreachable.
+   * Fails the answer for a reason that is not in its log: it was refused or abandoned, or the server is unreachable.
    * @param {Failure} error
    */
   fail(error) {
@@ -131,7 +131,7 @@ export class ResponseState {
     this.error = error;
   }
 
-  /** Cancels it before the request was sent. */
+  /** Cancels the answer before its request was sent. */
   withdraw() {
     if (!this.ended) this.status = "cancelled";
   }
@@ -159,11 +159,11 @@ export class ResponseState {
     switch (event.type) {
       case "response.created":
       case "response.queued":
-        // A worker may have begun before the log says so; a status never goes back.
+        // This event may report an earlier status than the state already has, which must not regress.
         if (this.status === "sending") this.status = event.response?.status === "in_progress" ? "in_progress" : "queued";
         return;
       case "holdline:restarted":
-        this.items.clear(); // the next attempt starts from nothing: text of two is never mixed
+        this.items.clear(); // each attempt starts with no text, so that two attempts are never mixed
         this.attempts = event.attempt ?? this.attempts + 1;
         this.restartReason = event.reason ?? "";
         return this.#begun();
@@ -193,7 +193,7 @@ export class ResponseState {
     this.attempts = Math.max(this.attempts, 1);
   }
 
-  /** An event's item. One of another id at the same index takes its place.
+  /** Returns the item of an event. An item with another id at the same index is replaced.
    * @param {ServerEvent} event
    */
   #item(event) {
@@ -215,7 +215,7 @@ export class ResponseState {
     if (this.status === "failed") {
       this.error = { code: "server_error", message: "The answer failed.", ...response.error };
     }
-    // The output is the whole of the last attempt; only a failure may come without it, and then the partial text stays.
+    // `output` is the complete output of the last attempt. Only a failure may omit it; then the partial text is kept.
     if (!Array.isArray(response.output)) return;
     if (response.output.length > 0 || this.status !== "failed") {
       this.items = new Map(response.output.map((/** @type {unknown} */ item) => itemOf(item)).entries());
@@ -223,7 +223,7 @@ export class ResponseState {
   }
 }
 
-/** @param {unknown} item @returns {Item} */
+/** Makes an item from its form on the wire. @param {unknown} item @returns {Item} */
 function itemOf(item) {
   /** @type {Json} */
   const raw = Object(item);
@@ -233,8 +233,8 @@ function itemOf(item) {
 }
 
 /**
- * Whether a text matches its checksum: true, false, or null where that cannot be known (no checksum, or
- * no WebCrypto, which browsers give to secure origins alone; then the length still speaks).
+ * Returns whether a text matches its checksum, or null if this is unknown: there is no checksum, or no WebCrypto, which
+ * browsers offer only to secure origins. Without WebCrypto, a wrong length still yields false.
  * @param {string} text
  * @param {Trailer | null} trailer
  * @returns {Promise<boolean | null>}

@@ -1,5 +1,5 @@
 // @ts-check
-/** The texts of a review: the request, the sections of the answer, the lines that it names. Pure but for a digest. */
+/** The texts of a review: the request, the sections of the answer, and line references. Pure except for a digest. */
 
 /** @typedef {import("./protocol.js").Request} Request */
 /** @typedef {"improvements" | "complexity" | "bugs"} Section */
@@ -8,7 +8,7 @@
 export const SECTIONS = ["improvements", "complexity", "bugs"];
 
 /**
- * The request for a review. It is the same for everybody who asks for the same, byte by byte.
+ * Returns the request for a review. Equal arguments give byte-identical requests.
  * @param {string} code @param {string} language
  * @returns {Request}
  */
@@ -18,9 +18,9 @@ export function requestFor(code, language) {
 }
 
 /**
- * The key of a review: whoever asks for the same review while it runs, or is kept, joins it.
- * @param {Request} request @param {string} model @param {number} again how often it was asked for anew
- * @returns {Promise<string | null>} null where the page has no WebCrypto; then there is nothing to join
+ * Returns the idempotency key of a review, so that equal requests share one review while the server runs or keeps it.
+ * @param {Request} request @param {string} model @param {number} again how often the review was repeated
+ * @returns {Promise<string | null>} null if the page has no WebCrypto; the review is then not shared
  */
 export async function keyFor(request, model, again) {
   if (!globalThis.crypto?.subtle) return null;
@@ -29,21 +29,21 @@ export async function keyFor(request, model, again) {
   return `review-${Array.from(digest, (byte) => byte.toString(16).padStart(2, "0")).join("")}`;
 }
 
-/** @param {string} code @param {string} language */
+/** Wraps code in a Markdown fence. @param {string} code @param {string} language */
 export function fenced(code, language) {
   const longest = Math.max(2, ...Array.from(code.matchAll(/^ {0,3}(`{3,})/gm), (fence) => fence[1]?.length ?? 0));
   const fence = "`".repeat(longest + 1);
   return `${fence}${language}\n${code}\n${fence}`;
 }
 
-/** What `fenced` was given; a text without a fence is code as a whole. @param {string} text */
+/** Reverses `fenced`. A text without a fence is code as a whole. @param {string} text */
 export function unfenced(text) {
   const found = /^(`{3,})([\w+#-]*)\n([^]*)\n\1$/.exec(text);
   return found ? { code: found[3] ?? "", language: found[2] ?? "" } : { code: text, language: "" };
 }
 
 /**
- * An answer by sections; what comes before the first of them is its preface. A heading inside a piece of code is none.
+ * Splits an answer into its sections and the preface before them. Headings inside code blocks are ignored.
  * @param {string} text
  * @returns {{preface: string} & Record<Section, string>}
  */
@@ -64,16 +64,16 @@ export function sectionsOf(text) {
   return sections;
 }
 
-/** The beginning of a section's heading, whose rest is still on its way. @param {string} line */
+/** Whether a line may be the incomplete heading of a section. @param {string} line */
 function isHeadingToBe(line) {
   const begun = /^#{1,3}(?:\s+(\w*))?$/.exec(line);
   return begun !== null && !line.endsWith("\n") && SECTIONS.some((section) => section.startsWith((begun[1] ?? "").toLowerCase()));
 }
 
-/** A line or some lines that an answer names, at the beginning of a text: L12, L12-15, line 12, lines 3 to 7. */
+/** Matches a line reference at the beginning of a text: L12, L12-15, line 12, lines 3 to 7. */
 const LINES = /^(?:L|lines?\s)(\d{1,6})(?:\s?(?:[-–]|to)\s?L?(\d{1,6}))?(?!\w)/i;
 
-/** @param {string} text @returns {{raw: string, first: number, last: number} | null} */
+/** Returns the line reference at the beginning of a text. @param {string} text @returns {{raw: string, first: number, last: number} | null} */
 export function linesAt(text) {
   const found = LINES.exec(text);
   if (!found) return null;
@@ -81,13 +81,13 @@ export function linesAt(text) {
   return first > 0 ? { raw: found[0], first, last: Math.max(first, Number(found[2] ?? first)) } : null;
 }
 
-/** Where the next of them may begin, or undefined. @param {string} text */
+/** Returns the index at which the next line reference may begin, or undefined. @param {string} text */
 export function nextLines(text) {
   const place = /(?<!\w)(?:L\d|lines?\s\d)/i.exec(text)?.index;
   return place;
 }
 
-/** Signs of a language, the surest first. @type {readonly [string, RegExp][]} */
+/** Patterns that identify a language, the most reliable first. @type {readonly [string, RegExp][]} */
 const SIGNS_OF = [
   ["bash", /^#!.*\b(?:ba|z|da)?sh\b|^\s*(?:fi|done|esac)$|\$\{?\w+\}?.*\|\s*\w+/m],
   ["python", /^#!.*python|^\s*(?:def \w+\(.*\).*:|from \w[\w.]* import |elif .*:|except.*:|if __name__)/m],
@@ -117,7 +117,7 @@ const ENDINGS = {
   yaml: "yaml", toml: "ini", ini: "ini", md: "markdown", lua: "lua", swift: "swift", scala: "scala", graphql: "graphql",
 };
 
-/** The language of a piece of code as far as it shows, or "". @param {string} code @param {string} [file] its name */
+/** Guesses the language of code; returns "" if it is unknown. @param {string} code @param {string} [file] the file name */
 export function guess(code, file = "") {
   const ending = file.toLowerCase().split(".").at(-1) ?? "";
   if (Object.hasOwn(ENDINGS, ending)) return ENDINGS[ending] ?? "";

@@ -1,5 +1,5 @@
 // @ts-check
-/** A review on its way: its sections, each as it is written, and one line that says where it stands. */
+/** Shows a review: its sections as they are written, and a status line. */
 
 import { button, make } from "./dom.js";
 import { Markdown } from "./markdown.js";
@@ -46,7 +46,7 @@ export class ReviewView {
     }
   }
 
-  /** @param {AnswerHandle} handle @param {import("./connection.js").State} state */
+  /** Shows the current state of a review. @param {AnswerHandle} handle @param {import("./connection.js").State} state */
   show(handle, state) {
     const { answer } = handle;
     const parts = sectionsOf(answer.text);
@@ -66,10 +66,12 @@ export class ReviewView {
   }
 }
 
-/** The page has a title already. @param {string} text */
+/** Removes the title of a review, because the page already has one. @param {string} text */
 const withoutTitle = (text) => text.replace(/^\s*# [^\n]*\n?/, "");
 
-/** @param {{raw: string, first: number, last: number}} token @param {(first: number, last: number) => void} showLines */
+/** Makes the button of a line reference.
+ * @param {{raw: string, first: number, last: number}} token @param {(first: number, last: number) => void} showLines
+ */
 function lineButton(token, showLines) {
   let lines = token;
   const made = button("line-link", "", () => showLines(lines.first, lines.last), token.raw);

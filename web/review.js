@@ -1,5 +1,5 @@
 // @ts-check
-/** The code reviewer: a snippet goes in, a review that can be shared comes out. */
+/** The code reviewer: it sends a snippet and shows a review that can be shared. */
 
 import { attachPage, HoldlineClient } from "./client.js";
 import { LANGUAGES } from "./code.js";
@@ -45,7 +45,7 @@ if (token) client.authenticate(token);
 attachPage(client, window);
 client.addEventListener("state", () => {
   setTimeout(draw, client.state === "open" ? 0 : BANNER_DELAY_MS);
-  // What was asked is asked again after the reload.
+  // After the reload, the stored request is sent again.
   if (client.closed?.code === UNAUTHENTICATED) askForToken(() => location.reload());
 });
 
@@ -56,21 +56,21 @@ let dropped = "";
 
 for (const known of LANGUAGES) language.append(new Option(known, known));
 
-/** The model that answers by default; a part of what makes two reviews the same. */
+/** The default model, which is part of the idempotency key of a review. */
 const model = fetch("v1/models", { headers, signal: AbortSignal.timeout(5_000) })
   .then(async (response) => String((await response.json()).data[0]?.id ?? ""))
   .catch(() => "");
 
-/** @param {string} text @param {string} named @param {number} repeated */
+/** Requests a review. @param {string} text @param {string} named @param {number} repeated */
 async function ask(text, named, repeated = 0) {
   const request = requestFor(text, named);
-  // A reload before the key is known asks again.
+  // After a reload before the key is known, the review is requested again.
   sessionStorage.setItem(PENDING, JSON.stringify({ again: [text, named, repeated] }));
   const key = await keyFor(request, await model, repeated);
   start({ request, key }, repeated);
 }
 
-/** @param {Asked} asked @param {number} [repeated] */
+/** Sends the request of a review. @param {Asked} asked @param {number} [repeated] */
 function start(asked, repeated = 0) {
   sessionStorage.setItem(PENDING, JSON.stringify(asked));
   const { code: text, language: named } = unfenced(String(asked.request.prompt.variables.code));
@@ -78,7 +78,7 @@ function start(asked, repeated = 0) {
   show(handle, text, named, repeated);
 }
 
-/** @param {AnswerHandle} handle @param {string} text @param {string} named @param {number} repeated */
+/** Shows a review and its snippet. @param {AnswerHandle} handle @param {string} text @param {string} named @param {number} repeated */
 function show(handle, text, named, repeated) {
   const view = new ReviewView((first, last) => snippet?.mark(first, last));
   const snippet = text === "" ? null : new SnippetView(text, named);
@@ -113,7 +113,7 @@ function draw() {
   });
 }
 
-/** A link that somebody shared: the snippet comes from the server, too. @param {string} id */
+/** Shows a shared review. Its snippet also comes from the server. @param {string} id */
 async function follow(id) {
   const handle = client.follow(id);
   show(handle, "", "", 0);
@@ -131,11 +131,11 @@ async function follow(id) {
       draw();
     }
   } catch {
-    // The review says by itself that the server does not keep it any more.
+    // The review itself shows that the server has deleted it.
   }
 }
 
-/** @param {File} taken */
+/** Loads a file into the form. @param {File} taken */
 async function take(taken) {
   problem.textContent = "";
   if (taken.size > LARGEST_FILE) {

@@ -1,10 +1,10 @@
 // @ts-check
-/** A phone's keyboard covers the page without making it smaller; the panel keeps to what is seen. */
+/** Fits the panel into the visible part of the page, because a phone's keyboard covers the page without resizing it. */
 
-/** Less than this is a browser's bar. */
+/** The minimum height of a keyboard; a smaller covered part is a browser's toolbar. */
 const KEYBOARD_PX = 120;
 
-/** @param {HTMLElement} panel @param {boolean} whole whether it takes the whole screen of a phone */
+/** Sets the visible height of the panel. @param {HTMLElement} panel @param {boolean} whole whether it fills a phone's screen */
 export function fit(panel, whole) {
   const seen = window.visualViewport;
   const covered = whole && seen && innerHeight - seen.height > KEYBOARD_PX;

@@ -1,19 +1,19 @@
 // @ts-check
-/** A place for a token on the pages of a server that demands one. It is kept until the tab is closed. */
+/** A form for the token that the server requires. The token is kept until the tab is closed. */
 
 import { make } from "./dom.js";
 
 const KEPT = "holdline.token";
-/** The code of a close for credentials that are missing or not accepted. */
+/** The close code for missing or rejected credentials. */
 export const UNAUTHENTICATED = 4401;
 
-/** The token that was given in this tab. @returns {string | null} */
+/** Returns the token that was entered in this tab. @returns {string | null} */
 export const keptToken = () => sessionStorage.getItem(KEPT);
 
 /** @type {HTMLFormElement | null} */
 let form = null;
 
-/** Asks for a token at the beginning of the page. @param {(token: string) => void} given */
+/** Shows the form at the top of the page. @param {(token: string) => void} given */
 export function askForToken(given) {
   const refused = keptToken() !== null;
   sessionStorage.removeItem(KEPT);
@@ -27,7 +27,7 @@ export function hideSignIn() {
   if (form) form.hidden = true;
 }
 
-/** @param {(token: string) => void} given */
+/** Makes the form. @param {(token: string) => void} given */
 function makeForm(given) {
   const field = Object.assign(make("input"), { type: "password", id: "token", autocomplete: "off", required: true });
   const label = Object.assign(make("label", "", "Token"), { htmlFor: "token" });

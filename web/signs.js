@@ -1,9 +1,9 @@
 // @ts-check
-/** Beside an answer: what its signs look like, and what copying does. */
+/** The icons beside an answer, and copying to the clipboard. */
 
 import { make } from "./dom.js";
 
-/** What an icon shows. */
+/** The SVG paths of the icons. */
 export const SIGNS = {
   copy: "M9 9h11v11H9zM15 9V4H4v11h5",
   done: "M5 12.5l4.5 4.5L19 7",
@@ -11,10 +11,10 @@ export const SIGNS = {
   again: "M20 11a8 8 0 1 0-2.3 6.3M20 4v7h-7",
 };
 
-/** How long it is shown that something was copied. */
+/** How long a button shows that text was copied, in milliseconds. */
 export const COPIED_MS = 2_000;
 
-/** Puts a text on the clipboard; browsers keep the modern way for secure origins. @param {string} text */
+/** Copies text to the clipboard. Browsers offer the Clipboard API only to secure origins, so there is a fallback. @param {string} text */
 export async function copy(text) {
   if (navigator.clipboard) return navigator.clipboard.writeText(text);
   const area = make("textarea");

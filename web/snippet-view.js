@@ -1,5 +1,5 @@
 // @ts-check
-/** A piece of code with its lines numbered, some of them marked. */
+/** Shows code with line numbers and marked lines. */
 
 import { colour } from "./code.js";
 import { make } from "./dom.js";
@@ -25,14 +25,14 @@ export class SnippetView {
     void colour(text, language);
   }
 
-  /** Marks some lines and shows them. @param {number} first @param {number} last */
+  /** Marks a range of lines and scrolls to it. @param {number} first @param {number} last */
   mark(first, last) {
     const [from, to] = [Math.min(first, this.lines), Math.min(last, this.lines)];
     this.#mark.hidden = false;
     this.#mark.style.setProperty("--from", String(from - 1));
     this.#mark.style.setProperty("--lines", String(to - from + 1));
     this.element.dataset.marked = from === to ? `${from}` : `${from}-${to}`;
-    // The listing scrolls and the page does not: who reads the review stays where he reads.
+    // Only the listing scrolls, so that the review keeps its position on the page.
     this.element.scrollTop = this.#mark.offsetTop - this.element.clientHeight / 2;
   }
 }

@@ -1,5 +1,5 @@
 // @ts-check
-/** The words for the state of an answer and of the connection: what it waits for, how it ended, what to do. Pure. */
+/** The texts for the states of an answer and of the connection. Pure. */
 
 import { fill } from "./words.js";
 
@@ -8,7 +8,7 @@ import { fill } from "./words.js";
 /** @typedef {import("./connection.js").State} State */
 /** @typedef {Readonly<Record<keyof typeof STATUS, string>>} StatusWords */
 
-/** The name of the model that is no model. */
+/** The name of the simulated model. */
 export const SIMULATION = "holdline-demo";
 
 export const STATUS = {
@@ -83,9 +83,9 @@ export const STATUS = {
 };
 
 /**
- * The line under an answer: what it is waiting for, or how it ended.
+ * Returns the status line under an answer.
  * @param {{answer: ResponseState, stopping: boolean, busy: boolean, verified: boolean | null, request: object | null}} handle
- * @param {State} state of the connection, as far as it is worth a word
+ * @param {State} state of the connection, without short losses
  * @param {StatusWords} [words]
  */
 export function statusWords(handle, state, words = STATUS) {
@@ -115,7 +115,7 @@ export function statusWords(handle, state, words = STATUS) {
   return answer.text === "" ? words.thinking : words.writing;
 }
 
-/** @param {ResponseState["queue"]} queue @param {StatusWords} words */
+/** Returns the place in the queue as text. @param {ResponseState["queue"]} queue @param {StatusWords} words */
 function queueWords(queue, words) {
   if (queue?.position == null) return words.queued;
   const next = queue.position <= 1;
@@ -124,21 +124,21 @@ function queueWords(queue, words) {
   return fill(next ? words.nextAbout : words.placeAbout, { place: queue.position, time });
 }
 
-/** @param {ResponseState} answer @param {StatusWords} words */
+/** Returns why the answer was restarted. @param {ResponseState} answer @param {StatusWords} words */
 function restartWords(answer, words) {
   const reason = answer.restartReason ?? "";
-  // A reason of the server is a code or a sentence; a code that is not known here is left unsaid.
+  // The server's reason is a code or a sentence. Only a sentence is shown; a code is replaced with a general text.
   const why = /^[a-z_.:\d]*$/.test(reason) ? words.attemptFailed : reason;
   return fill(words.restarted, { why: why.replace(/\.$/, ""), attempt: answer.attempts });
 }
 
-/** @param {string | null} reason @param {StatusWords} words */
+/** Returns why the answer is incomplete. @param {string | null} reason @param {StatusWords} words */
 function cutWords(reason, words) {
   if (reason === "max_output_tokens") return words.cutByLength;
   return reason === "content_filter" ? words.cutByFilter : words.incomplete;
 }
 
-/** What went wrong and what to do about it. @param {Failure | null} error @param {StatusWords} words */
+/** Returns what went wrong and what the user can do. @param {Failure | null} error @param {StatusWords} words */
 function failureWords(error, words) {
   const why = error?.message ?? words.noReason;
   if (error?.status === 401) return words.unauthenticated;
@@ -157,7 +157,7 @@ function failureWords(error, words) {
   return error?.status === 429 ? words.tooMany : fill(words.failed, { why });
 }
 
-/** @param {ResponseState} answer @param {StatusWords} words */
+/** Returns the time and the number of attempts of a finished answer. @param {ResponseState} answer @param {StatusWords} words */
 function completionWords({ attempts, trailer }, words) {
   const parts = [];
   const total = trailer?.timing?.total_ms;
@@ -166,13 +166,13 @@ function completionWords({ attempts, trailer }, words) {
   return parts;
 }
 
-/** @param {boolean | null} verified @param {StatusWords} words */
+/** Returns the result of the checksum. @param {boolean | null} verified @param {StatusWords} words */
 function checksumWords(verified, words) {
   if (verified === null) return [];
   return [verified ? words.verified : words.damaged];
 }
 
-/** @param {number} ms @param {StatusWords} words */
+/** Returns a duration as text. @param {number} ms @param {StatusWords} words */
 function duration(ms, words) {
   if (ms < 9_950) return fill(words.seconds, { n: Math.max(1, Math.round(ms / 100)) / 10 });
   if (ms < 90_000) return fill(words.seconds, { n: Math.round(ms / 1000) });
@@ -180,11 +180,11 @@ function duration(ms, words) {
 }
 
 /**
- * What the banner says when a connection is missing for longer than a moment.
+ * Returns the text of the banner, which reports long losses of the connection.
  * @param {State} state
  * @param {import("./connection.js").Close | null} closed
  * @param {StatusWords} [words]
- * @param {boolean} [degraded] the server says that answers may be late
+ * @param {boolean} [degraded] whether the server reports that answers may be delayed
  */
 export function bannerWords(state, closed, words = STATUS, degraded = false) {
   switch (state) {

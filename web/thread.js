@@ -1,12 +1,12 @@
 // @ts-check
 /**
- * A conversation under way: each turn with the handle of its answer, over one client. It shows nothing.
+ * Runs a conversation over one client: it connects each turn with the handle of its answer. It draws nothing.
  *
- * Each token is read before the server gets it. One that names another owner ends the present connection: the
- * conversation stays with its owner, unsent prompts included, and the thread goes on with that of the new owner.
+ * The thread reads the owner of each token before it sends the token. If the owner has changed, it closes the connection
+ * and continues with the new owner's conversation. The old conversation, with its unsent prompts, stays stored.
  *
- * Events: `message` and `answer` with the turn as `detail`, when a prompt was taken and when its answer has ended; `state`
- * after each change of the connection; `left` when a conversation was left to its owner.
+ * Events: `message` when a prompt was accepted and `answer` when its answer has ended, both with the turn as `detail`;
+ * `state` after each change of the connection; `left` after a switch to another owner's conversation.
  */
 
 import { isEnd } from "./response-state.js";
@@ -26,30 +26,30 @@ import { lifetimeOf, ownerOf, randomId } from "./protocol.js";
  *   aside: (handle: AnswerHandle) => import("./aside.js").Aside | null,
  *   more: () => object, token: () => (Promise<string | null> | string | null), page: Window | null,
  *   platform?: Partial<import("./connection.js").Platform>,
- * }} Setting `owner` is null until a token tells, and the conversation of nobody is not stored; `more` is put into each request; `note` and `aside` are kept with an answer that has ended
+ * }} Setting `owner` is null until a token names it, and such a conversation is not stored; `more` is added to each request; `note` and `aside` are stored with a finished answer
  */
 
-/** A token that was refused is fetched anew, but not more often than this. */
+/** The minimum time between two fetches of a token after refusals, in milliseconds. */
 const TOKEN_PAUSE_MS = 10_000;
-/** At this part of its life a token is replaced. */
+/** The fraction of a token's lifetime after which it is replaced. */
 const RENEW = 0.7;
 
 export class Thread extends EventTarget {
   /** @type {Entry[]} */
   entries = [];
-  /** Called when something is to be drawn; no event, because there is one with each piece of an answer. */
+  /** Called when something has to be drawn. A callback, because it is called for each piece of an answer. */
   changed = () => {};
-  /** The server says that its answers may be late. */
+  /** Whether the server reports that answers may be delayed. */
   degraded = false;
 
   /** @type {HoldlineClient | null} */ #client = null;
   /** @type {() => void} */ #detach = () => {};
-  /** Whether it was started. */
+  /** Whether `start` was called. */
   begun = false;
-  /** Closed, until there is another token. */ #final = false;
+  /** Whether the client stays closed until there is another token. */ #final = false;
   #tokenAt = -TOKEN_PAUSE_MS;
   /** The last call of the token provider. @type {Promise<string | null> | null} */ #asked = null;
-  /** Rings before the token ends. @type {any} */ #renewal = 0;
+  /** The timer that renews the token before it expires. @type {any} */ #renewal = 0;
 
   /** @param {Setting} setting */
   constructor(setting) {
@@ -60,12 +60,12 @@ export class Thread extends EventTarget {
     this.entries = this.conversation.turns.map((turn) => ({ turn, handle: null }));
   }
 
-  /** Whether something was asked whose answer is not here. */
+  /** Whether a turn has no finished answer. */
   get unfinished() {
     return this.conversation.turns.some((turn) => !isEnd(turn.status));
   }
 
-  /** The entry whose answer is under way. */
+  /** The entry whose answer is not finished. */
   get active() {
     return this.entries.findLast(({ turn, handle }) => handle !== null || !isEnd(turn.status));
   }
@@ -78,14 +78,14 @@ export class Thread extends EventTarget {
     return this.#client?.closed ?? null;
   }
 
-  /** Connects, and takes up what is unfinished. Once is enough. */
+  /** Connects and continues unfinished turns. Further calls have no effect. */
   start() {
     if (this.begun) return;
     this.begun = true;
     void this.#connect();
   }
 
-  /** Ends the connection; answers go on at the server. */
+  /** Closes the connection. The server continues unfinished answers. */
   end() {
     this.begun = false;
     this.#asked = null;
@@ -96,7 +96,7 @@ export class Thread extends EventTarget {
     this.#client = null;
   }
 
-  /** The token provider may have another token now. */
+  /** Fetches a token again, because the token provider may return another one now. */
   async renew() {
     const client = this.#client;
     const token = await this.#token();
@@ -104,7 +104,7 @@ export class Thread extends EventTarget {
     else if (client) this.#give(client, token);
   }
 
-  /** @param {string | null} [given] the token, where it is known */
+  /** Connects with a token. @param {string | null} [given] the token if it is known already */
   async #connect(given) {
     this.#tokenAt = Date.now();
     this.#final = false;
@@ -134,11 +134,11 @@ export class Thread extends EventTarget {
     this.changed();
     if (client.closed?.code === 4401 && Date.now() - this.#tokenAt > TOKEN_PAUSE_MS) void this.#connect();
     else this.#final = client.closed !== null;
-    // Tokens grow old: the next loss finds a fresh one.
+    // The token may have expired, so a fresh one is fetched for the next connection.
     if (client.state === "reconnecting") void this.#token().then((token) => this.#give(client, token));
   }
 
-  /** Gives a token to the server, and a fresh one before it ends. @param {HoldlineClient} client @param {string | null} token */
+  /** Sends a token to the server, and schedules its renewal. @param {HoldlineClient} client @param {string | null} token */
   #give(client, token) {
     if (!token || client !== this.#client) return;
     clearTimeout(this.#renewal);
@@ -147,7 +147,7 @@ export class Thread extends EventTarget {
     if (lifetime > 0) this.#renewal = setTimeout(async () => this.#give(client, await this.#token()), RENEW * lifetime);
   }
 
-  /** A fresh token, or null. Of several calls at a time the last one counts. @returns {Promise<string | null>} */
+  /** Returns a fresh token or null. Of concurrent calls, the last one counts. @returns {Promise<string | null>} */
   #token() {
     /** @type {Promise<string | null>} */
     const asked = Promise.resolve().then(this.setting.token).then((token) => {
@@ -179,9 +179,9 @@ export class Thread extends EventTarget {
   }
 
   /**
-   * Asks, unless an answer is under way.
+   * Sends a prompt, unless an answer is being generated.
    * @param {string} prompt
-   * @param {{whole?: boolean, instead?: Turn, like?: Turn}} [how] `instead` of a turn and its answer
+   * @param {{whole?: boolean, instead?: Turn, like?: Turn}} [how] `instead`: the turn to replace
    * @returns {Turn | null}
    */
   ask(prompt, { instead, ...how } = {}) {
@@ -197,7 +197,7 @@ export class Thread extends EventTarget {
     return turn;
   }
 
-  /** Has the last prompt answered once more, in place of the answer that it has. */
+  /** Replaces the last answer with a new answer to the same prompt. */
   regenerate() {
     const last = this.entries.at(-1)?.turn;
     if (last) this.ask(last.prompt, { instead: last, like: last });
@@ -207,7 +207,7 @@ export class Thread extends EventTarget {
     this.active?.handle?.stop();
   }
 
-  /** Stops what is under way, and forgets everything. */
+  /** Stops the current answer and deletes the conversation. */
   clear() {
     this.stop();
     this.entries = [];
@@ -215,7 +215,7 @@ export class Thread extends EventTarget {
     this.changed();
   }
 
-  /** Takes over what another tab has asked, or taken back. */
+  /** Applies the changes that other tabs have stored. */
   sync() {
     this.conversation.sync();
     const here = new Map(this.entries.map((entry) => [entry.turn, entry]));
@@ -225,13 +225,13 @@ export class Thread extends EventTarget {
     this.changed();
   }
 
-  /** @param {Turn} turn */
+  /** Removes a turn. @param {Turn} turn */
   #drop(turn) {
     this.entries = this.entries.filter((entry) => entry.turn !== turn);
     this.conversation.remove(turn);
   }
 
-  /** An ended turn is there; any other is followed, or asked with its own key. @param {Entry} entry */
+  /** Continues an unfinished turn: follows its response, or sends its request again with the same key. @param {Entry} entry */
   #takeUp(entry) {
     const { turn, handle } = entry;
     const client = this.#client;
@@ -249,7 +249,7 @@ export class Thread extends EventTarget {
     const { turn, handle } = entry;
     if (handle?.answer.responseId && turn.responseId === null && this.entries.includes(entry)) {
       turn.responseId = handle.answer.responseId;
-      this.conversation.save(turn); // from here on a reload follows
+      this.conversation.save(turn); // after this, a reload follows the response
     }
     this.changed();
   }
@@ -260,11 +260,11 @@ export class Thread extends EventTarget {
     if (entry.handle !== handle) return;
     const { answer } = handle;
     entry.handle = null;
-    // Closed is the connection, not the answer: a response that exists is followed by the next client.
+    // Only the connection was closed. The next client follows a response that has an id.
     const closed = answer.error?.code === "connection_closed" && !(this.#final && turn.responseId === null);
     if (!answer.ended || closed || !this.entries.includes(entry)) return;
     if (answer.error?.code === "previous_response_not_found" && typeof turn.request.input === "string") {
-      // The server has forgotten what came before; this page has not, and tells it all.
+      // The server has deleted the earlier turns, so the prompt is sent again with all of them.
       this.#drop(turn);
       this.ask(turn.prompt, { whole: true });
       return;

@@ -1,5 +1,5 @@
 // @ts-check
-/** One prompt and its answer, as they are shown. */
+/** Shows one prompt and its answer. */
 
 import { AsideView } from "./aside-view.js";
 import { button, icon, make, name } from "./dom.js";
@@ -10,10 +10,10 @@ import { COPIED_MS, copy, SIGNS } from "./signs.js";
 /** @typedef {import("./response-state.js").Status} Status */
 
 /**
- * What an answer shows.
+ * The content of an answer.
  * @typedef {{
  *   responseId: string | null, status: Status, text: string, aside: import("./aside.js").Aside | null, note: string, simulated: boolean, last: boolean, idle: boolean,
- * }} Shown `note` is the line under the text; `last` and `idle`: it may be asked anew
+ * }} Shown `note` is the line under the text; an answer that is `last` and `idle` can be regenerated
  */
 
 /** @typedef {{regenerate: () => void, edit: () => void}} Actions */
@@ -25,7 +25,7 @@ export class TurnView {
   #tag;
   #note = make("span", "note");
   #actions = make("div", "actions");
-  /** Asks once more after a failure, in words; beside an answer, as a sign. */
+  /** The button that repeats the prompt: it shows text after a failure, and an icon beside an answer. */
   #again;
   #regenerate;
   #edit;
@@ -52,7 +52,7 @@ export class TurnView {
     this.element.append(make("div", "prompt", make("span", "unseen", words.you), prompt), this.#answer);
   }
 
-  /** The beginning of the answer as it is read out, block by block. @param {number} most characters */
+  /** Returns the beginning of the answer as spoken text, block by block. @param {number} most the maximum number of characters */
   spoken(most) {
     let text = "";
     for (const block of this.#text.children) {
@@ -81,7 +81,7 @@ export class TurnView {
     if (status === this.#status) return;
     this.#status = status;
     this.#answer.dataset.status = status;
-    this.#answer.setAttribute("aria-busy", String(running)); // a screen reader hears it once, when it is whole
+    this.#answer.setAttribute("aria-busy", String(running)); // a screen reader announces the answer once, when it is complete
   }
 
   /** @param {import("./aside.js").Aside} aside */
@@ -94,7 +94,7 @@ export class TurnView {
     this.#aside.show(aside);
   }
 
-  /** Marks the block that grows. A rule that looks for the last one would have all of them looked at again.
+  /** Marks the block that grows. A CSS rule for the last block would restyle all blocks at each change.
    * @param {Element | null} block
    */
   #mark(block) {

@@ -1,5 +1,5 @@
 // @ts-check
-/** What was asked and answered, as it is shown. Loaded when there is time, or something to show. */
+/** Draws the turns. Loaded when the page is idle, or earlier if there is a turn to draw. */
 
 import sheet from "./answer.css" with { type: "css" };
 import { asideOf } from "./aside.js";
@@ -18,27 +18,27 @@ export { fit } from "./seen.js";
 /** @typedef {import("./thread.js").Entry} Entry */
 /** @typedef {import("./thread.js").Thread} Thread */
 
-/** What the root in which answers are shown adopts. */
+/** The stylesheet for the root that shows answers. */
 export const answerSheet = sheet;
 
-/** More than this of an answer is not read out by itself. */
+/** The maximum number of characters of an answer that is announced to screen readers. */
 const SPOKEN_CHARACTERS = 4_000;
 
-/** Some of each kind. */
+/** A sample with most kinds of Markdown. */
 const SAMPLE = "# a\n\nb **c** *d* `e` [f](https://g.example)\n\n- h\n- i\n\n| j |\n|---|\n| k |\n\n> l\n\n```\nm\n```\n";
 
-/** Draws what nobody sees: code and patterns are compiled at their first use, and no answer should wait for that. */
+/** Renders a sample off screen. Code and regular expressions are compiled at first use, which would delay an answer. */
 export function rehearse() {
   const markdown = new Markdown(make("div"), STATUS);
   for (let end = 1; end <= SAMPLE.length; end += 1) markdown.show(SAMPLE.slice(0, end), false);
 }
 
-/** The line under an answer. @param {AnswerHandle} handle @param {State} state @param {object} words */
+/** Returns the line under an answer. @param {AnswerHandle} handle @param {State} state @param {object} words */
 export function noteOf(handle, state, words) {
   return statusWords(handle, state, { ...STATUS, ...words });
 }
 
-/** The banner's text, or "". @param {Thread} thread @param {boolean} refused the server does not accept this origin @param {object} words */
+/** Returns the text of the banner, or "". @param {Thread} thread @param {boolean} refused whether the server refuses this origin @param {object} words */
 export function bannerOf({ state, closed, degraded }, refused, words) {
   const all = { ...STATUS, ...words };
   return refused ? all.bannerForbidden : bannerWords(state, closed, all, degraded);
@@ -46,15 +46,15 @@ export function bannerOf({ state, closed, degraded }, refused, words) {
 
 export class Turns {
   element = make("div", "turns");
-  /** Says that there is no model behind the answers. */
+  /** A note that the answers are simulated. */
   simulation = make("p", "simulation");
-  /** Forgets that a prompt is being edited. @type {(clear?: boolean) => void} */ #endEdit = () => {};
+  /** Ends the editing of a prompt. @type {(clear?: boolean) => void} */ #endEdit = () => {};
   /** @type {Map<Turn, TurnView>} */ #views = new Map();
   #words;
 
   /**
-   * @param {Thread} thread @param {object} words in place of the English ones
-   * @param {import("./composer.js").Composer} composer where a prompt goes that is to be changed
+   * @param {Thread} thread @param {object} words texts that replace the English ones
+   * @param {import("./composer.js").Composer} composer the field in which prompts are edited
    */
   constructor(thread, words, composer) {
     this.thread = thread;
@@ -65,7 +65,7 @@ export class Turns {
     this.simulation.textContent = this.#words.simulated;
   }
 
-  /** @param {State} state of the connection, as far as it is worth a word */
+  /** @param {State} state of the connection, without short losses */
   draw(state) {
     const { entries, active } = this.thread;
     for (const [turn, view] of this.#views) {
@@ -97,7 +97,7 @@ export class Turns {
   }
 
   /**
-   * Puts a prompt back into the field; the next one that is sent takes its place. An empty field ends that.
+   * Puts a prompt into the field. The next prompt replaces its turn. Emptying the field cancels the edit.
    * @param {Turn} turn
    */
   #edit(turn) {
@@ -124,7 +124,7 @@ export class Turns {
     field.addEventListener("input", () => field.value.trim() === "" && this.#endEdit(), { signal });
     field.addEventListener("keydown", (event) => {
       if (event.key !== "Escape" || event.isComposing) return;
-      event.stopPropagation(); // it would close a floating widget
+      event.stopPropagation(); // otherwise Escape would also close a floating widget
       this.#endEdit(true);
     }, { signal });
     thread.addEventListener("left", () => this.#endEdit(), { signal });
@@ -133,7 +133,7 @@ export class Turns {
     field.focus();
   }
 
-  /** The text that a screen reader announces for an answer. @param {Turn} turn */
+  /** Returns the text that a screen reader announces for an answer. @param {Turn} turn */
   spoken(turn) {
     if (turn.status !== "completed") return turn.note;
     return `${this.#words.complete} ${this.#views.get(turn)?.spoken(SPOKEN_CHARACTERS) ?? ""}`;

@@ -1,7 +1,7 @@
 // @ts-check
 /**
- * TeX as MathML. KaTeX finds the tree; the nodes are made here, by name, from the elements and attributes that MathML
- * Core has, so a formula can be nothing but what is built here. Loaded with the first formula that is seen.
+ * Converts TeX to MathML. KaTeX parses the formula; this module creates the nodes by name, from elements and attributes of
+ * MathML Core, so a formula cannot create any others. Loaded with the first formula in view.
  */
 
 import { __renderToDomTree } from "./vendor/katex/katex.mjs";
@@ -9,15 +9,15 @@ import { __renderToDomTree } from "./vendor/katex/katex.mjs";
 /** @typedef {import("./vendor/katex/katex.mjs").Tree} Tree */
 
 const MATHML = "http://www.w3.org/1998/Math/MathML";
-/** KaTeX's macros, such as `\iff`, are expanded at most so often in a formula. */
+/** The maximum number of macro expansions in a formula; KaTeX's own macros, such as `\iff`, count too. */
 const MAX_EXPANSIONS = 1_000;
-/** Elements of a formula, and how deep they may lie in each other: layout takes longer than linear with depth. */
+/** The maximum number of elements in a formula, and their maximum depth: layout time grows faster than linearly with depth. */
 const MAX_ELEMENTS = 5_000;
 const MAX_DEPTH = 100;
 const MAX_TABLES = 6;
-/** No length is larger, in the units that lengths come in. @type {Readonly<Record<string, number>>} */
+/** The maximum length in each unit. @type {Readonly<Record<string, number>>} */
 const MAX_LENGTHS = { em: 10, ex: 20, pt: 100, px: 150 };
-/** KaTeX shows in this colour what it does not trust: links, images, classes. */
+/** The colour in which KaTeX shows untrusted commands: links, images, classes. */
 const UNTRUSTED = "#f0f1f2";
 
 const ELEMENTS = new Set((
@@ -29,7 +29,7 @@ const ATTRIBUTES = new Set((
 ).split(" "));
 const LENGTHS = new Set("depth height linethickness lspace maxsize minsize rspace voffset width".split(" "));
 
-/** A macro of one formula could grow to any size, and no other formula would know it. */
+/** Commands that define macros are refused: a macro could grow to any size, and would be unknown in other formulas. */
 const DEFINITIONS = new Set((
   "def edef gdef xdef let futurelet global long newcommand renewcommand providecommand"
 ).split(" "));
@@ -42,10 +42,10 @@ const refuse = () => {
 };
 
 /**
+ * Converts a formula to MathML. Throws KaTeX's error for invalid TeX, and Refused for a formula that is not allowed.
  * @param {string} tex
- * @param {boolean} display on lines of its own
- * @returns {Element} a `math`
- * Throws what KaTeX throws for a formula that it cannot read, and Refused for one that is not shown.
+ * @param {boolean} display whether it is a display formula
+ * @returns {Element} a `math` element
  */
 export function typeset(tex, display) {
   for (const [, name = ""] of tex.matchAll(COMMAND)) if (DEFINITIONS.has(name)) refuse();
@@ -59,7 +59,7 @@ export function typeset(tex, display) {
 class Builder {
   #elements = 0;
 
-  /** @param {boolean} tagged a row of a table may have a tag, which KaTeX leaves out of its MathML */
+  /** @param {boolean} tagged whether a table row may have a tag, which KaTeX omits from its MathML */
   constructor(tagged) {
     this.tagged = tagged;
   }
@@ -98,11 +98,11 @@ class Builder {
       else if (child.text !== undefined) parent.append(child.text);
       else parent.append(space(child.width ?? 0));
     }
-    parent.normalize(); // a screen reader says each text by itself
+    parent.normalize(); // a screen reader reads each text node separately
   }
 }
 
-/** @param {number} width in em; no browser shows a negative one */
+/** @param {number} width in em; browsers ignore negative widths */
 function space(width) {
   const made = document.createElementNS(MATHML, "mspace");
   made.setAttribute("width", `${Math.min(Math.max(width, 0), MAX_LENGTHS.em ?? 0)}em`);
@@ -115,7 +115,7 @@ function isLength(value) {
   return number !== undefined && (Number(number) === 0 || Math.abs(Number(number)) <= (MAX_LENGTHS[unit] ?? -1));
 }
 
-/** Colours are drawn towards that of the text: none is lost on a light or a dark ground.
+/** Sets colours, mixed with the text colour to stay visible on light and dark backgrounds.
  * @param {MathMLElement} element @param {{[name: string]: string}} attributes
  */
 function paint({ style }, { mathcolor, mathbackground, style: border = "" }) {
@@ -127,7 +127,7 @@ function paint({ style }, { mathcolor, mathbackground, style: border = "" }) {
   if (mathbackground || framed) style.padding = "0.15em 0.3em";
 }
 
-/** What MathML Core has no element for. @type {Readonly<Record<string, Partial<CSSStyleDeclaration>>>} */
+/** Styles for notations that have no element in MathML Core. @type {Readonly<Record<string, Partial<CSSStyleDeclaration>>>} */
 const ENCLOSURES = {
   box: { border: "1px solid", padding: "0.25em 0.35em" },
   top: { borderTop: "1px solid" },
@@ -139,7 +139,7 @@ const ENCLOSURES = {
 };
 /** @type {Readonly<Record<string, string>>} */
 const STRIKES = { updiagonalstrike: "to top left", downdiagonalstrike: "to top right", horizontalstrike: "to bottom" };
-/** KaTeX names the edges of a table the wrong way round. @type {Readonly<Record<string, string>>} */
+/** KaTeX swaps the names of a table's edges. @type {Readonly<Record<string, string>>} */
 const EDGES = { top: "left", bottom: "right", left: "top", right: "bottom" };
 
 /** @param {MathMLElement} element @param {string} notation */
@@ -155,7 +155,7 @@ function enclose(element, notation) {
 
 const CELL_EM = 0.1;
 
-/** Where columns stand and the lines between them, which MathML Core leaves to style sheets.
+/** Sets the alignment, the gaps and the lines of a table's columns, which MathML Core leaves to CSS.
  * @param {MathMLElement} table @param {{[name: string]: string}} attributes
  */
 function layOut(table, attributes) {
@@ -163,7 +163,7 @@ function layOut(table, attributes) {
   const nth = (/** @type {string[]} */ values, /** @type {number} */ index) => values[index] ?? values.at(-1) ?? "";
   const [aligns, gaps, columns, rows] = ["columnalign", "columnspacing", "columnlines", "rowlines"].map(list);
   const half = (/** @type {number} */ index) => `${(Number.parseFloat(nth(gaps ?? [], index)) || 0) / 2}em`;
-  const whole = attributes.width === "100%"; // a formula with its tag
+  const whole = attributes.width === "100%"; // a formula with a tag
   if (whole) table.style.width = "100%";
   const block = `${CELL_EM + (Number.parseFloat(attributes.rowspacing ?? "") || 0) / 2}em`;
   for (const [down, row] of [...table.children].entries()) {
@@ -181,7 +181,7 @@ function layOut(table, attributes) {
 /** @param {string | undefined} kind */
 const lineOf = (kind) => (kind === "solid" || kind === "dashed" ? `1px ${kind}` : "");
 
-/** First of A to Z and a to z, then of 0 to 9, Α to Ω, α to ω. @type {Readonly<Record<string, [number, number, number, number]>>} */
+/** The first code points for A to Z and a to z, 0 to 9, Α to Ω, and α to ω. @type {Readonly<Record<string, [number, number, number, number]>>} */
 const ALPHABETS = {
   bold: [0x1d400, 0x1d7ce, 0x1d6a8, 0x1d6c2],
   italic: [0x1d434, 0, 0x1d6e2, 0x1d6fc],
@@ -196,7 +196,7 @@ const ALPHABETS = {
   "sans-serif-bold-italic": [0x1d63c, 0, 0x1d790, 0x1d7aa],
   monospace: [0x1d670, 0x1d7f6, 0, 0],
 };
-/** Letters that Unicode had before. @type {Readonly<Record<string, string>>} */
+/** Letters that already had code points elsewhere in Unicode. @type {Readonly<Record<string, string>>} */
 const ELSEWHERE = {
   scriptB: "ℬ", scriptE: "ℰ", scriptF: "ℱ", scriptH: "ℋ", scriptI: "ℐ", scriptL: "ℒ", scriptM: "ℳ", scriptR: "ℛ", scripte: "ℯ",
   scriptg: "ℊ", scripto: "ℴ", frakturC: "ℭ", frakturH: "ℌ", frakturI: "ℑ", frakturR: "ℜ", frakturZ: "ℨ", italich: "ℎ",
@@ -204,7 +204,7 @@ const ELSEWHERE = {
   "double-struckR": "ℝ", "double-struckZ": "ℤ",
 };
 
-/** Letters of an alphabet are characters of their own; MathML Core has no other way. @param {string} text @param {string} variant */
+/** Maps text to the Unicode characters of an alphabet, the only form that MathML Core supports. @param {string} text @param {string} variant */
 export function inAlphabet(text, variant) {
   const [letters, digits, capitals, small] = ALPHABETS[variant] ?? [0, 0, 0, 0];
   return [...text].map((character) => {
@@ -226,7 +226,7 @@ function vary(element, variant) {
   if (variant === "normal") element.setAttribute("mathvariant", variant);
   else if (element.localName !== "mtext") element.textContent = inAlphabet(element.textContent ?? "", variant);
   else {
-    const { style } = element; // words stay letters, to be found and read
+    const { style } = element; // words keep plain letters, so that search and screen readers work
     if (variant.includes("bold")) style.fontWeight = "bold";
     if (variant.includes("italic")) style.fontStyle = "italic";
     if (variant.includes("sans")) style.fontFamily = "sans-serif";

@@ -1,9 +1,9 @@
 // @ts-check
-/** The words around a conversation. Pure. `words/` has other languages. */
+/** The texts around a conversation. Pure. `words/` contains the translations. */
 
 /** @typedef {Readonly<Record<keyof typeof ENGLISH, string>>} Words */
 
-/** `{name}` stands for a value. `status.js` has those about an answer. */
+/** The English texts. `{name}` is a placeholder. The texts about answers are in `status.js`. */
 export const ENGLISH = {
   direction: "ltr",
   title: "Assistant",
@@ -25,7 +25,7 @@ export const ENGLISH = {
   closed: "disconnected",
 };
 
-/** @param {string} template @param {{[name: string]: string | number}} values */
+/** Fills the placeholders of a text. @param {string} template @param {{[name: string]: string | number}} values */
 export function fill(template, values) {
   return template.replace(/\{(\w+)\}/g, (whole, name) => String(values[name] ?? whole));
 }
