@@ -5,7 +5,7 @@
 
 A reply that begins with `HTTP/` is a complete HTTP response; any other is the body of an event
 stream. The last reply is repeated for all further calls. `endpoint.bodies` has the body of each
-request.
+request. With `closes=False`, the connection stays open until the client closes it.
 """
 
 from __future__ import annotations
@@ -23,7 +23,8 @@ _HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nConnection: clos
 class ReplayedEndpoint:
     """The endpoint, an async context manager. `url` is its base URL."""
 
-    def __init__(self, replies: Sequence[bytes]) -> None:
+    def __init__(self, replies: Sequence[bytes], *, closes: bool = True) -> None:
+        self._closes = closes
         self._replies = [r if r.startswith(b"HTTP/") else _HEAD + r for r in replies]
         self._server: asyncio.Server | None = None
         self.bodies: list[dict[str, Any]] = []
@@ -50,6 +51,8 @@ class ReplayedEndpoint:
             self.bodies.append(json.loads(content or b"{}"))
             writer.write(self._replies[min(len(self.bodies), len(self._replies)) - 1])
             await writer.drain()
+            if not self._closes:
+                await reader.read()
             writer.close()
 
 

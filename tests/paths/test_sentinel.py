@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
 import signal
 from typing import TYPE_CHECKING
 
@@ -18,9 +16,10 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
-async def test_a_replaced_master_receives_no_more_writes(tmp_path: Path) -> None:
+async def test_an_idle_connection_to_a_replaced_master_is_closed(tmp_path: Path) -> None:
     async with with_sentinels(tmp_path) as (url, master, replica), Sentinels(url).pipe() as pipe:
         await pipe.call("SET", "key", "before")
+        before = pipe._wire
         master.signal(signal.SIGSTOP)
         try:
 
@@ -28,18 +27,13 @@ async def test_a_replaced_master_receives_no_more_writes(tmp_path: Path) -> None
                 return bool([b"master"] == (await replica.call("ROLE"))[:1])
 
             await wait_until(promoted, 30)
-
-            # The old master keeps the connection open. Only the Sentinels' announcement closes it.
-            async def written() -> bool:
-                with contextlib.suppress(RedisAway):
-                    await asyncio.wait_for(pipe.call("SET", "key", "after"), 3)
-                    return True
-                return False
-
-            await wait_until(written)
+            # No command is sent, so only the Sentinels' announcement can close the connection.
+            await wait_until(lambda: pipe._wire not in (before, None), 10)
+            await pipe.call("SET", "key", "after")
             assert b"after" == await replica.call("GET", "key")
         finally:
             master.signal(signal.SIGCONT)
+        # The old master accepts writes until a Sentinel makes it a replica.
         for number in range(20):
             await pipe.call("SET", "key", number)
             assert f"{number}".encode() == await replica.call("GET", "key")
@@ -56,4 +50,4 @@ async def test_a_replica_is_not_accepted_as_the_master(
         sentinels = Sentinels(url)
         monkeypatch.setattr(sentinels, "_named_by", named)
         with pytest.raises(RedisAway, match="no Sentinel knows a master"):
-            await sentinels.open()
+            (await sentinels.open()).close()

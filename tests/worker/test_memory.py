@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from jobs.names import Partition
 from tests.garbage import collected
 from worker.execute import Stop
 
@@ -51,4 +52,21 @@ async def test_a_stopped_job_leaves_no_reference_cycles(
         with collected() as found:
             for _ in range(3):
                 await stopped(harness)
+    assert {} == found.ours
+
+
+async def test_a_job_whose_lease_is_lost_leaves_nothing_for_the_collector(
+    make_harness: MakeHarness,
+) -> None:
+    async def fenced(harness: Harness) -> None:
+        response_id = await harness.submit("mode=slow pace=0.02 tokens=1000")
+        running = asyncio.create_task(harness.execution(await harness.claim()).run())
+        await harness.until_text(response_id)
+        await harness.context.pipe.call("HSET", Partition(0).job(response_id), "claim", "another")
+        await running
+
+    async with make_harness() as harness:
+        await fenced(harness)
+        with collected() as found:
+            await fenced(harness)
     assert {} == found.ours

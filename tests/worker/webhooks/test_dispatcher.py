@@ -44,6 +44,7 @@ class Inbox:
         self.hold.set()
         self.url = ""
         self.wrong: list[str] = []
+        self.redirected = 0
 
     async def post(self, request: web.Request) -> web.Response:
         payload = await request.read()
@@ -57,6 +58,11 @@ class Inbox:
         status = self.answers.pop(0) if self.answers else 200
         return web.Response(status=status, headers={"Location": "/elsewhere"})
 
+    async def elsewhere(self, request: web.Request) -> web.Response:
+        del request
+        self.redirected += 1
+        return web.Response(status=404)
+
     @property
     def told(self) -> list[tuple[str, str]]:
         return [(event.type, event.data.id) for event in self.events]
@@ -67,6 +73,7 @@ async def inbox() -> AsyncIterator[Inbox]:
     inbox = Inbox()
     app = web.Application()
     app.router.add_post("/hook", inbox.post)
+    app.router.add_route("*", "/elsewhere", inbox.elsewhere)
     runner = web.AppRunner(app)
     await runner.setup()
     site = web.TCPSite(runner, "127.0.0.1", 0)
@@ -152,10 +159,10 @@ async def test_a_refused_delivery_is_retried_under_the_same_id_and_redirects_are
     pipe: Pipe, client: WebhookClient, inbox: Inbox
 ) -> None:
     await ended(pipe)
-    inbox.answers = [500, 307, 404]
+    inbox.answers = [500, 307, 302, 404]
     async with dispatcher_to(pipe, client, inbox.url):
         await settled(pipe)
-    assert 4 == len(inbox.told)
+    assert (5, 0) == (len(inbox.told), inbox.redirected)
     assert 1 == len({event.id for event in inbox.events})
 
 
