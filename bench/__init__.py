@@ -1,1 +1,1 @@
-"""What is held to be fast, measured: `python -m bench [P1 ...]`, see docs/performance.md."""
+"""Benchmarks of Holdline: `python -m bench [P1 ...]`, see docs/performance.md."""

@@ -1,4 +1,4 @@
-"""`python -m bench [P1 ...]`: measures, prints, and keeps the result in bench/results/local."""
+"""Runs benchmarks: `python -m bench [P1 ...]`. Results are stored in bench/results/local."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ from .rig import PEERS_PYTHON
 from .run import run, tell_progress
 
 ROUNDS = {"full": 5, "quick": 3}
-# Twenty thousand sockets at both ends of a line.
+# Enough for both ends of 20,000 sockets.
 FILES = 65_536
 
 
 def found() -> dict[str, Measure]:
-    """All measures by name, P1 first."""
+    """Returns all benchmarks by name, P1 first."""
     names = [
         it.name
         for it in iter_modules(measures.__path__)
@@ -35,7 +35,7 @@ def found() -> dict[str, Measure]:
 
 
 def chosen(names: list[str]) -> list[Measure]:
-    """The measures of these names, or all. Raises: SystemExit for a name that there is not."""
+    """Returns the named benchmarks, or all by default. Raises: SystemExit for unknown names."""
     there = found()
     wanted = [{"P5": "P4"}.get(name.upper(), name.upper()) for name in names] or list(there)
     if unknown := [name for name in wanted if name not in there]:
@@ -44,7 +44,7 @@ def chosen(names: list[str]) -> list[Measure]:
 
 
 def more_files() -> None:
-    """Takes as many open files as the system gives, up to what the largest measure needs."""
+    """Raises the limit on open files to what the largest benchmark needs, if the system allows."""
     with contextlib.suppress(ImportError, ValueError, OSError):
         import resource
 
@@ -54,7 +54,7 @@ def more_files() -> None:
 
 
 async def measure(wanted: list[Measure], size: str, rounds: int, folder: Path) -> int:
-    """Runs them one after the other; how many could not be measured."""
+    """Runs the benchmarks one after another, and returns the number of those that failed."""
     failed = 0
     for one in wanted:
         began = time.monotonic()
@@ -63,7 +63,7 @@ async def measure(wanted: list[Measure], size: str, rounds: int, folder: Path) -
         except (BenchError, OSError, TimeoutError) as error:
             failed += 1
             tell_progress("")
-            print(f"{one.name} could not be measured: {type(error).__name__}: {error}\n")
+            print(f"{one.name} failed: {type(error).__name__}: {error}\n")
             continue
         kept = report.result(outcome) | {"seconds": round(time.monotonic() - began, 1)}
         report.keep(kept, folder)
@@ -73,7 +73,7 @@ async def measure(wanted: list[Measure], size: str, rounds: int, folder: Path) -
 
 
 def publish() -> None:
-    """Makes the tables and pictures of docs/performance.md from what bench/results holds."""
+    """Updates the tables and pictures of docs/performance.md from bench/results."""
     text = report.for_document(report.kept(report.RESULTS))
     document = report.DOCUMENT.read_text(encoding="utf-8")
     report.DOCUMENT.write_text(report.between_markers(document, text), encoding="utf-8")
@@ -81,27 +81,29 @@ def publish() -> None:
         drawing = Path(__file__).parent / "peers" / "pictures.py"
         subprocess.run([PEERS_PYTHON, drawing], check=True, timeout=120)
     else:
-        print("the pictures are as they were: `make bench` installs what draws them")
+        print("pictures not updated: matplotlib is missing, `make bench` installs it")
 
 
 def main() -> int:
-    """0 if all that was asked for was measured, whatever it gave."""
+    """Returns 0 if every requested benchmark ran, even if a bound was missed."""
     parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
-    parser.add_argument("names", nargs="*", metavar="NAME", help="P1 to P12; all if none is named")
-    parser.add_argument("--quick", action="store_true", help="small sizes: a look, not a figure")
-    parser.add_argument("--rounds", type=int, help="of which the median is taken (5; quick: 3)")
+    parser.add_argument("names", nargs="*", metavar="NAME", help="P1 to P12; default: all")
+    parser.add_argument("--quick", action="store_true", help="small sizes, for a rough estimate")
+    parser.add_argument("--rounds", type=int, help="number of rounds (default: 5, with --quick 3)")
     parser.add_argument(
         "--publish",
         action="store_true",
-        help="keep the results in bench/results and show them in docs/performance.md",
+        help="store the results in bench/results and update docs/performance.md",
     )
-    parser.add_argument("--draw", action="store_true", help="measure nothing, publish what is kept")
+    parser.add_argument(
+        "--draw", action="store_true", help="publish the stored results, run nothing"
+    )
     arguments = parser.parse_args()
     if arguments.draw:
         publish()
         return 0
     if not Path("/proc/self/stat").exists():
-        print("bench reads what processes take from /proc, which this system lacks: use Linux")
+        print("bench requires Linux: it reads the CPU time of processes from /proc")
         return 2
     size = "quick" if arguments.quick else "full"
     folder = report.RESULTS if arguments.publish else report.LOCAL

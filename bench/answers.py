@@ -1,4 +1,4 @@
-"""Answers without a model: responses whose log the harness itself writes, by the real scripts."""
+"""Responses without a model: the harness writes their logs, with the production Lua scripts."""
 
 from __future__ import annotations
 
@@ -19,31 +19,31 @@ if TYPE_CHECKING:
     from jobs.log.codec import Event
     from jobs.redis.pipe import Pipe
 
-# A backlog is no reason to refuse; leases outlast a measure.
+# A backlog must not cause rejections, and no lease may expire during a benchmark.
 SETTINGS = SharedSettings(max_waiting=1_000_000, lease_ms=600_000)
 AT_ONCE = 500
 
 
 def a_job(owner: str = "public") -> Job:
-    """A small prompt."""
+    """Returns a new job with a short prompt."""
     params = {"input": "Why is the sky blue?", "model": "bench"}
     return Job(new_response_id(0), owner, 1_700_000_000, params)
 
 
 async def submit(queue: Queue, job: Job) -> None:
-    """Puts a job into the queue with its first events, as a server does."""
+    """Enqueues a job with its first events, as the server does."""
     await queue.submit(job, submitted(job), begins=begins(job))
 
 
 def last_event(job: Job) -> Event:
-    """The end of an answer that says nothing."""
+    """Returns the final event of a completed response without output."""
     return terminal(
         job, Status.COMPLETED, output=[], attempts=1, timing={}, completed_at=job.created_at
     )
 
 
 async def running(pipe: Pipe, count: int) -> list[LogWriter]:
-    """So many responses that this process holds the claim of; each can be appended to."""
+    """Submits and claims `count` jobs, and returns a log writer for each."""
     queue = Queue(pipe, SETTINGS)
     jobs = [a_job() for _ in range(count)]
     await in_turns(submit(queue, job) for job in jobs)
@@ -55,7 +55,7 @@ async def running(pipe: Pipe, count: int) -> list[LogWriter]:
 
 
 async def in_turns(work: Iterable[Coroutine[Any, Any, None]]) -> None:
-    """Awaits all of it, a few hundred at a time."""
+    """Awaits all coroutines, in batches of `AT_ONCE`."""
     batch: list[Coroutine[Any, Any, None]] = []
     for one in work:
         batch.append(one)
@@ -66,5 +66,5 @@ async def in_turns(work: Iterable[Coroutine[Any, Any, None]]) -> None:
 
 
 def a_delta(response_id: str, text: str) -> bytes:
-    """The entry of one piece of text."""
+    """Returns the encoded log entry of one text delta."""
     return encode_text_delta(item_id("msg", response_id, 1, 0, "ab12"), 0, 0, text)

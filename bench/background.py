@@ -1,4 +1,4 @@
-"""Answers that nobody follows: asked for in the background, over HTTP, made by a real worker."""
+"""Background responses, which no client follows: requested over HTTP and produced by a worker."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ UNDER_WAY = {b"queued", b"running"}
 
 
 async def in_background(port: int, answers: int, prompt: str) -> list[str]:
-    """The ids of so many answers to a prompt, all of them accepted."""
+    """Requests background responses to a prompt, and returns their ids once all are accepted."""
     body = {"input": prompt, "background": True}
     gate = asyncio.Semaphore(AT_ONCE)
     connector = aiohttp.TCPConnector(limit=AT_ONCE)
@@ -35,7 +35,7 @@ async def in_background(port: int, answers: int, prompt: str) -> list[str]:
 
 
 async def all_completed(rig: Rig, ids: list[str], seconds: float = 120.0) -> None:
-    """Returns when these answers have ended. Raises: BenchError when one is not whole in time."""
+    """Waits until all responses are completed. Raises: BenchError on failure or time-out."""
     names, deadline = Partition(0), time.monotonic() + seconds
     left = ids
     while left:

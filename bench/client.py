@@ -1,7 +1,8 @@
-"""A load client that is not the bottleneck: WebSockets by hand over asyncio's transports.
+"""A fast WebSocket client for load, so that the client is not the bottleneck.
 
-A frame's payload is looked at as bytes; only what a measure asks about is parsed. Masks are zero,
-which the standard allows and which makes masking free; the server cannot tell the difference.
+It implements WebSockets directly on asyncio's transports. Payloads stay bytes, and a benchmark
+parses only the fields that it needs. The masking key is always zero. RFC 6455 allows that, the
+server handles such frames like any others, and masking then costs nothing.
 """
 
 from __future__ import annotations
@@ -17,11 +18,11 @@ from typing import Final, Self, cast
 TEXT: Final = 0x81
 PING: Final = 0x89
 PONG: Final = 0x8A
-CONNECTING: Final = 256  # at once; a listening socket's backlog is finite
+CONNECTING: Final = 256  # concurrent connects; a listening socket's backlog is limited
 
 
 def masked(payload: bytes, first: int = TEXT) -> bytes:
-    """A client's frame (RFC 6455, section 5.2)."""
+    """Encodes a client frame with a masking key of zero (RFC 6455, section 5.2)."""
     size = len(payload)
     if size < 126:
         return struct.pack("!BBI", first, 0x80 | size, 0) + payload
@@ -33,7 +34,7 @@ def masked(payload: bytes, first: int = TEXT) -> bytes:
 class Client(asyncio.Protocol):
     """One WebSocket. `on_frame(client, payload)` is called for each data frame.
 
-    `reads=False`: it never reads, once it is open, and its kernel buffer is small.
+    With `reads=False` it stops reading after the handshake, and its kernel receive buffer is small.
     """
 
     def __init__(self, number: int, on_frame: Callable[[Client, bytes], None]) -> None:
@@ -54,7 +55,7 @@ class Client(asyncio.Protocol):
         *,
         reads: bool = True,
     ) -> Self:
-        """An open WebSocket. Raises: OSError, TimeoutError."""
+        """Opens a WebSocket. Raises: OSError, TimeoutError."""
         loop = asyncio.get_running_loop()
         raw = sockets.socket()
         raw.setblocking(False)
@@ -75,24 +76,24 @@ class Client(asyncio.Protocol):
         return client
 
     def send(self, payload: bytes) -> None:
-        """Sends a text."""
+        """Sends a text message."""
         self.transport.write(masked(payload))
 
     def close(self) -> None:
-        """Drops the connection."""
+        """Aborts the connection."""
         self.transport.abort()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Of asyncio."""
+        """Implements `asyncio.Protocol`."""
         self.transport = cast("asyncio.Transport", transport)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Of asyncio."""
+        """Implements `asyncio.Protocol`."""
         if not self.opened.done():
             self.opened.set_exception(exc or ConnectionResetError("closed during the upgrade"))
 
     def data_received(self, data: bytes) -> None:
-        """Of asyncio."""
+        """Implements `asyncio.Protocol`."""
         data = self._read + data if self._read else data
         if not self._open:
             head, end, data = data.partition(b"\r\n\r\n")
@@ -133,7 +134,7 @@ async def crowd(
     *,
     reads: bool = True,
 ) -> list[Client]:
-    """Open WebSockets, one for each number; `{n}` in the path stands for it."""
+    """Opens one WebSocket for each number, which replaces `{n}` in the path."""
     gate = asyncio.Semaphore(CONNECTING)
 
     async def one(number: int) -> Client:
@@ -145,14 +146,14 @@ async def crowd(
 
 
 async def dismiss(clients: list[Client]) -> None:
-    """Drops them all, and lets the server notice."""
+    """Aborts all connections, and gives the server time to notice."""
     for client in clients:
         client.close()
     await asyncio.sleep(0.3)
 
 
 class Arrivals:
-    """Counts what arrives; `reached` waits for a number of it."""
+    """Counts arrivals, such as events or responses, and waits for a given count."""
 
     def __init__(self) -> None:
         self.count = 0
@@ -160,13 +161,13 @@ class Arrivals:
         self._there: asyncio.Future[None] | None = None
 
     def add(self, number: int = 1) -> None:
-        """So much more has arrived."""
+        """Adds to the count."""
         self.count += number
         if self._there is not None and self.count >= self._wanted and not self._there.done():
             self._there.set_result(None)
 
     async def reached(self, number: int, seconds: float = 60.0) -> None:
-        """Returns when so much has arrived since the beginning. Raises: TimeoutError."""
+        """Waits until the total count is at least `number`. Raises: TimeoutError."""
         if self.count >= number:
             return
         self._wanted = number

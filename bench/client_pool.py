@@ -1,4 +1,4 @@
-"""Clients of ours that ask and read: what arrives is told by the first bytes of each event."""
+"""Clients of a Holdline server, which recognize each event by the first bytes of its JSON."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ WRONG: Final = (b'{"type":"error"', b'{"type":"response.failed"', b'{"type":"res
 
 @dataclass(slots=True)
 class ClientPool:
-    """Some sockets on one server. `times` are when each whole answer came, by socket."""
+    """WebSockets to one server. `times` maps each socket to the time of its complete answer."""
 
     whole: Arrivals = field(default_factory=Arrivals)
     events: int = 0
@@ -33,7 +33,7 @@ class ClientPool:
         self.clients += await crowd(port, PATH, numbers, self.take, reads=reads)
 
     def take(self, client: Client, payload: bytes) -> None:
-        """One message of the server."""
+        """Handles one message from the server."""
         self.events += 1
         if payload.startswith(DELTA):
             self.piece(client, payload)
@@ -46,10 +46,10 @@ class ClientPool:
             self.whole.add()
 
     def piece(self, client: Client, payload: bytes) -> None:
-        """One piece of text."""
+        """Handles a text delta. Subclasses override it."""
 
     async def reached(self, count: int, seconds: float = 120.0) -> None:
-        """Returns when so many answers are whole. Raises: BenchError."""
+        """Waits for `count` completed answers. Raises: BenchError if one fails or is late."""
         try:
             await self.whole.reached(count, seconds)
         except TimeoutError:
@@ -57,22 +57,22 @@ class ClientPool:
                 f"only {self.whole.count} of {count} responses completed in time"
             ) from None
         if self.wrong:
-            raise BenchError(f"an answer went wrong: {self.wrong!r}")
+            raise BenchError(f"a response failed: {self.wrong!r}")
 
 
 def create(prompt: str) -> bytes:
-    """The message that asks."""
+    """Returns the message that requests an answer to a prompt."""
     return json.dumps({"type": "response.create", "input": prompt}).encode()
 
 
 def resume(response_id: str, after: int = -1) -> bytes:
-    """The message that follows an answer from an event on."""
+    """Returns the message that follows a response, starting after the given sequence number."""
     message = {"type": "holdline:resume", "response_id": response_id, "starting_after": after}
     return json.dumps(message).encode()
 
 
 async def ask_all(pool: ClientPool, prompt: str) -> None:
-    """Each socket asks once; returns when all have their answer."""
+    """Sends the prompt once on each socket, and waits for all answers."""
     before = pool.whole.count
     for client in pool.clients:
         client.send(create(prompt))

@@ -1,4 +1,4 @@
-"""What a measure is, and what a run of it gives: figures, and bounds that they keep or break."""
+"""Types for benchmarks and their results: measures, samples, figures and bounds."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from .rig import Rig
 
-# What one contestant did in one round: the names of its figures and their values.
+# The figures of one contestant in one round, by name.
 Sample = Mapping[str, float]
-# All contestants of one round, those that are not installed left out.
+# The samples of one round, by contestant. Peers that are not installed are missing.
 Round = Mapping[str, Sample]
 Play = Callable[[], Awaitable[Sample]]
 
 
 @dataclass(frozen=True, slots=True)
 class Spread:
-    """The median of some rounds, and how far they lie apart."""
+    """The median, the minimum and the maximum over all rounds."""
 
     median: float
     low: float
@@ -29,14 +29,15 @@ class Spread:
 
     @classmethod
     def of(cls, values: list[float]) -> Spread:
-        """The spread of at least one value."""
+        """Computes the spread of a non-empty list."""
         return cls(statistics.median(values), min(values), max(values))
 
 
 @dataclass(frozen=True, slots=True)
 class Bound:
-    """What a measure must reach. `of` makes the number from one round; it raises KeyError where a
-    contestant is missing. One of `least` and `most` is given.
+    """A target for one ratio or figure, with either a minimum (`least`) or a maximum (`most`).
+
+    `of` computes the value from one round. It raises KeyError if a required contestant is missing.
     """
 
     text: str
@@ -46,22 +47,22 @@ class Bound:
     most: float | None = None
 
     def holds(self, value: float) -> bool:
-        """Whether the value keeps the bound."""
+        """Returns whether the value satisfies the bound."""
         return value >= self.least if self.least is not None else value <= (self.most or 0.0)
 
     @property
     def limit(self) -> str:
-        """The bound as people read it."""
+        """The limit as text, such as `≥ 4`."""
         return f"≥ {self.least:g}" if self.least is not None else f"≤ {self.most:g}"
 
 
 @dataclass(frozen=True, slots=True)
 class Measure:
-    """One of P1 to P12.
+    """One of the benchmarks P1 to P12.
 
-    `sizes` maps `full` and `quick` to numbers that `open` understands. `open` starts what is
-    needed and gives the contestants in the order in which they play; ours come first.
-    `units` name the unit of each figure.
+    `sizes` maps `full` and `quick` to the parameters of `open`. `open` starts the required
+    processes and yields the contestants, which are the systems under comparison, in their order for
+    the first round. Holdline is the first one. `units` maps each figure to its unit.
     """
 
     name: str
@@ -70,13 +71,13 @@ class Measure:
     units: Mapping[str, str]
     bounds: tuple[Bound, ...]
     open: Callable[[Rig, Mapping[str, Any]], AbstractAsyncContextManager[Mapping[str, Play]]]
-    # False where each play has processes of its own, or takes what it takes at the first time too.
+    # False if each play starts its own processes, or if its first run costs the same as later ones.
     warms_up: bool = True
 
 
 @dataclass(slots=True)
 class Outcome:
-    """What a run of one measure gave: of each round the sample of each contestant."""
+    """The result of a run: for each round, one sample per contestant."""
 
     measure: Measure
     size: str
@@ -85,7 +86,7 @@ class Outcome:
     about: dict[str, Any] = field(default_factory=dict)
 
     def figures(self) -> dict[str, dict[str, Spread]]:
-        """Contestant -> name of the figure -> its spread."""
+        """Returns the spread of each figure, by contestant and name of the figure."""
         names = {who: list(sample) for one in self.rounds for who, sample in one.items()}
         return {
             who: {
@@ -96,7 +97,7 @@ class Outcome:
         }
 
     def value(self, bound: Bound) -> Spread | None:
-        """The number that a bound is about; None where nobody was there to compare with."""
+        """Returns the spread of a bound's value, or None if a peer is missing in every round."""
         values = []
         for one in self.rounds:
             try:
@@ -107,7 +108,7 @@ class Outcome:
 
 
 def short(value: float) -> str:
-    """Three figures that mean something, with thin groups: 1234567 is `1 230 000`."""
+    """Formats a number with three significant digits and thin spaces: 1234567 is `1 230 000`."""
     if value == 0 or not math.isfinite(value):
         return f"{value:g}"
     digits = 2 - math.floor(math.log10(abs(value)))

@@ -1,9 +1,10 @@
-"""`python -m bench.model PORT`: a model that costs next to nothing, behind chat completions.
+"""A simulated model behind the chat completions API, with minimal CPU cost.
 
-What it says is made once and written as bytes. It obeys words of the form `name=value` in the
-prompt: `tokens` (50), and `pace`, the seconds between two of them (0: everything at once, as one
-write of one HTTP chunk a token). With a pace each token is the time at which it was written, in ns
-of the machine's monotonic clock, so that whoever gets it knows how old it is.
+Usage: `python -m bench.model PORT`. Immediate answers are built once and cached as bytes. The
+prompt can contain options of the form `name=value`. `tokens` is the length of the answer (default
+50). `pace` is the number of seconds between two tokens (default 0: the whole answer in one write,
+with one HTTP chunk per token). With a pace, the text of each token is the time of its write in
+nanoseconds of the monotonic clock, so that a receiver can compute the token's age.
 """
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ BASE: Final = {
 
 
 def chunk(payload: bytes) -> bytes:
-    """One server-sent event in one HTTP chunk."""
+    """Encodes one server-sent event as one HTTP chunk."""
     event = b"data: %b\n\n" % payload
     return b"%x\r\n%b\r\n" % (len(event), event)
 
@@ -47,13 +48,13 @@ FIRST: Final = chunk(_said({"role": "assistant", "content": ""}))
 
 
 def token(text: bytes) -> bytes:
-    """The chunk of one token."""
+    """Encodes the chunk of one token."""
     return chunk(BEFORE + text + AFTER)
 
 
 @cache
 def ending(tokens: int) -> bytes:
-    """What comes after the last token."""
+    """Encodes all chunks after the last token."""
     usage = {"prompt_tokens": 9, "completion_tokens": tokens, "total_tokens": 9 + tokens}
     count = json.dumps(BASE | {"choices": [], "usage": usage}, separators=(",", ":")).encode()
     return chunk(_said({}, "stop")) + chunk(count) + chunk(b"[DONE]") + b"0\r\n\r\n"
@@ -61,14 +62,14 @@ def ending(tokens: int) -> bytes:
 
 @cache
 def at_once(tokens: int) -> bytes:
-    """A whole streamed answer."""
+    """Encodes a whole streamed answer."""
     said = b"".join(token(b"tok%d " % (number % 1000)) for number in range(tokens))
     return HEAD + FIRST + said + ending(tokens)
 
 
 @cache
 def whole(tokens: int) -> bytes:
-    """The answer to a request that does not stream."""
+    """Encodes the answer to a request without streaming."""
     text = "".join(f"tok{number % 1000} " for number in range(tokens))
     message = {"role": "assistant", "content": text}
     choice = {"index": 0, "message": message, "logprobs": None, "finish_reason": "stop"}
@@ -84,7 +85,7 @@ def whole(tokens: int) -> bytes:
 
 
 class Line(asyncio.Protocol):
-    """One connection: a request, its answer, the next request."""
+    """An HTTP connection, which serves one request after another."""
 
     def __init__(self) -> None:
         self._transport: asyncio.Transport | None = None
@@ -92,16 +93,16 @@ class Line(asyncio.Protocol):
         self._next: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Of asyncio."""
+        """Implements `asyncio.Protocol`."""
         self._transport = cast("asyncio.Transport", transport)
 
-    def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - of asyncio
-        """Of asyncio."""
+    def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - asyncio's signature
+        """Implements `asyncio.Protocol`."""
         if self._next is not None:
             self._next.cancel()
 
     def data_received(self, data: bytes) -> None:
-        """Of asyncio."""
+        """Implements `asyncio.Protocol`."""
         self._read += data
         head, end, rest = self._read.partition(b"\r\n\r\n")
         if not end:
@@ -121,7 +122,7 @@ class Line(asyncio.Protocol):
             return
         self._write(HEAD + FIRST)
         loop = asyncio.get_running_loop()
-        # Streams that begin together do not go on in step, as no model's do.
+        # As with a real model, streams that begin together must not run in lockstep.
         first = loop.time() + pace * random.uniform(0.5, 1.5)
         self._next = loop.call_at(first, self._say, tokens, tokens, pace, first)
 
@@ -146,7 +147,7 @@ async def _serve(port: int) -> None:
 
 
 def main() -> None:
-    """Serves until it is killed."""
+    """Serves until the process is killed."""
     factory = None
     with contextlib.suppress(ImportError):
         import uvloop

@@ -1,7 +1,8 @@
-"""`python -m bench.noop`: the queue's real scripts around jobs that do nothing.
+"""A worker of empty jobs, which uses the queue's production Lua scripts.
 
-It talks (see `Process.ask`): `fill N` submits, `drain N` claims and finishes, a hundred at once, as
-a worker does: as many claims as there are free places.
+`python -m bench.noop` reads commands from standard input (see `Process.ask`). `fill N` submits N
+jobs. `drain N` claims and finishes N jobs, 100 at a time. Like a real worker, it claims as many
+jobs as it has free slots.
 """
 
 from __future__ import annotations
@@ -28,12 +29,12 @@ from .answers import SETTINGS, a_job, in_turns, last_event, submit
 PLACES: Final = 100
 
 
-# What a job says is no part of the queue: its end is made once.
+# Output is not part of the queue's cost, so the final event is built once for all jobs.
 SAID: Final = [encode_event(last_event(a_job()))]
 
 
 class Drain:
-    """Empties the queue: as many claims as there are free places, each job a task."""
+    """Empties the queue. A claim asks for as many jobs as there are free slots."""
 
     def __init__(self, pipe: Pipe) -> None:
         self._pipe = pipe
@@ -42,7 +43,7 @@ class Drain:
         self._freed = asyncio.Event()
 
     async def run(self, count: int) -> None:
-        """Returns when so many jobs have been finished."""
+        """Claims and finishes `count` jobs."""
         left = count
         while left:
             while free := min(PLACES - len(self._running), left):
@@ -59,7 +60,7 @@ class Drain:
             writer = LogWriter(self._pipe, grant.response_id, grant.claim, grant.length)
             await writer.finish(Status.COMPLETED, SAID, retention_ms=SETTINGS.retention_ms)
         except HoldlineError as error:
-            raise SystemExit(f"a job could not be finished: {error}") from error
+            raise SystemExit(f"cannot finish a job: {error}") from error
         finally:
             del self._running[grant.response_id]
             self._freed.set()
@@ -85,7 +86,7 @@ async def _serve() -> None:
 
 
 def main() -> None:
-    """Obeys until standard input ends."""
+    """Runs commands until standard input ends."""
     factory = None
     with contextlib.suppress(ImportError):
         import uvloop

@@ -1,4 +1,4 @@
-"""Processes that are measured: what they take of CPU and memory, from /proc."""
+"""Child processes of a benchmark, and their CPU and memory use from /proc."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ START_SECONDS = 30.0
 
 
 class BenchError(Exception):
-    """A measure cannot go on; the message says what has happened and where to look."""
+    """A benchmark cannot continue. The message names the cause."""
 
 
 class Process:
-    """A process that dies with us; what it says is in `output`."""
+    """A child process, which is killed if the harness dies. `output` is the file of its output."""
 
     def __init__(
         self,
@@ -34,7 +34,7 @@ class Process:
         *,
         talks: bool = False,
     ) -> None:
-        """`talks`: it is told what to do line by line, and answers line by line; see `ask`."""
+        """Starts the process. With `talks` it accepts commands on standard input; see `ask`."""
         self.name = name
         self.output = folder / f"{name}.log"
         wrapped, set_pdeathsig = with_pdeathsig(argv, signal.SIGKILL)
@@ -51,32 +51,32 @@ class Process:
                 stdin=subprocess.PIPE if talks else subprocess.DEVNULL,
                 stdout=subprocess.PIPE if talks else sink,
                 stderr=sink,
-                preexec_fn=set_pdeathsig,  # noqa: PLW1509 - ties the child's life to ours
+                preexec_fn=set_pdeathsig,  # noqa: PLW1509 - kills the child if the harness dies
             )
 
     @property
     def said(self) -> str:
-        """What it has said, on standard error too."""
+        """The output so far. It includes standard error."""
         return self.output.read_text(errors="replace")
 
     def cpu(self) -> float:
-        """Seconds of CPU, user and system, of all its threads; in steps of `1 / TICKS`."""
+        """Returns the user and system CPU seconds of all threads, in steps of `1 / TICKS`."""
         stat = Path(f"/proc/{self.popen.pid}/stat").read_text(encoding="ascii")
         fields = stat.rpartition(")")[2].split()
         return (int(fields[11]) + int(fields[12])) / TICKS
 
     def resident(self) -> int:
-        """Bytes of memory that are its own: pages of files on the disk are not counted."""
+        """Returns the anonymous resident memory in bytes, without pages of mapped files."""
         status = Path(f"/proc/{self.popen.pid}/status").read_text(encoding="ascii")
         line = next(line for line in status.splitlines() if line.startswith("RssAnon"))
         return int(line.split()[1]) * 1024
 
     async def until_said(self, words: str) -> None:
-        """Returns when it has said these words. Raises: BenchError."""
+        """Waits until the output contains `words`. Raises: BenchError."""
         await self.until(lambda: words in self.said)
 
     async def until(self, happened: Callable[[], bool], seconds: float = START_SECONDS) -> None:
-        """Returns when a function says so. Raises: BenchError."""
+        """Waits until `happened()` is true. Raises: BenchError on exit or time-out."""
         deadline = time.monotonic() + seconds
         while not happened():
             if self.popen.poll() is not None or time.monotonic() > deadline:
@@ -86,7 +86,7 @@ class Process:
             await asyncio.sleep(0.02)
 
     async def ask(self, line: str, seconds: float = 120.0) -> str:
-        """Its answer, one line, to a line. Raises: BenchError."""
+        """Sends one line and returns the reply, also one line. Raises: BenchError, TimeoutError."""
         return await asyncio.wait_for(asyncio.to_thread(self._ask, line), seconds)
 
     def _ask(self, line: str) -> str:
@@ -103,7 +103,7 @@ class Process:
         return answer
 
     async def end(self) -> None:
-        """SIGKILL, and gone."""
+        """Kills the process with SIGKILL, and waits for its exit."""
         self.popen.kill()
         await asyncio.to_thread(self.popen.wait)
         for stream in (self.popen.stdin, self.popen.stdout):
@@ -113,7 +113,7 @@ class Process:
 
 
 class Cpu:
-    """Seconds of CPU that some processes take from here on, by name; `self` is this process."""
+    """Measures the CPU seconds of processes since its creation, by name. `self` is the harness."""
 
     def __init__(self, *processes: Process) -> None:
         self._processes = processes
@@ -121,7 +121,7 @@ class Cpu:
         self._own = time.process_time()
 
     def taken(self) -> dict[str, float]:
-        """What they have taken so far. At least one tick, so that one can divide by it."""
+        """Returns the CPU seconds so far, and at least one tick, so that a division is safe."""
         taken = {
             process.name: max(process.cpu() - self._began[process.name], 1 / TICKS)
             for process in self._processes

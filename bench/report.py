@@ -1,6 +1,6 @@
-"""What a run gave, for machines, for people at a terminal, and for docs/performance.md.
+"""Reports of a run: as JSON, for the terminal and for docs/performance.md.
 
-All three are made from the same dictionary, which is what is kept: nothing else is shown.
+All three show the same dictionary, which is the content of the JSON file.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ Result = dict[str, Any]
 
 
 def result(outcome: Outcome) -> Result:
-    """The JSON of a run."""
+    """Returns the result of a run as JSON-compatible data."""
     measure = outcome.measure
     bounds = []
     for bound in measure.bounds:
@@ -59,7 +59,7 @@ def _spread(spread: Spread) -> dict[str, float]:
 
 
 def keep(found: Result, folder: Path) -> Path:
-    """Writes a result into its file of a folder."""
+    """Writes a result to its file in the folder, and returns the path."""
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"{found['name'].lower()}.json"
     path.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
@@ -67,13 +67,13 @@ def keep(found: Result, folder: Path) -> Path:
 
 
 def kept(folder: Path) -> list[Result]:
-    """All results of a folder, P1 first."""
+    """Reads all results of a folder, P1 first."""
     found = [json.loads(path.read_bytes()) for path in folder.glob("p*.json")]
     return sorted(found, key=lambda one: int(one["name"][1:]))
 
 
 def spoken(value: dict[str, float] | None) -> str:
-    """A median with its minimum and maximum, as people read it."""
+    """Formats a median with its minimum and maximum."""
     if value is None:
         return "not measured"
     low, high = short(value["min"]), short(value["max"])
@@ -81,12 +81,12 @@ def spoken(value: dict[str, float] | None) -> str:
 
 
 def verdict(bound: dict[str, Any]) -> str:
-    """Whether a bound holds, in one word."""
+    """Returns one or two words for the state of a bound."""
     return {True: "holds", False: "**behind**", None: "no peer"}[bound["holds"]]
 
 
 def for_terminal(found: Result) -> str:
-    """The table of one measure."""
+    """Formats the report of one benchmark as plain text."""
     lines = [
         f"{found['name']}  {found['title']}",
         f"    {found['size']} size, {found['rounds']} rounds, load before {found['load_before']}",
@@ -105,7 +105,7 @@ def for_terminal(found: Result) -> str:
 
 
 def for_document(results: list[Result]) -> str:
-    """What stands between the markers of the document."""
+    """Formats the generated part of the document."""
     if not results:
         return "Nothing has been measured yet."
     parts = [_conditions(results), _bounds(results), *map(_figures, results)]
@@ -126,7 +126,7 @@ def _conditions(results: list[Result]) -> str:
 
 
 def _doubts(results: list[Result]) -> str:
-    """What speaks against the figures."""
+    """Returns warnings about results that are unreliable."""
     said = ""
     if small := [one["name"] for one in results if one["size"] != "full"]:
         said += f" Measured with a small size, which gives only an estimate: {', '.join(small)}."
@@ -170,7 +170,7 @@ def _number(value: Any) -> str:
 
 
 def between_markers(document: str, text: str) -> str:
-    """The document with this text between its markers."""
+    """Replaces the text between the document's markers. Raises: ValueError if one is missing."""
     before, begin, rest = document.partition(BEGIN)
     _, end, after = rest.partition(END)
     if not begin or not end:

@@ -1,4 +1,4 @@
-"""The processes that a measure runs: one Redis, servers, workers, the model, peers."""
+"""Starts the processes of a benchmark: Redis, servers, workers, the model and the peers."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ from jobs.redis.pipe import Pipe
 from .processes import ROOT, BenchError, Process
 
 PEERS = Path(__file__).parent / "peers"
-# A Python of its own: what peers need must not decide what we are measured with.
+# Peers have their own environment, so that their requirements do not change Holdline's packages.
 PEERS_PYTHON = Path(os.environ.get("BENCH_PYTHON") or ROOT / ".venv-bench/bin/python")
 NODE_MODULES = PEERS / "node_modules"
 CALLS: Final = re.compile(r"cmdstat_([^|:]+)[^:]*:calls=(\d+)")
 
 
 class Rig:
-    """Starts processes for a measure. Use it as an async context manager: it ends them all."""
+    """Starts processes, and ends all of them on exit. Use it as an async context manager."""
 
     def __init__(self) -> None:
         self.left_out: dict[str, str] = {}
@@ -42,7 +42,7 @@ class Rig:
             self.folder = Path(stack.enter_context(folder))
             stack.push_async_callback(self._end_processes)
             await self._start_redis()
-            # For looking and for preparing; what is measured has connections of its own.
+            # For set-up and inspection only: measured processes have their own connections.
             self.control = Pipe(Redis(self.redis_url), deadline=30)
             await stack.enter_async_context(self.control)
             self._stack = stack.pop_all()
@@ -79,7 +79,7 @@ class Rig:
         *,
         talks: bool = False,
     ) -> Process:
-        """A process; a second one of a name has a number behind it."""
+        """Starts a process. A second process with the same name gets a number as suffix."""
         self._names[name] = number = self._names.get(name, 0) + 1
         full = name if number == 1 else f"{name}-{number}"
         shared = {"REDIS_URL": self.redis_url, "OPENAI_API_KEY": "bench"}
@@ -88,7 +88,7 @@ class Rig:
         return process
 
     async def server(self, **environ: str) -> tuple[Process, int]:
-        """A server of ours that is ready, and its port."""
+        """Starts a Holdline server, waits until it is ready, and returns it with its port."""
         port = free_port()
         settings = {
             "HOLDLINE_PORT": str(port),
@@ -101,7 +101,7 @@ class Rig:
         return process, port
 
     async def worker(self, model_url: str, **environ: str) -> Process:
-        """A worker of ours that is ready."""
+        """Starts a Holdline worker, and waits until it is ready."""
         settings = {
             "OPENAI_BASE_URL": model_url,
             "HOLDLINE_MODEL": "bench",
@@ -112,21 +112,25 @@ class Rig:
         return process
 
     async def model(self) -> tuple[Process, str]:
-        """The simulated model, and its base URL."""
+        """Starts the simulated model, and returns it with its base URL."""
         port = free_port()
         process = self.start("model", [sys.executable, "-m", "bench.model", str(port)])
         await process.until_said("listening")
         return process, f"http://127.0.0.1:{port}/v1"
 
     def ours(self, module: str, *arguments: str) -> Process:
-        """A program of `bench` that talks, in our own Python."""
+        """Starts a module of `bench` that accepts commands, with the harness's own Python."""
         argv = [sys.executable, "-m", f"bench.{module}", *arguments]
         return self.start(module.rpartition(".")[2], argv, talks=True)
 
     async def python(
         self, name: str, *arguments: str, package: str, **environ: str
     ) -> Process | None:
-        """A peer written in Python that talks and is ready; None, and noted, without `package`."""
+        """Starts a peer written in Python that accepts commands, and waits until it is ready.
+
+        If the peer does not start, for example without `package`, adds it to `left_out` and returns
+        None.
+        """
         if not _there(PEERS_PYTHON):
             self.left_out[package] = "make bench installs it"
             return None
@@ -136,7 +140,11 @@ class Rig:
     async def node(
         self, name: str, *arguments: str, package: str, **environ: str
     ) -> Process | None:
-        """A peer written for Node that talks and is ready; None, and noted, without `package`."""
+        """Starts a peer written for Node.js that accepts commands, and waits until it is ready.
+
+        If the peer does not start, for example without `package`, adds it to `left_out` and returns
+        None.
+        """
         node = shutil.which("node")
         if node is None or not _there(NODE_MODULES / package):
             self.left_out[package] = "Node.js is missing" if node is None else "npm ci has not run"
@@ -156,16 +164,16 @@ class Rig:
         return process
 
     async def forget_commands(self) -> None:
-        """Redis counts its commands from here on."""
+        """Resets the command statistics of Redis."""
         await self.control.call("CONFIG", "RESETSTAT")
 
     async def commands(self) -> int:
-        """How many commands Redis has executed since, those inside of scripts as well."""
+        """Returns the number of Redis commands since the reset, including those within scripts."""
         calls = await self._calls()
         return sum(count for name, count in calls.items() if name not in ("info", "config"))
 
     async def scripts(self) -> int:
-        """How many scripts Redis has executed since."""
+        """Returns the number of script calls since the reset."""
         return (await self._calls())["evalsha"]
 
     async def _calls(self) -> dict[str, int]:
@@ -174,7 +182,7 @@ class Rig:
 
 
 def free_port() -> int:
-    """A port of loopback that nobody has right now."""
+    """Returns a free port of the loopback interface."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]

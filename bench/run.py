@@ -1,4 +1,8 @@
-"""Runs a measure: its contestants take turns, so that all have the same weather."""
+"""Runs a benchmark in rounds.
+
+Within a round the contestants run one after another, so that changes of the machine's speed affect
+all of them equally.
+"""
 
 from __future__ import annotations
 
@@ -25,7 +29,7 @@ PACKAGES = ("bullmq", "ws", "socket.io")
 
 
 async def run(measure: Measure, size: str, rounds: int, tell: Callable[[str], None]) -> Outcome:
-    """What some rounds of a measure gave; before the first one they warm up.
+    """Runs a benchmark for some rounds, after a warm-up if the benchmark has one.
 
     Raises: BenchError, TimeoutError.
     """
@@ -35,7 +39,7 @@ async def run(measure: Measure, size: str, rounds: int, tell: Callable[[str], No
         for _, play in plays if measure.warms_up else ():
             await play()
         for number in range(rounds):
-            # Whoever plays first in one round plays last in the next.
+            # The first contestant of a round is the last one of the next round.
             turn = number % len(plays)
             one: dict[str, dict[str, float]] = {}
             for who, play in plays[turn:] + plays[:turn]:
@@ -47,7 +51,7 @@ async def run(measure: Measure, size: str, rounds: int, tell: Callable[[str], No
 
 
 def about() -> dict[str, Any]:
-    """The machine, the date, the versions, and how busy the machine was before the run."""
+    """Returns the date, the machine, the versions and the load average before the run."""
     redis = installed(os.environ.get("PATH"))
     return {
         "date": time.strftime("%Y-%m-%d", time.gmtime()),
@@ -91,6 +95,6 @@ def _said(*argv: str) -> str:
 
 
 def tell_progress(line: str) -> None:
-    """One line that the next one overwrites, on a terminal alone."""
+    """Shows a progress line on a terminal, in place of the previous one."""
     if sys.stderr.isatty():
         print(f"\r\033[K{line}", end="", file=sys.stderr, flush=True)
