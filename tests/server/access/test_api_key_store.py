@@ -38,7 +38,7 @@ def known(monkeypatch: pytest.MonkeyPatch) -> tuple[RedisKeys, SilentPipe, str]:
     return RedisKeys(pipe), pipe, id_  # type: ignore[arg-type]
 
 
-async def test_a_key_that_is_known_waits_for_redis_a_little(
+async def test_a_known_key_is_accepted_after_a_short_wait_for_redis(
     known: tuple[RedisKeys, SilentPipe, str],
 ) -> None:
     keys, pipe, id_ = known
@@ -49,7 +49,7 @@ async def test_a_key_that_is_known_waits_for_redis_a_little(
     assert time.monotonic() - began < 1.0
 
 
-async def test_a_key_that_is_not_known_waits_as_long_as_any_command(
+async def test_an_unknown_key_waits_for_the_full_command_timeout(
     known: tuple[RedisKeys, SilentPipe, str],
 ) -> None:
     keys, pipe, id_ = known

@@ -40,17 +40,17 @@ def test_the_address_of_a_client(peer: str | None, forwarded: list[str], address
     assert address == client_address(peer, forwarded, TRUSTED)
 
 
-def test_without_proxies_no_header_counts() -> None:
+def test_forwarding_headers_are_ignored_without_trusted_proxies() -> None:
     assert "127.0.0.1" == client_address("127.0.0.1", ["198.51.100.7"], networks(""))
 
 
 @pytest.mark.parametrize("written", ["proxy.example", "10.0.0.0/33", "10.0.0.0/8 127.0.0.1"])
-def test_a_proxy_is_an_address_or_a_network(written: str) -> None:
+def test_a_trusted_proxy_is_an_address_or_a_network(written: str) -> None:
     with pytest.raises(ValueError, match="IPv4 or IPv6"):
         networks(written)
 
 
-def test_an_account_is_of_a_subject_or_else_of_an_address() -> None:
+def test_end_users_are_counted_by_subject_or_else_by_address() -> None:
     def account(who: Principal) -> str:
         return who.account(lambda address: f"<{address}>")
 

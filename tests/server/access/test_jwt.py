@@ -51,7 +51,7 @@ def raw(header: dict[str, Any], claims: dict[str, Any], signature: bytes = b"") 
 
 @pytest.mark.parametrize("key", [PRIVATE, SHARED, OURS_PRIVATE], ids=lambda k: k["kid"])
 @pytest.mark.parametrize("make", [signed, lambda k: mint_token(k, subject="anna", tenant="acme")])
-def test_a_token_of_any_library_counts(key: dict[str, Any], make: Callable[..., str]) -> None:
+def test_tokens_of_any_library_are_accepted(key: dict[str, Any], make: Callable[..., str]) -> None:
     who = check(make(key))
 
     assert ("acme", "anna", "acme/anna") == (who.tenant, who.subject, who.viewer)
@@ -66,7 +66,7 @@ def test_a_token_of_any_library_counts(key: dict[str, Any], make: Callable[..., 
         (lambda: rsa.generate_private_key(65537, 2048), "RS256"),
     ],
 )
-def test_the_keys_of_identity_providers_count(make: Callable[[], Any], algorithm: str) -> None:
+def test_keys_of_identity_providers_are_accepted(make: Callable[[], Any], algorithm: str) -> None:
     private = make()
     made = jwt.get_algorithm_by_name(algorithm)
     public = json.loads(made.to_jwk(private.public_key()))
@@ -78,7 +78,7 @@ def test_the_keys_of_identity_providers_count(make: Callable[[], Any], algorithm
     assert "anna" == check(token, keys=keys).subject
 
 
-def test_what_a_token_says_it_may_do_is_all_that_it_may() -> None:
+def test_a_token_grants_only_its_scopes() -> None:
     who = check(mint_token(PRIVATE, subject="a", tenant="t", scopes=["read"], models="m n"))
     assert (frozenset({"read"}), frozenset({"m", "n"})) == (who.scopes, who.models)
     assert frozenset() == check(signed(scope="openid profile")).scopes
@@ -87,7 +87,7 @@ def test_what_a_token_says_it_may_do_is_all_that_it_may() -> None:
     assert frozenset() == check(signed(models=[])).models
 
 
-def test_a_key_of_a_tenant_makes_tokens_of_that_tenant_alone() -> None:
+def test_the_key_of_a_tenant_signs_tokens_of_that_tenant_only() -> None:
     assert "acme" == check(mint_token(OURS_PRIVATE, subject="anna")).tenant
     with pytest.raises(Problem, match="revoked or unknown"):
         check(signed(OURS_PRIVATE, tenant="other"))
@@ -138,7 +138,7 @@ BAD: dict[str, str | Callable[[], str]] = {
 
 
 @pytest.mark.parametrize("token", BAD.values(), ids=BAD.keys())
-def test_a_token_that_does_not_count_is_refused_like_any_other(
+def test_every_invalid_token_is_refused_with_the_same_message(
     token: str | Callable[[], str],
 ) -> None:
     with pytest.raises(Problem) as refused:
@@ -151,13 +151,13 @@ def test_a_token_that_does_not_count_is_refused_like_any_other(
 
 
 @given(st.text(max_size=200) | st.binary(max_size=200).map(lambda b: b.decode("latin-1")))
-def test_no_bytes_at_all_do_more_than_be_refused(token: str) -> None:
+def test_arbitrary_bytes_are_refused_as_a_token(token: str) -> None:
     for text in (token, f"{token}.{token}.{token}", f"e30.{token}.x"):
         with pytest.raises(Problem, match=r"^(This key or token|$)"):
             check(text)
 
 
-def test_issuer_and_audience_count_where_they_are_asked_for() -> None:
+def test_issuer_and_audience_are_checked_if_configured() -> None:
     rules = Rules(issuer="https://idp", audience="holdline")
     assert check(signed(iss="https://idp", aud=["holdline", "x"]), rules)
     assert check(signed(iss="https://any", aud="any"))
@@ -171,7 +171,7 @@ def test_issuer_and_audience_count_where_they_are_asked_for() -> None:
             check(signed(**wrong), rules)
 
 
-def test_the_tenant_is_in_the_claim_that_is_named() -> None:
+def test_the_tenant_is_read_from_the_configured_claim() -> None:
     token = signed(tenant=None, org="acme")
     assert "acme" == check(token, Rules(tenant_claim="org")).tenant
 
@@ -190,18 +190,18 @@ def test_the_tenant_is_in_the_claim_that_is_named() -> None:
         (7, "'kid'"),
     ],
 )
-def test_a_key_that_cannot_be_meant_is_refused_with_its_place(entry: Any, why: str) -> None:
+def test_an_invalid_key_is_refused_with_its_place(entry: Any, why: str) -> None:
     text = json.dumps({"keys": [OURS, entry]})
     with pytest.raises(ValueError, match=rf"keys\[1\].*{why}"):
         parse_keys(text)
     assert ["ours"] == list(parse_keys(text, public_only=True))
 
 
-def test_a_published_secret_is_no_key() -> None:
+def test_a_published_secret_is_refused_as_a_key() -> None:
     assert {} == parse_keys(json.dumps({"keys": [SHARED]}), public_only=True)
 
 
 @pytest.mark.parametrize("text", ["", "[]", "{}", '{"keys": 1}', "\ud800", "[" * 9999])
-def test_what_is_no_key_set_is_said_to_be_none(text: str) -> None:
+def test_an_invalid_key_set_is_reported(text: str) -> None:
     with pytest.raises(ValueError, match="JSON Web Key Set"):
         parse_keys(text)

@@ -161,7 +161,7 @@ MUTE = ["anna who may not", "an admin who may not"]
 
 
 @pytest.mark.parametrize("who", [*STRANGERS, *OUT, *MUTE])
-async def test_what_is_somebody_elses_is_as_unknown_as_what_never_was(site: Site, who: str) -> None:
+async def test_responses_of_others_are_as_unknown_as_nonexistent_ones(site: Site, who: str) -> None:
     for verb in [*LOOKING, *BUILDING]:
         expected = OUT.get(who) or (DENIED if who in MUTE else BUILDING.get(verb, NOTHING))
         for id_ in (site.id, RESPONSE):
@@ -173,7 +173,7 @@ async def test_what_is_somebody_elses_is_as_unknown_as_what_never_was(site: Site
 
 
 @pytest.mark.parametrize("who", sorted(SEES))
-async def test_one_may_do_everything_to_what_one_sees(site: Site, who: str) -> None:
+async def test_every_operation_is_allowed_on_visible_responses(site: Site, who: str) -> None:
     for verb in LOOKING[:-1]:
         assert "ok" == await http(site, who, verb, site.id), verb
         assert NOTHING == await http(site, who, verb, RESPONSE), verb
@@ -203,14 +203,14 @@ async def cancel_over_a_socket(site: Site, who: str) -> None:
 
 
 @pytest.mark.parametrize("who", [*sorted(SEES), *STRANGERS])
-async def test_who_may_ask_may_ask(site: Site, who: str) -> None:
+async def test_callers_with_the_create_scope_can_create_responses(site: Site, who: str) -> None:
     assert "ok" == await http(site, who, "create", "")
     assert "ok" == await socket(site, who, "create", "")
     assert "ok" == await http(site, who, "models", "")
 
 
 @pytest.mark.parametrize("who", [*sorted(SEES), *STRANGERS])
-async def test_an_idempotency_key_is_ones_own(site: Site, who: str) -> None:
+async def test_idempotency_keys_are_separate_for_each_owner(site: Site, who: str) -> None:
     """The same key and body: anna's response to anna, and a new one to everybody else."""
     async with site.client.post(
         ALL,
@@ -222,7 +222,7 @@ async def test_an_idempotency_key_is_ones_own(site: Site, who: str) -> None:
 
 
 @pytest.mark.parametrize("scope", ["create", "read", "cancel"])
-async def test_a_scope_allows_its_verbs_and_no_others(
+async def test_a_scope_allows_only_its_own_operations(
     serve: Serve, tmp_path: Path, worker: Worker, scope: str
 ) -> None:
     credentials = Credentials(tmp_path)
@@ -253,7 +253,7 @@ async def test_a_scope_allows_its_verbs_and_no_others(
     assert "ok" == await http(site, "one", "models", "")
 
 
-async def test_chat_completions_are_asked_by_who_may_create(serve: Serve, tmp_path: Path) -> None:
+async def test_chat_completions_require_the_create_scope(serve: Serve, tmp_path: Path) -> None:
     credentials = Credentials(tmp_path)
     keys = {
         "none": None,
@@ -270,7 +270,7 @@ async def test_chat_completions_are_asked_by_who_may_create(serve: Serve, tmp_pa
     assert [401, 403, 400] == codes
 
 
-async def test_models_and_prompts_that_are_not_for_one_do_not_exist_for_one(
+async def test_models_and_prompts_of_other_tenants_are_unknown(
     serve: Serve, tmp_path: Path
 ) -> None:
     path = tmp_path / "models.toml"

@@ -22,14 +22,14 @@ WHO = st.tuples(TENANTS, st.none() | SUBJECTS)
 
 
 @given(WHO, WHO)
-def test_two_who_are_not_the_same_never_have_the_same_owner(
+def test_different_principals_have_different_owners(
     one: tuple[str, str | None], other: tuple[str, str | None]
 ) -> None:
     assert (one == other) == (owner_of(*one) == owner_of(*other))
 
 
 @given(WHO)
-def test_an_owner_is_no_name_of_ours(who: tuple[str, str | None]) -> None:
+def test_an_owner_never_equals_a_reserved_name(who: tuple[str, str | None]) -> None:
     owner = owner_of(*who)
     assert re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.-]*/[A-Za-z0-9_.%-]*", owner)
     assert owner != PUBLIC
@@ -40,7 +40,7 @@ def test_an_owner_is_no_name_of_ours(who: tuple[str, str | None]) -> None:
 
 
 @given(WHO, WHO)
-def test_one_sees_ones_own_and_an_administrator_all_of_the_tenant(
+def test_users_see_their_own_responses_and_administrators_all_of_their_tenant(
     one: tuple[str, str | None], other: tuple[str, str | None]
 ) -> None:
     assert sees(owner_of(*one), owner_of(*other)) == (one == other)
@@ -50,7 +50,7 @@ def test_one_sees_ones_own_and_an_administrator_all_of_the_tenant(
 
 
 @given(ANY, ANY)
-def test_what_is_no_name_makes_no_owner(tenant: str, subject: str) -> None:
+def test_an_invalid_name_makes_no_owner(tenant: str, subject: str) -> None:
     if is_tenant(tenant) and is_subject(subject):
         assert owner_of(tenant, subject)
     else:
@@ -61,16 +61,16 @@ def test_what_is_no_name_makes_no_owner(tenant: str, subject: str) -> None:
 @pytest.mark.parametrize(
     "tenant", ["", "a/b", "a|b", "~last", "a\n", "ä", "*", "a" * 65, "-a", None, 7, ["a"]]
 )
-def test_a_tenant_that_could_be_mistaken_is_none(tenant: object) -> None:
+def test_an_ambiguous_tenant_name_is_refused(tenant: object) -> None:
     assert not is_tenant(tenant)
 
 
 @pytest.mark.parametrize("subject", ["", "\ud800", "é" * 129, None, 7])
-def test_a_subject_that_cannot_be_written_is_none(subject: object) -> None:
+def test_a_subject_that_cannot_be_encoded_is_refused(subject: object) -> None:
     assert not is_subject(subject)
 
 
-async def test_all_of_a_tenant_share_one_account_and_one_limit(pipe: Pipe) -> None:
+async def test_all_users_of_a_tenant_share_one_account_and_one_limit(pipe: Pipe) -> None:
     queue = Queue(pipe, SETTINGS)
     for owner in ("acme/anna", "acme/bert", "acme/", "acme/anna", "other/anna", "acmes/anna"):
         await submitted(queue, owner)

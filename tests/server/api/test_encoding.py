@@ -73,7 +73,7 @@ objects = st.dictionaries(
 
 
 @given(objects, st.none() | st.from_regex(r"[A-Za-z0-9_.-]{1,40}", fullmatch=True))
-def test_both_encodings_say_the_same(fields: dict[str, Any], lane: str | None) -> None:
+def test_both_encodings_carry_the_same_events(fields: dict[str, Any], lane: str | None) -> None:
     event = frame(7, encode_event({"type": "response.future", **fields}))
     in_json = json.loads(JSON.event(event, JSON.lane(lane)))
     in_packed = msgpack.unpackb(
@@ -89,7 +89,7 @@ def test_both_encodings_say_the_same(fields: dict[str, Any], lane: str | None) -
     )
 
 
-def test_an_event_becomes_bytes_once_and_only_in_the_encodings_that_are_followed() -> None:
+def test_an_event_is_encoded_once_and_only_in_the_encodings_in_use() -> None:
     event = frame(0, encode_event({"type": "response.future"}))
     MESSAGE_PACK.event(event, MESSAGE_PACK.lane("a"))
     packed_bytes = event._packed
@@ -101,7 +101,7 @@ def test_an_event_becomes_bytes_once_and_only_in_the_encodings_that_are_followed
 
 
 @pytest.mark.parametrize("encoding", [JSON, MESSAGE_PACK])
-def test_all_who_are_on_no_lane_are_written_the_same_bytes(encoding: Encoding) -> None:
+def test_sockets_without_a_lane_share_the_encoded_bytes(encoding: Encoding) -> None:
     event = frame(0, encode_event({"type": "response.future"}))
     nowhere = encoding.lane(None)
 
@@ -115,12 +115,12 @@ def test_all_who_are_on_no_lane_are_written_the_same_bytes(encoding: Encoding) -
 
 
 @given(objects)
-def test_a_message_is_read_as_it_would_be_in_json(message: dict[str, Any]) -> None:
+def test_a_message_pack_message_is_read_like_its_json_form(message: dict[str, Any]) -> None:
     assert message == parse_packed(msgpack.packb(message))
 
 
 @given(st.binary(max_size=60))
-def test_any_bytes_are_an_object_or_refused(data: bytes) -> None:
+def test_arbitrary_bytes_are_decoded_to_an_object_or_refused(data: bytes) -> None:
     with contextlib.suppress(Problem):
         json.dumps(parse_packed(data), allow_nan=False)
 
@@ -178,7 +178,7 @@ def deep(levels: int) -> bytes:
         ),
     ],
 )
-def test_what_json_could_not_say_is_refused_at_once_and_by_name(
+def test_values_that_json_lacks_are_refused_by_name(
     data: bytes, code: str, param: str | None, word: str
 ) -> None:
     began = time.process_time()
@@ -190,7 +190,7 @@ def test_what_json_could_not_say_is_refused_at_once_and_by_name(
     assert time.process_time() - began < 0.5
 
 
-def test_what_is_just_deep_enough_is_read() -> None:
+def test_nesting_up_to_the_limit_is_accepted() -> None:
     parse_packed(deep(MAX_DEPTH - 1))
 
 
@@ -209,14 +209,14 @@ def test_what_is_just_deep_enough_is_read() -> None:
         (["bearer.s3cret, holdline.msgpack"], MESSAGE_PACK, PACKED),
     ],
 )
-def test_the_first_known_offer_counts(
+def test_the_first_known_subprotocol_is_selected(
     offers: list[str], encoding: object, name: str | None
 ) -> None:
     assert (encoding, name) == choose(offers)
 
 
 @pytest.mark.parametrize("offer", ["token.s3cret", "bearer.s3cret, else", "HOLDLINE.JSON"])
-async def test_who_offers_only_the_unknown_is_refused_and_told_the_known(
+async def test_unknown_subprotocols_are_refused_and_the_known_ones_named(
     client: Client, offer: str
 ) -> None:
     headers = {"Upgrade": "websocket", "Sec-WebSocket-Protocol": offer}
@@ -232,7 +232,7 @@ async def test_who_offers_only_the_unknown_is_refused_and_told_the_known(
         await client.ws_connect(ALL, protocols=offer.split(", "))
 
 
-async def test_a_token_is_never_answered(client: Client) -> None:
+async def test_a_token_in_a_subprotocol_is_never_echoed(client: Client) -> None:
     async with client.ws_connect(ALL, protocols=["bearer.s3cret"]) as ws:
         assert ws.protocol is None
         assert "holdline:welcome" == (await ws.receive_json(timeout=8))["type"]
@@ -243,7 +243,9 @@ async def test_a_token_is_never_answered(client: Client) -> None:
 # The whole of a socket.
 
 
-async def test_a_packed_socket_has_what_one_in_json_has(client: Client, worker: Worker) -> None:
+async def test_a_message_pack_socket_receives_the_same_events_as_a_json_socket(
+    client: Client, worker: Worker
+) -> None:
     async with packed(client) as talk, connected(client) as plain:
         await talk.say("response.create", input="Why?", stream_id="a")
         answer = await worker.take()
@@ -257,7 +259,7 @@ async def test_a_packed_socket_has_what_one_in_json_has(client: Client, worker: 
     assert list(range(len(numbers))) == numbers
 
 
-async def test_a_packed_socket_can_do_all_that_one_in_json_can(
+async def test_a_message_pack_socket_supports_every_message_of_a_json_socket(
     client: Client, server: Server, worker: Worker
 ) -> None:
     async with packed(client) as talk:
@@ -289,7 +291,7 @@ async def test_a_packed_socket_can_do_all_that_one_in_json_can(
 
 @pytest.mark.parametrize("speak", [connected, packed])
 @pytest.mark.parametrize("lane", [{}, {"stream_id": "a"}])
-async def test_large_events_arrive_whole_with_pongs_between_them(
+async def test_large_events_arrive_whole_and_pongs_in_between(
     client: Client, worker: Worker, server: Server, speak: Any, lane: dict[str, str]
 ) -> None:
     pieces = ["a", "é" * 500_000, "b", "€" * 500_000]
@@ -309,7 +311,9 @@ async def test_large_events_arrive_whole_with_pongs_between_them(
     await wait_until(lambda: at_rest(server))
 
 
-async def test_the_other_kind_of_frame_is_refused_and_the_socket_stays(client: Client) -> None:
+async def test_a_frame_of_the_other_type_is_refused_and_the_socket_stays_open(
+    client: Client,
+) -> None:
     async with packed(client) as talk:
         await talk.ws.send_str('{"type":"holdline:ping"}')
         assert (400, "bad_message", None) == await talk.error()
@@ -321,7 +325,7 @@ async def test_the_other_kind_of_frame_is_refused_and_the_socket_stays(client: C
         assert await still_open(plain)
 
 
-async def test_bombs_are_refused_and_the_socket_stays(serve: Serve) -> None:
+async def test_decoding_bombs_are_refused_and_the_socket_stays_open(serve: Serve) -> None:
     client = await serve()
     async with packed(client) as talk:
         for bomb in (
@@ -337,7 +341,7 @@ async def test_bombs_are_refused_and_the_socket_stays(serve: Serve) -> None:
         assert await still_open(talk)
 
 
-async def test_a_packed_message_that_is_too_large_closes_the_socket(serve: Serve) -> None:
+async def test_an_oversized_message_pack_message_closes_the_socket(serve: Serve) -> None:
     client = await serve(max_body_bytes="2048")
     async with packed(client) as talk:
         await talk.ws.send_bytes(b"x" * 3000)

@@ -22,12 +22,12 @@ def failed(cause: str) -> dict[str, Any]:
     return response
 
 
-def test_every_cause_that_fails_a_response_is_translated() -> None:
+def test_every_cause_of_failure_is_translated() -> None:
     assert FAILING == sorted(FAILURES)
 
 
 @pytest.mark.parametrize("cause", FAILING)
-def test_the_wire_has_a_known_code_and_the_cause_beside_it(cause: str) -> None:
+def test_a_failure_has_a_standard_code_and_its_cause(cause: str) -> None:
     response = failed(cause)
 
     assert response["error"]["code"] in {
@@ -42,7 +42,7 @@ def test_the_wire_has_a_known_code_and_the_cause_beside_it(cause: str) -> None:
 
 
 @pytest.mark.parametrize("cause", FAILING)
-def test_an_upstreams_refusal_of_the_operator_is_no_refusal_of_the_caller(cause: str) -> None:
+def test_rejected_provider_credentials_do_not_appear_as_the_callers_error(cause: str) -> None:
     problem = problem_of(failed(cause))
 
     assert problem is not None
@@ -52,7 +52,7 @@ def test_an_upstreams_refusal_of_the_operator_is_no_refusal_of_the_caller(cause:
         assert FAILURES[cause].retry
 
 
-def test_what_did_not_fail_stays_as_it_is() -> None:
+def test_a_response_that_did_not_fail_is_unchanged() -> None:
     response = ending(a_job())["response"]
 
     assert response is translated(response)

@@ -44,7 +44,7 @@ def a_view(events: list[Event], status: Status) -> View:
 
 
 @pytest.mark.parametrize("status", ENDS)
-def test_every_entry_becomes_an_event_that_the_sdk_knows(status: Status) -> None:
+def test_every_entry_becomes_an_event_that_the_sdk_parses(status: Status) -> None:
     for number, event in enumerate(an_answer(status)):
         ready = frame(number, encode_event(event))
         parsed = EVENT.validate_json(ready.json)
@@ -55,7 +55,7 @@ def test_every_entry_becomes_an_event_that_the_sdk_knows(status: Status) -> None
 
 
 @pytest.mark.parametrize("status", ENDS)
-def test_the_last_event_is_known_as_the_last(status: Status) -> None:
+def test_the_last_event_is_recognized(status: Status) -> None:
     events = an_answer(status)
     lasts = [frame(number, encode_event(event)).last for number, event in enumerate(events)]
 
@@ -66,7 +66,7 @@ numbers = st.integers(0, 2**32)
 
 
 @given(st.text(st.characters(exclude_categories=["Cs"])), numbers, numbers, numbers)
-def test_the_short_way_of_a_text_delta_gives_what_the_way_of_all_events_gives(
+def test_the_fast_path_for_text_deltas_agrees_with_the_general_one(
     text: str, number: int, output: int, content: int
 ) -> None:
     event = {**text_delta("msg_1", output, text), "content_index": content}
@@ -82,12 +82,12 @@ def test_the_short_way_of_a_text_delta_gives_what_the_way_of_all_events_gives(
 
 
 @pytest.mark.parametrize("values", [[1, "msg_1", 0, 0, None], [1, "msg_1", 0, "0", "a"]])
-def test_a_text_delta_with_other_types_takes_the_way_of_all_events(values: list[Any]) -> None:
+def test_a_text_delta_with_unusual_types_takes_the_general_path(values: list[Any]) -> None:
     assert values[4] == json.loads(frame(0, msgpack.packb(values)).json)["delta"]
 
 
 @given(st.text(st.characters(exclude_categories=["Cs"])), st.sampled_from([None, "a", "A_.-9"]))
-def test_a_lane_is_added_to_the_finished_bytes(text: str, lane: str | None) -> None:
+def test_the_lane_is_added_to_the_encoded_event(text: str, lane: str | None) -> None:
     ready = frame(7, encode_event(text_delta("msg_1", 0, text)))
 
     on_lane = json.loads(ready.on_lane(lane_suffix(lane)))
@@ -98,7 +98,7 @@ def test_a_lane_is_added_to_the_finished_bytes(text: str, lane: str | None) -> N
 
 
 @given(st.text(st.characters(exclude_categories=["Cs"])))
-def test_a_server_sent_event_is_one_whatever_its_text(text: str) -> None:
+def test_any_text_makes_exactly_one_server_sent_event(text: str) -> None:
     data = b"".join(sse(frame(7, encode_event(text_delta("msg_1", 0, text)))))
 
     name, payload, *end = data.split(b"\n")
@@ -132,7 +132,7 @@ hostile_values = st.recursive(
     ).map(msgpack.packb)
     | st.lists(hostile_values, max_size=6).map(msgpack.packb)
 )
-def test_hostile_bytes_are_an_event_or_undecodable_and_nothing_else(entry: bytes) -> None:
+def test_hostile_bytes_become_an_event_or_raise_undecodable(entry: bytes) -> None:
     with contextlib.suppress(Undecodable):
         json.loads(frame(0, entry).json)
 
@@ -145,12 +145,12 @@ def test_hostile_bytes_are_an_event_or_undecodable_and_nothing_else(entry: bytes
         pytest.param(b"\x92\xa1x\x81\xafsequence_number\x63", id="a number of its own"),
     ],
 )
-def test_what_json_cannot_say_is_undecodable(entry: bytes) -> None:
+def test_values_that_json_lacks_are_undecodable(entry: bytes) -> None:
     with pytest.raises(Undecodable):
         frame(0, entry).json  # noqa: B018
 
 
-def test_the_same_body_has_the_same_fingerprint_in_any_order() -> None:
+def test_the_fingerprint_does_not_depend_on_the_order_of_fields() -> None:
     body = {"input": "x", "metadata": {"a": "1", "b": "2"}}
     turned = {"metadata": {"b": "2", "a": "1"}, "input": "x"}
 
@@ -159,17 +159,17 @@ def test_the_same_body_has_the_same_fingerprint_in_any_order() -> None:
 
 
 @pytest.mark.parametrize("name", ["idempotency_key", "stream", "stream_id", "type"])
-def test_the_envelope_is_no_part_of_the_fingerprint(name: str) -> None:
+def test_the_fingerprint_ignores_the_envelope(name: str) -> None:
     assert fingerprint({"input": "x"}) == fingerprint({"input": "x", name: "anything"})
 
 
-def test_another_body_has_another_fingerprint() -> None:
+def test_different_bodies_have_different_fingerprints() -> None:
     assert fingerprint({"input": "x"}) != fingerprint({"input": "y"})
     assert fingerprint({"input": "x"}) != fingerprint({"input": "x", "temperature": 0})
 
 
 @pytest.mark.parametrize("status", ENDS)
-def test_an_ended_response_is_what_its_last_event_says(status: Status) -> None:
+def test_a_finished_response_equals_its_terminal_event(status: Status) -> None:
     events = an_answer(status)
 
     assert events[-1]["response"] == response_of(a_view(events, status))
@@ -184,7 +184,7 @@ def test_an_ended_response_is_what_its_last_event_says(status: Status) -> None:
         (6, Status.QUEUED, "queued", "So"),
     ],
 )
-def test_an_unended_response_is_what_was_said_so_far(
+def test_an_unfinished_response_holds_its_output_so_far(
     cut: int, status: Status, shown: str, text: str | None
 ) -> None:
     response = response_of(a_view(an_answer()[:cut], status))
@@ -194,7 +194,7 @@ def test_an_unended_response_is_what_was_said_so_far(
     TypeAdapter(Response).validate_python(response)
 
 
-def test_a_message_of_ours_is_json() -> None:
+def test_server_messages_are_json() -> None:
     job = a_job()
 
     assert lifecycle(job, "response.created", "queued") == json.loads(

@@ -24,7 +24,7 @@ SAID = {"type": "message", "role": "user", "content": []}
         ([CALL], [RESULT, RESULT]),
     ],
 )
-def test_a_result_after_its_call_is_taken(before: list[Any], items: list[Any]) -> None:
+def test_a_result_after_its_call_is_accepted(before: list[Any], items: list[Any]) -> None:
     check_results(before, items)
 
 
@@ -36,7 +36,7 @@ def test_a_result_after_its_call_is_taken(before: list[Any], items: list[Any]) -
         ([SAID], [SAID, {**CALL, "call_id": "d"}, RESULT], "input[2].call_id"),
     ],
 )
-def test_a_result_without_its_call_is_refused_by_its_place(
+def test_the_error_of_a_result_without_a_call_names_its_place(
     before: list[Any], items: list[Any], param: str
 ) -> None:
     with pytest.raises(Problem) as refused:

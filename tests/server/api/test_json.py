@@ -32,14 +32,14 @@ DEEP = "[" * 5000 + "]" * 5000
         '{"a": "\\ud800"}',
     ],
 )
-def test_what_is_no_json_object_is_refused(data: bytes | str) -> None:
+def test_bodies_that_are_not_json_objects_are_refused(data: bytes | str) -> None:
     with pytest.raises(Problem) as refused:
         parse_json(data)
 
     assert (400, "invalid_json") == (refused.value.status, refused.value.code)
 
 
-def test_half_of_a_surrogate_pair_and_what_is_not_utf_8_are_called_so() -> None:
+def test_lone_surrogates_and_invalid_utf_8_are_named_in_the_error() -> None:
     for data, why in (
         (b'{"input": "\\ud83d"}', r"escape sequence \\ud83d is an unpaired surrogate"),
         (b'{"input": "\xfc"}', "the text is not valid UTF-8"),
@@ -50,7 +50,7 @@ def test_half_of_a_surrogate_pair_and_what_is_not_utf_8_are_called_so() -> None:
 
 
 @pytest.mark.parametrize("kind", [str, str.encode], ids=["text", "bytes"])
-def test_json_is_as_deep_as_may_be_and_no_deeper(kind: Callable[[str], str | bytes]) -> None:
+def test_the_nesting_of_json_is_bounded(kind: Callable[[str], str | bytes]) -> None:
     def nested(depth: int) -> str | bytes:
         lists, objects = "[" * (depth - 2), "]" * (depth - 2)
         return kind(f'{{"a": {{"wide": [{"[]," * 99}[]], "deep": {lists}{objects}}}}}')
@@ -62,7 +62,7 @@ def test_json_is_as_deep_as_may_be_and_no_deeper(kind: Callable[[str], str | byt
 
 @pytest.mark.parametrize("kind", [str, str.encode], ids=["text", "bytes"])
 @pytest.mark.parametrize("inner", ["0", "[]", "{}", '""'])
-def test_json_has_as_many_values_as_may_be_and_no_more(
+def test_the_number_of_values_in_json_is_bounded(
     kind: Callable[[str], str | bytes], inner: str
 ) -> None:
     def holding(values: int) -> str | bytes:
@@ -73,5 +73,5 @@ def test_json_has_as_many_values_as_may_be_and_no_more(
         parse_json(holding(MAX_VALUES + 1))
 
 
-def test_commas_in_a_text_are_no_values() -> None:
+def test_commas_in_strings_do_not_count_as_values() -> None:
     parse_json('{"input": "' + "[{," * MAX_VALUES + '"}')

@@ -90,14 +90,14 @@ def with_nulls(value: Any) -> Any:
         ),
     ],
 )
-def test_a_null_anywhere_is_as_good_as_none(body: dict[str, Any], nulls: dict[str, Any]) -> None:
+def test_null_equals_an_absent_field(body: dict[str, Any], nulls: dict[str, Any]) -> None:
     told = body | nulls if nulls else {name: with_nulls(value) for name, value in body.items()}
     assert parse_create(body) == parse_create(told)
     kept = stored(parse_create(told).input, lambda prefix, index: f"{prefix}_{index}")
     assert kept == stored(parse_create(body).input, lambda prefix, index: f"{prefix}_{index}")
 
 
-def test_a_null_that_is_not_the_standards_stays() -> None:
+def test_nulls_inside_of_schemas_are_kept() -> None:
     schema = {"type": "object", "properties": {"a": {"enum": ["x", None], "default": None}}}
     tool = {"type": "function", "name": "f", "parameters": schema}
     shape = {"type": "json_schema", "name": "s", "schema": schema}
@@ -118,12 +118,14 @@ def test_a_null_that_is_not_the_standards_stays() -> None:
         ({"generate_summary": "concise", "summary": "detailed"}, "detailed"),
     ],
 )
-def test_generate_summary_is_the_older_name_of_summary(given: dict[str, Any], kept: str) -> None:
+def test_generate_summary_is_accepted_as_an_alias_of_summary(
+    given: dict[str, Any], kept: str
+) -> None:
     made = params_of(parse_create({"input": "x", "reasoning": given}), "m")
     assert {"effort": None, "summary": kept} == made["reasoning"]
 
 
-def test_an_effort_that_is_not_known_here_is_passed_on() -> None:
+def test_an_unknown_reasoning_effort_is_passed_on() -> None:
     made = params_of(parse_create({"input": "x", "reasoning": {"effort": "max"}}), "m")
     assert "max" == made["reasoning"]["effort"]
 
@@ -259,7 +261,7 @@ def test_an_effort_that_is_not_known_here_is_passed_on() -> None:
         ({"prompt": {"id": "p", "variables": {"v": 5}}}, "prompt.variables[...]", "invalid_value"),
     ],
 )
-def test_a_body_that_is_wrong_is_refused_by_field_and_code(
+def test_an_invalid_body_is_refused_by_field_and_code(
     body: dict[str, Any], param: str, code: str
 ) -> None:
     with pytest.raises(Problem) as refused:
@@ -293,7 +295,7 @@ def test_a_body_that_is_wrong_is_refused_by_field_and_code(
         ({"type": "holdline:auth", "token": "x" * 20_000}, "token", "invalid_value"),
     ],
 )
-def test_a_message_that_is_wrong_is_refused_by_field_and_code(
+def test_an_invalid_message_is_refused_by_field_and_code(
     message: dict[str, Any], param: str, code: str
 ) -> None:
     with pytest.raises(Problem) as refused:
@@ -303,7 +305,7 @@ def test_a_message_that_is_wrong_is_refused_by_field_and_code(
 
 
 @pytest.mark.parametrize("name", sorted(_NEUTRAL))
-def test_a_parameter_that_changes_nothing_is_accepted(name: str) -> None:
+def test_parameters_without_effect_are_accepted(name: str) -> None:
     for value in (None, *_NEUTRAL[name]):
         parse_create({"input": "x", name: value})
         parse_message({"type": "response.create", "input": "x", name: value})
@@ -319,7 +321,7 @@ def outcome(parse: Callable[[Any], Any], given: object) -> Any:
 
 
 @given(st.dictionaries(fields, anything, max_size=4))
-def test_a_body_is_a_request_or_a_problem_and_nothing_else(body: dict[str, Any]) -> None:
+def test_any_body_becomes_a_request_or_raises_a_problem(body: dict[str, Any]) -> None:
     result = outcome(parse_create, body)
 
     assert isinstance(result, Create) or 400 == result.status
@@ -333,22 +335,20 @@ def test_an_accepted_number_can_be_stored(name: str) -> None:
 
 
 @given(st.sampled_from(sorted(_KINDS)), st.dictionaries(fields, anything, max_size=3))
-def test_a_message_is_a_message_or_a_problem_and_nothing_else(
-    kind: str, body: dict[str, Any]
-) -> None:
+def test_any_message_is_parsed_or_raises_a_problem(kind: str, body: dict[str, Any]) -> None:
     result = outcome(parse_message, {**body, "type": kind})
 
     assert isinstance(result, _KINDS[kind]) or 400 == result.status
 
 
 @given(st.binary(max_size=60) | st.text(max_size=60) | anything.map(json.dumps))
-def test_bytes_are_an_object_or_a_problem_and_nothing_else(data: bytes | str) -> None:
+def test_any_bytes_become_an_object_or_raise_a_problem(data: bytes | str) -> None:
     result = outcome(parse_json, data)
 
     assert isinstance(result, dict) or "invalid_json" == result.code
 
 
-def test_a_text_is_one_message_of_the_user() -> None:
+def test_a_string_input_becomes_one_user_message() -> None:
     items = stored(Create(input="Why?").input, "{}_{}".format)
 
     assert [
@@ -362,7 +362,7 @@ def test_a_text_is_one_message_of_the_user() -> None:
     ] == items
 
 
-def test_what_a_client_keeps_of_our_output_fits_as_input() -> None:
+def test_output_items_are_accepted_as_input() -> None:
     ours = {
         "id": "msg_9",
         "type": "message",
@@ -378,7 +378,7 @@ def test_what_a_client_keeps_of_our_output_fits_as_input() -> None:
     assert ["So.", "And?"] == [item["content"][0]["text"] for item in items]
 
 
-def test_items_of_every_kind_are_stored_with_ids_of_ours() -> None:
+def test_items_of_every_type_are_stored_with_generated_ids() -> None:
     call = {"type": "function_call", "call_id": "c", "name": "f", "arguments": "{}", "id": "fc_x"}
     came = {"type": "function_call_output", "call_id": "c", "output": "5"}
     image = {"type": "input_image", "image_url": "data:image/png;base64,AA=="}
@@ -419,7 +419,7 @@ def test_parameters_are_stored_as_plain_json() -> None:
     assert {"effort": "low", "summary": None} == params["reasoning"]
 
 
-def test_only_what_was_said_is_stored() -> None:
+def test_only_parameters_that_were_set_are_stored() -> None:
     create = parse_create(
         {"input": "x", "temperature": 0, "stream": True, "idempotency_key": "k", "store": False}
     )
@@ -427,7 +427,7 @@ def test_only_what_was_said_is_stored() -> None:
     assert {"model": "default", "temperature": 0.0, "store": False} == params_of(create, "default")
 
 
-def test_a_model_must_be_named_somewhere() -> None:
+def test_a_request_without_any_model_is_refused() -> None:
     assert "mine" == params_of(Create(input="x", model="mine"), "default")["model"]
     with pytest.raises(Problem) as refused:
         params_of(Create(input="x"), "")
@@ -436,7 +436,7 @@ def test_a_model_must_be_named_somewhere() -> None:
 
 
 @pytest.mark.parametrize("text", ["\0", "\u202e", "👩‍👩‍👧‍👦" * 1000, "\ufffe\uffff"])
-def test_any_text_that_json_can_say_is_taken_as_it_is(text: str) -> None:
+def test_any_text_that_json_can_carry_is_accepted_unchanged(text: str) -> None:
     body = parse_json(json.dumps({"input": text}))
 
     assert text == parse_create(body).input

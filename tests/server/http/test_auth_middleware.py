@@ -56,7 +56,7 @@ async def status(client: Client, credential: str | None, path: str = MODELS) -> 
         return response.status
 
 
-def test_every_route_of_the_api_says_what_it_needs(serve: Serve) -> None:
+def test_every_api_route_declares_its_scope(serve: Serve) -> None:
     from server.app import create_app
 
     app = create_app(Config.from_environ({}))
@@ -68,12 +68,14 @@ def test_every_route_of_the_api_says_what_it_needs(serve: Serve) -> None:
     assert routes == set(OF_ROUTES), f"a route that is missing there needs {ADMIN}"
 
 
-async def test_without_keys_everybody_comes_in(serve: Serve) -> None:
+async def test_every_request_is_allowed_without_keys(serve: Serve) -> None:
     client = await serve()
     assert {200} == {await status(client, each) for each in (None, "any", "hl_x")}
 
 
-async def test_with_keys_nobody_else_comes_in(serve: Serve, credentials: Credentials) -> None:
+async def test_requests_without_a_valid_key_are_refused(
+    serve: Serve, credentials: Credentials
+) -> None:
     key = credentials.key()
     client = await serve(**credentials.settings)
     assert (200, 200) == (await status(client, key), await status(client, credentials.token()))
@@ -84,7 +86,7 @@ async def test_with_keys_nobody_else_comes_in(serve: Serve, credentials: Credent
         assert 200 == response.status
 
 
-async def test_what_is_no_route_is_told_to_everybody(
+async def test_unknown_routes_answer_404_without_credentials(
     serve: Serve, credentials: Credentials
 ) -> None:
     key = credentials.key()
@@ -96,7 +98,7 @@ async def test_what_is_no_route_is_told_to_everybody(
 
 @pytest.mark.parametrize("name", ["token", "access_token", "api_key", "Authorization", "key"])
 @pytest.mark.parametrize("closed", [False, True])
-async def test_a_credential_in_an_address_is_refused_by_name(
+async def test_a_credential_in_a_url_is_refused_by_name(
     serve: Serve, credentials: Credentials, name: str, closed: bool
 ) -> None:
     client = await serve(**(credentials.settings if closed else {}))
@@ -106,15 +108,13 @@ async def test_a_credential_in_an_address_is_refused_by_name(
     assert "canary" not in body
 
 
-async def test_a_key_that_has_expired_does_not_count(
-    serve: Serve, credentials: Credentials
-) -> None:
+async def test_an_expired_key_is_refused(serve: Serve, credentials: Credentials) -> None:
     past, soon = credentials.key(expires_at=unix() - 1), credentials.key(expires_at=unix() + 60)
     client = await serve(**credentials.settings)
     assert (401, 200) == (await status(client, past), await status(client, soon))
 
 
-async def test_a_file_is_read_again_and_one_that_is_broken_changes_nothing(
+async def test_a_changed_key_file_is_reloaded_and_a_broken_one_is_ignored(
     serve: Serve, credentials: Credentials
 ) -> None:
     key, other = credentials.key(), credentials.key()
@@ -139,7 +139,7 @@ async def command(redis_url: str, *argv: str) -> str:
     return said.splitlines()[0]
 
 
-async def test_keys_are_made_rotated_and_revoked_while_a_server_runs(
+async def test_keys_can_be_created_rotated_and_revoked_while_a_server_runs(
     serve: Serve, redis_url: str, pipe: Pipe
 ) -> None:
     client = await serve(api_keys="redis")
@@ -163,7 +163,7 @@ async def test_keys_are_made_rotated_and_revoked_while_a_server_runs(
     assert 401 == await status(client, fourth)
 
 
-async def test_a_known_key_counts_while_redis_is_away_and_an_unknown_one_may_come_back(
+async def test_known_keys_are_accepted_during_an_outage_of_redis_and_others_may_retry(
     serve: Serve, redis_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     key = await command(redis_url, "create", "acme")
@@ -178,9 +178,7 @@ async def test_a_known_key_counts_while_redis_is_away_and_an_unknown_one_may_com
         assert 503 == await status(client, key)
 
 
-async def test_a_record_that_is_not_ours_does_not_count(
-    serve: Serve, redis_url: str, pipe: Pipe
-) -> None:
+async def test_a_foreign_key_record_is_ignored(serve: Serve, redis_url: str, pipe: Pipe) -> None:
     key = await command(redis_url, "create", "acme")
     client = await serve(api_keys="redis")
     await pipe.call("HSET", "holdline:{0}:api_keys", key.split("_")[1], b"\xc1{")
@@ -212,7 +210,7 @@ async def provider(answer: dict[str, Any]) -> AsyncIterator[tuple[str, list[str]
         await server.close()
 
 
-async def test_keys_are_fetched_when_needed_once_for_many_and_not_for_each_made_up_kid(
+async def test_provider_keys_are_fetched_once_for_many_requests_and_not_for_each_unknown_kid(
     serve: Serve, credentials: Credentials
 ) -> None:
     answer = {"text": json.dumps({"keys": [credentials.public]}), "delay": 0.1}
@@ -227,7 +225,7 @@ async def test_keys_are_fetched_when_needed_once_for_many_and_not_for_each_made_
         assert 1 == len(asked)  # it was asked less than ten seconds ago
 
 
-async def test_a_new_key_of_the_provider_counts_soon(
+async def test_a_new_provider_key_is_accepted_soon(
     serve: Serve, credentials: Credentials, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(jwks, "PAUSE_SECONDS", 0.0)
@@ -251,7 +249,7 @@ async def test_a_new_key_of_the_provider_counts_soon(
     ],
     ids=str,
 )
-async def test_without_the_providers_keys_a_token_may_come_back(
+async def test_a_token_gets_a_retryable_error_while_provider_keys_are_unavailable(
     serve: Serve, credentials: Credentials, answer: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(jwks, "FETCH_SECONDS", 0.3)

@@ -49,7 +49,7 @@ class Reader:
         await self._task
 
 
-async def test_readers_at_the_same_time_share_one_body(bodies: Bodies) -> None:
+async def test_concurrent_readers_share_one_body(bodies: Bodies) -> None:
     readers = [Reader(bodies, "a") for _ in range(9)]
     for reader in readers:
         await reader.reads()
@@ -65,7 +65,7 @@ async def test_readers_at_the_same_time_share_one_body(bodies: Bodies) -> None:
     await later.leave()
 
 
-async def test_beyond_the_bytes_a_large_body_waits_and_a_small_one_does_not(
+async def test_large_bodies_wait_at_the_limit_of_unread_bytes_and_small_ones_do_not(
     bodies: Bodies,
 ) -> None:
     first, second = Reader(bodies, "a"), Reader(bodies, "b")
@@ -81,7 +81,7 @@ async def test_beyond_the_bytes_a_large_body_waits_and_a_small_one_does_not(
     await third.leave()
 
 
-async def test_where_nothing_is_read_for_long_the_next_is_refused(
+async def test_a_body_is_refused_if_no_earlier_one_is_read_in_time(
     bodies: Bodies, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     first, second = Reader(bodies, "a"), Reader(bodies, "b")
@@ -97,7 +97,7 @@ async def test_where_nothing_is_read_for_long_the_next_is_refused(
     await second.leave()
 
 
-async def test_a_body_that_could_not_be_made_is_made_for_the_next_reader(bodies: Bodies) -> None:
+async def test_a_failed_body_is_built_again_for_the_next_reader(bodies: Bodies) -> None:
     async def fail() -> Body:
         raise ConnectionError
 

@@ -26,7 +26,7 @@ def chunks(text: str) -> list[Any]:
 
 
 @pytest.mark.parametrize("stream", [False, True])
-async def test_what_is_not_stored_is_let_go(
+async def test_an_unstored_completion_is_deleted_after_delivery(
     serve: Serve, worker: Worker, pipe: Pipe, stream: bool
 ) -> None:
     client = await serve(unstored_seconds="0.2")
@@ -37,7 +37,7 @@ async def test_what_is_not_stored_is_let_go(
     await gone(pipe)
 
 
-async def test_a_stream_waits_with_comments_and_ends_with_done(
+async def test_a_stream_sends_comments_while_waiting_and_ends_with_done(
     serve: Serve, worker: Worker
 ) -> None:
     client = await serve(ping_seconds="0.05")
@@ -54,7 +54,7 @@ async def test_a_stream_waits_with_comments_and_ends_with_done(
     assert "stop" == told[-1]["choices"][0]["finish_reason"]
 
 
-async def test_a_server_that_restarts_says_where_the_answer_goes_on(
+async def test_a_stopping_server_ends_a_stream_with_the_id_to_continue_from(
     client: Client, worker: Worker
 ) -> None:
     async with client.post(CHAT, json={**BODY, "stream": True}) as answer:
@@ -75,7 +75,9 @@ async def test_a_server_that_restarts_says_where_the_answer_goes_on(
     await taken.complete()
 
 
-async def test_one_that_was_deleted_ends_with_an_error(client: Client, worker: Worker) -> None:
+async def test_the_stream_of_a_deleted_completion_ends_with_an_error(
+    client: Client, worker: Worker
+) -> None:
     async with client.post(CHAT, json={**BODY, "stream": True}) as answer:
         taken = await worker.take()
         await taken.say("So")
@@ -86,7 +88,7 @@ async def test_one_that_was_deleted_ends_with_an_error(client: Client, worker: W
 
 
 @pytest.mark.parametrize("stream", [False, True])
-async def test_one_that_was_cancelled_is_no_completion(
+async def test_a_cancelled_completion_is_an_error(
     client: Client, worker: Worker, stream: bool
 ) -> None:
     asking = asyncio.create_task(client.post(CHAT, json={**BODY, "stream": stream}))
@@ -106,7 +108,7 @@ async def test_one_that_was_cancelled_is_no_completion(
         ("upstream_busy", 429, "rate_limit_exceeded"),
     ],
 )
-async def test_a_stream_that_fails_before_its_first_piece_is_an_http_error(
+async def test_a_failure_before_the_first_chunk_is_an_http_error(
     client: Client, worker: Worker, cause: str, status: int, code: str
 ) -> None:
     asking = asyncio.create_task(client.post(CHAT, json={**BODY, "stream": True}))
@@ -118,7 +120,9 @@ async def test_a_stream_that_fails_before_its_first_piece_is_an_http_error(
     assert taken.job.id == answer.headers["X-Response-Id"]
 
 
-async def test_a_stream_that_fails_later_ends_with_an_error(client: Client, worker: Worker) -> None:
+async def test_a_failure_after_the_first_chunk_ends_the_stream_with_an_error(
+    client: Client, worker: Worker
+) -> None:
     asking = asyncio.create_task(client.post(CHAT, json={**BODY, "stream": True}))
     taken = await worker.take()
     await taken.say("So")
@@ -129,7 +133,7 @@ async def test_a_stream_that_fails_later_ends_with_an_error(client: Client, work
     assert "rate_limit_exceeded" == last["error"]["code"]
 
 
-async def test_a_stream_begins_after_a_second_without_a_piece(
+async def test_a_stream_starts_after_a_second_without_a_chunk(
     client: Client, worker: Worker
 ) -> None:
     async with client.post(CHAT, json={**BODY, "stream": True}) as answer:
@@ -139,7 +143,7 @@ async def test_a_stream_begins_after_a_second_without_a_piece(
     assert (200, "rate_limit_exceeded") == (answer.status, last["error"]["code"])
 
 
-async def test_it_goes_through_the_same_door_as_any_request(client: Client) -> None:
+async def test_chat_completions_have_the_same_checks_as_other_requests(client: Client) -> None:
     async with client.post(CHAT, data="{") as refused:
         assert "invalid_json" == (await refused.json())["error"]["code"]
     async with client.post(CHAT, json={"model": "m"}) as refused:

@@ -43,7 +43,7 @@ def refused(chat: dict[str, Any]) -> tuple[str, str | None]:
     return wrong.code, wrong.param
 
 
-def test_what_says_nothing_here_is_accepted() -> None:
+def test_chat_fields_without_effect_are_accepted() -> None:
     named = [{"role": role, "content": "x", "name": "bob"} for role in ("system", "user")]
     assert body(messages=HI * 2)["input"][0].keys() == body(messages=named)["input"][0].keys()
     options = {"include_usage": True, "continuous_usage_stats": True, "other": None}
@@ -55,7 +55,7 @@ def test_what_says_nothing_here_is_accepted() -> None:
     assert {"effort": "max"} == body(reasoning_effort="max")["reasoning"]
 
 
-def test_what_a_provider_put_into_a_call_is_kept() -> None:
+def test_provider_data_in_a_call_is_kept() -> None:
     extra = {"google": {"thought_signature": "QUJD"}}
     call = {"id": "c", "type": "function", "function": {"name": "f", "arguments": "{}"}}
     said = {"role": "assistant", "content": None, "tool_calls": [call | {"extra_content": extra}]}
@@ -63,7 +63,7 @@ def test_what_a_provider_put_into_a_call_is_kept() -> None:
     assert extra == body(messages=asked)["input"][1]["extra_content"]
 
 
-def test_a_whole_conversation_with_tools_becomes_items() -> None:
+def test_a_conversation_with_tools_becomes_items() -> None:
     messages = [
         {"role": "system", "content": "Be brief."},
         {"role": "developer", "content": [{"type": "text", "text": "Very."}]},
@@ -123,7 +123,7 @@ def test_a_whole_conversation_with_tools_becomes_items() -> None:
 
 
 @pytest.mark.parametrize("content", [{}, {"content": None}])
-def test_answers_and_results_without_content_are_empty(content: dict[str, None]) -> None:
+def test_missing_content_of_answers_and_results_becomes_empty(content: dict[str, None]) -> None:
     messages = [
         {"role": "user", "content": "Hi."},
         {"role": "assistant", **content},
@@ -204,7 +204,9 @@ def test_answers_and_results_without_content_are_empty(content: dict[str, None])
         ({"stream": True, "stream_options": {"include_usage": True}}, {"stream": True}),
     ],
 )
-def test_a_parameter_has_its_place(chat: dict[str, Any], response: dict[str, Any] | None) -> None:
+def test_chat_parameters_map_to_response_parameters(
+    chat: dict[str, Any], response: dict[str, Any] | None
+) -> None:
     made = body(**chat)
     expected = chat if response is None else response
 
@@ -293,13 +295,13 @@ def test_a_parameter_has_its_place(chat: dict[str, Any], response: dict[str, Any
         ),
     ],
 )
-def test_what_is_wrong_is_named_as_the_caller_knows_it(
+def test_errors_name_the_fields_of_the_chat_body(
     chat: dict[str, Any], code: str, param: str
 ) -> None:
     assert (code, param) == refused({"messages": HI, **chat})
 
 
-def test_a_message_is_named_by_its_place_in_the_chat() -> None:
+def test_errors_name_the_index_of_the_chat_message() -> None:
     calls = [{"id": "c", "function": {"name": "f", "arguments": "{}"}}] * 2
     messages = [
         {"role": "assistant", "tool_calls": calls},
@@ -356,7 +358,7 @@ def places(value: Any, place: str = "") -> Iterator[str]:
 
 
 @pytest.mark.parametrize("place", list(places(EVERYTHING)))
-def test_a_wrong_value_is_named_by_its_place_in_the_chat(place: str) -> None:
+def test_errors_name_the_path_of_the_invalid_value_in_the_chat_body(place: str) -> None:
     chat = copy.deepcopy(EVERYTHING)
     *path, last = [int(one) if one.isdigit() else one for one in re.findall(r"\w+", place)]
     holder: Any = chat
@@ -368,13 +370,13 @@ def test_a_wrong_value_is_named_by_its_place_in_the_chat(place: str) -> None:
     assert len(param or "") > len(place) / 2 or place.startswith("tool_choice")
 
 
-def test_a_refusal_keeps_its_headers_in_the_terms_of_the_chat() -> None:
+def test_a_refusal_in_chat_form_keeps_its_headers() -> None:
     limited = from_error(Limited("input_tokens", 5, 0))
     named = Translation({"messages": HI}).named(limited)
     assert ("messages", {"X-RateLimit-Limit-Input-Tokens": "5"}) == (named.param, named.headers)
 
 
-def test_the_advice_about_types_and_results_works() -> None:
+def test_the_errors_of_types_and_results_name_valid_values() -> None:
     call = {"id": "c", "type": "custom", "custom": {"name": "f", "input": "x"}}
     asked = [*HI, {"role": "assistant", "content": None, "tool_calls": [call]}]
     for chat, advice in (
@@ -411,7 +413,7 @@ names = st.sampled_from(
 
 
 @given(st.dictionaries(names, hostile, max_size=4))
-def test_whatever_comes_is_a_request_or_refused(chat: dict[str, Any]) -> None:
+def test_any_chat_body_becomes_a_request_or_raises_a_problem(chat: dict[str, Any]) -> None:
     with contextlib.suppress(Problem):
         parse_create(Translation(chat).body)
 
@@ -428,7 +430,9 @@ def test_whatever_comes_is_a_request_or_refused(chat: dict[str, Any]) -> None:
         {"extra_content": {"google": {"thought_signature": "QUJD"}}},  # Gemini
     ],
 )
-def test_a_message_of_the_model_may_come_back_as_a_library_read_it(echoed: dict[str, Any]) -> None:
+def test_model_messages_with_fields_added_by_client_libraries_are_accepted(
+    echoed: dict[str, Any],
+) -> None:
     function = {"name": "f", "arguments": "{}"}
     call = {"id": "c", "type": "function", "function": function, "index": 0}
     said = {"role": "assistant", "content": "So.", "tool_calls": [call]}
@@ -437,7 +441,7 @@ def test_a_message_of_the_model_may_come_back_as_a_library_read_it(echoed: dict[
     assert body(messages=messages) == body(messages=[*HI, said | echoed, result])
 
 
-def test_reasoning_comes_back_in_the_field_in_which_it_came() -> None:
+def test_reasoning_is_returned_in_the_field_it_came_in() -> None:
     for field in ("reasoning", "reasoning_content"):
         [thought, _] = body(messages=[{"role": "assistant", "content": "So.", field: "Hm."}])[
             "input"
@@ -446,6 +450,6 @@ def test_reasoning_comes_back_in_the_field_in_which_it_came() -> None:
         assert [{"type": "reasoning_text", "text": "Hm."}] == thought["content"]
 
 
-def test_what_a_message_of_the_model_asks_for_is_not_ignored() -> None:
+def test_unsupported_fields_of_model_messages_are_refused() -> None:
     with pytest.raises(Problem, match="prefix"):
         body(messages=[*HI, {"role": "assistant", "content": "So", "prefix": True}])

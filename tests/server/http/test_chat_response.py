@@ -138,7 +138,7 @@ def test_chunks_add_up_to_the_completion(cuts: int) -> None:
 
 
 @pytest.mark.parametrize("known", [True, False], ids=["with the call", "later"])
-def test_a_call_has_what_its_provider_wants_back(known: bool) -> None:
+def test_a_call_carries_the_data_of_its_provider(known: bool) -> None:
     extra = {"google": {"thought_signature": "QUJD"}}
     events, item = calling(0, "f", "{}")
     events[-1]["item"] = item = item | {"extra_content": extra}
@@ -155,13 +155,13 @@ def test_a_call_has_what_its_provider_wants_back(known: bool) -> None:
     assert [extra] == told == [call["extra_content"]]
 
 
-def test_the_ids_lead_to_the_response_and_to_nothing_else() -> None:
+def test_chunk_ids_are_derived_from_the_response_id() -> None:
     ids = {chunk["id"] for chunk in chunks_of(EVERYTHING)}
 
     assert {JOB.id.replace("resp_", "chatcmpl-")} == ids
 
 
-def test_the_count_comes_only_if_it_is_asked_for_and_last() -> None:
+def test_usage_is_sent_in_the_last_chunk_only_if_requested() -> None:
     assert all("usage" not in chunk for chunk in chunks_of(EVERYTHING))
     *others, last = chunks_of(EVERYTHING, usage=True)
     assert {None} == {chunk["usage"] for chunk in others}
@@ -184,7 +184,9 @@ def test_the_count_comes_only_if_it_is_asked_for_and_last() -> None:
         (Status.INCOMPLETE, {"incomplete": "content_filter"}, "content_filter"),
     ],
 )
-def test_why_it_stopped(status: Status, more: dict[str, Any], reason: str) -> None:
+def test_the_finish_reason_reflects_the_end_of_the_response(
+    status: Status, more: dict[str, Any], reason: str
+) -> None:
     events = an_answer(saying(0, "output_text", "So."), status=status, **more)
 
     assert reason == completion(events[-1]["response"])["choices"][0]["finish_reason"]
@@ -200,7 +202,7 @@ def test_why_it_stopped(status: Status, more: dict[str, Any], reason: str) -> No
         (Status.CANCELLED, "", "cancelled", 409),
     ],
 )
-def test_what_failed_ends_with_an_error_and_no_reason_for_stopping(
+def test_a_failed_response_ends_with_an_error_and_no_finish_reason(
     status: Status, cause: str, code: str, http: int
 ) -> None:
     error = {"code": cause, "message": "What to do."} if status is Status.FAILED else None
@@ -221,13 +223,13 @@ def again(*first: Event) -> list[Event]:
     return [*whole[:3], *(first or begun), restarted(JOB, 2, "worker_lost"), *whole[3:]]
 
 
-def test_a_restart_before_anything_was_sent_leaves_no_trace() -> None:
+def test_a_restart_before_the_first_chunk_is_invisible() -> None:
     assert "Good." == folded(chunks_of(again()))["content"]
     begun = lifecycle(JOB, "response.in_progress", "in_progress")
     assert "Good." == folded(chunks_of(again(begun), cuts=100))["content"]
 
 
-def test_a_restart_in_mid_stream_ends_it_with_where_to_go() -> None:
+def test_a_restart_in_mid_stream_ends_it_with_the_id_to_continue_from() -> None:
     *before, last = chunks_of(again(), cuts=100)
 
     assert "Bad." == folded(before)["content"]
@@ -235,7 +237,7 @@ def test_a_restart_in_mid_stream_ends_it_with_where_to_go() -> None:
     assert f"GET /v1/responses/{JOB.id}" in last["error"]["message"]
 
 
-def test_a_call_whose_arguments_come_all_at_once_is_told() -> None:
+def test_a_call_with_arguments_in_one_event_is_sent() -> None:
     events, item = calling(0, "f", "{}")
     without = [event for event in events if not event["type"].endswith("arguments.delta")]
 

@@ -40,7 +40,7 @@ def test_other_names_are_refused(host: str) -> None:
 @pytest.mark.parametrize(
     "written", ["http://a.example", "a.example:80", "*.a.example", "a b", "a/"]
 )
-def test_a_setting_that_is_no_name_is_refused_at_the_start(written: str) -> None:
+def test_an_invalid_host_name_in_the_setting_stops_the_start(written: str) -> None:
     with pytest.raises(ConfigError, match="HOLDLINE_ALLOWED_HOSTS contains"):
         Config.from_environ({SETTING: written})
 
@@ -51,7 +51,7 @@ def test_with_keys_any_name_passes_unless_names_are_listed() -> None:
     assert frozenset({"a.example"}) == Config.from_environ(keys | {SETTING: "a.example"}).hosts
 
 
-async def test_a_rebound_name_reaches_nothing_and_is_told_what_to_set(system: System) -> None:
+async def test_a_rebound_name_is_refused_with_the_setting_to_change(system: System) -> None:
     server = await system.server(**{SETTING: "chat.example"})
     rebound = {"Host": "evil.example:8080", "Origin": "http://evil.example:8080"}
     async with aiohttp.ClientSession(server.url) as http:

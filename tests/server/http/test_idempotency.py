@@ -35,7 +35,7 @@ async def test_the_same_key_leads_to_the_same_response(client: Client, worker: W
     assert (answer.job.id, "completed") == (body["id"], body["status"])
 
 
-async def test_the_same_key_from_thirty_callers_at_once_costs_one_answer(
+async def test_thirty_concurrent_requests_with_one_key_create_one_response(
     client: Client, worker: Worker
 ) -> None:
     asked = [
@@ -67,7 +67,7 @@ async def test_a_key_that_is_too_short_or_too_long_is_refused(client: Client, ke
     assert "idempotency_key" == json.loads(body)["error"]["param"]
 
 
-async def test_a_key_of_bytes_that_are_no_text_is_a_key(client: Client) -> None:
+async def test_a_key_of_bytes_that_are_not_utf_8_is_accepted(client: Client) -> None:
     ids = set()
     for key in (b"\xff\xfe", b"\xff\xfe", "ключ".encode()):
         head, body = await raw(client, b'{"input":"Why?","background":true}', key)

@@ -45,7 +45,7 @@ def origins(written: str) -> Origins:
         ("null", "null"),
     ],
 )
-def test_an_origin_is_known_in_each_spelling(written: str, sent: str) -> None:
+def test_every_spelling_of_an_allowed_origin_is_accepted(written: str, sent: str) -> None:
     assert origins(written).allows(sent, HOST)
     assert origins(f"https://a.example, {written},").allows(sent, HOST)
     assert not origins("https://a.example").allows(sent, HOST)
@@ -65,14 +65,14 @@ def test_an_origin_is_known_in_each_spelling(written: str, sent: str) -> None:
         ("null", "null, null"),
     ],
 )
-def test_another_origin_is_another_site(written: str, sent: str) -> None:
+def test_other_origins_are_refused(written: str, sent: str) -> None:
     assert not origins(written).allows(sent, HOST)
 
 
 @pytest.mark.parametrize(
     "host", ["holdline.example", "Holdline.Example:80", "holdline.example:443"]
 )
-def test_the_own_site_needs_no_default_port(host: str) -> None:
+def test_the_servers_own_origin_matches_without_a_default_port(host: str) -> None:
     scheme = "https" if host.endswith(":443") else "http"
     assert origins("").allows(f"{scheme}://holdline.example", host)
     assert not origins("").allows("http://evil.example", host)
@@ -93,7 +93,7 @@ SENT = st.one_of(st.just("null"), st.text(), st.builds("{}://{}{}".format, SCHEM
 @example("https://a,b")
 @example("null")
 @example("https://faß.example:0443")
-def test_the_advice_of_a_refusal_works(sent: str) -> None:
+def test_the_setting_suggested_by_a_refusal_allows_the_origin(sent: str) -> None:
     for before in ("", "https://a.example"):
         assert origins(before).allows(sent, HOST) == (sent == before != "")
         advice = _advice(sent, others=bool(before))
@@ -146,7 +146,7 @@ def test_a_page_may_read_every_header_that_is_for_clients() -> None:
     assert len(found) > 10
 
 
-async def test_an_app_is_answered_with_its_origin_as_it_was_sent(system: System) -> None:
+async def test_the_cors_header_repeats_the_origin_of_an_app_exactly(system: System) -> None:
     written = "capacitor://localhost,null,https://BÜCHER.example"
     server = await system.server(HOLDLINE_ALLOWED_ORIGINS=written)
     async with aiohttp.ClientSession(server.url) as http:

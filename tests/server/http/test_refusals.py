@@ -37,7 +37,7 @@ Serve = Callable[..., Awaitable[Client]]
         (b'{"input": "x", "nonsense": 1}', "unknown_parameter", "nonsense"),
     ],
 )
-async def test_a_body_that_is_wrong_is_refused_by_field(
+async def test_an_invalid_body_is_refused_by_field(
     client: Client, body: bytes, code: str, param: str | None
 ) -> None:
     async with client.post(ALL, data=body) as response:
@@ -50,7 +50,7 @@ async def test_a_body_that_is_too_large_is_refused(serve: Serve) -> None:
         assert (413, "body_too_large", None) == await refusal(response)
 
 
-async def test_a_full_queue_says_when_to_come_again(serve: Serve) -> None:
+async def test_the_refusal_of_a_full_queue_says_when_to_retry(serve: Serve) -> None:
     client = await serve(max_waiting="1")
     await background(client)
     async with client.post(ALL, json={"input": "x", "background": True}) as response:
@@ -58,7 +58,7 @@ async def test_a_full_queue_says_when_to_come_again(serve: Serve) -> None:
         assert int(response.headers["Retry-After"]) > 0
 
 
-async def test_redis_away_says_when_to_come_again_and_is_over_when_redis_is_back(
+async def test_requests_during_an_outage_of_redis_get_a_retry_time_and_succeed_afterwards(
     serve: Serve, redis_url: str
 ) -> None:
     async with Proxy(redis_url) as proxy:
@@ -96,14 +96,14 @@ async def test_redis_away_says_when_to_come_again_and_is_over_when_redis_is_back
         ("POST", f"{ALL}/input_tokens", 404),
     ],
 )
-async def test_what_is_not_served_is_refused_in_the_same_shape(
+async def test_unknown_routes_are_refused_in_the_standard_form(
     client: Client, method: str, url: str, status: int
 ) -> None:
     async with client.request(method, url) as response:
         assert status == (await refusal(response))[0]
 
 
-async def test_a_refusal_names_the_methods_and_the_protocol_that_are_served(client: Client) -> None:
+async def test_a_refusal_names_the_supported_methods_and_protocol(client: Client) -> None:
     async with client.put(ALL) as response:
         assert (405, "GET, POST") == (response.status, response.headers["Allow"])
     async with client.get(ALL) as response:
@@ -147,7 +147,7 @@ async def test_an_encoded_body_is_decoded_or_refused(
         assert (status, code, None) == await refusal(response)
 
 
-async def test_the_model_that_is_served_is_listed(client: Client) -> None:
+async def test_the_configured_model_is_listed(client: Client) -> None:
     async with client.get("/v1/models") as response:
         body = await response.json()
 

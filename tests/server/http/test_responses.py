@@ -30,7 +30,7 @@ Serve = Callable[..., Awaitable[Client]]
 # To create.
 
 
-async def test_a_plain_request_is_answered_when_the_answer_is_whole(
+async def test_a_plain_request_returns_the_complete_answer(
     client: Client, worker: Worker, server: Server
 ) -> None:
     asked = asyncio.create_task(client.post(ALL, json={"input": "Why?"}))
@@ -46,7 +46,7 @@ async def test_a_plain_request_is_answered_when_the_answer_is_whole(
     await wait_until(lambda: at_rest(server))
 
 
-async def test_a_streamed_request_has_every_event_and_says_that_it_is_done(
+async def test_a_streaming_request_receives_every_event_and_done(
     client: Client, worker: Worker
 ) -> None:
     working = asyncio.create_task(worker.answer("Be", "cause", "."))
@@ -64,9 +64,7 @@ async def test_a_streamed_request_has_every_event_and_says_that_it_is_done(
     assert response.headers["Content-Type"].startswith("text/event-stream")
 
 
-async def test_a_request_in_the_background_is_accepted_at_once(
-    client: Client, worker: Worker
-) -> None:
+async def test_a_background_request_is_accepted_at_once(client: Client, worker: Worker) -> None:
     async with client.post(ALL, json={"input": "Why?", "background": True}) as response:
         body = await response.json()
 
@@ -75,7 +73,7 @@ async def test_a_request_in_the_background_is_accepted_at_once(
     assert body["id"] == answer.job.id
 
 
-async def test_the_worker_is_handed_what_was_asked(client: Client, worker: Worker) -> None:
+async def test_the_job_holds_the_request(client: Client, worker: Worker) -> None:
     await background(
         client, input=[{"role": "user", "content": "Why? \0 👩‍👧 \u202e"}], temperature=0, user="u"
     )
@@ -86,7 +84,7 @@ async def test_the_worker_is_handed_what_was_asked(client: Client, worker: Worke
     assert (0, "u", "simulation") == (params["temperature"], params["user"], params["model"])
 
 
-async def test_a_caller_who_goes_away_stops_nothing(
+async def test_a_disconnected_caller_does_not_stop_the_answer(
     client: Client, worker: Worker, server: Server
 ) -> None:
     for stream in (False, True):
@@ -107,7 +105,7 @@ async def test_a_caller_who_goes_away_stops_nothing(
         assert "Because." == body["output"][0]["content"][0]["text"]
 
 
-async def test_an_answer_builds_on_those_before_it(client: Client, worker: Worker) -> None:
+async def test_a_response_continues_earlier_responses(client: Client, worker: Worker) -> None:
     first = await answered(client, worker, "One.")
     second = await background(client, input="And?", previous_response_id=first)
     await worker.answer("Two.")
@@ -121,7 +119,7 @@ async def test_an_answer_builds_on_those_before_it(client: Client, worker: Worke
 
 
 @pytest.mark.parametrize("previous", ["resp_x", RESPONSE, "x" * 128])
-async def test_an_unknown_answer_cannot_be_built_on(client: Client, previous: str) -> None:
+async def test_an_unknown_response_cannot_be_continued(client: Client, previous: str) -> None:
     body = {"input": "And?", "previous_response_id": previous}
     async with client.post(ALL, json=body) as response:
         assert (400, "previous_response_not_found", "previous_response_id") == await refusal(
@@ -129,7 +127,7 @@ async def test_an_unknown_answer_cannot_be_built_on(client: Client, previous: st
         )
 
 
-async def test_an_answer_that_has_not_ended_or_was_not_to_be_stored_cannot_be_built_on(
+async def test_unfinished_and_unstored_responses_cannot_be_continued(
     client: Client, worker: Worker
 ) -> None:
     unstored = await background(client, store=False)
@@ -167,7 +165,7 @@ async def test_a_running_response_is_cancelled_by_its_worker(
         assert "cancelled" == (await response.json())["status"]
 
 
-async def test_what_has_ended_cannot_be_cancelled_any_more(client: Client, worker: Worker) -> None:
+async def test_a_finished_response_cannot_be_cancelled(client: Client, worker: Worker) -> None:
     id_ = await answered(client, worker, "a")
     async with client.post(f"{ALL}/{id_}/cancel") as response:
         assert "completed" == (await response.json())["status"]
@@ -176,7 +174,7 @@ async def test_what_has_ended_cannot_be_cancelled_any_more(client: Client, worke
 # Input items.
 
 
-async def test_input_items_come_in_pages(client: Client) -> None:
+async def test_input_items_are_paginated(client: Client) -> None:
     messages = [{"role": "user", "content": str(number)} for number in range(25)]
     id_ = await background(client, input=messages)
     url = f"{ALL}/{id_}/input_items"
@@ -219,7 +217,7 @@ async def test_input_items_come_in_pages(client: Client) -> None:
         ("after=msg_nothing", "after"),
     ],
 )
-async def test_a_page_that_there_is_not_is_refused(client: Client, query: str, param: str) -> None:
+async def test_an_invalid_page_is_refused(client: Client, query: str, param: str) -> None:
     id_ = await background(client)
     async with client.get(f"{ALL}/{id_}/input_items?{query}") as response:
         assert (400, "invalid_value", param) == await refusal(response)
@@ -228,7 +226,7 @@ async def test_a_page_that_there_is_not_is_refused(client: Client, query: str, p
 # To go.
 
 
-async def test_a_server_that_goes_sends_waiting_callers_elsewhere(
+async def test_a_stopping_server_tells_waiting_callers_to_retry_elsewhere(
     client: Client, worker: Worker, server: Server
 ) -> None:
     plain = asyncio.create_task(client.post(ALL, json={"input": "Why?"}))
@@ -259,7 +257,7 @@ async def test_a_server_that_goes_sends_waiting_callers_elsewhere(
     assert "sequence_number" not in last
 
 
-async def test_a_caller_who_waits_gets_the_answer_within_the_grace(
+async def test_a_waiting_caller_receives_an_answer_within_the_grace_period(
     serve: Serve, worker: Worker
 ) -> None:
     client = await serve(shutdown_grace_seconds="20")
@@ -279,7 +277,7 @@ async def test_a_caller_who_waits_gets_the_answer_within_the_grace(
     await draining
 
 
-async def test_a_reader_of_a_stream_who_does_not_read_is_dropped_and_holds_no_backlog(
+async def test_a_stalled_stream_reader_is_dropped_and_holds_no_backlog(
     client: Client, worker: Worker, server: Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(timeouts, "STUCK_SECONDS", 0.5)
@@ -305,7 +303,7 @@ async def test_a_reader_of_a_stream_who_does_not_read_is_dropped_and_holds_no_ba
     await answer.complete()
 
 
-async def test_readers_of_an_answer_who_do_not_read_are_dropped_and_hold_a_piece_each(
+async def test_stalled_readers_of_a_body_are_dropped_and_hold_one_piece_each(
     client: Client, worker: Worker, server: Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(timeouts, "STUCK_SECONDS", 1.0)
@@ -333,7 +331,7 @@ async def test_readers_of_an_answer_who_do_not_read_are_dropped_and_hold_a_piece
         assert 4_000_000 == len((await response.json())["output"][0]["content"][0]["text"])
 
 
-async def test_a_quiet_stream_says_that_it_is_still_here(serve: Serve, worker: Worker) -> None:
+async def test_a_quiet_stream_sends_keepalive_comments(serve: Serve, worker: Worker) -> None:
     client = await serve(ping_seconds="0.1")
     async with client.post(ALL, json={"input": "Why?", "stream": True}) as response:
         answer = await worker.take()

@@ -47,7 +47,7 @@ async def submitted(client: Client) -> int:
 
 
 @pytest.mark.parametrize("path", BODIES)
-async def test_the_retry_of_a_request_that_was_cut_has_its_answer(
+async def test_the_retry_of_an_interrupted_request_receives_its_answer(
     serve: Serve, worker: Worker, pipe: Pipe, path: str
 ) -> None:
     client, other = await serve(), await serve()
@@ -65,7 +65,7 @@ async def test_the_retry_of_a_request_that_was_cut_has_its_answer(
     assert not await pipe.call("KEYS", "holdline:*replies:*")
 
 
-async def test_two_retries_of_two_requests_have_two_answers(serve: Serve, worker: Worker) -> None:
+async def test_retries_of_two_requests_receive_two_answers(serve: Serve, worker: Worker) -> None:
     client, other = await serve(), await serve()
     firsts = [ask(client, BODIES[ALL]) for _ in range(2)]
     taken = [await worker.take() for _ in range(2)]
@@ -91,7 +91,7 @@ async def test_two_retries_of_two_requests_have_two_answers(serve: Serve, worker
     ],
     ids=["deliberate", "another body", "another way", "a key"],
 )
-async def test_another_request_has_an_answer_of_its_own(
+async def test_a_different_request_receives_its_own_answer(
     client: Client, worker: Worker, body: dict[str, Any], retry: int, headers: dict[str, str]
 ) -> None:
     first = ask(client, BODIES[ALL])
@@ -106,7 +106,7 @@ async def test_another_request_has_an_answer_of_its_own(
     await taken.complete()
 
 
-async def test_a_retry_does_not_take_an_answer_that_another_still_waits_for(
+async def test_a_retry_does_not_take_the_answer_of_a_connected_caller(
     serve: Serve, worker: Worker
 ) -> None:
     client, other = await serve(), await serve()
@@ -120,7 +120,7 @@ async def test_a_retry_does_not_take_an_answer_that_another_still_waits_for(
     assert own.job.id == (await again).headers["X-Response-Id"]
 
 
-async def test_a_retry_after_an_answer_that_was_an_error_asks_again(
+async def test_a_retry_after_an_error_response_submits_again(
     client: Client, worker: Worker
 ) -> None:
     first = ask(client, BODIES[ALL])

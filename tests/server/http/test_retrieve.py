@@ -15,7 +15,7 @@ from tests.server.http.steps import ALL, answered, background, events_of, refusa
 Client = TestClient[Request, Application]
 
 
-async def test_a_resume_at_every_number_has_exactly_the_rest(
+async def test_a_resume_after_any_event_receives_exactly_the_rest(
     client: Client, worker: Worker
 ) -> None:
     id_ = await answered(client, worker, "a", "b", "c")
@@ -31,7 +31,7 @@ async def test_a_resume_at_every_number_has_exactly_the_rest(
                 assert (whole[after + 1 :], True) == await events_of(response)
 
 
-async def test_a_resume_that_shows_another_item_has_nothing_but_the_error(
+async def test_a_resume_with_the_wrong_last_item_receives_only_an_error(
     client: Client, worker: Worker
 ) -> None:
     id_ = await answered(client, worker, "a", "b")
@@ -43,7 +43,7 @@ async def test_a_resume_that_shows_another_item_has_nothing_but_the_error(
     assert "response_rolled_back" == own_code(event["error"])
 
 
-async def test_a_resume_of_a_running_answer_goes_on_live(client: Client, worker: Worker) -> None:
+async def test_a_resume_of_a_running_answer_continues_live(client: Client, worker: Worker) -> None:
     id_ = await background(client)
     answer = await worker.take()
     await answer.say("a", "b")
@@ -57,7 +57,7 @@ async def test_a_resume_of_a_running_answer_goes_on_live(client: Client, worker:
     assert list(range(5, 5 + len(events))) == [event["sequence_number"] for event in events]
 
 
-async def test_a_running_answer_can_be_looked_at(client: Client, worker: Worker) -> None:
+async def test_a_running_response_can_be_retrieved(client: Client, worker: Worker) -> None:
     id_ = await background(client)
     answer = await worker.take()
     await answer.say("So far")
@@ -67,7 +67,7 @@ async def test_a_running_answer_can_be_looked_at(client: Client, worker: Worker)
     assert ("in_progress", "So far") == (body["status"], body["output"][0]["content"][0]["text"])
 
 
-async def test_a_resume_beyond_the_end_is_said_in_the_stream(
+async def test_a_resume_beyond_the_end_is_reported_in_the_stream(
     client: Client, worker: Worker
 ) -> None:
     id_ = await answered(client, worker, "a")
@@ -81,7 +81,9 @@ async def test_a_resume_beyond_the_end_is_said_in_the_stream(
 
 
 @pytest.mark.parametrize("after", ["-2", "x", "1.5", "9" * 30, "9007199254740993", "0x1", "", " "])
-async def test_a_number_that_is_none_is_refused(client: Client, worker: Worker, after: str) -> None:
+async def test_an_invalid_sequence_number_is_refused(
+    client: Client, worker: Worker, after: str
+) -> None:
     id_ = await background(client)
     url = f"{ALL}/{id_}?stream=true&starting_after={after}"
     async with client.get(url) as response:
@@ -104,7 +106,7 @@ HOSTILE_IDS = [
 
 
 @pytest.mark.parametrize("id_", HOSTILE_IDS)
-async def test_an_unknown_id_is_not_found_whatever_is_asked_of_it(client: Client, id_: str) -> None:
+async def test_an_unknown_id_is_not_found_on_every_route(client: Client, id_: str) -> None:
     one = URL(f"{ALL}/{id_}", encoded=True)
     for method, url in [
         ("GET", one),

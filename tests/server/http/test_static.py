@@ -33,7 +33,7 @@ def packed(**modules: str) -> str:
     )
 
 
-def test_a_module_comes_after_those_that_it_needs_and_once() -> None:
+def test_modules_are_bundled_once_and_after_their_imports() -> None:
     code = packed(
         entry='import { a } from "./a.js";\nexport { b } from "./b.js";\nrun(a, b);\n',
         a='import { b } from "./b.js";\nexport const a = b + 1;\n',
@@ -42,7 +42,7 @@ def test_a_module_comes_after_those_that_it_needs_and_once() -> None:
     assert 'const home = "home";\nconst b=1;const a=b+1;run(a,b);export { b };\n' == code
 
 
-def test_a_vendored_module_keeps_its_names_to_itself() -> None:
+def test_the_names_of_a_vendored_module_stay_private() -> None:
     code = packed(
         entry='import { Lexer } from "./vendor/m.js";\nconst w = 1;\n',
         m="/* theirs */\nclass w {}\nexport{w as Lexer,w as lex};\n//# sourceMappingURL=m.map\n",
@@ -50,7 +50,7 @@ def test_a_vendored_module_keeps_its_names_to_itself() -> None:
     assert "const { Lexer } = (() => {\nclass w {}\n\nreturn { Lexer: w };\n})();" in code
 
 
-def test_of_a_vendored_module_only_whole_lines_of_comment_go() -> None:
+def test_only_whole_comment_lines_of_a_vendored_module_are_removed() -> None:
     lines = '/**\n * gone **\n */\nlet a = "/* b */"; // kept\n  // gone\n\n  call(a); /* kept */\n'
     entry = 'import { a } from "./vendor/m.js";\nuse(a);\n'
     code = packed(entry=entry, m=f"{lines}export {{ a }};\n")
@@ -59,7 +59,7 @@ def test_of_a_vendored_module_only_whole_lines_of_comment_go() -> None:
     assert minified in packed(entry=entry, m=f"{minified}export {{ a }};\n")
 
 
-def test_a_stylesheet_becomes_one_that_is_constructed() -> None:
+def test_a_stylesheet_becomes_a_constructed_stylesheet() -> None:
     code = packed(
         entry='import sheet from "./a.css" with { type: "css" };\nuse(sheet);\n',
         a_css="a {\n  color: red; /* why */\n}\n",
@@ -78,7 +78,7 @@ def test_a_stylesheet_becomes_one_that_is_constructed() -> None:
         "const a = `b\nc`;",
     ],
 )
-def test_what_cannot_be_packed_is_refused(wrong: str) -> None:
+def test_unsupported_module_syntax_is_refused(wrong: str) -> None:
     with pytest.raises(PackError):
         packed(entry=wrong, a="export const a = 1;\n")
 
@@ -104,11 +104,13 @@ def test_what_cannot_be_packed_is_refused(wrong: str) -> None:
         ("return [a, b].map((c) => ({ c }))", "return[a,b].map((c)=>({c}))"),
     ],
 )
-def test_only_comments_and_space_that_means_nothing_go(written: str, packed: str) -> None:
+def test_minifying_removes_only_comments_and_insignificant_whitespace(
+    written: str, packed: str
+) -> None:
     assert f"{packed}\n" == strip(f"  {written} // gone\n/** gone\n * too */\n")
 
 
-def test_private_names_become_short_and_strings_do_not() -> None:
+def test_private_names_are_shortened_and_strings_are_not() -> None:
     code = packed(
         entry="class A {\n  #first = 1;\n  get #other() { return this.#first; }\n"
         '  run() { return `${this.#other}#first` + "#other"; }\n}\n'
@@ -117,7 +119,7 @@ def test_private_names_become_short_and_strings_do_not() -> None:
     assert 'return `${this.#b}#first` + "#other";' in code
 
 
-def test_constants_and_classes_become_short_and_numbers_go_where_they_are_used() -> None:
+def test_constants_and_classes_are_shortened_and_numbers_are_inlined() -> None:
     code = packed(
         entry='import { LONG, LIMIT } from "./a.js";\nexport class Entry {}\n'
         'const x = [...LONG, a.LONG, `LONG ${LIMIT}${LONG}`, "LIMIT"];\n',
@@ -128,14 +130,14 @@ def test_constants_and_classes_become_short_and_numbers_go_where_they_are_used()
     assert code.endswith("export { Entry };\n")
 
 
-def test_a_squeezed_stylesheet_says_the_same() -> None:
+def test_a_minified_stylesheet_is_equivalent() -> None:
     css = "@media (max-width: 3rem) {\n  a > b, c :hover { margin: calc(1px + 2px) -0.5em; }\n}\n"
     assert "@media (max-width:3rem){a>b,c :hover{margin:calc(1px + 2px) -.5em}}" == squeeze(css)
     css = '[a="word"] { b: "c" } [d="two words"] { }'
     assert '[a=word]{b:"c"}[d="two words"]{}' == squeeze(css)
 
 
-def test_the_documented_sizes_are_those_of_today() -> None:
+def test_the_documented_sizes_are_current() -> None:
     """To one percent: the version in the file changes a few bytes."""
     document = (ROOT / "docs" / "widget.md").read_text()
     told = re.findall(r"^\| Holdline: (.+) \| ([\d,]+) \|$", document, re.MULTILINE)
@@ -146,7 +148,7 @@ def test_the_documented_sizes_are_those_of_today() -> None:
     ), "python tests/web/sizes.py --ours prints the rows of docs/widget.md"
 
 
-def test_the_version_is_that_of_every_byte(tmp_path_factory: pytest.TempPathFactory) -> None:
+def test_the_version_changes_with_every_byte(tmp_path_factory: pytest.TempPathFactory) -> None:
     folder = tmp_path_factory.mktemp("web")
     (folder / "a.js").write_text("1")
     first = Pages(folder).version
@@ -155,12 +157,12 @@ def test_the_version_is_that_of_every_byte(tmp_path_factory: pytest.TempPathFact
     assert first != Pages(folder).version
 
 
-def test_a_name_in_a_page_is_the_versioned_one() -> None:
+def test_pages_reference_versioned_names() -> None:
     page = pages().page("index.html").content.decode()
     assert set() == set(re.findall(rf'="/web/(?!{pages().version}/)[^"]*', page))
 
 
-def test_each_packed_file_carries_the_integrity_values_of_what_it_loads_later() -> None:
+def test_each_bundle_carries_the_integrity_values_of_the_files_that_it_loads_later() -> None:
     for loader, names in (("widget.js", LATER), ("turns.js", LATEST)):
         for name in names:
             digest = hashlib.sha256(pages().packed[name].content).digest()
@@ -168,7 +170,7 @@ def test_each_packed_file_carries_the_integrity_values_of_what_it_loads_later() 
             assert f'"{name}":"sha256-{value}"' in pages().packed[loader].content.decode()
 
 
-async def test_the_packed_widget_is_what_its_integrity_value_says(server: Server) -> None:
+async def test_the_bundled_widget_matches_its_integrity_value(server: Server) -> None:
     async with aiohttp.ClientSession(server.url) as http:
         for path, cache in (
             ("/widget.js", "no-cache"),
@@ -189,7 +191,7 @@ async def test_the_packed_widget_is_what_its_integrity_value_says(server: Server
             assert 404 == response.status
 
 
-async def test_a_source_is_served_as_it_is(server: Server) -> None:
+async def test_source_files_are_served_unchanged(server: Server) -> None:
     source = Pages()._sources["client.js"]
     async with aiohttp.ClientSession(server.url, auto_decompress=False) as http:
         async with http.get("/web/client.js", headers={"Accept-Encoding": "identity"}) as response:
@@ -217,17 +219,17 @@ async def test_a_source_is_served_as_it_is(server: Server) -> None:
         ("", False),
     ],
 )
-def test_a_site_is_allowed_by_its_exact_name(origin: str | None, allowed: bool) -> None:
+def test_a_site_is_allowed_by_its_exact_origin(origin: str | None, allowed: bool) -> None:
     assert allowed == Origins([HERE]).allows(origin, "holdline.example")
 
 
 @pytest.mark.parametrize("wrong", ["shop.example", "https://shop.example/", "*"])
-def test_a_site_that_no_browser_names_so_is_refused_at_the_start(wrong: str) -> None:
+def test_an_origin_that_no_browser_sends_stops_the_start(wrong: str) -> None:
     with pytest.raises(ConfigError, match="HOLDLINE_ALLOWED_ORIGINS contains"):
         Config.from_environ({"HOLDLINE_ALLOWED_ORIGINS": f"{HERE}, {wrong}"})
 
 
-async def test_a_foreign_site_gets_no_socket_and_no_answer_and_is_told_why(server: Server) -> None:
+async def test_a_foreign_site_is_refused_with_a_reason(server: Server) -> None:
     foreign = {"Origin": "https://evil.example"}
     async with aiohttp.ClientSession(server.url) as http:
         with pytest.raises(aiohttp.WSServerHandshakeError) as refused:
@@ -247,7 +249,7 @@ async def test_a_foreign_site_gets_no_socket_and_no_answer_and_is_told_why(serve
             assert "*" == response.headers["Access-Control-Allow-Origin"]
 
 
-async def test_the_own_site_comes_in(server: Server) -> None:
+async def test_the_servers_own_site_is_allowed(server: Server) -> None:
     own = {"Origin": server.url}
     async with aiohttp.ClientSession(server.url) as http:
         async with http.ws_connect("/v1/responses", headers=own) as socket:
@@ -256,7 +258,7 @@ async def test_the_own_site_comes_in(server: Server) -> None:
             assert 200 == response.status
 
 
-async def test_an_allowed_site_comes_in_with_cors(system: System) -> None:
+async def test_an_allowed_site_receives_cors_headers(system: System) -> None:
     server = await system.server(HOLDLINE_ALLOWED_ORIGINS=f"https://other.example,{HERE}")
     there = {"Origin": HERE}
     async with aiohttp.ClientSession(server.url) as http:
@@ -272,7 +274,7 @@ async def test_an_allowed_site_comes_in_with_cors(system: System) -> None:
             assert "Idempotency-Key" in response.headers["Access-Control-Allow-Headers"]
 
 
-def test_the_widget_is_small() -> None:
+def test_the_size_of_the_widget_is_bounded() -> None:
     """To first paint, with the client, and with marked, which comes right after it."""
     pages = Pages()
     marked = pages._assets["vendor/marked/marked.esm.js"]

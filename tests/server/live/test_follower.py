@@ -48,7 +48,7 @@ async def test_a_notification_during_a_read_is_not_missed() -> None:
     assert [0, 1, 2, 3] == sink.numbers
 
 
-async def test_a_gap_while_the_log_is_read_lets_it_be_read_again() -> None:
+async def test_a_gap_during_a_read_causes_another_read() -> None:
     # The read found the log as it was before the subscription came back; nothing more is published.
     feed, sink = ScriptedFeed(DELTAS[:3]), RecordingSink()
     feed.back.clear()
@@ -64,7 +64,7 @@ async def test_a_gap_while_the_log_is_read_lets_it_be_read_again() -> None:
     assert 1 == sink.ended_times
 
 
-async def test_a_repeated_notification_is_passed_on_once() -> None:
+async def test_a_repeated_notification_is_delivered_once() -> None:
     feed, sink = ScriptedFeed([]), RecordingSink()
     follower = feed.follow(sink)
     follower.catch_up()
@@ -76,7 +76,7 @@ async def test_a_repeated_notification_is_passed_on_once() -> None:
     assert [0, 1, 2, 3] == sink.numbers
 
 
-async def test_a_notification_of_no_entries_sends_nothing() -> None:
+async def test_a_notification_without_entries_sends_nothing() -> None:
     # An append without entries asks whether the response is to be cancelled, and notifies.
     feed, sink = ScriptedFeed([]), RecordingSink()
     follower = feed.follow(sink)
@@ -90,7 +90,7 @@ async def test_a_notification_of_no_entries_sends_nothing() -> None:
     assert 1 == feed.reads
 
 
-async def test_a_missed_notification_is_made_up_for_by_the_next() -> None:
+async def test_the_next_notification_recovers_a_missed_one() -> None:
     feed, sink = ScriptedFeed([]), RecordingSink()
     feed.follow(sink).catch_up()
     await feed.settle()
@@ -101,7 +101,7 @@ async def test_a_missed_notification_is_made_up_for_by_the_next() -> None:
     assert [0, 1, 2, 3, 4] == sink.numbers
 
 
-async def test_entries_that_the_notification_did_not_carry_are_read() -> None:
+async def test_entries_missing_from_the_notification_are_read() -> None:
     feed, sink = ScriptedFeed([]), RecordingSink()
     follower = feed.follow(sink)
     follower.catch_up()
@@ -116,7 +116,7 @@ async def test_entries_that_the_notification_did_not_carry_are_read() -> None:
 
 
 @pytest.mark.parametrize("after", range(-1, 6))
-async def test_a_resume_has_exactly_the_rest(after: int) -> None:
+async def test_a_resume_receives_exactly_the_rest(after: int) -> None:
     feed, sink = ScriptedFeed([*DELTAS[:5], END]), RecordingSink()
     feed.status = Status.COMPLETED
     feed.follow(sink, after).catch_up()
@@ -136,7 +136,7 @@ async def test_a_resume_beyond_the_end_is_refused() -> None:
     assert not feed.followers
 
 
-async def test_a_resume_at_the_very_end_waits_for_more() -> None:
+async def test_a_resume_at_the_end_of_the_log_waits_for_more() -> None:
     feed, sink = ScriptedFeed(DELTAS[:5]), RecordingSink()
     feed.follow(sink, 4).catch_up()
     await feed.settle()
@@ -145,7 +145,7 @@ async def test_a_resume_at_the_very_end_waits_for_more() -> None:
     assert [5] == sink.numbers
 
 
-async def test_a_slow_sink_is_left_alone_and_has_all_when_it_is_writable_again() -> None:
+async def test_a_slow_sink_receives_everything_once_it_is_writable_again() -> None:
     feed, sink = ScriptedFeed(DELTAS[:2]), RecordingSink()
     follower = feed.follow(sink)
     follower.catch_up()
@@ -165,7 +165,7 @@ async def test_a_slow_sink_is_left_alone_and_has_all_when_it_is_writable_again()
     assert feed.reads <= 3
 
 
-async def test_a_sink_that_becomes_full_in_the_middle_of_a_read_loses_nothing() -> None:
+async def test_a_sink_that_fills_up_during_a_read_loses_nothing() -> None:
     class Small(RecordingSink):
         def deliver(self, follower: object, frames: object) -> None:
             super().deliver(follower, frames)  # type: ignore[arg-type]
@@ -184,7 +184,7 @@ async def test_a_sink_that_becomes_full_in_the_middle_of_a_read_loses_nothing() 
     assert list(range(50)) == sink.numbers
 
 
-async def test_a_log_that_was_rolled_back_behind_the_cursor_is_said_out_loud() -> None:
+async def test_a_log_rolled_back_behind_the_cursor_is_reported() -> None:
     feed, sink = ScriptedFeed(DELTAS[:5]), RecordingSink()
     follower = feed.follow(sink)
     follower.catch_up()
@@ -197,7 +197,7 @@ async def test_a_log_that_was_rolled_back_behind_the_cursor_is_said_out_loud() -
     assert (410, "response_rolled_back") == (sink.problem.status, sink.problem.code)
 
 
-async def test_a_tail_that_its_worker_writes_again_is_waited_for_and_not_repeated(
+async def test_lost_entries_that_the_worker_rewrites_are_awaited_and_not_repeated(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(follower_module, "REWRITE_SECONDS", 60)
@@ -217,7 +217,7 @@ async def test_a_tail_that_its_worker_writes_again_is_waited_for_and_not_repeate
     assert sink.problem is None
 
 
-async def test_who_comes_back_just_after_a_tail_was_lost_waits_for_it_too(
+async def test_a_resume_right_after_a_loss_waits_for_the_rewritten_entries(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(follower_module, "REWRITE_SECONDS", 60)
@@ -232,7 +232,7 @@ async def test_who_comes_back_just_after_a_tail_was_lost_waits_for_it_too(
     assert sink.problem is None
 
 
-async def test_a_log_that_was_rolled_back_and_written_anew_is_said_out_loud() -> None:
+async def test_a_log_rolled_back_and_rewritten_is_reported() -> None:
     feed, sink = ScriptedFeed(DELTAS[:5]), RecordingSink()
     follower = feed.follow(sink)
     follower.catch_up()
@@ -247,7 +247,7 @@ async def test_a_log_that_was_rolled_back_and_written_anew_is_said_out_loud() ->
 
 
 @pytest.mark.parametrize("attempt", ["cut", "grown", "begun", "closed"])
-async def test_a_resume_that_shows_an_item_is_told_that_its_log_was_rolled_back(
+async def test_a_resume_that_names_its_last_item_detects_a_rollback(
     attempt: str,
 ) -> None:
     item = item_id("msg", RESPONSE, 1, 0, "first")
@@ -281,7 +281,7 @@ async def test_a_resume_that_shows_an_item_is_told_that_its_log_was_rolled_back(
         (-1, "msg_1", None),
     ],
 )
-async def test_a_resume_that_shows_the_right_event_has_the_rest(
+async def test_a_resume_that_names_the_right_event_receives_the_rest(
     after: int, item: str | None, kind: str | None
 ) -> None:
     feed, sink = ScriptedFeed([BEGUN, *DELTAS[1:6], END]), RecordingSink()
@@ -294,9 +294,7 @@ async def test_a_resume_that_shows_the_right_event_has_the_rest(
     assert (1, None) == (sink.ended_times, sink.problem)
 
 
-async def test_a_log_that_lost_notified_entries_before_they_were_sent_is_not_read_for_ever() -> (
-    None
-):
+async def test_a_log_that_lost_notified_entries_is_not_read_forever() -> None:
     feed, sink = ScriptedFeed(DELTAS[:5]), RecordingSink()
     follower = feed.follow(sink)
     follower.catch_up()
@@ -316,7 +314,7 @@ async def test_a_log_that_lost_notified_entries_before_they_were_sent_is_not_rea
     assert [0, 1, 2, 3, 4, 5] == sink.numbers
 
 
-async def test_a_response_of_another_owner_is_as_unknown_as_none() -> None:
+async def test_a_response_of_another_owner_is_unknown() -> None:
     foreign, none = RecordingSink(), RecordingSink()
     feed = ScriptedFeed(DELTAS[:5])
     feed.owner = "somebody else"
@@ -334,7 +332,7 @@ async def test_a_response_of_another_owner_is_as_unknown_as_none() -> None:
     assert [] == foreign.frames
 
 
-async def test_a_response_that_is_gone_while_it_is_followed_is_said_out_loud() -> None:
+async def test_the_deletion_of_a_followed_response_is_reported() -> None:
     feed, sink = ScriptedFeed(DELTAS[:5]), RecordingSink()
     follower = feed.follow(sink)
     follower.catch_up()
@@ -347,7 +345,7 @@ async def test_a_response_that_is_gone_while_it_is_followed_is_said_out_loud() -
     assert (410, "response_gone") == (sink.problem.status, sink.problem.code)
 
 
-async def test_redis_away_is_waited_out() -> None:
+async def test_a_follower_waits_through_an_outage_of_redis() -> None:
     feed, sink = ScriptedFeed([*DELTAS[:5], END]), RecordingSink()
     feed.fails = [Away() for _ in range(5)]
     feed.follow(sink).catch_up()
@@ -357,7 +355,7 @@ async def test_redis_away_is_waited_out() -> None:
     assert (1, None) == (sink.ended_times, sink.problem)
 
 
-async def test_an_entry_that_cannot_be_read_ends_the_following_with_a_code() -> None:
+async def test_an_unreadable_entry_ends_the_follower_with_an_error_code() -> None:
     feed, sink = ScriptedFeed([DELTAS[0], b"\xc1"]), RecordingSink()
     feed.follow(sink).catch_up()
     await feed.settle()
@@ -366,7 +364,7 @@ async def test_an_entry_that_cannot_be_read_ends_the_following_with_a_code() -> 
     assert (500, "response_damaged") == (sink.problem.status, sink.problem.code)
 
 
-async def test_who_has_left_is_told_nothing_more() -> None:
+async def test_a_follower_that_left_receives_nothing_more() -> None:
     feed, sink = ScriptedFeed(DELTAS[:3]), RecordingSink()
     feed.back.clear()
     follower = feed.follow(sink)
@@ -406,7 +404,7 @@ STEPS = st.lists(
 
 @settings(max_examples=200, deadline=None)
 @given(STEPS, st.integers(-1, 3), st.integers(2, 5))
-async def test_whatever_happens_a_client_has_a_prefix_and_after_one_more_gap_the_whole(
+async def test_a_client_always_has_a_prefix_and_the_whole_log_after_one_more_gap(
     steps: list[str], after: int, page: int
 ) -> None:
     feed, sink = ScriptedFeed(DELTAS[:4]), RecordingSink()

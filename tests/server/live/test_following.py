@@ -61,7 +61,7 @@ def listening_too_late(relay: Relay, monkeypatch: pytest.MonkeyPatch) -> asyncio
 
 
 @pytest.mark.parametrize("order", ["subscribe, then read", "read, then subscribe"])
-async def test_only_who_subscribes_before_reading_has_what_is_written_in_between(
+async def test_a_follower_must_subscribe_before_it_reads(
     relay: Relay, pipe: Pipe, monkeypatch: pytest.MonkeyPatch, order: str
 ) -> None:
     job, writer = await running(pipe)
@@ -87,7 +87,7 @@ async def test_only_who_subscribes_before_reading_has_what_is_written_in_between
 
 
 @pytest.mark.parametrize("seed", [1, 2, 3])
-async def test_a_hundred_who_join_at_random_moments_of_a_running_answer_are_whole(
+async def test_a_hundred_followers_that_join_at_random_times_receive_the_whole_answer(
     relay: Relay, pipe: Pipe, seed: int
 ) -> None:
     rng = random.Random(seed)
@@ -111,7 +111,7 @@ async def test_a_hundred_who_join_at_random_moments_of_a_running_answer_are_whol
     assert 1 == len({tuple(frame.json for frame in sink.frames) for sink in sinks})
 
 
-async def test_forty_followers_whose_subscription_is_killed_again_and_again_are_whole(
+async def test_forty_followers_with_repeatedly_killed_subscriptions_receive_the_whole_answer(
     relay: Relay, pipe: Pipe
 ) -> None:
     rng = random.Random(4)
@@ -128,7 +128,7 @@ async def test_forty_followers_whose_subscription_is_killed_again_and_again_are_
     assert {tuple(range(writer.length))} == {tuple(sink.numbers) for sink in sinks}
 
 
-async def test_entries_as_large_as_a_whole_read_do_not_stop_a_follower(
+async def test_a_follower_receives_entries_as_large_as_a_whole_read(
     relay: Relay, pipe: Pipe
 ) -> None:
     job, writer = await running(pipe)
@@ -161,7 +161,7 @@ async def test_a_waiting_response_is_followed_from_its_first_event(
     assert (410, True) == (sink.problem.status, follower.done)
 
 
-async def test_unknown_is_said_of_what_never_was(relay: Relay) -> None:
+async def test_a_nonexistent_response_is_reported_as_unknown(relay: Relay) -> None:
     sink = RecordingSink()
     relay.follow(new_response_id(0), "public", -1, sink)
     await wait_until(lambda: sink.ended_times)

@@ -56,7 +56,7 @@ async def heard(answer: Answer, talks: list[Talk], text: str) -> None:
 
 
 @pytest.mark.parametrize("followers", [1, 20])
-async def test_an_event_passes_through_few_functions(
+async def test_an_event_costs_a_bounded_number_of_function_calls(
     client: Client, worker: Worker, server: Server, followers: int
 ) -> None:
     """The notification, the entry, the event and its bytes: six, however many follow. For each

@@ -55,7 +55,7 @@ async def submit(pipe: Pipe, listener: SubmissionListener) -> Job:
 
 
 @pytest.mark.parametrize(("viewer", "may"), [("acme/ann", True), ("acme/*", True), ("b/*", False)])
-async def test_notified_entries_are_shown_to_nobody_who_may_not_see_them(
+async def test_notified_entries_are_hidden_from_viewers_without_access(
     relay: Relay, pipe: Pipe, viewer: str, may: bool
 ) -> None:
     sink = RecordingSink()
@@ -70,7 +70,7 @@ async def test_notified_entries_are_shown_to_nobody_who_may_not_see_them(
 
 
 @pytest.mark.parametrize("said", [[2, 1], ["queued", 7, 0, "worker_lost"], ["gone"], ["what?"]])
-async def test_a_notification_without_entries_leaves_it_to_the_log(
+async def test_after_a_notification_without_entries_the_log_is_read(
     relay: Relay, pipe: Pipe, said: list[Any]
 ) -> None:
     with relay.listen() as listener:
@@ -81,7 +81,9 @@ async def test_a_notification_without_entries_leaves_it_to_the_log(
         assert await listener.look() is None
 
 
-async def test_who_leaves_at_once_leaves_nothing(relay: Relay, pipe: Pipe) -> None:
+async def test_a_follower_that_leaves_at_once_leaves_no_subscription(
+    relay: Relay, pipe: Pipe
+) -> None:
     with relay.listen() as listener:
         job = await submit(pipe, listener)
         relay.follow(job.id, job.owner, -1, RecordingSink()).leave()
@@ -89,7 +91,7 @@ async def test_who_leaves_at_once_leaves_nothing(relay: Relay, pipe: Pipe) -> No
     assert ({}, {}) == (relay._feeds, relay.subscriber._subscriptions)
 
 
-async def test_notified_entries_serve_one_read(relay: Relay, pipe: Pipe) -> None:
+async def test_notified_entries_replace_one_read(relay: Relay, pipe: Pipe) -> None:
     sinks = [RecordingSink() for _ in range(3)]
     with relay.listen() as listener:
         job = await submit(pipe, listener)
@@ -111,7 +113,7 @@ RINGS = st.lists(
 
 @examples(max_examples=300)
 @given(RINGS)
-async def test_notified_entries_are_the_beginning_of_the_log_or_nothing(
+async def test_notified_entries_are_used_only_if_they_start_the_log(
     notifications: list[tuple[int, int] | str],
 ) -> None:
     with pytest.MonkeyPatch.context() as patch:
@@ -146,7 +148,7 @@ async def test_notified_entries_are_the_beginning_of_the_log_or_nothing(
         assert (Status.RUNNING if begun else Status.QUEUED) == view.status
 
 
-async def test_a_first_notification_after_the_reply_is_waited_for() -> None:
+async def test_a_first_notification_that_follows_the_reply_is_awaited() -> None:
     listener = SubmissionListener(nothing_subscribed)
     looks = [asyncio.create_task(listener.look()) for _ in range(2)]
     await asyncio.sleep(0)
@@ -157,7 +159,7 @@ async def test_a_first_notification_after_the_reply_is_waited_for() -> None:
     assert other is None
 
 
-async def test_what_is_kept_is_bounded() -> None:
+async def test_the_kept_entries_are_bounded() -> None:
     listener = SubmissionListener(nothing_subscribed)
     entry = encode_event(text_delta("msg_1", 0, "x" * 1000))
     for number in range(MAX_BYTES // (len(entry) + EVENT_BYTES) + 1):
@@ -168,7 +170,7 @@ async def test_what_is_kept_is_bounded() -> None:
     assert await listener.look() is None
 
 
-async def test_a_feed_that_nobody_follows_is_let_go(relay: Relay) -> None:
+async def test_a_feed_without_followers_is_released(relay: Relay) -> None:
     feed = relay.feed(RESPONSE)
     assert relay.feed(RESPONSE) is feed
     relay.release(feed)

@@ -68,7 +68,7 @@ def followed(relay: Relay, job: Job) -> list[RecordingSink]:
     return sinks
 
 
-async def test_who_resumes_at_once_shares_one_read_and_its_events(
+async def test_concurrent_resumes_share_one_read_and_its_events(
     relay: Relay, pipe: Pipe, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     job, writer = await begun(pipe, 100)
@@ -82,7 +82,7 @@ async def test_who_resumes_at_once_shares_one_read_and_its_events(
     await wait_until(lambda: all(sink.ended_times for sink in sinks))
 
 
-async def test_a_read_that_was_sent_is_not_joined_by_who_knows_of_more(
+async def test_a_follower_that_knows_of_newer_entries_does_not_join_an_earlier_read(
     relay: Relay, pipe: Pipe, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     job, writer = await begun(pipe, 3)
@@ -106,7 +106,9 @@ async def test_a_read_that_was_sent_is_not_joined_by_who_knows_of_more(
     await wait_until(lambda: all(sink.ended_times == 1 for sink in first + late))
 
 
-async def test_one_who_leaves_takes_the_read_from_nobody(relay: Relay, pipe: Pipe) -> None:
+async def test_a_follower_that_leaves_does_not_cancel_the_shared_read(
+    relay: Relay, pipe: Pipe
+) -> None:
     job, writer = await begun(pipe, 3)
     one, other = RecordingSink(), RecordingSink()
     leaving = relay.follow(job.id, "public", -1, one)

@@ -96,7 +96,7 @@ async def as_a_whole(client: Client, worker: Worker) -> str:
 
 @pytest.mark.parametrize("ask", [over_websocket, as_events, as_chunks, as_a_whole])
 @pytest.mark.parametrize("encrypted", [False, True], ids=["plain", "encrypted"])
-async def test_nobody_reads_the_log_of_what_was_just_submitted(
+async def test_the_log_of_a_new_submission_is_not_read(
     serve: Serve,
     redis_url: str,
     tmp_path: Path,
@@ -119,7 +119,7 @@ async def test_nobody_reads_the_log_of_what_was_just_submitted(
     assert await no_subscription(server)
 
 
-async def test_a_place_in_the_queue_is_told_without_a_read(
+async def test_the_queue_position_is_sent_without_a_read(
     client: Client, server: Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     subscribe_first(server, monkeypatch)
@@ -238,7 +238,7 @@ async def test_a_notification_before_the_submission_is_accepted_is_sent_once(
     await wait_until(lambda: at_rest(server))
 
 
-async def test_a_beginning_without_a_notification_is_read(
+async def test_the_log_is_read_if_the_first_notification_is_missing(
     client: Client, worker: Worker, server: Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     notification = Feed.notify
@@ -256,7 +256,7 @@ async def test_a_beginning_without_a_notification_is_read(
     assert 1 <= reads(server)
 
 
-async def test_a_request_that_is_too_large_for_a_notification_is_read(
+async def test_the_log_is_read_if_the_request_is_too_large_for_a_notification(
     client: Client, worker: Worker, server: Server
 ) -> None:
     async with connected(client) as talk:
@@ -279,7 +279,7 @@ async def test_a_request_that_is_too_large_for_a_notification_is_read(
         ({"input": "And?", "previous_response_id": RESPONSE}, {}, "previous_response_not_found"),
     ],
 )
-async def test_a_submission_that_is_refused_leaves_no_feed_and_no_subscription(
+async def test_a_refused_submission_leaves_no_feed_and_no_subscription(
     serve: Serve, body: dict[str, Any], settings: dict[str, str], code: str
 ) -> None:
     client = await serve(**settings)
@@ -299,7 +299,7 @@ async def test_a_submission_that_is_refused_leaves_no_feed_and_no_subscription(
     assert server.relay.healthy
 
 
-async def test_a_key_that_is_sent_again_follows_the_response_that_it_made(
+async def test_a_repeated_key_follows_the_existing_response(
     client: Client, worker: Worker, server: Server
 ) -> None:
     create = {"input": "Why?", "idempotency_key": "k"}
@@ -315,7 +315,7 @@ async def test_a_key_that_is_sent_again_follows_the_response_that_it_made(
     await wait_until(lambda: at_rest(server))
 
 
-async def test_a_socket_that_goes_while_it_submits_leaves_nothing(
+async def test_a_socket_closed_during_a_submission_leaves_nothing_behind(
     client: Client, server: Server, meddling: Callable[[Meanwhile], None]
 ) -> None:
     waiting = asyncio.Event()

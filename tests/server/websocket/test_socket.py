@@ -86,7 +86,7 @@ async def test_a_waiting_answer_is_told_its_place(talk: Talk, worker: Worker) ->
 # To come back.
 
 
-async def test_a_resume_at_every_number_has_exactly_the_rest(
+async def test_a_resume_after_any_event_receives_exactly_the_rest(
     client: Client, worker: Worker
 ) -> None:
     async with connected(client) as first:
