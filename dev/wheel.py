@@ -2,7 +2,7 @@
 
 `python -m dev.wheel FOLDER` fills an empty folder from which any PEP 517 builder builds the wheel.
 Absolute imports between the packages are prefixed with the name of that one package; see
-docs/decisions/imports-for-two-shapes.md.
+docs/decisions/wheel-imports.md.
 """
 
 from __future__ import annotations
