@@ -1,1 +1,1 @@
-"""One file a measure, P1 to P12; each holds a `MEASURE`."""
+"""The benchmarks P1 to P12. Each module defines a `MEASURE`."""

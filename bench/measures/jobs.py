@@ -1,4 +1,4 @@
-"""Prompts at a steady pace through a whole system: ours, and the design that it replaces."""
+"""Prompts at a steady rate through a whole system: Holdline, and the polling design it replaces."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ CPU, DELAY = "whole system", "p50"
 
 @asynccontextmanager
 async def contest(rig: Rig, size: Mapping[str, Any]) -> AsyncIterator[Mapping[str, Play]]:
-    """Both get the same prompts at the same pace from a model that answers at once."""
+    """Sends both systems the same prompts at the same rate. The model answers immediately."""
     model, url = await rig.model()
     server, port = await rig.server()
     worker = await rig.worker(url)
@@ -43,7 +43,7 @@ async def contest(rig: Rig, size: Mapping[str, Any]) -> AsyncIterator[Mapping[st
 
 
 async def _paced(size: Mapping[str, Any], ask: Any) -> None:
-    """Calls `ask` with 0, 1, ... at the pace of the size."""
+    """Calls `ask` with 0, 1, ... at the rate and for the time that `size` gives."""
     count, rate = size["rate"] * size["seconds"], size["rate"]
     began = time.monotonic()
     for number in range(count):

@@ -1,4 +1,4 @@
-"""P1: CPU of the whole system for one job, against the design that it replaces."""
+"""P1: CPU of the whole system per job, compared with a polling design."""
 
 from bench.figures import Bound, Measure
 

@@ -1,4 +1,4 @@
-"""P2: from the prompt to the whole answer, against the design that polls once a second."""
+"""P2: delay from the prompt to the complete answer, compared with polling every second."""
 
 from bench.figures import Bound, Measure
 

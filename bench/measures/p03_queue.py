@@ -1,4 +1,4 @@
-"""P3: submit, claim and finish through the real scripts, one worker, jobs that do nothing."""
+"""P3: submits, claims and finishes empty jobs with the production Lua scripts and one worker."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ OURS, RATE = "holdline", "jobs per worker CPU second"
 
 @asynccontextmanager
 async def contest(rig: Rig, size: Mapping[str, Any]) -> AsyncIterator[Mapping[str, Play]]:
-    """Each of them fills its queue, and is measured while it empties it."""
+    """Each worker fills its queue. Its CPU is measured while it empties the queue."""
     jobs = size["jobs"]
     plays = {OURS: partial(_play, rig, rig.ours("noop"), jobs)}
     if bullmq := await rig.node("bullmq_queue", package="bullmq"):
@@ -43,7 +43,7 @@ async def _play(rig: Rig, worker: Process, jobs: int) -> Sample:
 
 
 def _of_python(one: Round) -> float:
-    """Raises: KeyError where none of them is installed."""
+    """Compares with the fastest of the Python peers. Raises: KeyError if none is installed."""
     rates = [one[name][RATE] for name in PYTHON if name in one]
     if not rates:
         raise KeyError(PYTHON[0])

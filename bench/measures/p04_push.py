@@ -1,4 +1,4 @@
-"""P4 and P5: events a second of one core of a server, through the whole path of the server."""
+"""P4 and P5: events per CPU second of a server, from the append to the socket."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ RATE = "events per server CPU second"
 
 @asynccontextmanager
 async def contest(rig: Rig, size: Mapping[str, Any]) -> AsyncIterator[Mapping[str, Play]]:
-    """All of them with the same sockets and the same bursts."""
+    """Sends the same bursts to the same number of sockets of each server."""
     sockets, events = size["sockets"], size["events"]
     async with all_of(rig, sockets) as found:
         yield {

@@ -1,4 +1,4 @@
-"""P6: from the model's token to the client's socket, reading the model directly beside it."""
+"""P6: latency from the model's token to the client's socket, compared with a direct stream."""
 
 from __future__ import annotations
 
@@ -17,7 +17,8 @@ from bench.figures import Bound, Measure, Play, Sample
 from bench.processes import Cpu, Process
 from bench.rig import Rig
 
-# Streams that all begin at once are no steady load, nor are a hundred that all end at once.
+# Tokens of these first and last moments are excluded: while streams start or end, the load is
+# not steady.
 BEGIN_SECONDS: Final = 1.0
 END_SECONDS: Final = 0.2
 LOADS: Final = {"1 x 50": (1, 50), "100 x 50": (100, 50), "500 x 10": (500, 10)}
@@ -26,12 +27,12 @@ TEXT: Final = b'"delta":"'
 
 @dataclass(slots=True)
 class Listening(ClientPool):
-    """Notes how old each token is when it arrives: a token is the time of its writing."""
+    """Records the age of each token on arrival. The token's text is the time of its write."""
 
     ages: list[tuple[int, float]] = field(default_factory=list)
 
-    def piece(self, client: Client, payload: bytes) -> None:  # noqa: ARG002 - all are alike
-        """As `ClientPool`."""
+    def piece(self, client: Client, payload: bytes) -> None:  # noqa: ARG002 - signature of the base class
+        """Records the ages of the tokens in a text delta."""
         now = time.monotonic_ns()
         text = payload.partition(TEXT)[2].partition(b'"')[0]
         self.ages += [(int(token), (now - int(token)) / 1e6) for token in text.split()]
@@ -39,7 +40,7 @@ class Listening(ClientPool):
 
 @asynccontextmanager
 async def contest(rig: Rig, size: Mapping[str, Any]) -> AsyncIterator[Mapping[str, Play]]:
-    """Each load, through us and directly."""
+    """Measures each load twice: through Holdline, and with the SDK reading the model directly."""
     model, url = await rig.model()
     server, port = await rig.server()
     worker = await rig.worker(url, HOLDLINE_CONCURRENCY="500")
@@ -49,7 +50,7 @@ async def contest(rig: Rig, size: Mapping[str, Any]) -> AsyncIterator[Mapping[st
         tokens = int(size["seconds"] * rate)
         load = (streams, tokens, 1 / rate)
         plays[f"holdline, {name}"] = partial(_ours, rig, port, (server, worker, model), load)
-        # Where it is saturated already, more of the same says no more.
+        # The SDK is saturated at 100 streams, so a run with 500 would show nothing new.
         if direct and streams <= 100:
             plays[f"SDK read directly, {name}"] = partial(_directly, direct, model, load)
     yield plays

@@ -1,4 +1,4 @@
-"""P7: a worker's tokens per second of one core, relative to the SDK's typed stream."""
+"""P7: tokens per CPU second of a worker, compared with the SDK's typed stream."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ OURS, SDK, RATE = "holdline", "openai SDK, typed, read directly", "tokens per wo
 
 @asynccontextmanager
 async def contest(rig: Rig, size: Mapping[str, Any]) -> AsyncIterator[Mapping[str, Play]]:
-    """The same streams for both, everything at once."""
+    """Gives both the same immediate answers. The SDK gets fewer of them."""
     answers, tokens = size["answers"], size["tokens"]
     model, url = await rig.model()
     _, port = await rig.server()
@@ -30,9 +30,9 @@ async def contest(rig: Rig, size: Mapping[str, Any]) -> AsyncIterator[Mapping[st
         return _sample(cpu.taken(), answers * tokens, worker.name)
 
     async def read_directly() -> Sample:
-        assert direct is not None  # noqa: S101 - else it does not play
+        assert direct is not None  # noqa: S101 - this play exists only with the peer
         cpu = Cpu(direct, model)
-        # It needs so much longer that a part of the answers tells as much.
+        # The SDK is much slower, so fewer answers give the same precision.
         streams = max(answers // size["peer divisor"], 1)
         said = json.loads(await direct.ask(f"stream {streams} {tokens} 0"))
         return _sample(cpu.taken(), said["tokens"], direct.name)

@@ -1,4 +1,4 @@
-"""P9: a server dies, and all of its clients come to another one at once."""
+"""P9: a server dies, and all its clients connect to another server at once."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from bench.figures import Bound, Measure, Play, Sample
 from bench.processes import Cpu, Process
 from bench.rig import Rig
 
-HAD = 2  # the sequence number that each client got before its server died
+HAD = 2  # the last sequence number that each client received before its server died
 
 
 @asynccontextmanager
 async def contest(rig: Rig, size: Mapping[str, Any]) -> AsyncIterator[Mapping[str, Play]]:
-    """Each client has an answer of its own, which has ended by the time it comes back."""
+    """Each client resumes a response of its own, which is already completed."""
     model, url = await rig.model()
     server, port = await rig.server()
     worker = await rig.worker(url)

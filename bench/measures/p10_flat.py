@@ -1,4 +1,4 @@
-"""P10: nothing is linear in what waits: more sockets, a backlog, a longer answer."""
+"""P10: CPU per operation must stay nearly constant as sockets, backlog and responses grow."""
 
 from __future__ import annotations
 
@@ -25,11 +25,15 @@ MISSED = 10
 
 @asynccontextmanager
 async def contest(rig: Rig, size: Mapping[str, Any]) -> AsyncIterator[Mapping[str, Play]]:
-    """Three pairs of ours, each with much and with little of something; the first as the floor."""
+    """Compares Holdline under a small and a large load, in three pairs.
+
+    The pairs differ in the number of sockets, the backlog and the length of the response. The bare
+    aiohttp server runs the pair of sockets too.
+    """
     async with AsyncExitStack() as stack:
         few = await stack.enter_async_context(ours(rig, BURST))
         many = await stack.enter_async_context(ours(rig, size["sockets"]))
-        # A Redis of its own for the queue with a backlog: it must not slow down the other one.
+        # The backlog is in a separate Redis, so that it cannot slow down the queue without one.
         behind = await stack.enter_async_context(Rig())
         empty, full = rig.ours("noop"), behind.ours("noop")
         await full.ask(f"fill {size['backlog']}", 600)
@@ -45,8 +49,10 @@ async def contest(rig: Rig, size: Mapping[str, Any]) -> AsyncIterator[Mapping[st
 
 
 async def _floor(stack: AsyncExitStack, rig: Rig, size: Mapping[str, Any]) -> dict[str, Play]:
-    """The same of the floor: what the kernel and its sockets make of it. One process cannot open
-    twice ten thousand sockets everywhere.
+    """Returns the same pair of sockets for the bare aiohttp server.
+
+    It shows the cost of the kernel and of the sockets alone. Its large load has fewer sockets than
+    Holdline's, because not every system lets one process open twice 10,000 sockets.
     """
     plays: dict[str, Play] = {}
     for name, sockets in (("few", BURST), ("many", size["floor"])):
@@ -77,7 +83,7 @@ async def _jobs(rig: Rig, worker: Process, jobs: int) -> Sample:
 
 @asynccontextmanager
 async def _answers(rig: Rig, size: Mapping[str, Any]) -> AsyncIterator[dict[str, Play]]:
-    """Running answers, some short and some long; each resume misses as much of either."""
+    """Prepares short and long running responses. Each resume misses the same number of events."""
     server, port = await rig.server(HOLDLINE_PING_SECONDS="300")
     async with Pipe(Redis(rig.redis_url), deadline=60) as pipe:
         plays: dict[str, Play] = {}
@@ -94,7 +100,7 @@ async def _answers(rig: Rig, size: Mapping[str, Any]) -> AsyncIterator[dict[str,
 async def _resume(
     rig: Rig, server: Process, port: int, writers: list[LogWriter], size: Mapping[str, Any]
 ) -> Sample:
-    """Some sockets resume all of these answers, none of which has ended."""
+    """Measures sockets that resume all of the given running responses."""
     sockets, arrivals = size["resumes"] // BURST, Arrivals()
 
     def on_frame(_: Client, payload: bytes) -> None:

@@ -1,4 +1,4 @@
-"""P11: what a finished answer takes in Redis, against its text."""
+"""P11: Redis memory of a finished response, relative to its text."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ from jobs.log.log import read_all
 from jobs.names import Partition
 
 ALLOWANCE: Final = 1_536
-# Its worker compacts it right after its last event.
+# A time-out: the worker compacts the log right after the last event.
 SEALED_SECONDS: Final = 5.0
 PACES: Final = {"one delta per token": 0.002, "at once": 0.0}
 
 
 @asynccontextmanager
 async def contest(rig: Rig, size: Mapping[str, Any]) -> AsyncIterator[Mapping[str, Play]]:
-    """The same answer, said slowly, so that each token is a delta, and said at once."""
+    """Stores the same answer twice: with one delta per token, and as an immediate answer."""
     _, url = await rig.model()
     _, port = await rig.server()
     await rig.worker(url)

@@ -1,4 +1,4 @@
-"""P12: the memory that sockets hold which never read, while their answers run."""
+"""P12: server memory for sockets that never read while their responses are running."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from bench.rig import Rig
 from jobs.redis.connection import Redis
 from jobs.redis.pipe import Pipe
 
-ANSWERS = 10  # which all of the sockets follow
+ANSWERS = 10  # each socket follows one of them
 PIECE = "x" * 4_000
 SETTLE_SECONDS = 0.5
 READING, SLOW = "sockets that read", "sockets that never read"
@@ -24,7 +24,7 @@ READING, SLOW = "sockets that read", "sockets that never read"
 
 @asynccontextmanager
 async def contest(rig: Rig, size: Mapping[str, Any]) -> AsyncIterator[Mapping[str, Play]]:
-    """The same answers for both."""
+    """Sends the same responses to sockets that read and to sockets that never read."""
     yield {
         READING: partial(_play, rig, size, reads=True),
         SLOW: partial(_play, rig, size, reads=False),
@@ -41,9 +41,9 @@ async def _play(rig: Rig, size: Mapping[str, Any], *, reads: bool) -> Sample:
     try:
         async with Pipe(Redis(rig.redis_url), deadline=60) as pipe:
             writers = await running(pipe, ANSWERS)
-            # What every server needs once is there before anything is counted.
+            # Warm-up sockets, so that the server's one-time allocations are not counted.
             warm = await crowd(port, PATH, range(max(sockets // 10, ANSWERS)), on_frame)
-            # One reader an answer is the witness that the server has kept up with the log.
+            # One warm-up socket reads each response, which shows when the server has read its log.
             for client, writer in zip(warm, writers, strict=False):
                 client.send(resume(writer.response_id))
             await asyncio.sleep(SETTLE_SECONDS)

@@ -1,8 +1,8 @@
-"""Pushing: bursts of one event for each of some sockets; the next burst when all have arrived.
+"""Push benchmarks: each burst sends one event to each of some sockets, and waits for all events.
 
-Ours goes the whole way: an append by the real script to the log of a running answer, the
-notification, the follower, the wire, the socket. The peers are given a PUBLISH of as many bytes: it
-is all they do.
+Holdline's events take the whole path: an append by the production Lua script to the log of a
+running response, the notification, the follower, the encoding and the socket. The peers have no
+log, so they only receive a plain PUBLISH of the same size.
 """
 
 from __future__ import annotations
@@ -25,24 +25,24 @@ from jobs.log.log import LogWriter
 from jobs.redis.connection import Redis
 from jobs.redis.pipe import Pipe
 
-# With it an event of ours is as long as what the peers are given.
+# With this text, an event of Holdline is as long as a message of the peers.
 WORDS: Final = "tok42 "
 EVENT_BYTES: Final = 184
 
 
 class Pushed(Protocol):
-    """A server with sockets, and a way to give each of some of them one event."""
+    """A server with connected sockets, which can receive bursts of events."""
 
     server: Process
     arrivals: Arrivals
 
     async def burst(self, numbers: range) -> None:
-        """Gives one event to each of these sockets; returns when they are issued."""
+        """Sends one event to each of these sockets. Returns once Redis has accepted all of them."""
 
 
 @dataclass(slots=True)
 class Ours:
-    """Sockets that each follow one running answer."""
+    """A Holdline server. Each socket follows a running response of its own."""
 
     server: Process
     arrivals: Arrivals
@@ -50,7 +50,7 @@ class Ours:
     writers: list[LogWriter] = field(default_factory=list)
 
     async def burst(self, numbers: range) -> None:
-        """As `Pushed`."""
+        """Appends one text delta to the response of each socket."""
         writers = self.writers
         await asyncio.gather(
             *(writers[n].append([a_delta(writers[n].response_id, WORDS)]) for n in numbers)
@@ -59,7 +59,7 @@ class Ours:
 
 @dataclass(slots=True)
 class Peer:
-    """Sockets of a peer; `publication` makes a channel and a message from a socket's number."""
+    """A peer's server. `publication` returns the channel and the message for a socket's number."""
 
     server: Process
     arrivals: Arrivals
@@ -68,20 +68,20 @@ class Peer:
     clients: list[Client] = field(default_factory=list)
 
     async def burst(self, numbers: range) -> None:
-        """As `Pushed`."""
+        """Publishes one message to the channel of each socket."""
         call, publication = self.pipe.call, self.publication
         await asyncio.gather(*(call("PUBLISH", *publication(n)) for n in numbers))
 
 
 @asynccontextmanager
 async def ours(rig: Rig, count: int) -> AsyncIterator[Ours]:
-    """Our server with so many sockets, each with an answer of its own that runs."""
+    """Starts a Holdline server with `count` sockets. Each follows a running response of its own."""
     server, port = await rig.server(HOLDLINE_PING_SECONDS="300")
     async with Pipe(Redis(rig.redis_url), deadline=60) as pipe:
         pushed = Ours(server, Arrivals(), writers=await running(pipe, count))
 
         def on_frame(_: Client, payload: bytes) -> None:
-            # The second event of a job that was submitted is the sign that it is followed.
+            # `response.queued`, a submitted job's second event, shows that the socket follows it.
             if payload.startswith((DELTA, b'{"type":"response.queued"')):
                 pushed.arrivals.add()
 
@@ -105,7 +105,7 @@ async def peer(
     publication: Callable[[int], tuple[str, bytes]],
     on_frame: Callable[[Client, bytes, Arrivals], None],
 ) -> AsyncIterator[Peer]:
-    """A peer's server with so many sockets, each subscribed."""
+    """Connects `count` sockets to a peer's server, and waits until each is subscribed."""
     async with Pipe(Redis(rig.redis_url), deadline=60) as pipe:
         pushed = Peer(server, Arrivals(), pipe, publication)
         pushed.clients = await crowd(
@@ -119,12 +119,12 @@ async def peer(
 
 
 def bare(number: int) -> tuple[str, bytes]:
-    """What Node's ws and the floor are given."""
+    """Returns the channel and the message for Node's ws and the bare aiohttp server."""
     return f"push:{number}", b"x" * EVENT_BYTES
 
 
 def emitted(number: int) -> tuple[str, bytes]:
-    """What Socket.IO's emitter publishes for a room."""
+    """Returns the channel and the message that Socket.IO's emitter publishes to a room."""
     room = f"room{number}"
     packet = {"type": 2, "data": ["text", "x" * (EVENT_BYTES - 11)], "nsp": "/"}
     options: dict[str, Any] = {"rooms": [room], "except": [], "flags": {}}
@@ -132,12 +132,12 @@ def emitted(number: int) -> tuple[str, bytes]:
 
 
 def any_frame(_: Client, __: bytes, arrivals: Arrivals) -> None:
-    """Each frame counts: `subscribed` first, then the events."""
+    """Counts each frame: first `subscribed`, then the events."""
     arrivals.add()
 
 
 def engine_frame(client: Client, payload: bytes, arrivals: Arrivals) -> None:
-    """Engine.IO: answers the opening and pings, counts events."""
+    """Handles an Engine.IO frame: replies to the handshake and to pings, and counts events."""
     if payload.startswith(b"42"):
         arrivals.add()
     elif payload.startswith(b"0"):
@@ -148,7 +148,7 @@ def engine_frame(client: Client, payload: bytes, arrivals: Arrivals) -> None:
 
 @asynccontextmanager
 async def all_of(rig: Rig, count: int) -> AsyncIterator[dict[str, Pushed]]:
-    """Ours and each peer that is installed, all with so many sockets."""
+    """Starts Holdline and each installed peer, all with `count` sockets."""
     async with AsyncExitStack() as stack:
         found: dict[str, Pushed] = {"holdline": await stack.enter_async_context(ours(rig, count))}
         for name, path, publication, on_frame, start in (
@@ -168,22 +168,22 @@ ENGINE: Final = "/socket.io/?EIO=4&transport=websocket&n={n}"
 
 
 async def floor(rig: Rig, port: int) -> Process | None:
-    """Aiohttp and uvloop with a ready frame."""
+    """Starts the bare aiohttp server, which writes a prepared frame."""
     return await rig.python("floor_push", str(port), package="aiohttp")
 
 
 async def node_ws(rig: Rig, port: int) -> Process | None:
-    """Node's ws."""
+    """Starts the server with Node's ws."""
     return await rig.node("ws_push", str(port), package="ws")
 
 
 async def socketio(rig: Rig, port: int) -> Process | None:
-    """Socket.IO with its Redis adapter."""
+    """Starts the Socket.IO server with its Redis adapter."""
     return await rig.node("socketio_push", str(port), package="socket.io")
 
 
 async def push(rig: Rig, pushed: Pushed, sockets: int, each: int, events: int) -> Sample:
-    """At least so many events, `each` of a burst to as many of the `sockets`, in turns."""
+    """Sends at least `events` events in bursts of `each`, to the `sockets` in rotation."""
     loop = asyncio.get_running_loop()
     began, cpu = loop.time(), Cpu(pushed.server, rig.redis)
     sent = at = 0

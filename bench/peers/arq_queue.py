@@ -1,4 +1,4 @@
-"""arq: jobs that do nothing, one worker, a hundred at once."""
+"""arq: empty jobs, one worker, 100 concurrent jobs."""
 
 import asyncio
 import os

@@ -1,4 +1,4 @@
-// BullMQ: jobs that do nothing, one worker, a hundred at once.
+// BullMQ: empty jobs, one worker, 100 concurrent jobs.
 import { Queue, Worker } from 'bullmq'
 import { obey, redis } from './lines.mjs'
 

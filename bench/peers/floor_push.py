@@ -1,5 +1,7 @@
-"""The floor of our own stack: aiohttp and uvloop, one subscription read in chunks, a ready frame
-straight to the transport. It keeps no promise at all.
+"""A lower bound for the cost of a server with aiohttp and uvloop.
+
+It reads one Redis connection in chunks, and writes each message as a frame directly to the
+transport. It has none of Holdline's guarantees.
 """
 
 import asyncio

@@ -1,4 +1,4 @@
-// A peer is told what to do line by line, and answers each line with one line.
+// Command protocol of the peers: each input line is a command, and gets one line as its reply.
 import { createInterface } from 'node:readline'
 
 export async function obey(commands) {

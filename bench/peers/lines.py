@@ -1,4 +1,4 @@
-"""A peer is told what to do line by line, and answers each line with one line."""
+"""Command protocol of the peers: each input line is a command, and gets one line as its reply."""
 
 import asyncio
 import inspect
@@ -9,7 +9,11 @@ from typing import Any
 
 
 async def obey(commands: Mapping[str, Callable[..., Any]]) -> None:
-    """Until standard input ends. What libraries print does not count as an answer."""
+    """Runs commands until standard input ends.
+
+    Standard output is redirected to standard error, so that output of libraries is not read as a
+    reply.
+    """
     out = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)
     while line := (await asyncio.to_thread(sys.stdin.readline)).split():

@@ -1,4 +1,4 @@
-"""Draws the three stories of docs/performance.md from what bench/results holds."""
+"""Draws the three pictures of docs/performance.md from bench/results."""
 
 import json
 from pathlib import Path
@@ -13,25 +13,25 @@ IMAGES = ROOT / "docs" / "images"
 OURS, THEIRS, REDIS = "#2563eb", "#9ca3af", "#93c5fd"
 
 mpl.use("svg")
-# The same figures give the same file.
+# A fixed salt: the same figures produce the same file.
 mpl.rcParams.update({"svg.hashsalt": "holdline", "svg.fonttype": "none", "font.size": 10})
 
 Figures = dict[str, dict[str, dict[str, float]]]
 
 
 def figures(name: str) -> Figures | None:
-    """What was measured; None if it was not."""
+    """Returns the figures of a benchmark, or None if it has no stored result."""
     path = RESULTS / f"{name}.json"
     return json.loads(path.read_bytes())["figures"] if path.exists() else None
 
 
 def said(value: float) -> str:
-    """Three figures that mean something."""
+    """Formats a number with three significant digits, or as an integer from 100 on."""
     return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
 
 
 def bars(axes: Any, found: Figures, figure: str, label: str) -> None:
-    """One bar a contestant, with its minimum and maximum."""
+    """Draws one bar per contestant, with its minimum and maximum."""
     names = [who for who in found if figure in found[who]][::-1]
     values = [found[who][figure] for who in names]
     middle = [value["median"] for value in values]
@@ -48,7 +48,7 @@ def bars(axes: Any, found: Figures, figure: str, label: str) -> None:
 
 
 def delay() -> None:
-    """From the prompt to the whole answer."""
+    """Draws the delay from the prompt to the complete answer."""
     if found := figures("p2"):
         figure, axes = plt.subplots(figsize=(8, 2.2))
         bars(axes, found, "p50", "ms from prompt to whole answer, median, the model taking none")
@@ -59,7 +59,7 @@ def delay() -> None:
 
 
 def flat() -> None:
-    """What an event, a job and a resume cost with much and with little of what waits."""
+    """Draws the cost of an event, a job and a resume under a small and a large load."""
     if not (found := figures("p10")):
         return
     figure, panels = plt.subplots(1, 3, figsize=(10, 2.8))
@@ -81,7 +81,7 @@ def flat() -> None:
 
 
 def tokens() -> None:
-    """Tokens a second of one core."""
+    """Draws the tokens per CPU second."""
     if found := figures("p7"):
         figure, axes = plt.subplots(figsize=(8, 2.2))
         bars(axes, found, "tokens per worker CPU second", "tokens a second of one core")
@@ -89,7 +89,7 @@ def tokens() -> None:
 
 
 def save(figure: Any, name: str) -> None:
-    """The SVG, without the time at which it was made."""
+    """Writes a figure as SVG. It has no creation date, so that the file is reproducible."""
     for axes in figure.axes:
         axes.spines[["top", "right"]].set_visible(False)
     figure.tight_layout()

@@ -1,4 +1,4 @@
-"""saq: jobs that do nothing, one worker, a hundred at once."""
+"""saq: empty jobs, one worker, 100 concurrent jobs."""
 
 import asyncio
 import os

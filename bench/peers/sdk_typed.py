@@ -1,4 +1,4 @@
-"""Reading the model directly with the official SDK's typed stream: no queue, no log, no resume."""
+"""Reads the model directly with the official SDK's typed stream, without queue, log or resume."""
 
 import asyncio
 import json

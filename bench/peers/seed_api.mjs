@@ -1,5 +1,5 @@
-// The design that Holdline replaces, its front: Express takes a prompt, BullMQ keeps it, and the
-// client asks once a second whether there is a result.
+// HTTP server of the polling design that Holdline replaces. Express accepts prompts and BullMQ queues
+// them. The client polls for the result once a second.
 import { Queue } from 'bullmq'
 import express from 'express'
 import { Redis } from 'ioredis'

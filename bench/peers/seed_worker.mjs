@@ -1,4 +1,4 @@
-// The design that Holdline replaces, its back: the whole answer of the model becomes a key.
+// Worker of the polling design that Holdline replaces. It stores each complete answer in a Redis key.
 import { Worker } from 'bullmq'
 import { Redis } from 'ioredis'
 import { obey, redis } from './lines.mjs'

@@ -1,4 +1,4 @@
-// Socket.IO with its Redis adapter: what is emitted to a room by another process is sent to whoever is in it.
+// Socket.IO with its Redis adapter: sends the events that another process emits to a room to its sockets.
 import { createServer } from 'node:http'
 import { createAdapter } from '@socket.io/redis-adapter'
 import { Redis } from 'ioredis'

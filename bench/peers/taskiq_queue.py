@@ -1,4 +1,4 @@
-"""taskiq on a Redis list: jobs that do nothing, one worker, a hundred at once."""
+"""taskiq with a Redis list: empty jobs, one worker, 100 concurrent jobs."""
 
 import asyncio
 import os

@@ -1,4 +1,4 @@
-// Node ws, the bare minimum: what is published on a socket's channel is sent to the socket.
+// A minimal server with Node's ws: sends each message that is published to a socket's channel.
 import { Redis } from 'ioredis'
 import { WebSocketServer } from 'ws'
 import { obey, redis } from './lines.mjs'
