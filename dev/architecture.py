@@ -60,7 +60,7 @@ BOXES = {
     "dev": (660, 180, 130, 84, WHITE),
     "bench": (660, 496, 130, 96, WHITE),
 }
-# Where the folders of a package are drawn: left, top, width, number of columns.
+# The place of a package's folders: left, top, width of a column, number of columns.
 GRIDS = {"worker": (60, 134, 240, 1), "server": (340, 134, 270, 1), "jobs": (60, 528, 270, 2)}
 ABOUT = {
     "admin": "the operator's commands: keys, tenants, dead list, a subject's data",
@@ -82,7 +82,7 @@ STEPS = [
     ("server", "sends the entries after the cursor; if some are missing, it reads the log"),
     ("worker", "appends the last event, which is sent like the others; compacts the log"),
 ]
-# For each lane: by step, what happens, and the step at which the path continues.
+# For each kind of fault and each step: what happens, and the step at which the path continues.
 LANES = {
     "A socket dies": {
         1: ("Before the first event, the client sends the prompt again with the same key.", 2),
@@ -117,14 +117,14 @@ ROW, TOP = 98, 50
 
 
 def imports(root: Path = ROOT) -> dict[str, set[str]]:
-    """Returns for each folder with modules the folders that its modules import from."""
+    """Returns the folders that contain modules, each with the folders that it imports from."""
     found: dict[str, set[str]] = {}
     for path in sorted(path for package in PACKAGES for path in (root / package).rglob("*.py")):
         folder = path.parent.relative_to(root)
         targets = found.setdefault(folder.as_posix(), set())
         for module in _modules(ast.parse(path.read_bytes()), folder.parts):
             if module[0] in PACKAGES:
-                # A name that is no folder is a module of the folder, or a name in a module.
+                # The last names of an import may be a module and a name in that module.
                 while not root.joinpath(*module).is_dir():
                     module = module[:-1]  # noqa: PLW2901 - The loop shortens its own name.
                 targets.add("/".join(module))
@@ -204,7 +204,7 @@ def _name(folder: str) -> str:
 
 
 def path() -> str:
-    """Draws the path of one prompt, and beside it what happens when a part dies."""
+    """Draws the path of one prompt, with a column for each kind of fault."""
     drawn = [_text(10, 30, ["The path of one prompt"], bold=True, size=15)]
     for nth, (actor, words) in enumerate(STEPS, 1):
         y = TOP + ROW * (nth - 1)
