@@ -23,7 +23,7 @@ def test_every_setting_has_a_default() -> None:
     )
 
 
-def test_what_is_set_is_taken() -> None:
+def test_settings_are_read_from_the_environment() -> None:
     config = Config.from_environ(
         {
             "HOLDLINE_HOST": "::1",
@@ -46,18 +46,18 @@ def test_what_is_set_is_taken() -> None:
     )
 
 
-def test_it_never_changes() -> None:
+def test_the_configuration_is_immutable() -> None:
     with pytest.raises(dataclasses.FrozenInstanceError):
         Config.from_environ({}).port = 1  # type: ignore[misc]
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "127.9.9.9", "::1", "localhost"])
-def test_an_address_that_only_this_machine_can_reach_needs_no_keys(host: str) -> None:
+def test_a_loopback_address_needs_no_keys(host: str) -> None:
     assert host == Config.from_environ({"HOLDLINE_HOST": host}).host
 
 
 @pytest.mark.parametrize("host", ["0.0.0.0", "::", "10.0.0.1", "example.com", "localhost.x", "1"])
-def test_an_address_that_others_can_reach_is_refused_with_what_to_set(host: str) -> None:
+def test_a_public_address_without_keys_is_refused_with_the_setting_to_change(host: str) -> None:
     with pytest.raises(ConfigError, match=r"HOLDLINE_HOST=.* set HOLDLINE_HOST=127\.0\.0\.1"):
         Config.from_environ({"HOLDLINE_HOST": host})
 
@@ -74,7 +74,7 @@ def test_an_address_that_others_can_reach_is_refused_with_what_to_set(host: str)
         ("REDIS_URL", "http://redis"),
     ],
 )
-def test_a_value_that_is_wrong_is_refused_by_name(name: str, value: str) -> None:
+def test_an_invalid_value_is_refused_by_name(name: str, value: str) -> None:
     with pytest.raises(ConfigError, match=name):
         Config.from_environ({name: value})
 
@@ -87,7 +87,7 @@ def test_the_error_of_an_unknown_setting_suggests_the_nearest_name() -> None:
 @pytest.mark.parametrize(
     "origin", ["https://shop.example", "http://localhost:3000", "https://a.b:1, https://c"]
 )
-def test_origins_are_taken_as_browsers_write_them(origin: str) -> None:
+def test_origins_are_accepted_in_the_form_that_browsers_send(origin: str) -> None:
     assert origin.count(",") + 1 == len(
         Config.from_environ({"HOLDLINE_ALLOWED_ORIGINS": origin}).origins
     )
@@ -108,7 +108,7 @@ def test_origins_are_taken_as_browsers_write_them(origin: str) -> None:
         ("https://", "for example https://shop.example"),
     ],
 )
-def test_an_origin_that_no_browser_sends_is_refused_with_the_one_to_write(
+def test_an_origin_that_no_browser_sends_is_refused_with_the_correct_form(
     origin: str, write: str
 ) -> None:
     with pytest.raises(ConfigError, match="HOLDLINE_ALLOWED_ORIGINS contains") as refused:
@@ -127,7 +127,7 @@ def test_origins_are_kept_as_browsers_spell_them() -> None:
 
 
 @pytest.mark.parametrize("host", ["0.0.0.0", "::", "10.0.0.1"])
-def test_where_one_has_to_say_who_one_is_others_may_reach_the_server(host: str) -> None:
+def test_a_server_with_keys_may_listen_on_a_public_address(host: str) -> None:
     config = Config.from_environ({"HOLDLINE_HOST": host, "HOLDLINE_API_KEYS": "redis"})
     assert (host, "holders of API keys in Redis") == (config.host, config.access.described)
     assert "everyone on this machine" == Config.from_environ({}).access.described
@@ -136,21 +136,21 @@ def test_where_one_has_to_say_who_one_is_others_may_reach_the_server(host: str) 
 @pytest.mark.parametrize(
     "url", ["https://idp.example/jwks", "http://127.0.0.1:1/", "http://[::1]/"]
 )
-def test_keys_are_fetched_where_nobody_on_the_way_can_change_them(url: str) -> None:
+def test_a_jwks_url_must_use_https_or_loopback(url: str) -> None:
     assert Config.from_environ({"HOLDLINE_JWKS_URL": url}).access.closed
 
 
 @pytest.mark.parametrize(
     "url", ["http://idp.example/", "ftp://x/", "idp", "https://", "https://a:b@idp/", "https://[/"]
 )
-def test_keys_are_fetched_from_nowhere_else(url: str) -> None:
+def test_an_insecure_jwks_url_is_refused(url: str) -> None:
     with pytest.raises(ConfigError, match="HOLDLINE_JWKS_URL"):
         Config.from_environ({"HOLDLINE_JWKS_URL": url})
 
 
 @pytest.mark.parametrize("name", ["HOLDLINE_API_KEYS", "HOLDLINE_JWT_KEYS"])
 @pytest.mark.parametrize("content", [None, "{", '{"keys": [{}]}', '{"keys": 1}', "[]", "\xff"])
-def test_a_file_of_keys_that_cannot_be_used_is_refused_by_name(
+def test_an_unusable_key_file_is_refused_by_name(
     tmp_path: Path, name: str, content: str | None
 ) -> None:
     path = tmp_path / "keys"

@@ -36,7 +36,7 @@ def refused(answer: tuple[int, dict[str, Any]]) -> tuple[int, str, str, str]:
     return status, own_code(error), error["code"], error["param"]
 
 
-async def test_references_count_as_what_they_stand_for(
+async def test_references_count_with_the_size_of_their_items(
     serve: Serve, worker: Worker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     loaded: list[str] = []
@@ -60,7 +60,7 @@ async def test_references_count_as_what_they_stand_for(
     )
 
 
-async def test_a_chain_grows_to_the_limit_or_leaves_out_its_oldest_turns(
+async def test_a_chain_grows_to_the_limit_or_drops_its_oldest_turns(
     serve: Serve, worker: Worker
 ) -> None:
     client = await serve(max_context_bytes="10000")
@@ -119,7 +119,7 @@ async def test_a_chain_with_a_deleted_turn_cannot_be_continued(
         )
 
 
-def test_rules_stay_and_calls_stay_with_their_results() -> None:
+def test_truncation_keeps_instructions_and_keeps_calls_with_their_results() -> None:
     rules = {"type": "message", "role": "developer", "content": "Be brief."}
     call = {"type": "function_call", "call_id": "c", "name": "f", "arguments": "{}"}
     result = {"type": "function_call_output", "call_id": "c", "output": "5"}
@@ -132,7 +132,7 @@ def test_rules_stay_and_calls_stay_with_their_results() -> None:
         fitting(Context([*items, user("d" * 500)]), [result], 300, 1000, "auto")
 
 
-async def test_items_are_counted(client: Client) -> None:
+async def test_the_number_of_items_is_bounded(client: Client) -> None:
     assert (400, "context_too_large", "context_length_exceeded", "input") == refused(
         await ask(client, input=[user("")] * (MAX_ITEMS + 1))
     )

@@ -38,7 +38,7 @@ async def ask(client: Client, **more: Any) -> str:
     return id_
 
 
-async def test_an_answer_is_followed_live_and_read_again(
+async def test_an_encrypted_answer_can_be_followed_live_and_read_again(
     locked: Client, keys: Path, redis_url: str
 ) -> None:
     id_ = await ask(locked)
@@ -58,7 +58,7 @@ async def test_an_answer_is_followed_live_and_read_again(
     assert "Why?" == items["data"][0]["content"][0]["text"]
 
 
-async def test_who_asks_a_server_without_the_key_is_told_so(locked: Client, serve: Serve) -> None:
+async def test_a_server_that_lacks_the_key_reports_it(locked: Client, serve: Serve) -> None:
     id_ = await ask(locked)
     # It was there before: one that starts now would refuse to.
     await locked.app[SERVER].pipe.call("DEL", "holdline:{0}:cipher")
@@ -80,7 +80,7 @@ async def test_who_asks_a_server_without_the_key_is_told_so(locked: Client, serv
     assert 200 == (await other.delete(f"/v1/responses/{id_}")).status
 
 
-async def test_a_file_of_keys_that_cannot_be_meant_is_named_and_not_repeated(
+async def test_an_invalid_file_of_encryption_keys_is_named_without_being_quoted(
     tmp_path: Path,
 ) -> None:
     path = tmp_path / "keys"

@@ -15,7 +15,7 @@ from tests.server.conftest import Client
 from tests.server.factories import Worker
 
 
-async def test_one_large_request_at_a_time_and_small_ones_in_between() -> None:
+async def test_large_requests_are_parsed_one_at_a_time_and_small_ones_in_between() -> None:
     requests, order = LargeRequests(), list[str]()
 
     async def ask(name: str, size: int) -> None:
@@ -30,7 +30,7 @@ async def test_one_large_request_at_a_time_and_small_ones_in_between() -> None:
     assert order.index("small") < order.index("b")
 
 
-async def test_a_turn_is_not_waited_for_longer_than_may_be(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_the_wait_of_a_large_request_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(large_requests, "WAIT_SECONDS", 0.02)
     requests = LargeRequests()
     async with requests.turn(MAX_SMALL_BYTES + 1):
@@ -44,7 +44,7 @@ async def test_a_turn_is_not_waited_for_longer_than_may_be(monkeypatch: pytest.M
 
 @pytest.mark.parametrize("path", ["/v1/responses", "/v1/chat/completions"])
 @pytest.mark.parametrize("stream", [False, True])
-async def test_a_request_that_waits_for_its_answer_keeps_no_body(
+async def test_a_request_waiting_for_its_answer_does_not_keep_its_body(
     client: Client, worker: Worker, path: str, stream: bool
 ) -> None:
     mark = "large " * 10_000

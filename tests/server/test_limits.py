@@ -53,7 +53,7 @@ async def refused(client: Client, code: str, limit: float, status: int = 429, **
     return int(headers.get("Retry-After", 0))
 
 
-async def test_requests_a_minute(serve: Serve, pipe: Pipe) -> None:
+async def test_requests_per_minute_are_limited(serve: Serve, pipe: Pipe) -> None:
     client = await serve(tenant_requests_per_minute="3")
     for left in (2, 1, 0):
         status, _, headers = await ask(client)
@@ -66,13 +66,13 @@ async def test_requests_a_minute(serve: Serve, pipe: Pipe) -> None:
     await refused(client, "rate_limit_exceeded", 3)
 
 
-async def test_a_request_that_is_known_by_its_key_costs_nothing(serve: Serve) -> None:
+async def test_a_repeated_idempotency_key_does_not_count_against_the_limit(serve: Serve) -> None:
     client = await serve(tenant_requests_per_minute="1")
     ids = {(await ask(client, idempotency_key="k"))[1]["id"] for _ in range(3)}
     assert 1 == len(ids)
 
 
-async def test_prompts_that_wait(serve: Serve, pipe: Pipe) -> None:
+async def test_the_waiting_prompts_of_a_tenant_are_limited(serve: Serve, pipe: Pipe) -> None:
     client = await serve(tenant_waiting="2")
     first = (await ask(client))[1]["id"]
     await ask(client)
@@ -84,20 +84,20 @@ async def test_prompts_that_wait(serve: Serve, pipe: Pipe) -> None:
     assert 200 == (await ask(client))[0]
 
 
-async def test_prompts_that_wait_in_all(serve: Serve) -> None:
+async def test_the_waiting_prompts_of_all_tenants_are_limited(serve: Serve) -> None:
     client = await serve(max_waiting="2")
     for _ in range(2):
         assert 200 == (await ask(client))[0]
     assert 5 == await refused(client, "queue_full", 2)
 
 
-async def test_tokens_of_an_input(serve: Serve) -> None:
+async def test_input_tokens_are_limited(serve: Serve) -> None:
     client = await serve(max_input_tokens="100")
     assert 200 == (await ask(client))[0]
     await refused(client, "input_tokens_exceeded", 100, 400, input="x" * 1000)
 
 
-async def test_tokens_a_day_count_what_is_on_its_way_and_what_was_used(
+async def test_tokens_per_day_include_estimates_of_running_requests(
     serve: Serve, pipe: Pipe
 ) -> None:
     client = await serve(tenant_tokens_per_day="1200")
@@ -114,7 +114,7 @@ async def test_tokens_a_day_count_what_is_on_its_way_and_what_was_used(
     assert 500 < usage.tokens < 600
 
 
-async def test_money_a_day_by_the_price_of_the_model(
+async def test_the_cost_per_day_is_computed_from_the_price_of_the_model(
     serve: Serve, pipe: Pipe, tmp_path: Path
 ) -> None:
     path = tmp_path / "models.toml"
@@ -143,7 +143,7 @@ async def test_the_welcome_states_the_limits_of_the_tenant(serve: Serve, pipe: P
     await ws.close()
 
 
-async def test_the_welcome_states_what_holds_for_all(serve: Serve) -> None:
+async def test_the_welcome_states_the_general_limits(serve: Serve) -> None:
     client = await serve(
         max_sockets="9",
         max_waiting="50",
@@ -159,7 +159,7 @@ async def test_the_welcome_states_what_holds_for_all(serve: Serve) -> None:
     await ws.close()
 
 
-async def test_sockets_of_a_tenant(serve: Serve, pipe: Pipe) -> None:
+async def test_the_sockets_of_a_tenant_are_limited(serve: Serve, pipe: Pipe) -> None:
     client = await serve(tenant_sockets="2")
     open_ = [await client.ws_connect("/v1/responses") for _ in range(2)]
     assert 2 == (await open_[0].receive_json())["limits"]["tenant"]["sockets"]
@@ -184,9 +184,7 @@ async def test_sockets_of_a_tenant(serve: Serve, pipe: Pipe) -> None:
         await ws.close()
 
 
-async def test_a_socket_that_says_later_who_it_is_counts_from_then_on(
-    serve: Serve, tmp_path: Path
-) -> None:
+async def test_a_socket_counts_from_its_authentication(serve: Serve, tmp_path: Path) -> None:
     credentials = Credentials(tmp_path)
     client = await serve(tenant_sockets="1", **credentials.settings)
 
@@ -217,7 +215,7 @@ async def test_a_socket_that_says_later_who_it_is_counts_from_then_on(
         await ws.close()
 
 
-async def test_a_socket_is_refused_with_the_same_codes(serve: Serve) -> None:
+async def test_limits_are_refused_with_the_same_codes_over_a_socket(serve: Serve) -> None:
     client = await serve(tenant_requests_per_minute="1")
     await ask(client)
     ws = await client.ws_connect("/v1/responses")
@@ -229,6 +227,6 @@ async def test_a_socket_is_refused_with_the_same_codes(serve: Serve) -> None:
     await ws.close()
 
 
-async def test_without_limits_nothing_is_said_of_them(client: Client) -> None:
+async def test_nothing_is_stated_without_limits(client: Client) -> None:
     _, _, headers = await ask(client)
     assert not [name for name in headers if name.lower().startswith("x-ratelimit")]

@@ -57,7 +57,7 @@ async def runner(redis_url: str) -> AsyncIterator[web.AppRunner]:
 
 @pytest.mark.parametrize("reset", [False, True])
 @pytest.mark.parametrize("sent", SENT)
-async def test_a_lost_connection_leaves_nothing_for_the_collector(
+async def test_a_lost_connection_leaves_no_reference_cycles(
     runner: web.AppRunner, sent: str, reset: bool
 ) -> None:
     listener = await listen(runner, "127.0.0.1", 0)

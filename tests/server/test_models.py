@@ -29,7 +29,7 @@ async def test_the_models_of_the_file_are_listed(listing: Client) -> None:
         assert model == await (await listing.get(f"/v1/models/{model['id']}")).json()
 
 
-async def test_an_unknown_model_is_refused_and_the_known_ones_named(listing: Client) -> None:
+async def test_the_refusal_of_an_unknown_model_names_the_known_ones(listing: Client) -> None:
     for answer in (
         await listing.get("/v1/models/d"),
         await listing.post("/v1/responses", json={"input": "x", "model": "d"}),
@@ -39,7 +39,7 @@ async def test_an_unknown_model_is_refused_and_the_known_ones_named(listing: Cli
         assert "Available models: a/b, c." in error["message"]
 
 
-async def test_a_parameter_that_the_models_api_does_not_have_is_refused(
+async def test_a_parameter_missing_from_the_models_api_is_refused(
     serve: Serve, tmp_path: Path
 ) -> None:
     path = tmp_path / "models.toml"
@@ -63,7 +63,7 @@ async def test_a_parameter_that_the_models_api_does_not_have_is_refused(
     assert 200 == allowed.status
 
 
-async def test_a_parameter_that_the_api_of_a_fallback_has_is_accepted(
+async def test_a_parameter_supported_by_a_fallback_is_accepted(
     serve: Serve, tmp_path: Path
 ) -> None:
     path = tmp_path / "models.toml"
@@ -77,12 +77,12 @@ async def test_a_parameter_that_the_api_of_a_fallback_has_is_accepted(
         assert 200 == (await client.post("/v1/responses", json=asked)).status
 
 
-async def test_the_files_default_is_used(listing: Client) -> None:
+async def test_the_default_model_of_the_file_is_used(listing: Client) -> None:
     body = {"input": "x", "background": True}
     assert "a/b" == (await (await listing.post("/v1/responses", json=body)).json())["model"]
 
 
-async def test_without_a_file_any_name_is_passed_on(client: Client) -> None:
+async def test_any_model_name_is_passed_on_without_a_models_file(client: Client) -> None:
     body = {"input": "x", "background": True, "model": "any"}
     assert "any" == (await (await client.post("/v1/responses", json=body)).json())["model"]
     assert 200 == (await client.get("/v1/models/simulation")).status
@@ -93,7 +93,7 @@ async def test_without_a_file_any_name_is_passed_on(client: Client) -> None:
     ("asked", "used"),
     [(None, "default"), ("auto", "default"), ("flex", "flex"), ("priority", "priority")],
 )
-async def test_a_tier_is_shown_and_is_the_lane(
+async def test_the_service_tier_is_shown_and_selects_the_queue(
     listing: Client, pipe: Pipe, asked: str | None, used: str
 ) -> None:
     body = {"input": "x", "background": True, "service_tier": asked}
@@ -103,7 +103,7 @@ async def test_a_tier_is_shown_and_is_the_lane(
     assert f"{used[0]}:a/b" == view.queue_name
 
 
-async def test_a_place_is_told_with_what_comes_before_it(serve: Serve) -> None:
+async def test_a_queue_position_counts_the_jobs_ahead(serve: Serve) -> None:
     client = await serve()
     async with client.ws_connect("/v1/responses") as ws:
         for lane, tier in (("a", "priority"), ("b", "priority"), ("c", "flex"), ("d", "default")):

@@ -31,7 +31,7 @@ async def ends(pipe: Pipe, response_id: str, status: str = "cancelled") -> None:
     await wait_until(ended)
 
 
-async def test_one_that_is_to_be_cancelled_is_when_its_last_follower_has_gone(
+async def test_an_orphan_is_cancelled_after_its_last_follower_has_left(
     serve: Serve, pipe: Pipe
 ) -> None:
     """The one on the other server counts as well."""
@@ -55,7 +55,7 @@ async def test_one_that_is_to_be_cancelled_is_when_its_last_follower_has_gone(
         ({"on_orphan": "cancel", "webhook_url": "https://shop.example/"}, {"metadata": CANCEL}),
     ],
 )
-async def test_who_goes_on_is_never_looked_at(
+async def test_responses_that_continue_without_followers_are_not_tracked(
     serve: Serve, pipe: Pipe, setting: dict[str, str], body: dict[str, Any]
 ) -> None:
     client = await serve(orphan_seconds="0.1", **setting)
@@ -63,13 +63,13 @@ async def test_who_goes_on_is_never_looked_at(
     assert 0 == await pipe.call("EXISTS", NAMES.followed)
 
 
-async def test_what_is_in_the_background_is_no_orphan(serve: Serve, pipe: Pipe) -> None:
+async def test_a_background_response_is_never_an_orphan(serve: Serve, pipe: Pipe) -> None:
     client = await serve(orphan_seconds="0.1", on_orphan="cancel")
     await client.post("/v1/responses", json={"input": "Why?", "background": True})
     assert 0 == await pipe.call("EXISTS", NAMES.followed)
 
 
-async def test_another_word_is_refused(client: Client) -> None:
+async def test_an_unknown_orphan_policy_is_refused(client: Client) -> None:
     body = {"input": "Why?", "metadata": {"holdline_on_orphan": "maybe"}}
     answer = await client.post("/v1/responses", json=body)
     error = (await answer.json())["error"]

@@ -49,7 +49,7 @@ def credentials(tmp_path: Path) -> Credentials:
     return Credentials(tmp_path)
 
 
-async def test_requests_a_minute(serve: Serve, credentials: Credentials) -> None:
+async def test_requests_per_minute_are_limited(serve: Serve, credentials: Credentials) -> None:
     client = await serve(
         subject_requests_per_minute="2", tenant_requests_per_minute="9", **credentials.settings
     )
@@ -66,7 +66,7 @@ async def test_requests_a_minute(serve: Serve, credentials: Credentials) -> None
     await accepted(client, bearer(credentials.token("anna", "bolt")))
 
 
-async def test_what_the_tenant_has_left_is_told_where_that_is_less(
+async def test_the_remaining_budget_of_the_tenant_is_reported_if_smaller(
     serve: Serve, credentials: Credentials
 ) -> None:
     client = await serve(
@@ -80,7 +80,7 @@ async def test_what_the_tenant_has_left_is_told_where_that_is_less(
     )
 
 
-async def test_answers_that_wait_or_run(
+async def test_the_waiting_and_running_answers_of_an_end_user_are_limited(
     serve: Serve, credentials: Credentials, worker: Worker
 ) -> None:
     client = await serve(subject_running="2", **credentials.settings)
@@ -99,7 +99,9 @@ async def test_answers_that_wait_or_run(
     await accepted(client, anna)
 
 
-async def test_tokens_and_money_a_day(serve: Serve, credentials: Credentials, pipe: Pipe) -> None:
+async def test_tokens_and_cost_per_day_of_an_end_user_are_limited(
+    serve: Serve, credentials: Credentials, pipe: Pipe
+) -> None:
     client = await serve(subject_tokens_per_day="1200", **credentials.settings)
     anna, ben = (bearer(credentials.token(name)) for name in ("anna", "ben"))
     first = await accepted(client, anna)
@@ -112,7 +114,7 @@ async def test_tokens_and_money_a_day(serve: Serve, credentials: Credentials, pi
     assert 1500 < (await Tenants(pipe, 1).usage("acme")).tokens < 1700
 
 
-async def test_a_tenant_may_have_its_own(
+async def test_a_tenant_can_have_its_own_end_user_limits(
     serve: Serve, credentials: Credentials, pipe: Pipe
 ) -> None:
     client = await serve(subject_requests_per_minute="1", **credentials.settings)
@@ -129,7 +131,7 @@ async def test_a_tenant_may_have_its_own(
     await refused(client, other, "subject_rate_limit_exceeded", Requests="1")
 
 
-async def test_a_key_counts_by_the_address_unless_it_has_admin(
+async def test_callers_with_a_key_are_counted_by_address_unless_they_have_the_admin_scope(
     serve: Serve, credentials: Credentials
 ) -> None:
     shared, service = credentials.key("acme"), credentials.key("acme", "create", "admin")
@@ -147,7 +149,7 @@ async def test_a_key_counts_by_the_address_unless_it_has_admin(
         await accepted(client, bearer(service))
 
 
-async def test_without_keys_everybody_counts_by_the_address(
+async def test_callers_are_counted_by_address_without_keys(
     serve: Serve, pipe: Pipe, capsys: pytest.CaptureFixture[str]
 ) -> None:
     client = await serve(subject_requests_per_minute="1", trusted_proxies="127.0.0.0/8")
@@ -162,13 +164,13 @@ async def test_without_keys_everybody_counts_by_the_address(
     assert 3 == len(await pipe.call("KEYS", NAMES.rate("public/@*")))
 
 
-async def test_without_trusted_proxies_the_header_counts_for_nothing(serve: Serve) -> None:
+async def test_the_forwarding_header_is_ignored_without_trusted_proxies(serve: Serve) -> None:
     client = await serve(subject_requests_per_minute="1")
     await accepted(client, {"X-Forwarded-For": "192.0.2.1"})
     await refused(client, {"X-Forwarded-For": "192.0.2.2"}, "subject_rate_limit_exceeded")
 
 
-async def test_a_socket_is_refused_with_the_same_codes(
+async def test_limits_are_refused_with_the_same_codes_over_a_socket(
     serve: Serve, credentials: Credentials
 ) -> None:
     client = await serve(subject_requests_per_minute="1", **credentials.settings)
@@ -193,7 +195,7 @@ async def test_a_socket_is_refused_with_the_same_codes(
     await ws.close()
 
 
-async def test_a_key_that_is_sent_again_costs_nothing(
+async def test_a_repeated_key_does_not_count_against_the_end_users_limit(
     serve: Serve, credentials: Credentials
 ) -> None:
     client = await serve(subject_requests_per_minute="1", **credentials.settings)
@@ -201,7 +203,7 @@ async def test_a_key_that_is_sent_again_costs_nothing(
     assert 1 == len({await accepted(client, anna, idempotency_key="k") for _ in range(3)})
 
 
-async def test_without_limits_no_end_user_is_counted(
+async def test_end_users_are_not_counted_without_limits(
     serve: Serve, credentials: Credentials, pipe: Pipe
 ) -> None:
     client = await serve(**credentials.settings)

@@ -43,7 +43,7 @@ def request(id_: str, variables: dict[str, Any] | None = None, **more: Any) -> A
     )
 
 
-def test_a_template_stands_for_all_of_a_request() -> None:
+def test_a_template_can_set_every_part_of_a_request() -> None:
     create = request("both", {"language": "Greek", "what": "this"})
     assert ("Speak Greek.", "m", 0.5) == (create.instructions, create.model, create.temperature)
     said = [(message.role, message.content) for message in create.input]
@@ -51,7 +51,7 @@ def test_a_template_stands_for_all_of_a_request() -> None:
     assert isinstance(create.text.format, JsonObject)
 
 
-def test_what_the_request_says_comes_first_and_its_input_last() -> None:
+def test_the_request_overrides_the_template_and_its_input_comes_last() -> None:
     create = request(
         "both",
         {"language": "Greek", "what": "this"},
@@ -69,7 +69,7 @@ def test_what_the_request_says_comes_first_and_its_input_last() -> None:
     assert "Hi" == request("told", input="Hi").input
 
 
-def test_an_image_is_a_part_where_it_stands() -> None:
+def test_an_image_variable_becomes_a_part_at_its_place() -> None:
     image = {"type": "input_image", "image_url": "https://h/i.png"}
     parts = request("shown", {"it": image}).input[0].content
     assert ["InputText", "InputImage", "InputText", "InputImage"] == [
@@ -80,7 +80,7 @@ def test_an_image_is_a_part_where_it_stands() -> None:
 
 
 @given(st.text(), st.text())
-def test_a_variable_is_never_read_as_a_template(one: str, two: str) -> None:
+def test_values_of_variables_are_never_expanded(one: str, two: str) -> None:
     one, two = one + "{{what}}{{language}}", two + "{{ language }}{{"
     create = request("both", {"language": one, "what": two})
     assert f"Speak {one}." == create.instructions
@@ -151,12 +151,12 @@ def test_the_error_names_the_invalid_value(prompt: Any, status: int, code: str, 
         ),
     ],
 )
-def test_a_table_that_is_wrong_is_named(text: str, says: str) -> None:
+def test_an_invalid_template_is_named(text: str, says: str) -> None:
     with pytest.raises(InvalidTable, match=says):
         templates(catalog(text).prompts)
 
 
-def test_a_server_with_a_wrong_file_does_not_start(tmp_path: Path) -> None:
+def test_a_server_with_an_invalid_prompts_file_does_not_start(tmp_path: Path) -> None:
     path = tmp_path / "models.toml"
     path.write_text(
         '[models.m]\nbase_url = "http://h"\n[prompts.a]\ninstructions = "x"\nmodel = "n"'
@@ -165,7 +165,7 @@ def test_a_server_with_a_wrong_file_does_not_start(tmp_path: Path) -> None:
         Config.from_environ({"HOLDLINE_MODELS": str(path)})
 
 
-async def test_a_prompt_is_kept_expanded_and_shown_as_it_was_given(
+async def test_a_prompt_is_stored_expanded_and_shown_as_requested(
     serve: Serve, tmp_path: Path
 ) -> None:
     path = tmp_path / "models.toml"
@@ -183,7 +183,7 @@ async def test_a_prompt_is_kept_expanded_and_shown_as_it_was_given(
     assert ["Look at this.", "At this?"] == [i["content"][0]["text"] for i in items["data"]]
 
 
-async def test_the_code_reviewer_is_a_prompt_of_every_server(client: Client) -> None:
+async def test_every_server_has_the_code_review_prompt(client: Client) -> None:
     prompt = {"id": "code-review", "variables": {"code": "```py\nx\n```"}}
     body = {"prompt": prompt, "background": True}
     response = await (await client.post("/v1/responses", json=body)).json()
@@ -195,7 +195,7 @@ async def test_the_code_reviewer_is_a_prompt_of_every_server(client: Client) -> 
         assert "prompt_not_found" == event["error"]["code"]
 
 
-def test_a_variable_counts_wherever_it_stands() -> None:
+def test_each_use_of_a_variable_counts_toward_the_size_limit() -> None:
     known = templates({"many": {"instructions": "{{word}}" * 20}})
     create = parse_create({"input": "a", "prompt": {"id": "many", "variables": {"word": "x" * 90}}})
     assert 1800 == len(expanded(create, known, 2000).instructions or "")

@@ -72,7 +72,9 @@ async def works(talk: Talk) -> bool:
     return "queued" == str(created["response"]["status"])
 
 
-async def test_a_first_message_says_who_it_is(serve: Serve, credentials: Credentials) -> None:
+async def test_a_socket_can_authenticate_with_its_first_message(
+    serve: Serve, credentials: Credentials
+) -> None:
     talk = await connect(await serve(**credentials.settings))
     await talk.say("holdline:auth", token=credentials.token(scopes=["create", "read"], seconds=600))
 
@@ -82,7 +84,7 @@ async def test_a_first_message_says_who_it_is(serve: Serve, credentials: Credent
     assert await works(talk)
 
 
-async def test_what_follows_a_first_message_is_already_somebodys(
+async def test_messages_after_the_first_are_authenticated(
     serve: Serve, credentials: Credentials
 ) -> None:
     talk = await connect(await serve(**credentials.settings))
@@ -92,7 +94,7 @@ async def test_what_follows_a_first_message_is_already_somebodys(
 
 
 @pytest.mark.parametrize("offers", [["{}"], ["holdline.json", "{}"], ["{}", "holdline.json"]])
-async def test_a_subprotocol_says_who_it_is_and_is_never_answered(
+async def test_a_token_in_a_subprotocol_authenticates_and_is_never_echoed(
     serve: Serve, credentials: Credentials, offers: list[str], caplog: pytest.LogCaptureFixture
 ) -> None:
     client = await serve(**credentials.settings)
@@ -109,7 +111,9 @@ async def test_a_subprotocol_says_who_it_is_and_is_never_answered(
     assert token not in caplog.text
 
 
-async def test_a_header_says_who_it_is(serve: Serve, credentials: Credentials) -> None:
+async def test_a_socket_can_authenticate_with_a_header(
+    serve: Serve, credentials: Credentials
+) -> None:
     key = credentials.key()
     client = await serve(**credentials.settings)
     for credential in (key, credentials.token()):
@@ -117,7 +121,7 @@ async def test_a_header_says_who_it_is(serve: Serve, credentials: Credentials) -
 
 
 @pytest.mark.parametrize("header", ["Bearer x", "Bearer hl_x", "Basic YTpi", "Bearer", "x", ""])
-async def test_a_bad_header_is_refused_before_the_upgrade(
+async def test_an_invalid_header_is_refused_before_the_upgrade(
     serve: Serve, credentials: Credentials, header: str
 ) -> None:
     client = await serve(**credentials.settings)
@@ -127,7 +131,7 @@ async def test_a_bad_header_is_refused_before_the_upgrade(
 
 
 @pytest.mark.parametrize("way", ["message", "subprotocol"])
-async def test_a_bad_token_of_a_browser_is_said_and_closes(
+async def test_an_invalid_token_of_a_browser_is_reported_before_the_close(
     serve: Serve, credentials: Credentials, way: str
 ) -> None:
     client = await serve(**credentials.settings)
@@ -141,7 +145,7 @@ async def test_a_bad_token_of_a_browser_is_said_and_closes(
 
 
 @pytest.mark.parametrize("kind", ["response.create", "holdline:ping", "holdline:resume", "what"])
-async def test_nothing_else_may_come_first(
+async def test_other_first_messages_are_refused(
     serve: Serve, credentials: Credentials, kind: str
 ) -> None:
     client = await serve(**credentials.settings)
@@ -153,14 +157,16 @@ async def test_nothing_else_may_come_first(
     assert 1 == refused.labels("authentication_required")._value.get()
 
 
-async def test_who_says_nothing_is_closed(serve: Serve, credentials: Credentials) -> None:
+async def test_a_silent_unauthenticated_socket_is_closed(
+    serve: Serve, credentials: Credentials
+) -> None:
     client = await serve(auth_seconds="0.2", **credentials.settings)
     silent = [await connect(client) for _ in range(20)]
     assert {CloseCode.SILENT} == set(await asyncio.gather(*(talk.closed() for talk in silent)))
     await wait_until(lambda: not client.app[SERVER].sockets)
 
 
-async def test_pings_and_garbage_do_not_make_the_deadline_longer(
+async def test_pings_and_invalid_messages_do_not_extend_the_authentication_deadline(
     serve: Serve, credentials: Credentials
 ) -> None:
     talk = await connect(await serve(auth_seconds="0.3", **credentials.settings))
@@ -170,7 +176,7 @@ async def test_pings_and_garbage_do_not_make_the_deadline_longer(
     assert CloseCode.SILENT == await talk.closed()
 
 
-async def test_a_socket_is_told_before_its_token_ends_and_closed_after_a_grace(
+async def test_a_socket_is_warned_before_its_token_expires_and_closed_after_a_grace_period(
     serve: Serve, credentials: Credentials, worker: Worker
 ) -> None:
     client = await serve(auth_grace_seconds="0.2", **credentials.settings)
@@ -187,7 +193,7 @@ async def test_a_socket_is_told_before_its_token_ends_and_closed_after_a_grace(
         assert "completed" == (await response.json())["status"]
 
 
-async def test_a_fresh_token_keeps_the_socket(
+async def test_a_fresh_token_keeps_the_socket_open(
     serve: Serve, credentials: Credentials, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     client = await serve(auth_grace_seconds="0", **credentials.settings)
@@ -202,7 +208,7 @@ async def test_a_fresh_token_keeps_the_socket(
 
 
 @pytest.mark.parametrize("who", [("bert", "acme"), ("anna", "other")])
-async def test_a_fresh_token_of_somebody_else_is_refused(
+async def test_a_fresh_token_of_another_user_is_refused(
     serve: Serve, credentials: Credentials, who: tuple[str, str]
 ) -> None:
     talk = await connect(await serve(**credentials.settings), headers=bearer(credentials.token()))
@@ -230,7 +236,7 @@ async def test_a_socket_whose_key_is_revoked_is_closed(
     assert await works(stays)
 
 
-async def test_where_everybody_comes_in_a_token_has_no_effect(serve: Serve) -> None:
+async def test_a_token_has_no_effect_on_a_server_without_keys(serve: Serve) -> None:
     talk = await connect(await serve(), headers=bearer("any"))
     await talk.say("holdline:auth", token="any")
     assert await works(talk)

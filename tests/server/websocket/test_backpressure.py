@@ -48,7 +48,7 @@ def told(said: list[bool]) -> Any:
     return caught_up
 
 
-async def test_each_is_looked_at_until_it_goes_on_and_then_no_more() -> None:
+async def test_a_slow_consumer_is_watched_until_it_catches_up() -> None:
     slow, said = SlowConsumers(), list[bool]()
     transports = [Full(2), Full(4), Full(3)]
     consumer = [slow.watch(transport, told(said)) for transport in transports]
@@ -60,7 +60,7 @@ async def test_each_is_looked_at_until_it_goes_on_and_then_no_more() -> None:
     assert slow._timer is None
 
 
-async def test_there_is_one_timer_for_all_and_it_comes_back_with_the_next() -> None:
+async def test_all_slow_consumers_share_one_timer_that_restarts_on_demand() -> None:
     slow, said = SlowConsumers(), list[bool]()
     slow.watch(Full(2), told(said))
     timer = slow._timer
@@ -73,7 +73,7 @@ async def test_there_is_one_timer_for_all_and_it_comes_back_with_the_next() -> N
     assert 3 == len(said)
 
 
-async def test_one_that_takes_nothing_is_dropped(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_consumer_that_reads_nothing_is_dropped(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(backpressure_module, "STUCK_SECONDS", 0.05)
     slow, said, stuck = SlowConsumers(), list[bool](), Full(9, takes=0)
     slow.watch(stuck, told(said))
@@ -82,7 +82,7 @@ async def test_one_that_takes_nothing_is_dropped(monkeypatch: pytest.MonkeyPatch
     assert ([True], True, 0) == (said, stuck.aborted, len(slow))
 
 
-async def test_one_that_is_over_is_looked_at_no_more() -> None:
+async def test_a_consumer_that_left_is_no_longer_watched() -> None:
     slow, said, over = SlowConsumers(), list[bool](), Full(9)
     consumer = slow.watch(over, told(said))
     slow.leave(consumer)
@@ -91,7 +91,7 @@ async def test_one_that_is_over_is_looked_at_no_more() -> None:
     assert (1, [], 0, True) == (over.looks, said, len(slow), consumer.over.done())
 
 
-async def test_who_was_cancelled_while_waiting_for_it_harms_nobody() -> None:
+async def test_a_cancelled_wait_for_a_slow_consumer_causes_no_error() -> None:
     slow, said = SlowConsumers(), list[bool]()
     consumer = slow.watch(Full(3), told(said))
     consumer.over.cancel()

@@ -26,7 +26,7 @@ from tests.system import wait_until
 # Alive.
 
 
-async def test_a_pong_carries_the_last_number_of_each_response_that_is_followed(
+async def test_a_pong_carries_the_last_sequence_number_of_each_followed_response(
     talk: Talk, worker: Worker
 ) -> None:
     await talk.say("holdline:ping", id=1)
@@ -46,7 +46,7 @@ async def test_a_pong_carries_the_last_number_of_each_response_that_is_followed(
     assert (None, {}) == (pong["id"], pong["responses"])
 
 
-async def test_a_socket_that_is_abandoned_frees_everything(
+async def test_an_abandoned_socket_releases_everything(
     client: Client, worker: Worker, server: Server
 ) -> None:
     before = len(asyncio.all_tasks())
@@ -63,7 +63,7 @@ async def test_a_socket_that_is_abandoned_frees_everything(
     assert 0 == server.metrics.sockets._value.get()
 
 
-async def test_a_client_that_answers_no_ping_is_dropped(serve: Serve) -> None:
+async def test_a_client_that_does_not_answer_pings_is_dropped(serve: Serve) -> None:
     client = await serve(ping_seconds="0.2")
     server = client.app[SERVER]
     async with client.ws_connect(ALL, autoping=False) as ws:
@@ -71,7 +71,7 @@ async def test_a_client_that_answers_no_ping_is_dropped(serve: Serve) -> None:
         await wait_until(lambda: at_rest(server))
 
 
-async def test_a_server_that_goes_says_so_and_closes_with_a_code_to_come_back(
+async def test_a_stopping_server_announces_it_and_closes_with_a_reconnect_code(
     talk: Talk, worker: Worker, server: Server, client: Client
 ) -> None:
     await talk.say("response.create", input="Why?")
@@ -117,7 +117,7 @@ async def not_reading(client: Client, *messages: dict[str, Any]) -> socket.socke
     return raw
 
 
-async def test_a_client_that_never_reads_costs_a_cursor_and_is_closed_by_a_deadline(
+async def test_a_client_that_never_reads_holds_only_a_cursor_and_is_closed_at_a_deadline(
     client: Client, worker: Worker, server: Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(backpressure_module, "STUCK_SECONDS", 1.0)
@@ -149,7 +149,7 @@ async def test_a_client_that_never_reads_costs_a_cursor_and_is_closed_by_a_deadl
 
 
 @pytest.mark.parametrize("length", [0, 1, 125, 126, 127, 65_535, 65_536, 1_000_000])
-def test_a_frame_is_as_rfc_6455_has_it(length: int) -> None:
+def test_frames_conform_to_rfc_6455(length: int) -> None:
     payload = b"x" * length
     data = websocket_frame(payload, WSMsgType.TEXT)
     size, start = data[1], 2

@@ -73,7 +73,7 @@ def test_requests_of_one_lane_run_one_after_the_other() -> None:
     assert "3" == third.create.input
 
 
-def test_lanes_run_side_by_side() -> None:
+def test_lanes_run_concurrently() -> None:
     session = Session(anybody, ByteLimiter())
 
     started = [session.received(create(lane)) for lane in (None, "a", "b")]
@@ -81,7 +81,7 @@ def test_lanes_run_side_by_side() -> None:
     assert [1, 1, 1] == [len(actions) for actions in started]
 
 
-def test_a_refused_request_lets_the_next_one_of_its_lane_in() -> None:
+def test_a_refused_request_releases_the_next_one_of_its_lane() -> None:
     session = Session(anybody, ByteLimiter())
     session.received(create("x", "1"))
     session.received(create("x", "2"))
@@ -94,7 +94,7 @@ def test_a_refused_request_lets_the_next_one_of_its_lane_in() -> None:
     assert "2" == following.create.input
 
 
-def test_a_resume_does_not_wait_for_its_lane_and_the_lane_waits_for_it() -> None:
+def test_a_resume_starts_at_once_and_its_lane_waits_for_it() -> None:
     session = Session(anybody, ByteLimiter())
     session.received(create("x", "1"))
 
@@ -105,7 +105,7 @@ def test_a_resume_does_not_wait_for_its_lane_and_the_lane_waits_for_it() -> None
     assert 1 == len(session.ended("x", B))
 
 
-def test_what_is_followed_already_is_not_followed_twice() -> None:
+def test_a_followed_response_is_not_followed_twice() -> None:
     session = Session(anybody, ByteLimiter())
     session.received(resume(A))
 
@@ -114,7 +114,7 @@ def test_what_is_followed_already_is_not_followed_twice() -> None:
     assert [Follow(A, 5, None)] == session.received(resume(A, 5))
 
 
-def test_a_ping_is_answered_and_a_cancel_is_passed_on() -> None:
+def test_a_ping_is_answered_and_a_cancel_is_forwarded() -> None:
     session = Session(anybody, ByteLimiter())
 
     assert [Pong("p")] == session.received({"type": "holdline:ping", "id": "p"})
@@ -125,7 +125,7 @@ def test_a_ping_is_answered_and_a_cancel_is_passed_on() -> None:
     assert [] == session.received({"type": "holdline:auth", "token": "t"})
 
 
-def test_what_is_wrong_with_a_message_is_said_on_its_lane() -> None:
+def test_an_invalid_message_is_reported_on_its_lane() -> None:
     [said] = Session(anybody, ByteLimiter()).received(
         {"type": "response.create", "stream_id": "x", "temperature": 9}
     )
@@ -139,7 +139,7 @@ def test_what_is_wrong_with_a_message_is_said_on_its_lane() -> None:
     )
 
 
-def test_an_end_that_nobody_waits_for_changes_nothing() -> None:
+def test_the_end_of_an_unknown_response_changes_nothing() -> None:
     session = Session(anybody, ByteLimiter())
 
     assert [] == session.ended("nowhere", A)
@@ -149,14 +149,14 @@ def test_an_end_that_nobody_waits_for_changes_nothing() -> None:
     assert 1 == session.followed
 
 
-def test_an_integer_that_cannot_wait_is_refused() -> None:
+def test_an_integer_too_large_to_be_stored_is_refused() -> None:
     session = Session(anybody, ByteLimiter())
     session.received(create("x"))
     item = {"role": "user", "content": "Why?", "unknown": 2**70}
     assert ["invalid_value"] == codes(session.received({**create("x"), "input": [item]}))
 
 
-def test_the_bytes_that_wait_in_lanes_are_bounded_over_all_sockets() -> None:
+def test_the_bytes_waiting_in_lanes_are_bounded_over_all_sockets() -> None:
     limiter = ByteLimiter(1000)
     session, other = Session(anybody, limiter), Session(anybody, limiter)
     session.received(create("x"))
@@ -194,7 +194,7 @@ def test_the_followed_responses_of_a_socket_are_bounded() -> None:
     assert ["too_many"] == codes(session.received(create("new")))
 
 
-def test_requests_that_are_not_yet_accepted_count_as_well() -> None:
+def test_requests_that_are_not_yet_accepted_count_toward_the_bound() -> None:
     session = Session(anybody, ByteLimiter())
     for number in range(MAX_FOLLOWED):
         assert [] == codes(session.received(create(f"lane-{number}")))
@@ -204,7 +204,7 @@ def test_requests_that_are_not_yet_accepted_count_as_well() -> None:
 
 
 @pytest.mark.parametrize("hostile", ["resp_é", "\ud800", "١" * 37])
-def test_an_id_that_cannot_be_one_of_ours_is_unknown(hostile: str) -> None:
+def test_an_id_of_invalid_form_is_unknown(hostile: str) -> None:
     session = Session(anybody, ByteLimiter())
 
     assert ["response_not_found"] == codes(session.received(resume(hostile)))
@@ -300,7 +300,7 @@ class Driver:
 @given(st.lists(INPUTS, max_size=60))
 @example([("create", None), ("create", None), ("resume", None, A), ("accepted", 0, True)])
 @example([("create", None), ("resume", None, A), ("accepted", 0, True)])
-def test_any_sequence_of_messages_and_happenings_keeps_the_lanes_in_order(
+def test_any_sequence_of_messages_and_events_keeps_the_lanes_in_order(
     inputs: list[tuple[Any, ...]],
 ) -> None:
     driver = Driver()

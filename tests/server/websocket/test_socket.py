@@ -22,7 +22,9 @@ from tests.system import wait_until
 # The answer.
 
 
-async def test_the_first_frame_says_what_holds_here(client: Client, server: Server) -> None:
+async def test_the_first_frame_is_the_welcome_with_the_limits(
+    client: Client, server: Server
+) -> None:
     async with client.ws_connect(ALL) as ws:
         welcome = await ws.receive_json()
 
@@ -35,7 +37,7 @@ async def test_the_first_frame_says_what_holds_here(client: Client, server: Serv
     )
 
 
-async def test_an_answer_arrives_as_it_is_written(talk: Talk, worker: Worker) -> None:
+async def test_events_arrive_as_they_are_written(talk: Talk, worker: Worker) -> None:
     await talk.say("response.create", input="Why?")
     answer = await worker.take()
     for piece in "abc":
@@ -49,7 +51,7 @@ async def test_an_answer_arrives_as_it_is_written(talk: Talk, worker: Worker) ->
     assert list(range(len(numbers))) == numbers
 
 
-async def test_lanes_run_side_by_side_and_each_in_its_order(talk: Talk, worker: Worker) -> None:
+async def test_lanes_run_concurrently_and_each_in_its_own_order(talk: Talk, worker: Worker) -> None:
     for lane, text in (("x", "1"), ("x", "2"), ("y", "3")):
         await talk.say("response.create", input=text, stream_id=lane)
     first, third = sorted([await worker.take(), await worker.take()], key=asked)
@@ -72,7 +74,7 @@ async def test_lanes_run_side_by_side_and_each_in_its_order(talk: Talk, worker: 
         assert lasts == numbers.count(0)
 
 
-async def test_a_waiting_answer_is_told_its_place(talk: Talk, worker: Worker) -> None:
+async def test_a_waiting_request_receives_its_queue_position(talk: Talk, worker: Worker) -> None:
     for lane in "xyz":
         await talk.say("response.create", input="Why?", stream_id=lane)
     places: dict[str, int] = {}
@@ -102,7 +104,7 @@ async def test_a_resume_after_any_event_receives_exactly_the_rest(
             assert whole[after + 1 :] == talk.logged()
 
 
-async def test_a_socket_that_is_cut_at_every_number_loses_nothing(
+async def test_a_socket_cut_after_any_event_loses_nothing(
     client: Client, worker: Worker, server: Server
 ) -> None:
     async with connected(client) as talk:
@@ -132,7 +134,7 @@ async def test_a_socket_that_is_cut_at_every_number_loses_nothing(
     await wait_until(lambda: at_rest(server))
 
 
-async def test_two_tabs_have_the_same(client: Client, worker: Worker) -> None:
+async def test_two_sockets_receive_the_same_events(client: Client, worker: Worker) -> None:
     async with connected(client) as one, connected(client) as other:
         await one.say("response.create", input="Why?")
         answer = await worker.take()
@@ -146,7 +148,7 @@ async def test_two_tabs_have_the_same(client: Client, worker: Worker) -> None:
         assert one.logged() == bare
 
 
-async def test_a_resend_with_the_same_key_costs_no_second_answer(
+async def test_a_resend_with_the_same_key_creates_no_second_response(
     client: Client, worker: Worker
 ) -> None:
     async with connected(client) as talk:
@@ -162,7 +164,7 @@ async def test_a_resend_with_the_same_key_costs_no_second_answer(
 
 
 @pytest.mark.parametrize("id_", [RESPONSE, "resp_x", "{}", "é", "x\n", "a" * 128])
-async def test_what_cannot_be_resumed_or_cancelled_is_unknown_and_the_socket_stays(
+async def test_resuming_or_cancelling_an_unknown_response_keeps_the_socket_open(
     talk: Talk, id_: str
 ) -> None:
     await talk.say("holdline:resume", response_id=id_, stream_id="x")
@@ -174,7 +176,7 @@ async def test_what_cannot_be_resumed_or_cancelled_is_unknown_and_the_socket_sta
     assert await still_open(talk)
 
 
-async def test_a_resume_beyond_the_end_is_refused_and_the_socket_stays(
+async def test_a_resume_beyond_the_end_is_refused_and_the_socket_stays_open(
     talk: Talk, worker: Worker
 ) -> None:
     await talk.say("response.create", input="Why?")
@@ -234,7 +236,7 @@ async def test_a_running_response_is_ended_by_its_worker(talk: Talk, worker: Wor
         ('{"type": "holdline:resume", "response_id": 7}', "invalid_value"),
     ],
 )
-async def test_a_message_that_is_wrong_is_answered_and_the_socket_stays(
+async def test_an_invalid_message_is_answered_and_the_socket_stays_open(
     talk: Talk, text: str, code: str
 ) -> None:
     await talk.ws.send_str(text)
@@ -243,7 +245,7 @@ async def test_a_message_that_is_wrong_is_answered_and_the_socket_stays(
     assert await still_open(talk)
 
 
-async def test_a_binary_frame_is_refused_and_the_socket_stays(talk: Talk) -> None:
+async def test_a_binary_frame_is_refused_and_the_socket_stays_open(talk: Talk) -> None:
     await talk.ws.send_bytes(b"\x81\xa4type\xadholdline:ping")
 
     assert (400, "bad_message", None) == await talk.error()
@@ -260,7 +262,7 @@ async def test_random_messages_do_no_harm(talk: Talk) -> None:
     assert await still_open(talk)
 
 
-async def test_whoever_sends_much_at_once_takes_turns_with_the_others(
+async def test_a_socket_that_sends_many_messages_takes_turns_with_others(
     client: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     answered: list[str] = []
@@ -281,14 +283,14 @@ async def test_whoever_sends_much_at_once_takes_turns_with_the_others(
     assert answered.index("little") <= 8 * MESSAGES_A_TURN
 
 
-async def test_a_message_that_is_too_large_closes_the_socket(serve: Serve) -> None:
+async def test_an_oversized_message_closes_the_socket(serve: Serve) -> None:
     client = await serve(max_body_bytes="2048")
     async with connected(client) as talk:
         await talk.ws.send_str("x" * 3000)
         assert 1009 == await talk.closed()
 
 
-async def test_a_subprotocol_is_refused_and_not_repeated(client: Client) -> None:
+async def test_an_unknown_subprotocol_is_refused_without_being_echoed(client: Client) -> None:
     with pytest.raises(WSServerHandshakeError) as refused:
         await client.ws_connect(ALL, protocols=["token.s3cret"])
 
@@ -300,7 +302,7 @@ async def test_a_subprotocol_is_refused_and_not_repeated(client: Client) -> None
         assert "s3cret" not in await response.text()
 
 
-async def test_too_many_in_the_lanes_are_refused_and_the_rest_runs(
+async def test_requests_beyond_the_bound_of_the_lanes_are_refused_and_the_rest_runs(
     talk: Talk, worker: Worker
 ) -> None:
     for number in range(MAX_WAITING + 2):

@@ -21,7 +21,7 @@ def items(text: str) -> list[dict[str, Any]]:
     return [{"type": "message", "content": [{"type": "input_text", "text": text}]}]
 
 
-def test_a_lane_remembers_its_latest_answer_alone() -> None:
+def test_a_lane_keeps_only_its_latest_answer() -> None:
     turns = UnstoredTurns(ByteLimiter())
     turns.keep("a", "resp_1", items("1"))
     turns.keep(None, "resp_2", items("2"))
@@ -33,7 +33,7 @@ def test_a_lane_remembers_its_latest_answer_alone() -> None:
     assert turns.recall(None) is None
 
 
-def test_a_failed_turn_takes_what_it_went_on_from_and_a_fork_does_not() -> None:
+def test_a_failed_turn_evicts_its_predecessor_unless_it_is_a_fork() -> None:
     turns = UnstoredTurns(ByteLimiter())
     turns.keep("a", "resp_1", items("1"))
     for lane, previous in (("b", "resp_1"), ("a", "resp_0"), (None, None)):
@@ -59,7 +59,7 @@ def test_lanes_and_bytes_are_bounded_and_the_oldest_goes_first() -> None:
 
 
 @given(st.lists(st.integers(0, 20)))
-def test_a_pong_confirms_all_that_was_asked_before_its_ping(pongs: list[int]) -> None:
+def test_a_pong_confirms_all_responses_asked_about_before_its_ping(pongs: list[int]) -> None:
     ping_acks, confirmed = PingAcks(), list[str]()
     pings = [ping_acks.ask(f"resp_{number}") for number in range(10)]
     for pong in pongs:
@@ -71,18 +71,18 @@ def test_a_pong_confirms_all_that_was_asked_before_its_ping(pongs: list[int]) ->
 
 
 @given(st.binary())
-def test_a_pong_that_nobody_asked_for_confirms_nothing(payload: bytes) -> None:
+def test_an_unsolicited_pong_confirms_nothing(payload: bytes) -> None:
     assert [] == PingAcks().pong(payload)
 
 
-def test_what_was_asked_is_bounded() -> None:
+def test_pending_confirmations_are_bounded() -> None:
     ping_acks = PingAcks()
     last = [ping_acks.ask("resp_x") for _ in range(MAX_ASKED + 5)][-1]
 
     assert MAX_ASKED == len(ping_acks.pong(last))
 
 
-def test_a_process_remembers_no_more_than_its_limit_and_gets_it_back() -> None:
+def test_the_unstored_turns_of_a_process_are_bounded_and_release_their_bytes() -> None:
     limiter = ByteLimiter(1000)
     one, two = UnstoredTurns(limiter), UnstoredTurns(limiter)
     one.keep("a", "resp_1", items("x" * 600))

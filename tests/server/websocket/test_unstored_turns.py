@@ -63,7 +63,9 @@ async def brief(serve: Serve) -> Client:
     return await serve(unstored_seconds="0.2")
 
 
-async def test_a_socket_that_has_it_lets_it_go(client: Client, worker: Worker, pipe: Pipe) -> None:
+async def test_an_unstored_response_is_deleted_after_delivery_to_its_socket(
+    client: Client, worker: Worker, pipe: Pipe
+) -> None:
     async with connected(client) as talk:
         id_ = await ask(talk, worker)
         await talk.until("response.completed")
@@ -74,7 +76,7 @@ async def test_a_socket_that_has_it_lets_it_go(client: Client, worker: Worker, p
 
 
 @pytest.mark.parametrize("way", ["socket", "packed", "resume", "streamed", "plain", "background"])
-async def test_delivered_in_any_way_nothing_of_it_is_left(
+async def test_an_unstored_response_leaves_nothing_after_any_kind_of_delivery(
     brief: Client, worker: Worker, pipe: Pipe, way: str
 ) -> None:
     match way:
@@ -127,7 +129,7 @@ async def test_delivered_in_any_way_nothing_of_it_is_left(
         )
 
 
-async def test_what_nobody_has_is_kept_for_the_retention(
+async def test_an_undelivered_unstored_response_is_kept_for_the_retention_time(
     client: Client, worker: Worker, pipe: Pipe
 ) -> None:
     async with aiohttp.ClientSession() as http:
@@ -147,7 +149,7 @@ async def test_what_nobody_has_is_kept_for_the_retention(
         assert ANSWER in await again.text()
 
 
-async def test_what_was_cancelled_or_deleted_goes_too(
+async def test_a_cancelled_or_deleted_unstored_response_is_removed(
     brief: Client, worker: Worker, pipe: Pipe
 ) -> None:
     async with brief.post(ALL, json={**BODY, "background": True}) as accepted:
@@ -162,7 +164,7 @@ async def test_what_was_cancelled_or_deleted_goes_too(
     await gone(pipe)
 
 
-async def test_one_that_is_stored_stays(client: Client, worker: Worker, pipe: Pipe) -> None:
+async def test_a_stored_response_is_kept(client: Client, worker: Worker, pipe: Pipe) -> None:
     async with connected(client) as talk:
         await talk.say("response.create", input=SECRET)
         id_ = (await worker.answer(ANSWER)).job.id
@@ -173,7 +175,7 @@ async def test_one_that_is_stored_stays(client: Client, worker: Worker, pipe: Pi
     assert all([await pipe.call("PTTL", name) > 59_000 for name in names])
 
 
-async def test_a_resend_of_a_turn_whose_memory_is_gone_finds_what_it_made(
+async def test_a_resent_turn_finds_its_response_after_the_socket_state_is_lost(
     client: Client, worker: Worker
 ) -> None:
     async with connected(client) as talk:
@@ -191,7 +193,7 @@ async def test_a_resend_of_a_turn_whose_memory_is_gone_finds_what_it_made(
         assert "previous_response_not_found" == (await talk.error())[1]
 
 
-async def test_an_unstored_seen_while_it_runs_stays(
+async def test_an_unstored_response_retrieved_while_running_is_kept(
     client: Client, worker: Worker, pipe: Pipe
 ) -> None:
     async with client.post(ALL, json={**BODY, "background": True}) as accepted:

@@ -32,7 +32,7 @@ def said(items: list[dict[str, Any]]) -> list[str]:
 
 
 @pytest.mark.parametrize("store", [True, False])
-async def test_a_warm_up_ends_at_once_asks_nobody_and_is_gone_on_from(
+async def test_a_warm_up_ends_at_once_without_a_model_call_and_can_be_continued(
     talk: Talk, worker: Worker, pipe: Pipe, store: bool
 ) -> None:
     await talk.say("response.create", input="You are warm.", generate=False, store=store)
@@ -55,7 +55,7 @@ async def test_a_warm_up_ends_at_once_asks_nobody_and_is_gone_on_from(
         await ended(talk)
 
 
-async def test_a_warm_up_can_be_sent_again_and_resumed(client: Client, talk: Talk) -> None:
+async def test_a_warm_up_can_be_resent_and_resumed(client: Client, talk: Talk) -> None:
     create = {"input": "Warm.", "generate": False, "idempotency_key": "k"}
     await talk.say("response.create", **create)
     first = await ended(talk)
@@ -68,7 +68,7 @@ async def test_a_warm_up_can_be_sent_again_and_resumed(client: Client, talk: Tal
         assert first == await ended(other)
 
 
-async def test_a_warm_up_is_of_the_socket_alone(client: Client) -> None:
+async def test_a_warm_up_is_known_only_to_its_socket(client: Client) -> None:
     async with client.post(ALL, json={"input": "x", "generate": False}) as refused:
         error = (await refused.json())["error"]
     assert (400, "unknown_parameter", "generate") == (refused.status, error["code"], error["param"])
@@ -98,7 +98,7 @@ async def test_a_warm_up_counts_as_a_request(serve: Serve) -> None:
 
 
 @pytest.mark.parametrize("store", [True, False])
-async def test_a_turn_may_name_one_that_still_runs_on_its_lane(
+async def test_a_turn_can_continue_a_response_still_running_on_its_lane(
     talk: Talk, worker: Worker, store: bool
 ) -> None:
     await talk.say("response.create", input="One?", store=store)
@@ -121,7 +121,7 @@ async def test_a_turn_may_name_one_that_still_runs_on_its_lane(
     assert first.job.id == (await ended(talk))["previous_response_id"]
 
 
-async def test_an_unstored_answer_is_gone_on_from_on_its_socket_alone(
+async def test_an_unstored_answer_can_be_continued_only_on_its_socket(
     client: Client, server: Server, talk: Talk, worker: Worker
 ) -> None:
     await talk.say("response.create", input="One?", store=False, stream_id="a")
@@ -149,7 +149,7 @@ async def test_an_unstored_answer_is_gone_on_from_on_its_socket_alone(
 @pytest.mark.parametrize(
     "wrong", [{"temperature": 9}, {"model": ""}, {"metadata": {"holdline_on_worker_death": "x"}}]
 )
-async def test_a_refused_turn_evicts_what_it_went_on_from_on_its_lane(
+async def test_a_refused_turn_evicts_its_predecessor_from_its_lane(
     talk: Talk, worker: Worker, wrong: dict[str, Any]
 ) -> None:
     await talk.say("response.create", input="One?", store=False, stream_id="a")
@@ -169,7 +169,7 @@ async def test_a_refused_turn_evicts_what_it_went_on_from_on_its_lane(
     assert MISSING == await talk.error()
 
 
-async def test_a_failed_turn_evicts_what_it_went_on_from(talk: Talk, worker: Worker) -> None:
+async def test_a_failed_turn_evicts_its_predecessor(talk: Talk, worker: Worker) -> None:
     await talk.say("response.create", input="One?", store=False)
     first = (await worker.answer("One.")).job.id
     await ended(talk)
@@ -182,7 +182,7 @@ async def test_a_failed_turn_evicts_what_it_went_on_from(talk: Talk, worker: Wor
 
 
 @pytest.mark.parametrize("id_", ["resp_missing", "resp_" + "0" * 35, "", "é"])
-async def test_a_response_that_never_was_is_missing(talk: Talk, id_: str) -> None:
+async def test_a_nonexistent_previous_response_is_reported_as_missing(talk: Talk, id_: str) -> None:
     await talk.say("response.create", input="x", previous_response_id=id_, stream_id="a")
     assert MISSING == await talk.error()
     assert "a" == talk.events[-1]["stream_id"]
@@ -192,7 +192,7 @@ async def test_a_response_that_never_was_is_missing(talk: Talk, id_: str) -> Non
 # Limits
 
 
-async def test_a_server_holds_as_many_sockets_as_it_is_told(serve: Serve) -> None:
+async def test_the_sockets_of_a_server_are_bounded_by_its_setting(serve: Serve) -> None:
     client = await serve(max_sockets="2")
     async with connected(client) as one:
         async with connected(client):
@@ -210,7 +210,7 @@ async def test_a_server_holds_as_many_sockets_as_it_is_told(serve: Serve) -> Non
             assert await still_open(another)
 
 
-async def test_the_welcome_says_that_no_age_ends_a_socket(serve: Serve) -> None:
+async def test_the_welcome_states_that_sockets_have_no_maximum_age(serve: Serve) -> None:
     client = await serve(unstored_seconds="7")
     async with connected(client) as talk:
         limits = talk.events[0]["limits"]
