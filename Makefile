@@ -1,19 +1,19 @@
-# Every target sets up what it needs; a fresh machine has Python 3.11 or newer, make and git.
-# `make help` lists the targets: the text behind ## is what it shows.
+# Each target installs its requirements. The machine needs only Python 3.11 or newer, make and git.
+# `make help` lists the targets with the text after ##.
 
 PYTHON ?= python3
 VENV ?= .venv
-# The programs of others need versions of their own.
+# Third-party programs have their own environment, because they need other versions.
 PROGRAMS ?= .venv-programs
-# So do those against which we are measured.
+# So do the programs with which `make bench` compares Holdline.
 PEERS ?= .venv-bench
-# Programs whose requirements clash with those of the others: an environment for each file.
+# Third-party programs with conflicting requirements: one environment per file.
 ENVIRONMENTS = $(patsubst tests/programs/environments/%.txt,$(PROGRAMS)/environments/%/.installed,\
 	$(wildcard tests/programs/environments/*.txt))
 ARGS ?=
-# One file or one test, as path::name.
+# One test file or one test, as path::name.
 ONE ?=
-# Finds more, and takes half as long again; CI goes without.
+# Python's development mode finds more errors but takes 50% longer, so CI does not use it.
 MODE ?= -X dev
 NAME ?=
 SEED ?= 1
@@ -22,11 +22,11 @@ SECONDS ?= 30
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 PARTS := admin bench dev holdline_client jobs runtime server tests worker
-# A part that is missing must not hide the faults of the others.
+# Only the existing parts, because a missing one must not hide the errors of the others.
 PRESENT = $(wildcard $(PARTS))
 TSC := tests/web/node_modules/.bin/tsc
 
-# The certificates of the system: a company's proxy that intercepts TLS has its own there.
+# The system's certificates include that of a company proxy that intercepts TLS.
 UV := $(BIN)/uv --system-certs
 
 .PHONY: help setup setup-tests run test programs check check-python check-web bench chaos soak fuzz nightly screenshots lock clean
@@ -34,22 +34,22 @@ UV := $(BIN)/uv --system-certs
 help: ## list the targets
 	@sed -nE 's/^([a-z-]+):[^#]*## (.*)/  make \1\t\2/p' $(firstword $(MAKEFILE_LIST)) | expand -t 20
 
-setup: $(VENV)/.installed ## make .venv with what the program needs
+setup: $(VENV)/.installed ## install the program's requirements into .venv
 
-run: $(VENV)/.installed ## everything at http://127.0.0.1:8080 with a simulated model [ARGS=--reload]
+run: $(VENV)/.installed ## run everything at http://127.0.0.1:8080 with a simulated model [ARGS=--reload]
 	@exec $(BIN)/python -m dev $(ARGS)
 
-test: $(VENV)/.installed-dev ## all tests but the heavy ones, or one file or test [ONE=path::name] [ARGS="-k resume"]
+test: $(VENV)/.installed-dev ## run all tests except heavy ones, or one file or test [ONE=path::name] [ARGS="-k resume"]
 	@$(BIN)/python $(MODE) -m pytest $(if $(ONE),-n 0 $(ONE),-n 2 --dist loadfile --no-loadscope-reorder -m "not heavy") $(ARGS)
 
-# What `make test` and `make programs` need; with PROGRAMS in the environment one runs both.
+# Requirements of `make test` and `make programs`; with PROGRAMS set, `make test` runs both.
 setup-tests: $(VENV)/.installed-dev $(PROGRAMS)/.installed tests/programs/node_modules/.installed
 
-# Programs that nobody here wrote, against a server of ours, and one as its model.
-programs: setup-tests $(ENVIRONMENTS) ## other people's clients and proxies, unmodified
+# Third-party clients against a Holdline server, and a third-party proxy as its model.
+programs: setup-tests $(ENVIRONMENTS) ## test unmodified third-party clients and proxies
 	@PROGRAMS=$(abspath $(PROGRAMS)) $(BIN)/python -X dev -m pytest -n 0 tests/programs $(ARGS)
 
-check: check-python check-web ## lint, format, types, layers
+check: check-python check-web ## check lint, format, types and import layers
 
 check-python: $(VENV)/.installed-dev
 	$(BIN)/ruff check .
@@ -57,47 +57,47 @@ check-python: $(VENV)/.installed-dev
 	$(BIN)/mypy $(PRESENT)
 	$(BIN)/lint-imports
 
-# Without Node the page's code is served all the same; only its types go unchecked, and CI has Node.
+# Serving the web pages does not need Node. Without it, only their types are not checked; CI has Node.
 check-web:
 	@if command -v npm >/dev/null; then \
 	$(MAKE) --no-print-directory --silent $(TSC) && echo "tsc --project tests/web" && $(TSC) --project tests/web; \
 	elif [ -n "$$CI" ]; then echo "CI is set and npm is missing: install Node.js" >&2; exit 1; \
 	else echo "npm is missing: the types of web/ are not checked"; fi
 
-# A peer that cannot be installed is left out of the comparison, which says so.
-bench: $(VENV)/.installed-dev ## measure [NAME=P3] [ARGS=--quick]
+# A peer that cannot be installed is omitted from the comparison, and the report notes it.
+bench: $(VENV)/.installed-dev ## run the benchmarks [NAME=P3] [ARGS=--quick]
 	@$(MAKE) --no-print-directory --silent $(PEERS)/.installed || echo "the peers in Python are left out"
 	@if command -v npm >/dev/null; then \
 	$(MAKE) --no-print-directory --silent bench/peers/node_modules/.installed; fi || echo "the peers for Node.js are left out"
 	@BENCH_PYTHON=$(abspath $(PEERS))/bin/python $(BIN)/python -m bench $(NAME) $(ARGS)
 
-chaos: $(VENV)/.installed-dev ## random faults under load, checked [SEED=1] [SECONDS=30]
+chaos: $(VENV)/.installed-dev ## inject random faults under load and check the results [SEED=1] [SECONDS=30]
 	@PYTHONPATH=. $(BIN)/python tests/chaos --seed $(SEED) --seconds $(SECONDS) $(ARGS)
 
 soak: SECONDS = 600
-soak: $(VENV)/.installed-dev ## a steady load; memory, descriptors, tasks and keys stay as they are [SECONDS=600]
+soak: $(VENV)/.installed-dev ## check for leaks of memory, descriptors, tasks and keys under steady load [SECONDS=600]
 	@$(BIN)/python -m tests.chaos.soak $(SECONDS)
 
-# Two seeds, one of them fresh; what is found is told with its seed.
-fuzz: $(VENV)/.installed-dev ## random bytes at every entrance [SECONDS=30]
+# Uses a fixed and a random seed, and reports each finding with its seed.
+fuzz: $(VENV)/.installed-dev ## send random bytes to all interfaces [SECONDS=30]
 	@FUZZ_SECONDS=$(SECONDS) $(BIN)/python -X dev -m pytest -n 0 -rP tests/attacks/test_fuzz.py $(ARGS)
 
-nightly: ## what takes longer than a gate may, with a table at the end
+nightly: ## run the long tests and print a table of results
 	@.ci/nightly
 
-screenshots: $(VENV)/.installed-dev ## the images of the documentation
+screenshots: $(VENV)/.installed-dev ## make the images of the documentation
 	@PYTHONPATH=. $(BIN)/python tests/screenshots.py
 
-# Where pip asks is the machine's business: --no-emit-index-url keeps it out of the locks.
+# --no-emit-index-url keeps the package index of this machine out of the lock files.
 COMPILE = $(UV) pip compile --quiet --universal --generate-hashes --no-emit-index-url \
 	--python-version 3.11 --custom-compile-command "make lock" --upgrade
 
-# Whom to pay is not what to install: a lock holds names, versions and hashes, and no addresses.
+# Removes funding links: a lock file contains names, versions and hashes, but no addresses.
 WITHOUT_FUNDING = import json, sys; path = sys.argv[1]; lock = json.load(open(path)); \
 	[package.pop("funding", None) for package in lock["packages"].values()]; \
 	open(path, "w").write(json.dumps(lock, indent=2, ensure_ascii=False) + "\n")
 
-lock: $(BIN)/python ## pin newest versions in every requirements and package lock
+lock: $(BIN)/python ## pin the newest versions in all lock files
 	@[ -x $(BIN)/uv ] || $(PIP) install uv
 	$(COMPILE) --output-file requirements.txt requirements.in
 	$(COMPILE) --constraint requirements.txt --output-file requirements-dev.txt requirements-dev.in
@@ -108,7 +108,7 @@ lock: $(BIN)/python ## pin newest versions in every requirements and package loc
 	npm install --package-lock-only --omit-lockfile-registry-resolved --no-audit --no-fund && \
 	$(PYTHON) -c '$(WITHOUT_FUNDING)' package-lock.json); done
 
-clean: ## remove what these targets made
+clean: ## remove the files that these targets made
 	rm -rf $(VENV) $(PROGRAMS) $(PEERS) tests/programs/node_modules bench/peers/node_modules .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache tests/web/node_modules
 
 $(BIN)/python:
@@ -134,7 +134,7 @@ $(TSC): tests/web/package-lock.json
 	@cd tests/web && npm ci --no-audit --no-fund --silent
 	@touch $@
 
-# Half a gigabyte: uv takes seconds for it, and pip minutes.
+# Half a gigabyte, which uv installs in seconds and pip in minutes.
 $(PROGRAMS)/.installed: tests/programs/requirements.txt | $(BIN)/python
 	@echo "installing tests/programs/requirements.txt"
 	@[ -x $(BIN)/uv ] || $(PIP) install uv
@@ -142,7 +142,7 @@ $(PROGRAMS)/.installed: tests/programs/requirements.txt | $(BIN)/python
 	@$(UV) pip install --quiet --python $(PROGRAMS)/bin/python --require-hashes -r $<
 	@touch $@
 
-# They lie in the environment above, which --clear empties: whenever it is made, they are made again.
+# These environments are inside the one above, which --clear empties, so they are made again with it.
 $(PROGRAMS)/environments/%/.installed: tests/programs/environments/%.txt $(PROGRAMS)/.installed
 	@echo "installing $<"
 	@$(UV) venv --quiet --clear --python $(BIN)/python $(@D)
@@ -160,7 +160,7 @@ $(PEERS)/.installed: bench/peers/requirements.txt | $(BIN)/python
 	@$(UV) pip install --quiet --python $(PEERS)/bin/python --require-hashes -r $<
 	@touch $@
 
-# Not `npm ci`: it refuses a lock in which an optional package for another machine is missing.
+# `npm ci` would refuse a lock file without the optional packages of other platforms.
 bench/peers/node_modules/.installed: bench/peers/package-lock.json
 	@cd bench/peers && npm install --no-save --no-audit --no-fund --silent
 	@touch $@
