@@ -1,4 +1,4 @@
-"""`python -m admin.tenants`: what holds for a tenant, changed while everything runs."""
+"""`python -m admin.tenants` changes the settings of a tenant at run time."""
 
 from __future__ import annotations
 

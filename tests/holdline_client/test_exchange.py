@@ -1,4 +1,4 @@
-"""One ask as a machine: messages and time in, messages out."""
+"""The state machine of one request: messages and times in, messages out."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Tokens that a backend makes: what is in them, and what makes none."""
+"""Tokens created by a backend: their claims, and arguments that are refused."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ PRIVATE = {
 
 
 def read(token: str, key: dict[str, Any]) -> dict[str, Any]:
-    """What another library reads in it."""
+    """The claims that another library reads from a token."""
     algorithm = "HS256" if key is SHARED else "EdDSA"
     assert {"alg": algorithm, "typ": "JWT", "kid": key["kid"]} == jwt.get_unverified_header(token)
     options: Any = {"verify_aud": False}

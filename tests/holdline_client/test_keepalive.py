@@ -1,4 +1,4 @@
-"""When a socket is pinged, and when it is dead."""
+"""The keepalive of a socket: when it is pinged and when it counts as dead."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What this client reads and writes."""
+"""The messages that the client reads and writes."""
 
 from __future__ import annotations
 

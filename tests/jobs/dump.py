@@ -1,4 +1,4 @@
-"""All that is in Redis, to compare what two ways have led to."""
+"""Snapshots of Redis, for comparing the results of two runs."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Jobs, events and a queue for the tests of `jobs` and of those who stand on it."""
+"""Jobs, events and a queue for the tests of `jobs` and of the packages that use it."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ SETTINGS = SharedSettings(max_waiting=1_000_000)
 
 
 def on_redis(max_examples: int) -> settings:
-    """For properties that are tried on a real Redis, which each example empties for itself."""
+    """Settings for property tests on a real Redis, which each example flushes itself."""
     return settings(
         max_examples=max_examples,
         deadline=None,
@@ -33,7 +33,7 @@ def on_redis(max_examples: int) -> settings:
 
 
 def a_job(owner: str = "public", text: str = "Why?", **params: Any) -> Job:
-    """A job as the server makes it."""
+    """Makes a job as the server does."""
     id_ = new_response_id(0)
     item = {
         "id": item_id("msg", id_, 0, 0),
@@ -67,7 +67,7 @@ def opening(job: Job) -> list[Event]:
 
 
 def saying(job: Job, attempt: int, index: int, pieces: list[str]) -> list[Event]:
-    """One attempt's message, from in progress to its last piece, not yet done."""
+    """The events of one attempt's message up to its last delta, without the closing events."""
     message = item_id("msg", job.id, attempt, index)
     return [
         lifecycle(job, "response.in_progress", "in_progress"),
@@ -114,14 +114,14 @@ def end_entry(job: Job, status: Status = Status.COMPLETED) -> bytes:
 
 
 async def submitted(queue: Queue, owner: str = "public") -> Job:
-    """A job that waits."""
+    """Submits a job."""
     job = a_job(owner)
     await queue.submit(job, opening(job))
     return job
 
 
 async def claimed(queue: Queue, owner: str = "public") -> tuple[Job, Grant]:
-    """A job that runs, and nothing else was waiting."""
+    """Submits a job to an empty queue and claims it."""
     job = await submitted(queue, owner)
     [grant] = await queue.claim(0, new_claim(), 1)
     assert job.id == grant.response_id
@@ -129,32 +129,32 @@ async def claimed(queue: Queue, owner: str = "public") -> tuple[Job, Grant]:
 
 
 def new_claim() -> str:
-    """A claim that nobody has used."""
+    """A fresh claim token."""
     return secrets.token_hex(8)
 
 
 async def run_out(pipe: Pipe, response_id: str) -> None:
-    """The lease of a running job is over, as if its worker had been silent for long enough."""
+    """Lets the lease of a running job expire, as if its worker had stopped renewing it."""
     await pipe.call("ZADD", NAMES.leases, "XX", 0, response_id)
 
 
 async def fall_due(pipe: Pipe, response_id: str) -> None:
-    """The delay of a retry is over."""
+    """Lets the delay of a retry expire."""
     await pipe.call("ZADD", NAMES.delayed, "XX", 0, response_id)
 
 
 async def inspect_now(pipe: Pipe, response_id: str) -> None:
-    """The next rescue looks at this job."""
+    """Makes a job due for inspection by the next rescue."""
     await pipe.call("ZADD", NAMES.open, "XX", 0, response_id)
 
 
 async def status_of(pipe: Pipe, response_id: str) -> str | None:
-    """What the job's record says."""
+    """The status in the record of the job."""
     status = await pipe.call("HGET", NAMES.job(response_id), "status")
     return None if status is None else str(status.decode())
 
 
 async def queue_positions(pipe: Pipe) -> object:
-    """The reply of a script that changes nothing."""
+    """Runs a read-only script and returns its reply."""
     call = calls.queue_positions(numbers_key=NAMES.numbers, prefix=NAMES.prefix, tenants=[])
     return await pipe.run(call)

@@ -1,4 +1,4 @@
-"""A proxy between us and Redis that does to the connection what networks do."""
+"""A proxy in front of Redis that simulates network faults."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class Link:
         self.requests: list[bytes] = []
 
     def cut(self) -> None:
-        """Both ends are told at once that the connection is gone."""
+        """Closes the connection on both sides at once."""
         for writer in (self.near, self.far):
             raw = writer.get_extra_info("socket")
             if raw.family != socket.AF_UNIX:
@@ -76,11 +76,11 @@ class Proxy:
 
     @property
     def requests(self) -> list[bytes]:
-        """What has come from us, one entry a read of the proxy, over all connections."""
+        """The bytes received from clients over all connections, one entry for each read."""
         return [request for link in self.links for request in link.requests]
 
     def drop_next_reply(self, count: int = 1) -> None:
-        """The next thing that Redis says is lost, and the connection with it."""
+        """Drops the next reply of Redis and closes its connection."""
         self._drops = count
 
     def drop_reply_after(self, words: bytes) -> None:
@@ -88,12 +88,12 @@ class Proxy:
         self._after = words
 
     def move(self, redis_url: str) -> None:
-        """From now on connections lead to another Redis."""
+        """Connects new clients to another Redis."""
         self._to = urlsplit(redis_url)
 
     @property
     def dropped(self) -> bool:
-        """True once every reply that was to be lost is lost."""
+        """True once every reply that was to be dropped has been dropped."""
         return self._drops == 0
 
     def stop_forwarding(self) -> None:
@@ -105,7 +105,7 @@ class Proxy:
         self._flows.set()
 
     def reset(self) -> None:
-        """All connections are gone at once."""
+        """Closes all connections at once."""
         for link in self.links:
             link.cut()
 

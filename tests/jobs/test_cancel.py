@@ -1,4 +1,4 @@
-"""To cancel and to delete, in every state of a response, on a real Redis."""
+"""Cancelling and deleting a response in each of its states, on a real Redis."""
 
 from __future__ import annotations
 

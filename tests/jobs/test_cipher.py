@@ -1,4 +1,4 @@
-"""The cipher: what comes back is what was there, in its own place, under a key that is listed."""
+"""The cipher: values decrypt unchanged, only in their own place and only with a listed key."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Claims: in which order, under which lease, and what is no job."""
+"""Claims: their order, their leases, and entries that are not jobs."""
 
 from __future__ import annotations
 

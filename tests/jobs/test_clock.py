@@ -1,4 +1,4 @@
-"""Redis's clock steps back by an hour: what was noted before is not waited for.
+"""Redis's clock steps back by an hour: times stored before the step delay nothing.
 
 The step is made by moving the stored times forward.
 """

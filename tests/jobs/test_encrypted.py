@@ -1,4 +1,4 @@
-"""Records and logs that are encrypted in Redis: all works as before, and nothing is in plain."""
+"""Encrypted records and logs in Redis: everything works the same, and no plaintext is stored."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def queue(pipe: Pipe) -> Queue:
 
 
 def other(redis_url: str, listed: str | None) -> Pipe:
-    """A process with other keys."""
+    """A pipe of a process with other keys."""
     return Pipe(Redis(redis_url, None if listed is None else Cipher(listed)))
 
 
@@ -164,7 +164,7 @@ async def test_a_new_first_key_encrypts_and_the_old_key_still_decrypts(
         await writer.finish(Status.COMPLETED, entries[-1:], retention_ms=60_000)
         whole = (await read_all(rotated, job.id)).entries
         assert entries == whole[2:]
-        # The head is in Redis under the old key: what cannot be proved to be the log stays a list.
+        # The head is stored under the old key; a log that cannot be verified is not compacted.
         await writer.compact(whole[:2], entries)
         assert whole == (await read_all(rotated, job.id)).entries
     with pytest.raises(EncryptionKeyMissing):

@@ -1,4 +1,4 @@
-"""Fairness: the lowest finish tag is next, by weight, and no more run at once than may."""
+"""Fair queueing: the lowest finish tag is served next, by weight, within concurrency limits."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ async def test_a_new_owner_is_served_next_regardless_of_the_queue_length(queue: 
 async def test_a_tenant_that_used_more_tokens_is_served_less_often(
     pipe: Pipe, queue: Queue
 ) -> None:
-    """Both are served one at a time; an answer of a takes nine times what one of b takes."""
+    """Both run one job at a time; an answer of `a` uses nine times the tokens of one of `b`."""
     for tenant in "ab":
         for _ in range(60):
             await submitted(queue, tenant)
@@ -224,7 +224,7 @@ async def test_a_renewed_lease_keeps_its_slot(pipe: Pipe, narrow: Queue) -> None
 
 
 async def commands(pipe: Pipe) -> int:
-    """How many commands Redis has executed, those inside scripts included."""
+    """The number of commands that Redis has executed, including those in scripts."""
     info = await pipe.call("INFO", "commandstats")
     return sum(map(int, re.findall(rb"calls=(\d+)", info)))
 

@@ -1,4 +1,4 @@
-"""A models file is read as it is meant, or refused with the place that is wrong."""
+"""Valid models files are read, and invalid ones are refused with the place of the error."""
 
 from __future__ import annotations
 

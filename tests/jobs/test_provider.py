@@ -1,4 +1,4 @@
-"""What a model's provider allows, for all workers together; and why somebody waits."""
+"""Limits of a model's provider, shared by all workers, and the reported reasons for waits."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ async def claim(queue: Queue, count: int = 99, requests: int = 0, tokens: int = 
 
 
 async def back(pipe: Pipe, key: str, field: str, ms: int) -> None:
-    """As if so much time had passed."""
+    """Moves the stored times back, as if so much time had passed."""
     await pipe.call("HINCRBY", key, field, -ms)
 
 

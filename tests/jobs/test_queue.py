@@ -1,4 +1,4 @@
-"""The queue on a real Redis: each promise that one of its scripts makes."""
+"""The queue on a real Redis: the promises of its scripts."""
 
 from __future__ import annotations
 

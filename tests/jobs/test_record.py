@@ -1,4 +1,4 @@
-"""The table of transitions against the scripts that hold it for Redis."""
+"""The table of transitions, compared with the scripts that implement it."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ ENDS = [status for status in Status if status.ended]
 
 
 async def brought_to(pipe: Pipe, queue: Queue, status: Status | None) -> tuple[Job, str]:
-    """A job in this state, and the claim that holds it or held it last."""
+    """A job in this state, with its current or last claim."""
     claim = new_claim()
     if status is None:
         return a_job(), claim

@@ -1,4 +1,4 @@
-"""Settings: what is understood, and that what is wrong is named."""
+"""Settings: accepted values, and errors that name the invalid setting."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a request takes, estimated."""
+"""Estimates of the tokens that a request uses."""
 
 from __future__ import annotations
 

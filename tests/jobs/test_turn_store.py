@@ -1,4 +1,4 @@
-"""A turn is stored once, and readable to the jobs that were accepted before it was deleted."""
+"""Turns are stored once, and stay readable for jobs accepted before their deletion."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def items_of(text: str) -> list[dict[str, Any]]:
 
 
 async def a_turn(queue: Queue, text: str = "said", partition: int = 0) -> TurnSlice:
-    """An ended response that a job has continued from."""
+    """A finished response that a job continues."""
     job = a_job()
     job = Job(new_response_id(partition), job.owner, job.created_at, job.params)
     await queue.submit_completed(job, [ending(job)])

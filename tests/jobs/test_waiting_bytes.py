@@ -1,4 +1,4 @@
-"""The prompts that have not ended are bounded in bytes, with the turns that they name."""
+"""The bytes of unfinished prompts and of the turns that they reference are bounded."""
 
 from __future__ import annotations
 

@@ -26,7 +26,7 @@ assert after() is None
 
 
 def test_objects_from_before_the_freeze_are_never_scanned_again() -> None:
-    """In a process of its own: it is for life."""
+    """Runs in its own process, because the freeze cannot be undone."""
     done = subprocess.run(
         [sys.executable, "-c", SETTLED], capture_output=True, text=True, timeout=30, check=False
     )

@@ -1,4 +1,4 @@
-"""Background loops: when they tick, what stops them, what becomes of an error."""
+"""Background loops: their ticks, their stop, and their handling of errors."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Keys and tokens for the tests of who may come in."""
+"""Keys and tokens for the tests of authentication."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from server.access.jwt import LEEWAY_SECONDS
 
 
 class Credentials:
-    """The two files that close a server, and whoever comes to it."""
+    """The key files of a server that requires authentication, and credentials for it."""
 
     def __init__(self, folder: Path) -> None:
         self._keys = folder / "keys.json"
@@ -29,15 +29,15 @@ class Credentials:
 
     @property
     def settings(self) -> dict[str, str]:
-        """What `serve` needs to close the door."""
+        """The settings with which `serve` requires authentication."""
         return {"api_keys": str(self._keys), "jwt_keys": str(self._signers)}
 
     def list_signers(self, *public: dict[str, Any]) -> None:
-        """From now on tokens are checked with these keys."""
+        """Writes the keys that tokens are checked with."""
         self._signers.write_text(json.dumps({"keys": public}))
 
     def key(self, tenant: str = "acme", *scopes: str, **fields: Any) -> str:
-        """An API key that counts; it must be made before the server starts."""
+        """Creates a valid API key; it must be created before the server starts."""
         id_ = api_keys.new_id()
         written, secret = api_keys.new_key(id_)
         kept = {"id": id_, "tenant": tenant, "secrets": [msgspec.to_builtins(secret)]}
@@ -50,16 +50,16 @@ class Credentials:
         return written
 
     def revoke(self, key: str) -> None:
-        """Takes a key out of the file."""
+        """Removes a key from the file."""
         del self._records[str(api_keys.id_of(key))]
         self._write()
 
     def token(self, subject: str = "anna", tenant: str = "acme", **claims: Any) -> str:
-        """A token that counts."""
+        """A valid token."""
         return mint_token(self.private, subject=subject, tenant=tenant, **claims)
 
     def expired(self, subject: str = "anna", tenant: str = "acme") -> str:
-        """A token whose end is more than the leeway ago."""
+        """A token that expired longer ago than the leeway."""
         claims = {"sub": subject, "tenant": tenant, "exp": time.time() - LEEWAY_SECONDS - 2}
         key = jwt.PyJWK(self.private).key
         return jwt.encode(claims, key, "EdDSA", headers={"kid": self.private["kid"]})
@@ -69,10 +69,10 @@ class Credentials:
 
 
 def bearer(credential: str) -> dict[str, str]:
-    """The header that shows it."""
+    """The authorization header that carries the credential."""
     return {"Authorization": f"Bearer {credential}"}
 
 
 def unix() -> float:
-    """Now, as tokens tell it."""
+    """The current time in the unit of token claims."""
     return time.time()

@@ -1,4 +1,4 @@
-"""A server in the test's own process, and a worker to order."""
+"""A server in the test's own process, and a scripted worker."""
 
 from __future__ import annotations
 

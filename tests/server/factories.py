@@ -1,4 +1,4 @@
-"""A log that a test writes by hand, a sink that keeps what it is given, a worker to order."""
+"""A log written by the test, a sink that records frames, and a scripted worker."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ DELTAS = [encode_event(text_delta("msg_1", 0, str(number))) for number in range(
 
 @dataclass
 class RecordingSink:
-    """A sink that is as writable as the test wants, and keeps what it receives."""
+    """A sink that records frames and whose writability the test controls."""
 
     writable: bool = True
     frames: list[Frame] = field(default_factory=list)
@@ -92,7 +92,7 @@ class ScriptedFeed:
         return follower
 
     def append(self, *entries: bytes, heard: bool = True) -> None:
-        """Writes entries; the notification arrives, or it does not."""
+        """Appends entries, with or without a notification."""
         first = len(self.log)
         self.log += entries
         if heard:
@@ -128,7 +128,7 @@ class ScriptedFeed:
         self.followers.discard(follower)
 
     async def settle(self) -> None:
-        """Returns when every read that was begun is over."""
+        """Returns when all reads have finished."""
         while pending := [task for task in self.tasks if not task.done()]:
             await asyncio.wait(pending)
         for task in self.tasks:
@@ -137,18 +137,18 @@ class ScriptedFeed:
 
 
 class Away(RedisTrouble):
-    """Redis, for the length of one read."""
+    """Makes Redis unavailable for one read."""
 
 
 class Worker:
-    """A worker that does what a test says, when it says so."""
+    """A worker that is controlled step by step by the test."""
 
     def __init__(self, pipe: Pipe) -> None:
         self._pipe = pipe
         self._queue = Queue(pipe, SETTINGS)
 
     async def take(self) -> Answer:
-        """The next job that waits, as soon as there is one."""
+        """Claims the next waiting job as soon as there is one."""
         while True:
             for grant in await self._queue.claim(0, secrets.token_hex(8), 1):
                 job = job_of(grant.response_id, grant.job, self._pipe.cipher)
@@ -157,7 +157,7 @@ class Worker:
             await self._pipe.call("BLPOP", NAMES.wake, "0.02")
 
     async def answer(self, *pieces: str) -> Answer:
-        """The next job that waits, answered from its first to its last event."""
+        """Claims the next waiting job and writes its complete answer."""
         answer = await self.take()
         await answer.say(*pieces)
         await answer.complete()
@@ -176,7 +176,7 @@ class Answer:
         self._begun = False
 
     async def say(self, *pieces: str) -> None:
-        """Appends each piece on its own."""
+        """Appends each delta separately."""
         if not self._begun:
             self._begun = True
             await self._append(*saying(self.job, 1, 0, []))
@@ -185,7 +185,7 @@ class Answer:
             await self._append(text_delta(item_id("msg", self.job.id, 1, 0), 0, piece))
 
     async def asked_to_stop(self) -> None:
-        """Returns when somebody has asked for the response to be cancelled."""
+        """Returns when a cancel of the response has been requested."""
         async with asyncio.timeout(5):
             while not await self.writer.append([]):
                 pass

@@ -1,4 +1,4 @@
-"""One WebSocket of a test, and what came over it."""
+"""One WebSocket of a test, and the messages received over it."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ ALL = "/v1/responses"
 
 
 class Talk:
-    """One socket, and what came over it."""
+    """One socket, and the messages received over it."""
 
     def __init__(self, ws: ClientWebSocketResponse) -> None:
         self.ws = ws
@@ -73,7 +73,7 @@ async def connected(client: Client) -> AsyncIterator[Talk]:
 
 
 def at_rest(server: Server) -> bool:
-    """True while there is no socket and nobody follows anything."""
+    """True while there are no sockets and no followers."""
     return (
         not server.relay._feeds
         and not server.relay.subscriber._subscriptions

@@ -1,4 +1,4 @@
-"""The server's configuration: wrong before anything starts, and said by name."""
+"""The server's configuration: invalid settings are refused by name before the start."""
 
 from __future__ import annotations
 

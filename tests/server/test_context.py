@@ -1,4 +1,4 @@
-"""What a request becomes is bounded before it is built."""
+"""The size of an expanded request is checked before it is built."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A server that encrypts, and one that lacks the key: what their clients are told."""
+"""Clients of a server that encrypts, and of one that lacks the key."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ async def test_an_encrypted_answer_can_be_followed_live_and_read_again(
 
 async def test_a_server_that_lacks_the_key_reports_it(locked: Client, serve: Serve) -> None:
     id_ = await ask(locked)
-    # It was there before: one that starts now would refuse to.
+    # This server started earlier; one that started now would refuse to.
     await locked.app[SERVER].pipe.call("DEL", "holdline:{0}:cipher")
     other = await serve()
     for path in ("", "/input_items", "/cancel"):
@@ -76,7 +76,7 @@ async def test_a_server_that_lacks_the_key_reports_it(locked: Client, serve: Ser
     assert "response_key_missing" == own_code(said["error"])
     assert {"Retry-After": "5"} == said["error"]["headers"]
     await ws.close()
-    # What it does not have to read it can still delete.
+    # Deleting does not require reading, so it still works.
     assert 200 == (await other.delete(f"/v1/responses/{id_}")).status
 
 

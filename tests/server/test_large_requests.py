@@ -1,4 +1,4 @@
-"""Large requests take turns, and leave nothing of themselves behind while they wait for answers."""
+"""Large requests are parsed in turn, and their bodies are freed while they wait for answers."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ async def test_a_request_waiting_for_its_answer_does_not_keep_its_body(
     del body, asked
     gc.collect()
     held = [one for one in gc.get_objects() if isinstance(one, dict) and mark in one.values()]
-    # The job that the worker of this test has decoded.
+    # The job decoded by the worker of this test.
     assert all("input_text" in one.values() for one in held), held
     await answer.complete()
     assert 200 == (await post).status

@@ -1,4 +1,4 @@
-"""What a tenant may: each limit, its refusal, and where it is stated."""
+"""Limits of a tenant: each limit, its refusal, and where it is stated."""
 
 from __future__ import annotations
 
@@ -106,7 +106,7 @@ async def test_tokens_per_day_include_estimates_of_running_requests(
     left = int(second[2]["X-RateLimit-Remaining-Tokens"])
     assert 0 < left < 200
     assert 0 < await refused(client, "token_budget_exceeded", 1200) <= 86_400
-    # What no model was asked is given back.
+    # Tokens reserved for a request without a model call are returned.
     await client.post(f"/v1/responses/{first[1]['id']}/cancel")
     assert 200 == (await ask(client))[0]
     await client.delete(f"/v1/responses/{second[1]['id']}")

@@ -1,4 +1,4 @@
-"""What a caller is told of the models that may be used."""
+"""The models that a caller may use, as the server reports them."""
 
 from __future__ import annotations
 

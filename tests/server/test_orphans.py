@@ -1,4 +1,4 @@
-"""What becomes of an answer that nobody follows any more, counted over all servers."""
+"""Responses without followers on any server, and the policies for them."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ async def ends(pipe: Pipe, response_id: str, status: str = "cancelled") -> None:
 async def test_an_orphan_is_cancelled_after_its_last_follower_has_left(
     serve: Serve, pipe: Pipe
 ) -> None:
-    """The one on the other server counts as well."""
+    """A follower on another server counts as well."""
     one, other = await serve(orphan_seconds="1.5"), await serve(orphan_seconds="1.5")
     ws, id_ = await asked(one, metadata=CANCEL)
     second = await other.ws_connect("/v1/responses")

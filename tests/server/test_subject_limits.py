@@ -1,4 +1,4 @@
-"""Limits of each end user: one of them cannot use up what a tenant may."""
+"""Limits of end users: one end user cannot exhaust the limits of the tenant."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ async def test_requests_per_minute_are_limited(serve: Serve, credentials: Creden
             response.headers["X-RateLimit-Limit-Requests"],
             response.headers["X-RateLimit-Remaining-Requests"],
         )
-    for _ in range(9):  # what is refused is charged to nobody
+    for _ in range(9):  # a refused request is charged to no account
         assert 28 <= await refused(client, anna, "subject_rate_limit_exceeded", Requests="2") <= 30
     await accepted(client, ben)
     await accepted(client, bearer(credentials.token("anna", "bolt")))
@@ -108,7 +108,7 @@ async def test_tokens_and_cost_per_day_of_an_end_user_are_limited(
     await accepted(client, anna)
     assert 0 < await refused(client, anna, "subject_budget_exceeded", Tokens="1200") <= 86_400
     await accepted(client, ben)
-    # What no model was asked is given back to both accounts.
+    # Tokens reserved for a request without a model call are returned to both accounts.
     await client.post(f"/v1/responses/{first}/cancel", headers=anna)
     await accepted(client, anna)
     assert 1500 < (await Tenants(pipe, 1).usage("acme")).tokens < 1700

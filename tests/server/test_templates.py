@@ -1,4 +1,4 @@
-"""A prompt stands for a request, and no variable can be more than it is."""
+"""Prompt templates expand to requests, and variables are inserted as plain values."""
 
 from __future__ import annotations
 

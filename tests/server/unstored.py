@@ -1,4 +1,4 @@
-"""A prompt and an answer that `store: false` lets nobody keep."""
+"""A prompt and an answer of a request with `store: false`."""
 
 from __future__ import annotations
 

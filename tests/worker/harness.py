@@ -59,7 +59,7 @@ class Harness:
         return job.id
 
     async def claim(self) -> Grant:
-        """The next job, once its time has come."""
+        """Claims the next job as soon as it is due."""
 
         async def claimed() -> list[Grant]:
             if not (grants := await self.context.queue.claim(0, f"token{next(TOKENS)}", 1)):
@@ -86,7 +86,7 @@ class Harness:
         return [decode_event(entry) for entry in (await self.view(response_id)).entries]
 
     async def until_said(self, response_id: str, text: str) -> None:
-        """Returns when the log holds this text, and no more of it."""
+        """Returns when the log holds exactly this text."""
 
         async def is_said() -> bool:
             return text == said(await self.events(response_id))
@@ -113,14 +113,14 @@ class Harness:
 
 
 async def begun(harness: Harness) -> asyncio.Task[None]:
-    """Starts an attempt, and returns when its model has sent text."""
+    """Starts an attempt and returns when the model has sent text."""
     running = asyncio.create_task(harness.execution(await harness.claim()).run())
     await wait_until(lambda: harness.model.calls and harness.model.calls[-1].sent)
     return running
 
 
 def numbered(call: int, tokens: int = 20) -> str:
-    """The text of so many tokens of one call of the fake model."""
+    """The text of so many tokens that one call of the fake model sends."""
     return "".join(f"c{call}t{index} " for index in range(tokens))
 
 

@@ -1,4 +1,4 @@
-"""A sink of events that keeps them as a log does, through the encoding of its entries."""
+"""A sink that encodes events as a log does and keeps the entries."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from jobs.log.items import Place, delta
 
 
 class RecordingSink:
-    """Takes what the flusher takes; `events` has it decoded again."""
+    """Accepts the calls of a flusher; `events` holds the decoded entries."""
 
     def __init__(self) -> None:
         self.events: list[Event] = []

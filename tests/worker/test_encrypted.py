@@ -1,4 +1,4 @@
-"""A worker whose keys are others than those of the servers: a code for the client, no poison."""
+"""A worker that lacks the key of the servers: its jobs wait, or fail with their own code."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ CIPHER = Cipher(b64encode(os.urandom(32)).decode())
 
 @pytest.fixture
 async def locked(redis_url: str) -> AsyncIterator[Pipe]:
-    """As servers have it; the worker's own pipe has no keys."""
+    """A pipe with the keys of the servers; the worker's own pipe has no keys."""
     async with Pipe(Redis(redis_url, CIPHER)) as pipe:
         yield pipe
 
@@ -36,7 +36,7 @@ async def ask(locked: Pipe) -> str:
 
 
 def given_the_key(harness: Harness, locked: Pipe) -> None:
-    """From now on this is a worker that has it."""
+    """Gives the worker the key of the servers."""
     harness.context = replace(
         harness.context, pipe=locked, queue=Queue(locked, harness.context.config.shared)
     )

@@ -1,4 +1,4 @@
-"""One attempt whose model does what it should: events, items, limits."""
+"""One attempt with a well-behaved model: events, items and limits."""
 
 from __future__ import annotations
 

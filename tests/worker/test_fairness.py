@@ -34,7 +34,7 @@ async def ask(queue: Queue, owner: str, prompt: str) -> str:
 
 
 async def waited_ms(pipe: Pipe, response_id: str) -> int:
-    """How long a response waited for its claim, by its own receipt, once it has ended."""
+    """The time that a finished response waited for its claim, from its own record."""
 
     async def end() -> View | None:
         view = await read_all(pipe, response_id)

@@ -1,4 +1,4 @@
-"""How much memory a job takes once it is decoded, against what Python says."""
+"""The counted memory of a decoded job, compared with the size that Python reports."""
 
 from __future__ import annotations
 

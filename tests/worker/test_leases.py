@@ -1,4 +1,4 @@
-"""Renewals that Redis refuses: no job is lost by them, and no other worker's job is taken."""
+"""Renewals refused by Redis lose no job and take no job from another worker."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Pieces -> items and events: what the events add up to is what the response holds."""
+"""Deltas become items and events, and the events add up to the response."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A provider that asks for a pause gets it from all workers."""
+"""All workers pause a model when its provider asks for a pause."""
 
 from __future__ import annotations
 

@@ -24,7 +24,7 @@ EARLIER = {"type": "message", "role": "user", "content": [{"type": "input_text",
 
 
 async def a_turn(harness: Harness, item: dict[str, Any], partition: int) -> str:
-    """An ended response of one item that another continues from."""
+    """A finished response of one item that another response continues."""
     job = Job(new_response_id(partition), "me", 1, {"model": "m", "input": [item]})
     await harness.context.queue.submit_completed(job, [ending(job)])
     await harness.context.queue.turns.keep(job.id, job.owner, [item])

@@ -1,4 +1,4 @@
-"""The worker end to end: what is submitted ends, whoever dies and whoever is asked to stop."""
+"""The worker end to end: submitted jobs end even if workers die or are stopped."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Bytes in Redis and back, and what becomes of bytes that nobody of ours wrote."""
+"""The encoding of jobs and events in Redis, and the decoding of foreign bytes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A compacted log in Redis: it reads as before, and only the writer that ended it compacts it."""
+"""Compacted logs in Redis: they read the same, and only the writer that ended a log compacts it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A compacted log gives back every entry, byte for byte, from any index on."""
+"""The expansion of a compacted log yields every entry byte for byte, from any index on."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ deltas = st.builds(
     lambda place, text: encode_event(delta(place, text)), st.sampled_from(PLACES), texts
 )
 others = st.builds(lambda number: encode_event(annotated(PLACES[0], number, {})), st.integers(0, 9))
-# What no version of this program wrote comes back as it was, too.
+# Foreign bytes are expanded unchanged as well.
 aliens = st.binary(max_size=40) | st.builds(
     lambda head, tail: head + tail,
     st.sampled_from([b"\x95\x01", b"\x94\x07", b"\x95\x01\xa0\x00\x00\xd9\x05", b"\xdb"]),

@@ -1,4 +1,4 @@
-"""Whatever is lost, doubled or late: a client has a prefix, and after one more read the whole."""
+"""A client always holds a prefix of the log, however notifications are lost or reordered."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ Notification = tuple[int, int]  # first entry, count
 
 
 class Client:
-    """Follows the rule of `cursor` to the letter, and nothing else."""
+    """A client that applies the rule of `cursor` and nothing else."""
 
     def __init__(self, log: list[bytes], after: int) -> None:
         self._log = log

@@ -1,4 +1,4 @@
-"""What a log adds up to, and that the official SDK adds it up to the same."""
+"""The response that the events of a log add up to, compared with the official SDK."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ EVENT: TypeAdapter[Any] = TypeAdapter(ResponseStreamEvent)
 
 
 def end(job: Job, state: ResponseState, status: Status, attempts: int = 1) -> Event:
-    """The terminal event over what was said so far."""
+    """The terminal event of the output so far."""
     return terminal(
         job,
         status,
@@ -89,13 +89,13 @@ ANSWERS = [
 
 
 def on_the_wire(events: list[Event]) -> list[dict[str, Any]]:
-    """The events as a client has them: through the codec, numbered."""
+    """The events as a client receives them: encoded, decoded and numbered."""
     through = [decode_event(encode_event(event)) for event in events]
     return [{**event, "sequence_number": number} for number, event in enumerate(through)]
 
 
 def added_up_by_the_sdk(events: list[Event]) -> Response:
-    """The response that the SDK's own accumulator ends with."""
+    """The response that the accumulator of the SDK builds."""
     state: ResponseStreamState[Any] = ResponseStreamState(input_tools=omit, text_format=omit)
     response = None
     for event in on_the_wire(events):

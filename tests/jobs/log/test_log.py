@@ -1,4 +1,4 @@
-"""The log: one writer, no gap, no repeat, one end; and notifications that carry the new entries."""
+"""The log: one writer, no gap, no repeat, one terminal event; notifications carry new entries."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def queue(pipe: Pipe) -> Queue:
 
 
 async def entries_of(pipe: Pipe, job: Job) -> list[bytes]:
-    """What the log holds after the two events of its submit."""
+    """The entries of the log after the two events of the submit."""
     return (await read_all(pipe, job.id)).entries[2:]
 
 
@@ -50,7 +50,7 @@ async def ttl(pipe: Pipe, key: str) -> int:
 
 
 def repeated(pipe: Pipe, monkeypatch: pytest.MonkeyPatch, times: int = 3) -> None:
-    """From now on each script is run several times, and its last reply is what the caller has."""
+    """Runs each script several times and returns the last reply to the caller."""
     run: Callable[..., Any] = pipe.run
 
     async def run_again(*args: Any) -> Any:
@@ -165,7 +165,7 @@ async def test_a_writer_that_lost_its_lease_writes_nothing(
     writer = LogWriter(pipe, job.id, grant.claim, grant.length)
     await run_out(pipe, job.id)
     await queue.rescue(0, new_claim())
-    for _ in range(2):  # while it waits, and when it is somebody else's
+    for _ in range(2):  # while it waits, and when another worker holds it
         with pytest.raises(Fenced):
             if ending:
                 await writer.finish(Status.COMPLETED, [b"end"], retention_ms=RETENTION)

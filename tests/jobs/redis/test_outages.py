@@ -1,4 +1,4 @@
-"""A pipe over connections that are lost, stopped or slow, and over a Redis that forgets."""
+"""A pipe over lost, stalled or slow connections, and over a Redis that lost its scripts."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from tests.system import wait_until
 
 @pytest.fixture
 def own(tmp_path: Path) -> Iterator[tuple[str, int]]:
-    """A Redis that a test may stop and kill, and its process id."""
+    """A Redis that the test may suspend and kill, with its process id."""
     with embedded_redis_sync(None, "--pidfile", str(tmp_path / "pid")) as url:
         yield url, int((tmp_path / "pid").read_text())
 
@@ -106,7 +106,7 @@ async def test_replies_reach_their_own_callers_across_lost_connections(
 
 
 class ClosedAtOnce(Redis):
-    """A proxy in front of a Redis that starts: it accepts, and closes. Then it lets one in."""
+    """A proxy that closes accepted connections, as a starting Redis does, and then forwards one."""
 
     times = 3
 

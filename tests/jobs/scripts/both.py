@@ -1,4 +1,4 @@
-"""Every call on the scripts and on the model at once, with what must be the same on both."""
+"""Runs each call on the scripts and on the model, and compares the results."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ return found
 
 
 class Both:
-    """Redis and the model, side by side; every call ever made can be made again."""
+    """Redis and the model side by side; every earlier call can be repeated."""
 
     def __init__(self, pipe: Pipe) -> None:
         self.pipe = pipe
@@ -70,17 +70,17 @@ class Both:
         self._marks = 0
 
     def mark(self, what: str) -> bytes:
-        """An entry that is like no other."""
+        """A unique entry."""
         self._marks += 1
         return f"{what} {self._marks}".encode()
 
     async def make(self, call: Call) -> None:
-        """Makes a call, remembers it, and compares."""
+        """Makes a call, records it, and compares the results."""
         self.calls.append(call)
         await self.again(call)
 
     async def again(self, call: Call) -> None:
-        """Makes a call as it was made before, and compares."""
+        """Repeats an earlier call and compares the results."""
         await call()
         await self.compare()
 
@@ -297,7 +297,7 @@ class Both:
         return call
 
     async def time_passes(self, id_: str) -> None:
-        """Whatever this response waits for is due."""
+        """Makes every delay, lease and inspection of this response due."""
         await run_out(self.pipe, id_)
         await fall_due(self.pipe, id_)
         await inspect_now(self.pipe, id_)
@@ -305,7 +305,7 @@ class Both:
             one.ran_out, one.due = one.status == RUNNING, one.delayed
 
     async def compare(self) -> None:
-        """Redis is as the model, and as the promises say."""
+        """Checks that Redis equals the model and keeps the promises."""
         rows = await self.pipe.call("EVAL", LOOK, 1, NAMES.prefix, *self.ids)
         for id_, (status, claim, attempt, failures, log, open_, leased, delayed, block) in zip(
             self.ids, rows, strict=True
@@ -338,7 +338,7 @@ class Both:
             assert len(changes) == len(set(changes)), "two writers took turns"
 
     async def drain(self) -> None:
-        """Every response that was accepted can still be brought to an end."""
+        """Checks that every accepted response can still be finished."""
         for round_ in range(4 + MAX_ATTEMPTS + len(self.ids)):
             if round_ and all(one.status in ENDS for one in self.model.all.values()):
                 break

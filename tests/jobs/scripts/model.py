@@ -1,4 +1,4 @@
-"""What the scripts are meant to be, in Python and in memory."""
+"""The specification of the scripts: a model in Python that keeps its state in memory."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ class Response:
 
 @dataclass
 class Model:
-    """The scripts as they are meant; each method answers as its script does."""
+    """The specified behaviour; each method returns the reply of its script."""
 
     all: dict[str, Response] = field(default_factory=dict)
     keys: dict[str, tuple[str, str]] = field(default_factory=dict)
@@ -230,5 +230,5 @@ def logged(id_: str) -> list[bytes]:
 
 
 def rank(queue_name: str) -> int:
-    """How far back a tier stands."""
+    """The rank of a tier; lower ranks are served first."""
     return {"p": 1, "f": 3}.get(queue_name[:1], 2)

@@ -209,7 +209,7 @@ async def proxy(redis_url: str) -> AsyncIterator[Proxy]:
 
 
 async def after(pipe: Pipe, situation: Situation) -> tuple[object, Dump]:
-    """What the script answers and leaves behind when all goes well."""
+    """The reply of the script and the state of Redis after an undisturbed run."""
     await situation.before(pipe)
     reply = await situation.do(pipe)
     left = await dump(pipe)

@@ -1,4 +1,4 @@
-"""The sources of the scripts: headers, includes, and the calls that are made from them."""
+"""The sources of the scripts: headers, includes, and the Python calls generated from them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""API keys in Redis: a key that was used lately does not wait long for a Redis that is silent."""
+"""API keys in Redis: recently used keys are accepted soon even if Redis does not answer."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from server.access.api_key_store import RedisKeys
 
 
 class SilentPipe:
-    """A pipe whose Redis answers until it falls silent, and fails commands after a deadline."""
+    """A pipe whose Redis stops answering, so that commands fail at their deadline."""
 
     def __init__(self, record: bytes) -> None:
         self.record = record
@@ -22,7 +22,7 @@ class SilentPipe:
 
     async def call(self, *_: Any) -> bytes:
         if self.silent:
-            await asyncio.sleep(1.5)  # the time in which a silent Redis is given up
+            await asyncio.sleep(1.5)  # the time-out of a Redis that does not answer
             raise RedisAway("deadline")
         return self.record
 

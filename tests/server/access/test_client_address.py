@@ -1,4 +1,4 @@
-"""The address of a client behind proxies, and what an end user is counted by."""
+"""The address of a client behind proxies, and the account of an end user."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ TRUSTED = networks("127.0.0.1, 10.0.0.0/8, ::1")
     ("peer", "forwarded", "address"),
     [
         ("192.0.2.1", [], "192.0.2.1"),
-        # Only a trusted proxy is believed.
+        # Only headers of a trusted proxy count.
         ("192.0.2.1", ["198.51.100.7"], "192.0.2.1"),
         ("127.0.0.1", ["198.51.100.7"], "198.51.100.7"),
         ("::1", ["198.51.100.7"], "198.51.100.7"),
-        # The hop that the nearest trusted proxy saw, not the one that the client made up.
+        # The address that the nearest trusted proxy saw counts, not one that the client invented.
         ("127.0.0.1", ["6.6.6.6, 198.51.100.7"], "198.51.100.7"),
         ("127.0.0.1", ["6.6.6.6", "198.51.100.7, 10.1.2.3"], "198.51.100.7"),
         ("127.0.0.1", ["10.1.2.3"], "10.1.2.3"),
@@ -59,5 +59,5 @@ def test_end_users_are_counted_by_subject_or_else_by_address() -> None:
     assert "acme/@<1.2.3.4>" == account(Principal("acme", None, create, address="1.2.3.4"))
     assert "public/@<>" == account(EVERYBODY)
     assert "" == account(Principal("acme", None, address="1.2.3.4"))
-    # A subject cannot be called what an address is counted by.
+    # No subject can equal the account of an address.
     assert "acme/%40%3C1.2.3.4%3E" == account(Principal("acme", "@<1.2.3.4>", create))

@@ -1,4 +1,4 @@
-"""Tokens: which count, and that all others are refused in the same words."""
+"""JWTs: which are accepted, and that all others are refused with the same message."""
 
 from __future__ import annotations
 
@@ -95,7 +95,7 @@ def test_the_key_of_a_tenant_signs_tokens_of_that_tenant_only() -> None:
 
 SOON = int(unix()) + 1800
 CONFUSED = jwt.PyJWK(PUBLIC).key.public_bytes_raw()
-# What depends on the time is made when it is tried.
+# Tokens that depend on the time are created when the test runs.
 BAD: dict[str, str | Callable[[], str]] = {
     "alg none": raw({"alg": "none", "kid": "ed"}, GOOD | {"exp": SOON}),
     "alg None": raw({"alg": "None", "kid": "ed"}, GOOD | {"exp": SOON}, b"x"),

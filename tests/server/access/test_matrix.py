@@ -1,4 +1,4 @@
-"""Who may do what to whose: every verb of HTTP and of the WebSocket, by everybody."""
+"""The access matrix: every operation over HTTP and WebSocket, by every kind of caller."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ DENIED = "insufficient_scope"
 
 @dataclass
 class Site:
-    """A server with an answer of anna's that has ended, and everybody who may come."""
+    """A server with a finished response of anna's, and the credentials of every kind of caller."""
 
     client: Client
     id: str
@@ -82,7 +82,7 @@ def headers(credential: str | None) -> dict[str, str]:
 
 
 async def http(site: Site, who: str, verb: str, id_: str) -> str:
-    """`ok`, or the code of the refusal; nobody is told a word of anna's who is refused."""
+    """Returns `ok` or the code of the refusal, which must not contain anna's text."""
     one = f"{ALL}/{id_}"
     created = {"input": "Why?", "background": True}
     verbs: dict[str, tuple[str, str, Any]] = {
@@ -113,7 +113,7 @@ def item_of(site: Site, id_: str) -> str:
 
 
 async def socket(site: Site, who: str, verb: str, id_: str) -> str:
-    """The same over a WebSocket; a cancel that may be says nothing, and is not for here."""
+    """The same over a WebSocket, without cancel, which has no reply when it is allowed."""
     messages: dict[str, dict[str, Any]] = {
         "retrieve": {"type": "holdline:resume", "response_id": id_},
         "resume": {"type": "holdline:resume", "response_id": id_, "starting_after": 1},
@@ -183,7 +183,9 @@ async def test_every_operation_is_allowed_on_visible_responses(site: Site, who: 
     assert NOTHING == await socket(site, who, "cancel", RESPONSE)
     await cancel_over_a_socket(site, who)
     for verb, missing in BUILDING.items():
-        expected = "ok" if who == "anna" else missing  # also an administrator builds on their own
+        expected = (
+            "ok" if who == "anna" else missing
+        )  # administrators, too, can continue only their own responses
         assert expected == await http(site, who, verb, site.id), verb
         assert expected == await socket(site, who, verb, site.id), verb
     assert "ok" == await http(site, who, "delete", site.id)
@@ -191,7 +193,7 @@ async def test_every_operation_is_allowed_on_visible_responses(site: Site, who: 
 
 
 async def cancel_over_a_socket(site: Site, who: str) -> None:
-    """Ends a response of anna's that waits."""
+    """Cancels a waiting response of anna's over a socket."""
     created = {"input": "Why?", "background": True}
     annas = headers(site.people["anna"])
     async with site.client.post(ALL, json=created, headers=annas) as response:
@@ -211,7 +213,7 @@ async def test_callers_with_the_create_scope_can_create_responses(site: Site, wh
 
 @pytest.mark.parametrize("who", [*sorted(SEES), *STRANGERS])
 async def test_idempotency_keys_are_separate_for_each_owner(site: Site, who: str) -> None:
-    """The same key and body: anna's response to anna, and a new one to everybody else."""
+    """The same key and body return anna's response to anna and a new one to everyone else."""
     async with site.client.post(
         ALL,
         json={"input": MARK, "background": True, "idempotency_key": "k"},

@@ -1,4 +1,4 @@
-"""Owners: no name from outside can be taken for another one, or for one of ours."""
+"""Owners: no external name can be confused with another one or with a reserved one."""
 
 from __future__ import annotations
 

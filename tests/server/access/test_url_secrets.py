@@ -1,4 +1,4 @@
-"""Credentials in URLs are found under any name, and ordinary parameters are none."""
+"""Credentials in URLs are found under any name, and ordinary parameters are accepted."""
 
 from __future__ import annotations
 

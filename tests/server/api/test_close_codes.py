@@ -1,4 +1,4 @@
-"""Close codes say in their band whether to come back."""
+"""The range of a close code says whether to reconnect."""
 
 from __future__ import annotations
 

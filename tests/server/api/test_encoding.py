@@ -1,4 +1,4 @@
-"""The encodings of a socket: the same objects as JSON and as MessagePack, and nothing more."""
+"""The encodings of a socket: JSON and MessagePack carry the same objects."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ PACKED = "holdline.msgpack"
 
 
 class PackedTalk(Talk):
-    """A socket that speaks MessagePack, read by another package than the server's."""
+    """A MessagePack socket, decoded by a different library than the server's."""
 
     async def say(self, kind: str, **fields: Any) -> None:
         await self.ws.send_bytes(msgpack.packb({"type": kind, **fields}))

@@ -1,4 +1,4 @@
-"""Entries as the standard's events, in bytes."""
+"""Log entries encoded as events of the standard."""
 
 from __future__ import annotations
 

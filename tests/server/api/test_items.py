@@ -1,4 +1,4 @@
-"""The result of a call comes after the call, wherever that was asked for."""
+"""The result of a call must follow its call, in the request or in an earlier turn."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Bodies and messages: what is wrong is said by field and code, and nothing ever raises else."""
+"""Bodies and messages: every error is a problem that names the field and the code."""
 
 from __future__ import annotations
 
@@ -312,7 +312,7 @@ def test_parameters_without_effect_are_accepted(name: str) -> None:
 
 
 def outcome(parse: Callable[[Any], Any], given: object) -> Any:
-    """What came of it, or the problem; whatever else is raised fails the test."""
+    """Returns the result or the problem; any other error fails the test."""
     try:
         return parse(given)
     except Problem as problem:

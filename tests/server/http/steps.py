@@ -1,4 +1,4 @@
-"""Requests to the routes of responses, and what their answers hold."""
+"""Helpers that call the routes of responses and parse the answers."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ ALL = "/v1/responses"
 
 
 async def background(client: Client, **body: Any) -> str:
-    """The id of a response that was accepted and not waited for."""
+    """Submits a background request and returns the response id."""
     async with client.post(ALL, json={"input": "Why?", "background": True, **body}) as response:
         assert response.status == 200, await response.text()
         id_: str = (await response.json())["id"]
@@ -25,14 +25,14 @@ async def background(client: Client, **body: Any) -> str:
 
 
 async def answered(client: Client, worker: Worker, *pieces: str) -> str:
-    """The id of a response that has ended."""
+    """Has a response answered and returns its id."""
     id_ = await background(client)
     await worker.answer(*pieces)
     return id_
 
 
 async def events_of(response: ClientResponse) -> tuple[list[dict[str, Any]], bool]:
-    """The events of a stream, and whether it said that it was done."""
+    """The events of a stream, and whether it ended with `[DONE]`."""
     events, done = [], False
     async for line in response.content:
         if line == b"data: [DONE]\n":

@@ -38,7 +38,7 @@ def credentials(tmp_path: Path) -> Credentials:
 
 @pytest.fixture(autouse=True)
 def _at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Nothing is believed for longer than it takes to look again."""
+    """Disables the caching of keys."""
     monkeypatch.setattr("runtime.watched_file.LOOK_SECONDS", 0.0)
     monkeypatch.setattr(api_key_store, "FRESH_SECONDS", 0.0)
 
@@ -190,7 +190,7 @@ async def test_a_foreign_key_record_is_ignored(serve: Serve, redis_url: str, pip
 
 @asynccontextmanager
 async def provider(answer: dict[str, Any]) -> AsyncIterator[tuple[str, list[str]]]:
-    """An identity provider, and what it was asked."""
+    """An identity provider that records its requests."""
     asked: list[str] = []
 
     async def keyset(request: web.Request) -> web.Response:

@@ -1,4 +1,4 @@
-"""Bodies are made once for all readers, and few of those that are large wait to be read."""
+"""A body is encoded once for all readers, and unread large bodies are bounded."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def bodies(monkeypatch: pytest.MonkeyPatch) -> Iterator[Bodies]:
 
 
 class Reader:
-    """Reads a body of six bytes until it is let go."""
+    """Reads a body of six bytes and holds it until it leaves."""
 
     def __init__(self, bodies: Bodies, key: str, *, large: bool = True) -> None:
         self.made = 0

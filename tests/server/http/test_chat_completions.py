@@ -1,4 +1,4 @@
-"""The route of chat completions, in front of a real Redis and a worker to order."""
+"""The route of chat completions, on a real Redis with a scripted worker."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Chat bodies in the terms of a response."""
+"""The translation of chat bodies to response requests."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ FUNCTION = {"name": "f", "parameters": {"type": "object"}, "strict": True}
 
 
 def body(**chat: Any) -> dict[str, Any]:
-    """What a chat body becomes, which must be a valid request."""
+    """The translated body, which must be a valid request."""
     made = Translation({"messages": HI, "model": "m", **chat}).body
     parse_create(made)
     return made
 
 
 def refused(chat: dict[str, Any]) -> tuple[str, str | None]:
-    """Code and field, in the terms of the chat body."""
+    """The code and the field of the refusal, named as in the chat body."""
     with pytest.raises(Problem) as caught:
         asked = Translation(chat)
         try:

@@ -1,4 +1,4 @@
-"""What a stopping server does with the connections of a proxy."""
+"""How a stopping server treats the connections of a proxy."""
 
 from __future__ import annotations
 

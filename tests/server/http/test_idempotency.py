@@ -78,7 +78,7 @@ async def test_a_key_of_bytes_that_are_not_utf_8_is_accepted(client: Client) -> 
 
 
 async def raw(client: Client, body: bytes, key: bytes) -> tuple[bytes, bytes]:
-    """A POST in bytes of our own; status line and body of its reply."""
+    """Sends a raw POST request and returns the status line and the body of the reply."""
     reader, writer = await asyncio.open_connection("127.0.0.1", client.port)
     writer.write(
         b"POST /v1/responses HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n"

@@ -1,4 +1,4 @@
-"""Which sites may use the server: spellings of one origin, origins of apps, asked headers."""
+"""Allowed origins: spellings of one origin, origins of apps, and requested headers."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is refused over HTTP, and in which words."""
+"""Refusals over HTTP and their messages."""
 
 from __future__ import annotations
 

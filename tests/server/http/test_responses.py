@@ -1,4 +1,4 @@
-"""The HTTP routes, in front of a real Redis and a worker to order."""
+"""The HTTP routes of responses, on a real Redis with a scripted worker."""
 
 from __future__ import annotations
 

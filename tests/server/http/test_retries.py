@@ -1,4 +1,4 @@
-"""The official SDKs repeat a request that was cut; that is no other request."""
+"""The official SDKs retry an interrupted request; the retry is the same request."""
 
 from __future__ import annotations
 

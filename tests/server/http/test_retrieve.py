@@ -1,4 +1,4 @@
-"""The routes that read a response again, in front of a real Redis and a worker to order."""
+"""The routes that retrieve a response, on a real Redis with a scripted worker."""
 
 from __future__ import annotations
 

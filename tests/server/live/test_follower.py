@@ -1,4 +1,4 @@
-"""One cursor on one log: whatever happens around it, a client has a prefix and then the whole."""
+"""One cursor on one log: under any faults a client has a prefix and finally the whole log."""
 
 from __future__ import annotations
 

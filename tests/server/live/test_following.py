@@ -1,4 +1,4 @@
-"""Followers of logs in a real Redis: who joins when, and what happens to their subscription."""
+"""Followers of logs in a real Redis that join at different times and lose subscriptions."""
 
 from __future__ import annotations
 
@@ -79,7 +79,7 @@ async def test_a_follower_must_subscribe_before_it_reads(
     sink = RecordingSink()
     follower = relay.follow(job.id, "public", -1, sink)
     if there is not None:
-        await there.wait()  # from here on it hears; what is lost, is lost
+        await there.wait()  # from here on it receives notifications; earlier ones are lost
     await wait_until(lambda: follower._live and writer.length == 3)
 
     assert ([0, 1] if swapped else [0, 1, 2]) == sink.numbers

@@ -26,7 +26,7 @@ OURS = tuple(f"{ROOT / name}{os.sep}" for name in ("jobs", "server"))
 
 
 class Calls:
-    """The functions of ours that a notification calls, down to the transport."""
+    """Records the project's functions that a notification calls, down to the transport."""
 
     def __init__(self, server: Server, response_id: str) -> None:
         self.of: Counter[str] = Counter()
@@ -75,7 +75,7 @@ async def test_an_event_costs_a_bounded_number_of_function_calls(
         await heard(answer, talks, ".")
         most = 6 + 6 * followers
         assert most >= calls.of.total() > most / 2, calls.of
-        # Whatever is the same for all of them is made once.
+        # Work that is the same for all followers is done once.
         assert (
             1 == calls.of["decode_notification"] == calls.of["frame"] == calls.of["websocket_frame"]
         )

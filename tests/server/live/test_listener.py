@@ -1,4 +1,4 @@
-"""The listener of one submission by hand: what it is notified of, in every order."""
+"""The listener of one submission, with notifications in every order."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Many followers at one place of a log are one read and one decoding, and none of them misses."""
+"""Followers at the same place of a log share one read and one decoding, and miss nothing."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ async def relay(redis: Redis, pipe: Pipe) -> AsyncIterator[Relay]:
 
 
 class Reads:
-    """The reads of a relay, each of which the test lets come back."""
+    """The reads of a relay, whose replies the test releases."""
 
     def __init__(self, relay: Relay, monkeypatch: pytest.MonkeyPatch) -> None:
         self._read = relay.read
@@ -76,7 +76,7 @@ async def test_concurrent_resumes_share_one_read_and_its_events(
     sinks = followed(relay, job)
     await wait_until(lambda: all(sink.numbers == list(range(writer.length)) for sink in sinks))
     assert 1 == reads.sent
-    # The very same frames: what one of them made bytes of, the others have.
+    # The frames are the same objects, so they are encoded once for all followers.
     assert all(sink.frames[7] is sinks[0].frames[7] for sink in sinks)
     await writer.finish(Status.COMPLETED, [end_entry(job)], retention_ms=60_000)
     await wait_until(lambda: all(sink.ended_times for sink in sinks))

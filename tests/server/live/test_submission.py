@@ -1,4 +1,4 @@
-"""Who submits has heard how the log begins, and need not read it; any doubt is left to the log."""
+"""A submission uses notified entries in place of a first read, and reads the log when in doubt."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ async def no_subscription(server: Server) -> bool:
 
 
 def subscribe_first(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Redis has each subscription before the submission, as it mostly has: both leave together."""
+    """Makes sure that Redis receives each subscription before the submission."""
     submit = server.queue.submit
 
     async def submit_after(*given: Any, **more: Any) -> Accepted:
@@ -133,7 +133,7 @@ async def test_the_queue_position_is_sent_without_a_read(
             assert feed.listener is None
 
 
-# Any doubt.
+# Uncertain submissions.
 
 
 async def nothing(pipe: Pipe, worker: Worker) -> None:
@@ -174,7 +174,7 @@ async def answered_in_many_pieces(pipe: Pipe, worker: Worker) -> None:
 async def meddling(
     server: Server, redis: Redis, worker: Worker, monkeypatch: pytest.MonkeyPatch
 ) -> AsyncIterator[Callable[[Meanwhile], None]]:
-    """Has something happen after a submission, before its caller learns that it was accepted."""
+    """Runs an action after a submission and before its caller receives the reply."""
     submit = server.queue.submit
     async with Pipe(redis) as pipe:
 

@@ -1,4 +1,4 @@
-"""Who is at the other end of a socket, and until when."""
+"""The authentication of a socket and its expiry."""
 
 from __future__ import annotations
 
@@ -186,7 +186,7 @@ async def test_a_socket_is_warned_before_its_token_expires_and_closed_after_a_gr
     assert 0 < told["expires_in_seconds"] <= 2
     assert 0.2 == told["grace_seconds"]
     assert CloseCode.UNAUTHENTICATED == await talk.closed()
-    # Its answer goes on, and is there for who comes with a fresh token.
+    # The answer continues, and a client with a fresh token can retrieve it.
     answer = await worker.answer("Because.")
     path = f"{ALL}/{answer.job.id}"
     async with client.get(path, headers=bearer(credentials.token())) as response:

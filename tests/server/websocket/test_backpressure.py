@@ -1,4 +1,4 @@
-"""One timer looks after all sockets that cannot be written to, and there is none without them."""
+"""One timer watches all blocked sockets, and it runs only while there are any."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def _soon(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 class Full(asyncio.WriteTransport):
-    """A transport whose client takes a byte between two looks, or none at all."""
+    """A transport whose client reads one byte between two checks, or none at all."""
 
     def __init__(self, left: int, *, takes: int = 1) -> None:
         super().__init__()
@@ -40,7 +40,7 @@ class Full(asyncio.WriteTransport):
 
 
 def told(said: list[bool]) -> Any:
-    """What is called at the end, once: with whether it was stuck."""
+    """The callback at the end, which receives whether the socket was stuck."""
 
     def caught_up(*, stuck: bool) -> None:
         said.append(stuck)

@@ -1,4 +1,4 @@
-"""The life of a socket: pings, a server that goes, clients that are gone or do not read."""
+"""The life of a socket: pings, a stopping server, and clients that are gone or do not read."""
 
 from __future__ import annotations
 
@@ -95,7 +95,7 @@ async def test_a_stopping_server_announces_it_and_closes_with_a_reconnect_code(
 
 
 async def not_reading(client: Client, *messages: dict[str, Any]) -> socket.socket:
-    """A connected client that has asked and will never read."""
+    """A connected client that has sent a request and never reads."""
     raw = socket.socket()
     raw.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
     raw.setblocking(False)
@@ -137,7 +137,7 @@ async def test_a_client_that_never_reads_holds_only_a_cursor_and_is_closed_at_a_
                 await answer.say("x" * 50_000)
                 largest = max(largest, transport.get_write_buffer_size())
             await answer.complete()
-            end = await reading  # others are not kept waiting
+            end = await reading  # other sockets do not wait
             await wait_until(lambda: stuck not in server.sockets)
             largest = max(largest, transport.get_write_buffer_size())
 

@@ -1,4 +1,4 @@
-"""The session machine: whatever comes, in whatever order, lanes stay in order."""
+"""The session state machine: lanes stay in order under any sequence of messages."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def resume(response_id: str, after: int = -1, lane: str | None = None) -> dict[s
 
 
 def codes(actions: list[Action]) -> list[str]:
-    """Our own codes of the refusals."""
+    """The holdline codes of the refusals."""
     return [own_code(a.message["error"]) for a in actions if isinstance(a, Say)]
 
 
@@ -238,7 +238,7 @@ INPUTS = st.one_of(
 
 
 class Driver:
-    """Does what the session says, when the test says so, and keeps the books."""
+    """Executes the actions of the session at the times that the test chooses, and records them."""
 
     def __init__(self) -> None:
         self.session = Session(anybody, ByteLimiter())

@@ -1,4 +1,4 @@
-"""The WebSocket, in front of a real Redis and a worker to order."""
+"""The WebSocket, on a real Redis with a scripted worker."""
 
 from __future__ import annotations
 
@@ -85,7 +85,7 @@ async def test_a_waiting_request_receives_its_queue_position(talk: Talk, worker:
     assert {1, 2, 3} == set(places.values())
 
 
-# To come back.
+# Reconnecting.
 
 
 async def test_a_resume_after_any_event_receives_exactly_the_rest(

@@ -1,4 +1,4 @@
-"""What a socket remembers of answers that are not stored."""
+"""The unstored answers that a socket keeps."""
 
 from __future__ import annotations
 

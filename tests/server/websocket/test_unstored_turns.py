@@ -1,4 +1,4 @@
-"""`store: false`: kept until delivered and a little longer, and then nothing of it is left."""
+"""`store: false`: a response is kept until shortly after its delivery and then deleted."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ async def ttl(pipe: Pipe, response_id: str) -> list[int]:
 
 
 async def let_go(pipe: Pipe, response_id: str) -> None:
-    """Returns when the response has the grace left to live."""
+    """Returns when the TTL of the response has been cut to the grace period."""
     async with asyncio.timeout(5):
         while not all(0 < left <= 60 for left in await ttl(pipe, response_id)):
             pass

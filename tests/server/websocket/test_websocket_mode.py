@@ -1,4 +1,4 @@
-"""The standard's WebSocket mode: warming up, going on from a turn, and its own errors."""
+"""The standard's WebSocket mode: warm-ups, continued turns, and its own errors."""
 
 from __future__ import annotations
 

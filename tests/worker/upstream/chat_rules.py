@@ -1,4 +1,4 @@
-"""The rules that servers have for the messages of a chat completion, as strict as any of them."""
+"""The strictest rules that servers apply to the messages of a chat completion."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Streams that are odd but clear give the same items as the plain stream does."""
+"""Unusual but unambiguous chat streams yield the same items as the plain stream."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ CONTENTS: tuple[Callable[[str], Any], ...] = (
 
 @dataclass(frozen=True)
 class Answer:
-    """What a model says: reasoning, text, and calls with their arguments."""
+    """The output of a model: reasoning, text, and calls with arguments."""
 
     reasoning: str
     text: str
@@ -152,11 +152,11 @@ def whole(answer: Answer) -> dict[str, Any]:
 
 
 def call_deltas(draw: st.DrawFn, answer: Answer) -> list[dict[str, Any]]:
-    """The calls of an answer as deltas, in one of the ways in which servers tell them."""
+    """The calls of an answer as deltas, in one of the forms that servers use."""
     index = draw(st.sampled_from(["int", "text", "float", "none", "zero"]))
     ids = draw(st.sampled_from(["first", "every", "fresh", "none"]))
     if index == "zero" and ids == "none":
-        index = "none"  # two calls that are alike could be one that is told twice
+        index = "none"  # two equal calls could be one call that is sent twice
     # A second call may begin at the index of the one before it, and go on at its own.
     late = index == "int" and ids == "first" and draw(st.booleans())
     names = draw(st.sampled_from(["first", "every", "pieces"])) if not late else "first"
@@ -353,7 +353,7 @@ def test_streams_that_cannot_be_interpreted_are_not_completed(payloads: list[byt
             [("get", BERN), ("get", ROME)],
         ),
         ([called(index=0, id=7, name="get", arguments=BERN), CALLS], [("get", BERN)]),
-        # In the words of Cohere and Anthropic.
+        # The stop reasons of Cohere and Anthropic.
         (
             [frame({"tool_calls": [{"name": "get", "parameters": {"a": 1}}]}), CALLS],
             [("get", '{"a": 1}')],

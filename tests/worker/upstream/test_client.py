@@ -1,4 +1,4 @@
-"""A call is what the SDK would have sent."""
+"""Model calls equal those of the SDK."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ async def test_clients_share_one_load_of_the_ca_certificates(
 
 
 class Sent(httpx2.AsyncByteStream):
-    """A body as it comes from the network."""
+    """A body as it arrives from the network."""
 
     def __init__(self, *pieces: bytes) -> None:
         self._pieces = pieces

@@ -1,4 +1,4 @@
-"""Keys that end: a file that changes, and a command that is run again in time."""
+"""Expiring keys: a file that changes, and a command that is rerun in time."""
 
 from __future__ import annotations
 

@@ -32,7 +32,7 @@ async def test_an_extended_deadline_outlasts_the_old_timer() -> None:
         with deadline.at(loop.time() + 0.02):
             pass  # on a busy machine even a turn of the loop may take longer
         with deadline.at(loop.time() + 100):
-            await asyncio.sleep(0.05)  # the timer of the first wait rings
+            await asyncio.sleep(0.05)  # the timer of the first wait fires
         with pytest.raises(TimeoutError), deadline.at(loop.time() + 0.02):
             await asyncio.sleep(LONG_SECONDS)
 
@@ -41,7 +41,7 @@ async def test_a_timer_that_fires_outside_of_a_wait_cancels_nothing() -> None:
     with limits() as (deadline, loop):
         with deadline.at(loop.time() + 0.02):
             pass  # on a busy machine even a turn of the loop may take longer
-        await asyncio.sleep(0.05)  # time passes: the timer rings
+        await asyncio.sleep(0.05)  # time passes: the timer fires
         with pytest.raises(TimeoutError), deadline.at(loop.time() + 0.02):
             await asyncio.sleep(LONG_SECONDS)
 

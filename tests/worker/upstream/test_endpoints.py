@@ -1,4 +1,4 @@
-"""What real endpoints send, byte for byte, through the worker to the response.
+"""Recorded replies of real endpoints, processed by the worker to a response.
 
 `tests/vectors/endpoints/NAME` holds a request, the replies of its endpoint, and what is right.
 """
@@ -27,7 +27,7 @@ def models_file(folder: Path, url: str, api: str) -> str:
 
 
 def shown(item: dict[str, Any]) -> dict[str, Any]:
-    """The item as the vectors tell it."""
+    """The item in the form of the vectors."""
     if item["type"] == "function_call":
         return {name: item[name] for name in ("type", "name", "arguments")}
     texts = [part.get("text") or part.get("refusal") or "" for part in item["content"]]

@@ -1,4 +1,4 @@
-"""The short way says what the long one would have said, or nothing."""
+"""The fast parser returns the result of the full parser, or nothing."""
 
 from __future__ import annotations
 

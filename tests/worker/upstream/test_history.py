@@ -1,4 +1,4 @@
-"""What a provider puts into an answer comes back to it in the next turn, byte for byte."""
+"""Provider data in an answer is sent back unchanged in the next turn."""
 
 from __future__ import annotations
 
@@ -31,12 +31,12 @@ Through = Callable[[list[Json]], list[Json]]
 
 
 def kept(items: list[Json]) -> list[Json]:
-    """Items that `previous_response_id` brings back."""
+    """The items loaded for `previous_response_id`."""
     return items
 
 
 def sent_back(items: list[Json]) -> list[Json]:
-    """Items that a client keeps, and sends in the next request."""
+    """The items as a client keeps and resends them."""
     create = parse_create({"model": "m", "input": json.loads(json.dumps(items))})
     return stored(create.input, lambda prefix, index: f"{prefix}_{index}")
 

@@ -23,7 +23,7 @@ FEW, MANY = 50, 450
 
 @contextlib.contextmanager
 def counted() -> Iterator[Counter[str]]:
-    """The functions of ours that are called, by name."""
+    """Counts the calls of the project's functions by name."""
     calls: Counter[str] = Counter()
 
     def called(frame: FrameType, event: str, _: object) -> None:

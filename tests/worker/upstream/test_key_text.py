@@ -1,4 +1,4 @@
-"""The key of a provider is found in what files hold and the commands of clouds print."""
+"""The key of a provider is found in files and in the output of cloud commands."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Any history of items, as messages that every server takes."""
+"""Any history of items becomes messages that every server accepts."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Errors and heartbeats in the place of a chunk or an event, in many forms."""
+"""Errors and heartbeats in place of a chunk or an event, in many forms."""
 
 from __future__ import annotations
 

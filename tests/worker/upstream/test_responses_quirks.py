@@ -1,4 +1,4 @@
-"""Responses streams that leave things out give the same items as whole ones do."""
+"""Responses streams with missing events yield the same items as complete ones."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ STEMS = {"content": "response.content_part", "summary": "response.reasoning_summ
 
 @dataclass(frozen=True)
 class Item:
-    """What the model says in one item: its parts, or its call."""
+    """One output item of the model: its parts or its call."""
 
     type: str
     parts: tuple[tuple[str, str], ...] = ()
@@ -67,7 +67,7 @@ def read(events: list[Any]) -> tuple[list[Item], list[Event]]:
 
 
 def told(events: list[Event]) -> list[str]:
-    """The text of each item that its deltas tell."""
+    """The text of each item, joined from its deltas."""
     texts: dict[int, str] = {}
     for event in events:
         if event["type"] == "response.output_item.added":
@@ -166,7 +166,7 @@ def streams(draw: st.DrawFn) -> tuple[list[Item], list[Any]]:
         if not (complete or steps["deltas"] or steps["done"] or listed):
             steps["item_done"], steps["null"] = True, False
         if ids != "stable" or shared or item.type == "function_call":
-            steps["added"] = True  # pieces of an item that nobody has named belong to nothing
+            steps["added"] = True  # deltas of an unannounced item belong to no item
         if steps["added"]:
             events.append(
                 {

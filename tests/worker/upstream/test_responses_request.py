@@ -25,7 +25,7 @@ MOST = 100_000
 
 
 def pieces(stream: bytes, size: int) -> list[Any]:
-    """What the stream says if it comes in chunks of `size` bytes."""
+    """The deltas of a stream that arrives in chunks of `size` bytes."""
     splitter, chunks = Splitter(MOST), ChatChunkReader()
     found: list[Any] = []
     for at in range(0, len(stream), size):
@@ -36,7 +36,7 @@ def pieces(stream: bytes, size: int) -> list[Any]:
 
 
 class Nowhere:
-    """Where events go that nobody looks at."""
+    """A sink that discards events."""
 
     def add(self, *events: Event) -> None:
         """Nothing."""
@@ -61,7 +61,7 @@ def output(found: list[Any]) -> list[dict[str, Any]]:
 
 
 def told(item: dict[str, Any]) -> dict[str, Any]:
-    """The item without what is ours: ids, and what is empty."""
+    """The item without generated ids and empty fields."""
     if item["type"] == "function_call":
         made = item["call_id"] == item["id"].replace("fc_", "call_")
         call_id = None if made else item["call_id"]

@@ -1,4 +1,4 @@
-"""Several models: who is asked, who answers, and what an attempt costs."""
+"""Several models: the order of calls, fallbacks, and the cost of an attempt."""
 
 from __future__ import annotations
 
@@ -105,7 +105,7 @@ async def test_the_first_model_is_preferred_while_it_is_available(
 async def test_no_fallback_after_a_rejected_request_or_partial_output(
     make_harness: MakeHarness, tmp_path: Path, mode: str
 ) -> None:
-    """A refusal of the request, and whatever happens after the first piece."""
+    """Neither a refused request nor a failure after the first delta is retried elsewhere."""
     async with pair(make_harness, tmp_path, mode) as (harness, _, two):
         await harness.execute("hi", model="one")
         assert 0 == len(two.calls)
@@ -115,7 +115,7 @@ async def test_no_fallback_after_a_rejected_request_or_partial_output(
 async def test_a_model_whose_api_lacks_a_parameter_is_skipped(
     make_harness: MakeHarness, tmp_path: Path, apis: tuple[str, ...]
 ) -> None:
-    """The second of those that can take it answers; the first of them is away."""
+    """Of the two models that support it, the second answers because the first is unavailable."""
     async with FakeModel(mode="503") as away, FakeModel() as other, FakeModel() as last:
         first, second = (away, other) if apis[0] == "chat" else (other, away)
         path = tmp_path / "models.toml"
@@ -214,7 +214,7 @@ async def ended(pipe: Pipe, id_: str) -> None:
 async def test_a_model_at_its_limit_does_not_delay_other_models(
     system: System, pipe: Pipe, tmp_path: Path
 ) -> None:
-    """Three for one that takes one at a time, and one for another: that one need not wait."""
+    """Three jobs wait for a model that runs one at a time; a job of another model runs at once."""
     async with FakeModel(mode="headers") as one, FakeModel() as two:
         path = file(tmp_path, one, two, "concurrency = 1")
         queue = Queue(pipe, SharedSettings())
@@ -227,7 +227,7 @@ async def test_a_model_at_its_limit_does_not_delay_other_models(
         assert (1, 3) == (len(one.calls), len(two.calls))
         states = [(await read(pipe, id_, 0, max_entries=0)).status for id_ in slow]
         assert [Status.QUEUED, Status.QUEUED, Status.RUNNING] == sorted(states)
-        # Room is used the moment that it is there, not at the next look.
+        # A free slot is used at once, not at the next poll.
         one.script["mode"] = "ok"
         [running] = [id_ for id_, state in zip(slow, states, strict=True) if state == "running"]
         await queue.cancel(running, 0, [])

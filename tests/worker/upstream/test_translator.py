@@ -1,4 +1,4 @@
-"""An upstream that speaks the standard: its items pass, its ids, numbers and words do not."""
+"""A Responses upstream: its items are passed on, with new ids, numbers and messages."""
 
 from __future__ import annotations
 
@@ -317,7 +317,7 @@ EVENT = st.fixed_dictionaries(
     ]
 )
 def test_any_upstream_events_are_translated_or_malformed(events: list[Any]) -> None:
-    """And what is told can be folded again, and ended."""
+    """The events passed on can also be accumulated and ended."""
     sink, reader = Kept(), ResponsesEventReader()
     output = Output(sink, "{}_{}".format, index=0, most=1000, functions=frozenset("f"))
     try:

@@ -1,4 +1,4 @@
-"""Webhooks on their way: a real receiver, a real Redis, and whatever goes wrong in between."""
+"""Webhook delivery to a real receiver with a real Redis, under faults."""
 
 from __future__ import annotations
 
@@ -116,7 +116,7 @@ async def count(pipe: Pipe, what: str) -> int:
 
 
 async def settled(pipe: Pipe) -> None:
-    """Returns when no webhook waits any more."""
+    """Returns when no webhook is waiting."""
 
     async def none_waits() -> bool:
         return not await pipe.call("ZCARD", NAMES.hooks)

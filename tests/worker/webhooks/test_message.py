@@ -1,4 +1,4 @@
-"""What a webhook says, when it is tried again, and where it may not go."""
+"""The content of a webhook, its retries, and its forbidden targets."""
 
 from __future__ import annotations
 
