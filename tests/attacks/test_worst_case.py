@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import re
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from http.client import HTTPConnection
@@ -28,27 +29,32 @@ def peak(process: Process) -> int:
     return 1024 * int(re.findall(r"VmHWM:\s+(\d+) kB", status)[0])
 
 
-def processor_seconds(process: Process) -> float:
-    """Returns the processor time that a process has used."""
-    return int(Path(f"/proc/{process.popen.pid}/schedstat").read_text().split()[0]) / 1e9
+def queued_seconds(task: str) -> float:
+    """Returns how long a task of /proc has waited for a processor in total."""
+    return int(Path(f"/proc/{task}/schedstat").read_text().split()[1]) / 1e9
 
 
 @contextmanager
 def other_client(server: Server) -> Iterator[list[float]]:
     """Requests `/livez` repeatedly as another client and records how long each request takes.
 
-    The client has its own thread because the attacking event loop is busy. The times are
-    processor seconds of the server, so that other programs on the machine do not count.
+    The client has its own thread because the attacking event loop is busy. The times are wall
+    time without the time that the server or the client waited for a processor, so that other
+    programs on the machine do not count.
     """
     waits, over = list[float](), threading.Event()
+
+    def now() -> float:
+        queued = queued_seconds(str(server.popen.pid)) + queued_seconds("thread-self")
+        return time.monotonic() - queued
 
     def poll() -> None:
         connection = HTTPConnection(server.url.removeprefix("http://"), timeout=30)
         while not over.wait(0.02):
-            began = processor_seconds(server)
+            began = now()
             connection.request("GET", "/livez")
             connection.getresponse().read()
-            waits.append(processor_seconds(server) - began)
+            waits.append(now() - began)
         connection.close()
 
     thread = threading.Thread(target=poll)
