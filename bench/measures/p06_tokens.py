@@ -17,8 +17,8 @@ from bench.figures import Bound, Measure, Play, Sample
 from bench.processes import Cpu, Process
 from bench.rig import Rig
 
-# Tokens of these first and last moments are excluded: while streams start or end, the load is
-# not steady.
+# Tokens of the first and the last part of a run are excluded: while streams start or end, the
+# load is not steady.
 BEGIN_SECONDS: Final = 1.0
 END_SECONDS: Final = 0.2
 LOADS: Final = {"1 x 50": (1, 50), "100 x 50": (100, 50), "500 x 10": (500, 10)}

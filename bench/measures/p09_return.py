@@ -21,7 +21,7 @@ HAD = 2  # the last sequence number that each client received before its server 
 
 @asynccontextmanager
 async def contest(rig: Rig, size: Mapping[str, Any]) -> AsyncIterator[Mapping[str, Play]]:
-    """Each client resumes a response of its own, which is already completed."""
+    """Measures a server to which all clients return. Each resumes its own completed response."""
     model, url = await rig.model()
     server, port = await rig.server()
     worker = await rig.worker(url)

@@ -33,7 +33,7 @@ async def contest(rig: Rig, size: Mapping[str, Any]) -> AsyncIterator[Mapping[st
     async with AsyncExitStack() as stack:
         few = await stack.enter_async_context(ours(rig, BURST))
         many = await stack.enter_async_context(ours(rig, size["sockets"]))
-        # The backlog is in a separate Redis, so that it cannot slow down the queue without one.
+        # The backlog is in a separate Redis, so that it cannot affect the other queue.
         behind = await stack.enter_async_context(Rig())
         empty, full = rig.ours("noop"), behind.ours("noop")
         await full.ask(f"fill {size['backlog']}", 600)

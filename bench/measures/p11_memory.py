@@ -17,7 +17,7 @@ from jobs.log.log import read_all
 from jobs.names import Partition
 
 ALLOWANCE: Final = 1_536
-# A time-out: the worker compacts the log right after the last event.
+# Limit on the wait for compaction, which normally follows the last event at once.
 SEALED_SECONDS: Final = 5.0
 PACES: Final = {"one delta per token": 0.002, "at once": 0.0}
 

@@ -16,7 +16,7 @@ from bench.rig import Rig
 from jobs.redis.connection import Redis
 from jobs.redis.pipe import Pipe
 
-ANSWERS = 10  # each socket follows one of them
+ANSWERS = 10  # number of responses; each socket follows one
 PIECE = "x" * 4_000
 SETTLE_SECONDS = 0.5
 READING, SLOW = "sockets that read", "sockets that never read"
@@ -43,7 +43,7 @@ async def _play(rig: Rig, size: Mapping[str, Any], *, reads: bool) -> Sample:
             writers = await running(pipe, ANSWERS)
             # Warm-up sockets, so that the server's one-time allocations are not counted.
             warm = await crowd(port, PATH, range(max(sockets // 10, ANSWERS)), on_frame)
-            # One warm-up socket reads each response, which shows when the server has read its log.
+            # One warm-up socket reads each response. It shows when the server has read all appends.
             for client, writer in zip(warm, writers, strict=False):
                 client.send(resume(writer.response_id))
             await asyncio.sleep(SETTLE_SECONDS)

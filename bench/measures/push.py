@@ -81,7 +81,8 @@ async def ours(rig: Rig, count: int) -> AsyncIterator[Ours]:
         pushed = Ours(server, Arrivals(), writers=await running(pipe, count))
 
         def on_frame(_: Client, payload: bytes) -> None:
-            # `response.queued`, a submitted job's second event, shows that the socket follows it.
+            # `response.queued` is the second event of a submitted job. It shows that the socket
+            # follows the response.
             if payload.startswith((DELTA, b'{"type":"response.queued"')):
                 pushed.arrivals.add()
 

@@ -1,4 +1,4 @@
-// BullMQ: empty jobs, one worker, 100 concurrent jobs.
+// The peer BullMQ: one worker runs empty jobs, 100 at a time.
 import { Queue, Worker } from 'bullmq'
 import { obey, redis } from './lines.mjs'
 

@@ -1,4 +1,4 @@
-"""saq: empty jobs, one worker, 100 concurrent jobs."""
+"""The peer saq: one worker runs empty jobs, 100 at a time."""
 
 import asyncio
 import os

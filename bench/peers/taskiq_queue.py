@@ -1,4 +1,4 @@
-"""taskiq with a Redis list: empty jobs, one worker, 100 concurrent jobs."""
+"""The peer taskiq with a Redis list: one worker runs empty jobs, 100 at a time."""
 
 import asyncio
 import os
