@@ -32,9 +32,9 @@ class Link:
 
 
 class Proxy:
-    """Listens on a socket of its own, and speaks to the Redis at `url`.
+    """Listens on its own socket and forwards to the Redis at `url`.
 
-    Use it as an async context manager; `url` is then where to connect.
+    Use it as an async context manager; `url` is then the address to connect to.
     """
 
     def __init__(self, redis_url: str, folder: Path | None = None) -> None:
@@ -101,7 +101,7 @@ class Proxy:
         self._flows.clear()
 
     def forward_again(self) -> None:
-        """What was held up arrives."""
+        """Delivers the bytes that were held back."""
         self._flows.set()
 
     def reset(self) -> None:

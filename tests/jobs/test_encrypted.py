@@ -62,7 +62,7 @@ def not_away(error: RedisAway) -> None:
 
 
 def of(job: Job, pieces: int = 6) -> list[bytes]:
-    """All that an attempt says."""
+    """All entries of an attempt."""
     parts = [f"{CANARY}-answer {number} " for number in range(pieces)]
     text = "".join(parts)
     events = [*saying(job, 1, 0, parts), *said(job, 1, 0, text), ending(job, text=text)]

@@ -1,4 +1,4 @@
-"""An experiment: one tenant's 10 000 waiting prompts against another's one, on a real Redis.
+"""An experiment on a real Redis: one tenant has 10 000 waiting prompts, another submits one.
 
 Time is discrete: a step ends one running answer and fills its slot again. What is measured is how
 many answers end between the submit of the one and its claim; it may be no more than were running.

@@ -61,8 +61,9 @@ class RecordingSink:
 
 
 class ScriptedFeed:
-    """A feed on a log in memory. What a read finds is fixed when it begins; the test says when it
-    comes back.
+    """A feed on a log in memory.
+
+    The result of a read is fixed at its start; the test decides when it returns.
     """
 
     def __init__(self, entries: list[bytes]) -> None:

@@ -29,7 +29,7 @@ for (const { name, events, text, aside } of vectors) {
   });
 }
 
-test("what is not as it should be breaks nothing", () => {
+test("malformed output items cause no error", () => {
   const output = [null, 1, "x", {}, { type: "message", content: [null, 3] }, { type: 7, content: "x", summary: {} },
     { type: "message", content: [{ type: "output_text", text: "fine", annotations: [null, { type: "url_citation", url: 5 }] }] }];
   const answer = fold([{ type: "response.completed", response: { id: "r", status: "completed", output } }]);

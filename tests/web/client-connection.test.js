@@ -4,7 +4,7 @@ import { test } from "node:test";
 import { HoldlineClient, OUTBOX_LIMIT, attachPage } from "../../web/client.js";
 import { URL_, connect, log } from "./client-steps.js";
 
-test("the first retry is immediate, the next are drawn, stability forgets them", () => {
+test("the first retry is immediate, later delays are random, and a stable connection resets them", () => {
   const { clock, sockets } = connect({ random: 0.5 });
   clock.advance(6_000);
   sockets.last.drop();
@@ -29,7 +29,7 @@ test("the first retry is immediate, the next are drawn, stability forgets them",
   assert.equal(sockets.made.length, 5);
 });
 
-test("a server that never says welcome is given up after ten seconds", () => {
+test("a socket without a welcome is dropped after ten seconds", () => {
   const { clock, sockets } = connect({ open: false });
   clock.advance(9_999);
   assert.equal(sockets.made.length, 1);
@@ -38,7 +38,7 @@ test("a server that never says welcome is given up after ten seconds", () => {
   assert.equal(sockets.made[0].readyState, 3);
 });
 
-test("a refused upgrade is one loss, whether a close is reported or not", () => {
+test("a refused upgrade counts as one loss, with or without a close event", () => {
   for (const close of [true, false]) {
     const { client, clock, sockets } = connect({ open: false });
     sockets.last.refuse({ close });
@@ -72,7 +72,7 @@ test("the server's own ping interval is used", () => {
   assert.equal(sockets.last.of("holdline:ping").length, 1);
 });
 
-test("a missed pong: a new socket after ten seconds, at once", () => {
+test("a socket is replaced after ten seconds without a pong", () => {
   const { client, clock, sockets } = connect();
   client.ask({ input: "hi" });
   clock.advance(25_000);
@@ -84,7 +84,7 @@ test("a missed pong: a new socket after ten seconds, at once", () => {
   assert.equal(sockets.last.of("response.create").length, 1);
 });
 
-test("a line that is busy with frames is not taken for dead, but not for ever either", () => {
+test("other frames extend the wait for a pong within a bound", () => {
   const { clock, sockets } = connect();
   clock.advance(25_000);
   for (let second = 1; second < 30; second++) {
@@ -96,7 +96,7 @@ test("a line that is busy with frames is not taken for dead, but not for ever ei
   assert.equal(sockets.made.length, 2);
 });
 
-test("draining: stay for the stated time, then go elsewhere and resume", () => {
+test("a client leaves a draining server at the stated time and resumes elsewhere", () => {
   const { client, clock, sockets } = connect();
   const handle = client.ask({ input: "hi" });
   const events = log(handle, "resp_1", ["a", "b"]);
@@ -113,7 +113,7 @@ test("draining: stay for the stated time, then go elsewhere and resume", () => {
   assert.equal(sockets.last.of("holdline:resume")[0].starting_after, 4);
 });
 
-test("draining, and closed before the stated time: nobody knocks earlier", () => {
+test("a client does not reconnect to a draining server before the stated time", () => {
   const { client, clock, sockets } = connect();
   sockets.last.push({ type: "holdline:draining", retry_after_ms: 3_000 });
   clock.advance(1_000);
@@ -125,7 +125,7 @@ test("draining, and closed before the stated time: nobody knocks earlier", () =>
   assert.equal(sockets.made.length, 2);
 });
 
-test("too many: the client stays away as long as the server asks", () => {
+test("a client waits as long as an overloaded server asks", () => {
   const { clock, sockets } = connect();
   sockets.last.drop(4429, "retry_after_ms=9000");
   clock.advance(8_999);
@@ -134,7 +134,7 @@ test("too many: the client stays away as long as the server asks", () => {
   assert.equal(sockets.made.length, 2);
 });
 
-test("offline: prompts wait, in order, up to the bound, and go out once", () => {
+test("prompts queue in order while offline, up to the bound, and are sent once", () => {
   const { client, sockets } = connect({ open: false });
   const handles = Array.from({ length: OUTBOX_LIMIT }, (_, index) => client.ask({ input: String(index) }));
   const one = client.ask({ input: "one too many" });
@@ -147,7 +147,7 @@ test("offline: prompts wait, in order, up to the bound, and go out once", () => 
   assert.deepEqual(inputs, handles.map((_, index) => String(index)));
 });
 
-test("final close codes end it, and each answer learns why", async () => {
+test("a final close code closes the client and fails each answer with the reason", async () => {
   for (const code of [4401, 4499, 1008]) {
     const { client, clock, sockets } = connect();
     const handle = client.ask({ input: "hi" });
@@ -162,14 +162,14 @@ test("final close codes end it, and each answer learns why", async () => {
   }
 });
 
-test("a browser that refuses the address ends it at once, without a close code", async () => {
+test("a URL that the browser refuses closes the client at once", async () => {
   const platform = { WebSocket: class { constructor() { throw new Error("insecure"); } } };
   const client = new HoldlineClient(URL_, platform);
   assert.deepEqual([client.state, client.closed], ["closed", { code: null, reason: "Error: insecure" }]);
   assert.match((await client.ask({ input: "hi" }).done).error?.message, /\(Error: insecure\)/);
 });
 
-test("a hidden page does not fight for a socket; shown again it has one at once", () => {
+test("a hidden page does not reconnect, and a page shown again reconnects at once", () => {
   const { client, clock, sockets } = connect();
   client.setHidden(true);
   sockets.last.drop();
@@ -180,7 +180,7 @@ test("a hidden page does not fight for a socket; shown again it has one at once"
   assert.equal(sockets.made.length, 2);
 });
 
-test("a page that hides while a retry waits does not make it", () => {
+test("a pending retry is dropped when the page is hidden", () => {
   const { client, clock, sockets } = connect();
   sockets.last.drop();
   clock.advance(0);
@@ -193,7 +193,7 @@ test("a page that hides while a retry waits does not make it", () => {
   assert.equal(sockets.made.length, 3);
 });
 
-test("a page that is shown again doubts its socket for three seconds", () => {
+test("a page that is shown again probes its socket for three seconds", () => {
   const { client, clock, sockets } = connect();
   client.setHidden(true);
   client.setHidden(false);
@@ -204,7 +204,7 @@ test("a page that is shown again doubts its socket for three seconds", () => {
   assert.equal(sockets.made.length, 2);
 });
 
-test("a page that sleeps lets the socket go and takes a new one when it wakes", () => {
+test("a frozen page closes its socket and opens a new one when it resumes", () => {
   const { client, clock, sockets } = connect();
   const handle = client.ask({ input: "hi" });
   sockets.last.push(...log(handle, "resp_1", ["a"]).slice(0, 4));
@@ -218,7 +218,7 @@ test("a page that sleeps lets the socket go and takes a new one when it wakes", 
   assert.equal(sockets.last.of("holdline:resume")[0].starting_after, 3);
 });
 
-test("the life of a page reaches the client", () => {
+test("page lifecycle events reach the client", () => {
   const calls = [];
   const client = {
     probe: () => calls.push("probe"), setHidden: (hidden) => calls.push(hidden ? "hidden" : "shown"),
@@ -240,7 +240,7 @@ test("the life of a page reaches the client", () => {
   assert.deepEqual(calls, ["shown", "probe", "hidden", "suspend", "wake", "suspend", "wake"]);
 });
 
-test("back on line: a waiting retry is made now", () => {
+test("a pending retry runs at once when the browser is back online", () => {
   const { client, clock, sockets } = connect({ random: 0.9 });
   for (let loss = 0; loss < 6; loss++) {
     sockets.last.drop();
@@ -251,7 +251,7 @@ test("back on line: a waiting retry is made now", () => {
   assert.equal(sockets.made.length, before + 1);
 });
 
-test("a token is given to each socket before anything else", () => {
+test("each socket sends the token before any other message", () => {
   const { client, clock, sockets } = connect();
   client.authenticate("t1");
   client.ask({ input: "hi" });
@@ -261,7 +261,7 @@ test("a token is given to each socket before anything else", () => {
   assert.deepEqual(sockets.last.sent.map((message) => message.type), ["holdline:auth", "response.create"]);
 });
 
-test("what the server says of its own health is passed on", () => {
+test("health events of the server are forwarded", () => {
   const { client, sockets } = connect();
   const received = [];
   client.addEventListener("degraded", (event) => received.push(event.detail.reason));

@@ -3,7 +3,7 @@ import { test } from "node:test";
 
 import { connect, log, refusal } from "./client-steps.js";
 
-test("an answer arrives, verified, and everything is released", async () => {
+test("an answer arrives verified, and its state is released", async () => {
   const { client, clock, sockets } = connect();
   assert.equal(client.state, "open");
   const handle = client.ask({ input: "hi", model: "m" });
@@ -23,7 +23,7 @@ test("an answer arrives, verified, and everything is released", async () => {
   assert.equal(clock.pending, 0);
 });
 
-test("a socket lost before created: the same request goes out again with the same key", async () => {
+test("a request whose socket is lost before acceptance is resent with the same key", async () => {
   const { client, clock, sockets } = connect();
   const handle = client.ask({ input: "hi", previous_response_id: "resp_0" });
   const [first] = sockets.last.of("response.create");
@@ -38,7 +38,7 @@ test("a socket lost before created: the same request goes out again with the sam
   assert.equal((await handle.done).text, "once");
 });
 
-test("a socket lost in mid-answer: a resume after the last event, and no second request", async () => {
+test("a socket lost in mid-answer leads to a resume and not to a second request", async () => {
   const { client, clock, sockets } = connect();
   const handle = client.ask({ input: "hi" });
   const events = log(handle, "resp_1", ["a", "b", "c"]);
@@ -57,7 +57,7 @@ test("a socket lost in mid-answer: a resume after the last event, and no second 
   assert.equal((await handle.done).text, "abc");
 });
 
-test("whatever the event at which the socket is lost, the answer is whole and once", async () => {
+test("an answer is complete and unrepeated after a socket loss at any event", async () => {
   for (let cut = 0; cut <= 8; cut++) {
     const { client, clock, sockets } = connect();
     const handle = client.ask({ input: "hi" });
@@ -88,7 +88,7 @@ test("a pong reveals that the last event was lost", async () => {
   assert.equal((await handle.done).text, "ab");
 });
 
-test("a pong that agrees asks for nothing; one that does not know the response does", () => {
+test("a matching pong requests nothing, and a pong without the response requests a resume", () => {
   const { client, clock, sockets } = connect();
   const handle = client.ask({ input: "hi" });
   sockets.last.push(...log(handle, "resp_1", ["a"]).slice(0, 4));
@@ -100,7 +100,7 @@ test("a pong that agrees asks for nothing; one that does not know the response d
   assert.equal(sockets.last.of("holdline:resume").length, 1);
 });
 
-test("a gap is asked for once and filled", async () => {
+test("a gap is requested once and filled", async () => {
   const { client, sockets } = connect();
   const handle = client.ask({ input: "hi" });
   const events = log(handle, "resp_1", ["a", "b", "c"]);
@@ -110,7 +110,7 @@ test("a gap is asked for once and filled", async () => {
   assert.equal((await handle.done).text, "abc");
 });
 
-test("a server that follows already says so, and nothing is taken amiss", async () => {
+test("an already_followed reply to a resume is accepted", async () => {
   const { client, clock, sockets } = connect();
   const handle = client.ask({ input: "hi" });
   const events = log(handle, "resp_1", ["a", "b"]);
@@ -130,7 +130,7 @@ test("a server that follows already says so, and nothing is taken amiss", async 
   assert.equal((await handle.done).text, "ab");
 });
 
-test("a gap that this socket will not fill is filled on another", async () => {
+test("a gap that one socket does not fill is filled on another", async () => {
   const { client, clock, sockets } = connect();
   const handle = client.ask({ input: "hi" });
   const events = log(handle, "resp_1", ["a", "b", "c"]);
@@ -144,7 +144,7 @@ test("a gap that this socket will not fill is filled on another", async () => {
   assert.equal((await handle.done).text, "abc");
 });
 
-test("a prompt that is too long fails here and does not cost the socket", async () => {
+test("an oversized prompt fails locally and the socket stays open", async () => {
   const { client, sockets } = connect({ open: false });
   sockets.last.welcome({ limits: { message_bytes: 1_000 } });
   const handle = client.ask({ input: "ü".repeat(500) });
@@ -152,7 +152,7 @@ test("a prompt that is too long fails here and does not cost the socket", async 
   assert.deepEqual(sockets.last.sent, []);
 });
 
-test("an accepted answer outlasts a long trouble of the server", async () => {
+test("an accepted answer survives a long outage of the server", async () => {
   const { client, clock, sockets } = connect();
   const handle = client.ask({ input: "hi" });
   const events = log(handle, "resp_1", ["a"]);
@@ -168,7 +168,7 @@ test("an accepted answer outlasts a long trouble of the server", async () => {
   assert.equal((await handle.done).text, "a");
 });
 
-test("a prompt that waits can be withdrawn and then is never sent", async () => {
+test("a waiting prompt can be withdrawn and is then never sent", async () => {
   const { client, sockets } = connect({ open: false });
   const handle = client.ask({ input: "never mind" });
   handle.stop();
@@ -177,7 +177,7 @@ test("a prompt that waits can be withdrawn and then is never sent", async () => 
   assert.deepEqual(sockets.last.sent, []);
 });
 
-test("an error fails its lane alone", async () => {
+test("an error fails only its own lane", async () => {
   const { client, sockets } = connect();
   const [bad, good] = [client.ask({ input: "bad" }), client.ask({ input: "good" })];
   sockets.last.push(refusal(bad, 400, "invalid_value", { param: "input" }));
@@ -197,7 +197,7 @@ test("an error without an answer is an event of the client", () => {
   assert.deepEqual(received, ["bad_message"]);
 });
 
-test("a refusal about the moment is tried again with the same key, a bounded number of times", async () => {
+test("a temporary refusal is retried with the same key a bounded number of times", async () => {
   const { client, clock, sockets } = connect();
   const handle = client.ask({ input: "hi" });
   sockets.last.push(refusal(handle, 503, "redis_unavailable", { headers: { "Retry-After": "2" } }));
@@ -214,7 +214,7 @@ test("a refusal about the moment is tried again with the same key, a bounded num
   assert.equal(sockets.last.of("response.create").length, 7);
 });
 
-test("a request that nobody answers is sent again, then given up", async () => {
+test("an unanswered request is resent and then fails", async () => {
   const { client, clock, sockets } = connect();
   const handle = client.ask({ input: "hi" });
   for (let second = 0; second < 90; second++) {
@@ -227,7 +227,7 @@ test("a request that nobody answers is sent again, then given up", async () => {
   assert.equal(new Set(sockets.last.of("response.create").map((message) => message.idempotency_key)).size, 1);
 });
 
-test("a request is not sent again when the server may have forgotten its key", async () => {
+test("a request is not resent once its key may have expired", async () => {
   const { client, clock, sockets } = connect();
   const handle = client.ask({ input: "hi" });
   client.setHidden(true);
@@ -264,7 +264,7 @@ test("stop is a cancel, and the terminal event confirms it", async () => {
   assert.equal(handle.answer.text, "a");
 });
 
-test("stop before the server has named the response: the cancel follows the name", () => {
+test("a stop before acceptance sends the cancel once the response id is known", () => {
   const { client, sockets } = connect();
   const handle = client.ask({ input: "hi" });
   handle.stop();
@@ -293,7 +293,7 @@ test("a response is followed from its beginning, on a lane of its own", async ()
   assert.equal((await handle.done).text, "all of it");
 });
 
-test("a response that is gone says so", async () => {
+test("a deleted response is reported as gone", async () => {
   const { client, sockets } = connect();
   const handle = client.follow("resp_gone");
   sockets.last.push(refusal(handle, 404, "response_not_found"));
@@ -327,7 +327,7 @@ test("an answer that does not match its checksum is fetched again, once", async 
   assert.equal(handle.verified, true);
 });
 
-test("a doubtful answer that cannot be fetched again is kept and marked", async () => {
+test("an unverified answer that cannot be fetched again is kept and marked", async () => {
   const { client, sockets } = connect();
   const handle = client.ask({ input: "hi" });
   sockets.last.push(...log(handle, "resp_1", ["doubtful"], { sha256: "0".repeat(64) }));
@@ -339,7 +339,7 @@ test("a doubtful answer that cannot be fetched again is kept and marked", async 
   assert.equal(handle.verified, false);
 });
 
-test("closing settles what is under way as it stands", async () => {
+test("closing the client settles open answers in their current state", async () => {
   const { client, clock, sockets } = connect();
   const handle = client.ask({ input: "hi" });
   sockets.last.push(...log(handle, "resp_1", ["a", "b"]).slice(0, 4));

@@ -19,7 +19,7 @@ function storage(room = Infinity) {
 const end = (turn, id, status = "completed", text = "An answer.") =>
   Object.assign(turn, { responseId: id, status, text });
 
-test("a reload finds each turn as it was stored", () => {
+test("each stored turn is restored after a reload", () => {
   const place = storage();
   const before = new Conversation(place);
   before.save(end(before.add("one", "k1"), "resp_1"));
@@ -39,7 +39,7 @@ test("a prompt continues the last answer that can be continued", () => {
   assert.equal(conversation.add("five", "k5").request.previous_response_id, "resp_4");
 });
 
-test("to have it answered once more is the same request under another key", () => {
+test("regenerating an answer sends the same request with a new key", () => {
   const conversation = new Conversation(storage());
   end(conversation.add("one", "k1"), "resp_1");
   const stopped = end(conversation.add("two", "k2"), "resp_2", "cancelled");
@@ -48,7 +48,7 @@ test("to have it answered once more is the same request under another key", () =
   assert.equal(again.key, "k3");
 });
 
-test("a server that has forgotten a conversation is sent all of it", () => {
+test("the whole conversation is sent to a server that no longer has it", () => {
   const conversation = new Conversation(storage());
   end(conversation.add("one", "k1"), "resp_1", "completed", "First.");
   end(conversation.add("two", "k2"), "resp_2", "failed", "Half");
@@ -61,7 +61,7 @@ test("a server that has forgotten a conversation is sent all of it", () => {
   });
 });
 
-test("only so many turns are kept, and fewer where there is no room", () => {
+test("the number of stored turns is bounded, and reduced if storage is full", () => {
   const conversation = new Conversation(storage());
   for (let turn = 0; turn <= TURN_LIMIT; turn++) conversation.add(String(turn), `k${turn}`);
   assert.equal(conversation.turns.length, TURN_LIMIT);
@@ -75,7 +75,7 @@ test("only so many turns are kept, and fewer where there is no room", () => {
   assert.equal(kept.at(-1).prompt, "prompt 19");
 });
 
-test("what is not a conversation is taken for an empty one", () => {
+test("invalid stored data is treated as an empty conversation", () => {
   for (const remains of ["{", "1", "null", '[{"other":1}]', '{"a":1}', "[null]"]) {
     const place = storage();
     place.setItem("holdline.conversation", remains);
@@ -91,7 +91,7 @@ test("a new conversation leaves nothing behind", () => {
   assert.deepEqual(new Conversation(place).turns, []);
 });
 
-test("two tabs write beside each other, and a turn that is here stays the same object", () => {
+test("two tabs merge their turns, and known turns keep their identity", () => {
   const place = storage();
   const here = new Conversation(place);
   const there = new Conversation(place);
@@ -113,13 +113,13 @@ test("two tabs write beside each other, and a turn that is here stays the same o
   assert.deepEqual(there.turns, []);
 });
 
-test("conversations of other names are apart", () => {
+test("conversations with different names are separate", () => {
   const place = storage();
   new Conversation(place, "a").add("one", "k1");
   assert.deepEqual(new Conversation(place, "b").turns, []);
 });
 
-test("a page without storage has a conversation all the same", () => {
+test("a page without storage still has a conversation", () => {
   const place = storageOf("none");
   new Conversation(place).add("one", "k1");
   assert.equal(new Conversation(place).turns.length, 1);

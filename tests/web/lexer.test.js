@@ -40,7 +40,7 @@ for (const [text, expected] of CASES) {
   });
 }
 
-test("a display formula is one while it comes in, cut between any two characters", () => {
+test("a display formula is recognized while streaming, at any cut", () => {
   for (const text of [ROOTS, MATRIX]) {
     for (let end = 3; end <= text.length; end += 1) {
       assert.deepEqual(formulas(`So\n${text.slice(0, end)}`, false), [text.slice(0, end).trim()]);
@@ -48,7 +48,7 @@ test("a display formula is one while it comes in, cut between any two characters
   }
 });
 
-test("every token's text is in the source, one behind the other", () => {
+test("the texts of all tokens appear in the source in order", () => {
   // Of a list that begins, `marked` itself drops a space.
   for (const [text] of CASES.filter(([written]) => !written.startsWith("-"))) {
     for (let end = 0; end <= text.length; end += 1) {
@@ -58,12 +58,12 @@ test("every token's text is in the source, one behind the other", () => {
   }
 });
 
-test("one tilde is text, two strike through", () => {
+test("one tilde is text, and two mark deleted text", () => {
   assert.ok(!types("1~3天，4~6天 H~2~O ~a~ ~/x and ~/y").includes("del"));
   assert.ok(types("~~a 1~3 b~~").includes("del"));
 });
 
-test("a text that takes too many steps has lines and no marks", () => {
+test("a text that takes too many steps is shown as plain lines", () => {
   const costly = "*a* b\n".repeat(2_000);
   assert.ok(types("*a* b\n".repeat(20)).includes("em"));
   assert.deepEqual(new Set(types(costly)), new Set(["paragraph", "text", "br"]));
@@ -71,13 +71,13 @@ test("a text that takes too many steps has lines and no marks", () => {
   assert.ok(types("**bold** and `code` in a paragraph. ".repeat(100)).includes("strong"));
 });
 
-test("a table of more cells than there is time for is text", () => {
+test("a table with too many cells is shown as text", () => {
   const table = (columns, rows) => "|a".repeat(columns) + "|\n" + "|-".repeat(columns) + "|\n" + "|\n".repeat(rows);
   assert.ok(types(table(20, 200)).includes("table"));
   assert.ok(!types(table(2_000, 2_000)).includes("table"));
 });
 
-test("lists and quotes further inside each other than twenty levels are text", () => {
+test("lists and quotes nested deeper than twenty levels are shown as text", () => {
   const levels = (text, type) => types(text).filter((found) => found === type).length;
   assert.equal(levels(`${"> ".repeat(5_000)}a`, "blockquote"), 20);
   assert.equal(levels(`${"- ".repeat(5_000)}a`, "list"), 20);

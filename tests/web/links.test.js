@@ -24,7 +24,7 @@ test("the host of a link is shown, unless its text names it", () => {
   assert.equal(shown("mailto:a@b.example", "write"), "a@b.example");
 });
 
-test("entities are characters, and unknown ones stay as they are", () => {
+test("entities are decoded, and unknown ones are unchanged", () => {
   assert.equal(decoded("a &lt;b&gt; &amp;amp; &#65;&#x42; &hellip;"), "a <b> &amp; AB …");
   assert.equal(decoded("&nosuch; & &; &#xd800; &#0; &toString;"), "&nosuch; & &; \ufffd \ufffd &toString;");
 });

@@ -24,7 +24,7 @@ test("the messages of a client", () => {
   assert.deepEqual(auth("t"), { type: "holdline:auth", token: "t" });
 });
 
-test("the socket's address for what a caller has", () => {
+test("the socket URL is derived from the URL of the caller", () => {
   assert.equal(socketUrl("/v1/responses", "https://a.example/page?x#y"), "wss://a.example/v1/responses");
   assert.equal(socketUrl("http://a.example:8080/v1/responses#x"), "ws://a.example:8080/v1/responses");
   assert.equal(socketUrl("wss://a.example/v1/responses?k=1"), "wss://a.example/v1/responses?k=1");
@@ -32,21 +32,21 @@ test("the socket's address for what a caller has", () => {
   assert.throws(() => socketUrl("/v1/responses"), TypeError);
 });
 
-test("which close codes mean come back", () => {
+test("close codes that allow a reconnect", () => {
   const comeBack = [1000, 1001, 1005, 1006, 1011, 1012, 1013, 1015, 4408, 4429, 4500];
   const final = [1002, 1003, 1007, 1008, 1009, 4400, 4401, 4499];
   for (const code of comeBack) assert.equal(closeAdvice(code).comeBack, true, String(code));
   for (const code of final) assert.equal(closeAdvice(code).comeBack, false, String(code));
 });
 
-test("how long to stay away", () => {
+test("the delay before a reconnect", () => {
   assert.equal(closeAdvice(1006).afterMs, 0);
   assert.equal(closeAdvice(4429).afterMs, 5_000);
   assert.equal(closeAdvice(4429, "retry_after_ms=1200").afterMs, 1_200);
   assert.equal(closeAdvice(1013, '{"retry_after_ms": 800}').afterMs, 800);
 });
 
-test("how long a token is good for, as far as it says", () => {
+test("the lifetime that a token states", () => {
   const token = (claims) => `e30.${Buffer.from(JSON.stringify(claims)).toString("base64url")}.s`;
   assert.equal(lifetimeOf(token({ iat: 1_000, exp: 1_060 })), 60_000);
   assert.equal(lifetimeOf(token({ iat: 1_000, exp: 1_060, name: "ÿÿ>?" })), 60_000);

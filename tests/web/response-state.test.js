@@ -37,7 +37,7 @@ test("any prefix, then the whole log again, gives the same answer", () => {
   }
 });
 
-test("an answer that is followed from its middle takes the rest", () => {
+test("an answer followed from its middle receives the rest", () => {
   const answer = new ResponseState("resp_0_a1", 4);
   const delta = { type: "response.output_text.delta", output_index: 0, content_index: 0, item_id: "m", delta: "end" };
   assert.equal(answer.apply({ ...delta, sequence_number: 4 }), "seen");

@@ -5,7 +5,7 @@ import {
   fenced, guess, keyFor, linesAt, nextLines, requestFor, sectionsOf, unfenced,
 } from "../../web/review-text.js";
 
-test("a snippet comes out of its fence as it went in, whatever is in it", () => {
+test("any snippet is unfenced unchanged", () => {
   const snippets = ["x = 1", "", "a\n\nb\n", "```\ninner\n```", "text ```` not a fence", "  ````js\n  x\n  ````", "\ttab"];
   for (const code of snippets) {
     for (const language of ["", "python", "c++"]) {
@@ -15,7 +15,7 @@ test("a snippet comes out of its fence as it went in, whatever is in it", () => 
   assert.deepEqual(unfenced("no fence"), { code: "no fence", language: "" });
 });
 
-test("the same snippet has the same key, and anything else another one", async () => {
+test("equal snippets have equal keys, and different snippets different ones", async () => {
   const key = (code, language, model = "m", again = 0) => keyFor(requestFor(code, language), model, again);
   const one = await key("x = 1", "python");
   assert.match(one, /^review-[0-9a-f]{64}$/);
@@ -28,7 +28,7 @@ test("the same snippet has the same key, and anything else another one", async (
 
 const ANSWER = "# A review\n\nHello.\n\n## Improvements\n\n- L1: a\n\n```md\n## Bugs\n```\n\n## Complexity\n\nflat\n\n## Bugs\n\n- L2: b\n";
 
-test("an answer falls into its sections, and a heading inside code is none", () => {
+test("an answer is split into sections, and headings inside code are ignored", () => {
   const sections = sectionsOf(ANSWER);
   assert.equal(sections.preface.trim(), "# A review\n\nHello.");
   assert.equal(sections.improvements.trim(), "- L1: a\n\n```md\n## Bugs\n```");
@@ -36,7 +36,7 @@ test("an answer falls into its sections, and a heading inside code is none", () 
   assert.equal(sections.bugs.trim(), "- L2: b");
 });
 
-test("cut anywhere, no section ever loses what it had, nor has what belongs to another", () => {
+test("sections of a partial answer only grow and never mix", () => {
   const whole = sectionsOf(ANSWER);
   for (let cut = 0; cut <= ANSWER.length; cut++) {
     const part = sectionsOf(ANSWER.slice(0, cut));
@@ -45,7 +45,7 @@ test("cut anywhere, no section ever loses what it had, nor has what belongs to a
   }
 });
 
-test("lines are found as models write them", () => {
+test("line references are found in the forms that models use", () => {
   const found = (text) => {
     const lines = linesAt(text);
     return lines && [lines.raw, lines.first, lines.last];
@@ -61,7 +61,7 @@ test("lines are found as models write them", () => {
   assert.equal(nextLines("HTML5, URL8"), undefined);
 });
 
-test("a language is guessed by the name of the file, or by what the code shows", () => {
+test("a language is guessed from the file name or from the code", () => {
   const samples = {
     python: "def f(x):\n    return x\n", javascript: "const a = () => 1;\n", typescript: "interface A {\n  b: string;\n}\n",
     go: "package main\n\nfunc main() {\n}\n", rust: "fn main() {\n    println!(\"x\");\n}\n",

@@ -67,7 +67,7 @@ test("a refreshed token of the same subject keeps the socket and everything aske
   assert.deepEqual(sent(here), [[of("anna", { jti: "1" }), "hers", here.token]]);
 });
 
-test("another subject's token empties the view, and never meets the socket of the first", async () => {
+test("the token of another subject clears the view and opens a new socket", async () => {
   const here = browser();
   const thread = await signedIn(here, of("anna"));
   thread.ask("hers");
@@ -132,7 +132,7 @@ test("two tabs of one browser with two subjects keep two conversations", async (
   assert.equal(here.kept.size, 2);
 });
 
-test("a prompt asked before the first token came is its owner's", async () => {
+test("a prompt sent before the first token belongs to the owner of that token", async () => {
   const here = browser();
   here.token = of("anna");
   const thread = here.tab();
@@ -144,7 +144,7 @@ test("a prompt asked before the first token came is its owner's", async () => {
   assert.equal(here.kept.size, 1);
 });
 
-test("of two calls of the provider the later one counts, whichever is answered first", async () => {
+test("the later of two calls of the token provider counts, whichever resolves first", async () => {
   const here = browser();
   const thread = await signedIn(here, of("anna"));
   let slow;
@@ -158,7 +158,7 @@ test("of two calls of the provider the later one counts, whichever is answered f
   assert.deepEqual(JSON.parse(thread.owner).at(-1), "ben");
 });
 
-test("what another tab has cleared is not written again", async () => {
+test("turns cleared in another tab are not written again", async () => {
   const here = browser();
   const one = await signedIn(here, of("anna"));
   one.ask("hers");

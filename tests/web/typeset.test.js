@@ -11,12 +11,12 @@ test("a formula's TeX is what is between its marks", () => {
   assert.deepEqual(texOf("\\[\na \\\\ b\n\\]"), { tex: "\na \\\\ b\n", display: true });
 });
 
-test("one that has no end, or is too long, has none", () => {
+test("an unterminated or overlong formula has no TeX", () => {
   for (const written of ["\\(a", "\\[\na", "$$a", "$$a$", "a", `\\(${"x".repeat(2_001)}\\)`]) assert.equal(texOf(written), null);
   assert.notEqual(texOf(`$$${"x".repeat(2_000)}$$`), null);
 });
 
-test("letters of an alphabet are those of Unicode", () => {
+test("math alphabets map to Unicode letters", () => {
   assert.equal(inAlphabet("RZa0", "double-struck"), "ℝℤ𝕒𝟘");
   assert.equal(inAlphabet("LAz", "script"), "ℒ𝒜𝓏");
   assert.equal(inAlphabet("hx", "italic"), "ℎ𝑥");

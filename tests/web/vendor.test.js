@@ -8,7 +8,7 @@ const VENDOR = new URL("../../web/vendor/", import.meta.url);
 const rows = readFileSync(new URL("VERSIONS", VENDOR), "utf8").split("\n")
   .filter((line) => line !== "" && !line.startsWith("#")).map((line) => line.split(" "));
 
-test("each file of others is the one that was published", () => {
+test("each vendored file equals its published version", () => {
   for (const [name, version, licence, file, hash] of rows) {
     const digest = createHash("sha512").update(readFileSync(new URL(file, VENDOR))).digest("base64");
     assert.equal(`sha512-${digest}`, hash, file);
@@ -16,7 +16,7 @@ test("each file of others is the one that was published", () => {
   }
 });
 
-test("no file is there that is not listed, and each package has its licence", () => {
+test("every vendored file is listed, and each package has its licence", () => {
   const listed = rows.map(([, , , file]) => file);
   const there = readdirSync(VENDOR, { recursive: true, withFileTypes: true })
     .filter((entry) => entry.isFile() && !/\.d\.m?ts$/.test(entry.name) && entry.name !== "VERSIONS")

@@ -12,7 +12,7 @@ function words(answerChanges, handleChanges = {}, state = "open") {
 
 const item = new Map([[0, { id: "m", texts: ["text"] }]]);
 
-test("each stage of waiting has its own words", () => {
+test("each stage of waiting has its own text", () => {
   const stages = [
     words({ status: "sending" }, {}, "reconnecting"),
     words({ status: "sending" }),
@@ -45,12 +45,12 @@ test("each stage of waiting has its own words", () => {
   ]);
 });
 
-test("a reason in words is shown as it is", () => {
+test("a textual reason is shown unchanged", () => {
   const shown = words({ status: "in_progress", attempts: 3, restartReason: "The model was silent for 60 s." });
   assert.equal(shown, "The model was silent for 60 s. Attempt 3 starts over…");
 });
 
-test("an end tells the time, the attempts and whether the text is whole", () => {
+test("the final status shows the time, the attempts and the verification", () => {
   const trailer = { attempts: 2, timing: { total_ms: 6_420 } };
   assert.equal(
     words({ status: "completed", attempts: 2, trailer }, { verified: true }),
@@ -63,7 +63,7 @@ test("an end tells the time, the attempts and whether the text is whole", () => 
   assert.equal(words({ status: "cancelled" }), "Stopped before it began.");
 });
 
-test("every failure says what to do", () => {
+test("every failure tells the user what to do", () => {
   const failures = [
     { code: "outbox_full", message: "x" }, { code: "connection_closed", message: "Closed (4401)." },
     { code: "outcome_unknown", message: "x." }, { code: "never_sent", message: "x." },
@@ -76,7 +76,7 @@ test("every failure says what to do", () => {
   }
 });
 
-test("the banner has a word for each state but open", () => {
+test("the banner has a text for each state except open", () => {
   assert.equal(bannerWords("open", null), "");
   assert.match(bannerWords("open", null, undefined, true), /late/);
   assert.match(bannerWords("reconnecting", null), /^Reconnecting/);

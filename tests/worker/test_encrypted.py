@@ -43,7 +43,7 @@ def given_the_key(harness: Harness, locked: Pipe) -> None:
 
 
 async def last(pipe: Pipe, response_id: str) -> dict[str, object]:
-    """The response object of the last event, under whatever key the worker writes."""
+    """The response object of the last event, decrypted with the key of the worker."""
     length = (await read(pipe, response_id, 0, max_entries=0)).length
     [entry] = (await read(pipe, response_id, length - 1)).entries
     response: dict[str, object] = decode_event(entry)["response"]

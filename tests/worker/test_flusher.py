@@ -27,7 +27,7 @@ END = {"type": "response.completed", "response": {}}
 
 
 class Log:
-    """A flusher on a log of its own, and what it reported."""
+    """A flusher with its own log, and the outcomes that it reported."""
 
     def __init__(self, harness: Harness, response_id: str, writer: LogWriter) -> None:
         self.harness = harness

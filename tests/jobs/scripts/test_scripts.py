@@ -42,7 +42,7 @@ STEPS = [
 
 
 async def step(both: Both, draw: Callable[..., Any]) -> None:
-    """One drawn step, by a writer that may be alive, dead or a sleepwalker."""
+    """Draws one step, by a writer that may be alive, dead or unaware that its lease expired."""
     what = draw(st.sampled_from(STEPS))
     if what == "again":
         if both.calls:

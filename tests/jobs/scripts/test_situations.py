@@ -44,7 +44,7 @@ Do = Callable[[Pipe], Awaitable[object]]
 
 @dataclass(frozen=True)
 class Situation:
-    """`before` leads to where `do` runs the script."""
+    """`before` prepares the state in which `do` runs the script."""
 
     script: str
     before: Do

@@ -137,11 +137,19 @@ def deep(levels: int) -> bytes:
         pytest.param(b"\x80\x80", "invalid_msgpack", None, "trailing", id="two objects"),
         pytest.param(b"\x81\xa1a\xa1\xff", "invalid_msgpack", None, "UTF-8", id="no text"),
         pytest.param(deep(MAX_DEPTH), "invalid_msgpack", None, "64 levels of nesting", id="deep"),
-        pytest.param(deep(900_000), "invalid_msgpack", None, "64 levels of nesting", id="a well"),
+        pytest.param(
+            deep(900_000), "invalid_msgpack", None, "64 levels of nesting", id="very deep"
+        ),
         pytest.param(
             b"\xdd\x00\x0f\x42\x40" * 200_000, "invalid_msgpack", None, "", id="lists of a million"
         ),
-        pytest.param(b"\xdd\xff\xff\xff\xff", "invalid_msgpack", None, "truncated", id="a boast"),
+        pytest.param(
+            b"\xdd\xff\xff\xff\xff",
+            "invalid_msgpack",
+            None,
+            "truncated",
+            id="a length without content",
+        ),
         pytest.param(
             msgpack.packb({"a": [0] * MAX_VALUES}), "invalid_msgpack", None, "values", id="many"
         ),

@@ -27,7 +27,7 @@ Client = TestClient[Request, Application]
 Serve = Callable[..., Awaitable[Client]]
 
 
-# To create.
+# Creating.
 
 
 async def test_a_plain_request_returns_the_complete_answer(
@@ -139,7 +139,7 @@ async def test_unfinished_and_unstored_responses_cannot_be_continued(
             assert status == (await refusal(response))[0]
 
 
-# To cancel.
+# Cancelling.
 
 
 async def test_a_waiting_response_is_cancelled_at_once(client: Client) -> None:
@@ -223,7 +223,7 @@ async def test_an_invalid_page_is_refused(client: Client, query: str, param: str
         assert (400, "invalid_value", param) == await refusal(response)
 
 
-# To go.
+# Stopping.
 
 
 async def test_a_stopping_server_tells_waiting_callers_to_retry_elsewhere(

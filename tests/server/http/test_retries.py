@@ -25,7 +25,7 @@ BODIES: dict[str, dict[str, Any]] = {
 def ask(
     client: Client, body: dict[str, Any], retry: int = 0, *, path: str = ALL, **headers: str
 ) -> asyncio.Task[aiohttp.ClientResponse]:
-    """A POST as an SDK sends it, after so many others."""
+    """Sends a POST as an SDK does, with its retry count."""
 
     async def post() -> aiohttp.ClientResponse:
         shown = {"X-Stainless-Retry-Count": str(retry), **headers}

@@ -1,4 +1,4 @@
-"""What a browser is served: sources, versions for ever, the packed widget; and to which sites."""
+"""Static files: sources, immutable versions, the bundled widget, and the allowed sites."""
 
 from __future__ import annotations
 
@@ -275,7 +275,7 @@ async def test_an_allowed_site_receives_cors_headers(system: System) -> None:
 
 
 def test_the_size_of_the_widget_is_bounded() -> None:
-    """To first paint, with the client, and with marked, which comes right after it."""
+    """Measured up to the first paint, with the client, and with `marked`, which loads after it."""
     pages = Pages()
     marked = pages._assets["vendor/marked/marked.esm.js"]
     first, with_marked = len(pages.widget.packed), len(pages.widget.packed) + len(marked.packed)

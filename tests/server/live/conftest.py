@@ -16,5 +16,5 @@ def quick_retries(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def patient(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A notification is waited for longer than usual: the machine may be busy."""
+    """Lengthens the wait for a notification, because the machine may be busy."""
     monkeypatch.setattr("server.live.submission.NOTIFICATION_TURNS", 1000)

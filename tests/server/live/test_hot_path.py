@@ -1,7 +1,7 @@
-"""What each event of each answer passes through is held by counting, not by a clock.
+"""The cost of each event is bounded by counting function calls, which is exact, unlike timing.
 
-A bound that breaks says that an event became dearer for every client. Raise it where that is worth
-what it buys, and say so; lower it when a count has fallen.
+A failure means that an event became more expensive for every client. Raise the bound only if the
+benefit is worth the cost, and explain why; lower it when a count has fallen.
 """
 
 from __future__ import annotations

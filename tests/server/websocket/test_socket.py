@@ -188,7 +188,7 @@ async def test_a_resume_beyond_the_end_is_refused_and_the_socket_stays_open(
     assert await still_open(talk)
 
 
-# To cancel.
+# Cancelling.
 
 
 async def test_a_waiting_response_is_cancelled_at_once(talk: Talk) -> None:

@@ -38,7 +38,7 @@ async def let_go(pipe: Pipe, response_id: str) -> None:
 
 @asynccontextmanager
 async def reading(ws: aiohttp.ClientWebSocketResponse) -> AsyncIterator[None]:
-    """A client that goes on reading, and so answers pings."""
+    """A client that keeps reading and therefore answers pings."""
 
     async def read() -> None:
         async for _ in ws:

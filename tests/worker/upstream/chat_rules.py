@@ -7,7 +7,7 @@ from typing import Any
 
 
 def check(messages: list[dict[str, Any]]) -> None:
-    """Fails where a server may refuse the messages."""
+    """Fails if a server could refuse the messages."""
     waiting: list[str] = []  # ids of calls without a result
     seen: set[str] = set()
     for message in messages:
@@ -45,7 +45,7 @@ def check(messages: list[dict[str, Any]]) -> None:
 
 
 def texts(messages: list[dict[str, Any]], role: str) -> str:
-    """All that a role says, in order."""
+    """The texts of all messages of a role, in order."""
     return "".join(_text(one["content"]) for one in messages if one["role"] == role)
 
 

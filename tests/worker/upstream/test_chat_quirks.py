@@ -131,7 +131,7 @@ def answers(draw: st.DrawFn) -> Answer:
 
 
 def split(draw: st.DrawFn, text: str) -> list[str]:
-    """The text in pieces; a character beyond 16 bits may be cut into its halves."""
+    """The text in pieces; a cut may separate the halves of a surrogate pair."""
     units = text.encode("utf-16-le", "surrogatepass")
     cuts = sorted(draw(st.sets(st.integers(0, len(units) // 2), max_size=4)))
     bounds = [0, *cuts, len(units) // 2]

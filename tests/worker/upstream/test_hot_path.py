@@ -1,7 +1,7 @@
-"""What each token of each answer passes through is held by counting, not by a clock.
+"""The cost of each token is bounded by counting function calls, which is exact, unlike timing.
 
-A bound that breaks says that a token became dearer for every answer. Raise it where that is worth
-what it buys, and say so; lower it when a count has fallen.
+A failure means that a token became more expensive for every answer. Raise the bound only if the
+benefit is worth the cost, and explain why; lower it when a count has fallen.
 """
 
 from __future__ import annotations

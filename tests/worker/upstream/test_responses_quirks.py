@@ -48,7 +48,7 @@ def shown(item: dict[str, Any]) -> Item:
 
 
 def read(events: list[Any]) -> tuple[list[Item], list[Event]]:
-    """The items of a stream, and the events that tell them; raises Malformed."""
+    """The items of a stream and the events written for them; raises Malformed."""
     reader, log = ResponsesEventReader(), RecordingSink()
     output = Output(log, "{}_{}".format, index=0, most=100_000, functions=FUNCTIONS)
     stopped = None

@@ -1,7 +1,7 @@
-"""Streams of the servers that people run, with their quirks, through the reader to what it says.
+"""Streams of common servers, with their quirks, and the items that the reader yields for them.
 
-`tests/vectors/upstream/NAME.sse` is what a server sends, made by hand from its documents and from
-reports of what it really does; `NAME.json` says what that context.
+`tests/vectors/upstream/NAME.sse` is a stream written by hand from a server's documentation and
+from reports of its actual behaviour; `NAME.json` holds the expected result.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ class Nowhere:
 
 
 def output(found: list[Any]) -> list[dict[str, Any]]:
-    """The items that the pieces add up to, as the vectors tell them."""
+    """The items that the deltas add up to, in the form of the vectors."""
     items = Output(
         Nowhere(),
         "{}_{}".format,
