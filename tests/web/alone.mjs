@@ -1,4 +1,4 @@
-/* `node alone.mjs URL PROMPT`: the client without a page asks, loses its socket in mid-answer, and prints the answer. */
+/* `node alone.mjs URL PROMPT`: the client, without a page, sends a prompt, loses its socket in mid-answer, and prints the answer. */
 import { HoldlineClient } from "../../web/client.js";
 
 const [url, prompt] = process.argv.slice(2);

@@ -1,4 +1,4 @@
-/** A client on a fake socket, and what its server sends. */
+/** A client on a fake socket, and the messages of its server. */
 
 import { createHash } from "node:crypto";
 

@@ -121,7 +121,7 @@ test("an already_followed reply to a resume is accepted", async () => {
   assert.equal(handle.answer.status, "in_progress");
   assert.equal(client.state, "open");
 
-  clock.advance(25_000); // a whole ping later it is still not here: another socket will bring it
+  clock.advance(25_000); // one ping later the event is still missing: the client switches to another socket
   sockets.last.push(pong());
   assert.equal(client.state, "reconnecting");
   clock.advance(0);

@@ -3,7 +3,7 @@ import { test } from "node:test";
 
 import { Conversation, storageOf, TURN_LIMIT } from "../../web/conversation.js";
 
-/** A storage of so many characters. */
+/** A storage limited to so many characters. */
 function storage(room = Infinity) {
   const kept = new Map();
   return {

@@ -1,6 +1,6 @@
 /** A socket and a clock that a test controls. */
 
-/** Time that a test moves on; timers fire in the order in which they are due. */
+/** A clock that the test advances; timers fire in the order of their due times. */
 export class FakeClock {
   time = 1_000_000;
   #timers = new Map();
@@ -35,7 +35,7 @@ export class FakeClock {
   }
 }
 
-/** A class of sockets, with all that were ever made of it. */
+/** A socket class that records its instances. */
 export function fakeSockets() {
   return class FakeWebSocket {
     /** @type {FakeWebSocket[]} */
@@ -88,7 +88,7 @@ export function fakeSockets() {
       if (close) this.onclose?.({ code: 1006, reason: "" });
     }
 
-    /** What was sent of one type. */
+    /** The sent messages of one type. */
     of(type) {
       return this.sent.filter((message) => message.type === type);
     }

@@ -49,7 +49,7 @@ test("a display formula is recognized while streaming, at any cut", () => {
 });
 
 test("the texts of all tokens appear in the source in order", () => {
-  // Of a list that begins, `marked` itself drops a space.
+  // `marked` itself drops a space at the beginning of a list.
   for (const [text] of CASES.filter(([written]) => !written.startsWith("-"))) {
     for (let end = 0; end <= text.length; end += 1) {
       const part = text.slice(0, end);

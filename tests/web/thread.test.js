@@ -36,7 +36,7 @@ const settle = () => new Promise((resolve) => setTimeout(resolve));
 const prompts = (thread) => thread.entries.map(({ turn }) => turn.prompt);
 const sent = (here) => here.Sockets.made.map((socket) => socket.sent.map((message) => message.token ?? message.input));
 
-/** A tab in which somebody is signed in, with an open socket. */
+/** A tab with a signed-in user and an open socket. */
 async function signedIn(here, token) {
   here.token = token;
   const thread = here.tab();

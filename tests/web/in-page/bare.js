@@ -1,4 +1,4 @@
-/* Run inside a page: the simplest page there can be. It adds what comes to one text, once in each frame. */
+/* Runs inside a page: a minimal page that appends received text to one text node, once in each frame. */
 () => {
   const log = document.createElement("div");
   const text = document.createTextNode("");

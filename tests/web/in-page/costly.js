@@ -1,4 +1,4 @@
-/* Run inside a page: shows texts for which a parser of Markdown may take quadratic time, each as a stored answer. */
+/* Runs inside a page: shows stored answers for which a Markdown parser may take quadratic time. */
 async ([length, names]) => {
   const { Markdown } = await import("/web/markdown.js");
   const { STATUS } = await import("/web/status.js");

@@ -1,4 +1,4 @@
-/* Run inside a page: what of the widget is to be seen, and reaches out of the window or of its panel. */
+/* Runs inside a page: lists the visible elements of the widget that extend beyond the window or the panel. */
 () => {
   const root = document.querySelector("holdline-chat").shadowRoot;
   const panel = root.querySelector(".panel").getBoundingClientRect();

@@ -1,4 +1,4 @@
-/* Run inside a page: draws answers, whole or as they grow, and gives back what became of them. */
+/* Runs inside a page: draws answers, complete or as they grow, and returns the results. */
 async ([answers, chunk]) => {
   const { Markdown } = await import("/web/markdown.js");
   const { STATUS } = await import("/web/status.js");

@@ -1,4 +1,4 @@
-/* Run inside a page: a page that takes the same frames and does nothing with them. */
+/* Runs inside a page: receives the same frames and ignores them. */
 () => {
   const socket = new WebSocket();
   socket.onmessage = () => {};

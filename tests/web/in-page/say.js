@@ -1,4 +1,4 @@
-/* Run inside a page: a server in the page, which answers with these events and then completes. */
+/* Runs inside a page: simulates a server that answers with these events and then completes. */
 (events) => {
   window.WebSocket = class {
     readyState = 0;

@@ -1,4 +1,4 @@
-/* Run inside a page: a review that comes piece by piece. */
+/* Runs inside a page: shows a review that arrives in pieces. */
 async () => {
   const { ReviewView } = await import("/web/review-view.js");
   const { SnippetView } = await import("/web/snippet-view.js");

@@ -1,4 +1,4 @@
-/* Run inside a page: a server in the page, which answers with 10,000 tokens in so many seconds. */
+/* Runs inside a page: simulates a server that sends 10,000 tokens within so many seconds. */
 ([text, seconds]) => {
   const tokens = text.match(/\s*\w{1,4}|\s*[^\w\s]|\s+/g).slice(0, 10000);
   window.WebSocket = class {

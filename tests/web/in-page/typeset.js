@@ -1,4 +1,4 @@
-/* Run inside a page: typesets formulas and lays them out; what became of each. */
+/* Runs inside a page: typesets formulas, lays them out, and returns the result of each. */
 async ([url, formulas]) => {
   const { typeset } = await import(url);
   const place = document.createElement("div");

@@ -97,7 +97,7 @@ def shown(items: list[dict[str, Any]]) -> Answer:
 
 
 def read(payloads: list[bytes]) -> tuple[Answer, str | None]:
-    """The answer of a stream, and the reason for stopping; raises Malformed."""
+    """The answer of a stream and its stop reason; raises Malformed."""
     reader, log = ChatChunkReader(frozenset(FUNCTIONS)), RecordingSink()
     output = Output(log, "{}_{}".format, index=0, most=100_000, functions=frozenset(FUNCTIONS))
     pieces = []

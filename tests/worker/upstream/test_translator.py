@@ -249,7 +249,7 @@ def test_nulls_in_a_schema_are_kept() -> None:
 
 
 class Kept:
-    """A sink that keeps what a log could hold of it."""
+    """A sink that keeps the events that a log can store."""
 
     def __init__(self) -> None:
         self.events: list[Any] = []
