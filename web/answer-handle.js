@@ -186,7 +186,7 @@ export class AnswerHandle extends EventTarget {
   #create(request) {
     const now = this.#transport.platform.now();
     if (this.#sentAt !== null && now - this.#sentAt >= RESEND_WINDOW_MS) return this.#outcomeUnknown();
-    if (this.#sendings === ACCEPT_TRIES) return this.fail("not_accepted", "The server does not accept it.");
+    if (this.#sendings === ACCEPT_TRIES) return this.fail("not_accepted", "The server does not respond.");
     const message = create(request, this.streamId, this.idempotencyKey);
     // The server closes the socket on a message that is too long, which would interrupt all other answers.
     const most = this.#transport.limits().message_bytes;
@@ -214,7 +214,7 @@ export class AnswerHandle extends EventTarget {
   }
 
   #outcomeUnknown() {
-    this.fail("outcome_unknown", "It was sent, but its outcome is unknown.");
+    this.fail("outcome_unknown", "Sent, but the outcome is unknown.");
   }
 
   /** @param {ServerEvent} event */

@@ -51,6 +51,6 @@ if (response.ok) {
   markdown.onshown = shown;
   markdown.show(await response.text(), true);
 } else {
-  place.append(make("p", "", "There is no such document."));
+  place.append(make("p", "", "This document does not exist."));
   shown();
 }

@@ -39,7 +39,7 @@ plug.addEventListener("click", () => {
   plug.setAttribute("aria-disabled", "true");
   plug.textContent = "Unplugged";
   for (const socket of sockets) socket.close();
-  plugged.textContent = "The line is dead. The answer goes on being written, and comes when the plug is in again.";
+  plugged.textContent = "Disconnected. The server continues the answer, which will arrive after the connection is restored.";
   setTimeout(() => {
     unplugged = false;
     plug.removeAttribute("aria-disabled");
@@ -53,7 +53,7 @@ plug.addEventListener("click", () => {
 function connected() {
   if (chat.state !== "open") return;
   chat.removeEventListener("state", connected);
-  plugged.textContent = "Plugged in again, and connected. What was missed comes now; nothing comes twice.";
+  plugged.textContent = "Plugged in again, and connected. The missed text arrives now, and nothing arrives twice.";
 }
 
 byId("reload", HTMLButtonElement).addEventListener("click", () => location.reload());

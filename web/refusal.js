@@ -14,7 +14,7 @@ export async function refusal(server) {
     const answer = await fetch(new URL("origin", server), { signal: AbortSignal.timeout(5_000) });
     const { origin, allowed, setting } = await answer.json();
     if (allowed) return null;
-    return `${server.origin} does not let ${origin} in. To allow it, start that server with ${setting}=${origin}`;
+    return `${server.origin} does not allow ${origin}. To allow it, start the server with ${setting}=${origin}`;
   } catch {
     return null;
   }

@@ -139,12 +139,12 @@ async function follow(id) {
 async function take(taken) {
   problem.textContent = "";
   if (taken.size > LARGEST_FILE) {
-    problem.textContent = `${taken.name} is larger than ${LARGEST_FILE / 1000} KB. Take a part of it.`;
+    problem.textContent = `${taken.name} is larger than ${LARGEST_FILE / 1000} KB. Paste a part of it instead.`;
     return;
   }
   const text = textOf(new Uint8Array(await taken.arrayBuffer()));
   if (text === null) {
-    problem.textContent = `${taken.name} is not a text, or in an unknown encoding. Save it as UTF-8.`;
+    problem.textContent = `${taken.name} is not a text file, or its encoding is unknown. Save it as UTF-8.`;
     return;
   }
   dropped = taken.name;

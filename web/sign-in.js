@@ -19,7 +19,7 @@ export function askForToken(given) {
   sessionStorage.removeItem(KEPT);
   form ??= makeForm(given);
   const [says] = form.children;
-  if (says) says.textContent = refused ? "The server does not accept this token." : "This server demands a token or an API key.";
+  if (says) says.textContent = refused ? "The server does not accept this token." : "This server requires a token or an API key.";
   form.hidden = false;
 }
 

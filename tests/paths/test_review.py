@@ -101,9 +101,7 @@ async def test_a_stopped_a_failed_and_an_expired_review_are_explained(
     await expect(page.locator(".preface")).to_contain_text("t3 ", timeout=20_000)
     await page.click("#stop")
     await wait_for_end(page, "cancelled")
-    await expect(page.locator(".review-note")).to_have_text(
-        "Stopped. This is what had been written."
-    )
+    await expect(page.locator(".review-note")).to_have_text("Stopped. This is the answer so far.")
     await page.click("#other")
     await expect(page.locator("#code")).to_be_focused()
     await submit(page, SNIPPET.format(script=f"{shared.prompt()} mode=400"))

@@ -180,7 +180,7 @@ async def check_aside(page: Page, aside: dict[str, Any] | None) -> None:
         await expect(tools).to_be_hidden()
     await expect(page.locator(".refusal")).to_have_text(aside["refusal"])
     if others := aside.get("others"):
-        told = f"An item that is not shown here: {', '.join(others)}"
+        told = f"Not shown here: {', '.join(others)}"
         await expect(page.locator(".others")).to_have_text(told)
     else:
         await expect(page.locator(".others")).to_be_hidden()

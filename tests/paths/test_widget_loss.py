@@ -94,7 +94,7 @@ async def test_a_prompt_written_offline_is_shown_as_unsent_and_sent_once(
     prompt = shared.prompt("tokens=30")
     await ask(page, prompt)
     await expect(page.locator("article.answer .note")).to_have_text(
-        "Not sent yet. It goes out once, as soon as there is a connection."
+        "Not sent yet. It will be sent once you are connected."
     )
     assert [] == shared.calls(prompt)
     await page.context.set_offline(False)

@@ -56,7 +56,7 @@ async def test_on_a_disallowed_site_the_console_names_the_setting(
 ) -> None:
     origin = await serve_site(embedding(shared.server))
     page = await open_page(origin, None, shared.server.url.split("/")[2])
-    await expect(page.locator("#banner")).to_have_text("The server does not let this page in.")
+    await expect(page.locator("#banner")).to_have_text("The server does not allow this page.")
     watch: Watch = page.watch  # type: ignore[attr-defined]
     messages = [text for text in watch.wrong if text.startswith("Holdline:")]
     assert [f"HOLDLINE_ALLOWED_ORIGINS={origin}"] == [text.split()[-1] for text in messages]

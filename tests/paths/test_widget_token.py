@@ -135,7 +135,7 @@ async def test_a_rejected_token_is_not_fetched_repeatedly(
 ) -> None:
     guarded = TokenServer()
     page = await visit(await serve_app(guarded.app()), open_page, ["bad"])
-    await expect(page.locator("#banner")).to_have_text("The server asks for credentials.")
+    await expect(page.locator("#banner")).to_have_text("The server requires credentials.")
     assert 1 == len(guarded.sockets)
     assert 1 == await page.evaluate("fetched")
     assert "closed" == await element(page, "chat.state")
@@ -159,12 +159,12 @@ async def test_a_visitor_can_sign_in_with_a_token_on_the_front_page(
     await ask(page, "too early")
     await wait_for_end(page, "failed")
     await expect(page.locator("article.answer .note")).to_have_text(
-        "Not answered: the server asks for credentials. Sign in, and ask again."
+        "Not answered: the server requires credentials. Sign in and ask again."
     )
     assert ["error closed", "answer failed", "error failed"] == await page.evaluate("told")
     assert ["failed"] == [turn["status"] for turn in await element(page, "chat.turns")]
     wait_for_tokens = page.locator(".sign-in p")
-    await expect(wait_for_tokens).to_have_text("This server demands a token or an API key.")
+    await expect(wait_for_tokens).to_have_text("This server requires a token or an API key.")
     field, button = page.get_by_label("Token"), page.get_by_role("button", name="Sign in")
     await field.fill("wrong")
     await button.click()

@@ -24,7 +24,7 @@ async def test_each_state_shows_its_note_and_its_actions(
     await expect(note).to_have_text("Writing…")
     await page.click("#stop")
     await wait_for_end(page, "cancelled")
-    await expect(note).to_have_text("Stopped. This is what had been written.")
+    await expect(note).to_have_text("Stopped. This is the answer so far.")
     await page.click(".again")
     await wait_for_text(page)
     await page.click("#stop")

@@ -29,7 +29,7 @@ test("each stage of waiting has its own text", () => {
     words({ status: "in_progress", attempts: 1 }, {}, "reconnecting"),
   ];
   assert.deepEqual(stages, [
-    "Not sent yet. It goes out once, as soon as there is a connection.",
+    "Not sent yet. It will be sent once you are connected.",
     "Sending…",
     "Fetching the answer…",
     "Accepted. Waiting for a free worker…",
@@ -54,11 +54,11 @@ test("the final status shows the time, the attempts and the verification", () =>
   const trailer = { attempts: 2, timing: { total_ms: 6_420 } };
   assert.equal(
     words({ status: "completed", attempts: 2, trailer }, { verified: true }),
-    "Done in 6.4 s · attempt 2 · whole: the checksum matches",
+    "Done in 6.4 s · attempt 2 · complete: the checksum matches",
   );
   assert.equal(words({ status: "completed" }), "");
   assert.match(words({ status: "completed" }, { verified: false }), /damaged/);
-  assert.match(words({ status: "incomplete", incompleteReason: "max_output_tokens" }), /limit of its length/);
+  assert.match(words({ status: "incomplete", incompleteReason: "max_output_tokens" }), /at the length limit/);
   assert.match(words({ status: "cancelled", items: item }), /^Stopped\. This/);
   assert.equal(words({ status: "cancelled" }), "Stopped before it began.");
 });
