@@ -53,7 +53,10 @@ def _of_python(one: Round) -> float:
 MEASURE = Measure(
     name="P3",
     title="Queue: empty jobs, processed by one worker process, 100 at a time",
-    sizes={"full": {"jobs": 10_000, "peer divisor": 10}, "quick": {"jobs": 5_000, "peer divisor": 10}},
+    sizes={
+        "full": {"jobs": 10_000, "peer divisor": 10},
+        "quick": {"jobs": 5_000, "peer divisor": 10},
+    },
     units={RATE: "", "worker": "µs per job", "redis": "µs per job", "commands": "per job"},
     bounds=(
         Bound(
