@@ -128,19 +128,27 @@ COSTLY_TASK_MS = 300
 PLAIN_TASK_MS = 20
 
 
-@pytest.mark.parametrize("names", [WORST, pytest.param(None, marks=pytest.mark.heavy)])
+# The gate measures the worst texts one by one, so that a failure names its text.
+@pytest.mark.parametrize(
+    "groups",
+    [
+        [[name] for name in WORST],
+        pytest.param([None], marks=[pytest.mark.heavy, pytest.mark.timeout(600)]),
+    ],
+)
 async def test_no_costly_answer_of_100_kb_blocks_the_page(
-    shared: Shared, open_page: NewPage, names: list[str] | None
+    shared: Shared, open_page: NewPage, groups: list[list[str] | None]
 ) -> None:
     """Each text is rendered at once, as after a reload. Plain text calibrates the machine."""
     page = await open_page(shared.server.url + "/docs/limits")
     devtools = await page.context.new_cdp_session(page)
     await tasks(page, devtools, COSTLY, [1_000, None])
     plain = max(task for _, task in await tasks(page, devtools, COSTLY, [COSTLY_LENGTH, ["word "]]))
-    found = await tasks(page, devtools, COSTLY, [COSTLY_LENGTH, names])
-    longest = max(task for _, task in found)
-    print(f"plain text {plain:.0f} ms, the longest of {len(found)} tasks {longest:.0f} ms")
-    assert longest < COSTLY_TASK_MS * max(1, plain / PLAIN_TASK_MS)
+    for names in groups:
+        found = await tasks(page, devtools, COSTLY, [COSTLY_LENGTH, names])
+        longest = max(task for _, task in found)
+        print(f"plain text {plain:.0f} ms, the longest task for {names} {longest:.0f} ms")
+        assert longest < COSTLY_TASK_MS * max(1, plain / PLAIN_TASK_MS), names
 
 
 async def tasks(

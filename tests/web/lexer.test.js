@@ -75,6 +75,15 @@ test("a table with too many cells is shown as text", () => {
   const table = (columns, rows) => "|a".repeat(columns) + "|\n" + "|-".repeat(columns) + "|\n" + "|\n".repeat(rows);
   assert.ok(types(table(20, 200)).includes("table"));
   assert.ok(!types(table(2_000, 2_000)).includes("table"));
+  // No steps are left to look for underlined headings.
+  assert.ok(types(`${table(20, 200)}\na\n===`).includes("heading"));
+  assert.ok(!types(`${table(2_000, 2_000)}\na\n===`).includes("heading"));
+});
+
+test("a paragraph with a word of thousands of characters is plain text", () => {
+  const paragraph = (length) => `${"a@".repeat(length / 2)} **b**`;
+  assert.ok(types(paragraph(1_000)).includes("strong"));
+  assert.ok(!types(paragraph(2_000)).includes("strong"));
 });
 
 test("lists and quotes nested deeper than twenty levels are shown as text", () => {
