@@ -19,7 +19,7 @@ from tests.system import Server, System
 
 pytestmark = in_chromium
 DELAY = {"HOLDLINE_SHUTDOWN_DELAY_SECONDS": "3"}  # the value that the files in `deploy/` name
-FETCH_IN_A_LOOP = """name => {
+FETCH_IN_A_LOOP = """([name, pace]) => {
   window.over = false;
   window.errors = [];
   window.fetched = {};
@@ -28,7 +28,7 @@ FETCH_IN_A_LOOP = """name => {
   });
   window.fetching = (async () => {
     for (let number = 0; !over; number += 1) {
-      const input = `fetch=${name}-${number} tokens=3 mode=slow pace=0.05`;
+      const input = `fetch=${name}-${number} tokens=3 mode=slow pace=${pace}`;
       const response = await fetch("v1/responses", {
         method: "POST",
         headers: { "Content-Type": "application/json" },
@@ -45,15 +45,16 @@ FETCH_IN_A_LOOP = """name => {
 class Clients:
     """The clients behind one proxy. Each sends one request after the other until `over`."""
 
-    def __init__(self, name: str, url: str, page: Page) -> None:
+    def __init__(self, name: str, url: str, page: Page, pace: float) -> None:
         self._name = name
         self._url = url
         self._page = page
+        self._pace = pace
         self.over = False
         self.answers: dict[str, str] = {}
 
     async def run(self) -> None:
-        await self._page.evaluate(FETCH_IN_A_LOOP, self._name)
+        await self._page.evaluate(FETCH_IN_A_LOOP, [self._name, self._pace])
         async with AsyncOpenAI(base_url=f"{self._url}/v1", api_key="any") as sdk:
             await asyncio.gather(self._ask_in_the_page(), self._ask(sdk))
         await self._page.evaluate("over = true, fetching")
@@ -62,7 +63,7 @@ class Clients:
 
     async def _ask_in_the_page(self) -> None:
         for number in itertools.count():
-            prompt = f"page={self._name}-{number} tokens=20 mode=slow pace=0.05"
+            prompt = f"page={self._name}-{number} tokens=10 mode=slow pace={self._pace}"
             await self._page.fill("#prompt", prompt)
             await self._page.click("#send")
             answer = self._page.locator("article.answer").nth(number)
@@ -74,7 +75,7 @@ class Clients:
     async def _ask(self, sdk: AsyncOpenAI) -> None:
         number = itertools.count()
         while not self.over:
-            prompt = f"sdk={self._name}-{next(number)} tokens=3 mode=slow pace=0.05"
+            prompt = f"sdk={self._name}-{next(number)} tokens=3 mode=slow pace={self._pace}"
             response = await sdk.responses.create(input=prompt, model="m")
             self.answers[prompt] = response.output_text
 
@@ -89,9 +90,11 @@ async def restart(system: System, server: Server) -> Server:
 
 
 @pytest.mark.timeout(300)
-@pytest.mark.parametrize("rounds", [1, pytest.param(5, marks=pytest.mark.heavy)])
+@pytest.mark.parametrize(
+    ("rounds", "pace"), [(1, 0.3), pytest.param(5, 0.05, marks=pytest.mark.heavy)]
+)
 async def test_a_rolling_restart_is_not_noticed_behind_either_proxy(
-    system: System, open_page: NewPage, tmp_path: Path, rounds: int
+    system: System, open_page: NewPage, tmp_path: Path, rounds: int, pace: float
 ) -> None:
     async with FakeModel() as model, contextlib.AsyncExitStack() as stack:
         *servers, _ = await asyncio.gather(
@@ -103,7 +106,7 @@ async def test_a_rolling_restart_is_not_noticed_behind_either_proxy(
             folder = tmp_path / proxy
             folder.mkdir()
             url = await stack.enter_async_context(run_proxy(proxy, ports[0], folder, ports[1]))
-            clients.append(Clients(proxy, url, await open_page(f"{url}/")))
+            clients.append(Clients(proxy, url, await open_page(f"{url}/"), pace))
         async with asyncio.TaskGroup() as tasks:
             for each in clients:
                 tasks.create_task(each.run())
