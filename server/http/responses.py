@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import hashlib
+import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
@@ -41,6 +42,7 @@ if TYPE_CHECKING:
 
 DEFAULT_PAGE: Final = 20
 LARGEST_PAGE: Final = 100
+WHOLE: Final = re.compile(r"[+-]?[0-9]+")
 # The number of automatic retries of this request by an official SDK.
 RETRY_HEADER: Final = "X-Stainless-Retry-Count"
 # The tenant's remaining allowance, set on a request whose prompt was accepted.
@@ -370,10 +372,9 @@ def _integer(request: web.Request, name: str, default: int, least: int, most: in
     written = request.query.get(name)
     if written is None:
         return default
-    try:
-        value = int(written) if len(written) < 20 else most + 1
-    except ValueError:
-        raise invalid(name, f"'{name}' must be a whole number.") from None
+    if not WHOLE.fullmatch(written):  # `int` also accepts spaces, underscores and other digits
+        raise invalid(name, f"'{name}' must be a whole number.")
+    value = int(written) if len(written) < 20 else most + 1
     if not least <= value <= most:
         raise invalid(name, f"'{name}' must be between {least} and {most}.")
     return value

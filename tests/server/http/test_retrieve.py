@@ -80,7 +80,9 @@ async def test_a_resume_beyond_the_end_is_reported_in_the_stream(
     ]
 
 
-@pytest.mark.parametrize("after", ["-2", "x", "1.5", "9" * 30, "9007199254740993", "0x1", "", " "])
+@pytest.mark.parametrize(
+    "after", ["-2", "x", "1.5", "9" * 30, "9007199254740993", "0x1", "", " ", "1_0"]
+)
 async def test_an_invalid_sequence_number_is_refused(
     client: Client, worker: Worker, after: str
 ) -> None:

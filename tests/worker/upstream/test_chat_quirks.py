@@ -300,6 +300,7 @@ BERN, ROME = '{"city":"Bern"}', '{"city":"Rome"}'
         [frame(output="Hello", reason="stop")],
         [frame({"content": [{"type": "image", "image": "x"}]}), STOP],
         [frame({"content": "hm"}), CALLS],
+        [frame({"content": "hm"}), frame({"content": "other"}, index=1), STOP],
         [frame({"content": "hm"}), called(index=0, id="c", arguments=BERN), CALLS],
         [frame({"content": "hm"}), called(index=0, id="c", arguments=BERN), STOP],
         [called(index=0, name="get", arguments=BERN), called(index=0, arguments=ROME), CALLS],

@@ -9,7 +9,7 @@ import pytest
 
 from worker.upstream.deltas import ErrorInStream, Malformed
 from worker.upstream.failures import classify
-from worker.upstream.payload import object_of
+from worker.upstream.payload import is_done, object_of
 
 
 @pytest.mark.parametrize(
@@ -57,9 +57,19 @@ def test_payloads_without_an_error_are_accepted(value: dict[str, Any]) -> None:
     assert value == object_of(json.dumps(value).encode())
 
 
-@pytest.mark.parametrize("payload", [b"", b" ", b"null", b"ping", b'"ping"', b"[PING]", b"[done]"])
-def test_heartbeats_and_stream_ends_are_accepted(payload: bytes) -> None:
+@pytest.mark.parametrize("payload", [b"", b" ", b"null", b"ping", b'"ping"', b"[PING]"])
+def test_heartbeats_are_accepted(payload: bytes) -> None:
     assert object_of(payload) is None
+
+
+@pytest.mark.parametrize("payload", [b"[DONE]", b"[done]", b'"[DONE]"', b" [ Done ] ", b"DONE."])
+def test_the_end_of_a_stream_is_recognized_in_any_spelling(payload: bytes) -> None:
+    assert is_done(payload)
+
+
+@pytest.mark.parametrize("payload", [b"", b"{}", b"[DONE] and more", b"undone"])
+def test_no_other_payload_is_the_end_of_a_stream(payload: bytes) -> None:
+    assert not is_done(payload)
 
 
 @pytest.mark.parametrize("payload", [b"7", b"[]", b"hello", b'"hello"', b"{", b"Internal error"])

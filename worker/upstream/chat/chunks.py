@@ -90,6 +90,8 @@ class ChatChunkReader:
         if self._text.high or not (text := decode_text(payload)):
             return None
         self._has_output = True
+        if self._index is None:
+            self._index = 0
         return text
 
     def read(self, payload: bytes) -> list[Delta]:
@@ -110,10 +112,15 @@ class ChatChunkReader:
             if not isinstance(choice, dict):
                 raise Malformed("a choice is not an object")
             usage = usage or choice.get("usage")  # Moonshot
+            index = choice.get("index") or 0
             if self._index is None:
-                self._index = choice.get("index", 0)
-            if not number or choice.get("index", 0) == self._index:
+                self._index = index
+            same = index == self._index
+            if not number or same:
+                began, before = self._has_output, len(pieces)
                 self._choice(choice, pieces)
+                if not same and began and any(isinstance(one, Text) for one in pieces[before:]):
+                    raise Malformed("a second choice has text")
             elif isinstance(message := choice.get("message"), dict) and not self._calls.seen:
                 # GitHub Copilot puts the text and the calls of one answer into two choices.
                 self._choice({"message": {"tool_calls": message.get("tool_calls")}}, pieces)

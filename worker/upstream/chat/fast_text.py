@@ -36,6 +36,7 @@ class _Delta(_Reasons, kw_only=True):
 
 class _Choice(_Reasons, kw_only=True):
     delta: _Delta
+    index: Literal[0] | None = None
     finish_reason: Literal[""] | None = None
     error: None = None
     logprobs: None = None
