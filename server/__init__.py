@@ -1,1 +1,1 @@
-"""The server: holds client connections, follows logs and sends their events. Calls no model."""
+"""The server: holds client connections and sends the events of response logs. Calls no model."""

@@ -1,4 +1,4 @@
-"""Runs a server, which accepts requests and streams responses. See docs/configure.md."""
+"""Runs one server process, which accepts requests and streams responses. See docs/configure.md."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ from .http.connection import listen, stop_listening
 
 log = structlog.get_logger()
 
-# A drain takes at most five seconds more than the grace; on a busy machine about twice that.
+# A drain takes up to five seconds longer than the grace period, or about ten on a busy machine.
 STOP_SECONDS: Final = 12.0
-# After a delayed stop, the time for the requests of connections that were opened just before it.
+# After a delayed stop, the time allowed for requests on connections that were opened just before.
 LAST_REQUEST_SECONDS: Final = 0.3
 
 
@@ -41,7 +41,8 @@ class _Server(Program[Config]):
         yield "the configuration is valid"
 
     def children(self, config: Config) -> Children:
-        # Detects a port in use once instead of in each child, and resolves port 0 for all children.
+        # Checks once, for all children, that the port is free, and replaces port 0 by an actual
+        # port.
         family = socket.AF_INET6 if ":" in config.host else socket.AF_INET
         try:
             with socket.create_server((config.host, config.port), family=family) as probe:
@@ -65,7 +66,8 @@ class _Server(Program[Config]):
 
         handle_stop(on_signal, stop.set if child else None)
         try:
-            # Only children share a port, so a second server on the same port fails here.
+            # Only child processes share a port, so starting a second server on the same port fails
+            # here.
             try:
                 listener = await listen(
                     runner, config.host, config.port, backlog=BACKLOG, reuse_port=child

@@ -1,4 +1,4 @@
-"""Checks that a request is allowed, expands its template and derives the settings of its job."""
+"""Checks that a request is allowed, expands its prompt template and derives its job settings."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def admitted(
 
 
 def fails_on_death(create: Create) -> bool | None:
-    """Returns whether a worker's death fails the response; None leaves it to the setting.
+    """Returns True if a worker's death fails the response, or None to use the server's setting.
 
     Raises: Problem.
     """
@@ -53,9 +53,9 @@ def fails_on_death(create: Create) -> bool | None:
 
 
 def cancels_orphan(create: Create) -> bool | None:
-    """Returns whether a response without followers is cancelled; None leaves it to the setting.
+    """Returns True if a response without followers is cancelled, or None to use the setting.
 
-    A background response needs no follower. Raises: Problem.
+    A background response is never cancelled for this reason. Raises: Problem.
     """
     word = (create.metadata or {}).get("holdline_on_orphan")
     if word is not None and word not in ON_ORPHAN:

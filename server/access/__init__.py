@@ -1,4 +1,4 @@
 """Authentication and authorization: API keys, signed tokens and the owners of responses.
 
-The HTTP middleware that applies them is in `server.http`, the socket's part in `server.websocket`.
+`server.http` applies these rules to HTTP requests, and `server.websocket` applies them to sockets.
 """

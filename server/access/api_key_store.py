@@ -1,4 +1,4 @@
-"""The stores of API keys: Redis, or a file. Both pick up a change within seconds."""
+"""The stores of API keys: Redis, or a key file. Changed keys take effect within seconds."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ if TYPE_CHECKING:
 
     from .api_keys import Record
 
-# The lifetime of a cached key, which bounds how long a revoked key is still accepted: FRESH_SECONDS
-# while Redis answers, STALE_SECONDS while it does not.
+# The lifetime of a cached key: FRESH_SECONDS while Redis answers, STALE_SECONDS while it does not.
+# A revoked key is accepted for no longer than this.
 FRESH_SECONDS: Final = 3.0
 STALE_SECONDS: Final = 300.0
-# The timeout for refreshing a cached key. The request waits for Redis again after authentication,
-# and with the full timeout here it could take twice as long to be refused.
+# The timeout for refreshing a cached key. After authentication the request waits for Redis again,
+# so with the full timeout in both places its refusal could take twice as long.
 KNOWN_WAIT_SECONDS: Final = 0.5
 MAX_CACHED: Final = 4096
 
@@ -35,7 +35,7 @@ log = structlog.get_logger()
 
 
 class FileKeys:
-    """The keys of a file, which is reloaded after it changes."""
+    """The API keys in a key file, which is reloaded when it changes."""
 
     def __init__(self, file: LiveFile[dict[str, Record]]) -> None:
         self._file = file
@@ -46,11 +46,11 @@ class FileKeys:
 
 
 class RedisKeys:
-    """The keys in Redis. Recently used keys are cached, and work while Redis is unavailable."""
+    """The API keys in Redis. Recently used keys are cached and work while Redis is down."""
 
     def __init__(self, pipe: Pipe) -> None:
         self._store = RecordStore(pipe, Partition(0).api_keys)
-        # Unknown ids are not cached: made-up ids would evict real keys.
+        # Unknown key ids are not cached, because made-up ids would evict real keys.
         self._known: OrderedDict[str, tuple[float, Record]] = OrderedDict()
 
     async def get(self, id_: str) -> Record | None:
@@ -85,5 +85,5 @@ class RedisKeys:
         return record
 
     async def renew(self) -> None:
-        """Renews the TTL of the keys in Redis."""
+        """Renews the TTL of the API keys in Redis."""
         await self._store.renew()

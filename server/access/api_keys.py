@@ -3,10 +3,10 @@
     hl_2f9c01d4ab37_<43 letters and digits>
        id           secret, 256 random bits
 
-Only the SHA-256 of the secret is stored. A slow hash protects passwords that people choose, by
-making each guess expensive. These secrets cannot be guessed, since 2^256 is too many at any speed,
-and a slow hash would cost the server time on each request. The record is looked up by the id, never
-by the secret.
+Only the SHA-256 of the secret is stored. A slow hash would protect passwords that people choose,
+because it makes each guess expensive. A random 256-bit secret cannot be guessed at any speed, and a
+slow hash would cost the server time on each request. A record is looked up by its key id, never by
+its secret.
 """
 
 from __future__ import annotations
@@ -29,8 +29,8 @@ MAX_VALID: Final = 2
 _ALPHABET: Final = string.ascii_letters + string.digits
 _SECRET_LENGTH: Final = 43  # log2(62) * 43 = 256 bits
 _WRITTEN = re.compile(r"hl_([0-9a-f]{12})_([A-Za-z0-9]{43})", re.ASCII)
-# The digest that a key with an unknown id is compared with, so that the check takes as long as for
-# a known id.
+# The digest for comparison with a key whose id is unknown, so that the check takes as long as for a
+# known id.
 _NOBODY: Final = "0" * 64
 
 Names = Annotated[list[Annotated[str, Meta(min_length=1, max_length=256)]], Meta(max_length=256)]
@@ -39,7 +39,8 @@ Names = Annotated[list[Annotated[str, Meta(min_length=1, max_length=256)]], Meta
 class Secret(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
     """The stored form of a secret.
 
-    `until` is the end of its validity in Unix seconds. None means as long as the key is valid.
+    `until` is the secret's expiry in Unix seconds. If it is None, the secret is valid as long as
+    the key.
     """
 
     sha256: Annotated[str, Meta(pattern=r"^[0-9a-f]{64}\Z")]
@@ -49,7 +50,7 @@ class Secret(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defau
 class Record(
     msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True
 ):
-    """The stored form of a key. `created_at` and `expires_at` are in Unix seconds."""
+    """The stored form of an API key. `created_at` and `expires_at` are in Unix seconds."""
 
     id: Annotated[str, Meta(pattern=r"^[0-9a-f]{12}\Z")]
     tenant: Annotated[str, Meta(pattern=TENANT_PATTERN)]
@@ -79,13 +80,13 @@ def new_id() -> str:
 
 
 def new_key(id_: str) -> tuple[str, Secret]:
-    """Returns a new key as text, which is shown only once, and its stored form."""
+    """Returns the text of a new key, which is shown only once, and the record to store."""
     secret = "".join(secrets.choice(_ALPHABET) for _ in range(_SECRET_LENGTH))
     return f"{PREFIX}{id_}_{secret}", Secret(_digest(secret))
 
 
 def id_of(written: str) -> str | None:
-    """Returns the id in a key, or None if the text does not have the format of a key."""
+    """Returns the id in an API key, or None if the text is not formatted as an API key."""
     match = _WRITTEN.fullmatch(written)
     return None if match is None else match[1]
 
@@ -93,7 +94,7 @@ def id_of(written: str) -> str | None:
 def matches(record: Record | None, written: str, now: float) -> bool:
     """Returns True if `written` is the key of the record and valid at `now`, in Unix seconds.
 
-    Every secret is compared in constant time, even if there is no record.
+    Every secret is compared in constant time, even if no record exists.
     """
     digest = _digest(written.rpartition("_")[2])
     found = False
@@ -132,7 +133,7 @@ class File(msgspec.Struct, forbid_unknown_fields=True):
 def parse_file(text: str) -> dict[str, Record]:
     """Returns the records of a key file, by id.
 
-    Raises: ValueError, which names the place of the error; msgspec's errors are subclasses.
+    Raises: ValueError, which says where the file is invalid; msgspec's errors are subclasses of it.
     """
     found: dict[str, Record] = {}
     for record in msgspec.json.decode(text, type=File).keys:
@@ -143,7 +144,7 @@ def parse_file(text: str) -> dict[str, Record]:
 
 
 def format_file(records: dict[str, Record]) -> bytes:
-    """Returns the key file for some records, indented for people to read."""
+    """Returns the content of a key file with these records, indented for readability."""
     return msgspec.json.format(msgspec.json.encode(File([*records.values()])), indent=2) + b"\n"
 
 

@@ -1,4 +1,4 @@
-"""Finds a client's address, which identifies end users who send no token. Pure: no I/O."""
+"""Determines a client's address, which identifies end users who send no token. Pure: no I/O."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from typing import Final
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
-# Providers give each customer a /64 or more.
+# Internet providers assign each customer at least a /64 network.
 IPV6_BITS: Final = 64
-# Proxies may add a port: 192.0.2.1:4711, [2001:db8::1]:4711.
+# Matches an address to which a proxy has added a port: 192.0.2.1:4711 or [2001:db8::1]:4711.
 _WITH_PORT: Final = re.compile(r"(?:\[(?P<six>[^\]]+)\]|(?P<four>[0-9.]+))(?::[0-9]+)?")
 
 
@@ -28,9 +28,10 @@ def networks(written: str) -> tuple[Network, ...]:
 def client_address(peer: str | None, forwarded: Iterable[str], trusted: tuple[Network, ...]) -> str:
     """Returns the address of a client, or its /64 network for IPv6.
 
-    It is empty if the peer has no address. `forwarded` holds the values of `X-Forwarded-For`, to
-    which each proxy appends the address of its own peer. They are read from the right, for as long
-    as a trusted proxy has appended them. Everything further left can be forged by the client.
+    The result is empty if the peer has no address. `forwarded` holds the values of
+    `X-Forwarded-For`, to which each proxy appends the address of its own peer. The values are read
+    from right to left, as long as a trusted proxy has appended them. The client can forge
+    everything further left.
     """
     address = _address(peer or "")
     if address is None:

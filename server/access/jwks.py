@@ -14,9 +14,10 @@ from server.api.problem import Problem
 from .jwt import Key, Keys, parse_keys
 
 FRESH_SECONDS: Final = 300.0
-# While the address does not answer, the keys of the last fetch are used for this long.
+# How long the last fetched keys are used while the identity provider does not answer.
 STALE_SECONDS: Final = 6 * 3600.0
-# The minimum time between two fetches. Without it, each token with a made-up `kid` would cause one.
+# The minimum time between two fetches. Without this limit, each token with a made-up `kid` would
+# cause a fetch.
 PAUSE_SECONDS: Final = 10.0
 FETCH_SECONDS: Final = 5.0
 MAX_BYTES: Final = 65_536
@@ -27,7 +28,7 @@ log = structlog.get_logger()
 
 
 class Jwks:
-    """The key set at a URL; `config` has checked that the URL is https or loopback."""
+    """The JSON Web Key Set at a URL. `config` has checked that the URL is https or loopback."""
 
     def __init__(self, url: str) -> None:
         self._url = url
@@ -47,7 +48,7 @@ class Jwks:
             if self._fetching is None and time.monotonic() - self._tried_at >= PAUSE_SECONDS:
                 self._tried_at = time.monotonic()
                 self._fetching = asyncio.create_task(self._fetch(), name="jwks")
-            # A token whose key is cached does not wait for a newer set.
+            # A token whose key is cached does not wait for a newer key set.
             if self._fetching is not None and not (known and kid in (self._keys or {})):
                 await asyncio.wait([self._fetching])
         if self._keys is None or time.monotonic() - self._fetched_at > STALE_SECONDS:
@@ -69,7 +70,7 @@ class Jwks:
         try:
             async with (
                 asyncio.timeout(FETCH_SECONDS),
-                # Decompressed, a small body could have any size.
+                # A small compressed body could decompress to any size.
                 aiohttp.ClientSession(auto_decompress=False, headers=PLAIN) as http,
             ):
                 self._keys = parse_keys(await _body(http, self._url), public_only=True)
@@ -84,7 +85,7 @@ class Jwks:
 
 async def _body(http: aiohttp.ClientSession, url: str) -> bytes:
     """Returns the body at a URL. Raises: ValueError for a status other than 200, or a long body."""
-    # A redirect could lead from https to an insecure address.
+    # A redirect could lead from an https URL to an insecure one.
     async with http.get(url, allow_redirects=False) as answer:
         if answer.status != 200:
             raise ValueError(f"the server replied with status {answer.status}")

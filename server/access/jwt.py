@@ -1,6 +1,6 @@
 """Verifies the tokens of end users, which are JSON Web Tokens. Pure: no I/O.
 
-The type of a key determines its algorithm, and a token is verified with the one key that its `kid`
+The type of a key determines its algorithm, and a token is verified only with the key that its `kid`
 names. The token's own statements about algorithms or keys are ignored. This defeats the algorithm
 `none`, the use of a public key as a shared secret, and a key that is embedded in its token.
 """
@@ -30,7 +30,7 @@ _ALGORITHMS: Final[dict[tuple[str, str | None], str]] = {
     ("EC", "P-256"): "ES256",
     ("RSA", None): "RS256",
 }
-# PyJWT's own errors, and the other exceptions that it lets escape for bytes that are not a token.
+# PyJWT's own errors, and the other exceptions that PyJWT raises for bytes that are not a token.
 _NOT_A_TOKEN: Final = (
     jwt.PyJWTError,
     ValueError,
@@ -45,7 +45,8 @@ _NOT_A_TOKEN: Final = (
 class Rules:
     """The requirements for a token's claims.
 
-    An empty `issuer` or `audience` is not checked. `max_seconds` limits the remaining lifetime.
+    If `issuer` or `audience` is empty, that claim is not checked. `max_seconds` limits the
+    remaining lifetime.
     """
 
     issuer: str = ""
@@ -56,7 +57,7 @@ class Rules:
 
 @dataclass(frozen=True, slots=True)
 class Key:
-    """A verification key. If `tenant` is set, the key is valid for that tenant's tokens alone."""
+    """A verification key. If `tenant` is set, the key verifies only that tenant's tokens."""
 
     kid: str
     jwk: jwt.PyJWK
@@ -64,7 +65,7 @@ class Key:
 
     @property
     def algorithm(self) -> str:
-        """The only algorithm that the key may be used with."""
+        """The only signature algorithm for which the key may be used."""
         return self.jwk.algorithm_name
 
 
@@ -72,12 +73,12 @@ Keys = dict[str, Key]
 
 
 def parse_keys(text: str | bytes, *, public_only: bool = False) -> Keys:
-    """Returns the keys of a JSON Web Key Set by `kid`; the member `tenant` is our extension.
+    """Returns the keys of a JSON Web Key Set by `kid`; the member `tenant` is Holdline's own.
 
     In a set that was fetched from a URL (`public_only`), unusable keys are skipped, as RFC 7517
     recommends. In the operator's own file they are errors, so that mistakes are noticed.
 
-    Raises: ValueError, which names the place of the error and repeats no key.
+    Raises: ValueError, which says where the set is invalid and repeats no key.
     """
     keys: Keys = {}
     for index, entry in enumerate(_entries(text)):
@@ -160,7 +161,7 @@ def kid_of(token: str) -> str:
 def verified(token: str, key: Key, rules: Rules, now: float) -> Principal:
     """Verifies a token and returns its principal; `now` is in Unix seconds.
 
-    Raises: Problem, which is the same for every fault.
+    Raises: Problem, which is the same for every kind of invalid token.
     """
     try:
         claims = jwt.decode(

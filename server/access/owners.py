@@ -1,4 +1,4 @@
-"""The owners of responses: the string that is stored with a response, and its access rule.
+"""The owners of responses: the owner string stored with each response, and the access rule.
 
     public            every caller, if the server does not authenticate
     acme/             the services of the tenant acme, which present its API keys
@@ -25,12 +25,12 @@ _TENANT = re.compile(TENANT_PATTERN, re.ASCII)
 
 
 def is_tenant(name: object) -> bool:
-    """Returns True for a valid name of a tenant."""
+    """Returns True if the name is a valid tenant name."""
     return isinstance(name, str) and _TENANT.match(name) is not None
 
 
 def is_subject(name: object) -> bool:
-    """Returns True for a valid name of an end user: text of 1 to 256 bytes in UTF-8."""
+    """Returns True if the name is a valid end user name: 1 to 256 bytes in UTF-8."""
     if not isinstance(name, str) or not name:
         return False
     try:
@@ -40,7 +40,7 @@ def is_subject(name: object) -> bool:
 
 
 def owner_of(tenant: str, subject: str | None) -> str:
-    """Returns the owner for the requests of an end user, or of a service, whose subject is None.
+    """Returns the owner string of an end user, or of a service if `subject` is None.
 
     Raises: ValueError for a name that `is_tenant` or `is_subject` rejects.
     """
@@ -50,14 +50,14 @@ def owner_of(tenant: str, subject: str | None) -> str:
 
 
 def all_of(tenant: str) -> str:
-    """Returns the viewer that sees all owners of a tenant."""
+    """Returns the viewer string that may see the responses of all owners of a tenant."""
     return tenant + _ALL
 
 
 def sees(viewer: str, owner: str) -> bool:
     """Returns True if a viewer may see this owner's responses.
 
-    A viewer is an owner, or a result of `all_of`.
+    A viewer is an owner string or a result of `all_of`.
     """
     if viewer.endswith(_ALL):
         return owner.startswith(viewer[:-1])

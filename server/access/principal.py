@@ -6,7 +6,7 @@
                                                             with `admin`, the whole tenant
     a token             an end user: the `sub` in a tenant  that end user
 
-This module does no I/O: the stores of keys and tokens are other modules.
+This module does no I/O: other modules store keys and verify tokens.
 """
 
 from __future__ import annotations
@@ -55,9 +55,10 @@ MAX_CREDENTIAL: Final = 4096
 class Principal:
     """An authenticated caller.
 
-    `models` and `prompts` are the names that it may use; None allows all. `expires_at` is in Unix
-    seconds; None means no expiry. `key_id` names the API key that the caller presented. `address`
-    is the client's address. It is personal data, and is neither logged nor stored.
+    `models` and `prompts` are the names that the caller may use; None allows all. `expires_at` is
+    in Unix seconds; None means no expiry. `key_id` names the API key that the caller presented.
+    `address` is the client's address. The address is personal data, and is neither logged nor
+    stored.
     """
 
     tenant: str | None
@@ -77,10 +78,10 @@ class Principal:
     def account(self, digest: Callable[[str], str]) -> str:
         """Returns the name under which the limits of an end user are counted.
 
-        It is the owner for a token's subject, and the client's address otherwise. `digest` makes
-        the address unreadable. A service with `admin` acts for its whole tenant and has no account,
-        so the name is empty. No owner contains an `@`, so the accounts of a subject and of an
-        address never collide.
+        For a token's subject the name is the owner. Otherwise it is derived from the client's
+        address, which `digest` makes unreadable. For a service with `admin` the name is empty,
+        because the service acts for its whole tenant and has no account. No owner contains an `@`,
+        so the accounts of a subject and of an address never collide.
         """
         if self.subject is not None:
             return self.owner
@@ -90,7 +91,7 @@ class Principal:
 
     @property
     def viewer(self) -> str:
-        """The caller's viewer for `owners.sees`."""
+        """The caller's viewer string, which `owners.sees` accepts."""
         if self.tenant is None or self.subject is not None or ADMIN not in self.scopes:
             return self.owner
         return all_of(self.tenant)
@@ -113,11 +114,11 @@ class Principal:
             )
 
     def may_use_model(self, name: str) -> bool:
-        """Returns True if the caller's requests may name this model."""
+        """Returns True if the caller may use this model."""
         return self.models is None or name in self.models
 
     def may_use_prompt(self, id_: str) -> bool:
-        """Returns True if the caller's requests may name this prompt template."""
+        """Returns True if the caller may use this prompt template."""
         return self.prompts is None or id_ in self.prompts
 
 
@@ -125,7 +126,7 @@ EVERYBODY: Final = Principal(None)
 
 
 class Headers(Protocol):
-    """The interface of request headers that `from_header` uses."""
+    """The methods of request headers that `from_header` uses."""
 
     def get(self, name: str) -> str | None: ...
 
@@ -133,9 +134,9 @@ class Headers(Protocol):
 
 
 def from_header(headers: Mapping[str, str] | Headers) -> str | None:
-    """Returns the credential of the `Authorization` header, or None if there is no such header.
+    """Returns the credential in the `Authorization` header, or None if there is no such header.
 
-    Raises: Problem if the header has another scheme than Bearer, or is empty.
+    Raises: Problem if the header is empty or its scheme is not Bearer.
     """
     written = headers.get("Authorization")
     if written is None:
@@ -156,7 +157,7 @@ def from_offers(offers: Iterable[str]) -> str | None:
 
 
 def missing() -> Problem:
-    """Returns the refusal of a request without a credential."""
+    """Returns the error for a request without a credential."""
     return Problem(
         401,
         "authentication_required",
@@ -166,7 +167,7 @@ def missing() -> Problem:
 
 
 def refused() -> Problem:
-    """Returns the refusal of an invalid credential, which is the same for every fault."""
+    """Returns the error for an invalid credential, whatever is wrong with the credential."""
     return Problem(
         401,
         "invalid_token",
@@ -175,7 +176,7 @@ def refused() -> Problem:
 
 
 def other_owner() -> Problem:
-    """Returns the refusal of a fresh token whose subject or tenant is not the socket's."""
+    """Returns the error for a fresh token whose subject or tenant is not the socket's."""
     return Problem(
         403,
         "token_of_another",
@@ -185,9 +186,9 @@ def other_owner() -> Problem:
 
 
 def names(value: Any) -> frozenset[str] | None:
-    """Returns the names in a claim, which is a list of strings or one string with spaces.
+    """Returns the names in a token's claim: a list of strings, or one space-separated string.
 
-    An absent claim (None) gives None. Raises: ValueError.
+    Returns None if the claim is absent (None). Raises: ValueError.
     """
     if value is None:
         return None

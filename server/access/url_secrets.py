@@ -1,7 +1,7 @@
 """Refuses URLs whose query carries a credential. Pure: no I/O.
 
-URLs end up in logs, browser histories and `Referer` headers, so a secret in a URL has leaked.
-The request is refused, because a caller that is served would never notice the leak.
+URLs end up in logs, browser histories and `Referer` headers, so a secret in a URL has leaked. Such
+a request is refused: if it were served, the caller would never notice the leak.
 """
 
 from __future__ import annotations
@@ -16,19 +16,19 @@ from .api_keys import PREFIX
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-# Names are compared in lower case and without punctuation. Examples: `X-Api-Key`, `auth[token]`,
-# `id_token`.
+# Parameter names are compared in lower case and without punctuation. Examples: `X-Api-Key`,
+# `auth[token]`, `id_token`.
 _NAME: Final = re.compile(
     r"^(key|sk|sig|sid)$|token|secret|passw|pwd|auth(?!or)|authoriz|bearer|jwt|credential|session|"
     r"(api|access|private|subscription|master|service|app)keys?"
 )
-# The format of our own keys, a provider's key or a JSON Web Token, under any parameter name.
+# Matches Holdline keys, providers' keys and JSON Web Tokens, under any parameter name.
 _VALUE: Final = re.compile(
     rf"bearer\s.*|({PREFIX}|sk-|sk_|pk_|gsk_|ghp_|xai-|AIza|AKIA)\S{{12,}}|"
     r"eyJ[\w-]+\.eyJ[\w-]*\.[\w-]*",
     re.IGNORECASE,
 )
-# A parameter name that the error may repeat: short, and without a value in it.
+# Matches a parameter name that is safe to show in the error: short, and not containing a value.
 _SHOWN: Final = re.compile(r"[\w.\[\]-]{1,32}")
 
 

@@ -1,4 +1,4 @@
 """The API's vocabulary: requests, items, frames, errors, and the schemas of outgoing messages.
 
-These modules do no I/O: sockets are in `server.websocket`, routes in `server.http`.
+These modules do no I/O: sockets are in `server.websocket`, and HTTP routes are in `server.http`.
 """

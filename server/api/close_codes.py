@@ -11,7 +11,7 @@ from enum import IntEnum
 
 
 class CloseCode(IntEnum):
-    """The reason for which the server closes a socket."""
+    """The close code that tells a client why the server closes the socket."""
 
     RESTARTING = 1012
     TRY_AGAIN = 1013

@@ -15,7 +15,8 @@ from .problem import Problem
 
 Item = dict[str, Any]
 
-# Counts the input and the previous turns. The memory that an item takes exceeds its encoded bytes.
+# Counts the items of the input and of the previous turns. An item takes more memory than its
+# encoded bytes.
 MAX_ITEMS: Final = 10_000
 
 
@@ -23,8 +24,8 @@ MAX_ITEMS: Final = 10_000
 class Context:
     """The items that precede a request's own, oldest first, and their size as MessagePack.
 
-    `turns` are the stored turns that the items come from. It is empty if the turns are unstored and
-    only a socket remembers them.
+    `turns` lists the stored turns that the items come from. The list is empty if the turns are
+    unstored and only a socket remembers them.
     """
 
     items: list[Item] = field(default_factory=list)
@@ -47,7 +48,7 @@ _pack = msgspec.msgpack.Encoder().encode
 
 
 def packed_bytes(value: Any) -> int:
-    """Returns the stored size of a value, in bytes of MessagePack."""
+    """Returns the stored size of a value, which is its size in bytes as MessagePack."""
     return len(_pack(value))
 
 
@@ -56,9 +57,9 @@ def fitting(
 ) -> Context:
     """Returns the context, followed by `items`, if it fits into the remaining `left` bytes.
 
-    With `truncation` "auto", the oldest turns are dropped until it fits. The system and developer
-    messages before the first turn are kept, and a function call is never separated from its
-    result.
+    With `truncation` "auto", the oldest turns are dropped until the result fits. The system and
+    developer messages before the first turn are kept, and a function call is never separated from
+    its result.
 
     Raises: Problem.
     """
@@ -81,12 +82,12 @@ def fitting(
 
 
 def too_large(param: str, max_bytes: int) -> Problem:
-    """Returns the refusal of a prompt with too many bytes; `param` names the field at fault."""
+    """Returns the error for a prompt with too many bytes; `param` names the field at fault."""
     return _refusal(param, f"{max_bytes} bytes")
 
 
 def too_many_items(param: str) -> Problem:
-    """Returns the refusal of a prompt with too many items; `param` names the field at fault."""
+    """Returns the error for a prompt with too many items; `param` names the field at fault."""
     return _refusal(param, f"{MAX_ITEMS} items")
 
 

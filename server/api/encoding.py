@@ -1,8 +1,8 @@
-"""The encodings of a socket: JSON in text frames, or MessagePack in binary frames.
+"""The two encodings of WebSocket messages: JSON in text frames, and MessagePack in binary frames.
 
-Both carry the same objects. A client's message is validated before any other code reads it:
-MessagePack can hold values that JSON cannot express, and each of these is refused with an error
-that names it.
+Both encodings carry the same objects. A client's message is validated before any other code reads
+it: MessagePack can hold values that JSON cannot express, and each such value is refused with an
+error that names it.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ _unpack = msgspec.msgpack.Decoder().decode
 
 
 class Encoding(Protocol):
-    """The encoding of a socket. It is stateless: one object serves all sockets."""
+    """An encoding of WebSocket messages. It is stateless: one object serves all sockets."""
 
     @property
     def subprotocol(self) -> str:
@@ -47,26 +47,26 @@ class Encoding(Protocol):
         """The opcode of the frames that carry messages."""
 
     def encode(self, message: dict[str, Any]) -> bytes:
-        """Returns the payload of a message that is not part of a log."""
+        """Returns the encoded payload of a message that is not part of a log."""
 
     def lane(self, stream_id: str | None) -> bytes:
-        """Returns the bytes that `event` appends to name a lane."""
+        """Returns the encoded lane name that `event` appends to an event."""
 
     def event(self, frame: Frame, lane: bytes) -> bytes:
-        """Returns the payload of a log's event. Raises: Undecodable."""
+        """Returns the encoded payload of a log event. Raises: Undecodable."""
 
     def message(self, frame: Frame, lane: bytes) -> bytes:
-        """Returns the whole WebSocket frame of a log's event. Raises: Undecodable."""
+        """Returns a complete WebSocket frame with a log event. Raises: Undecodable."""
 
     def fragments(self, frame: Frame, lane: bytes) -> Iterator[bytes]:
-        """Returns `message` as a sequence of fragments. Raises: Undecodable."""
+        """Yields the log event as WebSocket fragments. Raises: Undecodable."""
 
     def decode(self, data: Any) -> dict[str, Any]:
         """Decodes a client's payload into an object. Raises: Problem."""
 
     @property
     def hint(self) -> str:
-        """The advice for a client that sent the other kind of frame."""
+        """The advice for a client that sends text frames instead of binary ones, or vice versa."""
 
 
 class _Json:
@@ -113,10 +113,11 @@ ENCODINGS: Final = {each.subprotocol: each for each in (JSON, MESSAGE_PACK)}
 def choose(offers: Iterable[str]) -> tuple[Encoding, str | None]:
     """Returns the encoding for a client's `Sec-WebSocket-Protocol` headers, and its name.
 
-    The first known offer is selected. A client that offers nothing, or only a token, gets JSON, and
-    the name is None.
+    The first subprotocol that the server knows is selected. A client that offers nothing, or only a
+    token, gets JSON, and the name is None.
 
-    Raises: Problem if every offer is unknown. The error does not repeat the offers.
+    Raises: Problem if the server knows none of the offered subprotocols. The error does not repeat
+    them.
     """
     names = [name.strip() for offer in offers for name in offer.split(",") if name.strip()]
     for name in names:

@@ -1,9 +1,9 @@
 """Translates the causes of failed responses into the error codes that clients know.
 
-The log keeps the worker's causes (`worker.outcome`). Clients act on the standard's codes, so both
-APIs send those, and add the cause as `holdline.error_code`. The standard's codes for credentials
-and quota are reserved for the caller's own. They are never sent for an upstream's credentials or
-quota, which belong to the operator.
+The log stores the worker's cause of a failure (`worker.outcome`). Clients act on the standard's
+codes, so both APIs send a standard code and add the cause as `holdline.error_code`. The standard's
+codes for credentials and quota refer only to the caller's own credentials and quota. They are never
+sent for an upstream's credentials or quota, which belong to the operator.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from .problem import Problem
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """The code and HTTP status of a cause; `retry` is True if the same request may succeed."""
+    """The error code and HTTP status for a cause; if `retry` is True, a retry may succeed."""
 
     code: str
     status: int
@@ -52,7 +52,7 @@ FAILURES: Final = {
 
 
 def translated(response: dict[str, Any]) -> dict[str, Any]:
-    """Returns a log's response object, with the standard's error code if the response failed."""
+    """Returns the response object with the standard's error code if the response failed."""
     error = response.get("error")
     failure = FAILURES.get(error["code"]) if error else None
     if error is None or failure is None:
