@@ -1,7 +1,7 @@
 """Converts log entries into the standard's events, as bytes of an encoding.
 
-A process encodes an event at most once per encoding, and only if a follower uses that encoding.
-Followers differ in their lane alone, which is spliced into the encoded bytes.
+A process encodes each event at most once per encoding, and only if a follower uses that encoding.
+The bytes differ between followers only in the lane name, which is inserted into the encoded event.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ _pack = msgspec.msgpack.Encoder().encode
 _canonical = msgspec.json.Encoder(order="deterministic").encode
 
 
-# Larger messages are sent in fragments.
+# Messages larger than this are sent in fragments.
 FRAGMENT_BYTES: Final = 262_144
 TEXT: Final = 1
 BINARY: Final = 2
@@ -50,7 +50,7 @@ def websocket_frame(payload: bytes, kind: int) -> bytes:
 
 
 def fragments(parts: Iterable[bytes | memoryview], kind: int) -> Iterator[bytes]:
-    """Yields the frames of a large message (RFC 6455, section 5.4), each made on demand.
+    """Yields a large message in frames (RFC 6455, section 5.4), each created on demand.
 
     A socket whose client does not read therefore holds no copy of the message.
     """
@@ -67,11 +67,11 @@ def fragments(parts: Iterable[bytes | memoryview], kind: int) -> Iterator[bytes]
 
 _DELTA: Final = "response.output_text.delta"
 _text_delta = msgspec.msgpack.Decoder(tuple[int, str, int, int, str]).decode
-_A_TEXT_DELTA: Final = bytes([0x95, TEXT_DELTA])  # the first bytes of its entry: an array of five
+_A_TEXT_DELTA: Final = bytes([0x95, TEXT_DELTA])  # a text delta's first bytes: an array of five
 
 
 class TextDelta(msgspec.Struct, tag_field="type", tag=_DELTA, gc=False):
-    """A text delta. Nine of ten events are text deltas, so they have a shorter code path."""
+    """A text delta event. Nine of ten events are text deltas, so they have a faster code path."""
 
     sequence_number: int
     item_id: str
@@ -81,14 +81,14 @@ class TextDelta(msgspec.Struct, tag_field="type", tag=_DELTA, gc=False):
     logprobs: list[Any] = []
 
 
-# The end of the JSON of an event that is on no lane.
+# The last bytes of an event's JSON if the event is not on a lane.
 NO_LANE: Final = b"}"
 
 
 class Frame(msgspec.Struct, eq=False, gc=False):
     """One event, encoded when a follower first needs the bytes.
 
-    `entry` holds the log's bytes; `last` is True for the event that ends its response. All
+    `entry` is the event's log entry; `last` is True for the event that ends its response. All
     followers share the frame, so its event must not be modified.
     """
 
@@ -104,7 +104,7 @@ class Frame(msgspec.Struct, eq=False, gc=False):
 
     @property
     def event(self) -> Event:
-        """The event, with its fields in the order in which they are sent."""
+        """The decoded event, with its fields in the order in which they are sent."""
         said = self._said
         return said if isinstance(said, dict) else msgspec.to_builtins(said)
 
@@ -114,7 +114,7 @@ class Frame(msgspec.Struct, eq=False, gc=False):
         return self.on_lane(NO_LANE)
 
     def on_lane(self, lane: bytes) -> bytes:
-        """Returns the JSON with `stream_id`; `lane` is from `lane_suffix`. Raises: Undecodable."""
+        """Returns the event's JSON on a lane, given by `lane_suffix`. Raises: Undecodable."""
         if self._json is None:
             self._json = self._encoded(_encode)
         return self._json if lane == NO_LANE else self._json[:-1] + lane
@@ -129,9 +129,7 @@ class Frame(msgspec.Struct, eq=False, gc=False):
         return _with_a_field(self._packed, lane) if lane else self._packed
 
     def text(self, lane: bytes) -> bytes:
-        """Returns the JSON as a WebSocket frame; all followers without a lane share its bytes.
-
-        A thousand sockets whose clients do not read therefore hold an event once.
+        """Returns the event's JSON as a WebSocket frame, which all followers without a lane share.
 
         Raises: Undecodable.
         """
@@ -142,16 +140,16 @@ class Frame(msgspec.Struct, eq=False, gc=False):
         return self._text
 
     def text_fragments(self, lane: bytes) -> Iterator[bytes]:
-        """Returns `text` as a sequence of fragments. Raises: Undecodable."""
+        """Yields the event's JSON in WebSocket fragments. Raises: Undecodable."""
         return fragments([memoryview(self.json)[:-1], lane], TEXT)
 
     def binary_fragments(self, lane: bytes) -> Iterator[bytes]:
-        """Returns `binary` as a sequence of fragments. Raises: Undecodable."""
+        """Yields the event's MessagePack in WebSocket fragments. Raises: Undecodable."""
         packed = self.packed_on_lane(b"")
         return fragments(_parts_with_a_field(packed, lane) if lane else [packed], BINARY)
 
     def binary(self, lane: bytes) -> bytes:
-        """Returns the MessagePack as a WebSocket frame, shared like `text`. Raises: Undecodable."""
+        """Returns the event's MessagePack as a WebSocket frame. Raises: Undecodable."""
         if lane:
             return websocket_frame(self.packed_on_lane(lane), BINARY)
         if self._binary is None:
@@ -180,7 +178,7 @@ def _parts_with_a_field(packed: bytes, field: bytes) -> tuple[bytes, memoryview,
 
 
 def lane_suffix(stream_id: str | None) -> bytes:
-    """Returns the end of the JSON of an event on a lane, or `NO_LANE` without one."""
+    """Returns the last bytes of an event's JSON on this lane, or `NO_LANE` if there is no lane."""
     return NO_LANE if stream_id is None else b',"stream_id":%b}' % _encode(stream_id)
 
 
@@ -195,7 +193,7 @@ def frame(sequence_number: int, entry: bytes) -> Frame:
             said = TextDelta(sequence_number, item_id, output_index, content_index, delta)
             return Frame(sequence_number, entry, _DELTA, False, said, _encode(said))
     except (msgspec.DecodeError, UnicodeError):
-        pass  # the general path below decides whether the entry is a valid event
+        pass  # the general decoder below decides whether the entry is a valid event
     event = decode_event(entry)
     if "sequence_number" in event:
         raise Undecodable("a log entry contains a sequence number")
@@ -214,11 +212,11 @@ def item_id_of(event: Event) -> str:
 
 
 class Shown(NamedTuple):
-    """The client's last event, as its resume describes it; a field is None if it was not given.
+    """The client's last event, as described in its resume message; omitted fields are None.
 
     The two fields show whether a log still holds the events that the client has. Item ids contain
-    the claim of their attempt, so an item of another attempt has another id. Within an item, the
-    events that close it after a loss have other types than the events that were lost.
+    the claim of their attempt, so items of different attempts have different ids. Within an item,
+    the events that close it after a loss have other types than the events that were lost.
     """
 
     item_id: str | None = None
@@ -243,13 +241,13 @@ def encode(message: dict[str, Any]) -> bytes:
 def queued(
     response_id: str, place: int | None, eta: float | None, reason: str, lane: str | None = None
 ) -> dict[str, Any]:
-    """Returns the message with a response's position in its queue; `eta` is in seconds."""
+    """Returns the message about a response's position in its queue; `eta` is in seconds."""
     about = {"position": place, "eta_seconds": eta, "reason": reason}
     return _message("holdline:queued", response_id, about, lane)
 
 
 def ended(response_id: str, last: int, lane: str | None) -> dict[str, Any]:
-    """Returns the message for a client that already has all events of an ended response."""
+    """Returns the message for a client that has already received all events of a response."""
     return _message("holdline:ended", response_id, {"sequence_number": last}, lane)
 
 
@@ -261,16 +259,16 @@ def _message(
 
 
 def sse(frame: Frame) -> tuple[bytes, bytes, bytes]:
-    """Returns the server-sent event of a frame, in parts: all streams share the JSON.
+    """Returns a frame as a server-sent event, in parts, because all streams share the JSON.
 
-    It has no `id` line: after one, the official Python SDK takes every heartbeat comment for an
-    event with empty data, and fails on it.
+    The event has no `id` line: after such a line, the official Python SDK treats each heartbeat
+    comment as an event with empty data, and fails.
     """
     return b"event: %b\ndata: " % frame.type.encode(), frame.json, b"\n\n"
 
 
 def fingerprint(body: dict[str, Any]) -> str:
-    """Returns a digest of a request's body that does not depend on the order of the JSON's keys."""
+    """Returns a digest of a request's body, which does not depend on the order of its JSON keys."""
     meaningful = {
         k: v for k, v in body.items() if k not in ("idempotency_key", "stream", "stream_id", "type")
     }
@@ -278,7 +276,7 @@ def fingerprint(body: dict[str, Any]) -> str:
 
 
 def response_of(view: View) -> dict[str, Any]:
-    """Returns the response object that a complete view of a log adds up to, ended or not."""
+    """Returns the response object in its current state, built from a complete view of its log."""
     state = ResponseState(decode_event(entry) for entry in view.entries)
     if state.last is None:
         return {}
@@ -288,7 +286,7 @@ def response_of(view: View) -> dict[str, Any]:
 
 
 def finished(entry: bytes) -> dict[str, Any] | None:
-    """Returns the response object of a log's last entry, or None if the response has not ended."""
+    """Returns the response object in a log's last entry, or None if the response has not ended."""
     event = decode_event(entry)
     return translated(event["response"]) if event["type"] in TERMINAL_TYPES else None
 

@@ -16,7 +16,7 @@ from .problem import invalid
 
 Role = Literal["user", "assistant", "system", "developer"]
 ItemId = Annotated[str, Meta(min_length=1, max_length=128)]
-# LiteLLM puts a thought signature into the id of a call, and expects it back there.
+# LiteLLM stores a thought signature in a call's id, and expects the signature back in the id.
 MAX_CALL_ID: Final = 65_536
 CallId = Annotated[str, Meta(min_length=1, max_length=MAX_CALL_ID)]
 FunctionName = Annotated[str, Meta(pattern=r"^[A-Za-z0-9_.-]{1,128}\Z")]
@@ -24,7 +24,7 @@ ImageUrl = Annotated[str, Meta(pattern=r"^(https?://|data:image/)")]
 FileData = Annotated[str, Meta(min_length=1)]
 
 
-# Fields whose members the standard does not define. They are kept unchanged.
+# Fields whose content the standard does not define. Their values are kept unchanged.
 _OPAQUE: Final = frozenset({"extra_content", "parameters", "schema"})
 _pack: Final = msgspec.msgpack.Encoder().encode
 
@@ -48,13 +48,13 @@ class InputText(msgspec.Struct, tag_field="type", tag="input_text", omit_default
 
 
 class OutputText(msgspec.Struct, tag_field="type", tag="output_text"):
-    """Text that a model produced earlier; its annotations and logprobs are ignored."""
+    """Output text of an earlier answer; its annotations and logprobs are ignored."""
 
     text: str
 
 
 class Refusal(msgspec.Struct, tag_field="type", tag="refusal"):
-    """A refusal that a model gave earlier."""
+    """A model's refusal to answer, from an earlier answer."""
 
     refusal: str
 
@@ -74,7 +74,7 @@ class InputFile(msgspec.Struct, tag_field="type", tag="input_file", omit_default
 
 
 class Message(msgspec.Struct, tag_field="type", tag="message", omit_defaults=True):
-    """One message. The output messages of earlier responses are accepted too.
+    """A message in the input. Output messages of earlier responses are accepted too.
 
     `phase` is passed on to an upstream that implements the standard.
     """
@@ -87,9 +87,9 @@ class Message(msgspec.Struct, tag_field="type", tag="message", omit_defaults=Tru
 
 
 class FunctionCall(Opaque, tag_field="type", tag="function_call", omit_defaults=True):
-    """A call that a model requested earlier; `arguments` is JSON, as the model wrote it.
+    """A function call from an earlier answer; `arguments` is JSON exactly as the model wrote it.
 
-    `extra_content` is the provider's own data, which the provider expects back.
+    `extra_content` is data of the provider, which expects it back unchanged.
     """
 
     call_id: CallId
@@ -101,7 +101,7 @@ class FunctionCall(Opaque, tag_field="type", tag="function_call", omit_defaults=
 
 
 class FunctionCallOutput(msgspec.Struct, tag_field="type", tag="function_call_output"):
-    """The result of a function call."""
+    """The result of a function call, sent by the client."""
 
     call_id: CallId
     output: str | list[InputText | InputImage | InputFile]
@@ -110,22 +110,22 @@ class FunctionCallOutput(msgspec.Struct, tag_field="type", tag="function_call_ou
 
 
 class SummaryText(msgspec.Struct, tag_field="type", tag="summary_text"):
-    """One part of a summary of reasoning."""
+    """One part of a reasoning summary."""
 
     text: str
 
 
 class ReasoningText(msgspec.Struct, tag_field="type", tag="reasoning_text"):
-    """One part of reasoning."""
+    """One part of a model's reasoning text."""
 
     text: str
 
 
 class Reasoning(msgspec.Struct, tag_field="type", tag="reasoning", omit_defaults=True):
-    """The reasoning of an earlier answer, for upstreams that expect it back.
+    """The model's reasoning from an earlier answer, for upstreams that expect it back.
 
-    `holdline_field` is the field of the chat message that contained it; `holdline_model` is the
-    model that expects it back in this field.
+    `holdline_field` is the chat message field that contained the reasoning; `holdline_model` is the
+    model that expects the reasoning back in this field.
     """
 
     summary: list[SummaryText] = []
@@ -154,7 +154,7 @@ _PREFIXES: Final = {
 
 
 def without_nulls(value: Any) -> Any:
-    """Returns the value without its null members, which mean the same as absent ones."""
+    """Returns the value without its null members; a null member counts as absent."""
     match value:
         case dict():
             return {
@@ -171,8 +171,8 @@ def without_nulls(value: Any) -> Any:
 def typed(items: Any) -> Any:
     """Returns the input with `type` filled in where the standard makes it optional.
 
-    It is optional in messages, and in references that consist of an id alone. An empty id means the
-    same as an absent one.
+    `type` is optional in messages, and in references that consist only of an id. An empty id counts
+    as absent.
     """
     if not isinstance(items, list):
         return items
@@ -191,7 +191,7 @@ def _typed(item: Any) -> Any:
 
 
 def check_results(before: list[dict[str, Any]], items: list[dict[str, Any]]) -> None:
-    """Raises Problem for a result without an earlier call, because models reject such input."""
+    """Raises Problem for a function result without an earlier call, which models reject."""
     asked = {item["call_id"] for item in before if item["type"] == "function_call"}
     for index, item in enumerate(items):
         if item["type"] == "function_call":
@@ -207,7 +207,7 @@ def check_results(before: list[dict[str, Any]], items: list[dict[str, Any]]) -> 
 def stored(items: str | list[Item], make_id: Callable[[str, int], str]) -> list[dict[str, Any]]:
     """Returns the input as the standard's items, each with an id from `make_id(prefix, index)`.
 
-    References are kept unchanged, because the items that they refer to have ids already.
+    References are kept unchanged, because the referenced items already have ids.
     """
     if isinstance(items, str):
         items = [Message(role="user", content=items)]

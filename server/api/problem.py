@@ -1,7 +1,7 @@
 """Refusals of requests, in the standard's error shape.
 
-Every refusal is a `Problem`. HTTP sends it as a status and a body, a WebSocket as an `error` event
-with the same content.
+Every refusal is a `Problem`. HTTP routes send a problem as a status and a body; sockets send it as
+an `error` event with the same content.
 """
 
 from __future__ import annotations
@@ -12,9 +12,9 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
 MAX_NAMES = 50
-# The standard's codes, which clients act on, for our own codes. An error carries both.
+# Maps our error codes to the standard's codes, which clients act on. An error carries both codes.
 STANDARD_CODES: Final[Mapping[str, str]] = {
-    # Faults of the caller: credential, quota, rate and input.
+    # Errors of the caller: credential, quota, rate and input.
     "authentication_required": "invalid_api_key",
     "invalid_token": "invalid_api_key",
     "token_budget_exceeded": "insufficient_quota",
@@ -27,7 +27,7 @@ STANDARD_CODES: Final[Mapping[str, str]] = {
     "subject_budget_exceeded": "insufficient_quota",
     "input_tokens_exceeded": "context_length_exceeded",
     "context_too_large": "context_length_exceeded",
-    # Faults of the service.
+    # Errors of the service.
     "answer_restarted": "server_error",
     "busy": "server_error",
     "internal_error": "server_error",
@@ -41,7 +41,7 @@ STANDARD_CODES: Final[Mapping[str, str]] = {
 
 
 class Problem(Exception):
-    """A refusal: an HTTP status, the standard's `type` and `code`, and a line of advice."""
+    """A refused request: an HTTP status, the standard's `type` and `code`, and a message."""
 
     def __init__(
         self,
@@ -56,11 +56,11 @@ class Problem(Exception):
         should_retry: bool = True,
         standard_code: str | None = None,
     ) -> None:
-        """`code` is our own; `STANDARD_CODES` or `standard_code` translates it for the wire.
+        """`code` is our error code; `STANDARD_CODES` or `standard_code` gives the standard's code.
 
-        `limit` is the limit that was exceeded: the name of its header, and its value.
-        `response_id` names the response that the request created.
-        If `should_retry` is False, official SDKs do not retry the request automatically.
+        `limit` is the exceeded limit: the name of its header, and its value. `response_id` names
+        the response that the request created. If `should_retry` is False, official SDKs do not
+        retry the request automatically.
         """
         super().__init__(message)
         self.status = status
@@ -82,7 +82,7 @@ class Problem(Exception):
 
     @property
     def error(self) -> dict[str, Any]:
-        """The standard's error object, with our own code if it differs from the standard's."""
+        """The standard's error object, with our error code if the two codes differ."""
         error: dict[str, Any] = {
             "type": self.type,
             "code": self.standard_code,
@@ -97,7 +97,7 @@ class Problem(Exception):
 
     @property
     def headers(self) -> dict[str, str]:
-        """The HTTP headers of the refusal."""
+        """The HTTP headers of the error response."""
         headers = {} if self.retry_after is None else {"Retry-After": str(self.retry_after)}
         if self.limit is not None:
             header, most = self.limit
@@ -109,7 +109,7 @@ class Problem(Exception):
         return headers
 
     def event(self, **about: str | None) -> dict[str, Any]:
-        """Returns the `error` event; `about` names the lane or the response, if there is one."""
+        """Returns the `error` event; `about` names the lane or response that it concerns."""
         event: dict[str, Any] = {"type": "error", "status": self.status, "error": self.error}
         if self.headers:
             event["error"] = {**self.error, "headers": self.headers}
@@ -117,17 +117,17 @@ class Problem(Exception):
 
 
 def invalid(param: str | None, message: str, code: str = "invalid_value") -> Problem:
-    """Returns the refusal of a request with an invalid field."""
+    """Returns the error for a request with an invalid field."""
     return Problem(400, code, message, param=param)
 
 
 def name_list(names: Sequence[str]) -> str:
-    """Returns the names as a list for a message, cut after `MAX_NAMES`."""
+    """Returns the names as text for an error message, shortened to `MAX_NAMES` names."""
     return ", ".join([*names[:MAX_NAMES], *(["..."] if len(names) > MAX_NAMES else [])])
 
 
 def restarting(response_id: str, why: str = "The response continues. ") -> Problem:
-    """Returns the error for a request that a restart of the server ends before its response.
+    """Returns the error for a request that a server restart ends before its response has ended.
 
     Retrying the request would call the model a second time, so SDKs are told not to retry.
     """

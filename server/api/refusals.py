@@ -1,4 +1,4 @@
-"""Translates the errors of `jobs` into refusals."""
+"""Translates the errors that `jobs` raises into refusals of requests."""
 
 from __future__ import annotations
 
@@ -33,8 +33,8 @@ class Refusal(NamedTuple):
     should_retry: bool = True
 
 
-# Keyed by the fields of `tenants.FIELDS` that can refuse a prompt. `input_tokens` is not among
-# them: waiting does not help against it, so `limited` answers it with status 400.
+# Keyed by the fields of `tenants.FIELDS` that can refuse a prompt. The field `input_tokens` is
+# missing here: waiting does not help in this case, so `limited` returns status 400.
 REFUSALS: Final = {
     "waiting": Refusal(
         "waiting_limit_exceeded",
@@ -97,7 +97,7 @@ REFUSALS: Final = {
 
 
 def unknown(response_id: str) -> Problem:
-    """Returns the refusal for a response that does not exist, or that the caller may not see.
+    """Returns the error for a response that does not exist, or that the caller may not see.
 
     The message is the same in both cases.
     """
@@ -110,7 +110,7 @@ def unknown(response_id: str) -> Problem:
 
 
 def previous_not_found(response_id: str) -> Problem:
-    """Returns the refusal to continue from a response if it, or one of its turns, is missing."""
+    """Returns the error for a previous response that is missing or lacks an earlier turn."""
     return Problem(
         400,
         "previous_response_not_found",
@@ -120,9 +120,9 @@ def previous_not_found(response_id: str) -> Problem:
 
 
 def from_error(error: Problem | HoldlineError) -> Problem:
-    """Returns the refusal for an error of the server or of `jobs`.
+    """Returns the refusal that corresponds to an exception of the server or of `jobs`.
 
-    It never repeats a message of Redis.
+    The refusal never repeats an error message of Redis.
     """
     match error:
         case Problem():
@@ -185,13 +185,13 @@ def from_error(error: Problem | HoldlineError) -> Problem:
 
 
 def limited(error: Limited) -> Problem:
-    """Returns the refusal of a prompt that exceeds a limit of its tenant or end user."""
+    """Returns the error for a prompt that exceeds a limit of its tenant or end user."""
     limit = f"{error.limit:g}"
     if error.what == "input_tokens":
         return Problem(
             400,
             "input_tokens_exceeded",
-            # LiteLLM recognises it by "exceeds the maximum number of tokens allowed".
+            # LiteLLM recognises this error by "exceeds the maximum number of tokens allowed".
             "According to an estimate, the input exceeds the maximum number of tokens allowed, "
             f"which is {limit}. Shorten the input.",
             param="input",

@@ -1,8 +1,7 @@
 """The types of clients' request bodies and messages, and their validation.
 
-A parameter of the standard that is not supported yet is accepted if its value changes nothing.
-Otherwise the request is refused with an error that names the parameter. No parameter is silently
-ignored.
+An unsupported parameter of the standard is accepted if its value has no effect. Otherwise the
+request is refused with an error that names the parameter. No parameter is silently ignored.
 """
 
 from __future__ import annotations
@@ -34,22 +33,22 @@ EventItemId = Annotated[str, Meta(max_length=128)]
 EventType = Annotated[str, Meta(max_length=128)]
 StopWord = Annotated[str, Meta(min_length=1, max_length=256)]
 MAX_TOOLS: Final = 128
-# Limits of a body or message, in JSON and in MessagePack: the nesting of arrays and objects, and
-# the total number of values. A value of one or two bytes takes more memory and time than its size
-# suggests.
+# Limits for a body or message, in JSON and in MessagePack: the nesting depth of arrays and objects,
+# and the total number of values. A value of one or two bytes takes more memory and time than its
+# size suggests.
 MAX_DEPTH: Final = 64
 MAX_VALUES: Final = 100_000
 TOO_DEEP: Final = f"at most {MAX_DEPTH} levels of nesting are allowed"
 TOO_MANY_VALUES: Final = f"at most {MAX_VALUES} values are allowed"
 Penalty = Annotated[float, Meta(ge=-2, le=2)]
 SchemaName = Annotated[str, Meta(pattern=r"^[A-Za-z0-9_-]{1,64}\Z")]
-# Passed on unchecked: the levels differ between models, and new ones appear.
+# Passed on unchecked, because the effort levels differ between models and new levels appear.
 Effort = Annotated[str, Meta(min_length=1, max_length=32)]
 Summary = Literal["auto", "concise", "detailed"]
 Included = Literal[
     "message.output_text.logprobs",
     "reasoning.encrypted_content",
-    # These concern tools that are not offered here, so they never add anything.
+    # These `include` values concern tools that are not offered here, so they have no effect.
     "file_search_call.results",
     "web_search_call.results",
     "web_search_call.action.sources",
@@ -82,15 +81,15 @@ class AllowedTools(msgspec.Struct, tag_field="type", tag="allowed_tools"):
 
 
 class TextFormat(msgspec.Struct, frozen=True, tag_field="type", tag="text"):
-    """Plain text."""
+    """The text format for plain text."""
 
 
 class JsonObject(msgspec.Struct, tag_field="type", tag="json_object"):
-    """Any JSON object."""
+    """The text format for any JSON object."""
 
 
 class JsonSchema(Opaque, tag_field="type", tag="json_schema"):
-    """JSON that conforms to a schema."""
+    """The text format for JSON that conforms to a schema."""
 
     name: SchemaName
     schema: dict[str, Any]
@@ -113,7 +112,7 @@ class ReasoningEffort(msgspec.Struct, forbid_unknown_fields=True):
     generate_summary: Summary | msgspec.UnsetType = msgspec.UNSET  # the older name of `summary`
 
     def __post_init__(self) -> None:
-        """Keep one name; if both are given, the newer one takes precedence."""
+        """Keep one of the two names; if both are given, the newer name takes precedence."""
         if self.summary is None and self.generate_summary is not msgspec.UNSET:
             self.summary = self.generate_summary
         self.generate_summary = msgspec.UNSET
@@ -133,7 +132,7 @@ class Prompt(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True):
 class Create(msgspec.Struct, kw_only=True):
     """The body of `POST /v1/responses` and of `response.create`."""
 
-    # May be empty, because a prompt template can contain the whole input.
+    # `input` may be empty, because a prompt template can contain the whole input.
     input: str | list[Item] = ""
     prompt: Prompt | None = None
     model: Annotated[str, Meta(min_length=1, max_length=256)] | None = None
@@ -176,7 +175,7 @@ class Create(msgspec.Struct, kw_only=True):
 
 
 class ResponseCreate(Create, tag_field="type", tag="response.create", kw_only=True):
-    """A `Create` that is sent over a socket, optionally on a lane."""
+    """A message that creates a response over a socket, optionally on a lane."""
 
     stream_id: Lane | None = None
     generate: bool | None = None
@@ -204,13 +203,13 @@ class Resume(msgspec.Struct, tag_field="type", tag="holdline:resume"):
 
 
 class Ping(msgspec.Struct, tag_field="type", tag="holdline:ping"):
-    """Requests a pong."""
+    """Requests a pong message from the server."""
 
     id: str | int | None = None
 
 
 class Auth(msgspec.Struct, tag_field="type", tag="holdline:auth"):
-    """A fresh token for this socket."""
+    """Provides a fresh token for this socket."""
 
     token: Annotated[str, Meta(max_length=16_384)]
 
@@ -222,8 +221,8 @@ ClientMessage = ResponseCreate | ResponseCancel | Resume | Ping | Auth
 _CREATE_FIELDS: Final = frozenset(Create.__struct_fields__)
 _ENVELOPE: Final = frozenset({"type", "stream_id", "generate"})
 
-# The standard's parameters that are not supported yet, each with the accepted values, which change
-# nothing.
+# The standard's parameters that are not supported yet, each with the values that are accepted
+# because they have no effect.
 _NEUTRAL: Final[dict[str, tuple[Any, ...]]] = {
     "background_options": (),
     "access_programs": (),
@@ -236,7 +235,8 @@ _NEUTRAL: Final[dict[str, tuple[Any, ...]]] = {
     "stream_options": ({}, {"include_obfuscation": False}),
 }
 
-# Half of a surrogate pair: a string that JavaScript has cut within an emoji ends in one.
+# Half of a surrogate pair. If JavaScript cuts a string within an emoji, the string ends in such a
+# half.
 _HALF_PAIR: Final = re.compile(r"\\u[dD][89abAB][\da-fA-F]{2}(?!\\u[dD][c-fC-F])")
 _PATH = re.compile(r"^(?P<what>.*?)(?: - at `(?:key` in `)?(?P<path>\$.*)`)?$", re.DOTALL)
 
@@ -268,7 +268,7 @@ def _not_json(why: str) -> Problem:
 
 
 def reason_of(error: Exception) -> str:
-    """Returns why a body or message could not be decoded, in lower case, to follow a colon."""
+    """Returns the reason for a decoding error, in lower case, for use after a colon."""
     if isinstance(error, UnicodeError):
         return "the text is not valid UTF-8"
     what = str(error).rpartition(" is malformed: ")[2]
@@ -276,7 +276,7 @@ def reason_of(error: Exception) -> str:
 
 
 def _reason(data: bytes | str, error: Exception) -> str:
-    """As `reason_of`; msgspec reports half of a surrogate pair as truncated data."""
+    """Returns the reason for a decoding error; msgspec calls a half surrogate pair truncated."""
     text = data if isinstance(data, str) else data.decode(errors="replace")
     half = _HALF_PAIR.search(text)
     if half and not isinstance(error, UnicodeError):
@@ -284,7 +284,7 @@ def _reason(data: bytes | str, error: Exception) -> str:
     return reason_of(error)
 
 
-# The decoder creates containers of exactly these types. Comparing types is the fastest check.
+# The decoder creates only containers of these types, so comparing types is the fastest check.
 _HOLDERS: Final = frozenset({dict, list})
 
 
@@ -307,7 +307,7 @@ def _check_size(value: Any) -> None:
 
 
 def parse_create(body: dict[str, Any]) -> Create:
-    """Validates an HTTP body and returns its request.
+    """Validates an HTTP body and returns the request in it.
 
     Raises: Problem, which names the field.
     """
@@ -322,12 +322,12 @@ class _Keyed(msgspec.Struct):
 
 
 def check_key(value: Any) -> None:
-    """Raises Problem for a value that is not a valid idempotency key."""
+    """Raises Problem if the value is not a valid idempotency key."""
     _convert({"idempotency_key": value}, _Keyed)
 
 
 def parse_message(message: dict[str, Any]) -> ClientMessage:
-    """Validates a socket's message and returns it as its type.
+    """Validates a message from a socket and returns it as the struct for its type.
 
     Raises: Problem, which names the field.
     """
@@ -401,7 +401,7 @@ _KINDS: Final[dict[str, type[ClientMessage]]] = {
 
 
 def params_of(create: Create, default_model: str) -> dict[str, Any]:
-    """Returns the stored parameters of a request: all that were given, and the model.
+    """Returns the parameters to store for a request: all given parameters, and the model.
 
     Raises: Problem if the request names no model and the server has no default.
     """
@@ -413,7 +413,7 @@ def params_of(create: Create, default_model: str) -> dict[str, Any]:
     left_out = {"type", "input", "stream", "idempotency_key", "stream_id", "generate"}
     params = {k: v for k, v in given.items() if v is not None and k not in left_out}
     if params.get("service_tier") == "auto":
-        params["service_tier"] = "default"  # A response shows the tier that was used.
+        params["service_tier"] = "default"  # A response shows the service tier that was used.
     return params | {"model": model}
 
 

@@ -1,4 +1,4 @@
-"""The bodies of HTTP answers other than responses, and of webhooks."""
+"""The types of webhook bodies, and of HTTP bodies other than response objects."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from .messages import Problem
 
 
 class ErrorBody(Struct):
-    """The body of every status from 400 on."""
+    """The body of every HTTP response with a status of 400 or above."""
 
     error: Problem
 
@@ -28,7 +28,7 @@ class Subject(Struct):
 
 
 class WebhookEvent(Struct):
-    """The body of a webhook: a response has ended."""
+    """The body of a webhook, which reports that a response has ended."""
 
     id: str
     object: Literal["event"]
@@ -73,7 +73,7 @@ class Ready(Struct):
 
 
 class OriginCheck(Struct):
-    """The result of checking a site's origin, with the name of the setting that decides."""
+    """The result of checking a site's origin, with the name of the setting that allows sites."""
 
     origin: str | None
     allowed: bool

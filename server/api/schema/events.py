@@ -1,4 +1,4 @@
-"""The types of a log's events."""
+"""The types of the events in a response's log."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from .tagged import tagged
 
 
 class Numbered(Struct, kw_only=True):
-    """An event of a response's log. `stream_id` is present on a lane of a socket."""
+    """An event of a response's log. `stream_id` is present on a socket's lane."""
 
     sequence_number: int
     stream_id: Lane | UnsetType = UNSET

@@ -1,4 +1,4 @@
-"""The types of the messages to a socket that are not part of a log."""
+"""The types of the messages that a socket's client receives besides log events."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from .tagged import tagged
 
 
 class About(Struct, kw_only=True):
-    """A message about one response."""
+    """A message to a client about one response."""
 
     response_id: str
     stream_id: Lane | UnsetType = UNSET
@@ -97,7 +97,7 @@ class Draining(Struct):
 
 
 class ProblemDetail(Struct):
-    """Our own error code, present if it is more specific than the standard's."""
+    """Our own error code, present if it is more specific than the standard's error code."""
 
     error_code: str
 
@@ -105,8 +105,8 @@ class ProblemDetail(Struct):
 class Problem(Struct):
     """The standard's error object.
 
-    In an event, `headers` holds the headers that HTTP would send, if there are any. `response_id`
-    names the response that the request created, which is still running.
+    In an event, `headers` holds the headers that an HTTP response would have, if there are any.
+    `response_id` names the response that the request created, which is still running.
     """
 
     type: Literal["invalid_request_error", "rate_limit_error", "server_error"]

@@ -1,4 +1,4 @@
-"""The standard's objects: parts, items and the response."""
+"""The standard's objects: content parts, items and the response."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ ItemStatus = Literal["in_progress", "completed", "incomplete"]
 
 
 class TextPart(Struct, tag_field="type", tag="output_text"):
-    """Text that the model produced."""
+    """A content part with text that the model produced."""
 
     text: str
     annotations: list[dict[str, Any]] = []
@@ -21,19 +21,19 @@ class TextPart(Struct, tag_field="type", tag="output_text"):
 
 
 class RefusalPart(Struct, tag_field="type", tag="refusal"):
-    """The model's refusal to answer."""
+    """A content part with the model's refusal to answer."""
 
     refusal: str
 
 
 class ReasoningPart(Struct, tag_field="type", tag="reasoning_text"):
-    """Text of the model's reasoning."""
+    """A content part with text of the model's reasoning."""
 
     text: str
 
 
 class SummaryPart(Struct, tag_field="type", tag="summary_text"):
-    """Text of a summary of the model's reasoning."""
+    """A content part with text of a reasoning summary."""
 
     text: str
 
@@ -55,7 +55,7 @@ class MessageItem(Struct, tag_field="type", tag="message"):
 
 
 class FunctionCallItem(Struct, tag_field="type", tag="function_call"):
-    """A function that the caller is asked to call; `arguments` is JSON as the model wrote it."""
+    """A function that the caller should call; `arguments` is JSON as the model wrote it."""
 
     id: str
     call_id: str
@@ -84,14 +84,14 @@ Item = MessageItem | FunctionCallItem | ReasoningItem
 
 
 class ResponseError(Struct):
-    """The reason for which a response failed."""
+    """The reason why a response failed."""
 
     code: str
     message: str
 
 
 class Incomplete(Struct):
-    """The reason for which a response is incomplete."""
+    """The reason why a response is incomplete."""
 
     reason: str
 
@@ -107,7 +107,7 @@ class Usage(Struct):
 
 
 class Timing(Struct):
-    """Durations in milliseconds; see "The `holdline` object" in the protocol."""
+    """Durations in milliseconds; see "The `holdline` object" in docs/protocol.md."""
 
     queued_ms: int | UnsetType = UNSET
     first_token_ms: int | UnsetType = UNSET

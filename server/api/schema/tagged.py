@@ -1,4 +1,4 @@
-"""Defines one struct under several values of `type`."""
+"""Defines variants of one struct for several values of `type`."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from msgspec import Struct
 
 
 def _named(kind: str) -> str:
-    """Returns a class name: `ResponseOutputTextDelta` for `response.output_text.delta`."""
+    """Returns the class name for an event type: `ResponseCreated` for `response.created`."""
     return "".join(word.capitalize() for word in re.split("[:._]", kind))
 
 
