@@ -1,4 +1,4 @@
-"""The application: its parts, the order of its start and shutdown, and all routes."""
+"""The server application: its parts, the order of start-up and shutdown, and all routes."""
 
 from __future__ import annotations
 
@@ -49,8 +49,8 @@ if TYPE_CHECKING:
     from .config import Config
 
 BACKLOG: Final = 4096
-# Prepared as `istr`, because otherwise each response would convert the names again, and each open
-# socket would keep its own copies.
+# The header names are `istr` objects. Otherwise each response would convert the names again, and
+# each open socket would keep its own copies.
 HEADERS: Final = {
     istr("X-Content-Type-Options"): "nosniff",
     istr("Referrer-Policy"): "no-referrer",
@@ -61,7 +61,7 @@ HEADERS: Final = {
     ),
 }
 WS_VERSION: Final = "13"
-# The headers that a refusal with this status must have (RFC 9110).
+# The headers that RFC 9110 requires in an error response with this status.
 OF_STATUS: Final = {
     401: {"WWW-Authenticate": 'Bearer realm="holdline"'},
     415: {"Accept-Encoding": "gzip, deflate"},
@@ -74,15 +74,15 @@ log = structlog.get_logger()
 
 
 class Server:
-    """The parts of the server that the routes share."""
+    """The parts of the server that its routes share."""
 
     def __init__(self, config: Config) -> None:
         self.config = config
         self.metrics = Metrics()
         self.redis = redis_from_url(config.redis_url, config.cipher)
         self.pipe = self.redis.pipe()
-        # WAIT delays all later commands of its connection, so prompts that wait for replicas use a
-        # connection of their own.
+        # The Redis command WAIT delays all later commands on its connection, so prompts that wait
+        # for replicas use a separate connection.
         self.submits = self.redis.pipe() if config.wait_replicas else self.pipe
         self.queue = Queue(self.submits, config.shared, wait_replicas=config.wait_replicas)
         self.relay = Relay(
@@ -113,7 +113,7 @@ class Server:
         self.draining = False
 
     async def run(self, app: web.Application) -> AsyncIterator[None]:
-        """Opens and closes the parts that live as long as the application; a `cleanup_ctx`."""
+        """Opens and closes the parts that live as long as the application (a `cleanup_ctx`)."""
         del app
         async with contextlib.AsyncExitStack() as stack:
             for pipe in {self.pipe, self.submits}:
@@ -128,8 +128,8 @@ class Server:
     async def drain(self, app: web.Application | None = None) -> None:
         """Stops accepting requests, and asks all clients to connect to another server.
 
-        Nothing is lost, because every stream can be resumed. A request that waits without a stream
-        cannot be resumed, so it may finish within the grace.
+        Nothing is lost, because every stream can be resumed. A request that waits for its answer
+        without a stream cannot be resumed, so it may finish within the grace period.
         """
         del app
         if self.draining:
@@ -142,7 +142,7 @@ class Server:
         )
 
     def tell_health(self, healthy: bool) -> None:
-        """Tells all sockets that Redis is unavailable, or available again; they stay open."""
+        """Tells all sockets' clients that Redis is unavailable or available again."""
         for socket in list(self.sockets):
             socket.tell_health(healthy=healthy)
 
@@ -170,7 +170,7 @@ class Server:
         )
         try:
             await auth.reserve()
-            self._check_room()  # other sockets may have been opened meanwhile
+            self._check_room()  # `reserve` waited, and other sockets may have been opened
             socket = Socket(
                 auth,
                 self.config,
@@ -191,7 +191,7 @@ class Server:
             auth.release()
 
     def _check_room(self) -> None:
-        """Raises: Problem if the server drains or has reached its limit of sockets."""
+        """Raises Problem if the server is draining or has reached its socket limit."""
         if self.draining:
             raise Problem(
                 503, "server_restarting", "The server is restarting. Try again.", retry_after=1
@@ -214,7 +214,8 @@ class Server:
     async def readyz(self, request: web.Request) -> web.StreamResponse:
         """Reports whether the server is ready for requests.
 
-        It is if Redis answers, the subscriber is healthy, and the server is not stopping.
+        The server is ready if Redis answers, the subscriber is healthy, and the server is not
+        stopping.
         """
         del request
         try:
@@ -233,7 +234,7 @@ class Server:
         )
 
     async def metrics_page(self, request: web.Request) -> web.StreamResponse:
-        """Returns the metrics in the text format of Prometheus."""
+        """Returns the metrics in the Prometheus text format."""
         del request
         self.metrics.tasks.set(len(asyncio.all_tasks()))
         body = generate_latest(self.metrics.registry)
@@ -242,7 +243,7 @@ class Server:
 
 @web.middleware
 async def problems(request: web.Request, handler: Any) -> web.StreamResponse:
-    """Turns every exception into a refusal in the standard's format, without internal details."""
+    """Turns every exception into an error response in the standard's format, without internals."""
     try:
         response: web.StreamResponse = await handler(request)
     except Problem as problem:
@@ -267,8 +268,8 @@ async def problems(request: web.Request, handler: Any) -> web.StreamResponse:
             answer.headers["Allow"] = ", ".join(sorted(error.allowed_methods))
         return answer
     except ConnectionError:
-        return web.Response(status=400)  # the client has left and will not read it
-    except Exception as error:  # the edge of a request; the traceback goes to the log only
+        return web.Response(status=400)  # the client has disconnected and will not read this
+    except Exception as error:  # the last handler: the traceback is only logged
         log.exception(
             "unhandled error in request handler", path=request.path, error=type(error).__name__
         )
@@ -280,12 +281,13 @@ async def problems(request: web.Request, handler: Any) -> web.StreamResponse:
 
 
 async def add_headers(request: web.Request, response: web.StreamResponse) -> None:
-    """Adds the headers of every response, and the remaining allowance after an accepted prompt."""
+    """Adds the headers of every response, and the remaining allowance if a prompt was accepted."""
     pace(request, response)
-    # `Server` names versions, and a strict client rejects a second one added by a proxy.
+    # The `Server` header reveals versions, and strict clients reject a second one that a proxy
+    # adds.
     response.headers.pop("Server", None)
     if request.app[SERVER].stopping and response.status != 101:
-        response.headers["Connection"] = "close"  # the next request goes to another server
+        response.headers["Connection"] = "close"  # the client's next request goes to another server
         response.force_close()
     for name, value in (HEADERS | allowed(request.get(ALLOWANCE))).items():
         response.headers.setdefault(name, value)
@@ -313,7 +315,7 @@ SERVER: Final = web.AppKey("server", Server)
 
 
 def create_app(config: Config) -> web.Application:
-    """Creates the application; connections are opened when it starts."""
+    """Creates the application, which opens its connections when it starts."""
     server = Server(config)
     app = web.Application(
         middlewares=[server.header_timeout.middleware(), problems],

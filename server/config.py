@@ -33,7 +33,7 @@ _T = TypeVar("_T")
 
 @dataclass(frozen=True, slots=True)
 class AuthConfig:
-    """The settings of authentication. Files are read again when they change."""
+    """The authentication settings. Key files are read again when they change."""
 
     keys_in_redis: bool
     keys_file: LiveFile[dict[str, Record]] | None
@@ -46,12 +46,12 @@ class AuthConfig:
 
     @property
     def closed(self) -> bool:
-        """True if requests must authenticate."""
+        """True if requests must be authenticated."""
         return bool(self.keys_in_redis or self.keys_file or self.jwt_keys or self.jwks_url)
 
     @property
     def described(self) -> str:
-        """A short description of the permitted clients, for `--check`."""
+        """A short description of the permitted clients, for the output of `--check`."""
         keys = {"API keys in Redis": self.keys_in_redis, "API keys in a file": self.keys_file}
         signed = {"tokens": self.jwt_keys or self.jwks_url}
         asked = [words for words, there in (keys | signed).items() if there]
@@ -59,7 +59,7 @@ class AuthConfig:
 
     @classmethod
     def from_environ(cls, environ: Mapping[str, str]) -> AuthConfig:
-        """Reads the settings from environment variables. Raises: ConfigError."""
+        """Reads the authentication settings from environment variables. Raises: ConfigError."""
         keys = env.text(environ, "HOLDLINE_API_KEYS")
         url = env.text(environ, "HOLDLINE_JWKS_URL")
         if url and not _is_safe(url):
@@ -91,7 +91,7 @@ class AuthConfig:
 
 @dataclass(frozen=True, slots=True)
 class Config:
-    """All settings of one server process. Times are in seconds, sizes in bytes."""
+    """All settings of one server process. Times are in seconds and sizes are in bytes."""
 
     redis_url: str = field(repr=False)
     host: str
@@ -161,7 +161,7 @@ class Config:
 
 
 def _proxies(written: str) -> tuple[Network, ...]:
-    """Returns the proxies that are trusted to name a client's address. Raises: ConfigError."""
+    """Returns the proxies that are trusted to report client addresses. Raises: ConfigError."""
     try:
         return networks(written)
     except ValueError as error:
@@ -172,7 +172,7 @@ def _proxies(written: str) -> tuple[Network, ...]:
 
 
 def _origins(written: str) -> tuple[str, ...]:
-    """Returns the origins in a comma-separated list, in the spelling of browsers.
+    """Parses a comma-separated list of origins and returns them in the spelling of browsers.
 
     Raises: ConfigError.
     """
@@ -180,7 +180,7 @@ def _origins(written: str) -> tuple[str, ...]:
 
 
 def _hosts(written: str, *, closed: bool) -> frozenset[str] | None:
-    """Returns the host names that requests may use besides those of loopback; None allows any.
+    """Returns the allowed host names in addition to loopback names; None allows any host name.
 
     Raises: ConfigError.
     """
@@ -213,7 +213,7 @@ def _origin_advice(written: str) -> str:
         )
     scheme, _, rest = written.rpartition("://")
     scheme = {"ws": "http", "wss": "https"}.get(scheme.lower(), scheme)
-    # Keeps only the host and the port.
+    # Keeps only the host and the port of the URL.
     host = re.split(r"[/?#]", rest)[0].rpartition("@")[2]
     schemes = (scheme,) if scheme else ("https", "http")
     sites = [site for each in schemes if (site := canonical(f"{each}://{host}"))]
@@ -231,7 +231,7 @@ def _file(name: str, path: str, parse: Callable[[str], _T]) -> LiveFile[_T]:
 
 
 def _is_safe(url: str) -> bool:
-    """Returns True if the network cannot alter the response of this URL."""
+    """Returns True if nobody on the network can alter the response from this URL."""
     try:
         parts = urlsplit(url)
         host = parts.hostname or ""

@@ -27,27 +27,27 @@ if TYPE_CHECKING:
 
 Item = dict[str, Any]
 
-# The item references of a request may lead to at most this many responses. One look-up finds all
-# items of a response.
+# The maximum number of responses to which the item references of one request may lead. A single
+# look-up finds all items of a response.
 MAX_REFERRED: Final = 32
 
 
 class Conversations:
-    """Reads stored responses, and the items in them, that the viewer may see."""
+    """Reads the stored responses that a viewer may see, and their items."""
 
     def __init__(self, pipe: Pipe, turns: TurnStore, max_bytes: int) -> None:
-        """Takes the limit `max_bytes` for a prompt with its context and referenced items."""
+        """`max_bytes` is the size limit of a prompt with its context and referenced items."""
         self._pipe = pipe
         self._turns = turns
         self._max_bytes = max_bytes
         self._expansions = LargeRequests()
 
     async def view(self, viewer: str, response_id: str) -> View:
-        """Returns a response with its whole log. Raises: UnknownResponse."""
+        """Returns a view of a response with its whole log. Raises: UnknownResponse."""
         return await read_all(self._pipe, response_id, viewer=viewer)
 
     async def response(self, viewer: str, response_id: str) -> tuple[View, dict[str, Any]]:
-        """Returns a view of a response's log or of its last entry, and the response object.
+        """Returns a view of the whole log or of its last entry, and the response object.
 
         The last entry of a finished log holds the whole response, so a long log need not be read.
         Raises: UnknownResponse.
@@ -62,7 +62,7 @@ class Conversations:
         return view, response_of(view)
 
     async def job(self, viewer: str, response_id: str) -> Job:
-        """Returns the job of a response whose view was read before. Raises: UnknownResponse."""
+        """Returns the job of a response that was already viewed. Raises: UnknownResponse."""
         names = Partition(partition_of(response_id))
         data = await self._pipe.call("HGET", names.job(response_id), "job")
         if data is None:
@@ -75,13 +75,14 @@ class Conversations:
     async def whole(
         self, owner: str, params: dict[str, Any], context: Context, items: list[Item]
     ) -> tuple[Context, list[Item]]:
-        """Returns the context and the input of a job, every item reference replaced by the item.
+        """Returns the context and the input of a job, with item references replaced by the items.
 
-        The size of the job is known before it is built. With `truncation: "auto"` the oldest turns
-        of a context that is too large are left out. Raises: Problem.
+        The size of the job is computed before the job is built. With `truncation: "auto"`, the
+        oldest turns are left out of a context that is too large. Raises: Problem.
         """
         refers = any(item["type"] == "item_reference" for item in items)
-        # Even a small request may refer to megabytes, so it waits for its turn like a large one.
+        # Even a small request may refer to megabytes of items, so it waits for its turn like a
+        # large one.
         async with self._expansions.turn(self._max_bytes if refers else 0):
             return await self._expanded(owner, params, context, items)
 
@@ -115,7 +116,7 @@ class Conversations:
         return fitting(context, items, left, self._max_bytes, params.get("truncation")), items
 
     async def _items_beside(self, owner: str, id_: str) -> list[Item]:
-        """Returns all items of the response that this item belongs to."""
+        """Returns all items of the response to which the given item belongs."""
         try:
             _, response, job = await self._turn(owner, response_of_item(id_))
         except UnknownResponse:
@@ -125,7 +126,8 @@ class Conversations:
     async def context(self, owner: str, previous_id: str | None) -> Context:
         """Returns the items of the previous turns, oldest first. Raises: Problem.
 
-        The previous response is stored as a turn. No job holds the returned turns yet.
+        The previous response is stored as a turn. No job holds a reference to the returned turns
+        yet.
         """
         if previous_id is None:
             return Context()
@@ -149,11 +151,11 @@ class Conversations:
         return Context([*before, *own], [*job.turns, TurnSlice(previous_id, 0, len(own))])
 
     async def before(self, job: Job) -> list[Item]:
-        """Returns the items of the turns before a job's own. Raises: TurnMissing."""
+        """Returns the items of the turns that precede a job. Raises: TurnMissing."""
         return [*await self._turns.read(job.turns), *job.context]
 
     async def _turn(self, owner: str, response_id: str) -> tuple[View, dict[str, Any], Job]:
-        """Returns a response to continue from. Raises: UnknownResponse, also if it is unstored."""
+        """Returns a response to continue from. Raises: UnknownResponse if missing or unstored."""
         view, response = await self.response(owner, response_id)
         job = await self.job(owner, response_id)
         if job.params.get("store") is False:

@@ -129,7 +129,7 @@ class Frame(msgspec.Struct, eq=False, gc=False):
         return _with_a_field(self._packed, lane) if lane else self._packed
 
     def text(self, lane: bytes) -> bytes:
-        """Returns the event's JSON as a WebSocket frame, which all followers without a lane share.
+        """Returns the event's JSON as a WebSocket frame, shared by all followers without a lane.
 
         Raises: Undecodable.
         """

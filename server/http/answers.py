@@ -20,12 +20,12 @@ PIECE_BYTES: Final = 65_536
 
 
 def json_answer(value: dict[str, Any]) -> web.Response:
-    """Returns an HTTP response with this value as JSON."""
+    """Returns an HTTP response whose body is this value as JSON."""
     return encoded_answer(encode(value))
 
 
 def encoded_answer(json: bytes) -> web.Response:
-    """Returns an HTTP response with JSON that is already encoded."""
+    """Returns an HTTP response whose body is already encoded JSON."""
     return web.Response(body=json, content_type="application/json")
 
 
@@ -40,8 +40,8 @@ def error_answer(problem: Problem) -> web.Response:
 class PacedBody(Payload):
     """A body that is written in pieces, at the pace of its client.
 
-    The process holds the body once, and one piece of it for each client. The connection of a client
-    that does not read is dropped.
+    The process holds one copy of the body, and one piece of the body per client. If a client does
+    not read, its connection is dropped.
     """
 
     def __init__(self, data: bytes, request: web.Request) -> None:
@@ -69,6 +69,6 @@ class PacedBody(Payload):
 
 
 def pace(request: web.Request, response: web.StreamResponse) -> None:
-    """Replaces the body of a response by a `PacedBody`; streams pace themselves."""
+    """Replaces a response's body with a `PacedBody`, except for streams, which pace themselves."""
     if isinstance(response, web.Response) and isinstance(response.body, bytes):
         response.body = PacedBody(response.body, request)

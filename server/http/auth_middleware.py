@@ -1,4 +1,4 @@
-"""Authenticates every request to the API by its key or token.
+"""Authenticates every request to the API by its API key or token.
 
 If neither keys nor tokens are configured, every caller is the principal `EVERYBODY`, and the
 configuration allows loopback addresses only.
@@ -48,7 +48,7 @@ class Authenticator:
 
     @property
     def open(self) -> bool:
-        """True if the server does not authenticate."""
+        """True if the server does not authenticate requests."""
         return not self._settings.closed
 
     def address_of(self, request: web.Request) -> str:
@@ -59,7 +59,7 @@ class Authenticator:
     async def authenticated(self, credential: str | None, address: str) -> Principal:
         """Returns the principal of a credential, with the client's address.
 
-        The error for an invalid credential does not say what is wrong with it.
+        The error for an invalid credential does not say why the credential is invalid.
         """
         return replace(await self._by_credential(credential), address=address)
 
@@ -93,7 +93,7 @@ class Authenticator:
         return jwt.verified(token, key, self._settings.rules, time.time())
 
     async def run(self, app: web.Application) -> AsyncIterator[None]:
-        """Renews the API keys in Redis, and closes the JWKS client at the end; a `cleanup_ctx`."""
+        """Renews the API keys in Redis, and closes the JWKS client at the end (a `cleanup_ctx`)."""
         del app
         async with contextlib.AsyncExitStack() as stack:
             if self._jwks is not None:
@@ -125,14 +125,14 @@ class Authenticator:
     async def _admit(self, request: web.Request) -> None:
         check_url(request.query)
         if isinstance(request.match_info.http_exception, web.HTTPNotFound):
-            return  # the list of routes is public, so an unknown path is a 404 for every caller
+            return  # the list of routes is public, so an unknown path gives every caller a 404
         resource = request.match_info.route.resource
         place = "" if resource is None else resource.canonical
         credential = None if self.open else principal.from_header(request.headers)
         if (request.method, place) == ("GET", principal.SOCKET):
             # An `Authorization` header is checked before the upgrade. A browser can neither send
-            # one nor read why an upgrade was refused, so `server.websocket.auth` checks its token
-            # after the upgrade.
+            # this header nor read why an upgrade was refused, so `server.websocket.auth` checks a
+            # browser's token after the upgrade.
             if self.open or credential is not None:
                 request[PRINCIPAL] = await self.authenticated(credential, self.address_of(request))
                 request[CREDENTIAL] = credential
@@ -147,5 +147,5 @@ CREDENTIAL: Final = web.RequestKey("shown", object)
 
 
 def principal_of(request: web.Request) -> Principal:
-    """Returns the principal of an API request."""
+    """Returns the principal that sent an API request."""
     return request[PRINCIPAL]

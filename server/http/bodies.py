@@ -1,7 +1,7 @@
-"""The JSON bodies of responses, built once for all clients that read them at the same time.
+"""Builds the JSON bodies of responses, once for all clients that read the same body at a time.
 
 Large bodies are built one at a time, and only while few bytes wait to be read. This bounds the
-memory that clients which do not read can occupy, however many there are.
+memory that any number of clients can occupy by not reading.
 """
 
 from __future__ import annotations
@@ -19,19 +19,20 @@ if TYPE_CHECKING:
 
     from server.responses import Responses
 
-    # Takes a response object. Returns the error to answer with, or None, and the object to answer
-    # with otherwise.
+    # Converts a response object. Returns the error to send, or None, and the object to send if
+    # there is no error.
     Form = Callable[[dict[str, Any]], tuple[Problem | None, dict[str, Any]]]
 
-# While clients have yet to read this many bytes, no further large body is built.
+# No further large body is built while clients have not yet read this many bytes.
 MAX_UNREAD_BYTES: Final = 67_108_864
 WAIT_SECONDS: Final = 10.0
-# The limit on concurrent reads: Redis closes a connection with too many bytes of unread replies.
+# The maximum number of concurrent reads. Redis closes a connection with too many bytes of unread
+# replies.
 MAX_LOOKS: Final = 16
 
 
 class Body(NamedTuple):
-    """The JSON of a response; `problem` is set if the form answers with an error instead."""
+    """The JSON body of an answer; `problem` is set if an error is sent instead."""
 
     json: bytes
     problem: Problem | None = None
@@ -47,7 +48,7 @@ class _Shared:
 
 
 class Bodies:
-    """The bodies that are being read. Each exists as long as at least one client reads it."""
+    """The bodies in use. Each body exists as long as at least one client reads it."""
 
     def __init__(self, responses: Responses) -> None:
         self._responses = responses
@@ -67,7 +68,7 @@ class Bodies:
             view = await self._responses.look(viewer, response_id)
         small = response_of(view) if len(view.entries) == view.length else None
         key = (form, response_id, view.status, view.attempt, view.length)
-        del view  # up to 256 KB for a large response, which a slow client would keep alive
+        del view  # frees up to 256 KB that a slow client would keep in memory
 
         async def make() -> Body:
             found = small or await self._responses.retrieve(viewer, response_id)
@@ -81,7 +82,7 @@ class Bodies:
     async def shared(
         self, key: Hashable, make: Callable[[], Awaitable[Body]], *, large: bool
     ) -> AsyncIterator[Body]:
-        """Yields the body from `make`, or the one that another reader of this key has already made.
+        """Yields the body for a key: an existing one, or a new one created by `make`.
 
         Raises: Problem, and everything that `make` raises.
         """

@@ -1,7 +1,7 @@
 """Reads and decodes a request's body, with a deadline and a size limit.
 
-aiohttp can decode bodies too, but its answer to an unsupported encoding does not have the
-standard's error shape. The server therefore runs with `auto_decompress` off.
+aiohttp can decode bodies too, but its answer to an unsupported encoding does not have the shape of
+the standard's errors. The server therefore runs with `auto_decompress` off.
 """
 
 from __future__ import annotations
@@ -17,13 +17,13 @@ from server.api.request import check_key
 
 KEY_HEADER: Final = "Idempotency-Key"
 ENCODINGS: Final = frozenset({"identity", "gzip", "x-gzip", "deflate"})
-# zlib's values of `wbits`: detect a gzip or zlib header, and expect no header.
+# Values of zlib's `wbits`: the first detects a gzip or zlib header, the second expects no header.
 ANY_HEADER: Final = 47
 NO_HEADER: Final = -15
 
 
 async def read_body(request: web.Request, seconds: float) -> bytes:
-    """Reads a body within `seconds` and returns it decoded.
+    """Reads a request's body within `seconds` and returns the decoded body.
 
     Raises: Problem, HTTPRequestEntityTooLarge, ConnectionResetError.
     """
@@ -47,7 +47,7 @@ async def read_body(request: web.Request, seconds: float) -> bytes:
 
 
 async def _received(request: web.Request) -> bytes:
-    """Reads the body without `request.read()`, which would keep it until the request is answered.
+    """Reads the body without `request.read()`, which would hold the body until the answer.
 
     Raises: HTTPRequestEntityTooLarge; ConnectionResetError if the client is gone.
     """
@@ -60,7 +60,8 @@ async def _received(request: web.Request) -> bytes:
                     max_size=request.client_max_size, actual_size=len(body)
                 )
     except ConnectionError as error:
-        # The stream keeps this error, whose traceback leads back to the stream and the request.
+        # The stream keeps this error, and the traceback refers to the stream and the request: a
+        # cycle.
         error.__traceback__ = None
         raise ConnectionResetError from None
     return bytes(body)
@@ -71,7 +72,8 @@ def _decoded(body: bytes, most: int) -> bytes:
 
     Raises: Problem; HTTPRequestEntityTooLarge, as soon as `most` bytes are exceeded.
     """
-    # Some clients send "deflate" without the zlib header, whose first byte ends in the hex digit 8.
+    # Some clients send "deflate" bodies without a zlib header. The first byte of a zlib header ends
+    # in the hex digit 8.
     header = body[:2] == b"\x1f\x8b" or (body[:1] and body[0] & 0x0F == 8)
     unpack = zlib.decompressobj(wbits=ANY_HEADER if header else NO_HEADER)
     try:
@@ -90,9 +92,9 @@ def _damaged() -> Problem:
 
 
 def with_key(request: web.Request, body: dict[str, Any]) -> dict[str, Any]:
-    """Returns the body with the idempotency key of the header, which overrides the body's own.
+    """Returns the body with the header's idempotency key, which overrides a key in the body.
 
-    Raises: Problem if the body's own key is invalid.
+    Raises: Problem if the key in the body is invalid.
     """
     key = request.headers.get(KEY_HEADER)
     if key is None:

@@ -1,9 +1,9 @@
 """Bundles our ES modules into one file, so that a page needs one request and one integrity value.
 
-Nothing is compiled. The bundler removes comments, insignificant white space, `import` and `export`,
-shortens `#private` names and the names of constants and classes, and concatenates the modules in
-the order in which they would run. This works because the modules use only these forms of import and
-export; any other form is refused:
+The code is not compiled. The bundler removes comments, insignificant white space, `import` and
+`export`, shortens `#private` names and the names of constants and classes, and concatenates the
+modules in the order in which they would run. This works because the modules use only these forms of
+import and export; any other form raises PackError:
 
     import { a, b } from "./other.js";
     import sheet from "./look.css" with { type: "css" };
@@ -37,11 +37,11 @@ _TOKEN: Final = re.compile(
     re.DOTALL | re.VERBOSE,
 )
 _SPACE: Final = re.compile(r" ?([=*<>!&|?:,;{}()\[\]]+) ?")
-# An operator between two operands, where removing the spaces cannot create another operator.
+# Matches an operator between two operands, where removing the spaces cannot create a new operator.
 _OPERATOR: Final = re.compile(r"(?<=[\w\])]) ([-+*%/]) (?=[\w(\[])| ([-+*%/])(?==)")
-# Removable line ends: our modules write every semicolon, so none of these ends a statement.
+# Matches removable line ends: our modules write every semicolon, so none of these ends a statement.
 _END: Final = re.compile(r"(?<=[{},;])\n|[;,]?\n(?=[})\]])")
-# A private name where it is declared or used, but not inside of a string.
+# Matches a private name where it is declared or used, but not inside a string.
 _PRIVATE: Final = re.compile(
     r"(?:(?<=\.)|(?<=^)|(?<=^get )|(?<=^set )|(?<=^async ))#(\w+)", re.MULTILINE
 )
@@ -58,8 +58,8 @@ _EXPORTED: Final = re.compile(
     r"^export (?:const|class|function|async function) (\w+)", re.MULTILINE
 )
 _TOP: Final = re.compile(r"^(?:const|let|class|function|async function)\*? (\w+)", re.MULTILINE)
-# Names of top-level constants and classes. A name behind a single dot is a property and is kept;
-# three dots are the spread operator.
+# Matches names of top-level constants and classes. A name after a single dot is a property and is
+# kept, while a name after three dots (the spread operator) is not.
 _CAPITAL: Final = re.compile(r"(?<![\w$])(?<![^.]\.)[A-Z]\w+")
 _NUMBER: Final = re.compile(r"^const ([A-Z]\w+) = ([\d_.]+);\n", re.MULTILINE)
 _FILLED: Final = re.compile(r"\$\{[^}]*\}")
@@ -67,22 +67,22 @@ _FILLED: Final = re.compile(r"\$\{[^}]*\}")
 _FILLED_LATER: Final = "INTEGRITY"
 _LEFT: Final = re.compile(r"^(?:import|export)\b(?!\().*", re.MULTILINE)
 _VENDOR_EXPORT: Final = re.compile(r"export\s*\{([^}]*)\};?\s*(?://[^\n]*\s*)?$")
-# The average line length, in characters, from which a vendored module counts as minified. From
-# other vendored modules, only indentation and comments on lines of their own are removed, because
-# reading each of their tokens would take ten times as long.
+# The average line length, in characters, from which a vendored module counts as minified. Only
+# indentation and whole-line comments are removed from other vendored modules, because tokenizing
+# these modules would take ten times as long.
 _MINIFIED_LINE: Final = 200
 _BLOCKS: Final = re.compile(r"^[ \t]*/\*[^*]*(?:\*(?!/)[^*]*)*\*/$", re.MULTILINE)
 _LINES: Final = re.compile(r"^\s+(?://.*\n\s*)*|^//.*\n", re.MULTILINE)
 
 
 class PackError(Exception):
-    """A module uses a form that cannot be packed."""
+    """A module uses a form of import or export that cannot be packed."""
 
 
 def strip(source: str) -> str:
-    """Returns the source without comments and insignificant white space.
+    """Returns a module's source without comments and insignificant white space.
 
-    Strings, template literals and regular expressions are kept, and so are line breaks.
+    Strings, template literals, regular expressions and line breaks are kept.
     """
     bare = "".join(f"{line.strip()}\n" for line in _without_comments(source).splitlines())
     tight = _between(bare, _tight, lambda match: match[0])
@@ -90,7 +90,7 @@ def strip(source: str) -> str:
 
 
 def _between(code: str, change: Callable[[str], str], token: Callable[[re.Match[str]], str]) -> str:
-    """Applies `token` to strings, templates and regular expressions, and `change` to the rest."""
+    """Applies `token` to strings, templates and regular expressions, and `change` to other code."""
     out, end = [], 0
     for match in _TOKEN.finditer(code):
         out += [change(code[end : match.start()]), token(match)]
@@ -103,7 +103,7 @@ def _tight(code: str) -> str:
 
 
 def shorten(code: str) -> str:
-    """Returns a module's code with its `#private` names shortened; no other module can use them."""
+    """Returns a module's code with shortened `#private` names, which no other module can use."""
     counts = Counter(_PRIVATE.findall(code))
     short = {name: _letters(place) for place, (name, _) in enumerate(counts.most_common())}
     return _PRIVATE.sub(lambda match: f"#{short[match[1]]}", code)

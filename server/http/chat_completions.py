@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 
 class ChatCompletionRoutes:
-    """The route; it shares waiting, streaming and retry tracking with `ResponseRoutes`."""
+    """The chat completions route, which shares waiting and streaming with `ResponseRoutes`."""
 
     def __init__(
         self, config: Config, relay: Relay, responses: Responses, routes: ResponseRoutes
@@ -37,11 +37,11 @@ class ChatCompletionRoutes:
         self._routes = routes
 
     def add_to(self, app: web.Application) -> None:
-        """Adds the route."""
+        """Adds the chat completions route to the application."""
         app.router.add_post("/v1/chat/completions", self.create)
 
     async def create(self, request: web.Request) -> web.StreamResponse:
-        """Accepts a prompt, and waits for its answer or streams it."""
+        """Accepts a prompt, and waits for the answer or streams it."""
         who = principal_of(request)
         with self._relay.listen() as listener:
             asked, usage = await self._accept(request, who, listener)

@@ -12,7 +12,7 @@ Json = dict[str, Any]
 
 
 def items(messages: Any) -> list[tuple[Json, str]]:
-    """Translates messages into items, each with its place in the chat body. Raises: Problem."""
+    """Translates chat messages into items, each with its place in the body. Raises: Problem."""
     if messages is None:
         raise missing("messages")
     if not listing(messages, "messages"):
@@ -51,11 +51,11 @@ def _items_of(message: Json, place: str) -> list[tuple[Json, str]]:
             raise invalid(f"{place}.role", f"'{place}.role' must be {known}.")
 
 
-# The fields in which providers send reasoning and expect it back.
+# The fields of a chat message in which providers send reasoning and expect it back.
 _REASONING: Final = ("reasoning_content", "reasoning")
 # Fields that client libraries or other providers add to the model's messages, and that clients send
-# back. They are ignored: each repeats the content of another field, or has a meaning only to the
-# program that added it.
+# back. These fields are ignored, because each repeats another field's content or matters only to
+# the program that added it.
 _ECHOED: Final = frozenset(
     {
         "annotations",
@@ -96,7 +96,7 @@ def _assistant(message: Json, place: str) -> list[tuple[Json, str]]:
 
 
 def _maker(calls: Any) -> Json:
-    """Returns the model that wrote the message, if one of its calls names it."""
+    """Returns the model that wrote the message, if one of the message's calls names the model."""
     for call in calls if isinstance(calls, list) else ():
         extra = call.get("extra_content") if isinstance(call, dict) else None
         if isinstance(extra, dict) and isinstance(extra.get("holdline_model"), str):
@@ -111,13 +111,13 @@ def _call(call: Any, place: str) -> Json:
     function = mapping(call.get("function"), f"{place}.function")
     arguments = function.get("arguments")
     given = {"name": function.get("name"), "arguments": "" if arguments is None else arguments}
-    extra = call.get("extra_content")  # the provider's own data, which it expects back
+    extra = call.get("extra_content")  # the provider expects this data back
     own = {} if extra is None else {"extra_content": extra}
     id_ = string(call.get("id"), f"{place}.id")
     return {"type": "function_call", "call_id": id_, **given, **own}
 
 
-# The part types that a message may contain, by its role.
+# The part types that a message may contain, by the message's role.
 _OF_TOOL: Final = ("text",)
 _OF_ASSISTANT: Final = ("text", "refusal")
 _OF_OTHERS: Final = ("text", "image_url", "file")

@@ -44,8 +44,8 @@ _SAME: Final = frozenset(
         "idempotency_key",
     }
 )
-# The parameters that a response does not support, each with the accepted values, which have no
-# effect.
+# The parameters that a response does not support, each with the values that are accepted because
+# they have no effect.
 NEUTRAL: Final[dict[str, tuple[Any, ...]]] = {
     "audio": (),
     "function_call": (),
@@ -79,12 +79,12 @@ _STREAM_OPTIONS: Final = frozenset(
     {
         "include_usage",
         "include_obfuscation",
-        "continuous_usage_stats",  # an option of vLLM; usage is only sent at the end
+        "continuous_usage_stats",  # a vLLM option; usage is only sent at the end
     }
 )
 LOGPROBS: Final = "message.output_text.logprobs"
-# Patterns of a response's field names, and their replacements in a chat body. They apply after an
-# item's index is replaced by the place of its message.
+# Patterns of a response's field names, and their replacements in a chat body. They are applied
+# after an item's index was replaced by its message's place in the chat body.
 _RENAMED: Final = tuple(
     (re.compile(pattern), name)
     for pattern, name in (
@@ -111,7 +111,7 @@ _RENAMED: Final = tuple(
 class Translation:
     """A chat body, translated into the body of a response.
 
-    `usage` is True if a stream is to end with a chunk of token counts. Raises: Problem.
+    `usage` is True if a stream must end with a chunk that contains token counts. Raises: Problem.
     """
 
     def __init__(self, chat: Json) -> None:
@@ -127,7 +127,7 @@ class Translation:
         self.usage = options is not None and _usage(mapping(options, "stream_options"))
 
     def named(self, problem: Problem) -> Problem:
-        """Renames the field in a problem to its name in the chat body."""
+        """Replaces the name of a response's field in a problem by the chat body's name for it."""
         old = problem.param
         if old is None:
             return problem
@@ -146,7 +146,7 @@ class Translation:
 
     def _settings(self, chat: Json) -> None:
         given = {name: value for name, value in chat.items() if value is not None}
-        for name in ("max_tokens", "max_completion_tokens"):  # the newer name takes precedence
+        for name in ("max_tokens", "max_completion_tokens"):  # the newer name wins
             if name in given:
                 self.body["max_output_tokens"], self._limit = given[name], name
         if "reasoning_effort" in given:

@@ -1,8 +1,8 @@
 """Translates a response into a chat completion, and its events into chat chunks.
 
-A chat stream cannot retract text. If an answer restarts after part of it was sent, the stream
-therefore ends with an error that names the response, which the client can still follow by its id.
-A restart before the first part is invisible in the stream.
+A chat stream cannot retract text. So if an answer restarts after part of it was sent, the stream
+ends with an error that names the response. The client can still follow the response by its id. A
+restart before the first part is invisible in the stream.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ def completion_id(response_id: str) -> str:
 
 
 def failure(response: Json) -> Problem | None:
-    """Returns the error for a response that failed or was cancelled, or None."""
+    """Returns the error for a failed or cancelled response, or None for other responses."""
     if response["status"] == "cancelled":
         return Problem(409, "cancelled", "The response was cancelled.", should_retry=False)
     return problem_of(response)
@@ -70,7 +70,7 @@ def completion(response: Json) -> Json:
 
 
 class Chunks:
-    """The chunks of one stream; a `StreamFormat`. `usage` adds a last chunk with token counts."""
+    """The chunk format of a chat stream. `usage` adds a last chunk with token counts."""
 
     def __init__(self, *, usage: bool) -> None:
         self._usage = usage
@@ -79,20 +79,21 @@ class Chunks:
         self._finished = False
         self._calls: dict[int, int] = {}
         self._argued: set[int] = set()
-        self._extras: dict[int, Json] = {}  # the provider data sent with the start of each call
+        self._extras: dict[int, Json] = {}  # provider data sent at the start of each call
         self.failure: Problem | None = None
         self.broken = False
         self.ended = False
 
     @property
     def begun(self) -> bool:
-        """True once the events have contained a part of the answer, or its end."""
+        """True once any event has carried part of the answer or marked its end."""
         return self._said or self._finished
 
     def events(self, frames: list[Frame]) -> list[bytes]:
         """Translates a batch of events into chunks.
 
-        Until a part of the answer was sent, events that a restart in the batch undoes are omitted.
+        Until part of the answer has been sent, events that a later restart in the batch undoes are
+        omitted.
         """
         if not self._said:
             last = max((n for n, f in enumerate(frames) if f.type == RESTARTED), default=0)
@@ -105,11 +106,11 @@ class Chunks:
         return told
 
     def problem(self, problem: Problem) -> bytes:
-        """Returns the chunk that ends a stream early; the official SDKs raise it as an error."""
+        """Returns the error chunk that ends a stream early; the official SDKs raise it."""
         return _data({"error": problem.error})
 
     def cut(self, response_id: str) -> bytes:
-        """Returns the error that ends a stream before its response: `server_restarting`."""
+        """Returns the `server_restarting` error, which ends a stream before its response."""
         problem = restarting(
             response_id, "A chat stream cannot be resumed, but the response continues. "
         )
@@ -184,7 +185,7 @@ class Chunks:
         return self._delta({"tool_calls": [{"index": number, **begun}]})
 
     def _extra(self, index: int, extra: Json) -> list[Json]:
-        """Returns a chunk with the provider data that was unknown when the call began."""
+        """Returns a chunk with the provider data that arrived after the start of a call, if any."""
         sent = self._extras.get(index, {})
         rest = {name: value for name, value in extra.items() if name not in sent}
         if index not in self._calls or not rest:
@@ -237,7 +238,7 @@ def _finish_reason(response: Json) -> str:
 
 def _call(item: Json) -> Json:
     function = {"name": item["name"], "arguments": item["arguments"]}
-    extra = item.get("extra_content")  # the provider's own data, which it expects back
+    extra = item.get("extra_content")  # the provider expects this data back
     own = {"extra_content": extra} if extra else {}
     return {"id": item["call_id"], "type": "function", "function": function, **own}
 

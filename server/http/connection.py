@@ -1,4 +1,4 @@
-"""The HTTP server's connections, which answer malformed HTTP in the standard's error shape."""
+"""HTTP connections that answer malformed HTTP with an error in the standard's shape."""
 
 from __future__ import annotations
 
@@ -30,16 +30,16 @@ log = structlog.get_logger()
 
 
 class Connection(web.RequestHandler):
-    """A connection that also answers errors outside of any route in JSON.
+    """An HTTP connection that answers all errors in JSON, even errors outside of any route.
 
-    aiohttp would answer in plain text, and log a traceback with the malformed line, which can be a
-    header with a credential.
+    aiohttp itself would answer in plain text and log a traceback with the malformed line, which can
+    be a header with a credential.
     """
 
     __slots__ = ()
 
     def connection_lost(self, exc: BaseException | None) -> None:
-        """Breaks the reference cycle of a WebSocket and its connection.
+        """Breaks the reference cycle between a WebSocket and its connection.
 
         Otherwise both would stay in memory until the garbage collector finds the cycle.
         """
@@ -57,7 +57,7 @@ class Connection(web.RequestHandler):
 
         Raises: ConnectionError if a response has begun, so the connection can only be closed.
         """
-        del message  # it quotes the request
+        del message  # the message quotes the request
         if status >= 500:
             log.error(
                 "unhandled error in request handler",
@@ -66,7 +66,7 @@ class Connection(web.RequestHandler):
                 exc_info=exc,
             )
         if exc is not None:
-            exc.__traceback__ = None  # its frames refer to the exception: a reference cycle
+            exc.__traceback__ = None  # the frames refer to the exception: a cycle
         if request.writer.output_size > 0:
             raise ConnectionError
         if status >= 500:
@@ -87,9 +87,9 @@ class Connection(web.RequestHandler):
     async def finish_response(
         self, request: web.BaseRequest, resp: web.StreamResponse, start_time: float | None
     ) -> tuple[web.StreamResponse, bool]:
-        """Writes the response, as JSON if aiohttp itself refused the request.
+        """Writes the response, and converts a refusal by aiohttp itself to JSON.
 
-        aiohttp refuses an unknown `Expect` header in plain text.
+        For example, aiohttp answers an unknown `Expect` header in plain text.
         """
         if isinstance(resp, web.HTTPException) and resp.status >= 400:
             resp = self.handle_error(request, resp.status)
@@ -106,22 +106,23 @@ def _factory(runner: web.AppRunner, loop: asyncio.AbstractEventLoop) -> Callable
 async def listen(
     runner: web.AppRunner, host: str, port: int, **options: Any
 ) -> asyncio.base_events.Server:
-    """Starts listening for an application that is set up.
+    """Starts listening for an application's connections.
 
-    `web.TCPSite` does not accept a connection class.
+    `web.TCPSite` is not used, because it does not accept a connection class.
     """
     loop = asyncio.get_running_loop()
     return await loop.create_server(_factory(runner, loop), host, port, **options)
 
 
 async def stop_listening(runner: web.AppRunner, listener: asyncio.Server) -> None:
-    """Stops listening, and serves the connections that the kernel has accepted until then.
+    """Stops listening, and serves the connections that the kernel has accepted so far.
 
-    Closing the listener alone would reset them, with requests that proxies must not send again.
+    If only the listener were closed, these connections would be reset, along with requests that
+    proxies must not send again.
     """
     loop = asyncio.get_running_loop()
     rest = [socket.socket(fileno=os.dup(one.fileno())) for one in listener.sockets]
-    listener.close()  # the copies keep the sockets open
+    listener.close()  # the duplicates keep the sockets open
     accepted = []
     for one in rest:
         with one, contextlib.suppress(OSError):

@@ -21,15 +21,15 @@ if TYPE_CHECKING:
     from aiohttp.typedefs import Handler
 
 SETTING: Final = "HOLDLINE_ALLOWED_HOSTS"
-# Probes may use any host name, and these routes reveal nothing but the server's status.
+# The health routes accept any host name for probes, and reveal only the server's status.
 PROBES: Final = frozenset({"/livez", "/readyz", "/health"})
 
 
 class Hosts:
-    """The allowed host names, in addition to those of loopback."""
+    """The allowed host names, in addition to loopback names."""
 
     def __init__(self, allowed: Collection[str]) -> None:
-        """Takes the names in their canonical spelling."""
+        """`allowed` holds the host names in their canonical spelling."""
         self._allowed = frozenset(allowed)
 
     def allows(self, host: str | None) -> bool:
@@ -43,13 +43,14 @@ class Hosts:
         return name is not None and (name in self._allowed or is_loopback(name))
 
     def add_to(self, app: web.Application) -> None:
-        """Adds the middleware, which checks every route except the probes'."""
+        """Adds the middleware, which checks the `Host` header on every route except the probes."""
         app.middlewares.append(self._guard())
 
     def _guard(self) -> Any:
         @web.middleware
         def guard(request: web.Request, handler: Handler) -> Awaitable[web.StreamResponse]:
-            # Not a coroutine: its frame would be kept for as long as a socket is open.
+            # Not a coroutine: a coroutine's frame would stay in memory for as long as a socket is
+            # open.
             if request.path in PROBES or self.allows(request.headers.get("Host")):
                 return handler(request)
             raise Problem(403, "host_not_allowed", _advice(request.headers["Host"]))
