@@ -1,8 +1,8 @@
 """Processes large requests one at a time, while small ones pass without waiting.
 
-Decoding expands a request to ten times its bytes in memory, and takes up to a fifth of a second of
-the event loop. So at most one large request at a time is decoded, expanded and submitted, and its
-memory is freed before the next one's turn.
+A decoded request takes ten times its size in memory, and decoding blocks the event loop for up to a
+fifth of a second. So only one large request at a time is decoded, expanded and submitted, and its
+memory is freed before the next one is decoded.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ WAIT_SECONDS: Final = 10.0
 
 
 class LargeRequests:
-    """The large requests of one process."""
+    """Serializes the large requests of one process."""
 
     def __init__(self) -> None:
         self._lock = asyncio.Lock()
@@ -43,7 +43,7 @@ class LargeRequests:
                 503, "busy", "Too many large requests are waiting. Try again.", retry_after=1
             ) from None
         try:
-            await asyncio.sleep(0)  # lets other ready tasks run first
+            await asyncio.sleep(0)  # yields to other ready tasks
             yield True
         finally:
             self._lock.release()

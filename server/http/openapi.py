@@ -40,7 +40,7 @@ BEARER_SCHEME: Final = {
 Document = dict[str, Any]
 Route = tuple[str, str, str, Any, Any]
 
-# Method, path, summary, the type of the request's body, the type of the answer or its media type.
+# Each row: method, path, summary, request body type, and the answer's type or media type.
 ROUTES: Final[tuple[Route, ...]] = (
     ("post", RESPONSES, "Ask", requests.Create, objects.Response),
     ("get", RESPONSES, "The WebSocket: see /asyncapi.json", None, None),
@@ -68,7 +68,7 @@ ROUTES: Final[tuple[Route, ...]] = (
     ("get", "/web/{version}/{name}", "A source that never changes", None, "text/javascript"),
     ("get", "/web/{name}", "A source", None, "text/javascript"),
 )
-# Input items whose `type` is optional: see `items.typed`.
+# Input items whose `type` field is optional: see `items.typed`.
 UNTYPED: Final = {"Message", "ItemReference"}
 STREAMED: Final = {
     ("post", RESPONSES),
@@ -76,7 +76,7 @@ STREAMED: Final = {
     ("get", f"{RESPONSES}/{{id}}"),
 }
 
-# MessagePack carries the same objects as JSON.
+# MessagePack frames carry the same objects as JSON frames.
 SUBPROTOCOLS: Final = {
     "type": "object",
     "properties": {
@@ -87,7 +87,7 @@ SUBPROTOCOLS: Final = {
     },
 }
 
-# The schema is partial. docs/protocol.md, "Chat completions", describes the rest.
+# This schema is partial. The section "Chat completions" of docs/protocol.md describes the rest.
 _CALL_ID: Final = {"type": "string", "minLength": 1, "maxLength": MAX_CALL_ID}
 _CHAT_CONTENT: Final = {
     "anyOf": [
@@ -133,7 +133,7 @@ CHAT_BODY: Final = {
 
 _WORD: Final = {"type": "string"}
 _NUMBER: Final = {"type": "integer", "minimum": -1, "default": -1}
-# Parameters in the query or a header. Those in the path are derived from it and are required.
+# Parameters in the query or a header. Path parameters are derived from the path and are required.
 PARAMETERS: Final[dict[tuple[str, str], tuple[tuple[str, str, Any], ...]]] = {
     ("post", RESPONSES): (("header", "Idempotency-Key", {**_WORD, "maxLength": 255}),),
     ("get", f"{RESPONSES}/{{id}}"): (
@@ -163,7 +163,7 @@ def openapi() -> Document:
     }
     components["Create"]["additionalProperties"] = False
     _allow_what_is_taken(components, "Create")
-    # The rule of `check_input`, which the types do not express.
+    # `check_input` applies this rule, which the types do not express.
     given = {"not": {"type": "null"}}
     components["Create"]["anyOf"] = [
         {"required": [name], "properties": {name: given}} for name in ("input", "prompt")
@@ -196,7 +196,7 @@ def openapi() -> Document:
         "servers": [{"url": "/"}],
         "paths": paths,
         "webhooks": {"responseEnded": {"post": _webhook(schemas[bodies.WebhookEvent])}},
-        # The empty alternative is for servers without authentication.
+        # The empty security requirement is for servers without authentication.
         "security": [{}, {"bearer": []}],
         "components": {"schemas": components, "securitySchemes": {"bearer": BEARER_SCHEME}},
     }
@@ -284,7 +284,7 @@ def _is_type(kind: Any) -> bool:
 
 
 def _schemas(kinds: Iterable[Any]) -> tuple[dict[Any, Document], Document]:
-    """Returns the schema of each type, and the components that the schemas refer to."""
+    """Returns the JSON schema of each type, and the components that the schemas refer to."""
     kinds = list(dict.fromkeys(kinds))
     found, components = msgspec.json.schema_components(kinds, ref_template=REF)
     components = _portable(components)
@@ -294,13 +294,13 @@ def _schemas(kinds: Iterable[Any]) -> tuple[dict[Any, Document], Document]:
 
 
 def _allow_what_is_taken(components: Document, root: str) -> None:
-    """Adds input to a request's schemas that the server accepts but the types do not express.
+    """Extends a request's schemas by input that the server accepts but the types do not express.
 
     An optional member may also be null, and an item's id may be empty. Where only one type of
     object is possible, its `type` may be omitted.
     """
     reached, todo = {root}, [root]
-    # The names of components that are alternatives in some `anyOf`, so `type` distinguishes them.
+    # The names of components that are alternatives in an `anyOf`, where `type` distinguishes them.
     told_apart = {
         name
         for one in _objects(components)
@@ -334,7 +334,7 @@ def _takes_null(schema: Document) -> bool:
 
 
 def _referred(schema: Any) -> Iterator[str]:
-    """Yields the names of the components that a schema refers to."""
+    """Yields the name of each component that a schema refers to."""
     for one in _objects(schema):
         if isinstance(ref := one.get("$ref"), str):
             yield ref.rpartition("/")[2]
@@ -352,8 +352,8 @@ def _objects(schema: Any) -> Iterator[Document]:
 def _portable(schema: Any) -> Any:
     """Returns a schema without features that only Python or only OpenAPI understands.
 
-    These are Python's `Z` for the end of a text in patterns, and OpenAPI's discriminators, which
-    are redundant beside the `type` of each member.
+    It replaces Python's `Z`, which marks the end of the text in a pattern, and removes OpenAPI's
+    discriminators, which are redundant because each member has a `type`.
     """
     match schema:
         case dict():

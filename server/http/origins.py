@@ -1,8 +1,8 @@
-"""Checks the `Origin` of requests: the server's own pages and HOLDLINE_ALLOWED_ORIGINS may use it.
+"""Checks the `Origin` header, so that only our own pages and HOLDLINE_ALLOWED_ORIGINS are served.
 
-A browser names the site in `Origin`. CORS does not restrict WebSockets, and restricts a simple POST
-only in part, so the server itself refuses other sites. A request without `Origin` does not come
-from a browser and is allowed.
+A browser names the page's site in `Origin`. CORS does not restrict WebSockets, and restricts a
+simple POST only in part, so the server itself refuses other sites. A request without `Origin` does
+not come from a browser and is allowed.
 """
 
 from __future__ import annotations
@@ -23,11 +23,12 @@ if TYPE_CHECKING:
 SETTING: Final = "HOLDLINE_ALLOWED_ORIGINS"
 GUARDED: Final = "/v1/"
 METHODS: Final = "GET, POST, DELETE, OPTIONS"
-# The headers of our own clients that CORS requires the server to allow. Other headers are allowed
-# on request: the official SDKs send a dozen x-stainless-* headers, and each version may add one.
+# Our own clients' headers that CORS requires the server to allow. Other headers are allowed when
+# the browser asks for them: the official SDKs send a dozen x-stainless-* headers, and new versions
+# may add more.
 ALLOWED_HEADERS: Final = ("Authorization", "Content-Type", "Idempotency-Key", "Last-Event-ID")
 MAX_ASKED_HEADERS: Final = 64
-# A header name by RFC 9110, of at most 64 characters: longer than any in use.
+# Matches a header name as defined in RFC 9110, up to 64 characters, which exceeds any name in use.
 _HEADER_NAME: Final = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]{1,64}")
 EXPOSED_HEADERS: Final = (
     "Retry-After, X-Response-Id, X-Should-Retry, "
@@ -40,10 +41,10 @@ PREFLIGHT_SECONDS: Final = "600"
 
 
 class Origins:
-    """The allowed origins, and the CORS headers for them."""
+    """The allowed origins, and the CORS headers for requests from these origins."""
 
     def __init__(self, allowed: Collection[str]) -> None:
-        """Takes the allowed sites in their canonical spelling."""
+        """`allowed` holds the origins of the allowed sites in their canonical spelling."""
         self._allowed = frozenset(allowed)
 
     def allows(self, origin: str | None, host: str) -> bool:
@@ -65,11 +66,13 @@ class Origins:
     def _guard(self) -> Any:
         @web.middleware
         def guard(request: web.Request, handler: Handler) -> Awaitable[web.StreamResponse]:
-            # Not a coroutine: its frame would be kept for as long as a socket is open.
+            # Not a coroutine: a coroutine's frame would stay in memory for as long as a socket is
+            # open.
             if not request.path.startswith(GUARDED):
                 return handler(request)
-            # A browser sends one `Origin`. Several are joined, which no allowed origin matches,
-            # because another reader, such as a proxy, could rely on another one of them.
+            # A browser sends one `Origin` header. Multiple headers are joined, so that no allowed
+            # origin matches, because a proxy could rely on a different one of the headers than the
+            # server.
             origin = ", ".join(request.headers.getall("Origin", ())) or None
             if not self.allows(origin, request.host):
                 advice = _advice(origin or "", others=bool(self._allowed))
@@ -86,12 +89,13 @@ class Origins:
             return
         response.headers.add("Vary", "Origin")
         if origin in self._allowed or canonical(origin) in self._allowed:
-            # Echoed unchanged, because the browser compares it literally with its own spelling.
+            # The origin is echoed unchanged, because the browser compares it literally with its own
+            # spelling.
             response.headers["Access-Control-Allow-Origin"] = origin
             response.headers["Access-Control-Expose-Headers"] = EXPOSED_HEADERS
 
     async def _check(self, request: web.Request) -> web.StreamResponse:
-        """Tells any page whether its site is allowed, which a refused WebSocket cannot tell it."""
+        """Tells any page whether its site is allowed. A refused WebSocket gives no reason."""
         origin = request.headers.get("Origin")
         return web.json_response(
             {
@@ -104,11 +108,11 @@ class Origins:
 
 
 def _advice(origin: str, *, others: bool) -> str:
-    """Returns how to allow a site; `others` is True if the setting already lists other sites."""
+    """Returns advice on allowing a site; `others` is True if other sites are already allowed."""
     site = canonical(origin)
     if site is None:
         return f"The site {origin} cannot be allowed to use this server, because it has no origin."
-    # `null` is the origin of all local files and sandboxed frames, from any author.
+    # All local files and sandboxed frames share the origin `null`, whoever wrote them.
     which = "every page without an origin" if site == "null" else "it"
     as_well = " as well" if others else ""
     return (

@@ -1,4 +1,4 @@
-"""The HTTP routes of the Responses API, which read the same logs as the WebSocket."""
+"""The HTTP routes of the Responses API, which read the same response logs as the WebSocket."""
 
 from __future__ import annotations
 
@@ -43,15 +43,15 @@ if TYPE_CHECKING:
 DEFAULT_PAGE: Final = 20
 LARGEST_PAGE: Final = 100
 WHOLE: Final = re.compile(r"[+-]?[0-9]+")
-# The number of automatic retries of this request by an official SDK.
+# The header in which an official SDK counts its automatic retries of a request.
 RETRY_HEADER: Final = "X-Stainless-Retry-Count"
-# The tenant's remaining allowance, set on a request whose prompt was accepted.
+# The key for the tenant's remaining allowance, set on a request whose prompt was accepted.
 ALLOWANCE: Final = web.RequestKey("allowance", Allowance)
 
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """The part of a request that is kept while it waits for its answer, without the body."""
+    """The part of a request that is kept in memory, without its body, until the answer is sent."""
 
     response_id: str
     post: Post | None
@@ -60,7 +60,7 @@ class Asked:
 
 
 class ResponseRoutes:
-    """The handlers. Each identifies the caller, and delegates to `Responses` and a follower."""
+    """The route handlers, which identify the caller and delegate to `Responses` and followers."""
 
     def __init__(
         self,
@@ -78,8 +78,8 @@ class ResponseRoutes:
         self._bodies = Bodies(responses)
 
     def add_to(self, app: web.Application) -> None:
-        """Adds the routes."""
-        # Routes of the Responses API that do not exist here must not be taken for ids (405).
+        """Adds the routes of the Responses API to the application."""
+        # The names of unsupported Responses API routes must not be treated as response ids (405).
         one = "/v1/responses/{id:(?!(?:compact|input_tokens)$)[^/]+}"
         app.router.add_post("/v1/responses", self.create)
         app.router.add_get(one, self.retrieve, allow_head=False)
@@ -90,7 +90,7 @@ class ResponseRoutes:
         app.router.add_get("/v1/models/{id:.+}", self.model, allow_head=False)
 
     async def create(self, request: web.Request) -> web.StreamResponse:
-        """Accepts a prompt, and waits for its answer, streams it, or runs it in the background."""
+        """Accepts a prompt, and waits for the answer, streams it, or runs it in the background."""
         who = principal_of(request)
         with self._relay.listen() as listener:
             asked = await self._accept(request, who, listener)
@@ -129,7 +129,7 @@ class ResponseRoutes:
         response_id: str,
         reply: Awaitable[web.StreamResponse],
     ) -> web.StreamResponse:
-        """Writes the reply to a POST, and records whether it was cut off."""
+        """Writes the reply to a POST, and records whether the reply was cut off."""
         if post is None:
             return await reply
         cut = True
@@ -140,14 +140,14 @@ class ResponseRoutes:
             cut = problem.response_id is not None
             raise
         finally:
-            with contextlib.suppress(RedisTrouble):  # a retry then counts as a new request
+            with contextlib.suppress(RedisTrouble):  # a retry is then treated as a new request
                 await self._responses.replied(owner, post, response_id, cut=cut)
         return answer
 
     async def retrieve(self, request: web.Request) -> web.StreamResponse:
         """Returns the response in its current state, or streams its events.
 
-        A stream begins after a sequence number and continues live.
+        A stream begins after the given sequence number and continues with live events.
         """
         viewer, id_ = principal_of(request).viewer, request.match_info["id"]
         after = _integer(request, "starting_after", -1, -1, 2**53)
@@ -158,7 +158,7 @@ class ResponseRoutes:
         return await self._hand_over(request, viewer, id_)
 
     async def cancel(self, request: web.Request) -> web.StreamResponse:
-        """Cancels a response, and returns it once it has ended."""
+        """Cancels a response, and returns the response once it has ended."""
         viewer, id_ = principal_of(request).viewer, request.match_info["id"]
         await self._responses.cancel(viewer, id_)
         await self.wait(request, viewer, id_)
@@ -190,15 +190,15 @@ class ResponseRoutes:
             return answer
 
     async def models(self, request: web.Request) -> web.StreamResponse:
-        """Lists the models that a request may name.
+        """Lists the models that the caller may use.
 
-        Without a models file, requests may use other names too, which are passed on.
+        Without a models file, requests may also name other models, which are passed on unchecked.
         """
         listed = models.listed(self._config.catalog, principal_of(request))
         return json_answer({"object": "list", "data": listed})
 
     async def model(self, request: web.Request) -> web.StreamResponse:
-        """Returns one of the listed models."""
+        """Returns the description of one listed model."""
         catalog, name = self._config.catalog, request.match_info["id"]
         return json_answer(models.found(catalog, name, principal_of(request)))
 
@@ -224,7 +224,7 @@ class ResponseRoutes:
         *,
         shown: Shown = NOTHING,
     ) -> web.StreamResponse:
-        """Sends server-sent events until the response has ended."""
+        """Streams a response's events as server-sent events until the response has ended."""
         stream = Stream(self._config.ping_seconds, format_)
         follower = self._relay.follow(response_id, viewer, after, stream, shown=shown)
         try:
@@ -239,7 +239,7 @@ class ResponseRoutes:
     async def answer(
         self, request: web.Request, viewer: str, response_id: str, form: Form
     ) -> web.StreamResponse:
-        """Returns the finished response, converted by `form`, or its failure as an HTTP error."""
+        """Sends the finished response, converted by `form`, or its failure as an HTTP error."""
         async with self._bodies.response(viewer, response_id, form) as body:
             failed = body.problem
             answer = encoded_answer(body.json) if failed is None else error_answer(failed)
@@ -249,14 +249,14 @@ class ResponseRoutes:
     async def _hand_over(
         self, request: web.Request, viewer: str, response_id: str
     ) -> web.StreamResponse:
-        """Returns the response in its current state."""
+        """Sends the response in its current state."""
         async with self._bodies.response(viewer, response_id, as_response) as body:
             return await self._write(request, response_id, body, encoded_answer(body.json))
 
     async def _write(
         self, request: web.Request, response_id: str, body: Body, answer: web.Response
     ) -> web.StreamResponse:
-        """Writes the answer, then records the response as seen if the server tracks this."""
+        """Writes the answer, and records that the client has seen the response if required."""
         await answer.prepare(request)
         await answer.write_eof()
         if body.ended and (body.unstored or self._watched):
@@ -269,7 +269,7 @@ class ResponseRoutes:
         return self._config.shared.only_if_unseen
 
     async def _seen(self, response_id: str) -> None:
-        with contextlib.suppress(RedisTrouble):  # it is then kept for the full retention
+        with contextlib.suppress(RedisTrouble):  # the response is then kept for the full retention
             await self._responses.seen(response_id)
 
     async def wait(self, request: web.Request, viewer: str, response_id: str) -> None:
@@ -299,7 +299,7 @@ class ResponseRoutes:
 
 
 def _page(items: list[dict[str, Any]], after: str | None, limit: int) -> dict[str, Any]:
-    """Returns a page of a list of items. Raises: Problem."""
+    """Returns one page of a list of items. Raises: Problem."""
     if after:
         places = [index for index, item in enumerate(items) if item["id"] == after]
         if not places:
@@ -316,15 +316,15 @@ def _page(items: list[dict[str, Any]], after: str | None, limit: int) -> dict[st
 
 
 def as_response(found: dict[str, Any]) -> tuple[Problem | None, dict[str, Any]]:
-    """Returns the response itself, or its failure if it has failed without any output.
+    """Returns a response unchanged, and its failure as an error if it failed without output.
 
-    Most clients would take a failed response with status 200 for an empty answer.
+    Most clients would treat a failed response with status 200 as an empty answer.
     """
     return problem_of(found) if found and not found["output"] else None, found
 
 
 def post_of(request: web.Request, raw: bytes) -> Post | None:
-    """Returns the identity by which a retry of this POST is recognized.
+    """Returns the fingerprint by which a retry of this POST is recognized.
 
     Returns None if the request was not sent by an official SDK.
     """
@@ -341,13 +341,13 @@ def _gone(request: web.Request) -> bool:
 
 
 def note(request: web.Request, accepted: Accepted) -> None:
-    """Stores the tenant's remaining allowance on the request, for the answer's headers."""
+    """Stores the tenant's remaining allowance on the request, for use in the answer's headers."""
     if accepted.allowance is not None:
         request[ALLOWANCE] = accepted.allowance
 
 
 def allowed(allowance: Allowance | None) -> dict[str, str]:
-    """Returns the headers with the tenant's limits and what remains of them."""
+    """Returns the rate limit headers: the tenant's limits and the remaining allowance."""
     headers = {}
     if allowance and allowance.requests:
         headers["X-RateLimit-Limit-Requests"] = str(allowance.requests)

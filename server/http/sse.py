@@ -1,4 +1,4 @@
-"""Sends a follower's events as server-sent events, or waits for their end."""
+"""Sends a response's events as server-sent events, or waits for the end of the response."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from server.live.follower import Follower
 
 MAX_BUFFERED: Final = 65_536
-# The time for which a chat stream waits for its first piece before it sends its HTTP status.
+# How long a chat stream waits for its first piece before it sends the HTTP status.
 HELD_SECONDS: Final = 1.0
 CUT_SECONDS: Final = 0.1
 DONE: Final = b"data: [DONE]\n\n"
@@ -30,7 +30,7 @@ HEARTBEAT: Final = b": still here\n\n"
 
 
 class StreamFormat(Protocol):
-    """The format of a stream: how log events and errors become server-sent events."""
+    """The format of a stream, which converts log events and errors to server-sent events."""
 
     failure: Problem | None
     """The failure of the response, once the stream has sent it."""
@@ -44,17 +44,17 @@ class StreamFormat(Protocol):
         """True if the stream may be sent with status 200."""
 
     def events(self, frames: list[Frame]) -> list[bytes]:
-        """Converts events of the log into parts of the stream. Raises: Undecodable."""
+        """Converts log events into parts of the stream. Raises: Undecodable."""
 
     def problem(self, problem: Problem) -> bytes:
-        """Returns the error for a log that cannot be followed any more."""
+        """Returns the stream's last event for a log that cannot be followed any more."""
 
     def cut(self, response_id: str) -> bytes:
-        """Returns the error that ends a stream before its response: `server_restarting`."""
+        """Returns the `server_restarting` error, which ends a stream before its response."""
 
 
 class Events:
-    """The format of the Responses API: the standard's events, unchanged and resumable."""
+    """The stream format of the Responses API: the standard's events, unchanged and resumable."""
 
     begun = True
     failure = None
@@ -72,13 +72,13 @@ class Events:
     def cut(self, response_id: str) -> bytes:
         """Returns the standard's `error` event.
 
-        It has no sequence number, so that a resume misses no event.
+        The event has no sequence number, so that a resumed stream misses no event.
         """
         return self.problem(restarting(response_id))
 
 
 class Stream:
-    """A `Sink` that one request reads. Its buffer is bounded; the log holds the rest."""
+    """A `Sink` for the stream of one request. Its buffer is bounded; the log holds the rest."""
 
     def __init__(self, heartbeat_seconds: float, format_: StreamFormat | None = None) -> None:
         self._heartbeat = heartbeat_seconds
@@ -99,7 +99,7 @@ class Stream:
         return self._size < MAX_BUFFERED and not self._over
 
     def deliver(self, follower: Follower, frames: list[Frame]) -> None:
-        """Buffers events."""
+        """Buffers events until they are written."""
         del follower
         self._put(*self._format.events(frames))
         if frames[-1].last:
@@ -108,7 +108,7 @@ class Stream:
             self.stop()
 
     def queued(self, follower: Follower, place: int | None, eta: float | None, reason: str) -> None:
-        """Sends the position in the queue as a comment, which the standard's clients ignore."""
+        """Sends the queue position as an SSE comment, which the standard's clients ignore."""
         message = queued(follower.response_id, place, eta, reason)
         self._put(b": %b\n\n" % encode(message))
 
@@ -140,7 +140,7 @@ class Stream:
             }
         )
         await self._hold()
-        with contextlib.suppress(ConnectionError):  # including a loss before the first byte
+        with contextlib.suppress(ConnectionError):  # also raised before the first byte
             if (failure := self._early_failure) is not None:
                 answer = error_answer(failure)
                 answer.headers["X-Response-Id"] = response_id
@@ -166,7 +166,7 @@ class Stream:
         return response
 
     async def _hold(self) -> None:
-        """Waits for the first piece or an end, so that an early failure can set the HTTP status."""
+        """Waits for the first piece or the end, so that an early failure sets the HTTP status."""
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(HELD_SECONDS):
                 while not (self._format.begun or self._over):
@@ -181,7 +181,7 @@ class Stream:
 
     @property
     def _cut(self) -> bool:
-        """True if the stream ends before its response and has not sent the reason."""
+        """True if the stream ends before its response, and no error was sent to the client."""
         return self._over and not (self._complete or self._explained or self._format.broken)
 
     async def _write_next(
@@ -232,19 +232,19 @@ class Waiter:
         self.restarted = False
 
     def deliver(self, follower: Follower, frames: list[Frame]) -> None:
-        """Ignores events."""
+        """Ignores the events of the response."""
 
     def queued(self, follower: Follower, place: int | None, eta: float | None, reason: str) -> None:
-        """Ignores the position in the queue."""
+        """Ignores the response's position in the queue."""
 
     def ended(self, follower: Follower, problem: Problem | None) -> None:
-        """Records the end, and the problem if there is one."""
+        """Records the end of the response, and the problem if there is one."""
         del follower
         self.problem = problem
         self.done.set()
 
     def restart(self) -> None:
-        """Ends the wait because the server restarts; does nothing if the response has ended."""
+        """Ends the wait because of a server restart; does nothing if the response has ended."""
         self.restarted = not self.done.is_set()
         self.done.set()
 
@@ -272,7 +272,7 @@ class Streams:
 
     @contextlib.contextmanager
     def wait(self, waiter: Waiter) -> Iterator[None]:
-        """Registers a waiting request."""
+        """Registers a request that waits for its response."""
         self._waiters.add(waiter)
         try:
             yield
@@ -281,7 +281,7 @@ class Streams:
             self._left.set()
 
     def hurry(self) -> None:
-        """Skips the rest of the grace period."""
+        """Skips the rest of the grace period for waiting requests."""
         self._hurried = True
         self._left.set()
 

@@ -1,11 +1,12 @@
-"""Serves the browser's files: `web/` with and without a version, and the widget as one file.
+"""Serves browsers the files of `web/`, with and without a version, and the bundled widget.
 
 `/web/NAME` is a source file, which browsers revalidate on each use. `/web/VERSION/NAME` never
 changes: the version is a hash of all of `web/`, and no other version is served. `/widget.js` and
-`/web/VERSION/widget.js` contain the widget and everything that it needs at first. The pages refer
+`/web/VERSION/widget.js` contain the widget and all code that it needs at first. Our own pages refer
 to versioned names.
 
-`python -m server.http.static` prints both ways to embed the widget, one with its integrity value.
+`python -m server.http.static` prints two ways to embed the widget: with and without an integrity
+value.
 """
 
 from __future__ import annotations
@@ -33,30 +34,31 @@ DOCS: Final = Path(__file__).parents[2] / "docs"
 DOCUMENT: Final = "{name:[a-z/-]+}"
 PAGES: Final = {"/": "index.html", "/review": "review.html", f"/docs/{DOCUMENT}": "docs.html"}
 FIRST_DOCUMENT: Final = "protocol"
-# An image of the documents, in Markdown.
+# Matches an image link in the Markdown documents.
 IMAGE: Final = re.compile(r"\(images/([a-z-]+\.(?:png|svg))\)")
 ENTRY: Final = "define.js"
-# The modules that the widget loads later (LATER), and the modules that those load (LATEST). Each is
-# packed with its imports. A packed file contains the integrity values of the files that it loads.
+# LATER lists the modules that the widget loads on demand, and LATEST the modules that those modules
+# load. Each module is packed with its imports. A packed file contains the integrity values of the
+# files that it loads.
 LATER: Final = ("turns.js", "words/ar.js", "words/de.js")
 LATEST: Final = ("typeset.js",)
-# The files that `turns.js` loads unpacked.
+# Matches the files that `turns.js` loads unpacked.
 HIGHLIGHT: Final = re.compile(r"vendor/highlight/.*\.js")
-# The constant of place.js as it appears in a packed file, where its values are filled in.
+# A constant of place.js as written in a packed file, where its value is filled in.
 INTEGRITY: Final = "const INTEGRITY={};"
-# The JavaScript expression for the URL of the sources. It uses the packed file's own URL, so it
-# works under any path prefix.
+# The JavaScript expression for the URL of the sources. It is relative to the packed file's own URL,
+# so it works under any path prefix.
 HOME: Final = (
     'new URL("./web/{version}/x.js", '
     'import.meta.url.replace(/web\\/[0-9a-f]{{16}}\\/widget\\.js$/, "widget.js")).href'
 )
 
-# Parameters of zlib. GZIP (`wbits`) selects the gzip format. A lower `memLevel` makes the blocks
-# shorter, which compresses code better.
+# Parameters of zlib. GZIP (`wbits`) selects the gzip format. A lower `memLevel` gives shorter
+# blocks, which compress code better.
 GZIP: Final = 31
 MEM_LEVEL: Final = 6
-# A stylesheet in a packed file. A compression block ends after it, because its letter frequencies
-# differ from those of code.
+# Matches a stylesheet in a packed file. A compression block ends after each stylesheet, because the
+# letter frequencies of styles and code differ.
 SHEET: Final = re.compile(rb"\.replaceSync\(.*\n")
 
 FOR_EVER: Final = "public, max-age=31536000, immutable"
@@ -71,7 +73,8 @@ TYPES: Final = {
     ".png": "image/png",
 }
 WORTH_PACKING: Final = frozenset({"text/javascript", "text/css", "text/html", "text/markdown"})
-# Any site may load the code, which is public. `origins` decides which sites may use the API.
+# Any site may load the code, which is public. The module `origins` decides which sites may use the
+# API.
 ANYONE: Final = {
     "Access-Control-Allow-Origin": "*",
     "Cross-Origin-Resource-Policy": "cross-origin",
@@ -80,14 +83,14 @@ ANYONE: Final = {
 
 @dataclass(frozen=True)
 class Asset:
-    """The content and the media type of a served file."""
+    """A served file: its content and its media type."""
 
     content: bytes
     type: str
 
     @functools.cached_property
     def packed(self) -> bytes:
-        """The content as gzip, at the highest level because it is compressed only once."""
+        """The gzipped content, at the highest level because it is compressed only once."""
         packer = zlib.compressobj(9, zlib.DEFLATED, GZIP, MEM_LEVEL)
         packed, begin = b"", 0
         for sheet in SHEET.finditer(self.content):
@@ -98,11 +101,11 @@ class Asset:
 
     @functools.cached_property
     def etag(self) -> str:
-        """The entity tag: a hash of the content."""
+        """The file's entity tag, which is a hash of its content."""
         return hashlib.sha256(self.content).hexdigest()[:32]
 
     def answer(self, request: web.Request, cache: str) -> web.Response:
-        """Returns the file, or 304 if the client already has this version."""
+        """Returns the file, or status 304 if the client already has this version."""
         headers = {**ANYONE, "Cache-Control": cache, "Vary": "Accept-Encoding"}
         known = request.if_none_match
         if known is not None and any(tag.value == self.etag for tag in known):
@@ -121,7 +124,7 @@ class Asset:
 
 
 class Pages:
-    """The files of one folder, read once, and the routes to them."""
+    """The files of one folder, which are read once, and their routes."""
 
     def __init__(self, folder: Path = WEB, docs: Path = DOCS) -> None:
         self._sources = {
@@ -145,7 +148,7 @@ class Pages:
 
     @functools.cached_property
     def packed(self) -> dict[str, Asset]:
-        """The widget and the modules that it loads later, packed, by name."""
+        """The packed widget and the packed modules that it loads later, by file name."""
         found: dict[str, Asset] = {}
         values: dict[str, str] = {}
         for names in (LATEST, LATER):
@@ -164,7 +167,7 @@ class Pages:
 
     @property
     def widget(self) -> Asset:
-        """The packed widget, with everything that is needed to display it."""
+        """The packed widget, with all code that is needed to display it."""
         return self.packed["widget.js"]
 
     @property
@@ -179,8 +182,8 @@ class Pages:
     def page(self, name: str, depth: int = 0) -> Asset:
         """Returns a page in which the references to `web/` are versioned and relative.
 
-        `depth` is the number of folders above the page in its URL. References are relative because
-        a proxy may serve the pages under a prefix that the server does not know.
+        `depth` is the number of folders in the page's URL. References are relative because a proxy
+        may serve the pages under a path prefix that the server does not know.
         """
         filled = self._sources[name].decode().replace('="/web/', f'="/web/{self.version}/')
         filled = filled.replace('="/', f'="{"../" * depth or "./"}')
@@ -217,7 +220,7 @@ class Pages:
 
     async def _first_document(self, request: web.Request) -> web.StreamResponse:
         del request
-        # The location is relative, so that it also works under a proxy's path prefix.
+        # The redirect's location is relative, so that it also works under a proxy's path prefix.
         return web.Response(status=302, headers={"Location": f"docs/{FIRST_DOCUMENT}"})
 
     async def _doc(self, request: web.Request) -> web.StreamResponse:

@@ -1,7 +1,8 @@
 """Timeouts for slow clients, and a limit on the rate at which a client's messages are read.
 
-A connection is closed if it does not send the head of its first request in time; aiohttp by itself
-would wait for an hour. The keep-alive timeout limits later heads, and `read_body` limits bodies.
+A connection is closed if its client does not send the head of the first request in time; aiohttp
+alone would wait for an hour. The keep-alive timeout limits later heads, and `read_body` limits
+bodies.
 """
 
 from __future__ import annotations
@@ -21,10 +22,10 @@ if TYPE_CHECKING:
 
     from aiohttp.typedefs import Handler
 
-# Longer than the minute for which proxies keep idle connections, so that the proxy closes first. If
-# the server closed first, a request that is already under way would be lost.
+# Proxies keep idle connections for up to a minute. This timeout is longer, so that the proxy closes
+# first. If the server closed first, a request that is already under way would be lost.
 KEEP_ALIVE_SECONDS: Final = 75.0
-# The time to read the rest of a body that was refused before its end.
+# The time allowed for reading the rest of a body that was refused early.
 LINGERING_SECONDS: Final = 2.0
 LOOK_SECONDS: Final = 1.0
 # A client that accepts no data for this long is disconnected.
@@ -33,7 +34,7 @@ KERNEL_BUFFER: Final = 131_072
 
 
 class HeaderTimeout:
-    """Closes connections that do not send the head of their first request in time."""
+    """Closes connections whose clients do not send the head of their first request in time."""
 
     def __init__(self, seconds: float) -> None:
         self._seconds = seconds
@@ -43,12 +44,13 @@ class HeaderTimeout:
     def middleware(self) -> Any:
         """Returns the middleware that records connections with a complete head.
 
-        It must be the outermost middleware.
+        This must be the application's outermost middleware.
         """
 
         @web.middleware
         def enter(request: web.Request, handler: Handler) -> Awaitable[web.StreamResponse]:
-            # Not a coroutine: its frame would be kept for as long as a socket is open.
+            # Not a coroutine: a coroutine's frame would stay in memory for as long as a socket is
+            # open.
             self._in.add(request.protocol)
             return handler(request)
 
@@ -66,7 +68,7 @@ class HeaderTimeout:
         return Loop("header timeout", look, pause, first_pause=pause)
 
     def look(self, connections: list[Any], now: float) -> None:
-        """Closes connections that have waited for too long, and forgets closed ones."""
+        """Closes connections that exceeded the timeout, and forgets connections that are closed."""
         here = set(connections)
         self._in &= here
         self._waiting = {c: self._waiting.get(c, now) for c in here - self._in}
@@ -76,7 +78,7 @@ class HeaderTimeout:
 
 
 class TokenBucket:
-    """A token bucket that limits the rate of messages; `take` returns the time to wait."""
+    """A token bucket that limits the rate of messages; `take` returns the required wait."""
 
     __slots__ = ("_at", "_burst", "_left", "_rate")
 
@@ -88,7 +90,7 @@ class TokenBucket:
         self._at = 0.0
 
     def take(self, now: float) -> float:
-        """Counts one message at time `now`, and returns the seconds until it is allowed."""
+        """Counts one message at time `now`, and returns the seconds until that message is due."""
         self._left = min(self._burst, self._left + (now - self._at) * self._rate) - 1
         self._at = now
         return max(0.0, -self._left / self._rate)
@@ -97,8 +99,8 @@ class TokenBucket:
 def bound_buffers(transport: asyncio.WriteTransport, high: int) -> None:
     """Limits the data that the process and the kernel buffer for a client that does not read.
 
-    A drain waits while the process buffers more than `high` bytes. Without a limit, the kernel
-    would buffer megabytes.
+    `drain` waits while the process buffers more than `high` bytes. Without a limit, the kernel
+    would buffer megabytes per client.
     """
     transport.set_write_buffer_limits(high=high)
     if (raw := transport.get_extra_info("socket")) is not None:
@@ -107,9 +109,9 @@ def bound_buffers(transport: asyncio.WriteTransport, high: int) -> None:
 
 @contextlib.asynccontextmanager
 async def write_deadline(request: web.Request) -> AsyncIterator[None]:
-    """Drops the connection if the block, which writes to it, takes longer than `STUCK_SECONDS`.
+    """Drops the connection if writing to it in the `with` block exceeds `STUCK_SECONDS`.
 
-    Raises: ConnectionResetError if it was dropped.
+    Raises: ConnectionResetError if the connection was dropped.
     """
     try:
         async with asyncio.timeout(STUCK_SECONDS):
