@@ -1,4 +1,4 @@
-"""Keys and tokens for the tests of authentication."""
+"""API keys and tokens for the authentication tests."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from server.access.jwt import LEEWAY_SECONDS
 
 
 class Credentials:
-    """The key files of a server that requires authentication, and credentials for it."""
+    """Writes the key files of a server that requires authentication; creates credentials."""
 
     def __init__(self, folder: Path) -> None:
         self._keys = folder / "keys.json"
@@ -29,15 +29,15 @@ class Credentials:
 
     @property
     def settings(self) -> dict[str, str]:
-        """The settings with which `serve` requires authentication."""
+        """The settings that make a server started by `serve` require authentication."""
         return {"api_keys": str(self._keys), "jwt_keys": str(self._signers)}
 
     def list_signers(self, *public: dict[str, Any]) -> None:
-        """Writes the keys that tokens are checked with."""
+        """Writes the public keys that verify tokens."""
         self._signers.write_text(json.dumps({"keys": public}))
 
     def key(self, tenant: str = "acme", *scopes: str, **fields: Any) -> str:
-        """Creates a valid API key; it must be created before the server starts."""
+        """Creates a valid API key. Call it before the server starts."""
         id_ = api_keys.new_id()
         written, secret = api_keys.new_key(id_)
         kept = {"id": id_, "tenant": tenant, "secrets": [msgspec.to_builtins(secret)]}
@@ -50,16 +50,16 @@ class Credentials:
         return written
 
     def revoke(self, key: str) -> None:
-        """Removes a key from the file."""
+        """Removes an API key from the key file."""
         del self._records[str(api_keys.id_of(key))]
         self._write()
 
     def token(self, subject: str = "anna", tenant: str = "acme", **claims: Any) -> str:
-        """A valid token."""
+        """Returns a valid token."""
         return mint_token(self.private, subject=subject, tenant=tenant, **claims)
 
     def expired(self, subject: str = "anna", tenant: str = "acme") -> str:
-        """A token that expired longer ago than the leeway."""
+        """Returns a token that expired before the leeway began."""
         claims = {"sub": subject, "tenant": tenant, "exp": time.time() - LEEWAY_SECONDS - 2}
         key = jwt.PyJWK(self.private).key
         return jwt.encode(claims, key, "EdDSA", headers={"kid": self.private["kid"]})
@@ -69,10 +69,10 @@ class Credentials:
 
 
 def bearer(credential: str) -> dict[str, str]:
-    """The authorization header that carries the credential."""
+    """Returns the authorization header that carries the credential."""
     return {"Authorization": f"Bearer {credential}"}
 
 
 def unix() -> float:
-    """The current time in the unit of token claims."""
+    """Returns the current time as token claims state it, in seconds."""
     return time.time()

@@ -1,4 +1,4 @@
-"""A server in the test's own process, and a scripted worker."""
+"""Fixtures: a server in the test's own process, and a worker that the test controls."""
 
 from __future__ import annotations
 
@@ -21,7 +21,10 @@ Serve = Callable[..., Awaitable[Client]]
 
 @pytest.fixture
 def serve(redis_url: str, aiohttp_client: Serve) -> Serve:
-    """Starts a server; settings by name, in lower case and without HOLDLINE_."""
+    """Starts a server.
+
+    Settings are passed by their lower-case names without the HOLDLINE_ prefix.
+    """
 
     async def start(url: str = redis_url, **settings: str) -> Client:
         environ = {f"HOLDLINE_{name.upper()}": value for name, value in settings.items()}

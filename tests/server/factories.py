@@ -1,4 +1,4 @@
-"""A log written by the test, a sink that records frames, and a scripted worker."""
+"""A log written by the test, a sink that records frames, and a worker that the test controls."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from server.live.look import Look
 from tests.jobs.factories import NAMES, SETTINGS, ending, said, saying, text_delta
 
 RESPONSE = "resp_000" + "a" * 32
-# The entries of a hundred pieces of one text.
+# The log entries of a hundred text deltas.
 DELTAS = [encode_event(text_delta("msg_1", 0, str(number))) for number in range(100)]
 
 
@@ -63,7 +63,8 @@ class RecordingSink:
 class ScriptedFeed:
     """A feed on a log in memory.
 
-    The result of a read is fixed at its start; the test decides when it returns.
+    The result of a read is determined when the read starts; the test decides when the read
+    returns.
     """
 
     def __init__(self, entries: list[bytes]) -> None:
@@ -93,7 +94,7 @@ class ScriptedFeed:
         return follower
 
     def append(self, *entries: bytes, heard: bool = True) -> None:
-        """Appends entries, with or without a notification."""
+        """Appends entries and, if `heard` is set, notifies the followers."""
         first = len(self.log)
         self.log += entries
         if heard:
@@ -138,11 +139,11 @@ class ScriptedFeed:
 
 
 class Away(RedisTrouble):
-    """Makes Redis unavailable for one read."""
+    """Raised by a read to simulate unavailable Redis."""
 
 
 class Worker:
-    """A worker that is controlled step by step by the test."""
+    """A worker that the test controls step by step."""
 
     def __init__(self, pipe: Pipe) -> None:
         self._pipe = pipe
@@ -186,7 +187,7 @@ class Answer:
             await self._append(text_delta(item_id("msg", self.job.id, 1, 0), 0, piece))
 
     async def asked_to_stop(self) -> None:
-        """Returns when a cancel of the response has been requested."""
+        """Returns when cancellation of the response has been requested."""
         async with asyncio.timeout(5):
             while not await self.writer.append([]):
                 pass

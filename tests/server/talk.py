@@ -1,4 +1,4 @@
-"""One WebSocket of a test, and the messages received over it."""
+"""A test's WebSocket, and the messages received over it."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ ALL = "/v1/responses"
 
 
 class Talk:
-    """One socket, and the messages received over it."""
+    """A WebSocket, and the messages received over it."""
 
     def __init__(self, ws: ClientWebSocketResponse) -> None:
         self.ws = ws
@@ -37,26 +37,26 @@ class Talk:
         return event
 
     async def until(self, *kinds: str) -> dict[str, Any]:
-        """The next event of one of these kinds."""
+        """Returns the next event of one of the given types."""
         while True:
             event = await self.next()
             if event["type"] in kinds:
                 return event
 
     async def error(self) -> tuple[int, str, str | None]:
-        """Status, our own code and field of the next error."""
+        """Returns the status, Holdline's own code and the field of the next error."""
         event = await self.until("error")
         assert {"type", "code", "message", "param"} <= event["error"].keys()
         return event["status"], own_code(event["error"]), event["error"]["param"]
 
     async def closed(self) -> int | None:
-        """The code that the server closes with."""
+        """Returns the code with which the server closes the socket."""
         while (message := await self.ws.receive(timeout=8)).type is WSMsgType.TEXT:
             self.events.append(json.loads(message.data))
         return self.ws.close_code
 
     def logged(self, lane: str | None = None) -> list[dict[str, Any]]:
-        """The events that are in a log, of one lane."""
+        """Returns the received events of one lane that are stored in a log."""
         return [
             event
             for event in self.events
@@ -73,7 +73,7 @@ async def connected(client: Client) -> AsyncIterator[Talk]:
 
 
 def at_rest(server: Server) -> bool:
-    """True while there are no sockets and no followers."""
+    """Returns true while the server has no sockets and no followers."""
     return (
         not server.relay._feeds
         and not server.relay.subscriber._subscriptions

@@ -1,4 +1,4 @@
-"""The server's configuration: invalid settings are refused by name before the start."""
+"""Server configuration: an invalid setting prevents the start and is named in the error."""
 
 from __future__ import annotations
 

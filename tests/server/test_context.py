@@ -1,4 +1,4 @@
-"""The size of an expanded request is checked before it is built."""
+"""The size of a request, expanded by its earlier turns, is checked before the request is built."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Clients of a server that encrypts, and of one that lacks the key."""
+"""Clients of a server that encrypts its data, and of a server that lacks the encryption key."""
 
 from __future__ import annotations
 
@@ -60,7 +60,8 @@ async def test_an_encrypted_answer_can_be_followed_live_and_read_again(
 
 async def test_a_server_that_lacks_the_key_reports_it(locked: Client, serve: Serve) -> None:
     id_ = await ask(locked)
-    # This server started earlier; one that started now would refuse to.
+    # Without this deletion, the second server would refuse to start. It stands for a server that
+    # started before encryption was enabled.
     await locked.app[SERVER].pipe.call("DEL", "holdline:{0}:cipher")
     other = await serve()
     for path in ("", "/input_items", "/cancel"):
@@ -76,7 +77,7 @@ async def test_a_server_that_lacks_the_key_reports_it(locked: Client, serve: Ser
     assert "response_key_missing" == own_code(said["error"])
     assert {"Retry-After": "5"} == said["error"]["headers"]
     await ws.close()
-    # Deleting does not require reading, so it still works.
+    # Deleting a response does not require reading it, so it works without the key.
     assert 200 == (await other.delete(f"/v1/responses/{id_}")).status
 
 

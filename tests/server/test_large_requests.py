@@ -1,4 +1,4 @@
-"""Large requests are parsed in turn, and their bodies are freed while they wait for answers."""
+"""Large requests are parsed one at a time; their bodies are freed before the answers come."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ async def test_large_requests_are_parsed_one_at_a_time_and_small_ones_in_between
     async def ask(name: str, size: int) -> None:
         async with requests.turn(size):
             order.append(name)
-            await asyncio.sleep(0.01)  # time passes: others may come in between
+            await asyncio.sleep(0.01)  # time passes: another request could interleave here
             order.append(name)
 
     large = MAX_SMALL_BYTES + 1
@@ -55,7 +55,7 @@ async def test_a_request_waiting_for_its_answer_does_not_keep_its_body(
     del body, asked
     gc.collect()
     held = [one for one in gc.get_objects() if isinstance(one, dict) and mark in one.values()]
-    # The job decoded by the worker of this test.
+    # The remaining objects belong to the job that this test's worker decoded.
     assert all("input_text" in one.values() for one in held), held
     await answer.complete()
     assert 200 == (await post).status

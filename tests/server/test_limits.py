@@ -1,4 +1,4 @@
-"""Limits of a tenant: each limit, its refusal, and where it is stated."""
+"""Tenant limits: each limit, the error when it is exceeded, and the header that states it."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ async def ask(client: Client, **more: Any) -> tuple[int, dict[str, Any], Any]:
     return response.status, await response.json(), response.headers
 
 
-# What a refusal says in a header, besides how long to wait. That for sockets is further down.
+# The header with which a refusal states the exceeded limit. The socket limit is tested below.
 STATED = {
     "rate_limit_exceeded": "X-RateLimit-Limit-Requests",
     "waiting_limit_exceeded": "X-RateLimit-Limit-Waiting",
@@ -44,7 +44,7 @@ STATED = {
 
 
 async def refused(client: Client, code: str, limit: float, status: int = 429, **more: Any) -> int:
-    """Seconds to wait."""
+    """Checks that a request is refused, and returns the seconds to wait before the next one."""
     found, body, headers = await ask(client, **more)
     assert (status, code) == (found, own_code(body["error"])), body
     assert STANDARD_CODES.get(code, code) == body["error"]["code"]
@@ -60,7 +60,7 @@ async def test_requests_per_minute_are_limited(serve: Serve, pipe: Pipe) -> None
         assert (200, "3") == (status, headers["X-RateLimit-Limit-Requests"])
         assert str(left) == headers["X-RateLimit-Remaining-Requests"]
     assert 18 <= await refused(client, "rate_limit_exceeded", 3) <= 20
-    # A refusal costs nothing: the bucket fills up all the same.
+    # A refused request consumes nothing, so the bucket keeps refilling.
     await pipe.call("HINCRBY", NAMES.rate("public"), "at", -20_000)
     assert 200 == (await ask(client))[0]
     await refused(client, "rate_limit_exceeded", 3)
@@ -106,7 +106,7 @@ async def test_tokens_per_day_include_estimates_of_running_requests(
     left = int(second[2]["X-RateLimit-Remaining-Tokens"])
     assert 0 < left < 200
     assert 0 < await refused(client, "token_budget_exceeded", 1200) <= 86_400
-    # Tokens reserved for a request without a model call are returned.
+    # Ending a request before any model call returns the tokens that were reserved for it.
     await client.post(f"/v1/responses/{first[1]['id']}/cancel")
     assert 200 == (await ask(client))[0]
     await client.delete(f"/v1/responses/{second[1]['id']}")
@@ -172,7 +172,8 @@ async def test_the_sockets_of_a_tenant_are_limited(serve: Serve, pipe: Pipe) -> 
             return code
 
     assert "socket_limit_exceeded" == await refused_socket(2)
-    # HTTP is no socket; what is set counts for the next one; one that has ended makes room.
+    # HTTP requests do not count as sockets; a new limit applies to the next socket; closing a
+    # socket makes room.
     assert 200 == (await ask(client))[0]
     await Tenants(pipe, 1).set("public", {"sockets": "3"})
     open_.append(await client.ws_connect("/v1/responses"))
@@ -196,7 +197,7 @@ async def test_a_socket_counts_from_its_authentication(serve: Serve, tmp_path: P
 
     first, said = await come("acme")
     assert ("holdline:authenticated", 1) == (said["type"], said["tenant"]["sockets"])
-    # A fresh token is of the same socket.
+    # Authenticating again with a fresh token does not count as another socket.
     await first.send_json({"type": "holdline:auth", "token": credentials.token()})
     assert "holdline:authenticated" == (await first.receive_json(timeout=5))["type"]
     other, said = await come("bolt")

@@ -1,4 +1,4 @@
-"""A closed connection leaves nothing behind: no cycle keeps it until the garbage collector runs."""
+"""A closed connection is freed at once: no reference cycle waits for the garbage collector."""
 
 from __future__ import annotations
 
@@ -80,7 +80,7 @@ async def test_a_lost_connection_leaves_no_reference_cycles(
         await wait_until(lambda: not web_server.connections and at_rest(server))
 
     try:
-        await lost()  # objects that are created once
+        await lost()  # the first run creates objects that are kept for all connections
         with collected() as found:
             for _ in range(CONNECTIONS):
                 await lost()

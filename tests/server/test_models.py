@@ -1,4 +1,4 @@
-"""The models that a caller may use, as the server reports them."""
+"""The list of models that a caller may use, as the server reports it."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tests.server.conftest import Client, Serve
 
 @pytest.fixture
 async def listing(serve: Serve, tmp_path: Path) -> Client:
-    """A server with a models file."""
+    """Starts a server with a models file."""
     path = tmp_path / "models.toml"
     path.write_text(
         'default = "a/b"\n'

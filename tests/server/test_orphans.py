@@ -1,4 +1,4 @@
-"""Responses without followers on any server, and the policies for them."""
+"""Responses that no server has followers for, and the policies for them."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ CANCEL = {"holdline_on_orphan": "cancel"}
 
 
 async def asked(client: Client, **more: Any) -> tuple[Any, str]:
-    """A socket that follows a fresh response."""
+    """Returns a socket that follows a new response, and the response id."""
     ws = await client.ws_connect("/v1/responses")
     await ws.send_json({"type": "response.create", "input": "Why?", **more})
     while (event := await ws.receive_json())["type"] != "response.created":
@@ -34,13 +34,13 @@ async def ends(pipe: Pipe, response_id: str, status: str = "cancelled") -> None:
 async def test_an_orphan_is_cancelled_after_its_last_follower_has_left(
     serve: Serve, pipe: Pipe
 ) -> None:
-    """A follower on another server counts as well."""
+    """A follower on another server also counts as a follower."""
     one, other = await serve(orphan_seconds="1.5"), await serve(orphan_seconds="1.5")
     ws, id_ = await asked(one, metadata=CANCEL)
     second = await other.ws_connect("/v1/responses")
     await second.send_json({"type": "holdline:resume", "response_id": id_, "starting_after": -1})
     await ws.close()
-    await asyncio.sleep(2.5)  # time passes: no longer followed by one, it must outlive the grace
+    await asyncio.sleep(2.5)  # time passes: with one follower, the response outlives the grace
     assert "queued" == await status_of(pipe, id_)
     await second.close()
     await ends(pipe, id_)

@@ -1,4 +1,4 @@
-"""Limits of end users: one end user cannot exhaust the limits of the tenant."""
+"""Limits per end user: no single end user can exhaust the limits of the tenant."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ async def accepted(client: Client, headers: dict[str, str], **more: Any) -> str:
 
 
 async def refused(client: Client, headers: dict[str, str], code: str, **stated: str) -> int:
-    """Seconds to wait."""
+    """Checks that a request is refused, and returns the seconds to wait before the next one."""
     response = await ask(client, headers)
     error = (await response.json())["error"]
     assert (429, code, STANDARD[code]) == (response.status, own_code(error), error["code"])
@@ -60,7 +60,7 @@ async def test_requests_per_minute_are_limited(serve: Serve, credentials: Creden
             response.headers["X-RateLimit-Limit-Requests"],
             response.headers["X-RateLimit-Remaining-Requests"],
         )
-    for _ in range(9):  # a refused request is charged to no account
+    for _ in range(9):  # a refused request does not count against the user or the tenant
         assert 28 <= await refused(client, anna, "subject_rate_limit_exceeded", Requests="2") <= 30
     await accepted(client, ben)
     await accepted(client, bearer(credentials.token("anna", "bolt")))
@@ -108,7 +108,8 @@ async def test_tokens_and_cost_per_day_of_an_end_user_are_limited(
     await accepted(client, anna)
     assert 0 < await refused(client, anna, "subject_budget_exceeded", Tokens="1200") <= 86_400
     await accepted(client, ben)
-    # Tokens reserved for a request without a model call are returned to both accounts.
+    # Ending a request before any model call returns its reserved tokens to the user and the
+    # tenant.
     await client.post(f"/v1/responses/{first}/cancel", headers=anna)
     await accepted(client, anna)
     assert 1500 < (await Tenants(pipe, 1).usage("acme")).tokens < 1700

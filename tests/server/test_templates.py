@@ -1,4 +1,4 @@
-"""Prompt templates expand to requests, and variables are inserted as plain values."""
+"""Prompt templates expand to requests, and variables are inserted as literal values."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A prompt and an answer of a request with `store: false`."""
+"""A prompt and an answer for requests with `store: false`, and a check that both are deleted."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ SECRET, ANSWER = "what nobody may keep", "what was said"
 
 
 async def gone(pipe: Pipe) -> None:
-    """Returns when Redis holds neither the prompt nor the answer, nor a key of the response."""
+    """Returns when Redis holds neither the prompt nor the answer nor any key of the response."""
     async with asyncio.timeout(5):
         left = str(await dump(pipe))
         while any(word in left for word in (SECRET, ANSWER, ":key:", ":job:", ":log:")):

@@ -1,4 +1,4 @@
-"""A fake model, and a harness that submits to the queue and executes what it claims."""
+"""Fixtures: a fake model, and a harness that submits jobs to the queue and executes them."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ async def harness(make_harness: MakeHarness) -> AsyncIterator[Harness]:
 
 
 class Running:
-    """A worker in this process."""
+    """A worker in the test's own process."""
 
     def __init__(self, worker: Worker, quiet: asyncio.Event, stop: asyncio.Event) -> None:
         self.worker = worker

@@ -1,4 +1,4 @@
-"""A client of the queue in the test's own process: submits, claims, executes, reads the log."""
+"""A queue client in the test's own process: submits, claims and executes jobs, and reads logs."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ TOKENS = itertools.count()
 
 
 class Harness:
-    """Submits prompts, claims them, executes them, and reads what is in the log."""
+    """Submits prompts, claims and executes their jobs, and reads their logs."""
 
     def __init__(self, context: WorkerContext, model: FakeModel) -> None:
         self.context = context
@@ -44,7 +44,7 @@ class Harness:
 
     @property
     def only(self) -> str:
-        """The one response that was submitted."""
+        """The id of the only response that was submitted."""
         (response_id,) = self.ids
         return response_id
 
@@ -59,7 +59,7 @@ class Harness:
         return job.id
 
     async def claim(self) -> Grant:
-        """Claims the next job as soon as it is due."""
+        """Claims the next job as soon as it becomes available."""
 
         async def claimed() -> list[Grant]:
             if not (grants := await self.context.queue.claim(0, f"token{next(TOKENS)}", 1)):
@@ -73,7 +73,7 @@ class Harness:
         return Execution(self.context, 0, grant)
 
     async def execute(self, prompt: str, attempts: int = 1, **more: Any) -> View:
-        """Runs so many attempts of a prompt."""
+        """Submits a prompt and runs the given number of attempts."""
         response_id = await self.submit(prompt, **more)
         for _ in range(attempts):
             await self.execution(await self.claim()).run()
@@ -86,7 +86,7 @@ class Harness:
         return [decode_event(entry) for entry in (await self.view(response_id)).entries]
 
     async def until_said(self, response_id: str, text: str) -> None:
-        """Returns when the log holds exactly this text."""
+        """Returns when the log contains exactly this text."""
 
         async def is_said() -> bool:
             return text == said(await self.events(response_id))
@@ -94,7 +94,7 @@ class Harness:
         await wait_until(is_said)
 
     async def until_text(self, response_id: str) -> None:
-        """Returns when the log holds any text."""
+        """Returns when the log contains any text."""
 
         async def any_said() -> str:
             return said(await self.events(response_id))
@@ -102,7 +102,7 @@ class Harness:
         await wait_until(any_said)
 
     async def ended(self, response_id: str, seconds: float = 20.0) -> View:
-        """The response, once it has ended."""
+        """Waits for the end of the response and returns its log."""
 
         async def end() -> View | None:
             view = await self.view(response_id)
@@ -120,12 +120,12 @@ async def begun(harness: Harness) -> asyncio.Task[None]:
 
 
 def numbered(call: int, tokens: int = 20) -> str:
-    """The text of so many tokens that one call of the fake model sends."""
+    """Returns the text that call number `call` of the fake model sends."""
     return "".join(f"c{call}t{index} " for index in range(tokens))
 
 
 def said(events: list[Event]) -> str:
-    """The deltas after the last restart, joined: what a client shows."""
+    """Joins the deltas after the last restart, which is the text that a client shows."""
     text = ""
     for event in events:
         if event["type"] == RESTARTED:
@@ -135,7 +135,7 @@ def said(events: list[Event]) -> str:
 
 
 def response(events: list[Event]) -> dict[str, Any]:
-    """The response object of the last event."""
+    """Returns the response object of the last event."""
     found: dict[str, Any] = events[-1]["response"]
     assert said(events) == output_text(found["output"])
     return found

@@ -1,4 +1,4 @@
-"""A sink that encodes events as a log does and keeps the entries."""
+"""A sink that encodes events as a log does, and keeps the encoded entries."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from jobs.log.items import Place, delta
 
 
 class RecordingSink:
-    """Accepts the calls of a flusher; `events` holds the decoded entries."""
+    """Accepts a flusher's calls; `events` returns the decoded entries."""
 
     def __init__(self) -> None:
         self.events: list[Event] = []

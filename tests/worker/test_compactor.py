@@ -1,4 +1,4 @@
-"""Finished logs are compacted soon after their end, and no client waits for it."""
+"""Finished logs are compacted soon after their end, without delaying any client."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ async def test_a_failed_compaction_does_not_stop_the_others(
 async def test_a_stop_between_two_logs_leaves_no_coroutine_behind(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """The first log is prepared and the second one is not when the loop is cancelled."""
+    """Cancels the loop when the first log has been prepared and the second has not."""
     second = asyncio.Event()
     stored: list[list[bytes]] = []
 
@@ -110,4 +110,4 @@ async def test_a_step_cancelled_before_it_runs_leaves_no_coroutine_behind() -> N
     with pytest.raises(asyncio.CancelledError):
         await task
     assert [] == begun
-    gc.collect()  # an abandoned coroutine is reported then, and fails the test
+    gc.collect()  # the collector reports an abandoned coroutine, which fails the test

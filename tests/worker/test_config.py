@@ -98,7 +98,7 @@ async def test_a_check_calls_each_model_if_requested(
     good, bad = tmp_path / "good.toml", tmp_path / "bad.toml"
     table = '[models.{}]\nbase_url = "{}"\napi_key_env = "OPENAI_API_KEY"\n'
     good.write_text(table.format("one", model.url) + table.format("two", model.url))
-    # Nothing listens there.
+    # No server listens on port 9.
     bad.write_text(table.format("one", model.url) + table.format("down", "http://127.0.0.1:9/v1"))
 
     async def asked(models: Path, *arguments: str) -> subprocess.CompletedProcess[str]:

@@ -1,4 +1,4 @@
-"""A worker that lacks the key of the servers: its jobs wait, or fail with their own code."""
+"""A worker without the servers' encryption key: its jobs wait, or fail with a specific code."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ CIPHER = Cipher(b64encode(os.urandom(32)).decode())
 
 @pytest.fixture
 async def locked(redis_url: str) -> AsyncIterator[Pipe]:
-    """A pipe with the keys of the servers; the worker's own pipe has no keys."""
+    """Yields a pipe with the servers' encryption keys; the worker's own pipe has no keys."""
     async with Pipe(Redis(redis_url, CIPHER)) as pipe:
         yield pipe
 
@@ -36,14 +36,14 @@ async def ask(locked: Pipe) -> str:
 
 
 def given_the_key(harness: Harness, locked: Pipe) -> None:
-    """Gives the worker the key of the servers."""
+    """Gives the worker the servers' encryption key."""
     harness.context = replace(
         harness.context, pipe=locked, queue=Queue(locked, harness.context.config.shared)
     )
 
 
 async def last(pipe: Pipe, response_id: str) -> dict[str, object]:
-    """The response object of the last event, decrypted with the key of the worker."""
+    """Returns the response object of the last event, decrypted with the worker's key."""
     length = (await read(pipe, response_id, 0, max_entries=0)).length
     [entry] = (await read(pipe, response_id, length - 1)).entries
     response: dict[str, object] = decode_event(entry)["response"]

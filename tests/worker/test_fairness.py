@@ -1,6 +1,6 @@
-"""The experiment of tests/jobs/test_fairness.py with worker processes, which call a model.
+"""The experiment of tests/jobs/test_fairness.py, with worker processes that call a model.
 
-Run it with `-s` to read the figures.
+Run it with `-s` to print the figures.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ async def ask(queue: Queue, owner: str, prompt: str) -> str:
 
 
 async def waited_ms(pipe: Pipe, response_id: str) -> int:
-    """The time that a finished response waited for its claim, from its own record."""
+    """Returns how long a finished response waited for its claim, according to its own record."""
 
     async def end() -> View | None:
         view = await read_all(pipe, response_id)
@@ -47,7 +47,7 @@ async def waited_ms(pipe: Pipe, response_id: str) -> int:
     return queued
 
 
-@pytest.mark.heavy  # tests/jobs/test_fairness.py tests this in the gate without processes
+@pytest.mark.heavy  # tests/jobs/test_fairness.py tests fairness in the gate without processes
 @pytest.mark.timeout(120)
 async def test_ten_thousand_prompts_of_one_tenant_delay_another_only_by_running_answers(
     system: System, pipe: Pipe
@@ -73,8 +73,8 @@ async def test_ten_thousand_prompts_of_one_tenant_delay_another_only_by_running_
         f"{max(waits)} ms; {median(places):.0f} calls came between, at most {max(places)}"
     )
     assert left > FLOOD / 2, "it was a flood all the time"
-    # What was claimed before the submit may not have been called yet, and what is claimed after
-    # the patient's may be called sooner: one of each slot.
+    # Each slot may add two calls to the wait: one for a job claimed before the submit and called
+    # after it, and one for a job claimed after the patient's job and called before it.
     assert max(places) < 2 * SLOTS * WORKERS
     assert median(places) <= SLOTS * WORKERS
-    await pipe.call("FLUSHALL")  # else every key of the flood would be looked at
+    await pipe.call("FLUSHALL")  # otherwise the clean-up would check each key of the flood

@@ -27,7 +27,7 @@ END = {"type": "response.completed", "response": {}}
 
 
 class Log:
-    """A flusher with its own log, and the outcomes that it reported."""
+    """A flusher with a log of its own, and the outcomes that the flusher reported."""
 
     def __init__(self, harness: Harness, response_id: str, writer: LogWriter) -> None:
         self.harness = harness
@@ -55,7 +55,7 @@ class Log:
 
 @pytest.fixture
 async def other(redis: Redis) -> AsyncIterator[Pipe]:
-    """A connection of the flusher's own, to be cut and paused."""
+    """Yields a connection for the flusher alone, which tests cut and pause."""
     async with Pipe(redis, deadline=1.0) as other:
         yield other
 
@@ -113,12 +113,12 @@ async def test_lost_connections_neither_lose_nor_repeat_text(log: Log, pipe: Pip
     async def cut() -> None:
         while True:
             await pipe.call("CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes")
-            await asyncio.sleep(0.005)  # the interval between two losses
+            await asyncio.sleep(0.005)  # the interval between two connection losses
 
     cutting = asyncio.create_task(cut())
     for index in range(300):
         log.flusher.add_text(PLACE, f"{index} ")
-        await asyncio.sleep(0.001)  # the pace of a model
+        await asyncio.sleep(0.001)  # the pace of the model's tokens
     cutting.cancel()
     with contextlib.suppress(asyncio.CancelledError):
         await cutting

@@ -1,4 +1,4 @@
-"""The counted memory of a decoded job, compared with the size that Python reports."""
+"""The estimated memory of a decoded job, compared with the size that Python reports."""
 
 from __future__ import annotations
 

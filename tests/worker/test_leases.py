@@ -1,4 +1,4 @@
-"""Renewals refused by Redis lose no job and take no job from another worker."""
+"""When Redis refuses lease renewals, no job is lost and no job is taken from another worker."""
 
 from __future__ import annotations
 
@@ -33,13 +33,13 @@ async def test_after_a_refused_renewal_others_can_renew_before_the_first_rescue(
             await wait_until(lambda: rescued)
 
     assert rescued[0] - renewed[0] >= PUT_OFF_SECONDS
-    # The lease was kept: another worker finds nothing to take.
+    # The worker kept its lease, so a rescue finds no job to take.
     assert not held[0]._stopped
     assert (0, []) == await harness.context.queue.rescue(0, "token")
 
 
 def refused_once(harness: Harness, monkeypatch: pytest.MonkeyPatch) -> list[float]:
-    """Lets Redis refuse the first renewal; the times of the later ones."""
+    """Makes Redis refuse the first renewal; returns the times of the later renewals."""
     extend = harness.context.queue.extend
     refusals = [RedisNotReady("MISCONF", "MISCONF Errors writing to the AOF file")]
     renewed: list[float] = []

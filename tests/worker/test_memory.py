@@ -1,4 +1,4 @@
-"""A job leaves nothing behind: no cycle keeps its prompt until the garbage collector runs."""
+"""A finished job is freed: no reference cycle keeps its prompt until the garbage collector runs."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ async def test_a_finished_job_leaves_no_reference_cycles(
     make_harness: MakeHarness, prompt: str
 ) -> None:
     async with make_harness(HOLDLINE_MAX_ATTEMPTS="1") as harness:
-        await executed(harness, prompt)  # what is made once
+        await executed(harness, prompt)  # the first run creates objects that are kept for all jobs
         with collected() as found:
             await executed(harness, prompt)
     assert {} == found.ours

@@ -1,4 +1,4 @@
-"""Each fault of a model: permanent ones fail, transient ones are retried, none completes."""
+"""Model faults: permanent ones fail the job, transient ones are retried, and none completes it."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ TRANSIENT = {
     "drop": "upstream_unavailable",
     "badjson": "upstream_malformed",
     "badutf": "upstream_malformed",
-    "shape": "upstream_busy",  # it says "overloaded"
+    "shape": "upstream_busy",  # its error message contains "overloaded"
     "errorobject": "upstream_error",
 }
 
@@ -77,7 +77,7 @@ async def test_a_transient_error_is_retried_and_fails_after_the_last_attempt(
         assert 3 == len(harness.model.calls)
         restarts = [event for event in events if event["type"] == RESTARTED]
         assert [(2, code), (3, code)] == [(event["attempt"], event["reason"]) for event in restarts]
-        # The partial text of the last call is kept, and none of another call is in it.
+        # The answer contains the partial text of the last call and no text of the earlier calls.
         assert harness.model.calls[-1].sent == said(events)
         assert "completed" not in {item["status"] for item in response(events)["output"]}
 

@@ -1,4 +1,4 @@
-"""Deltas become items and events, and the events add up to the response."""
+"""Deltas become items and events, and the accumulated events equal the final response."""
 
 from __future__ import annotations
 
@@ -232,7 +232,7 @@ def test_output_besides_text_is_bounded(kind: str) -> None:
                 growing.take(piece)
     growing.end(completed=False)
     added = sum(len(encode_event(event)) for event in log.events)
-    # An entry has several copies of its item, one for each event of it.
+    # An item is written several times: once for each of its events that contains the whole item.
     assert added < 5 * (MIN_OTHER_BYTES + ITEM_BYTES)
     state = ResponseState(log.events)
     assert all(item.get("status") != "in_progress" for item in state.output)

@@ -1,4 +1,4 @@
-"""Jobs that are stopped from outside: cancelled, given back, lost, deleted."""
+"""Jobs that stop early: they are cancelled, returned to the queue, lost, or deleted."""
 
 from __future__ import annotations
 
@@ -88,7 +88,7 @@ async def test_a_job_given_back_by_its_worker_is_claimed_again_at_once(harness: 
 async def test_a_worker_that_lost_its_claim_writes_nothing_more(harness: Harness) -> None:
     response_id = await harness.submit("mode=slow pace=0.05 times=1")
     running = await begun(harness)
-    # Its lease runs out while nobody renews it, and a second attempt takes over.
+    # No worker renews the lease, so it expires and a second attempt takes over the job.
     second = await harness.claim()
     assert (2, "worker_lost") == (second.attempt, second.reason)
     await harness.execution(second).run()

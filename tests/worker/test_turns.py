@@ -1,4 +1,4 @@
-"""A job that names earlier turns: read when it is claimed, and released when it has ended."""
+"""A job that continues earlier turns loads them when claimed and releases them when it ends."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ EARLIER = {"type": "message", "role": "user", "content": [{"type": "input_text",
 
 
 async def a_turn(harness: Harness, item: dict[str, Any], partition: int) -> str:
-    """A finished response of one item that another response continues."""
+    """Stores a finished response with one item, to be continued by another response."""
     job = Job(new_response_id(partition), "me", 1, {"model": "m", "input": [item]})
     await harness.context.queue.submit_completed(job, [ending(job)])
     await harness.context.queue.turns.keep(job.id, job.owner, [item])
@@ -32,7 +32,7 @@ async def a_turn(harness: Harness, item: dict[str, Any], partition: int) -> str:
 
 
 async def accepted(harness: Harness, turns: list[str]) -> Job:
-    """A job in partition 0 that continues from these responses."""
+    """Submits a job to partition 0 that continues the given responses."""
     slices = [TurnSlice(id_, 0, 1) for id_ in turns]
     job = Job(new_response_id(0), "me", 1, {"model": "m", "input": "Which?"})
     job = replace(job, turns=slices, context_bytes=100)
@@ -73,7 +73,7 @@ async def test_a_job_whose_previous_turn_is_lost_fails_without_a_model_call(
 ) -> None:
     turn = await a_turn(harness, EARLIER, 1)
     job = await accepted(harness, [turn])
-    await harness.context.pipe.call("DEL", Partition(1).turn(turn))  # with the master of a shard
+    await harness.context.pipe.call("DEL", Partition(1).turn(turn))  # the turn's shard lost it
 
     await harness.execution(await harness.claim()).run()
 

@@ -1,4 +1,4 @@
-"""The worker end to end: submitted jobs end even if workers die or are stopped."""
+"""The worker, end to end: submitted jobs finish even if workers die or are stopped."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ async def test_submitted_jobs_are_answered(harness: Harness, work: Work) -> None
 
 
 async def until_idle(harness: Harness) -> None:
-    """Returns when a worker waits for a marker."""
+    """Returns when a worker is blocked in its wait for new jobs."""
 
     async def blocked() -> bool:
         return b"blocked_clients:0" not in await harness.context.pipe.call("INFO", "clients")
@@ -67,7 +67,7 @@ async def test_concurrent_jobs_are_bounded_by_the_limit(
 async def test_the_bytes_of_claimed_jobs_exceed_the_budget_by_at_most_one_job(
     make_harness: MakeHarness, work: Work
 ) -> None:
-    # Each prompt is 10 KB: two are less than the budget, and three are more.
+    # Each prompt is 10 KB, so two prompts are below the limit and three exceed it.
     environ = {"HOLDLINE_CONCURRENCY": "9", "HOLDLINE_MAX_HELD_BYTES": "25000"}
     prompt = "mode=slow pace=0.01 " + "x" * 10_000
     async with make_harness(**environ) as harness:
@@ -119,7 +119,7 @@ async def test_a_cancel_that_races_the_end_leaves_one_terminal_event(
     async with work(harness):
         ids = [await harness.submit("mode=slow pace=0.002 tokens=10") for _ in range(20)]
         for response_id in ids:
-            await asyncio.sleep(0.01)  # the pace: some are cancelled early, some at their end
+            await asyncio.sleep(0.01)  # the interval: cancels some jobs early, others near the end
             await harness.context.queue.cancel(response_id, 2, [])
         for response_id in ids:
             await harness.ended(response_id)
@@ -141,7 +141,7 @@ async def test_the_job_of_a_dead_worker_is_finished_by_another(
     harness: Harness, work: Work
 ) -> None:
     response_id = await harness.submit("mode=ok")
-    await harness.claim()  # by somebody who is never seen again
+    await harness.claim()  # claimed by a worker that then disappears
     async with work(harness):
         view = await harness.ended(response_id)
         assert (Status.COMPLETED, 2) == (view.status, view.attempt)
@@ -245,12 +245,12 @@ async def test_a_worker_suspended_past_its_lease_keeps_jobs_that_nobody_claimed(
     async with work(harness):
         response_id = await harness.submit("mode=slow pace=0.02 tokens=60")
         await wait_until(lambda: harness.model.calls and harness.model.calls[0].sent)
-        time.sleep(1.0)  # time passes: the lease of the worker, which cannot renew it
+        time.sleep(1.0)  # time passes: more than a lease, which this blocked process cannot renew
         view = await harness.ended(response_id)
     assert (Status.COMPLETED, 1) == (view.status, view.attempt)
 
 
-# Real processes
+# Worker processes
 
 
 async def test_a_worker_process_answers_and_exits_with_status_0(

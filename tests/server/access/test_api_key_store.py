@@ -1,4 +1,4 @@
-"""API keys in Redis: recently used keys are accepted soon even if Redis does not answer."""
+"""API keys in Redis: recently used keys are soon accepted again even if Redis does not respond."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from server.access.api_key_store import RedisKeys
 
 
 class SilentPipe:
-    """A pipe whose Redis stops answering, so that commands fail at their deadline."""
+    """A pipe whose Redis stops responding, so that commands fail at their deadline."""
 
     def __init__(self, record: bytes) -> None:
         self.record = record
@@ -22,7 +22,7 @@ class SilentPipe:
 
     async def call(self, *_: Any) -> bytes:
         if self.silent:
-            await asyncio.sleep(1.5)  # the time-out of a Redis that does not answer
+            await asyncio.sleep(1.5)  # longer than the time-out of a command
             raise RedisAway("deadline")
         return self.record
 

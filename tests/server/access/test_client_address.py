@@ -1,4 +1,4 @@
-"""The address of a client behind proxies, and the account of an end user."""
+"""The address of a client behind proxies, and the account that its requests count against."""
 
 from __future__ import annotations
 
@@ -14,20 +14,20 @@ TRUSTED = networks("127.0.0.1, 10.0.0.0/8, ::1")
     ("peer", "forwarded", "address"),
     [
         ("192.0.2.1", [], "192.0.2.1"),
-        # Only headers of a trusted proxy count.
+        # Forwarding headers are honored only if they come from a trusted proxy.
         ("192.0.2.1", ["198.51.100.7"], "192.0.2.1"),
         ("127.0.0.1", ["198.51.100.7"], "198.51.100.7"),
         ("::1", ["198.51.100.7"], "198.51.100.7"),
-        # The address that the nearest trusted proxy saw counts, not one that the client invented.
+        # The address seen by the nearest trusted proxy is used, not one that the client invented.
         ("127.0.0.1", ["6.6.6.6, 198.51.100.7"], "198.51.100.7"),
         ("127.0.0.1", ["6.6.6.6", "198.51.100.7, 10.1.2.3"], "198.51.100.7"),
         ("127.0.0.1", ["10.1.2.3"], "10.1.2.3"),
-        # A hop that is no address ends the search.
+        # A hop that is not a valid address ends the search.
         ("127.0.0.1", ["198.51.100.7, unknown"], "127.0.0.1"),
         ("127.0.0.1", ["198.51.100.7,, 10.1.2.3"], "10.1.2.3"),
         ("127.0.0.1", [""], "127.0.0.1"),
         ("127.0.0.1", [], "127.0.0.1"),
-        # Ports, and the spellings of IPv6.
+        # Ports are removed, and IPv6 addresses may be written in several forms.
         ("127.0.0.1", ["198.51.100.7:4711"], "198.51.100.7"),
         ("127.0.0.1", ["[2001:db8:1:2:3::4]:4711"], "2001:db8:1:2::/64"),
         ("127.0.0.1", ["2001:db8:1:2:ffff::9"], "2001:db8:1:2::/64"),
@@ -59,5 +59,5 @@ def test_end_users_are_counted_by_subject_or_else_by_address() -> None:
     assert "acme/@<1.2.3.4>" == account(Principal("acme", None, create, address="1.2.3.4"))
     assert "public/@<>" == account(EVERYBODY)
     assert "" == account(Principal("acme", None, address="1.2.3.4"))
-    # No subject can equal the account of an address.
+    # No subject can produce the same account as an address.
     assert "acme/%40%3C1.2.3.4%3E" == account(Principal("acme", "@<1.2.3.4>", create))

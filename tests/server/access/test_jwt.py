@@ -1,4 +1,4 @@
-"""JWTs: which are accepted, and that all others are refused with the same message."""
+"""JWTs: which ones are accepted; all others are refused with the same message."""
 
 from __future__ import annotations
 
@@ -34,7 +34,10 @@ def check(token: str, rules: Rules | None = None, keys: Keys = KEYS) -> Any:
 
 
 def signed(jwk: dict[str, Any] = PRIVATE, header: Any = None, **claims: Any) -> str:
-    """A token of another library; `exp` and the like are seconds from now, None is left out."""
+    """Returns a token signed by another library.
+
+    Times such as `exp` are in seconds from now; claims that are None are omitted.
+    """
     said = {k: v for k, v in (GOOD | claims).items() if v is not None}
     now = unix()
     for name in ("exp", "nbf", "iat"):

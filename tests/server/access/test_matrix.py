@@ -1,4 +1,4 @@
-"""The access matrix: every operation over HTTP and WebSocket, by every kind of caller."""
+"""The access matrix: every operation over HTTP and WebSocket by every kind of caller."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ DENIED = "insufficient_scope"
 
 @dataclass
 class Site:
-    """A server with a finished response of anna's, and the credentials of every kind of caller."""
+    """A server with a finished response owned by anna, and credentials for each kind of caller."""
 
     client: Client
     id: str
@@ -82,7 +82,7 @@ def headers(credential: str | None) -> dict[str, str]:
 
 
 async def http(site: Site, who: str, verb: str, id_: str) -> str:
-    """Returns `ok` or the code of the refusal, which must not contain anna's text."""
+    """Returns `ok` or the error code of the refusal, which must not contain anna's text."""
     one = f"{ALL}/{id_}"
     created = {"input": "Why?", "background": True}
     verbs: dict[str, tuple[str, str, Any]] = {
@@ -113,7 +113,7 @@ def item_of(site: Site, id_: str) -> str:
 
 
 async def socket(site: Site, who: str, verb: str, id_: str) -> str:
-    """The same over a WebSocket, without cancel, which has no reply when it is allowed."""
+    """Performs the operation over a WebSocket, except for an allowed cancel, which has no reply."""
     messages: dict[str, dict[str, Any]] = {
         "retrieve": {"type": "holdline:resume", "response_id": id_},
         "resume": {"type": "holdline:resume", "response_id": id_, "starting_after": 1},
@@ -185,7 +185,7 @@ async def test_every_operation_is_allowed_on_visible_responses(site: Site, who: 
     for verb, missing in BUILDING.items():
         expected = (
             "ok" if who == "anna" else missing
-        )  # administrators, too, can continue only their own responses
+        )  # even administrators can continue only their own responses
         assert expected == await http(site, who, verb, site.id), verb
         assert expected == await socket(site, who, verb, site.id), verb
     assert "ok" == await http(site, who, "delete", site.id)
@@ -193,7 +193,7 @@ async def test_every_operation_is_allowed_on_visible_responses(site: Site, who: 
 
 
 async def cancel_over_a_socket(site: Site, who: str) -> None:
-    """Cancels a waiting response of anna's over a socket."""
+    """Cancels a waiting response of anna's over a WebSocket."""
     created = {"input": "Why?", "background": True}
     annas = headers(site.people["anna"])
     async with site.client.post(ALL, json=created, headers=annas) as response:
@@ -299,7 +299,7 @@ async def test_models_and_prompts_of_other_tenants_are_unknown(
     status, text = await ask(prompt={"id": "q"})
     assert (404, True) == (status, "prompt_not_found" in text)
     assert '"q' not in text.replace("'q'", "")
-    assert 404 == (await ask(prompt={"id": "p"}))[0]  # its model is not for this key
+    assert 404 == (await ask(prompt={"id": "p"}))[0]  # this key cannot use the template's model
     assert 200 == (await ask(prompt={"id": "p"}, model="a"))[0]
     async with client.get("/v1/models", headers=bearer(key)) as response:
         assert ["a"] == [model["id"] for model in (await response.json())["data"]]

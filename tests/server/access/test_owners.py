@@ -1,4 +1,4 @@
-"""Owners: no external name can be confused with another one or with a reserved one."""
+"""Owners: no external name can be confused with another name or with a reserved one."""
 
 from __future__ import annotations
 
@@ -34,7 +34,8 @@ def test_an_owner_never_equals_a_reserved_name(who: tuple[str, str | None]) -> N
     assert re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.-]*/[A-Za-z0-9_.%-]*", owner)
     assert owner != PUBLIC
     assert not set("~|*{}: \n\0").intersection(owner)
-    # The field of a lane is `lane|owner`: the last `|` parts them, whatever a model is called.
+    # A lane's field is `lane|owner`. It is split at the last `|`, so a model's name may contain
+    # one.
     assert ["d:a|b", owner] == f"d:a|b|{owner}".rsplit("|", 1)
     assert Partition(0).waiting_prefix + owner != Partition(0).waiting_prefix + PUBLIC
 

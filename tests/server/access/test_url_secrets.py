@@ -1,4 +1,4 @@
-"""Credentials in URLs are found under any name, and ordinary parameters are accepted."""
+"""Credentials in URLs are found under any parameter name; other parameters are accepted."""
 
 from __future__ import annotations
 

@@ -31,7 +31,7 @@ PACKED = "holdline.msgpack"
 
 
 class PackedTalk(Talk):
-    """A MessagePack socket, decoded by a different library than the server's."""
+    """A MessagePack socket, decoded by a different library than the one that the server uses."""
 
     async def say(self, kind: str, **fields: Any) -> None:
         await self.ws.send_bytes(msgpack.packb({"type": kind, **fields}))
@@ -53,14 +53,15 @@ async def packed(client: Client) -> AsyncIterator[PackedTalk]:
         yield talk
 
 
-# One event.
+# Encoding a single event
 
 values = st.recursive(
     st.none()
     | st.booleans()
     | st.integers(-(2**63), 2**64 - 1)
     | st.text()
-    # Above, JSON may write a float in other digits than MessagePack; they are equal all the same.
+    # JSON may write a larger float with other digits than MessagePack; both digits mean the same
+    # value.
     | st.floats(allow_nan=False, allow_infinity=False),
     lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(), inner, max_size=20),
     max_leaves=12,
@@ -111,7 +112,7 @@ def test_sockets_without_a_lane_share_the_encoded_bytes(encoding: Encoding) -> N
         assert websocket_frame(payload, encoding.kind) == encoding.message(event, lane)
 
 
-# One message.
+# Decoding a single message
 
 
 @given(objects)
@@ -202,7 +203,7 @@ def test_nesting_up_to_the_limit_is_accepted() -> None:
     parse_packed(deep(MAX_DEPTH - 1))
 
 
-# The choice.
+# Choosing the encoding
 
 
 @pytest.mark.parametrize(
@@ -248,7 +249,7 @@ async def test_a_token_in_a_subprotocol_is_never_echoed(client: Client) -> None:
         assert PACKED == ws.protocol
 
 
-# The whole of a socket.
+# Whole sockets
 
 
 async def test_a_message_pack_socket_receives_the_same_events_as_a_json_socket(

@@ -1,4 +1,4 @@
-"""The result of a call must follow its call, in the request or in an earlier turn."""
+"""A function call's result must follow the call, in the same request or in a later turn."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""JSON from a client: one object, within its bounds, and an error that names the cause."""
+"""JSON from a client: a single object within the limits; each error names its cause."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Bodies and messages: every error is a problem that names the field and the code."""
+"""Bodies and messages: every error is a problem that names the field and has an error code."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ fields = st.sampled_from([*Create.__struct_fields__, *_NEUTRAL, "response_id", "
 
 
 def with_nulls(value: Any) -> Any:
-    """The value with a null beside each of its members, and with empty ids."""
+    """Returns the value with null fields added to each object, and empty ids to messages."""
     if isinstance(value, dict):
         more = {"detail": None, "generate_summary": None, "status": None, "phase": None}
         told = {name: with_nulls(inner) for name, inner in value.items()}
@@ -312,7 +312,7 @@ def test_parameters_without_effect_are_accepted(name: str) -> None:
 
 
 def outcome(parse: Callable[[Any], Any], given: object) -> Any:
-    """Returns the result or the problem; any other error fails the test."""
+    """Returns the result or the problem; any other exception fails the test."""
     try:
         return parse(given)
     except Problem as problem:

@@ -1,4 +1,4 @@
-"""Helpers that call the routes of responses and parse the answers."""
+"""Helpers that call the response routes and parse their replies."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ async def background(client: Client, **body: Any) -> str:
 
 
 async def answered(client: Client, worker: Worker, *pieces: str) -> str:
-    """Has a response answered and returns its id."""
+    """Submits a request, has the worker answer it, and returns the response id."""
     id_ = await background(client)
     await worker.answer(*pieces)
     return id_
 
 
 async def events_of(response: ClientResponse) -> tuple[list[dict[str, Any]], bool]:
-    """The events of a stream, and whether it ended with `[DONE]`."""
+    """Returns the events of a stream, and whether the stream ended with `[DONE]`."""
     events, done = [], False
     async for line in response.content:
         if line == b"data: [DONE]\n":
@@ -43,7 +43,7 @@ async def events_of(response: ClientResponse) -> tuple[list[dict[str, Any]], boo
 
 
 async def refusal(response: ClientResponse) -> tuple[int, str, str | None]:
-    """Status, our own code and field of a refusal in the standard's shape."""
+    """Returns the status, Holdline's own code and the field of an error reply."""
     body = await response.json()
     assert {"error"} == body.keys()
     assert {"type", "code", "message", "param"} == body["error"].keys() - {

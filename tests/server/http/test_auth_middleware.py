@@ -1,4 +1,4 @@
-"""Authentication: keys in a file and in Redis, JWTs by a file and by an address."""
+"""Authentication: API keys in a file and in Redis; JWTs with keys from a file and from a URL."""
 
 from __future__ import annotations
 
@@ -130,7 +130,7 @@ async def test_a_changed_key_file_is_reloaded_and_a_broken_one_is_ignored(
     assert (200, 200) == (await status(client, credentials.token()), await status(client, other))
 
 
-# Keys in Redis
+# API keys in Redis
 
 
 async def command(redis_url: str, *argv: str) -> str:
@@ -185,7 +185,7 @@ async def test_a_foreign_key_record_is_ignored(serve: Serve, redis_url: str, pip
     assert 401 == await status(client, key)
 
 
-# Keys of an address
+# JWT keys from a URL
 
 
 @asynccontextmanager
@@ -222,7 +222,7 @@ async def test_provider_keys_are_fetched_once_for_many_requests_and_not_for_each
         credentials.private, _ = new_pair("made up", "EdDSA", None)
         made_up = credentials.token()
         assert {401} == {await status(client, made_up) for _ in range(5)}
-        assert 1 == len(asked)  # it was asked less than ten seconds ago
+        assert 1 == len(asked)  # the keys were fetched less than ten seconds ago
 
 
 async def test_a_new_provider_key_is_accepted_soon(

@@ -1,4 +1,4 @@
-"""A body is encoded once for all readers, and unread large bodies are bounded."""
+"""A response body is encoded once for all readers, and the memory of large bodies is limited."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def bodies(monkeypatch: pytest.MonkeyPatch) -> Iterator[Bodies]:
 
 
 class Reader:
-    """Reads a body of six bytes and holds it until it leaves."""
+    """Reads a body of six bytes and holds it until the test calls `leave`."""
 
     def __init__(self, bodies: Bodies, key: str, *, large: bool = True) -> None:
         self.made = 0

@@ -1,4 +1,4 @@
-"""The route of chat completions, on a real Redis with a scripted worker."""
+"""The chat completions route, on a real Redis with a worker that the test controls."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ async def test_a_stopping_server_ends_a_stream_with_the_id_to_continue_from(
             pass
         await client.app[SERVER].drain()
         told = b""
-        with pytest.raises(ClientPayloadError):  # there is no last chunk
+        with pytest.raises(ClientPayloadError):  # the stream has no final chunk
             while piece := await answer.content.readany():
                 told += piece
     last = json.loads(told.rpartition(b"data: ")[2])

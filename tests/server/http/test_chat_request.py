@@ -1,4 +1,4 @@
-"""The translation of chat bodies to response requests."""
+"""The translation of chat completion bodies to response requests."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ FUNCTION = {"name": "f", "parameters": {"type": "object"}, "strict": True}
 
 
 def body(**chat: Any) -> dict[str, Any]:
-    """The translated body, which must be a valid request."""
+    """Returns the translated body, after checking that it is a valid request."""
     made = Translation({"messages": HI, "model": "m", **chat}).body
     parse_create(made)
     return made
 
 
 def refused(chat: dict[str, Any]) -> tuple[str, str | None]:
-    """The code and the field of the refusal, named as in the chat body."""
+    """Returns the refusal's code and its field, named as in the chat completion body."""
     with pytest.raises(Problem) as caught:
         asked = Translation(chat)
         try:
@@ -345,7 +345,7 @@ EVERYTHING: dict[str, Any] = {
 
 
 def places(value: Any, place: str = "") -> Iterator[str]:
-    """The places of everything in a body that is neither an object nor a list."""
+    """Yields the path of each value in a body that is neither an object nor a list."""
     match value:
         case dict():
             for name, inner in value.items():

@@ -1,4 +1,4 @@
-"""Responses and their events as chat completions."""
+"""Responses and their events, translated to chat completions."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ LOGPROB = {"token": "So", "bytes": [83, 111], "logprob": -0.5, "top_logprobs": [
 
 
 def saying(number: int, kind: str, *pieces: str, **more: Any) -> tuple[list[Event], items.Item]:
-    """The events of an item with one part, and the item."""
+    """Returns an item with one part, preceded by its events."""
     item_kind = "reasoning" if kind == "reasoning_text" else "message"
     make = items.reasoning if item_kind == "reasoning" else items.message
     place = items.Place(kind, f"x_{number}", number)
@@ -81,7 +81,7 @@ def told(data: bytes) -> list[dict[str, Any]]:
 
 
 def chunks_of(events: list[Event], *, usage: bool = False, cuts: int = 1) -> list[dict[str, Any]]:
-    """All chunks of events that arrive in so many batches."""
+    """Returns all chunks for events that arrive in `cuts` batches."""
     chunks, ready = Chunks(usage=usage), frames(events)
     bounds = [len(ready) * n // cuts for n in range(cuts + 1)]
     batches = [ready[a:b] for a, b in pairwise(bounds) if ready[a:b]]
@@ -89,7 +89,7 @@ def chunks_of(events: list[Event], *, usage: bool = False, cuts: int = 1) -> lis
 
 
 def folded(chunks: list[dict[str, Any]]) -> dict[str, Any]:
-    """The completion that a plain chat client accumulates from chunks."""
+    """Returns the completion that a plain chat client accumulates from chunks."""
     message: dict[str, Any] = {"content": "", "refusal": "", "reasoning_content": "", "calls": []}
     for chunk in chunks:
         ChatCompletionChunk.model_validate(chunk, strict=True)
@@ -217,7 +217,7 @@ def test_a_failed_response_ends_with_an_error_and_no_finish_reason(
 
 
 def again(*first: Event) -> list[Event]:
-    """An answer whose first attempt produced output before a restart."""
+    """Returns the events of an answer whose first attempt produced output before a restart."""
     begun, _ = saying(0, "output_text", "Bad.")
     whole = an_answer(saying(1, "output_text", "Good."))
     return [*whole[:3], *(first or begun), restarted(JOB, 2, "worker_lost"), *whole[3:]]

@@ -1,4 +1,4 @@
-"""How a stopping server treats the connections of a proxy."""
+"""How a stopping server treats the connections that a proxy keeps open."""
 
 from __future__ import annotations
 
@@ -24,7 +24,8 @@ async def test_connections_that_the_kernel_has_accepted_are_served() -> None:
     try:
         listener = await listen(runner, "127.0.0.1", 0)
         address = listener.sockets[0].getsockname()
-        # The event loop does not run here, so nothing is accepted before the server stops.
+        # The event loop does not run here, so the connection is still unaccepted when the server
+        # stops.
         with socket.create_connection(address) as waiting:
             waiting.sendall(b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\n\r\n")
             await stop_listening(runner, listener)
@@ -52,6 +53,6 @@ async def test_a_delayed_stop_accepts_requests_and_reports_itself_unready(system
             assert (200, "close") == (answer.status, answer.headers["Connection"])
         async with http.ws_connect(f"{server.url}/v1/responses") as ws:
             assert "holdline:welcome" == (await ws.receive_json(timeout=5))["type"]
-            server.signal(signal.SIGTERM)  # a second signal skips the delay
+            server.signal(signal.SIGTERM)  # a second signal skips the shutdown delay
             assert "holdline:draining" == (await ws.receive_json(timeout=5))["type"]
     assert 0 == await server.wait()

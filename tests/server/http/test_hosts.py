@@ -1,4 +1,4 @@
-"""DNS rebinding: a keyless server answers to the names of loopback and to those that are listed."""
+"""DNS rebinding: a server without keys accepts only loopback names and the configured hosts."""
 
 from __future__ import annotations
 

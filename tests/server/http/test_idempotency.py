@@ -1,4 +1,4 @@
-"""Idempotency keys over HTTP: one key, one response."""
+"""Idempotency keys over HTTP: requests with the same key share one response."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Allowed origins: spellings of one origin, origins of apps, and requested headers."""
+"""Allowed origins: equivalent spellings, origins of native apps, and requested headers."""
 
 from __future__ import annotations
 

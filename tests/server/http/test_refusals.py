@@ -1,4 +1,4 @@
-"""Refusals over HTTP and their messages."""
+"""Requests refused over HTTP, and their error messages."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The HTTP routes of responses, on a real Redis with a scripted worker."""
+"""The HTTP routes for responses, on a real Redis with a worker that the test controls."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ Client = TestClient[Request, Application]
 Serve = Callable[..., Awaitable[Client]]
 
 
-# Creating.
+# Creating responses
 
 
 async def test_a_plain_request_returns_the_complete_answer(
@@ -139,7 +139,7 @@ async def test_unfinished_and_unstored_responses_cannot_be_continued(
             assert status == (await refusal(response))[0]
 
 
-# Cancelling.
+# Cancelling responses
 
 
 async def test_a_waiting_response_is_cancelled_at_once(client: Client) -> None:
@@ -171,7 +171,7 @@ async def test_a_finished_response_cannot_be_cancelled(client: Client, worker: W
         assert "completed" == (await response.json())["status"]
 
 
-# Input items.
+# Listing input items
 
 
 async def test_input_items_are_paginated(client: Client) -> None:
@@ -223,7 +223,7 @@ async def test_an_invalid_page_is_refused(client: Client, query: str, param: str
         assert (400, "invalid_value", param) == await refusal(response)
 
 
-# Stopping.
+# Stopping the server
 
 
 async def test_a_stopping_server_tells_waiting_callers_to_retry_elsewhere(
@@ -238,7 +238,7 @@ async def test_a_stopping_server_tells_waiting_callers_to_retry_elsewhere(
             pass
         await server.drain()
         told = b""
-        with pytest.raises(ClientPayloadError):  # there is no last chunk
+        with pytest.raises(ClientPayloadError):  # the stream has no final chunk
             while piece := await streamed.content.readany():
                 told += piece
     async with await plain as response:
@@ -315,7 +315,7 @@ async def test_stalled_readers_of_a_body_are_dropped_and_hold_one_piece_each(
             reader = stack.enter_context(socket.socket())
             reader.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
             reader.connect(("127.0.0.1", client.port))
-            reader.sendall(request * 3)  # each waits for the one before
+            reader.sendall(request * 3)  # requests on one connection are answered one after another
         await wait_until(lambda: len(client.server.handler.connections) >= 10)
 
         def dropped() -> bool:

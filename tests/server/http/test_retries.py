@@ -1,4 +1,4 @@
-"""The official SDKs retry an interrupted request; the retry is the same request."""
+"""The server recognizes the official SDKs' retry of an interrupted request as the same request."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ BODIES: dict[str, dict[str, Any]] = {
 def ask(
     client: Client, body: dict[str, Any], retry: int = 0, *, path: str = ALL, **headers: str
 ) -> asyncio.Task[aiohttp.ClientResponse]:
-    """Sends a POST as an SDK does, with its retry count."""
+    """Sends a POST with the retry count header that an SDK sends."""
 
     async def post() -> aiohttp.ClientResponse:
         shown = {"X-Stainless-Retry-Count": str(retry), **headers}

@@ -1,4 +1,4 @@
-"""The routes that retrieve a response, on a real Redis with a scripted worker."""
+"""The routes that retrieve a response, on a real Redis with a worker that the test controls."""
 
 from __future__ import annotations
 

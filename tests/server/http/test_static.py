@@ -138,7 +138,7 @@ def test_a_minified_stylesheet_is_equivalent() -> None:
 
 
 def test_the_documented_sizes_are_current() -> None:
-    """To within one percent: the version in the file changes a few bytes."""
+    """Allows a difference of one percent, because the version in a file changes a few bytes."""
     document = (ROOT / "docs" / "widget.md").read_text()
     told = re.findall(r"^\| Holdline: (.+) \| ([\d,]+) \|$", document, re.MULTILINE)
     sizes = ours()
@@ -201,7 +201,7 @@ async def test_source_files_are_served_unchanged(server: Server) -> None:
             assert source == gzip.decompress(await response.read())
 
 
-# Which sites may come in
+# Sites that may load the files
 
 
 @pytest.mark.parametrize(
@@ -275,7 +275,7 @@ async def test_an_allowed_site_receives_cors_headers(system: System) -> None:
 
 
 def test_the_size_of_the_widget_is_bounded() -> None:
-    """Measured up to the first paint, with the client, and with `marked`, which loads after it."""
+    """Limits the compressed size up to the first paint, with `marked`, and with all modules."""
     pages = Pages()
     marked = pages._assets["vendor/marked/marked.esm.js"]
     first, with_marked = len(pages.widget.packed), len(pages.widget.packed) + len(marked.packed)

@@ -1,4 +1,4 @@
-"""Shared by the tests of the live parts: faster retries, and longer waits for notifications."""
+"""Fixtures for the tests of live following: quicker retries, and longer waits for notifications."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from server.live import follower
 
 @pytest.fixture
 def quick_retries(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Shortens the pauses between the reads of a follower."""
+    """Shortens a follower's pauses between reads."""
     monkeypatch.setattr(follower, "RETRY_SECONDS", (0.001, 0.002))
     monkeypatch.setattr(follower, "REWRITE_SECONDS", 0.1)
 

@@ -1,4 +1,7 @@
-"""One cursor on one log: under any faults a client has a prefix and finally the whole log."""
+"""A follower reads one log.
+
+After any faults its client has a prefix of the log and finally all of it.
+"""
 
 from __future__ import annotations
 
@@ -49,7 +52,8 @@ async def test_a_notification_during_a_read_is_not_missed() -> None:
 
 
 async def test_a_gap_during_a_read_causes_another_read() -> None:
-    # The read found the log as it was before the subscription came back; nothing more is published.
+    # The read returns the log as it was before the subscription was restored, and no notification
+    # follows.
     feed, sink = ScriptedFeed(DELTAS[:3]), RecordingSink()
     feed.back.clear()
     follower = feed.follow(sink)
@@ -77,7 +81,7 @@ async def test_a_repeated_notification_is_delivered_once() -> None:
 
 
 async def test_a_notification_without_entries_sends_nothing() -> None:
-    # An append without entries asks whether the response is to be cancelled, and notifies.
+    # Workers check for a cancel request by appending no entries, which also sends a notification.
     feed, sink = ScriptedFeed([]), RecordingSink()
     follower = feed.follow(sink)
     follower.catch_up()
@@ -257,7 +261,7 @@ async def test_a_resume_that_names_its_last_item_detects_a_rollback(
         "cut": DELTAS[:3],
         "grown": [*DELTAS[:3], *[other] * 4, END],
         "begun": [*DELTAS[:4], BEGUN, *DELTAS[5:7]],
-        # Another worker has closed the item after the delta was lost.
+        # Another worker closed the item after the delta was lost.
         "closed": [*DELTAS[:4], *map(encode_event, closing), BEGUN],
     }
     feed, sink = ScriptedFeed(log[attempt]), RecordingSink()
@@ -442,6 +446,6 @@ async def test_a_client_always_has_a_prefix_and_the_whole_log_after_one_more_gap
     await feed.settle()
     assert list(range(after + 1, len(feed.log))) == sink.numbers
 
-    feed.append(END)  # and what comes now is heard
+    feed.append(END)  # entries that are appended later still arrive
 
     assert (1, None) == (sink.ended_times, sink.problem)

@@ -1,4 +1,4 @@
-"""Followers of logs in a real Redis that join at different times and lose subscriptions."""
+"""Followers of logs in a real Redis. They join at different times and lose subscriptions."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ async def running(pipe: Pipe) -> tuple[Job, LogWriter]:
 
 
 def listening_too_late(relay: Relay, monkeypatch: pytest.MonkeyPatch) -> asyncio.Event:
-    """Swaps the order: the log is read as if the subscription were there, and only then it is."""
+    """Reverses the correct order: reads the log first and subscribes only then."""
     listen, read = relay.subscriber.subscribe, relay.read
     there = asyncio.Event()
     later: list[Callable[[], None]] = []
@@ -79,7 +79,7 @@ async def test_a_follower_must_subscribe_before_it_reads(
     sink = RecordingSink()
     follower = relay.follow(job.id, "public", -1, sink)
     if there is not None:
-        await there.wait()  # from here on it receives notifications; earlier ones are lost
+        await there.wait()  # from here on, the follower is notified; earlier entries are lost
     await wait_until(lambda: follower._live and writer.length == 3)
 
     assert ([0, 1] if swapped else [0, 1, 2]) == sink.numbers

@@ -26,7 +26,7 @@ OURS = tuple(f"{ROOT / name}{os.sep}" for name in ("jobs", "server"))
 
 
 class Calls:
-    """Records the project's functions that a notification calls, down to the transport."""
+    """Counts the calls of project functions that a notification causes, down to the transport."""
 
     def __init__(self, server: Server, response_id: str) -> None:
         self.of: Counter[str] = Counter()
@@ -59,8 +59,11 @@ async def heard(answer: Answer, talks: list[Talk], text: str) -> None:
 async def test_an_event_costs_a_bounded_number_of_function_calls(
     client: Client, worker: Worker, server: Server, followers: int
 ) -> None:
-    """The notification, the entry, the event and its bytes: six, however many follow. For each
-    follower its place in the log, whether its socket can be written to, and the write: six.
+    """Allows six calls per event, and six calls per event and follower.
+
+    The first six decode the notification, the entry, the event and its bytes. The calls for a
+    follower check its position in the log, check whether its socket is writable, and write the
+    event.
     """
     async with AsyncExitStack() as stack:
         talks = [await stack.enter_async_context(connected(client)) for _ in range(followers)]
@@ -75,7 +78,7 @@ async def test_an_event_costs_a_bounded_number_of_function_calls(
         await heard(answer, talks, ".")
         most = 6 + 6 * followers
         assert most >= calls.of.total() > most / 2, calls.of
-        # Work that is the same for all followers is done once.
+        # Work that is the same for all followers must be done only once.
         assert (
             1 == calls.of["decode_notification"] == calls.of["frame"] == calls.of["websocket_frame"]
         )

@@ -1,4 +1,4 @@
-"""The listener of one submission, with notifications in every order."""
+"""The listener of one submission receives notifications in every possible order."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Followers at the same place of a log share one read and one decoding, and miss nothing."""
+"""Followers at the same position of a log share one read and one decoding, and miss no entry."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ async def relay(redis: Redis, pipe: Pipe) -> AsyncIterator[Relay]:
 
 
 class Reads:
-    """The reads of a relay, whose replies the test releases."""
+    """Records the reads of a relay and holds their replies until the test releases them."""
 
     def __init__(self, relay: Relay, monkeypatch: pytest.MonkeyPatch) -> None:
         self._read = relay.read
@@ -76,7 +76,7 @@ async def test_concurrent_resumes_share_one_read_and_its_events(
     sinks = followed(relay, job)
     await wait_until(lambda: all(sink.numbers == list(range(writer.length)) for sink in sinks))
     assert 1 == reads.sent
-    # The frames are the same objects, so they are encoded once for all followers.
+    # All followers receive the same frame objects, so a frame is encoded only once.
     assert all(sink.frames[7] is sinks[0].frames[7] for sink in sinks)
     await writer.finish(Status.COMPLETED, [end_entry(job)], retention_ms=60_000)
     await wait_until(lambda: all(sink.ended_times for sink in sinks))

@@ -1,4 +1,4 @@
-"""A submission uses notified entries in place of a first read, and reads the log when in doubt."""
+"""A submission uses notified entries instead of a read, and reads the log when in doubt."""
 
 from __future__ import annotations
 
@@ -35,15 +35,15 @@ def reads(server: Server) -> float:
 
 
 async def no_subscription(server: Server) -> bool:
-    """True if Redis knows of no subscription but the probe's."""
+    """Returns true if Redis has no subscription other than the one of the server's probe."""
     return not await server.pipe.call("PUBSUB", "CHANNELS", "holdline:*notifications*")
 
 
-# No read.
+# Submissions that need no read
 
 
 def subscribe_first(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Makes sure that Redis receives each subscription before the submission."""
+    """Delays each submission until Redis has received its subscription."""
     submit = server.queue.submit
 
     async def submit_after(*given: Any, **more: Any) -> Accepted:
@@ -133,7 +133,7 @@ async def test_the_queue_position_is_sent_without_a_read(
             assert feed.listener is None
 
 
-# Uncertain submissions.
+# Submissions that fail or whose notifications are incomplete
 
 
 async def nothing(pipe: Pipe, worker: Worker) -> None:
@@ -174,7 +174,7 @@ async def answered_in_many_pieces(pipe: Pipe, worker: Worker) -> None:
 async def meddling(
     server: Server, redis: Redis, worker: Worker, monkeypatch: pytest.MonkeyPatch
 ) -> AsyncIterator[Callable[[Meanwhile], None]]:
-    """Runs an action after a submission and before its caller receives the reply."""
+    """Runs an action after a submission and before the submitter receives the reply."""
     submit = server.queue.submit
     async with Pipe(redis) as pipe:
 
@@ -268,7 +268,7 @@ async def test_the_log_is_read_if_the_request_is_too_large_for_a_notification(
     assert 1 <= reads(server)
 
 
-# Nothing is left.
+# Refused submissions leave no subscription behind
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""The authentication of a socket and its expiry."""
+"""Authentication of WebSockets, and the expiry of their tokens."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def credentials(tmp_path: Path) -> Credentials:
 
 
 class Talk:
-    """One socket."""
+    """A WebSocket that sends messages and waits for certain events."""
 
     def __init__(self, ws: ClientWebSocketResponse) -> None:
         self.ws = ws
@@ -56,7 +56,8 @@ class Talk:
     async def closed(self) -> int | None:
         while (message := await self.ws.receive(timeout=8)).type is WSMsgType.TEXT:
             pass
-        # The frame itself: the client of the test calls it 1006 if its own reply comes too late.
+        # Read the code from the close frame: aiohttp reports 1006 if the client's own close reply
+        # is late.
         return message.data if message.type is WSMsgType.CLOSE else self.ws.close_code
 
 
@@ -203,7 +204,7 @@ async def test_a_fresh_token_keeps_the_socket_open(
         await talk.until("holdline:expiring")
         await talk.say("holdline:auth", token=credentials.token(seconds=seconds))
         await talk.until("holdline:authenticated")
-    await asyncio.sleep(2.1)  # time passes: every token but the last one ends
+    await asyncio.sleep(2.1)  # time passes: every token except the last one expires
     assert await works(talk)
 
 

@@ -1,4 +1,4 @@
-"""One timer watches all blocked sockets, and it runs only while there are any."""
+"""A single timer watches all blocked sockets, and it runs only while a socket is blocked."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def _soon(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 class Full(asyncio.WriteTransport):
-    """A transport whose client reads one byte between two checks, or none at all."""
+    """A transport whose client reads `takes` bytes between two checks, possibly none."""
 
     def __init__(self, left: int, *, takes: int = 1) -> None:
         super().__init__()
@@ -40,7 +40,7 @@ class Full(asyncio.WriteTransport):
 
 
 def told(said: list[bool]) -> Any:
-    """The callback at the end, which receives whether the socket was stuck."""
+    """Returns the final callback, which records whether the socket was stuck."""
 
     def caught_up(*, stuck: bool) -> None:
         said.append(stuck)

@@ -1,4 +1,4 @@
-"""The life of a socket: pings, a stopping server, and clients that are gone or do not read."""
+"""The life of a socket: pings, server shutdown, and clients that disconnect or stop reading."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from tests.server.factories import Worker
 from tests.server.talk import ALL, Talk, at_rest, connected
 from tests.system import wait_until
 
-# Alive.
+# Pings
 
 
 async def test_a_pong_carries_the_last_sequence_number_of_each_followed_response(
@@ -91,11 +91,11 @@ async def test_a_stopping_server_announces_it_and_closes_with_a_reconnect_code(
     await answer.complete()
 
 
-# A client that does not read.
+# Clients that do not read
 
 
 async def not_reading(client: Client, *messages: dict[str, Any]) -> socket.socket:
-    """A connected client that has sent a request and never reads."""
+    """Returns a connected client that has sent a request and never reads."""
     raw = socket.socket()
     raw.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
     raw.setblocking(False)
@@ -137,7 +137,7 @@ async def test_a_client_that_never_reads_holds_only_a_cursor_and_is_closed_at_a_
                 await answer.say("x" * 50_000)
                 largest = max(largest, transport.get_write_buffer_size())
             await answer.complete()
-            end = await reading  # other sockets do not wait
+            end = await reading  # other sockets are not delayed
             await wait_until(lambda: stuck not in server.sockets)
             largest = max(largest, transport.get_write_buffer_size())
 

@@ -28,7 +28,7 @@ A, B = "resp_000" + "a" * 32, "resp_000" + "b" * 32
 
 
 def anybody(_kind: type) -> None:
-    """Lets every message be sent."""
+    """Allows every message."""
 
 
 def create(lane: str | None = None, text: str = "Why?") -> dict[str, Any]:
@@ -42,7 +42,7 @@ def resume(response_id: str, after: int = -1, lane: str | None = None) -> dict[s
 
 
 def codes(actions: list[Action]) -> list[str]:
-    """The holdline codes of the refusals."""
+    """Returns Holdline's own codes of the refusals."""
     return [own_code(a.message["error"]) for a in actions if isinstance(a, Say)]
 
 
@@ -275,7 +275,7 @@ class Driver:
         if self.submitting:
             submit = self.submitting.pop(which % len(self.submitting))
             self.number += 1
-            id_ = A if known else f"resp_000{self.number:032x}"  # its key may be known
+            id_ = A if known else f"resp_000{self.number:032x}"  # a known key returns the old id
             self.do(self.session.submitted(submit.create.stream_id, id_))
 
     def refused(self, which: int) -> None:

@@ -1,4 +1,4 @@
-"""The WebSocket, on a real Redis with a scripted worker."""
+"""The WebSocket, on a real Redis with a worker that the test controls."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from tests.server.factories import RESPONSE, Worker
 from tests.server.talk import ALL, Talk, asked, at_rest, connected, still_open
 from tests.system import wait_until
 
-# The answer.
+# Answering requests
 
 
 async def test_the_first_frame_is_the_welcome_with_the_limits(
@@ -58,7 +58,8 @@ async def test_lanes_run_concurrently_and_each_in_its_own_order(talk: Talk, work
     assert ["1", "3"] == [asked(first), asked(third)]
     await third.say("third")
     await third.complete()
-    # Seen before the first ends: between lanes no order is promised, and one may still be read.
+    # Wait for this end before the first response ends: events of different lanes may arrive in any
+    # order.
     ends = [await talk.until("response.completed")]
     await first.complete()
     second = await worker.take()
@@ -85,7 +86,7 @@ async def test_a_waiting_request_receives_its_queue_position(talk: Talk, worker:
     assert {1, 2, 3} == set(places.values())
 
 
-# Reconnecting.
+# Reconnecting and resuming
 
 
 async def test_a_resume_after_any_event_receives_exactly_the_rest(
@@ -188,7 +189,7 @@ async def test_a_resume_beyond_the_end_is_refused_and_the_socket_stays_open(
     assert await still_open(talk)
 
 
-# Cancelling.
+# Cancelling responses
 
 
 async def test_a_waiting_response_is_cancelled_at_once(talk: Talk) -> None:
@@ -211,7 +212,7 @@ async def test_a_running_response_is_ended_by_its_worker(talk: Talk, worker: Wor
     assert "cancelled" == (await talk.until("response.incomplete"))["response"]["status"]
 
 
-# What is wrong.
+# Invalid messages
 
 
 @pytest.mark.parametrize(
@@ -279,7 +280,7 @@ async def test_a_socket_that_sends_many_messages_takes_turns_with_others(
         await little.say("holdline:ping", id="little")
         await little.until("holdline:pong")
         await wait_until(lambda: MESSAGES_AT_ONCE < len(answered))
-    # A few turns pass until it is read.
+    # The small socket's message is read after at most a few turns.
     assert answered.index("little") <= 8 * MESSAGES_A_TURN
 
 

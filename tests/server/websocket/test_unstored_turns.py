@@ -1,4 +1,4 @@
-"""`store: false`: a response is kept until shortly after its delivery and then deleted."""
+"""Responses with `store: false` are kept until shortly after delivery and then deleted."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ BODY: dict[str, Any] = {"input": SECRET, "store": False, "idempotency_key": KEY}
 
 
 async def ttl(pipe: Pipe, response_id: str) -> list[int]:
-    """Seconds that job, log and key still have."""
+    """Returns the remaining seconds of the response's job, log and idempotency key."""
     names = [NAMES.job(response_id), NAMES.log(response_id), NAMES.idempotency("public", KEY)]
     return [await pipe.call("PTTL", name) / 1000 for name in names]
 
 
 async def let_go(pipe: Pipe, response_id: str) -> None:
-    """Returns when the TTL of the response has been cut to the grace period."""
+    """Returns when the response's TTL has been cut to the grace period."""
     async with asyncio.timeout(5):
         while not all(0 < left <= 60 for left in await ttl(pipe, response_id)):
             pass
@@ -38,7 +38,7 @@ async def let_go(pipe: Pipe, response_id: str) -> None:
 
 @asynccontextmanager
 async def reading(ws: aiohttp.ClientWebSocketResponse) -> AsyncIterator[None]:
-    """A client that keeps reading and therefore answers pings."""
+    """Yields a client that keeps reading and therefore answers pings."""
 
     async def read() -> None:
         async for _ in ws:
@@ -59,7 +59,7 @@ async def ask(talk: Talk, worker: Worker, **more: Any) -> str:
 
 @pytest.fixture
 async def brief(serve: Serve) -> Client:
-    """A server whose grace is short."""
+    """Starts a server with a short grace period for unstored responses."""
     return await serve(unstored_seconds="0.2")
 
 
@@ -133,7 +133,7 @@ async def test_an_undelivered_unstored_response_is_kept_for_the_retention_time(
     client: Client, worker: Worker, pipe: Pipe
 ) -> None:
     async with aiohttp.ClientSession() as http:
-        # A client that reads no further than the welcome, so that it answers no ping.
+        # This client does not answer the ping, so it has not confirmed that it read the answer.
         ws = await http.ws_connect(client.make_url(ALL), autoping=False)
         await ws.send_json({"type": "response.create", **BODY})
         id_ = (await worker.answer(ANSWER)).job.id
@@ -141,10 +141,10 @@ async def test_an_undelivered_unstored_response_is_kept_for_the_retention_time(
             pass
         ping = await ws.receive(timeout=8)
         assert (aiohttp.WSMsgType.PING, b"1") == (ping.type, bytes(ping.data))
-        await ws.pong(b"99")  # a lie
+        await ws.pong(b"99")  # not the payload of the ping
         await ws.close()
     left = await ttl(pipe, id_)
-    assert all(59 < each <= 60 for each in left)  # what the test's worker gives it
+    assert all(59 < each <= 60 for each in left)  # the retention that the test's worker sets
     async with client.get(f"{ALL}/{id_}") as again:
         assert ANSWER in await again.text()
 

@@ -1,4 +1,4 @@
-"""The standard's WebSocket mode: warm-ups, continued turns, and its own errors."""
+"""The standard's WebSocket mode: warm-ups, continued turns, and WebSocket-specific errors."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def said(items: list[dict[str, Any]]) -> list[str]:
     return [item["content"][0]["text"] for item in items]
 
 
-# Warming up
+# Warm-ups
 
 
 @pytest.mark.parametrize("store", [True, False])
@@ -45,7 +45,7 @@ async def test_a_warm_up_ends_at_once_without_a_model_call_and_can_be_continued(
     for key in (NAMES.ready, NAMES.open, NAMES.wake):
         assert 0 == await pipe.call("EXISTS", key), "nobody is to answer it"
 
-    for text in ("First.", "Second."):  # on later turns too
+    for text in ("First.", "Second."):  # later turns contain the warm-up, too
         await talk.say(
             "response.create", input=text, previous_response_id=warm["id"], stream_id=text
         )
@@ -94,7 +94,7 @@ async def test_a_warm_up_counts_as_a_request(serve: Serve) -> None:
         assert (429, "subject_rate_limit_exceeded", None) == await talk.error()
 
 
-# Going on
+# Continuing responses
 
 
 @pytest.mark.parametrize("store", [True, False])
@@ -110,7 +110,7 @@ async def test_a_turn_can_continue_a_response_still_running_on_its_lane(
         store=store,
         previous_response_id=created["response"]["id"],
     )
-    assert await still_open(talk)  # it waits for its turn
+    assert await still_open(talk)  # the second turn waits for the first one
     await first.say("One.")
     await first.complete()
     second = await worker.take()
@@ -130,7 +130,7 @@ async def test_an_unstored_answer_can_be_continued_only_on_its_socket(
     async with connected(client) as other:
         await other.say("response.create", input="Two?", previous_response_id=first)
         assert MISSING == await other.error()
-    # At once, also on another lane: it is remembered before anything else is done.
+    # The response can be continued at once, also on another lane, because it is remembered first.
     await talk.say(
         "response.create", input="Two?", store=False, previous_response_id=first, stream_id="b"
     )
@@ -189,7 +189,7 @@ async def test_a_nonexistent_previous_response_is_reported_as_missing(talk: Talk
     assert await still_open(talk)
 
 
-# Limits
+# Limits of WebSocket mode
 
 
 async def test_the_sockets_of_a_server_are_bounded_by_its_setting(serve: Serve) -> None:

@@ -1,4 +1,4 @@
-"""The strictest rules that servers apply to the messages of a chat completion."""
+"""The strictest rules that model servers apply to the messages of a chat completion."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from typing import Any
 
 
 def check(messages: list[dict[str, Any]]) -> None:
-    """Fails if a server could refuse the messages."""
-    waiting: list[str] = []  # ids of calls without a result
+    """Fails if a model server could reject the messages."""
+    waiting: list[str] = []  # ids of function calls without a result
     seen: set[str] = set()
     for message in messages:
         role, content = message["role"], message["content"]
@@ -45,7 +45,7 @@ def check(messages: list[dict[str, Any]]) -> None:
 
 
 def texts(messages: list[dict[str, Any]], role: str) -> str:
-    """The texts of all messages of a role, in order."""
+    """Returns the texts of all messages with the given role, in order."""
     return "".join(_text(one["content"]) for one in messages if one["role"] == role)
 
 

@@ -24,7 +24,7 @@ def chunk(delta: dict[str, Any] | None = None, reason: str | None = None, **more
 
 
 def escaped(*deltas: str) -> str:
-    """The text of deltas given as the content of JSON strings."""
+    """Reads the deltas, given as the content of JSON strings, and returns their joined text."""
     chunks = ChatChunkReader()
     payloads = [b'{"choices":[{"delta":{"content":"%b"}}]}' % delta.encode() for delta in deltas]
     pieces = [

@@ -1,4 +1,4 @@
-"""Unusual but unambiguous chat streams yield the same items as the plain stream."""
+"""Unusual but unambiguous chat streams produce the same items as a regular stream."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ STOPS = {
     ),
 }
 
-# A piece of reasoning, and one of text, in the forms that servers give them.
+# The forms in which servers send a piece of reasoning or of text.
 THOUGHTS: tuple[Callable[[str], dict[str, Any]], ...] = (
     lambda text: {"reasoning": text},
     lambda text: {"reasoning_content": text},
@@ -76,7 +76,7 @@ CONTENTS: tuple[Callable[[str], Any], ...] = (
 
 @dataclass(frozen=True)
 class Answer:
-    """The output of a model: reasoning, text, and calls with arguments."""
+    """A model's output: reasoning, text, and function calls with their arguments."""
 
     reasoning: str
     text: str
@@ -84,7 +84,7 @@ class Answer:
 
 
 def shown(items: list[dict[str, Any]]) -> Answer:
-    """The items as an answer."""
+    """Combines the items into an answer."""
     texts = {"reasoning": "", "message": ""}
     for item in items:
         if item["type"] in texts:
@@ -97,7 +97,7 @@ def shown(items: list[dict[str, Any]]) -> Answer:
 
 
 def read(payloads: list[bytes]) -> tuple[Answer, str | None]:
-    """The answer of a stream and its stop reason; raises Malformed."""
+    """Returns a stream's answer and stop reason. Raises Malformed."""
     reader, log = ChatChunkReader(frozenset(FUNCTIONS)), RecordingSink()
     output = Output(log, "{}_{}".format, index=0, most=100_000, functions=frozenset(FUNCTIONS))
     pieces = []
@@ -131,7 +131,7 @@ def answers(draw: st.DrawFn) -> Answer:
 
 
 def split(draw: st.DrawFn, text: str) -> list[str]:
-    """The text in pieces; a cut may separate the halves of a surrogate pair."""
+    """Splits the text into pieces; a cut may separate the halves of a surrogate pair."""
     units = text.encode("utf-16-le", "surrogatepass")
     cuts = sorted(draw(st.sets(st.integers(0, len(units) // 2), max_size=4)))
     bounds = [0, *cuts, len(units) // 2]
@@ -142,7 +142,7 @@ def split(draw: st.DrawFn, text: str) -> list[str]:
 
 
 def whole(answer: Answer) -> dict[str, Any]:
-    """The message of an answer that is not streamed."""
+    """Returns the message of an answer that is not streamed."""
     calls = [
         {"id": f"call_{number}", "function": {"name": name, "arguments": arguments}}
         for number, (name, arguments) in enumerate(answer.calls)
@@ -152,12 +152,12 @@ def whole(answer: Answer) -> dict[str, Any]:
 
 
 def call_deltas(draw: st.DrawFn, answer: Answer) -> list[dict[str, Any]]:
-    """The calls of an answer as deltas, in one of the forms that servers use."""
+    """Returns an answer's calls as deltas, in one of the forms that servers use."""
     index = draw(st.sampled_from(["int", "text", "float", "none", "zero"]))
     ids = draw(st.sampled_from(["first", "every", "fresh", "none"]))
     if index == "zero" and ids == "none":
-        index = "none"  # two equal calls could be one call that is sent twice
-    # A second call may begin at the index of the one before it, and go on at its own.
+        index = "none"  # otherwise two equal calls look like one call that is repeated
+    # A second call may start at the index of the previous call and continue at its own index.
     late = index == "int" and ids == "first" and draw(st.booleans())
     names = draw(st.sampled_from(["first", "every", "pieces"])) if not late else "first"
     field = draw(st.sampled_from(["arguments", "arguments", "parameters", "input"]))
@@ -256,7 +256,7 @@ def streams(draw: st.DrawFn) -> tuple[Answer, list[bytes]]:
     if where != "choice" or field != "finish_reason":
         last |= draw(st.sampled_from([{}, {"finish_reason": None}]))
     if place == "delta" and draw(st.booleans()):
-        last["message"] = whole(answer)  # once more, beside the deltas
+        last["message"] = whole(answer)  # repeats the whole message beside the deltas
     chunk: dict[str, Any] = {"choices": [last]}
     if where == "chunk":
         chunk = {"choices": draw(st.sampled_from([[], [last]])), field: reason}
@@ -326,14 +326,14 @@ def test_streams_that_cannot_be_interpreted_are_not_completed(payloads: list[byt
 @pytest.mark.parametrize(
     ("payloads", "calls"),
     [
-        # The model's own mistakes are passed on as they are.
+        # Mistakes of the model itself are passed on unchanged.
         ([called(index=0, name="get", arguments='{"a":1}}'), CALLS], [("get", '{"a":1}}')]),
         ([called(index=0, name="get", arguments="not JSON"), STOP], [("get", "not JSON")]),
         ([called(index=0, name="get", arguments=None), STOP], [("get", "{}")]),
         ([called(index=0, name="get", arguments={"a": 1}), STOP], [("get", '{"a": 1}')]),
-        # A call without an id after one that has the same name and the same arguments.
+        # A call without an id that follows a call with the same name and arguments.
         ([called(name="get", arguments=BERN)] * 2 + [CALLS], [("get", BERN)] * 2),
-        # The same id for all calls.
+        # All calls have the same id.
         (
             [
                 called(index=0, id="c", name="get", arguments=BERN),
@@ -342,7 +342,8 @@ def test_streams_that_cannot_be_interpreted_are_not_completed(payloads: list[byt
             ],
             [("get", BERN), ("get", ROME)],
         ),
-        # A head at the index of the call before it, whose arguments follow at its own.
+        # A call whose name arrives at the previous call's index and whose arguments arrive at its
+        # own.
         (
             [
                 called(index=0, id="a", name="get", arguments=""),
@@ -354,7 +355,7 @@ def test_streams_that_cannot_be_interpreted_are_not_completed(payloads: list[byt
             [("get", BERN), ("get", ROME)],
         ),
         ([called(index=0, id=7, name="get", arguments=BERN), CALLS], [("get", BERN)]),
-        # The stop reasons of Cohere and Anthropic.
+        # Stop reasons of Cohere and Anthropic.
         (
             [frame({"tool_calls": [{"name": "get", "parameters": {"a": 1}}]}), CALLS],
             [("get", '{"a": 1}')],
@@ -366,7 +367,7 @@ def test_streams_that_cannot_be_interpreted_are_not_completed(payloads: list[byt
             ],
             [("get", "{}")],
         ),
-        # The text and the calls of one answer in two choices.
+        # One answer, divided into two choices: text in the first, calls in the second.
         (
             [
                 json.dumps(
@@ -385,7 +386,7 @@ def test_streams_that_cannot_be_interpreted_are_not_completed(payloads: list[byt
             ],
             [("get", BERN)],
         ),
-        # Told in both forms.
+        # One call in both forms: `function_call` and `tool_calls`.
         (
             [
                 frame(
@@ -398,7 +399,7 @@ def test_streams_that_cannot_be_interpreted_are_not_completed(payloads: list[byt
             ],
             [("get", BERN)],
         ),
-        # Two calls at once, without index and id, each in pieces.
+        # Two simultaneous calls, each in pieces, without an index or an id.
         (
             [
                 frame({"tool_calls": [{"function": {"name": name}} for name in ("get", "say")]}),
@@ -421,7 +422,7 @@ def test_calls_without_ids_or_indexes_are_told_apart(
     [
         (["", '{"ci', '{"city":"Be', BERN], BERN),
         (["{", '{"', BERN, BERN], BERN),
-        # Pieces that begin like the piece before them, without growing.
+        # Pieces that repeat the start of the previous piece but are not accumulated texts.
         (['{"a":', '{"a":1}', "}"], '{"a":{"a":1}}'),
         (['{"a":', '{"a":', "1}}"], '{"a":{"a":1}}'),
         (["{", '{"a":1', "}}"], '{{"a":1}}'),
@@ -495,7 +496,7 @@ def test_a_part_may_be_a_refusal() -> None:
         ),
         ([frame(text="Hel"), frame(text="lo"), frame(text="", reason="length")], "Hello"),
         ([frame({"content": "Hello"}, stop_reason="x"), frame(reason="content_filter")], "Hello"),
-        # Gemini has had the reason under the name of its own API.
+        # Gemini has sent the stop reason under the field name of its native API.
         ([frame({"content": "Hello"}), frame(finishReason="STOP")], "Hello"),
         ([frame({"role": "assistant", "content": ""}), STOP], ""),
     ],

@@ -170,7 +170,7 @@ def test_usage_is_translated_to_the_fields_of_the_standard() -> None:
         ({"total_tokens": 30}, 30, 0, 0),
         ({"prompt_tokens": "12", "completion_tokens": "5", "total_tokens": "17"}, 12, 5, 0),
         ({"inputTokens": 12, "outputTokens": 5, "totalTokens": 17}, 12, 5, 0),
-        # Reasoning, or cached input, that the sums leave out.
+        # Totals that do not include the reasoning tokens or the cached input tokens.
         (
             {
                 "prompt_tokens": 12,

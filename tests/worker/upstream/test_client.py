@@ -1,4 +1,4 @@
-"""Model calls equal those of the SDK."""
+"""Model calls by Holdline's client are identical to those of the OpenAI SDK."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ async def test_clients_share_one_load_of_the_ca_certificates(
 
 
 class Sent(httpx2.AsyncByteStream):
-    """A body as it arrives from the network."""
+    """A body that arrives in pieces, as from the network."""
 
     def __init__(self, *pieces: bytes) -> None:
         self._pieces = pieces
@@ -171,7 +171,7 @@ async def test_error_bodies_are_bounded_before_and_after_decompression(packed: b
     sent = gzip.compress(body) if packed else body
     head = "HTTP/1.1 400 X\r\n" + "Content-Encoding: gzip\r\n" * packed
     reply = f"{head}Content-Length: {2 * len(sent)}\r\n\r\n".encode() + sent
-    # Without the limit, the rest of the body would be awaited for `ERROR_BODY_SECONDS`.
+    # Without the size limit, the client would wait `ERROR_BODY_SECONDS` for the rest of the body.
     async with asyncio.timeout(ERROR_BODY_SECONDS - 1):
         error = await refused(reply, closes=False)
     assert MAX_ERROR_BYTES == len(error.error)

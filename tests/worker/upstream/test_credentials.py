@@ -1,4 +1,4 @@
-"""Expiring keys: a file that changes, and a command that is rerun in time."""
+"""Expiring API keys: from a file that changes, and from a command that is rerun in time."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from worker.upstream.credentials import CommandKey, FileKey, KeyUnavailable
 
 
 class Source:
-    """A command that prints `key`, as JSON if it has an end, and counts how often it was run."""
+    """A command that prints `key`, as JSON if the key expires, and counts its runs."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
@@ -98,11 +98,11 @@ async def test_a_key_is_renewed_in_the_background_before_it_expires(
     source.key("sk-1", 1.0)
     assert "sk-1" == await credential.key()
     source.key("sk-2", 3600)
-    await asyncio.sleep(0.85)  # time passes: the key is due for its renewal
+    await asyncio.sleep(0.85)  # time passes: the key becomes due for renewal
     began = time.monotonic()
     assert "sk-1" == await credential.key()
     assert time.monotonic() - began < 0.05
-    await asyncio.sleep(0.1)  # the time of the command that renews it
+    await asyncio.sleep(0.1)  # the time that the renewing command takes
     assert ("sk-2", 2) == (await credential.key(), source.runs)
 
 
@@ -113,12 +113,12 @@ async def test_a_valid_key_is_used_while_the_command_fails(
     source.key("sk-secret-1", 1.2)
     await credential.key()
     source.fail("no network; the token was sk-secret-1, now token=abc")
-    await asyncio.sleep(1.0)  # time passes: the key is due for its renewal
+    await asyncio.sleep(1.0)  # time passes: the key becomes due for renewal
     with capture_logs() as logs:
         for _ in range(10):
             assert "sk-secret-1" == await credential.key()
             await asyncio.sleep(0.01)  # the interval between two jobs
-        await asyncio.sleep(0.2)  # time passes: the key ends
+        await asyncio.sleep(0.2)  # time passes: the key expires
         for _ in range(10):
             with pytest.raises(KeyUnavailable, match="status 3"):
                 await credential.key()
@@ -216,7 +216,7 @@ async def test_a_changed_key_file_is_read_again(
         await FileKey("m", str(tmp_path / "pipe")).key()
 
 
-# Through a worker
+# Keys that a worker uses
 
 
 @contextlib.asynccontextmanager

@@ -8,7 +8,7 @@ import pytest
 
 from worker.upstream.deadline import Deadline
 
-LONG_SECONDS = 5  # longer than every limit here that is to end a wait
+LONG_SECONDS = 5  # longer than every deadline that is expected to end a wait
 
 
 @contextlib.contextmanager
@@ -30,9 +30,9 @@ async def test_a_wait_beyond_the_deadline_times_out() -> None:
 async def test_an_extended_deadline_outlasts_the_old_timer() -> None:
     with limits() as (deadline, loop):
         with deadline.at(loop.time() + 0.02):
-            pass  # on a busy machine even a turn of the loop may take longer
+            pass  # no wait here: a busy machine may take too long even for a yield
         with deadline.at(loop.time() + 100):
-            await asyncio.sleep(0.05)  # the timer of the first wait fires
+            await asyncio.sleep(0.05)  # the timer of the first deadline fires
         with pytest.raises(TimeoutError), deadline.at(loop.time() + 0.02):
             await asyncio.sleep(LONG_SECONDS)
 
@@ -40,7 +40,7 @@ async def test_an_extended_deadline_outlasts_the_old_timer() -> None:
 async def test_a_timer_that_fires_outside_of_a_wait_cancels_nothing() -> None:
     with limits() as (deadline, loop):
         with deadline.at(loop.time() + 0.02):
-            pass  # on a busy machine even a turn of the loop may take longer
+            pass  # no wait here: a busy machine may take too long even for a yield
         await asyncio.sleep(0.05)  # time passes: the timer fires
         with pytest.raises(TimeoutError), deadline.at(loop.time() + 0.02):
             await asyncio.sleep(LONG_SECONDS)
@@ -67,7 +67,7 @@ async def test_a_cancellation_from_outside_stays_a_cancellation() -> None:
             try:
                 await asyncio.sleep(LONG_SECONDS)
             finally:
-                task.cancel()  # in the same turn as the limit
+                task.cancel()  # in the same loop iteration as the deadline
 
     task = asyncio.create_task(wait())
     with pytest.raises(asyncio.CancelledError):

@@ -1,6 +1,6 @@
-"""Recorded replies of real endpoints, processed by the worker to a response.
+"""Recorded replies of real endpoints, which the worker turns into responses.
 
-`tests/vectors/endpoints/NAME` holds a request, the replies of its endpoint, and what is right.
+`tests/vectors/endpoints/NAME` holds a request, the endpoint's replies, and the expected result.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ def models_file(folder: Path, url: str, api: str) -> str:
 
 
 def shown(item: dict[str, Any]) -> dict[str, Any]:
-    """The item in the form of the vectors."""
+    """Returns the item in the format of the test vectors."""
     if item["type"] == "function_call":
         return {name: item[name] for name in ("type", "name", "arguments")}
     texts = [part.get("text") or part.get("refusal") or "" for part in item["content"]]
@@ -35,7 +35,7 @@ def shown(item: dict[str, Any]) -> dict[str, Any]:
 
 
 def deltas(events: list[Event]) -> dict[int, str]:
-    """The text that a client has shown by its deltas, for each item."""
+    """Returns each item's text, joined from its deltas as a client shows it."""
     texts: dict[int, str] = {}
     for event in events:
         if event["type"].endswith(".delta"):
@@ -44,7 +44,7 @@ def deltas(events: list[Event]) -> dict[int, str]:
 
 
 async def ended(harness: Harness, **request: Any) -> tuple[str, str | None, list[Event]]:
-    """Runs one attempt: the response's status, the code of its failure, and its events."""
+    """Runs one attempt; returns the response's status, its failure code, and its events."""
     view = await harness.execute(request.pop("input"), **request)
     events = await harness.events(harness.only)
     code: str | None = view.reason

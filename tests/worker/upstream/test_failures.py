@@ -1,4 +1,4 @@
-"""Errors in the words of many providers, and what they mean; see `tests/vectors/failures.json`."""
+"""Error messages of many providers and their meanings; see `tests/vectors/failures.json`."""
 
 from __future__ import annotations
 

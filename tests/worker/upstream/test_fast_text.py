@@ -1,4 +1,4 @@
-"""The fast parser returns the result of the full parser, or nothing."""
+"""The fast parser returns either the full parser's result or None."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Provider data in an answer is sent back unchanged in the next turn."""
+"""Provider-specific data in an answer is sent back unchanged in the next turn."""
 
 from __future__ import annotations
 
@@ -31,12 +31,12 @@ Through = Callable[[list[Json]], list[Json]]
 
 
 def kept(items: list[Json]) -> list[Json]:
-    """The items loaded for `previous_response_id`."""
+    """Returns the items as a request with `previous_response_id` loads them."""
     return items
 
 
 def sent_back(items: list[Json]) -> list[Json]:
-    """The items as a client keeps and resends them."""
+    """Returns the items as they arrive from a client that stored and resent them."""
     create = parse_create({"model": "m", "input": json.loads(json.dumps(items))})
     return stored(create.input, lambda prefix, index: f"{prefix}_{index}")
 
@@ -62,7 +62,7 @@ def calling(**more: Any) -> Json:
 
 
 async def next_turn(make_harness: MakeHarness, reply: bytes, through: Through) -> list[Json]:
-    """The messages of a turn that answers the call of the reply."""
+    """Returns the messages of the next turn, which contains the result of the reply's call."""
     async with (
         ReplayedEndpoint([reply]) as endpoint,
         make_harness(OPENAI_BASE_URL=endpoint.url) as harness,
@@ -102,7 +102,7 @@ async def test_text_after_a_call_is_sent_before_the_result_of_the_call(
 
 
 def test_a_call_id_that_contains_a_signature_is_sent_back() -> None:
-    id_ = "call_1__thought__" + "A" * 4000  # as LiteLLM makes them
+    id_ = "call_1__thought__" + "A" * 4000  # LiteLLM creates such ids
     call = {"type": "function_call", "call_id": id_, "name": "f", "arguments": "{}"}
     said, result = messages(sent_back([call, RESULT | {"call_id": id_}]))
     assert [id_, id_] == [said["tool_calls"][0]["id"], result["tool_call_id"]]
@@ -128,7 +128,7 @@ def thought(**fields: Any) -> Json:
 
 
 DETAILED: dict[str, tuple[list[Json], list[Json]]] = {
-    # OpenRouter: the text in both fields, the signature at the end, and data behind the call
+    # OpenRouter sends the text in both fields, the signature at the end, and data after the call.
     "in pieces": (
         [
             {"reasoning": "I "} | detail(text="I ", format="anthropic-claude-v1"),
@@ -143,7 +143,7 @@ DETAILED: dict[str, tuple[list[Json], list[Json]]] = {
         [detail(None, text="I "), detail(None, text="think."), calling()],
         [thought()],
     ),
-    # MiniMax repeats the text so far
+    # MiniMax repeats the text received so far.
     "repeated": (
         [
             detail(text="I ", format="MiniMax-response-v1"),
@@ -180,7 +180,7 @@ async def test_reasoning_is_sent_back_in_the_field_it_came_in(make_harness: Make
 
 
 def whole_turn(*deltas: Json, maker: str) -> list[Json]:
-    """The items of an answer of the model `maker`, with the result of its call."""
+    """Returns the items of an answer by the model `maker`, and the result of its call."""
     functions = frozenset({"get_weather"})
     reader, log = ChatChunkReader(functions), RecordingSink()
     output = Output(log, "{}_{}".format, index=0, most=100_000, functions=functions)
@@ -201,9 +201,9 @@ def test_provider_data_is_sent_only_to_the_model_that_produced_it() -> None:
         items = sent_back([asked, *whole_turn(*deltas, maker="one")])
         for named, to, goes in (
             ("one", "one", True),
-            ("one", "two", False),  # a fallback
+            ("one", "two", False),  # a fallback answers
             ("two", "two", False),
-            ("two", "one", True),  # a fallback, which made it
+            ("two", "one", True),  # the fallback that made the items
         ):
             job = Job("resp_x", "me", 0, {"model": named, "input": items})
             told = completion(job, default_model="m", asked=to)["messages"][1]

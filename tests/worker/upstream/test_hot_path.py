@@ -42,8 +42,10 @@ def counted() -> Iterator[Counter[str]]:
 async def test_a_token_costs_a_bounded_number_of_function_calls(
     harness: Harness,
 ) -> None:
-    """Two lines of an event, and the two that look for plain text: four. What is said once for all
-    tokens of a read, and for each append, is a fraction of one for a token.
+    """Allows 5.5 calls per token, of which four are expected.
+
+    Two of them read the lines of an event, and two look for plain text. The calls for each read
+    and each append are shared by many tokens.
     """
     await harness.execute(f"mode=fast tokens={FEW}")
     found = []

@@ -1,4 +1,4 @@
-"""The key of a provider is found in files and in the output of cloud commands."""
+"""Finds a provider's API key in key files and in the output of cloud commands."""
 
 from __future__ import annotations
 
@@ -27,16 +27,16 @@ def jwt(**claims: Any) -> str:
         ('"ya29.x"\n', "ya29.x", None),
         (jwt(exp=NOW + 60), jwt(exp=NOW + 60), 60),
         (jwt(sub="me"), jwt(sub="me"), None),
-        # az: the date has no zone, the number does not need one
+        # az: `expiresOn` has no time zone; `expires_on` is a timestamp and needs none.
         (
             {"accessToken": "a", "expiresOn": "2020-01-01 00:00:00.000000", "expires_on": NOW + 9},
             "a",
             9,
         ),
-        # azd, and the command of AWS
+        # Output of azd and of the AWS command.
         ({"token": "a", "expiresOn": "2026-11-29T06:56:40.1234567Z"}, "a", 2400.123456),
         ({"key": "a", "expiration": "2026-11-29T06:16:40+00:00"}, "a", 0),
-        # a metadata server, gcloud, Kubernetes
+        # Output of a metadata server, of gcloud, and of Kubernetes.
         ({"access_token": "a", "expires_in": 3599, "token_type": "Bearer"}, "a", 3599),
         ({"access_token": "a", "expires_in": "3599", "expires_on": str(int(NOW + 7))}, "a", 7),
         ({"credential": {"access_token": "a", "token_expiry": "2026-11-29T06:16:50Z"}}, "a", 10),

@@ -1,4 +1,4 @@
-"""Any history of items becomes messages that every server accepts."""
+"""Any history of items is converted to messages that every model server accepts."""
 
 from __future__ import annotations
 

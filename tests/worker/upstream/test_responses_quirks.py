@@ -1,4 +1,4 @@
-"""Responses streams with missing events yield the same items as complete ones."""
+"""Responses streams with missing events produce the same items as complete streams."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from worker.upstream.deltas import ErrorInStream, Malformed, Stopped, UpstreamEv
 from worker.upstream.responses.events import ResponsesEventReader
 
 FUNCTIONS = frozenset({"get", "say"})
-# type of a part -> its field, what the types of its events begin with, and its group
+# Maps each part type to its text field, the prefix of its event types, and its group.
 PARTS = {
     "output_text": ("text", "response.output_text", "content"),
     "refusal": ("refusal", "response.refusal", "content"),
@@ -31,7 +31,7 @@ STEMS = {"content": "response.content_part", "summary": "response.reasoning_summ
 
 @dataclass(frozen=True)
 class Item:
-    """One output item of the model: its parts or its call."""
+    """A model's output item: its parts or its function call."""
 
     type: str
     parts: tuple[tuple[str, str], ...] = ()
@@ -48,7 +48,7 @@ def shown(item: dict[str, Any]) -> Item:
 
 
 def read(events: list[Any]) -> tuple[list[Item], list[Event]]:
-    """The items of a stream and the events written for them; raises Malformed."""
+    """Returns a stream's items and the events written for them. Raises Malformed."""
     reader, log = ResponsesEventReader(), RecordingSink()
     output = Output(log, "{}_{}".format, index=0, most=100_000, functions=FUNCTIONS)
     stopped = None
@@ -67,7 +67,7 @@ def read(events: list[Any]) -> tuple[list[Item], list[Event]]:
 
 
 def told(events: list[Event]) -> list[str]:
-    """The text of each item, joined from its deltas."""
+    """Returns the text of each item, joined from its deltas."""
     texts: dict[int, str] = {}
     for event in events:
         if event["type"] == "response.output_item.added":
@@ -105,10 +105,10 @@ def cut(draw: st.DrawFn, text: str) -> list[str]:
 def streams(draw: st.DrawFn) -> tuple[list[Item], list[Any]]:
     said = draw(st.lists(items(), min_size=1, max_size=3))
     ids = draw(st.sampled_from(["stable", "fresh", "none"]))
-    shared = ids == "stable" and draw(st.booleans())  # all items have one index
+    shared = ids == "stable" and draw(st.booleans())  # all items have the same index
     listed = draw(st.booleans())
     empty: list[Any] | None = draw(st.sampled_from([[], None]))
-    # Open Responses and vLLM have names of their own.
+    # Open Responses and vLLM use their own event names for reasoning.
     reasoning = draw(st.sampled_from(["response.reasoning_text", "response.reasoning"]))
     reasoning_part = draw(st.sampled_from([STEMS["content"], "response.reasoning_part"]))
     events: list[Any] = [{"type": "response.created", "response": {"id": "r"}}]
@@ -161,12 +161,12 @@ def streams(draw: st.DrawFn) -> tuple[list[Item], list[Any]]:
             )
         )
         if item.type == "reasoning":
-            steps["null"] = False  # it may well be empty
+            steps["null"] = False  # the item itself may be empty
         complete = steps["item_done"] and not steps["null"]
         if not (complete or steps["deltas"] or steps["done"] or listed):
             steps["item_done"], steps["null"] = True, False
         if ids != "stable" or shared or item.type == "function_call":
-            steps["added"] = True  # deltas of an unannounced item belong to no item
+            steps["added"] = True  # deltas without an announcement belong to no item
         if steps["added"]:
             events.append(
                 {
@@ -226,7 +226,7 @@ def test_streams_with_missing_events_yield_the_items_of_the_complete_stream(
 ) -> None:
     said, events = case
     found, log = read(events)
-    # An item that only the last event lists comes after those that were told before.
+    # An item that appears only in the final event is placed after the items streamed before it.
     assert sorted(said, key=repr) == sorted(found, key=repr)
     assert told(log) == [
         item.arguments or "".join(text for _, text in item.parts) for item in found
@@ -250,7 +250,7 @@ AT = {"item_id": "i", "output_index": 0}
 @pytest.mark.parametrize(
     ("events", "items"),
     [
-        # What the whole says counts, whatever the deltas said.
+        # The text of a finished item overrides its deltas.
         (
             [
                 event("output_text.delta", **AT, content_index=0, delta="Hallo"),
@@ -258,7 +258,7 @@ AT = {"item_id": "i", "output_index": 0}
             ],
             [Item("message", (("output_text", "Hello"),))],
         ),
-        # A name that comes last.
+        # A function name that arrives only with the finished item.
         (
             [
                 event("function_call_arguments.delta", **AT, delta='{"a"'),
@@ -275,7 +275,7 @@ AT = {"item_id": "i", "output_index": 0}
             [done(**CALL, id="i", name="get", arguments={"a": 1})],
             [Item("function_call", (), "get", '{"a": 1}')],
         ),
-        # The events of Open Responses and of vLLM for reasoning.
+        # Reasoning events of Open Responses and of vLLM.
         (
             [
                 event("reasoning_part.added", **AT, part={"type": "reasoning_text", "text": ""}),
@@ -286,7 +286,7 @@ AT = {"item_id": "i", "output_index": 0}
             [Item("reasoning", (("reasoning_text", "Hm."),))],
         ),
         ([done(role="assistant", content=TEXT)], [Item("message", (("output_text", "Hello"),))]),
-        # Neither an index nor an id.
+        # Events with neither an index nor an id.
         (
             [
                 event("output_item.added", item={"type": "message"}),

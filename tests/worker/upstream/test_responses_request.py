@@ -1,4 +1,4 @@
-"""Streams of common servers, with their quirks, and the items that the reader yields for them.
+"""Streams of common servers, with their quirks, and the items that the reader produces from them.
 
 `tests/vectors/upstream/NAME.sse` is a stream written by hand from a server's documentation and
 from reports of its actual behaviour; `NAME.json` holds the expected result.
@@ -25,7 +25,7 @@ MOST = 100_000
 
 
 def pieces(stream: bytes, size: int) -> list[Any]:
-    """The deltas of a stream that arrives in chunks of `size` bytes."""
+    """Returns the deltas of a stream that arrives in chunks of `size` bytes."""
     splitter, chunks = Splitter(MOST), ChatChunkReader()
     found: list[Any] = []
     for at in range(0, len(stream), size):
@@ -39,14 +39,14 @@ class Nowhere:
     """A sink that discards events."""
 
     def add(self, *events: Event) -> None:
-        """Nothing."""
+        """Discards the events."""
 
     def add_text(self, place: Place, text: str, logprobs: list[Any] | None = None) -> None:
-        """Nothing."""
+        """Discards the text."""
 
 
 def output(found: list[Any]) -> list[dict[str, Any]]:
-    """The items that the deltas add up to, in the form of the vectors."""
+    """Accumulates the deltas to items in the format of the test vectors."""
     items = Output(
         Nowhere(),
         "{}_{}".format,
@@ -61,7 +61,7 @@ def output(found: list[Any]) -> list[dict[str, Any]]:
 
 
 def told(item: dict[str, Any]) -> dict[str, Any]:
-    """The item without generated ids and empty fields."""
+    """Returns the item without generated ids and empty fields."""
     if item["type"] == "function_call":
         made = item["call_id"] == item["id"].replace("fc_", "call_")
         call_id = None if made else item["call_id"]
@@ -85,7 +85,7 @@ def test_a_stream_yields_the_expected_items(vector: Path, size: int) -> None:
 
 
 def flat(usage: dict[str, Any]) -> dict[str, int]:
-    """The standard's usage without its nesting."""
+    """Returns the standard's usage object without its nesting."""
     return {
         "input_tokens": usage["input_tokens"],
         "output_tokens": usage["output_tokens"],

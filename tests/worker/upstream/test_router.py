@@ -1,4 +1,4 @@
-"""Several models: the order of calls, fallbacks, and the cost of an attempt."""
+"""Several models: the order in which they are called, fallbacks, and the cost of an attempt."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from worker.config import load
 
 
 def file(tmp_path: Path, one: FakeModel, two: FakeModel, more: str = "", last: str = "") -> str:
-    """A models file: `one` falls back to `two`."""
+    """Writes a models file in which `two` is the fallback of `one`."""
     path = tmp_path / "models.toml"
     path.write_text(
         f'[models.one]\nbase_url = "{one.url}"\nmodel = "first"\nfallbacks = ["two"]\n{more}\n'
@@ -105,7 +105,7 @@ async def test_the_first_model_is_preferred_while_it_is_available(
 async def test_no_fallback_after_a_rejected_request_or_partial_output(
     make_harness: MakeHarness, tmp_path: Path, mode: str
 ) -> None:
-    """Neither a refused request nor a failure after the first delta is retried elsewhere."""
+    """A rejected request or a failure after the first delta is not retried with a fallback."""
     async with pair(make_harness, tmp_path, mode) as (harness, _, two):
         await harness.execute("hi", model="one")
         assert 0 == len(two.calls)
@@ -115,7 +115,7 @@ async def test_no_fallback_after_a_rejected_request_or_partial_output(
 async def test_a_model_whose_api_lacks_a_parameter_is_skipped(
     make_harness: MakeHarness, tmp_path: Path, apis: tuple[str, ...]
 ) -> None:
-    """Of the two models that support it, the second answers because the first is unavailable."""
+    """Two models support the parameter; the second answers while the first is unavailable."""
     async with FakeModel(mode="503") as away, FakeModel() as other, FakeModel() as last:
         first, second = (away, other) if apis[0] == "chat" else (other, away)
         path = tmp_path / "models.toml"
@@ -214,7 +214,7 @@ async def ended(pipe: Pipe, id_: str) -> None:
 async def test_a_model_at_its_limit_does_not_delay_other_models(
     system: System, pipe: Pipe, tmp_path: Path
 ) -> None:
-    """Three jobs wait for a model that runs one at a time; a job of another model runs at once."""
+    """Three jobs wait for a model with one slot; a job for another model starts at once."""
     async with FakeModel(mode="headers") as one, FakeModel() as two:
         path = file(tmp_path, one, two, "concurrency = 1")
         queue = Queue(pipe, SharedSettings())
@@ -227,7 +227,7 @@ async def test_a_model_at_its_limit_does_not_delay_other_models(
         assert (1, 3) == (len(one.calls), len(two.calls))
         states = [(await read(pipe, id_, 0, max_entries=0)).status for id_ in slow]
         assert [Status.QUEUED, Status.QUEUED, Status.RUNNING] == sorted(states)
-        # A free slot is used at once, not at the next poll.
+        # A slot that becomes free is used at once, not only at the next poll.
         one.script["mode"] = "ok"
         [running] = [id_ for id_, state in zip(slow, states, strict=True) if state == "running"]
         await queue.cancel(running, 0, [])

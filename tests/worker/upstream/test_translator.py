@@ -1,4 +1,4 @@
-"""A Responses upstream: its items are passed on, with new ids, numbers and messages."""
+"""A Responses upstream: items are passed on with new ids and numbers, errors with own messages."""
 
 from __future__ import annotations
 
@@ -249,7 +249,7 @@ def test_nulls_in_a_schema_are_kept() -> None:
 
 
 class Kept:
-    """A sink that keeps the events that a log can store."""
+    """A sink that encodes each event as for a log, and keeps the decoded result."""
 
     def __init__(self) -> None:
         self.events: list[Any] = []
@@ -317,7 +317,7 @@ EVENT = st.fixed_dictionaries(
     ]
 )
 def test_any_upstream_events_are_translated_or_malformed(events: list[Any]) -> None:
-    """The events passed on can also be accumulated and ended."""
+    """If the events are accepted, the output events can also be accumulated and completed."""
     sink, reader = Kept(), ResponsesEventReader()
     output = Output(sink, "{}_{}".format, index=0, most=1000, functions=frozenset("f"))
     try:

@@ -1,4 +1,4 @@
-"""The addresses that webhooks may go to, and that the address checked is the one connected to."""
+"""The addresses allowed for webhooks, and a check that the connection uses the checked address."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def test_public_addresses_are_allowed(address: str) -> None:
 
 
 class Rebinding:
-    """A resolver that names a public address the first time, and loopback from then on."""
+    """A resolver that returns a public address at first and loopback after that."""
 
     def __init__(self) -> None:
         self.asked = 0
@@ -69,7 +69,7 @@ class Rebinding:
         ]
 
     async def close(self) -> None:
-        """Nothing is open."""
+        """Does nothing: no connection is open."""
 
 
 async def test_a_name_rebound_after_the_check_cannot_reach_a_private_address(
@@ -88,7 +88,7 @@ async def test_a_name_rebound_after_the_check_cannot_reach_a_private_address(
         connected.append(address[0])
         raise OSError("no packet leaves this machine")
 
-    # The first attempt would go out to the public address.
+    # Block outgoing connections: the first attempt would go to the public address.
     monkeypatch.setattr(asyncio.SelectorEventLoop, "sock_connect", connect)
     async with private, WebhookClient(allow_private=False) as client:
         resolver = Rebinding()

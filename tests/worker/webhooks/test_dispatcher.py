@@ -1,4 +1,4 @@
-"""Webhook delivery to a real receiver with a real Redis, under faults."""
+"""Webhook delivery to a real receiver, with a real Redis and with faults."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ QUICK = (0.0,) * 5
 
 
 class Inbox:
-    """A receiver. Answers with the next of `answers`, then with 200."""
+    """A webhook receiver that replies with the statuses in `answers` and then with 200."""
 
     def __init__(self) -> None:
         self.answers: list[int] = []
@@ -99,7 +99,7 @@ async def client() -> AsyncIterator[WebhookClient]:
 async def ended(
     pipe: Pipe, status: Status = Status.COMPLETED, settings: SharedSettings = SETTINGS
 ) -> Job:
-    """A response that a worker has ended, or that was cancelled while it waited."""
+    """Returns a job that a worker has finished, or that was cancelled while it waited."""
     job, queue = a_job(secrets.token_hex(4)), Queue(pipe, settings)
     await queue.submit(job, opening(job))
     if status is Status.CANCELLED:
@@ -116,7 +116,7 @@ async def count(pipe: Pipe, what: str) -> int:
 
 
 async def settled(pipe: Pipe) -> None:
-    """Returns when no webhook is waiting."""
+    """Returns when no webhook is waiting for delivery."""
 
     async def none_waits() -> bool:
         return not await pipe.call("ZCARD", NAMES.hooks)
@@ -239,7 +239,7 @@ async def test_without_a_delay_the_webhook_is_sent_even_if_a_client_received_the
     assert 1 == await pipe.call("ZCARD", NAMES.hooks)
 
 
-# Where a webhook may not go
+# Addresses that webhooks may not use
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "localhost", "[::1]", "169.254.169.254", "0"])

@@ -1,4 +1,4 @@
-"""The content of a webhook, its retries, and its forbidden targets."""
+"""A webhook's content, its retries, and its forbidden targets."""
 
 from __future__ import annotations
 
