@@ -1,4 +1,4 @@
-"""The server's metrics for Prometheus."""
+"""The server's Prometheus metrics."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 class UnlockedCounter(Collector):
-    """A counter for the hot path: one thread adds to `count`, without a lock."""
+    """A Prometheus counter for the hot path: a single thread increments `count` without a lock."""
 
     def __init__(self, name: str, documentation: str, registry: CollectorRegistry) -> None:
         self.count = 0
@@ -21,7 +21,7 @@ class UnlockedCounter(Collector):
         registry.register(self)
 
     def collect(self) -> Iterator[CounterMetricFamily]:
-        """Yields the present value; prometheus_client calls it for each scrape."""
+        """Yields the current value; prometheus_client calls this method for each scrape."""
         yield CounterMetricFamily(*self._about, value=self.count)
 
 

@@ -1,4 +1,4 @@
-"""Lists and checks the models that a request may name."""
+"""Lists the models that a request may use, and checks the model of a request."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 def listed(catalog: Catalog, who: Principal = EVERYBODY) -> list[dict[str, Any]]:
     """Returns the standard's model objects of all models that the principal may use.
 
-    The models are those of the models file. Without one they are the default model and the models
-    that the principal's credential names.
+    The models are those of the models file. Without a models file they are the default model and
+    the models that the principal's credential names.
     """
     known = set(catalog.models) or ({catalog.default} if catalog.default else set())
     if not catalog.models:
@@ -28,7 +28,7 @@ def listed(catalog: Catalog, who: Principal = EVERYBODY) -> list[dict[str, Any]]
 
 
 def found(catalog: Catalog, name: str, who: Principal = EVERYBODY) -> dict[str, Any]:
-    """Returns the model object of a name.
+    """Returns the standard's model object for a model name.
 
     Raises: Problem.
     """
@@ -39,13 +39,13 @@ def found(catalog: Catalog, name: str, who: Principal = EVERYBODY) -> dict[str, 
 
 
 def check(catalog: Catalog, name: str, who: Principal = EVERYBODY) -> None:
-    """Raises Problem if a request may not use this model, as if the model did not exist."""
+    """Raises Problem if a request may not use this model; the error says that it does not exist."""
     if not catalog.knows(name) or not who.may_use_model(name):
         raise _not_found(catalog, name, who)
 
 
 def check_params(catalog: Catalog, params: dict[str, Any]) -> None:
-    """Checks the parameters that only one of the endpoint APIs supports.
+    """Checks the parameters that only one kind of upstream API supports.
 
     Raises: Problem if neither the model nor any of its fallbacks supports one of them.
     """

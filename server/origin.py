@@ -1,8 +1,7 @@
-"""Converts origins and host names to a canonical spelling, so that they can be compared. Pure.
+"""Converts origins and host names to a canonical spelling for comparison. Pure: no I/O.
 
-An origin is `scheme://host[:port]`, or `null` for a page without one (RFC 6454, and the URL
-Standard for hosts). Apps and browser extensions use schemes of their own, such as
-`capacitor://localhost`.
+An origin is `scheme://host[:port]`, or `null` for a page without an origin (RFC 6454; for hosts,
+the URL Standard). Apps and browser extensions use other schemes, such as `capacitor://localhost`.
 """
 
 from __future__ import annotations
@@ -40,7 +39,7 @@ def canonical(origin: str) -> str | None:
         return None
     scheme, port = match["scheme"].lower(), int(match["port"] or 0)
     host = _host(match["host"], web=scheme in DEFAULT_PORTS)
-    # The page that opens a socket has an http or https origin, even if the socket's URL is ws or
+    # A page that opens a socket has an http or https origin, even though the socket's URL is ws or
     # wss.
     if host is None or scheme in ("ws", "wss") or port > 65535 or (match["port"] and not port):
         return None
@@ -52,7 +51,8 @@ def _host(host: str, *, web: bool) -> str | None:
     try:
         if host.startswith("["):
             return f"[{ipaddress.IPv6Address(host[1:-1])}]"
-        # The host of another scheme is opaque: browsers do not convert it, and it may be empty.
+        # For other schemes the host is opaque: browsers do not convert such a host, and it may be
+        # empty.
         name = URL(f"http://{host}").raw_host if web and host else host
     except ValueError:
         return None
@@ -63,7 +63,7 @@ def _host(host: str, *, web: bool) -> str | None:
 
 @functools.lru_cache(maxsize=64)
 def canonical_host(host: str) -> str | None:
-    """Returns the name in a `Host` header, without the port and the brackets of an IPv6 address.
+    """Returns the host name in a `Host` header, without port and without IPv6 brackets.
 
     Returns None for a value that is neither `host` nor `host:port`.
     """
@@ -72,7 +72,7 @@ def canonical_host(host: str) -> str | None:
 
 
 def is_loopback(host: str) -> bool:
-    """Returns True for a loopback address, and for the names reserved for it (RFC 6761)."""
+    """Returns True for loopback addresses and the reserved names for them (RFC 6761)."""
     if host == "localhost" or host.endswith(".localhost"):
         return True
     try:

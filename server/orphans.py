@@ -1,8 +1,8 @@
-"""Cancels orphans: answers that no client follows any more, if their requests ask for that.
+"""Cancels orphans: answers that no client follows any more, if their requests allow this.
 
-In each third of the grace period, every server reports which of these answers its clients follow,
-so followers on all servers count. The first server to find an answer that no server has reported
-for the grace period cancels it.
+Three times in each grace period, every server reports which of these answers its clients follow, so
+followers on all servers count. The first server to find an answer that no server has reported for
+the grace period cancels it.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from .live.relay import Relay
     from .responses import Responses
 
-AT_ONCE: Final = 1000  # ids per call of the script
+AT_ONCE: Final = 1000  # response ids per script call
 MAX_FOUND: Final = 100
 MIN_PERIOD_SECONDS: Final = 0.05
 LOOKS_BEFORE_CANCEL: Final = 3
@@ -36,7 +36,7 @@ log = structlog.get_logger()
 
 
 class Orphans:
-    """Reports the answers followed on this server, and cancels the orphans that it finds."""
+    """Reports the answers followed on this server, and cancels orphaned answers."""
 
     def __init__(
         self, pipe: Pipe, queue: Queue, relay: Relay, responses: Responses, shared: SharedSettings
@@ -54,7 +54,7 @@ class Orphans:
         return Loop("orphans", self._look, (period, period))
 
     async def _look(self) -> None:
-        # Clients have a whole grace period after the start to reconnect.
+        # After the server starts, clients have a whole grace period to reconnect.
         if self._looks < LOOKS_BEFORE_CANCEL:
             self._looks += 1
             await self._report(0)
@@ -63,7 +63,7 @@ class Orphans:
             await self._cancel(response_id)
 
     async def _report(self, most: int) -> set[str]:
-        """Reports the answers followed here; returns up to `most` orphans of each partition."""
+        """Reports the answers followed here, and returns up to `most` orphans per partition."""
         found: set[str] = set()
         followed: dict[int, list[str]] = {n: [] for n in range(self._shared.partitions)}
         for response_id in self._relay.followed:
@@ -76,7 +76,7 @@ class Orphans:
         return found - self._relay.followed
 
     async def _cancel(self, response_id: str) -> None:
-        with contextlib.suppress(HoldlineError, Problem):  # it is found again in a minute
+        with contextlib.suppress(HoldlineError, Problem):  # the orphan is found again after a minute
             view = await read(self._pipe, response_id, 0, max_entries=0)
             if not view.status.ended:
                 log.info("orphan cancelled", response_id=response_id)

@@ -1,4 +1,4 @@
-"""The operations on responses, for all transports."""
+"""The operations on responses, shared by HTTP and WebSocket."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ CANCEL_TRIES: Final = 5
 
 @dataclass(frozen=True, slots=True)
 class Post:
-    """A request that its client may repeat by itself, without an idempotency key."""
+    """A POST request that its client may retry automatically without an idempotency key."""
 
     fingerprint: str
     """Identifies its route and body."""
@@ -57,11 +57,11 @@ class Post:
 
 
 class Responses:
-    """The responses of all owners; every call is limited to those that its viewer may see.
+    """Operations on responses; each call can only reach responses that its viewer may see.
 
     `viewer` is `Principal.viewer`: an owner, or a value that sees all owners of a tenant.
 
-    Raises everywhere: Problem, UnknownResponse, RedisTrouble.
+    All methods may raise Problem, UnknownResponse and RedisTrouble.
     """
 
     def __init__(
@@ -101,13 +101,13 @@ class Responses:
     ) -> Accepted:
         """Accepts a request, or finds the earlier response with the same idempotency key.
 
-        `before` holds the items up to the end of the previous response, if the caller remembers
-        them. If `generate` is False, no model is called: the response ends at once, and later
+        `before` holds the items up to the end of the previous response, if the caller has them in
+        memory. If `generate` is False, no model is called: the response ends at once, and later
         requests can continue from it. A caller that follows the accepted response passes a
-        `listener`. A caller whose client may repeat the request by itself passes `post`, and calls
-        `replied` once the reply was sent or cut.
+        `listener`. A caller whose client may retry the request automatically passes `post`, and
+        calls `replied` once the reply was sent or cut off.
         """
-        owner = who.owner  # even if the viewer sees more: only one's own can be continued
+        owner = who.owner  # a caller can continue only from its own responses
         create, params = admitted(
             create, who, self._catalog, self._templates, self._max_context_bytes
         )
@@ -127,7 +127,7 @@ class Responses:
             try:
                 context = await self._conversations.context(owner, create.previous_response_id)
             except Problem:
-                # When a request is repeated, the response it continues from may be gone already.
+                # When a request is repeated, its previous response may already be gone.
                 made = key and await self._queue.made(partition, owner, key, print_)
                 if not made:
                     raise
@@ -176,7 +176,7 @@ class Responses:
         return accepted
 
     async def replied(self, owner: str, post: Post, response_id: str, *, cut: bool) -> None:
-        """Records that a POST was replied to, or cut off; a retry may attach to a cut one."""
+        """Records that a POST's reply was sent or cut off; after a cut, a retry may attach."""
         request = self._posts.request_of(post.fingerprint)
         await self._posts.reply(owner, request, response_id, "cut" if cut else "")
 
@@ -187,21 +187,21 @@ class Responses:
     async def seen(self, response_id: str) -> None:
         """Records that a client has received all of a response.
 
-        The caller has checked that the response belongs to the client.
+        The caller must have checked that the response belongs to the client.
         """
         await self._queue.seen(response_id, self._unstored_ms)
 
     async def asked(self, viewer: str, response_id: str) -> list[dict[str, Any]]:
-        """Returns the items before the output of a response, oldest first."""
+        """Returns the items that precede a response's output (turns and input), oldest first."""
         job = await self._job(viewer, response_id)
         return [*await self._conversations.before(job), *job.params["input"]]
 
     async def look(self, viewer: str, response_id: str) -> View:
-        """Returns the first part of a response's log, or all of a short log."""
+        """Returns the first part of a response's log, or the whole log if it is short."""
         return await read(self._pipe, response_id, 0, min_entries=0, viewer=viewer)
 
     async def retrieve(self, viewer: str, response_id: str) -> dict[str, Any]:
-        """Returns the present response object."""
+        """Returns the response object in its current state."""
         _, response = await self._conversations.response(viewer, response_id)
         return response
 
@@ -214,8 +214,8 @@ class Responses:
     async def cancel(self, viewer: str, response_id: str) -> None:
         """Cancels a response.
 
-        A queued response ends at once, the worker of a running one is asked to stop, and a finished
-        response is left unchanged.
+        A queued response ends at once. The worker of a running response is asked to stop. A
+        finished response is left unchanged.
         """
         for _ in range(CANCEL_TRIES):
             view = await self._conversations.view(viewer, response_id)
@@ -230,19 +230,19 @@ class Responses:
         raise Problem(503, "busy", message, retry_after=1)
 
     async def delete(self, viewer: str, response_id: str) -> None:
-        """Deletes a response; a running one is stopped."""
+        """Deletes a response, and stops it if it is running."""
         await self.owned(viewer, response_id)
-        with contextlib.suppress(Undecodable):  # its turns then expire by their TTL
+        with contextlib.suppress(Undecodable):  # the job's turns then expire by TTL
             job = await self._conversations.job(viewer, response_id)
             await self._queue.turns.release(response_id, job.turns)
         await self._queue.delete(response_id)
 
     async def owned(self, viewer: str, response_id: str) -> View:
-        """Returns a view of a response without log entries."""
+        """Returns a view of a response without its log entries."""
         return await read(self._pipe, response_id, 0, max_entries=0, viewer=viewer)
 
     async def _job(self, viewer: str, response_id: str) -> Job:
-        # One short read refuses both invisible and missing responses, in the same way.
+        # One short read rejects missing responses and responses of other owners in the same way.
         await self.owned(viewer, response_id)
         return await self._conversations.job(viewer, response_id)
 

@@ -1,9 +1,9 @@
 """Prompt templates: expands the `prompt: {id, variables}` of a request into a full request.
 
 Templates come from the `[prompts]` tables of the models file, which override those of
-`prompts.toml` beside this module. A template is expanded when a request is accepted, so a job does
-not depend on the template any more. `{{name}}` is replaced by the value of the variable, which is
-never read as a template itself.
+`prompts.toml` beside this module. A template is expanded when a request is accepted, so later
+changes to the template do not affect the job. `{{name}}` is replaced by the variable's value, which
+is never expanded itself.
 """
 
 from __future__ import annotations
@@ -36,16 +36,16 @@ Part = InputText | OutputText | InputImage | InputFile
 
 
 class TemplateMessage(Table, frozen=True, kw_only=True):
-    """One message of a template."""
+    """One message of a prompt template."""
 
     role: Literal["user", "assistant", "system", "developer"] = "user"
     content: NonEmpty
 
 
 class Template(Table, frozen=True, kw_only=True):
-    """One table under `[prompts]`.
+    """A prompt template, which is one table under `[prompts]`.
 
-    The request's own `model`, `temperature` and `text` override those of the template.
+    The `model`, `temperature` and `text` of a request override the template's values.
     """
 
     version: NonEmpty | None = None
@@ -57,7 +57,7 @@ class Template(Table, frozen=True, kw_only=True):
 
     @property
     def variables(self) -> frozenset[str]:
-        """The names of the variables that the template needs."""
+        """The names of the variables that the template requires."""
         texts = [self.instructions or "", *(message.content for message in self.messages)]
         return frozenset(name for text in texts for name in _VARIABLE.findall(text))
 
@@ -68,9 +68,9 @@ Templates = Mapping[str, Template]
 def templates(
     tables: Mapping[str, Any], knows: Callable[[str], bool] = lambda _: True
 ) -> dict[str, Template]:
-    """Returns the templates of these tables, and the built-in ones with other ids.
+    """Returns the templates of these tables, and the built-in templates with other ids.
 
-    `knows` returns True for the models that exist. Raises: InvalidTable.
+    `knows` returns True if a model exists. Raises: InvalidTable.
     """
     built_in = catalog(BUILT_IN.read_text(encoding="utf-8")).prompts
     return {id_: _template(id_, one, knows) for id_, one in {**built_in, **tables}.items()}
@@ -91,14 +91,14 @@ def _template(id_: str, values: Any, knows: Callable[[str], bool]) -> Template:
 
 
 def allowed(known: Templates, may_use: Callable[[str], bool]) -> Templates:
-    """Returns the templates that may be used, by id."""
+    """Returns the templates for whose ids `may_use` returns True, by id."""
     return {id_: template for id_, template in known.items() if may_use(id_)}
 
 
 def expanded(create: Create, known: Templates, max_bytes: int) -> Create:
     """Returns the request with its template expanded, or unchanged if it names no prompt.
 
-    Raises: Problem, which names the missing, unknown or too large part.
+    Raises: Problem, which names the part that is missing, unknown or too large.
     """
     if create.prompt is None:
         return create
@@ -139,7 +139,7 @@ def expanded(create: Create, known: Templates, max_bytes: int) -> Create:
 
 
 def _expanded_bytes(template: Template, variables: Mapping[str, Variable]) -> int:
-    """Returns the size of an expanded template; a variable counts at every place of its name."""
+    """Returns the size of an expanded template in bytes; each use of a variable counts."""
     texts = [template.instructions or "", *(message.content for message in template.messages)]
     sizes = {name: packed_bytes(value) for name, value in variables.items()}
     return sum(
@@ -169,7 +169,7 @@ def _instructions(template: Template, variables: Mapping[str, Variable]) -> str 
 
 
 def _content(role: str, content: str, variables: Mapping[str, Variable]) -> str | list[Any]:
-    """Returns one string if all pieces are text, else the parts in order."""
+    """Returns a single string if all pieces are text, otherwise a list of content parts."""
     pieces = _pieces(content, variables)
     if role != "user" or all(isinstance(value, str | InputText) for _, value in pieces):
         return "".join(_texts(pieces, f"a message of the role {role}"))
@@ -184,7 +184,8 @@ def _content(role: str, content: str, variables: Mapping[str, Variable]) -> str 
 
 def _pieces(text: str, variables: Mapping[str, Variable]) -> list[tuple[str, Variable]]:
     """Returns pairs of a variable's name and its value, or of "" and the text between variables."""
-    # `split` alternates text and names; the value of a variable is not searched for names again.
+    # `split` returns text and names alternately. The values of variables are not searched for
+    # names.
     pieces = enumerate(_VARIABLE.split(text))
     return [(piece, variables[piece]) if index % 2 else ("", piece) for index, piece in pieces]
 

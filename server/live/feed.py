@@ -1,4 +1,4 @@
-"""The feed of one response: its followers, and its state while it is followed.
+"""The feed of one response, which passes log entries to the response's followers.
 
 A feed decodes each published entry once, however many followers it has.
 """
@@ -35,7 +35,7 @@ LARGE_BYTES = 65_536
 log = structlog.get_logger()
 
 
-# The arguments of a read: start, least, viewer.
+# The arguments of a log read: `start`, `least` and `viewer`.
 _Question = tuple[int, int, str]
 
 
@@ -45,23 +45,23 @@ class FeedOwner(Protocol):
     cipher: Cipher | None
 
     def spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
-        """Runs a task that is cancelled when the relay closes."""
+        """Starts a task that is cancelled when the relay closes."""
 
     def share(self, look: Coroutine[Any, Any, Look]) -> asyncio.Task[Look]:
-        """Runs a read whose result several followers may await."""
+        """Starts a log read whose result several followers may await."""
 
     async def read(self, response_id: str, start: int, least: int, viewer: str) -> View:
-        """Reads the log of a response from index `start` on."""
+        """Reads a response's log, beginning at index `start`."""
 
     def dropped(self, feed: Feed) -> None:
-        """Handles the departure of a follower of this feed."""
+        """Handles the removal of a follower from this feed."""
 
     def release(self, feed: Feed) -> None:
         """Removes the feed if it is no longer needed."""
 
 
 class Feed:
-    """Distributes the notifications of one response to its followers."""
+    """Distributes the notifications about one response to its followers."""
 
     __slots__ = (
         "_asked",
@@ -90,7 +90,7 @@ class Feed:
         self.partition = partition_of(response_id)
         self.channel = Partition(self.partition).notifications(response_id)
         self.followers: set[Follower] = set()
-        self.only: Follower | None = None  # set if there is exactly one, as nearly always
+        self.only: Follower | None = None  # the only follower, in the usual case of one
         self.listener: SubmissionListener | None = None
         self.confirmed = False
         self.number = 0
@@ -99,13 +99,13 @@ class Feed:
         self.sent_position: tuple[int | None, float | None, str] | None = None
         self.notified_at = time.monotonic()
         self._large: dict[int, Frame] = {}
-        # Reads that have not been sent to Redis, which other callers may join, and sent reads.
+        # The reads not yet sent to Redis, which other callers may join, and the reads already sent.
         self._asked: dict[_Question, asyncio.Task[Look]] = {}
         self._under_way: dict[_Question, asyncio.Task[Look]] = {}
 
     @property
     def needed(self) -> bool:
-        """True while the response has a follower, or a listener that may lead to one."""
+        """True while the response has a follower, or a listener that may soon add a follower."""
         return bool(self.followers) or (self.listener is not None and self.listener.open)
 
     @property
@@ -120,7 +120,7 @@ class Feed:
             notification = decode_notification(payload)
             if isinstance(notification, tuple):  # the hot path: every event; other kinds are rare
                 first, entries = notification
-                if first:  # entries at index 0 come from the submission: the job still waits
+                if first:  # index 0 is the submission: the job still waits
                     self.number = 0
                 if (cipher := self._relay.cipher) is not None:
                     entries = cipher.decrypted(self.response_id, first, entries)
@@ -150,7 +150,7 @@ class Feed:
     def gap(self) -> None:
         """Makes all followers read the log, because notifications may have been missed.
 
-        Called when the subscription is confirmed, and after any interruption.
+        The subscriber calls this when the subscription is confirmed, and after any interruption.
         """
         self.confirmed = True
         self.notified_at = time.monotonic()
@@ -160,16 +160,16 @@ class Feed:
             follower.catch_up()
 
     def spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
-        """Runs a follower's read as a task that the relay cancels and awaits when it closes."""
+        """Starts a follower's read as a task that the relay cancels and awaits when it closes."""
         return self._relay.spawn(work)
 
     async def read(self, start: int, *, least: int, viewer: str) -> Look:
-        """Returns the response from index `start` on, with its entries as events.
+        """Returns a view of the log from index `start` on, and its entries decoded into events.
 
         Followers at the same position, as after a reconnect, share one read and one decoding. A
-        caller does not join a read that was already sent to Redis, because it may know of entries
-        that were appended after that read. It waits for that read to finish, so that only one runs
-        at a time. If the listener received the whole log, nothing is read.
+        caller does not join a read that was already sent to Redis, because the caller may know of
+        entries that were appended after that read. The caller waits for that read to finish, so
+        that only one read runs at a time. If the listener received the whole log, nothing is read.
 
         Raises: UnknownResponse, Undecodable, RedisTrouble.
         """
@@ -186,7 +186,7 @@ class Feed:
         try:
             return await asyncio.shield(asked)
         finally:
-            del asked  # The traceback of the task's error refers to this frame.
+            del asked  # The traceback of the task's exception refers to this stack frame.
 
     async def _look(self, question: _Question) -> Look:
         mine = self._asked[question]
@@ -197,12 +197,12 @@ class Feed:
         try:
             view = await self._relay.read(self.response_id, *question)
         finally:
-            del self._under_way[question], mine  # the traceback of an error refers to this frame
+            del self._under_way[question], mine  # a traceback refers to this stack frame
         self._learn(view)
         return view, self._framed(question[0], view.entries)
 
     def _framed(self, first: int, entries: list[bytes]) -> list[Frame]:
-        """Returns the frames of entries; all reads share the frame of a large entry."""
+        """Decodes entries into frames; all reads share one frame for each large entry."""
         frames = []
         for number, entry in enumerate(entries, first):
             known = self._large.get(number)
@@ -223,7 +223,7 @@ class Feed:
         self._relay.release(self)
 
     def add(self, follower: Follower) -> None:
-        """Adds a follower, which receives all notifications from now on."""
+        """Adds a follower, which receives all later notifications."""
         self.followers.add(follower)
         self.only = follower if len(self.followers) == 1 else None
 
@@ -241,10 +241,11 @@ class Feed:
                 follower.waits(None, delay_ms / 1000, reason)
 
     def send_queue_position(self, head: int, above: int, held_by: str, pace: float | None) -> None:
-        """Sends the followers the position of the response in its queue, if that has changed."""
+        """Sends followers the response's position in the queue, if the position has changed."""
         place = max(self.number - (head or self.number) + 1, 1) + above
         eta = None if pace is None else round(place * pace, 1)
-        # The present cause of the wait tells the client more than the reason of an earlier retry.
+        # The current cause of the wait is more useful to the client than the reason for an earlier
+        # retry.
         reason = held_by or self.reason or "workers_busy"
         if self.sent_position == (place, eta, reason):
             return

@@ -1,10 +1,10 @@
-"""A follower: one cursor on one log. Every event that reaches a client passes through a follower.
+"""A follower: a cursor on one log. Every event that a client receives passes through a follower.
 
-A live stream, a resume, a second device, a gap and a slow socket are all served in the same three
-steps: the subscription is confirmed, the log is read from the cursor, and from then on entries that
-fit the cursor are sent as they arrive. If an entry does not fit, the log is read from the cursor
-again. Nothing is sent to a sink that is not writable. Once it is writable again, the log is read
-from the cursor, so the log itself is the buffer.
+Live streams, resumed streams, second devices, gaps and slow sockets are all handled in the same
+three steps. First the subscription is confirmed, then the log is read from the cursor, and then
+entries that fit the cursor are sent as they arrive. If an entry does not fit, the log is read from
+the cursor again. Nothing is sent to a sink that is not writable. Once it is writable again, the log
+is read from the cursor, so the log itself is the buffer.
 """
 
 from __future__ import annotations
@@ -31,7 +31,8 @@ if TYPE_CHECKING:
     from .look import Look
 
 RETRY_SECONDS = (0.1, 2.0)
-# A worker reconnects to Redis at most a second or two after the server does.
+# How long a worker may take to rewrite lost entries. It reconnects to Redis at most a second or two
+# after the server does.
 REWRITE_SECONDS = 5.0
 
 
@@ -44,46 +45,46 @@ class FollowedFeed(Protocol):
 
     @property
     def quiet(self) -> bool:
-        """True if no notification has arrived for a while."""
+        """True if no notification has arrived for `TICK_SECONDS`."""
 
     def spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
-        """Runs a follower's read as a task."""
+        """Starts a follower's log read as a task."""
 
     async def read(self, start: int, *, least: int, viewer: str) -> Look:
-        """Reads the log from index `start` on."""
+        """Reads the response's log, beginning at index `start`."""
 
     def drop(self, follower: Follower) -> None:
         """Removes a follower that is done."""
 
 
 class Sink(Protocol):
-    """The destination of a follower's events. No method blocks."""
+    """The destination of a follower's events. Its methods never block."""
 
     @property
     def writable(self) -> bool:
-        """False while further events would only accumulate in memory.
+        """False while the sink could only buffer further events in memory.
 
         The sink calls `Follower.catch_up` once it is writable again.
         """
 
     def deliver(self, follower: Follower, frames: list[Frame]) -> None:
-        """Takes events, in order and without a gap. Raises: Undecodable."""
+        """Accepts events, which arrive in order and without gaps. Raises: Undecodable."""
 
     def queued(self, follower: Follower, place: int | None, eta: float | None, reason: str) -> None:
-        """Reports the position in the queue, from 1, or None while a retry is not due yet.
+        """Reports the queue position, counted from 1, or None while a retry is not due yet.
 
         `eta` is the estimated wait in seconds.
         """
 
     def ended(self, follower: Follower, problem: Problem | None) -> None:
-        """Reports that the follower is done, after the last event or because of a problem."""
+        """Reports that the follower is done, because of the last event or because of a problem."""
 
 
 class Follower:
-    """Delivers the entries of a log after `starting_after` to a sink, each once and in order.
+    """Delivers the log entries after `starting_after` to a sink, each once and in order.
 
-    `shown` is the event at `starting_after` as the client has seen it. `lane` belongs to the sink,
-    which adds it to each event.
+    `shown` describes the event at `starting_after` as the client received it. The sink sets `lane`,
+    and adds the lane to each event.
     """
 
     __slots__ = (
@@ -118,8 +119,8 @@ class Follower:
         self._sink = sink
         self._shown = shown if starting_after >= 0 else NOTHING
         self._heard = 0
-        self._doubted = False  # True if entries may have been missed since the read began
-        self._sent_last: int | None = None  # hash of the last entry sent, to recognize the log
+        self._doubted = False  # entries may have been missed since the read began
+        self._sent_last: int | None = None  # hash of the last sent entry, to detect a lost log
         self._live = False
         self._reading: asyncio.Task[None] | None = None
         self.done = False
@@ -140,9 +141,10 @@ class Follower:
         return self._sent_last is None
 
     def notify(self, first: int, frames: list[Frame]) -> None:
-        """Handles entries that were appended from index `first` on."""
+        """Handles entries that were appended to the log, beginning at index `first`."""
         if not self._live:
-            # A read is due or running; it repeats until it has all entries announced so far.
+            # A read is due or running, and is repeated until it returns all entries announced so
+            # far.
             self._heard = max(self._heard, first + len(frames))
         elif self._sink.writable and self._cursor.passes(first, len(frames)):
             self._deliver(frames)
@@ -150,13 +152,13 @@ class Follower:
             self._place(first, frames)
 
     def grown(self, length: int) -> None:
-        """Handles a notification that carries no entries: the log has at least `length` of them."""
+        """Handles a notification without entries: the log has at least `length` entries."""
         self._heard = max(self._heard, length)
         if self._live and self._cursor.next < length:
             self.catch_up()
 
     def waits(self, place: int | None, eta: float | None, reason: str) -> None:
-        """Reports to the sink that the response waits; `place` counts from 1, `eta` in seconds."""
+        """Reports the queue position `place`, from 1, to the sink; `eta` is in seconds."""
         if not self.done and self._sink.writable:
             self._sink.queued(self, place, eta, reason)
 
@@ -170,24 +172,24 @@ class Follower:
                 self.catch_up()
 
     def catch_up(self) -> None:
-        """Reads the log from the cursor until nothing is missing; safe to call at any time."""
+        """Reads the log from the cursor until no entry is missing; may be called at any time."""
         self._live = False
         self._doubted = True
         if self._reading is None and not self.done:
             self._reading = self.feed.spawn(self._read())
 
     def catch_up_if_behind(self) -> None:
-        """Reads the entries that the sink missed while it was not writable, if there are any."""
+        """Reads the entries, if any, that the sink missed while it was not writable."""
         if not self._live and self.feed.confirmed:
             self.catch_up()
 
     def doubt(self) -> None:
-        """Reads the log if the feed is quiet, because its last notification may have been lost."""
+        """Reads the log if the feed is quiet, because a notification may have been lost."""
         if self._live and self.feed.quiet:
             self.catch_up()
 
     def leave(self) -> None:
-        """Stops following; the sink gets nothing more."""
+        """Stops following the response; the sink receives nothing more."""
         if not self.done:
             self.done, self._live = True, False
             if self._reading is not None:
@@ -219,12 +221,13 @@ class Follower:
         rewritten_by: float | None = None
         try:
             while self._sink.writable and not self.done:
-                # Entries announced before this read are either in its result or lost, so waiting
-                # for lost ones would never end. Entries published during the read may be missing
-                # from its result, so a doubt that arises meanwhile leads to another read.
+                # Entries announced before this read are either in its result or lost. Waiting for
+                # lost entries would never end. Entries published during the read may be missing
+                # from its result, so if `_doubted` was set meanwhile, the log is read again.
                 self._heard, self._doubted = 0, False
                 try:
-                    # Reads one entry more than needed, to check that the client has the same one.
+                    # Reads one extra entry, the client's last one, to check that the log still
+                    # holds this entry.
                     known = self._sent_last is not None or self._shown != NOTHING
                     start = self._cursor.next - known
                     view, frames = await self.feed.read(start, least=1 + known, viewer=self._viewer)
@@ -263,7 +266,7 @@ class Follower:
             self._reading = None
 
     def _doubt(self, view: View, again: Frame | None) -> Problem | None:
-        """Returns the reason why this view does not continue the client's events, or None."""
+        """Returns a problem if this view does not continue the client's events, else None."""
         if not sees(self._viewer, view.owner):
             return unknown(self.response_id)
         if view.length >= self._cursor.next and (again is None or self._is_same(again)):
@@ -284,7 +287,7 @@ class Follower:
         )
 
     def _is_same(self, again: Frame) -> bool:
-        """Returns True if this is the last event that the client has seen."""
+        """Returns True if this is the last event that the client received."""
         if self._sent_last is None:
             return self._shown.fits(again.event)
         return hash(again.entry) == self._sent_last

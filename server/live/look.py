@@ -1,16 +1,16 @@
-"""The result of one read of a log: a view, with its entries decoded into events."""
+"""The result of one log read: a view, and its entries decoded into events."""
 
 from __future__ import annotations
 
 from jobs.log.view import View
 from server.api.frames import Frame, frame
 
-# All callers of one read share its result, so none may change it.
+# All callers of one read share this result, so no caller may modify it.
 Look = tuple[View, list[Frame]]
 
 
 def framed(first: int, entries: list[bytes]) -> list[Frame]:
-    """Decodes entries, the first of which is at index `first`. Raises: Undecodable."""
-    if len(entries) == 1:  # the usual case; a comprehension would cost one more call
+    """Decodes the log entries that begin at index `first`. Raises: Undecodable."""
+    if len(entries) == 1:  # the usual case, faster than a comprehension
         return [frame(first, entries[0])]
     return [frame(number, entry) for number, entry in enumerate(entries, first)]

@@ -1,4 +1,4 @@
-"""The relay: one Redis subscriber per process, and one feed per followed response."""
+"""The relay: the Redis subscriber of a process, and one feed per followed response."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ log = structlog.get_logger()
 
 
 class Relay:
-    """Owns all feeds of the process; use it as an async context manager."""
+    """Owns all feeds of the process. Used as an async context manager."""
 
     def __init__(
         self, redis: Redis, pipe: Pipe, queue: Queue, metrics: Metrics, *, doubt_seconds: float
@@ -93,9 +93,9 @@ class Relay:
     ) -> Follower:
         """Returns a new follower, which reads the log once the subscription is confirmed.
 
-        `viewer` is `Principal.viewer`; `shown` is described at `Follower`.
+        `viewer` is `Principal.viewer`; `Follower` describes `shown`.
 
-        Raises: UnknownResponse for an id that cannot exist.
+        Raises: UnknownResponse if no response can have this id.
         """
         feed = self.feed(response_id)
         follower = Follower(feed, viewer, starting_after, sink, shown)
@@ -110,7 +110,7 @@ class Relay:
         return SubmissionListener(self.feed)
 
     def feed(self, response_id: str) -> Feed:
-        """Returns the feed of a response; creates and subscribes it if there is none.
+        """Returns the feed of a response, which is created and subscribed if it does not exist.
 
         A caller that does not add a follower must call `release`.
 
@@ -129,14 +129,14 @@ class Relay:
             self.subscriber.unsubscribe(feed.channel)
 
     def spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
-        """Starts a task that the relay owns."""
+        """Starts a task, which the relay cancels and awaits when it closes."""
         task = asyncio.create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._done)
         return task
 
     def share(self, look: Coroutine[Any, Any, Look]) -> asyncio.Task[Look]:
-        """Starts a read that the relay owns; an error is raised in the callers that await it."""
+        """Starts a log read; an exception is raised in the callers that await the read."""
         task = asyncio.create_task(look)
         self._shared.add(task)
         task.add_done_callback(self._shared_done)
@@ -148,7 +148,7 @@ class Relay:
             task.exception()
 
     async def read(self, response_id: str, start: int, least: int, viewer: str) -> View:
-        """Reads a bounded part of a log; at most `MAX_READS` reads run at once in a process.
+        """Reads a bounded part of a log, with at most `MAX_READS` concurrent reads per process.
 
         Raises: UnknownResponse, Undecodable, RedisTrouble.
         """
@@ -157,7 +157,7 @@ class Relay:
             return await read(self._pipe, response_id, start, min_entries=least, viewer=viewer)
 
     def dropped(self, feed: Feed) -> None:
-        """Handles the departure of a follower of this feed."""
+        """Handles the removal of a follower from this feed."""
         self._metrics.followers.dec()
         self.release(feed)
 
@@ -177,13 +177,13 @@ class Relay:
         return self._pipe.connected and self.subscriber.healthy
 
     def on_health(self, tell: Callable[[bool], None]) -> None:
-        """Registers a function that is called with the new value when `healthy` changes."""
+        """Registers a callback that receives the new value of `healthy` when it changes."""
         self._on_health.append(tell)
 
     async def _check_health(self) -> None:
         """Calls the health callbacks if `healthy` has changed.
 
-        Sends Redis no command: waiting for a stopped Redis would delay the report.
+        No command is sent to Redis, because waiting for a stopped Redis would delay the report.
         """
         if self.healthy is not self._was_healthy:
             self._was_healthy = self.healthy
@@ -201,12 +201,12 @@ class Relay:
         await self._send_queue_positions()
 
     async def _look_for_loss(self) -> None:
-        """Makes followers read their logs if Redis was emptied or their feed has long been quiet.
+        """Makes followers read their logs if Redis was emptied or if a feed was quiet for long.
 
         The first check has no earlier epoch to compare with, so every feed counts as affected:
         Redis may have been emptied before it.
         """
-        # Each partition has an epoch, because a single node of a cluster may have been emptied.
+        # Each partition has its own epoch, because a single cluster node may have been emptied.
         epochs = {}
         for number in {0} | {feed.partition for feed in self._feeds.values()}:
             fresh = secrets.token_hex(8)

@@ -1,11 +1,11 @@
 """Collects the notifications of a response during its submission, to save the first read.
 
 The script that accepts a response publishes the first entries of its log. A subscriber that
-receives them was subscribed before it could miss any. So entries published from index 0 on without
-a gap are exactly those that a read would return, and no read is needed. In any case of doubt the
-log is read: after a gap, after a notification of another kind or without entries, if the entries
-exceed the bytes kept here, and if the first entries were missed because the script was faster than
-the subscription or found another response.
+receives these entries was subscribed in time, so it missed none. If entries arrive from index 0 on
+without a gap, they are exactly the entries that a read would return, so no read is needed. In any
+case of doubt the log is read: after a gap, after a notification of another kind or without entries,
+or if the entries exceed `MAX_BYTES`. The log is also read if the first entries were missed because
+the script was faster than the subscription, or because it found an existing response.
 """
 
 from __future__ import annotations
@@ -24,10 +24,11 @@ if TYPE_CHECKING:
     from .look import Look
 
 MAX_BYTES: Final = 65_536
-# The memory that an event takes in addition to its entry.
+# The memory in bytes that an event takes in addition to its log entry.
 EVENT_BYTES: Final = 512
-# The script's reply and its notification leave Redis together, but over two connections, so they
-# arrive in any order. After this many turns of the event loop the notification counts as missed.
+# Redis sends the script's reply and its notification at the same time, but over two connections, so
+# they arrive in any order. After this many turns of the event loop the notification is considered
+# missed.
 NOTIFICATION_TURNS: Final = 2
 
 
@@ -41,12 +42,12 @@ class ListenedFeed(Protocol):
 
 
 class SubmissionListener:
-    """Listens to a response that is about to be submitted.
+    """Collects the notifications of a response that is about to be submitted.
 
-    `Relay.listen` creates it; use it as a context manager. Call `listen` before the submission and
-    in the same turn of the event loop, `accepted` after it, and follow the response before leaving
-    the context: the first read then returns the collected entries. Leaving the context releases
-    the feed, which only a follower keeps alive.
+    `Relay.listen` creates a listener, which is used as a context manager. Call `listen` before the
+    submission and in the same turn of the event loop. Call `accepted` after the submission, and
+    follow the response before leaving the context. The first read then returns the collected
+    entries. Leaving the context releases the feed, which exists on only if it has a follower.
     """
 
     __slots__ = (
@@ -84,17 +85,17 @@ class SubmissionListener:
             self._feed = None  # breaks a reference cycle: the feed refers to this object
 
     def listen(self, response_id: str, owner: str, queue_name: str) -> None:
-        """Subscribes to the fresh id of a response that this owner submits into this queue."""
+        """Subscribes to the new response that this owner is about to submit to this queue."""
         self._owner, self._queue_name = owner, queue_name
         self._feed = self._feed_of(response_id)
         self._feed.listener = self
 
     def accepted(self, number: int) -> None:
-        """Notes the number under which the response waits in its queue."""
+        """Stores the number under which the response waits in its queue."""
         self._number = number
 
     def notify(self, first: int, frames: list[Frame]) -> None:
-        """Collects entries that were appended from index `first` on."""
+        """Collects entries that were appended to the log, beginning at index `first`."""
         self._size += sum(len(frame.entry) + EVENT_BYTES for frame in frames)
         if first != len(self._frames) or self._size > MAX_BYTES:
             self.doubt()
@@ -103,7 +104,7 @@ class SubmissionListener:
             self._waits = first == 0
 
     def gap(self) -> None:
-        """Handles a possible loss of notifications, which is harmless before the first entries."""
+        """Handles possibly lost notifications; a loss before the first entries is harmless."""
         if self._frames:
             self.doubt()
 
@@ -113,7 +114,7 @@ class SubmissionListener:
         self._frames = []
 
     async def look(self) -> Look | None:
-        """Returns the log as collected so far, on the first call only; None if it must be read."""
+        """Returns the collected log, on the first call only, or None if the log must be read."""
         for _ in range(NOTIFICATION_TURNS):
             if self._frames or self._doubted:
                 break
@@ -122,7 +123,7 @@ class SubmissionListener:
         self.doubt()
         if not frames:
             return None
-        status = Status.QUEUED if self._waits else Status.RUNNING  # the events tell if it has ended
+        status = Status.QUEUED if self._waits else Status.RUNNING  # events report the end
         entries = [frame.entry for frame in frames]
         number, queue_name = self._number, self._queue_name
         return View(status, self._owner, 0, number, "", len(frames), entries, queue_name), frames
