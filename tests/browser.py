@@ -1,4 +1,4 @@
-"""The Chromium of the tests and screenshots, with helpers for pages."""
+"""The Chromium used by tests and screenshots, and helpers for its pages."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ FLAGS = [
 needs_chromium = pytest.mark.skipif(
     CHROMIUM is None, reason="chromium is not installed: apt install chromium"
 )
-# All tests share one Chromium, which belongs to the session's event loop, so they run in that loop.
+# All tests share one Chromium. It belongs to the session's event loop, so the tests run in it.
 in_session_loop = pytest.mark.asyncio(loop_scope="session")
 in_chromium = [pytest.mark.browser, pytest.mark.timeout(120), needs_chromium, in_session_loop]
 
@@ -66,7 +66,7 @@ async def chromium() -> AsyncIterator[Browser]:
         browser = await playwright.chromium.launch(
             executable_path=CHROMIUM,
             args=FLAGS,
-            # Playwright disables the back-forward cache, which users' browsers have.
+            # Enable the back-forward cache, which Playwright disables and users' browsers have.
             ignore_default_args=["--disable-back-forward-cache"],
         )
         yield browser
@@ -82,7 +82,7 @@ async def browser(chromium: Browser) -> AsyncIterator[Browser]:
 
 
 class Watch:
-    """Records what goes wrong on a page: errors, CSP violations and requests to other hosts."""
+    """Records errors on a page: exceptions, CSP violations and requests to other hosts."""
 
     def __init__(self, page: Page, *hosts: str) -> None:
         self.wrong: list[str] = []
@@ -97,7 +97,7 @@ class Watch:
 
     def _on_console(self, message: ConsoleMessage) -> None:
         self.console.append(message.text)
-        # The browser itself reports every socket or file that fails to load.
+        # These messages come from the browser itself, for each socket or file that fails to load.
         if message.type == "error" and not re.search(
             r"WebSocket connection|Failed to load resource", message.text
         ):
@@ -110,7 +110,7 @@ class Watch:
 
 @pytest_asyncio.fixture(loop_scope="session")
 async def open_page(browser: Browser) -> AsyncIterator[NewPage]:
-    """Opens a page in a new or given context. The test fails if anything goes wrong on it."""
+    """Opens a page in a new or given context. Any error on the page fails the test."""
     watched: list[Watch] = []
 
     async def open_page(
@@ -134,13 +134,13 @@ async def ask(page: Page, prompt: str) -> None:
 
 
 async def wait_for_text(page: Page, token: str = "t3 ") -> None:
-    """Waits until the text of the last answer contains a token."""
+    """Waits until the last answer's text contains a token."""
     text = page.locator("article.answer .text").last
     await expect(text).to_have_text(re.compile(token), timeout=20_000)
 
 
 async def wait_for_end(page: Page, status: str = "completed") -> str:
-    """Waits until the last answer has ended with this status and returns its text."""
+    """Waits until the last answer has this final status, and returns its text."""
     answer = page.locator("article.answer").last
     await expect(answer).to_have_attribute("data-status", status, timeout=40_000)
     return (await answer.locator(".text").text_content() or "").strip()

@@ -15,7 +15,7 @@ from jobs.redis.pipe import Pipe
 from tests.keys_without_ttl import keys_without_ttl
 from tests.system import System
 
-# The duration of an example depends on the load of the machine, and each test has a timeout.
+# No deadline: an example's duration depends on the machine's load, and each test has a timeout.
 settings.register_profile("house", deadline=None)
 settings.register_profile("few", deadline=None, max_examples=20)
 settings.load_profile("house")
@@ -39,7 +39,7 @@ def _server_url() -> Iterator[str]:
 
 @pytest.fixture
 async def redis_url(_server_url: str) -> AsyncIterator[str]:
-    """An empty Redis. Every key that a test leaves in it must have a TTL."""
+    """Returns the URL of an empty Redis. Each key that a test leaves in it must have a TTL."""
     async with Pipe(Redis(_server_url)) as pipe:
         await pipe.call("FLUSHALL")
     yield _server_url

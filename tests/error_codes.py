@@ -1,4 +1,4 @@
-"""Reads Holdline's own error codes, which are outside the standard."""
+"""Reads Holdline's own error codes, which are not part of the standard."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The fake model's modes for chat completions."""
+"""The fake model's behaviours ("modes") for chat completions."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def text_of(message: dict[str, Any]) -> str:
 
 
 def chunk(delta: dict[str, Any] | None = None, reason: str | None = None) -> dict[str, Any]:
-    """One chunk of a chat completion."""
+    """Returns one chunk of a chat completion."""
     return {
         "id": "chatcmpl-fake",
         "object": "chat.completion.chunk",
@@ -70,7 +70,7 @@ async def wait_forever() -> None:
 
 @mode
 async def ok(wire: Wire, script: Script, call: Call) -> None:
-    """A complete answer."""
+    """Sends a complete answer."""
     await wire.begin()
     await say(wire, script, call)
     await stop(wire, script, call)
@@ -78,14 +78,14 @@ async def ok(wire: Wire, script: Script, call: Call) -> None:
 
 @mode
 async def slow(wire: Wire, script: Script, call: Call) -> None:
-    """An answer with a pause between tokens."""
+    """Sends an answer with a pause between tokens."""
     script.pace = script.pace or 0.02
     await ok(wire, script, call)
 
 
 @mode
 async def fast(wire: Wire, script: Script, call: Call) -> None:
-    """Many tokens in each write, as fast as the client reads them."""
+    """Sends many tokens in each write, as fast as the client reads."""
     await wire.begin()
     said = tokens(script, call)
     for at in range(0, len(said), 100):
@@ -99,7 +99,7 @@ async def fast(wire: Wire, script: Script, call: Call) -> None:
 
 @mode
 async def length(wire: Wire, script: Script, call: Call) -> None:
-    """An answer that ends at the token limit."""
+    """Sends an answer that ends at the token limit."""
     await wire.begin()
     await say(wire, script, call)
     await stop(wire, script, call, "length")
@@ -107,7 +107,7 @@ async def length(wire: Wire, script: Script, call: Call) -> None:
 
 @mode
 async def filtered(wire: Wire, script: Script, call: Call) -> None:
-    """An answer that is stopped by a content filter."""
+    """Sends an answer that a content filter stops."""
     await wire.begin()
     await say(wire, script, call, script.turn)
     await stop(wire, script, call, "content_filter")
@@ -115,14 +115,14 @@ async def filtered(wire: Wire, script: Script, call: Call) -> None:
 
 @mode
 async def empty(wire: Wire, script: Script, call: Call) -> None:
-    """An answer without text."""
+    """Sends an answer without text."""
     script.tokens = 0
     await ok(wire, script, call)
 
 
 @mode
 async def giant(wire: Wire, script: Script, call: Call) -> None:
-    """Ten megabytes, in pieces of 64 KB."""
+    """Sends an answer of ten megabytes in pieces of 64 KB."""
     await wire.begin()
     for _ in range(160):
         await wire.event(chunk({"content": "x" * 65_536}))
@@ -131,12 +131,12 @@ async def giant(wire: Wire, script: Script, call: Call) -> None:
 
 @mode
 async def emoji(wire: Wire, script: Script, call: Call) -> None:
-    """Characters and graphemes that are split between bytes, escapes and tokens."""
+    """Sends characters and graphemes that are split between bytes, escapes and tokens."""
     script.say = "a👩‍👩‍👧é🇩🇪ü"
     await wire.begin()
     for token in tokens(script, call):
         halves = json.dumps(token)[1:-1].split("\\u")[1:] if not token.isascii() else []
-        if len(halves) == 2:  # A surrogate pair, one half in each chunk.
+        if len(halves) == 2:  # A surrogate pair: one half in each chunk.
             for half in halves:
                 await wire.raw(
                     b'data: {"choices":[{"delta":{"content":"\\u%b"}}]}\n\n' % half.encode()
@@ -151,7 +151,7 @@ async def emoji(wire: Wire, script: Script, call: Call) -> None:
 
 @mode
 async def usage(wire: Wire, script: Script, call: Call) -> None:
-    """Reports its usage with every chunk and never ends."""
+    """Sends an endless answer and reports the usage with each chunk."""
     await wire.begin()
     for index, token in enumerate(tokens(script, call)):
         counts = {"prompt_tokens": 7, "completion_tokens": index + 1}
@@ -161,7 +161,7 @@ async def usage(wire: Wire, script: Script, call: Call) -> None:
 
 @mode
 async def busy(wire: Wire, script: Script, call: Call) -> None:
-    """Status 429, with a Retry-After header if the script has one."""
+    """Returns status 429, with a Retry-After header if the script has one."""
     extra = f"Retry-After: {script.after}\r\n" if script.after else ""
     await wire.plain(429, error(call), extra=extra)
 
@@ -184,19 +184,19 @@ def error(call: Call) -> str:
 
 @mode
 async def html(wire: Wire, _script: Script, _call: Call) -> None:
-    """Status 200 with an HTML page, like a captive portal."""
+    """Returns status 200 with an HTML page, like a captive portal."""
     await wire.plain(200, "<html>Welcome to the hotel</html>", kind="text/html")
 
 
 @mode
 async def silent(_wire: Wire, _script: Script, _call: Call) -> None:
-    """No response, not even headers."""
+    """Sends no response, not even headers."""
     await wait_forever()
 
 
 @mode
 async def headers(wire: Wire, _script: Script, _call: Call) -> None:
-    """Headers without a body."""
+    """Sends headers without a body."""
     await wire.begin()
     await wait_forever()
 
@@ -218,7 +218,7 @@ async def comments(wire: Wire, script: Script, call: Call) -> None:
     while True:
         await wire.raw(b": still here\n\n")
         await wire.event(chunk({"content": ""}))
-        await asyncio.sleep(0.01)  # interval of the keepalives
+        await asyncio.sleep(0.01)  # the interval of the keepalives
 
 
 @mode
@@ -299,7 +299,7 @@ async def shape(wire: Wire, script: Script, call: Call) -> None:
 
 @mode
 async def errorobject(wire: Wire, script: Script, call: Call) -> None:
-    """Sends an error object in mid-stream."""
+    """Sends an error object in the middle of the stream."""
     await wire.begin()
     await say(wire, script, call, script.turn)
     await wire.raw(b"data: %b\n\n" % error(call).encode())

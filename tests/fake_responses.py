@@ -87,7 +87,7 @@ async def end(wire: Wire, writer: EventWriter, kind: str = "completed", **more: 
 
 @mode
 async def ok(wire: Wire, script: Script, call: Call) -> None:
-    """A complete answer."""
+    """Sends a complete answer."""
     writer = await begin(wire)
     await message(writer, script, call)
     await end(wire, writer)
@@ -95,14 +95,14 @@ async def ok(wire: Wire, script: Script, call: Call) -> None:
 
 @mode
 async def slow(wire: Wire, script: Script, call: Call) -> None:
-    """An answer with a pause between tokens."""
+    """Sends an answer with a pause between tokens."""
     script.pace = script.pace or 0.02
     await ok(wire, script, call)
 
 
 @mode
 async def rich(wire: Wire, script: Script, call: Call) -> None:
-    """Reasoning, an item of an unknown type, a function call and an answer."""
+    """Sends reasoning, an item of an unknown type, a function call and an answer."""
     writer = await begin(wire)
     thought: dict[str, Any] = {
         "id": "rs_up",
@@ -139,7 +139,7 @@ async def rich(wire: Wire, script: Script, call: Call) -> None:
 
 @mode
 async def length(wire: Wire, script: Script, call: Call) -> None:
-    """An answer that ends at the token limit, with its item unfinished."""
+    """Sends an answer that ends at the token limit and leaves its item unfinished."""
     writer = await begin(wire)
     await message(writer, script, call, cut=True)
     await end(wire, writer, "incomplete", incomplete_details={"reason": "max_output_tokens"})
@@ -147,7 +147,7 @@ async def length(wire: Wire, script: Script, call: Call) -> None:
 
 @mode
 async def filtered(wire: Wire, script: Script, call: Call) -> None:
-    """An answer that is stopped by a content filter."""
+    """Sends an answer that a content filter stops."""
     writer = await begin(wire)
     await message(writer, script, call, cut=True)
     await end(wire, writer, "incomplete", incomplete_details={"reason": "content_filter"})

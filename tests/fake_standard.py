@@ -27,7 +27,7 @@ def call_delta(index: int, **fields: Any) -> dict[str, Any]:
 
 @mode
 async def call(wire: Wire, script: Script, call: Call) -> None:
-    """A tool call, or an answer that repeats the result of one."""
+    """Sends a tool call, or an answer that repeats the result of a tool call."""
     await wire.begin()
     last = call.body["messages"][-1]
     if last["role"] == "tool":
@@ -44,7 +44,7 @@ async def call(wire: Wire, script: Script, call: Call) -> None:
 
 @mode
 async def calls(wire: Wire, script: Script, call: Call) -> None:
-    """Two parallel tool calls with interleaved deltas."""
+    """Sends two parallel tool calls with interleaved deltas."""
     await wire.begin()
     names = [tool["function"]["name"] for tool in call.body["tools"]]
     for index in (0, 1):
@@ -58,7 +58,7 @@ async def calls(wire: Wire, script: Script, call: Call) -> None:
 
 @mode
 async def think(wire: Wire, script: Script, call: Call) -> None:
-    """Reasoning, then the answer."""
+    """Sends reasoning and then the answer."""
     await wire.begin()
     for word in ("First ", "this."):
         await wire.event(chunk({"reasoning_content": word}))
@@ -68,7 +68,7 @@ async def think(wire: Wire, script: Script, call: Call) -> None:
 
 @mode
 async def refuse(wire: Wire, script: Script, call: Call) -> None:
-    """A refusal."""
+    """Sends a refusal."""
     await wire.begin()
     for word in ("I will ", "not."):
         await wire.event(chunk({"refusal": word}))
@@ -77,7 +77,7 @@ async def refuse(wire: Wire, script: Script, call: Call) -> None:
 
 @mode
 async def cite(wire: Wire, script: Script, call: Call) -> None:
-    """An answer with a source."""
+    """Sends an answer with a source."""
     await wire.begin()
     await say(wire, script, call)
     cited = {"url": "https://example.org/a", "title": "A", "start_index": 0, "end_index": 2}
@@ -87,7 +87,7 @@ async def cite(wire: Wire, script: Script, call: Call) -> None:
 
 @mode
 async def probs(wire: Wire, script: Script, call: Call) -> None:
-    """Each token with its log probability and those of alternatives."""
+    """Sends each token with its log probability and those of its alternatives."""
     await wire.begin()
     for token in tokens(script, call):
         event = chunk({"content": token})

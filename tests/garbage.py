@@ -1,4 +1,4 @@
-"""What the garbage collector finds: objects of Holdline that a reference cycle kept."""
+"""Counts the Holdline objects that a reference cycle kept until the garbage collector ran."""
 
 from __future__ import annotations
 

@@ -21,7 +21,7 @@ import aiohttp
 from dev.pdeathsig import with_pdeathsig
 
 ROOT = Path(__file__).parent.parent
-START_SECONDS = 60.0  # a start needs seconds of processor time on cores that other tests share
+START_SECONDS = 60.0  # a start takes seconds of processor time on cores shared with other tests
 
 
 async def wait_until(condition: Callable[[], Any], seconds: float = 20.0) -> Any:
@@ -34,7 +34,7 @@ async def wait_until(condition: Callable[[], Any], seconds: float = 20.0) -> Any
         if found:
             return found
         assert time.monotonic() < deadline, f"not true within {seconds} s: {found!r}"
-        await asyncio.sleep(0.01)  # polling interval
+        await asyncio.sleep(0.01)  # the polling interval
 
 
 class Process:

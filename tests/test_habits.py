@@ -1,4 +1,4 @@
-"""Rules for the tests themselves: wait for conditions, and do not import other test modules."""
+"""Rules for the tests themselves: they wait for conditions and do not import other test modules."""
 
 from __future__ import annotations
 

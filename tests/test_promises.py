@@ -1,4 +1,4 @@
-"""Every promise and every program in the documents names existing tests."""
+"""Each promise and each program in the documents names existing tests."""
 
 from __future__ import annotations
 

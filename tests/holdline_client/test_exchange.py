@@ -1,4 +1,4 @@
-"""The state machine of one request: messages and times in, messages out."""
+"""The state machine of one request: it takes messages and times, and returns messages."""
 
 from __future__ import annotations
 

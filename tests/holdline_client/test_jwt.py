@@ -1,4 +1,4 @@
-"""Tokens created by a backend: their claims, and arguments that are refused."""
+"""Tokens created by an application's backend: their claims, and the arguments that are refused."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ SHARED = {
     "kid": "shared",
     "k": "c2l4dGVlbiBieXRlcyB0d2ljZSwgYXMgYW4gZXhhbXBsZQ",
 }
-# Of RFC 8037, appendix A.1.
+# The example key of RFC 8037, appendix A.1.
 PRIVATE = {
     "kty": "OKP",
     "crv": "Ed25519",
@@ -27,7 +27,7 @@ PRIVATE = {
 
 
 def read(token: str, key: dict[str, Any]) -> dict[str, Any]:
-    """The claims that another library reads from a token."""
+    """Returns the claims that another library reads from the token."""
     algorithm = "HS256" if key is SHARED else "EdDSA"
     assert {"alg": algorithm, "typ": "JWT", "kid": key["kid"]} == jwt.get_unverified_header(token)
     options: Any = {"verify_aud": False}

@@ -1,4 +1,4 @@
-"""The keepalive of a socket: when it is pinged and when it counts as dead."""
+"""The keepalive of a socket: when the client sends a ping and when it declares the socket dead."""
 
 from __future__ import annotations
 

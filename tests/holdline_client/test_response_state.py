@@ -1,4 +1,4 @@
-"""The vectors of tests/web/response-state.test.js, and the text deltas of this client alone."""
+"""The test vectors shared with tests/web/response-state.test.js, and text deltas of this client."""
 
 from __future__ import annotations
 

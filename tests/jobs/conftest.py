@@ -1,4 +1,4 @@
-"""The queue on a real Redis."""
+"""Fixtures: the queue on a real Redis."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Snapshots of Redis, for comparing the results of two runs."""
+"""Snapshots of Redis, to compare the results of two runs."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from jobs.redis.pipe import Pipe
 
 Dump = dict[bytes, Any]
 
-# Redis's own clock has gone on between two runs; what it wrote is no difference.
+# Fields that contain times of Redis's clock. They differ between two runs, so a dump omits them.
 TIMES = {b"submitted", b"until", b"ended", b"seen", b"~last", b"~pace", b"at"}
 
 
 async def dump(pipe: Pipe) -> Dump:
-    """Key -> value, without times."""
+    """Returns all keys with their values, without times."""
     found: Dump = {}
     for key in sorted(await pipe.call("KEYS", "*")):
         match await pipe.call("TYPE", key):
@@ -21,7 +21,7 @@ async def dump(pipe: Pipe) -> Dump:
                 flat = await pipe.call("HGETALL", key)
                 pairs = zip(flat[::2], flat[1::2], strict=True)
                 found[key] = {name: value for name, value in pairs if name not in TIMES}
-                if b":replies:" in key:  # each value is a time and an id
+                if b":replies:" in key:  # each value is a time and a response id
                     found[key] = {n: v.partition(b" ")[2] or v for n, v in found[key].items()}
             case b"list":
                 found[key] = await pipe.call("LRANGE", key, 0, -1)

@@ -22,18 +22,19 @@ SETTINGS = SharedSettings(max_waiting=1_000_000)
 
 
 def on_redis(max_examples: int) -> settings:
-    """Settings for property tests on a real Redis, which each example flushes itself."""
+    """Returns settings for property tests on a real Redis, which each example must flush itself."""
     return settings(
         max_examples=max_examples,
         deadline=None,
-        # No shrinking: on a real Redis it takes minutes, and the first example found says enough.
+        # Without shrinking, which takes minutes on a real Redis. The first failing example is
+        # enough.
         phases=[Phase.explicit, Phase.reuse, Phase.generate],
         suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
     )
 
 
 def a_job(owner: str = "public", text: str = "Why?", **params: Any) -> Job:
-    """Makes a job as the server does."""
+    """Makes a job in the form that the server submits."""
     id_ = new_response_id(0)
     item = {
         "id": item_id("msg", id_, 0, 0),
@@ -46,23 +47,23 @@ def a_job(owner: str = "public", text: str = "Why?", **params: Any) -> Job:
 
 
 def message_added(item_id: str, index: int) -> list[Event]:
-    """The two events that begin a message with one text part."""
+    """Returns the two events that begin a message with one text part."""
     place = Place("output_text", item_id, index)
     return [added(index, message(item_id, "in_progress", [])), part_added(place)]
 
 
 def text_delta(item_id: str, index: int, text: str) -> Event:
-    """The event that extends such a message."""
+    """Returns a text delta of a message with one text part."""
     return delta(Place("output_text", item_id, index), text)
 
 
 def message_done(item_id: str, index: int, text: str, status: str) -> list[Event]:
-    """The three events that end such a message."""
+    """Returns the three events that end a message with one text part."""
     return done(index, message(item_id, status, [text_part(text)]))
 
 
 def opening(job: Job) -> list[Event]:
-    """The two events that a submit writes."""
+    """Returns the two events that a submission writes."""
     return [lifecycle(job, f"response.{kind}", "queued") for kind in ("created", "queued")]
 
 
@@ -77,7 +78,7 @@ def saying(job: Job, attempt: int, index: int, pieces: list[str]) -> list[Event]
 
 
 def said(job: Job, attempt: int, index: int, text: str) -> list[Event]:
-    """The events that end the message that `saying` began."""
+    """Returns the events that end the message that `saying` began."""
     return message_done(item_id("msg", job.id, attempt, index), index, text, "completed")
 
 
@@ -88,7 +89,7 @@ def ending(
     attempts: int = 1,
     cause: str = "server_error",
 ) -> Event:
-    """A terminal event; `cause` is that of a failed response."""
+    """Returns a terminal event. `cause` is used only for a failed response."""
     message = {
         "id": item_id("msg", job.id, attempts, 0),
         "type": "message",
@@ -109,12 +110,12 @@ def ending(
 
 
 def end_entry(job: Job, status: Status = Status.COMPLETED) -> bytes:
-    """The entry of a terminal event."""
+    """Returns the log entry of a terminal event."""
     return encode_event(ending(job, status))
 
 
 async def submitted(queue: Queue, owner: str = "public") -> Job:
-    """Submits a job."""
+    """Submits a job and returns it."""
     job = a_job(owner)
     await queue.submit(job, opening(job))
     return job
@@ -129,17 +130,17 @@ async def claimed(queue: Queue, owner: str = "public") -> tuple[Job, Grant]:
 
 
 def new_claim() -> str:
-    """A fresh claim token."""
+    """Returns a new claim token."""
     return secrets.token_hex(8)
 
 
 async def run_out(pipe: Pipe, response_id: str) -> None:
-    """Lets the lease of a running job expire, as if its worker had stopped renewing it."""
+    """Makes the lease of a running job expire, as if its worker had stopped renewing the lease."""
     await pipe.call("ZADD", NAMES.leases, "XX", 0, response_id)
 
 
 async def fall_due(pipe: Pipe, response_id: str) -> None:
-    """Lets the delay of a retry expire."""
+    """Makes the delay of a retried job expire."""
     await pipe.call("ZADD", NAMES.delayed, "XX", 0, response_id)
 
 
@@ -149,12 +150,12 @@ async def inspect_now(pipe: Pipe, response_id: str) -> None:
 
 
 async def status_of(pipe: Pipe, response_id: str) -> str | None:
-    """The status in the record of the job."""
+    """Returns the status stored in the job's record."""
     status = await pipe.call("HGET", NAMES.job(response_id), "status")
     return None if status is None else str(status.decode())
 
 
 async def queue_positions(pipe: Pipe) -> object:
-    """Runs a read-only script and returns its reply."""
+    """Runs a read-only script and returns the script's reply."""
     call = calls.queue_positions(numbers_key=NAMES.numbers, prefix=NAMES.prefix, tenants=[])
     return await pipe.run(call)

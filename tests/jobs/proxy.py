@@ -32,9 +32,9 @@ class Link:
 
 
 class Proxy:
-    """Listens on its own socket and forwards to the Redis at `url`.
+    """Listens on a socket and forwards to the Redis at `url`.
 
-    Use it as an async context manager; `url` is then the address to connect to.
+    Use the proxy as an async context manager; inside it, `url` is the address to connect to.
     """
 
     def __init__(self, redis_url: str, folder: Path | None = None) -> None:
@@ -76,32 +76,32 @@ class Proxy:
 
     @property
     def requests(self) -> list[bytes]:
-        """The bytes received from clients over all connections, one entry for each read."""
+        """The data received from clients over all connections, with one element for each read."""
         return [request for link in self.links for request in link.requests]
 
     def drop_next_reply(self, count: int = 1) -> None:
-        """Drops the next reply of Redis and closes its connection."""
+        """Drops the next `count` replies of Redis and closes their connections."""
         self._drops = count
 
     def drop_reply_after(self, words: bytes) -> None:
-        """As `drop_next_reply`, but first a reply with these words is let through."""
+        """Like `drop_next_reply`, but starts after a reply that contains these words has passed."""
         self._after = words
 
     def move(self, redis_url: str) -> None:
-        """Connects new clients to another Redis."""
+        """Forwards new connections to another Redis."""
         self._to = urlsplit(redis_url)
 
     @property
     def dropped(self) -> bool:
-        """True once every reply that was to be dropped has been dropped."""
+        """True when all replies that had to be dropped have been dropped."""
         return self._drops == 0
 
     def stop_forwarding(self) -> None:
-        """Half-open: connections stay, new ones are accepted, and nothing arrives any more."""
+        """Makes all connections half-open: they stay open, but no more data is delivered."""
         self._flows.clear()
 
     def forward_again(self) -> None:
-        """Delivers the bytes that were held back."""
+        """Delivers the data that was held back, and forwards again."""
         self._flows.set()
 
     def reset(self) -> None:

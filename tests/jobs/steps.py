@@ -1,4 +1,4 @@
-"""Steps of a job through the queue, for its tests."""
+"""Helpers that move a job through the queue."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ async def finish(pipe: Pipe, job: Job, claim: str, status: Status = Status.COMPL
 
 
 async def ends_in_log(pipe: Pipe, response_id: str) -> list[int]:
-    """Where in the log the terminal events are."""
+    """Returns the indexes of the terminal events in the log."""
     view = await read(pipe, response_id, 0)
     kinds = [decode_event(entry)["type"] for entry in view.entries]
     return [index for index, kind in enumerate(kinds) if kind in TERMINAL_TYPES]

@@ -125,7 +125,7 @@ async def test_a_cancel_that_races_the_end_leaves_exactly_one_terminal_event(
             for grant in await queue.claim(0, new_claim(), 5):
                 with suppress(NotWritable):
                     await finish(pipe, job, grant.claim, Status.CANCELLED)
-            if await status_of(pipe, job.id) == "running":  # asked, and its worker ends it
+            if await status_of(pipe, job.id) == "running":  # its worker must end a running job
                 held = await pipe.call("HGET", NAMES.job(job.id), "claim")
                 await finish(pipe, job, held.decode(), Status.CANCELLED)
 
@@ -133,7 +133,7 @@ async def test_a_cancel_that_races_the_end_leaves_exactly_one_terminal_event(
             assert 3 == await pipe.call("LLEN", NAMES.log(job.id))
 
 
-# Delete.
+# Deleting responses
 
 
 async def test_a_deleted_response_is_gone_in_every_state(pipe: Pipe, queue: Queue) -> None:

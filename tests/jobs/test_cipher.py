@@ -1,4 +1,4 @@
-"""The cipher: values decrypt unchanged, only in their own place and only with a listed key."""
+"""The cipher: a value decrypts unchanged, but only in its own place and with a listed key."""
 
 from __future__ import annotations
 
@@ -105,7 +105,8 @@ def test_the_representation_shows_no_key() -> None:
         (f"{OLD} c2hvcnQ=", "key 2 is not the base64 encoding of 32 bytes"),
         ("secret!", "key 1 is not"),
     ],
-    # Keys are random, and the processes of one run must agree on the names of the tests.
+    # Random keys would give each process other test names; pytest-xdist needs the same names in
+    # all.
     ids=["none", "eleven", "one twice", "plain twice", "a short one", "no base64"],
 )
 def test_an_invalid_list_of_keys_is_rejected_without_being_quoted(listed: str, why: str) -> None:

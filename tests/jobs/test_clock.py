@@ -1,6 +1,6 @@
-"""Redis's clock steps back by an hour: times stored before the step delay nothing.
+"""Redis's clock steps back by an hour, and the times stored before that delay nothing.
 
-The step is made by moving the stored times forward.
+The tests move the stored times forward instead of the clock.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Encrypted records and logs in Redis: everything works the same, and no plaintext is stored."""
+"""Encrypted jobs and logs in Redis work like plain ones, and no plaintext is stored."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def queue(pipe: Pipe) -> Queue:
 
 
 def other(redis_url: str, listed: str | None) -> Pipe:
-    """A pipe of a process with other keys."""
+    """Returns the pipe of a process that has other encryption keys, or none."""
     return Pipe(Redis(redis_url, None if listed is None else Cipher(listed)))
 
 
@@ -62,7 +62,7 @@ def not_away(error: RedisAway) -> None:
 
 
 def of(job: Job, pieces: int = 6) -> list[bytes]:
-    """All entries of an attempt."""
+    """Returns all log entries of an attempt."""
     parts = [f"{CANARY}-answer {number} " for number in range(pieces)]
     text = "".join(parts)
     events = [*saying(job, 1, 0, parts), *said(job, 1, 0, text), ending(job, text=text)]
@@ -72,7 +72,7 @@ def of(job: Job, pieces: int = 6) -> list[bytes]:
 async def answered(
     pipe: Pipe, queue: Queue, pieces: int = 6, key: str = "k"
 ) -> tuple[Job, LogWriter, list[bytes]]:
-    """An answer that has ended and is not yet compacted."""
+    """Returns a finished answer whose log is not yet compacted."""
     job = a_job(text=f"{CANARY}-prompt", instructions=f"{CANARY}-instructions")
     await queue.submit(job, opening(job), idempotency_key=key, fingerprint="fingerprint")
     [grant] = await queue.claim(0, new_claim(), 1)
@@ -107,7 +107,7 @@ async def test_an_encrypted_log_reads_the_same_from_every_index_and_is_stored_no
 async def test_a_repeated_encrypted_append_is_recognized(pipe: Pipe, queue: Queue) -> None:
     job, grant = await claimed(queue)
     entries = of(job)
-    for _ in range(2):  # the second one as by a worker that never saw the first one's reply
+    for _ in range(2):  # repeats the append, as a worker does whose first reply was lost
         await LogWriter(pipe, job.id, grant.claim, grant.length).append(entries[:-1])
     for _ in range(2):
         again = LogWriter(pipe, job.id, grant.claim, grant.length + len(entries) - 1)
@@ -164,7 +164,8 @@ async def test_a_new_first_key_encrypts_and_the_old_key_still_decrypts(
         await writer.finish(Status.COMPLETED, entries[-1:], retention_ms=60_000)
         whole = (await read_all(rotated, job.id)).entries
         assert entries == whole[2:]
-        # The head is stored under the old key; a log that cannot be verified is not compacted.
+        # The head is encrypted with the old key, so the writer cannot verify the log and does not
+        # compact it.
         await writer.compact(whole[:2], entries)
         assert whole == (await read_all(rotated, job.id)).entries
     with pytest.raises(EncryptionKeyMissing):
@@ -198,7 +199,7 @@ async def test_a_missing_key_is_named_in_the_error(
         with pytest.raises(EncryptionKeyMissing) as missing:
             job_of(job.id, record, stranger.cipher)
         assert Cipher(OLD).ids[0] == missing.value.key_id
-        if listed is not None:  # without a cipher entries are read by whoever decodes them
+        if listed is not None:  # without a cipher, entries are returned still encrypted
             with pytest.raises(EncryptionKeyMissing):
                 await read_all(stranger, job.id)
         await writer.compact(list(map(encode_event, opening_of(job))), entries)

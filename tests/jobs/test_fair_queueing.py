@@ -1,4 +1,4 @@
-"""Fair queueing: the lowest finish tag is served next, by weight, within concurrency limits."""
+"""Fair queueing: the lowest finish tag is served next, with weights and concurrency limits."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ async def end(pipe: Pipe, grant: Grant, tokens: int | None = None) -> None:
     await writer.finish(Status.COMPLETED, [last], retention_ms=60_000, tokens=tokens)
 
 
-# What was used decides
+# Order by used tokens
 
 
 async def test_a_new_owner_is_served_next_regardless_of_the_queue_length(queue: Queue) -> None:
@@ -66,7 +66,7 @@ async def test_a_new_owner_is_served_next_regardless_of_the_queue_length(queue: 
 async def test_a_tenant_that_used_more_tokens_is_served_less_often(
     pipe: Pipe, queue: Queue
 ) -> None:
-    """Both run one job at a time; an answer of `a` uses nine times the tokens of one of `b`."""
+    """Both tenants run one job at a time; an answer of `a` uses nine times the tokens of `b`'s."""
     for tenant in "ab":
         for _ in range(60):
             await submitted(queue, tenant)
@@ -107,7 +107,8 @@ async def test_an_idle_tenant_accumulates_no_credit(pipe: Pipe, queue: Queue) ->
         await end(pipe, grant, 5000)
     for _ in range(30):
         await submitted(queue, "b")
-    # b is owed what a took last, ten of its own, and not the 95 000 tokens before.
+    # b catches up only with a's last job, which equals ten of b's, and not with the 95,000 tokens
+    # before.
     assert "b" * 10 + "a" == await owners(queue, 11)
 
 
@@ -131,7 +132,7 @@ async def test_a_rescued_answer_is_charged_once(pipe: Pipe, queue: Queue) -> Non
     assert finish_tag == pytest.approx(9000)
 
 
-# How many run
+# Limits on running jobs
 
 
 @pytest.fixture
@@ -220,11 +221,11 @@ async def test_a_renewed_lease_keeps_its_slot(pipe: Pipe, narrow: Queue) -> None
     assert "b" == await owners(narrow, 9)
 
 
-# What it costs
+# The cost of a claim
 
 
 async def commands(pipe: Pipe) -> int:
-    """The number of commands that Redis has executed, including those in scripts."""
+    """Returns the number of commands that Redis has executed, including those in scripts."""
     info = await pipe.call("INFO", "commandstats")
     return sum(map(int, re.findall(rb"calls=(\d+)", info)))
 

@@ -1,8 +1,8 @@
-"""An experiment on a real Redis: one tenant has 10 000 waiting prompts, another submits one.
+"""An experiment on a real Redis: one tenant has 10,000 waiting prompts, another submits one.
 
-Time is discrete: a step ends one running answer and fills its slot again. What is measured is how
-many answers end between the submit of the one and its claim; it may be no more than were running.
-Run it with `-s` to read the figures.
+Time is discrete: each step ends one running answer and fills its slot again. The test counts the
+answers that end between the single submission and its claim; there may be no more of them than
+slots. Run it with `-s` to print the figures.
 """
 
 from __future__ import annotations
@@ -62,4 +62,4 @@ async def test_ten_thousand_jobs_of_one_tenant_delay_another_only_by_running_job
     )
     assert left > FLOOD - 500, "it was a flood all the time"
     assert max(waits) <= SLOTS
-    await pipe.call("FLUSHALL")  # else every key of the flood would be looked at
+    await pipe.call("FLUSHALL")  # otherwise the clean-up would check each key of the flood

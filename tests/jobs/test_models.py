@@ -1,4 +1,4 @@
-"""Valid models files are read, and invalid ones are refused with the place of the error."""
+"""Valid models files are accepted; the error for an invalid file names the place of the error."""
 
 from __future__ import annotations
 

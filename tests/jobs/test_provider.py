@@ -1,4 +1,4 @@
-"""Limits of a model's provider, shared by all workers, and the reported reasons for waits."""
+"""A model provider's limits, shared by all workers, and the reported reasons for waiting."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ async def claim(queue: Queue, count: int = 99, requests: int = 0, tokens: int = 
 
 
 async def back(pipe: Pipe, key: str, field: str, ms: int) -> None:
-    """Moves the stored times back, as if so much time had passed."""
+    """Moves a stored time back, as if this much time had passed."""
     await pipe.call("HINCRBY", key, field, -ms)
 
 
@@ -52,7 +52,7 @@ async def test_estimated_tokens_count_against_the_token_limit_of_a_provider(
     pipe: Pipe, queue: Queue
 ) -> None:
     await waits(queue, 30)
-    # Ten seconds' worth is 1000 tokens; one takes a little more than 500.
+    # The limit for ten seconds is 1,000 tokens, and each job needs slightly more than 500.
     assert 2 == await claim(queue, tokens=6000)
     assert 0 == await claim(queue, tokens=6000)
     await back(pipe, NAMES.pace("m"), "at", 10_000)
@@ -76,7 +76,7 @@ async def test_requests_resume_slowly_after_a_pause(pipe: Pipe, queue: Queue) ->
     for _ in range(4):
         begun.append(await claim(queue))
         await back(pipe, NAMES.pause("m"), "until", 500)
-    # Real time passes as well on a busy machine: it may be more, and never all at once.
+    # Real time also passes: a busy machine may start more jobs, but never all jobs at once.
     assert 1 <= begun[0] <= 4, begun
     assert sum(begun) < 40, begun
     await pipe.call("DEL", NAMES.pause("m"))

@@ -1,4 +1,4 @@
-"""The queue on a real Redis: the promises of its scripts."""
+"""The queue on a real Redis: the guarantees of its scripts."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ from tests.jobs.factories import (
 )
 from tests.jobs.steps import claim_ids, finish, submit
 
-# Submit.
+# Submitting jobs
 
 
 async def test_a_submitted_job_waits_with_its_first_events(pipe: Pipe, queue: Queue) -> None:
@@ -133,7 +133,7 @@ async def test_a_full_queue_accepts_a_repeated_key(pipe: Pipe) -> None:
     assert job.id == (await submit(queue, a_job(), "key")).response_id
 
 
-# Extend.
+# Extending leases
 
 
 async def test_extend_reports_each_lease_as_held_lost_or_to_be_cancelled(
@@ -172,7 +172,7 @@ async def test_an_extended_lease_lasts_longer_and_is_never_shortened(
     assert (0, []) == await queue.rescue(0, new_claim())
 
 
-# Retry and give back.
+# Retrying jobs and returning them to the queue
 
 
 async def test_a_retry_waits_for_its_delay_and_is_counted(pipe: Pipe, queue: Queue) -> None:
@@ -243,7 +243,7 @@ async def test_only_the_holder_can_put_a_job_back_and_a_repeat_changes_nothing(
         await put_back(job.id, "another claim")
 
 
-# Places.
+# Queue positions
 
 
 async def test_the_queue_position_counts_from_the_head(pipe: Pipe, queue: Queue) -> None:

@@ -1,4 +1,4 @@
-"""The table of transitions, compared with the scripts that implement it."""
+"""The table of status transitions, compared with the scripts that implement it."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from tests.jobs.factories import (
     submitted,
 )
 
-# The table of transitions in the docstring of `jobs.record`.
+# The same table as in the docstring of `jobs.record`.
 TRANSITIONS: dict[str, dict[Status | None, tuple[Status, ...]]] = {
     "submit": {None: (Status.QUEUED,)},
     "submit_completed": {None: (Status.COMPLETED,)},
@@ -49,7 +49,7 @@ ENDS = [status for status in Status if status.ended]
 
 
 async def brought_to(pipe: Pipe, queue: Queue, status: Status | None) -> tuple[Job, str]:
-    """A job in this state, with its current or last claim."""
+    """Returns a job in the given state, and its current or last claim."""
     claim = new_claim()
     if status is None:
         return a_job(), claim

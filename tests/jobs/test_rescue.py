@@ -1,4 +1,4 @@
-"""Rescues: jobs of dead workers, jobs that waited too long, jobs that fell out of the queue."""
+"""Rescues of jobs: their worker died, they waited too long, or they were lost from the queue."""
 
 from __future__ import annotations
 

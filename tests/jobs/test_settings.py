@@ -1,4 +1,4 @@
-"""Settings: accepted values, and errors that name the invalid setting."""
+"""Shared settings: accepted values, and errors that name the invalid setting."""
 
 from __future__ import annotations
 

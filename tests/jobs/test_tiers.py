@@ -1,4 +1,4 @@
-"""Tiers and models in the queue: priority, starvation, and models at their limit."""
+"""Tiers and models in the queue: priority, starvation, and models whose slots are all in use."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ async def next_ids(queue: Queue, count: int = 1, **room: int) -> list[str]:
 
 
 async def has_waited(pipe: Pipe, *ids: str, minutes: int = 2) -> None:
-    """Lets a job have waited so long that others may overtake it only a few times."""
+    """Makes jobs look as if they had waited long enough to be overtaken only a few more times."""
     for id_ in ids:
         await pipe.call("HINCRBY", NAMES.job(id_), "submitted", -60_000 * minutes)
 
@@ -112,7 +112,7 @@ async def test_flex_is_not_starved_by_default(pipe: Pipe, queue: Queue) -> None:
 
 
 async def test_a_position_counts_the_jobs_ahead(pipe: Pipe, queue: Queue) -> None:
-    """Jobs of the same owner and model in all tiers count; jobs of others do not."""
+    """Jobs of the same owner and model count in every tier; other jobs do not count."""
     for tier in ("default", "default", "flex", "priority"):
         await waits(queue, tier, "m")
     await waits(queue, "priority", "n")
@@ -133,7 +133,7 @@ async def test_a_position_is_reported_without_a_models_file(queue: Queue) -> Non
 
 
 async def test_a_requeued_job_returns_to_its_own_queue(pipe: Pipe, queue: Queue) -> None:
-    """After a retry, a worker's stop, a worker's death, and the loss of an id from the queue."""
+    """Covers a retry, a stopped worker, a dead worker, and an id that the queue has lost."""
     ids = [await waits(queue, "flex", "m") for _ in range(4)]
     claims = {g.response_id: g for g in await queue.claim(0, new_claim(), 9)}
     assert {"m"} == {grant.model for grant in claims.values()}

@@ -1,4 +1,4 @@
-"""Turns are stored once, and stay readable for jobs accepted before their deletion."""
+"""A turn is stored once, and accepted jobs can read it even after its deletion."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def items_of(text: str) -> list[dict[str, Any]]:
 
 
 async def a_turn(queue: Queue, text: str = "said", partition: int = 0) -> TurnSlice:
-    """A finished response that a job continues."""
+    """Stores a finished response that a job can continue."""
     job = a_job()
     job = Job(new_response_id(partition), job.owner, job.created_at, job.params)
     await queue.submit_completed(job, [ending(job)])
@@ -120,7 +120,7 @@ async def test_a_refused_job_references_no_turns(pipe: Pipe) -> None:
 
 @pytest.fixture
 async def locked(redis_url: str, pipe: Pipe) -> AsyncIterator[Pipe]:
-    del pipe  # which empties Redis first
+    del pipe  # the `pipe` fixture empties Redis first
     async with redis_from_url(redis_url, Cipher("A" * 43 + "=")).pipe() as locked:
         yield locked
 

@@ -1,4 +1,4 @@
-"""The log lines of a process."""
+"""The log lines that a process writes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Background loops: their ticks, their stop, and their handling of errors."""
+"""Background loops: how they run repeatedly, stop, and handle errors."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ AT_ONCE = (0.0, 0.0)
 
 
 class Ticks:
-    """Counts ticks; raises the errors that it is given, in their order."""
+    """Counts its calls, and raises the given errors in order."""
 
     def __init__(self, *errors: Exception) -> None:
         self.count = 0

@@ -1,4 +1,7 @@
-/* `node alone.mjs URL PROMPT`: the client, without a page, sends a prompt, loses its socket in mid-answer, and prints the answer. */
+/*
+ * Sends a prompt with the client outside a page, closes its socket in mid-answer, and prints the
+ * answer. Usage: `node alone.mjs URL PROMPT`.
+ */
 import { HoldlineClient } from "../../web/client.js";
 
 const [url, prompt] = process.argv.slice(2);

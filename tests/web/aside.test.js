@@ -7,7 +7,7 @@ import { asideOf } from "../../web/aside.js";
 
 const vectors = JSON.parse(readFileSync(new URL("../vectors/aside.json", import.meta.url), "utf8"));
 
-/** The events, numbered. */
+/** Numbers the events and applies them to a response. */
 const fold = (events) => {
   const answer = new ResponseState();
   for (const [index, event] of events.entries()) {

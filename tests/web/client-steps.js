@@ -1,4 +1,4 @@
-/** A client on a fake socket, and the messages of its server. */
+/** Helpers for client tests: a client on a fake socket, and the server's messages. */
 
 import { createHash } from "node:crypto";
 
@@ -7,7 +7,7 @@ import { FakeClock, fakeSockets } from "./fakes.js";
 
 export const URL_ = "ws://holdline.example/v1/responses";
 
-/** A client on a fake socket; `random` 0 makes every delay the shortest. */
+/** Returns a client on a fake socket. With `random` 0, every delay has its minimum length. */
 export function connect({ open = true, random = 0 } = {}) {
   const clock = new FakeClock();
   const sockets = fakeSockets();
@@ -18,7 +18,7 @@ export function connect({ open = true, random = 0 } = {}) {
   return { client, clock, sockets };
 }
 
-/** The log of an answer of some pieces, as the server sends it on a lane. */
+/** Returns the log of an answer with the given pieces of text, as the server sends it on a lane. */
 export function log(handle, id, pieces, { sha256 } = {}) {
   const text = pieces.join("");
   const on = { stream_id: handle.streamId };
@@ -36,7 +36,7 @@ export function log(handle, id, pieces, { sha256 } = {}) {
   ].map((event, number) => ({ ...event, ...on, sequence_number: number }));
 }
 
-/** A refusal on the lane of an answer. */
+/** Returns an error message that refuses an answer's request, on the answer's lane. */
 export const refusal = (handle, status, code, more = {}) => ({
   type: "error", status, stream_id: handle.streamId,
   error: { type: "invalid_request_error", code, message: `${code}!`, param: null, ...more },

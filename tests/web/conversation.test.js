@@ -3,7 +3,7 @@ import { test } from "node:test";
 
 import { Conversation, storageOf, TURN_LIMIT } from "../../web/conversation.js";
 
-/** A storage limited to so many characters. */
+/** Returns a storage that rejects values longer than `room` characters. */
 function storage(room = Infinity) {
   const kept = new Map();
   return {

@@ -1,6 +1,6 @@
-/** A socket and a clock that a test controls. */
+/** A fake socket and a fake clock, both controlled by the test. */
 
-/** A clock that the test advances; timers fire in the order of their due times. */
+/** A clock that the test advances. Timers fire in the order of their due times. */
 export class FakeClock {
   time = 1_000_000;
   #timers = new Map();
@@ -35,7 +35,7 @@ export class FakeClock {
   }
 }
 
-/** A socket class that records its instances. */
+/** Returns a socket class that records its instances. */
 export function fakeSockets() {
   return class FakeWebSocket {
     /** @type {FakeWebSocket[]} */
@@ -64,31 +64,31 @@ export function fakeSockets() {
       this.readyState = 3;
     }
 
-    /** The server accepts and says welcome. */
+    /** Simulates that the server accepts the socket and sends its welcome message. */
     welcome(more = {}) {
       this.readyState = 1;
       this.push({ type: "holdline:welcome", ping_interval_ms: 25_000, limits: {}, server_time: 0, ...more });
     }
 
-    /** The server sends. */
+    /** Simulates events from the server. */
     push(...events) {
       for (const event of events) this.onmessage?.({ data: JSON.stringify(event) });
     }
 
-    /** The line breaks, or the server closes. */
+    /** Simulates a lost connection, or a close by the server. */
     drop(code = 1006, reason = "") {
       this.readyState = 3;
       this.onclose?.({ code, reason });
     }
 
-    /** The upgrade is refused; not every platform reports a close as well. */
+    /** Simulates a refused upgrade. Not every platform also reports a close. */
     refuse({ close = true } = {}) {
       this.readyState = 3;
       this.onerror?.({});
       if (close) this.onclose?.({ code: 1006, reason: "" });
     }
 
-    /** The sent messages of one type. */
+    /** Returns the sent messages of one type. */
     of(type) {
       return this.sent.filter((message) => message.type === type);
     }

@@ -49,7 +49,7 @@ test("a display formula is recognized while streaming, at any cut", () => {
 });
 
 test("the texts of all tokens appear in the source in order", () => {
-  // `marked` itself drops a space at the beginning of a list.
+  // Lists are skipped, because `marked` itself drops a space at the start of a list.
   for (const [text] of CASES.filter(([written]) => !written.startsWith("-"))) {
     for (let end = 0; end <= text.length; end += 1) {
       const part = text.slice(0, end);
@@ -75,7 +75,7 @@ test("a table with too many cells is shown as text", () => {
   const table = (columns, rows) => "|a".repeat(columns) + "|\n" + "|-".repeat(columns) + "|\n" + "|\n".repeat(rows);
   assert.ok(types(table(20, 200)).includes("table"));
   assert.ok(!types(table(2_000, 2_000)).includes("table"));
-  // No steps are left to look for underlined headings.
+  // The wide table has used all steps, so none are left to search for underlined headings.
   assert.ok(types(`${table(20, 200)}\na\n===`).includes("heading"));
   assert.ok(!types(`${table(2_000, 2_000)}\na\n===`).includes("heading"));
 });

@@ -1,7 +1,8 @@
-"""`python tests/web/sizes.py`: what a page loads for a chat widget, ours and others', in gzip -9.
+"""Prints the compressed size of what a page loads for a chat widget.
 
-Ours is measured on what the server sends. Of the others it is the browser bundle that they publish,
-packed by npm into a temporary folder; `--ours` leaves them out. Chainlit's copilot is not on npm.
+Run `python tests/web/sizes.py`. For Holdline, it measures the files that the server sends, with
+gzip -9. For other widgets, it measures the browser bundles that they publish, which npm packs into
+a temporary folder; `--ours` omits them. Chainlit's copilot is not on npm.
 """
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ def packed(content: bytes) -> int:
 
 
 def ours() -> dict[str, int]:
-    """By what a visitor has waited for, in the order in which it comes."""
+    """Returns Holdline's sizes for each stage of loading, in loading order."""
     pages = Pages()
     marked, core, python = (
         len(pages._assets[f"vendor/{name}"].packed)
@@ -52,7 +53,7 @@ def ours() -> dict[str, int]:
 
 
 def theirs(name: str, files: list[str], folder: Path) -> tuple[str, int]:
-    """The version and the size of a package's bundle."""
+    """Returns the version and the bundle size of a package."""
     ran = subprocess.run(
         ["npm", "pack", "--silent", name], cwd=folder, capture_output=True, text=True, check=True
     )

@@ -10,7 +10,7 @@ const part = (value) => Buffer.from(JSON.stringify(value)).toString("base64url")
 const tokenOf = (claims) => `${part({})}.${part(claims)}.s`;
 const of = (sub, more = {}) => tokenOf({ iss: "i", tenant: "t", sub, ...more });
 
-/** One browser: a storage, and threads whose token provider gives `browser.token`. */
+/** Returns a browser: a storage, and threads whose token provider returns `browser.token`. */
 function browser() {
   const kept = new Map();
   const storage = {
@@ -36,7 +36,7 @@ const settle = () => new Promise((resolve) => setTimeout(resolve));
 const prompts = (thread) => thread.entries.map(({ turn }) => turn.prompt);
 const sent = (here) => here.Sockets.made.map((socket) => socket.sent.map((message) => message.token ?? message.input));
 
-/** A tab with a signed-in user and an open socket. */
+/** Returns a tab with a signed-in user and an open socket. */
 async function signedIn(here, token) {
   here.token = token;
   const thread = here.tab();

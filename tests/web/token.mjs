@@ -1,4 +1,5 @@
-// The client of web/ against a server that asks for tokens: node token.mjs URL, tokens on standard input, one a line.
+// Runs the web client against a server that requires tokens. Usage: `node token.mjs URL`, with one
+// token per line on standard input.
 import { createInterface } from "node:readline/promises";
 import { HoldlineClient } from "../../web/client.js";
 

@@ -4,7 +4,7 @@ import { test } from "node:test";
 import { ResponseState } from "../../web/response-state.js";
 import { bannerWords, statusWords } from "../../web/status.js";
 
-/** The words for an answer after some changes to it and to its handle. */
+/** Returns the status text for an answer after changes to the answer and its request handle. */
 function words(answerChanges, handleChanges = {}, state = "open") {
   const answer = Object.assign(new ResponseState("resp_1"), answerChanges);
   return statusWords({ answer, stopping: false, busy: false, verified: null, request: {}, ...handleChanges }, state);

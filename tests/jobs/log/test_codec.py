@@ -1,4 +1,4 @@
-"""The encoding of jobs and events in Redis, and the decoding of foreign bytes."""
+"""The encoding of jobs and events in Redis, and the decoding of arbitrary bytes."""
 
 from __future__ import annotations
 
@@ -184,7 +184,7 @@ def test_a_foreign_entry_is_undecodable(entry: bytes) -> None:
 
 @pytest.mark.skipif("MSGPACK_PUREPYTHON" in os.environ, reason="this is the inner run")
 def test_the_codec_works_without_the_c_extension_of_msgpack() -> None:
-    # Its Python version raises other errors.
+    # msgpack's pure Python version raises other exceptions than its C extension.
     argv = [
         sys.executable,
         "-m",

@@ -1,4 +1,4 @@
-"""Compacted logs in Redis: they read the same, and only the writer that ended a log compacts it."""
+"""Compacted logs in Redis read the same as before; only the writer that ended a log compacts it."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def head_of(job: Job) -> list[bytes]:
 
 
 class Ended:
-    """An answer that has ended and is not yet compacted."""
+    """A finished answer whose log is not yet compacted."""
 
     def __init__(self, pipe: Pipe, job: Job, grant: Grant, pieces: int) -> None:
         said_so = [f"piece {number} " for number in range(pieces)]
@@ -79,7 +79,7 @@ async def test_a_long_compacted_log_is_read_in_several_steps(pipe: Pipe, queue: 
 
     assert log == (await read_all(pipe, answer.job.id)).entries
     assert log[1_990:2_000] == (await answer.view(1_990)).entries
-    # The last entry of a block and one more: a follower that knows the first needs the second.
+    # Read the last entry of a block and the entry after it: a follower may lack only the latter.
     assert log[1_999:3_999] == (await answer.view(1_999, least=2)).entries
     assert len(log) == (await answer.view(4_499)).length
 
@@ -97,7 +97,7 @@ async def test_compacting_and_ending_may_be_repeated(pipe: Pipe, queue: Queue) -
     writer, length = answer.writer, answer.writer.length
     for _ in range(3):
         await answer.compact()
-        writer.length = length - 1  # as if the reply to the end had been lost
+        writer.length = length - 1  # as if the reply to the final append had been lost
         await writer.finish(Status.COMPLETED, answer.rest[-1:], retention_ms=RETENTION)
     assert length == writer.length
     assert answer.head + answer.rest == (await answer.view()).entries

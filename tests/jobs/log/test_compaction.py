@@ -1,4 +1,4 @@
-"""The expansion of a compacted log yields every entry byte for byte, from any index on."""
+"""A compacted log expands to exactly the original entries, from any index on."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ deltas = st.builds(
     lambda place, text: encode_event(delta(place, text)), st.sampled_from(PLACES), texts
 )
 others = st.builds(lambda number: encode_event(annotated(PLACES[0], number, {})), st.integers(0, 9))
-# Foreign bytes are expanded unchanged as well.
+# Arbitrary bytes must also be expanded unchanged.
 aliens = st.binary(max_size=40) | st.builds(
     lambda head, tail: head + tail,
     st.sampled_from([b"\x95\x01", b"\x94\x07", b"\x95\x01\xa0\x00\x00\xd9\x05", b"\xdb"]),
@@ -40,7 +40,7 @@ logs = st.lists(deltas | others | aliens, max_size=60)
 
 
 def log_of(pieces: list[str]) -> list[bytes]:
-    """The entries of an answer."""
+    """Returns the log entries of an answer."""
     job, text = a_job(instructions="Be brief. " * 200), "".join(pieces)
     events = [*opening(job), *saying(job, 1, 0, pieces), *said(job, 1, 0, text)]
     return [encode_event(event) for event in [*events, ending(job, text=text)]]
@@ -90,7 +90,8 @@ def test_an_empty_log_has_no_blocks() -> None:
 
 @pytest.mark.parametrize("tokens", [50, 500, 2_000, 10_000])
 def test_a_compacted_answer_takes_little_more_room_than_its_text(tokens: int) -> None:
-    # Numbers in a row are hard to compress as text of a model is, which repeats its words.
+    # Hash digits are about as hard to compress as a model's text. Consecutive numbers compress
+    # better.
     pieces = [f"{hashlib.sha256(b'%d' % number).hexdigest()[:5]} " for number in range(tokens)]
     text = sum(map(len, pieces))
     size = sum(len(block.data) for block in compact(log_of(pieces)))
@@ -116,6 +117,9 @@ def test_bytes_that_are_not_a_block_raise_an_error(data: bytes) -> None:
 
 
 def test_the_dictionary_is_part_of_the_format() -> None:
-    """A log that was compacted with another dictionary cannot be read: change `VERSION` with it."""
+    """A log cannot be read with another dictionary.
+
+    When the dictionary changes, change `VERSION`.
+    """
     digest = hashlib.sha256(compaction_module._DICTIONARY).hexdigest()
     assert "949d59407ee04e97febab6b38a25cef31d66bdfadb29f26f37c7ad44becbb718" == digest

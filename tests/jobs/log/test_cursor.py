@@ -1,4 +1,4 @@
-"""A client always holds a prefix of the log, however notifications are lost or reordered."""
+"""A client always holds a prefix of the log, even if notifications are lost or reordered."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from hypothesis import strategies as st
 
 from jobs.log.cursor import Cursor, Relation
 
-Notification = tuple[int, int]  # first entry, count
+Notification = tuple[int, int]  # index of the first entry, number of entries
 
 
 class Client:
-    """A client that applies the rule of `cursor` and nothing else."""
+    """A client that follows a log with a `Cursor` and no other logic."""
 
     def __init__(self, log: list[bytes], after: int) -> None:
         self._log = log
@@ -57,7 +57,7 @@ def test_a_client_has_a_prefix_at_any_time_and_the_whole_log_after_a_last_read(
         elif step == "read" and client is not None:
             client.read(data.draw(st.none() | st.integers(1, 3)))
         elif on_the_way and step in ("notify", "notify again", "lose"):
-            # Any pending notification may come next, so that some arrive out of order.
+            # Any pending notification may be delivered next, so some are delivered out of order.
             place = data.draw(st.integers(0, len(on_the_way) - 1))
             if step != "lose" and client is not None:
                 client.notify(on_the_way[place])

@@ -1,4 +1,4 @@
-"""The response that the events of a log add up to, compared with the official SDK."""
+"""The response accumulated from a log's events, compared with that of the official SDK."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ EVENT: TypeAdapter[Any] = TypeAdapter(ResponseStreamEvent)
 
 
 def end(job: Job, state: ResponseState, status: Status, attempts: int = 1) -> Event:
-    """The terminal event of the output so far."""
+    """Returns the terminal event for the output so far."""
     return terminal(
         job,
         status,
@@ -89,17 +89,17 @@ ANSWERS = [
 
 
 def on_the_wire(events: list[Event]) -> list[dict[str, Any]]:
-    """The events as a client receives them: encoded, decoded and numbered."""
+    """Returns the events as a client receives them: encoded, decoded and numbered."""
     through = [decode_event(encode_event(event)) for event in events]
     return [{**event, "sequence_number": number} for number, event in enumerate(through)]
 
 
 def added_up_by_the_sdk(events: list[Event]) -> Response:
-    """The response that the accumulator of the SDK builds."""
+    """Returns the response that the SDK's accumulator builds from the events."""
     state: ResponseStreamState[Any] = ResponseStreamState(input_tools=omit, text_format=omit)
     response = None
     for event in on_the_wire(events):
-        if event["type"] != RESTARTED:  # the SDK passes over what it has no type for
+        if event["type"] != RESTARTED:  # the SDK ignores event types that it does not know
             for seen in state.handle_event(EVENT.validate_python(event)):
                 response = getattr(seen, "response", None)
     assert isinstance(response, Response)
@@ -107,7 +107,7 @@ def added_up_by_the_sdk(events: list[Event]) -> Response:
 
 
 def missing_fields(value: object, model: BaseModel, path: str = "") -> list[str]:
-    """The fields that the SDK's type requires and its own lenient parsing let pass."""
+    """Returns the required fields of the SDK's type that its lenient parser does not enforce."""
     assert isinstance(value, dict)
     missing = []
     for name, field in type(model).model_fields.items():

@@ -1,4 +1,4 @@
-"""The log: one writer, no gap, no repeat, one terminal event; notifications carry new entries."""
+"""A log has one writer, no gaps, no repeats and one terminal event; notifications carry entries."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def queue(pipe: Pipe) -> Queue:
 
 
 async def entries_of(pipe: Pipe, job: Job) -> list[bytes]:
-    """The entries of the log after the two events of the submit."""
+    """Returns the log entries that follow the two events of the submission."""
     return (await read_all(pipe, job.id)).entries[2:]
 
 
@@ -50,7 +50,7 @@ async def ttl(pipe: Pipe, key: str) -> int:
 
 
 def repeated(pipe: Pipe, monkeypatch: pytest.MonkeyPatch, times: int = 3) -> None:
-    """Runs each script several times and returns the last reply to the caller."""
+    """Makes each script run several times and returns the last reply to its caller."""
     run: Callable[..., Any] = pipe.run
 
     async def run_again(*args: Any) -> Any:
@@ -165,7 +165,7 @@ async def test_a_writer_that_lost_its_lease_writes_nothing(
     writer = LogWriter(pipe, job.id, grant.claim, grant.length)
     await run_out(pipe, job.id)
     await queue.rescue(0, new_claim())
-    for _ in range(2):  # while it waits, and when another worker holds it
+    for _ in range(2):  # while the job waits, and when another worker has claimed it
         with pytest.raises(Fenced):
             if ending:
                 await writer.finish(Status.COMPLETED, [b"end"], retention_ms=RETENTION)
@@ -268,7 +268,7 @@ async def test_a_response_that_was_never_submitted_is_unknown(pipe: Pipe) -> Non
 
 
 class Notifications:
-    """The notifications of one response."""
+    """Records the notifications of one response."""
 
     def __init__(self) -> None:
         self.received: list[object] = []

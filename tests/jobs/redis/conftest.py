@@ -17,7 +17,7 @@ async def proxy(redis_url: str) -> AsyncIterator[Proxy]:
 
 @pytest.fixture
 async def through(proxy: Proxy) -> AsyncIterator[Pipe]:
-    """A pipe through the proxy."""
+    """Yields a pipe that connects to Redis through the proxy."""
     async with Pipe(Redis(proxy.url), deadline=3) as pipe:
         await pipe.call("PING")
         yield pipe

@@ -1,4 +1,4 @@
-"""The check of a Redis: suitable ones are described, others refused with the setting to change."""
+"""The start-up check of Redis describes a suitable Redis and names a wrong setting of others."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A pipe over lost, stalled or slow connections, and over a Redis that lost its scripts."""
+"""A pipe over lost, stalled or slow connections, and with a Redis that has lost its scripts."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ from tests.system import wait_until
 
 @pytest.fixture
 def own(tmp_path: Path) -> Iterator[tuple[str, int]]:
-    """A Redis that the test may suspend and kill, with its process id."""
+    """Starts a Redis that the test may suspend and kill; yields its URL and process id."""
     with embedded_redis_sync(None, "--pidfile", str(tmp_path / "pid")) as url:
         yield url, int((tmp_path / "pid").read_text())
 
 
 async def answers(pipe: Pipe) -> None:
-    """Returns once Redis answers: on a busy machine that may take more than a short deadline."""
+    """Returns when Redis replies, which may take longer than a short deadline on a busy machine."""
     async with asyncio.timeout(20):
         while True:
             with contextlib.suppress(RedisAway):
@@ -47,7 +47,7 @@ async def test_pending_commands_fail_when_the_connection_is_lost(
     with pytest.raises(RedisAway):
         await through.call("INCR", "holdline:counter")
 
-    assert 2 == await through.call("INCR", "holdline:counter")  # it had been executed
+    assert 2 == await through.call("INCR", "holdline:counter")  # the first one had been executed
     await through.call("DEL", "holdline:counter")
 
 
@@ -63,7 +63,8 @@ async def test_scripts_are_repeated_until_they_succeed_on_a_failing_network(
 ) -> None:
     async def break_again() -> None:
         for _ in range(5):
-            # Counted at the proxy: a connection may be back before anybody saw that it was lost.
+            # Count accepted connections at the proxy: the pipe may reconnect before a poll sees
+            # the loss.
             await wait_until(lambda: through.connected)
             seen = proxy.accepted
             proxy.reset()
@@ -94,7 +95,8 @@ async def test_replies_reach_their_own_callers_across_lost_connections(
 
     async def break_again() -> None:
         for _ in range(5):
-            # Counted at the proxy: a connection may be back before anybody saw that it was lost.
+            # Count accepted connections at the proxy: the pipe may reconnect before a poll sees
+            # the loss.
             await wait_until(lambda: through.connected)
             seen = proxy.accepted
             proxy.reset()
@@ -106,7 +108,7 @@ async def test_replies_reach_their_own_callers_across_lost_connections(
 
 
 class ClosedAtOnce(Redis):
-    """A proxy that closes accepted connections, as a starting Redis does, and then forwards one."""
+    """A Redis whose first connections close at once, as a starting Redis behind a proxy does."""
 
     times = 3
 
@@ -243,7 +245,7 @@ async def test_an_idle_connection_that_redis_closes_causes_no_error(
         assert mine != theirs
         first = idle._wire
         await pipe.call("CLIENT", "KILL", "ID", theirs)
-        await wait_until(lambda: idle._wire is not first)  # and it may have the next one already
+        await wait_until(lambda: idle._wire is not first)  # the pipe may have reconnected already
 
         assert b"after" == await idle.call("ECHO", "after")
 

@@ -1,4 +1,4 @@
-"""A subscriber may lose messages, and must report it."""
+"""A subscriber may lose messages, but it must report each loss as a gap."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ PROBE = NAMES.probe("test")
 
 
 class Recorder:
-    """The messages of one subscription, in order; a gap is None."""
+    """Records the messages of one subscription in order; None stands for a gap."""
 
     def __init__(self, subscriber: Subscriber, channel: str = CHANNEL) -> None:
         self.received: list[bytes | None] = []
@@ -71,7 +71,7 @@ async def test_a_subscription_starts_with_a_gap_followed_by_messages(
 async def test_everything_published_after_the_gap_is_received(
     subscriber: Subscriber, pipe: Pipe
 ) -> None:
-    # The gap is reported when Redis confirms, and from then on nothing is missed.
+    # The gap is reported when Redis confirms the subscription; no message is missed after that.
     for number in range(50):
         channel = f"{CHANNEL}{number}"
         recorder = Recorder(subscriber, channel)
@@ -180,7 +180,8 @@ async def test_resubscribing_at_once_loses_no_message_unless_a_gap_is_reported(
         recorder = Recorder(subscriber)
         message = b"%d" % number
         await pipe.call("PUBLISH", CHANNEL, message)
-        # Either it was received, or a gap came after it: then a read would find it.
+        # The message was either received or is followed by a gap, after which a read would find
+        # it.
         await pipe.call("PUBLISH", PROBE, "x")
         await wait_until(lambda recorder=recorder: recorder.gaps)  # type: ignore[misc]
         assert 1 == await pipe.call("PUBLISH", CHANNEL, b"after")
@@ -217,7 +218,7 @@ async def test_a_connection_that_lost_its_subscriptions_is_replaced(
 ) -> None:
     recorder = Recorder(subscriber)
     await wait_until(lambda: recorder.gaps == 1 and subscriber.healthy)
-    subscriber._write("UNSUBSCRIBE")  # as after a failover that was not noticed
+    subscriber._write("UNSUBSCRIBE")  # like a failover that the subscriber did not notice
 
     await wait_until(lambda: recorder.gaps == 2)
 
@@ -229,7 +230,7 @@ async def test_a_connection_without_messages_is_kept(subscriber: Subscriber) -> 
     wire = subscriber._wire
     probes: set[float] = set()
 
-    def ten_probes() -> bool:  # which take more than twice the longest allowed silence
+    def ten_probes() -> bool:  # ten probes take more than twice the longest allowed silence
         probes.add(subscriber._last_probe)
         return len(probes) > 10
 
@@ -248,7 +249,7 @@ async def test_a_subscription_refused_by_a_busy_redis_is_repeated(
     await pipe.call("CONFIG", "SET", "busy-reply-threshold", "10")
     loop = "local over = os.clock() + 0.5 while os.clock() < over do end"
     script = asyncio.create_task(pipe.call("EVAL", loop, 0))
-    await asyncio.sleep(0.2)  # time passes: the script is busy for longer than the threshold
+    await asyncio.sleep(0.2)  # time passes: the script exceeds the busy threshold
     recorder = Recorder(subscriber)
     try:
         await script

@@ -1,4 +1,4 @@
-"""One connection: how it is opened and closed, what it receives and raises."""
+"""One Redis connection: opening, closing, received data, and the exceptions that it raises."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Runs each call on the scripts and on the model, and compares the results."""
+"""Runs each call on the scripts in Redis and on the Python model, and compares the results."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from tests.jobs.scripts.model import (
 
 
 def keys_of(id_: str) -> dict[str, str]:
-    """The arguments that most scripts of a response have."""
+    """Returns the arguments that most scripts for a response share."""
     return {
         "job_key": NAMES.job(id_),
         "log_key": NAMES.log(id_),
@@ -58,7 +58,7 @@ return found
 
 
 class Both:
-    """Redis and the model side by side; every earlier call can be repeated."""
+    """Runs calls on Redis and on the model. Any earlier call can be repeated."""
 
     def __init__(self, pipe: Pipe) -> None:
         self.pipe = pipe
@@ -70,12 +70,12 @@ class Both:
         self._marks = 0
 
     def mark(self, what: str) -> bytes:
-        """A unique entry."""
+        """Returns a unique log entry."""
         self._marks += 1
         return f"{what} {self._marks}".encode()
 
     async def make(self, call: Call) -> None:
-        """Makes a call, records it, and compares the results."""
+        """Makes a call, records the call for repetition, and compares the results."""
         self.calls.append(call)
         await self.again(call)
 
@@ -297,7 +297,7 @@ class Both:
         return call
 
     async def time_passes(self, id_: str) -> None:
-        """Makes every delay, lease and inspection of this response due."""
+        """Makes the retry delay, the lease and the inspection of this response due."""
         await run_out(self.pipe, id_)
         await fall_due(self.pipe, id_)
         await inspect_now(self.pipe, id_)
@@ -305,7 +305,7 @@ class Both:
             one.ran_out, one.due = one.status == RUNNING, one.delayed
 
     async def compare(self) -> None:
-        """Checks that Redis equals the model and keeps the promises."""
+        """Checks that the state in Redis equals the model's state and satisfies the invariants."""
         rows = await self.pipe.call("EVAL", LOOK, 1, NAMES.prefix, *self.ids)
         for id_, (status, claim, attempt, failures, log, open_, leased, delayed, block) in zip(
             self.ids, rows, strict=True

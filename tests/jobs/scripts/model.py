@@ -1,4 +1,4 @@
-"""The specification of the scripts: a model in Python that keeps its state in memory."""
+"""The specification of the scripts: a Python model that keeps its state in memory."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class Response:
     compacted: bool = False
 
     def push(self, expected: int, frames: list[bytes]) -> bool | None:
-        """True if pushed, False if found, None if neither."""
+        """Returns True if appended, False if the log ends with the entries, None otherwise."""
         if len(self.log) == expected:
             self.log += frames
             return True
@@ -64,7 +64,7 @@ class Response:
 
 @dataclass
 class Model:
-    """The specified behaviour; each method returns the reply of its script."""
+    """The specified behaviour. Each method returns the reply of the script with the same name."""
 
     all: dict[str, Response] = field(default_factory=dict)
     keys: dict[str, tuple[str, str]] = field(default_factory=dict)
@@ -84,9 +84,10 @@ class Model:
         return [b"accepted"]
 
     def claim(self, claim: str, count: int, room: dict[str, int], granted: list[str]) -> None:
-        """Checks what was granted: the higher tier first, no more of a model than there is room
-        for, and no more of an owner than may run. Which owner comes first is not the model's
-        business.
+        """Checks the granted jobs.
+
+        Higher tiers come first. No model exceeds its free slots, and no owner exceeds the limit of
+        running jobs. The model does not specify the order of owners.
         """
         if claim in self.claims:
             held = [id_ for id_ in self.claims[claim] if self._holds(id_, claim)]
@@ -225,10 +226,10 @@ class Model:
 
 
 def logged(id_: str) -> list[bytes]:
-    """The log of a job that was submitted."""
+    """Returns the log of a submitted job."""
     return [f"{kind} {id_}".encode() for kind in ("created", "queued")]
 
 
 def rank(queue_name: str) -> int:
-    """The rank of a tier; lower ranks are served first."""
+    """Returns the rank of a queue's tier. Tiers with lower ranks are served first."""
     return {"p": 1, "f": 3}.get(queue_name[:1], 2)

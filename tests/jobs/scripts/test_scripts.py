@@ -1,6 +1,6 @@
-"""The scripts under repeats and reorderings, beside the model.
+"""The Redis scripts, compared with the Python model under repeated and reordered calls.
 
-Every call is made on both.
+Each call is made on both.
 """
 
 from __future__ import annotations
@@ -90,7 +90,7 @@ async def step(both: Both, draw: Callable[..., Any]) -> None:
             await both.make(both.put_back(what, id_, claim))
 
 
-# In parts, so that each of them is far below the time limit of a test.
+# The examples are divided into parts, so that each part stays far below the time limit of a test.
 @pytest.mark.parametrize("part", range(6))
 @on_redis(12)
 @given(data=st.data())
@@ -104,4 +104,4 @@ async def test_scripts_agree_with_the_model_under_repeats_and_reorderings(
     await both.drain()
 
 
-# One situation for every script, in which it has something to do.
+# Each script runs in one situation in which it changes the state.

@@ -1,4 +1,4 @@
-"""Each script when its reply is lost, and with memory full."""
+"""Each script, with its reply lost and with Redis out of memory."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ Do = Callable[[Pipe], Awaitable[object]]
 
 @dataclass(frozen=True)
 class Situation:
-    """`before` prepares the state in which `do` runs the script."""
+    """A state, prepared by `before`, in which `do` runs the script."""
 
     script: str
     before: Do
@@ -209,7 +209,7 @@ async def proxy(redis_url: str) -> AsyncIterator[Proxy]:
 
 
 async def after(pipe: Pipe, situation: Situation) -> tuple[object, Dump]:
-    """The reply of the script and the state of Redis after an undisturbed run."""
+    """Returns the script's reply and the state of Redis after a run without faults."""
     await situation.before(pipe)
     reply = await situation.do(pipe)
     left = await dump(pipe)
@@ -227,12 +227,12 @@ async def test_a_script_repeated_after_a_lost_reply_has_the_effect_of_one_run(
     async with Pipe(Redis(proxy.url)) as through:
         await through.call("PING")
         for _ in range(lost):
-            # A new connection loads the scripts first; the reply to lose is the one after that.
+            # A new connection first loads the scripts; the reply after that is dropped.
             proxy.drop_next_reply()
             await situation.do(through)
             assert proxy.dropped
             if situation.script in ("delete", "rescue"):
-                break  # their answer is what they found, and that is gone the next time
+                break  # a repeated run of these scripts finds nothing left
 
     found = await dump(pipe)
 
@@ -240,7 +240,7 @@ async def test_a_script_repeated_after_a_lost_reply_has_the_effect_of_one_run(
     assert proxy.accepted > 1
 
 
-# These may write while memory is full: they keep what there is, or make room.
+# These scripts may write while memory is full, because they keep existing data or free memory.
 MAY_WRITE = {
     "extend",
     "give_back",
@@ -274,5 +274,5 @@ async def test_only_scripts_that_need_no_extra_memory_write_to_a_full_redis(
     finally:
         await pipe.call("CONFIG", "SET", "maxmemory", "0")
 
-    await situation.do(pipe)  # memory is free again, and nothing has to be mended
+    await situation.do(pipe)  # with free memory, the script works without any repair
     assert expected == await dump(pipe)

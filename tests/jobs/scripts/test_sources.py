@@ -1,4 +1,4 @@
-"""The sources of the scripts: headers, includes, and the Python calls generated from them."""
+"""The scripts' source files: headers, includes, and the Python calls generated from them."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ def test_the_script_that_runs_for_each_token_defines_two_functions_only() -> Non
 def test_a_script_reads_its_arguments_by_the_names_in_its_header(path: Path) -> None:
     script, code = SCRIPTS[path.stem], re.sub(r"--.*", "", path.read_text(encoding="utf-8"))
     assert not re.search(r"\b(KEYS|ARGV)\b", code)
-    # A key may be named for the cluster alone, which finds the slot by it.
+    # A script may not use one of its keys: a cluster needs the key only to determine the slot.
     names = [*script.args, *filter(None, [script.rest])]
     assert [] == [name for name in names if not re.search(rf"\b{name}\b", code)]
 

@@ -1,4 +1,4 @@
-/* Runs inside a page: shows stored answers for which a Markdown parser may take quadratic time. */
+/* Runs inside a page: shows stored answers that could take a Markdown parser quadratic time. */
 async ([length, names]) => {
   const { Markdown } = await import("/web/markdown.js");
   const { STATUS } = await import("/web/status.js");

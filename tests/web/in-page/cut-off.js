@@ -1,4 +1,4 @@
-/* Runs inside a page: lists the visible elements of the widget that extend beyond the window or the panel. */
+/* Runs inside a page: lists the widget's visible elements that extend beyond the window or the panel. */
 () => {
   const root = document.querySelector("holdline-chat").shadowRoot;
   const panel = root.querySelector(".panel").getBoundingClientRect();
@@ -11,7 +11,7 @@
     .filter(([node, box]) => box.width > 0 && (box.left < left || box.right > right || clipped(node)))
     .map(([node, box]) => `${node.className || node.tagName} ${box.left} to ${box.right}`);
 
-  /** Its text is wider than it, and does not end in dots. */
+  /** Returns whether the element's text is cut off without an ellipsis. */
   function clipped(node) {
     const { overflowX, textOverflow } = getComputedStyle(node);
     return overflowX === "hidden" && textOverflow !== "ellipsis" && node.scrollWidth > node.clientWidth + 1;

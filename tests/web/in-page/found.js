@@ -1,4 +1,4 @@
-/* Runs inside a page: lists the forbidden elements and attributes found in an answer. */
+/* Runs inside a page: lists the forbidden elements and attributes in an answer. */
 () => [...document.body.lastElementChild.querySelectorAll("*")].flatMap(node => [
   ...(["A", "P", "DIV", "SPAN", "PRE", "CODE", "UL", "OL", "LI", "TABLE", "TR", "TH", "TD", "BLOCKQUOTE",
     "STRONG", "EM", "DEL", "BR", "HR", "H3", "H4", "H5", "H6", "BUTTON"].includes(node.tagName) ? [] : [node.tagName]),

@@ -1,4 +1,4 @@
-/* Runs inside a page: receives the same frames and ignores them. */
+/* Runs inside a page: receives the same messages as the widget and ignores them. */
 () => {
   const socket = new WebSocket();
   socket.onmessage = () => {};

@@ -1,4 +1,4 @@
-/* Runs inside a page: simulates a server that answers with these events and then completes. */
+/* Runs inside a page: simulates a server that sends the given events and then completes the answer. */
 (events) => {
   window.WebSocket = class {
     readyState = 0;

@@ -1,4 +1,4 @@
-/* Runs inside a page: shows a review that arrives in pieces. */
+/* Runs inside a page: shows a code review that arrives in pieces. */
 async () => {
   const { ReviewView } = await import("/web/review-view.js");
   const { SnippetView } = await import("/web/snippet-view.js");

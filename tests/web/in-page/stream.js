@@ -1,4 +1,4 @@
-/* Runs inside a page: simulates a server that sends 10,000 tokens within so many seconds. */
+/* Runs inside a page: simulates a server that sends 10,000 tokens within the given number of seconds. */
 ([text, seconds]) => {
   const tokens = text.match(/\s*\w{1,4}|\s*[^\w\s]|\s+/g).slice(0, 10000);
   window.WebSocket = class {

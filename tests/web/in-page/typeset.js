@@ -1,4 +1,4 @@
-/* Runs inside a page: typesets formulas, lays them out, and returns the result of each. */
+/* Runs inside a page: typesets formulas, lays them out, and returns each result. */
 async ([url, formulas]) => {
   const { typeset } = await import(url);
   const place = document.createElement("div");
