@@ -76,7 +76,7 @@ class Orphans:
         return found - self._relay.followed
 
     async def _cancel(self, response_id: str) -> None:
-        with contextlib.suppress(HoldlineError, Problem):  # the orphan is found again after a minute
+        with contextlib.suppress(HoldlineError, Problem):  # found again after a minute
             view = await read(self._pipe, response_id, 0, max_entries=0)
             if not view.status.ended:
                 log.info("orphan cancelled", response_id=response_id)
