@@ -131,6 +131,8 @@ class Frame(msgspec.Struct, eq=False, gc=False):
     def text(self, lane: bytes) -> bytes:
         """Returns the event's JSON as a WebSocket frame, shared by all followers without a lane.
 
+        A thousand sockets whose clients do not read therefore hold one copy of the event.
+
         Raises: Undecodable.
         """
         if lane != NO_LANE:

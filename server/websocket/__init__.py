@@ -1,4 +1,4 @@
-"""Handles WebSockets: their messages, authentication, lanes, back-pressure and limits.
+"""WebSocket connections: their messages, authentication, lanes, back-pressure and limits.
 
 `server.responses` carries out the requests, and `server.live` follows the logs.
 """

@@ -1,4 +1,4 @@
-"""Handles a finished answer on one socket: remembers it, and confirms its arrival by a ping."""
+"""Tracks a socket's finished answers: keeps unstored ones, and confirms arrival with pings."""
 
 from __future__ import annotations
 
@@ -21,17 +21,17 @@ class Connection(Protocol):
 
     @property
     def owner(self) -> str:
-        """The owner whose answers are remembered.
+        """The owner whose answers the socket remembers.
 
         An administrator can also see the answers of other owners, but cannot continue from them.
         """
 
     def ping(self, payload: bytes) -> None:
-        """Sends a ping."""
+        """Sends a WebSocket ping with this payload."""
 
 
 class Delivery:
-    """Tracks the answers that one socket has delivered up to their last event."""
+    """Tracks the answers that one socket has delivered completely."""
 
     __slots__ = ("_connection", "_keeping", "_ping_acks", "_responses", "_turns")
 
@@ -45,21 +45,21 @@ class Delivery:
         self._keeping: dict[str, asyncio.Event] = {}
 
     async def before(self, previous_id: str | None) -> Items | None:
-        """Returns the items up to the end of an answer if this socket remembers it, else None."""
+        """Returns the items up to the end of an answer that this socket remembers, else None."""
         if previous_id is not None and (keeping := self._keeping.get(previous_id)) is not None:
             await keeping.wait()
         return self._turns.recall(previous_id)
 
     def refused(self, lane: str | None, previous_id: str | None) -> None:
-        """Handles the refusal of a turn on this lane that continues from this answer."""
+        """Handles a refused turn on this lane that tried to continue from this answer."""
         self._turns.forget(lane, previous_id)
 
     def announce(self, response_id: str) -> None:
-        """Announces a call of `keep`; `before` waits until that call is done."""
+        """Announces a later call of `keep`; until that call is done, `before` waits."""
         self._keeping[response_id] = asyncio.Event()
 
     async def keep(self, lane: str | None, response: dict[str, Any]) -> None:
-        """Remembers an unstored answer, and sends a ping to learn whether the client has it."""
+        """Remembers an unstored answer, and sends a ping to check that the client received it."""
         id_: str = response["id"]
         try:
             if response["status"] == "failed":
@@ -67,13 +67,13 @@ class Delivery:
             before = await self._responses.asked(self._connection.owner, id_)
             self._turns.keep(lane, id_, [*before, *response["output"]])
         except HoldlineError:
-            pass  # a turn that continues from it is then refused as not found
+            pass  # a turn that continues from this answer is then refused
         finally:
             self._keeping.pop(id_).set()
         self.ask(id_)
 
     def ask(self, response_id: str) -> None:
-        """Sends a ping to learn whether the client has received all of a response."""
+        """Sends a ping to check that the client has received the whole response."""
         self._connection.ping(self._ping_acks.ask(response_id))
 
     def pong(self, payload: bytes) -> list[str]:
@@ -81,11 +81,11 @@ class Delivery:
         return self._ping_acks.pong(payload)
 
     async def seen(self, response_id: str) -> None:
-        """Records in Redis that the client has received all of a response."""
-        with contextlib.suppress(HoldlineError):  # then it is kept for the whole retention time
+        """Records in Redis that the client has received the whole response."""
+        with contextlib.suppress(HoldlineError):  # otherwise kept for the full retention
             await self._responses.seen(response_id)
 
     def leave(self) -> None:
-        """Forgets all answers, at the end of the socket."""
+        """Forgets all answers when the socket ends."""
         del self._connection  # breaks a reference cycle: the connection refers to this object
         self._turns.clear()

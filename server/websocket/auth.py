@@ -29,8 +29,8 @@ if TYPE_CHECKING:
 
     from .limits import SocketLimiter
 
-TELL_SECONDS: Final = 30.0  # the client is warned this long before its token expires
-LOOK_SECONDS: Final = 3.0  # a key is looked up this often, because it may have been revoked
+TELL_SECONDS: Final = 30.0  # how long before its token expires a client is warned
+LOOK_SECONDS: Final = 3.0  # how often an API key is checked for revocation
 IDLE_SECONDS: Final = 3600.0
 
 
@@ -38,10 +38,10 @@ class Connection(Protocol):
     """The part of `Socket` that authentication uses."""
 
     def say(self, message: dict[str, Any]) -> None:
-        """Writes a message."""
+        """Writes a message to the socket."""
 
     async def close(self, code: CloseCode, reason: str) -> None:
-        """Closes the socket."""
+        """Closes the socket with this code and reason."""
 
 
 async def heard(changed: asyncio.Event, seconds: float) -> bool:
@@ -55,7 +55,7 @@ async def heard(changed: asyncio.Event, seconds: float) -> bool:
 
 
 class SocketAuth:
-    """Authenticates one socket. `watch` runs as long as the socket is open."""
+    """Authenticates the client of one socket. `watch` runs as long as the socket is open."""
 
     __slots__ = (
         "_address",
@@ -79,11 +79,11 @@ class SocketAuth:
         credential: str | None,
         address: str,
     ) -> None:
-        """Takes the result of the upgrade request.
+        """Initializes the authentication with the result of the upgrade request.
 
         `who` is the principal of `credential` if the upgrade was authenticated. If `who` is None,
         the credential has not been checked yet, or there is none and the first message must carry
-        it. `address` is the client's.
+        one. `address` is the client's address.
         """
         self._limiter = limiter
         self._tenant: str | None = None
@@ -98,7 +98,7 @@ class SocketAuth:
 
     @property
     def who(self) -> Principal:
-        """The principal of the socket. Raises: Problem if it is not authenticated yet."""
+        """The socket's principal. Raises: Problem if the socket is not authenticated yet."""
         if self._who is None:
             raise principal.missing()
         return self._who
@@ -109,7 +109,7 @@ class SocketAuth:
         return self._who is None
 
     async def reserve(self) -> None:
-        """Counts the socket for its tenant, if that is known, until `release`. Raises: Problem."""
+        """Counts the socket for its tenant, if known, until `release`. Raises: Problem."""
         if self._who is not None:
             await self._reserve(self._who)
 
@@ -119,19 +119,19 @@ class SocketAuth:
         self._tenant = tenant
 
     def release(self) -> None:
-        """Stops counting the socket, at its end."""
+        """Stops counting the socket when the socket ends."""
         self._connection = None  # breaks a reference cycle: the connection refers to this object
         if self._tenant is not None:
             self._limiter.release(self._tenant)
 
     def check(self, kind: type) -> None:
-        """Raises Problem if the principal may not send this kind of message, or has expired."""
+        """Raises Problem if the principal has expired or may not send this kind of message."""
         if self.who.ended(time.time() - LEEWAY_SECONDS):
             raise principal.refused()
         self.who.check(OF_MESSAGES.get(kind, principal.ANYTHING))
 
     async def enter(self, connection: Connection) -> None:
-        """Takes the open connection, and checks the upgrade's credential if that is still due."""
+        """Stores the open connection, and checks the upgrade's credential if not yet checked."""
         self._connection = connection
         if self.unauthenticated and self._credential is not None:
             await self._show(self._credential)
@@ -146,7 +146,7 @@ class SocketAuth:
             await self._show(message.token)
 
     async def reject(self, problem: Problem) -> None:
-        """Sends the problem, and closes the socket."""
+        """Sends the problem to the client, and closes the socket."""
         assert self._connection is not None  # noqa: S101 - `enter` comes first
         self._connection.say(problem.event())
         too_many = problem.status == 429
@@ -169,7 +169,7 @@ class SocketAuth:
                 self._connection.say(problem.event())
                 await self._connection.close(CloseCode.TRY_AGAIN, problem.code)
             else:
-                self._connection.say(problem.event())  # the earlier credential stays valid
+                self._connection.say(problem.event())  # the old credential stays valid
             return
         self._who, self._credential = who, credential
         if self._changed is not None:
@@ -184,9 +184,9 @@ class SocketAuth:
         )
 
     async def watch(self) -> None:
-        """Closes the socket when its credential is missing, expired or revoked, and returns then.
+        """Closes the socket when its credential is missing, expired or revoked.
 
-        Returns at once on a server without keys.
+        Returns after closing the socket, or at once if the server does not authenticate.
         """
         if self._authenticator.open:
             return
@@ -212,7 +212,7 @@ class SocketAuth:
             await heard(changed, max(min(waits), 0.01))
 
     async def _still_counts(self, who: Principal) -> bool:
-        """Returns False if a key was revoked, and applies its present permissions.
+        """Returns False if the API key was revoked, and applies the key's current permissions.
 
         A token stays valid until it expires.
         """

@@ -1,8 +1,8 @@
-"""Watches the sockets that cannot be written to now, with a single timer for all of them.
+"""Watches the sockets that are currently not writable, with one timer for all of them.
 
-A task per socket would cost more than the check that it does. The timer runs only while there are
-such sockets. If nothing at all can be written to a connection for `STUCK_SECONDS`, it is dropped;
-this also finds half-open connections.
+A task per socket would cost more than the check itself. The timer runs only while such sockets
+exist. If nothing can be written to a connection for `STUCK_SECONDS`, the connection is dropped.
+Half-open connections are detected in the same way.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ STEP_SECONDS: Final = 0.05
 
 
 class CaughtUp(Protocol):
-    """A callback for the time when the buffer is empty or the connection was dropped."""
+    """A callback that is called when the buffer is empty or the connection was dropped."""
 
     def __call__(self, *, stuck: bool) -> None: ...
 
@@ -25,7 +25,7 @@ class CaughtUp(Protocol):
 class SlowConsumer:
     """A transport whose client reads more slowly than the server writes.
 
-    `over` is done when the buffer is empty or the connection has ended.
+    The future `over` is done when the buffer is empty or the connection has ended.
     """
 
     __slots__ = ("_caught_up", "_left", "_since", "_transport", "over")
@@ -38,14 +38,15 @@ class SlowConsumer:
         self.over: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
     def look(self, now: float) -> bool:
-        """Checks the transport; returns True if it needs no further checks.
+        """Checks the transport; returns True if the transport needs no further checks.
 
-        That is so once its buffer is empty, or the connection has ended or was dropped.
+        No further checks are needed once the buffer is empty, or the connection has ended or was
+        dropped.
         """
         size = self._transport.get_write_buffer_size()
         stuck = size == self._left and now - self._since > STUCK_SECONDS
         if stuck or self._transport.is_closing():
-            # Without an abort it would stay open until a dead peer has read the buffer.
+            # Without an abort, the transport would stay open until a dead peer has read the buffer.
             self._transport.abort()
         elif size:
             if size != self._left:
@@ -80,7 +81,7 @@ class SlowConsumers:
         return consumer
 
     def leave(self, consumer: SlowConsumer) -> None:
-        """Stops checking a transport, at the end of its socket."""
+        """Stops checking a transport when its socket ends."""
         self._consumers.discard(consumer)
         consumer.end()
 

@@ -1,4 +1,4 @@
-"""Reads each tenant's limits, and counts its sockets on this server process."""
+"""Reads each tenant's limits, and counts the tenant's sockets on this server process."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 LOOK_SECONDS: Final = 0.5
 
-# Keyed by the names in `tenants.FIELDS`; None means no limit.
+# The limits of a tenant, keyed by the names in `tenants.FIELDS`; None means no limit.
 Limits = dict[str, float | None]
 
 
@@ -30,9 +30,9 @@ class SocketLimiter:
     def __init__(
         self, tenants: Tenants, shared: SharedSettings, healthy: Callable[[], bool]
     ) -> None:
-        """Takes `healthy`, which returns False while Redis is unavailable and not worth asking."""
+        """`healthy` returns False while Redis is unavailable, so that it is not queried."""
         self._tenants = tenants
-        # The limits of a tenant without its own; all sockets of such tenants share this dict.
+        # The limits of tenants without own limits; all sockets of such tenants share this dict.
         self.usual: Limits = {name: value or None for name, value in shared.of_tenants.items()}
         self._healthy = healthy
         self._taken: Counter[str] = Counter()
@@ -40,7 +40,7 @@ class SocketLimiter:
     async def take(self, tenant: str) -> Limits:
         """Counts one more socket for the tenant, and returns the tenant's limits.
 
-        Raises: Problem if it already has as many sockets as it may.
+        Raises: Problem if the tenant has reached its limit of open sockets.
         """
         limits = await self._limits(tenant)
         most = limits["sockets"]
@@ -57,13 +57,13 @@ class SocketLimiter:
         return limits
 
     def release(self, tenant: str) -> None:
-        """Stops counting a socket of the tenant, at its end."""
+        """Stops counting a socket of the tenant when the socket ends."""
         self._taken[tenant] -= 1
         if not self._taken[tenant]:
             del self._taken[tenant]
 
     async def _limits(self, tenant: str) -> Limits:
-        """Returns the tenant's limits, or the usual ones if Redis does not reply at once."""
+        """Returns the tenant's limits, or the default limits if Redis does not reply quickly."""
         found: dict[str, float] = {}
         with contextlib.suppress(RedisTrouble, TimeoutError):
             if self._healthy():

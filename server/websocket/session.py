@@ -1,4 +1,4 @@
-"""The state machine of one socket: it turns messages and events into actions. No I/O.
+"""The state machine of one socket, which converts messages and events to actions. No I/O.
 
 A lane runs its requests in the order in which they arrive; lanes run in parallel:
 
@@ -6,7 +6,7 @@ A lane runs its requests in the order in which they arrive; lanes run in paralle
     idle      submit; becomes busy           -
     busy      the request waits in the lane  submit the next one, or become idle
 
-The driver carries out the actions in order, and reports their results by calling `submitted`,
+The caller carries out the actions in order, and reports their results by calling `submitted`,
 `refused` and `ended`.
 """
 
@@ -47,7 +47,7 @@ class Submit:
 
 @dataclass(frozen=True, slots=True)
 class Follow:
-    """Action: follow a response on a lane; call `ended` when it ends or cannot be followed."""
+    """Action: follow a response on a lane; call `ended` when the response ends or is lost."""
 
     response_id: str
     starting_after: int
@@ -57,7 +57,7 @@ class Follow:
 
 @dataclass(frozen=True, slots=True)
 class Cancel:
-    """Action: cancel a response."""
+    """Action: cancel the response with this id."""
 
     response_id: str
     lane: str | None
@@ -65,7 +65,7 @@ class Cancel:
 
 @dataclass(frozen=True, slots=True)
 class Forget:
-    """Action: handle the refusal of a turn that continued from this response on the lane."""
+    """Action: handle a refused turn on the lane that tried to continue from this response."""
 
     lane: str | None
     response_id: str
@@ -73,7 +73,7 @@ class Forget:
 
 @dataclass(frozen=True, slots=True)
 class Say:
-    """Action: send this message."""
+    """Action: send this message to the client."""
 
     message: dict[str, Any]
 
@@ -90,8 +90,8 @@ Action = Submit | Follow | Cancel | Forget | Say | Pong
 
 @dataclass(slots=True)
 class _Lane:
-    # How many times each response is followed: twice if a request with a repeated idempotency key
-    # leads to a response that the lane follows already.
+    # How often the lane follows each response. The count is two if a request with a repeated
+    # idempotency key leads to a response that the lane already follows.
     busy: Counter[str] = field(default_factory=Counter)
     submitting: bool = False
     waiting: deque[bytes] = field(default_factory=deque)
@@ -107,11 +107,11 @@ class Session:
     __slots__ = ("_byte_limiter", "_check", "_lanes", "_waiting")
 
     def __init__(self, check: Callable[[type], None], byte_limiter: ByteLimiter) -> None:
-        """Takes a permission check and a limit of bytes.
+        """Initializes a session with a permission check and a byte limit.
 
-        `check` raises Problem for a type of message that may not be sent. `byte_limiter` limits
-        the requests that wait in lanes. They are kept encoded, because decoded ones take ten times
-        the memory.
+        `check` raises Problem for a message type that the client may not send. `byte_limiter`
+        limits the bytes of requests that wait in lanes. These requests are kept encoded, because
+        decoded requests take ten times the memory.
         """
         self._check = check
         self._byte_limiter = byte_limiter
@@ -125,11 +125,11 @@ class Session:
 
     @property
     def _open(self) -> int:
-        """The number of responses that are followed, or will be once they are accepted."""
+        """The number of responses that are followed or about to be followed when accepted."""
         return self.followed + sum(lane.submitting for lane in self._lanes.values())
 
     def received(self, body: dict[str, Any]) -> list[Action]:
-        """Returns the actions for a message.
+        """Returns the actions for a message from the client.
 
         An invalid message is answered with an error event, and the socket stays open.
         """
@@ -148,19 +148,19 @@ class Session:
             return said
 
     def submitted(self, lane: str | None, response_id: str) -> list[Action]:
-        """Handles the acceptance of the lane's request: the new response is followed."""
+        """Handles an accepted request on the lane: follows the new response."""
         state = self._lanes[lane]
         state.submitting = False
         state.busy[response_id] += 1
         return [Follow(response_id, -1, lane)]
 
     def refused(self, lane: str | None, problem: Problem) -> list[Action]:
-        """Handles the refusal of the lane's request: reports it and submits the next one."""
+        """Handles a refused request on the lane: reports the problem and submits the next one."""
         self._lanes[lane].submitting = False
         return [Say(problem.event(stream_id=lane)), *self._next(lane)]
 
     def ended(self, lane: str | None, response_id: str) -> list[Action]:
-        """Handles a response on the lane that has ended or can no longer be followed."""
+        """Handles a response on the lane that has ended or cannot be followed any more."""
         state = self._lanes.get(lane)
         if state is None or response_id not in state.busy:
             return []
@@ -243,7 +243,7 @@ class Session:
             return [self._unpacked(state.waiting.popleft())]
         del self._lanes[lane]
         if not self._lanes:
-            self._lanes = {}  # an emptied dict keeps its hash table
+            self._lanes = {}  # an emptied dict would keep its hash table
         return []
 
 

@@ -1,12 +1,12 @@
 """One WebSocket: reads messages, carries out the session's actions, and writes events.
 
-Events are written straight to the transport, with no task and no queue per event. Once the
-transport holds more than `MAX_BUFFERED` bytes, nothing is added: the followers keep their cursors,
-and read the missed entries from the log when the buffer is empty. See `backpressure`.
+Events are written straight to the transport, with no task and no queue per event. While the
+transport holds more than `MAX_BUFFERED` bytes, no events are written: the followers keep their
+cursors, and read the missed entries from the log when the buffer is empty. See `backpressure`.
 
-Everything written in one turn of the event loop is sent together; beyond `MAX_BUFFERED` the
-transport tries to send at once. So it holds more than that only if the kernel's own buffer is
-full, which means that the client is slow.
+All data written in one turn of the event loop is sent together; beyond `MAX_BUFFERED` bytes, the
+transport tries to send at once. So the transport holds more than this only if the kernel's own
+buffer is full, which means that the client is slow.
 """
 
 from __future__ import annotations
@@ -51,10 +51,11 @@ if TYPE_CHECKING:
 
 MAX_BUFFERED: Final = 1_024
 MAX_TASKS: Final = 64
-# Pings and pongs count as messages too. A client that sends more is read later. In the end it is
-# cut off, because its pongs queue behind its other messages and so arrive too late.
+# Pings and pongs count as messages too. If a client sends more messages, the server reads them
+# later. Such a client is finally disconnected, because its pongs queue behind its other messages
+# and arrive too late.
 MESSAGES_AT_ONCE: Final = 1000
-# Received messages are handled without a pause; after this many, other tasks get their turn.
+# The number of received messages that are handled before other tasks get their turn.
 MESSAGES_A_TURN: Final = 10
 CLOSE_SECONDS: Final = 2.0
 
@@ -62,9 +63,10 @@ log = structlog.get_logger()
 
 
 class Socket:
-    """The connection of one client, from the upgrade to its end. A `Sink` for its followers.
+    """The WebSocket of one client, from the upgrade to the end. A `Sink` for its followers.
 
-    A server may hold ten thousand, most of them idle, so their parts are created when needed.
+    A server may hold ten thousand sockets, most of them idle, so a socket's parts are created only
+    when they are needed.
     """
 
     __slots__ = (
@@ -113,7 +115,7 @@ class Socket:
         self._ws = web.WebSocketResponse(
             timeout=CLOSE_SECONDS,
             heartbeat=config.ping_seconds,
-            autoping=False,  # pongs to the pings of `Delivery` must be seen here
+            autoping=False,  # the pongs for `Delivery` are handled here
             compress=False,
             max_msg_size=config.max_body_bytes,
             protocols=(self._encoding.subprotocol,),
@@ -123,14 +125,14 @@ class Socket:
         self._transport: asyncio.Transport | None = None
         self._followers: dict[Follower, str | None] = {}
         self._tasks: dict[asyncio.Task[None], None] = {}  # an empty set is three times as large
-        self._slow_consumer: SlowConsumer | None = None  # set while not writable
-        self._unsent: Iterator[bytes] | None = None  # frames to write once the buffer is empty
+        self._slow_consumer: SlowConsumer | None = None  # set while the socket is not writable
+        self._unsent: Iterator[bytes] | None = None  # frames for an empty buffer
         self._closing: asyncio.Task[None] | None = None
         self._delivery = Delivery(self, responses, byte_limiter)
         self._unstored: dict[Follower, dict[str, Any]] = {}
 
     async def serve(self, request: web.Request) -> web.WebSocketResponse:
-        """Upgrades the request, and returns once the connection has ended and is cleaned up."""
+        """Upgrades the request, and returns after the connection has ended and is cleaned up."""
         await self._ws.prepare(request)
         transport = request.transport
         if transport is None:
@@ -145,9 +147,7 @@ class Socket:
             await self._auth.enter(self)
             self._spawn(self._auth.watch())
             await self._receive()
-        except (
-            Exception
-        ) as error:  # the edge of a connection: no HTTP response can report it any more
+        except Exception as error:  # after an upgrade, no HTTP response can report this
             log.exception("unhandled error in WebSocket", error=type(error).__name__)
             self._transport.abort()
         finally:
@@ -167,13 +167,13 @@ class Socket:
             self._transport.abort()
 
     def tell_health(self, *, healthy: bool) -> None:
-        """Tells the client that answers may be late, or that they no longer are."""
+        """Tells the client that answers may be late, or that answers are on time again."""
         self.say({"type": "holdline:degraded", "degraded": not healthy})
 
-    # The connection of `SocketAuth` and `Delivery`.
+    # The methods of `Connection` for `SocketAuth` and `Delivery`.
 
     def say(self, message: dict[str, Any]) -> None:
-        """Writes a message that is in no log."""
+        """Writes a message that is not part of a log."""
         if message["type"] == "error":
             error = message["error"]
             code = error.get("holdline", {}).get("error_code", error["code"])
@@ -181,9 +181,9 @@ class Socket:
         self._write(websocket_frame(self._encoding.encode(message), self._encoding.kind))
 
     async def close(self, code: CloseCode, reason: str) -> None:
-        """Closes the socket, and waits until the client has closed it too.
+        """Closes the socket, and waits until the client has closed its side.
 
-        Without the wait the client might not receive the close code.
+        Without the wait, the client might not receive the close code.
         """
         if self._closing is None:
             self._closing = asyncio.create_task(self._close(code, reason), name="close")
@@ -207,7 +207,7 @@ class Socket:
 
     @property
     def writable(self) -> bool:
-        """False from the time when the transport's buffer is full until it is empty."""
+        """False from the moment when the transport's buffer is full until the buffer is empty."""
         transport = self._transport
         if transport is None or transport.is_closing() or self._slow_consumer is not None:
             return False
@@ -221,7 +221,7 @@ class Socket:
         self._metrics.slow_sockets.inc()
 
     def deliver(self, follower: Follower, frames: list[Frame]) -> None:
-        """Writes the events in one write; large ones are written later in fragments."""
+        """Writes the events at once, or gradually in fragments if one of them is large."""
         message, lane, transport = self._encoding.message, follower.lane, self._transport
         # A large entry is always the first or the last one of a read.
         if len(frames[0].entry) > FRAGMENT_BYTES or len(frames[-1].entry) > FRAGMENT_BYTES:
@@ -245,12 +245,12 @@ class Socket:
             self._unstored[follower] = frames[-1].event["response"]
 
     def queued(self, follower: Follower, place: int | None, eta: float | None, reason: str) -> None:
-        """Sends the position of the response in its queue."""
+        """Sends the client the response's position in its queue."""
         lane = self._followers.get(follower)
         self.say(queued(follower.response_id, place, eta, reason, lane))
 
     def ended(self, follower: Follower, problem: Problem | None) -> None:
-        """Reports the end to the client if necessary, and frees the lane for its next request."""
+        """Reports a response's end to the client if needed, and starts the lane's next request."""
         lane = self._followers.pop(follower, None)
         if not self._followers:
             self._followers = {}  # an emptied dict keeps its hash table
@@ -258,7 +258,7 @@ class Socket:
         if problem is not None:
             self.say(problem.event(stream_id=lane, response_id=follower.response_id))
         elif follower.told_nothing:
-            # Resumed after the last event: without a message the client would wait for ever.
+            # The client resumed after the last event. Without a message it would wait forever.
             self.say(ended(follower.response_id, follower.last, lane))
             self._delivery.ask(follower.response_id)
         elif unstored is None and self._config.shared.only_if_unseen:
@@ -292,7 +292,7 @@ class Socket:
             if wait := bucket.take(time.monotonic()):
                 await asyncio.sleep(wait)
                 if self._transport is None or self._transport.is_closing():
-                    return  # drops the remaining messages of a client that has left
+                    return  # drops the remaining messages of a disconnected client
 
     async def _received(self, data: str | bytes) -> None:
         try:
@@ -315,7 +315,7 @@ class Socket:
     async def _room(self) -> None:
         """Waits until the socket is writable and has fewer than `MAX_TASKS` tasks.
 
-        So a client that sends requests without reading delays its own further messages.
+        A client that sends requests without reading therefore delays its own later messages.
         """
         while not self.writable and self._slow_consumer is not None:
             await self._slow_consumer.over
@@ -402,7 +402,7 @@ class Socket:
         known = {}
         for follower in self._followers:
             known[follower.response_id] = follower.last
-            follower.doubt()  # finds a lost last event at the next ping
+            follower.doubt()  # a lost last event is found at the next ping
         return {"type": "holdline:pong", "id": id_, "responses": known}
 
     def _write(self, data: bytes) -> None:
@@ -412,7 +412,7 @@ class Socket:
             self._transport.write(data)
 
     def _write_unsent(self) -> None:
-        """Writes frames of large messages for as long as the kernel accepts them."""
+        """Writes frames of large messages as long as the kernel accepts more data."""
         transport = self._transport
         while self._unsent is not None and transport is not None and not transport.is_closing():
             if transport.get_write_buffer_size() > MAX_BUFFERED:
@@ -424,7 +424,7 @@ class Socket:
                 transport.write(data)
 
     def _caught_up(self, *, stuck: bool) -> None:
-        """Resumes writing: the buffer is empty, or the connection was dropped."""
+        """Resumes writing after the buffer became empty or the connection was dropped."""
         self._slow_consumer = None
         self._metrics.slow_sockets.dec()
         if stuck:
@@ -452,4 +452,4 @@ class Socket:
         finally:
             self._delivery.leave()
         if self._transport is not None and self._transport.get_write_buffer_size():
-            self._transport.abort()  # the client will not read the rest
+            self._transport.abort()  # the client will not read the remaining data

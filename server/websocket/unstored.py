@@ -1,7 +1,8 @@
-"""The memory of one socket: its unstored answers, and the answers that its client has received.
+"""One socket's memory: its unstored answers, and the answers that its client has received.
 
 The standard lets a client continue from an answer with `store: false` on the socket that delivered
-it. Such an answer is in Redis only until it is delivered, so each lane keeps its latest one here.
+it. Redis holds such an answer only until its delivery, so each lane keeps its latest unstored
+answer here.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ class _Turn(NamedTuple):
 
 
 class ByteLimiter:
-    """Limits the bytes that all sockets of a process keep together."""
+    """Limits the total bytes that the sockets of a process keep in memory."""
 
     def __init__(self, most: int = MAX_BYTES_OF_ALL) -> None:
         self.most = most
@@ -45,10 +46,10 @@ class ByteLimiter:
 
 
 class UnstoredTurns:
-    """The latest unstored answer of each lane, with all items of the conversation before it.
+    """The latest unstored answer of each lane, with all earlier items of its conversation.
 
-    Beyond `MAX_LANES` lanes or `MAX_BYTES` the oldest answer is dropped. An answer that alone
-    exceeds `MAX_BYTES`, or exceeds the limit of the process, is not kept.
+    If there are more than `MAX_LANES` lanes or `MAX_BYTES` bytes, the oldest answer is dropped. An
+    answer that alone exceeds `MAX_BYTES`, or that exceeds the process's byte limit, is not kept.
     """
 
     __slots__ = ("_limiter", "_turns")
@@ -58,7 +59,7 @@ class UnstoredTurns:
         self._turns: dict[str | None, _Turn] = {}
 
     def keep(self, lane: str | None, response_id: str, items: Items) -> None:
-        """Keeps an answer in the place of the lane's earlier one."""
+        """Keeps an answer, which replaces the lane's earlier answer."""
         self._drop(lane)
         turn = _Turn(response_id, _pack(items))
         size = len(turn.items)
@@ -70,22 +71,22 @@ class UnstoredTurns:
             self._turns[lane] = turn
 
     def recall(self, response_id: str | None) -> Items | None:
-        """Returns the items up to the end of this response, oldest first, or None."""
+        """Returns the items up to the end of this response, oldest first, or None if not kept."""
         for turn in self._turns.values():
             if turn.response_id == response_id:
                 return _unpack(turn.items)
         return None
 
     def forget(self, lane: str | None, response_id: str | None) -> None:
-        """Drops the lane's answer after a turn that continued from it failed on the same lane.
+        """Drops the lane's answer after a turn failed that continued from this answer on the lane.
 
-        A failed turn on another lane is a fork, which leaves the answer of the first lane.
+        A failed turn on another lane is a fork, which leaves this lane's answer unchanged.
         """
         if lane in self._turns and self._turns[lane].response_id == response_id:
             self._drop(lane)
 
     def clear(self) -> None:
-        """Drops all answers."""
+        """Drops all answers of the socket."""
         for lane in list(self._turns):
             self._drop(lane)
 
@@ -108,7 +109,7 @@ class PingAcks:
     __slots__ = ("_asked", "_number")
 
     def __init__(self) -> None:
-        # Response ids by the number of their ping, in order. An empty deque is ten times as large.
+        # Response ids by ping number, in order. An empty deque takes ten times the memory.
         self._asked: dict[int, str] = {}
         self._number = 0
 
@@ -121,7 +122,7 @@ class PingAcks:
         return str(self._number).encode()
 
     def pong(self, payload: bytes) -> list[str]:
-        """Returns the responses that this pong confirms; an unsolicited pong confirms none."""
+        """Returns the ids of the responses that a pong confirms, or [] for an unsolicited pong."""
         number = int(payload) if payload.isdigit() and len(payload) < 16 else 0
         if number > self._number:
             return []

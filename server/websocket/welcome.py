@@ -18,7 +18,7 @@ MESSAGES_A_SECOND: Final = 100
 
 
 def welcome(config: Config, tenant: Mapping[str, Any]) -> dict[str, Any]:
-    """Returns the message; `tenant` holds the limits of the tenant, as far as it is known."""
+    """Returns the welcome message; `tenant` holds the limits of the tenant, if it is known."""
     shared = config.shared
     return {
         "type": "holdline:welcome",
