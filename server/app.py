@@ -142,7 +142,10 @@ class Server:
         )
 
     def tell_health(self, healthy: bool) -> None:
-        """Tells all sockets' clients that Redis is unavailable or available again."""
+        """Tells all clients on sockets that Redis is unavailable, or available again.
+
+        The sockets stay open.
+        """
         for socket in list(self.sockets):
             socket.tell_health(healthy=healthy)
 

@@ -185,7 +185,7 @@ class Responses:
         return kept_fingerprints(digest, self._pipe.cipher).partition(",")[0][:32]
 
     async def seen(self, response_id: str) -> None:
-        """Records that a client has received all of a response.
+        """Records that a client has received the whole response.
 
         The caller must have checked that the response belongs to the client.
         """

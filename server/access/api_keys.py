@@ -1,4 +1,4 @@
-"""API keys: their format, the stored record and its validity.
+"""The format of API keys, the stored record of a key, and the validity of a key.
 
     hl_2f9c01d4ab37_<43 letters and digits>
        id           secret, 256 random bits
@@ -27,7 +27,7 @@ from .principal import Principal
 PREFIX: Final = "hl_"
 MAX_VALID: Final = 2
 _ALPHABET: Final = string.ascii_letters + string.digits
-_SECRET_LENGTH: Final = 43  # log2(62) * 43 = 256 bits
+_SECRET_LENGTH: Final = 43  # 43 random letters and digits contain 256 bits
 _WRITTEN = re.compile(r"hl_([0-9a-f]{12})_([A-Za-z0-9]{43})", re.ASCII)
 # The digest for comparison with a key whose id is unknown, so that the check takes as long as for a
 # known id.
@@ -37,7 +37,7 @@ Names = Annotated[list[Annotated[str, Meta(min_length=1, max_length=256)]], Meta
 
 
 class Secret(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
-    """The stored form of a secret.
+    """The stored form of an API key's secret.
 
     `until` is the secret's expiry in Unix seconds. If it is None, the secret is valid as long as
     the key.
@@ -75,7 +75,7 @@ class Record(
 
 
 def new_id() -> str:
-    """Returns a random id for a new key."""
+    """Returns a random id for a new API key."""
     return secrets.token_hex(6)
 
 
@@ -106,7 +106,7 @@ def matches(record: Record | None, written: str, now: float) -> bool:
 
 
 def rotated(record: Record, fresh: Secret, now: float, keep_seconds: float) -> Record:
-    """Returns the record with a fresh secret; the previous one expires within `keep_seconds`."""
+    """Returns the record with a new secret; the old secret expires within `keep_seconds`."""
     latest = record.secrets[-1]
     end = now + keep_seconds
     until = end if latest.until is None else min(latest.until, end)
@@ -115,12 +115,12 @@ def rotated(record: Record, fresh: Secret, now: float, keep_seconds: float) -> R
 
 
 def encode(record: Record) -> bytes:
-    """Encodes a record as JSON."""
+    """Encodes an API key's record as JSON."""
     return msgspec.json.encode(record)
 
 
 def decode(data: bytes) -> Record:
-    """Decodes a record from JSON. Raises: msgspec.ValidationError, msgspec.DecodeError."""
+    """Decodes an API key's record. Raises: msgspec.ValidationError, msgspec.DecodeError."""
     return msgspec.json.decode(data, type=Record)
 
 
@@ -131,7 +131,7 @@ class File(msgspec.Struct, forbid_unknown_fields=True):
 
 
 def parse_file(text: str) -> dict[str, Record]:
-    """Returns the records of a key file, by id.
+    """Returns the records in a key file, by key id.
 
     Raises: ValueError, which says where the file is invalid; msgspec's errors are subclasses of it.
     """

@@ -12,7 +12,8 @@ Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 # Internet providers assign each customer at least a /64 network.
 IPV6_BITS: Final = 64
-# Matches an address to which a proxy has added a port: 192.0.2.1:4711 or [2001:db8::1]:4711.
+# Matches an address with or without a port, which some proxies add: 192.0.2.1:4711 or
+# [2001:db8::1]:4711.
 _WITH_PORT: Final = re.compile(r"(?:\[(?P<six>[^\]]+)\]|(?P<four>[0-9.]+))(?::[0-9]+)?")
 
 
@@ -56,7 +57,8 @@ def _address(written: str) -> Address | None:
     except ValueError:
         return None
     if isinstance(address, ipaddress.IPv6Address):
-        # A scope id names an interface of this machine and is not part of the client's address.
+        # An IPv6 scope id names an interface of this machine and is not part of the client's
+        # address.
         plain = ipaddress.IPv6Address(int(address))
         return plain.ipv4_mapped or plain
     return address

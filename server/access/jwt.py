@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 LEEWAY_SECONDS: Final = 10.0  # the permitted difference between the clocks of two machines
-MIN_SECRET: Final = 32  # bytes of a shared secret
+MIN_SECRET: Final = 32  # the minimum length of a shared secret in bytes
 MIN_RSA_BITS: Final = 2048
 MAX_KEYS: Final = 64
 _ALGORITHMS: Final[dict[tuple[str, str | None], str]] = {
@@ -43,7 +43,7 @@ _NOT_A_TOKEN: Final = (
 
 @dataclass(frozen=True, slots=True)
 class Rules:
-    """The requirements for a token's claims.
+    """The requirements that a token's claims must meet.
 
     If `issuer` or `audience` is empty, that claim is not checked. `max_seconds` limits the
     remaining lifetime.

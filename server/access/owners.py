@@ -35,7 +35,7 @@ def is_subject(name: object) -> bool:
         return False
     try:
         return len(name.encode()) <= MAX_SUBJECT
-    except UnicodeEncodeError:  # a lone surrogate
+    except UnicodeEncodeError:  # the name contains a lone surrogate
         return False
 
 

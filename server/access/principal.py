@@ -29,7 +29,7 @@ SCOPES: Final = (CREATE, READ, CANCEL, ADMIN)
 # The scopes of a token without a `scope` claim. No token ever has `admin`.
 OF_A_TOKEN: Final = frozenset({CREATE, READ, CANCEL})
 
-ANYTHING: Final = ""  # the scope that every authenticated caller has
+ANYTHING: Final = ""  # no scope: any authenticated caller may do this
 SOCKET: Final = "/v1/responses"
 # The scope that each route of the API requires. A route that is not listed here requires `admin`.
 OF_ROUTES: Final[Mapping[tuple[str, str], str]] = {

@@ -44,7 +44,7 @@ class Encoding(Protocol):
 
     @property
     def kind(self) -> int:
-        """The opcode of the frames that carry messages."""
+        """The WebSocket opcode of the frames that carry messages."""
 
     def encode(self, message: dict[str, Any]) -> bytes:
         """Returns the encoded payload of a message that is not part of a log."""

@@ -110,7 +110,7 @@ class Frame(msgspec.Struct, eq=False, gc=False):
 
     @property
     def json(self) -> bytes:
-        """The event as JSON. Raises: Undecodable."""
+        """The event encoded as JSON. Raises: Undecodable."""
         return self.on_lane(NO_LANE)
 
     def on_lane(self, lane: bytes) -> bytes:
@@ -162,7 +162,8 @@ class Frame(msgspec.Struct, eq=False, gc=False):
         try:
             return how(self._said)
         except (TypeError, ValueError, RecursionError) as error:
-            # MessagePack can express more than JSON, but our workers write only JSON's values.
+            # Workers write only values that JSON can express, although MessagePack can express
+            # more.
             raise Undecodable(
                 f"a log entry cannot be encoded as JSON: {type(error).__name__}"
             ) from error

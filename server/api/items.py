@@ -33,7 +33,7 @@ class Opaque(msgspec.Struct):
     """A type with fields in `_OPAQUE`, whose values must be storable as MessagePack."""
 
     def __post_init__(self) -> None:
-        """Raise ValueError for an integer of more than 64 bits; msgspec adds its path."""
+        """Raise ValueError for an integer of more than 64 bits; msgspec adds the field's path."""
         for name in _OPAQUE:
             try:
                 _pack(getattr(self, name, None))
@@ -42,7 +42,7 @@ class Opaque(msgspec.Struct):
 
 
 class InputText(msgspec.Struct, tag_field="type", tag="input_text", omit_defaults=True):
-    """Text from the caller."""
+    """A content part with text from the caller."""
 
     text: str
 
@@ -60,14 +60,14 @@ class Refusal(msgspec.Struct, tag_field="type", tag="refusal"):
 
 
 class InputImage(msgspec.Struct, tag_field="type", tag="input_image"):
-    """An image, as an http(s) URL or a data URL."""
+    """A content part with an image, as an http(s) URL or a data URL."""
 
     image_url: ImageUrl
     detail: Literal["low", "high", "auto", "original"] = "auto"
 
 
 class InputFile(msgspec.Struct, tag_field="type", tag="input_file", omit_defaults=True):
-    """A file, as base64 data or a data URL."""
+    """A content part with a file, as base64 data or a data URL."""
 
     file_data: FileData
     filename: Annotated[str, Meta(max_length=255)] | None = None

@@ -25,7 +25,7 @@ FULL_RETRY_SECONDS: Final = 5
 
 
 class Refusal(NamedTuple):
-    """The code, the name of the limit's header, and the message with `{}` for the limit."""
+    """The error code, header name and message of a limit; `{}` stands for the limit's value."""
 
     code: str
     header: str
@@ -99,7 +99,7 @@ REFUSALS: Final = {
 def unknown(response_id: str) -> Problem:
     """Returns the error for a response that does not exist, or that the caller may not see.
 
-    The message is the same in both cases.
+    The error message is the same in both cases.
     """
     return Problem(
         404,

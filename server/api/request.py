@@ -235,8 +235,8 @@ _NEUTRAL: Final[dict[str, tuple[Any, ...]]] = {
     "stream_options": ({}, {"include_obfuscation": False}),
 }
 
-# Half of a surrogate pair. If JavaScript cuts a string within an emoji, the string ends in such a
-# half.
+# Matches half of a surrogate pair. If JavaScript cuts a string within an emoji, the string ends in
+# such a half.
 _HALF_PAIR: Final = re.compile(r"\\u[dD][89abAB][\da-fA-F]{2}(?!\\u[dD][c-fC-F])")
 _PATH = re.compile(r"^(?P<what>.*?)(?: - at `(?:key` in `)?(?P<path>\$.*)`)?$", re.DOTALL)
 
@@ -255,7 +255,8 @@ def parse_json(data: bytes | str) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise invalid(None, "The request must be a JSON object.", "invalid_json")
     # The nesting cannot be deeper than the number of opening brackets, and every value follows a
-    # bracket or a comma. These counts clear most bodies without a walk through their values.
+    # bracket or a comma. Counting these characters shows that most bodies are within the limits,
+    # without a walk through their values.
     marks = ("{", "[", ",") if isinstance(data, str) else (b"{", b"[", b",")
     objects, arrays, commas = map(data.count, marks)  # type: ignore[arg-type]
     if objects + arrays > MAX_DEPTH or objects + arrays + commas > MAX_VALUES:

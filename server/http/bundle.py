@@ -150,7 +150,7 @@ class _Pack:
         self.exported: list[str] = []
 
     def body(self) -> str:
-        """Returns all modules, with constants and classes shortened and numbers inlined."""
+        """Returns the code of all modules, with shortened names and inlined number constants."""
         kept = {*self.exported, *self._numbers, _FILLED_LATER}
         capital = [name for name in self._owners if _CAPITAL.fullmatch(name) and name not in kept]
         short = {name: f"${_letters(place)}" for place, name in enumerate(capital)} | self._numbers
@@ -170,7 +170,7 @@ class _Pack:
         )
 
     def add(self, place: str, *, entry: bool = False) -> None:
-        """Adds a module after its imports; only the entry's exports are recorded."""
+        """Adds a module's code after its imports; only the entry module's exports are recorded."""
         if place in self._done:
             return
         self._done.add(place)

@@ -35,7 +35,7 @@ class Hosts:
     def allows(self, host: str | None) -> bool:
         """Returns True if a request with this `Host` header is allowed.
 
-        A request without the header is allowed, because browsers always send it.
+        A request without the header is allowed, because it cannot come from a browser.
         """
         if host is None:
             return True

@@ -324,7 +324,7 @@ def as_response(found: dict[str, Any]) -> tuple[Problem | None, dict[str, Any]]:
 
 
 def post_of(request: web.Request, raw: bytes) -> Post | None:
-    """Returns the fingerprint by which a retry of this POST is recognized.
+    """Returns the data by which a retry of this POST is recognized.
 
     Returns None if the request was not sent by an official SDK.
     """

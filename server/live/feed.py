@@ -118,7 +118,7 @@ class Feed:
         self.notified_at = time.monotonic()
         try:
             notification = decode_notification(payload)
-            if isinstance(notification, tuple):  # the hot path: every event; other kinds are rare
+            if isinstance(notification, tuple):  # the hot path; other kinds are rare
                 first, entries = notification
                 if first:  # index 0 is the submission: the job still waits
                     self.number = 0

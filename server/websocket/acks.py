@@ -77,7 +77,7 @@ class Delivery:
         self._connection.ping(self._ping_acks.ask(response_id))
 
     def pong(self, payload: bytes) -> list[str]:
-        """Returns the responses that this pong confirms; the caller calls `seen` for each."""
+        """Returns the responses that a pong confirms; the caller must call `seen` for each."""
         return self._ping_acks.pong(payload)
 
     async def seen(self, response_id: str) -> None:

@@ -47,7 +47,7 @@ class Submit:
 
 @dataclass(frozen=True, slots=True)
 class Follow:
-    """Action: follow a response on a lane; call `ended` when the response ends or is lost."""
+    """Action: follow a response on a lane; call `ended` at its end or if following fails."""
 
     response_id: str
     starting_after: int

@@ -115,7 +115,7 @@ class Socket:
         self._ws = web.WebSocketResponse(
             timeout=CLOSE_SECONDS,
             heartbeat=config.ping_seconds,
-            autoping=False,  # the pongs for `Delivery` are handled here
+            autoping=False,  # our own code answers pings and handles pongs
             compress=False,
             max_msg_size=config.max_body_bytes,
             protocols=(self._encoding.subprotocol,),
@@ -124,9 +124,11 @@ class Socket:
             self._ws.headers["Sec-WebSocket-Protocol"] = name
         self._transport: asyncio.Transport | None = None
         self._followers: dict[Follower, str | None] = {}
-        self._tasks: dict[asyncio.Task[None], None] = {}  # an empty set is three times as large
+        # A dict, because an empty set takes three times the memory of an empty dict.
+        self._tasks: dict[asyncio.Task[None], None] = {}
         self._slow_consumer: SlowConsumer | None = None  # set while the socket is not writable
-        self._unsent: Iterator[bytes] | None = None  # frames for an empty buffer
+        # Frames that are written once the transport's buffer is empty.
+        self._unsent: Iterator[bytes] | None = None
         self._closing: asyncio.Task[None] | None = None
         self._delivery = Delivery(self, responses, byte_limiter)
         self._unstored: dict[Follower, dict[str, Any]] = {}
@@ -253,7 +255,7 @@ class Socket:
         """Reports a response's end to the client if needed, and starts the lane's next request."""
         lane = self._followers.pop(follower, None)
         if not self._followers:
-            self._followers = {}  # an emptied dict keeps its hash table
+            self._followers = {}  # an emptied dict would keep its hash table
         unstored = self._unstored.pop(follower, None)
         if problem is not None:
             self.say(problem.event(stream_id=lane, response_id=follower.response_id))

@@ -36,7 +36,7 @@ class TenantLimits(Struct):
 
 
 class Limits(Struct):
-    """The limits of a socket."""
+    """The limits that apply to a socket."""
 
     message_bytes: int
     depth: int
@@ -70,7 +70,7 @@ class Pong(Struct):
 
 
 class Authenticated(Struct):
-    """The credential was accepted. It expires after `expires_in_seconds`; null means never."""
+    """The credential was accepted. It expires after `expires_in_seconds`, or never if null."""
 
     expires_in_seconds: float | None
     scopes: list[Literal["create", "read", "cancel", "admin"]]

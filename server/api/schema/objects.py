@@ -9,7 +9,7 @@ from msgspec import UNSET, Struct, UnsetType
 ItemStatus = Literal["in_progress", "completed", "incomplete"]
 
 
-# Parts
+# The types of content parts
 
 
 class TextPart(Struct, tag_field="type", tag="output_text"):
@@ -41,7 +41,7 @@ class SummaryPart(Struct, tag_field="type", tag="summary_text"):
 Part = TextPart | RefusalPart | ReasoningPart | SummaryPart
 
 
-# Items
+# The types of output items
 
 
 class MessageItem(Struct, tag_field="type", tag="message"):
@@ -80,7 +80,7 @@ class ReasoningItem(Struct, tag_field="type", tag="reasoning"):
 Item = MessageItem | FunctionCallItem | ReasoningItem
 
 
-# The response
+# The types of the response object and its fields
 
 
 class ResponseError(Struct):
